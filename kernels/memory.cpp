@@ -1,0 +1,93 @@
+#include "kernels/memory.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "kernels/error.hpp"
+
+#if CAUSEWAY_CUDA
+#include <cuda_runtime.h>
+#endif
+
+namespace causeway {
+namespace {
+
+constexpr std::int64_t granularity = 256;
+std::int64_t rounded(std::int64_t bytes) { return (bytes + granularity - 1) / granularity * granularity; }
+
+}  // namespace
+
+MemoryPool::~MemoryPool() { drop_cache(); }
+
+void* MemoryPool::allocate(std::int64_t bytes) {
+  if (bytes <= 0) return nullptr;
+  bytes = rounded(bytes);
+  const std::lock_guard lock(mutex_);
+  void* block = nullptr;
+  if (const auto found = cached_.find(bytes); found != cached_.end()) {
+    block = found->second;
+    cached_.erase(found);
+    cached_bytes_ -= bytes;
+  } else {
+    if (live_bytes_ + cached_bytes_ + bytes > peak_bytes_) drop_cache();
+    block = from_system(bytes);
+  }
+  live_bytes_ += bytes;
+  peak_bytes_ = std::max(peak_bytes_, live_bytes_);
+  return block;
+}
+
+void MemoryPool::release(void* block, std::int64_t bytes) noexcept {
+  if (block == nullptr) return;
+  bytes = rounded(bytes);
+  const std::lock_guard lock(mutex_);
+  cached_.emplace(bytes, block);
+  cached_bytes_ += bytes;
+  live_bytes_ -= bytes;
+}
+
+std::int64_t MemoryPool::live_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return live_bytes_;
+}
+
+std::int64_t MemoryPool::peak_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return peak_bytes_;
+}
+
+void MemoryPool::reset_peak() {
+  const std::lock_guard lock(mutex_);
+  peak_bytes_ = live_bytes_;
+}
+
+void MemoryPool::drop_cache() noexcept {
+  for (const auto& [bytes, block] : cached_) to_system(block);
+  cached_.clear();
+  cached_bytes_ = 0;
+}
+
+void* MemoryPool::from_system(std::int64_t bytes) {
+  void* block = nullptr;
+  if (device_ == Device::cpu) {
+    block = std::aligned_alloc(granularity, static_cast<std::size_t>(bytes));
+  } else {
+#if CAUSEWAY_CUDA
+    if (cudaMalloc(&block, static_cast<std::size_t>(bytes)) != cudaSuccess) block = nullptr;
+#endif
+  }
+  ensure(block != nullptr, "out of {} memory: {} bytes wanted beside {} in use", name_of(device_), bytes, live_bytes_);
+  return block;
+}
+
+void MemoryPool::to_system(void* block) noexcept {
+  if (device_ == Device::cpu) {
+    std::free(block);
+  } else {
+#if CAUSEWAY_CUDA
+    cudaFree(block);
+#endif
+  }
+}
+
+}  // namespace causeway

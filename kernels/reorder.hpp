@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "kernels/kernel.hpp"
+#include "kernels/tensor.hpp"
+
+namespace causeway {
+
+/// `count` rows from row `from` of x to row `to` of y.
+struct RowRange {
+  std::int64_t from = 0, to = 0, count = 0;
+  bool operator==(const RowRange&) const = default;
+};
+
+/// y[to+i] = x[from+i] for each range, or += with `accumulate`. x and y of one dtype; row strides are free.
+struct CopyRows {
+  TensorView x;
+  std::span<const RowRange> ranges;
+  bool accumulate = false;
+  TensorView y;
+};
+extern const Kernel<CopyRows> copy_rows;
+
+}  // namespace causeway

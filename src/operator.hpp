@@ -1,0 +1,25 @@
+#pragma once
+
+#include "parallel/strategy.hpp"
+#include "src/runtime.hpp"
+
+namespace causeway {
+
+/// One forward/backward of one pack: the runtime and how the pack lies over the context ranks.
+struct Pass {
+  Runtime& runtime;
+  const Sharding& sharding;
+  StrategyContext strategy_context() const { return {sharding, runtime.mesh.context, runtime.stream, runtime.schedule}; }
+};
+
+/// A layer's mixer: a local kernel between two exchanges, with parameters. [token, channel] in and out, in the compute type.
+class Operator {
+ public:
+  virtual ~Operator() = default;
+  /// Pushes onto `saved` what backward needs; null: nothing is kept (scoring).
+  virtual Tensor forward(const Pass& pass, TensorView x, Saved* saved) = 0;
+  /// Pops what forward pushed, adds to the gradients of its parameters and returns d_x. `x` is what forward was given.
+  virtual Tensor backward(const Pass& pass, TensorView x, TensorView d_y, Saved& saved) = 0;
+};
+
+}  // namespace causeway

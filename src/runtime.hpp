@@ -1,0 +1,25 @@
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "kernels/stream.hpp"
+#include "parallel/carry.hpp"
+#include "parallel/mesh.hpp"
+
+namespace causeway {
+
+/// Where this rank computes and with whom: the one context object, passed, never global.
+struct Runtime {
+  Stream stream;
+  Mesh mesh;
+  std::map<std::string, std::string, std::less<>> strategies;  ///< operator → strategy as chosen; absent means "auto"
+  Schedule schedule = Schedule::automatic;
+
+  std::string_view strategy(std::string_view op) const {
+    const auto chosen = strategies.find(op);
+    return chosen == strategies.end() ? std::string_view("auto") : std::string_view(chosen->second);
+  }
+};
+
+}  // namespace causeway
