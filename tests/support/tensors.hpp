@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "kernels/segments.hpp"
+#include "kernels/tensor.hpp"
+
+/// What tests share: tensors of random numbers, their values as doubles, and the measures they are compared by.
+namespace causeway::test {
+
+/// Uniform in [low, high), rounded to dtype (i32: floored); the same for the same seed.
+Tensor random_tensor(const Stream& stream, DType dtype, Shape shape, std::uint64_t seed, double low = -1, double high = 1);
+/// `values`, row-major, converted to dtype.
+Tensor tensor_of(const Stream& stream, DType dtype, Shape shape, std::span<const double> values);
+/// x in another dtype, dense.
+Tensor converted(const Stream& stream, TensorView x, DType dtype);
+
+/// Every element as a double, row-major, whatever the row stride.
+std::vector<double> values_of(TensorView x);
+void assign(TensorView x, std::span<const double> values);
+
+/// [rows, columns] in the middle of a wider matrix whose other columns hold a sentinel: for tests of row strides.
+class Padded {
+ public:
+  Padded(const Stream& stream, TensorView values, std::int64_t left = 3, std::int64_t right = 2);
+  TensorView view() const;
+  operator TensorView() const { return view(); }  // NOLINT: stands wherever a view is asked for
+  bool padding_untouched() const;
+
+ private:
+  Tensor wide_;
+  std::int64_t left_, columns_;
+};
+
+double norm(std::span<const double> a);
+double dot(std::span<const double> a, std::span<const double> b);
+double dot(TensorView a, TensorView b);
+/// ‖a - b‖ / ‖b‖; ‖a‖ where b is zero; infinite where either holds a NaN or the sizes differ, so that `<` fails.
+double relative_error(std::span<const double> a, std::span<const double> b);
+double relative_error(TensorView a, TensorView b);
+/// The same shape, dtype and bits (NaNs of one bit pattern are equal).
+bool same_bits(TensorView a, TensorView b);
+
+/// ∂loss/∂x by central differences: moves each element of x (f64) by ±step, calls loss(), and puts it back.
+std::vector<double> finite_differences(TensorView x, const std::function<double()>& loss, double step = 1e-5);
+/// |⟨Lx, y⟩ - ⟨x, Lᵀy⟩| / (‖Lx‖‖y‖ + ‖x‖‖Lᵀy‖): rounding error where the second map is the first one's adjoint.
+double adjoint_mismatch(std::span<const double> Lx, std::span<const double> y, std::span<const double> x, std::span<const double> LTy);
+
+/// A cutting of `tokens` into documents: a mix of empty, one-token, short and long ones.
+Segments random_segments(std::int64_t tokens, std::uint64_t seed);
+
+}  // namespace causeway::test
