@@ -29,6 +29,13 @@ class Error : public std::runtime_error {
   ExitCode code_;
 };
 
+/// An Error that every rank of the run throws at the same point with the same code and message, so that all can end in step: what
+/// collectively() (parallel/communicator.hpp) throws. Any other Error is one rank's own, and its peers may be waiting for it.
+class AgreedError : public Error {
+ public:
+  using Error::Error;
+};
+
 template <class... Args>
 [[noreturn]] void fail(ExitCode code, fmt::format_string<Args...> format, Args&&... args) {
   throw Error(code, fmt::format(format, std::forward<Args>(args)...));

@@ -51,7 +51,7 @@ class Communicator {
 };
 
 /// Runs `local` on every rank, then lets all ranks agree: if it threw anywhere, every rank throws the lowest failing rank's Error (same code,
-/// same message). This is how a bad file or a full disk on one rank ends all ranks the same way, without a hang. `local` must not
+/// same message) as an AgreedError. This is how a bad file or a full disk on one rank ends all ranks the same way, without a hang. `local` must not
 /// communicate over `ranks`.
 void collectively(Communicator& ranks, const std::function<void()>& local);
 
