@@ -26,6 +26,8 @@ class Handle {
 
   type get() const noexcept { return value_; }
   explicit operator bool() const noexcept { return value_ != Traits::null(); }
+  /// Gives the handle up unclosed, to a caller who closes it and wants to know how that went.
+  [[nodiscard]] type release() noexcept { return std::exchange(value_, Traits::null()); }
   void reset() noexcept {
     if (value_ != Traits::null()) Traits::close(std::exchange(value_, Traits::null()));
   }

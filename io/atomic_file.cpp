@@ -1,0 +1,66 @@
+#include "io/atomic_file.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <source_location>
+
+#include "kernels/error.hpp"
+#include "kernels/handle.hpp"
+
+namespace causeway {
+namespace {
+
+struct DescriptorTraits {
+  using type = int;
+  static type null() { return -1; }
+  static void close(type descriptor) noexcept { ::close(descriptor); }
+};
+using Descriptor = Handle<DescriptorTraits>;
+
+int posix_check(int result, const std::string& path, const char* doing, std::source_location location = std::source_location::current()) {
+  if (result < 0)
+    fail(ExitCode::io, "{}: cannot {}: {} ({}:{})", path, doing, std::strerror(errno), std::filesystem::path(location.file_name()).filename().string(), location.line());
+  return result;
+}
+
+}  // namespace
+
+void sync_to_disk(const std::string& path) {
+  const Descriptor file(posix_check(::open(path.c_str(), O_RDONLY | O_CLOEXEC), path, "open"));
+  // Some file systems cannot sync a folder and say so with EINVAL; there is nothing more to be had from them.
+  if (::fsync(file.get()) < 0 && errno != EINVAL) posix_check(-1, path, "bring to the disk");
+}
+
+AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
+  std::error_code error;
+  const auto status = std::filesystem::status(path_, error);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
+    fail(ExitCode::usage, "{}: exists and is not a regular file", path_);
+  for (int attempt = 0;; ++attempt) {
+    temporary_ = fmt::format("{}.tmp-{}-{}", path_, ::getpid(), attempt);
+    const Descriptor file(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    if (file) return;
+    if (errno != EEXIST || attempt == 1000) {
+      const std::string name = std::exchange(temporary_, "");
+      posix_check(-1, name, "create");
+    }
+  }
+}
+
+AtomicFile::~AtomicFile() {
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::commit() {
+  sync_to_disk(temporary_);
+  posix_check(::rename(temporary_.c_str(), path_.c_str()), path_, "rename the finished file to it");
+  temporary_.clear();
+  const auto folder = std::filesystem::path(path_).parent_path();
+  sync_to_disk(folder.empty() ? "." : folder.string());
+}
+
+}  // namespace causeway
