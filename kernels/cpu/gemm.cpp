@@ -1,0 +1,175 @@
+#include "kernels/gemm.hpp"
+
+#include <cblas.h>
+
+#include <algorithm>
+#include <limits>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "kernels/cpu/elementwise.hpp"
+
+namespace causeway::cpu {
+namespace {
+
+// Threads take tiles of c. Their size depends on the shapes alone and OpenBLAS itself computes each with one thread, so that no bit of c
+// depends on how many threads there are.
+constexpr std::int64_t largest_tile_rows = 256, largest_tile_columns = 512, smallest_tile = 64, enough_tiles = 16;
+constexpr std::int64_t depth = 256;  // of the panels that bf16 is widened in: all three fit a core's L2 cache
+
+int thread_count() {
+#ifdef _OPENMP
+  return omp_get_max_threads();
+#else
+  return 1;
+#endif
+}
+
+int thread_index() {
+#ifdef _OPENMP
+  return omp_get_thread_num();
+#else
+  return 0;
+#endif
+}
+
+blasint blas_int(std::int64_t value) {
+  ensure(value <= std::numeric_limits<blasint>::max(), "gemm: extent {} does not fit OpenBLAS's integer", value);
+  return static_cast<blasint>(value);
+}
+
+void tell_openblas_to_use_one_thread() {
+  [[maybe_unused]] static const bool told = (openblas_set_num_threads(1), true);
+}
+
+struct Tiles {
+  std::int64_t rows, columns;  ///< of one tile
+  std::int64_t down, across;   ///< how many
+
+  Tiles(std::int64_t m, std::int64_t n) : rows(largest_tile_rows), columns(largest_tile_columns) {
+    while (count(m, n) < enough_tiles && (rows > smallest_tile || columns > smallest_tile)) (columns >= rows ? columns : rows) /= 2;
+  }
+  std::int64_t count(std::int64_t m, std::int64_t n) {
+    down = (m + rows - 1) / rows, across = (n + columns - 1) / columns;
+    return down * across;
+  }
+};
+
+struct Block {
+  std::int64_t row, column, rows, columns;
+};
+
+template <class T>
+T* at(TensorView x, std::int64_t row, std::int64_t column) {
+  return x.row<T>(row) + column;
+}
+
+/// c = op(a)·op(b) + beta·c in one type, on one thread; the leading dimensions are elements between stored rows.
+void blas(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda, const float* b,
+          std::int64_t ldb, float beta, float* c, std::int64_t ldc) {
+  cblas_sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans, static_cast<blasint>(m),
+              static_cast<blasint>(n), static_cast<blasint>(k), 1, a, static_cast<blasint>(lda), b, static_cast<blasint>(ldb), beta, c,
+              static_cast<blasint>(ldc));
+}
+void blas(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const double* a, std::int64_t lda, const double* b,
+          std::int64_t ldb, double beta, double* c, std::int64_t ldc) {
+  cblas_dgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans, static_cast<blasint>(m),
+              static_cast<blasint>(n), static_cast<blasint>(k), 1, a, static_cast<blasint>(lda), b, static_cast<blasint>(ldb), beta, c,
+              static_cast<blasint>(ldc));
+}
+
+/// The rows x columns corner of op(x) at (row, column), as it is stored.
+Block stored(bool transpose, std::int64_t row, std::int64_t column, std::int64_t rows, std::int64_t columns) {
+  return transpose ? Block{column, row, columns, rows} : Block{row, column, rows, columns};
+}
+
+template <class T>
+void multiply(const Gemm& args, std::int64_t k, const Block& tile) {
+  const Block a = stored(args.transpose_a, tile.row, 0, tile.rows, k), b = stored(args.transpose_b, 0, tile.column, k, tile.columns);
+  blas(args.transpose_a, args.transpose_b, tile.rows, tile.columns, k, at<T>(args.a, a.row, a.column), args.a.row_stride,
+       at<T>(args.b, b.row, b.column), args.b.row_stride, static_cast<T>(args.beta), at<T>(args.c, tile.row, tile.column), args.c.row_stride);
+}
+
+void widen(TensorView x, const Block& block, float* to) {
+  for (std::int64_t r = 0; r < block.rows; ++r) {
+    const bf16* from = at<bf16>(x, block.row + r, block.column);
+    float* row = to + r * block.columns;
+#pragma omp simd
+    for (std::int64_t i = 0; i < block.columns; ++i) row[i] = from[i];
+  }
+}
+
+void round_to_bf16(const float* from, TensorView x, const Block& block) {
+  for (std::int64_t r = 0; r < block.rows; ++r) {
+    const float* row = from + r * block.columns;
+    bf16* to = at<bf16>(x, block.row + r, block.column);
+#pragma omp simd
+    for (std::int64_t i = 0; i < block.columns; ++i) to[i] = row[i];
+  }
+}
+
+/// A tile of a bf16 product: panels of `depth` are widened to f32, summed in f32 (in c itself where c is f32) and rounded once.
+void multiply_bf16(const Gemm& args, std::int64_t k, const Block& tile, float* scratch) {
+  float* const a_panel = scratch;
+  float* const b_panel = a_panel + tile.rows * depth;
+  const bool narrow = args.c.dtype == DType::bf16;
+  float* const sum = narrow ? b_panel + depth * tile.columns : at<float>(args.c, tile.row, tile.column);
+  const std::int64_t sum_stride = narrow ? tile.columns : args.c.row_stride;
+  if (narrow && args.beta != 0) widen(args.c, tile, sum);
+  for (std::int64_t begin = 0; begin < k; begin += depth) {
+    const std::int64_t count = std::min(depth, k - begin);
+    const Block a = stored(args.transpose_a, tile.row, begin, tile.rows, count), b = stored(args.transpose_b, begin, tile.column, count, tile.columns);
+    widen(args.a, a, a_panel);
+    widen(args.b, b, b_panel);
+    blas(args.transpose_a, args.transpose_b, tile.rows, tile.columns, count, a_panel, a.columns, b_panel, b.columns,
+         begin == 0 ? static_cast<float>(args.beta) : 1, sum, sum_stride);
+  }
+  if (narrow) round_to_bf16(sum, args.c, tile);
+}
+
+/// c = beta·c: the product of matrices with no inner extent. What c held does not count where beta is zero, NaN neither.
+void scale_only(const Gemm& args) {
+  dispatch(args.c.dtype, [&]<class T>() {
+    using Wide = Accumulator<T>;
+    const auto beta = static_cast<Wide>(args.beta);
+    for_each_run({args.c}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
+      T* c = at<T>(args.c, row, column);
+      for (std::int64_t i = 0; i < count; ++i) c[i] = beta == 0 ? Wide{0} : beta * static_cast<Wide>(c[i]);
+    });
+  });
+}
+
+}  // namespace
+
+void gemm(const Stream& stream, const Gemm& args) {
+  const TensorView a = args.a, b = args.b, c = args.c;
+  const std::int64_t m = c.rows(), n = c.columns(), k = args.transpose_a ? a.rows() : a.columns();
+  ensure((args.transpose_a ? a.columns() : a.rows()) == m && (args.transpose_b ? b.columns() : b.rows()) == k &&
+             (args.transpose_b ? b.rows() : b.columns()) == n,
+         "gemm of {}{} and {}{} into {}", a.shape.to_string(), args.transpose_a ? "ᵀ" : "", b.shape.to_string(), args.transpose_b ? "ᵀ" : "",
+         c.shape.to_string());
+  ensure(a.dtype == b.dtype && (c.dtype == a.dtype || c.dtype == accumulator_of(a.dtype)), "gemm of {} and {} into {}", name_of(a.dtype),
+         name_of(b.dtype), name_of(c.dtype));
+  if (m == 0 || n == 0) return;
+  if (k == 0) return scale_only(args);
+  for (const std::int64_t extent : {m, n, k, a.row_stride, b.row_stride, c.row_stride}) blas_int(extent);
+
+  tell_openblas_to_use_one_thread();
+  const Tiles tiles(m, n);
+  const std::int64_t scratch_size = a.dtype == DType::bf16 ? (tiles.rows + tiles.columns) * depth + tiles.rows * tiles.columns : 0;
+  const Tensor scratch(stream, DType::f32, {scratch_size > 0 ? thread_count() : 0, scratch_size});
+#pragma omp parallel for schedule(static) if (m * n * k > 32 * run_length)
+  for (std::int64_t i = 0; i < tiles.down * tiles.across; ++i) {
+    const std::int64_t row = i / tiles.across * tiles.rows, column = i % tiles.across * tiles.columns;
+    const Block tile{row, column, std::min(tiles.rows, m - row), std::min(tiles.columns, n - column)};
+    switch (a.dtype) {
+      case DType::f64: multiply<double>(args, k, tile); break;
+      case DType::f32: multiply<float>(args, k, tile); break;
+      default: multiply_bf16(args, k, tile, scratch.view().row<float>(thread_index()));
+    }
+  }
+}
+
+}  // namespace causeway::cpu
