@@ -1,18 +1,50 @@
 #pragma once
 
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
+
+#include "kernels/error.hpp"
+#include "src/config.hpp"
 
 namespace causeway {
 
 /// One subcommand: a file under src/commands/, a row in src/commands.cpp.
 struct Command {
+  using Reader = std::function<void(const CommandLine&)>;
+
   std::string_view name;
-  std::string_view summary;
-  /// Takes what follows the name; returns the exit code. Errors are thrown.
-  int (*run)(std::span<const std::string> arguments);
+  std::string_view summary;  ///< one line of `causeway --help`
+  /// Hands the command's option table, at its defaults, to a reader.
+  void (*describe)(const Reader& read);
+  /// Parses what follows the name and runs. Errors are thrown.
+  ExitCode (*run)(std::string_view name, std::span<const std::string> arguments);
 };
 std::span<const Command> commands();
+
+/// Prints to standard output, on the first rank alone if a launcher started several.
+void print_answer(std::string_view text);
+
+/// A row whose options are fields of `Settings`: `declare` binds them, `execute` runs with them filled in.
+template <class Settings, CommandLine (*declare)(Settings&), ExitCode (*execute)(const Settings&)>
+constexpr Command make_command(std::string_view name, std::string_view summary) {
+  return {.name = name,
+          .summary = summary,
+          .describe =
+              [](const Command::Reader& read) {
+                Settings settings;
+                read(declare(settings));
+              },
+          .run =
+              [](std::string_view command, std::span<const std::string> arguments) {
+                Settings settings;
+                if (const auto answer = parse(declare(settings), command, arguments)) {
+                  print_answer(*answer);
+                  return ExitCode::ok;
+                }
+                return execute(settings);
+              }};
+}
 
 }  // namespace causeway

@@ -1,19 +1,32 @@
 #include <fmt/format.h>
 
+#include <cstdio>
 #include <string>
 #include <vector>
 
-#include "kernels/error.hpp"
-#include "src/command.hpp"
+#include "src/launch.hpp"
+#include "src/program.hpp"
+
+namespace {
+
+int report(const causeway::Error& error) {
+  if (causeway::launcher_rank() == 0) fmt::print(stderr, "causeway: {}\n", error.what());
+  return static_cast<int>(error.code());
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
-  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
   try {
-    for (const causeway::Command& command : causeway::commands())
-      if (!arguments.empty() && arguments.front() == command.name) return command.run(std::span(arguments).subspan(1));
+    try {
+      return static_cast<int>(causeway::run_program(arguments));
+    } catch (const causeway::AgreedError&) {
+      throw;
+    } catch (const std::exception& exception) {
+      causeway::fail_with_group(causeway::error_of(exception));
+    }
   } catch (const causeway::Error& error) {
-    fmt::print(stderr, "causeway: {}\n", error.what());
-    return static_cast<int>(error.code());
+    return report(error);
   }
-  return static_cast<int>(causeway::ExitCode::usage);
 }

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <fmt/format.h>
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace causeway {
+
+std::string host_name();
+
+/// What a run tells a person, on standard error: the first rank speaks for all, the others only warn, with their rank and host.
+class Log {
+ public:
+  explicit Log(int rank = 0) : rank_(rank), host_(host_name()) {}
+
+  template <class... Args>
+  void info(fmt::format_string<Args...> format, Args&&... args) const {
+    if (rank_ == 0) write(fmt::format(format, std::forward<Args>(args)...));
+  }
+  template <class... Args>
+  void warn(fmt::format_string<Args...> format, Args&&... args) const {
+    const std::string text = fmt::format(format, std::forward<Args>(args)...);
+    write(rank_ == 0 ? fmt::format("warning: {}", text) : fmt::format("rank {} ({}): warning: {}", rank_, host_, text));
+  }
+  bool speaks() const { return rank_ == 0; }
+
+ private:
+  static void write(std::string_view line);
+
+  int rank_;
+  std::string host_;
+};
+
+}  // namespace causeway

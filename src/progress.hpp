@@ -1,0 +1,44 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace causeway {
+
+/// How far a long command has come, on standard error: a bar that redraws itself on a terminal, a plain line every few seconds elsewhere (a log).
+/// The first rank shows it; on the others `shown` is false.
+class Progress {
+ public:
+  /// `total` in `unit`s ("tokens"); 0 where the end is not known.
+  Progress(std::string title, std::int64_t total, std::string unit, bool shown = true);
+  ~Progress();  ///< leaves the last state on its line
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  /// `done` so far, and a few words beside it ("loss 1.35").
+  void update(std::int64_t done, std::string_view note = {});
+  /// Shows the final state now.
+  void finish(std::string_view note = {});
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  void draw(std::string_view note, bool last);
+
+  std::string title_;
+  std::int64_t total_;
+  std::string unit_;
+  bool shown_, terminal_;
+  bool open_ = false;  ///< the cursor stands behind a bar
+  std::int64_t done_ = 0;
+  Clock::time_point started_, drawn_;
+};
+
+/// The line a log gets: "import: 12 of 40 files (30 %), 3.1 files/s, 9 s left".
+std::string progress_line(std::string_view title, std::int64_t done, std::int64_t total, std::string_view unit, double seconds, std::string_view note);
+/// The bar a terminal gets, `width` columns wide.
+std::string progress_bar(std::string_view title, std::int64_t done, std::int64_t total, std::string_view unit, double seconds, std::string_view note,
+                         int width);
+
+}  // namespace causeway
