@@ -1,4 +1,4 @@
-# `cmake --install`: the binary, a library and the headers of every floor, and what find_package(Causeway) reads.
+# `cmake --install`: the binary and its man page, a library and the headers of every floor, and what find_package(Causeway) reads.
 include(CMakePackageConfigHelpers)
 
 install(TARGETS causeway causeway_kernels causeway_parallel causeway_io causeway_app EXPORT CausewayTargets)
@@ -12,3 +12,9 @@ configure_package_config_file(cmake/CausewayConfig.cmake.in CausewayConfig.cmake
 write_basic_package_version_file(CausewayConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/CausewayConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/CausewayConfigVersion.cmake DESTINATION ${package_dir})
 install(EXPORT CausewayTargets NAMESPACE Causeway:: DESTINATION ${package_dir})
+
+# The program writes its own man page.
+set(man_page ${CMAKE_CURRENT_BINARY_DIR}/causeway.1)
+add_custom_command(OUTPUT ${man_page} COMMAND causeway --man > ${man_page} DEPENDS causeway VERBATIM)
+add_custom_target(man ALL DEPENDS ${man_page})
+install(FILES ${man_page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
