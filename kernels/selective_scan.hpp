@@ -34,7 +34,7 @@ extern const Kernel<SelectiveScanForward> selective_scan_forward;
 
 /// With ds = d_y·silu(z): g_t = C_t ds_t + exp(Δ_{t+1}A) g_{t+1}, restarting at a document's end, or from `adjoint_in` where the run's
 /// last document goes on after it; d_u = D ds + Δ Σ_n g B; d_B = Σ_d g Δ u; d_C = Σ_d ds h; dΔ = Σ_n g (B u + A exp(ΔA) h_{t-1});
-/// d_A += Σ_t g Δ exp(ΔA) h_{t-1}; d_delta = dΔ·σ(delta+delta_bias); d_delta_bias += Σ d_delta; d_D += Σ ds u;
+/// d_A += Σ_t g Δ exp(ΔA) h_{t-1}; d_delta = dΔ·σ(delta+delta_bias) (dΔ above 20 and without softplus); d_delta_bias += Σ d_delta; d_D += Σ ds u;
 /// d_z = d_y · s · σ(z)(1 + z(1-σ(z))). Sums over channels run in a fixed order.
 struct SelectiveScanBackward {
   SelectiveScanInputs in;
