@@ -1,0 +1,129 @@
+#include "parallel/communicator.hpp"
+
+#include <chrono>
+#include <optional>
+
+namespace causeway {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+double seconds(Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double>(to - from).count(); }
+
+}  // namespace
+
+class Communicator::Timed {
+ public:
+  Timed(Communicator& ranks, std::int64_t bytes, std::int64_t messages) : traffic_(*ranks.traffic_) {
+    traffic_.bytes_sent += bytes;
+    traffic_.messages_sent += messages;
+  }
+  Timed(const Timed&) = delete;
+  Timed& operator=(const Timed&) = delete;
+  ~Timed() { traffic_.exposed_s += seconds(begin_, Clock::now()); }
+
+ private:
+  Traffic& traffic_;
+  Clock::time_point begin_ = Clock::now();
+};
+
+Pending Communicator::start(std::span<const Transfer> transfers, const Stream& stream) {
+  std::int64_t bytes = 0, messages = 0;
+  for (const Transfer& transfer : transfers) {
+    if (transfer.peer == rank() || transfer.send.empty()) continue;
+    bytes += std::ssize(transfer.send);
+    ++messages;
+  }
+  const Timed timed(*this, bytes, messages);
+  const auto pending = std::make_shared<Pending>(transport_->start(transfers, stream));
+  return Pending([pending, traffic = traffic_, started = Clock::now()] {
+    const auto asked = Clock::now();
+    pending->wait();
+    traffic->hidden_s += seconds(started, asked);
+    traffic->exposed_s += seconds(asked, Clock::now());
+  });
+}
+
+void Communicator::exchange(std::span<const Transfer> transfers, const Stream& stream) { start(transfers, stream).wait(); }
+
+void Communicator::all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream) {
+  const Timed timed(*this, (size() - 1) * std::ssize(send), size() - 1);
+  transport_->all_gather(send, recv, stream);
+}
+
+void Communicator::broadcast(std::span<std::byte> data, int root, const Stream& stream) {
+  const int receivers = rank() == root ? size() - 1 : 0;
+  const Timed timed(*this, receivers * std::ssize(data), receivers);
+  transport_->broadcast(data, root, stream);
+}
+
+void Communicator::all_reduce(TensorView data, Reduction op, const Stream& stream) {
+  const Timed timed(*this, 2 * (size() - 1) * data.bytes() / size(), 2 * (size() - 1));
+  transport_->all_reduce(data.as_bytes().data(), data.size(), data.dtype, op, stream);
+}
+
+void Communicator::reduce_scatter(TensorView send, TensorView recv, std::span<const std::int64_t> counts, Reduction op, const Stream& stream) {
+  ensure(std::ssize(counts) == size() && send.dtype == recv.dtype && recv.size() == counts[static_cast<std::size_t>(rank())],
+         "reduce_scatter of {} {} into {} {} with {} counts on {} ranks", name_of(send.dtype), send.shape.to_string(), name_of(recv.dtype),
+         recv.shape.to_string(), counts.size(), size());
+  const Timed timed(*this, (size() - 1) * send.bytes() / size(), size() - 1);
+  transport_->reduce_scatter(send.as_bytes().data(), recv.as_bytes().data(), counts, send.dtype, op, stream);
+}
+
+void Communicator::barrier() {
+  const Timed timed(*this, 0, 0);
+  transport_->barrier();
+}
+
+Communicator Communicator::split(int color, int key) { return Communicator(transport_->split(color, key)); }
+
+std::int64_t Communicator::sum(std::int64_t value) {
+  const Timed timed(*this, 0, 0);
+  transport_->all_reduce(&value, 1, DType::i64, Reduction::sum, host_);
+  return value;
+}
+
+double Communicator::sum(double value) {
+  const Timed timed(*this, 0, 0);
+  transport_->all_reduce(&value, 1, DType::f64, Reduction::sum, host_);
+  return value;
+}
+
+std::int64_t Communicator::max(std::int64_t value) {
+  const Timed timed(*this, 0, 0);
+  transport_->all_reduce(&value, 1, DType::i64, Reduction::max, host_);
+  return value;
+}
+
+double Communicator::max(double value) {
+  const Timed timed(*this, 0, 0);
+  transport_->all_reduce(&value, 1, DType::f64, Reduction::max, host_);
+  return value;
+}
+
+std::string Communicator::broadcast(std::string text, int root) {
+  const Timed timed(*this, 0, 0);
+  std::int64_t length = std::ssize(text);
+  transport_->broadcast(std::as_writable_bytes(std::span(&length, 1)), root, host_);
+  text.resize(static_cast<std::size_t>(length));
+  transport_->broadcast(std::as_writable_bytes(std::span(text)), root, host_);
+  return text;
+}
+
+void collectively(Communicator& ranks, const std::function<void()>& local) {
+  std::optional<Error> failure;
+  try {
+    local();
+  } catch (const Error& error) {
+    failure = error;
+  } catch (const std::exception& error) {
+    failure.emplace(ExitCode::internal, error.what());
+  }
+  // The lowest failing rank has the largest distance from the end; 0: none failed.
+  const std::int64_t distance = ranks.max(failure ? std::int64_t{ranks.size() - ranks.rank()} : std::int64_t{0});
+  if (distance == 0) return;
+  const int first = ranks.size() - static_cast<int>(distance);
+  const std::int64_t code = ranks.max(ranks.rank() == first ? std::int64_t{static_cast<int>(failure->code())} : std::int64_t{0});
+  throw AgreedError(static_cast<ExitCode>(code), ranks.broadcast(ranks.rank() == first ? failure->what() : std::string(), first));
+}
+
+}  // namespace causeway

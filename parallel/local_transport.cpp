@@ -1,0 +1,199 @@
+/// Ranks as threads of one process: for tests, sanitizers and machines without MPI. A message is copied on its way in and on its way out and
+/// belongs to the mailbox in between, so that no thread ever reads memory another one may be writing.
+
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <tuple>
+#include <vector>
+
+#include "kernels/error.hpp"
+#include "parallel/collectives.hpp"
+#include "parallel/transport.hpp"
+
+namespace causeway {
+namespace {
+
+/// What a rank's waits throw when another rank has failed: told apart from the failure itself.
+class Released : public Error {
+ public:
+  explicit Released(int exit_code) : Error(static_cast<ExitCode>(exit_code), "another rank ended the job") {}
+};
+
+/// What all groups of one run share: one lock, and the flag that releases every wait.
+struct Job {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::optional<int> aborted;  // the exit code
+
+  template <class Condition>
+  void wait(std::unique_lock<std::mutex>& lock, Condition holds) {
+    changed.wait(lock, [&] { return aborted.has_value() || holds(); });
+    if (!holds()) throw Released(*aborted);  // what has arrived is still delivered: ranks that agreed to fail all get to know
+  }
+  void abort(int exit_code) noexcept {
+    const std::lock_guard lock(mutex);
+    if (!aborted) aborted = exit_code;
+    changed.notify_all();
+  }
+};
+
+using Message = std::vector<std::byte>;
+
+/// The messages from one rank to another, numbered in the order in which they were started on either side.
+struct Channel {
+  std::int64_t sent = 0, expected = 0;
+  std::map<std::int64_t, Message> arrived;
+};
+
+struct Group {
+  Group(std::shared_ptr<Job> in, int ranks) : job(std::move(in)), size(ranks), channels(static_cast<std::size_t>(ranks) * static_cast<std::size_t>(ranks)) {}
+
+  std::shared_ptr<Job> job;  // whose mutex guards everything below
+  int size;
+  std::vector<Channel> channels;
+  int waiting = 0;
+  std::int64_t barriers = 0;
+  struct Child {
+    std::shared_ptr<Group> group;
+    int taken = 0;
+  };
+  std::map<std::pair<std::int64_t, int>, Child> children;  // by (number of the split, color)
+
+  Channel& channel(int from, int to) { return channels[static_cast<std::size_t>(from) * static_cast<std::size_t>(size) + static_cast<std::size_t>(to)]; }
+};
+
+struct Receive {
+  int peer;
+  std::int64_t number;
+  std::span<std::byte> into;
+};
+
+class LocalTransport final : public Transport {
+ public:
+  LocalTransport(std::shared_ptr<Group> group, int rank) : group_(std::move(group)), rank_(rank) {}
+
+  int rank() const override { return rank_; }
+  int size() const override { return group_->size; }
+
+  Pending start(std::span<const Transfer> transfers, const Stream& stream) override {
+    stream.wait();
+    std::vector<Receive> receives;
+    for (const Transfer& transfer : transfers) {
+      ensure(transfer.peer >= 0 && transfer.peer < size(), "transfer with rank {} of {}", transfer.peer, size());
+      Message message(transfer.send.begin(), transfer.send.end());
+      const std::lock_guard lock(group_->job->mutex);
+      if (!transfer.send.empty()) {
+        Channel& out = group_->channel(rank_, transfer.peer);
+        out.arrived.emplace(out.sent++, std::move(message));
+        group_->job->changed.notify_all();
+      }
+      if (!transfer.recv.empty())
+        receives.push_back({transfer.peer, group_->channel(transfer.peer, rank_).expected++, transfer.recv});
+    }
+    return Pending([group = group_, rank = rank_, receives = std::move(receives)] {
+      for (const Receive& receive : receives) take(*group, rank, receive);
+    });
+  }
+
+  void all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream) override {
+    all_gather_by_exchange(*this, send, recv, stream);
+  }
+  void broadcast(std::span<std::byte> data, int root, const Stream& stream) override {
+    broadcast_by_exchange(*this, data, root, stream);
+  }
+  void all_reduce(void* data, std::int64_t count, DType type, Reduction op, const Stream& stream) override {
+    all_reduce_in_rank_order(*this, data, count, type, op, stream);
+  }
+  void reduce_scatter(const void* send, void* recv, std::span<const std::int64_t> counts, DType type, Reduction op,
+                      const Stream& stream) override {
+    reduce_scatter_in_rank_order(*this, send, recv, counts, type, op, stream);
+  }
+
+  void barrier() override {
+    std::unique_lock lock(group_->job->mutex);
+    const std::int64_t number = group_->barriers;
+    if (++group_->waiting == size()) {
+      group_->waiting = 0;
+      ++group_->barriers;
+      group_->job->changed.notify_all();
+    } else {
+      group_->job->wait(lock, [&] { return group_->barriers != number; });
+    }
+  }
+
+  std::unique_ptr<Transport> split(int color, int key) override {
+    struct Choice {
+      int color, key;
+    };
+    const Choice mine{color, key};
+    std::vector<Choice> choices(static_cast<std::size_t>(size()));
+    all_gather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(choices)), Stream());
+    int members = 0, position = 0;
+    for (int peer = 0; peer < size(); ++peer) {
+      const Choice& other = choices[static_cast<std::size_t>(peer)];
+      if (other.color != color) continue;
+      ++members;
+      if (std::tie(other.key, peer) < std::tie(key, rank_)) ++position;
+    }
+    const std::lock_guard lock(group_->job->mutex);
+    const std::pair name{splits_++, color};
+    Group::Child& child = group_->children[name];
+    if (child.group == nullptr) child.group = std::make_shared<Group>(group_->job, members);
+    auto transport = std::make_unique<LocalTransport>(child.group, position);
+    if (++child.taken == members) group_->children.erase(name);
+    return transport;
+  }
+
+  void abort(int exit_code) noexcept override { group_->job->abort(exit_code); }
+
+ private:
+  static void take(Group& group, int rank, const Receive& receive) {
+    std::unique_lock lock(group.job->mutex);
+    auto& arrived = group.channel(receive.peer, rank).arrived;
+    group.job->wait(lock, [&] { return arrived.contains(receive.number); });
+    const Message message = std::move(arrived.extract(receive.number).mapped());
+    lock.unlock();
+    ensure(message.size() == receive.into.size(), "rank {} sent {} bytes to rank {}, which expects {}", receive.peer, message.size(), rank,
+           receive.into.size());
+    std::copy(message.begin(), message.end(), receive.into.begin());
+  }
+
+  std::shared_ptr<Group> group_;
+  int rank_;
+  std::int64_t splits_ = 0;
+};
+
+}  // namespace
+
+void run_local_ranks(int ranks, const std::function<void(std::unique_ptr<Transport>)>& body) {
+  require(ranks >= 1, "{} ranks, expected at least 1", ranks);
+  const auto job = std::make_shared<Job>();
+  const auto group = std::make_shared<Group>(job, ranks);
+  std::vector<std::exception_ptr> failures(static_cast<std::size_t>(ranks)), released(static_cast<std::size_t>(ranks));
+  {
+    std::vector<std::jthread> threads;
+    for (int rank = 0; rank < ranks; ++rank) {
+      threads.emplace_back([&, rank] {
+        try {
+          body(std::make_unique<LocalTransport>(group, rank));
+        } catch (const Released&) {
+          released[static_cast<std::size_t>(rank)] = std::current_exception();
+        } catch (...) {
+          failures[static_cast<std::size_t>(rank)] = std::current_exception();
+          job->abort(static_cast<int>(ExitCode::internal));
+        }
+      });
+    }
+  }
+  for (const auto& list : {failures, released})
+    for (const std::exception_ptr& failure : list)
+      if (failure != nullptr) std::rethrow_exception(failure);
+}
+
+}  // namespace causeway

@@ -1,0 +1,192 @@
+/// Ranks as processes. Point-to-point messages are nonblocking throughout, so that no order of sends and receives can block on a full buffer;
+/// MPI reports errors by code and every code is checked.
+
+#include <mpi.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+#include <source_location>
+#include <string>
+#include <vector>
+
+#include "kernels/error.hpp"
+#include "kernels/handle.hpp"
+#include "parallel/collectives.hpp"
+#include "parallel/transport.hpp"
+
+namespace causeway {
+namespace {
+
+void mpi_check(int status, std::source_location where = std::source_location::current()) {
+  if (status == MPI_SUCCESS) return;
+  std::string text(MPI_MAX_ERROR_STRING, '\0');
+  int length = 0;
+  if (MPI_Error_string(status, text.data(), &length) != MPI_SUCCESS) length = 0;
+  text.resize(static_cast<std::size_t>(length));
+  fail(ExitCode::internal, "{}:{}: MPI: {} (code {})", where.file_name(), where.line(), text, status);
+}
+
+struct CommunicatorTraits {
+  using type = MPI_Comm;
+  static type null() { return MPI_COMM_NULL; }
+  static void close(type comm) noexcept {
+    int finalized = 0;
+    if (MPI_Finalized(&finalized) == MPI_SUCCESS && finalized == 0) MPI_Comm_free(&comm);
+  }
+};
+using OwnedCommunicator = Handle<CommunicatorTraits>;
+
+constexpr int tag = 0;  // one is enough: messages of a pair do not overtake each other
+
+/// Messages in flight. Those nobody waited for, because an exception unwinds, are given up: receives are cancelled, so that nothing is
+/// written into memory that goes away; sends are left to MPI.
+class Requests {
+ public:
+  Requests() = default;
+  Requests(const Requests&) = delete;
+  Requests& operator=(const Requests&) = delete;
+  ~Requests() {
+    for (MPI_Request& request : sends_)
+      if (request != MPI_REQUEST_NULL) MPI_Request_free(&request);
+    for (MPI_Request& request : receives_) {
+      if (request == MPI_REQUEST_NULL) continue;
+      MPI_Cancel(&request);
+      MPI_Wait(&request, MPI_STATUS_IGNORE);
+    }
+  }
+
+  void send(std::span<const std::byte> bytes, int peer, MPI_Comm comm) {
+    mpi_check(MPI_Isend(bytes.data(), static_cast<int>(bytes.size()), MPI_BYTE, peer, tag, comm, &sends_.emplace_back(MPI_REQUEST_NULL)));
+  }
+  void receive(std::span<std::byte> bytes, int peer, MPI_Comm comm) {
+    lengths_.push_back(static_cast<int>(bytes.size()));
+    mpi_check(MPI_Irecv(bytes.data(), lengths_.back(), MPI_BYTE, peer, tag, comm, &receives_.emplace_back(MPI_REQUEST_NULL)));
+  }
+  void wait() {
+    std::vector<MPI_Status> statuses(receives_.size());
+    mpi_check(MPI_Waitall(static_cast<int>(receives_.size()), receives_.data(), statuses.data()));
+    for (std::size_t i = 0; i < statuses.size(); ++i) {
+      int length = 0;
+      mpi_check(MPI_Get_count(&statuses[i], MPI_BYTE, &length));
+      ensure(length == lengths_[i], "rank {} sent {} bytes where {} were expected", statuses[i].MPI_SOURCE, length, lengths_[i]);
+    }
+    mpi_check(MPI_Waitall(static_cast<int>(sends_.size()), sends_.data(), MPI_STATUSES_IGNORE));
+  }
+
+ private:
+  std::vector<MPI_Request> sends_, receives_;
+  std::vector<int> lengths_;
+};
+
+class MpiTransport final : public Transport {
+ public:
+  MpiTransport(OwnedCommunicator comm, std::int64_t piece_bytes) : comm_(std::move(comm)), piece_bytes_(static_cast<std::size_t>(piece_bytes)) {
+    mpi_check(MPI_Comm_set_errhandler(comm_.get(), MPI_ERRORS_RETURN));
+    mpi_check(MPI_Comm_rank(comm_.get(), &rank_));
+    mpi_check(MPI_Comm_size(comm_.get(), &size_));
+  }
+
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+
+  Pending start(std::span<const Transfer> transfers, const Stream& stream) override {
+    stream.wait();
+    const auto requests = std::make_shared<Requests>();
+    std::vector<std::span<const std::byte>> from_self;
+    std::vector<std::span<std::byte>> to_self;
+    for (const auto& [peer, send, recv] : transfers) {
+      if (peer == rank_) {
+        if (!recv.empty()) to_self.push_back(recv);
+      } else {
+        for_each_piece(recv, [&, to = peer](std::span<std::byte> piece) { requests->receive(piece, to, comm_.get()); });
+      }
+    }
+    for (const auto& [peer, send, recv] : transfers) {
+      if (peer == rank_) {
+        if (!send.empty()) from_self.push_back(send);
+      } else {
+        for_each_piece(send, [&, to = peer](std::span<const std::byte> piece) { requests->send(piece, to, comm_.get()); });
+      }
+    }
+    ensure(from_self.size() == to_self.size(), "{} messages from rank {} to itself, {} expected", from_self.size(), rank_, to_self.size());
+    for (std::size_t i = 0; i < from_self.size(); ++i) {
+      ensure(from_self[i].size() == to_self[i].size(), "a message of {} bytes from rank {} to itself, {} expected", from_self[i].size(), rank_,
+             to_self[i].size());
+      stream.copy(to_self[i].data(), from_self[i].data(), static_cast<std::int64_t>(from_self[i].size()));
+    }
+    return Pending([requests] { requests->wait(); });
+  }
+
+  void all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream) override {
+    ensure(recv.size() == send.size() * static_cast<std::size_t>(size_), "all_gather of {} bytes into {} on {} ranks", send.size(), recv.size(), size_);
+    if (recv.size() > piece_bytes_) return all_gather_by_exchange(*this, send, recv, stream);
+    stream.wait();
+    const int length = static_cast<int>(send.size());
+    mpi_check(MPI_Allgather(send.data(), length, MPI_BYTE, recv.data(), length, MPI_BYTE, comm_.get()));
+  }
+
+  void broadcast(std::span<std::byte> data, int root, const Stream& stream) override {
+    stream.wait();
+    for_each_piece(data, [&](std::span<std::byte> piece) {
+      mpi_check(MPI_Bcast(piece.data(), static_cast<int>(piece.size()), MPI_BYTE, root, comm_.get()));
+    });
+  }
+
+  void all_reduce(void* data, std::int64_t count, DType type, Reduction op, const Stream& stream) override {
+    all_reduce_in_rank_order(*this, data, count, type, op, stream);
+  }
+  void reduce_scatter(const void* send, void* recv, std::span<const std::int64_t> counts, DType type, Reduction op,
+                      const Stream& stream) override {
+    reduce_scatter_in_rank_order(*this, send, recv, counts, type, op, stream);
+  }
+
+  void barrier() override { mpi_check(MPI_Barrier(comm_.get())); }
+
+  std::unique_ptr<Transport> split(int color, int key) override {
+    MPI_Comm part = MPI_COMM_NULL;
+    mpi_check(MPI_Comm_split(comm_.get(), color, key, &part));
+    return std::make_unique<MpiTransport>(OwnedCommunicator(part), static_cast<std::int64_t>(piece_bytes_));
+  }
+
+  void abort(int exit_code) noexcept override {
+    MPI_Abort(MPI_COMM_WORLD, exit_code);  // of the world, not the group: the rest would wait for ever
+    std::_Exit(exit_code);
+  }
+
+ private:
+  /// Calls body with consecutive pieces, none longer than MPI can count.
+  template <class Byte, class Body>
+  void for_each_piece(std::span<Byte> bytes, Body body) const {
+    for (; !bytes.empty(); bytes = bytes.subspan(std::min(bytes.size(), piece_bytes_))) body(bytes.first(std::min(bytes.size(), piece_bytes_)));
+  }
+
+  OwnedCommunicator comm_;
+  std::size_t piece_bytes_;
+  int rank_ = 0, size_ = 1;
+};
+
+void finalize_mpi() {
+  int finalized = 0;
+  if (MPI_Finalized(&finalized) == MPI_SUCCESS && finalized == 0) MPI_Finalize();
+}
+
+}  // namespace
+
+std::unique_ptr<Transport> make_mpi_transport(std::int64_t piece_bytes) {
+  ensure(piece_bytes >= 1 && piece_bytes <= std::numeric_limits<int>::max(), "messages in pieces of {} bytes, expected 1 to 2^31 - 1", piece_bytes);
+  int initialized = 0;
+  mpi_check(MPI_Initialized(&initialized));
+  if (initialized == 0) {
+    int provided = 0;
+    mpi_check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided));
+    ensure(std::atexit(finalize_mpi) == 0, "no room for an exit handler");
+    ensure(provided >= MPI_THREAD_SERIALIZED, "MPI's thread level is {}, expected MPI_THREAD_SERIALIZED ({})", provided, MPI_THREAD_SERIALIZED);
+  }
+  mpi_check(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
+  MPI_Comm world = MPI_COMM_NULL;
+  mpi_check(MPI_Comm_dup(MPI_COMM_WORLD, &world));
+  return std::make_unique<MpiTransport>(OwnedCommunicator(world), piece_bytes);
+}
+
+}  // namespace causeway

@@ -1,0 +1,275 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <numeric>
+#include <vector>
+
+#include "kernels/random.hpp"
+#include "parallel/transport.hpp"
+#include "tests/support/ranks.hpp"
+
+namespace causeway::test {
+namespace {
+
+std::vector<std::byte> pattern(std::size_t length, int from, int to, int number) {
+  std::vector<std::byte> bytes(length);
+  const RandomStream random(7, static_cast<std::uint64_t>((from * 100 + to) * 100 + number));
+  for (std::size_t i = 0; i < length; ++i) bytes[i] = static_cast<std::byte>(random.bits(i));
+  return bytes;
+}
+
+class EveryRankCount : public testing::TestWithParam<int> {};
+INSTANTIATE_TEST_SUITE_P(Ranks, EveryRankCount, testing::ValuesIn(rank_counts));
+using Transports = EveryRankCount;
+
+TEST_P(Transports, ExchangeBringsEveryMessageOfEveryLengthToItsPlace) {
+  on_ranks(GetParam(), [](Communicator& world) {
+    // Several messages a pair, to itself too, empty ones among them, in an order of the sender's own; lengths above MPI's piece in these tests.
+    const auto length = [](int from, int to, int number) { return static_cast<std::size_t>((from * 131 + to * 37 + number * 977) % 5 * 977); };
+    std::vector<std::vector<std::byte>> sent, received;
+    std::vector<Transfer> transfers;
+    const int n = world.size(), me = world.rank();
+    for (int step = 0; step < n; ++step) {
+      const int peer = (me + step) % n;
+      for (int number = 0; number < 3; ++number) {
+        sent.push_back(pattern(length(me, peer, number), me, peer, number));
+        received.emplace_back(length(peer, me, number));
+        transfers.push_back({peer, sent.back(), received.back()});
+      }
+    }
+    world.exchange(transfers, Stream());
+    for (std::size_t i = 0; i < transfers.size(); ++i)
+      EXPECT_EQ(received[i], pattern(received[i].size(), transfers[i].peer, me, static_cast<int>(i % 3))) << "from rank " << transfers[i].peer;
+  });
+}
+
+TEST_P(Transports, SeveralExchangesMayBeInFlightAndWaitedForInAnyOrder) {
+  on_ranks(GetParam(), [](Communicator& world) {
+    const int n = world.size(), me = world.rank(), right = (me + 1) % n, left = (me + n - 1) % n;
+    std::vector<std::vector<std::byte>> sent, received;
+    std::vector<Pending> pending;
+    for (int number = 0; number < 5; ++number) {
+      sent.push_back(pattern(1500, me, right, number));
+      received.emplace_back(1500);
+    }
+    for (std::size_t number = 0; number < 5; ++number)
+      pending.push_back(world.start(std::vector<Transfer>{{right, sent[number], {}}, {left, {}, received[number]}}, Stream()));
+    for (const std::size_t number : {3, 0, 4, 2, 1}) pending[number].wait();
+    for (int number = 0; number < 5; ++number) EXPECT_EQ(received[static_cast<std::size_t>(number)], pattern(1500, left, me, number));
+  });
+}
+
+TEST_P(Transports, AllGatherAndBroadcastAgreeWithWhatWasSent) {
+  on_ranks(GetParam(), [](Communicator& world) {
+    const int n = world.size();
+    for (const std::size_t length : {std::size_t{0}, std::size_t{1}, std::size_t{13}, std::size_t{1000}, std::size_t{4099}}) {
+      std::vector<std::byte> all(length * static_cast<std::size_t>(n)), mine = pattern(length, world.rank(), 0, 0), expected;
+      world.all_gather(mine, all, Stream());
+      for (int peer = 0; peer < n; ++peer)
+        for (const std::byte byte : pattern(length, peer, 0, 0)) expected.push_back(byte);
+      EXPECT_EQ(all, expected);
+      const int root = static_cast<int>(length) % n;
+      world.broadcast(mine, root, Stream());
+      EXPECT_EQ(mine, pattern(length, root, 0, 0));
+    }
+    EXPECT_EQ(world.broadcast(std::string(static_cast<std::size_t>(world.rank()), 'x'), n - 1), std::string(static_cast<std::size_t>(n - 1), 'x'));
+  });
+}
+
+TEST_P(Transports, ReductionsAddInRankOrder) {
+  on_ranks(GetParam(), [](Communicator& world) {
+    const int n = world.size(), me = world.rank();
+    // Numbers of very different size: another order would round otherwise. Short buffers, long ones, and one no rank count here divides.
+    const auto value = [](int rank, std::int64_t i) {
+      const RandomStream random(3, static_cast<std::uint64_t>(rank));
+      return static_cast<float>(random.normal(static_cast<std::uint64_t>(i)) * std::pow(10.0, rank % 4 * 2));
+    };
+    for (const std::int64_t count : {0, 1, 5, 1000, 50021}) {
+      const Stream stream;
+      const Tensor data(stream, DType::f32, {count});
+      std::vector<float> sum, largest;
+      for (std::int64_t i = 0; i < count; ++i) {
+        data.view().as<float>()[static_cast<std::size_t>(i)] = value(me, i);
+        sum.push_back(value(0, i));
+        largest.push_back(value(0, i));
+        for (int rank = 1; rank < n; ++rank) {
+          sum.back() += value(rank, i);
+          largest.back() = std::max(largest.back(), value(rank, i));
+        }
+      }
+      // Parts of uneven length, an empty one among them.
+      std::vector<std::int64_t> counts(static_cast<std::size_t>(n), 0);
+      for (std::int64_t left = count, rank = 0; rank < n; ++rank)
+        left -= counts[static_cast<std::size_t>(rank)] = rank + 1 == n ? left : rank % 3 == 1 ? 0 : left / 3;
+      const std::int64_t mine = counts[static_cast<std::size_t>(me)], offset = std::accumulate(counts.begin(), counts.begin() + me, std::int64_t{0});
+      const Tensor part(stream, DType::f32, {mine});
+      world.reduce_scatter(data, part, counts, Reduction::sum, stream);
+      const Tensor maximum(stream, DType::f32, {count});
+      stream.copy(maximum.view().data, data.view().data, data.view().bytes());
+      world.all_reduce(maximum, Reduction::max, stream);
+      world.all_reduce(data, Reduction::sum, stream);
+      for (std::size_t i = 0; i < sum.size(); ++i) {
+        EXPECT_EQ(data.view().as<float>()[i], sum[i]) << i << " of " << count;
+        EXPECT_EQ(maximum.view().as<float>()[i], largest[i]) << i << " of " << count;
+      }
+      for (std::int64_t i = 0; i < mine; ++i)
+        EXPECT_EQ(part.view().as<float>()[static_cast<std::size_t>(i)], sum[static_cast<std::size_t>(offset + i)]) << i << " of " << mine;
+    }
+  });
+}
+
+TEST_P(Transports, HostScalarsAreSummedAndMaximised) {
+  on_ranks(GetParam(), [](Communicator& world) {
+    const std::int64_t n = world.size(), me = world.rank();
+    EXPECT_EQ(world.sum(me + 1), n * (n + 1) / 2);
+    EXPECT_EQ(world.max(-me), 0);
+    EXPECT_EQ(world.sum(0.5), 0.5 * static_cast<double>(n));
+    EXPECT_EQ(world.max(static_cast<double>(me)), static_cast<double>(n - 1));
+    EXPECT_TRUE(std::isnan(world.max(me == n / 2 ? std::nan("") : 1.0)));
+  });
+}
+
+TEST_P(Transports, SplitGroupsByColorAndOrdersByKey) {
+  on_ranks(GetParam(), [](Communicator& world) {
+    const int n = world.size(), me = world.rank();
+    Communicator part = world.split(me % 2, -me);  // odd and even ranks, the last first
+    const int members = (n - me % 2 + 1) / 2;
+    EXPECT_EQ(part.size(), members);
+    EXPECT_EQ(part.rank(), members - 1 - me / 2);
+    Communicator again = part.split(0, part.rank());
+    EXPECT_EQ(again.sum(std::int64_t{me}), part.sum(std::int64_t{me}));
+    // Traffic of the part and of the whole do not meet.
+    std::int64_t got = -1;
+    const std::int64_t sent = me;
+    const int right = (me + 1) % n, left = (me + n - 1) % n;
+    const Pending pending = world.start(std::vector<Transfer>{{right, std::as_bytes(std::span(&sent, 1)), {}}}, Stream());
+    part.barrier();
+    world.exchange(std::vector<Transfer>{{left, {}, std::as_writable_bytes(std::span(&got, 1))}}, Stream());
+    EXPECT_EQ(got, left);
+  });
+}
+
+TEST_P(Transports, TrafficCountsWhatLeavesTheRank) {
+  on_ranks(GetParam(), [](Communicator& world) {
+    const std::int64_t n = world.size();
+    const auto sent = [&](auto&& run) {
+      const Traffic before = world.traffic();
+      run();
+      return std::pair(world.traffic().bytes_sent - before.bytes_sent, world.traffic().messages_sent - before.messages_sent);
+    };
+    using Sent = std::pair<std::int64_t, std::int64_t>;
+    std::vector<std::byte> a(120), b(120), all(120 * static_cast<std::size_t>(n));
+    const Stream stream;
+    const Tensor data = Tensor::zeros(stream, DType::f64, {n * 3});
+    const std::vector<std::int64_t> counts(static_cast<std::size_t>(n), 3);
+    const int me = world.rank(), right = (me + 1) % world.size(), left = (me + world.size() - 1) % world.size();
+    EXPECT_EQ(sent([&] { world.exchange(std::vector<Transfer>{{me, a, b}}, stream); }), Sent(0, 0)) << "what stays on the rank is not counted";
+    EXPECT_EQ(sent([&] { world.exchange(std::vector<Transfer>{{right, a, {}}, {left, {}, b}}, stream); }), n > 1 ? Sent(120, 1) : Sent(0, 0));
+    EXPECT_EQ(sent([&] { world.all_gather(a, all, stream); }), Sent((n - 1) * 120, n - 1));
+    EXPECT_EQ(sent([&] { world.broadcast(a, 0, stream); }), me == 0 ? Sent((n - 1) * 120, n - 1) : Sent(0, 0));
+    EXPECT_EQ(sent([&] { world.all_reduce(data, Reduction::sum, stream); }), Sent(2 * (n - 1) * 24, 2 * (n - 1)));
+    EXPECT_EQ(sent([&] { world.reduce_scatter(data, data.view().slice_rows(0, 3), counts, Reduction::sum, stream); }), Sent((n - 1) * 24, n - 1));
+    EXPECT_EQ(sent([&] { world.barrier(); }), Sent(0, 0));
+    EXPECT_GT(world.traffic().exposed_s, 0);
+  });
+}
+
+TEST_P(Transports, TimeBetweenStartAndWaitIsHidden) {
+  on_ranks(GetParam(), [](Communicator& world) {
+    Pending pending = world.start({}, Stream());
+    const double before = world.traffic().hidden_s;
+    const Communicator moved = std::move(world);  // what is in flight survives the move
+    pending.wait();
+    EXPECT_GT(moved.traffic().hidden_s, before);
+  });
+}
+
+TEST_P(Transports, CollectivelyThrowsTheLowestFailingRanksErrorEverywhere) {
+  on_ranks(GetParam(), [](Communicator& world) {
+    const int n = world.size(), me = world.rank(), first = n / 2;
+    EXPECT_NO_THROW(collectively(world, [] {}));
+    std::string caught = "nothing";
+    ExitCode code = ExitCode::ok;
+    try {
+      collectively(world, [&] {
+        if (me >= first) fail(me == first ? ExitCode::corrupt : ExitCode::io, "rank {} failed", me);
+      });
+    } catch (const AgreedError& error) {
+      caught = error.what();
+      code = error.code();
+    }
+    std::string other = "nothing";
+    try {
+      collectively(world, [&] {
+        if (me == n - 1) throw std::runtime_error("not ours");
+      });
+    } catch (const AgreedError& error) {
+      other = error.what();
+    }
+    EXPECT_EQ(caught, fmt::format("rank {} failed", first));
+    EXPECT_EQ(code, ExitCode::corrupt);
+    EXPECT_EQ(other, "not ours");
+    EXPECT_EQ(world.sum(std::int64_t{1}), n) << "the ranks are in step afterwards";
+  });
+}
+
+/// Threads can be released from their waits; under MPI the failing process ends the job.
+class LocalRanks : public testing::TestWithParam<int> {
+ protected:
+  void SetUp() override {
+    if (under_mpi()) GTEST_SKIP() << "of threads";
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Ranks, LocalRanks, testing::ValuesIn(rank_counts));
+
+TEST_P(LocalRanks, AThrowingRankReleasesItsPeersFromEveryKindOfWait) {
+  const int n = GetParam();
+  for (int kind = 0; kind < 4; ++kind) {
+    try {
+      run_local_ranks(n, [&](std::unique_ptr<Transport> transport) {
+        Communicator world(std::move(transport));
+        Communicator part = world.split(0, 0);
+        std::vector<std::byte> never(8);
+        const Pending pending = world.start(std::vector<Transfer>{{0, {}, never}}, Stream());  // in flight while the exception unwinds
+        if (world.rank() == n - 1) fail(ExitCode::io, "rank {} of {}", world.rank(), n);
+        if (kind == 0) part.barrier();
+        if (kind == 1) world.exchange(std::vector<Transfer>{{n - 1, {}, never}}, Stream());
+        if (kind == 2) world.sum(1.0);
+        if (kind == 3) part.split(0, 0);
+        ADD_FAILURE() << "rank " << world.rank() << " got through";
+      });
+      ADD_FAILURE() << "nothing was thrown";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::io);
+      EXPECT_EQ(std::string(error.what()), fmt::format("rank {} of {}", n - 1, n));
+    }
+  }
+}
+
+TEST_P(LocalRanks, AbortGivesEveryPeerItsExitCode) {
+  const int n = GetParam();
+  if (n == 1) return;
+  try {
+    run_local_ranks(n, [&](std::unique_ptr<Transport> transport) {
+      if (transport->rank() == 0) return transport->abort(75);
+      transport->barrier();
+    });
+    FAIL() << "nothing was thrown";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::requeue);
+  }
+}
+
+TEST_P(LocalRanks, AMessageOfAnotherLengthThanExpectedIsAnError) {
+  EXPECT_THROW(run_local_ranks(GetParam(),
+                               [](std::unique_ptr<Transport> transport) {
+                                 std::vector<std::byte> sent(8), received(9);
+                                 const int n = transport->size(), me = transport->rank();
+                                 transport->start(std::vector<Transfer>{{(me + 1) % n, sent, {}}, {(me + n - 1) % n, {}, received}}, Stream()).wait();
+                               }),
+               Error);
+}
+
+}  // namespace
+}  // namespace causeway::test

@@ -1,0 +1,83 @@
+#include "tests/support/ranks.hpp"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <optional>
+#include <string_view>
+
+namespace causeway::test {
+namespace {
+
+/// Messages longer than this are cut under MPI, so that the tests meet what a production run meets above a gigabyte.
+constexpr std::int64_t piece_bytes = 1000;
+
+std::optional<Communicator>& mpi_world() {
+  static std::optional<Communicator> world;  // GoogleTest gives a test no other way to reach what its main made
+  return world;
+}
+
+/// Shows what fails on the ranks that do not print.
+class FailurePrinter : public testing::EmptyTestEventListener {
+ public:
+  explicit FailurePrinter(int rank) : rank_(rank) {}
+  void OnTestStart(const testing::TestInfo& test) override { name_ = fmt::format("{}.{}", test.test_suite_name(), test.name()); }
+  void OnTestPartResult(const testing::TestPartResult& part) override {
+    if (!part.failed()) return;
+    fmt::print(stderr, "rank {}: {}: {}:{}: {}\n", rank_, name_, part.file_name() != nullptr ? part.file_name() : "?", part.line_number(),
+               part.message());
+  }
+
+ private:
+  int rank_;
+  std::string name_;
+};
+
+}  // namespace
+
+bool under_mpi() { return mpi_world().has_value(); }
+
+void on_ranks(int ranks, const std::function<void(Communicator& world)>& body) {
+  if (!under_mpi()) {
+    try {
+      run_local_ranks(ranks, [&](std::unique_ptr<Transport> transport) {
+        Communicator world(std::move(transport));
+        body(world);
+      });
+    } catch (const std::exception& error) {
+      ADD_FAILURE() << error.what();
+    }
+    return;
+  }
+  Communicator& all = *mpi_world();
+  if (ranks > all.size()) GTEST_SKIP() << ranks << " ranks wanted, mpirun started " << all.size();
+  Communicator world = all.split(all.rank() < ranks ? 0 : 1, all.rank());
+  if (all.rank() >= ranks) return;
+  try {
+    body(world);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "rank {}: {}\n", all.rank(), error.what());
+    all.transport().abort(static_cast<int>(ExitCode::internal));
+  }
+}
+
+int run_all_tests(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  const bool mpi = std::any_of(argv, argv + argc, [](const char* argument) { return std::string_view(argument) == "--mpi"; });
+  if (!mpi) return RUN_ALL_TESTS();
+  mpi_world().emplace(make_mpi_transport(piece_bytes));
+  const int rank = mpi_world()->rank();
+  if (rank != 0) {
+    auto& listeners = testing::UnitTest::GetInstance()->listeners();
+    delete listeners.Release(listeners.default_result_printer());  // GoogleTest hands its ownership over
+    listeners.Append(new FailurePrinter(rank));                    // and takes this one's
+  }
+  const int failed = RUN_ALL_TESTS();
+  const auto anywhere = mpi_world()->max(std::int64_t{failed});
+  mpi_world().reset();
+  if (rank == 0 && failed == 0 && anywhere != 0) fmt::print(stderr, "tests failed on other ranks, see above\n");
+  return anywhere == 0 ? 0 : 1;
+}
+
+}  // namespace causeway::test
