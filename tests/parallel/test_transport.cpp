@@ -19,9 +19,8 @@ std::vector<std::byte> pattern(std::size_t length, int from, int to, int number)
   return bytes;
 }
 
-class EveryRankCount : public testing::TestWithParam<int> {};
-INSTANTIATE_TEST_SUITE_P(Ranks, EveryRankCount, testing::ValuesIn(rank_counts));
-using Transports = EveryRankCount;
+class Transports : public testing::TestWithParam<int> {};
+INSTANTIATE_TEST_SUITE_P(Ranks, Transports, testing::ValuesIn(rank_counts));
 
 TEST_P(Transports, ExchangeBringsEveryMessageOfEveryLengthToItsPlace) {
   on_ranks(GetParam(), [](Communicator& world) {
