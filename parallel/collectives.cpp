@@ -39,6 +39,20 @@ void ensure_on_host(const Stream& stream) {
 
 }  // namespace
 
+void exchange_with_self(std::span<const Transfer> transfers, int rank, const Stream& stream) {
+  std::vector<std::span<const std::byte>> sent;
+  std::vector<std::span<std::byte>> expected;
+  for (const auto& [peer, send, recv] : transfers) {
+    if (peer == rank && !send.empty()) sent.push_back(send);
+    if (peer == rank && !recv.empty()) expected.push_back(recv);
+  }
+  ensure(sent.size() == expected.size(), "{} messages from rank {} to itself, {} expected", sent.size(), rank, expected.size());
+  for (std::size_t i = 0; i < sent.size(); ++i) {
+    ensure(sent[i].size() == expected[i].size(), "rank {} sent itself {} bytes where {} were expected", rank, sent[i].size(), expected[i].size());
+    stream.copy(expected[i].data(), sent[i].data(), std::ssize(sent[i]));
+  }
+}
+
 void all_gather_by_exchange(Transport& ranks, std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream) {
   std::vector<Transfer> transfers;
   for (int peer = 0; peer < ranks.size(); ++peer)

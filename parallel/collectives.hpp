@@ -4,8 +4,11 @@
 
 namespace causeway {
 
-/// Collectives made of Transport::start alone, for transports that have nothing better of their own. Arguments as in Transport. The reductions
+/// Parts that transports share. Collectives are made of Transport::start alone, for transports that have nothing better of their own. Arguments as in Transport. The reductions
 /// add in rank order whatever the transport, which the libraries' own reductions do not promise; their scratch memory is bounded.
+
+/// The transfers among `transfers` of `rank` with itself: the k-th message out is copied to where the k-th message in is expected.
+void exchange_with_self(std::span<const Transfer> transfers, int rank, const Stream& stream);
 
 void all_gather_by_exchange(Transport& ranks, std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream);
 void broadcast_by_exchange(Transport& ranks, std::span<std::byte> data, int root, const Stream& stream);

@@ -1,8 +1,8 @@
 /// Ranks as threads of one process: for tests, sanitizers and machines without MPI. A message is copied on its way in and on its way out and
 /// belongs to the mailbox in between, so that no thread ever reads memory another one may be writing.
 
+#include <algorithm>
 #include <condition_variable>
-#include <deque>
 #include <exception>
 #include <map>
 #include <mutex>
@@ -52,7 +52,8 @@ struct Channel {
 };
 
 struct Group {
-  Group(std::shared_ptr<Job> in, int ranks) : job(std::move(in)), size(ranks), channels(static_cast<std::size_t>(ranks) * static_cast<std::size_t>(ranks)) {}
+  Group(std::shared_ptr<Job> of, int ranks)
+      : job(std::move(of)), size(ranks), channels(static_cast<std::size_t>(ranks) * static_cast<std::size_t>(ranks)) {}
 
   std::shared_ptr<Job> job;  // whose mutex guards everything below
   int size;
@@ -65,7 +66,7 @@ struct Group {
   };
   std::map<std::pair<std::int64_t, int>, Child> children;  // by (number of the split, color)
 
-  Channel& channel(int from, int to) { return channels[static_cast<std::size_t>(from) * static_cast<std::size_t>(size) + static_cast<std::size_t>(to)]; }
+  Channel& channel(int from, int to) { return channels[static_cast<std::size_t>(std::int64_t{from} * size + to)]; }
 };
 
 struct Receive {
@@ -86,6 +87,7 @@ class LocalTransport final : public Transport {
     std::vector<Receive> receives;
     for (const Transfer& transfer : transfers) {
       ensure(transfer.peer >= 0 && transfer.peer < size(), "transfer with rank {} of {}", transfer.peer, size());
+      if (transfer.peer == rank_) continue;
       Message message(transfer.send.begin(), transfer.send.end());
       const std::lock_guard lock(group_->job->mutex);
       if (!transfer.send.empty()) {
@@ -96,6 +98,7 @@ class LocalTransport final : public Transport {
       if (!transfer.recv.empty())
         receives.push_back({transfer.peer, group_->channel(transfer.peer, rank_).expected++, transfer.recv});
     }
+    exchange_with_self(transfers, rank_, stream);
     return Pending([group = group_, rank = rank_, receives = std::move(receives)] {
       for (const Receive& receive : receives) take(*group, rank, receive);
     });

@@ -93,28 +93,11 @@ class MpiTransport final : public Transport {
   Pending start(std::span<const Transfer> transfers, const Stream& stream) override {
     stream.wait();
     const auto requests = std::make_shared<Requests>();
-    std::vector<std::span<const std::byte>> from_self;
-    std::vector<std::span<std::byte>> to_self;
-    for (const auto& [peer, send, recv] : transfers) {
-      if (peer == rank_) {
-        if (!recv.empty()) to_self.push_back(recv);
-      } else {
-        for_each_piece(recv, [&, to = peer](std::span<std::byte> piece) { requests->receive(piece, to, comm_.get()); });
-      }
-    }
-    for (const auto& [peer, send, recv] : transfers) {
-      if (peer == rank_) {
-        if (!send.empty()) from_self.push_back(send);
-      } else {
-        for_each_piece(send, [&, to = peer](std::span<const std::byte> piece) { requests->send(piece, to, comm_.get()); });
-      }
-    }
-    ensure(from_self.size() == to_self.size(), "{} messages from rank {} to itself, {} expected", from_self.size(), rank_, to_self.size());
-    for (std::size_t i = 0; i < from_self.size(); ++i) {
-      ensure(from_self[i].size() == to_self[i].size(), "a message of {} bytes from rank {} to itself, {} expected", from_self[i].size(), rank_,
-             to_self[i].size());
-      stream.copy(to_self[i].data(), from_self[i].data(), static_cast<std::int64_t>(from_self[i].size()));
-    }
+    for (const auto& [peer, send, recv] : transfers)
+      if (peer != rank_) for_each_piece(recv, [&, from = peer](std::span<std::byte> piece) { requests->receive(piece, from, comm_.get()); });
+    for (const auto& [peer, send, recv] : transfers)
+      if (peer != rank_) for_each_piece(send, [&, to = peer](std::span<const std::byte> piece) { requests->send(piece, to, comm_.get()); });
+    exchange_with_self(transfers, rank_, stream);
     return Pending([requests] { requests->wait(); });
   }
 

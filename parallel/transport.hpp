@@ -13,7 +13,7 @@
 
 namespace causeway {
 
-/// One message out and one in, to and from the same peer; either may be empty. peer == rank() copies locally.
+/// One message out and one in, to and from the same peer; either may be empty. peer == rank() copies locally, within one start().
 struct Transfer {
   int peer = 0;
   std::span<const std::byte> send;

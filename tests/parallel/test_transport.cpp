@@ -46,6 +46,7 @@ TEST_P(Transports, ExchangeBringsEveryMessageOfEveryLengthToItsPlace) {
 TEST_P(Transports, SeveralExchangesMayBeInFlightAndWaitedForInAnyOrder) {
   on_ranks(GetParam(), [](Communicator& world) {
     const int n = world.size(), me = world.rank(), right = (me + 1) % n, left = (me + n - 1) % n;
+    if (n == 1) return;
     std::vector<std::vector<std::byte>> sent, received;
     std::vector<Pending> pending;
     for (int number = 0; number < 5; ++number) {
@@ -138,6 +139,7 @@ TEST_P(Transports, SplitGroupsByColorAndOrdersByKey) {
     EXPECT_EQ(part.rank(), members - 1 - me / 2);
     Communicator again = part.split(0, part.rank());
     EXPECT_EQ(again.sum(std::int64_t{me}), part.sum(std::int64_t{me}));
+    if (n == 1) return;
     // Traffic of the part and of the whole do not meet.
     std::int64_t got = -1;
     const std::int64_t sent = me;
@@ -230,7 +232,8 @@ TEST_P(LocalRanks, AThrowingRankReleasesItsPeersFromEveryKindOfWait) {
         Communicator world(std::move(transport));
         Communicator part = world.split(0, 0);
         std::vector<std::byte> never(8);
-        const Pending pending = world.start(std::vector<Transfer>{{0, {}, never}}, Stream());  // in flight while the exception unwinds
+        const Pending pending =  // in flight while the exception unwinds
+            world.rank() == 0 ? Pending() : world.start(std::vector<Transfer>{{0, {}, never}}, Stream());
         if (world.rank() == n - 1) fail(ExitCode::io, "rank {} of {}", world.rank(), n);
         if (kind == 0) part.barrier();
         if (kind == 1) world.exchange(std::vector<Transfer>{{n - 1, {}, never}}, Stream());
