@@ -1,0 +1,29 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "src/model_options.hpp"
+#include "src/operator.hpp"
+#include "src/parameter_set.hpp"
+
+namespace causeway {
+
+/// A kind of block: one file under src/layers/, one row in src/layers.cpp.
+struct Layer {
+  std::string_view name;  ///< as --layers spells it
+  std::string_view summary;
+  /// Adds the mixer's parameters, called `prefix` + name, to the set.
+  std::unique_ptr<Operator> (*make)(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters);
+};
+std::span<const Layer> layers();
+
+/// Throws Error(usage) naming the known kinds.
+std::unique_ptr<Operator> make_layer(std::string_view name, const ModelOptions& options, const std::string& prefix, ParameterSet& parameters);
+
+/// Rows of the table.
+std::unique_ptr<Operator> make_mamba(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters);
+
+}  // namespace causeway

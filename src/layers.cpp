@@ -1,0 +1,23 @@
+#include "src/layer.hpp"
+
+namespace causeway {
+namespace {
+
+constexpr Layer table[] = {
+    {"mamba", "Mamba-1: short convolution and selective scan (arXiv 2312.00752)", make_mamba},
+};
+
+}  // namespace
+
+std::span<const Layer> layers() { return table; }
+
+std::unique_ptr<Operator> make_layer(std::string_view name, const ModelOptions& options, const std::string& prefix, ParameterSet& parameters) {
+  std::string known;
+  for (const Layer& layer : table) {
+    if (layer.name == name) return layer.make(options, prefix, parameters);
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", layer.name);
+  }
+  fail(ExitCode::usage, "--layers has '{}', expected one of: {}", name, known);
+}
+
+}  // namespace causeway

@@ -1,0 +1,198 @@
+#include <cmath>
+
+#include "kernels/gemm.hpp"
+#include "src/layer.hpp"
+
+namespace causeway {
+namespace {
+
+/// U(-bound, bound), PyTorch's start of a linear map or convolution with bound = 1/√fan_in.
+auto uniform(double bound) {
+  return [bound](const RandomStream& random, std::int64_t i) { return bound * (2 * random.uniform(static_cast<std::uint64_t>(i)) - 1); };
+}
+
+/// The inverse softplus of a Δ drawn log-uniformly from [1e-3, 0.1], at least 1e-4.
+double initial_dt_bias(const RandomStream& random, std::int64_t i) {
+  const double low = std::log(1e-3), high = std::log(0.1);
+  const double delta = std::max(1e-4, std::exp(low + (high - low) * random.uniform(static_cast<std::uint64_t>(i))));
+  return delta + std::log(-std::expm1(-delta));
+}
+
+/// Mamba-1 block (arXiv 2312.00752), parameters named and shaped as in mamba_ssm:
+/// (x, z) = in_proj(h); u = silu(conv1d(x)); (dt_low, B, C) = x_proj(u); delta = dt_proj(dt_low); y = scan(u, delta, A, B, C, D, z); out_proj(y).
+class Mamba final : public Operator {
+ public:
+  Mamba(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters);
+  Tensor forward(const Pass& pass, TensorView h, Saved* saved) override;
+  Tensor backward(const Pass& pass, TensorView h, TensorView d_out, Saved& saved) override;
+
+ private:
+  /// The convolution's and the scan's inputs, as views of the block's activations.
+  CausalConvForward convolution(TensorView xz, TensorView u) const;
+  SelectiveScanInputs scan(TensorView u, TensorView delta, TensorView xz, TensorView dbc, TensorView A) const;
+  Tensor decay_rates(const Stream& stream) const;
+
+  std::int64_t width_, inner_, state_, dt_rank_;
+  const Parameter &in_proj_, &conv_weight_, &conv_bias_, &x_proj_, &dt_proj_, &dt_bias_, &A_log_, &D_, &out_proj_;
+};
+
+Mamba::Mamba(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters)
+    : width_(options.width),
+      inner_(options.d_inner()),
+      state_(options.state),
+      dt_rank_(options.rank_of_dt()),
+      in_proj_(parameters.add({.name = prefix + "in_proj.weight",
+                               .shape = {2 * inner_, width_},
+                               .decay = true,
+                               .initial = uniform(1 / std::sqrt(double(width_)))})),
+      conv_weight_(parameters.add({.name = prefix + "conv1d.weight",
+                                   .shape = {inner_, 1, options.conv_taps},
+                                   .decay = true,
+                                   .initial = uniform(1 / std::sqrt(double(options.conv_taps)))})),
+      conv_bias_(parameters.add({.name = prefix + "conv1d.bias",
+                                 .shape = {inner_},
+                                 .initial = uniform(1 / std::sqrt(double(options.conv_taps)))})),
+      x_proj_(parameters.add({.name = prefix + "x_proj.weight",
+                              .shape = {dt_rank_ + 2 * state_, inner_},
+                              .decay = true,
+                              .initial = uniform(1 / std::sqrt(double(inner_)))})),
+      dt_proj_(parameters.add({.name = prefix + "dt_proj.weight",
+                               .shape = {inner_, dt_rank_},
+                               .decay = true,
+                               .initial = uniform(1 / std::sqrt(double(dt_rank_)))})),
+      dt_bias_(parameters.add({.name = prefix + "dt_proj.bias", .shape = {inner_}, .wide = true, .initial = initial_dt_bias})),
+      A_log_(parameters.add({.name = prefix + "A_log",
+                             .shape = {inner_, state_},
+                             .wide = true,
+                             .initial = [n = state_](const RandomStream&, std::int64_t i) { return std::log(double(i % n + 1)); }})),
+      D_(parameters.add({.name = prefix + "D",
+                         .shape = {inner_},
+                         .wide = true,
+                         .initial = [](const RandomStream&, std::int64_t) { return 1.0; }})),
+      out_proj_(parameters.add({.name = prefix + "out_proj.weight",
+                                .shape = {width_, inner_},
+                                .decay = true,
+                                .initial = uniform(1 / std::sqrt(double(inner_) * double(options.layers.size())))})) {}
+
+CausalConvForward Mamba::convolution(TensorView xz, TensorView u) const {
+  return {.x = xz.slice_columns(0, inner_),
+          .weight = conv_weight_.weight.reshaped({inner_, conv_weight_.spec.shape[2]}),
+          .bias = conv_bias_.weight,
+          .activation = Activation::silu,
+          .y = u};
+}
+
+SelectiveScanInputs Mamba::scan(TensorView u, TensorView delta, TensorView xz, TensorView dbc, TensorView A) const {
+  return {.u = u,
+          .delta = delta,
+          .z = xz.slice_columns(inner_, inner_),
+          .A = A,
+          .B = dbc.slice_columns(dt_rank_, state_),
+          .C = dbc.slice_columns(dt_rank_ + state_, state_),
+          .D = D_.weight,
+          .delta_bias = dt_bias_.weight};
+}
+
+Tensor Mamba::decay_rates(const Stream& stream) const {
+  Tensor A(stream, A_log_.weight.dtype, {inner_, state_});
+  negative_exponential(stream, {.x = A_log_.weight, .y = A});
+  return A;
+}
+
+Tensor Mamba::forward(const Pass& pass, TensorView h, Saved* saved) {
+  const Stream& stream = pass.runtime.stream;
+  const std::int64_t tokens = h.rows();
+  const auto fresh = [&](std::int64_t columns) { return Tensor(stream, h.dtype, {tokens, columns}); };
+
+  Tensor xz = fresh(2 * inner_);  // (T, 2·d_inner)
+  gemm(stream, {.a = h, .b = in_proj_.weight, .transpose_b = true, .c = xz});
+
+  Tensor u = fresh(inner_);
+  const ConvolutionStrategy& conv = find_strategy(convolution_strategies(), "causal_conv", pass.runtime.strategy("causal_conv"));
+  conv.forward(pass.strategy_context(), convolution(xz, u), saved);
+
+  Tensor dbc = fresh(dt_rank_ + 2 * state_);  // (T, dt_rank + 2·N): dt_low, B, C
+  gemm(stream, {.a = u, .b = x_proj_.weight, .transpose_b = true, .c = dbc});
+  Tensor delta = fresh(inner_);
+  gemm(stream, {.a = dbc.view().slice_columns(0, dt_rank_), .b = dt_proj_.weight, .transpose_b = true, .c = delta});
+
+  Tensor y = fresh(inner_);
+  const Tensor A = decay_rates(stream);
+  const SelectiveScanStrategy& scan_strategy =
+      find_strategy(selective_scan_strategies(), "selective_scan", pass.runtime.strategy("selective_scan"));
+  scan_strategy.forward(pass.strategy_context(), {.in = scan(u, delta, xz, dbc, A), .y = y}, saved);
+
+  Tensor out = fresh(width_);
+  gemm(stream, {.a = y, .b = out_proj_.weight, .transpose_b = true, .c = out});
+  if (saved != nullptr) {
+    saved->push(std::move(xz));
+    saved->push(std::move(u));
+    saved->push(std::move(dbc));
+    saved->push(std::move(delta));
+    saved->push(std::move(y));
+  }
+  return out;
+}
+
+Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& saved) {
+  const Stream& stream = pass.runtime.stream;
+  const std::int64_t tokens = h.rows();
+  const auto fresh = [&](std::int64_t columns) { return Tensor(stream, h.dtype, {tokens, columns}); };
+  Tensor y = saved.pop(), delta = saved.pop(), dbc = saved.pop(), u = saved.pop(), xz = saved.pop();
+
+  Tensor d_y = fresh(inner_);
+  gemm(stream, {.a = d_out, .b = out_proj_.weight, .c = d_y});
+  gemm(stream, {.a = d_out, .b = y, .transpose_a = true, .beta = 1, .c = out_proj_.gradient});
+  y = {};
+
+  Tensor d_xz = fresh(2 * inner_), d_u = fresh(inner_), d_delta = fresh(inner_), d_dbc = fresh(dt_rank_ + 2 * state_);
+  const Tensor A = decay_rates(stream), d_A = Tensor::zeros(stream, A.view().dtype, {inner_, state_});
+  const SelectiveScanStrategy& scan_strategy =
+      find_strategy(selective_scan_strategies(), "selective_scan", pass.runtime.strategy("selective_scan"));
+  scan_strategy.backward(pass.strategy_context(),
+                         {.in = scan(u, delta, xz, dbc, A),
+                          .d_y = d_y,
+                          .d_u = d_u,
+                          .d_delta = d_delta,
+                          .d_B = d_dbc.view().slice_columns(dt_rank_, state_),
+                          .d_C = d_dbc.view().slice_columns(dt_rank_ + state_, state_),
+                          .d_z = d_xz.view().slice_columns(inner_, inner_),
+                          .d_A = d_A,
+                          .d_D = D_.gradient,
+                          .d_delta_bias = dt_bias_.gradient},
+                         saved);
+  negative_exponential_backward(stream, {.y = A, .d_y = d_A, .d_x = A_log_.gradient});
+  d_y = {};
+
+  const TensorView dt_low = dbc.view().slice_columns(0, dt_rank_), d_dt_low = d_dbc.view().slice_columns(0, dt_rank_);
+  gemm(stream, {.a = d_delta, .b = dt_proj_.weight, .c = d_dt_low});
+  gemm(stream, {.a = d_delta, .b = dt_low, .transpose_a = true, .beta = 1, .c = dt_proj_.gradient});
+  gemm(stream, {.a = d_dbc, .b = x_proj_.weight, .beta = 1, .c = d_u});
+  gemm(stream, {.a = d_dbc, .b = u, .transpose_a = true, .beta = 1, .c = x_proj_.gradient});
+
+  const CausalConvForward conv = convolution(xz, u);
+  const ConvolutionStrategy& conv_strategy = find_strategy(convolution_strategies(), "causal_conv", pass.runtime.strategy("causal_conv"));
+  conv_strategy.backward(pass.strategy_context(),
+                         {.x = conv.x,
+                          .weight = conv.weight,
+                          .bias = conv.bias,
+                          .activation = conv.activation,
+                          .d_y = d_u,
+                          .d_x = d_xz.view().slice_columns(0, inner_),
+                          .d_weight = conv_weight_.gradient.reshaped(conv.weight.shape),
+                          .d_bias = conv_bias_.gradient},
+                         saved);
+
+  Tensor d_h = fresh(width_);
+  gemm(stream, {.a = d_xz, .b = in_proj_.weight, .c = d_h});
+  gemm(stream, {.a = d_xz, .b = h, .transpose_a = true, .beta = 1, .c = in_proj_.gradient});
+  return d_h;
+}
+
+}  // namespace
+
+std::unique_ptr<Operator> make_mamba(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters) {
+  return std::make_unique<Mamba>(options, prefix, parameters);
+}
+
+}  // namespace causeway

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "src/layer.hpp"
+
+namespace causeway {
+
+/// One pack as a rank trains on it: its own tokens and what follows each of them.
+struct Batch {
+  TensorView ids;     ///< [local tokens] i32
+  TensorView labels;  ///< [local tokens] i32, the next token's id; negative: no loss (a document's last token, or masked)
+};
+
+/// A language model on packed sequences: embedding → blocks → RMSNorm → head. A block is mixer(RMSNorm(residual)), added to the residual stream, which is
+/// kept in the accumulator type. Parameters are named as in mamba_ssm.
+class Model {
+ public:
+  struct Options {
+    ModelOptions shape;
+    DType dtype = DType::f32;
+    bool recompute = false;  ///< keep only each block's input and run the block again on the way back
+  };
+  /// Parameters have no memory until `parameters().allocate()`.
+  explicit Model(const Options& options);
+
+  ParameterSet& parameters() { return parameters_; }
+  const ParameterSet& parameters() const { return parameters_; }
+  const Options& options() const { return options_; }
+
+  /// Runs the pack forth and back, adds ∂(Σ token losses)/∂parameter over this rank's tokens to the gradients, and returns that sum, in nats.
+  double train(const Pass& pass, const Batch& batch);
+
+  /// Receives the residual stream [local tokens, width] after `layer` blocks (0: the embedding).
+  using Observer = std::function<void(std::int64_t layer, TensorView residual)>;
+  /// Writes each of this rank's token losses (0 without a label) to `token_losses` [local tokens], accumulator type.
+  void evaluate(const Pass& pass, const Batch& batch, TensorView token_losses, const Observer& observer = {});
+
+ private:
+  struct Block {
+    const Parameter* norm;
+    std::unique_ptr<Operator> mixer;
+  };
+  struct Trail;
+
+  /// From the tokens to the last block's output; `residual` does not hold that yet. With `trail`, what backward needs is kept there.
+  Tensor forward_blocks(const Pass& pass, TensorView ids, TensorView residual, Trail* trail, const Observer& observer);
+  void backward_blocks(const Pass& pass, TensorView ids, TensorView d_residual, Trail& trail);
+  /// Final norm, head and loss, a tile of tokens at a time so that no [tokens, vocabulary] tensor ever exists. With `d_residual` also their backward.
+  void head(const Pass& pass, TensorView last, TensorView residual, TensorView labels, TensorView token_losses, TensorView d_residual);
+
+  Options options_;
+  ParameterSet parameters_;
+  const Parameter* embedding_;
+  std::vector<Block> blocks_;
+  const Parameter* norm_f_;
+  const Parameter* head_;  ///< the embedding where tied
+};
+
+/// Σ of a dense floating tensor, in float64, in order.
+double sum_in_order(const Stream& stream, TensorView values);
+
+}  // namespace causeway

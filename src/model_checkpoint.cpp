@@ -1,0 +1,83 @@
+#include "src/model_checkpoint.hpp"
+
+#include <algorithm>
+
+namespace causeway {
+namespace {
+
+struct Moment {
+  const char* group;
+  Tensor Optimizer::Shard::*tensor;
+};
+constexpr Moment moments[] = {{"optimizer/exp_avg/", &Optimizer::Shard::exp_avg},
+                              {"optimizer/exp_avg_sq/", &Optimizer::Shard::exp_avg_sq},
+                              {"optimizer/master/", &Optimizer::Shard::master}};
+
+/// The part of a parameter that lies in shard `rank` of its arena, in elements of the arena; possibly empty.
+Range owned_part(const ParameterSet& parameters, const Parameter& parameter, int rank) {
+  const Range shard = parameters.shard(parameters.arenas()[static_cast<std::size_t>(parameter.arena)], rank);
+  const std::int64_t begin = std::clamp(shard.begin, parameter.flat.begin, parameter.flat.end);
+  return {begin, std::clamp(shard.end, begin, parameter.flat.end)};
+}
+
+std::byte* element(TensorView flat, std::int64_t index) { return static_cast<std::byte*>(flat.data) + index * size_of(flat.dtype); }
+
+}  // namespace
+
+std::map<std::string, hdf5::Value> attributes_of(const ModelOptions& options, DType dtype) {
+  return {{"dtype", std::string(name_of(dtype))},   {"vocabulary", options.vocabulary}, {"width", options.width},
+          {"layers", layers_text(options.layers)},  {"state", options.state},           {"expand", options.expand},
+          {"conv_taps", options.conv_taps},         {"dt_rank", options.rank_of_dt()},  {"tied_head", std::int64_t{options.tied_head}}};
+}
+
+ModelOptions model_options_of(const Checkpoint& checkpoint) {
+  const ModelOptions options{.vocabulary = checkpoint.integer("vocabulary"),
+                             .width = checkpoint.integer("width"),
+                             .layers = parse_layers(checkpoint.text("layers")),
+                             .state = checkpoint.integer("state"),
+                             .expand = checkpoint.integer("expand"),
+                             .conv_taps = checkpoint.integer("conv_taps"),
+                             .dt_rank = checkpoint.integer("dt_rank"),
+                             .tied_head = checkpoint.integer("tied_head") != 0};
+  options.check();
+  return options;
+}
+
+std::vector<CheckpointTensor> checkpoint_tensors(const ParameterSet& parameters, const Optimizer& optimizer, int rank) {
+  std::vector<CheckpointTensor> tensors;
+  const auto add = [&](const std::string& group, const Parameter& parameter, TensorView flat, std::int64_t flat_begin) {
+    const Range part = owned_part(parameters, parameter, rank);
+    tensors.push_back({.name = group + parameter.spec.name,
+                       .shape = parameter.spec.shape,
+                       .dtype = flat.dtype,
+                       .owned = {part.begin - parameter.flat.begin, part.end - parameter.flat.begin},
+                       .data = element(flat, part.begin - flat_begin)});
+  };
+  for (const Parameter& parameter : parameters.parameters())
+    add("parameters/", parameter, parameters.arenas()[static_cast<std::size_t>(parameter.arena)].weights, 0);
+  for (const Moment& moment : moments)
+    for (const Parameter& parameter : parameters.parameters()) {
+      const auto arena = static_cast<std::size_t>(parameter.arena);
+      add(moment.group, parameter, optimizer.shards()[arena].*moment.tensor, parameters.shard(parameters.arenas()[arena], rank).begin);
+    }
+  return tensors;
+}
+
+void load_parameters(const Checkpoint& checkpoint, const ParameterSet& parameters) {
+  for (const Parameter& parameter : parameters.parameters())
+    checkpoint.read("parameters/" + parameter.spec.name, parameter.spec.shape, parameter.weight.dtype, {0, parameter.weight.size()}, parameter.weight.data);
+}
+
+void load_optimizer(const Checkpoint& checkpoint, const ParameterSet& parameters, const Optimizer& optimizer, int rank) {
+  for (const Moment& moment : moments)
+    for (const Parameter& parameter : parameters.parameters()) {
+      const auto arena = static_cast<std::size_t>(parameter.arena);
+      const TensorView flat = optimizer.shards()[arena].*moment.tensor;
+      const Range part = owned_part(parameters, parameter, rank);
+      checkpoint.read(moment.group + parameter.spec.name, parameter.spec.shape, flat.dtype,
+                      {part.begin - parameter.flat.begin, part.end - parameter.flat.begin},
+                      element(flat, part.begin - parameters.shard(parameters.arenas()[arena], rank).begin));
+    }
+}
+
+}  // namespace causeway

@@ -1,0 +1,21 @@
+#pragma once
+
+#include "io/checkpoint.hpp"
+#include "src/model.hpp"
+#include "src/optimizer.hpp"
+
+namespace causeway {
+
+/// What a checkpoint's root says about the model, and back. `dtype` is that of the computation.
+std::map<std::string, hdf5::Value> attributes_of(const ModelOptions& options, DType dtype);
+ModelOptions model_options_of(const Checkpoint& checkpoint);
+
+/// This rank's part of weights and optimizer state; views, valid until the next step.
+std::vector<CheckpointTensor> checkpoint_tensors(const ParameterSet& parameters, const Optimizer& optimizer, int rank);
+
+/// Whole weights, on every rank.
+void load_parameters(const Checkpoint& checkpoint, const ParameterSet& parameters);
+/// This rank's masters and moments, however many ranks wrote them.
+void load_optimizer(const Checkpoint& checkpoint, const ParameterSet& parameters, const Optimizer& optimizer, int rank);
+
+}  // namespace causeway

@@ -1,0 +1,72 @@
+#include "src/optimizer.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "kernels/activation.hpp"
+#include "kernels/adamw.hpp"
+
+namespace causeway {
+
+double LearningRate::at(std::int64_t step) const {
+  if (step <= warmup_steps) return peak * static_cast<double>(step) / static_cast<double>(warmup_steps);
+  const double done = static_cast<double>(step - warmup_steps) / static_cast<double>(std::max<std::int64_t>(1, steps - warmup_steps));
+  return peak * (floor + (1 - floor) * 0.5 * (1 + std::cos(std::numbers::pi * std::min(1.0, done))));
+}
+
+Optimizer::Optimizer(const OptimizerOptions& options, ParameterSet& parameters, Communicator& world, const Stream& stream)
+    : options_(options), parameters_(parameters), world_(world), stream_(stream) {
+  ensure(parameters.shards() == world.size(), "parameters in {} shards for {} ranks", parameters.shards(), world.size());
+  for (const ParameterArena& arena : parameters.arenas()) {
+    const Range own = parameters.shard(arena, world.rank());
+    const DType wide = accumulator_of(arena.dtype);
+    Shard shard{Tensor(stream, wide, {own.size()}), Tensor::zeros(stream, wide, {own.size()}), Tensor::zeros(stream, wide, {own.size()})};
+    scale(stream, {.x = arena.weights.view().slice_rows(own.begin, own.size()), .y = shard.master});
+    shards_.push_back(std::move(shard));
+  }
+}
+
+Optimizer::Result Optimizer::step(std::int64_t step, double learning_rate, double gradient_scale) {
+  std::vector<Tensor> gradients;
+  const Tensor squares = Tensor::zeros(stream_, DType::f64, {1});
+  for (const ParameterArena& arena : parameters_.arenas()) {
+    const std::int64_t each = parameters_.shard(arena, 0).size();
+    const std::vector<std::int64_t> counts(static_cast<std::size_t>(world_.size()), each);
+    gradients.emplace_back(stream_, accumulator_of(arena.dtype), Shape{each});
+    world_.reduce_scatter(arena.gradients, gradients.back(), counts, Reduction::sum, stream_);
+    sum_of_squares(stream_, {.x = gradients.back(), .sum = squares});
+  }
+  world_.all_reduce(squares, Reduction::sum, stream_);
+  double sum = 0;
+  stream_.copy(&sum, squares.view().data, size_of(DType::f64));
+  stream_.wait();
+
+  Result result{.gradient_norm = std::sqrt(sum) * gradient_scale};
+  result.finite = std::isfinite(result.gradient_norm);
+  if (!result.finite) return result;
+  const bool clipped = options_.clip > 0 && result.gradient_norm > options_.clip;
+  const double scaled = clipped ? gradient_scale * (options_.clip / result.gradient_norm) : gradient_scale;
+
+  for (std::size_t i = 0; i < shards_.size(); ++i) {
+    const ParameterArena& arena = parameters_.arenas()[i];
+    const Shard& shard = shards_[i];
+    adamw(stream_, {.gradient = gradients[i],
+                    .gradient_scale = scaled,
+                    .learning_rate = learning_rate,
+                    .beta1 = options_.beta1,
+                    .beta2 = options_.beta2,
+                    .eps = options_.eps,
+                    .weight_decay = arena.decay ? options_.weight_decay : 0,
+                    .step = step,
+                    .master = shard.master,
+                    .exp_avg = shard.exp_avg,
+                    .exp_avg_sq = shard.exp_avg_sq});
+    const Tensor own(stream_, arena.dtype, shard.master.view().shape);
+    scale(stream_, {.x = shard.master, .y = own});
+    world_.all_gather(own.view().as_bytes(), arena.weights.view().as_bytes(), stream_);
+  }
+  return result;
+}
+
+}  // namespace causeway

@@ -1,0 +1,77 @@
+#include "src/parameter_set.hpp"
+
+#include <algorithm>
+
+#include "kernels/activation.hpp"
+
+namespace causeway {
+namespace {
+
+/// A stream number of its own for every parameter (FNV-1a of the name), so that adding a layer changes no other parameter's start.
+std::uint64_t stream_of(const std::string& name) {
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+  return hash;
+}
+
+}  // namespace
+
+const Parameter& ParameterSet::add(ParameterSpec spec) {
+  ensure(arenas_.empty() || !arenas_.front().weights.present(), "parameter {} comes after allocate()", spec.name);
+  for (const Parameter& other : parameters_) ensure(other.spec.name != spec.name, "two parameters are called {}", spec.name);
+  const DType dtype = spec.wide ? accumulator_of(dtype_) : dtype_;
+  auto arena = std::find_if(arenas_.begin(), arenas_.end(), [&](const ParameterArena& a) { return a.dtype == dtype && a.decay == spec.decay; });
+  if (arena == arenas_.end()) {
+    arenas_.push_back({.dtype = dtype, .decay = spec.decay, .weights = {}, .gradients = {}});
+    arena = arenas_.end() - 1;
+  }
+  const Range flat{arena->elements, arena->elements + spec.shape.size()};
+  arena->elements = flat.end;
+  return parameters_.emplace_back(
+      Parameter{.spec = std::move(spec), .arena = static_cast<int>(arena - arenas_.begin()), .flat = flat, .weight = {}, .gradient = {}});
+}
+
+void ParameterSet::allocate(const Stream& stream, int shards) {
+  shards_ = shards;
+  for (ParameterArena& arena : arenas_) {
+    const std::int64_t padded = (arena.elements + shards - 1) / shards * shards;
+    arena.weights = Tensor::zeros(stream, arena.dtype, {padded});
+    arena.gradients = Tensor::zeros(stream, accumulator_of(arena.dtype), {padded});
+  }
+  for (Parameter& parameter : parameters_) {
+    const ParameterArena& arena = arenas_[static_cast<std::size_t>(parameter.arena)];
+    const auto part = [&](TensorView whole) { return whole.slice_rows(parameter.flat.begin, parameter.flat.size()).reshaped(parameter.spec.shape); };
+    parameter.weight = part(arena.weights);
+    parameter.gradient = part(arena.gradients);
+  }
+}
+
+void ParameterSet::initialise(std::uint64_t seed, const Stream& stream) {
+  for (const Parameter& parameter : parameters_) {
+    const RandomStream random(seed, stream_of(parameter.spec.name));
+    dispatch(parameter.weight.dtype, [&]<class T>() {
+      std::vector<T> values(static_cast<std::size_t>(parameter.weight.size()));
+      for (std::size_t i = 0; i < values.size(); ++i)
+        values[i] = T(static_cast<Accumulator<T>>(parameter.spec.initial(random, static_cast<std::int64_t>(i))));
+      stream.copy(parameter.weight.data, values.data(), parameter.weight.bytes());
+      stream.wait();  // `values` goes
+    });
+  }
+}
+
+void ParameterSet::zero_gradients(const Stream& stream) {
+  for (const ParameterArena& arena : arenas_) stream.zero(arena.gradients.view().data, arena.gradients.view().bytes());
+}
+
+std::int64_t ParameterSet::count() const {
+  std::int64_t total = 0;
+  for (const ParameterArena& arena : arenas_) total += arena.elements;
+  return total;
+}
+
+Range ParameterSet::shard(const ParameterArena& arena, int index) const {
+  const std::int64_t each = (arena.elements + shards_ - 1) / shards_;
+  return {index * each, (index + 1) * each};
+}
+
+}  // namespace causeway

@@ -1,0 +1,137 @@
+#include "src/train_settings.hpp"
+
+#include <algorithm>
+#include <limits>
+
+namespace causeway {
+namespace {
+
+void within(std::string_view option, auto value, decltype(value) low, decltype(value) high) {
+  require(value >= low && value <= high, "--{} is {}, expected {} to {}", option, value, low, high);
+}
+
+/// "auto" or "causal_conv=halo,selective_scan=state_carry".
+std::map<std::string, std::string, std::less<>> parse_strategies(const std::string& text) {
+  std::map<std::string, std::string, std::less<>> chosen;
+  if (text == "auto" || text.empty()) return chosen;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    const std::string word = text.substr(begin, end - begin);
+    const std::size_t equals = word.find('=');
+    require(equals != std::string::npos, "--strategy has '{}', expected OPERATOR=NAME", word);
+    const std::string op = word.substr(0, equals), name = word.substr(equals + 1);
+    if (op == "causal_conv")
+      find_strategy(convolution_strategies(), op, name);
+    else if (op == "selective_scan")
+      find_strategy(selective_scan_strategies(), op, name);
+    else
+      fail(ExitCode::usage, "--strategy names operator '{}', expected causal_conv or selective_scan", op);
+    chosen[op] = name;
+    begin = end + 1;
+  }
+  return chosen;
+}
+
+}  // namespace
+
+void check(const TrainSettings& settings) {
+  constexpr auto most = std::numeric_limits<std::int64_t>::max() / 2;
+  require(!settings.run.empty(), "--run is missing: expected the folder of the run");
+  within("steps", settings.steps, std::int64_t{1}, most);
+  within("pack-tokens", settings.pack_tokens, std::int64_t{1}, std::int64_t{1} << 40);
+  within("window", settings.window, std::int64_t{1}, std::int64_t{1} << 24);
+  within("accumulate", settings.accumulate, std::int64_t{1}, std::int64_t{1} << 20);
+  within("warmup-steps", settings.warmup_steps, std::int64_t{0}, most);
+  within("learning-rate", settings.learning_rate, 0.0, 1e3);
+  within("learning-rate-floor", settings.learning_rate_floor, 0.0, 1.0);
+  within("beta1", settings.beta1, 0.0, 0.999999999);
+  within("beta2", settings.beta2, 0.0, 0.999999999);
+  within("weight-decay", settings.weight_decay, 0.0, 1e3);
+  within("clip", settings.clip, 0.0, 1e9);
+  within("checkpoint-every", settings.checkpoint_every, std::int64_t{0}, most);
+  within("eval-every", settings.eval_every, std::int64_t{0}, most);
+  within("eval-packs", settings.eval_packs, std::int64_t{0}, most);
+  within("log-every", settings.log_every, std::int64_t{1}, most);
+  require(settings.seed >= 0, "--seed is {}, expected 0 or more", settings.seed);
+  require(settings.resume.empty() || settings.init_from.empty() || settings.resume == "auto", "--resume {} and --init-from exclude each other", settings.resume);
+  require(settings.eval_every == 0 || !settings.valid_data.empty(), "--eval-every is {}, but --valid-data is missing", settings.eval_every);
+}
+
+bool names_a_model(const ModelSettings& settings) { return !settings.model.empty() || !settings.layers.empty(); }
+
+ModelOptions resolve(const ModelSettings& settings) {
+  ModelOptions options = preset_options(settings.model.empty() ? "mamba-tiny" : settings.model);
+  if (!settings.layers.empty()) options.layers = parse_layers(settings.layers);
+  if (settings.layers_count != 0) {
+    within("layers-count", settings.layers_count, std::int64_t{1}, std::int64_t{10'000});
+    const std::vector<std::string> pattern = options.layers;
+    require(!pattern.empty(), "--layers names no layer");
+    options.layers.clear();
+    for (std::int64_t i = 0; i < settings.layers_count; ++i) options.layers.push_back(pattern[static_cast<std::size_t>(i) % pattern.size()]);
+  }
+  const auto choose = [](std::int64_t& field, std::int64_t given) {
+    if (given != 0) field = given;
+  };
+  choose(options.width, settings.width);
+  choose(options.state, settings.state);
+  choose(options.expand, settings.expand);
+  choose(options.conv_taps, settings.conv_taps);
+  choose(options.dt_rank, settings.dt_rank);
+  choose(options.vocabulary, settings.vocabulary);
+  if (settings.untied_head) options.tied_head = false;
+  options.check();
+  return options;
+}
+
+PackingOptions packing_of(const TrainSettings& settings) {
+  return {.policy = settings.policy,
+          .pack_tokens = settings.pack_tokens,
+          .window = settings.window,
+          .long_documents = settings.long_documents == "refuse" ? LongDocuments::refuse : LongDocuments::cut};
+}
+
+LearningRate schedule_of(const TrainSettings& settings) {
+  return {.peak = settings.learning_rate, .warmup_steps = settings.warmup_steps, .steps = settings.steps, .floor = settings.learning_rate_floor};
+}
+
+OptimizerOptions optimizer_options_of(const TrainSettings& settings) {
+  return {.beta1 = settings.beta1, .beta2 = settings.beta2, .weight_decay = settings.weight_decay, .clip = settings.clip};
+}
+
+Runtime make_runtime(const ComputeSettings& settings, Communicator world) {
+  return {.stream = Stream(settings.device == "cuda" ? Device::cuda : Device::cpu),
+          .mesh = Mesh(std::move(world), settings.data_parallel, settings.context_parallel),
+          .strategies = parse_strategies(settings.strategy),
+          .schedule = parse_schedule(settings.schedule)};
+}
+
+OptionGroup compute_group(ComputeSettings& settings) {
+  return {"Ranks and numbers",
+          {{"data-parallel", &settings.data_parallel, "A", "groups of ranks that work on different packs; 0: as many as --context-parallel leaves"},
+           {"context-parallel", &settings.context_parallel, "B", "ranks that share one pack, each holding its shard of the tokens; 0: as many as --data-parallel leaves, all if that is 0 too"},
+           {"layout", &settings.layout, "", "which tokens a rank holds: one run, or one from the front and one from the back", {"contiguous", "zigzag"}},
+           {"strategy", &settings.strategy, "auto|OPERATOR=NAME,…", "how operators cross the ranks' edges; causeway op --list shows them"},
+           {"schedule", &settings.schedule, "", "how states are carried over the ranks: from neighbour to neighbour, or all gathered; the same bits", {"auto", "chain", "gather"}},
+           {"dtype", &settings.dtype, "", "type of activations and weights; states and sums are f32, or f64 with f64", {"f32", "f64", "bf16"}},
+           {"device", &settings.device, "", "where to compute", {"cpu", "cuda"}}}};
+}
+
+OptionGroup model_group(ModelSettings& settings) {
+  std::vector<std::string> names;
+  for (const Preset& preset : presets()) names.emplace_back(preset.name);
+  std::string kinds;
+  for (const Layer& layer : layers()) kinds += fmt::format("{}{}", kinds.empty() ? "" : ", ", layer.name);
+  return {"Model",
+          {{"model", &settings.model, "", "a preset; the options below change it", names},
+           {"layers", &settings.layers, "\"NAME NAME*COUNT …\"", "the kind of each layer, of: " + kinds},
+           {"layers-count", &settings.layers_count, "N", "that many layers, the pattern repeated or cut"},
+           {"width", &settings.width, "N", "channels of the residual stream"},
+           {"state", &settings.state, "N", "states a channel of the selective scan"},
+           {"expand", &settings.expand, "N", "inner channels of a Mamba block, in widths"},
+           {"conv-taps", &settings.conv_taps, "N", "taps of the short convolution"},
+           {"dt-rank", &settings.dt_rank, "N", "rank of the step size's projection, else width/16"},
+           {"vocabulary", &settings.vocabulary, "N", "token ids the model knows"},
+           {"untied-head", &settings.untied_head, "", "an output head of its own instead of the embedding's transpose"}}};
+}
+
+}  // namespace causeway

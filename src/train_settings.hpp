@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "io/packing.hpp"
+#include "parallel/shard_layout.hpp"
+#include "src/launch.hpp"
+#include "src/model.hpp"
+#include "src/optimizer.hpp"
+
+namespace causeway {
+
+/// Which model: what `train` is told about its shape. 0 and "" take the preset's, or the checkpoint's that is resumed or started from.
+struct ModelSettings {
+  std::string model, layers;
+  std::int64_t layers_count = 0, width = 0, state = 0, expand = 0, conv_taps = 0, dt_rank = 0, vocabulary = 0;
+  bool untied_head = false;
+};
+
+/// How a pack is cut and computed: shared by train and score.
+struct ComputeSettings {
+  int data_parallel = 0, context_parallel = 0;
+  std::string layout = "contiguous", strategy = "auto", schedule = "auto", dtype = "f32", device = "cpu";
+};
+
+/// Everything `causeway train` can be told, at its defaults.
+struct TrainSettings {
+  LaunchOptions launch;
+  ModelSettings model;
+  ComputeSettings compute;
+  std::vector<std::string> data;
+  std::string run;
+  std::int64_t steps = 1000, pack_tokens = 8192, window = 256, accumulate = 1, seed = 0;
+  std::string policy = "greedy", long_documents = "cut";
+  double learning_rate = 1e-3, learning_rate_floor = 0.1, beta1 = 0.9, beta2 = 0.95, weight_decay = 0.1, clip = 1;
+  std::int64_t warmup_steps = 0;
+  bool recompute = false;
+  std::int64_t checkpoint_every = 0, eval_every = 0, eval_packs = 0, log_every = 10;
+  std::string resume, init_from;
+  std::vector<std::string> valid_data;
+  bool dry_run = false;
+};
+
+/// Each throws Error(usage) naming the option that is wrong.
+void check(const TrainSettings& settings);
+ModelOptions resolve(const ModelSettings& settings);  ///< mamba-tiny, changed, where no preset is named
+bool names_a_model(const ModelSettings& settings);
+PackingOptions packing_of(const TrainSettings& settings);
+LearningRate schedule_of(const TrainSettings& settings);
+OptimizerOptions optimizer_options_of(const TrainSettings& settings);
+Runtime make_runtime(const ComputeSettings& settings, Communicator world);
+
+/// The option groups train and score share.
+OptionGroup compute_group(ComputeSettings& settings);
+OptionGroup model_group(ModelSettings& settings);
+
+}  // namespace causeway

@@ -1,0 +1,368 @@
+#include "src/trainer.hpp"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <limits>
+
+#include "src/model_checkpoint.hpp"
+#include "src/run_folder.hpp"
+
+namespace causeway {
+namespace {
+
+class Stopwatch {
+ public:
+  double seconds() const { return std::chrono::duration<double>(Clock::now() - started_).count(); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point started_ = Clock::now();
+};
+
+template <std::size_t count>
+std::array<double, count> sum_over_ranks(Runtime& runtime, std::array<double, count> values) {
+  const Tensor tensor(runtime.stream, DType::f64, {count});
+  runtime.stream.copy(tensor.view().data, values.data(), tensor.view().bytes());
+  runtime.mesh.world.all_reduce(tensor, Reduction::sum, runtime.stream);
+  runtime.stream.copy(values.data(), tensor.view().data, tensor.view().bytes());
+  runtime.stream.wait();
+  return values;
+}
+
+Traffic traffic_of(const Mesh& mesh) {
+  const Traffic &world = mesh.world.traffic(), &context = mesh.context.traffic();
+  return {world.bytes_sent + context.bytes_sent, world.messages_sent + context.messages_sent, world.exposed_s + context.exposed_s,
+          world.hidden_s + context.hidden_s};
+}
+
+DataMixture open_on_all(const std::vector<std::string>& sources, std::int64_t vocabulary, Communicator& world) {
+  DataMixture mixture;
+  if (!sources.empty()) collectively(world, [&] { mixture = DataMixture::open(sources, vocabulary); });
+  return mixture;
+}
+
+/// The checkpoint this run goes on from or takes its weights from; nothing for a fresh start.
+std::optional<std::string> resumed_checkpoint(const TrainSettings& settings) {
+  if (settings.resume == "auto") return latest_checkpoint(settings.run);
+  if (!settings.resume.empty()) return settings.resume;
+  return std::nullopt;
+}
+
+/// The model as the options say it, or as the checkpoint does where they name none.
+Model::Options model_of(const TrainSettings& settings, Communicator& world) {
+  Model::Options options{.dtype = parse_dtype(settings.compute.dtype), .recompute = settings.recompute};
+  collectively(world, [&] {
+    const std::optional<std::string> resumed = resumed_checkpoint(settings);
+    const std::string from = resumed ? *resumed : settings.init_from;
+    if (names_a_model(settings.model) || from.empty())
+      options.shape = resolve(settings.model);
+    else
+      options.shape = model_options_of(Checkpoint(from));
+    if (from.empty()) return;
+    const Checkpoint checkpoint(from);
+    for (const auto& [name, value] : attributes_of(options.shape, options.dtype)) {
+      if (name == "dtype" && !resumed) continue;  // weights convert; a resumed run's numbers do not
+      const std::string found = std::holds_alternative<std::string>(value) ? checkpoint.text(name) : std::to_string(checkpoint.integer(name));
+      const std::string wanted = std::holds_alternative<std::string>(value) ? std::get<std::string>(value) : std::to_string(std::get<std::int64_t>(value));
+      require(found == wanted, "{}: the checkpoint's {} is {}, the options say {}", checkpoint.path(), name, found, wanted);
+    }
+  });
+  return options;
+}
+
+std::string rate(double per_second) { return per_second >= 1e4 ? fmt::format("{:.1f}k", per_second / 1e3) : fmt::format("{:.0f}", per_second); }
+
+}  // namespace
+
+struct Trainer::Step {
+  std::int64_t number = 0, tokens = 0, bytes_sent = 0, memory_bytes = 0;
+  double loss = 0, learning_rate = 0, gradient_norm = 0, seconds = 0, exposed_s = 0, hidden_s = 0;
+  bool stop = false;  ///< some rank got a signal
+  std::optional<double> eval_loss, checkpoint_s;
+
+  double tokens_per_s() const { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
+  nlohmann::ordered_json line() const {
+    nlohmann::ordered_json line{{"step", number},
+                                {"loss", loss},
+                                {"learning_rate", learning_rate},
+                                {"grad_norm", gradient_norm},
+                                {"tokens", tokens},
+                                {"tokens_per_s", tokens_per_s()},
+                                {"step_s", seconds},
+                                {"compute_s", std::max(0.0, seconds - exposed_s)},
+                                {"comm_exposed_s", exposed_s},
+                                {"comm_hidden_s", hidden_s},
+                                {"bytes_sent", bytes_sent},
+                                {"memory_bytes", memory_bytes}};
+    if (eval_loss) line["eval_loss"] = *eval_loss;
+    if (checkpoint_s) line["checkpoint_s"] = *checkpoint_s;
+    return line;
+  }
+};
+
+Trainer::Trainer(const TrainSettings& settings, const std::string& config, Communicator world, const StopSignals& signals)
+    : settings_(settings),
+      runtime_(make_runtime(settings.compute, std::move(world))),
+      layout_(parse_layout(settings.compute.layout)),
+      log_(runtime_.mesh.world.rank()),
+      signals_(signals),
+      model_(model_of(settings, runtime_.mesh.world)) {
+  const std::int64_t vocabulary = model_.options().shape.vocabulary;
+  data_ = open_on_all(settings_.data, vocabulary, runtime_.mesh.world);
+  valid_ = open_on_all(settings_.valid_data, vocabulary, runtime_.mesh.world);
+  packs_.emplace(data_, packing_of(settings_), static_cast<std::uint64_t>(settings_.seed));
+  if (settings_.dry_run) return;
+  model_.parameters().allocate(runtime_.stream, runtime_.mesh.world.size());
+  restore();
+  open_run_folder(config);
+}
+
+/// Weights and optimizer as they start: fresh, from another run's weights, or where this run stopped.
+void Trainer::restore() {
+  ParameterSet& parameters = model_.parameters();
+  Communicator& world = runtime_.mesh.world;
+  const std::optional<std::string> resumed = resumed_checkpoint(settings_);
+  if (!resumed && settings_.init_from.empty()) {
+    parameters.initialise(static_cast<std::uint64_t>(settings_.seed), runtime_.stream);
+    optimizer_.emplace(optimizer_options_of(settings_), parameters, world, runtime_.stream);
+    return;
+  }
+  const Checkpoint checkpoint(resumed ? *resumed : settings_.init_from);
+  collectively(world, [&] { load_parameters(checkpoint, parameters); });
+  optimizer_.emplace(optimizer_options_of(settings_), parameters, world, runtime_.stream);
+  if (!resumed) return;
+  std::int64_t cursor = 0;
+  collectively(world, [&] {
+    load_optimizer(checkpoint, parameters, *optimizer_, world.rank());
+    const hdf5::Object state = checkpoint.state();
+    step_ = state.integer_attribute("step");
+    tokens_seen_ = state.integer_attribute("tokens_seen");
+    loss_ = state.number_attribute("loss");
+    cursor = state.integer_attribute("cursor");
+    const std::int64_t seed = state.integer_attribute("seed");
+    require(seed == settings_.seed, "--seed is {}, but {} was started with {}", settings_.seed, checkpoint.path(), seed);
+    require(step_ <= settings_.steps, "--steps is {}, but {} has done {}", settings_.steps, checkpoint.path(), step_);
+  });
+  packs_->advance_to(cursor);
+  log_.info("resumed from {} (step {}, {} tokens seen)", checkpoint.path(), step_, tokens_seen_);
+}
+
+void Trainer::open_run_folder(const std::string& config) {
+  Communicator& world = runtime_.mesh.world;
+  const nlohmann::ordered_json environment = describe_environment(world, runtime_.stream);
+  collectively(world, [&] {
+    if (world.rank() != 0) return;
+    const std::filesystem::path run = settings_.run;
+    require(!settings_.resume.empty() || !latest_checkpoint(settings_.run), "{}: holds a run already; --resume auto goes on with it, another --run starts afresh",
+            settings_.run);
+    std::error_code error;
+    std::filesystem::create_directories(run, error);
+    if (error) fail(ExitCode::io, "{}: cannot make the folder: {}", settings_.run, error.message());
+    write_text(run / "config.ini", config);
+    write_text(run / "environment.json", environment.dump(2) + "\n");
+    std::filesystem::remove(run / "exit.json", error);
+    metrics_.emplace(run / "metrics.jsonl", step_);
+  });
+}
+
+Trainer::Work Trainer::load(const DataMixture& data, const Pack& pack) const {
+  const Communicator& context = runtime_.mesh.context;
+  Work work;
+  work.sharding = std::make_unique<Sharding>(ShardLayout(pack.tokens(), context.size(), layout_), segments_of(pack), context.rank());
+  work.host = read_batch(data, pack, *work.sharding);
+  const auto on_device = [&](const std::vector<std::int32_t>& values) {
+    Tensor tensor(runtime_.stream, DType::i32, {std::ssize(values)});
+    runtime_.stream.copy(tensor.view().data, values.data(), tensor.view().bytes());
+    return tensor;
+  };
+  work.ids = on_device(work.host.ids);
+  work.labels = on_device(work.host.labels);
+  return work;
+}
+
+Trainer::Step Trainer::train_step(std::int64_t number) {
+  const Stopwatch watch;
+  const Traffic before = traffic_of(runtime_.mesh);
+  Step step{.number = number, .learning_rate = schedule_of(settings_).at(number)};
+
+  std::vector<Pack> mine;
+  for (std::int64_t k = 0; k < settings_.accumulate; ++k)
+    for (int group = 0; group < runtime_.mesh.data_size; ++group) {
+      Pack pack = packs_->next();
+      step.tokens += pack.tokens();
+      if (group == runtime_.mesh.data_index) mine.push_back(std::move(pack));
+    }
+
+  model_.parameters().zero_gradients(runtime_.stream);
+  double loss = 0, labels = 0;
+  for (const Pack& pack : mine) {
+    const Work work = load(data_, pack);
+    loss += model_.train(pass(work), work.batch());
+    labels += static_cast<double>(work.host.labelled);
+  }
+  const auto [total_loss, total_labels, stops] = sum_over_ranks(runtime_, std::array{loss, labels, signals_.raised() ? 1.0 : 0.0});
+  step.loss = total_labels > 0 ? total_loss / total_labels : 0;
+  step.stop = stops > 0;
+  if (!std::isfinite(total_loss)) report_non_finite(number, mine, fmt::format("the loss is {}", total_loss));
+
+  const Optimizer::Result result = optimizer_->step(number, step.learning_rate, total_labels > 0 ? 1 / total_labels : 0);
+  step.gradient_norm = result.gradient_norm;
+  if (!result.finite) report_non_finite(number, mine, fmt::format("the gradient's norm is {}", result.gradient_norm));
+
+  const Traffic after = traffic_of(runtime_.mesh);
+  step.exposed_s = after.exposed_s - before.exposed_s;
+  step.hidden_s = after.hidden_s - before.hidden_s;
+  step.bytes_sent = runtime_.mesh.world.sum(after.bytes_sent - before.bytes_sent);
+  step.memory_bytes = runtime_.mesh.world.max(runtime_.stream.memory().peak_bytes());
+  step.seconds = watch.seconds();
+  tokens_seen_ += step.tokens;
+  return step;
+}
+
+/// Ends all ranks with ExitCode::non_finite before the weights are touched. Runs the packs forward once more to say where it began.
+void Trainer::report_non_finite(std::int64_t step, const std::vector<Pack>& packs, const std::string& what) {
+  constexpr std::int64_t nowhere = std::numeric_limits<std::int32_t>::max();
+  const Communicator& context = runtime_.mesh.context;
+  std::int64_t first_layer = nowhere;
+  for (const Pack& pack : packs) {
+    const Work work = load(data_, pack);
+    const Tensor losses(runtime_.stream, accumulator_of(model_.options().dtype), {work.sharding->local_tokens()});
+    model_.evaluate(pass(work), work.batch(), losses, [&](std::int64_t layer, TensorView residual) {
+      if (!std::isfinite(sum_in_order(runtime_.stream, residual))) first_layer = std::min(first_layer, layer);
+    });
+  }
+  Communicator& world = runtime_.mesh.world;
+  const std::int64_t layer = -world.max(-first_layer);
+  const std::int64_t rank = -world.max(first_layer == layer ? -std::int64_t{world.rank()} : -nowhere);
+  const std::string where = layer == nowhere ? "every layer's output is finite"
+                            : layer == 0     ? fmt::format("first in the embedding, rank {}", rank)
+                                             : fmt::format("first in the output of layer {}, rank {} of {} context ranks", layer - 1, rank, context.size());
+  collectively(world, [&] { fail(ExitCode::non_finite, "step {}: {}; {}. The weights are those of step {}", step, what, where, step - 1); });
+  fail(ExitCode::internal, "collectively() returned");
+}
+
+double Trainer::evaluate() {
+  Packer packer = make_packer_in_order(valid_, packing_of(settings_));
+  double loss = 0, labels = 0;
+  for (std::int64_t index = 0; settings_.eval_packs == 0 || index < settings_.eval_packs; ++index) {
+    const std::optional<Pack> pack = packer.next();
+    if (!pack) break;
+    if (index % runtime_.mesh.data_size != runtime_.mesh.data_index) continue;
+    const Work work = load(valid_, *pack);
+    const Tensor losses(runtime_.stream, accumulator_of(model_.options().dtype), {work.sharding->local_tokens()});
+    model_.evaluate(pass(work), work.batch(), losses);
+    loss += sum_in_order(runtime_.stream, losses);
+    labels += static_cast<double>(work.host.labelled);
+  }
+  const auto [total_loss, total_labels] = sum_over_ranks(runtime_, std::array{loss, labels});
+  return total_labels > 0 ? total_loss / total_labels : 0;
+}
+
+void Trainer::save() {
+  runtime_.stream.wait();
+  const ModelOptions& shape = model_.options().shape;
+  write_checkpoint(settings_.run, step_,
+                   {.attributes = attributes_of(shape, model_.options().dtype),
+                    .state = {{"step", step_}, {"tokens_seen", tokens_seen_}, {"cursor", packs_->cursor()}, {"seed", settings_.seed}, {"loss", loss_}},
+                    .tensors = checkpoint_tensors(model_.parameters(), *optimizer_, runtime_.mesh.world.rank())},
+                   runtime_.mesh.world, runtime_.stream);
+}
+
+void Trainer::write_metrics(const Step& step, bool amend) {
+  collectively(runtime_.mesh.world, [&] {
+    if (!metrics_) return;
+    if (amend)
+      metrics_->amend(step.line());
+    else
+      metrics_->append(step.line());
+  });
+}
+
+ExitCode Trainer::run() {
+  try {
+    const ExitCode code = train();
+    write_exit(code, code == ExitCode::requeue ? "checkpointed after a signal" : "done");
+    return code;
+  } catch (const Error& error) {
+    write_exit(error.code(), error.what());
+    throw;
+  }
+}
+
+ExitCode Trainer::train() {
+  log_.info("{}", plan());
+  const bool evaluates = !valid_.datasets.empty();
+  if (evaluates && step_ == 0) {
+    const double eval_loss = evaluate();
+    log_.info("step 0/{}  held-out {:.4f}", settings_.steps, eval_loss);
+    collectively(runtime_.mesh.world, [&] {
+      if (metrics_) metrics_->append({{"step", 0}, {"eval_loss", eval_loss}});
+    });
+  }
+  Stopwatch interval;
+  std::int64_t interval_tokens = 0;
+  while (step_ < settings_.steps) {
+    Step step = train_step(step_ + 1);
+    ++step_;
+    loss_ = step.loss;
+    const auto due = [&](std::int64_t every) { return step_ == settings_.steps || (every > 0 && step_ % every == 0); };
+    interval_tokens += step.tokens;
+    if (due(settings_.log_every) || step_ == 1) {
+      log_.info("step {}/{}  loss {:.4f}  lr {:.2e}  |g| {:.3f}  {} tokens/s", step_, settings_.steps, step.loss, step.learning_rate, step.gradient_norm,
+                rate(static_cast<double>(interval_tokens) / interval.seconds()));
+      interval = Stopwatch();
+      interval_tokens = 0;
+    }
+    if (evaluates && due(settings_.eval_every)) {
+      step.eval_loss = evaluate();
+      log_.info("step {}/{}  held-out {:.4f}", step_, settings_.steps, *step.eval_loss);
+    }
+    write_metrics(step, false);
+    if (due(settings_.checkpoint_every) || step.stop) {
+      const Stopwatch watch;
+      save();
+      step.checkpoint_s = watch.seconds();
+      write_metrics(step, true);
+      log_.info("step {}/{}  checkpoint {}/step-{}  {:.2f} s", step_, settings_.steps, settings_.run, step_, *step.checkpoint_s);
+    }
+    if (step.stop && step_ < settings_.steps) return ExitCode::requeue;
+  }
+  return ExitCode::ok;
+}
+
+std::string Trainer::plan() const {
+  const ModelOptions& shape = model_.options().shape;
+  const auto& mesh = runtime_.mesh;
+  const ParameterSet& parameters = model_.parameters();
+  std::int64_t replicated = 0, sharded = 0;
+  for (const ParameterArena& arena : parameters.arenas()) {
+    const std::int64_t wide = size_of(accumulator_of(arena.dtype));
+    replicated += arena.elements * (size_of(arena.dtype) + wide);
+    sharded += 3 * wide * ((arena.elements + mesh.world.size() - 1) / mesh.world.size());
+  }
+  const auto mib = [](std::int64_t bytes) { return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20)); };
+  std::string text = fmt::format(
+      "model: {} × {}, {} layers ({}), {} parameters, {}\n"
+      "ranks: {} = {} data × {} context ({}); a rank holds {} of weights and gradients and {} of optimizer state\n"
+      "step: {} packs of at most {} tokens, at most {} tokens a rank at a time{}; {} steps",
+      shape.width, shape.vocabulary, shape.layers.size(), layers_text(shape.layers), parameters.count(), name_of(model_.options().dtype), mesh.world.size(),
+      mesh.data_size, mesh.context.size(), name_of(layout_), mib(replicated), mib(sharded), settings_.accumulate * mesh.data_size, settings_.pack_tokens,
+      (settings_.pack_tokens + mesh.context.size() - 1) / mesh.context.size(), settings_.recompute ? ", blocks recomputed" : "", settings_.steps);
+  for (const Dataset& dataset : data_.datasets) text += fmt::format("\ndata: {}, {} documents, {} tokens", dataset.path(), dataset.documents(), dataset.tokens());
+  return text;
+}
+
+void Trainer::write_exit(ExitCode code, const std::string& reason) const {
+  if (runtime_.mesh.world.rank() != 0) return;
+  const nlohmann::ordered_json exit{{"exit_code", static_cast<int>(code)}, {"reason", reason}, {"step", step_}, {"loss", loss_}};
+  try {
+    write_text(std::filesystem::path(settings_.run) / "exit.json", exit.dump(2) + "\n");
+  } catch (const Error& error) {
+    log_.warn("{}", error.what());  // how the run ended matters more
+  }
+}
+
+}  // namespace causeway

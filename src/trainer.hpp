@@ -1,0 +1,64 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/metrics.hpp"
+#include "src/log.hpp"
+#include "src/signals.hpp"
+#include "src/train_settings.hpp"
+#include "src/training_data.hpp"
+
+namespace causeway {
+
+/// Trains a model on this rank's part of a data × context mesh. A step takes `accumulate` packs on every data group: pack (step·accumulate + k)·data
+/// + data index of one global sequence. Its loss is Σ token losses / Σ labels over all of them, the same number however the step is cut.
+class Trainer {
+ public:
+  /// `config`: what config.ini shall hold.
+  Trainer(const TrainSettings& settings, const std::string& config, Communicator world, const StopSignals& signals);
+
+  /// To the last step, or to the step after a signal (ExitCode::requeue).
+  ExitCode run();
+  /// What would be trained, in words: parameters, memory, mesh.
+  std::string plan() const;
+
+ private:
+  struct Step;
+  struct Work {  ///< one pack of this rank's data group
+    std::unique_ptr<Sharding> sharding;
+    HostBatch host;
+    Tensor ids, labels;
+    Batch batch() const { return {ids, labels}; }
+  };
+
+  void restore();
+  void open_run_folder(const std::string& config);
+  Work load(const DataMixture& data, const Pack& pack) const;
+  Pass pass(const Work& work) { return {runtime_, *work.sharding}; }
+
+  ExitCode train();
+  Step train_step(std::int64_t number);
+  [[noreturn]] void report_non_finite(std::int64_t step, const std::vector<Pack>& packs, const std::string& what);
+  double evaluate();
+  void save();
+  void write_metrics(const Step& step, bool amend);
+  void write_exit(ExitCode code, const std::string& reason) const;
+
+  TrainSettings settings_;
+  Runtime runtime_;
+  Layout layout_;
+  Log log_;
+  const StopSignals& signals_;
+  DataMixture data_, valid_;
+  Model model_;
+  std::optional<Optimizer> optimizer_;
+  std::optional<PackSequence> packs_;
+  std::optional<MetricsLog> metrics_;  // rank 0's
+  std::int64_t step_ = 0, tokens_seen_ = 0;
+  double loss_ = 0;
+};
+
+}  // namespace causeway
