@@ -51,6 +51,11 @@ std::int64_t MemoryPool::live_bytes() const {
   return live_bytes_;
 }
 
+std::int64_t MemoryPool::cached_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return cached_bytes_;
+}
+
 std::int64_t MemoryPool::peak_bytes() const {
   const std::lock_guard lock(mutex_);
   return peak_bytes_;

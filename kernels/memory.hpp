@@ -27,6 +27,7 @@ class MemoryPool {
 
   Device device() const { return device_; }
   std::int64_t live_bytes() const;
+  std::int64_t cached_bytes() const;
   std::int64_t peak_bytes() const;  ///< high-water mark of live bytes since the last reset
   void reset_peak();
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/segments.hpp"
+#include "kernels/tensor.hpp"
 #include "parallel/exchange_plan.hpp"
 #include "parallel/shard_layout.hpp"
 
@@ -18,6 +19,8 @@ struct Chunk {
   std::int64_t offset = 0;   ///< its first row in this rank's local tensors
   std::vector<std::int64_t> cu_seqlens;  ///< the documents it touches, in its own coordinates
   SegmentsView segments() const { return segments_view(cu_seqlens, tokens.size()); }
+  /// This chunk's rows of one of the rank's local tensors; an absent view stays absent.
+  TensorView rows(TensorView local) const { return local.present() ? local.slice_rows(offset, tokens.size()) : local; }
 };
 
 /// How one pack lies over the ranks of a context group, as one of them sees it, with every plan its operators ask for. Made once a pack, used by

@@ -37,11 +37,17 @@ struct StrategyContext {
   Schedule schedule = Schedule::automatic;
 };
 
+inline constexpr Layout every_layout[] = {Layout::contiguous, Layout::zigzag};
+inline constexpr Schedule every_schedule[] = {Schedule::chain, Schedule::gather};
+
 /// Strategies take the kernels' own argument structs with this rank's rows as tokens and fill in `segments`, halos and states themselves. A forward
-/// pushes what its backward pops. With `saved` null nothing is kept (scoring).
+/// pushes what its backward pops. With `saved` null nothing is kept (scoring). Gradients of parameters are this rank's share: who called sums
+/// them over the ranks.
 
 struct ConvolutionStrategy {
   std::string_view name;
+  std::span<const Layout> layouts;      ///< it works on
+  std::span<const Schedule> schedules;  ///< to choose among; none: there is one way
   void (*forward)(const StrategyContext&, CausalConvForward, Saved*);
   void (*backward)(const StrategyContext&, CausalConvBackward, Saved&);
 };
@@ -49,6 +55,8 @@ std::span<const ConvolutionStrategy> convolution_strategies();
 
 struct SelectiveScanStrategy {
   std::string_view name;
+  std::span<const Layout> layouts;
+  std::span<const Schedule> schedules;
   void (*forward)(const StrategyContext&, SelectiveScanForward, Saved*);
   void (*backward)(const StrategyContext&, SelectiveScanBackward, Saved&);
 };

@@ -14,6 +14,9 @@ constexpr std::int64_t channel_block = 128, token_block = 64;
 /// Parts that the backward cuts the tokens into to sum parameter gradients: a fixed number, so that sums do not depend on the number of threads.
 constexpr std::int64_t most_parts = 32;
 
+/// Elements below which a second thread costs more than it brings.
+constexpr std::int64_t worth_threads = 1 << 14;
+
 /// What both directions read, and which of its rows a token may see.
 template <class T>
 struct Inputs {
@@ -75,7 +78,7 @@ void forward(const Stream& stream, const CausalConvForward& args) {
   const Inputs<T> in{args.x, args.halo, args.weight, args.bias, args.segments, args.activation};
   const Tensor weights = arrange_weights(stream, in);
 
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (in.tokens * in.channels > worth_threads)
   for (std::int64_t begin = 0; begin < in.tokens; begin += token_block) {
     DocumentWalk document(in.segments);
     for (std::int64_t t = begin; t < std::min(begin + token_block, in.tokens); ++t) {
@@ -163,6 +166,10 @@ template <class T>
 void backward(const Stream& stream, const CausalConvBackward& args) {
   using R = Accumulator<T>;
   const Inputs<T> in{args.x, args.halo, args.weight, args.bias, args.segments, args.activation};
+  if (in.tokens == 0) {
+    for (std::int64_t t = 0; t < in.taps - 1 && args.d_halo.present(); ++t) std::fill_n(args.d_halo.row<T>(t), in.channels, T{});
+    return;
+  }
   const Tensor weights = arrange_weights(stream, in);
   const std::int64_t blocks = (in.tokens + token_block - 1) / token_block, parts = std::min(blocks, most_parts);
   const std::int64_t gradients = in.channel_blocks * (in.taps + 1) * channel_block;
@@ -170,7 +177,7 @@ void backward(const Stream& stream, const CausalConvBackward& args) {
   const std::int64_t g_size = (token_block + 2 * (in.taps - 1)) * channel_block;
   const Tensor work(stream, dtype_of<R>, {parts, g_size + (in.taps + 1) * channel_block});
 
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (in.tokens * in.channels > worth_threads)
   for (std::int64_t part = 0; part < parts; ++part) {
     const Workspace<R> space{work.view().template row<R>(part), work.view().template row<R>(part) + g_size};
     for (std::int64_t b = part * blocks / parts; b < (part + 1) * blocks / parts; ++b) {

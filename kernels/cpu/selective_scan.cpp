@@ -28,7 +28,7 @@ void forward(const Stream& stream, const SelectiveScanForward& args) {
   const Scratch<R> states(stream, 2 * groups.tiles * N);
   const Tensor rows(stream, dtype_of<R>, {groups.count, 2, scan_block, N});
 
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (tokens * groups.channels * N > worth_threads)
   for (std::int64_t group = 0; group < groups.count; ++group) {
     const std::int64_t begin = groups.first_tile(group), end = groups.first_tile(group + 1);
     R* const B = rows.view().template row<R>(group);

@@ -119,7 +119,7 @@ void backward(const Stream& stream, const SelectiveScanBackward& args) {
   const Tensor rows(stream, dtype_of<R>, {groups.count, 2, scan_block, N});
   const Tensor partial(stream, dtype_of<R>, {groups.count, 2, window, N});
 
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (groups.channels * N > worth_threads)
   for (std::int64_t index = 0; index < groups.tiles; ++index) {
     const Tile tile = groups.tile(index);
     Vector<R>* kept_here = tiles.data() + index * kept;
@@ -171,7 +171,7 @@ void backward(const Stream& stream, const SelectiveScanBackward& args) {
       }
     }
   };
-#pragma omp parallel
+#pragma omp parallel if (tokens * groups.channels * N > worth_threads)
   for (std::int64_t from = (tokens - 1) / window * window; from >= 0 && tokens > 0; from -= window) {
     const std::int64_t to = std::min(from + window, tokens);
 #pragma omp for schedule(static)

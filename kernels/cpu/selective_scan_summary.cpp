@@ -34,7 +34,7 @@ void summary(const Stream& stream, const SelectiveScanSummary& args) {
   const TileGroups<R> groups(in.A.rows());
   const SummaryScratch<R> scratch(stream, groups, N);
 
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (tokens * groups.channels * N > worth_threads)
   for (std::int64_t group = 0; group < groups.count; ++group) {
     R* const B = scratch.rows.view().template row<R>(group);
     for (std::int64_t index = groups.first_tile(group); index < groups.first_tile(group + 1); ++index) {
@@ -67,12 +67,12 @@ template <class T>
 void adjoint_summary(const Stream& stream, const SelectiveScanAdjointSummary& args) {
   using R = Accumulator<T>;
   const SelectiveScanInputs& in = args.in;
-  const std::int64_t N = in.A.columns();
-  const std::int64_t end = in.segments.count == 0 ? 0 : std::min(in.segments.tokens, in.segments.cu_seqlens[1]);
+  const std::int64_t tokens = in.segments.tokens, N = in.A.columns();
+  const std::int64_t end = in.segments.count == 0 ? 0 : std::min(tokens, in.segments.cu_seqlens[1]);
   const TileGroups<R> groups(in.A.rows());
   const SummaryScratch<R> scratch(stream, groups, N);
 
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (tokens * groups.channels * N > worth_threads)
   for (std::int64_t group = 0; group < groups.count; ++group) {
     R* const C = scratch.rows.view().template row<R>(group);
     for (std::int64_t index = groups.first_tile(group); index < groups.first_tile(group + 1); ++index) {
@@ -108,7 +108,7 @@ void adjoint_summary(const Stream& stream, const SelectiveScanAdjointSummary& ar
 template <class R>
 void fold(const SelectiveScanFold& args) {
   const std::int64_t D = args.A.rows(), N = args.A.columns();
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (D * N > worth_threads)
   for (std::int64_t d = 0; d < D; ++d) {
     const R *A = args.A.row<const R>(d), *state = args.summary_state.row<const R>(d), sum = args.sum_delta.row<const R>(d)[0];
     R* carry = args.carry.row<R>(d);

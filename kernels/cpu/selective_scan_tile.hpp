@@ -15,6 +15,9 @@ namespace causeway::cpu {
 
 inline constexpr std::int64_t scan_block = selective_scan_block;
 
+/// State updates below which a second thread costs more than it brings.
+inline constexpr std::int64_t worth_threads = 1 << 14;
+
 /// One value a token of a block and channel of a tile.
 template <class R>
 struct Panel {

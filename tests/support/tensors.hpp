@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "kernels/segments.hpp"
@@ -21,6 +22,12 @@ Tensor converted(const Stream& stream, TensorView x, DType dtype);
 /// Every element as a double, row-major, whatever the row stride.
 std::vector<double> values_of(TensorView x);
 void assign(TensorView x, std::span<const double> values);
+
+/// Half the distance between 1 and the next number: what one rounding to dtype costs, relatively.
+constexpr double rounding_of(DType dtype) { return dtype == DType::f64 ? 0x1p-53 : dtype == DType::f32 ? 0x1p-24 : 0x1p-9; }
+inline constexpr DType floating_types[] = {DType::f64, DType::f32, DType::bf16};
+/// How GoogleTest names the instance of a test that runs over dtypes.
+inline std::string dtype_name(const auto& info) { return std::string(name_of(info.param)); }
 
 /// [rows, columns] in the middle of a wider matrix whose other columns hold a sentinel: for tests of row strides.
 class Padded {

@@ -1,0 +1,85 @@
+#include "kernels/adamw.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/support/tensors.hpp"
+#include "tests/support/threads.hpp"
+
+namespace causeway::test {
+namespace {
+
+struct State {
+  Tensor gradient, master, exp_avg, exp_avg_sq;
+
+  State(const Stream& stream, DType dtype, std::int64_t size)
+      : gradient(random_tensor(stream, dtype, {size}, 1)),
+        master(random_tensor(stream, dtype, {size}, 2)),
+        exp_avg(random_tensor(stream, dtype, {size}, 3)),
+        exp_avg_sq(random_tensor(stream, dtype, {size}, 4, 0, 1)) {}
+
+  void step(const Stream& stream, std::int64_t number) const {
+    adamw(stream, {.gradient = gradient, .gradient_scale = 0.25, .learning_rate = 0.01, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1,
+                   .step = number, .master = master, .exp_avg = exp_avg, .exp_avg_sq = exp_avg_sq});
+  }
+};
+
+class AdamWOfBothTypes : public testing::TestWithParam<DType> {};
+
+TEST_P(AdamWOfBothTypes, EqualsTheFormulaInFloat64) {
+  const Stream stream;
+  for (const std::int64_t size : {0, 1, 31, 20000})
+    for (const std::int64_t number : {1, 2, 1000}) {
+      const State state(stream, GetParam(), size);
+      auto g = values_of(state.gradient), p = values_of(state.master), m = values_of(state.exp_avg), v = values_of(state.exp_avg_sq);
+      for (std::size_t i = 0; i < g.size(); ++i) {
+        g[i] *= 0.25;
+        m[i] = 0.9 * m[i] + 0.1 * g[i];
+        v[i] = 0.95 * v[i] + 0.05 * g[i] * g[i];
+        const double m_hat = m[i] / (1 - std::pow(0.9, number)), v_hat = v[i] / (1 - std::pow(0.95, number));
+        p[i] -= 0.01 * (m_hat / (std::sqrt(v_hat) + 1e-8) + 0.1 * p[i]);
+      }
+      state.step(stream, number);
+      const double tolerance = 8 * rounding_of(GetParam());
+      EXPECT_LT(relative_error(values_of(state.exp_avg), m), tolerance);
+      EXPECT_LT(relative_error(values_of(state.exp_avg_sq), v), tolerance);
+      EXPECT_LT(relative_error(values_of(state.master), p), tolerance);
+    }
+}
+
+TEST_P(AdamWOfBothTypes, GivesTheSameBitsOnAnyNumberOfThreads) {
+  const Stream stream;
+  const State one(stream, GetParam(), 40001);
+  with_threads(1, [&] { one.step(stream, 3); });
+  for (const int threads : {2, 3, 5}) {
+    const State several(stream, GetParam(), 40001);
+    with_threads(threads, [&] { several.step(stream, 3); });
+    EXPECT_TRUE(same_bits(one.master, several.master) && same_bits(one.exp_avg, several.exp_avg) && same_bits(one.exp_avg_sq, several.exp_avg_sq));
+  }
+}
+
+// Sharded optimizer state (ZeRO-1) relies on it: a rank steps its piece alone and must find what one rank would have found.
+TEST_P(AdamWOfBothTypes, GivesTheSameBitsInPieces) {
+  const Stream stream;
+  const State whole(stream, GetParam(), 10007), pieces(stream, GetParam(), 10007);
+  whole.step(stream, 2);
+  for (const auto& [begin, end] : {std::pair{0, 3333}, {3333, 3334}, {3334, 10007}}) {
+    const auto of = [&, from = begin, count = end - begin](const Tensor& x) { return x.view().slice_rows(from, count); };
+    adamw(stream, {.gradient = of(pieces.gradient), .gradient_scale = 0.25, .learning_rate = 0.01, .weight_decay = 0.1, .step = 2,
+                   .master = of(pieces.master), .exp_avg = of(pieces.exp_avg), .exp_avg_sq = of(pieces.exp_avg_sq)});
+  }
+  EXPECT_TRUE(same_bits(whole.master, pieces.master) && same_bits(whole.exp_avg, pieces.exp_avg) && same_bits(whole.exp_avg_sq, pieces.exp_avg_sq));
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, AdamWOfBothTypes, testing::Values(DType::f64, DType::f32), dtype_name<testing::TestParamInfo<DType>>);
+
+TEST(AdamW, RefusesStepZeroAndMixedTypes) {
+  const Stream stream;
+  const State state(stream, DType::f32, 4), other(stream, DType::f64, 4);
+  EXPECT_THROW(state.step(stream, 0), Error);
+  EXPECT_THROW(adamw(stream, {.gradient = state.gradient, .master = other.master, .exp_avg = state.exp_avg, .exp_avg_sq = state.exp_avg_sq}), Error);
+}
+
+}  // namespace
+}  // namespace causeway::test
