@@ -17,6 +17,8 @@ static_assert(sizeof(hid_t) == sizeof(std::int64_t));
 /// A chunk is decompressed whole, so its size is memory taken on the file's word.
 constexpr std::int64_t largest_chunk = std::int64_t{256} << 20;
 constexpr std::int64_t longest_fixed_string = std::int64_t{1} << 20;
+/// Deflate makes at most 1032 bytes of one, so a dataset that claims much more than it stores lies; small ones may be unwritten.
+constexpr std::int64_t most_inflation = 1100, always_plausible = std::int64_t{64} << 20;
 
 /// Turns HDF5's own printing of errors off while it lives; the setting belongs to the thread in a thread-safe library.
 class Quiet {
@@ -127,7 +129,7 @@ std::int64_t product(std::span<const std::int64_t> extents, const std::string& w
   return size;
 }
 
-/// Refuses what would make reading a dataset read other files, run foreign code or take memory without bound.
+/// Refuses what would make reading a dataset read other files or run foreign code, and chunks without bound.
 void check_storage(hid_t dataset, const std::string& where, ExitCode damaged) {
   const Id creation(check(H5Dget_create_plist(dataset), where, "read how it is stored", damaged));
   const H5D_layout_t layout = H5Pget_layout(creation.get());
@@ -148,6 +150,18 @@ void check_storage(hid_t dataset, const std::string& where, ExitCode damaged) {
   chunk.push_back(static_cast<std::int64_t>(H5Tget_size(type.get())));
   const std::int64_t bytes = product(chunk, where);
   require(bytes <= largest_chunk, "{}: a chunk has {} bytes, expected at most {}", where, bytes, largest_chunk);
+}
+
+/// Refuses a shape that the bytes in the file cannot be, so that a reader may take memory on the shape's word.
+void check_size(const Dataset& dataset, const std::string& path) {
+  const Id type(H5Dget_type(dataset.id())), creation(H5Dget_create_plist(dataset.id()));
+  const std::int64_t size = dataset.size(), element = static_cast<std::int64_t>(H5Tget_size(type.get()));
+  std::error_code error;
+  const auto file_size = static_cast<std::int64_t>(std::filesystem::file_size(path, error));
+  if (error) fail(ExitCode::io, "{}: cannot read its size: {}", path, error.message());
+  const std::int64_t stored = std::min(static_cast<std::int64_t>(H5Dget_storage_size(dataset.id())), file_size);
+  const std::int64_t plausible = always_plausible + stored * (H5Pget_layout(creation.get()) == H5D_CHUNKED ? most_inflation : 1);
+  require(size <= plausible / element, "{}: claims {} values but stores {} bytes", dataset.where(), size, stored);
 }
 
 }  // namespace
@@ -393,12 +407,18 @@ void Dataset::write_strings(std::int64_t begin, std::span<const std::string> in)
 
 File File::open(const std::string& path, Access access, ExitCode damaged) {
   const Quiet quiet;
+  // HDF5 1.10 leaks a little where a structure's checksum is wrong, and its clean-up at exit then complains of an infinite loop on standard
+  // error. Owners close everything before, so nothing needs that clean-up. Has an effect only before HDF5 is first used.
+  H5dont_atexit();
   std::error_code ignored;
   Id id;
   if (access == Access::create) {
     const Id creation(check(H5Pcreate(H5P_FILE_CREATE), path, "create", ExitCode::internal));
     check(H5Pset_obj_track_times(creation.get(), false), path, "create", ExitCode::internal);
-    id = Id(check(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), H5P_DEFAULT), path, "create", ExitCode::io));
+    // This version of the format has checksums on its own structures, so that damage to them is noticed too.
+    const Id format(check(H5Pcreate(H5P_FILE_ACCESS), path, "create", ExitCode::internal));
+    check(H5Pset_libver_bounds(format.get(), H5F_LIBVER_V110, H5F_LIBVER_V110), path, "create", ExitCode::internal);
+    id = Id(check(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), format.get()), path, "create", ExitCode::io));
   } else {
     require(std::filesystem::exists(path, ignored), "{}: no such file", path);
     require(std::filesystem::is_regular_file(path, ignored), "{}: is not a regular file", path);
@@ -409,6 +429,7 @@ File File::open(const std::string& path, Access access, ExitCode damaged) {
   }
   File file(std::move(id), path, damaged);
   file.path_ = path;
+  file.access_ = access;
   file.where_ = path + ":/";
   return file;
 }
@@ -464,7 +485,9 @@ Dataset File::dataset(std::string_view path) const {
   const std::string place = place_of(path_, path);
   require(H5Iget_type(found.get()) == H5I_DATASET, "{}: is not a dataset", place);
   check_storage(found.get(), place, damaged_);
-  return Dataset(std::move(found), place, damaged_);
+  Dataset dataset(std::move(found), place, damaged_);
+  if (access_ == Access::read) check_size(dataset, path_);
+  return dataset;
 }
 
 Object File::group(std::string_view path) const {
@@ -518,6 +541,12 @@ Object File::create_group(std::string_view path) {
   const Id creation(check(H5Pcreate(H5P_GROUP_CREATE), place, "create", ExitCode::internal));
   check(H5Pset_obj_track_times(creation.get(), false), place, "create", ExitCode::internal);
   return Object(Id(check(H5Gcreate2(id(), place.c_str() + path_.size() + 1, links.get(), creation.get(), H5P_DEFAULT), place, "create", ExitCode::io)), place, damaged_);
+}
+
+void File::remove(std::string_view path) {
+  const Quiet quiet;
+  const std::string place = place_of(path_, path);
+  check(H5Ldelete(id(), place.c_str() + path_.size() + 1, H5P_DEFAULT), place, "remove", ExitCode::io);
 }
 
 void File::flush() {

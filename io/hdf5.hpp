@@ -151,6 +151,7 @@ class File : public Object {
   /// Both create missing groups on the way.
   Dataset create_dataset(std::string_view path, const DatasetOptions& options);
   Object create_group(std::string_view path);
+  void remove(std::string_view path);
   template <class T>
   Dataset write(std::string_view path, std::vector<std::int64_t> shape, std::span<const T> values) {
     Dataset dataset = create_dataset(path, {.shape = std::move(shape), .type = element_type<T>()});
@@ -167,6 +168,7 @@ class File : public Object {
   Id open_checked(const std::string& path) const;
   Id open_object(std::string_view path) const;
   std::string path_;
+  Access access_ = Access::read;
 };
 
 }  // namespace causeway::hdf5

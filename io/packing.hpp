@@ -19,7 +19,7 @@ struct Piece {
   bool operator==(const Piece&) const = default;
 };
 
-/// Pieces that share one pack; a piece is a document of its own to every operator.
+/// Pieces that share one pack, in order of arrival; a piece is a document of its own to every operator.
 struct Pack {
   std::vector<Piece> pieces;
   std::int64_t tokens() const;
@@ -39,18 +39,37 @@ struct PackingOptions {
 /// The documents to be packed, in order: the next one, or nothing at the end.
 using PieceSource = std::function<std::optional<Piece>()>;
 
-/// Turns a stream of documents into a stream of packs. Deterministic, bounded memory. Empty documents are skipped.
+/// Turns a stream of documents into a stream of packs. Deterministic; holds at most `window` documents. Empty documents are skipped; the
+/// last pack may be short. Throws Error(usage) for an unknown policy or sizes below 1, and from next() for a document to be refused.
 class Packer {
  public:
   Packer(const PackingOptions& options, PieceSource source);
   ~Packer();
   std::optional<Pack> next();
-  std::int64_t documents_cut() const;
+  std::int64_t documents_cut() const;  ///< so far
 
  private:
   struct State;
   std::unique_ptr<State> state_;
 };
+
+/// The documents of one dataset, in order; `cu_seqlens` must outlive the source.
+PieceSource documents_of(std::span<const std::int64_t> cu_seqlens, std::int32_t dataset = 0);
+
+/// What a policy makes of a stream of documents.
+struct PackingStatistics {
+  std::int64_t pack_tokens = 0;
+  std::int64_t packs = 0, pieces = 0, tokens = 0;
+  std::int64_t documents_cut = 0;
+  std::int64_t least_tokens = 0;  ///< of the emptiest pack
+  std::int64_t most_pieces = 0;   ///< of the pack with most
+
+  /// The part of all packs' room that holds no token, the last pack's too; 0 where there is no pack.
+  double padding_rate() const {
+    return packs == 0 ? 0 : 1 - static_cast<double>(tokens) / (static_cast<double>(packs) * static_cast<double>(pack_tokens));
+  }
+};
+PackingStatistics measure_packing(const PackingOptions& options, PieceSource source);
 
 /// The table of policies:
 ///   in_order              fill in the order of arrival, seal a pack when the next document does not fit
