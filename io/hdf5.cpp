@@ -6,8 +6,8 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
-#include <numeric>
-#include <source_location>
+
+#include "io/hdf5_check.hpp"
 
 namespace causeway::hdf5 {
 namespace {
@@ -19,45 +19,6 @@ constexpr std::int64_t largest_chunk = std::int64_t{256} << 20;
 constexpr std::int64_t longest_fixed_string = std::int64_t{1} << 20;
 /// Deflate makes at most 1032 bytes of one, so a dataset that claims much more than it stores lies; small ones may be unwritten.
 constexpr std::int64_t most_inflation = 1100, always_plausible = std::int64_t{64} << 20;
-
-/// Turns HDF5's own printing of errors off while it lives; the setting belongs to the thread in a thread-safe library.
-class Quiet {
- public:
-  Quiet() {
-    H5Eget_auto2(H5E_DEFAULT, &function_, &data_);
-    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
-  }
-  ~Quiet() { H5Eset_auto2(H5E_DEFAULT, function_, data_); }
-  Quiet(const Quiet&) = delete;
-  Quiet& operator=(const Quiet&) = delete;
-
- private:
-  H5E_auto2_t function_ = nullptr;
-  void* data_ = nullptr;
-};
-
-/// What the innermost function that failed said, which names the cause; the outer ones only repeat that something failed.
-std::string innermost_error() {
-  std::string text;
-  H5Ewalk2(
-      H5E_DEFAULT, H5E_WALK_UPWARD,
-      [](unsigned, const H5E_error2_t* error, void* out) -> herr_t {
-        *static_cast<std::string*>(out) = error->desc == nullptr ? "" : error->desc;
-        return 1;
-      },
-      &text);
-  return text.empty() ? "HDF5 gives no reason" : text;
-}
-
-/// The checker of every HDF5 call: negative is failure.
-template <class Result>
-Result check(Result result, std::string_view where, std::string_view doing, ExitCode code,
-             std::source_location location = std::source_location::current()) {
-  if (result < 0)
-    fail(code, "{}: cannot {}: {} ({}:{})", where, doing, innermost_error(),
-         std::filesystem::path(location.file_name()).filename().string(), location.line());
-  return result;
-}
 
 hid_t memory_type(ElementType type) {
   if (type == f64) return H5T_NATIVE_DOUBLE;
@@ -82,9 +43,11 @@ hid_t file_type(ElementType type) {
   fail(ExitCode::internal, "no HDF5 file type for {}", type.to_string());
 }
 
-Id string_type() {
+/// Of `bytes` bytes, padded with NULs, or of variable length.
+Id string_type(std::size_t bytes = H5T_VARIABLE) {
   Id type(check(H5Tcopy(H5T_C_S1), "HDF5", "copy a type", ExitCode::internal));
-  check(H5Tset_size(type.get(), H5T_VARIABLE), "HDF5", "make a string type", ExitCode::internal);
+  check(H5Tset_size(type.get(), bytes), "HDF5", "make a string type", ExitCode::internal);
+  check(H5Tset_strpad(type.get(), H5T_STR_NULLPAD), "HDF5", "make a string type", ExitCode::internal);
   check(H5Tset_cset(type.get(), H5T_CSET_UTF8), "HDF5", "make a string type", ExitCode::internal);
   return type;
 }
@@ -102,11 +65,11 @@ ElementType element_type_of(hid_t type) {
   return {};
 }
 
-/// A fixed-length string ends at its padding; spaces and NULs at the end are no part of it.
-std::string trimmed(const char* text, std::size_t size) {
-  std::size_t end = std::find(text, text + size, '\0') - text;
-  while (end > 0 && text[end - 1] == ' ') --end;
-  return {text, end};
+/// A string of fixed length without its padding.
+std::string unpadded(std::string text, hid_t type) {
+  text.resize(std::min(text.find('\0'), text.size()));
+  if (H5Tget_strpad(type) == H5T_STR_SPACEPAD) text.resize(text.find_last_not_of(' ') + 1);
+  return text;
 }
 
 std::vector<std::string> parts_of(std::string_view path) {
@@ -228,7 +191,7 @@ Value Object::attribute(const std::string& name) const {
         require(found.bytes <= longest_fixed_string, "{} is a string of {} bytes, expected at most {}", place, found.bytes, longest_fixed_string);
         std::string text(static_cast<std::size_t>(found.bytes), '\0');
         check(H5Aread(attribute.get(), type.get(), text.data()), place, "read", damaged_);
-        return trimmed(text.data(), text.size());
+        return unpadded(std::move(text), type.get());
       }
       char* text = nullptr;
       check(H5Aread(attribute.get(), type.get(), &text), place, "read", damaged_);
@@ -267,18 +230,16 @@ void Object::set_attribute(const std::string& name, const Value& value) {
   const std::string place = fmt::format("{}: attribute {}", where_, name);
   if (has_attribute(name)) check(H5Adelete(id(), name.c_str()), place, "replace", ExitCode::io);
   const Id space(check(H5Screate(H5S_SCALAR), place, "create", ExitCode::internal));
-  const Id text_type = string_type();
-  const bool text = std::holds_alternative<std::string>(value);
-  const bool integer = std::holds_alternative<std::int64_t>(value);
-  const hid_t stored = text ? text_type.get() : integer ? H5T_STD_I64LE : H5T_IEEE_F64LE;
-  const Id attribute(check(H5Acreate2(id(), name.c_str(), stored, space.get(), H5P_DEFAULT, H5P_DEFAULT), place, "create", ExitCode::io));
-  if (text) {
-    const char* characters = std::get<std::string>(value).c_str();
-    check(H5Awrite(attribute.get(), stored, &characters), place, "write", ExitCode::io);
-  } else if (integer) {
-    check(H5Awrite(attribute.get(), H5T_NATIVE_INT64, &std::get<std::int64_t>(value)), place, "write", ExitCode::io);
+  const auto create = [&](hid_t type) { return Id(check(H5Acreate2(id(), name.c_str(), type, space.get(), H5P_DEFAULT, H5P_DEFAULT), place, "create", ExitCode::io)); };
+  if (const auto* integer = std::get_if<std::int64_t>(&value)) {
+    check(H5Awrite(create(H5T_STD_I64LE).get(), H5T_NATIVE_INT64, integer), place, "write", ExitCode::io);
+  } else if (const auto* number = std::get_if<double>(&value)) {
+    check(H5Awrite(create(H5T_IEEE_F64LE).get(), H5T_NATIVE_DOUBLE, number), place, "write", ExitCode::io);
   } else {
-    check(H5Awrite(attribute.get(), H5T_NATIVE_DOUBLE, &std::get<double>(value)), place, "write", ExitCode::io);
+    // Of fixed length: it then lies in the object's header, which has a checksum, and not on the heap, which has none.
+    const std::string& text = std::get<std::string>(value);
+    const Id type = string_type(std::max<std::size_t>(1, text.size()));
+    check(H5Awrite(create(type.get()).get(), type.get(), text.c_str()), place, "write", ExitCode::io);
   }
 }
 
@@ -379,7 +340,7 @@ std::vector<std::string> Dataset::read_strings(std::int64_t begin, std::int64_t 
     std::string one(static_cast<std::size_t>(found.bytes), '\0');
     for (std::int64_t index = begin; index < begin + count; ++index) {
       transfer(index, 1, stored.get(), one.data(), nullptr);
-      strings.push_back(trimmed(one.data(), one.size()));
+      strings.push_back(unpadded(one, stored.get()));
     }
     return strings;
   }
@@ -407,9 +368,6 @@ void Dataset::write_strings(std::int64_t begin, std::span<const std::string> in)
 
 File File::open(const std::string& path, Access access, ExitCode damaged) {
   const Quiet quiet;
-  // HDF5 1.10 leaks a little where a structure's checksum is wrong, and its clean-up at exit then complains of an infinite loop on standard
-  // error. Owners close everything before, so nothing needs that clean-up. Has an effect only before HDF5 is first used.
-  H5dont_atexit();
   std::error_code ignored;
   Id id;
   if (access == Access::create) {
@@ -423,7 +381,7 @@ File File::open(const std::string& path, Access access, ExitCode damaged) {
     require(std::filesystem::exists(path, ignored), "{}: no such file", path);
     require(std::filesystem::is_regular_file(path, ignored), "{}: is not a regular file", path);
     const htri_t recognised = H5Fis_hdf5(path.c_str());
-    if (recognised < 0) fail(ExitCode::io, "{}: cannot read: {}", path, innermost_error());
+    check(recognised, path, "read", ExitCode::io);
     require(recognised > 0, "{}: is not an HDF5 file", path);
     id = Id(check(H5Fopen(path.c_str(), access == Access::read ? H5F_ACC_RDONLY : H5F_ACC_RDWR, H5P_DEFAULT), path, "open", damaged));
   }

@@ -122,6 +122,9 @@ class Dataset : public Object {
   }
   /// Strings, of fixed or variable length, of a one-dimensional dataset.
   std::vector<std::string> read_strings(std::int64_t begin, std::int64_t count) const;
+  /// Throws unless every string of variable length lies where the dataset says, which HDF5 itself does not check before it reads them: to be
+  /// called before read_strings() on a file that may be damaged. `path` is the file's.
+  void check_strings(const std::string& path) const;
   void write_strings(std::int64_t begin, std::span<const std::string> in);
 
  private:
