@@ -1,0 +1,63 @@
+#include "tests/support/shards.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "kernels/reorder.hpp"
+#include "tests/support/tensors.hpp"
+
+namespace causeway::test {
+
+std::vector<NamedPack> awkward_packs(int ranks, Layout layout) {
+  const std::int64_t n = ranks;
+  const auto one = [](std::int64_t tokens) { return Segments::one_document(tokens); };
+  std::vector<NamedPack> packs = {{"no token", one(0)},
+                                  {"one token", one(1)},
+                                  {"fewer tokens than ranks", one(std::max<std::int64_t>(1, n - 1))},
+                                  {"one or two tokens a rank", Segments({0, 1, n + 1, n + 2})},
+                                  {"a document over all ranks", one(23 * n + 5)},
+                                  {"and a little one before and after it", Segments({0, 2, 2, 23 * n, 23 * n + 3, 23 * n + 3})}};
+  const std::int64_t tokens = 19 * n + 3;
+  const ShardLayout shards(tokens, ranks, layout);
+  for (const std::int64_t shift : {-1, 0, 1}) {
+    std::vector<std::int64_t> edges{0};
+    for (int c = 1; c < shards.chunk_count(); ++c) edges.push_back(shards.chunk(c).begin + shift);
+    edges.push_back(tokens);
+    packs.push_back({fmt::format("documents start on every edge {:+}", shift), Segments(std::move(edges))});
+  }
+  std::vector<std::int64_t> ones;
+  for (std::int64_t t = 0; t <= 4 * n; ++t) ones.push_back(t);
+  packs.push_back({"documents of one token", Segments(std::move(ones))});
+  // More than the scan's block of tokens in a shard.
+  packs.push_back({"long documents", Segments({0, 71, 150 * n / 2, 150 * n})});
+  for (std::uint64_t seed = 0; seed < 4; ++seed)
+    packs.push_back({fmt::format("random {}", seed), random_segments((7 + 11 * static_cast<std::int64_t>(seed)) * n + 2, seed)});
+  return packs;
+}
+
+Tensor local_rows(const Stream& stream, const Sharding& sharding, TensorView whole) {
+  Tensor local(stream, whole.dtype, whole.shape.with_rows(sharding.local_tokens()));
+  std::vector<RowRange> ranges;
+  for (const Chunk& chunk : sharding.chunks()) ranges.push_back({.from = chunk.tokens.begin, .to = chunk.offset, .count = chunk.tokens.size()});
+  copy_rows(stream, {.x = whole, .ranges = ranges, .y = local});
+  return local;
+}
+
+std::vector<double> whole_pack(Communicator& ranks, const Sharding& sharding, TensorView local) {
+  const Stream stream;
+  const Tensor whole = Tensor::zeros(stream, DType::f64, local.shape.with_rows(sharding.layout().tokens()));
+  for (const Chunk& chunk : sharding.chunks())
+    assign(whole.view().slice_rows(chunk.tokens.begin, chunk.tokens.size()), values_of(chunk.rows(local)));
+  ranks.all_reduce(whole, Reduction::sum, stream);
+  return values_of(whole);
+}
+
+std::vector<double> summed(Communicator& ranks, TensorView local) {
+  const Stream stream;
+  const Tensor sum = converted(stream, local, DType::f64);
+  ranks.all_reduce(sum, Reduction::sum, stream);
+  return values_of(sum);
+}
+
+}  // namespace causeway::test

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "parallel/communicator.hpp"
+#include "parallel/sharding.hpp"
+
+/// Between a whole pack, which tests compare, and the shards, which strategies work on.
+namespace causeway::test {
+
+struct NamedPack {
+  std::string name;
+  Segments segments;
+};
+
+/// Packs that have broken context parallelism before: none or one token, fewer tokens than ranks, shards shorter than a filter, a document over
+/// all ranks, documents that start on every edge between ranks, one token before and after it, documents of one token, empty ones, random ones.
+std::vector<NamedPack> awkward_packs(int ranks, Layout layout);
+
+/// This rank's rows of a whole pack's tensor [tokens, …], chunk after chunk.
+Tensor local_rows(const Stream& stream, const Sharding& sharding, TensorView whole);
+/// The whole pack's values, row-major, from every rank's rows; the same on all ranks.
+std::vector<double> whole_pack(Communicator& ranks, const Sharding& sharding, TensorView local);
+/// Element-wise sum over the ranks, as parameter gradients are summed.
+std::vector<double> summed(Communicator& ranks, TensorView local);
+
+}  // namespace causeway::test
