@@ -13,14 +13,15 @@ namespace causeway {
 struct bf16 {
   std::uint16_t bits = 0;
 
+  // constexpr, because nvcc lets device code call what is (--expt-relaxed-constexpr).
   bf16() = default;
-  bf16(float value) {  // NOLINT: conversions to and from float are the point
+  constexpr bf16(float value) {  // NOLINT: conversions to and from float are the point
     const auto wide = std::bit_cast<std::uint32_t>(value);
     const bool nan = (wide & 0x7fffffffu) > 0x7f800000u;
     bits = nan ? static_cast<std::uint16_t>((wide >> 16) | 0x40u)
                : static_cast<std::uint16_t>((wide + 0x7fffu + ((wide >> 16) & 1u)) >> 16);
   }
-  operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }  // NOLINT
+  constexpr operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }  // NOLINT
 };
 
 /// Element types: three for activations, the rest for tokens, labels and offsets.

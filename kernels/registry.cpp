@@ -10,19 +10,33 @@
 #include "kernels/reorder.hpp"
 #include "kernels/selective_scan.hpp"
 
-/// Declares cpu::name, defined in kernels/cpu/, and defines the kernel `name`, which a GPU does not have yet.
+/// Declares cpu::name, defined in kernels/cpu/, and defines the kernel `name`, which a GPU does not have.
 #define CAUSEWAY_CPU_KERNEL(Args, name)                      \
   namespace causeway::cpu {                                  \
   void name(const Stream&, const Args&);                     \
   }                                                          \
   const causeway::Kernel<causeway::Args> causeway::name { #name, causeway::cpu::name, nullptr }
 
-CAUSEWAY_CPU_KERNEL(Scale, scale);
-CAUSEWAY_CPU_KERNEL(Fill, fill);
+/// The same for a kernel that both devices have: cuda::name is defined in kernels/cuda/.
+#if CAUSEWAY_CUDA
+#define CAUSEWAY_KERNEL(Args, name)                          \
+  namespace causeway::cpu {                                  \
+  void name(const Stream&, const Args&);                     \
+  }                                                          \
+  namespace causeway::cuda {                                 \
+  void name(const Stream&, const Args&);                     \
+  }                                                          \
+  const causeway::Kernel<causeway::Args> causeway::name { #name, causeway::cpu::name, causeway::cuda::name }
+#else
+#define CAUSEWAY_KERNEL(Args, name) CAUSEWAY_CPU_KERNEL(Args, name)
+#endif
+
+CAUSEWAY_KERNEL(Scale, scale);
+CAUSEWAY_KERNEL(Fill, fill);
 CAUSEWAY_CPU_KERNEL(NegativeExponential, negative_exponential);
 CAUSEWAY_CPU_KERNEL(NegativeExponentialBackward, negative_exponential_backward);
 CAUSEWAY_CPU_KERNEL(SumOfSquares, sum_of_squares);
-CAUSEWAY_CPU_KERNEL(CopyRows, copy_rows);
+CAUSEWAY_KERNEL(CopyRows, copy_rows);
 CAUSEWAY_CPU_KERNEL(Gemm, gemm);
 CAUSEWAY_CPU_KERNEL(RmsNormForward, rms_norm_forward);
 CAUSEWAY_CPU_KERNEL(RmsNormBackward, rms_norm_backward);

@@ -5,23 +5,10 @@
 #include "kernels/error.hpp"
 
 #if CAUSEWAY_CUDA
-#include <cuda_runtime.h>
-
-#include <source_location>
+#include "kernels/cuda/check.cuh"
 #endif
 
 namespace causeway {
-#if CAUSEWAY_CUDA
-namespace {
-
-void cuda_check(cudaError_t status, std::source_location where = std::source_location::current()) {
-  ensure(status == cudaSuccess, "{}:{}: CUDA: {}", where.file_name(), where.line(), cudaGetErrorString(status));
-}
-
-cudaStream_t native_of(const Stream& stream) { return static_cast<cudaStream_t>(stream.native()); }
-
-}  // namespace
-#endif
 
 Stream::Stream(Device device) : memory_(std::make_shared<MemoryPool>(device)) {
   if (device == Device::cpu) return;
