@@ -1,4 +1,5 @@
-# The floors' rules that a compiler does not see: an include points down only, and no foreign header stands in one of ours.
+# The floors' rules that a compiler does not see: an include points down only, no foreign header stands in one of ours, and
+# CAUSEWAY_CUDA is asked in three files alone.
 # Run as `cmake -DSOURCE=… -P house.cmake`.
 set(above_kernels parallel io src)
 set(above_parallel io src)
@@ -9,6 +10,10 @@ set(complaints)
 foreach(floor kernels parallel io src)
   file(GLOB_RECURSE files RELATIVE ${SOURCE} ${SOURCE}/${floor}/*.?pp ${SOURCE}/${floor}/*.cu ${SOURCE}/${floor}/*.cuh)
   foreach(file ${files})
+    file(STRINGS ${SOURCE}/${file} switches REGEX "CAUSEWAY_CUDA")
+    if(switches AND NOT file MATCHES "^kernels/(registry|stream|memory)\\.cpp$")
+      list(APPEND complaints "${file}: asks for CAUSEWAY_CUDA, which is for kernels/registry.cpp, stream.cpp and memory.cpp")
+    endif()
     file(STRINGS ${SOURCE}/${file} includes REGEX "^ *# *include")
     foreach(include ${includes})
       foreach(above ${above_${floor}} tests)
@@ -16,7 +21,7 @@ foreach(floor kernels parallel io src)
           list(APPEND complaints "${file}: ${include} points up")
         endif()
       endforeach()
-      if(file MATCHES "\\.(hpp|cuh)$" AND include MATCHES "[<\"](mpi|hdf5|nccl|cublas.*|cufft.*)\\.h")
+      if(file MATCHES "\\.hpp$" AND include MATCHES "[<\"](mpi|hdf5|nccl|cuda.*|cublas.*|cufft.*)\\.h|\\.cuh")
         list(APPEND complaints "${file}: ${include} belongs into a .cpp or .cu")
       endif()
       if(include MATCHES "\"\\.\\.?/")
