@@ -5,9 +5,10 @@
 namespace causeway {
 
 // Each is defined by the file of its name under src/commands/.
+Command op_command();
 
 std::span<const Command> commands() {
-  static const std::vector<Command> table = {};
+  static const std::vector<Command> table = {op_command()};
   return table;
 }
 

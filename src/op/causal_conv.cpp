@@ -1,0 +1,44 @@
+#include "src/op/table.hpp"
+
+namespace causeway {
+namespace {
+
+Activation activation_of(const OpPass& pass) { return pass.attributes.at("activation") == "silu" ? Activation::silu : Activation::none; }
+
+void forward(const OpPass& pass, TensorView y, Saved* saved) {
+  const OpTensors& in = pass.inputs;
+  find_strategy(convolution_strategies(), "causal_conv", pass.strategy)
+      .forward(pass.context,
+               {.x = find_tensor(in, "x"), .weight = find_tensor(in, "weight"), .bias = find_tensor(in, "bias"), .activation = activation_of(pass), .y = y},
+               saved);
+}
+
+void backward(const OpPass& pass, TensorView d_y, const OpTensors& gradients, Saved& saved) {
+  const OpTensors& in = pass.inputs;
+  find_strategy(convolution_strategies(), "causal_conv", pass.strategy)
+      .backward(pass.context,
+                {.x = find_tensor(in, "x"),
+                 .weight = find_tensor(in, "weight"),
+                 .bias = find_tensor(in, "bias"),
+                 .activation = activation_of(pass),
+                 .d_y = d_y,
+                 .d_x = find_tensor(gradients, "x"),
+                 .d_weight = find_tensor(gradients, "weight"),
+                 .d_bias = find_tensor(gradients, "bias")},
+                saved);
+}
+
+}  // namespace
+
+OpRow causal_conv_row() {
+  OpRow row{.name = "causal_conv",
+            .inputs = {{.name = "x", .shape = "TD"}, {.name = "weight", .shape = "DW"}, {.name = "bias", .shape = "D", .optional = true}},
+            .attributes = {{.name = "activation", .choices = {"none", "silu"}}},
+            .strategies = {},
+            .forward = forward,
+            .backward = backward};
+  for (const ConvolutionStrategy& strategy : convolution_strategies()) row.strategies.push_back({.name = strategy.name});
+  return row;
+}
+
+}  // namespace causeway

@@ -1,0 +1,184 @@
+#include "src/op/run.hpp"
+
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <optional>
+
+#include "src/op/case_file.hpp"
+#include "src/op/result_file.hpp"
+#include "src/op/table.hpp"
+
+namespace causeway {
+namespace {
+
+Device parse_device(std::string_view name) {
+  require(name == "cpu" || name == "cuda", "device is '{}', expected cpu or cuda", name);
+  return name == "cpu" ? Device::cpu : Device::cuda;
+}
+
+/// A request whose words are known to fit each other.
+struct Plan {
+  const OpRow& row;
+  const OpStrategy& strategy;
+  Layout layout;
+  DType dtype;
+  Device device;
+  Schedule schedule;
+};
+
+/// --schedule and --method select a variant: they may be given where the strategy lists them.
+void check_variant(const OpStrategy& strategy, std::string_view op, std::string_view option, std::string_view value) {
+  if (value == "auto") return;
+  const std::string wanted = fmt::format("--{} {}", option, value);
+  require(std::ranges::find(strategy.variants, wanted) != strategy.variants.end(), "{} {} has no variant {}, expected {}", op, strategy.name, wanted,
+          strategy.variants.empty() ? "none of them" : fmt::format("{}", fmt::join(strategy.variants, " or ")));
+}
+
+Plan plan_of(const OpRequest& request) {
+  require(!request.op.empty(), "no operator given; see 'causeway op --list'");
+  const OpRow& row = find_op(request.op);
+  const OpStrategy& strategy = find_op_strategy(row, request.strategy);
+  const Plan plan{row, strategy, parse_layout(request.layout), parse_dtype(request.dtype), parse_device(request.device), parse_schedule(request.schedule)};
+  require(std::ranges::find(strategy.layouts, plan.layout) != strategy.layouts.end(), "{} {} does not run on layout {}", row.name, strategy.name, request.layout);
+  check_variant(strategy, row.name, "schedule", request.schedule);
+  check_variant(strategy, row.name, "method", request.method);
+  require(plan.device == Device::cpu || plan.dtype != DType::f64, "dtype f64 does not run on device cuda, expected f32 or bf16");
+  require(std::ranges::find(strategy.devices, plan.device) != strategy.devices.end(), "{} {} does not run on device {}", row.name, strategy.name, request.device);
+  require(!request.in.empty(), "--in is missing, expected the case file");
+  require(!request.out.empty() || request.dry_run, "--out is missing, expected the result file's name");
+  std::error_code ignored;
+  require(!std::filesystem::equivalent(request.in, request.out, ignored), "--out is '{}', the case file itself", request.out);
+  return plan;
+}
+
+DType dtype_of_input(const OpInput& input, DType dtype) { return input.accumulator ? accumulator_of(dtype) : dtype; }
+DType dtype_of_gradient(const OpInput& input, DType dtype) { return input.per_token() ? dtype : accumulator_of(dtype); }
+
+/// Refuses what cannot fit before the first allocation: a file may claim any shape without holding its bytes.
+void check_memory(const CaseFile& file, const Plan& plan, const Sharding& sharding, bool backward) {
+  const std::int64_t available = static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE);
+  std::int64_t bytes = 0;
+  for (const OpInput& input : file.present()) {
+    const Shape shape = file.shape_of(input);
+    const std::int64_t rows = input.per_token() ? sharding.local_tokens() : shape[0];
+    const std::int64_t copies = (backward ? 2 : 1) + (input.name == plan.row.inputs.front().name ? 2 : 0);
+    bytes += std::min(available + 1, rows * shape.row_size()) * size_of(dtype_of_input(input, plan.dtype)) * copies;
+    require(bytes <= available, "{} does not fit a rank's memory: up to its dataset {} ({}) {} bytes are needed, and this machine has {}", file.sizes(),
+            input.name, shape.to_string(), bytes, available);
+  }
+}
+
+/// Everything a rank holds for one case.
+struct Tensors {
+  OpTensors inputs, gradients;
+  Tensor y, d_y;
+};
+
+Tensors load(const CaseFile& file, const Plan& plan, const Sharding& sharding, const Stream& stream, bool backward) {
+  check_memory(file, plan, sharding, backward);
+  Tensors tensors;
+  for (const OpInput& input : file.present()) {
+    Tensor& loaded = tensors.inputs[std::string(input.name)];
+    loaded = file.read(input, input.name, dtype_of_input(input, plan.dtype), sharding, stream);
+    if (backward) tensors.gradients[std::string(input.name)] = Tensor::zeros(stream, dtype_of_gradient(input, plan.dtype), loaded.view().shape);
+  }
+  const OpInput& like_y = plan.row.inputs.front();
+  tensors.y = Tensor::zeros(stream, plan.dtype, find_tensor(tensors.inputs, like_y.name).shape);
+  if (backward) tensors.d_y = file.read(like_y, "d_y", plan.dtype, sharding, stream);
+  return tensors;
+}
+
+/// What a part of the run took: the slowest rank's time and the largest rank's bytes.
+struct Cost {
+  double seconds = 0;
+  std::int64_t bytes_sent = 0;
+};
+
+template <class Work>
+Cost measured(Communicator& control, Communicator& ranks, const Stream& stream, Work&& work) {
+  control.barrier();
+  const std::int64_t before = ranks.traffic().bytes_sent;
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  stream.wait();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return {control.max(seconds), control.max(ranks.traffic().bytes_sent - before)};
+}
+
+Tensor on_host(const Tensor& tensor, const Stream& stream) {
+  Tensor copy(Stream(), tensor.view().dtype, tensor.view().shape);
+  stream.copy(copy.view().data, tensor.view().data, tensor.view().bytes());
+  stream.wait();
+  return copy;
+}
+
+}  // namespace
+
+std::string run_op(const OpRequest& request, Communicator& ranks) {
+  std::optional<Plan> checked;
+  std::optional<CaseFile> opened;
+  std::optional<Stream> device;
+  collectively(ranks, [&] {
+    checked.emplace(plan_of(request));
+    device.emplace(checked->device);
+    opened.emplace(request.in, checked->row, request.backward);
+  });
+  const Plan& plan = *checked;
+  const CaseFile& file = *opened;
+  const Stream& stream = *device;
+  const std::string described = fmt::format("{} {} {} {} {}, {}, {} rank{}", plan.row.name, plan.strategy.name, request.layout, request.dtype, request.device,
+                                            file.sizes(), ranks.size(), ranks.size() == 1 ? "" : "s");
+  if (request.dry_run) return described;
+
+  ResultFile result(request.out, ranks);
+  const Sharding sharding(ShardLayout(file.tokens(), ranks.size(), plan.layout), file.segments(), ranks.rank());
+  Tensors tensors;
+  collectively(ranks, [&] { tensors = load(file, plan, sharding, stream, request.backward); });
+
+  Communicator context = ranks.split(0, ranks.rank());  // of its own, so that its traffic is the operator's
+  const OpPass pass{{sharding, context, stream, plan.schedule}, plan.strategy.name, file.attributes(), tensors.inputs};
+  Saved saved;
+  const Cost forward = measured(ranks, context, stream, [&] { plan.row.forward(pass, tensors.y, request.backward ? &saved : nullptr); });
+  Cost backward, reduction;
+  if (request.backward) {
+    backward = measured(ranks, context, stream, [&] { plan.row.backward(pass, tensors.d_y, tensors.gradients, saved); });
+    reduction = measured(ranks, context, stream, [&] {
+      for (const OpInput& input : file.present())
+        if (!input.per_token()) context.all_reduce(find_tensor(tensors.gradients, input.name), Reduction::sum, stream);
+    });
+  }
+
+  std::vector<ResultTensor> written;
+  collectively(ranks, [&] {
+    if (stream.device() == Device::cuda) {
+      tensors.y = on_host(tensors.y, stream);
+      for (auto& [name, gradient] : tensors.gradients) gradient = on_host(gradient, stream);
+    }
+    written.push_back({"y", file.shape_of(plan.row.inputs.front()), tensors.y, true});
+    if (!request.backward) return;
+    for (const OpInput& input : file.present())
+      written.push_back({fmt::format("d_{}", input.name), file.shape_of(input), find_tensor(tensors.gradients, input.name), input.per_token()});
+  });
+  result.write(written,
+               {{"operator", std::string(plan.row.name)},
+                {"strategy", std::string(plan.strategy.name)},
+                {"layout", request.layout},
+                {"dtype", request.dtype},
+                {"device", request.device},
+                {"ranks", std::int64_t{ranks.size()}},
+                {"schedule", request.schedule},
+                {"method", request.method},
+                {"seconds_forward", forward.seconds},
+                {"seconds_backward", backward.seconds},
+                {"bytes_sent_forward", forward.bytes_sent},
+                {"bytes_sent_backward", backward.bytes_sent},
+                {"bytes_sent_reduction", reduction.bytes_sent}},
+               sharding);
+  return described;
+}
+
+}  // namespace causeway

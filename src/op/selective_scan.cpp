@@ -1,0 +1,63 @@
+#include "src/op/table.hpp"
+
+namespace causeway {
+namespace {
+
+SelectiveScanInputs inputs_of(const OpPass& pass) {
+  const OpTensors& in = pass.inputs;
+  return {.u = find_tensor(in, "u"),
+          .delta = find_tensor(in, "delta"),
+          .z = find_tensor(in, "z"),
+          .A = find_tensor(in, "A"),
+          .B = find_tensor(in, "B"),
+          .C = find_tensor(in, "C"),
+          .D = find_tensor(in, "D"),
+          .delta_bias = find_tensor(in, "delta_bias"),
+          .delta_softplus = pass.attributes.at("delta_softplus") == "1"};
+}
+
+void forward(const OpPass& pass, TensorView y, Saved* saved) {
+  find_strategy(selective_scan_strategies(), "selective_scan", pass.strategy).forward(pass.context, {.in = inputs_of(pass), .y = y}, saved);
+}
+
+void backward(const OpPass& pass, TensorView d_y, const OpTensors& gradients, Saved& saved) {
+  find_strategy(selective_scan_strategies(), "selective_scan", pass.strategy)
+      .backward(pass.context,
+                {.in = inputs_of(pass),
+                 .d_y = d_y,
+                 .d_u = find_tensor(gradients, "u"),
+                 .d_delta = find_tensor(gradients, "delta"),
+                 .d_B = find_tensor(gradients, "B"),
+                 .d_C = find_tensor(gradients, "C"),
+                 .d_z = find_tensor(gradients, "z"),
+                 .d_A = find_tensor(gradients, "A"),
+                 .d_D = find_tensor(gradients, "D"),
+                 .d_delta_bias = find_tensor(gradients, "delta_bias")},
+                saved);
+}
+
+}  // namespace
+
+OpRow selective_scan_row() {
+  OpRow row{.name = "selective_scan",
+            .inputs = {{.name = "u", .shape = "TD"},
+                       {.name = "delta", .shape = "TD"},
+                       {.name = "z", .shape = "TD", .optional = true},
+                       {.name = "A", .shape = "DN", .accumulator = true},
+                       {.name = "B", .shape = "TN"},
+                       {.name = "C", .shape = "TN"},
+                       {.name = "D", .shape = "D", .accumulator = true},
+                       {.name = "delta_bias", .shape = "D", .optional = true, .accumulator = true}},
+            .attributes = {{.name = "delta_softplus", .choices = {"0", "1"}}},
+            .strategies = {},
+            .forward = forward,
+            .backward = backward};
+  for (const SelectiveScanStrategy& strategy : selective_scan_strategies()) {
+    OpStrategy listed{.name = strategy.name};
+    if (strategy.name == "state_carry") listed.variants = {"--schedule chain", "--schedule gather"};
+    row.strategies.push_back(std::move(listed));
+  }
+  return row;
+}
+
+}  // namespace causeway

@@ -1,0 +1,50 @@
+#include "src/op/table.hpp"
+
+#include <fmt/ranges.h>
+
+#include "src/config.hpp"
+
+namespace causeway {
+
+// Each is defined by the file of its name in this folder.
+OpRow causal_conv_row();
+OpRow selective_scan_row();
+
+std::span<const OpRow> op_rows() {
+  static const std::vector<OpRow> rows = {causal_conv_row(), selective_scan_row()};
+  return rows;
+}
+
+const OpRow& find_op(std::string_view name) {
+  std::vector<std::string> known;
+  for (const OpRow& row : op_rows()) {
+    if (row.name == name) return row;
+    known.emplace_back(row.name);
+  }
+  fail(ExitCode::usage, "operator is '{}', expected one of: {}{}", name, fmt::join(known, ", "), did_you_mean(name, known));
+}
+
+const OpStrategy& find_op_strategy(const OpRow& row, std::string_view name) {
+  if (name == "auto") return row.strategies.front();
+  std::vector<std::string> known = {"auto"};
+  for (const OpStrategy& strategy : row.strategies) {
+    if (strategy.name == name) return strategy;
+    known.emplace_back(strategy.name);
+  }
+  fail(ExitCode::usage, "strategy of {} is '{}', expected one of: {}{}", row.name, name, fmt::join(known, ", "), did_you_mean(name, known));
+}
+
+std::string op_list() {
+  std::string text;
+  for (const OpRow& row : op_rows())
+    for (const OpStrategy& strategy : row.strategies) {
+      std::vector<std::string_view> layouts, devices;
+      for (const Layout layout : strategy.layouts) layouts.push_back(name_of(layout));
+      for (const Device device : strategy.devices) devices.emplace_back(name_of(device));
+      text += fmt::format("{}\t{}\t{}\t{}\t{}\n", row.name, strategy.name, fmt::join(layouts, ","), fmt::join(devices, ","),
+                          fmt::join(strategy.variants, ","));
+    }
+  return text;
+}
+
+}  // namespace causeway

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/tensor.hpp"
+#include "parallel/shard_layout.hpp"
+#include "parallel/strategy.hpp"
+
+namespace causeway {
+
+/// One dataset an operator reads.
+struct OpInput {
+  std::string_view name;
+  /// A letter an axis, "TD": equal letters are equal sizes in every input. First letter T: a row a token, sharded; else a parameter, whole on
+  /// every rank, its gradient summed over all of them.
+  std::string_view shape;
+  bool optional = false;
+  bool accumulator = false;  ///< kept in the accumulator type: f32 under bf16
+
+  bool per_token() const { return shape.front() == 'T'; }
+};
+
+/// One option of an operator, an attribute of the case file's root.
+struct OpAttribute {
+  std::string_view name;
+  std::vector<std::string_view> choices;  ///< what its value may be, integers spelled in decimal
+};
+
+/// One way to run an operator over ranks.
+struct OpStrategy {
+  std::string_view name;
+  std::vector<Layout> layouts = {Layout::contiguous, Layout::zigzag};
+  std::vector<Device> devices = {Device::cpu};
+  std::vector<std::string_view> variants = {};  ///< the options that select each, "--schedule chain"; empty: there is one
+};
+
+using OpTensors = std::map<std::string, Tensor, std::less<>>;
+using OpAttributes = std::map<std::string, std::string, std::less<>>;
+
+/// The tensor called `name`, or an absent view.
+inline TensorView find_tensor(const OpTensors& tensors, std::string_view name) {
+  const auto found = tensors.find(name);
+  return found == tensors.end() ? TensorView{} : found->second.view();
+}
+
+/// One operator under one strategy on one pack.
+struct OpPass {
+  StrategyContext context;
+  std::string_view strategy;
+  const OpAttributes& attributes;
+  const OpTensors& inputs;
+};
+
+/// One operator: what it reads and how to run it. A new operator is a file in src/op/ and a row in src/op/table.cpp; the checks, the files, the
+/// ranks and the command line come with it.
+struct OpRow {
+  std::string_view name;
+  std::vector<OpInput> inputs;  ///< y, and d_y, are like the first
+  std::vector<OpAttribute> attributes;
+  std::vector<OpStrategy> strategies;  ///< the first is "auto"
+  /// Writes y, keeping in `saved` (if any) what backward pops.
+  void (*forward)(const OpPass& pass, TensorView y, Saved* saved);
+  /// Writes the gradients of per-token inputs and adds to those of parameters, in a map by the inputs' names.
+  void (*backward)(const OpPass& pass, TensorView d_y, const OpTensors& gradients, Saved& saved);
+};
+std::span<const OpRow> op_rows();
+
+/// The row of that name, or its strategy ("auto": the first); throws Error(usage) naming the known ones.
+const OpRow& find_op(std::string_view name);
+const OpStrategy& find_op_strategy(const OpRow& row, std::string_view name);
+
+/// What `causeway op --list` prints.
+std::string op_list();
+
+}  // namespace causeway
