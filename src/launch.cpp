@@ -1,11 +1,12 @@
 #include "src/launch.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <thread>
+#include <vector>
 
+#include "io/hdf5.hpp"
 #include "src/cores.hpp"
 #include "src/log.hpp"
 
@@ -61,22 +62,32 @@ ExitCode launch_processes(const LaunchOptions& options, const std::function<Exit
 ExitCode launch_threads(const LaunchOptions& options, const std::function<ExitCode(Communicator)>& body) {
   constexpr int most = 1024;
   require(options.ranks >= 1 && options.ranks <= most, "--ranks is {}, expected 1 to {}", options.ranks, most);
-  std::atomic<int> largest = 0;
-  run_local_ranks(options.ranks, [&](std::unique_ptr<Transport> transport) {
-    const int rank = transport->rank();
-    compute_with(fair_threads(options.ranks));
-    try {
-      const int code = static_cast<int>(body(Communicator(std::move(transport))));
-      for (int seen = largest; seen < code && !largest.compare_exchange_weak(seen, code);) continue;
-    } catch (const AgreedError&) {
-      throw;
-    } catch (const std::exception& exception) {
-      const Error error = error_of(exception);
-      if (options.ranks == 1) throw error;
-      throw Error(error.code(), fmt::format("rank {}: {}", rank, error.what()));
-    }
-  });
-  return static_cast<ExitCode>(largest.load());
+  require(options.ranks == 1 || hdf5::thread_safe(), "--ranks is {}, but this HDF5 library is not thread-safe: start processes with mpirun instead",
+          options.ranks);
+  std::vector<ExitCode> codes(static_cast<std::size_t>(options.ranks), ExitCode::ok);
+  std::vector<std::string> failures(codes.size());  // what each rank's own error said; run_local_ranks throws one of them
+  try {
+    run_local_ranks(options.ranks, [&](std::unique_ptr<Transport> transport) {
+      const auto rank = static_cast<std::size_t>(transport->rank());
+      compute_with(fair_threads(options.ranks));
+      try {
+        codes[rank] = body(Communicator(std::move(transport)));
+      } catch (const AgreedError&) {
+        throw;
+      } catch (const std::exception& exception) {
+        failures[rank] = error_of(exception).what();
+        throw;
+      }
+    });
+  } catch (const AgreedError&) {
+    throw;
+  } catch (const std::exception& exception) {
+    const Error error = error_of(exception);
+    if (options.ranks == 1) throw error;
+    const auto rank = std::ranges::find(failures, error.what()) - failures.begin();
+    throw Error(error.code(), fmt::format("rank {}: {}", rank, error.what()));
+  }
+  return std::ranges::max(codes);
 }
 
 }  // namespace

@@ -1,0 +1,180 @@
+/// The program as a shell sees it: exit codes, what is printed where, and how several processes end.
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "io/hdf5.hpp"
+#include "tests/src/op_references.hpp"
+#include "tests/support/temporary_folder.hpp"
+
+namespace causeway::test {
+namespace {
+
+using testing::TemporaryFolder;
+
+struct Outcome {
+  int exit = -1;
+  std::string out, err;
+};
+
+/// Runs a shell command with "causeway" and "mpirun" standing for the built binary and the MPI it was built with. A hang ends with 124.
+Outcome shell(const TemporaryFolder& folder, std::string command) {
+  const auto replace = [&](const std::string& word, const std::string& by) {
+    for (std::size_t at = 0; (at = command.find(word, at)) != std::string::npos; at += by.size()) command.replace(at, word.size(), by);
+  };
+  replace("@mpirun", CAUSEWAY_TEST_MPIRUN);
+  replace("@causeway", CAUSEWAY_TEST_BINARY);
+  const char* environment =
+      "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1 "
+      "OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_btl_vader_single_copy_mechanism=none OMP_NUM_THREADS=1";
+  const std::string out = folder / "stdout", err = folder / "stderr";
+  const int status = std::system(fmt::format("cd '{}' && env {} timeout 100 {} >'{}' 2>'{}' </dev/null", folder / "", environment, command, out, err).c_str());
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), testing::bytes_of(out), testing::bytes_of(err)};
+}
+
+std::size_t count(const std::string& text, const std::string& part) {
+  std::size_t found = 0;
+  for (std::size_t at = 0; (at = text.find(part, at)) != std::string::npos; at += part.size()) ++found;
+  return found;
+}
+
+void write_conv_case(const std::string& path) {
+  const ReferenceCase c = op_references().at("causal_conv").make(20, {0, 20}, true);
+  hdf5::File file = hdf5::File::open(path, hdf5::Access::create);
+  for (const auto& [name, values] : c.inputs) file.write<double>(name, c.shapes.at(name), values);
+  file.set_attribute("activation", std::string("silu"));
+  file.close();
+}
+
+struct Row {
+  std::string arguments;
+  int exit;
+  std::string out, err;  ///< must be found there
+};
+
+TEST(CommandLineInterface, AnswersAndRefusalsHaveTheirExitCodes) {
+  const TemporaryFolder folder;
+  write_conv_case(folder / "case.h5");
+  folder.write("good.ini", "in = case.h5\nout = r.h5\nlayout = zigzag\n");
+  folder.write("bad.ini", "layuot = zigzag\n");
+  const Row table[] = {
+      {"--help", 0, "Exit codes", ""},
+      {"-h", 0, "Commands:", ""},
+      {"--version", 0, "causeway ", ""},
+      {"--man", 0, ".TH CAUSEWAY", ""},
+      {"op --help", 0, "usage: causeway op", ""},
+      {"op --list", 0, "causal_conv\thalo\t", ""},
+      {"op --list --batch x", 0, "causal_conv\thalo\t", ""},
+      {"op causal_conv --print-config", 0, "operator = causal_conv", ""},
+      {"op causal_conv --in case.h5 --out r.h5", 0, "", ""},
+      {"op causal_conv --in case.h5 --out r.h5 --ranks 3 --backward", 0, "", ""},
+      {"op causal_conv --config good.ini", 0, "", ""},
+      {"op causal_conv --in case.h5 --dry-run --ranks 2", 0, "causal_conv halo", ""},
+      {"", 2, "", "no command"},
+      {"opp", 2, "", "did you mean 'op'"},
+      {"--hlep", 2, "", "unknown command"},
+      {"''", 2, "", "unknown command"},
+      {"op", 2, "", "no operator"},
+      {"op causal_conv", 2, "", "--in"},
+      {"op causal_conv --in case.h5", 2, "", "--out"},
+      {"op casual_conv --in case.h5 --out r.h5", 2, "", "did you mean 'causal_conv'"},
+      {"op causal_conv --in case.h5 --out r.h5 --stratgy halo", 2, "", "did you mean 'strategy'"},
+      {"op causal_conv --config bad.ini", 2, "", "bad.ini: unknown option 'layuot'"},
+      {"op causal_conv --in case.h5 --out r.h5 --ranks 0", 2, "", "--ranks"},
+      {"op causal_conv --in case.h5 --out r.h5 --ranks 99999", 2, "", "--ranks"},
+      {"op causal_conv --in case.h5 --out r.h5 --transport pigeon", 2, "", "--transport"},
+      {"op causal_conv --in case.h5 --out /nonexistent/r.h5", 74, "", "/nonexistent/r.h5"},
+      {"op causal_conv --in missing.h5 --out r.h5 --ranks 3", 2, "", "missing.h5"},
+      {"op --batch missing.txt", 2, "", "missing.txt"},
+      {"op --batch .", 2, "", "--batch"},
+      {"op causal_conv --batch missing.txt", 2, "", "--batch"},
+      {"--help > /dev/full", 74, "", "standard output"},
+  };
+  for (const auto& [arguments, exit, out, err] : table) {
+    const Outcome outcome = shell(folder, "@causeway " + arguments);
+    EXPECT_EQ(outcome.exit, exit) << arguments << "\n" << outcome.err;
+    EXPECT_NE(outcome.out.find(out), std::string::npos) << arguments << "\n" << outcome.out;
+    EXPECT_NE(outcome.err.find(err), std::string::npos) << arguments << "\n" << outcome.err;
+    if (exit != 0) EXPECT_EQ(count(outcome.err, "\n"), 1u) << "one line, and only one: " << outcome.err;
+  }
+}
+
+TEST(CommandLineInterface, ABatchGetsThroughWhateverItsLinesSay) {
+  const TemporaryFolder folder;
+  write_conv_case(folder / "case.h5");
+  write_conv_case(folder / "with space.h5");
+  const std::pair<std::string, int> lines[] = {
+      {"causal_conv --in case.h5 --out 1.h5 --backward", 0},
+      {"causal_conv --in missing.h5 --out 2.h5", 2},
+      {"causal_conv --in 'with space.h5' --out \"3 .h5\" --layout zigzag", 0},
+      {"", 2},
+      {"nonsense --in case.h5 --out 5.h5", 2},
+      {"--batch list", 2},
+      {"--list", 2},
+      {"--help", 2},
+      {"causal_conv --print-config", 2},
+      {"causal_conv --in 'case.h5 --out 10.h5", 2},
+      {"causal_conv --in case.h5 --out /nonexistent/11.h5", 74},
+      {"causal_conv --in case.h5 --out 12.h5 --ranks 4", 2},
+      {"causal_conv --in case.h5 --out 13.h5 --config missing.ini", 2},
+      {"causal_conv --in case.h5 --out 14.h5 --dtype f64 --device cuda", 2},
+      {"\x01\x02\xff\\", 2},
+      {"causal_conv --in case.h5 --out 16.h5\r", 0},
+  };
+  std::string text;
+  for (const auto& [line, exit] : lines) text += line + '\n';
+  folder.write("list", text);
+  for (const std::string start : {"@causeway op --batch list", "@causeway op --batch list --ranks 3", "@mpirun -n 3 @causeway op --batch list"}) {
+    const Outcome outcome = shell(folder, start);
+    EXPECT_EQ(outcome.exit, 0) << outcome.err;
+    std::istringstream got(outcome.out);
+    int number = 0;
+    for (const auto& [line, exit] : lines) {
+      std::string reported;
+      std::getline(got, reported);
+      EXPECT_TRUE(reported.starts_with(fmt::format("{}\t{}\t", ++number, exit))) << start << "\n" << line << "\n" << reported;
+    }
+    EXPECT_EQ(count(outcome.out, "\n"), std::size(lines)) << outcome.out;
+    for (const char* made : {"1.h5", "3 .h5", "16.h5"}) EXPECT_TRUE(std::filesystem::remove(folder / made)) << start << " " << made;
+    EXPECT_EQ(folder.count(), 5u) << start << ": something else is left beside two cases, the list and what was printed";
+  }
+}
+
+TEST(CommandLineInterface, ProcessesAnswerOnceAndEndWithOneCode) {
+  const TemporaryFolder folder;
+  write_conv_case(folder / "case.h5");
+  struct Processes {
+    std::string command;
+    int exit;
+    std::string printed;  ///< exactly once, in what all processes print
+  };
+  const std::string good = "@causeway op causal_conv --in case.h5 --out r.h5 --backward";
+  const Processes table[] = {
+      {"@mpirun -n 3 @causeway --help", 0, "usage: causeway COMMAND"},
+      {"@mpirun -n 3 @causeway op --list", 0, "causal_conv\thalo"},
+      {"@mpirun -n 3 " + good, 0, ""},
+      {"@mpirun -n 3 @causeway op causal_conv --in missing.h5 --out r.h5", 2, "missing.h5"},
+      {"@mpirun -n 3 @causeway op --nonsense", 2, "unknown option"},
+      {"@mpirun -n 3 " + good + " --ranks 2", 2, "--ranks is 2"},
+      // One rank alone meets the error; the others are on their way to a collective.
+      {"@mpirun -n 2 " + good + " : -n 1 @causeway op causal_conv --in missing.h5 --out r.h5 --backward", 2, "missing.h5"},
+      {"@mpirun -n 1 @causeway op causal_conv --in missing.h5 --out r.h5 --backward : -n 2 " + good, 2, "missing.h5"},
+      {"@mpirun -n 2 " + good + " : -n 1 @causeway op --nonsense", 2, "unknown option"},
+      {"@mpirun -n 1 @causeway op --nonsense : -n 2 " + good, 2, "unknown option"},
+  };
+  for (const auto& [command, exit, printed] : table) {
+    const Outcome outcome = shell(folder, command);
+    EXPECT_EQ(outcome.exit, exit) << command << "\n" << outcome.err;
+    if (!printed.empty()) EXPECT_EQ(count(outcome.out + outcome.err, printed), 1u) << command << "\n" << outcome.out << outcome.err;
+    EXPECT_EQ(std::filesystem::remove(folder / "r.h5"), exit == 0 && printed.empty()) << command;
+    EXPECT_EQ(folder.count(), 3u) << command;
+  }
+}
+
+}  // namespace
+}  // namespace causeway::test
