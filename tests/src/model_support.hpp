@@ -1,0 +1,57 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "src/model.hpp"
+#include "tests/support/ranks.hpp"
+#include "tests/support/tensors.hpp"
+
+/// What tests of models share: small models, packs with their tokens, and a whole training pass on any ranks.
+namespace causeway::test {
+
+inline ModelOptions small_model() { return {.vocabulary = 11, .width = 6, .layers = {"mamba", "mamba"}, .state = 3, .expand = 2, .conv_taps = 4}; }
+
+/// A pack in full: every token and label. A document's last token has no label.
+struct WholePack {
+  Segments segments;
+  std::vector<std::int32_t> ids, labels;
+  std::int64_t tokens() const { return segments.tokens(); }
+};
+WholePack random_pack(Segments segments, std::int64_t vocabulary, std::uint64_t seed);
+
+/// One rank's view of a pack, its tokens on the device.
+struct RankPack {
+  std::unique_ptr<Sharding> sharding;
+  Tensor ids, labels;
+  Batch batch() const { return {ids, labels}; }
+};
+RankPack shard(const WholePack& pack, const Runtime& runtime, Layout layout);
+
+/// How a pass is cut.
+struct Cut {
+  int ranks = 1;
+  Layout layout = Layout::contiguous;
+  Schedule schedule = Schedule::automatic;
+  std::string name() const;
+};
+
+/// What every rank sees after summing: the loss, each parameter's gradient in the order of ParameterSet::parameters(), and the tokens' losses in the
+/// pack's order.
+struct PassResult {
+  double loss = 0;
+  std::vector<std::vector<double>> gradients;
+  std::vector<double> token_losses;
+};
+/// Runs each pack forth and back on a model started from `seed`, gradients summed over packs and ranks.
+PassResult run_pass(const Model::Options& options, std::span<const WholePack> packs, const Cut& cut, std::uint64_t seed = 7,
+                    const std::function<void(const ParameterSet&)>& change = {});
+
+/// Parameters drawn afresh, larger than a model starts with, so that every path carries signal.
+void excite(const ParameterSet& parameters);
+
+Runtime one_rank_runtime(Communicator world, Schedule schedule = Schedule::automatic);
+
+}  // namespace causeway::test

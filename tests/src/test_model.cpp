@@ -1,0 +1,175 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "tests/src/model_support.hpp"
+
+namespace causeway::test {
+namespace {
+
+const Model::Options f64_model{.shape = small_model(), .dtype = DType::f64};
+
+/// Documents of 1, 2, 9, 4 and 30 tokens: shorter than the convolution, longer than a shard, and one on every edge of it.
+WholePack awkward_pack() { return random_pack(Segments({0, 1, 3, 12, 16, 46}), 11, 3); }
+
+std::vector<Cut> every_cut() {
+  std::vector<Cut> cuts;
+  for (const int ranks : {1, 2, 3, 4, 7})
+    for (const Layout layout : {Layout::contiguous, Layout::zigzag})
+      for (const Schedule schedule : {Schedule::chain, Schedule::gather}) cuts.push_back({ranks, layout, schedule});
+  return cuts;
+}
+
+class EveryCut : public testing::TestWithParam<Cut> {};
+INSTANTIATE_TEST_SUITE_P(Model, EveryCut, testing::ValuesIn(every_cut()), [](const auto& cut) {
+  return fmt::format("{}ranks_{}_{}", cut.param.ranks, name_of(cut.param.layout), name_of(cut.param.schedule));
+});
+
+TEST_P(EveryCut, GivesOneRanksLossesAndGradients) {
+  const std::vector<WholePack> packs{awkward_pack()};
+  const PassResult whole = run_pass(f64_model, packs, {}, 7, excite), cut = run_pass(f64_model, packs, GetParam(), 7, excite);
+  if (IsSkipped()) return;
+  EXPECT_NEAR(cut.loss / whole.loss, 1, 1e-12);
+  EXPECT_LT(relative_error(cut.token_losses, whole.token_losses), 1e-12);
+  ASSERT_EQ(cut.gradients.size(), whole.gradients.size());
+  for (std::size_t i = 0; i < whole.gradients.size(); ++i) EXPECT_LT(relative_error(cut.gradients[i], whole.gradients[i]), 1e-10) << i;
+}
+
+TEST_P(EveryCut, GivesF32GradientsOfOneRankWithin1e5) {
+  const Model::Options options{.shape = {.vocabulary = 32, .width = 16, .layers = {"mamba", "mamba"}}, .dtype = DType::f32};
+  const std::vector<WholePack> packs{random_pack(Segments({0, 200, 210, 400}), 32, 4)};
+  const PassResult whole = run_pass(options, packs, {}), cut = run_pass(options, packs, GetParam());
+  if (IsSkipped()) return;
+  ASSERT_EQ(cut.gradients.size(), whole.gradients.size());
+  for (std::size_t i = 0; i < whole.gradients.size(); ++i) EXPECT_LT(relative_error(cut.gradients[i], whole.gradients[i]), 1e-5) << i;
+}
+
+class Head : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Model, Head, testing::Bool(), [](const auto& tied) { return tied.param ? "tied" : "untied"; });
+
+TEST_P(Head, GradientsAreThoseOfFiniteDifferences) {
+  on_ranks(1, [](Communicator& world) {
+    Runtime runtime = one_rank_runtime(world.split(0, 0));
+    ModelOptions shape = small_model();
+    shape.tied_head = GetParam();
+    shape.width = 4;
+    Model model({.shape = shape, .dtype = DType::f64});
+    model.parameters().allocate(runtime.stream, 1);
+    excite(model.parameters());
+    const RankPack pack = shard(random_pack(Segments({0, 3, 13}), shape.vocabulary, 1), runtime, Layout::contiguous);
+    const Pass pass{runtime, *pack.sharding};
+    const Tensor losses(runtime.stream, DType::f64, {13});
+    model.train(pass, pack.batch());
+    for (const Parameter& parameter : model.parameters().parameters()) {
+      const auto expected = finite_differences(parameter.weight, [&] {
+        model.evaluate(pass, pack.batch(), losses);
+        return sum_in_order(runtime.stream, losses);
+      });
+      EXPECT_LT(relative_error(values_of(parameter.gradient), expected), 1e-5) << parameter.spec.name;
+    }
+  });
+}
+
+TEST(Model, TrainAndEvaluateGiveOneLoss) {
+  const std::vector<WholePack> packs{awkward_pack()};
+  const PassResult result = run_pass(f64_model, packs, {});
+  double sum = 0;
+  for (const double loss : result.token_losses) sum += loss;
+  EXPECT_DOUBLE_EQ(result.loss, sum);
+}
+
+TEST(Model, PackedDocumentsAreDocumentsAlone) {
+  const WholePack pack = awkward_pack();
+  std::vector<WholePack> alone;
+  const auto starts = pack.segments.cu_seqlens();
+  for (std::size_t s = 0; s + 1 < starts.size(); ++s)
+    alone.push_back({.segments = Segments::one_document(starts[s + 1] - starts[s]),
+                     .ids = {pack.ids.begin() + starts[s], pack.ids.begin() + starts[s + 1]},
+                     .labels = {pack.labels.begin() + starts[s], pack.labels.begin() + starts[s + 1]}});
+  const PassResult packed = run_pass(f64_model, {&pack, 1}, {}, 7, excite), separate = run_pass(f64_model, alone, {}, 7, excite);
+  EXPECT_LT(relative_error(packed.token_losses, separate.token_losses), 1e-12);
+  for (std::size_t i = 0; i < packed.gradients.size(); ++i) EXPECT_LT(relative_error(packed.gradients[i], separate.gradients[i]), 1e-10) << i;
+}
+
+TEST(Model, RecomputingBlocksChangesNoBit) {
+  for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+    const std::vector<WholePack> packs{awkward_pack()};
+    const PassResult kept = run_pass({.shape = small_model(), .dtype = dtype}, packs, {.ranks = 3});
+    const PassResult again = run_pass({.shape = small_model(), .dtype = dtype, .recompute = true}, packs, {.ranks = 3});
+    if (testing::Test::IsSkipped()) return;
+    EXPECT_EQ(kept.loss, again.loss);
+    EXPECT_EQ(kept.gradients, again.gradients) << name_of(dtype);
+  }
+}
+
+TEST(Model, Bf16StaysNearF32) {
+  const std::vector<WholePack> packs{awkward_pack()};
+  const PassResult narrow = run_pass({.shape = small_model(), .dtype = DType::bf16}, packs, {}), wide = run_pass({.shape = small_model()}, packs, {});
+  EXPECT_NEAR(narrow.loss / wide.loss, 1, 2e-2);
+}
+
+TEST(Model, NotANumberStaysInItsDocument) {
+  // Token 10 stands in the second document alone; its embedding is poisoned.
+  WholePack pack = random_pack(Segments({0, 9, 20, 31}), 10, 5);
+  pack.ids[12] = 10;
+  pack.labels[11] = 10;
+  const auto poison = [](const ParameterSet& parameters) {
+    excite(parameters);
+    const Parameter& embedding = parameters.parameters().front();
+    std::vector<double> values = values_of(embedding.weight);
+    std::fill(values.end() - embedding.weight.columns(), values.end(), std::numeric_limits<double>::quiet_NaN());
+    assign(embedding.weight, values);
+  };
+  ModelOptions shape = small_model();
+  shape.tied_head = false;
+  for (const int ranks : {1, 3}) {
+    const PassResult clean = run_pass({.shape = shape, .dtype = DType::f64}, {&pack, 1}, {.ranks = ranks}, 7, excite);
+    const PassResult poisoned = run_pass({.shape = shape, .dtype = DType::f64}, {&pack, 1}, {.ranks = ranks}, 7, poison);
+    if (testing::Test::IsSkipped()) return;
+    for (std::size_t t = 0; t < 31; ++t) {
+      if (t >= 12 && t < 19)
+        EXPECT_TRUE(std::isnan(poisoned.token_losses[t])) << t;
+      else
+        EXPECT_EQ(poisoned.token_losses[t], clean.token_losses[t]) << t;
+    }
+  }
+}
+
+TEST(Model, NamesAndShapesAreThoseOfMambaSsm) {
+  const Model model({.shape = {.width = 8, .layers = {"mamba"}, .tied_head = false}});
+  std::vector<std::string> found;
+  for (const Parameter& parameter : model.parameters().parameters()) found.push_back(parameter.spec.name + parameter.spec.shape.to_string());
+  const std::vector<std::string> expected{"backbone.embedding.weight[512, 8]",
+                                          "backbone.layers.0.norm.weight[8]",
+                                          "backbone.layers.0.mixer.in_proj.weight[32, 8]",
+                                          "backbone.layers.0.mixer.conv1d.weight[16, 1, 4]",
+                                          "backbone.layers.0.mixer.conv1d.bias[16]",
+                                          "backbone.layers.0.mixer.x_proj.weight[33, 16]",
+                                          "backbone.layers.0.mixer.dt_proj.weight[16, 1]",
+                                          "backbone.layers.0.mixer.dt_proj.bias[16]",
+                                          "backbone.layers.0.mixer.A_log[16, 16]",
+                                          "backbone.layers.0.mixer.D[16]",
+                                          "backbone.layers.0.mixer.out_proj.weight[8, 16]",
+                                          "backbone.norm_f.weight[8]",
+                                          "lm_head.weight[512, 8]"};
+  EXPECT_EQ(found, expected);
+}
+
+TEST(Model, PresetsHaveThePublishedNumberOfParameters) {
+  // Gu & Dao's figures count a vocabulary of 50,280; ours is 512.
+  const auto count = [](std::string_view name) { return Model({.shape = preset_options(name)}).parameters().count(); };
+  EXPECT_EQ(count("mamba-130m") + (50280 - 512) * 768, 129135360);
+  EXPECT_EQ(count("mamba-1.4b") + (50280 - 512) * 2048, 1372178432);
+  EXPECT_EQ(count("mamba-2.8b") + (50280 - 512) * 2560, 2768345600);
+}
+
+TEST(ModelOptions, LayersAreWrittenWithCounts) {
+  EXPECT_EQ(parse_layers("a b*2  c"), (std::vector<std::string>{"a", "b", "b", "c"}));
+  EXPECT_EQ(layers_text(parse_layers("a b*2  c")), "a b*2 c");
+  for (const char* wrong : {"a*", "a*0", "a*x", "a*3x", "a*-1", "a*100000"}) EXPECT_THROW(parse_layers(wrong), Error) << wrong;
+  EXPECT_THROW(Model({.shape = {.layers = {"mambo"}}}), Error);
+}
+
+}  // namespace
+}  // namespace causeway::test
