@@ -65,7 +65,6 @@ ExitCode execute(const TrainSettings& settings) {
 
 }  // namespace
 
-extern const Command train_command;
-const Command train_command = make_command<TrainSettings, declare, execute>("train", "train a model, its context sharded over ranks");
+Command train_command() { return make_command<TrainSettings, declare, execute>("train", "train a model, its context sharded over ranks"); }
 
 }  // namespace causeway
