@@ -1,0 +1,195 @@
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <filesystem>
+#include <map>
+
+#include "io/checkpoint.hpp"
+#include "io/dataset.hpp"
+#include "src/command.hpp"
+#include "src/launch.hpp"
+
+namespace causeway {
+namespace {
+
+struct InspectSettings {
+  std::vector<std::string> paths;
+  bool verify = false;
+};
+
+CommandLine declare(InspectSettings& settings) {
+  return {.usage = "FILE|FOLDER… [--verify]",
+          .description = "Prints what a person wants to know of a dataset (documents, lengths, the most frequent tokens) or of a checkpoint (step, loss, every tensor). A run's folder stands "
+                         "for its latest checkpoint.",
+          .groups = {{"Input",
+                      {{"paths", &settings.paths, "FILE|FOLDER", "a dataset, a checkpoint's step-N folder, or a run's", {}, true},
+                       {"verify", &settings.verify, "", "read everything, checking every checksum and value; ends with 65 where something is damaged"}}}},
+          .examples = "causeway inspect train.h5\ncauseway inspect runs/first --verify"};
+}
+
+/// 1234567 → "1,234,567".
+std::string grouped(std::int64_t value) {
+  std::string text = std::to_string(value);
+  for (auto place = static_cast<std::int64_t>(text.size()) - 3; place > (value < 0 ? 1 : 0); place -= 3) text.insert(static_cast<std::size_t>(place), 1, ',');
+  return text;
+}
+
+std::string shown(const hdf5::Value& value) {
+  if (const auto* integer = std::get_if<std::int64_t>(&value)) return std::to_string(*integer);
+  if (const auto* number = std::get_if<double>(&value)) return fmt::format("{:.6g}", *number);
+  constexpr std::size_t longest = 200;
+  const std::string& text = std::get<std::string>(value);
+  return text.size() <= longest ? text : text.substr(0, longest) + "…";
+}
+
+/// A token for a reader: the character where it is a printable byte.
+std::string token_name(std::int64_t token) { return token > 0x20 && token < 0x7f ? std::string(1, static_cast<char>(token)) : fmt::format("{}", token); }
+
+/// Documents by length, a bar a power of two.
+std::string length_histogram(std::span<const std::int64_t> lengths) {
+  std::array<std::int64_t, 65> bins{};
+  for (const std::int64_t length : lengths) ++bins[static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(length)))];
+  const std::int64_t most = *std::max_element(bins.begin(), bins.end());
+  const auto first = static_cast<std::size_t>(std::find_if(bins.begin(), bins.end(), [](auto n) { return n > 0; }) - bins.begin());
+  const auto last = static_cast<std::size_t>(std::find_if(bins.rbegin(), bins.rend(), [](auto n) { return n > 0; }).base() - bins.begin());
+  std::string text = "  documents by length\n";
+  for (std::size_t bin = first; bin < last; ++bin) {
+    const std::int64_t low = bin == 0 ? 0 : std::int64_t{1} << (bin - 1), high = bin == 0 ? 0 : low + (low - 1);
+    const auto width = static_cast<std::size_t>(std::llround(40.0 * static_cast<double>(bins[bin]) / static_cast<double>(most)));
+    text += fmt::format("    {:>25} {:>12} {}\n", low == high ? grouped(low) : fmt::format("{} to {}", grouped(low), grouped(high)), grouped(bins[bin]), std::string(width, '#'));
+  }
+  return text;
+}
+
+/// The most frequent tokens and the entropy of one token's distribution, of the dataset's start.
+std::string composition(const Dataset& dataset) {
+  constexpr std::int64_t most_read = std::int64_t{1} << 24, piece = std::int64_t{1} << 16;
+  constexpr std::size_t most_shown = 10;
+  const std::int64_t read = std::min(dataset.tokens(), most_read);
+  if (read == 0) return "";
+  std::map<std::int32_t, std::int64_t> counts;
+  std::vector<std::int32_t> tokens;
+  for (std::int64_t begin = 0; begin < read; begin += piece) {
+    tokens.resize(static_cast<std::size_t>(std::min(piece, read - begin)));
+    dataset.read_tokens(begin, tokens);
+    for (const std::int32_t token : tokens) ++counts[token];
+  }
+  double entropy = 0;
+  std::vector<std::pair<std::int64_t, std::int32_t>> by_count;
+  for (const auto& [token, count] : counts) {
+    const double part = static_cast<double>(count) / static_cast<double>(read);
+    entropy -= part * std::log(part);
+    by_count.emplace_back(-count, token);
+  }
+  std::sort(by_count.begin(), by_count.end());
+  std::string text = "  tokens        ";
+  for (std::size_t i = 0; i < std::min(by_count.size(), most_shown); ++i)
+    text += fmt::format("{}{} {:.2f} %", i == 0 ? "" : ", ", token_name(by_count[i].second), -100.0 * static_cast<double>(by_count[i].first) / static_cast<double>(read));
+  if (by_count.size() > most_shown) text += fmt::format(" and {} more", by_count.size() - most_shown);
+  if (read < dataset.tokens()) text += fmt::format(" (of the first {})", grouped(read));
+  return text + fmt::format("\n  unigram       {:.4f} nats a token\n", entropy);
+}
+
+std::string describe_dataset(const std::string& path, bool verify) {
+  constexpr std::int64_t names_shown = 5;
+  const Dataset dataset(path);
+  if (verify) dataset.verify();
+  const auto file = hdf5::File::open(path, hdf5::Access::read);
+  const auto cu_seqlens = dataset.cu_seqlens();
+  std::vector<std::int64_t> lengths(static_cast<std::size_t>(dataset.documents()));
+  for (std::size_t d = 0; d < lengths.size(); ++d) lengths[d] = cu_seqlens[d + 1] - cu_seqlens[d];
+
+  std::string text = fmt::format("{}: dataset, {} bytes\n", path, grouped(static_cast<std::int64_t>(std::filesystem::file_size(path))));
+  if (file.has_attribute("source")) text += fmt::format("  source        {}\n", shown(file.attribute("source")));
+  text += fmt::format("  documents     {}, {} of them empty\n", grouped(dataset.documents()), grouped(std::count(lengths.begin(), lengths.end(), 0)));
+  text += fmt::format("  tokens        {} of a vocabulary of {}, stored as {}\n", grouped(dataset.tokens()), grouped(dataset.vocabulary_size()), file.dataset("tokens").type().to_string());
+  text += fmt::format("  loss mask     {}\n", dataset.has_loss_mask() ? "yes" : "none");
+  if (!lengths.empty()) {
+    std::vector<std::int64_t> sorted = lengths;
+    std::sort(sorted.begin(), sorted.end());
+    text += fmt::format("  lengths       {} to {}, mean {:.1f}, median {}\n", grouped(sorted.front()), grouped(sorted.back()),
+                        static_cast<double>(dataset.tokens()) / static_cast<double>(sorted.size()), grouped(sorted[sorted.size() / 2]));
+    text += length_histogram(lengths);
+  }
+  text += composition(dataset);
+  text += "  first names   ";
+  for (std::int64_t d = 0; d < std::min(dataset.documents(), names_shown); ++d) text += fmt::format("{}{}", d == 0 ? "" : ", ", dataset.name(d));
+  text += dataset.documents() > names_shown ? ", …\n" : "\n";
+  if (verify) text += "  verified      every token, name and checksum read\n";
+  return text;
+}
+
+struct Extremes {
+  std::int64_t values = 0, non_finite = 0;
+};
+
+/// Reads a tensor whole, in pieces of rows.
+Extremes read_tensor(const hdf5::Dataset& tensor) {
+  constexpr std::int64_t piece = std::int64_t{1} << 20;
+  Extremes found{.values = tensor.size()};
+  if (found.values == 0) return found;
+  const std::int64_t rows = std::max<std::int64_t>(1, piece / tensor.row_size());
+  std::vector<double> values;
+  for (std::int64_t begin = 0; begin < tensor.rows(); begin += rows) {
+    values.resize(static_cast<std::size_t>(std::min(rows, tensor.rows() - begin) * tensor.row_size()));
+    tensor.read_rows(begin, std::span<double>(values));
+    found.non_finite += std::count_if(values.begin(), values.end(), [](double value) { return !std::isfinite(value); });
+  }
+  return found;
+}
+
+void describe_tensors(const hdf5::File& file, const std::string& group, bool verify, bool listed, std::string& text) {
+  if (!file.exists(group)) return;
+  std::int64_t values = 0, tensors = 0;
+  std::string table;
+  for (const std::string& name : file.list(group)) {
+    const std::string path = group + "/" + name;
+    if (!file.is_dataset(path)) {
+      describe_tensors(file, path, verify, listed, text);
+      continue;
+    }
+    const hdf5::Dataset tensor = file.dataset(path);
+    ++tensors;
+    values += tensor.size();
+    const std::int64_t non_finite = verify ? read_tensor(tensor).non_finite : 0;
+    if (non_finite > 0) fail(ExitCode::corrupt, "{}: {} of {} values are not finite", tensor.where(), non_finite, tensor.size());
+    if (listed) table += fmt::format("    {:<56} {:>4} {:>18} {:>14}\n", name, tensor.type().to_string(), fmt::format("[{}]", fmt::join(tensor.shape(), ", ")), grouped(tensor.size()));
+  }
+  if (tensors > 0) text += fmt::format("  {:<13} {} values in {} tensors\n{}", group, grouped(values), tensors, table);
+}
+
+std::string describe_checkpoint(const std::string& path, bool verify) {
+  const Checkpoint checkpoint(path);
+  const auto file = hdf5::File::open(checkpoint.path() + "/index.h5", hdf5::Access::read);
+  std::string text = fmt::format("{}: checkpoint\n", checkpoint.path());
+  const auto list_attributes = [&text](const hdf5::Object& object) {
+    for (const std::string& name : object.attribute_names()) text += fmt::format("  {:<13} {}\n", name, shown(object.attribute(name)));
+  };
+  list_attributes(checkpoint.state());
+  text += "  model\n";
+  list_attributes(file);
+  describe_tensors(file, "parameters", verify, true, text);
+  describe_tensors(file, "optimizer", verify, false, text);
+  if (verify) text += "  verified      every value read, all finite\n";
+  return text;
+}
+
+ExitCode execute(const InspectSettings& settings) {
+  if (launcher_rank() != 0) return ExitCode::ok;
+  require(!settings.paths.empty(), "nothing to inspect: give a dataset or a checkpoint's folder");
+  for (const std::string& path : settings.paths) {
+    std::error_code ignored;
+    require(std::filesystem::exists(path, ignored), "{}: no such file or folder", path);
+    print_answer(std::filesystem::is_directory(path, ignored) ? describe_checkpoint(path, settings.verify) : describe_dataset(path, settings.verify));
+  }
+  return ExitCode::ok;
+}
+
+}  // namespace
+
+Command inspect_command() { return make_command<InspectSettings, declare, execute>("inspect", "print what a dataset or a checkpoint holds"); }
+
+}  // namespace causeway
