@@ -5,11 +5,14 @@
 namespace causeway {
 
 // Each is defined by the file of its name under src/commands/.
+Command import_command();
+Command inspect_command();
 Command op_command();
+Command pack_command();
 Command train_command();
 
 std::span<const Command> commands() {
-  static const std::vector<Command> table = {op_command(), train_command()};
+  static const std::vector<Command> table = {import_command(), pack_command(), train_command(), inspect_command(), op_command()};
   return table;
 }
 
