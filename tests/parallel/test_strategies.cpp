@@ -1,0 +1,246 @@
+#include "parallel/strategy.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "tests/parallel/subjects.hpp"
+#include "tests/support/ranks.hpp"
+#include "tests/support/shards.hpp"
+#include "tests/support/tensors.hpp"
+
+namespace causeway::test {
+namespace {
+
+/// Every strategy, as every_subject lists them, on every number of ranks.
+class EveryStrategy : public testing::TestWithParam<std::tuple<std::size_t, int>> {
+ protected:
+  Subject subject_ = every_subject()[std::get<0>(GetParam())];
+  int ranks_ = std::get<1>(GetParam());
+
+  /// Runs body(world, sharding) on all ranks for every awkward pack in every layout the strategy takes.
+  template <class Body>
+  void for_every_pack(Body body) {
+    on_ranks(ranks_, [&](Communicator& world) {
+      for (const Layout layout : subject_.layouts)
+        for (const NamedPack& pack : awkward_packs(ranks_, layout)) {
+          SCOPED_TRACE(fmt::format("{}, {}", name_of(layout), pack.name));
+          const Sharding sharding(ShardLayout(pack.segments.tokens(), ranks_, layout), pack.segments, world.rank());
+          body(world, sharding);
+        }
+    });
+  }
+
+  Tensors local(const Stream& stream, const Sharding& sharding, const Tensors& whole) const {
+    Tensors rows;
+    for (const auto& [name, tensor] : whole)
+      rows[name] = per_token(name) ? local_rows(stream, sharding, tensor) : converted(stream, tensor, tensor.view().dtype);
+    return rows;
+  }
+
+  /// y and all gradients of the whole pack: tokens put together, parameters summed over the ranks.
+  Values sharded(Communicator& world, const Stream& stream, const Sharding& sharding, const Tensors& whole) const {
+    Values values;
+    for (const auto& [name, tensor] : subject_.sharded({sharding, world, stream, subject_.schedule}, local(stream, sharding, whole)))
+      values[name] = per_token(name) ? whole_pack(world, sharding, tensor) : summed(world, tensor);
+    return values;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(All, EveryStrategy,
+                         testing::Combine(testing::Range(std::size_t{0}, every_subject().size()), testing::ValuesIn(rank_counts)),
+                         [](const auto& instance) {
+                           return fmt::format("{}_on_{}", every_subject()[std::get<0>(instance.param)].name, std::get<1>(instance.param));
+                         });
+
+TEST_P(EveryStrategy, EqualsOneRank) {
+  for_every_pack([&](Communicator& world, const Sharding& sharding) {
+    for (const auto& [dtype, tolerance] : {std::pair(DType::f64, 1e-12), std::pair(DType::f32, 1e-5), std::pair(DType::bf16, 1e-2)}) {
+      const Stream stream;
+      const Tensors in = subject_.inputs(stream, dtype, sharding.layout().tokens(), 40);
+      const Tensors expected = subject_.alone(stream, sharding.segments(), in);
+      for (const auto& [name, values] : sharded(world, stream, sharding, in))
+        EXPECT_LE(relative_error(values, values_of(expected.at(name))), tolerance) << name << " in " << name_of(dtype);
+    }
+  });
+}
+
+TEST_P(EveryStrategy, ScoresLikeItTrains) {
+  for_every_pack([&](Communicator& world, const Sharding& sharding) {
+    const Stream stream;
+    const Tensors in = local(stream, sharding, subject_.inputs(stream, DType::f32, sharding.layout().tokens(), 41));
+    const StrategyContext context{sharding, world, stream, subject_.schedule};
+    EXPECT_TRUE(same_bits(subject_.scored(context, in), subject_.sharded(context, in).at("y")));
+  });
+}
+
+TEST_P(EveryStrategy, BackwardIsTheAdjointOfForward) {
+  if (subject_.linear_in.empty()) return;
+  for_every_pack([&](Communicator& world, const Sharding& sharding) {
+    const Stream stream;
+    const Tensors in = local(stream, sharding, subject_.inputs(stream, DType::f64, sharding.layout().tokens(), 42));
+    const Tensors out = subject_.sharded({sharding, world, stream, subject_.schedule}, in);
+    const double forward = world.sum(dot(out.at("y"), in.at("d_y"))), backward = world.sum(dot(in.at(subject_.linear_in), out.at("d_" + subject_.linear_in)));
+    const double scale = std::sqrt(world.sum(dot(out.at("y"), out.at("y"))) * world.sum(dot(in.at("d_y"), in.at("d_y"))));
+    EXPECT_LE(std::abs(forward - backward), 1e-13 * scale);
+  });
+}
+
+TEST_P(EveryStrategy, BackwardIsTheDerivativeOfForward) {
+  for_every_pack([&](Communicator& world, const Sharding& sharding) {
+    const Stream stream;
+    const StrategyContext context{sharding, world, stream, subject_.schedule};
+    const Tensors in = subject_.inputs(stream, DType::f64, sharding.layout().tokens(), 43);
+    // Along one random direction in the space of all inputs: (L(in + εv) - L(in - εv)) / 2ε = ⟨∂L/∂in, v⟩ with L = ⟨y, d_y⟩.
+    constexpr double step = 1e-5;
+    const auto moved = [&](double by) {
+      Tensors rows = subject_.inputs(stream, DType::f64, sharding.layout().tokens(), 43);
+      for (const auto& [name, tensor] : rows) {
+        if (name == "d_y") continue;
+        const std::vector<double> direction = values_of(random_tensor(stream, DType::f64, tensor.view().shape, 44 + name.size()));
+        std::vector<double> values = values_of(tensor);
+        for (std::size_t i = 0; i < values.size(); ++i) values[i] += by * direction[i];
+        assign(tensor, values);
+      }
+      return local(stream, sharding, rows);
+    };
+    const auto loss = [&](double by) {
+      const Tensors rows = moved(by);
+      return world.sum(dot(subject_.scored(context, rows), rows.at("d_y")));
+    };
+    const double difference = (loss(step) - loss(-step)) / (2 * step);
+    double derivative = 0, scale = 0;
+    for (const auto& [name, gradient] : sharded(world, stream, sharding, in)) {
+      if (name == "y") continue;
+      const TensorView input = in.at(name.substr(2)).view();
+      const std::vector<double> direction = values_of(random_tensor(stream, DType::f64, input.shape, 44 + name.size() - 2));
+      derivative += dot(gradient, direction);
+      scale += norm(gradient) * norm(direction);
+    }
+    EXPECT_LE(std::abs(difference - derivative), 1e-7 * (1 + scale));
+  });
+}
+
+TEST_P(EveryStrategy, PackedEqualsOneDocumentAtATime) {
+  for_every_pack([&](Communicator& world, const Sharding& sharding) {
+    const Segments& segments = sharding.segments();
+    if (segments.count() < 2 || segments.count() > 12) return;
+    const Stream stream;
+    const Tensors in = subject_.inputs(stream, DType::f64, segments.tokens(), 45);
+    Values alone;
+    for (std::int64_t s = 0; s < segments.count(); ++s) {
+      const std::int64_t begin = segments.cu_seqlens()[static_cast<std::size_t>(s)], length = segments.cu_seqlens()[static_cast<std::size_t>(s) + 1] - begin;
+      const Sharding own(ShardLayout(length, ranks_, sharding.layout().kind()), Segments::one_document(length), world.rank());
+      Tensors document;
+      for (const auto& [name, tensor] : in)
+        document[name] = converted(stream, per_token(name) ? tensor.view().slice_rows(begin, length) : tensor.view(), tensor.view().dtype);
+      for (const auto& [name, values] : sharded(world, stream, own, document)) {
+        std::vector<double>& all = alone[name];
+        if (per_token(name)) {
+          all.insert(all.end(), values.begin(), values.end());
+        } else {
+          all.resize(values.size());
+          for (std::size_t i = 0; i < values.size(); ++i) all[i] += values[i];
+        }
+      }
+    }
+    for (const auto& [name, values] : sharded(world, stream, sharding, in)) EXPECT_LE(relative_error(values, alone.at(name)), 1e-12) << name;
+  });
+}
+
+TEST_P(EveryStrategy, WhatIsNotANumberStaysInItsDocument) {
+  for_every_pack([&](Communicator& world, const Sharding& sharding) {
+    const Segments& segments = sharding.segments();
+    if (segments.tokens() == 0) return;
+    const Stream stream;
+    const Tensors clean = subject_.inputs(stream, DType::f32, segments.tokens(), 46);
+    const Values expected = sharded(world, stream, sharding, clean);
+    for (const std::int64_t token : {std::int64_t{0}, segments.tokens() / 2, segments.tokens() - 1}) {
+      const Tensors poisoned = subject_.inputs(stream, DType::f32, segments.tokens(), 46);
+      for (const auto& [name, tensor] : poisoned) {
+        const float poison = name.size() % 2 == 0 ? std::numeric_limits<float>::infinity() : std::numeric_limits<float>::quiet_NaN();
+        if (per_token(name)) tensor.view().row<float>(token)[0] = poison;
+      }
+      for (const auto& [name, values] : sharded(world, stream, sharding, poisoned)) {
+        if (!per_token(name)) continue;
+        const std::size_t columns = values.size() / static_cast<std::size_t>(segments.tokens());
+        const auto begin = static_cast<std::size_t>(segments.start_of(token)) * columns, end = static_cast<std::size_t>(segments.end_of(token)) * columns;
+        std::size_t changed = 0;
+        for (std::size_t i = 0; i < values.size(); ++i) changed += (i < begin || i >= end) && values[i] != expected.at(name)[i];
+        EXPECT_EQ(changed, 0) << name << ", token " << token;
+      }
+    }
+  });
+}
+
+TEST_P(EveryStrategy, GivesTheSameBitsOnEverySchedule) {
+  if (subject_.schedule == Schedule::automatic) return;
+  for_every_pack([&](Communicator& world, const Sharding& sharding) {
+    const Stream stream;
+    const Tensors in = local(stream, sharding, subject_.inputs(stream, DType::f32, sharding.layout().tokens(), 47));
+    const Tensors automatic = subject_.sharded({sharding, world, stream, Schedule::automatic}, in);
+    for (const auto& [name, tensor] : subject_.sharded({sharding, world, stream, subject_.schedule}, in))
+      EXPECT_TRUE(same_bits(tensor, automatic.at(name))) << name;
+  });
+}
+
+/// What strategies.md says a rank sends at most in a forward pass in f32.
+std::int64_t formula(const Subject& subject, const Tensors& in, const Sharding& sharding) {
+  const std::int64_t chunks = std::ssize(sharding.chunks()), ranks = sharding.layout().ranks();
+  if (subject.strategy == "causal_conv halo") return chunks * (in.at("weight").view().columns() - 1) * in.at("x").view().columns() * 4;
+  if (subject.strategy == "selective_scan state_carry") {
+    const std::int64_t D = in.at("A").view().rows(), N = in.at("A").view().columns();
+    return subject.schedule == Schedule::chain ? chunks * 4 * N * D : (ranks - 1) * chunks * 4 * (N + 1) * D;
+  }
+  ADD_FAILURE() << "how many bytes may " << subject.strategy << " send? Add its formula here";
+  return 0;
+}
+
+TEST_P(EveryStrategy, SendsTheBytesItsFormulaSaysInAsManyMessagesForOneDocumentAsForThousands) {
+  on_ranks(ranks_, [&](Communicator& world) {
+    for (const Layout layout : subject_.layouts) {
+      SCOPED_TRACE(name_of(layout));
+      // Shards of 1024 tokens or a few more, and documents of 5 of which one crosses every edge.
+      const ShardLayout shards(2 * 512 * ranks_ + 3, ranks_, layout);
+      const std::int64_t tokens = shards.tokens();
+      std::vector<std::int64_t> edges{0}, crossing{0};
+      for (int c = 1; c < shards.chunk_count(); ++c) edges.push_back(shards.chunk(c).begin);
+      for (std::int64_t t = 1; t < tokens; ++t)
+        if (t % 5 == 0 && std::find(edges.begin(), edges.end(), t) == edges.end()) crossing.push_back(t);
+      crossing.push_back(tokens);
+      std::vector<std::int64_t> bytes, messages;
+      for (const Segments& segments : {Segments::one_document(tokens), Segments(crossing)}) {
+        const Stream stream;
+        const Sharding sharding(shards, segments, world.rank());
+        const Tensors in = local(stream, sharding, subject_.inputs(stream, DType::f32, tokens, 48));
+        const Traffic before = world.traffic();
+        const Tensor y = subject_.scored({sharding, world, stream, subject_.schedule}, in);
+        bytes.push_back(world.traffic().bytes_sent - before.bytes_sent);
+        messages.push_back(world.traffic().messages_sent - before.messages_sent);
+        EXPECT_LE(bytes.back(), formula(subject_, in, sharding));
+        // The rank in the middle has neighbours on both sides and sends all that the formula allows.
+        if (segments.count() == 1 && world.rank() > 0 && world.rank() + 1 < world.size()) {
+          EXPECT_EQ(bytes.back(), formula(subject_, in, sharding));
+        }
+      }
+      EXPECT_EQ(messages.front(), messages.back());
+      EXPECT_LE(bytes.back(), bytes.front());
+    }
+  });
+}
+
+TEST(StrategyTables, AStrategyIsFoundByItsNameAndTheFirstIsAutomatic) {
+  const auto table = selective_scan_strategies();
+  for (const SelectiveScanStrategy& row : table) EXPECT_EQ(&find_strategy(table, "selective_scan", row.name), &row);
+  EXPECT_EQ(&find_strategy(table, "selective_scan", "auto"), &table.front());
+  try {
+    find_strategy(table, "selective_scan", "halo");
+    FAIL() << "found";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::usage);
+    EXPECT_NE(std::string(error.what()).find("state_carry"), std::string::npos) << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace causeway::test
