@@ -37,7 +37,6 @@ ExitCode execute(const SplitSettings& settings) {
 
 }  // namespace
 
-extern const Command split_command;
-const Command split_command = make_command<SplitSettings, declare, execute>("split", "hold the last part of a dataset out");
+Command split_command() { return make_command<SplitSettings, declare, execute>("split", "hold the last part of a dataset out"); }
 
 }  // namespace causeway
