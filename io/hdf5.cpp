@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "io/hdf5_check.hpp"
+#include "io/hdf5_strings.hpp"
 
 namespace causeway::hdf5 {
 namespace {
@@ -43,11 +44,9 @@ hid_t file_type(ElementType type) {
   fail(ExitCode::internal, "no HDF5 file type for {}", type.to_string());
 }
 
-/// Of `bytes` bytes, padded with NULs, or of variable length.
-Id string_type(std::size_t bytes = H5T_VARIABLE) {
+Id string_type() {
   Id type(check(H5Tcopy(H5T_C_S1), "HDF5", "copy a type", ExitCode::internal));
-  check(H5Tset_size(type.get(), bytes), "HDF5", "make a string type", ExitCode::internal);
-  check(H5Tset_strpad(type.get(), H5T_STR_NULLPAD), "HDF5", "make a string type", ExitCode::internal);
+  check(H5Tset_size(type.get(), H5T_VARIABLE), "HDF5", "make a string type", ExitCode::internal);
   check(H5Tset_cset(type.get(), H5T_CSET_UTF8), "HDF5", "make a string type", ExitCode::internal);
   return type;
 }
@@ -236,10 +235,9 @@ void Object::set_attribute(const std::string& name, const Value& value) {
   } else if (const auto* number = std::get_if<double>(&value)) {
     check(H5Awrite(create(H5T_IEEE_F64LE).get(), H5T_NATIVE_DOUBLE, number), place, "write", ExitCode::io);
   } else {
-    // Of fixed length: it then lies in the object's header, which has a checksum, and not on the heap, which has none.
-    const std::string& text = std::get<std::string>(value);
-    const Id type = string_type(std::max<std::size_t>(1, text.size()));
-    check(H5Awrite(create(type.get()).get(), type.get(), text.c_str()), place, "write", ExitCode::io);
+    const Id type = string_type();  // of variable length, which h5py shows as str and not as bytes
+    const char* text = std::get<std::string>(value).c_str();
+    check(H5Awrite(create(type.get()).get(), type.get(), &text), place, "write", ExitCode::io);
   }
 }
 
@@ -383,6 +381,7 @@ File File::open(const std::string& path, Access access, ExitCode damaged) {
     const htri_t recognised = H5Fis_hdf5(path.c_str());
     check(recognised, path, "read", ExitCode::io);
     require(recognised > 0, "{}: is not an HDF5 file", path);
+    check_string_heaps(path, damaged);
     id = Id(check(H5Fopen(path.c_str(), access == Access::read ? H5F_ACC_RDONLY : H5F_ACC_RDWR, H5P_DEFAULT), path, "open", damaged));
   }
   File file(std::move(id), path, damaged);

@@ -1,6 +1,5 @@
-// HDF5 keeps strings of variable length on its "global heap" and, up to 1.14, trusts the sizes written there: one flipped bit makes it read
-// or write past its memory. So the heap is looked at here before HDF5 is. Format: HDF5 File Format Specification 3.0, III.E (global heap) and
-// VIII.A (references into it).
+#include "io/hdf5_strings.hpp"
+
 #include <hdf5.h>
 #include <zlib.h>
 
@@ -12,12 +11,14 @@
 #include "io/hdf5.hpp"
 #include "io/hdf5_check.hpp"
 
+// Format: HDF5 File Format Specification 3.0, III.E (global heap) and VIII.A (references into it).
 namespace causeway::hdf5 {
 namespace {
 
 constexpr std::int64_t reference_bytes = 16;  // u32 length, u64 address of the collection, u32 index in it
 constexpr std::int64_t header_bytes = 16;     // of a collection and of each object in it
-constexpr std::int64_t largest_collection = std::int64_t{256} << 20;
+constexpr std::int64_t smallest_collection = 4096, largest_collection = std::int64_t{256} << 20;
+constexpr std::string_view signature("GCOL\1\0\0\0", 8);  // and version and reserved bytes, so that data is not taken for a heap by chance
 
 std::uint64_t little_endian(const std::byte* bytes, int count) {
   std::uint64_t value = 0;
@@ -25,13 +26,15 @@ std::uint64_t little_endian(const std::byte* bytes, int count) {
   return value;
 }
 
-/// One collection of the heap: the objects' sizes by index. Objects fill it without gaps.
+/// The heap's collections, one at a time: the objects' sizes by index. Objects fill a collection without gaps.
 class Heap {
  public:
   Heap(const std::string& path, const std::string& where, ExitCode damaged) : file_(path, std::ios::binary | std::ios::ate), where_(where), damaged_(damaged) {
     size_ = static_cast<std::int64_t>(file_.tellg());
     if (!file_) fail(ExitCode::io, "{}: cannot read", path);
   }
+
+  std::int64_t size() const { return size_; }
 
   std::vector<std::byte> bytes(std::int64_t address, std::int64_t count) {
     if (address < 0 || count < 0 || address > size_ || count > size_ - address) refuse("lies past the end of the file", address);
@@ -40,6 +43,13 @@ class Heap {
     file_.read(reinterpret_cast<char*>(result.data()), count);
     if (!file_) fail(ExitCode::io, "{}: cannot read {} bytes at {}", where_, count, address);
     return result;
+  }
+
+  /// All collections that begin in [begin, end).
+  void check_all(std::int64_t begin, std::int64_t end) {
+    const auto span = bytes(begin, end - begin);
+    const std::string_view text(reinterpret_cast<const char*>(span.data()), span.size());
+    for (std::size_t at = text.find(signature); at != text.npos; at = text.find(signature, at + 1)) load(begin + static_cast<std::int64_t>(at));
   }
 
   void check(const std::byte* reference) {
@@ -54,9 +64,9 @@ class Heap {
   void load(std::int64_t address) {
     sizes_.clear();
     const auto header = bytes(address, header_bytes);
-    if (std::memcmp(header.data(), "GCOL\1", 5) != 0) refuse("has no heap signature", address);
+    if (std::memcmp(header.data(), signature.data(), 5) != 0) refuse("has no heap signature", address);
     const auto size = static_cast<std::int64_t>(little_endian(header.data() + 8, 8));
-    if (size < header_bytes || size > largest_collection) refuse("has an impossible size", address);
+    if (size < smallest_collection || size > largest_collection) refuse("has an impossible size", address);
     const auto all = bytes(address, size);
     for (std::int64_t at = header_bytes; size - at >= header_bytes;) {
       const std::uint64_t index = little_endian(&all[static_cast<std::size_t>(at)], 2), length = little_endian(&all[static_cast<std::size_t>(at) + 8], 8);
@@ -105,6 +115,13 @@ std::vector<std::byte> unfilter(std::vector<std::byte> chunk, hid_t creation, un
 }
 
 }  // namespace
+
+void check_string_heaps(const std::string& path, ExitCode damaged) {
+  constexpr std::int64_t stretch = std::int64_t{16} << 20;
+  Heap heap(path, path, damaged);
+  heap.check_all(0, std::min(stretch, heap.size()));
+  if (heap.size() > stretch) heap.check_all(std::max(stretch, heap.size() - stretch), heap.size());
+}
 
 void Dataset::check_strings(const std::string& path) const {
   const Quiet quiet;
