@@ -100,7 +100,9 @@ TEST(CommandLineInterface, AnswersAndRefusalsHaveTheirExitCodes) {
     EXPECT_EQ(outcome.exit, exit) << arguments << "\n" << outcome.err;
     EXPECT_NE(outcome.out.find(out), std::string::npos) << arguments << "\n" << outcome.out;
     EXPECT_NE(outcome.err.find(err), std::string::npos) << arguments << "\n" << outcome.err;
-    if (exit != 0) EXPECT_EQ(count(outcome.err, "\n"), 1u) << "one line, and only one: " << outcome.err;
+    if (exit != 0) {
+      EXPECT_EQ(count(outcome.err, "\n"), 1u) << "one line, and only one: " << outcome.err;
+    }
   }
 }
 
@@ -170,7 +172,9 @@ TEST(CommandLineInterface, ProcessesAnswerOnceAndEndWithOneCode) {
   for (const auto& [command, exit, printed] : table) {
     const Outcome outcome = shell(folder, command);
     EXPECT_EQ(outcome.exit, exit) << command << "\n" << outcome.err;
-    if (!printed.empty()) EXPECT_EQ(count(outcome.out + outcome.err, printed), 1u) << command << "\n" << outcome.out << outcome.err;
+    if (!printed.empty()) {
+      EXPECT_EQ(count(outcome.out + outcome.err, printed), 1u) << command << "\n" << outcome.out << outcome.err;
+    }
     EXPECT_EQ(std::filesystem::remove(folder / "r.h5"), exit == 0 && printed.empty()) << command;
     EXPECT_EQ(folder.count(), 3u) << command;
   }

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "src/command.hpp"
 #include "tests/support/temporary_folder.hpp"
 
@@ -140,7 +142,9 @@ TEST(Config, WrongCommandLinesNameTheOption) {
   for (const auto& [words, said] : table) {
     const std::string message = error_of_parsing(words);
     EXPECT_NE(message.find(said), std::string::npos) << words.front().substr(0, 40) << ": " << message.substr(0, 200);
-    if (!said.empty()) EXPECT_FALSE(message.empty()) << words.front();
+    if (!said.empty()) {
+      EXPECT_FALSE(message.empty()) << words.front();
+    }
   }
 }
 
@@ -166,7 +170,9 @@ TEST(Config, WrongIniFilesNameTheFileAndTheKey) {
     const std::string message = error_of_parsing({"--config", path});
     EXPECT_FALSE(message.empty()) << text.substr(0, 60);
     EXPECT_NE(message.find(said), std::string::npos) << message.substr(0, 200);
-    if (said != "policy") EXPECT_NE(message.find(path), std::string::npos) << message.substr(0, 200);
+    if (said != "policy") {
+      EXPECT_NE(message.find(path), std::string::npos) << message.substr(0, 200);
+    }
   }
 }
 
