@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <exception>
 #include <filesystem>
 
 #include "io/atomic_file.hpp"
+#include "io/first_rank.hpp"
 
 namespace causeway {
 namespace {
@@ -150,19 +150,8 @@ void write_checkpoint(const std::string& run, std::int64_t step, const Checkpoin
   const std::vector<Range> owned = gather_ranges(content, ranks, stream);
 
   std::optional<hdf5::File> file;
-  std::exception_ptr failure;  // of rank 0, which goes on receiving so that nobody waits for it
-  const auto guarded = [&](const std::function<void()>& work) {
-    if (failure || ranks.rank() != 0) return;
-    try {
-      work();
-    } catch (const fs::filesystem_error& error) {
-      failure = std::make_exception_ptr(Error(ExitCode::io, error.what()));
-    } catch (...) {
-      failure = std::current_exception();
-    }
-  };
-
-  guarded([&] {
+  FirstRank first_rank(ranks);
+  first_rank([&] {
     fs::remove_all(folder);
     fs::create_directories(folder);
     file = hdf5::File::open(index.string(), hdf5::Access::create);
@@ -177,20 +166,18 @@ void write_checkpoint(const std::string& run, std::int64_t step, const Checkpoin
     std::vector<Range> parts;
     for (int rank = 0; rank < ranks.size(); ++rank) parts.push_back(owned[static_cast<std::size_t>(rank) * content.tensors.size() + i]);
     std::optional<RowWriter> writer;
-    guarded([&] { writer.emplace(*file, tensor); });
-    stream_to_first(tensor, parts, ranks, stream, [&](std::span<const std::byte> bytes) { guarded([&] { writer->append(bytes); }); });
-    guarded([&] { writer->finish(); });
+    first_rank([&] { writer.emplace(*file, tensor); });
+    stream_to_first(tensor, parts, ranks, stream, [&](std::span<const std::byte> bytes) { first_rank([&] { writer->append(bytes); }); });
+    first_rank([&] { writer->finish(); });
   }
-  guarded([&] {
+  first_rank([&] {
     file->close();
     file.reset();
     sync_to_disk(index.string());
     sync_to_disk(folder.string());
     publish(run, name);
   });
-  collectively(ranks, [&] {
-    if (failure) std::rethrow_exception(failure);
-  });
+  first_rank.agree();
 }
 
 std::optional<std::string> latest_checkpoint(const std::string& run) {

@@ -31,18 +31,18 @@ const Parameter& ParameterSet::add(ParameterSpec spec) {
       Parameter{.spec = std::move(spec), .arena = static_cast<int>(arena - arenas_.begin()), .flat = flat, .weight = {}, .gradient = {}});
 }
 
-void ParameterSet::allocate(const Stream& stream, int shards) {
+void ParameterSet::allocate(const Stream& stream, int shards, bool with_gradients) {
   shards_ = shards;
   for (ParameterArena& arena : arenas_) {
     const std::int64_t padded = (arena.elements + shards - 1) / shards * shards;
     arena.weights = Tensor::zeros(stream, arena.dtype, {padded});
-    arena.gradients = Tensor::zeros(stream, accumulator_of(arena.dtype), {padded});
+    if (with_gradients) arena.gradients = Tensor::zeros(stream, accumulator_of(arena.dtype), {padded});
   }
   for (Parameter& parameter : parameters_) {
     const ParameterArena& arena = arenas_[static_cast<std::size_t>(parameter.arena)];
     const auto part = [&](TensorView whole) { return whole.slice_rows(parameter.flat.begin, parameter.flat.size()).reshaped(parameter.spec.shape); };
     parameter.weight = part(arena.weights);
-    parameter.gradient = part(arena.gradients);
+    if (with_gradients) parameter.gradient = part(arena.gradients);
   }
 }
 

@@ -50,8 +50,8 @@ class ParameterSet {
 
   /// The reference stays valid; its views are absent until allocate().
   const Parameter& add(ParameterSpec spec);
-  /// `shards`: the number of ranks that share each arena's optimizer state.
-  void allocate(const Stream& stream, int shards);
+  /// `shards`: the number of ranks that share each arena's optimizer state. Who only scores needs no gradients.
+  void allocate(const Stream& stream, int shards, bool with_gradients = true);
   void initialise(std::uint64_t seed, const Stream& stream);
   void zero_gradients(const Stream& stream);
 

@@ -168,21 +168,6 @@ void Trainer::open_run_folder(const std::string& config) {
   });
 }
 
-Trainer::Work Trainer::load(const DataMixture& data, const Pack& pack) const {
-  const Communicator& context = runtime_.mesh.context;
-  Work work;
-  work.sharding = std::make_unique<Sharding>(ShardLayout(pack.tokens(), context.size(), layout_), segments_of(pack), context.rank());
-  work.host = read_batch(data, pack, *work.sharding);
-  const auto on_device = [&](const std::vector<std::int32_t>& values) {
-    Tensor tensor(runtime_.stream, DType::i32, {std::ssize(values)});
-    runtime_.stream.copy(tensor.view().data, values.data(), tensor.view().bytes());
-    return tensor;
-  };
-  work.ids = on_device(work.host.ids);
-  work.labels = on_device(work.host.labels);
-  return work;
-}
-
 Trainer::Step Trainer::train_step(std::int64_t number) {
   const Stopwatch watch;
   const Traffic before = traffic_of(runtime_.mesh);
@@ -199,9 +184,9 @@ Trainer::Step Trainer::train_step(std::int64_t number) {
   model_.parameters().zero_gradients(runtime_.stream);
   double loss = 0, labels = 0;
   for (const Pack& pack : mine) {
-    const Work work = load(data_, pack);
+    const PackOnRank work = place_pack(data_, pack, layout_, runtime_);
     loss += model_.train(pass(work), work.batch());
-    labels += static_cast<double>(work.host.labelled);
+    labels += static_cast<double>(work.labelled);
   }
   const auto [total_loss, total_labels, stops] = sum_over_ranks(runtime_, std::array{loss, labels, signals_.raised() ? 1.0 : 0.0});
   step.loss = total_labels > 0 ? total_loss / total_labels : 0;
@@ -228,7 +213,7 @@ void Trainer::report_non_finite(std::int64_t step, const std::vector<Pack>& pack
   const Communicator& context = runtime_.mesh.context;
   std::int64_t first_layer = nowhere;
   for (const Pack& pack : packs) {
-    const Work work = load(data_, pack);
+    const PackOnRank work = place_pack(data_, pack, layout_, runtime_);
     const Tensor losses(runtime_.stream, accumulator_of(model_.options().dtype), {work.sharding->local_tokens()});
     model_.evaluate(pass(work), work.batch(), losses, [&](std::int64_t layer, TensorView residual) {
       if (!std::isfinite(sum_in_order(runtime_.stream, residual))) first_layer = std::min(first_layer, layer);
@@ -251,11 +236,11 @@ double Trainer::evaluate() {
     const std::optional<Pack> pack = packer.next();
     if (!pack) break;
     if (index % runtime_.mesh.data_size != runtime_.mesh.data_index) continue;
-    const Work work = load(valid_, *pack);
+    const PackOnRank work = place_pack(valid_, *pack, layout_, runtime_);
     const Tensor losses(runtime_.stream, accumulator_of(model_.options().dtype), {work.sharding->local_tokens()});
     model_.evaluate(pass(work), work.batch(), losses);
     loss += sum_in_order(runtime_.stream, losses);
-    labels += static_cast<double>(work.host.labelled);
+    labels += static_cast<double>(work.labelled);
   }
   const auto [total_loss, total_labels] = sum_over_ranks(runtime_, std::array{loss, labels});
   return total_labels > 0 ? total_loss / total_labels : 0;

@@ -27,17 +27,10 @@ class Trainer {
 
  private:
   struct Step;
-  struct Work {  ///< one pack of this rank's data group
-    std::unique_ptr<Sharding> sharding;
-    HostBatch host;
-    Tensor ids, labels;
-    Batch batch() const { return {ids, labels}; }
-  };
 
   void restore();
   void open_run_folder(const std::string& config);
-  Work load(const DataMixture& data, const Pack& pack) const;
-  Pass pass(const Work& work) { return {runtime_, *work.sharding}; }
+  Pass pass(const PackOnRank& work) { return {runtime_, *work.sharding}; }
 
   ExitCode train();
   Step train_step(std::int64_t number);

@@ -102,7 +102,7 @@ Packer make_packer_in_order(const DataMixture& data, const PackingOptions& packi
   });
 }
 
-HostBatch read_batch(const DataMixture& data, const Pack& pack, const Sharding& sharding) {
+HostBatch read_batch(const DataMixture& data, const Pack& pack, const Sharding& sharding, LossMask loss_mask) {
   const auto starts = sharding.segments().cu_seqlens();
   HostBatch batch;
   batch.ids.resize(static_cast<std::size_t>(sharding.local_tokens()));
@@ -121,7 +121,7 @@ HostBatch read_batch(const DataMixture& data, const Pack& pack, const Sharding& 
       tokens.resize(static_cast<std::size_t>(with_label + 1));
       dataset.read_tokens(offset, tokens);
       mask.assign(tokens.size(), 1);
-      if (dataset.has_loss_mask()) dataset.read_loss_mask(offset, mask);
+      if (loss_mask == LossMask::honoured && dataset.has_loss_mask()) dataset.read_loss_mask(offset, mask);
       const std::int64_t row = chunk.offset + at - chunk.tokens.begin;
       std::copy_n(tokens.begin(), count, batch.ids.begin() + row);
       for (std::int64_t i = 0; i < with_label; ++i) {
@@ -133,6 +133,23 @@ HostBatch read_batch(const DataMixture& data, const Pack& pack, const Sharding& 
     }
   }
   return batch;
+}
+
+PackOnRank place_pack(const DataMixture& data, const Pack& pack, Layout layout, const Runtime& runtime, LossMask loss_mask) {
+  const Communicator& context = runtime.mesh.context;
+  PackOnRank placed;
+  placed.sharding = std::make_unique<Sharding>(ShardLayout(pack.tokens(), context.size(), layout), segments_of(pack), context.rank());
+  const HostBatch host = read_batch(data, pack, *placed.sharding, loss_mask);
+  const auto on_device = [&](const std::vector<std::int32_t>& values) {
+    Tensor tensor(runtime.stream, DType::i32, {std::ssize(values)});
+    runtime.stream.copy(tensor.view().data, values.data(), tensor.view().bytes());
+    return tensor;
+  };
+  placed.ids = on_device(host.ids);
+  placed.labels = on_device(host.labels);
+  placed.labelled = host.labelled;
+  runtime.stream.wait();  // `host` goes
+  return placed;
 }
 
 Segments segments_of(const Pack& pack) {

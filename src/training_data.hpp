@@ -8,6 +8,7 @@
 #include "io/dataset.hpp"
 #include "io/packing.hpp"
 #include "parallel/sharding.hpp"
+#include "src/model.hpp"
 
 namespace causeway {
 
@@ -51,14 +52,25 @@ class PackSequence {
 /// Every document of the datasets once, in order.
 Packer make_packer_in_order(const DataMixture& data, const PackingOptions& packing);
 
+/// Whether a dataset's loss_mask silences labels: a label counts where the mask is not 0 at the label's own token.
+enum class LossMask : std::uint8_t { honoured, ignored };
+
 /// This rank's rows of a pack, in host memory.
 struct HostBatch {
   std::vector<std::int32_t> ids, labels;  ///< as Batch
   std::int64_t labelled = 0;              ///< tokens of this rank that have a label
 };
-/// Reads this rank's tokens, and the one behind each of its chunks, whose label it needs. A label is masked where the dataset's loss_mask is 0 at
-/// the label's own token.
-HostBatch read_batch(const DataMixture& data, const Pack& pack, const Sharding& sharding);
+/// Reads this rank's tokens, and the one behind each of its chunks, whose label it needs.
+HostBatch read_batch(const DataMixture& data, const Pack& pack, const Sharding& sharding, LossMask loss_mask = LossMask::honoured);
+
+/// A pack as this rank computes on it.
+struct PackOnRank {
+  std::unique_ptr<Sharding> sharding;
+  Tensor ids, labels;
+  std::int64_t labelled = 0;
+  Batch batch() const { return {ids, labels}; }
+};
+PackOnRank place_pack(const DataMixture& data, const Pack& pack, Layout layout, const Runtime& runtime, LossMask loss_mask = LossMask::honoured);
 
 Segments segments_of(const Pack& pack);
 
