@@ -9,11 +9,12 @@ Command import_command();
 Command inspect_command();
 Command op_command();
 Command pack_command();
+Command score_command();
 Command split_command();
 Command train_command();
 
 std::span<const Command> commands() {
-  static const std::vector<Command> table = {import_command(), split_command(), pack_command(), train_command(), inspect_command(), op_command()};
+  static const std::vector<Command> table = {import_command(), split_command(), pack_command(), train_command(), score_command(), inspect_command(), op_command()};
   return table;
 }
 
