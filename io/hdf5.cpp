@@ -455,15 +455,31 @@ Object File::group(std::string_view path) const {
   return Object(std::move(found), place, damaged_);
 }
 
+/// Creates the groups that are missing on the way to `path`. HDF5 would do so itself, but would note the time in them.
+void File::create_parents(std::string_view path) {
+  const std::vector<std::string> parts = parts_of(path);
+  std::string so_far;
+  for (std::size_t p = 0; p + 1 < parts.size(); ++p) {
+    so_far += "/" + parts[p];
+    if (!exists(so_far)) create_one_group(so_far);
+  }
+}
+
+Id File::create_one_group(const std::string& path) {
+  const std::string place = path_ + ":" + path;
+  const Id creation(check(H5Pcreate(H5P_GROUP_CREATE), place, "create", ExitCode::internal));
+  check(H5Pset_obj_track_times(creation.get(), false), place, "create", ExitCode::internal);
+  return Id(check(H5Gcreate2(id(), path.c_str(), H5P_DEFAULT, creation.get(), H5P_DEFAULT), place, "create", ExitCode::io));
+}
+
 Dataset File::create_dataset(std::string_view path, const DatasetOptions& options) {
   const Quiet quiet;
+  create_parents(path);
   const std::string place = place_of(path_, path);
   const bool chunked = options.chunk_rows > 0;
   ensure(chunked || (!options.shuffle && options.deflate == 0 && !options.fletcher32), "{}: filters need chunks", place);
   ensure(!(chunked && options.allocate_early), "{}: only a contiguous dataset is allocated early", place);
 
-  const Id links(check(H5Pcreate(H5P_LINK_CREATE), place, "create", ExitCode::internal));
-  check(H5Pset_create_intermediate_group(links.get(), 1), place, "create", ExitCode::internal);
   const Id creation(check(H5Pcreate(H5P_DATASET_CREATE), place, "create", ExitCode::internal));
   check(H5Pset_obj_track_times(creation.get(), false), place, "create", ExitCode::internal);
   const std::vector<hsize_t> extents(options.shape.begin(), options.shape.end());
@@ -486,18 +502,15 @@ Dataset File::create_dataset(std::string_view path, const DatasetOptions& option
                                  : check(H5Screate_simple(static_cast<int>(extents.size()), extents.data(), largest.data()), place, "create", ExitCode::usage));
   const Id text = options.type == string ? string_type() : Id();
   const hid_t stored = text ? text.get() : file_type(options.type);
-  Id made(check(H5Dcreate2(id(), place.c_str() + path_.size() + 1, stored, space.get(), links.get(), creation.get(), H5P_DEFAULT), place, "create", ExitCode::io));
+  Id made(check(H5Dcreate2(id(), place.c_str() + path_.size() + 1, stored, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT), place, "create", ExitCode::io));
   return Dataset(std::move(made), place, damaged_);
 }
 
 Object File::create_group(std::string_view path) {
   const Quiet quiet;
+  create_parents(path);
   const std::string place = place_of(path_, path);
-  const Id links(check(H5Pcreate(H5P_LINK_CREATE), place, "create", ExitCode::internal));
-  check(H5Pset_create_intermediate_group(links.get(), 1), place, "create", ExitCode::internal);
-  const Id creation(check(H5Pcreate(H5P_GROUP_CREATE), place, "create", ExitCode::internal));
-  check(H5Pset_obj_track_times(creation.get(), false), place, "create", ExitCode::internal);
-  return Object(Id(check(H5Gcreate2(id(), place.c_str() + path_.size() + 1, links.get(), creation.get(), H5P_DEFAULT), place, "create", ExitCode::io)), place, damaged_);
+  return Object(create_one_group(place.substr(path_.size() + 1)), place, damaged_);
 }
 
 void File::remove(std::string_view path) {

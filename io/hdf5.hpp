@@ -145,6 +145,8 @@ class File : public Object {
   /// `damaged` is the exit code of errors HDF5 itself finds when reading: truncation, checksums, nonsense.
   static File open(const std::string& path, Access access, ExitCode damaged = ExitCode::corrupt);
 
+  const std::string& path() const { return path_; }
+
   /// Paths are "/a/b" or "a/b".
   bool exists(std::string_view path) const;
   bool is_dataset(std::string_view path) const;
@@ -170,6 +172,8 @@ class File : public Object {
   using Object::Object;
   Id open_checked(const std::string& path) const;
   Id open_object(std::string_view path) const;
+  void create_parents(std::string_view path);
+  Id create_one_group(const std::string& path);
   std::string path_;
   Access access_ = Access::read;
 };

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -11,11 +12,13 @@
 
 namespace causeway::testing {
 
-/// A fresh folder that goes away with its test.
+/// A fresh folder that goes away with its test; in memory where the system has such a place, for tests write files by the thousand.
 class TemporaryFolder {
  public:
   TemporaryFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "causeway-test-XXXXXX").string();
+    const std::filesystem::path memory = "/dev/shm";
+    const bool in_memory = ::access(memory.c_str(), W_OK) == 0 && ::getenv("TMPDIR") == nullptr;
+    std::string pattern = ((in_memory ? memory : std::filesystem::temp_directory_path()) / "causeway-test-XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("cannot make a temporary folder");
     path_ = pattern;
   }
