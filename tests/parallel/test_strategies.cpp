@@ -41,9 +41,20 @@ class EveryStrategy : public testing::TestWithParam<std::tuple<std::size_t, int>
 
   /// y and all gradients of the whole pack: tokens put together, parameters summed over the ranks.
   Values sharded(Communicator& world, const Stream& stream, const Sharding& sharding, const Tensors& whole) const {
+    const Tensors out = subject_.sharded({sharding, world, stream, subject_.schedule}, local(stream, sharding, whole));
+    std::vector<double> parts;  // of all tensors, for one sum
+    std::map<std::string, std::pair<std::size_t, std::size_t>> places;
+    for (const auto& [name, tensor] : out) {
+      const std::vector<double> part = per_token(name) ? own_part(sharding, tensor) : values_of(tensor);
+      places[name] = {parts.size(), part.size()};
+      parts.insert(parts.end(), part.begin(), part.end());
+    }
+    const std::vector<double> all = summed(world, parts);
     Values values;
-    for (const auto& [name, tensor] : subject_.sharded({sharding, world, stream, subject_.schedule}, local(stream, sharding, whole)))
-      values[name] = per_token(name) ? whole_pack(world, sharding, tensor) : summed(world, tensor);
+    for (const auto& [name, place] : places) {
+      const auto begin = all.begin() + static_cast<std::ptrdiff_t>(place.first);
+      values[name].assign(begin, begin + static_cast<std::ptrdiff_t>(place.second));
+    }
     return values;
   }
 };

@@ -11,7 +11,7 @@ namespace causeway::test {
 namespace {
 
 /// Messages longer than this are cut under MPI, so that the tests meet what a production run meets above a gigabyte.
-constexpr std::int64_t piece_bytes = 1000;
+constexpr std::int64_t piece_bytes = 4000;
 
 std::optional<Communicator>& mpi_world() {
   static std::optional<Communicator> world;  // GoogleTest gives a test no other way to reach what its main made

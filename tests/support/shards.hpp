@@ -1,5 +1,6 @@
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,9 +21,9 @@ std::vector<NamedPack> awkward_packs(int ranks, Layout layout);
 
 /// This rank's rows of a whole pack's tensor [tokens, …], chunk after chunk.
 Tensor local_rows(const Stream& stream, const Sharding& sharding, TensorView whole);
-/// The whole pack's values, row-major, from every rank's rows; the same on all ranks.
-std::vector<double> whole_pack(Communicator& ranks, const Sharding& sharding, TensorView local);
-/// Element-wise sum over the ranks, as parameter gradients are summed.
-std::vector<double> summed(Communicator& ranks, TensorView local);
+/// The whole pack's values, row-major, with this rank's rows where they belong and zeros elsewhere: what has to be summed over the ranks.
+std::vector<double> own_part(const Sharding& sharding, TensorView local);
+/// Element-wise sum over the ranks.
+std::vector<double> summed(Communicator& ranks, std::span<const double> values);
 
 }  // namespace causeway::test
