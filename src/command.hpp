@@ -7,6 +7,7 @@
 
 #include "kernels/error.hpp"
 #include "src/config.hpp"
+#include "src/launch.hpp"
 
 namespace causeway {
 
@@ -23,8 +24,8 @@ struct Command {
 };
 std::span<const Command> commands();
 
-/// Prints to standard output, on the first rank alone if a launcher started several.
-void print_answer(std::string_view text);
+/// Prints to standard output, on the first rank alone; throws Error(io) where that fails.
+void print_answer(std::string_view text, int rank = launcher_rank());
 
 /// A row whose options are fields of `Settings`: `declare` binds them, `execute` runs with them filled in.
 template <class Settings, CommandLine (*declare)(Settings&), ExitCode (*execute)(const Settings&)>

@@ -4,11 +4,10 @@
 
 #include <algorithm>
 #include <boost/program_options.hpp>
-#include <filesystem>
-#include <fstream>
 #include <sstream>
 
 #include "kernels/error.hpp"
+#include "src/text_file.hpp"
 
 namespace causeway {
 namespace {
@@ -47,11 +46,7 @@ po::options_description parser_of(const CommandLine& line) {
   each_option(line, [&](const Option& option) {
     const po::value_semantic* semantic = std::visit(
         [](auto* field) -> const po::value_semantic* {
-          using T = std::remove_pointer_t<decltype(field)>;
-          if constexpr (std::is_same_v<T, bool>)
-            return po::value<bool>()->implicit_value(true);
-          else
-            return po::value<T>();
+          return po::value<std::remove_pointer_t<decltype(field)>>();
         },
         option.field);
     parser.add_options()(option.name.c_str(), semantic);
@@ -76,6 +71,15 @@ std::string without_dashes(const std::string& name) {
   return first == std::string::npos ? name : name.substr(first);
 }
 
+/// The arguments with "--backward" spelled "--backward=true": to Boost an option with an optional value would take the word after it.
+std::vector<std::string> with_switches_spelled(const CommandLine& line, std::span<const std::string> arguments) {
+  std::vector<std::string> words(arguments.begin(), arguments.end());
+  each_option(line, [&](const Option& option) {
+    if (std::holds_alternative<bool*>(option.field)) std::ranges::replace(words, "--" + option.name, "--" + option.name + "=true");
+  });
+  return words;
+}
+
 po::parsed_options parse_arguments(const CommandLine& line, const po::options_description& parser, std::span<const std::string> arguments) {
   po::positional_options_description positional;
   each_option(line, [&](const Option& option) {
@@ -84,7 +88,7 @@ po::parsed_options parse_arguments(const CommandLine& line, const po::options_de
   namespace style = po::command_line_style;
   // Abbreviations are not guessed: a script written today must not change its meaning when an option is added.
   try {
-    return po::command_line_parser(std::vector<std::string>(arguments.begin(), arguments.end()))
+    return po::command_line_parser(with_switches_spelled(line, arguments))
         .options(parser)
         .positional(positional)
         .style((style::default_style & ~style::allow_guessing) & ~style::allow_sticky)
@@ -97,23 +101,8 @@ po::parsed_options parse_arguments(const CommandLine& line, const po::options_de
   }
 }
 
-/// The text of an INI file: at most 1 MiB, so that a device or a data file named by mistake is refused rather than read.
-std::string read_ini(const std::string& path) {
-  constexpr std::size_t limit = 1 << 20;
-  std::error_code ignored;
-  require(!std::filesystem::is_directory(path, ignored), "--config: '{}' is a directory, expected an INI file", path);
-  std::ifstream file(path, std::ios::binary);
-  require(file.good(), "--config: cannot open '{}'", path);
-  std::string text(limit + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<std::size_t>(file.gcount()));
-  require(text.size() <= limit, "{}: more than {} bytes, expected an INI file", path, limit);
-  require(text.find('\0') == std::string::npos, "{}: holds a zero byte, expected an INI file", path);
-  return text;
-}
-
 po::parsed_options parse_ini(const CommandLine& line, const po::options_description& parser, const std::string& path) {
-  std::istringstream text(read_ini(path));
+  std::istringstream text(read_text(path, "--config", std::size_t{1} << 20));
   try {
     return po::parse_config_file(text, parser);
   } catch (const po::unknown_option& error) {

@@ -26,7 +26,8 @@ std::string did_you_mean(std::string_view typed, std::span<const std::string> kn
   constexpr std::size_t longest_word = 64;  // the table is quadratic, and nobody mistypes a novel
   if (typed.empty() || typed.size() > longest_word) return "";
   const std::string* best = nullptr;
-  std::size_t nearest = 1 + std::max<std::size_t>(1, typed.size() / 3);
+  // Two letters that changed places are two replacements; in a word of three that would fit anything.
+  std::size_t nearest = 1 + (typed.size() < 4 ? 1 : std::max<std::size_t>(2, typed.size() / 3));
   for (const std::string& word : known) {
     const bool begins = typed.size() >= 3 && word.starts_with(typed);
     const std::size_t apart = begins ? 1 : distance(typed, word);

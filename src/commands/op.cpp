@@ -1,11 +1,9 @@
-#include <cstdio>
-#include <fstream>
-
 #include "src/command.hpp"
 #include "src/launch.hpp"
 #include "src/op/batch.hpp"
 #include "src/op/run.hpp"
 #include "src/op/table.hpp"
+#include "src/text_file.hpp"
 
 namespace causeway {
 namespace {
@@ -75,27 +73,17 @@ std::pair<ExitCode, std::string> run_line(std::string_view text, Communicator& w
   }
 }
 
-std::string read_text(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  require(file.good(), "--batch: cannot open '{}'", path);
-  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  require(!file.bad(), "--batch: cannot read '{}'", path);
-  return text;
-}
-
 void run_batch(const std::string& path, Communicator& world) {
   std::string text;
   collectively(world, [&] {
-    if (world.rank() == 0) text = read_text(path);
+    if (world.rank() == 0) text = read_text(path, "--batch", std::size_t{256} << 20);
   });
   text = world.broadcast(std::move(text), 0);
   std::int64_t number = 0;
   for (const std::string_view line : split_lines(text)) {
     const auto [code, message] = run_line(line, world);
-    ++number;
-    if (world.rank() != 0) continue;
-    fmt::print("{}\t{}\t{}\n", number, static_cast<int>(code), on_one_line(message));
-    std::fflush(stdout);
+    const std::string report = fmt::format("{}\t{}\t{}\n", ++number, static_cast<int>(code), on_one_line(message));
+    collectively(world, [&] { print_answer(report, world.rank()); });
   }
 }
 
@@ -110,7 +98,7 @@ ExitCode execute(const Settings& settings) {
       run_batch(settings.batch, world);
     } else {
       const std::string done = run_op(settings.request, world);
-      if (world.rank() == 0 && settings.request.dry_run) fmt::print("{}\n", done);
+      if (settings.request.dry_run) print_answer(done + '\n', world.rank());
     }
     return ExitCode::ok;
   });

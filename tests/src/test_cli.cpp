@@ -93,7 +93,7 @@ TEST(CommandLineInterface, AnswersAndRefusalsHaveTheirExitCodes) {
       {"op --batch missing.txt", 2, "", "missing.txt"},
       {"op --batch .", 2, "", "--batch"},
       {"op causal_conv --batch missing.txt", 2, "", "--batch"},
-      {"--help > /dev/full", 74, "", "standard output"},
+      {"op --batch /dev/zero", 2, "", "--batch"},
   };
   for (const auto& [arguments, exit, out, err] : table) {
     const Outcome outcome = shell(folder, "@causeway " + arguments);
@@ -104,6 +104,14 @@ TEST(CommandLineInterface, AnswersAndRefusalsHaveTheirExitCodes) {
       EXPECT_EQ(count(outcome.err, "\n"), 1u) << "one line, and only one: " << outcome.err;
     }
   }
+}
+
+TEST(CommandLineInterface, AnAnswerThatCannotBeWrittenIsAnError) {
+  const TemporaryFolder folder;
+  write_conv_case(folder / "case.h5");
+  folder.write("list", "causal_conv --in case.h5 --out r.h5\n");
+  for (const char* arguments : {"--help", "--version", "--man", "op --help", "op --list", "op --batch list", "op causal_conv --in case.h5 --dry-run"})
+    EXPECT_EQ(shell(folder, fmt::format("sh -c '@causeway {} > /dev/full'", arguments)).exit, 74) << arguments;
 }
 
 TEST(CommandLineInterface, ABatchGetsThroughWhateverItsLinesSay) {
@@ -177,6 +185,16 @@ TEST(CommandLineInterface, ProcessesAnswerOnceAndEndWithOneCode) {
     }
     EXPECT_EQ(std::filesystem::remove(folder / "r.h5"), exit == 0 && printed.empty()) << command;
     EXPECT_EQ(folder.count(), 3u) << command;
+  }
+}
+
+TEST(CommandLineInterface, OneRanksOwnErrorEndsTheJobWithItsCode) {
+  const TemporaryFolder folder;
+  for (const int rank : {0, 1, 2}) {
+    const Outcome outcome = shell(folder, fmt::format("@mpirun -n 3 {} {}", CAUSEWAY_TEST_LONE_FAILURE, rank));
+    EXPECT_EQ(outcome.exit, 74) << outcome.err;
+    EXPECT_EQ(count(outcome.err, fmt::format("causeway: rank {} (", rank)), 1u) << outcome.err;
+    EXPECT_EQ(count(outcome.err, "disk is full"), 1u) << outcome.err;
   }
 }
 

@@ -220,7 +220,9 @@ TEST(Commands, EveryCommandDeclaresOptionsThatCanBePrintedAndTaught) {
       EXPECT_EQ(std::ranges::adjacent_find(names), names.end()) << command.name << " declares an option twice";
     });
     EXPECT_THROW(command.run(command.name, Words{"--no-such-option"}), Error) << command.name;
+    ::testing::internal::CaptureStdout();
     EXPECT_EQ(command.run(command.name, Words{"--help"}), ExitCode::ok) << command.name;
+    EXPECT_TRUE(::testing::internal::GetCapturedStdout().starts_with("usage: causeway ")) << command.name;
   }
 }
 

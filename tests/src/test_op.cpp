@@ -266,8 +266,8 @@ TEST(Op, DatasetsOfOtherKindsAreNamed) {
          f.write<double>("x", {4, 2}, std::vector<double>(8));
          f.write<std::int64_t>("cu_seqlens", {1, 2}, std::vector<std::int64_t>{0, 4});
        }},
-      {"does not fit", [](hdf5::File& f) { f.create_dataset("x", {.shape = {std::int64_t{1} << 40, 2}, .type = hdf5::f64}); }},
-      {"/x has shape", [](hdf5::File& f) { f.create_dataset("x", {.shape = {std::int64_t{1} << 60, 2}, .type = hdf5::f32}); }},
+      {"/x: claims 2199023255552 values", [](hdf5::File& f) { f.create_dataset("x", {.shape = {std::int64_t{1} << 40, 2}, .type = hdf5::f64}); }},
+      {"/x: claims 2305843009213693952 values", [](hdf5::File& f) { f.create_dataset("x", {.shape = {std::int64_t{1} << 60, 2}, .type = hdf5::f32}); }},
   };
   for (const auto& [said, fill] : table) {
     const TemporaryFolder folder;

@@ -1,0 +1,13 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace causeway {
+
+/// The whole of a small text file that `option` names. At most `limit` bytes, so that a device or a data file named by mistake is refused
+/// rather than read. Throws Error(usage) naming option and path.
+std::string read_text(const std::string& path, std::string_view option, std::size_t limit);
+
+}  // namespace causeway

@@ -1,0 +1,14 @@
+/// A program whose rank argv[1] fails alone while the others wait for it; run by tests/src/test_cli.cpp under mpirun.
+
+#include <cstdlib>
+
+#include "src/launch.hpp"
+
+int main(int argc, char** argv) {
+  const int failing = argc > 1 ? std::atoi(argv[1]) : 0;
+  return static_cast<int>(causeway::launch({}, [&](causeway::Communicator world) {
+    if (world.rank() == failing) causeway::fail(causeway::ExitCode::io, "disk is full");
+    world.barrier();
+    return causeway::ExitCode::ok;
+  }));
+}
