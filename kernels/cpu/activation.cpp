@@ -1,9 +1,9 @@
 #include "kernels/activation.hpp"
 
-#include <cmath>
 #include <type_traits>
 
 #include "kernels/cpu/elementwise.hpp"
+#include "kernels/cpu/vector_math.hpp"
 
 namespace causeway::cpu {
 
@@ -45,7 +45,7 @@ void negative_exponential(const Stream&, const NegativeExponential& args) {
       const T* x = args.x.row<T>(row) + column;
       T* y = args.y.row<T>(row) + column;
 #pragma omp simd
-      for (std::int64_t i = 0; i < count; ++i) y[i] = -std::exp(static_cast<Accumulator<T>>(x[i]));
+      for (std::int64_t i = 0; i < count; ++i) y[i] = -exponential(static_cast<Accumulator<T>>(x[i]));
     });
   });
 }

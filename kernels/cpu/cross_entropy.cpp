@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "kernels/cpu/elementwise.hpp"
+#include "kernels/cpu/vector_math.hpp"
 
 namespace causeway::cpu {
 
@@ -38,12 +39,12 @@ void cross_entropy(const Stream&, const CrossEntropy& args) {
       for (std::int64_t v = 0; v < n; ++v) largest = std::max(largest, static_cast<Wide>(row[v]));
       Wide sum = 0;
 #pragma omp simd reduction(+ : sum)
-      for (std::int64_t v = 0; v < n; ++v) sum += std::exp(static_cast<Wide>(row[v]) - largest);
+      for (std::int64_t v = 0; v < n; ++v) sum += exponential(static_cast<Wide>(row[v]) - largest);
       *loss.row<Wide>(t) = std::log(sum) + (largest - static_cast<Wide>(row[label]));
       if (gradient == nullptr) continue;
-      const Wide at_label = std::exp(static_cast<Wide>(row[label]) - largest) / sum;  // before `gradient`, which may be `row`, is written
+      const Wide at_label = exponential(static_cast<Wide>(row[label]) - largest) / sum;  // before `gradient`, which may be `row`, is written
 #pragma omp simd
-      for (std::int64_t v = 0; v < n; ++v) gradient[v] = std::exp(static_cast<Wide>(row[v]) - largest) / sum;
+      for (std::int64_t v = 0; v < n; ++v) gradient[v] = exponential(static_cast<Wide>(row[v]) - largest) / sum;
       gradient[label] = at_label - 1;  // from the unrounded probability: bf16 would lose what is left of p - 1
     }
   });

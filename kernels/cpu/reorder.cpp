@@ -6,7 +6,7 @@
 
 namespace causeway::cpu {
 
-void copy_rows(const Stream& stream, const CopyRows& args) {
+void copy_rows(const Stream&, const CopyRows& args) {
   ensure(args.x.dtype == args.y.dtype && args.x.columns() == args.y.columns(), "copy_rows from {} of {} to {} of {}", args.x.shape.to_string(),
          name_of(args.x.dtype), args.y.shape.to_string(), name_of(args.y.dtype));
   // One range after the other: several may add to the same row, and then their order decides the last bit.
@@ -25,14 +25,16 @@ void copy_rows(const Stream& stream, const CopyRows& args) {
           for (std::int64_t i = 0; i < count; ++i) sum[i] = static_cast<Wide>(sum[i]) + static_cast<Wide>(add[i]);
         });
       });
-    } else if (x.dense() && y.dense()) {
-      stream.copy(y.data, x.data, x.bytes());
     } else {
-      const std::int64_t row_bytes = x.columns() * size_of(x.dtype);
-#pragma omp parallel for schedule(static) if (x.size() > 4 * run_length)
-      for (std::int64_t row = 0; row < x.rows(); ++row)
-        std::memcpy(static_cast<std::byte*>(y.data) + row * y.row_stride * size_of(y.dtype),
-                    static_cast<const std::byte*>(x.data) + row * x.row_stride * size_of(x.dtype), static_cast<std::size_t>(row_bytes));
+      // Dense rows are one, of which a thread takes a piece at a time.
+      constexpr std::int64_t piece = 1 << 18;
+      const bool dense = x.dense() && y.dense();
+      const std::int64_t item = size_of(x.dtype), length = dense ? piece : x.columns() * item, x_step = dense ? piece : x.row_stride * item,
+                         y_step = dense ? piece : y.row_stride * item, count = dense ? (x.bytes() + piece - 1) / piece : x.rows();
+#pragma omp parallel for schedule(static) if (x.bytes() > 4 * piece)
+      for (std::int64_t i = 0; i < count; ++i)
+        std::memcpy(static_cast<std::byte*>(y.data) + i * y_step, static_cast<const std::byte*>(x.data) + i * x_step,
+                    static_cast<std::size_t>(dense ? std::min(length, x.bytes() - i * piece) : length));
     }
   }
 }
