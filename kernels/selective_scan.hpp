@@ -28,7 +28,7 @@ struct SelectiveScanForward {
   SelectiveScanInputs in;
   TensorView state_in;  ///< [D, N], accumulator type: h just before the run; read only where the first document continues. Absent: zero
   TensorView y;         ///< [tokens, D]
-  TensorView states;    ///< [⌈tokens/selective_scan_block⌉, D, N] accumulator type, written: h just before each block, for backward; or absent
+  TensorView states;    ///< [⌈tokens/selective_scan_block⌉, D, N] accumulator type, written: h just before each block, in the device's own order inside a block, for backward; or absent
 };
 extern const Kernel<SelectiveScanForward> selective_scan_forward;
 

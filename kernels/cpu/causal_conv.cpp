@@ -8,36 +8,37 @@
 namespace causeway::cpu {
 namespace {
 
-/// Channels and tokens handled at once: what the backward keeps of them stays in the second-level cache.
-constexpr std::int64_t channel_block = 128, token_block = 64;
-
 /// Parts that the backward cuts the tokens into to sum parameter gradients: a fixed number, so that sums do not depend on the number of threads.
 constexpr std::int64_t most_parts = 32;
+
+/// Tokens that a thread takes at a time, and whose parameter gradients are summed in the accumulator type before float64 takes over.
+constexpr std::int64_t token_block = 64;
 
 /// Elements below which a second thread costs more than it brings.
 constexpr std::int64_t worth_threads = 1 << 14;
 
-/// What both directions read, and which of its rows a token may see.
+/// What both directions read. Lanes are channels: a tile is one vector of channels.
 template <class T>
 struct Inputs {
+  using R = Accumulator<T>;
   TensorView x, halo, weight, bias;
   SegmentsView segments;
   Activation activation;
   std::int64_t tokens = segments.tokens, channels = weight.rows(), taps = weight.columns();
-  std::int64_t channel_blocks = (channels + channel_block - 1) / channel_block;
+  std::int64_t tiles = (channels + lanes<R> - 1) / lanes<R>;
 
   /// Row of token t, which lies in the halo where t < 0.
   const T* row(std::int64_t t) const { return t >= 0 ? x.row<const T>(t) : halo.row<const T>(taps - 1 + t); }
-  std::int64_t width(std::int64_t block) const { return std::min(channel_block, channels - block * channel_block); }
+  std::int64_t width(std::int64_t tile) const { return std::min(lanes<R>, channels - tile * lanes<R>); }
 };
 
-/// weight and bias as [channel block][W + 1][channel_block]: lag 0 first, the bias last, zeros beyond the last channel.
+/// weight and bias as [tile][W + 1] vectors: lag 0 first, the bias last, zeros beyond the last channel.
 template <class T, class R = Accumulator<T>>
 Tensor arrange_weights(const Stream& stream, const Inputs<T>& in) {
-  Tensor arranged = Tensor::zeros(stream, dtype_of<R>, {in.channel_blocks, in.taps + 1, channel_block});
+  Tensor arranged = Tensor::zeros(stream, dtype_of<R>, {in.tiles, in.taps + 1, lanes<R>});
   for (std::int64_t c = 0; c < in.channels; ++c) {
-    R* to = arranged.view().template row<R>(c / channel_block) + c % channel_block;
-    for (std::int64_t j = 0; j < in.taps; ++j, to += channel_block) *to = static_cast<R>(in.weight.template row<const T>(c)[in.taps - 1 - j]);
+    R* to = arranged.view().template row<R>(c / lanes<R>) + c % lanes<R>;
+    for (std::int64_t j = 0; j < in.taps; ++j, to += lanes<R>) *to = static_cast<R>(in.weight.template row<const T>(c)[in.taps - 1 - j]);
     if (in.bias.present()) *to = static_cast<R>(in.bias.template row<const T>(c)[0]);
   }
   return arranged;
@@ -58,25 +59,22 @@ class DocumentWalk {
   const std::int64_t *at_, *last_;
 };
 
-/// bias + Σ_{j<reach} weight_j · x[t-j] of a channel block. `weights` as arranged, `sum` [channel_block].
+/// bias + Σ_{j<reach} weight_j · x[t-j] of a tile; `weights` are the tile's.
 template <class T, class R = Accumulator<T>>
-void pre_activation(const Inputs<T>& in, std::int64_t t, std::int64_t reach, std::int64_t block, const R* weights, R* sum) {
-  const std::int64_t width = in.width(block);
-  const R* const bias = weights + in.taps * channel_block;
-  for (std::int64_t d = 0; d < channel_block; ++d) sum[d] = bias[d];
-  for (std::int64_t j = 0; j < reach; ++j) {
-    const T* const x = in.row(t - j) + block * channel_block;
-    const R* const w = weights + j * channel_block;
-    for (std::int64_t d = 0; d < width; ++d) sum[d] += w[d] * static_cast<R>(x[d]);
-  }
+[[gnu::always_inline]] inline Vector<R> pre_activation(const Inputs<T>& in, std::int64_t t, std::int64_t reach, std::int64_t tile,
+                                                       const Vector<R>* weights) {
+  Vector<R> sum = weights[in.taps];
+  for (std::int64_t j = 0; j < reach; ++j) sum += weights[j] * load_lanes<R>(in.row(t - j) + tile * lanes<R>, in.width(tile));
+  return sum;
 }
 
-// Floor: x read once, y written once; 2·W flops and one exp an element hide behind that.
+// Floor: x read once, y written once; 2W flops and one exp an element hide behind that.
 template <class T>
 void forward(const Stream& stream, const CausalConvForward& args) {
   using R = Accumulator<T>;
   const Inputs<T> in{args.x, args.halo, args.weight, args.bias, args.segments, args.activation};
-  const Tensor weights = arrange_weights(stream, in);
+  const Tensor arranged = arrange_weights(stream, in);
+  const auto* const weights = static_cast<const Vector<R>*>(arranged.view().data);
 
 #pragma omp parallel for schedule(static) if (in.tokens * in.channels > worth_threads)
   for (std::int64_t begin = 0; begin < in.tokens; begin += token_block) {
@@ -84,84 +82,87 @@ void forward(const Stream& stream, const CausalConvForward& args) {
     for (std::int64_t t = begin; t < std::min(begin + token_block, in.tokens); ++t) {
       document.go_to(t);
       const std::int64_t reach = std::min(in.taps, t - document.start() + 1);
-      for (std::int64_t c = 0; c < in.channel_blocks; ++c) {
-        alignas(64) R sum[channel_block];
-        pre_activation(in, t, reach, c, weights.view().template row<const R>(c), sum);
-        if (in.activation == Activation::silu) {
-#pragma omp simd
-          for (std::int64_t d = 0; d < channel_block; ++d) sum[d] *= sigmoid(sum[d]);
-        }
-        T* const y = args.y.template row<T>(t) + c * channel_block;
-        for (std::int64_t d = 0; d < in.width(c); ++d) y[d] = static_cast<T>(sum[d]);
+      T* const y = args.y.template row<T>(t);
+      for (std::int64_t c = 0; c < in.tiles; ++c) {
+        Vector<R> sum = pre_activation(in, t, reach, c, weights + c * (in.taps + 1));
+        if (in.activation == Activation::silu) sum = lanewise<R>(sum, silu<R>);
+        store_lanes<R>(sum, y + c * lanes<R>, in.width(c));
       }
     }
   }
 }
 
-/// g = d_y ∘ act'(pre-activation) of one token and channel block.
-template <class T, class R = Accumulator<T>>
-void pre_activation_gradient(const Inputs<T>& in, TensorView d_y, std::int64_t t, std::int64_t reach, std::int64_t block, const R* weights,
-                             R* g) {
-  const T* const dy = d_y.row<const T>(t) + block * channel_block;
-  const std::int64_t width = in.width(block);
-  for (std::int64_t d = width; d < channel_block; ++d) g[d] = 0;
-  if (in.activation == Activation::none) {
-    for (std::int64_t d = 0; d < width; ++d) g[d] = static_cast<R>(dy[d]);
-    return;
-  }
-  pre_activation(in, t, reach, block, weights, g);
-#pragma omp simd
-  for (std::int64_t d = 0; d < channel_block; ++d) {
-    const R open = sigmoid(g[d]);
-    g[d] = open * (1 + g[d] * (1 - open));
-  }
-  for (std::int64_t d = 0; d < width; ++d) g[d] *= static_cast<R>(dy[d]);
-}
+/// The backward of a part [begin, end) of the tokens, token after token. g of the last W tokens stands in a ring of rows: as soon as g[t] is
+/// there, d_x[t - W + 1] is complete. g of the W - 1 tokens behind the part is computed once more by the part they belong to.
+template <class T>
+class BackwardPart {
+ public:
+  using R = Accumulator<T>;
 
-/// What one part of the tokens needs at a time: g of a block and of the W - 1 tokens behind it, and the block's parameter gradients.
-template <class R>
-struct Workspace {
-  R* g;         // [token_block + 2(W-1)][channel_block]
-  R* d_weight;  // [W + 1][channel_block], lag 0 first, the bias last
+  /// weights: as arranged. ring: [W][tiles] vectors. d_weights: [tiles][W + 1] vectors, zero; sums: the same as float64, zero.
+  BackwardPart(const Inputs<T>& in, const CausalConvBackward& args, const Vector<R>* weights, Vector<R>* ring, Vector<R>* d_weights,
+               double* sums)
+      : in_(in), args_(args), weights_(weights), ring_(ring), d_weights_(d_weights), sums_(sums) {}
+
+  void run(std::int64_t begin, std::int64_t end) {
+    DocumentWalk later(in_.segments), here(in_.segments);
+    const std::int64_t reach = in_.taps - 1, first = std::max<std::int64_t>(begin, 0);
+    for (std::int64_t t = first; t < end + reach; ++t) {
+      if (t < in_.tokens) {
+        later.go_to(t);
+        take(t, std::min(in_.taps, t - later.start() + 1), t < end);
+        if (t < end && (t + 1 - first) % token_block == 0) flush();
+      }
+      if (t - reach < begin) continue;
+      here.go_to(t - reach);
+      give(t - reach, first, here);
+    }
+    flush();
+  }
+
+ private:
+  Vector<R>* ring(std::int64_t t) const { return ring_ + t % in_.taps * in_.tiles; }
+
+  /// g[t] = d_y ∘ act'(pre-activation) into the ring and, where the token is this part's own, what it adds to the parameters' gradients.
+  void take(std::int64_t t, std::int64_t reach, bool own) {
+    const T* const d_y = args_.d_y.template row<const T>(t);
+    for (std::int64_t c = 0; c < in_.tiles; ++c) {
+      const std::int64_t at = c * (in_.taps + 1), width = in_.width(c);
+      Vector<R> g = load_lanes<R>(d_y + c * lanes<R>, width);
+      if (in_.activation == Activation::silu) g *= lanewise<R>(pre_activation(in_, t, reach, c, weights_ + at), silu_slope<R>);
+      ring(t)[c] = g;
+      if (!own) continue;
+      for (std::int64_t j = 0; j < reach; ++j) d_weights_[at + j] += g * load_lanes<R>(in_.row(t - j) + c * lanes<R>, width);
+      d_weights_[at + in_.taps] += g;
+    }
+  }
+
+  /// d_x[t], or d_halo where t < 0, from g[t … t+W-1] as far as the document and the run reach; g before `first` does not belong to the run.
+  void give(std::int64_t t, std::int64_t first, const DocumentWalk& document) {
+    T* const to = t >= 0 ? args_.d_x.template row<T>(t) : args_.d_halo.template row<T>(in_.taps - 1 + t);
+    const std::int64_t stop = document.start() <= t ? std::min({t + in_.taps, document.end(), in_.tokens}) : t;
+    for (std::int64_t c = 0; c < in_.tiles; ++c) {
+      Vector<R> sum{};
+      for (std::int64_t later = std::max(t, first); later < stop; ++later) sum += weights_[c * (in_.taps + 1) + later - t] * ring(later)[c];
+      store_lanes<R>(sum, to + c * lanes<R>, in_.width(c));
+    }
+  }
+
+  void flush() {
+    for (std::int64_t i = 0; i < in_.tiles * (in_.taps + 1); ++i) {
+      for (std::int64_t d = 0; d < lanes<R>; ++d) sums_[i * lanes<R> + d] += static_cast<double>(d_weights_[i][d]);
+      d_weights_[i] = Vector<R>{};
+    }
+  }
+
+  const Inputs<T>& in_;
+  const CausalConvBackward& args_;
+  const Vector<R>* weights_;
+  Vector<R>*ring_, *d_weights_;
+  double* sums_;
 };
 
-/// d_x (d_halo for t < 0) of tokens [begin, end) and one channel block, and the block's own share of the parameter gradients.
-template <class T, class R = Accumulator<T>>
-void backward_block(const Inputs<T>& in, const CausalConvBackward& args, std::int64_t begin, std::int64_t end, std::int64_t block,
-                    const R* weights, const Workspace<R>& work) {
-  const std::int64_t first = std::max<std::int64_t>(begin, 0), last = std::min(end + in.taps - 1, in.tokens), width = in.width(block);
-  R* const d_bias = work.d_weight + in.taps * channel_block;
-  std::fill(work.d_weight, d_bias + channel_block, R{0});
-  DocumentWalk document(in.segments);
-  for (std::int64_t t = first; t < last; ++t) {
-    document.go_to(t);
-    const std::int64_t reach = std::min(in.taps, t - document.start() + 1);
-    R* const g = work.g + (t - first) * channel_block;
-    pre_activation_gradient(in, args.d_y, t, reach, block, weights, g);
-    if (t >= end) continue;
-    for (std::int64_t j = 0; j < reach; ++j) {
-      const T* const x = in.row(t - j) + block * channel_block;
-      R* const dw = work.d_weight + j * channel_block;
-      for (std::int64_t d = 0; d < width; ++d) dw[d] += g[d] * static_cast<R>(x[d]);
-    }
-    for (std::int64_t d = 0; d < channel_block; ++d) d_bias[d] += g[d];
-  }
-  document = DocumentWalk(in.segments);
-  for (std::int64_t t = begin; t < end; ++t) {
-    document.go_to(t);
-    alignas(64) R sum[channel_block] = {};
-    const std::int64_t stop = document.start() <= t ? std::min({t + in.taps, document.end(), in.tokens}) : 0;
-    for (std::int64_t later = std::max(t, first); later < stop; ++later) {
-      const R* const w = weights + (later - t) * channel_block;
-      const R* const g = work.g + (later - first) * channel_block;
-      for (std::int64_t d = 0; d < channel_block; ++d) sum[d] += w[d] * g[d];
-    }
-    T* const to = (t >= 0 ? args.d_x.row<T>(t) : args.d_halo.row<T>(in.taps - 1 + t)) + block * channel_block;
-    for (std::int64_t d = 0; d < width; ++d) to[d] = static_cast<T>(sum[d]);
-  }
-}
-
-// Floor: x and d_y read once, d_x written once; 6·W flops and one exp an element.
+// Floor: x and d_y read once, d_x written once; 6W flops and one exp an element hide behind that.
 template <class T>
 void backward(const Stream& stream, const CausalConvBackward& args) {
   using R = Accumulator<T>;
@@ -170,30 +171,25 @@ void backward(const Stream& stream, const CausalConvBackward& args) {
     for (std::int64_t t = 0; t < in.taps - 1 && args.d_halo.present(); ++t) std::fill_n(args.d_halo.row<T>(t), in.channels, T{});
     return;
   }
-  const Tensor weights = arrange_weights(stream, in);
+  const Tensor arranged = arrange_weights(stream, in);
+  const auto* const weights = static_cast<const Vector<R>*>(arranged.view().data);
   const std::int64_t blocks = (in.tokens + token_block - 1) / token_block, parts = std::min(blocks, most_parts);
-  const std::int64_t gradients = in.channel_blocks * (in.taps + 1) * channel_block;
-  const Tensor d_weights = Tensor::zeros(stream, DType::f64, {parts, gradients});
-  const std::int64_t g_size = (token_block + 2 * (in.taps - 1)) * channel_block;
-  const Tensor work(stream, dtype_of<R>, {parts, g_size + (in.taps + 1) * channel_block});
+  const std::int64_t size = in.tiles * (in.taps + 1);
+  const Tensor vectors = Tensor::zeros(stream, dtype_of<R>, {parts, in.taps * in.tiles + size, lanes<R>});
+  const Tensor sums = Tensor::zeros(stream, DType::f64, {parts, size, lanes<R>});
 
 #pragma omp parallel for schedule(static) if (in.tokens * in.channels > worth_threads)
   for (std::int64_t part = 0; part < parts; ++part) {
-    const Workspace<R> space{work.view().template row<R>(part), work.view().template row<R>(part) + g_size};
-    for (std::int64_t b = part * blocks / parts; b < (part + 1) * blocks / parts; ++b) {
-      const std::int64_t begin = b == 0 && args.d_halo.present() ? 1 - in.taps : b * token_block;
-      for (std::int64_t c = 0; c < in.channel_blocks; ++c) {
-        backward_block(in, args, begin, std::min((b + 1) * token_block, in.tokens), c, weights.view().template row<const R>(c), space);
-        double* const to = d_weights.view().template row<double>(part) + c * (in.taps + 1) * channel_block;
-        for (std::int64_t i = 0; i < (in.taps + 1) * channel_block; ++i) to[i] += static_cast<double>(space.d_weight[i]);
-      }
-    }
+    auto* const ring = reinterpret_cast<Vector<R>*>(vectors.view().template row<R>(part));
+    const std::int64_t begin = part * blocks / parts * token_block, end = std::min((part + 1) * blocks / parts * token_block, in.tokens);
+    BackwardPart<T>(in, args, weights, ring, ring + in.taps * in.tiles, sums.view().template row<double>(part))
+        .run(part == 0 && args.d_halo.present() ? 1 - in.taps : begin, end);
   }
   for (std::int64_t c = 0; c < in.channels; ++c)
     for (std::int64_t j = 0; j <= in.taps; ++j) {
       double sum = 0;
-      const std::int64_t at = (c / channel_block * (in.taps + 1) + j) * channel_block + c % channel_block;
-      for (std::int64_t part = 0; part < parts; ++part) sum += d_weights.view().template row<const double>(part)[at];
+      const std::int64_t at = (c / lanes<R> * (in.taps + 1) + j) * lanes<R> + c % lanes<R>;
+      for (std::int64_t part = 0; part < parts; ++part) sum += sums.view().template row<const double>(part)[at];
       if (j < in.taps) args.d_weight.template row<R>(c)[in.taps - 1 - j] += static_cast<R>(sum);
       else if (args.d_bias.present()) args.d_bias.template row<R>(c)[0] += static_cast<R>(sum);
     }

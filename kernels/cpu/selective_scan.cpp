@@ -5,71 +5,75 @@
 namespace causeway::cpu {
 namespace {
 
-/// h_t = exp(Δ_t A) ∘ h_{t-1} + Δ_t u_t B_t and s_t += C_t h_t over a block, one state n: `h` enters and leaves.
+/// h_t = exp(Δ_t A) ∘ h_{t-1} + Δ_t u_t B_t and s_t += C_t h_t over a block, one state n: `state` enters and leaves. x = Δu.
 template <class R>
-void scan_block_forward(const TokenBlock& block, const Panel<R>& decay, const Panel<R>& x, const R* B, const R* C, std::int64_t stride,
-                        Vector<R>& state, Panel<R>& s) {
+void scan_block_forward(const TokenBlock& block, const Panel<R>& decay, const Panel<R>& x, const R* B, const R* C, Vector<R>& state,
+                        Panel<R>& s) {
   Vector<R> h = state;
   for (std::int64_t i = 0; i < block.count; ++i) {
     if (block.starts_at(i)) h = Vector<R>{};
-    h = decay.at[i] * h + x.at[i] * B[i * stride];
-    s.at[i] += h * C[i * stride];
+    h = decay.at[i] * h + x.at[i] * B[i];
+    s.at[i] += h * C[i];
   }
   state = h;
 }
 
+/// One block of one tile: h enters and leaves, y is written.
+template <class T, class R>
+void forward_tile(const SelectiveScanForward& args, const TokenBlock& block, const Tile& tile, const Vector<R>* A, const Vector<R>& bias,
+                  const Vector<R>& D, const R* B, const R* C, Vector<R>* h) {
+  const SelectiveScanInputs& in = args.in;
+  const std::int64_t N = in.A.columns();
+  Panel<R> x, delta, decay, s;
+  load<T>(in.u, block, tile, x);
+  load<T>(in.delta, block, tile, delta);
+  step_sizes(bias, in.delta_softplus, block.count, delta);
+  for (std::int64_t i = 0; i < block.count; ++i) {
+    s.at[i] = D * x.at[i];
+    x.at[i] *= delta.at[i];
+  }
+  for (std::int64_t n = 0; n < N; ++n) {
+    decays(delta, A[n], block.count, decay);
+    scan_block_forward(block, decay, x, B + n * scan_block, C + n * scan_block, h[n], s);
+  }
+  if (in.z.present()) {
+    Panel<R>& z = delta;
+    load<T>(in.z, block, tile, z);
+    for (std::int64_t i = 0; i < block.count; ++i) s.at[i] *= lanewise<R>(z.at[i], silu<R>);
+  }
+  store<T>(s, block, tile, args.y);
+}
+
+// Floor: u, delta and z read once, y written once, h written every 64 tokens: (4 + N·4/(64·s))·s bytes a token and channel of s bytes. Against that stand
+// N exponentials and 6N flops, so that for N = 16 a core is busy with exp for several times the memory's time.
 template <class T>
 void forward(const Stream& stream, const SelectiveScanForward& args) {
   using R = Accumulator<T>;
   const SelectiveScanInputs& in = args.in;
   const std::int64_t tokens = in.segments.tokens, N = in.A.columns();
   const TileGroups<R> groups(in.A.rows());
-  // A tile's A and h; a group's B and C.
-  const Scratch<R> states(stream, 2 * groups.tiles * N);
-  const Tensor rows(stream, dtype_of<R>, {groups.count, 2, scan_block, N});
+  const TileScratch<R> kept(stream, groups, N, 2, 2);                               // A and h, delta_bias and D
+  const Tensor rows(stream, dtype_of<R>, {groups.count, 2, N, scan_block});         // B and C of a block
 
 #pragma omp parallel for schedule(static) if (tokens * groups.channels * N > worth_threads)
   for (std::int64_t group = 0; group < groups.count; ++group) {
     const std::int64_t begin = groups.first_tile(group), end = groups.first_tile(group + 1);
     R* const B = rows.view().template row<R>(group);
-    R* const C = B + scan_block * N;
+    R* const C = B + N * scan_block;
     for (std::int64_t t = begin; t < end; ++t) {
-      const Tile tile = groups.tile(t);
-      Vector<R>* A = states.data() + 2 * t * N;
-      load_states(in.A.template row<const R>(tile.first), in.A.row_stride, N, tile, A);
-      if (args.state_in.present() && in.segments.continues_from_left())
-        load_states(args.state_in.template row<const R>(tile.first), args.state_in.row_stride, N, tile, A + N);
+      load_matrix<R>(in.A, groups.tile(t), kept.array(t, 0));
+      if (args.state_in.present() && in.segments.continues_from_left()) load_matrix<R>(args.state_in, groups.tile(t), kept.array(t, 1));
+      kept.single(t, 0) = load_channels<R>(in.delta_bias, groups.tile(t));
+      kept.single(t, 1) = load_channels<R>(in.D, groups.tile(t));
     }
-    for (std::int64_t first = 0; first < tokens; first += scan_block) {
-      const TokenBlock block(in.segments, first, tokens);
-      load_rows<T>(in.B, block, B);
-      load_rows<T>(in.C, block, C);
+    for (std::int64_t b = 0; b * scan_block < tokens; ++b) {
+      const TokenBlock block(in.segments, 0, tokens, b, false);
+      load_transposed<T>(in.B, block, B);
+      load_transposed<T>(in.C, block, C);
       for (std::int64_t t = begin; t < end; ++t) {
         const Tile tile = groups.tile(t);
-        const Vector<R>* A = states.data() + 2 * t * N;
-        Vector<R>* h = states.data() + (2 * t + 1) * N;
-        if (args.states.present())
-          store_states(h, N, tile, args.states.template row<R>(first / scan_block) + tile.first * N, N);
-        Panel<R> u, delta, decay, s;
-        load<T>(in.u, block, tile, u);
-        load<T>(in.delta, block, tile, delta);
-        step_sizes(load_channels<R>(in.delta_bias, tile), in.delta_softplus, block.count, delta);
-        const Vector<R> D = load_channels<R>(in.D, tile);
-        for (std::int64_t i = 0; i < block.count; ++i) {
-          s.at[i] = D * u.at[i];
-          u.at[i] *= delta.at[i];
-        }
-        for (std::int64_t n = 0; n < N; ++n) {
-          decays(delta, A[n], block.count, decay);
-          scan_block_forward(block, decay, u, B + n, C + n, N, h[n], s);
-        }
-        if (in.z.present()) {
-          Panel<R>& z = delta;
-          load<T>(in.z, block, tile, z);
-          gates(block.count, z);
-          for (std::int64_t i = 0; i < block.count; ++i) s.at[i] *= z.at[i];
-        }
-        store<T>(s, block, tile, args.y);
+        if (args.states.present()) store_saved(kept.array(t, 1), N, tile, args.states.template row<R>(b));
+        forward_tile<T>(args, block, tile, kept.array(t, 0), kept.single(t, 0), kept.single(t, 1), B, C, kept.array(t, 1));
       }
     }
   }
@@ -81,11 +85,11 @@ void selective_scan_forward(const Stream& stream, const SelectiveScanForward& ar
   const SelectiveScanInputs& in = args.in;
   const std::int64_t T = in.segments.tokens, D = in.A.rows(), N = in.A.columns();
   expect_inputs(in);
-  const DType accumulator = accumulator_of(in.u.dtype);
-  expect("y", args.y, in.u.dtype, {T, D});
+  const DType dtype = in.delta.dtype, accumulator = accumulator_of(dtype);
+  expect("y", args.y, dtype, {T, D});
   expect_if_present("state_in", args.state_in, accumulator, {D, N});
   expect_if_present("states", args.states, accumulator, {(T + scan_block - 1) / scan_block, D, N});
-  dispatch(in.u.dtype, [&]<class Type> { forward<Type>(stream, args); });
+  dispatch(dtype, [&]<class Type> { forward<Type>(stream, args); });
 }
 
 }  // namespace causeway::cpu

@@ -4,34 +4,41 @@
 namespace causeway::cpu {
 namespace {
 
-/// Tokens whose d_B and d_C the groups sum into one buffer before the groups' sums are added up.
+/// Tokens whose d_B and d_C each group sums up before the groups' sums are added, in their order.
 constexpr std::int64_t window = 8 * scan_block;
 
-/// What a block's backward reads and sums up for one tile, [token][channel].
+/// What the backward of a block has for one tile. slope = dΔ/d(delta), x = Δu, ds = ∂loss/∂s; before = h_{t-1} of one state n, zero where a document
+/// starts; gB = Σ_n g B, gA = Σ_n g A exp(ΔA) h_{t-1}.
 template <class R>
 struct Workspace {
-  Panel<R> u, delta, x, slope, ds, dy, z, s;  // x = Δu, slope = dΔ/d(delta), ds = ∂loss/∂s
-  Panel<R> decay, before;                     // of one state: exp(ΔA) and h_{t-1}, zero where a document starts
-  Panel<R> gB, gA;                            // Σ_n g B and Σ_n g A exp(ΔA) h_{t-1}
+  Panel<R> u, delta, slope, x, z, ds, s, decay, before, gB, gA;
 };
 
-/// One state n of a block. Forward again from the block's first h, then g backwards; `adjoint` is exp(Δ_{t+1} A) g_{t+1} at the
-/// block's right edge and becomes that at its left edge. dB and dC are vectors over channels still; returns Σ_t g Δ exp(ΔA) h_{t-1}.
+/// What a tile keeps while the blocks go by, right to left.
 template <class R>
-Vector<R> scan_block_backward(const TokenBlock& block, const Vector<R>& A, const R* B, const R* C, std::int64_t stride, Vector<R> h,
-                              Vector<R>& adjoint, Workspace<R>& w, Vector<R>* dB, Vector<R>* dC) {
+struct TileSums {
+  const Vector<R>*A, &bias, &D;
+  Vector<R>*adjoint, *dA;  // exp(Δ_{t+1} A) g_{t+1} at the edge reached so far; Σ g Δ exp(ΔA) h_{t-1} right of it
+  Vector<R>&dD, &dbias;
+};
+
+/// One state n of a block: forward again from the block's first h, then g backwards; `adjoint` goes from the block's right edge to its left
+/// one. dB and dC stay vectors over channels here. Returns the block's Σ_t g Δ exp(ΔA) h_{t-1}.
+template <class R>
+Vector<R> scan_block_backward(const TokenBlock& block, const Vector<R>& A, const R* B, const R* C, Vector<R> h, Vector<R>& adjoint,
+                              Workspace<R>& w, Vector<R>* dB, Vector<R>* dC) {
   for (std::int64_t i = 0; i < block.count; ++i) {
     if (block.starts_at(i)) h = Vector<R>{};
     w.before.at[i] = h;
-    h = w.decay.at[i] * h + w.x.at[i] * B[i * stride];
-    w.s.at[i] += h * C[i * stride];
-    dC[i * stride] += w.ds.at[i] * h;
+    h = w.decay.at[i] * h + w.x.at[i] * B[i];
+    w.s.at[i] += h * C[i];
+    dC[i] += w.ds.at[i] * h;
   }
   Vector<R> g = adjoint, dA{};
   for (std::int64_t i = block.count - 1; i >= 0; --i) {
-    g += w.ds.at[i] * C[i * stride];
-    dB[i * stride] += g * w.x.at[i];
-    w.gB.at[i] += g * B[i * stride];
+    g += w.ds.at[i] * C[i];
+    dB[i] += g * w.x.at[i];
+    w.gB.at[i] += g * B[i];
     g *= w.decay.at[i];
     const Vector<R> through = g * w.before.at[i];
     w.gA.at[i] += through * A;
@@ -42,152 +49,147 @@ Vector<R> scan_block_backward(const TokenBlock& block, const Vector<R>& A, const
   return dA;
 }
 
-/// Fills u, delta, x, slope, ds, dy, z and s's first term; clears the sums.
+/// Fills u, delta, slope, x, z, ds and the first term of s; clears gB and gA.
 template <class T, class R>
-void prepare(const SelectiveScanBackward& args, const TokenBlock& block, const Tile& tile, Workspace<R>& w) {
+void prepare(const SelectiveScanBackward& args, const TokenBlock& block, const Tile& tile, const TileSums<R>& kept, Workspace<R>& w) {
   const SelectiveScanInputs& in = args.in;
   load<T>(in.u, block, tile, w.u);
   load<T>(in.delta, block, tile, w.delta);
-  load<T>(args.d_y, block, tile, w.dy);
-  const Vector<R> bias = load_channels<R>(in.delta_bias, tile), D = load_channels<R>(in.D, tile);
-  for (std::int64_t i = 0; i < block.count; ++i) w.slope.at[i] = w.delta.at[i] + bias;
-  softplus_slopes(in.delta_softplus, block.count, w.slope);
-  step_sizes(bias, in.delta_softplus, block.count, w.delta);
-  if (in.z.present()) load<T>(in.z, block, tile, w.z);
-  if (in.z.present()) load<T>(in.z, block, tile, w.ds);
-  if (in.z.present()) gates(block.count, w.ds);
+  load_gated<T>(args.d_y, in.z, block, tile, w.z, w.ds);
+  for (std::int64_t i = 0; i < block.count; ++i)
+    w.slope.at[i] = in.delta_softplus ? lanewise<R>(w.delta.at[i] + kept.bias, softplus_slope<R>) : Vector<R>{} + 1;
+  step_sizes(kept.bias, in.delta_softplus, block.count, w.delta);
   for (std::int64_t i = 0; i < block.count; ++i) {
-    w.ds.at[i] = in.z.present() ? w.dy.at[i] * w.ds.at[i] : w.dy.at[i];
     w.x.at[i] = w.delta.at[i] * w.u.at[i];
-    w.s.at[i] = D * w.u.at[i];
+    w.s.at[i] = kept.D * w.u.at[i];
     w.gB.at[i] = w.gA.at[i] = Vector<R>{};
   }
 }
 
-/// d_u, d_delta and d_z of the block from its sums over n. dD and dbias are added to.
+/// d_u, d_delta and d_z of the block, dD and dbias.
 template <class T, class R>
-void finish(const SelectiveScanBackward& args, const TokenBlock& block, const Tile& tile, Workspace<R>& w, Vector<R>& dD, Vector<R>& dbias) {
-  const Vector<R> D = load_channels<R>(args.in.D, tile);
-  Vector<R> block_dD{}, block_dbias{};
+void finish(const SelectiveScanBackward& args, const TokenBlock& block, const Tile& tile, const TileSums<R>& kept, Workspace<R>& w) {
+  Vector<R> dD{}, dbias{};
   for (std::int64_t i = 0; i < block.count; ++i) {
-    block_dD += w.ds.at[i] * w.u.at[i];
-    w.ds.at[i] = w.ds.at[i] * D + w.gB.at[i] * w.delta.at[i];            // d_u
-    w.slope.at[i] *= w.gB.at[i] * w.u.at[i] + w.gA.at[i];                // d_delta
-    block_dbias += w.slope.at[i];
+    dD += w.ds.at[i] * w.u.at[i];
+    w.ds.at[i] = w.ds.at[i] * kept.D + w.gB.at[i] * w.delta.at[i];
+    w.slope.at[i] *= w.gB.at[i] * w.u.at[i] + w.gA.at[i];
+    dbias += w.slope.at[i];
   }
-  dD += block_dD;
-  dbias += block_dbias;
+  kept.dD += dD;
+  kept.dbias += dbias;
   store<T>(w.ds, block, tile, args.d_u);
   store<T>(w.slope, block, tile, args.d_delta);
   if (!args.in.z.present()) return;
-  R* z = w.z.flat();
-  const R *dy = w.dy.flat(), *s = w.s.flat();
-#pragma omp simd
-  for (std::int64_t i = 0; i < block.count * lanes<R>; ++i) {
-    const R open = sigmoid(z[i]);
-    z[i] = dy[i] * s[i] * open * (1 + z[i] * (1 - open));
-  }
+  Panel<R>& dy = w.ds;
+  load<T>(args.d_y, block, tile, dy);
+  for (std::int64_t i = 0; i < block.count; ++i) w.z.at[i] = dy.at[i] * w.s.at[i] * lanewise<R>(w.z.at[i], silu_slope<R>);
   store<T>(w.z, block, tile, args.d_z);
 }
 
+/// The scratch of one call.
 template <class R>
-R sum_of(const Vector<R>& vector) {
-  R sum = 0;
-  for (std::int64_t d = 0; d < lanes<R>; ++d) sum += vector[d];
-  return sum;
+struct Memory {
+  Memory(const Stream& stream, const TileGroups<R>& groups, std::int64_t states)
+      : N(states), tiles(stream, groups, N, 3, 4), workspaces(stream, dtype_of<R>, {groups.count, sizeof(Workspace<R>) / sizeof(R)}),
+        vectors(stream, dtype_of<R>, {groups.count, 1 + 2 * scan_block, N, lanes<R>}),
+        rows(stream, dtype_of<R>, {groups.count, 2, N, scan_block}), partial(stream, dtype_of<R>, {groups.count, 2, window, N}) {}
+
+  TileSums<R> sums(std::int64_t tile) const {
+    return {tiles.array(tile, 0), tiles.single(tile, 0), tiles.single(tile, 1), tiles.array(tile, 1), tiles.array(tile, 2), tiles.single(tile, 2), tiles.single(tile, 3)};
+  }
+
+  std::int64_t N;
+  TileScratch<R> tiles;
+  Tensor workspaces;  // a group's
+  Tensor vectors;     // a group's h of a tile, and d_B and d_C of a block as vectors over channels, [N][scan_block] each
+  Tensor rows;        // a group's B and C of a block, [N][scan_block] each
+  Tensor partial;     // d_B and d_C of a window, summed over a group
+};
+
+/// The tokens [from, to) and the channels of one group: everything but the sum of d_B and d_C over the groups.
+template <class T, class R>
+void backward_group(const SelectiveScanBackward& args, const TileGroups<R>& groups, const Memory<R>& memory, std::int64_t group, std::int64_t from,
+                    std::int64_t to) {
+  const std::int64_t N = memory.N;
+  Vector<R>* const h = static_cast<Vector<R>*>(memory.vectors.view().data) + group * (1 + 2 * scan_block) * N;
+  Vector<R>*const dB = h + N, *const dC = dB + N * scan_block;
+  R *const B = memory.rows.view().template row<R>(group), *const C = B + N * scan_block;
+  R *const partial_B = memory.partial.view().template row<R>(group), *const partial_C = partial_B + window * N;
+  Workspace<R>& w = *reinterpret_cast<Workspace<R>*>(memory.workspaces.view().template row<R>(group));
+  for (std::int64_t b = (to - 1) / scan_block; b * scan_block >= from; --b) {
+    const TokenBlock block(args.in.segments, 0, to, b, true);
+    load_transposed<T>(args.in.B, block, B);
+    load_transposed<T>(args.in.C, block, C);
+    std::fill(dB, dB + 2 * N * scan_block, Vector<R>{});
+    for (std::int64_t index = groups.first_tile(group); index < groups.first_tile(group + 1); ++index) {
+      const Tile tile = groups.tile(index);
+      const TileSums<R> kept = memory.sums(index);
+      load_saved(args.states.template row<const R>(b), N, tile, h);
+      prepare<T>(args, block, tile, kept, w);
+      for (std::int64_t n = 0; n < N; ++n) {
+        const std::int64_t at = n * scan_block;
+        decays(w.delta, kept.A[n], block.count, w.decay);
+        kept.dA[n] += scan_block_backward(block, kept.A[n], B + at, C + at, h[n], kept.adjoint[n], w, dB + at, dC + at);
+      }
+      finish<T>(args, block, tile, kept, w);
+    }
+    for (std::int64_t i = 0; i < block.count; ++i)
+      for (std::int64_t n = 0; n < N; ++n) {
+        partial_B[(block.begin - from + i) * N + n] = sum_of<R>(dB[n * scan_block + i]);
+        partial_C[(block.begin - from + i) * N + n] = sum_of<R>(dC[n * scan_block + i]);
+      }
+  }
 }
 
-/// Adds a tile's parameter gradient to the caller's.
-template <class R>
-void add_channels(const Vector<R>& from, const Tile& tile, TensorView to) {
-  if (!to.present()) return;
-  for (std::int64_t d = 0; d < tile.width; ++d) to.as<R>()[static_cast<std::size_t>(tile.first + d)] += from[d];
+/// A row of d_B or d_C: the groups' sums, added in their order.
+template <class T, class R>
+void add_groups(const R* partial, std::int64_t groups, std::int64_t stride, std::int64_t states, T* to) {
+  for (std::int64_t n = 0; n < states; ++n) {
+    R sum = 0;
+    for (std::int64_t group = 0; group < groups; ++group) sum += partial[group * stride + n];
+    to[n] = static_cast<T>(sum);
+  }
 }
 
+template <class R>
+void add_to_parameters(const SelectiveScanBackward& args, const TileSums<R>& sums, const Tile& tile) {
+  for (std::int64_t d = 0; d < tile.width; ++d) {
+    for (std::int64_t n = 0; n < args.in.A.columns(); ++n) args.d_A.template row<R>(tile.first + d)[n] += sums.dA[n][d];
+    if (args.d_D.present()) args.d_D.template row<R>(tile.first + d)[0] += sums.dD[d];
+    if (args.d_delta_bias.present()) args.d_delta_bias.template row<R>(tile.first + d)[0] += sums.dbias[d];
+  }
+}
+
+// Floor: u, delta, z, d_y read once and d_u, d_delta, d_z written once, h read every 64 tokens: (7 + N·4/(64·s))·s bytes a token and channel of s bytes;
+// N exponentials and about 20N flops.
 template <class T>
 void backward(const Stream& stream, const SelectiveScanBackward& args) {
   using R = Accumulator<T>;
   const SelectiveScanInputs& in = args.in;
   const std::int64_t tokens = in.segments.tokens, N = in.A.columns();
   const TileGroups<R> groups(in.A.rows());
-  // A tile keeps A, the adjoint and dA (N vectors each), dD and dbias; a group one tile's h, the panels, B and C as numbers, dB and dC
-  // of a block as vectors over channels, and their sums over the group of a window.
-  const std::int64_t kept = 3 * N + 2;
-  const Scratch<R> tiles(stream, groups.tiles * kept);
-  const Scratch<R> states(stream, groups.count * N), sums(stream, groups.count * 2 * scan_block * N);
-  const Scratch<R> workspaces(stream, groups.count * static_cast<std::int64_t>(sizeof(Workspace<R>) / sizeof(Vector<R>)));
-  const Tensor rows(stream, dtype_of<R>, {groups.count, 2, scan_block, N});
-  const Tensor partial(stream, dtype_of<R>, {groups.count, 2, window, N});
-
-#pragma omp parallel for schedule(static) if (groups.channels * N > worth_threads)
-  for (std::int64_t index = 0; index < groups.tiles; ++index) {
-    const Tile tile = groups.tile(index);
-    Vector<R>* kept_here = tiles.data() + index * kept;
-    load_states(in.A.template row<const R>(tile.first), in.A.row_stride, N, tile, kept_here);
-    if (args.adjoint_in.present() && in.segments.continues_to_right())
-      load_states(args.adjoint_in.template row<const R>(tile.first), args.adjoint_in.row_stride, N, tile, kept_here + N);
+  const Memory<R> memory(stream, groups, N);
+  for (std::int64_t t = 0; t < groups.tiles; ++t) {
+    load_matrix<R>(in.A, groups.tile(t), memory.tiles.array(t, 0));
+    if (args.adjoint_in.present() && in.segments.continues_to_right()) load_matrix<R>(args.adjoint_in, groups.tile(t), memory.tiles.array(t, 1));
+    memory.tiles.single(t, 0) = load_channels<R>(in.delta_bias, groups.tile(t));
+    memory.tiles.single(t, 1) = load_channels<R>(in.D, groups.tile(t));
   }
 
-  const auto group_window = [&](std::int64_t group, std::int64_t from, std::int64_t to) {
-    R* const B = rows.view().template row<R>(group);
-    R* const C = B + scan_block * N;
-    Vector<R>* const h = states.data() + group * N;
-    Vector<R>* const dB = sums.data() + group * 2 * scan_block * N;
-    Vector<R>* const dC = dB + scan_block * N;
-    Workspace<R>& w = reinterpret_cast<Workspace<R>*>(workspaces.data())[group];
-    for (std::int64_t first = from + (to - from - 1) / scan_block * scan_block; first >= from; first -= scan_block) {
-      const TokenBlock block(in.segments, first, tokens);
-      load_rows<T>(in.B, block, B);
-      load_rows<T>(in.C, block, C);
-      std::fill(dB, dB + 2 * scan_block * N, Vector<R>{});
-      for (std::int64_t index = groups.first_tile(group); index < groups.first_tile(group + 1); ++index) {
-        const Tile tile = groups.tile(index);
-        Vector<R>* const A = tiles.data() + index * kept;
-        Vector<R>*const adjoint = A + N, *const dA = adjoint + N, *const dD = dA + N, *const dbias = dD + 1;
-        load_states(args.states.template row<const R>(first / scan_block) + tile.first * N, N, N, tile, h);
-        prepare<T>(args, block, tile, w);
-        for (std::int64_t n = 0; n < N; ++n) {
-          decays(w.delta, A[n], block.count, w.decay);
-          dA[n] += scan_block_backward(block, A[n], B + n, C + n, N, h[n], adjoint[n], w, dB + n, dC + n);
-        }
-        finish<T>(args, block, tile, w, *dD, *dbias);
-      }
-      R* const partial_B = partial.view().template row<R>(group) + (first - from) * N;
-      R* const partial_C = partial_B + window * N;
-      for (std::int64_t i = 0; i < block.count * N; ++i) {
-        partial_B[i] = sum_of<R>(dB[i]);
-        partial_C[i] = sum_of<R>(dC[i]);
-      }
-    }
-  };
-  const auto add_groups = [&](std::int64_t from, std::int64_t t) {
-    for (const int which : {0, 1}) {
-      T* const to = (which == 0 ? args.d_B : args.d_C).template row<T>(t);
-      const R* const first = partial.view().template row<const R>(0) + (which * window + t - from) * N;
-      for (std::int64_t n = 0; n < N; ++n) {
-        R sum = 0;
-        for (std::int64_t group = 0; group < groups.count; ++group) sum += first[group * 2 * window * N + n];
-        to[n] = static_cast<T>(sum);
-      }
-    }
-  };
+  const R* const partial = memory.partial.view().template row<const R>(0);
 #pragma omp parallel if (tokens * groups.channels * N > worth_threads)
   for (std::int64_t from = (tokens - 1) / window * window; from >= 0 && tokens > 0; from -= window) {
     const std::int64_t to = std::min(from + window, tokens);
 #pragma omp for schedule(static)
-    for (std::int64_t group = 0; group < groups.count; ++group) group_window(group, from, to);
+    for (std::int64_t group = 0; group < groups.count; ++group) backward_group<T>(args, groups, memory, group, from, to);
 #pragma omp for schedule(static)
-    for (std::int64_t t = from; t < to; ++t) add_groups(from, t);
+    for (std::int64_t t = from; t < to; ++t) {
+      add_groups(partial + (t - from) * N, groups.count, 2 * window * N, N, args.d_B.template row<T>(t));
+      add_groups(partial + (window + t - from) * N, groups.count, 2 * window * N, N, args.d_C.template row<T>(t));
+    }
   }
-
-  for (std::int64_t index = 0; index < groups.tiles; ++index) {
-    const Tile tile = groups.tile(index);
-    const Vector<R>* const dA = tiles.data() + index * kept + 2 * N;
-    for (std::int64_t d = 0; d < tile.width; ++d)
-      for (std::int64_t n = 0; n < N; ++n) args.d_A.template row<R>(tile.first + d)[n] += dA[n][d];
-    add_channels<R>(dA[N], tile, args.d_D);
-    add_channels<R>(dA[N + 1], tile, args.d_delta_bias);
-  }
+  for (std::int64_t t = 0; t < groups.tiles; ++t) add_to_parameters(args, memory.sums(t), groups.tile(t));
 }
 
 }  // namespace
@@ -196,7 +198,7 @@ void selective_scan_backward(const Stream& stream, const SelectiveScanBackward& 
   const SelectiveScanInputs& in = args.in;
   const std::int64_t T = in.segments.tokens, D = in.A.rows(), N = in.A.columns();
   expect_inputs(in);
-  const DType dtype = in.u.dtype, accumulator = accumulator_of(dtype);
+  const DType dtype = in.delta.dtype, accumulator = accumulator_of(dtype);
   expect("states", args.states, accumulator, {(T + scan_block - 1) / scan_block, D, N});
   expect_if_present("adjoint_in", args.adjoint_in, accumulator, {D, N});
   expect("d_y", args.d_y, dtype, {T, D});

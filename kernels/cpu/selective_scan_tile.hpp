@@ -10,7 +10,8 @@
 /// How the scan is cut for a CPU. Lanes are channels: a tile is one vector of channels, its state N vectors. Tokens come in blocks of
 /// selective_scan_block, so that everything a tile needs of a block, converted to the accumulator type R once, stays in the
 /// first-level cache while the states n run over it one after the other, each with its h in a register.
-/// A thread takes groups of tiles; groups depend on the number of channels alone, never on the number of threads.
+/// A thread takes groups of tiles, and walks over the blocks with all tiles of the group side by side, so that neighbouring channels are read
+/// soon after each other. Groups depend on the number of channels alone, never on the number of threads.
 namespace causeway::cpu {
 
 inline constexpr std::int64_t scan_block = selective_scan_block;
@@ -22,20 +23,19 @@ inline constexpr std::int64_t worth_threads = 1 << 14;
 template <class R>
 struct Panel {
   Vector<R> at[scan_block];
-
-  R* flat() { return reinterpret_cast<R*>(at); }
-  const R* flat() const { return reinterpret_cast<const R*>(at); }
-  static constexpr std::int64_t size = scan_block * lanes<R>;
 };
 
-/// Tokens [begin, begin + count); bit i of `starts` tells that token begin + i is a document's first.
+/// Tokens [begin, begin + count); bit i of `starts` tells that token begin + i is a document's first. The walk goes on at begin + to_next; 0: it ends.
 struct TokenBlock {
-  std::int64_t begin, count;
-  std::uint64_t starts;
+  std::int64_t begin, count, to_next;
+  std::uint64_t starts = 0;
   static_assert(scan_block <= 64);
 
-  TokenBlock(const SegmentsView& segments, std::int64_t first, std::int64_t end)
-      : begin(first), count(std::min(scan_block, end - first)), starts(0) {
+  /// Block b of [first, end) in a walk rightwards, or leftwards.
+  TokenBlock(const SegmentsView& segments, std::int64_t first, std::int64_t end, std::int64_t b, bool leftwards)
+      : begin(first + b * scan_block), count(std::min(scan_block, end - begin)) {
+    if (leftwards) to_next = b > 0 ? -scan_block : 0;
+    else to_next = begin + 2 * scan_block <= end ? scan_block : 0;
     const std::int64_t* last = segments.cu_seqlens + segments.count;
     for (auto start = std::lower_bound(segments.cu_seqlens, last, begin); start != last && *start < begin + count; ++start)
       starts |= std::uint64_t{1} << (*start - begin);
@@ -59,113 +59,112 @@ struct TileGroups {
   std::int64_t channels, tiles, count;
 };
 
-/// What a view holds of a block and a tile, converted to R.
+/// What a view holds of a block and a tile, converted to R. Fetches the same tile of the block that comes next into the second-level cache: rows
+/// stand too far apart for the hardware to guess.
 template <class T, class R>
 void load(TensorView from, const TokenBlock& block, const Tile& tile, Panel<R>& to) {
-  for (std::int64_t i = 0; i < block.count; ++i) {
-    const T* row = from.row<const T>(block.begin + i) + tile.first;
-    R* lane = to.flat() + i * lanes<R>;
-    if (tile.width == lanes<R>) {
-      for (std::int64_t d = 0; d < lanes<R>; ++d) lane[d] = static_cast<R>(row[d]);
-    } else {
-      for (std::int64_t d = 0; d < lanes<R>; ++d) lane[d] = d < tile.width ? static_cast<R>(row[d]) : R{0};
-    }
+  const T* row = from.row<const T>(block.begin) + tile.first;
+  const std::int64_t ahead = block.to_next * from.row_stride;
+  for (std::int64_t i = 0; i < block.count; ++i, row += from.row_stride) {
+    to.at[i] = load_lanes<R>(row, tile.width);
+    if (ahead != 0) __builtin_prefetch(row + ahead, 0, 2);
   }
 }
 
 template <class T, class R>
 void store(const Panel<R>& from, const TokenBlock& block, const Tile& tile, TensorView to) {
-  for (std::int64_t i = 0; i < block.count; ++i) {
-    T* row = to.row<T>(block.begin + i) + tile.first;
-    const R* lane = from.flat() + i * lanes<R>;
-    if (tile.width == lanes<R>) {
-      for (std::int64_t d = 0; d < lanes<R>; ++d) row[d] = static_cast<T>(lane[d]);
-    } else {
-      for (std::int64_t d = 0; d < tile.width; ++d) row[d] = static_cast<T>(lane[d]);
-    }
-  }
+  T* row = to.row<T>(block.begin) + tile.first;
+  for (std::int64_t i = 0; i < block.count; ++i, row += to.row_stride) store_lanes<R>(from.at[i], row, tile.width);
 }
 
-/// Rows of a block of B or C, [count, N], converted to R.
+/// A block of B or C, converted to R, as [N][scan_block].
 template <class T, class R>
-void load_rows(TensorView from, const TokenBlock& block, R* to) {
-  for (std::int64_t i = 0; i < block.count; ++i, to += from.columns())
-    for (std::int64_t n = 0; n < from.columns(); ++n) to[n] = static_cast<R>(from.row<const T>(block.begin + i)[n]);
+void load_transposed(TensorView from, const TokenBlock& block, R* to) {
+  const std::int64_t states = from.columns();
+  for (std::int64_t i = 0; i < block.count; ++i) {
+    const T* const row = from.row<const T>(block.begin + i);
+    for (std::int64_t n = 0; n < states; ++n) to[n * scan_block + i] = static_cast<R>(row[n]);
+  }
 }
 
 /// One value a channel; zero where absent.
 template <class R>
 Vector<R> load_channels(TensorView from, const Tile& tile) {
   Vector<R> to{};
-  if (from.present())
-    for (std::int64_t d = 0; d < tile.width; ++d) to[d] = from.as<R>()[static_cast<std::size_t>(tile.first + d)];
+  for (std::int64_t d = 0; from.present() && d < tile.width; ++d) to[d] = from.row<const R>(tile.first + d)[0];
   return to;
 }
 
-/// A tile of a [D, N] matrix to and from N vectors of channels. `matrix` points at the row of the tile's first channel.
+/// A tile of a [D, N] matrix to and from N vectors of channels.
 template <class R>
-void load_states(const R* matrix, std::int64_t row_stride, std::int64_t states, const Tile& tile, Vector<R>* to) {
-  for (std::int64_t n = 0; n < states; ++n) {
-    to[n] = Vector<R>{};
-    for (std::int64_t d = 0; d < tile.width; ++d) to[n][d] = matrix[d * row_stride + n];
-  }
+void load_matrix(TensorView from, const Tile& tile, Vector<R>* to) {
+  std::fill(to, to + from.columns(), Vector<R>{});
+  for (std::int64_t d = 0; d < tile.width; ++d)
+    for (std::int64_t n = 0; n < from.columns(); ++n) to[n][d] = from.row<const R>(tile.first + d)[n];
 }
 
 template <class R>
-void store_states(const Vector<R>* from, std::int64_t states, const Tile& tile, R* matrix, std::int64_t row_stride) {
-  for (std::int64_t n = 0; n < states; ++n)
-    for (std::int64_t d = 0; d < tile.width; ++d) matrix[d * row_stride + n] = from[n][d];
+void store_matrix(const Vector<R>* from, const Tile& tile, TensorView to) {
+  for (std::int64_t d = 0; d < tile.width; ++d)
+    for (std::int64_t n = 0; n < to.columns(); ++n) to.row<R>(tile.first + d)[n] = from[n][d];
 }
+
+/// The N vectors of a tile in a block of `states`, where each tile stands as [N][width]: an order of the CPU's own, that costs no transposition.
+template <class R>
+void store_saved(const Vector<R>* h, std::int64_t states, const Tile& tile, R* block) {
+  for (std::int64_t n = 0; n < states; ++n) store_lanes<R>(h[n], block + tile.first * states + n * tile.width, tile.width);
+}
+
+template <class R>
+void load_saved(const R* block, std::int64_t states, const Tile& tile, Vector<R>* h) {
+  for (std::int64_t n = 0; n < states; ++n) h[n] = load_lanes<R>(block + tile.first * states + n * tile.width, tile.width);
+}
+
+/// N vectors of scratch a tile, all zero at first, and what a tile keeps there while the blocks go by.
+template <class R>
+class TileScratch {
+ public:
+  /// `arrays` of N vectors and `singles` of one.
+  TileScratch(const Stream& stream, const TileGroups<R>& groups, std::int64_t states, std::int64_t arrays, std::int64_t singles)
+      : states_(states), arrays_(arrays), vectors_(arrays * states + singles),
+        memory_(Tensor::zeros(stream, dtype_of<R>, {groups.tiles, vectors_, lanes<R>})) {}
+  Vector<R>* array(std::int64_t tile, std::int64_t which) const { return at(tile) + which * states_; }
+  Vector<R>& single(std::int64_t tile, std::int64_t which) const { return at(tile)[arrays_ * states_ + which]; }
+
+ private:
+  Vector<R>* at(std::int64_t tile) const { return static_cast<Vector<R>*>(memory_.view().data) + tile * vectors_; }
+
+  std::int64_t states_, arrays_, vectors_;
+  Tensor memory_;
+};
 
 /// delta + delta_bias in place becomes Δ.
 template <class R>
 void step_sizes(const Vector<R>& bias, bool with_softplus, std::int64_t tokens, Panel<R>& delta) {
-  for (std::int64_t i = 0; i < tokens; ++i) delta.at[i] += bias;
-  if (!with_softplus) return;
-  R* x = delta.flat();
-#pragma omp simd
-  for (std::int64_t i = 0; i < tokens * lanes<R>; ++i) x[i] = softplus(x[i]);
-}
-
-/// delta + delta_bias in place becomes dΔ/d(delta).
-template <class R>
-void softplus_slopes(bool with_softplus, std::int64_t tokens, Panel<R>& delta) {
-  R* x = delta.flat();
-#pragma omp simd
-  for (std::int64_t i = 0; i < tokens * lanes<R>; ++i) x[i] = with_softplus ? softplus_slope(x[i]) : R{1};
+  for (std::int64_t i = 0; i < tokens; ++i) {
+    delta.at[i] += bias;
+    if (with_softplus) delta.at[i] = lanewise<R>(delta.at[i], softplus<R>);
+  }
 }
 
 /// exp(Δ A_n) of a block.
 template <class R>
 void decays(const Panel<R>& delta, const Vector<R>& A, std::int64_t tokens, Panel<R>& decay) {
-  for (std::int64_t i = 0; i < tokens; ++i) decay.at[i] = delta.at[i] * A;
-  R* x = decay.flat();
-#pragma omp simd
-  for (std::int64_t i = 0; i < tokens * lanes<R>; ++i) x[i] = exponential(x[i]);
+  for (std::int64_t i = 0; i < tokens; ++i) decay.at[i] = lanewise<R>(delta.at[i] * A, exponential<R>);
 }
 
-/// z becomes silu(z).
-template <class R>
-void gates(std::int64_t tokens, Panel<R>& z) {
-  R* x = z.flat();
-#pragma omp simd
-  for (std::int64_t i = 0; i < tokens * lanes<R>; ++i) x[i] *= sigmoid(x[i]);
+/// ds = d_y·silu(z), or d_y without a gate; z is loaded into `z`.
+template <class T, class R>
+void load_gated(TensorView d_y, TensorView gate, const TokenBlock& block, const Tile& tile, Panel<R>& z, Panel<R>& ds) {
+  load<T>(d_y, block, tile, ds);
+  if (!gate.present()) return;
+  load<T>(gate, block, tile, z);
+  for (std::int64_t i = 0; i < block.count; ++i) ds.at[i] *= lanewise<R>(z.at[i], silu<R>);
 }
-
-/// Scratch of R's, all zero bits, aligned for vectors, that returns to the stream's pool by itself.
-template <class R>
-class Scratch {
- public:
-  Scratch(const Stream& stream, std::int64_t vectors) : tensor_(Tensor::zeros(stream, dtype_of<R>, {vectors, lanes<R>})) {}
-  Vector<R>* data() const { return static_cast<Vector<R>*>(tensor_.view().data); }
-
- private:
-  Tensor tensor_;
-};
 
 /// Shapes and types of what all of the scan's kernels read.
 inline void expect_inputs(const SelectiveScanInputs& in) {
-  const DType dtype = in.u.present() ? in.u.dtype : in.delta.dtype, accumulator = accumulator_of(dtype);
+  const DType dtype = in.delta.dtype, accumulator = accumulator_of(dtype);
   const std::int64_t T = in.segments.tokens, D = in.A.rows(), N = in.A.columns();
   expect("A", in.A, accumulator, {D, N});
   expect("delta", in.delta, dtype, {T, D});

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 /// exp and log1p on whole vectors. glibc has them on x86-64 (libmvec, at most 4 ulp, NaN and infinity as in IEEE) but tells the compiler so only under
 /// -ffast-math, which would take NaN's meaning away everywhere; these redeclarations tell it without. Elsewhere loops call the scalar functions.
@@ -34,14 +36,33 @@ struct VectorOf<double> {
 template <class R>
 using Vector = typename VectorOf<R>::type;
 
-inline float exponential(float x) { return ::expf(x); }
-inline double exponential(double x) { return ::exp(x); }
-inline float log_one_plus(float x) { return ::log1pf(x); }
-inline double log_one_plus(double x) { return ::log1p(x); }
+template <class R>
+R exponential(R x) {
+  if constexpr (sizeof(R) == sizeof(float)) return ::expf(x);
+  else return ::exp(x);
+}
+
+template <class R>
+R log_one_plus(R x) {
+  if constexpr (sizeof(R) == sizeof(float)) return ::log1pf(x);
+  else return ::log1p(x);
+}
 
 template <class R>
 R sigmoid(R x) {
   return 1 / (1 + exponential(-x));
+}
+
+template <class R>
+R silu(R x) {
+  return x * sigmoid(x);
+}
+
+/// dsilu/dx = σ(x)(1 + x(1 - σ(x))).
+template <class R>
+R silu_slope(R x) {
+  const R open = sigmoid(x);
+  return open * (1 + x * (1 - open));
 }
 
 /// log(1 + exp(x)); x itself above 20, where they differ by less than 2.1e-9.
@@ -56,6 +77,48 @@ template <class R>
 R softplus_slope(R x) {
   const R smooth = sigmoid(x);
   return x > 20 ? 1 : smooth;
+}
+
+/// f of every lane.
+template <class R, class F>
+[[gnu::always_inline]] inline Vector<R> lanewise(const Vector<R>& x, const F& f) {
+  Vector<R> y;
+#pragma omp simd simdlen(64 / sizeof(R))
+  for (std::int64_t d = 0; d < lanes<R>; ++d) y[d] = f(x[d]);
+  return y;
+}
+
+/// The sum of the lanes.
+template <class R>
+[[gnu::always_inline]] inline R sum_of(const Vector<R>& x) {
+  R sum = 0;
+#pragma omp simd simdlen(64 / sizeof(R)) reduction(+ : sum)
+  for (std::int64_t d = 0; d < lanes<R>; ++d) sum += x[d];
+  return sum;
+}
+
+/// `width` <= lanes elements from memory, converted from T; zeros beyond.
+template <class R, class T>
+[[gnu::always_inline]] inline Vector<R> load_lanes(const T* from, std::int64_t width) {
+  T copy[lanes<R>];
+  if (width == lanes<R>) {
+    std::memcpy(copy, from, sizeof copy);
+  } else {
+    std::fill_n(copy, lanes<R>, T{});
+    std::copy_n(from, width, copy);
+  }
+  Vector<R> to;
+  for (std::int64_t d = 0; d < lanes<R>; ++d) to[d] = static_cast<R>(copy[d]);
+  return to;
+}
+
+/// The first `width` lanes to memory, converted to T.
+template <class R, class T>
+[[gnu::always_inline]] inline void store_lanes(const Vector<R>& from, T* to, std::int64_t width) {
+  T copy[lanes<R>];
+  for (std::int64_t d = 0; d < lanes<R>; ++d) copy[d] = static_cast<T>(from[d]);
+  if (width == lanes<R>) std::memcpy(to, copy, sizeof copy);
+  else std::copy_n(copy, width, to);
 }
 
 }  // namespace causeway::cpu
