@@ -83,9 +83,8 @@ ExitCode launch_threads(const LaunchOptions& options, const std::function<ExitCo
     throw;
   } catch (const std::exception& exception) {
     const Error error = error_of(exception);
-    if (options.ranks == 1) throw error;
     const auto rank = std::ranges::find(failures, error.what()) - failures.begin();
-    throw Error(error.code(), fmt::format("rank {}: {}", rank, error.what()));
+    throw AgreedError(error.code(), options.ranks == 1 ? error.what() : fmt::format("rank {}: {}", rank, error.what()));  // all ranks have ended
   }
   return std::ranges::max(codes);
 }

@@ -69,6 +69,15 @@ void print_answer(std::string_view text, int rank) {
   if (!written) fail(ExitCode::io, "cannot write to standard output");
 }
 
+ExitCode run_alone(const std::function<ExitCode()>& body) {
+  try {
+    return body();
+  } catch (const std::exception& exception) {
+    const Error error = error_of(exception);
+    throw AgreedError(error.code(), error.what());
+  }
+}
+
 ExitCode run_program(std::span<const std::string> arguments) {
   require(!arguments.empty(), "no command given; see 'causeway --help'");
   const std::string& word = arguments.front();

@@ -170,6 +170,9 @@ TEST(CommandLineInterface, ProcessesAnswerOnceAndEndWithOneCode) {
       {"@mpirun -n 3 " + good, 0, ""},
       {"@mpirun -n 3 @causeway op causal_conv --in missing.h5 --out r.h5", 2, "missing.h5"},
       {"@mpirun -n 3 @causeway op --nonsense", 2, "unknown option"},
+      {"@mpirun -n 3 @causeway import missing.fa --out data.h5", 2, "missing.fa"},
+      {"@mpirun -n 3 @causeway import --nonsense", 2, "unknown option"},
+      {"@mpirun -n 3 @causeway imprt", 2, "did you mean 'import'"},
       {"@mpirun -n 3 " + good + " --ranks 2", 2, "--ranks is 2"},
       // One rank alone meets the error; the others are on their way to a collective.
       {"@mpirun -n 2 " + good + " : -n 1 @causeway op causal_conv --in missing.h5 --out r.h5 --backward", 2, "missing.h5"},
