@@ -23,7 +23,7 @@ TEST_P(ElementsOfEveryType, ScaleConvertsToEveryTypeAndAccumulates) {
         auto expected = values_of(y);
         const auto added = values_of(x);
         for (std::size_t i = 0; i < expected.size(); ++i) expected[i] = (accumulate ? expected[i] : 0) - 1.5 * added[i];
-        const Padded wide_x(stream, x.view().reshaped({shape[0], shape.row_size()})), wide_y(stream, y.view().reshaped({shape[0], shape.row_size()}));
+        const Padded wide_x(stream, x.view().reshaped({shape[0], shape.row_size()}), 1, 6), wide_y(stream, y.view().reshaped({shape[0], shape.row_size()}));
         scale(stream, {.x = x, .alpha = -1.5, .accumulate = accumulate, .y = y});
         scale(stream, {.x = wide_x, .alpha = -1.5, .accumulate = accumulate, .y = wide_y});
         EXPECT_LT(relative_error(values_of(y), expected), 4 * std::max(rounding_of(to), 1e-16)) << name_of(to) << shape.to_string();

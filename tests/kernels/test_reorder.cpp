@@ -21,7 +21,7 @@ TEST_P(CopyRowsOfEveryType, CopiesOrAddsRangeByRange) {
       if (accumulate && !floating) continue;
       const Tensor x = random_tensor(stream, dtype, shape, 1, 0, 100), y = random_tensor(stream, dtype, shape, 2, 0, 100);
       const TensorView flat_x = x.view().reshaped({10, shape.row_size()}), flat_y = y.view().reshaped({10, shape.row_size()});
-      const Padded wide_x(stream, flat_x), wide_y(stream, flat_y);
+      const Padded wide_x(stream, flat_x, 1, 6), wide_y(stream, flat_y);
       const Tensor expected = converted(stream, flat_y, dtype);
       for (const RowRange& range : ranges)
         for (std::int64_t i = 0; i < range.count; ++i) {
