@@ -27,8 +27,6 @@ struct Inputs {
   std::int64_t tokens = segments.tokens, channels = weight.rows(), taps = weight.columns();
   std::int64_t tiles = (channels + lanes<R> - 1) / lanes<R>;
 
-  /// Row of token t, which lies in the halo where t < 0.
-  const T* row(std::int64_t t) const { return t >= 0 ? x.row<const T>(t) : halo.row<const T>(taps - 1 + t); }
   std::int64_t width(std::int64_t tile) const { return std::min(lanes<R>, channels - tile * lanes<R>); }
 };
 
@@ -59,12 +57,21 @@ class DocumentWalk {
   const std::int64_t *at_, *last_;
 };
 
+/// Calls body(j, x[t-j] of a tile) for j < reach. Tokens before the run lie in the halo.
+template <class T, class Body, class R = Accumulator<T>>
+[[gnu::always_inline]] inline void for_each_tap(const Inputs<T>& in, std::int64_t t, std::int64_t reach, std::int64_t tile, const Body& body) {
+  const std::int64_t first = tile * lanes<R>, width = in.width(tile), own = std::min(reach, t + 1);
+  const T* x = in.x.template row<const T>(t) + first;
+  for (std::int64_t j = 0; j < own; ++j, x -= in.x.row_stride) body(j, load_lanes<R>(x, width));
+  for (std::int64_t j = own; j < reach; ++j) body(j, load_lanes<R>(in.halo.template row<const T>(in.taps - 1 + t - j) + first, width));
+}
+
 /// bias + Σ_{j<reach} weight_j · x[t-j] of a tile; `weights` are the tile's.
 template <class T, class R = Accumulator<T>>
 [[gnu::always_inline]] inline Vector<R> pre_activation(const Inputs<T>& in, std::int64_t t, std::int64_t reach, std::int64_t tile,
                                                        const Vector<R>* weights) {
   Vector<R> sum = weights[in.taps];
-  for (std::int64_t j = 0; j < reach; ++j) sum += weights[j] * load_lanes<R>(in.row(t - j) + tile * lanes<R>, in.width(tile));
+  for_each_tap(in, t, reach, tile, [&](std::int64_t j, const Vector<R>& x) { sum += weights[j] * x; });
   return sum;
 }
 
@@ -127,12 +134,12 @@ class BackwardPart {
   void take(std::int64_t t, std::int64_t reach, bool own) {
     const T* const d_y = args_.d_y.template row<const T>(t);
     for (std::int64_t c = 0; c < in_.tiles; ++c) {
-      const std::int64_t at = c * (in_.taps + 1), width = in_.width(c);
-      Vector<R> g = load_lanes<R>(d_y + c * lanes<R>, width);
+      const std::int64_t at = c * (in_.taps + 1);
+      Vector<R> g = load_lanes<R>(d_y + c * lanes<R>, in_.width(c));
       if (in_.activation == Activation::silu) g *= lanewise<R>(pre_activation(in_, t, reach, c, weights_ + at), silu_slope<R>);
       ring(t)[c] = g;
       if (!own) continue;
-      for (std::int64_t j = 0; j < reach; ++j) d_weights_[at + j] += g * load_lanes<R>(in_.row(t - j) + c * lanes<R>, width);
+      for_each_tap(in_, t, reach, c, [&](std::int64_t j, const Vector<R>& x) { d_weights_[at + j] += g * x; });
       d_weights_[at + in_.taps] += g;
     }
   }

@@ -48,11 +48,12 @@ struct Tile {
   std::int64_t first, width;
 };
 
-/// The tiles of D channels, dealt to at most 16 groups.
+/// The tiles of D channels, dealt to at most 16 groups, of four tiles or more where there are as many: what a group does once for all its tiles (B and C
+/// transposed, d_B and d_C summed over the lanes) costs as much as half a tile.
 template <class R>
 struct TileGroups {
   explicit TileGroups(std::int64_t channels_)
-      : channels(channels_), tiles((channels_ + lanes<R> - 1) / lanes<R>), count(std::min<std::int64_t>(tiles, 16)) {}
+      : channels(channels_), tiles((channels_ + lanes<R> - 1) / lanes<R>), count(std::min<std::int64_t>((tiles + 3) / 4, 16)) {}
   std::int64_t first_tile(std::int64_t group) const { return group * tiles / count; }
   Tile tile(std::int64_t index) const { return {index * lanes<R>, std::min(lanes<R>, channels - index * lanes<R>)}; }
 
