@@ -19,7 +19,7 @@ std::span<const ImportFormat> import_formats();
 
 struct ImportProgress {
   std::string_view file;
-  std::int64_t bytes_done = 0, bytes_total = 0;  ///< of the files as they lie on the disk, once for each pass
+  std::int64_t bytes_done = 0, bytes_total = 0;  ///< of the files as they lie on the disk
   std::int64_t documents = 0, tokens = 0;
 };
 
@@ -29,19 +29,16 @@ struct ImportOptions {
   std::string format = "auto";  ///< of all files; "auto": of each by its name's ending
   std::int64_t vocabulary_size = 512;
   bool uppercase = false;
-  double hold_out = 0;      ///< this part of all tokens, the last ones, goes to hold_out_to; a document astride the cut is cut in two
-  std::string hold_out_to;
   std::function<void(const ImportProgress&)> progress;
 };
 
 struct ImportReport {
-  std::int64_t documents = 0, tokens = 0;  ///< of `out`
-  std::int64_t held_out_documents = 0, held_out_tokens = 0;
-  std::int64_t empty_documents = 0;  ///< of both
+  std::int64_t documents = 0, tokens = 0;
+  std::int64_t empty_documents = 0;  ///< of the documents
 };
 
-/// Reads the files in their order, in bounded memory, into one dataset (two with hold_out: then the files are read twice, first to count).
-/// Either all is written or, with Error, nothing: Error(usage) for a wrong option or what is in the files, Error(io) for the disk.
+/// Reads the files in their order, in bounded memory, into one dataset. Either all is written or, with Error, nothing: Error(usage) for a wrong
+/// option or what is in the files, Error(io) for the disk.
 ImportReport import_files(const ImportOptions& options);
 
 }  // namespace causeway

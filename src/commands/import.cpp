@@ -27,15 +27,11 @@ CommandLine declare(ImportOptions& settings) {
                        {"uppercase", &settings.uppercase, "", "make a–z A–Z, for genomes whose lower case only marks repeats"},
                        {"vocabulary", &settings.vocabulary_size, "N", "ids there are; above 65536 a token takes 4 bytes instead of 2"}}},
                      {"Output",
-                      {{"out", &settings.out, "FILE", "the dataset to write"},
-                       {"hold-out", &settings.hold_out, "PART", "keep this part of all tokens, the last ones, out of it: 0.1 for a tenth; a document astride the cut is cut"},
-                       {"hold-out-to", &settings.hold_out_to, "FILE", "the dataset those go to"}}}},
+                      {{"out", &settings.out, "FILE", "the dataset to write; causeway split then holds a part of it out"}}}},
           .examples = "causeway import reads_1.fq.gz reads_2.fq.gz --out reads.h5\n"
-                      "causeway import genome.fna.gz --out train.h5 --hold-out 0.1 --hold-out-to valid.h5\n"
+                      "causeway import genome.fna.gz --out train.h5\n"
                       "causeway import corpus.jsonl --out corpus.h5"};
 }
-
-std::string counted(std::int64_t documents, std::int64_t tokens) { return fmt::format("{} {}, {} tokens", documents, documents == 1 ? "document" : "documents", tokens); }
 
 ExitCode execute(const ImportOptions& settings) {
   if (launcher_rank() != 0) return ExitCode::ok;  // one process does it, however many a launcher started
@@ -46,10 +42,9 @@ ExitCode execute(const ImportOptions& settings) {
     bar->update(progress.bytes_done, fmt::format("{} documents", progress.documents));
   };
   const ImportReport report = import_files(options);
-  if (bar) bar->finish(fmt::format("{} documents", report.documents + report.held_out_documents));
+  if (bar) bar->finish(fmt::format("{} documents", report.documents));
   bar.reset();
-  std::string text = fmt::format("{}: {}\n", options.out, counted(report.documents, report.tokens));
-  if (!options.hold_out_to.empty()) text += fmt::format("{}: {}, held out\n", options.hold_out_to, counted(report.held_out_documents, report.held_out_tokens));
+  std::string text = fmt::format("{}: {} {}, {} tokens\n", options.out, report.documents, report.documents == 1 ? "document" : "documents", report.tokens);
   if (report.empty_documents > 0) text += fmt::format("{} of the documents are empty; packing skips them\n", report.empty_documents);
   print_answer(text);
   return ExitCode::ok;

@@ -144,33 +144,6 @@ TEST(Import, LinesMeetTheBuffersEndAnywhere) {
   }
 }
 
-TEST(Import, HoldsOutTheLastTokensAndCutsADocumentAstride) {
-  const TemporaryFolder folder;
-  const std::string path = folder.write("a.fa", ">one\nACGT\n>two\nAAAA\nCC\n>three\n>four\nG\n");
-  struct Split {
-    double part;
-    Documents kept, held_out;
-  };
-  const std::vector<Split> splits = {{0.1, {"one=ACGT", "two=AAAACC", "three="}, {"four=G"}},
-                                     {0.3, {"one=ACGT", "two=AAAA"}, {"two=CC", "three=", "four=G"}},
-                                     {0.5, {"one=ACGT", "two=A"}, {"two=AAACC", "three=", "four=G"}},
-                                     {0.64, {"one=ACGT"}, {"two=AAAACC", "three=", "four=G"}},
-                                     {0.9, {"one=A"}, {"one=CGT", "two=AAAACC", "three=", "four=G"}}};
-  for (const Split& split : splits) {
-    const ImportReport report = import_files({.files = {path}, .out = folder / "kept.h5", .hold_out = split.part, .hold_out_to = folder / "held.h5"});
-    Documents kept = documents_in(folder / "kept.h5");
-    // "three" is empty and may stand on either side of a cut beside it.
-    EXPECT_EQ(kept.size() + documents_in(folder / "held.h5").size(), static_cast<std::size_t>(report.documents + report.held_out_documents));
-    const auto without_empty = [](Documents documents) {
-      std::erase_if(documents, [](const std::string& document) { return document.ends_with('='); });
-      return documents;
-    };
-    EXPECT_EQ(without_empty(kept), without_empty(split.kept)) << split.part;
-    EXPECT_EQ(without_empty(documents_in(folder / "held.h5")), without_empty(split.held_out)) << split.part;
-    EXPECT_EQ(report.tokens + report.held_out_tokens, 11);
-  }
-}
-
 /// What is wrong with an input, and what the error says.
 struct Fault {
   std::string name, file, text, expected;
@@ -239,13 +212,6 @@ TEST(Import, RefusesOptionsThatDoNotFit) {
       {.files = {path}, .out = path},
       {.files = {path}, .out = out, .format = "bam"},
       {.files = {path}, .out = out, .vocabulary_size = 255},
-      {.files = {path}, .out = out, .hold_out = 0.5},
-      {.files = {path}, .out = out, .hold_out_to = folder / "held.h5"},
-      {.files = {path}, .out = out, .hold_out = 1.0, .hold_out_to = folder / "held.h5"},
-      {.files = {path}, .out = out, .hold_out = -0.1, .hold_out_to = folder / "held.h5"},
-      {.files = {path}, .out = out, .hold_out = 0.01, .hold_out_to = folder / "held.h5"},
-      {.files = {path}, .out = out, .hold_out = 0.5, .hold_out_to = out},
-      {.files = {path}, .out = out, .hold_out = 0.5, .hold_out_to = path},
   };
   for (std::size_t row = 0; row < wrong.size(); ++row) {
     try {

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 
 #include "kernels/error.hpp"
 #include "kernels/random.hpp"
+#include "tests/support/packmamba_lengths.hpp"
 
 namespace causeway {
 namespace {
@@ -125,6 +127,19 @@ TEST(Packing, SplitFillsAllPacksButTheLast) {
   const auto packs = packs_of({.policy = "split", .pack_tokens = 64}, {1000, 3, 0, 77});
   for (std::size_t p = 0; p + 1 < packs.size(); ++p) EXPECT_EQ(packs[p].tokens(), 64);
   EXPECT_EQ(packs.back().tokens(), 1080 % 64);
+}
+
+TEST(Packing, PadsAsMuchAsPackMambaPublishedOnLengthsLikeItsOwn) {
+  const auto lengths = testing::packmamba_lengths(20'000, 2.3);  // the width at which in_order pads as published; the rest follows
+  EXPECT_EQ(*std::min_element(lengths.begin(), lengths.end()), 57);
+  EXPECT_EQ(*std::max_element(lengths.begin(), lengths.end()), 2048);
+  EXPECT_NEAR(static_cast<double>(std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0})) / 20'000, 646, 1);
+  const auto cu_seqlens = boundaries(lengths);
+  const auto rate = [&](std::string_view policy) { return measure_packing({.policy = policy, .pack_tokens = 4096}, documents_of(cu_seqlens)).padding_rate(); };
+  EXPECT_NEAR(rate("in_order"), 0.191, 0.005);
+  EXPECT_NEAR(rate("greedy"), 0.0041, 0.001);
+  EXPECT_LT(rate("first_fit_decreasing"), rate("in_order"));
+  EXPECT_LT(rate("split"), 0.0005);
 }
 
 TEST(Packing, RefusesUnknownPoliciesAndSizesBelowOne) {
