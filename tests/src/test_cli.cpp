@@ -1,41 +1,20 @@
 /// The program as a shell sees it: exit codes, what is printed where, and how several processes end.
 
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
 #include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "io/hdf5.hpp"
 #include "tests/src/op_references.hpp"
+#include "tests/src/shell.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 namespace causeway::test {
 namespace {
 
 using testing::TemporaryFolder;
-
-struct Outcome {
-  int exit = -1;
-  std::string out, err;
-};
-
-/// Runs a shell command with "causeway" and "mpirun" standing for the built binary and the MPI it was built with. A hang ends with 124.
-Outcome shell(const TemporaryFolder& folder, std::string command) {
-  const auto replace = [&](const std::string& word, const std::string& by) {
-    for (std::size_t at = 0; (at = command.find(word, at)) != std::string::npos; at += by.size()) command.replace(at, word.size(), by);
-  };
-  replace("@mpirun", CAUSEWAY_TEST_MPIRUN);
-  replace("@causeway", CAUSEWAY_TEST_BINARY);
-  const char* environment =
-      "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1 "
-      "OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_btl_vader_single_copy_mechanism=none OMP_NUM_THREADS=1";
-  const std::string out = folder / "stdout", err = folder / "stderr";
-  const int status = std::system(fmt::format("cd '{}' && env {} timeout 100 {} >'{}' 2>'{}' </dev/null", folder / "", environment, command, out, err).c_str());
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), testing::bytes_of(out), testing::bytes_of(err)};
-}
 
 std::size_t count(const std::string& text, const std::string& part) {
   std::size_t found = 0;

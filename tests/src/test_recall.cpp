@@ -1,0 +1,74 @@
+/// The proof that carries matter: what a document began with is asked for at its end, whole shards later.
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <mutex>
+
+#include "src/optimizer.hpp"
+#include "tests/src/model_support.hpp"
+#include "tests/support/dropping_transport.hpp"
+
+namespace causeway::test {
+namespace {
+
+constexpr int ranks = 4, documents_a_step = 4, window = 5;
+constexpr std::int64_t tokens = 256, keys = 4, fillers = 2, question = keys + fillers;
+constexpr double learned = 0.05;
+
+/// key, random filler …, question; the only label is the question's: the key. The key lies in the first of four shards, the question in the last.
+WholePack recall_document(std::int64_t key, std::uint64_t seed) {
+  WholePack pack{.segments = Segments::one_document(tokens), .ids = {}, .labels = std::vector<std::int32_t>(tokens, -1)};
+  const RandomStream random(seed, 17);
+  pack.ids.push_back(static_cast<std::int32_t>(key));
+  for (std::int64_t t = 1; t < tokens - 1; ++t) pack.ids.push_back(static_cast<std::int32_t>(keys + static_cast<std::int64_t>(random.below(t, fillers))));
+  pack.ids.push_back(question);
+  pack.labels.back() = static_cast<std::int32_t>(key);
+  return pack;
+}
+
+/// Trains on fresh documents until the answer is known, or for `steps`; returns the loss at the answer, averaged over the last few steps, whose
+/// documents the model had never seen.
+double recall_loss(const std::function<Mesh(Communicator&)>& make_mesh, Schedule schedule, int steps) {
+  double result = NAN;
+  std::mutex writing;
+  on_ranks(ranks, [&](Communicator& world) {
+    Runtime runtime{.stream = Stream(), .mesh = make_mesh(world), .strategies = {}, .schedule = schedule};
+    Model model({.shape = {.vocabulary = question + 1, .width = 32, .layers = {"mamba"}}});
+    model.parameters().allocate(runtime.stream, world.size());
+    model.parameters().initialise(1, runtime.stream);
+    Optimizer optimizer({.weight_decay = 0}, model.parameters(), world, runtime.stream);
+    double mean = 0;
+    for (int step = 1; step <= steps && (step <= window || mean > learned); ++step) {
+      model.parameters().zero_gradients(runtime.stream);
+      double loss = 0;
+      for (int k = 0; k < documents_a_step; ++k) {
+        const RankPack part = shard(recall_document(k % keys, static_cast<std::uint64_t>(step * documents_a_step + k)), runtime, Layout::contiguous);
+        loss += model.train({runtime, *part.sharding}, part.batch()) / documents_a_step;
+      }
+      loss = world.sum(loss);
+      optimizer.step(step, 0.03 * std::min(1.0, step / 20.0), 1.0 / documents_a_step);
+      mean = step == 1 ? loss : mean + (loss - mean) / window;  // as slow as the last few steps
+    }
+    const std::lock_guard lock(writing);
+    if (world.rank() == 0) result = mean;
+  });
+  return result;
+}
+
+TEST(Recall, TheFirstTokenIsKnownWholeShardsLater) {
+  for (const Schedule schedule : {Schedule::chain, Schedule::gather}) {
+    const double loss = recall_loss([](Communicator& world) { return Mesh(world.split(0, world.rank()), 1, ranks); }, schedule, 600);
+    if (IsSkipped()) return;
+    if (!std::isnan(loss)) EXPECT_LT(loss, 0.1) << name_of(schedule);
+  }
+}
+
+TEST(Recall, WithoutCarriesNothingIsKnown) {
+  const double loss = recall_loss([](Communicator& world) { return Mesh(deaf_groups(world), 1, ranks); }, Schedule::chain, 150);
+  if (IsSkipped()) return;
+  if (!std::isnan(loss)) EXPECT_GT(loss, 1.3);
+}
+
+}  // namespace
+}  // namespace causeway::test

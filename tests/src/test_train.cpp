@@ -1,0 +1,254 @@
+/// Training, resuming and scoring through the program, as processes.
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "io/dataset.hpp"
+#include "io/hdf5.hpp"
+#include "kernels/random.hpp"
+#include "tests/src/shell.hpp"
+#include "tests/support/tensors.hpp"
+
+namespace causeway::test {
+namespace {
+
+using testing::TemporaryFolder;
+
+/// Documents of 1 to `longest` tokens that repeat a short pattern each, so that there is something to learn.
+void write_dataset(const std::string& path, int documents, std::int64_t longest, bool masked = false) {
+  const RandomStream random(3, 1);
+  DatasetWriter writer(path, 512, "test", masked);
+  for (int d = 0; d < documents; ++d) {
+    writer.begin_document(fmt::format("document {}", d));
+    std::vector<std::int32_t> tokens(1 + random.below(2 * d, static_cast<std::uint64_t>(longest)));
+    std::vector<std::uint8_t> mask(masked ? tokens.size() : 0);
+    for (std::size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<std::int32_t>(65 + (i * (d % 3 + 1) + d) % 5);
+    for (std::size_t i = 0; i < mask.size(); ++i) mask[i] = i % 2;
+    writer.append(tokens, mask);
+  }
+  writer.finish();
+}
+
+std::vector<nlohmann::json> metrics(const std::string& run) {
+  std::vector<nlohmann::json> lines;
+  std::ifstream file(run + "/metrics.jsonl");
+  for (std::string line; std::getline(file, line);) lines.push_back(nlohmann::json::parse(line));
+  return lines;
+}
+
+/// What must not depend on when a run was stopped.
+std::vector<std::string> results(const std::string& run) {
+  std::vector<std::string> lines;
+  for (const auto& line : metrics(run)) {
+    nlohmann::json kept;
+    for (const char* key : {"step", "loss", "learning_rate", "grad_norm", "tokens", "eval_loss"})
+      if (line.contains(key)) kept[key] = line[key];
+    lines.push_back(kept.dump());
+  }
+  return lines;
+}
+
+std::vector<double> values(const std::string& file, const std::string& dataset) {
+  return hdf5::File::open(file, hdf5::Access::read).dataset(dataset).read_all<double>(1 << 20);
+}
+
+/// `causeway train` of a small model, with some options changed or added: {"steps", "50"}.
+std::string train(const std::map<std::string, std::string>& changes) {
+  std::map<std::string, std::string> options{{"data", "data.h5"},    {"model", "mamba-tiny"}, {"width", "8"},           {"state", "4"},
+                                             {"pack-tokens", "64"},  {"steps", "30"},         {"checkpoint-every", "10"}, {"learning-rate", "3e-3"}};
+  for (const auto& [name, value] : changes) options[name] = value;
+  std::string command = "@causeway train";
+  for (const auto& [name, value] : options) command += value.empty() ? " --" + name : fmt::format(" --{} {}", name, value);
+  return command;
+}
+
+/// A script that starts `command` in the background, waits until `run` has done `step` steps, and then does `what` to it, $pid being its process.
+std::string after_step(const TemporaryFolder& folder, const std::string& command, const std::string& run, int step, const std::string& what) {
+  return "sh " + folder.write("script", expanded(fmt::format("{} & pid=$!\n"
+                                                             "until grep -qs '.step.:{},' {}/metrics.jsonl; do kill -0 $pid || break; sleep 0.02; done\n"
+                                                             "{}\n"
+                                                             "wait $pid\n",
+                                                             command, step, run, what)));
+}
+
+TEST(Train, AKilledRunGoesOnBitForBit) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "data.h5", 40, 90);
+  std::map<std::string, std::string> options{{"valid-data", "data.h5"}, {"eval-every", "12"}, {"eval-packs", "3"}, {"run", "whole"}};
+  ASSERT_EQ(shell(folder, "@mpirun -n 3 " + train(options)).exit, 0);
+  // The middle rank dies once step 14 is on record, at whatever it is doing.
+  options["run"] = "cut";
+  shell(folder, after_step(folder, "@mpirun -n 3 " + train(options), "cut", 14, "kill -9 $(pgrep -P $pid | sed -n 2p)"));
+  ASSERT_FALSE(std::filesystem::exists(folder / "cut/step-30"));
+  ASSERT_TRUE(std::filesystem::exists(folder / "cut/step-10/index.h5"));
+  options["resume"] = "auto";
+  const Outcome resumed = shell(folder, "@mpirun -n 3 " + train(options));
+  ASSERT_EQ(resumed.exit, 0) << resumed.err;
+  EXPECT_NE(resumed.err.find("resumed from"), std::string::npos);
+  EXPECT_EQ(results(folder / "cut"), results(folder / "whole"));
+  EXPECT_EQ(testing::bytes_of(folder / "cut/latest/index.h5"), testing::bytes_of(folder / "whole/latest/index.h5"));
+}
+
+TEST(Train, ASignalCheckpointsAndAsksToBeStartedAgain) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "data.h5", 40, 90);
+  for (const std::string signal : {"USR1", "USR2", "TERM"}) {
+    const std::map<std::string, std::string> options{{"run", signal}, {"steps", "100000"}, {"checkpoint-every", "0"}};
+    const std::string start = signal == "TERM" ? train(options) : "@mpirun -n 2 " + train(options);  // mpirun gives a TERM one second
+    const Outcome outcome = shell(folder, after_step(folder, start, signal, 3, fmt::format("kill -{} $pid", signal)));
+    ASSERT_EQ(outcome.exit, 75) << outcome.err;
+    const auto exit = nlohmann::json::parse(testing::bytes_of(folder / (signal + "/exit.json")));
+    EXPECT_EQ(exit["exit_code"], 75);
+    EXPECT_TRUE(std::filesystem::exists(folder / fmt::format("{}/step-{}/index.h5", signal, exit["step"].get<int>())));
+    EXPECT_TRUE(metrics(folder / signal).back().contains("checkpoint_s"));
+  }
+}
+
+TEST(Train, FiftyStepsAgreeHoweverTheyAreCut) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "data.h5", 60, 90);
+  const std::string common = train({{"dtype", "f64"}, {"steps", "50"}, {"checkpoint-every", "0"}});
+  ASSERT_EQ(shell(folder, common + " --accumulate 2 --run one").exit, 0);
+  const auto expected = metrics(folder / "one");
+  const auto weights = values(folder / "one/latest/index.h5", "parameters/backbone.layers.1.mixer.in_proj.weight");
+  int number = 0;
+  for (const std::string cut : {"--ranks 2 --context-parallel 2 --accumulate 2 --schedule chain", "--ranks 2 --data-parallel 2", "--ranks 3 --accumulate 2 --schedule gather --layout zigzag",
+                                "--ranks 4 --accumulate 2 --schedule gather", "--ranks 4 --accumulate 2 --schedule chain --layout zigzag --recompute", "--ranks 4 --data-parallel 2"}) {
+    const std::string run = fmt::format("cut{}", number++);
+    const Outcome outcome = shell(folder, fmt::format("{} --transport local {} --run {}", common, cut, run));
+    ASSERT_EQ(outcome.exit, 0) << outcome.err;
+    const auto found = metrics(folder / run);
+    ASSERT_EQ(found.size(), expected.size());
+    for (std::size_t i = 0; i < found.size(); ++i) EXPECT_NEAR(found[i]["loss"].get<double>() / expected[i]["loss"].get<double>(), 1, 1e-8) << cut << ", step " << i + 1;
+    EXPECT_LT(relative_error(values(folder / (run + "/latest/index.h5"), "parameters/backbone.layers.1.mixer.in_proj.weight"), weights), 1e-8) << cut;
+  }
+}
+
+TEST(Train, ACheckpointGoesOnOnAnotherNumberOfRanks) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "data.h5", 60, 90);
+  const std::string common = train({{"dtype", "f64"}, {"transport", "local"}});
+  ASSERT_EQ(shell(folder, common + " --ranks 2 --context-parallel 2 --run whole").exit, 0);
+  ASSERT_EQ(shell(folder, common + " --ranks 3 --context-parallel 3 --run other --resume whole/step-10").exit, 0);
+  const auto whole = metrics(folder / "whole"), other = metrics(folder / "other");
+  ASSERT_EQ(other.size(), 20u);
+  EXPECT_EQ(other.front()["step"], 11);
+  EXPECT_NEAR(other.back()["loss"].get<double>() / whole.back()["loss"].get<double>(), 1, 1e-8);
+}
+
+TEST(Train, InitFromTakesWeightsAndModelAlone) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "data.h5", 60, 90);
+  ASSERT_EQ(shell(folder, train({{"run", "first"}})).exit, 0);
+  const Outcome outcome = shell(folder, "@causeway train --data data.h5 --init-from first --run second --steps 2 --pack-tokens 64 --learning-rate 0");
+  ASSERT_EQ(outcome.exit, 0) << outcome.err;
+  EXPECT_EQ(metrics(folder / "second").front()["step"], 1);
+  const std::string name = "parameters/backbone.embedding.weight";
+  EXPECT_EQ(values(folder / "first/latest/index.h5", name), values(folder / "second/latest/index.h5", name));
+}
+
+TEST(Train, WrongOptionsAndDamagedCheckpointsHaveTheirExitCodes) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "data.h5", 30, 90);
+  ASSERT_EQ(shell(folder, train({{"run", "good"}, {"seed", "1"}})).exit, 0);
+  std::filesystem::copy(folder / "good", folder / "flipped", std::filesystem::copy_options::recursive | std::filesystem::copy_options::copy_symlinks);
+  {
+    // A byte of the last dataset written, optimizer/master/…: near the end of the file.
+    std::fstream file(folder / "flipped/latest/index.h5", std::ios::in | std::ios::out | std::ios::binary);
+    std::string bytes = testing::bytes_of(folder / "flipped/latest/index.h5");
+    const auto weights = values(folder / "good/latest/index.h5", "optimizer/master/backbone.embedding.weight");
+    const float needle[2] = {static_cast<float>(weights[100]), static_cast<float>(weights[101])};
+    const std::size_t at = bytes.rfind(std::string(reinterpret_cast<const char*>(needle), sizeof needle));
+    ASSERT_NE(at, std::string::npos);
+    file.seekp(static_cast<std::streamoff>(at));
+    file.put(static_cast<char>(bytes[at] ^ 1));
+  }
+  std::filesystem::copy(folder / "good", folder / "cut", std::filesystem::copy_options::recursive | std::filesystem::copy_options::copy_symlinks);
+  std::filesystem::resize_file(folder / "cut/latest/index.h5", 5000);
+  struct Row {
+    std::string arguments;
+    int exit;
+    std::string error;
+  };
+  const std::map<std::string, std::string> flipped{{"run", "flipped"}, {"seed", "1"}, {"resume", "auto"}, {"steps", "40"}};
+  const Row table[] = {
+      {train({}), 2, "--run is missing"},
+      {train({{"run", "good"}, {"seed", "1"}}), 2, "holds a run already"},
+      {train({{"run", "good"}, {"resume", "auto"}}), 2, "--seed is 0"},
+      {train({{"run", "good"}, {"seed", "1"}, {"resume", "auto"}, {"width", "16"}}), 2, "width"},
+      {train({{"run", "good"}, {"seed", "1"}, {"resume", "auto"}, {"steps", "20"}}), 2, "--steps is 20"},
+      {train({{"run", "x"}, {"model", "mamba-huge"}}), 2, "mamba-huge"},
+      {train({{"run", "x"}, {"layers", "'mamba hyena'"}}), 2, "hyena"},
+      {train({{"run", "x"}, {"steps", "0"}}), 2, "--steps is 0"},
+      {train({{"run", "x"}, {"data-parallel", "3"}}), 2, "3"},
+      {train({{"run", "x"}, {"vocabulary", "100"}}), 2, "vocabulary_size is 512"},
+      {train({{"run", "x"}, {"data", "nowhere.h5"}}), 2, "nowhere.h5"},
+      {train({{"run", "x"}, {"data", "data.h5:-1"}}), 2, "weight"},
+      {train({{"run", "x"}, {"strategy", "selective_scan=magic"}}), 2, "magic"},
+      {train({{"run", "x"}, {"init-from", "nowhere"}}), 2, "nowhere"},
+      {train({{"run", "x"}, {"long-documents", "refuse"}}), 2, "64"},
+      {train(flipped), 65, "optimizer/master/backbone.embedding.weight"},
+      {"@mpirun -n 2 " + train(flipped), 65, "optimizer/master/backbone.embedding.weight"},
+      {train({{"run", "cut"}, {"seed", "1"}, {"resume", "auto"}, {"steps", "40"}}), 65, "index.h5"},
+      {train({{"run", "/proc/nowhere/x"}}), 74, "/proc/nowhere"},
+      {train({{"run", "hot"}, {"learning-rate", "1000"}, {"clip", "0"}}), 70, "step"},
+  };
+  for (const Row& row : table) {
+    const Outcome outcome = shell(folder, row.arguments);
+    EXPECT_EQ(outcome.exit, row.exit) << row.arguments << "\n" << outcome.err;
+    EXPECT_NE(outcome.err.find(row.error), std::string::npos) << row.arguments << "\n" << outcome.err;
+  }
+  EXPECT_EQ(nlohmann::json::parse(testing::bytes_of(folder / "hot/exit.json"))["exit_code"], 70);
+}
+
+TEST(Train, ALossMaskSilencesTokens) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "data.h5", 30, 90, true);
+  const Outcome outcome = shell(folder, train({{"run", "masked"}}));
+  ASSERT_EQ(outcome.exit, 0) << outcome.err;
+  EXPECT_LT(metrics(folder / "masked").back()["loss"].get<double>(), metrics(folder / "masked").front()["loss"].get<double>());
+}
+
+TEST(Score, IsTheSameOnAnyRanksAndTheLossOfTraining) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "data.h5", 25, 200);  // most documents longer than a pack
+  ASSERT_EQ(shell(folder, "@causeway train --data data.h5 --valid-data data.h5 --model mamba-tiny --width 8 --state 4 --dtype f64 --pack-tokens 256 --steps 5 --run run").exit, 0);
+  const std::string common = "@causeway score --checkpoint run --data data.h5 --transport local --pack-tokens 64";
+  ASSERT_EQ(shell(folder, common + " --out one.h5 --embeddings 1:tokens").exit, 0);
+  const auto documents = values(folder / "one.h5", "document/log_likelihood"), tokens = values(folder / "one.h5", "token/log_likelihood");
+  const auto starts = values(folder / "one.h5", "cu_seqlens"), rows = values(folder / "one.h5", "embeddings/layer_1");
+  double total = 0, scored = 0;
+  std::vector<double> means;
+  for (std::size_t d = 0; d + 1 < starts.size(); ++d) {
+    double sum = 0;
+    const auto begin = static_cast<std::size_t>(starts[d]), end = static_cast<std::size_t>(starts[d + 1]);
+    EXPECT_TRUE(std::isnan(tokens[begin]));
+    for (std::size_t t = begin + 1; t < end; ++t) sum += tokens[t];
+    EXPECT_NEAR(sum, documents[d], 1e-4);
+    total += documents[d];
+    scored += static_cast<double>(end - begin) - 1;
+    for (std::size_t c = 0; c < 8; ++c) {
+      double mean = 0;
+      for (std::size_t t = begin; t < end; ++t) mean += rows[t * 8 + c] / static_cast<double>(end - begin);
+      means.push_back(mean);
+    }
+  }
+  EXPECT_NEAR(-total / scored, metrics(folder / "run").back()["eval_loss"].get<double>(), 1e-9);
+  for (const std::string cut : {"--ranks 2", "--ranks 3 --layout zigzag --schedule gather", "--ranks 4 --data-parallel 2", "--ranks 5 --data-parallel 5"}) {
+    const Outcome outcome = shell(folder, common + " --out cut.h5 --embeddings 1 " + cut);
+    ASSERT_EQ(outcome.exit, 0) << outcome.err;
+    EXPECT_LT(relative_error(values(folder / "cut.h5", "document/log_likelihood"), documents), 1e-12) << cut;
+    EXPECT_LT(relative_error(values(folder / "cut.h5", "embeddings/layer_1"), means), 1e-6) << cut;
+  }
+  EXPECT_EQ(shell(folder, common + " --out x.h5 --embeddings 3").exit, 2);
+  EXPECT_EQ(shell(folder, common + " --out /proc/nowhere/x.h5").exit, 74);
+  EXPECT_FALSE(std::filesystem::exists(folder / "x.h5"));
+}
+
+}  // namespace
+}  // namespace causeway::test
