@@ -117,13 +117,14 @@ OptionGroup compute_group(ComputeSettings& settings) {
 }
 
 OptionGroup model_group(ModelSettings& settings) {
-  std::vector<std::string> names;
-  for (const Preset& preset : presets()) names.emplace_back(preset.name);
-  std::string kinds;
-  for (const Layer& layer : layers()) kinds += fmt::format("{}{}", kinds.empty() ? "" : ", ", layer.name);
+  const auto names_of = [](const auto& table) {
+    std::string names;
+    for (const auto& row : table) names += fmt::format("{}{}", names.empty() ? "" : ", ", row.name);
+    return names;
+  };
   return {"Model",
-          {{"model", &settings.model, "", "a preset; the options below change it", names},
-           {"layers", &settings.layers, "\"NAME NAME*COUNT …\"", "the kind of each layer, of: " + kinds},
+          {{"model", &settings.model, "PRESET", "one of: " + names_of(presets()) + "; the options below change it"},
+           {"layers", &settings.layers, "\"NAME NAME*COUNT …\"", "the kind of each layer, of: " + names_of(layers())},
            {"layers-count", &settings.layers_count, "N", "that many layers, the pattern repeated or cut"},
            {"width", &settings.width, "N", "channels of the residual stream"},
            {"state", &settings.state, "N", "states a channel of the selective scan"},

@@ -91,7 +91,7 @@ TEST(Train, AKilledRunGoesOnBitForBit) {
   ASSERT_EQ(resumed.exit, 0) << resumed.err;
   EXPECT_NE(resumed.err.find("resumed from"), std::string::npos);
   EXPECT_EQ(results(folder / "cut"), results(folder / "whole"));
-  EXPECT_EQ(testing::bytes_of(folder / "cut/latest/index.h5"), testing::bytes_of(folder / "whole/latest/index.h5"));
+  EXPECT_TRUE(testing::bytes_of(folder / "cut/latest/index.h5") == testing::bytes_of(folder / "whole/latest/index.h5"));
 }
 
 TEST(Train, ASignalCheckpointsAndAsksToBeStartedAgain) {
