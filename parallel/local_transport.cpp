@@ -19,12 +19,6 @@
 namespace causeway {
 namespace {
 
-/// What a rank's waits throw when another rank has failed: told apart from the failure itself.
-class Released : public Error {
- public:
-  explicit Released(int exit_code) : Error(static_cast<ExitCode>(exit_code), "another rank ended the job") {}
-};
-
 /// What all groups of one run share: one lock, and the flag that releases every wait.
 struct Job {
   std::mutex mutex;
@@ -34,7 +28,7 @@ struct Job {
   template <class Condition>
   void wait(std::unique_lock<std::mutex>& lock, Condition holds) {
     changed.wait(lock, [&] { return aborted.has_value() || holds(); });
-    if (!holds()) throw Released(*aborted);  // what has arrived is still delivered: ranks that agreed to fail all get to know
+    if (!holds()) throw PeerFailed(static_cast<ExitCode>(*aborted), "another rank ended the job");  // what has arrived is still delivered: ranks that agreed to fail all get to know
   }
   void abort(int exit_code) noexcept {
     const std::lock_guard lock(mutex);
@@ -185,7 +179,7 @@ void run_local_ranks(int ranks, const std::function<void(std::unique_ptr<Transpo
       threads.emplace_back([&, rank] {
         try {
           body(std::make_unique<LocalTransport>(group, rank));
-        } catch (const Released&) {
+        } catch (const PeerFailed&) {
           released[static_cast<std::size_t>(rank)] = std::current_exception();
         } catch (...) {
           failures[static_cast<std::size_t>(rank)] = std::current_exception();

@@ -65,7 +65,11 @@ class Requests {
   }
   void wait() {
     std::vector<MPI_Status> statuses(receives_.size());
-    mpi_check(MPI_Waitall(static_cast<int>(receives_.size()), receives_.data(), statuses.data()));
+    const int result = MPI_Waitall(static_cast<int>(receives_.size()), receives_.data(), statuses.data());
+    if (result == MPI_ERR_IN_STATUS)
+      for (const MPI_Status& status : statuses)
+        if (status.MPI_ERROR != MPI_ERR_PENDING) mpi_check(status.MPI_ERROR);
+    mpi_check(result);
     for (std::size_t i = 0; i < statuses.size(); ++i) {
       int length = 0;
       mpi_check(MPI_Get_count(&statuses[i], MPI_BYTE, &length));

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "kernels/dtype.hpp"
+#include "kernels/error.hpp"
 #include "kernels/stream.hpp"
 
 namespace causeway {
@@ -78,12 +79,18 @@ class Transport {
   virtual void abort(int exit_code) noexcept = 0;
 };
 
+/// What a rank's communication throws when another rank has ended the job: a consequence, told apart from the error that is its cause.
+class PeerFailed : public Error {
+ public:
+  using Error::Error;
+};
+
 /// All processes mpirun or srun started; a process started by hand is a group of one. Initialises MPI unless that was done, and then finalises
 /// it when the process exits normally. Longer messages travel in pieces of `piece_bytes`, at most 2^31 - 1 (MPI counts in int).
 std::unique_ptr<Transport> make_mpi_transport(std::int64_t piece_bytes = std::int64_t{1} << 30);
 
 /// Runs `body` on `ranks` threads of this process, each with its own transport of one group. If a body throws, its peers are released from
-/// their waits with an Error, all threads are joined, and the original exception of the lowest rank that has one is rethrown.
+/// their waits with a PeerFailed, all threads are joined, and the exception of the lowest rank that threw anything else is rethrown.
 void run_local_ranks(int ranks, const std::function<void(std::unique_ptr<Transport>)>& body);
 
 }  // namespace causeway
