@@ -126,6 +126,15 @@ void check_size(const Dataset& dataset, const std::string& path) {
   require(size <= plausible / element, "{}: claims {} values but stores {} bytes", dataset.where(), size, stored);
 }
 
+/// The name of the file an object lives in.
+std::string file_of(hid_t object, const std::string& where) {
+  const ssize_t length = check(H5Fget_name(object, nullptr, 0), where, "look up its file's name", ExitCode::internal);
+  std::string name(static_cast<std::size_t>(length) + 1, '\0');
+  check(H5Fget_name(object, name.data(), name.size()), where, "look up its file's name", ExitCode::internal);
+  name.pop_back();
+  return name;
+}
+
 }  // namespace
 
 bool thread_safe() {
@@ -192,6 +201,7 @@ Value Object::attribute(const std::string& name) const {
         check(H5Aread(attribute.get(), type.get(), text.data()), place, "read", damaged_);
         return unpadded(std::move(text), type.get());
       }
+      check_attribute_string(file_of(id(), place), name, place, damaged_);
       char* text = nullptr;
       check(H5Aread(attribute.get(), type.get(), &text), place, "read", damaged_);
       std::string value = text == nullptr ? "" : text;

@@ -18,6 +18,7 @@ namespace {
 constexpr std::int64_t reference_bytes = 16;  // u32 length, u64 address of the collection, u32 index in it
 constexpr std::int64_t header_bytes = 16;     // of a collection and of each object in it
 constexpr std::int64_t smallest_collection = 4096, largest_collection = std::int64_t{256} << 20;
+constexpr std::int64_t stretch = std::int64_t{16} << 20;  // of either end of a file, where files have what belongs to attributes
 constexpr std::string_view signature("GCOL\1\0\0\0", 8);  // and version and reserved bytes, so that data is not taken for a heap by chance
 
 std::uint64_t little_endian(const std::byte* bytes, int count) {
@@ -50,6 +51,26 @@ class Heap {
     const auto span = bytes(begin, end - begin);
     const std::string_view text(reinterpret_cast<const char*>(span.data()), span.size());
     for (std::size_t at = text.find(signature); at != text.npos; at = text.find(signature, at + 1)) load(begin + static_cast<std::int64_t>(at));
+  }
+
+  /// The string of every attribute called `name` whose message (format specification, IV.A.2.m) lies in [begin, end).
+  void check_attributes(std::int64_t begin, std::int64_t end, const std::string& name) {
+    const auto span = bytes(begin, end - begin);
+    const std::string_view text(reinterpret_cast<const char*>(span.data()), span.size());
+    const std::string_view named(name.c_str(), name.size() + 1);
+    for (std::size_t at = text.find(named); at != text.npos; at = text.find(named, at + 1))
+      for (const int version : {1, 2, 3}) {
+        const std::size_t head = version == 3 ? 9 : 8;
+        if (at < head) continue;
+        const std::byte* message = &span[at - head];
+        const auto size = [&](std::size_t field) { return static_cast<std::size_t>(little_endian(message + field, 2)); };
+        if (message[0] != static_cast<std::byte>(version) || size(2) != named.size()) continue;
+        const auto padded = [&](std::size_t bytes) { return version == 1 ? (bytes + 7) / 8 * 8 : bytes; };
+        const std::size_t type = at + padded(named.size()), data = type + padded(size(4)) + padded(size(6));
+        constexpr auto class_of_variable_length = std::byte{9};
+        if (data + reference_bytes > span.size() || (span[type] & std::byte{15}) != class_of_variable_length) continue;
+        check(&span[data]);
+      }
   }
 
   void check(const std::byte* reference) {
@@ -117,10 +138,15 @@ std::vector<std::byte> unfilter(std::vector<std::byte> chunk, hid_t creation, un
 }  // namespace
 
 void check_string_heaps(const std::string& path, ExitCode damaged) {
-  constexpr std::int64_t stretch = std::int64_t{16} << 20;
   Heap heap(path, path, damaged);
   heap.check_all(0, std::min(stretch, heap.size()));
   if (heap.size() > stretch) heap.check_all(std::max(stretch, heap.size() - stretch), heap.size());
+}
+
+void check_attribute_string(const std::string& path, const std::string& name, const std::string& where, ExitCode damaged) {
+  Heap heap(path, where, damaged);
+  heap.check_attributes(0, std::min(stretch, heap.size()), name);
+  if (heap.size() > stretch) heap.check_attributes(std::max(stretch, heap.size() - stretch), heap.size(), name);
 }
 
 void Dataset::check_strings(const std::string& path) const {
