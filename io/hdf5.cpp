@@ -118,6 +118,7 @@ void check_storage(hid_t dataset, const std::string& where, ExitCode damaged) {
 void check_size(const Dataset& dataset, const std::string& path) {
   const Id type(H5Dget_type(dataset.id())), creation(H5Dget_create_plist(dataset.id()));
   const std::int64_t size = dataset.size(), element = static_cast<std::int64_t>(H5Tget_size(type.get()));
+  require(element > 0, "{}: holds a type without a size", dataset.where());
   std::error_code error;
   const auto file_size = static_cast<std::int64_t>(std::filesystem::file_size(path, error));
   if (error) fail(ExitCode::io, "{}: cannot read its size: {}", path, error.message());

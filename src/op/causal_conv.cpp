@@ -31,14 +31,12 @@ void backward(const OpPass& pass, TensorView d_y, const OpTensors& gradients, Sa
 }  // namespace
 
 OpRow causal_conv_row() {
-  OpRow row{.name = "causal_conv",
-            .inputs = {{.name = "x", .shape = "TD"}, {.name = "weight", .shape = "DW"}, {.name = "bias", .shape = "D", .optional = true}},
-            .attributes = {{.name = "activation", .choices = {"none", "silu"}}},
-            .strategies = {},
-            .forward = forward,
-            .backward = backward};
-  for (const ConvolutionStrategy& strategy : convolution_strategies()) row.strategies.push_back({.name = strategy.name});
-  return row;
+  return {.name = "causal_conv",
+          .inputs = {{.name = "x", .shape = "TD"}, {.name = "weight", .shape = "DW"}, {.name = "bias", .shape = "D", .optional = true}},
+          .attributes = {{.name = "activation", .choices = {"none", "silu"}}},
+          .strategies = op_strategies(convolution_strategies(), causal_conv_forward, causal_conv_backward),
+          .forward = forward,
+          .backward = backward};
 }
 
 }  // namespace causeway

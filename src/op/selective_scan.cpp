@@ -39,25 +39,20 @@ void backward(const OpPass& pass, TensorView d_y, const OpTensors& gradients, Sa
 }  // namespace
 
 OpRow selective_scan_row() {
-  OpRow row{.name = "selective_scan",
-            .inputs = {{.name = "u", .shape = "TD"},
-                       {.name = "delta", .shape = "TD"},
-                       {.name = "z", .shape = "TD", .optional = true},
-                       {.name = "A", .shape = "DN", .accumulator = true},
-                       {.name = "B", .shape = "TN"},
-                       {.name = "C", .shape = "TN"},
-                       {.name = "D", .shape = "D", .accumulator = true},
-                       {.name = "delta_bias", .shape = "D", .optional = true, .accumulator = true}},
-            .attributes = {{.name = "delta_softplus", .choices = {"0", "1"}}},
-            .strategies = {},
-            .forward = forward,
-            .backward = backward};
-  for (const SelectiveScanStrategy& strategy : selective_scan_strategies()) {
-    OpStrategy listed{.name = strategy.name};
-    if (strategy.name == "state_carry") listed.variants = {"--schedule chain", "--schedule gather"};
-    row.strategies.push_back(std::move(listed));
-  }
-  return row;
+  return {.name = "selective_scan",
+          .inputs = {{.name = "u", .shape = "TD"},
+                     {.name = "delta", .shape = "TD"},
+                     {.name = "z", .shape = "TD", .optional = true},
+                     {.name = "A", .shape = "DN", .accumulator = true},
+                     {.name = "B", .shape = "TN"},
+                     {.name = "C", .shape = "TN"},
+                     {.name = "D", .shape = "D", .accumulator = true},
+                     {.name = "delta_bias", .shape = "D", .optional = true, .accumulator = true}},
+          .attributes = {{.name = "delta_softplus", .choices = {"0", "1"}}},
+          .strategies = op_strategies(selective_scan_strategies(), selective_scan_forward, selective_scan_backward, selective_scan_summary,
+                                      selective_scan_adjoint_summary, selective_scan_fold),
+          .forward = forward,
+          .backward = backward};
 }
 
 }  // namespace causeway

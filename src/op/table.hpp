@@ -33,10 +33,23 @@ struct OpAttribute {
 /// One way to run an operator over ranks.
 struct OpStrategy {
   std::string_view name;
-  std::vector<Layout> layouts = {Layout::contiguous, Layout::zigzag};
-  std::vector<Device> devices = {Device::cpu};
-  std::vector<std::string_view> variants = {};  ///< the options that select each, "--schedule chain"; empty: there is one
+  std::vector<Layout> layouts;
+  std::vector<Device> devices;
+  std::vector<std::string> variants;  ///< the options that select each, "--schedule chain"; empty: there is one
 };
+
+/// The rows of one of parallel/strategy.hpp's tables, whose kernels are these.
+template <class Strategy, class... Kernels>
+std::vector<OpStrategy> op_strategies(std::span<const Strategy> table, const Kernels&... kernels) {
+  std::vector<OpStrategy> rows;
+  for (const Strategy& strategy : table) {
+    rows.push_back({.name = strategy.name, .layouts = {strategy.layouts.begin(), strategy.layouts.end()}, .devices = {Device::cpu}, .variants = {}});
+    OpStrategy& row = rows.back();
+    if ((... && (kernels.cuda != nullptr))) row.devices.push_back(Device::cuda);
+    for (const Schedule schedule : strategy.schedules) row.variants.push_back(fmt::format("--schedule {}", name_of(schedule)));
+  }
+  return rows;
+}
 
 using OpTensors = std::map<std::string, Tensor, std::less<>>;
 using OpAttributes = std::map<std::string, std::string, std::less<>>;

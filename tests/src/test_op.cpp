@@ -54,7 +54,7 @@ std::vector<OpRequest> every_way(const OpRow& row) {
     for (const Layout layout : strategy.layouts) {
       OpRequest way{.op = std::string(row.name), .strategy = std::string(strategy.name), .layout = std::string(name_of(layout)), .backward = true};
       if (strategy.variants.empty()) ways.push_back(way);
-      for (const std::string_view variant : strategy.variants) {
+      for (const std::string& variant : strategy.variants) {
         const auto space = variant.find(' ');
         (variant.starts_with("--schedule") ? way.schedule : way.method) = variant.substr(space + 1);
         ways.push_back(way);
