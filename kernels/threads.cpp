@@ -6,7 +6,7 @@
 
 namespace causeway {
 
-// OpenBLAS takes its own number from the machine; kernels/cpu/gemm.cpp sets it to OpenMP's around its calls.
+// OpenBLAS has threads of its own, which kernels/cpu/gemm.cpp leaves unused: it gives OpenMP's threads the tiles.
 void set_threads([[maybe_unused]] int threads) {
 #ifdef _OPENMP
   omp_set_num_threads(threads);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cpu/elementwise.hpp"
+#include "kernels/cpu/expect.hpp"
 
 namespace causeway::cpu {
 namespace {
@@ -16,48 +17,49 @@ std::span<const std::int32_t> checked_ids(TensorView ids, std::int64_t vocabular
   return all;
 }
 
+template <class From, class To>
+void gather(const EmbeddingForward& args, std::span<const std::int32_t> ids) {
+  const std::int64_t tokens = args.y.rows(), channels = args.y.columns();
+#pragma omp parallel for schedule(static) if (tokens * channels > 4 * run_length)
+  for (std::int64_t t = 0; t < tokens; ++t) std::copy_n(args.weight.row<From>(ids[static_cast<std::size_t>(t)]), channels, args.y.row<To>(t));
+}
+
+/// A thread owns columns, not tokens: each table entry then sums in token order, and a DNA pack, all of whose tokens share four rows, still
+/// divides evenly.
+template <class T>
+void scatter_add(const EmbeddingBackward& args, std::span<const std::int32_t> ids) {
+  using Wide = Accumulator<T>;
+  constexpr std::int64_t width = 64;
+  const std::int64_t tokens = args.d_y.rows(), channels = args.d_y.columns();
+#pragma omp parallel for schedule(static) if (tokens * channels > 4 * run_length)
+  for (std::int64_t column = 0; column < channels; column += width) {
+    const std::int64_t count = std::min(width, channels - column);
+    for (std::int64_t t = 0; t < tokens; ++t) {
+      const T* d_y = args.d_y.row<T>(t) + column;
+      Wide* sum = args.d_weight.row<Wide>(ids[static_cast<std::size_t>(t)]) + column;
+#pragma omp simd
+      for (std::int64_t i = 0; i < count; ++i) sum[i] += static_cast<Wide>(d_y[i]);
+    }
+  }
+}
+
 }  // namespace
 
 void embedding_forward(const Stream&, const EmbeddingForward& args) {
-  const auto [ids_view, weight, y] = args;
-  const auto ids = checked_ids(ids_view, weight.rows());
-  const std::int64_t tokens = y.rows(), channels = weight.columns();
-  ensure(tokens == static_cast<std::int64_t>(ids.size()) && y.columns() == channels, "embedding of {} ids in {} into {}", ids.size(),
-         weight.shape.to_string(), y.shape.to_string());
-  ensure(y.dtype == weight.dtype || y.dtype == accumulator_of(weight.dtype), "embedding from {} to {}", name_of(weight.dtype), name_of(y.dtype));
-  dispatch(weight.dtype, [&]<class W>() {
-    dispatch(y.dtype, [&]<class Y>() {
-      if constexpr (std::is_same_v<Y, W> || std::is_same_v<Y, Accumulator<W>>) {
-#pragma omp parallel for schedule(static) if (tokens * channels > 4 * run_length)
-        for (std::int64_t t = 0; t < tokens; ++t) std::copy_n(weight.row<W>(ids[static_cast<std::size_t>(t)]), channels, y.row<Y>(t));
-      }
-    });
+  const DType narrow = args.weight.dtype, wide = accumulator_of(narrow);
+  expect("embedding's y", args.y, args.y.dtype == wide ? wide : narrow, {args.ids.rows(), args.weight.columns()});
+  const auto ids = checked_ids(args.ids, args.weight.rows());
+  dispatch(narrow, [&]<class T>() {
+    if (args.y.dtype == wide) gather<T, Accumulator<T>>(args, ids);
+    else gather<T, T>(args, ids);
   });
 }
 
 void embedding_backward(const Stream&, const EmbeddingBackward& args) {
-  const auto [ids_view, d_y, d_weight] = args;
-  const auto ids = checked_ids(ids_view, d_weight.rows());
-  const std::int64_t tokens = d_y.rows(), channels = d_weight.columns();
-  ensure(tokens == static_cast<std::int64_t>(ids.size()) && d_y.columns() == channels, "embedding backward of {} ids, {} into {}", ids.size(),
-         d_y.shape.to_string(), d_weight.shape.to_string());
-  ensure(d_weight.dtype == accumulator_of(d_y.dtype), "embedding backward from {} to {}", name_of(d_y.dtype), name_of(d_weight.dtype));
-  // A thread owns columns, not tokens: each table entry then sums in token order, and a DNA pack, all of whose tokens share four rows, still
-  // divides evenly.
-  constexpr std::int64_t width = 64;
-  dispatch(d_y.dtype, [&]<class T>() {
-    using Wide = Accumulator<T>;
-#pragma omp parallel for schedule(static) if (tokens * channels > 4 * run_length)
-    for (std::int64_t column = 0; column < channels; column += width) {
-      const std::int64_t count = std::min(width, channels - column);
-      for (std::int64_t t = 0; t < tokens; ++t) {
-        const T* from = d_y.row<T>(t) + column;
-        Wide* sum = d_weight.row<Wide>(ids[static_cast<std::size_t>(t)]) + column;
-#pragma omp simd
-        for (std::int64_t i = 0; i < count; ++i) sum[i] += static_cast<Wide>(from[i]);
-      }
-    }
-  });
+  expect("embedding backward's d_y", args.d_y, args.d_y.dtype, {args.ids.rows(), args.d_weight.columns()});
+  expect("embedding backward's d_weight", args.d_weight, accumulator_of(args.d_y.dtype), args.d_weight.shape);
+  const auto ids = checked_ids(args.ids, args.d_weight.rows());
+  dispatch(args.d_y.dtype, [&]<class T>() { scatter_add<T>(args, ids); });
 }
 
 }  // namespace causeway::cpu

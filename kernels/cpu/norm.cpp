@@ -4,93 +4,102 @@
 #include <cmath>
 
 #include "kernels/cpu/elementwise.hpp"
+#include "kernels/cpu/expect.hpp"
 
 namespace causeway::cpu {
+namespace {
+
+template <class T>
+void forward(const RmsNormForward& args) {
+  using Wide = Accumulator<T>;
+  const std::int64_t tokens = args.y.rows(), channels = args.y.columns();
+  const Wide* weight = args.weight.row<Wide>(0);
+#pragma omp parallel for schedule(static) if (tokens * channels > 4 * run_length)
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    Wide* residual = args.residual.row<Wide>(t);
+    Wide squares = 0;
+    if (args.x.present()) {
+      const T* x = args.x.row<T>(t);
+#pragma omp simd reduction(+ : squares)
+      for (std::int64_t d = 0; d < channels; ++d) {
+        const Wide sum = residual[d] + static_cast<Wide>(x[d]);
+        residual[d] = sum;
+        squares += sum * sum;
+      }
+    } else {
+#pragma omp simd reduction(+ : squares)
+      for (std::int64_t d = 0; d < channels; ++d) squares += residual[d] * residual[d];
+    }
+    const Wide rstd = 1 / std::sqrt(squares / static_cast<Wide>(channels) + static_cast<Wide>(args.eps));
+    *args.rstd.row<Wide>(t) = rstd;
+    T* y = args.y.row<T>(t);
+#pragma omp simd
+    for (std::int64_t d = 0; d < channels; ++d) y[d] = weight[d] * (residual[d] * rstd);
+  }
+}
+
+/// `partial` [blocks, D], zero: d_weight is summed over `block` tokens at a time and then over the blocks in order. Their number depends on
+/// the shape alone.
+template <class T>
+void backward(const RmsNormBackward& args, std::int64_t block, TensorView partial) {
+  using Wide = Accumulator<T>;
+  const std::int64_t tokens = args.d_y.rows(), channels = args.d_y.columns();
+  const Wide* weight = args.weight.row<Wide>(0);
+#pragma omp parallel for schedule(static) if (tokens * channels > 4 * run_length)
+  for (std::int64_t b = 0; b < partial.rows(); ++b) {
+    Wide* sum = partial.row<Wide>(b);
+    for (std::int64_t t = b * block; t < std::min(tokens, (b + 1) * block); ++t) {
+      const Wide* residual = args.residual.row<Wide>(t);
+      const T* d_y = args.d_y.row<T>(t);
+      Wide* d_residual = args.d_residual.row<Wide>(t);
+      const Wide rstd = *args.rstd.row<Wide>(t);
+      Wide dot = 0;
+#pragma omp simd reduction(+ : dot)
+      for (std::int64_t d = 0; d < channels; ++d) {
+        const Wide normalized = residual[d] * rstd, g = static_cast<Wide>(d_y[d]);
+        sum[d] += g * normalized;
+        dot += g * weight[d] * normalized;
+      }
+      const Wide mean = dot / static_cast<Wide>(channels);
+#pragma omp simd
+      for (std::int64_t d = 0; d < channels; ++d)
+        d_residual[d] += rstd * (static_cast<Wide>(d_y[d]) * weight[d] - residual[d] * rstd * mean);
+    }
+  }
+  Wide* d_weight = args.d_weight.row<Wide>(0);
+  for (std::int64_t b = 0; b < partial.rows(); ++b) {
+    const Wide* sum = partial.row<Wide>(b);
+#pragma omp simd
+    for (std::int64_t d = 0; d < channels; ++d) d_weight[d] += sum[d];
+  }
+}
+
+}  // namespace
 
 void rms_norm_forward(const Stream&, const RmsNormForward& args) {
-  const auto [x, residual, weight, eps, y, rstd] = args;
-  const std::int64_t tokens = y.rows(), channels = y.columns();
+  const TensorView y = args.y;
   const DType wide = accumulator_of(y.dtype);
-  ensure(channels > 0 && residual.shape == y.shape && weight.size() == channels && rstd.size() == tokens && (!x.present() || x.shape == y.shape),
-         "rms_norm of residual {}, weight {}, x {} into y {}, rstd {}", residual.shape.to_string(), weight.shape.to_string(), x.shape.to_string(),
-         y.shape.to_string(), rstd.shape.to_string());
-  ensure(residual.dtype == wide && weight.dtype == wide && rstd.dtype == wide && (!x.present() || x.dtype == y.dtype),
-         "rms_norm in {}: residual is {}, weight {}, rstd {}, expected {}", name_of(y.dtype), name_of(residual.dtype), name_of(weight.dtype),
-         name_of(rstd.dtype), name_of(wide));
-  dispatch(y.dtype, [&, &x = x, &residual = residual, &weight = weight, &y = y, &rstd = rstd, epsilon = eps]<class T>() {
-    using Wide = Accumulator<T>;
-    const Wide* gain = weight.row<Wide>(0);
-#pragma omp parallel for schedule(static) if (tokens * channels > 4 * run_length)
-    for (std::int64_t t = 0; t < tokens; ++t) {
-      Wide* stream = residual.row<Wide>(t);
-      Wide squares = 0;
-      if (x.present()) {
-        const T* add = x.row<T>(t);
-#pragma omp simd reduction(+ : squares)
-        for (std::int64_t d = 0; d < channels; ++d) {
-          const Wide sum = stream[d] + static_cast<Wide>(add[d]);
-          stream[d] = sum;
-          squares += sum * sum;
-        }
-      } else {
-#pragma omp simd reduction(+ : squares)
-        for (std::int64_t d = 0; d < channels; ++d) squares += stream[d] * stream[d];
-      }
-      const Wide inverse = 1 / std::sqrt(squares / static_cast<Wide>(channels) + static_cast<Wide>(epsilon));
-      *rstd.row<Wide>(t) = inverse;
-      T* out = y.row<T>(t);
-#pragma omp simd
-      for (std::int64_t d = 0; d < channels; ++d) out[d] = gain[d] * (stream[d] * inverse);
-    }
-  });
+  ensure(y.columns() > 0, "rms_norm of tokens without channels: y is {}", y.shape.to_string());
+  expect_if_present("rms_norm's x", args.x, y.dtype, y.shape);
+  expect("rms_norm's residual", args.residual, wide, y.shape);
+  expect("rms_norm's weight", args.weight, wide, {y.columns()});
+  expect("rms_norm's rstd", args.rstd, wide, {y.rows()});
+  dispatch(y.dtype, [&]<class T>() { forward<T>(args); });
 }
 
 void rms_norm_backward(const Stream& stream, const RmsNormBackward& args) {
-  const auto [residual, weight, rstd, d_y, d_residual, d_weight] = args;
-  const std::int64_t tokens = d_y.rows(), channels = d_y.columns();
+  const TensorView d_y = args.d_y;
   const DType wide = accumulator_of(d_y.dtype);
-  ensure(channels > 0 && residual.shape == d_y.shape && d_residual.shape == d_y.shape && weight.size() == channels && d_weight.size() == channels &&
-             rstd.size() == tokens,
-         "rms_norm backward of d_y {}, residual {}, weight {}, rstd {} into d_residual {}, d_weight {}", d_y.shape.to_string(),
-         residual.shape.to_string(), weight.shape.to_string(), rstd.shape.to_string(), d_residual.shape.to_string(), d_weight.shape.to_string());
-  for (const TensorView& each : {residual, weight, rstd, d_residual, d_weight})
-    ensure(each.dtype == wide, "rms_norm backward in {}: a tensor is {}, expected {}", name_of(d_y.dtype), name_of(each.dtype), name_of(wide));
-  if (tokens == 0) return;
-  // d_weight is summed over a number of token blocks that depends on the shape alone, then over the blocks in order.
-  const std::int64_t block = std::max<std::int64_t>(32, (tokens + 63) / 64), blocks = (tokens + block - 1) / block;
-  const Tensor partial = Tensor::zeros(stream, wide, {blocks, channels});
-  const TensorView sums = partial;
-  dispatch(d_y.dtype, [&, &residual = residual, &weight = weight, &rstd = rstd, &d_y = d_y, &d_residual = d_residual, &d_weight = d_weight]<class T>() {
-    using Wide = Accumulator<T>;
-    const Wide* gain = weight.row<Wide>(0);
-#pragma omp parallel for schedule(static) if (tokens * channels > 4 * run_length)
-    for (std::int64_t b = 0; b < blocks; ++b) {
-      Wide* of_block = sums.row<Wide>(b);
-      for (std::int64_t t = b * block; t < std::min(tokens, (b + 1) * block); ++t) {
-        const Wide* in = residual.row<Wide>(t);
-        const T* d_out = d_y.row<T>(t);
-        Wide* d_in = d_residual.row<Wide>(t);
-        const Wide inverse = *rstd.row<Wide>(t);
-        Wide dot = 0;
-#pragma omp simd reduction(+ : dot)
-        for (std::int64_t d = 0; d < channels; ++d) {
-          const Wide normalized = in[d] * inverse, g = static_cast<Wide>(d_out[d]);
-          of_block[d] += g * normalized;
-          dot += g * gain[d] * normalized;
-        }
-        const Wide mean = dot / static_cast<Wide>(channels);
-#pragma omp simd
-        for (std::int64_t d = 0; d < channels; ++d)
-          d_in[d] += inverse * (static_cast<Wide>(d_out[d]) * gain[d] - in[d] * inverse * mean);
-      }
-    }
-    Wide* d_gain = d_weight.row<Wide>(0);
-    for (std::int64_t b = 0; b < blocks; ++b) {
-      const Wide* of_block = sums.row<Wide>(b);
-#pragma omp simd
-      for (std::int64_t d = 0; d < channels; ++d) d_gain[d] += of_block[d];
-    }
-  });
+  const std::int64_t tokens = d_y.rows();
+  ensure(d_y.columns() > 0, "rms_norm backward of tokens without channels: d_y is {}", d_y.shape.to_string());
+  expect("rms_norm backward's residual", args.residual, wide, d_y.shape);
+  expect("rms_norm backward's weight", args.weight, wide, {d_y.columns()});
+  expect("rms_norm backward's rstd", args.rstd, wide, {tokens});
+  expect("rms_norm backward's d_residual", args.d_residual, wide, d_y.shape);
+  expect("rms_norm backward's d_weight", args.d_weight, wide, {d_y.columns()});
+  const std::int64_t block = std::max<std::int64_t>(32, (tokens + 63) / 64);
+  const Tensor partial = Tensor::zeros(stream, wide, {(tokens + block - 1) / block, d_y.columns()});
+  dispatch(d_y.dtype, [&]<class T>() { backward<T>(args, block, partial); });
 }
 
 }  // namespace causeway::cpu
