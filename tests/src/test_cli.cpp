@@ -36,6 +36,19 @@ struct Row {
   std::string out, err;  ///< must be found there
 };
 
+/// Runs every row and compares what came of it.
+void expect_rows(const TemporaryFolder& folder, std::span<const Row> table) {
+  for (const auto& [arguments, exit, out, err] : table) {
+    const Outcome outcome = shell(folder, "@causeway " + arguments);
+    EXPECT_EQ(outcome.exit, exit) << arguments << "\n" << outcome.err;
+    EXPECT_NE(outcome.out.find(out), std::string::npos) << arguments << "\n" << outcome.out;
+    EXPECT_NE(outcome.err.find(err), std::string::npos) << arguments << "\n" << outcome.err;
+    if (exit != 0) {
+      EXPECT_EQ(count(outcome.err, "\n"), 1u) << "one line, and only one: " << outcome.err;
+    }
+  }
+}
+
 TEST(CommandLineInterface, AnswersAndRefusalsHaveTheirExitCodes) {
   const TemporaryFolder folder;
   write_conv_case(folder / "case.h5");
@@ -74,15 +87,46 @@ TEST(CommandLineInterface, AnswersAndRefusalsHaveTheirExitCodes) {
       {"op causal_conv --batch missing.txt", 2, "", "--batch"},
       {"op --batch /dev/zero", 2, "", "--batch"},
   };
-  for (const auto& [arguments, exit, out, err] : table) {
-    const Outcome outcome = shell(folder, "@causeway " + arguments);
-    EXPECT_EQ(outcome.exit, exit) << arguments << "\n" << outcome.err;
-    EXPECT_NE(outcome.out.find(out), std::string::npos) << arguments << "\n" << outcome.out;
-    EXPECT_NE(outcome.err.find(err), std::string::npos) << arguments << "\n" << outcome.err;
-    if (exit != 0) {
-      EXPECT_EQ(count(outcome.err, "\n"), 1u) << "one line, and only one: " << outcome.err;
-    }
-  }
+  expect_rows(folder, table);
+}
+
+TEST(CommandLineInterface, DataCommandsAnswerAndRefuse) {
+  const TemporaryFolder folder;
+  folder.write("a.fa", ">one\nACGTACGTAC\n>two\nGG\n>three\n");
+  folder.write("b.jsonl", "{\"text\": \"ACG\", \"id\": 4}\n");
+  folder.write("bad.fa", ">one\nAC\x07T\n");
+  folder.write("odd.h5", "no HDF5");
+  const Row table[] = {
+      {"import a.fa b.jsonl --out data.h5", 0, "data.h5: 4 documents, 15 tokens\n1 of the documents are empty", "4 documents"},
+      {"import a.fa --out upper.h5 --format fasta --uppercase --vocabulary 256", 0, "12 tokens", ""},
+      {"pack --data data.h5 --pack-tokens 10", 0, "greedy", ""},
+      {"pack --data data.h5 --data data.h5 --pack-tokens 6 --report", 0, "first_fit_decreasing", ""},
+      {"inspect data.h5 --verify", 0, "documents     4, 1 of them empty", ""},
+      {"inspect data.h5", 0, "lengths       0 to 10, mean 3.8, median 3", ""},
+      {"inspect data.h5", 0, "first names   one, two, three, 4", ""},
+      {"inspect data.h5", 0, "G 33.33 %, A 26.67 %, C 26.67 %", ""},
+      {"import a.fa", 2, "", "no name for the dataset"},
+      {"import --out x.h5", 2, "", "no file to import"},
+      {"import bad.fa --out x.h5", 2, "", "bad.fa:2: found byte 0x07 in a sequence"},
+      {"import odd.h5 --out x.h5", 2, "", "odd.h5: its name does not tell its format"},
+      {"import a.fa --out a.fa", 2, "", "a.fa: is to be read and written"},
+      {"import a.fa --out /nonexistent/x.h5", 74, "", "/nonexistent/x.h5"},
+      {"import a.fa --out .", 2, "", "is not a regular file"},
+      {"pack", 2, "", "--data"},
+      {"pack --data odd.h5", 2, "", "odd.h5: is not an HDF5 file"},
+      {"pack --data data.h5 --pack-tokens 0", 2, "", "pack_tokens is 0"},
+      {"pack --data data.h5 --pack-tokens 4 --long-documents refuse", 2, "", "document 0 has 10 tokens"},
+      {"pack --data data.h5 --policy best", 2, "", "--policy"},
+      {"inspect", 2, "", "nothing to inspect"},
+      {"inspect absent", 2, "", "absent: no such file"},
+      {"inspect odd.h5", 2, "", "odd.h5: is not an HDF5 file"},
+  };
+  expect_rows(folder, table);
+  EXPECT_FALSE(std::filesystem::exists(folder / "x.h5"));
+  std::string bytes = testing::bytes_of(folder / "data.h5");
+  const Row damaged[] = {{"inspect cut.h5", 65, "", "cut.h5"}};
+  folder.write("cut.h5", std::string_view(bytes).substr(0, bytes.size() / 2));
+  expect_rows(folder, damaged);
 }
 
 TEST(CommandLineInterface, AnAnswerThatCannotBeWrittenIsAnError) {
