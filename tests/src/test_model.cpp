@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cmath>
 #include <limits>
 
@@ -134,6 +135,26 @@ TEST(Model, NotANumberStaysInItsDocument) {
         EXPECT_EQ(poisoned.token_losses[t], clean.token_losses[t]) << t;
     }
   }
+}
+
+TEST(Model, ARankOfFourHoldsAQuarterOfThePack) {
+  const WholePack pack = random_pack(Segments({0, 40, 65536}), 11, 8);
+  const auto peak = [&](int ranks) {
+    std::atomic<std::int64_t> largest = 0;
+    on_ranks(ranks, [&](Communicator& world) {
+      Runtime runtime = one_rank_runtime(world.split(0, world.rank()));
+      Model model({.shape = small_model()});
+      model.parameters().allocate(runtime.stream, world.size());
+      model.parameters().initialise(1, runtime.stream);
+      const RankPack part = shard(pack, runtime, Layout::contiguous);
+      model.train({runtime, *part.sharding}, part.batch());
+      largest = world.max(runtime.stream.memory().peak_bytes());
+    });
+    return static_cast<double>(largest);
+  };
+  const double one = peak(1), four = peak(4);
+  if (IsSkipped()) return;
+  if (four > 0) EXPECT_LT(four / one, 0.3);
 }
 
 TEST(Model, NamesAndShapesAreThoseOfMambaSsm) {
