@@ -8,10 +8,12 @@
 namespace causeway::cpu {
 namespace {
 
-/// Parts that the backward cuts the tokens into to sum parameter gradients: a fixed number, so that sums do not depend on the number of threads.
+/// Parts that the backward cuts the tokens into to sum parameter gradients: a fixed number, so that sums do not depend
+/// on the number of threads.
 constexpr std::int64_t most_parts = 32;
 
-/// Tokens that a thread takes at a time, and whose parameter gradients are summed in the accumulator type before float64 takes over.
+/// Tokens that a thread takes at a time, and whose parameter gradients are summed in the accumulator type before
+/// float64 takes over.
 constexpr std::int64_t token_block = 64;
 
 /// Elements below which a second thread costs more than it brings.
@@ -36,7 +38,8 @@ Tensor arrange_weights(const Stream& stream, const Inputs<T>& in) {
   Tensor arranged = Tensor::zeros(stream, dtype_of<R>, {in.tiles, in.taps + 1, lanes<R>});
   for (std::int64_t c = 0; c < in.channels; ++c) {
     R* to = arranged.view().template row<R>(c / lanes<R>) + c % lanes<R>;
-    for (std::int64_t j = 0; j < in.taps; ++j, to += lanes<R>) *to = static_cast<R>(in.weight.template row<const T>(c)[in.taps - 1 - j]);
+    for (std::int64_t j = 0; j < in.taps; ++j, to += lanes<R>)
+      *to = static_cast<R>(in.weight.template row<const T>(c)[in.taps - 1 - j]);
     if (in.bias.present()) *to = static_cast<R>(in.bias.template row<const T>(c)[0]);
   }
   return arranged;
@@ -59,17 +62,19 @@ class DocumentWalk {
 
 /// Calls body(j, x[t-j] of a tile) for j < reach. Tokens before the run lie in the halo.
 template <class T, class Body, class R = Accumulator<T>>
-[[gnu::always_inline]] inline void for_each_tap(const Inputs<T>& in, std::int64_t t, std::int64_t reach, std::int64_t tile, const Body& body) {
+[[gnu::always_inline]] inline void for_each_tap(const Inputs<T>& in, std::int64_t t, std::int64_t reach,
+                                                std::int64_t tile, const Body& body) {
   const std::int64_t first = tile * lanes<R>, width = in.width(tile), own = std::min(reach, t + 1);
   const T* x = in.x.template row<const T>(t) + first;
   for (std::int64_t j = 0; j < own; ++j, x -= in.x.row_stride) body(j, load_lanes<R>(x, width));
-  for (std::int64_t j = own; j < reach; ++j) body(j, load_lanes<R>(in.halo.template row<const T>(in.taps - 1 + t - j) + first, width));
+  for (std::int64_t j = own; j < reach; ++j)
+    body(j, load_lanes<R>(in.halo.template row<const T>(in.taps - 1 + t - j) + first, width));
 }
 
 /// bias + Σ_{j<reach} weight_j · x[t-j] of a tile; `weights` are the tile's.
 template <class T, class R = Accumulator<T>>
-[[gnu::always_inline]] inline Vector<R> pre_activation(const Inputs<T>& in, std::int64_t t, std::int64_t reach, std::int64_t tile,
-                                                       const Vector<R>* weights) {
+[[gnu::always_inline]] inline Vector<R> pre_activation(const Inputs<T>& in, std::int64_t t, std::int64_t reach,
+                                                       std::int64_t tile, const Vector<R>* weights) {
   Vector<R> sum = weights[in.taps];
   for_each_tap(in, t, reach, tile, [&](std::int64_t j, const Vector<R>& x) { sum += weights[j] * x; });
   return sum;
@@ -99,16 +104,18 @@ void forward(const Stream& stream, const CausalConvForward& args) {
   }
 }
 
-/// The backward of a part [begin, end) of the tokens, token after token. g of the last W tokens stands in a ring of rows: as soon as g[t] is
-/// there, d_x[t - W + 1] is complete. g of the W - 1 tokens behind the part is computed once more by the part they belong to.
+/// The backward of a part [begin, end) of the tokens, token after token. g of the last W tokens stands in a ring of
+/// rows: as soon as g[t] is there, d_x[t - W + 1] is complete. g of the W - 1 tokens behind the part is computed once
+/// more by the part they belong to.
 template <class T>
 class BackwardPart {
  public:
   using R = Accumulator<T>;
 
-  /// weights: as arranged. ring: [W][tiles] vectors. d_weights: [tiles][W + 1] vectors, zero; sums: the same as float64, zero.
-  BackwardPart(const Inputs<T>& in, const CausalConvBackward& args, const Vector<R>* weights, Vector<R>* ring, Vector<R>* d_weights,
-               double* sums)
+  /// weights: as arranged. ring: [W][tiles] vectors. d_weights: [tiles][W + 1] vectors, zero; sums: the same as
+  /// float64, zero.
+  BackwardPart(const Inputs<T>& in, const CausalConvBackward& args, const Vector<R>* weights, Vector<R>* ring,
+               Vector<R>* d_weights, double* sums)
       : in_(in), args_(args), weights_(weights), ring_(ring), d_weights_(d_weights), sums_(sums) {}
 
   void run(std::int64_t begin, std::int64_t end) {
@@ -130,13 +137,15 @@ class BackwardPart {
  private:
   Vector<R>* ring(std::int64_t t) const { return ring_ + t % in_.taps * in_.tiles; }
 
-  /// g[t] = d_y ∘ act'(pre-activation) into the ring and, where the token is this part's own, what it adds to the parameters' gradients.
+  /// g[t] = d_y ∘ act'(pre-activation) into the ring and, where the token is this part's own, what it adds to the
+  /// parameters' gradients.
   void take(std::int64_t t, std::int64_t reach, bool own) {
     const T* const d_y = args_.d_y.template row<const T>(t);
     for (std::int64_t c = 0; c < in_.tiles; ++c) {
       const std::int64_t at = c * (in_.taps + 1);
       Vector<R> g = load_lanes<R>(d_y + c * lanes<R>, in_.width(c));
-      if (in_.activation == Activation::silu) g *= lanewise<R>(pre_activation(in_, t, reach, c, weights_ + at), silu_slope<R>);
+      if (in_.activation == Activation::silu)
+        g *= lanewise<R>(pre_activation(in_, t, reach, c, weights_ + at), silu_slope<R>);
       ring(t)[c] = g;
       if (!own) continue;
       for_each_tap(in_, t, reach, c, [&](std::int64_t j, const Vector<R>& x) { d_weights_[at + j] += g * x; });
@@ -144,13 +153,15 @@ class BackwardPart {
     }
   }
 
-  /// d_x[t], or d_halo where t < 0, from g[t … t+W-1] as far as the document and the run reach; g before `first` does not belong to the run.
+  /// d_x[t], or d_halo where t < 0, from g[t … t+W-1] as far as the document and the run reach; g before `first` does
+  /// not belong to the run.
   void give(std::int64_t t, std::int64_t first, const DocumentWalk& document) {
     T* const to = t >= 0 ? args_.d_x.template row<T>(t) : args_.d_halo.template row<T>(in_.taps - 1 + t);
     const std::int64_t stop = document.start() <= t ? std::min({t + in_.taps, document.end(), in_.tokens}) : t;
     for (std::int64_t c = 0; c < in_.tiles; ++c) {
       Vector<R> sum{};
-      for (std::int64_t later = std::max(t, first); later < stop; ++later) sum += weights_[c * (in_.taps + 1) + later - t] * ring(later)[c];
+      for (std::int64_t later = std::max(t, first); later < stop; ++later)
+        sum += weights_[c * (in_.taps + 1) + later - t] * ring(later)[c];
       store_lanes<R>(sum, to + c * lanes<R>, in_.width(c));
     }
   }
@@ -175,7 +186,8 @@ void backward(const Stream& stream, const CausalConvBackward& args) {
   using R = Accumulator<T>;
   const Inputs<T> in{args.x, args.halo, args.weight, args.bias, args.segments, args.activation};
   if (in.tokens == 0) {
-    for (std::int64_t t = 0; t < in.taps - 1 && args.d_halo.present(); ++t) std::fill_n(args.d_halo.row<T>(t), in.channels, T{});
+    for (std::int64_t t = 0; t < in.taps - 1 && args.d_halo.present(); ++t)
+      std::fill_n(args.d_halo.row<T>(t), in.channels, T{});
     return;
   }
   const Tensor arranged = arrange_weights(stream, in);
@@ -188,7 +200,8 @@ void backward(const Stream& stream, const CausalConvBackward& args) {
 #pragma omp parallel for schedule(static) if (in.tokens * in.channels > worth_threads)
   for (std::int64_t part = 0; part < parts; ++part) {
     auto* const ring = reinterpret_cast<Vector<R>*>(vectors.view().template row<R>(part));
-    const std::int64_t begin = part * blocks / parts * token_block, end = std::min((part + 1) * blocks / parts * token_block, in.tokens);
+    const std::int64_t begin = part * blocks / parts * token_block,
+                       end = std::min((part + 1) * blocks / parts * token_block, in.tokens);
     BackwardPart<T>(in, args, weights, ring, ring + in.taps * in.tiles, sums.view().template row<double>(part))
         .run(part == 0 && args.d_halo.present() ? 1 - in.taps : begin, end);
   }
@@ -197,8 +210,10 @@ void backward(const Stream& stream, const CausalConvBackward& args) {
       double sum = 0;
       const std::int64_t at = (c / lanes<R> * (in.taps + 1) + j) * lanes<R> + c % lanes<R>;
       for (std::int64_t part = 0; part < parts; ++part) sum += sums.view().template row<const double>(part)[at];
-      if (j < in.taps) args.d_weight.template row<R>(c)[in.taps - 1 - j] += static_cast<R>(sum);
-      else if (args.d_bias.present()) args.d_bias.template row<R>(c)[0] += static_cast<R>(sum);
+      if (j < in.taps)
+        args.d_weight.template row<R>(c)[in.taps - 1 - j] += static_cast<R>(sum);
+      else if (args.d_bias.present())
+        args.d_bias.template row<R>(c)[0] += static_cast<R>(sum);
     }
 }
 
@@ -210,7 +225,8 @@ void expect_inputs(const Args& args) {
   expect("weight", args.weight, dtype, {D, W});
   expect_if_present("bias", args.bias, dtype, {D});
   expect_if_present("halo", args.halo, dtype, {W - 1, D});
-  ensure(args.halo.present() || W == 1 || !args.segments.continues_from_left(), "a document begins before the run, but halo is absent");
+  ensure(args.halo.present() || W == 1 || !args.segments.continues_from_left(),
+         "a document begins before the run, but halo is absent");
 }
 
 }  // namespace

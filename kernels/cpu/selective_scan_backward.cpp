@@ -7,8 +7,8 @@ namespace {
 /// Tokens whose d_B and d_C each group sums up before the groups' sums are added, in their order.
 constexpr std::int64_t window = 8 * scan_block;
 
-/// What the backward of a block has for one tile. slope = dΔ/d(delta), x = Δu, ds = ∂loss/∂s; before = h_{t-1} of one state n, zero where a document
-/// starts; gB = Σ_n g B, gA = Σ_n g A exp(ΔA) h_{t-1}.
+/// What the backward of a block has for one tile. slope = dΔ/d(delta), x = Δu, ds = ∂loss/∂s; before = h_{t-1} of one
+/// state n, zero where a document starts; gB = Σ_n g B, gA = Σ_n g A exp(ΔA) h_{t-1}.
 template <class R>
 struct Workspace {
   Panel<R> u, delta, slope, x, z, ds, s, decay, before, gB, gA;
@@ -22,11 +22,11 @@ struct TileSums {
   Vector<R>&dD, &dbias;
 };
 
-/// One state n of a block: forward again from the block's first h, then g backwards; `adjoint` goes from the block's right edge to its left
-/// one. dB and dC stay vectors over channels here. Returns the block's Σ_t g Δ exp(ΔA) h_{t-1}.
+/// One state n of a block: forward again from the block's first h, then g backwards; `adjoint` goes from the block's
+/// right edge to its left one. dB and dC stay vectors over channels here. Returns the block's Σ_t g Δ exp(ΔA) h_{t-1}.
 template <class R>
-Vector<R> scan_block_backward(const TokenBlock& block, const Vector<R>& A, const R* B, const R* C, Vector<R> h, Vector<R>& adjoint,
-                              Workspace<R>& w, Vector<R>* dB, Vector<R>* dC) {
+Vector<R> scan_block_backward(const TokenBlock& block, const Vector<R>& A, const R* B, const R* C, Vector<R> h,
+                              Vector<R>& adjoint, Workspace<R>& w, Vector<R>* dB, Vector<R>* dC) {
   for (std::int64_t i = 0; i < block.count; ++i) {
     if (block.starts_at(i)) h = Vector<R>{};
     w.before.at[i] = h;
@@ -51,7 +51,8 @@ Vector<R> scan_block_backward(const TokenBlock& block, const Vector<R>& A, const
 
 /// Fills u, delta, slope, x, z, ds and the first term of s; clears gB and gA.
 template <class T, class R>
-void prepare(const SelectiveScanBackward& args, const TokenBlock& block, const Tile& tile, const TileSums<R>& kept, Workspace<R>& w) {
+void prepare(const SelectiveScanBackward& args, const TokenBlock& block, const Tile& tile, const TileSums<R>& kept,
+             Workspace<R>& w) {
   const SelectiveScanInputs& in = args.in;
   load<T>(in.u, block, tile, w.u);
   load<T>(in.delta, block, tile, w.delta);
@@ -68,7 +69,8 @@ void prepare(const SelectiveScanBackward& args, const TokenBlock& block, const T
 
 /// d_u, d_delta and d_z of the block, dD and dbias.
 template <class T, class R>
-void finish(const SelectiveScanBackward& args, const TokenBlock& block, const Tile& tile, const TileSums<R>& kept, Workspace<R>& w) {
+void finish(const SelectiveScanBackward& args, const TokenBlock& block, const Tile& tile, const TileSums<R>& kept,
+            Workspace<R>& w) {
   Vector<R> dD{}, dbias{};
   for (std::int64_t i = 0; i < block.count; ++i) {
     dD += w.ds.at[i] * w.u.at[i];
@@ -83,7 +85,8 @@ void finish(const SelectiveScanBackward& args, const TokenBlock& block, const Ti
   if (!args.in.z.present()) return;
   Panel<R>& dy = w.ds;
   load<T>(args.d_y, block, tile, dy);
-  for (std::int64_t i = 0; i < block.count; ++i) w.z.at[i] = dy.at[i] * w.s.at[i] * lanewise<R>(w.z.at[i], silu_slope<R>);
+  for (std::int64_t i = 0; i < block.count; ++i)
+    w.z.at[i] = dy.at[i] * w.s.at[i] * lanewise<R>(w.z.at[i], silu_slope<R>);
   store<T>(w.z, block, tile, args.d_z);
 }
 
@@ -91,26 +94,45 @@ void finish(const SelectiveScanBackward& args, const TokenBlock& block, const Ti
 template <class R>
 struct Memory {
   Memory(const Stream& stream, const TileGroups<R>& groups, std::int64_t states)
-      : N(states), tiles(stream, groups, N, 3, 4), workspaces(stream, dtype_of<R>, {groups.count, sizeof(Workspace<R>) / sizeof(R)}),
+      : N(states),
+        tiles(stream, groups, N, 3, 4),
+        workspaces(stream, dtype_of<R>, {groups.count, sizeof(Workspace<R>) / sizeof(R)}),
         vectors(stream, dtype_of<R>, {groups.count, 1 + 2 * scan_block, N, lanes<R>}),
-        rows(stream, dtype_of<R>, {groups.count, 2, N, scan_block}), partial(stream, dtype_of<R>, {groups.count, 2, window, N}) {}
+        rows(stream, dtype_of<R>, {groups.count, 2, N, scan_block}),
+        partial(stream, dtype_of<R>, {groups.count, 2, window, N}),
+        parameters(Tensor::zeros(stream, DType::f64, {groups.tiles, N + 2, lanes<R>})) {}
 
   TileSums<R> sums(std::int64_t tile) const {
-    return {tiles.array(tile, 0), tiles.single(tile, 0), tiles.single(tile, 1), tiles.array(tile, 1), tiles.array(tile, 2), tiles.single(tile, 2), tiles.single(tile, 3)};
+    return {tiles.array(tile, 0), tiles.single(tile, 0), tiles.single(tile, 1), tiles.array(tile, 1),
+            tiles.array(tile, 2), tiles.single(tile, 2), tiles.single(tile, 3)};
+  }
+
+  /// Adds dA, dD and dbias of a tile to its `parameters` and clears them.
+  void flush(std::int64_t tile) const {
+    double* to = parameters.view().template row<double>(tile);
+    const auto take = [&](Vector<R>& sum) {
+      for (std::int64_t d = 0; d < lanes<R>; ++d) *to++ += static_cast<double>(sum[d]);
+      sum = Vector<R>{};
+    };
+    const TileSums<R> kept = sums(tile);
+    for (std::int64_t n = 0; n < N; ++n) take(kept.dA[n]);
+    take(kept.dD);
+    take(kept.dbias);
   }
 
   std::int64_t N;
   TileScratch<R> tiles;
   Tensor workspaces;  // a group's
-  Tensor vectors;     // a group's h of a tile, and d_B and d_C of a block as vectors over channels, [N][scan_block] each
-  Tensor rows;        // a group's B and C of a block, [N][scan_block] each
-  Tensor partial;     // d_B and d_C of a window, summed over a group
+  Tensor vectors;  // a group's h of a tile, and d_B and d_C of a block as vectors over channels, [N][scan_block] each
+  Tensor rows;     // a group's B and C of a block, [N][scan_block] each
+  Tensor partial;  // d_B and d_C of a window, summed over a group
+  Tensor parameters;  // a tile's dA, dD and dbias of the windows so far, in float64: runs may be long
 };
 
 /// The tokens [from, to) and the channels of one group: everything but the sum of d_B and d_C over the groups.
 template <class T, class R>
-void backward_group(const SelectiveScanBackward& args, const TileGroups<R>& groups, const Memory<R>& memory, std::int64_t group, std::int64_t from,
-                    std::int64_t to) {
+void backward_group(const SelectiveScanBackward& args, const TileGroups<R>& groups, const Memory<R>& memory,
+                    std::int64_t group, std::int64_t from, std::int64_t to) {
   const std::int64_t N = memory.N;
   Vector<R>* const h = static_cast<Vector<R>*>(memory.vectors.view().data) + group * (1 + 2 * scan_block) * N;
   Vector<R>*const dB = h + N, *const dC = dB + N * scan_block;
@@ -140,6 +162,7 @@ void backward_group(const SelectiveScanBackward& args, const TileGroups<R>& grou
         partial_C[(block.begin - from + i) * N + n] = sum_of<R>(dC[n * scan_block + i]);
       }
   }
+  for (std::int64_t t = groups.first_tile(group); t < groups.first_tile(group + 1); ++t) memory.flush(t);
 }
 
 /// A row of d_B or d_C: the groups' sums, added in their order.
@@ -152,17 +175,21 @@ void add_groups(const R* partial, std::int64_t groups, std::int64_t stride, std:
   }
 }
 
+/// `sums`: a tile's row of Memory::parameters.
 template <class R>
-void add_to_parameters(const SelectiveScanBackward& args, const TileSums<R>& sums, const Tile& tile) {
+void add_to_parameters(const SelectiveScanBackward& args, const double* sums, const Tile& tile) {
+  const std::int64_t N = args.in.A.columns();
+  const auto add = [](const double* sum, R& to) { to = static_cast<R>(static_cast<double>(to) + *sum); };
   for (std::int64_t d = 0; d < tile.width; ++d) {
-    for (std::int64_t n = 0; n < args.in.A.columns(); ++n) args.d_A.template row<R>(tile.first + d)[n] += sums.dA[n][d];
-    if (args.d_D.present()) args.d_D.template row<R>(tile.first + d)[0] += sums.dD[d];
-    if (args.d_delta_bias.present()) args.d_delta_bias.template row<R>(tile.first + d)[0] += sums.dbias[d];
+    for (std::int64_t n = 0; n < N; ++n) add(sums + n * lanes<R> + d, args.d_A.template row<R>(tile.first + d)[n]);
+    if (args.d_D.present()) add(sums + N * lanes<R> + d, args.d_D.template row<R>(tile.first + d)[0]);
+    if (args.d_delta_bias.present())
+      add(sums + (N + 1) * lanes<R> + d, args.d_delta_bias.template row<R>(tile.first + d)[0]);
   }
 }
 
-// Floor: u, delta, z, d_y read once and d_u, d_delta, d_z written once, h read every 64 tokens: (7 + N·4/(64·s))·s bytes a token and channel of s bytes;
-// N exponentials and about 20N flops.
+// Floor: u, delta, z, d_y read once and d_u, d_delta, d_z written once, h read every 64 tokens: (7 + N·4/(64·s))·s
+// bytes a token and channel of s bytes; N exponentials and about 20N flops.
 template <class T>
 void backward(const Stream& stream, const SelectiveScanBackward& args) {
   using R = Accumulator<T>;
@@ -172,7 +199,8 @@ void backward(const Stream& stream, const SelectiveScanBackward& args) {
   const Memory<R> memory(stream, groups, N);
   for (std::int64_t t = 0; t < groups.tiles; ++t) {
     load_matrix<R>(in.A, groups.tile(t), memory.tiles.array(t, 0));
-    if (args.adjoint_in.present() && in.segments.continues_to_right()) load_matrix<R>(args.adjoint_in, groups.tile(t), memory.tiles.array(t, 1));
+    if (args.adjoint_in.present() && in.segments.continues_to_right())
+      load_matrix<R>(args.adjoint_in, groups.tile(t), memory.tiles.array(t, 1));
     memory.tiles.single(t, 0) = load_channels<R>(in.delta_bias, groups.tile(t));
     memory.tiles.single(t, 1) = load_channels<R>(in.D, groups.tile(t));
   }
@@ -182,14 +210,16 @@ void backward(const Stream& stream, const SelectiveScanBackward& args) {
   for (std::int64_t from = (tokens - 1) / window * window; from >= 0 && tokens > 0; from -= window) {
     const std::int64_t to = std::min(from + window, tokens);
 #pragma omp for schedule(static)
-    for (std::int64_t group = 0; group < groups.count; ++group) backward_group<T>(args, groups, memory, group, from, to);
+    for (std::int64_t group = 0; group < groups.count; ++group)
+      backward_group<T>(args, groups, memory, group, from, to);
 #pragma omp for schedule(static)
     for (std::int64_t t = from; t < to; ++t) {
       add_groups(partial + (t - from) * N, groups.count, 2 * window * N, N, args.d_B.template row<T>(t));
       add_groups(partial + (window + t - from) * N, groups.count, 2 * window * N, N, args.d_C.template row<T>(t));
     }
   }
-  for (std::int64_t t = 0; t < groups.tiles; ++t) add_to_parameters(args, memory.sums(t), groups.tile(t));
+  for (std::int64_t t = 0; t < groups.tiles; ++t)
+    add_to_parameters<R>(args, memory.parameters.view().template row<const double>(t), groups.tile(t));
 }
 
 }  // namespace

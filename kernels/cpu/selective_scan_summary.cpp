@@ -4,12 +4,13 @@
 namespace causeway::cpu {
 namespace {
 
-/// A tile's A, state or adjoint, and delta_bias; its ΣΔ, and a group's B or C of a block. ΣΔ is added up in float64: over a long run a float32 sum
-/// would lose the digits that exp(A ΣΔ) needs.
+/// A tile's A, state or adjoint, and delta_bias; its ΣΔ, and a group's B or C of a block. ΣΔ is added up in float64:
+/// over a long run a float32 sum would lose the digits that exp(A ΣΔ) needs.
 template <class R>
 struct SummaryMemory {
   SummaryMemory(const Stream& stream, const TileGroups<R>& groups, const SelectiveScanInputs& in)
-      : kept(stream, groups, in.A.columns(), 2, 1), steps(Tensor::zeros(stream, DType::f64, {groups.tiles, lanes<R>})),
+      : kept(stream, groups, in.A.columns(), 2, 1),
+        steps(Tensor::zeros(stream, DType::f64, {groups.tiles, lanes<R>})),
         rows(stream, dtype_of<R>, {groups.count, in.A.columns(), scan_block}) {
     for (std::int64_t t = 0; t < groups.tiles; ++t) {
       load_matrix<R>(in.A, groups.tile(t), kept.array(t, 0));
@@ -35,10 +36,11 @@ struct SummaryMemory {
   Tensor steps, rows;
 };
 
-/// Calls body(group's B or C, block, tile's index) for each block of [begin, end), rightwards or leftwards, and each tile.
+/// Calls body(group's B or C, block, tile's index) for each block of [begin, end), rightwards or leftwards, and each
+/// tile.
 template <class T, class R, class Body>
-void for_each_block(const SelectiveScanInputs& in, TensorView states, std::int64_t begin, std::int64_t end, bool leftwards,
-                    const TileGroups<R>& groups, const SummaryMemory<R>& memory, const Body& body) {
+void for_each_block(const SelectiveScanInputs& in, TensorView states, std::int64_t begin, std::int64_t end,
+                    bool leftwards, const TileGroups<R>& groups, const SummaryMemory<R>& memory, const Body& body) {
   const std::int64_t blocks = (end - begin + scan_block - 1) / scan_block;
 #pragma omp parallel for schedule(static) if ((end - begin) * in.A.size() > worth_threads)
   for (std::int64_t group = 0; group < groups.count; ++group)
@@ -55,23 +57,26 @@ void summary(const Stream& stream, const SelectiveScanSummary& args) {
   using R = Accumulator<T>;
   const SelectiveScanInputs& in = args.in;
   const std::int64_t end = in.segments.tokens;
-  const std::int64_t begin = in.segments.count == 0 ? end : std::max<std::int64_t>(0, in.segments.cu_seqlens[in.segments.count - 1]);
+  const std::int64_t begin =
+      in.segments.count == 0 ? end : std::max<std::int64_t>(0, in.segments.cu_seqlens[in.segments.count - 1]);
   const TileGroups<R> groups(in.A.rows());
   const SummaryMemory<R> memory(stream, groups, in);
-  for_each_block<T>(in, in.B, begin, end, false, groups, memory, [&](const R* B, const TokenBlock& block, std::int64_t t) {
-    Panel<R> x, delta, decay;
-    load<T>(in.u, block, groups.tile(t), x);
-    load<T>(in.delta, block, groups.tile(t), delta);
-    step_sizes(memory.kept.single(t, 0), in.delta_softplus, block.count, delta);
-    memory.add_steps(t, delta, block.count);
-    for (std::int64_t i = 0; i < block.count; ++i) x.at[i] *= delta.at[i];
-    for (std::int64_t n = 0; n < in.A.columns(); ++n) {
-      decays(delta, memory.kept.array(t, 0)[n], block.count, decay);
-      Vector<R> h = memory.kept.array(t, 1)[n];
-      for (std::int64_t i = 0; i < block.count; ++i) h = decay.at[i] * h + x.at[i] * B[n * scan_block + i];
-      memory.kept.array(t, 1)[n] = h;
-    }
-  });
+  for_each_block<T>(in, in.B, begin, end, false, groups, memory,
+                    [&](const R* B, const TokenBlock& block, std::int64_t t) {
+                      Panel<R> x, delta, decay;
+                      load<T>(in.u, block, groups.tile(t), x);
+                      load<T>(in.delta, block, groups.tile(t), delta);
+                      step_sizes(memory.kept.single(t, 0), in.delta_softplus, block.count, delta);
+                      memory.add_steps(t, delta, block.count);
+                      for (std::int64_t i = 0; i < block.count; ++i) x.at[i] *= delta.at[i];
+                      for (std::int64_t n = 0; n < in.A.columns(); ++n) {
+                        decays(delta, memory.kept.array(t, 0)[n], block.count, decay);
+                        Vector<R> h = memory.kept.array(t, 1)[n];
+                        for (std::int64_t i = 0; i < block.count; ++i)
+                          h = decay.at[i] * h + x.at[i] * B[n * scan_block + i];
+                        memory.kept.array(t, 1)[n] = h;
+                      }
+                    });
   memory.store(groups, args.state, args.sum_delta);
 }
 
@@ -103,7 +108,8 @@ void fold(const SelectiveScanFold& args) {
   const std::int64_t D = args.A.rows(), N = args.A.columns();
 #pragma omp parallel for schedule(static) if (D * N > worth_threads)
   for (std::int64_t d = 0; d < D; ++d) {
-    const R *A = args.A.row<const R>(d), *state = args.summary_state.row<const R>(d), sum = args.sum_delta.row<const R>(d)[0];
+    const R *A = args.A.row<const R>(d), *state = args.summary_state.row<const R>(d),
+            sum = args.sum_delta.row<const R>(d)[0];
     R* carry = args.carry.row<R>(d);
     for (std::int64_t n = 0; n < N; ++n) carry[n] = state[n] + exponential(A[n] * sum) * carry[n];
   }

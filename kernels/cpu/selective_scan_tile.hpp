@@ -7,11 +7,12 @@
 #include "kernels/cpu/vector_math.hpp"
 #include "kernels/selective_scan.hpp"
 
-/// How the scan is cut for a CPU. Lanes are channels: a tile is one vector of channels, its state N vectors. Tokens come in blocks of
-/// selective_scan_block, so that everything a tile needs of a block, converted to the accumulator type R once, stays in the
-/// first-level cache while the states n run over it one after the other, each with its h in a register.
-/// A thread takes groups of tiles, and walks over the blocks with all tiles of the group side by side, so that neighbouring channels are read
-/// soon after each other. Groups depend on the number of channels alone, never on the number of threads.
+/// How the scan is cut for a CPU. Lanes are channels: a tile is one vector of channels, its state N vectors. Tokens
+/// come in blocks of selective_scan_block, so that everything a tile needs of a block, converted to the accumulator
+/// type R once, stays in the first-level cache while the states n run over it one after the other, each with its h in a
+/// register. A thread takes groups of tiles, and walks over the blocks with all tiles of the group side by side, so
+/// that neighbouring channels are read soon after each other. Groups depend on the number of channels alone, never on
+/// the number of threads.
 namespace causeway::cpu {
 
 inline constexpr std::int64_t scan_block = selective_scan_block;
@@ -25,7 +26,8 @@ struct Panel {
   Vector<R> at[scan_block];
 };
 
-/// Tokens [begin, begin + count); bit i of `starts` tells that token begin + i is a document's first. The walk goes on at begin + to_next; 0: it ends.
+/// Tokens [begin, begin + count); bit i of `starts` tells that token begin + i is a document's first. The walk goes on
+/// at begin + to_next; 0: it ends.
 struct TokenBlock {
   std::int64_t begin, count, to_next;
   std::uint64_t starts = 0;
@@ -34,10 +36,13 @@ struct TokenBlock {
   /// Block b of [first, end) in a walk rightwards, or leftwards.
   TokenBlock(const SegmentsView& segments, std::int64_t first, std::int64_t end, std::int64_t b, bool leftwards)
       : begin(first + b * scan_block), count(std::min(scan_block, end - begin)) {
-    if (leftwards) to_next = b > 0 ? -scan_block : 0;
-    else to_next = begin + 2 * scan_block <= end ? scan_block : 0;
+    if (leftwards)
+      to_next = b > 0 ? -scan_block : 0;
+    else
+      to_next = begin + 2 * scan_block <= end ? scan_block : 0;
     const std::int64_t* last = segments.cu_seqlens + segments.count;
-    for (auto start = std::lower_bound(segments.cu_seqlens, last, begin); start != last && *start < begin + count; ++start)
+    for (auto start = std::lower_bound(segments.cu_seqlens, last, begin); start != last && *start < begin + count;
+         ++start)
       starts |= std::uint64_t{1} << (*start - begin);
   }
   bool starts_at(std::int64_t i) const { return (starts >> i) & 1; }
@@ -48,20 +53,22 @@ struct Tile {
   std::int64_t first, width;
 };
 
-/// The tiles of D channels, dealt to at most 16 groups, of four tiles or more where there are as many: what a group does once for all its tiles (B and C
-/// transposed, d_B and d_C summed over the lanes) costs as much as half a tile.
+/// The tiles of D channels, dealt to at most 16 groups, of four tiles or more where there are as many: what a group
+/// does once for all its tiles (B and C transposed, d_B and d_C summed over the lanes) costs as much as half a tile.
 template <class R>
 struct TileGroups {
   explicit TileGroups(std::int64_t channels_)
-      : channels(channels_), tiles((channels_ + lanes<R> - 1) / lanes<R>), count(std::min<std::int64_t>((tiles + 3) / 4, 16)) {}
+      : channels(channels_),
+        tiles((channels_ + lanes<R> - 1) / lanes<R>),
+        count(std::min<std::int64_t>((tiles + 3) / 4, 16)) {}
   std::int64_t first_tile(std::int64_t group) const { return group * tiles / count; }
   Tile tile(std::int64_t index) const { return {index * lanes<R>, std::min(lanes<R>, channels - index * lanes<R>)}; }
 
   std::int64_t channels, tiles, count;
 };
 
-/// What a view holds of a block and a tile, converted to R. Fetches the same tile of the block that comes next into the second-level cache: rows
-/// stand too far apart for the hardware to guess.
+/// What a view holds of a block and a tile, converted to R. Fetches the same tile of the block that comes next into the
+/// second-level cache: rows stand too far apart for the hardware to guess.
 template <class T, class R>
 void load(TensorView from, const TokenBlock& block, const Tile& tile, Panel<R>& to) {
   const T* row = from.row<const T>(block.begin) + tile.first;
@@ -110,15 +117,18 @@ void store_matrix(const Vector<R>* from, const Tile& tile, TensorView to) {
     for (std::int64_t n = 0; n < to.columns(); ++n) to.row<R>(tile.first + d)[n] = from[n][d];
 }
 
-/// The N vectors of a tile in a block of `states`, where each tile stands as [N][width]: an order of the CPU's own, that costs no transposition.
+/// The N vectors of a tile in a block of `states`, where each tile stands as [N][width]: an order of the CPU's own,
+/// that costs no transposition.
 template <class R>
 void store_saved(const Vector<R>* h, std::int64_t states, const Tile& tile, R* block) {
-  for (std::int64_t n = 0; n < states; ++n) store_lanes<R>(h[n], block + tile.first * states + n * tile.width, tile.width);
+  for (std::int64_t n = 0; n < states; ++n)
+    store_lanes<R>(h[n], block + tile.first * states + n * tile.width, tile.width);
 }
 
 template <class R>
 void load_saved(const R* block, std::int64_t states, const Tile& tile, Vector<R>* h) {
-  for (std::int64_t n = 0; n < states; ++n) h[n] = load_lanes<R>(block + tile.first * states + n * tile.width, tile.width);
+  for (std::int64_t n = 0; n < states; ++n)
+    h[n] = load_lanes<R>(block + tile.first * states + n * tile.width, tile.width);
 }
 
 /// N vectors of scratch a tile, all zero at first, and what a tile keeps there while the blocks go by.
@@ -126,8 +136,11 @@ template <class R>
 class TileScratch {
  public:
   /// `arrays` of N vectors and `singles` of one.
-  TileScratch(const Stream& stream, const TileGroups<R>& groups, std::int64_t states, std::int64_t arrays, std::int64_t singles)
-      : states_(states), arrays_(arrays), vectors_(arrays * states + singles),
+  TileScratch(const Stream& stream, const TileGroups<R>& groups, std::int64_t states, std::int64_t arrays,
+              std::int64_t singles)
+      : states_(states),
+        arrays_(arrays),
+        vectors_(arrays * states + singles),
         memory_(Tensor::zeros(stream, dtype_of<R>, {groups.tiles, vectors_, lanes<R>})) {}
   Vector<R>* array(std::int64_t tile, std::int64_t which) const { return at(tile) + which * states_; }
   Vector<R>& single(std::int64_t tile, std::int64_t which) const { return at(tile)[arrays_ * states_ + which]; }

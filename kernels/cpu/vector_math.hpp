@@ -5,8 +5,9 @@
 #include <cstdint>
 #include <cstring>
 
-/// exp and log1p on whole vectors. glibc has them on x86-64 (libmvec, at most 4 ulp, NaN and infinity as in IEEE) but tells the compiler so only under
-/// -ffast-math, which would take NaN's meaning away everywhere; these redeclarations tell it without. Elsewhere loops call the scalar functions.
+/// exp and log1p on whole vectors. glibc has them on x86-64 (libmvec, at most 4 ulp, NaN and infinity as in IEEE) but
+/// tells the compiler so only under -ffast-math, which would take NaN's meaning away everywhere; these redeclarations
+/// tell it without. Elsewhere loops call the scalar functions.
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
 extern "C" {
 [[gnu::simd("notinbranch")]] double exp(double) noexcept;
@@ -20,7 +21,8 @@ extern "C" {
 
 namespace causeway::cpu {
 
-/// 64 bytes of R, one cache line, as one value with + - * /: an AVX-512 register, or as many narrower ones as the machine needs.
+/// 64 bytes of R, one cache line, as one value with + - * /: an AVX-512 register, or as many narrower ones as the
+/// machine needs.
 template <class R>
 inline constexpr std::int64_t lanes = 64 / sizeof(R);
 template <class R>
@@ -38,14 +40,18 @@ using Vector = typename VectorOf<R>::type;
 
 template <class R>
 R exponential(R x) {
-  if constexpr (sizeof(R) == sizeof(float)) return ::expf(x);
-  else return ::exp(x);
+  if constexpr (sizeof(R) == sizeof(float))
+    return ::expf(x);
+  else
+    return ::exp(x);
 }
 
 template <class R>
 R log_one_plus(R x) {
-  if constexpr (sizeof(R) == sizeof(float)) return ::log1pf(x);
-  else return ::log1p(x);
+  if constexpr (sizeof(R) == sizeof(float))
+    return ::log1pf(x);
+  else
+    return ::log1p(x);
 }
 
 template <class R>
@@ -117,8 +123,10 @@ template <class R, class T>
 [[gnu::always_inline]] inline void store_lanes(const Vector<R>& from, T* to, std::int64_t width) {
   T copy[lanes<R>];
   for (std::int64_t d = 0; d < lanes<R>; ++d) copy[d] = static_cast<T>(from[d]);
-  if (width == lanes<R>) std::memcpy(to, copy, sizeof copy);
-  else std::copy_n(copy, width, to);
+  if (width == lanes<R>)
+    std::memcpy(to, copy, sizeof copy);
+  else
+    std::copy_n(copy, width, to);
 }
 
 }  // namespace causeway::cpu

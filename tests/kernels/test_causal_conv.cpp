@@ -65,7 +65,9 @@ Values reference(const Case& c, const Values& in) {
   out["d_weight"].resize(static_cast<std::size_t>(c.channels * c.taps));
   if (c.bias) out["d_bias"].resize(static_cast<std::size_t>(c.channels));
   const auto at = [&](std::int64_t t, std::int64_t d) { return static_cast<std::size_t>(t * c.channels + d); };
-  const auto tap = [&](std::int64_t d, std::int64_t lag) { return static_cast<std::size_t>(d * c.taps + c.taps - 1 - lag); };
+  const auto tap = [&](std::int64_t d, std::int64_t lag) {
+    return static_cast<std::size_t>(d * c.taps + c.taps - 1 - lag);
+  };
   for (std::size_t s = 0; s + 1 < c.cu_seqlens.size(); ++s)
     for (std::int64_t t = c.cu_seqlens[s]; t < c.cu_seqlens[s + 1]; ++t)
       for (std::int64_t d = 0; d < c.channels; ++d) {
@@ -90,8 +92,8 @@ TensorView view(const Tensors& tensors, const std::string& name) {
   return found == tensors.end() ? TensorView{} : found->second.view();
 }
 
-/// Forward and backward of the kernels over runs of tokens cut at `cuts`, each run seeing the others through its halo alone. Halo rows that no
-/// document reaches hold NaN.
+/// Forward and backward of the kernels over runs of tokens cut at `cuts`, each run seeing the others through its halo
+/// alone. Halo rows that no document reaches hold NaN.
 Tensors run(const Stream& stream, const Case& c, const Tensors& in, std::vector<std::int64_t> cuts = {}) {
   const DType dtype = in.at("x").view().dtype, accumulator = accumulator_of(dtype);
   Tensors out;
@@ -104,7 +106,9 @@ Tensors run(const Stream& stream, const Case& c, const Tensors& in, std::vector<
   cuts.push_back(c.tokens());
   std::int64_t begin = 0;
   for (const std::int64_t end : cuts) {
-    const auto rows = [&](const Tensors& tensors, const char* name) { return view(tensors, name).slice_rows(begin, end - begin); };
+    const auto rows = [&](const Tensors& tensors, const char* name) {
+      return view(tensors, name).slice_rows(begin, end - begin);
+    };
     const auto cu_seqlens = segments.slice(begin, end);
     const SegmentsView documents = segments_view(cu_seqlens, end - begin);
     Tensor halo, d_halo;
@@ -115,7 +119,8 @@ Tensors run(const Stream& stream, const Case& c, const Tensors& in, std::vector<
       const std::vector<double> x = values_of(view(in, "x"));
       for (std::int64_t t = std::max(-reach, cu_seqlens[0]); t < 0; ++t)
         for (std::int64_t d = 0; d < c.channels; ++d)
-          rows_before[static_cast<std::size_t>((reach + t) * c.channels + d)] = x[static_cast<std::size_t>((begin + t) * c.channels + d)];
+          rows_before[static_cast<std::size_t>((reach + t) * c.channels + d)] =
+              x[static_cast<std::size_t>((begin + t) * c.channels + d)];
       assign(halo, rows_before);
       assign(d_halo, rows_before);  // garbage: the kernel has to write every row
     }
@@ -142,8 +147,10 @@ Tensors run(const Stream& stream, const Case& c, const Tensors& in, std::vector<
       std::vector<double> sum = now;
       for (std::int64_t i = 0; i < static_cast<std::int64_t>(returned.size()); ++i) {
         const std::int64_t to = (begin - reach) * c.channels + i;
-        if (to >= 0) sum[static_cast<std::size_t>(to)] += returned[static_cast<std::size_t>(i)];
-        else EXPECT_EQ(returned[static_cast<std::size_t>(i)], 0) << "a gradient for tokens before the pack";
+        if (to >= 0)
+          sum[static_cast<std::size_t>(to)] += returned[static_cast<std::size_t>(i)];
+        else
+          EXPECT_EQ(returned[static_cast<std::size_t>(i)], 0) << "a gradient for tokens before the pack";
       }
       assign(view(out, "d_x"), sum);
     }
@@ -178,7 +185,8 @@ TEST(CausalConv, GradientsEqualFiniteDifferences) {
     const Tensors out = run(stream, c, in);
     for (const char* name : {"x", "weight", "bias"}) {
       if (!view(in, name).present() || c.tokens() == 0) continue;
-      const auto numeric = finite_differences(view(in, name), [&] { return dot(run(stream, c, in).at("y"), view(in, "d_y")); });
+      const auto numeric =
+          finite_differences(view(in, name), [&] { return dot(run(stream, c, in).at("y"), view(in, "d_y")); });
       EXPECT_LT(relative_error(values_of(view(out, std::string("d_") + name)), numeric), 1e-8) << name;
     }
   }
@@ -192,7 +200,9 @@ TEST(CausalConv, InputGradientIsTheAdjointOfTheLinearConvolution) {
     c.bias = false;
     const Tensors in = inputs(stream, c, DType::f64);
     const Tensors out = run(stream, c, in);
-    EXPECT_LT(adjoint_mismatch(values_of(out.at("y")), values_of(in.at("d_y")), values_of(in.at("x")), values_of(out.at("d_x"))), 1e-15);
+    EXPECT_LT(adjoint_mismatch(values_of(out.at("y")), values_of(in.at("d_y")), values_of(in.at("x")),
+                               values_of(out.at("d_x"))),
+              1e-15);
   }
 }
 
@@ -230,20 +240,25 @@ TEST(CausalConv, NonFiniteValuesStayInTheirDocument) {
   const Stream stream;
   const Case c{"three documents", 19, 4, {0, 30, 60, 90}};
   for (const auto [dtype, limit] : tolerances)
-    for (const double poison : {std::nan(""), std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity()})
+    for (const double poison :
+         {std::nan(""), std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity()})
       for (const char* where : {"x", "d_y"})
         for (const std::vector<std::int64_t>& cuts : {std::vector<std::int64_t>{}, {29}, {31}, {59}, {60}, {61}}) {
-          SCOPED_TRACE(fmt::format("{} in {} of {}, cut at {}", poison, where, name_of(dtype), cuts.empty() ? 0 : cuts[0]));
+          SCOPED_TRACE(
+              fmt::format("{} in {} of {}, cut at {}", poison, where, name_of(dtype), cuts.empty() ? 0 : cuts[0]));
           const Tensors in = inputs(stream, c, dtype);
           const Tensors clean = run(stream, c, in, cuts);
           std::vector<double> poisoned = values_of(in.at(where));
           for (const std::int64_t t : {30, 45, 59})
-            for (std::int64_t d = 0; d < c.channels; ++d) poisoned[static_cast<std::size_t>(t * c.channels + d)] = poison;
+            for (std::int64_t d = 0; d < c.channels; ++d)
+              poisoned[static_cast<std::size_t>(t * c.channels + d)] = poison;
           assign(in.at(where), poisoned);
           const Tensors out = run(stream, c, in, cuts);
           for (const char* name : {"y", "d_x"})
             for (const std::int64_t begin : {0, 60})
-              EXPECT_TRUE(same_bits(out.at(name).view().slice_rows(begin, 30), clean.at(name).view().slice_rows(begin, 30))) << name;
+              EXPECT_TRUE(
+                  same_bits(out.at(name).view().slice_rows(begin, 30), clean.at(name).view().slice_rows(begin, 30)))
+                  << name;
         }
 }
 
@@ -251,7 +266,8 @@ TEST(CausalConv, ANonFiniteWeightMeetsOnlyTokensThatReachBackToIt) {
   const Stream stream;
   const Case c{"two documents", 3, 4, {0, 5, 9}};
   const Tensors in = inputs(stream, c, DType::f64);
-  for (std::int64_t d = 0; d < c.channels; ++d) in.at("weight").view().row<double>(d)[0] = std::numeric_limits<double>::infinity();
+  for (std::int64_t d = 0; d < c.channels; ++d)
+    in.at("weight").view().row<double>(d)[0] = std::numeric_limits<double>::infinity();
   const std::vector<double> y = values_of(run(stream, c, in).at("y"));
   for (std::int64_t t = 0; t < c.tokens(); ++t)
     for (std::int64_t d = 0; d < c.channels; ++d) {
@@ -268,10 +284,20 @@ TEST(CausalConv, AddsToParameterGradients) {
   const Tensors once = run(stream, c, in);
   const Tensor d_x(stream, DType::f64, {c.tokens(), c.channels});
   const auto before = values_of(random_tensor(stream, DType::f64, {c.channels, c.taps}, 9));
-  const Tensor d_weight = tensor_of(stream, DType::f64, {c.channels, c.taps}, before), d_bias = Tensor::zeros(stream, DType::f64, {c.channels});
+  const Tensor d_weight = tensor_of(stream, DType::f64, {c.channels, c.taps}, before),
+               d_bias = Tensor::zeros(stream, DType::f64, {c.channels});
   for (int repeat = 0; repeat < 2; ++repeat)
-    causal_conv_backward(stream, {.x = in.at("x"), .halo = {}, .weight = in.at("weight"), .bias = in.at("bias"), .segments = documents,
-                                  .activation = c.activation, .d_y = in.at("d_y"), .d_x = d_x, .d_halo = {}, .d_weight = d_weight, .d_bias = d_bias});
+    causal_conv_backward(stream, {.x = in.at("x"),
+                                  .halo = {},
+                                  .weight = in.at("weight"),
+                                  .bias = in.at("bias"),
+                                  .segments = documents,
+                                  .activation = c.activation,
+                                  .d_y = in.at("d_y"),
+                                  .d_x = d_x,
+                                  .d_halo = {},
+                                  .d_weight = d_weight,
+                                  .d_bias = d_bias});
   auto want = before;
   for (std::size_t i = 0; i < want.size(); ++i) want[i] += 2 * values_of(once.at("d_weight"))[i];
   EXPECT_LT(relative_error(values_of(d_weight), want), 1e-14);
@@ -290,7 +316,8 @@ TEST(CausalConv, GivesTheSameBitsOnAnyNumberOfThreads) {
     with_threads(1, [&] { one = run(stream, c, in); });
     for (const int threads : {2, 3, 7}) {
       with_threads(threads, [&] { other = run(stream, c, in); });
-      for (const auto& [name, tensor] : one) EXPECT_TRUE(same_bits(tensor, other.at(name))) << name << " on " << threads << " threads";
+      for (const auto& [name, tensor] : one)
+        EXPECT_TRUE(same_bits(tensor, other.at(name))) << name << " on " << threads << " threads";
     }
   }
 }
@@ -307,10 +334,24 @@ TEST(CausalConv, TakesAndGivesColumnsOfWiderMatrices) {
       const Padded d_weight(stream, Tensor::zeros(stream, accumulator_of(dtype), {c.channels, c.taps}));
       const SegmentsView documents = segments_view(c.cu_seqlens, c.tokens());
       const Tensor d_bias = c.bias ? Tensor::zeros(stream, accumulator_of(dtype), {c.channels}) : Tensor();
-      causal_conv_forward(stream, {.x = x, .halo = {}, .weight = weight, .bias = view(in, "bias"), .segments = documents,
-                                   .activation = c.activation, .y = y});
-      causal_conv_backward(stream, {.x = x, .halo = {}, .weight = weight, .bias = view(in, "bias"), .segments = documents,
-                                    .activation = c.activation, .d_y = d_y, .d_x = d_x, .d_halo = {}, .d_weight = d_weight, .d_bias = d_bias});
+      causal_conv_forward(stream, {.x = x,
+                                   .halo = {},
+                                   .weight = weight,
+                                   .bias = view(in, "bias"),
+                                   .segments = documents,
+                                   .activation = c.activation,
+                                   .y = y});
+      causal_conv_backward(stream, {.x = x,
+                                    .halo = {},
+                                    .weight = weight,
+                                    .bias = view(in, "bias"),
+                                    .segments = documents,
+                                    .activation = c.activation,
+                                    .d_y = d_y,
+                                    .d_x = d_x,
+                                    .d_halo = {},
+                                    .d_weight = d_weight,
+                                    .d_bias = d_bias});
       EXPECT_TRUE(same_bits(y, dense.at("y")) && y.padding_untouched());
       EXPECT_TRUE(same_bits(d_x, dense.at("d_x")) && d_x.padding_untouched());
       EXPECT_TRUE(same_bits(d_weight, dense.at("d_weight")) && d_weight.padding_untouched());
@@ -324,8 +365,13 @@ TEST(CausalConv, RefusesAMissingHaloAndShapesThatDoNotFit) {
   const std::vector<std::int64_t> continued{-3, 12};
   const Tensor y(stream, DType::f32, {12, 4}), narrow(stream, DType::f32, {12, 3});
   const auto call = [&](const std::vector<std::int64_t>& cu_seqlens, TensorView to) {
-    causal_conv_forward(stream, {.x = in.at("x"), .halo = {}, .weight = in.at("weight"), .bias = in.at("bias"),
-                                 .segments = segments_view(cu_seqlens, 12), .activation = c.activation, .y = to});
+    causal_conv_forward(stream, {.x = in.at("x"),
+                                 .halo = {},
+                                 .weight = in.at("weight"),
+                                 .bias = in.at("bias"),
+                                 .segments = segments_view(cu_seqlens, 12),
+                                 .activation = c.activation,
+                                 .y = to});
   };
   EXPECT_NO_THROW(call(c.cu_seqlens, y));
   EXPECT_THROW(call(continued, y), Error);
@@ -336,10 +382,21 @@ TEST(CausalConv, AnEmptyRunReturnsAHaloGradientOfZeros) {
   const Stream stream;
   const Case c{"no token", 4, 4, {0}};
   const Tensors in = inputs(stream, c, DType::f64);
-  const Tensor halo = random_tensor(stream, DType::f64, {3, 4}, 1), d_halo = random_tensor(stream, DType::f64, {3, 4}, 2);
-  const Tensor d_x(stream, DType::f64, {0, 4}), d_weight = Tensor::zeros(stream, DType::f64, {4, 4}), d_bias = Tensor::zeros(stream, DType::f64, {4});
-  causal_conv_backward(stream, {.x = in.at("x"), .halo = halo, .weight = in.at("weight"), .bias = in.at("bias"), .segments = segments_view(c.cu_seqlens, 0),
-                                .activation = c.activation, .d_y = in.at("d_y"), .d_x = d_x, .d_halo = d_halo, .d_weight = d_weight, .d_bias = d_bias});
+  const Tensor halo = random_tensor(stream, DType::f64, {3, 4}, 1),
+               d_halo = random_tensor(stream, DType::f64, {3, 4}, 2);
+  const Tensor d_x(stream, DType::f64, {0, 4}), d_weight = Tensor::zeros(stream, DType::f64, {4, 4}),
+                                                d_bias = Tensor::zeros(stream, DType::f64, {4});
+  causal_conv_backward(stream, {.x = in.at("x"),
+                                .halo = halo,
+                                .weight = in.at("weight"),
+                                .bias = in.at("bias"),
+                                .segments = segments_view(c.cu_seqlens, 0),
+                                .activation = c.activation,
+                                .d_y = in.at("d_y"),
+                                .d_x = d_x,
+                                .d_halo = d_halo,
+                                .d_weight = d_weight,
+                                .d_bias = d_bias});
   EXPECT_EQ(norm(values_of(d_halo)), 0);
   EXPECT_EQ(norm(values_of(d_weight)), 0);
 }

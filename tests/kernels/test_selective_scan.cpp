@@ -51,8 +51,10 @@ Tensors inputs(const Stream& stream, const Case& c, DType dtype, std::uint64_t s
   Tensors in;
   in["u"] = random_tensor(stream, dtype, channels, seed);
   // Steps of every size, some beyond 20, where softplus becomes the identity.
-  in["delta"] = c.softplus ? random_tensor(stream, dtype, channels, seed + 1, -6, 3) : random_tensor(stream, dtype, channels, seed + 1, 0.01, 0.5);
-  if (c.softplus && c.tokens() > 60) assign(in["delta"].view().slice_rows(33, 1), std::vector<double>(static_cast<std::size_t>(c.channels), 21.5));
+  in["delta"] = c.softplus ? random_tensor(stream, dtype, channels, seed + 1, -6, 3)
+                           : random_tensor(stream, dtype, channels, seed + 1, 0.01, 0.5);
+  if (c.softplus && c.tokens() > 60)
+    assign(in["delta"].view().slice_rows(33, 1), std::vector<double>(static_cast<std::size_t>(c.channels), 21.5));
   if (c.gate) in["z"] = random_tensor(stream, dtype, channels, seed + 2, -3, 3);
   in["A"] = random_tensor(stream, accumulator, {c.channels, c.states}, seed + 3, -2, c.slowest);
   in["B"] = random_tensor(stream, dtype, states, seed + 4);
@@ -86,7 +88,9 @@ Values reference(const Case& c, const Values& in) {
         return !c.softplus || raw > 20 ? raw : std::log1p(std::exp(raw));
       };
       const auto decay = [&](std::size_t t, std::size_t n) { return std::exp(step(t) * in.at("A")[d * N + n]); };
-      const auto gate = [&](std::size_t t) { return c.gate ? in.at("z")[t * D + d] / (1 + std::exp(-in.at("z")[t * D + d])) : 1; };
+      const auto gate = [&](std::size_t t) {
+        return c.gate ? in.at("z")[t * D + d] / (1 + std::exp(-in.at("z")[t * D + d])) : 1;
+      };
       std::vector<double> y_before_gate;
       for (std::size_t t = begin; t < end; ++t) {
         std::vector<double> next(N);
@@ -102,7 +106,8 @@ Values reference(const Case& c, const Values& in) {
       }
       std::vector<double> g(N);  // exp(Δ_{t+1}A) g_{t+1}, then g_t
       for (std::size_t t = end; t-- > begin;) {
-        const double u = in.at("u")[t * D + d], raw = in.at("delta")[t * D + d] + bias, dy = in.at("d_y")[t * D + d], ds = dy * gate(t);
+        const double u = in.at("u")[t * D + d], raw = in.at("delta")[t * D + d] + bias, dy = in.at("d_y")[t * D + d],
+                     ds = dy * gate(t);
         double d_step = 0, gB = 0;
         for (std::size_t n = 0; n < N; ++n) {
           const double B = in.at("B")[t * N + n], A = in.at("A")[d * N + n], before = h[t - begin][n], a = decay(t, n);
@@ -164,15 +169,24 @@ std::vector<Part> cut(const Stream& stream, const Case& c, const Tensors& in, st
     run.begin = begin;
     run.end = end;
     run.cu_seqlens = Segments(c.cu_seqlens).slice(begin, end);
-    run.in = {.u = rows(in, "u", begin, end), .delta = rows(in, "delta", begin, end), .z = rows(in, "z", begin, end), .A = view(in, "A"),
-              .B = rows(in, "B", begin, end), .C = rows(in, "C", begin, end), .D = view(in, "D"), .delta_bias = view(in, "delta_bias"),
-              .delta_softplus = c.softplus, .segments = {}};
+    run.in = {.u = rows(in, "u", begin, end),
+              .delta = rows(in, "delta", begin, end),
+              .z = rows(in, "z", begin, end),
+              .A = view(in, "A"),
+              .B = rows(in, "B", begin, end),
+              .C = rows(in, "C", begin, end),
+              .D = view(in, "D"),
+              .delta_bias = view(in, "delta_bias"),
+              .delta_softplus = c.softplus,
+              .segments = {}};
     const Shape state{c.channels, c.states};
     // NaN: read where nothing continues, it would show.
     const std::vector<double> unset(static_cast<std::size_t>(state.size()), std::nan(""));
-    for (Tensor* tensor : {&run.state_in, &run.adjoint_in, &run.state, &run.adjoint}) *tensor = tensor_of(stream, accumulator, state, unset);
+    for (Tensor* tensor : {&run.state_in, &run.adjoint_in, &run.state, &run.adjoint})
+      *tensor = tensor_of(stream, accumulator, state, unset);
     for (Tensor* tensor : {&run.tail_steps, &run.head_steps}) *tensor = Tensor(stream, accumulator, {c.channels});
-    run.states = Tensor(stream, accumulator, {(end - begin + selective_scan_block - 1) / selective_scan_block, c.channels, c.states});
+    run.states = Tensor(stream, accumulator,
+                        {(end - begin + selective_scan_block - 1) / selective_scan_block, c.channels, c.states});
     begin = end;
   }
   for (Part& run : runs) run.in.segments = segments_view(run.cu_seqlens, run.end - run.begin);
@@ -180,13 +194,15 @@ std::vector<Part> cut(const Stream& stream, const Case& c, const Tensors& in, st
 }
 
 /// carry = the neighbour's summary, plus what it took in itself where all of it is one document's inside.
-void fold(const Stream& stream, const Tensors& in, const Tensor& summary, const Tensor& steps, bool passes, const Tensor& carried, Tensor& carry) {
+void fold(const Stream& stream, const Tensors& in, const Tensor& summary, const Tensor& steps, bool passes,
+          const Tensor& carried, Tensor& carry) {
   assign(carry, std::vector<double>(static_cast<std::size_t>(carry.view().size())));
   if (passes) assign(carry, values_of(carried));
   selective_scan_fold(stream, {.A = view(in, "A"), .summary_state = summary, .sum_delta = steps, .carry = carry});
 }
 
-/// Forward and backward over runs cut at `cuts`, which know each other through summaries, folds, state_in and adjoint_in alone.
+/// Forward and backward over runs cut at `cuts`, which know each other through summaries, folds, state_in and
+/// adjoint_in alone.
 Tensors run(const Stream& stream, const Case& c, const Tensors& in, const std::vector<std::int64_t>& cuts = {}) {
   Tensors out = outputs(stream, in);
   std::vector<Part> runs = cut(stream, c, in, cuts);
@@ -195,25 +211,35 @@ Tensors run(const Stream& stream, const Case& c, const Tensors& in, const std::v
     Part& r = runs[i];
     if (i > 0) {
       const Part& left = runs[i - 1];
-      const bool passes = inside(left) && (left.begin == left.end || left.in.segments.continues_from_left()) && left.begin > 0;
+      const bool passes =
+          inside(left) && (left.begin == left.end || left.in.segments.continues_from_left()) && left.begin > 0;
       fold(stream, in, left.state, left.tail_steps, passes, left.state_in, r.state_in);
     }
     selective_scan_summary(stream, {.in = r.in, .state = r.state, .sum_delta = r.tail_steps});
-    selective_scan_forward(stream, {.in = r.in, .state_in = r.state_in, .y = rows(out, "y", r.begin, r.end), .states = r.states});
+    selective_scan_forward(
+        stream, {.in = r.in, .state_in = r.state_in, .y = rows(out, "y", r.begin, r.end), .states = r.states});
   }
   for (std::size_t i = runs.size(); i-- > 0;) {
     Part& r = runs[i];
     if (i + 1 < runs.size()) {
       const Part& right = runs[i + 1];
-      const bool passes = inside(right) && (right.begin == right.end || right.in.segments.continues_to_right()) && right.end < c.tokens();
+      const bool passes = inside(right) && (right.begin == right.end || right.in.segments.continues_to_right()) &&
+                          right.end < c.tokens();
       fold(stream, in, right.adjoint, right.head_steps, passes, right.adjoint_in, r.adjoint_in);
     }
     const TensorView d_y = rows(in, "d_y", r.begin, r.end);
     selective_scan_adjoint_summary(stream, {.in = r.in, .d_y = d_y, .adjoint = r.adjoint, .sum_delta = r.head_steps});
-    selective_scan_backward(stream, {.in = r.in, .states = r.states, .adjoint_in = r.adjoint_in, .d_y = d_y,
-                                     .d_u = rows(out, "d_u", r.begin, r.end), .d_delta = rows(out, "d_delta", r.begin, r.end),
-                                     .d_B = rows(out, "d_B", r.begin, r.end), .d_C = rows(out, "d_C", r.begin, r.end),
-                                     .d_z = rows(out, "d_z", r.begin, r.end), .d_A = view(out, "d_A"), .d_D = view(out, "d_D"),
+    selective_scan_backward(stream, {.in = r.in,
+                                     .states = r.states,
+                                     .adjoint_in = r.adjoint_in,
+                                     .d_y = d_y,
+                                     .d_u = rows(out, "d_u", r.begin, r.end),
+                                     .d_delta = rows(out, "d_delta", r.begin, r.end),
+                                     .d_B = rows(out, "d_B", r.begin, r.end),
+                                     .d_C = rows(out, "d_C", r.begin, r.end),
+                                     .d_z = rows(out, "d_z", r.begin, r.end),
+                                     .d_A = view(out, "d_A"),
+                                     .d_D = view(out, "d_D"),
                                      .d_delta_bias = view(out, "d_delta_bias")});
   }
   return out;
@@ -262,7 +288,9 @@ TEST(SelectiveScan, GradientOfTheInputIsTheAdjointOfTheMapFromItToTheOutput) {
     SCOPED_TRACE(c.name);
     const Tensors in = inputs(stream, c, DType::f64);
     const Tensors out = run(stream, c, in);
-    EXPECT_LT(adjoint_mismatch(values_of(out.at("y")), values_of(in.at("d_y")), values_of(in.at("u")), values_of(out.at("d_u"))), 1e-15);
+    EXPECT_LT(adjoint_mismatch(values_of(out.at("y")), values_of(in.at("d_y")), values_of(in.at("u")),
+                               values_of(out.at("d_u"))),
+              1e-15);
   }
 }
 
@@ -272,11 +300,13 @@ TEST(SelectiveScan, PackedEqualsOneDocumentAtATimeBitForBit) {
     for (const auto [dtype, limit] : tolerances) {
       SCOPED_TRACE(fmt::format("{} in {}", c.name, name_of(dtype)));
       const Tensors in = inputs(stream, c, dtype);
-      const Tensors packed = run(stream, c, in), alone = run(stream, c, in, {c.cu_seqlens.begin(), c.cu_seqlens.end() - 1});
+      const Tensors packed = run(stream, c, in),
+                    alone = run(stream, c, in, {c.cu_seqlens.begin(), c.cu_seqlens.end() - 1});
       for (const auto& [name, tensor] : packed) {
         const bool sum = name == "d_A" || name == "d_D" || name == "d_delta_bias";
         const double error = relative_error(alone.at(name), tensor);
-        EXPECT_TRUE(sum ? error <= (dtype == DType::f64 ? 1e-14 : 2e-6) : same_bits(alone.at(name), tensor)) << name << ": " << error;
+        EXPECT_TRUE(sum ? error <= (dtype == DType::f64 ? 1e-14 : 2e-6) : same_bits(alone.at(name), tensor))
+            << name << ": " << error;
       }
     }
 }
@@ -307,8 +337,11 @@ TEST(SelectiveScan, SummariesCoverOnlyTheDocumentThatCrossesTheEdge) {
   selective_scan_summary(stream, {.in = whole[0].in, .state = state, .sum_delta = steps});
   EXPECT_TRUE(same_bits(state, runs[1].state));
   EXPECT_TRUE(same_bits(steps, runs[1].tail_steps));
-  selective_scan_adjoint_summary(stream, {.in = runs[0].in, .d_y = rows(in, "d_y", 0, 70), .adjoint = runs[0].adjoint, .sum_delta = runs[0].head_steps});
-  selective_scan_adjoint_summary(stream, {.in = whole[0].in, .d_y = in.at("d_y"), .adjoint = state, .sum_delta = steps});
+  selective_scan_adjoint_summary(
+      stream,
+      {.in = runs[0].in, .d_y = rows(in, "d_y", 0, 70), .adjoint = runs[0].adjoint, .sum_delta = runs[0].head_steps});
+  selective_scan_adjoint_summary(stream,
+                                 {.in = whole[0].in, .d_y = in.at("d_y"), .adjoint = state, .sum_delta = steps});
   EXPECT_TRUE(same_bits(state, runs[0].adjoint));
   EXPECT_TRUE(same_bits(steps, runs[0].head_steps));
 }
@@ -332,7 +365,8 @@ TEST(SelectiveScan, NonFiniteValuesStayInTheirDocument) {
     for (const double poison : {std::nan(""), infinity, -infinity})
       for (const char* where : {"u", "delta", "z", "B", "C", "d_y"})
         for (const std::vector<std::int64_t>& cuts : {std::vector<std::int64_t>{}, {29}, {31}, {59}, {60}, {61}}) {
-          SCOPED_TRACE(fmt::format("{} in {} of {}, cut at {}", poison, where, name_of(dtype), cuts.empty() ? 0 : cuts[0]));
+          SCOPED_TRACE(
+              fmt::format("{} in {} of {}, cut at {}", poison, where, name_of(dtype), cuts.empty() ? 0 : cuts[0]));
           const Tensors in = inputs(stream, c, dtype);
           const Tensors clean = run(stream, c, in, cuts);
           const TensorView target = in.at(where);
@@ -355,9 +389,18 @@ TEST(SelectiveScan, AddsToParameterGradients) {
   const auto start = values_of(random_tensor(stream, DType::f64, {c.channels, c.states}, 99));
   assign(out.at("d_A"), start);
   for (int repeat = 0; repeat < 2; ++repeat)
-    selective_scan_backward(stream, {.in = runs[0].in, .states = runs[0].states, .adjoint_in = {}, .d_y = in.at("d_y"), .d_u = out.at("d_u"),
-                                     .d_delta = out.at("d_delta"), .d_B = out.at("d_B"), .d_C = out.at("d_C"), .d_z = out.at("d_z"),
-                                     .d_A = out.at("d_A"), .d_D = out.at("d_D"), .d_delta_bias = out.at("d_delta_bias")});
+    selective_scan_backward(stream, {.in = runs[0].in,
+                                     .states = runs[0].states,
+                                     .adjoint_in = {},
+                                     .d_y = in.at("d_y"),
+                                     .d_u = out.at("d_u"),
+                                     .d_delta = out.at("d_delta"),
+                                     .d_B = out.at("d_B"),
+                                     .d_C = out.at("d_C"),
+                                     .d_z = out.at("d_z"),
+                                     .d_A = out.at("d_A"),
+                                     .d_D = out.at("d_D"),
+                                     .d_delta_bias = out.at("d_delta_bias")});
   for (const char* name : {"d_A", "d_D", "d_delta_bias"}) {
     std::vector<double> want = values_of(once.at(name));
     for (std::size_t i = 0; i < want.size(); ++i) want[i] = 2 * want[i] + (std::string("d_A") == name ? start[i] : 0);
@@ -375,7 +418,8 @@ TEST(SelectiveScan, GivesTheSameBitsOnAnyNumberOfThreads) {
     with_threads(1, [&] { one = run(stream, c, in, {700}); });
     for (const int threads : {2, 3, 7}) {
       with_threads(threads, [&] { other = run(stream, c, in, {700}); });
-      for (const auto& [name, tensor] : one) EXPECT_TRUE(same_bits(tensor, other.at(name))) << name << " on " << threads << " threads";
+      for (const auto& [name, tensor] : one)
+        EXPECT_TRUE(same_bits(tensor, other.at(name))) << name << " on " << threads << " threads";
     }
   }
 }
@@ -395,10 +439,20 @@ TEST(SelectiveScan, TakesAndGivesColumnsOfWiderMatrices) {
       const auto at = [&](const char* name) { return wide.contains(name) ? wide.at(name).view() : TensorView{}; };
       std::vector<Part> runs = cut(stream, c, in, {});
       SelectiveScanInputs& scan = runs[0].in;
-      scan.u = at("u"), scan.delta = at("delta"), scan.z = at("z"), scan.A = at("A"), scan.B = at("B"), scan.C = at("C");
+      scan.u = at("u"), scan.delta = at("delta"), scan.z = at("z"), scan.A = at("A"), scan.B = at("B"),
+      scan.C = at("C");
       selective_scan_forward(stream, {.in = scan, .state_in = {}, .y = at("y"), .states = runs[0].states});
-      selective_scan_backward(stream, {.in = scan, .states = runs[0].states, .adjoint_in = {}, .d_y = at("d_y"), .d_u = at("d_u"), .d_delta = at("d_delta"),
-                                       .d_B = at("d_B"), .d_C = at("d_C"), .d_z = at("d_z"), .d_A = at("d_A"), .d_D = view(rest, "d_D"),
+      selective_scan_backward(stream, {.in = scan,
+                                       .states = runs[0].states,
+                                       .adjoint_in = {},
+                                       .d_y = at("d_y"),
+                                       .d_u = at("d_u"),
+                                       .d_delta = at("d_delta"),
+                                       .d_B = at("d_B"),
+                                       .d_C = at("d_C"),
+                                       .d_z = at("d_z"),
+                                       .d_A = at("d_A"),
+                                       .d_D = view(rest, "d_D"),
                                        .d_delta_bias = view(rest, "d_delta_bias")});
       for (const auto& [name, padded] : wide) {
         EXPECT_TRUE(padded.padding_untouched()) << name;
@@ -412,7 +466,8 @@ TEST(SelectiveScan, RefusesShapesThatDoNotFit) {
   const Case c = cases[0];
   const Tensors in = inputs(stream, c, DType::f32);
   std::vector<Part> runs = cut(stream, c, in, {});
-  const Tensor y(stream, DType::f32, in.at("u").view().shape), few_states(stream, DType::f32, {1, c.channels, c.states});
+  const Tensor y(stream, DType::f32, in.at("u").view().shape),
+      few_states(stream, DType::f32, {1, c.channels, c.states});
   EXPECT_NO_THROW(selective_scan_forward(stream, {.in = runs[0].in, .state_in = {}, .y = y, .states = {}}));
   EXPECT_THROW(selective_scan_forward(stream, {.in = runs[0].in, .state_in = {}, .y = y, .states = few_states}), Error);
   runs[0].in.B = runs[0].in.u;
