@@ -19,14 +19,18 @@ namespace {
 constexpr std::int64_t granularity = 256;
 std::int64_t rounded(std::int64_t bytes) { return (bytes + granularity - 1) / granularity * granularity; }
 
-/// Host memory; large blocks on huge pages where Linux has them to give: a kernel that takes a tile of channels down the tokens touches a page a row, and
-/// with 4 KiB pages waits for their translation longer than for their bytes.
+/// Host memory; large blocks on huge pages where Linux has them to give: a kernel that takes a tile of channels down
+/// the tokens touches a page a row, and with 4 KiB pages waits for their translation longer than for their bytes.
 void* host_block(std::int64_t bytes) {
   constexpr std::int64_t huge_page = 2 << 20, large = 8 * huge_page;  // bytes
-  void* const block = std::aligned_alloc(static_cast<std::size_t>(bytes < large ? granularity : huge_page), static_cast<std::size_t>(bytes));
+  void* block = nullptr;
+  if (posix_memalign(&block, static_cast<std::size_t>(bytes < large ? granularity : huge_page),
+                     static_cast<std::size_t>(bytes)) != 0)
+    return nullptr;
 #ifdef MADV_HUGEPAGE
-  // Advice: where it is refused, small pages serve as well. Whole huge pages only, so that the block takes no more memory than it would.
-  if (block != nullptr && bytes >= large) madvise(block, static_cast<std::size_t>(bytes / huge_page * huge_page), MADV_HUGEPAGE);
+  // Advice: where it is refused, small pages serve as well. Whole huge pages only, so that a block takes no more
+  // memory.
+  if (bytes >= large) madvise(block, static_cast<std::size_t>(bytes / huge_page * huge_page), MADV_HUGEPAGE);
 #endif
   return block;
 }
