@@ -12,11 +12,15 @@ namespace {
 constexpr std::size_t text_width = 100;
 constexpr std::size_t help_column = 30;
 
-/// Words of `text` in lines that start at `column` and end before text_width; blank lines stay.
+/// Words of `text` in lines that start at `column` and end before text_width; blank lines stay, and lines that start with a space as they are.
 std::string wrapped(const std::string& text, std::size_t column) {
   std::string result;
   std::istringstream paragraphs(text);
   for (std::string paragraph; std::getline(paragraphs, paragraph);) {
+    if (paragraph.starts_with(' ')) {
+      result += std::string(column, ' ') + paragraph + '\n';
+      continue;
+    }
     std::istringstream words(paragraph);
     std::string line;
     for (std::string word; words >> word;) {
@@ -65,18 +69,24 @@ std::string indented(const std::string& lines, std::string_view indent) {
   return result;
 }
 
-/// Roff takes a line that starts with a dot or a quote as a request, and a hyphen for something to break at.
+/// Roff takes a line that starts with a dot or a quote as a request, a hyphen for something to break at, and bytes above 127 for Latin-1.
 std::string roff(std::string_view text) {
   std::string result;
   for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
     const bool starts_line = i == 0 || text[i - 1] == '\n';
-    if (starts_line && (text[i] == '.' || text[i] == '\'')) result += "\\&";
-    if (text[i] == '\\')
+    if (starts_line && (byte == '.' || byte == '\'')) result += "\\&";
+    if (byte == '\\') {
       result += "\\e";
-    else if (text[i] == '-')
+    } else if (byte == '-') {
       result += "\\-";
-    else
+    } else if (byte < 0x80) {
       result += text[i];
+    } else {  // UTF-8, as our own source files have it
+      unsigned code = byte & (byte >= 0xF0 ? 0x07u : byte >= 0xE0 ? 0x0Fu : 0x1Fu);
+      while (i + 1 < text.size() && (static_cast<unsigned char>(text[i + 1]) & 0xC0u) == 0x80u) code = code << 6 | (static_cast<unsigned char>(text[++i]) & 0x3Fu);
+      result += fmt::format("\\[u{:04X}]", code);
+    }
   }
   return result;
 }

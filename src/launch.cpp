@@ -74,6 +74,8 @@ ExitCode launch_threads(const LaunchOptions& options, const std::function<ExitCo
         codes[rank] = body(Communicator(std::move(transport)));
       } catch (const AgreedError&) {
         throw;
+      } catch (const PeerFailed&) {
+        throw;
       } catch (const std::exception& exception) {
         failures[rank] = error_of(exception).what();
         throw;

@@ -203,6 +203,21 @@ TEST(Suggestion, FindsWhatWasMeantAndNothingFarAway) {
   EXPECT_EQ(did_you_mean("", known), "");
 }
 
+TEST(Help, TextInTheManPageIsNeverTakenForRoff) {
+  Settings s;
+  CommandLine line = declare(s);
+  line.description = ".TH is no request\n'nor this\na\\b – 1";
+  const std::string text = roff_text(line, "thing", "does it");
+  EXPECT_NE(text.find("\\&.TH is no request\n\\&'nor this\na\\eb \\[u2013] 1\n"), std::string::npos) << text;
+}
+
+TEST(Help, LinesThatStartWithASpaceStayAsTheyAre) {
+  Settings s;
+  CommandLine line = declare(s);
+  line.description = "Formats:\n  fasta    a record";
+  EXPECT_NE(help_text(line, "thing").find("Formats:\n  fasta    a record\n"), std::string::npos);
+}
+
 TEST(Commands, EveryCommandDeclaresOptionsThatCanBePrintedAndTaught) {
   for (const Command& command : commands()) {
     EXPECT_FALSE(command.summary.empty()) << command.name;
