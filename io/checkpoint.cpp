@@ -39,9 +39,11 @@ void with_stored_type(DType dtype, Body&& body) {
 /// Takes a tensor's elements in order, in pieces of any length, and writes them in whole rows.
 class RowWriter {
  public:
-  RowWriter(hdf5::File& file, const CheckpointTensor& tensor) : row_size_(std::max<std::int64_t>(1, tensor.shape.row_size())), dtype_(tensor.dtype) {
+  RowWriter(hdf5::File& file, const CheckpointTensor& tensor)
+      : row_size_(std::max<std::int64_t>(1, tensor.shape.row_size())), dtype_(tensor.dtype) {
     const std::int64_t row_bytes = row_size_ * size_of(stored_as(dtype_));
-    const std::int64_t chunk_rows = std::clamp<std::int64_t>((std::int64_t{1} << 20) / row_bytes, 1, std::max<std::int64_t>(1, tensor.shape[0]));
+    const std::int64_t chunk_rows =
+        std::clamp<std::int64_t>((std::int64_t{1} << 20) / row_bytes, 1, std::max<std::int64_t>(1, tensor.shape[0]));
     dataset_ = file.create_dataset(tensor.name, {.shape = extents_of(tensor.shape),
                                                  .type = stored_as(dtype_) == DType::f64 ? hdf5::f64 : hdf5::f32,
                                                  .chunk_rows = chunk_rows,
@@ -65,7 +67,10 @@ class RowWriter {
     written_ += rows;
   }
 
-  void finish() const { ensure(pending_.empty() && written_ == dataset_.rows(), "{}: {} of {} rows written", dataset_.where(), written_, dataset_.rows()); }
+  void finish() const {
+    ensure(pending_.empty() && written_ == dataset_.rows(), "{}: {} of {} rows written", dataset_.where(), written_,
+           dataset_.rows());
+  }
 
  private:
   template <class T>
@@ -91,8 +96,8 @@ std::vector<Range> gather_ranges(const CheckpointContent& content, Communicator&
 }
 
 /// Brings one tensor's elements to rank 0, in order and in bounded pieces, and hands them to `take` there.
-void stream_to_first(const CheckpointTensor& tensor, std::span<const Range> owned, Communicator& ranks, const Stream& stream,
-                     const std::function<void(std::span<const std::byte>)>& take) {
+void stream_to_first(const CheckpointTensor& tensor, std::span<const Range> owned, Communicator& ranks,
+                     const Stream& stream, const std::function<void(std::span<const std::byte>)>& take) {
   const std::int64_t piece = piece_bytes / size_of(tensor.dtype);
   std::vector<std::byte> buffer;
   for (int owner = 0; owner < ranks.size(); ++owner) {
@@ -144,7 +149,8 @@ void publish(const fs::path& run, const std::string& name) {
 
 }  // namespace
 
-void write_checkpoint(const std::string& run, std::int64_t step, const CheckpointContent& content, Communicator& ranks, const Stream& stream) {
+void write_checkpoint(const std::string& run, std::int64_t step, const CheckpointContent& content, Communicator& ranks,
+                      const Stream& stream) {
   const std::string name = fmt::format("step-{}", step);
   const fs::path folder = fs::path(run) / (name + ".tmp"), index = folder / "index.h5";
   const std::vector<Range> owned = gather_ranges(content, ranks, stream);
@@ -164,10 +170,12 @@ void write_checkpoint(const std::string& run, std::int64_t step, const Checkpoin
   for (std::size_t i = 0; i < content.tensors.size(); ++i) {
     const CheckpointTensor& tensor = content.tensors[i];
     std::vector<Range> parts;
-    for (int rank = 0; rank < ranks.size(); ++rank) parts.push_back(owned[static_cast<std::size_t>(rank) * content.tensors.size() + i]);
+    for (int rank = 0; rank < ranks.size(); ++rank)
+      parts.push_back(owned[static_cast<std::size_t>(rank) * content.tensors.size() + i]);
     std::optional<RowWriter> writer;
     first_rank([&] { writer.emplace(*file, tensor); });
-    stream_to_first(tensor, parts, ranks, stream, [&](std::span<const std::byte> bytes) { first_rank([&] { writer->append(bytes); }); });
+    stream_to_first(tensor, parts, ranks, stream,
+                    [&](std::span<const std::byte> bytes) { first_rank([&] { writer->append(bytes); }); });
     first_rank([&] { writer->finish(); });
   }
   first_rank([&] {
@@ -185,7 +193,8 @@ std::optional<std::string> latest_checkpoint(const std::string& run) {
   const fs::path link = fs::path(run) / "latest";
   if (!fs::exists(fs::symlink_status(link, error))) return std::nullopt;
   const fs::path target = fs::canonical(link, error);
-  if (error || !fs::is_directory(target)) fail(ExitCode::corrupt, "{}: names no checkpoint that is there", link.string());
+  if (error || !fs::is_directory(target))
+    fail(ExitCode::corrupt, "{}: names no checkpoint that is there", link.string());
   return target.string();
 }
 
@@ -209,7 +218,8 @@ void Checkpoint::read(const std::string& name, const Shape& shape, DType dtype, 
   if (range.size() <= 0) return;
   const hdf5::Dataset dataset = damage_is_corrupt([&] {
     hdf5::Dataset found = file_.dataset(name);
-    require(found.shape() == extents_of(shape), "{}: shape is [{}], expected {}", found.where(), fmt::join(found.shape(), ", "), shape.to_string());
+    require(found.shape() == extents_of(shape), "{}: shape is [{}], expected {}", found.where(),
+            fmt::join(found.shape(), ", "), shape.to_string());
     return found;
   });
   const std::int64_t row_size = std::max<std::int64_t>(1, shape.row_size());
@@ -217,13 +227,15 @@ void Checkpoint::read(const std::string& name, const Shape& shape, DType dtype, 
   const std::int64_t first = range.begin / row_size, last = (range.end + row_size - 1) / row_size;
   for (std::int64_t row = first; row < last; row += step) {
     const std::int64_t rows = std::min(step, last - row);
-    const std::int64_t begin = std::max(range.begin, row * row_size), end = std::min(range.end, (row + rows) * row_size);
+    const std::int64_t begin = std::max(range.begin, row * row_size),
+                       end = std::min(range.end, (row + rows) * row_size);
     with_stored_type(dtype, [&]<class T>(T) {
       std::vector<T> values(static_cast<std::size_t>(rows * row_size));
       damage_is_corrupt([&] { dataset.read_rows(row, std::span<T>(values)); });
       dispatch(dtype, [&]<class U>() {
         for (std::int64_t i = begin; i < end; ++i)
-          static_cast<U*>(out)[i - range.begin] = U(static_cast<Accumulator<U>>(values[static_cast<std::size_t>(i - row * row_size)]));
+          static_cast<U*>(out)[i - range.begin] =
+              U(static_cast<Accumulator<U>>(values[static_cast<std::size_t>(i - row * row_size)]));
       });
     });
   }

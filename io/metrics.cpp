@@ -64,7 +64,8 @@ void MetricsLog::amend(const nlohmann::ordered_json& line) {
 void MetricsLog::write_at(std::int64_t offset, const std::string& text) {
   const Handle<FileDescriptorTraits> file(::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
   // One call a line: a process killed at any moment leaves whole lines.
-  const bool written = file && ::pwrite(file.get(), text.data(), text.size(), offset) == static_cast<ssize_t>(text.size());
+  const bool written =
+      file && ::pwrite(file.get(), text.data(), text.size(), offset) == static_cast<ssize_t>(text.size());
   if (!written) fail(ExitCode::io, "{}: cannot write: {}", path_, std::strerror(errno));
 }
 

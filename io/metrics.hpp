@@ -9,8 +9,8 @@ namespace causeway {
 /// metrics.jsonl: one JSON object a line, each with its "step". Complete lines only, whenever the process ends.
 class MetricsLog {
  public:
-  /// Keeps the lines of steps up to `resumed_step` and drops what an earlier run wrote beyond it, so that a resumed run's file is that
-  /// of a run that was never stopped. Throws Error(io).
+  /// Keeps the lines of steps up to `resumed_step` and drops what an earlier run wrote beyond it, so that a resumed
+  /// run's file is that of a run that was never stopped. Throws Error(io).
   MetricsLog(const std::string& path, std::int64_t resumed_step);
 
   void append(const nlohmann::ordered_json& line);

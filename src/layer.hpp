@@ -21,7 +21,8 @@ struct Layer {
 std::span<const Layer> layers();
 
 /// Throws Error(usage) naming the known kinds.
-std::unique_ptr<Operator> make_layer(std::string_view name, const ModelOptions& options, const std::string& prefix, ParameterSet& parameters);
+std::unique_ptr<Operator> make_layer(std::string_view name, const ModelOptions& options, const std::string& prefix,
+                                     ParameterSet& parameters);
 
 /// Rows of the table.
 std::unique_ptr<Operator> make_mamba(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters);

@@ -11,7 +11,8 @@ constexpr Layer table[] = {
 
 std::span<const Layer> layers() { return table; }
 
-std::unique_ptr<Operator> make_layer(std::string_view name, const ModelOptions& options, const std::string& prefix, ParameterSet& parameters) {
+std::unique_ptr<Operator> make_layer(std::string_view name, const ModelOptions& options, const std::string& prefix,
+                                     ParameterSet& parameters) {
   std::string known;
   for (const Layer& layer : table) {
     if (layer.name == name) return layer.make(options, prefix, parameters);

@@ -27,9 +27,9 @@ ParameterSpec norm_spec(const std::string& name, std::int64_t width) {
 /// What the forward pass over the blocks leaves for the way back.
 struct Model::Trail {
   struct Step {
-    Tensor residual;        // [tokens, width], the residual stream as the block's norm read it
+    Tensor residual;          // [tokens, width], the residual stream as the block's norm read it
     Tensor normalised, rstd;  // the norm's output, absent with recomputation
-    Saved saved;            // the mixer's, likewise
+    Saved saved;              // the mixer's, likewise
   };
   std::vector<Step> steps;
 };
@@ -40,7 +40,9 @@ Model::Model(const Options& options) : options_(options), parameters_(options.dt
   embedding_ = &parameters_.add({.name = "backbone.embedding.weight",
                                  .shape = {shape.vocabulary, shape.width},
                                  .decay = true,
-                                 .initial = [](const RandomStream& random, std::int64_t i) { return 0.02 * random.normal(static_cast<std::uint64_t>(i)); }});
+                                 .initial = [](const RandomStream& random, std::int64_t i) {
+                                   return 0.02 * random.normal(static_cast<std::uint64_t>(i));
+                                 }});
   for (std::size_t i = 0; i < shape.layers.size(); ++i) {
     const std::string prefix = fmt::format("backbone.layers.{}.", i);
     const Parameter& norm = parameters_.add(norm_spec(prefix + "norm.weight", shape.width));
@@ -85,14 +87,20 @@ void Model::evaluate(const Pass& pass, const Batch& batch, TensorView token_loss
   if (observer) observer(static_cast<std::int64_t>(blocks_.size()), residual);
 }
 
-Tensor Model::forward_blocks(const Pass& pass, TensorView ids, TensorView residual, Trail* trail, const Observer& observer) {
+Tensor Model::forward_blocks(const Pass& pass, TensorView ids, TensorView residual, Trail* trail,
+                             const Observer& observer) {
   const Stream& stream = pass.runtime.stream;
   const Shape shape = residual.shape;
   embedding_forward(stream, {.ids = ids, .weight = embedding_->weight, .y = residual});
   Tensor x;  // what the block before has yet to add to the residual stream
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     Tensor normalised(stream, options_.dtype, shape), rstd(stream, residual.dtype, {shape[0]});
-    rms_norm_forward(stream, {.x = x, .residual = residual, .weight = blocks_[i].norm->weight, .eps = norm_eps, .y = normalised, .rstd = rstd});
+    rms_norm_forward(stream, {.x = x,
+                              .residual = residual,
+                              .weight = blocks_[i].norm->weight,
+                              .eps = norm_eps,
+                              .y = normalised,
+                              .rstd = rstd});
     x = {};
     if (observer) observer(static_cast<std::int64_t>(i), residual);
     if (trail == nullptr) {
@@ -121,7 +129,9 @@ void Model::backward_blocks(const Pass& pass, TensorView ids, TensorView d_resid
     if (options_.recompute) {
       step.normalised = Tensor(stream, options_.dtype, shape);
       step.rstd = Tensor(stream, d_residual.dtype, {shape[0]});
-      rms_norm_forward(stream, {.residual = step.residual, .weight = norm.weight, .eps = norm_eps, .y = step.normalised, .rstd = step.rstd});
+      rms_norm_forward(
+          stream,
+          {.residual = step.residual, .weight = norm.weight, .eps = norm_eps, .y = step.normalised, .rstd = step.rstd});
       blocks_[i].mixer->forward(pass, step.normalised, &step.saved);
     }
     Tensor narrowed;  // the gradient of the mixer's output is the residual stream's, in the compute type
@@ -129,8 +139,8 @@ void Model::backward_blocks(const Pass& pass, TensorView ids, TensorView d_resid
       narrowed = Tensor(stream, options_.dtype, shape);
       scale(stream, {.x = d_residual, .y = narrowed});
     }
-    const Tensor d_normalised =
-        blocks_[i].mixer->backward(pass, step.normalised, narrowed.present() ? narrowed.view() : d_residual, step.saved);
+    const Tensor d_normalised = blocks_[i].mixer->backward(
+        pass, step.normalised, narrowed.present() ? narrowed.view() : d_residual, step.saved);
     rms_norm_backward(stream, {.residual = step.residual,
                                .weight = norm.weight,
                                .rstd = step.rstd,
@@ -141,13 +151,15 @@ void Model::backward_blocks(const Pass& pass, TensorView ids, TensorView d_resid
   embedding_backward(stream, {.ids = ids, .d_y = d_residual, .d_weight = embedding_->gradient});
 }
 
-void Model::head(const Pass& pass, TensorView last, TensorView residual, TensorView labels, TensorView token_losses, TensorView d_residual) {
+void Model::head(const Pass& pass, TensorView last, TensorView residual, TensorView labels, TensorView token_losses,
+                 TensorView d_residual) {
   const Stream& stream = pass.runtime.stream;
   const DType wide = residual.dtype, narrow = options_.dtype;
   const std::int64_t tokens = residual.rows(), width = residual.columns(), vocabulary = options_.shape.vocabulary;
   const std::int64_t tile = std::min(head_tile, tokens);
   const Tensor y(stream, narrow, {tile, width}), rstd(stream, wide, {tile}), logits(stream, wide, {tile, vocabulary});
-  const Tensor d_logits = wide == narrow || !d_residual.present() ? Tensor() : Tensor(stream, narrow, {tile, vocabulary});
+  const Tensor d_logits =
+      wide == narrow || !d_residual.present() ? Tensor() : Tensor(stream, narrow, {tile, vocabulary});
   for (std::int64_t begin = 0; begin < tokens; begin += tile) {
     const std::int64_t count = std::min(tile, tokens - begin);
     const auto here = [&](TensorView whole) { return whole.slice_rows(begin, count); };

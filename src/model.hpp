@@ -11,12 +11,12 @@ namespace causeway {
 
 /// One pack as a rank trains on it: its own tokens and what follows each of them.
 struct Batch {
-  TensorView ids;     ///< [local tokens] i32
-  TensorView labels;  ///< [local tokens] i32, the next token's id; negative: no loss (a document's last token, or masked)
+  TensorView ids;  ///< [local tokens] i32
+  TensorView labels;  ///< [local tokens] i32, the next token's id; negative: no loss (a document's end, or masked)
 };
 
-/// A language model on packed sequences: embedding → blocks → RMSNorm → head. A block is mixer(RMSNorm(residual)), added to the residual stream, which is
-/// kept in the accumulator type. Parameters are named as in mamba_ssm.
+/// A language model on packed sequences: embedding → blocks → RMSNorm → head. A block is mixer(RMSNorm(residual)),
+/// added to the residual stream, which is kept in the accumulator type. Parameters are named as in mamba_ssm.
 class Model {
  public:
   struct Options {
@@ -31,7 +31,8 @@ class Model {
   const ParameterSet& parameters() const { return parameters_; }
   const Options& options() const { return options_; }
 
-  /// Runs the pack forth and back, adds ∂(Σ token losses)/∂parameter over this rank's tokens to the gradients, and returns that sum, in nats.
+  /// Runs the pack forth and back, adds ∂(Σ token losses)/∂parameter over this rank's tokens to the gradients, and
+  /// returns that sum, in nats.
   double train(const Pass& pass, const Batch& batch);
 
   /// Receives the residual stream [local tokens, width] after `layer` blocks (0: the embedding).
@@ -46,11 +47,14 @@ class Model {
   };
   struct Trail;
 
-  /// From the tokens to the last block's output; `residual` does not hold that yet. With `trail`, what backward needs is kept there.
+  /// From the tokens to the last block's output; `residual` does not hold that yet. With `trail`, what backward needs
+  /// is kept there.
   Tensor forward_blocks(const Pass& pass, TensorView ids, TensorView residual, Trail* trail, const Observer& observer);
   void backward_blocks(const Pass& pass, TensorView ids, TensorView d_residual, Trail& trail);
-  /// Final norm, head and loss, a tile of tokens at a time so that no [tokens, vocabulary] tensor ever exists. With `d_residual` also their backward.
-  void head(const Pass& pass, TensorView last, TensorView residual, TensorView labels, TensorView token_losses, TensorView d_residual);
+  /// Final norm, head and loss, a tile of tokens at a time so that no [tokens, vocabulary] tensor ever exists. With
+  /// `d_residual` also their backward.
+  void head(const Pass& pass, TensorView last, TensorView residual, TensorView labels, TensorView token_losses,
+            TensorView d_residual);
 
   Options options_;
   ParameterSet parameters_;

@@ -20,14 +20,22 @@ Range owned_part(const ParameterSet& parameters, const Parameter& parameter, int
   return {begin, std::clamp(shard.end, begin, parameter.flat.end)};
 }
 
-std::byte* element(TensorView flat, std::int64_t index) { return static_cast<std::byte*>(flat.data) + index * size_of(flat.dtype); }
+std::byte* element(TensorView flat, std::int64_t index) {
+  return static_cast<std::byte*>(flat.data) + index * size_of(flat.dtype);
+}
 
 }  // namespace
 
 std::map<std::string, hdf5::Value> attributes_of(const ModelOptions& options, DType dtype) {
-  return {{"dtype", std::string(name_of(dtype))},   {"vocabulary", options.vocabulary}, {"width", options.width},
-          {"layers", layers_text(options.layers)},  {"state", options.state},           {"expand", options.expand},
-          {"conv_taps", options.conv_taps},         {"dt_rank", options.rank_of_dt()},  {"tied_head", std::int64_t{options.tied_head}}};
+  return {{"dtype", std::string(name_of(dtype))},
+          {"vocabulary", options.vocabulary},
+          {"width", options.width},
+          {"layers", layers_text(options.layers)},
+          {"state", options.state},
+          {"expand", options.expand},
+          {"conv_taps", options.conv_taps},
+          {"dt_rank", options.rank_of_dt()},
+          {"tied_head", std::int64_t{options.tied_head}}};
 }
 
 ModelOptions model_options_of(const Checkpoint& checkpoint) {
@@ -58,17 +66,20 @@ std::vector<CheckpointTensor> checkpoint_tensors(const ParameterSet& parameters,
   for (const Moment& moment : moments)
     for (const Parameter& parameter : parameters.parameters()) {
       const auto arena = static_cast<std::size_t>(parameter.arena);
-      add(moment.group, parameter, optimizer.shards()[arena].*moment.tensor, parameters.shard(parameters.arenas()[arena], rank).begin);
+      add(moment.group, parameter, optimizer.shards()[arena].*moment.tensor,
+          parameters.shard(parameters.arenas()[arena], rank).begin);
     }
   return tensors;
 }
 
 void load_parameters(const Checkpoint& checkpoint, const ParameterSet& parameters) {
   for (const Parameter& parameter : parameters.parameters())
-    checkpoint.read("parameters/" + parameter.spec.name, parameter.spec.shape, parameter.weight.dtype, {0, parameter.weight.size()}, parameter.weight.data);
+    checkpoint.read("parameters/" + parameter.spec.name, parameter.spec.shape, parameter.weight.dtype,
+                    {0, parameter.weight.size()}, parameter.weight.data);
 }
 
-void load_optimizer(const Checkpoint& checkpoint, const ParameterSet& parameters, const Optimizer& optimizer, int rank) {
+void load_optimizer(const Checkpoint& checkpoint, const ParameterSet& parameters, const Optimizer& optimizer,
+                    int rank) {
   for (const Moment& moment : moments)
     for (const Parameter& parameter : parameters.parameters()) {
       const auto arena = static_cast<std::size_t>(parameter.arena);

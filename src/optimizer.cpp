@@ -11,17 +11,21 @@ namespace causeway {
 
 double LearningRate::at(std::int64_t step) const {
   if (step <= warmup_steps) return peak * static_cast<double>(step) / static_cast<double>(warmup_steps);
-  const double done = static_cast<double>(step - warmup_steps) / static_cast<double>(std::max<std::int64_t>(1, steps - warmup_steps));
+  const double done =
+      static_cast<double>(step - warmup_steps) / static_cast<double>(std::max<std::int64_t>(1, steps - warmup_steps));
   return peak * (floor + (1 - floor) * 0.5 * (1 + std::cos(std::numbers::pi * std::min(1.0, done))));
 }
 
-Optimizer::Optimizer(const OptimizerOptions& options, ParameterSet& parameters, Communicator& world, const Stream& stream)
+Optimizer::Optimizer(const OptimizerOptions& options, ParameterSet& parameters, Communicator& world,
+                     const Stream& stream)
     : options_(options), parameters_(parameters), world_(world), stream_(stream) {
-  ensure(parameters.shards() == world.size(), "parameters in {} shards for {} ranks", parameters.shards(), world.size());
+  ensure(parameters.shards() == world.size(), "parameters in {} shards for {} ranks", parameters.shards(),
+         world.size());
   for (const ParameterArena& arena : parameters.arenas()) {
     const Range own = parameters.shard(arena, world.rank());
     const DType wide = accumulator_of(arena.dtype);
-    Shard shard{Tensor(stream, wide, {own.size()}), Tensor::zeros(stream, wide, {own.size()}), Tensor::zeros(stream, wide, {own.size()})};
+    Shard shard{Tensor(stream, wide, {own.size()}), Tensor::zeros(stream, wide, {own.size()}),
+                Tensor::zeros(stream, wide, {own.size()})};
     scale(stream, {.x = arena.weights.view().slice_rows(own.begin, own.size()), .y = shard.master});
     shards_.push_back(std::move(shard));
   }

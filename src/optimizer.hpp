@@ -22,8 +22,8 @@ struct LearningRate {
   double at(std::int64_t step) const;  ///< step from 1
 };
 
-/// AdamW with its state sharded over all ranks (ZeRO-1, arXiv 1910.02054): every rank holds all weights and gradients, but masters and moments of
-/// its shard of each arena alone.
+/// AdamW with its state sharded over all ranks (ZeRO-1, arXiv 1910.02054): every rank holds all weights and gradients,
+/// but masters and moments of its shard of each arena alone.
 class Optimizer {
  public:
   /// One shard of an arena: [elements a shard] in the accumulator type.

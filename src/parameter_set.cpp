@@ -7,7 +7,8 @@
 namespace causeway {
 namespace {
 
-/// A stream number of its own for every parameter (FNV-1a of the name), so that adding a layer changes no other parameter's start.
+/// A stream number of its own for every parameter (FNV-1a of the name), so that adding a layer changes no other
+/// parameter's start.
 std::uint64_t stream_of(const std::string& name) {
   std::uint64_t hash = 0xcbf29ce484222325u;
   for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
@@ -18,17 +19,22 @@ std::uint64_t stream_of(const std::string& name) {
 
 const Parameter& ParameterSet::add(ParameterSpec spec) {
   ensure(arenas_.empty() || !arenas_.front().weights.present(), "parameter {} comes after allocate()", spec.name);
-  for (const Parameter& other : parameters_) ensure(other.spec.name != spec.name, "two parameters are called {}", spec.name);
+  for (const Parameter& other : parameters_)
+    ensure(other.spec.name != spec.name, "two parameters are called {}", spec.name);
   const DType dtype = spec.wide ? accumulator_of(dtype_) : dtype_;
-  auto arena = std::find_if(arenas_.begin(), arenas_.end(), [&](const ParameterArena& a) { return a.dtype == dtype && a.decay == spec.decay; });
+  auto arena = std::find_if(arenas_.begin(), arenas_.end(),
+                            [&](const ParameterArena& a) { return a.dtype == dtype && a.decay == spec.decay; });
   if (arena == arenas_.end()) {
     arenas_.push_back({.dtype = dtype, .decay = spec.decay, .weights = {}, .gradients = {}});
     arena = arenas_.end() - 1;
   }
   const Range flat{arena->elements, arena->elements + spec.shape.size()};
   arena->elements = flat.end;
-  return parameters_.emplace_back(
-      Parameter{.spec = std::move(spec), .arena = static_cast<int>(arena - arenas_.begin()), .flat = flat, .weight = {}, .gradient = {}});
+  return parameters_.emplace_back(Parameter{.spec = std::move(spec),
+                                            .arena = static_cast<int>(arena - arenas_.begin()),
+                                            .flat = flat,
+                                            .weight = {},
+                                            .gradient = {}});
 }
 
 void ParameterSet::allocate(const Stream& stream, int shards, bool with_gradients) {
@@ -40,7 +46,9 @@ void ParameterSet::allocate(const Stream& stream, int shards, bool with_gradient
   }
   for (Parameter& parameter : parameters_) {
     const ParameterArena& arena = arenas_[static_cast<std::size_t>(parameter.arena)];
-    const auto part = [&](TensorView whole) { return whole.slice_rows(parameter.flat.begin, parameter.flat.size()).reshaped(parameter.spec.shape); };
+    const auto part = [&](TensorView whole) {
+      return whole.slice_rows(parameter.flat.begin, parameter.flat.size()).reshaped(parameter.spec.shape);
+    };
     parameter.weight = part(arena.weights);
     if (with_gradients) parameter.gradient = part(arena.gradients);
   }

@@ -18,7 +18,8 @@ struct ParameterSpec {
   Shape shape;
   bool wide = false;   ///< kept in the accumulator type: A_log, D, norms, Δ's bias
   bool decay = false;  ///< subject to weight decay
-  /// Element i's first value; `random` belongs to this parameter alone and is indexed by i, so no value depends on who draws it.
+  /// Element i's first value; `random` belongs to this parameter alone and is indexed by i, so no value depends on who
+  /// draws it.
   std::function<double(const RandomStream& random, std::int64_t i)> initial;
 };
 
@@ -31,8 +32,8 @@ struct Parameter {
   TensorView gradient;  ///< accumulator type; layers add to it
 };
 
-/// All parameters of one (dtype, weight decay) group, one after the other in a flat buffer: what the gradient reduction, the optimizer
-/// and the checkpoint walk. Padded with zeros to a multiple of the number of shards.
+/// All parameters of one (dtype, weight decay) group, one after the other in a flat buffer: what the gradient
+/// reduction, the optimizer and the checkpoint walk. Padded with zeros to a multiple of the number of shards.
 struct ParameterArena {
   DType dtype = DType::f32;
   bool decay = false;

@@ -6,7 +6,8 @@
 namespace causeway {
 namespace {
 
-/// Sizes of mamba-*: Gu & Dao (arXiv 2312.00752), table 12 and the published state-spaces checkpoints. All have N = 16, W = 4 and no MLP.
+/// Sizes of mamba-*: Gu & Dao (arXiv 2312.00752), table 12 and the published state-spaces checkpoints. All have N = 16,
+/// W = 4 and no MLP.
 constexpr Preset table[] = {
     {"mamba-tiny", "trains in minutes on two cores", 64, "mamba*2"},
     {"mamba-130m", "768 × 24", 768, "mamba*24"},
@@ -41,7 +42,8 @@ std::vector<std::string> parse_layers(std::string_view text) {
     if (star != std::string_view::npos) {
       const char* const last = word.data() + word.size();
       const auto [stop, error] = std::from_chars(word.data() + star + 1, last, count);
-      require(error == std::errc() && stop == last && count >= 1 && count <= 10'000, "--layers has '{}', expected NAME or NAME*COUNT", word);
+      require(error == std::errc() && stop == last && count >= 1 && count <= 10'000,
+              "--layers has '{}', expected NAME or NAME*COUNT", word);
     }
     layers.insert(layers.end(), static_cast<std::size_t>(count), std::string(word.substr(0, star)));
     at = end;

@@ -42,7 +42,8 @@ nlohmann::ordered_json describe_environment(Communicator& world, const Stream& s
   std::vector<std::string> kept;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view line = *entry;
-    for (const std::string_view prefix : {"OMPI_MCA_", "UCX_", "NCCL_", "SLURM_", "OMP_", "OPENBLAS_", "CUDA_VISIBLE_DEVICES", "FI_"})
+    for (const std::string_view prefix :
+         {"OMPI_MCA_", "UCX_", "NCCL_", "SLURM_", "OMP_", "OPENBLAS_", "CUDA_VISIBLE_DEVICES", "FI_"})
       if (line.starts_with(prefix)) kept.emplace_back(line);
   }
   std::sort(kept.begin(), kept.end());

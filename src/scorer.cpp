@@ -15,7 +15,7 @@
 namespace causeway {
 namespace {
 
-constexpr std::int64_t rows_in_flight = 65536;   // of the losses
+constexpr std::int64_t rows_in_flight = 65536;  // of the losses
 constexpr std::int64_t names_at_once = 4096;
 constexpr std::int64_t file_chunk_bytes = 1 << 20;
 
@@ -33,7 +33,8 @@ struct EmbeddingRequest {
     request.mean = kind == "mean";
     require(error == std::errc() && stop == text.data() + colon && (kind == "mean" || kind == "tokens"),
             "--embeddings is '{}', expected LAYER, LAYER:mean or LAYER:tokens", text);
-    require(request.layer >= 0 && request.layer <= layers, "--embeddings names layer {}, expected 0 (the embedding) to {}", request.layer, layers);
+    require(request.layer >= 0 && request.layer <= layers,
+            "--embeddings names layer {}, expected 0 (the embedding) to {}", request.layer, layers);
     return request;
   }
 };
@@ -49,17 +50,20 @@ std::vector<ScorePack> plan_packs(std::span<const std::int64_t> cu_seqlens, std:
   for (std::int64_t document = 0; document + 1 < std::ssize(cu_seqlens); ++document) {
     const std::int64_t begin = cu_seqlens[document], length = cu_seqlens[document + 1] - begin;
     if (length == 0) continue;
-    if (packs.empty() || cu_seqlens[document + 1] - packs.back().first_token > pack_tokens) packs.push_back({.first_token = begin});
+    if (packs.empty() || cu_seqlens[document + 1] - packs.back().first_token > pack_tokens)
+      packs.push_back({.first_token = begin});
     packs.back().pack.pieces.push_back({.dataset = 0, .document = document, .begin = 0, .end = length});
   }
   return packs;
 }
 
-/// Brings rows [local tokens, columns] of a pack, held by the ranks of one data group, to rank 0 in the pack's order, `at_once` rows at a time.
-/// `layout` is the pack's, `local` this rank's rows (unread outside the group); `take(first row of the pack, values)` runs on rank 0.
+/// Brings rows [local tokens, columns] of a pack, held by the ranks of one data group, to rank 0 in the pack's order,
+/// `at_once` rows at a time. `layout` is the pack's, `local` this rank's rows (unread outside the group); `take(first
+/// row of the pack, values)` runs on rank 0.
 template <class T>
-void rows_to_first(const ShardLayout& layout, int group, std::span<const T> local, std::int64_t columns, std::int64_t at_once, Mesh& mesh,
-                   const Stream& stream, const std::function<void(std::int64_t, std::span<const T>)>& take) {
+void rows_to_first(const ShardLayout& layout, int group, std::span<const T> local, std::int64_t columns,
+                   std::int64_t at_once, Mesh& mesh, const Stream& stream,
+                   const std::function<void(std::int64_t, std::span<const T>)>& take) {
   std::vector<T> buffer;
   for (int c = 0; c < layout.chunk_count(); ++c) {
     const int owner = group * mesh.context.size() + layout.owner(c);
@@ -67,7 +71,9 @@ void rows_to_first(const ShardLayout& layout, int group, std::span<const T> loca
     const Range chunk = layout.chunk(c);
     for (std::int64_t at = chunk.begin; at < chunk.end; at += at_once) {
       const auto count = static_cast<std::size_t>(std::min(at_once, chunk.end - at) * columns);
-      const auto mine = [&] { return local.subspan(static_cast<std::size_t>((layout.local_offset(c) + at - chunk.begin) * columns), count); };
+      const auto mine = [&] {
+        return local.subspan(static_cast<std::size_t>((layout.local_offset(c) + at - chunk.begin) * columns), count);
+      };
       if (owner == 0) {
         take(at, mine());
       } else if (mesh.world.rank() == owner) {
@@ -98,8 +104,13 @@ std::vector<T> to_host(const Stream& stream, TensorView x) {
 /// scores.h5, on rank 0. Rows arrive in the dataset's order.
 class ScoreFile {
  public:
-  ScoreFile(const std::string& path, const Dataset& data, std::optional<EmbeddingRequest> embeddings, std::int64_t width)
-      : target_(path), file_(hdf5::File::open(target_.temporary(), hdf5::Access::create)), data_(data), embeddings_(embeddings), width_(width) {
+  ScoreFile(const std::string& path, const Dataset& data, std::optional<EmbeddingRequest> embeddings,
+            std::int64_t width)
+      : target_(path),
+        file_(hdf5::File::open(target_.temporary(), hdf5::Access::create)),
+        data_(data),
+        embeddings_(embeddings),
+        width_(width) {
     const std::int64_t documents = data.documents(), tokens = data.tokens();
     file_.set_attribute("format", "causeway-scores");
     file_.set_attribute("version", std::int64_t{1});
@@ -142,10 +153,12 @@ class ScoreFile {
       const std::int64_t token = first + static_cast<std::int64_t>(i) / width_;
       advance_to(token, document_of_embeddings_);
       for (std::size_t d = 0; d < sum_.size(); ++d) sum_[d] += values[i + d];
-      const std::int64_t begin = data_.cu_seqlens()[document_of_embeddings_], end = data_.cu_seqlens()[document_of_embeddings_ + 1];
+      const std::int64_t begin = data_.cu_seqlens()[document_of_embeddings_],
+                         end = data_.cu_seqlens()[document_of_embeddings_ + 1];
       if (token + 1 < end) continue;
       std::vector<float> mean(sum_.size());
-      for (std::size_t d = 0; d < sum_.size(); ++d) mean[d] = static_cast<float>(sum_[d] / static_cast<double>(end - begin));
+      for (std::size_t d = 0; d < sum_.size(); ++d)
+        mean[d] = static_cast<float>(sum_[d] / static_cast<double>(end - begin));
       rows_.write_rows(document_of_embeddings_, std::span<const float>(mean));
       std::fill(sum_.begin(), sum_.end(), 0);
     }
@@ -172,8 +185,12 @@ class ScoreFile {
 
  private:
   static hdf5::DatasetOptions rows_of(std::int64_t rows, std::int64_t columns, hdf5::ElementType type) {
-    const std::int64_t chunk = std::clamp<std::int64_t>(file_chunk_bytes / (columns * type.bytes), 1, std::max<std::int64_t>(1, rows));
-    return {.shape = columns == 1 ? std::vector{rows} : std::vector{rows, columns}, .type = type, .chunk_rows = chunk, .fletcher32 = true};
+    const std::int64_t chunk =
+        std::clamp<std::int64_t>(file_chunk_bytes / (columns * type.bytes), 1, std::max<std::int64_t>(1, rows));
+    return {.shape = columns == 1 ? std::vector{rows} : std::vector{rows, columns},
+            .type = type,
+            .chunk_rows = chunk,
+            .fletcher32 = true};
   }
   void advance_to(std::int64_t token, std::int64_t& document) const {
     while (data_.cu_seqlens()[document + 1] <= token) ++document;
@@ -205,7 +222,8 @@ void score(const ScoreSettings& settings, Communicator world_of_all) {
     embeddings = EmbeddingRequest::parse(settings.embeddings, std::ssize(options.shape.layers));
     data.datasets.emplace_back(settings.data);
     const std::int64_t vocabulary = data.datasets[0].vocabulary_size();
-    require(vocabulary <= options.shape.vocabulary, "{}: vocabulary_size is {}, expected at most the model's {}", settings.data, vocabulary, options.shape.vocabulary);
+    require(vocabulary <= options.shape.vocabulary, "{}: vocabulary_size is {}, expected at most the model's {}",
+            settings.data, vocabulary, options.shape.vocabulary);
   });
   Runtime runtime = make_runtime(compute, std::move(world_of_all));
   Mesh& mesh = runtime.mesh;
@@ -245,10 +263,14 @@ void score(const ScoreSettings& settings, Communicator world_of_all) {
       const std::int64_t first = packs[index].first_token;
       const ShardLayout shards(packs[index].pack.tokens(), mesh.context.size(), layout);
       rows_to_first<double>(shards, group, losses, 1, rows_in_flight, mesh, runtime.stream,
-                            [&](std::int64_t row, std::span<const double> values) { first_rank([&] { file->losses(first + row, values); }); });
+                            [&](std::int64_t row, std::span<const double> values) {
+                              first_rank([&] { file->losses(first + row, values); });
+                            });
       if (embeddings)
-        rows_to_first<float>(shards, group, rows, width, std::max<std::int64_t>(1, rows_in_flight / width), mesh, runtime.stream,
-                             [&](std::int64_t row, std::span<const float> values) { first_rank([&] { file->embeddings(first + row, values); }); });
+        rows_to_first<float>(shards, group, rows, width, std::max<std::int64_t>(1, rows_in_flight / width), mesh,
+                             runtime.stream, [&](std::int64_t row, std::span<const float> values) {
+                               first_rank([&] { file->embeddings(first + row, values); });
+                             });
       progress.update(first + shards.tokens());
     }
   }

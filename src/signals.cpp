@@ -7,8 +7,9 @@ namespace {
 
 constexpr std::array<int, 3> stop_signals = {SIGTERM, SIGUSR1, SIGUSR2};
 
-// The one place that needs a variable of the process: a signal handler is given nothing else to write to. (Blocking the signals and polling a
-// signalfd would do without, if libraries did not start threads of their own, with the signals open, before main.)
+// The one place that needs a variable of the process: a signal handler is given nothing else to write to. (Blocking the
+// signals and polling a signalfd would do without, if libraries did not start threads of their own, with the signals
+// open, before main.)
 std::atomic<bool> stop_raised = false;
 static_assert(std::atomic<bool>::is_always_lock_free);
 

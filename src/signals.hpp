@@ -5,7 +5,8 @@
 
 namespace causeway {
 
-/// While it lives, TERM, USR1 and USR2 ("checkpoint at the next step and end with 75") raise a flag instead of ending the process. One at a time.
+/// While it lives, TERM, USR1 and USR2 ("checkpoint at the next step and end with 75") raise a flag instead of ending
+/// the process. One at a time.
 class StopSignals {
  public:
   StopSignals();

@@ -53,8 +53,10 @@ void check(const TrainSettings& settings) {
   within("eval-packs", settings.eval_packs, std::int64_t{0}, most);
   within("log-every", settings.log_every, std::int64_t{1}, most);
   require(settings.seed >= 0, "--seed is {}, expected 0 or more", settings.seed);
-  require(settings.resume.empty() || settings.init_from.empty() || settings.resume == "auto", "--resume {} and --init-from exclude each other", settings.resume);
-  require(settings.eval_every == 0 || !settings.valid_data.empty(), "--eval-every is {}, but --valid-data is missing", settings.eval_every);
+  require(settings.resume.empty() || settings.init_from.empty() || settings.resume == "auto",
+          "--resume {} and --init-from exclude each other", settings.resume);
+  require(settings.eval_every == 0 || !settings.valid_data.empty(), "--eval-every is {}, but --valid-data is missing",
+          settings.eval_every);
 }
 
 bool names_a_model(const ModelSettings& settings) { return !settings.model.empty() || !settings.layers.empty(); }
@@ -67,7 +69,8 @@ ModelOptions resolve(const ModelSettings& settings) {
     const std::vector<std::string> pattern = options.layers;
     require(!pattern.empty(), "--layers names no layer");
     options.layers.clear();
-    for (std::int64_t i = 0; i < settings.layers_count; ++i) options.layers.push_back(pattern[static_cast<std::size_t>(i) % pattern.size()]);
+    for (std::int64_t i = 0; i < settings.layers_count; ++i)
+      options.layers.push_back(pattern[static_cast<std::size_t>(i) % pattern.size()]);
   }
   const auto choose = [](std::int64_t& field, std::int64_t given) {
     if (given != 0) field = given;
@@ -91,11 +94,15 @@ PackingOptions packing_of(const TrainSettings& settings) {
 }
 
 LearningRate schedule_of(const TrainSettings& settings) {
-  return {.peak = settings.learning_rate, .warmup_steps = settings.warmup_steps, .steps = settings.steps, .floor = settings.learning_rate_floor};
+  return {.peak = settings.learning_rate,
+          .warmup_steps = settings.warmup_steps,
+          .steps = settings.steps,
+          .floor = settings.learning_rate_floor};
 }
 
 OptimizerOptions optimizer_options_of(const TrainSettings& settings) {
-  return {.beta1 = settings.beta1, .beta2 = settings.beta2, .weight_decay = settings.weight_decay, .clip = settings.clip};
+  return {
+      .beta1 = settings.beta1, .beta2 = settings.beta2, .weight_decay = settings.weight_decay, .clip = settings.clip};
 }
 
 Runtime make_runtime(const ComputeSettings& settings, Communicator world) {
@@ -107,12 +114,28 @@ Runtime make_runtime(const ComputeSettings& settings, Communicator world) {
 
 OptionGroup compute_group(ComputeSettings& settings) {
   return {"Ranks and numbers",
-          {{"data-parallel", &settings.data_parallel, "A", "groups of ranks that work on different packs; 0: as many as --context-parallel leaves"},
-           {"context-parallel", &settings.context_parallel, "B", "ranks that share one pack, each holding its shard of the tokens; 0: as many as --data-parallel leaves, all if that is 0 too"},
-           {"layout", &settings.layout, "", "which tokens a rank holds: one run, or one from the front and one from the back", {"contiguous", "zigzag"}},
-           {"strategy", &settings.strategy, "auto|OPERATOR=NAME,…", "how operators cross the ranks' edges; causeway op --list shows them"},
-           {"schedule", &settings.schedule, "", "how states are carried over the ranks: from neighbour to neighbour, or all gathered; the same bits", {"auto", "chain", "gather"}},
-           {"dtype", &settings.dtype, "", "type of activations and weights; states and sums are f32, or f64 with f64", {"f32", "f64", "bf16"}},
+          {{"data-parallel", &settings.data_parallel, "A",
+            "groups of ranks that work on different packs; 0: as many as --context-parallel leaves"},
+           {"context-parallel", &settings.context_parallel, "B",
+            "ranks that share one pack, each holding its shard of the tokens; 0: as many as --data-parallel leaves, "
+            "all if that is 0 too"},
+           {"layout",
+            &settings.layout,
+            "",
+            "which tokens a rank holds: one run, or one from the front and one from the back",
+            {"contiguous", "zigzag"}},
+           {"strategy", &settings.strategy, "auto|OPERATOR=NAME,…",
+            "how operators cross the ranks' edges; causeway op --list shows them"},
+           {"schedule",
+            &settings.schedule,
+            "",
+            "how states are carried over the ranks: from neighbour to neighbour, or all gathered; the same bits",
+            {"auto", "chain", "gather"}},
+           {"dtype",
+            &settings.dtype,
+            "",
+            "type of activations and weights; states and sums are f32, or f64 with f64",
+            {"f32", "f64", "bf16"}},
            {"device", &settings.device, "", "where to compute", {"cpu", "cuda"}}}};
 }
 
@@ -122,17 +145,18 @@ OptionGroup model_group(ModelSettings& settings) {
     for (const auto& row : table) names += fmt::format("{}{}", names.empty() ? "" : ", ", row.name);
     return names;
   };
-  return {"Model",
-          {{"model", &settings.model, "PRESET", "one of: " + names_of(presets()) + "; the options below change it"},
-           {"layers", &settings.layers, "\"NAME NAME*COUNT …\"", "the kind of each layer, of: " + names_of(layers())},
-           {"layers-count", &settings.layers_count, "N", "that many layers, the pattern repeated or cut"},
-           {"width", &settings.width, "N", "channels of the residual stream"},
-           {"state", &settings.state, "N", "states a channel of the selective scan"},
-           {"expand", &settings.expand, "N", "inner channels of a Mamba block, in widths"},
-           {"conv-taps", &settings.conv_taps, "N", "taps of the short convolution"},
-           {"dt-rank", &settings.dt_rank, "N", "rank of the step size's projection, else width/16"},
-           {"vocabulary", &settings.vocabulary, "N", "token ids the model knows"},
-           {"untied-head", &settings.untied_head, "", "an output head of its own instead of the embedding's transpose"}}};
+  return {
+      "Model",
+      {{"model", &settings.model, "PRESET", "one of: " + names_of(presets()) + "; the options below change it"},
+       {"layers", &settings.layers, "\"NAME NAME*COUNT …\"", "the kind of each layer, of: " + names_of(layers())},
+       {"layers-count", &settings.layers_count, "N", "that many layers, the pattern repeated or cut"},
+       {"width", &settings.width, "N", "channels of the residual stream"},
+       {"state", &settings.state, "N", "states a channel of the selective scan"},
+       {"expand", &settings.expand, "N", "inner channels of a Mamba block, in widths"},
+       {"conv-taps", &settings.conv_taps, "N", "taps of the short convolution"},
+       {"dt-rank", &settings.dt_rank, "N", "rank of the step size's projection, else width/16"},
+       {"vocabulary", &settings.vocabulary, "N", "token ids the model knows"},
+       {"untied-head", &settings.untied_head, "", "an output head of its own instead of the embedding's transpose"}}};
 }
 
 }  // namespace causeway

@@ -12,7 +12,8 @@
 
 namespace causeway {
 
-/// Which model: what `train` is told about its shape. 0 and "" take the preset's, or the checkpoint's that is resumed or started from.
+/// Which model: what `train` is told about its shape. 0 and "" take the preset's, or the checkpoint's that is resumed
+/// or started from.
 struct ModelSettings {
   std::string model, layers;
   std::int64_t layers_count = 0, width = 0, state = 0, expand = 0, conv_taps = 0, dt_rank = 0, vocabulary = 0;

@@ -34,8 +34,8 @@ std::array<double, count> sum_over_ranks(Runtime& runtime, std::array<double, co
 
 Traffic traffic_of(const Mesh& mesh) {
   const Traffic &world = mesh.world.traffic(), &context = mesh.context.traffic();
-  return {world.bytes_sent + context.bytes_sent, world.messages_sent + context.messages_sent, world.exposed_s + context.exposed_s,
-          world.hidden_s + context.hidden_s};
+  return {world.bytes_sent + context.bytes_sent, world.messages_sent + context.messages_sent,
+          world.exposed_s + context.exposed_s, world.hidden_s + context.hidden_s};
 }
 
 DataMixture open_on_all(const std::vector<std::string>& sources, std::int64_t vocabulary, Communicator& world) {
@@ -65,15 +65,21 @@ Model::Options model_of(const TrainSettings& settings, Communicator& world) {
     const Checkpoint checkpoint(from);
     for (const auto& [name, value] : attributes_of(options.shape, options.dtype)) {
       if (name == "dtype" && !resumed) continue;  // weights convert; a resumed run's numbers do not
-      const std::string found = std::holds_alternative<std::string>(value) ? checkpoint.text(name) : std::to_string(checkpoint.integer(name));
-      const std::string wanted = std::holds_alternative<std::string>(value) ? std::get<std::string>(value) : std::to_string(std::get<std::int64_t>(value));
-      require(found == wanted, "{}: the checkpoint's {} is {}, the options say {}", checkpoint.path(), name, found, wanted);
+      const std::string found =
+          std::holds_alternative<std::string>(value) ? checkpoint.text(name) : std::to_string(checkpoint.integer(name));
+      const std::string wanted = std::holds_alternative<std::string>(value)
+                                     ? std::get<std::string>(value)
+                                     : std::to_string(std::get<std::int64_t>(value));
+      require(found == wanted, "{}: the checkpoint's {} is {}, the options say {}", checkpoint.path(), name, found,
+              wanted);
     }
   });
   return options;
 }
 
-std::string rate(double per_second) { return per_second >= 1e4 ? fmt::format("{:.1f}k", per_second / 1e3) : fmt::format("{:.0f}", per_second); }
+std::string rate(double per_second) {
+  return per_second >= 1e4 ? fmt::format("{:.1f}k", per_second / 1e3) : fmt::format("{:.0f}", per_second);
+}
 
 }  // namespace
 
@@ -103,7 +109,8 @@ struct Trainer::Step {
   }
 };
 
-Trainer::Trainer(const TrainSettings& settings, const std::string& config, Communicator world, const StopSignals& signals)
+Trainer::Trainer(const TrainSettings& settings, const std::string& config, Communicator world,
+                 const StopSignals& signals)
     : settings_(settings),
       runtime_(make_runtime(settings.compute, std::move(world))),
       layout_(parse_layout(settings.compute.layout)),
@@ -143,7 +150,8 @@ void Trainer::restore() {
     loss_ = state.number_attribute("loss");
     cursor = state.integer_attribute("cursor");
     const std::int64_t seed = state.integer_attribute("seed");
-    require(seed == settings_.seed, "--seed is {}, but {} was started with {}", settings_.seed, checkpoint.path(), seed);
+    require(seed == settings_.seed, "--seed is {}, but {} was started with {}", settings_.seed, checkpoint.path(),
+            seed);
     require(step_ <= settings_.steps, "--steps is {}, but {} has done {}", settings_.steps, checkpoint.path(), step_);
   });
   packs_->advance_to(cursor);
@@ -156,8 +164,8 @@ void Trainer::open_run_folder(const std::string& config) {
   collectively(world, [&] {
     if (world.rank() != 0) return;
     const std::filesystem::path run = settings_.run;
-    require(!settings_.resume.empty() || !latest_checkpoint(settings_.run), "{}: holds a run already; --resume auto goes on with it, another --run starts afresh",
-            settings_.run);
+    require(!settings_.resume.empty() || !latest_checkpoint(settings_.run),
+            "{}: holds a run already; --resume auto goes on with it, another --run starts afresh", settings_.run);
     std::error_code error;
     std::filesystem::create_directories(run, error);
     if (error) fail(ExitCode::io, "{}: cannot make the folder: {}", settings_.run, error.message());
@@ -188,12 +196,14 @@ Trainer::Step Trainer::train_step(std::int64_t number) {
     loss += model_.train(pass(work), work.batch());
     labels += static_cast<double>(work.labelled);
   }
-  const auto [total_loss, total_labels, stops] = sum_over_ranks(runtime_, std::array{loss, labels, signals_.raised() ? 1.0 : 0.0});
+  const auto [total_loss, total_labels, stops] =
+      sum_over_ranks(runtime_, std::array{loss, labels, signals_.raised() ? 1.0 : 0.0});
   step.loss = total_labels > 0 ? total_loss / total_labels : 0;
   step.stop = stops > 0;
   if (!std::isfinite(total_loss)) report_non_finite(number, mine, fmt::format("the loss is {}", total_loss));
 
-  const Optimizer::Result result = optimizer_->step(number, step.learning_rate, total_labels > 0 ? 1 / total_labels : 0);
+  const Optimizer::Result result =
+      optimizer_->step(number, step.learning_rate, total_labels > 0 ? 1 / total_labels : 0);
   step.gradient_norm = result.gradient_norm;
   if (!result.finite) report_non_finite(number, mine, fmt::format("the gradient's norm is {}", result.gradient_norm));
 
@@ -207,7 +217,8 @@ Trainer::Step Trainer::train_step(std::int64_t number) {
   return step;
 }
 
-/// Ends all ranks with ExitCode::non_finite before the weights are touched. Runs the packs forward once more to say where it began.
+/// Ends all ranks with ExitCode::non_finite before the weights are touched. Runs the packs forward once more to say
+/// where it began.
 void Trainer::report_non_finite(std::int64_t step, const std::vector<Pack>& packs, const std::string& what) {
   constexpr std::int64_t nowhere = std::numeric_limits<std::int32_t>::max();
   const Communicator& context = runtime_.mesh.context;
@@ -224,8 +235,11 @@ void Trainer::report_non_finite(std::int64_t step, const std::vector<Pack>& pack
   const std::int64_t rank = -world.max(first_layer == layer ? -std::int64_t{world.rank()} : -nowhere);
   const std::string where = layer == nowhere ? "every layer's output is finite"
                             : layer == 0     ? fmt::format("first in the embedding, rank {}", rank)
-                                             : fmt::format("first in the output of layer {}, rank {} of {} context ranks", layer - 1, rank, context.size());
-  collectively(world, [&] { fail(ExitCode::non_finite, "step {}: {}; {}. The weights are those of step {}", step, what, where, step - 1); });
+                                         : fmt::format("first in the output of layer {}, rank {} of {} context ranks",
+                                                       layer - 1, rank, context.size());
+  collectively(world, [&] {
+    fail(ExitCode::non_finite, "step {}: {}; {}. The weights are those of step {}", step, what, where, step - 1);
+  });
   fail(ExitCode::internal, "collectively() returned");
 }
 
@@ -251,7 +265,11 @@ void Trainer::save() {
   const ModelOptions& shape = model_.options().shape;
   write_checkpoint(settings_.run, step_,
                    {.attributes = attributes_of(shape, model_.options().dtype),
-                    .state = {{"step", step_}, {"tokens_seen", tokens_seen_}, {"cursor", packs_->cursor()}, {"seed", settings_.seed}, {"loss", loss_}},
+                    .state = {{"step", step_},
+                              {"tokens_seen", tokens_seen_},
+                              {"cursor", packs_->cursor()},
+                              {"seed", settings_.seed},
+                              {"loss", loss_}},
                     .tensors = checkpoint_tensors(model_.parameters(), *optimizer_, runtime_.mesh.world.rank())},
                    runtime_.mesh.world, runtime_.stream);
 }
@@ -296,7 +314,8 @@ ExitCode Trainer::train() {
     const auto due = [&](std::int64_t every) { return step_ == settings_.steps || (every > 0 && step_ % every == 0); };
     interval_tokens += step.tokens;
     if (due(settings_.log_every) || step_ == 1) {
-      log_.info("step {}/{}  loss {:.4f}  lr {:.2e}  |g| {:.3f}  {} tokens/s", step_, settings_.steps, step.loss, step.learning_rate, step.gradient_norm,
+      log_.info("step {}/{}  loss {:.4f}  lr {:.2e}  |g| {:.3f}  {} tokens/s", step_, settings_.steps, step.loss,
+                step.learning_rate, step.gradient_norm,
                 rate(static_cast<double>(interval_tokens) / interval.seconds()));
       interval = Stopwatch();
       interval_tokens = 0;
@@ -311,7 +330,8 @@ ExitCode Trainer::train() {
       save();
       step.checkpoint_s = watch.seconds();
       write_metrics(step, true);
-      log_.info("step {}/{}  checkpoint {}/step-{}  {:.2f} s", step_, settings_.steps, settings_.run, step_, *step.checkpoint_s);
+      log_.info("step {}/{}  checkpoint {}/step-{}  {:.2f} s", step_, settings_.steps, settings_.run, step_,
+                *step.checkpoint_s);
     }
     if (step.stop && step_ < settings_.steps) return ExitCode::requeue;
   }
@@ -333,16 +353,20 @@ std::string Trainer::plan() const {
       "model: {} × {}, {} layers ({}), {} parameters, {}\n"
       "ranks: {} = {} data × {} context ({}); a rank holds {} of weights and gradients and {} of optimizer state\n"
       "step: {} packs of at most {} tokens, at most {} tokens a rank at a time{}; {} steps",
-      shape.width, shape.vocabulary, shape.layers.size(), layers_text(shape.layers), parameters.count(), name_of(model_.options().dtype), mesh.world.size(),
-      mesh.data_size, mesh.context.size(), name_of(layout_), mib(replicated), mib(sharded), settings_.accumulate * mesh.data_size, settings_.pack_tokens,
-      (settings_.pack_tokens + mesh.context.size() - 1) / mesh.context.size(), settings_.recompute ? ", blocks recomputed" : "", settings_.steps);
-  for (const Dataset& dataset : data_.datasets) text += fmt::format("\ndata: {}, {} documents, {} tokens", dataset.path(), dataset.documents(), dataset.tokens());
+      shape.width, shape.vocabulary, shape.layers.size(), layers_text(shape.layers), parameters.count(),
+      name_of(model_.options().dtype), mesh.world.size(), mesh.data_size, mesh.context.size(), name_of(layout_),
+      mib(replicated), mib(sharded), settings_.accumulate * mesh.data_size, settings_.pack_tokens,
+      (settings_.pack_tokens + mesh.context.size() - 1) / mesh.context.size(),
+      settings_.recompute ? ", blocks recomputed" : "", settings_.steps);
+  for (const Dataset& dataset : data_.datasets)
+    text += fmt::format("\ndata: {}, {} documents, {} tokens", dataset.path(), dataset.documents(), dataset.tokens());
   return text;
 }
 
 void Trainer::write_exit(ExitCode code, const std::string& reason) const {
   if (runtime_.mesh.world.rank() != 0) return;
-  const nlohmann::ordered_json exit{{"exit_code", static_cast<int>(code)}, {"reason", reason}, {"step", step_}, {"loss", loss_}};
+  const nlohmann::ordered_json exit{
+      {"exit_code", static_cast<int>(code)}, {"reason", reason}, {"step", step_}, {"loss", loss_}};
   try {
     write_text(std::filesystem::path(settings_.run) / "exit.json", exit.dump(2) + "\n");
   } catch (const Error& error) {

@@ -13,8 +13,10 @@
 
 namespace causeway {
 
-/// Trains a model on this rank's part of a data × context mesh. A step takes `accumulate` packs on every data group: pack (step·accumulate + k)·data
-/// + data index of one global sequence. Its loss is Σ token losses / Σ labels over all of them, the same number however the step is cut.
+/// Trains a model on this rank's part of a data × context mesh. A step takes `accumulate` packs on every data group:
+/// pack (step·accumulate + k)·data
+/// + data index of one global sequence. Its loss is Σ token losses / Σ labels over all of them, the same number however
+/// the step is cut.
 class Trainer {
  public:
   /// `config`: what config.ini shall hold.

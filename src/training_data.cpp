@@ -37,7 +37,8 @@ DataMixture DataMixture::open(const std::vector<std::string>& sources, std::int6
     const Dataset& dataset = mixture.datasets.emplace_back(path);
     mixture.weights.push_back(weight);
     require(dataset.tokens() > 0, "{}: has no tokens", path);
-    require(dataset.vocabulary_size() <= vocabulary, "{}: vocabulary_size is {}, expected at most the model's {}", path, dataset.vocabulary_size(), vocabulary);
+    require(dataset.vocabulary_size() <= vocabulary, "{}: vocabulary_size is {}, expected at most the model's {}", path,
+            dataset.vocabulary_size(), vocabulary);
   }
   return mixture;
 }
@@ -49,10 +50,13 @@ PackSequence::PackSequence(const DataMixture& data, const PackingOptions& packin
     const auto cu_seqlens = data.datasets[d].cu_seqlens();
     for (std::int64_t document = 0; document + 1 < std::ssize(cu_seqlens); ++document) {
       const std::int64_t length = cu_seqlens[document + 1] - cu_seqlens[document];
-      const std::int64_t longest = packing.long_documents == LongDocuments::cut ? packing.pack_tokens : std::max<std::int64_t>(1, length);
+      const std::int64_t longest =
+          packing.long_documents == LongDocuments::cut ? packing.pack_tokens : std::max<std::int64_t>(1, length);
       for (std::int64_t begin = 0; begin < length; begin += longest)
-        decks_[d].pieces.push_back(
-            {.dataset = static_cast<std::int32_t>(d), .document = document, .begin = begin, .end = std::min(length, begin + longest)});
+        decks_[d].pieces.push_back({.dataset = static_cast<std::int32_t>(d),
+                                    .document = document,
+                                    .begin = begin,
+                                    .end = std::min(length, begin + longest)});
     }
     shuffle(d);
   }
@@ -71,7 +75,8 @@ Piece PackSequence::draw() {
   std::size_t dataset = 0;
   if (decks_.size() > 1) {
     const double at = RandomStream(seed_, which_dataset).uniform(draws_++) * cumulative_weights_.back();
-    dataset = static_cast<std::size_t>(std::upper_bound(cumulative_weights_.begin(), cumulative_weights_.end() - 1, at) - cumulative_weights_.begin());
+    dataset = static_cast<std::size_t>(
+        std::upper_bound(cumulative_weights_.begin(), cumulative_weights_.end() - 1, at) - cumulative_weights_.begin());
   }
   Deck& deck = decks_[dataset];
   if (deck.dealt == deck.pieces.size()) shuffle(dataset);
@@ -90,16 +95,17 @@ void PackSequence::advance_to(std::int64_t cursor) {
 }
 
 Packer make_packer_in_order(const DataMixture& data, const PackingOptions& packing) {
-  return Packer(packing, [&data, dataset = std::size_t{0}, document = std::int64_t{0}]() mutable -> std::optional<Piece> {
-    while (dataset < data.datasets.size() && document == data.datasets[dataset].documents()) {
-      ++dataset;
-      document = 0;
-    }
-    if (dataset == data.datasets.size()) return std::nullopt;
-    const auto cu_seqlens = data.datasets[dataset].cu_seqlens();
-    const std::int64_t length = cu_seqlens[document + 1] - cu_seqlens[document];
-    return Piece{.dataset = static_cast<std::int32_t>(dataset), .document = document++, .begin = 0, .end = length};
-  });
+  return Packer(
+      packing, [&data, dataset = std::size_t{0}, document = std::int64_t{0}]() mutable -> std::optional<Piece> {
+        while (dataset < data.datasets.size() && document == data.datasets[dataset].documents()) {
+          ++dataset;
+          document = 0;
+        }
+        if (dataset == data.datasets.size()) return std::nullopt;
+        const auto cu_seqlens = data.datasets[dataset].cu_seqlens();
+        const std::int64_t length = cu_seqlens[document + 1] - cu_seqlens[document];
+        return Piece{.dataset = static_cast<std::int32_t>(dataset), .document = document++, .begin = 0, .end = length};
+      });
 }
 
 HostBatch read_batch(const DataMixture& data, const Pack& pack, const Sharding& sharding, LossMask loss_mask) {
@@ -111,7 +117,8 @@ HostBatch read_batch(const DataMixture& data, const Pack& pack, const Sharding& 
   std::vector<std::uint8_t> mask;
   for (const Chunk& chunk : sharding.chunks()) {
     if (chunk.tokens.size() == 0) continue;
-    auto piece = static_cast<std::size_t>(std::upper_bound(starts.begin(), starts.end(), chunk.tokens.begin) - starts.begin() - 1);
+    auto piece = static_cast<std::size_t>(std::upper_bound(starts.begin(), starts.end(), chunk.tokens.begin) -
+                                          starts.begin() - 1);
     for (std::int64_t at = chunk.tokens.begin; at < chunk.tokens.end; ++piece) {
       const Piece& source = pack.pieces[piece];
       const Dataset& dataset = data.datasets[static_cast<std::size_t>(source.dataset)];
@@ -135,10 +142,12 @@ HostBatch read_batch(const DataMixture& data, const Pack& pack, const Sharding& 
   return batch;
 }
 
-PackOnRank place_pack(const DataMixture& data, const Pack& pack, Layout layout, const Runtime& runtime, LossMask loss_mask) {
+PackOnRank place_pack(const DataMixture& data, const Pack& pack, Layout layout, const Runtime& runtime,
+                      LossMask loss_mask) {
   const Communicator& context = runtime.mesh.context;
   PackOnRank placed;
-  placed.sharding = std::make_unique<Sharding>(ShardLayout(pack.tokens(), context.size(), layout), segments_of(pack), context.rank());
+  placed.sharding =
+      std::make_unique<Sharding>(ShardLayout(pack.tokens(), context.size(), layout), segments_of(pack), context.rank());
   const HostBatch host = read_batch(data, pack, *placed.sharding, loss_mask);
   const auto on_device = [&](const std::vector<std::int32_t>& values) {
     Tensor tensor(runtime.stream, DType::i32, {std::ssize(values)});

@@ -16,13 +16,15 @@ namespace causeway {
 struct DataMixture {
   std::vector<Dataset> datasets;
   std::vector<double> weights;
-  /// Opens every file. Throws Error(usage) for a weight that is not positive, a dataset without tokens, or ids the model has no row for.
+  /// Opens every file. Throws Error(usage) for a weight that is not positive, a dataset without tokens, or ids the
+  /// model has no row for.
   static DataMixture open(const std::vector<std::string>& sources, std::int64_t vocabulary);
 };
 
-/// The endless sequence of packs a run trains on, the same on every rank whatever the mesh: documents drawn from the datasets by weight, each
-/// dataset's in a fresh order every epoch, packed in that order. It looks at lengths only. With LongDocuments::cut, documents are cut
-/// into pieces of at most a pack before they are shuffled, so that one long genome is not read from front to back.
+/// The endless sequence of packs a run trains on, the same on every rank whatever the mesh: documents drawn from the
+/// datasets by weight, each dataset's in a fresh order every epoch, packed in that order. It looks at lengths only.
+/// With LongDocuments::cut, documents are cut into pieces of at most a pack before they are shuffled, so that one long
+/// genome is not read from front to back.
 class PackSequence {
  public:
   PackSequence(const DataMixture& data, const PackingOptions& packing, std::uint64_t seed);
@@ -61,7 +63,8 @@ struct HostBatch {
   std::int64_t labelled = 0;              ///< tokens of this rank that have a label
 };
 /// Reads this rank's tokens, and the one behind each of its chunks, whose label it needs.
-HostBatch read_batch(const DataMixture& data, const Pack& pack, const Sharding& sharding, LossMask loss_mask = LossMask::honoured);
+HostBatch read_batch(const DataMixture& data, const Pack& pack, const Sharding& sharding,
+                     LossMask loss_mask = LossMask::honoured);
 
 /// A pack as this rank computes on it.
 struct PackOnRank {
@@ -70,7 +73,8 @@ struct PackOnRank {
   std::int64_t labelled = 0;
   Batch batch() const { return {ids, labels}; }
 };
-PackOnRank place_pack(const DataMixture& data, const Pack& pack, Layout layout, const Runtime& runtime, LossMask loss_mask = LossMask::honoured);
+PackOnRank place_pack(const DataMixture& data, const Pack& pack, Layout layout, const Runtime& runtime,
+                      LossMask loss_mask = LossMask::honoured);
 
 Segments segments_of(const Pack& pack);
 

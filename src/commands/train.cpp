@@ -9,17 +9,25 @@ CommandLine declare(TrainSettings& settings) {
   for (const PackingPolicy& policy : packing_policies()) policies.emplace_back(policy.name);
   return {
       .usage = "--data FILE --run FOLDER --model PRESET [options]",
-      .description = "Trains a model on packs of documents, each pack's tokens sharded over the context ranks.\n\n"
-                     "The run's folder receives config.ini, environment.json, metrics.jsonl, step-N/ checkpoints, latest and exit.json. TERM, USR1 and USR2 "
-                     "checkpoint at the next step and end with 75; --resume auto goes on bit for bit.",
+      .description =
+          "Trains a model on packs of documents, each pack's tokens sharded over the context ranks.\n\n"
+          "The run's folder receives config.ini, environment.json, metrics.jsonl, step-N/ checkpoints, latest and "
+          "exit.json. TERM, USR1 and USR2 "
+          "checkpoint at the next step and end with 75; --resume auto goes on bit for bit.",
       .groups =
           {{"Data",
-            {{"data", &settings.data, "FILE[:WEIGHT]", "a dataset of causeway import; documents are drawn from several by weight"},
+            {{"data", &settings.data, "FILE[:WEIGHT]",
+              "a dataset of causeway import; documents are drawn from several by weight"},
              {"pack-tokens", &settings.pack_tokens, "N", "tokens of a pack, over all of its context ranks"},
              {"policy", &settings.policy, "", "how documents are packed; causeway pack --report compares", policies},
              {"window", &settings.window, "N", "documents a policy looks ahead"},
-             {"long-documents", &settings.long_documents, "", "what becomes of a document longer than a pack", {"cut", "refuse"}},
-             {"valid-data", &settings.valid_data, "FILE", "held-out data: its loss is measured before and after, and in between as --eval-every says"},
+             {"long-documents",
+              &settings.long_documents,
+              "",
+              "what becomes of a document longer than a pack",
+              {"cut", "refuse"}},
+             {"valid-data", &settings.valid_data, "FILE",
+              "held-out data: its loss is measured before and after, and in between as --eval-every says"},
              {"eval-every", &settings.eval_every, "N", "steps between two evaluations; 0: none in between"},
              {"eval-packs", &settings.eval_packs, "N", "packs of an evaluation; 0: all"}}},
            model_group(settings.model),
@@ -35,18 +43,23 @@ CommandLine declare(TrainSettings& settings) {
              {"weight-decay", &settings.weight_decay, "X", "of matrices; biases, norms, A_log and D have none"},
              {"clip", &settings.clip, "X", "longest gradient over all parameters and ranks; 0: any"},
              {"seed", &settings.seed, "N", "of weights and document order"},
-             {"recompute", &settings.recompute, "", "keep each block's input alone and run it again on the way back: less memory, a third more work"}}},
+             {"recompute", &settings.recompute, "",
+              "keep each block's input alone and run it again on the way back: less memory, a third more work"}}},
            {"Stopping and going on",
-            {{"checkpoint-every", &settings.checkpoint_every, "N", "steps between two checkpoints; the last step always has one"},
-             {"resume", &settings.resume, "auto|FOLDER", "go on from the run's latest checkpoint if it has one, or from this one"},
+            {{"checkpoint-every", &settings.checkpoint_every, "N",
+              "steps between two checkpoints; the last step always has one"},
+             {"resume", &settings.resume, "auto|FOLDER",
+              "go on from the run's latest checkpoint if it has one, or from this one"},
              {"init-from", &settings.init_from, "FOLDER", "start a new run with a checkpoint's weights"},
              {"log-every", &settings.log_every, "N", "steps a line on the screen"},
              {"dry-run", &settings.dry_run, "", "say what would be trained, and stop"}}},
            compute_group(settings.compute),
            launch_group(settings.launch)},
-      .examples = "causeway train --data train.h5 --valid-data valid.h5 --run runs/first --model mamba-tiny --steps 500\n"
-                  "mpirun -n 4 causeway train --data a.h5:3 --data b.h5:1 --run runs/mix --layers \"mamba*4\" --width 96 --pack-tokens 65536\n"
-                  "mpirun -n 4 causeway train --config runs/mix/config.ini --resume auto"};
+      .examples =
+          "causeway train --data train.h5 --valid-data valid.h5 --run runs/first --model mamba-tiny --steps 500\n"
+          "mpirun -n 4 causeway train --data a.h5:3 --data b.h5:1 --run runs/mix --layers \"mamba*4\" --width 96 "
+          "--pack-tokens 65536\n"
+          "mpirun -n 4 causeway train --config runs/mix/config.ini --resume auto"};
 }
 
 ExitCode execute(const TrainSettings& settings) {
@@ -65,6 +78,8 @@ ExitCode execute(const TrainSettings& settings) {
 
 }  // namespace
 
-Command train_command() { return make_command<TrainSettings, declare, execute>("train", "train a model, its context sharded over ranks"); }
+Command train_command() {
+  return make_command<TrainSettings, declare, execute>("train", "train a model, its context sharded over ranks");
+}
 
 }  // namespace causeway

@@ -8,7 +8,9 @@ namespace {
 
 /// U(-bound, bound), PyTorch's start of a linear map or convolution with bound = 1/√fan_in.
 auto uniform(double bound) {
-  return [bound](const RandomStream& random, std::int64_t i) { return bound * (2 * random.uniform(static_cast<std::uint64_t>(i)) - 1); };
+  return [bound](const RandomStream& random, std::int64_t i) {
+    return bound * (2 * random.uniform(static_cast<std::uint64_t>(i)) - 1);
+  };
 }
 
 /// The inverse softplus of a Δ drawn log-uniformly from [1e-3, 0.1], at least 1e-4.
@@ -19,7 +21,8 @@ double initial_dt_bias(const RandomStream& random, std::int64_t i) {
 }
 
 /// Mamba-1 block (arXiv 2312.00752), parameters named and shaped as in mamba_ssm:
-/// (x, z) = in_proj(h); u = silu(conv1d(x)); (dt_low, B, C) = x_proj(u); delta = dt_proj(dt_low); y = scan(u, delta, A, B, C, D, z); out_proj(y).
+/// (x, z) = in_proj(h); u = silu(conv1d(x)); (dt_low, B, C) = x_proj(u); delta = dt_proj(dt_low); y = scan(u, delta, A,
+/// B, C, D, z); out_proj(y).
 class Mamba final : public Operator {
  public:
   Mamba(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters);
@@ -60,11 +63,13 @@ Mamba::Mamba(const ModelOptions& options, const std::string& prefix, ParameterSe
                                .shape = {inner_, dt_rank_},
                                .decay = true,
                                .initial = uniform(1 / std::sqrt(double(dt_rank_)))})),
-      dt_bias_(parameters.add({.name = prefix + "dt_proj.bias", .shape = {inner_}, .wide = true, .initial = initial_dt_bias})),
-      A_log_(parameters.add({.name = prefix + "A_log",
-                             .shape = {inner_, state_},
-                             .wide = true,
-                             .initial = [n = state_](const RandomStream&, std::int64_t i) { return std::log(double(i % n + 1)); }})),
+      dt_bias_(parameters.add(
+          {.name = prefix + "dt_proj.bias", .shape = {inner_}, .wide = true, .initial = initial_dt_bias})),
+      A_log_(parameters.add(
+          {.name = prefix + "A_log",
+           .shape = {inner_, state_},
+           .wide = true,
+           .initial = [n = state_](const RandomStream&, std::int64_t i) { return std::log(double(i % n + 1)); }})),
       D_(parameters.add({.name = prefix + "D",
                          .shape = {inner_},
                          .wide = true,
@@ -108,7 +113,8 @@ Tensor Mamba::forward(const Pass& pass, TensorView h, Saved* saved) {
   gemm(stream, {.a = h, .b = in_proj_.weight, .transpose_b = true, .c = xz});
 
   Tensor u = fresh(inner_);
-  const ConvolutionStrategy& conv = find_strategy(convolution_strategies(), "causal_conv", pass.runtime.strategy("causal_conv"));
+  const ConvolutionStrategy& conv =
+      find_strategy(convolution_strategies(), "causal_conv", pass.runtime.strategy("causal_conv"));
   conv.forward(pass.strategy_context(), convolution(xz, u), saved);
 
   Tensor dbc = fresh(dt_rank_ + 2 * state_);  // (T, dt_rank + 2·N): dt_low, B, C
@@ -171,7 +177,8 @@ Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& 
   gemm(stream, {.a = d_dbc, .b = u, .transpose_a = true, .beta = 1, .c = x_proj_.gradient});
 
   const CausalConvForward conv = convolution(xz, u);
-  const ConvolutionStrategy& conv_strategy = find_strategy(convolution_strategies(), "causal_conv", pass.runtime.strategy("causal_conv"));
+  const ConvolutionStrategy& conv_strategy =
+      find_strategy(convolution_strategies(), "causal_conv", pass.runtime.strategy("causal_conv"));
   conv_strategy.backward(pass.strategy_context(),
                          {.x = conv.x,
                           .weight = conv.weight,

@@ -39,7 +39,9 @@ std::vector<std::byte> elements(std::size_t n, Range range) {
 
 /// Rank r of R brings elements ⌊rn/R⌋ … ⌊(r+1)n/R⌋ of each tensor; the last tensor comes from the last rank alone.
 void write(const std::string& run, std::int64_t step, Communicator& ranks) {
-  CheckpointContent content{.attributes = {{"width", std::int64_t{7}}, {"layers", std::string("mamba*2")}}, .state = {{"step", step}, {"loss", 1.5}}, .tensors = {}};
+  CheckpointContent content{.attributes = {{"width", std::int64_t{7}}, {"layers", std::string("mamba*2")}},
+                            .state = {{"step", step}, {"loss", 1.5}},
+                            .tensors = {}};
   std::vector<std::vector<std::byte>> data;
   for (std::size_t n = 0; n < tensors.size(); ++n) {
     const std::int64_t size = tensors[n].shape.size();
@@ -62,7 +64,8 @@ TEST(Checkpoint, IsReadInAnyRangesHoweverManyRanksWroteIt) {
     EXPECT_EQ(checkpoint.state().integer_attribute("step"), 5);
     for (std::size_t n = 0; n < tensors.size(); ++n) {
       const std::int64_t size = tensors[n].shape.size();
-      for (const Range range : {Range{0, size}, Range{0, size / 2}, Range{size / 3, size}, Range{size / 3, size / 2}, Range{size, size}}) {
+      for (const Range range :
+           {Range{0, size}, Range{0, size / 2}, Range{size / 3, size}, Range{size / 3, size / 2}, Range{size, size}}) {
         std::vector<std::byte> found(static_cast<std::size_t>(range.size() * size_of(tensors[n].dtype)));
         checkpoint.read(tensors[n].name, tensors[n].shape, tensors[n].dtype, range, found.data());
         EXPECT_EQ(found, elements(n, range)) << tensors[n].name << " [" << range.begin << ", " << range.end << ")";
@@ -109,7 +112,12 @@ TEST(Checkpoint, DamageIsNamed) {
     Checkpoint(run).read(name, shape, DType::f32, {0, shape.size()}, out.data());
   };
   EXPECT_EQ(code_of([&] { read("parameters/absent", {5}); }, "parameters/absent"), ExitCode::corrupt);
-  EXPECT_EQ(code_of([&] { read("parameters/matrix", {5, 37}); }, "parameters/matrix: shape is [37, 5], expected [5, 37]"), ExitCode::corrupt);
+  EXPECT_EQ(code_of(
+                [&] {
+                  read("parameters/matrix", {5, 37});
+                },
+                "parameters/matrix: shape is [37, 5], expected [5, 37]"),
+            ExitCode::corrupt);
   EXPECT_EQ(code_of([&] { Checkpoint(folder / "nowhere"); }, "nowhere"), ExitCode::usage);
 
   const std::string index = run + "/step-1/index.h5", good = bytes_of(index);
@@ -134,7 +142,9 @@ TEST(Checkpoint, AFullDiskEndsEveryRankAlike) {
   const TemporaryFolder folder;
   folder.write("run", "a file where the folder should be");
   std::atomic<int> failed = 0;
-  on_ranks(3, [&](Communicator& world) { failed += code_of([&] { write(folder / "run", 1, world); }, "run") == ExitCode::io; });
+  on_ranks(3, [&](Communicator& world) {
+    failed += code_of([&] { write(folder / "run", 1, world); }, "run") == ExitCode::io;
+  });
   EXPECT_EQ(failed, 3);
 }
 

@@ -7,7 +7,8 @@ namespace causeway::test {
 WholePack random_pack(Segments segments, std::int64_t vocabulary, std::uint64_t seed) {
   WholePack pack{.segments = std::move(segments)};
   const RandomStream random(seed, 99);
-  for (std::int64_t t = 0; t < pack.tokens(); ++t) pack.ids.push_back(static_cast<std::int32_t>(random.below(t, vocabulary)));
+  for (std::int64_t t = 0; t < pack.tokens(); ++t)
+    pack.ids.push_back(static_cast<std::int32_t>(random.below(t, vocabulary)));
   for (std::int64_t t = 0; t < pack.tokens(); ++t)
     pack.labels.push_back(pack.segments.end_of(t) == t + 1 ? -1 : pack.ids[static_cast<std::size_t>(t + 1)]);
   return pack;
@@ -16,11 +17,13 @@ WholePack random_pack(Segments segments, std::int64_t vocabulary, std::uint64_t 
 RankPack shard(const WholePack& pack, const Runtime& runtime, Layout layout) {
   const Communicator& context = runtime.mesh.context;
   RankPack part;
-  part.sharding = std::make_unique<Sharding>(ShardLayout(pack.tokens(), context.size(), layout), pack.segments, context.rank());
+  part.sharding =
+      std::make_unique<Sharding>(ShardLayout(pack.tokens(), context.size(), layout), pack.segments, context.rank());
   const auto local = [&](const std::vector<std::int32_t>& whole) {
     Tensor tensor(runtime.stream, DType::i32, {part.sharding->local_tokens()});
     for (const Chunk& chunk : part.sharding->chunks())
-      std::copy(whole.begin() + chunk.tokens.begin, whole.begin() + chunk.tokens.end, tensor.view().as<std::int32_t>().begin() + chunk.offset);
+      std::copy(whole.begin() + chunk.tokens.begin, whole.begin() + chunk.tokens.end,
+                tensor.view().as<std::int32_t>().begin() + chunk.offset);
     return tensor;
   };
   part.ids = local(pack.ids);
@@ -58,15 +61,18 @@ PassResult run_pass(const Model::Options& options, std::span<const WholePack> pa
       const std::vector<double> values = values_of(losses);
       const std::lock_guard lock(writing);
       for (const Chunk& chunk : part.sharding->chunks())
-        std::copy_n(values.begin() + chunk.offset, chunk.tokens.size(), result.token_losses.begin() + first + chunk.tokens.begin);
+        std::copy_n(values.begin() + chunk.offset, chunk.tokens.size(),
+                    result.token_losses.begin() + first + chunk.tokens.begin);
       first += pack.tokens();
     }
     loss = world.sum(loss);
-    for (const ParameterArena& arena : model.parameters().arenas()) world.all_reduce(arena.gradients, Reduction::sum, runtime.stream);
+    for (const ParameterArena& arena : model.parameters().arenas())
+      world.all_reduce(arena.gradients, Reduction::sum, runtime.stream);
     const std::lock_guard lock(writing);
     if (world.rank() != 0) return;
     result.loss = loss;
-    for (const Parameter& parameter : model.parameters().parameters()) result.gradients.push_back(values_of(parameter.gradient));
+    for (const Parameter& parameter : model.parameters().parameters())
+      result.gradients.push_back(values_of(parameter.gradient));
   });
   return result;
 }
@@ -77,7 +83,9 @@ void excite(const ParameterSet& parameters) {
     const RandomStream random(5, stream++);
     std::vector<double> values(static_cast<std::size_t>(parameter.weight.size()));
     const bool wide_delta = parameter.spec.name.ends_with("dt_proj.bias");
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] = (random.uniform(i) - 0.5) * 1.2 + (parameter.spec.name.ends_with("norm.weight") ? 1 : 0) - (wide_delta ? 1 : 0);
+    for (std::size_t i = 0; i < values.size(); ++i)
+      values[i] = (random.uniform(i) - 0.5) * 1.2 + (parameter.spec.name.ends_with("norm.weight") ? 1 : 0) -
+                  (wide_delta ? 1 : 0);
     assign(parameter.weight, values);
   }
 }

@@ -12,7 +12,9 @@
 /// What tests of models share: small models, packs with their tokens, and a whole training pass on any ranks.
 namespace causeway::test {
 
-inline ModelOptions small_model() { return {.vocabulary = 11, .width = 6, .layers = {"mamba", "mamba"}, .state = 3, .expand = 2, .conv_taps = 4}; }
+inline ModelOptions small_model() {
+  return {.vocabulary = 11, .width = 6, .layers = {"mamba", "mamba"}, .state = 3, .expand = 2, .conv_taps = 4};
+}
 
 /// A pack in full: every token and label. A document's last token has no label.
 struct WholePack {
@@ -38,16 +40,16 @@ struct Cut {
   std::string name() const;
 };
 
-/// What every rank sees after summing: the loss, each parameter's gradient in the order of ParameterSet::parameters(), and the tokens' losses in the
-/// pack's order.
+/// What every rank sees after summing: the loss, each parameter's gradient in the order of ParameterSet::parameters(),
+/// and the tokens' losses in the pack's order.
 struct PassResult {
   double loss = 0;
   std::vector<std::vector<double>> gradients;
   std::vector<double> token_losses;
 };
 /// Runs each pack forth and back on a model started from `seed`, gradients summed over packs and ranks.
-PassResult run_pass(const Model::Options& options, std::span<const WholePack> packs, const Cut& cut, std::uint64_t seed = 7,
-                    const std::function<void(const ParameterSet&)>& change = {});
+PassResult run_pass(const Model::Options& options, std::span<const WholePack> packs, const Cut& cut,
+                    std::uint64_t seed = 7, const std::function<void(const ParameterSet&)>& change = {});
 
 /// Parameters drawn afresh, larger than a model starts with, so that every path carries signal.
 void excite(const ParameterSet& parameters);

@@ -11,7 +11,8 @@ namespace {
 
 const Model::Options f64_model{.shape = small_model(), .dtype = DType::f64};
 
-/// Documents of 1, 2, 9, 4 and 30 tokens: shorter than the convolution, longer than a shard, and one on every edge of it.
+/// Documents of 1, 2, 9, 4 and 30 tokens: shorter than the convolution, longer than a shard, and one on every edge of
+/// it.
 WholePack awkward_pack() { return random_pack(Segments({0, 1, 3, 12, 16, 46}), 11, 3); }
 
 std::vector<Cut> every_cut() {
@@ -29,21 +30,25 @@ INSTANTIATE_TEST_SUITE_P(Model, EveryCut, testing::ValuesIn(every_cut()), [](con
 
 TEST_P(EveryCut, GivesOneRanksLossesAndGradients) {
   const std::vector<WholePack> packs{awkward_pack()};
-  const PassResult whole = run_pass(f64_model, packs, {}, 7, excite), cut = run_pass(f64_model, packs, GetParam(), 7, excite);
+  const PassResult whole = run_pass(f64_model, packs, {}, 7, excite),
+                   cut = run_pass(f64_model, packs, GetParam(), 7, excite);
   if (IsSkipped()) return;
   EXPECT_NEAR(cut.loss / whole.loss, 1, 1e-12);
   EXPECT_LT(relative_error(cut.token_losses, whole.token_losses), 1e-12);
   ASSERT_EQ(cut.gradients.size(), whole.gradients.size());
-  for (std::size_t i = 0; i < whole.gradients.size(); ++i) EXPECT_LT(relative_error(cut.gradients[i], whole.gradients[i]), 1e-10) << i;
+  for (std::size_t i = 0; i < whole.gradients.size(); ++i)
+    EXPECT_LT(relative_error(cut.gradients[i], whole.gradients[i]), 1e-10) << i;
 }
 
 TEST_P(EveryCut, GivesF32GradientsOfOneRankWithin1e5) {
-  const Model::Options options{.shape = {.vocabulary = 32, .width = 16, .layers = {"mamba", "mamba"}}, .dtype = DType::f32};
+  const Model::Options options{.shape = {.vocabulary = 32, .width = 16, .layers = {"mamba", "mamba"}},
+                               .dtype = DType::f32};
   const std::vector<WholePack> packs{random_pack(Segments({0, 200, 210, 400}), 32, 4)};
   const PassResult whole = run_pass(options, packs, {}), cut = run_pass(options, packs, GetParam());
   if (IsSkipped()) return;
   ASSERT_EQ(cut.gradients.size(), whole.gradients.size());
-  for (std::size_t i = 0; i < whole.gradients.size(); ++i) EXPECT_LT(relative_error(cut.gradients[i], whole.gradients[i]), 1e-5) << i;
+  for (std::size_t i = 0; i < whole.gradients.size(); ++i)
+    EXPECT_LT(relative_error(cut.gradients[i], whole.gradients[i]), 1e-5) << i;
 }
 
 class Head : public testing::TestWithParam<bool> {};
@@ -88,9 +93,11 @@ TEST(Model, PackedDocumentsAreDocumentsAlone) {
     alone.push_back({.segments = Segments::one_document(starts[s + 1] - starts[s]),
                      .ids = {pack.ids.begin() + starts[s], pack.ids.begin() + starts[s + 1]},
                      .labels = {pack.labels.begin() + starts[s], pack.labels.begin() + starts[s + 1]}});
-  const PassResult packed = run_pass(f64_model, {&pack, 1}, {}, 7, excite), separate = run_pass(f64_model, alone, {}, 7, excite);
+  const PassResult packed = run_pass(f64_model, {&pack, 1}, {}, 7, excite),
+                   separate = run_pass(f64_model, alone, {}, 7, excite);
   EXPECT_LT(relative_error(packed.token_losses, separate.token_losses), 1e-12);
-  for (std::size_t i = 0; i < packed.gradients.size(); ++i) EXPECT_LT(relative_error(packed.gradients[i], separate.gradients[i]), 1e-10) << i;
+  for (std::size_t i = 0; i < packed.gradients.size(); ++i)
+    EXPECT_LT(relative_error(packed.gradients[i], separate.gradients[i]), 1e-10) << i;
 }
 
 TEST(Model, RecomputingBlocksChangesNoBit) {
@@ -106,7 +113,8 @@ TEST(Model, RecomputingBlocksChangesNoBit) {
 
 TEST(Model, Bf16StaysNearF32) {
   const std::vector<WholePack> packs{awkward_pack()};
-  const PassResult narrow = run_pass({.shape = small_model(), .dtype = DType::bf16}, packs, {}), wide = run_pass({.shape = small_model()}, packs, {});
+  const PassResult narrow = run_pass({.shape = small_model(), .dtype = DType::bf16}, packs, {}),
+                   wide = run_pass({.shape = small_model()}, packs, {});
   EXPECT_NEAR(narrow.loss / wide.loss, 1, 2e-2);
 }
 
@@ -126,7 +134,8 @@ TEST(Model, NotANumberStaysInItsDocument) {
   shape.tied_head = false;
   for (const int ranks : {1, 3}) {
     const PassResult clean = run_pass({.shape = shape, .dtype = DType::f64}, {&pack, 1}, {.ranks = ranks}, 7, excite);
-    const PassResult poisoned = run_pass({.shape = shape, .dtype = DType::f64}, {&pack, 1}, {.ranks = ranks}, 7, poison);
+    const PassResult poisoned =
+        run_pass({.shape = shape, .dtype = DType::f64}, {&pack, 1}, {.ranks = ranks}, 7, poison);
     if (testing::Test::IsSkipped()) return;
     for (std::size_t t = 0; t < 31; ++t) {
       if (t >= 12 && t < 19)
@@ -154,13 +163,16 @@ TEST(Model, ARankOfFourHoldsAQuarterOfThePack) {
   };
   const double one = peak(1), four = peak(4);
   if (IsSkipped()) return;
-  if (four > 0) EXPECT_LT(four / one, 0.3);
+  if (four > 0) {
+    EXPECT_LT(four / one, 0.3);
+  }
 }
 
 TEST(Model, NamesAndShapesAreThoseOfMambaSsm) {
   const Model model({.shape = {.width = 8, .layers = {"mamba"}, .tied_head = false}});
   std::vector<std::string> found;
-  for (const Parameter& parameter : model.parameters().parameters()) found.push_back(parameter.spec.name + parameter.spec.shape.to_string());
+  for (const Parameter& parameter : model.parameters().parameters())
+    found.push_back(parameter.spec.name + parameter.spec.shape.to_string());
   const std::vector<std::string> expected{"backbone.embedding.weight[512, 8]",
                                           "backbone.layers.0.norm.weight[8]",
                                           "backbone.layers.0.mixer.in_proj.weight[32, 8]",
@@ -188,7 +200,8 @@ TEST(Model, PresetsHaveThePublishedNumberOfParameters) {
 TEST(ModelOptions, LayersAreWrittenWithCounts) {
   EXPECT_EQ(parse_layers("a b*2  c"), (std::vector<std::string>{"a", "b", "b", "c"}));
   EXPECT_EQ(layers_text(parse_layers("a b*2  c")), "a b*2 c");
-  for (const char* wrong : {"a*", "a*0", "a*x", "a*3x", "a*-1", "a*100000"}) EXPECT_THROW(parse_layers(wrong), Error) << wrong;
+  for (const char* wrong : {"a*", "a*0", "a*x", "a*3x", "a*-1", "a*100000"})
+    EXPECT_THROW(parse_layers(wrong), Error) << wrong;
   EXPECT_THROW(Model({.shape = {.layers = {"mambo"}}}), Error);
 }
 

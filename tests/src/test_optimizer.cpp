@@ -12,7 +12,9 @@ namespace {
 
 /// Three parameters over two arenas, 5 + 3 and 4 elements: no rank count divides them all.
 void add_parameters(ParameterSet& parameters) {
-  const auto initial = [](const RandomStream& random, std::int64_t i) { return random.normal(static_cast<std::uint64_t>(i)); };
+  const auto initial = [](const RandomStream& random, std::int64_t i) {
+    return random.normal(static_cast<std::uint64_t>(i));
+  };
   parameters.add({.name = "a", .shape = {5}, .decay = true, .initial = initial});
   parameters.add({.name = "b", .shape = {2, 2}, .wide = true, .initial = initial});
   parameters.add({.name = "c", .shape = {3}, .decay = true, .initial = initial});
@@ -20,7 +22,9 @@ void add_parameters(ParameterSet& parameters) {
 
 constexpr OptimizerOptions options{.beta1 = 0.8, .beta2 = 0.9, .eps = 1e-8, .weight_decay = 0.1, .clip = 1.5};
 constexpr int steps = 6;
-double gradient_at(int step, std::size_t parameter, std::size_t i) { return std::sin(1.0 + 3 * step + 7 * double(parameter) + double(i)); }
+double gradient_at(int step, std::size_t parameter, std::size_t i) {
+  return std::sin(1.0 + 3 * step + 7 * double(parameter) + double(i));
+}
 double rate_at(int step) { return 0.01 * (step + 1); }
 
 /// The update written down naively, in double, on whole tensors.
@@ -42,7 +46,8 @@ Naive naive_run(const std::vector<std::vector<double>>& start) {
         const double g = clip * gradient_at(step, p, i), decay = p == 1 ? 0 : options.weight_decay;
         n.m[p][i] = options.beta1 * n.m[p][i] + (1 - options.beta1) * g;
         n.v[p][i] = options.beta2 * n.v[p][i] + (1 - options.beta2) * g * g;
-        const double m = n.m[p][i] / (1 - std::pow(options.beta1, step)), v = n.v[p][i] / (1 - std::pow(options.beta2, step));
+        const double m = n.m[p][i] / (1 - std::pow(options.beta1, step)),
+                     v = n.v[p][i] / (1 - std::pow(options.beta2, step));
         n.w[p][i] -= rate_at(step) * (m / (std::sqrt(v) + options.eps) + decay * n.w[p][i]);
       }
   }
@@ -54,7 +59,8 @@ void set_gradients(const ParameterSet& parameters, int step, int rank, int ranks
   std::size_t p = 0;
   for (const Parameter& parameter : parameters.parameters()) {
     std::vector<double> values(static_cast<std::size_t>(parameter.gradient.size()));
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] = gradient_at(step, p, i) / scale * 2 * (rank + 1) / (ranks * (ranks + 1));
+    for (std::size_t i = 0; i < values.size(); ++i)
+      values[i] = gradient_at(step, p, i) / scale * 2 * (rank + 1) / (ranks * (ranks + 1));
     assign(parameter.gradient, values);
     ++p;
   }
@@ -87,7 +93,8 @@ TEST(Optimizer, ShardedOverAnyRanksIsNaiveAdamW) {
     if (start.empty()) continue;  // another process has the last rank
     const Naive expected = naive_run(start);
     EXPECT_LT(relative_error(norms, expected.norms), 1e-12);
-    for (std::size_t p = 0; p < start.size(); ++p) EXPECT_LT(relative_error(end[p], expected.w[p]), 1e-12) << ranks << " ranks, parameter " << p;
+    for (std::size_t p = 0; p < start.size(); ++p)
+      EXPECT_LT(relative_error(end[p], expected.w[p]), 1e-12) << ranks << " ranks, parameter " << p;
   }
 }
 
@@ -126,7 +133,8 @@ TEST(ParameterSet, StartsEqualOnAnyNumberOfShards) {
   three.allocate(stream, 3);
   one.initialise(9, stream);
   three.initialise(9, stream);
-  for (std::size_t p = 0; p < 3; ++p) EXPECT_EQ(values_of(one.parameters()[p].weight), values_of(three.parameters()[p].weight));
+  for (std::size_t p = 0; p < 3; ++p)
+    EXPECT_EQ(values_of(one.parameters()[p].weight), values_of(three.parameters()[p].weight));
   EXPECT_NE(values_of(one.parameters()[0].weight)[0], values_of(one.parameters()[2].weight)[0]);
   EXPECT_EQ(three.count(), 12);
 }

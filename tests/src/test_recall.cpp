@@ -16,19 +16,22 @@ constexpr int ranks = 4, documents_a_step = 4, window = 5;
 constexpr std::int64_t tokens = 256, keys = 4, fillers = 2, question = keys + fillers;
 constexpr double learned = 0.05;
 
-/// key, random filler …, question; the only label is the question's: the key. The key lies in the first of four shards, the question in the last.
+/// key, random filler …, question; the only label is the question's: the key. The key lies in the first of four shards,
+/// the question in the last.
 WholePack recall_document(std::int64_t key, std::uint64_t seed) {
-  WholePack pack{.segments = Segments::one_document(tokens), .ids = {}, .labels = std::vector<std::int32_t>(tokens, -1)};
+  WholePack pack{
+      .segments = Segments::one_document(tokens), .ids = {}, .labels = std::vector<std::int32_t>(tokens, -1)};
   const RandomStream random(seed, 17);
   pack.ids.push_back(static_cast<std::int32_t>(key));
-  for (std::int64_t t = 1; t < tokens - 1; ++t) pack.ids.push_back(static_cast<std::int32_t>(keys + static_cast<std::int64_t>(random.below(t, fillers))));
+  for (std::int64_t t = 1; t < tokens - 1; ++t)
+    pack.ids.push_back(static_cast<std::int32_t>(keys + static_cast<std::int64_t>(random.below(t, fillers))));
   pack.ids.push_back(question);
   pack.labels.back() = static_cast<std::int32_t>(key);
   return pack;
 }
 
-/// Trains on fresh documents until the answer is known, or for `steps`; returns the loss at the answer, averaged over the last few steps, whose
-/// documents the model had never seen.
+/// Trains on fresh documents until the answer is known, or for `steps`; returns the loss at the answer, averaged over
+/// the last few steps, whose documents the model had never seen.
 double recall_loss(const std::function<Mesh(Communicator&)>& make_mesh, Schedule schedule, int steps) {
   double result = NAN;
   std::mutex writing;
@@ -43,7 +46,8 @@ double recall_loss(const std::function<Mesh(Communicator&)>& make_mesh, Schedule
       model.parameters().zero_gradients(runtime.stream);
       double loss = 0;
       for (int k = 0; k < documents_a_step; ++k) {
-        const RankPack part = shard(recall_document(k % keys, static_cast<std::uint64_t>(step * documents_a_step + k)), runtime, Layout::contiguous);
+        const RankPack part = shard(recall_document(k % keys, static_cast<std::uint64_t>(step * documents_a_step + k)),
+                                    runtime, Layout::contiguous);
         loss += model.train({runtime, *part.sharding}, part.batch()) / documents_a_step;
       }
       loss = world.sum(loss);
@@ -58,16 +62,22 @@ double recall_loss(const std::function<Mesh(Communicator&)>& make_mesh, Schedule
 
 TEST(Recall, TheFirstTokenIsKnownWholeShardsLater) {
   for (const Schedule schedule : {Schedule::chain, Schedule::gather}) {
-    const double loss = recall_loss([](Communicator& world) { return Mesh(world.split(0, world.rank()), 1, ranks); }, schedule, 600);
+    const double loss =
+        recall_loss([](Communicator& world) { return Mesh(world.split(0, world.rank()), 1, ranks); }, schedule, 600);
     if (IsSkipped()) return;
-    if (!std::isnan(loss)) EXPECT_LT(loss, 0.1) << name_of(schedule);
+    if (!std::isnan(loss)) {
+      EXPECT_LT(loss, 0.1) << name_of(schedule);
+    }
   }
 }
 
 TEST(Recall, WithoutCarriesNothingIsKnown) {
-  const double loss = recall_loss([](Communicator& world) { return Mesh(deaf_groups(world), 1, ranks); }, Schedule::chain, 150);
+  const double loss =
+      recall_loss([](Communicator& world) { return Mesh(deaf_groups(world), 1, ranks); }, Schedule::chain, 150);
   if (IsSkipped()) return;
-  if (!std::isnan(loss)) EXPECT_GT(loss, 1.3);
+  if (!std::isnan(loss)) {
+    EXPECT_GT(loss, 1.3);
+  }
 }
 
 }  // namespace

@@ -27,7 +27,8 @@ void write_dataset(const std::string& path, int documents, std::int64_t longest,
     writer.begin_document(fmt::format("document {}", d));
     std::vector<std::int32_t> tokens(1 + random.below(2 * d, static_cast<std::uint64_t>(longest)));
     std::vector<std::uint8_t> mask(masked ? tokens.size() : 0);
-    for (std::size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<std::int32_t>(65 + (i * (d % 3 + 1) + d) % 5);
+    for (std::size_t i = 0; i < tokens.size(); ++i)
+      tokens[i] = static_cast<std::int32_t>(65 + (i * (d % 3 + 1) + d) % 5);
     for (std::size_t i = 0; i < mask.size(); ++i) mask[i] = i % 2;
     writer.append(tokens, mask);
   }
@@ -59,31 +60,40 @@ std::vector<double> values(const std::string& file, const std::string& dataset) 
 
 /// `causeway train` of a small model, with some options changed or added: {"steps", "50"}.
 std::string train(const std::map<std::string, std::string>& changes) {
-  std::map<std::string, std::string> options{{"data", "data.h5"},    {"model", "mamba-tiny"}, {"width", "8"},           {"state", "4"},
-                                             {"pack-tokens", "64"},  {"steps", "30"},         {"checkpoint-every", "10"}, {"learning-rate", "3e-3"}};
+  std::map<std::string, std::string> options{
+      {"data", "data.h5"}, {"model", "mamba-tiny"},    {"width", "8"},           {"state", "4"}, {"pack-tokens", "64"},
+      {"steps", "30"},     {"checkpoint-every", "10"}, {"learning-rate", "3e-3"}};
   for (const auto& [name, value] : changes) options[name] = value;
   std::string command = "@causeway train";
-  for (const auto& [name, value] : options) command += value.empty() ? " --" + name : fmt::format(" --{} {}", name, value);
+  for (const auto& [name, value] : options)
+    command += value.empty() ? " --" + name : fmt::format(" --{} {}", name, value);
   return command;
 }
 
-/// A script that starts `command` in the background, waits until `run` has done `step` steps, and then does `what` to it, $pid being its process.
-std::string after_step(const TemporaryFolder& folder, const std::string& command, const std::string& run, int step, const std::string& what) {
-  return "sh " + folder.write("script", expanded(fmt::format("{} & pid=$!\n"
-                                                             "until grep -qs '.step.:{},' {}/metrics.jsonl; do kill -0 $pid || break; sleep 0.02; done\n"
-                                                             "{}\n"
-                                                             "wait $pid\n",
-                                                             command, step, run, what)));
+/// A script that starts `command` in the background, waits until `run` has done `step` steps, and then does `what` to
+/// it, $pid being its process.
+std::string after_step(const TemporaryFolder& folder, const std::string& command, const std::string& run, int step,
+                       const std::string& what) {
+  return "sh " +
+         folder.write("script",
+                      expanded(fmt::format(
+                          "{} & pid=$!\n"
+                          "until grep -qs '.step.:{},' {}/metrics.jsonl; do kill -0 $pid || break; sleep 0.02; done\n"
+                          "{}\n"
+                          "wait $pid\n",
+                          command, step, run, what)));
 }
 
 TEST(Train, AKilledRunGoesOnBitForBit) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5", 40, 90);
-  std::map<std::string, std::string> options{{"valid-data", "data.h5"}, {"eval-every", "12"}, {"eval-packs", "3"}, {"run", "whole"}};
+  std::map<std::string, std::string> options{
+      {"valid-data", "data.h5"}, {"eval-every", "12"}, {"eval-packs", "3"}, {"run", "whole"}};
   ASSERT_EQ(shell(folder, "@mpirun -n 3 " + train(options)).exit, 0);
   // The middle rank dies once step 14 is on record, at whatever it is doing.
   options["run"] = "cut";
-  shell(folder, after_step(folder, "@mpirun -n 3 " + train(options), "cut", 14, "kill -9 $(pgrep -P $pid | sed -n 2p)"));
+  shell(folder,
+        after_step(folder, "@mpirun -n 3 " + train(options), "cut", 14, "kill -9 $(pgrep -P $pid | sed -n 2p)"));
   ASSERT_FALSE(std::filesystem::exists(folder / "cut/step-30"));
   ASSERT_TRUE(std::filesystem::exists(folder / "cut/step-10/index.h5"));
   options["resume"] = "auto";
@@ -99,7 +109,8 @@ TEST(Train, ASignalCheckpointsAndAsksToBeStartedAgain) {
   write_dataset(folder / "data.h5", 40, 90);
   for (const std::string signal : {"USR1", "USR2", "TERM"}) {
     const std::map<std::string, std::string> options{{"run", signal}, {"steps", "100000"}, {"checkpoint-every", "0"}};
-    const std::string start = signal == "TERM" ? train(options) : "@mpirun -n 2 " + train(options);  // mpirun gives a TERM one second
+    const std::string start =
+        signal == "TERM" ? train(options) : "@mpirun -n 2 " + train(options);  // mpirun gives a TERM one second
     const Outcome outcome = shell(folder, after_step(folder, start, signal, 3, fmt::format("kill -{} $pid", signal)));
     ASSERT_EQ(outcome.exit, 75) << outcome.err;
     const auto exit = nlohmann::json::parse(testing::bytes_of(folder / (signal + "/exit.json")));
@@ -117,15 +128,23 @@ TEST(Train, FiftyStepsAgreeHoweverTheyAreCut) {
   const auto expected = metrics(folder / "one");
   const auto weights = values(folder / "one/latest/index.h5", "parameters/backbone.layers.1.mixer.in_proj.weight");
   int number = 0;
-  for (const std::string cut : {"--ranks 2 --context-parallel 2 --accumulate 2 --schedule chain", "--ranks 2 --data-parallel 2", "--ranks 3 --accumulate 2 --schedule gather --layout zigzag",
-                                "--ranks 4 --accumulate 2 --schedule gather", "--ranks 4 --accumulate 2 --schedule chain --layout zigzag --recompute", "--ranks 4 --data-parallel 2"}) {
+  for (const std::string cut :
+       {"--ranks 2 --context-parallel 2 --accumulate 2 --schedule chain", "--ranks 2 --data-parallel 2",
+        "--ranks 3 --accumulate 2 --schedule gather --layout zigzag", "--ranks 4 --accumulate 2 --schedule gather",
+        "--ranks 4 --accumulate 2 --schedule chain --layout zigzag --recompute", "--ranks 4 --data-parallel 2"}) {
     const std::string run = fmt::format("cut{}", number++);
     const Outcome outcome = shell(folder, fmt::format("{} --transport local {} --run {}", common, cut, run));
     ASSERT_EQ(outcome.exit, 0) << outcome.err;
     const auto found = metrics(folder / run);
     ASSERT_EQ(found.size(), expected.size());
-    for (std::size_t i = 0; i < found.size(); ++i) EXPECT_NEAR(found[i]["loss"].get<double>() / expected[i]["loss"].get<double>(), 1, 1e-8) << cut << ", step " << i + 1;
-    EXPECT_LT(relative_error(values(folder / (run + "/latest/index.h5"), "parameters/backbone.layers.1.mixer.in_proj.weight"), weights), 1e-8) << cut;
+    for (std::size_t i = 0; i < found.size(); ++i)
+      EXPECT_NEAR(found[i]["loss"].get<double>() / expected[i]["loss"].get<double>(), 1, 1e-8)
+          << cut << ", step " << i + 1;
+    EXPECT_LT(
+        relative_error(values(folder / (run + "/latest/index.h5"), "parameters/backbone.layers.1.mixer.in_proj.weight"),
+                       weights),
+        1e-8)
+        << cut;
   }
 }
 
@@ -145,7 +164,9 @@ TEST(Train, InitFromTakesWeightsAndModelAlone) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5", 60, 90);
   ASSERT_EQ(shell(folder, train({{"run", "first"}})).exit, 0);
-  const Outcome outcome = shell(folder, "@causeway train --data data.h5 --init-from first --run second --steps 2 --pack-tokens 64 --learning-rate 0");
+  const Outcome outcome = shell(
+      folder,
+      "@causeway train --data data.h5 --init-from first --run second --steps 2 --pack-tokens 64 --learning-rate 0");
   ASSERT_EQ(outcome.exit, 0) << outcome.err;
   EXPECT_EQ(metrics(folder / "second").front()["step"], 1);
   const std::string name = "parameters/backbone.embedding.weight";
@@ -156,7 +177,8 @@ TEST(Train, WrongOptionsAndDamagedCheckpointsHaveTheirExitCodes) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5", 30, 90);
   ASSERT_EQ(shell(folder, train({{"run", "good"}, {"seed", "1"}})).exit, 0);
-  std::filesystem::copy(folder / "good", folder / "flipped", std::filesystem::copy_options::recursive | std::filesystem::copy_options::copy_symlinks);
+  std::filesystem::copy(folder / "good", folder / "flipped",
+                        std::filesystem::copy_options::recursive | std::filesystem::copy_options::copy_symlinks);
   {
     // A byte of the last dataset written, optimizer/master/…: near the end of the file.
     std::fstream file(folder / "flipped/latest/index.h5", std::ios::in | std::ios::out | std::ios::binary);
@@ -168,14 +190,16 @@ TEST(Train, WrongOptionsAndDamagedCheckpointsHaveTheirExitCodes) {
     file.seekp(static_cast<std::streamoff>(at));
     file.put(static_cast<char>(bytes[at] ^ 1));
   }
-  std::filesystem::copy(folder / "good", folder / "cut", std::filesystem::copy_options::recursive | std::filesystem::copy_options::copy_symlinks);
+  std::filesystem::copy(folder / "good", folder / "cut",
+                        std::filesystem::copy_options::recursive | std::filesystem::copy_options::copy_symlinks);
   std::filesystem::resize_file(folder / "cut/latest/index.h5", 5000);
   struct Row {
     std::string arguments;
     int exit;
     std::string error;
   };
-  const std::map<std::string, std::string> flipped{{"run", "flipped"}, {"seed", "1"}, {"resume", "auto"}, {"steps", "40"}};
+  const std::map<std::string, std::string> flipped{
+      {"run", "flipped"}, {"seed", "1"}, {"resume", "auto"}, {"steps", "40"}};
   const Row table[] = {
       {train({}), 2, "--run is missing"},
       {train({{"run", "good"}, {"seed", "1"}}), 2, "holds a run already"},
@@ -211,16 +235,22 @@ TEST(Train, ALossMaskSilencesTokens) {
   write_dataset(folder / "data.h5", 30, 90, true);
   const Outcome outcome = shell(folder, train({{"run", "masked"}}));
   ASSERT_EQ(outcome.exit, 0) << outcome.err;
-  EXPECT_LT(metrics(folder / "masked").back()["loss"].get<double>(), metrics(folder / "masked").front()["loss"].get<double>());
+  EXPECT_LT(metrics(folder / "masked").back()["loss"].get<double>(),
+            metrics(folder / "masked").front()["loss"].get<double>());
 }
 
 TEST(Score, IsTheSameOnAnyRanksAndTheLossOfTraining) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5", 25, 200);  // most documents longer than a pack
-  ASSERT_EQ(shell(folder, "@causeway train --data data.h5 --valid-data data.h5 --model mamba-tiny --width 8 --state 4 --dtype f64 --pack-tokens 256 --steps 5 --run run").exit, 0);
+  ASSERT_EQ(shell(folder,
+                  "@causeway train --data data.h5 --valid-data data.h5 --model mamba-tiny --width 8 --state 4 --dtype "
+                  "f64 --pack-tokens 256 --steps 5 --run run")
+                .exit,
+            0);
   const std::string common = "@causeway score --checkpoint run --data data.h5 --transport local --pack-tokens 64";
   ASSERT_EQ(shell(folder, common + " --out one.h5 --embeddings 1:tokens").exit, 0);
-  const auto documents = values(folder / "one.h5", "document/log_likelihood"), tokens = values(folder / "one.h5", "token/log_likelihood");
+  const auto documents = values(folder / "one.h5", "document/log_likelihood"),
+             tokens = values(folder / "one.h5", "token/log_likelihood");
   const auto starts = values(folder / "one.h5", "cu_seqlens"), rows = values(folder / "one.h5", "embeddings/layer_1");
   double total = 0, scored = 0;
   std::vector<double> means;
@@ -239,7 +269,8 @@ TEST(Score, IsTheSameOnAnyRanksAndTheLossOfTraining) {
     }
   }
   EXPECT_NEAR(-total / scored, metrics(folder / "run").back()["eval_loss"].get<double>(), 1e-9);
-  for (const std::string cut : {"--ranks 2", "--ranks 3 --layout zigzag --schedule gather", "--ranks 4 --data-parallel 2", "--ranks 5 --data-parallel 5"}) {
+  for (const std::string cut : {"--ranks 2", "--ranks 3 --layout zigzag --schedule gather",
+                                "--ranks 4 --data-parallel 2", "--ranks 5 --data-parallel 5"}) {
     const Outcome outcome = shell(folder, common + " --out cut.h5 --embeddings 1 " + cut);
     ASSERT_EQ(outcome.exit, 0) << outcome.err;
     EXPECT_LT(relative_error(values(folder / "cut.h5", "document/log_likelihood"), documents), 1e-12) << cut;

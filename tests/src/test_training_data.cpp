@@ -92,7 +92,8 @@ TEST(DataMixture, RefusesWhatCannotBeTrainedOn) {
   const TemporaryFolder folder;
   write_dataset(folder / "a.h5", {10});
   write_dataset(folder / "empty.h5", {0, 0});
-  for (const std::string source : {(folder / "a.h5") + ":0", (folder / "a.h5") + ":-1", (folder / "a.h5") + ":inf", (folder / "a.h5") + ":x", folder / "empty.h5", folder / "nowhere.h5"})
+  for (const std::string& source : {(folder / "a.h5") + ":0", (folder / "a.h5") + ":-1", (folder / "a.h5") + ":inf",
+                                   (folder / "a.h5") + ":x", folder / "empty.h5", folder / "nowhere.h5"})
     EXPECT_THROW(DataMixture::open({source}, 512), Error) << source;
   EXPECT_THROW(DataMixture::open({folder / "a.h5"}, 511), Error);
   EXPECT_THROW(DataMixture::open({}, 512), Error);
@@ -109,7 +110,8 @@ TEST(ReadBatch, RanksTogetherReadThePackAndItsLabels) {
       for (std::int64_t i = piece.begin; i < piece.end; ++i) {
         const std::int64_t token = data.datasets[0].cu_seqlens()[piece.document] + i;
         ids.push_back(static_cast<std::int32_t>(token % 500));
-        labels.push_back(i + 1 < piece.end && (!masked || (token + 1) % 3 != 0) ? static_cast<std::int32_t>((token + 1) % 500) : -1);
+        labels.push_back(
+            i + 1 < piece.end && (!masked || (token + 1) % 3 != 0) ? static_cast<std::int32_t>((token + 1) % 500) : -1);
       }
     for (const int ranks : {1, 2, 3, 4, 7, 100})
       for (const Layout layout : {Layout::contiguous, Layout::zigzag}) {
@@ -120,7 +122,8 @@ TEST(ReadBatch, RanksTogetherReadThePackAndItsLabels) {
           const HostBatch batch = read_batch(data, pack, sharding);
           for (const Chunk& chunk : sharding.chunks()) {
             std::copy_n(batch.ids.begin() + chunk.offset, chunk.tokens.size(), found_ids.begin() + chunk.tokens.begin);
-            std::copy_n(batch.labels.begin() + chunk.offset, chunk.tokens.size(), found_labels.begin() + chunk.tokens.begin);
+            std::copy_n(batch.labels.begin() + chunk.offset, chunk.tokens.size(),
+                        found_labels.begin() + chunk.tokens.begin);
           }
           labelled += batch.labelled;
         }
