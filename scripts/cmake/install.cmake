@@ -8,7 +8,7 @@ foreach(floor kernels parallel io src)
 endforeach()
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/Causeway)
-configure_package_config_file(cmake/CausewayConfig.cmake.in CausewayConfig.cmake INSTALL_DESTINATION ${package_dir})
+configure_package_config_file(scripts/cmake/CausewayConfig.cmake.in CausewayConfig.cmake INSTALL_DESTINATION ${package_dir})
 write_basic_package_version_file(CausewayConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/CausewayConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/CausewayConfigVersion.cmake DESTINATION ${package_dir})
 install(EXPORT CausewayTargets NAMESPACE Causeway:: DESTINATION ${package_dir})
