@@ -1,9 +1,12 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
+#include "kernels/blas_core.hpp"
 #include "src/launch.hpp"
 #include "src/program.hpp"
 
@@ -14,9 +17,17 @@ int report(const causeway::Error& error) {
   return static_cast<int>(error.code());
 }
 
+/// Starts the program anew, once, where OpenBLAS has chosen kernels for a far older CPU: it cannot be asked to choose again.
+void restart_with_better_blas(char** argv) {
+  const std::string core(causeway::better_blas_core());
+  if (core.empty() || setenv("OPENBLAS_CORETYPE", core.c_str(), 0) != 0) return;
+  execv("/proc/self/exe", argv);  // returns only where it cannot: then the program is slower, not wrong
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  restart_with_better_blas(argv);
   const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
   try {
     try {
