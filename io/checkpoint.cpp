@@ -185,7 +185,14 @@ void write_checkpoint(const std::string& run, std::int64_t step, const Checkpoin
     sync_to_disk(folder.string());
     publish(run, name);
   });
-  first_rank.agree();
+  try {
+    first_rank.agree();
+  } catch (...) {
+    std::error_code ignored;  // what went wrong before matters more
+    file.reset();
+    if (ranks.rank() == 0) fs::remove_all(folder, ignored);
+    throw;
+  }
 }
 
 std::optional<std::string> latest_checkpoint(const std::string& run) {

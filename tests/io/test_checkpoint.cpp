@@ -1,8 +1,11 @@
 #include "io/checkpoint.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <atomic>
+#include <csignal>
+#include <cstdlib>
 #include <filesystem>
 
 #include "tests/support/ranks.hpp"
@@ -101,6 +104,30 @@ ExitCode code_of(const std::function<void()>& work, const std::string& named) {
     return error.code();
   }
   return ExitCode::ok;
+}
+
+/// No file of this process grows beyond `bytes` from now on, as on a full disk.
+void fill_the_disk(rlim_t bytes) {
+  std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit limit{bytes, bytes};
+  setrlimit(RLIMIT_FSIZE, &limit);
+}
+
+TEST(CheckpointDeathTest, AFullDiskLeavesTheOneBeforeAndNothingElse) {
+  const TemporaryFolder folder;
+  const std::string run = folder / "run";
+  on_ranks(1, [&](Communicator& world) { write(run, 1, world); });
+  // In a process of its own: HDF5 1.10 never quite lets go of a file that it could not write to its end.
+  const auto in_a_child = [&] {
+    fill_the_disk(4096);
+    ExitCode code = ExitCode::ok;
+    on_ranks(1, [&](Communicator& world) { code = code_of([&] { write(run, 2, world); }, "index.h5"); });
+    std::_Exit(static_cast<int>(code));
+  };
+  EXPECT_EXIT(in_a_child(), ::testing::ExitedWithCode(static_cast<int>(ExitCode::io)), "");
+  EXPECT_EQ(std::filesystem::path(latest_checkpoint(run).value()).filename(), "step-1");
+  EXPECT_FALSE(std::filesystem::exists(run + "/step-2.tmp"));
+  EXPECT_FALSE(std::filesystem::exists(run + "/step-2"));
 }
 
 TEST(Checkpoint, DamageIsNamed) {
