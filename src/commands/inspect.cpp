@@ -148,6 +148,8 @@ void describe_tensors(const hdf5::File& file, const std::string& group, bool ver
   for (const std::string& name : file.list(group)) {
     const std::string path = group + "/" + name;
     if (!file.is_dataset(path)) {
+      // A damaged file's groups may lead back to themselves.
+      require(std::count(path.begin(), path.end(), '/') < 4, "{}:/{}: lies too deep for a tensor", file.path(), path.substr(0, 80));
       describe_tensors(file, path, verify, listed, text);
       continue;
     }

@@ -81,12 +81,13 @@ TEST_P(EverySeed, ImportsOrSaysWhyNot) {
 }
 
 /// Reads all there is in a file that may be anything.
-void read_everything(const hdf5::File& file, const std::string& group) {
+void read_everything(const hdf5::File& file, const std::string& group, int depth = 0) {
+  if (depth > 4) return;  // a group may have become its own member
   for (const std::string& name : file.attribute_names()) file.attribute(name);
   for (const std::string& name : file.list(group)) {
     const std::string path = group + "/" + name;
     if (!file.is_dataset(path)) {
-      read_everything(file, path);
+      read_everything(file, path, depth + 1);
       continue;
     }
     const hdf5::Dataset dataset = file.dataset(path);
