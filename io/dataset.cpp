@@ -55,8 +55,8 @@ struct Dataset::State {
   }
   void check_range(const hdf5::Dataset& from, std::int64_t begin, std::size_t count) const {
     const std::int64_t all = cu_seqlens.back();
-    require(begin >= 0 && begin <= all && static_cast<std::int64_t>(count) <= all - begin, "{}: has {} values, expected [{}, {})", from.where(), all, begin,
-            begin + static_cast<std::int64_t>(count));
+    require(begin >= 0 && begin <= all && static_cast<std::int64_t>(count) <= all - begin, "{}: has {} values, expected {} from value {} on", from.where(), all,
+            count, begin);
   }
 };
 

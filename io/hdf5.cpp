@@ -307,7 +307,7 @@ void Dataset::transfer(std::int64_t begin, std::int64_t count, std::int64_t memo
   if (count == 0) return;
   ensure(row > 0 && count % row == 0, "{}: {} values are no whole rows of {}", where_, count, row);
   const std::int64_t rows = count / row, all_rows = extents.empty() ? 1 : extents.front();
-  require(begin >= 0 && rows <= all_rows && begin <= all_rows - rows, "{}: has {} rows, expected rows [{}, {})", where_, all_rows, begin, begin + rows);
+  require(begin >= 0 && rows <= all_rows && begin <= all_rows - rows, "{}: has {} rows, expected {} from row {} on", where_, all_rows, rows, begin);
   const Id file_space(check(H5Dget_space(id()), where_, "read its shape", damaged_));
   if (!extents.empty()) {
     std::vector<hsize_t> start(extents.size(), 0), length(extents.begin(), extents.end());

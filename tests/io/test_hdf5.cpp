@@ -207,7 +207,7 @@ TEST(Hdf5, NamesWhatIsMissingOrOfAnotherKind) {
   expect_error("a.h5:/group/x: is not a group", [&] { file.group("group/x"); });
   expect_error("a.h5:/group/x: has 6 values, expected at most 5", [&] { file.dataset("group/x").read_all<double>(5); });
   std::vector<double> rows(6);
-  expect_error("a.h5:/group/x: has 2 rows, expected rows [1, 3)", [&] { file.dataset("group/x").read_rows<double>(1, rows); });
+  expect_error("a.h5:/group/x: has 2 rows, expected 2 from row 1 on", [&] { file.dataset("group/x").read_rows<double>(1, rows); });
   expect_error("a.h5:/group/x: has 2 rows", [&] { file.dataset("group/x").read_rows<double>(INT64_MAX, rows); });
   expect_error("holds f64 of rank 2, expected a list of strings", [&] { file.dataset("group/x").read_strings(0, 1); });
 }
