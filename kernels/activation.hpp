@@ -8,9 +8,42 @@
 
 namespace causeway {
 
-enum class Activation : std::uint8_t { none, silu };
+/// silu(x) = x·σ(x); gelu(x) = x·Φ(x) with the normal distribution's Φ by erf (Hendrycks & Gimpel, arXiv 1606.08415; PyTorch's default, which
+/// StripedHyena 2's gated MLP calls), not its tanh approximation.
+enum class Activation : std::uint8_t { none, silu, gelu };
 
-constexpr std::string_view name_of(Activation activation) { return activation == Activation::silu ? "silu" : "none"; }
+constexpr std::string_view name_of(Activation activation) {
+  switch (activation) {
+    case Activation::none: return "none";
+    case Activation::silu: return "silu";
+    case Activation::gelu: return "gelu";
+  }
+  return "?";
+}
+
+/// y = act(a) ⊙ b, the middle of a gated MLP (Shazeer, arXiv 2002.05202). a, b and y of one shape and dtype, any row strides.
+struct GatedActivationForward {
+  TensorView a, b;
+  Activation activation = Activation::none;
+  TensorView y;
+};
+extern const Kernel<GatedActivationForward> gated_activation_forward;
+
+/// d_a = d_y ⊙ b ⊙ act'(a), d_b = d_y ⊙ act(a); each may stand where its input stands.
+struct GatedActivationBackward {
+  TensorView a, b;
+  Activation activation = Activation::none;
+  TensorView d_y, d_a, d_b;
+};
+extern const Kernel<GatedActivationBackward> gated_activation_backward;
+
+/// y = a ⊙ b, or y += a ⊙ b with `accumulate`: the gates of a convolution that a strategy applies itself. One shape and dtype, any row strides.
+struct Multiply {
+  TensorView a, b;
+  bool accumulate = false;
+  TensorView y;
+};
+extern const Kernel<Multiply> multiply;
 
 /// y = alpha·x, converting from x's dtype to y's (round to nearest even), or y += alpha·x with `accumulate`. Same shapes, any strides.
 struct Scale {

@@ -2,10 +2,15 @@
 
 #include "kernels/activation.hpp"
 #include "kernels/adamw.hpp"
+#include "kernels/attention.hpp"
+#include "kernels/blocked_conv.hpp"
 #include "kernels/causal_conv.hpp"
 #include "kernels/cross_entropy.hpp"
 #include "kernels/embedding.hpp"
+#include "kernels/fft_conv.hpp"
+#include "kernels/fourier.hpp"
 #include "kernels/gemm.hpp"
+#include "kernels/modal_conv.hpp"
 #include "kernels/norm.hpp"
 #include "kernels/reorder.hpp"
 #include "kernels/selective_scan.hpp"
@@ -33,6 +38,9 @@
 
 CAUSEWAY_KERNEL(Scale, scale);
 CAUSEWAY_KERNEL(Fill, fill);
+CAUSEWAY_CPU_KERNEL(GatedActivationForward, gated_activation_forward);
+CAUSEWAY_CPU_KERNEL(GatedActivationBackward, gated_activation_backward);
+CAUSEWAY_CPU_KERNEL(Multiply, multiply);
 CAUSEWAY_CPU_KERNEL(NegativeExponential, negative_exponential);
 CAUSEWAY_CPU_KERNEL(NegativeExponentialBackward, negative_exponential_backward);
 CAUSEWAY_CPU_KERNEL(SumOfSquares, sum_of_squares);
@@ -46,6 +54,27 @@ CAUSEWAY_CPU_KERNEL(CrossEntropy, cross_entropy);
 CAUSEWAY_CPU_KERNEL(AdamW, adamw);
 CAUSEWAY_CPU_KERNEL(CausalConvForward, causal_conv_forward);
 CAUSEWAY_CPU_KERNEL(CausalConvBackward, causal_conv_backward);
+CAUSEWAY_CPU_KERNEL(BlockedConvForward, blocked_conv_forward);
+CAUSEWAY_CPU_KERNEL(BlockedConvBackward, blocked_conv_backward);
+CAUSEWAY_CPU_KERNEL(ModalConvForward, modal_conv_forward);
+CAUSEWAY_CPU_KERNEL(ModalConvBackward, modal_conv_backward);
+CAUSEWAY_CPU_KERNEL(ModalConvSummary, modal_conv_summary);
+CAUSEWAY_CPU_KERNEL(ModalConvAdjointSummary, modal_conv_adjoint_summary);
+CAUSEWAY_CPU_KERNEL(ModalConvFold, modal_conv_fold);
+CAUSEWAY_CPU_KERNEL(ModalFilter, modal_filter);
+CAUSEWAY_CPU_KERNEL(ModalFilterBackward, modal_filter_backward);
+CAUSEWAY_CPU_KERNEL(FftConvForward, fft_conv_forward);
+CAUSEWAY_CPU_KERNEL(FftConvBackward, fft_conv_backward);
+CAUSEWAY_CPU_KERNEL(AttentionForward, attention_forward);
+CAUSEWAY_CPU_KERNEL(AttentionDelta, attention_delta);
+CAUSEWAY_CPU_KERNEL(AttentionBackward, attention_backward);
+CAUSEWAY_CPU_KERNEL(Rope, rope);
+CAUSEWAY_CPU_KERNEL(FourierTransform, fourier_transform);
+CAUSEWAY_CPU_KERNEL(Rotate, rotate);
+CAUSEWAY_CPU_KERNEL(ComplexMultiply, complex_multiply);
+CAUSEWAY_CPU_KERNEL(ComplexMultiplyReduce, complex_multiply_reduce);
+CAUSEWAY_CPU_KERNEL(ModalSpectrum, modal_spectrum);
+CAUSEWAY_CPU_KERNEL(ModalSpectrumBackward, modal_spectrum_backward);
 CAUSEWAY_CPU_KERNEL(SelectiveScanForward, selective_scan_forward);
 CAUSEWAY_CPU_KERNEL(SelectiveScanBackward, selective_scan_backward);
 CAUSEWAY_CPU_KERNEL(SelectiveScanSummary, selective_scan_summary);

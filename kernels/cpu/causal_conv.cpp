@@ -222,6 +222,7 @@ void expect_inputs(const Args& args) {
   const DType dtype = args.x.dtype;
   const std::int64_t T = args.segments.tokens, D = args.weight.rows(), W = args.weight.columns();
   expect("x", args.x, dtype, {T, D});
+  ensure(args.activation != Activation::gelu, "causal_conv with activation {}", name_of(args.activation));
   expect("weight", args.weight, dtype, {D, W});
   expect_if_present("bias", args.bias, dtype, {D});
   expect_if_present("halo", args.halo, dtype, {W - 1, D});

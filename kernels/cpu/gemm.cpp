@@ -1,15 +1,11 @@
 #include "kernels/gemm.hpp"
 
-#include <cblas.h>
-
 #include <algorithm>
 #include <limits>
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
+#include "kernels/cpu/blas.hpp"
 #include "kernels/cpu/elementwise.hpp"
+#include "kernels/cpu/team.hpp"
 
 namespace causeway::cpu {
 namespace {
@@ -19,29 +15,9 @@ namespace {
 constexpr std::int64_t largest_tile_rows = 256, largest_tile_columns = 512, smallest_tile = 64, enough_tiles = 16;
 constexpr std::int64_t depth = 256;  // of the panels that bf16 is widened in: all three fit a core's L2 cache
 
-int thread_count() {
-#ifdef _OPENMP
-  return omp_get_max_threads();
-#else
-  return 1;
-#endif
-}
-
-int thread_index() {
-#ifdef _OPENMP
-  return omp_get_thread_num();
-#else
-  return 0;
-#endif
-}
-
 blasint blas_int(std::int64_t value) {
   ensure(value <= std::numeric_limits<blasint>::max(), "gemm: extent {} does not fit OpenBLAS's integer", value);
   return static_cast<blasint>(value);
-}
-
-void tell_openblas_to_use_one_thread() {
-  [[maybe_unused]] static const bool told = (openblas_set_num_threads(1), true);
 }
 
 struct Tiles {
@@ -64,20 +40,6 @@ struct Block {
 template <class T>
 T* at(TensorView x, std::int64_t row, std::int64_t column) {
   return x.row<T>(row) + column;
-}
-
-/// c = op(a)·op(b) + beta·c in one type, on one thread; the leading dimensions are elements between stored rows.
-void blas(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda, const float* b,
-          std::int64_t ldb, float beta, float* c, std::int64_t ldc) {
-  cblas_sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans, static_cast<blasint>(m),
-              static_cast<blasint>(n), static_cast<blasint>(k), 1, a, static_cast<blasint>(lda), b, static_cast<blasint>(ldb), beta, c,
-              static_cast<blasint>(ldc));
-}
-void blas(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const double* a, std::int64_t lda, const double* b,
-          std::int64_t ldb, double beta, double* c, std::int64_t ldc) {
-  cblas_dgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans, static_cast<blasint>(m),
-              static_cast<blasint>(n), static_cast<blasint>(k), 1, a, static_cast<blasint>(lda), b, static_cast<blasint>(ldb), beta, c,
-              static_cast<blasint>(ldc));
 }
 
 /// The rows x columns corner of op(x) at (row, column), as it is stored.
@@ -156,7 +118,7 @@ void gemm(const Stream& stream, const Gemm& args) {
   if (k == 0) return scale_only(args);
   for (const std::int64_t extent : {m, n, k, a.row_stride, b.row_stride, c.row_stride}) blas_int(extent);
 
-  tell_openblas_to_use_one_thread();
+  use_one_blas_thread();
   const Tiles tiles(m, n);
   const std::int64_t scratch_size = a.dtype == DType::bf16 ? (tiles.rows + tiles.columns) * depth + tiles.rows * tiles.columns : 0;
   const Tensor scratch(stream, DType::f32, {scratch_size > 0 ? thread_count() : 0, scratch_size});

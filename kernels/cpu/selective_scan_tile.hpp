@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/cpu/channel_tile.hpp"
 #include "kernels/cpu/expect.hpp"
-#include "kernels/cpu/vector_math.hpp"
 #include "kernels/selective_scan.hpp"
 
 /// How the scan is cut for a CPU. Lanes are channels: a tile is one vector of channels, its state N vectors. Tokens
@@ -48,25 +48,6 @@ struct TokenBlock {
   bool starts_at(std::int64_t i) const { return (starts >> i) & 1; }
 };
 
-/// Channels [first, first + width), width <= lanes: the lanes beyond are padding and hold zeros.
-struct Tile {
-  std::int64_t first, width;
-};
-
-/// The tiles of D channels, dealt to at most 16 groups, of four tiles or more where there are as many: what a group
-/// does once for all its tiles (B and C transposed, d_B and d_C summed over the lanes) costs as much as half a tile.
-template <class R>
-struct TileGroups {
-  explicit TileGroups(std::int64_t channels_)
-      : channels(channels_),
-        tiles((channels_ + lanes<R> - 1) / lanes<R>),
-        count(std::min<std::int64_t>((tiles + 3) / 4, 16)) {}
-  std::int64_t first_tile(std::int64_t group) const { return group * tiles / count; }
-  Tile tile(std::int64_t index) const { return {index * lanes<R>, std::min(lanes<R>, channels - index * lanes<R>)}; }
-
-  std::int64_t channels, tiles, count;
-};
-
 /// What a view holds of a block and a tile, converted to R. Fetches the same tile of the block that comes next into the
 /// second-level cache: rows stand too far apart for the hardware to guess.
 template <class T, class R>
@@ -93,42 +74,6 @@ void load_transposed(TensorView from, const TokenBlock& block, R* to) {
     const T* const row = from.row<const T>(block.begin + i);
     for (std::int64_t n = 0; n < states; ++n) to[n * scan_block + i] = static_cast<R>(row[n]);
   }
-}
-
-/// One value a channel; zero where absent.
-template <class R>
-Vector<R> load_channels(TensorView from, const Tile& tile) {
-  Vector<R> to{};
-  for (std::int64_t d = 0; from.present() && d < tile.width; ++d) to[d] = from.row<const R>(tile.first + d)[0];
-  return to;
-}
-
-/// A tile of a [D, N] matrix to and from N vectors of channels.
-template <class R>
-void load_matrix(TensorView from, const Tile& tile, Vector<R>* to) {
-  std::fill(to, to + from.columns(), Vector<R>{});
-  for (std::int64_t d = 0; d < tile.width; ++d)
-    for (std::int64_t n = 0; n < from.columns(); ++n) to[n][d] = from.row<const R>(tile.first + d)[n];
-}
-
-template <class R>
-void store_matrix(const Vector<R>* from, const Tile& tile, TensorView to) {
-  for (std::int64_t d = 0; d < tile.width; ++d)
-    for (std::int64_t n = 0; n < to.columns(); ++n) to.row<R>(tile.first + d)[n] = from[n][d];
-}
-
-/// The N vectors of a tile in a block of `states`, where each tile stands as [N][width]: an order of the CPU's own,
-/// that costs no transposition.
-template <class R>
-void store_saved(const Vector<R>* h, std::int64_t states, const Tile& tile, R* block) {
-  for (std::int64_t n = 0; n < states; ++n)
-    store_lanes<R>(h[n], block + tile.first * states + n * tile.width, tile.width);
-}
-
-template <class R>
-void load_saved(const R* block, std::int64_t states, const Tile& tile, Vector<R>* h) {
-  for (std::int64_t n = 0; n < states; ++n)
-    h[n] = load_lanes<R>(block + tile.first * states + n * tile.width, tile.width);
 }
 
 /// N vectors of scratch a tile, all zero at first, and what a tile keeps there while the blocks go by.

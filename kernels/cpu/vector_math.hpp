@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
-/// exp and log1p on whole vectors. glibc has them on x86-64 (libmvec, at most 4 ulp, NaN and infinity as in IEEE) but
+/// exp, log1p, expm1 and erf on whole vectors. glibc has them on x86-64 (libmvec, at most 4 ulp, NaN and infinity as in IEEE) but
 /// tells the compiler so only under -ffast-math, which would take NaN's meaning away everywhere; these redeclarations
 /// tell it without. Elsewhere loops call the scalar functions.
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
@@ -15,6 +15,9 @@ extern "C" {
 #if __GLIBC_PREREQ(2, 35)
 [[gnu::simd("notinbranch")]] double log1p(double) noexcept;
 [[gnu::simd("notinbranch")]] float log1pf(float) noexcept;
+[[gnu::simd("notinbranch")]] double expm1(double) noexcept;
+[[gnu::simd("notinbranch")]] double erf(double) noexcept;
+[[gnu::simd("notinbranch")]] float erff(float) noexcept;
 #endif
 }
 #endif
@@ -52,6 +55,17 @@ R log_one_plus(R x) {
     return ::log1pf(x);
   else
     return ::log1p(x);
+}
+
+/// exp(x) - 1.
+inline double exponential_minus_one(double x) { return ::expm1(x); }
+
+template <class R>
+R error_function(R x) {
+  if constexpr (sizeof(R) == sizeof(float))
+    return ::erff(x);
+  else
+    return ::erf(x);
 }
 
 template <class R>

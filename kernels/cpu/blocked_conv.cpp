@@ -1,0 +1,248 @@
+#include "kernels/blocked_conv.hpp"
+
+#include <algorithm>
+
+#include "kernels/cpu/gated_rows.hpp"
+#include "kernels/cpu/team.hpp"
+#include "kernels/cpu/toeplitz.hpp"
+
+namespace causeway::cpu {
+namespace {
+
+constexpr std::int64_t rows_together = 8;  // of y, or lags of d_taps, that stay in registers
+constexpr std::int64_t strip_tiles = 4;    // neighbouring tiles that a thread takes, for the sake of memory's rows
+constexpr std::int64_t most_parts = 64;    // of the work; fixed, so that no sum depends on the number of threads
+
+/// What both directions read, and how the work is cut: strips of tiles × runs of blocks.
+template <class T, class R = Accumulator<T>>
+struct Problem {
+  GatedConvInputs in;
+  TensorView halo, taps;
+  std::int64_t block;
+  std::int64_t tokens = in.segments.tokens, channels = in.v.columns(), length = taps.columns();
+  std::int64_t reach = farthest();                                      // taps that meet a token
+  std::int64_t stages = blocked_conv_stages(reach, block);
+  std::int64_t tiles = (channels + lanes<R> - 1) / lanes<R>, strips = (tiles + strip_tiles - 1) / strip_tiles;
+  std::int64_t blocks = (tokens + block - 1) / block;
+  std::int64_t parts = std::clamp<std::int64_t>(std::min(most_parts / std::max<std::int64_t>(strips, 1), tokens / (16 * std::max(reach, block))), 1, most_parts);
+
+  std::int64_t farthest() const {
+    std::int64_t longest = 1;
+    for_each_document(in.segments, 0, tokens, [&](std::int64_t, std::int64_t last, std::int64_t start, std::int64_t) { longest = std::max(longest, last - start); });
+    return std::min(length, longest);
+  }
+  Tile tile(std::int64_t index) const { return {index * lanes<R>, std::min(lanes<R>, channels - index * lanes<R>)}; }
+  std::int64_t end_of_strip(std::int64_t strip) const { return std::min((strip + 1) * strip_tiles, tiles); }
+  std::int64_t group(std::int64_t channel) const { return channel / (channels / taps.rows()); }
+
+  /// k⊙v of tokens [begin, end) within reach of the run; those before it come from the halo.
+  void load_products(std::int64_t begin, std::int64_t end, const Tile& of, Vector<R>* to) const {
+    const std::int64_t before = std::min<std::int64_t>(end, 0) - begin;
+    if (before > 0) {
+      if (halo.present()) load_rows<T>(halo, length - 1 + begin, before, of, to);
+      begin += before, to += before;
+    }
+    if (end > begin) load_product<T>(in, begin, end - begin, of, to);
+  }
+};
+
+/// h of every tile, lag by lag; the skip is a tap more at lag 0.
+template <class T, class R = Accumulator<T>>
+Scratch<R> arrange_taps(const Stream& stream, const Problem<T>& p) {
+  Scratch<R> arranged(stream, p.tiles * p.reach);
+#pragma omp parallel for schedule(static)
+  for (std::int64_t c = 0; c < p.channels; ++c) {
+    R* const to = reinterpret_cast<R*>(arranged.data() + c / lanes<R> * p.reach) + c % lanes<R>;
+    for (std::int64_t j = 0; j < p.reach; ++j) to[j * lanes<R>] = parameter<T>(p.taps, p.group(c), j);
+    if (p.in.skip.present()) to[0] += parameter<T>(p.in.skip, c, 0);
+  }
+  return arranged;
+}
+
+/// R rows of Σ_k H_k X̂_{n-k} (Direction +1) or Σ_k H_kᵀ Ĝ_{n+k} (-1), from token t on, `x` standing at token t. The sum takes in the tokens of
+/// [bound, t], or those of the run's in [t, bound).
+template <int Direction, int R, class V>
+[[gnu::always_inline]] inline void multiply_rows(const V* taps, std::int64_t length, const V* x, std::int64_t t, std::int64_t block,
+                                                 std::int64_t stages, std::int64_t bound, V* y) {
+  V sum[R] = {};
+  const std::int64_t n = (t >= 0 ? t : t - block + 1) / block;
+  if constexpr (Direction > 0) {
+    for (std::int64_t k = stages - 1; k >= 0; --k) {
+      const std::int64_t begin = std::max((n - k) * block, bound), end = (n - k + 1) * block;
+      if (begin < end) multiply_toeplitz<1>(taps, length, x, begin - t, end - t, sum);
+    }
+    for (int r = 0; r < R; ++r) y[r] = sum[r];
+  } else {  // rows and sources counted backwards from the last row's token
+    const std::int64_t from = t + R - 1;
+    for (std::int64_t k = stages - 1; k >= 0; --k) {
+      const std::int64_t begin = std::max<std::int64_t>((n + k) * block, 0), end = std::min((n + k + 1) * block, bound);
+      if (begin < end) multiply_toeplitz<-1>(taps, length, x + R - 1, from - end + 1, from - begin + 1, sum);
+    }
+    for (int r = 0; r < R; ++r) y[R - 1 - r] = sum[r];
+  }
+}
+
+/// The same for `count` rows of one document in one block.
+template <int Direction, class V>
+void multiply_blocks(const V* taps, std::int64_t length, const V* x, std::int64_t t, std::int64_t count, std::int64_t block, std::int64_t stages,
+                     std::int64_t bound, V* y) {
+  std::int64_t i = 0;
+  const auto take = [&]<int R>() {
+    for (; i + R <= count; i += R) multiply_rows<Direction, R>(taps, length, x + i, t + i, block, stages, bound, y + i);
+  };
+  take.template operator()<rows_together>();
+  take.template operator()<4>();
+  take.template operator()<2>();
+  take.template operator()<1>();
+}
+
+// Floor: q, k, v read once, y written once; 2·len flops an element.
+template <class T>
+void forward(const Stream& stream, const BlockedConvForward& args) {
+  using R = Accumulator<T>;
+  const Problem<T> p{args.in, args.halo, args.taps, args.block};
+  const Scratch<R> taps = arrange_taps(stream, p);
+  const std::int64_t history = p.reach - 1, panel = history + p.block;
+  const Scratch<R> scratch(stream, thread_count() * (strip_tiles * panel + p.block));
+
+#pragma omp parallel for schedule(static)
+  for (std::int64_t item = 0; item < p.strips * p.parts; ++item) {
+    Vector<R>* const panels = scratch.data() + thread_index() * (strip_tiles * panel + p.block);
+    Vector<R>* const y = panels + strip_tiles * panel;
+    const std::int64_t strip = item / p.parts, part = item % p.parts, first_tile = strip * strip_tiles;
+    const std::int64_t begin = part * p.blocks / p.parts * p.block, end = std::min((part + 1) * p.blocks / p.parts * p.block, p.tokens);
+    for (std::int64_t t = begin; t < end; t += p.block) {
+      const std::int64_t stop = std::min(t + p.block, end);
+      for (std::int64_t index = first_tile; index < p.end_of_strip(strip); ++index) {
+        const Tile tile = p.tile(index);
+        Vector<R>* const old = panels + (index - first_tile) * panel;
+        Vector<R>* const x = old + history;  // at token t
+        if (t == begin) p.load_products(t - history, t, tile, old);
+        else std::copy(old + p.block, old + panel, old);
+        p.load_products(t, stop, tile, x);
+        for_each_document(p.in.segments, t, stop, [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t) {
+          multiply_blocks<1>(taps.data() + index * p.reach, p.reach, x + first - t, first, last - first, p.block, p.stages, start, y + first - t);
+        });
+        store_gated<T>(y, p.in.q, t, stop - t, tile, args.y);
+      }
+    }
+  }
+}
+
+/// d_taps of a tile, summed in float64 over blocks: [lags, rounded up][lanes].
+template <class R>
+void add_tap_gradients(const Vector<R>* dc, const Vector<R>* products, std::int64_t count, std::int64_t start, std::int64_t reach, double* to) {
+  for (std::int64_t lag = 0; lag < reach && start + lag < count; lag += rows_together) {
+    Vector<R> sum[rows_together] = {};
+    correlate<rows_together>(dc, products, lag, 0, count, start, sum);
+    for (std::int64_t r = 0; r < rows_together; ++r)
+      for (std::int64_t d = 0; d < lanes<R>; ++d) to[(lag + r) * lanes<R> + d] += static_cast<double>(sum[r][d]);
+  }
+}
+
+// Floor: q, k, v, d_y read once, d_q, d_k, d_v written once; 6·len flops an element.
+template <class T>
+void backward(const Stream& stream, const BlockedConvBackward& args) {
+  using R = Accumulator<T>;
+  const Problem<T> p{args.in, args.halo, args.taps, args.block};
+  const GatedConvGradients& out = args.gradients;
+  const Scratch<R> taps = arrange_taps(stream, p);
+  // A panel of products begins with rows for the lags that fill up the last eight.
+  const std::int64_t margin = rows_together, history = margin + p.reach - 1, ahead = p.reach - 1, panel = history + p.block;
+  const std::int64_t lags = (p.reach + rows_together - 1) / rows_together * rows_together;
+  const Scratch<R> scratch(stream, thread_count() * (strip_tiles * 2 * panel + p.block));
+  const Tensor d_taps = Tensor::zeros(stream, DType::f64, {p.parts, p.tiles, lags, lanes<R>});
+  if (args.d_halo.present())
+    for (std::int64_t row = 0; row < p.length - 1; ++row) std::fill_n(args.d_halo.row<T>(row), p.channels, T{});
+
+#pragma omp parallel for schedule(static)
+  for (std::int64_t item = 0; item < p.strips * p.parts; ++item) {
+    Vector<R>* const panels = scratch.data() + thread_index() * (strip_tiles * 2 * panel + p.block);
+    Vector<R>* const rows = panels + strip_tiles * 2 * panel;
+    const std::int64_t strip = item / p.parts, part = item % p.parts, first_tile = strip * strip_tiles;
+    const std::int64_t begin = part * p.blocks / p.parts * p.block, end = std::min((part + 1) * p.blocks / p.parts * p.block, p.tokens);
+    // The first part takes the halo's rows along, on the same grid of blocks.
+    const std::int64_t from = part == 0 && args.d_halo.present() ? -((p.reach - 1 + p.block - 1) / p.block) * p.block : begin;
+    for (std::int64_t t = from; t < end; t += p.block) {
+      const std::int64_t stop = std::min(t + p.block, end), count = stop - t;
+      for (std::int64_t index = first_tile; index < p.end_of_strip(strip); ++index) {
+        const Tile tile = p.tile(index);
+        const Vector<R>* const h = taps.data() + index * p.reach;
+        Vector<R>* const products = panels + (index - first_tile) * 2 * panel + history;  // at token t, as is
+        Vector<R>* const dc = products + p.block;
+        // What lies ahead has been loaded with the block before.
+        if (t != from) std::copy(dc + p.block, dc + p.block + ahead, dc);
+        const std::int64_t missing = std::max<std::int64_t>(t == from ? t : t + ahead, 0), known = std::min(t + p.block + ahead, p.tokens);
+        if (known > missing) load_output_gradient<T>(p.in, out.d_y, missing, known - missing, tile, dc + (missing - t));
+        if (t >= 0) {
+          if (t == begin) p.load_products(t - (p.reach - 1), t, tile, products - (p.reach - 1));
+          else std::copy(products - history + p.block, products + p.block, products - history);
+          p.load_products(t, stop, tile, products);
+          if (p.in.q.present()) {
+            for_each_document(p.in.segments, t, stop, [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t) {
+              multiply_blocks<1>(h, p.reach, products + first - t, first, last - first, p.block, p.stages, start, rows + first - t);
+            });
+            store_gated<T>(rows, out.d_y, t, count, tile, out.d_q);
+          }
+          double* const sums = d_taps.view().template row<double>(part) + index * lags * lanes<R>;
+          for_each_document(p.in.segments, t, stop, [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t) {
+            add_tap_gradients<R>(dc + first - t, products + first - t, last - first, std::max(start - first, -p.reach - margin), p.reach, sums);
+          });
+        }
+        for_each_document(p.in.segments, std::max(t, 1 - p.reach), stop, [&](std::int64_t first, std::int64_t last, std::int64_t, std::int64_t document_end) {
+          multiply_blocks<-1>(h, p.reach, dc + first - t, first, last - first, p.block, p.stages, std::min(document_end, p.tokens), rows + first - t);
+          if (first < 0) store_rows<T>(rows + first - t, p.length - 1 + first, std::min<std::int64_t>(last, 0) - first, tile, args.d_halo);
+        });
+        if (t >= 0) store_product_gradient<T>(rows, p.in, out, t, count, tile);
+      }
+    }
+  }
+
+  const std::int64_t group_size = p.taps.rows() == 0 ? 0 : p.channels / p.taps.rows();
+  const auto total = [&](std::int64_t channel, std::int64_t lag) {
+    double sum = 0;
+    for (std::int64_t part = 0; part < p.parts; ++part)
+      sum += d_taps.view().template row<const double>(part)[(channel / lanes<R> * lags + lag) * lanes<R> + channel % lanes<R>];
+    return sum;
+  };
+#pragma omp parallel for schedule(static)
+  for (std::int64_t g = 0; g < p.taps.rows(); ++g)
+    for (std::int64_t j = 0; j < p.reach; ++j) {
+      double sum = 0;
+      for (std::int64_t d = g * group_size; d < (g + 1) * group_size; ++d) sum += total(d, j);
+      args.d_taps.template row<R>(g)[j] += static_cast<R>(sum);
+    }
+  if (p.in.skip.present())
+    for (std::int64_t d = 0; d < p.channels; ++d) out.d_skip.template row<R>(d)[0] += static_cast<R>(total(d, 0));
+}
+
+template <class Args>
+void expect_inputs(const Args& args) {
+  expect_gated_inputs(args.in);
+  const DType dtype = args.in.v.dtype;
+  const std::int64_t D = args.in.v.columns(), G = args.taps.rows(), length = args.taps.columns();
+  expect_parameter("taps", args.taps, dtype, {G, length});
+  ensure(length > 0 && (G == 0 ? D == 0 : D % G == 0), "taps {} for {} channels", args.taps.shape.to_string(), D);
+  ensure(args.block > 0, "a block of {} tokens", args.block);
+  expect_if_present("halo", args.halo, dtype, {length - 1, D});
+  ensure(args.halo.present() || length == 1 || !args.in.segments.continues_from_left(), "a document begins before the run, but halo is absent");
+}
+
+}  // namespace
+
+void blocked_conv_forward(const Stream& stream, const BlockedConvForward& args) {
+  expect_inputs(args);
+  expect("y", args.y, args.in.v.dtype, args.in.v.shape);
+  dispatch(args.in.v.dtype, [&]<class Type> { forward<Type>(stream, args); });
+}
+
+void blocked_conv_backward(const Stream& stream, const BlockedConvBackward& args) {
+  expect_inputs(args);
+  const DType dtype = args.in.v.dtype;
+  expect_gated_gradients(args.in, args.gradients);
+  expect_if_present("d_halo", args.d_halo, dtype, {args.taps.columns() - 1, args.in.v.columns()});
+  expect("d_taps", args.d_taps, accumulator_of(dtype), args.taps.shape);
+  dispatch(dtype, [&]<class Type> { backward<Type>(stream, args); });
+}
+
+}  // namespace causeway::cpu

@@ -1,0 +1,99 @@
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include "kernels/cpu/channel_tile.hpp"
+#include "kernels/cpu/expect.hpp"
+#include "kernels/gated_conv.hpp"
+
+/// A tile's channels of rows of tokens, in the accumulator type R, and the gates around a convolution.
+namespace causeway::cpu {
+
+template <class T, class R = Accumulator<T>>
+void load_rows(TensorView from, std::int64_t first, std::int64_t count, const Tile& tile, Vector<R>* to) {
+  const T* row = from.row<const T>(first) + tile.first;
+  for (std::int64_t i = 0; i < count; ++i, row += from.row_stride) to[i] = load_lanes<R>(row, tile.width);
+}
+
+template <class T, class R = Accumulator<T>>
+void store_rows(const Vector<R>* from, std::int64_t first, std::int64_t count, const Tile& tile, TensorView to) {
+  T* row = to.row<T>(first) + tile.first;
+  for (std::int64_t i = 0; i < count; ++i, row += to.row_stride) store_lanes<R>(from[i], row, tile.width);
+}
+
+/// x in T's precision.
+template <class T, class R = Accumulator<T>>
+Vector<R> rounded(const Vector<R>& x) {
+  if constexpr (std::is_same_v<T, R>) return x;
+  Vector<R> y;
+  for (std::int64_t d = 0; d < lanes<R>; ++d) y[d] = static_cast<R>(static_cast<T>(x[d]));
+  return y;
+}
+
+/// Rows of k⊙v, rounded to T.
+template <class T, class R = Accumulator<T>>
+void load_product(const GatedConvInputs& in, std::int64_t first, std::int64_t count, const Tile& tile, Vector<R>* to) {
+  if (!in.k.present()) return load_rows<T>(in.v, first, count, tile, to);
+  const T *k = in.k.row<const T>(first) + tile.first, *v = in.v.row<const T>(first) + tile.first;
+  for (std::int64_t i = 0; i < count; ++i, k += in.k.row_stride, v += in.v.row_stride)
+    to[i] = rounded<T>(load_lanes<R>(k, tile.width) * load_lanes<R>(v, tile.width));
+}
+
+/// y = gate ⊙ x of rows; x itself where the gate is absent.
+template <class T, class R = Accumulator<T>>
+void store_gated(const Vector<R>* x, TensorView gate, std::int64_t first, std::int64_t count, const Tile& tile, TensorView y) {
+  if (!gate.present()) return store_rows<T>(x, first, count, tile, y);
+  const T* g = gate.row<const T>(first) + tile.first;
+  T* row = y.row<T>(first) + tile.first;
+  for (std::int64_t i = 0; i < count; ++i, g += gate.row_stride, row += y.row_stride)
+    store_lanes<R>(load_lanes<R>(g, tile.width) * x[i], row, tile.width);
+}
+
+/// dc = d_y⊙q of rows, unrounded.
+template <class T, class R = Accumulator<T>>
+void load_output_gradient(const GatedConvInputs& in, TensorView d_y, std::int64_t first, std::int64_t count, const Tile& tile, Vector<R>* to) {
+  load_rows<T>(d_y, first, count, tile, to);
+  if (!in.q.present()) return;
+  const T* q = in.q.row<const T>(first) + tile.first;
+  for (std::int64_t i = 0; i < count; ++i, q += in.q.row_stride) to[i] *= load_lanes<R>(q, tile.width);
+}
+
+/// d_k = d_kv⊙v and d_v = d_kv⊙k of rows, or d_v = d_kv without k.
+template <class T, class R = Accumulator<T>>
+void store_product_gradient(const Vector<R>* d_kv, const GatedConvInputs& in, const GatedConvGradients& to, std::int64_t first,
+                            std::int64_t count, const Tile& tile) {
+  if (in.k.present()) store_gated<T>(d_kv, in.v, first, count, tile, to.d_k);
+  store_gated<T>(d_kv, in.k, first, count, tile, to.d_v);
+}
+
+/// A parameter that may be stored in the activations' type T or its accumulator type.
+template <class T>
+Accumulator<T> parameter(TensorView x, std::int64_t row, std::int64_t column) {
+  using R = Accumulator<T>;
+  return x.dtype == dtype_of<R> ? x.row<const R>(row)[column] : static_cast<R>(x.row<const T>(row)[column]);
+}
+
+inline void expect_parameter(std::string_view name, TensorView x, DType activations, Shape shape) {
+  expect(name, x, x.dtype == accumulator_of(activations) ? x.dtype : activations, shape);
+}
+
+inline void expect_gated_inputs(const GatedConvInputs& in) {
+  const DType dtype = in.v.dtype;
+  const Shape rows{in.segments.tokens, in.v.columns()};
+  expect("v", in.v, dtype, rows);
+  expect_if_present("q", in.q, dtype, rows);
+  expect_if_present("k", in.k, dtype, rows);
+  if (in.skip.present()) expect_parameter("skip", in.skip, dtype, {in.v.columns()});
+}
+
+inline void expect_gated_gradients(const GatedConvInputs& in, const GatedConvGradients& gradients) {
+  const DType dtype = in.v.dtype;
+  expect("d_y", gradients.d_y, dtype, in.v.shape);
+  expect("d_v", gradients.d_v, dtype, in.v.shape);
+  if (in.q.present()) expect("d_q", gradients.d_q, dtype, in.v.shape);
+  if (in.k.present()) expect("d_k", gradients.d_k, dtype, in.v.shape);
+  if (in.skip.present()) expect("d_skip", gradients.d_skip, accumulator_of(dtype), in.skip.shape);
+}
+
+}  // namespace causeway::cpu
