@@ -82,6 +82,7 @@ void score(const R* q, const R* k, std::int64_t queries, std::int64_t keys, std:
 template <class R>
 void soften(R* scores, std::int64_t count, R& maximum, R& sum, R* y, std::int64_t E) {
   R highest = maximum;
+#pragma omp simd reduction(max : highest)
   for (std::int64_t j = 0; j < count; ++j) highest = scores[j] > highest ? scores[j] : highest;
   const R shrink = sum == 0 ? R{0} : exponential(maximum - highest);
   R here = 0;

@@ -21,7 +21,7 @@ struct Problem {
   std::int64_t block;
   std::int64_t tokens = in.segments.tokens, channels = in.v.columns(), length = taps.columns();
   std::int64_t reach = farthest();                                      // taps that meet a token
-  std::int64_t stages = blocked_conv_stages(reach, block);
+  std::int64_t history = (blocked_conv_stages(reach, block) - 1) * block, panel = history + block;  // X̂_{n-K} … X̂_n
   std::int64_t tiles = (channels + lanes<R> - 1) / lanes<R>, strips = (tiles + strip_tiles - 1) / strip_tiles;
   std::int64_t blocks = (tokens + block - 1) / block;
   std::int64_t parts = std::clamp<std::int64_t>(std::min(most_parts / std::max<std::int64_t>(strips, 1), tokens / (16 * std::max(reach, block))), 1, most_parts);
@@ -59,36 +59,23 @@ Scratch<R> arrange_taps(const Stream& stream, const Problem<T>& p) {
   return arranged;
 }
 
-/// R rows of Σ_k H_k X̂_{n-k} (Direction +1) or Σ_k H_kᵀ Ĝ_{n+k} (-1), from token t on, `x` standing at token t. The sum takes in the tokens of
-/// [bound, t], or those of the run's in [t, bound).
-template <int Direction, int R, class V>
-[[gnu::always_inline]] inline void multiply_rows(const V* taps, std::int64_t length, const V* x, std::int64_t t, std::int64_t block,
-                                                 std::int64_t stages, std::int64_t bound, V* y) {
-  V sum[R] = {};
-  const std::int64_t n = (t >= 0 ? t : t - block + 1) / block;
-  if constexpr (Direction > 0) {
-    for (std::int64_t k = stages - 1; k >= 0; --k) {
-      const std::int64_t begin = std::max((n - k) * block, bound), end = (n - k + 1) * block;
-      if (begin < end) multiply_toeplitz<1>(taps, length, x, begin - t, end - t, sum);
-    }
-    for (int r = 0; r < R; ++r) y[r] = sum[r];
-  } else {  // rows and sources counted backwards from the last row's token
-    const std::int64_t from = t + R - 1;
-    for (std::int64_t k = stages - 1; k >= 0; --k) {
-      const std::int64_t begin = std::max<std::int64_t>((n + k) * block, 0), end = std::min((n + k + 1) * block, bound);
-      if (begin < end) multiply_toeplitz<-1>(taps, length, x + R - 1, from - end + 1, from - begin + 1, sum);
-    }
-    for (int r = 0; r < R; ++r) y[R - 1 - r] = sum[r];
-  }
-}
-
-/// The same for `count` rows of one document in one block.
+/// `count` rows of one document in one block of Ŷ_n = [H_K … H_0] [X̂_{n-K}; …; X̂_n] (Direction +1), or of [H_0ᵀ … H_Kᵀ] [Ĝ_n; …; Ĝ_{n+K}] (-1): the blocks
+/// lie one after the other in a panel and the factors are Toeplitz, so one product takes them all. `x` stands at the first row's token; the sum takes
+/// in `reach` more tokens of the document before the first row, or after the last.
 template <int Direction, class V>
-void multiply_blocks(const V* taps, std::int64_t length, const V* x, std::int64_t t, std::int64_t count, std::int64_t block, std::int64_t stages,
-                     std::int64_t bound, V* y) {
+void multiply_blocks(const V* taps, std::int64_t length, const V* x, std::int64_t count, std::int64_t reach, V* y) {
   std::int64_t i = 0;
   const auto take = [&]<int R>() {
-    for (; i + R <= count; i += R) multiply_rows<Direction, R>(taps, length, x + i, t + i, block, stages, bound, y + i);
+    for (; i + R <= count; i += R) {
+      V sum[R] = {};
+      if constexpr (Direction > 0) {
+        multiply_toeplitz<1>(taps, length, x + i, reach + i, sum);
+        for (int r = 0; r < R; ++r) y[i + r] = sum[r];
+      } else {  // backwards from the last row
+        multiply_toeplitz<-1>(taps, length, x + i + R - 1, reach + count - i - R, sum);
+        for (int r = 0; r < R; ++r) y[i + R - 1 - r] = sum[r];
+      }
+    }
   };
   take.template operator()<rows_together>();
   take.template operator()<4>();
@@ -102,26 +89,25 @@ void forward(const Stream& stream, const BlockedConvForward& args) {
   using R = Accumulator<T>;
   const Problem<T> p{args.in, args.halo, args.taps, args.block};
   const Scratch<R> taps = arrange_taps(stream, p);
-  const std::int64_t history = p.reach - 1, panel = history + p.block;
-  const Scratch<R> scratch(stream, thread_count() * (strip_tiles * panel + p.block));
+  const std::int64_t past = p.reach - 1;  // rows of a panel's older blocks that the taps meet
+  const Scratch<R> scratch(stream, thread_count() * (strip_tiles * p.panel + p.block));
 
 #pragma omp parallel for schedule(static)
   for (std::int64_t item = 0; item < p.strips * p.parts; ++item) {
-    Vector<R>* const panels = scratch.data() + thread_index() * (strip_tiles * panel + p.block);
-    Vector<R>* const y = panels + strip_tiles * panel;
+    Vector<R>* const panels = scratch.data() + thread_index() * (strip_tiles * p.panel + p.block);
+    Vector<R>* const y = panels + strip_tiles * p.panel;
     const std::int64_t strip = item / p.parts, part = item % p.parts, first_tile = strip * strip_tiles;
     const std::int64_t begin = part * p.blocks / p.parts * p.block, end = std::min((part + 1) * p.blocks / p.parts * p.block, p.tokens);
     for (std::int64_t t = begin; t < end; t += p.block) {
       const std::int64_t stop = std::min(t + p.block, end);
       for (std::int64_t index = first_tile; index < p.end_of_strip(strip); ++index) {
         const Tile tile = p.tile(index);
-        Vector<R>* const old = panels + (index - first_tile) * panel;
-        Vector<R>* const x = old + history;  // at token t
-        if (t == begin) p.load_products(t - history, t, tile, old);
-        else std::copy(old + p.block, old + panel, old);
+        Vector<R>* const x = panels + (index - first_tile) * p.panel + p.history;  // at token t
+        if (t == begin) p.load_products(t - past, t, tile, x - past);
+        else std::copy(x + p.block - past, x + p.block, x - past);
         p.load_products(t, stop, tile, x);
         for_each_document(p.in.segments, t, stop, [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t) {
-          multiply_blocks<1>(taps.data() + index * p.reach, p.reach, x + first - t, first, last - first, p.block, p.stages, start, y + first - t);
+          multiply_blocks<1>(taps.data() + index * p.reach, p.reach, x + first - t, last - first, first - start, y + first - t);
         });
         store_gated<T>(y, p.in.q, t, stop - t, tile, args.y);
       }
@@ -147,8 +133,8 @@ void backward(const Stream& stream, const BlockedConvBackward& args) {
   const Problem<T> p{args.in, args.halo, args.taps, args.block};
   const GatedConvGradients& out = args.gradients;
   const Scratch<R> taps = arrange_taps(stream, p);
-  // A panel of products begins with rows for the lags that fill up the last eight.
-  const std::int64_t margin = rows_together, history = margin + p.reach - 1, ahead = p.reach - 1, panel = history + p.block;
+  // A panel of products begins with rows for the lags that fill up the last eight; one of gradients holds Ĝ_n … Ĝ_{n+K}.
+  const std::int64_t margin = rows_together, past = p.reach - 1, ahead = p.reach - 1, panel = margin + p.panel;
   const std::int64_t lags = (p.reach + rows_together - 1) / rows_together * rows_together;
   const Scratch<R> scratch(stream, thread_count() * (strip_tiles * 2 * panel + p.block));
   const Tensor d_taps = Tensor::zeros(stream, DType::f64, {p.parts, p.tiles, lags, lanes<R>});
@@ -168,19 +154,20 @@ void backward(const Stream& stream, const BlockedConvBackward& args) {
       for (std::int64_t index = first_tile; index < p.end_of_strip(strip); ++index) {
         const Tile tile = p.tile(index);
         const Vector<R>* const h = taps.data() + index * p.reach;
-        Vector<R>* const products = panels + (index - first_tile) * 2 * panel + history;  // at token t, as is
+        Vector<R>* const products = panels + (index - first_tile) * 2 * panel + margin + p.history;  // at token t, as is
         Vector<R>* const dc = products + p.block;
         // What lies ahead has been loaded with the block before.
         if (t != from) std::copy(dc + p.block, dc + p.block + ahead, dc);
         const std::int64_t missing = std::max<std::int64_t>(t == from ? t : t + ahead, 0), known = std::min(t + p.block + ahead, p.tokens);
+        if (t == from) std::fill(dc, dc + std::clamp<std::int64_t>(-t, 0, p.block + ahead), Vector<R>{});  // of tokens before the run
         if (known > missing) load_output_gradient<T>(p.in, out.d_y, missing, known - missing, tile, dc + (missing - t));
         if (t >= 0) {
-          if (t == begin) p.load_products(t - (p.reach - 1), t, tile, products - (p.reach - 1));
-          else std::copy(products - history + p.block, products + p.block, products - history);
+          if (t == begin) p.load_products(t - past, t, tile, products - past);
+          else std::copy(products + p.block - past, products + p.block, products - past);
           p.load_products(t, stop, tile, products);
           if (p.in.q.present()) {
             for_each_document(p.in.segments, t, stop, [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t) {
-              multiply_blocks<1>(h, p.reach, products + first - t, first, last - first, p.block, p.stages, start, rows + first - t);
+              multiply_blocks<1>(h, p.reach, products + first - t, last - first, first - start, rows + first - t);
             });
             store_gated<T>(rows, out.d_y, t, count, tile, out.d_q);
           }
@@ -190,7 +177,7 @@ void backward(const Stream& stream, const BlockedConvBackward& args) {
           });
         }
         for_each_document(p.in.segments, std::max(t, 1 - p.reach), stop, [&](std::int64_t first, std::int64_t last, std::int64_t, std::int64_t document_end) {
-          multiply_blocks<-1>(h, p.reach, dc + first - t, first, last - first, p.block, p.stages, std::min(document_end, p.tokens), rows + first - t);
+          multiply_blocks<-1>(h, p.reach, dc + first - t, last - first, std::min(document_end, p.tokens) - last, rows + first - t);
           if (first < 0) store_rows<T>(rows + first - t, p.length - 1 + first, std::min<std::int64_t>(last, 0) - first, tile, args.d_halo);
         });
         if (t >= 0) store_product_gradient<T>(rows, p.in, out, t, count, tile);

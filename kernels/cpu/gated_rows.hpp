@@ -10,16 +10,35 @@
 /// A tile's channels of rows of tokens, in the accumulator type R, and the gates around a convolution.
 namespace causeway::cpu {
 
+/// One row of a tile after the other, the same tile's row some way ahead fetched into the second-level cache: rows stand too far apart for the
+/// hardware to guess. The read-only walk through an activation, or the written one.
+template <class T, bool written = false>
+class RowWalk {
+ public:
+  RowWalk(TensorView x, std::int64_t first, const Tile& tile)
+      : row_(x.row<T>(first) + tile.first), stride_(x.row_stride), fetchable_(x.rows() - first - distance) {}
+  T* operator*() const { return row_; }
+  void next() {
+    if (fetchable_-- > 0) __builtin_prefetch(row_ + distance * stride_, written, 2);
+    row_ += stride_;
+  }
+
+ private:
+  static constexpr std::int64_t distance = 64;
+  T* row_;
+  std::int64_t stride_, fetchable_;
+};
+
 template <class T, class R = Accumulator<T>>
 void load_rows(TensorView from, std::int64_t first, std::int64_t count, const Tile& tile, Vector<R>* to) {
-  const T* row = from.row<const T>(first) + tile.first;
-  for (std::int64_t i = 0; i < count; ++i, row += from.row_stride) to[i] = load_lanes<R>(row, tile.width);
+  RowWalk<const T> row(from, first, tile);
+  for (std::int64_t i = 0; i < count; ++i, row.next()) to[i] = load_lanes<R>(*row, tile.width);
 }
 
 template <class T, class R = Accumulator<T>>
 void store_rows(const Vector<R>* from, std::int64_t first, std::int64_t count, const Tile& tile, TensorView to) {
-  T* row = to.row<T>(first) + tile.first;
-  for (std::int64_t i = 0; i < count; ++i, row += to.row_stride) store_lanes<R>(from[i], row, tile.width);
+  RowWalk<T, true> row(to, first, tile);
+  for (std::int64_t i = 0; i < count; ++i, row.next()) store_lanes<R>(from[i], *row, tile.width);
 }
 
 /// x in T's precision.
@@ -35,19 +54,17 @@ Vector<R> rounded(const Vector<R>& x) {
 template <class T, class R = Accumulator<T>>
 void load_product(const GatedConvInputs& in, std::int64_t first, std::int64_t count, const Tile& tile, Vector<R>* to) {
   if (!in.k.present()) return load_rows<T>(in.v, first, count, tile, to);
-  const T *k = in.k.row<const T>(first) + tile.first, *v = in.v.row<const T>(first) + tile.first;
-  for (std::int64_t i = 0; i < count; ++i, k += in.k.row_stride, v += in.v.row_stride)
-    to[i] = rounded<T>(load_lanes<R>(k, tile.width) * load_lanes<R>(v, tile.width));
+  RowWalk<const T> k(in.k, first, tile), v(in.v, first, tile);
+  for (std::int64_t i = 0; i < count; ++i, k.next(), v.next()) to[i] = rounded<T>(load_lanes<R>(*k, tile.width) * load_lanes<R>(*v, tile.width));
 }
 
 /// y = gate ⊙ x of rows; x itself where the gate is absent.
 template <class T, class R = Accumulator<T>>
 void store_gated(const Vector<R>* x, TensorView gate, std::int64_t first, std::int64_t count, const Tile& tile, TensorView y) {
   if (!gate.present()) return store_rows<T>(x, first, count, tile, y);
-  const T* g = gate.row<const T>(first) + tile.first;
-  T* row = y.row<T>(first) + tile.first;
-  for (std::int64_t i = 0; i < count; ++i, g += gate.row_stride, row += y.row_stride)
-    store_lanes<R>(load_lanes<R>(g, tile.width) * x[i], row, tile.width);
+  RowWalk<const T> g(gate, first, tile);
+  RowWalk<T, true> row(y, first, tile);
+  for (std::int64_t i = 0; i < count; ++i, g.next(), row.next()) store_lanes<R>(load_lanes<R>(*g, tile.width) * x[i], *row, tile.width);
 }
 
 /// dc = d_y⊙q of rows, unrounded.
@@ -55,8 +72,8 @@ template <class T, class R = Accumulator<T>>
 void load_output_gradient(const GatedConvInputs& in, TensorView d_y, std::int64_t first, std::int64_t count, const Tile& tile, Vector<R>* to) {
   load_rows<T>(d_y, first, count, tile, to);
   if (!in.q.present()) return;
-  const T* q = in.q.row<const T>(first) + tile.first;
-  for (std::int64_t i = 0; i < count; ++i, q += in.q.row_stride) to[i] *= load_lanes<R>(q, tile.width);
+  RowWalk<const T> q(in.q, first, tile);
+  for (std::int64_t i = 0; i < count; ++i, q.next()) to[i] *= load_lanes<R>(*q, tile.width);
 }
 
 /// d_k = d_kv⊙v and d_v = d_kv⊙k of rows, or d_v = d_kv without k.

@@ -86,10 +86,10 @@ void multiply_piece(const V* taps, const V* x, std::int64_t n, V* y) {
     for (; i + R <= n; i += R) {
       V sum[R] = {};
       if constexpr (Direction > 0) {
-        multiply_toeplitz<1>(taps, modal_piece, x + i, -i, R, sum);
+        multiply_toeplitz<1>(taps, modal_piece, x + i, i, sum);
         for (int r = 0; r < R; ++r) y[i + r] = sum[r];
       } else {
-        multiply_toeplitz<-1>(taps, modal_piece, x + i + R - 1, i + R - n, R, sum);
+        multiply_toeplitz<-1>(taps, modal_piece, x + i + R - 1, n - i - R, sum);
         for (int r = 0; r < R; ++r) y[i + R - 1 - r] = sum[r];
       }
     }

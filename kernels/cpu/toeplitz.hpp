@@ -7,42 +7,28 @@
 /// no entry outside the filter touched (a zero there would turn another token's infinity into NaN).
 namespace causeway::cpu {
 
-/// sum[r] += taps[r-u] · x[Direction·u] for the sources u of [lo, hi) and the rows r with 0 <= r-u < length. Direction +1 looks back in time, -1
-/// forward: H and Hᵀ.
+/// sum[r] += Σ_l taps[l] · x[Direction·(r-l)] over the lags l of [0, length) that reach back no further than x[-Direction·before]: row r has before + r + 1
+/// of them. Direction +1 looks back in time, -1 forward: H and Hᵀ.
 template <int Direction, int R, class V>
-[[gnu::always_inline]] inline void multiply_toeplitz(const V* taps, std::int64_t length, const V* x, std::int64_t lo, std::int64_t hi,
-                                                     V (&sum)[R]) {
-  lo = std::max(lo, 1 - length);
-  hi = std::min<std::int64_t>(hi, R);
-  if (length < R) {
-    for (std::int64_t u = lo; u < hi; ++u)
-      for (int r = 0; r < R; ++r)
-        if (u <= r && r - u < length) sum[r] += taps[r - u] * x[Direction * u];
-    return;
-  }
-  // Far end: rows too near to be out of the filter's reach.
-#pragma GCC unroll 8
-  for (int e = R - 1; e >= 1; --e)
-    if (const std::int64_t u = R - length - e; u >= lo && u < hi)
-      for (int r = 0; r < R - e; ++r) sum[r] += taps[r - u] * x[Direction * u];
-  // All rows. Four sources at a time, so that a tap that was loaded meets several of them.
-  std::int64_t u = std::max(lo, R - length);
-  const std::int64_t stop = std::min<std::int64_t>(hi, 1);
+[[gnu::always_inline]] inline void multiply_toeplitz(const V* taps, std::int64_t length, const V* x, std::int64_t before, V (&sum)[R]) {
+  // Lags of all rows. Four at a time, so that an element that was loaded meets several of them.
+  const std::int64_t all = std::min(length, before + 1);
   constexpr int together = 4;
-  for (; u + together <= stop; u += together) {
-    const V *const h = taps - u, *const s = x + Direction * u;
-    V tap[R + together - 1];
-    for (int i = 0; i < R + together - 1; ++i) tap[i] = h[i - together + 1];
-    for (int v = 0; v < together; ++v)
-      for (int r = 0; r < R; ++r) sum[r] += tap[r - v + together - 1] * s[Direction * v];
+  std::int64_t lag = 0;
+  for (; lag + together <= all; lag += together) {
+    const V *const h = taps + lag, *const s = x - Direction * lag;
+    V source[R + together - 1];
+    for (int i = 0; i < R + together - 1; ++i) source[i] = s[Direction * (i - together + 1)];
+    for (int l = 0; l < together; ++l)
+      for (int r = 0; r < R; ++r) sum[r] += h[l] * source[r - l + together - 1];
   }
-  for (; u < stop; ++u)
-    for (int r = 0; r < R; ++r) sum[r] += taps[r - u] * x[Direction * u];
-  // Near end: rows that come after the source.
+  for (; lag < all; ++lag)
+    for (int r = 0; r < R; ++r) sum[r] += taps[lag] * x[Direction * (r - lag)];
+  // And those of later rows alone.
 #pragma GCC unroll 8
-  for (int near = 1; near < R; ++near)
-    if (near >= lo && near < hi)
-      for (int r = near; r < R; ++r) sum[r] += taps[r - near] * x[Direction * near];
+  for (int later = 1; later < R; ++later)
+    if (const std::int64_t l = before + later; l < length)
+      for (int r = later; r < R; ++r) sum[r] += taps[l] * x[Direction * (r - l)];
 }
 
 /// sum[r] += Σ g[t] · x[t-lag-r] over tokens t of [first, last) with t-lag-r >= start.
