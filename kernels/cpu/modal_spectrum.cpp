@@ -57,14 +57,15 @@ Mode mode_of(TensorView log_rates, std::int64_t d, std::int64_t m, std::int64_t 
 template <class R>
 void spectrum(const ModalSpectrum& args) {
   const std::int64_t D = args.residues.rows(), M = args.residues.columns(), rows = args.y.rows();
+  std::vector<Mode> modes;
+  for (std::int64_t d = 0; d < D; ++d)
+    for (std::int64_t m = 0; m < M; ++m) modes.push_back(mode_of<R>(args.log_rates, d, m, args.length));
 #pragma omp parallel for schedule(static)
   for (std::int64_t d = 0; d < D; ++d) {
-    std::vector<Mode> modes;
-    for (std::int64_t m = 0; m < M; ++m) modes.push_back(mode_of<R>(args.log_rates, d, m, args.length));
     for (std::int64_t r = 0; r < rows; ++r) {
       const Frequency at(args.first + r * args.step, args.length);
       Complex sum = 0;
-      for (std::int64_t m = 0; m < M; ++m) sum += static_cast<double>(args.residues.row<const R>(d)[m]) * at.value(modes[static_cast<std::size_t>(m)]);
+      for (std::int64_t m = 0; m < M; ++m) sum += static_cast<double>(args.residues.row<const R>(d)[m]) * at.value(modes[static_cast<std::size_t>(d * M + m)]);
       R* const y = args.y.row<R>(r) + 2 * d;
       y[0] = static_cast<R>(sum.real());
       y[1] = static_cast<R>(sum.imag());
