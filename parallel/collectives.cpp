@@ -11,7 +11,8 @@ namespace causeway {
 namespace {
 
 constexpr std::int64_t scratch_bytes = std::int64_t{16} << 20;  // of the reductions, over all peers together
-constexpr std::int64_t small_bytes = std::int64_t{64} << 10;    // gathered buffers up to this are reduced by every rank: one latency, not two
+constexpr std::int64_t small_bytes =
+    std::int64_t{64} << 10;  // gathered buffers up to this are reduced by every rank: one latency, not two
 
 template <class T>
 void accumulate(T* total, const T* x, std::int64_t count, Reduction op) {
@@ -24,17 +25,24 @@ void accumulate(T* total, const T* x, std::int64_t count, Reduction op) {
 }
 
 void accumulate(std::byte* total, const std::byte* x, std::int64_t count, DType type, Reduction op) {
-  const auto as = [&]<class T>(T*) { accumulate(reinterpret_cast<T*>(total), reinterpret_cast<const T*>(x), count, op); };
+  const auto as = [&]<class T>(T*) {
+    accumulate(reinterpret_cast<T*>(total), reinterpret_cast<const T*>(x), count, op);
+  };
   switch (type) {
-    case DType::f64: return as(static_cast<double*>(nullptr));
-    case DType::f32: return as(static_cast<float*>(nullptr));
-    case DType::i64: return as(static_cast<std::int64_t*>(nullptr));
-    default: fail(ExitCode::internal, "reduction of {}, expected f64, f32 or i64", name_of(type));
+    case DType::f64:
+      return as(static_cast<double*>(nullptr));
+    case DType::f32:
+      return as(static_cast<float*>(nullptr));
+    case DType::i64:
+      return as(static_cast<std::int64_t*>(nullptr));
+    default:
+      fail(ExitCode::internal, "reduction of {}, expected f64, f32 or i64", name_of(type));
   }
 }
 
 void ensure_on_host(const Stream& stream) {
-  ensure(stream.device() == Device::cpu, "reduction in {} memory through a transport that reduces on the host", name_of(stream.device()));
+  ensure(stream.device() == Device::cpu, "reduction in {} memory through a transport that reduces on the host",
+         name_of(stream.device()));
 }
 
 }  // namespace
@@ -46,14 +54,17 @@ void exchange_with_self(std::span<const Transfer> transfers, int rank, const Str
     if (peer == rank && !send.empty()) sent.push_back(send);
     if (peer == rank && !recv.empty()) expected.push_back(recv);
   }
-  ensure(sent.size() == expected.size(), "{} messages from rank {} to itself, {} expected", sent.size(), rank, expected.size());
+  ensure(sent.size() == expected.size(), "{} messages from rank {} to itself, {} expected", sent.size(), rank,
+         expected.size());
   for (std::size_t i = 0; i < sent.size(); ++i) {
-    ensure(sent[i].size() == expected[i].size(), "rank {} sent itself {} bytes where {} were expected", rank, sent[i].size(), expected[i].size());
+    ensure(sent[i].size() == expected[i].size(), "rank {} sent itself {} bytes where {} were expected", rank,
+           sent[i].size(), expected[i].size());
     stream.copy(expected[i].data(), sent[i].data(), std::ssize(sent[i]));
   }
 }
 
-void all_gather_by_exchange(Transport& ranks, std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream) {
+void all_gather_by_exchange(Transport& ranks, std::span<const std::byte> send, std::span<std::byte> recv,
+                            const Stream& stream) {
   std::vector<Transfer> transfers;
   for (int peer = 0; peer < ranks.size(); ++peer)
     transfers.push_back({peer, send, recv.subspan(static_cast<std::size_t>(peer) * send.size(), send.size())});
@@ -71,8 +82,8 @@ void broadcast_by_exchange(Transport& ranks, std::span<std::byte> data, int root
   ranks.start(transfers, stream).wait();
 }
 
-void reduce_scatter_in_rank_order(Transport& ranks, const void* send, void* recv, std::span<const std::int64_t> counts, DType type,
-                                  Reduction op, const Stream& stream) {
+void reduce_scatter_in_rank_order(Transport& ranks, const void* send, void* recv, std::span<const std::int64_t> counts,
+                                  DType type, Reduction op, const Stream& stream) {
   ensure_on_host(stream);
   const int size = ranks.size(), rank = ranks.rank();
   ensure(std::ssize(counts) == size, "reduce_scatter over {} ranks with {} counts", size, counts.size());
@@ -82,18 +93,23 @@ void reduce_scatter_in_rank_order(Transport& ranks, const void* send, void* recv
   std::vector<std::int64_t> offsets(counts.size());
   std::exclusive_scan(counts.begin(), counts.end(), offsets.begin(), std::int64_t{0});
 
-  const std::int64_t longest = *std::max_element(counts.begin(), counts.end()), mine = counts[static_cast<std::size_t>(rank)];
-  const std::int64_t piece = std::clamp(scratch_bytes / (element * size), std::int64_t{1}, std::max(longest, std::int64_t{1}));
+  const std::int64_t longest = *std::max_element(counts.begin(), counts.end()),
+                     mine = counts[static_cast<std::size_t>(rank)];
+  const std::int64_t piece =
+      std::clamp(scratch_bytes / (element * size), std::int64_t{1}, std::max(longest, std::int64_t{1}));
   const Tensor scratch(stream, DType::u8, {size, std::min(piece, mine) * element});
-  const auto length_of = [&](std::int64_t count, std::int64_t begin) { return std::clamp(count - begin, std::int64_t{0}, piece); };
+  const auto length_of = [&](std::int64_t count, std::int64_t begin) {
+    return std::clamp(count - begin, std::int64_t{0}, piece);
+  };
   for (std::int64_t begin = 0; begin < longest; begin += piece) {
     const std::int64_t length = length_of(mine, begin);
     std::vector<Transfer> transfers;
     for (int peer = 0; peer < size; ++peer) {
       const auto p = static_cast<std::size_t>(peer);
-      transfers.push_back({peer,
-                           {from + (offsets[p] + begin) * element, static_cast<std::size_t>(length_of(counts[p], begin) * element)},
-                           {scratch.view().row<std::byte>(peer), static_cast<std::size_t>(length * element)}});
+      transfers.push_back(
+          {peer,
+           {from + (offsets[p] + begin) * element, static_cast<std::size_t>(length_of(counts[p], begin) * element)},
+           {scratch.view().row<std::byte>(peer), static_cast<std::size_t>(length * element)}});
     }
     ranks.start(transfers, stream).wait();
     auto* const total = into + begin * element;
@@ -102,7 +118,8 @@ void reduce_scatter_in_rank_order(Transport& ranks, const void* send, void* recv
   }
 }
 
-void all_reduce_in_rank_order(Transport& ranks, void* data, std::int64_t count, DType type, Reduction op, const Stream& stream) {
+void all_reduce_in_rank_order(Transport& ranks, void* data, std::int64_t count, DType type, Reduction op,
+                              const Stream& stream) {
   ensure_on_host(stream);
   const int size = ranks.size(), rank = ranks.rank();
   if (size == 1 || count == 0) return;

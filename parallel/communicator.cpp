@@ -7,7 +7,9 @@ namespace causeway {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-double seconds(Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double>(to - from).count(); }
+double seconds(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
 
 }  // namespace
 
@@ -43,7 +45,9 @@ Pending Communicator::start(std::span<const Transfer> transfers, const Stream& s
   });
 }
 
-void Communicator::exchange(std::span<const Transfer> transfers, const Stream& stream) { start(transfers, stream).wait(); }
+void Communicator::exchange(std::span<const Transfer> transfers, const Stream& stream) {
+  start(transfers, stream).wait();
+}
 
 void Communicator::all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream) {
   const Timed timed(*this, (size() - 1) * std::ssize(send), size() - 1);
@@ -61,10 +65,12 @@ void Communicator::all_reduce(TensorView data, Reduction op, const Stream& strea
   transport_->all_reduce(data.as_bytes().data(), data.size(), data.dtype, op, stream);
 }
 
-void Communicator::reduce_scatter(TensorView send, TensorView recv, std::span<const std::int64_t> counts, Reduction op, const Stream& stream) {
-  ensure(std::ssize(counts) == size() && send.dtype == recv.dtype && recv.size() == counts[static_cast<std::size_t>(rank())],
-         "reduce_scatter of {} {} into {} {} with {} counts on {} ranks", name_of(send.dtype), send.shape.to_string(), name_of(recv.dtype),
-         recv.shape.to_string(), counts.size(), size());
+void Communicator::reduce_scatter(TensorView send, TensorView recv, std::span<const std::int64_t> counts, Reduction op,
+                                  const Stream& stream) {
+  ensure(std::ssize(counts) == size() && send.dtype == recv.dtype &&
+             recv.size() == counts[static_cast<std::size_t>(rank())],
+         "reduce_scatter of {} {} into {} {} with {} counts on {} ranks", name_of(send.dtype), send.shape.to_string(),
+         name_of(recv.dtype), recv.shape.to_string(), counts.size(), size());
   const Timed timed(*this, (size() - 1) * send.bytes() / size(), size() - 1);
   transport_->reduce_scatter(send.as_bytes().data(), recv.as_bytes().data(), counts, send.dtype, op, stream);
 }
@@ -122,8 +128,10 @@ void collectively(Communicator& ranks, const std::function<void()>& local) {
   const std::int64_t distance = ranks.max(failure ? std::int64_t{ranks.size() - ranks.rank()} : std::int64_t{0});
   if (distance == 0) return;
   const int first = ranks.size() - static_cast<int>(distance);
-  const std::int64_t code = ranks.max(ranks.rank() == first ? std::int64_t{static_cast<int>(failure->code())} : std::int64_t{0});
-  throw AgreedError(static_cast<ExitCode>(code), ranks.broadcast(ranks.rank() == first ? failure->what() : std::string(), first));
+  const std::int64_t code =
+      ranks.max(ranks.rank() == first ? std::int64_t{static_cast<int>(failure->code())} : std::int64_t{0});
+  throw AgreedError(static_cast<ExitCode>(code),
+                    ranks.broadcast(ranks.rank() == first ? failure->what() : std::string(), first));
 }
 
 }  // namespace causeway

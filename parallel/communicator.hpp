@@ -11,9 +11,9 @@
 
 namespace causeway {
 
-/// What one rank sent through a communicator since it was made (splits count for themselves). Messages are counted as they are: their bytes,
-/// and nothing for what stays on the rank. Collectives, which an implementation may cut as it likes, are counted as what a rank has to send at
-/// least. With N ranks:
+/// What one rank sent through a communicator since it was made (splits count for themselves). Messages are counted as
+/// they are: their bytes, and nothing for what stays on the rank. Collectives, which an implementation may cut as it
+/// likes, are counted as what a rank has to send at least. With N ranks:
 ///   all_gather       (N-1) · the rank's own bytes           in N-1 messages
 ///   broadcast        (N-1) · the bytes, at the root alone   in N-1
 ///   all_reduce       2 (N-1)/N · the buffer's bytes         in 2 (N-1)
@@ -41,8 +41,10 @@ class Communicator {
   void all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream);
   void broadcast(std::span<std::byte> data, int root, const Stream& stream);
   void all_reduce(TensorView data, Reduction op, const Stream& stream);
-  /// send: all parts one after the other; recv: this rank's counts[rank] elements, which may be that part of send itself.
-  void reduce_scatter(TensorView send, TensorView recv, std::span<const std::int64_t> counts, Reduction op, const Stream& stream);
+  /// send: all parts one after the other; recv: this rank's counts[rank] elements, which may be that part of send
+  /// itself.
+  void reduce_scatter(TensorView send, TensorView recv, std::span<const std::int64_t> counts, Reduction op,
+                      const Stream& stream);
   void barrier();
   Communicator split(int color, int key);
 
@@ -58,13 +60,15 @@ class Communicator {
   class Timed;
 
   std::unique_ptr<Transport> transport_;
-  std::shared_ptr<Traffic> traffic_ = std::make_shared<Traffic>();  // shared with what is in flight: a communicator may move meanwhile
+  std::shared_ptr<Traffic> traffic_ =
+      std::make_shared<Traffic>();  // shared with what is in flight: a communicator may move meanwhile
   Stream host_;
 };
 
-/// Runs `local` on every rank, then lets all ranks agree: if it threw anywhere, every rank throws the lowest failing rank's Error (same code,
-/// same message; what is not an Error becomes one with ExitCode::internal) as an AgreedError. This is how a bad file or a full disk on one rank
-/// ends all ranks the same way, without a hang. `local` must not communicate over `ranks`.
+/// Runs `local` on every rank, then lets all ranks agree: if it threw anywhere, every rank throws the lowest failing
+/// rank's Error (same code, same message; what is not an Error becomes one with ExitCode::internal) as an AgreedError.
+/// This is how a bad file or a full disk on one rank ends all ranks the same way, without a hang. `local` must not
+/// communicate over `ranks`.
 void collectively(Communicator& ranks, const std::function<void()>& local);
 
 }  // namespace causeway

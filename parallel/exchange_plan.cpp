@@ -18,7 +18,8 @@ HaloPlan plan_halo(const ShardLayout& layout, const Segments& segments, std::int
       const int sender = layout.owner(from);
       if (held.size() == 0 || (sender != rank && receiver != rank)) continue;
       const std::int64_t begin = std::max(held.begin, wanted);
-      const RowMove move{sender, receiver,
+      const RowMove move{sender,
+                         receiver,
                          {.from = layout.local_offset(from) + begin - held.begin,
                           .to = first_halo_row + reach - (chunk.begin - begin),
                           .count = held.end - begin}};

@@ -1,5 +1,6 @@
-/// Ranks as threads of one process: for tests, sanitizers and machines without MPI. A message is copied on its way in and on its way out and
-/// belongs to the mailbox in between, so that no thread ever reads memory another one may be writing.
+/// Ranks as threads of one process: for tests, sanitizers and machines without MPI. A message is copied on its way in
+/// and on its way out and belongs to the mailbox in between, so that no thread ever reads memory another one may be
+/// writing.
 
 #include <algorithm>
 #include <condition_variable>
@@ -28,7 +29,10 @@ struct Job {
   template <class Condition>
   void wait(std::unique_lock<std::mutex>& lock, Condition holds) {
     changed.wait(lock, [&] { return aborted.has_value() || holds(); });
-    if (!holds()) throw PeerFailed(static_cast<ExitCode>(*aborted), "another rank ended the job");  // what has arrived is still delivered: ranks that agreed to fail all get to know
+    if (!holds())
+      throw PeerFailed(static_cast<ExitCode>(*aborted),
+                       "another rank ended the job");  // what has arrived is still delivered: ranks that agreed to fail
+                                                       // all get to know
   }
   void abort(int exit_code) noexcept {
     const std::lock_guard lock(mutex);
@@ -156,8 +160,8 @@ class LocalTransport final : public Transport {
     group.job->wait(lock, [&] { return arrived.contains(receive.number); });
     const Message message = std::move(arrived.extract(receive.number).mapped());
     lock.unlock();
-    ensure(message.size() == receive.into.size(), "rank {} sent {} bytes to rank {}, which expects {}", receive.peer, message.size(), rank,
-           receive.into.size());
+    ensure(message.size() == receive.into.size(), "rank {} sent {} bytes to rank {}, which expects {}", receive.peer,
+           message.size(), rank, receive.into.size());
     std::copy(message.begin(), message.end(), receive.into.begin());
   }
 

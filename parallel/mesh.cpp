@@ -5,10 +5,12 @@ namespace {
 
 /// Ranks of one context group, once data and context have been filled in and checked.
 int context_size(int ranks, int data, int context) {
-  require(data >= 0 && context >= 0, "the mesh is data × context = {} × {}, expected no negative extent", data, context);
+  require(data >= 0 && context >= 0, "the mesh is data × context = {} × {}, expected no negative extent", data,
+          context);
   const int chosen = context > 0 ? context : data > 0 ? ranks / data : ranks;
   const int groups = data > 0 ? data : ranks / chosen;
-  require(std::int64_t{groups} * chosen == ranks, "the mesh is data × context = {} × {}, which is not the {} ranks that were started",
+  require(std::int64_t{groups} * chosen == ranks,
+          "the mesh is data × context = {} × {}, which is not the {} ranks that were started",
           data > 0 ? std::to_string(data) : "?", context > 0 ? std::to_string(context) : "?", ranks);
   return chosen;
 }

@@ -1,5 +1,5 @@
-/// Ranks as processes. Point-to-point messages are nonblocking throughout, so that no order of sends and receives can block on a full buffer;
-/// MPI reports errors by code and every code is checked.
+/// Ranks as processes. Point-to-point messages are nonblocking throughout, so that no order of sends and receives can
+/// block on a full buffer; MPI reports errors by code and every code is checked.
 
 #include <mpi.h>
 
@@ -39,8 +39,8 @@ using OwnedCommunicator = Handle<CommunicatorTraits>;
 
 constexpr int tag = 0;  // one is enough: messages of a pair do not overtake each other
 
-/// Messages in flight. Those nobody waited for, because an exception unwinds, are given up: receives are cancelled, so that nothing is
-/// written into memory that goes away; sends are left to MPI.
+/// Messages in flight. Those nobody waited for, because an exception unwinds, are given up: receives are cancelled, so
+/// that nothing is written into memory that goes away; sends are left to MPI.
 class Requests {
  public:
   Requests() = default;
@@ -57,11 +57,13 @@ class Requests {
   }
 
   void send(std::span<const std::byte> bytes, int peer, MPI_Comm comm) {
-    mpi_check(MPI_Isend(bytes.data(), static_cast<int>(bytes.size()), MPI_BYTE, peer, tag, comm, &sends_.emplace_back(MPI_REQUEST_NULL)));
+    mpi_check(MPI_Isend(bytes.data(), static_cast<int>(bytes.size()), MPI_BYTE, peer, tag, comm,
+                        &sends_.emplace_back(MPI_REQUEST_NULL)));
   }
   void receive(std::span<std::byte> bytes, int peer, MPI_Comm comm) {
     lengths_.push_back(static_cast<int>(bytes.size()));
-    mpi_check(MPI_Irecv(bytes.data(), lengths_.back(), MPI_BYTE, peer, tag, comm, &receives_.emplace_back(MPI_REQUEST_NULL)));
+    mpi_check(
+        MPI_Irecv(bytes.data(), lengths_.back(), MPI_BYTE, peer, tag, comm, &receives_.emplace_back(MPI_REQUEST_NULL)));
   }
   void wait() {
     std::vector<MPI_Status> statuses(receives_.size());
@@ -73,7 +75,8 @@ class Requests {
     for (std::size_t i = 0; i < statuses.size(); ++i) {
       int length = 0;
       mpi_check(MPI_Get_count(&statuses[i], MPI_BYTE, &length));
-      ensure(length == lengths_[i], "rank {} sent {} bytes where {} were expected", statuses[i].MPI_SOURCE, length, lengths_[i]);
+      ensure(length == lengths_[i], "rank {} sent {} bytes where {} were expected", statuses[i].MPI_SOURCE, length,
+             lengths_[i]);
     }
     mpi_check(MPI_Waitall(static_cast<int>(sends_.size()), sends_.data(), MPI_STATUSES_IGNORE));
   }
@@ -85,7 +88,8 @@ class Requests {
 
 class MpiTransport final : public Transport {
  public:
-  MpiTransport(OwnedCommunicator comm, std::int64_t piece_bytes) : comm_(std::move(comm)), piece_bytes_(static_cast<std::size_t>(piece_bytes)) {
+  MpiTransport(OwnedCommunicator comm, std::int64_t piece_bytes)
+      : comm_(std::move(comm)), piece_bytes_(static_cast<std::size_t>(piece_bytes)) {
     mpi_check(MPI_Comm_set_errhandler(comm_.get(), MPI_ERRORS_RETURN));
     mpi_check(MPI_Comm_rank(comm_.get(), &rank_));
     mpi_check(MPI_Comm_size(comm_.get(), &size_));
@@ -98,15 +102,20 @@ class MpiTransport final : public Transport {
     stream.wait();
     const auto requests = std::make_shared<Requests>();
     for (const auto& [peer, send, recv] : transfers)
-      if (peer != rank_) for_each_piece(recv, [&, from = peer](std::span<std::byte> piece) { requests->receive(piece, from, comm_.get()); });
+      if (peer != rank_)
+        for_each_piece(recv,
+                       [&, from = peer](std::span<std::byte> piece) { requests->receive(piece, from, comm_.get()); });
     for (const auto& [peer, send, recv] : transfers)
-      if (peer != rank_) for_each_piece(send, [&, to = peer](std::span<const std::byte> piece) { requests->send(piece, to, comm_.get()); });
+      if (peer != rank_)
+        for_each_piece(send,
+                       [&, to = peer](std::span<const std::byte> piece) { requests->send(piece, to, comm_.get()); });
     exchange_with_self(transfers, rank_, stream);
     return Pending([requests] { requests->wait(); });
   }
 
   void all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream) override {
-    ensure(recv.size() == send.size() * static_cast<std::size_t>(size_), "all_gather of {} bytes into {} on {} ranks", send.size(), recv.size(), size_);
+    ensure(recv.size() == send.size() * static_cast<std::size_t>(size_), "all_gather of {} bytes into {} on {} ranks",
+           send.size(), recv.size(), size_);
     if (recv.size() > piece_bytes_) return all_gather_by_exchange(*this, send, recv, stream);
     stream.wait();
     const int length = static_cast<int>(send.size());
@@ -145,7 +154,8 @@ class MpiTransport final : public Transport {
   /// Calls body with consecutive pieces, none longer than MPI can count.
   template <class Byte, class Body>
   void for_each_piece(std::span<Byte> bytes, Body body) const {
-    for (; !bytes.empty(); bytes = bytes.subspan(std::min(bytes.size(), piece_bytes_))) body(bytes.first(std::min(bytes.size(), piece_bytes_)));
+    for (; !bytes.empty(); bytes = bytes.subspan(std::min(bytes.size(), piece_bytes_)))
+      body(bytes.first(std::min(bytes.size(), piece_bytes_)));
   }
 
   OwnedCommunicator comm_;
@@ -161,14 +171,16 @@ void finalize_mpi() {
 }  // namespace
 
 std::unique_ptr<Transport> make_mpi_transport(std::int64_t piece_bytes) {
-  ensure(piece_bytes >= 1 && piece_bytes <= std::numeric_limits<int>::max(), "messages in pieces of {} bytes, expected 1 to 2^31 - 1", piece_bytes);
+  ensure(piece_bytes >= 1 && piece_bytes <= std::numeric_limits<int>::max(),
+         "messages in pieces of {} bytes, expected 1 to 2^31 - 1", piece_bytes);
   int initialized = 0;
   mpi_check(MPI_Initialized(&initialized));
   if (initialized == 0) {
     int provided = 0;
     mpi_check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided));
     ensure(std::atexit(finalize_mpi) == 0, "no room for an exit handler");
-    ensure(provided >= MPI_THREAD_SERIALIZED, "MPI's thread level is {}, expected MPI_THREAD_SERIALIZED ({})", provided, MPI_THREAD_SERIALIZED);
+    ensure(provided >= MPI_THREAD_SERIALIZED, "MPI's thread level is {}, expected MPI_THREAD_SERIALIZED ({})", provided,
+           MPI_THREAD_SERIALIZED);
   }
   mpi_check(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
   MPI_Comm world = MPI_COMM_NULL;

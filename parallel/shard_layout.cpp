@@ -13,14 +13,14 @@ Layout parse_layout(std::string_view name) {
 }
 
 ShardLayout::ShardLayout(std::int64_t tokens, int ranks, Layout kind) : tokens_(tokens), ranks_(ranks), kind_(kind) {
-  require(tokens >= 0 && ranks >= 1, "a layout of {} tokens over {} ranks, expected at least 0 over at least 1", tokens, ranks);
+  require(tokens >= 0 && ranks >= 1, "a layout of {} tokens over {} ranks, expected at least 0 over at least 1", tokens,
+          ranks);
 }
 
 Range ShardLayout::chunk(int c) const {
   // ⌊cT/C⌋ without the product cT, which may not fit.
-  const auto edge = [whole = tokens_ / chunk_count(), rest = tokens_ % chunk_count(), count = chunk_count()](std::int64_t index) {
-    return index * whole + index * rest / count;
-  };
+  const auto edge = [whole = tokens_ / chunk_count(), rest = tokens_ % chunk_count(),
+                     count = chunk_count()](std::int64_t index) { return index * whole + index * rest / count; };
   return {edge(c), edge(c + 1)};
 }
 

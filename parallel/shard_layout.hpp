@@ -18,8 +18,9 @@ struct Range {
   bool operator==(const Range&) const = default;
 };
 
-/// Which rank holds which tokens of a pack of T: chunk c of C holds ⌊cT/C⌋ … ⌊(c+1)T/C⌋. contiguous: C = N, rank r holds chunk r;
-/// zigzag: C = 2N, rank r holds chunks r and 2N-1-r, in that order. T need not divide and may be smaller than N.
+/// Which rank holds which tokens of a pack of T: chunk c of C holds ⌊cT/C⌋ … ⌊(c+1)T/C⌋. contiguous: C = N, rank r
+/// holds chunk r; zigzag: C = 2N, rank r holds chunks r and 2N-1-r, in that order. T need not divide and may be smaller
+/// than N.
 class ShardLayout {
  public:
   ShardLayout(std::int64_t tokens, int ranks, Layout kind);
@@ -29,10 +30,10 @@ class ShardLayout {
   Layout kind() const { return kind_; }
   int chunk_count() const { return kind_ == Layout::zigzag ? 2 * ranks_ : ranks_; }
   Range chunk(int c) const;
-  int owner(int c) const;                       ///< the rank that holds chunk c
-  std::vector<int> chunks_of(int rank) const;   ///< ascending
+  int owner(int c) const;                      ///< the rank that holds chunk c
+  std::vector<int> chunks_of(int rank) const;  ///< ascending
   std::int64_t local_tokens(int rank) const;
-  std::int64_t local_offset(int c) const;       ///< the row of its owner's local tensors at which chunk c begins
+  std::int64_t local_offset(int c) const;  ///< the row of its owner's local tensors at which chunk c begins
 
  private:
   std::int64_t tokens_;

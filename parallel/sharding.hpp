@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "kernels/segments.hpp"
@@ -12,19 +13,19 @@
 
 namespace causeway {
 
-/// One run of consecutive tokens that a rank holds.
+/// A run of consecutive tokens of the pack, as its rows stand in some tensors.
 struct Chunk {
-  int number = 0;            ///< in the layout
-  Range tokens;              ///< of the pack
-  std::int64_t offset = 0;   ///< its first row in this rank's local tensors
+  int number = 0;                        ///< in the layout, of one of the rank's own
+  Range tokens;                          ///< of the pack
+  std::int64_t offset = 0;               ///< its first row in those tensors: the rank's local ones, for one of its own
   std::vector<std::int64_t> cu_seqlens;  ///< the documents it touches, in its own coordinates
   SegmentsView segments() const { return segments_view(cu_seqlens, tokens.size()); }
-  /// This chunk's rows of one of the rank's local tensors; an absent view stays absent.
+  /// This chunk's rows of one of those tensors; an absent view stays absent.
   TensorView rows(TensorView local) const { return local.present() ? local.slice_rows(offset, tokens.size()) : local; }
 };
 
-/// How one pack lies over the ranks of a context group, as one of them sees it, with every plan its operators ask for. Made once a pack, used by
-/// every layer. Local tensors hold the rank's chunks one after the other.
+/// How one pack lies over the ranks of a context group, as one of them sees it, with every plan its operators ask for.
+/// Made once a pack, used by every layer. Local tensors hold the rank's chunks one after the other.
 class Sharding {
  public:
   Sharding(ShardLayout layout, Segments segments, int rank);
@@ -37,6 +38,11 @@ class Sharding {
   std::span<const Chunk> chunks() const { return chunks_; }
   std::int64_t local_tokens() const { return layout_.local_tokens(rank_); }
 
+  /// Part of one of this rank's chunks: rows [begin, end) of it.
+  const Chunk& part(const Chunk& of, std::int64_t begin, std::int64_t end) const;
+  /// The whole pack, as strategies see it that hold all tokens of some channels.
+  const Chunk& whole() const;
+
   const HaloPlan& halo(std::int64_t reach) const;
   const CarryPlan& carry() const { return carry_; }
 
@@ -46,7 +52,9 @@ class Sharding {
   int rank_;
   std::vector<Chunk> chunks_;
   CarryPlan carry_;
-  mutable std::map<std::int64_t, HaloPlan> halos_;  // made when first asked for; one rank, one thread
+  // Made when first asked for; one rank, one thread.
+  mutable std::map<std::int64_t, HaloPlan> halos_;
+  mutable std::map<std::pair<std::int64_t, std::int64_t>, Chunk> runs_;
 };
 
 }  // namespace causeway

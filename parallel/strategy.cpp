@@ -3,27 +3,141 @@
 namespace causeway {
 
 // Defined in strategies/<family>/<strategy>.cpp.
-namespace convolution::halo {
-void forward(const StrategyContext&, CausalConvForward, Saved*);
-void backward(const StrategyContext&, CausalConvBackward, Saved&);
-}  // namespace convolution::halo
-namespace selective_scan::state_carry {
-void forward(const StrategyContext&, SelectiveScanForward, Saved*);
-void backward(const StrategyContext&, SelectiveScanBackward, Saved&);
-}  // namespace selective_scan::state_carry
+#define CAUSEWAY_STRATEGY(suffix, Forward, Backward)               \
+  void forward##suffix(const StrategyContext&, Forward, Saved*);   \
+  void backward##suffix(const StrategyContext&, Backward, Saved&); \
+  Cost cost##suffix(const Sharding&, const Forward&);
 
-std::span<const ConvolutionStrategy> convolution_strategies() {
-  static constexpr ConvolutionStrategy table[] = {
-      {"halo", every_layout, {}, convolution::halo::forward, convolution::halo::backward},
+namespace convolution {
+namespace halo {
+CAUSEWAY_STRATEGY(, CausalConvForward, CausalConvBackward)
+CAUSEWAY_STRATEGY(, BlockedConvForward, BlockedConvBackward)
+}  // namespace halo
+namespace halo_overlapped {
+CAUSEWAY_STRATEGY(, CausalConvForward, CausalConvBackward)
+CAUSEWAY_STRATEGY(, BlockedConvForward, BlockedConvBackward)
+}  // namespace halo_overlapped
+namespace all_to_all {
+CAUSEWAY_STRATEGY(, CausalConvForward, CausalConvBackward)
+CAUSEWAY_STRATEGY(, BlockedConvForward, BlockedConvBackward)
+CAUSEWAY_STRATEGY(_pipelined, CausalConvForward, CausalConvBackward)
+CAUSEWAY_STRATEGY(_pipelined, BlockedConvForward, BlockedConvBackward)
+}  // namespace all_to_all
+}  // namespace convolution
+namespace long_convolution {
+namespace state_carry {
+CAUSEWAY_STRATEGY(, ModalConvForward, ModalConvBackward)
+}
+namespace all_to_all {
+CAUSEWAY_STRATEGY(, ModalConvForward, ModalConvBackward)
+CAUSEWAY_STRATEGY(, FftConvForward, FftConvBackward)
+CAUSEWAY_STRATEGY(_pipelined, ModalConvForward, ModalConvBackward)
+CAUSEWAY_STRATEGY(_pipelined, FftConvForward, FftConvBackward)
+}  // namespace all_to_all
+}  // namespace long_convolution
+namespace selective_scan {
+namespace state_carry {
+CAUSEWAY_STRATEGY(, SelectiveScanForward, SelectiveScanBackward)
+}
+namespace all_to_all {
+CAUSEWAY_STRATEGY(, SelectiveScanForward, SelectiveScanBackward)
+}
+}  // namespace selective_scan
+
+#undef CAUSEWAY_STRATEGY
+
+namespace {
+
+/// causal_conv's rows and the gated convolutions' are the same functions, overloaded.
+template <class Row>
+std::span<const Row> short_filter_strategies() {
+  using namespace convolution;
+  static constexpr Row table[] = {
+      {"halo", every_layout, {}, {}, halo::forward, halo::backward, halo::cost},
+      {"halo_overlapped",
+       every_layout,
+       {},
+       {},
+       halo_overlapped::forward,
+       halo_overlapped::backward,
+       halo_overlapped::cost},
+      {"all_to_all", every_layout, {}, {}, all_to_all::forward, all_to_all::backward, all_to_all::cost},
+      {"all_to_all_pipelined",
+       every_layout,
+       {},
+       {},
+       all_to_all::forward_pipelined,
+       all_to_all::backward_pipelined,
+       all_to_all::cost_pipelined},
+  };
+  return table;
+}
+
+}  // namespace
+
+std::span<const ConvolutionStrategy> convolution_strategies() { return short_filter_strategies<ConvolutionStrategy>(); }
+std::span<const GatedConvolutionStrategy> gated_convolution_strategies() {
+  return short_filter_strategies<GatedConvolutionStrategy>();
+}
+
+std::span<const ModalConvolutionStrategy> modal_convolution_strategies() {
+  using namespace long_convolution;
+  static constexpr ModalConvolutionStrategy table[] = {
+      {"state_carry", every_layout, every_schedule, {}, state_carry::forward, state_carry::backward, state_carry::cost},
+      {"all_to_all", every_layout, {}, every_method, all_to_all::forward, all_to_all::backward, all_to_all::cost},
+      {"all_to_all_pipelined",
+       every_layout,
+       {},
+       every_method,
+       all_to_all::forward_pipelined,
+       all_to_all::backward_pipelined,
+       all_to_all::cost_pipelined},
+  };
+  return table;
+}
+
+std::span<const LongConvolutionStrategy> long_convolution_strategies() {
+  using namespace long_convolution;
+  static constexpr LongConvolutionStrategy table[] = {
+      {"all_to_all", every_layout, {}, {}, all_to_all::forward, all_to_all::backward, all_to_all::cost},
+      {"all_to_all_pipelined",
+       every_layout,
+       {},
+       {},
+       all_to_all::forward_pipelined,
+       all_to_all::backward_pipelined,
+       all_to_all::cost_pipelined},
   };
   return table;
 }
 
 std::span<const SelectiveScanStrategy> selective_scan_strategies() {
+  using namespace selective_scan;
   static constexpr SelectiveScanStrategy table[] = {
-      {"state_carry", every_layout, every_schedule, selective_scan::state_carry::forward, selective_scan::state_carry::backward},
+      {"state_carry", every_layout, every_schedule, {}, state_carry::forward, state_carry::backward, state_carry::cost},
+      {"all_to_all", every_layout, {}, {}, all_to_all::forward, all_to_all::backward, all_to_all::cost},
   };
   return table;
+}
+
+std::string_view name_of(Method method) {
+  switch (method) {
+    case Method::automatic:
+      return "auto";
+    case Method::direct:
+      return "direct";
+    case Method::fft:
+      return "fft";
+    case Method::modal:
+      return "modal";
+  }
+  return "?";
+}
+
+Method parse_method(std::string_view name) {
+  for (const Method method : {Method::automatic, Method::direct, Method::fft, Method::modal})
+    if (name == name_of(method)) return method;
+  fail(ExitCode::usage, "method is '{}', expected auto, direct, fft or modal", name);
 }
 
 }  // namespace causeway

@@ -5,13 +5,25 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/blocked_conv.hpp"
 #include "kernels/causal_conv.hpp"
+#include "kernels/fft_conv.hpp"
+#include "kernels/modal_conv.hpp"
 #include "kernels/selective_scan.hpp"
 #include "parallel/carry.hpp"
 #include "parallel/communicator.hpp"
+#include "parallel/cost.hpp"
+#include "parallel/rotary_attention.hpp"
 #include "parallel/sharding.hpp"
 
 namespace causeway {
+
+/// How hyena_li's filter meets its input where a rank sees whole documents: tap by tap, by FFT, or as the recurrence of
+/// its modes. All are exact.
+enum class Method : std::uint8_t { automatic, direct, fft, modal };
+
+std::string_view name_of(Method method);
+Method parse_method(std::string_view name);  ///< throws Error(usage)
 
 /// What a forward pass leaves for its backward pass: a stack of tensors. Backward pops in the reverse order of push.
 class Saved {
@@ -29,38 +41,49 @@ class Saved {
   std::vector<Tensor> tensors_;
 };
 
-/// Where a strategy runs: the pack's sharding, the ranks that share it, the stream.
+/// Where a strategy runs: the pack's sharding, the ranks that share it, the stream; and what it may choose itself
+/// unless it is told.
 struct StrategyContext {
   const Sharding& sharding;
   Communicator& ranks;
   const Stream& stream;
   Schedule schedule = Schedule::automatic;
+  Method method = Method::automatic;
 };
 
 inline constexpr Layout every_layout[] = {Layout::contiguous, Layout::zigzag};
+inline constexpr Layout contiguous_layout[] = {Layout::contiguous};
 inline constexpr Schedule every_schedule[] = {Schedule::chain, Schedule::gather};
+inline constexpr Method every_method[] = {Method::direct, Method::fft, Method::modal};
 
-/// Strategies take the kernels' own argument structs with this rank's rows as tokens and fill in `segments`, halos and states themselves. A forward
-/// pushes what its backward pops. With `saved` null nothing is kept (scoring). Gradients of parameters are this rank's share: who called sums
-/// them over the ranks.
-
-struct ConvolutionStrategy {
+/// One way to run an operator over ranks. Strategies take the kernels' own argument structs with this rank's rows as
+/// tokens and fill in `segments`, halos and states themselves. A forward pushes what its backward pops. With `saved`
+/// null nothing is kept (scoring). Gradients of parameters are this rank's share: who called sums them over the ranks.
+template <class Forward, class Backward>
+struct Strategy {
   std::string_view name;
   std::span<const Layout> layouts;      ///< it works on
   std::span<const Schedule> schedules;  ///< to choose among; none: there is one way
-  void (*forward)(const StrategyContext&, CausalConvForward, Saved*);
-  void (*backward)(const StrategyContext&, CausalConvBackward, Saved&);
+  std::span<const Method> methods;      ///< likewise
+  void (*forward)(const StrategyContext&, Forward, Saved*);
+  void (*backward)(const StrategyContext&, Backward, Saved&);
+  /// Of the forward pass, from the arguments' shapes alone: their views may lack data.
+  Cost (*cost)(const Sharding&, const Forward&);
 };
-std::span<const ConvolutionStrategy> convolution_strategies();
 
-struct SelectiveScanStrategy {
-  std::string_view name;
-  std::span<const Layout> layouts;
-  std::span<const Schedule> schedules;
-  void (*forward)(const StrategyContext&, SelectiveScanForward, Saved*);
-  void (*backward)(const StrategyContext&, SelectiveScanBackward, Saved&);
-};
+using ConvolutionStrategy = Strategy<CausalConvForward, CausalConvBackward>;
+using GatedConvolutionStrategy = Strategy<BlockedConvForward, BlockedConvBackward>;
+using ModalConvolutionStrategy = Strategy<ModalConvForward, ModalConvBackward>;
+using LongConvolutionStrategy = Strategy<FftConvForward, FftConvBackward>;
+using SelectiveScanStrategy = Strategy<SelectiveScanForward, SelectiveScanBackward>;
+using AttentionStrategy = Strategy<RotaryAttentionForward, RotaryAttentionBackward>;
+
+std::span<const ConvolutionStrategy> convolution_strategies();             ///< causal_conv
+std::span<const GatedConvolutionStrategy> gated_convolution_strategies();  ///< hyena_se, hyena_mr
+std::span<const ModalConvolutionStrategy> modal_convolution_strategies();  ///< hyena_li
+std::span<const LongConvolutionStrategy> long_convolution_strategies();    ///< long_conv
 std::span<const SelectiveScanStrategy> selective_scan_strategies();
+std::span<const AttentionStrategy> attention_strategies();
 
 /// The row called `name`, or the table's first for "auto"; throws Error(usage) naming the known ones.
 template <class Strategy>

@@ -7,8 +7,8 @@
 
 namespace causeway {
 
-/// The words of a line as a POSIX shell splits them: blanks separate, '…' is literal, "…" and \ quote. No expansion of any kind. Throws
-/// Error(usage) for a quote that does not end.
+/// The words of a line as a POSIX shell splits them: blanks separate, '…' is literal, "…" and \ quote. No expansion of
+/// any kind. Throws Error(usage) for a quote that does not end.
 std::vector<std::string> split_words(std::string_view line);
 
 /// The lines of a text; a last line end starts no line.

@@ -8,7 +8,9 @@ namespace causeway {
 namespace {
 
 /// Rows read at a time: the buffer between the file's type and bf16 stays near 4 MiB.
-std::int64_t rows_at_a_time(std::int64_t row_size) { return std::max<std::int64_t>(1, (std::int64_t{1} << 20) / std::max<std::int64_t>(1, row_size)); }
+std::int64_t rows_at_a_time(std::int64_t row_size) {
+  return std::max<std::int64_t>(1, (std::int64_t{1} << 20) / std::max<std::int64_t>(1, row_size));
+}
 
 std::string spelled(const hdf5::Value& value) {
   return std::visit(
@@ -27,7 +29,8 @@ std::string pattern_text(std::string_view pattern, const std::map<char, std::pai
   for (const char letter : pattern) {
     axes.emplace_back(1, letter);
     const auto found = sizes.find(letter);
-    if (found != sizes.end()) known.push_back(fmt::format("{} = {} (of /{})", letter, found->second.first, found->second.second));
+    if (found != sizes.end())
+      known.push_back(fmt::format("{} = {} (of /{})", letter, found->second.first, found->second.second));
   }
   return fmt::format("[{}]{}{}", fmt::join(axes, ", "), known.empty() ? "" : " with ", fmt::join(known, ", "));
 }
@@ -36,9 +39,12 @@ std::string pattern_text(std::string_view pattern, const std::map<char, std::pai
 void read_rows(const hdf5::Dataset& dataset, std::int64_t begin, TensorView out) {
   if (out.size() == 0) return;
   switch (out.dtype) {
-    case DType::f64: return dataset.read_rows(begin, out.as<double>());
-    case DType::f32: return dataset.read_rows(begin, out.as<float>());
-    default: break;
+    case DType::f64:
+      return dataset.read_rows(begin, out.as<double>());
+    case DType::f32:
+      return dataset.read_rows(begin, out.as<float>());
+    default:
+      break;
   }
   const std::int64_t step = rows_at_a_time(out.columns());
   std::vector<float> wide(static_cast<std::size_t>(std::min(step, out.rows()) * out.columns()));
@@ -61,14 +67,16 @@ CaseFile::CaseFile(const std::string& path, const OpRow& row, bool with_d_y)
   for (const OpInput& input : row.inputs) {
     const std::string name(input.name);
     if (!file_.exists(name)) {
-      require(input.optional, "{}:/{} is missing, expected a dataset {}", path, name, pattern_text(input.shape, sizes_));
+      require(input.optional, "{}:/{} is missing, expected a dataset {}", path, name,
+              pattern_text(input.shape, sizes_));
       continue;
     }
     bind(input, name);
     present_.push_back(input);
   }
   if (with_d_y) {
-    require(file_.exists("d_y"), "{}:/d_y is missing, expected a dataset {} for --backward", path, pattern_text(row.inputs.front().shape, sizes_));
+    require(file_.exists("d_y"), "{}:/d_y is missing, expected a dataset {} for --backward", path,
+            pattern_text(row.inputs.front().shape, sizes_));
     bind(row.inputs.front(), "d_y");
   }
   tokens_ = sizes_.at('T').first;
@@ -77,10 +85,12 @@ CaseFile::CaseFile(const std::string& path, const OpRow& row, bool with_d_y)
 }
 
 void CaseFile::bind(const OpInput& input, const std::string& name) {
-  require(file_.is_dataset(name), "{}:/{} is a group, expected a dataset {}", path_, name, pattern_text(input.shape, sizes_));
+  require(file_.is_dataset(name), "{}:/{} is a group, expected a dataset {}", path_, name,
+          pattern_text(input.shape, sizes_));
   const hdf5::Dataset dataset = file_.dataset(name);
   const hdf5::ElementType type = dataset.type();
-  require(type == hdf5::f64 || type == hdf5::f32, "{}:/{} holds {}, expected f64 or f32", path_, name, type.to_string());
+  require(type == hdf5::f64 || type == hdf5::f32, "{}:/{} holds {}, expected f64 or f32", path_, name,
+          type.to_string());
   const std::vector<std::int64_t> shape = dataset.shape();
   const auto fits = [&] {
     if (shape.size() != input.shape.size()) return false;
@@ -90,13 +100,15 @@ void CaseFile::bind(const OpInput& input, const std::string& name) {
     }
     return true;
   };
-  require(fits(), "{}:/{} has shape [{}], expected {}", path_, name, fmt::join(shape, ", "), pattern_text(input.shape, sizes_));
+  require(fits(), "{}:/{} has shape [{}], expected {}", path_, name, fmt::join(shape, ", "),
+          pattern_text(input.shape, sizes_));
   std::int64_t bytes = 8;
   for (std::size_t axis = 0; axis < shape.size(); ++axis) {
     const char letter = input.shape[axis];
-    require(shape[axis] > 0 || letter == 'T', "{}:/{} has shape [{}], expected {} of at least 1", path_, name, fmt::join(shape, ", "), letter);
-    require(!__builtin_mul_overflow(bytes, std::max<std::int64_t>(shape[axis], 1), &bytes), "{}:/{} has shape [{}], more bytes than 64 bits count",
-            path_, name, fmt::join(shape, ", "));
+    require(shape[axis] > 0 || letter == 'T', "{}:/{} has shape [{}], expected {} of at least 1", path_, name,
+            fmt::join(shape, ", "), letter);
+    require(!__builtin_mul_overflow(bytes, std::max<std::int64_t>(shape[axis], 1), &bytes),
+            "{}:/{} has shape [{}], more bytes than 64 bits count", path_, name, fmt::join(shape, ", "));
     sizes_.try_emplace(letter, shape[axis], name);
   }
 }
@@ -104,10 +116,11 @@ void CaseFile::bind(const OpInput& input, const std::string& name) {
 void CaseFile::read_attributes(const OpRow& row) {
   for (const OpAttribute& attribute : row.attributes) {
     const std::string name(attribute.name);
-    require(file_.has_attribute(name), "{}: attribute {} is missing, expected {}", path_, name, fmt::join(attribute.choices, " or "));
-    const std::string found = spelled(file_.attribute(name));
-    require(std::ranges::find(attribute.choices, found) != attribute.choices.end(), "{}: attribute {} is '{}', expected {}", path_, name, found,
+    require(file_.has_attribute(name), "{}: attribute {} is missing, expected {}", path_, name,
             fmt::join(attribute.choices, " or "));
+    const std::string found = spelled(file_.attribute(name));
+    require(std::ranges::find(attribute.choices, found) != attribute.choices.end(),
+            "{}: attribute {} is '{}', expected {}", path_, name, found, fmt::join(attribute.choices, " or "));
     attributes_[name] = found;
   }
 }
@@ -121,19 +134,25 @@ void CaseFile::read_segments() {
   require(file_.is_dataset(name), "{} is a group, expected a dataset of i64", where);
   const hdf5::Dataset dataset = file_.dataset(name);
   require(dataset.type() == hdf5::i64, "{} holds {}, expected i64", where, dataset.type().to_string());
-  require(dataset.shape().size() == 1 && dataset.rows() >= 1, "{} has shape [{}], expected one boundary more than documents", where,
-          fmt::join(dataset.shape(), ", "));
+  require(dataset.shape().size() == 1 && dataset.rows() >= 1,
+          "{} has shape [{}], expected one boundary more than documents", where, fmt::join(dataset.shape(), ", "));
   // Every document but the empty ones takes a token; a file may not make us hold more empty ones than this.
-  segments_ = Segments(dataset.read_all<std::int64_t>(2 * std::min<std::int64_t>(tokens_, std::int64_t{1} << 40) + (std::int64_t{1} << 20)), where);
-  require(segments_.tokens() == tokens_, "{} ends at {}, expected {} (the rows of /{})", where, segments_.tokens(), tokens_, sizes_.at('T').second);
+  segments_ = Segments(dataset.read_all<std::int64_t>(2 * std::min<std::int64_t>(tokens_, std::int64_t{1} << 40) +
+                                                      (std::int64_t{1} << 20)),
+                       where);
+  require(segments_.tokens() == tokens_, "{} ends at {}, expected {} (the rows of /{})", where, segments_.tokens(),
+          tokens_, sizes_.at('T').second);
 }
 
 Shape CaseFile::shape_of(const OpInput& input) const {
   const auto size = [&](std::size_t axis) { return sizes_.at(input.shape[axis]).first; };
   switch (input.shape.size()) {
-    case 1: return {size(0)};
-    case 2: return {size(0), size(1)};
-    default: return {size(0), size(1), size(2)};
+    case 1:
+      return {size(0)};
+    case 2:
+      return {size(0), size(1)};
+    default:
+      return {size(0), size(1), size(2)};
   }
 }
 
@@ -143,14 +162,16 @@ std::string CaseFile::sizes() const {
   return fmt::format("{}", fmt::join(texts, " "));
 }
 
-Tensor CaseFile::read(const OpInput& input, std::string_view name, DType dtype, const Sharding& sharding, const Stream& stream) const {
+Tensor CaseFile::read(const OpInput& input, std::string_view name, DType dtype, const Sharding& sharding,
+                      const Stream& stream) const {
   const hdf5::Dataset dataset = file_.dataset(name);
   const Shape shape = shape_of(input);
   const Stream host;
   const bool on_host = stream.device() == Device::cpu;
   Tensor tensor(on_host ? stream : host, dtype, input.per_token() ? shape.with_rows(sharding.local_tokens()) : shape);
   if (input.per_token())
-    for (const Chunk& chunk : sharding.chunks()) read_rows(dataset, chunk.tokens.begin, tensor.view().slice_rows(chunk.offset, chunk.tokens.size()));
+    for (const Chunk& chunk : sharding.chunks())
+      read_rows(dataset, chunk.tokens.begin, tensor.view().slice_rows(chunk.offset, chunk.tokens.size()));
   else
     read_rows(dataset, 0, tensor.view());
   if (on_host) return tensor;

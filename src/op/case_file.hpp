@@ -11,8 +11,8 @@
 
 namespace causeway {
 
-/// An operator's tensors in a file, every shape, type and boundary checked against every other before any memory is taken for them. Errors name
-/// the dataset, what was found and what was expected.
+/// An operator's tensors in a file, every shape, type and boundary checked against every other before any memory is
+/// taken for them. Errors name the dataset, what was found and what was expected.
 class CaseFile {
  public:
   CaseFile(const std::string& path, const OpRow& row, bool with_d_y);
@@ -27,8 +27,10 @@ class CaseFile {
   /// "T=96 D=8 N=16".
   std::string sizes() const;
 
-  /// This rank's part of a dataset ("d_y" too): its rows where there is one a token, else all of it. Converted to dtype, in the stream's memory.
-  Tensor read(const OpInput& input, std::string_view dataset, DType dtype, const Sharding& sharding, const Stream& stream) const;
+  /// This rank's part of a dataset ("d_y" too): its rows where there is one a token, else all of it. Converted to
+  /// dtype, in the stream's memory.
+  Tensor read(const OpInput& input, std::string_view dataset, DType dtype, const Sharding& sharding,
+              const Stream& stream) const;
 
  private:
   void bind(const OpInput& input, const std::string& dataset);

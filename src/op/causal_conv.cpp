@@ -3,13 +3,19 @@
 namespace causeway {
 namespace {
 
-Activation activation_of(const OpPass& pass) { return pass.attributes.at("activation") == "silu" ? Activation::silu : Activation::none; }
+Activation activation_of(const OpPass& pass) {
+  return pass.attributes.at("activation") == "silu" ? Activation::silu : Activation::none;
+}
 
 void forward(const OpPass& pass, TensorView y, Saved* saved) {
   const OpTensors& in = pass.inputs;
   find_strategy(convolution_strategies(), "causal_conv", pass.strategy)
       .forward(pass.context,
-               {.x = find_tensor(in, "x"), .weight = find_tensor(in, "weight"), .bias = find_tensor(in, "bias"), .activation = activation_of(pass), .y = y},
+               {.x = find_tensor(in, "x"),
+                .weight = find_tensor(in, "weight"),
+                .bias = find_tensor(in, "bias"),
+                .activation = activation_of(pass),
+                .y = y},
                saved);
 }
 
@@ -32,7 +38,9 @@ void backward(const OpPass& pass, TensorView d_y, const OpTensors& gradients, Sa
 
 OpRow causal_conv_row() {
   return {.name = "causal_conv",
-          .inputs = {{.name = "x", .shape = "TD"}, {.name = "weight", .shape = "DW"}, {.name = "bias", .shape = "D", .optional = true}},
+          .inputs = {{.name = "x", .shape = "TD"},
+                     {.name = "weight", .shape = "DW"},
+                     {.name = "bias", .shape = "D", .optional = true}},
           .attributes = {{.name = "activation", .choices = {"none", "silu"}}},
           .strategies = op_strategies(convolution_strategies(), causal_conv_forward, causal_conv_backward),
           .forward = forward,

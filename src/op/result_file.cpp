@@ -12,7 +12,8 @@ void write_rows(hdf5::Dataset& dataset, std::int64_t begin, TensorView in) {
   if (in.size() == 0) return;
   if (in.dtype == DType::f64) return dataset.write_rows<double>(begin, in.as<double>());
   if (in.dtype == DType::f32) return dataset.write_rows<float>(begin, in.as<float>());
-  const std::int64_t step = std::max<std::int64_t>(1, (std::int64_t{1} << 20) / std::max<std::int64_t>(1, in.columns()));
+  const std::int64_t step =
+      std::max<std::int64_t>(1, (std::int64_t{1} << 20) / std::max<std::int64_t>(1, in.columns()));
   for (std::int64_t row = 0; row < in.rows(); row += step) {
     const std::span<bf16> narrow = in.slice_rows(row, std::min(step, in.rows() - row)).as<bf16>();
     const std::vector<float> wide(narrow.begin(), narrow.end());
@@ -29,14 +30,16 @@ ResultFile::ResultFile(const std::string& path, Communicator& ranks) : path_(pat
   temporary_ = ranks.broadcast(file_ == nullptr ? std::string() : file_->temporary(), 0);
 }
 
-void ResultFile::write(const std::vector<ResultTensor>& tensors, const std::map<std::string, hdf5::Value>& attributes, const Sharding& sharding) {
+void ResultFile::write(const std::vector<ResultTensor>& tensors, const std::map<std::string, hdf5::Value>& attributes,
+                       const Sharding& sharding) {
   collectively(ranks_, [&] {
     if (ranks_.rank() != 0) return;
     hdf5::File file = hdf5::File::open(temporary_, hdf5::Access::create, ExitCode::io);
     for (const ResultTensor& tensor : tensors) {
       std::vector<std::int64_t> shape;
       for (int axis = 0; axis < tensor.shape.rank(); ++axis) shape.push_back(tensor.shape[axis]);
-      hdf5::Dataset dataset = file.create_dataset(tensor.name, {.shape = shape, .type = stored_type(tensor.local.dtype)});
+      hdf5::Dataset dataset =
+          file.create_dataset(tensor.name, {.shape = shape, .type = stored_type(tensor.local.dtype)});
       if (!tensor.per_token) write_rows(dataset, 0, tensor.local);
     }
     for (const auto& [name, value] : attributes) file.set_attribute(name, value);

@@ -20,14 +20,17 @@ struct ResultTensor {
   bool per_token = false;
 };
 
-/// result.h5: appears whole, under its own name, when every rank has written its rows, or not at all. All ranks call each function.
+/// result.h5: appears whole, under its own name, when every rank has written its rows, or not at all. All ranks call
+/// each function.
 class ResultFile {
  public:
-  /// Takes the name (the first rank makes the temporary file beside it), so that a wrong one is found before the work is done.
+  /// Takes the name (the first rank makes the temporary file beside it), so that a wrong one is found before the work
+  /// is done.
   ResultFile(const std::string& path, Communicator& ranks);
 
   /// Writes in rank order, one rank at a time, in float64 for f64 tensors and float32 for the others.
-  void write(const std::vector<ResultTensor>& tensors, const std::map<std::string, hdf5::Value>& attributes, const Sharding& sharding);
+  void write(const std::vector<ResultTensor>& tensors, const std::map<std::string, hdf5::Value>& attributes,
+             const Sharding& sharding);
 
  private:
   std::string path_;

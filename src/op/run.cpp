@@ -28,13 +28,15 @@ struct Plan {
   DType dtype;
   Device device;
   Schedule schedule;
+  Method method;
 };
 
 /// --schedule and --method select a variant: they may be given where the strategy lists them.
 void check_variant(const OpStrategy& strategy, std::string_view op, std::string_view option, std::string_view value) {
   if (value == "auto") return;
   const std::string wanted = fmt::format("--{} {}", option, value);
-  require(std::ranges::find(strategy.variants, wanted) != strategy.variants.end(), "{} {} has no variant {}, expected {}", op, strategy.name, wanted,
+  require(std::ranges::find(strategy.variants, wanted) != strategy.variants.end(),
+          "{} {} has no variant {}, expected {}", op, strategy.name, wanted,
           strategy.variants.empty() ? "none of them" : fmt::format("{}", fmt::join(strategy.variants, " or ")));
 }
 
@@ -42,16 +44,26 @@ Plan plan_of(const OpRequest& request) {
   require(!request.op.empty(), "no operator given; see 'causeway op --list'");
   const OpRow& row = find_op(request.op);
   const OpStrategy& strategy = find_op_strategy(row, request.strategy);
-  const Plan plan{row, strategy, parse_layout(request.layout), parse_dtype(request.dtype), parse_device(request.device), parse_schedule(request.schedule)};
-  require(std::ranges::find(strategy.layouts, plan.layout) != strategy.layouts.end(), "{} {} does not run on layout {}", row.name, strategy.name, request.layout);
+  const Plan plan{row,
+                  strategy,
+                  parse_layout(request.layout),
+                  parse_dtype(request.dtype),
+                  parse_device(request.device),
+                  parse_schedule(request.schedule),
+                  parse_method(request.method)};
+  require(std::ranges::find(strategy.layouts, plan.layout) != strategy.layouts.end(), "{} {} does not run on layout {}",
+          row.name, strategy.name, request.layout);
   check_variant(strategy, row.name, "schedule", request.schedule);
   check_variant(strategy, row.name, "method", request.method);
-  require(plan.device == Device::cpu || plan.dtype != DType::f64, "dtype f64 does not run on device cuda, expected f32 or bf16");
-  require(std::ranges::find(strategy.devices, plan.device) != strategy.devices.end(), "{} {} does not run on device {}", row.name, strategy.name, request.device);
+  require(plan.device == Device::cpu || plan.dtype != DType::f64,
+          "dtype f64 does not run on device cuda, expected f32 or bf16");
+  require(std::ranges::find(strategy.devices, plan.device) != strategy.devices.end(), "{} {} does not run on device {}",
+          row.name, strategy.name, request.device);
   require(!request.in.empty(), "--in is missing, expected the case file");
   require(!request.out.empty() || request.dry_run, "--out is missing, expected the result file's name");
   std::error_code ignored;
-  require(!std::filesystem::equivalent(request.in, request.out, ignored), "--out is '{}', the case file itself", request.out);
+  require(!std::filesystem::equivalent(request.in, request.out, ignored), "--out is '{}', the case file itself",
+          request.out);
   return plan;
 }
 
@@ -67,8 +79,9 @@ void check_memory(const CaseFile& file, const Plan& plan, const Sharding& shardi
     const std::int64_t rows = input.per_token() ? sharding.local_tokens() : shape[0];
     const std::int64_t copies = (backward ? 2 : 1) + (input.name == plan.row.inputs.front().name ? 2 : 0);
     bytes += std::min(available + 1, rows * shape.row_size()) * size_of(dtype_of_input(input, plan.dtype)) * copies;
-    require(bytes <= available, "{} does not fit a rank's memory: up to its dataset {} ({}) {} bytes are needed, and this machine has {}", file.sizes(),
-            input.name, shape.to_string(), bytes, available);
+    require(bytes <= available,
+            "{} does not fit a rank's memory: up to its dataset {} ({}) {} bytes are needed, and this machine has {}",
+            file.sizes(), input.name, shape.to_string(), bytes, available);
   }
 }
 
@@ -84,7 +97,9 @@ Tensors load(const CaseFile& file, const Plan& plan, const Sharding& sharding, c
   for (const OpInput& input : file.present()) {
     Tensor& loaded = tensors.inputs[std::string(input.name)];
     loaded = file.read(input, input.name, dtype_of_input(input, plan.dtype), sharding, stream);
-    if (backward) tensors.gradients[std::string(input.name)] = Tensor::zeros(stream, dtype_of_gradient(input, plan.dtype), loaded.view().shape);
+    if (backward)
+      tensors.gradients[std::string(input.name)] =
+          Tensor::zeros(stream, dtype_of_gradient(input, plan.dtype), loaded.view().shape);
   }
   const OpInput& like_y = plan.row.inputs.front();
   tensors.y = Tensor::zeros(stream, plan.dtype, find_tensor(tensors.inputs, like_y.name).shape);
@@ -130,8 +145,9 @@ std::string run_op(const OpRequest& request, Communicator& ranks) {
   const Plan& plan = *checked;
   const CaseFile& file = *opened;
   const Stream& stream = *device;
-  const std::string described = fmt::format("{} {} {} {} {}, {}, {} rank{}", plan.row.name, plan.strategy.name, request.layout, request.dtype, request.device,
-                                            file.sizes(), ranks.size(), ranks.size() == 1 ? "" : "s");
+  const std::string described =
+      fmt::format("{} {} {} {} {}, {}, {} rank{}", plan.row.name, plan.strategy.name, request.layout, request.dtype,
+                  request.device, file.sizes(), ranks.size(), ranks.size() == 1 ? "" : "s");
   if (request.dry_run) return described;
 
   ResultFile result(request.out, ranks);
@@ -140,12 +156,15 @@ std::string run_op(const OpRequest& request, Communicator& ranks) {
   collectively(ranks, [&] { tensors = load(file, plan, sharding, stream, request.backward); });
 
   Communicator context = ranks.split(0, ranks.rank());  // of its own, so that its traffic is the operator's
-  const OpPass pass{{sharding, context, stream, plan.schedule}, plan.strategy.name, file.attributes(), tensors.inputs};
+  const OpPass pass{
+      {sharding, context, stream, plan.schedule, plan.method}, plan.strategy.name, file.attributes(), tensors.inputs};
   Saved saved;
-  const Cost forward = measured(ranks, context, stream, [&] { plan.row.forward(pass, tensors.y, request.backward ? &saved : nullptr); });
+  const Cost forward =
+      measured(ranks, context, stream, [&] { plan.row.forward(pass, tensors.y, request.backward ? &saved : nullptr); });
   Cost backward, reduction;
   if (request.backward) {
-    backward = measured(ranks, context, stream, [&] { plan.row.backward(pass, tensors.d_y, tensors.gradients, saved); });
+    backward =
+        measured(ranks, context, stream, [&] { plan.row.backward(pass, tensors.d_y, tensors.gradients, saved); });
     reduction = measured(ranks, context, stream, [&] {
       for (const OpInput& input : file.present())
         if (!input.per_token()) context.all_reduce(find_tensor(tensors.gradients, input.name), Reduction::sum, stream);
@@ -161,7 +180,8 @@ std::string run_op(const OpRequest& request, Communicator& ranks) {
     written.push_back({"y", file.shape_of(plan.row.inputs.front()), tensors.y, true});
     if (!request.backward) return;
     for (const OpInput& input : file.present())
-      written.push_back({fmt::format("d_{}", input.name), file.shape_of(input), find_tensor(tensors.gradients, input.name), input.per_token()});
+      written.push_back({fmt::format("d_{}", input.name), file.shape_of(input),
+                         find_tensor(tensors.gradients, input.name), input.per_token()});
   });
   result.write(written,
                {{"operator", std::string(plan.row.name)},

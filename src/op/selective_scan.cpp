@@ -17,7 +17,8 @@ SelectiveScanInputs inputs_of(const OpPass& pass) {
 }
 
 void forward(const OpPass& pass, TensorView y, Saved* saved) {
-  find_strategy(selective_scan_strategies(), "selective_scan", pass.strategy).forward(pass.context, {.in = inputs_of(pass), .y = y}, saved);
+  find_strategy(selective_scan_strategies(), "selective_scan", pass.strategy)
+      .forward(pass.context, {.in = inputs_of(pass), .y = y}, saved);
 }
 
 void backward(const OpPass& pass, TensorView d_y, const OpTensors& gradients, Saved& saved) {
@@ -49,8 +50,8 @@ OpRow selective_scan_row() {
                      {.name = "D", .shape = "D", .accumulator = true},
                      {.name = "delta_bias", .shape = "D", .optional = true, .accumulator = true}},
           .attributes = {{.name = "delta_softplus", .choices = {"0", "1"}}},
-          .strategies = op_strategies(selective_scan_strategies(), selective_scan_forward, selective_scan_backward, selective_scan_summary,
-                                      selective_scan_adjoint_summary, selective_scan_fold),
+          .strategies = op_strategies(selective_scan_strategies(), selective_scan_forward, selective_scan_backward,
+                                      selective_scan_summary, selective_scan_adjoint_summary, selective_scan_fold),
           .forward = forward,
           .backward = backward};
 }

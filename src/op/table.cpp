@@ -21,7 +21,8 @@ const OpRow& find_op(std::string_view name) {
     if (row.name == name) return row;
     known.emplace_back(row.name);
   }
-  fail(ExitCode::usage, "operator is '{}', expected one of: {}{}", name, fmt::join(known, ", "), did_you_mean(name, known));
+  fail(ExitCode::usage, "operator is '{}', expected one of: {}{}", name, fmt::join(known, ", "),
+       did_you_mean(name, known));
 }
 
 const OpStrategy& find_op_strategy(const OpRow& row, std::string_view name) {
@@ -31,7 +32,8 @@ const OpStrategy& find_op_strategy(const OpRow& row, std::string_view name) {
     if (strategy.name == name) return strategy;
     known.emplace_back(strategy.name);
   }
-  fail(ExitCode::usage, "strategy of {} is '{}', expected one of: {}{}", row.name, name, fmt::join(known, ", "), did_you_mean(name, known));
+  fail(ExitCode::usage, "strategy of {} is '{}', expected one of: {}{}", row.name, name, fmt::join(known, ", "),
+       did_you_mean(name, known));
 }
 
 std::string op_list() {
@@ -41,8 +43,8 @@ std::string op_list() {
       std::vector<std::string_view> layouts, devices;
       for (const Layout layout : strategy.layouts) layouts.push_back(name_of(layout));
       for (const Device device : strategy.devices) devices.emplace_back(name_of(device));
-      text += fmt::format("{}\t{}\t{}\t{}\t{}\n", row.name, strategy.name, fmt::join(layouts, ","), fmt::join(devices, ","),
-                          fmt::join(strategy.variants, ","));
+      text += fmt::format("{}\t{}\t{}\t{}\t{}\n", row.name, strategy.name, fmt::join(layouts, ","),
+                          fmt::join(devices, ","), fmt::join(strategy.variants, ","));
     }
   return text;
 }

@@ -15,8 +15,8 @@ namespace causeway {
 /// One dataset an operator reads.
 struct OpInput {
   std::string_view name;
-  /// A letter an axis, "TD": equal letters are equal sizes in every input. First letter T: a row a token, sharded; else a parameter, whole on
-  /// every rank, its gradient summed over all of them.
+  /// A letter an axis, "TD": equal letters are equal sizes in every input. First letter T: a row a token, sharded; else
+  /// a parameter, whole on every rank, its gradient summed over all of them.
   std::string_view shape;
   bool optional = false;
   bool accumulator = false;  ///< kept in the accumulator type: f32 under bf16
@@ -43,10 +43,15 @@ template <class Strategy, class... Kernels>
 std::vector<OpStrategy> op_strategies(std::span<const Strategy> table, const Kernels&... kernels) {
   std::vector<OpStrategy> rows;
   for (const Strategy& strategy : table) {
-    rows.push_back({.name = strategy.name, .layouts = {strategy.layouts.begin(), strategy.layouts.end()}, .devices = {Device::cpu}, .variants = {}});
+    rows.push_back({.name = strategy.name,
+                    .layouts = {strategy.layouts.begin(), strategy.layouts.end()},
+                    .devices = {Device::cpu},
+                    .variants = {}});
     OpStrategy& row = rows.back();
     if ((... && (kernels.cuda != nullptr))) row.devices.push_back(Device::cuda);
-    for (const Schedule schedule : strategy.schedules) row.variants.push_back(fmt::format("--schedule {}", name_of(schedule)));
+    for (const Schedule schedule : strategy.schedules)
+      row.variants.push_back(fmt::format("--schedule {}", name_of(schedule)));
+    for (const Method method : strategy.methods) row.variants.push_back(fmt::format("--method {}", name_of(method)));
   }
   return rows;
 }
@@ -68,8 +73,8 @@ struct OpPass {
   const OpTensors& inputs;
 };
 
-/// One operator: what it reads and how to run it. A new operator is a file in src/op/ and a row in src/op/table.cpp; the checks, the files, the
-/// ranks and the command line come with it.
+/// One operator: what it reads and how to run it. A new operator is a file in src/op/ and a row in src/op/table.cpp;
+/// the checks, the files, the ranks and the command line come with it.
 struct OpRow {
   std::string_view name;
   std::vector<OpInput> inputs;  ///< y, and d_y, are like the first

@@ -15,7 +15,7 @@ namespace {
 constexpr std::int64_t states = 3;
 
 /// carry = state + decay ∘ carry, the summary being [state | decay]: float additions, whose order shows.
-void fold(TensorView summary, TensorView carry) {
+void fold(TensorView summary, TensorView carry, std::int64_t) {
   for (std::int64_t i = 0; i < states; ++i) carry.row<float>(0)[i] = summary.row<float>(0)[i] + summary.row<float>(0)[states + i] * carry.row<float>(0)[i];
 }
 
@@ -31,7 +31,7 @@ std::vector<double> sequential(const Sharding& sharding, Direction direction, Te
     if (!(right ? target.from_left : target.to_right)) continue;
     const TensorView in = carries.view().slice_rows(to, 1), summary = summaries.slice_rows(from, 1);
     stream.copy(in.data, source.whole ? carries.view().slice_rows(from, 1).data : summary.data, in.bytes());
-    if (source.whole && sharding.layout().chunk(from).size() > 0) fold(summary, in);
+    if (source.whole && sharding.layout().chunk(from).size() > 0) fold(summary, in, sharding.layout().chunk(from).size());
   }
   return values_of(carries);
 }

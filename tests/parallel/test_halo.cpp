@@ -34,7 +34,7 @@ TEST_P(Halo, HoldsTheRowsBeforeEachChunkAndZerosWhereTheDocumentStartsLater) {
       const Tensor whole = random_tensor(stream, DType::f32, {sharding.layout().tokens(), channels}, 5);
       const Tensor x = local_rows(stream, sharding, whole);
       const Tensor halo = random_tensor(stream, DType::f32, {std::ssize(sharding.chunks()) * reach, channels}, 6);
-      halo_forward(sharding.halo(reach), x, halo, world, stream);
+      start_halo(sharding.halo(reach), {.a = x, .b = {}}, halo, world, stream).wait();
       std::vector<double> expected;
       for (const Chunk& chunk : sharding.chunks())
         for (std::int64_t t = chunk.tokens.begin - reach; t < chunk.tokens.begin; ++t) {
@@ -54,8 +54,8 @@ TEST_P(Halo, BackwardIsTheAdjointOfForward) {
       const Tensor x = random_tensor(stream, DType::f64, {sharding.local_tokens(), channels}, seed);
       const Tensor g = random_tensor(stream, DType::f64, {std::ssize(sharding.chunks()) * reach, channels}, 100 + seed);
       const Tensor halo(stream, DType::f64, g.view().shape), x_grad = Tensor::zeros(stream, DType::f64, x.view().shape);
-      halo_forward(sharding.halo(reach), x, halo, world, stream);
-      halo_backward(sharding.halo(reach), g, x_grad, world, stream);
+      start_halo(sharding.halo(reach), {.a = x, .b = {}}, halo, world, stream).wait();
+      start_halo_adjoint(sharding.halo(reach), g, {}, {.a = x_grad, .b = {}}, world, stream).wait();
       const double forward = world.sum(dot(halo, g)), backward = world.sum(dot(x, x_grad));
       const double scale = std::sqrt(world.sum(dot(halo, halo)) * world.sum(dot(g, g))) + 1e-300;
       EXPECT_LE(std::abs(forward - backward), 1e-13 * scale);
@@ -70,7 +70,7 @@ TEST_P(Halo, BackwardAddsToWhatIsThere) {
     const std::vector<double> ones(8 * channels, 1.0);
     const Tensor g = tensor_of(stream, DType::f64, {2, channels}, std::span(ones).first(2 * channels));
     const Tensor x_grad = tensor_of(stream, DType::f64, {8, channels}, ones);
-    halo_backward(sharding.halo(2), g, x_grad, world, stream);
+    start_halo_adjoint(sharding.halo(2), g, {}, {.a = x_grad, .b = {}}, world, stream).wait();
     std::vector<double> expected = ones;
     if (world.rank() + 1 < world.size()) std::fill(expected.end() - 2 * channels, expected.end(), 2.0);
     EXPECT_EQ(values_of(x_grad), expected);

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "parallel/strategy.hpp"
+
+namespace causeway {
+
+/// Parts of a rank's channels of which one is in flight while another is computed: with P of them, 1/P of the
+/// communication is exposed.
+inline constexpr int pipeline_slices = 16;
+
+/// An operator whose channels, or groups of them, do not meet: all_to_all brings every token of some channels to each
+/// rank, the operator runs there on the whole pack, and its results go back.
+struct ChannelWork {
+  std::int64_t channels = 0, groups = 1;
+  std::vector<TensorView> in;   ///< [local tokens, channels], this rank's rows, read
+  std::vector<TensorView> out;  ///< likewise, written
+  /// On channels `mine` of the whole pack: in and out are [T, mine.size()]. Whoever wants the inputs again later may
+  /// keep them.
+  std::function<void(Range mine, std::vector<Tensor>& in, std::span<const TensorView> out)> run;
+};
+
+/// all_to_all, and all_to_all_pipelined with several slices: while one is computed, the next one's inputs and the last
+/// one's results are in flight. A rank may have no channel; then nothing runs. `backwards` takes the slices from the
+/// last to the first, as a backward pops what a forward kept.
+enum class SliceOrder : std::uint8_t { forwards, backwards };
+void by_channels(const StrategyContext& context, const ChannelWork& work, int slices,
+                 SliceOrder order = SliceOrder::forwards);
+
+/// The tensors an operator takes in and gives back, all of one width.
+struct ChannelCounts {
+  std::int64_t channels = 0, groups = 1;
+  DType dtype = DType::f32;
+  int in = 1, out = 1;
+};
+/// A tensor costs a rank (L/N)·D·s·(N-1)/N bytes where tokens and groups divide. `operations_a_token` are a channel's.
+Cost by_channels_cost(const Sharding& sharding, const ChannelCounts& of, int slices, double operations_a_token);
+
+}  // namespace causeway

@@ -1,0 +1,108 @@
+/// halo_overlapped: while the halo is in flight, a chunk's tokens from the taps-1'th on are computed, which need none
+/// of it; the first taps-1 are completed afterwards. Backward computes those first, and the others while the halo's
+/// gradient is in flight.
+
+#include "parallel/strategies/convolution/short_filter.hpp"
+
+namespace causeway::convolution::halo_overlapped {
+namespace {
+
+/// A chunk as two runs: its head, which sees the halo, and its body, which sees the head.
+struct Runs {
+  const Chunk& head;
+  const Chunk& body;
+  Runs(const Sharding& sharding, const Chunk& chunk, std::int64_t reach)
+      : head(sharding.part(chunk, 0, std::min(reach, chunk.tokens.size()))),
+        body(sharding.part(chunk, head.tokens.size(), chunk.tokens.size())) {}
+};
+
+/// The rows before the body, as its kernel reads a halo: the head's own, or the products of them in `memory`.
+template <class Args>
+TensorView head_as_halo(const StrategyContext& context, const Args& args, const Chunk& head, Tensor& memory) {
+  const HaloRows rows = filtered(args);
+  if (head.tokens.size() == 0) return {};
+  if (!rows.b.present()) return head.rows(rows.a);
+  memory = Tensor(context.stream, rows.a.dtype, {head.tokens.size(), rows.a.columns()});
+  multiply(context.stream, {.a = head.rows(rows.a), .b = head.rows(rows.b), .y = memory});
+  return memory;
+}
+
+template <class Forward>
+void run_forward(const StrategyContext& context, const Forward& args, Saved* saved) {
+  const auto& [sharding, ranks, stream, schedule, method] = context;
+  const std::int64_t reach = reach_of(args);
+  Tensor halos = room_for_halos(context, filtered(args).a, reach);
+  Pending arriving = start_halo(sharding.halo(reach), filtered(args), halos, ranks, stream);
+  for (const Chunk& chunk : sharding.chunks()) {
+    const Runs runs(sharding, chunk, reach);
+    if (runs.body.tokens.size() == 0) continue;
+    Tensor memory;
+    Forward local = on_run(args, runs.body);
+    local.halo = head_as_halo(context, args, runs.head, memory);
+    convolve(stream, local);
+  }
+  arriving.wait();
+  for (std::size_t i = 0; const Chunk& chunk : sharding.chunks()) {
+    const Runs runs(sharding, chunk, reach);
+    Forward local = on_run(args, runs.head);
+    local.halo = halo_of(halos, i++, reach);
+    if (runs.head.tokens.size() > 0) convolve(stream, local);
+  }
+  if (saved != nullptr) saved->push(std::move(halos));
+}
+
+/// What the body owes to the rows of the head: d_a += r, or d_a += r⊙b and d_b += r⊙a.
+void add_to_head(const StrategyContext& context, const HaloRows& rows, const HaloRows& gradient, const Chunk& head,
+                 TensorView r) {
+  const Stream& stream = context.stream;
+  if (!rows.b.present()) return scale(stream, {.x = r, .accumulate = true, .y = head.rows(gradient.a)});
+  multiply(stream, {.a = r, .b = head.rows(rows.b), .accumulate = true, .y = head.rows(gradient.a)});
+  multiply(stream, {.a = r, .b = head.rows(rows.a), .accumulate = true, .y = head.rows(gradient.b)});
+}
+
+template <class Backward>
+void run_backward(const StrategyContext& context, const Backward& args, Saved& saved) {
+  const auto& [sharding, ranks, stream, schedule, method] = context;
+  const std::int64_t reach = reach_of(args);
+  const Tensor halos = saved.pop(), d_halos = room_for_halos(context, filtered(args).a, reach);
+  for (std::size_t i = 0; const Chunk& chunk : sharding.chunks()) {
+    const Runs runs(sharding, chunk, reach);
+    Backward local = on_run(args, runs.head);
+    local.halo = halo_of(halos, i, reach);
+    local.d_halo = halo_of(d_halos, i++, reach);
+    if (runs.head.tokens.size() > 0) convolve(stream, local);
+  }
+  Pending leaving =
+      start_halo_adjoint(sharding.halo(reach), d_halos, filtered(args), filtered_gradient(args), ranks, stream);
+  for (const Chunk& chunk : sharding.chunks()) {
+    const Runs runs(sharding, chunk, reach);
+    if (runs.body.tokens.size() == 0) continue;
+    Tensor memory;
+    Backward local = on_run(args, runs.body);
+    local.halo = head_as_halo(context, args, runs.head, memory);
+    const Tensor d_head(stream, filtered(args).a.dtype, {reach, filtered(args).a.columns()});
+    if (reach > 0) local.d_halo = d_head;
+    convolve(stream, local);
+    if (reach > 0) add_to_head(context, filtered(args), filtered_gradient(args), runs.head, d_head);
+  }
+  leaving.wait();
+}
+
+}  // namespace
+
+void forward(const StrategyContext& context, CausalConvForward args, Saved* saved) {
+  run_forward(context, args, saved);
+}
+void forward(const StrategyContext& context, BlockedConvForward args, Saved* saved) {
+  run_forward(context, args, saved);
+}
+void backward(const StrategyContext& context, CausalConvBackward args, Saved& saved) {
+  run_backward(context, args, saved);
+}
+void backward(const StrategyContext& context, BlockedConvBackward args, Saved& saved) {
+  run_backward(context, args, saved);
+}
+Cost cost(const Sharding& sharding, const CausalConvForward& args) { return halo_cost(sharding, args, 1); }
+Cost cost(const Sharding& sharding, const BlockedConvForward& args) { return halo_cost(sharding, args, 1); }
+
+}  // namespace causeway::convolution::halo_overlapped

@@ -1,0 +1,68 @@
+#include "parallel/strategies/long_convolution/by_method.hpp"
+
+#include <algorithm>
+
+namespace causeway::long_convolution {
+namespace {
+
+/// The filter's taps for as many tokens as a document can reach back.
+Tensor taps_of(const Stream& stream, TensorView residues, TensorView log_rates, std::int64_t length) {
+  Tensor taps(stream, residues.dtype, {residues.rows(), length});
+  modal_filter(stream, {.residues = residues, .log_rates = log_rates, .taps = taps});
+  return taps;
+}
+
+}  // namespace
+
+void filter_forward(const Stream& stream, Method method, std::int64_t longest, const ModalConvForward& args,
+                    Saved* saved) {
+  if (method == Method::direct || method == Method::fft) {
+    const Tensor taps = taps_of(stream, args.residues, args.log_rates, longest);
+    if (method == Method::direct)
+      blocked_conv_forward(stream, {.in = args.in, .halo = {}, .taps = taps, .y = args.y});
+    else
+      fft_conv_forward(stream, {.in = args.in, .taps = taps, .y = args.y});
+    return;
+  }
+  const std::int64_t blocks = (args.in.segments.tokens + modal_conv_block - 1) / modal_conv_block;
+  Tensor states = saved == nullptr
+                      ? Tensor()
+                      : Tensor(stream, args.residues.dtype, {blocks, args.residues.rows(), args.residues.columns()});
+  ModalConvForward local = args;
+  local.states = states;
+  modal_conv_forward(stream, local);
+  if (saved != nullptr) saved->push(std::move(states));
+}
+
+void filter_backward(const Stream& stream, Method method, std::int64_t longest, const ModalConvBackward& args,
+                     Saved& saved) {
+  if (method == Method::direct || method == Method::fft) {
+    const Tensor taps = taps_of(stream, args.residues, args.log_rates, longest),
+                 d_taps = Tensor::zeros(stream, args.residues.dtype, taps.view().shape);
+    if (method == Method::direct)
+      blocked_conv_backward(
+          stream,
+          {.in = args.in, .halo = {}, .taps = taps, .gradients = args.gradients, .d_halo = {}, .d_taps = d_taps});
+    else
+      fft_conv_backward(stream, {.in = args.in, .taps = taps, .gradients = args.gradients, .d_taps = d_taps});
+    modal_filter_backward(stream, {.residues = args.residues,
+                                   .log_rates = args.log_rates,
+                                   .d_taps = d_taps,
+                                   .d_residues = args.d_residues,
+                                   .d_log_rates = args.d_log_rates});
+    return;
+  }
+  const Tensor states = saved.pop();
+  ModalConvBackward local = args;
+  local.states = states;
+  modal_conv_backward(stream, local);
+}
+
+std::int64_t longest_document(const Segments& segments) {
+  std::int64_t longest = 0;
+  for (std::size_t s = 1; s < segments.cu_seqlens().size(); ++s)
+    longest = std::max(longest, segments.cu_seqlens()[s] - segments.cu_seqlens()[s - 1]);
+  return longest;
+}
+
+}  // namespace causeway::long_convolution

@@ -1,0 +1,128 @@
+/// all_to_all: u and delta by channels, B and C gathered, the scan on the whole pack, y back. The z gate stays outside;
+/// backward B's and C's gradients are summed over the ranks' channels.
+
+#include "kernels/activation.hpp"
+#include "parallel/reshard.hpp"
+#include "parallel/strategies/by_channels.hpp"
+#include "parallel/strategies/operations.hpp"
+
+namespace causeway::selective_scan::all_to_all {
+namespace {
+
+TensorView rows_of(TensorView parameter, Range rows) {
+  return parameter.present() ? parameter.slice_rows(rows.begin, rows.size()) : parameter;
+}
+
+/// B and C of every token.
+struct Gathered {
+  Tensor B, C;
+  Gathered(const StrategyContext& context, const SelectiveScanInputs& in)
+      : B(context.stream, in.B.dtype, {context.sharding.layout().tokens(), in.B.columns()}),
+        C(context.stream, in.C.dtype, B.view().shape) {}
+};
+
+/// The scan's inputs on channels `mine` of the whole pack, without the gate.
+SelectiveScanInputs on_channels(const StrategyContext& context, const SelectiveScanInputs& in, Range mine, TensorView u,
+                                TensorView delta, const Gathered& gathered) {
+  return {.u = u,
+          .delta = delta,
+          .z = {},
+          .A = rows_of(in.A, mine),
+          .B = gathered.B,
+          .C = gathered.C,
+          .D = rows_of(in.D, mine),
+          .delta_bias = rows_of(in.delta_bias, mine),
+          .delta_softplus = in.delta_softplus,
+          .segments = context.sharding.whole().segments()};
+}
+
+ChannelCounts counts(const SelectiveScanForward& args) {
+  return {.channels = args.in.A.rows(), .groups = args.in.A.rows(), .dtype = args.in.u.dtype, .in = 2, .out = 1};
+}
+
+}  // namespace
+
+void forward(const StrategyContext& context, SelectiveScanForward args, Saved* saved) {
+  const auto& [sharding, ranks, stream, schedule, method] = context;
+  const SelectiveScanInputs& in = args.in;
+  Gathered gathered(context, in);
+  Pending gathering =
+      start_gather_tokens(sharding, std::vector<LocalAndWhole>{{in.B, gathered.B}, {in.C, gathered.C}}, ranks, stream);
+  Tensor ungated = in.z.present() ? Tensor(stream, args.y.dtype, {args.y.rows(), args.y.columns()}) : Tensor();
+  Tensor u, delta, states;
+  by_channels(context,
+              {.channels = in.A.rows(),
+               .groups = in.A.rows(),
+               .in = {in.u, in.delta},
+               .out = {ungated.present() ? ungated.view() : args.y},
+               .run =
+                   [&](Range mine, std::vector<Tensor>& moved, std::span<const TensorView> out) {
+                     gathering.wait();
+                     const std::int64_t blocks =
+                         (sharding.layout().tokens() + selective_scan_block - 1) / selective_scan_block;
+                     if (saved != nullptr) states = Tensor(stream, in.A.dtype, {blocks, mine.size(), in.A.columns()});
+                     selective_scan_forward(stream, {.in = on_channels(context, in, mine, moved[0], moved[1], gathered),
+                                                     .state_in = {},
+                                                     .y = out[0],
+                                                     .states = states});
+                     u = std::move(moved[0]);
+                     delta = std::move(moved[1]);
+                   }},
+              1);
+  gathering.wait();
+  if (ungated.present())
+    gated_activation_forward(stream, {.a = in.z, .b = ungated, .activation = Activation::silu, .y = args.y});
+  if (saved == nullptr) return;
+  for (Tensor* kept : {&gathered.B, &gathered.C, &u, &delta, &states, &ungated}) saved->push(std::move(*kept));
+}
+
+void backward(const StrategyContext& context, SelectiveScanBackward args, Saved& saved) {
+  const auto& [sharding, ranks, stream, schedule, method] = context;
+  const SelectiveScanInputs& in = args.in;
+  Gathered gathered(context, in), d_gathered(context, in);
+  Tensor u, delta, states, ungated;
+  for (Tensor* kept : {&ungated, &states, &delta, &u, &gathered.C, &gathered.B}) *kept = saved.pop();
+  Tensor d_ungated;
+  if (in.z.present()) {
+    d_ungated = Tensor(stream, args.d_y.dtype, {args.d_y.rows(), args.d_y.columns()});
+    gated_activation_backward(
+        stream,
+        {.a = in.z, .b = ungated, .activation = Activation::silu, .d_y = args.d_y, .d_a = args.d_z, .d_b = d_ungated});
+    ungated = {};
+  }
+  fill(stream, {.value = 0, .y = d_gathered.B});
+  fill(stream, {.value = 0, .y = d_gathered.C});
+  by_channels(context,
+              {.channels = in.A.rows(),
+               .groups = in.A.rows(),
+               .in = {d_ungated.present() ? d_ungated.view() : args.d_y},
+               .out = {args.d_u, args.d_delta},
+               .run =
+                   [&](Range mine, std::vector<Tensor>& moved, std::span<const TensorView> out) {
+                     selective_scan_backward(stream, {.in = on_channels(context, in, mine, u, delta, gathered),
+                                                      .states = states,
+                                                      .adjoint_in = {},
+                                                      .d_y = moved[0],
+                                                      .d_u = out[0],
+                                                      .d_delta = out[1],
+                                                      .d_B = d_gathered.B,
+                                                      .d_C = d_gathered.C,
+                                                      .d_z = {},
+                                                      .d_A = rows_of(args.d_A, mine),
+                                                      .d_D = rows_of(args.d_D, mine),
+                                                      .d_delta_bias = rows_of(args.d_delta_bias, mine)});
+                     for (Tensor* done : {&u, &delta, &states}) *done = {};
+                   }},
+              1);
+  reduce_tokens(sharding, std::vector<LocalAndWhole>{{args.d_B, d_gathered.B}, {args.d_C, d_gathered.C}}, ranks,
+                stream);
+}
+
+Cost cost(const Sharding& sharding, const SelectiveScanForward& args) {
+  const std::int64_t states = args.in.A.columns(), ranks = sharding.layout().ranks();
+  Cost cost = by_channels_cost(sharding, counts(args), 1, selective_scan_operations(states));
+  cost.bytes_sent += 2 * states * size_of(args.in.B.dtype) * sharding.layout().local_tokens(0) * (ranks - 1);
+  return cost;
+}
+
+}  // namespace causeway::selective_scan::all_to_all
