@@ -108,13 +108,13 @@ Tensors load(const CaseFile& file, const Plan& plan, const Sharding& sharding, c
 }
 
 /// What a part of the run took: the slowest rank's time and the largest rank's bytes.
-struct Cost {
+struct Measured {
   double seconds = 0;
   std::int64_t bytes_sent = 0;
 };
 
 template <class Work>
-Cost measured(Communicator& control, Communicator& ranks, const Stream& stream, Work&& work) {
+Measured measured(Communicator& control, Communicator& ranks, const Stream& stream, Work&& work) {
   control.barrier();
   const std::int64_t before = ranks.traffic().bytes_sent;
   const auto start = std::chrono::steady_clock::now();
@@ -159,9 +159,9 @@ std::string run_op(const OpRequest& request, Communicator& ranks) {
   const OpPass pass{
       {sharding, context, stream, plan.schedule, plan.method}, plan.strategy.name, file.attributes(), tensors.inputs};
   Saved saved;
-  const Cost forward =
+  const Measured forward =
       measured(ranks, context, stream, [&] { plan.row.forward(pass, tensors.y, request.backward ? &saved : nullptr); });
-  Cost backward, reduction;
+  Measured backward, reduction;
   if (request.backward) {
     backward =
         measured(ranks, context, stream, [&] { plan.row.backward(pass, tensors.d_y, tensors.gradients, saved); });
