@@ -79,6 +79,9 @@ CaseFile::CaseFile(const std::string& path, const OpRow& row, bool with_d_y)
             pattern_text(row.inputs.front().shape, sizes_));
     bind(row.inputs.front(), "d_y");
   }
+  for (const auto& [groups, channels] : row.divides)
+    require(sizes_.at(channels).first % sizes_.at(groups).first == 0, "{}:/{} has {}={}, expected a divisor of {}={}",
+            path, sizes_.at(groups).second, groups, sizes_.at(groups).first, channels, sizes_.at(channels).first);
   tokens_ = sizes_.at('T').first;
   read_attributes(row);
   read_segments();

@@ -42,6 +42,7 @@ OpRow causal_conv_row() {
                      {.name = "weight", .shape = "DW"},
                      {.name = "bias", .shape = "D", .optional = true}},
           .attributes = {{.name = "activation", .choices = {"none", "silu"}}},
+          .divides = {},
           .strategies = op_strategies(convolution_strategies(), causal_conv_forward, causal_conv_backward),
           .forward = forward,
           .backward = backward};

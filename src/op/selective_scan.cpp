@@ -50,6 +50,7 @@ OpRow selective_scan_row() {
                      {.name = "D", .shape = "D", .accumulator = true},
                      {.name = "delta_bias", .shape = "D", .optional = true, .accumulator = true}},
           .attributes = {{.name = "delta_softplus", .choices = {"0", "1"}}},
+          .divides = {},
           .strategies = op_strategies(selective_scan_strategies(), selective_scan_forward, selective_scan_backward,
                                       selective_scan_summary, selective_scan_adjoint_summary, selective_scan_fold),
           .forward = forward,

@@ -6,12 +6,17 @@
 
 namespace causeway {
 
-// Each is defined by the file of its name in this folder.
+// Defined in this folder, a file an operator or a family.
 OpRow causal_conv_row();
+OpRow hyena_se_row();
+OpRow hyena_mr_row();
+OpRow hyena_li_row();
+OpRow long_conv_row();
 OpRow selective_scan_row();
 
 std::span<const OpRow> op_rows() {
-  static const std::vector<OpRow> rows = {causal_conv_row(), selective_scan_row()};
+  static const std::vector<OpRow> rows = {causal_conv_row(), hyena_se_row(),  hyena_mr_row(),
+                                          hyena_li_row(),    long_conv_row(), selective_scan_row()};
   return rows;
 }
 

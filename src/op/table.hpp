@@ -4,6 +4,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "kernels/tensor.hpp"
@@ -79,6 +80,7 @@ struct OpRow {
   std::string_view name;
   std::vector<OpInput> inputs;  ///< y, and d_y, are like the first
   std::vector<OpAttribute> attributes;
+  std::vector<std::pair<char, char>> divides;  ///< axes of which the first's size divides the second's: groups of channels
   std::vector<OpStrategy> strategies;  ///< the first is "auto"
   /// Writes y, keeping in `saved` (if any) what backward pops.
   void (*forward)(const OpPass& pass, TensorView y, Saved* saved);
