@@ -49,6 +49,7 @@ class Checkpoint {
   const std::string& path() const { return path_; }  ///< the step-N folder
   bool has_attribute(const std::string& name) const { return file_.has_attribute(name); }
   std::int64_t integer(const std::string& name) const { return file_.integer_attribute(name); }
+  double number(const std::string& name) const { return file_.number_attribute(name); }
   std::string text(const std::string& name) const { return file_.string_attribute(name); }
   hdf5::Object state() const { return file_.group("state"); }
 

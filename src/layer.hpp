@@ -25,6 +25,11 @@ std::unique_ptr<Operator> make_layer(std::string_view name, const ModelOptions& 
                                      ParameterSet& parameters);
 
 /// Rows of the table.
+std::unique_ptr<Operator> make_se(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters);
+std::unique_ptr<Operator> make_mr(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters);
+std::unique_ptr<Operator> make_li(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters);
+std::unique_ptr<Operator> make_attention(const ModelOptions& options, const std::string& prefix,
+                                         ParameterSet& parameters);
 std::unique_ptr<Operator> make_mamba(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters);
 
 }  // namespace causeway

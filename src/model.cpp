@@ -8,57 +8,54 @@
 #include "kernels/embedding.hpp"
 #include "kernels/gemm.hpp"
 #include "kernels/norm.hpp"
+#include "src/gated_mlp.hpp"
+#include "src/initial.hpp"
 
 namespace causeway {
 namespace {
 
-constexpr double norm_eps = 1e-5;  // Mamba's
 /// Tokens whose logits exist at one time: enough rows for an efficient GEMM, few beside a long pack.
 constexpr std::int64_t head_tile = 1024;
 
-double one(const RandomStream&, std::int64_t) { return 1; }
-
 ParameterSpec norm_spec(const std::string& name, std::int64_t width) {
-  return {.name = name, .shape = {width}, .wide = true, .initial = one};
+  return {.name = name, .shape = {width}, .wide = true, .initial = initial::constant(1)};
 }
 
 }  // namespace
 
-/// What the forward pass over the blocks leaves for the way back.
+/// What the forward pass over the steps leaves for the way back.
 struct Model::Trail {
-  struct Step {
-    Tensor residual;          // [tokens, width], the residual stream as the block's norm read it
+  struct Kept {
+    Tensor residual;          // [tokens, width], the residual stream as the step's norm read it
     Tensor normalised, rstd;  // the norm's output, absent with recomputation
-    Saved saved;              // the mixer's, likewise
+    Saved saved;              // the operator's, likewise
   };
-  std::vector<Step> steps;
+  std::vector<Kept> steps;
 };
 
 Model::Model(const Options& options) : options_(options), parameters_(options.dtype) {
   const ModelOptions& shape = options_.shape;
   shape.check();
+  norm_eps_ = shape.eps_of_norms();
   embedding_ = &parameters_.add({.name = "backbone.embedding.weight",
                                  .shape = {shape.vocabulary, shape.width},
                                  .decay = true,
-                                 .initial = [](const RandomStream& random, std::int64_t i) {
-                                   return 0.02 * random.normal(static_cast<std::uint64_t>(i));
-                                 }});
+                                 .initial = initial::normal(0.02)});
   for (std::size_t i = 0; i < shape.layers.size(); ++i) {
     const std::string prefix = fmt::format("backbone.layers.{}.", i);
     const Parameter& norm = parameters_.add(norm_spec(prefix + "norm.weight", shape.width));
-    blocks_.push_back({&norm, make_layer(shape.layers[i], shape, prefix + "mixer.", parameters_)});
+    steps_.push_back({i, true, &norm, make_layer(shape.layers[i], shape, prefix + "mixer.", parameters_)});
+    if (shape.ffn == 0) continue;
+    const Parameter& norm2 = parameters_.add(norm_spec(prefix + "norm2.weight", shape.width));
+    steps_.push_back({i, false, &norm2, make_gated_mlp(shape, i, prefix + "mlp.", parameters_)});
   }
   norm_f_ = &parameters_.add(norm_spec("backbone.norm_f.weight", shape.width));
   head_ = embedding_;
-  if (!shape.tied_head) {
-    const double bound = 1 / std::sqrt(double(shape.width));
+  if (!shape.tied_head)
     head_ = &parameters_.add({.name = "lm_head.weight",
                               .shape = {shape.vocabulary, shape.width},
                               .decay = true,
-                              .initial = [bound](const RandomStream& random, std::int64_t i) {
-                                return bound * (2 * random.uniform(static_cast<std::uint64_t>(i)) - 1);
-                              }});
-  }
+                              .initial = initial::uniform(1 / std::sqrt(double(shape.width)))});
 }
 
 double Model::train(const Pass& pass, const Batch& batch) {
@@ -72,81 +69,103 @@ double Model::train(const Pass& pass, const Batch& batch) {
   Tensor losses(stream, wide, {tokens});
   {
     const Tensor residual(stream, wide, shape);
-    const Tensor last = forward_blocks(pass, batch.ids, residual, &trail, {});
+    const auto run = [&](std::size_t i, TensorView before, Tensor normalised, Tensor rstd) {
+      Trail::Kept kept{.residual = Tensor(stream, wide, shape), .normalised = {}, .rstd = {}, .saved = {}};
+      stream.copy(kept.residual.view().data, before.data, before.bytes());
+      Tensor x = steps_[i].op->forward(pass, normalised, options_.recompute ? nullptr : &kept.saved);
+      if (!options_.recompute) {
+        kept.normalised = std::move(normalised);
+        kept.rstd = std::move(rstd);
+      }
+      trail.steps.push_back(std::move(kept));
+      return x;
+    };
+    const Tensor last = forward_steps(stream, batch.ids, residual, run, {});
     fill(stream, {.value = 0, .y = d_residual});
     head(pass, last, residual, batch.labels, losses, d_residual);
   }
-  backward_blocks(pass, batch.ids, d_residual, trail);
+  backward_steps(pass, batch.ids, d_residual, trail);
   return sum_in_order(stream, losses);
 }
 
 void Model::evaluate(const Pass& pass, const Batch& batch, TensorView token_losses, const Observer& observer) {
   const Tensor residual(pass.runtime.stream, accumulator_of(options_.dtype), {batch.ids.size(), options_.shape.width});
-  const Tensor last = forward_blocks(pass, batch.ids, residual, nullptr, observer);
+  const auto run = [&](std::size_t i, TensorView, const Tensor& normalised, const Tensor&) {
+    return steps_[i].op->forward(pass, normalised, nullptr);
+  };
+  const Tensor last = forward_steps(pass.runtime.stream, batch.ids, residual, run, observer);
   head(pass, last, residual, batch.labels, token_losses, {});
-  if (observer) observer(static_cast<std::int64_t>(blocks_.size()), residual);
+  if (observer) observer(std::ssize(options_.shape.layers), residual);
 }
 
-Tensor Model::forward_blocks(const Pass& pass, TensorView ids, TensorView residual, Trail* trail,
-                             const Observer& observer) {
-  const Stream& stream = pass.runtime.stream;
-  const Shape shape = residual.shape;
+void Model::extend(const Stream& stream, TensorView ids, GrowingDocument& document, TensorView logits) {
+  const std::int64_t count = ids.size(), asked = logits.rows(), width = options_.shape.width;
+  document.steps.resize(steps_.size());
+  const Tensor residual(stream, accumulator_of(options_.dtype), {count, width});
+  const auto run = [&](std::size_t i, TensorView, const Tensor& normalised, const Tensor&) {
+    Continuation& so_far = document.steps[i];
+    Tensor x = steps_[i].op->extend(stream, normalised, so_far);
+    so_far.tokens += count;
+    return x;
+  };
+  const Tensor last = forward_steps(stream, ids, residual, run, {});
+  const Tensor y(stream, options_.dtype, {asked, width}), rstd(stream, residual.view().dtype, {asked});
+  rms_norm_forward(stream, {.x = last.view().slice_rows(count - asked, asked),
+                            .residual = residual.view().slice_rows(count - asked, asked),
+                            .weight = norm_f_->weight,
+                            .eps = norm_eps_,
+                            .y = y,
+                            .rstd = rstd});
+  gemm(stream, {.a = y, .b = head_->weight, .transpose_b = true, .c = logits});
+  document.tokens += count;
+}
+
+Tensor Model::forward_steps(const Stream& stream, TensorView ids, TensorView residual, const RunStep& run,
+                            const Observer& observer) const {
   embedding_forward(stream, {.ids = ids, .weight = embedding_->weight, .y = residual});
-  Tensor x;  // what the block before has yet to add to the residual stream
-  for (std::size_t i = 0; i < blocks_.size(); ++i) {
-    Tensor normalised(stream, options_.dtype, shape), rstd(stream, residual.dtype, {shape[0]});
-    rms_norm_forward(stream, {.x = x,
-                              .residual = residual,
-                              .weight = blocks_[i].norm->weight,
-                              .eps = norm_eps,
-                              .y = normalised,
-                              .rstd = rstd});
+  Tensor x;  // what the step before has yet to add to the residual stream
+  for (std::size_t i = 0; i < steps_.size(); ++i) {
+    const Step& step = steps_[i];
+    Tensor normalised(stream, options_.dtype, residual.shape), rstd(stream, residual.dtype, {residual.rows()});
+    rms_norm_forward(
+        stream,
+        {.x = x, .residual = residual, .weight = step.norm->weight, .eps = norm_eps_, .y = normalised, .rstd = rstd});
     x = {};
-    if (observer) observer(static_cast<std::int64_t>(i), residual);
-    if (trail == nullptr) {
-      x = blocks_[i].mixer->forward(pass, normalised, nullptr);
-      continue;
-    }
-    Trail::Step step;
-    step.residual = Tensor(stream, residual.dtype, shape);
-    stream.copy(step.residual.view().data, residual.data, residual.bytes());
-    x = blocks_[i].mixer->forward(pass, normalised, options_.recompute ? nullptr : &step.saved);
-    if (!options_.recompute) {
-      step.normalised = std::move(normalised);
-      step.rstd = std::move(rstd);
-    }
-    trail->steps.push_back(std::move(step));
+    if (observer && step.first) observer(static_cast<std::int64_t>(step.block), residual);
+    x = run(i, residual, std::move(normalised), std::move(rstd));
   }
   return x;
 }
 
-void Model::backward_blocks(const Pass& pass, TensorView ids, TensorView d_residual, Trail& trail) {
+void Model::backward_steps(const Pass& pass, TensorView ids, TensorView d_residual, Trail& trail) {
   const Stream& stream = pass.runtime.stream;
   const Shape shape = d_residual.shape;
-  for (std::size_t i = blocks_.size(); i-- > 0; trail.steps.pop_back()) {
-    Trail::Step& step = trail.steps.back();
-    const Parameter& norm = *blocks_[i].norm;
+  for (std::size_t i = steps_.size(); i-- > 0; trail.steps.pop_back()) {
+    Trail::Kept& kept = trail.steps.back();
+    const auto& [block, first, norm, op] = steps_[i];
     if (options_.recompute) {
-      step.normalised = Tensor(stream, options_.dtype, shape);
-      step.rstd = Tensor(stream, d_residual.dtype, {shape[0]});
-      rms_norm_forward(
-          stream,
-          {.residual = step.residual, .weight = norm.weight, .eps = norm_eps, .y = step.normalised, .rstd = step.rstd});
-      blocks_[i].mixer->forward(pass, step.normalised, &step.saved);
+      kept.normalised = Tensor(stream, options_.dtype, shape);
+      kept.rstd = Tensor(stream, d_residual.dtype, {shape[0]});
+      rms_norm_forward(stream, {.residual = kept.residual,
+                                .weight = norm->weight,
+                                .eps = norm_eps_,
+                                .y = kept.normalised,
+                                .rstd = kept.rstd});
+      op->forward(pass, kept.normalised, &kept.saved);
     }
-    Tensor narrowed;  // the gradient of the mixer's output is the residual stream's, in the compute type
+    Tensor narrowed;  // the gradient of the operator's output is the residual stream's, in the compute type
     if (d_residual.dtype != options_.dtype) {
       narrowed = Tensor(stream, options_.dtype, shape);
       scale(stream, {.x = d_residual, .y = narrowed});
     }
-    const Tensor d_normalised = blocks_[i].mixer->backward(
-        pass, step.normalised, narrowed.present() ? narrowed.view() : d_residual, step.saved);
-    rms_norm_backward(stream, {.residual = step.residual,
-                               .weight = norm.weight,
-                               .rstd = step.rstd,
+    const Tensor d_normalised =
+        op->backward(pass, kept.normalised, narrowed.present() ? narrowed.view() : d_residual, kept.saved);
+    rms_norm_backward(stream, {.residual = kept.residual,
+                               .weight = norm->weight,
+                               .rstd = kept.rstd,
                                .d_y = d_normalised,
                                .d_residual = d_residual,
-                               .d_weight = norm.gradient});
+                               .d_weight = norm->gradient});
   }
   embedding_backward(stream, {.ids = ids, .d_y = d_residual, .d_weight = embedding_->gradient});
 }
@@ -167,7 +186,7 @@ void Model::head(const Pass& pass, TensorView last, TensorView residual, TensorV
     rms_norm_forward(stream, {.x = here(last),
                               .residual = here(residual),
                               .weight = norm_f_->weight,
-                              .eps = norm_eps,
+                              .eps = norm_eps_,
                               .y = part(y),
                               .rstd = part(rstd)});
     gemm(stream, {.a = part(y), .b = head_->weight, .transpose_b = true, .c = part(logits)});

@@ -11,12 +11,20 @@ namespace causeway {
 
 /// One pack as a rank trains on it: its own tokens and what follows each of them.
 struct Batch {
-  TensorView ids;  ///< [local tokens] i32
+  TensorView ids;     ///< [local tokens] i32
   TensorView labels;  ///< [local tokens] i32, the next token's id; negative: no loss (a document's end, or masked)
 };
 
-/// A language model on packed sequences: embedding → blocks → RMSNorm → head. A block is mixer(RMSNorm(residual)),
-/// added to the residual stream, which is kept in the accumulator type. Parameters are named as in mamba_ssm.
+/// One document that grows, as the model remembers it; empty at first. Its size does not depend on how long the
+/// document is, except for attention's keys and values.
+struct GrowingDocument {
+  std::int64_t tokens = 0;
+  std::vector<Continuation> steps;
+};
+
+/// A language model on packed sequences: embedding → blocks → RMSNorm → head. A block adds mixer(RMSNorm(residual)) to
+/// the residual stream, which is kept in the accumulator type, and then, where the model has one,
+/// mlp(RMSNorm(residual)). Parameters are named as in mamba_ssm.
 class Model {
  public:
   struct Options {
@@ -40,17 +48,27 @@ class Model {
   /// Writes each of this rank's token losses (0 without a label) to `token_losses` [local tokens], accumulator type.
   void evaluate(const Pass& pass, const Batch& batch, TensorView token_losses, const Observer& observer = {});
 
+  /// Appends `ids` [n >= 1] i32 to the document and writes the logits of what follows its last m <= n tokens to
+  /// `logits` [m, vocabulary], accumulator type. A prompt and a token after it take the same way: the kernels of
+  /// training, on this rank alone.
+  void extend(const Stream& stream, TensorView ids, GrowingDocument& document, TensorView logits);
+
  private:
-  struct Block {
+  /// What adds to the residual stream: a mixer, or an MLP.
+  struct Step {
+    std::size_t block;
+    bool first;  ///< of its block
     const Parameter* norm;
-    std::unique_ptr<Operator> mixer;
+    std::unique_ptr<Operator> op;
   };
   struct Trail;
+  /// Runs step i on its normalised input. `residual` is the stream that the norm read, `rstd` what it divided by.
+  using RunStep = std::function<Tensor(std::size_t i, TensorView residual, Tensor normalised, Tensor rstd)>;
 
-  /// From the tokens to the last block's output; `residual` does not hold that yet. With `trail`, what backward needs
-  /// is kept there.
-  Tensor forward_blocks(const Pass& pass, TensorView ids, TensorView residual, Trail* trail, const Observer& observer);
-  void backward_blocks(const Pass& pass, TensorView ids, TensorView d_residual, Trail& trail);
+  /// From the tokens to the last step's output; `residual` does not hold that yet.
+  Tensor forward_steps(const Stream& stream, TensorView ids, TensorView residual, const RunStep& run,
+                       const Observer& observer) const;
+  void backward_steps(const Pass& pass, TensorView ids, TensorView d_residual, Trail& trail);
   /// Final norm, head and loss, a tile of tokens at a time so that no [tokens, vocabulary] tensor ever exists. With
   /// `d_residual` also their backward.
   void head(const Pass& pass, TensorView last, TensorView residual, TensorView labels, TensorView token_losses,
@@ -59,7 +77,8 @@ class Model {
   Options options_;
   ParameterSet parameters_;
   const Parameter* embedding_;
-  std::vector<Block> blocks_;
+  std::vector<Step> steps_;
+  double norm_eps_;
   const Parameter* norm_f_;
   const Parameter* head_;  ///< the embedding where tied
 };

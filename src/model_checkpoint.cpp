@@ -35,18 +35,41 @@ std::map<std::string, hdf5::Value> attributes_of(const ModelOptions& options, DT
           {"expand", options.expand},
           {"conv_taps", options.conv_taps},
           {"dt_rank", options.rank_of_dt()},
+          {"heads", options.heads},
+          {"rope_base", options.rope_base},
+          {"filter_groups", options.groups_of_filters()},
+          {"se_taps", options.se_taps},
+          {"mr_taps", options.mr_taps},
+          {"mr_decay", options.mr_decay},
+          {"modes", options.modes},
+          {"ffn", options.ffn},
+          {"mlp_activation", options.mlp_activation},
+          {"norm_eps", options.eps_of_norms()},
           {"tied_head", std::int64_t{options.tied_head}}};
 }
 
 ModelOptions model_options_of(const Checkpoint& checkpoint) {
-  const ModelOptions options{.vocabulary = checkpoint.integer("vocabulary"),
-                             .width = checkpoint.integer("width"),
-                             .layers = parse_layers(checkpoint.text("layers")),
-                             .state = checkpoint.integer("state"),
-                             .expand = checkpoint.integer("expand"),
-                             .conv_taps = checkpoint.integer("conv_taps"),
-                             .dt_rank = checkpoint.integer("dt_rank"),
-                             .tied_head = checkpoint.integer("tied_head") != 0};
+  ModelOptions options{.vocabulary = checkpoint.integer("vocabulary"),
+                       .width = checkpoint.integer("width"),
+                       .layers = parse_layers(checkpoint.text("layers")),
+                       .state = checkpoint.integer("state"),
+                       .expand = checkpoint.integer("expand"),
+                       .conv_taps = checkpoint.integer("conv_taps"),
+                       .dt_rank = checkpoint.integer("dt_rank"),
+                       .tied_head = checkpoint.integer("tied_head") != 0};
+  // What the first checkpoints, Mamba's, did not say yet keeps its default.
+  if (checkpoint.has_attribute("heads")) {
+    options.heads = checkpoint.integer("heads");
+    options.rope_base = checkpoint.number("rope_base");
+    options.filter_groups = checkpoint.integer("filter_groups");
+    options.se_taps = checkpoint.integer("se_taps");
+    options.mr_taps = checkpoint.integer("mr_taps");
+    options.mr_decay = checkpoint.text("mr_decay");
+    options.modes = checkpoint.integer("modes");
+    options.ffn = checkpoint.integer("ffn");
+    options.mlp_activation = checkpoint.text("mlp_activation");
+    options.norm_eps = checkpoint.number("norm_eps");
+  }
   options.check();
   return options;
 }
@@ -65,6 +88,7 @@ std::vector<CheckpointTensor> checkpoint_tensors(const ParameterSet& parameters,
     add("parameters/", parameter, parameters.arenas()[static_cast<std::size_t>(parameter.arena)].weights, 0);
   for (const Moment& moment : moments)
     for (const Parameter& parameter : parameters.parameters()) {
+      if (parameter.spec.frozen) continue;
       const auto arena = static_cast<std::size_t>(parameter.arena);
       add(moment.group, parameter, optimizer.shards()[arena].*moment.tensor,
           parameters.shard(parameters.arenas()[arena], rank).begin);
@@ -82,6 +106,7 @@ void load_optimizer(const Checkpoint& checkpoint, const ParameterSet& parameters
                     int rank) {
   for (const Moment& moment : moments)
     for (const Parameter& parameter : parameters.parameters()) {
+      if (parameter.spec.frozen) continue;
       const auto arena = static_cast<std::size_t>(parameter.arena);
       const TensorView flat = optimizer.shards()[arena].*moment.tensor;
       const Range part = owned_part(parameters, parameter, rank);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "parallel/strategy.hpp"
+#include "src/continuation.hpp"
 #include "src/runtime.hpp"
 
 namespace causeway {
@@ -20,6 +21,9 @@ class Operator {
   virtual Tensor forward(const Pass& pass, TensorView x, Saved* saved) = 0;
   /// Pops what forward pushed, adds to the gradients of its parameters and returns d_x. `x` is what forward was given.
   virtual Tensor backward(const Pass& pass, TensorView x, TensorView d_y, Saved& saved) = 0;
+  /// What forward gives for the next tokens [n >= 1, width] of one document, by the same kernels, on this rank alone; then `so_far` remembers
+  /// them too (its count of tokens is the caller's). Any n: a prompt is a long run, a generated token a run of one.
+  virtual Tensor extend(const Stream& stream, TensorView x, Continuation& so_far) = 0;
 };
 
 }  // namespace causeway

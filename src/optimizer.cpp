@@ -22,6 +22,10 @@ Optimizer::Optimizer(const OptimizerOptions& options, ParameterSet& parameters, 
   ensure(parameters.shards() == world.size(), "parameters in {} shards for {} ranks", parameters.shards(),
          world.size());
   for (const ParameterArena& arena : parameters.arenas()) {
+    if (arena.frozen) {
+      shards_.emplace_back();
+      continue;
+    }
     const Range own = parameters.shard(arena, world.rank());
     const DType wide = accumulator_of(arena.dtype);
     Shard shard{Tensor(stream, wide, {own.size()}), Tensor::zeros(stream, wide, {own.size()}),
@@ -35,6 +39,10 @@ Optimizer::Result Optimizer::step(std::int64_t step, double learning_rate, doubl
   std::vector<Tensor> gradients;
   const Tensor squares = Tensor::zeros(stream_, DType::f64, {1});
   for (const ParameterArena& arena : parameters_.arenas()) {
+    if (arena.frozen) {
+      gradients.emplace_back();
+      continue;
+    }
     const std::int64_t each = parameters_.shard(arena, 0).size();
     const std::vector<std::int64_t> counts(static_cast<std::size_t>(world_.size()), each);
     gradients.emplace_back(stream_, accumulator_of(arena.dtype), Shape{each});
@@ -54,6 +62,7 @@ Optimizer::Result Optimizer::step(std::int64_t step, double learning_rate, doubl
 
   for (std::size_t i = 0; i < shards_.size(); ++i) {
     const ParameterArena& arena = parameters_.arenas()[i];
+    if (arena.frozen) continue;
     const Shard& shard = shards_[i];
     adamw(stream_, {.gradient = gradients[i],
                     .gradient_scale = scaled,

@@ -26,7 +26,7 @@ struct LearningRate {
 /// but masters and moments of its shard of each arena alone.
 class Optimizer {
  public:
-  /// One shard of an arena: [elements a shard] in the accumulator type.
+  /// One shard of an arena: [elements a shard] in the accumulator type. Nothing for a frozen arena.
   struct Shard {
     Tensor master, exp_avg, exp_avg_sq;
   };

@@ -22,10 +22,11 @@ const Parameter& ParameterSet::add(ParameterSpec spec) {
   for (const Parameter& other : parameters_)
     ensure(other.spec.name != spec.name, "two parameters are called {}", spec.name);
   const DType dtype = spec.wide ? accumulator_of(dtype_) : dtype_;
-  auto arena = std::find_if(arenas_.begin(), arenas_.end(),
-                            [&](const ParameterArena& a) { return a.dtype == dtype && a.decay == spec.decay; });
+  auto arena = std::find_if(arenas_.begin(), arenas_.end(), [&](const ParameterArena& a) {
+    return a.dtype == dtype && a.decay == spec.decay && a.frozen == spec.frozen;
+  });
   if (arena == arenas_.end()) {
-    arenas_.push_back({.dtype = dtype, .decay = spec.decay, .weights = {}, .gradients = {}});
+    arenas_.push_back({.dtype = dtype, .decay = spec.decay, .frozen = spec.frozen, .weights = {}, .gradients = {}});
     arena = arenas_.end() - 1;
   }
   const Range flat{arena->elements, arena->elements + spec.shape.size()};
@@ -42,7 +43,7 @@ void ParameterSet::allocate(const Stream& stream, int shards, bool with_gradient
   for (ParameterArena& arena : arenas_) {
     const std::int64_t padded = (arena.elements + shards - 1) / shards * shards;
     arena.weights = Tensor::zeros(stream, arena.dtype, {padded});
-    if (with_gradients) arena.gradients = Tensor::zeros(stream, accumulator_of(arena.dtype), {padded});
+    if (with_gradients && !arena.frozen) arena.gradients = Tensor::zeros(stream, accumulator_of(arena.dtype), {padded});
   }
   for (Parameter& parameter : parameters_) {
     const ParameterArena& arena = arenas_[static_cast<std::size_t>(parameter.arena)];
@@ -50,7 +51,7 @@ void ParameterSet::allocate(const Stream& stream, int shards, bool with_gradient
       return whole.slice_rows(parameter.flat.begin, parameter.flat.size()).reshaped(parameter.spec.shape);
     };
     parameter.weight = part(arena.weights);
-    if (with_gradients) parameter.gradient = part(arena.gradients);
+    if (arena.gradients.present()) parameter.gradient = part(arena.gradients);
   }
 }
 
@@ -68,12 +69,14 @@ void ParameterSet::initialise(std::uint64_t seed, const Stream& stream) {
 }
 
 void ParameterSet::zero_gradients(const Stream& stream) {
-  for (const ParameterArena& arena : arenas_) stream.zero(arena.gradients.view().data, arena.gradients.view().bytes());
+  for (const ParameterArena& arena : arenas_)
+    if (arena.gradients.present()) stream.zero(arena.gradients.view().data, arena.gradients.view().bytes());
 }
 
 std::int64_t ParameterSet::count() const {
   std::int64_t total = 0;
-  for (const ParameterArena& arena : arenas_) total += arena.elements;
+  for (const ParameterArena& arena : arenas_)
+    if (!arena.frozen) total += arena.elements;
   return total;
 }
 

@@ -16,8 +16,9 @@ namespace causeway {
 struct ParameterSpec {
   std::string name;
   Shape shape;
-  bool wide = false;   ///< kept in the accumulator type: A_log, D, norms, Δ's bias
-  bool decay = false;  ///< subject to weight decay
+  bool wide = false;    ///< kept in the accumulator type: A_log, D, norms, Δ's bias
+  bool decay = false;   ///< subject to weight decay
+  bool frozen = false;  ///< in the checkpoint beside the weights, but never trained: no gradient, no optimizer state
   /// Element i's first value; `random` belongs to this parameter alone and is indexed by i, so no value depends on who
   /// draws it.
   std::function<double(const RandomStream& random, std::int64_t i)> initial;
@@ -29,17 +30,17 @@ struct Parameter {
   int arena = 0;
   Range flat;           ///< its elements of the arena
   TensorView weight;    ///< compute type, or the accumulator type if wide
-  TensorView gradient;  ///< accumulator type; layers add to it
+  TensorView gradient;  ///< accumulator type; layers add to it; absent where frozen
 };
 
-/// All parameters of one (dtype, weight decay) group, one after the other in a flat buffer: what the gradient
+/// All parameters of one (dtype, weight decay, frozen) group, one after the other in a flat buffer: what the gradient
 /// reduction, the optimizer and the checkpoint walk. Padded with zeros to a multiple of the number of shards.
 struct ParameterArena {
   DType dtype = DType::f32;
-  bool decay = false;
+  bool decay = false, frozen = false;
   std::int64_t elements = 0;  ///< without padding
   Tensor weights;             ///< [padded]
-  Tensor gradients;           ///< [padded], accumulator type
+  Tensor gradients;           ///< [padded], accumulator type; absent where frozen
 };
 
 /// The model's parameters. Layers add() theirs while the model is built, allocate() gives all of them memory.
@@ -58,7 +59,7 @@ class ParameterSet {
 
   DType dtype() const { return dtype_; }  ///< of the computation
   int shards() const { return shards_; }
-  std::int64_t count() const;  ///< numbers in all parameters
+  std::int64_t count() const;  ///< numbers in all parameters that are trained
   const std::deque<Parameter>& parameters() const { return parameters_; }
   const std::vector<ParameterArena>& arenas() const { return arenas_; }
   /// The part of an arena that shard `index` owns.

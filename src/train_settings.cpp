@@ -72,15 +72,25 @@ ModelOptions resolve(const ModelSettings& settings) {
     for (std::int64_t i = 0; i < settings.layers_count; ++i)
       options.layers.push_back(pattern[static_cast<std::size_t>(i) % pattern.size()]);
   }
-  const auto choose = [](std::int64_t& field, std::int64_t given) {
-    if (given != 0) field = given;
+  const auto choose = [](auto& field, const auto& given, const auto& unset) {
+    if (given != unset) field = given;
   };
-  choose(options.width, settings.width);
-  choose(options.state, settings.state);
-  choose(options.expand, settings.expand);
-  choose(options.conv_taps, settings.conv_taps);
-  choose(options.dt_rank, settings.dt_rank);
-  choose(options.vocabulary, settings.vocabulary);
+  choose(options.width, settings.width, 0);
+  choose(options.state, settings.state, 0);
+  choose(options.expand, settings.expand, 0);
+  choose(options.conv_taps, settings.conv_taps, 0);
+  choose(options.dt_rank, settings.dt_rank, 0);
+  choose(options.vocabulary, settings.vocabulary, 0);
+  choose(options.heads, settings.heads, 0);
+  choose(options.rope_base, settings.rope_base, -1);
+  choose(options.filter_groups, settings.filter_groups, 0);
+  choose(options.se_taps, settings.se_taps, 0);
+  choose(options.mr_taps, settings.mr_taps, 0);
+  choose(options.mr_decay, settings.mr_decay, "");
+  choose(options.modes, settings.modes, 0);
+  choose(options.ffn, settings.ffn, -1);
+  choose(options.mlp_activation, settings.mlp_activation, "");
+  choose(options.norm_eps, settings.norm_eps, 0);
   if (settings.untied_head) options.tied_head = false;
   options.check();
   return options;
@@ -155,6 +165,22 @@ OptionGroup model_group(ModelSettings& settings) {
        {"expand", &settings.expand, "N", "inner channels of a Mamba block, in widths"},
        {"conv-taps", &settings.conv_taps, "N", "taps of the short convolution"},
        {"dt-rank", &settings.dt_rank, "N", "rank of the step size's projection, else width/16"},
+       {"heads", &settings.heads, "N", "heads of attention"},
+       {"rope-base", &settings.rope_base, "X",
+        "base of attention's rotary positions; 0: no positions; -1: the preset's, else 10000"},
+       {"filter-groups", &settings.filter_groups, "N",
+        "filters of se and mr, each for as many channels; else the preset's, or one for 16 channels"},
+       {"se-taps", &settings.se_taps, "N", "taps of se's filters, else 7"},
+       {"mr-taps", &settings.mr_taps, "N", "taps of mr's filters, else the preset's, or 128"},
+       {"mr-decay", &settings.mr_decay, "strong|normal|weak",
+        "how far apart mr's filters decay: the slowest by exp(-1), exp(-0.1) or exp(-0.01) over its taps, else weak"},
+       {"modes", &settings.modes, "N", "modes a channel of li's filters, else 16"},
+       {"ffn", &settings.ffn, "N",
+        "inner width of the gated MLP after each mixer; 0: none; -1: the preset's, else none"},
+       {"mlp-activation", &settings.mlp_activation, "gelu_first|swiglu",
+        "of the MLP's gate: GELU in the first layer and none after it (else this), or SiLU everywhere"},
+       {"norm-eps", &settings.norm_eps, "X",
+        "added to the mean square in RMSNorm; 0: 1e-5 where every layer is mamba, else 1e-6"},
        {"vocabulary", &settings.vocabulary, "N", "token ids the model knows"},
        {"untied-head", &settings.untied_head, "", "an output head of its own instead of the embedding's transpose"}}};
 }

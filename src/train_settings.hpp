@@ -12,11 +12,14 @@
 
 namespace causeway {
 
-/// Which model: what `train` is told about its shape. 0 and "" take the preset's, or the checkpoint's that is resumed
-/// or started from.
+/// Which model: what `train` is told about its shape. 0 and "", or -1 where 0 has a meaning, take the preset's, or the
+/// checkpoint's that is resumed or started from.
 struct ModelSettings {
   std::string model, layers;
-  std::int64_t layers_count = 0, width = 0, state = 0, expand = 0, conv_taps = 0, dt_rank = 0, vocabulary = 0;
+  std::int64_t layers_count = 0, width = 0, state = 0, expand = 0, conv_taps = 0, dt_rank = 0, vocabulary = 0,
+               heads = 0, filter_groups = 0, se_taps = 0, mr_taps = 0, modes = 0, ffn = -1;
+  double rope_base = -1, norm_eps = 0;
+  std::string mr_decay, mlp_activation;
   bool untied_head = false;
 };
 

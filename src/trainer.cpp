@@ -63,15 +63,15 @@ Model::Options model_of(const TrainSettings& settings, Communicator& world) {
       options.shape = model_options_of(Checkpoint(from));
     if (from.empty()) return;
     const Checkpoint checkpoint(from);
-    for (const auto& [name, value] : attributes_of(options.shape, options.dtype)) {
+    const auto wanted = attributes_of(options.shape, options.dtype),
+               found = attributes_of(model_options_of(checkpoint), parse_dtype(checkpoint.text("dtype")));
+    for (const auto& [name, value] : wanted) {
       if (name == "dtype" && !resumed) continue;  // weights convert; a resumed run's numbers do not
-      const std::string found =
-          std::holds_alternative<std::string>(value) ? checkpoint.text(name) : std::to_string(checkpoint.integer(name));
-      const std::string wanted = std::holds_alternative<std::string>(value)
-                                     ? std::get<std::string>(value)
-                                     : std::to_string(std::get<std::int64_t>(value));
-      require(found == wanted, "{}: the checkpoint's {} is {}, the options say {}", checkpoint.path(), name, found,
-              wanted);
+      const auto text = [](const hdf5::Value& any) {
+        return std::visit([](const auto& held) { return fmt::format("{}", held); }, any);
+      };
+      require(found.at(name) == value, "{}: the checkpoint's {} is {}, the options say {}", checkpoint.path(), name,
+              text(found.at(name)), text(value));
     }
   });
   return options;
@@ -345,7 +345,8 @@ std::string Trainer::plan() const {
   std::int64_t replicated = 0, sharded = 0;
   for (const ParameterArena& arena : parameters.arenas()) {
     const std::int64_t wide = size_of(accumulator_of(arena.dtype));
-    replicated += arena.elements * (size_of(arena.dtype) + wide);
+    replicated += arena.elements * (size_of(arena.dtype) + (arena.frozen ? 0 : wide));
+    if (arena.frozen) continue;
     sharded += 3 * wide * ((arena.elements + mesh.world.size() - 1) / mesh.world.size());
   }
   const auto mib = [](std::int64_t bytes) { return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20)); };

@@ -40,7 +40,7 @@ CommandLine declare(TrainSettings& settings) {
              {"learning-rate-floor", &settings.learning_rate_floor, "X", "the last step's, as a part of the highest"},
              {"beta1", &settings.beta1, "X", "decay of AdamW's mean"},
              {"beta2", &settings.beta2, "X", "decay of its mean square"},
-             {"weight-decay", &settings.weight_decay, "X", "of matrices; biases, norms, A_log and D have none"},
+             {"weight-decay", &settings.weight_decay, "X", "of matrices; biases, norms, long filters, A_log and D have none"},
              {"clip", &settings.clip, "X", "longest gradient over all parameters and ranks; 0: any"},
              {"seed", &settings.seed, "N", "of weights and document order"},
              {"recompute", &settings.recompute, "",

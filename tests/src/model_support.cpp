@@ -1,5 +1,6 @@
 #include "tests/src/model_support.hpp"
 
+#include <algorithm>
 #include <mutex>
 
 namespace causeway::test {
@@ -31,10 +32,51 @@ RankPack shard(const WholePack& pack, const Runtime& runtime, Layout layout) {
   return part;
 }
 
-std::string Cut::name() const { return fmt::format("{} ranks, {}, {}", ranks, name_of(layout), name_of(schedule)); }
+ModelOptions small_mixed_model() {
+  std::vector<std::string> names;
+  for (const Layer& layer : layers()) names.emplace_back(layer.name);
+  return small_model_of(std::move(names));
+}
 
-Runtime one_rank_runtime(Communicator world, Schedule schedule) {
-  return {.stream = Stream(), .mesh = Mesh(std::move(world), 0, 0), .strategies = {}, .schedule = schedule};
+namespace {
+
+/// Calls visit(operator, names of its strategies that work on the layout).
+template <class Visit>
+void for_each_operator(Layout layout, const Visit& visit) {
+  const auto names = [&](const auto& table) {
+    std::vector<std::string> found;
+    for (const auto& row : table)
+      if (std::ranges::find(row.layouts, layout) != row.layouts.end()) found.emplace_back(row.name);
+    return found;
+  };
+  visit("causal_conv", names(convolution_strategies()));
+  visit("hyena_se", names(gated_convolution_strategies()));
+  visit("hyena_mr", names(gated_convolution_strategies()));
+  visit("hyena_li", names(modal_convolution_strategies()));
+  visit("selective_scan", names(selective_scan_strategies()));
+}
+
+}  // namespace
+
+Strategies strategies_in_turn(int turn, Layout layout) {
+  Strategies chosen;
+  for_each_operator(layout, [&](const char* op, const std::vector<std::string>& names) {
+    chosen[op] = names[static_cast<std::size_t>(turn) % names.size()];
+  });
+  return chosen;
+}
+
+int strategy_turns() {
+  std::size_t most = 0;
+  for_each_operator(Layout::contiguous, [&](const char*, const auto& names) { most = std::max(most, names.size()); });
+  return static_cast<int>(most);
+}
+
+Runtime one_rank_runtime(Communicator world, Schedule schedule, Strategies strategies) {
+  return {.stream = Stream(),
+          .mesh = Mesh(std::move(world), 0, 0),
+          .strategies = std::move(strategies),
+          .schedule = schedule};
 }
 
 PassResult run_pass(const Model::Options& options, std::span<const WholePack> packs, const Cut& cut, std::uint64_t seed,
@@ -45,7 +87,7 @@ PassResult run_pass(const Model::Options& options, std::span<const WholePack> pa
   result.token_losses.assign(static_cast<std::size_t>(tokens), 0);
   std::mutex writing;
   on_ranks(cut.ranks, [&](Communicator& world) {
-    Runtime runtime = one_rank_runtime(world.split(0, world.rank()), cut.schedule);
+    Runtime runtime = one_rank_runtime(world.split(0, world.rank()), cut.schedule, cut.strategies);
     Model model(options);
     model.parameters().allocate(runtime.stream, 1);
     model.parameters().initialise(seed, runtime.stream);
@@ -67,12 +109,12 @@ PassResult run_pass(const Model::Options& options, std::span<const WholePack> pa
     }
     loss = world.sum(loss);
     for (const ParameterArena& arena : model.parameters().arenas())
-      world.all_reduce(arena.gradients, Reduction::sum, runtime.stream);
+      if (!arena.frozen) world.all_reduce(arena.gradients, Reduction::sum, runtime.stream);
     const std::lock_guard lock(writing);
     if (world.rank() != 0) return;
     result.loss = loss;
     for (const Parameter& parameter : model.parameters().parameters())
-      result.gradients.push_back(values_of(parameter.gradient));
+      if (!parameter.spec.frozen) result.gradients[parameter.spec.name] = values_of(parameter.gradient);
   });
   return result;
 }

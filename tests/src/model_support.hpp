@@ -16,6 +16,22 @@ inline ModelOptions small_model() {
   return {.vocabulary = 11, .width = 6, .layers = {"mamba", "mamba"}, .state = 3, .expand = 2, .conv_taps = 4};
 }
 
+/// Of these layers, each with an MLP; channels that no number of ranks divides, filters longer than most shards.
+inline ModelOptions small_model_of(std::vector<std::string> layers) {
+  return {.vocabulary = 11,
+          .width = 12,
+          .layers = std::move(layers),
+          .state = 3,
+          .heads = 3,
+          .filter_groups = 3,
+          .se_taps = 4,
+          .mr_taps = 9,
+          .modes = 3,
+          .ffn = 10};
+}
+/// Every row of the layers table, one after the other.
+ModelOptions small_mixed_model();
+
 /// A pack in full: every token and label. A document's last token has no label.
 struct WholePack {
   Segments segments;
@@ -32,19 +48,26 @@ struct RankPack {
 };
 RankPack shard(const WholePack& pack, const Runtime& runtime, Layout layout);
 
+using Strategies = decltype(Runtime::strategies);
+
+/// Each operator's row number `turn` of its table, counting those alone that work on the layout and beginning again
+/// where they end: turns 0 … strategy_turns()-1 have every strategy in them.
+Strategies strategies_in_turn(int turn, Layout layout);
+int strategy_turns();
+
 /// How a pass is cut.
 struct Cut {
   int ranks = 1;
   Layout layout = Layout::contiguous;
   Schedule schedule = Schedule::automatic;
-  std::string name() const;
+  Strategies strategies = {};
 };
 
-/// What every rank sees after summing: the loss, each parameter's gradient in the order of ParameterSet::parameters(),
-/// and the tokens' losses in the pack's order.
+/// What every rank sees after summing: the loss, the gradient of each parameter that has one, by name, and the tokens'
+/// losses in the pack's order.
 struct PassResult {
   double loss = 0;
-  std::vector<std::vector<double>> gradients;
+  std::map<std::string, std::vector<double>> gradients;
   std::vector<double> token_losses;
 };
 /// Runs each pack forth and back on a model started from `seed`, gradients summed over packs and ranks.
@@ -54,6 +77,6 @@ PassResult run_pass(const Model::Options& options, std::span<const WholePack> pa
 /// Parameters drawn afresh, larger than a model starts with, so that every path carries signal.
 void excite(const ParameterSet& parameters);
 
-Runtime one_rank_runtime(Communicator world, Schedule schedule = Schedule::automatic);
+Runtime one_rank_runtime(Communicator world, Schedule schedule = Schedule::automatic, Strategies strategies = {});
 
 }  // namespace causeway::test

@@ -9,57 +9,88 @@
 namespace causeway::test {
 namespace {
 
-const Model::Options f64_model{.shape = small_model(), .dtype = DType::f64};
+const Model::Options f64_model{.shape = small_mixed_model(), .dtype = DType::f64};
 
 /// Documents of 1, 2, 9, 4 and 30 tokens: shorter than the convolution, longer than a shard, and one on every edge of
 /// it.
 WholePack awkward_pack() { return random_pack(Segments({0, 1, 3, 12, 16, 46}), 11, 3); }
 
+void expect_gradients_near(const PassResult& found, const PassResult& expected, double tolerance) {
+  ASSERT_EQ(found.gradients.size(), expected.gradients.size());
+  for (const auto& [name, gradient] : expected.gradients)
+    EXPECT_LT(relative_error(found.gradients.at(name), gradient), tolerance) << name;
+}
+
+/// Every strategy on every number of ranks, schedules in turn.
 std::vector<Cut> every_cut() {
   std::vector<Cut> cuts;
   for (const int ranks : {1, 2, 3, 4, 7})
     for (const Layout layout : {Layout::contiguous, Layout::zigzag})
-      for (const Schedule schedule : {Schedule::chain, Schedule::gather}) cuts.push_back({ranks, layout, schedule});
+      for (int turn = 0; turn < strategy_turns(); ++turn)
+        cuts.push_back(
+            {ranks, layout, turn % 2 == 0 ? Schedule::chain : Schedule::gather, strategies_in_turn(turn, layout)});
   return cuts;
 }
 
 class EveryCut : public testing::TestWithParam<Cut> {};
 INSTANTIATE_TEST_SUITE_P(Model, EveryCut, testing::ValuesIn(every_cut()), [](const auto& cut) {
-  return fmt::format("{}ranks_{}_{}", cut.param.ranks, name_of(cut.param.layout), name_of(cut.param.schedule));
+  return fmt::format("{}ranks_{}_{}", cut.param.ranks, name_of(cut.param.layout), cut.index);
 });
 
 TEST_P(EveryCut, GivesOneRanksLossesAndGradients) {
   const std::vector<WholePack> packs{awkward_pack()};
-  const PassResult whole = run_pass(f64_model, packs, {}, 7, excite),
-                   cut = run_pass(f64_model, packs, GetParam(), 7, excite);
+  const Model::Options options{.shape = small_mixed_model(), .dtype = DType::f64};
+  const PassResult whole = run_pass(options, packs, {}, 7, excite),
+                   cut = run_pass(options, packs, GetParam(), 7, excite);
   if (IsSkipped()) return;
   EXPECT_NEAR(cut.loss / whole.loss, 1, 1e-12);
   EXPECT_LT(relative_error(cut.token_losses, whole.token_losses), 1e-12);
-  ASSERT_EQ(cut.gradients.size(), whole.gradients.size());
-  for (std::size_t i = 0; i < whole.gradients.size(); ++i)
-    EXPECT_LT(relative_error(cut.gradients[i], whole.gradients[i]), 1e-10) << i;
+  expect_gradients_near(cut, whole, 1e-10);
 }
 
 TEST_P(EveryCut, GivesF32GradientsOfOneRankWithin1e5) {
-  const Model::Options options{.shape = {.vocabulary = 32, .width = 16, .layers = {"mamba", "mamba"}},
-                               .dtype = DType::f32};
+  ModelOptions shape = small_mixed_model();
+  shape.vocabulary = 32;
+  shape.mr_taps = 32;
   const std::vector<WholePack> packs{random_pack(Segments({0, 200, 210, 400}), 32, 4)};
-  const PassResult whole = run_pass(options, packs, {}), cut = run_pass(options, packs, GetParam());
+  const PassResult whole = run_pass({.shape = shape}, packs, {}), cut = run_pass({.shape = shape}, packs, GetParam());
   if (IsSkipped()) return;
-  ASSERT_EQ(cut.gradients.size(), whole.gradients.size());
-  for (std::size_t i = 0; i < whole.gradients.size(); ++i)
-    EXPECT_LT(relative_error(cut.gradients[i], whole.gradients[i]), 1e-5) << i;
+  expect_gradients_near(cut, whole, 1e-5);
 }
 
-class Head : public testing::TestWithParam<bool> {};
-INSTANTIATE_TEST_SUITE_P(Model, Head, testing::Bool(), [](const auto& tied) { return tied.param ? "tied" : "untied"; });
+struct Subject {
+  std::string name;
+  ModelOptions shape;
+};
 
-TEST_P(Head, GradientsAreThoseOfFiniteDifferences) {
+/// A model for every layer, and for every kind of head and of MLP.
+std::vector<Subject> subjects() {
+  std::vector<Subject> all;
+  for (const Layer& layer : layers())
+    all.push_back({std::string(layer.name), small_model_of({std::string(layer.name)})});
+  for (Subject& subject : all) subject.shape.ffn = 0;
+  ModelOptions shape = small_model();
+  shape.width = 4;
+  all.push_back({"tied", shape});
+  shape.tied_head = false;
+  all.push_back({"untied", shape});
+  shape.layers = {"se", "se"};
+  shape.filter_groups = 2;
+  shape.ffn = 5;
+  all.push_back({"gelu_first", shape});
+  shape.mlp_activation = "swiglu";
+  all.push_back({"swiglu", shape});
+  return all;
+}
+
+class EverySubject : public testing::TestWithParam<Subject> {};
+INSTANTIATE_TEST_SUITE_P(Model, EverySubject, testing::ValuesIn(subjects()),
+                         [](const auto& subject) { return subject.param.name; });
+
+TEST_P(EverySubject, GradientsAreThoseOfFiniteDifferences) {
   on_ranks(1, [](Communicator& world) {
     Runtime runtime = one_rank_runtime(world.split(0, 0));
-    ModelOptions shape = small_model();
-    shape.tied_head = GetParam();
-    shape.width = 4;
+    const ModelOptions& shape = GetParam().shape;
     Model model({.shape = shape, .dtype = DType::f64});
     model.parameters().allocate(runtime.stream, 1);
     excite(model.parameters());
@@ -68,6 +99,7 @@ TEST_P(Head, GradientsAreThoseOfFiniteDifferences) {
     const Tensor losses(runtime.stream, DType::f64, {13});
     model.train(pass, pack.batch());
     for (const Parameter& parameter : model.parameters().parameters()) {
+      if (parameter.spec.frozen) continue;
       const auto expected = finite_differences(parameter.weight, [&] {
         model.evaluate(pass, pack.batch(), losses);
         return sum_in_order(runtime.stream, losses);
@@ -96,15 +128,15 @@ TEST(Model, PackedDocumentsAreDocumentsAlone) {
   const PassResult packed = run_pass(f64_model, {&pack, 1}, {}, 7, excite),
                    separate = run_pass(f64_model, alone, {}, 7, excite);
   EXPECT_LT(relative_error(packed.token_losses, separate.token_losses), 1e-12);
-  for (std::size_t i = 0; i < packed.gradients.size(); ++i)
-    EXPECT_LT(relative_error(packed.gradients[i], separate.gradients[i]), 1e-10) << i;
+  expect_gradients_near(packed, separate, 1e-10);
 }
 
 TEST(Model, RecomputingBlocksChangesNoBit) {
   for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
     const std::vector<WholePack> packs{awkward_pack()};
-    const PassResult kept = run_pass({.shape = small_model(), .dtype = dtype}, packs, {.ranks = 3});
-    const PassResult again = run_pass({.shape = small_model(), .dtype = dtype, .recompute = true}, packs, {.ranks = 3});
+    const PassResult kept = run_pass({.shape = small_mixed_model(), .dtype = dtype}, packs, {.ranks = 3});
+    const PassResult again =
+        run_pass({.shape = small_mixed_model(), .dtype = dtype, .recompute = true}, packs, {.ranks = 3});
     if (testing::Test::IsSkipped()) return;
     EXPECT_EQ(kept.loss, again.loss);
     EXPECT_EQ(kept.gradients, again.gradients) << name_of(dtype);
@@ -113,8 +145,8 @@ TEST(Model, RecomputingBlocksChangesNoBit) {
 
 TEST(Model, Bf16StaysNearF32) {
   const std::vector<WholePack> packs{awkward_pack()};
-  const PassResult narrow = run_pass({.shape = small_model(), .dtype = DType::bf16}, packs, {}),
-                   wide = run_pass({.shape = small_model()}, packs, {});
+  const PassResult narrow = run_pass({.shape = small_mixed_model(), .dtype = DType::bf16}, packs, {}),
+                   wide = run_pass({.shape = small_mixed_model()}, packs, {});
   EXPECT_NEAR(narrow.loss / wide.loss, 1, 2e-2);
 }
 
@@ -130,7 +162,7 @@ TEST(Model, NotANumberStaysInItsDocument) {
     std::fill(values.end() - embedding.weight.columns(), values.end(), std::numeric_limits<double>::quiet_NaN());
     assign(embedding.weight, values);
   };
-  ModelOptions shape = small_model();
+  ModelOptions shape = small_mixed_model();
   shape.tied_head = false;
   for (const int ranks : {1, 3}) {
     const PassResult clean = run_pass({.shape = shape, .dtype = DType::f64}, {&pack, 1}, {.ranks = ranks}, 7, excite);
