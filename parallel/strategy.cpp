@@ -43,6 +43,17 @@ namespace all_to_all {
 CAUSEWAY_STRATEGY(, SelectiveScanForward, SelectiveScanBackward)
 }
 }  // namespace selective_scan
+namespace attention {
+namespace all_to_all {
+CAUSEWAY_STRATEGY(, RotaryAttentionForward, RotaryAttentionBackward)
+}
+namespace ring {
+CAUSEWAY_STRATEGY(, RotaryAttentionForward, RotaryAttentionBackward)
+}
+namespace all_gather {
+CAUSEWAY_STRATEGY(, RotaryAttentionForward, RotaryAttentionBackward)
+}
+}  // namespace attention
 
 #undef CAUSEWAY_STRATEGY
 
@@ -116,6 +127,17 @@ std::span<const SelectiveScanStrategy> selective_scan_strategies() {
   static constexpr SelectiveScanStrategy table[] = {
       {"state_carry", every_layout, every_schedule, {}, state_carry::forward, state_carry::backward, state_carry::cost},
       {"all_to_all", every_layout, {}, {}, all_to_all::forward, all_to_all::backward, all_to_all::cost},
+  };
+  return table;
+}
+
+std::span<const AttentionStrategy> attention_strategies() {
+  using namespace attention;
+  // Unmeasured, the one that is balanced in either layout and sends least on more than two ranks.
+  static constexpr AttentionStrategy table[] = {
+      {"all_to_all", every_layout, {}, {}, all_to_all::forward, all_to_all::backward, all_to_all::cost},
+      {"ring", every_layout, {}, {}, ring::forward, ring::backward, ring::cost},
+      {"all_gather", every_layout, {}, {}, all_gather::forward, all_gather::backward, all_gather::cost},
   };
   return table;
 }

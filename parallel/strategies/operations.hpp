@@ -16,7 +16,7 @@ inline double direct_conv_operations(std::int64_t longest_document) {
 inline double fft_conv_operations(std::int64_t longest_document) {
   return 10 * std::log2(2.0 * static_cast<double>(longest_document) + 2) + 6;
 }
-/// Scores and values of half of all pairs; a channel of E.
-inline double attention_operations(std::int64_t keys) { return static_cast<double>(keys); }
+/// Of a channel too, but of so many pairs of a query and a key: their scores and their values.
+inline double attention_operations(std::int64_t pairs) { return 2.0 * static_cast<double>(pairs); }
 
 }  // namespace causeway

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace causeway {
 namespace {
@@ -18,7 +19,18 @@ std::string spelled(const hdf5::Value& value) {
         if constexpr (std::is_same_v<std::decay_t<decltype(held)>, std::string>)
           return held;
         else
-          return fmt::format("{:g}", static_cast<double>(held));
+          return fmt::format("{}", static_cast<double>(held));  // the shortest that reads back as the same number
+      },
+      value);
+}
+
+bool is_number(const hdf5::Value& value) {
+  return std::visit(
+      [](const auto& held) {
+        if constexpr (std::is_same_v<std::decay_t<decltype(held)>, std::string>)
+          return false;
+        else
+          return std::isfinite(static_cast<double>(held));
       },
       value);
 }
@@ -85,6 +97,7 @@ CaseFile::CaseFile(const std::string& path, const OpRow& row, bool with_d_y)
   tokens_ = sizes_.at('T').first;
   read_attributes(row);
   read_segments();
+  if (row.check != nullptr) row.check(*this);
 }
 
 void CaseFile::bind(const OpInput& input, const std::string& name) {
@@ -119,11 +132,14 @@ void CaseFile::bind(const OpInput& input, const std::string& name) {
 void CaseFile::read_attributes(const OpRow& row) {
   for (const OpAttribute& attribute : row.attributes) {
     const std::string name(attribute.name);
-    require(file_.has_attribute(name), "{}: attribute {} is missing, expected {}", path_, name,
-            fmt::join(attribute.choices, " or "));
-    const std::string found = spelled(file_.attribute(name));
-    require(std::ranges::find(attribute.choices, found) != attribute.choices.end(),
-            "{}: attribute {} is '{}', expected {}", path_, name, found, fmt::join(attribute.choices, " or "));
+    const std::string expected =
+        attribute.choices.empty() ? "a number" : fmt::format("{}", fmt::join(attribute.choices, " or "));
+    require(file_.has_attribute(name), "{}: attribute {} is missing, expected {}", path_, name, expected);
+    const hdf5::Value value = file_.attribute(name);
+    const std::string found = spelled(value);
+    require(attribute.choices.empty() ? is_number(value)
+                                      : std::ranges::find(attribute.choices, found) != attribute.choices.end(),
+            "{}: attribute {} is '{}', expected {}", path_, name, found, expected);
     attributes_[name] = found;
   }
 }

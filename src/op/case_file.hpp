@@ -17,6 +17,7 @@ class CaseFile {
  public:
   CaseFile(const std::string& path, const OpRow& row, bool with_d_y);
 
+  const std::string& path() const { return path_; }
   std::int64_t tokens() const { return tokens_; }
   const Segments& segments() const { return segments_; }
   const OpAttributes& attributes() const { return attributes_; }

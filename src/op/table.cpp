@@ -2,6 +2,8 @@
 
 #include <fmt/ranges.h>
 
+#include <charconv>
+
 #include "src/config.hpp"
 
 namespace causeway {
@@ -13,10 +15,11 @@ OpRow hyena_mr_row();
 OpRow hyena_li_row();
 OpRow long_conv_row();
 OpRow selective_scan_row();
+OpRow attention_row();
 
 std::span<const OpRow> op_rows() {
-  static const std::vector<OpRow> rows = {causal_conv_row(), hyena_se_row(),  hyena_mr_row(),
-                                          hyena_li_row(),    long_conv_row(), selective_scan_row()};
+  static const std::vector<OpRow> rows = {causal_conv_row(), hyena_se_row(),       hyena_mr_row(), hyena_li_row(),
+                                          long_conv_row(),   selective_scan_row(), attention_row()};
   return rows;
 }
 
@@ -39,6 +42,16 @@ const OpStrategy& find_op_strategy(const OpRow& row, std::string_view name) {
   }
   fail(ExitCode::usage, "strategy of {} is '{}', expected one of: {}{}", row.name, name, fmt::join(known, ", "),
        did_you_mean(name, known));
+}
+
+double number_attribute(const OpAttributes& attributes, std::string_view name) {
+  const auto found = attributes.find(name);
+  ensure(found != attributes.end(), "attribute {} was not read", name);
+  const std::string& text = found->second;
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  ensure(error == std::errc() && end == text.data() + text.size(), "attribute {} is '{}', not a number", name, text);
+  return value;
 }
 
 std::string op_list() {

@@ -13,6 +13,8 @@
 
 namespace causeway {
 
+class CaseFile;
+
 /// One dataset an operator reads.
 struct OpInput {
   std::string_view name;
@@ -28,7 +30,7 @@ struct OpInput {
 /// One option of an operator, an attribute of the case file's root.
 struct OpAttribute {
   std::string_view name;
-  std::vector<std::string_view> choices;  ///< what its value may be, integers spelled in decimal
+  std::vector<std::string_view> choices;  ///< what its value may be, integers spelled in decimal; none: any number
 };
 
 /// One way to run an operator over ranks.
@@ -66,6 +68,9 @@ inline TensorView find_tensor(const OpTensors& tensors, std::string_view name) {
   return found == tensors.end() ? TensorView{} : found->second.view();
 }
 
+/// The value of an attribute that may be any number.
+double number_attribute(const OpAttributes& attributes, std::string_view name);
+
 /// One operator under one strategy on one pack.
 struct OpPass {
   StrategyContext context;
@@ -80,8 +85,10 @@ struct OpRow {
   std::string_view name;
   std::vector<OpInput> inputs;  ///< y, and d_y, are like the first
   std::vector<OpAttribute> attributes;
-  std::vector<std::pair<char, char>> divides;  ///< axes of which the first's size divides the second's: groups of channels
-  std::vector<OpStrategy> strategies;  ///< the first is "auto"
+  std::vector<std::pair<char, char>>
+      divides;  ///< axes of which the first's size divides the second's: groups of channels
+  void (*check)(const CaseFile&) = nullptr;  ///< throws Error(usage) for what nothing of the above can say
+  std::vector<OpStrategy> strategies;        ///< the first is "auto"
   /// Writes y, keeping in `saved` (if any) what backward pops.
   void (*forward)(const OpPass& pass, TensorView y, Saved* saved);
   /// Writes the gradients of per-token inputs and adds to those of parameters, in a map by the inputs' names.

@@ -1,0 +1,93 @@
+/// all_gather: every rank gets all keys and values, turned by RoPE already, and attends its queries to them. Backward
+/// the gradients of all keys and values are summed over the ranks. Memory grows with the pack: for short ones.
+
+#include <algorithm>
+
+#include "parallel/reshard.hpp"
+#include "parallel/strategies/attention/heads.hpp"
+#include "parallel/strategies/attention/pairs.hpp"
+#include "parallel/strategies/operations.hpp"
+
+namespace causeway::attention::all_gather {
+namespace {
+
+/// A chunk's queries and the keys that they see, from the start of the first one's document.
+AttentionInputs inputs_of(const Chunk& chunk, TensorView q, const Range& keys, TensorView k, TensorView v) {
+  return {.q = chunk.rows(q),
+          .k = k.slice_rows(keys.begin, keys.size()),
+          .v = v.slice_rows(keys.begin, keys.size()),
+          .key_offset = keys.begin - chunk.tokens.begin,
+          .segments = chunk.segments()};
+}
+Range keys_of(const Chunk& chunk) { return {chunk.tokens.begin + chunk.cu_seqlens[0], chunk.tokens.end}; }
+
+Tensor turned(const StrategyContext& context, TensorView x, double base) {
+  Tensor y(context.stream, x.dtype, x.shape);
+  turn(context, x, base, y);
+  return y;
+}
+
+}  // namespace
+
+void forward(const StrategyContext& context, RotaryAttentionForward args, Saved* saved) {
+  const auto& [sharding, ranks, stream, schedule, method] = context;
+  const Shape all = args.k.shape.with_rows(sharding.layout().tokens());
+  const DType accumulator = accumulator_of(args.q.dtype);
+  Tensor k(stream, args.k.dtype, all), v(stream, args.v.dtype, all);
+  {
+    const Tensor local = turned(context, args.k, args.rope_base);
+    start_gather_tokens(sharding, std::vector<LocalAndWhole>{{flat(local), flat(k)}, {flat(args.v), flat(v)}}, ranks,
+                        stream)
+        .wait();
+  }
+  const Tensor q = turned(context, args.q, args.rope_base);
+  Tensor y(stream, accumulator, args.q.shape), lse(stream, accumulator, {args.q.rows(), args.q.shape[1]});
+  for (const Chunk& chunk : sharding.chunks())
+    if (chunk.tokens.size() > 0)
+      attention_forward(stream,
+                        {.in = inputs_of(chunk, q, keys_of(chunk), k, v), .y = chunk.rows(y), .lse = chunk.rows(lse)});
+  scale(stream, {.x = y, .y = args.y});
+  if (saved == nullptr) return;
+  for (Tensor* kept : {&k, &v, &y, &lse}) saved->push(std::move(*kept));
+}
+
+void backward(const StrategyContext& context, RotaryAttentionBackward args, Saved& saved) {
+  const auto& [sharding, ranks, stream, schedule, method] = context;
+  const DType accumulator = accumulator_of(args.q.dtype);
+  Tensor k, v, y, lse;
+  for (Tensor* kept : {&lse, &y, &v, &k}) *kept = saved.pop();
+  const Tensor delta = delta_of(stream, y, args.d_y), q = turned(context, args.q, args.rope_base);
+  const Tensor d_q = Tensor::zeros(stream, accumulator, args.q.shape),
+               d_k = Tensor::zeros(stream, accumulator, k.view().shape),
+               d_v = Tensor::zeros(stream, accumulator, v.view().shape);
+  for (const Chunk& chunk : sharding.chunks()) {
+    if (chunk.tokens.size() == 0) continue;
+    const Range keys = keys_of(chunk);
+    attention_backward(stream, {.in = inputs_of(chunk, q, keys, k, v),
+                                .lse = chunk.rows(lse),
+                                .delta = chunk.rows(delta),
+                                .d_y = chunk.rows(args.d_y),
+                                .d_q = chunk.rows(d_q),
+                                .d_k = d_k.view().slice_rows(keys.begin, keys.size()),
+                                .d_v = d_v.view().slice_rows(keys.begin, keys.size())});
+  }
+  turn_back(context, d_q, args.rope_base);
+  scale(stream, {.x = d_q, .y = args.d_q});
+  // Each rank's share is turned back before it is rounded and sent.
+  turn_back(stream, d_k, sharding.whole().segments(), args.rope_base);
+  reduce_tokens(sharding, std::vector<LocalAndWhole>{{flat(args.d_k), flat(d_k)}, {flat(args.d_v), flat(d_v)}}, ranks,
+                stream);
+}
+
+Cost cost(const Sharding& sharding, const RotaryAttentionForward& args) {
+  const ShardLayout& layout = sharding.layout();
+  const std::int64_t peers = layout.ranks() - 1;
+  Cost cost{.operations = attention_operations(busiest_pairs(sharding)) * static_cast<double>(args.q.columns())};
+  for (int rank = 0; rank < layout.ranks(); ++rank)
+    cost.bytes_sent =
+        std::max(cost.bytes_sent, 2 * peers * layout.local_tokens(rank) * args.k.columns() * size_of(args.k.dtype));
+  cost.messages = peers > 0 ? 1 : 0;
+  return cost;
+}
+
+}  // namespace causeway::attention::all_gather

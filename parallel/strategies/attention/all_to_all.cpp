@@ -1,0 +1,86 @@
+/// all_to_all: q, k and v by whole heads, RoPE and attention there on the whole pack, y back by tokens. Every rank does
+/// the same work in either layout; where there are fewer heads than ranks, some do none.
+
+#include "parallel/strategies/attention/heads.hpp"
+#include "parallel/strategies/attention/pairs.hpp"
+#include "parallel/strategies/by_channels.hpp"
+#include "parallel/strategies/operations.hpp"
+
+namespace causeway::attention::all_to_all {
+namespace {
+
+Shape heads_shape(TensorView columns, std::int64_t width) { return {columns.rows(), columns.columns() / width, width}; }
+
+AttentionInputs inputs_of(TensorView q, TensorView k, TensorView v, std::int64_t width, SegmentsView segments) {
+  const Shape shape = heads_shape(q, width);
+  return {
+      .q = q.reshaped(shape), .k = k.reshaped(shape), .v = v.reshaped(shape), .key_offset = 0, .segments = segments};
+}
+
+}  // namespace
+
+void forward(const StrategyContext& context, RotaryAttentionForward args, Saved* saved) {
+  const Stream& stream = context.stream;
+  const SegmentsView segments = context.sharding.whole().segments();
+  const std::int64_t width = args.q.shape[2];
+  const DType accumulator = accumulator_of(args.q.dtype);
+  Tensor q, k, v, y, lse;
+  by_channels(context,
+              {.channels = args.q.columns(),
+               .groups = args.q.shape[1],
+               .in = {flat(args.q), flat(args.k), flat(args.v)},
+               .out = {flat(args.y)},
+               .run =
+                   [&](Range, std::vector<Tensor>& moved, std::span<const TensorView> out) {
+                     const AttentionInputs in = inputs_of(moved[0], moved[1], moved[2], width, segments);
+                     for (const TensorView x : {in.q, in.k}) turn(stream, x, segments, args.rope_base, x);
+                     y = Tensor(stream, accumulator, in.q.shape);
+                     lse = Tensor(stream, accumulator, {in.q.rows(), in.q.shape[1]});
+                     attention_forward(stream, {.in = in, .y = y, .lse = lse});
+                     scale(stream, {.x = flat(y), .y = out[0]});
+                     q = std::move(moved[0]);
+                     k = std::move(moved[1]);
+                     v = std::move(moved[2]);
+                   }},
+              1);
+  if (saved == nullptr) return;
+  for (Tensor* const kept : {&q, &k, &v, &y, &lse}) saved->push(std::move(*kept));
+}
+
+void backward(const StrategyContext& context, RotaryAttentionBackward args, Saved& saved) {
+  const Stream& stream = context.stream;
+  const SegmentsView segments = context.sharding.whole().segments();
+  const std::int64_t width = args.q.shape[2];
+  Tensor q, k, v, y, lse;
+  for (Tensor* const kept : {&lse, &y, &v, &k, &q}) *kept = saved.pop();
+  by_channels(context,
+              {.channels = args.q.columns(),
+               .groups = args.q.shape[1],
+               .in = {flat(args.d_y)},
+               .out = {flat(args.d_q), flat(args.d_k), flat(args.d_v)},
+               .run =
+                   [&](Range, std::vector<Tensor>& moved, std::span<const TensorView> out) {
+                     const AttentionInputs in = inputs_of(q, k, v, width, segments);
+                     const TensorView d_y = moved[0].view().reshaped(in.q.shape);
+                     const auto zeros = [&] { return Tensor::zeros(stream, y.view().dtype, in.q.shape); };
+                     const Tensor delta = delta_of(stream, y, d_y), d_q = zeros(), d_k = zeros(), d_v = zeros();
+                     attention_backward(
+                         stream,
+                         {.in = in, .lse = lse, .delta = delta, .d_y = d_y, .d_q = d_q, .d_k = d_k, .d_v = d_v});
+                     for (const TensorView x : {d_q.view(), d_k.view()}) turn_back(stream, x, segments, args.rope_base);
+                     scale(stream, {.x = flat(d_q), .y = out[0]});
+                     scale(stream, {.x = flat(d_k), .y = out[1]});
+                     scale(stream, {.x = flat(d_v), .y = out[2]});
+                   }},
+              1);
+}
+
+Cost cost(const Sharding& sharding, const RotaryAttentionForward& args) {
+  const std::int64_t tokens = sharding.layout().tokens();
+  const double operations = attention_operations(seen_pairs(sharding.segments(), {0, tokens}));
+  return by_channels_cost(
+      sharding, {.channels = args.q.columns(), .groups = args.q.shape[1], .dtype = args.q.dtype, .in = 3, .out = 1}, 1,
+      tokens == 0 ? 0 : operations / static_cast<double>(tokens));
+}
+
+}  // namespace causeway::attention::all_to_all

@@ -1,0 +1,126 @@
+/// ring: keys and values move round, turned by RoPE already, and each rank attends its queries to what passes; partial
+/// softmaxes are merged by log-sum-exp. Backward they go round again, and what a rank owes to another's keys and values
+/// goes straight to it. Long blocks go round in slices of whole heads, one after the other, so that what is under way
+/// is a part of what a rank holds anyway.
+
+#include "parallel/ring.hpp"
+
+#include <algorithm>
+
+#include "parallel/strategies/attention/heads.hpp"
+#include "parallel/strategies/attention/pairs.hpp"
+#include "parallel/strategies/operations.hpp"
+
+namespace causeway::attention::ring {
+namespace {
+
+/// How many slices a rank's keys and values travel in, the same on all ranks: up to four, none of them under a MiB.
+/// Below that latency costs more than the memory is worth.
+std::int64_t slice_count(const ShardLayout& layout, TensorView k) {
+  constexpr std::int64_t least_bytes = std::int64_t{1} << 20, most = 4;
+  if (layout.ranks() == 1) return 1;
+  const std::int64_t bytes = 2 * (layout.tokens() / layout.ranks()) * k.columns() * size_of(k.dtype);
+  return std::clamp<std::int64_t>(bytes / least_bytes, 1, std::clamp<std::int64_t>(k.shape[1], 1, most));
+}
+
+std::vector<Range> slices(const ShardLayout& layout, TensorView k) {
+  const std::int64_t heads = k.shape[1], count = slice_count(layout, k);
+  std::vector<Range> ranges;
+  for (std::int64_t i = 0; i < count; ++i) ranges.push_back({heads * i / count, heads * (i + 1) / count});
+  return ranges;
+}
+
+TensorView keys_of(TensorView block) { return block.slice_rows(0, block.rows() / 2); }
+TensorView values_of(TensorView block) { return block.slice_rows(block.rows() / 2, block.rows() / 2); }
+
+/// Some heads of this rank's part, q and k turned. A block holds the keys of all its tokens, then the values.
+struct Turned {
+  Tensor q, block;
+  std::vector<Shape> shapes;  // of every rank's block
+
+  template <class Args>
+  Turned(const StrategyContext& context, const Args& args, const Range& heads)
+      : q(context.stream, args.q.dtype, heads_of(args.q, heads).shape) {
+    for (int rank = 0; rank < context.ranks.size(); ++rank)
+      shapes.push_back({2 * context.sharding.layout().local_tokens(rank), heads.size(), args.q.shape[2]});
+    block = Tensor(context.stream, args.k.dtype, shapes[static_cast<std::size_t>(context.ranks.rank())]);
+    turn(context, heads_of(args.q, heads), args.rope_base, q);
+    turn(context, heads_of(args.k, heads), args.rope_base, keys_of(block));
+    scale(context.stream, {.x = heads_of(args.v, heads), .y = values_of(block)});
+  }
+  Ring ring(const StrategyContext& context) const { return {shapes, context.ranks, context.stream}; }
+};
+
+TensorView rows_of(const Pair& pair, TensorView owners) { return owners.slice_rows(pair.key_row, pair.keys.size()); }
+
+AttentionInputs inputs_of(const Pair& pair, TensorView q, TensorView block) {
+  return {.q = pair.queries.rows(q),
+          .k = rows_of(pair, keys_of(block)),
+          .v = rows_of(pair, values_of(block)),
+          .key_offset = pair.keys.begin - pair.queries.tokens.begin,
+          .segments = pair.queries.segments()};
+}
+
+}  // namespace
+
+void forward(const StrategyContext& context, RotaryAttentionForward args, Saved* saved) {
+  const auto& [sharding, ranks, stream, schedule, method] = context;
+  const DType accumulator = accumulator_of(args.q.dtype);
+  Tensor y(stream, accumulator, args.q.shape), lse(stream, accumulator, {args.q.rows(), args.q.shape[1]});
+  for (const Range& heads : slices(sharding.layout(), args.k)) {
+    const Turned turned(context, args, heads);
+    const TensorView some_y = heads_of(y, heads), some_lse = lse.view().slice_columns(heads.begin, heads.size());
+    pass_round(turned.ring(context), turned.block, [&](int owner, TensorView block) {
+      for (const Pair& pair : pairs_with(sharding, owner))
+        attention_forward(stream, {.in = inputs_of(pair, turned.q, block),
+                                   .accumulate = !pair.first(),
+                                   .y = pair.queries.rows(some_y),
+                                   .lse = pair.queries.rows(some_lse)});
+    });
+  }
+  scale(stream, {.x = y, .y = args.y});
+  if (saved == nullptr) return;
+  saved->push(std::move(y));
+  saved->push(std::move(lse));
+}
+
+void backward(const StrategyContext& context, RotaryAttentionBackward args, Saved& saved) {
+  const auto& [sharding, ranks, stream, schedule, method] = context;
+  const DType accumulator = accumulator_of(args.q.dtype);
+  const Tensor lse = saved.pop(), delta = delta_of(stream, saved.pop(), args.d_y);
+  for (const Range& heads : slices(sharding.layout(), args.k)) {
+    const Turned turned(context, args, heads);
+    const Tensor d_q = Tensor::zeros(stream, accumulator, turned.q.view().shape),
+                 d_own = Tensor::zeros(stream, accumulator, turned.block.view().shape);
+    const auto of_heads = [&](const Tensor& x) { return x.view().slice_columns(heads.begin, heads.size()); };
+    pass_round_adjoint(turned.ring(context), turned.block, d_own, [&](int owner, TensorView block, TensorView d_block) {
+      for (const Pair& pair : pairs_with(sharding, owner))
+        attention_backward(stream, {.in = inputs_of(pair, turned.q, block),
+                                    .lse = pair.queries.rows(of_heads(lse)),
+                                    .delta = pair.queries.rows(of_heads(delta)),
+                                    .d_y = pair.queries.rows(heads_of(args.d_y, heads)),
+                                    .d_q = pair.queries.rows(d_q),
+                                    .d_k = rows_of(pair, keys_of(d_block)),
+                                    .d_v = rows_of(pair, values_of(d_block))});
+    });
+    turn_back(context, d_q, args.rope_base);
+    turn_back(context, keys_of(d_own), args.rope_base);
+    scale(stream, {.x = d_q, .y = heads_of(args.d_q, heads)});
+    scale(stream, {.x = keys_of(d_own), .y = heads_of(args.d_k, heads)});
+    scale(stream, {.x = values_of(d_own), .y = heads_of(args.d_v, heads)});
+  }
+}
+
+Cost cost(const Sharding& sharding, const RotaryAttentionForward& args) {
+  const ShardLayout& layout = sharding.layout();
+  Cost cost{.operations = attention_operations(busiest_pairs(sharding)) * static_cast<double>(args.q.columns())};
+  for (int rank = 0; rank < layout.ranks(); ++rank)
+    cost.bytes_sent =
+        std::max(cost.bytes_sent, 2 * (layout.tokens() - layout.local_tokens((rank + 1) % layout.ranks())) *
+                                      args.k.columns() * size_of(args.k.dtype));
+  cost.messages = slice_count(layout, args.k) * (layout.ranks() - 1);
+  cost.hidden = 1;
+  return cost;
+}
+
+}  // namespace causeway::attention::ring
