@@ -53,6 +53,7 @@ void for_each_operator(Layout layout, const Visit& visit) {
   visit("hyena_se", names(gated_convolution_strategies()));
   visit("hyena_mr", names(gated_convolution_strategies()));
   visit("hyena_li", names(modal_convolution_strategies()));
+  visit("attention", names(attention_strategies()));
   visit("selective_scan", names(selective_scan_strategies()));
 }
 

@@ -229,6 +229,68 @@ TEST(Model, PresetsHaveThePublishedNumberOfParameters) {
   EXPECT_EQ(count("mamba-2.8b") + (50280 - 512) * 2560, 2768345600);
 }
 
+TEST(Model, StripedPresetsAreThePublishedOnes) {
+  struct Row {
+    const char* name;
+    double billions;
+    std::string pattern;  // a letter a layer, as the papers write it
+  };
+  const std::string block = "SDHSDH*";
+  const Row table[] = {{"sh2-1b", 1.1, "SDH*" + block + block + block},
+                       {"sh2-7b", 6.5, "SDH*" + block + block + block + block},
+                       {"sh2-40b", 40.3, "SDH*" + block + block + block + block + "SDH*" + block + block}};
+  const std::map<std::string, char> letters{{"se", 'S'}, {"mr", 'D'}, {"li", 'H'}, {"attention", '*'}};
+  for (const Row& row : table) {
+    const ModelOptions options = preset_options(row.name);
+    std::string pattern;
+    for (const std::string& layer : options.layers) pattern += letters.at(layer);
+    EXPECT_EQ(pattern, row.pattern) << row.name;
+    EXPECT_NEAR(static_cast<double>(Model({.shape = options}).parameters().count()) / 1e9, row.billions, 0.05)
+        << row.name;
+    EXPECT_EQ(options.eps_of_norms(), 1e-6);
+  }
+}
+
+TEST(Model, MediumFiltersDecayFromWeakToFast) {
+  on_ranks(1, [](Communicator& world) {
+    const Runtime runtime = one_rank_runtime(world.split(0, 0));
+    ModelOptions shape = small_model_of({"mr"});
+    shape.mr_taps = 11;
+    Model model({.shape = shape, .dtype = DType::f64});
+    model.parameters().allocate(runtime.stream, 1);
+    model.parameters().initialise(1, runtime.stream);
+    for (const Parameter& parameter : model.parameters().parameters()) {
+      if (!parameter.spec.frozen) continue;
+      EXPECT_EQ(parameter.spec.name, "backbone.layers.0.mixer.filter.decay");
+      const std::vector<double> decay = values_of(parameter.weight);
+      for (std::size_t g = 0; g < 3; ++g)
+        for (std::size_t j = 0; j < 11; ++j)
+          EXPECT_NEAR(decay[g * 11 + j], std::exp(-std::pow(10, -2.0 + 2.0 * g) * 0.1 * j), 1e-14) << g << " " << j;
+    }
+  });
+}
+
+TEST(ModelOptions, WhatMakesNoModelIsNamed) {
+  const auto error_of = [](auto change) -> std::string {
+    ModelOptions options = small_mixed_model();
+    change(options);
+    try {
+      options.check();
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(error_of([](ModelOptions&) {}), "");
+  EXPECT_NE(error_of([](auto& o) { o.heads = 5; }).find("--heads is 5"), std::string::npos);
+  EXPECT_NE(error_of([](auto& o) { o.heads = 12; }).find("--heads is 12"), std::string::npos);
+  EXPECT_EQ(error_of([](auto& o) { o.heads = 12, o.rope_base = 0; }), "");
+  EXPECT_NE(error_of([](auto& o) { o.filter_groups = 5; }).find("--filter-groups is 5"), std::string::npos);
+  EXPECT_NE(error_of([](auto& o) { o.mr_decay = "slow"; }).find("--mr-decay is 'slow'"), std::string::npos);
+  EXPECT_NE(error_of([](auto& o) { o.mlp_activation = "relu"; }).find("--mlp-activation is 'relu'"), std::string::npos);
+  EXPECT_NE(error_of([](auto& o) { o.se_taps = 0; }).find("--se-taps is 0"), std::string::npos);
+}
+
 TEST(ModelOptions, LayersAreWrittenWithCounts) {
   EXPECT_EQ(parse_layers("a b*2  c"), (std::vector<std::string>{"a", "b", "b", "c"}));
   EXPECT_EQ(layers_text(parse_layers("a b*2  c")), "a b*2 c");
