@@ -31,10 +31,16 @@ struct Slice {
   }
 };
 
+/// No more slices than the best-provided rank has groups: the others would be empty everywhere.
+int worthwhile(int slices, std::int64_t groups, int ranks) {
+  return static_cast<int>(std::clamp<std::int64_t>((groups + ranks - 1) / ranks, 1, slices));
+}
+
 }  // namespace
 
-void by_channels(const StrategyContext& context, const ChannelWork& work, int slices, SliceOrder order) {
+void by_channels(const StrategyContext& context, const ChannelWork& work, int wanted_slices, SliceOrder order) {
   const auto& [sharding, ranks, stream, schedule, method] = context;
+  const int slices = worthwhile(wanted_slices, work.groups, ranks.size());
   const auto slice = [&](int step) {
     return Slice(context, work, slices, order == SliceOrder::forwards ? step : slices - 1 - step);
   };
@@ -59,18 +65,18 @@ void by_channels(const StrategyContext& context, const ChannelWork& work, int sl
   leaving.wait();
 }
 
-Cost by_channels_cost(const Sharding& sharding, const ChannelCounts& of, int slices, double operations_a_token) {
+Cost by_channels_cost(const Sharding& sharding, const ChannelCounts& of, int wanted_slices, double operations_a_token) {
   const ShardLayout& layout = sharding.layout();
-  const int ranks = layout.ranks();
+  const int ranks = layout.ranks(), slices = worthwhile(wanted_slices, of.groups, ranks);
   Cost cost;
   for (int rank = 0; rank < ranks; ++rank) {
     const std::int64_t mine = Dealing{.channels = of.channels, .groups = of.groups}.share(ranks, rank).size(),
                        tokens = layout.local_tokens(rank);
     cost.operations = std::max(cost.operations,
                                operations_a_token * static_cast<double>(mine) * static_cast<double>(layout.tokens()));
-    cost.bytes_sent =
-        std::max(cost.bytes_sent, (of.in * tokens * (of.channels - mine) + of.out * (layout.tokens() - tokens) * mine) *
-                                      size_of(of.dtype));
+    const std::int64_t elements = of.in * tokens * (of.channels - mine) + of.out * (layout.tokens() - tokens) * mine +
+                                  of.gathered * tokens * (ranks - 1);
+    cost.bytes_sent = std::max(cost.bytes_sent, elements * size_of(of.dtype));
   }
   if (ranks == 1) return cost;
   cost.messages = slices == 1 ? 2 : slices + 1;

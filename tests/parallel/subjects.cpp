@@ -14,11 +14,12 @@ TensorView get(const Tensors& tensors, const std::string& name) {
   return found == tensors.end() ? TensorView() : found->second.view();
 }
 
-/// Room for y and the gradient of every input: per-token ones full of numbers that must be overwritten, parameters' zero, to be added to.
-Tensors outputs(const Stream& stream, const Tensors& in, const std::string& y_like) {
+/// Room for y and the gradient of every input: per-token ones full of numbers that must be overwritten, parameters'
+/// zero, to be added to.
+Tensors outputs(const Stream& stream, const Tensors& in) {
   Tensors out;
   const auto room = [&](TensorView like) { return random_tensor(stream, like.dtype, like.shape, 77); };
-  out["y"] = room(get(in, y_like));
+  out["y"] = room(get(in, "d_y"));
   for (const auto& [name, tensor] : in) {
     if (name == "d_y") continue;
     const TensorView view = tensor.view();
@@ -27,162 +28,323 @@ Tensors outputs(const Stream& stream, const Tensors& in, const std::string& y_li
   return out;
 }
 
-struct ConvolutionVariant {
-  std::int64_t taps;
-  bool bias;
-  Activation activation;
+/// An operator as its table's rows and its kernels take it, made of named tensors.
+template <class Forward, class Backward>
+struct Family {
+  std::string name;       ///< of the operator and its variant
+  std::string operation;  ///< its name alone
+  std::string linear_in;
+  std::function<Tensors(const Stream&, DType, std::int64_t tokens, std::uint64_t seed)> inputs;
+  std::function<Forward(const Tensors& in, const Tensors& out)> forward;
+  std::function<Backward(const Tensors& in, const Tensors& out)> backward;
+  /// Both by the kernel, on a whole pack of at least one token.
+  std::function<void(const Stream&, SegmentsView, Forward, Backward)> alone;
 };
 
-Tensors convolution_inputs(const Stream& stream, DType dtype, std::int64_t tokens, std::uint64_t seed, const ConvolutionVariant& variant) {
-  constexpr std::int64_t channels = 5;
-  Tensors in;
-  in["x"] = random_tensor(stream, dtype, {tokens, channels}, seed);
-  in["d_y"] = random_tensor(stream, dtype, {tokens, channels}, seed + 1);
-  in["weight"] = random_tensor(stream, dtype, {channels, variant.taps}, seed + 2);
-  if (variant.bias) in["bias"] = random_tensor(stream, dtype, {channels}, seed + 3);
-  return in;
+template <class Forward, class Backward>
+Subject subject(const Strategy<Forward, Backward>& row, Schedule schedule, Method method,
+                const Family<Forward, Backward>& family) {
+  return {
+      .name = fmt::format("{}_{}_{}_{}", family.name, row.name, name_of(schedule), name_of(method)),
+      .strategy = fmt::format("{} {}", family.operation, row.name),
+      .layouts = row.layouts,
+      .schedule = schedule,
+      .method = method,
+      .linear_in = family.linear_in,
+      .inputs = family.inputs,
+      .sharded =
+          [=](const StrategyContext& context, const Tensors& in) {
+            Tensors out = outputs(context.stream, in);
+            Saved saved;
+            row.forward(context, family.forward(in, out), &saved);
+            row.backward(context, family.backward(in, out), saved);
+            ensure(saved.empty(), "forward saved what backward did not take");
+            return out;
+          },
+      .scored =
+          [=](const StrategyContext& context, const Tensors& in) {
+            Tensors out = outputs(context.stream, in);
+            row.forward(context, family.forward(in, out), nullptr);
+            return std::move(out.at("y"));
+          },
+      .cost = [=](const Sharding& sharding, const Tensors& in) { return row.cost(sharding, family.forward(in, {})); },
+      .alone =
+          [=](const Stream& stream, const Segments& segments, const Tensors& in) {
+            Tensors out = outputs(stream, in);
+            const auto cu_seqlens = segments.slice(0, segments.tokens());
+            if (segments.tokens() > 0)
+              family.alone(stream, segments_view(cu_seqlens, segments.tokens()), family.forward(in, out),
+                           family.backward(in, out));
+            return out;
+          }};
 }
 
-CausalConvForward convolution_forward(const Tensors& in, const Tensors& out, Activation activation) {
-  return {.x = get(in, "x"), .weight = get(in, "weight"), .bias = get(in, "bias"), .activation = activation, .y = get(out, "y")};
+/// A subject for every row of a table and everything it lets one choose.
+template <class Forward, class Backward>
+void add(std::vector<Subject>& subjects, std::span<const Strategy<Forward, Backward>> table,
+         const Family<Forward, Backward>& family) {
+  for (const auto& row : table) {
+    if (row.schedules.empty() && row.methods.empty())
+      subjects.push_back(subject(row, Schedule::automatic, Method::automatic, family));
+    for (const Schedule schedule : row.schedules) subjects.push_back(subject(row, schedule, Method::automatic, family));
+    for (const Method method : row.methods) subjects.push_back(subject(row, Schedule::automatic, method, family));
+  }
 }
 
-CausalConvBackward convolution_backward(const Tensors& in, const Tensors& out, Activation activation) {
-  return {.x = get(in, "x"), .weight = get(in, "weight"), .bias = get(in, "bias"), .activation = activation, .d_y = get(in, "d_y"),
-          .d_x = get(out, "d_x"), .d_weight = get(out, "d_weight"), .d_bias = get(out, "d_bias")};
-}
-
-Subject convolution_subject(const ConvolutionStrategy& row, Schedule schedule, const ConvolutionVariant& variant) {
-  const Activation activation = variant.activation;
-  return {.name = fmt::format("causal_conv_{}_{}_W{}_{}", row.name, name_of(schedule), variant.taps, name_of(activation)),
-          .strategy = fmt::format("causal_conv {}", row.name),
-          .layouts = row.layouts,
-          .schedule = schedule,
-          .linear_in = activation == Activation::none && !variant.bias ? "x" : "",
-          .inputs = [=](const Stream& stream, DType dtype, std::int64_t tokens,
-                        std::uint64_t seed) { return convolution_inputs(stream, dtype, tokens, seed, variant); },
-          .sharded =
-              [=](const StrategyContext& context, const Tensors& in) {
-                Tensors out = outputs(context.stream, in, "x");
-                Saved saved;
-                row.forward(context, convolution_forward(in, out, activation), &saved);
-                row.backward(context, convolution_backward(in, out, activation), saved);
-                ensure(saved.empty(), "forward saved what backward did not take");
-                return out;
+Family<CausalConvForward, CausalConvBackward> causal_conv(std::int64_t taps, bool bias, Activation activation) {
+  return {.name = fmt::format("causal_conv_W{}_{}", taps, name_of(activation)),
+          .operation = "causal_conv",
+          .linear_in = activation == Activation::none && !bias ? "x" : "",
+          .inputs =
+              [=](const Stream& stream, DType dtype, std::int64_t tokens, std::uint64_t seed) {
+                constexpr std::int64_t channels = 5;
+                Tensors in;
+                in["x"] = random_tensor(stream, dtype, {tokens, channels}, seed);
+                in["d_y"] = random_tensor(stream, dtype, {tokens, channels}, seed + 1);
+                in["weight"] = random_tensor(stream, dtype, {channels, taps}, seed + 2);
+                if (bias) in["bias"] = random_tensor(stream, dtype, {channels}, seed + 3);
+                return in;
               },
-          .scored =
-              [=](const StrategyContext& context, const Tensors& in) {
-                Tensors out = outputs(context.stream, in, "x");
-                row.forward(context, convolution_forward(in, out, activation), nullptr);
-                return std::move(out.at("y"));
-              },
+          .forward = [=](const Tensors& in, const Tensors& out) -> CausalConvForward {
+            return {.x = get(in, "x"),
+                    .halo = {},
+                    .weight = get(in, "weight"),
+                    .bias = get(in, "bias"),
+                    .segments = {},
+                    .activation = activation,
+                    .y = get(out, "y")};
+          },
+          .backward = [=](const Tensors& in, const Tensors& out) -> CausalConvBackward {
+            return {.x = get(in, "x"),
+                    .halo = {},
+                    .weight = get(in, "weight"),
+                    .bias = get(in, "bias"),
+                    .segments = {},
+                    .activation = activation,
+                    .d_y = get(in, "d_y"),
+                    .d_x = get(out, "d_x"),
+                    .d_halo = {},
+                    .d_weight = get(out, "d_weight"),
+                    .d_bias = get(out, "d_bias")};
+          },
           .alone =
-              [=](const Stream& stream, const Segments& segments, const Tensors& in) {
-                Tensors out = outputs(stream, in, "x");
-                const auto cu_seqlens = segments.slice(0, segments.tokens());
-                CausalConvForward forward = convolution_forward(in, out, activation);
-                CausalConvBackward backward = convolution_backward(in, out, activation);
-                forward.segments = backward.segments = segments_view(cu_seqlens, segments.tokens());
-                if (segments.tokens() == 0) return out;
+              [](const Stream& stream, SegmentsView segments, CausalConvForward forward, CausalConvBackward backward) {
+                forward.segments = backward.segments = segments;
                 causal_conv_forward(stream, forward);
                 causal_conv_backward(stream, backward);
-                return out;
               }};
 }
 
-struct ScanVariant {
-  bool gate, delta_bias, softplus;
-};
-
-Tensors scan_inputs(const Stream& stream, DType dtype, std::int64_t tokens, std::uint64_t seed, const ScanVariant& variant) {
-  constexpr std::int64_t channels = 6, states = 3;
-  const DType wide = accumulator_of(dtype);
+Tensors gated_inputs(const Stream& stream, DType dtype, std::int64_t tokens, std::int64_t channels,
+                     std::uint64_t seed) {
   Tensors in;
-  in["u"] = random_tensor(stream, dtype, {tokens, channels}, seed);
-  in["delta"] = random_tensor(stream, dtype, {tokens, channels}, seed + 1, variant.softplus ? -3 : 0.01, variant.softplus ? 0 : 0.2);
-  in["B"] = random_tensor(stream, dtype, {tokens, states}, seed + 2);
-  in["C"] = random_tensor(stream, dtype, {tokens, states}, seed + 3);
-  in["A"] = random_tensor(stream, wide, {channels, states}, seed + 4, -1.5, -0.05);
-  in["D"] = random_tensor(stream, wide, {channels}, seed + 5);
-  if (variant.gate) in["z"] = random_tensor(stream, dtype, {tokens, channels}, seed + 6, -2, 2);
-  if (variant.delta_bias) in["delta_bias"] = random_tensor(stream, wide, {channels}, seed + 7, 0, 0.1);
-  in["d_y"] = random_tensor(stream, dtype, {tokens, channels}, seed + 8);
+  for (const char* name : {"q", "k", "v", "d_y"}) in[name] = random_tensor(stream, dtype, {tokens, channels}, ++seed);
   return in;
 }
 
-SelectiveScanInputs scan_arguments(const Tensors& in, bool softplus) {
-  return {.u = get(in, "u"), .delta = get(in, "delta"), .z = get(in, "z"), .A = get(in, "A"), .B = get(in, "B"), .C = get(in, "C"),
-          .D = get(in, "D"), .delta_bias = get(in, "delta_bias"), .delta_softplus = softplus};
+GatedConvInputs gated_arguments(const Tensors& in) {
+  return {.q = get(in, "q"),
+          .k = get(in, "k"),
+          .v = in.contains("x") ? get(in, "x") : get(in, "v"),
+          .skip = get(in, "skip"),
+          .segments = {}};
 }
 
-SelectiveScanBackward scan_backward(const Tensors& in, const Tensors& out, bool softplus) {
-  return {.in = scan_arguments(in, softplus), .d_y = get(in, "d_y"), .d_u = get(out, "d_u"), .d_delta = get(out, "d_delta"), .d_B = get(out, "d_B"),
-          .d_C = get(out, "d_C"), .d_z = get(out, "d_z"), .d_A = get(out, "d_A"), .d_D = get(out, "d_D"), .d_delta_bias = get(out, "d_delta_bias")};
+GatedConvGradients gated_gradients(const Tensors& in, const Tensors& out) {
+  return {.d_y = get(in, "d_y"),
+          .d_q = get(out, "d_q"),
+          .d_k = get(out, "d_k"),
+          .d_v = in.contains("x") ? get(out, "d_x") : get(out, "d_v"),
+          .d_skip = get(out, "d_skip")};
 }
 
-Subject scan_subject(const SelectiveScanStrategy& row, Schedule schedule, const ScanVariant& variant) {
-  const bool softplus = variant.softplus;
-  return {.name = fmt::format("selective_scan_{}_{}{}{}", row.name, name_of(schedule), variant.gate ? "_gate" : "", softplus ? "_softplus" : ""),
-          .strategy = fmt::format("selective_scan {}", row.name),
-          .layouts = row.layouts,
-          .schedule = schedule,
-          .linear_in = "u",
-          .inputs = [=](const Stream& stream, DType dtype, std::int64_t tokens,
-                        std::uint64_t seed) { return scan_inputs(stream, dtype, tokens, seed, variant); },
-          .sharded =
-              [=](const StrategyContext& context, const Tensors& in) {
-                Tensors out = outputs(context.stream, in, "u");
-                Saved saved;
-                row.forward(context, {.in = scan_arguments(in, softplus), .y = get(out, "y")}, &saved);
-                row.backward(context, scan_backward(in, out, softplus), saved);
-                ensure(saved.empty(), "forward saved what backward did not take");
-                return out;
+Family<BlockedConvForward, BlockedConvBackward> gated_conv(std::int64_t taps, bool skip) {
+  return {
+      .name = fmt::format("hyena_taps{}{}", taps, skip ? "_skip" : ""),
+      .operation = "hyena",
+      .linear_in = "v",
+      .inputs =
+          [=](const Stream& stream, DType dtype, std::int64_t tokens, std::uint64_t seed) {
+            constexpr std::int64_t channels = 6, groups = 3;
+            Tensors in = gated_inputs(stream, dtype, tokens, channels, seed);
+            in["taps"] = random_tensor(stream, dtype, {groups, taps}, seed + 5);
+            if (skip) in["skip"] = random_tensor(stream, dtype, {channels}, seed + 6);
+            return in;
+          },
+      .forward = [](const Tensors& in, const Tensors& out) -> BlockedConvForward {
+        return {.in = gated_arguments(in), .halo = {}, .taps = get(in, "taps"), .y = get(out, "y")};
+      },
+      .backward = [](const Tensors& in, const Tensors& out) -> BlockedConvBackward {
+        return {.in = gated_arguments(in),
+                .halo = {},
+                .taps = get(in, "taps"),
+                .gradients = gated_gradients(in, out),
+                .d_halo = {},
+                .d_taps = get(out, "d_taps")};
+      },
+      .alone =
+          [](const Stream& stream, SegmentsView segments, BlockedConvForward forward, BlockedConvBackward backward) {
+            forward.in.segments = backward.in.segments = segments;
+            blocked_conv_forward(stream, forward);
+            blocked_conv_backward(stream, backward);
+          }};
+}
+
+Family<ModalConvForward, ModalConvBackward> modal_conv() {
+  return {.name = "hyena_li",
+          .operation = "hyena_li",
+          .linear_in = "v",
+          .inputs =
+              [=](const Stream& stream, DType dtype, std::int64_t tokens, std::uint64_t seed) {
+                constexpr std::int64_t channels = 5, modes = 3;
+                Tensors in = gated_inputs(stream, dtype, tokens, channels, seed);
+                in["residues"] = random_tensor(stream, accumulator_of(dtype), {channels, modes}, seed + 5);
+                in["log_rates"] = random_tensor(stream, accumulator_of(dtype), {channels, modes}, seed + 6, -4, 0);
+                in["skip"] = random_tensor(stream, dtype, {channels}, seed + 7);
+                return in;
               },
-          .scored =
-              [=](const StrategyContext& context, const Tensors& in) {
-                Tensors out = outputs(context.stream, in, "u");
-                row.forward(context, {.in = scan_arguments(in, softplus), .y = get(out, "y")}, nullptr);
-                return std::move(out.at("y"));
-              },
+          .forward = [](const Tensors& in, const Tensors& out) -> ModalConvForward {
+            return {.in = gated_arguments(in),
+                    .residues = get(in, "residues"),
+                    .log_rates = get(in, "log_rates"),
+                    .state_in = {},
+                    .y = get(out, "y"),
+                    .states = {}};
+          },
+          .backward = [](const Tensors& in, const Tensors& out) -> ModalConvBackward {
+            return {.in = gated_arguments(in),
+                    .residues = get(in, "residues"),
+                    .log_rates = get(in, "log_rates"),
+                    .states = {},
+                    .adjoint_in = {},
+                    .gradients = gated_gradients(in, out),
+                    .d_residues = get(out, "d_residues"),
+                    .d_log_rates = get(out, "d_log_rates")};
+          },
           .alone =
-              [=](const Stream& stream, const Segments& segments, const Tensors& in) {
-                Tensors out = outputs(stream, in, "u");
-                const auto cu_seqlens = segments.slice(0, segments.tokens());
-                const std::int64_t blocks = (segments.tokens() + selective_scan_block - 1) / selective_scan_block;
-                const Tensor states(stream, get(in, "A").dtype, {blocks, get(in, "A").rows(), get(in, "A").columns()});
-                SelectiveScanForward forward{.in = scan_arguments(in, softplus), .y = get(out, "y"), .states = states};
-                SelectiveScanBackward backward = scan_backward(in, out, softplus);
-                backward.states = states;
-                forward.in.segments = backward.in.segments = segments_view(cu_seqlens, segments.tokens());
-                if (segments.tokens() == 0) return out;
-                selective_scan_forward(stream, forward);
-                selective_scan_backward(stream, backward);
-                return out;
+              [](const Stream& stream, SegmentsView segments, ModalConvForward forward, ModalConvBackward backward) {
+                const std::int64_t blocks = (segments.tokens + modal_conv_block - 1) / modal_conv_block;
+                const Tensor states(stream, forward.residues.dtype,
+                                    {blocks, forward.residues.rows(), forward.residues.columns()});
+                forward.in.segments = backward.in.segments = segments;
+                forward.states = backward.states = states;
+                modal_conv_forward(stream, forward);
+                modal_conv_backward(stream, backward);
               }};
 }
 
-std::vector<Schedule> schedules_of(std::span<const Schedule> schedules) {
-  return schedules.empty() ? std::vector{Schedule::automatic} : std::vector(schedules.begin(), schedules.end());
+Family<FftConvForward, FftConvBackward> long_conv() {
+  return {.name = "long_conv",
+          .operation = "long_conv",
+          .linear_in = "x",
+          .inputs =
+              [=](const Stream& stream, DType dtype, std::int64_t tokens, std::uint64_t seed) {
+                constexpr std::int64_t channels = 6, groups = 3;
+                Tensors in;
+                in["x"] = random_tensor(stream, dtype, {tokens, channels}, seed);
+                in["d_y"] = random_tensor(stream, dtype, {tokens, channels}, seed + 1);
+                in["taps"] =
+                    random_tensor(stream, dtype, {groups, std::max<std::int64_t>(tokens - 3, 1)}, seed + 2, -0.3, 0.3);
+                in["skip"] = random_tensor(stream, dtype, {channels}, seed + 3);
+                return in;
+              },
+          .forward = [](const Tensors& in, const Tensors& out) -> FftConvForward {
+            return {.in = gated_arguments(in), .taps = get(in, "taps"), .y = get(out, "y")};
+          },
+          .backward = [](const Tensors& in, const Tensors& out) -> FftConvBackward {
+            return {.in = gated_arguments(in),
+                    .taps = get(in, "taps"),
+                    .gradients = gated_gradients(in, out),
+                    .d_taps = get(out, "d_taps")};
+          },
+          .alone =
+              [](const Stream& stream, SegmentsView segments, FftConvForward forward, FftConvBackward backward) {
+                forward.in.segments = backward.in.segments = segments;
+                fft_conv_forward(stream, forward);
+                fft_conv_backward(stream, backward);
+              }};
+}
+
+Family<SelectiveScanForward, SelectiveScanBackward> selective_scan(bool gate, bool delta_bias, bool softplus) {
+  const auto arguments = [=](const Tensors& in) -> SelectiveScanInputs {
+    return {.u = get(in, "u"),
+            .delta = get(in, "delta"),
+            .z = get(in, "z"),
+            .A = get(in, "A"),
+            .B = get(in, "B"),
+            .C = get(in, "C"),
+            .D = get(in, "D"),
+            .delta_bias = get(in, "delta_bias"),
+            .delta_softplus = softplus,
+            .segments = {}};
+  };
+  return {.name = fmt::format("selective_scan{}{}", gate ? "_gate" : "", softplus ? "_softplus" : ""),
+          .operation = "selective_scan",
+          .linear_in = "u",
+          .inputs =
+              [=](const Stream& stream, DType dtype, std::int64_t tokens, std::uint64_t seed) {
+                constexpr std::int64_t channels = 6, states = 3;
+                const DType wide = accumulator_of(dtype);
+                Tensors in;
+                in["u"] = random_tensor(stream, dtype, {tokens, channels}, seed);
+                in["delta"] = random_tensor(stream, dtype, {tokens, channels}, seed + 1, softplus ? -3 : 0.01,
+                                            softplus ? 0 : 0.2);
+                in["B"] = random_tensor(stream, dtype, {tokens, states}, seed + 2);
+                in["C"] = random_tensor(stream, dtype, {tokens, states}, seed + 3);
+                in["A"] = random_tensor(stream, wide, {channels, states}, seed + 4, -1.5, -0.05);
+                in["D"] = random_tensor(stream, wide, {channels}, seed + 5);
+                if (gate) in["z"] = random_tensor(stream, dtype, {tokens, channels}, seed + 6, -2, 2);
+                if (delta_bias) in["delta_bias"] = random_tensor(stream, wide, {channels}, seed + 7, 0, 0.1);
+                in["d_y"] = random_tensor(stream, dtype, {tokens, channels}, seed + 8);
+                return in;
+              },
+          .forward = [=](const Tensors& in, const Tensors& out) -> SelectiveScanForward {
+            return {.in = arguments(in), .state_in = {}, .y = get(out, "y"), .states = {}};
+          },
+          .backward = [=](const Tensors& in, const Tensors& out) -> SelectiveScanBackward {
+            return {.in = arguments(in),
+                    .states = {},
+                    .adjoint_in = {},
+                    .d_y = get(in, "d_y"),
+                    .d_u = get(out, "d_u"),
+                    .d_delta = get(out, "d_delta"),
+                    .d_B = get(out, "d_B"),
+                    .d_C = get(out, "d_C"),
+                    .d_z = get(out, "d_z"),
+                    .d_A = get(out, "d_A"),
+                    .d_D = get(out, "d_D"),
+                    .d_delta_bias = get(out, "d_delta_bias")};
+          },
+          .alone =
+              [](const Stream& stream, SegmentsView segments, SelectiveScanForward forward,
+                 SelectiveScanBackward backward) {
+                const std::int64_t blocks = (segments.tokens + selective_scan_block - 1) / selective_scan_block;
+                const Tensor states(stream, forward.in.A.dtype, {blocks, forward.in.A.rows(), forward.in.A.columns()});
+                forward.in.segments = backward.in.segments = segments;
+                forward.states = backward.states = states;
+                selective_scan_forward(stream, forward);
+                selective_scan_backward(stream, backward);
+              }};
 }
 
 }  // namespace
 
 bool per_token(const std::string& name) {
-  static const std::set<std::string> names{"y", "x", "u", "delta", "z", "B", "C"};
+  static const std::set<std::string> names{"y", "x", "u", "delta", "z", "B", "C", "q", "k", "v"};
   return names.contains(name) || (name.starts_with("d_") && names.contains(name.substr(2)));
 }
 
 std::vector<Subject> every_subject() {
   std::vector<Subject> subjects;
-  for (const ConvolutionStrategy& row : convolution_strategies())
-    for (const Schedule schedule : schedules_of(row.schedules))
-      for (const ConvolutionVariant& variant :
-           {ConvolutionVariant{4, true, Activation::silu}, ConvolutionVariant{30, false, Activation::none}, ConvolutionVariant{1, true, Activation::none}})
-        subjects.push_back(convolution_subject(row, schedule, variant));
-  for (const SelectiveScanStrategy& row : selective_scan_strategies())
-    for (const Schedule schedule : schedules_of(row.schedules))
-      for (const ScanVariant& variant : {ScanVariant{true, true, true}, ScanVariant{false, false, false}})
-        subjects.push_back(scan_subject(row, schedule, variant));
+  add(subjects, convolution_strategies(), causal_conv(4, true, Activation::silu));
+  add(subjects, convolution_strategies(), causal_conv(30, false, Activation::none));
+  add(subjects, convolution_strategies(), causal_conv(1, true, Activation::none));
+  add(subjects, gated_convolution_strategies(), gated_conv(7, false));
+  add(subjects, gated_convolution_strategies(), gated_conv(70, true));
+  add(subjects, modal_convolution_strategies(), modal_conv());
+  add(subjects, long_convolution_strategies(), long_conv());
+  add(subjects, selective_scan_strategies(), selective_scan(true, true, true));
+  add(subjects, selective_scan_strategies(), selective_scan(false, false, false));
   return subjects;
 }
 

@@ -19,6 +19,7 @@ struct Subject {
   std::string strategy;
   std::span<const Layout> layouts;
   Schedule schedule = Schedule::automatic;
+  Method method = Method::automatic;
   /// The input in which y is linear, so that ⟨y, d_y⟩ = ⟨input, d_input⟩; empty if y is not linear in any.
   std::string linear_in;
   /// A whole pack's inputs, `d_y` among them, by the names of the operator's arguments.
@@ -27,10 +28,17 @@ struct Subject {
   std::function<Tensors(const StrategyContext&, const Tensors& local)> sharded;
   /// Forward alone, with nothing saved.
   std::function<Tensor(const StrategyContext&, const Tensors& local)> scored;
+  /// What the table says that a forward pass costs.
+  std::function<Cost(const Sharding&, const Tensors& local)> cost;
   /// Forward and backward by the kernel, on the whole pack.
   std::function<Tensors(const Stream&, const Segments&, const Tensors& whole)> alone;
 };
 std::vector<Subject> every_subject();
+
+/// The context a subject runs in.
+inline StrategyContext context_of(const Subject& subject, const Sharding& sharding, Communicator& ranks, const Stream& stream) {
+  return {sharding, ranks, stream, subject.schedule, subject.method};
+}
 
 /// Whether an input or output has a row a token; the others are parameters.
 bool per_token(const std::string& name);

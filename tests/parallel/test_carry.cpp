@@ -16,7 +16,8 @@ constexpr std::int64_t states = 3;
 
 /// carry = state + decay ∘ carry, the summary being [state | decay]: float additions, whose order shows.
 void fold(TensorView summary, TensorView carry, std::int64_t) {
-  for (std::int64_t i = 0; i < states; ++i) carry.row<float>(0)[i] = summary.row<float>(0)[i] + summary.row<float>(0)[states + i] * carry.row<float>(0)[i];
+  for (std::int64_t i = 0; i < states; ++i)
+    carry.row<float>(0)[i] = summary.row<float>(0)[i] + summary.row<float>(0)[states + i] * carry.row<float>(0)[i];
 }
 
 /// What every chunk takes in, by going through the chunks one after the other.
@@ -27,11 +28,13 @@ std::vector<double> sequential(const Sharding& sharding, Direction direction, Te
   for (int step = 1; step < count; ++step) {
     const bool right = direction == Direction::rightwards;
     const int to = right ? step : count - 1 - step, from = right ? to - 1 : to + 1;
-    const CarryPlan::Edge &target = sharding.carry().chunks[static_cast<std::size_t>(to)], &source = sharding.carry().chunks[static_cast<std::size_t>(from)];
+    const CarryPlan::Edge &target = sharding.carry().chunks[static_cast<std::size_t>(to)],
+                          &source = sharding.carry().chunks[static_cast<std::size_t>(from)];
     if (!(right ? target.from_left : target.to_right)) continue;
     const TensorView in = carries.view().slice_rows(to, 1), summary = summaries.slice_rows(from, 1);
     stream.copy(in.data, source.whole ? carries.view().slice_rows(from, 1).data : summary.data, in.bytes());
-    if (source.whole && sharding.layout().chunk(from).size() > 0) fold(summary, in, sharding.layout().chunk(from).size());
+    if (source.whole && sharding.layout().chunk(from).size() > 0)
+      fold(summary, in, sharding.layout().chunk(from).size());
   }
   return values_of(carries);
 }
@@ -40,7 +43,8 @@ std::vector<double> sequential(const Sharding& sharding, Direction direction, Te
 Tensor rows_of_chunks(const Stream& stream, const Sharding& sharding, TensorView all) {
   Tensor mine(stream, all.dtype, all.shape.with_rows(std::ssize(sharding.chunks())));
   for (std::int64_t i = 0; const Chunk& chunk : sharding.chunks())
-    stream.copy(mine.view().slice_rows(i++, 1).data, all.slice_rows(chunk.number, 1).data, all.columns() * size_of(all.dtype));
+    stream.copy(mine.view().slice_rows(i++, 1).data, all.slice_rows(chunk.number, 1).data,
+                all.columns() * size_of(all.dtype));
   return mine;
 }
 
@@ -53,9 +57,11 @@ TEST_P(Carry, ChainAndGatherGiveTheBitsOfTheSequentialFoldInBothDirections) {
       for (const NamedPack& pack : awkward_packs(world.size(), layout))
         for (const Direction direction : {Direction::rightwards, Direction::leftwards})
           for (const Schedule schedule : {Schedule::chain, Schedule::gather, Schedule::automatic}) {
-            SCOPED_TRACE(fmt::format("{}, {}, {}, {}", name_of(layout), pack.name, direction == Direction::rightwards ? "right" : "left", name_of(schedule)));
+            SCOPED_TRACE(fmt::format("{}, {}, {}, {}", name_of(layout), pack.name,
+                                     direction == Direction::rightwards ? "right" : "left", name_of(schedule)));
             const Stream stream;
-            const Sharding sharding(ShardLayout(pack.segments.tokens(), world.size(), layout), pack.segments, world.rank());
+            const Sharding sharding(ShardLayout(pack.segments.tokens(), world.size(), layout), pack.segments,
+                                    world.rank());
             const Tensor all = random_tensor(stream, DType::f32, {sharding.layout().chunk_count(), 2 * states}, 9);
             // What no document carries on must not be looked at.
             for (int c = 0; c < sharding.layout().chunk_count(); ++c) {
@@ -65,8 +71,15 @@ TEST_P(Carry, ChainAndGatherGiveTheBitsOfTheSequentialFoldInBothDirections) {
             }
             const Tensor summaries = rows_of_chunks(stream, sharding, all);
             const Tensor carries(stream, DType::f32, {std::ssize(sharding.chunks()), states});
-            carry({.sharding = sharding, .direction = direction, .schedule = schedule, .summaries = summaries, .carries = carries, .fold = fold}, world, stream);
-            const Tensor expected = tensor_of(stream, DType::f32, {sharding.layout().chunk_count(), states}, sequential(sharding, direction, all));
+            carry({.sharding = sharding,
+                   .direction = direction,
+                   .schedule = schedule,
+                   .summaries = summaries,
+                   .carries = carries,
+                   .fold = fold},
+                  world, stream);
+            const Tensor expected = tensor_of(stream, DType::f32, {sharding.layout().chunk_count(), states},
+                                              sequential(sharding, direction, all));
             EXPECT_TRUE(same_bits(carries, rows_of_chunks(stream, sharding, expected)));
           }
   });
@@ -83,14 +96,17 @@ TEST_P(Carry, ChainSendsOneStateAnEdgeThatADocumentCrosses) {
         const Tensor carries(stream, DType::f32, {std::ssize(sharding.chunks()), states});
         std::int64_t edges = 0, crossings = 0;
         for (int c = 0; c + 1 < sharding.layout().chunk_count(); ++c) {
-          const bool crossed = sharding.carry().chunks[static_cast<std::size_t>(c)].to_right && sharding.layout().owner(c + 1) != sharding.layout().owner(c);
+          const bool crossed = sharding.carry().chunks[static_cast<std::size_t>(c)].to_right &&
+                               sharding.layout().owner(c + 1) != sharding.layout().owner(c);
           crossings += crossed;
           edges += crossed && sharding.layout().owner(c) == world.rank();
         }
         const auto sent = [&](Schedule schedule) {
           const Traffic before = world.traffic();
-          carry({.sharding = sharding, .schedule = schedule, .summaries = summaries, .carries = carries, .fold = fold}, world, stream);
-          return std::pair(world.traffic().bytes_sent - before.bytes_sent, world.traffic().messages_sent - before.messages_sent);
+          carry({.sharding = sharding, .schedule = schedule, .summaries = summaries, .carries = carries, .fold = fold},
+                world, stream);
+          return std::pair(world.traffic().bytes_sent - before.bytes_sent,
+                           world.traffic().messages_sent - before.messages_sent);
         };
         EXPECT_EQ(sent(Schedule::chain), std::pair(edges * states * 4, edges));
         const std::int64_t others = crossings == 0 ? 0 : world.size() - 1;
@@ -102,7 +118,8 @@ TEST_P(Carry, ChainSendsOneStateAnEdgeThatADocumentCrosses) {
 TEST(Schedules, TheCheaperOneIsAChainOfLargeStatesOrOfFewHopsAndElseAGather) {
   const std::int64_t tokens = 8000;
   const auto choice = [&](Segments segments, Layout layout, std::int64_t bytes) {
-    return cheaper_schedule(Sharding(ShardLayout(tokens, 8, layout), std::move(segments), 0), bytes, bytes + bytes / 16);
+    return cheaper_schedule(Sharding(ShardLayout(tokens, 8, layout), std::move(segments), 0), bytes,
+                            bytes + bytes / 16);
   };
   for (const Layout layout : {Layout::contiguous, Layout::zigzag}) {
     EXPECT_EQ(choice(Segments::one_document(tokens), layout, 1 << 10), Schedule::gather) << "latency counts";
@@ -113,7 +130,8 @@ TEST(Schedules, TheCheaperOneIsAChainOfLargeStatesOrOfFewHopsAndElseAGather) {
 }
 
 TEST(Schedules, NamesAreReadBackAndOthersRefused) {
-  for (const Schedule schedule : {Schedule::automatic, Schedule::chain, Schedule::gather}) EXPECT_EQ(parse_schedule(name_of(schedule)), schedule);
+  for (const Schedule schedule : {Schedule::automatic, Schedule::chain, Schedule::gather})
+    EXPECT_EQ(parse_schedule(name_of(schedule)), schedule);
   EXPECT_THROW(parse_schedule("tree"), Error);
 }
 

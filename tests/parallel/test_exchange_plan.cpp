@@ -22,7 +22,8 @@ std::vector<Pack> random_packs() {
   for (std::uint64_t seed = 0; seed < 600; ++seed) {
     const RandomStream random(11, seed);
     const auto tokens = static_cast<std::int64_t>(random.below(0, 61));
-    packs.push_back({ShardLayout(tokens, 1 + static_cast<int>(random.below(1, 9)), seed % 2 == 0 ? Layout::contiguous : Layout::zigzag),
+    packs.push_back({ShardLayout(tokens, 1 + static_cast<int>(random.below(1, 9)),
+                                 seed % 2 == 0 ? Layout::contiguous : Layout::zigzag),
                      seed % 5 == 0 ? Segments::one_document(tokens) : random_segments(tokens, seed)});
   }
   return packs;
@@ -43,7 +44,8 @@ std::vector<std::vector<std::int64_t>> wanted_halos(const Pack& pack, std::int64
     for (const int c : pack.layout.chunks_of(rank)) {
       const Range chunk = pack.layout.chunk(c);
       for (std::int64_t t = chunk.begin - reach; t < chunk.begin; ++t) {
-        const bool same_document = chunk.size() > 0 && t >= 0 && pack.segments.start_of(t) == pack.segments.start_of(chunk.begin);
+        const bool same_document =
+            chunk.size() > 0 && t >= 0 && pack.segments.start_of(t) == pack.segments.start_of(chunk.begin);
         wanted[static_cast<std::size_t>(rank)].push_back(same_document ? t : -1);
       }
     }
@@ -67,7 +69,8 @@ TEST(HaloPlan, EveryNeededRowArrivesExactlyOnceAndNoOther) {
             row = held.at(static_cast<std::size_t>(move.rows.from + i));
           }
         }
-        EXPECT_EQ(halo, wanted[static_cast<std::size_t>(rank)]) << pack.layout.tokens() << " tokens on " << pack.layout.ranks() << " ranks, reach " << reach;
+        EXPECT_EQ(halo, wanted[static_cast<std::size_t>(rank)])
+            << pack.layout.tokens() << " tokens on " << pack.layout.ranks() << " ranks, reach " << reach;
       }
     }
 }
@@ -93,7 +96,8 @@ TEST(HaloPlan, ARankSendsAtMostTheReachPerChunkWhereShardsAreAsLong) {
       const ShardLayout layout(ranks * 20 + 3, ranks, kind);
       for (int rank = 0; rank < ranks; ++rank) {
         std::int64_t rows = 0;
-        for (const RowMove& move : plan_halo(layout, Segments::one_document(layout.tokens()), 9, rank).sends) rows += move.rows.count;
+        for (const RowMove& move : plan_halo(layout, Segments::one_document(layout.tokens()), 9, rank).sends)
+          rows += move.rows.count;
         EXPECT_LE(rows, 9 * layout.chunk_count() / ranks);
       }
     }
@@ -108,7 +112,8 @@ TEST(CarryPlan, SaysWhereDocumentsCrossTheEdges) {
       const Range chunk = layout.chunk(c);
       bool from_left = false, to_right = false, whole = false;
       for (std::int64_t s = 0; s < segments.count(); ++s) {
-        const std::int64_t begin = segments.cu_seqlens()[static_cast<std::size_t>(s)], end = segments.cu_seqlens()[static_cast<std::size_t>(s) + 1];
+        const std::int64_t begin = segments.cu_seqlens()[static_cast<std::size_t>(s)],
+                           end = segments.cu_seqlens()[static_cast<std::size_t>(s) + 1];
         from_left |= begin < chunk.begin && chunk.begin < end;
         to_right |= begin < chunk.end && chunk.end < end;
         whole |= begin < chunk.begin && chunk.end < end;

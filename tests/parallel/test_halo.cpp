@@ -39,7 +39,8 @@ TEST_P(Halo, HoldsTheRowsBeforeEachChunkAndZerosWhereTheDocumentStartsLater) {
       for (const Chunk& chunk : sharding.chunks())
         for (std::int64_t t = chunk.tokens.begin - reach; t < chunk.tokens.begin; ++t) {
           const bool held = chunk.tokens.size() > 0 && t >= sharding.segments().start_of(chunk.tokens.begin);
-          for (std::int64_t d = 0; d < channels; ++d) expected.push_back(held ? static_cast<double>(whole.view().row<float>(t)[d]) : 0);
+          for (std::int64_t d = 0; d < channels; ++d)
+            expected.push_back(held ? static_cast<double>(whole.view().row<float>(t)[d]) : 0);
         }
       EXPECT_EQ(values_of(halo), expected);
     });
@@ -66,7 +67,8 @@ TEST_P(Halo, BackwardIsTheAdjointOfForward) {
 TEST_P(Halo, BackwardAddsToWhatIsThere) {
   on_ranks(GetParam(), [](Communicator& world) {
     const Stream stream;
-    const Sharding sharding(ShardLayout(8 * world.size(), world.size(), Layout::contiguous), Segments::one_document(8 * world.size()), world.rank());
+    const Sharding sharding(ShardLayout(8 * world.size(), world.size(), Layout::contiguous),
+                            Segments::one_document(8 * world.size()), world.rank());
     const std::vector<double> ones(8 * channels, 1.0);
     const Tensor g = tensor_of(stream, DType::f64, {2, channels}, std::span(ones).first(2 * channels));
     const Tensor x_grad = tensor_of(stream, DType::f64, {8, channels}, ones);

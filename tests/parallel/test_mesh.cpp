@@ -27,7 +27,8 @@ TEST_P(Meshes, EveryFactorisationGroupsNeighbouringRanks) {
           EXPECT_EQ(mesh.data_index, me / context);
           EXPECT_EQ(mesh.context.rank(), me % context);
           EXPECT_EQ(mesh.world.rank(), me);
-          EXPECT_EQ(mesh.context.sum(std::int64_t{mesh.data_index}), std::int64_t{mesh.data_index} * context) << "one group, one index";
+          EXPECT_EQ(mesh.context.sum(std::int64_t{mesh.data_index}), std::int64_t{mesh.data_index} * context)
+              << "one group, one index";
         }
     }
   });

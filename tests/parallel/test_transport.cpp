@@ -24,8 +24,11 @@ INSTANTIATE_TEST_SUITE_P(Ranks, Transports, testing::ValuesIn(rank_counts));
 
 TEST_P(Transports, ExchangeBringsEveryMessageOfEveryLengthToItsPlace) {
   on_ranks(GetParam(), [](Communicator& world) {
-    // Several messages a pair, to itself too, empty ones among them, in an order of the sender's own; lengths above MPI's piece in these tests.
-    const auto length = [](int from, int to, int number) { return static_cast<std::size_t>((from * 131 + to * 37 + number * 977) % 5 * 2477); };
+    // Several messages a pair, to itself too, empty ones among them, in an order of the sender's own; lengths above
+    // MPI's piece in these tests.
+    const auto length = [](int from, int to, int number) {
+      return static_cast<std::size_t>((from * 131 + to * 37 + number * 977) % 5 * 2477);
+    };
     std::vector<std::vector<std::byte>> sent, received;
     std::vector<Transfer> transfers;
     const int n = world.size(), me = world.rank();
@@ -39,7 +42,8 @@ TEST_P(Transports, ExchangeBringsEveryMessageOfEveryLengthToItsPlace) {
     }
     world.exchange(transfers, Stream());
     for (std::size_t i = 0; i < transfers.size(); ++i)
-      EXPECT_EQ(received[i], pattern(received[i].size(), transfers[i].peer, me, static_cast<int>(i % 3))) << "from rank " << transfers[i].peer;
+      EXPECT_EQ(received[i], pattern(received[i].size(), transfers[i].peer, me, static_cast<int>(i % 3)))
+          << "from rank " << transfers[i].peer;
   });
 }
 
@@ -54,17 +58,21 @@ TEST_P(Transports, SeveralExchangesMayBeInFlightAndWaitedForInAnyOrder) {
       received.emplace_back(1500);
     }
     for (std::size_t number = 0; number < 5; ++number)
-      pending.push_back(world.start(std::vector<Transfer>{{right, sent[number], {}}, {left, {}, received[number]}}, Stream()));
+      pending.push_back(
+          world.start(std::vector<Transfer>{{right, sent[number], {}}, {left, {}, received[number]}}, Stream()));
     for (const std::size_t number : {3, 0, 4, 2, 1}) pending[number].wait();
-    for (int number = 0; number < 5; ++number) EXPECT_EQ(received[static_cast<std::size_t>(number)], pattern(1500, left, me, number));
+    for (int number = 0; number < 5; ++number)
+      EXPECT_EQ(received[static_cast<std::size_t>(number)], pattern(1500, left, me, number));
   });
 }
 
 TEST_P(Transports, AllGatherAndBroadcastAgreeWithWhatWasSent) {
   on_ranks(GetParam(), [](Communicator& world) {
     const int n = world.size();
-    for (const std::size_t length : {std::size_t{0}, std::size_t{1}, std::size_t{13}, std::size_t{1000}, std::size_t{9001}}) {
-      std::vector<std::byte> all(length * static_cast<std::size_t>(n)), mine = pattern(length, world.rank(), 0, 0), expected;
+    for (const std::size_t length :
+         {std::size_t{0}, std::size_t{1}, std::size_t{13}, std::size_t{1000}, std::size_t{9001}}) {
+      std::vector<std::byte> all(length * static_cast<std::size_t>(n)), mine = pattern(length, world.rank(), 0, 0),
+                                                                        expected;
       world.all_gather(mine, all, Stream());
       for (int peer = 0; peer < n; ++peer)
         for (const std::byte byte : pattern(length, peer, 0, 0)) expected.push_back(byte);
@@ -73,14 +81,16 @@ TEST_P(Transports, AllGatherAndBroadcastAgreeWithWhatWasSent) {
       world.broadcast(mine, root, Stream());
       EXPECT_EQ(mine, pattern(length, root, 0, 0));
     }
-    EXPECT_EQ(world.broadcast(std::string(static_cast<std::size_t>(world.rank()), 'x'), n - 1), std::string(static_cast<std::size_t>(n - 1), 'x'));
+    EXPECT_EQ(world.broadcast(std::string(static_cast<std::size_t>(world.rank()), 'x'), n - 1),
+              std::string(static_cast<std::size_t>(n - 1), 'x'));
   });
 }
 
 TEST_P(Transports, ReductionsAddInRankOrder) {
   on_ranks(GetParam(), [](Communicator& world) {
     const int n = world.size(), me = world.rank();
-    // Numbers of very different size: another order would round otherwise. Short buffers, long ones, and one no rank count here divides.
+    // Numbers of very different size: another order would round otherwise. Short buffers, long ones, and one no rank
+    // count here divides.
     const auto value = [](int rank, std::int64_t i) {
       const RandomStream random(3, static_cast<std::uint64_t>(rank));
       return static_cast<float>(random.normal(static_cast<std::uint64_t>(i)) * std::pow(10.0, rank % 4 * 2));
@@ -102,7 +112,8 @@ TEST_P(Transports, ReductionsAddInRankOrder) {
       std::vector<std::int64_t> counts(static_cast<std::size_t>(n), 0);
       for (std::int64_t left = count, rank = 0; rank < n; ++rank)
         left -= counts[static_cast<std::size_t>(rank)] = rank + 1 == n ? left : rank % 3 == 1 ? 0 : left / 3;
-      const std::int64_t mine = counts[static_cast<std::size_t>(me)], offset = std::accumulate(counts.begin(), counts.begin() + me, std::int64_t{0});
+      const std::int64_t mine = counts[static_cast<std::size_t>(me)],
+                         offset = std::accumulate(counts.begin(), counts.begin() + me, std::int64_t{0});
       const Tensor part(stream, DType::f32, {mine});
       world.reduce_scatter(data, part, counts, Reduction::sum, stream);
       const Tensor maximum(stream, DType::f32, {count});
@@ -114,7 +125,8 @@ TEST_P(Transports, ReductionsAddInRankOrder) {
         EXPECT_EQ(maximum.view().as<float>()[i], largest[i]) << i << " of " << count;
       }
       for (std::int64_t i = 0; i < mine; ++i)
-        EXPECT_EQ(part.view().as<float>()[static_cast<std::size_t>(i)], sum[static_cast<std::size_t>(offset + i)]) << i << " of " << mine;
+        EXPECT_EQ(part.view().as<float>()[static_cast<std::size_t>(i)], sum[static_cast<std::size_t>(offset + i)])
+            << i << " of " << mine;
     }
   });
 }
@@ -144,7 +156,8 @@ TEST_P(Transports, SplitGroupsByColorAndOrdersByKey) {
     std::int64_t got = -1;
     const std::int64_t sent = me;
     const int right = (me + 1) % n, left = (me + n - 1) % n;
-    const Pending pending = world.start(std::vector<Transfer>{{right, std::as_bytes(std::span(&sent, 1)), {}}}, Stream());
+    const Pending pending =
+        world.start(std::vector<Transfer>{{right, std::as_bytes(std::span(&sent, 1)), {}}}, Stream());
     part.barrier();
     world.exchange(std::vector<Transfer>{{left, {}, std::as_writable_bytes(std::span(&got, 1))}}, Stream());
     EXPECT_EQ(got, left);
@@ -157,7 +170,8 @@ TEST_P(Transports, TrafficCountsWhatLeavesTheRank) {
     const auto sent = [&](auto&& run) {
       const Traffic before = world.traffic();
       run();
-      return std::pair(world.traffic().bytes_sent - before.bytes_sent, world.traffic().messages_sent - before.messages_sent);
+      return std::pair(world.traffic().bytes_sent - before.bytes_sent,
+                       world.traffic().messages_sent - before.messages_sent);
     };
     using Sent = std::pair<std::int64_t, std::int64_t>;
     std::vector<std::byte> a(120), b(120), all(120 * static_cast<std::size_t>(n));
@@ -165,12 +179,20 @@ TEST_P(Transports, TrafficCountsWhatLeavesTheRank) {
     const Tensor data = Tensor::zeros(stream, DType::f64, {n * 3});
     const std::vector<std::int64_t> counts(static_cast<std::size_t>(n), 3);
     const int me = world.rank(), right = (me + 1) % world.size(), left = (me + world.size() - 1) % world.size();
-    EXPECT_EQ(sent([&] { world.exchange(std::vector<Transfer>{{me, a, b}}, stream); }), Sent(0, 0)) << "what stays on the rank is not counted";
-    EXPECT_EQ(sent([&] { world.exchange(std::vector<Transfer>{{right, a, {}}, {left, {}, b}}, stream); }), n > 1 ? Sent(120, 1) : Sent(0, 0));
+    EXPECT_EQ(sent([&] {
+                world.exchange(std::vector<Transfer>{{me, a, b}}, stream);
+              }),
+              Sent(0, 0))
+        << "what stays on the rank is not counted";
+    EXPECT_EQ(sent([&] {
+                world.exchange(std::vector<Transfer>{{right, a, {}}, {left, {}, b}}, stream);
+              }),
+              n > 1 ? Sent(120, 1) : Sent(0, 0));
     EXPECT_EQ(sent([&] { world.all_gather(a, all, stream); }), Sent((n - 1) * 120, n - 1));
     EXPECT_EQ(sent([&] { world.broadcast(a, 0, stream); }), me == 0 ? Sent((n - 1) * 120, n - 1) : Sent(0, 0));
     EXPECT_EQ(sent([&] { world.all_reduce(data, Reduction::sum, stream); }), Sent(2 * (n - 1) * 24, 2 * (n - 1)));
-    EXPECT_EQ(sent([&] { world.reduce_scatter(data, data.view().slice_rows(0, 3), counts, Reduction::sum, stream); }), Sent((n - 1) * 24, n - 1));
+    EXPECT_EQ(sent([&] { world.reduce_scatter(data, data.view().slice_rows(0, 3), counts, Reduction::sum, stream); }),
+              Sent((n - 1) * 24, n - 1));
     EXPECT_EQ(sent([&] { world.barrier(); }), Sent(0, 0));
     EXPECT_GT(world.traffic().exposed_s, 0);
   });
@@ -264,13 +286,17 @@ TEST_P(LocalRanks, AbortGivesEveryPeerItsExitCode) {
 }
 
 TEST_P(LocalRanks, AMessageOfAnotherLengthThanExpectedIsAnError) {
-  EXPECT_THROW(run_local_ranks(GetParam(),
-                               [](std::unique_ptr<Transport> transport) {
-                                 std::vector<std::byte> sent(8), received(9);
-                                 const int n = transport->size(), me = transport->rank();
-                                 transport->start(std::vector<Transfer>{{(me + 1) % n, sent, {}}, {(me + n - 1) % n, {}, received}}, Stream()).wait();
-                               }),
-               Error);
+  EXPECT_THROW(
+      run_local_ranks(GetParam(),
+                      [](std::unique_ptr<Transport> transport) {
+                        std::vector<std::byte> sent(8), received(9);
+                        const int n = transport->size(), me = transport->rank();
+                        transport
+                            ->start(std::vector<Transfer>{{(me + 1) % n, sent, {}}, {(me + n - 1) % n, {}, received}},
+                                    Stream())
+                            .wait();
+                      }),
+      Error);
 }
 
 }  // namespace

@@ -100,6 +100,87 @@ Values selective_scan(const ReferenceCase& c) {
   return out;
 }
 
+/// y = q ⊙ (h∗x + skip⊙x), x = k⊙v, with the filter h[d·length + lag]; absent q and k are 1. What h owes to the loss goes to `d_h`.
+Values gated_conv(const ReferenceCase& c, const std::string& v_name, std::int64_t length, const std::vector<double>& h, std::vector<double>& d_h) {
+  const std::int64_t D = c.D;
+  const bool gated = c.inputs.contains("q"), skips = c.inputs.contains("skip");
+  const auto &v = c.inputs.at(v_name), &d_y = c.inputs.at("d_y");
+  const std::vector<double> ones(v.size(), 1.0);
+  const std::vector<double>&q = gated ? c.inputs.at("q") : ones, &k = gated ? c.inputs.at("k") : ones;
+  Values out;
+  std::vector<double> d_x(v.size()), d_skip(static_cast<std::size_t>(D));
+  out["y"].resize(v.size());
+  for (const char* name : {"d_q", "d_k"})
+    if (gated) out[name].resize(v.size());
+  d_h.assign(h.size(), 0);
+  const auto x = [&](std::int64_t i) { return k[i] * v[i]; };
+  each_document(c, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t t = begin; t < end; ++t)
+      for (std::int64_t d = 0; d < D; ++d) {
+        const std::int64_t i = t * D + d;
+        const double skip = skips ? c.inputs.at("skip")[d] : 0, dc = d_y[i] * q[i];
+        double sum = skip * x(i);
+        for (std::int64_t j = 0; j < length && t - j >= begin; ++j) {
+          sum += h[d * length + j] * x(i - j * D);
+          d_x[i - j * D] += h[d * length + j] * dc;
+          d_h[d * length + j] += dc * x(i - j * D);
+        }
+        d_x[i] += skip * dc;
+        d_skip[d] += dc * x(i);
+        out["y"][i] = q[i] * sum;
+        if (gated) out["d_q"][i] = d_y[i] * sum;
+      }
+  });
+  out["d_" + v_name] = d_x;
+  for (std::size_t i = 0; gated && i < d_x.size(); ++i) {
+    out["d_k"][i] = d_x[i] * v[i];
+    out["d_v"][i] = d_x[i] * k[i];
+  }
+  if (skips) out["d_skip"] = d_skip;
+  return out;
+}
+
+/// taps[g, j], shared by the channels of a group.
+Values grouped_conv(const ReferenceCase& c, const std::string& v_name) {
+  const std::int64_t groups = c.shapes.at("taps")[0], wide = c.D / groups;
+  std::vector<double> h, d_h;
+  for (std::int64_t d = 0; d < c.D; ++d)
+    for (std::int64_t j = 0; j < c.N; ++j) h.push_back(c.inputs.at("taps")[d / wide * c.N + j]);
+  Values out = gated_conv(c, v_name, c.N, h, d_h);
+  out["d_taps"].resize(static_cast<std::size_t>(groups * c.N));
+  for (std::int64_t d = 0; d < c.D; ++d)
+    for (std::int64_t j = 0; j < c.N; ++j) out["d_taps"][d / wide * c.N + j] += d_h[d * c.N + j];
+  return out;
+}
+
+/// h_t = Σ_m residues exp(-exp(log_rates) t), as long as the pack.
+Values hyena_li(const ReferenceCase& c) {
+  const std::int64_t M = c.N, T = c.T;
+  const auto &residues = c.inputs.at("residues"), &log_rates = c.inputs.at("log_rates");
+  std::vector<double> h(static_cast<std::size_t>(c.D * T)), d_h;
+  for (std::int64_t i = 0; i < c.D * M; ++i)
+    for (std::int64_t t = 0; t < T; ++t) h[i / M * T + t] += residues[i] * std::exp(-std::exp(log_rates[i]) * static_cast<double>(t));
+  Values out = gated_conv(c, "v", T, h, d_h);
+  out["d_residues"].resize(residues.size());
+  out["d_log_rates"].resize(residues.size());
+  for (std::int64_t i = 0; i < c.D * M; ++i)
+    for (std::int64_t t = 0; t < T; ++t) {
+      const double rate = std::exp(log_rates[i]), power = std::exp(-rate * static_cast<double>(t));
+      out["d_residues"][i] += d_h[i / M * T + t] * power;
+      out["d_log_rates"][i] -= d_h[i / M * T + t] * residues[i] * rate * static_cast<double>(t) * power;
+    }
+  return out;
+}
+
+/// A case of a convolution with taps[3, length] of 6 channels.
+ReferenceCase grouped_case(std::int64_t T, std::vector<std::int64_t> cu_seqlens, bool optional, std::int64_t length, std::vector<std::string> tokenwise) {
+  ReferenceCase c{.T = T, .D = 6, .N = length, .cu_seqlens = std::move(cu_seqlens), .attributes = {}, .inputs = {}, .shapes = {}};
+  for (const std::string& name : tokenwise) add(c, name, {T, c.D});
+  add(c, "taps", {3, length});
+  if (optional) add(c, "skip", {c.D});
+  return c;
+}
+
 }  // namespace
 
 const std::map<std::string, Reference>& op_references() {
@@ -115,6 +196,29 @@ const std::map<std::string, Reference>& op_references() {
               return c;
             },
         .expect = causal_conv}},
+      {"hyena_se",
+       {.make = [](std::int64_t T, std::vector<std::int64_t> cu_seqlens,
+                   bool optional) { return grouped_case(T, std::move(cu_seqlens), optional, 7, {"q", "k", "v", "d_y"}); },
+        .expect = [](const ReferenceCase& c) { return grouped_conv(c, "v"); }}},
+      {"hyena_mr",
+       {.make = [](std::int64_t T, std::vector<std::int64_t> cu_seqlens,
+                   bool optional) { return grouped_case(T, std::move(cu_seqlens), optional, 31, {"q", "k", "v", "d_y"}); },
+        .expect = [](const ReferenceCase& c) { return grouped_conv(c, "v"); }}},
+      {"long_conv",
+       {.make = [](std::int64_t T, std::vector<std::int64_t> cu_seqlens,
+                   bool optional) { return grouped_case(T, std::move(cu_seqlens), optional, T + 3, {"x", "d_y"}); },
+        .expect = [](const ReferenceCase& c) { return grouped_conv(c, "x"); }}},
+      {"hyena_li",
+       {.make =
+            [](std::int64_t T, std::vector<std::int64_t> cu_seqlens, bool optional) {
+              ReferenceCase c{.T = T, .D = 5, .N = 4, .cu_seqlens = std::move(cu_seqlens), .attributes = {}, .inputs = {}, .shapes = {}};
+              for (const char* name : {"q", "k", "v", "d_y"}) add(c, name, {T, c.D});
+              add(c, "residues", {c.D, c.N});
+              add(c, "log_rates", {c.D, c.N}, -5, 0);
+              if (optional) add(c, "skip", {c.D});
+              return c;
+            },
+        .expect = hyena_li}},
       {"selective_scan",
        {.make =
             [](std::int64_t T, std::vector<std::int64_t> cu_seqlens, bool optional) {

@@ -89,7 +89,7 @@ Cost halo_cost(const Sharding& sharding, const Forward& args, double hidden) {
                      tokens = chunks * ((layout.tokens() + layout.chunk_count() - 1) / layout.chunk_count());
   const double operations =
       operations_a_token(args) * static_cast<double>(like.columns()) * static_cast<double>(tokens);
-  if (layout.ranks() == 1) return {.operations = operations};
+  if (layout.ranks() == 1 || reach_of(args) == 0) return {.operations = operations};
   return {.operations = operations,
           .bytes_sent = chunks * reach_of(args) * like.columns() * size_of(like.dtype),
           .messages = 1,

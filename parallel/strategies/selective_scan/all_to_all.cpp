@@ -36,10 +36,6 @@ SelectiveScanInputs on_channels(const StrategyContext& context, const SelectiveS
           .segments = context.sharding.whole().segments()};
 }
 
-ChannelCounts counts(const SelectiveScanForward& args) {
-  return {.channels = args.in.A.rows(), .groups = args.in.A.rows(), .dtype = args.in.u.dtype, .in = 2, .out = 1};
-}
-
 }  // namespace
 
 void forward(const StrategyContext& context, SelectiveScanForward args, Saved* saved) {
@@ -119,10 +115,11 @@ void backward(const StrategyContext& context, SelectiveScanBackward args, Saved&
 }
 
 Cost cost(const Sharding& sharding, const SelectiveScanForward& args) {
-  const std::int64_t states = args.in.A.columns(), ranks = sharding.layout().ranks();
-  Cost cost = by_channels_cost(sharding, counts(args), 1, selective_scan_operations(states));
-  cost.bytes_sent += 2 * states * size_of(args.in.B.dtype) * sharding.layout().local_tokens(0) * (ranks - 1);
-  return cost;
+  const std::int64_t channels = args.in.A.rows(), states = args.in.A.columns();
+  return by_channels_cost(
+      sharding,
+      {.channels = channels, .groups = channels, .dtype = args.in.u.dtype, .in = 2, .out = 1, .gathered = 2 * states},
+      1, selective_scan_operations(states));
 }
 
 }  // namespace causeway::selective_scan::all_to_all
