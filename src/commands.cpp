@@ -6,6 +6,7 @@ namespace causeway {
 
 // Each is defined by the file of its name under src/commands/.
 Command bench_command();
+Command generate_command();
 Command import_command();
 Command inspect_command();
 Command op_command();
@@ -15,7 +16,7 @@ Command split_command();
 Command train_command();
 
 std::span<const Command> commands() {
-  static const std::vector<Command> table = {import_command(), split_command(), pack_command(), train_command(), score_command(), inspect_command(), op_command(),
+  static const std::vector<Command> table = {import_command(), split_command(), pack_command(), train_command(), score_command(), generate_command(), inspect_command(), op_command(),
                                              bench_command()};
   return table;
 }

@@ -189,7 +189,7 @@ TEST(CommandLineInterface, ProcessesAnswerOnceAndEndWithOneCode) {
   const std::string good = "@causeway op causal_conv --in case.h5 --out r.h5 --backward";
   const Processes table[] = {
       {"@mpirun -n 3 @causeway --help", 0, "usage: causeway COMMAND"},
-      {"@mpirun -n 3 @causeway op --list", 0, "causal_conv\thalo"},
+      {"@mpirun -n 3 @causeway op --list", 0, "causal_conv\thalo\t"},
       {"@mpirun -n 3 " + good, 0, ""},
       {"@mpirun -n 3 @causeway op causal_conv --in missing.h5 --out r.h5", 2, "missing.h5"},
       {"@mpirun -n 3 @causeway op --nonsense", 2, "unknown option"},

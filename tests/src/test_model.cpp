@@ -265,7 +265,7 @@ TEST(Model, MediumFiltersDecayFromWeakToFast) {
       const std::vector<double> decay = values_of(parameter.weight);
       for (std::size_t g = 0; g < 3; ++g)
         for (std::size_t j = 0; j < 11; ++j)
-          EXPECT_NEAR(decay[g * 11 + j], std::exp(-std::pow(10, -2.0 + 2.0 * g) * 0.1 * j), 1e-14) << g << " " << j;
+          EXPECT_NEAR(decay[g * 11 + j], std::exp(-std::pow(10, -2 + 2 * double(g)) * 0.1 * double(j)), 1e-14) << g << " " << j;
     }
   });
 }
