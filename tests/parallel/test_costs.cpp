@@ -1,0 +1,113 @@
+/// What strategies say that they cost, held against the closed forms of the design over T, D and N; that they do send
+/// what they say is test_strategies' matter.
+
+#include <gtest/gtest.h>
+
+#include "parallel/strategy.hpp"
+
+namespace causeway::test {
+namespace {
+
+TensorView shaped(Shape shape, DType dtype = DType::f32) { return view_of(nullptr, dtype, shape); }
+
+struct Size {
+  std::int64_t T, D, N;
+};
+constexpr Size sizes[] = {{1 << 20, 4096, 8}, {65536, 256, 2}, {65538, 240, 3}, {9800, 210, 7}, {4096, 64, 1}};
+
+/// Calls check(size, sharding of one document, what all_to_all moves of one tensor: (L/N)·D·s·(N-1)/N).
+template <class Check>
+void for_every_size(Layout layout, Check check) {
+  for (const Size& size : sizes) {
+    SCOPED_TRACE(fmt::format("T={} D={} N={} {}", size.T, size.D, size.N, name_of(layout)));
+    const Sharding sharding(ShardLayout(size.T, static_cast<int>(size.N), layout), Segments::one_document(size.T), 0);
+    check(size, sharding, size.T / size.N * size.D * 4 * (size.N - 1) / size.N);
+  }
+}
+
+template <class Strategy, class Args>
+std::int64_t bytes(std::span<const Strategy> table, std::string_view name, const Sharding& sharding, const Args& args) {
+  return find_strategy(table, "test", name).cost(sharding, args).bytes_sent;
+}
+
+TEST(Costs, AHaloIsTheTapsButOneOfEachChunk) {
+  for (const Layout layout : every_layout)
+    for_every_size(layout, [&](const Size& size, const Sharding& sharding, std::int64_t) {
+      const TensorView x = shaped({size.T / size.N, size.D});
+      const std::int64_t chunks = layout == Layout::zigzag ? 2 : 1, between = size.N > 1 ? 1 : 0;
+      for (const std::string_view name : {"halo", "halo_overlapped"}) {
+        EXPECT_EQ(bytes(convolution_strategies(), name, sharding,
+                        CausalConvForward{.x = x, .weight = shaped({size.D, 4}), .y = x}),
+                  between * chunks * 3 * size.D * 4);
+        EXPECT_EQ(bytes(gated_convolution_strategies(), name, sharding,
+                        BlockedConvForward{.in = {.q = x, .k = x, .v = x}, .taps = shaped({1, 128}), .y = x}),
+                  between * chunks * 127 * size.D * 4);
+      }
+    });
+}
+
+TEST(Costs, AllToAllIsTwoTensorsForConvolutionsThreeForTheScan) {
+  for (const Layout layout : every_layout)
+    for_every_size(layout, [&](const Size& size, const Sharding& sharding, std::int64_t tensor) {
+      const TensorView x = shaped({size.T / size.N, size.D}), modes = shaped({size.D, 16});
+      const GatedConvInputs in{.q = x, .k = x, .v = x};
+      for (const std::string_view name : {"all_to_all", "all_to_all_pipelined"}) {
+        EXPECT_EQ(bytes(convolution_strategies(), name, sharding,
+                        CausalConvForward{.x = x, .weight = shaped({size.D, 4}), .y = x}),
+                  2 * tensor);
+        EXPECT_EQ(bytes(gated_convolution_strategies(), name, sharding,
+                        BlockedConvForward{.in = in, .taps = shaped({size.D, 7}), .y = x}),
+                  2 * tensor);
+        EXPECT_EQ(bytes(modal_convolution_strategies(), name, sharding,
+                        ModalConvForward{.in = in, .residues = modes, .log_rates = modes, .y = x}),
+                  2 * tensor);
+        EXPECT_EQ(bytes(long_convolution_strategies(), name, sharding,
+                        FftConvForward{.in = {.v = x}, .taps = shaped({size.D, size.T}), .y = x}),
+                  2 * tensor);
+      }
+      constexpr std::int64_t states = 16;
+      const TensorView B = shaped({size.T / size.N, states});
+      EXPECT_EQ(
+          bytes(selective_scan_strategies(), "all_to_all", sharding,
+                SelectiveScanForward{
+                    .in = {.u = x, .delta = x, .A = shaped({size.D, states}), .B = B, .C = B, .D = shaped({size.D})},
+                    .y = x}),
+          3 * tensor + 2 * states * 4 * (size.T / size.N) * (size.N - 1));
+    });
+}
+
+TEST(Costs, AStateIsAsLongAsItsModesWhateverTheContext) {
+  for_every_size(Layout::contiguous, [&](const Size& size, const Sharding& sharding, std::int64_t) {
+    const TensorView x = shaped({size.T / size.N, size.D}, DType::bf16), modes = shaped({size.D, 16});
+    const std::int64_t sent =
+        bytes(modal_convolution_strategies(), "state_carry", sharding,
+              ModalConvForward{.in = {.q = x, .k = x, .v = x}, .residues = modes, .log_rates = modes, .y = x});
+    const std::int64_t chain = 4 * 16 * size.D, gather = (size.N - 1) * chain;
+    EXPECT_EQ(sent, size.N == 1 ? 0 : cheaper_schedule(sharding, chain, chain) == Schedule::chain ? chain : gather);
+  });
+}
+
+TEST(Costs, WithoutAPeerNothingIsSentAndNothingIsWaitedFor) {
+  const Sharding alone(ShardLayout(1000, 1, Layout::contiguous), Segments::one_document(1000), 0);
+  const TensorView x = shaped({1000, 8});
+  for (const auto& row : convolution_strategies()) {
+    const Cost cost = row.cost(alone, {.x = x, .weight = shaped({8, 4}), .y = x});
+    EXPECT_EQ(cost.bytes_sent, 0) << row.name;
+    EXPECT_EQ(cost.messages, 0) << row.name;
+    EXPECT_GT(cost.operations, 0) << row.name;
+  }
+}
+
+TEST(Costs, WhatHidesIsPaidOnce) {
+  const Machine machine{.latency_s = 1, .bytes_per_s = 10, .operations_per_s = 100};
+  const Cost shown{.operations = 500, .bytes_sent = 30, .messages = 2};  // 5 s of work, 5 s of communication
+  EXPECT_DOUBLE_EQ(seconds(shown, machine), 10);
+  Cost hidden = shown;
+  hidden.hidden = 1;
+  EXPECT_DOUBLE_EQ(seconds(hidden, machine), 5);
+  hidden.hidden = 0.5;
+  EXPECT_DOUBLE_EQ(seconds(hidden, machine), 7.5);
+}
+
+}  // namespace
+}  // namespace causeway::test
