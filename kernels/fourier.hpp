@@ -20,7 +20,7 @@ struct FourierTransform {
 extern const Kernel<FourierTransform> fourier_transform;
 
 /// y[r,d] = alpha · x[r,d] · exp(2πi (first + r·step) / modulus), or += with `accumulate`: twiddle factors, the twist of a negacyclic transform and, with
-/// step 0, a branch of a butterfly. x or y may be real, [rows, D]: a real y takes the real part. Angles are reduced as integers.
+/// step 0, a branch of a butterfly. x or y may be real, [rows, D]: a real y takes the real part. A complex y may be x. Angles are reduced as integers.
 struct Rotate {
   TensorView x;
   std::int64_t first = 0, step = 0, modulus = 1;

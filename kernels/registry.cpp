@@ -45,6 +45,7 @@ CAUSEWAY_CPU_KERNEL(NegativeExponential, negative_exponential);
 CAUSEWAY_CPU_KERNEL(NegativeExponentialBackward, negative_exponential_backward);
 CAUSEWAY_CPU_KERNEL(SumOfSquares, sum_of_squares);
 CAUSEWAY_KERNEL(CopyRows, copy_rows);
+CAUSEWAY_CPU_KERNEL(Transpose, transpose);
 CAUSEWAY_CPU_KERNEL(Gemm, gemm);
 CAUSEWAY_CPU_KERNEL(RmsNormForward, rms_norm_forward);
 CAUSEWAY_CPU_KERNEL(RmsNormBackward, rms_norm_backward);

@@ -23,4 +23,12 @@ struct CopyRows {
 };
 extern const Kernel<CopyRows> copy_rows;
 
+/// y[c,r] = x[r,c], converted to y's dtype, or += with `accumulate`. Row strides are free.
+struct Transpose {
+  TensorView x;  ///< [rows, columns]
+  bool accumulate = false;
+  TensorView y;  ///< [columns, rows]
+};
+extern const Kernel<Transpose> transpose;
+
 }  // namespace causeway

@@ -12,8 +12,8 @@ namespace causeway {
 /// Pure functions of (layout, segments, reach): who needs which rows from whom. They make no call and are the same on
 /// every rank.
 
-/// Rows travelling between two ranks: `count` rows from the sender's local row `from` to row `to` of the receiver's
-/// halo tensor.
+/// Rows travelling between two ranks: `count` rows from the sender's local row `from` to row `to` of what the receiver
+/// gathers them in (its halo, its equal shard of a document).
 struct RowMove {
   int sender = 0, receiver = 0;
   RowRange rows;

@@ -44,4 +44,9 @@ const HaloPlan& Sharding::halo(std::int64_t reach) const {
                                : halos_.emplace(reach, plan_halo(layout_, segments_, reach, rank_)).first->second;
 }
 
+const SpanPlan& Sharding::spans() const {
+  if (!spans_) spans_ = plan_spans(layout_, segments_, rank_);
+  return *spans_;
+}
+
 }  // namespace causeway

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "kernels/tensor.hpp"
 #include "parallel/exchange_plan.hpp"
 #include "parallel/shard_layout.hpp"
+#include "parallel/spanning.hpp"
 
 namespace causeway {
 
@@ -45,6 +47,7 @@ class Sharding {
 
   const HaloPlan& halo(std::int64_t reach) const;
   const CarryPlan& carry() const { return carry_; }
+  const SpanPlan& spans() const;  ///< contiguous layout only
 
  private:
   ShardLayout layout_;
@@ -54,6 +57,7 @@ class Sharding {
   CarryPlan carry_;
   // Made when first asked for; one rank, one thread.
   mutable std::map<std::int64_t, HaloPlan> halos_;
+  mutable std::optional<SpanPlan> spans_;
   mutable std::map<std::pair<std::int64_t, std::int64_t>, Chunk> runs_;
 };
 

@@ -34,6 +34,10 @@ CAUSEWAY_STRATEGY(, FftConvForward, FftConvBackward)
 CAUSEWAY_STRATEGY(_pipelined, ModalConvForward, ModalConvBackward)
 CAUSEWAY_STRATEGY(_pipelined, FftConvForward, FftConvBackward)
 }  // namespace all_to_all
+namespace fft {
+CAUSEWAY_STRATEGY(, ModalConvForward, ModalConvBackward)
+CAUSEWAY_STRATEGY(, FftConvForward, FftConvBackward)
+}  // namespace fft
 }  // namespace long_convolution
 namespace selective_scan {
 namespace state_carry {
@@ -103,6 +107,7 @@ std::span<const ModalConvolutionStrategy> modal_convolution_strategies() {
        all_to_all::forward_pipelined,
        all_to_all::backward_pipelined,
        all_to_all::cost_pipelined},
+      {"fft", contiguous_layout, {}, {}, fft::forward, fft::backward, fft::cost},
   };
   return table;
 }
@@ -118,6 +123,7 @@ std::span<const LongConvolutionStrategy> long_convolution_strategies() {
        all_to_all::forward_pipelined,
        all_to_all::backward_pipelined,
        all_to_all::cost_pipelined},
+      {"fft", contiguous_layout, {}, {}, fft::forward, fft::backward, fft::cost},
   };
   return table;
 }

@@ -58,10 +58,9 @@ void filter_backward(const Stream& stream, Method method, std::int64_t longest, 
   modal_conv_backward(stream, local);
 }
 
-std::int64_t longest_document(const Segments& segments) {
+std::int64_t longest_document(std::span<const std::int64_t> cu_seqlens) {
   std::int64_t longest = 0;
-  for (std::size_t s = 1; s < segments.cu_seqlens().size(); ++s)
-    longest = std::max(longest, segments.cu_seqlens()[s] - segments.cu_seqlens()[s - 1]);
+  for (std::size_t s = 1; s < cu_seqlens.size(); ++s) longest = std::max(longest, cu_seqlens[s] - cu_seqlens[s - 1]);
   return longest;
 }
 
