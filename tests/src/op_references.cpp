@@ -181,6 +181,56 @@ ReferenceCase grouped_case(std::int64_t T, std::vector<std::int64_t> cu_seqlens,
   return c;
 }
 
+/// Query by query over all keys of its document; D heads of N numbers.
+Values attention(const ReferenceCase& c) {
+  const std::int64_t H = c.D, E = c.N;
+  const double base = std::stod(c.attributes.at("rope_base")), scale = 1 / std::sqrt(static_cast<double>(E));
+  const auto &v = c.inputs.at("v"), &d_y = c.inputs.at("d_y");
+  std::vector<double> zeros(v.size());
+  Values out = {{"y", zeros}, {"d_q", zeros}, {"d_k", zeros}, {"d_v", zeros}};
+  const auto turned = [&](std::vector<double> x, double sense) {
+    each_document(c, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t t = begin; t < end; ++t)
+        for (std::int64_t h = 0; h < H; ++h)
+          for (std::int64_t i = 0; base > 0 && i < E / 2; ++i) {
+            const double angle = sense * static_cast<double>(t - begin) * std::pow(base, -2.0 * static_cast<double>(i) / static_cast<double>(E));
+            double &first = x[(t * H + h) * E + i], &second = x[(t * H + h) * E + i + E / 2];
+            const double a = first, b = second;
+            first = a * std::cos(angle) - b * std::sin(angle);
+            second = b * std::cos(angle) + a * std::sin(angle);
+          }
+    });
+    return x;
+  };
+  const std::vector<double> q = turned(c.inputs.at("q"), 1), k = turned(c.inputs.at("k"), 1);
+  each_document(c, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t t = begin; t < end; ++t)
+      for (std::int64_t h = 0; h < H; ++h) {
+        const auto dot = [&](const std::vector<double>& a, std::int64_t i, const std::vector<double>& b, std::int64_t j) {
+          double sum = 0;
+          for (std::int64_t e = 0; e < E; ++e) sum += a[(i * H + h) * E + e] * b[(j * H + h) * E + e];
+          return sum;
+        };
+        std::vector<double> weights;
+        double sum = 0, delta = 0;
+        for (std::int64_t j = begin; j <= t; ++j) sum += weights.emplace_back(std::exp(scale * dot(q, t, k, j)));
+        for (std::int64_t j = begin; j <= t; ++j) delta += weights[j - begin] / sum * dot(d_y, t, v, j);
+        for (std::int64_t j = begin; j <= t; ++j) {
+          const double p = weights[j - begin] / sum, ds = scale * p * (dot(d_y, t, v, j) - delta);
+          for (std::int64_t e = 0; e < E; ++e) {
+            const std::int64_t query = (t * H + h) * E + e, key = (j * H + h) * E + e;
+            out["y"][query] += p * v[key];
+            out["d_v"][key] += p * d_y[query];
+            out["d_q"][query] += ds * k[key];
+            out["d_k"][key] += ds * q[query];
+          }
+        }
+      }
+  });
+  for (const char* name : {"d_q", "d_k"}) out[name] = turned(std::move(out[name]), -1);
+  return out;
+}
+
 }  // namespace
 
 const std::map<std::string, Reference>& op_references() {
@@ -234,6 +284,14 @@ const std::map<std::string, Reference>& op_references() {
               return c;
             },
         .expect = selective_scan}},
+      {"attention",
+       {.make =
+            [](std::int64_t T, std::vector<std::int64_t> cu_seqlens, bool optional) {
+              ReferenceCase c{.T = T, .D = 3, .N = 4, .cu_seqlens = std::move(cu_seqlens), .attributes = {{"rope_base", optional ? "10000" : "0"}}};
+              for (const char* name : {"q", "k", "v", "d_y"}) add(c, name, {T, c.D, c.N});
+              return c;
+            },
+        .expect = attention}},
   };
   return table;
 }

@@ -13,7 +13,7 @@ namespace causeway::test {
 using Values = std::map<std::string, std::vector<double>>;
 
 struct ReferenceCase {
-  std::int64_t T = 0, D = 0, N = 0;           ///< N: states, or taps
+  std::int64_t T = 0, D = 0, N = 0;            ///< D: channels, or heads; N: states, taps, or numbers a head
   std::vector<std::int64_t> cu_seqlens;
   std::map<std::string, std::string> attributes;
   Values inputs;                               ///< d_y too; absent optional ones are not in it

@@ -26,8 +26,8 @@ void write_case(const std::string& path, const ReferenceCase& c, bool in_float32
   }
   file.write<std::int64_t>("cu_seqlens", {std::ssize(c.cu_seqlens)}, c.cu_seqlens);
   for (const auto& [name, value] : c.attributes) {
-    if (value == "0" || value == "1")
-      file.set_attribute(name, std::int64_t{value == "1"});
+    if (value.find_first_not_of("-0123456789") == std::string::npos)
+      file.set_attribute(name, std::int64_t{std::stoll(value)});
     else
       file.set_attribute(name, value);
   }
@@ -180,7 +180,7 @@ TEST(Op, BadInputIsNamedAndLeavesNoFile) {
   const auto cut = [](std::vector<std::int64_t> cu_seqlens) { return [=](ReferenceCase& c) { c.cu_seqlens = cu_seqlens; }; };
   const auto say = [](std::string name, std::string value) { return [=](ReferenceCase& c) { c.attributes[name] = value; }; };
   const auto field = [](std::string OpRequest::*member, std::string value) { return [=](OpRequest& request) { request.*member = value; }; };
-  constexpr const char *conv = "causal_conv", *scan = "selective_scan";
+  constexpr const char *conv = "causal_conv", *scan = "selective_scan", *attention = "attention";
   const Wrong table[] = {
       {conv, drop("x"), plainly, "/x is missing"},
       {conv, drop("weight"), plainly, "/weight is missing"},
@@ -213,6 +213,17 @@ TEST(Op, BadInputIsNamedAndLeavesNoFile) {
       {scan, reshape("delta_bias", {5, 1}), plainly, "/delta_bias has shape [5, 1]"},
       {scan, drop("D"), plainly, "/D is missing"},
       {scan, say("delta_softplus", "maybe"), plainly, "delta_softplus"},
+      {attention, reshape("q", {20, 3}), plainly, "/q has shape [20, 3]"},
+      {attention, reshape("k", {20, 4, 3}), plainly, "/k has shape [20, 4, 3]"},
+      {attention, drop("v"), plainly, "/v is missing"},
+      {attention, say("rope_base", "many"), plainly, "attribute rope_base is 'many', expected a number"},
+      {attention, say("rope_base", "-1"), plainly, "attribute rope_base is -1"},
+      {attention, [](ReferenceCase& c) { c.attributes.clear(); }, plainly, "attribute rope_base is missing"},
+      {attention,
+       [=](ReferenceCase& c) {
+         for (const char* name : {"q", "k", "v", "d_y"}) reshape(name, {20, 3, 5})(c);
+       },
+       plainly, "/q has shape [20, 3, 5], expected an even last axis"},
       {conv, keep, field(&OpRequest::op, "causal_convolution"), "operator is 'causal_convolution'"},
       {conv, keep, field(&OpRequest::op, ""), "no operator"},
       {conv, keep, field(&OpRequest::op, "selective_scan"), "/u is missing"},
