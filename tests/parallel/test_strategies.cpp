@@ -229,7 +229,9 @@ Bytes all_to_all_bytes(const Sharding& sharding, std::int64_t channels, std::int
 }
 
 Bytes formula(const Subject& subject, const Tensors& in, const Sharding& sharding) {
-  const std::int64_t chunks = std::ssize(sharding.chunks()), N = sharding.layout().ranks(), L = sharding.local_tokens();
+  const ShardLayout& layout = sharding.layout();
+  const std::int64_t chunks = std::ssize(sharding.chunks()), N = layout.ranks(), T = layout.tokens(),
+                     L = sharding.local_tokens();
   const auto columns = [&](const char* name) { return in.at(name).view().columns(); };
   const auto rows = [&](const char* name) { return in.at(name).view().rows(); };
   const std::string op = subject.strategy.substr(0, subject.strategy.find(' ')),
@@ -241,11 +243,21 @@ Bytes formula(const Subject& subject, const Tensors& in, const Sharding& shardin
   if (op == "selective_scan" && strategy == "all_to_all") {
     // B and C to everybody; backward their gradients from everybody, d_y in, d_u and d_delta back.
     const std::int64_t D = rows("A"), states = columns("A");
-    return {
-        .count = all_to_all_bytes(sharding, D, D, 2, 1).count + 4 * 2 * states * L * (N - 1),
-        .backward = all_to_all_bytes(sharding, D, D, 1, 2).count + 4 * 2 * states * (sharding.layout().tokens() - L)};
+    return {.count = all_to_all_bytes(sharding, D, D, 2, 1).count + 4 * 2 * states * L * (N - 1),
+            .backward = all_to_all_bytes(sharding, D, D, 1, 2).count + 4 * 2 * states * (T - L)};
   }
-  if (strategy.starts_with("all_to_all") && op != "attention") {
+  if (op == "attention") {
+    // k and v of a token, or their gradients.
+    const std::int64_t both = 2 * columns("d_y") * 4, H = in.at("q").view().shape[1];
+    if (strategy == "all_to_all")
+      return {.count = all_to_all_bytes(sharding, columns("d_y"), H, 3, 1).count,
+              .backward = all_to_all_bytes(sharding, columns("d_y"), H, 1, 3).count};
+    // What is owed goes to whose tokens they are, in ring after all blocks have passed on but the right neighbour's.
+    if (strategy == "all_gather") return {.count = (N - 1) * L * both, .backward = (T - L) * both};
+    const std::int64_t passed = (T - layout.local_tokens((sharding.rank() + 1) % layout.ranks())) * both;
+    return {.count = passed, .backward = passed + (T - L) * both};
+  }
+  if (strategy.starts_with("all_to_all")) {
     const std::int64_t D = columns("d_y");
     return all_to_all_bytes(sharding, D, in.contains("taps") ? rows("taps") : D, 1, 1);
   }
