@@ -57,8 +57,9 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
   Tensor k, v, y, lse;
   for (Tensor* kept : {&lse, &y, &v, &k}) *kept = saved.pop();
   const Tensor delta = delta_of(stream, y, args.d_y), q = turned(context, args.q, args.rope_base);
-  const Tensor d_q = Tensor::zeros(stream, accumulator, args.q.shape),
-               d_k = Tensor::zeros(stream, accumulator, k.view().shape),
+  const Unrounded d_q(stream, args.d_q);
+  d_q.zero();
+  const Tensor d_k = Tensor::zeros(stream, accumulator, k.view().shape),
                d_v = Tensor::zeros(stream, accumulator, v.view().shape);
   for (const Chunk& chunk : sharding.chunks()) {
     if (chunk.tokens.size() == 0) continue;
@@ -67,12 +68,12 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
                                 .lse = chunk.rows(lse),
                                 .delta = chunk.rows(delta),
                                 .d_y = chunk.rows(args.d_y),
-                                .d_q = chunk.rows(d_q),
+                                .d_q = chunk.rows(d_q.view()),
                                 .d_k = d_k.view().slice_rows(keys.begin, keys.size()),
                                 .d_v = d_v.view().slice_rows(keys.begin, keys.size())});
   }
-  turn_back(context, d_q, args.rope_base);
-  scale(stream, {.x = d_q, .y = args.d_q});
+  turn_back(context, d_q.view(), args.rope_base);
+  d_q.round();
   // Each rank's share is turned back before it is rounded and sent.
   turn_back(stream, d_k, sharding.whole().segments(), args.rope_base);
   reduce_tokens(sharding, std::vector<LocalAndWhole>{{flat(args.d_k), flat(d_k)}, {flat(args.d_v), flat(d_v)}}, ranks,

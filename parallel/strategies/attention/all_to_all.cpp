@@ -62,15 +62,22 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
                    [&](Range, std::vector<Tensor>& moved, std::span<const TensorView> out) {
                      const AttentionInputs in = inputs_of(q, k, v, width, segments);
                      const TensorView d_y = moved[0].view().reshaped(in.q.shape);
-                     const auto zeros = [&] { return Tensor::zeros(stream, y.view().dtype, in.q.shape); };
-                     const Tensor delta = delta_of(stream, y, d_y), d_q = zeros(), d_k = zeros(), d_v = zeros();
-                     attention_backward(
-                         stream,
-                         {.in = in, .lse = lse, .delta = delta, .d_y = d_y, .d_q = d_q, .d_k = d_k, .d_v = d_v});
-                     for (const TensorView x : {d_q.view(), d_k.view()}) turn_back(stream, x, segments, args.rope_base);
-                     scale(stream, {.x = flat(d_q), .y = out[0]});
-                     scale(stream, {.x = flat(d_k), .y = out[1]});
-                     scale(stream, {.x = flat(d_v), .y = out[2]});
+                     const Tensor delta = delta_of(stream, y, d_y);
+                     y = {};
+                     const Unrounded d_q(stream, out[0].reshaped(in.q.shape)), d_k(stream, out[1].reshaped(in.q.shape)),
+                         d_v(stream, out[2].reshaped(in.q.shape));
+                     for (const Unrounded* gradient : {&d_q, &d_k, &d_v}) gradient->zero();
+                     attention_backward(stream, {.in = in,
+                                                 .lse = lse,
+                                                 .delta = delta,
+                                                 .d_y = d_y,
+                                                 .d_q = d_q.view(),
+                                                 .d_k = d_k.view(),
+                                                 .d_v = d_v.view()});
+                     for (Tensor* const done : {&q, &k, &v, &lse}) *done = {};
+                     for (const Unrounded* turned : {&d_q, &d_k})
+                       turn_back(stream, turned->view(), segments, args.rope_base);
+                     for (const Unrounded* gradient : {&d_q, &d_k, &d_v}) gradient->round();
                    }},
               1);
 }

@@ -43,6 +43,27 @@ inline void turn_back(const StrategyContext& context, TensorView x, double base)
   for (const Chunk& chunk : context.sharding.chunks()) turn_back(context.stream, chunk.rows(x), chunk.segments(), base);
 }
 
+/// A result while it adds up, in its accumulator type: `to` itself where that is its type, else a tensor that round()
+/// converts.
+class Unrounded {
+ public:
+  Unrounded(const Stream& stream, TensorView to)
+      : stream_(stream),
+        to_(to),
+        own_(to.dtype == accumulator_of(to.dtype) ? Tensor() : Tensor(stream, accumulator_of(to.dtype), to.shape)) {}
+
+  TensorView view() const { return own_.present() ? own_.view() : to_; }
+  void zero() const { fill(stream_, {.value = 0, .y = view()}); }
+  void round() const {
+    if (own_.present()) scale(stream_, {.x = own_, .y = to_});
+  }
+
+ private:
+  const Stream& stream_;
+  TensorView to_;
+  Tensor own_;
+};
+
 inline Tensor delta_of(const Stream& stream, TensorView y, TensorView d_y) {
   Tensor delta(stream, accumulator_of(d_y.dtype), {d_y.rows(), d_y.shape[1]});
   attention_delta(stream, {.y = y, .d_y = d_y, .delta = delta});

@@ -86,12 +86,12 @@ void forward(const StrategyContext& context, RotaryAttentionForward args, Saved*
 
 void backward(const StrategyContext& context, RotaryAttentionBackward args, Saved& saved) {
   const auto& [sharding, ranks, stream, schedule, method] = context;
-  const DType accumulator = accumulator_of(args.q.dtype);
   const Tensor lse = saved.pop(), delta = delta_of(stream, saved.pop(), args.d_y);
   for (const Range& heads : slices(sharding.layout(), args.k)) {
     const Turned turned(context, args, heads);
-    const Tensor d_q = Tensor::zeros(stream, accumulator, turned.q.view().shape),
-                 d_own = Tensor::zeros(stream, accumulator, turned.block.view().shape);
+    const Unrounded d_q(stream, heads_of(args.d_q, heads));
+    d_q.zero();
+    const Tensor d_own = Tensor::zeros(stream, accumulator_of(args.q.dtype), turned.block.view().shape);
     const auto of_heads = [&](const Tensor& x) { return x.view().slice_columns(heads.begin, heads.size()); };
     pass_round_adjoint(turned.ring(context), turned.block, d_own, [&](int owner, TensorView block, TensorView d_block) {
       for (const Pair& pair : pairs_with(sharding, owner))
@@ -99,13 +99,13 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
                                     .lse = pair.queries.rows(of_heads(lse)),
                                     .delta = pair.queries.rows(of_heads(delta)),
                                     .d_y = pair.queries.rows(heads_of(args.d_y, heads)),
-                                    .d_q = pair.queries.rows(d_q),
+                                    .d_q = pair.queries.rows(d_q.view()),
                                     .d_k = rows_of(pair, keys_of(d_block)),
                                     .d_v = rows_of(pair, values_of(d_block))});
     });
-    turn_back(context, d_q, args.rope_base);
+    turn_back(context, d_q.view(), args.rope_base);
     turn_back(context, keys_of(d_own), args.rope_base);
-    scale(stream, {.x = d_q, .y = heads_of(args.d_q, heads)});
+    d_q.round();
     scale(stream, {.x = keys_of(d_own), .y = heads_of(args.d_k, heads)});
     scale(stream, {.x = values_of(d_own), .y = heads_of(args.d_v, heads)});
   }
