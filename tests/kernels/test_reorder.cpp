@@ -54,6 +54,27 @@ TEST(CopyRows, AddsToOneRowInTheOrderOfTheRangesOnAnyNumberOfThreads) {
   for (const int threads : {2, 3, 5}) EXPECT_TRUE(same_bits(one, run(threads)));
 }
 
+TEST(Transpose, ExchangesRowsAndColumnsOrAddsThemInTheTypeOfTheResult) {
+  const Stream stream;
+  for (const Shape& shape : {Shape{1, 1}, Shape{5, 70}, Shape{64, 33}, Shape{100, 3}, Shape{0, 4}, Shape{4, 0}})
+    for (const DType from : floating_types)
+      for (const DType to : floating_types)
+        for (const bool accumulate : {false, true}) {
+          const Tensor x = random_tensor(stream, from, shape, 1), y = random_tensor(stream, to, {shape[1], shape[0]}, 2);
+          const Padded wide_x(stream, x), wide_y(stream, y);
+          const std::vector<double> in = values_of(x), before = values_of(y);
+          std::vector<double> sum;
+          for (std::int64_t c = 0; c < shape[1]; ++c)
+            for (std::int64_t r = 0; r < shape[0]; ++r)
+              sum.push_back(in[static_cast<std::size_t>(r * shape[1] + c)] + (accumulate ? before[static_cast<std::size_t>(c * shape[0] + r)] : 0));
+          transpose(stream, {.x = wide_x, .accumulate = accumulate, .y = wide_y});
+          EXPECT_LE(relative_error(values_of(wide_y), sum), 2 * rounding_of(to)) << shape.to_string() << name_of(from) << name_of(to);
+          EXPECT_TRUE(wide_y.padding_untouched());
+        }
+  const Tensor x(stream, DType::f32, {4, 2}), y(stream, DType::f32, {4, 2});
+  EXPECT_THROW(transpose(stream, {.x = x, .y = y}), Error);
+}
+
 TEST(CopyRows, RefusesRangesOutsideEitherTensor) {
   const Stream stream;
   const Tensor x(stream, DType::f32, {4, 2}), y(stream, DType::f32, {3, 2}), narrow(stream, DType::f32, {4, 1}), other(stream, DType::f64, {4, 2});

@@ -76,6 +76,24 @@ TEST(Costs, AllToAllIsTwoTensorsForConvolutionsThreeForTheScan) {
     });
 }
 
+TEST(Costs, AFourierTransformIsAShardForEveryOtherBranchOfEveryButterfly) {
+  for_every_size(Layout::contiguous, [&](const Size& size, const Sharding& sharding, std::int64_t) {
+    const std::int64_t branches[] = {0, 0, 1, 2, 2, 4, 3, 6, 3};  // Σ (p-1) over the prime factors of N
+    const std::int64_t groups = size.D / 2;
+    for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+      const TensorView x = shaped({size.T / size.N, size.D}, dtype),
+                       modes = shaped({size.D, 16}, accumulator_of(dtype));
+      const std::int64_t transform = branches[size.N] * (dtype == DType::f64 ? 16 : 8) * (size.T / size.N);
+      EXPECT_EQ(bytes(modal_convolution_strategies(), "fft", sharding,
+                      ModalConvForward{.in = {.q = x, .k = x, .v = x}, .residues = modes, .log_rates = modes, .y = x}),
+                4 * transform * size.D);
+      EXPECT_EQ(bytes(long_convolution_strategies(), "fft", sharding,
+                      FftConvForward{.in = {.v = x}, .taps = shaped({groups, size.T}, dtype), .y = x}),
+                4 * transform * size.D + 2 * transform * groups);
+    }
+  });
+}
+
 TEST(Costs, AStateIsAsLongAsItsModesWhateverTheContext) {
   for_every_size(Layout::contiguous, [&](const Size& size, const Sharding& sharding, std::int64_t) {
     const TensorView x = shaped({size.T / size.N, size.D}, DType::bf16), modes = shaped({size.D, 16});
