@@ -6,6 +6,7 @@
 #include "kernels/error.hpp"
 
 #ifdef __linux__
+#include <malloc.h>
 #include <sys/mman.h>
 #endif
 
@@ -24,6 +25,12 @@ std::int64_t rounded(std::int64_t bytes) { return (bytes + granularity - 1) / gr
 void* host_block(std::int64_t bytes) {
   constexpr std::int64_t huge_page = 2 << 20, large = 8 * huge_page;  // bytes
   void* block = nullptr;
+#ifdef M_MMAP_THRESHOLD
+  // What is freed shall go back to the system. glibc gives back at once what it has mapped by itself, but maps less and
+  // less: up to 32 MiB, by default, it moves the size from which it does to that of the largest such block freed.
+  constexpr int mapped = 1 << 20;  // bytes
+  if (bytes >= mapped) mallopt(M_MMAP_THRESHOLD, mapped);
+#endif
   if (posix_memalign(&block, static_cast<std::size_t>(bytes < large ? granularity : huge_page),
                      static_cast<std::size_t>(bytes)) != 0)
     return nullptr;

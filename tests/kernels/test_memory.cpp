@@ -1,9 +1,12 @@
 #include "kernels/memory.hpp"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <thread>
 #include <vector>
 
@@ -105,6 +108,37 @@ TEST(MemoryPool, ServesSeveralThreads) {
   EXPECT_EQ(spoiled, std::vector<int>(4, 0));
   EXPECT_EQ(pool.live_bytes(), 0);
 }
+
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+std::int64_t resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  std::int64_t all = 0, resident = 0;
+  file >> all >> resident;
+  return resident * sysconf(_SC_PAGE_SIZE);
+}
+
+TEST(MemoryPool, WhatItGivesUpIsTheSystemsAgain) {
+  // A block of this size, freed, is what glibc learns from to keep all smaller ones.
+  void* volatile lesson = std::malloc(24 << 20);
+  std::free(lesson);
+  constexpr std::int64_t count = 16, bytes = 4 << 20;
+  const std::int64_t before = resident_bytes();
+  void* volatile after_the_blocks = nullptr;
+  {
+    MemoryPool pool(Device::cpu);
+    std::vector<void*> blocks;
+    for (std::int64_t i = 0; i < count; ++i) {
+      blocks.push_back(pool.allocate(bytes));
+      std::memset(blocks.back(), 1, bytes);
+    }
+    EXPECT_GE(resident_bytes() - before, count * bytes * 7 / 8);
+    after_the_blocks = std::malloc(100000);
+    for (void* const block : blocks) pool.release(block, bytes);
+  }
+  EXPECT_LT(resident_bytes() - before, count * bytes / 8);
+  std::free(after_the_blocks);
+}
+#endif
 
 }  // namespace
 }  // namespace causeway::test
