@@ -59,6 +59,7 @@ struct Preset {
   double rope_base = ModelOptions{}.rope_base;
 };
 std::span<const Preset> presets();
+inline constexpr std::string_view default_preset = "mamba-tiny";
 /// Throws Error(usage) naming the known ones.
 ModelOptions preset_options(std::string_view name);
 

@@ -59,10 +59,12 @@ void check(const TrainSettings& settings) {
           settings.eval_every);
 }
 
-bool names_a_model(const ModelSettings& settings) { return !settings.model.empty() || !settings.layers.empty(); }
-
-ModelOptions resolve(const ModelSettings& settings) {
-  ModelOptions options = preset_options(settings.model.empty() ? "mamba-tiny" : settings.model);
+ModelOptions resolve(const ModelSettings& settings, const ModelOptions& unnamed) {
+  ModelOptions options = unnamed;
+  if (!settings.model.empty())
+    options = preset_options(settings.model);
+  else if (!settings.layers.empty())
+    options = preset_options(default_preset);
   if (!settings.layers.empty()) options.layers = parse_layers(settings.layers);
   if (settings.layers_count != 0) {
     within("layers-count", settings.layers_count, std::int64_t{1}, std::int64_t{10'000});

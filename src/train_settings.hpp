@@ -49,8 +49,8 @@ struct TrainSettings {
 
 /// Each throws Error(usage) naming the option that is wrong.
 void check(const TrainSettings& settings);
-ModelOptions resolve(const ModelSettings& settings);  ///< mamba-tiny, changed, where no preset is named
-bool names_a_model(const ModelSettings& settings);
+/// The preset, or mamba-tiny for --layers alone, or `unnamed` where neither is given, changed by the other options.
+ModelOptions resolve(const ModelSettings& settings, const ModelOptions& unnamed);
 PackingOptions packing_of(const TrainSettings& settings);
 LearningRate schedule_of(const TrainSettings& settings);
 OptimizerOptions optimizer_options_of(const TrainSettings& settings);

@@ -57,14 +57,15 @@ Model::Options model_of(const TrainSettings& settings, Communicator& world) {
   collectively(world, [&] {
     const std::optional<std::string> resumed = resumed_checkpoint(settings);
     const std::string from = resumed ? *resumed : settings.init_from;
-    if (names_a_model(settings.model) || from.empty())
-      options.shape = resolve(settings.model);
-    else
-      options.shape = model_options_of(Checkpoint(from));
-    if (from.empty()) return;
+    if (from.empty()) {
+      options.shape = resolve(settings.model, preset_options(default_preset));
+      return;
+    }
     const Checkpoint checkpoint(from);
+    const ModelOptions kept = model_options_of(checkpoint);
+    options.shape = resolve(settings.model, kept);
     const auto wanted = attributes_of(options.shape, options.dtype),
-               found = attributes_of(model_options_of(checkpoint), parse_dtype(checkpoint.text("dtype")));
+               found = attributes_of(kept, parse_dtype(checkpoint.text("dtype")));
     for (const auto& [name, value] : wanted) {
       if (name == "dtype" && !resumed) continue;  // weights convert; a resumed run's numbers do not
       const auto text = [](const hdf5::Value& any) {

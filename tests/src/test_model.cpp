@@ -180,11 +180,12 @@ TEST(Model, NotANumberStaysInItsDocument) {
 
 TEST(Model, ARankOfFourHoldsAQuarterOfThePack) {
   const WholePack pack = random_pack(Segments({0, 40, 65536}), 11, 8);
+  const ModelOptions shape = small_model_of({"se", "mr", "li", "mamba"});
   const auto peak = [&](int ranks) {
     std::atomic<std::int64_t> largest = 0;
     on_ranks(ranks, [&](Communicator& world) {
       Runtime runtime = one_rank_runtime(world.split(0, world.rank()));
-      Model model({.shape = small_model()});
+      Model model({.shape = shape});
       model.parameters().allocate(runtime.stream, world.size());
       model.parameters().initialise(1, runtime.stream);
       const RankPack part = shard(pack, runtime, Layout::contiguous);
@@ -265,7 +266,8 @@ TEST(Model, MediumFiltersDecayFromWeakToFast) {
       const std::vector<double> decay = values_of(parameter.weight);
       for (std::size_t g = 0; g < 3; ++g)
         for (std::size_t j = 0; j < 11; ++j)
-          EXPECT_NEAR(decay[g * 11 + j], std::exp(-std::pow(10, -2 + 2 * double(g)) * 0.1 * double(j)), 1e-14) << g << " " << j;
+          EXPECT_NEAR(decay[g * 11 + j], std::exp(-std::pow(10, -2 + 2 * double(g)) * 0.1 * double(j)), 1e-14)
+              << g << " " << j;
     }
   });
 }

@@ -115,6 +115,29 @@ TEST(Optimizer, NonFiniteGradientsChangeNothing) {
   });
 }
 
+TEST(Optimizer, WhatIsFrozenStaysAsItStarted) {
+  on_ranks(2, [](Communicator& world) {
+    const Stream stream;
+    ParameterSet parameters(DType::f32);
+    parameters.add({.name = "trained", .shape = {5}, .initial = [](const RandomStream&, std::int64_t) { return 1.0; }});
+    const Parameter& frozen = parameters.add(
+        {.name = "frozen", .shape = {5}, .frozen = true, .initial = [](const RandomStream&, std::int64_t i) {
+           return 0.5 * double(i);
+         }});
+    parameters.allocate(stream, world.size());
+    parameters.initialise(1, stream);
+    const auto before = values_of(frozen.weight);
+    Optimizer optimizer(options, parameters, world, stream);
+    parameters.zero_gradients(stream);
+    assign(parameters.parameters()[0].gradient, std::vector<double>(5, 1));
+    optimizer.step(1, 0.1, 1);
+    EXPECT_EQ(values_of(frozen.weight), before);
+    EXPECT_LT(values_of(parameters.parameters()[0].weight)[0], 1);
+    EXPECT_FALSE(frozen.gradient.present());
+    EXPECT_EQ(parameters.count(), 5);
+  });
+}
+
 TEST(LearningRate, RisesThenFallsAsACosine) {
   const LearningRate rate{.peak = 2, .warmup_steps = 4, .steps = 104, .floor = 0.25};
   EXPECT_DOUBLE_EQ(rate.at(1), 0.5);
