@@ -105,6 +105,23 @@ TEST(Costs, AStateIsAsLongAsItsModesWhateverTheContext) {
   });
 }
 
+TEST(Costs, AttentionMovesKeysAndValuesOfEveryOtherRankOrFourTensorsByHeads) {
+  for (const Layout layout : every_layout)
+    for_every_size(layout, [&](const Size& size, const Sharding& sharding, std::int64_t tensor) {
+      const TensorView x = shaped({size.T / size.N, size.N, size.D / size.N});  // a head a rank
+      const RotaryAttentionForward args{.q = x, .k = x, .v = x, .y = x};
+      const auto table = attention_strategies();
+      EXPECT_EQ(bytes(table, "ring", sharding, args), 2 * (size.N - 1) * (size.T / size.N) * size.D * 4);
+      EXPECT_EQ(bytes(table, "all_gather", sharding, args), 2 * (size.N - 1) * (size.T / size.N) * size.D * 4);
+      EXPECT_EQ(bytes(table, "all_to_all", sharding, args), 4 * tensor);
+      // The ranks' mean; a contiguous layout's last rank has all keys before it.
+      const double mean = find_strategy(table, "attention", "all_to_all").cost(sharding, args).operations,
+                   share = layout == Layout::zigzag ? 1 : 2 - 1.0 / static_cast<double>(size.N);
+      for (const std::string_view name : {"ring", "all_gather"})
+        EXPECT_NEAR(find_strategy(table, "attention", name).cost(sharding, args).operations / mean, share, 0.001);
+    });
+}
+
 TEST(Costs, WithoutAPeerNothingIsSentAndNothingIsWaitedFor) {
   const Sharding alone(ShardLayout(1000, 1, Layout::contiguous), Segments::one_document(1000), 0);
   const TensorView x = shaped({1000, 8});
