@@ -1,0 +1,90 @@
+#include <gtest/gtest.h>
+
+#include <array>
+
+#include "parallel/strategy.hpp"
+#include "tests/support/ranks.hpp"
+#include "tests/support/shards.hpp"
+#include "tests/support/tensors.hpp"
+
+namespace causeway::test {
+namespace {
+
+struct Result {
+  Tensor y, d_q, d_k, d_v;
+  Traffic forward;
+};
+
+/// Forward and backward of one strategy on this rank's rows of a whole pack's q, k, v and d_y.
+Result run(std::string_view strategy, Communicator& world, const Sharding& sharding,
+           const std::array<TensorView, 4>& in, const Stream& stream) {
+  const Tensor q = local_rows(stream, sharding, in[0]), k = local_rows(stream, sharding, in[1]),
+               v = local_rows(stream, sharding, in[2]), d_y = local_rows(stream, sharding, in[3]);
+  const auto room = [&] { return Tensor(stream, q.view().dtype, q.view().shape); };
+  Result result{room(), room(), room(), room(), {}};
+  const StrategyContext context{sharding, world, stream};
+  const AttentionStrategy& row = find_strategy(attention_strategies(), "attention", strategy);
+  const Traffic before = world.traffic();
+  Saved saved;
+  row.forward(context, {.q = q, .k = k, .v = v, .rope_base = 100, .y = result.y}, &saved);
+  result.forward = world.traffic();
+  result.forward.messages_sent -= before.messages_sent;
+  result.forward.bytes_sent -= before.bytes_sent;
+  row.backward(
+      context,
+      {.q = q, .k = k, .v = v, .rope_base = 100, .d_y = d_y, .d_q = result.d_q, .d_k = result.d_k, .d_v = result.d_v},
+      saved);
+  return result;
+}
+
+TEST(AttentionRing, LongBlocksGoRoundInSlicesOfWholeHeadsWithTheSameResult) {
+  constexpr int ranks = 3;
+  // A rank's keys and values are 3.5 MiB: three slices of the five heads, of 1, 2 and 2.
+  const Shape whole{ranks * 360, 5, 128};
+  const Stream host;
+  const auto input = [&](std::uint64_t seed) { return random_tensor(host, DType::f64, whole, seed); };
+  const Tensor q = input(1), k = input(2), v = input(3), d_y = input(4);
+  on_ranks(ranks, [&](Communicator& world) {
+    for (const Layout layout : every_layout) {
+      const Sharding sharding(ShardLayout(whole[0], ranks, layout), Segments({0, 300, 700, 1080}), world.rank());
+      const Stream stream;
+      const std::array<TensorView, 4> in{q, k, v, d_y};
+      const Result ring = run("ring", world, sharding, in, stream),
+                   gathered = run("all_gather", world, sharding, in, stream);
+      EXPECT_LE(relative_error(ring.y, gathered.y), 1e-13);
+      EXPECT_LE(relative_error(ring.d_q, gathered.d_q), 1e-13);
+      EXPECT_LE(relative_error(ring.d_k, gathered.d_k), 1e-13);
+      EXPECT_LE(relative_error(ring.d_v, gathered.d_v), 1e-13);
+      EXPECT_EQ(ring.forward.messages_sent, 3 * (ranks - 1));
+      EXPECT_EQ(ring.forward.bytes_sent, gathered.forward.bytes_sent);
+    }
+  });
+}
+
+TEST(AttentionMemory, ARankOfFourHoldsAtMostThreeTenthsOfWhatOneWould) {
+  const Shape whole{32768, 8, 16};  // long enough for the ring to go in four slices
+  std::vector<std::int64_t> cu_seqlens;
+  for (std::int64_t t = 0; t <= whole[0]; t += 64) cu_seqlens.push_back(t);
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const Stream host;
+    const Tensor any = random_tensor(host, dtype, whole, 1);
+    for (const std::string_view strategy : {"ring", "all_to_all"}) {
+      const auto peak = [&](int ranks) {
+        std::int64_t most = 0;
+        on_ranks(ranks, [&](Communicator& world) {
+          const Stream stream;
+          const Sharding sharding(ShardLayout(whole[0], ranks, Layout::zigzag), Segments(cu_seqlens), world.rank());
+          run(strategy, world, sharding, {any, any, any, any}, stream);
+          const std::int64_t largest = world.max(stream.memory().peak_bytes());
+          if (world.rank() == 0) most = largest;
+        });
+        return static_cast<double>(most);
+      };
+      const double one = peak(1), four = peak(4);
+      EXPECT_LE(four, 0.3 * one) << strategy << ", " << name_of(dtype) << ": " << four / one;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace causeway::test
