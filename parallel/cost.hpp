@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 
 namespace causeway {
 
@@ -20,6 +19,8 @@ struct Machine {
   double operations_per_s = 1e10;  ///< a rank computes, in Cost's multiply-adds
 };
 
+double computing_seconds(const Cost& cost, const Machine& machine);
+double communicating_seconds(const Cost& cost, const Machine& machine);  ///< hidden or not
 /// operations/rate, then the communication, less what of it hides behind the operations.
 double seconds(const Cost& cost, const Machine& machine);
 

@@ -58,6 +58,12 @@ Model::Model(const Options& options) : options_(options), parameters_(options.dt
                               .initial = initial::uniform(1 / std::sqrt(double(shape.width)))});
 }
 
+std::vector<OperatorCall> Model::calls() const {
+  std::vector<OperatorCall> all;
+  for (const Block& block : blocks_) std::ranges::move(block.mixer->calls(options_.dtype), std::back_inserter(all));
+  return all;
+}
+
 double Model::train(const Pass& pass, const Batch& batch) {
   const Stream& stream = pass.runtime.stream;
   const std::int64_t tokens = batch.ids.size();

@@ -38,6 +38,8 @@ class Model {
   ParameterSet& parameters() { return parameters_; }
   const ParameterSet& parameters() const { return parameters_; }
   const Options& options() const { return options_; }
+  /// Every operator that its blocks run over the ranks, block by block.
+  std::vector<OperatorCall> calls() const;
 
   /// Runs the pack forth and back, adds ∂(Σ token losses)/∂parameter over this rank's tokens to the gradients, and
   /// returns that sum, in nats.

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <vector>
+
+#include "parallel/choose.hpp"
 #include "parallel/strategy.hpp"
 #include "src/continuation.hpp"
 #include "src/runtime.hpp"
@@ -24,6 +27,9 @@ class Operator {
   /// What forward gives for the next tokens [n >= 1, width] of one document, by the same kernels, on this rank alone; then `so_far` remembers
   /// them too (its count of tokens is the caller's). Any n: a prompt is a long run, a generated token a run of one.
   virtual Tensor extend(const Stream& stream, TensorView x, Continuation& so_far) = 0;
+  /// The operators it runs over the ranks, with their arguments' shapes (parallel/choose.hpp), for the choice of their
+  /// strategies; none, where its tokens do not meet.
+  virtual std::vector<OperatorCall> calls(DType) const { return {}; }
 };
 
 }  // namespace causeway

@@ -10,6 +10,7 @@
 #include "src/log.hpp"
 #include "src/model_checkpoint.hpp"
 #include "src/progress.hpp"
+#include "src/strategy_choice.hpp"
 #include "src/training_data.hpp"
 
 namespace causeway {
@@ -242,6 +243,8 @@ void score(const ScoreSettings& settings, Communicator world_of_all) {
   first_rank.agree();
 
   const Log log(mesh.world.rank());
+  choose_strategies(runtime, model.calls(), options.dtype, layout, settings.pack_tokens, "forced");
+  log.info("strategies: {}", strategies_text(runtime.strategies));
   Progress progress("score", dataset.tokens(), "tokens", log.speaks());
   for (std::size_t wave = 0; wave < packs.size(); wave += static_cast<std::size_t>(mesh.data_size)) {
     std::vector<double> losses;

@@ -1,35 +1,14 @@
 #include "src/train_settings.hpp"
 
-#include <algorithm>
 #include <limits>
+
+#include "src/strategy_choice.hpp"
 
 namespace causeway {
 namespace {
 
 void within(std::string_view option, auto value, decltype(value) low, decltype(value) high) {
   require(value >= low && value <= high, "--{} is {}, expected {} to {}", option, value, low, high);
-}
-
-/// "auto" or "causal_conv=halo,selective_scan=state_carry".
-std::map<std::string, std::string, std::less<>> parse_strategies(const std::string& text) {
-  std::map<std::string, std::string, std::less<>> chosen;
-  if (text == "auto" || text.empty()) return chosen;
-  for (std::size_t begin = 0; begin <= text.size();) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    const std::string word = text.substr(begin, end - begin);
-    const std::size_t equals = word.find('=');
-    require(equals != std::string::npos, "--strategy has '{}', expected OPERATOR=NAME", word);
-    const std::string op = word.substr(0, equals), name = word.substr(equals + 1);
-    if (op == "causal_conv")
-      find_strategy(convolution_strategies(), op, name);
-    else if (op == "selective_scan")
-      find_strategy(selective_scan_strategies(), op, name);
-    else
-      fail(ExitCode::usage, "--strategy names operator '{}', expected causal_conv or selective_scan", op);
-    chosen[op] = name;
-    begin = end + 1;
-  }
-  return chosen;
 }
 
 }  // namespace
@@ -120,7 +99,7 @@ OptimizerOptions optimizer_options_of(const TrainSettings& settings) {
 Runtime make_runtime(const ComputeSettings& settings, Communicator world) {
   return {.stream = Stream(settings.device == "cuda" ? Device::cuda : Device::cpu),
           .mesh = Mesh(std::move(world), settings.data_parallel, settings.context_parallel),
-          .strategies = parse_strategies(settings.strategy),
+          .strategies = parse_strategies(settings.strategy, parse_layout(settings.layout)),
           .schedule = parse_schedule(settings.schedule)};
 }
 
@@ -137,7 +116,8 @@ OptionGroup compute_group(ComputeSettings& settings) {
             "which tokens a rank holds: one run, or one from the front and one from the back",
             {"contiguous", "zigzag"}},
            {"strategy", &settings.strategy, "auto|OPERATOR=NAME,…",
-            "how operators cross the ranks' edges; causeway op --list shows them"},
+            "how operators cross the ranks' edges; auto takes the ones thought fastest, train --dry-run says why, op --list "
+            "shows them"},
            {"schedule",
             &settings.schedule,
             "",

@@ -9,6 +9,7 @@
 
 #include "src/model_checkpoint.hpp"
 #include "src/run_folder.hpp"
+#include "src/strategy_choice.hpp"
 
 namespace causeway {
 namespace {
@@ -110,7 +111,7 @@ struct Trainer::Step {
   }
 };
 
-Trainer::Trainer(const TrainSettings& settings, const std::string& config, Communicator world,
+Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicator world,
                  const StopSignals& signals)
     : settings_(settings),
       runtime_(make_runtime(settings.compute, std::move(world))),
@@ -122,10 +123,28 @@ Trainer::Trainer(const TrainSettings& settings, const std::string& config, Commu
   data_ = open_on_all(settings_.data, vocabulary, runtime_.mesh.world);
   valid_ = open_on_all(settings_.valid_data, vocabulary, runtime_.mesh.world);
   packs_.emplace(data_, packing_of(settings_), static_cast<std::uint64_t>(settings_.seed));
+  choose();
   if (settings_.dry_run) return;
   model_.parameters().allocate(runtime_.stream, runtime_.mesh.world.size());
   restore();
   open_run_folder(config);
+}
+
+/// Each operator's strategy: as forced, or as the run it goes on from had it, so that it gives the same bits; else by
+/// measurement.
+void Trainer::choose() {
+  Communicator& world = runtime_.mesh.world;
+  const bool forced = !runtime_.strategies.empty();
+  const std::optional<std::string> resumed = resumed_checkpoint(settings_);
+  if (resumed)
+    collectively(world, [&] {
+      const hdf5::Object state = Checkpoint(*resumed).state();
+      if (state.has_attribute("strategies"))
+        runtime_.strategies.merge(usable_strategies(state.string_attribute("strategies"), layout_));
+    });
+  choice_ = choose_strategies(runtime_, model_.calls(), model_.options().dtype, layout_, settings_.pack_tokens,
+                              !resumed ? "forced" : forced ? "forced, or as before" : "as before");
+  settings_.compute.strategy = strategies_text(runtime_.strategies);
 }
 
 /// Weights and optimizer as they start: fresh, from another run's weights, or where this run stopped.
@@ -159,7 +178,7 @@ void Trainer::restore() {
   log_.info("resumed from {} (step {}, {} tokens seen)", checkpoint.path(), step_, tokens_seen_);
 }
 
-void Trainer::open_run_folder(const std::string& config) {
+void Trainer::open_run_folder(const Config& config) {
   Communicator& world = runtime_.mesh.world;
   const nlohmann::ordered_json environment = describe_environment(world, runtime_.stream);
   collectively(world, [&] {
@@ -170,7 +189,7 @@ void Trainer::open_run_folder(const std::string& config) {
     std::error_code error;
     std::filesystem::create_directories(run, error);
     if (error) fail(ExitCode::io, "{}: cannot make the folder: {}", settings_.run, error.message());
-    write_text(run / "config.ini", config);
+    write_text(run / "config.ini", config(settings_));
     write_text(run / "environment.json", environment.dump(2) + "\n");
     std::filesystem::remove(run / "exit.json", error);
     metrics_.emplace(run / "metrics.jsonl", step_);
@@ -270,7 +289,8 @@ void Trainer::save() {
                               {"tokens_seen", tokens_seen_},
                               {"cursor", packs_->cursor()},
                               {"seed", settings_.seed},
-                              {"loss", loss_}},
+                              {"loss", loss_},
+                              {"strategies", settings_.compute.strategy}},
                     .tensors = checkpoint_tensors(model_.parameters(), *optimizer_, runtime_.mesh.world.rank())},
                    runtime_.mesh.world, runtime_.stream);
 }
@@ -360,6 +380,7 @@ std::string Trainer::plan() const {
       mib(replicated), mib(sharded), settings_.accumulate * mesh.data_size, settings_.pack_tokens,
       (settings_.pack_tokens + mesh.context.size() - 1) / mesh.context.size(),
       settings_.recompute ? ", blocks recomputed" : "", settings_.steps);
+  text += settings_.dry_run ? '\n' + choice_ : fmt::format("\nstrategies: {}", settings_.compute.strategy);
   for (const Dataset& dataset : data_.datasets)
     text += fmt::format("\ndata: {}, {} documents, {} tokens", dataset.path(), dataset.documents(), dataset.tokens());
   return text;

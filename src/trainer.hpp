@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,8 +20,9 @@ namespace causeway {
 /// the step is cut.
 class Trainer {
  public:
-  /// `config`: what config.ini shall hold.
-  Trainer(const TrainSettings& settings, const std::string& config, Communicator world, const StopSignals& signals);
+  /// `config`: what config.ini shall hold, of the settings as used.
+  using Config = std::function<std::string(const TrainSettings&)>;
+  Trainer(const TrainSettings& settings, const Config& config, Communicator world, const StopSignals& signals);
 
   /// To the last step, or to the step after a signal (ExitCode::requeue).
   ExitCode run();
@@ -30,8 +32,9 @@ class Trainer {
  private:
   struct Step;
 
+  void choose();
   void restore();
-  void open_run_folder(const std::string& config);
+  void open_run_folder(const Config& config);
   Pass pass(const PackOnRank& work) { return {runtime_, *work.sharding}; }
 
   ExitCode train();
@@ -45,6 +48,7 @@ class Trainer {
   TrainSettings settings_;
   Runtime runtime_;
   Layout layout_;
+  std::string choice_;  // of strategies, explained
   Log log_;
   const StopSignals& signals_;
   DataMixture data_, valid_;

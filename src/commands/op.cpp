@@ -24,7 +24,7 @@ CommandLine declare_request(OpRequest& request) {
                        {"in", &request.in, "FILE", "HDF5 file with the operator's inputs as datasets and its options as attributes of the root"},
                        {"out", &request.out, "FILE", "HDF5 file to write; appears whole or not at all, replacing what is there"}}},
                      {"How to run it",
-                      {{"strategy", &request.strategy, "NAME", "how ranks share the work; --list names them"},
+                      {{"strategy", &request.strategy, "NAME", "how ranks share the work; --list names them, auto takes the one thought fastest, --dry-run says why"},
                        {"layout", &request.layout, "", "which tokens a rank holds: one chunk, or one from either end of the pack", {"contiguous", "zigzag"}},
                        {"dtype", &request.dtype, "", "type of the activations; bf16 keeps states and decays in f32", {"f64", "f32", "bf16"}},
                        {"device", &request.device, "", "where to compute", {"cpu", "cuda"}},
@@ -63,11 +63,11 @@ OpRequest parse_line(std::string_view text) {
 }
 
 /// Exit code and message of one line of a batch, the same on every rank.
-std::pair<ExitCode, std::string> run_line(std::string_view text, Communicator& world) {
+std::pair<ExitCode, std::string> run_line(std::string_view text, Communicator& world, std::optional<Machine>& machine) {
   try {
     OpRequest request;
     collectively(world, [&] { request = parse_line(text); });
-    return {ExitCode::ok, run_op(request, world)};
+    return {ExitCode::ok, run_op(request, world, machine)};
   } catch (const AgreedError& error) {  // every rank has it: on with the next line
     return {error.code(), error.what()};
   }
@@ -80,8 +80,9 @@ void run_batch(const std::string& path, Communicator& world) {
   });
   text = world.broadcast(std::move(text), 0);
   std::int64_t number = 0;
+  std::optional<Machine> machine;
   for (const std::string_view line : split_lines(text)) {
-    const auto [code, message] = run_line(line, world);
+    const auto [code, message] = run_line(line, world, machine);
     const std::string report = fmt::format("{}\t{}\t{}\n", ++number, static_cast<int>(code), on_one_line(message));
     collectively(world, [&] { print_answer(report, world.rank()); });
   }
@@ -97,7 +98,8 @@ ExitCode execute(const Settings& settings) {
     if (!settings.batch.empty()) {
       run_batch(settings.batch, world);
     } else {
-      const std::string done = run_op(settings.request, world);
+      std::optional<Machine> machine;
+      const std::string done = run_op(settings.request, world, machine);
       if (settings.request.dry_run) print_answer(done + '\n', world.rank());
     }
     return ExitCode::ok;

@@ -64,8 +64,7 @@ CommandLine declare(TrainSettings& settings) {
 
 ExitCode execute(const TrainSettings& settings) {
   check(settings);
-  TrainSettings copy = settings;
-  const std::string config = to_ini(declare(copy));
+  const auto config = [](TrainSettings used) { return to_ini(declare(used)); };
   const StopSignals signals;
   return launch(settings.launch, [&](Communicator world) {
     const bool first = world.rank() == 0;

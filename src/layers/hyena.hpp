@@ -13,6 +13,7 @@ inline constexpr std::int64_t featurizer_taps = 3;
 /// without bias or activation; y = q ⊙ (h ∗ (k⊙v) + skip ⊙ (k⊙v)); out-projection. se, mr and li differ in `Filter`
 /// alone, which holds the parameters of h and has
 ///   forward(pass, inputs, y, saved), backward(pass, inputs, gradients, saved): by the strategy chosen for it
+///   call(inputs): the operator it is, for the choice of the strategy
 ///   start(stream, dtype): what it remembers before a document's first token
 ///   extend(stream, inputs, y, memory): y of a run, inputs.segments set; `memory` then includes the run
 template <class Filter>
@@ -69,6 +70,14 @@ class Hyena final : public Operator {
                             saved);
     d_features = {};
     return dense_backward(stream, projections_, x, d_projected);
+  }
+
+  std::vector<OperatorCall> calls(DType dtype) const override {
+    const TensorView x = without_data(dtype, {1, width_}), features = without_data(dtype, {1, 3 * width_});
+    CausalConvForward conv;
+    conv.x = conv.y = features;
+    conv.weight = without_data(dtype, {3 * width_, featurizer_taps});
+    return {{"causal_conv", conv}, filter_.call({.q = x, .k = x, .v = x, .skip = {}, .segments = {}})};
   }
 
   Tensor extend(const Stream& stream, TensorView x, Continuation& so_far) override {

@@ -54,6 +54,11 @@ class ExplicitFilter {
       multiply(stream, {.a = d_decayed, .b = decay_->weight, .accumulate = true, .y = h_.gradient});
   }
 
+  OperatorCall call(const GatedConvInputs& in) const {
+    const TensorView taps = without_data(accumulator_of(in.v.dtype), h_.spec.shape);
+    return {op_, BlockedConvForward{.in = in, .halo = {}, .taps = taps, .y = in.v}};
+  }
+
   /// The rows of k⊙v before the next token.
   Tensor start(const Stream& stream, DType dtype) const {
     return Tensor::zeros(stream, dtype, {h_.spec.shape[1] - 1, skip_.spec.shape[0]});

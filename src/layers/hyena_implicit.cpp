@@ -53,6 +53,13 @@ class ImplicitFilter {
     for (const Parameter* part : {&p_, &gamma_}) scale(stream, {.x = d_rates, .accumulate = true, .y = part->gradient});
   }
 
+  OperatorCall call(const GatedConvInputs& in) const {
+    const TensorView modes = without_data(accumulator_of(in.v.dtype), shape_);
+    return {"hyena_li",
+            ModalConvForward{
+                .in = in, .residues = modes, .log_rates = modes, .state_in = {}, .y = in.v, .states = {}}};
+  }
+
   /// The modes' state.
   Tensor start(const Stream& stream, DType dtype) const { return Tensor::zeros(stream, accumulator_of(dtype), shape_); }
 

@@ -23,6 +23,7 @@ class Mamba final : public Operator {
   Tensor forward(const Pass& pass, TensorView h, Saved* saved) override;
   Tensor backward(const Pass& pass, TensorView h, TensorView d_out, Saved& saved) override;
   Tensor extend(const Stream& stream, TensorView h, Continuation& so_far) override;
+  std::vector<OperatorCall> calls(DType dtype) const override;
 
  private:
   /// The block on any run of tokens: `convolve` and `scan` know what came before it.
@@ -77,7 +78,7 @@ Mamba::Mamba(const ModelOptions& options, const std::string& prefix, ParameterSe
 
 CausalConvForward Mamba::convolution(TensorView xz, TensorView u) const {
   return {.x = xz.slice_columns(0, inner_),
-          .weight = conv_weight_.weight.reshaped({inner_, conv_weight_.spec.shape[2]}),
+          .weight = conv_weight_.weight.rewithout_data({inner_, conv_weight_.spec.shape[2]}),
           .bias = conv_bias_.weight,
           .activation = Activation::silu,
           .y = u};
@@ -99,6 +100,18 @@ Tensor Mamba::decay_rates(const Stream& stream) const {
   Tensor A(stream, A_log_.weight.dtype, {inner_, state_});
   negative_exponential(stream, {.x = A_log_.weight, .y = A});
   return A;
+}
+
+std::vector<OperatorCall> Mamba::calls(DType dtype) const {
+  const TensorView x = without_data(dtype, {1, inner_}), b = without_data(dtype, {1, state_});
+  CausalConvForward convolution;
+  convolution.x = convolution.y = x;
+  convolution.weight = without_data(dtype, {inner_, conv_weight_.spec.shape[2]});
+  SelectiveScanForward scan;
+  scan.in.u = scan.in.delta = scan.in.z = scan.y = x;
+  scan.in.B = scan.in.C = b;
+  scan.in.A = without_data(accumulator_of(dtype), {inner_, state_});
+  return {{"causal_conv", convolution}, {"selective_scan", scan}};
 }
 
 const ConvolutionStrategy& convolution_strategy(const Pass& pass) {
@@ -215,7 +228,7 @@ Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& 
                                        .activation = conv.activation,
                                        .d_y = d_u,
                                        .d_x = d_xz.view().slice_columns(0, inner_),
-                                       .d_weight = conv_weight_.gradient.reshaped(conv.weight.shape),
+                                       .d_weight = conv_weight_.gradient.rewithout_data(conv.weight.shape),
                                        .d_bias = conv_bias_.gradient},
                                       saved);
 

@@ -8,20 +8,16 @@ namespace {
 
 double rope_base_of(const OpAttributes& attributes) { return number_attribute(attributes, "rope_base"); }
 
-void forward(const OpPass& pass, TensorView y, Saved* saved) {
-  const OpTensors& in = pass.inputs;
-  find_strategy(attention_strategies(), "attention", pass.strategy)
-      .forward(pass.context,
-               {.q = find_tensor(in, "q"),
-                .k = find_tensor(in, "k"),
-                .v = find_tensor(in, "v"),
-                .rope_base = rope_base_of(pass.attributes),
-                .y = y},
-               saved);
+OperatorArguments arguments(const OpViews& in, const OpAttributes& attributes, TensorView y) {
+  return RotaryAttentionForward{.q = find_tensor(in, "q"),
+                                .k = find_tensor(in, "k"),
+                                .v = find_tensor(in, "v"),
+                                .rope_base = rope_base_of(attributes),
+                                .y = y};
 }
 
-void backward(const OpPass& pass, TensorView d_y, const OpTensors& gradients, Saved& saved) {
-  const OpTensors& in = pass.inputs;
+void backward(const OpPass& pass, TensorView d_y, const OpViews& gradients, Saved& saved) {
+  const OpViews& in = pass.inputs;
   find_strategy(attention_strategies(), "attention", pass.strategy)
       .backward(pass.context,
                 {.q = find_tensor(in, "q"),
@@ -54,7 +50,7 @@ OpRow attention_row() {
       .divides = {},
       .check = check,
       .strategies = op_strategies(attention_strategies(), attention_forward, attention_delta, attention_backward, rope),
-      .forward = forward,
+      .arguments = arguments,
       .backward = backward};
 }
 

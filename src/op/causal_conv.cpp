@@ -3,30 +3,28 @@
 namespace causeway {
 namespace {
 
-Activation activation_of(const OpPass& pass) {
-  return pass.attributes.at("activation") == "silu" ? Activation::silu : Activation::none;
+Activation activation_of(const OpAttributes& attributes) {
+  return attributes.at("activation") == "silu" ? Activation::silu : Activation::none;
 }
 
-void forward(const OpPass& pass, TensorView y, Saved* saved) {
-  const OpTensors& in = pass.inputs;
-  find_strategy(convolution_strategies(), "causal_conv", pass.strategy)
-      .forward(pass.context,
-               {.x = find_tensor(in, "x"),
-                .weight = find_tensor(in, "weight"),
-                .bias = find_tensor(in, "bias"),
-                .activation = activation_of(pass),
-                .y = y},
-               saved);
+OperatorArguments arguments(const OpViews& in, const OpAttributes& attributes, TensorView y) {
+  return CausalConvForward{.x = find_tensor(in, "x"),
+                           .halo = {},
+                           .weight = find_tensor(in, "weight"),
+                           .bias = find_tensor(in, "bias"),
+                           .segments = {},
+                           .activation = activation_of(attributes),
+                           .y = y};
 }
 
-void backward(const OpPass& pass, TensorView d_y, const OpTensors& gradients, Saved& saved) {
-  const OpTensors& in = pass.inputs;
+void backward(const OpPass& pass, TensorView d_y, const OpViews& gradients, Saved& saved) {
+  const OpViews& in = pass.inputs;
   find_strategy(convolution_strategies(), "causal_conv", pass.strategy)
       .backward(pass.context,
                 {.x = find_tensor(in, "x"),
                  .weight = find_tensor(in, "weight"),
                  .bias = find_tensor(in, "bias"),
-                 .activation = activation_of(pass),
+                 .activation = activation_of(pass.attributes),
                  .d_y = d_y,
                  .d_x = find_tensor(gradients, "x"),
                  .d_weight = find_tensor(gradients, "weight"),
@@ -44,7 +42,7 @@ OpRow causal_conv_row() {
           .attributes = {{.name = "activation", .choices = {"none", "silu"}}},
           .divides = {},
           .strategies = op_strategies(convolution_strategies(), causal_conv_forward, causal_conv_backward),
-          .forward = forward,
+          .arguments = arguments,
           .backward = backward};
 }
 

@@ -4,8 +4,7 @@
 namespace causeway {
 namespace {
 
-GatedConvInputs gated_inputs(const OpPass& pass) {
-  const OpTensors& in = pass.inputs;
+GatedConvInputs gated_inputs(const OpViews& in) {
   return {.q = find_tensor(in, "q"),
           .k = find_tensor(in, "k"),
           .v = find_tensor(in, "v"),
@@ -13,7 +12,7 @@ GatedConvInputs gated_inputs(const OpPass& pass) {
           .segments = {}};
 }
 
-GatedConvGradients gated_gradients(TensorView d_y, const OpTensors& gradients) {
+GatedConvGradients gated_gradients(TensorView d_y, const OpViews& gradients) {
   return {.d_y = d_y,
           .d_q = find_tensor(gradients, "q"),
           .d_k = find_tensor(gradients, "k"),
@@ -25,14 +24,13 @@ const GatedConvolutionStrategy& blocked_strategy(const OpPass& pass) {
   return find_strategy(gated_convolution_strategies(), "hyena_se or hyena_mr", pass.strategy);
 }
 
-void blocked_forward(const OpPass& pass, TensorView y, Saved* saved) {
-  blocked_strategy(pass).forward(
-      pass.context, {.in = gated_inputs(pass), .halo = {}, .taps = find_tensor(pass.inputs, "taps"), .y = y}, saved);
+OperatorArguments blocked_arguments(const OpViews& in, const OpAttributes&, TensorView y) {
+  return BlockedConvForward{.in = gated_inputs(in), .halo = {}, .taps = find_tensor(in, "taps"), .y = y};
 }
 
-void blocked_backward(const OpPass& pass, TensorView d_y, const OpTensors& gradients, Saved& saved) {
+void blocked_backward(const OpPass& pass, TensorView d_y, const OpViews& gradients, Saved& saved) {
   blocked_strategy(pass).backward(pass.context,
-                                  {.in = gated_inputs(pass),
+                                  {.in = gated_inputs(pass.inputs),
                                    .halo = {},
                                    .taps = find_tensor(pass.inputs, "taps"),
                                    .gradients = gated_gradients(d_y, gradients),
@@ -41,22 +39,19 @@ void blocked_backward(const OpPass& pass, TensorView d_y, const OpTensors& gradi
                                   saved);
 }
 
-void modal_forward(const OpPass& pass, TensorView y, Saved* saved) {
-  find_strategy(modal_convolution_strategies(), "hyena_li", pass.strategy)
-      .forward(pass.context,
-               {.in = gated_inputs(pass),
-                .residues = find_tensor(pass.inputs, "residues"),
-                .log_rates = find_tensor(pass.inputs, "log_rates"),
-                .state_in = {},
-                .y = y,
-                .states = {}},
-               saved);
+OperatorArguments modal_arguments(const OpViews& in, const OpAttributes&, TensorView y) {
+  return ModalConvForward{.in = gated_inputs(in),
+                          .residues = find_tensor(in, "residues"),
+                          .log_rates = find_tensor(in, "log_rates"),
+                          .state_in = {},
+                          .y = y,
+                          .states = {}};
 }
 
-void modal_backward(const OpPass& pass, TensorView d_y, const OpTensors& gradients, Saved& saved) {
+void modal_backward(const OpPass& pass, TensorView d_y, const OpViews& gradients, Saved& saved) {
   find_strategy(modal_convolution_strategies(), "hyena_li", pass.strategy)
       .backward(pass.context,
-                {.in = gated_inputs(pass),
+                {.in = gated_inputs(pass.inputs),
                  .residues = find_tensor(pass.inputs, "residues"),
                  .log_rates = find_tensor(pass.inputs, "log_rates"),
                  .states = {},
@@ -68,20 +63,18 @@ void modal_backward(const OpPass& pass, TensorView d_y, const OpTensors& gradien
 }
 
 /// long_conv's x is the gated convolutions' v.
-GatedConvInputs plain_inputs(const OpPass& pass) {
-  return {
-      .q = {}, .k = {}, .v = find_tensor(pass.inputs, "x"), .skip = find_tensor(pass.inputs, "skip"), .segments = {}};
+GatedConvInputs plain_inputs(const OpViews& in) {
+  return {.q = {}, .k = {}, .v = find_tensor(in, "x"), .skip = find_tensor(in, "skip"), .segments = {}};
 }
 
-void long_forward(const OpPass& pass, TensorView y, Saved* saved) {
-  find_strategy(long_convolution_strategies(), "long_conv", pass.strategy)
-      .forward(pass.context, {.in = plain_inputs(pass), .taps = find_tensor(pass.inputs, "taps"), .y = y}, saved);
+OperatorArguments long_arguments(const OpViews& in, const OpAttributes&, TensorView y) {
+  return FftConvForward{.in = plain_inputs(in), .taps = find_tensor(in, "taps"), .y = y};
 }
 
-void long_backward(const OpPass& pass, TensorView d_y, const OpTensors& gradients, Saved& saved) {
+void long_backward(const OpPass& pass, TensorView d_y, const OpViews& gradients, Saved& saved) {
   find_strategy(long_convolution_strategies(), "long_conv", pass.strategy)
       .backward(pass.context,
-                {.in = plain_inputs(pass),
+                {.in = plain_inputs(pass.inputs),
                  .taps = find_tensor(pass.inputs, "taps"),
                  .gradients = {.d_y = d_y,
                                .d_q = {},
@@ -102,7 +95,7 @@ OpRow blocked_row(std::string_view name) {
           .attributes = {},
           .divides = {{'G', 'D'}},
           .strategies = op_strategies(gated_convolution_strategies(), blocked_conv_forward, blocked_conv_backward),
-          .forward = blocked_forward,
+          .arguments = blocked_arguments,
           .backward = blocked_backward};
 }
 
@@ -125,7 +118,7 @@ OpRow hyena_li_row() {
               op_strategies(modal_convolution_strategies(), modal_conv_forward, modal_conv_backward, modal_conv_summary,
                             modal_conv_adjoint_summary, modal_conv_fold, modal_filter, modal_filter_backward,
                             blocked_conv_forward, blocked_conv_backward, fft_conv_forward, fft_conv_backward),
-          .forward = modal_forward,
+          .arguments = modal_arguments,
           .backward = modal_backward};
 }
 
@@ -137,7 +130,7 @@ OpRow long_conv_row() {
           .attributes = {},
           .divides = {{'G', 'D'}},
           .strategies = op_strategies(long_convolution_strategies(), fft_conv_forward, fft_conv_backward),
-          .forward = long_forward,
+          .arguments = long_arguments,
           .backward = long_backward};
 }
 

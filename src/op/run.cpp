@@ -8,9 +8,11 @@
 #include <filesystem>
 #include <optional>
 
+#include "parallel/measure.hpp"
 #include "src/op/case_file.hpp"
 #include "src/op/result_file.hpp"
 #include "src/op/table.hpp"
+#include "src/strategy_choice.hpp"
 
 namespace causeway {
 namespace {
@@ -23,7 +25,7 @@ Device parse_device(std::string_view name) {
 /// A request whose words are known to fit each other.
 struct Plan {
   const OpRow& row;
-  const OpStrategy& strategy;
+  std::vector<const OpStrategy*> strategies;  ///< what it may run under: the one asked for, or every one that fits
   Layout layout;
   DType dtype;
   Device device;
@@ -31,34 +33,47 @@ struct Plan {
   Method method;
 };
 
-/// --schedule and --method select a variant: they may be given where the strategy lists them.
-void check_variant(const OpStrategy& strategy, std::string_view op, std::string_view option, std::string_view value) {
-  if (value == "auto") return;
-  const std::string wanted = fmt::format("--{} {}", option, value);
-  require(std::ranges::find(strategy.variants, wanted) != strategy.variants.end(),
-          "{} {} has no variant {}, expected {}", op, strategy.name, wanted,
+/// Why a strategy cannot do what the other options ask for; empty where it can. --schedule and --method select a
+/// variant: they may be given where the strategy lists them.
+std::string objection(const OpStrategy& strategy, const OpRequest& request) {
+  const auto lacks = [](const auto& list, const auto& wanted) { return std::ranges::find(list, wanted) == list.end(); };
+  if (lacks(strategy.layouts, parse_layout(request.layout)))
+    return fmt::format("does not run on layout {}", request.layout);
+  if (lacks(strategy.devices, parse_device(request.device)))
+    return fmt::format("does not run on device {}", request.device);
+  for (const auto& [option, value] : {std::pair("schedule", request.schedule), std::pair("method", request.method)}) {
+    const std::string wanted = fmt::format("--{} {}", option, value);
+    if (value != "auto" && lacks(strategy.variants, wanted))
+      return fmt::format(
+          "has no variant {}, expected {}", wanted,
           strategy.variants.empty() ? "none of them" : fmt::format("{}", fmt::join(strategy.variants, " or ")));
+  }
+  return "";
 }
 
 Plan plan_of(const OpRequest& request) {
   require(!request.op.empty(), "no operator given; see 'causeway op --list'");
   const OpRow& row = find_op(request.op);
-  const OpStrategy& strategy = find_op_strategy(row, request.strategy);
-  const Plan plan{row,
-                  strategy,
-                  parse_layout(request.layout),
-                  parse_dtype(request.dtype),
-                  parse_device(request.device),
-                  parse_schedule(request.schedule),
-                  parse_method(request.method)};
-  require(std::ranges::find(strategy.layouts, plan.layout) != strategy.layouts.end(), "{} {} does not run on layout {}",
-          row.name, strategy.name, request.layout);
-  check_variant(strategy, row.name, "schedule", request.schedule);
-  check_variant(strategy, row.name, "method", request.method);
+  Plan plan{row,
+            {},
+            parse_layout(request.layout),
+            parse_dtype(request.dtype),
+            parse_device(request.device),
+            parse_schedule(request.schedule),
+            parse_method(request.method)};
   require(plan.device == Device::cpu || plan.dtype != DType::f64,
           "dtype f64 does not run on device cuda, expected f32 or bf16");
-  require(std::ranges::find(strategy.devices, plan.device) != strategy.devices.end(), "{} {} does not run on device {}",
-          row.name, strategy.name, request.device);
+  const OpStrategy* const asked = request.strategy == "auto" ? nullptr : &find_op_strategy(row, request.strategy);
+  std::string first_objection;
+  for (const OpStrategy& strategy : row.strategies) {
+    if (asked != nullptr && asked != &strategy) continue;
+    const std::string why_not = objection(strategy, request);
+    if (why_not.empty())
+      plan.strategies.push_back(&strategy);
+    else if (first_objection.empty())
+      first_objection = fmt::format("{} {} {}", row.name, strategy.name, why_not);
+  }
+  require(!plan.strategies.empty(), "{}", first_objection);
   require(!request.in.empty(), "--in is missing, expected the case file");
   require(!request.out.empty() || request.dry_run, "--out is missing, expected the result file's name");
   std::error_code ignored;
@@ -87,9 +102,33 @@ void check_memory(const CaseFile& file, const Plan& plan, const Sharding& shardi
 
 /// Everything a rank holds for one case.
 struct Tensors {
-  OpTensors inputs, gradients;
+  std::map<std::string, Tensor, std::less<>> inputs, gradients;
   Tensor y, d_y;
 };
+
+OpViews views_of(const std::map<std::string, Tensor, std::less<>>& tensors) {
+  OpViews views;
+  for (const auto& [name, tensor] : tensors) views[name] = tensor;
+  return views;
+}
+
+/// What every strategy in question is thought to take on this rank's part of the case, and the one to take.
+StrategyChoice choose(const Plan& plan, const CaseFile& file, const Sharding& sharding, const Machine& machine) {
+  OpViews shapes;
+  for (const OpInput& input : file.present()) {
+    const Shape whole = file.shape_of(input);
+    shapes[std::string(input.name)] =
+        without_data(dtype_of_input(input, plan.dtype),
+                     input.per_token() ? whole.with_rows(sharding.local_tokens()) : whole);
+  }
+  const TensorView y = find_tensor(shapes, plan.row.inputs.front().name);
+  std::vector<Estimate> rows =
+      estimates(sharding, std::vector{plan.row.arguments(shapes, file.attributes(), y)}, machine);
+  std::erase_if(rows, [&](const Estimate& row) {
+    return std::ranges::find(plan.strategies, row.strategy, &OpStrategy::name) == plan.strategies.end();
+  });
+  return choose_strategy(plan.row.name, std::move(rows));
+}
 
 Tensors load(const CaseFile& file, const Plan& plan, const Sharding& sharding, const Stream& stream, bool backward) {
   check_memory(file, plan, sharding, backward);
@@ -102,7 +141,7 @@ Tensors load(const CaseFile& file, const Plan& plan, const Sharding& sharding, c
           Tensor::zeros(stream, dtype_of_gradient(input, plan.dtype), loaded.view().shape);
   }
   const OpInput& like_y = plan.row.inputs.front();
-  tensors.y = Tensor::zeros(stream, plan.dtype, find_tensor(tensors.inputs, like_y.name).shape);
+  tensors.y = Tensor::zeros(stream, plan.dtype, tensors.inputs.find(like_y.name)->second.view().shape);
   if (backward) tensors.d_y = file.read(like_y, "d_y", plan.dtype, sharding, stream);
   return tensors;
 }
@@ -133,7 +172,7 @@ Tensor on_host(const Tensor& tensor, const Stream& stream) {
 
 }  // namespace
 
-std::string run_op(const OpRequest& request, Communicator& ranks) {
+std::string run_op(const OpRequest& request, Communicator& ranks, std::optional<Machine>& machine) {
   std::optional<Plan> checked;
   std::optional<CaseFile> opened;
   std::optional<Stream> device;
@@ -145,31 +184,41 @@ std::string run_op(const OpRequest& request, Communicator& ranks) {
   const Plan& plan = *checked;
   const CaseFile& file = *opened;
   const Stream& stream = *device;
+  const Sharding sharding(ShardLayout(file.tokens(), ranks.size(), plan.layout), file.segments(), ranks.rank());
+  std::string strategy(plan.strategies.front()->name), why;
+  if (request.strategy == "auto") {
+    if (!machine) machine = measure(ranks, plan.dtype, stream);
+    const StrategyChoice choice = choose(plan, file, sharding, *machine);
+    strategy = choice.strategy;
+    why = fmt::format("\n{}\n{}", machine_text(*machine, ranks.size()), choice_text(choice));
+  }
   const std::string described =
-      fmt::format("{} {} {} {} {}, {}, {} rank{}", plan.row.name, plan.strategy.name, request.layout, request.dtype,
+      fmt::format("{} {} {} {} {}, {}, {} rank{}", plan.row.name, strategy, request.layout, request.dtype,
                   request.device, file.sizes(), ranks.size(), ranks.size() == 1 ? "" : "s");
-  if (request.dry_run) return described;
+  if (request.dry_run) return described + why;
 
   ResultFile result(request.out, ranks);
-  const Sharding sharding(ShardLayout(file.tokens(), ranks.size(), plan.layout), file.segments(), ranks.rank());
   Tensors tensors;
   collectively(ranks, [&] { tensors = load(file, plan, sharding, stream, request.backward); });
 
   Communicator context = ranks.split(0, ranks.rank());  // of its own, so that its traffic is the operator's
+  const OpViews inputs = views_of(tensors.inputs), gradients = views_of(tensors.gradients);
   const OpPass pass{
-      {sharding, context, stream, plan.schedule, plan.method}, plan.strategy.name, file.attributes(), tensors.inputs};
+      {sharding, context, stream, plan.schedule, plan.method}, strategy, file.attributes(), inputs};
   Saved saved;
   const Measured forward =
       measured(ranks, context, stream, [&] { plan.row.forward(pass, tensors.y, request.backward ? &saved : nullptr); });
   Measured backward, reduction;
   if (request.backward) {
     backward =
-        measured(ranks, context, stream, [&] { plan.row.backward(pass, tensors.d_y, tensors.gradients, saved); });
+        measured(ranks, context, stream, [&] { plan.row.backward(pass, tensors.d_y, gradients, saved); });
     reduction = measured(ranks, context, stream, [&] {
       for (const OpInput& input : file.present())
-        if (!input.per_token()) context.all_reduce(find_tensor(tensors.gradients, input.name), Reduction::sum, stream);
+        if (!input.per_token()) context.all_reduce(find_tensor(gradients, input.name), Reduction::sum, stream);
     });
   }
+
+  const std::int64_t memory_bytes = ranks.max(stream.memory().peak_bytes());
 
   std::vector<ResultTensor> written;
   collectively(ranks, [&] {
@@ -181,11 +230,11 @@ std::string run_op(const OpRequest& request, Communicator& ranks) {
     if (!request.backward) return;
     for (const OpInput& input : file.present())
       written.push_back({fmt::format("d_{}", input.name), file.shape_of(input),
-                         find_tensor(tensors.gradients, input.name), input.per_token()});
+                         tensors.gradients.find(input.name)->second, input.per_token()});
   });
   result.write(written,
                {{"operator", std::string(plan.row.name)},
-                {"strategy", std::string(plan.strategy.name)},
+                {"strategy", strategy},
                 {"layout", request.layout},
                 {"dtype", request.dtype},
                 {"device", request.device},
@@ -196,7 +245,8 @@ std::string run_op(const OpRequest& request, Communicator& ranks) {
                 {"seconds_backward", backward.seconds},
                 {"bytes_sent_forward", forward.bytes_sent},
                 {"bytes_sent_backward", backward.bytes_sent},
-                {"bytes_sent_reduction", reduction.bytes_sent}},
+                {"bytes_sent_reduction", reduction.bytes_sent},
+                {"memory_bytes", memory_bytes}},
                sharding);
   return described;
 }

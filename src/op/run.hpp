@@ -1,8 +1,10 @@
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "parallel/communicator.hpp"
+#include "parallel/cost.hpp"
 
 namespace causeway {
 
@@ -15,8 +17,9 @@ struct OpRequest {
   bool dry_run = false;
 };
 
-/// Runs it on all ranks; returns what was done, in a line, on every rank. Bad input throws the same AgreedError on
-/// every rank and leaves no file.
-std::string run_op(const OpRequest& request, Communicator& ranks);
+/// Runs it on all ranks; returns what was done, in a line, on every rank; a dry run adds what the choice of a strategy
+/// was made from. Bad input throws the same AgreedError on every rank and leaves no file. `machine` is measured when
+/// strategy "auto" first asks for it, and serves the cases after.
+std::string run_op(const OpRequest& request, Communicator& ranks, std::optional<Machine>& machine);
 
 }  // namespace causeway

@@ -3,8 +3,7 @@
 namespace causeway {
 namespace {
 
-SelectiveScanInputs inputs_of(const OpPass& pass) {
-  const OpTensors& in = pass.inputs;
+SelectiveScanInputs inputs_of(const OpViews& in, const OpAttributes& attributes) {
   return {.u = find_tensor(in, "u"),
           .delta = find_tensor(in, "delta"),
           .z = find_tensor(in, "z"),
@@ -13,18 +12,17 @@ SelectiveScanInputs inputs_of(const OpPass& pass) {
           .C = find_tensor(in, "C"),
           .D = find_tensor(in, "D"),
           .delta_bias = find_tensor(in, "delta_bias"),
-          .delta_softplus = pass.attributes.at("delta_softplus") == "1"};
+          .delta_softplus = attributes.at("delta_softplus") == "1"};
 }
 
-void forward(const OpPass& pass, TensorView y, Saved* saved) {
-  find_strategy(selective_scan_strategies(), "selective_scan", pass.strategy)
-      .forward(pass.context, {.in = inputs_of(pass), .y = y}, saved);
+OperatorArguments arguments(const OpViews& in, const OpAttributes& attributes, TensorView y) {
+  return SelectiveScanForward{.in = inputs_of(in, attributes), .state_in = {}, .y = y, .states = {}};
 }
 
-void backward(const OpPass& pass, TensorView d_y, const OpTensors& gradients, Saved& saved) {
+void backward(const OpPass& pass, TensorView d_y, const OpViews& gradients, Saved& saved) {
   find_strategy(selective_scan_strategies(), "selective_scan", pass.strategy)
       .backward(pass.context,
-                {.in = inputs_of(pass),
+                {.in = inputs_of(pass.inputs, pass.attributes),
                  .d_y = d_y,
                  .d_u = find_tensor(gradients, "u"),
                  .d_delta = find_tensor(gradients, "delta"),
@@ -53,7 +51,7 @@ OpRow selective_scan_row() {
           .divides = {},
           .strategies = op_strategies(selective_scan_strategies(), selective_scan_forward, selective_scan_backward,
                                       selective_scan_summary, selective_scan_adjoint_summary, selective_scan_fold),
-          .forward = forward,
+          .arguments = arguments,
           .backward = backward};
 }
 

@@ -34,7 +34,6 @@ const OpRow& find_op(std::string_view name) {
 }
 
 const OpStrategy& find_op_strategy(const OpRow& row, std::string_view name) {
-  if (name == "auto") return row.strategies.front();
   std::vector<std::string> known = {"auto"};
   for (const OpStrategy& strategy : row.strategies) {
     if (strategy.name == name) return strategy;
@@ -52,6 +51,14 @@ double number_attribute(const OpAttributes& attributes, std::string_view name) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   ensure(error == std::errc() && end == text.data() + text.size(), "attribute {} is '{}', not a number", name, text);
   return value;
+}
+
+void OpRow::forward(const OpPass& pass, TensorView y, Saved* saved) const {
+  std::visit(
+      [&](const auto& args) {
+        find_strategy(strategies_for(args), name, pass.strategy).forward(pass.context, args, saved);
+      },
+      arguments(pass.inputs, pass.attributes, y));
 }
 
 std::string op_list() {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/tensor.hpp"
+#include "parallel/choose.hpp"
 #include "parallel/shard_layout.hpp"
 #include "parallel/strategy.hpp"
 
@@ -59,13 +60,13 @@ std::vector<OpStrategy> op_strategies(std::span<const Strategy> table, const Ker
   return rows;
 }
 
-using OpTensors = std::map<std::string, Tensor, std::less<>>;
+using OpViews = std::map<std::string, TensorView, std::less<>>;
 using OpAttributes = std::map<std::string, std::string, std::less<>>;
 
 /// The tensor called `name`, or an absent view.
-inline TensorView find_tensor(const OpTensors& tensors, std::string_view name) {
+inline TensorView find_tensor(const OpViews& tensors, std::string_view name) {
   const auto found = tensors.find(name);
-  return found == tensors.end() ? TensorView{} : found->second.view();
+  return found == tensors.end() ? TensorView{} : found->second;
 }
 
 /// The value of an attribute that may be any number.
@@ -76,7 +77,7 @@ struct OpPass {
   StrategyContext context;
   std::string_view strategy;
   const OpAttributes& attributes;
-  const OpTensors& inputs;
+  const OpViews& inputs;
 };
 
 /// One operator: what it reads and how to run it. A new operator is a file in src/op/ and a row in src/op/table.cpp;
@@ -88,15 +89,18 @@ struct OpRow {
   std::vector<std::pair<char, char>>
       divides;  ///< axes of which the first's size divides the second's: groups of channels
   void (*check)(const CaseFile&) = nullptr;  ///< throws Error(usage) for what nothing of the above can say
-  std::vector<OpStrategy> strategies;        ///< the first is "auto"
-  /// Writes y, keeping in `saved` (if any) what backward pops.
-  void (*forward)(const OpPass& pass, TensorView y, Saved* saved);
+  std::vector<OpStrategy> strategies;
+  /// What the operator's strategies take. To choose one, the inputs are shapes without data.
+  OperatorArguments (*arguments)(const OpViews& inputs, const OpAttributes& attributes, TensorView y);
   /// Writes the gradients of per-token inputs and adds to those of parameters, in a map by the inputs' names.
-  void (*backward)(const OpPass& pass, TensorView d_y, const OpTensors& gradients, Saved& saved);
+  void (*backward)(const OpPass& pass, TensorView d_y, const OpViews& gradients, Saved& saved);
+
+  /// Writes y, keeping in `saved` (if any) what backward pops.
+  void forward(const OpPass& pass, TensorView y, Saved* saved) const;
 };
 std::span<const OpRow> op_rows();
 
-/// The row of that name, or its strategy ("auto": the first); throws Error(usage) naming the known ones.
+/// The row of that name, or its strategy; throws Error(usage) naming the known ones.
 const OpRow& find_op(std::string_view name);
 const OpStrategy& find_op_strategy(const OpRow& row, std::string_view name);
 

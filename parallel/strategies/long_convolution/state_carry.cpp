@@ -90,8 +90,9 @@ void backward(const StrategyContext& context, ModalConvBackward args, Saved& sav
 Cost cost(const Sharding& sharding, const ModalConvForward& args) {
   const std::int64_t modes = args.residues.columns(), channels = args.residues.rows();
   const std::int64_t state = modes * channels * size_of(args.residues.dtype);
-  // The summary is a second pass over k and v.
-  return carry_cost(sharding, state, state, 1.5 * modal_conv_operations(modes) * static_cast<double>(channels));
+  const double summarising = sharding.layout().ranks() > 1 ? 1.5 : 1;  // a second pass over k and v
+  return carry_cost(sharding, state, state,
+                    summarising * modal_conv_operations(modes) * static_cast<double>(channels));
 }
 
 }  // namespace causeway::long_convolution::state_carry

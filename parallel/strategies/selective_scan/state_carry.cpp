@@ -89,9 +89,9 @@ void backward(const StrategyContext& context, SelectiveScanBackward args, Saved&
 
 Cost cost(const Sharding& sharding, const SelectiveScanForward& args) {
   const std::int64_t channels = args.in.A.rows(), states = args.in.A.columns(), size = size_of(args.in.A.dtype);
-  // The summary is a second pass over u, delta and B.
+  const double summarising = sharding.layout().ranks() > 1 ? 1.9 : 1;  // a second pass over u, delta and B
   return carry_cost(sharding, states * channels * size, (states + 1) * channels * size,
-                    1.9 * selective_scan_operations(states) * static_cast<double>(channels));
+                    summarising * selective_scan_operations(states) * static_cast<double>(channels));
 }
 
 }  // namespace causeway::selective_scan::state_carry

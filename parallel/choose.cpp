@@ -1,0 +1,60 @@
+#include "parallel/choose.hpp"
+
+#include <algorithm>
+
+namespace causeway {
+namespace {
+
+bool contains(std::span<const Layout> layouts, Layout layout) {
+  return std::ranges::find(layouts, layout) != layouts.end();
+}
+
+template <class Strategy>
+ListedOperator listed(std::string_view op, std::span<const Strategy> table) {
+  ListedOperator listed{.name = op, .strategies = {}};
+  for (const Strategy& row : table) listed.strategies.push_back({.name = row.name, .layouts = row.layouts});
+  return listed;
+}
+
+}  // namespace
+
+bool ListedStrategy::runs_on(Layout layout) const { return contains(layouts, layout); }
+
+std::vector<ListedOperator> listed_operators() {
+  return {listed("causal_conv", convolution_strategies()),     listed("hyena_se", gated_convolution_strategies()),
+          listed("hyena_mr", gated_convolution_strategies()),  listed("hyena_li", modal_convolution_strategies()),
+          listed("long_conv", long_convolution_strategies()), listed("selective_scan", selective_scan_strategies()),
+          listed("attention", attention_strategies())};
+}
+
+std::vector<Estimate> estimates(const Sharding& sharding, std::span<const OperatorArguments> calls,
+                                const Machine& machine) {
+  std::vector<Estimate> rows;
+  for (std::size_t call = 0; call < calls.size(); ++call)
+    std::visit(
+        [&](const auto& arguments) {
+          std::size_t next = 0;
+          for (const auto& strategy : strategies_for(arguments)) {
+            if (!contains(strategy.layouts, sharding.layout().kind())) continue;
+            if (call == 0) rows.push_back({.strategy = strategy.name});
+            ensure(next < rows.size() && rows[next].strategy == strategy.name, "calls of several operators");
+            Estimate& row = rows[next++];
+            const Cost cost = strategy.cost(sharding, arguments);
+            row.bytes_sent += cost.bytes_sent;
+            row.messages += cost.messages;
+            row.computing_s += computing_seconds(cost, machine);
+            row.communicating_s += communicating_seconds(cost, machine);
+            row.seconds += seconds(cost, machine);
+          }
+        },
+        calls[call]);
+  return rows;
+}
+
+const Estimate& cheapest(std::span<const Estimate> rows) {
+  ensure(!rows.empty(), "no strategy to choose from");
+  const double least = std::ranges::min(rows, {}, &Estimate::seconds).seconds;
+  return *std::ranges::find_if(rows, [&](const Estimate& row) { return row.seconds <= indistinguishable * least; });
+}
+
+}  // namespace causeway

@@ -1,0 +1,78 @@
+#include "parallel/measure.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <limits>
+
+#include "kernels/activation.hpp"
+#include "kernels/blocked_conv.hpp"
+
+namespace causeway {
+namespace {
+
+/// The shortest of `tries` runs, all ranks starting each together; once before, unmeasured.
+double best_seconds(int tries, Communicator& ranks, const std::function<void()>& run) {
+  using Clock = std::chrono::steady_clock;
+  run();
+  double best = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < tries; ++i) {
+    ranks.barrier();
+    const auto begin = Clock::now();
+    run();
+    best = std::min(best, std::chrono::duration<double>(Clock::now() - begin).count());
+  }
+  return best;
+}
+
+/// Seconds of one exchange round the ring, in which every rank sends `bytes` to the next; the mean of `in_a_row`.
+double ring_seconds(std::int64_t bytes, int in_a_row, int tries, Communicator& ranks, const Stream& stream) {
+  const Tensor out = Tensor::zeros(stream, DType::u8, {bytes}), in(stream, DType::u8, {bytes});
+  const int right = (ranks.rank() + 1) % ranks.size(), left = (ranks.rank() + ranks.size() - 1) % ranks.size();
+  const Transfer transfers[] = {{.peer = right, .send = out.view().as_bytes(), .recv = {}},
+                                {.peer = left, .send = {}, .recv = in.view().as_bytes()}};
+  return best_seconds(tries, ranks, [&] {
+           for (int i = 0; i < in_a_row; ++i) ranks.exchange(transfers, stream);
+         }) /
+         in_a_row;
+}
+
+double operations_per_second(Communicator& ranks, DType dtype, const Stream& stream) {
+  constexpr std::int64_t tokens = 512, channels = 128, taps = 64;
+  const Tensor x = Tensor::zeros(stream, dtype, {tokens, channels}), y(stream, dtype, {tokens, channels}),
+               filter = Tensor::zeros(stream, dtype, {channels, taps});
+  fill(stream, {.value = 1, .y = x});
+  fill(stream, {.value = 1, .y = filter});
+  const std::int64_t cu_seqlens[] = {0, tokens};
+  const double seconds = best_seconds(5, ranks, [&] {
+    blocked_conv_forward(
+        stream, {.in = {.q = {}, .k = {}, .v = x, .skip = {}, .segments = segments_view(cu_seqlens, tokens)},
+                 .halo = {},
+                 .taps = filter,
+                 .y = y});
+    stream.wait();
+  });
+  return static_cast<double>(tokens * channels * taps) / seconds;
+}
+
+}  // namespace
+
+Machine measure(Communicator& ranks, DType dtype, const Stream& stream) {
+  Communicator own = ranks.split(0, ranks.rank());
+  Machine machine{.operations_per_s = operations_per_second(own, dtype, stream)};
+  if (own.size() > 1) {
+    constexpr std::int64_t large = std::int64_t{2} << 20;
+    machine.latency_s = ring_seconds(8, 8, 10, own, stream);
+    machine.bytes_per_s =
+        static_cast<double>(large) / std::max(1e-9, ring_seconds(large, 1, 4, own, stream) - machine.latency_s);
+  }
+  return slowest(machine, own);
+}
+
+Machine slowest(const Machine& machine, Communicator& ranks) {
+  return {.latency_s = ranks.max(machine.latency_s),
+          .bytes_per_s = -ranks.max(-machine.bytes_per_s),
+          .operations_per_s = -ranks.max(-machine.operations_per_s)};
+}
+
+}  // namespace causeway
