@@ -60,7 +60,7 @@ Model::Model(const Options& options) : options_(options), parameters_(options.dt
 
 std::vector<OperatorCall> Model::calls() const {
   std::vector<OperatorCall> all;
-  for (const Block& block : blocks_) std::ranges::move(block.mixer->calls(options_.dtype), std::back_inserter(all));
+  for (const Step& step : steps_) std::ranges::move(step.op->calls(options_.dtype), std::back_inserter(all));
   return all;
 }
 

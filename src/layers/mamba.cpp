@@ -78,7 +78,7 @@ Mamba::Mamba(const ModelOptions& options, const std::string& prefix, ParameterSe
 
 CausalConvForward Mamba::convolution(TensorView xz, TensorView u) const {
   return {.x = xz.slice_columns(0, inner_),
-          .weight = conv_weight_.weight.rewithout_data({inner_, conv_weight_.spec.shape[2]}),
+          .weight = conv_weight_.weight.reshaped({inner_, conv_weight_.spec.shape[2]}),
           .bias = conv_bias_.weight,
           .activation = Activation::silu,
           .y = u};
@@ -228,7 +228,7 @@ Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& 
                                        .activation = conv.activation,
                                        .d_y = d_u,
                                        .d_x = d_xz.view().slice_columns(0, inner_),
-                                       .d_weight = conv_weight_.gradient.rewithout_data(conv.weight.shape),
+                                       .d_weight = conv_weight_.gradient.reshaped(conv.weight.shape),
                                        .d_bias = conv_bias_.gradient},
                                       saved);
 
