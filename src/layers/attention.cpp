@@ -58,6 +58,11 @@ class Attention final : public Operator {
     return dense_backward(stream, projections_, x, d_qkv);
   }
 
+  std::vector<OperatorCall> calls(DType dtype) const override {
+    const TensorView x = by_heads(without_data(dtype, {1, width_}));
+    return {{"attention", RotaryAttentionForward{.q = x, .k = x, .v = x, .rope_base = rope_base_, .y = x}}};
+  }
+
   /// Remembers keys, turned already, and values.
   Tensor extend(const Stream& stream, TensorView x, Continuation& so_far) override {
     const std::int64_t before = so_far.tokens, count = x.rows();
