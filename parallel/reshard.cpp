@@ -118,40 +118,61 @@ Pending start_gather_tokens(const Sharding& sharding, std::span<const LocalAndWh
   return ranks.start(transfers, stream);
 }
 
+namespace {
+
+/// Rows of a chunk that are summed at a time: a part of each rank's chunks, so that N ranks' parts take little memory.
+constexpr int reduce_pieces = 8;
+
+Range piece_of(const Range& tokens, int piece) {
+  return {tokens.begin + tokens.size() * piece / reduce_pieces,
+          tokens.begin + tokens.size() * (piece + 1) / reduce_pieces};
+}
+
+void reduce_piece(const Sharding& sharding, const LocalAndWhole& tensor, int piece, Communicator& ranks,
+                  const Stream& stream) {
+  const auto& [local, whole] = tensor;
+  const int me = ranks.rank(), size = ranks.size();
+  std::vector<Transfer> transfers;
+  std::vector<Tensor> sent, received, sums;  // received: of every rank but this, a tensor a chunk
+  for (int peer = 0; peer < size; ++peer) {
+    if (peer == me) continue;
+    for (const Range& chunk : chunks_of(sharding.layout(), peer)) {
+      TensorView rows = rows_of(whole, piece_of(chunk, piece));
+      if (whole.dtype != local.dtype) {
+        const TensorView narrow = sent.emplace_back(stream, local.dtype, rows.shape);
+        scale(stream, {.x = rows, .y = narrow});
+        rows = narrow;
+      }
+      transfers.push_back({.peer = peer, .send = rows.as_bytes()});
+    }
+    for (const Chunk& chunk : sharding.chunks()) {
+      received.emplace_back(stream, local.dtype, Shape{piece_of(chunk.tokens, piece).size(), local.columns()});
+      transfers.push_back({.peer = peer, .recv = received.back().view().as_bytes()});
+    }
+  }
+  ranks.exchange(transfers, stream);
+  for (const Chunk& chunk : sharding.chunks())
+    sums.push_back(Tensor::zeros(stream, accumulator_of(local.dtype),
+                                 {piece_of(chunk.tokens, piece).size(), local.columns()}));
+  auto part = received.begin();
+  for (int peer = 0; peer < size; ++peer)
+    for (std::size_t i = 0; const Chunk& chunk : sharding.chunks())
+      scale(stream, {.x = peer == me ? rows_of(whole, piece_of(chunk.tokens, piece)) : (part++)->view(),
+                     .accumulate = true,
+                     .y = sums[i++]});
+  for (std::size_t i = 0; const Chunk& chunk : sharding.chunks()) {
+    const Range rows = piece_of({0, chunk.tokens.size()}, piece);
+    scale(stream, {.x = sums[i++], .y = chunk.rows(local).slice_rows(rows.begin, rows.size())});
+  }
+}
+
+}  // namespace
+
 void reduce_tokens(const Sharding& sharding, std::span<const LocalAndWhole> tensors, Communicator& ranks,
                    const Stream& stream) {
   check(sharding, ranks);
-  const int me = ranks.rank(), size = ranks.size();
-  std::vector<Transfer> transfers;
-  std::vector<Tensor> sent, parts;  // parts: a tensor, a rank, a chunk
-  for (const auto& [local, whole] : tensors)
-    for (int peer = 0; peer < size; ++peer) {
-      if (peer != me)
-        for (const Range& chunk : chunks_of(sharding.layout(), peer)) {
-          TensorView rows = rows_of(whole, chunk);
-          if (whole.dtype != local.dtype) {
-            const TensorView narrow = sent.emplace_back(stream, local.dtype, rows.shape);
-            scale(stream, {.x = rows, .y = narrow});
-            rows = narrow;
-          }
-          transfers.push_back({.peer = peer, .send = rows.as_bytes()});
-        }
-      for (const Chunk& chunk : sharding.chunks()) {
-        parts.emplace_back(stream, peer == me ? whole.dtype : local.dtype, Shape{chunk.tokens.size(), local.columns()});
-        if (peer == me)
-          copy(stream, rows_of(whole, chunk.tokens), parts.back());
-        else
-          transfers.push_back({.peer = peer, .recv = parts.back().view().as_bytes()});
-      }
-    }
-  ranks.exchange(transfers, stream);
-  for (auto part = parts.begin(); const auto& [local, whole] : tensors) {
-    const Tensor sum = Tensor::zeros(stream, accumulator_of(local.dtype), {local.rows(), local.columns()});
-    for (int peer = 0; peer < size; ++peer)
-      for (const Chunk& chunk : sharding.chunks())
-        scale(stream, {.x = *part++, .accumulate = true, .y = chunk.rows(sum)});
-    scale(stream, {.x = sum, .y = local});
-  }
+  for (const LocalAndWhole& tensor : tensors)
+    for (int piece = 0; piece < reduce_pieces; ++piece) reduce_piece(sharding, tensor, piece, ranks, stream);
 }
 
 }  // namespace causeway

@@ -9,8 +9,8 @@
 namespace causeway {
 
 /// A pack between its two cuts: by tokens, a rank holding rows [local tokens, D], and by channels, a rank holding
-/// columns [T, D'] of the whole pack. Each function is one exchange for all its tensors, with a message a tensor, a
-/// pair of ranks and a chunk. Each is linear; forward and adjoint stand together. Tensors are [rows, columns] with any
+/// columns [T, D'] of the whole pack. Each function is one exchange for all its tensors unless told otherwise, with a
+/// message a tensor, a pair of ranks and a chunk. Each is linear; forward and adjoint stand together. Tensors are [rows, columns] with any
 /// row stride, unless told otherwise.
 
 /// How `channels` channels in `groups` equal groups are dealt over ranks, each share then cut into `slices`: whole
@@ -38,7 +38,7 @@ Pending start_channels_to_tokens(const Sharding& sharding, const Dealing& dealin
 Pending start_gather_tokens(const Sharding& sharding, std::span<const LocalAndWhole> tensors, Communicator& ranks,
                             const Stream& stream);
 /// Its adjoint: `local` = Σ over the ranks of their `whole`'s rows. Parts travel in local's dtype and are added in the
-/// accumulator type, in rank order.
+/// accumulator type, in rank order; in several exchanges, since all ranks' parts at once would be as large as `whole`.
 void reduce_tokens(const Sharding& sharding, std::span<const LocalAndWhole> tensors, Communicator& ranks,
                    const Stream& stream);
 

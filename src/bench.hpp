@@ -9,6 +9,7 @@
 
 #include "kernels/dtype.hpp"
 #include "kernels/stream.hpp"
+#include "src/launch.hpp"
 
 namespace causeway {
 
@@ -42,9 +43,10 @@ struct BenchSettings {
   std::string json;              ///< file to write the report to as well
   std::string dtype = "f32";
   std::string filter;            ///< only what has this in its name
-  std::int64_t tokens = 0;       ///< instead of the table's shapes, with `channels`
+  std::int64_t tokens = 0;       ///< instead of the built-in sizes, with `channels`
   std::int64_t channels = 0;
   double least_seconds = 0.3;
+  LaunchOptions launch;
 };
 
 /// Every operator of a Mamba, forward and backward, on this machine's CPU: a row each in src/bench_operators.cpp. Calls `report` with each result.

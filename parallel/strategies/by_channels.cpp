@@ -1,7 +1,7 @@
 #include "parallel/strategies/by_channels.hpp"
 
 #include <algorithm>
-#include <memory>
+#include <deque>
 #include <optional>
 
 #include "parallel/reshard.hpp"
@@ -14,20 +14,51 @@ struct Slice {
   Dealing dealing;
   Range mine;
   std::vector<Tensor> in, out;
+  Pending moving;  // in, then out
 
   Slice(const StrategyContext& context, const ChannelWork& work, int slices, int slice)
       : dealing{.channels = work.channels, .groups = work.groups, .slices = slices, .slice = slice},
-        mine(dealing.share(context.ranks.size(), context.ranks.rank())) {
-    for (const TensorView local : work.in) in.push_back(room(context, local));
-    for (const TensorView local : work.out) out.push_back(room(context, local));
+        mine(dealing.share(context.ranks.size(), context.ranks.rank())) {}
+
+  void fetch(const StrategyContext& context, const ChannelWork& work) {
+    on_every_share(context, work.prepare);
+    in = rooms(context, work.in);
+    moving =
+        start_tokens_to_channels(context.sharding, dealing, paired(work.in, in), context.ranks, context.stream);
   }
-  Tensor room(const StrategyContext& context, TensorView local) const {
-    return Tensor(context.stream, local.dtype, {context.sharding.layout().tokens(), mine.size()});
+  void run(const StrategyContext& context, const ChannelWork& work) {
+    moving.wait();
+    out = rooms(context, work.out);
+    const std::vector<TensorView> views(out.begin(), out.end());
+    if (mine.size() > 0 && context.sharding.layout().tokens() > 0) work.run(mine, in, views);
+    in.clear();
+  }
+  void give_back(const StrategyContext& context, const ChannelWork& work) {
+    moving =
+        start_channels_to_tokens(context.sharding, dealing, paired(work.out, out), context.ranks, context.stream);
+  }
+  void finish(const StrategyContext& context, const ChannelWork& work) {
+    moving.wait();
+    out.clear();
+    on_every_share(context, work.finish);
+  }
+
+ private:
+  std::vector<Tensor> rooms(const StrategyContext& context, const std::vector<TensorView>& like) const {
+    std::vector<Tensor> rooms;
+    for (const TensorView local : like)
+      rooms.emplace_back(context.stream, local.dtype, Shape{context.sharding.layout().tokens(), mine.size()});
+    return rooms;
   }
   static std::vector<LocalAndWhole> paired(const std::vector<TensorView>& local, const std::vector<Tensor>& whole) {
     std::vector<LocalAndWhole> pairs;
     for (std::size_t i = 0; i < local.size(); ++i) pairs.push_back({local[i], whole[i]});
     return pairs;
+  }
+  void on_every_share(const StrategyContext& context, const std::function<void(Range)>& work) const {
+    if (work == nullptr || context.sharding.local_tokens() == 0) return;
+    for (int rank = 0; rank < context.ranks.size(); ++rank)
+      if (const Range columns = dealing.share(context.ranks.size(), rank); columns.size() > 0) work(columns);
   }
 };
 
@@ -36,33 +67,31 @@ int worthwhile(int slices, std::int64_t groups, int ranks) {
   return static_cast<int>(std::clamp<std::int64_t>((groups + ranks - 1) / ranks, 1, slices));
 }
 
+/// What kernels compute for some channels, whose lanes hold a channel each: vectors of 64 bytes, full or not.
+std::int64_t whole_vectors(std::int64_t channels, DType dtype) {
+  const std::int64_t lanes = 64 / size_of(accumulator_of(dtype));
+  return (channels + lanes - 1) / lanes * lanes;
+}
+
 }  // namespace
 
 void by_channels(const StrategyContext& context, const ChannelWork& work, int wanted_slices, SliceOrder order) {
-  const auto& [sharding, ranks, stream, schedule, method] = context;
-  const int slices = worthwhile(wanted_slices, work.groups, ranks.size());
-  const auto slice = [&](int step) {
-    return Slice(context, work, slices, order == SliceOrder::forwards ? step : slices - 1 - step);
-  };
-  const auto fetch = [&](Slice& next) {
-    return start_tokens_to_channels(sharding, next.dealing, Slice::paired(work.in, next.in), ranks, stream);
-  };
-  std::optional<Slice> current = slice(0), next;
-  Pending arriving = fetch(*current), leaving;
-  for (int step = 0; step < slices; ++step) {
-    arriving.wait();
-    if (step + 1 < slices) arriving = fetch(next.emplace(slice(step + 1)));
-    const std::vector<TensorView> out(current->out.begin(), current->out.end());
-    if (current->mine.size() > 0 && sharding.layout().tokens() > 0) work.run(current->mine, current->in, out);
-    current->in.clear();
-    leaving.wait();  // the one before: two slices' results are never in flight
-    const auto done = std::make_shared<Slice>(std::move(*current));
-    const auto sent = std::make_shared<Pending>(
-        start_channels_to_tokens(sharding, done->dealing, Slice::paired(work.out, done->out), ranks, stream));
-    leaving = Pending([done, sent] { sent->wait(); });
-    current = std::move(next);
+  constexpr std::ptrdiff_t ahead = 2;
+  const int slices = worthwhile(wanted_slices, work.groups, context.ranks.size());
+  std::deque<Slice> arriving;
+  std::optional<Slice> leaving;
+  for (int step = 0, fetched = 0; step < slices; ++step) {
+    for (; fetched < slices && std::ssize(arriving) <= ahead; ++fetched)
+      arriving.emplace_back(context, work, slices, order == SliceOrder::forwards ? fetched : slices - 1 - fetched)
+          .fetch(context, work);
+    Slice current = std::move(arriving.front());
+    arriving.pop_front();
+    current.run(context, work);
+    current.give_back(context, work);
+    if (leaving) leaving->finish(context, work);
+    leaving.emplace(std::move(current));
   }
-  leaving.wait();
+  if (leaving) leaving->finish(context, work);
 }
 
 Cost by_channels_cost(const Sharding& sharding, const ChannelCounts& of, int wanted_slices, double operations_a_token) {
@@ -72,8 +101,9 @@ Cost by_channels_cost(const Sharding& sharding, const ChannelCounts& of, int wan
   for (int rank = 0; rank < ranks; ++rank) {
     const std::int64_t mine = Dealing{.channels = of.channels, .groups = of.groups}.share(ranks, rank).size(),
                        tokens = layout.local_tokens(rank);
-    cost.operations = std::max(cost.operations,
-                               operations_a_token * static_cast<double>(mine) * static_cast<double>(layout.tokens()));
+    const std::int64_t computed = slices * whole_vectors((mine + slices - 1) / slices, of.dtype);
+    cost.operations = std::max(
+        cost.operations, operations_a_token * static_cast<double>(computed) * static_cast<double>(layout.tokens()));
     const std::int64_t elements = of.in * tokens * (of.channels - mine) + of.out * (layout.tokens() - tokens) * mine +
                                   of.gathered * tokens * (ranks - 1);
     cost.bytes_sent = std::max(cost.bytes_sent, elements * size_of(of.dtype));

@@ -21,10 +21,13 @@ struct ChannelWork {
   /// On channels `mine` of the whole pack: in and out are [T, mine.size()]. Whoever wants the inputs again later may
   /// keep them.
   std::function<void(Range mine, std::vector<Tensor>& in, std::span<const TensorView> out)> run;
+  /// What stays on this rank's rows, a range of channels at a time so that it too runs while others are in flight:
+  /// writes those columns of `in` before they are sent, reads those of `out` once they are there. Or nothing.
+  std::function<void(Range columns)> prepare = {}, finish = {};
 };
 
-/// all_to_all, and all_to_all_pipelined with several slices: while one is computed, the next one's inputs and the last
-/// one's results are in flight. A rank may have no channel; then nothing runs. `backwards` takes the slices from the
+/// all_to_all, and all_to_all_pipelined with several slices: while one is computed, the next two's inputs and the last
+/// one's results are in flight (one would do, were all ranks equally fast all the time). A rank may have no channel; then nothing runs. `backwards` takes the slices from the
 /// last to the first, as a backward pops what a forward kept.
 enum class SliceOrder : std::uint8_t { forwards, backwards };
 void by_channels(const StrategyContext& context, const ChannelWork& work, int slices,

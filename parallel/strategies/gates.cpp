@@ -9,6 +9,8 @@ Tensor room(const StrategyContext& context, TensorView like) {
   return Tensor(context.stream, like.dtype, {like.rows(), like.columns()});
 }
 
+TensorView of(TensorView x, Range columns) { return x.slice_columns(columns.begin, columns.size()); }
+
 }  // namespace
 
 TensorView gate_product(const StrategyContext& context, const GatedConvInputs& in, Tensor& memory) {
@@ -18,35 +20,71 @@ TensorView gate_product(const StrategyContext& context, const GatedConvInputs& i
   return memory;
 }
 
+void gate_columns_forward(const StrategyContext& context, const GatedConvInputs& in, TensorView y, Saved* saved,
+                          const std::function<void(TensorView x, TensorView c, const ColumnGates&)>& plain) {
+  const Stream& stream = context.stream;
+  Tensor x_memory, c_memory;
+  TensorView x = in.v, c = y;
+  ColumnGates gates;
+  if (in.k.present()) {
+    x = x_memory = room(context, in.v);
+    gates.before = [&, x](Range columns) {
+      multiply(stream, {.a = of(in.k, columns), .b = of(in.v, columns), .y = of(x, columns)});
+    };
+  }
+  if (in.q.present()) {
+    c = c_memory = room(context, y);
+    gates.after = [&, c](Range columns) {
+      multiply(stream, {.a = of(in.q, columns), .b = of(c, columns), .y = of(y, columns)});
+    };
+  }
+  plain(x, c, gates);
+  if (in.q.present() && saved != nullptr) saved->push(std::move(c_memory));
+}
+
+void gate_columns_backward(
+    const StrategyContext& context, const GatedConvInputs& in, const GatedConvGradients& gradients, Saved& saved,
+    const std::function<void(TensorView d_c, TensorView d_x, const ColumnGates&)>& plain_adjoint) {
+  const Stream& stream = context.stream;
+  Tensor c, d_c_memory, d_x_memory;
+  TensorView d_c = gradients.d_y, d_x = gradients.d_v;
+  ColumnGates gates;
+  if (in.q.present()) {
+    c = saved.pop();
+    d_c = d_c_memory = room(context, gradients.d_y);
+    gates.before = [&, d_c](Range columns) {
+      const TensorView d_y = of(gradients.d_y, columns);
+      multiply(stream, {.a = d_y, .b = of(c, columns), .y = of(gradients.d_q, columns)});
+      multiply(stream, {.a = d_y, .b = of(in.q, columns), .y = of(d_c, columns)});
+    };
+  }
+  if (in.k.present()) {
+    d_x = d_x_memory = room(context, in.v);
+    gates.after = [&, d_x](Range columns) {
+      multiply(stream, {.a = of(d_x, columns), .b = of(in.v, columns), .y = of(gradients.d_k, columns)});
+      multiply(stream, {.a = of(d_x, columns), .b = of(in.k, columns), .y = of(gradients.d_v, columns)});
+    };
+  }
+  plain_adjoint(d_c, d_x, gates);
+}
+
 void gate_forward(const StrategyContext& context, const GatedConvInputs& in, TensorView y, Saved* saved,
                   const std::function<void(TensorView x, TensorView c)>& plain) {
-  Tensor memory;
-  const TensorView x = gate_product(context, in, memory);
-  if (!in.q.present()) return plain(x, y);
-  Tensor c = room(context, y);
-  plain(x, c);
-  memory = {};
-  multiply(context.stream, {.a = in.q, .b = c, .y = y});
-  if (saved != nullptr) saved->push(std::move(c));
+  gate_columns_forward(context, in, y, saved, [&](TensorView x, TensorView c, const ColumnGates& gates) {
+    if (gates.before) gates.before({0, x.columns()});
+    plain(x, c);
+    if (gates.after) gates.after({0, c.columns()});
+  });
 }
 
 void gate_backward(const StrategyContext& context, const GatedConvInputs& in, const GatedConvGradients& gradients,
                    Saved& saved, const std::function<void(TensorView d_c, TensorView d_x)>& plain_adjoint) {
-  const Stream& stream = context.stream;
-  Tensor d_c_memory;
-  TensorView d_c = gradients.d_y;
-  if (in.q.present()) {
-    const Tensor c = saved.pop();
-    multiply(stream, {.a = gradients.d_y, .b = c, .y = gradients.d_q});
-    d_c_memory = room(context, gradients.d_y);
-    multiply(stream, {.a = gradients.d_y, .b = in.q, .y = d_c_memory});
-    d_c = d_c_memory;
-  }
-  if (!in.k.present()) return plain_adjoint(d_c, gradients.d_v);
-  const Tensor d_x = room(context, in.v);
-  plain_adjoint(d_c, d_x);
-  multiply(stream, {.a = d_x, .b = in.v, .y = gradients.d_k});
-  multiply(stream, {.a = d_x, .b = in.k, .y = gradients.d_v});
+  gate_columns_backward(context, in, gradients, saved,
+                        [&](TensorView d_c, TensorView d_x, const ColumnGates& gates) {
+                          if (gates.before) gates.before({0, d_c.columns()});
+                          plain_adjoint(d_c, d_x);
+                          if (gates.after) gates.after({0, d_x.columns()});
+                        });
 }
 
 }  // namespace causeway

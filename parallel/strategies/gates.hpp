@@ -15,6 +15,17 @@ void gate_forward(const StrategyContext& context, const GatedConvInputs& in, Ten
 void gate_backward(const StrategyContext& context, const GatedConvInputs& in, const GatedConvGradients& gradients,
                    Saved& saved, const std::function<void(TensorView d_c, TensorView d_x)>& plain_adjoint);
 
+/// Both, a range of channels at a time, for exchanges that compute some while others are in flight: `plain` calls
+/// before(columns) ahead of reading those columns of its argument, and after(columns) when its result's are written.
+struct ColumnGates {
+  std::function<void(Range columns)> before, after;
+};
+void gate_columns_forward(const StrategyContext& context, const GatedConvInputs& in, TensorView y, Saved* saved,
+                          const std::function<void(TensorView x, TensorView c, const ColumnGates&)>& plain);
+void gate_columns_backward(const StrategyContext& context, const GatedConvInputs& in,
+                           const GatedConvGradients& gradients, Saved& saved,
+                           const std::function<void(TensorView d_c, TensorView d_x, const ColumnGates&)>& plain_adjoint);
+
 /// k⊙v, in `memory`; or v itself.
 TensorView gate_product(const StrategyContext& context, const GatedConvInputs& in, Tensor& memory);
 

@@ -48,7 +48,8 @@ TEST(Choice, FollowsTheMachine) {
       {"a filter longer than a shard is cheaper by channels", convolution(64, 1 << 14), 1 << 12, 4, slow_network,
        "all_to_all"},
       {"the state, not the sequence, over a slow network", scan(64, 16), 1 << 20, 8, slow_network, "state_carry"},
-      {"no second pass where the processor is slow", scan(64, 16), 1 << 14, 8, slow_processor, "all_to_all"},
+      {"no second pass where the processor is slow", scan(256, 16), 1 << 14, 8, slow_processor, "all_to_all"},
+      {"but one rather than vectors half empty", scan(64, 16), 1 << 14, 8, slow_processor, "state_carry"},
       {"one rank takes the first row", scan(64, 16), 1 << 14, 1, usual, "state_carry"},
       {"no token at all", scan(64, 16), 0, 3, usual, "state_carry"},
   };

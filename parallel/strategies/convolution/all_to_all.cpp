@@ -62,7 +62,7 @@ void run_backward(const StrategyContext& context, const CausalConvBackward& args
 
 void run_forward(const StrategyContext& context, const BlockedConvForward& args, Saved* saved, int slices) {
   const std::int64_t channels = args.in.v.columns(), groups = args.taps.rows();
-  gate_forward(context, args.in, args.y, saved, [&](TensorView x, TensorView c) {
+  gate_columns_forward(context, args.in, args.y, saved, [&](TensorView x, TensorView c, const auto& gates) {
     by_channels(context,
                 {.channels = channels,
                  .groups = groups,
@@ -80,14 +80,16 @@ void run_forward(const StrategyContext& context, const BlockedConvForward& args,
                                              .block = args.block,
                                              .y = out[0]});
                        if (saved != nullptr) saved->push(std::move(in[0]));
-                     }},
+                     },
+                 .prepare = gates.before,
+                 .finish = gates.after},
                 slices);
   });
 }
 
 void run_backward(const StrategyContext& context, const BlockedConvBackward& args, Saved& saved, int slices) {
   const std::int64_t channels = args.in.v.columns(), groups = args.taps.rows();
-  gate_backward(context, args.in, args.gradients, saved, [&](TensorView d_c, TensorView d_x) {
+  gate_columns_backward(context, args.in, args.gradients, saved, [&](TensorView d_c, TensorView d_x, const auto& gates) {
     by_channels(context,
                 {.channels = channels,
                  .groups = groups,
@@ -111,7 +113,9 @@ void run_backward(const StrategyContext& context, const BlockedConvBackward& arg
                                                             .d_v = out[0],
                                                             .d_skip = rows_of(args.gradients.d_skip, mine)},
                                               .d_taps = rows_of(args.d_taps, of)});
-                     }},
+                     },
+                 .prepare = gates.before,
+                 .finish = gates.after},
                 slices, SliceOrder::backwards);
   });
 }

@@ -69,7 +69,7 @@ void run(const StrategyContext& context, const FftConvBackward& args, Range mine
 
 template <class Forward>
 void run_forward(const StrategyContext& context, const Forward& args, Saved* saved, int slices) {
-  gate_forward(context, args.in, args.y, saved, [&](TensorView x, TensorView c) {
+  gate_columns_forward(context, args.in, args.y, saved, [&](TensorView x, TensorView c, const auto& gates) {
     by_channels(context,
                 {.channels = args.in.v.columns(),
                  .groups = groups_of(args),
@@ -79,14 +79,16 @@ void run_forward(const StrategyContext& context, const Forward& args, Saved* sav
                      [&](Range mine, std::vector<Tensor>& in, std::span<const TensorView> out) {
                        run(context, args, mine, in[0], out[0], saved);
                        if (saved != nullptr) saved->push(std::move(in[0]));
-                     }},
+                     },
+                 .prepare = gates.before,
+                 .finish = gates.after},
                 slices);
   });
 }
 
 template <class Backward>
 void run_backward(const StrategyContext& context, const Backward& args, Saved& saved, int slices) {
-  gate_backward(context, args.in, args.gradients, saved, [&](TensorView d_c, TensorView d_x) {
+  gate_columns_backward(context, args.in, args.gradients, saved, [&](TensorView d_c, TensorView d_x, const auto& gates) {
     by_channels(context,
                 {.channels = args.in.v.columns(),
                  .groups = groups_of(args),
@@ -96,7 +98,9 @@ void run_backward(const StrategyContext& context, const Backward& args, Saved& s
                      [&](Range mine, std::vector<Tensor>& in, std::span<const TensorView> out) {
                        const Tensor x = saved.pop();
                        run(context, args, mine, x, in[0], out[0], saved);
-                     }},
+                     },
+                 .prepare = gates.before,
+                 .finish = gates.after},
                 slices, SliceOrder::backwards);
   });
 }

@@ -110,6 +110,7 @@ void backward(const StrategyContext& context, SelectiveScanBackward args, Saved&
                      for (Tensor* done : {&u, &delta, &states}) *done = {};
                    }},
               1);
+  for (Tensor* done : {&gathered.B, &gathered.C, &d_ungated}) *done = {};  // the sums want room
   reduce_tokens(sharding, std::vector<LocalAndWhole>{{args.d_B, d_gathered.B}, {args.d_C, d_gathered.C}}, ranks,
                 stream);
 }

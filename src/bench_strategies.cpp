@@ -1,0 +1,143 @@
+#include "src/bench_strategies.hpp"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <vector>
+
+#include "kernels/random.hpp"
+
+namespace causeway {
+namespace {
+
+/// How long an axis is, by its letter in the operator's table.
+std::int64_t size_of_axis(char letter, const StrategyWorkload& work) {
+  switch (letter) {
+    case 'T': return work.tokens;
+    case 'D':
+    case 'G': return work.channels;
+    case 'H': return 8;
+    case 'E': return work.channels / 8;
+    case 'W': return 4;    // Mamba's
+    case 'L': return work.row.name == "hyena_se" ? 7 : work.row.name == "hyena_mr" ? 128 : 1024;
+    default: return 16;  // states and modes
+  }
+}
+
+/// 4096 numbers of [low, high) over and over: drawing each would take longer than what is measured.
+void fill_up(TensorView x, double low, double high) {
+  std::array<double, 4096> numbers{};
+  const RandomStream draws(1, 0);
+  for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = low + (high - low) * draws.uniform(i);
+  dispatch(x.dtype, [&]<class T>() {
+    std::size_t i = 0;
+    for (T& element : x.as<T>()) element = static_cast<Accumulator<T>>(numbers[i++ % numbers.size()]);
+  });
+}
+
+/// Values an operator can be expected to get: decays that decay, filters that do not blow up.
+std::pair<double, double> bounds_of(std::string_view input) {
+  if (input == "A") return {-16, -1};
+  if (input == "log_rates") return {-6, -1};
+  if (input == "delta") return {-5, -1};
+  if (input == "taps" || input == "residues") return {-0.05, 0.05};
+  return {-1, 1};
+}
+
+struct Case {
+  std::map<std::string, Tensor, std::less<>> inputs, gradients;
+  Tensor y, d_y;
+  OpAttributes attributes;
+  OpViews in, out;
+
+  Case(const StrategyWorkload& work, std::int64_t local_tokens, const Stream& stream) {
+    for (const OpInput& input : work.row.inputs) {
+      std::vector<std::int64_t> extents;
+      for (const char letter : input.shape) extents.push_back(letter == 'T' ? local_tokens : size_of_axis(letter, work));
+      const Shape shape = extents.size() == 1   ? Shape{extents[0]}
+                          : extents.size() == 2 ? Shape{extents[0], extents[1]}
+                                                : Shape{extents[0], extents[1], extents[2]};
+      const DType wide = accumulator_of(work.dtype);
+      const std::string name(input.name);
+      inputs[name] = Tensor(stream, input.accumulator ? wide : work.dtype, shape);
+      const auto [low, high] = bounds_of(name);
+      fill_up(inputs[name], low, high);
+      gradients[name] = Tensor::zeros(stream, input.per_token() ? work.dtype : wide, shape);
+      in[name] = inputs[name];
+      out[name] = gradients[name];
+    }
+    const TensorView like = in.at(std::string(work.row.inputs.front().name));
+    y = Tensor(stream, like.dtype, like.shape);
+    d_y = Tensor(stream, like.dtype, like.shape);
+    fill_up(d_y, -1, 1);
+    for (const OpAttribute& attribute : work.row.attributes)
+      attributes[std::string(attribute.name)] = attribute.choices.empty() ? "10000" : attribute.choices.back();
+  }
+};
+
+Segments equal_documents(std::int64_t tokens, std::int64_t documents) {
+  std::vector<std::int64_t> cu_seqlens;
+  for (std::int64_t d = 0; d <= documents; ++d) cu_seqlens.push_back(tokens * d / documents);
+  return Segments(std::move(cu_seqlens));
+}
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::ranges::nth_element(values, middle);
+  return *middle;
+}
+
+}  // namespace
+
+StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator& ranks, int repetitions,
+                                     double least_seconds) {
+  using Clock = std::chrono::steady_clock;
+  const Stream stream;
+  Communicator context = ranks.split(0, ranks.rank());  // of its own: what steers is not counted
+  const Sharding sharding(ShardLayout(work.tokens, ranks.size(), work.layout),
+                          equal_documents(work.tokens, work.documents), ranks.rank());
+  const Case tensors(work, sharding.local_tokens(), stream);
+  const auto chosen = [&](std::string_view option) -> std::string {
+    return work.variant.starts_with(option) ? work.variant.substr(option.size()) : "auto";
+  };
+  const OpPass pass{{sharding, context, stream, parse_schedule(chosen("--schedule ")), parse_method(chosen("--method "))},
+                    work.strategy.name,
+                    tensors.attributes,
+                    tensors.in};
+  const auto timed = [&](const auto& run) {
+    ranks.barrier();
+    const auto begin = Clock::now();
+    run();
+    stream.wait();
+    return ranks.max(std::chrono::duration<double>(Clock::now() - begin).count());
+  };
+
+  StrategyMeasurement result;
+  std::vector<double> forward, backward, exposed, hidden;
+  double total = 0;
+  for (int repetition = 0; repetition <= repetitions || total < least_seconds; ++repetition) {
+    const Traffic before = context.traffic();
+    Saved saved;
+    const double forward_s = timed([&] { work.row.forward(pass, tensors.y, &saved); });
+    const double backward_s = timed([&] { work.row.backward(pass, tensors.d_y, tensors.out, saved); });
+    const Traffic& after = context.traffic();
+    const double exposed_s = ranks.max(after.exposed_s - before.exposed_s),
+                 hidden_s = ranks.max(after.hidden_s - before.hidden_s);
+    result.bytes_sent = ranks.max(after.bytes_sent - before.bytes_sent);
+    result.messages_sent = ranks.max(after.messages_sent - before.messages_sent);
+    if (repetition == 0 && (repetitions > 0 || least_seconds > 0)) continue;  // it warms up
+    forward.push_back(forward_s);
+    backward.push_back(backward_s);
+    exposed.push_back(exposed_s);
+    hidden.push_back(hidden_s);
+    total += forward_s + backward_s;
+  }
+  result.forward_s = median(forward);
+  result.backward_s = median(backward);
+  result.exposed_s = median(exposed);
+  result.hidden_s = median(hidden);
+  result.memory_bytes = ranks.max(stream.memory().peak_bytes());
+  return result;
+}
+
+}  // namespace causeway

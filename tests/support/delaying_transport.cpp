@@ -1,0 +1,161 @@
+#include "tests/support/delaying_transport.hpp"
+
+#include <time.h>
+
+#include <algorithm>
+#include <mutex>
+
+#include "kernels/threads.hpp"
+#include "parallel/collectives.hpp"
+
+namespace causeway::test {
+namespace {
+
+/// A rank's clock. It holds the one core while it computes.
+class Clock final : public VirtualRank {
+ public:
+  explicit Clock(std::mutex& core) : core_(core) {}
+
+  RankTime now() override {
+    pause();
+    compute();
+    return time_;
+  }
+  void set_network(const Network& network) override { network_ = network; }
+
+  void compute() {
+    core_.lock();
+    resumed_ = processor_seconds();
+  }
+  void pause() {
+    const double spent = processor_seconds() - resumed_;
+    core_.unlock();
+    time_.computing_s += spent;
+    time_.total_s += spent;
+  }
+  /// When a message that is sent now is there.
+  double send(std::int64_t bytes) {
+    time_.bytes_sent += bytes;
+    link_free_ = std::max(link_free_, time_.total_s) + static_cast<double>(bytes) * network_.seconds_a_byte;
+    return link_free_ + network_.latency_s;
+  }
+  double link_free() const { return link_free_; }
+  double paused_at() const { return time_.total_s; }
+  void wait_until(double when) { time_.total_s = std::max(time_.total_s, when); }
+
+ private:
+  static double processor_seconds() {
+    timespec now{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+  }
+
+  Network network_;
+  std::mutex& core_;
+  double resumed_ = 0, link_free_ = 0;
+  RankTime time_;
+};
+
+/// Stops the clock while the transport works.
+class Paused {
+ public:
+  explicit Paused(Clock& clock) : clock_(clock) { clock_.pause(); }
+  ~Paused() { clock_.compute(); }
+  Paused(const Paused&) = delete;
+  Paused& operator=(const Paused&) = delete;
+
+ private:
+  Clock& clock_;
+};
+
+class DelayingTransport final : public Transport {
+ public:
+  DelayingTransport(std::unique_ptr<Transport> inner, Clock& clock) : inner_(std::move(inner)), clock_(clock) {}
+
+  int rank() const override { return inner_->rank(); }
+  int size() const override { return inner_->size(); }
+
+  /// Every message is followed by another that says when it arrives.
+  Pending start(std::span<const Transfer> transfers, const Stream& stream) override {
+    const Paused paused(clock_);
+    struct Flight {
+      std::vector<double> departing, arriving;
+      double sent = 0;
+      Pending pending;
+    };
+    const auto flight = std::make_shared<Flight>();
+    flight->departing.resize(transfers.size());
+    flight->arriving.resize(transfers.size());
+    std::vector<Transfer> stamped;
+    for (std::size_t i = 0; i < transfers.size(); ++i) {
+      const Transfer& transfer = transfers[i];
+      stamped.push_back(transfer);
+      if (transfer.peer == rank()) continue;
+      Transfer stamp{.peer = transfer.peer, .send = {}, .recv = {}};
+      if (!transfer.send.empty()) {
+        flight->departing[i] = clock_.send(std::ssize(transfer.send));
+        flight->sent = clock_.link_free();
+        stamp.send = std::as_bytes(std::span(&flight->departing[i], 1));
+      }
+      if (!transfer.recv.empty()) stamp.recv = std::as_writable_bytes(std::span(&flight->arriving[i], 1));
+      stamped.push_back(stamp);
+    }
+    flight->pending = inner_->start(stamped, stream);
+    return Pending([flight, &clock = clock_] {
+      const Paused waiting(clock);
+      flight->pending.wait();
+      for (const double arrival : flight->arriving) clock.wait_until(arrival);
+      clock.wait_until(flight->sent);
+    });
+  }
+  void all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream) override {
+    all_gather_by_exchange(*this, send, recv, stream);
+  }
+  void broadcast(std::span<std::byte> data, int root, const Stream& stream) override {
+    broadcast_by_exchange(*this, data, root, stream);
+  }
+  void all_reduce(void* data, std::int64_t count, DType type, Reduction op, const Stream& stream) override {
+    all_reduce_in_rank_order(*this, data, count, type, op, stream);
+  }
+  void reduce_scatter(const void* send, void* recv, std::span<const std::int64_t> counts, DType type, Reduction op,
+                      const Stream& stream) override {
+    reduce_scatter_in_rank_order(*this, send, recv, counts, type, op, stream);
+  }
+  void barrier() override {
+    const Paused paused(clock_);
+    const double mine = clock_.paused_at();
+    std::vector<double> all(static_cast<std::size_t>(size()));
+    inner_->all_gather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(all)), Stream());
+    clock_.wait_until(std::ranges::max(all));
+  }
+  std::unique_ptr<Transport> split(int color, int key) override {
+    const Paused paused(clock_);
+    return std::make_unique<DelayingTransport>(inner_->split(color, key), clock_);
+  }
+  void abort(int exit_code) noexcept override { inner_->abort(exit_code); }
+
+ private:
+  std::unique_ptr<Transport> inner_;
+  Clock& clock_;
+};
+
+}  // namespace
+
+void in_virtual_time(int ranks, const std::function<void(Communicator& world, VirtualRank& self)>& body) {
+  std::mutex core;
+  run_local_ranks(ranks, [&](std::unique_ptr<Transport> transport) {
+    set_threads(1);
+    Clock clock(core);
+    Communicator world(std::make_unique<DelayingTransport>(std::move(transport), clock));
+    clock.compute();
+    try {
+      body(world, clock);
+    } catch (...) {
+      clock.pause();
+      throw;
+    }
+    clock.pause();
+  });
+}
+
+}  // namespace causeway::test
