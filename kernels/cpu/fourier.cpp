@@ -1,8 +1,10 @@
 #include "kernels/fourier.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <complex>
 #include <numbers>
+#include <type_traits>
 
 #include "kernels/cpu/expect.hpp"
 #include "kernels/cpu/fftw.hpp"
@@ -12,23 +14,18 @@ namespace causeway::cpu {
 namespace {
 
 constexpr std::int64_t channels_together = 8;  // of a transposition
+constexpr std::int64_t rotated_together = 64;  // rows after which an angle's index is multiplied out anew
 
 bool is_complex(TensorView x) { return x.shape.rank() == 3 && x.shape[2] == 2; }
 
 void expect_complex(std::string_view name, TensorView x) {
-  ensure(is_complex(x) && x.dtype == accumulator_of(x.dtype), "{} is {} {}, expected [rows, D, 2] in an accumulator type", name, name_of(x.dtype),
-         x.shape.to_string());
+  ensure(is_complex(x) && x.dtype == accumulator_of(x.dtype),
+         "{} is {} {}, expected [rows, D, 2] in an accumulator type", name, name_of(x.dtype), x.shape.to_string());
 }
 
 template <class R>
 std::complex<R>* complex_row(TensorView x, std::int64_t row) {
   return reinterpret_cast<std::complex<R>*>(x.row<R>(row));
-}
-
-/// a·b without the detour that std::complex takes for infinities.
-template <class R>
-std::complex<R> times(std::complex<R> a, std::complex<R> b) {
-  return {a.real() * b.real() - a.imag() * b.imag(), a.real() * b.imag() + a.imag() * b.real()};
 }
 
 /// exp(2πi · index/modulus) for an index reduced to [0, modulus): exact at the multiples of a quarter turn.
@@ -47,13 +44,15 @@ std::int64_t reduced(std::int64_t first, std::int64_t row, std::int64_t step, st
 
 template <class R>
 void transform(const Stream& stream, const FourierTransform& args) {
-  const std::int64_t n = args.length, channels = args.x.shape[1], blocks = args.x.rows() / n, stride = fft_row_stride(n);
+  const std::int64_t n = args.length, channels = args.x.shape[1], blocks = args.x.rows() / n,
+                     stride = fft_row_stride(n);
   const std::int64_t tiles = (channels + channels_together - 1) / channels_together;
   const Tensor buffers(stream, dtype_of<R>, {thread_count(), channels_together, stride, 2});
   const ComplexFft<R> fft(n, channels_together, args.inverse, buffers.view().row<R>(0));
 #pragma omp parallel for schedule(static)
   for (std::int64_t item = 0; item < blocks * tiles; ++item) {
-    const std::int64_t begin = item / tiles * n, first = item % tiles * channels_together, width = std::min(channels_together, channels - first);
+    const std::int64_t begin = item / tiles * n, first = item % tiles * channels_together,
+                       width = std::min(channels_together, channels - first);
     R* const rows = buffers.view().row<R>(thread_index());
     auto* const to = reinterpret_cast<std::complex<R>*>(rows);
     std::fill(to + width * stride, to + channels_together * stride, std::complex<R>{});
@@ -65,62 +64,103 @@ void transform(const Stream& stream, const FourierTransform& args) {
   }
 }
 
-template <class X, class Y>
+/// What x and y are, known where the inner loop is compiled.
+template <class X, class Y, bool from_complex, bool to_complex, bool accumulate>
 void rotate_rows(const Rotate& args) {
   using R = Accumulator<Y>;
-  const bool from_complex = is_complex(args.x), to_complex = is_complex(args.y);
-  const std::int64_t channels = args.x.shape[1];
+  const std::int64_t channels = args.x.shape[1], step = reduced(0, 1, args.step, args.modulus);
 #pragma omp parallel for schedule(static)
-  for (std::int64_t r = 0; r < args.x.rows(); ++r) {
-    const std::complex<double> w = args.alpha * unit(reduced(args.first, r, args.step, args.modulus), args.modulus);
-    const R re = static_cast<R>(w.real()), im = static_cast<R>(w.imag());
-    const X* const x = args.x.row<const X>(r);
-    Y* const y = args.y.row<Y>(r);
-    const auto put = [&](std::int64_t i, R value) { y[i] = static_cast<Y>(args.accumulate ? static_cast<R>(y[i]) + value : value); };
-    for (std::int64_t d = 0; d < channels; ++d) {
-      const R a = static_cast<R>(x[from_complex ? 2 * d : d]), b = from_complex ? static_cast<R>(x[2 * d + 1]) : R{0};
-      const R real = from_complex ? re * a - im * b : re * a, imaginary = from_complex ? re * b + im * a : im * a;
-      if (to_complex) {
-        put(2 * d, real);
-        put(2 * d + 1, imaginary);
-      } else {
-        put(d, real);
+  for (std::int64_t block = 0; block < args.x.rows(); block += rotated_together) {
+    std::int64_t index = reduced(args.first, block, args.step, args.modulus);
+    std::complex<double> w = args.alpha * unit(index, args.modulus);
+    for (std::int64_t r = block; r < std::min(block + rotated_together, args.x.rows()); ++r) {
+      if (r > block && step != 0) {
+        index += index < args.modulus - step ? step : step - args.modulus;
+        w = args.alpha * unit(index, args.modulus);
       }
+      const R re = static_cast<R>(w.real()), im = static_cast<R>(w.imag());
+      const X* const x = args.x.row<const X>(r);
+      Y* const y = args.y.row<Y>(r);
+      const auto put = [&](std::int64_t i, R value) {
+        y[i] = static_cast<Y>(accumulate ? static_cast<R>(y[i]) + value : value);
+      };
+#pragma omp simd
+      for (std::int64_t d = 0; d < channels; ++d) {
+        R a, b = 0;
+        if constexpr (from_complex) {
+          a = static_cast<R>(x[2 * d]);
+          b = static_cast<R>(x[2 * d + 1]);
+        } else {
+          a = static_cast<R>(x[d]);
+        }
+        const R real = from_complex ? re * a - im * b : re * a;
+        if constexpr (to_complex) {
+          put(2 * d, real);
+          put(2 * d + 1, from_complex ? re * b + im * a : im * a);
+        } else {
+          put(d, real);
+        }
+      }
+    }
+  }
+}
+
+template <class X, class Y>
+void rotate_of_types(const Rotate& args) {
+  const auto choose = [](bool value, const auto& body) { value ? body(std::true_type()) : body(std::false_type()); };
+  choose(is_complex(args.x), [&](auto from) {
+    choose(is_complex(args.y), [&](auto to) {
+      choose(args.accumulate, [&](auto accumulate) { rotate_rows<X, Y, from, to, accumulate>(args); });
+    });
+  });
+}
+
+/// Calls body(a's row, b's row, y's row, channel, its group) for every row and channel: element d of a complex row is
+/// its numbers 2d and 2d+1. With a group a channel, as for hyena_li, they are the same and the loop is a vector's.
+template <class R, class Body>
+void for_each_product(TensorView a, TensorView b, TensorView y, std::int64_t groups, const Body& body) {
+  const std::int64_t channels = a.shape[1], group_size = channels / std::max<std::int64_t>(groups, 1);
+#pragma omp parallel for schedule(static)
+  for (std::int64_t r = 0; r < a.rows(); ++r) {
+    const R *const a_row = a.row<const R>(r), *const b_row = b.row<const R>(r);
+    R* const y_row = y.row<R>(r);
+    if (group_size == 1) {
+#pragma omp simd
+      for (std::int64_t d = 0; d < channels; ++d) body(a_row, b_row, y_row, d, d);
+    } else {
+      for (std::int64_t g = 0; g < groups; ++g)
+        for (std::int64_t d = g * group_size; d < (g + 1) * group_size; ++d) body(a_row, b_row, y_row, d, g);
     }
   }
 }
 
 template <class R>
 void multiply_spectra(const ComplexMultiply& args) {
-  const std::int64_t channels = args.a.shape[1], group_size = channels / std::max<std::int64_t>(args.b.shape[1], 1);
-  const R alpha = static_cast<R>(args.alpha);
-#pragma omp parallel for schedule(static)
-  for (std::int64_t r = 0; r < args.a.rows(); ++r) {
-    const std::complex<R>*const a = complex_row<R>(args.a, r), *const b = complex_row<R>(args.b, r);
-    std::complex<R>* const y = complex_row<R>(args.y, r);
-    for (std::int64_t d = 0; d < channels; ++d) {
-      const std::complex<R> w = b[d / group_size];
-      y[d] = alpha * times(a[d], args.conjugate ? std::conj(w) : w);
-    }
-  }
+  const R alpha = static_cast<R>(args.alpha), sign = args.conjugate ? -1 : 1;
+  for_each_product<R>(args.a, args.b, args.y, args.b.shape[1],
+                      [=](const R* a, const R* b, R* y, std::int64_t d, std::int64_t g) {
+                        const R re = a[2 * d], im = a[2 * d + 1], w_re = b[2 * g], w_im = sign * b[2 * g + 1];
+                        y[2 * d] = alpha * (re * w_re - im * w_im);
+                        y[2 * d + 1] = alpha * (re * w_im + im * w_re);
+                      });
 }
 
 template <class R>
 void reduce_spectra(const ComplexMultiplyReduce& args) {
-  const std::int64_t channels = args.a.shape[1], group_size = channels / std::max<std::int64_t>(args.y.shape[1], 1);
-#pragma omp parallel for schedule(static)
-  for (std::int64_t r = 0; r < args.a.rows(); ++r) {
-    const std::complex<R>*const a = complex_row<R>(args.a, r), *const b = complex_row<R>(args.b, r);
-    std::complex<R>* const y = complex_row<R>(args.y, r);
-    for (std::int64_t d = 0; d < channels; ++d) y[d / group_size] += times(a[d], std::conj(b[d]));
-  }
+  for_each_product<R>(args.a, args.b, args.y, args.y.shape[1],
+                      [](const R* a, const R* b, R* y, std::int64_t d, std::int64_t g) {
+                        const R re = a[2 * d], im = a[2 * d + 1], w_re = b[2 * d], w_im = b[2 * d + 1];
+                        y[2 * g] += re * w_re + im * w_im;
+                        y[2 * g + 1] += im * w_re - re * w_im;
+                      });
 }
 
 }  // namespace
 
 void fourier_transform(const Stream& stream, const FourierTransform& args) {
   expect_complex("x", args.x);
-  ensure(args.length > 0 && args.x.rows() % args.length == 0, "transforms of {} rows in a tensor {}", args.length, args.x.shape.to_string());
+  ensure(args.length > 0 && args.x.rows() % args.length == 0, "transforms of {} rows in a tensor {}", args.length,
+         args.x.shape.to_string());
   if (args.x.size() == 0 || args.length == 1) return;
   dispatch(args.x.dtype, [&]<class Type> { transform<Accumulator<Type>>(stream, args); });
 }
@@ -128,16 +168,19 @@ void fourier_transform(const Stream& stream, const FourierTransform& args) {
 void rotate(const Stream&, const Rotate& args) {
   ensure(args.modulus > 0, "a rotation by fractions of {}", args.modulus);
   for (const auto& [name, x] : {std::pair{"x", args.x}, std::pair{"y", args.y}})
-    ensure(is_complex(x) || x.shape.rank() == 2, "{} is {}, expected [rows, D] or [rows, D, 2]", name, x.shape.to_string());
-  ensure(args.x.rows() == args.y.rows() && args.x.shape[1] == args.y.shape[1], "a rotation of {} into {}", args.x.shape.to_string(), args.y.shape.to_string());
-  dispatch(args.x.dtype, [&]<class X> { dispatch(args.y.dtype, [&]<class Y> { rotate_rows<X, Y>(args); }); });
+    ensure(is_complex(x) || x.shape.rank() == 2, "{} is {}, expected [rows, D] or [rows, D, 2]", name,
+           x.shape.to_string());
+  ensure(args.x.rows() == args.y.rows() && args.x.shape[1] == args.y.shape[1], "a rotation of {} into {}",
+         args.x.shape.to_string(), args.y.shape.to_string());
+  dispatch(args.x.dtype, [&]<class X> { dispatch(args.y.dtype, [&]<class Y> { rotate_of_types<X, Y>(args); }); });
 }
 
 void complex_multiply(const Stream&, const ComplexMultiply& args) {
   expect_complex("a", args.a);
   expect("y", args.y, args.a.dtype, args.a.shape);
   expect("b", args.b, args.a.dtype, {args.a.rows(), args.b.shape[1], 2});
-  ensure(args.b.shape[1] == 0 ? args.a.shape[1] == 0 : args.a.shape[1] % args.b.shape[1] == 0, "a product of {} and {}", args.a.shape.to_string(), args.b.shape.to_string());
+  ensure(args.b.shape[1] == 0 ? args.a.shape[1] == 0 : args.a.shape[1] % args.b.shape[1] == 0, "a product of {} and {}",
+         args.a.shape.to_string(), args.b.shape.to_string());
   dispatch(args.a.dtype, [&]<class Type> { multiply_spectra<Accumulator<Type>>(args); });
 }
 
@@ -145,7 +188,8 @@ void complex_multiply_reduce(const Stream&, const ComplexMultiplyReduce& args) {
   expect_complex("a", args.a);
   expect("b", args.b, args.a.dtype, args.a.shape);
   expect("y", args.y, args.a.dtype, {args.a.rows(), args.y.shape[1], 2});
-  ensure(args.y.shape[1] == 0 ? args.a.shape[1] == 0 : args.a.shape[1] % args.y.shape[1] == 0, "a product of {} into {}", args.a.shape.to_string(), args.y.shape.to_string());
+  ensure(args.y.shape[1] == 0 ? args.a.shape[1] == 0 : args.a.shape[1] % args.y.shape[1] == 0,
+         "a product of {} into {}", args.a.shape.to_string(), args.y.shape.to_string());
   dispatch(args.a.dtype, [&]<class Type> { reduce_spectra<Accumulator<Type>>(args); });
 }
 

@@ -1,5 +1,5 @@
+#include <algorithm>
 #include <cmath>
-#include <complex>
 #include <numbers>
 #include <vector>
 
@@ -9,87 +9,132 @@
 namespace causeway::cpu {
 namespace {
 
-using Complex = std::complex<double>;
-
-Complex times(Complex a, Complex b) { return {a.real() * b.real() - a.imag() * b.imag(), a.real() * b.imag() + a.imag() * b.real()}; }
-Complex inverse(Complex a) { return std::conj(a) / std::norm(a); }
+constexpr std::int64_t block_rows = 256;  // of frequencies: what a block holds stays in the first-level cache
 
 /// One mode in float64: what 1 - λ loses to cancellation where λ is near 1 would be lost for good.
 struct Mode {
   Mode(double log_rate, std::int64_t length_)
-      : length(length_), rate(std::exp(log_rate)), decay(std::exp(-rate)), loss(-std::expm1(-rate)), far(std::exp(-rate * static_cast<double>(length))),
-        far_loss(-std::expm1(-rate * static_cast<double>(length))) {}
+      : length(static_cast<double>(length_)),
+        rate(std::exp(log_rate)),
+        decay(std::exp(-rate)),
+        loss(-std::expm1(-rate)),
+        far(std::exp(-rate * length)),
+        far_loss(-std::expm1(-rate * length)) {}
 
-  std::int64_t length;
+  double length;
   double rate, decay, loss;  ///< λ = decay, 1 - λ = loss
   double far, far_loss;      ///< λ^length, 1 - λ^length
 };
 
-/// A point of the grid of 2·length frequencies: ω = exp(-πi j/length).
-struct Frequency {
-  Frequency(std::int64_t index, std::int64_t length) : odd(index % 2 != 0) {
-    const std::int64_t j = ((index % (2 * length)) + 2 * length) % (2 * length);
-    const double half = std::numbers::pi * static_cast<double>(j) / static_cast<double>(2 * length);
-    sine = std::sin(half);
-    omega = {1 - 2 * sine * sine, -2 * sine * std::cos(half)};
-  }
-  Complex omega;
-  double sine;  ///< of half the angle
-  bool odd;
+template <class R>
+std::vector<Mode> modes_of(TensorView log_rates, std::int64_t length) {
+  std::vector<Mode> modes;
+  for (std::int64_t d = 0; d < log_rates.rows(); ++d)
+    for (std::int64_t m = 0; m < log_rates.columns(); ++m)
+      modes.emplace_back(static_cast<double>(log_rates.row<const R>(d)[m]), length);
+  return modes;
+}
 
-  /// 1 - λω = (1 - λ) + 2λ sin² - iλ Im ω.
-  Complex denominator(const Mode& mode) const { return {mode.loss + 2 * mode.decay * sine * sine, -mode.decay * omega.imag()}; }
-  double numerator(const Mode& mode) const { return odd ? 1 + mode.far : mode.far_loss; }
-  Complex value(const Mode& mode) const { return numerator(mode) * inverse(denominator(mode)); }
-  /// λ ∂value/∂λ.
-  Complex slope(const Mode& mode) const {
-    const Complex over = inverse(denominator(mode));
-    const double lost = static_cast<double>(mode.length) * mode.far;
-    return times(Complex(odd ? lost : -lost) + times(value(mode), mode.decay * omega), over);
+/// Some frequencies of the grid of 2·length points: ω = exp(-πi j/length), and twice the squared sine of half its
+/// angle, so that 1 - λω = (1 - λ) + λ (2 sin²) - iλ Im ω keeps what 1 - λ has. Every channel's modes meet the same
+/// ones.
+struct Frequencies {
+  Frequencies(std::int64_t first, std::int64_t step, std::int64_t length, std::int64_t rows) : count(rows) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const std::int64_t index = first + r * step, j = (index % (2 * length) + 2 * length) % (2 * length);
+      const double half = std::numbers::pi * static_cast<double>(j) / static_cast<double>(2 * length);
+      const double sine = std::sin(half);
+      odd[r] = j % 2 != 0 ? 1 : 0;
+      twice[r] = 2 * sine * sine;
+      re[r] = 1 - twice[r];
+      im[r] = -2 * sine * std::cos(half);
+    }
   }
+  std::int64_t count;
+  double odd[block_rows], twice[block_rows], re[block_rows], im[block_rows];
 };
 
-template <class R>
-Mode mode_of(TensorView log_rates, std::int64_t d, std::int64_t m, std::int64_t length) {
-  return {static_cast<double>(log_rates.row<const R>(d)[m]), length};
+struct Numbers {
+  double re[block_rows], im[block_rows];
+};
+
+/// Calls body(first row, frequencies) block by block, in order.
+template <class Args, class Body>
+void for_each_block(const Args& args, std::int64_t rows, const Body& body) {
+  for (std::int64_t row = 0; row < rows; row += block_rows)
+    body(row, Frequencies(args.first + row * args.step, args.step, args.length, std::min(block_rows, rows - row)));
 }
 
 template <class R>
 void spectrum(const ModalSpectrum& args) {
-  const std::int64_t D = args.residues.rows(), M = args.residues.columns(), rows = args.y.rows();
-  std::vector<Mode> modes;
-  for (std::int64_t d = 0; d < D; ++d)
-    for (std::int64_t m = 0; m < M; ++m) modes.push_back(mode_of<R>(args.log_rates, d, m, args.length));
+  const std::int64_t D = args.residues.rows(), M = args.residues.columns();
+  const std::vector<Mode> modes = modes_of<R>(args.log_rates, args.length);
+  for_each_block(args, args.y.rows(), [&](std::int64_t row, const Frequencies& at) {
 #pragma omp parallel for schedule(static)
-  for (std::int64_t d = 0; d < D; ++d) {
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const Frequency at(args.first + r * args.step, args.length);
-      Complex sum = 0;
-      for (std::int64_t m = 0; m < M; ++m) sum += static_cast<double>(args.residues.row<const R>(d)[m]) * at.value(modes[static_cast<std::size_t>(d * M + m)]);
-      R* const y = args.y.row<R>(r) + 2 * d;
-      y[0] = static_cast<R>(sum.real());
-      y[1] = static_cast<R>(sum.imag());
+    for (std::int64_t d = 0; d < D; ++d) {
+      Numbers sum{};
+      for (std::int64_t m = 0; m < M; ++m) {
+        const Mode mode = modes[static_cast<std::size_t>(d * M + m)];
+        const double residue = static_cast<double>(args.residues.row<const R>(d)[m]), even = residue * mode.far_loss,
+                     other = residue * (1 + mode.far);
+#pragma omp simd
+        for (std::int64_t r = 0; r < at.count; ++r) {
+          const double re = mode.loss + mode.decay * at.twice[r], im = mode.decay * at.im[r];  // of conj(1 - λω)
+          const double over = (at.odd[r] != 0 ? other : even) / (re * re + im * im);
+          sum.re[r] += over * re;
+          sum.im[r] += over * im;
+        }
+      }
+      for (std::int64_t r = 0; r < at.count; ++r) {
+        R* const y = args.y.row<R>(row + r) + 2 * d;
+        y[0] = static_cast<R>(sum.re[r]);
+        y[1] = static_cast<R>(sum.im[r]);
+      }
     }
-  }
+  });
 }
 
+/// With v = n/(1 - λω), n = 1 ∓ λ^length: λ ∂v/∂λ = (λω v ∓ length λ^length) / (1 - λω).
 template <class R>
 void spectrum_backward(const ModalSpectrumBackward& args) {
-  const std::int64_t D = args.residues.rows(), M = args.residues.columns(), rows = args.d_y.rows();
+  const std::int64_t D = args.residues.rows(), M = args.residues.columns();
+  const std::vector<Mode> modes = modes_of<R>(args.log_rates, args.length);
+  std::vector<double> values(modes.size()), slopes(modes.size());
+  for_each_block(args, args.d_y.rows(), [&](std::int64_t row, const Frequencies& at) {
 #pragma omp parallel for schedule(static)
+    for (std::int64_t d = 0; d < D; ++d) {
+      Numbers g;
+      for (std::int64_t r = 0; r < at.count; ++r) {
+        g.re[r] = static_cast<double>(args.d_y.row<const R>(row + r)[2 * d]);
+        g.im[r] = static_cast<double>(args.d_y.row<const R>(row + r)[2 * d + 1]);
+      }
+      for (std::int64_t m = 0; m < M; ++m) {
+        const auto i = static_cast<std::size_t>(d * M + m);
+        const Mode mode = modes[i];
+        const double lost = mode.length * mode.far;
+        double value = 0, slope = 0;
+#pragma omp simd reduction(+ : value, slope)
+        for (std::int64_t r = 0; r < at.count; ++r) {
+          const bool odd = at.odd[r] != 0;
+          const double re = mode.loss + mode.decay * at.twice[r], im = mode.decay * at.im[r];  // of conj(1 - λω)
+          const double over = 1 / (re * re + im * im), o_re = over * re, o_im = over * im;
+          const double n = odd ? 1 + mode.far : mode.far_loss, v_re = n * o_re, v_im = n * o_im;
+          const double z_re = mode.decay * at.re[r], z_im = mode.decay * at.im[r];
+          const double t_re = (odd ? lost : -lost) + v_re * z_re - v_im * z_im, t_im = v_re * z_im + v_im * z_re;
+          value += g.re[r] * v_re + g.im[r] * v_im;
+          slope += g.re[r] * (t_re * o_re - t_im * o_im) + g.im[r] * (t_re * o_im + t_im * o_re);
+        }
+        values[i] += value;
+        slopes[i] += slope;
+      }
+    }
+  });
   for (std::int64_t d = 0; d < D; ++d)
     for (std::int64_t m = 0; m < M; ++m) {
-      const Mode mode = mode_of<R>(args.log_rates, d, m, args.length);
-      double d_residue = 0, slope = 0;
-      for (std::int64_t r = 0; r < rows; ++r) {
-        const Frequency at(args.first + r * args.step, args.length);
-        const R* const g = args.d_y.row<const R>(r) + 2 * d;
-        const Complex value = at.value(mode), derivative = at.slope(mode);
-        d_residue += static_cast<double>(g[0]) * value.real() + static_cast<double>(g[1]) * value.imag();
-        slope += static_cast<double>(g[0]) * derivative.real() + static_cast<double>(g[1]) * derivative.imag();
-      }
-      args.d_residues.row<R>(d)[m] += static_cast<R>(d_residue);
-      args.d_log_rates.row<R>(d)[m] += static_cast<R>(-mode.rate * static_cast<double>(args.residues.row<const R>(d)[m]) * slope);
+      const auto i = static_cast<std::size_t>(d * M + m);
+      args.d_residues.row<R>(d)[m] += static_cast<R>(values[i]);
+      args.d_log_rates.row<R>(d)[m] +=
+          static_cast<R>(-modes[i].rate * static_cast<double>(args.residues.row<const R>(d)[m]) * slopes[i]);
     }
 }
 
