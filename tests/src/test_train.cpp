@@ -11,6 +11,7 @@
 #include "io/dataset.hpp"
 #include "io/hdf5.hpp"
 #include "kernels/random.hpp"
+#include "tests/src/model_support.hpp"
 #include "tests/src/shell.hpp"
 #include "tests/support/tensors.hpp"
 
@@ -145,6 +146,50 @@ TEST(Train, FiftyStepsAgreeHoweverTheyAreCut) {
                        weights),
         1e-8)
         << cut;
+  }
+}
+
+TEST(Train, FiftyStepsAgreeByEveryStrategy) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "data.h5", 60, 90);
+  struct Row {
+    std::string model, parameter;
+  };
+  const Row models[] = {
+      {"--model sh2-tiny --width 16 --heads 2 --filter-groups 4 --mr-taps 9 --modes 3 --ffn 12",
+       "backbone.layers.1.mixer.filter.h"},
+      {"--layers 'se mr li attention mamba' --width 12 --heads 3 --filter-groups 3 --mr-taps 9 --modes 3 --ffn 10",
+       "backbone.layers.2.mixer.filter.gamma"}};
+  for (const Row& model : models) {
+    const std::string common =
+        "@causeway train --data data.h5 --pack-tokens 64 --dtype f64 --steps 50 "
+        "--learning-rate 3e-3 --transport local " +
+        model.model;
+    const auto weights = [&](const std::string& run) {
+      return values(folder / (run + "/latest/index.h5"), "parameters/" + model.parameter);
+    };
+    ASSERT_EQ(shell(folder, common + " --run one").exit, 0);
+    const auto expected = metrics(folder / "one");
+    for (int turn = 0; turn < strategy_turns(); ++turn) {
+      for (const Layout layout : {Layout::contiguous, Layout::zigzag}) {
+        const int ranks = 2 + (turn + static_cast<int>(layout)) % 3;
+        std::string strategies;
+        for (const auto& [op, name] : strategies_in_turn(turn, layout))
+          strategies += fmt::format("{}{}={}", strategies.empty() ? "" : ",", op, name);
+        const std::string cut = fmt::format("--ranks {} --layout {} --schedule {} --strategy {}", ranks,
+                                            name_of(layout), turn % 2 == 0 ? "chain" : "gather", strategies);
+        const Outcome outcome = shell(folder, common + " --run cut " + cut);
+        ASSERT_EQ(outcome.exit, 0) << cut << "\n" << outcome.err;
+        const auto found = metrics(folder / "cut");
+        ASSERT_EQ(found.size(), expected.size());
+        for (std::size_t i = 0; i < found.size(); ++i)
+          EXPECT_NEAR(found[i]["loss"].get<double>() / expected[i]["loss"].get<double>(), 1, 1e-8)
+              << cut << ", step " << i + 1;
+        EXPECT_LT(relative_error(weights("cut"), weights("one")), 1e-8) << cut;
+        std::filesystem::remove_all(folder / "cut");
+      }
+    }
+    std::filesystem::remove_all(folder / "one");
   }
 }
 
