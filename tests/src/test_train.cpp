@@ -291,8 +291,8 @@ TEST(Score, IsTheSameOnAnyRanksAndTheLossOfTraining) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5", 25, 200);  // most documents longer than a pack
   ASSERT_EQ(shell(folder,
-                  "@causeway train --data data.h5 --valid-data data.h5 --model mamba-tiny --width 8 --state 4 --dtype "
-                  "f64 --pack-tokens 256 --steps 5 --run run")
+                  "@causeway train --data data.h5 --valid-data data.h5 --layers 'se mr li attention mamba' --width 8 "
+                  "--heads 2 --mr-taps 9 --ffn 6 --state 4 --dtype f64 --pack-tokens 256 --steps 5 --run run")
                 .exit,
             0);
   const std::string common = "@causeway score --checkpoint run --data data.h5 --transport local --pack-tokens 64";
@@ -324,7 +324,7 @@ TEST(Score, IsTheSameOnAnyRanksAndTheLossOfTraining) {
     EXPECT_LT(relative_error(values(folder / "cut.h5", "document/log_likelihood"), documents), 1e-12) << cut;
     EXPECT_LT(relative_error(values(folder / "cut.h5", "embeddings/layer_1"), means), 1e-6) << cut;
   }
-  EXPECT_EQ(shell(folder, common + " --out x.h5 --embeddings 3").exit, 2);
+  EXPECT_EQ(shell(folder, common + " --out x.h5 --embeddings 6").exit, 2);
   EXPECT_EQ(shell(folder, common + " --out /proc/nowhere/x.h5").exit, 74);
   EXPECT_FALSE(std::filesystem::exists(folder / "x.h5"));
 }
