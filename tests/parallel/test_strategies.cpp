@@ -80,21 +80,6 @@ TEST_P(EveryStrategy, EqualsOneRank) {
   });
 }
 
-TEST_P(EveryStrategy, EqualsOneRankWhereShardsAreLongEnoughToBeWorkedOffInSlices) {
-  if (ranks_ != 3 || !subject_.strategy.ends_with(" fft")) return;  // the others' slices do not depend on lengths
-  on_ranks(ranks_, [&](Communicator& world) {
-    for (const Layout layout : subject_.layouts) {
-      const Stream stream;
-      const std::int64_t tokens = 50002;
-      const Sharding sharding(ShardLayout(tokens, ranks_, layout), Segments({0, 500, 29990, tokens}), world.rank());
-      const Tensors in = subject_.inputs(stream, DType::f64, tokens, 49);
-      const Tensors expected = subject_.alone(stream, sharding.segments(), in);
-      for (const auto& [name, values] : sharded(world, stream, sharding, in))
-        EXPECT_LE(relative_error(values, values_of(expected.at(name))), 1e-11) << name_of(layout) << " " << name;
-    }
-  });
-}
-
 TEST_P(EveryStrategy, ScoresLikeItTrains) {
   for_every_pack([&](Communicator& world, const Sharding& sharding) {
     const Stream stream;

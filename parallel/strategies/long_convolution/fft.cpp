@@ -27,15 +27,17 @@ namespace {
 constexpr std::int64_t legs = 2;
 
 /// Channels are worked off in slices, so that spectra and what a butterfly receives need little memory beside the
-/// tokens; no more slices than leave messages of a MiB, whose latency does not count.
-constexpr std::int64_t most_slices = 16, message_bytes = 1 << 20;
+/// tokens; no more slices than leave messages of a MiB, whose latency does not count, and as many channels as the
+/// transform on each rank takes together.
+constexpr std::int64_t most_slices = 16, message_bytes = 1 << 20, fewest_channels = 8;
 
 std::int64_t equal_shard(const ShardLayout& layout) { return (layout.tokens() + layout.ranks() - 1) / layout.ranks(); }
 
 /// The same on every rank: of the layout, not of the documents.
 int slices_of(const ShardLayout& layout, std::int64_t channels, DType dtype) {
   const std::int64_t bytes = legs * equal_shard(layout) * channels * 2 * size_of(accumulator_of(dtype));
-  return static_cast<int>(std::clamp<std::int64_t>(bytes / message_bytes, 1, most_slices));
+  return static_cast<int>(
+      std::clamp<std::int64_t>(std::min(bytes / message_bytes, channels / fewest_channels), 1, most_slices));
 }
 
 TensorView rows_of(TensorView parameter, Range rows) {
