@@ -96,28 +96,20 @@ void run(const Stream& stream, const Views& in, const Views& out, const Segments
 PackedCase packed(const Heads& c) {
   const Shape shape{c.cu_seqlens.back(), c.heads, c.width};
   return {.name = c.name, .cu_seqlens = c.cu_seqlens, .inputs = {{"d_y", shape}, {"v", shape}, {"q", shape}, {"k", shape}}, .linear_in = "v",
-          .run = [](const Stream& stream, const Views& in, const Views& out, const Segments& segments, const std::vector<std::int64_t>& cuts) {
-            run(stream, in, out, segments, cuts);
-          },
-          .reference = [c](const Values& in) { return reference(c, in); }};
+          .run = run, .reference = [c](const Values& in) { return reference(c, in); }};
 }
 
-const std::vector<PackedCase> cases = [] {
-  std::vector<PackedCase> result;
-  for (const Heads& c : std::vector<Heads>{
-           {"one document", 2, 8, {0, 96}},
-           {"documents of every length", 3, 4, {0, 1, 3, 6, 10, 15, 21, 28, 64, 129, 150}},
-           {"one-token documents", 2, 2, {0, 1, 2, 3, 4}},
-           {"one number a head", 2, 1, {0, 5, 12}},
-           {"several blocks of queries and keys", 1, 16, {0, 30, 400}},
-           {"wide heads", 2, 128, {0, 50, 80}},
-           {"odd heads", 3, 7, {0, 12, 55, 70}},
-           {"no token", 2, 4, {0}},
-           {"no head", 0, 4, {0, 9}},
-       })
-    result.push_back(packed(c));
-  return result;
-}();
+const std::vector<PackedCase> cases = packed_cases<Heads>({
+    {"one document", 2, 8, {0, 96}},
+    {"documents of every length", 3, 4, {0, 1, 3, 6, 10, 15, 21, 28, 64, 129, 150}},
+    {"one-token documents", 2, 2, {0, 1, 2, 3, 4}},
+    {"one number a head", 2, 1, {0, 5, 12}},
+    {"several blocks of queries and keys", 1, 16, {0, 30, 400}},
+    {"wide heads", 2, 128, {0, 50, 80}},
+    {"odd heads", 3, 7, {0, 12, 55, 70}},
+    {"no token", 2, 4, {0}},
+    {"no head", 0, 4, {0, 9}},
+});
 
 constexpr Tolerances limits{.f64 = 1e-13, .f32 = 3e-6, .bf16 = 6e-3};
 
@@ -126,6 +118,7 @@ TEST(Attention, GradientsEqualFiniteDifferences) { expect_gradients_equal_to_fin
 TEST(Attention, BackwardIsTheAdjointOfForward) { expect_backward_is_the_adjoint(cases); }
 TEST(Attention, PackedEqualsOneDocumentAtATime) { expect_packed_equal_to_one_document_at_a_time(cases, limits); }
 TEST(Attention, RunsOfQueriesOverRunsOfKeysEqualOnePair) { expect_cut_anywhere_equal_to_one_run(cases); }
+TEST(Attention, WritesEveryResult) { expect_results_are_written_and_parameter_gradients_added_to(cases); }
 TEST(Attention, TakesAndGivesColumnsOfWiderMatrices) { expect_row_strides_are_free(cases); }
 
 TEST(Attention, NonFiniteValuesStayInTheirDocument) {
@@ -133,21 +126,10 @@ TEST(Attention, NonFiniteValuesStayInTheirDocument) {
 }
 
 TEST(Attention, GivesTheSameBitsOnAnyNumberOfThreads) {
-  Heads c{"long", 5, 16, {0}};
-  for (std::int64_t end = 1; end < 900; end += 1 + end / 3) c.cu_seqlens.push_back(end);
-  expect_same_bits_on_any_number_of_threads(packed(c));
+  expect_same_bits_on_any_number_of_threads(packed(Heads{"long", 5, 16, growing_documents(900, 3)}));
 }
 
-TEST(Attention, AQueryDoesNotSeeLaterTokensOfItsDocument) {
-  const Stream stream;
-  const PackedCase c = packed(Heads{"one document", 1, 4, {0, 90}});
-  const NamedTensors in = inputs_of(c, stream, DType::f64);
-  constexpr std::int64_t bad = 41;
-  for (const char* name : {"k", "v", "d_y"})
-    for (std::int64_t e = 0; e < 4; ++e) in[name].row<double>(bad)[e] = std::nan("");
-  const NamedTensors out = run_case(c, stream, in);
-  for (std::int64_t t = 0; t < 90; ++t) EXPECT_EQ(std::isnan(out["y"].row<double>(t)[0]), t >= bad) << t;
-}
+TEST(Attention, AQueryDoesNotSeeLaterTokensOfItsDocument) { expect_a_token_sees_only_what_is_before_it(packed(Heads{"one document", 1, 4, {0, 90}})); }
 
 TEST(Attention, StaysFiniteForScoresBeyondTheRangeOfTheExponential) {
   const Stream stream;

@@ -5,7 +5,7 @@
 #include "kernels/activation.hpp"
 #include "kernels/blocked_conv.hpp"
 #include "kernels/modal_conv.hpp"
-#include "tests/support/packed_operator.hpp"
+#include "tests/support/gated_convolution.hpp"
 
 namespace causeway {
 namespace {
@@ -13,82 +13,38 @@ namespace {
 using namespace causeway::test;
 
 struct Convolution {
-  std::string name;
-  std::int64_t groups, group_size, length;
-  std::vector<std::int64_t> cu_seqlens;
-  bool gates = false, skip = true;
+  GatedConvolution of;
 };
 
-Values reference(const Convolution& c, const Values& in) {
-  const std::int64_t D = c.groups * c.group_size, T = c.cu_seqlens.back();
-  const auto at = [&](const char* name, std::int64_t i, double otherwise) { return in.contains(name) ? in.at(name)[static_cast<std::size_t>(i)] : otherwise; };
-  Values out;
-  for (const char* name : {"y", "d_q", "d_k", "d_v"}) out[name].resize(static_cast<std::size_t>(T * D));
-  out["d_taps"].resize(static_cast<std::size_t>(c.groups * c.length));
-  out["d_skip"].resize(static_cast<std::size_t>(D));
-  for (std::size_t s = 0; s + 1 < c.cu_seqlens.size(); ++s)
-    for (std::int64_t t = c.cu_seqlens[s]; t < c.cu_seqlens[s + 1]; ++t)
-      for (std::int64_t d = 0; d < D; ++d) {
-        const std::int64_t i = t * D + d, tap = d / c.group_size * c.length;
-        const double dc = at("d_y", i, 0) * at("q", i, 1);
-        double sum = 0;
-        for (std::int64_t j = 0; j < std::min(c.length, t - c.cu_seqlens[s] + 1); ++j) {
-          const std::int64_t from = i - j * D;
-          const double k = at("k", from, 1), v = at("v", from, 0), h = at("taps", tap + j, 0) + (j == 0 ? at("skip", d, 0) : 0);
-          sum += h * k * v;
-          out["d_k"][static_cast<std::size_t>(from)] += h * dc * v;
-          out["d_v"][static_cast<std::size_t>(from)] += h * dc * k;
-          out["d_taps"][static_cast<std::size_t>(tap + j)] += dc * k * v;
-          if (j == 0) out["d_skip"][static_cast<std::size_t>(d)] += dc * k * v;
-        }
-        out["y"][static_cast<std::size_t>(i)] = at("q", i, 1) * sum;
-        out["d_q"][static_cast<std::size_t>(i)] = at("d_y", i, 0) * sum;
-      }
-  for (const char* name : {"q", "k", "skip"})
-    if (!in.contains(name)) out.erase(std::string("d_") + name);
-  return out;
+/// Nothing is cut: a transform takes whole documents.
+void run(const Stream& stream, const Views& in, const Views& out, const Segments& segments, const std::vector<std::int64_t>&) {
+  const std::int64_t T = segments.tokens();
+  const auto cu_seqlens = segments.slice(0, T);
+  const GatedConvInputs inputs = gated_inputs(in, 0, T, segments_view(cu_seqlens, T));
+  fft_conv_forward(stream, {.in = inputs, .taps = view(in, "taps"), .y = view(out, "y")});
+  fft_conv_backward(stream, {.in = inputs, .taps = view(in, "taps"), .gradients = gated_gradients(in, out, 0, T), .d_taps = view(out, "d_taps")});
 }
 
 PackedCase packed(const Convolution& c) {
-  const std::int64_t D = c.groups * c.group_size, T = c.cu_seqlens.back();
-  PackedCase result{.name = c.name, .cu_seqlens = c.cu_seqlens, .inputs = {{"d_y", {T, D}}, {"v", {T, D}}}, .linear_in = "v", .run = {}, .reference = {}};
-  if (c.gates) result.inputs.insert(result.inputs.end(), {{"q", {T, D}}, {"k", {T, D}}});
-  result.inputs.push_back({.name = "taps", .shape = {c.groups, c.length}, .tokenwise = false});
-  if (c.skip) result.inputs.push_back({.name = "skip", .shape = {D}, .tokenwise = false});
-  result.run = [](const Stream& stream, const Views& in, const Views& out, const Segments& segments, const std::vector<std::int64_t>&) {
-    const auto cu_seqlens = segments.slice(0, segments.tokens());
-    const GatedConvInputs inputs{.q = view(in, "q"), .k = view(in, "k"), .v = view(in, "v"), .skip = view(in, "skip"),
-                                 .segments = segments_view(cu_seqlens, segments.tokens())};
-    fft_conv_forward(stream, {.in = inputs, .taps = view(in, "taps"), .y = view(out, "y")});
-    fft_conv_backward(stream, {.in = inputs,
-                               .taps = view(in, "taps"),
-                               .gradients = {.d_y = view(in, "d_y"), .d_q = view(out, "d_q"), .d_k = view(out, "d_k"), .d_v = view(out, "d_v"), .d_skip = view(out, "d_skip")},
-                               .d_taps = view(out, "d_taps")});
-  };
-  result.reference = [c](const Values& in) { return reference(c, in); };
+  PackedCase result = packed(c.of);
+  result.run = run;
   return result;
 }
 
-std::vector<PackedCase> packed(const std::vector<Convolution>& convolutions) {
-  std::vector<PackedCase> result;
-  for (const Convolution& c : convolutions) result.push_back(packed(c));
-  return result;
-}
-
-const std::vector<PackedCase> cases = packed({
-    {"one document", 3, 2, 256, {0, 256}},
-    {"documents of every length", 2, 2, 250, {0, 1, 3, 6, 10, 15, 21, 28, 36, 60, 97, 250}},
-    {"one-token documents", 2, 1, 5, {0, 1, 2, 3, 4, 5}},
-    {"a short filter", 4, 1, 40, {0, 64, 192}},
-    {"a filter longer than any document", 1, 5, 300, {0, 7, 40, 61}},
-    {"gates", 3, 3, 30, {0, 12, 50, 51, 80}, true},
-    {"gates, no skip", 2, 2, 17, {0, 29, 61}, true, false},
-    {"one channel", 1, 1, 33, {0, 33}, false, false},
-    {"groups over several items of work", 2, 60, 20, {0, 3, 40}, true},
-    {"one group of many channels", 1, 97, 20, {0, 3, 40}},
-    {"many groups", 101, 1, 12, {0, 3, 40}},
-    {"no token", 2, 2, 4, {0}},
-    {"no channel", 0, 4, 7, {0, 20}},
+const std::vector<PackedCase> cases = packed_cases<Convolution>({
+    {{"one document", 3, 2, 256, {0, 256}, false}},
+    {{"documents of every length", 2, 2, 250, {0, 1, 3, 6, 10, 15, 21, 28, 36, 60, 97, 250}, false}},
+    {{"one-token documents", 2, 1, 5, {0, 1, 2, 3, 4, 5}, false}},
+    {{"a short filter", 4, 1, 40, {0, 64, 192}, false}},
+    {{"a filter longer than any document", 1, 5, 300, {0, 7, 40, 61}, false}},
+    {{"gates", 3, 3, 30, {0, 12, 50, 51, 80}}},
+    {{"gates, no skip", 2, 2, 17, {0, 29, 61}, true, false}},
+    {{"one channel", 1, 1, 33, {0, 33}, false, false}},
+    {{"groups over several items of work", 2, 60, 20, {0, 3, 40}}},
+    {{"one group of many channels", 1, 97, 20, {0, 3, 40}, false}},
+    {{"many groups", 101, 1, 12, {0, 3, 40}, false}},
+    {{"no token", 2, 2, 4, {0}, false}},
+    {{"no channel", 0, 4, 7, {0, 20}, false}},
 });
 
 constexpr Tolerances limits{.f64 = 1e-13, .f32 = 3e-6, .bf16 = 6e-3};
@@ -97,17 +53,16 @@ TEST(FftConv, EqualsTheFormulaInEveryTypeAndShape) { expect_equal_to_the_formula
 TEST(FftConv, GradientsEqualFiniteDifferences) { expect_gradients_equal_to_finite_differences(cases); }
 TEST(FftConv, BackwardIsTheAdjointOfForward) { expect_backward_is_the_adjoint(cases); }
 TEST(FftConv, PackedEqualsOneDocumentAtATime) { expect_packed_equal_to_one_document_at_a_time(cases, limits); }
+TEST(FftConv, WritesResultsAndAddsToParameterGradients) { expect_results_are_written_and_parameter_gradients_added_to(cases); }
 TEST(FftConv, TakesAndGivesColumnsOfWiderMatrices) { expect_row_strides_are_free(cases); }
 
 TEST(FftConv, NonFiniteValuesStayInTheirDocument) {
-  expect_non_finite_values_stay_in_their_document(packed(Convolution{"of one length", 3, 3, 40, {0, 30, 60, 90}, true}));
-  expect_non_finite_values_stay_in_their_document(packed(Convolution{"of several", 2, 2, 40, {0, 50, 59, 140}, true}));
+  expect_non_finite_values_stay_in_their_document(packed({{"of one length", 3, 3, 40, {0, 30, 60, 90}}}));
+  expect_non_finite_values_stay_in_their_document(packed({{"of several", 2, 2, 40, {0, 50, 59, 140}}}));
 }
 
 TEST(FftConv, GivesTheSameBitsOnAnyNumberOfThreads) {
-  Convolution c{"long", 3, 50, 400, {0}, true};
-  for (std::int64_t end = 1; end < 2000; end += 1 + end / 7) c.cu_seqlens.push_back(end);
-  expect_same_bits_on_any_number_of_threads(packed(c));
+  expect_same_bits_on_any_number_of_threads(packed({{"long", 3, 50, 400, growing_documents(2000)}}));
 }
 
 TEST(FftConv, AgreesWithTheModalAndTheDirectMethodOfHyenaLi) {

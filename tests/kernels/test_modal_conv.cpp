@@ -6,7 +6,7 @@
 
 #include "kernels/activation.hpp"
 #include "kernels/blocked_conv.hpp"
-#include "tests/support/packed_operator.hpp"
+#include "tests/support/gated_convolution.hpp"
 
 namespace causeway {
 namespace {
@@ -72,57 +72,39 @@ Values reference(const Recurrence& c, const Values& in) {
   return out;
 }
 
-struct Run {
-  std::int64_t begin, end;
-  std::vector<std::int64_t> cu_seqlens;
-  SegmentsView segments() const { return segments_view(cu_seqlens, end - begin); }
-  /// Nothing but the middle of one document: what comes in on one side goes out on the other.
-  bool whole() const { return segments().continues_from_left() && segments().continues_to_right() && cu_seqlens.size() == 2; }
-};
-
-/// carry = what the next run takes in, from this run's summary.
-void carry_over(const Stream& stream, const Run& of, TensorView log_rates, TensorView summary, TensorView carry) {
-  if (of.begin == of.end) return;
-  if (of.whole()) modal_conv_fold(stream, {.log_rates = log_rates, .summary_state = summary, .tokens = of.end - of.begin, .carry = carry});
-  else scale(stream, {.x = summary, .y = carry});
-}
-
-/// Runs cut at `cuts`, state carried rightwards and the adjoint leftwards by summaries and folds.
-void run(const Stream& stream, const Views& in, const Views& out, const Segments& segments, std::vector<std::int64_t> cuts) {
+/// Runs cut at `cuts`, state carried rightwards and the adjoint leftwards by summaries and folds. A carry that nothing continues from is NaN.
+void run(const Stream& stream, const Views& in, const Views& out, const Segments& segments, const std::vector<std::int64_t>& cuts) {
   const TensorView residues = view(in, "residues"), log_rates = view(in, "log_rates");
-  cuts.push_back(segments.tokens());
-  std::vector<Run> runs;
-  for (const std::int64_t end : cuts) {
-    const std::int64_t begin = runs.empty() ? 0 : runs.back().end;
-    runs.push_back({begin, end, segments.slice(begin, end)});
-  }
-  const auto inputs = [&](const Run& of) {
-    return GatedConvInputs{.q = rows(in, "q", of.begin, of.end), .k = rows(in, "k", of.begin, of.end), .v = rows(in, "v", of.begin, of.end),
-                           .skip = view(in, "skip"), .segments = of.segments()};
+  const std::vector<PackedRun> runs = runs_of(segments, cuts);
+  const auto inputs = [&](const PackedRun& of) { return gated_inputs(in, of.begin, of.end, of.segments()); };
+  const Tensor carry(stream, log_rates.dtype, log_rates.shape), summary(stream, log_rates.dtype, log_rates.shape);
+  const auto carry_over = [&](const PackedRun& of) {
+    if (of.tokens() == 0) return;
+    if (of.inside_a_document()) modal_conv_fold(stream, {.log_rates = log_rates, .summary_state = summary, .tokens = of.tokens(), .carry = carry});
+    else scale(stream, {.x = summary, .y = carry});
   };
-  const Tensor carry = Tensor::zeros(stream, log_rates.dtype, log_rates.shape), summary(stream, log_rates.dtype, log_rates.shape);
+  fill(stream, {.value = std::nan(""), .y = carry});
   std::vector<Tensor> states;
-  for (const Run& of : runs) {
-    states.emplace_back(stream, log_rates.dtype, Shape{(of.end - of.begin + modal_conv_block - 1) / modal_conv_block, log_rates.rows(), log_rates.columns()});
+  for (const PackedRun& of : runs) {
+    states.emplace_back(stream, log_rates.dtype, Shape{(of.tokens() + modal_conv_block - 1) / modal_conv_block, log_rates.rows(), log_rates.columns()});
     modal_conv_forward(stream, {.in = inputs(of), .residues = residues, .log_rates = log_rates, .state_in = carry,
                                 .y = rows(out, "y", of.begin, of.end), .states = states.back()});
     modal_conv_summary(stream, {.in = inputs(of), .log_rates = log_rates, .state = summary});
-    carry_over(stream, of, log_rates, summary, carry);
+    carry_over(of);
   }
-  fill(stream, {.value = 0, .y = carry});
+  fill(stream, {.value = std::nan(""), .y = carry});
   for (std::size_t i = runs.size(); i-- > 0;) {
-    const Run& of = runs[i];
+    const PackedRun& of = runs[i];
     modal_conv_backward(stream, {.in = inputs(of),
                                  .residues = residues,
                                  .log_rates = log_rates,
                                  .states = states[i],
                                  .adjoint_in = carry,
-                                 .gradients = {.d_y = rows(in, "d_y", of.begin, of.end), .d_q = rows(out, "d_q", of.begin, of.end),
-                                               .d_k = rows(out, "d_k", of.begin, of.end), .d_v = rows(out, "d_v", of.begin, of.end), .d_skip = view(out, "d_skip")},
+                                 .gradients = gated_gradients(in, out, of.begin, of.end),
                                  .d_residues = view(out, "d_residues"),
                                  .d_log_rates = view(out, "d_log_rates")});
     modal_conv_adjoint_summary(stream, {.in = inputs(of), .residues = residues, .log_rates = log_rates, .d_y = rows(in, "d_y", of.begin, of.end), .adjoint = summary});
-    carry_over(stream, of, log_rates, summary, carry);
+    carry_over(of);
   }
 }
 
@@ -133,37 +115,31 @@ PackedCase packed(const Recurrence& c) {
   result.inputs.push_back({.name = "residues", .shape = {D, c.modes}, .tokenwise = false, .accumulator = true});
   result.inputs.push_back({.name = "log_rates", .shape = {D, c.modes}, .tokenwise = false, .accumulator = true, .low = c.slowest, .high = c.fastest});
   if (c.skip) result.inputs.push_back({.name = "skip", .shape = {D}, .tokenwise = false});
-  result.run = [](const Stream& stream, const Views& in, const Views& out, const Segments& segments, const std::vector<std::int64_t>& cuts) {
-    run(stream, in, out, segments, cuts);
-  };
+  result.run = run;
   result.reference = [c](const Values& in) { return reference(c, in); };
   return result;
 }
 
-const std::vector<PackedCase> cases = [] {
-  std::vector<PackedCase> result;
-  for (const Recurrence& c : std::vector<Recurrence>{
-           {"one document", 6, 16, {0, 256}},
-           {"documents of every length up to two pieces", 3, 5, {0, 1, 3, 6, 10, 15, 16, 32, 49, 51, 83, 84, 150}},
-           {"one-token documents", 5, 3, {0, 1, 2, 3, 4, 5}},
-           {"a few tokens", 2, 2, {0, 3, 14}},
-           {"no skip", 4, 8, {0, 90}, true, false},
-           {"no gates", 4, 7, {0, 20, 77}, false, true},
-           {"one mode, neither gates nor skip", 2, 1, {0, 40, 60}, false, false},
-           {"slow modes", 4, 16, {0, 40, 300}, true, true, -10, -6},
-           {"channels beyond a tile", 37, 4, {0, 62, 190, 192, 700}},
-           {"no token", 2, 2, {0}},
-           {"no channel", 0, 4, {0, 20}},
-       })
-    result.push_back(packed(c));
-  return result;
-}();
+const std::vector<PackedCase> cases = packed_cases<Recurrence>({
+    {"one document", 6, 16, {0, 256}},
+    {"documents of every length up to two pieces", 3, 5, {0, 1, 3, 6, 10, 15, 16, 32, 49, 51, 83, 84, 150}},
+    {"one-token documents", 5, 3, {0, 1, 2, 3, 4, 5}},
+    {"a few tokens", 2, 2, {0, 3, 14}},
+    {"no skip", 4, 8, {0, 90}, true, false},
+    {"no gates", 4, 7, {0, 20, 77}, false, true},
+    {"one mode, neither gates nor skip", 2, 1, {0, 40, 60}, false, false},
+    {"slow modes", 4, 16, {0, 40, 300}, true, true, -10, -6},
+    {"channels beyond a tile", 37, 4, {0, 62, 190, 192, 700}},
+    {"no token", 2, 2, {0}},
+    {"no channel", 0, 4, {0, 20}},
+});
 
 TEST(ModalConv, EqualsTheFormulaInEveryTypeAndShape) { expect_equal_to_the_formula(cases); }
 TEST(ModalConv, GradientsEqualFiniteDifferences) { expect_gradients_equal_to_finite_differences(cases); }
 TEST(ModalConv, BackwardIsTheAdjointOfForward) { expect_backward_is_the_adjoint(cases); }
 TEST(ModalConv, PackedEqualsOneDocumentAtATime) { expect_packed_equal_to_one_document_at_a_time(cases); }
 TEST(ModalConv, CutAnywhereEqualsOneRun) { expect_cut_anywhere_equal_to_one_run(cases, 1e-12); }
+TEST(ModalConv, WritesResultsAndAddsToParameterGradients) { expect_results_are_written_and_parameter_gradients_added_to(cases); }
 TEST(ModalConv, TakesAndGivesColumnsOfWiderMatrices) { expect_row_strides_are_free(cases); }
 
 TEST(ModalConv, NonFiniteValuesStayInTheirDocument) {
@@ -171,9 +147,7 @@ TEST(ModalConv, NonFiniteValuesStayInTheirDocument) {
 }
 
 TEST(ModalConv, GivesTheSameBitsOnAnyNumberOfThreads) {
-  Recurrence c{"long", 150, 6, {0}};
-  for (std::int64_t end = 1; end < 2000; end += 1 + end / 7) c.cu_seqlens.push_back(end);
-  expect_same_bits_on_any_number_of_threads(packed(c));
+  expect_same_bits_on_any_number_of_threads(packed(Recurrence{"long", 150, 6, growing_documents(2000)}), {1000});
 }
 
 TEST(ModalConv, KeepsFloat32AccurateOverManyTokensOfNearlyConstantModes) {
@@ -184,18 +158,7 @@ TEST(ModalConv, KeepsFloat32AccurateOverManyTokensOfNearlyConstantModes) {
   for (const auto& [name, expected] : want) EXPECT_LE(relative_error(got.at(name), expected), 5e-6) << name;
 }
 
-TEST(ModalConv, ATokenDoesNotSeeWhatIsLater) {
-  const Stream stream;
-  const PackedCase c = packed(Recurrence{"one document", 5, 4, {0, 64}});
-  const NamedTensors in = inputs_of(c, stream, DType::f64);
-  constexpr std::int64_t bad = 29;
-  for (std::int64_t d = 0; d < 5; ++d) in["v"].row<double>(bad)[d] = in["d_y"].row<double>(bad)[d] = std::nan("");
-  const NamedTensors out = run_case(c, stream, in);
-  for (std::int64_t t = 0; t < 64; ++t) {
-    EXPECT_EQ(std::isnan(out["y"].row<double>(t)[2]), t >= bad) << t;
-    EXPECT_EQ(std::isnan(out["d_v"].row<double>(t)[2]), t <= bad) << t;
-  }
-}
+TEST(ModalConv, ATokenDoesNotSeeWhatIsLater) { expect_a_token_sees_only_what_is_before_it(packed(Recurrence{"one document", 5, 4, {0, 64}})); }
 
 TEST(ModalConv, TheDirectMethodGivesTheSameResult) {
   const Stream stream;
@@ -208,15 +171,14 @@ TEST(ModalConv, TheDirectMethodGivesTheSameResult) {
     const Tensor taps(stream, DType::f64, {D, length}), d_taps = Tensor::zeros(stream, DType::f64, {D, length});
     for (const char* name : {"d_residues", "d_log_rates"}) fill(stream, {.value = 0, .y = direct[name]});
     if (inputs.contains("skip")) fill(stream, {.value = 0, .y = direct["d_skip"]});
-    const GatedConvInputs of{.q = view(inputs, "q"), .k = view(inputs, "k"), .v = in["v"], .skip = view(inputs, "skip"),
-                             .segments = segments_view(c.cu_seqlens, c.tokens())};
+    const GatedConvInputs of = gated_inputs(inputs, 0, c.tokens(), segments_view(c.cu_seqlens, c.tokens()));
     const Views out = direct.views();
     modal_filter(stream, {.residues = in["residues"], .log_rates = in["log_rates"], .taps = taps});
     blocked_conv_forward(stream, {.in = of, .halo = {}, .taps = taps, .y = direct["y"]});
     blocked_conv_backward(stream, {.in = of,
                                    .halo = {},
                                    .taps = taps,
-                                   .gradients = {.d_y = in["d_y"], .d_q = view(out, "d_q"), .d_k = view(out, "d_k"), .d_v = direct["d_v"], .d_skip = view(out, "d_skip")},
+                                   .gradients = gated_gradients(inputs, out, 0, c.tokens()),
                                    .d_halo = {},
                                    .d_taps = d_taps});
     modal_filter_backward(stream, {.residues = in["residues"], .log_rates = in["log_rates"], .d_taps = d_taps, .d_residues = direct["d_residues"],

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -43,6 +44,29 @@ struct PackedCase {
   std::int64_t tokens() const { return cu_seqlens.back(); }
 };
 
+/// The rows of a test's own table as cases, by the packed(const Row&) that stands beside Row.
+template <class Row>
+std::vector<PackedCase> packed_cases(const std::vector<Row>& table) {
+  std::vector<PackedCase> result;
+  for (const Row& row : table) result.push_back(packed(row));
+  return result;
+}
+
+/// cu_seqlens of at least `tokens` tokens: one-token documents at first, then each longer than the one before by a part in `slowness`.
+std::vector<std::int64_t> growing_documents(std::int64_t tokens, std::int64_t slowness = 7);
+
+/// A run of consecutive tokens of a pack, for operators that are worked off run by run.
+struct PackedRun {
+  std::int64_t begin, end;
+  std::vector<std::int64_t> cu_seqlens;  ///< in the run's own coordinates
+
+  std::int64_t tokens() const { return end - begin; }
+  SegmentsView segments() const { return segments_view(cu_seqlens, tokens()); }
+  /// Nothing but the middle of one document: what comes in on one side goes out on the other.
+  bool inside_a_document() const { return segments().count == 1 && segments().continues_from_left() && segments().continues_to_right(); }
+};
+std::vector<PackedRun> runs_of(const Segments& segments, const std::vector<std::int64_t>& cuts);
+
 /// Tensors by name, and views of them.
 class NamedTensors {
  public:
@@ -63,16 +87,25 @@ struct Tolerances {
   double of(DType dtype) const { return dtype == DType::f64 ? f64 : dtype == DType::f32 ? f32 : bf16; }
 };
 
+/// Every gradient there is, too.
 void expect_equal_to_the_formula(const std::vector<PackedCase>& cases, Tolerances limits = {});
-void expect_gradients_equal_to_finite_differences(const std::vector<PackedCase>& cases, double limit = 1e-7);
+/// Of the cases whose inputs have at most `most` elements each.
+void expect_gradients_equal_to_finite_differences(const std::vector<PackedCase>& cases, double limit = 1e-7, std::int64_t most = 260);
 /// ⟨y, d_y⟩ = ⟨x, d_x⟩ for the input the case is linear in.
 void expect_backward_is_the_adjoint(const std::vector<PackedCase>& cases, double limit = 1e-14);
 void expect_packed_equal_to_one_document_at_a_time(const std::vector<PackedCase>& cases, Tolerances limits = {});
-/// Cut at each token in turn, and at the next few besides.
-void expect_cut_anywhere_equal_to_one_run(const std::vector<PackedCase>& cases, double limit = 1e-13);
+/// Tokenwise results to the bit; gradients of parameters, which add up otherwise, within the limits.
+void expect_packed_equal_to_one_document_at_a_time_bit_for_bit(const std::vector<PackedCase>& cases, Tolerances of_sums);
+/// Cut at each token in turn, and a second time so many tokens on.
+void expect_cut_anywhere_equal_to_one_run(const std::vector<PackedCase>& cases, double limit = 1e-13, const std::vector<std::int64_t>& apart = {0, 1, 5});
+/// Whatever tokenwise results held before is overwritten, what gradients of parameters held is added to.
+void expect_results_are_written_and_parameter_gradients_added_to(const std::vector<PackedCase>& cases);
+/// One document. A NaN in a token's inputs reaches y of that token and of the `reach` - 1 that follow; one in its d_y the gradient of the input that
+/// `c` is linear in of that token and as many before; nothing reaches further, in any gradient.
+void expect_a_token_sees_only_what_is_before_it(const PackedCase& c, std::int64_t reach = std::numeric_limits<std::int32_t>::max());
 /// The second of three documents is poisoned; `c` must have three, and neither result nor gradient of the others may change a bit.
 void expect_non_finite_values_stay_in_their_document(const PackedCase& c, const std::vector<std::vector<std::int64_t>>& cuts = {{}});
-void expect_same_bits_on_any_number_of_threads(const PackedCase& c);
+void expect_same_bits_on_any_number_of_threads(const PackedCase& c, const std::vector<std::int64_t>& cuts = {});
 /// Every input and output may be columns of a wider matrix.
 void expect_row_strides_are_free(const std::vector<PackedCase>& cases);
 
