@@ -12,7 +12,7 @@
 namespace causeway::cpu {
 namespace {
 
-constexpr std::int64_t channel_unit = 4;                    // fewest neighbouring channels that are transposed together
+constexpr std::int64_t channel_unit = 4;                    // fewest neighbouring channels that are transposed together, but for the longest documents
 constexpr std::int64_t widest_tile = 16;
 constexpr std::int64_t most_items = 16;                     // of work; fixed, so that no sum depends on the number of threads
 constexpr std::int64_t rows_budget = std::int64_t{1} << 18; // padded numbers that a thread transforms at a time, where one tile of channels is not more
@@ -109,7 +109,9 @@ struct Problem {
 
   std::int64_t first_channel(std::int64_t item) const { return std::min(item * units / items * channel_unit, channels); }
   std::int64_t width(const LengthClass& of) const {
-    return std::min({widest_tile, std::max(channel_unit, rows_budget / of.length), (units + items - 1) / items * channel_unit});
+    // Of a document longer than the budget one channel at a time: transposing costs little beside its transform, and rows are what takes the memory.
+    const std::int64_t fewest = of.length > rows_budget ? 1 : channel_unit;
+    return std::min({widest_tile, std::max(fewest, rows_budget / of.length), (units + items - 1) / items * channel_unit});
   }
   std::int64_t documents_together(const LengthClass& of) const {
     return std::clamp<std::int64_t>(rows_budget / (of.length * width(of)), 1, static_cast<std::int64_t>(of.documents.size()));

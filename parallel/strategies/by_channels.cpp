@@ -76,8 +76,8 @@ std::int64_t whole_vectors(std::int64_t channels, DType dtype) {
 }  // namespace
 
 void by_channels(const StrategyContext& context, const ChannelWork& work, int wanted_slices, SliceOrder order) {
-  constexpr std::ptrdiff_t ahead = 2;
   const int slices = worthwhile(wanted_slices, work.groups, context.ranks.size());
+  const std::ptrdiff_t ahead = slices < pipeline_slices ? 1 : 2;  // few slices are large ones
   std::deque<Slice> arriving;
   std::optional<Slice> leaving;
   for (int step = 0, fetched = 0; step < slices; ++step) {

@@ -27,7 +27,8 @@ struct ChannelWork {
 };
 
 /// all_to_all, and all_to_all_pipelined with several slices: while one is computed, the next two's inputs and the last
-/// one's results are in flight (one would do, were all ranks equally fast all the time). A rank may have no channel; then nothing runs. `backwards` takes the slices from the
+/// one's results are in flight (one would do, were all ranks equally fast all the time, and has to do where there are few
+/// channels to slice). A rank may have no channel; then nothing runs. `backwards` takes the slices from the
 /// last to the first, as a backward pops what a forward kept.
 enum class SliceOrder : std::uint8_t { forwards, backwards };
 void by_channels(const StrategyContext& context, const ChannelWork& work, int slices,

@@ -17,7 +17,7 @@
 namespace causeway::test {
 namespace {
 
-constexpr int ranks = 2, repetitions = 8;
+constexpr int ranks = 2, repetitions = 6;
 
 /// An operator with its tensors on one rank, under any strategy of its table.
 struct Subject {
@@ -184,9 +184,8 @@ Taken timed(Communicator& world, VirtualRank& self, const Pass& pass, std::strin
 }
 
 /// Of one form over the network: how long it takes in units of the longer of its communication and its computation,
-/// and how long it computes in units of the plain form's computation. Processor time is a rough clock on a machine that
-/// others use (on two threads of one core by a fifth): each run is held against its own computation, and computations
-/// are compared at their shortest.
+/// and how long it computes, at the shortest. Processor time is a rough clock on a machine that others use (two threads
+/// of one core slow each other by a fifth), so each run is held against its own.
 struct Form {
   double least = std::numeric_limits<double>::infinity(), most = 0;  ///< of the repetitions
   double computing_s = std::numeric_limits<double>::infinity();
@@ -195,10 +194,6 @@ struct Form {
 struct Found {
   Form plain, overlapped;
   std::int64_t bytes = 0;
-  /// The overlapping form against the plain one's computation: what slicing adds to it counts.
-  double overlapped_ratio() const {
-    return overlapped.least * std::max(1.0, overlapped.computing_s / plain.computing_s);
-  }
 };
 
 Found measure(Communicator& world, VirtualRank& self, const Pass& pass, const OverlapCase& c) {
@@ -206,7 +201,6 @@ Found measure(Communicator& world, VirtualRank& self, const Pass& pass, const Ov
   for (int repetition = 0; repetition < repetitions; ++repetition) {
     // The network is made anew each time: what else the machine does changes slower than that.
     const Taken plain = timed(world, self, pass, c.plain, {});
-    found.plain.computing_s = std::min(found.plain.computing_s, plain.computing_s);
     found.bytes = plain.bytes;
     const Network network{.latency_s = 0, .seconds_a_byte = plain.computing_s / static_cast<double>(plain.bytes)};
     for (const auto& [strategy, form] :
@@ -251,11 +245,13 @@ TEST_P(Overlap, CommunicationHidesBehindComputation) {
     if (world.rank() == 0) forward = there, backward = back;
   });
   for (const auto& [direction, found] : {std::pair("forward", forward), std::pair("backward", backward)}) {
-    fmt::print("{:<24} {:<8} {:>7.1f} ms {:>9} bytes   {} {:.3f}   {} {:.3f} (computes {:.3f})\n", c.name, direction,
-               1e3 * found.plain.computing_s, found.bytes, c.plain, found.plain.most, c.overlapped,
-               found.overlapped_ratio(), found.overlapped.computing_s / found.plain.computing_s);
+    const double computes = found.overlapped.computing_s / found.plain.computing_s;
+    fmt::print("{:<24} {:<8} {:>7.1f} ms {:>9} bytes   {} {:.3f}   {} {:.3f}, computing {:.3f} of the plain form's\n",
+               c.name, direction, 1e3 * found.plain.computing_s, found.bytes, c.plain, found.plain.most, c.overlapped,
+               found.overlapped.least, computes);
     EXPECT_GE(found.plain.most, 1.9) << direction;
-    EXPECT_LE(found.overlapped_ratio(), 1.15) << direction;
+    EXPECT_LE(found.overlapped.least, 1.15) << direction;
+    EXPECT_LE(computes, 1.25) << direction;  // what cutting the work into parts costs
   }
 }
 
