@@ -106,6 +106,7 @@ void Model::evaluate(const Pass& pass, const Batch& batch, TensorView token_loss
 
 void Model::extend(const Stream& stream, TensorView ids, GrowingDocument& document, TensorView logits) {
   const std::int64_t count = ids.size(), asked = logits.rows(), width = options_.shape.width;
+  ensure(count >= 1 && asked >= 1 && asked <= count, "logits of {} tokens asked for, {} appended", asked, count);
   document.steps.resize(steps_.size());
   const Tensor residual(stream, accumulator_of(options_.dtype), {count, width});
   const auto run = [&](std::size_t i, TensorView, const Tensor& normalised, const Tensor&) {
