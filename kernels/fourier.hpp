@@ -47,9 +47,9 @@ struct ComplexMultiplyReduce {
 };
 extern const Kernel<ComplexMultiplyReduce> complex_multiply_reduce;
 
-/// The modal filter h_t[d] = Σ_m residues[d,m] λ[d,m]^t, t < length, λ = exp(-exp(log_rates)), at frequencies of the grid of 2·length points, in closed
-/// form: y[r,d] = Σ_t h_t exp(-2πi j t / (2·length)) = Σ_m residues (1 - λ^length (-1)^j) / (1 - λ exp(-πi j/length)), j = first + r·step. Even j are the
-/// cyclic transform of `length` points, odd j the negacyclic one.
+/// The modal filter h_t[d] = Σ_m residues[d,m] λ[d,m]^t, t < length, λ = exp(-exp(log_rates)), at frequencies of the grid of 4·length points, in closed
+/// form: y[r,d] = Σ_t h_t ω^t = Σ_m residues (1 - λ^length ω^length) / (1 - λω), ω = exp(-2πi j/(4·length)), j = first + r·step. j ≡ 0 (mod 4) are the
+/// cyclic transform of `length` points, j ≡ 2 the negacyclic one, j ≡ 1 the one in which what wraps around comes back turned by a right angle.
 struct ModalSpectrum {
   TensorView residues, log_rates;  ///< [D, M], accumulator type
   std::int64_t length = 0, first = 0, step = 1;

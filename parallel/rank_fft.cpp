@@ -20,23 +20,19 @@ struct Running {
   Running(const RankFft& transform, int rank) : args(transform) {
     const auto found = std::ranges::find(args.ranks, rank);
     ensure(found != args.ranks.end(), "rank {} in a transform of {} others", rank, args.ranks.size());
-    ensure(args.transforms > 0 && args.x.rows() % args.transforms == 0 && args.x.dense(), "{} transforms of {}",
-           args.transforms, args.x.shape.to_string());
+    ensure(args.x.dense(), "a transform of {} with gaps between its rows", args.x.shape.to_string());
     plan = plan_butterflies(static_cast<int>(args.ranks.size()), static_cast<int>(found - args.ranks.begin()));
   }
 
-  std::int64_t rows() const { return args.x.rows() / args.transforms; }
+  std::int64_t rows() const { return args.x.rows(); }
 
   /// Between the butterflies and the ranks' own transforms: frequency residue of row s turns by residue·s points.
   void twiddle(Fourier direction, const Stream& stream) const {
     if (plan.residue == 0) return;
-    for (std::int64_t i = 0; i < args.transforms; ++i) {
-      const TensorView x = args.x.slice_rows(i * rows(), rows());
-      rotate(stream, {.x = x,
-                      .step = direction == Fourier::forward ? -plan.residue : plan.residue,
-                      .modulus = rows() * std::ssize(args.ranks),
-                      .y = x});
-    }
+    rotate(stream, {.x = args.x,
+                    .step = direction == Fourier::forward ? -plan.residue : plan.residue,
+                    .modulus = rows() * std::ssize(args.ranks),
+                    .y = args.x});
   }
 
   void transform_rows(Fourier direction, const Stream& stream) const {

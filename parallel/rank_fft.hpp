@@ -34,12 +34,11 @@ struct ButterflyPlan {
 };
 ButterflyPlan plan_butterflies(int ranks, int position);
 
-/// One rank's part of complex Fourier transforms of ranks·S points along the tokens, for each channel. Tokens lie in
+/// One rank's part of a complex Fourier transform of ranks·S points along the tokens, for each channel. Tokens lie in
 /// rank order, S a rank; frequencies stay where the butterflies leave them (ButterflyPlan::residue).
 struct RankFft {
-  std::span<const int> ranks;   ///< any number of the communicator's, this one among them, in order of their tokens
-  std::int64_t transforms = 1;  ///< of S rows each, one below the other
-  TensorView x;                 ///< [transforms·S, D, 2], dense, accumulator type; in place
+  std::span<const int> ranks;  ///< any number of the communicator's, this one among them, in order of their tokens
+  TensorView x;                ///< [S, D, 2], dense, accumulator type; in place
 };
 
 enum class Fourier : std::uint8_t { forward, inverse };

@@ -1,3 +1,4 @@
+#include "kernels/cpu/modal_rate.hpp"
 #include "kernels/cpu/modal_tile.hpp"
 #include "kernels/modal_conv.hpp"
 
@@ -10,27 +11,32 @@ constexpr std::int64_t pieces_a_block = modal_conv_block / modal_piece;
 struct Piece {
   std::int64_t first, last, start, end;
   std::int64_t count() const { return last - first; }
-  bool fresh() const { return first == start; }    ///< no state enters
-  bool closing() const { return last == end; }     ///< no adjoint enters
+  bool fresh() const { return first == start; }  ///< no state enters
+  bool closing() const { return last == end; }   ///< no adjoint enters
 };
 
 /// What a tile keeps from visit to visit, in this order in its scratch.
 template <class R>
 struct Kept {
   Kept(Vector<R>* memory, std::int64_t M)
-      : modes(memory, M), adjoint(memory + Modes<R>::size(M)), states(adjoint + M), weighted(states + pieces_a_block * M), d_residues(weighted + M),
+      : modes(memory, M),
+        adjoint(memory + Modes<R>::size(M)),
+        states(adjoint + M),
+        weighted(states + pieces_a_block * M),
+        d_residues(weighted + M),
         d_exponents(d_residues + M) {}
   static std::int64_t size(std::int64_t M) { return Modes<R>::size(M) + (pieces_a_block + 4) * M; }
 
   Modes<R> modes;
-  Vector<R>* adjoint;     ///< [M]: λ G at the right edge of the piece at hand
-  Vector<R>* states;      ///< [pieces_a_block, M]: s just before each multiple of modal_piece tokens of a block
-  Vector<R>* weighted;    ///< [M]
-  Vector<R>* d_residues;  ///< [M]: Σ dc s, of this visit, what enters its pieces from outside
-  Vector<R>* d_exponents; ///< [M]: likewise Σ λ G s_{t-1}
+  Vector<R>* adjoint;      ///< [M]: λ G at the right edge of the piece at hand
+  Vector<R>* states;       ///< [pieces_a_block, M]: s just before each multiple of modal_piece tokens of a block
+  Vector<R>* weighted;     ///< [M]
+  Vector<R>* d_residues;   ///< [M]: Σ dc s, of this visit, what enters its pieces from outside
+  Vector<R>* d_exponents;  ///< [M]: likewise Σ λ G s_{t-1}
 };
 
-/// Sums over all visits, in float64, of a tile: [M] d_residues, [M] d_exponents, [modal_piece] Σ_t dc_t x_{t-lag} within pieces.
+/// Sums over all visits, in float64, of a tile: [M] d_residues, [M] d_exponents, [modal_piece] Σ_t dc_t x_{t-lag}
+/// within pieces.
 inline std::int64_t sums_size(std::int64_t M) { return 2 * M + modal_piece; }
 
 template <class R>
@@ -39,10 +45,11 @@ void add_to(double* to, Vector<R>& from) {
   from = Vector<R>{};
 }
 
-/// Parameter gradients and the adjoint across one piece: what the tokens inside owe to the state s before it (`s` null: none) and to
-/// the adjoint behind it.
+/// Parameter gradients and the adjoint across one piece: what the tokens inside owe to the state s before it (`s` null:
+/// none) and to the adjoint behind it.
 template <class R>
-void cross_piece(Kept<R>& kept, const Piece& piece, const Vector<R>* x, const Vector<R>* dc, const Vector<R>* s, TensorView log_rates, const Tile& tile) {
+void cross_piece(Kept<R>& kept, const Piece& piece, const Vector<R>* x, const Vector<R>* dc, const Vector<R>* s,
+                 TensorView log_rates, const Tile& tile) {
   const Modes<R>& modes = kept.modes;
   const std::int64_t n = piece.count();
   Vector<R> dc_counted[modal_piece], x_counted[modal_piece];  // times the power of λ that they meet
@@ -67,8 +74,10 @@ void cross_piece(Kept<R>& kept, const Piece& piece, const Vector<R>* x, const Ve
     kept.d_residues[m] += s[m] * through;
     kept.d_exponents[m] += modes.residue(m) * s[m] * counted;
     const Vector<R> own = modes.residue(m) * through;
-    if (piece.closing()) kept.adjoint[m] = own;
-    else kept.adjoint[m] += own - modes.loss(m, n, log_rates, tile) * kept.adjoint[m];
+    if (piece.closing())
+      kept.adjoint[m] = own;
+    else
+      kept.adjoint[m] += own - modes.loss(m, n, log_rates, tile) * kept.adjoint[m];
   }
 }
 
@@ -93,7 +102,8 @@ void backward(const Stream& stream, const ModalConvBackward& args) {
       if (args.adjoint_in.present() && in.segments.continues_to_right())
         load_matrix<R>(args.adjoint_in, tile, kept.adjoint);
     }
-    for (std::int64_t visit = (tokens - 1) / modal_visit * modal_visit; visit >= 0 && tokens > 0; visit -= modal_visit) {
+    for (std::int64_t visit = (tokens - 1) / modal_visit * modal_visit; visit >= 0 && tokens > 0;
+         visit -= modal_visit) {
       const std::int64_t count = std::min(modal_visit, tokens - visit);
       for (std::int64_t index = first_tile; index < last_tile; ++index) {
         const Tile tile = groups.tile(index);
@@ -101,24 +111,30 @@ void backward(const Stream& stream, const ModalConvBackward& args) {
         Vector<R> x[modal_visit], dc[modal_visit], c[modal_visit], d_kv[modal_visit], products[modal_piece] = {};
         load_product<T>(in, visit, count, tile, x);
         load_output_gradient<T>(in, out.d_y, visit, count, tile, dc);
-        for (std::int64_t block = (count - 1) / modal_conv_block * modal_conv_block; block >= 0; block -= modal_conv_block) {
+        for (std::int64_t block = (count - 1) / modal_conv_block * modal_conv_block; block >= 0;
+             block -= modal_conv_block) {
           const std::int64_t begin = visit + block, end = std::min(begin + modal_conv_block, tokens);
           // Forward again for the states between the block's pieces.
           load_saved(args.states.template row<const R>(begin / modal_conv_block), M, tile, kept.states);
           for (std::int64_t t = begin; t + modal_piece < end; t += modal_piece) {
             Vector<R>* const s = kept.states + ((t - begin) / modal_piece + 1) * M;
             std::copy(s - M, s, s);
-            for_each_document(in.segments, t, t + modal_piece, [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t document_end) {
-              if (last != document_end) advance_state(kept.modes, x + (first - visit), last - first, first == start, args.log_rates, tile, s);
-            });
+            for_each_document(
+                in.segments, t, t + modal_piece,
+                [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t document_end) {
+                  if (last != document_end)
+                    advance_state(kept.modes, x + (first - visit), last - first, first == start, args.log_rates, tile,
+                                  s);
+                });
           }
           for (std::int64_t t = begin + (end - begin - 1) / modal_piece * modal_piece; t >= begin; t -= modal_piece) {
             Piece pieces[modal_piece];
             std::int64_t found = 0;
-            for_each_document(in.segments, t, std::min(t + modal_piece, end),
-                              [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t document_end) {
-                                pieces[found++] = {first, last, start, document_end};
-                              });
+            for_each_document(
+                in.segments, t, std::min(t + modal_piece, end),
+                [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t document_end) {
+                  pieces[found++] = {first, last, start, document_end};
+                });
             for (std::int64_t i = found - 1; i >= 0; --i) {
               const Piece& piece = pieces[i];
               const std::int64_t at = piece.first - visit, n = piece.count();
@@ -157,7 +173,8 @@ void backward(const Stream& stream, const ModalConvBackward& args) {
   for (std::int64_t c = 0; c < in.v.columns(); ++c) {
     const double* const sum = sums.view().row<const double>(c / lanes<R>) + c % lanes<R>;
     for (std::int64_t m = 0; m < M; ++m) {
-      const double rate = std::exp(static_cast<double>(args.log_rates.row<const R>(c)[m])), residue = static_cast<double>(args.residues.row<const R>(c)[m]);
+      const double rate = modal_rate(static_cast<double>(args.log_rates.row<const R>(c)[m])),
+                   residue = static_cast<double>(args.residues.row<const R>(c)[m]);
       double within = 0, counted = 0;  // Σ_lag λ^lag p_lag, Σ_lag lag λ^lag p_lag
       for (std::int64_t lag = 0; lag < modal_piece; ++lag) {
         const double term = std::exp(-rate * static_cast<double>(lag)) * sum[(2 * M + lag) * lanes<R>];

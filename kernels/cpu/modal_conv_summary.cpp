@@ -1,3 +1,4 @@
+#include "kernels/cpu/modal_rate.hpp"
 #include "kernels/cpu/modal_tile.hpp"
 #include "kernels/modal_conv.hpp"
 
@@ -76,7 +77,7 @@ void fold(const ModalConvFold& args) {
     const R *log_rates = args.log_rates.row<const R>(d), *state = args.summary_state.row<const R>(d);
     R* carry = args.carry.row<R>(d);
     for (std::int64_t m = 0; m < args.log_rates.columns(); ++m) {
-      const double rate = exponential(static_cast<double>(log_rates[m]));
+      const double rate = modal_rate(static_cast<double>(log_rates[m]));
       carry[m] = state[m] + static_cast<R>(exponential(-rate * static_cast<double>(args.tokens))) * carry[m];
     }
   }

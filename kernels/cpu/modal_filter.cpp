@@ -1,18 +1,20 @@
 #include <cmath>
 
 #include "kernels/cpu/expect.hpp"
+#include "kernels/cpu/modal_rate.hpp"
 #include "kernels/cpu/vector_math.hpp"
 #include "kernels/modal_conv.hpp"
 
 namespace causeway::cpu {
 namespace {
 
-/// Taps whose powers of λ a table holds: λ^t = λ^{t0} · λ^{t-t0}, both accurate, so that no error builds up along the filter.
+/// Taps whose powers of λ a table holds: λ^t = λ^{t0} · λ^{t-t0}, both accurate, so that no error builds up along the
+/// filter.
 constexpr std::int64_t table_size = 128;
 
 template <class R>
 double rate_of(TensorView log_rates, std::int64_t d, std::int64_t m) {
-  return std::exp(static_cast<double>(log_rates.row<const R>(d)[m]));
+  return modal_rate(static_cast<double>(log_rates.row<const R>(d)[m]));
 }
 
 template <class R>
@@ -30,7 +32,8 @@ void filter(const Stream& stream, const ModalFilter& args) {
     R *const power = tables.view().row<R>(d), *const taps = args.taps.row<R>(d);
     std::fill_n(taps, length, R{0});
     for (std::int64_t m = 0; m < M; ++m) {
-      const double rate = rate_of<R>(args.log_rates, d, m), residue = static_cast<double>(args.residues.row<const R>(d)[m]);
+      const double rate = rate_of<R>(args.log_rates, d, m),
+                   residue = static_cast<double>(args.residues.row<const R>(d)[m]);
       fill_table(rate, power);
       for (std::int64_t t = 0; t < length; t += table_size) {
         const R scale = static_cast<R>(residue * std::exp(-rate * static_cast<double>(t)));
@@ -49,7 +52,8 @@ void filter_backward(const Stream& stream, const ModalFilterBackward& args) {
     R* const power = tables.view().row<R>(d);
     const R* const d_taps = args.d_taps.row<const R>(d);
     for (std::int64_t m = 0; m < M; ++m) {
-      const double rate = rate_of<R>(args.log_rates, d, m), residue = static_cast<double>(args.residues.row<const R>(d)[m]);
+      const double rate = rate_of<R>(args.log_rates, d, m),
+                   residue = static_cast<double>(args.residues.row<const R>(d)[m]);
       fill_table(rate, power);
       double sum = 0, counted = 0;  // Σ d_taps λ^t, Σ d_taps t λ^t
       for (std::int64_t t = 0; t < length; t += table_size) {

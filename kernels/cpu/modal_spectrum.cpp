@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/cpu/expect.hpp"
+#include "kernels/cpu/modal_rate.hpp"
 #include "kernels/fourier.hpp"
 
 namespace causeway::cpu {
@@ -15,11 +16,14 @@ constexpr std::int64_t block_rows = 256;  // of frequencies: what a block holds 
 struct Mode {
   Mode(double log_rate, std::int64_t length_)
       : length(static_cast<double>(length_)),
-        rate(std::exp(log_rate)),
+        rate(modal_rate(log_rate)),
         decay(std::exp(-rate)),
         loss(-std::expm1(-rate)),
         far(std::exp(-rate * length)),
         far_loss(-std::expm1(-rate * length)) {}
+
+  /// Of 1 - λ^length ω^length the real part, ω^length having -1, 0 or 1 there.
+  double numerator(double turn) const { return far_loss * turn + (1 - turn); }
 
   double length;
   double rate, decay, loss;  ///< λ = decay, 1 - λ = loss
@@ -35,23 +39,25 @@ std::vector<Mode> modes_of(TensorView log_rates, std::int64_t length) {
   return modes;
 }
 
-/// Some frequencies of the grid of 2·length points: ω = exp(-πi j/length), and twice the squared sine of half its
-/// angle, so that 1 - λω = (1 - λ) + λ (2 sin²) - iλ Im ω keeps what 1 - λ has. Every channel's modes meet the same
-/// ones.
+/// Some frequencies of the grid of 4·length points: ω = exp(-2πi j/(4·length)), and twice the squared sine of half its
+/// angle, so that 1 - λω = (1 - λ) + λ (2 sin²) - iλ Im ω keeps what 1 - λ has; and ω^length, a power of -i. Every
+/// channel's modes meet the same ones.
 struct Frequencies {
   Frequencies(std::int64_t first, std::int64_t step, std::int64_t length, std::int64_t rows) : count(rows) {
+    constexpr double powers_re[] = {1, 0, -1, 0}, powers_im[] = {0, -1, 0, 1};
     for (std::int64_t r = 0; r < rows; ++r) {
-      const std::int64_t index = first + r * step, j = (index % (2 * length) + 2 * length) % (2 * length);
-      const double half = std::numbers::pi * static_cast<double>(j) / static_cast<double>(2 * length);
+      const std::int64_t index = first + r * step, j = (index % (4 * length) + 4 * length) % (4 * length);
+      const double half = std::numbers::pi * static_cast<double>(j) / static_cast<double>(4 * length);
       const double sine = std::sin(half);
-      odd[r] = j % 2 != 0 ? 1 : 0;
+      turn_re[r] = powers_re[j % 4];
+      turn_im[r] = powers_im[j % 4];
       twice[r] = 2 * sine * sine;
       re[r] = 1 - twice[r];
       im[r] = -2 * sine * std::cos(half);
     }
   }
   std::int64_t count;
-  double odd[block_rows], twice[block_rows], re[block_rows], im[block_rows];
+  double turn_re[block_rows], turn_im[block_rows], twice[block_rows], re[block_rows], im[block_rows];
 };
 
 struct Numbers {
@@ -75,14 +81,14 @@ void spectrum(const ModalSpectrum& args) {
       Numbers sum{};
       for (std::int64_t m = 0; m < M; ++m) {
         const Mode mode = modes[static_cast<std::size_t>(d * M + m)];
-        const double residue = static_cast<double>(args.residues.row<const R>(d)[m]), even = residue * mode.far_loss,
-                     other = residue * (1 + mode.far);
+        const double residue = static_cast<double>(args.residues.row<const R>(d)[m]);
 #pragma omp simd
         for (std::int64_t r = 0; r < at.count; ++r) {
           const double re = mode.loss + mode.decay * at.twice[r], im = mode.decay * at.im[r];  // of conj(1 - λω)
-          const double over = (at.odd[r] != 0 ? other : even) / (re * re + im * im);
-          sum.re[r] += over * re;
-          sum.im[r] += over * im;
+          const double over = residue / (re * re + im * im), n_re = mode.numerator(at.turn_re[r]),
+                       n_im = -mode.far * at.turn_im[r];
+          sum.re[r] += over * (n_re * re - n_im * im);
+          sum.im[r] += over * (n_re * im + n_im * re);
         }
       }
       for (std::int64_t r = 0; r < at.count; ++r) {
@@ -94,7 +100,7 @@ void spectrum(const ModalSpectrum& args) {
   });
 }
 
-/// With v = n/(1 - λω), n = 1 ∓ λ^length: λ ∂v/∂λ = (λω v ∓ length λ^length) / (1 - λω).
+/// With v = n/(1 - λω), n = 1 - λ^length ω^length: λ ∂v/∂λ = (λω v - length λ^length ω^length) / (1 - λω).
 template <class R>
 void spectrum_backward(const ModalSpectrumBackward& args) {
   const std::int64_t D = args.residues.rows(), M = args.residues.columns();
@@ -115,12 +121,13 @@ void spectrum_backward(const ModalSpectrumBackward& args) {
         double value = 0, slope = 0;
 #pragma omp simd reduction(+ : value, slope)
         for (std::int64_t r = 0; r < at.count; ++r) {
-          const bool odd = at.odd[r] != 0;
           const double re = mode.loss + mode.decay * at.twice[r], im = mode.decay * at.im[r];  // of conj(1 - λω)
           const double over = 1 / (re * re + im * im), o_re = over * re, o_im = over * im;
-          const double n = odd ? 1 + mode.far : mode.far_loss, v_re = n * o_re, v_im = n * o_im;
+          const double n_re = mode.numerator(at.turn_re[r]), n_im = -mode.far * at.turn_im[r];
+          const double v_re = n_re * o_re - n_im * o_im, v_im = n_re * o_im + n_im * o_re;
           const double z_re = mode.decay * at.re[r], z_im = mode.decay * at.im[r];
-          const double t_re = (odd ? lost : -lost) + v_re * z_re - v_im * z_im, t_im = v_re * z_im + v_im * z_re;
+          const double t_re = v_re * z_re - v_im * z_im - lost * at.turn_re[r],
+                       t_im = v_re * z_im + v_im * z_re - lost * at.turn_im[r];
           value += g.re[r] * v_re + g.im[r] * v_im;
           slope += g.re[r] * (t_re * o_re - t_im * o_im) + g.im[r] * (t_re * o_im + t_im * o_re);
         }

@@ -4,11 +4,12 @@
 #include <cstdint>
 
 #include "kernels/cpu/gated_rows.hpp"
+#include "kernels/cpu/modal_rate.hpp"
 #include "kernels/cpu/toeplitz.hpp"
 #include "kernels/modal_conv.hpp"
 
-/// The modal recurrence of one tile of channels, by pieces: up to `modal_piece` tokens of one document. Within a piece outputs come from a Toeplitz
-/// product with the first taps of the filter and from the state just before the piece.
+/// The modal recurrence of one tile of channels, by pieces: up to `modal_piece` tokens of one document. Within a piece
+/// outputs come from a Toeplitz product with the first taps of the filter and from the state just before the piece.
 namespace causeway::cpu {
 
 inline constexpr std::int64_t modal_piece = 16;
@@ -23,7 +24,11 @@ class Modes {
   static std::int64_t size(std::int64_t modes) { return modes * (modal_piece + 3) + modal_piece; }
 
   Modes(Vector<R>* memory, std::int64_t modes)
-      : count(modes), powers_(memory), loss_(memory + modes * (modal_piece + 1)), residues_(loss_ + modes), taps_(residues_ + modes) {}
+      : count(modes),
+        powers_(memory),
+        loss_(memory + modes * (modal_piece + 1)),
+        residues_(loss_ + modes),
+        taps_(residues_ + modes) {}
 
   /// Fills the tables, in float64 throughout. `residues` may be absent.
   template <class T>
@@ -68,14 +73,15 @@ class Modes {
     if (n == modal_piece) return loss_[m];
     Vector<R> result{};
     for (std::int64_t d = 0; d < tile.width; ++d)
-      result[d] = static_cast<R>(-std::expm1(-static_cast<double>(n) * std::exp(static_cast<double>(log_rates.row<const R>(tile.first + d)[m]))));
+      result[d] = static_cast<R>(-std::expm1(
+          -static_cast<double>(n) * modal_rate(static_cast<double>(log_rates.row<const R>(tile.first + d)[m]))));
     return result;
   }
 
   const std::int64_t count;
 
  private:
-  Vector<R> *powers_, *loss_, *residues_, *taps_;
+  Vector<R>*powers_, *loss_, *residues_, *taps_;
 };
 
 /// y = H x (Direction +1) or Hᵀ x (-1) of a piece's n rows, H the Toeplitz factor of `taps`.
@@ -108,10 +114,12 @@ void add_from_state(const Modes<R>& modes, const Vector<R>* w, std::int64_t n, V
     Vector<R> sum[together] = {};
     if (n - first >= together) {
       for (std::int64_t m = 0; m < modes.count; ++m)
-        for (std::int64_t r = 0; r < together; ++r) sum[r] += modes.powers(m)[rising ? first + r + 1 : n - 1 - first - r] * w[m];
+        for (std::int64_t r = 0; r < together; ++r)
+          sum[r] += modes.powers(m)[rising ? first + r + 1 : n - 1 - first - r] * w[m];
     } else {
       for (std::int64_t m = 0; m < modes.count; ++m)
-        for (std::int64_t r = 0; r < n - first; ++r) sum[r] += modes.powers(m)[rising ? first + r + 1 : n - 1 - first - r] * w[m];
+        for (std::int64_t r = 0; r < n - first; ++r)
+          sum[r] += modes.powers(m)[rising ? first + r + 1 : n - 1 - first - r] * w[m];
     }
     for (std::int64_t r = 0; r < std::min(together, n - first); ++r) y[first + r] += sum[r];
   }
@@ -133,11 +141,14 @@ Vector<R> state_of_piece(const Modes<R>& modes, std::int64_t m, const Vector<R>*
 
 /// s becomes the state after a piece; `fresh`: its document starts with the piece.
 template <class R>
-void advance_state(const Modes<R>& modes, const Vector<R>* x, std::int64_t n, bool fresh, TensorView log_rates, const Tile& tile, Vector<R>* s) {
+void advance_state(const Modes<R>& modes, const Vector<R>* x, std::int64_t n, bool fresh, TensorView log_rates,
+                   const Tile& tile, Vector<R>* s) {
   for (std::int64_t m = 0; m < modes.count; ++m) {
     const Vector<R> own = state_of_piece(modes, m, x, n);
-    if (fresh) s[m] = own;
-    else s[m] += own - modes.loss(m, n, log_rates, tile) * s[m];
+    if (fresh)
+      s[m] = own;
+    else
+      s[m] += own - modes.loss(m, n, log_rates, tile) * s[m];
   }
 }
 

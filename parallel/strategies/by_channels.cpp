@@ -23,8 +23,7 @@ struct Slice {
   void fetch(const StrategyContext& context, const ChannelWork& work) {
     on_every_share(context, work.prepare);
     in = rooms(context, work.in);
-    moving =
-        start_tokens_to_channels(context.sharding, dealing, paired(work.in, in), context.ranks, context.stream);
+    moving = start_tokens_to_channels(context.sharding, dealing, paired(work.in, in), context.ranks, context.stream);
   }
   void run(const StrategyContext& context, const ChannelWork& work) {
     moving.wait();
@@ -34,8 +33,7 @@ struct Slice {
     in.clear();
   }
   void give_back(const StrategyContext& context, const ChannelWork& work) {
-    moving =
-        start_channels_to_tokens(context.sharding, dealing, paired(work.out, out), context.ranks, context.stream);
+    moving = start_channels_to_tokens(context.sharding, dealing, paired(work.out, out), context.ranks, context.stream);
   }
   void finish(const StrategyContext& context, const ChannelWork& work) {
     moving.wait();
@@ -101,7 +99,7 @@ Cost by_channels_cost(const Sharding& sharding, const ChannelCounts& of, int wan
   for (int rank = 0; rank < ranks; ++rank) {
     const std::int64_t mine = Dealing{.channels = of.channels, .groups = of.groups}.share(ranks, rank).size(),
                        tokens = layout.local_tokens(rank);
-    const std::int64_t computed = slices * whole_vectors((mine + slices - 1) / slices, of.dtype);
+    const std::int64_t computed = of.lanes ? slices * whole_vectors((mine + slices - 1) / slices, of.dtype) : mine;
     cost.operations = std::max(
         cost.operations, operations_a_token * static_cast<double>(computed) * static_cast<double>(layout.tokens()));
     const std::int64_t elements = of.in * tokens * (of.channels - mine) + of.out * (layout.tokens() - tokens) * mine +

@@ -39,6 +39,7 @@ struct ChannelCounts {
   std::int64_t channels = 0, groups = 1;
   DType dtype = DType::f32;
   int in = 1, out = 1;
+  bool lanes = true;          ///< kernels compute a vector of channels at a time, full or not
   std::int64_t gathered = 0;  ///< numbers a token that every rank gets besides
 };
 /// A tensor costs a rank (L/N)·D·s·(N-1)/N bytes where tokens and groups divide. `operations_a_token` are a channel's.

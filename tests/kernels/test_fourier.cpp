@@ -127,29 +127,43 @@ TEST(Fourier, SpectrumOfTheModalFilterEqualsItsTransform) {
   for (const std::int64_t length : {1, 2, 15, 64, 301})
     for (const auto& [low, high] : {std::pair{-2.0, 1.0}, std::pair{-11.0, -7.0}}) {
       const Tensor residues = random_tensor(stream, DType::f64, {D, M}, 1), log_rates = random_tensor(stream, DType::f64, {D, M}, 2, low, high);
-      const Tensor taps(stream, DType::f64, {D, length}), y(stream, DType::f64, {2 * length, D, 2});
+      const Tensor taps(stream, DType::f64, {D, length}), y(stream, DType::f64, {4 * length, D, 2});
       modal_filter(stream, {.residues = residues, .log_rates = log_rates, .taps = taps});
       const std::vector<double> h = values_of(taps);
-      std::vector<Complex> want(static_cast<std::size_t>(2 * length * D));
-      for (std::int64_t j = 0; j < 2 * length; ++j)
+      std::vector<Complex> want(static_cast<std::size_t>(4 * length * D));
+      for (std::int64_t j = 0; j < 4 * length; ++j)
         for (std::int64_t d = 0; d < D; ++d)
           for (std::int64_t t = 0; t < length; ++t)
-            want[static_cast<std::size_t>(j * D + d)] += h[static_cast<std::size_t>(d * length + t)] * unit(-static_cast<double>(j * t % (2 * length)) / static_cast<double>(2 * length));
+            want[static_cast<std::size_t>(j * D + d)] += h[static_cast<std::size_t>(d * length + t)] * unit(-static_cast<double>(j * t % (4 * length)) / static_cast<double>(4 * length));
       modal_spectrum(stream, {.residues = residues, .log_rates = log_rates, .length = length, .y = y});
       EXPECT_LE(relative_error(values_of(y), parts_of(want)), 1e-12) << length;
       // One residue class of it.
-      const Tensor part(stream, DType::f64, {(2 * length + 2) / 3, D, 2});
+      const Tensor part(stream, DType::f64, {(4 * length + 2) / 3, D, 2});
       modal_spectrum(stream, {.residues = residues, .log_rates = log_rates, .length = length, .first = -1, .step = 3, .y = part});
       for (std::int64_t r = 0; r < part.view().rows(); ++r)
-        EXPECT_LE(relative_error(values_of(part.view().slice_rows(r, 1)), values_of(y.view().slice_rows((3 * r - 1 + 2 * length) % (2 * length), 1))), 1e-13);
+        EXPECT_LE(relative_error(values_of(part.view().slice_rows(r, 1)), values_of(y.view().slice_rows((3 * r - 1 + 4 * length) % (4 * length), 1))), 1e-13);
     }
+}
+
+TEST(Fourier, SpectrumOfAConstantIsFiniteWhereNoFrequencyIsZero) {
+  const Stream stream;
+  constexpr std::int64_t length = 8;
+  const Tensor residues = tensor_of(stream, DType::f64, {1, 1}, std::vector<double>{1}), log_rates = tensor_of(stream, DType::f64, {1, 1}, std::vector<double>{-800});
+  const Tensor y(stream, DType::f64, {length, 1, 2});
+  modal_spectrum(stream, {.residues = residues, .log_rates = log_rates, .length = length, .first = 1, .step = 4, .y = y});
+  for (std::int64_t k = 0; k < length; ++k) {
+    Complex want = 0;
+    for (std::int64_t t = 0; t < length; ++t) want += unit(-static_cast<double>((4 * k + 1) * t) / static_cast<double>(4 * length));
+    EXPECT_NEAR(y.view().row<double>(k)[0], want.real(), 1e-13);
+    EXPECT_NEAR(y.view().row<double>(k)[1], want.imag(), 1e-13);
+  }
 }
 
 TEST(Fourier, GradientOfTheModalSpectrumEqualsFiniteDifferences) {
   const Stream stream;
   constexpr std::int64_t D = 2, M = 3, length = 12;
   const Tensor residues = random_tensor(stream, DType::f64, {D, M}, 1), log_rates = random_tensor(stream, DType::f64, {D, M}, 2, -5, 1);
-  const Tensor y(stream, DType::f64, {length, D, 2}), d_y = random_tensor(stream, DType::f64, {length, D, 2}, 3);
+  const Tensor y(stream, DType::f64, {2 * length, D, 2}), d_y = random_tensor(stream, DType::f64, {2 * length, D, 2}, 3);
   const Tensor d_residues = Tensor::zeros(stream, DType::f64, {D, M}), d_log_rates = Tensor::zeros(stream, DType::f64, {D, M});
   const auto loss = [&] {
     modal_spectrum(stream, {.residues = residues, .log_rates = log_rates, .length = length, .first = 1, .step = 2, .y = y});

@@ -199,6 +199,23 @@ TEST(ModalFilter, StaysAccurateAlongTheFilter) {
   EXPECT_LE(relative_error(values_of(taps), want), 3e-7);
 }
 
+TEST(ModalFilter, RatesBeyondAllExponentsLeaveOneTapOrAConstant) {
+  const Stream stream;
+  constexpr std::int64_t length = 300;
+  const std::vector<double> ones(2, 1.0), extremes{800, -800};
+  const Tensor residues = tensor_of(stream, DType::f64, {2, 1}, ones), log_rates = tensor_of(stream, DType::f64, {2, 1}, extremes);
+  const Tensor taps(stream, DType::f64, {2, length}), d_taps = random_tensor(stream, DType::f64, {2, length}, 1);
+  modal_filter(stream, {.residues = residues, .log_rates = log_rates, .taps = taps});
+  std::vector<double> want(2 * length, 0.0);
+  want[0] = 1;
+  std::fill(want.begin() + length, want.end(), 1.0);
+  EXPECT_EQ(values_of(taps), want);
+  const Tensor d_residues = Tensor::zeros(stream, DType::f64, {2, 1}), d_log_rates = Tensor::zeros(stream, DType::f64, {2, 1});
+  modal_filter_backward(stream, {.residues = residues, .log_rates = log_rates, .d_taps = d_taps, .d_residues = d_residues, .d_log_rates = d_log_rates});
+  EXPECT_EQ(values_of(d_log_rates), (std::vector<double>{0, 0}));
+  EXPECT_EQ(values_of(d_residues)[0], values_of(d_taps)[0]);
+}
+
 TEST(ModalConv, RefusesShapesThatDoNotFit) {
   const Stream stream;
   const Tensor v = random_tensor(stream, DType::f32, {12, 4}, 1), y(stream, DType::f32, {12, 4});

@@ -18,8 +18,8 @@ constexpr int ranks = 3;
 template <class Body>
 void on_long_shards(Body body) {
   on_ranks(ranks, [&](Communicator& world) {
-    const std::int64_t tokens = 14000;
-    const Sharding sharding(ShardLayout(tokens, ranks, Layout::contiguous), Segments({0, 300, 4900, tokens}),
+    const std::int64_t tokens = 28000;
+    const Sharding sharding(ShardLayout(tokens, ranks, Layout::contiguous), Segments({0, 300, 9800, tokens}),
                             world.rank());
     body(world, Stream(), sharding);
   });

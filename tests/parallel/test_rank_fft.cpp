@@ -50,38 +50,35 @@ TEST(ButterflyPlan, RanksThatExchangeNameEachOtherInTheSameStage) {
     }
 }
 
-/// What a transform of all its points at once leaves with one rank: a block of S rows for each transform.
+/// What a transform of all its points at once leaves with one rank: S rows.
 struct Points {
   int ranks = 1, position = 0;
-  std::int64_t rows = 1, transforms = 1;
+  std::int64_t rows = 1;
 
   std::int64_t length() const { return ranks * rows; }
   Tensor whole(const Stream& stream, DType dtype) const {
-    return random_tensor(stream, dtype, {transforms * length(), channels, 2}, 3);
+    return random_tensor(stream, dtype, {length(), channels, 2}, 3);
   }
   /// The tokens' rows of `whole` that this rank holds.
   Tensor mine(const Stream& stream, TensorView whole) const {
-    Tensor x(stream, whole.dtype, whole.shape.with_rows(transforms * rows));
-    for (std::int64_t i = 0; i < transforms; ++i)
-      stream.copy(x.view().slice_rows(i * rows, rows).data, whole.slice_rows(i * length() + position * rows, rows).data,
-                  rows * channels * 2 * size_of(whole.dtype));
+    Tensor x(stream, whole.dtype, whole.shape.with_rows(rows));
+    stream.copy(x.view().data, whole.slice_rows(position * rows, rows).data, x.view().bytes());
     return x;
   }
   /// By the definition.
   std::vector<double> spectrum(TensorView whole) const {
     const std::vector<double> x = values_of(whole);
     std::vector<double> result;
-    for (std::int64_t i = 0; i < transforms; ++i)
-      for (std::int64_t row = 0; row < rows; ++row)
-        for (std::int64_t d = 0; d < channels; ++d) {
-          const std::int64_t k = plan_butterflies(ranks, position).residue + row * ranks;
-          Complex sum = 0;
-          for (std::int64_t j = 0; j < length(); ++j) {
-            const auto at = static_cast<std::size_t>(((i * length() + j) * channels + d) * 2);
-            sum += Complex(x[at], x[at + 1]) * unit(-j * k, length());
-          }
-          result.insert(result.end(), {sum.real(), sum.imag()});
+    for (std::int64_t row = 0; row < rows; ++row)
+      for (std::int64_t d = 0; d < channels; ++d) {
+        const std::int64_t k = plan_butterflies(ranks, position).residue + row * ranks;
+        Complex sum = 0;
+        for (std::int64_t j = 0; j < length(); ++j) {
+          const auto at = static_cast<std::size_t>((j * channels + d) * 2);
+          sum += Complex(x[at], x[at + 1]) * unit(-j * k, length());
         }
+        result.insert(result.end(), {sum.real(), sum.imag()});
+      }
     return result;
   }
 };
@@ -98,11 +95,10 @@ class FftOverRanks : public testing::TestWithParam<int> {
   template <class Body>
   void for_every_shard(Body body) {
     on_ranks(GetParam(), [&](Communicator& world) {
-      for (const std::int64_t rows : {1, 2, 3, 8, 13, 30})
-        for (const std::int64_t transforms : {1, 2}) {
-          SCOPED_TRACE(fmt::format("{} rows a rank, {} transforms", rows, transforms));
-          body(world, Stream(), Points{world.size(), world.rank(), rows, transforms}, first_ranks(world.size()));
-        }
+      for (const std::int64_t rows : {1, 2, 3, 8, 13, 30}) {
+        SCOPED_TRACE(fmt::format("{} rows a rank", rows));
+        body(world, Stream(), Points{world.size(), world.rank(), rows}, first_ranks(world.size()));
+      }
     });
   }
 };
@@ -112,7 +108,7 @@ TEST_P(FftOverRanks, ForwardEqualsTheDefinition) {
   for_every_shard([](Communicator& world, const Stream& stream, const Points& points, const std::vector<int>& ranks) {
     for (const auto& [dtype, tolerance] : {std::pair(DType::f64, 1e-13), std::pair(DType::f32, 1e-6)}) {
       const Tensor whole = points.whole(stream, dtype), x = points.mine(stream, whole);
-      const RankFft transforms[] = {{.ranks = ranks, .transforms = points.transforms, .x = x}};
+      const RankFft transforms[] = {{.ranks = ranks, .x = x}};
       rank_fft(transforms, Fourier::forward, world, stream);
       EXPECT_LE(relative_error(values_of(x), points.spectrum(whole)), tolerance) << name_of(dtype);
     }
@@ -124,7 +120,7 @@ TEST_P(FftOverRanks, InverseAfterForwardIsTheLengthTimesTheIdentity) {
     const Tensor x = points.mine(stream, points.whole(stream, DType::f64));
     std::vector<double> expected = values_of(x);
     for (double& value : expected) value *= static_cast<double>(points.length());
-    const RankFft transforms[] = {{.ranks = ranks, .transforms = points.transforms, .x = x}};
+    const RankFft transforms[] = {{.ranks = ranks, .x = x}};
     rank_fft(transforms, Fourier::forward, world, stream);
     rank_fft(transforms, Fourier::inverse, world, stream);
     EXPECT_LE(relative_error(values_of(x), expected), 1e-14);
@@ -133,13 +129,12 @@ TEST_P(FftOverRanks, InverseAfterForwardIsTheLengthTimesTheIdentity) {
 
 TEST_P(FftOverRanks, InverseIsTheAdjointOfForward) {
   for_every_shard([](Communicator& world, const Stream& stream, const Points& points, const std::vector<int>& ranks) {
-    const Shape shape{points.transforms * points.rows, channels, 2};
+    const Shape shape{points.rows, channels, 2};
     const auto seed = static_cast<std::uint64_t>(world.rank());
     const Tensor x = random_tensor(stream, DType::f64, shape, seed),
                  y = random_tensor(stream, DType::f64, shape, 100 + seed);
     const Tensor Fx = converted(stream, x, DType::f64), FTy = converted(stream, y, DType::f64);
-    const RankFft forward[] = {{.ranks = ranks, .transforms = points.transforms, .x = Fx}},
-                  adjoint[] = {{.ranks = ranks, .transforms = points.transforms, .x = FTy}};
+    const RankFft forward[] = {{.ranks = ranks, .x = Fx}}, adjoint[] = {{.ranks = ranks, .x = FTy}};
     rank_fft(forward, Fourier::forward, world, stream);
     rank_fft(adjoint, Fourier::inverse, world, stream);
     const double there = world.sum(dot(Fx, y)), back = world.sum(dot(x, FTy));
@@ -155,13 +150,12 @@ TEST_P(FftOverRanks, SendsAWholeShardToEachOfTheOtherBranches) {
     for (const DType dtype : {DType::f64, DType::f32})
       for (const Fourier direction : {Fourier::forward, Fourier::inverse}) {
         const Tensor x = points.mine(stream, points.whole(stream, dtype));
-        const RankFft transforms[] = {{.ranks = ranks, .transforms = points.transforms, .x = x}};
+        const RankFft transforms[] = {{.ranks = ranks, .x = x}};
         const Traffic before = world.traffic();
         rank_fft(transforms, direction, world, stream);
-        const std::int64_t expected =
-            peers * points.transforms * points.rows * channels * (dtype == DType::f64 ? 16 : 8);
+        const std::int64_t expected = peers * points.rows * channels * (dtype == DType::f64 ? 16 : 8);
         EXPECT_EQ(world.traffic().bytes_sent - before.bytes_sent, expected);
-        EXPECT_EQ(points.transforms * rank_fft_bytes(world.size(), points.rows, channels, dtype), expected);
+        EXPECT_EQ(rank_fft_bytes(world.size(), points.rows, channels, dtype), expected);
         EXPECT_EQ(world.traffic().messages_sent - before.messages_sent, peers);
       }
   });

@@ -228,8 +228,9 @@ Bytes all_to_all_bytes(const Sharding& sharding, std::int64_t channels, std::int
   return {.count = 4 * (in * L * (channels - mine) + out * (T - L) * mine)};
 }
 
-/// Of one document: two legs of x's transform and of its result's, and of the filter's where that has `groups` to
-/// transform; and the rows that this rank holds but not as one of equal shards, and back.
+/// Of one document: x's transform and its result's, and the filter's where that has `groups` to transform; half of
+/// strategies.md's, which has two legs of each; and the rows that this rank holds but not as one of equal shards, and
+/// back.
 Bytes fft_bytes(const Sharding& sharding, std::int64_t channels, std::int64_t groups) {
   const std::int64_t N = sharding.layout().ranks(), T = sharding.layout().tokens(), r = sharding.rank();
   if (N == 1) return {};
@@ -240,9 +241,9 @@ Bytes fft_bytes(const Sharding& sharding, std::int64_t channels, std::int64_t gr
   const Range held{r * T / N, (r + 1) * T / N}, shard{std::min(r * equal, T), std::min((r + 1) * equal, T)};
   const std::int64_t both =
       std::max<std::int64_t>(std::min(held.end, shard.end) - std::max(held.begin, shard.begin), 0);
-  return {.count = branches * 8 * equal * (4 * channels + 2 * groups) +
-                   4 * channels * (held.size() + shard.size() - 2 * both),
-          .exact = false};
+  return {
+      .count = branches * 8 * equal * (2 * channels + groups) + 4 * channels * (held.size() + shard.size() - 2 * both),
+      .exact = false};
 }
 
 Bytes formula(const Subject& subject, const Tensors& in, const Sharding& sharding) {

@@ -85,9 +85,14 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
 Cost cost(const Sharding& sharding, const RotaryAttentionForward& args) {
   const std::int64_t tokens = sharding.layout().tokens();
   const double operations = attention_operations(seen_pairs(sharding.segments(), {0, tokens}));
-  return by_channels_cost(
-      sharding, {.channels = args.q.columns(), .groups = args.q.shape[1], .dtype = args.q.dtype, .in = 3, .out = 1}, 1,
-      tokens == 0 ? 0 : operations / static_cast<double>(tokens));
+  return by_channels_cost(sharding,
+                          {.channels = args.q.columns(),
+                           .groups = args.q.shape[1],
+                           .dtype = args.q.dtype,
+                           .in = 3,
+                           .out = 1,
+                           .lanes = false},
+                          1, tokens == 0 ? 0 : operations / static_cast<double>(tokens));
 }
 
 }  // namespace causeway::attention::all_to_all

@@ -1,13 +1,12 @@
 /// fft of hyena_li and long_conv: a document over several ranks is convolved by Fourier transforms over them, without
-/// doubling its length: with L points, zeros after the document's end, what wraps around comes in with a plus in the
-/// cyclic convolution and with a minus in the negacyclic one, so that their mean is the causal one. The negacyclic leg
-/// is cyclic between a twist by exp(-iπ j/L) and an untwist by exp(+iπ j/L). Documents of one rank are its own affair.
+/// doubling its length: with L points, zeros after the document's end, a convolution between a twist by exp(-iπ j/2L)
+/// and an untwist by exp(+iπ j/2L) brings back what wraps around turned by a right angle, as the imaginary part, so
+/// that the real part is the causal convolution. Documents of one rank are its own affair.
 ///
-/// With U_l the twist of leg l (the cyclic one has none), F the transform and H_l the filter's spectrum:
-///   c = Re Σ_l U_l* F* (H_l ⊙ F U_l x) / 2L + skip ⊙ x
-///   d_x = Re Σ_l U_l* F* (conj(H_l) ⊙ F U_l d_c) / 2L + skip ⊙ d_c,   d_H_l = conj(F U_l x) ⊙ F U_l d_c / 2L
-/// and long_conv's d_h = Re Σ_l U_l* F* d_H_l, while hyena_li's filter has its spectrum and its gradient in closed
-/// form.
+/// With U the twist, F the transform and H the filter's spectrum after the twist:
+///   c = Re U* F* (H ⊙ F U x) / L + skip ⊙ x
+///   d_x = Re U* F* (conj(H) ⊙ F U d_c) / L + skip ⊙ d_c,   d_H = conj(F U x) ⊙ F U d_c / L
+/// and long_conv's d_h = Re U* F* d_H, while hyena_li's filter has its spectrum and its gradient in closed form.
 
 #include <algorithm>
 
@@ -24,8 +23,6 @@
 namespace causeway::long_convolution::fft {
 namespace {
 
-constexpr std::int64_t legs = 2;
-
 /// Channels are worked off in slices, so that spectra and what a butterfly receives need little memory beside the
 /// tokens; no more slices than leave messages of a MiB, whose latency does not count, and as many channels as the
 /// transform on each rank takes together.
@@ -35,7 +32,7 @@ std::int64_t equal_shard(const ShardLayout& layout) { return (layout.tokens() + 
 
 /// The same on every rank: of the layout, not of the documents.
 int slices_of(const ShardLayout& layout, std::int64_t channels, DType dtype) {
-  const std::int64_t bytes = legs * equal_shard(layout) * channels * 2 * size_of(accumulator_of(dtype));
+  const std::int64_t bytes = equal_shard(layout) * channels * 2 * size_of(accumulator_of(dtype));
   return static_cast<int>(
       std::clamp<std::int64_t>(std::min(bytes / message_bytes, channels / fewest_channels), 1, most_slices));
 }
@@ -53,25 +50,20 @@ struct Part {
         first(of.position * shard),
         residue(plan_butterflies(static_cast<int>(std::ssize(of.ranks)), of.position).residue) {}
 
-  RankFft transform(TensorView x) const { return {.ranks = document.ranks, .transforms = legs, .x = x}; }
-  TensorView leg(TensorView both, std::int64_t number) const { return both.slice_rows(number * shard, shard); }
-  /// Its frequencies on the grid of 2·length points, where the legs' interleave.
-  std::int64_t first_frequency(std::int64_t leg) const { return legs * residue + leg; }
-  std::int64_t frequency_step() const { return legs * std::ssize(document.ranks); }
+  RankFft transform(TensorView x) const { return {.ranks = document.ranks, .x = x}; }
+  /// Its frequencies, twisted, on the grid of 4·length points.
+  std::int64_t first_frequency() const { return 4 * residue + 1; }
+  std::int64_t frequency_step() const { return 4 * std::ssize(document.ranks); }
 
-  /// alpha·x in both legs, the second one twisted: [2·shard, D, 2].
+  /// alpha·x, twisted: [shard, D, 2].
   Tensor embedded(TensorView x, double alpha, const Stream& stream) const {
-    Tensor both(stream, accumulator_of(x.dtype), {legs * shard, x.columns(), 2});
-    for (std::int64_t l = 0; l < legs; ++l)
-      rotate(stream,
-             {.x = x, .first = -l * first, .step = -l, .modulus = 2 * length, .alpha = alpha, .y = leg(both, l)});
-    return both;
+    Tensor twisted(stream, accumulator_of(x.dtype), {shard, x.columns(), 2});
+    rotate(stream, {.x = x, .first = -first, .step = -1, .modulus = 4 * length, .alpha = alpha, .y = twisted});
+    return twisted;
   }
-  /// The adjoint: y += the legs, the second one untwisted.
-  void add_real(TensorView both, TensorView y, const Stream& stream) const {
-    for (std::int64_t l = 0; l < legs; ++l)
-      rotate(stream,
-             {.x = leg(both, l), .first = l * first, .step = l, .modulus = 2 * length, .accumulate = true, .y = y});
+  /// The adjoint: y += the real part, untwisted.
+  void add_real(TensorView twisted, TensorView y, const Stream& stream) const {
+    rotate(stream, {.x = twisted, .first = first, .step = 1, .modulus = 4 * length, .accumulate = true, .y = y});
   }
 
   const SpanningDocument& document;
@@ -94,26 +86,24 @@ struct ModalSpectra {
   }
   std::int64_t groups() const { return residues.rows(); }
   Tensor load(const Part& part, const Stream& stream) const {
-    Tensor both(stream, residues.dtype, {legs * part.shard, groups(), 2});
-    for (std::int64_t l = 0; l < legs; ++l)
-      modal_spectrum(stream, {.residues = residues,
-                              .log_rates = log_rates,
-                              .length = part.length,
-                              .first = part.first_frequency(l),
-                              .step = part.frequency_step(),
-                              .y = part.leg(both, l)});
-    return both;
+    Tensor spectrum(stream, residues.dtype, {part.shard, groups(), 2});
+    modal_spectrum(stream, {.residues = residues,
+                            .log_rates = log_rates,
+                            .length = part.length,
+                            .first = part.first_frequency(),
+                            .step = part.frequency_step(),
+                            .y = spectrum});
+    return spectrum;
   }
-  void add_gradient(const Part& part, TensorView d_both, const Stream& stream) const {
-    for (std::int64_t l = 0; l < legs; ++l)
-      modal_spectrum_backward(stream, {.residues = residues,
-                                       .log_rates = log_rates,
-                                       .length = part.length,
-                                       .first = part.first_frequency(l),
-                                       .step = part.frequency_step(),
-                                       .d_y = part.leg(d_both, l),
-                                       .d_residues = d_residues,
-                                       .d_log_rates = d_log_rates});
+  void add_gradient(const Part& part, TensorView d_spectrum, const Stream& stream) const {
+    modal_spectrum_backward(stream, {.residues = residues,
+                                     .log_rates = log_rates,
+                                     .length = part.length,
+                                     .first = part.first_frequency(),
+                                     .step = part.frequency_step(),
+                                     .d_y = d_spectrum,
+                                     .d_residues = d_residues,
+                                     .d_log_rates = d_log_rates});
   }
 };
 
@@ -130,9 +120,9 @@ struct Taps {
     transpose(stream, {.x = taps.slice_columns(mine.begin, mine.size()), .y = lags.view().slice_rows(0, mine.size())});
     return part.embedded(lags, 1, stream);
   }
-  void add_gradient(const Part& part, TensorView d_both, const Stream& stream) const {
+  void add_gradient(const Part& part, TensorView d_spectrum, const Stream& stream) const {
     const Tensor d_lags = Tensor::zeros(stream, d_taps.dtype, {part.shard, groups()});
-    part.add_real(d_both, d_lags, stream);
+    part.add_real(d_spectrum, d_lags, stream);
     const Range mine = lags_of(part);
     transpose(stream, {.x = d_lags.view().slice_rows(0, mine.size()),
                        .accumulate = true,
@@ -204,7 +194,7 @@ std::vector<Tensor> rows_on_shards(const StrategyContext& context, TensorView lo
   return shards;
 }
 
-/// The mean of the legs, and skip ⊙ x, back on the documents' own rows, rounded once.
+/// The real part, and skip ⊙ x, back on the documents' own rows, rounded once.
 void finish(const StrategyContext& context, std::span<const Part> parts, std::span<const Tensor> products,
             TensorView skip, std::vector<Tensor> x, TensorView local) {
   const Stream& stream = context.stream;
@@ -241,7 +231,7 @@ void convolve(const StrategyContext& context, const Filter& filter, TensorView s
         saved == nullptr ? std::move(inputs[i]) : Tensor(stream, inputs[i].view().dtype, inputs[i].view().shape);
     complex_multiply(stream, {.a = saved == nullptr ? product.view() : inputs[i].view(),
                               .b = filters[i],
-                              .alpha = 1 / static_cast<double>(legs * parts[i].length),
+                              .alpha = 1 / static_cast<double>(parts[i].length),
                               .y = product});
     if (saved != nullptr) {
       saved->push(std::move(inputs[i]));
@@ -263,12 +253,12 @@ void convolve_adjoint(const StrategyContext& context, const Filter& filter, Tens
   std::vector<RankFft> transforms;
   for (std::size_t i = 0; i < parts.size(); ++i)
     transforms.push_back(parts[i].transform(
-        products.emplace_back(parts[i].embedded(rows[i], 1 / static_cast<double>(legs * parts[i].length), stream))));
+        products.emplace_back(parts[i].embedded(rows[i], 1 / static_cast<double>(parts[i].length), stream))));
   rank_fft(transforms, Fourier::forward, context.ranks, stream);
 
   for (std::size_t i = parts.size(); i-- > 0;) {
     const Tensor spectrum = Filter::transformed ? saved.pop() : filter.load(parts[i], stream), input = saved.pop();
-    d_filters[i] = Tensor::zeros(stream, input.view().dtype, {legs * parts[i].shard, filter.groups(), 2});
+    d_filters[i] = Tensor::zeros(stream, input.view().dtype, {parts[i].shard, filter.groups(), 2});
     complex_multiply_reduce(stream, {.a = products[i], .b = input, .y = d_filters[i]});
     complex_multiply(stream, {.a = products[i], .b = spectrum, .conjugate = true, .y = products[i]});
   }
@@ -378,8 +368,8 @@ void run_backward(const StrategyContext& context, const Backward& args, Saved& s
   });
 }
 
-/// Of one document over all ranks: `transforms` of D channels and, forwards, `of_filter` of G groups, two legs each,
-/// and what lays x onto equal shards and its result back where T does not divide by N (nothing where it does).
+/// Of one document over all ranks: two transforms of D channels, one of the filter's G groups if it has any, and what
+/// lays x onto equal shards and its result back where T does not divide by N (nothing where it does).
 Cost fft_cost(const Sharding& sharding, const GatedConvInputs& in, std::int64_t groups, bool filter_transformed,
               double filter_operations) {
   const std::int64_t D = in.v.columns(), T = sharding.layout().tokens();
@@ -396,7 +386,7 @@ Cost fft_cost(const Sharding& sharding, const GatedConvInputs& in, std::int64_t 
     for (const SpanningDocument& span : plan.spanning) {
       const int N = static_cast<int>(std::ssize(span.ranks));
       const auto bytes = [&](std::int64_t width) {
-        return legs * rank_fft_bytes(N, span.shard(), width, accumulator_of(in.v.dtype));
+        return rank_fft_bytes(N, span.shard(), width, accumulator_of(in.v.dtype));
       };
       const std::int64_t relaid = (span.rows_sent() + span.rows_sent_back()) * D * size_of(in.v.dtype);
       cost.bytes_sent = std::max(cost.bytes_sent, 2 * bytes(D) + (filter_transformed ? bytes(groups) : 0) + relaid);
@@ -411,9 +401,9 @@ Cost fft_cost(const Sharding& sharding, const GatedConvInputs& in, std::int64_t 
     cost.operations = tokens * channels * fft_conv_operations(T);
     return cost;
   }
-  // A leg there and back: a complex transform of the shard, the butterflies, its twiddles and twists.
-  cost.operations = tokens * (columns * static_cast<double>(2 * legs) * (2.5 * std::log2(tokens + 1) + turns + 8) +
-                              channels * (static_cast<double>(4 * legs) + filter_operations));
+  // There and back: a complex transform of the shard, the butterflies, its twiddles and twists.
+  cost.operations =
+      tokens * (columns * 2 * (2.5 * std::log2(tokens + 1) + turns + 8) + channels * (4 + filter_operations));
   cost.messages = slices_of(layout, D, in.v.dtype) * (2 * stages + relayouts);
   return cost;
 }
