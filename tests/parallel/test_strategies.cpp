@@ -241,9 +241,12 @@ Bytes fft_bytes(const Sharding& sharding, std::int64_t channels, std::int64_t gr
   const Range held{r * T / N, (r + 1) * T / N}, shard{std::min(r * equal, T), std::min((r + 1) * equal, T)};
   const std::int64_t both =
       std::max<std::int64_t>(std::min(held.end, shard.end) - std::max(held.begin, shard.begin), 0);
-  return {
-      .count = branches * 8 * equal * (2 * channels + groups) + 4 * channels * (held.size() + shard.size() - 2 * both),
-      .exact = false};
+  const std::int64_t transform = branches * 8 * equal, there = 4 * channels * (held.size() - both),
+                     back = 4 * channels * (shard.size() - both);
+  // Backward x and the filter are transformed again.
+  return {.count = transform * (2 * channels + groups) + there + back,
+          .exact = false,
+          .backward = transform * (3 * channels + 2 * groups) + 2 * there + back};
 }
 
 Bytes formula(const Subject& subject, const Tensors& in, const Sharding& sharding) {

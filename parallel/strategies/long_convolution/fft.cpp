@@ -209,17 +209,16 @@ void finish(const StrategyContext& context, std::span<const Part> parts, std::sp
   from_equal_shards(context.sharding.spans(), views_of(shards), local, context.ranks, stream);
 }
 
-/// c = h∗x + skip⊙x for the documents over several ranks, on a slice of the channels. Pushes what backward multiplies
-/// with: the spectra of x, and of taps.
+/// c = h∗x + skip⊙x for the documents over several ranks, on a slice of the channels.
 template <class Filter>
-void convolve(const StrategyContext& context, const Filter& filter, TensorView skip, TensorView x, TensorView c,
-              Saved* saved) {
+void convolve(const StrategyContext& context, const Filter& filter, TensorView skip, TensorView x, TensorView c) {
   const Stream& stream = context.stream;
   const std::vector<Part> parts = parts_of(context.sharding.spans());
-  std::vector<Tensor> rows = rows_on_shards(context, x), inputs, filters, products;
+  std::vector<Tensor> rows = rows_on_shards(context, x), products, filters;
   std::vector<RankFft> transforms;
   for (std::size_t i = 0; i < parts.size(); ++i) {
-    transforms.push_back(parts[i].transform(inputs.emplace_back(parts[i].embedded(rows[i], 1, stream))));
+    const double alpha = 1 / static_cast<double>(parts[i].length);
+    transforms.push_back(parts[i].transform(products.emplace_back(parts[i].embedded(rows[i], alpha, stream))));
     filters.push_back(filter.load(parts[i], stream));
     if constexpr (Filter::transformed) transforms.push_back(parts[i].transform(filters[i]));
   }
@@ -227,43 +226,44 @@ void convolve(const StrategyContext& context, const Filter& filter, TensorView s
 
   transforms.clear();
   for (std::size_t i = 0; i < parts.size(); ++i) {
-    Tensor product =
-        saved == nullptr ? std::move(inputs[i]) : Tensor(stream, inputs[i].view().dtype, inputs[i].view().shape);
-    complex_multiply(stream, {.a = saved == nullptr ? product.view() : inputs[i].view(),
-                              .b = filters[i],
-                              .alpha = 1 / static_cast<double>(parts[i].length),
-                              .y = product});
-    if (saved != nullptr) {
-      saved->push(std::move(inputs[i]));
-      if constexpr (Filter::transformed) saved->push(std::move(filters[i]));
-    }
+    complex_multiply(stream, {.a = products[i], .b = filters[i], .y = products[i]});
     filters[i] = {};
-    transforms.push_back(parts[i].transform(products.emplace_back(std::move(product))));
+    transforms.push_back(parts[i].transform(products[i]));
   }
   rank_fft(transforms, Fourier::inverse, context.ranks, stream);
   finish(context, parts, products, skip, std::move(rows), c);
 }
 
+/// Its adjoint. The spectra of x and of taps are made again: kept from forward, a complex number would be four times a
+/// bf16 token's bytes.
 template <class Filter>
-void convolve_adjoint(const StrategyContext& context, const Filter& filter, TensorView skip, TensorView d_c,
-                      TensorView d_x, Saved& saved) {
+void convolve_adjoint(const StrategyContext& context, const Filter& filter, TensorView skip, TensorView x,
+                      TensorView d_c, TensorView d_x) {
   const Stream& stream = context.stream;
   const std::vector<Part> parts = parts_of(context.sharding.spans());
-  std::vector<Tensor> rows = rows_on_shards(context, d_c), products, d_filters(parts.size());
+  std::vector<Tensor> rows = rows_on_shards(context, d_c), inputs = rows_on_shards(context, x), products, filters,
+                      d_filters;
   std::vector<RankFft> transforms;
-  for (std::size_t i = 0; i < parts.size(); ++i)
-    transforms.push_back(parts[i].transform(
-        products.emplace_back(parts[i].embedded(rows[i], 1 / static_cast<double>(parts[i].length), stream))));
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const double alpha = 1 / static_cast<double>(parts[i].length);
+    transforms.push_back(parts[i].transform(products.emplace_back(parts[i].embedded(rows[i], alpha, stream))));
+    inputs[i] = parts[i].embedded(inputs[i], 1, stream);
+    transforms.push_back(parts[i].transform(inputs[i]));
+    filters.push_back(filter.load(parts[i], stream));
+    if constexpr (Filter::transformed) transforms.push_back(parts[i].transform(filters[i]));
+  }
   rank_fft(transforms, Fourier::forward, context.ranks, stream);
 
-  for (std::size_t i = parts.size(); i-- > 0;) {
-    const Tensor spectrum = Filter::transformed ? saved.pop() : filter.load(parts[i], stream), input = saved.pop();
-    d_filters[i] = Tensor::zeros(stream, input.view().dtype, {parts[i].shard, filter.groups(), 2});
-    complex_multiply_reduce(stream, {.a = products[i], .b = input, .y = d_filters[i]});
-    complex_multiply(stream, {.a = products[i], .b = spectrum, .conjugate = true, .y = products[i]});
+  transforms.clear();
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    d_filters.push_back(Tensor::zeros(stream, inputs[i].view().dtype, {parts[i].shard, filter.groups(), 2}));
+    complex_multiply_reduce(stream, {.a = products[i], .b = inputs[i], .y = d_filters[i]});
+    complex_multiply(stream, {.a = products[i], .b = filters[i], .conjugate = true, .y = products[i]});
+    inputs[i] = {};
+    filters[i] = {};
+    transforms.push_back(parts[i].transform(products[i]));
+    if constexpr (Filter::transformed) transforms.push_back(parts[i].transform(d_filters[i]));
   }
-  if constexpr (Filter::transformed)
-    for (std::size_t i = 0; i < parts.size(); ++i) transforms.push_back(parts[i].transform(d_filters[i]));
   rank_fft(transforms, Fourier::inverse, context.ranks, stream);
   for (std::size_t i = 0; i < parts.size(); ++i) filter.add_gradient(parts[i], d_filters[i], stream);
   finish(context, parts, products, skip, std::move(rows), d_x);
@@ -320,15 +320,16 @@ void convolve_own_adjoint(const StrategyContext& context, const Chunk& run, cons
 
 /// Calls body(channels, filter groups) for every slice that has channels.
 template <class Body>
-void for_each_slice(const Sharding& sharding, TensorView v, std::int64_t groups, SliceOrder order, const Body& body) {
+void for_each_slice(const Sharding& sharding, TensorView v, std::int64_t groups, const Body& body) {
   if (sharding.spans().spanning.empty() || v.columns() == 0) return;
   const int slices = slices_of(sharding.layout(), v.columns(), v.dtype);
-  for (int i = 0; i < slices; ++i) {
-    const int slice = order == SliceOrder::forwards ? i : slices - 1 - i;
+  for (int slice = 0; slice < slices; ++slice) {
     const Range mine = Dealing{.channels = v.columns(), .groups = groups, .slices = slices, .slice = slice}.share(1, 0);
     if (mine.size() > 0) body(mine, Range{mine.begin * groups / v.columns(), mine.end * groups / v.columns()});
   }
 }
+
+TensorView columns_of(TensorView x, Range columns) { return x.slice_columns(columns.begin, columns.size()); }
 
 template <class Forward>
 void run_forward(const StrategyContext& context, const Forward& args, Saved* saved) {
@@ -336,10 +337,9 @@ void run_forward(const StrategyContext& context, const Forward& args, Saved* sav
   gate_forward(context, args.in, args.y, saved, [&](TensorView x, TensorView c) {
     if (const Chunk* run = own_documents(sharding)) convolve_own(context, *run, args, x, c);
     const auto filter = filter_of(args);
-    for_each_slice(sharding, x, filter.groups(), SliceOrder::forwards, [&](Range channels, Range groups) {
-      convolve(context, filter.rows(groups), rows_of(args.in.skip, channels),
-               x.slice_columns(channels.begin, channels.size()), c.slice_columns(channels.begin, channels.size()),
-               saved);
+    for_each_slice(sharding, x, filter.groups(), [&](Range channels, Range groups) {
+      convolve(context, filter.rows(groups), rows_of(args.in.skip, channels), columns_of(x, channels),
+               columns_of(c, channels));
     });
   });
 }
@@ -348,17 +348,14 @@ template <class Backward>
 void run_backward(const StrategyContext& context, const Backward& args, Saved& saved) {
   const Sharding& sharding = context.sharding;
   gate_backward(context, args.in, args.gradients, saved, [&](TensorView d_c, TensorView d_x) {
-    const auto filter = filter_of(args);
-    for_each_slice(sharding, args.in.v, filter.groups(), SliceOrder::backwards, [&](Range channels, Range groups) {
-      convolve_adjoint(context, filter.rows(groups), rows_of(args.in.skip, channels),
-                       d_c.slice_columns(channels.begin, channels.size()),
-                       d_x.slice_columns(channels.begin, channels.size()), saved);
-    });
     Tensor memory;
-    const Chunk* const run = own_documents(sharding);
-    const TensorView x =
-        run != nullptr || args.gradients.d_skip.present() ? gate_product(context, args.in, memory) : TensorView();
-    if (run != nullptr) convolve_own_adjoint(context, *run, args, x, d_c, d_x, saved);
+    const TensorView x = gate_product(context, args.in, memory);
+    const auto filter = filter_of(args);
+    for_each_slice(sharding, x, filter.groups(), [&](Range channels, Range groups) {
+      convolve_adjoint(context, filter.rows(groups), rows_of(args.in.skip, channels), columns_of(x, channels),
+                       columns_of(d_c, channels), columns_of(d_x, channels));
+    });
+    if (const Chunk* run = own_documents(sharding)) convolve_own_adjoint(context, *run, args, x, d_c, d_x, saved);
     if (!args.gradients.d_skip.present()) return;
     // What the documents over several ranks owe to it: of their own rows, the inputs' spectra are elsewhere.
     const Range within = sharding.spans().within;
