@@ -29,6 +29,11 @@ int posix_check(int result, const std::string& path, const char* doing, std::sou
 
 }  // namespace
 
+bool same_file(const std::string& a, const std::string& b) {
+  std::error_code not_there;
+  return std::filesystem::equivalent(a, b, not_there);
+}
+
 void sync_to_disk(const std::string& path) {
   const Descriptor file(posix_check(::open(path.c_str(), O_RDONLY | O_CLOEXEC), path, "open"));
   // Some file systems cannot sync a folder and say so with EINVAL; there is nothing more to be had from them.

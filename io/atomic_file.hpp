@@ -23,6 +23,9 @@ class AtomicFile {
   std::string path_, temporary_;
 };
 
+/// Whether both names lead to one file, through links and ".." too; false where either leads nowhere. What is read must not be written over.
+bool same_file(const std::string& a, const std::string& b);
+
 /// fsync of a file or a folder by name.
 void sync_to_disk(const std::string& path);
 

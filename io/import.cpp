@@ -3,6 +3,7 @@
 #include <array>
 #include <filesystem>
 
+#include "io/atomic_file.hpp"
 #include "io/dataset.hpp"
 #include "io/readers/reader.hpp"
 
@@ -57,7 +58,7 @@ std::vector<Input> check_inputs(const ImportOptions& options) {
     const auto status = std::filesystem::status(path, ignored);
     require(std::filesystem::exists(status), "{}: no such file", path);
     require(!std::filesystem::is_directory(status), "{}: is a folder, expected a file", path);
-    require(!std::filesystem::equivalent(path, options.out, ignored), "{}: is to be read and written, expected another name for the dataset", path);
+    require(!same_file(path, options.out), "{}: is to be read and written, expected another name for the dataset", path);
     const FormatRow& format = format_of(path, options.format);
     require(format.read == read_tokens || options.vocabulary_size >= 256, "vocabulary is {}, expected at least 256 where bytes are tokens", options.vocabulary_size);
     const auto bytes = std::filesystem::is_regular_file(status) ? std::filesystem::file_size(path, ignored) : 0;

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <span>
 #include <vector>
 
+#include "io/atomic_file.hpp"
 #include "kernels/error.hpp"
 
 namespace causeway {
@@ -72,10 +72,8 @@ void copy_range(const Dataset& data, std::int64_t begin, std::int64_t end, Datas
 DatasetSplit split_dataset(const Dataset& data, double held_out, const std::string& train, const std::string& valid) {
   require(held_out > 0 && held_out < 1, "the part to hold out is {}, expected more than 0 and less than 1", held_out);
   const auto cut = data.tokens() - static_cast<std::int64_t>(std::llround(static_cast<double>(data.tokens()) * held_out));
-  for (const std::string& part : {train, valid}) {
-    std::error_code not_there;
-    require(!std::filesystem::equivalent(part, data.path(), not_there), "{}: is the dataset to be cut, and cannot be one of its parts too", part);
-  }
+  for (const std::string& part : {train, valid})
+    require(!same_file(part, data.path()), "{}: is the dataset to be cut, and cannot be one of its parts too", part);
   require(cut > 0 && cut < data.tokens(), "{}: holding out {} of {} tokens leaves one part empty", data.path(), held_out, data.tokens());
 
   LabelCounts trained(data.vocabulary_size()), asked(data.vocabulary_size());

@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <filesystem>
 #include <limits>
 #include <optional>
 
@@ -39,6 +40,13 @@ struct EmbeddingRequest {
     return request;
   }
 };
+
+/// Throws Error(usage) where writing `out` would replace what is read.
+void keep_inputs(const std::string& out, const std::string& data, const Checkpoint& checkpoint) {
+  require(!same_file(out, data), "--out is '{}', the dataset itself", out);
+  for (const auto& entry : std::filesystem::directory_iterator(checkpoint.path()))
+    require(!same_file(out, entry.path()), "--out is '{}', a file of the checkpoint {}", out, checkpoint.path());
+}
 
 /// A run of whole documents of the dataset, in order: one pack.
 struct ScorePack {
@@ -222,6 +230,7 @@ void score(const ScoreSettings& settings, Communicator world_of_all) {
     options.dtype = parse_dtype(compute.dtype.empty() ? checkpoint->text("dtype") : compute.dtype);
     embeddings = EmbeddingRequest::parse(settings.embeddings, std::ssize(options.shape.layers));
     data.datasets.emplace_back(settings.data);
+    keep_inputs(settings.out, settings.data, *checkpoint);
     const std::int64_t vocabulary = data.datasets[0].vocabulary_size();
     require(vocabulary <= options.shape.vocabulary, "{}: vocabulary_size is {}, expected at most the model's {}",
             settings.data, vocabulary, options.shape.vocabulary);

@@ -5,9 +5,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
 #include <optional>
 
+#include "io/atomic_file.hpp"
 #include "parallel/measure.hpp"
 #include "src/op/case_file.hpp"
 #include "src/op/result_file.hpp"
@@ -76,9 +76,7 @@ Plan plan_of(const OpRequest& request) {
   require(!plan.strategies.empty(), "{}", first_objection);
   require(!request.in.empty(), "--in is missing, expected the case file");
   require(!request.out.empty() || request.dry_run, "--out is missing, expected the result file's name");
-  std::error_code ignored;
-  require(!std::filesystem::equivalent(request.in, request.out, ignored), "--out is '{}', the case file itself",
-          request.out);
+  require(!same_file(request.in, request.out), "--out is '{}', the case file itself", request.out);
   return plan;
 }
 

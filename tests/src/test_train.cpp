@@ -329,5 +329,30 @@ TEST(Score, IsTheSameOnAnyRanksAndTheLossOfTraining) {
   EXPECT_FALSE(std::filesystem::exists(folder / "x.h5"));
 }
 
+TEST(Score, NeverWritesOverWhatItReads) {
+  namespace fs = std::filesystem;
+  const TemporaryFolder folder;
+  write_dataset(folder / "data.h5", 5, 90);
+  ASSERT_EQ(shell(folder, train({{"run", "run"}, {"steps", "1"}})).exit, 0);
+  const std::string index = folder / "run/step-1/index.h5";
+  fs::create_symlink("data.h5", folder / "soft.h5");
+  fs::create_hard_link(folder / "data.h5", folder / "hard.h5");
+  fs::create_symlink(index, folder / "soft index");
+  fs::create_hard_link(index, folder / "hard index");
+  const std::string data_before = testing::bytes_of(folder / "data.h5"), index_before = testing::bytes_of(index);
+  for (const char* out : {"data.h5", "./run/../data.h5", "soft.h5", "hard.h5", "run/step-1/index.h5", "run/latest/index.h5",
+                          "run/latest/../step-1/index.h5", "'soft index'", "'hard index'"}) {
+    const Outcome outcome = shell(folder, fmt::format("@causeway score --checkpoint run --data data.h5 --out {}", out));
+    EXPECT_EQ(outcome.exit, 2) << out;
+    EXPECT_NE(outcome.err.find("--out is "), std::string::npos) << outcome.err;
+  }
+  EXPECT_TRUE(testing::bytes_of(folder / "data.h5") == data_before);
+  EXPECT_TRUE(testing::bytes_of(index) == index_before);
+  EXPECT_TRUE(fs::is_symlink(folder / "soft.h5"));
+  EXPECT_TRUE(fs::is_symlink(folder / "soft index"));
+  for (int again = 0; again < 2; ++again)
+    EXPECT_EQ(shell(folder, "@causeway score --checkpoint run --data data.h5 --out run/scores.h5").exit, 0);
+}
+
 }  // namespace
 }  // namespace causeway::test
