@@ -15,11 +15,17 @@ int context_size(int ranks, int data, int context) {
   return chosen;
 }
 
+int agreed_context_size(Communicator& world, int data, int context) {
+  int size = 0;
+  collectively(world, [&] { size = context_size(world.size(), data, context); });
+  return size;
+}
+
 }  // namespace
 
 Mesh::Mesh(Communicator all, int data, int context_ranks)
     : world(std::move(all)),
-      context(world.split(world.rank() / context_size(world.size(), data, context_ranks), world.rank())),
+      context(world.split(world.rank() / agreed_context_size(world, data, context_ranks), world.rank())),
       data_size(world.size() / context.size()),
       data_index(world.rank() / context.size()) {}
 

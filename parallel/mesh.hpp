@@ -7,7 +7,7 @@ namespace causeway {
 /// data × context ranks: rank = data_index · context_size + context_index. The ranks of one context group hold the
 /// shards of one pack; groups work on different packs.
 struct Mesh {
-  /// Throws Error(usage) unless data·context_ranks == all.size(). Either may be 0: "whatever is left" (both 0: all
+  /// Throws AgreedError(usage) unless data·context_ranks == all.size(). Either may be 0: "whatever is left" (both 0: all
   /// ranks share one context).
   Mesh(Communicator all, int data, int context_ranks);
 

@@ -19,10 +19,8 @@ struct Layer {
   std::unique_ptr<Operator> (*make)(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters);
 };
 std::span<const Layer> layers();
-
 /// Throws Error(usage) naming the known kinds.
-std::unique_ptr<Operator> make_layer(std::string_view name, const ModelOptions& options, const std::string& prefix,
-                                     ParameterSet& parameters);
+const Layer& find_layer(std::string_view name);
 
 /// Rows of the table.
 std::unique_ptr<Operator> make_se(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters);

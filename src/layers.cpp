@@ -15,11 +15,10 @@ constexpr Layer table[] = {
 
 std::span<const Layer> layers() { return table; }
 
-std::unique_ptr<Operator> make_layer(std::string_view name, const ModelOptions& options, const std::string& prefix,
-                                     ParameterSet& parameters) {
+const Layer& find_layer(std::string_view name) {
   std::string known;
   for (const Layer& layer : table) {
-    if (layer.name == name) return layer.make(options, prefix, parameters);
+    if (layer.name == name) return layer;
     known += fmt::format("{}{}", known.empty() ? "" : ", ", layer.name);
   }
   fail(ExitCode::usage, "--layers has '{}', expected one of: {}", name, known);

@@ -44,7 +44,7 @@ Model::Model(const Options& options) : options_(options), parameters_(options.dt
   for (std::size_t i = 0; i < shape.layers.size(); ++i) {
     const std::string prefix = fmt::format("backbone.layers.{}.", i);
     const Parameter& norm = parameters_.add(norm_spec(prefix + "norm.weight", shape.width));
-    steps_.push_back({i, true, &norm, make_layer(shape.layers[i], shape, prefix + "mixer.", parameters_)});
+    steps_.push_back({i, true, &norm, find_layer(shape.layers[i]).make(shape, prefix + "mixer.", parameters_)});
     if (shape.ffn == 0) continue;
     const Parameter& norm2 = parameters_.add(norm_spec(prefix + "norm2.weight", shape.width));
     steps_.push_back({i, false, &norm2, make_gated_mlp(shape, i, prefix + "mlp.", parameters_)});

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "kernels/error.hpp"
+#include "src/layer.hpp"
 
 namespace causeway {
 
@@ -20,6 +21,7 @@ std::vector<std::string> parse_layers(std::string_view text) {
     const std::size_t end = std::min(text.find(' ', at), text.size());
     const std::string_view word = text.substr(at, end - at);
     const std::size_t star = word.find('*');
+    require(star != 0, "--layers has '{}', expected NAME or NAME*COUNT", word);
     int count = 1;
     if (star != std::string_view::npos) {
       const char* const last = word.data() + word.size();
@@ -58,6 +60,7 @@ bool ModelOptions::uses(std::string_view layer) const { return std::ranges::find
 
 void ModelOptions::check() const {
   require(!layers.empty(), "--layers names no layer");
+  for (const std::string& layer : layers) find_layer(layer);
   const auto within = [](std::string_view option, auto value, decltype(value) low, decltype(value) high) {
     require(value >= low && value <= high, "--{} is {}, expected {} to {}", option, value, low, high);
   };

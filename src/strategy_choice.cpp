@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <set>
 
 #include "parallel/measure.hpp"
 #include "src/config.hpp"
@@ -38,6 +39,7 @@ StrategyNames parse_strategies(const std::string& text, Layout layout) {
   StrategyNames names;
   if (text == "auto" || text.empty()) return names;
   const std::vector<ListedOperator> operators = listed_operators();
+  std::set<std::string> named;
   for (std::size_t begin = 0; begin <= text.size();) {
     const std::size_t end = std::min(text.find(',', begin), text.size());
     const std::string word = text.substr(begin, end - begin);
@@ -46,6 +48,7 @@ StrategyNames parse_strategies(const std::string& text, Layout layout) {
     require(equals != std::string::npos, "--strategy has '{}', expected auto or OPERATOR=NAME", word);
     const std::string op = word.substr(0, equals), name = word.substr(equals + 1);
     const ListedOperator& listed = find_operator(operators, op);
+    require(named.insert(op).second, "--strategy names operator '{}' twice", op);
     if (name == "auto") continue;
     require(find_listed(listed, name).runs_on(layout), "--strategy {} does not run on layout {}", word,
             name_of(layout));

@@ -1,6 +1,7 @@
 #include "src/train_settings.hpp"
 
 #include <limits>
+#include <optional>
 
 #include "src/strategy_choice.hpp"
 
@@ -73,7 +74,6 @@ ModelOptions resolve(const ModelSettings& settings, const ModelOptions& unnamed)
   choose(options.mlp_activation, settings.mlp_activation, "");
   choose(options.norm_eps, settings.norm_eps, 0);
   if (settings.untied_head) options.tied_head = false;
-  options.check();
   return options;
 }
 
@@ -97,10 +97,18 @@ OptimizerOptions optimizer_options_of(const TrainSettings& settings) {
 }
 
 Runtime make_runtime(const ComputeSettings& settings, Communicator world) {
-  return {.stream = Stream(settings.device == "cuda" ? Device::cuda : Device::cpu),
+  std::optional<Stream> stream;
+  StrategyNames strategies;
+  Schedule schedule{};
+  collectively(world, [&] {
+    stream.emplace(settings.device == "cuda" ? Device::cuda : Device::cpu);
+    strategies = parse_strategies(settings.strategy, parse_layout(settings.layout));
+    schedule = parse_schedule(settings.schedule);
+  });
+  return {.stream = *std::move(stream),
           .mesh = Mesh(std::move(world), settings.data_parallel, settings.context_parallel),
-          .strategies = parse_strategies(settings.strategy, parse_layout(settings.layout)),
-          .schedule = parse_schedule(settings.schedule)};
+          .strategies = std::move(strategies),
+          .schedule = schedule};
 }
 
 OptionGroup compute_group(ComputeSettings& settings) {

@@ -49,11 +49,13 @@ struct TrainSettings {
 
 /// Each throws Error(usage) naming the option that is wrong.
 void check(const TrainSettings& settings);
-/// The preset, or mamba-tiny for --layers alone, or `unnamed` where neither is given, changed by the other options.
+/// The preset, or mamba-tiny for --layers alone, or `unnamed` where neither is given, changed by the other options; that
+/// they make a model is for ModelOptions::check.
 ModelOptions resolve(const ModelSettings& settings, const ModelOptions& unnamed);
 PackingOptions packing_of(const TrainSettings& settings);
 LearningRate schedule_of(const TrainSettings& settings);
 OptimizerOptions optimizer_options_of(const TrainSettings& settings);
+/// Collective; what the settings have wrong is an AgreedError.
 Runtime make_runtime(const ComputeSettings& settings, Communicator world);
 
 /// The option groups train and score share.

@@ -39,9 +39,14 @@ Traffic traffic_of(const Mesh& mesh) {
           world.exposed_s + context.exposed_s, world.hidden_s + context.hidden_s};
 }
 
-DataMixture open_on_all(const std::vector<std::string>& sources, std::int64_t vocabulary, Communicator& world) {
+DataMixture open_on_all(const std::vector<std::string>& sources, std::int64_t vocabulary, const TrainSettings& settings,
+                        Communicator& world) {
   DataMixture mixture;
-  if (!sources.empty()) collectively(world, [&] { mixture = DataMixture::open(sources, vocabulary); });
+  if (sources.empty()) return mixture;
+  collectively(world, [&] {
+    mixture = DataMixture::open(sources, vocabulary);
+    if (settings.long_documents == "refuse") mixture.refuse_longer(settings.pack_tokens);
+  });
   return mixture;
 }
 
@@ -52,6 +57,21 @@ std::optional<std::string> resumed_checkpoint(const TrainSettings& settings) {
   return std::nullopt;
 }
 
+/// Throws Error(usage) for what the checkpoint has otherwise than the options, which say `shape`.
+void compare(const Checkpoint& checkpoint, const ModelOptions& kept, const ModelOptions& shape) {
+  const DType dtype = parse_dtype(checkpoint.text("dtype"));
+  const auto wanted = attributes_of(shape, dtype), found = attributes_of(kept, dtype);
+  const auto text = [](const hdf5::Value& any) {
+    return std::visit([](const auto& held) { return fmt::format("{}", held); }, any);
+  };
+  const auto require_same = [&](const std::string& name) {
+    require(found.at(name) == wanted.at(name), "{}: the checkpoint's {} is {}, the options say {}", checkpoint.path(),
+            name, text(found.at(name)), text(wanted.at(name)));
+  };
+  for (const char* name : {"width", "layers"}) require_same(name);  // others, not given, derive from them
+  for (const auto& [name, value] : wanted) require_same(name);
+}
+
 /// The model as the options say it, or as the checkpoint does where they name none.
 Model::Options model_of(const TrainSettings& settings, Communicator& world) {
   Model::Options options{.dtype = parse_dtype(settings.compute.dtype), .recompute = settings.recompute};
@@ -60,21 +80,17 @@ Model::Options model_of(const TrainSettings& settings, Communicator& world) {
     const std::string from = resumed ? *resumed : settings.init_from;
     if (from.empty()) {
       options.shape = resolve(settings.model, preset_options(default_preset));
-      return;
+    } else {
+      const Checkpoint checkpoint(from);
+      const ModelOptions kept = model_options_of(checkpoint);
+      options.shape = resolve(settings.model, kept);
+      compare(checkpoint, kept, options.shape);
+      // Weights convert; a resumed run's numbers do not.
+      require(!resumed || checkpoint.text("dtype") == settings.compute.dtype,
+              "{}: the checkpoint's dtype is {}, the options say {}", checkpoint.path(), checkpoint.text("dtype"),
+              settings.compute.dtype);
     }
-    const Checkpoint checkpoint(from);
-    const ModelOptions kept = model_options_of(checkpoint);
-    options.shape = resolve(settings.model, kept);
-    const auto wanted = attributes_of(options.shape, options.dtype),
-               found = attributes_of(kept, parse_dtype(checkpoint.text("dtype")));
-    for (const auto& [name, value] : wanted) {
-      if (name == "dtype" && !resumed) continue;  // weights convert; a resumed run's numbers do not
-      const auto text = [](const hdf5::Value& any) {
-        return std::visit([](const auto& held) { return fmt::format("{}", held); }, any);
-      };
-      require(found.at(name) == value, "{}: the checkpoint's {} is {}, the options say {}", checkpoint.path(), name,
-              text(found.at(name)), text(value));
-    }
+    options.shape.check();
   });
   return options;
 }
@@ -120,8 +136,8 @@ Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicat
       signals_(signals),
       model_(model_of(settings, runtime_.mesh.world)) {
   const std::int64_t vocabulary = model_.options().shape.vocabulary;
-  data_ = open_on_all(settings_.data, vocabulary, runtime_.mesh.world);
-  valid_ = open_on_all(settings_.valid_data, vocabulary, runtime_.mesh.world);
+  data_ = open_on_all(settings_.data, vocabulary, settings_, runtime_.mesh.world);
+  valid_ = open_on_all(settings_.valid_data, vocabulary, settings_, runtime_.mesh.world);
   packs_.emplace(data_, packing_of(settings_), static_cast<std::uint64_t>(settings_.seed));
   choose();
   if (settings_.dry_run) return;
@@ -157,8 +173,12 @@ void Trainer::restore() {
     optimizer_.emplace(optimizer_options_of(settings_), parameters, world, runtime_.stream);
     return;
   }
-  const Checkpoint checkpoint(resumed ? *resumed : settings_.init_from);
-  collectively(world, [&] { load_parameters(checkpoint, parameters); });
+  std::optional<Checkpoint> opened;
+  collectively(world, [&] {
+    opened.emplace(resumed ? *resumed : settings_.init_from);
+    load_parameters(*opened, parameters);
+  });
+  const Checkpoint& checkpoint = *opened;
   optimizer_.emplace(optimizer_options_of(settings_), parameters, world, runtime_.stream);
   if (!resumed) return;
   std::int64_t cursor = 0;

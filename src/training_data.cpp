@@ -43,6 +43,17 @@ DataMixture DataMixture::open(const std::vector<std::string>& sources, std::int6
   return mixture;
 }
 
+void DataMixture::refuse_longer(std::int64_t most) const {
+  for (const Dataset& dataset : datasets) {
+    const auto starts = dataset.cu_seqlens();
+    for (std::int64_t document = 0; document < dataset.documents(); ++document) {
+      const std::int64_t length = starts[document + 1] - starts[document];
+      require(length <= most, "{}: document {} has {} tokens, expected at most --pack-tokens {}, or --long-documents cut",
+              dataset.path(), document, length, most);
+    }
+  }
+}
+
 PackSequence::PackSequence(const DataMixture& data, const PackingOptions& packing, std::uint64_t seed)
     : seed_(seed), decks_(data.datasets.size()), packer_(packing, [this] { return std::optional(draw()); }) {
   std::partial_sum(data.weights.begin(), data.weights.end(), std::back_inserter(cumulative_weights_));

@@ -19,6 +19,8 @@ struct DataMixture {
   /// Opens every file. Throws Error(usage) for a weight that is not positive, a dataset without tokens, or ids the
   /// model has no row for.
   static DataMixture open(const std::vector<std::string>& sources, std::int64_t vocabulary);
+  /// Throws Error(usage) naming the first document of more than `most` tokens, so that a run ends before it begins.
+  void refuse_longer(std::int64_t most) const;
 };
 
 /// The endless sequence of packs a run trains on, the same on every rank whatever the mesh: documents drawn from the

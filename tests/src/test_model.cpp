@@ -288,6 +288,7 @@ TEST(ModelOptions, WhatMakesNoModelIsNamed) {
   EXPECT_NE(error_of([](auto& o) { o.heads = 12; }).find("--heads is 12"), std::string::npos);
   EXPECT_EQ(error_of([](auto& o) { o.heads = 12, o.rope_base = 0; }), "");
   EXPECT_NE(error_of([](auto& o) { o.filter_groups = 5; }).find("--filter-groups is 5"), std::string::npos);
+  EXPECT_NE(error_of([](auto& o) { o.layers = {"mambo"}; }).find("--layers has 'mambo', expected one of: se"), std::string::npos);
   EXPECT_NE(error_of([](auto& o) { o.mr_decay = "slow"; }).find("--mr-decay is 'slow'"), std::string::npos);
   EXPECT_NE(error_of([](auto& o) { o.mlp_activation = "relu"; }).find("--mlp-activation is 'relu'"), std::string::npos);
   EXPECT_NE(error_of([](auto& o) { o.se_taps = 0; }).find("--se-taps is 0"), std::string::npos);
@@ -298,7 +299,14 @@ TEST(ModelOptions, LayersAreWrittenWithCounts) {
   EXPECT_EQ(layers_text(parse_layers("a b*2  c")), "a b*2 c");
   for (const char* wrong : {"a*", "a*0", "a*x", "a*3x", "a*-1", "a*100000"})
     EXPECT_THROW(parse_layers(wrong), Error) << wrong;
-  EXPECT_THROW(Model({.shape = {.layers = {"mambo"}}}), Error);
+  for (const char* nameless : {"*2", "se *2"}) {
+    try {
+      parse_layers(nameless);
+      ADD_FAILURE() << nameless;
+    } catch (const Error& error) {
+      EXPECT_STREQ(error.what(), "--layers has '*2', expected NAME or NAME*COUNT");
+    }
+  }
 }
 
 }  // namespace

@@ -35,6 +35,8 @@ TEST(StrategyChoice, WrongNamesAreRefusedByName) {
   EXPECT_NE(refusal("causal_con=halo").find("did you mean 'causal_conv'"), std::string::npos);
   EXPECT_NE(refusal("selective_scan=halo").find("state_carry"), std::string::npos);
   EXPECT_NE(refusal("causal_conv=halo,").find("''"), std::string::npos);
+  EXPECT_NE(refusal("hyena_li=fft,hyena_li=all_to_all").find("names operator 'hyena_li' twice"), std::string::npos);
+  EXPECT_NE(refusal("hyena_li=fft,hyena_li=auto").find("names operator 'hyena_li' twice"), std::string::npos);
 }
 
 TEST(StrategyChoice, AStrategyThatDoesNotRunOnTheLayoutIsRefusedAndNeverChosen) {

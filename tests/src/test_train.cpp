@@ -238,6 +238,7 @@ TEST(Train, WrongOptionsAndDamagedCheckpointsHaveTheirExitCodes) {
   std::filesystem::copy(folder / "good", folder / "cut",
                         std::filesystem::copy_options::recursive | std::filesystem::copy_options::copy_symlinks);
   std::filesystem::resize_file(folder / "cut/latest/index.h5", 5000);
+  ASSERT_EQ(shell(folder, train({{"run", "mixed"}, {"layers", "'se mr'"}, {"width", "16"}, {"steps", "1"}})).exit, 0);
   struct Row {
     std::string arguments;
     int exit;
@@ -249,7 +250,10 @@ TEST(Train, WrongOptionsAndDamagedCheckpointsHaveTheirExitCodes) {
       {train({}), 2, "--run is missing"},
       {train({{"run", "good"}, {"seed", "1"}}), 2, "holds a run already"},
       {train({{"run", "good"}, {"resume", "auto"}}), 2, "--seed is 0"},
-      {train({{"run", "good"}, {"seed", "1"}, {"resume", "auto"}, {"width", "16"}}), 2, "width"},
+      {train({{"run", "good"}, {"seed", "1"}, {"resume", "auto"}, {"width", "64"}}), 2, "width is 8, the options say 64"},
+      {train({{"run", "x"}, {"init-from", "good"}, {"width", "64"}}), 2, "width is 8, the options say 64"},
+      {"@causeway train --data data.h5 --run x --init-from mixed --width 50", 2, "width is 16, the options say 50"},
+      {train({{"run", "x"}, {"init-from", "good"}, {"layers", "'se mamba'"}}), 2, "layers is mamba*2, the options say se mamba"},
       {train({{"run", "good"}, {"seed", "1"}, {"resume", "auto"}, {"steps", "20"}}), 2, "--steps is 20"},
       {"@causeway train --data data.h5 --run good --seed 1 --resume auto --ffn 8", 2, "ffn is 0, the options say 8"},
       {train({{"run", "x"}, {"model", "mamba-huge"}}), 2, "mamba-huge"},
@@ -276,6 +280,50 @@ TEST(Train, WrongOptionsAndDamagedCheckpointsHaveTheirExitCodes) {
     EXPECT_NE(outcome.err.find(row.error), std::string::npos) << row.arguments << "\n" << outcome.err;
   }
   EXPECT_EQ(nlohmann::json::parse(testing::bytes_of(folder / "hot/exit.json"))["exit_code"], 70);
+}
+
+bool gpu_answers() {
+  try {
+    const Stream stream(Device::cuda);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+TEST(Train, WhatNoRankCanDoIsSaidOnceByThemAll) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "data.h5", 30, 90);
+  folder.write("long.txt", std::string(200, 'A'));
+  ASSERT_EQ(shell(folder, "@causeway import long.txt --out long.h5").exit, 0);
+  ASSERT_EQ(shell(folder, train({{"run", "run"}, {"steps", "1"}})).exit, 0);
+  struct Row {
+    std::string arguments, error;
+  };
+  const std::string train_x = train({{"run", "x"}}), score = "@causeway score --checkpoint run --data data.h5 --out x",
+                    generate = "@causeway generate --checkpoint run --prompt A";
+  std::vector<Row> table = {
+      {train_x + " --layers 'mamba hyena'", "--layers has 'hyena'"},
+      {train_x + " --data-parallel 2", "is not the 3 ranks"},
+      {train_x + " --strategy magic", "--strategy has 'magic'"},
+      {train_x + " --strategy selective_scan=magic", "--strategy of selective_scan is 'magic'"},
+      {train_x + " --strategy causal_conv=halo,causal_conv=halo", "'causal_conv' twice"},
+      {train_x + " --long-documents refuse", "data.h5: document "},
+      {train({{"run", "x"}, {"pack-tokens", "128"}, {"long-documents", "refuse"}, {"valid-data", "long.h5"}}),
+       "long.h5: document 0 has 200 tokens"},
+      {score + " --context-parallel 2", "is not the 3 ranks"},
+      {score + " --strategy selective_scan=magic", "--strategy of selective_scan is 'magic'"},
+      {generate, "found 3 ranks"},
+  };
+  if (!gpu_answers())
+    for (const std::string& command : {train_x, score}) table.push_back({command + " --device cuda", "device is cuda"});
+  for (const Row& row : table) {
+    const Outcome outcome = shell(folder, "@mpirun -n 3 " + row.arguments);
+    EXPECT_EQ(outcome.exit, 2) << row.arguments << "\n" << outcome.err;
+    EXPECT_NE(outcome.err.find(row.error), std::string::npos) << row.arguments << "\n" << outcome.err;
+    EXPECT_EQ(outcome.err.find("causeway: "), outcome.err.rfind("causeway: ")) << row.arguments << "\n" << outcome.err;
+    EXPECT_EQ(outcome.err.find("MPI_ABORT"), std::string::npos) << row.arguments << "\n" << outcome.err;
+  }
 }
 
 TEST(Train, ALossMaskSilencesTokens) {
