@@ -20,7 +20,7 @@ std::string prompt_of(const GenerateSettings& settings) {
   const bool in_file = !settings.prompt_file.empty();
   require(settings.prompt.empty() || !in_file, "--prompt and --prompt-file exclude each other");
   const std::string prompt =
-      in_file ? read_text(settings.prompt_file, "--prompt-file", longest_prompt) : settings.prompt;
+      in_file ? read_bytes(settings.prompt_file, "--prompt-file", longest_prompt) : settings.prompt;
   require(!prompt.empty(), "{} is empty: a model continues at least one byte",
           in_file ? fmt::format("--prompt-file {}", settings.prompt_file) : "--prompt");
   return prompt;

@@ -28,8 +28,7 @@ CommandLine declare(GenerateSettings& settings) {
                    {"seed", &settings.seed, "N", "another seed, another text; the same seed, the same text"}}},
                  {"Numbers",
                   {{"dtype", &settings.dtype, "f32|f64|bf16", "type of activations and weights, else the checkpoint's"},
-                   {"device", &settings.device, "", "where to compute", {"cpu", "cuda"}}}},
-                 launch_group(settings.launch)},
+                   {"device", &settings.device, "", "where to compute", {"cpu", "cuda"}}}}},
       .examples =
           "causeway generate --checkpoint runs/first --prompt ACGTACGT --tokens 200\n"
           "causeway generate --checkpoint runs/first --prompt-file gene.txt --tokens 1000 --temperature 0.7 "

@@ -42,8 +42,9 @@ CommandLine declare(Settings& settings) {
   line.description =
       "Runs one operator on tensors from a file, forward and backward, on any number of ranks under any strategy: the way to hold it against a "
       "reference of your own. The result is the same file whatever the rank count.\n\n"
-      "The inputs are float64 or float32 datasets: x, weight, bias for causal_conv; u, delta, z, A, B, C, D, delta_bias for selective_scan. cu_seqlens "
-      "(int64) cuts the tokens into documents.";
+      "The inputs are float64 or float32 datasets, those with a question mark optional; T counts tokens, and equal letters are equal sizes. What is "
+      "set to a value is an attribute of the file's root. The dataset cu_seqlens (int64) cuts the tokens into documents.\n\nOperators:" +
+      op_inputs_text();
   line.groups.push_back({"Many cases, and none",
                          {{"batch", &settings.batch, "LIST", "a file with a case a line, each what would follow 'causeway op'; prints LINE-NUMBER, EXIT and "
                                                              "MESSAGE a line; a failed line stops nothing"},

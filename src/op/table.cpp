@@ -74,4 +74,20 @@ std::string op_list() {
   return text;
 }
 
+std::string op_inputs_text() {
+  std::string text;
+  for (const OpRow& row : op_rows()) {
+    std::vector<std::string> inputs, rules;
+    for (const OpInput& input : row.inputs)
+      inputs.push_back(fmt::format("{} [{}]{}", input.name, fmt::join(input.shape, ","), input.optional ? "?" : ""));
+    for (const auto& [groups, channels] : row.divides) rules.push_back(fmt::format("{} divides {}", groups, channels));
+    for (const auto& [name, choices] : row.attributes)
+      rules.push_back(choices.empty() ? fmt::format("{} = a number", name)
+                                      : fmt::format("{} = {}", name, fmt::join(choices, " or ")));
+    text += fmt::format("\n  {:<15} {}", row.name, fmt::join(inputs, ", "));
+    if (!rules.empty()) text += fmt::format("\n  {:<15} {}", "", fmt::join(rules, ", "));
+  }
+  return text;
+}
+
 }  // namespace causeway

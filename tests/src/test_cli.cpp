@@ -60,6 +60,7 @@ TEST(CommandLineInterface, AnswersAndRefusalsHaveTheirExitCodes) {
       {"--version", 0, "causeway ", ""},
       {"--man", 0, ".TH CAUSEWAY", ""},
       {"op --help", 0, "usage: causeway op", ""},
+      {"op --help", 0, "hyena_li        q [T,D], k [T,D], v [T,D], residues [D,M], log_rates [D,M], skip [D]?", ""},
       {"op --list", 0, "causal_conv\thalo\t", ""},
       {"op --list --batch x", 0, "causal_conv\thalo\t", ""},
       {"op causal_conv --print-config", 0, "operator = causal_conv", ""},

@@ -39,6 +39,9 @@ TEST(Generate, WritesWhatTheModelExpectsAndNothingElse) {
   EXPECT_EQ(text("--prompt ABCDEABCDE --tokens 13 --top-k 1"), greedy);
   EXPECT_EQ(text("--prompt ABCDEABCDE --tokens 13 --temperature 0 --dtype f64"), greedy);
 
+  folder.write("any bytes", std::string("ABCDE\0\xff\nABCDEABCDE", 18));
+  EXPECT_EQ(text("--prompt-file 'any bytes' --tokens 3 --temperature 0"), "ABC") << "a zero byte is a byte";
+
   const std::string hot = "--prompt 'Größe\n' --tokens 300 --temperature 5";
   EXPECT_EQ(text(hot).size(), 300u);
   EXPECT_EQ(text(hot), text(hot));
@@ -71,7 +74,7 @@ TEST(Generate, WhatCannotBeContinuedIsRefused) {
       {generate + "--checkpoint nowhere --prompt A", 2, "nowhere"},
       {generate + "--checkpoint ids --prompt A", 2, "vocabulary is 10, expected 512"},
       {"@mpirun -n 2 " + generate + "--checkpoint run --prompt A", 2, "found 2 ranks"},
-      {generate + "--checkpoint run --prompt A --transport local --ranks 3", 2, "found 3 ranks"},
+      {generate + "--checkpoint run --prompt A --ranks 3", 2, "unknown option '--ranks'"},
       {"sh -c '" + generate + "--checkpoint run --prompt A > /dev/full'", 74, "standard output"},
   };
   for (const Row& row : table) {

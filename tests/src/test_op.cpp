@@ -317,5 +317,18 @@ TEST(Op, ListHasALineForEveryStrategy) {
   EXPECT_NE(list.find("selective_scan\tstate_carry\tcontiguous,zigzag\tcpu\t--schedule chain,--schedule gather\n"), std::string::npos) << list;
 }
 
+TEST(Op, HelpNamesEveryInputAndAttributeOfEveryOperator) {
+  const std::string text = op_inputs_text();
+  for (const OpRow& row : op_rows()) {
+    const std::size_t at = text.find(fmt::format("\n  {} ", row.name));
+    ASSERT_NE(at, std::string::npos) << row.name << text;
+    std::size_t end = text.find("\n  ", at + 1);
+    while (end != std::string::npos && text[end + 3] == ' ') end = text.find("\n  ", end + 1);  // it goes on
+    const std::string lines = text.substr(at, end - at);
+    for (const OpInput& input : row.inputs) EXPECT_NE(lines.find(fmt::format(" {} [", input.name)), std::string::npos) << lines;
+    for (const OpAttribute& attribute : row.attributes) EXPECT_NE(lines.find(fmt::format(" {} = ", attribute.name)), std::string::npos) << lines;
+  }
+}
+
 }  // namespace
 }  // namespace causeway::test
