@@ -89,7 +89,8 @@ TEST(Train, AKilledRunGoesOnBitForBit) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5", 40, 90);
   std::map<std::string, std::string> options{
-      {"valid-data", "data.h5"}, {"eval-every", "12"}, {"eval-packs", "3"}, {"run", "whole"}};
+      {"valid-data", "data.h5"}, {"eval-every", "12"}, {"eval-packs", "3"}, {"run", "whole"},
+      {"accumulate", "16"}};  // so that the steps left outlast the poll for step 14, on a busy machine too
   ASSERT_EQ(shell(folder, "@mpirun -n 3 " + train(options)).exit, 0);
   // The middle rank dies once step 14 is on record, at whatever it is doing.
   options["run"] = "cut";
