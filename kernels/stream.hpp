@@ -2,6 +2,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
+#include <typeindex>
+#include <unordered_map>
 
 #include "kernels/memory.hpp"
 
@@ -23,9 +26,24 @@ class Stream {
   void copy(void* destination, const void* source, std::int64_t bytes) const;
   void zero(void* destination, std::int64_t bytes) const;
 
+  /// The one T that goes with this stream and its copies, T() on the first call: a library's handle and its plans, which then live as long as
+  /// the stream does. Only who enqueues on the stream may use it.
+  template <class T>
+  T& companion() const {
+    const std::lock_guard lock(companions_->mutex);
+    std::shared_ptr<void>& found = companions_->of_type[typeid(T)];
+    if (found == nullptr) found = std::make_shared<T>();
+    return *static_cast<T*>(found.get());
+  }
+
  private:
+  struct Companions {
+    std::mutex mutex;
+    std::unordered_map<std::type_index, std::shared_ptr<void>> of_type;
+  };
   std::shared_ptr<MemoryPool> memory_;
   std::shared_ptr<void> native_;
+  std::shared_ptr<Companions> companions_ = std::make_shared<Companions>();  // the last member: gone before the stream it goes with
 };
 
 }  // namespace causeway

@@ -7,11 +7,16 @@ namespace {
 
 template <class T>
 struct Added {
+  static constexpr int width = packet_width<T>;
   Rows<T> x, y;
 
+  template <int V>
   __device__ void operator()(std::int64_t row, std::int64_t column) const {
-    using Wide = Accumulator<T>;
-    y(row, column) = static_cast<Wide>(y(row, column)) + static_cast<Wide>(x(row, column));
+    const auto from = x.template load<V>(row, column);
+    auto to = y.template load<V>(row, column);
+#pragma unroll
+    for (int v = 0; v < V; ++v) to.at[v] = narrowed<T>(widened(to.at[v]) + widened(from.at[v]));
+    y.template store<V>(row, column, to);
   }
 };
 

@@ -1,0 +1,137 @@
+#include "kernels/cross_entropy.hpp"
+
+#include <cmath>
+#include <limits>
+
+#include "kernels/cpu/expect.hpp"
+#include "kernels/cuda/functions.cuh"
+#include "kernels/cuda/reduce.cuh"
+
+namespace causeway::cuda {
+namespace {
+
+using cpu::expect;
+using cpu::expect_if_present;
+
+constexpr int kept = 6;  // packets of a row that a thread holds in registers; longer rows are read again, mostly from the L2 cache
+
+/// Σ exp(x - largest) of some x.
+template <class R>
+struct Softmax {
+  R largest = -std::numeric_limits<R>::infinity(), sum = 0;
+};
+
+template <class R>
+__device__ Softmax<R> from_lane_across(const Softmax<R>& x, int distance) {
+  return {cuda::from_lane_across(x.largest, distance), cuda::from_lane_across(x.sum, distance)};
+}
+
+__device__ float natural_logarithm(float x) { return ::logf(x); }
+__device__ double natural_logarithm(double x) { return ::log(x); }
+
+struct Merge {
+  /// sum · exp(largest - of). Nothing yet, largest still -∞, stays nothing: -∞ less -∞ would be NaN.
+  template <class R>
+  __device__ static R rescaled(const Softmax<R>& x, R of) {
+    return x.largest == -std::numeric_limits<R>::infinity() && !(x.sum != x.sum) ? R{0} : x.sum * exponential(x.largest - of);
+  }
+  template <class R>
+  __device__ Softmax<R> operator()(const Softmax<R>& a, const Softmax<R>& b) const {
+    const R largest = a.largest > b.largest ? a.largest : b.largest;
+    return {largest, rescaled(a, largest) + rescaled(b, largest)};
+  }
+};
+
+template <class T, int V>
+__device__ void add(Softmax<Accumulator<T>>& to, const Packet<T, V>& logits) {
+  using R = Accumulator<T>;
+  Softmax<R> of;
+#pragma unroll
+  for (int v = 0; v < V; ++v) of.largest = widened(logits.at[v]) > of.largest ? widened(logits.at[v]) : of.largest;
+#pragma unroll
+  for (int v = 0; v < V; ++v) {
+    const R x = widened(logits.at[v]);
+    of.sum += x == -std::numeric_limits<R>::infinity() ? R{0} : exponential(x - of.largest);  // NaN stays NaN
+  }
+  to = Merge()(to, of);
+}
+
+template <class T>
+struct Arguments {
+  Rows<const T> logits;
+  Rows<const std::int32_t> labels;
+  Rows<Accumulator<T>> loss;
+  Rows<T> d_logits;  ///< data null where absent
+};
+
+template <class T, int V>
+__device__ void write(const Arguments<T>& args, std::int64_t t, std::int64_t column, const Packet<T, V>& logits, Softmax<Accumulator<T>> softmax,
+                      std::int64_t label) {
+  using R = Accumulator<T>;
+  Packet<T, V> to;
+  const R scale = 1 / softmax.sum;
+#pragma unroll
+  for (int v = 0; v < V; ++v) {
+    // The label's from the unrounded probability: bf16 would lose what is left of p - 1.
+    const R p = exponential(widened(logits.at[v]) - softmax.largest) * scale;
+    to.at[v] = narrowed<T>(column + v == label ? p - 1 : p);
+  }
+  args.d_logits.template store<V>(t, column, to);
+}
+
+template <class T, int V>
+__global__ void __launch_bounds__(1024) loss_and_gradient(Arguments<T> args, std::int64_t tokens, std::int64_t vocabulary) {
+  using R = Accumulator<T>;
+  const std::int64_t t = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y, first = threadIdx.x * V, step = std::int64_t{blockDim.x} * V;
+  const std::int64_t label = t < tokens ? args.labels(t, 0) : -1;
+  const bool here = label >= 0, gradient = args.d_logits.data != nullptr;
+  // A label outside of the vocabulary makes the loss NaN: it must not read elsewhere, and nobody here can throw.
+  const R at_label = here ? label < vocabulary ? widened(args.logits(t, label)) : std::numeric_limits<R>::quiet_NaN() : R{0};
+  Packet<T, V> logits[kept];
+  Softmax<R> softmax;
+#pragma unroll
+  for (int i = 0; i < kept; ++i)
+    if (here && first + i * step < vocabulary) logits[i] = args.logits.template load<V>(t, first + i * step);
+#pragma unroll
+  for (int i = 0; i < kept; ++i)
+    if (here && first + i * step < vocabulary) add(softmax, logits[i]);
+  for (std::int64_t column = first + kept * step; here && column < vocabulary; column += step) add(softmax, args.logits.template load<V>(t, column));
+  __syncwarp();  // d_logits may be the logits: nobody writes before all have read their label's
+  softmax = over_team(softmax, Merge());
+  if (t >= tokens) return;
+  if (threadIdx.x == 0) args.loss(t, 0) = here ? natural_logarithm(softmax.sum) - (at_label - softmax.largest) : R{0};
+  if (!gradient) return;
+  if (!here) {  // selected, not multiplied away: the logits here may be anything
+    for (std::int64_t column = first; column < vocabulary; column += step) args.d_logits.template store<V>(t, column, Packet<T, V>::zeros());
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < kept; ++i)
+    if (first + i * step < vocabulary) write(args, t, first + i * step, logits[i], softmax, label);
+  for (std::int64_t column = first + kept * step; column < vocabulary; column += step)
+    write(args, t, column, args.logits.template load<V>(t, column), softmax, label);
+}
+
+}  // namespace
+
+// Floor: logits read and, where asked for, d_logits written. bf16 [65536, 4096] with gradient: 1.07 GB, 0.22 ms at 4.8 TB/s.
+void cross_entropy(const Stream& stream, const CrossEntropy& args) {
+  const TensorView logits = args.logits;
+  const std::int64_t tokens = logits.rows(), vocabulary = logits.columns();
+  expect("cross entropy's labels", args.labels, DType::i32, {tokens});
+  expect("cross entropy's loss", args.loss, accumulator_of(logits.dtype), {tokens});
+  expect_if_present("cross entropy's d_logits", args.d_logits, logits.dtype, logits.shape);
+  if (tokens == 0) return;
+  dispatch(logits.dtype, [&]<class T>() {
+    using R = Accumulator<T>;
+    constexpr int width = packet_width<T>;
+    dispatch_width<width>(vocabulary % width == 0 && rows_start_aligned({logits, args.d_logits}, width), [&]<int V> {
+      const RowTeams teams(vocabulary / V, kept);
+      loss_and_gradient<T, V><<<teams.grid(tokens), teams.block(), 0, native_of(stream)>>>(
+          Arguments<T>{Rows<const T>(logits), Rows<const std::int32_t>(args.labels), Rows<R>(args.loss), Rows<T>(args.d_logits)}, tokens, vocabulary);
+      cuda_check(cudaGetLastError());
+    });
+  });
+}
+
+}  // namespace causeway::cuda

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cmath>
+
+/// The functions of kernels/cpu/vector_math.hpp in device code. float32 takes the special-function unit: 2 units in the last place.
+namespace causeway::cuda {
+
+inline constexpr double log2_e = 1.4426950408889634, ln_2 = 0.6931471805599453;
+
+__device__ inline float power_of_2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+__device__ inline double power_of_2(double x) { return ::exp2(x); }
+
+__device__ inline float exponential(float x) { return __expf(x); }
+__device__ inline double exponential(double x) { return ::exp(x); }
+
+__device__ inline float sigmoid(float x) { return __fdividef(1.0f, 1.0f + __expf(-x)); }
+__device__ inline double sigmoid(double x) { return 1 / (1 + ::exp(-x)); }
+
+template <class R>
+__device__ R silu(R x) {
+  return x * sigmoid(x);
+}
+
+/// dsilu/dx = σ(x)(1 + x(1 - σ(x))).
+template <class R>
+__device__ R silu_slope(R x) {
+  const R open = sigmoid(x);
+  return open * (1 + x * (1 - open));
+}
+
+/// log(1 + exp(x)); x itself above 20.
+__device__ inline float softplus(float x) { return x > 20 ? x : log1pf(__expf(x)); }
+__device__ inline double softplus(double x) { return x > 20 ? x : ::log1p(::exp(x)); }
+
+/// σ(x) from softplus(x) = y: 1 - exp(-y), and 1 above 20.
+__device__ inline float softplus_slope_at(float y) { return y > 20 ? 1 : -expm1f(-y); }
+__device__ inline double softplus_slope_at(double y) { return y > 20 ? 1 : -::expm1(-y); }
+
+}  // namespace causeway::cuda

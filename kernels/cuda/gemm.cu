@@ -1,0 +1,190 @@
+#include "kernels/gemm.hpp"
+
+#include <cublasLt.h>
+
+#include <algorithm>
+#include <compare>
+#include <map>
+
+#include "kernels/cuda/elementwise.cuh"
+#include "kernels/handle.hpp"
+
+namespace causeway::cuda {
+namespace {
+
+void cublas_check(cublasStatus_t status, std::source_location where = std::source_location::current()) {
+  ensure(status == CUBLAS_STATUS_SUCCESS, "{}:{}: cuBLASLt: {}", where.file_name(), where.line(), cublasLtGetStatusString(status));
+}
+
+template <class T, cublasStatus_t (*destroy)(T)>
+struct Destroyed {
+  using type = T;
+  static type null() { return nullptr; }
+  static void close(type value) noexcept { destroy(value); }
+};
+using LtHandle = Handle<Destroyed<cublasLtHandle_t, cublasLtDestroy>>;
+using Operation = Handle<Destroyed<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>>;
+using Layout = Handle<Destroyed<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>>;
+using Preference = Handle<Destroyed<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>>;
+
+/// Everything that cuBLASLt's choice of an algorithm depends on.
+struct Problem {
+  std::int64_t m, n, k, stride_a, stride_b, stride_c;
+  DType from, to;
+  bool transpose_a, transpose_b;
+  std::uint32_t alignment_a, alignment_b, alignment_c;  ///< bytes
+
+  auto operator<=>(const Problem&) const = default;
+};
+
+struct Plan {
+  Operation operation;
+  Layout a, b, c;
+  cublasLtMatmulAlgo_t algorithm;
+  std::int64_t workspace;  ///< bytes
+};
+
+cudaDataType_t data_type(DType dtype) {
+  switch (dtype) {
+    case DType::f64: return CUDA_R_64F;
+    case DType::f32: return CUDA_R_32F;
+    case DType::bf16: return CUDA_R_16BF;
+    default: fail(ExitCode::internal, "gemm of {}", name_of(dtype));
+  }
+}
+
+/// Rows of ours are cuBLAS's columns.
+Layout layout_of(DType dtype, std::int64_t rows, std::int64_t columns, std::int64_t row_stride) {
+  cublasLtMatrixLayout_t created = nullptr;
+  cublas_check(cublasLtMatrixLayoutCreate(&created, data_type(dtype), static_cast<std::uint64_t>(columns), static_cast<std::uint64_t>(rows),
+                                          std::max(row_stride, columns)));
+  return Layout(created);
+}
+
+template <class T>
+void set(const Operation& operation, cublasLtMatmulDescAttributes_t attribute, T value) {
+  cublas_check(cublasLtMatmulDescSetAttribute(operation.get(), attribute, &value, sizeof(value)));
+}
+template <class T>
+void set(const Preference& preference, cublasLtMatmulPreferenceAttributes_t attribute, T value) {
+  cublas_check(cublasLtMatmulPreferenceSetAttribute(preference.get(), attribute, &value, sizeof(value)));
+}
+
+/// One stream's cuBLASLt and the plans it has made: a heuristic is asked once a problem.
+class Plans {
+ public:
+  Plans() {
+    cublasLtHandle_t created = nullptr;
+    cublas_check(cublasLtCreate(&created));
+    handle_ = LtHandle(created);
+  }
+  cublasLtHandle_t handle() const { return handle_.get(); }
+  const Plan& operator()(const Problem& problem) {
+    const auto found = plans_.find(problem);
+    return found != plans_.end() ? found->second : plans_.emplace(problem, made(problem)).first->second;
+  }
+
+ private:
+  /// cᵀ = op(b)ᵀ·op(a)ᵀ by columns is c = op(a)·op(b) by rows: the operands change places and nothing is moved.
+  Plan made(const Problem& of) const {
+    const bool wide = of.from == DType::f64;
+    cublasLtMatmulDesc_t operation = nullptr;
+    // Plain float32, not tf32: what the CPU computes.
+    cublas_check(cublasLtMatmulDescCreate(&operation, wide ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F, wide ? CUDA_R_64F : CUDA_R_32F));
+    Plan plan{.operation = Operation(operation),
+              .a = layout_of(of.from, of.transpose_a ? of.k : of.m, of.transpose_a ? of.m : of.k, of.stride_a),
+              .b = layout_of(of.from, of.transpose_b ? of.n : of.k, of.transpose_b ? of.k : of.n, of.stride_b),
+              .c = layout_of(of.to, of.m, of.n, of.stride_c)};
+    set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSA, of.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
+    set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSB, of.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
+
+    constexpr std::uint64_t most_workspace = 32 << 20;  // what NVIDIA advises for Hopper
+    cublasLtMatmulPreference_t created = nullptr;
+    cublas_check(cublasLtMatmulPreferenceCreate(&created));
+    const Preference preference(created);
+    set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, most_workspace);
+    // Where k is split, parts are added in the workspace in a fixed order: not in c, whose type may be narrow.
+    set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
+    set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, of.alignment_b);
+    set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, of.alignment_a);
+    set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, of.alignment_c);
+    set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, of.alignment_c);
+    cublasLtMatmulHeuristicResult_t found = {};
+    int count = 0;
+    cublas_check(cublasLtMatmulAlgoGetHeuristic(handle(), plan.operation.get(), plan.b.get(), plan.a.get(), plan.c.get(), plan.c.get(), preference.get(), 1,
+                                                &found, &count));
+    ensure(count == 1, "cuBLASLt has no algorithm for a gemm of {} x {} x {} from {} to {}", of.m, of.k, of.n, name_of(of.from), name_of(of.to));
+    plan.algorithm = found.algo;
+    plan.workspace = static_cast<std::int64_t>(found.workspaceSize);
+    return plan;
+  }
+
+  LtHandle handle_;
+  std::map<Problem, Plan> plans_;
+};
+
+std::uint32_t alignment_of(const void* data) {
+  const auto address = reinterpret_cast<std::uintptr_t>(data);
+  std::uint32_t alignment = 16;
+  while (address % alignment != 0) alignment /= 2;
+  return alignment;
+}
+
+/// c = beta·c. What c held does not count where beta is zero, NaN neither.
+template <class T>
+struct ScaledOnly {
+  static constexpr int width = packet_width<T>;
+  Rows<T> c;
+  Accumulator<T> beta;
+
+  template <int V>
+  __device__ void operator()(std::int64_t row, std::int64_t column) const {
+    auto to = c.template load<V>(row, column);
+#pragma unroll
+    for (int v = 0; v < V; ++v) to.at[v] = narrowed<T>(beta == 0 ? Accumulator<T>{0} : beta * widened(to.at[v]));
+    c.template store<V>(row, column, to);
+  }
+};
+
+}  // namespace
+
+// Floor: 2mnk operations at the matrix units' rate, about 990 TFLOP/s in dense bf16 and 67 in f32, or the bytes of a, b and c.
+void gemm(const Stream& stream, const Gemm& args) {
+  const TensorView a = args.a, b = args.b, c = args.c;
+  const std::int64_t m = c.rows(), n = c.columns(), k = args.transpose_a ? a.rows() : a.columns();
+  ensure((args.transpose_a ? a.columns() : a.rows()) == m && (args.transpose_b ? b.columns() : b.rows()) == k &&
+             (args.transpose_b ? b.rows() : b.columns()) == n,
+         "gemm of {}{} and {}{} into {}", a.shape.to_string(), args.transpose_a ? "ᵀ" : "", b.shape.to_string(), args.transpose_b ? "ᵀ" : "",
+         c.shape.to_string());
+  ensure(a.dtype == b.dtype && (c.dtype == a.dtype || c.dtype == accumulator_of(a.dtype)), "gemm of {} and {} into {}", name_of(a.dtype),
+         name_of(b.dtype), name_of(c.dtype));
+  if (m == 0 || n == 0) return;
+  if (k == 0)
+    return dispatch(c.dtype, [&]<class T>() { for_each_element(stream, {c}, ScaledOnly<T>{Rows<T>(c), static_cast<Accumulator<T>>(args.beta)}); });
+  Plans& plans = stream.companion<Plans>();
+  const Plan& plan = plans({.m = m,
+                            .n = n,
+                            .k = k,
+                            .stride_a = a.row_stride,
+                            .stride_b = b.row_stride,
+                            .stride_c = c.row_stride,
+                            .from = a.dtype,
+                            .to = c.dtype,
+                            .transpose_a = args.transpose_a,
+                            .transpose_b = args.transpose_b,
+                            .alignment_a = alignment_of(a.data),
+                            .alignment_b = alignment_of(b.data),
+                            .alignment_c = alignment_of(c.data)});
+  const Tensor workspace(stream, DType::u8, {plan.workspace});
+  const auto multiply = [&]<class R> {  // the factors are of the type that sums are kept in
+    const R alpha = 1, beta = static_cast<R>(args.beta);
+    cublas_check(cublasLtMatmul(plans.handle(), plan.operation.get(), &alpha, b.data, plan.b.get(), a.data, plan.a.get(), &beta, c.data, plan.c.get(), c.data,
+                                plan.c.get(), &plan.algorithm, workspace.view().data, static_cast<std::size_t>(plan.workspace), native_of(stream)));
+  };
+  if (a.dtype == DType::f64)
+    multiply.template operator()<double>();
+  else
+    multiply.template operator()<float>();
+}
+
+}  // namespace causeway::cuda
