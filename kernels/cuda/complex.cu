@@ -1,4 +1,4 @@
-#include <numbers>
+#include <algorithm>
 
 #include "kernels/cpu/expect.hpp"
 #include "kernels/cuda/reduce.cuh"
@@ -85,6 +85,10 @@ struct Products {
     Packet<R, 2 * V> w;
     if (group_size == 1) {
       w = b.template load<2 * V>(row, 2 * column);
+    } else if (V == 1 || group_size % V == 0) {
+      const auto of_group = b.template load<2>(row, 2 * static_cast<std::int64_t>(static_cast<int>(column) / group_size));
+#pragma unroll
+      for (int v = 0; v < 2 * V; ++v) w.at[v] = of_group.at[v % 2];
     } else {
 #pragma unroll
       for (int v = 0; v < V; ++v) {
@@ -103,25 +107,34 @@ struct Products {
   }
 };
 
-/// `lanes` neighbouring lanes share a group of a row; which adds what depends on the group's size alone.
-template <class R>
-__global__ void __launch_bounds__(threads) reduce_products(Rows<const R> a, Rows<const R> b, Rows<R> y, std::int64_t count, std::int64_t groups,
+/// `lanes` neighbouring lanes share a group of a row, V channels at once; the order of a sum depends on the group's size alone.
+template <class R, int V>
+__global__ void __launch_bounds__(threads) reduce_products(Rows<const R> a, Rows<const R> b, Rows<R> y, std::int64_t rows, std::int64_t groups,
                                                            std::int64_t group_size, int lanes) {
-  const std::int64_t at = (std::int64_t{blockIdx.x} * threads + threadIdx.x) / lanes, row = at / groups, group = at % groups;
-  R re = 0, im = 0;
-  for (std::int64_t i = threadIdx.x % lanes; at < count && i < group_size; i += lanes) {
-    const std::int64_t column = 2 * (group * group_size + i);
-    const auto x = a.template load<2>(row, column), w = b.template load<2>(row, column);
-    re += x.at[0] * w.at[0] + x.at[1] * w.at[1];
-    im += x.at[1] * w.at[0] - x.at[0] * w.at[1];
+  const int lane = static_cast<int>(threadIdx.x) % lanes;
+  const std::int64_t group = std::int64_t{blockIdx.x} * (blockDim.x / lanes) + threadIdx.x / lanes;
+  // All threads of a block walk as often: a warp's lanes meet in over_lanes, and may be of several rows.
+  for (std::int64_t first = std::int64_t{blockIdx.y} * blockDim.y; first < rows; first += std::int64_t{gridDim.y} * blockDim.y) {
+    const std::int64_t row = first + threadIdx.y;
+    const bool here = row < rows && group < groups;
+    R re = 0, im = 0;
+    for (std::int64_t i = lane * V; here && i < group_size; i += lanes * V) {
+      const std::int64_t column = 2 * (group * group_size + i);
+      const auto x = a.template load<2 * V>(row, column), w = b.template load<2 * V>(row, column);
+#pragma unroll
+      for (int v = 0; v < V; ++v) {
+        re += x.at[2 * v] * w.at[2 * v] + x.at[2 * v + 1] * w.at[2 * v + 1];
+        im += x.at[2 * v + 1] * w.at[2 * v] - x.at[2 * v] * w.at[2 * v + 1];
+      }
+    }
+    re = over_lanes(re, lanes);
+    im = over_lanes(im, lanes);
+    if (!here || lane != 0) continue;
+    auto to = y.template load<2>(row, 2 * group);
+    to.at[0] += re;
+    to.at[1] += im;
+    y.template store<2>(row, 2 * group, to);
   }
-  re = over_lanes(re, lanes);
-  im = over_lanes(im, lanes);
-  if (at >= count || threadIdx.x % lanes != 0) return;
-  auto to = y.template load<2>(row, 2 * group);
-  to.at[0] += re;
-  to.at[1] += im;
-  y.template store<2>(row, 2 * group, to);
 }
 
 /// Calls body.template operator()<flag>().
@@ -198,11 +211,18 @@ void complex_multiply_reduce(const Stream& stream, const ComplexMultiplyReduce& 
   if (args.a.size() == 0) return;
   dispatch(args.a.dtype, [&]<class T>() {
     using R = Accumulator<T>;
-    const std::int64_t group_size = channels / groups, count = args.a.rows() * groups;
-    const int lanes = lanes_for(group_size);
-    reduce_products<R><<<grid_of(count * lanes, threads), threads, 0, native_of(stream)>>>(Rows<const R>(args.a), Rows<const R>(args.b), Rows<R>(args.y), count,
-                                                                                     groups, group_size, lanes);
-    cuda_check(cudaGetLastError());
+    constexpr int width = packet_width<R> / 2;
+    const std::int64_t rows = args.a.rows(), group_size = channels / groups;
+    dispatch_width<width>(group_size % width == 0 && rows_start_aligned({args.a, args.b}, 2 * width), [&]<int V> {
+      const int lanes = lanes_for(group_size / V);
+      unsigned across = threads;
+      while (across / 2 >= groups * lanes) across /= 2;
+      const dim3 block(across, threads / across);
+      const dim3 grid(grid_of(groups, across / lanes), static_cast<unsigned>(std::min<std::int64_t>(65535, (rows + block.y - 1) / block.y)));
+      reduce_products<R, V><<<grid, block, 0, native_of(stream)>>>(Rows<const R>(args.a), Rows<const R>(args.b), Rows<R>(args.y), rows, groups, group_size,
+                                                                   lanes);
+      cuda_check(cudaGetLastError());
+    });
   });
 }
 

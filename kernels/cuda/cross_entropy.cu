@@ -29,30 +29,38 @@ __device__ Softmax<R> from_lane_across(const Softmax<R>& x, int distance) {
 __device__ float natural_logarithm(float x) { return ::logf(x); }
 __device__ double natural_logarithm(double x) { return ::log(x); }
 
+/// What exp(x - largest) takes its exponent from as 2^(x·log₂e - shift). Where nothing is above -∞ it is 0: -∞ less -∞ would be NaN.
+template <class R>
+__device__ R shift_of(R largest) {
+  return largest == -std::numeric_limits<R>::infinity() ? R{0} : largest * static_cast<R>(log2_e);
+}
+
 struct Merge {
-  /// sum · exp(largest - of). Nothing yet, largest still -∞, stays nothing: -∞ less -∞ would be NaN.
-  template <class R>
-  __device__ static R rescaled(const Softmax<R>& x, R of) {
-    return x.largest == -std::numeric_limits<R>::infinity() && !(x.sum != x.sum) ? R{0} : x.sum * exponential(x.largest - of);
-  }
   template <class R>
   __device__ Softmax<R> operator()(const Softmax<R>& a, const Softmax<R>& b) const {
-    const R largest = a.largest > b.largest ? a.largest : b.largest;
-    return {largest, rescaled(a, largest) + rescaled(b, largest)};
+    const R largest = a.largest > b.largest ? a.largest : b.largest, shift = shift_of(largest);
+    return {largest, a.sum * power_of_2(a.largest * static_cast<R>(log2_e) - shift) + b.sum * power_of_2(b.largest * static_cast<R>(log2_e) - shift)};
   }
 };
 
-template <class T, int V>
-__device__ void add(Softmax<Accumulator<T>>& to, const Packet<T, V>& logits) {
+/// Adds `packets` packets of which the first `count` are there.
+template <class T, int V, int packets>
+__device__ void add(Softmax<Accumulator<T>>& to, const Packet<T, V> (&logits)[packets], int count) {
   using R = Accumulator<T>;
   Softmax<R> of;
 #pragma unroll
-  for (int v = 0; v < V; ++v) of.largest = widened(logits.at[v]) > of.largest ? widened(logits.at[v]) : of.largest;
+  for (int i = 0; i < packets; ++i)
+    if (i < count) {
 #pragma unroll
-  for (int v = 0; v < V; ++v) {
-    const R x = widened(logits.at[v]);
-    of.sum += x == -std::numeric_limits<R>::infinity() ? R{0} : exponential(x - of.largest);  // NaN stays NaN
-  }
+      for (int v = 0; v < V; ++v) of.largest = widened(logits[i].at[v]) > of.largest ? widened(logits[i].at[v]) : of.largest;
+    }
+  const R shift = shift_of(of.largest);
+#pragma unroll
+  for (int i = 0; i < packets; ++i)
+    if (i < count) {
+#pragma unroll
+      for (int v = 0; v < V; ++v) of.sum += power_of_2(widened(logits[i].at[v]) * static_cast<R>(log2_e) - shift);  // NaN stays NaN
+    }
   to = Merge()(to, of);
 }
 
@@ -68,19 +76,20 @@ template <class T, int V>
 __device__ void write(const Arguments<T>& args, std::int64_t t, std::int64_t column, const Packet<T, V>& logits, Softmax<Accumulator<T>> softmax,
                       std::int64_t label) {
   using R = Accumulator<T>;
-  Packet<T, V> to;
-  const R scale = 1 / softmax.sum;
+  const R scale = 1 / softmax.sum, shift = shift_of(softmax.largest);
+  R p[V];
 #pragma unroll
-  for (int v = 0; v < V; ++v) {
-    // The label's from the unrounded probability: bf16 would lose what is left of p - 1.
-    const R p = exponential(widened(logits.at[v]) - softmax.largest) * scale;
-    to.at[v] = narrowed<T>(column + v == label ? p - 1 : p);
+  for (int v = 0; v < V; ++v) p[v] = power_of_2(widened(logits.at[v]) * static_cast<R>(log2_e) - shift) * scale;
+  if (label >= column && label < column + V) {  // from the unrounded probability: bf16 would lose what is left of p - 1
+#pragma unroll
+    for (int v = 0; v < V; ++v)
+      if (column + v == label) p[v] -= 1;
   }
-  args.d_logits.template store<V>(t, column, to);
+  args.d_logits.template store<V>(t, column, Packet<T, V>::of(p));
 }
 
 template <class T, int V>
-__global__ void __launch_bounds__(1024) loss_and_gradient(Arguments<T> args, std::int64_t tokens, std::int64_t vocabulary) {
+__global__ void __launch_bounds__(512, 2) loss_and_gradient(Arguments<T> args, std::int64_t tokens, std::int64_t vocabulary) {
   using R = Accumulator<T>;
   const std::int64_t t = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y, first = threadIdx.x * V, step = std::int64_t{blockDim.x} * V;
   const std::int64_t label = t < tokens ? args.labels(t, 0) : -1;
@@ -92,10 +101,14 @@ __global__ void __launch_bounds__(1024) loss_and_gradient(Arguments<T> args, std
 #pragma unroll
   for (int i = 0; i < kept; ++i)
     if (here && first + i * step < vocabulary) logits[i] = args.logits.template load<V>(t, first + i * step);
-#pragma unroll
-  for (int i = 0; i < kept; ++i)
-    if (here && first + i * step < vocabulary) add(softmax, logits[i]);
-  for (std::int64_t column = first + kept * step; here && column < vocabulary; column += step) add(softmax, args.logits.template load<V>(t, column));
+  const std::int64_t packets = here && first < vocabulary ? (vocabulary - first + step - 1) / step : 0;  // of this thread
+  add(softmax, logits, static_cast<int>(packets < kept ? packets : kept));
+  for (std::int64_t i = kept; i < packets; i += 2) {
+    Packet<T, V> more[2];
+    more[0] = args.logits.template load<V>(t, first + i * step);
+    if (i + 1 < packets) more[1] = args.logits.template load<V>(t, first + (i + 1) * step);
+    add(softmax, more, i + 1 < packets ? 2 : 1);
+  }
   __syncwarp();  // d_logits may be the logits: nobody writes before all have read their label's
   softmax = over_team(softmax, Merge());
   if (t >= tokens) return;
@@ -126,7 +139,7 @@ void cross_entropy(const Stream& stream, const CrossEntropy& args) {
     using R = Accumulator<T>;
     constexpr int width = packet_width<T>;
     dispatch_width<width>(vocabulary % width == 0 && rows_start_aligned({logits, args.d_logits}, width), [&]<int V> {
-      const RowTeams teams(vocabulary / V, kept);
+      const RowTeams teams(vocabulary / V, kept, 512);
       loss_and_gradient<T, V><<<teams.grid(tokens), teams.block(), 0, native_of(stream)>>>(
           Arguments<T>{Rows<const T>(logits), Rows<const std::int32_t>(args.labels), Rows<R>(args.loss), Rows<T>(args.d_logits)}, tokens, vocabulary);
       cuda_check(cudaGetLastError());

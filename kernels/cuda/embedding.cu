@@ -12,7 +12,7 @@ namespace {
 using cpu::expect;
 
 constexpr std::int64_t chunk = 256;  // sorted tokens that a block sums before chunks are joined
-constexpr int threads = 128;
+constexpr int threads = 128, in_flight = 8;
 
 template <class From, class To>
 struct Gather {
@@ -47,8 +47,8 @@ __global__ void __launch_bounds__(256) number(Rows<const std::int32_t> ids, std:
 
 /// Tokens sorted by id, those of one id in their order: runs of one id, cut into chunks.
 struct Sorted {
-  const std::int32_t* ids;
-  const std::int64_t* order;
+  const std::int32_t* __restrict__ ids;
+  const std::int64_t* __restrict__ order;
   std::int64_t tokens, vocabulary;
 
   __device__ bool begins(std::int64_t i) const { return i == 0 || ids[i - 1] != ids[i]; }
@@ -66,25 +66,32 @@ __global__ void __launch_bounds__(threads) sum_chunks(Sorted sorted, Rows<const 
   const std::int64_t begin = block * chunk, end = begin + chunk < sorted.tokens ? begin + chunk : sorted.tokens;
   bool whole = sorted.begins(begin);
   Packet<R, V> sum = {};
-#pragma unroll 8
-  for (std::int64_t i = begin; i < end; ++i) {
-    if (i > begin && sorted.begins(i)) {
-      whole = true;
-      sum = {};
-    }
-    const auto g = d_y.template load<V>(sorted.order[i], column);
+  for (std::int64_t together = begin; together < end; together += in_flight) {
+    Packet<T, V> rows[in_flight];
 #pragma unroll
-    for (int v = 0; v < V; ++v) sum.at[v] += widened(g.at[v]);
-    if (!sorted.ends(i) && i + 1 < end) continue;
-    if (!whole) {
-      heads.template store<V>(block, column, sum);
-    } else if (!sorted.ends(i)) {
-      tails.template store<V>(block, column, sum);
-    } else if (sorted.known(i)) {
-      auto to = d_weight.template load<V>(sorted.ids[i], column);
+    for (int i = 0; i < in_flight; ++i)
+      if (together + i < end) rows[i] = d_y.template load<V>(sorted.order[together + i], column);
 #pragma unroll
-      for (int v = 0; v < V; ++v) to.at[v] += sum.at[v];
-      d_weight.template store<V>(sorted.ids[i], column, to);
+    for (int i = 0; i < in_flight; ++i) {
+      const std::int64_t at = together + i;
+      if (at >= end) continue;
+      if (at > begin && sorted.begins(at)) {
+        whole = true;
+        sum = {};
+      }
+#pragma unroll
+      for (int v = 0; v < V; ++v) sum.at[v] += widened(rows[i].at[v]);
+      if (!sorted.ends(at) && at + 1 < end) continue;
+      if (!whole) {
+        heads.template store<V>(block, column, sum);
+      } else if (!sorted.ends(at)) {
+        tails.template store<V>(block, column, sum);
+      } else if (sorted.known(at)) {
+        auto to = d_weight.template load<V>(sorted.ids[at], column);
+#pragma unroll
+        for (int v = 0; v < V; ++v) to.at[v] += sum.at[v];
+        d_weight.template store<V>(sorted.ids[at], column, to);
+      }
     }
   }
 }

@@ -94,7 +94,9 @@ class Plans {
     Plan plan{.operation = Operation(operation),
               .a = layout_of(of.from, of.transpose_a ? of.k : of.m, of.transpose_a ? of.m : of.k, of.stride_a),
               .b = layout_of(of.from, of.transpose_b ? of.n : of.k, of.transpose_b ? of.k : of.n, of.stride_b),
-              .c = layout_of(of.to, of.m, of.n, of.stride_c)};
+              .c = layout_of(of.to, of.m, of.n, of.stride_c),
+              .algorithm = {},
+              .workspace = 0};
     set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSA, of.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSB, of.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
 

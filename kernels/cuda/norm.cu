@@ -12,8 +12,9 @@ namespace {
 using cpu::expect;
 using cpu::expect_if_present;
 
-constexpr int kept = 4;  // packets of a row that a thread holds in registers; longer rows are read again
-constexpr std::int64_t most_teams = 1024;  // of the backward: rows of partial sums of d_weight
+// Packets of a row that a thread holds in registers; longer rows are read again. The backward holds four rows.
+constexpr int kept = 4, kept_backward = 2;
+constexpr std::int64_t most_blocks = 1024;  // of the backward: rows of partial sums of d_weight
 
 template <class T, int V>
 struct Forward {
@@ -74,14 +75,15 @@ struct Backward {
   Rows<const R> residual, weight, rstd;
   Rows<const T> d_y;
   Rows<R> d_residual;
-  Rows<R> partial;  ///< [teams, D], each team's share of d_weight
+  Rows<R> partial;  ///< [blocks, D], each block's share of d_weight
 
   struct Loaded {
     Packet<R, V> residual;
     Packet<T, V> d_y;
+    Packet<R, V> d_residual;
   };
   __device__ Loaded load(std::int64_t t, std::int64_t column) const {
-    return {residual.template load<V>(t, column), d_y.template load<V>(t, column)};
+    return {residual.template load<V>(t, column), d_y.template load<V>(t, column), d_residual.template load<V>(t, column)};
   }
   /// sum += d_y·normalized; returns the packet's share of ⟨d_y ∘ weight, normalized⟩.
   __device__ R add(const Loaded& from, std::int64_t column, R scale, Packet<R, V>& sum) const {
@@ -97,23 +99,25 @@ struct Backward {
   }
   __device__ void write(const Loaded& from, std::int64_t t, std::int64_t column, R scale, R mean) const {
     const auto w = weight.template load<V>(0, column);
-    auto to = d_residual.template load<V>(t, column);
+    auto to = from.d_residual;
 #pragma unroll
     for (int v = 0; v < V; ++v) to.at[v] += scale * (widened(from.d_y.at[v]) * w.at[v] - from.residual.at[v] * scale * mean);
     d_residual.template store<V>(t, column, to);
   }
 };
 
-/// Team i takes the tokens i, i + teams, …; what it adds to d_weight it keeps in registers down its tokens.
+/// Team i takes the tokens i, i + teams, …; what it adds to d_weight it keeps in registers down its tokens, and at last the block's teams add up.
 template <class T, int V>
-__global__ void __launch_bounds__(512) backward(Backward<T, V> args, std::int64_t tokens, std::int64_t channels, std::int64_t teams) {
+__global__ void __launch_bounds__(1024) backward(Backward<T, V> args, std::int64_t tokens, std::int64_t channels) {
   using R = Accumulator<T>;
-  const std::int64_t team = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y, first = threadIdx.x * V, step = std::int64_t{blockDim.x} * V;
+  constexpr int kept = kept_backward;
+  const std::int64_t teams = std::int64_t{gridDim.x} * blockDim.y, team = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
+  const std::int64_t first = threadIdx.x * V, step = std::int64_t{blockDim.x} * V;
   Packet<R, V> sums[kept] = {};
   // Every team of a block walks as often: they meet in over_team.
   for (std::int64_t round = 0; round * teams < tokens; ++round) {
     const std::int64_t t = round * teams + team;
-    const bool here = team < teams && t < tokens;
+    const bool here = t < tokens;
     const R rstd = here ? args.rstd(t, 0) : R{0};
     typename Backward<T, V>::Loaded rows[kept];
     R dot = 0;
@@ -123,10 +127,11 @@ __global__ void __launch_bounds__(512) backward(Backward<T, V> args, std::int64_
 #pragma unroll
     for (int i = 0; i < kept; ++i)
       if (here && first + i * step < channels) dot += args.add(rows[i], first + i * step, rstd, sums[i]);
+    // Rows too long for this have a block to themselves, and so a row of `partial`.
     for (std::int64_t column = first + kept * step; here && column < channels; column += step) {
-      auto sum = round == 0 ? Packet<R, V>{} : args.partial.template load<V>(team, column);
+      auto sum = round == 0 ? Packet<R, V>{} : args.partial.template load<V>(blockIdx.x, column);
       dot += args.add(args.load(t, column), column, rstd, sum);
-      args.partial.template store<V>(team, column, sum);
+      args.partial.template store<V>(blockIdx.x, column, sum);
     }
     const R mean = over_team(dot) / static_cast<R>(channels);
 #pragma unroll
@@ -135,9 +140,23 @@ __global__ void __launch_bounds__(512) backward(Backward<T, V> args, std::int64_
     for (std::int64_t column = first + kept * step; here && column < channels; column += step)
       args.write(args.load(t, column), t, column, rstd, mean);
   }
+  if (blockDim.y > 1) {  // warps: a row fits what they keep
+    __shared__ R of_teams[8][kept * 32 * V];
+#pragma unroll
+    for (int i = 0; i < kept; ++i)
+#pragma unroll
+      for (int v = 0; v < V; ++v) of_teams[threadIdx.y][(i * 32 + threadIdx.x) * V + v] = sums[i].at[v];
+    __syncthreads();
+    for (std::int64_t column = threadIdx.y * 32 + threadIdx.x; column < channels; column += 256) {
+      R sum = of_teams[0][column];
+      for (int other = 1; other < 8; ++other) sum += of_teams[other][column];
+      args.partial(blockIdx.x, column) = sum;
+    }
+    return;
+  }
 #pragma unroll
   for (int i = 0; i < kept; ++i)
-    if (team < teams && first + i * step < channels) args.partial.template store<V>(team, first + i * step, sums[i]);
+    if (first + i * step < channels) args.partial.template store<V>(blockIdx.x, first + i * step, sums[i]);
 }
 
 /// A vector over channels as one row.
@@ -185,12 +204,12 @@ void rms_norm_backward(const Stream& stream, const RmsNormBackward& args) {
     constexpr int width = packet_width<T, R>;
     const bool whole = channels % width == 0 && rows_start_aligned({args.residual, weight, d_y, args.d_residual}, width);
     dispatch_width<width>(whole, [&]<int V> {
-      const RowTeams shape(channels / V, kept, 512);
-      const std::int64_t teams = std::min(tokens, most_teams);
-      const Tensor partial(stream, wide, {teams, channels});
-      backward<T, V><<<shape.grid(teams), shape.block(), 0, native_of(stream)>>>(
+      const RowTeams teams(channels / V, kept_backward);
+      const std::int64_t blocks = std::min<std::int64_t>((tokens + teams.in_block - 1) / teams.in_block, most_blocks);
+      const Tensor partial(stream, wide, {blocks, channels});
+      backward<T, V><<<grid_of(blocks), teams.block(), 0, native_of(stream)>>>(
           Backward<T, V>{Rows<const R>(args.residual), Rows<const R>(weight), Rows<const R>(args.rstd), Rows<const T>(d_y), Rows<R>(args.d_residual), Rows<R>(partial)},
-          tokens, channels, teams);
+          tokens, channels);
       cuda_check(cudaGetLastError());
       add_column_sums<R>(stream, partial, static_cast<R*>(args.d_weight.data));
     });

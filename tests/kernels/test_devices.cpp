@@ -366,6 +366,28 @@ TEST_P(Devices, GpuEqualsCpuAndItselfOverRandomShapes) {
     }
 }
 
+TEST(DevicesLarge, OffsetsBeyond32BitsAreReached) {
+  std::optional<Stream> gpu;
+  try {
+    gpu.emplace(Device::cuda);
+  } catch (const Error& error) {
+    GTEST_SKIP() << error.what();
+  }
+  const Shape shape{(std::int64_t{1} << 19) + 3, 4099};  // odd and more than 2^31 elements, whole and as columns of a wider matrix
+  const Tensor x(*gpu, DType::bf16, shape), sum = Tensor::zeros(*gpu, DType::f64, {2});
+  const TensorView inner = x.view().slice_columns(1, 4096);
+  fill(*gpu, {.value = 1, .y = x});
+  scale(*gpu, {.x = x, .alpha = 2, .y = x});
+  sum_of_squares(*gpu, {.x = x, .sum = sum.view().slice_rows(0, 1)});
+  multiply(*gpu, {.a = inner, .b = inner, .y = inner});
+  sum_of_squares(*gpu, {.x = inner, .sum = sum.view().slice_rows(1, 1)});
+  double sums[2] = {};
+  gpu->copy(sums, sum.view().data, sizeof(sums));
+  gpu->wait();
+  EXPECT_EQ(sums[0], 4 * static_cast<double>(shape.size()));
+  EXPECT_EQ(sums[1], 16 * static_cast<double>(inner.size()));
+}
+
 INSTANTIATE_TEST_SUITE_P(Kernels, Devices, testing::ValuesIn(kernels), [](const auto& of) { return std::string(of.param.name); });
 
 }  // namespace
