@@ -13,7 +13,7 @@ namespace {
 using cpu::expect;
 using cpu::expect_if_present;
 
-constexpr int kept = 6;  // packets of a row that a thread holds in registers; longer rows are read again, mostly from the L2 cache
+constexpr int kept = 4;  // packets of a row that a thread holds in registers; longer rows are read again, mostly from the L2 cache
 
 /// Σ exp(x - largest) of some x.
 template <class R>
@@ -29,17 +29,17 @@ __device__ Softmax<R> from_lane_across(const Softmax<R>& x, int distance) {
 __device__ float natural_logarithm(float x) { return ::logf(x); }
 __device__ double natural_logarithm(double x) { return ::log(x); }
 
-/// What exp(x - largest) takes its exponent from as 2^(x·log₂e - shift). Where nothing is above -∞ it is 0: -∞ less -∞ would be NaN.
+/// What is taken from every x: the largest, but 0 where nothing is above -∞, since -∞ less -∞ would be NaN.
 template <class R>
 __device__ R shift_of(R largest) {
-  return largest == -std::numeric_limits<R>::infinity() ? R{0} : largest * static_cast<R>(log2_e);
+  return largest == -std::numeric_limits<R>::infinity() ? R{0} : largest;
 }
 
 struct Merge {
   template <class R>
   __device__ Softmax<R> operator()(const Softmax<R>& a, const Softmax<R>& b) const {
     const R largest = a.largest > b.largest ? a.largest : b.largest, shift = shift_of(largest);
-    return {largest, a.sum * power_of_2(a.largest * static_cast<R>(log2_e) - shift) + b.sum * power_of_2(b.largest * static_cast<R>(log2_e) - shift)};
+    return {largest, a.sum * exponential(a.largest - shift) + b.sum * exponential(b.largest - shift)};
   }
 };
 
@@ -59,7 +59,7 @@ __device__ void add(Softmax<Accumulator<T>>& to, const Packet<T, V> (&logits)[pa
   for (int i = 0; i < packets; ++i)
     if (i < count) {
 #pragma unroll
-      for (int v = 0; v < V; ++v) of.sum += power_of_2(widened(logits[i].at[v]) * static_cast<R>(log2_e) - shift);  // NaN stays NaN
+      for (int v = 0; v < V; ++v) of.sum += exponential(widened(logits[i].at[v]) - shift);  // NaN stays NaN
     }
   to = Merge()(to, of);
 }
@@ -79,7 +79,7 @@ __device__ void write(const Arguments<T>& args, std::int64_t t, std::int64_t col
   const R scale = 1 / softmax.sum, shift = shift_of(softmax.largest);
   R p[V];
 #pragma unroll
-  for (int v = 0; v < V; ++v) p[v] = power_of_2(widened(logits.at[v]) * static_cast<R>(log2_e) - shift) * scale;
+  for (int v = 0; v < V; ++v) p[v] = exponential(widened(logits.at[v]) - shift) * scale;
   if (label >= column && label < column + V) {  // from the unrounded probability: bf16 would lose what is left of p - 1
 #pragma unroll
     for (int v = 0; v < V; ++v)
@@ -89,18 +89,18 @@ __device__ void write(const Arguments<T>& args, std::int64_t t, std::int64_t col
 }
 
 template <class T, int V>
-__global__ void __launch_bounds__(512, 2) loss_and_gradient(Arguments<T> args, std::int64_t tokens, std::int64_t vocabulary) {
+__global__ void __launch_bounds__(512, 3) loss_and_gradient(Arguments<T> args, std::int64_t tokens, std::int64_t vocabulary) {
   using R = Accumulator<T>;
   const std::int64_t t = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y, first = threadIdx.x * V, step = std::int64_t{blockDim.x} * V;
+  Packet<T, V> logits[kept];  // read before the label says whether they count: the one does not wait for the other
+#pragma unroll
+  for (int i = 0; i < kept; ++i)
+    if (t < tokens && first + i * step < vocabulary) logits[i] = args.logits.template load<V>(t, first + i * step);
   const std::int64_t label = t < tokens ? args.labels(t, 0) : -1;
   const bool here = label >= 0, gradient = args.d_logits.data != nullptr;
   // A label outside of the vocabulary makes the loss NaN: it must not read elsewhere, and nobody here can throw.
   const R at_label = here ? label < vocabulary ? widened(args.logits(t, label)) : std::numeric_limits<R>::quiet_NaN() : R{0};
-  Packet<T, V> logits[kept];
   Softmax<R> softmax;
-#pragma unroll
-  for (int i = 0; i < kept; ++i)
-    if (here && first + i * step < vocabulary) logits[i] = args.logits.template load<V>(t, first + i * step);
   const std::int64_t packets = here && first < vocabulary ? (vocabulary - first + step - 1) / step : 0;  // of this thread
   add(softmax, logits, static_cast<int>(packets < kept ? packets : kept));
   for (std::int64_t i = kept; i < packets; i += 2) {

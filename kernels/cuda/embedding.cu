@@ -1,5 +1,6 @@
 #include "kernels/embedding.hpp"
 
+#include <bit>
 #include <cub/device/device_radix_sort.cuh>
 #include <limits>
 
@@ -38,10 +39,13 @@ struct Gather {
   }
 };
 
-__global__ void __launch_bounds__(256) number(Rows<const std::int32_t> ids, std::int64_t tokens, std::int32_t* keys, std::int64_t* order) {
+/// What is sorted: every id outside of the table counts as `vocabulary`, so that few bits tell them apart.
+__global__ void __launch_bounds__(256) number(Rows<const std::int32_t> ids, std::int64_t tokens, std::int64_t vocabulary, std::int32_t* keys,
+                                              std::int64_t* order) {
   const std::int64_t t = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (t >= tokens) return;
-  keys[t] = ids(t, 0);
+  const std::int32_t id = ids(t, 0);
+  keys[t] = id >= 0 && id < vocabulary ? id : static_cast<std::int32_t>(vocabulary);
   order[t] = t;
 }
 
@@ -53,7 +57,7 @@ struct Sorted {
 
   __device__ bool begins(std::int64_t i) const { return i == 0 || ids[i - 1] != ids[i]; }
   __device__ bool ends(std::int64_t i) const { return i + 1 == tokens || ids[i + 1] != ids[i]; }
-  __device__ bool known(std::int64_t i) const { return ids[i] >= 0 && ids[i] < vocabulary; }
+  __device__ bool known(std::int64_t i) const { return ids[i] < vocabulary; }
 };
 
 /// What a chunk knows of its runs: those inside it go to d_weight, the one it continues to `heads`, the one it leaves unfinished to `tails`.
@@ -107,11 +111,18 @@ __global__ void __launch_bounds__(threads) join_chunks(Sorted sorted, Rows<R> d_
   if (sorted.ids[block * chunk] == id && !sorted.begins(block * chunk)) return;  // one that began before
   if (!sorted.known(end)) return;
   auto sum = tails.template load<V>(block, column);
-#pragma unroll 4
-  for (std::int64_t next = end; next < sorted.tokens && sorted.ids[next] == id; next += chunk) {
-    const auto more = heads.template load<V>(next / chunk, column);
+  const auto continues = [&](std::int64_t at) { return at < sorted.tokens && sorted.ids[at] == id; };
+  for (std::int64_t next = end; continues(next); next += in_flight * chunk) {
+    Packet<R, V> more[in_flight];
 #pragma unroll
-    for (int v = 0; v < V; ++v) sum.at[v] += more.at[v];
+    for (int i = 0; i < in_flight; ++i)
+      if (continues(next + i * chunk)) more[i] = heads.template load<V>(next / chunk + i, column);
+#pragma unroll
+    for (int i = 0; i < in_flight; ++i)
+      if (continues(next + i * chunk)) {
+#pragma unroll
+        for (int v = 0; v < V; ++v) sum.at[v] += more[i].at[v];
+      }
   }
   auto to = d_weight.template load<V>(id, column);
 #pragma unroll
@@ -143,20 +154,21 @@ void embedding_forward(const Stream& stream, const EmbeddingForward& args) {
 // Floor: d_y read, the rows of d_weight that occur read and written. bf16 [65536, 4096]: 0.54 GB, 0.11 ms at 4.8 TB/s. A pack of DNA is four runs
 // of many tokens, one of text is thousands of short ones: chunks of the sorted tokens share the work evenly between both.
 void embedding_backward(const Stream& stream, const EmbeddingBackward& args) {
-  const std::int64_t tokens = args.ids.rows(), columns = args.d_weight.columns();
+  const std::int64_t tokens = args.ids.rows(), columns = args.d_weight.columns(), vocabulary = args.d_weight.rows();
   expect("embedding backward's d_y", args.d_y, args.d_y.dtype, {tokens, columns});
   expect("embedding backward's d_weight", args.d_weight, accumulator_of(args.d_y.dtype), args.d_weight.shape);
   expect("embedding backward's ids", args.ids, DType::i32, {tokens});
   if (tokens == 0 || columns == 0) return;
+  ensure(vocabulary < std::int64_t{1} << 31, "an embedding of {} rows", vocabulary);
   const cudaStream_t native = native_of(stream);
   const Tensor ids(stream, DType::i32, {tokens}), keys(stream, DType::i32, {tokens}), numbers(stream, DType::i64, {tokens}), order(stream, DType::i64, {tokens});
   auto *const unsorted = ids.view().row<std::int32_t>(0), *const sorted_ids = keys.view().row<std::int32_t>(0);
   auto *const in_order = numbers.view().row<std::int64_t>(0), *const sorted_order = order.view().row<std::int64_t>(0);
-  number<<<grid_of(tokens, 256), 256, 0, native>>>(Rows<const std::int32_t>(args.ids), tokens, unsorted, in_order);
+  number<<<grid_of(tokens, 256), 256, 0, native>>>(Rows<const std::int32_t>(args.ids), tokens, vocabulary, unsorted, in_order);
   cuda_check(cudaGetLastError());
   std::size_t scratch_bytes = 0;
   const auto sort = [&](void* scratch) {
-    cuda_check(cub::DeviceRadixSort::SortPairs(scratch, scratch_bytes, unsorted, sorted_ids, in_order, sorted_order, tokens, 0, 32, native));
+    cuda_check(cub::DeviceRadixSort::SortPairs(scratch, scratch_bytes, unsorted, sorted_ids, in_order, sorted_order, tokens, 0, std::bit_width(static_cast<std::uint64_t>(vocabulary)), native));
   };
   sort(nullptr);  // asks for the size
   const Tensor scratch(stream, DType::u8, {static_cast<std::int64_t>(scratch_bytes)});
@@ -167,7 +179,7 @@ void embedding_backward(const Stream& stream, const EmbeddingBackward& args) {
     constexpr int width = packet_width<T, R>;
     const std::int64_t chunks = (tokens + chunk - 1) / chunk;
     const Tensor heads(stream, dtype_of<R>, {chunks, columns}), tails(stream, dtype_of<R>, {chunks, columns});
-    const Sorted sorted{sorted_ids, sorted_order, tokens, args.d_weight.rows()};
+    const Sorted sorted{sorted_ids, sorted_order, tokens, vocabulary};
     dispatch_width<width>(columns % width == 0 && rows_start_aligned({args.d_y, args.d_weight}, width), [&]<int V> {
       const std::int64_t across = (columns / V + threads - 1) / threads;
       sum_chunks<T, V><<<grid_of(chunks * across), threads, 0, native>>>(sorted, Rows<const T>(args.d_y), Rows<R>(args.d_weight), Rows<R>(heads),

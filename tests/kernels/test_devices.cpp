@@ -306,7 +306,7 @@ const Row kernels[] = {
      }},
     {"fourier_transform",
      [](Trial& t) {
-       const std::int64_t length = t.one_of<std::int64_t>({1, 2, 3, 7, 16, 100, 1009, 4096}), blocks = t.below(3);
+       const std::int64_t length = t.one_of<std::int64_t>({1, 2, 3, 7, 16, 100, 1009, 4096, 10000, 131072}), blocks = t.below(length > 10000 ? 2 : 3);
        const Twin& x = t.tensor(t.wide, {blocks * length, t.one_of<std::int64_t>({1, 3, 8, 33}), 2}, -1, 1, 2);
        const bool inverse = t.coin();
        t.compare([&](const Stream& s) { fourier_transform(s, {.length = length, .inverse = inverse, .x = x.on(s)}); }, 64);
