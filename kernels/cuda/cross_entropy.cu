@@ -35,11 +35,17 @@ __device__ R shift_of(R largest) {
   return largest == -std::numeric_limits<R>::infinity() ? R{0} : largest;
 }
 
+/// exp(x), where what falls below the smallest normal number may as well be 0: one multiplication and one instruction in float32.
+template <class R>
+__device__ R fast_exponential(R x) {
+  return power_of_2(x * static_cast<R>(log2_e));
+}
+
 struct Merge {
   template <class R>
   __device__ Softmax<R> operator()(const Softmax<R>& a, const Softmax<R>& b) const {
     const R largest = a.largest > b.largest ? a.largest : b.largest, shift = shift_of(largest);
-    return {largest, a.sum * exponential(a.largest - shift) + b.sum * exponential(b.largest - shift)};
+    return {largest, a.sum * fast_exponential(a.largest - shift) + b.sum * fast_exponential(b.largest - shift)};
   }
 };
 
@@ -52,14 +58,14 @@ __device__ void add(Softmax<Accumulator<T>>& to, const Packet<T, V> (&logits)[pa
   for (int i = 0; i < packets; ++i)
     if (i < count) {
 #pragma unroll
-      for (int v = 0; v < V; ++v) of.largest = widened(logits[i].at[v]) > of.largest ? widened(logits[i].at[v]) : of.largest;
+      for (int v = 0; v < V; ++v) of.largest = ::fmax(of.largest, widened(logits[i].at[v]));  // passes NaN over; the sum does not
     }
   const R shift = shift_of(of.largest);
 #pragma unroll
   for (int i = 0; i < packets; ++i)
     if (i < count) {
 #pragma unroll
-      for (int v = 0; v < V; ++v) of.sum += exponential(widened(logits[i].at[v]) - shift);  // NaN stays NaN
+      for (int v = 0; v < V; ++v) of.sum += fast_exponential(widened(logits[i].at[v]) - shift);  // NaN stays NaN
     }
   to = Merge()(to, of);
 }
@@ -79,7 +85,7 @@ __device__ void write(const Arguments<T>& args, std::int64_t t, std::int64_t col
   const R scale = 1 / softmax.sum, shift = shift_of(softmax.largest);
   R p[V];
 #pragma unroll
-  for (int v = 0; v < V; ++v) p[v] = exponential(widened(logits.at[v]) - shift) * scale;
+  for (int v = 0; v < V; ++v) p[v] = fast_exponential(widened(logits.at[v]) - shift) * scale;
   if (label >= column && label < column + V) {  // from the unrounded probability: bf16 would lose what is left of p - 1
 #pragma unroll
     for (int v = 0; v < V; ++v)
