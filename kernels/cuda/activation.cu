@@ -86,8 +86,9 @@ void scale(const Stream& stream, const Scale& args) {
   dispatch(args.x.dtype, [&]<class X>() {
     dispatch(args.y.dtype, [&]<class Y>() {
       using Body = Scaled<X, Y>;
-      for_each_element(stream, {args.x, args.y},
-                       Body{Rows<X>(args.x), Rows<Y>(args.y), static_cast<typename Body::Wide>(args.alpha), args.accumulate});
+      for_each_element(
+          stream, {args.x, args.y},
+          Body{Rows<X>(args.x), Rows<Y>(args.y), static_cast<typename Body::Wide>(args.alpha), args.accumulate});
     });
   });
 }
@@ -101,7 +102,8 @@ void fill(const Stream& stream, const Fill& args) {
 
 // Floor: x read, y written; [D, N] is small, so that a launch is what it costs.
 void negative_exponential(const Stream& stream, const NegativeExponential& args) {
-  ensure(args.x.dtype == args.y.dtype, "negative_exponential from {} to {}", name_of(args.x.dtype), name_of(args.y.dtype));
+  ensure(args.x.dtype == args.y.dtype, "negative_exponential from {} to {}", name_of(args.x.dtype),
+         name_of(args.y.dtype));
   dispatch(args.x.dtype, [&]<class T>() {
     for_each_element(stream, {args.x, args.y}, NegativeExponentials<T>{Rows<T>(args.x), Rows<T>(args.y)});
   });
@@ -109,10 +111,12 @@ void negative_exponential(const Stream& stream, const NegativeExponential& args)
 
 // Floor: y and d_y read, d_x read and written.
 void negative_exponential_backward(const Stream& stream, const NegativeExponentialBackward& args) {
-  ensure(args.y.dtype == args.d_y.dtype && args.y.dtype == args.d_x.dtype, "negative_exponential_backward of {}, {} and {}",
-         name_of(args.y.dtype), name_of(args.d_y.dtype), name_of(args.d_x.dtype));
+  ensure(args.y.dtype == args.d_y.dtype && args.y.dtype == args.d_x.dtype,
+         "negative_exponential_backward of {}, {} and {}", name_of(args.y.dtype), name_of(args.d_y.dtype),
+         name_of(args.d_x.dtype));
   dispatch(args.y.dtype, [&]<class T>() {
-    for_each_element(stream, {args.y, args.d_y, args.d_x}, NegativeExponentialGradients<T>{Rows<T>(args.y), Rows<T>(args.d_y), Rows<T>(args.d_x)});
+    for_each_element(stream, {args.y, args.d_y, args.d_x},
+                     NegativeExponentialGradients<T>{Rows<T>(args.y), Rows<T>(args.d_y), Rows<T>(args.d_x)});
   });
 }
 

@@ -11,8 +11,8 @@ constexpr int threads = 256;
 
 /// `lanes` neighbouring lanes share a head of a token.
 template <class T, class Y, int V>
-__global__ void __launch_bounds__(threads) dots(Rows<const Y> y, Rows<const T> d_y, Rows<Accumulator<T>> delta, std::int64_t count, std::int64_t heads,
-                                                std::int64_t E, int lanes) {
+__global__ void __launch_bounds__(threads) dots(Rows<const Y> y, Rows<const T> d_y, Rows<Accumulator<T>> delta,
+                                                std::int64_t count, std::int64_t heads, std::int64_t E, int lanes) {
   using R = Accumulator<T>;
   const std::int64_t at = (std::int64_t{blockIdx.x} * threads + threadIdx.x) / lanes, t = at / heads, h = at % heads;
   R sum = 0;
@@ -40,7 +40,8 @@ void attention_delta(const Stream& stream, const AttentionDelta& args) {
     dispatch_width<width>(E % width == 0 && rows_start_aligned({args.y, args.d_y}, width), [&]<int V> {
       const int lanes = lanes_for(E / V);
       dots<T, Y, V><<<grid_of(args.delta.size() * lanes, threads), threads, 0, native_of(stream)>>>(
-          Rows<const Y>(args.y), Rows<const T>(args.d_y), Rows<Accumulator<T>>(args.delta), args.delta.size(), heads, E, lanes);
+          Rows<const Y>(args.y), Rows<const T>(args.d_y), Rows<Accumulator<T>>(args.delta), args.delta.size(), heads, E,
+          lanes);
       cuda_check(cudaGetLastError());
     });
   };

@@ -14,8 +14,8 @@ constexpr int threads = 256;
 bool is_complex(TensorView x) { return x.shape.rank() == 3 && x.shape[2] == 2; }
 
 void expect_complex(std::string_view name, TensorView x) {
-  ensure(is_complex(x) && x.dtype == accumulator_of(x.dtype), "{} is {} {}, expected [rows, D, 2] in an accumulator type", name, name_of(x.dtype),
-         x.shape.to_string());
+  ensure(is_complex(x) && x.dtype == accumulator_of(x.dtype),
+         "{} is {} {}, expected [rows, D, 2] in an accumulator type", name, name_of(x.dtype), x.shape.to_string());
 }
 
 template <class R>
@@ -23,10 +23,11 @@ struct Complex {
   R re, im;
 };
 
-/// factors[r] = alpha · exp(2πi (first + r·step) / modulus), its index reduced as an integer and exact at the multiples of a quarter turn.
+/// factors[r] = alpha · exp(2πi (first + r·step) / modulus), its index reduced as an integer and exact at the multiples
+/// of a quarter turn.
 template <class R>
-__global__ void __launch_bounds__(threads) rotations(std::int64_t first, std::int64_t step, std::int64_t modulus, double alpha, std::int64_t rows,
-                                                     Complex<R>* factors) {
+__global__ void __launch_bounds__(threads) rotations(std::int64_t first, std::int64_t step, std::int64_t modulus,
+                                                     double alpha, std::int64_t rows, Complex<R>* factors) {
   const std::int64_t row = std::int64_t{blockIdx.x} * threads + threadIdx.x;
   if (row >= rows) return;
   auto index = static_cast<std::int64_t>((static_cast<__int128>(row) * step + first) % modulus);
@@ -86,13 +87,15 @@ struct Products {
     if (group_size == 1) {
       w = b.template load<2 * V>(row, 2 * column);
     } else if (V == 1 || group_size % V == 0) {
-      const auto of_group = b.template load<2>(row, 2 * static_cast<std::int64_t>(static_cast<int>(column) / group_size));
+      const auto of_group =
+          b.template load<2>(row, 2 * static_cast<std::int64_t>(static_cast<int>(column) / group_size));
 #pragma unroll
       for (int v = 0; v < 2 * V; ++v) w.at[v] = of_group.at[v % 2];
     } else {
 #pragma unroll
       for (int v = 0; v < V; ++v) {
-        const auto of_group = b.template load<2>(row, 2 * static_cast<std::int64_t>((static_cast<int>(column) + v) / group_size));
+        const auto of_group =
+            b.template load<2>(row, 2 * static_cast<std::int64_t>((static_cast<int>(column) + v) / group_size));
         w.at[2 * v] = of_group.at[0];
         w.at[2 * v + 1] = of_group.at[1];
       }
@@ -107,14 +110,17 @@ struct Products {
   }
 };
 
-/// `lanes` neighbouring lanes share a group of a row, V channels at once; the order of a sum depends on the group's size alone.
+/// `lanes` neighbouring lanes share a group of a row, V channels at once; the order of a sum depends on the group's
+/// size alone.
 template <class R, int V>
-__global__ void __launch_bounds__(threads) reduce_products(Rows<const R> a, Rows<const R> b, Rows<R> y, std::int64_t rows, std::int64_t groups,
-                                                           std::int64_t group_size, int lanes) {
+__global__ void __launch_bounds__(threads)
+    reduce_products(Rows<const R> a, Rows<const R> b, Rows<R> y, std::int64_t rows, std::int64_t groups,
+                    std::int64_t group_size, int lanes) {
   const int lane = static_cast<int>(threadIdx.x) % lanes;
   const std::int64_t group = std::int64_t{blockIdx.x} * (blockDim.x / lanes) + threadIdx.x / lanes;
   // All threads of a block walk as often: a warp's lanes meet in over_lanes, and may be of several rows.
-  for (std::int64_t first = std::int64_t{blockIdx.y} * blockDim.y; first < rows; first += std::int64_t{gridDim.y} * blockDim.y) {
+  for (std::int64_t first = std::int64_t{blockIdx.y} * blockDim.y; first < rows;
+       first += std::int64_t{gridDim.y} * blockDim.y) {
     const std::int64_t row = first + threadIdx.y;
     const bool here = row < rows && group < groups;
     R re = 0, im = 0;
@@ -146,18 +152,22 @@ void dispatch_flag(bool flag, const Body& body) {
 /// Complex numbers go as pairs, even where not as whole packets.
 void expect_pairs(std::initializer_list<TensorView> tensors) {
   for (const TensorView& x : tensors)
-    ensure(!is_complex(x) || rows_start_aligned({x}, 2), "the complex numbers of a tensor {} do not stand at multiples of their size", x.shape.to_string());
+    ensure(!is_complex(x) || rows_start_aligned({x}, 2),
+           "the complex numbers of a tensor {} do not stand at multiples of their size", x.shape.to_string());
 }
 
 }  // namespace
 
-// Floor: x read, y written, and read too with `accumulate`. Complex f32 [16384, 4096]: 1.07 GB, 0.22 ms at 4.8 TB/s. The factors are one a row.
+// Floor: x read, y written, and read too with `accumulate`. Complex f32 [16384, 4096]: 1.07 GB, 0.22 ms at 4.8 TB/s.
+// The factors are one a row.
 void rotate(const Stream& stream, const Rotate& args) {
   const TensorView x = args.x, y = args.y;
   ensure(args.modulus > 0, "a rotation by fractions of {}", args.modulus);
   for (const auto& [name, of] : {std::pair{"x", x}, std::pair{"y", y}})
-    ensure(is_complex(of) || of.shape.rank() == 2, "{} is {}, expected [rows, D] or [rows, D, 2]", name, of.shape.to_string());
-  ensure(x.rows() == y.rows() && x.shape[1] == y.shape[1], "a rotation of {} into {}", x.shape.to_string(), y.shape.to_string());
+    ensure(is_complex(of) || of.shape.rank() == 2, "{} is {}, expected [rows, D] or [rows, D, 2]", name,
+           of.shape.to_string());
+  ensure(x.rows() == y.rows() && x.shape[1] == y.shape[1], "a rotation of {} into {}", x.shape.to_string(),
+         y.shape.to_string());
   expect_pairs({x, y});
   if (x.size() == 0) return;
   const std::int64_t rows = x.rows();
@@ -165,14 +175,16 @@ void rotate(const Stream& stream, const Rotate& args) {
     using R = Accumulator<Y>;
     const Tensor factors(stream, dtype_of<R>, {rows, 2});
     auto* const of_rows = static_cast<Complex<R>*>(factors.view().data);
-    rotations<R><<<grid_of(rows, threads), threads, 0, native_of(stream)>>>(args.first, args.step, args.modulus, args.alpha, rows, of_rows);
+    rotations<R><<<grid_of(rows, threads), threads, 0, native_of(stream)>>>(args.first, args.step, args.modulus,
+                                                                            args.alpha, rows, of_rows);
     cuda_check(cudaGetLastError());
     dispatch(x.dtype, [&]<class X>() {
       dispatch_flag(is_complex(x), [&]<bool from_complex>() {
         dispatch_flag(is_complex(y), [&]<bool to_complex>() {
           dispatch_flag(args.accumulate, [&]<bool accumulate>() {
             using Body = Rotated<X, Y, from_complex, to_complex, accumulate>;
-            const bool aligned = rows_start_aligned({x}, from_complex ? 2 * Body::width : Body::width) && rows_start_aligned({y}, to_complex ? 2 * Body::width : Body::width);
+            const bool aligned = rows_start_aligned({x}, from_complex ? 2 * Body::width : Body::width) &&
+                                 rows_start_aligned({y}, to_complex ? 2 * Body::width : Body::width);
             for_each_packet(stream, rows, x.shape[1], aligned, Body{Rows<const X>(x), Rows<Y>(y), of_rows});
           });
         });
@@ -187,16 +199,18 @@ void complex_multiply(const Stream& stream, const ComplexMultiply& args) {
   expect("y", args.y, args.a.dtype, args.a.shape);
   expect("b", args.b, args.a.dtype, {args.a.rows(), args.b.shape[1], 2});
   const std::int64_t channels = args.a.shape[1], groups = args.b.shape[1];
-  ensure(groups == 0 ? channels == 0 : channels % groups == 0, "a product of {} and {}", args.a.shape.to_string(), args.b.shape.to_string());
+  ensure(groups == 0 ? channels == 0 : channels % groups == 0, "a product of {} and {}", args.a.shape.to_string(),
+         args.b.shape.to_string());
   expect_pairs({args.a, args.b, args.y});
   if (args.a.size() == 0) return;
   dispatch(args.a.dtype, [&]<class T>() {
     using Body = Products<Accumulator<T>>;
     using R = Accumulator<T>;
-    const bool aligned = rows_start_aligned({args.a, args.y}, 2 * Body::width) && (groups < channels || rows_start_aligned({args.b}, 2 * Body::width));
+    const bool aligned = rows_start_aligned({args.a, args.y}, 2 * Body::width) &&
+                         (groups < channels || rows_start_aligned({args.b}, 2 * Body::width));
     for_each_packet(stream, args.a.rows(), channels, aligned,
-                    Body{Rows<const R>(args.a), Rows<const R>(args.b), Rows<R>(args.y), static_cast<R>(args.alpha), args.conjugate ? R{-1} : R{1},
-                         static_cast<int>(channels / groups)});
+                    Body{Rows<const R>(args.a), Rows<const R>(args.b), Rows<R>(args.y), static_cast<R>(args.alpha),
+                         args.conjugate ? R{-1} : R{1}, static_cast<int>(channels / groups)});
   });
 }
 
@@ -206,7 +220,8 @@ void complex_multiply_reduce(const Stream& stream, const ComplexMultiplyReduce& 
   expect("b", args.b, args.a.dtype, args.a.shape);
   expect("y", args.y, args.a.dtype, {args.a.rows(), args.y.shape[1], 2});
   const std::int64_t channels = args.a.shape[1], groups = args.y.shape[1];
-  ensure(groups == 0 ? channels == 0 : channels % groups == 0, "a product of {} into {}", args.a.shape.to_string(), args.y.shape.to_string());
+  ensure(groups == 0 ? channels == 0 : channels % groups == 0, "a product of {} into {}", args.a.shape.to_string(),
+         args.y.shape.to_string());
   expect_pairs({args.a, args.b, args.y});
   if (args.a.size() == 0) return;
   dispatch(args.a.dtype, [&]<class T>() {
@@ -218,9 +233,10 @@ void complex_multiply_reduce(const Stream& stream, const ComplexMultiplyReduce& 
       unsigned across = threads;
       while (across / 2 >= groups * lanes) across /= 2;
       const dim3 block(across, threads / across);
-      const dim3 grid(grid_of(groups, across / lanes), static_cast<unsigned>(std::min<std::int64_t>(65535, (rows + block.y - 1) / block.y)));
-      reduce_products<R, V><<<grid, block, 0, native_of(stream)>>>(Rows<const R>(args.a), Rows<const R>(args.b), Rows<R>(args.y), rows, groups, group_size,
-                                                                   lanes);
+      const dim3 grid(grid_of(groups, across / lanes),
+                      static_cast<unsigned>(std::min<std::int64_t>(65535, (rows + block.y - 1) / block.y)));
+      reduce_products<R, V><<<grid, block, 0, native_of(stream)>>>(Rows<const R>(args.a), Rows<const R>(args.b),
+                                                                   Rows<R>(args.y), rows, groups, group_size, lanes);
       cuda_check(cudaGetLastError());
     });
   });

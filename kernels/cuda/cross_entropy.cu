@@ -13,7 +13,8 @@ namespace {
 using cpu::expect;
 using cpu::expect_if_present;
 
-constexpr int kept = 4;  // packets of a row that a thread holds in registers; longer rows are read again, mostly from the L2 cache
+constexpr int kept =
+    4;  // packets of a row that a thread holds in registers; longer rows are read again, mostly from the L2 cache
 
 /// Σ exp(x - largest) of some x.
 template <class R>
@@ -35,10 +36,12 @@ __device__ R shift_of(R largest) {
   return largest == -std::numeric_limits<R>::infinity() ? R{0} : largest;
 }
 
-/// exp(x), where what falls below the smallest normal number may as well be 0: one multiplication and one instruction in float32.
+/// exp(x), where what falls below the smallest normal number may as well be 0: one multiplication and one instruction
+/// in float32.
 template <class R>
 __device__ R fast_exponential(R x) {
-  return power_of_2(x * static_cast<R>(log2_e));
+  if constexpr (sizeof(R) == sizeof(float)) return power_of_2(x * static_cast<R>(log2_e));
+  return exponential(x);
 }
 
 struct Merge {
@@ -58,7 +61,8 @@ __device__ void add(Softmax<Accumulator<T>>& to, const Packet<T, V> (&logits)[pa
   for (int i = 0; i < packets; ++i)
     if (i < count) {
 #pragma unroll
-      for (int v = 0; v < V; ++v) of.largest = ::fmax(of.largest, widened(logits[i].at[v]));  // passes NaN over; the sum does not
+      for (int v = 0; v < V; ++v)
+        of.largest = ::fmax(of.largest, widened(logits[i].at[v]));  // passes NaN over; the sum does not
     }
   const R shift = shift_of(of.largest);
 #pragma unroll
@@ -79,8 +83,8 @@ struct Arguments {
 };
 
 template <class T, int V>
-__device__ void write(const Arguments<T>& args, std::int64_t t, std::int64_t column, const Packet<T, V>& logits, Softmax<Accumulator<T>> softmax,
-                      std::int64_t label) {
+__device__ void write(const Arguments<T>& args, std::int64_t t, std::int64_t column, const Packet<T, V>& logits,
+                      Softmax<Accumulator<T>> softmax, std::int64_t label) {
   using R = Accumulator<T>;
   const R scale = 1 / softmax.sum, shift = shift_of(softmax.largest);
   R p[V];
@@ -95,9 +99,11 @@ __device__ void write(const Arguments<T>& args, std::int64_t t, std::int64_t col
 }
 
 template <class T, int V>
-__global__ void __launch_bounds__(512, 3) loss_and_gradient(Arguments<T> args, std::int64_t tokens, std::int64_t vocabulary) {
+__global__ void __launch_bounds__(512, 3)
+    loss_and_gradient(Arguments<T> args, std::int64_t tokens, std::int64_t vocabulary) {
   using R = Accumulator<T>;
-  const std::int64_t t = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y, first = threadIdx.x * V, step = std::int64_t{blockDim.x} * V;
+  const std::int64_t t = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y, first = threadIdx.x * V,
+                     step = std::int64_t{blockDim.x} * V;
   Packet<T, V> logits[kept];  // read before the label says whether they count: the one does not wait for the other
 #pragma unroll
   for (int i = 0; i < kept; ++i)
@@ -105,9 +111,11 @@ __global__ void __launch_bounds__(512, 3) loss_and_gradient(Arguments<T> args, s
   const std::int64_t label = t < tokens ? args.labels(t, 0) : -1;
   const bool here = label >= 0, gradient = args.d_logits.data != nullptr;
   // A label outside of the vocabulary makes the loss NaN: it must not read elsewhere, and nobody here can throw.
-  const R at_label = here ? label < vocabulary ? widened(args.logits(t, label)) : std::numeric_limits<R>::quiet_NaN() : R{0};
+  const R at_label =
+      here ? label < vocabulary ? widened(args.logits(t, label)) : std::numeric_limits<R>::quiet_NaN() : R{0};
   Softmax<R> softmax;
-  const std::int64_t packets = here && first < vocabulary ? (vocabulary - first + step - 1) / step : 0;  // of this thread
+  const std::int64_t packets =
+      here && first < vocabulary ? (vocabulary - first + step - 1) / step : 0;  // of this thread
   add(softmax, logits, static_cast<int>(packets < kept ? packets : kept));
   for (std::int64_t i = kept; i < packets; i += 2) {
     Packet<T, V> more[2];
@@ -121,7 +129,8 @@ __global__ void __launch_bounds__(512, 3) loss_and_gradient(Arguments<T> args, s
   if (threadIdx.x == 0) args.loss(t, 0) = here ? natural_logarithm(softmax.sum) - (at_label - softmax.largest) : R{0};
   if (!gradient) return;
   if (!here) {  // selected, not multiplied away: the logits here may be anything
-    for (std::int64_t column = first; column < vocabulary; column += step) args.d_logits.template store<V>(t, column, Packet<T, V>::zeros());
+    for (std::int64_t column = first; column < vocabulary; column += step)
+      args.d_logits.template store<V>(t, column, Packet<T, V>::zeros());
     return;
   }
 #pragma unroll
@@ -133,7 +142,8 @@ __global__ void __launch_bounds__(512, 3) loss_and_gradient(Arguments<T> args, s
 
 }  // namespace
 
-// Floor: logits read and, where asked for, d_logits written. bf16 [65536, 4096] with gradient: 1.07 GB, 0.22 ms at 4.8 TB/s.
+// Floor: logits read and, where asked for, d_logits written. bf16 [65536, 4096] with gradient: 1.07 GB, 0.22 ms at 4.8
+// TB/s.
 void cross_entropy(const Stream& stream, const CrossEntropy& args) {
   const TensorView logits = args.logits;
   const std::int64_t tokens = logits.rows(), vocabulary = logits.columns();
@@ -147,7 +157,9 @@ void cross_entropy(const Stream& stream, const CrossEntropy& args) {
     dispatch_width<width>(vocabulary % width == 0 && rows_start_aligned({logits, args.d_logits}, width), [&]<int V> {
       const RowTeams teams(vocabulary / V, kept, 512);
       loss_and_gradient<T, V><<<teams.grid(tokens), teams.block(), 0, native_of(stream)>>>(
-          Arguments<T>{Rows<const T>(logits), Rows<const std::int32_t>(args.labels), Rows<R>(args.loss), Rows<T>(args.d_logits)}, tokens, vocabulary);
+          Arguments<T>{Rows<const T>(logits), Rows<const std::int32_t>(args.labels), Rows<R>(args.loss),
+                       Rows<T>(args.d_logits)},
+          tokens, vocabulary);
       cuda_check(cudaGetLastError());
     });
   });

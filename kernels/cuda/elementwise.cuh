@@ -62,7 +62,8 @@ inline unsigned grid_of(std::int64_t count, std::int64_t per_block = 1) {
 /// Packets of V columns; the columns that are left at a row's end go one by one.
 template <int V, class Body>
 __global__ void __launch_bounds__(256) over_elements(std::int64_t rows, std::int64_t columns, Body body) {
-  const std::int64_t row_step = std::int64_t{gridDim.y} * blockDim.y, first = (std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * V;
+  const std::int64_t row_step = std::int64_t{gridDim.y} * blockDim.y,
+                     first = (std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * V;
   if (first >= columns) return;
   for (std::int64_t row = std::int64_t{blockIdx.y} * blockDim.y + threadIdx.y; row < rows; row += row_step) {
     if (first + V <= columns) {
@@ -73,8 +74,9 @@ __global__ void __launch_bounds__(256) over_elements(std::int64_t rows, std::int
   }
 }
 
-/// Calls body.operator()<V>(row, column) on the device for [rows, columns], V columns at once: Body::width where `aligned`, otherwise 1.
-/// Neighbouring threads take neighbouring columns. `body` is a struct with a const __device__ operator().
+/// Calls body.operator()<V>(row, column) on the device for [rows, columns], V columns at once: Body::width where
+/// `aligned`, otherwise 1. Neighbouring threads take neighbouring columns. `body` is a struct with a const __device__
+/// operator().
 template <class Body>
 void for_each_packet(const Stream& stream, std::int64_t rows, std::int64_t columns, bool aligned, const Body& body) {
   if (rows == 0 || columns == 0) return;

@@ -40,8 +40,8 @@ struct Gather {
 };
 
 /// What is sorted: every id outside of the table counts as `vocabulary`, so that few bits tell them apart.
-__global__ void __launch_bounds__(256) number(Rows<const std::int32_t> ids, std::int64_t tokens, std::int64_t vocabulary, std::int32_t* keys,
-                                              std::int64_t* order) {
+__global__ void __launch_bounds__(256) number(Rows<const std::int32_t> ids, std::int64_t tokens,
+                                              std::int64_t vocabulary, std::int32_t* keys, std::int64_t* order) {
   const std::int64_t t = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (t >= tokens) return;
   const std::int32_t id = ids(t, 0);
@@ -60,10 +60,12 @@ struct Sorted {
   __device__ bool known(std::int64_t i) const { return ids[i] < vocabulary; }
 };
 
-/// What a chunk knows of its runs: those inside it go to d_weight, the one it continues to `heads`, the one it leaves unfinished to `tails`.
+/// What a chunk knows of its runs: those inside it go to d_weight, the one it continues to `heads`, the one it leaves
+/// unfinished to `tails`.
 template <class T, int V>
-__global__ void __launch_bounds__(threads) sum_chunks(Sorted sorted, Rows<const T> d_y, Rows<Accumulator<T>> d_weight, Rows<Accumulator<T>> heads,
-                                                      Rows<Accumulator<T>> tails, std::int64_t columns, std::int64_t across) {
+__global__ void __launch_bounds__(threads)
+    sum_chunks(Sorted sorted, Rows<const T> d_y, Rows<Accumulator<T>> d_weight, Rows<Accumulator<T>> heads,
+               Rows<Accumulator<T>> tails, std::int64_t columns, std::int64_t across) {
   using R = Accumulator<T>;
   const std::int64_t block = blockIdx.x / across, column = (blockIdx.x % across * threads + threadIdx.x) * V;
   if (column >= columns) return;
@@ -102,8 +104,8 @@ __global__ void __launch_bounds__(threads) sum_chunks(Sorted sorted, Rows<const 
 
 /// A run over several chunks belongs to the one that it begins in, which adds up what the next ones have of it.
 template <class R, int V>
-__global__ void __launch_bounds__(threads) join_chunks(Sorted sorted, Rows<R> d_weight, Rows<const R> heads, Rows<const R> tails, std::int64_t columns,
-                                                       std::int64_t across) {
+__global__ void __launch_bounds__(threads) join_chunks(Sorted sorted, Rows<R> d_weight, Rows<const R> heads,
+                                                       Rows<const R> tails, std::int64_t columns, std::int64_t across) {
   const std::int64_t block = blockIdx.x / across, column = (blockIdx.x % across * threads + threadIdx.x) * V;
   const std::int64_t end = (block + 1) * chunk;
   if (column >= columns || end >= sorted.tokens || sorted.begins(end)) return;  // it leaves no run unfinished
@@ -132,7 +134,8 @@ __global__ void __launch_bounds__(threads) join_chunks(Sorted sorted, Rows<R> d_
 
 }  // namespace
 
-// Floor: y written, the rows of weight that occur read. f32 of a small bf16 table, [65536, 4096]: 1.07 GB, 0.22 ms at 4.8 TB/s.
+// Floor: y written, the rows of weight that occur read. f32 of a small bf16 table, [65536, 4096]: 1.07 GB, 0.22 ms
+// at 4.8 TB/s.
 void embedding_forward(const Stream& stream, const EmbeddingForward& args) {
   const DType narrow = args.weight.dtype, wide = accumulator_of(narrow);
   const std::int64_t tokens = args.ids.rows(), columns = args.weight.columns();
@@ -140,8 +143,9 @@ void embedding_forward(const Stream& stream, const EmbeddingForward& args) {
   expect("embedding's ids", args.ids, DType::i32, {tokens});
   const auto gather = [&]<class From, class To> {
     using Body = Gather<From, To>;
-    for_each_packet(stream, tokens, columns, rows_start_aligned({args.weight, args.y}, Body::width),
-                    Body{Rows<const std::int32_t>(args.ids), Rows<const From>(args.weight), Rows<To>(args.y), args.weight.rows()});
+    for_each_packet(
+        stream, tokens, columns, rows_start_aligned({args.weight, args.y}, Body::width),
+        Body{Rows<const std::int32_t>(args.ids), Rows<const From>(args.weight), Rows<To>(args.y), args.weight.rows()});
   };
   dispatch(narrow, [&]<class T>() {
     if (args.y.dtype == wide)
@@ -151,8 +155,9 @@ void embedding_forward(const Stream& stream, const EmbeddingForward& args) {
   });
 }
 
-// Floor: d_y read, the rows of d_weight that occur read and written. bf16 [65536, 4096]: 0.54 GB, 0.11 ms at 4.8 TB/s. A pack of DNA is four runs
-// of many tokens, one of text is thousands of short ones: chunks of the sorted tokens share the work evenly between both.
+// Floor: d_y read, the rows of d_weight that occur read and written. bf16 [65536, 4096]: 0.54 GB, 0.11 ms at 4.8 TB/s.
+// A pack of DNA is four runs of many tokens, one of text is thousands of short ones: chunks of the sorted tokens share
+// the work evenly between both.
 void embedding_backward(const Stream& stream, const EmbeddingBackward& args) {
   const std::int64_t tokens = args.ids.rows(), columns = args.d_weight.columns(), vocabulary = args.d_weight.rows();
   expect("embedding backward's d_y", args.d_y, args.d_y.dtype, {tokens, columns});
@@ -161,14 +166,18 @@ void embedding_backward(const Stream& stream, const EmbeddingBackward& args) {
   if (tokens == 0 || columns == 0) return;
   ensure(vocabulary < std::int64_t{1} << 31, "an embedding of {} rows", vocabulary);
   const cudaStream_t native = native_of(stream);
-  const Tensor ids(stream, DType::i32, {tokens}), keys(stream, DType::i32, {tokens}), numbers(stream, DType::i64, {tokens}), order(stream, DType::i64, {tokens});
+  const Tensor ids(stream, DType::i32, {tokens}), keys(stream, DType::i32, {tokens}),
+      numbers(stream, DType::i64, {tokens}), order(stream, DType::i64, {tokens});
   auto *const unsorted = ids.view().row<std::int32_t>(0), *const sorted_ids = keys.view().row<std::int32_t>(0);
   auto *const in_order = numbers.view().row<std::int64_t>(0), *const sorted_order = order.view().row<std::int64_t>(0);
-  number<<<grid_of(tokens, 256), 256, 0, native>>>(Rows<const std::int32_t>(args.ids), tokens, vocabulary, unsorted, in_order);
+  number<<<grid_of(tokens, 256), 256, 0, native>>>(Rows<const std::int32_t>(args.ids), tokens, vocabulary, unsorted,
+                                                   in_order);
   cuda_check(cudaGetLastError());
   std::size_t scratch_bytes = 0;
   const auto sort = [&](void* scratch) {
-    cuda_check(cub::DeviceRadixSort::SortPairs(scratch, scratch_bytes, unsorted, sorted_ids, in_order, sorted_order, tokens, 0, std::bit_width(static_cast<std::uint64_t>(vocabulary)), native));
+    cuda_check(cub::DeviceRadixSort::SortPairs(scratch, scratch_bytes, unsorted, sorted_ids, in_order, sorted_order,
+                                               tokens, 0, std::bit_width(static_cast<std::uint64_t>(vocabulary)),
+                                               native));
   };
   sort(nullptr);  // asks for the size
   const Tensor scratch(stream, DType::u8, {static_cast<std::int64_t>(scratch_bytes)});
@@ -182,11 +191,11 @@ void embedding_backward(const Stream& stream, const EmbeddingBackward& args) {
     const Sorted sorted{sorted_ids, sorted_order, tokens, vocabulary};
     dispatch_width<width>(columns % width == 0 && rows_start_aligned({args.d_y, args.d_weight}, width), [&]<int V> {
       const std::int64_t across = (columns / V + threads - 1) / threads;
-      sum_chunks<T, V><<<grid_of(chunks * across), threads, 0, native>>>(sorted, Rows<const T>(args.d_y), Rows<R>(args.d_weight), Rows<R>(heads),
-                                                                         Rows<R>(tails), columns, across);
+      sum_chunks<T, V><<<grid_of(chunks * across), threads, 0, native>>>(
+          sorted, Rows<const T>(args.d_y), Rows<R>(args.d_weight), Rows<R>(heads), Rows<R>(tails), columns, across);
       cuda_check(cudaGetLastError());
-      join_chunks<R, V><<<grid_of(chunks * across), threads, 0, native>>>(sorted, Rows<R>(args.d_weight), Rows<const R>(heads), Rows<const R>(tails),
-                                                                          columns, across);
+      join_chunks<R, V><<<grid_of(chunks * across), threads, 0, native>>>(
+          sorted, Rows<R>(args.d_weight), Rows<const R>(heads), Rows<const R>(tails), columns, across);
       cuda_check(cudaGetLastError());
     });
   });

@@ -43,7 +43,8 @@ struct Forward {
     const auto x = a.template load<V>(row, column), gate = b.template load<V>(row, column);
     Packet<T, V> to;
 #pragma unroll
-    for (int v = 0; v < V; ++v) to.at[v] = narrowed<T>(activate<activation>(widened(x.at[v])).value * widened(gate.at[v]));
+    for (int v = 0; v < V; ++v)
+      to.at[v] = narrowed<T>(activate<activation>(widened(x.at[v])).value * widened(gate.at[v]));
     y.template store<V>(row, column, to);
   }
 };
@@ -55,7 +56,8 @@ struct Backward {
 
   template <int V>
   __device__ void operator()(std::int64_t row, std::int64_t column) const {
-    const auto x = a.template load<V>(row, column), gate = b.template load<V>(row, column), g = d_y.template load<V>(row, column);
+    const auto x = a.template load<V>(row, column), gate = b.template load<V>(row, column),
+               g = d_y.template load<V>(row, column);
     Packet<T, V> to_a, to_b;
 #pragma unroll
     for (int v = 0; v < V; ++v) {
@@ -93,9 +95,12 @@ template <class Body>
 void dispatch_activation(DType dtype, Activation activation, const Body& body) {
   dispatch(dtype, [&]<class T>() {
     switch (activation) {
-      case Activation::none: return body.template operator()<T, Activation::none>();
-      case Activation::silu: return body.template operator()<T, Activation::silu>();
-      case Activation::gelu: return body.template operator()<T, Activation::gelu>();
+      case Activation::none:
+        return body.template operator()<T, Activation::none>();
+      case Activation::silu:
+        return body.template operator()<T, Activation::silu>();
+      case Activation::gelu:
+        return body.template operator()<T, Activation::gelu>();
     }
   });
 }
@@ -107,7 +112,8 @@ void gated_activation_forward(const Stream& stream, const GatedActivationForward
   expect("b", args.b, args.a.dtype, args.a.shape);
   expect("y", args.y, args.a.dtype, args.a.shape);
   dispatch_activation(args.a.dtype, args.activation, [&]<class T, Activation activation>() {
-    for_each_element(stream, {args.a, args.b, args.y}, Forward<T, activation>{Rows<T>(args.a), Rows<T>(args.b), Rows<T>(args.y)});
+    for_each_element(stream, {args.a, args.b, args.y},
+                     Forward<T, activation>{Rows<T>(args.a), Rows<T>(args.b), Rows<T>(args.y)});
   });
 }
 
@@ -119,7 +125,8 @@ void gated_activation_backward(const Stream& stream, const GatedActivationBackwa
   expect("d_b", args.d_b, args.a.dtype, args.a.shape);
   dispatch_activation(args.a.dtype, args.activation, [&]<class T, Activation activation>() {
     for_each_element(stream, {args.a, args.b, args.d_y, args.d_a, args.d_b},
-                     Backward<T, activation>{Rows<T>(args.a), Rows<T>(args.b), Rows<T>(args.d_y), Rows<T>(args.d_a), Rows<T>(args.d_b)});
+                     Backward<T, activation>{Rows<T>(args.a), Rows<T>(args.b), Rows<T>(args.d_y), Rows<T>(args.d_a),
+                                             Rows<T>(args.d_b)});
   });
 }
 
@@ -129,9 +136,11 @@ void multiply(const Stream& stream, const Multiply& args) {
   expect("y", args.y, args.a.dtype, args.a.shape);
   dispatch(args.a.dtype, [&]<class T>() {
     if (args.accumulate)
-      for_each_element(stream, {args.a, args.b, args.y}, Product<T, true>{Rows<T>(args.a), Rows<T>(args.b), Rows<T>(args.y)});
+      for_each_element(stream, {args.a, args.b, args.y},
+                       Product<T, true>{Rows<T>(args.a), Rows<T>(args.b), Rows<T>(args.y)});
     else
-      for_each_element(stream, {args.a, args.b, args.y}, Product<T, false>{Rows<T>(args.a), Rows<T>(args.b), Rows<T>(args.y)});
+      for_each_element(stream, {args.a, args.b, args.y},
+                       Product<T, false>{Rows<T>(args.a), Rows<T>(args.b), Rows<T>(args.y)});
   });
 }
 

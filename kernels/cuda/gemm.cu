@@ -13,7 +13,8 @@ namespace causeway::cuda {
 namespace {
 
 void cublas_check(cublasStatus_t status, std::source_location where = std::source_location::current()) {
-  ensure(status == CUBLAS_STATUS_SUCCESS, "{}:{}: cuBLASLt: {}", where.file_name(), where.line(), cublasLtGetStatusString(status));
+  ensure(status == CUBLAS_STATUS_SUCCESS, "{}:{}: cuBLASLt: {}", where.file_name(), where.line(),
+         cublasLtGetStatusString(status));
 }
 
 template <class T, cublasStatus_t (*destroy)(T)>
@@ -46,18 +47,22 @@ struct Plan {
 
 cudaDataType_t data_type(DType dtype) {
   switch (dtype) {
-    case DType::f64: return CUDA_R_64F;
-    case DType::f32: return CUDA_R_32F;
-    case DType::bf16: return CUDA_R_16BF;
-    default: fail(ExitCode::internal, "gemm of {}", name_of(dtype));
+    case DType::f64:
+      return CUDA_R_64F;
+    case DType::f32:
+      return CUDA_R_32F;
+    case DType::bf16:
+      return CUDA_R_16BF;
+    default:
+      fail(ExitCode::internal, "gemm of {}", name_of(dtype));
   }
 }
 
 /// Rows of ours are cuBLAS's columns.
 Layout layout_of(DType dtype, std::int64_t rows, std::int64_t columns, std::int64_t row_stride) {
   cublasLtMatrixLayout_t created = nullptr;
-  cublas_check(cublasLtMatrixLayoutCreate(&created, data_type(dtype), static_cast<std::uint64_t>(columns), static_cast<std::uint64_t>(rows),
-                                          std::max(row_stride, columns)));
+  cublas_check(cublasLtMatrixLayoutCreate(&created, data_type(dtype), static_cast<std::uint64_t>(columns),
+                                          static_cast<std::uint64_t>(rows), std::max(row_stride, columns)));
   return Layout(created);
 }
 
@@ -90,7 +95,8 @@ class Plans {
     const bool wide = of.from == DType::f64;
     cublasLtMatmulDesc_t operation = nullptr;
     // Plain float32, not tf32: what the CPU computes.
-    cublas_check(cublasLtMatmulDescCreate(&operation, wide ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F, wide ? CUDA_R_64F : CUDA_R_32F));
+    cublas_check(cublasLtMatmulDescCreate(&operation, wide ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F,
+                                          wide ? CUDA_R_64F : CUDA_R_32F));
     Plan plan{.operation = Operation(operation),
               .a = layout_of(of.from, of.transpose_a ? of.k : of.m, of.transpose_a ? of.m : of.k, of.stride_a),
               .b = layout_of(of.from, of.transpose_b ? of.n : of.k, of.transpose_b ? of.k : of.n, of.stride_b),
@@ -106,16 +112,18 @@ class Plans {
     const Preference preference(created);
     set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, most_workspace);
     // Where k is split, parts are added in the workspace in a fixed order: not in c, whose type may be narrow.
-    set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
+    set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+        static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
     set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, of.alignment_b);
     set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, of.alignment_a);
     set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, of.alignment_c);
     set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, of.alignment_c);
     cublasLtMatmulHeuristicResult_t found = {};
     int count = 0;
-    cublas_check(cublasLtMatmulAlgoGetHeuristic(handle(), plan.operation.get(), plan.b.get(), plan.a.get(), plan.c.get(), plan.c.get(), preference.get(), 1,
-                                                &found, &count));
-    ensure(count == 1, "cuBLASLt has no algorithm for a gemm of {} x {} x {} from {} to {}", of.m, of.k, of.n, name_of(of.from), name_of(of.to));
+    cublas_check(cublasLtMatmulAlgoGetHeuristic(handle(), plan.operation.get(), plan.b.get(), plan.a.get(),
+                                                plan.c.get(), plan.c.get(), preference.get(), 1, &found, &count));
+    ensure(count == 1, "cuBLASLt has no algorithm for a gemm of {} x {} x {} from {} to {}", of.m, of.k, of.n,
+           name_of(of.from), name_of(of.to));
     plan.algorithm = found.algo;
     plan.workspace = static_cast<std::int64_t>(found.workspaceSize);
     return plan;
@@ -150,19 +158,22 @@ struct ScaledOnly {
 
 }  // namespace
 
-// Floor: 2mnk operations at the matrix units' rate, about 990 TFLOP/s in dense bf16 and 67 in f32, or the bytes of a, b and c.
+// Floor: 2mnk operations at the matrix units' rate, about 990 TFLOP/s in dense bf16 and 67 in f32, or the bytes of a, b
+// and c.
 void gemm(const Stream& stream, const Gemm& args) {
   const TensorView a = args.a, b = args.b, c = args.c;
   const std::int64_t m = c.rows(), n = c.columns(), k = args.transpose_a ? a.rows() : a.columns();
   ensure((args.transpose_a ? a.columns() : a.rows()) == m && (args.transpose_b ? b.columns() : b.rows()) == k &&
              (args.transpose_b ? b.rows() : b.columns()) == n,
-         "gemm of {}{} and {}{} into {}", a.shape.to_string(), args.transpose_a ? "ᵀ" : "", b.shape.to_string(), args.transpose_b ? "ᵀ" : "",
-         c.shape.to_string());
-  ensure(a.dtype == b.dtype && (c.dtype == a.dtype || c.dtype == accumulator_of(a.dtype)), "gemm of {} and {} into {}", name_of(a.dtype),
-         name_of(b.dtype), name_of(c.dtype));
+         "gemm of {}{} and {}{} into {}", a.shape.to_string(), args.transpose_a ? "ᵀ" : "", b.shape.to_string(),
+         args.transpose_b ? "ᵀ" : "", c.shape.to_string());
+  ensure(a.dtype == b.dtype && (c.dtype == a.dtype || c.dtype == accumulator_of(a.dtype)), "gemm of {} and {} into {}",
+         name_of(a.dtype), name_of(b.dtype), name_of(c.dtype));
   if (m == 0 || n == 0) return;
   if (k == 0)
-    return dispatch(c.dtype, [&]<class T>() { for_each_element(stream, {c}, ScaledOnly<T>{Rows<T>(c), static_cast<Accumulator<T>>(args.beta)}); });
+    return dispatch(c.dtype, [&]<class T>() {
+      for_each_element(stream, {c}, ScaledOnly<T>{Rows<T>(c), static_cast<Accumulator<T>>(args.beta)});
+    });
   Plans& plans = stream.companion<Plans>();
   const Plan& plan = plans({.m = m,
                             .n = n,
@@ -180,8 +191,9 @@ void gemm(const Stream& stream, const Gemm& args) {
   const Tensor workspace(stream, DType::u8, {plan.workspace});
   const auto multiply = [&]<class R> {  // the factors are of the type that sums are kept in
     const R alpha = 1, beta = static_cast<R>(args.beta);
-    cublas_check(cublasLtMatmul(plans.handle(), plan.operation.get(), &alpha, b.data, plan.b.get(), a.data, plan.a.get(), &beta, c.data, plan.c.get(), c.data,
-                                plan.c.get(), &plan.algorithm, workspace.view().data, static_cast<std::size_t>(plan.workspace), native_of(stream)));
+    cublas_check(cublasLtMatmul(plans.handle(), plan.operation.get(), &alpha, b.data, plan.b.get(), a.data,
+                                plan.a.get(), &beta, c.data, plan.c.get(), c.data, plan.c.get(), &plan.algorithm,
+                                workspace.view().data, static_cast<std::size_t>(plan.workspace), native_of(stream)));
   };
   if (a.dtype == DType::f64)
     multiply.template operator()<double>();

@@ -50,14 +50,16 @@ struct Forward {
 template <class T, int V>
 __global__ void __launch_bounds__(1024) forward(Forward<T, V> args, std::int64_t tokens, std::int64_t channels) {
   using R = Accumulator<T>;
-  const std::int64_t t = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y, first = threadIdx.x * V, step = std::int64_t{blockDim.x} * V;
+  const std::int64_t t = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y, first = threadIdx.x * V,
+                     step = std::int64_t{blockDim.x} * V;
   const bool here = t < tokens;
   Packet<R, V> sums[kept];
   R squares = 0;
 #pragma unroll
   for (int i = 0; i < kept; ++i)
     if (here && first + i * step < channels) sums[i] = args.updated(t, first + i * step, squares);
-  for (std::int64_t column = first + kept * step; here && column < channels; column += step) args.updated(t, column, squares);
+  for (std::int64_t column = first + kept * step; here && column < channels; column += step)
+    args.updated(t, column, squares);
   squares = over_team(squares);
   if (!here) return;
   const R rstd = 1 / std::sqrt(squares / static_cast<R>(channels) + args.eps);
@@ -83,7 +85,8 @@ struct Backward {
     Packet<R, V> d_residual;
   };
   __device__ Loaded load(std::int64_t t, std::int64_t column) const {
-    return {residual.template load<V>(t, column), d_y.template load<V>(t, column), d_residual.template load<V>(t, column)};
+    return {residual.template load<V>(t, column), d_y.template load<V>(t, column),
+            d_residual.template load<V>(t, column)};
   }
   /// sum += d_y·normalized; returns the packet's share of ⟨d_y ∘ weight, normalized⟩.
   __device__ R add(const Loaded& from, std::int64_t column, R scale, Packet<R, V>& sum) const {
@@ -101,17 +104,20 @@ struct Backward {
     const auto w = weight.template load<V>(0, column);
     auto to = from.d_residual;
 #pragma unroll
-    for (int v = 0; v < V; ++v) to.at[v] += scale * (widened(from.d_y.at[v]) * w.at[v] - from.residual.at[v] * scale * mean);
+    for (int v = 0; v < V; ++v)
+      to.at[v] += scale * (widened(from.d_y.at[v]) * w.at[v] - from.residual.at[v] * scale * mean);
     d_residual.template store<V>(t, column, to);
   }
 };
 
-/// Team i takes the tokens i, i + teams, …; what it adds to d_weight it keeps in registers down its tokens, and at last the block's teams add up.
+/// Team i takes the tokens i, i + teams, …; what it adds to d_weight it keeps in registers down its tokens, and at last
+/// the block's teams add up.
 template <class T, int V>
 __global__ void __launch_bounds__(1024) backward(Backward<T, V> args, std::int64_t tokens, std::int64_t channels) {
   using R = Accumulator<T>;
   constexpr int kept = kept_backward;
-  const std::int64_t teams = std::int64_t{gridDim.x} * blockDim.y, team = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
+  const std::int64_t teams = std::int64_t{gridDim.x} * blockDim.y,
+                     team = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
   const std::int64_t first = threadIdx.x * V, step = std::int64_t{blockDim.x} * V;
   Packet<R, V> sums[kept] = {};
   // Every team of a block walks as often: they meet in over_team.
@@ -164,7 +170,8 @@ TensorView as_row(TensorView x) { return x.reshaped({1, x.size()}); }
 
 }  // namespace
 
-// Floor: residual read, y written; with x, that read and residual written. bf16 with x, 12 bytes an element: [65536, 4096] in 0.67 ms at 4.8 TB/s.
+// Floor: residual read, y written; with x, that read and residual written. bf16 with x, 12 bytes an element: [65536,
+// 4096] in 0.67 ms at 4.8 TB/s.
 void rms_norm_forward(const Stream& stream, const RmsNormForward& args) {
   const TensorView y = args.y, weight = as_row(args.weight);
   const DType wide = accumulator_of(y.dtype);
@@ -178,16 +185,20 @@ void rms_norm_forward(const Stream& stream, const RmsNormForward& args) {
   dispatch(y.dtype, [&]<class T>() {
     using R = Accumulator<T>;
     constexpr int width = packet_width<T, R>;
-    dispatch_width<width>(channels % width == 0 && rows_start_aligned({args.x, args.residual, weight, y}, width), [&]<int V> {
-      const RowTeams teams(channels / V, kept);
-      forward<T, V><<<teams.grid(tokens), teams.block(), 0, native_of(stream)>>>(
-          Forward<T, V>{Rows<const T>(args.x), Rows<R>(args.residual), Rows<R>(weight), Rows<T>(y), Rows<R>(args.rstd), static_cast<R>(args.eps)}, tokens, channels);
-      cuda_check(cudaGetLastError());
-    });
+    dispatch_width<width>(channels % width == 0 && rows_start_aligned({args.x, args.residual, weight, y}, width),
+                          [&]<int V> {
+                            const RowTeams teams(channels / V, kept);
+                            forward<T, V><<<teams.grid(tokens), teams.block(), 0, native_of(stream)>>>(
+                                Forward<T, V>{Rows<const T>(args.x), Rows<R>(args.residual), Rows<R>(weight),
+                                              Rows<T>(y), Rows<R>(args.rstd), static_cast<R>(args.eps)},
+                                tokens, channels);
+                            cuda_check(cudaGetLastError());
+                          });
   });
 }
 
-// Floor: residual and d_y read, d_residual read and written. bf16, 14 bytes an element: [65536, 4096] in 0.78 ms at 4.8 TB/s.
+// Floor: residual and d_y read, d_residual read and written. bf16, 14 bytes an element: [65536, 4096] in 0.78 ms at 4.8
+// TB/s.
 void rms_norm_backward(const Stream& stream, const RmsNormBackward& args) {
   const TensorView d_y = args.d_y, weight = as_row(args.weight);
   const DType wide = accumulator_of(d_y.dtype);
@@ -202,13 +213,15 @@ void rms_norm_backward(const Stream& stream, const RmsNormBackward& args) {
   dispatch(d_y.dtype, [&]<class T>() {
     using R = Accumulator<T>;
     constexpr int width = packet_width<T, R>;
-    const bool whole = channels % width == 0 && rows_start_aligned({args.residual, weight, d_y, args.d_residual}, width);
+    const bool whole =
+        channels % width == 0 && rows_start_aligned({args.residual, weight, d_y, args.d_residual}, width);
     dispatch_width<width>(whole, [&]<int V> {
       const RowTeams teams(channels / V, kept_backward);
       const std::int64_t blocks = std::min<std::int64_t>((tokens + teams.in_block - 1) / teams.in_block, most_blocks);
       const Tensor partial(stream, wide, {blocks, channels});
       backward<T, V><<<grid_of(blocks), teams.block(), 0, native_of(stream)>>>(
-          Backward<T, V>{Rows<const R>(args.residual), Rows<const R>(weight), Rows<const R>(args.rstd), Rows<const T>(d_y), Rows<R>(args.d_residual), Rows<R>(partial)},
+          Backward<T, V>{Rows<const R>(args.residual), Rows<const R>(weight), Rows<const R>(args.rstd),
+                         Rows<const T>(d_y), Rows<R>(args.d_residual), Rows<R>(partial)},
           tokens, channels);
       cuda_check(cudaGetLastError());
       add_column_sums<R>(stream, partial, static_cast<R*>(args.d_weight.data));

@@ -17,7 +17,8 @@ struct Add {
   }
 };
 
-/// Over each `lanes` neighbouring lanes, a power of two, for every one of them. A whole warp calls it together; `combine` commutes.
+/// Over each `lanes` neighbouring lanes, a power of two, for every one of them. A whole warp calls it together;
+/// `combine` commutes.
 template <class R, class Combine = Add>
 __device__ R over_lanes(R x, int lanes = 32, const Combine& combine = {}) {
   for (int distance = lanes / 2; distance > 0; distance /= 2) x = combine(x, from_lane_across(x, distance));
@@ -77,7 +78,8 @@ __global__ void __launch_bounds__(1024) column_sums(const R* x, std::int64_t row
 template <class R>
 void add_column_sums(const Stream& stream, TensorView x, R* y) {
   if (x.size() == 0) return;
-  column_sums<R><<<grid_of(x.columns(), 32), dim3(32, 32), 0, native_of(stream)>>>(static_cast<const R*>(x.data), x.rows(), x.columns(), y);
+  column_sums<R><<<grid_of(x.columns(), 32), dim3(32, 32), 0, native_of(stream)>>>(static_cast<const R*>(x.data),
+                                                                                   x.rows(), x.columns(), y);
   cuda_check(cudaGetLastError());
 }
 

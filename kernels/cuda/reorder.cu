@@ -23,20 +23,23 @@ struct Added {
 }  // namespace
 
 void copy_rows(const Stream& stream, const CopyRows& args) {
-  ensure(args.x.dtype == args.y.dtype && args.x.columns() == args.y.columns(), "copy_rows from {} of {} to {} of {}", args.x.shape.to_string(),
-         name_of(args.x.dtype), args.y.shape.to_string(), name_of(args.y.dtype));
-  // One range after the other, as on the CPU: several may add to the same row, and then their order decides the last bit.
+  ensure(args.x.dtype == args.y.dtype && args.x.columns() == args.y.columns(), "copy_rows from {} of {} to {} of {}",
+         args.x.shape.to_string(), name_of(args.x.dtype), args.y.shape.to_string(), name_of(args.y.dtype));
+  // One range after the other, as on the CPU: several may add to the same row, and then their order decides the last
+  // bit.
   for (const RowRange& range : args.ranges) {
     TensorView x = args.x.slice_rows(range.from, range.count), y = args.y.slice_rows(range.to, range.count);
     if (x.size() == 0) continue;
     if (args.accumulate) {
-      x.shape = y.shape = {x.rows(), x.columns()};  // x and y may differ in how their rows are shaped, not in how long they are
+      x.shape = y.shape = {x.rows(),
+                           x.columns()};  // x and y may differ in how their rows are shaped, not in how long they are
       dispatch(x.dtype, [&]<class T>() { for_each_element(stream, {x, y}, Added<T>{Rows<T>(x), Rows<T>(y)}); });
     } else {
       const std::int64_t item = size_of(x.dtype);
-      cuda_check(cudaMemcpy2DAsync(y.data, static_cast<std::size_t>(y.row_stride * item), x.data, static_cast<std::size_t>(x.row_stride * item),
-                                   static_cast<std::size_t>(x.columns() * item), static_cast<std::size_t>(x.rows()), cudaMemcpyDeviceToDevice,
-                                   native_of(stream)));
+      cuda_check(cudaMemcpy2DAsync(y.data, static_cast<std::size_t>(y.row_stride * item), x.data,
+                                   static_cast<std::size_t>(x.row_stride * item),
+                                   static_cast<std::size_t>(x.columns() * item), static_cast<std::size_t>(x.rows()),
+                                   cudaMemcpyDeviceToDevice, native_of(stream)));
     }
   }
 }

@@ -11,7 +11,8 @@ constexpr int threads = 512, in_flight = 4;
 
 /// partial[block] = the sum over every gridDim.x-th stretch of the [rows, columns] packets.
 template <class T, int V>
-__global__ void __launch_bounds__(threads) partial_sums(Rows<const T> x, std::int64_t rows, std::int64_t packets, double* partial) {
+__global__ void __launch_bounds__(threads)
+    partial_sums(Rows<const T> x, std::int64_t rows, std::int64_t packets, double* partial) {
   const std::int64_t count = rows * packets, step = std::int64_t{gridDim.x} * threads * in_flight;
   double sum = 0;
   for (std::int64_t base = std::int64_t{blockIdx.x} * threads * in_flight + threadIdx.x; base < count; base += step) {
@@ -46,15 +47,17 @@ __global__ void __launch_bounds__(most_blocks) total_sum(const double* partial, 
 
 // Floor: x read.
 void sum_of_squares(const Stream& stream, const SumOfSquares& args) {
-  ensure(args.sum.dtype == DType::f64 && args.sum.size() == 1, "sum_of_squares into {} {}, expected one f64", name_of(args.sum.dtype),
-         args.sum.shape.to_string());
+  ensure(args.sum.dtype == DType::f64 && args.sum.size() == 1, "sum_of_squares into {} {}, expected one f64",
+         name_of(args.sum.dtype), args.sum.shape.to_string());
   if (args.x.size() == 0) return;
   dispatch(args.x.dtype, [&]<class T>() {
     constexpr int width = packet_width<T>;
     TensorView x = args.x;
     if (x.dense()) x = x.reshaped({1, x.size()});
     dispatch_width<width>(rows_start_aligned({x}, width) && x.columns() % width == 0, [&]<int V> {
-      const std::int64_t packets = x.columns() / V, blocks = std::min(most_blocks, (x.rows() * packets + threads * in_flight - 1) / (threads * in_flight));
+      const std::int64_t packets = x.columns() / V,
+                         blocks = std::min(most_blocks,
+                                           (x.rows() * packets + threads * in_flight - 1) / (threads * in_flight));
       const Tensor partial(stream, DType::f64, {blocks});
       auto* const sums = static_cast<double*>(partial.view().data);
       partial_sums<T, V><<<grid_of(blocks), threads, 0, native_of(stream)>>>(Rows<const T>(x), x.rows(), packets, sums);

@@ -8,9 +8,11 @@ constexpr int side = 64, threads = 256;
 
 /// A block turns a square of side x side through shared memory, so that it reads and writes rows of packets.
 template <class X, class Y, bool accumulate, int VX, int VY>
-__global__ void __launch_bounds__(threads) transpose_squares(Rows<const X> x, Rows<Y> y, std::int64_t rows, std::int64_t columns, std::int64_t across) {
+__global__ void __launch_bounds__(threads)
+    transpose_squares(Rows<const X> x, Rows<Y> y, std::int64_t rows, std::int64_t columns, std::int64_t across) {
   using Wide = Accumulator<Y>;
-  constexpr int pitch = side + (sizeof(X) == 2 ? 2 : 1);  // an odd number of banks, so that a column does not stand in one of them
+  constexpr int pitch =
+      side + (sizeof(X) == 2 ? 2 : 1);  // an odd number of banks, so that a column does not stand in one of them
   __shared__ alignas(16) unsigned char storage[side * pitch * sizeof(X)];  // raw: bf16 has a constructor
   auto* const square = reinterpret_cast<X(*)[pitch]>(storage);
   const std::int64_t row = blockIdx.x / across * side, column = blockIdx.x % across * side;
@@ -42,19 +44,20 @@ __global__ void __launch_bounds__(threads) transpose_squares(Rows<const X> x, Ro
 // Floor: x read, y written, and read too with `accumulate`. bf16 [65536, 4096]: 1.07 GB, 0.22 ms at 4.8 TB/s.
 void transpose(const Stream& stream, const Transpose& args) {
   const std::int64_t rows = args.x.rows(), columns = args.x.columns();
-  ensure(args.x.shape.rank() == 2 && args.y.shape == Shape({columns, rows}), "{} transposed into {}", args.x.shape.to_string(),
-         args.y.shape.to_string());
+  ensure(args.x.shape.rank() == 2 && args.y.shape == Shape({columns, rows}), "{} transposed into {}",
+         args.x.shape.to_string(), args.y.shape.to_string());
   if (args.x.size() == 0) return;
   const std::int64_t across = (columns + side - 1) / side, down = (rows + side - 1) / side;
   dispatch(args.x.dtype, [&]<class X> {
     dispatch(args.y.dtype, [&]<class Y> {
       constexpr int wide_x = packet_width<X>, wide_y = packet_width<Y>;
       const auto launch = [&]<bool accumulate, int VX, int VY> {
-        transpose_squares<X, Y, accumulate, VX, VY>
-            <<<grid_of(across * down), threads, 0, native_of(stream)>>>(Rows<const X>(args.x), Rows<Y>(args.y), rows, columns, across);
+        transpose_squares<X, Y, accumulate, VX, VY><<<grid_of(across * down), threads, 0, native_of(stream)>>>(
+            Rows<const X>(args.x), Rows<Y>(args.y), rows, columns, across);
         cuda_check(cudaGetLastError());
       };
-      const bool whole = rows_start_aligned({args.x}, wide_x) && rows_start_aligned({args.y}, wide_y) && columns % wide_x == 0 && rows % wide_y == 0;
+      const bool whole = rows_start_aligned({args.x}, wide_x) && rows_start_aligned({args.y}, wide_y) &&
+                         columns % wide_x == 0 && rows % wide_y == 0;
       if (whole && args.accumulate)
         launch.template operator()<true, wide_x, wide_y>();
       else if (whole)

@@ -18,8 +18,8 @@
 #include "kernels/reorder.hpp"
 #include "tests/support/tensors.hpp"
 
-/// The GPU's kernels against the CPU's, which are the specification: every row of `kernels` below, over random shapes and row strides. Skipped
-/// where no GPU answers.
+/// The GPU's kernels against the CPU's, which are the specification: every row of `kernels` below, over random shapes
+/// and row strides. Skipped where no GPU answers.
 namespace causeway::test {
 namespace {
 
@@ -41,11 +41,14 @@ struct Twin {
 /// Draws one call's arguments, makes it on both devices, and compares.
 class Trial {
  public:
-  Trial(const Stream& cpu, const Stream& gpu, DType of, std::uint64_t seed) : dtype(of), wide(accumulator_of(of)), cpu_(cpu), gpu_(gpu), draws_(seed, 0x9b0) {}
+  Trial(const Stream& cpu, const Stream& gpu, DType of, std::uint64_t seed)
+      : dtype(of), wide(accumulator_of(of)), cpu_(cpu), gpu_(gpu), draws_(seed, 0x9b0) {}
 
   const DType dtype, wide;
 
-  std::int64_t below(std::int64_t bound) { return static_cast<std::int64_t>(draws_.below(next_++, static_cast<std::uint64_t>(bound))); }
+  std::int64_t below(std::int64_t bound) {
+    return static_cast<std::int64_t>(draws_.below(next_++, static_cast<std::uint64_t>(bound)));
+  }
   bool coin() { return below(2) == 1; }
   template <class T>
   T one_of(std::initializer_list<T> choices) {
@@ -54,17 +57,22 @@ class Trial {
   /// Below, at and above a warp and a block; sometimes none.
   std::int64_t rows() { return one_of<std::int64_t>({0, 1, 2, 7, 31, 32, 33, 64, 129, 257, 1000}); }
   /// The same, odd and even, and more than a block holds in registers.
-  std::int64_t columns() { return one_of<std::int64_t>({1, 2, 3, 4, 5, 8, 24, 31, 33, 64, 70, 128, 255, 256, 1030, 2048, 5000, 8200}); }
+  std::int64_t columns() {
+    return one_of<std::int64_t>({1, 2, 3, 4, 5, 8, 24, 31, 33, 64, 70, 128, 255, 256, 1030, 2048, 5000, 8200});
+  }
   Shape matrix() {
     const std::int64_t across = columns();
     return {across > 1000 ? rows() % 100 : rows(), across};
   }
 
-  /// Random numbers of any shape, its rows maybe further apart and maybe not aligned; `unit` divides where they start and how far apart they are.
+  /// Random numbers of any shape, its rows maybe further apart and maybe not aligned; `unit` divides where they start
+  /// and how far apart they are.
   Twin& tensor(DType type, Shape shape, double low = -1, double high = 1, std::int64_t unit = 1) {
     const bool strided = shape.rank() > 1 && coin();
-    const std::int64_t left = strided ? unit * one_of<std::int64_t>({0, 1, 8}) : 0, right = strided ? unit * one_of<std::int64_t>({0, 3, 8}) : 0;
-    Tensor start = random_tensor(cpu_, type, {shape[0], left + shape.row_size() + right}, static_cast<std::uint64_t>(below(1 << 30)), low, high);
+    const std::int64_t left = strided ? unit * one_of<std::int64_t>({0, 1, 8}) : 0,
+                       right = strided ? unit * one_of<std::int64_t>({0, 3, 8}) : 0;
+    Tensor start = random_tensor(cpu_, type, {shape[0], left + shape.row_size() + right},
+                                 static_cast<std::uint64_t>(below(1 << 30)), low, high);
     Tensor cpu(cpu_, type, start.view().shape), gpu(gpu_, type, start.view().shape);
     cpu_.copy(cpu.view().data, start.view().data, start.view().bytes());
     twins_.push_back(std::make_unique<Twin>(std::move(start), std::move(cpu), std::move(gpu), shape, left));
@@ -89,14 +97,15 @@ class Trial {
     return {held.row<const std::int64_t>(0), held.size() - 1, tokens};
   }
 
-  /// What `call` leaves in every tensor: the same on both devices up to `roundings` of its type, the same bits when called again, and nothing
-  /// changed outside of the columns it was given.
-  /// A sum of bf16 numbers is kept in float32 and rounded once, whatever it is of.
+  /// What `call` leaves in every tensor: the same on both devices up to `roundings` of its type, the same bits when
+  /// called again, and nothing changed outside of the columns it was given. A sum of bf16 numbers is kept in float32
+  /// and rounded once, whatever it is of.
   void compare(const std::function<void(const Stream&)>& call, double roundings) {
     call(cpu_);
     std::vector<Tensor> first;
     for (int time = 0; time < 2; ++time) {
-      for (const auto& twin : twins_) gpu_.copy(twin->gpu.view().data, twin->start.view().data, twin->start.view().bytes());
+      for (const auto& twin : twins_)
+        gpu_.copy(twin->gpu.view().data, twin->start.view().data, twin->start.view().bytes());
       call(gpu_);
       for (std::size_t i = 0; i < twins_.size(); ++i) {
         Tensor now(cpu_, twins_[i]->cpu.view().dtype, twins_[i]->cpu.view().shape);
@@ -105,7 +114,8 @@ class Trial {
         if (time == 0) {
           first.push_back(std::move(now));
         } else {
-          EXPECT_TRUE(same_bits(now, first[i])) << "argument " << i << " " << twins_[i]->shape.to_string() << " differs from call to call";
+          EXPECT_TRUE(same_bits(now, first[i]))
+              << "argument " << i << " " << twins_[i]->shape.to_string() << " differs from call to call";
         }
       }
     }
@@ -115,10 +125,13 @@ class Trial {
       if (roundings == 0) {
         EXPECT_TRUE(same_bits(got, expected)) << "argument " << i << " " << twin.shape.to_string();
       } else if (expected.dtype != DType::i32) {
-        EXPECT_LE(relative_error(got, expected), (expected.dtype == DType::bf16 ? std::min(roundings, 2.0) : roundings) * rounding_of(expected.dtype))
-            << "argument " << i << " " << name_of(expected.dtype) << " " << twin.shape.to_string() << " at stride " << expected.row_stride;
+        EXPECT_LE(relative_error(got, expected),
+                  (expected.dtype == DType::bf16 ? std::min(roundings, 2.0) : roundings) * rounding_of(expected.dtype))
+            << "argument " << i << " " << name_of(expected.dtype) << " " << twin.shape.to_string() << " at stride "
+            << expected.row_stride;
       }
-      EXPECT_TRUE(same_outside(first[i], twin)) << "argument " << i << " " << twin.shape.to_string() << " is written outside of its columns";
+      EXPECT_TRUE(same_outside(first[i], twin))
+          << "argument " << i << " " << twin.shape.to_string() << " is written outside of its columns";
     }
   }
 
@@ -153,7 +166,9 @@ const Row kernels[] = {
        const Twin &x = t.tensor(t.dtype, shape), &y = t.tensor(t.one_of({DType::f64, DType::f32, DType::bf16}), shape);
        const bool accumulate = t.coin();
        // A power of two, so that neither device's multiplication rounds and a fused multiply-add is no different.
-       t.compare([&](const Stream& s) { scale(s, {.x = x.on(s), .alpha = -0.5, .accumulate = accumulate, .y = y.on(s)}); }, 0);
+       t.compare(
+           [&](const Stream& s) { scale(s, {.x = x.on(s), .alpha = -0.5, .accumulate = accumulate, .y = y.on(s)}); },
+           0);
      }},
     {"fill",
      [](Trial& t) {
@@ -162,11 +177,18 @@ const Row kernels[] = {
      }},
     {"copy_rows",
      [](Trial& t) {
-       const RowRange ranges[] = {{.from = 2, .to = 0, .count = 3}, {.from = 0, .to = 90, .count = 1}, {.from = 4, .to = 1, .count = 80}, {.from = 7, .to = 7}};
+       const RowRange ranges[] = {{.from = 2, .to = 0, .count = 3},
+                                  {.from = 0, .to = 90, .count = 1},
+                                  {.from = 4, .to = 1, .count = 80},
+                                  {.from = 7, .to = 7}};
        const Shape shape{100, t.columns()};
        const Twin &x = t.tensor(t.dtype, shape), &y = t.tensor(t.dtype, shape);
        const bool accumulate = t.coin();
-       t.compare([&](const Stream& s) { copy_rows(s, {.x = x.on(s), .ranges = ranges, .accumulate = accumulate, .y = y.on(s)}); }, 0);
+       t.compare(
+           [&](const Stream& s) {
+             copy_rows(s, {.x = x.on(s), .ranges = ranges, .accumulate = accumulate, .y = y.on(s)});
+           },
+           0);
      }},
     {"transpose",
      [](Trial& t) {
@@ -180,17 +202,27 @@ const Row kernels[] = {
        const Shape shape = t.matrix();
        const Twin &a = t.tensor(t.dtype, shape, -6, 6), &b = t.tensor(t.dtype, shape), &y = t.tensor(t.dtype, shape);
        const Activation activation = any_activation(t);
-       t.compare([&](const Stream& s) { gated_activation_forward(s, {.a = a.on(s), .b = b.on(s), .activation = activation, .y = y.on(s)}); }, 32);
+       t.compare(
+           [&](const Stream& s) {
+             gated_activation_forward(s, {.a = a.on(s), .b = b.on(s), .activation = activation, .y = y.on(s)});
+           },
+           32);
      }},
     {"gated_activation_backward",
      [](Trial& t) {
        const Shape shape = t.matrix();
-       const Twin &a = t.tensor(t.dtype, shape, -6, 6), &b = t.tensor(t.dtype, shape), &d_y = t.tensor(t.dtype, shape), &d_b = t.tensor(t.dtype, shape);
+       const Twin &a = t.tensor(t.dtype, shape, -6, 6), &b = t.tensor(t.dtype, shape), &d_y = t.tensor(t.dtype, shape),
+                  &d_b = t.tensor(t.dtype, shape);
        const Twin& d_a = t.coin() ? a : t.tensor(t.dtype, shape);  // may stand where its input stands
        const Activation activation = any_activation(t);
        t.compare(
            [&](const Stream& s) {
-             gated_activation_backward(s, {.a = a.on(s), .b = b.on(s), .activation = activation, .d_y = d_y.on(s), .d_a = d_a.on(s), .d_b = d_b.on(s)});
+             gated_activation_backward(s, {.a = a.on(s),
+                                           .b = b.on(s),
+                                           .activation = activation,
+                                           .d_y = d_y.on(s),
+                                           .d_a = d_a.on(s),
+                                           .d_b = d_b.on(s)});
            },
            32);
      }},
@@ -199,7 +231,9 @@ const Row kernels[] = {
        const Shape shape = t.matrix();
        const Twin &a = t.tensor(t.dtype, shape), &b = t.tensor(t.dtype, shape), &y = t.tensor(t.dtype, shape);
        const bool accumulate = t.coin();
-       t.compare([&](const Stream& s) { multiply(s, {.a = a.on(s), .b = b.on(s), .accumulate = accumulate, .y = y.on(s)}); }, 4);
+       t.compare(
+           [&](const Stream& s) { multiply(s, {.a = a.on(s), .b = b.on(s), .accumulate = accumulate, .y = y.on(s)}); },
+           4);
      }},
     {"negative_exponential",
      [](Trial& t) {
@@ -211,7 +245,11 @@ const Row kernels[] = {
      [](Trial& t) {
        const Shape shape = t.matrix();
        const Twin &y = t.tensor(t.dtype, shape), &d_y = t.tensor(t.dtype, shape), &d_x = t.tensor(t.dtype, shape);
-       t.compare([&](const Stream& s) { negative_exponential_backward(s, {.y = y.on(s), .d_y = d_y.on(s), .d_x = d_x.on(s)}); }, 4);
+       t.compare(
+           [&](const Stream& s) {
+             negative_exponential_backward(s, {.y = y.on(s), .d_y = d_y.on(s), .d_x = d_x.on(s)});
+           },
+           4);
      }},
     {"sum_of_squares",
      [](Trial& t) {
@@ -224,20 +262,34 @@ const Row kernels[] = {
        const std::int64_t m = extent(), n = extent(), k = extent();
        const bool transpose_a = t.coin(), transpose_b = t.coin();
        const double beta = t.one_of({0.0, 1.0, -0.5});
-       const Twin &a = t.tensor(t.dtype, transpose_a ? Shape{k, m} : Shape{m, k}), &b = t.tensor(t.dtype, transpose_b ? Shape{n, k} : Shape{k, n}),
+       const Twin &a = t.tensor(t.dtype, transpose_a ? Shape{k, m} : Shape{m, k}),
+                  &b = t.tensor(t.dtype, transpose_b ? Shape{n, k} : Shape{k, n}),
                   &c = t.tensor(t.one_of({t.dtype, t.wide}), {m, n});
        t.compare(
-           [&](const Stream& s) { gemm(s, {.a = a.on(s), .b = b.on(s), .transpose_a = transpose_a, .transpose_b = transpose_b, .beta = beta, .c = c.on(s)}); }, 32);
+           [&](const Stream& s) {
+             gemm(s, {.a = a.on(s),
+                      .b = b.on(s),
+                      .transpose_a = transpose_a,
+                      .transpose_b = transpose_b,
+                      .beta = beta,
+                      .c = c.on(s)});
+           },
+           32);
      }},
     {"rms_norm_forward",
      [](Trial& t) {
        const Shape shape = t.matrix();
        const bool with_x = t.coin();
-       const Twin &x = t.tensor(t.dtype, shape), &residual = t.tensor(t.wide, shape), &weight = t.tensor(t.wide, {shape[1]}), &y = t.tensor(t.dtype, shape),
+       const Twin &x = t.tensor(t.dtype, shape), &residual = t.tensor(t.wide, shape),
+                  &weight = t.tensor(t.wide, {shape[1]}), &y = t.tensor(t.dtype, shape),
                   &rstd = t.tensor(t.wide, {shape[0]});
        t.compare(
            [&](const Stream& s) {
-             rms_norm_forward(s, {.x = with_x ? x.on(s) : TensorView{}, .residual = residual.on(s), .weight = weight.on(s), .y = y.on(s), .rstd = rstd.on(s)});
+             rms_norm_forward(s, {.x = with_x ? x.on(s) : TensorView{},
+                                  .residual = residual.on(s),
+                                  .weight = weight.on(s),
+                                  .y = y.on(s),
+                                  .rstd = rstd.on(s)});
            },
            32);
      }},
@@ -245,11 +297,17 @@ const Row kernels[] = {
      [](Trial& t) {
        Shape shape = t.matrix();
        if (shape[1] < 40 && t.coin()) shape = shape.with_rows(3 * shape[0]);  // more tokens than teams
-       const Twin &residual = t.tensor(t.wide, shape), &weight = t.tensor(t.wide, {shape[1]}), &rstd = t.tensor(t.wide, {shape[0]}, 0.5, 2),
-                  &d_y = t.tensor(t.dtype, shape), &d_residual = t.tensor(t.wide, shape), &d_weight = t.tensor(t.wide, {shape[1]});
+       const Twin &residual = t.tensor(t.wide, shape), &weight = t.tensor(t.wide, {shape[1]}),
+                  &rstd = t.tensor(t.wide, {shape[0]}, 0.5, 2), &d_y = t.tensor(t.dtype, shape),
+                  &d_residual = t.tensor(t.wide, shape), &d_weight = t.tensor(t.wide, {shape[1]});
        t.compare(
            [&](const Stream& s) {
-             rms_norm_backward(s, {.residual = residual.on(s), .weight = weight.on(s), .rstd = rstd.on(s), .d_y = d_y.on(s), .d_residual = d_residual.on(s), .d_weight = d_weight.on(s)});
+             rms_norm_backward(s, {.residual = residual.on(s),
+                                   .weight = weight.on(s),
+                                   .rstd = rstd.on(s),
+                                   .d_y = d_y.on(s),
+                                   .d_residual = d_residual.on(s),
+                                   .d_weight = d_weight.on(s)});
            },
            64);
      }},
@@ -257,35 +315,55 @@ const Row kernels[] = {
      [](Trial& t) {
        const Shape shape = t.matrix();
        const std::int64_t vocabulary = t.one_of<std::int64_t>({1, 4, 300});
-       const Twin &ids = t.ids(shape[0], 0, vocabulary), &weight = t.tensor(t.dtype, {vocabulary, shape[1]}), &y = t.tensor(t.one_of({t.dtype, t.wide}), shape);
-       t.compare([&](const Stream& s) { embedding_forward(s, {.ids = ids.on(s), .weight = weight.on(s), .y = y.on(s)}); }, 0);
+       const Twin &ids = t.ids(shape[0], 0, vocabulary), &weight = t.tensor(t.dtype, {vocabulary, shape[1]}),
+                  &y = t.tensor(t.one_of({t.dtype, t.wide}), shape);
+       t.compare(
+           [&](const Stream& s) { embedding_forward(s, {.ids = ids.on(s), .weight = weight.on(s), .y = y.on(s)}); }, 0);
      }},
     {"embedding_backward",
      [](Trial& t) {
        Shape shape = t.matrix();
        if (shape[1] < 40 && t.coin()) shape = shape.with_rows(5 * shape[0]);  // runs over many chunks
        const std::int64_t vocabulary = t.one_of<std::int64_t>({1, 4, 300});
-       const Twin &ids = t.ids(shape[0], 0, vocabulary), &d_y = t.tensor(t.dtype, shape), &d_weight = t.tensor(t.wide, {vocabulary, shape[1]});
-       t.compare([&](const Stream& s) { embedding_backward(s, {.ids = ids.on(s), .d_y = d_y.on(s), .d_weight = d_weight.on(s)}); }, 256);
+       const Twin &ids = t.ids(shape[0], 0, vocabulary), &d_y = t.tensor(t.dtype, shape),
+                  &d_weight = t.tensor(t.wide, {vocabulary, shape[1]});
+       t.compare(
+           [&](const Stream& s) {
+             embedding_backward(s, {.ids = ids.on(s), .d_y = d_y.on(s), .d_weight = d_weight.on(s)});
+           },
+           256);
      }},
     {"cross_entropy",
      [](Trial& t) {
-       const std::int64_t vocabulary = t.one_of<std::int64_t>({1, 4, 5, 31, 64, 512, 1001, 50280}), tokens = vocabulary > 1001 ? t.below(8) : t.rows();
-       const Twin &logits = t.tensor(t.dtype, {tokens, vocabulary}, -8, 8), &labels = t.ids(tokens, -1, vocabulary), &loss = t.tensor(t.wide, {tokens});
+       const std::int64_t vocabulary = t.one_of<std::int64_t>({1, 4, 5, 31, 64, 512, 1001, 50280}),
+                          tokens = vocabulary > 1001 ? t.below(8) : t.rows();
+       const Twin &logits = t.tensor(t.dtype, {tokens, vocabulary}, -8, 8), &labels = t.ids(tokens, -1, vocabulary),
+                  &loss = t.tensor(t.wide, {tokens});
        const Twin* const d_logits = t.one_of<const Twin*>({nullptr, &logits, &t.tensor(t.dtype, {tokens, vocabulary})});
        t.compare(
            [&](const Stream& s) {
-             cross_entropy(s, {.logits = logits.on(s), .labels = labels.on(s), .loss = loss.on(s), .d_logits = d_logits != nullptr ? d_logits->on(s) : TensorView{}});
+             cross_entropy(s, {.logits = logits.on(s),
+                               .labels = labels.on(s),
+                               .loss = loss.on(s),
+                               .d_logits = d_logits != nullptr ? d_logits->on(s) : TensorView{}});
            },
            64);
      }},
     {"adamw",
      [](Trial& t) {
        const Shape shape{t.matrix().size()};
-       const Twin &gradient = t.tensor(t.wide, shape), &master = t.tensor(t.wide, shape), &exp_avg = t.tensor(t.wide, shape), &exp_avg_sq = t.tensor(t.wide, shape, 0, 1);
+       const Twin &gradient = t.tensor(t.wide, shape), &master = t.tensor(t.wide, shape),
+                  &exp_avg = t.tensor(t.wide, shape), &exp_avg_sq = t.tensor(t.wide, shape, 0, 1);
        t.compare(
            [&](const Stream& s) {
-             adamw(s, {.gradient = gradient.on(s), .gradient_scale = 0.3, .learning_rate = 0.01, .weight_decay = 0.1, .step = 7, .master = master.on(s), .exp_avg = exp_avg.on(s), .exp_avg_sq = exp_avg_sq.on(s)});
+             adamw(s, {.gradient = gradient.on(s),
+                       .gradient_scale = 0.3,
+                       .learning_rate = 0.01,
+                       .weight_decay = 0.1,
+                       .step = 7,
+                       .master = master.on(s),
+                       .exp_avg = exp_avg.on(s),
+                       .exp_avg_sq = exp_avg_sq.on(s)});
            },
            16);
      }},
@@ -296,20 +374,29 @@ const Row kernels[] = {
        const Twin& x = t.tensor(t.dtype, shape);
        const Twin& y = t.coin() ? x : t.tensor(t.dtype, shape);
        const bool inverse = t.coin();
-       t.compare([&](const Stream& s) { rope(s, {.x = x.on(s), .segments = t.segments(tokens, s), .inverse = inverse, .y = y.on(s)}); }, t.dtype == DType::f64 ? 5000 : 8);  // float64 sees the angle's own rounding
+       t.compare(
+           [&](const Stream& s) {
+             rope(s, {.x = x.on(s), .segments = t.segments(tokens, s), .inverse = inverse, .y = y.on(s)});
+           },
+           t.dtype == DType::f64 ? 5000 : 8);  // float64 sees the angle's own rounding
      }},
     {"attention_delta",
      [](Trial& t) {
-       const Shape shape{t.rows(), t.one_of<std::int64_t>({1, 3, 8}), t.one_of<std::int64_t>({1, 5, 16, 64, 100, 128, 300})};
-       const Twin &y = t.tensor(t.one_of({t.dtype, t.wide}), shape), &d_y = t.tensor(t.dtype, shape), &delta = t.tensor(t.wide, {shape[0], shape[1]});
-       t.compare([&](const Stream& s) { attention_delta(s, {.y = y.on(s), .d_y = d_y.on(s), .delta = delta.on(s)}); }, 64);
+       const Shape shape{t.rows(), t.one_of<std::int64_t>({1, 3, 8}),
+                         t.one_of<std::int64_t>({1, 5, 16, 64, 100, 128, 300})};
+       const Twin &y = t.tensor(t.one_of({t.dtype, t.wide}), shape), &d_y = t.tensor(t.dtype, shape),
+                  &delta = t.tensor(t.wide, {shape[0], shape[1]});
+       t.compare([&](const Stream& s) { attention_delta(s, {.y = y.on(s), .d_y = d_y.on(s), .delta = delta.on(s)}); },
+                 64);
      }},
     {"fourier_transform",
      [](Trial& t) {
-       const std::int64_t length = t.one_of<std::int64_t>({1, 2, 3, 7, 16, 100, 1009, 4096, 10000, 131072}), blocks = t.below(length > 10000 ? 2 : 3);
+       const std::int64_t length = t.one_of<std::int64_t>({1, 2, 3, 7, 16, 100, 1009, 4096, 10000, 131072}),
+                          blocks = t.below(length > 10000 ? 2 : 3);
        const Twin& x = t.tensor(t.wide, {blocks * length, t.one_of<std::int64_t>({1, 3, 8, 33}), 2}, -1, 1, 2);
        const bool inverse = t.coin();
-       t.compare([&](const Stream& s) { fourier_transform(s, {.length = length, .inverse = inverse, .x = x.on(s)}); }, 64);
+       t.compare([&](const Stream& s) { fourier_transform(s, {.length = length, .inverse = inverse, .x = x.on(s)}); },
+                 64);
      }},
     {"rotate",
      [](Trial& t) {
@@ -317,28 +404,44 @@ const Row kernels[] = {
        const bool from_complex = t.coin(), to_complex = t.coin(), accumulate = t.coin();
        const auto shape = [&](bool complex) { return complex ? Shape{rows, channels, 2} : Shape{rows, channels}; };
        const Twin& x = t.tensor(from_complex ? t.wide : t.dtype, shape(from_complex), -1, 1, 2);
-       const Twin& y = from_complex && to_complex && t.coin() ? x : t.tensor(to_complex ? t.wide : t.dtype, shape(to_complex), -1, 1, 2);
-       const std::int64_t modulus = t.one_of<std::int64_t>({1, 8, 12, 1009, std::int64_t{1} << 40}), first = t.below(100) - 50, step = t.below(2000) - 1000;
+       const Twin& y = from_complex && to_complex && t.coin()
+                           ? x
+                           : t.tensor(to_complex ? t.wide : t.dtype, shape(to_complex), -1, 1, 2);
+       const std::int64_t modulus = t.one_of<std::int64_t>({1, 8, 12, 1009, std::int64_t{1} << 40}),
+                          first = t.below(100) - 50, step = t.below(2000) - 1000;
        t.compare(
            [&](const Stream& s) {
-             rotate(s, {.x = x.on(s), .first = first, .step = step, .modulus = modulus, .alpha = 0.7, .accumulate = accumulate, .y = y.on(s)});
+             rotate(s, {.x = x.on(s),
+                        .first = first,
+                        .step = step,
+                        .modulus = modulus,
+                        .alpha = 0.7,
+                        .accumulate = accumulate,
+                        .y = y.on(s)});
            },
            16);
      }},
     {"complex_multiply",
      [](Trial& t) {
-       const std::int64_t rows = t.rows(), groups = t.one_of<std::int64_t>({1, 3, 8, 70}), size = t.one_of<std::int64_t>({1, 1, 2, 5, 16});
+       const std::int64_t rows = t.rows(), groups = t.one_of<std::int64_t>({1, 3, 8, 70}),
+                          size = t.one_of<std::int64_t>({1, 1, 2, 5, 16});
        const Shape shape{rows, groups * size, 2};
        const Twin &a = t.tensor(t.wide, shape, -1, 1, 2), &b = t.tensor(t.wide, {rows, groups, 2}, -1, 1, 2);
        const Twin& y = t.coin() ? a : t.tensor(t.wide, shape, -1, 1, 2);
        const bool conjugate = t.coin();
-       t.compare([&](const Stream& s) { complex_multiply(s, {.a = a.on(s), .b = b.on(s), .conjugate = conjugate, .alpha = 0.7, .y = y.on(s)}); }, 16);
+       t.compare(
+           [&](const Stream& s) {
+             complex_multiply(s, {.a = a.on(s), .b = b.on(s), .conjugate = conjugate, .alpha = 0.7, .y = y.on(s)});
+           },
+           16);
      }},
     {"complex_multiply_reduce",
      [](Trial& t) {
-       const std::int64_t rows = t.rows(), groups = t.one_of<std::int64_t>({1, 3, 8, 70}), size = t.one_of<std::int64_t>({1, 2, 5, 16, 100});
+       const std::int64_t rows = t.rows(), groups = t.one_of<std::int64_t>({1, 3, 8, 70}),
+                          size = t.one_of<std::int64_t>({1, 2, 5, 16, 100});
        const Shape shape{rows, groups * size, 2};
-       const Twin &a = t.tensor(t.wide, shape, -1, 1, 2), &b = t.tensor(t.wide, shape, -1, 1, 2), &y = t.tensor(t.wide, {rows, groups, 2}, -1, 1, 2);
+       const Twin &a = t.tensor(t.wide, shape, -1, 1, 2), &b = t.tensor(t.wide, shape, -1, 1, 2),
+                  &y = t.tensor(t.wide, {rows, groups, 2}, -1, 1, 2);
        t.compare([&](const Stream& s) { complex_multiply_reduce(s, {.a = a.on(s), .b = b.on(s), .y = y.on(s)}); }, 64);
      }},
 };
@@ -373,7 +476,8 @@ TEST(DevicesLarge, OffsetsBeyond32BitsAreReached) {
   } catch (const Error& error) {
     GTEST_SKIP() << error.what();
   }
-  const Shape shape{(std::int64_t{1} << 19) + 3, 4099};  // odd and more than 2^31 elements, whole and as columns of a wider matrix
+  const Shape shape{(std::int64_t{1} << 19) + 3,
+                    4099};  // odd and more than 2^31 elements, whole and as columns of a wider matrix
   const Tensor x(*gpu, DType::bf16, shape), sum = Tensor::zeros(*gpu, DType::f64, {2});
   const TensorView inner = x.view().slice_columns(1, 4096);
   fill(*gpu, {.value = 1, .y = x});
@@ -388,7 +492,8 @@ TEST(DevicesLarge, OffsetsBeyond32BitsAreReached) {
   EXPECT_EQ(sums[1], 16 * static_cast<double>(inner.size()));
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, Devices, testing::ValuesIn(kernels), [](const auto& of) { return std::string(of.param.name); });
+INSTANTIATE_TEST_SUITE_P(Kernels, Devices, testing::ValuesIn(kernels),
+                         [](const auto& of) { return std::string(of.param.name); });
 
 }  // namespace
 }  // namespace causeway::test
