@@ -13,8 +13,8 @@ namespace {
 using cpu::expect;
 using cpu::expect_if_present;
 
-constexpr int kept =
-    4;  // packets of a row that a thread holds in registers; longer rows are read again, mostly from the L2 cache
+// Packets of a row that a thread holds in registers; longer rows are read again, mostly from the L2 cache.
+constexpr int kept = 4;
 
 /// Σ exp(x - largest) of some x.
 template <class R>
@@ -99,7 +99,7 @@ __device__ void write(const Arguments<T>& args, std::int64_t t, std::int64_t col
 }
 
 template <class T, int V>
-__global__ void __launch_bounds__(512, 3)
+__global__ void __launch_bounds__(512, 2)
     loss_and_gradient(Arguments<T> args, std::int64_t tokens, std::int64_t vocabulary) {
   using R = Accumulator<T>;
   const std::int64_t t = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y, first = threadIdx.x * V,

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <type_traits>
@@ -14,6 +16,26 @@ namespace causeway::cuda {
 /// Elements of a 16-byte access to the largest of these types.
 template <class... T>
 inline constexpr int packet_width = static_cast<int>(16 / std::max({sizeof(T)...}));
+
+/// A packet as one word: what the compiler would otherwise take apart where its elements come from different branches.
+template <std::size_t bytes>
+struct WordOf;
+template <>
+struct WordOf<2> {
+  using type = std::uint16_t;
+};
+template <>
+struct WordOf<4> {
+  using type = std::uint32_t;
+};
+template <>
+struct WordOf<8> {
+  using type = uint2;
+};
+template <>
+struct WordOf<16> {
+  using type = uint4;
+};
 
 /// A view as a kernel indexes it.
 template <class T>
@@ -30,7 +52,8 @@ struct Rows {
   }
   template <int V>
   __device__ void store(std::int64_t row, std::int64_t column, const Packet<Value, V>& x) const {
-    x.store(data + row * stride + column);
+    using Word = typename WordOf<sizeof(x)>::type;
+    *reinterpret_cast<Word*>(data + row * stride + column) = std::bit_cast<Word>(x);
   }
 };
 

@@ -19,7 +19,7 @@ void cufft_check(cufftResult status, std::source_location where = std::source_lo
 
 // cuFFT goes over columns fast while a transform fits shared memory. Longer ones are turned into rows first, so many
 // channels at a time that they mostly stay in the L2 cache on their way there and back.
-constexpr std::int64_t longest_by_columns = 4096, numbers_together = 1 << 22, fewest_channels = 32;
+constexpr std::int64_t longest_by_columns = 8192, numbers_together = 1 << 22, fewest_channels = 32;
 
 /// A plan is a small integer of cuFFT's.
 struct PlanTraits {
