@@ -33,7 +33,12 @@ __device__ R silu_slope(R x) {
 }
 
 /// log(1 + exp(x)); x itself above 20.
-__device__ inline float softplus(float x) { return x > 20 ? x : log1pf(__expf(x)); }
+__device__ inline float softplus(float x) {
+  const float e = __expf(x);
+  const float series = e * (1 - e * (1.0f / 2 - e * (1.0f / 3 - e * (1.0f / 4 - e * (1.0f / 5)))));
+  const float smooth = e < 0.03125f ? series : __logf(1 + e);  // the logarithm alone loses the digits of a small step
+  return x > 20 ? x : smooth;
+}
 __device__ inline double softplus(double x) { return x > 20 ? x : ::log1p(::exp(x)); }
 
 /// σ(x) from softplus(x) = y: 1 - exp(-y), and 1 above 20.
