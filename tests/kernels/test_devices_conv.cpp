@@ -1,0 +1,132 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <string>
+
+#include "kernels/causal_conv.hpp"
+#include "tests/support/gpu.hpp"
+
+namespace causeway::test {
+namespace {
+
+using Tensors = std::map<std::string, Tensor>;
+
+TensorView view(const Tensors& tensors, const std::string& name) {
+  const auto found = tensors.find(name);
+  return found == tensors.end() ? TensorView{} : found->second.view();
+}
+
+struct Stretch {
+  std::int64_t channels, taps, tokens;
+  std::vector<std::int64_t> cu_seqlens;  // of the run
+  Activation activation;
+  bool bias, wide;  // wide: x, y and their gradients are columns of wider matrices
+
+  std::string name() const { return fmt::format("{} tokens in {} documents from {} on, {} channels, {} taps, {}{}", tokens, cu_seqlens.size() - 1, cu_seqlens[0], channels, taps, name_of(activation), wide ? ", wide" : ""); }
+};
+
+/// Sizes on either side of a warp, a strip, a block; cut out of a pack anywhere.
+Stretch random_stretch(std::uint64_t seed) {
+  Dice dice(seed);
+  const std::int64_t pack = dice.chance(50) ? dice.number(1, 40) : dice.number(41, 700);
+  std::int64_t begin = dice.chance(50) ? 0 : dice.number(0, pack - 1), end = dice.chance(50) ? pack : dice.number(begin, pack);
+  const Segments segments = random_segments(pack, seed);
+  const std::int64_t channels = dice.chance(50) ? 8 * dice.number(1, 70) : dice.number(1, 300);
+  return {.channels = channels,
+          .taps = dice.chance(70) ? dice.number(2, 4) : dice.number(1, 16),
+          .tokens = end - begin,
+          .cu_seqlens = segments.slice(begin, end),
+          .activation = dice.chance(70) ? Activation::silu : Activation::none,
+          .bias = dice.chance(70),
+          .wide = dice.chance(30)};
+}
+
+Tensors inputs(const Stream& stream, const Stretch& run, DType dtype, std::uint64_t seed) {
+  const DType accumulator = accumulator_of(dtype);
+  const std::int64_t width = run.channels + (run.wide ? 5 : 0);
+  Tensors in;
+  in["x"] = random_tensor(stream, dtype, {run.tokens, width}, seed);
+  in["weight"] = random_tensor(stream, dtype, {run.channels, run.taps}, seed + 1);
+  if (run.bias) in["bias"] = random_tensor(stream, dtype, {run.channels}, seed + 2);
+  in["d_y"] = random_tensor(stream, dtype, {run.tokens, width}, seed + 3);
+  for (const char* name : {"y", "d_x"}) in[name] = random_tensor(stream, dtype, {run.tokens, width}, seed + 4);  // garbage to be overwritten
+  in["d_weight"] = random_tensor(stream, accumulator, {run.channels, run.taps}, seed + 5);
+  if (run.bias) in["d_bias"] = random_tensor(stream, accumulator, {run.channels}, seed + 6);
+  if (run.cu_seqlens[0] < 0) {
+    // Rows that the first document does not hold are NaN: read, they would show.
+    std::vector<double> halo = values_of(random_tensor(stream, dtype, {run.taps - 1, run.channels}, seed + 7));
+    for (std::int64_t t = 1 - run.taps; t < std::min<std::int64_t>(0, run.cu_seqlens[0]); ++t)
+      std::fill_n(halo.begin() + (run.taps - 1 + t) * run.channels, run.channels, std::nan(""));
+    in["halo"] = tensor_of(stream, dtype, {run.taps - 1, run.channels}, halo);
+    in["d_halo"] = random_tensor(stream, dtype, {run.taps - 1, run.channels}, seed + 8);
+  }
+  return in;
+}
+
+/// Both directions; writes y, d_x, d_halo, d_weight and d_bias.
+void execute(const Stream& stream, const Stretch& run, const Tensors& all, SegmentsView segments) {
+  const auto columns = [&](const char* name) { return view(all, name).slice_columns(run.wide ? 3 : 0, run.channels); };
+  causal_conv_forward(stream, {.x = columns("x"), .halo = view(all, "halo"), .weight = view(all, "weight"), .bias = view(all, "bias"), .segments = segments, .activation = run.activation, .y = columns("y")});
+  causal_conv_backward(stream, {.x = columns("x"),
+                                .halo = view(all, "halo"),
+                                .weight = view(all, "weight"),
+                                .bias = view(all, "bias"),
+                                .segments = segments,
+                                .activation = run.activation,
+                                .d_y = columns("d_y"),
+                                .d_x = columns("d_x"),
+                                .d_halo = view(all, "d_halo"),
+                                .d_weight = view(all, "d_weight"),
+                                .d_bias = view(all, "d_bias")});
+}
+
+class DevicesConv : public GpuTest {
+ protected:
+  /// What the GPU leaves in all the tensors.
+  Tensors on_gpu(const Stretch& run, const Tensors& in) const {
+    Tensors there, back;
+    for (const auto& [name, tensor] : in) there[name] = to_gpu(tensor);
+    const Tensor cu_seqlens = to_gpu(run.cu_seqlens);
+    execute(gpu(), run, there, segments_of(cu_seqlens, run.tokens));
+    for (const auto& [name, tensor] : there) back[name] = to_cpu(tensor);
+    return back;
+  }
+};
+
+double limit_of(DType dtype) { return dtype == DType::f64 ? 1e-13 : dtype == DType::f32 ? 2e-6 : 4e-3; }
+
+TEST_P(DevicesConv, CausalConvEqualsTheCpuOnRandomRuns) {
+  for (std::uint64_t seed = 0; seed < 300; ++seed) {
+    const Stretch run = random_stretch(seed);
+    SCOPED_TRACE(fmt::format("seed {}: {}", seed, run.name()));
+    const Tensors want = inputs(cpu(), run, GetParam(), seed);
+    const Tensors got = on_gpu(run, want), again = on_gpu(run, want);
+    execute(cpu(), run, want, segments_view(run.cu_seqlens, run.tokens));
+    for (const char* name : {"y", "d_x", "d_halo", "d_weight", "d_bias"}) {
+      if (!view(want, name).present()) continue;
+      EXPECT_LE(relative_error(view(got, name), view(want, name)), limit_of(GetParam())) << name;
+      EXPECT_TRUE(same_bits(view(got, name), view(again, name))) << name << " differs from call to call";
+    }
+  }
+}
+
+TEST_P(DevicesConv, CausalConvKeepsNonFiniteValuesInTheirDocument) {
+  for (const std::int64_t channels : {19, 64})
+    for (const double poison : {std::nan(""), std::numeric_limits<double>::infinity()})
+      for (const char* where : {"x", "d_y"}) {
+        const Stretch run{.channels = channels, .taps = 4, .tokens = 90, .cu_seqlens = {0, 30, 61, 90}, .activation = Activation::silu, .bias = true, .wide = false};
+        const Tensors in = inputs(cpu(), run, GetParam(), 1);
+        const Tensors clean = on_gpu(run, in);
+        for (const std::int64_t t : {30, 45, 60}) assign(view(in, where).slice_rows(t, 1), std::vector<double>(static_cast<std::size_t>(channels), poison));
+        const Tensors out = on_gpu(run, in);
+        for (const char* name : {"y", "d_x"})
+          for (const auto& [from, count] : {std::pair{0, 30}, std::pair{61, 29}})
+            EXPECT_TRUE(same_bits(view(out, name).slice_rows(from, count), view(clean, name).slice_rows(from, count))) << poison << " in " << where << ", " << name;
+      }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, DevicesConv, testing::ValuesIn(floating_types), dtype_name<testing::TestParamInfo<DType>>);
+
+}  // namespace
+}  // namespace causeway::test

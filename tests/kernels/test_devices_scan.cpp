@@ -1,0 +1,164 @@
+#include <cmath>
+#include <limits>
+#include <map>
+#include <string>
+
+#include "kernels/selective_scan.hpp"
+#include "tests/support/gpu.hpp"
+
+namespace causeway::test {
+namespace {
+
+using Tensors = std::map<std::string, Tensor>;
+
+TensorView view(const Tensors& tensors, const std::string& name) {
+  const auto found = tensors.find(name);
+  return found == tensors.end() ? TensorView{} : found->second.view();
+}
+
+struct Stretch {
+  std::int64_t channels, states, tokens;
+  std::vector<std::int64_t> cu_seqlens;  // of the run
+  bool gate = true, skip = true, bias = true, softplus = true, carries = true, wide = false;
+
+  std::string name() const {
+    return fmt::format("{} tokens in {} documents [{}, {}], {} channels, {} states{}{}{}{}{}", tokens, cu_seqlens.size() - 1, cu_seqlens.front(), cu_seqlens.back(), channels, states, gate ? ", gate" : "",
+                       bias ? ", bias" : "", softplus ? ", softplus" : "", carries ? ", carries" : "", wide ? ", wide" : "");
+  }
+};
+
+/// Sizes on either side of 8 tokens, of a block of 64 and of many chunks, of a warp's and of a block's channels, of 4, 16 and 32 states.
+Stretch random_stretch(std::uint64_t seed) {
+  Dice dice(seed);
+  const std::int64_t pack = dice.chance(40) ? dice.number(1, 70) : dice.number(71, 900);
+  const std::int64_t begin = dice.chance(40) ? 0 : dice.number(0, pack - 1), end = dice.chance(40) ? pack : dice.number(begin, pack);
+  const Segments segments = dice.chance(25) ? Segments::one_document(pack) : random_segments(pack, seed);
+  return {.channels = dice.chance(70) ? dice.number(1, 70) : dice.number(71, 300),
+          .states = dice.chance(50) ? 16 : dice.number(1, 32),
+          .tokens = end - begin,
+          .cu_seqlens = segments.slice(begin, end),
+          .gate = dice.chance(70),
+          .skip = dice.chance(80),
+          .bias = dice.chance(70),
+          .softplus = dice.chance(80),
+          .carries = dice.chance(80),
+          .wide = dice.chance(30)};
+}
+
+Tensors inputs(const Stream& stream, const Stretch& run, DType dtype, std::uint64_t seed) {
+  const DType accumulator = accumulator_of(dtype);
+  const std::int64_t spare = run.wide ? 5 : 0, T = run.tokens, D = run.channels, N = run.states;
+  const Shape rows{T, D + spare}, entries{T, N + spare}, matrix{D, N}, vector{D};
+  Tensors in;
+  in["u"] = random_tensor(stream, dtype, rows, seed);
+  // Steps of every size, some beyond 20, where softplus becomes the identity.
+  in["delta"] = run.softplus ? random_tensor(stream, dtype, rows, seed + 1, -6, 3) : random_tensor(stream, dtype, rows, seed + 1, 0.01, 0.5);
+  if (run.softplus && T > 60) assign(in["delta"].view().slice_rows(33, 1), std::vector<double>(static_cast<std::size_t>(D + spare), 21.5));
+  if (run.gate) in["z"] = random_tensor(stream, dtype, rows, seed + 2, -3, 3);
+  in["A"] = random_tensor(stream, accumulator, matrix, seed + 3, -2, -0.01);
+  in["B"] = random_tensor(stream, dtype, entries, seed + 4);
+  in["C"] = random_tensor(stream, dtype, entries, seed + 5);
+  if (run.skip) in["D"] = random_tensor(stream, accumulator, vector, seed + 6);
+  if (run.bias) in["delta_bias"] = random_tensor(stream, accumulator, vector, seed + 7, 0, 0.5);
+  in["d_y"] = random_tensor(stream, dtype, rows, seed + 8);
+  if (run.carries)
+    for (const char* name : {"state_in", "adjoint_in"}) in[name] = random_tensor(stream, accumulator, matrix, seed + 9);
+  // Garbage to be overwritten, or sums to be added to.
+  for (const char* name : {"y", "d_u", "d_delta", "d_z"}) in[name] = random_tensor(stream, dtype, rows, seed + 10);
+  for (const char* name : {"d_B", "d_C"}) in[name] = random_tensor(stream, dtype, entries, seed + 11);
+  for (const char* name : {"d_A", "summary", "adjoint", "carry"}) in[name] = random_tensor(stream, accumulator, matrix, seed + 12);
+  for (const char* name : {"d_D", "d_delta_bias", "tail_steps", "head_steps"}) in[name] = random_tensor(stream, accumulator, vector, seed + 13);
+  return in;
+}
+
+const char* const results[] = {"y", "d_u", "d_delta", "d_z", "d_B", "d_C", "d_A", "d_D", "d_delta_bias", "summary", "tail_steps", "adjoint", "head_steps", "carry"};
+
+/// All five kernels.
+void execute(const Stream& stream, const Stretch& run, const Tensors& all, SegmentsView segments) {
+  const auto columns = [&](const char* name, std::int64_t count) { return view(all, name).present() ? view(all, name).slice_columns(run.wide ? 3 : 0, count) : TensorView{}; };
+  const auto channels = [&](const char* name) { return columns(name, run.channels); };
+  const auto states = [&](const char* name) { return columns(name, run.states); };
+  const SelectiveScanInputs in{.u = channels("u"),
+                               .delta = channels("delta"),
+                               .z = channels("z"),
+                               .A = view(all, "A"),
+                               .B = states("B"),
+                               .C = states("C"),
+                               .D = view(all, "D"),
+                               .delta_bias = view(all, "delta_bias"),
+                               .delta_softplus = run.softplus,
+                               .segments = segments};
+  const Tensor saved(stream, view(all, "A").dtype, {(run.tokens + selective_scan_block - 1) / selective_scan_block, run.channels, run.states});
+  selective_scan_forward(stream, {.in = in, .state_in = view(all, "state_in"), .y = channels("y"), .states = saved});
+  selective_scan_backward(stream, {.in = in,
+                                   .states = saved,
+                                   .adjoint_in = view(all, "adjoint_in"),
+                                   .d_y = channels("d_y"),
+                                   .d_u = channels("d_u"),
+                                   .d_delta = channels("d_delta"),
+                                   .d_B = states("d_B"),
+                                   .d_C = states("d_C"),
+                                   .d_z = run.gate ? channels("d_z") : TensorView{},
+                                   .d_A = view(all, "d_A"),
+                                   .d_D = run.skip ? view(all, "d_D") : TensorView{},
+                                   .d_delta_bias = run.bias ? view(all, "d_delta_bias") : TensorView{}});
+  selective_scan_summary(stream, {.in = in, .state = view(all, "summary"), .sum_delta = view(all, "tail_steps")});
+  selective_scan_adjoint_summary(stream, {.in = in, .d_y = channels("d_y"), .adjoint = view(all, "adjoint"), .sum_delta = view(all, "head_steps")});
+  selective_scan_fold(stream, {.A = in.A, .summary_state = view(all, "summary"), .sum_delta = view(all, "tail_steps"), .carry = view(all, "carry")});
+}
+
+class DevicesScan : public GpuTest {
+ protected:
+  /// What the GPU leaves in all the tensors.
+  Tensors on_gpu(const Stretch& run, const Tensors& in) const {
+    Tensors there, back;
+    for (const auto& [name, tensor] : in) there[name] = to_gpu(tensor);
+    const Tensor cu_seqlens = to_gpu(run.cu_seqlens);
+    execute(gpu(), run, there, segments_of(cu_seqlens, run.tokens));
+    for (const auto& [name, tensor] : there) back[name] = to_cpu(tensor);
+    return back;
+  }
+
+  void expect_equal_to_the_cpu(const Stretch& run, std::uint64_t seed) const {
+    SCOPED_TRACE(fmt::format("seed {}: {}", seed, run.name()));
+    const double limit = GetParam() == DType::f64 ? 1e-11 : GetParam() == DType::f32 ? 1e-5 : 4e-3;
+    const Tensors want = inputs(cpu(), run, GetParam(), seed);
+    const Tensors got = on_gpu(run, want), again = on_gpu(run, want);
+    execute(cpu(), run, want, segments_view(run.cu_seqlens, run.tokens));
+    for (const char* name : results) {
+      EXPECT_LE(relative_error(view(got, name), view(want, name)), limit) << name;
+      EXPECT_TRUE(same_bits(view(got, name), view(again, name))) << name << " differs from call to call";
+    }
+  }
+};
+
+TEST_P(DevicesScan, SelectiveScanEqualsTheCpuOnRandomRuns) {
+  for (std::uint64_t seed = 0; seed < 250; ++seed) expect_equal_to_the_cpu(random_stretch(seed), seed);
+}
+
+TEST_P(DevicesScan, SelectiveScanEqualsTheCpuWhereChunksAreLongAndChannelsMany) {
+  Stretch run{.channels = 1100, .states = 16, .tokens = 33000, .cu_seqlens = {-3}};
+  for (std::int64_t length = 1; run.cu_seqlens.back() < run.tokens; length = length * 3 % 2999) run.cu_seqlens.push_back(run.cu_seqlens.back() + length);
+  if (GetParam() != DType::f64) expect_equal_to_the_cpu(run, 1);
+}
+
+TEST_P(DevicesScan, SelectiveScanKeepsNonFiniteValuesInTheirDocument) {
+  for (const double poison : {std::nan(""), std::numeric_limits<double>::infinity()})
+    for (const char* where : {"u", "delta", "z", "B", "C", "d_y"}) {
+      const Stretch run{.channels = 37, .states = 16, .tokens = 200, .cu_seqlens = {-9, 62, 150, 201}};
+      const Tensors in = inputs(cpu(), run, GetParam(), 1);
+      const Tensors clean = on_gpu(run, in);
+      const TensorView target = view(in, where);
+      for (const std::int64_t t : {62, 100, 149}) assign(target.slice_rows(t, 1), std::vector<double>(static_cast<std::size_t>(target.columns()), poison));
+      const Tensors out = on_gpu(run, in);
+      for (const char* name : {"y", "d_u", "d_delta", "d_z", "d_B", "d_C"})
+        for (const auto& [from, count] : {std::pair{0, 62}, std::pair{150, 50}})
+          EXPECT_TRUE(same_bits(view(out, name).slice_rows(from, count), view(clean, name).slice_rows(from, count))) << poison << " in " << where << ", " << name;
+      for (const char* name : {"summary", "tail_steps", "adjoint", "head_steps"}) EXPECT_TRUE(same_bits(view(out, name), view(clean, name))) << poison << " in " << where << ", " << name;
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, DevicesScan, testing::ValuesIn(floating_types), dtype_name<testing::TestParamInfo<DType>>);
+
+}  // namespace
+}  // namespace causeway::test
