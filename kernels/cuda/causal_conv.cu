@@ -1,12 +1,14 @@
 #include "kernels/causal_conv.hpp"
 
+#include <algorithm>
+
 #include "kernels/cpu/expect.hpp"
 #include "kernels/cuda/check.cuh"
 #include "kernels/cuda/documents.cuh"
 #include "kernels/cuda/functions.cuh"
 #include "kernels/cuda/packet.cuh"
 
-// A thread takes V neighbouring channels, 16 bytes, down a strip of tokens; a warp 32 such packets of one strip, so that what depends on the token
+// A thread takes V neighbouring channels, 16 or 8 bytes, down a strip of tokens; a warp 32 such packets of one strip, so that what depends on the token
 // alone is uniform in it. The last `Taps` rows stand in registers: x is read once from memory, and the few rows over a strip's edge from a cache.
 //
 // Floor (H200, 4.3 TB/s of copies): forward 2 accesses an element, backward 3; at L 16384, D 4096 in bf16 0.063 and 0.094 ms. Two exponential-unit
@@ -14,7 +16,9 @@
 namespace causeway::cuda {
 namespace {
 
-constexpr int strip = 32, strips_a_block = 4, packets_a_block = 32;
+// A backward strip and the taps that reach over its end are together no more than the 64 tokens that Starts sees.
+constexpr int forward_strip = 64, backward_strip = 48, strips_a_block = 4, packets_a_block = 32;
+constexpr int ahead = 4;  // rows in flight
 
 template <class T>
 struct Inputs {
@@ -23,7 +27,7 @@ struct Inputs {
   SegmentsView segments;
   std::int64_t channels;
   int taps;
-  bool silu;
+  bool silu, dense;  // dense: weights of neighbouring channels are read 16 bytes at a time
 
   template <class Args>
   explicit Inputs(const Args& args)
@@ -38,7 +42,8 @@ struct Inputs {
         segments(args.segments),
         channels(args.weight.rows()),
         taps(static_cast<int>(args.weight.columns())),
-        silu(args.activation == Activation::silu) {}
+        silu(args.activation == Activation::silu),
+        dense(args.weight.dense() && reinterpret_cast<std::uintptr_t>(args.weight.data) % 16 == 0) {}
 
   /// Row t of x, which stands in the halo where t < 0.
   __device__ const T* row(std::int64_t t) const { return t >= 0 ? x + t * x_stride : halo + (taps - 1 + t) * halo_stride; }
@@ -51,14 +56,30 @@ struct Window {
   R weight[Taps][V], bias[V], x[Taps][V];
 
   __device__ Window(const Inputs<T>& in, std::int64_t channel) {
+    constexpr int chunk = 16 / sizeof(T);
+    if (V * Taps % chunk == 0 && in.dense && in.taps == Taps && channel % V == 0) {
+      T all[V * Taps];
+#pragma unroll
+      for (int i = 0; i < V * Taps / chunk; ++i) {
+        const auto part = Packet<T, chunk>::load(in.weight + channel * Taps + i * chunk);
+#pragma unroll
+        for (int j = 0; j < chunk; ++j) all[i * chunk + j] = part.at[j];
+      }
+#pragma unroll
+      for (int v = 0; v < V; ++v)
+#pragma unroll
+        for (int j = 0; j < Taps; ++j) weight[j][v] = widened(all[v * Taps + Taps - 1 - j]);
+    } else {
+#pragma unroll
+      for (int v = 0; v < V; ++v)
+#pragma unroll
+        for (int j = 0; j < Taps; ++j) weight[j][v] = j < in.taps ? widened(in.weight[(channel + v) * in.weight_stride + in.taps - 1 - j]) : R(0);
+    }
 #pragma unroll
     for (int v = 0; v < V; ++v) {
       bias[v] = in.bias != nullptr ? widened(in.bias[(channel + v) * in.bias_stride]) : R(0);
 #pragma unroll
-      for (int j = 0; j < Taps; ++j) {
-        weight[j][v] = j < in.taps ? widened(in.weight[(channel + v) * in.weight_stride + in.taps - 1 - j]) : R(0);
-        x[j][v] = 0;
-      }
+      for (int j = 0; j < Taps; ++j) x[j][v] = 0;
     }
   }
 
@@ -97,20 +118,19 @@ __device__ int reach_of(const Starts& starts, int k, int taps) {
 
 template <class T, int V, int Taps>
 __global__ void __launch_bounds__(32 * strips_a_block) forward_strips(Inputs<T> in, T* y, std::int64_t y_stride) {
-  constexpr int ahead = 4;  // rows in flight
-  const std::int64_t tokens = in.segments.tokens, begin = (std::int64_t{blockIdx.x} * strips_a_block + threadIdx.y) * strip;
+  const std::int64_t tokens = in.segments.tokens, begin = (std::int64_t{blockIdx.x} * strips_a_block + threadIdx.y) * forward_strip;
   const std::int64_t channel = (std::int64_t{blockIdx.y} * packets_a_block + threadIdx.x) * V;
   if (begin >= tokens) return;
   const Starts starts(in.segments, begin, static_cast<int>(threadIdx.x));
   if (channel >= in.channels) return;
   Window<T, V, Taps> window(in, channel);
   window.fill(in, begin, starts.start_of(0), channel);
-  const int count = static_cast<int>(tokens - begin < strip ? tokens - begin : strip);
+  const int count = static_cast<int>(tokens - begin < forward_strip ? tokens - begin : forward_strip);
   for (int first = 0; first < count; first += ahead) {
     Packet<T, V> rows[ahead];
 #pragma unroll
     for (int i = 0; i < ahead; ++i)
-      if (first + i < count) rows[i] = Packet<T, V>::load(in.x + (begin + first + i) * in.x_stride + channel);
+      rows[i] = Packet<T, V>::load(in.x + (begin + min(first + i, count - 1)) * in.x_stride + channel);
 #pragma unroll
     for (int i = 0; i < ahead; ++i) {
       const int k = first + i;
@@ -138,7 +158,7 @@ struct Outputs {
 template <class T, int V, int Taps>
 __global__ void __launch_bounds__(32 * strips_a_block) backward_strips(Inputs<T> in, Outputs<T> out) {
   using R = Accumulator<T>;
-  const std::int64_t tokens = in.segments.tokens, begin = (std::int64_t{blockIdx.x} * strips_a_block + threadIdx.y) * strip;
+  const std::int64_t tokens = in.segments.tokens, begin = (std::int64_t{blockIdx.x} * strips_a_block + threadIdx.y) * backward_strip;
   const std::int64_t channel = (std::int64_t{blockIdx.y} * packets_a_block + threadIdx.x) * V;
   R sums[Taps + 1][V] = {};
   if (begin < tokens) {
@@ -147,23 +167,29 @@ __global__ void __launch_bounds__(32 * strips_a_block) backward_strips(Inputs<T>
       Window<T, V, Taps> window(in, channel);
       window.fill(in, begin, starts.start_of(0), channel);
       R g[Taps][V] = {};  // the latest first
-      const int count = static_cast<int>(tokens - begin < strip ? tokens - begin : strip);
+      const int count = static_cast<int>(tokens - begin < backward_strip ? tokens - begin : backward_strip);
       const int left = static_cast<int>(tokens - begin < 64 ? tokens - begin : 64);
-#pragma unroll 4
-      for (int k = 0; k < count + Taps - 1; ++k) {
+      for (int first = 0; first < count + Taps - 1; first += ahead) {
+        Packet<T, V> rows[ahead], gradients[ahead];
 #pragma unroll
-        for (int j = Taps - 1; j > 0; --j)
+        for (int i = 0; i < ahead; ++i) {
+          const std::int64_t t = begin + min(first + i, left - 1);
+          rows[i] = Packet<T, V>::load(in.x + t * in.x_stride + channel);
+          gradients[i] = Packet<T, V>::load(out.d_y + t * out.d_y_stride + channel);
+        }
 #pragma unroll
-          for (int v = 0; v < V; ++v) g[j][v] = g[j - 1][v];
-        if (k < left) {
-          const Packet<T, V> x = Packet<T, V>::load(in.x + (begin + k) * in.x_stride + channel);
-          const Packet<T, V> d_y = Packet<T, V>::load(out.d_y + (begin + k) * out.d_y_stride + channel);
-          window.push(x);
-          const int reach = reach_of(starts, k, in.taps);
+        for (int i = 0; i < ahead; ++i) {
+          const int k = first + i;
+#pragma unroll
+          for (int j = Taps - 1; j > 0; --j)
+#pragma unroll
+            for (int v = 0; v < V; ++v) g[j][v] = g[j - 1][v];
+          window.push(rows[i]);
+          const int reach = reach_of(starts, min(k, 63), in.taps);
           R sum[V];
           if (in.silu) window.pre_activation(reach, sum);
 #pragma unroll
-          for (int v = 0; v < V; ++v) g[0][v] = widened(d_y.at[v]) * (in.silu ? silu_slope(sum[v]) : R(1));
+          for (int v = 0; v < V; ++v) g[0][v] = widened(gradients[i].at[v]) * (in.silu ? silu_slope(sum[v]) : R(1));
           if (k < count) {
 #pragma unroll
             for (int j = 0; j < Taps; ++j)
@@ -173,17 +199,17 @@ __global__ void __launch_bounds__(32 * strips_a_block) backward_strips(Inputs<T>
 #pragma unroll
             for (int v = 0; v < V; ++v) sums[Taps][v] += g[0][v];
           }
+          const int to = k - (Taps - 1);
+          if (to < 0 || to >= count) continue;
+          const int stop = min(min(starts.to_next(to), left - to), in.taps);  // lags inside document and run
+          R d_x[V] = {};
+#pragma unroll
+          for (int j = 0; j < Taps; ++j)
+            if (j < stop)
+#pragma unroll
+              for (int v = 0; v < V; ++v) d_x[v] += window.weight[j][v] * g[Taps - 1 - j][v];
+          Packet<T, V>::of(d_x).store(out.d_x + (begin + to) * out.d_x_stride + channel);
         }
-        const int to = k - (Taps - 1);
-        if (to < 0) continue;
-        const int next = starts.to_next(to), stop = min(min(next, left - to), in.taps);  // lags inside document and run
-        R d_x[V] = {};
-#pragma unroll
-        for (int j = 0; j < Taps; ++j)
-          if (j < stop)
-#pragma unroll
-            for (int v = 0; v < V; ++v) d_x[v] += window.weight[j][v] * g[Taps - 1 - j][v];
-        Packet<T, V>::of(d_x).store(out.d_x + (begin + to) * out.d_x_stride + channel);
       }
     }
   }
@@ -258,16 +284,16 @@ __global__ void halo_gradient(Inputs<T> in, const T* d_y, std::int64_t d_y_strid
     if (i < in.taps) d_halo[(in.taps - 1 - i) * d_halo_stride + channel] = narrowed<T>(sums[i]);
 }
 
-/// Calls body<V, Taps>() with packets of V channels, and Taps no fewer than the weights have.
-template <class T, class Body>
+/// Calls body<V, Taps>() with packets of V channels, `bytes` together, or one where they do not fit, and Taps no fewer than the weights have.
+template <class T, int bytes, class Body>
 void with_shape(std::int64_t taps, bool packets, const Body& body) {
-  constexpr int V = 16 / sizeof(T);
+  constexpr int V = bytes / sizeof(T);
   constexpr std::int64_t most = 16;
   ensure(taps <= most, "causal_conv has {} taps, expected {} or fewer on cuda", taps, most);
   if (taps <= 4)
     packets ? body.template operator()<V, 4>() : body.template operator()<1, 4>();
   else
-    packets ? body.template operator()<2, most>() : body.template operator()<1, most>();
+    packets ? body.template operator()<std::min(V, 2), most>() : body.template operator()<1, most>();
 }
 
 unsigned blocks_of(std::int64_t count, std::int64_t each) { return static_cast<unsigned>((count + each - 1) / each); }
@@ -276,8 +302,8 @@ template <class T>
 void forward(const Stream& stream, const CausalConvForward& args) {
   const Inputs<T> in(args);
   if (in.segments.tokens == 0 || in.channels == 0) return;
-  with_shape<T>(in.taps, aligned({args.x, args.halo, args.y}, 16), [&]<int V, int Taps> {
-    const dim3 grid(blocks_of(in.segments.tokens, strip * strips_a_block), blocks_of(in.channels, packets_a_block * V));
+  with_shape<T, 16>(in.taps, aligned({args.x, args.halo, args.y}, 16), [&]<int V, int Taps> {
+    const dim3 grid(blocks_of(in.segments.tokens, forward_strip * strips_a_block), blocks_of(in.channels, packets_a_block * V));
     forward_strips<T, V, Taps><<<grid, dim3(packets_a_block, strips_a_block), 0, native_of(stream)>>>(in, static_cast<T*>(args.y.data), args.y.row_stride);
     cuda_check(cudaGetLastError());
   });
@@ -290,14 +316,14 @@ void backward(const Stream& stream, const CausalConvBackward& args) {
   if (in.channels == 0) return;
   const auto queue = native_of(stream);
   const auto* const d_y = static_cast<const T*>(args.d_y.data);
-  with_shape<T>(in.taps, aligned({args.x, args.halo, args.d_y, args.d_x}, 16), [&]<int V, int Taps> {
+  with_shape<T, 8>(in.taps, aligned({args.x, args.halo, args.d_y, args.d_x}, 8), [&]<int V, int Taps> {
     if (args.d_halo.present() && in.taps > 1) {
       halo_gradient<T, Taps><<<blocks_of(in.channels, 128), 128, 0, queue>>>(in, d_y, args.d_y.row_stride, static_cast<T*>(args.d_halo.data),
                                                                             args.d_halo.row_stride);
       cuda_check(cudaGetLastError());
     }
     if (in.segments.tokens == 0) return;
-    const dim3 grid(blocks_of(in.segments.tokens, strip * strips_a_block), blocks_of(in.channels, packets_a_block * V));
+    const dim3 grid(blocks_of(in.segments.tokens, backward_strip * strips_a_block), blocks_of(in.channels, packets_a_block * V));
     const Tensor partial(stream, dtype_of<R>, {grid.x, Taps + 1, in.channels});
     auto* const sums = static_cast<R*>(partial.view().data);
     const Outputs<T> out{d_y, static_cast<T*>(args.d_x.data), args.d_y.row_stride, args.d_x.row_stride, sums};

@@ -12,7 +12,7 @@ struct ForwardOutputs {
 
 /// y of one chunk and scan_threads / L channels, from the state that comes into it.
 template <class T, int L>
-__global__ void __launch_bounds__(scan_threads) scan_chunk(ScanInputs<T> in, Chunks<T> chunks, ForwardOutputs<T> out) {
+__global__ void __launch_bounds__(scan_threads, 5) scan_chunk(ScanInputs<T> in, Chunks<T> chunks, ForwardOutputs<T> out) {
   using R = Accumulator<T>;
   constexpr int padded = thread_states * L, ahead = 4;
   __shared__ __align__(16) R B[block_tokens * padded], C[block_tokens * padded];
@@ -21,6 +21,9 @@ __global__ void __launch_bounds__(scan_threads) scan_chunk(ScanInputs<T> in, Chu
   const int part = static_cast<int>(threadIdx.x) % L, lane = static_cast<int>(threadIdx.x) % 32;
   const std::int64_t channel = std::int64_t{blockIdx.y} * (scan_threads / L) + threadIdx.x / L;
   const bool inside = channel < in.channels;
+  const std::int64_t column = inside ? channel : in.channels - 1;  // so that every thread reads something
+  const int delta_stride = static_cast<int>(in.delta_stride), u_stride = static_cast<int>(in.u_stride);
+  const int z_stride = in.z != nullptr ? static_cast<int>(in.z_stride) : u_stride;
 
   R rate[thread_states], h[thread_states];
 #pragma unroll
@@ -42,22 +45,34 @@ __global__ void __launch_bounds__(scan_threads) scan_chunk(ScanInputs<T> in, Chu
       for (int n = 0; n < thread_states; ++n)
         if (part * thread_states + n < in.states)
           out.states[from / block_tokens * out.states_stride + (part * thread_states + n) * in.channels + channel] = h[n];
+    const T *const delta_at = in.delta + from * in.delta_stride + column, *const u_at = in.u + from * in.u_stride + column,
+                  *const z_at = in.z != nullptr ? in.z + from * in.z_stride + column : u_at;
+    T raw_delta[ahead], raw_u[ahead], raw_z[ahead];  // of the tokens to come; the last one's again beyond it
+    const auto fetch = [&](int k) {
+#pragma unroll
+      for (int i = 0; i < ahead; ++i) {
+        const int row = min(k + i, count - 1);
+        raw_delta[i] = delta_at[std::int64_t{row} * delta_stride];
+        raw_u[i] = u_at[std::int64_t{row} * u_stride];
+        raw_z[i] = z_at[std::int64_t{row} * z_stride];
+      }
+    };
+    fetch(0);
     for (int k = 0; k < count; k += ahead) {
       R step[ahead], u[ahead], gate[ahead];
 #pragma unroll
       for (int i = 0; i < ahead; ++i) {
-        const std::int64_t t = from + k + i;
-        const bool read = inside && k + i < count;
-        step[i] = read ? widened(in.delta[t * in.delta_stride + channel]) : R(0);
-        u[i] = read ? widened(in.u[t * in.u_stride + channel]) : R(0);
-        gate[i] = read && in.z != nullptr ? widened(in.z[t * in.z_stride + channel]) : R(0);
+        step[i] = in.step(widened(raw_delta[i]) + bias);
+        u[i] = widened(raw_u[i]);
+        gate[i] = widened(raw_z[i]);
       }
+      fetch(k + ahead);
 #pragma unroll
       for (int i = 0; i < ahead; ++i) {
         if (starts.at((k + i) & 63))
 #pragma unroll
           for (int n = 0; n < thread_states; ++n) h[n] = 0;
-        const R delta = in.step(step[i] + bias), x = delta * u[i];
+        const R delta = step[i], x = delta * u[i];
         R s = 0;
         const auto* const rows_B = reinterpret_cast<const Quad<R>*>(B + (k + i) * padded + part * thread_states);
         const auto* const rows_C = reinterpret_cast<const Quad<R>*>(C + (k + i) * padded + part * thread_states);
@@ -93,7 +108,7 @@ void forward(const Stream& stream, const SelectiveScanForward& args) {
   fold_chunks<T>(stream, Towards::right, in, args.state_in, chunks);
   const ForwardOutputs<T> out{static_cast<T*>(args.y.data), args.states.present() ? static_cast<R*>(args.states.data) : nullptr, args.y.row_stride,
                               args.states.row_stride};
-  with_threads_a_channel(in.states, [&]<int L> {
+  with_threads_a_channel("selective_scan", in.states, [&]<int L> {
     const dim3 grid(static_cast<unsigned>(chunks.count), blocks_of(in.channels, scan_threads / L));
     scan_chunk<T, L><<<grid, scan_threads, 0, native_of(stream)>>>(in, chunks, out);
     cuda_check(cudaGetLastError());

@@ -2,6 +2,7 @@
 
 #include "kernels/cpu/expect.hpp"
 #include "kernels/cuda/check.cuh"
+#include "kernels/cuda/chunks.cuh"
 #include "kernels/cuda/documents.cuh"
 #include "kernels/cuda/functions.cuh"
 #include "kernels/cuda/packet.cuh"
@@ -18,7 +19,7 @@
 /// 0.26 ms a pass. Chunks cost a second pass of exponentials, so 0.52 ms bound the forward; where documents are shorter than chunks, sums cover tails only.
 namespace causeway::cuda {
 
-inline constexpr int scan_threads = 128, block_tokens = selective_scan_block, thread_states = 16;
+static_assert(selective_scan_block == block_tokens);
 
 /// 16 bytes at a time from and to shared memory.
 template <class R>
@@ -56,10 +57,6 @@ struct ScanInputs {
   __device__ R bias_of(std::int64_t channel) const { return bias != nullptr ? bias[channel * bias_stride] : R(0); }
   __device__ R skip_of(std::int64_t channel) const { return D != nullptr ? D[channel * D_stride] : R(0); }
   __device__ R step(R raw) const { return softplus ? cuda::softplus(raw) : raw; }
-  /// ds = d_y·silu(z) of a token and channel.
-  __device__ R gated(R d_y, std::int64_t t, std::int64_t channel) const {
-    return z != nullptr ? d_y * silu(widened(z[t * z_stride + channel])) : d_y;
-  }
 };
 
 /// Rows of B or C in the accumulator type, as [tokens][states]: row j is token `from` + j·`towards`; zero beyond `count` and beyond N.
@@ -101,9 +98,6 @@ class ChunkMemory {
   Tensor state_, sum_delta_, passes_;
 };
 
-/// Which way a scan runs: h from left to right, the adjoint g from right to left.
-enum class Towards { right, left };
-
 /// Sums up every chunk of the run from a zero start; with `edge_only` only those that hold tokens of the run's last (first) document.
 template <class T>
 void sum_chunks(const Stream& stream, Towards towards, const ScanInputs<T>& in, TensorView d_y, const Chunks<T>& chunks, bool edge_only);
@@ -111,21 +105,6 @@ void sum_chunks(const Stream& stream, Towards towards, const ScanInputs<T>& in, 
 /// Folds the chunks' sums, starting from `first` (absent: zero): `state` of a chunk becomes what comes into it.
 template <class T>
 void fold_chunks(const Stream& stream, Towards towards, const ScanInputs<T>& in, TensorView first, const Chunks<T>& chunks);
-
-/// Calls body<L>() with the number of threads that share a channel's states, `each` states a thread.
-template <class Body>
-void with_threads_a_channel(int states, const Body& body) {
-  ensure(states >= 1 && states <= 32, "selective_scan has {} states, expected 1 to 32 on cuda", states);
-  states <= 16 ? body.template operator()<1>() : body.template operator()<2>();
-}
-
-inline unsigned blocks_of(std::int64_t count, std::int64_t each) { return static_cast<unsigned>((count + each - 1) / each); }
-
-/// Tokens a chunk: a quarter of a million channels' chunks fill the device several times over; beyond that, longer chunks have fewer sums to fold.
-inline std::int64_t chunk_tokens(std::int64_t tokens, std::int64_t channels) {
-  const std::int64_t blocks = tokens * channels / (std::int64_t{1} << 18) / block_tokens;
-  return block_tokens * (blocks < 1 ? 1 : blocks > 8 ? 8 : blocks);
-}
 
 inline void expect_scan_inputs(const SelectiveScanInputs& in) {
   const DType dtype = in.delta.dtype, accumulator = accumulator_of(dtype);

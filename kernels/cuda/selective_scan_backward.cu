@@ -12,7 +12,8 @@
 namespace causeway::cuda {
 namespace {
 
-constexpr int quad = 4, group_tokens = 8, groups_a_block = static_cast<int>(block_tokens) / group_tokens, warps = scan_threads / 32;
+constexpr int ahead = 4;  // rows in flight
+constexpr int quad = 4, group_tokens = 8, groups_a_block = block_tokens / group_tokens, warps = scan_threads / 32;
 
 template <class T>
 struct Gradients {
@@ -64,18 +65,29 @@ __device__ int spread_sum(R (&v)[group_tokens], int index) {
 template <class T, class S>
 __device__ void stage_block(const ScanInputs<T>& in, const Gradients<T>& to, std::int64_t from, int count, std::int64_t first_channel, S& shared) {
   using R = Accumulator<T>;
-  for (int e = static_cast<int>(threadIdx.x); e < block_tokens * S::C; e += scan_threads) {
-    const int token = e / S::C, c = e % S::C;
-    const std::int64_t t = from + token, channel = first_channel + c;
-    R delta = 0, u = 0, ds = 0;
-    if (token < count && channel < in.channels) {
-      delta = in.step(widened(in.delta[t * in.delta_stride + channel]) + in.bias_of(channel));
-      u = widened(in.u[t * in.u_stride + channel]);
-      ds = in.gated(widened(to.d_y[t * to.d_y_stride + channel]), t, channel);
+  constexpr int rows = scan_threads / S::C;  // at a time
+  const int c = static_cast<int>(threadIdx.x) % S::C, row = static_cast<int>(threadIdx.x) / S::C;
+  const std::int64_t channel = first_channel + c, column = channel < in.channels ? channel : in.channels - 1;
+  const R bias = in.bias_of(column);
+  for (int base = row; base < block_tokens; base += ahead * rows) {
+    T delta[ahead], u[ahead], d_y[ahead], z[ahead];
+#pragma unroll
+    for (int i = 0; i < ahead; ++i) {
+      const std::int64_t t = from + min(base + i * rows, count - 1);
+      delta[i] = in.delta[t * in.delta_stride + column];
+      u[i] = in.u[t * in.u_stride + column];
+      d_y[i] = to.d_y[t * to.d_y_stride + column];
+      if (in.z != nullptr) z[i] = in.z[t * in.z_stride + column];
     }
-    shared.delta[token][c] = delta;
-    shared.u[token][c] = u;
-    shared.ds[token][c] = ds;
+#pragma unroll
+    for (int i = 0; i < ahead; ++i) {
+      const int token = base + i * rows;
+      const bool real = token < count && channel < in.channels;
+      const R ds = widened(d_y[i]) * (in.z != nullptr ? silu(widened(z[i])) : R(1));
+      shared.delta[token][c] = real ? in.step(widened(delta[i]) + bias) : R(0);
+      shared.u[token][c] = real ? widened(u[i]) : R(0);
+      shared.ds[token][c] = real ? ds : R(0);
+    }
   }
   stage_rows(in.B, in.B_stride, in.states, S::NP, from, 1, count, &shared.B[0][0]);
   stage_rows(in.C, in.C_stride, in.states, S::NP, from, 1, count, &shared.Cs[0][0]);
@@ -84,21 +96,34 @@ __device__ void stage_block(const ScanInputs<T>& in, const Gradients<T>& to, std
 template <class T, class S>
 __device__ void write_block(const ScanInputs<T>& in, const Gradients<T>& to, std::int64_t from, int count, std::int64_t first_channel, const S& shared) {
   using R = Accumulator<T>;
-  for (int e = static_cast<int>(threadIdx.x); e < count * S::C; e += scan_threads) {
-    const int token = e / S::C, c = e % S::C;
-    const std::int64_t t = from + token, channel = first_channel + c;
-    if (channel >= in.channels) continue;
-    to.d_delta[t * to.d_delta_stride + channel] = narrowed<T>(shared.delta[token][c]);
-    to.d_u[t * to.d_u_stride + channel] = narrowed<T>(shared.ds[token][c]);
-    if (in.z == nullptr) continue;
-    const R z = widened(in.z[t * in.z_stride + channel]), d_y = widened(to.d_y[t * to.d_y_stride + channel]);
-    to.d_z[t * to.d_z_stride + channel] = narrowed<T>(d_y * shared.u[token][c] * silu_slope(z));
+  constexpr int rows = scan_threads / S::C;
+  const int c = static_cast<int>(threadIdx.x) % S::C, row = static_cast<int>(threadIdx.x) / S::C;
+  const std::int64_t channel = first_channel + c;
+  if (channel >= in.channels) return;
+  for (int base = row; base < count; base += ahead * rows) {
+    T d_y[ahead], z[ahead];
+    if (in.z != nullptr)
+#pragma unroll
+      for (int i = 0; i < ahead; ++i) {
+        const std::int64_t t = from + min(base + i * rows, count - 1);
+        d_y[i] = to.d_y[t * to.d_y_stride + channel];
+        z[i] = in.z[t * in.z_stride + channel];
+      }
+#pragma unroll
+    for (int i = 0; i < ahead; ++i) {
+      const int token = base + i * rows;
+      if (token >= count) break;
+      const std::int64_t t = from + token;
+      to.d_delta[t * to.d_delta_stride + channel] = narrowed<T>(shared.delta[token][c]);
+      to.d_u[t * to.d_u_stride + channel] = narrowed<T>(shared.ds[token][c]);
+      if (in.z != nullptr) to.d_z[t * to.d_z_stride + channel] = narrowed<T>(widened(d_y[i]) * shared.u[token][c] * silu_slope(widened(z[i])));
+    }
   }
 }
 
 /// One chunk, and tiles of C channels one after the other.
 template <class T, int L>
-__global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 3 : 1) chunk_backward(ScanInputs<T> in, Chunks<T> chunks, Gradients<T> to) {
+__global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 : 1) chunk_backward(ScanInputs<T> in, Chunks<T> chunks, Gradients<T> to) {
   using R = Accumulator<T>;
   using S = Shared<R, L>;
   constexpr int C = S::C, NP = S::NP, warp_channels = 32 / L, held = warp_channels < group_tokens ? group_tokens / warp_channels : 1;
@@ -361,7 +386,7 @@ void selective_scan_backward(const Stream& stream, const SelectiveScanBackward& 
   cpu::expect_if_present("d_D", args.d_D, accumulator, {D});
   cpu::expect_if_present("d_delta_bias", args.d_delta_bias, accumulator, {D});
   if (T == 0 || D == 0) return;
-  with_threads_a_channel(static_cast<int>(N), [&]<int threads> {
+  with_threads_a_channel("selective_scan", N, [&]<int threads> {
     // Four states a thread here, where the other kernels take 16.
     dispatch(dtype, [&]<class Type> { backward<Type, 4 * threads>(stream, args); });
   });

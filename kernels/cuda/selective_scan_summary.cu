@@ -6,7 +6,7 @@ namespace {
 /// One chunk and scan_threads / L channels. Rightwards: h after the chunk's last token, over the tail that belongs to its document. Leftwards:
 /// exp(Δ A) g at the chunk's left edge, over the head that belongs to its first token's document.
 template <class T, int L, Towards towards>
-__global__ void __launch_bounds__(scan_threads)
+__global__ void __launch_bounds__(scan_threads, 5)
     sum_chunk(ScanInputs<T> in, const T* d_y, std::int64_t d_y_stride, Chunks<T> chunks, bool edge_only) {
   using R = Accumulator<T>;
   constexpr bool leftwards = towards == Towards::left;
@@ -17,6 +17,12 @@ __global__ void __launch_bounds__(scan_threads)
   const int part = static_cast<int>(threadIdx.x) % L, lane = static_cast<int>(threadIdx.x) % 32;
   const std::int64_t channel = std::int64_t{blockIdx.y} * (scan_threads / L) + threadIdx.x / L;
   const bool inside = channel < in.channels;
+  const std::int64_t column = inside ? channel : in.channels - 1;  // so that every thread reads something
+  const T* const source = leftwards ? d_y : in.u;
+  const std::int64_t source_stride = leftwards ? d_y_stride : in.u_stride;
+  const bool gated = leftwards && in.z != nullptr;
+  const int delta_stride = static_cast<int>(in.delta_stride), x_stride = static_cast<int>(source_stride);
+  const int z_stride = gated ? static_cast<int>(in.z_stride) : x_stride;
 
   const Document document(in.segments, leftwards ? begin : end - 1, lane);
   if (edge_only && (leftwards ? document.start > 0 : document.end < in.segments.tokens)) return;
@@ -35,23 +41,30 @@ __global__ void __launch_bounds__(scan_threads)
     __syncthreads();
     stage_rows(leftwards ? in.C : in.B, leftwards ? in.C_stride : in.B_stride, in.states, padded, from, direction, count, rows);
     __syncthreads();
-    if (!inside) continue;
+    const T *const delta_at = in.delta + from * in.delta_stride + column, *const x_at = source + from * source_stride + column,
+                  *const z_at = gated ? in.z + from * in.z_stride + column : x_at;
+    T raw_delta[ahead], raw_x[ahead], raw_z[ahead];  // of the tokens to come; the last one's again beyond it
+    const auto fetch = [&](int k) {
+#pragma unroll
+      for (int i = 0; i < ahead; ++i) {
+        const int row = min(k + i, count - 1) * direction;
+        raw_delta[i] = delta_at[std::int64_t{row} * delta_stride];
+        raw_x[i] = x_at[std::int64_t{row} * x_stride];
+        if (leftwards) raw_z[i] = z_at[std::int64_t{row} * z_stride];
+      }
+    };
+    fetch(0);
     for (int k = 0; k < count; k += ahead) {
-      R step[ahead], x[ahead];  // tokens beyond the count take no step
+      R step[ahead], x[ahead];
 #pragma unroll
       for (int i = 0; i < ahead; ++i) {
-        const std::int64_t t = from + (k + i) * direction;
-        step[i] = x[i] = 0;
-        if (k + i >= count) continue;
-        step[i] = widened(in.delta[t * in.delta_stride + channel]);
-        x[i] = widened(leftwards ? d_y[t * d_y_stride + channel] : in.u[t * in.u_stride + channel]);
+        step[i] = in.step(widened(raw_delta[i]) + bias);
+        x[i] = widened(raw_x[i]);
+        if (leftwards) x[i] = gated ? x[i] * silu(widened(raw_z[i])) : x[i];
+        if (k + i >= count) step[i] = x[i] = 0;  // no step beyond the count
+        if (!leftwards) x[i] *= step[i];
       }
-#pragma unroll
-      for (int i = 0; i < ahead; ++i) {
-        if (k + i >= count) continue;
-        step[i] = in.step(step[i] + bias);
-        x[i] = leftwards ? in.gated(x[i], from - (k + i), channel) : x[i] * step[i];
-      }
+      fetch(k + ahead);
 #pragma unroll
       for (int i = 0; i < ahead; ++i) {
         sum_delta += static_cast<double>(step[i]);
@@ -147,7 +160,7 @@ void summarize(const Stream& stream, Towards towards, const SelectiveScanInputs&
 template <class T>
 void sum_chunks(const Stream& stream, Towards towards, const ScanInputs<T>& in, TensorView d_y, const Chunks<T>& chunks, bool edge_only) {
   if (chunks.count == 0) return;
-  with_threads_a_channel(in.states, [&]<int L> {
+  with_threads_a_channel("selective_scan", in.states, [&]<int L> {
     const dim3 grid(static_cast<unsigned>(chunks.count), blocks_of(in.channels, scan_threads / L));
     const auto* const gradient = static_cast<const T*>(d_y.data);
     if (towards == Towards::right)

@@ -1,0 +1,164 @@
+#include <cmath>
+#include <limits>
+#include <map>
+#include <string>
+
+#include "kernels/modal_conv.hpp"
+#include "tests/support/gpu.hpp"
+
+namespace causeway::test {
+namespace {
+
+using Tensors = std::map<std::string, Tensor>;
+
+TensorView view(const Tensors& tensors, const std::string& name) {
+  const auto found = tensors.find(name);
+  return found == tensors.end() ? TensorView{} : found->second.view();
+}
+
+struct Stretch {
+  std::int64_t channels, modes, tokens;
+  std::vector<std::int64_t> cu_seqlens;  // of the run
+  bool q = true, k = true, skip = true, wide_skip = false, carries = true, wide = false;
+
+  std::string name() const {
+    return fmt::format("{} tokens in {} documents [{}, {}], {} channels, {} modes{}{}{}{}{}", tokens, cu_seqlens.size() - 1, cu_seqlens.front(), cu_seqlens.back(), channels, modes, q ? ", q" : "", k ? ", k" : "",
+                       skip ? ", skip" : "", carries ? ", carries" : "", wide ? ", wide" : "");
+  }
+};
+
+Stretch random_stretch(std::uint64_t seed) {
+  Dice dice(seed);
+  const std::int64_t pack = dice.chance(40) ? dice.number(1, 70) : dice.number(71, 900);
+  const std::int64_t begin = dice.chance(40) ? 0 : dice.number(0, pack - 1), end = dice.chance(40) ? pack : dice.number(begin, pack);
+  const Segments segments = dice.chance(25) ? Segments::one_document(pack) : random_segments(pack, seed);
+  return {.channels = dice.chance(70) ? dice.number(1, 70) : dice.number(71, 300),
+          .modes = dice.chance(50) ? 16 : dice.number(1, 32),
+          .tokens = end - begin,
+          .cu_seqlens = segments.slice(begin, end),
+          .q = dice.chance(70),
+          .k = dice.chance(70),
+          .skip = dice.chance(70),
+          .wide_skip = dice.chance(50),
+          .carries = dice.chance(80),
+          .wide = dice.chance(30)};
+}
+
+Tensors inputs(const Stream& stream, const Stretch& run, DType dtype, std::uint64_t seed) {
+  const DType accumulator = accumulator_of(dtype);
+  const Shape rows{run.tokens, run.channels + (run.wide ? 5 : 0)}, matrix{run.channels, run.modes}, vector{run.channels};
+  Tensors in;
+  if (run.q) in["q"] = random_tensor(stream, dtype, rows, seed);
+  if (run.k) in["k"] = random_tensor(stream, dtype, rows, seed + 1);
+  in["v"] = random_tensor(stream, dtype, rows, seed + 2);
+  if (run.skip) in["skip"] = random_tensor(stream, run.wide_skip ? accumulator : dtype, vector, seed + 3);
+  in["residues"] = random_tensor(stream, accumulator, matrix, seed + 4);
+  in["log_rates"] = random_tensor(stream, accumulator, matrix, seed + 5, -6, 0);
+  in["d_y"] = random_tensor(stream, dtype, rows, seed + 6);
+  if (run.carries)
+    for (const char* name : {"state_in", "adjoint_in"}) in[name] = random_tensor(stream, accumulator, matrix, seed + 7);
+  // Garbage to be overwritten, or sums to be added to.
+  for (const char* name : {"y", "d_q", "d_k", "d_v"}) in[name] = random_tensor(stream, dtype, rows, seed + 8);
+  for (const char* name : {"d_residues", "d_log_rates", "summary", "adjoint", "carry"}) in[name] = random_tensor(stream, accumulator, matrix, seed + 9);
+  in["d_skip"] = random_tensor(stream, accumulator, vector, seed + 10);
+  return in;
+}
+
+const char* const results[] = {"y", "d_q", "d_k", "d_v", "d_skip", "d_residues", "d_log_rates", "summary", "adjoint", "carry"};
+
+/// All five kernels.
+void execute(const Stream& stream, const Stretch& run, const Tensors& all, SegmentsView segments) {
+  const auto columns = [&](const char* name) { return view(all, name).present() ? view(all, name).slice_columns(run.wide ? 3 : 0, run.channels) : TensorView{}; };
+  const GatedConvInputs in{.q = columns("q"), .k = columns("k"), .v = columns("v"), .skip = view(all, "skip"), .segments = segments};
+  const TensorView residues = view(all, "residues"), log_rates = view(all, "log_rates");
+  const Tensor saved(stream, log_rates.dtype, {(run.tokens + modal_conv_block - 1) / modal_conv_block, run.channels, run.modes});
+  modal_conv_forward(stream, {.in = in, .residues = residues, .log_rates = log_rates, .state_in = view(all, "state_in"), .y = columns("y"), .states = saved});
+  modal_conv_backward(stream, {.in = in,
+                               .residues = residues,
+                               .log_rates = log_rates,
+                               .states = saved,
+                               .adjoint_in = view(all, "adjoint_in"),
+                               .gradients = {.d_y = columns("d_y"),
+                                             .d_q = run.q ? columns("d_q") : TensorView{},
+                                             .d_k = run.k ? columns("d_k") : TensorView{},
+                                             .d_v = columns("d_v"),
+                                             .d_skip = run.skip ? view(all, "d_skip") : TensorView{}},
+                               .d_residues = view(all, "d_residues"),
+                               .d_log_rates = view(all, "d_log_rates")});
+  modal_conv_summary(stream, {.in = in, .log_rates = log_rates, .state = view(all, "summary")});
+  modal_conv_adjoint_summary(stream, {.in = in, .residues = residues, .log_rates = log_rates, .d_y = columns("d_y"), .adjoint = view(all, "adjoint")});
+  modal_conv_fold(stream, {.log_rates = log_rates, .summary_state = view(all, "summary"), .tokens = run.tokens, .carry = view(all, "carry")});
+}
+
+class DevicesModal : public GpuTest {
+ protected:
+  /// What the GPU leaves in all the tensors.
+  Tensors on_gpu(const Stretch& run, const Tensors& in) const {
+    Tensors there, back;
+    for (const auto& [name, tensor] : in) there[name] = to_gpu(tensor);
+    const Tensor cu_seqlens = to_gpu(run.cu_seqlens);
+    execute(gpu(), run, there, segments_of(cu_seqlens, run.tokens));
+    for (const auto& [name, tensor] : there) back[name] = to_cpu(tensor);
+    return back;
+  }
+
+  void expect_equal_to_the_cpu(const Stretch& run, std::uint64_t seed) const {
+    SCOPED_TRACE(fmt::format("seed {}: {}", seed, run.name()));
+    const double limit = GetParam() == DType::f64 ? 1e-11 : GetParam() == DType::f32 ? 1e-5 : 4e-3;
+    const Tensors want = inputs(cpu(), run, GetParam(), seed);
+    const Tensors got = on_gpu(run, want), again = on_gpu(run, want);
+    execute(cpu(), run, want, segments_view(run.cu_seqlens, run.tokens));
+    for (const char* name : results) {
+      EXPECT_LE(relative_error(view(got, name), view(want, name)), limit) << name;
+      EXPECT_TRUE(same_bits(view(got, name), view(again, name))) << name << " differs from call to call";
+    }
+  }
+};
+
+TEST_P(DevicesModal, ModalConvEqualsTheCpuOnRandomRuns) {
+  for (std::uint64_t seed = 0; seed < 200; ++seed) expect_equal_to_the_cpu(random_stretch(seed), seed);
+}
+
+TEST_P(DevicesModal, ModalConvEqualsTheCpuWhereChunksAreLong) {
+  Stretch run{.channels = 1100, .modes = 16, .tokens = 33000, .cu_seqlens = {-3, 20000, 20001, 33001}};
+  if (GetParam() != DType::f64) expect_equal_to_the_cpu(run, 1);
+}
+
+TEST_P(DevicesModal, ModalConvKeepsNonFiniteValuesInTheirDocument) {
+  for (const double poison : {std::nan(""), std::numeric_limits<double>::infinity()})
+    for (const char* where : {"q", "k", "v", "d_y"}) {
+      const Stretch run{.channels = 37, .modes = 16, .tokens = 200, .cu_seqlens = {-9, 62, 150, 201}};
+      const Tensors in = inputs(cpu(), run, GetParam(), 1);
+      const Tensors clean = on_gpu(run, in);
+      const TensorView target = view(in, where);
+      for (const std::int64_t t : {62, 100, 149}) assign(target.slice_rows(t, 1), std::vector<double>(static_cast<std::size_t>(target.columns()), poison));
+      const Tensors out = on_gpu(run, in);
+      for (const char* name : {"y", "d_q", "d_k", "d_v"})
+        for (const auto& [from, count] : {std::pair{0, 62}, std::pair{150, 50}})
+          EXPECT_TRUE(same_bits(view(out, name).slice_rows(from, count), view(clean, name).slice_rows(from, count))) << poison << " in " << where << ", " << name;
+      for (const char* name : {"summary", "adjoint"}) EXPECT_TRUE(same_bits(view(out, name), view(clean, name))) << poison << " in " << where << ", " << name;
+    }
+}
+
+TEST_P(DevicesModal, ModalFilterAndItsBackwardEqualTheCpu) {
+  if (GetParam() == DType::bf16) return;  // filters are never bf16
+  const double limit = GetParam() == DType::f64 ? 1e-13 : 2e-6;
+  for (const auto& [channels, modes, length] : {std::tuple{1, 1, 1}, {3, 16, 255}, {70, 5, 256}, {19, 33, 257}, {5, 16, 40000}}) {
+    SCOPED_TRACE(fmt::format("{} channels, {} modes, {} taps", channels, modes, length));
+    const auto made = [&](std::int64_t columns, std::uint64_t seed, double low = -1, double high = 1) { return random_tensor(cpu(), GetParam(), {channels, columns}, seed, low, high); };
+    const Tensor residues = made(modes, 1), log_rates = made(modes, 2, -8, 0), d_taps = made(length, 3), taps = made(length, 4), d_residues = made(modes, 5), d_log_rates = made(modes, 6);
+    const Tensor there[] = {to_gpu(residues), to_gpu(log_rates), to_gpu(d_taps), to_gpu(taps), to_gpu(d_residues), to_gpu(d_log_rates)};
+    modal_filter(cpu(), {.residues = residues, .log_rates = log_rates, .taps = taps});
+    modal_filter(gpu(), {.residues = there[0], .log_rates = there[1], .taps = there[3]});
+    modal_filter_backward(cpu(), {.residues = residues, .log_rates = log_rates, .d_taps = d_taps, .d_residues = d_residues, .d_log_rates = d_log_rates});
+    modal_filter_backward(gpu(), {.residues = there[0], .log_rates = there[1], .d_taps = there[2], .d_residues = there[4], .d_log_rates = there[5]});
+    EXPECT_LE(relative_error(to_cpu(there[3]), taps), limit);
+    EXPECT_LE(relative_error(to_cpu(there[4]), d_residues), limit);
+    EXPECT_LE(relative_error(to_cpu(there[5]), d_log_rates), limit);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, DevicesModal, testing::ValuesIn(floating_types), dtype_name<testing::TestParamInfo<DType>>);
+
+}  // namespace
+}  // namespace causeway::test
