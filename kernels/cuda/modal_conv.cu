@@ -117,12 +117,21 @@ __global__ void __launch_bounds__(scan_threads) modal_chunk_parameters(ModalInpu
     const Starts starts(in.segments, from, at.lane);
     Fetched<T, ahead> q(in.q, in.q_stride, from, at.channel), k(in.k, in.k_stride, from, at.channel), v(in.v, in.v_stride, from, at.channel),
         d_y(to.d_y, to.d_y_stride, from, at.channel);
+    q.fetch(0, count, 1), k.fetch(0, count, 1), v.fetch(0, count, 1), d_y.fetch(0, count, 1);
     for (int t = 0; t < count; t += ahead) {
-      q.fetch(t, count, 1), k.fetch(t, count, 1), v.fetch(t, count, 1), d_y.fetch(t, count, 1);
+      R products[ahead], gates[ahead], gradients[ahead];
+#pragma unroll
+      for (int i = 0; i < ahead; ++i) {
+        products[i] = product(k, v, i);
+        gates[i] = q[i];
+        gradients[i] = d_y[i];
+      }
+      const int next = t + ahead;
+      q.fetch(next, count, 1), k.fetch(next, count, 1), v.fetch(next, count, 1), d_y.fetch(next, count, 1);
 #pragma unroll
       for (int i = 0; i < ahead; ++i) {
         if (t + i >= count) break;
-        const R x = product(k, v, i), dc = q[i] * d_y[i];
+        const R x = products[i], dc = gates[i] * gradients[i];
         if (starts.at(t + i))
 #pragma unroll
           for (int n = 0; n < thread_states; ++n) s[n] = P[n] = 0;
@@ -138,7 +147,7 @@ __global__ void __launch_bounds__(scan_threads) modal_chunk_parameters(ModalInpu
         }
         d_skip += dc * x;
         sum = over_threads<L>(sum) + skip * x;
-        if (in.q != nullptr && at.inside && at.part == 0) to.d_q[(from + t + i) * to.d_q_stride + at.channel] = narrowed<T>(d_y[i] * sum);
+        if (in.q != nullptr && at.inside && at.part == 0) to.d_q[(from + t + i) * to.d_q_stride + at.channel] = narrowed<T>(gradients[i] * sum);
       }
     }
   }
@@ -174,12 +183,21 @@ __global__ void __launch_bounds__(scan_threads) modal_chunk_adjoint(ModalInputs<
     const std::int64_t last = from + count - 1;
     Fetched<T, ahead> q(in.q, in.q_stride, last, at.channel), k(in.k, in.k_stride, last, at.channel), v(in.v, in.v_stride, last, at.channel),
         d_y(to.d_y, to.d_y_stride, last, at.channel);
+    q.fetch(0, count, -1), k.fetch(0, count, -1), v.fetch(0, count, -1), d_y.fetch(0, count, -1);
     for (int t = 0; t < count; t += ahead) {
-      q.fetch(t, count, -1), k.fetch(t, count, -1), v.fetch(t, count, -1), d_y.fetch(t, count, -1);
+      R gradients[ahead], ks[ahead], vs[ahead];
+#pragma unroll
+      for (int i = 0; i < ahead; ++i) {
+        gradients[i] = q[i] * d_y[i];
+        ks[i] = k[i];
+        vs[i] = v[i];
+      }
+      const int next = t + ahead;
+      q.fetch(next, count, -1), k.fetch(next, count, -1), v.fetch(next, count, -1), d_y.fetch(next, count, -1);
 #pragma unroll
       for (int i = 0; i < ahead; ++i) {
         if (t + i >= count) break;
-        const R dc = q[i] * d_y[i];
+        const R dc = gradients[i];
         R sum = 0;
 #pragma unroll
         for (int n = 0; n < thread_states; ++n) {
@@ -193,8 +211,8 @@ __global__ void __launch_bounds__(scan_threads) modal_chunk_adjoint(ModalInputs<
         sum = over_threads<L>(sum) + skip * dc;
         if (!at.inside || at.part != 0) continue;
         const std::int64_t token = last - t - i;
-        if (in.k != nullptr) to.d_k[token * to.d_k_stride + at.channel] = narrowed<T>(sum * v[i]);
-        to.d_v[token * to.d_v_stride + at.channel] = narrowed<T>(in.k != nullptr ? sum * k[i] : sum);
+        if (in.k != nullptr) to.d_k[token * to.d_k_stride + at.channel] = narrowed<T>(sum * vs[i]);
+        to.d_v[token * to.d_v_stride + at.channel] = narrowed<T>(in.k != nullptr ? sum * ks[i] : sum);
       }
     }
   }

@@ -73,12 +73,27 @@ __global__ void fold_over_modal_chunks(ModalInputs<T> in, ModalChunks<T> chunks,
   if (channel >= in.channels) return;
   const R whole = in.loss(channel, m, tokens_of(in, chunks, 0)), last = in.loss(channel, m, tokens_of(in, chunks, chunks.count - 1));
   R carry = first != nullptr ? first[channel * first_stride + m] : R(0);
-#pragma unroll 8
-  for (std::int64_t i = 0; i < chunks.count; ++i) {
-    const std::int64_t chunk = leftwards ? chunks.count - 1 - i : i, at = (chunk * in.modes + m) * in.channels + channel;
-    const R sum = chunks.state[at];
-    chunks.state[at] = carry;
-    carry = chunks.passes[chunk] != 0 ? sum + (carry - (chunk + 1 == chunks.count ? last : whole) * carry) : sum;
+  constexpr int together = 16;  // chunks read before the first of them is written
+  for (std::int64_t done = 0; done < chunks.count; done += together) {
+    R sum[together];
+    bool passes[together];
+    const auto chunk_at = [&](int i) {
+      const std::int64_t place = done + i < chunks.count ? done + i : chunks.count - 1;
+      return leftwards ? chunks.count - 1 - place : place;
+    };
+#pragma unroll
+    for (int i = 0; i < together; ++i) {
+      const std::int64_t chunk = chunk_at(i);
+      sum[i] = chunks.state[(chunk * in.modes + m) * in.channels + channel];
+      passes[i] = chunks.passes[chunk] != 0;
+    }
+#pragma unroll
+    for (int i = 0; i < together; ++i) {
+      if (done + i >= chunks.count) break;
+      const std::int64_t chunk = chunk_at(i);
+      chunks.state[(chunk * in.modes + m) * in.channels + channel] = carry;
+      carry = passes[i] ? sum[i] + (carry - (chunk + 1 == chunks.count ? last : whole) * carry) : sum[i];
+    }
   }
 }
 

@@ -37,8 +37,8 @@ __global__ void __launch_bounds__(scan_threads, 5) scan_chunk(ScanInputs<T> in, 
     const int count = static_cast<int>(end - from < block_tokens ? end - from : block_tokens);
     const Starts starts(in.segments, from, lane);
     __syncthreads();
-    stage_rows(in.B, in.B_stride, in.states, padded, from, 1, count, B);
-    stage_rows(in.C, in.C_stride, in.states, padded, from, 1, count, C);
+    stage_rows<padded>(in.B, in.B_stride, in.states, from, 1, count, B);
+    stage_rows<padded>(in.C, in.C_stride, in.states, from, 1, count, C);
     __syncthreads();
     if (out.states != nullptr && inside)
 #pragma unroll

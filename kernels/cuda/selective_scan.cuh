@@ -60,11 +60,22 @@ struct ScanInputs {
 };
 
 /// Rows of B or C in the accumulator type, as [tokens][states]: row j is token `from` + j·`towards`; zero beyond `count` and beyond N.
-template <class T, class R>
-__device__ void stage_rows(const T* rows, std::int64_t stride, int states, int padded, std::int64_t from, int towards, int count, R* to) {
-  for (int i = static_cast<int>(threadIdx.x); i < block_tokens * padded; i += scan_threads) {
-    const int token = i / padded, n = i % padded;
-    to[i] = token < count && n < states ? widened(rows[(from + token * towards) * stride + n]) : R(0);
+template <int padded, class T, class R>
+__device__ void stage_rows(const T* rows, std::int64_t stride, int states, std::int64_t from, int towards, int count, R* to) {
+  constexpr int together = 8;  // entries read before the first of them is written
+  static_assert(block_tokens * padded % (scan_threads * together) == 0);
+  for (int first = static_cast<int>(threadIdx.x); first < block_tokens * padded; first += scan_threads * together) {
+    T raw[together];
+#pragma unroll
+    for (int i = 0; i < together; ++i) {
+      const int token = min((first + i * scan_threads) / padded, count - 1), n = min((first + i * scan_threads) % padded, states - 1);
+      raw[i] = rows[(from + token * towards) * stride + n];
+    }
+#pragma unroll
+    for (int i = 0; i < together; ++i) {
+      const int at = first + i * scan_threads;
+      to[at] = at / padded < count && at % padded < states ? widened(raw[i]) : R(0);
+    }
   }
 }
 

@@ -12,7 +12,7 @@
 namespace causeway::cuda {
 namespace {
 
-constexpr int ahead = 4;  // rows in flight
+constexpr int ahead = 8;  // rows in flight
 constexpr int quad = 4, group_tokens = 8, groups_a_block = block_tokens / group_tokens, warps = scan_threads / 32;
 
 template <class T>
@@ -89,8 +89,8 @@ __device__ void stage_block(const ScanInputs<T>& in, const Gradients<T>& to, std
       shared.ds[token][c] = real ? ds : R(0);
     }
   }
-  stage_rows(in.B, in.B_stride, in.states, S::NP, from, 1, count, &shared.B[0][0]);
-  stage_rows(in.C, in.C_stride, in.states, S::NP, from, 1, count, &shared.Cs[0][0]);
+  stage_rows<S::NP>(in.B, in.B_stride, in.states, from, 1, count, &shared.B[0][0]);
+  stage_rows<S::NP>(in.C, in.C_stride, in.states, from, 1, count, &shared.Cs[0][0]);
 }
 
 template <class T, class S>

@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(scan_threads, 5)
     constexpr int direction = leftwards ? -1 : 1;
     const int count = static_cast<int>(last - first - done < block_tokens ? last - first - done : block_tokens);
     __syncthreads();
-    stage_rows(leftwards ? in.C : in.B, leftwards ? in.C_stride : in.B_stride, in.states, padded, from, direction, count, rows);
+    stage_rows<padded>(leftwards ? in.C : in.B, leftwards ? in.C_stride : in.B_stride, in.states, from, direction, count, rows);
     __syncthreads();
     const T *const delta_at = in.delta + from * in.delta_stride + column, *const x_at = source + from * source_stride + column,
                   *const z_at = gated ? in.z + from * in.z_stride + column : x_at;
@@ -99,12 +99,27 @@ __global__ void fold_over_chunks(ScanInputs<T> in, Chunks<T> chunks, const Accum
   if (channel >= in.channels) return;
   const R rate = in.rate(channel, n);
   R carry = first != nullptr ? first[channel * first_stride + n] : R(0);
-#pragma unroll 8
-  for (std::int64_t i = 0; i < chunks.count; ++i) {
-    const std::int64_t chunk = leftwards ? chunks.count - 1 - i : i, at = (chunk * in.states + n) * in.channels + channel;
-    const R sum = chunks.state[at], decay = power_of_2(static_cast<R>(chunks.sum_delta[chunk * in.channels + channel]) * rate);
-    chunks.state[at] = carry;
-    carry = chunks.passes[chunk] != 0 ? sum + decay * carry : sum;
+  constexpr int together = 16;  // chunks read before the first of them is written
+  for (std::int64_t done = 0; done < chunks.count; done += together) {
+    R sum[together], steps[together];
+    bool passes[together];
+    const auto chunk_at = [&](int i) {
+      const std::int64_t place = done + i < chunks.count ? done + i : chunks.count - 1;
+      return leftwards ? chunks.count - 1 - place : place;
+    };
+#pragma unroll
+    for (int i = 0; i < together; ++i) {
+      const std::int64_t chunk = chunk_at(i);
+      sum[i] = chunks.state[(chunk * in.states + n) * in.channels + channel];
+      steps[i] = static_cast<R>(chunks.sum_delta[chunk * in.channels + channel]);
+      passes[i] = chunks.passes[chunk] != 0;
+    }
+#pragma unroll
+    for (int i = 0; i < together; ++i) {
+      if (done + i >= chunks.count) break;
+      chunks.state[(chunk_at(i) * in.states + n) * in.channels + channel] = carry;
+      carry = passes[i] ? sum[i] + power_of_2(steps[i] * rate) * carry : sum[i];
+    }
   }
 }
 
