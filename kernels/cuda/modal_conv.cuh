@@ -12,7 +12,8 @@
 /// it. A thread holds 16 modes of one channel. λ never stands alone: s - (1-λ)s + x keeps the digits of modes near λ = 1.
 ///
 /// Floor (H200, L 65536, D 4096, bf16): 4 accesses an element forward, 0.50 ms, 7 backward, 0.87 ms. A mode costs 2 instructions in the sums and 3 in the
-/// outputs: 16 modes at 128 lanes a clock and multiprocessor take 0.7 ms.
+/// outputs: 16 modes at 128 lanes a clock and multiprocessor take 0.7 ms. Reached: 2.2 ms
+/// forward, 5.6 backward; a block's outputs as Toeplitz products on tensor cores are what is left to gain.
 namespace causeway::cuda {
 
 static_assert(modal_conv_block == block_tokens);

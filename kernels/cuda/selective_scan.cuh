@@ -17,6 +17,7 @@
 ///
 /// Floor (H200, L 16384, D 4096, N 16, bf16): 4 accesses an element forward, 0.125 ms; 67 M elements × 16 exponentials at 16 a clock and multiprocessor,
 /// 0.26 ms a pass. Chunks cost a second pass of exponentials, so 0.52 ms bound the forward; where documents are shorter than chunks, sums cover tails only.
+/// Reached there: 0.99 ms for one document, 0.95 for documents of 57 to 2048 tokens, 0.62 for documents of 8.
 namespace causeway::cuda {
 
 static_assert(selective_scan_block == block_tokens);
