@@ -140,9 +140,7 @@ void carry(const CarryExchange& exchange, Communicator& ranks, const Stream& str
              carries.columns() <= summaries.columns(),
          "carry of summaries {} of {} into {} of {} for {} chunks", summaries.shape.to_string(),
          name_of(summaries.dtype), carries.shape.to_string(), name_of(carries.dtype), chunks);
-  ensure(ranks.size() == sharding.layout().ranks() && ranks.rank() == sharding.rank(),
-         "a sharding of rank {} of {} on rank {} of {}", sharding.rank(), sharding.layout().ranks(), ranks.rank(),
-         ranks.size());
+  sharding.ensure_of(ranks.rank(), ranks.size());
   const Schedule schedule = exchange.schedule != Schedule::automatic
                                 ? exchange.schedule
                                 : cheaper_schedule(sharding, carries.bytes() / chunks, summaries.bytes() / chunks);

@@ -15,17 +15,9 @@ std::vector<Range> chunks_of(const ShardLayout& layout, int rank) {
   return chunks;
 }
 
-TensorView rows_of(TensorView whole, const Range& tokens) { return whole.slice_rows(tokens.begin, tokens.size()); }
-
 void copy(const Stream& stream, TensorView from, TensorView to) {
   const RowRange all[] = {{.from = 0, .to = 0, .count = from.rows()}};
   copy_rows(stream, {.x = from, .ranges = all, .y = to});
-}
-
-void check(const Sharding& sharding, const Communicator& ranks) {
-  ensure(ranks.size() == sharding.layout().ranks() && ranks.rank() == sharding.rank(),
-         "a sharding of rank {} of {} on rank {} of {}", sharding.rank(), sharding.layout().ranks(), ranks.rank(),
-         ranks.size());
 }
 
 }  // namespace
@@ -42,7 +34,7 @@ Range Dealing::share(int ranks, int rank) const {
 
 Pending start_tokens_to_channels(const Sharding& sharding, const Dealing& dealing,
                                  std::span<const LocalAndWhole> tensors, Communicator& ranks, const Stream& stream) {
-  check(sharding, ranks);
+  sharding.ensure_of(ranks.rank(), ranks.size());
   const int me = ranks.rank(), size = ranks.size();
   const ShardLayout& layout = sharding.layout();
   const Range mine = dealing.share(size, me);
@@ -69,7 +61,7 @@ Pending start_tokens_to_channels(const Sharding& sharding, const Dealing& dealin
 
 Pending start_channels_to_tokens(const Sharding& sharding, const Dealing& dealing,
                                  std::span<const LocalAndWhole> tensors, Communicator& ranks, const Stream& stream) {
-  check(sharding, ranks);
+  sharding.ensure_of(ranks.rank(), ranks.size());
   const int me = ranks.rank(), size = ranks.size();
   const ShardLayout& layout = sharding.layout();
   const Range mine = dealing.share(size, me);
@@ -103,7 +95,7 @@ Pending start_channels_to_tokens(const Sharding& sharding, const Dealing& dealin
 
 Pending start_gather_tokens(const Sharding& sharding, std::span<const LocalAndWhole> tensors, Communicator& ranks,
                             const Stream& stream) {
-  check(sharding, ranks);
+  sharding.ensure_of(ranks.rank(), ranks.size());
   std::vector<Transfer> transfers;
   for (const auto& [local, whole] : tensors) {
     for (const Chunk& chunk : sharding.chunks()) copy(stream, chunk.rows(local), rows_of(whole, chunk.tokens));
@@ -152,8 +144,8 @@ void reduce_piece(const Sharding& sharding, const LocalAndWhole& tensor, int pie
   }
   ranks.exchange(transfers, stream);
   for (const Chunk& chunk : sharding.chunks())
-    sums.push_back(Tensor::zeros(stream, accumulator_of(local.dtype),
-                                 {piece_of(chunk.tokens, piece).size(), local.columns()}));
+    sums.push_back(
+        Tensor::zeros(stream, accumulator_of(local.dtype), {piece_of(chunk.tokens, piece).size(), local.columns()}));
   auto part = received.begin();
   for (int peer = 0; peer < size; ++peer)
     for (std::size_t i = 0; const Chunk& chunk : sharding.chunks())
@@ -170,7 +162,7 @@ void reduce_piece(const Sharding& sharding, const LocalAndWhole& tensor, int pie
 
 void reduce_tokens(const Sharding& sharding, std::span<const LocalAndWhole> tensors, Communicator& ranks,
                    const Stream& stream) {
-  check(sharding, ranks);
+  sharding.ensure_of(ranks.rank(), ranks.size());
   for (const LocalAndWhole& tensor : tensors)
     for (int piece = 0; piece < reduce_pieces; ++piece) reduce_piece(sharding, tensor, piece, ranks, stream);
 }

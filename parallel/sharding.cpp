@@ -1,21 +1,34 @@
 #include "parallel/sharding.hpp"
 
+#include <algorithm>
+
 #include "kernels/error.hpp"
 
 namespace causeway {
+namespace {
+
+Chunk run_of(const Segments& segments, int number, Range tokens, std::int64_t offset) {
+  Chunk run{
+      .number = number, .tokens = tokens, .offset = offset, .cu_seqlens = segments.slice(tokens.begin, tokens.end)};
+  for (std::size_t s = 1; s < run.cu_seqlens.size(); ++s)
+    run.longest_document = std::max(run.longest_document, run.cu_seqlens[s] - run.cu_seqlens[s - 1]);
+  return run;
+}
+
+}  // namespace
 
 Sharding::Sharding(ShardLayout layout, Segments segments, int rank)
     : layout_(layout), segments_(std::move(segments)), rank_(rank), carry_(plan_carry(layout_, segments_)) {
   require(layout_.tokens() == segments_.tokens(), "a layout of {} tokens for documents of {} tokens", layout_.tokens(),
           segments_.tokens());
   require(rank >= 0 && rank < layout_.ranks(), "rank {} in a layout over {} ranks", rank, layout_.ranks());
-  for (const int c : layout_.chunks_of(rank)) {
-    const Range tokens = layout_.chunk(c);
-    chunks_.push_back({.number = c,
-                       .tokens = tokens,
-                       .offset = layout_.local_offset(c),
-                       .cu_seqlens = segments_.slice(tokens.begin, tokens.end)});
-  }
+  for (const int c : layout_.chunks_of(rank))
+    chunks_.push_back(run_of(segments_, c, layout_.chunk(c), layout_.local_offset(c)));
+}
+
+void Sharding::ensure_of(int rank, int ranks) const {
+  ensure(rank == rank_ && ranks == layout_.ranks(), "a sharding of rank {} of {} on rank {} of {}", rank_,
+         layout_.ranks(), rank, ranks);
 }
 
 const Chunk& Sharding::part(const Chunk& of, std::int64_t begin, std::int64_t end) const {
@@ -23,18 +36,14 @@ const Chunk& Sharding::part(const Chunk& of, std::int64_t begin, std::int64_t en
   ensure(0 <= begin && begin <= end && tokens.end <= of.tokens.end, "rows [{}, {}) of a chunk of {}", begin, end,
          of.tokens.size());
   const auto [place, fresh] = runs_.try_emplace({tokens.begin, tokens.end});
-  if (fresh)
-    place->second = {.number = of.number,
-                     .tokens = tokens,
-                     .offset = of.offset + begin,
-                     .cu_seqlens = segments_.slice(tokens.begin, tokens.end)};
+  if (fresh) place->second = run_of(segments_, of.number, tokens, of.offset + begin);
   return place->second;
 }
 
 const Chunk& Sharding::whole() const {
   // Apart from a rank's own chunk that holds all tokens: its first row may be another.
   const auto [place, fresh] = runs_.try_emplace({-1, -1});
-  if (fresh) place->second = {.tokens = {0, segments_.tokens()}, .cu_seqlens = segments_.slice(0, segments_.tokens())};
+  if (fresh) place->second = run_of(segments_, 0, {0, segments_.tokens()}, 0);
   return place->second;
 }
 

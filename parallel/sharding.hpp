@@ -15,15 +15,19 @@
 
 namespace causeway {
 
+/// Those rows of a tensor; an absent view stays absent.
+inline TensorView rows_of(TensorView x, Range rows) { return x.present() ? x.slice_rows(rows.begin, rows.size()) : x; }
+
 /// A run of consecutive tokens of the pack, as its rows stand in some tensors.
 struct Chunk {
   int number = 0;                        ///< in the layout, of one of the rank's own
   Range tokens;                          ///< of the pack
   std::int64_t offset = 0;               ///< its first row in those tensors: the rank's local ones, for one of its own
   std::vector<std::int64_t> cu_seqlens;  ///< the documents it touches, in its own coordinates
+  std::int64_t longest_document = 0;     ///< of these, with its tokens outside the run
   SegmentsView segments() const { return segments_view(cu_seqlens, tokens.size()); }
   /// This chunk's rows of one of those tensors; an absent view stays absent.
-  TensorView rows(TensorView local) const { return local.present() ? local.slice_rows(offset, tokens.size()) : local; }
+  TensorView rows(TensorView local) const { return rows_of(local, {offset, offset + tokens.size()}); }
 };
 
 /// How one pack lies over the ranks of a context group, as one of them sees it, with every plan its operators ask for.
@@ -37,6 +41,8 @@ class Sharding {
   const ShardLayout& layout() const { return layout_; }
   const Segments& segments() const { return segments_; }
   int rank() const { return rank_; }
+  /// Whoever exchanges by it is that rank of as many: our defect otherwise.
+  void ensure_of(int rank, int ranks) const;
   std::span<const Chunk> chunks() const { return chunks_; }
   std::int64_t local_tokens() const { return layout_.local_tokens(rank_); }
 

@@ -1,64 +1,72 @@
 #include "parallel/strategy.hpp"
 
+#include "parallel/strategies/by_channels.hpp"
+
 namespace causeway {
 
 // Defined in strategies/<family>/<strategy>.cpp.
-#define CAUSEWAY_STRATEGY(suffix, Forward, Backward)               \
-  void forward##suffix(const StrategyContext&, Forward, Saved*);   \
-  void backward##suffix(const StrategyContext&, Backward, Saved&); \
-  Cost cost##suffix(const Sharding&, const Forward&);
+#define CAUSEWAY_STRATEGY(Forward, Backward)               \
+  void forward(const StrategyContext&, Forward, Saved*);   \
+  void backward(const StrategyContext&, Backward, Saved&); \
+  Cost cost(const Sharding&, const Forward&);
+
+// The same, the work done in as many slices.
+#define CAUSEWAY_SLICED_STRATEGY(Forward, Backward)        \
+  template <int slices>                                    \
+  void forward(const StrategyContext&, Forward, Saved*);   \
+  template <int slices>                                    \
+  void backward(const StrategyContext&, Backward, Saved&); \
+  template <int slices>                                    \
+  Cost cost(const Sharding&, const Forward&);
 
 namespace convolution {
 namespace halo {
-CAUSEWAY_STRATEGY(, CausalConvForward, CausalConvBackward)
-CAUSEWAY_STRATEGY(, BlockedConvForward, BlockedConvBackward)
+CAUSEWAY_STRATEGY(CausalConvForward, CausalConvBackward)
+CAUSEWAY_STRATEGY(BlockedConvForward, BlockedConvBackward)
 }  // namespace halo
 namespace halo_overlapped {
-CAUSEWAY_STRATEGY(, CausalConvForward, CausalConvBackward)
-CAUSEWAY_STRATEGY(, BlockedConvForward, BlockedConvBackward)
+CAUSEWAY_STRATEGY(CausalConvForward, CausalConvBackward)
+CAUSEWAY_STRATEGY(BlockedConvForward, BlockedConvBackward)
 }  // namespace halo_overlapped
 namespace all_to_all {
-CAUSEWAY_STRATEGY(, CausalConvForward, CausalConvBackward)
-CAUSEWAY_STRATEGY(, BlockedConvForward, BlockedConvBackward)
-CAUSEWAY_STRATEGY(_pipelined, CausalConvForward, CausalConvBackward)
-CAUSEWAY_STRATEGY(_pipelined, BlockedConvForward, BlockedConvBackward)
+CAUSEWAY_SLICED_STRATEGY(CausalConvForward, CausalConvBackward)
+CAUSEWAY_SLICED_STRATEGY(BlockedConvForward, BlockedConvBackward)
 }  // namespace all_to_all
 }  // namespace convolution
 namespace long_convolution {
 namespace state_carry {
-CAUSEWAY_STRATEGY(, ModalConvForward, ModalConvBackward)
+CAUSEWAY_STRATEGY(ModalConvForward, ModalConvBackward)
 }
 namespace all_to_all {
-CAUSEWAY_STRATEGY(, ModalConvForward, ModalConvBackward)
-CAUSEWAY_STRATEGY(, FftConvForward, FftConvBackward)
-CAUSEWAY_STRATEGY(_pipelined, ModalConvForward, ModalConvBackward)
-CAUSEWAY_STRATEGY(_pipelined, FftConvForward, FftConvBackward)
+CAUSEWAY_SLICED_STRATEGY(ModalConvForward, ModalConvBackward)
+CAUSEWAY_SLICED_STRATEGY(FftConvForward, FftConvBackward)
 }  // namespace all_to_all
 namespace fft {
-CAUSEWAY_STRATEGY(, ModalConvForward, ModalConvBackward)
-CAUSEWAY_STRATEGY(, FftConvForward, FftConvBackward)
+CAUSEWAY_STRATEGY(ModalConvForward, ModalConvBackward)
+CAUSEWAY_STRATEGY(FftConvForward, FftConvBackward)
 }  // namespace fft
 }  // namespace long_convolution
 namespace selective_scan {
 namespace state_carry {
-CAUSEWAY_STRATEGY(, SelectiveScanForward, SelectiveScanBackward)
+CAUSEWAY_STRATEGY(SelectiveScanForward, SelectiveScanBackward)
 }
 namespace all_to_all {
-CAUSEWAY_STRATEGY(, SelectiveScanForward, SelectiveScanBackward)
+CAUSEWAY_STRATEGY(SelectiveScanForward, SelectiveScanBackward)
 }
 }  // namespace selective_scan
 namespace attention {
 namespace all_to_all {
-CAUSEWAY_STRATEGY(, RotaryAttentionForward, RotaryAttentionBackward)
+CAUSEWAY_STRATEGY(RotaryAttentionForward, RotaryAttentionBackward)
 }
 namespace ring {
-CAUSEWAY_STRATEGY(, RotaryAttentionForward, RotaryAttentionBackward)
+CAUSEWAY_STRATEGY(RotaryAttentionForward, RotaryAttentionBackward)
 }
 namespace all_gather {
-CAUSEWAY_STRATEGY(, RotaryAttentionForward, RotaryAttentionBackward)
+CAUSEWAY_STRATEGY(RotaryAttentionForward, RotaryAttentionBackward)
 }
 }  // namespace attention
 
+#undef CAUSEWAY_SLICED_STRATEGY
 #undef CAUSEWAY_STRATEGY
 
 namespace {
@@ -76,14 +84,14 @@ std::span<const Row> short_filter_strategies() {
        halo_overlapped::forward,
        halo_overlapped::backward,
        halo_overlapped::cost},
-      {"all_to_all", every_layout, {}, {}, all_to_all::forward, all_to_all::backward, all_to_all::cost},
+      {"all_to_all", every_layout, {}, {}, all_to_all::forward<1>, all_to_all::backward<1>, all_to_all::cost<1>},
       {"all_to_all_pipelined",
        every_layout,
        {},
        {},
-       all_to_all::forward_pipelined,
-       all_to_all::backward_pipelined,
-       all_to_all::cost_pipelined},
+       all_to_all::forward<pipeline_slices>,
+       all_to_all::backward<pipeline_slices>,
+       all_to_all::cost<pipeline_slices>},
   };
   return table;
 }
@@ -99,14 +107,20 @@ std::span<const ModalConvolutionStrategy> modal_convolution_strategies() {
   using namespace long_convolution;
   static constexpr ModalConvolutionStrategy table[] = {
       {"state_carry", every_layout, every_schedule, {}, state_carry::forward, state_carry::backward, state_carry::cost},
-      {"all_to_all", every_layout, {}, every_method, all_to_all::forward, all_to_all::backward, all_to_all::cost},
+      {"all_to_all",
+       every_layout,
+       {},
+       every_method,
+       all_to_all::forward<1>,
+       all_to_all::backward<1>,
+       all_to_all::cost<1>},
       {"all_to_all_pipelined",
        every_layout,
        {},
        every_method,
-       all_to_all::forward_pipelined,
-       all_to_all::backward_pipelined,
-       all_to_all::cost_pipelined},
+       all_to_all::forward<pipeline_slices>,
+       all_to_all::backward<pipeline_slices>,
+       all_to_all::cost<pipeline_slices>},
       {"fft", contiguous_layout, {}, {}, fft::forward, fft::backward, fft::cost},
   };
   return table;
@@ -115,14 +129,14 @@ std::span<const ModalConvolutionStrategy> modal_convolution_strategies() {
 std::span<const LongConvolutionStrategy> long_convolution_strategies() {
   using namespace long_convolution;
   static constexpr LongConvolutionStrategy table[] = {
-      {"all_to_all", every_layout, {}, {}, all_to_all::forward, all_to_all::backward, all_to_all::cost},
+      {"all_to_all", every_layout, {}, {}, all_to_all::forward<1>, all_to_all::backward<1>, all_to_all::cost<1>},
       {"all_to_all_pipelined",
        every_layout,
        {},
        {},
-       all_to_all::forward_pipelined,
-       all_to_all::backward_pipelined,
-       all_to_all::cost_pipelined},
+       all_to_all::forward<pipeline_slices>,
+       all_to_all::backward<pipeline_slices>,
+       all_to_all::cost<pipeline_slices>},
       {"fft", contiguous_layout, {}, {}, fft::forward, fft::backward, fft::cost},
   };
   return table;

@@ -26,13 +26,19 @@ struct ChannelWork {
   std::function<void(Range columns)> prepare = {}, finish = {};
 };
 
-/// all_to_all, and all_to_all_pipelined with several slices: while one is computed, the next two's inputs and the last
-/// one's results are in flight (one would do, were all ranks equally fast all the time, and has to do where there are few
-/// channels to slice). A rank may have no channel; then nothing runs. `backwards` takes the slices from the
-/// last to the first, as a backward pops what a forward kept.
 enum class SliceOrder : std::uint8_t { forwards, backwards };
+
+/// all_to_all, and all_to_all_pipelined with several slices: while one is computed, the next two's inputs and the last
+/// one's results are in flight (one would do, were all ranks equally fast all the time, and has to do where there are
+/// few channels to slice). A rank may have no channel; then nothing runs. `backwards` takes the slices from the last to
+/// the first, as a backward pops what a forward kept.
 void by_channels(const StrategyContext& context, const ChannelWork& work, int slices,
                  SliceOrder order = SliceOrder::forwards);
+
+/// The groups that channels `mine`, whole groups of them, make up.
+inline Range groups_of(Range mine, std::int64_t channels, std::int64_t groups) {
+  return {mine.begin * groups / channels, mine.end * groups / channels};
+}
 
 /// The tensors an operator takes in and gives back, all of one width.
 struct ChannelCounts {

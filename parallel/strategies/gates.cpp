@@ -13,6 +13,20 @@ TensorView of(TensorView x, Range columns) { return x.slice_columns(columns.begi
 
 }  // namespace
 
+GatedConvInputs on_run(GatedConvInputs in, const Chunk& run) {
+  for (TensorView GatedConvInputs::*rows : {&GatedConvInputs::q, &GatedConvInputs::k, &GatedConvInputs::v})
+    in.*rows = run.rows(in.*rows);
+  in.segments = run.segments();
+  return in;
+}
+
+GatedConvGradients on_run(GatedConvGradients gradients, const Chunk& run) {
+  for (TensorView GatedConvGradients::*rows :
+       {&GatedConvGradients::d_y, &GatedConvGradients::d_q, &GatedConvGradients::d_k, &GatedConvGradients::d_v})
+    gradients.*rows = run.rows(gradients.*rows);
+  return gradients;
+}
+
 TensorView gate_product(const StrategyContext& context, const GatedConvInputs& in, Tensor& memory) {
   if (!in.k.present()) return in.v;
   memory = room(context, in.v);
@@ -79,12 +93,11 @@ void gate_forward(const StrategyContext& context, const GatedConvInputs& in, Ten
 
 void gate_backward(const StrategyContext& context, const GatedConvInputs& in, const GatedConvGradients& gradients,
                    Saved& saved, const std::function<void(TensorView d_c, TensorView d_x)>& plain_adjoint) {
-  gate_columns_backward(context, in, gradients, saved,
-                        [&](TensorView d_c, TensorView d_x, const ColumnGates& gates) {
-                          if (gates.before) gates.before({0, d_c.columns()});
-                          plain_adjoint(d_c, d_x);
-                          if (gates.after) gates.after({0, d_x.columns()});
-                        });
+  gate_columns_backward(context, in, gradients, saved, [&](TensorView d_c, TensorView d_x, const ColumnGates& gates) {
+    if (gates.before) gates.before({0, d_c.columns()});
+    plain_adjoint(d_c, d_x);
+    if (gates.after) gates.after({0, d_x.columns()});
+  });
 }
 
 }  // namespace causeway

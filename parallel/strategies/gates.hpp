@@ -22,9 +22,13 @@ struct ColumnGates {
 };
 void gate_columns_forward(const StrategyContext& context, const GatedConvInputs& in, TensorView y, Saved* saved,
                           const std::function<void(TensorView x, TensorView c, const ColumnGates&)>& plain);
-void gate_columns_backward(const StrategyContext& context, const GatedConvInputs& in,
-                           const GatedConvGradients& gradients, Saved& saved,
-                           const std::function<void(TensorView d_c, TensorView d_x, const ColumnGates&)>& plain_adjoint);
+void gate_columns_backward(
+    const StrategyContext& context, const GatedConvInputs& in, const GatedConvGradients& gradients, Saved& saved,
+    const std::function<void(TensorView d_c, TensorView d_x, const ColumnGates&)>& plain_adjoint);
+
+/// The same arguments on the rows of one run.
+GatedConvInputs on_run(GatedConvInputs in, const Chunk& run);
+GatedConvGradients on_run(GatedConvGradients gradients, const Chunk& run);
 
 /// k⊙v, in `memory`; or v itself.
 TensorView gate_product(const StrategyContext& context, const GatedConvInputs& in, Tensor& memory);

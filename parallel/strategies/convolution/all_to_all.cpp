@@ -3,21 +3,12 @@
 
 #include "parallel/strategies/by_channels.hpp"
 #include "parallel/strategies/convolution/short_filter.hpp"
-#include "parallel/strategies/gates.hpp"
+#include "parallel/strategies/gated_by_channels.hpp"
 
 namespace causeway::convolution::all_to_all {
-namespace {
 
-TensorView rows_of(TensorView parameter, Range rows) {
-  return parameter.present() ? parameter.slice_rows(rows.begin, rows.size()) : parameter;
-}
-
-/// The groups that channels `mine` of D make up.
-Range groups_of(Range mine, std::int64_t channels, std::int64_t groups) {
-  return {mine.begin * groups / channels, mine.end * groups / channels};
-}
-
-void run_forward(const StrategyContext& context, const CausalConvForward& args, Saved* saved, int slices) {
+template <int slices>
+void forward(const StrategyContext& context, CausalConvForward args, Saved* saved) {
   by_channels(context,
               {.channels = args.x.columns(),
                .groups = args.x.columns(),
@@ -37,7 +28,8 @@ void run_forward(const StrategyContext& context, const CausalConvForward& args, 
               slices);
 }
 
-void run_backward(const StrategyContext& context, const CausalConvBackward& args, Saved& saved, int slices) {
+template <int slices>
+void backward(const StrategyContext& context, CausalConvBackward args, Saved& saved) {
   by_channels(context,
               {.channels = args.x.columns(),
                .groups = args.x.columns(),
@@ -60,65 +52,31 @@ void run_backward(const StrategyContext& context, const CausalConvBackward& args
               slices, SliceOrder::backwards);
 }
 
-void run_forward(const StrategyContext& context, const BlockedConvForward& args, Saved* saved, int slices) {
-  const std::int64_t channels = args.in.v.columns(), groups = args.taps.rows();
-  gate_columns_forward(context, args.in, args.y, saved, [&](TensorView x, TensorView c, const auto& gates) {
-    by_channels(context,
-                {.channels = channels,
-                 .groups = groups,
-                 .in = {x},
-                 .out = {c},
-                 .run =
-                     [&](Range mine, std::vector<Tensor>& in, std::span<const TensorView> out) {
-                       blocked_conv_forward(context.stream,
-                                            {.in = {.q = {},
-                                                    .k = {},
-                                                    .v = in[0],
-                                                    .skip = rows_of(args.in.skip, mine),
-                                                    .segments = context.sharding.whole().segments()},
-                                             .taps = rows_of(args.taps, groups_of(mine, channels, groups)),
-                                             .block = args.block,
-                                             .y = out[0]});
-                       if (saved != nullptr) saved->push(std::move(in[0]));
-                     },
-                 .prepare = gates.before,
-                 .finish = gates.after},
-                slices);
-  });
+template <int slices>
+void forward(const StrategyContext& context, BlockedConvForward args, Saved* saved) {
+  gated_by_channels_forward(
+      context, args.in, args.y, args.taps.rows(), slices, saved,
+      [&](Range groups, const GatedConvInputs& plain, TensorView c) {
+        blocked_conv_forward(
+            context.stream, {.in = plain, .halo = {}, .taps = rows_of(args.taps, groups), .block = args.block, .y = c});
+      });
 }
 
-void run_backward(const StrategyContext& context, const BlockedConvBackward& args, Saved& saved, int slices) {
-  const std::int64_t channels = args.in.v.columns(), groups = args.taps.rows();
-  gate_columns_backward(context, args.in, args.gradients, saved, [&](TensorView d_c, TensorView d_x, const auto& gates) {
-    by_channels(context,
-                {.channels = channels,
-                 .groups = groups,
-                 .in = {d_c},
-                 .out = {d_x},
-                 .run =
-                     [&](Range mine, std::vector<Tensor>& in, std::span<const TensorView> out) {
-                       const Tensor x = saved.pop();
-                       const Range of = groups_of(mine, channels, groups);
-                       blocked_conv_backward(context.stream,
-                                             {.in = {.q = {},
-                                                     .k = {},
-                                                     .v = x,
-                                                     .skip = rows_of(args.in.skip, mine),
-                                                     .segments = context.sharding.whole().segments()},
-                                              .taps = rows_of(args.taps, of),
-                                              .block = args.block,
-                                              .gradients = {.d_y = in[0],
-                                                            .d_q = {},
-                                                            .d_k = {},
-                                                            .d_v = out[0],
-                                                            .d_skip = rows_of(args.gradients.d_skip, mine)},
-                                              .d_taps = rows_of(args.d_taps, of)});
-                     },
-                 .prepare = gates.before,
-                 .finish = gates.after},
-                slices, SliceOrder::backwards);
-  });
+template <int slices>
+void backward(const StrategyContext& context, BlockedConvBackward args, Saved& saved) {
+  gated_by_channels_backward(context, args.in, args.gradients, args.taps.rows(), slices, saved,
+                             [&](Range groups, const GatedConvInputs& plain, const GatedConvGradients& d_plain) {
+                               blocked_conv_backward(context.stream, {.in = plain,
+                                                                      .halo = {},
+                                                                      .taps = rows_of(args.taps, groups),
+                                                                      .block = args.block,
+                                                                      .gradients = d_plain,
+                                                                      .d_halo = {},
+                                                                      .d_taps = rows_of(args.d_taps, groups)});
+                             });
 }
+
+namespace {
 
 template <class Forward>
 Cost all_to_all_cost(const Sharding& sharding, const Forward& args, std::int64_t groups, int slices) {
@@ -129,42 +87,26 @@ Cost all_to_all_cost(const Sharding& sharding, const Forward& args, std::int64_t
 
 }  // namespace
 
-void forward(const StrategyContext& context, CausalConvForward args, Saved* saved) {
-  run_forward(context, args, saved, 1);
-}
-void forward(const StrategyContext& context, BlockedConvForward args, Saved* saved) {
-  run_forward(context, args, saved, 1);
-}
-void backward(const StrategyContext& context, CausalConvBackward args, Saved& saved) {
-  run_backward(context, args, saved, 1);
-}
-void backward(const StrategyContext& context, BlockedConvBackward args, Saved& saved) {
-  run_backward(context, args, saved, 1);
-}
+template <int slices>
 Cost cost(const Sharding& sharding, const CausalConvForward& args) {
-  return all_to_all_cost(sharding, args, args.x.columns(), 1);
+  return all_to_all_cost(sharding, args, args.x.columns(), slices);
 }
+template <int slices>
 Cost cost(const Sharding& sharding, const BlockedConvForward& args) {
-  return all_to_all_cost(sharding, args, args.taps.rows(), 1);
+  return all_to_all_cost(sharding, args, args.taps.rows(), slices);
 }
 
-void forward_pipelined(const StrategyContext& context, CausalConvForward args, Saved* saved) {
-  run_forward(context, args, saved, pipeline_slices);
-}
-void forward_pipelined(const StrategyContext& context, BlockedConvForward args, Saved* saved) {
-  run_forward(context, args, saved, pipeline_slices);
-}
-void backward_pipelined(const StrategyContext& context, CausalConvBackward args, Saved& saved) {
-  run_backward(context, args, saved, pipeline_slices);
-}
-void backward_pipelined(const StrategyContext& context, BlockedConvBackward args, Saved& saved) {
-  run_backward(context, args, saved, pipeline_slices);
-}
-Cost cost_pipelined(const Sharding& sharding, const CausalConvForward& args) {
-  return all_to_all_cost(sharding, args, args.x.columns(), pipeline_slices);
-}
-Cost cost_pipelined(const Sharding& sharding, const BlockedConvForward& args) {
-  return all_to_all_cost(sharding, args, args.taps.rows(), pipeline_slices);
-}
+template void forward<1>(const StrategyContext&, CausalConvForward, Saved*);
+template void backward<1>(const StrategyContext&, CausalConvBackward, Saved&);
+template Cost cost<1>(const Sharding&, const CausalConvForward&);
+template void forward<1>(const StrategyContext&, BlockedConvForward, Saved*);
+template void backward<1>(const StrategyContext&, BlockedConvBackward, Saved&);
+template Cost cost<1>(const Sharding&, const BlockedConvForward&);
+template void forward<pipeline_slices>(const StrategyContext&, CausalConvForward, Saved*);
+template void backward<pipeline_slices>(const StrategyContext&, CausalConvBackward, Saved&);
+template Cost cost<pipeline_slices>(const Sharding&, const CausalConvForward&);
+template void forward<pipeline_slices>(const StrategyContext&, BlockedConvForward, Saved*);
+template void backward<pipeline_slices>(const StrategyContext&, BlockedConvBackward, Saved&);
+template Cost cost<pipeline_slices>(const Sharding&, const BlockedConvForward&);
 
 }  // namespace causeway::convolution::all_to_all

@@ -2,6 +2,7 @@
 
 #include "kernels/activation.hpp"
 #include "parallel/halo.hpp"
+#include "parallel/strategies/gates.hpp"
 #include "parallel/strategy.hpp"
 
 /// causal_conv and the gated convolutions as one: what strategies have to know of a convolution whose filter is short.
@@ -38,18 +39,6 @@ inline CausalConvBackward on_run(CausalConvBackward args, const Chunk& run) {
   args.d_x = run.rows(args.d_x);
   args.segments = run.segments();
   return args;
-}
-inline GatedConvInputs on_run(GatedConvInputs in, const Chunk& run) {
-  for (TensorView GatedConvInputs::*rows : {&GatedConvInputs::q, &GatedConvInputs::k, &GatedConvInputs::v})
-    in.*rows = run.rows(in.*rows);
-  in.segments = run.segments();
-  return in;
-}
-inline GatedConvGradients on_run(GatedConvGradients gradients, const Chunk& run) {
-  for (TensorView GatedConvGradients::*rows :
-       {&GatedConvGradients::d_y, &GatedConvGradients::d_q, &GatedConvGradients::d_k, &GatedConvGradients::d_v})
-    gradients.*rows = run.rows(gradients.*rows);
-  return gradients;
 }
 inline BlockedConvForward on_run(BlockedConvForward args, const Chunk& run) {
   args.in = on_run(args.in, run);

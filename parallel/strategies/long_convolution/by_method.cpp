@@ -1,7 +1,5 @@
 #include "parallel/strategies/long_convolution/by_method.hpp"
 
-#include <algorithm>
-
 namespace causeway::long_convolution {
 namespace {
 
@@ -56,12 +54,6 @@ void filter_backward(const Stream& stream, Method method, std::int64_t longest, 
   ModalConvBackward local = args;
   local.states = states;
   modal_conv_backward(stream, local);
-}
-
-std::int64_t longest_document(std::span<const std::int64_t> cu_seqlens) {
-  std::int64_t longest = 0;
-  for (std::size_t s = 1; s < cu_seqlens.size(); ++s) longest = std::max(longest, cu_seqlens[s] - cu_seqlens[s - 1]);
-  return longest;
 }
 
 }  // namespace causeway::long_convolution

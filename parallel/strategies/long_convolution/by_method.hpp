@@ -13,7 +13,4 @@ void filter_forward(const Stream& stream, Method method, std::int64_t longest_do
 void filter_backward(const Stream& stream, Method method, std::int64_t longest_document, const ModalConvBackward& args,
                      Saved& saved);
 
-std::int64_t longest_document(std::span<const std::int64_t> cu_seqlens);
-inline std::int64_t longest_document(const Segments& segments) { return longest_document(segments.cu_seqlens()); }
-
 }  // namespace causeway::long_convolution

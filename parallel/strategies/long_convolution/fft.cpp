@@ -37,10 +37,6 @@ int slices_of(const ShardLayout& layout, std::int64_t channels, DType dtype) {
       std::clamp<std::int64_t>(std::min(bytes / message_bytes, channels / fewest_channels), 1, most_slices));
 }
 
-TensorView rows_of(TensorView parameter, Range rows) {
-  return parameter.present() ? parameter.slice_rows(rows.begin, rows.size()) : parameter;
-}
-
 /// This rank's part of a document over several.
 struct Part {
   explicit Part(const SpanningDocument& of)
@@ -284,7 +280,7 @@ GatedConvGradients ungated(const Chunk& run, TensorView d_c, TensorView d_x, Ten
 
 void convolve_own(const StrategyContext& context, const Chunk& run, const ModalConvForward& args, TensorView x,
                   TensorView c) {
-  filter_forward(context.stream, Method::fft, longest_document(run.cu_seqlens),
+  filter_forward(context.stream, Method::fft, run.longest_document,
                  {.in = ungated(run, x, args.in.skip),
                   .residues = args.residues,
                   .log_rates = args.log_rates,
@@ -299,7 +295,7 @@ void convolve_own(const StrategyContext& context, const Chunk& run, const FftCon
 }
 void convolve_own_adjoint(const StrategyContext& context, const Chunk& run, const ModalConvBackward& args, TensorView x,
                           TensorView d_c, TensorView d_x, Saved& saved) {
-  filter_backward(context.stream, Method::fft, longest_document(run.cu_seqlens),
+  filter_backward(context.stream, Method::fft, run.longest_document,
                   {.in = ungated(run, x, args.in.skip),
                    .residues = args.residues,
                    .log_rates = args.log_rates,
@@ -325,7 +321,7 @@ void for_each_slice(const Sharding& sharding, TensorView v, std::int64_t groups,
   const int slices = slices_of(sharding.layout(), v.columns(), v.dtype);
   for (int slice = 0; slice < slices; ++slice) {
     const Range mine = Dealing{.channels = v.columns(), .groups = groups, .slices = slices, .slice = slice}.share(1, 0);
-    if (mine.size() > 0) body(mine, Range{mine.begin * groups / v.columns(), mine.end * groups / v.columns()});
+    if (mine.size() > 0) body(mine, groups_of(mine, v.columns(), groups));
   }
 }
 

@@ -1,25 +1,12 @@
 /// hyena_li by state_carry: a chunk hands the M states a channel after its last token to the right, backward the
 /// adjoint before its first token to the left: 4·M·D bytes over an edge, however long the context.
 
+#include "parallel/strategies/gates.hpp"
 #include "parallel/strategies/operations.hpp"
 #include "parallel/strategies/recurrence.hpp"
 
 namespace causeway::long_convolution::state_carry {
 namespace {
-
-GatedConvInputs inputs_of(GatedConvInputs in, const Chunk& chunk) {
-  for (TensorView GatedConvInputs::*rows : {&GatedConvInputs::q, &GatedConvInputs::k, &GatedConvInputs::v})
-    in.*rows = chunk.rows(in.*rows);
-  in.segments = chunk.segments();
-  return in;
-}
-
-GatedConvGradients gradients_of(GatedConvGradients gradients, const Chunk& chunk) {
-  for (TensorView GatedConvGradients::*rows :
-       {&GatedConvGradients::d_y, &GatedConvGradients::d_q, &GatedConvGradients::d_k, &GatedConvGradients::d_v})
-    gradients.*rows = chunk.rows(gradients.*rows);
-  return gradients;
-}
 
 /// A row as the [D, M] states, or adjoints, that it is; an absent one stays absent.
 TensorView state(TensorView row, TensorView log_rates) { return row.present() ? row.reshaped(log_rates.shape) : row; }
@@ -50,10 +37,10 @@ void forward(const StrategyContext& context, ModalConvForward args, Saved* saved
                                             {state_rows(sharding, modal_conv_block), rates.rows(), rates.columns()});
   Recurrence modes = recurrence(context, Direction::rightwards, rates);
   modes.summarise = [&](const Chunk& chunk, TensorView summary) {
-    modal_conv_summary(stream, {.in = inputs_of(args.in, chunk), .log_rates = rates, .state = state(summary, rates)});
+    modal_conv_summary(stream, {.in = on_run(args.in, chunk), .log_rates = rates, .state = state(summary, rates)});
   };
   modes.run = [&](const Chunk& chunk, TensorView carry) {
-    modal_conv_forward(stream, {.in = inputs_of(args.in, chunk),
+    modal_conv_forward(stream, {.in = on_run(args.in, chunk),
                                 .residues = args.residues,
                                 .log_rates = rates,
                                 .state_in = state(carry, rates),
@@ -70,7 +57,7 @@ void backward(const StrategyContext& context, ModalConvBackward args, Saved& sav
   const Tensor states = saved.pop();
   Recurrence modes = recurrence(context, Direction::leftwards, rates);
   modes.summarise = [&](const Chunk& chunk, TensorView summary) {
-    modal_conv_adjoint_summary(stream, {.in = inputs_of(args.in, chunk),
+    modal_conv_adjoint_summary(stream, {.in = on_run(args.in, chunk),
                                         .residues = args.residues,
                                         .log_rates = rates,
                                         .d_y = chunk.rows(args.gradients.d_y),
@@ -78,8 +65,8 @@ void backward(const StrategyContext& context, ModalConvBackward args, Saved& sav
   };
   modes.run = [&](const Chunk& chunk, TensorView carry) {
     ModalConvBackward local = args;
-    local.in = inputs_of(args.in, chunk);
-    local.gradients = gradients_of(args.gradients, chunk);
+    local.in = on_run(args.in, chunk);
+    local.gradients = on_run(args.gradients, chunk);
     local.states = states_of(sharding, chunk, states, modal_conv_block);
     local.adjoint_in = state(carry, rates);
     modal_conv_backward(stream, local);
@@ -91,8 +78,7 @@ Cost cost(const Sharding& sharding, const ModalConvForward& args) {
   const std::int64_t modes = args.residues.columns(), channels = args.residues.rows();
   const std::int64_t state = modes * channels * size_of(args.residues.dtype);
   const double summarising = sharding.layout().ranks() > 1 ? 1.5 : 1;  // a second pass over k and v
-  return carry_cost(sharding, state, state,
-                    summarising * modal_conv_operations(modes) * static_cast<double>(channels));
+  return carry_cost(sharding, state, state, summarising * modal_conv_operations(modes) * static_cast<double>(channels));
 }
 
 }  // namespace causeway::long_convolution::state_carry

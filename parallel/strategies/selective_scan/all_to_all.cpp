@@ -9,10 +9,6 @@
 namespace causeway::selective_scan::all_to_all {
 namespace {
 
-TensorView rows_of(TensorView parameter, Range rows) {
-  return parameter.present() ? parameter.slice_rows(rows.begin, rows.size()) : parameter;
-}
-
 /// B and C of every token.
 struct Gathered {
   Tensor B, C;
