@@ -73,7 +73,7 @@ struct Receive {
   std::span<std::byte> into;
 };
 
-class LocalTransport final : public Transport {
+class LocalTransport final : public ExchangingTransport {
  public:
   LocalTransport(std::shared_ptr<Group> group, int rank) : group_(std::move(group)), rank_(rank) {}
 
@@ -100,20 +100,6 @@ class LocalTransport final : public Transport {
     return Pending([group = group_, rank = rank_, receives = std::move(receives)] {
       for (const Receive& receive : receives) take(*group, rank, receive);
     });
-  }
-
-  void all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream) override {
-    all_gather_by_exchange(*this, send, recv, stream);
-  }
-  void broadcast(std::span<std::byte> data, int root, const Stream& stream) override {
-    broadcast_by_exchange(*this, data, root, stream);
-  }
-  void all_reduce(void* data, std::int64_t count, DType type, Reduction op, const Stream& stream) override {
-    all_reduce_in_rank_order(*this, data, count, type, op, stream);
-  }
-  void reduce_scatter(const void* send, void* recv, std::span<const std::int64_t> counts, DType type, Reduction op,
-                      const Stream& stream) override {
-    reduce_scatter_in_rank_order(*this, send, recv, counts, type, op, stream);
   }
 
   void barrier() override {

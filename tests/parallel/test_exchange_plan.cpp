@@ -4,30 +4,12 @@
 
 #include <map>
 
-#include "kernels/random.hpp"
+#include "parallel/strategy.hpp"
 #include "tests/support/ranks.hpp"
-#include "tests/support/tensors.hpp"
+#include "tests/support/shards.hpp"
 
 namespace causeway::test {
 namespace {
-
-struct Pack {
-  ShardLayout layout;
-  Segments segments;
-};
-
-/// Hundreds of packs: 0 to 60 tokens on 1 to 9 ranks, both layouts, documents of every kind.
-std::vector<Pack> random_packs() {
-  std::vector<Pack> packs;
-  for (std::uint64_t seed = 0; seed < 600; ++seed) {
-    const RandomStream random(11, seed);
-    const auto tokens = static_cast<std::int64_t>(random.below(0, 61));
-    packs.push_back({ShardLayout(tokens, 1 + static_cast<int>(random.below(1, 9)),
-                                 seed % 2 == 0 ? Layout::contiguous : Layout::zigzag),
-                     seed % 5 == 0 ? Segments::one_document(tokens) : random_segments(tokens, seed)});
-  }
-  return packs;
-}
 
 /// The token in each of a rank's local rows.
 std::vector<std::int64_t> local_tokens(const ShardLayout& layout, int rank) {
@@ -38,7 +20,7 @@ std::vector<std::int64_t> local_tokens(const ShardLayout& layout, int rank) {
 }
 
 /// By rank, the tokens that its halo rows should hold; -1: nothing.
-std::vector<std::vector<std::int64_t>> wanted_halos(const Pack& pack, std::int64_t reach) {
+std::vector<std::vector<std::int64_t>> wanted_halos(const RandomPack& pack, std::int64_t reach) {
   std::vector<std::vector<std::int64_t>> wanted(static_cast<std::size_t>(pack.layout.ranks()));
   for (int rank = 0; rank < pack.layout.ranks(); ++rank)
     for (const int c : pack.layout.chunks_of(rank)) {
@@ -53,7 +35,7 @@ std::vector<std::vector<std::int64_t>> wanted_halos(const Pack& pack, std::int64
 }
 
 TEST(HaloPlan, EveryNeededRowArrivesExactlyOnceAndNoOther) {
-  for (const Pack& pack : random_packs())
+  for (const RandomPack& pack : random_packs(every_layout))
     for (const std::int64_t reach : {0, 1, 3, 12}) {
       const auto wanted = wanted_halos(pack, reach);
       for (int rank = 0; rank < pack.layout.ranks(); ++rank) {
@@ -76,7 +58,7 @@ TEST(HaloPlan, EveryNeededRowArrivesExactlyOnceAndNoOther) {
 }
 
 TEST(HaloPlan, WhatIsSentIsWhatIsReceivedInTheSameOrder) {
-  for (const Pack& pack : random_packs()) {
+  for (const RandomPack& pack : random_packs(every_layout)) {
     std::map<std::pair<int, int>, std::vector<RowMove>> sent, received;
     for (int rank = 0; rank < pack.layout.ranks(); ++rank) {
       const HaloPlan plan = plan_halo(pack.layout, pack.segments, 5, rank);
@@ -104,7 +86,7 @@ TEST(HaloPlan, ARankSendsAtMostTheReachPerChunkWhereShardsAreAsLong) {
 }
 
 TEST(CarryPlan, SaysWhereDocumentsCrossTheEdges) {
-  for (const auto& [layout, segments] : random_packs()) {
+  for (const auto& [layout, segments] : random_packs(every_layout)) {
     const CarryPlan plan = plan_carry(layout, segments);
     ASSERT_EQ(std::ssize(plan.chunks), layout.chunk_count());
     for (int c = 0; c < layout.chunk_count(); ++c) {

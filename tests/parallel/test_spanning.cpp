@@ -6,8 +6,8 @@
 #include <cmath>
 #include <map>
 
-#include "kernels/random.hpp"
 #include "parallel/sharding.hpp"
+#include "parallel/strategy.hpp"
 #include "tests/support/ranks.hpp"
 #include "tests/support/shards.hpp"
 #include "tests/support/tensors.hpp"
@@ -15,25 +15,8 @@
 namespace causeway::test {
 namespace {
 
-struct Pack {
-  ShardLayout layout;
-  Segments segments;
-};
-
-/// Hundreds of packs: 0 to 60 tokens on 1 to 9 ranks, documents of every kind, many ranks without a token.
-std::vector<Pack> random_packs() {
-  std::vector<Pack> packs;
-  for (std::uint64_t seed = 0; seed < 600; ++seed) {
-    const RandomStream random(12, seed);
-    const auto tokens = static_cast<std::int64_t>(random.below(0, seed % 3 == 0 ? 9 : 61));
-    packs.push_back({ShardLayout(tokens, 1 + static_cast<int>(random.below(1, 9)), Layout::contiguous),
-                     seed % 5 == 0 ? Segments::one_document(tokens) : random_segments(tokens, seed)});
-  }
-  return packs;
-}
-
 TEST(SpanPlan, EveryRowIsOfADocumentOfItsRankAloneOrOfOneThatSpansRanks) {
-  for (const auto& [layout, segments] : random_packs())
+  for (const auto& [layout, segments] : random_packs(contiguous_layout))
     for (int rank = 0; rank < layout.ranks(); ++rank) {
       const Range held = layout.chunk(rank);
       const SpanPlan plan = plan_spans(layout, segments, rank);
@@ -55,7 +38,7 @@ TEST(SpanPlan, EveryRowIsOfADocumentOfItsRankAloneOrOfOneThatSpansRanks) {
 }
 
 TEST(SpanPlan, EveryTokenOfADocumentArrivesOnceWhereItsEqualShardIs) {
-  for (const auto& [layout, segments] : random_packs())
+  for (const auto& [layout, segments] : random_packs(contiguous_layout))
     for (int rank = 0; rank < layout.ranks(); ++rank)
       for (const SpanningDocument& document : plan_spans(layout, segments, rank).spanning) {
         std::vector<std::int64_t> expected, arrived(static_cast<std::size_t>(document.shard()), -1);
@@ -77,7 +60,7 @@ TEST(SpanPlan, EveryTokenOfADocumentArrivesOnceWhereItsEqualShardIs) {
 }
 
 TEST(SpanPlan, WhatIsSentIsWhatIsReceivedAndTwoRanksShareAtMostOneDocument) {
-  for (const auto& [layout, segments] : random_packs()) {
+  for (const auto& [layout, segments] : random_packs(contiguous_layout)) {
     std::map<std::pair<int, int>, std::vector<RowMove>> sent, received;
     for (int rank = 0; rank < layout.ranks(); ++rank)
       for (const SpanningDocument& document : plan_spans(layout, segments, rank).spanning) {

@@ -68,7 +68,7 @@ class Paused {
   Clock& clock_;
 };
 
-class DelayingTransport final : public Transport {
+class DelayingTransport final : public ExchangingTransport {
  public:
   DelayingTransport(std::unique_ptr<Transport> inner, Clock& clock) : inner_(std::move(inner)), clock_(clock) {}
 
@@ -107,19 +107,6 @@ class DelayingTransport final : public Transport {
       for (const double arrival : flight->arriving) clock.wait_until(arrival);
       clock.wait_until(flight->sent);
     });
-  }
-  void all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream) override {
-    all_gather_by_exchange(*this, send, recv, stream);
-  }
-  void broadcast(std::span<std::byte> data, int root, const Stream& stream) override {
-    broadcast_by_exchange(*this, data, root, stream);
-  }
-  void all_reduce(void* data, std::int64_t count, DType type, Reduction op, const Stream& stream) override {
-    all_reduce_in_rank_order(*this, data, count, type, op, stream);
-  }
-  void reduce_scatter(const void* send, void* recv, std::span<const std::int64_t> counts, DType type, Reduction op,
-                      const Stream& stream) override {
-    reduce_scatter_in_rank_order(*this, send, recv, counts, type, op, stream);
   }
   void barrier() override {
     const Paused paused(clock_);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "kernels/random.hpp"
 #include "kernels/reorder.hpp"
 #include "tests/support/tensors.hpp"
 
@@ -33,6 +34,17 @@ std::vector<NamedPack> awkward_packs(int ranks, Layout layout) {
   packs.push_back({"long documents", Segments({0, 67, 80 * n / 2 + 30, 80 * n})});
   for (std::uint64_t seed = 0; seed < 4; ++seed)
     packs.push_back({fmt::format("random {}", seed), random_segments((7 + 11 * static_cast<std::int64_t>(seed)) * n + 2, seed)});
+  return packs;
+}
+
+std::vector<RandomPack> random_packs(std::span<const Layout> layouts) {
+  std::vector<RandomPack> packs;
+  for (std::uint64_t seed = 0; seed < 600; ++seed) {
+    const RandomStream random(12, seed);
+    const auto tokens = static_cast<std::int64_t>(random.below(0, seed % 3 == 0 ? 9 : 61));
+    packs.push_back({ShardLayout(tokens, 1 + static_cast<int>(random.below(1, 9)), layouts[seed % layouts.size()]),
+                     seed % 5 == 0 ? Segments::one_document(tokens) : random_segments(tokens, seed)});
+  }
   return packs;
 }
 

@@ -19,6 +19,14 @@ struct NamedPack {
 /// all ranks, documents that start on every edge between ranks, one token before and after it, documents of one token, empty ones, random ones.
 std::vector<NamedPack> awkward_packs(int ranks, Layout layout);
 
+struct RandomPack {
+  ShardLayout layout;
+  Segments segments;
+};
+
+/// Hundreds of packs, by these layouts in turn: 0 to 60 tokens on 1 to 9 ranks, documents of every kind, many ranks without a token.
+std::vector<RandomPack> random_packs(std::span<const Layout> layouts);
+
 /// This rank's rows of a whole pack's tensor [tokens, …], chunk after chunk.
 Tensor local_rows(const Stream& stream, const Sharding& sharding, TensorView whole);
 /// The whole pack's values, row-major, with this rank's rows where they belong and zeros elsewhere: what has to be summed over the ranks.
