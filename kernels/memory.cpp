@@ -1,17 +1,12 @@
 #include "kernels/memory.hpp"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "kernels/error.hpp"
-
-#ifdef __linux__
-#include <malloc.h>
-#include <sys/mman.h>
-#endif
+#include "kernels/host_memory.hpp"
 
 #if CAUSEWAY_CUDA
-#include <cuda_runtime.h>
+#include "kernels/cuda/check.cuh"
 #endif
 
 namespace causeway {
@@ -20,29 +15,34 @@ namespace {
 constexpr std::int64_t granularity = 256;
 std::int64_t rounded(std::int64_t bytes) { return (bytes + granularity - 1) / granularity * granularity; }
 
-/// Host memory; large blocks on huge pages where Linux has them to give: a kernel that takes a tile of channels down
-/// the tokens touches a page a row, and with 4 KiB pages waits for their translation longer than for their bytes.
-void* host_block(std::int64_t bytes) {
-  constexpr std::int64_t huge_page = 2 << 20, large = 8 * huge_page;  // bytes
-  void* block = nullptr;
-#ifdef M_MMAP_THRESHOLD
-  // What is freed shall go back to the system. glibc gives back at once what it has mapped by itself, but maps less and
-  // less: up to 32 MiB, by default, it moves the size from which it does to that of the largest such block freed.
-  constexpr int mapped = 1 << 20;  // bytes
-  if (bytes >= mapped) mallopt(M_MMAP_THRESHOLD, mapped);
-#endif
-  if (posix_memalign(&block, static_cast<std::size_t>(bytes < large ? granularity : huge_page),
-                     static_cast<std::size_t>(bytes)) != 0)
-    return nullptr;
-#ifdef MADV_HUGEPAGE
-  // Advice: where it is refused, small pages serve as well. Whole huge pages only, so that a block takes no more
-  // memory.
-  if (bytes >= large) madvise(block, static_cast<std::size_t>(bytes / huge_page * huge_page), MADV_HUGEPAGE);
-#endif
-  return block;
+#if CAUSEWAY_CUDA
+cudaStream_t stream_of(const std::shared_ptr<void>& stream) { return static_cast<cudaStream_t>(stream.get()); }
+cudaMemPool_t pool_of(const std::shared_ptr<void>& pool) { return static_cast<cudaMemPool_t>(pool.get()); }
+
+std::shared_ptr<void> make_cuda_pool() {
+  cudaMemPoolProps properties{};
+  properties.allocType = cudaMemAllocationTypePinned;  // CUDA's word for memory that stays where it is; it is the device's
+  properties.location.type = cudaMemLocationTypeDevice;
+  cuda_check(cudaGetDevice(&properties.location.id));
+  cudaMemPool_t pool = nullptr;
+  cuda_check(cudaMemPoolCreate(&pool, &properties));
+  const std::shared_ptr<void> owner(pool, [](void* created) { cudaMemPoolDestroy(static_cast<cudaMemPool_t>(created)); });
+  std::uint64_t keep = ~std::uint64_t{0};  // whatever was ever needed
+  cuda_check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep));
+  return owner;
 }
+#endif
 
 }  // namespace
+
+MemoryPool::MemoryPool(Device device, bool page_locked) : device_(device), page_locked_(page_locked) {
+  ensure(device == Device::cpu, "a pool of {} memory without a stream", name_of(device));
+}
+
+#if CAUSEWAY_CUDA
+MemoryPool::MemoryPool(std::shared_ptr<void> native_stream)
+    : device_(Device::cuda), stream_(std::move(native_stream)), cuda_pool_(make_cuda_pool()) {}
+#endif
 
 MemoryPool::~MemoryPool() { drop_cache(); }
 
@@ -68,9 +68,10 @@ void MemoryPool::release(void* block, std::int64_t bytes) noexcept {
   if (block == nullptr) return;
   bytes = rounded(bytes);
   const std::lock_guard lock(mutex_);
+  live_bytes_ -= bytes;
+  if (device_ == Device::cuda) return to_system(block, bytes);  // CUDA's pool keeps it
   cached_.emplace(bytes, block);
   cached_bytes_ += bytes;
-  live_bytes_ -= bytes;
 }
 
 std::int64_t MemoryPool::live_bytes() const {
@@ -80,6 +81,13 @@ std::int64_t MemoryPool::live_bytes() const {
 
 std::int64_t MemoryPool::cached_bytes() const {
   const std::lock_guard lock(mutex_);
+#if CAUSEWAY_CUDA
+  if (device_ == Device::cuda) {
+    std::uint64_t reserved = 0;
+    cuda_check(cudaMemPoolGetAttribute(pool_of(cuda_pool_), cudaMemPoolAttrReservedMemCurrent, &reserved));
+    return static_cast<std::int64_t>(reserved) - live_bytes_;
+  }
+#endif
   return cached_bytes_;
 }
 
@@ -94,32 +102,39 @@ void MemoryPool::reset_peak() {
 }
 
 void MemoryPool::drop_cache() noexcept {
-  for (const auto& [bytes, block] : cached_) to_system(block);
+  for (const auto& [bytes, block] : cached_) to_system(block, bytes);
   cached_.clear();
   cached_bytes_ = 0;
 }
 
 void* MemoryPool::from_system(std::int64_t bytes) {
   void* block = nullptr;
-  if (device_ == Device::cpu) {
-    block = host_block(bytes);
-  } else {
 #if CAUSEWAY_CUDA
-    if (cudaMalloc(&block, static_cast<std::size_t>(bytes)) != cudaSuccess) block = nullptr;
-#endif
+  const auto size = static_cast<std::size_t>(bytes);
+  if (device_ == Device::cuda) {
+    if (cudaMallocFromPoolAsync(&block, size, pool_of(cuda_pool_), stream_of(stream_)) != cudaSuccess) block = nullptr;
+  } else if (page_locked_) {
+    if (cudaMallocHost(&block, size) != cudaSuccess) block = nullptr;
+  } else {
+    block = host_block(bytes);
   }
+  if (block == nullptr) cudaGetLastError();  // it is said here, and by no later call
+#else
+  block = host_block(bytes);
+#endif
   ensure(block != nullptr, "out of {} memory: {} bytes wanted beside {} in use", name_of(device_), bytes, live_bytes_);
   return block;
 }
 
-void MemoryPool::to_system(void* block) noexcept {
-  if (device_ == Device::cpu) {
-    std::free(block);
-  } else {
+void MemoryPool::to_system(void* block, [[maybe_unused]] std::int64_t bytes) noexcept {
 #if CAUSEWAY_CUDA
-    cudaFree(block);
+  if (device_ == Device::cuda)
+    cudaFreeAsync(block, stream_of(stream_));
+  else if (page_locked_)
+    cudaFreeHost(block);
+  else
 #endif
-  }
+    free_host_block(block, bytes);
 }
 
 }  // namespace causeway

@@ -5,7 +5,7 @@
 namespace causeway {
 
 std::int64_t SegmentsView::document_of(std::int64_t t) const {
-  return std::upper_bound(cu_seqlens, cu_seqlens + count + 1, t) - cu_seqlens - 1;
+  return std::upper_bound(host, host + count + 1, t) - host - 1;
 }
 
 Segments::Segments(std::vector<std::int64_t> cu_seqlens, const std::string& where) : cu_seqlens_(std::move(cu_seqlens)) {
@@ -45,6 +45,19 @@ std::vector<std::int64_t> Segments::slice(std::int64_t begin, std::int64_t end) 
     if (*next >= end) break;
   }
   return result;
+}
+
+PlacedSegments::PlacedSegments(const Stream& stream, std::vector<std::int64_t> cu_seqlens, std::int64_t tokens)
+    : host_(std::move(cu_seqlens)), tokens_(tokens) {
+  if (stream.device() == Device::cpu) return;
+  device_ = Tensor(stream, DType::i64, {static_cast<std::int64_t>(host_.size())});
+  stream.upload(device_.view().data, host_.data(), device_.view().bytes());
+}
+
+SegmentsView PlacedSegments::view() const {
+  SegmentsView placed = segments_view(host_, tokens_);
+  if (device_.present()) placed.cu_seqlens = device_.view().row<const std::int64_t>(0);
+  return placed;
 }
 
 }  // namespace causeway

@@ -17,10 +17,11 @@ struct SegmentsView {
   const std::int64_t* cu_seqlens = nullptr;  ///< count + 1 entries, in the memory of the device that computes
   std::int64_t count = 0;
   std::int64_t tokens = 0;
+  const std::int64_t* host = nullptr;  ///< the same entries in host memory, for who plans; cu_seqlens itself on the CPU
 
-  bool continues_from_left() const { return count > 0 && cu_seqlens[0] < 0; }           ///< host memory only
-  bool continues_to_right() const { return count > 0 && cu_seqlens[count] > tokens; }  ///< host memory only
-  /// The document of run token t (host memory only): the s with cu_seqlens[s] <= t < cu_seqlens[s+1].
+  bool continues_from_left() const { return count > 0 && host[0] < 0; }
+  bool continues_to_right() const { return count > 0 && host[count] > tokens; }
+  /// The document of run token t: the s with cu_seqlens[s] <= t < cu_seqlens[s+1].
   std::int64_t document_of(std::int64_t t) const;
 };
 
@@ -50,9 +51,25 @@ class Segments {
   std::vector<std::int64_t> cu_seqlens_;
 };
 
-/// A view of `cu_seqlens` as Segments::slice returned them, for a run of `tokens`.
+/// The documents of a run, its cu_seqlens as Segments::slice returns them, where the kernels of a stream's device read them. The host's copy
+/// stays beside the device's.
+class PlacedSegments {
+ public:
+  PlacedSegments() = default;
+  PlacedSegments(const Stream& stream, std::vector<std::int64_t> cu_seqlens, std::int64_t tokens);
+
+  std::span<const std::int64_t> cu_seqlens() const { return host_; }
+  SegmentsView view() const;
+
+ private:
+  std::vector<std::int64_t> host_;
+  Tensor device_;  // absent on the CPU
+  std::int64_t tokens_ = 0;
+};
+
+/// A view of `cu_seqlens` in host memory, for kernels on the CPU.
 inline SegmentsView segments_view(std::span<const std::int64_t> cu_seqlens, std::int64_t tokens) {
-  return {cu_seqlens.data(), static_cast<std::int64_t>(cu_seqlens.size()) - 1, tokens};
+  return {cu_seqlens.data(), static_cast<std::int64_t>(cu_seqlens.size()) - 1, tokens, cu_seqlens.data()};
 }
 
 }  // namespace causeway

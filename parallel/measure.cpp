@@ -43,10 +43,10 @@ double operations_per_second(Communicator& ranks, DType dtype, const Stream& str
                filter = Tensor::zeros(stream, dtype, {channels, taps});
   fill(stream, {.value = 1, .y = x});
   fill(stream, {.value = 1, .y = filter});
-  const std::int64_t cu_seqlens[] = {0, tokens};
+  const PlacedSegments documents(stream, {0, tokens}, tokens);
   const double seconds = best_seconds(5, ranks, [&] {
     blocked_conv_forward(
-        stream, {.in = {.q = {}, .k = {}, .v = x, .skip = {}, .segments = segments_view(cu_seqlens, tokens)},
+        stream, {.in = {.q = {}, .k = {}, .v = x, .skip = {}, .segments = documents.view()},
                  .halo = {},
                  .taps = filter,
                  .y = y});

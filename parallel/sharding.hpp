@@ -23,18 +23,19 @@ struct Chunk {
   int number = 0;                        ///< in the layout, of one of the rank's own
   Range tokens;                          ///< of the pack
   std::int64_t offset = 0;               ///< its first row in those tensors: the rank's local ones, for one of its own
-  std::vector<std::int64_t> cu_seqlens;  ///< the documents it touches, in its own coordinates
+  PlacedSegments documents;              ///< it touches, in its own coordinates
   std::int64_t longest_document = 0;     ///< of these, with its tokens outside the run
-  SegmentsView segments() const { return segments_view(cu_seqlens, tokens.size()); }
+  SegmentsView segments() const { return documents.view(); }
+  std::span<const std::int64_t> cu_seqlens() const { return documents.cu_seqlens(); }
   /// This chunk's rows of one of those tensors; an absent view stays absent.
   TensorView rows(TensorView local) const { return rows_of(local, {offset, offset + tokens.size()}); }
 };
 
 /// How one pack lies over the ranks of a context group, as one of them sees it, with every plan its operators ask for.
-/// Made once a pack, used by every layer. Local tensors hold the rank's chunks one after the other.
+/// Made once a pack, used by every layer; what kernels read of it lies on `stream`'s device. Local tensors hold the rank's chunks one after the other.
 class Sharding {
  public:
-  Sharding(ShardLayout layout, Segments segments, int rank);
+  Sharding(ShardLayout layout, Segments segments, int rank, const Stream& stream = Stream());
   Sharding(const Sharding&) = delete;  // views of it are about
   Sharding& operator=(const Sharding&) = delete;
 
@@ -56,9 +57,12 @@ class Sharding {
   const SpanPlan& spans() const;  ///< contiguous layout only
 
  private:
+  Chunk run_of(int number, Range tokens, std::int64_t offset) const;
+
   ShardLayout layout_;
   Segments segments_;
   int rank_;
+  Stream stream_;
   std::vector<Chunk> chunks_;
   CarryPlan carry_;
   // Made when first asked for; one rank, one thread.

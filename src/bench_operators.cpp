@@ -218,10 +218,11 @@ void bench_operators(const BenchSettings& settings, const std::function<void(con
       for (const std::int64_t length : {size.tokens, short_document}) {
         std::vector<std::int64_t> cu_seqlens{0};
         while (cu_seqlens.back() < size.tokens) cu_seqlens.push_back(std::min(size.tokens, cu_seqlens.back() + length));
+        const PlacedSegments documents(stream, std::move(cu_seqlens), size.tokens);
         const Task task = benchmark.prepare({.stream = stream, .dtype = parse_dtype(settings.dtype), .tokens = size.tokens, .channels = size.channels,
-                                             .segments = segments_view(cu_seqlens, size.tokens)});
+                                             .segments = documents.view()});
         report({.name = std::string(benchmark.name), .shape = Shape{size.tokens, size.channels}.to_string(),
-                .documents = benchmark.packed ? static_cast<std::int64_t>(cu_seqlens.size()) - 1 : 0,
+                .documents = benchmark.packed ? documents.view().count : 0,
                 .seconds = median_seconds(task, stream, settings.least_seconds), .bytes = task.bytes, .flops = task.flops});
         if (!benchmark.packed) break;
       }

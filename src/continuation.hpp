@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -16,15 +15,10 @@ struct Continuation {
   std::vector<Tensor> memory;
 };
 
-/// A run of `count` tokens of the document that has `before` already, as kernels see it.
-class NextRun {
- public:
-  NextRun(std::int64_t before, std::int64_t count) : cu_seqlens_{-before, count} {}
-  SegmentsView segments() const { return segments_view(cu_seqlens_, cu_seqlens_[1]); }
-
- private:
-  std::array<std::int64_t, 2> cu_seqlens_;
-};
+/// The documents of a run of `count` tokens of the document that has `before` already.
+inline PlacedSegments next_run(const Stream& stream, std::int64_t before, std::int64_t count) {
+  return {stream, {-before, count}, count};
+}
 
 /// The last rows of `before` followed by `x`, as many as `before` has: what a convolution reads of the past next time.
 Tensor last_rows(const Stream& stream, TensorView before, TensorView x);

@@ -66,11 +66,11 @@ class Attention final : public Operator {
   /// Remembers keys, turned already, and values.
   Tensor extend(const Stream& stream, TensorView x, Continuation& so_far) override {
     const std::int64_t before = so_far.tokens, count = x.rows();
-    const NextRun run(before, count);
+    const PlacedSegments run = next_run(stream, before, count);
     const Tensor qkv = dense(stream, projections_, x), y(stream, x.dtype, x.shape);
     if (rope_base_ > 0)
       for (const int which : {0, 1})
-        rope(stream, {.x = part(qkv, which), .segments = run.segments(), .base = rope_base_, .y = part(qkv, which)});
+        rope(stream, {.x = part(qkv, which), .segments = run.view(), .base = rope_base_, .y = part(qkv, which)});
     make_room(stream, x.dtype, before, count, so_far.memory);
     for (const std::size_t which : {0, 1}) {
       const RowRange rows{.from = 0, .to = before, .count = count};
@@ -81,7 +81,7 @@ class Attention final : public Operator {
                                       .k = so_far.memory[0].view().slice_rows(0, before + count),
                                       .v = so_far.memory[1].view().slice_rows(0, before + count),
                                       .key_offset = -before,
-                                      .segments = run.segments()},
+                                      .segments = run.view()},
                                .y = by_heads(y),
                                .lse = lse});
     return dense(stream, out_proj_, y);

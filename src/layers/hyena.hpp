@@ -85,13 +85,13 @@ class Hyena final : public Operator {
       so_far.memory.push_back(Tensor::zeros(stream, x.dtype, {featurizer_taps - 1, 3 * width_}));
       so_far.memory.push_back(filter_.start(stream, x.dtype));
     }
-    const NextRun run(so_far.tokens, x.rows());
+    const PlacedSegments run = next_run(stream, so_far.tokens, x.rows());
     const Tensor projected = dense(stream, projections_, x), features = like(stream, projected), y = like(stream, x);
     CausalConvForward conv = featurizer(projected, features);
-    conv.segments = run.segments();
+    conv.segments = run.view();
     extend_convolution(stream, conv, so_far.memory[0]);
     GatedConvInputs in = inputs(features);
-    in.segments = run.segments();
+    in.segments = run.view();
     filter_.extend(stream, in, y, so_far.memory[1]);
     return dense(stream, out_proj_, y);
   }

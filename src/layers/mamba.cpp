@@ -167,16 +167,16 @@ Tensor Mamba::extend(const Stream& stream, TensorView h, Continuation& so_far) {
     so_far.memory.push_back(Tensor::zeros(stream, h.dtype, {conv_weight_.spec.shape[2] - 1, inner_}));
     so_far.memory.push_back(Tensor::zeros(stream, accumulator_of(h.dtype), {inner_, state_}));
   }
-  const NextRun next(so_far.tokens, h.rows());
+  const PlacedSegments next = next_run(stream, so_far.tokens, h.rows());
   return run(
       stream, h,
       [&](CausalConvForward args) {
-        args.segments = next.segments();
+        args.segments = next.view();
         extend_convolution(stream, args, so_far.memory[0]);
       },
       [&](SelectiveScanForward args) {
         const TensorView state = so_far.memory[1];
-        args.in.segments = next.segments();
+        args.in.segments = next.view();
         args.state_in = state;
         selective_scan_forward(stream, args);
         const Tensor summary(stream, state.dtype, state.shape), sum_delta(stream, state.dtype, {inner_});

@@ -16,6 +16,7 @@
 #include "kernels/norm.hpp"
 #include "kernels/random.hpp"
 #include "kernels/reorder.hpp"
+#include "kernels/segments.hpp"
 #include "tests/support/tensors.hpp"
 
 /// The GPU's kernels against the CPU's, which are the specification: every row of `kernels` below, over random shapes
@@ -81,20 +82,14 @@ class Trial {
   Twin& ids(std::int64_t count, std::int64_t first, std::int64_t vocabulary) {
     return tensor(DType::i32, {count}, static_cast<double>(first), static_cast<double>(vocabulary));
   }
-  /// cu_seqlens on both devices.
+  /// The documents of a run, on both devices.
   SegmentsView segments(std::int64_t tokens, const Stream& stream) {
     if (!segments_) {
-      const std::vector<std::int64_t> whole = [&] {
-        const Segments pack = random_segments(tokens + 20, static_cast<std::uint64_t>(below(1 << 30)));
-        return pack.slice(10, 10 + tokens);
-      }();
-      segments_.emplace(Tensor(cpu_, DType::i64, {std::ssize(whole)}), Tensor(gpu_, DType::i64, {std::ssize(whole)}));
-      std::ranges::copy(whole, segments_->first.view().row<std::int64_t>(0));
-      gpu_.copy(segments_->second.view().data, whole.data(), std::ssize(whole) * 8);
-      gpu_.wait();
+      const Segments pack = random_segments(tokens + 20, static_cast<std::uint64_t>(below(1 << 30)));
+      const auto place = [&](const Stream& there) { return PlacedSegments(there, pack.slice(10, 10 + tokens), tokens); };
+      segments_.emplace(place(cpu_), place(gpu_));
     }
-    const TensorView held = stream.device() == Device::cuda ? segments_->second : segments_->first;
-    return {held.row<const std::int64_t>(0), held.size() - 1, tokens};
+    return (stream.device() == Device::cuda ? segments_->second : segments_->first).view();
   }
 
   /// What `call` leaves in every tensor: the same on both devices up to `roundings` of its type, the same bits when
@@ -148,7 +143,7 @@ class Trial {
   RandomStream draws_;
   std::uint64_t next_ = 0;
   std::vector<std::unique_ptr<Twin>> twins_;
-  std::optional<std::pair<Tensor, Tensor>> segments_;
+  std::optional<std::pair<PlacedSegments, PlacedSegments>> segments_;
 };
 
 /// A kernel: what one random call of it is, and how far the devices may be apart, in roundings.

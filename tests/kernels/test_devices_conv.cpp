@@ -87,8 +87,8 @@ class DevicesConv : public GpuTest {
   Tensors on_gpu(const Stretch& run, const Tensors& in) const {
     Tensors there, back;
     for (const auto& [name, tensor] : in) there[name] = to_gpu(tensor);
-    const Tensor cu_seqlens = to_gpu(run.cu_seqlens);
-    execute(gpu(), run, there, segments_of(cu_seqlens, run.tokens));
+    const PlacedSegments segments(gpu(), run.cu_seqlens, run.tokens);
+    execute(gpu(), run, there, segments.view());
     for (const auto& [name, tensor] : there) back[name] = to_cpu(tensor);
     return back;
   }

@@ -39,15 +39,6 @@ class GpuTest : public testing::TestWithParam<DType> {
     gpu().wait();
     return copy;
   }
-  /// cu_seqlens where the GPU reads them.
-  Tensor to_gpu(const std::vector<std::int64_t>& cu_seqlens) const {
-    Tensor copy(gpu(), DType::i64, {static_cast<std::int64_t>(cu_seqlens.size())});
-    gpu().copy(copy.view().data, cu_seqlens.data(), copy.view().bytes());
-    return copy;
-  }
-  static SegmentsView segments_of(const Tensor& cu_seqlens, std::int64_t tokens) {
-    return {static_cast<const std::int64_t*>(cu_seqlens.view().data), cu_seqlens.view().rows() - 1, tokens};
-  }
 
  private:
   Stream cpu_;

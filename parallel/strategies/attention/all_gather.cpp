@@ -19,7 +19,7 @@ AttentionInputs inputs_of(const Chunk& chunk, TensorView q, const Range& keys, T
           .key_offset = keys.begin - chunk.tokens.begin,
           .segments = chunk.segments()};
 }
-Range keys_of(const Chunk& chunk) { return {chunk.tokens.begin + chunk.cu_seqlens[0], chunk.tokens.end}; }
+Range keys_of(const Chunk& chunk) { return {chunk.tokens.begin + chunk.cu_seqlens()[0], chunk.tokens.end}; }
 
 Tensor turned(const StrategyContext& context, TensorView x, double base) {
   Tensor y(context.stream, x.dtype, x.shape);

@@ -11,12 +11,12 @@ std::vector<Pair> pairs_with(const Sharding& sharding, int owner) {
     const Range& queries = chunk.tokens;
     if (queries.size() == 0) continue;
     if (owner == sharding.rank()) pairs.push_back({chunk, queries, chunk.offset});
-    const std::int64_t document = queries.begin + chunk.cu_seqlens[0];
+    const std::int64_t document = queries.begin + chunk.cu_seqlens()[0];
     for (const int number : layout.chunks_of(owner)) {
       const Range keys = layout.chunk(number);
       if (number >= chunk.number || keys.size() == 0 || keys.end <= document) continue;
       pairs.push_back(
-          {sharding.part(chunk, 0, std::min(chunk.cu_seqlens[1], queries.size())), keys, layout.local_offset(number)});
+          {sharding.part(chunk, 0, std::min(chunk.cu_seqlens()[1], queries.size())), keys, layout.local_offset(number)});
     }
   }
   return pairs;

@@ -153,24 +153,24 @@ Tensor converted(TensorView x, DType dtype, const Stream& stream) {
 
 /// y = skip ⊙ x: skip is a filter of one tap.
 void apply_skip(TensorView skip, TensorView x, TensorView y, const Stream& stream) {
-  const std::int64_t cu_seqlens[] = {0, x.rows()};
+  const PlacedSegments documents(stream, {0, x.rows()}, x.rows());
   causal_conv_forward(stream, {.x = x,
                                .halo = {},
                                .weight = converted(skip, x.dtype, stream).view().reshaped({skip.rows(), 1}),
                                .bias = {},
-                               .segments = segments_view(cu_seqlens, x.rows()),
+                               .segments = documents.view(),
                                .y = y});
 }
 
 /// d_skip += Σ d_c ⊙ x.
 void add_skip_gradient(TensorView x, TensorView d_c, TensorView d_skip, const Stream& stream) {
-  const std::int64_t cu_seqlens[] = {0, x.rows()};
+  const PlacedSegments documents(stream, {0, x.rows()}, x.rows());
   const Shape one_tap{d_skip.rows(), 1};
   causal_conv_backward(stream, {.x = x,
                                 .halo = {},
                                 .weight = Tensor::zeros(stream, x.dtype, one_tap),
                                 .bias = {},
-                                .segments = segments_view(cu_seqlens, x.rows()),
+                                .segments = documents.view(),
                                 .d_y = d_c,
                                 .d_x = Tensor(stream, x.dtype, x.shape),
                                 .d_halo = {},
