@@ -5,6 +5,7 @@
 
 #ifdef __linux__
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 namespace causeway {
@@ -43,14 +44,14 @@ void* map_on_huge_pages(std::int64_t bytes) {
 void* host_block(std::int64_t bytes) {
   if (bytes < mapped) return std::aligned_alloc(alignment, static_cast<std::size_t>(rounded_up(bytes, alignment)));
   if (bytes > std::int64_t{1} << 56) return nullptr;  // beyond any address space; sums with it would overflow
-  return map_on_huge_pages(rounded_up(bytes, 4096));
+  return map_on_huge_pages(rounded_up(bytes, sysconf(_SC_PAGESIZE)));
 }
 
 void free_host_block(void* block, std::int64_t bytes) noexcept {
   if (bytes < mapped)
     std::free(block);
   else
-    munmap(block, static_cast<std::size_t>(rounded_up(bytes, 4096)));
+    munmap(block, static_cast<std::size_t>(rounded_up(bytes, sysconf(_SC_PAGESIZE))));
 }
 
 #else

@@ -5,6 +5,7 @@
 #include "kernels/error.hpp"
 
 namespace causeway {
+
 Sharding::Sharding(ShardLayout layout, Segments segments, int rank, const Stream& stream)
     : layout_(layout),
       segments_(std::move(segments)),
