@@ -22,6 +22,19 @@ __device__ inline std::int64_t first_beyond(const std::int64_t* entries, std::in
   return low;
 }
 
+/// The same by halving, for a thread alone: where many threads look for many tokens at once.
+__device__ inline std::int64_t first_beyond(const std::int64_t* entries, std::int64_t count, std::int64_t t) {
+  std::int64_t low = 0, high = count;
+  while (low < high) {
+    const std::int64_t middle = (low + high) / 2;
+    if (entries[middle] > t)
+      high = middle;
+    else
+      low = middle + 1;
+  }
+  return low;
+}
+
 /// The document [start, end) of a token of the run. A warp calls it together.
 struct Document {
   std::int64_t start, end;

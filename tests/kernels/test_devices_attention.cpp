@@ -1,0 +1,209 @@
+#include <cmath>
+#include <limits>
+#include <map>
+#include <string>
+
+#include "kernels/attention.hpp"
+#include "tests/support/gpu.hpp"
+
+namespace causeway::test {
+namespace {
+
+using Tensors = std::map<std::string, Tensor>;
+
+/// A run of queries of a pack and a run of keys of it.
+struct Meeting {
+  std::int64_t heads, width;
+  std::int64_t queries, keys, key_offset;
+  std::vector<std::int64_t> cu_seqlens;  // of the queries' run
+  std::int64_t spare = 0;                // columns that stand beside each tensor's own
+  bool accumulate = false, wide_result = false;
+  double spread = 1;  // of the queries
+
+  std::string name() const {
+    return fmt::format("{} queries in {} documents [{}, {}], {} keys from {} on, {} heads of {}, {} columns beside{}{}",
+                       queries, cu_seqlens.size() - 1, cu_seqlens.front(), cu_seqlens.back(), keys, key_offset, heads, width,
+                       spare, accumulate ? ", accumulated" : "", wide_result ? ", in the accumulator type" : "");
+  }
+};
+
+/// Sizes on either side of 16 rows, of blocks of 64 and 128, of heads of 64 and 128; keys before, beside and after.
+Meeting random_meeting(std::uint64_t seed) {
+  Dice dice(seed);
+  const std::int64_t pack = dice.chance(40) ? dice.number(1, 80) : dice.number(81, 700);
+  const Segments segments = dice.chance(25) ? Segments::one_document(pack) : random_segments(pack, seed);
+  const auto cut = [&] {
+    const std::int64_t begin = dice.chance(50) ? 0 : dice.number(0, pack - 1);
+    return std::pair{begin, dice.chance(50) ? pack : dice.number(begin, pack)};
+  };
+  const auto [begin, end] = cut();
+  const auto [first_key, last_key] = dice.chance(40) ? std::pair{begin, end} : cut();
+  constexpr std::int64_t widths[] = {1, 4, 7, 10, 24, 32, 64, 64, 64, 80, 96, 100, 128, 128, 128, 200, 256, 300};
+  constexpr std::int64_t spares[] = {0, 0, 8, 5};
+  return {.heads = dice.number(1, 3),
+          .width = widths[dice.number(0, std::ssize(widths) - 1)],
+          .queries = end - begin,
+          .keys = last_key - first_key,
+          .key_offset = first_key - begin,
+          .cu_seqlens = segments.slice(begin, end),
+          .spare = spares[dice.number(0, 3)],
+          .accumulate = dice.chance(40),
+          .wide_result = dice.chance(50),
+          .spread = dice.chance(70) ? 1.0 : 12.0};
+}
+
+Tensors inputs(const Stream& stream, const Meeting& m, DType dtype, std::uint64_t seed) {
+  const DType accumulator = accumulator_of(dtype);
+  const std::int64_t columns = m.heads * m.width + m.spare;
+  const Shape queries{m.queries, columns}, keys{m.keys, columns}, per_query{m.queries, m.heads};
+  Tensors in;
+  in["q"] = random_tensor(stream, dtype, queries, seed, -m.spread, m.spread);
+  in["k"] = random_tensor(stream, dtype, keys, seed + 1);
+  in["v"] = random_tensor(stream, dtype, keys, seed + 2);
+  in["d_y"] = random_tensor(stream, dtype, queries, seed + 3);
+  in["delta"] = random_tensor(stream, accumulator, per_query, seed + 4);
+  // Garbage to be overwritten, or sums to be added to.
+  in["y"] = random_tensor(stream, m.wide_result ? accumulator : dtype, queries, seed + 5);
+  in["lse"] = random_tensor(stream, accumulator, per_query, seed + 6, -2, 5);
+  for (std::int64_t t = 0; t < m.queries; t += 3)  // these have seen nothing before
+    assign(in["lse"].view().slice_rows(t, 1),
+           std::vector<double>(static_cast<std::size_t>(m.heads), -std::numeric_limits<double>::infinity()));
+  in["d_q"] = random_tensor(stream, accumulator, queries, seed + 7, -0.1, 0.1);
+  in["d_k"] = random_tensor(stream, accumulator, keys, seed + 8, -0.1, 0.1);
+  in["d_v"] = random_tensor(stream, accumulator, keys, seed + 9, -0.1, 0.1);
+  return in;
+}
+
+const char* const results[] = {"y", "lse", "d_q", "d_k", "d_v"};
+
+/// Forward, and backward with its lse.
+void execute(const Stream& stream, const Meeting& m, const Tensors& all, SegmentsView segments) {
+  const auto heads = [&](const char* name) {
+    TensorView x = all.at(name).view().slice_columns(m.spare % 8 == 0 ? 0 : 3, m.heads * m.width);
+    x.shape = {x.rows(), m.heads, m.width};
+    return x;
+  };
+  const AttentionInputs in{
+      .q = heads("q"), .k = heads("k"), .v = heads("v"), .key_offset = m.key_offset, .segments = segments};
+  attention_forward(stream, {.in = in, .accumulate = m.accumulate, .y = heads("y"), .lse = all.at("lse")});
+  attention_backward(stream, {.in = in,
+                              .lse = all.at("lse"),
+                              .delta = all.at("delta"),
+                              .d_y = heads("d_y"),
+                              .d_q = heads("d_q"),
+                              .d_k = heads("d_k"),
+                              .d_v = heads("d_v")});
+}
+
+/// ‖a - b‖ / ‖b‖ where equal infinities are equal.
+double difference(TensorView a, TensorView b) {
+  std::vector<double> left = values_of(a), right = values_of(b);
+  for (std::size_t i = 0; i < left.size(); ++i)
+    if (left[i] == right[i]) left[i] = right[i] = std::isfinite(right[i]) ? right[i] : 0;
+  return relative_error(left, right);
+}
+
+class DevicesAttention : public GpuTest {
+ protected:
+  /// What the GPU leaves in all the tensors.
+  Tensors on_gpu(const Meeting& m, const Tensors& in) const {
+    Tensors there, back;
+    for (const auto& [name, tensor] : in) there[name] = to_gpu(tensor);
+    const PlacedSegments segments(gpu(), m.cu_seqlens, m.queries);
+    execute(gpu(), m, there, segments.view());
+    for (const auto& [name, tensor] : there) back[name] = to_cpu(tensor);
+    return back;
+  }
+
+  void expect_equal_to_the_cpu(const Meeting& m, std::uint64_t seed) const {
+    SCOPED_TRACE(fmt::format("seed {}: {}", seed, m.name()));
+    const double limit = GetParam() == DType::f64 ? 1e-13 : GetParam() == DType::f32 ? 3e-6 : 6e-3;
+    const Tensors want = inputs(cpu(), m, GetParam(), seed);
+    const Tensors got = on_gpu(m, want), again = on_gpu(m, want);
+    execute(cpu(), m, want, segments_view(m.cu_seqlens, m.queries));
+    for (const char* name : results) {
+      EXPECT_LE(difference(got.at(name), want.at(name)), limit) << name;
+      EXPECT_TRUE(same_bits(got.at(name), again.at(name))) << name << " differs from call to call";
+    }
+  }
+};
+
+TEST_P(DevicesAttention, EqualsTheCpuOnRandomRunsOfQueriesAndKeys) {
+  for (std::uint64_t seed = 0; seed < 200; ++seed) expect_equal_to_the_cpu(random_meeting(seed), seed);
+}
+
+TEST_P(DevicesAttention, EqualsTheCpuOverManyBlocks) {
+  Meeting m{.heads = 2, .width = 128, .queries = 3000, .keys = 3000, .key_offset = 0, .cu_seqlens = {0, 3000}};
+  if (GetParam() == DType::f64) return;
+  expect_equal_to_the_cpu(m, 1);
+  m.width = 64;
+  m.cu_seqlens = {-40, 57, 58, 700, 2748, 3100};
+  expect_equal_to_the_cpu(m, 2);
+  m.queries = 5;  // a few tokens after a cache of keys
+  m.key_offset = -2995;
+  m.cu_seqlens = {-2995, 5};
+  expect_equal_to_the_cpu(m, 3);
+}
+
+TEST_P(DevicesAttention, NonFiniteValuesReachWhoSeesThemAndNobodyElse) {
+  for (const std::int64_t width : {10, 64, 128, 200})
+    for (const double poison : {std::nan(""), std::numeric_limits<double>::infinity()})
+      for (const char* where : {"q", "k", "v", "d_y"})
+        for (const std::int64_t t : {62, 100, 149}) {
+          const Meeting m{.heads = 2, .width = width, .queries = 300, .keys = 300, .key_offset = 0, .cu_seqlens = {0, 62, 150, 300}};
+          const Tensors in = inputs(cpu(), m, GetParam(), 1);
+          const Tensors clean = on_gpu(m, in);
+          // One number of one head.
+          TensorView target = in.at(where).view().slice_rows(t, 1).slice_columns(width + 3, 1);
+          assign(target, std::vector<double>{poison});
+          const Tensors out = on_gpu(m, in);
+          const auto expect_untouched = [&](const char* name, std::int64_t from, std::int64_t to) {
+            EXPECT_TRUE(same_bits(out.at(name).view().slice_rows(from, to - from), clean.at(name).view().slice_rows(from, to - from)))
+                << poison << " in " << where << " of token " << t << ", heads of " << width << ": " << name << " of [" << from << ", " << to << ")";
+          };
+          const bool key = where[0] == 'k' || where[0] == 'v', forward = where[0] != 'd';
+          for (const char* name : results) {
+            expect_untouched(name, 0, 62);
+            expect_untouched(name, 150, 300);
+          }
+          for (const char* name : {"y", "d_q"}) {
+            if (key) expect_untouched(name, 62, t);
+            if (!key) {  // a query's own
+              expect_untouched(name, 62, t);
+              expect_untouched(name, t + 1, 150);
+            }
+          }
+          if (!key)
+            for (const char* name : {"d_k", "d_v"}) expect_untouched(name, t + 1, 150);
+          const auto arrives = [&](const char* name, std::int64_t at) {
+            bool found = false;
+            for (const double x : values_of(out.at(name).view().slice_rows(at, 1))) found = found || !std::isfinite(x);
+            EXPECT_TRUE(found) << poison << " in " << where << " of token " << t << ", heads of " << width << " does not reach " << name << " of " << at;
+          };
+          if (where[0] == 'v' || (forward && std::isnan(poison))) arrives("y", t);
+          if (key && std::isnan(poison)) arrives("y", 149);
+          if (where[0] == 'd' || std::isnan(poison)) {
+            arrives("d_q", t);
+            if (where[0] != 'v') arrives("d_v", t);
+            arrives("d_k", t);
+          }
+        }
+}
+
+TEST_P(DevicesAttention, LeavesTheColumnsBesideItsHeadsAlone) {
+  for (const std::int64_t width : {10, 64, 128}) {
+    const Meeting m{.heads = 2, .width = width, .queries = 70, .keys = 70, .key_offset = 0, .cu_seqlens = {0, 30, 70}, .spare = 8};
+    const Tensors in = inputs(cpu(), m, GetParam(), 1);
+    const Tensors out = on_gpu(m, in);
+    for (const auto& [name, tensor] : in) {
+      if (name == "delta" || name == "lse") continue;
+      const auto beside = [&](const Tensor& x) { return x.view().slice_columns(2 * width, 8); };
+      EXPECT_TRUE(same_bits(beside(out.at(name)), beside(tensor))) << name;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, DevicesAttention, testing::ValuesIn(floating_types), dtype_name<testing::TestParamInfo<DType>>);
+
+}  // namespace
+}  // namespace causeway::test
