@@ -1,27 +1,96 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 
 #include "kernels/cuda/blocked_conv.cuh"
 #include "kernels/cuda/documents.cuh"
 #include "kernels/cuda/tensor_core.cuh"
 
-/// A warp takes 16 channels of one group down a strip of tokens, a tile of 16 tokens at a time: y_n = Σ_b x_{n-b} H_b with
-/// tiles x [16 channels, 16 tokens] and Toeplitz blocks (H_b)_{ji} = h[16 b + i - j]. Its tiles arrive in shared memory
-/// some ahead, each 512 bytes a tensor, one 16-byte copy a lane, and are nobody else's: no barrier but the warp's. Walking
-/// left, a tile's tokens count from the right: then the blocks are the same.
+/// The tensor-core form of the convolution. A warp takes 16 channels of one group down a strip of tokens, a tile of 16
+/// tokens at a time: y_n = Σ_b x_{n-b} H_b with tiles x [16 channels, 16 tokens] and Toeplitz blocks (H_b)_{ji} =
+/// h[16 b + i - j]. What the filter reaches back of x stands in registers, 4 a tile, and so does the filter: a lane's part
+/// of H_b depends on 16 b + i - j alone, so that neighbouring blocks share it, 19 registers for 128 taps. Walking left, a
+/// tile's tokens count from the right: then the blocks are the same.
+///
+/// The four warps of a block take neighbouring channels, so that memory is read and written by whole lines of 128 bytes:
+/// tiles of 64 channels arrive in shared memory some ahead, one 16-byte copy a thread, and results leave the same way, a
+/// tile later, when the barrier that hands over the next tile has seen all warps through.
+///
+/// Where a document begins, the tiles before are dropped by writing zeros, and a tile that holds an edge is multiplied
+/// once for every document in it, each time from that document's tokens only: what is inside of a document is mask-free,
+/// and nothing of one document ever meets another's. Within one, a NaN or an infinity may spoil up to 15 tokens before
+/// itself and as many beyond the filter, where H_b holds zeros.
+///
+/// The filter is rounded to bf16 where it comes in float32, as q⊙d_y is; sums, skip and gates are in float32.
 namespace causeway::cuda {
 
-inline constexpr int conv_tile = 16, conv_warps = 4, conv_tile_bytes = conv_tile * conv_tile * 2;
+inline constexpr int conv_tile = 16, conv_warps = 4, conv_row_bytes = conv_warps * conv_tile * 2;
+inline constexpr int conv_tile_bytes = conv_tile * conv_row_bytes;
+inline constexpr std::int64_t most_conv_taps = 129;
 
 /// Toeplitz blocks that `taps` taps touch.
 constexpr int conv_blocks(std::int64_t taps) { return static_cast<int>((taps - 1 + conv_tile - 1) / conv_tile) + 1; }
 
-/// A lane's 16 bytes in a tile [16 tokens][2 halves of 8 channels]; halves trade places every four tokens, so that the eight
-/// rows of a matrix lie in eight different banks.
-__device__ inline unsigned place_in_tile(int token, int half) {
-  return static_cast<unsigned>(token * 32 + (half ^ ((token >> 2) & 1)) * 16);
+/// Calls body<Blocks>() with no fewer Toeplitz blocks than the taps touch.
+template <class Body>
+void with_conv_blocks(std::int64_t taps, const Body& body) {
+  const int blocks = conv_blocks(taps);
+  if (blocks <= 2)
+    body.template operator()<2>();
+  else if (blocks <= 3)
+    body.template operator()<3>();
+  else if (blocks <= 5)
+    body.template operator()<5>();
+  else
+    body.template operator()<conv_blocks(most_conv_taps)>();
 }
+
+/// How tokens are cut into strips, and channels into warps' tiles.
+struct StripPlan {
+  std::int64_t tiles, channel_tiles, strip_tiles, strips;
+
+  StripPlan(std::int64_t tokens, std::int64_t channels)
+      : tiles((tokens + conv_tile - 1) / conv_tile),
+        channel_tiles(channels / conv_tile),
+        // 2,048 warps are what an H200 holds at once; a longer strip looks back at less that is not its own.
+        strip_tiles(std::clamp<std::int64_t>(tiles * channel_tiles / 2048, 16, 128)),
+        strips((tiles + strip_tiles - 1) / strip_tiles) {}
+  unsigned grid() const { return grid_of(across() * strips); }
+  __host__ __device__ std::int64_t across() const { return (channel_tiles + conv_warps - 1) / conv_warps; }
+};
+
+/// Bytes from a block's tile to 8 channels of a token; they trade places within a row, so that the eight rows of a matrix lie
+/// in eight different banks.
+__device__ inline unsigned place_in_tile(int token, int eighth) {
+  return static_cast<unsigned>(token * conv_row_bytes + (eighth ^ (token % 8)) * 16);
+}
+/// The row of a warp's tile that this lane names to load_matrices<true>, for tiles [channels, tokens], and to
+/// load_matrices<false>, for [tokens, channels].
+__device__ inline unsigned channels_by_tokens(Towards towards, int warp, int lane) {
+  const int token = lane % 8 + lane / 16 * 8;
+  return place_in_tile(towards == Towards::right ? token : conv_tile - 1 - token, 2 * warp + lane / 8 % 2);
+}
+__device__ inline unsigned tokens_by_channels(int warp, int lane) { return place_in_tile(lane % 16, 2 * warp + lane / 16); }
+
+/// The channels of a block and of a warp, and what a thread copies of each tile.
+struct StripPlace {
+  int lane, warp, row;
+  std::int64_t strip, tile, channel, column;
+  unsigned copied;
+  bool inside;  ///< whether its columns exist; a warp beyond the last channels goes along with zeros
+
+  __device__ explicit StripPlace(const StripPlan& plan)
+      : lane(static_cast<int>(threadIdx.x)),
+        warp(static_cast<int>(threadIdx.y)),
+        row((warp * 32 + lane) / 8),
+        strip(blockIdx.x / plan.across()),
+        tile(blockIdx.x % plan.across() * conv_warps + warp),
+        channel(tile * conv_tile + lane / 4),
+        column(blockIdx.x % plan.across() * conv_warps * conv_tile + lane % 8 * 8),
+        copied(place_in_tile(row, lane % 8)),
+        inside(column < plan.channel_tiles * conv_tile) {}
+};
 
 /// The documents' edges along a walk: which tokens of a tile, counted in the walk's direction, are the first of a document.
 template <Towards towards>
@@ -56,46 +125,98 @@ class Edges {
   std::int64_t count_, index_, next_;
 };
 
+/// Tokens of a tile before its first edge.
+__device__ inline int tokens_before(unsigned edges) { return edges == 0 ? conv_tile : __ffs(static_cast<int>(edges)) - 1; }
 /// Calls body(low, high) for every document that begins in the tile: its tokens there.
 template <class Body>
 __device__ void for_each_start(unsigned edges, const Body& body) {
-  for (unsigned rest = edges; rest != 0; rest &= rest - 1) {
-    const unsigned after = rest & (rest - 1);
-    body(__ffs(static_cast<int>(rest)) - 1, after == 0 ? conv_tile : __ffs(static_cast<int>(after)) - 1);
+  for (unsigned rest = edges; rest != 0; rest &= rest - 1) body(tokens_before(rest), tokens_before(rest & (rest - 1)));
+}
+
+/// The tokens [low, high) of a tile [channels, tokens], zeros elsewhere.
+__device__ inline void keep_columns(std::uint32_t (&to)[4], const std::uint32_t (&x)[4], int low, int high, int lane) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int token = 8 * half + 2 * (lane % 4);
+    const std::uint32_t mask = (token >= low && token < high ? 0xffffu : 0u) | (token + 1 >= low && token + 1 < high ? 0xffff0000u : 0u);
+    to[2 * half] = x[2 * half] & mask;
+    to[2 * half + 1] = x[2 * half + 1] & mask;
+  }
+}
+/// The same of a tile [tokens, channels].
+__device__ inline void keep_rows(std::uint32_t (&to)[4], const std::uint32_t (&x)[4], int low, int high, int lane) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int token = lane / 4 + i % 2 * 8;
+    to[i] = token >= low && token < high ? x[i] : 0;
   }
 }
 
-/// Which strip of tokens and which 16 channels are a warp's.
-struct StripPlan {
-  std::int64_t tiles, channel_tiles, strip_tiles, strips;
-
-  StripPlan(std::int64_t tokens, std::int64_t channels)
-      : tiles((tokens + conv_tile - 1) / conv_tile),
-        channel_tiles(channels / conv_tile),
-        // 2,048 warps are what an H200 holds at once; a longer strip looks back at less that is not its own.
-        strip_tiles(std::clamp<std::int64_t>(tiles * channel_tiles / 2048, 16, 128)),
-        strips((tiles + strip_tiles - 1) / strip_tiles) {}
-  unsigned grid() const { return grid_of(across() * strips); }
-  __host__ __device__ std::int64_t across() const { return (channel_tiles + conv_warps - 1) / conv_warps; }
-};
-
-inline constexpr std::int64_t most_conv_taps = 129;
-
-/// Calls body<Blocks>() with no fewer Toeplitz blocks than the taps touch.
-template <class Body>
-void with_conv_blocks(std::int64_t taps, const Body& body) {
-  const int blocks = conv_blocks(taps);
-  if (blocks <= 2)
-    body.template operator()<2>();
-  else if (blocks <= 3)
-    body.template operator()<3>();
-  else if (blocks <= 5)
-    body.template operator()<5>();
-  else
-    body.template operator()<conv_blocks(most_conv_taps)>();
+template <int count>
+__device__ void multiply_pairs(std::uint32_t (&x)[count], const std::uint32_t (&by)[count]) {
+#pragma unroll
+  for (int i = 0; i < count; ++i) x[i] = pair_product(x[i], by[i]);
 }
 
-/// d_taps by strips: [strips][taps][channel tiles].
-Tensor tensor_core_lags(const Stream& stream, const BlockedConvBackward& args, const StripPlan& plan);
+/// The Toeplitz blocks of a group's filter.
+template <int Blocks>
+class ToeplitzFilter {
+ public:
+  __device__ ToeplitzFilter(const Parameter<bf16>& taps, std::int64_t group, std::int64_t length, int lane) {
+    const auto tap = [&](int lag) { return lag >= 0 && lag < length ? taps(group, lag) : 0.0f; };
+#pragma unroll
+    for (int i = 0; i < 2 * Blocks + 1; ++i) {
+      const int lag = 8 * (i - 1) + lane / 4 - 2 * (lane % 4);
+      pairs_[i] = pair_of(tap(lag), tap(lag - 1));
+    }
+  }
+  /// sum += x H_block.
+  __device__ void multiply(float (&sum)[2][4], const std::uint32_t (&x)[4], int block) const {
+    multiply_add(sum[0], x, pairs_[2 * block + 1], pairs_[2 * block]);
+    multiply_add(sum[1], x, pairs_[2 * block + 2], pairs_[2 * block + 1]);
+  }
+  /// The columns [low, high) of sum become those of x H_0.
+  __device__ void replace(float (&sum)[2][4], const std::uint32_t (&x)[4], int low, int high, int lane) const {
+    float alone[2][4] = {};
+    multiply(alone, x, 0);
+#pragma unroll
+    for (int n = 0; n < 2; ++n)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const int token = 8 * n + 2 * (lane % 4) + e % 2;
+        if (token >= low && token < high) sum[n][e] = alone[n][e];
+      }
+  }
+
+ private:
+  std::uint32_t pairs_[2 * Blocks + 1];
+};
+
+/// sum += skip⊙x, channel by channel; sums of a tile [channels, tokens] and the tile itself lie alike.
+__device__ inline void add_skip(float (&sum)[2][4], const float (&skip)[2], const std::uint32_t (&x)[4]) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    sum[i / 2][i % 2 * 2] += skip[i % 2] * lower(x[i]);
+    sum[i / 2][i % 2 * 2 + 1] += skip[i % 2] * upper(x[i]);
+  }
+}
+/// gate⊙sum, rounded.
+__device__ inline void round_gated(std::uint32_t (&to)[4], const float (&sum)[2][4], bool gated, const std::uint32_t (&gate)[4]) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const float first = sum[i / 2][i % 2 * 2], second = sum[i / 2][i % 2 * 2 + 1];
+    to[i] = gated ? pair_of(lower(gate[i]) * first, upper(gate[i]) * second) : pair_of(first, second);
+  }
+}
+
+/// 16 bytes of a row from shared memory.
+__device__ inline void write_row(bf16* to, unsigned from) {
+  uint4 word;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(word.x), "=r"(word.y), "=r"(word.z), "=r"(word.w) : "r"(from) : "memory");
+  *reinterpret_cast<uint4*>(to) = word;
+}
+__device__ inline void clear_row(unsigned at) {
+  asm volatile("st.shared.v4.u32 [%0], {%1, %1, %1, %1};" ::"r"(at), "r"(0) : "memory");
+}
 
 }  // namespace causeway::cuda
