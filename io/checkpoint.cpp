@@ -87,18 +87,22 @@ class RowWriter {
 };
 
 /// Every rank's `owned` of every tensor: [rank][tensor].
-std::vector<Range> gather_ranges(const CheckpointContent& content, Communicator& ranks, const Stream& stream) {
+std::vector<Range> gather_ranges(const CheckpointContent& content, Communicator& ranks) {
   std::vector<Range> own;
   for (const CheckpointTensor& tensor : content.tensors) own.push_back(tensor.owned);
   std::vector<Range> all(own.size() * static_cast<std::size_t>(ranks.size()));
-  ranks.all_gather(std::as_bytes(std::span(own)), std::as_writable_bytes(std::span(all)), stream);
+  ranks.all_gather(std::as_bytes(std::span(own)), std::as_writable_bytes(std::span(all)), Stream());
   return all;
 }
 
-/// Brings one tensor's elements to rank 0, in order and in bounded pieces, and hands them to `take` there.
+/// Brings one tensor's elements to rank 0, in order and in bounded pieces, and hands them to `take` there. They travel
+/// between the ranks in host memory, wherever they were.
 void stream_to_first(const CheckpointTensor& tensor, std::span<const Range> owned, Communicator& ranks,
                      const Stream& stream, const std::function<void(std::span<const std::byte>)>& take) {
   const std::int64_t piece = piece_bytes / size_of(tensor.dtype);
+  const Stream host = stream.host();
+  const bool staged = stream.device() != Device::cpu;
+  const Tensor stage(host, DType::u8, {staged ? piece_bytes : 0});
   std::vector<std::byte> buffer;
   for (int owner = 0; owner < ranks.size(); ++owner) {
     const Range range = owned[static_cast<std::size_t>(owner)];
@@ -106,15 +110,20 @@ void stream_to_first(const CheckpointTensor& tensor, std::span<const Range> owne
     for (std::int64_t at = range.begin; at < range.end; at += piece) {
       const auto bytes = static_cast<std::size_t>(std::min(piece, range.end - at) * size_of(tensor.dtype));
       const auto* mine = static_cast<const std::byte*>(tensor.data) + (at - range.begin) * size_of(tensor.dtype);
+      if (staged && ranks.rank() == owner) {
+        stream.copy(stage.view().data, mine, static_cast<std::int64_t>(bytes));
+        stream.wait();
+        mine = stage.view().row<std::byte>(0);
+      }
       if (owner == 0) {
         take({mine, bytes});
       } else if (ranks.rank() == owner) {
         const Transfer transfer{.peer = 0, .send = {mine, bytes}, .recv = {}};
-        ranks.exchange({&transfer, 1}, stream);
+        ranks.exchange({&transfer, 1}, host);
       } else {
         buffer.resize(bytes);
         const Transfer transfer{.peer = owner, .send = {}, .recv = buffer};
-        ranks.exchange({&transfer, 1}, stream);
+        ranks.exchange({&transfer, 1}, host);
         take(buffer);
       }
     }
@@ -153,7 +162,7 @@ void write_checkpoint(const std::string& run, std::int64_t step, const Checkpoin
                       const Stream& stream) {
   const std::string name = fmt::format("step-{}", step);
   const fs::path folder = fs::path(run) / (name + ".tmp"), index = folder / "index.h5";
-  const std::vector<Range> owned = gather_ranges(content, ranks, stream);
+  const std::vector<Range> owned = gather_ranges(content, ranks);
 
   std::optional<hdf5::File> file;
   FirstRank first_rank(ranks);
@@ -221,7 +230,8 @@ Checkpoint::Checkpoint(const std::string& path) : path_(path) {
   require(version == format_version, "{}: attribute version is {}, expected {}", index, version, format_version);
 }
 
-void Checkpoint::read(const std::string& name, const Shape& shape, DType dtype, Range range, void* out) const {
+void Checkpoint::read(const std::string& name, const Shape& shape, DType dtype, Range range, void* out,
+                      const Stream& stream) const {
   if (range.size() <= 0) return;
   const hdf5::Dataset dataset = damage_is_corrupt([&] {
     hdf5::Dataset found = file_.dataset(name);
@@ -240,9 +250,12 @@ void Checkpoint::read(const std::string& name, const Shape& shape, DType dtype, 
       std::vector<T> values(static_cast<std::size_t>(rows * row_size));
       damage_is_corrupt([&] { dataset.read_rows(row, std::span<T>(values)); });
       dispatch(dtype, [&]<class U>() {
+        std::vector<U> converted(static_cast<std::size_t>(end - begin));
         for (std::int64_t i = begin; i < end; ++i)
-          static_cast<U*>(out)[i - range.begin] =
+          converted[static_cast<std::size_t>(i - begin)] =
               U(static_cast<Accumulator<U>>(values[static_cast<std::size_t>(i - row * row_size)]));
+        stream.upload(static_cast<U*>(out) + (begin - range.begin), converted.data(),
+                      (end - begin) * static_cast<std::int64_t>(sizeof(U)));
       });
     });
   }

@@ -20,7 +20,7 @@ struct CheckpointTensor {
   Shape shape;
   DType dtype = DType::f32;  ///< f64, f32, or bf16, which is stored as f32 (exact)
   Range owned;  ///< row-major elements; the ranks' ranges follow each other in rank order and cover the tensor
-  const void* data = nullptr;  ///< owned.size() elements in host memory
+  const void* data = nullptr;  ///< owned.size() elements in the memory of the writing stream's device
 };
 
 struct CheckpointContent {
@@ -53,8 +53,10 @@ class Checkpoint {
   std::string text(const std::string& name) const { return file_.string_attribute(name); }
   hdf5::Object state() const { return file_.group("state"); }
 
-  /// Elements `range` of a tensor that must have this shape, converted to dtype.
-  void read(const std::string& name, const Shape& shape, DType dtype, Range range, void* out) const;
+  /// Elements `range` of a tensor that must have this shape, converted to dtype, to `out` in the memory of the stream's
+  /// device. Does not wait for it.
+  void read(const std::string& name, const Shape& shape, DType dtype, Range range, void* out,
+            const Stream& stream = Stream()) const;
 
  private:
   std::string path_;

@@ -51,17 +51,24 @@ void Communicator::exchange(std::span<const Transfer> transfers, const Stream& s
 
 void Communicator::all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream) {
   const Timed timed(*this, (size() - 1) * std::ssize(send), size() - 1);
+  if (size() == 1) {
+    ensure(send.size() == recv.size(), "all_gather of {} bytes into {} on one rank", send.size(), recv.size());
+    if (send.data() != recv.data()) stream.copy(recv.data(), send.data(), std::ssize(send));
+    return;
+  }
   transport_->all_gather(send, recv, stream);
 }
 
 void Communicator::broadcast(std::span<std::byte> data, int root, const Stream& stream) {
   const int receivers = rank() == root ? size() - 1 : 0;
   const Timed timed(*this, receivers * std::ssize(data), receivers);
+  if (size() == 1) return;
   transport_->broadcast(data, root, stream);
 }
 
 void Communicator::all_reduce(TensorView data, Reduction op, const Stream& stream) {
   const Timed timed(*this, 2 * (size() - 1) * data.bytes() / size(), 2 * (size() - 1));
+  if (size() == 1) return;
   transport_->all_reduce(data.as_bytes().data(), data.size(), data.dtype, op, stream);
 }
 
@@ -72,6 +79,10 @@ void Communicator::reduce_scatter(TensorView send, TensorView recv, std::span<co
          "reduce_scatter of {} {} into {} {} with {} counts on {} ranks", name_of(send.dtype), send.shape.to_string(),
          name_of(recv.dtype), recv.shape.to_string(), counts.size(), size());
   const Timed timed(*this, (size() - 1) * send.bytes() / size(), size() - 1);
+  if (size() == 1) {
+    if (send.data != recv.data) stream.copy(recv.data, send.data, recv.bytes());
+    return;
+  }
   transport_->reduce_scatter(send.as_bytes().data(), recv.as_bytes().data(), counts, send.dtype, op, stream);
 }
 

@@ -26,7 +26,8 @@ struct Traffic {
   double hidden_s = 0;   ///< seconds between start() and the wait for it: communication in flight behind other work
 };
 
-/// A transport with a counter, and the collectives spelled for tensors (dense ones).
+/// A transport with a counter, and the collectives spelled for tensors (dense ones). A collective of one rank, on any
+/// device, is at most a copy in the stream's order and does not reach the transport.
 class Communicator {
  public:
   explicit Communicator(std::unique_ptr<Transport> transport) : transport_(std::move(transport)) {}
@@ -38,6 +39,7 @@ class Communicator {
 
   Pending start(std::span<const Transfer> transfers, const Stream& stream);
   void exchange(std::span<const Transfer> transfers, const Stream& stream);
+  /// send may be this rank's own part of recv.
   void all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream);
   void broadcast(std::span<std::byte> data, int root, const Stream& stream);
   void all_reduce(TensorView data, Reduction op, const Stream& stream);

@@ -119,7 +119,8 @@ class MpiTransport final : public Transport {
     if (recv.size() > piece_bytes_) return all_gather_by_exchange(*this, send, recv, stream);
     stream.wait();
     const int length = static_cast<int>(send.size());
-    mpi_check(MPI_Allgather(send.data(), length, MPI_BYTE, recv.data(), length, MPI_BYTE, comm_.get()));
+    const bool in_place = send.data() == recv.data() + send.size() * static_cast<std::size_t>(rank_);
+    mpi_check(MPI_Allgather(in_place ? MPI_IN_PLACE : send.data(), length, MPI_BYTE, recv.data(), length, MPI_BYTE, comm_.get()));
   }
 
   void broadcast(std::span<std::byte> data, int root, const Stream& stream) override {

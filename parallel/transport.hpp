@@ -67,7 +67,7 @@ class Transport {
   /// Starts all transfers at once; the bytes are there when the returned handle has been waited for. Buffers stay
   /// untouched until then.
   virtual Pending start(std::span<const Transfer> transfers, const Stream& stream) = 0;
-  /// recv = every rank's send, in rank order; all sends equally long.
+  /// recv = every rank's send, in rank order; all sends equally long. send may be this rank's own part of recv.
   virtual void all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream) = 0;
   virtual void broadcast(std::span<std::byte> data, int root, const Stream& stream) = 0;
   /// In place; f64, f32 or i64. The maximum of anything and NaN is NaN.

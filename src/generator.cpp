@@ -3,6 +3,7 @@
 #include <chrono>
 #include <optional>
 
+#include "src/host_copy.hpp"
 #include "src/log.hpp"
 #include "src/model_checkpoint.hpp"
 #include "src/text_file.hpp"
@@ -34,26 +35,17 @@ class Author {
         model_(options),
         logits_(stream, accumulator_of(options.dtype), {1, options.shape.vocabulary}) {
     model_.parameters().allocate(stream, 1, false);
-    load_parameters(checkpoint, model_.parameters());
+    load_parameters(checkpoint, model_.parameters(), stream);
   }
 
   void read(std::string_view text) {
-    const std::vector<std::int32_t> host = ids_of(text);
-    const Tensor ids(stream_, DType::i32, {std::ssize(host)});
-    stream_.copy(ids.view().data, host.data(), ids.view().bytes());
-    model_.extend(stream_, ids, document_, logits_);
-    stream_.wait();  // `host` goes
+    model_.extend(stream_, on_device<std::int32_t>(stream_, ids_of(text)), document_, logits_);
   }
 
   /// Of the bytes that may come next.
   std::vector<double> logits() const {
-    std::vector<double> values;
-    dispatch(logits_.view().dtype, [&]<class T>() {
-      std::vector<T> host(static_cast<std::size_t>(bytes));
-      stream_.copy(host.data(), logits_.view().data, bytes * size_of(logits_.view().dtype));
-      stream_.wait();
-      values.assign(host.begin(), host.end());
-    });
+    std::vector<double> values = host_values<double>(stream_, logits_);
+    values.resize(bytes);
     return values;
   }
 

@@ -9,6 +9,7 @@
 #include "kernels/gemm.hpp"
 #include "kernels/norm.hpp"
 #include "src/gated_mlp.hpp"
+#include "src/host_copy.hpp"
 #include "src/initial.hpp"
 
 namespace causeway {
@@ -220,12 +221,7 @@ void Model::head(const Pass& pass, TensorView last, TensorView residual, TensorV
 
 double sum_in_order(const Stream& stream, TensorView values) {
   double sum = 0;
-  dispatch(values.dtype, [&]<class T>() {
-    std::vector<T> host(static_cast<std::size_t>(values.size()));
-    stream.copy(host.data(), values.data, values.bytes());
-    stream.wait();
-    for (const T value : host) sum += static_cast<double>(value);
-  });
+  for (const double value : host_values<double>(stream, values)) sum += value;
   return sum;
 }
 

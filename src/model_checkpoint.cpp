@@ -96,14 +96,14 @@ std::vector<CheckpointTensor> checkpoint_tensors(const ParameterSet& parameters,
   return tensors;
 }
 
-void load_parameters(const Checkpoint& checkpoint, const ParameterSet& parameters) {
+void load_parameters(const Checkpoint& checkpoint, const ParameterSet& parameters, const Stream& stream) {
   for (const Parameter& parameter : parameters.parameters())
     checkpoint.read("parameters/" + parameter.spec.name, parameter.spec.shape, parameter.weight.dtype,
-                    {0, parameter.weight.size()}, parameter.weight.data);
+                    {0, parameter.weight.size()}, parameter.weight.data, stream);
 }
 
 void load_optimizer(const Checkpoint& checkpoint, const ParameterSet& parameters, const Optimizer& optimizer,
-                    int rank) {
+                    int rank, const Stream& stream) {
   for (const Moment& moment : moments)
     for (const Parameter& parameter : parameters.parameters()) {
       if (parameter.spec.frozen) continue;
@@ -112,7 +112,7 @@ void load_optimizer(const Checkpoint& checkpoint, const ParameterSet& parameters
       const Range part = owned_part(parameters, parameter, rank);
       checkpoint.read(moment.group + parameter.spec.name, parameter.spec.shape, flat.dtype,
                       {part.begin - parameter.flat.begin, part.end - parameter.flat.begin},
-                      element(flat, part.begin - parameters.shard(parameters.arenas()[arena], rank).begin));
+                      element(flat, part.begin - parameters.shard(parameters.arenas()[arena], rank).begin), stream);
     }
 }
 

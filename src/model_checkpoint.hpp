@@ -13,9 +13,10 @@ ModelOptions model_options_of(const Checkpoint& checkpoint);
 /// This rank's part of weights and optimizer state; views, valid until the next step.
 std::vector<CheckpointTensor> checkpoint_tensors(const ParameterSet& parameters, const Optimizer& optimizer, int rank);
 
-/// Whole weights, on every rank.
-void load_parameters(const Checkpoint& checkpoint, const ParameterSet& parameters);
+/// Whole weights, on every rank, where `stream` computes.
+void load_parameters(const Checkpoint& checkpoint, const ParameterSet& parameters, const Stream& stream);
 /// This rank's masters and moments, however many ranks wrote them.
-void load_optimizer(const Checkpoint& checkpoint, const ParameterSet& parameters, const Optimizer& optimizer, int rank);
+void load_optimizer(const Checkpoint& checkpoint, const ParameterSet& parameters, const Optimizer& optimizer, int rank,
+                    const Stream& stream);
 
 }  // namespace causeway

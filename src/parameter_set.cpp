@@ -62,8 +62,7 @@ void ParameterSet::initialise(std::uint64_t seed, const Stream& stream) {
       std::vector<T> values(static_cast<std::size_t>(parameter.weight.size()));
       for (std::size_t i = 0; i < values.size(); ++i)
         values[i] = T(static_cast<Accumulator<T>>(parameter.spec.initial(random, static_cast<std::int64_t>(i))));
-      stream.copy(parameter.weight.data, values.data(), parameter.weight.bytes());
-      stream.wait();  // `values` goes
+      stream.upload(parameter.weight.data, values.data(), parameter.weight.bytes());
     });
   }
 }

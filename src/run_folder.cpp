@@ -27,7 +27,7 @@ void write_text(const std::string& path, const std::string& text) {
   file.commit();
 }
 
-nlohmann::ordered_json describe_environment(Communicator& world, const Stream& stream) {
+nlohmann::ordered_json describe_environment(Communicator& world) {
   nlohmann::ordered_json environment;
   for (const BuildFact& fact : build_facts()) environment["build"][std::string(fact.name)] = fact.value;
 
@@ -35,7 +35,7 @@ nlohmann::ordered_json describe_environment(Communicator& world, const Stream& s
   HostName mine{};
   host_name().copy(mine.data(), mine.size() - 1);
   std::vector<HostName> hosts(static_cast<std::size_t>(world.size()));
-  world.all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(hosts)), stream);
+  world.all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(hosts)), Stream());
   for (const HostName& host : hosts) environment["hosts"].push_back(std::string(host.data()));
 
   auto& variables = environment["variables"] = nlohmann::ordered_json::object();

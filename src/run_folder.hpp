@@ -12,6 +12,6 @@ void write_text(const std::string& path, const std::string& text);
 
 /// environment.json: how the binary was built, each rank's host, and the variables that steer MPI, NCCL, Slurm and
 /// threads. Collective; the same on every rank.
-nlohmann::ordered_json describe_environment(Communicator& world, const Stream& stream);
+nlohmann::ordered_json describe_environment(Communicator& world);
 
 }  // namespace causeway

@@ -8,6 +8,7 @@
 
 #include "io/atomic_file.hpp"
 #include "io/first_rank.hpp"
+#include "src/host_copy.hpp"
 #include "src/log.hpp"
 #include "src/model_checkpoint.hpp"
 #include "src/progress.hpp"
@@ -71,8 +72,9 @@ std::vector<ScorePack> plan_packs(std::span<const std::int64_t> cu_seqlens, std:
 /// row of the pack, values)` runs on rank 0.
 template <class T>
 void rows_to_first(const ShardLayout& layout, int group, std::span<const T> local, std::int64_t columns,
-                   std::int64_t at_once, Mesh& mesh, const Stream& stream,
+                   std::int64_t at_once, Mesh& mesh,
                    const std::function<void(std::int64_t, std::span<const T>)>& take) {
+  const Stream host;
   std::vector<T> buffer;
   for (int c = 0; c < layout.chunk_count(); ++c) {
     const int owner = group * mesh.context.size() + layout.owner(c);
@@ -87,27 +89,15 @@ void rows_to_first(const ShardLayout& layout, int group, std::span<const T> loca
         take(at, mine());
       } else if (mesh.world.rank() == owner) {
         const Transfer transfer{.peer = 0, .send = std::as_bytes(mine()), .recv = {}};
-        mesh.world.exchange({&transfer, 1}, stream);
+        mesh.world.exchange({&transfer, 1}, host);
       } else {
         buffer.resize(count);
         const Transfer transfer{.peer = owner, .send = {}, .recv = std::as_writable_bytes(std::span(buffer))};
-        mesh.world.exchange({&transfer, 1}, stream);
+        mesh.world.exchange({&transfer, 1}, host);
         take(at, buffer);
       }
     }
   }
-}
-
-template <class T>
-std::vector<T> to_host(const Stream& stream, TensorView x) {
-  std::vector<T> values(static_cast<std::size_t>(x.size()));
-  dispatch(x.dtype, [&]<class U>() {
-    std::vector<U> host(values.size());
-    stream.copy(host.data(), x.data, x.bytes());
-    stream.wait();
-    for (std::size_t i = 0; i < host.size(); ++i) values[i] = static_cast<T>(static_cast<Accumulator<U>>(host[i]));
-  });
-  return values;
 }
 
 /// scores.h5, on rank 0. Rows arrive in the dataset's order.
@@ -242,7 +232,7 @@ void score(const ScoreSettings& settings, Communicator world_of_all) {
 
   Model model(options);
   model.parameters().allocate(runtime.stream, 1, false);
-  collectively(mesh.world, [&] { load_parameters(*checkpoint, model.parameters()); });
+  collectively(mesh.world, [&] { load_parameters(*checkpoint, model.parameters(), runtime.stream); });
 
   const Dataset& dataset = data.datasets[0];
   const std::vector<ScorePack> packs = plan_packs(dataset.cu_seqlens(), settings.pack_tokens);
@@ -264,23 +254,21 @@ void score(const ScoreSettings& settings, Communicator world_of_all) {
       Model::Observer observer;
       if (embeddings)
         observer = [&](std::int64_t layer, TensorView residual) {
-          if (layer == embeddings->layer) rows = to_host<float>(runtime.stream, residual);
+          if (layer == embeddings->layer) rows = host_values<float>(runtime.stream, residual);
         };
       model.evaluate({runtime, *placed.sharding}, placed.batch(), token_losses, observer);
-      losses = to_host<double>(runtime.stream, token_losses);
+      losses = host_values<double>(runtime.stream, token_losses);
     }
     for (int group = 0; group < mesh.data_size; ++group) {
       const std::size_t index = wave + static_cast<std::size_t>(group);
       if (index >= packs.size()) break;
       const std::int64_t first = packs[index].first_token;
       const ShardLayout shards(packs[index].pack.tokens(), mesh.context.size(), layout);
-      rows_to_first<double>(shards, group, losses, 1, rows_in_flight, mesh, runtime.stream,
-                            [&](std::int64_t row, std::span<const double> values) {
+      rows_to_first<double>(shards, group, losses, 1, rows_in_flight, mesh, [&](std::int64_t row, std::span<const double> values) {
                               first_rank([&] { file->losses(first + row, values); });
                             });
       if (embeddings)
-        rows_to_first<float>(shards, group, rows, width, std::max<std::int64_t>(1, rows_in_flight / width), mesh,
-                             runtime.stream, [&](std::int64_t row, std::span<const float> values) {
+        rows_to_first<float>(shards, group, rows, width, std::max<std::int64_t>(1, rows_in_flight / width), mesh, [&](std::int64_t row, std::span<const float> values) {
                                first_rank([&] { file->embeddings(first + row, values); });
                              });
       progress.update(first + shards.tokens());

@@ -24,12 +24,8 @@ class Stopwatch {
 };
 
 template <std::size_t count>
-std::array<double, count> sum_over_ranks(Runtime& runtime, std::array<double, count> values) {
-  const Tensor tensor(runtime.stream, DType::f64, {count});
-  runtime.stream.copy(tensor.view().data, values.data(), tensor.view().bytes());
-  runtime.mesh.world.all_reduce(tensor, Reduction::sum, runtime.stream);
-  runtime.stream.copy(values.data(), tensor.view().data, tensor.view().bytes());
-  runtime.stream.wait();
+std::array<double, count> sum_over_ranks(Communicator& world, std::array<double, count> values) {
+  world.all_reduce(view_of(values.data(), DType::f64, {count}), Reduction::sum, Stream());
   return values;
 }
 
@@ -176,14 +172,14 @@ void Trainer::restore() {
   std::optional<Checkpoint> opened;
   collectively(world, [&] {
     opened.emplace(resumed ? *resumed : settings_.init_from);
-    load_parameters(*opened, parameters);
+    load_parameters(*opened, parameters, runtime_.stream);
   });
   const Checkpoint& checkpoint = *opened;
   optimizer_.emplace(optimizer_options_of(settings_), parameters, world, runtime_.stream);
   if (!resumed) return;
   std::int64_t cursor = 0;
   collectively(world, [&] {
-    load_optimizer(checkpoint, parameters, *optimizer_, world.rank());
+    load_optimizer(checkpoint, parameters, *optimizer_, world.rank(), runtime_.stream);
     const hdf5::Object state = checkpoint.state();
     step_ = state.integer_attribute("step");
     tokens_seen_ = state.integer_attribute("tokens_seen");
@@ -200,7 +196,7 @@ void Trainer::restore() {
 
 void Trainer::open_run_folder(const Config& config) {
   Communicator& world = runtime_.mesh.world;
-  const nlohmann::ordered_json environment = describe_environment(world, runtime_.stream);
+  const nlohmann::ordered_json environment = describe_environment(world);
   collectively(world, [&] {
     if (world.rank() != 0) return;
     const std::filesystem::path run = settings_.run;
@@ -237,7 +233,7 @@ Trainer::Step Trainer::train_step(std::int64_t number) {
     labels += static_cast<double>(work.labelled);
   }
   const auto [total_loss, total_labels, stops] =
-      sum_over_ranks(runtime_, std::array{loss, labels, signals_.raised() ? 1.0 : 0.0});
+      sum_over_ranks(runtime_.mesh.world, std::array{loss, labels, signals_.raised() ? 1.0 : 0.0});
   step.loss = total_labels > 0 ? total_loss / total_labels : 0;
   step.stop = stops > 0;
   if (!std::isfinite(total_loss)) report_non_finite(number, mine, fmt::format("the loss is {}", total_loss));
@@ -296,7 +292,7 @@ double Trainer::evaluate() {
     loss += sum_in_order(runtime_.stream, losses);
     labels += static_cast<double>(work.labelled);
   }
-  const auto [total_loss, total_labels] = sum_over_ranks(runtime_, std::array{loss, labels});
+  const auto [total_loss, total_labels] = sum_over_ranks(runtime_.mesh.world, std::array{loss, labels});
   return total_labels > 0 ? total_loss / total_labels : 0;
 }
 

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "kernels/random.hpp"
+#include "src/host_copy.hpp"
 
 namespace causeway {
 namespace {
@@ -158,17 +159,12 @@ PackOnRank place_pack(const DataMixture& data, const Pack& pack, Layout layout, 
   const Communicator& context = runtime.mesh.context;
   PackOnRank placed;
   placed.sharding =
-      std::make_unique<Sharding>(ShardLayout(pack.tokens(), context.size(), layout), segments_of(pack), context.rank());
+      std::make_unique<Sharding>(ShardLayout(pack.tokens(), context.size(), layout), segments_of(pack), context.rank(),
+                                 runtime.stream);
   const HostBatch host = read_batch(data, pack, *placed.sharding, loss_mask);
-  const auto on_device = [&](const std::vector<std::int32_t>& values) {
-    Tensor tensor(runtime.stream, DType::i32, {std::ssize(values)});
-    runtime.stream.copy(tensor.view().data, values.data(), tensor.view().bytes());
-    return tensor;
-  };
-  placed.ids = on_device(host.ids);
-  placed.labels = on_device(host.labels);
+  placed.ids = on_device<std::int32_t>(runtime.stream, host.ids);
+  placed.labels = on_device<std::int32_t>(runtime.stream, host.labels);
   placed.labelled = host.labelled;
-  runtime.stream.wait();  // `host` goes
   return placed;
 }
 

@@ -185,18 +185,16 @@ Tensor CaseFile::read(const OpInput& input, std::string_view name, DType dtype, 
                       const Stream& stream) const {
   const hdf5::Dataset dataset = file_.dataset(name);
   const Shape shape = shape_of(input);
-  const Stream host;
-  const bool on_host = stream.device() == Device::cpu;
-  Tensor tensor(on_host ? stream : host, dtype, input.per_token() ? shape.with_rows(sharding.local_tokens()) : shape);
+  Tensor tensor(stream.host(), dtype, input.per_token() ? shape.with_rows(sharding.local_tokens()) : shape);
   if (input.per_token())
     for (const Chunk& chunk : sharding.chunks())
       read_rows(dataset, chunk.tokens.begin, tensor.view().slice_rows(chunk.offset, chunk.tokens.size()));
   else
     read_rows(dataset, 0, tensor.view());
-  if (on_host) return tensor;
+  if (stream.device() == Device::cpu) return tensor;
   Tensor copy(stream, dtype, tensor.view().shape);
   stream.copy(copy.view().data, tensor.view().data, tensor.view().bytes());
-  stream.wait();
+  stream.wait();  // `tensor` goes
   return copy;
 }
 

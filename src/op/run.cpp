@@ -9,6 +9,7 @@
 
 #include "io/atomic_file.hpp"
 #include "parallel/measure.hpp"
+#include "src/host_copy.hpp"
 #include "src/op/case_file.hpp"
 #include "src/op/result_file.hpp"
 #include "src/op/table.hpp"
@@ -161,13 +162,6 @@ Measured measured(Communicator& control, Communicator& ranks, const Stream& stre
   return {control.max(seconds), control.max(ranks.traffic().bytes_sent - before)};
 }
 
-Tensor on_host(const Tensor& tensor, const Stream& stream) {
-  Tensor copy(Stream(), tensor.view().dtype, tensor.view().shape);
-  stream.copy(copy.view().data, tensor.view().data, tensor.view().bytes());
-  stream.wait();
-  return copy;
-}
-
 }  // namespace
 
 std::string run_op(const OpRequest& request, Communicator& ranks, std::optional<Machine>& machine) {
@@ -182,7 +176,7 @@ std::string run_op(const OpRequest& request, Communicator& ranks, std::optional<
   const Plan& plan = *checked;
   const CaseFile& file = *opened;
   const Stream& stream = *device;
-  const Sharding sharding(ShardLayout(file.tokens(), ranks.size(), plan.layout), file.segments(), ranks.rank());
+  const Sharding sharding(ShardLayout(file.tokens(), ranks.size(), plan.layout), file.segments(), ranks.rank(), stream);
   std::string strategy(plan.strategies.front()->name), why;
   if (request.strategy == "auto") {
     if (!machine) machine = measure(ranks, plan.dtype, stream);
@@ -221,8 +215,8 @@ std::string run_op(const OpRequest& request, Communicator& ranks, std::optional<
   std::vector<ResultTensor> written;
   collectively(ranks, [&] {
     if (stream.device() == Device::cuda) {
-      tensors.y = on_host(tensors.y, stream);
-      for (auto& [name, gradient] : tensors.gradients) gradient = on_host(gradient, stream);
+      tensors.y = on_host(stream, tensors.y);
+      for (auto& [name, gradient] : tensors.gradients) gradient = on_host(stream, gradient);
     }
     written.push_back({"y", file.shape_of(plan.row.inputs.front()), tensors.y, true});
     if (!request.backward) return;
