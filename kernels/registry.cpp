@@ -12,6 +12,7 @@
 #include "kernels/gemm.hpp"
 #include "kernels/modal_conv.hpp"
 #include "kernels/norm.hpp"
+#include "kernels/probe.hpp"
 #include "kernels/reorder.hpp"
 #include "kernels/selective_scan.hpp"
 
@@ -44,6 +45,7 @@ CAUSEWAY_KERNEL(Multiply, multiply);
 CAUSEWAY_KERNEL(NegativeExponential, negative_exponential);
 CAUSEWAY_KERNEL(NegativeExponentialBackward, negative_exponential_backward);
 CAUSEWAY_KERNEL(SumOfSquares, sum_of_squares);
+CAUSEWAY_KERNEL(RepeatedExponential, repeated_exponential);
 CAUSEWAY_KERNEL(CopyRows, copy_rows);
 CAUSEWAY_KERNEL(Transpose, transpose);
 CAUSEWAY_KERNEL(Gemm, gemm);

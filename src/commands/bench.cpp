@@ -3,10 +3,11 @@
 #include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "io/atomic_file.hpp"
-#include "src/bench.hpp"
-#include "src/bench_strategies.hpp"
+#include "src/bench/operators.hpp"
+#include "src/bench/strategies.hpp"
 #include "src/command.hpp"
 #include "src/cores.hpp"
 
@@ -14,6 +15,18 @@ namespace causeway {
 namespace {
 
 constexpr std::int64_t short_document = 8, longest_quadratic = 8192;  // tokens
+
+struct BenchSettings {
+  std::string topic = "operators";
+  std::string json, filter;
+  std::string device = "cpu", dtype = "auto";
+  std::int64_t tokens = 0, channels = 0;
+  double least_seconds = 0.1;
+  LaunchOptions launch;
+
+  Device where() const { return device == "cuda" ? Device::cuda : Device::cpu; }
+  DType type() const { return dtype == "auto" ? (where() == Device::cuda ? DType::bf16 : DType::f32) : parse_dtype(dtype); }
+};
 
 struct Topic {
   std::string_view name;
@@ -25,7 +38,8 @@ ExitCode run_operators(const BenchSettings& settings);
 ExitCode run_strategies(const BenchSettings& settings);
 
 constexpr Topic topics[] = {
-    {"operators", "every operator of a Mamba, forward and backward, on one pack, on this process alone", run_operators},
+    {"operators", "every operator, forward and backward, on one document and on a pack of documents of 57 to 2048 tokens, on this process alone",
+     run_operators},
     {"strategies",
      "every operator under every strategy, over ranks: milliseconds, the seconds of communication that the computation "
      "waits for (exposed) and does not (hidden), bytes and messages, each the largest rank's",
@@ -40,55 +54,87 @@ CommandLine declare(BenchSettings& settings) {
     summaries += fmt::format("\n  {}: {}", topic.name, topic.summary);
   }
   return {.usage = "[TOPIC] [options]",
-          .description = "Measures this machine. operators: median milliseconds, GB/s over the bytes that have to travel at least once, and how that compares with a "
-                         "memory copy measured first in the same run. A cache can take it above 100 %.\n\nTopics:" + summaries,
+          .description = fmt::format(
+              "Measures this machine. operators: first what the device reaches at nothing but copying, multiplying matrices and taking exponentials; then, for each "
+              "operator, median milliseconds, GB/s over the bytes that have to travel at least once, and how much of the ceiling that binds it (the "
+              "one under which it would take longest) that is. Caches are emptied before every run. The sizes are a large model's on a GPU; on the CPU "
+              "tokens are divided by {} and channels by {}.\n\nTopics:{}",
+              cpu_token_divisor, cpu_channel_divisor, summaries),
           .groups = {{"Measuring",
                       {{"topic", &settings.topic, "TOPIC", "what to measure", names, true},
                        {"filter", &settings.filter, "WORDS", "only what has this in its name: \"scan backward\""},
-                       {"dtype", &settings.dtype, "", "type of activations and weights", {"f32", "f64", "bf16"}},
+                       {"device", &settings.device, "", "where to compute", {"cpu", "cuda"}},
+                       {"dtype", &settings.dtype, "", "type of activations and weights; auto: bf16 on a GPU, f32 on the CPU", {"auto", "f32", "f64", "bf16"}},
                        {"tokens", &settings.tokens, "N", "length of the pack, with --channels; 0: the built-in sizes"},
                        {"channels", &settings.channels, "N", "width"},
                        {"seconds", &settings.least_seconds, "S", "measure each at least this long"},
                        {"json", &settings.json, "FILE", "write the figures here too"}}},
                      launch_group(settings.launch)},
-          .examples = "causeway bench operators\nmpirun -n 4 causeway bench strategies\nOMP_NUM_THREADS=1 causeway bench operators --filter scan --json scan.json"};
+          .examples = "causeway bench operators\ncauseway bench operators --device cuda --filter scan --json scan.json\nmpirun -n 4 causeway bench strategies"};
 }
 
-void print(const Measurement& row, double copy) {
-  const double rate = row.gigabytes_per_second();
-  fmt::print("{:<24} {:>14} {:>9} {:>10.3f} {:>8.2f} {:>7.1f} % {:>9}\n", row.name, row.shape, row.documents > 0 ? fmt::to_string(row.documents) : "",
-             row.seconds * 1e3, rate, 100 * rate / copy, row.flops > 0 ? fmt::format("{:.1f}", row.flops / row.seconds / 1e9) : "");
-  std::fflush(stdout);
-}
-
-nlohmann::json to_json(const Measurement& row, double copy) {
-  return {{"name", row.name},   {"shape", row.shape}, {"documents", row.documents}, {"milliseconds", row.seconds * 1e3},
-          {"bytes", row.bytes}, {"gigabytes_per_second", row.gigabytes_per_second()}, {"part_of_copy", row.gigabytes_per_second() / copy},
-          {"gigaflops", row.flops / row.seconds / 1e9}};
-}
-
-void write_json(const BenchSettings& settings, const nlohmann::json& rows) {
+void write_json(const BenchSettings& settings, nlohmann::json report) {
   if (settings.json.empty()) return;
+  report["topic"] = settings.topic;
+  report["device"] = settings.device;
+  report["dtype"] = name_of(settings.type());
   AtomicFile file(settings.json);
-  std::ofstream(file.temporary()) << nlohmann::json{{"topic", settings.topic}, {"dtype", settings.dtype}, {"results", rows}}.dump(2) << '\n';
+  std::ofstream(file.temporary()) << report.dump(2) << '\n';
   file.commit();
 }
 
+void print(const Measurement& row) {
+  const std::string documents = row.documents > 0 ? fmt::to_string(row.documents) : "";
+  if (row.failure.empty())
+    fmt::print("{:<24} {:>22} {:>9} {:>10.3f} {:>8.0f} {:>9} {:>6.1f} % {}\n", row.name, row.shape, documents, row.seconds * 1e3,
+               row.bytes_per_second() / 1e9, row.flops > 0 ? fmt::format("{:.0f}", row.flops / row.seconds / 1e9) : "", 100 * row.part_of_ceiling(),
+               row.floor.binds);
+  else
+    fmt::print("{:<24} {:>22} {:>9} not measured: {}\n", row.name, row.shape, documents, row.failure);
+  std::fflush(stdout);
+}
+
+nlohmann::json to_json(const Measurement& row) {
+  nlohmann::json entry{{"name", row.name}, {"shape", row.shape}, {"documents", row.documents}};
+  if (!row.failure.empty()) {
+    entry["failure"] = row.failure;
+    return entry;
+  }
+  entry.update({{"milliseconds", row.seconds * 1e3},
+                {"bytes", row.bytes},
+                {"flops", row.flops},
+                {"exponentials", row.exponentials},
+                {"gigabytes_per_second", row.bytes_per_second() / 1e9},
+                {"floor_milliseconds", row.floor.seconds * 1e3},
+                {"part_of_ceiling", row.part_of_ceiling()},
+                {"ceiling", row.floor.binds}});
+  return entry;
+}
+
 ExitCode run_operators(const BenchSettings& settings) {
+  require(settings.tokens >= 0 && settings.channels >= 0 && (settings.tokens > 0) == (settings.channels > 0),
+          "--tokens {} and --channels {}: expected both, and positive", settings.tokens, settings.channels);
   return run_alone([&] {
     compute_with(fair_threads(1));
-    fmt::print("{:<24} {:>14} {:>9} {:>10} {:>8} {:>9} {:>9}\n", settings.dtype, "[tokens, D]", "documents", "ms", "GB/s", "of a copy", "GFLOP/s");
-    const Measurement copy = measure_copy(Stream(), settings.least_seconds);
-    const double copy_rate = copy.gigabytes_per_second();
+    const Stopwatch stopwatch(Stream(settings.where()), settings.least_seconds);
+    const Ceilings ceilings = measure_ceilings(stopwatch, settings.type());
+    fmt::print("ceilings on {}: copy {:.1f} GB/s (read + write), gemm {:.1f} GFLOP/s in {}, exp2 {:.2f} G/s\n", settings.device,
+               ceilings.bytes_per_second / 1e9, ceilings.flops_per_second / 1e9, name_of(settings.type()), ceilings.exponentials_per_second / 1e9);
+    fmt::print("{:<24} {:>22} {:>9} {:>10} {:>8} {:>9} {:>8} {}\n", name_of(settings.type()), "shape", "documents", "ms", "GB/s", "GFLOP/s", "of", "ceiling");
     nlohmann::json rows = nlohmann::json::array();
-    const auto report = [&](const Measurement& row) {
-      print(row, copy_rate);
-      rows.push_back(to_json(row, copy_rate));
-    };
-    report(copy);
-    bench_operators(settings, report);
-    write_json(settings, rows);
-    return ExitCode::ok;
+    ExitCode worst = ExitCode::ok;
+    bench_operators({.dtype = settings.type(), .filter = settings.filter, .tokens = settings.tokens, .channels = settings.channels}, stopwatch, ceilings,
+                    [&](const Measurement& row) {
+                      print(row);
+                      rows.push_back(to_json(row));
+                      if (row.code != ExitCode::usage) worst = std::max(worst, row.code);
+                    });
+    write_json(settings, {{"ceilings",
+                           {{"gigabytes_per_second", ceilings.bytes_per_second / 1e9},
+                            {"gigaflops", ceilings.flops_per_second / 1e9},
+                            {"giga_exponentials_per_second", ceilings.exponentials_per_second / 1e9}}},
+                          {"results", std::move(rows)}});
+    return worst;
   });
 }
 
@@ -122,9 +168,10 @@ ExitCode run_strategies(const BenchSettings& settings) {
   const std::int64_t channels = settings.channels > 0 ? settings.channels : 64;
   const std::vector<std::int64_t> lengths = settings.tokens > 0 ? std::vector{settings.tokens} : std::vector<std::int64_t>{4096, 16384};
   return launch(settings.launch, [&](Communicator world) {
+    collectively(world, [&] { static_cast<void>(Stream(settings.where())); });
     const bool speaks = world.rank() == 0;
     if (speaks)
-      fmt::print("{:<46} {:>8} {:>9} {:>10} {:>11} {:>10} {:>9} {:>12} {:>8}\n", fmt::format("{}, {} ranks, {} channels", settings.dtype, world.size(), channels),
+      fmt::print("{:<46} {:>8} {:>9} {:>10} {:>11} {:>10} {:>9} {:>12} {:>8}\n", fmt::format("{} {}, {} ranks, {} channels", settings.device, name_of(settings.type()), world.size(), channels),
                  "tokens", "documents", "forward ms", "backward ms", "exposed ms", "hidden ms", "bytes sent", "messages");
     nlohmann::json rows = nlohmann::json::array();
     for (const OpRow& row : op_rows())
@@ -137,13 +184,13 @@ ExitCode run_strategies(const BenchSettings& settings) {
             for (const std::int64_t documents : {std::int64_t{1}, std::max<std::int64_t>(tokens / short_document, 1)}) {
               const bool quadratic = row.name == "attention" || variant == "--method direct";
               if (quadratic && documents == 1 && tokens > longest_quadratic) continue;
-              const StrategyWorkload work{.row = row, .strategy = strategy, .variant = variant, .dtype = parse_dtype(settings.dtype),
-                                          .tokens = tokens, .documents = documents, .channels = channels};
+              const StrategyWorkload work{.row = row, .strategy = strategy, .variant = variant, .dtype = settings.type(),
+                                          .tokens = tokens, .documents = documents, .channels = channels, .device = settings.where()};
               rows.push_back(report_strategy(work, measure_strategy(work, world, 3, settings.least_seconds), speaks));
             }
       }
     collectively(world, [&] {
-      if (speaks) write_json(settings, rows);
+      if (speaks) write_json(settings, {{"results", std::move(rows)}});
     });
     return ExitCode::ok;
   });

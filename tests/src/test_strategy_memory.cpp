@@ -5,7 +5,7 @@
 
 #include <array>
 
-#include "src/bench_strategies.hpp"
+#include "src/bench/strategies.hpp"
 #include "tests/support/ranks.hpp"
 #include "tests/support/threads.hpp"
 

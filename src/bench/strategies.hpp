@@ -16,6 +16,7 @@ struct StrategyWorkload {
   DType dtype = DType::f32;
   std::int64_t tokens = 0, documents = 1;  ///< documents as equal as may be
   std::int64_t channels = 64;              ///< a multiple of 8
+  Device device = Device::cpu;
 };
 
 /// What a pass took the slowest rank, medians over a few; of communication seconds and what was sent, the largest

@@ -1,11 +1,10 @@
-#include "src/bench_strategies.hpp"
+#include "src/bench/strategies.hpp"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <vector>
 
-#include "kernels/random.hpp"
+#include "src/bench/made_tensors.hpp"
 
 namespace causeway {
 namespace {
@@ -22,17 +21,6 @@ std::int64_t size_of_axis(char letter, const StrategyWorkload& work) {
     case 'L': return work.row.name == "hyena_se" ? 7 : work.row.name == "hyena_mr" ? 128 : 1024;
     default: return 16;  // states and modes
   }
-}
-
-/// 4096 numbers of [low, high) over and over: drawing each would take longer than what is measured.
-void fill_up(TensorView x, double low, double high) {
-  std::array<double, 4096> numbers{};
-  const RandomStream draws(1, 0);
-  for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = low + (high - low) * draws.uniform(i);
-  dispatch(x.dtype, [&]<class T>() {
-    std::size_t i = 0;
-    for (T& element : x.as<T>()) element = static_cast<Accumulator<T>>(numbers[i++ % numbers.size()]);
-  });
 }
 
 /// Values an operator can be expected to get: decays that decay, filters that do not blow up.
@@ -61,7 +49,7 @@ struct Case {
       const std::string name(input.name);
       inputs[name] = Tensor(stream, input.accumulator ? wide : work.dtype, shape);
       const auto [low, high] = bounds_of(name);
-      fill_up(inputs[name], low, high);
+      fill_with_random(stream, inputs[name], low, high, inputs.size());
       gradients[name] = Tensor::zeros(stream, input.per_token() ? work.dtype : wide, shape);
       in[name] = inputs[name];
       out[name] = gradients[name];
@@ -69,17 +57,11 @@ struct Case {
     const TensorView like = in.at(std::string(work.row.inputs.front().name));
     y = Tensor(stream, like.dtype, like.shape);
     d_y = Tensor(stream, like.dtype, like.shape);
-    fill_up(d_y, -1, 1);
+    fill_with_random(stream, d_y, -1, 1, 0);
     for (const OpAttribute& attribute : work.row.attributes)
       attributes[std::string(attribute.name)] = attribute.choices.empty() ? "10000" : attribute.choices.back();
   }
 };
-
-Segments equal_documents(std::int64_t tokens, std::int64_t documents) {
-  std::vector<std::int64_t> cu_seqlens;
-  for (std::int64_t d = 0; d <= documents; ++d) cu_seqlens.push_back(tokens * d / documents);
-  return Segments(std::move(cu_seqlens));
-}
 
 double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
@@ -92,10 +74,10 @@ double median(std::vector<double> values) {
 StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator& ranks, int repetitions,
                                      double least_seconds) {
   using Clock = std::chrono::steady_clock;
-  const Stream stream;
+  const Stream stream(work.device);
   Communicator context = ranks.split(0, ranks.rank());  // of its own: what steers is not counted
   const Sharding sharding(ShardLayout(work.tokens, ranks.size(), work.layout),
-                          equal_documents(work.tokens, work.documents), ranks.rank());
+                          Segments(equal_documents(work.tokens, work.documents)), ranks.rank(), stream);
   const Case tensors(work, sharding.local_tokens(), stream);
   const auto chosen = [&](std::string_view option) -> std::string {
     return work.variant.starts_with(option) ? work.variant.substr(option.size()) : "auto";

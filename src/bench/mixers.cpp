@@ -1,0 +1,273 @@
+#include "kernels/attention.hpp"
+#include "kernels/blocked_conv.hpp"
+#include "kernels/causal_conv.hpp"
+#include "kernels/fft_conv.hpp"
+#include "kernels/modal_conv.hpp"
+#include "kernels/selective_scan.hpp"
+#include "src/bench/workload.hpp"
+
+/// What mixes tokens: convolutions, scans, attention.
+namespace causeway {
+namespace {
+
+constexpr std::int64_t states = 16, short_taps = 4, modes = 16;  // Mamba's, and StripedHyena 2's
+constexpr std::int64_t channels_a_group = 16, head = 128;
+
+std::int64_t groups_of(std::int64_t channels) { return std::max<std::int64_t>(channels / channels_a_group, 1); }
+std::int64_t blocks_of(std::int64_t tokens, std::int64_t block) { return (tokens + block - 1) / block; }
+
+Task causal_conv_forward_task(const Workload& of) {
+  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const CausalConvForward args{.x = made->random(of.dtype, of.rows()),
+                               .weight = made->random(of.dtype, {of.channels, short_taps}),
+                               .bias = made->random(of.dtype, {of.channels}),
+                               .segments = of.segments,
+                               .activation = Activation::silu,
+                               .y = made->empty(of.dtype, of.rows())};
+  return task_of(made, causal_conv_forward, args, args.y, {args.x, args.weight, args.bias}, {args.y}, {.exponentials = of.elements()});
+}
+
+Task causal_conv_backward_task(const Workload& of) {
+  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const CausalConvBackward args{.x = made->random(of.dtype, of.rows()),
+                                .weight = made->random(of.dtype, {of.channels, short_taps}),
+                                .bias = made->random(of.dtype, {of.channels}),
+                                .segments = of.segments,
+                                .activation = Activation::silu,
+                                .d_y = made->random(of.dtype, of.rows()),
+                                .d_x = made->empty(of.dtype, of.rows()),
+                                .d_weight = made->empty(of.wide(), {of.channels, short_taps}),
+                                .d_bias = made->empty(of.wide(), {of.channels})};
+  return task_of(made, causal_conv_backward, args, args.d_x, {args.x, args.d_y, args.weight, args.bias}, {args.d_x, args.d_weight, args.d_bias},
+                 {.exponentials = of.elements()});
+}
+
+SelectiveScanInputs scan_inputs(MadeTensors& made, const Workload& of) {
+  return {.u = made.random(of.dtype, of.rows()),
+          .delta = made.random(of.dtype, of.rows(), -5, -1),
+          .z = made.random(of.dtype, of.rows()),
+          .A = made.random(of.wide(), {of.channels, states}, -16, -1),
+          .B = made.random(of.dtype, {of.tokens, states}),
+          .C = made.random(of.dtype, {of.tokens, states}),
+          .D = made.random(of.wide(), {of.channels}),
+          .delta_bias = made.random(of.wide(), {of.channels}),
+          .segments = of.segments};
+}
+
+TensorView scan_states(MadeTensors& made, const Workload& of) {
+  return made.empty(of.wide(), {blocks_of(of.tokens, selective_scan_block), of.channels, states});
+}
+
+/// One an element and state: exp(ΔA).
+Least scan_least(const Workload& of) { return {.exponentials = of.elements() * static_cast<double>(states)}; }
+
+Task selective_scan_forward_task(const Workload& of) {
+  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const SelectiveScanInputs in = scan_inputs(*made, of);
+  const SelectiveScanForward args{.in = in, .y = made->empty(of.dtype, of.rows()), .states = scan_states(*made, of)};
+  return task_of(made, selective_scan_forward, args, args.y, {in.u, in.delta, in.z, in.A, in.B, in.C, in.D, in.delta_bias}, {args.y}, scan_least(of));
+}
+
+Task selective_scan_backward_task(const Workload& of) {
+  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const SelectiveScanInputs in = scan_inputs(*made, of);
+  const Shape narrow{of.tokens, states};
+  const TensorView y = made->empty(of.dtype, of.rows()), saved = scan_states(*made, of);
+  selective_scan_forward(of.stream, {.in = in, .y = y, .states = saved});
+  const SelectiveScanBackward args{.in = in,
+                                   .states = saved,
+                                   .d_y = made->random(of.dtype, of.rows()),
+                                   .d_u = y,
+                                   .d_delta = made->empty(of.dtype, of.rows()),
+                                   .d_B = made->empty(of.dtype, narrow),
+                                   .d_C = made->empty(of.dtype, narrow),
+                                   .d_z = made->empty(of.dtype, of.rows()),
+                                   .d_A = made->empty(of.wide(), {of.channels, states}),
+                                   .d_D = made->empty(of.wide(), {of.channels}),
+                                   .d_delta_bias = made->empty(of.wide(), {of.channels})};
+  return task_of(made, selective_scan_backward, args, args.d_u, {in.u, in.delta, in.z, in.A, in.B, in.C, in.D, in.delta_bias, args.d_y},
+                 {args.d_u, args.d_delta, args.d_z, args.d_B, args.d_C, args.d_A, args.d_D, args.d_delta_bias}, scan_least(of));
+}
+
+GatedConvInputs gated_inputs(MadeTensors& made, const Workload& of) {
+  return {.q = made.random(of.dtype, of.rows()),
+          .k = made.random(of.dtype, of.rows()),
+          .v = made.random(of.dtype, of.rows()),
+          .skip = made.random(of.wide(), {of.channels}),
+          .segments = of.segments};
+}
+
+GatedConvGradients gated_gradients(MadeTensors& made, const Workload& of) {
+  return {.d_y = made.random(of.dtype, of.rows()),
+          .d_q = made.empty(of.dtype, of.rows()),
+          .d_k = made.empty(of.dtype, of.rows()),
+          .d_v = made.empty(of.dtype, of.rows()),
+          .d_skip = made.empty(of.wide(), {of.channels})};
+}
+
+template <std::int64_t taps>
+Task blocked_forward_task(const Workload& of) {
+  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const BlockedConvForward args{.in = gated_inputs(*made, of),
+                                .taps = made->random(of.wide(), {groups_of(of.channels), taps}, -0.1, 0.1),
+                                .y = made->empty(of.dtype, of.rows())};
+  return task_of(made, blocked_conv_forward, args, args.y, {args.in.q, args.in.k, args.in.v, args.taps}, {args.y},
+                 {.flops = 2. * static_cast<double>(taps) * of.elements()});
+}
+
+template <std::int64_t taps>
+Task blocked_backward_task(const Workload& of) {
+  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const BlockedConvBackward args{.in = gated_inputs(*made, of),
+                                 .taps = made->random(of.wide(), {groups_of(of.channels), taps}, -0.1, 0.1),
+                                 .gradients = gated_gradients(*made, of),
+                                 .d_taps = made->empty(of.wide(), {groups_of(of.channels), taps})};
+  const GatedConvGradients& g = args.gradients;
+  // c again for d_q, and the gradients of the product and of the taps
+  return task_of(made, blocked_conv_backward, args, g.d_v, {args.in.q, args.in.k, args.in.v, args.taps, g.d_y}, {g.d_q, g.d_k, g.d_v, args.d_taps},
+                 {.flops = 6. * static_cast<double>(taps) * of.elements()});
+}
+
+/// Filters that live from a few tokens to a few hundred.
+TensorView rates(MadeTensors& made, const Workload& of) { return made.random(of.wide(), {of.channels, modes}, -6, -1); }
+TensorView residues(MadeTensors& made, const Workload& of) { return made.random(of.wide(), {of.channels, modes}, -0.05, 0.05); }
+TensorView modal_states(MadeTensors& made, const Workload& of) {
+  return made.empty(of.wide(), {blocks_of(of.tokens, modal_conv_block), of.channels, modes});
+}
+
+Task modal_forward_task(const Workload& of) {
+  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const ModalConvForward args{.in = gated_inputs(*made, of),
+                              .residues = residues(*made, of),
+                              .log_rates = rates(*made, of),
+                              .y = made->empty(of.dtype, of.rows()),
+                              .states = modal_states(*made, of)};
+  return task_of(made, modal_conv_forward, args, args.y, {args.in.q, args.in.k, args.in.v, args.residues, args.log_rates}, {args.y});
+}
+
+Task modal_backward_task(const Workload& of) {
+  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const TensorView saved = modal_states(*made, of);
+  const ModalConvBackward args{.in = gated_inputs(*made, of),
+                               .residues = residues(*made, of),
+                               .log_rates = rates(*made, of),
+                               .states = saved,
+                               .gradients = gated_gradients(*made, of),
+                               .d_residues = made->empty(of.wide(), {of.channels, modes}),
+                               .d_log_rates = made->empty(of.wide(), {of.channels, modes})};
+  const GatedConvGradients& g = args.gradients;
+  modal_conv_forward(of.stream, {.in = args.in, .residues = args.residues, .log_rates = args.log_rates, .y = g.d_v, .states = saved});
+  return task_of(made, modal_conv_backward, args, g.d_v, {args.in.q, args.in.k, args.in.v, args.residues, args.log_rates, g.d_y},
+                 {g.d_q, g.d_k, g.d_v, args.d_residues, args.d_log_rates});
+}
+
+/// long_conv: as many taps as tokens, a filter for each `channels_a_filter`. Lags that no document reaches need not travel.
+template <std::int64_t channels_a_filter>
+Task long_conv_forward_task(const Workload& of) {
+  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const std::int64_t filters = std::max<std::int64_t>(of.channels / channels_a_filter, 1);
+  const FftConvForward args{.in = {.v = made->random(of.dtype, of.rows()), .segments = of.segments},
+                            .taps = made->random(of.dtype, {filters, of.tokens}, -0.01, 0.01),
+                            .y = made->empty(of.dtype, of.rows())};
+  return task_of(made, fft_conv_forward, args, args.y, {args.in.v, args.taps.slice_columns(0, of.longest_document())}, {args.y});
+}
+
+template <std::int64_t channels_a_filter>
+Task long_conv_backward_task(const Workload& of) {
+  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const std::int64_t filters = std::max<std::int64_t>(of.channels / channels_a_filter, 1);
+  const FftConvBackward args{.in = {.v = made->random(of.dtype, of.rows()), .segments = of.segments},
+                             .taps = made->random(of.dtype, {filters, of.tokens}, -0.01, 0.01),
+                             .gradients = {.d_y = made->random(of.dtype, of.rows()), .d_v = made->empty(of.dtype, of.rows())},
+                             .d_taps = made->empty(of.wide(), {filters, of.tokens})};
+  const GatedConvGradients& g = args.gradients;
+  const auto reached = [&](TensorView taps) { return taps.slice_columns(0, of.longest_document()); };
+  return task_of(made, fft_conv_backward, args, g.d_v, {args.in.v, g.d_y, reached(args.taps), reached(args.d_taps)}, {g.d_v, reached(args.d_taps)});
+}
+
+Shape heads_of(const Workload& of) {
+  const std::int64_t heads = std::max<std::int64_t>(of.channels / head, 1);
+  return {of.tokens, heads, of.channels / heads};
+}
+
+/// `products` of length-E vectors and one exponential for every head and pair of tokens.
+Least attention_least(const Workload& of, double products) {
+  return {.flops = 2 * products * of.pairs() * static_cast<double>(of.channels),
+          .exponentials = of.pairs() * static_cast<double>(heads_of(of)[1])};
+}
+
+AttentionInputs attention_inputs(MadeTensors& made, const Workload& of) {
+  return {.q = made.random(of.dtype, heads_of(of)),
+          .k = made.random(of.dtype, heads_of(of)),
+          .v = made.random(of.dtype, heads_of(of)),
+          .segments = of.segments};
+}
+
+Task attention_forward_task(const Workload& of) {
+  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const Shape shape = heads_of(of);
+  const AttentionForward args{.in = attention_inputs(*made, of), .y = made->empty(of.dtype, shape), .lse = made->empty(of.wide(), {of.tokens, shape[1]})};
+  return task_of(made, attention_forward, args, args.y, {args.in.q, args.in.k, args.in.v}, {args.y, args.lse}, attention_least(of, 2));
+}
+
+Task attention_backward_task(const Workload& of) {
+  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const Shape shape = heads_of(of);
+  const AttentionInputs in = attention_inputs(*made, of);
+  const TensorView y = made->empty(of.dtype, shape), lse = made->empty(of.wide(), {of.tokens, shape[1]});
+  const AttentionBackward args{.in = in,
+                               .lse = lse,
+                               .delta = made->empty(of.wide(), lse.shape),
+                               .d_y = made->random(of.dtype, shape),
+                               .d_q = made->empty(of.wide(), shape),
+                               .d_k = made->empty(of.wide(), shape),
+                               .d_v = made->empty(of.wide(), shape)};
+  attention_forward(of.stream, {.in = in, .y = y, .lse = lse});
+  attention_delta(of.stream, {.y = y, .d_y = args.d_y, .delta = args.delta});
+  return task_of(made, attention_backward, args, in.q, {in.q, in.k, in.v, args.d_y, lse, args.delta, args.d_q, args.d_k, args.d_v},
+                 {args.d_q, args.d_k, args.d_v}, attention_least(of, 5));
+}
+
+Task attention_delta_task(const Workload& of) {
+  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const Shape shape = heads_of(of);
+  const AttentionDelta args{.y = made->random(of.dtype, shape), .d_y = made->random(of.dtype, shape), .delta = made->empty(of.wide(), {of.tokens, shape[1]})};
+  return task_of(made, attention_delta, args, args.y, {args.y, args.d_y}, {args.delta});
+}
+
+Task rope_task(const Workload& of) {
+  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const Rope args{.x = made->random(of.dtype, heads_of(of)), .segments = of.segments, .y = made->empty(of.dtype, heads_of(of))};
+  return task_of(made, rope, args, args.y, {args.x}, {args.y});
+}
+
+constexpr Size two_lengths[] = {{16384, 4096}, {65536, 4096}};
+constexpr Size one_length[] = {{65536, 4096}};
+constexpr Size long_lengths[] = {{8192, 4096}, {65536, 4096}, {262144, 2048}, {1048576, 512}, {524288, 512, 8}};
+
+constexpr OperatorBenchmark benchmarks[] = {
+    {"selective_scan forward", true, two_lengths, selective_scan_forward_task},
+    {"selective_scan backward", true, two_lengths, selective_scan_backward_task},
+    {"causal_conv forward", true, two_lengths, causal_conv_forward_task},
+    {"causal_conv backward", true, two_lengths, causal_conv_backward_task},
+    {"hyena_se forward", true, one_length, blocked_forward_task<7>},
+    {"hyena_se backward", true, one_length, blocked_backward_task<7>},
+    {"hyena_mr forward", true, one_length, blocked_forward_task<128>},
+    {"hyena_mr backward", true, one_length, blocked_backward_task<128>},
+    {"hyena_li forward", true, one_length, modal_forward_task},
+    {"hyena_li backward", true, one_length, modal_backward_task},
+    {"long_conv forward", true, long_lengths, long_conv_forward_task<1>},
+    {"long_conv backward", true, long_lengths, long_conv_backward_task<1>},
+    {"long_conv/16 forward", true, long_lengths, long_conv_forward_task<16>},
+    {"long_conv/16 backward", true, long_lengths, long_conv_backward_task<16>},
+    {"attention forward", true, two_lengths, attention_forward_task},
+    {"attention backward", true, two_lengths, attention_backward_task},
+    {"attention_delta", false, one_length, attention_delta_task},
+    {"rope", true, one_length, rope_task},
+};
+
+}  // namespace
+
+std::span<const OperatorBenchmark> mixer_benchmarks() { return benchmarks; }
+
+}  // namespace causeway
