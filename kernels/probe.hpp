@@ -7,8 +7,9 @@
 
 namespace causeway {
 
-/// Nothing but exponentials: y = f(f(… f(x) …)), `times` times f(v) = 2^(-v), in the accumulator type. Memory is touched once each way whatever
-/// `times` is, so that what it reaches is the rate of exponentials: the ceiling that `causeway bench` holds a scan to.
+/// Nothing but exponentials: y = f(f(… f(x) …)), `times` times f(v) = 2^(-v), in the accumulator type. Memory is
+/// touched once each way whatever `times` is, so that what it reaches is the rate of exponentials: the ceiling that
+/// `causeway bench` holds a scan to.
 struct RepeatedExponential {
   TensorView x;
   std::int64_t times = 1;

@@ -9,7 +9,8 @@
 namespace causeway::cpu {
 
 void repeated_exponential(const Stream&, const RepeatedExponential& args) {
-  ensure(args.x.dtype == args.y.dtype, "repeated_exponential from {} to {}", name_of(args.x.dtype), name_of(args.y.dtype));
+  ensure(args.x.dtype == args.y.dtype, "repeated_exponential from {} to {}", name_of(args.x.dtype),
+         name_of(args.y.dtype));
   dispatch(args.x.dtype, [&]<class T>() {
     using Wide = Accumulator<T>;
     constexpr auto base = -std::numbers::ln2_v<Wide>;

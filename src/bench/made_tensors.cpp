@@ -14,7 +14,8 @@ void fill_with_random(const Stream& stream, TensorView x, double low, double hig
   const Tensor pattern(Stream(), x.dtype, {drawn});
   dispatch(x.dtype, [&]<class T>() {
     std::uint64_t i = 0;
-    for (T& element : pattern.view().as<T>()) element = static_cast<Accumulator<T>>(low + (high - low) * draws.uniform(i++));
+    for (T& element : pattern.view().as<T>())
+      element = static_cast<Accumulator<T>>(low + (high - low) * draws.uniform(i++));
   });
   auto* const bytes = static_cast<std::byte*>(x.data);
   stream.upload(bytes, pattern.view().data, pattern.view().bytes());
@@ -24,11 +25,13 @@ void fill_with_random(const Stream& stream, TensorView x, double low, double hig
 }
 
 std::vector<std::int64_t> packed_documents(std::int64_t tokens) {
-  constexpr double mean_of_logarithm = 6.2, sigma = 0.8, shortest = 57, longest = 2048;  // clipped to that: 645 in the mean
+  constexpr double mean_of_logarithm = 6.2, sigma = 0.8, shortest = 57,
+                   longest = 2048;  // clipped to that: 645 in the mean
   const RandomStream random(1, 646);
   std::vector<std::int64_t> cu_seqlens{0};
   for (std::uint64_t d = 0; cu_seqlens.back() < tokens; ++d) {
-    const double length = std::clamp(std::round(std::exp(mean_of_logarithm + sigma * random.normal(d))), shortest, longest);
+    const double length =
+        std::clamp(std::round(std::exp(mean_of_logarithm + sigma * random.normal(d))), shortest, longest);
     cu_seqlens.push_back(std::min(tokens, cu_seqlens.back() + static_cast<std::int64_t>(length)));
   }
   return cu_seqlens;
@@ -50,7 +53,8 @@ TensorView MadeTensors::ids(std::int64_t count, std::int64_t vocabulary) {
   const TensorView x = tensors_.emplace_back(Tensor(stream_, DType::i32, {count}));
   const RandomStream draws(tensors_.size(), 0);
   std::vector<std::int32_t> values(static_cast<std::size_t>(count));
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<std::int32_t>(draws.below(i, static_cast<std::uint64_t>(vocabulary)));
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] = static_cast<std::int32_t>(draws.below(i, static_cast<std::uint64_t>(vocabulary)));
   stream_.upload(x.data, values.data(), x.bytes());
   return x;
 }

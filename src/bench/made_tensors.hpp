@@ -8,12 +8,12 @@
 
 namespace causeway {
 
-/// `x`, dense, filled with numbers of [low, high): 65,537 of them over and over, which no power of two divides. Drawing each would take longer
-/// than what is measured.
+/// `x`, dense, filled with numbers of [low, high): 65,537 of them over and over, which no power of two divides. Drawing
+/// each would take longer than what is measured.
 void fill_with_random(const Stream& stream, TensorView x, double low, double high, std::uint64_t seed);
 
-/// Documents that fill a pack of `tokens`: lengths of 57 to 2048 with mean 646, as PackMamba (arXiv 2408.03865) describes its corpus; log-normal, the
-/// shape that it leaves open. The last one is cut.
+/// Documents that fill a pack of `tokens`: lengths of 57 to 2048 with mean 646, as PackMamba (arXiv 2408.03865)
+/// describes its corpus; log-normal, the shape that it leaves open. The last one is cut.
 std::vector<std::int64_t> packed_documents(std::int64_t tokens);
 /// `count` documents as equal as may be.
 std::vector<std::int64_t> equal_documents(std::int64_t tokens, std::int64_t count);

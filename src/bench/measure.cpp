@@ -1,6 +1,8 @@
 #include "src/bench/measure.hpp"
 
 #include <algorithm>
+#include <limits>
+#include <utility>
 #include <vector>
 
 #include "kernels/activation.hpp"
@@ -20,7 +22,8 @@ std::int64_t fitting(const Stream& stream, std::int64_t on_cpu, std::int64_t on_
   return stream.device() == Device::cuda ? on_gpu : on_cpu;
 }
 
-/// Bytes of memory read and written a second, by the stream's own copy or by the kernel that moves rows: the first is one thread's on the CPU.
+/// Bytes of memory read and written a second, by the stream's own copy or by the kernel that moves rows: the first is
+/// one thread's on the CPU.
 double copy_rate(const Stopwatch& stopwatch) {
   MadeTensors tensors(stopwatch.stream());
   const std::int64_t bytes = fitting(stopwatch.stream(), 256, 512) * mebibyte;
@@ -28,31 +31,42 @@ double copy_rate(const Stopwatch& stopwatch) {
   const RowRange all{.count = from.rows()};
   const Task by_stream{.run = [&] { tensors.stream().copy(to.data, from.data, bytes); }};
   const Task by_kernel{.run = [&] { copy_rows(tensors.stream(), {.x = from, .ranges = {&all, 1}, .y = to}); }};
-  return 2. * static_cast<double>(bytes) / std::min(stopwatch.median_seconds(by_stream), stopwatch.median_seconds(by_kernel));
+  return 2. * static_cast<double>(bytes) /
+         std::min(stopwatch.median_seconds(by_stream), stopwatch.median_seconds(by_kernel));
 }
 
+/// Of a square product, whichever of its operands is transposed: libraries are not equally fast at all.
 double gemm_rate(const Stopwatch& stopwatch, DType dtype) {
   MadeTensors tensors(stopwatch.stream());
   const std::int64_t n = fitting(stopwatch.stream(), 1024, 8192);
-  const Gemm args{.a = tensors.random(dtype, {n, n}), .b = tensors.random(dtype, {n, n}), .c = tensors.empty(dtype, {n, n})};
+  Gemm args{.a = tensors.random(dtype, {n, n}), .b = tensors.random(dtype, {n, n}), .c = tensors.empty(dtype, {n, n})};
+  double seconds = std::numeric_limits<double>::infinity();
+  for (const auto& [a, b] : {std::pair{false, false}, {false, true}, {true, false}}) {
+    args.transpose_a = a;
+    args.transpose_b = b;
+    seconds = std::min(seconds, stopwatch.median_seconds({.run = [&] { gemm(tensors.stream(), args); }}));
+  }
   const auto side = static_cast<double>(n);
-  return 2 * side * side * side / stopwatch.median_seconds({.run = [&] { gemm(tensors.stream(), args); }});
+  return 2 * side * side * side / seconds;
 }
 
 double exponential_rate(const Stopwatch& stopwatch, DType dtype) {
   MadeTensors tensors(stopwatch.stream());
   const std::int64_t count = fitting(stopwatch.stream(), 1, 16) * mebibyte;
-  const RepeatedExponential args{.x = tensors.random(accumulator_of(dtype), {count}), .times = fitting(stopwatch.stream(), 16, 256),
+  const RepeatedExponential args{.x = tensors.random(accumulator_of(dtype), {count}),
+                                 .times = fitting(stopwatch.stream(), 16, 256),
                                  .y = tensors.empty(accumulator_of(dtype), {count})};
-  return static_cast<double>(count * args.times) / stopwatch.median_seconds({.run = [&] { repeated_exponential(tensors.stream(), args); }});
+  return static_cast<double>(count * args.times) /
+         stopwatch.median_seconds({.run = [&] { repeated_exponential(tensors.stream(), args); }});
 }
 
 }  // namespace
 
 Floor floor_of(const Task& task, const Ceilings& ceilings) {
-  return std::max({Floor{task.bytes / ceilings.bytes_per_second, "copy"}, Floor{task.flops / ceilings.flops_per_second, "gemm"},
-                   Floor{task.exponentials / ceilings.exponentials_per_second, "exp2"}},
-                  [](const Floor& a, const Floor& b) { return a.seconds < b.seconds; });
+  return std::max(
+      {Floor{task.bytes / ceilings.bytes_per_second, "copy"}, Floor{task.flops / ceilings.flops_per_second, "gemm"},
+       Floor{task.exponentials / ceilings.exponentials_per_second, "exp2"}},
+      [](const Floor& a, const Floor& b) { return a.seconds < b.seconds; });
 }
 
 Stopwatch::Stopwatch(const Stream& stream, double least_seconds)
@@ -65,7 +79,8 @@ double Stopwatch::median_seconds(const Task& task) const {
   constexpr std::size_t warm_up = 2, fewest = 5, most = 100;
   for (std::size_t run = 0; run < warm_up; ++run) task.run();
   std::vector<double> seconds;
-  for (double total = 0; seconds.size() < fewest || (total < least_seconds_ && seconds.size() < most); total += seconds.back()) {
+  for (double total = 0; seconds.size() < fewest || (total < least_seconds_ && seconds.size() < most);
+       total += seconds.back()) {
     sum_of_squares(stream_, {.x = flush_, .sum = sum_});
     const Event begin(stream_, true);
     task.run();

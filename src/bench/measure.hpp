@@ -9,8 +9,9 @@
 
 namespace causeway {
 
-/// What is timed, once over: `run`, and the least that it has to do. Bytes count what its tensors hold once each way it travels (what a kernel
-/// reads twice, or saves for itself, is its own affair); flops its multiplications and additions; exponentials those of the formula.
+/// What is timed, once over: `run`, and the least that it has to do. Bytes count what its tensors hold once each way it
+/// travels (what a kernel reads twice, or saves for itself, is its own affair); flops its multiplications and
+/// additions; exponentials those of the formula.
 struct Task {
   std::function<void()> run;
   std::string shape;
@@ -36,8 +37,8 @@ class Stopwatch {
   Stopwatch(const Stream& stream, double least_seconds);
 
   const Stream& stream() const { return stream_; }
-  /// Before every run a buffer larger than the caches is read, so that the task finds its tensors in memory. On a GPU that also
-  /// gives the host the time to enqueue the task's launches before the first one starts.
+  /// Before every run a buffer larger than the caches is read, so that the task finds its tensors in memory. On a GPU
+  /// that also gives the host the time to enqueue the task's launches before the first one starts.
   double median_seconds(const Task& task) const;
 
  private:

@@ -24,7 +24,8 @@ Task causal_conv_forward_task(const Workload& of) {
                                .segments = of.segments,
                                .activation = Activation::silu,
                                .y = made->empty(of.dtype, of.rows())};
-  return task_of(made, causal_conv_forward, args, args.y, {args.x, args.weight, args.bias}, {args.y}, {.exponentials = of.elements()});
+  return task_of(made, causal_conv_forward, args, args.y, {args.x, args.weight, args.bias}, {args.y},
+                 {.exponentials = of.elements()});
 }
 
 Task causal_conv_backward_task(const Workload& of) {
@@ -38,8 +39,8 @@ Task causal_conv_backward_task(const Workload& of) {
                                 .d_x = made->empty(of.dtype, of.rows()),
                                 .d_weight = made->empty(of.wide(), {of.channels, short_taps}),
                                 .d_bias = made->empty(of.wide(), {of.channels})};
-  return task_of(made, causal_conv_backward, args, args.d_x, {args.x, args.d_y, args.weight, args.bias}, {args.d_x, args.d_weight, args.d_bias},
-                 {.exponentials = of.elements()});
+  return task_of(made, causal_conv_backward, args, args.d_x, {args.x, args.d_y, args.weight, args.bias},
+                 {args.d_x, args.d_weight, args.d_bias}, {.exponentials = of.elements()});
 }
 
 SelectiveScanInputs scan_inputs(MadeTensors& made, const Workload& of) {
@@ -65,7 +66,8 @@ Task selective_scan_forward_task(const Workload& of) {
   const auto made = std::make_shared<MadeTensors>(of.stream);
   const SelectiveScanInputs in = scan_inputs(*made, of);
   const SelectiveScanForward args{.in = in, .y = made->empty(of.dtype, of.rows()), .states = scan_states(*made, of)};
-  return task_of(made, selective_scan_forward, args, args.y, {in.u, in.delta, in.z, in.A, in.B, in.C, in.D, in.delta_bias}, {args.y}, scan_least(of));
+  return task_of(made, selective_scan_forward, args, args.y,
+                 {in.u, in.delta, in.z, in.A, in.B, in.C, in.D, in.delta_bias}, {args.y}, scan_least(of));
 }
 
 Task selective_scan_backward_task(const Workload& of) {
@@ -85,8 +87,10 @@ Task selective_scan_backward_task(const Workload& of) {
                                    .d_A = made->empty(of.wide(), {of.channels, states}),
                                    .d_D = made->empty(of.wide(), {of.channels}),
                                    .d_delta_bias = made->empty(of.wide(), {of.channels})};
-  return task_of(made, selective_scan_backward, args, args.d_u, {in.u, in.delta, in.z, in.A, in.B, in.C, in.D, in.delta_bias, args.d_y},
-                 {args.d_u, args.d_delta, args.d_z, args.d_B, args.d_C, args.d_A, args.d_D, args.d_delta_bias}, scan_least(of));
+  return task_of(made, selective_scan_backward, args, args.d_u,
+                 {in.u, in.delta, in.z, in.A, in.B, in.C, in.D, in.delta_bias, args.d_y},
+                 {args.d_u, args.d_delta, args.d_z, args.d_B, args.d_C, args.d_A, args.d_D, args.d_delta_bias},
+                 scan_least(of));
 }
 
 GatedConvInputs gated_inputs(MadeTensors& made, const Workload& of) {
@@ -124,13 +128,15 @@ Task blocked_backward_task(const Workload& of) {
                                  .d_taps = made->empty(of.wide(), {groups_of(of.channels), taps})};
   const GatedConvGradients& g = args.gradients;
   // c again for d_q, and the gradients of the product and of the taps
-  return task_of(made, blocked_conv_backward, args, g.d_v, {args.in.q, args.in.k, args.in.v, args.taps, g.d_y}, {g.d_q, g.d_k, g.d_v, args.d_taps},
-                 {.flops = 6. * static_cast<double>(taps) * of.elements()});
+  return task_of(made, blocked_conv_backward, args, g.d_v, {args.in.q, args.in.k, args.in.v, args.taps, g.d_y},
+                 {g.d_q, g.d_k, g.d_v, args.d_taps}, {.flops = 6. * static_cast<double>(taps) * of.elements()});
 }
 
 /// Filters that live from a few tokens to a few hundred.
 TensorView rates(MadeTensors& made, const Workload& of) { return made.random(of.wide(), {of.channels, modes}, -6, -1); }
-TensorView residues(MadeTensors& made, const Workload& of) { return made.random(of.wide(), {of.channels, modes}, -0.05, 0.05); }
+TensorView residues(MadeTensors& made, const Workload& of) {
+  return made.random(of.wide(), {of.channels, modes}, -0.05, 0.05);
+}
 TensorView modal_states(MadeTensors& made, const Workload& of) {
   return made.empty(of.wide(), {blocks_of(of.tokens, modal_conv_block), of.channels, modes});
 }
@@ -142,7 +148,8 @@ Task modal_forward_task(const Workload& of) {
                               .log_rates = rates(*made, of),
                               .y = made->empty(of.dtype, of.rows()),
                               .states = modal_states(*made, of)};
-  return task_of(made, modal_conv_forward, args, args.y, {args.in.q, args.in.k, args.in.v, args.residues, args.log_rates}, {args.y});
+  return task_of(made, modal_conv_forward, args, args.y,
+                 {args.in.q, args.in.k, args.in.v, args.residues, args.log_rates}, {args.y});
 }
 
 Task modal_backward_task(const Workload& of) {
@@ -156,12 +163,15 @@ Task modal_backward_task(const Workload& of) {
                                .d_residues = made->empty(of.wide(), {of.channels, modes}),
                                .d_log_rates = made->empty(of.wide(), {of.channels, modes})};
   const GatedConvGradients& g = args.gradients;
-  modal_conv_forward(of.stream, {.in = args.in, .residues = args.residues, .log_rates = args.log_rates, .y = g.d_v, .states = saved});
-  return task_of(made, modal_conv_backward, args, g.d_v, {args.in.q, args.in.k, args.in.v, args.residues, args.log_rates, g.d_y},
+  modal_conv_forward(
+      of.stream, {.in = args.in, .residues = args.residues, .log_rates = args.log_rates, .y = g.d_v, .states = saved});
+  return task_of(made, modal_conv_backward, args, g.d_v,
+                 {args.in.q, args.in.k, args.in.v, args.residues, args.log_rates, g.d_y},
                  {g.d_q, g.d_k, g.d_v, args.d_residues, args.d_log_rates});
 }
 
-/// long_conv: as many taps as tokens, a filter for each `channels_a_filter`. Lags that no document reaches need not travel.
+/// long_conv: as many taps as tokens, a filter for each `channels_a_filter`. Lags that no document reaches need not
+/// travel.
 template <std::int64_t channels_a_filter>
 Task long_conv_forward_task(const Workload& of) {
   const auto made = std::make_shared<MadeTensors>(of.stream);
@@ -169,20 +179,23 @@ Task long_conv_forward_task(const Workload& of) {
   const FftConvForward args{.in = {.v = made->random(of.dtype, of.rows()), .segments = of.segments},
                             .taps = made->random(of.dtype, {filters, of.tokens}, -0.01, 0.01),
                             .y = made->empty(of.dtype, of.rows())};
-  return task_of(made, fft_conv_forward, args, args.y, {args.in.v, args.taps.slice_columns(0, of.longest_document())}, {args.y});
+  return task_of(made, fft_conv_forward, args, args.y, {args.in.v, args.taps.slice_columns(0, of.longest_document())},
+                 {args.y});
 }
 
 template <std::int64_t channels_a_filter>
 Task long_conv_backward_task(const Workload& of) {
   const auto made = std::make_shared<MadeTensors>(of.stream);
   const std::int64_t filters = std::max<std::int64_t>(of.channels / channels_a_filter, 1);
-  const FftConvBackward args{.in = {.v = made->random(of.dtype, of.rows()), .segments = of.segments},
-                             .taps = made->random(of.dtype, {filters, of.tokens}, -0.01, 0.01),
-                             .gradients = {.d_y = made->random(of.dtype, of.rows()), .d_v = made->empty(of.dtype, of.rows())},
-                             .d_taps = made->empty(of.wide(), {filters, of.tokens})};
+  const FftConvBackward args{
+      .in = {.v = made->random(of.dtype, of.rows()), .segments = of.segments},
+      .taps = made->random(of.dtype, {filters, of.tokens}, -0.01, 0.01),
+      .gradients = {.d_y = made->random(of.dtype, of.rows()), .d_v = made->empty(of.dtype, of.rows())},
+      .d_taps = made->empty(of.wide(), {filters, of.tokens})};
   const GatedConvGradients& g = args.gradients;
   const auto reached = [&](TensorView taps) { return taps.slice_columns(0, of.longest_document()); };
-  return task_of(made, fft_conv_backward, args, g.d_v, {args.in.v, g.d_y, reached(args.taps), reached(args.d_taps)}, {g.d_v, reached(args.d_taps)});
+  return task_of(made, fft_conv_backward, args, g.d_v, {args.in.v, g.d_y, reached(args.taps), reached(args.d_taps)},
+                 {g.d_v, reached(args.d_taps)});
 }
 
 Shape heads_of(const Workload& of) {
@@ -206,8 +219,11 @@ AttentionInputs attention_inputs(MadeTensors& made, const Workload& of) {
 Task attention_forward_task(const Workload& of) {
   const auto made = std::make_shared<MadeTensors>(of.stream);
   const Shape shape = heads_of(of);
-  const AttentionForward args{.in = attention_inputs(*made, of), .y = made->empty(of.dtype, shape), .lse = made->empty(of.wide(), {of.tokens, shape[1]})};
-  return task_of(made, attention_forward, args, args.y, {args.in.q, args.in.k, args.in.v}, {args.y, args.lse}, attention_least(of, 2));
+  const AttentionForward args{.in = attention_inputs(*made, of),
+                              .y = made->empty(of.dtype, shape),
+                              .lse = made->empty(of.wide(), {of.tokens, shape[1]})};
+  return task_of(made, attention_forward, args, args.y, {args.in.q, args.in.k, args.in.v}, {args.y, args.lse},
+                 attention_least(of, 2));
 }
 
 Task attention_backward_task(const Workload& of) {
@@ -224,20 +240,24 @@ Task attention_backward_task(const Workload& of) {
                                .d_v = made->empty(of.wide(), shape)};
   attention_forward(of.stream, {.in = in, .y = y, .lse = lse});
   attention_delta(of.stream, {.y = y, .d_y = args.d_y, .delta = args.delta});
-  return task_of(made, attention_backward, args, in.q, {in.q, in.k, in.v, args.d_y, lse, args.delta, args.d_q, args.d_k, args.d_v},
+  return task_of(made, attention_backward, args, in.q,
+                 {in.q, in.k, in.v, args.d_y, lse, args.delta, args.d_q, args.d_k, args.d_v},
                  {args.d_q, args.d_k, args.d_v}, attention_least(of, 5));
 }
 
 Task attention_delta_task(const Workload& of) {
   const auto made = std::make_shared<MadeTensors>(of.stream);
   const Shape shape = heads_of(of);
-  const AttentionDelta args{.y = made->random(of.dtype, shape), .d_y = made->random(of.dtype, shape), .delta = made->empty(of.wide(), {of.tokens, shape[1]})};
+  const AttentionDelta args{.y = made->random(of.dtype, shape),
+                            .d_y = made->random(of.dtype, shape),
+                            .delta = made->empty(of.wide(), {of.tokens, shape[1]})};
   return task_of(made, attention_delta, args, args.y, {args.y, args.d_y}, {args.delta});
 }
 
 Task rope_task(const Workload& of) {
   const auto made = std::make_shared<MadeTensors>(of.stream);
-  const Rope args{.x = made->random(of.dtype, heads_of(of)), .segments = of.segments, .y = made->empty(of.dtype, heads_of(of))};
+  const Rope args{
+      .x = made->random(of.dtype, heads_of(of)), .segments = of.segments, .y = made->empty(of.dtype, heads_of(of))};
   return task_of(made, rope, args, args.y, {args.x}, {args.y});
 }
 

@@ -7,8 +7,6 @@
 namespace causeway {
 namespace {
 
-constexpr std::int64_t smallest_group = 16;  // channels
-
 /// The sizes a row is measured at.
 std::vector<Size> sizes_of(const OperatorBenchmark& row, const OperatorBenchSettings& settings, Device device) {
   if (settings.tokens > 0) return {{settings.tokens, settings.channels}};
@@ -28,8 +26,11 @@ std::vector<std::vector<std::int64_t>> packs_of(const OperatorBenchmark& row, co
   return packs;
 }
 
-Measurement measure(const OperatorBenchmark& row, const Workload& work, const Stopwatch& stopwatch, const Ceilings& ceilings) {
-  Measurement result{.name = std::string(row.name), .shape = work.rows().to_string(), .documents = row.packed ? work.segments.count : 0};
+Measurement measure(const OperatorBenchmark& row, const Workload& work, const Stopwatch& stopwatch,
+                    const Ceilings& ceilings) {
+  Measurement result{.name = std::string(row.name),
+                     .shape = work.rows().to_string(),
+                     .documents = row.packed ? work.segments.count : 0};
   try {
     const Task task = row.prepare(work);
     result.shape = task.shape;
@@ -38,7 +39,8 @@ Measurement measure(const OperatorBenchmark& row, const Workload& work, const St
     result.flops = task.flops;
     result.exponentials = task.exponentials;
     result.floor = floor_of(task, ceilings);
-  } catch (const Error& error) {  // no kernel for this device or type, or no room for the tensors: the other rows can still be measured
+  } catch (const Error& error) {  // no kernel for this device or type, or no room for the tensors: the other rows can
+                                  // still be measured
     result.failure = error.what();
     result.code = error.code();
   }
@@ -49,7 +51,6 @@ Measurement measure(const OperatorBenchmark& row, const Workload& work, const St
 
 void bench_operators(const OperatorBenchSettings& settings, const Stopwatch& stopwatch, const Ceilings& ceilings,
                      const std::function<void(const Measurement&)>& report) {
-  require(settings.channels % smallest_group == 0, "--channels is {}, expected a multiple of {}", settings.channels, smallest_group);
   const Stream& stream = stopwatch.stream();
   for (const auto& table : {mixer_benchmarks(), row_benchmarks()})
     for (const OperatorBenchmark& row : table) {
@@ -57,7 +58,12 @@ void bench_operators(const OperatorBenchSettings& settings, const Stopwatch& sto
       for (const Size& size : sizes_of(row, settings, stream.device()))
         for (std::vector<std::int64_t>& cu_seqlens : packs_of(row, size)) {
           const PlacedSegments documents(stream, std::move(cu_seqlens), size.tokens);
-          report(measure(row, {.stream = stream, .dtype = settings.dtype, .tokens = size.tokens, .channels = size.channels, .segments = documents.view()},
+          report(measure(row,
+                         {.stream = stream,
+                          .dtype = settings.dtype,
+                          .tokens = size.tokens,
+                          .channels = size.channels,
+                          .segments = documents.view()},
                          stopwatch, ceilings));
         }
     }

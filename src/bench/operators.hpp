@@ -9,10 +9,11 @@ namespace causeway {
 
 struct OperatorBenchSettings {
   DType dtype = DType::f32;
-  std::string filter;          ///< only rows that have this in their name
-  std::int64_t tokens = 0;     ///< instead of the built-in sizes, with `channels`
-  std::int64_t channels = 0;
+  std::string filter;         ///< only rows that have this in their name
+  std::int64_t tokens = 0;    ///< instead of the built-in sizes, with `channels`
+  std::int64_t channels = 0;  ///< a multiple of channels_multiple
 };
+inline constexpr std::int64_t channels_multiple = 16;
 
 /// One line of the report.
 struct Measurement {
@@ -31,7 +32,8 @@ struct Measurement {
 /// On the CPU the built-in sizes are divided, so that all of them take a laptop about a minute.
 inline constexpr std::int64_t cpu_token_divisor = 16, cpu_channel_divisor = 8;
 
-/// Every operator, forward and backward, on the stopwatch's device: the rows of src/bench/mixers.cpp and src/bench/rows.cpp. Calls `report` with each.
+/// Every operator, forward and backward, on the stopwatch's device: the rows of src/bench/mixers.cpp and
+/// src/bench/rows.cpp. Calls `report` with each.
 void bench_operators(const OperatorBenchSettings& settings, const Stopwatch& stopwatch, const Ceilings& ceilings,
                      const std::function<void(const Measurement&)>& report);
 

@@ -8,7 +8,8 @@
 #include "kernels/reorder.hpp"
 #include "src/bench/workload.hpp"
 
-/// What works row by row, element by element or on parameters; matrix products; and the passes of a Fourier transform over ranks.
+/// What works row by row, element by element or on parameters; matrix products; and the passes of a Fourier transform
+/// over ranks.
 namespace causeway {
 namespace {
 
@@ -32,7 +33,8 @@ Task rms_norm_backward_task(const Workload& of) {
                              .d_y = made->random(of.dtype, of.rows()),
                              .d_residual = made->empty(of.wide(), of.rows()),
                              .d_weight = made->empty(of.wide(), {of.channels})};
-  return task_of(made, rms_norm_backward, args, args.d_y, {args.residual, args.rstd, args.d_y, args.d_residual}, {args.d_residual});
+  return task_of(made, rms_norm_backward, args, args.d_y, {args.residual, args.rstd, args.d_y, args.d_residual},
+                 {args.d_residual});
 }
 
 template <Activation activation>
@@ -42,7 +44,8 @@ Task gated_forward_task(const Workload& of) {
                                     .b = made->random(of.dtype, of.rows()),
                                     .activation = activation,
                                     .y = made->empty(of.dtype, of.rows())};
-  return task_of(made, gated_activation_forward, args, args.y, {args.a, args.b}, {args.y}, {.exponentials = of.elements()});
+  return task_of(made, gated_activation_forward, args, args.y, {args.a, args.b}, {args.y},
+                 {.exponentials = of.elements()});
 }
 
 template <Activation activation>
@@ -54,12 +57,15 @@ Task gated_backward_task(const Workload& of) {
                                      .d_y = made->random(of.dtype, of.rows()),
                                      .d_a = made->empty(of.dtype, of.rows()),
                                      .d_b = made->empty(of.dtype, of.rows())};
-  return task_of(made, gated_activation_backward, args, args.d_y, {args.a, args.b, args.d_y}, {args.d_a, args.d_b}, {.exponentials = of.elements()});
+  return task_of(made, gated_activation_backward, args, args.d_y, {args.a, args.b, args.d_y}, {args.d_a, args.d_b},
+                 {.exponentials = of.elements()});
 }
 
 Task multiply_task(const Workload& of) {
   const auto made = std::make_shared<MadeTensors>(of.stream);
-  const Multiply args{.a = made->random(of.dtype, of.rows()), .b = made->random(of.dtype, of.rows()), .y = made->empty(of.dtype, of.rows())};
+  const Multiply args{.a = made->random(of.dtype, of.rows()),
+                      .b = made->random(of.dtype, of.rows()),
+                      .y = made->empty(of.dtype, of.rows())};
   return task_of(made, multiply, args, args.y, {args.a, args.b}, {args.y});
 }
 
@@ -125,7 +131,8 @@ Task adamw_task(const Workload& of) {
                    .master = made->random(of.wide(), flat),
                    .exp_avg = made->empty(of.wide(), flat),
                    .exp_avg_sq = made->empty(of.wide(), flat)};
-  return task_of(made, adamw, args, args.master, {args.gradient, args.master, args.exp_avg, args.exp_avg_sq}, {args.master, args.exp_avg, args.exp_avg_sq});
+  return task_of(made, adamw, args, args.master, {args.gradient, args.master, args.exp_avg, args.exp_avg_sq},
+                 {args.master, args.exp_avg, args.exp_avg_sq});
 }
 
 /// A product that has to read a and b and to write c, the sum over `inner`.
@@ -164,13 +171,18 @@ Shape complex_rows(const Workload& of) { return {of.tokens, of.channels, 2}; }
 Task fourier_task(const Workload& of) {
   const auto made = std::make_shared<MadeTensors>(of.stream);
   const std::int64_t length = std::max<std::int64_t>(of.tokens / 8, 1);
-  const FourierTransform args{.length = length, .x = made->empty(of.wide(), {of.tokens / length * length, of.channels, 2})};  // zeros: nothing grows
+  const FourierTransform args{
+      .length = length,
+      .x = made->empty(of.wide(), {of.tokens / length * length, of.channels, 2})};  // zeros: nothing grows
   return task_of(made, fourier_transform, args, args.x, {args.x}, {args.x});
 }
 
 Task rotate_task(const Workload& of) {
   const auto made = std::make_shared<MadeTensors>(of.stream);
-  const Rotate args{.x = made->random(of.wide(), complex_rows(of)), .step = 1, .modulus = of.tokens, .y = made->empty(of.wide(), complex_rows(of))};
+  const Rotate args{.x = made->random(of.wide(), complex_rows(of)),
+                    .step = 1,
+                    .modulus = of.tokens,
+                    .y = made->empty(of.wide(), complex_rows(of))};
   return task_of(made, rotate, args, args.y, {args.x}, {args.y});
 }
 

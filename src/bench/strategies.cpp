@@ -12,14 +12,21 @@ namespace {
 /// How long an axis is, by its letter in the operator's table.
 std::int64_t size_of_axis(char letter, const StrategyWorkload& work) {
   switch (letter) {
-    case 'T': return work.tokens;
+    case 'T':
+      return work.tokens;
     case 'D':
-    case 'G': return work.channels;
-    case 'H': return 8;
-    case 'E': return work.channels / 8;
-    case 'W': return 4;    // Mamba's
-    case 'L': return work.row.name == "hyena_se" ? 7 : work.row.name == "hyena_mr" ? 128 : 1024;
-    default: return 16;  // states and modes
+    case 'G':
+      return work.channels;
+    case 'H':
+      return 8;
+    case 'E':
+      return work.channels / 8;
+    case 'W':
+      return 4;  // Mamba's
+    case 'L':
+      return work.row.name == "hyena_se" ? 7 : work.row.name == "hyena_mr" ? 128 : 1024;
+    default:
+      return 16;  // states and modes
   }
 }
 
@@ -41,7 +48,8 @@ struct Case {
   Case(const StrategyWorkload& work, std::int64_t local_tokens, const Stream& stream) {
     for (const OpInput& input : work.row.inputs) {
       std::vector<std::int64_t> extents;
-      for (const char letter : input.shape) extents.push_back(letter == 'T' ? local_tokens : size_of_axis(letter, work));
+      for (const char letter : input.shape)
+        extents.push_back(letter == 'T' ? local_tokens : size_of_axis(letter, work));
       const Shape shape = extents.size() == 1   ? Shape{extents[0]}
                           : extents.size() == 2 ? Shape{extents[0], extents[1]}
                                                 : Shape{extents[0], extents[1], extents[2]};
@@ -82,10 +90,11 @@ StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator&
   const auto chosen = [&](std::string_view option) -> std::string {
     return work.variant.starts_with(option) ? work.variant.substr(option.size()) : "auto";
   };
-  const OpPass pass{{sharding, context, stream, parse_schedule(chosen("--schedule ")), parse_method(chosen("--method "))},
-                    work.strategy.name,
-                    tensors.attributes,
-                    tensors.in};
+  const OpPass pass{
+      {sharding, context, stream, parse_schedule(chosen("--schedule ")), parse_method(chosen("--method "))},
+      work.strategy.name,
+      tensors.attributes,
+      tensors.in};
   const auto timed = [&](const auto& run) {
     ranks.barrier();
     const auto begin = Clock::now();

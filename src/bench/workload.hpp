@@ -24,7 +24,8 @@ struct Workload {
   double elements() const { return static_cast<double>(tokens) * static_cast<double>(channels); }
   std::int64_t longest_document() const {
     std::int64_t longest = 0;
-    for (std::int64_t s = 0; s < segments.count; ++s) longest = std::max(longest, segments.host[s + 1] - segments.host[s]);
+    for (std::int64_t s = 0; s < segments.count; ++s)
+      longest = std::max(longest, segments.host[s + 1] - segments.host[s]);
     return longest;
   }
   /// Tokens of one document, the second not before the first: what attention looks at.
@@ -42,7 +43,8 @@ struct Size {
   std::int64_t tokens, channels, documents = 1;  ///< so many equal ones where more than one
 };
 
-/// A row of `causeway bench operators`: at each size on one long document and, where the documents matter to it, on a pack of short ones.
+/// A row of `causeway bench operators`: at each size on one long document and, where the documents matter to it, on a
+/// pack of short ones.
 struct OperatorBenchmark {
   std::string_view name;
   bool packed;
@@ -50,18 +52,20 @@ struct OperatorBenchmark {
   Task (*prepare)(const Workload&);
 };
 
-std::span<const OperatorBenchmark> mixer_benchmarks();        ///< src/bench/mixers.cpp: what mixes tokens
-std::span<const OperatorBenchmark> row_benchmarks();          ///< src/bench/rows.cpp: what works token by token, products, parameters
+std::span<const OperatorBenchmark> mixer_benchmarks();  ///< src/bench/mixers.cpp: what mixes tokens
+std::span<const OperatorBenchmark>
+row_benchmarks();  ///< src/bench/rows.cpp: what works token by token, products, parameters
 
 /// What is about the calls themselves in a Task.
 struct Least {
   double flops = 0, exponentials = 0;
 };
 
-/// The task of calling `kernel` with `args`, whose tensors `made` holds: `reads` and `writes` are those that must travel.
+/// The task of calling `kernel` with `args`, whose tensors `made` holds: `reads` and `writes` are those that must
+/// travel.
 template <class Args>
-Task task_of(std::shared_ptr<MadeTensors> made, const Kernel<Args>& kernel, const Args& args, TensorView shown, std::initializer_list<TensorView> reads,
-             std::initializer_list<TensorView> writes, Least least = {}) {
+Task task_of(std::shared_ptr<MadeTensors> made, const Kernel<Args>& kernel, const Args& args, TensorView shown,
+             std::initializer_list<TensorView> reads, std::initializer_list<TensorView> writes, Least least = {}) {
   double bytes = 0;
   for (const auto& tensors : {reads, writes})
     for (const TensorView& x : tensors) bytes += static_cast<double>(x.bytes());

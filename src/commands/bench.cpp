@@ -25,7 +25,9 @@ struct BenchSettings {
   LaunchOptions launch;
 
   Device where() const { return device == "cuda" ? Device::cuda : Device::cpu; }
-  DType type() const { return dtype == "auto" ? (where() == Device::cuda ? DType::bf16 : DType::f32) : parse_dtype(dtype); }
+  DType type() const {
+    return dtype == "auto" ? (where() == Device::cuda ? DType::bf16 : DType::f32) : parse_dtype(dtype);
+  }
 };
 
 struct Topic {
@@ -38,7 +40,9 @@ ExitCode run_operators(const BenchSettings& settings);
 ExitCode run_strategies(const BenchSettings& settings);
 
 constexpr Topic topics[] = {
-    {"operators", "every operator, forward and backward, on one document and on a pack of documents of 57 to 2048 tokens, on this process alone",
+    {"operators",
+     "every operator, forward and backward, on one document and on a pack of documents of 57 to 2048 tokens, on this "
+     "process alone",
      run_operators},
     {"strategies",
      "every operator under every strategy, over ranks: milliseconds, the seconds of communication that the computation "
@@ -54,23 +58,31 @@ CommandLine declare(BenchSettings& settings) {
     summaries += fmt::format("\n  {}: {}", topic.name, topic.summary);
   }
   return {.usage = "[TOPIC] [options]",
-          .description = fmt::format(
-              "Measures this machine. operators: first what the device reaches at nothing but copying, multiplying matrices and taking exponentials; then, for each "
-              "operator, median milliseconds, GB/s over the bytes that have to travel at least once, and how much of the ceiling that binds it (the "
-              "one under which it would take longest) that is. Caches are emptied before every run. The sizes are a large model's on a GPU; on the CPU "
-              "tokens are divided by {} and channels by {}.\n\nTopics:{}",
-              cpu_token_divisor, cpu_channel_divisor, summaries),
+          .description = fmt::format("Measures this machine. operators: first what the device reaches at nothing but "
+                                     "copying, multiplying matrices and taking exponentials; then, for each "
+                                     "operator, median milliseconds, GB/s over the bytes that have to travel at least "
+                                     "once, and how much of the ceiling that binds it (the "
+                                     "one under which it would take longest) that is. Caches are emptied before every "
+                                     "run. The sizes are a large model's on a GPU; on the CPU "
+                                     "tokens are divided by {} and channels by {}.\n\nTopics:{}",
+                                     cpu_token_divisor, cpu_channel_divisor, summaries),
           .groups = {{"Measuring",
                       {{"topic", &settings.topic, "TOPIC", "what to measure", names, true},
                        {"filter", &settings.filter, "WORDS", "only what has this in its name: \"scan backward\""},
                        {"device", &settings.device, "", "where to compute", {"cpu", "cuda"}},
-                       {"dtype", &settings.dtype, "", "type of activations and weights; auto: bf16 on a GPU, f32 on the CPU", {"auto", "f32", "f64", "bf16"}},
+                       {"dtype",
+                        &settings.dtype,
+                        "",
+                        "type of activations and weights; auto: bf16 on a GPU, f32 on the CPU",
+                        {"auto", "f32", "f64", "bf16"}},
                        {"tokens", &settings.tokens, "N", "length of the pack, with --channels; 0: the built-in sizes"},
                        {"channels", &settings.channels, "N", "width"},
                        {"seconds", &settings.least_seconds, "S", "measure each at least this long"},
                        {"json", &settings.json, "FILE", "write the figures here too"}}},
                      launch_group(settings.launch)},
-          .examples = "causeway bench operators\ncauseway bench operators --device cuda --filter scan --json scan.json\nmpirun -n 4 causeway bench strategies"};
+          .examples =
+              "causeway bench operators\ncauseway bench operators --device cuda --filter scan --json scan.json\nmpirun "
+              "-n 4 causeway bench strategies"};
 }
 
 void write_json(const BenchSettings& settings, nlohmann::json report) {
@@ -86,8 +98,9 @@ void write_json(const BenchSettings& settings, nlohmann::json report) {
 void print(const Measurement& row) {
   const std::string documents = row.documents > 0 ? fmt::to_string(row.documents) : "";
   if (row.failure.empty())
-    fmt::print("{:<24} {:>22} {:>9} {:>10.3f} {:>8.0f} {:>9} {:>6.1f} % {}\n", row.name, row.shape, documents, row.seconds * 1e3,
-               row.bytes_per_second() / 1e9, row.flops > 0 ? fmt::format("{:.0f}", row.flops / row.seconds / 1e9) : "", 100 * row.part_of_ceiling(),
+    fmt::print("{:<24} {:>22} {:>9} {:>10.3f} {:>8.0f} {:>9} {:>6.1f} % {}\n", row.name, row.shape, documents,
+               row.seconds * 1e3, row.bytes_per_second() / 1e9,
+               row.flops > 0 ? fmt::format("{:.0f}", row.flops / row.seconds / 1e9) : "", 100 * row.part_of_ceiling(),
                row.floor.binds);
   else
     fmt::print("{:<24} {:>22} {:>9} not measured: {}\n", row.name, row.shape, documents, row.failure);
@@ -114,21 +127,26 @@ nlohmann::json to_json(const Measurement& row) {
 ExitCode run_operators(const BenchSettings& settings) {
   require(settings.tokens >= 0 && settings.channels >= 0 && (settings.tokens > 0) == (settings.channels > 0),
           "--tokens {} and --channels {}: expected both, and positive", settings.tokens, settings.channels);
+  require(settings.channels % channels_multiple == 0, "--channels is {}, expected a multiple of {}", settings.channels,
+          channels_multiple);
   return run_alone([&] {
     compute_with(fair_threads(1));
     const Stopwatch stopwatch(Stream(settings.where()), settings.least_seconds);
     const Ceilings ceilings = measure_ceilings(stopwatch, settings.type());
-    fmt::print("ceilings on {}: copy {:.1f} GB/s (read + write), gemm {:.1f} GFLOP/s in {}, exp2 {:.2f} G/s\n", settings.device,
-               ceilings.bytes_per_second / 1e9, ceilings.flops_per_second / 1e9, name_of(settings.type()), ceilings.exponentials_per_second / 1e9);
-    fmt::print("{:<24} {:>22} {:>9} {:>10} {:>8} {:>9} {:>8} {}\n", name_of(settings.type()), "shape", "documents", "ms", "GB/s", "GFLOP/s", "of", "ceiling");
+    fmt::print("ceilings on {}: copy {:.1f} GB/s (read + write), gemm {:.1f} GFLOP/s in {}, exp2 {:.2f} G/s\n",
+               settings.device, ceilings.bytes_per_second / 1e9, ceilings.flops_per_second / 1e9,
+               name_of(settings.type()), ceilings.exponentials_per_second / 1e9);
+    fmt::print("{:<24} {:>22} {:>9} {:>10} {:>8} {:>9} {:>8} {}\n", name_of(settings.type()), "shape", "documents",
+               "ms", "GB/s", "GFLOP/s", "of", "ceiling");
     nlohmann::json rows = nlohmann::json::array();
     ExitCode worst = ExitCode::ok;
-    bench_operators({.dtype = settings.type(), .filter = settings.filter, .tokens = settings.tokens, .channels = settings.channels}, stopwatch, ceilings,
-                    [&](const Measurement& row) {
-                      print(row);
-                      rows.push_back(to_json(row));
-                      if (row.code != ExitCode::usage) worst = std::max(worst, row.code);
-                    });
+    bench_operators(
+        {.dtype = settings.type(), .filter = settings.filter, .tokens = settings.tokens, .channels = settings.channels},
+        stopwatch, ceilings, [&](const Measurement& row) {
+          print(row);
+          rows.push_back(to_json(row));
+          if (row.code != ExitCode::usage) worst = std::max(worst, row.code);
+        });
     write_json(settings, {{"ceilings",
                            {{"gigabytes_per_second", ceilings.bytes_per_second / 1e9},
                             {"gigaflops", ceilings.flops_per_second / 1e9},
@@ -140,10 +158,12 @@ ExitCode run_operators(const BenchSettings& settings) {
 
 /// One line, and one entry of the JSON.
 nlohmann::json report_strategy(const StrategyWorkload& work, const StrategyMeasurement& measured, bool speaks) {
-  const std::string name = fmt::format("{} {}{}{}", work.row.name, work.strategy.name, work.variant.empty() ? "" : " ", work.variant);
+  const std::string name =
+      fmt::format("{} {}{}{}", work.row.name, work.strategy.name, work.variant.empty() ? "" : " ", work.variant);
   if (speaks) {
-    fmt::print("{:<46} {:>8} {:>9} {:>10.2f} {:>11.2f} {:>10.2f} {:>9.2f} {:>12} {:>8}\n", name, work.tokens, work.documents, measured.forward_s * 1e3,
-               measured.backward_s * 1e3, measured.exposed_s * 1e3, measured.hidden_s * 1e3, measured.bytes_sent, measured.messages_sent);
+    fmt::print("{:<46} {:>8} {:>9} {:>10.2f} {:>11.2f} {:>10.2f} {:>9.2f} {:>12} {:>8}\n", name, work.tokens,
+               work.documents, measured.forward_s * 1e3, measured.backward_s * 1e3, measured.exposed_s * 1e3,
+               measured.hidden_s * 1e3, measured.bytes_sent, measured.messages_sent);
     std::fflush(stdout);
   }
   return {{"operator", work.row.name},
@@ -166,13 +186,17 @@ ExitCode run_strategies(const BenchSettings& settings) {
           "--tokens {} and --channels {}: expected both, and positive", settings.tokens, settings.channels);
   require(settings.channels % 8 == 0, "--channels is {}, expected a multiple of 8", settings.channels);
   const std::int64_t channels = settings.channels > 0 ? settings.channels : 64;
-  const std::vector<std::int64_t> lengths = settings.tokens > 0 ? std::vector{settings.tokens} : std::vector<std::int64_t>{4096, 16384};
+  const std::vector<std::int64_t> lengths =
+      settings.tokens > 0 ? std::vector{settings.tokens} : std::vector<std::int64_t>{4096, 16384};
   return launch(settings.launch, [&](Communicator world) {
     collectively(world, [&] { static_cast<void>(Stream(settings.where())); });
     const bool speaks = world.rank() == 0;
     if (speaks)
-      fmt::print("{:<46} {:>8} {:>9} {:>10} {:>11} {:>10} {:>9} {:>12} {:>8}\n", fmt::format("{} {}, {} ranks, {} channels", settings.device, name_of(settings.type()), world.size(), channels),
-                 "tokens", "documents", "forward ms", "backward ms", "exposed ms", "hidden ms", "bytes sent", "messages");
+      fmt::print("{:<46} {:>8} {:>9} {:>10} {:>11} {:>10} {:>9} {:>12} {:>8}\n",
+                 fmt::format("{} {}, {} ranks, {} channels", settings.device, name_of(settings.type()), world.size(),
+                             channels),
+                 "tokens", "documents", "forward ms", "backward ms", "exposed ms", "hidden ms", "bytes sent",
+                 "messages");
     nlohmann::json rows = nlohmann::json::array();
     for (const OpRow& row : op_rows())
       for (const OpStrategy& strategy : row.strategies) {
@@ -184,8 +208,14 @@ ExitCode run_strategies(const BenchSettings& settings) {
             for (const std::int64_t documents : {std::int64_t{1}, std::max<std::int64_t>(tokens / short_document, 1)}) {
               const bool quadratic = row.name == "attention" || variant == "--method direct";
               if (quadratic && documents == 1 && tokens > longest_quadratic) continue;
-              const StrategyWorkload work{.row = row, .strategy = strategy, .variant = variant, .dtype = settings.type(),
-                                          .tokens = tokens, .documents = documents, .channels = channels, .device = settings.where()};
+              const StrategyWorkload work{.row = row,
+                                          .strategy = strategy,
+                                          .variant = variant,
+                                          .dtype = settings.type(),
+                                          .tokens = tokens,
+                                          .documents = documents,
+                                          .channels = channels,
+                                          .device = settings.where()};
               rows.push_back(report_strategy(work, measure_strategy(work, world, 3, settings.least_seconds), speaks));
             }
       }
@@ -197,13 +227,16 @@ ExitCode run_strategies(const BenchSettings& settings) {
 }
 
 ExitCode execute(const BenchSettings& settings) {
-  const Topic* topic = std::find_if(std::begin(topics), std::end(topics), [&](const Topic& each) { return each.name == settings.topic; });
+  const Topic* topic = std::find_if(std::begin(topics), std::end(topics),
+                                    [&](const Topic& each) { return each.name == settings.topic; });
   ensure(topic != std::end(topics), "bench has no topic '{}'", settings.topic);
   return topic->run(settings);
 }
 
 }  // namespace
 
-Command bench_command() { return make_command<BenchSettings, declare, execute>("bench", "measure this machine's operators"); }
+Command bench_command() {
+  return make_command<BenchSettings, declare, execute>("bench", "measure this machine's operators");
+}
 
 }  // namespace causeway

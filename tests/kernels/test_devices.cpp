@@ -14,6 +14,7 @@
 #include "kernels/fourier.hpp"
 #include "kernels/gemm.hpp"
 #include "kernels/norm.hpp"
+#include "kernels/probe.hpp"
 #include "kernels/random.hpp"
 #include "kernels/reorder.hpp"
 #include "kernels/segments.hpp"
@@ -245,6 +246,13 @@ const Row kernels[] = {
              negative_exponential_backward(s, {.y = y.on(s), .d_y = d_y.on(s), .d_x = d_x.on(s)});
            },
            4);
+     }},
+    {"repeated_exponential",
+     [](Trial& t) {
+       const Shape shape = t.matrix();
+       const Twin &x = t.tensor(t.dtype, shape), &y = t.tensor(t.dtype, shape);
+       const std::int64_t times = t.below(20);
+       t.compare([&](const Stream& s) { repeated_exponential(s, {.x = x.on(s), .times = times, .y = y.on(s)}); }, 16);
      }},
     {"sum_of_squares",
      [](Trial& t) {
