@@ -18,7 +18,7 @@
 #include "kernels/random.hpp"
 #include "kernels/reorder.hpp"
 #include "kernels/segments.hpp"
-#include "tests/support/tensors.hpp"
+#include "tests/support/gpu.hpp"
 
 /// The GPU's kernels against the CPU's, which are the specification: every row of `kernels` below, over random shapes
 /// and row strides. Skipped where no GPU answers.
@@ -465,7 +465,7 @@ class Devices : public testing::TestWithParam<Row> {
 
 TEST_P(Devices, GpuEqualsCpuAndItselfOverRandomShapes) {
   for (const DType dtype : floating_types)
-    for (std::uint64_t seed = 0; seed < 60 && !HasFailure(); ++seed) {
+    for (std::uint64_t seed = 0; seed < cases(60) && !HasFailure(); ++seed) {
       SCOPED_TRACE(testing::Message() << GetParam().name << " " << name_of(dtype) << " seed " << seed);
       Trial trial(cpu_, *gpu_, dtype, seed);
       GetParam().run(trial);

@@ -129,7 +129,7 @@ class DevicesAttention : public GpuTest {
 };
 
 TEST_P(DevicesAttention, EqualsTheCpuOnRandomRunsOfQueriesAndKeys) {
-  for (std::uint64_t seed = 0; seed < 200; ++seed) expect_equal_to_the_cpu(random_meeting(seed), seed);
+  for (std::uint64_t seed = 0; seed < cases(200); ++seed) expect_equal_to_the_cpu(random_meeting(seed), seed);
 }
 
 TEST_P(DevicesAttention, EqualsTheCpuOverManyBlocks) {

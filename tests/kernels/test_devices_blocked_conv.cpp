@@ -130,7 +130,7 @@ class DevicesBlockedConv : public GpuTest {
 };
 
 TEST_P(DevicesBlockedConv, EqualsTheCpuOnRandomRuns) {
-  for (std::uint64_t seed = 0; seed < 400 && !HasFailure(); ++seed) expect_equal_to_the_cpu(random_stretch(seed), seed);
+  for (std::uint64_t seed = 0; seed < cases(400) && !HasFailure(); ++seed) expect_equal_to_the_cpu(random_stretch(seed), seed);
 }
 
 TEST_P(DevicesBlockedConv, EqualsTheCpuOnLongRuns) {

@@ -97,7 +97,7 @@ class DevicesConv : public GpuTest {
 double limit_of(DType dtype) { return dtype == DType::f64 ? 1e-13 : dtype == DType::f32 ? 2e-6 : 4e-3; }
 
 TEST_P(DevicesConv, CausalConvEqualsTheCpuOnRandomRuns) {
-  for (std::uint64_t seed = 0; seed < 300; ++seed) {
+  for (std::uint64_t seed = 0; seed < cases(300); ++seed) {
     const Stretch run = random_stretch(seed);
     SCOPED_TRACE(fmt::format("seed {}: {}", seed, run.name()));
     const Tensors want = inputs(cpu(), run, GetParam(), seed);

@@ -119,7 +119,7 @@ std::vector<std::int64_t> equal_documents(std::int64_t count, std::int64_t token
 }
 
 TEST_P(DevicesFftConv, EqualsTheCpuOnRandomPacks) {
-  for (std::uint64_t seed = 0; seed < 250; ++seed) expect_equal_to_the_cpu(random_pack(seed), seed);
+  for (std::uint64_t seed = 0; seed < cases(250); ++seed) expect_equal_to_the_cpu(random_pack(seed), seed);
 }
 
 TEST_P(DevicesFftConv, EqualsTheCpuWhereWorkIsCutIntoPieces) {
@@ -161,7 +161,7 @@ TEST_P(DevicesFftConv, TakesAnEmptyRun) {
 TEST_P(DevicesFftConv, ModalSpectrumAndItsBackwardEqualTheCpu) {
   if (GetParam() == DType::bf16) return;  // filters are never bf16
   const double limit = GetParam() == DType::f64 ? 1e-11 : 3e-6;
-  for (std::uint64_t seed = 0; seed < 100; ++seed) {
+  for (std::uint64_t seed = 0; seed < cases(100); ++seed) {
     Dice dice(seed);
     const std::int64_t channels = dice.number(1, 300), modes = dice.chance(50) ? 16 : dice.number(1, 40),
                        length = dice.chance(50) ? dice.number(1, 40) : dice.number(41, 100000),

@@ -116,7 +116,7 @@ class DevicesModal : public GpuTest {
 };
 
 TEST_P(DevicesModal, ModalConvEqualsTheCpuOnRandomRuns) {
-  for (std::uint64_t seed = 0; seed < 200; ++seed) expect_equal_to_the_cpu(random_stretch(seed), seed);
+  for (std::uint64_t seed = 0; seed < cases(200); ++seed) expect_equal_to_the_cpu(random_stretch(seed), seed);
 }
 
 TEST_P(DevicesModal, ModalConvEqualsTheCpuWhereChunksAreLong) {

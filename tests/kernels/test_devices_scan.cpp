@@ -133,7 +133,7 @@ class DevicesScan : public GpuTest {
 };
 
 TEST_P(DevicesScan, SelectiveScanEqualsTheCpuOnRandomRuns) {
-  for (std::uint64_t seed = 0; seed < 250; ++seed) expect_equal_to_the_cpu(random_stretch(seed), seed);
+  for (std::uint64_t seed = 0; seed < cases(250); ++seed) expect_equal_to_the_cpu(random_stretch(seed), seed);
 }
 
 TEST_P(DevicesScan, SelectiveScanEqualsTheCpuWhereChunksAreLongAndChannelsMany) {

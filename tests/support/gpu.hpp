@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <optional>
 #include <random>
 #include <vector>
@@ -44,6 +46,12 @@ class GpuTest : public testing::TestWithParam<DType> {
   Stream cpu_;
   std::optional<Stream> gpu_;
 };
+
+/// How many random cases a test takes: `count`, or as few as CAUSEWAY_TEST_CASES says, for tools under which each takes a hundred times as long.
+inline std::uint64_t cases(std::uint64_t count) {
+  const char* const most = std::getenv("CAUSEWAY_TEST_CASES");
+  return most == nullptr ? count : std::min<std::uint64_t>(count, std::strtoull(most, nullptr, 10));
+}
 
 /// Small random numbers for shapes, the same for the same seed.
 class Dice {
