@@ -11,9 +11,8 @@ struct OperatorBenchSettings {
   DType dtype = DType::f32;
   std::string filter;         ///< only rows that have this in their name
   std::int64_t tokens = 0;    ///< instead of the built-in sizes, with `channels`
-  std::int64_t channels = 0;  ///< a multiple of channels_multiple
+  std::int64_t channels = 0;  ///< a multiple of 16, of 128 above 1024
 };
-inline constexpr std::int64_t channels_multiple = 16;
 
 /// One line of the report.
 struct Measurement {

@@ -9,18 +9,22 @@
 namespace causeway {
 namespace {
 
+constexpr std::int64_t heads_at_least = 8, longest_head = 128, channels_a_filter = 16;
+
 /// How long an axis is, by its letter in the operator's table.
 std::int64_t size_of_axis(char letter, const StrategyWorkload& work) {
+  const std::int64_t head = std::min(work.channels / heads_at_least, longest_head);
   switch (letter) {
     case 'T':
       return work.tokens;
     case 'D':
-    case 'G':
       return work.channels;
+    case 'G':
+      return std::max<std::int64_t>(work.channels / channels_a_filter, 1);
     case 'H':
-      return 8;
+      return work.channels / head;
     case 'E':
-      return work.channels / 8;
+      return head;
     case 'W':
       return 4;  // Mamba's
     case 'L':

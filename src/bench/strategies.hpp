@@ -15,7 +15,7 @@ struct StrategyWorkload {
   Layout layout = Layout::contiguous;
   DType dtype = DType::f32;
   std::int64_t tokens = 0, documents = 1;  ///< documents as equal as may be
-  std::int64_t channels = 64;              ///< a multiple of 8
+  std::int64_t channels = 64;              ///< a multiple of 16, of 128 above 1024
   Device device = Device::cpu;
 };
 

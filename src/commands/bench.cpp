@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <optional>
+#include <set>
 
 #include "io/atomic_file.hpp"
 #include "src/bench/operators.hpp"
@@ -13,8 +13,6 @@
 
 namespace causeway {
 namespace {
-
-constexpr std::int64_t short_document = 8, longest_quadratic = 8192;  // tokens
 
 struct BenchSettings {
   std::string topic = "operators";
@@ -85,6 +83,14 @@ CommandLine declare(BenchSettings& settings) {
               "-n 4 causeway bench strategies"};
 }
 
+void require_size(const BenchSettings& settings) {
+  require(settings.tokens >= 0 && settings.channels >= 0 && (settings.tokens > 0) == (settings.channels > 0),
+          "--tokens {} and --channels {}: expected both, and positive", settings.tokens, settings.channels);
+  const std::int64_t multiple = settings.channels > 1024 ? 128 : 16;  // heads of 128, and filters for 16 channels each
+  require(settings.channels % multiple == 0, "--channels is {}, expected a multiple of {}", settings.channels,
+          multiple);
+}
+
 void write_json(const BenchSettings& settings, nlohmann::json report) {
   if (settings.json.empty()) return;
   report["topic"] = settings.topic;
@@ -125,10 +131,7 @@ nlohmann::json to_json(const Measurement& row) {
 }
 
 ExitCode run_operators(const BenchSettings& settings) {
-  require(settings.tokens >= 0 && settings.channels >= 0 && (settings.tokens > 0) == (settings.channels > 0),
-          "--tokens {} and --channels {}: expected both, and positive", settings.tokens, settings.channels);
-  require(settings.channels % channels_multiple == 0, "--channels is {}, expected a multiple of {}", settings.channels,
-          channels_multiple);
+  require_size(settings);
   return run_alone([&] {
     compute_with(fair_threads(1));
     const Stopwatch stopwatch(Stream(settings.where()), settings.least_seconds);
@@ -181,43 +184,53 @@ nlohmann::json report_strategy(const StrategyWorkload& work, const StrategyMeasu
           {"memory_bytes", measured.memory_bytes}};
 }
 
+/// What the strategies are measured on unless told otherwise: a pack as one document, and as documents as long as
+/// PackMamba's mean.
+struct StrategySizes {
+  std::int64_t channels;
+  std::vector<std::int64_t> tokens;
+  std::int64_t longest_quadratic;  ///< tokens of a document that every token of is looked at by every other
+};
+
+StrategySizes strategy_sizes(Device device) {
+  if (device == Device::cuda) return {.channels = 4096, .tokens = {16384, 65536, 262144}, .longest_quadratic = 65536};
+  return {.channels = 64, .tokens = {4096, 16384}, .longest_quadratic = 8192};
+}
+
 ExitCode run_strategies(const BenchSettings& settings) {
-  require(settings.tokens >= 0 && settings.channels >= 0 && (settings.tokens > 0) == (settings.channels > 0),
-          "--tokens {} and --channels {}: expected both, and positive", settings.tokens, settings.channels);
-  require(settings.channels % 8 == 0, "--channels is {}, expected a multiple of 8", settings.channels);
-  const std::int64_t channels = settings.channels > 0 ? settings.channels : 64;
-  const std::vector<std::int64_t> lengths =
-      settings.tokens > 0 ? std::vector{settings.tokens} : std::vector<std::int64_t>{4096, 16384};
+  constexpr std::int64_t document = 646, most_taps_one_by_one = 16384;
+  require_size(settings);
+  StrategySizes sizes = strategy_sizes(settings.where());
+  if (settings.tokens > 0) sizes = {settings.channels, {settings.tokens}, sizes.longest_quadratic};
   return launch(settings.launch, [&](Communicator world) {
-    collectively(world, [&] { static_cast<void>(Stream(settings.where())); });
     const bool speaks = world.rank() == 0;
     if (speaks)
       fmt::print("{:<46} {:>8} {:>9} {:>10} {:>11} {:>10} {:>9} {:>12} {:>8}\n",
                  fmt::format("{} {}, {} ranks, {} channels", settings.device, name_of(settings.type()), world.size(),
-                             channels),
+                             sizes.channels),
                  "tokens", "documents", "forward ms", "backward ms", "exposed ms", "hidden ms", "bytes sent",
                  "messages");
     nlohmann::json rows = nlohmann::json::array();
+    const auto measure = [&](StrategyWorkload work) {
+      for (const std::int64_t tokens : sizes.tokens)
+        for (const std::int64_t documents : std::set{std::int64_t{1}, std::max<std::int64_t>(tokens / document, 1)}) {
+          if (work.row.name == "attention" && tokens / documents > sizes.longest_quadratic) continue;
+          if (work.variant == "--method direct" && tokens / documents > most_taps_one_by_one) continue;
+          work.tokens = tokens;
+          work.documents = documents;
+          rows.push_back(report_strategy(work, measure_strategy(work, world, 3, settings.least_seconds), speaks));
+        }
+    };
     for (const OpRow& row : op_rows())
       for (const OpStrategy& strategy : row.strategies) {
         if (fmt::format("{} {}", row.name, strategy.name).find(settings.filter) == std::string::npos) continue;
-        std::vector<std::string> variants = strategy.variants;
-        if (variants.empty()) variants.emplace_back();
-        for (const std::string& variant : variants)
-          for (const std::int64_t tokens : lengths)
-            for (const std::int64_t documents : {std::int64_t{1}, std::max<std::int64_t>(tokens / short_document, 1)}) {
-              const bool quadratic = row.name == "attention" || variant == "--method direct";
-              if (quadratic && documents == 1 && tokens > longest_quadratic) continue;
-              const StrategyWorkload work{.row = row,
-                                          .strategy = strategy,
-                                          .variant = variant,
-                                          .dtype = settings.type(),
-                                          .tokens = tokens,
-                                          .documents = documents,
-                                          .channels = channels,
-                                          .device = settings.where()};
-              rows.push_back(report_strategy(work, measure_strategy(work, world, 3, settings.least_seconds), speaks));
-            }
+        for (const std::string& variant : strategy.variants.empty() ? std::vector<std::string>{""} : strategy.variants)
+          measure({.row = row,
+                   .strategy = strategy,
+                   .variant = variant,
+                   .dtype = settings.type(),
+                   .channels = sizes.channels,
+                   .device = settings.where()});
       }
     collectively(world, [&] {
       if (speaks) write_json(settings, {{"results", std::move(rows)}});
