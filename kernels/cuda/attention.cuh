@@ -90,25 +90,27 @@ __device__ void load(Tile<E> to, const Heads& from, int head, int first) {
       std::uint32_t x[4] = {};
       for (int i = 0; i < 8; ++i)
         if (source < from.rows && chunk * 8 + i < from.width) x[i / 2] |= std::uint32_t{data[i].bits} << (i % 2 * 16);
-      asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(place), "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]) : "memory");
+      asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(place), "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3])
+                   : "memory");
     }
   }
 }
 
-/// A thread's share of 16 rows by E: adds every NaN and infinity of the rows of `from` in `seen` and in [first, last).
-/// A product with a cleaned tile leaves them out for everyone; this gives them to those who see them.
-template <int E>
-__device__ void add_non_finite(float (&y)[E / 8][4], const Heads& from, int head, const Sight::Range (&seen)[2], int first,
-                               int last, int lane) {
+/// A thread's share of 16 rows by 8·W columns, the first of which is `column`: adds every NaN and infinity of the rows
+/// of `from` in `seen` and in [first, last). A product with a cleaned tile leaves them out for everyone; this gives
+/// them to those who see them.
+template <int W>
+__device__ void add_non_finite(float (&y)[W][4], const Heads& from, int head, const Sight::Range (&seen)[2], int first,
+                               int last, int column, int lane) {
 #pragma unroll
   for (int half = 0; half < 2; ++half)
     for (int row = max(first, seen[half].begin); row < min(last, seen[half].end); ++row) {
       const bf16* const data = from.at(row, head);
 #pragma unroll
-      for (int n = 0; n < E / 8; ++n)
+      for (int n = 0; n < W; ++n)
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          const int e = 8 * n + lane % 4 * 2 + i;
+          const int e = column + 8 * n + lane % 4 * 2 + i;
           const float x = e < from.width ? static_cast<float>(data[e]) : 0.0f;
           if (!isfinite(x)) y[n][2 * half + i] += x;
         }
@@ -125,7 +127,7 @@ void allow_shared(Function* kernel, int bytes) {
   cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
 }
 
-/// Kernels of any type and head size, a warp a row, that multiply nothing but what is seen.
+/// Kernels of any type and of heads of up to 1024, a warp for up to four rows, that multiply nothing but what is seen.
 void plain_attention_forward(const Stream& stream, const AttentionForward& args);
 void plain_attention_backward(const Stream& stream, const AttentionBackward& args);
 

@@ -78,8 +78,8 @@ __device__ void soften(float (&s)[N][4], float factor, float (&highest)[2], floa
 
 /// Brings a row to its end: y over the sum, merged with what stands there already, whose lse is `before`.
 template <int E>
-__device__ void finish(const Result& to, const Heads& q, std::int64_t t, int head, int half, float before, float highest,
-                       float sum, float scale, const float (&y)[E / 8][4], int lane) {
+__device__ void finish(const Result& to, const Heads& q, std::int64_t t, int head, int half, float before,
+                       float highest, float sum, float scale, const float (&y)[E / 8][4], int lane) {
   float here = sum == 0 ? -INFINITY : highest * scale + logf(sum), share = sum == 0 ? 0 : 1 / sum, kept = 0;
   if (before != -INFINITY) {
     if (sum == 0) return;
@@ -116,8 +116,10 @@ __global__ void __launch_bounds__(threads, E > 128 ? 1 : 2)
   constexpr int queries = 64 * M;
   extern __shared__ __align__(128) unsigned char memory[];
   __shared__ Sight::Range ranges[queries];
-  const int head = static_cast<int>(blockIdx.y), block = static_cast<int>(gridDim.x - 1 - blockIdx.x);  // long ones first
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32, top_row = 16 * M * warp;
+  const int head = static_cast<int>(blockIdx.y),
+            block = static_cast<int>(gridDim.x - 1 - blockIdx.x);  // long ones first
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32,
+            top_row = 16 * M * warp;
   const Tile<E> q{shared_address(memory)}, k = q.after(queries), v = k.after(key_block);
   const int start = block * queries, last = min(queries, q_rows.rows - start) - 1;
   const float factor = scale * static_cast<float>(log2_e);
@@ -176,7 +178,7 @@ __global__ void __launch_bounds__(threads, E > 128 ? 1 : 2)
 #pragma unroll
       for (int m = 0; m < M; ++m) {
         const int row = top_row + 16 * m + lane / 4;
-        add_non_finite<E>(y[m], v_rows, head, {ranges[row], ranges[row + 8]}, first, first + key_block, lane);
+        add_non_finite(y[m], v_rows, head, {ranges[row], ranges[row + 8]}, first, first + key_block, 0, lane);
       }
     }
   }
@@ -186,12 +188,14 @@ __global__ void __launch_bounds__(threads, E > 128 ? 1 : 2)
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int row = top_row + 16 * m + 8 * half + lane / 4;
-      const float before = result.accumulate && row <= last ? result.lse[(start + row) * result.lse_stride + head] : -INFINITY;
+      const float before =
+          result.accumulate && row <= last ? result.lse[(start + row) * result.lse_stride + head] : -INFINITY;
       __syncwarp();  // four lanes have read what one of them writes
       float whole = sum[m][half];
       whole += __shfl_xor_sync(~0u, whole, 1);
       whole += __shfl_xor_sync(~0u, whole, 2);
-      if (row <= last) finish<E>(result, q_rows, start + row, head, half, before, highest[m][half], whole, scale, y[m], lane);
+      if (row <= last)
+        finish<E>(result, q_rows, start + row, head, half, before, highest[m][half], whole, scale, y[m], lane);
     }
 }
 
@@ -209,8 +213,8 @@ void launch(const Stream& stream, const AttentionForward& args) {
 
 }  // namespace
 
-// Floor: 4·E operations for each pair of a query and a key that it sees. bf16 [65536, 32, 128], one document: 35.2 TFLOP,
-// 46 ms at the 759 TFLOP/s of a GEMM.
+// Floor: 4·E operations for each pair of a query and a key that it sees. bf16 [65536, 32, 128], one document: 35.2
+// TFLOP, 46 ms at the 759 TFLOP/s of a GEMM.
 void attention_forward(const Stream& stream, const AttentionForward& args) {
   const AttentionInputs& in = args.in;
   const DType dtype = in.q.dtype, wide = accumulator_of(dtype);

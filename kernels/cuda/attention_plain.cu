@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/cuda/attention.cuh"
@@ -8,16 +9,25 @@ namespace {
 
 constexpr int warps = 8;
 
-/// An item of the grid: a row of a head, for a warp. Neighbours share what they look at.
-struct Item {
-  std::int64_t row;
-  int head, lane;
+/// Rows of a head that a warp works on together: what it loads, it loads for all of them.
+template <class R, int C>
+constexpr int together = std::clamp(64 / (C * static_cast<int>(sizeof(R))), 1, 4);
 
-  __device__ explicit Item(std::int64_t rows) : lane(static_cast<int>(threadIdx.x) % 32) {
-    const std::int64_t item = std::int64_t{blockIdx.x} * warps + threadIdx.x / 32;
-    head = static_cast<int>(item / rows);
-    row = item % rows;
+/// An item of the grid: neighbouring rows of a head, for a warp. Neighbours share what they look at.
+template <int count>
+struct Item {
+  int head, lane;
+  std::int64_t first, rows;
+
+  __device__ explicit Item(std::int64_t rows_) : lane(static_cast<int>(threadIdx.x) % 32), rows(rows_) {
+    const std::int64_t item = std::int64_t{blockIdx.x} * warps + threadIdx.x / 32, groups = (rows + count - 1) / count;
+    head = static_cast<int>(item / groups);
+    first = item % groups * count;
   }
+  __device__ bool holds(int i) const { return first + i < rows; }
+  /// The last row again in the place of those that are not there.
+  __device__ std::int64_t row(int i) const { return holds(i) ? first + i : rows - 1; }
+  static std::int64_t groups(std::int64_t rows) { return (rows + count - 1) / count; }
 };
 
 /// E elements over the lanes of a warp, at most 32·C.
@@ -50,49 +60,74 @@ struct Vector {
   }
 };
 
+__device__ bool sees(const Sight::Range& range, int column) { return range.begin <= column && column < range.end; }
+
 template <class T, class Y, int C>
 __global__ void __launch_bounds__(32 * warps)
-    forward(Sight sight, Rows<const T> q, Rows<const T> k, Rows<const T> v, Rows<Y> y, Rows<Accumulator<T>> lse, int heads,
-            int E, Accumulator<T> scale, bool accumulate) {
+    forward(Sight sight, Rows<const T> q, Rows<const T> k, Rows<const T> v, Rows<Y> y, Rows<Accumulator<T>> lse,
+            int heads, int E, Accumulator<T> scale, bool accumulate) {
   using R = Accumulator<T>;
   using Values = Vector<R, C>;
-  constexpr int together = 4;
+  constexpr int count = together<R, C>, keys = 4;
   constexpr R none = -std::numeric_limits<R>::infinity();
-  const Item item(sight.queries());
+  const Item<count> item(sight.queries());
   if (item.head >= heads) return;
   const std::int64_t column = std::int64_t{item.head} * E;
-  const auto [begin, end] = sight.keys_of(item.row);
-  const Values query = Values::load(&q(item.row, column), E, item.lane);
-  R highest = accumulate ? lse(item.row, item.head) : none, sum = highest == none ? 0 : 1;
-  Values result = {};
-  if (sum != 0) result = Values::load(&y(item.row, column), E, item.lane);
-  for (int key = begin; key < end; key += together) {
-    R s[together];
-    R top = highest;
+  Sight::Range seen[count];
+  Values query[count], result[count];
+  R highest[count], sum[count];
 #pragma unroll
-    for (int j = 0; j < together; ++j) {
-      s[j] = none;
-      if (key + j < end) s[j] = scale * query.dot(Values::load(&k(key + j, column), E, item.lane));
-      top = s[j] > top ? s[j] : top;
-    }
-    const R shrink = sum == 0 ? R{0} : ::exp(highest - top);
-    sum *= shrink;
-#pragma unroll
-    for (int c = 0; c < C; ++c) result.at[c] *= shrink;
-#pragma unroll
-    for (int j = 0; j < together; ++j) {
-      if (key + j >= end) continue;
-      const R p = ::exp(s[j] - top);
-      sum += p;
-      result.add(p, Values::load(&v(key + j, column), E, item.lane));
-    }
-    highest = top;
+  for (int i = 0; i < count; ++i) {
+    seen[i] = sight.keys_of(item.row(i));
+    query[i] = Values::load(&q(item.row(i), column), E, item.lane);
+    highest[i] = accumulate ? lse(item.row(i), item.head) : none;
+    sum[i] = highest[i] == none ? 0 : 1;
+    result[i] = sum[i] == 0 ? Values{} : Values::load(&y(item.row(i), column), E, item.lane);
   }
-  const R over = sum == 0 ? 0 : 1 / sum;
+  for (int key = seen[0].begin; key < seen[count - 1].end; key += keys) {
+    R s[count][keys];
 #pragma unroll
-  for (int c = 0; c < C; ++c)
-    if (c * 32 + item.lane < E) y(item.row, column + c * 32 + item.lane) = narrowed<Y>(result.at[c] * over);
-  if (item.lane == 0) lse(item.row, item.head) = sum == 0 ? none : highest + ::log(sum);
+    for (int j = 0; j < keys; ++j) {
+      const bool there = key + j < seen[count - 1].end;
+      const Values x = there ? Values::load(&k(key + j, column), E, item.lane) : Values{};
+#pragma unroll
+      for (int i = 0; i < count; ++i) s[i][j] = sees(seen[i], key + j) ? scale * query[i].dot(x) : none;
+    }
+#pragma unroll
+    for (int i = 0; i < count; ++i) {
+      R top = highest[i];
+#pragma unroll
+      for (int j = 0; j < keys; ++j) top = s[i][j] > top ? s[i][j] : top;
+      const R shrink = sum[i] == 0 ? R{0} : ::exp(highest[i] - top);
+      sum[i] *= shrink;
+#pragma unroll
+      for (int c = 0; c < C; ++c) result[i].at[c] *= shrink;
+#pragma unroll
+      for (int j = 0; j < keys; ++j) {
+        if (!sees(seen[i], key + j)) continue;
+        s[i][j] = ::exp(s[i][j] - top);
+        sum[i] += s[i][j];
+      }
+      highest[i] = top;
+    }
+#pragma unroll
+    for (int j = 0; j < keys; ++j) {
+      if (key + j >= seen[count - 1].end) continue;
+      const Values x = Values::load(&v(key + j, column), E, item.lane);
+#pragma unroll
+      for (int i = 0; i < count; ++i)
+        if (sees(seen[i], key + j)) result[i].add(s[i][j], x);
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < count; ++i) {
+    if (!item.holds(i)) continue;
+    const R over = sum[i] == 0 ? 0 : 1 / sum[i];
+#pragma unroll
+    for (int c = 0; c < C; ++c)
+      if (c * 32 + item.lane < E) y(item.row(i), column + c * 32 + item.lane) = narrowed<Y>(result[i].at[c] * over);
+    if (item.lane == 0) lse(item.row(i), item.head) = sum[i] == 0 ? none : highest[i] + ::log(sum[i]);
+  }
 }
 
 template <class T>
@@ -110,47 +145,84 @@ template <class T, int C>
 __global__ void __launch_bounds__(32 * warps) backward_queries(Gradients<T> g) {
   using R = Accumulator<T>;
   using Values = Vector<R, C>;
-  const Item item(g.sight.queries());
+  constexpr int count = together<R, C>;
+  const Item<count> item(g.sight.queries());
   if (item.head >= g.heads) return;
   const std::int64_t column = std::int64_t{item.head} * g.E;
-  const auto [begin, end] = g.sight.keys_of(item.row);
-  const Values q = Values::load(&g.q(item.row, column), g.E, item.lane), d_y = Values::load(&g.d_y(item.row, column), g.E, item.lane);
-  const R lse = g.lse(item.row, item.head), delta = g.delta(item.row, item.head);
-  Values d_q = {};
-#pragma unroll 2
-  for (int j = begin; j < end; ++j) {
-    const Values k = Values::load(&g.k(j, column), g.E, item.lane), v = Values::load(&g.v(j, column), g.E, item.lane);
-    d_q.add(::exp(g.scale * q.dot(k) - lse) * (d_y.dot(v) - delta), k);
+  Sight::Range seen[count];
+  Values q[count], d_y[count], d_q[count] = {};
+  R lse[count], delta[count];
+#pragma unroll
+  for (int i = 0; i < count; ++i) {
+    seen[i] = g.sight.keys_of(item.row(i));
+    q[i] = Values::load(&g.q(item.row(i), column), g.E, item.lane);
+    d_y[i] = Values::load(&g.d_y(item.row(i), column), g.E, item.lane);
+    lse[i] = g.lse(item.row(i), item.head);
+    delta[i] = g.delta(item.row(i), item.head);
   }
-  d_q.add_to(&g.d_q(item.row, column), g.scale, g.E, item.lane);
+#pragma unroll 2
+  for (int j = seen[0].begin; j < seen[count - 1].end; ++j) {
+    const Values k = Values::load(&g.k(j, column), g.E, item.lane), v = Values::load(&g.v(j, column), g.E, item.lane);
+#pragma unroll
+    for (int i = 0; i < count; ++i)
+      if (sees(seen[i], j)) d_q[i].add(::exp(g.scale * q[i].dot(k) - lse[i]) * (d_y[i].dot(v) - delta[i]), k);
+  }
+#pragma unroll
+  for (int i = 0; i < count; ++i)
+    if (item.holds(i)) d_q[i].add_to(&g.d_q(item.row(i), column), g.scale, g.E, item.lane);
 }
 
 template <class T, int C>
 __global__ void __launch_bounds__(32 * warps) backward_keys(Gradients<T> g) {
   using R = Accumulator<T>;
   using Values = Vector<R, C>;
-  const Item item(g.sight.keys());
+  constexpr int count = together<R, C>;
+  const Item<count> item(g.sight.keys());
   if (item.head >= g.heads) return;
   const std::int64_t column = std::int64_t{item.head} * g.E;
-  const auto [begin, end] = g.sight.queries_of(item.row);
-  const Values k = Values::load(&g.k(item.row, column), g.E, item.lane), v = Values::load(&g.v(item.row, column), g.E, item.lane);
-  Values d_k = {}, d_v = {};
-#pragma unroll 2
-  for (int t = begin; t < end; ++t) {
-    const Values q = Values::load(&g.q(t, column), g.E, item.lane), d_y = Values::load(&g.d_y(t, column), g.E, item.lane);
-    const R p = ::exp(g.scale * k.dot(q) - g.lse(t, item.head));
-    d_v.add(p, d_y);
-    d_k.add(p * (v.dot(d_y) - g.delta(t, item.head)), q);
+  Sight::Range seen[count];
+  Values k[count], v[count], d_k[count] = {}, d_v[count] = {};
+#pragma unroll
+  for (int i = 0; i < count; ++i) {
+    seen[i] = g.sight.queries_of(item.row(i));
+    k[i] = Values::load(&g.k(item.row(i), column), g.E, item.lane);
+    v[i] = Values::load(&g.v(item.row(i), column), g.E, item.lane);
   }
-  d_k.add_to(&g.d_k(item.row, column), g.scale, g.E, item.lane);
-  d_v.add_to(&g.d_v(item.row, column), R{1}, g.E, item.lane);
+#pragma unroll 2
+  for (int t = seen[0].begin; t < seen[count - 1].end; ++t) {
+    const Values q = Values::load(&g.q(t, column), g.E, item.lane),
+                 d_y = Values::load(&g.d_y(t, column), g.E, item.lane);
+    const R lse = g.lse(t, item.head), delta = g.delta(t, item.head);
+#pragma unroll
+    for (int i = 0; i < count; ++i) {
+      if (!sees(seen[i], t)) continue;
+      const R p = ::exp(g.scale * k[i].dot(q) - lse);
+      d_v[i].add(p, d_y);
+      d_k[i].add(p * (v[i].dot(d_y) - delta), q);
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < count; ++i) {
+    if (!item.holds(i)) continue;
+    d_k[i].add_to(&g.d_k(item.row(i), column), g.scale, g.E, item.lane);
+    d_v[i].add_to(&g.d_v(item.row(i), column), R{1}, g.E, item.lane);
+  }
 }
 
-/// Calls body.operator()<C>() with a vector length 32·C that holds E.
-template <class Body>
+/// Blocks for `rows` rows of `heads` heads.
+template <class R, int C>
+unsigned blocks_of(std::int64_t rows, std::int64_t heads) {
+  return grid_of(Item<together<R, C>>::groups(rows) * heads, warps);
+}
+
+/// Calls body.operator()<C>() with a vector length 32·C that holds E; always the longest for bf16, whose shorter heads
+/// are others' business.
+template <class T, class Body>
 void dispatch_length(std::int64_t E, const Body& body) {
   ensure(E <= 1024, "heads of {} numbers, expected at most 1024", E);
-  if (E <= 32)
+  if constexpr (sizeof(T) == 2)
+    body.template operator()<32>();
+  else if (E <= 32)
     body.template operator()<1>();
   else if (E <= 128)
     body.template operator()<4>();
@@ -162,16 +234,18 @@ void dispatch_length(std::int64_t E, const Body& body) {
 
 }  // namespace
 
-// Floor: as attention_forward; these go by the units for float32 and float64 and read each key for each query.
+// Floor: as attention_forward, by the units for float32 and float64; what bounds them is each key read for four
+// queries.
 void plain_attention_forward(const Stream& stream, const AttentionForward& args) {
   const AttentionInputs& in = args.in;
   const std::int64_t H = in.q.shape[1], E = in.q.shape[2];
   const auto run = [&]<class T, class Y>() {
     using R = Accumulator<T>;
-    dispatch_length(E, [&]<int C> {
-      forward<T, Y, C><<<grid_of(in.q.rows() * H, warps), 32 * warps, 0, native_of(stream)>>>(
+    dispatch_length<T>(E, [&]<int C> {
+      forward<T, Y, C><<<blocks_of<R, C>(in.q.rows(), H), 32 * warps, 0, native_of(stream)>>>(
           Sight(in), Rows<const T>(in.q), Rows<const T>(in.k), Rows<const T>(in.v), Rows<Y>(args.y), Rows<R>(args.lse),
-          static_cast<int>(H), static_cast<int>(E), static_cast<R>(1 / std::sqrt(static_cast<double>(E))), args.accumulate);
+          static_cast<int>(H), static_cast<int>(E), static_cast<R>(1 / std::sqrt(static_cast<double>(E))),
+          args.accumulate);
       cuda_check(cudaGetLastError());
     });
   };
@@ -201,10 +275,10 @@ void plain_attention_backward(const Stream& stream, const AttentionBackward& arg
                          .heads = static_cast<int>(H),
                          .E = static_cast<int>(E),
                          .scale = static_cast<R>(1 / std::sqrt(static_cast<double>(E)))};
-    dispatch_length(E, [&]<int C> {
-      backward_keys<T, C><<<grid_of(in.k.rows() * H, warps), 32 * warps, 0, native_of(stream)>>>(g);
+    dispatch_length<T>(E, [&]<int C> {
+      backward_keys<T, C><<<blocks_of<R, C>(in.k.rows(), H), 32 * warps, 0, native_of(stream)>>>(g);
       cuda_check(cudaGetLastError());
-      backward_queries<T, C><<<grid_of(in.q.rows() * H, warps), 32 * warps, 0, native_of(stream)>>>(g);
+      backward_queries<T, C><<<blocks_of<R, C>(in.q.rows(), H), 32 * warps, 0, native_of(stream)>>>(g);
       cuda_check(cudaGetLastError());
     });
   });

@@ -35,10 +35,13 @@ class Blocks {
   __device__ std::uint32_t at(int down, int k) const {
     return address_ + Tile<E>::bytes(down) + (((k & 3) << 5) ^ place_) + ((k >> 2) << 7);
   }
+  /// The same from column `columns` on, a multiple of 64.
+  __device__ Blocks right(int columns) const { return {address_ + columns * 2, place_}; }
 
  private:
   __device__ Blocks(Tile<E> tile, int row, int chunk, int lane)
-      : address_(tile.address + Tile<E>::bytes(row)), place_((chunk ^ (lane & 7)) << 4) {}
+      : Blocks(tile.address + Tile<E>::bytes(row), (chunk ^ (lane & 7)) << 4) {}
+  __device__ Blocks(std::uint32_t address, std::uint32_t place) : address_(address), place_(place) {}
 
   std::uint32_t address_, place_;
 };
@@ -78,9 +81,9 @@ __device__ void multiply_transposed(float (&s)[1][N][4], const std::uint32_t (&a
     }
 }
 
-/// y[16·M, E] += S·B, S [16·M, 8·N] rounded to bf16.
-template <int E, int M, int N>
-__device__ void multiply(float (&y)[M][E / 8][4], const float (&s)[M][N][4], const Blocks<E>& b) {
+/// y[16·M, 8·W] += S·B, S [16·M, 8·N] rounded to bf16, and B's first 8·W columns.
+template <int E, int M, int N, int W>
+__device__ void multiply(float (&y)[M][W][4], const float (&s)[M][N][4], const Blocks<E>& b) {
 #pragma unroll
   for (int n = 0; n < N; n += 2) {
     std::uint32_t left[M][4];
@@ -92,7 +95,7 @@ __device__ void multiply(float (&y)[M][E / 8][4], const float (&s)[M][N][4], con
       left[m][3] = pair_of(s[m][n + 1][2], s[m][n + 1][3]);
     }
 #pragma unroll
-    for (int e = 0; e < E / 16; ++e) {
+    for (int e = 0; e < W / 2; ++e) {
       std::uint32_t right[4];
       load_matrices<true>(right, b.at(8 * n, e));
 #pragma unroll
@@ -104,6 +107,17 @@ __device__ void multiply(float (&y)[M][E / 8][4], const float (&s)[M][N][4], con
   }
 }
 
+/// Whether a block of scores holds a NaN or an infinity, as it does where a row of either factor held one.
+template <int N>
+__device__ bool any_non_finite(const float (&s)[1][N][4]) {
+  bool found = false;
+#pragma unroll
+  for (int n = 0; n < N; ++n)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) found = found || !isfinite(s[0][n][i]);
+  return found;
+}
+
 /// Puts zero in the place of every NaN and infinity of the tile's rows; says whether this thread met one.
 template <int E, int rows, int threads>
 __device__ bool clean(Tile<E> tile) {
@@ -111,7 +125,10 @@ __device__ bool clean(Tile<E> tile) {
   for (int i = static_cast<int>(threadIdx.x); i < rows * Tile<E>::chunks; i += threads) {
     std::uint32_t x[4];
     const std::uint32_t at = tile.address + i * 16;
-    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3]) : "r"(at) : "memory");
+    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
+                 : "r"(at)
+                 : "memory");
 #pragma unroll
     for (int w = 0; w < 4; ++w) {
       const std::uint32_t beyond = ((x[w] & 0x7f807f80u) + 0x00800080u) & 0x80008000u;  // exponents of nothing but ones

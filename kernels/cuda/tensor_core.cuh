@@ -75,7 +75,7 @@ template <int open>
 __device__ inline void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(open) : "memory");
 }
-/// The same for 4 bytes.
+/// As copy_ahead, 4 bytes.
 __device__ inline void copy_word_ahead(unsigned to, const void* from, bool there) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(there ? 4 : 0) : "memory");
 }

@@ -3,6 +3,7 @@
 #include <map>
 #include <string>
 
+#include "kernels/activation.hpp"
 #include "kernels/attention.hpp"
 #include "tests/support/gpu.hpp"
 
@@ -22,8 +23,8 @@ struct Meeting {
 
   std::string name() const {
     return fmt::format("{} queries in {} documents [{}, {}], {} keys from {} on, {} heads of {}, {} columns beside{}{}",
-                       queries, cu_seqlens.size() - 1, cu_seqlens.front(), cu_seqlens.back(), keys, key_offset, heads, width,
-                       spare, accumulate ? ", accumulated" : "", wide_result ? ", in the accumulator type" : "");
+                       queries, cu_seqlens.size() - 1, cu_seqlens.front(), cu_seqlens.back(), keys, key_offset, heads,
+                       width, spare, accumulate ? ", accumulated" : "", wide_result ? ", in the accumulator type" : "");
   }
 };
 
@@ -150,7 +151,12 @@ TEST_P(DevicesAttention, NonFiniteValuesReachWhoSeesThemAndNobodyElse) {
     for (const double poison : {std::nan(""), std::numeric_limits<double>::infinity()})
       for (const char* where : {"q", "k", "v", "d_y"})
         for (const std::int64_t t : {62, 100, 149}) {
-          const Meeting m{.heads = 2, .width = width, .queries = 300, .keys = 300, .key_offset = 0, .cu_seqlens = {0, 62, 150, 300}};
+          const Meeting m{.heads = 2,
+                          .width = width,
+                          .queries = 300,
+                          .keys = 300,
+                          .key_offset = 0,
+                          .cu_seqlens = {0, 62, 150, 300}};
           const Tensors in = inputs(cpu(), m, GetParam(), 1);
           const Tensors clean = on_gpu(m, in);
           // One number of one head.
@@ -158,8 +164,10 @@ TEST_P(DevicesAttention, NonFiniteValuesReachWhoSeesThemAndNobodyElse) {
           assign(target, std::vector<double>{poison});
           const Tensors out = on_gpu(m, in);
           const auto expect_untouched = [&](const char* name, std::int64_t from, std::int64_t to) {
-            EXPECT_TRUE(same_bits(out.at(name).view().slice_rows(from, to - from), clean.at(name).view().slice_rows(from, to - from)))
-                << poison << " in " << where << " of token " << t << ", heads of " << width << ": " << name << " of [" << from << ", " << to << ")";
+            EXPECT_TRUE(same_bits(out.at(name).view().slice_rows(from, to - from),
+                                  clean.at(name).view().slice_rows(from, to - from)))
+                << poison << " in " << where << " of token " << t << ", heads of " << width << ": " << name << " of ["
+                << from << ", " << to << ")";
           };
           const bool key = where[0] == 'k' || where[0] == 'v', forward = where[0] != 'd';
           for (const char* name : results) {
@@ -178,7 +186,8 @@ TEST_P(DevicesAttention, NonFiniteValuesReachWhoSeesThemAndNobodyElse) {
           const auto arrives = [&](const char* name, std::int64_t at) {
             bool found = false;
             for (const double x : values_of(out.at(name).view().slice_rows(at, 1))) found = found || !std::isfinite(x);
-            EXPECT_TRUE(found) << poison << " in " << where << " of token " << t << ", heads of " << width << " does not reach " << name << " of " << at;
+            EXPECT_TRUE(found) << poison << " in " << where << " of token " << t << ", heads of " << width
+                               << " does not reach " << name << " of " << at;
           };
           if (where[0] == 'v' || (forward && std::isnan(poison))) arrives("y", t);
           if (key && std::isnan(poison)) arrives("y", 149);
@@ -192,7 +201,8 @@ TEST_P(DevicesAttention, NonFiniteValuesReachWhoSeesThemAndNobodyElse) {
 
 TEST_P(DevicesAttention, LeavesTheColumnsBesideItsHeadsAlone) {
   for (const std::int64_t width : {10, 64, 128}) {
-    const Meeting m{.heads = 2, .width = width, .queries = 70, .keys = 70, .key_offset = 0, .cu_seqlens = {0, 30, 70}, .spare = 8};
+    const Meeting m{
+        .heads = 2, .width = width, .queries = 70, .keys = 70, .key_offset = 0, .cu_seqlens = {0, 30, 70}, .spare = 8};
     const Tensors in = inputs(cpu(), m, GetParam(), 1);
     const Tensors out = on_gpu(m, in);
     for (const auto& [name, tensor] : in) {
@@ -203,7 +213,53 @@ TEST_P(DevicesAttention, LeavesTheColumnsBesideItsHeadsAlone) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, DevicesAttention, testing::ValuesIn(floating_types), dtype_name<testing::TestParamInfo<DType>>);
+TEST_P(DevicesAttention, ReachesOffsetsBeyond32Bits) {
+  if (GetParam() == DType::f64) return;
+  constexpr std::int64_t T = 80, H = 2, E = 128, D = H * E;
+  const DType accumulator = accumulator_of(GetParam());
+  const Shape wide{T, (std::int64_t{1} << 25) + 8};
+  const Tensor in(gpu(), GetParam(), wide), out(gpu(), accumulator, wide);
+  const Tensor delta = to_gpu(random_tensor(cpu(), accumulator, {T, H}, 9)), lse(gpu(), accumulator, {T, H});
+  const PlacedSegments segments(gpu(), {0, 33, T}, T);
+  std::vector<Tensor> near, results;
+  for (std::uint64_t seed = 1; seed <= 4; ++seed)
+    near.push_back(to_gpu(random_tensor(cpu(), GetParam(), {T, D}, seed)));
+  for (int i = 0; i < 4; ++i) results.push_back(Tensor::zeros(gpu(), accumulator, {T, D}));
+  // The same twice: dense, and as columns of matrices of more than 2^31 elements.
+  const auto call = [&](const auto& input, const auto& result) {
+    const auto heads = [](TensorView x) {
+      x.shape = {T, H, E};
+      return x;
+    };
+    const AttentionInputs qkv{
+        .q = heads(input(0)), .k = heads(input(1)), .v = heads(input(2)), .segments = segments.view()};
+    attention_forward(gpu(), {.in = qkv, .y = heads(result(0)), .lse = lse});
+    attention_backward(gpu(), {.in = qkv,
+                               .lse = lse,
+                               .delta = delta,
+                               .d_y = heads(input(3)),
+                               .d_q = heads(result(1)),
+                               .d_k = heads(result(2)),
+                               .d_v = heads(result(3))});
+  };
+  const auto column = [&](const Tensor& x) {
+    return [&x](std::size_t i) { return x.view().slice_columns(static_cast<std::int64_t>(i) * D, D); };
+  };
+  for (std::size_t i = 0; i < 4; ++i) {
+    scale(gpu(), {.x = near[i], .y = column(in)(i)});
+    fill(gpu(), {.value = 0, .y = column(out)(i)});
+  }
+  call([&](std::size_t i) { return near[i].view(); }, [&](std::size_t i) { return results[i].view(); });
+  call(column(in), column(out));
+  for (std::size_t i = 0; i < 4; ++i) {
+    const Tensor far(gpu(), accumulator, {T, D});
+    scale(gpu(), {.x = column(out)(i), .y = far});
+    EXPECT_TRUE(same_bits(to_cpu(far), to_cpu(results[i]))) << i;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, DevicesAttention, testing::ValuesIn(floating_types),
+                         dtype_name<testing::TestParamInfo<DType>>);
 
 }  // namespace
 }  // namespace causeway::test
