@@ -62,6 +62,12 @@ struct Vector {
 
 __device__ bool sees(const Sight::Range& range, int column) { return range.begin <= column && column < range.end; }
 
+/// Whether all rows see `columns` columns from `first` on: then nothing stands between their many independent sums.
+template <int count>
+__device__ bool all_see(const Sight::Range (&seen)[count], int first, int columns) {
+  return seen[count - 1].begin <= first && first + columns <= seen[0].end;
+}
+
 template <class T, class Y, int C>
 __global__ void __launch_bounds__(32 * warps)
     forward(Sight sight, Rows<const T> q, Rows<const T> k, Rows<const T> v, Rows<Y> y, Rows<Accumulator<T>> lse,
@@ -84,14 +90,18 @@ __global__ void __launch_bounds__(32 * warps)
     sum[i] = highest[i] == none ? 0 : 1;
     result[i] = sum[i] == 0 ? Values{} : Values::load(&y(item.row(i), column), E, item.lane);
   }
-  for (int key = seen[0].begin; key < seen[count - 1].end; key += keys) {
+  const int end = seen[count - 1].end;
+  for (int key = seen[0].begin; key < end; key += keys) {
+    const bool complete = all_see(seen, key, keys);
     R s[count][keys];
 #pragma unroll
     for (int j = 0; j < keys; ++j) {
-      const bool there = key + j < seen[count - 1].end;
-      const Values x = there ? Values::load(&k(key + j, column), E, item.lane) : Values{};
+      const Values x = Values::load(&k(min(key + j, end - 1), column), E, item.lane);
 #pragma unroll
-      for (int i = 0; i < count; ++i) s[i][j] = sees(seen[i], key + j) ? scale * query[i].dot(x) : none;
+      for (int i = 0; i < count; ++i) {
+        const R score = scale * query[i].dot(x);
+        s[i][j] = complete || sees(seen[i], key + j) ? score : none;
+      }
     }
 #pragma unroll
     for (int i = 0; i < count; ++i) {
@@ -104,19 +114,18 @@ __global__ void __launch_bounds__(32 * warps)
       for (int c = 0; c < C; ++c) result[i].at[c] *= shrink;
 #pragma unroll
       for (int j = 0; j < keys; ++j) {
-        if (!sees(seen[i], key + j)) continue;
-        s[i][j] = ::exp(s[i][j] - top);
+        const R weight = ::exp(s[i][j] - top);
+        s[i][j] = complete || sees(seen[i], key + j) ? weight : R{0};
         sum[i] += s[i][j];
       }
       highest[i] = top;
     }
 #pragma unroll
     for (int j = 0; j < keys; ++j) {
-      if (key + j >= seen[count - 1].end) continue;
-      const Values x = Values::load(&v(key + j, column), E, item.lane);
+      const Values x = Values::load(&v(min(key + j, end - 1), column), E, item.lane);
 #pragma unroll
       for (int i = 0; i < count; ++i)
-        if (sees(seen[i], key + j)) result[i].add(s[i][j], x);
+        if (complete || sees(seen[i], key + j)) result[i].add(s[i][j], x);
     }
   }
 #pragma unroll
@@ -160,12 +169,15 @@ __global__ void __launch_bounds__(32 * warps) backward_queries(Gradients<T> g) {
     lse[i] = g.lse(item.row(i), item.head);
     delta[i] = g.delta(item.row(i), item.head);
   }
-#pragma unroll 2
   for (int j = seen[0].begin; j < seen[count - 1].end; ++j) {
+    const bool complete = all_see(seen, j, 1);
     const Values k = Values::load(&g.k(j, column), g.E, item.lane), v = Values::load(&g.v(j, column), g.E, item.lane);
+    R slope[count];
+#pragma unroll
+    for (int i = 0; i < count; ++i) slope[i] = ::exp(g.scale * q[i].dot(k) - lse[i]) * (d_y[i].dot(v) - delta[i]);
 #pragma unroll
     for (int i = 0; i < count; ++i)
-      if (sees(seen[i], j)) d_q[i].add(::exp(g.scale * q[i].dot(k) - lse[i]) * (d_y[i].dot(v) - delta[i]), k);
+      if (complete || sees(seen[i], j)) d_q[i].add(slope[i], k);
   }
 #pragma unroll
   for (int i = 0; i < count; ++i)
@@ -188,17 +200,22 @@ __global__ void __launch_bounds__(32 * warps) backward_keys(Gradients<T> g) {
     k[i] = Values::load(&g.k(item.row(i), column), g.E, item.lane);
     v[i] = Values::load(&g.v(item.row(i), column), g.E, item.lane);
   }
-#pragma unroll 2
   for (int t = seen[0].begin; t < seen[count - 1].end; ++t) {
+    const bool complete = all_see(seen, t, 1);
     const Values q = Values::load(&g.q(t, column), g.E, item.lane),
                  d_y = Values::load(&g.d_y(t, column), g.E, item.lane);
     const R lse = g.lse(t, item.head), delta = g.delta(t, item.head);
+    R p[count], slope[count];
 #pragma unroll
     for (int i = 0; i < count; ++i) {
-      if (!sees(seen[i], t)) continue;
-      const R p = ::exp(g.scale * k[i].dot(q) - lse);
-      d_v[i].add(p, d_y);
-      d_k[i].add(p * (v[i].dot(d_y) - delta), q);
+      p[i] = ::exp(g.scale * k[i].dot(q) - lse);
+      slope[i] = p[i] * (v[i].dot(d_y) - delta);
+    }
+#pragma unroll
+    for (int i = 0; i < count; ++i) {
+      if (!complete && !sees(seen[i], t)) continue;
+      d_v[i].add(p[i], d_y);
+      d_k[i].add(slope[i], q);
     }
   }
 #pragma unroll
