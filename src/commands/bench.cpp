@@ -104,7 +104,7 @@ void write_json(const BenchSettings& settings, nlohmann::json report) {
 void print(const Measurement& row) {
   const std::string documents = row.documents > 0 ? fmt::to_string(row.documents) : "";
   if (row.failure.empty())
-    fmt::print("{:<24} {:>22} {:>9} {:>10.3f} {:>8.0f} {:>9} {:>6.1f} % {}\n", row.name, row.shape, documents,
+    fmt::print("{:<24} {:>22} {:>9} {:>10.3f} {:>8.1f} {:>9} {:>6.1f} % {}\n", row.name, row.shape, documents,
                row.seconds * 1e3, row.bytes_per_second() / 1e9,
                row.flops > 0 ? fmt::format("{:.0f}", row.flops / row.seconds / 1e9) : "", 100 * row.part_of_ceiling(),
                row.floor.binds);
