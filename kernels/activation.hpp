@@ -73,6 +73,13 @@ struct NegativeExponentialBackward {
 };
 extern const Kernel<NegativeExponentialBackward> negative_exponential_backward;
 
+/// sum[0] += Σ x, sum being one float64. Fixed order; on the CPU that of the elements.
+struct SumOfElements {
+  TensorView x;
+  TensorView sum;
+};
+extern const Kernel<SumOfElements> sum_of_elements;
+
 /// sum[0] += Σ x², sum being one float64. Fixed order.
 struct SumOfSquares {
   TensorView x;

@@ -23,19 +23,23 @@ constexpr std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> count
 /// One stream of random numbers: draw i of stream s under a seed is always the same number.
 class RandomStream {
  public:
-  RandomStream(std::uint64_t seed, std::uint64_t stream) : seed_(seed), stream_(stream) {}
+  constexpr RandomStream(std::uint64_t seed, std::uint64_t stream) : seed_(seed), stream_(stream) {}
 
   /// 64 random bits.
-  std::uint64_t bits(std::uint64_t index) const {
+  constexpr std::uint64_t bits(std::uint64_t index) const {
     const auto word = draw(index);
     return (std::uint64_t{word[1]} << 32) | word[0];
   }
   /// Uniform in (0, 1).
-  double uniform(std::uint64_t index) const { return to_unit(bits(index)); }
+  constexpr double uniform(std::uint64_t index) const { return to_unit(bits(index)); }
+  /// Two independent uniform numbers.
+  constexpr std::array<double, 2> uniform_pair(std::uint64_t index) const {
+    const auto word = draw(index);
+    return {to_unit((std::uint64_t{word[1]} << 32) | word[0]), to_unit((std::uint64_t{word[3]} << 32) | word[2])};
+  }
   /// Standard normal, by Box and Muller.
   double normal(std::uint64_t index) const {
-    const auto word = draw(index);
-    const double radius = to_unit((std::uint64_t{word[1]} << 32) | word[0]), angle = to_unit((std::uint64_t{word[3]} << 32) | word[2]);
+    const auto [radius, angle] = uniform_pair(index);
     return std::sqrt(-2 * std::log(radius)) * std::cos(2 * std::numbers::pi * angle);
   }
   /// An integer in [0, bound), bound >= 1, by multiplication (Lemire); its bias is below bound / 2^64.
@@ -44,12 +48,12 @@ class RandomStream {
   }
 
  private:
-  std::array<std::uint32_t, 4> draw(std::uint64_t index) const {
+  constexpr std::array<std::uint32_t, 4> draw(std::uint64_t index) const {
     return philox({static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32), static_cast<std::uint32_t>(stream_),
                    static_cast<std::uint32_t>(stream_ >> 32)},
                   {static_cast<std::uint32_t>(seed_), static_cast<std::uint32_t>(seed_ >> 32)});
   }
-  static double to_unit(std::uint64_t bits) { return (static_cast<double>(bits >> 11) + 0.5) * 0x1p-53; }
+  static constexpr double to_unit(std::uint64_t bits) { return (static_cast<double>(bits >> 11) + 0.5) * 0x1p-53; }
 
   std::uint64_t seed_, stream_;
 };

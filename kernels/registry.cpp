@@ -13,6 +13,7 @@
 #include "kernels/modal_conv.hpp"
 #include "kernels/norm.hpp"
 #include "kernels/probe.hpp"
+#include "kernels/random_fill.hpp"
 #include "kernels/reorder.hpp"
 #include "kernels/selective_scan.hpp"
 
@@ -44,6 +45,7 @@ CAUSEWAY_KERNEL(GatedActivationBackward, gated_activation_backward);
 CAUSEWAY_KERNEL(Multiply, multiply);
 CAUSEWAY_KERNEL(NegativeExponential, negative_exponential);
 CAUSEWAY_KERNEL(NegativeExponentialBackward, negative_exponential_backward);
+CAUSEWAY_KERNEL(SumOfElements, sum_of_elements);
 CAUSEWAY_KERNEL(SumOfSquares, sum_of_squares);
 CAUSEWAY_KERNEL(RepeatedExponential, repeated_exponential);
 CAUSEWAY_KERNEL(CopyRows, copy_rows);
@@ -55,6 +57,8 @@ CAUSEWAY_KERNEL(EmbeddingForward, embedding_forward);
 CAUSEWAY_KERNEL(EmbeddingBackward, embedding_backward);
 CAUSEWAY_KERNEL(CrossEntropy, cross_entropy);
 CAUSEWAY_KERNEL(AdamW, adamw);
+CAUSEWAY_KERNEL(GradientFactor, gradient_factor);
+CAUSEWAY_KERNEL(RandomFill, random_fill);
 CAUSEWAY_KERNEL(CausalConvForward, causal_conv_forward);
 CAUSEWAY_KERNEL(CausalConvBackward, causal_conv_backward);
 CAUSEWAY_KERNEL(BlockedConvForward, blocked_conv_forward);

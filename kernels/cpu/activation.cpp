@@ -66,6 +66,19 @@ void negative_exponential_backward(const Stream&, const NegativeExponentialBackw
   });
 }
 
+void sum_of_elements(const Stream&, const SumOfElements& args) {
+  const std::span<double> sum = args.sum.as<double>();
+  ensure(sum.size() == 1, "sum_of_elements into a tensor {}, expected one element", args.sum.shape.to_string());
+  if (args.x.size() == 0) return;
+  double total = 0;
+  dispatch(args.x.dtype, [&]<class T>() {
+    for (std::int64_t row = 0; row < args.x.rows(); ++row)
+      for (std::int64_t i = 0; i < args.x.columns(); ++i)
+        total += static_cast<double>(static_cast<Accumulator<T>>(args.x.row<T>(row)[i]));
+  });
+  sum[0] += total;
+}
+
 void sum_of_squares(const Stream& stream, const SumOfSquares& args) {
   const TensorView x = args.x;
   const std::span<double> sum = args.sum.as<double>();

@@ -62,6 +62,17 @@ TEST_P(ElementsOfEveryType, SumOfSquaresAddsToTheSum) {
   }
 }
 
+TEST_P(ElementsOfEveryType, SumOfElementsAddsToTheSumInTheirOrder) {
+  const Stream stream;
+  for (const Shape& shape : shapes) {
+    const Tensor x = random_tensor(stream, GetParam(), shape, 1), sum = tensor_of(stream, DType::f64, {1}, std::vector<double>{2.5});
+    double expected = 0;
+    for (const double value : values_of(x)) expected += value;
+    sum_of_elements(stream, {.x = x, .sum = sum});
+    EXPECT_EQ(values_of(sum)[0], 2.5 + expected) << shape.to_string();
+  }
+}
+
 TEST_P(ElementsOfEveryType, SumOfSquaresGivesTheSameBitsOnAnyNumberOfThreads) {
   const Stream stream;
   const Tensor x = random_tensor(stream, GetParam(), {99, 1001}, 1);

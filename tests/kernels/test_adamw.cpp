@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
+
+#include <cmath>
 
 #include "tests/support/tensors.hpp"
 #include "tests/support/threads.hpp"
@@ -79,6 +82,39 @@ TEST(AdamW, RefusesStepZeroAndMixedTypes) {
   const State state(stream, DType::f32, 4), other(stream, DType::f64, 4);
   EXPECT_THROW(state.step(stream, 0), Error);
   EXPECT_THROW(adamw(stream, {.gradient = state.gradient, .master = other.master, .exp_avg = state.exp_avg, .exp_avg_sq = state.exp_avg_sq}), Error);
+}
+
+TEST(AdamW, AFactorThatIsNotFiniteChangesNothing) {
+  const Stream stream;
+  const auto vector = [&](double first) { return tensor_of(stream, DType::f32, {3}, std::vector<double>{first, 2, 3}); };
+  const Tensor gradient = vector(1), master = vector(4), exp_avg = vector(5), exp_avg_sq = vector(6);
+  const auto step = [&](double factor) {
+    const Tensor by = tensor_of(stream, DType::f64, {1}, std::vector<double>{factor});
+    adamw(stream, {.gradient = gradient, .factor = by, .learning_rate = 0.1, .master = master, .exp_avg = exp_avg, .exp_avg_sq = exp_avg_sq});
+  };
+  step(std::numeric_limits<double>::quiet_NaN());
+  EXPECT_EQ(values_of(master), values_of(vector(4)));
+  EXPECT_EQ(values_of(exp_avg), values_of(vector(5)));
+  EXPECT_EQ(values_of(exp_avg_sq), values_of(vector(6)));
+  step(1);
+  EXPECT_NE(values_of(master), values_of(vector(4)));
+}
+
+TEST(GradientFactor, ScalesClipsAndRefusesWhatIsNotFinite) {
+  struct Row {
+    double squares, loss, clip, norm, factor;
+  };
+  constexpr double nan = std::numeric_limits<double>::quiet_NaN(), infinity = std::numeric_limits<double>::infinity();
+  const Stream stream;
+  for (const Row& row : {Row{16, 1, 0, 2, 0.5}, Row{16, 1, 3, 2, 0.5}, Row{16, 1, 0.5, 2, 0.125}, Row{0, 1, 1, 0, 0.5}, Row{16, nan, 1, 2, nan},
+                         Row{16, infinity, 1, 2, nan}, Row{infinity, 1, 1, infinity, nan}, Row{nan, 1, 1, nan, nan}}) {
+    const auto one = [&](double value) { return tensor_of(stream, DType::f64, {1}, std::vector<double>{value}); };
+    const Tensor squares = one(row.squares), loss = one(row.loss), norm = one(7), factor = one(7);
+    gradient_factor(stream, {.squares = squares, .loss = loss, .scale = 0.5, .clip = row.clip, .norm = norm, .factor = factor});
+    const auto same = [](double got, double want) { return std::isnan(want) ? std::isnan(got) : got == want; };
+    EXPECT_TRUE(same(values_of(norm)[0], row.norm)) << row.squares;
+    EXPECT_TRUE(same(values_of(factor)[0], row.factor)) << row.squares << " " << row.loss << " " << row.clip;
+  }
 }
 
 }  // namespace

@@ -254,6 +254,27 @@ const Row kernels[] = {
        const std::int64_t times = t.below(20);
        t.compare([&](const Stream& s) { repeated_exponential(s, {.x = x.on(s), .times = times, .y = y.on(s)}); }, 16);
      }},
+    {"sum_of_elements",
+     [](Trial& t) {
+       const Twin &x = t.tensor(t.dtype, t.matrix()), &sum = t.tensor(DType::f64, {1});
+       t.compare([&](const Stream& s) { sum_of_elements(s, {.x = x.on(s), .sum = sum.on(s)}); }, 64);
+     }},
+    {"gradient_factor",
+     [](Trial& t) {
+       const Twin &squares = t.tensor(DType::f64, {1}, 0, 9), &loss = t.tensor(DType::f64, {1}),
+                  &norm = t.tensor(DType::f64, {1}), &factor = t.tensor(DType::f64, {1});
+       const double clip = t.one_of({0.0, 0.3, 100.0});
+       t.compare(
+           [&](const Stream& s) {
+             gradient_factor(s, {.squares = squares.on(s),
+                                 .loss = loss.on(s),
+                                 .scale = 0.25,
+                                 .clip = clip,
+                                 .norm = norm.on(s),
+                                 .factor = factor.on(s)});
+           },
+           4);
+     }},
     {"sum_of_squares",
      [](Trial& t) {
        const Twin &x = t.tensor(t.dtype, t.matrix()), &sum = t.tensor(DType::f64, {1});
@@ -356,10 +377,12 @@ const Row kernels[] = {
      [](Trial& t) {
        const Shape shape{t.matrix().size()};
        const Twin &gradient = t.tensor(t.wide, shape), &master = t.tensor(t.wide, shape),
-                  &exp_avg = t.tensor(t.wide, shape), &exp_avg_sq = t.tensor(t.wide, shape, 0, 1);
+                  &exp_avg = t.tensor(t.wide, shape), &exp_avg_sq = t.tensor(t.wide, shape, 0, 1),
+                  &factor = t.tensor(DType::f64, {1});
        t.compare(
            [&](const Stream& s) {
              adamw(s, {.gradient = gradient.on(s),
+                       .factor = factor.on(s),
                        .gradient_scale = 0.3,
                        .learning_rate = 0.01,
                        .weight_decay = 0.1,

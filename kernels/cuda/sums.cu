@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <string_view>
 
 #include "kernels/activation.hpp"
 #include "kernels/cuda/reduce.cuh"
@@ -10,7 +11,7 @@ constexpr std::int64_t most_blocks = 1024;  // of the first kernel: what the sec
 constexpr int threads = 512, in_flight = 4;
 
 /// partial[block] = the sum over every gridDim.x-th stretch of the [rows, columns] packets.
-template <class T, int V>
+template <class T, int V, bool squared>
 __global__ void __launch_bounds__(threads)
     partial_sums(Rows<const T> x, std::int64_t rows, std::int64_t packets, double* partial) {
   const std::int64_t count = rows * packets, step = std::int64_t{gridDim.x} * threads * in_flight;
@@ -30,7 +31,7 @@ __global__ void __launch_bounds__(threads)
 #pragma unroll
       for (int v = 0; v < V; ++v) {
         const auto value = static_cast<double>(widened(values[i].at[v]));
-        sum += value * value;
+        sum += squared ? value * value : value;
       }
     }
   }
@@ -43,29 +44,40 @@ __global__ void __launch_bounds__(most_blocks) total_sum(const double* partial, 
   if (threadIdx.x == 0) *sum += total;
 }
 
-}  // namespace
-
-// Floor: x read.
-void sum_of_squares(const Stream& stream, const SumOfSquares& args) {
-  ensure(args.sum.dtype == DType::f64 && args.sum.size() == 1, "sum_of_squares into {} {}, expected one f64",
-         name_of(args.sum.dtype), args.sum.shape.to_string());
-  if (args.x.size() == 0) return;
-  dispatch(args.x.dtype, [&]<class T>() {
+/// sum[0] += Σ x, or Σ x².
+template <bool squared>
+void add_up(const Stream& stream, std::string_view name, TensorView x, TensorView sum) {
+  ensure(sum.dtype == DType::f64 && sum.size() == 1, "{} into {} {}, expected one f64", name, name_of(sum.dtype),
+         sum.shape.to_string());
+  if (x.size() == 0) return;
+  if (x.dense()) x = x.reshaped({1, x.size()});
+  dispatch(x.dtype, [&]<class T>() {
     constexpr int width = packet_width<T>;
-    TensorView x = args.x;
-    if (x.dense()) x = x.reshaped({1, x.size()});
     dispatch_width<width>(rows_start_aligned({x}, width) && x.columns() % width == 0, [&]<int V> {
       const std::int64_t packets = x.columns() / V,
                          blocks = std::min(most_blocks,
                                            (x.rows() * packets + threads * in_flight - 1) / (threads * in_flight));
       const Tensor partial(stream, DType::f64, {blocks});
       auto* const sums = static_cast<double*>(partial.view().data);
-      partial_sums<T, V><<<grid_of(blocks), threads, 0, native_of(stream)>>>(Rows<const T>(x), x.rows(), packets, sums);
+      partial_sums<T, V, squared>
+          <<<grid_of(blocks), threads, 0, native_of(stream)>>>(Rows<const T>(x), x.rows(), packets, sums);
       cuda_check(cudaGetLastError());
-      total_sum<<<1, most_blocks, 0, native_of(stream)>>>(sums, blocks, static_cast<double*>(args.sum.data));
+      total_sum<<<1, most_blocks, 0, native_of(stream)>>>(sums, blocks, static_cast<double*>(sum.data));
       cuda_check(cudaGetLastError());
     });
   });
+}
+
+}  // namespace
+
+// Floor: x read.
+void sum_of_elements(const Stream& stream, const SumOfElements& args) {
+  add_up<false>(stream, "sum_of_elements", args.x, args.sum);
+}
+
+// Floor: x read.
+void sum_of_squares(const Stream& stream, const SumOfSquares& args) {
+  add_up<true>(stream, "sum_of_squares", args.x, args.sum);
 }
 
 }  // namespace causeway::cuda
