@@ -8,6 +8,7 @@
 #include "kernels/embedding.hpp"
 #include "kernels/gemm.hpp"
 #include "kernels/norm.hpp"
+#include "kernels/profile_range.hpp"
 #include "src/gated_mlp.hpp"
 #include "src/host_copy.hpp"
 #include "src/initial.hpp"
@@ -22,16 +23,22 @@ ParameterSpec norm_spec(const std::string& name, std::int64_t width) {
   return {.name = name, .shape = {width}, .wide = true, .initial = initial::constant(1)};
 }
 
+Tensor copy_of(const Stream& stream, TensorView x) {
+  Tensor copy(stream, x.dtype, x.shape);
+  stream.copy(copy.view().data, x.data, x.bytes());
+  return copy;
+}
+
 }  // namespace
 
 /// What the forward pass over the steps leaves for the way back.
 struct Model::Trail {
   struct Kept {
-    Tensor residual;          // [tokens, width], the residual stream as the step's norm read it
-    Tensor normalised, rstd;  // the norm's output, absent with recomputation
-    Saved saved;              // the operator's, likewise
+    Tensor residual;          // [tokens, width], the residual stream as the step's norm left it
+    Tensor normalised, rstd;  // the norm's output
+    Saved saved;              // the operator's
   };
-  std::vector<Kept> steps;
+  std::vector<Kept> steps;  // with recomputation one a block, its first step's, the residual stream alone
 };
 
 Model::Model(const Options& options) : options_(options), parameters_(options.dtype) {
@@ -65,7 +72,7 @@ std::vector<OperatorCall> Model::calls() const {
   return all;
 }
 
-double Model::train(const Pass& pass, const Batch& batch) {
+void Model::train(const Pass& pass, const Batch& batch, TensorView loss) {
   const Stream& stream = pass.runtime.stream;
   const std::int64_t tokens = batch.ids.size();
   const DType wide = accumulator_of(options_.dtype);
@@ -77,8 +84,8 @@ double Model::train(const Pass& pass, const Batch& batch) {
   {
     const Tensor residual(stream, wide, shape);
     const auto run = [&](std::size_t i, TensorView before, Tensor normalised, Tensor rstd) {
-      Trail::Kept kept{.residual = Tensor(stream, wide, shape), .normalised = {}, .rstd = {}, .saved = {}};
-      stream.copy(kept.residual.view().data, before.data, before.bytes());
+      if (options_.recompute && !steps_[i].first) return steps_[i].op->forward(pass, normalised, nullptr);
+      Trail::Kept kept{.residual = copy_of(stream, before), .normalised = {}, .rstd = {}, .saved = {}};
       Tensor x = steps_[i].op->forward(pass, normalised, options_.recompute ? nullptr : &kept.saved);
       if (!options_.recompute) {
         kept.normalised = std::move(normalised);
@@ -91,8 +98,8 @@ double Model::train(const Pass& pass, const Batch& batch) {
     fill(stream, {.value = 0, .y = d_residual});
     head(pass, last, residual, batch.labels, losses, d_residual);
   }
+  sum_of_elements(stream, {.x = losses, .sum = loss});
   backward_steps(pass, batch.ids, d_residual, trail);
-  return sum_in_order(stream, losses);
 }
 
 void Model::evaluate(const Pass& pass, const Batch& batch, TensorView token_losses, const Observer& observer) {
@@ -128,12 +135,19 @@ void Model::extend(const Stream& stream, TensorView ids, GrowingDocument& docume
   document.tokens += count;
 }
 
+/// "layer 3 mamba", "layer 3 mlp", for profilers.
+std::string Model::name_of(const Step& step) const {
+  return fmt::format("layer {} {}", step.block, step.first ? options_.shape.layers[step.block] : "mlp");
+}
+
 Tensor Model::forward_steps(const Stream& stream, TensorView ids, TensorView residual, const RunStep& run,
                             const Observer& observer) const {
   embedding_forward(stream, {.ids = ids, .weight = embedding_->weight, .y = residual});
+  const ProfileRange range("forward");
   Tensor x;  // what the step before has yet to add to the residual stream
   for (std::size_t i = 0; i < steps_.size(); ++i) {
     const Step& step = steps_[i];
+    const ProfileRange of_step(name_of(step));
     Tensor normalised(stream, options_.dtype, residual.shape), rstd(stream, residual.dtype, {residual.rows()});
     rms_norm_forward(
         stream,
@@ -147,20 +161,13 @@ Tensor Model::forward_steps(const Stream& stream, TensorView ids, TensorView res
 
 void Model::backward_steps(const Pass& pass, TensorView ids, TensorView d_residual, Trail& trail) {
   const Stream& stream = pass.runtime.stream;
+  const ProfileRange range("backward");
   const Shape shape = d_residual.shape;
   for (std::size_t i = steps_.size(); i-- > 0; trail.steps.pop_back()) {
+    const ProfileRange of_step(name_of(steps_[i]));
+    if (options_.recompute && (i + 1 == steps_.size() || steps_[i + 1].first)) recompute_block(pass, i, trail);
     Trail::Kept& kept = trail.steps.back();
     const auto& [block, first, norm, op] = steps_[i];
-    if (options_.recompute) {
-      kept.normalised = Tensor(stream, options_.dtype, shape);
-      kept.rstd = Tensor(stream, d_residual.dtype, {shape[0]});
-      rms_norm_forward(stream, {.residual = kept.residual,
-                                .weight = norm->weight,
-                                .eps = norm_eps_,
-                                .y = kept.normalised,
-                                .rstd = kept.rstd});
-      op->forward(pass, kept.normalised, &kept.saved);
-    }
     Tensor narrowed;  // the gradient of the operator's output is the residual stream's, in the compute type
     if (d_residual.dtype != options_.dtype) {
       narrowed = Tensor(stream, options_.dtype, shape);
@@ -176,6 +183,32 @@ void Model::backward_steps(const Pass& pass, TensorView ids, TensorView d_residu
                                .d_weight = norm->gradient});
   }
   embedding_backward(stream, {.ids = ids, .d_y = d_residual, .d_weight = embedding_->gradient});
+}
+
+/// Replaces what the trail has of the block that ends in step `last` by what a forward without recomputation would have
+/// left of its steps: the same kernels on the same numbers, so the same bits.
+void Model::recompute_block(const Pass& pass, std::size_t last, Trail& trail) {
+  const Stream& stream = pass.runtime.stream;
+  std::size_t first = last;
+  while (!steps_[first].first) --first;
+  Tensor residual = std::move(trail.steps.back().residual), x;
+  trail.steps.pop_back();
+  const DType wide = residual.view().dtype;
+  const Shape shape = residual.view().shape;
+  for (std::size_t i = first; i <= last; ++i) {
+    Trail::Kept kept{.residual = i == first ? std::move(residual) : copy_of(stream, trail.steps.back().residual),
+                     .normalised = Tensor(stream, options_.dtype, shape),
+                     .rstd = Tensor(stream, wide, {shape[0]}),
+                     .saved = {}};
+    rms_norm_forward(stream, {.x = x,
+                              .residual = kept.residual,
+                              .weight = steps_[i].norm->weight,
+                              .eps = norm_eps_,
+                              .y = kept.normalised,
+                              .rstd = kept.rstd});
+    x = steps_[i].op->forward(pass, kept.normalised, &kept.saved);
+    trail.steps.push_back(std::move(kept));
+  }
 }
 
 void Model::head(const Pass& pass, TensorView last, TensorView residual, TensorView labels, TensorView token_losses,

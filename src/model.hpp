@@ -41,9 +41,9 @@ class Model {
   /// Every operator that its blocks run over the ranks, block by block.
   std::vector<OperatorCall> calls() const;
 
-  /// Runs the pack forth and back, adds ∂(Σ token losses)/∂parameter over this rank's tokens to the gradients, and
-  /// returns that sum, in nats.
-  double train(const Pass& pass, const Batch& batch);
+  /// Runs the pack forth and back, adds ∂(Σ token losses)/∂parameter over this rank's tokens to the gradients, and that
+  /// sum, in nats, to `loss`, one f64. Waits for nothing.
+  void train(const Pass& pass, const Batch& batch, TensorView loss);
 
   /// Receives the residual stream [local tokens, width] after `layer` blocks (0: the embedding).
   using Observer = std::function<void(std::int64_t layer, TensorView residual)>;
@@ -64,6 +64,7 @@ class Model {
     std::unique_ptr<Operator> op;
   };
   struct Trail;
+  std::string name_of(const Step& step) const;
   /// Runs step i on its normalised input. `residual` is the stream that the norm read, `rstd` what it divided by.
   using RunStep = std::function<Tensor(std::size_t i, TensorView residual, Tensor normalised, Tensor rstd)>;
 
@@ -71,6 +72,7 @@ class Model {
   Tensor forward_steps(const Stream& stream, TensorView ids, TensorView residual, const RunStep& run,
                        const Observer& observer) const;
   void backward_steps(const Pass& pass, TensorView ids, TensorView d_residual, Trail& trail);
+  void recompute_block(const Pass& pass, std::size_t last, Trail& trail);
   /// Final norm, head and loss, a tile of tokens at a time so that no [tokens, vocabulary] tensor ever exists. With
   /// `d_residual` also their backward.
   void head(const Pass& pass, TensorView last, TensorView residual, TensorView labels, TensorView token_losses,

@@ -6,6 +6,7 @@
 
 #include "kernels/activation.hpp"
 #include "kernels/adamw.hpp"
+#include "kernels/profile_range.hpp"
 
 namespace causeway {
 
@@ -35,37 +36,36 @@ Optimizer::Optimizer(const OptimizerOptions& options, ParameterSet& parameters, 
   }
 }
 
-Optimizer::Result Optimizer::step(std::int64_t step, double learning_rate, double gradient_scale) {
-  std::vector<Tensor> gradients;
+void Optimizer::step(std::int64_t step, double learning_rate, double gradient_scale, TensorView loss, TensorView norm,
+                     TensorView factor) {
+  const ProfileRange range("optimizer");
+  const auto own = [&](const ParameterArena& arena, TensorView whole) {
+    const Range mine = parameters_.shard(arena, world_.rank());
+    return whole.slice_rows(mine.begin, mine.size());
+  };
+  // Sums and new weights arrive where this rank's shard lies: a second copy of all gradients would not fit.
   const Tensor squares = Tensor::zeros(stream_, DType::f64, {1});
   for (const ParameterArena& arena : parameters_.arenas()) {
-    if (arena.frozen) {
-      gradients.emplace_back();
-      continue;
-    }
-    const std::int64_t each = parameters_.shard(arena, 0).size();
-    const std::vector<std::int64_t> counts(static_cast<std::size_t>(world_.size()), each);
-    gradients.emplace_back(stream_, accumulator_of(arena.dtype), Shape{each});
-    world_.reduce_scatter(arena.gradients, gradients.back(), counts, Reduction::sum, stream_);
-    sum_of_squares(stream_, {.x = gradients.back(), .sum = squares});
+    if (arena.frozen) continue;
+    const TensorView mine = own(arena, arena.gradients);
+    const std::vector<std::int64_t> counts(static_cast<std::size_t>(world_.size()), mine.size());
+    world_.reduce_scatter(arena.gradients, mine, counts, Reduction::sum, stream_);
+    sum_of_squares(stream_, {.x = mine, .sum = squares});
   }
   world_.all_reduce(squares, Reduction::sum, stream_);
-  double sum = 0;
-  stream_.copy(&sum, squares.view().data, size_of(DType::f64));
-  stream_.wait();
-
-  Result result{.gradient_norm = std::sqrt(sum) * gradient_scale};
-  result.finite = std::isfinite(result.gradient_norm);
-  if (!result.finite) return result;
-  const bool clipped = options_.clip > 0 && result.gradient_norm > options_.clip;
-  const double scaled = clipped ? gradient_scale * (options_.clip / result.gradient_norm) : gradient_scale;
+  gradient_factor(stream_, {.squares = squares,
+                            .loss = loss,
+                            .scale = gradient_scale,
+                            .clip = options_.clip,
+                            .norm = norm,
+                            .factor = factor});
 
   for (std::size_t i = 0; i < shards_.size(); ++i) {
     const ParameterArena& arena = parameters_.arenas()[i];
     if (arena.frozen) continue;
     const Shard& shard = shards_[i];
-    adamw(stream_, {.gradient = gradients[i],
-                    .gradient_scale = scaled,
+    adamw(stream_, {.gradient = own(arena, arena.gradients),
+                    .factor = factor,
                     .learning_rate = learning_rate,
                     .beta1 = options_.beta1,
                     .beta2 = options_.beta2,
@@ -75,11 +75,10 @@ Optimizer::Result Optimizer::step(std::int64_t step, double learning_rate, doubl
                     .master = shard.master,
                     .exp_avg = shard.exp_avg,
                     .exp_avg_sq = shard.exp_avg_sq});
-    const Tensor own(stream_, arena.dtype, shard.master.view().shape);
-    scale(stream_, {.x = shard.master, .y = own});
-    world_.all_gather(own.view().as_bytes(), arena.weights.view().as_bytes(), stream_);
+    const TensorView weights = own(arena, arena.weights);
+    scale(stream_, {.x = shard.master, .y = weights});
+    world_.all_gather(weights.as_bytes(), arena.weights.view().as_bytes(), stream_);
   }
-  return result;
 }
 
 }  // namespace causeway

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "kernels/activation.hpp"
 
 namespace causeway {
 namespace {
@@ -56,15 +55,8 @@ void ParameterSet::allocate(const Stream& stream, int shards, bool with_gradient
 }
 
 void ParameterSet::initialise(std::uint64_t seed, const Stream& stream) {
-  for (const Parameter& parameter : parameters_) {
-    const RandomStream random(seed, stream_of(parameter.spec.name));
-    dispatch(parameter.weight.dtype, [&]<class T>() {
-      std::vector<T> values(static_cast<std::size_t>(parameter.weight.size()));
-      for (std::size_t i = 0; i < values.size(); ++i)
-        values[i] = T(static_cast<Accumulator<T>>(parameter.spec.initial(random, static_cast<std::int64_t>(i))));
-      stream.upload(parameter.weight.data, values.data(), parameter.weight.bytes());
-    });
-  }
+  for (const Parameter& parameter : parameters_)
+    parameter.spec.initial.fill(stream, RandomStream(seed, stream_of(parameter.spec.name)), parameter.weight);
 }
 
 void ParameterSet::zero_gradients(const Stream& stream) {

@@ -2,13 +2,12 @@
 
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <string>
 #include <vector>
 
-#include "kernels/random.hpp"
 #include "kernels/tensor.hpp"
 #include "parallel/shard_layout.hpp"
+#include "src/initial.hpp"
 
 namespace causeway {
 
@@ -19,9 +18,7 @@ struct ParameterSpec {
   bool wide = false;    ///< kept in the accumulator type: A_log, D, norms, Δ's bias
   bool decay = false;   ///< subject to weight decay
   bool frozen = false;  ///< in the checkpoint beside the weights, but never trained: no gradient, no optimizer state
-  /// Element i's first value; `random` belongs to this parameter alone and is indexed by i, so no value depends on who
-  /// draws it.
-  std::function<double(const RandomStream& random, std::int64_t i)> initial;
+  Initial initial;      ///< its first values
 };
 
 /// One named tensor: views into its arena.

@@ -7,6 +7,10 @@
 #include <filesystem>
 #include <limits>
 
+#include "kernels/profile_range.hpp"
+#include "src/bench/measure.hpp"
+#include "src/flops.hpp"
+#include "src/host_copy.hpp"
 #include "src/model_checkpoint.hpp"
 #include "src/run_folder.hpp"
 #include "src/strategy_choice.hpp"
@@ -14,7 +18,7 @@
 namespace causeway {
 namespace {
 
-class Stopwatch {
+class WallClock {
  public:
   double seconds() const { return std::chrono::duration<double>(Clock::now() - started_).count(); }
 
@@ -100,6 +104,7 @@ std::string rate(double per_second) {
 struct Trainer::Step {
   std::int64_t number = 0, tokens = 0, bytes_sent = 0, memory_bytes = 0;
   double loss = 0, learning_rate = 0, gradient_norm = 0, seconds = 0, exposed_s = 0, hidden_s = 0;
+  std::optional<double> mfu;  ///< model FLOP utilisation: training_flops a second of the rate of one large product
   bool stop = false;  ///< some rank got a signal
   std::optional<double> eval_loss, checkpoint_s;
 
@@ -117,6 +122,7 @@ struct Trainer::Step {
                                 {"comm_hidden_s", hidden_s},
                                 {"bytes_sent", bytes_sent},
                                 {"memory_bytes", memory_bytes}};
+    if (mfu) line["mfu"] = *mfu;
     if (eval_loss) line["eval_loss"] = *eval_loss;
     if (checkpoint_s) line["checkpoint_s"] = *checkpoint_s;
     return line;
@@ -196,7 +202,12 @@ void Trainer::restore() {
 
 void Trainer::open_run_folder(const Config& config) {
   Communicator& world = runtime_.mesh.world;
-  const nlohmann::ordered_json environment = describe_environment(world);
+  nlohmann::ordered_json environment = describe_environment(world);
+  if (runtime_.stream.device() != Device::cpu) {
+    gemm_rate_ = gemm_rate(Stopwatch(runtime_.stream, 0), model_.options().dtype);
+    runtime_.stream.memory().reset_peak();
+    environment["gemm_flops_per_s"] = *gemm_rate_;
+  }
   collectively(world, [&] {
     if (world.rank() != 0) return;
     const std::filesystem::path run = settings_.run;
@@ -213,42 +224,51 @@ void Trainer::open_run_folder(const Config& config) {
 }
 
 Trainer::Step Trainer::train_step(std::int64_t number) {
-  const Stopwatch watch;
+  const WallClock watch;
   const Traffic before = traffic_of(runtime_.mesh);
   Step step{.number = number, .learning_rate = schedule_of(settings_).at(number)};
 
+  const ProfileRange range(fmt::format("step {}", number));
   std::vector<Pack> mine;
+  double flops = 0;
   for (std::int64_t k = 0; k < settings_.accumulate; ++k)
     for (int group = 0; group < runtime_.mesh.data_size; ++group) {
       Pack pack = packs_->next();
       step.tokens += pack.tokens();
+      flops += training_flops(model_, segments_of(pack));
       if (group == runtime_.mesh.data_index) mine.push_back(std::move(pack));
     }
 
-  model_.parameters().zero_gradients(runtime_.stream);
-  double loss = 0, labels = 0;
+  const Stream& stream = runtime_.stream;
+  Communicator& world = runtime_.mesh.world;
+  model_.parameters().zero_gradients(stream);
+  const Tensor report = Tensor::zeros(stream, DType::f64, {3});
+  const TensorView loss = report.view().slice_rows(0, 1), norm = report.view().slice_rows(1, 1),
+                   factor = report.view().slice_rows(2, 1);
+  double labels = 0;
   for (const Pack& pack : mine) {
     const PackOnRank work = place_pack(data_, pack, layout_, runtime_);
-    loss += model_.train(pass(work), work.batch());
+    model_.train(pass(work), work.batch(), loss);
     labels += static_cast<double>(work.labelled);
   }
-  const auto [total_loss, total_labels, stops] =
-      sum_over_ranks(runtime_.mesh.world, std::array{loss, labels, signals_.raised() ? 1.0 : 0.0});
-  step.loss = total_labels > 0 ? total_loss / total_labels : 0;
+  world.all_reduce(loss, Reduction::sum, stream);
+  const auto [total_labels, stops] = sum_over_ranks(world, std::array{labels, signals_.raised() ? 1.0 : 0.0});
   step.stop = stops > 0;
-  if (!std::isfinite(total_loss)) report_non_finite(number, mine, fmt::format("the loss is {}", total_loss));
+  optimizer_->step(number, step.learning_rate, total_labels > 0 ? 1 / total_labels : 0, loss, norm, factor);
 
-  const Optimizer::Result result =
-      optimizer_->step(number, step.learning_rate, total_labels > 0 ? 1 / total_labels : 0);
-  step.gradient_norm = result.gradient_norm;
-  if (!result.finite) report_non_finite(number, mine, fmt::format("the gradient's norm is {}", result.gradient_norm));
+  const std::vector<double> known = host_values<double>(stream, report);  // the one time a step waits for the device
+  step.loss = total_labels > 0 ? known[0] / total_labels : 0;
+  step.gradient_norm = known[1];
+  if (!std::isfinite(known[0])) report_non_finite(number, mine, fmt::format("the loss is {}", known[0]));
+  if (!std::isfinite(known[2])) report_non_finite(number, mine, fmt::format("the gradient's norm is {}", known[1]));
 
   const Traffic after = traffic_of(runtime_.mesh);
   step.exposed_s = after.exposed_s - before.exposed_s;
   step.hidden_s = after.hidden_s - before.hidden_s;
-  step.bytes_sent = runtime_.mesh.world.sum(after.bytes_sent - before.bytes_sent);
-  step.memory_bytes = runtime_.mesh.world.max(runtime_.stream.memory().peak_bytes());
+  step.bytes_sent = world.sum(after.bytes_sent - before.bytes_sent);
+  step.memory_bytes = world.max(stream.memory().peak_bytes());
   step.seconds = watch.seconds();
+  if (gemm_rate_) step.mfu = flops / (step.seconds * *gemm_rate_ * world.size());
   tokens_seen_ += step.tokens;
   return step;
 }
@@ -342,7 +362,7 @@ ExitCode Trainer::train() {
       if (metrics_) metrics_->append({{"step", 0}, {"eval_loss", eval_loss}});
     });
   }
-  Stopwatch interval;
+  WallClock interval;
   std::int64_t interval_tokens = 0;
   while (step_ < settings_.steps) {
     Step step = train_step(step_ + 1);
@@ -354,7 +374,7 @@ ExitCode Trainer::train() {
       log_.info("step {}/{}  loss {:.4f}  lr {:.2e}  |g| {:.3f}  {} tokens/s", step_, settings_.steps, step.loss,
                 step.learning_rate, step.gradient_norm,
                 rate(static_cast<double>(interval_tokens) / interval.seconds()));
-      interval = Stopwatch();
+      interval = WallClock();
       interval_tokens = 0;
     }
     if (evaluates && due(settings_.eval_every)) {
@@ -363,7 +383,7 @@ ExitCode Trainer::train() {
     }
     write_metrics(step, false);
     if (due(settings_.checkpoint_every) || step.stop) {
-      const Stopwatch watch;
+      const WallClock watch;
       save();
       step.checkpoint_s = watch.seconds();
       write_metrics(step, true);

@@ -58,6 +58,7 @@ class Trainer {
   std::optional<MetricsLog> metrics_;  // rank 0's
   std::int64_t step_ = 0, tokens_seen_ = 0;
   double loss_ = 0;
+  std::optional<double> gemm_rate_;  // where MFU is reported: on a GPU
 };
 
 }  // namespace causeway

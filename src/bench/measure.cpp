@@ -35,21 +35,6 @@ double copy_rate(const Stopwatch& stopwatch) {
          std::min(stopwatch.median_seconds(by_stream), stopwatch.median_seconds(by_kernel));
 }
 
-/// Of a square product, whichever of its operands is transposed: libraries are not equally fast at all.
-double gemm_rate(const Stopwatch& stopwatch, DType dtype) {
-  MadeTensors tensors(stopwatch.stream());
-  const std::int64_t n = fitting(stopwatch.stream(), 1024, 8192);
-  Gemm args{.a = tensors.random(dtype, {n, n}), .b = tensors.random(dtype, {n, n}), .c = tensors.empty(dtype, {n, n})};
-  double seconds = std::numeric_limits<double>::infinity();
-  for (const auto& [a, b] : {std::pair{false, false}, {false, true}, {true, false}}) {
-    args.transpose_a = a;
-    args.transpose_b = b;
-    seconds = std::min(seconds, stopwatch.median_seconds({.run = [&] { gemm(tensors.stream(), args); }}));
-  }
-  const auto side = static_cast<double>(n);
-  return 2 * side * side * side / seconds;
-}
-
 double exponential_rate(const Stopwatch& stopwatch, DType dtype) {
   MadeTensors tensors(stopwatch.stream());
   const std::int64_t count = fitting(stopwatch.stream(), 1, 16) * mebibyte;
@@ -91,6 +76,20 @@ double Stopwatch::median_seconds(const Task& task) const {
   const auto middle = seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2);
   std::ranges::nth_element(seconds, middle);
   return *middle;
+}
+
+double gemm_rate(const Stopwatch& stopwatch, DType dtype) {
+  MadeTensors tensors(stopwatch.stream());
+  const std::int64_t n = fitting(stopwatch.stream(), 1024, 8192);
+  Gemm args{.a = tensors.random(dtype, {n, n}), .b = tensors.random(dtype, {n, n}), .c = tensors.empty(dtype, {n, n})};
+  double seconds = std::numeric_limits<double>::infinity();
+  for (const auto& [a, b] : {std::pair{false, false}, {false, true}, {true, false}}) {
+    args.transpose_a = a;
+    args.transpose_b = b;
+    seconds = std::min(seconds, stopwatch.median_seconds({.run = [&] { gemm(tensors.stream(), args); }}));
+  }
+  const auto side = static_cast<double>(n);
+  return 2 * side * side * side / seconds;
 }
 
 Ceilings measure_ceilings(const Stopwatch& stopwatch, DType dtype) {

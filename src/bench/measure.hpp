@@ -47,6 +47,10 @@ class Stopwatch {
   Tensor flush_, sum_;
 };
 
+/// What a square product in `dtype` reaches, in operations a second, whichever of its operands is transposed: libraries
+/// are not equally fast at all.
+double gemm_rate(const Stopwatch& stopwatch, DType dtype);
+
 /// Read and write of a buffer beyond all caches, a square product in `dtype`, and exponentials in its accumulator type.
 Ceilings measure_ceilings(const Stopwatch& stopwatch, DType dtype);
 

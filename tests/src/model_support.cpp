@@ -80,6 +80,19 @@ Runtime one_rank_runtime(Communicator world, Schedule schedule, Strategies strat
           .schedule = schedule};
 }
 
+double train_now(Model& model, const Pass& pass, const Batch& batch) {
+  const Tensor loss = Tensor::zeros(pass.runtime.stream, DType::f64, {1});
+  model.train(pass, batch, loss);
+  return host_values<double>(pass.runtime.stream, loss)[0];
+}
+
+OptimizerStep step_now(Optimizer& optimizer, const Stream& stream, std::int64_t step, double learning_rate,
+                       double gradient_scale) {
+  const Tensor norm(stream, DType::f64, {1}), factor(stream, DType::f64, {1});
+  optimizer.step(step, learning_rate, gradient_scale, {}, norm, factor);
+  return {host_values<double>(stream, norm)[0], host_values<double>(stream, factor)[0]};
+}
+
 PassResult run_pass(const Model::Options& options, std::span<const WholePack> packs, const Cut& cut, std::uint64_t seed,
                     const std::function<void(const ParameterSet&)>& change) {
   PassResult result;
@@ -98,7 +111,7 @@ PassResult run_pass(const Model::Options& options, std::span<const WholePack> pa
     for (const WholePack& pack : packs) {
       const RankPack part = shard(pack, runtime, cut.layout);
       const Pass pass{runtime, *part.sharding};
-      loss += model.train(pass, part.batch());
+      loss += train_now(model, pass, part.batch());
       const Tensor losses(runtime.stream, accumulator_of(options.dtype), {part.sharding->local_tokens()});
       model.evaluate(pass, part.batch(), losses);
       const std::vector<double> values = values_of(losses);

@@ -5,7 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "src/host_copy.hpp"
 #include "src/model.hpp"
+#include "src/optimizer.hpp"
 #include "tests/support/ranks.hpp"
 #include "tests/support/tensors.hpp"
 
@@ -62,6 +64,16 @@ struct Cut {
   Schedule schedule = Schedule::automatic;
   Strategies strategies = {};
 };
+
+/// Model::train, waited for: the sum of its token losses.
+double train_now(Model& model, const Pass& pass, const Batch& batch);
+
+/// Optimizer::step, waited for: what it found.
+struct OptimizerStep {
+  double gradient_norm, factor;
+};
+OptimizerStep step_now(Optimizer& optimizer, const Stream& stream, std::int64_t step, double learning_rate,
+                       double gradient_scale);
 
 /// What every rank sees after summing: the loss, the gradient of each parameter that has one, by name, and the tokens'
 /// losses in the pack's order.

@@ -97,7 +97,7 @@ TEST_P(EverySubject, GradientsAreThoseOfFiniteDifferences) {
     const RankPack pack = shard(random_pack(Segments({0, 3, 13}), shape.vocabulary, 1), runtime, Layout::contiguous);
     const Pass pass{runtime, *pack.sharding};
     const Tensor losses(runtime.stream, DType::f64, {13});
-    model.train(pass, pack.batch());
+    train_now(model, pass, pack.batch());
     for (const Parameter& parameter : model.parameters().parameters()) {
       if (parameter.spec.frozen) continue;
       const auto expected = finite_differences(parameter.weight, [&] {
@@ -178,6 +178,29 @@ TEST(Model, NotANumberStaysInItsDocument) {
   }
 }
 
+TEST(Model, RecomputationHoldsLess) {
+  const WholePack pack = random_pack(Segments({0, 40, 4096}), 11, 8);
+  ModelOptions shape = small_model_of({"se", "mr", "li", "mamba", "attention", "se", "mr", "li", "mamba"});
+  shape.ffn = 30;
+  const auto peak = [&](bool recompute) {
+    std::int64_t bytes = 0;
+    on_ranks(1, [&](Communicator& world) {
+      Runtime runtime = one_rank_runtime(world.split(0, 0));
+      Model model({.shape = shape, .recompute = recompute});
+      model.parameters().allocate(runtime.stream, 1);
+      model.parameters().initialise(1, runtime.stream);
+      const RankPack part = shard(pack, runtime, Layout::contiguous);
+      train_now(model, {runtime, *part.sharding}, part.batch());
+      bytes = runtime.stream.memory().peak_bytes();
+    });
+    return static_cast<double>(bytes);
+  };
+  const double with = peak(true), without = peak(false);
+  if (without > 0) {
+    EXPECT_LT(with / without, 0.5);
+  }
+}
+
 TEST(Model, ARankOfFourHoldsAQuarterOfThePack) {
   const WholePack pack = random_pack(Segments({0, 40, 65536}), 11, 8);
   const ModelOptions shape = small_model_of({"se", "mr", "li", "mamba"});
@@ -189,7 +212,7 @@ TEST(Model, ARankOfFourHoldsAQuarterOfThePack) {
       model.parameters().allocate(runtime.stream, world.size());
       model.parameters().initialise(1, runtime.stream);
       const RankPack part = shard(pack, runtime, Layout::contiguous);
-      model.train({runtime, *part.sharding}, part.batch());
+      train_now(model, {runtime, *part.sharding}, part.batch());
       largest = world.max(runtime.stream.memory().peak_bytes());
     });
     return static_cast<double>(largest);

@@ -67,10 +67,10 @@ double recall_loss(const std::function<Mesh(Communicator&)>& make_mesh, const Ca
       for (int k = 0; k < documents_a_step; ++k) {
         const RankPack part = shard(recall_document(k % keys, static_cast<std::uint64_t>(step * documents_a_step + k)),
                                     runtime, Layout::contiguous);
-        loss += model.train({runtime, *part.sharding}, part.batch()) / documents_a_step;
+        loss += train_now(model, {runtime, *part.sharding}, part.batch()) / documents_a_step;
       }
       loss = world.sum(loss);
-      optimizer.step(step, 0.01 * std::min(1.0, step / 20.0), 1.0 / documents_a_step);
+      step_now(optimizer, runtime.stream, step, 0.01 * std::min(1.0, step / 20.0), 1.0 / documents_a_step);
       mean = step == 1 ? loss : mean + (loss - mean) / window;  // as slow as the last few steps
     }
     const std::lock_guard lock(writing);
