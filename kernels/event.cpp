@@ -1,6 +1,7 @@
 #include "kernels/event.hpp"
 
 #include <chrono>
+#include <thread>
 
 #if CAUSEWAY_CUDA
 #include "kernels/cuda/check.cuh"
@@ -8,6 +9,10 @@
 
 namespace causeway {
 namespace {
+
+struct Watch {
+  std::shared_ptr<const std::function<void()>> check;
+};
 
 double now_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -24,6 +29,7 @@ Event::Event(const Stream& stream, [[maybe_unused]] bool timed) : host_seconds_(
   cuda_check(cudaEventCreateWithFlags(&created, timed ? cudaEventDefault : cudaEventDisableTiming));
   native_ = std::shared_ptr<void>(created, [](void* event) { cudaEventDestroy(static_cast<cudaEvent_t>(event)); });
   cuda_check(cudaEventRecord(created, causeway::native_of(stream)));
+  watch_ = stream.companion<Watch>().check;
 #else
   static_cast<void>(stream);
 #endif
@@ -42,7 +48,16 @@ bool Event::reached() const {
 
 void Event::wait() const {
 #if CAUSEWAY_CUDA
-  if (native_ != nullptr) cuda_check(cudaEventSynchronize(native_of(native_)));
+  if (native_ == nullptr) return;
+  if (watch_ == nullptr) return cuda_check(cudaEventSynchronize(native_of(native_)));
+  // The checks are worth their time only where the wait is long.
+  constexpr std::chrono::microseconds patience{200}, between{20};
+  const auto begin = std::chrono::steady_clock::now();
+  while (!reached()) {
+    if (std::chrono::steady_clock::now() - begin < patience) continue;
+    (*watch_)();
+    std::this_thread::sleep_for(between);
+  }
 #endif
 }
 
@@ -52,6 +67,10 @@ void Event::hold([[maybe_unused]] const Stream& stream) const {
   if (stream.device() == Device::cpu) return wait();
   cuda_check(cudaStreamWaitEvent(causeway::native_of(stream), native_of(native_)));
 #endif
+}
+
+void watch(const Stream& stream, std::function<void()> check) {
+  stream.companion<Watch>().check = check ? std::make_shared<const std::function<void()>>(std::move(check)) : nullptr;
 }
 
 double Event::seconds_since(const Event& before) const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "kernels/stream.hpp"
@@ -19,7 +20,12 @@ class Event {
 
  private:
   std::shared_ptr<void> native_;  // the cudaEvent_t, or null on the CPU
+  std::shared_ptr<const std::function<void()>> watch_;  // the stream's watcher
   double host_seconds_ = 0;       // on the CPU, when it was made
 };
+
+/// From now on a host that waits for `stream`, or for an event on it made after this, calls `check` now and then, which may throw: what the
+/// stream waits for may never come. An empty one ends that.
+void watch(const Stream& stream, std::function<void()> check);
 
 }  // namespace causeway

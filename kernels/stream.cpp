@@ -16,9 +16,11 @@ namespace causeway {
 namespace {
 
 #if CAUSEWAY_CUDA
-std::shared_ptr<void> new_cuda_stream() {
+std::shared_ptr<void> new_cuda_stream(bool goes_first) {
+  int last = 0, first = 0;
+  cuda_check(cudaDeviceGetStreamPriorityRange(&last, &first));
   cudaStream_t created = nullptr;
-  cuda_check(cudaStreamCreateWithFlags(&created, cudaStreamNonBlocking));
+  cuda_check(cudaStreamCreateWithPriority(&created, cudaStreamNonBlocking, goes_first ? first : last));
   return {created, [](void* stream) { cudaStreamDestroy(static_cast<cudaStream_t>(stream)); }};
 }
 #endif
@@ -42,7 +44,7 @@ Stream::Stream(Device device) {
 #if CAUSEWAY_CUDA
   int devices = 0;
   require(cudaGetDeviceCount(&devices) == cudaSuccess && devices > 0, "device is cuda, but no GPU answers on this machine");
-  native_ = new_cuda_stream();
+  native_ = new_cuda_stream(false);
   memory_ = std::make_shared<MemoryPool>(native_);
 #else
   fail(ExitCode::usage, "device is cuda, but this build has no CUDA; expected cpu");
@@ -52,7 +54,8 @@ Stream::Stream(Device device) {
 Stream Stream::beside() const {
   Stream other(memory_);
 #if CAUSEWAY_CUDA
-  if (device() == Device::cuda) other.native_ = new_cuda_stream();
+  // It goes first where both have work to start: what runs beside is short, and somebody waits for it.
+  if (device() == Device::cuda) other.native_ = new_cuda_stream(true);
 #endif
   return other;
 }
@@ -60,9 +63,7 @@ Stream Stream::beside() const {
 Stream Stream::host() const { return device() == Device::cpu ? *this : companion<PageLocked>().stream; }
 
 void Stream::wait() const {
-#if CAUSEWAY_CUDA
-  if (device() == Device::cuda) cuda_check(cudaStreamSynchronize(native_of(*this)));
-#endif
+  if (device() == Device::cuda) Event(*this).wait();
 }
 
 void Stream::copy(void* destination, const void* source, std::int64_t bytes) const {

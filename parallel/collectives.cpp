@@ -5,12 +5,15 @@
 #include <numeric>
 #include <vector>
 
+#include "kernels/activation.hpp"
 #include "kernels/tensor.hpp"
 
 namespace causeway {
 namespace {
 
-constexpr std::int64_t scratch_bytes = std::int64_t{16} << 20;  // of the reductions, over all peers together
+/// Of the reductions, over all peers together. A GPU adds as fast as it is sent to: its pieces are as long as makes
+/// their latency small.
+std::int64_t scratch_bytes(Device device) { return std::int64_t{device == Device::cpu ? 16 : 64} << 20; }
 constexpr std::int64_t small_bytes =
     std::int64_t{64} << 10;  // gathered buffers up to this are reduced by every rank: one latency, not two
 
@@ -24,10 +27,8 @@ void accumulate(T* total, const T* x, std::int64_t count, Reduction op) {
   }
 }
 
-void accumulate(std::byte* total, const std::byte* x, std::int64_t count, DType type, Reduction op) {
-  const auto as = [&]<class T>(T*) {
-    accumulate(reinterpret_cast<T*>(total), reinterpret_cast<const T*>(x), count, op);
-  };
+void accumulate_on_host(void* total, const void* x, std::int64_t count, DType type, Reduction op) {
+  const auto as = [&]<class T>(T*) { accumulate(static_cast<T*>(total), static_cast<const T*>(x), count, op); };
   switch (type) {
     case DType::f64:
       return as(static_cast<double*>(nullptr));
@@ -40,9 +41,21 @@ void accumulate(std::byte* total, const std::byte* x, std::int64_t count, DType 
   }
 }
 
-void ensure_on_host(const Stream& stream) {
-  ensure(stream.device() == Device::cpu, "reduction in {} memory through a transport that reduces on the host",
-         name_of(stream.device()));
+/// total = total + x, or the larger, where the stream computes.
+void accumulate(std::byte* total, std::byte* x, std::int64_t count, DType type, Reduction op, const Stream& stream) {
+  if (count == 0) return;
+  if (stream.device() == Device::cpu) return accumulate_on_host(total, x, count, type, op);
+  if (op == Reduction::sum && (type == DType::f32 || type == DType::f64))
+    return scale(stream, {.x = view_of(x, type, {count}), .accumulate = true, .y = view_of(total, type, {count})});
+  // Maxima and whole numbers steer and do not compute: the host may be waited for.
+  const std::int64_t bytes = count * size_of(type);
+  const Tensor both(stream.host(), type, {2, count});
+  stream.copy(both.view().row<std::byte>(0), total, bytes);
+  stream.copy(both.view().row<std::byte>(0) + bytes, x, bytes);
+  stream.wait();
+  accumulate_on_host(both.view().data, both.view().row<std::byte>(0) + bytes, count, type, op);
+  stream.copy(total, both.view().data, bytes);
+  stream.wait();
 }
 
 }  // namespace
@@ -84,7 +97,6 @@ void broadcast_by_exchange(Transport& ranks, std::span<std::byte> data, int root
 
 void reduce_scatter_in_rank_order(Transport& ranks, const void* send, void* recv, std::span<const std::int64_t> counts,
                                   DType type, Reduction op, const Stream& stream) {
-  ensure_on_host(stream);
   const int size = ranks.size(), rank = ranks.rank();
   ensure(std::ssize(counts) == size, "reduce_scatter over {} ranks with {} counts", size, counts.size());
   const std::int64_t element = size_of(type);
@@ -96,7 +108,7 @@ void reduce_scatter_in_rank_order(Transport& ranks, const void* send, void* recv
   const std::int64_t longest = *std::max_element(counts.begin(), counts.end()),
                      mine = counts[static_cast<std::size_t>(rank)];
   const std::int64_t piece =
-      std::clamp(scratch_bytes / (element * size), std::int64_t{1}, std::max(longest, std::int64_t{1}));
+      std::clamp(scratch_bytes(stream.device()) / (element * size), std::int64_t{1}, std::max(longest, std::int64_t{1}));
   const Tensor scratch(stream, DType::u8, {size, std::min(piece, mine) * element});
   const auto length_of = [&](std::int64_t count, std::int64_t begin) {
     return std::clamp(count - begin, std::int64_t{0}, piece);
@@ -114,13 +126,12 @@ void reduce_scatter_in_rank_order(Transport& ranks, const void* send, void* recv
     ranks.start(transfers, stream).wait();
     auto* const total = into + begin * element;
     stream.copy(total, scratch.view().row<std::byte>(0), length * element);
-    for (int peer = 1; peer < size; ++peer) accumulate(total, scratch.view().row<std::byte>(peer), length, type, op);
+    for (int peer = 1; peer < size; ++peer) accumulate(total, scratch.view().row<std::byte>(peer), length, type, op, stream);
   }
 }
 
 void all_reduce_in_rank_order(Transport& ranks, void* data, std::int64_t count, DType type, Reduction op,
                               const Stream& stream) {
-  ensure_on_host(stream);
   const int size = ranks.size(), rank = ranks.rank();
   if (size == 1 || count == 0) return;
   const std::int64_t element = size_of(type);
@@ -129,7 +140,7 @@ void all_reduce_in_rank_order(Transport& ranks, void* data, std::int64_t count, 
     const Tensor all(stream, DType::u8, {size, count * element});
     ranks.all_gather({bytes, static_cast<std::size_t>(count * element)}, all.view().as_bytes(), stream);
     stream.copy(bytes, all.view().data, count * element);
-    for (int peer = 1; peer < size; ++peer) accumulate(bytes, all.view().row<std::byte>(peer), count, type, op);
+    for (int peer = 1; peer < size; ++peer) accumulate(bytes, all.view().row<std::byte>(peer), count, type, op, stream);
     return;
   }
   std::vector<std::int64_t> counts(static_cast<std::size_t>(size), count / size);

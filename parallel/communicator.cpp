@@ -1,32 +1,59 @@
 #include "parallel/communicator.hpp"
 
-#include <chrono>
+#include <deque>
 #include <optional>
 
+#include "kernels/event.hpp"
+
 namespace causeway {
-namespace {
 
-using Clock = std::chrono::steady_clock;
-double seconds(Clock::time_point from, Clock::time_point to) {
-  return std::chrono::duration<double>(to - from).count();
-}
+/// What has been counted, and what a device's clock has yet to tell. Events know the time on either device.
+struct Communicator::Record {
+  Traffic traffic;
 
-}  // namespace
+  /// From `begin` to `end` is time exposed, or hidden.
+  struct Span {
+    Event begin, end;
+    double Traffic::*kind;
+  };
+  std::deque<Span> spans;  // oldest first
+
+  void add(const Event& begin, const Event& end, double Traffic::*kind) {
+    spans.push_back({begin, end, kind});
+    settle();
+  }
+  void settle() {
+    for (; !spans.empty() && spans.front().end.reached(); spans.pop_front())
+      traffic.*(spans.front().kind) += spans.front().end.seconds_since(spans.front().begin);
+  }
+};
 
 class Communicator::Timed {
  public:
-  Timed(Communicator& ranks, std::int64_t bytes, std::int64_t messages) : traffic_(*ranks.traffic_) {
-    traffic_.bytes_sent += bytes;
-    traffic_.messages_sent += messages;
+  Timed(Communicator& ranks, const Stream& stream, std::int64_t bytes, std::int64_t messages)
+      : record_(*ranks.record_), stream_(stream), begin_(stream, true) {
+    record_.traffic.bytes_sent += bytes;
+    record_.traffic.messages_sent += messages;
   }
   Timed(const Timed&) = delete;
   Timed& operator=(const Timed&) = delete;
-  ~Timed() { traffic_.exposed_s += seconds(begin_, Clock::now()); }
+  ~Timed() noexcept(false) {
+    if (std::uncaught_exceptions() == 0) record_.add(begin_, Event(stream_, true), &Traffic::exposed_s);
+  }
 
  private:
-  Traffic& traffic_;
-  Clock::time_point begin_ = Clock::now();
+  Record& record_;
+  const Stream& stream_;
+  Event begin_;
 };
+
+Communicator::Communicator(std::unique_ptr<Transport> transport)
+    : transport_(std::move(transport)), record_(std::make_shared<Record>()) {}
+
+const Traffic& Communicator::traffic() const {
+  record_->settle();
+  return record_->traffic;
+}
 
 Pending Communicator::start(std::span<const Transfer> transfers, const Stream& stream) {
   std::int64_t bytes = 0, messages = 0;
@@ -35,13 +62,13 @@ Pending Communicator::start(std::span<const Transfer> transfers, const Stream& s
     bytes += std::ssize(transfer.send);
     ++messages;
   }
-  const Timed timed(*this, bytes, messages);
+  const Timed timed(*this, stream, bytes, messages);
   const auto pending = std::make_shared<Pending>(transport_->start(transfers, stream));
-  return Pending([pending, traffic = traffic_, started = Clock::now()] {
-    const auto asked = Clock::now();
+  return Pending([pending, record = record_, stream, started = Event(stream, true)] {
+    const Event asked(stream, true);
     pending->wait();
-    traffic->hidden_s += seconds(started, asked);
-    traffic->exposed_s += seconds(asked, Clock::now());
+    record->add(started, asked, &Traffic::hidden_s);
+    record->add(asked, Event(stream, true), &Traffic::exposed_s);
   });
 }
 
@@ -50,7 +77,7 @@ void Communicator::exchange(std::span<const Transfer> transfers, const Stream& s
 }
 
 void Communicator::all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream) {
-  const Timed timed(*this, (size() - 1) * std::ssize(send), size() - 1);
+  const Timed timed(*this, stream, (size() - 1) * std::ssize(send), size() - 1);
   if (size() == 1) {
     ensure(send.size() == recv.size(), "all_gather of {} bytes into {} on one rank", send.size(), recv.size());
     if (send.data() != recv.data()) stream.copy(recv.data(), send.data(), std::ssize(send));
@@ -61,13 +88,13 @@ void Communicator::all_gather(std::span<const std::byte> send, std::span<std::by
 
 void Communicator::broadcast(std::span<std::byte> data, int root, const Stream& stream) {
   const int receivers = rank() == root ? size() - 1 : 0;
-  const Timed timed(*this, receivers * std::ssize(data), receivers);
+  const Timed timed(*this, stream, receivers * std::ssize(data), receivers);
   if (size() == 1) return;
   transport_->broadcast(data, root, stream);
 }
 
 void Communicator::all_reduce(TensorView data, Reduction op, const Stream& stream) {
-  const Timed timed(*this, 2 * (size() - 1) * data.bytes() / size(), 2 * (size() - 1));
+  const Timed timed(*this, stream, 2 * (size() - 1) * data.bytes() / size(), 2 * (size() - 1));
   if (size() == 1) return;
   transport_->all_reduce(data.as_bytes().data(), data.size(), data.dtype, op, stream);
 }
@@ -78,7 +105,7 @@ void Communicator::reduce_scatter(TensorView send, TensorView recv, std::span<co
              recv.size() == counts[static_cast<std::size_t>(rank())],
          "reduce_scatter of {} {} into {} {} with {} counts on {} ranks", name_of(send.dtype), send.shape.to_string(),
          name_of(recv.dtype), recv.shape.to_string(), counts.size(), size());
-  const Timed timed(*this, (size() - 1) * send.bytes() / size(), size() - 1);
+  const Timed timed(*this, stream, (size() - 1) * send.bytes() / size(), size() - 1);
   if (size() == 1) {
     if (send.data != recv.data) stream.copy(recv.data, send.data, recv.bytes());
     return;
@@ -87,38 +114,38 @@ void Communicator::reduce_scatter(TensorView send, TensorView recv, std::span<co
 }
 
 void Communicator::barrier() {
-  const Timed timed(*this, 0, 0);
+  const Timed timed(*this, host_, 0, 0);
   transport_->barrier();
 }
 
 Communicator Communicator::split(int color, int key) { return Communicator(transport_->split(color, key)); }
 
 std::int64_t Communicator::sum(std::int64_t value) {
-  const Timed timed(*this, 0, 0);
+  const Timed timed(*this, host_, 0, 0);
   transport_->all_reduce(&value, 1, DType::i64, Reduction::sum, host_);
   return value;
 }
 
 double Communicator::sum(double value) {
-  const Timed timed(*this, 0, 0);
+  const Timed timed(*this, host_, 0, 0);
   transport_->all_reduce(&value, 1, DType::f64, Reduction::sum, host_);
   return value;
 }
 
 std::int64_t Communicator::max(std::int64_t value) {
-  const Timed timed(*this, 0, 0);
+  const Timed timed(*this, host_, 0, 0);
   transport_->all_reduce(&value, 1, DType::i64, Reduction::max, host_);
   return value;
 }
 
 double Communicator::max(double value) {
-  const Timed timed(*this, 0, 0);
+  const Timed timed(*this, host_, 0, 0);
   transport_->all_reduce(&value, 1, DType::f64, Reduction::max, host_);
   return value;
 }
 
 std::string Communicator::broadcast(std::string text, int root) {
-  const Timed timed(*this, 0, 0);
+  const Timed timed(*this, host_, 0, 0);
   std::int64_t length = std::ssize(text);
   transport_->broadcast(std::as_writable_bytes(std::span(&length, 1)), root, host_);
   text.resize(static_cast<std::size_t>(length));

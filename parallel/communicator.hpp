@@ -19,6 +19,9 @@ namespace causeway {
 ///   all_reduce       2 (N-1)/N · the buffer's bytes         in 2 (N-1)
 ///   reduce_scatter   (N-1)/N · the buffer's bytes           in N-1
 /// Host scalars and text, which steer and do not compute, are not counted, nor is barrier.
+///
+/// Times on the CPU are the host's. On a GPU they are its streams', told apart by events: exposed is how long a stream had
+/// nothing but communication to wait for. What it has not come to yet is counted by a later traffic().
 struct Traffic {
   std::int64_t bytes_sent = 0;
   std::int64_t messages_sent = 0;
@@ -30,12 +33,12 @@ struct Traffic {
 /// device, is at most a copy in the stream's order and does not reach the transport.
 class Communicator {
  public:
-  explicit Communicator(std::unique_ptr<Transport> transport) : transport_(std::move(transport)) {}
+  explicit Communicator(std::unique_ptr<Transport> transport);
 
   int rank() const { return transport_->rank(); }
   int size() const { return transport_->size(); }
   Transport& transport() { return *transport_; }
-  const Traffic& traffic() const { return *traffic_; }
+  const Traffic& traffic() const;  ///< does not wait for the device
 
   Pending start(std::span<const Transfer> transfers, const Stream& stream);
   void exchange(std::span<const Transfer> transfers, const Stream& stream);
@@ -58,12 +61,12 @@ class Communicator {
   std::string broadcast(std::string text, int root);
 
  private:
+  struct Record;
   /// Counts a collective and the time until the end of the caller's scope.
   class Timed;
 
   std::unique_ptr<Transport> transport_;
-  std::shared_ptr<Traffic> traffic_ =
-      std::make_shared<Traffic>();  // shared with what is in flight: a communicator may move meanwhile
+  std::shared_ptr<Record> record_;  // shared with what is in flight: a communicator may move meanwhile
   Stream host_;
 };
 

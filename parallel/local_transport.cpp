@@ -1,6 +1,7 @@
 /// Ranks as threads of one process: for tests, sanitizers and machines without MPI. A message is copied on its way in
 /// and on its way out and belongs to the mailbox in between, so that no thread ever reads memory another one may be
-/// writing.
+/// writing. On GPUs both are device copies, each on its rank's stream, with events between them; threads wait for one
+/// another only until a message is on its way.
 
 #include <algorithm>
 #include <condition_variable>
@@ -14,6 +15,8 @@
 #include <vector>
 
 #include "kernels/error.hpp"
+#include "kernels/event.hpp"
+#include "kernels/tensor.hpp"
 #include "parallel/collectives.hpp"
 #include "parallel/transport.hpp"
 
@@ -41,7 +44,40 @@ struct Job {
   }
 };
 
-using Message = std::vector<std::byte>;
+/// What waits to be taken, in host memory or in the sender's on a device.
+class Message {
+ public:
+  Message(std::span<const std::byte> content, const Stream& sender) : size_(content.size()) {
+    if (sender.device() == Device::cpu) {
+      host_.assign(content.begin(), content.end());
+      return;
+    }
+    Tensor copy(sender, DType::u8, {std::ssize(content)});
+    sender.copy(copy.view().data, content.data(), std::ssize(content));
+    device_.emplace(OnDevice{std::move(copy), sender, Event(sender)});
+  }
+
+  std::size_t size() const { return size_; }
+  void take(std::span<std::byte> into, const Stream& receiver) const {
+    if (!device_) {
+      std::copy(host_.begin(), host_.end(), into.begin());
+      return;
+    }
+    device_->written.hold(receiver);
+    receiver.copy(into.data(), device_->content.view().data, std::ssize(into));
+    Event(receiver).hold(device_->sender);  // in whose order the memory is given back
+  }
+
+ private:
+  struct OnDevice {
+    Tensor content;
+    Stream sender;
+    Event written;
+  };
+  std::size_t size_;
+  std::vector<std::byte> host_;
+  std::optional<OnDevice> device_;
+};
 
 /// The messages from one rank to another, numbered in the order in which they were started on either side.
 struct Channel {
@@ -81,24 +117,24 @@ class LocalTransport final : public ExchangingTransport {
   int size() const override { return group_->size; }
 
   Pending start(std::span<const Transfer> transfers, const Stream& stream) override {
-    stream.wait();
     std::vector<Receive> receives;
     for (const Transfer& transfer : transfers) {
       ensure(transfer.peer >= 0 && transfer.peer < size(), "transfer with rank {} of {}", transfer.peer, size());
       if (transfer.peer == rank_) continue;
-      Message message(transfer.send.begin(), transfer.send.end());
+      std::optional<Message> message;
+      if (!transfer.send.empty()) message.emplace(transfer.send, stream);
       const std::lock_guard lock(group_->job->mutex);
-      if (!transfer.send.empty()) {
+      if (message) {
         Channel& out = group_->channel(rank_, transfer.peer);
-        out.arrived.emplace(out.sent++, std::move(message));
+        out.arrived.emplace(out.sent++, std::move(*message));
         group_->job->changed.notify_all();
       }
       if (!transfer.recv.empty())
         receives.push_back({transfer.peer, group_->channel(transfer.peer, rank_).expected++, transfer.recv});
     }
     exchange_with_self(transfers, rank_, stream);
-    return Pending([group = group_, rank = rank_, receives = std::move(receives)] {
-      for (const Receive& receive : receives) take(*group, rank, receive);
+    return Pending([group = group_, rank = rank_, receives = std::move(receives), stream] {
+      for (const Receive& receive : receives) take(*group, rank, receive, stream);
     });
   }
 
@@ -140,7 +176,7 @@ class LocalTransport final : public ExchangingTransport {
   void abort(int exit_code) noexcept override { group_->job->abort(exit_code); }
 
  private:
-  static void take(Group& group, int rank, const Receive& receive) {
+  static void take(Group& group, int rank, const Receive& receive, const Stream& stream) {
     std::unique_lock lock(group.job->mutex);
     auto& arrived = group.channel(receive.peer, rank).arrived;
     group.job->wait(lock, [&] { return arrived.contains(receive.number); });
@@ -148,7 +184,7 @@ class LocalTransport final : public ExchangingTransport {
     lock.unlock();
     ensure(message.size() == receive.into.size(), "rank {} sent {} bytes to rank {}, which expects {}", receive.peer,
            message.size(), rank, receive.into.size());
-    std::copy(message.begin(), message.end(), receive.into.begin());
+    message.take(receive.into, stream);
   }
 
   std::shared_ptr<Group> group_;

@@ -8,7 +8,7 @@ namespace causeway {
 /// What the ranks of a group do, the same on every rank: the slowest's latency and bandwidth of messages round the ring,
 /// all ranks sending at once, and its multiply-adds a second in a blocked convolution of `dtype`. Each is the best of a
 /// few tries, which is the figure that repeats from run to run. Takes a few tens of milliseconds, unless messages of
-/// 2 MiB take longer. Collective; nothing is counted in ranks.traffic(). One rank: messages cost nothing.
+/// 2 MiB, on GPUs of 64 MiB, take longer. Collective; nothing is counted in ranks.traffic(). One rank: messages cost nothing.
 Machine measure(Communicator& ranks, DType dtype, const Stream& stream);
 
 /// The slowest of every rank's figures, on all of them.

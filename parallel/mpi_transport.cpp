@@ -1,17 +1,24 @@
 /// Ranks as processes. Point-to-point messages are nonblocking throughout, so that no order of sends and receives can
-/// block on a full buffer; MPI reports errors by code and every code is checked.
+/// block on a full buffer; MPI reports errors by code and every code is checked. Device memory goes through page-locked
+/// host memory, or as it is where this MPI reads it by itself; either way the host waits until it has been computed.
 
 #include <mpi.h>
+#if defined(OPEN_MPI) && __has_include(<mpi-ext.h>)
+#include <mpi-ext.h>
+#endif
 
 #include <algorithm>
 #include <cstdlib>
+#include <deque>
 #include <limits>
 #include <source_location>
 #include <string>
 #include <vector>
 
 #include "kernels/error.hpp"
+#include "kernels/event.hpp"
 #include "kernels/handle.hpp"
+#include "kernels/tensor.hpp"
 #include "parallel/collectives.hpp"
 #include "parallel/transport.hpp"
 
@@ -86,6 +93,52 @@ class Requests {
   std::vector<int> lengths_;
 };
 
+/// Whether MPI takes addresses of a GPU's memory.
+bool takes_device_memory() {
+#if defined(MPIX_CUDA_AWARE_SUPPORT) && MPIX_CUDA_AWARE_SUPPORT
+  return MPIX_Query_cuda_support() == 1;
+#else
+  return false;
+#endif
+}
+
+/// Transfers between device memory as MPI does them: between copies in page-locked host memory.
+class Staged {
+ public:
+  Staged(std::span<const Transfer> transfers, int rank, const Stream& stream) : stream_(stream) {
+    const Stream host = stream.host();
+    const auto room = [&](std::size_t bytes) -> std::span<std::byte> {
+      if (bytes == 0) return {};
+      return memory_.emplace_back(host, DType::u8, Shape{static_cast<std::int64_t>(bytes)}).view().as_bytes();
+    };
+    for (const auto& [peer, send, recv] : transfers) {
+      if (peer == rank) continue;
+      const std::span<std::byte> out = room(send.size()), in = room(recv.size());
+      stream.copy(out.data(), send.data(), std::ssize(send));
+      transfers_.push_back({peer, out, in});
+      landing_.push_back(recv);
+    }
+    stream.wait();
+  }
+
+  std::span<const Transfer> transfers() const { return transfers_; }
+  /// What has been received to where it was expected. This object is wanted until the event is reached.
+  Event land() const {
+    for (std::size_t i = 0; i < landing_.size(); ++i)
+      stream_.copy(landing_[i].data(), transfers_[i].recv.data(), std::ssize(landing_[i]));
+    return Event(stream_);
+  }
+
+ private:
+  Stream stream_;
+  std::vector<Tensor> memory_;
+  std::vector<Transfer> transfers_;
+  std::vector<std::span<std::byte>> landing_;
+};
+
+/// Staged messages that are on their way to the device, oldest first.
+using Landing = std::deque<std::pair<Event, std::shared_ptr<Staged>>>;
+
 class MpiTransport final : public Transport {
  public:
   MpiTransport(OwnedCommunicator comm, std::int64_t piece_bytes)
@@ -99,32 +152,33 @@ class MpiTransport final : public Transport {
   int size() const override { return size_; }
 
   Pending start(std::span<const Transfer> transfers, const Stream& stream) override {
-    stream.wait();
-    const auto requests = std::make_shared<Requests>();
-    for (const auto& [peer, send, recv] : transfers)
-      if (peer != rank_)
-        for_each_piece(recv,
-                       [&, from = peer](std::span<std::byte> piece) { requests->receive(piece, from, comm_.get()); });
-    for (const auto& [peer, send, recv] : transfers)
-      if (peer != rank_)
-        for_each_piece(send,
-                       [&, to = peer](std::span<const std::byte> piece) { requests->send(piece, to, comm_.get()); });
+    if (stream.device() == Device::cpu || takes_device_memory()) {
+      stream.wait();
+      const auto requests = begin(transfers);
+      exchange_with_self(transfers, rank_, stream);
+      return Pending([requests] { requests->wait(); });
+    }
+    while (!landing_->empty() && landing_->front().first.reached()) landing_->pop_front();
     exchange_with_self(transfers, rank_, stream);
-    return Pending([requests] { requests->wait(); });
+    const auto staged = std::make_shared<Staged>(transfers, rank_, stream);
+    return Pending([staged, requests = begin(staged->transfers()), landing = landing_] {
+      requests->wait();
+      landing->emplace_back(staged->land(), staged);
+    });
   }
 
   void all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream) override {
     ensure(recv.size() == send.size() * static_cast<std::size_t>(size_), "all_gather of {} bytes into {} on {} ranks",
            send.size(), recv.size(), size_);
-    if (recv.size() > piece_bytes_) return all_gather_by_exchange(*this, send, recv, stream);
-    stream.wait();
+    if (stream.device() != Device::cpu || recv.size() > piece_bytes_)
+      return all_gather_by_exchange(*this, send, recv, stream);
     const int length = static_cast<int>(send.size());
     const bool in_place = send.data() == recv.data() + send.size() * static_cast<std::size_t>(rank_);
     mpi_check(MPI_Allgather(in_place ? MPI_IN_PLACE : send.data(), length, MPI_BYTE, recv.data(), length, MPI_BYTE, comm_.get()));
   }
 
   void broadcast(std::span<std::byte> data, int root, const Stream& stream) override {
-    stream.wait();
+    if (stream.device() != Device::cpu) return broadcast_by_exchange(*this, data, root, stream);
     for_each_piece(data, [&](std::span<std::byte> piece) {
       mpi_check(MPI_Bcast(piece.data(), static_cast<int>(piece.size()), MPI_BYTE, root, comm_.get()));
     });
@@ -152,6 +206,19 @@ class MpiTransport final : public Transport {
   }
 
  private:
+  std::shared_ptr<Requests> begin(std::span<const Transfer> transfers) const {
+    auto requests = std::make_shared<Requests>();
+    for (const auto& [peer, send, recv] : transfers)
+      if (peer != rank_)
+        for_each_piece(recv,
+                       [&, from = peer](std::span<std::byte> piece) { requests->receive(piece, from, comm_.get()); });
+    for (const auto& [peer, send, recv] : transfers)
+      if (peer != rank_)
+        for_each_piece(send,
+                       [&, to = peer](std::span<const std::byte> piece) { requests->send(piece, to, comm_.get()); });
+    return requests;
+  }
+
   /// Calls body with consecutive pieces, none longer than MPI can count.
   template <class Byte, class Body>
   void for_each_piece(std::span<Byte> bytes, Body body) const {
@@ -160,6 +227,7 @@ class MpiTransport final : public Transport {
   }
 
   OwnedCommunicator comm_;
+  std::shared_ptr<Landing> landing_ = std::make_shared<Landing>();
   std::size_t piece_bytes_;
   int rank_ = 0, size_ = 1;
 };

@@ -24,7 +24,8 @@ struct Transfer {
 
 enum class Reduction : std::uint8_t { sum, max };
 
-/// Communication in flight. wait() returns once the bytes are there; the destructor waits too, except while an
+/// Communication in flight. After wait() the bytes are there for whatever is enqueued next on the stream it was started
+/// on: the host's on the CPU, a GPU's may still be under way when it returns. The destructor waits too, except while an
 /// exception unwinds: the peers may then wait for this rank in their turn, and whoever catches the exception ends the
 /// job.
 class [[nodiscard]] Pending {
@@ -55,8 +56,8 @@ class [[nodiscard]] Pending {
   int unwinding_ = std::uncaught_exceptions();
 };
 
-/// Bytes between the ranks of one group, ordered on a stream. Knows no tensor and no operator. Every rank calls the
-/// same operations in the same order. The messages from one rank to another arrive in the order in which they were
+/// Bytes between the ranks of one group, ordered on a stream and in its device's memory. Knows no tensor and no operator.
+/// Every rank calls the same operations in the same order. The messages from one rank to another arrive in the order in which they were
 /// started, empty ones not counted, and must be as long as the receiver expects. Reductions add in rank order, ((x₀ +
 /// x₁) + x₂) + …: the same inputs give the same bits.
 class Transport {
@@ -93,7 +94,7 @@ class PeerFailed : public Error {
 
 /// All processes mpirun or srun started; a process started by hand is a group of one. Initialises MPI unless that was
 /// done, and then finalises it when the process exits normally. Longer messages travel in pieces of `piece_bytes`, at
-/// most 2^31 - 1 (MPI counts in int).
+/// most 2^31 - 1 (MPI counts in int). Device memory is staged by the host: device_transport.hpp knows better.
 std::unique_ptr<Transport> make_mpi_transport(std::int64_t piece_bytes = std::int64_t{1} << 30);
 
 /// Runs `body` on `ranks` threads of this process, each with its own transport of one group. If a body throws, its

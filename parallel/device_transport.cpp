@@ -1,0 +1,63 @@
+#include "parallel/device_transport.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <string>
+#include <vector>
+
+#include "kernels/error.hpp"
+#include "kernels/gpu.hpp"
+
+namespace causeway {
+namespace {
+
+using Name = std::array<char, 320>;
+
+Name named(const std::string& suffix) {
+  std::array<char, 256> host{};
+  ensure(gethostname(host.data(), host.size() - 1) == 0, "this machine has no name");
+  Name name{};
+  (std::string(host.data()) + suffix).copy(name.data(), name.size() - 1);
+  return name;
+}
+
+std::vector<Name> gathered(const Name& mine, Transport& ranks) {
+  std::vector<Name> all(static_cast<std::size_t>(ranks.size()));
+  ranks.all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)), Stream());
+  return all;
+}
+
+/// The same on every rank.
+bool a_gpu_each(Transport& ranks) {
+  std::vector<Name> gpus = gathered(named(" " + gpu_address()), ranks);
+  std::ranges::sort(gpus);
+  return std::ranges::adjacent_find(gpus) == gpus.end();
+}
+
+}  // namespace
+
+void take_gpu(Transport& ranks) {
+  const Name here = named("");
+  const std::vector<Name> hosts = gathered(here, ranks);
+  const auto before = std::count(hosts.begin(), hosts.begin() + ranks.rank(), here);
+  if (const int gpus = visible_gpus(); gpus > 0) use_gpu(static_cast<int>(before % gpus));
+}
+
+std::unique_ptr<Transport> make_device_transport(Transport& ranks, const Stream& stream) {
+  std::unique_ptr<Transport> control = ranks.split(0, ranks.rank());
+#if CAUSEWAY_NCCL
+  if (stream.device() == Device::cuda && control->size() > 1 && a_gpu_each(*control))
+    return make_nccl_transport(std::move(control), stream);
+#endif
+  return control;
+}
+
+#if !CAUSEWAY_NCCL
+std::unique_ptr<Transport> make_nccl_transport(std::unique_ptr<Transport>, const Stream&) {
+  fail(ExitCode::usage, "this build has no NCCL");
+}
+#endif
+
+}  // namespace causeway
