@@ -30,6 +30,28 @@ Tensors outputs(const Stream& stream, const Tensors& in) {
   return out;
 }
 
+/// Copies of all in another memory.
+Tensors moved(const Tensors& all, const Stream& from, const Stream& to) {
+  Tensors copies;
+  for (const auto& [name, tensor] : all) copies[name] = test::moved(tensor.view(), from, to);
+  return copies;
+}
+
+/// Calls run(in, out) where the stream computes, and leaves out's numbers, like in's, in host memory.
+template <class Run>
+Tensors computed(const Stream& stream, const Tensors& in, const Run& run) {
+  const Stream host;
+  Tensors out = outputs(host, in);
+  if (stream.device() == Device::cpu) {
+    run(in, out);
+    return out;
+  }
+  const Tensors there = moved(in, host, stream);
+  out = moved(out, host, stream);
+  run(there, out);
+  return moved(out, stream, host);
+}
+
 /// An operator as its table's rows and its kernels take it, made of named tensors.
 template <class Forward, class Backward>
 struct Family {
@@ -56,18 +78,19 @@ Subject subject(const Strategy<Forward, Backward>& row, Schedule schedule, Metho
       .inputs = family.inputs,
       .sharded =
           [=](const StrategyContext& context, const Tensors& in) {
-            Tensors out = outputs(context.stream, in);
-            Saved saved;
-            row.forward(context, family.forward(in, out), &saved);
-            row.backward(context, family.backward(in, out), saved);
-            ensure(saved.empty(), "forward saved what backward did not take");
-            return out;
+            return computed(context.stream, in, [&](const Tensors& there, const Tensors& out) {
+              Saved saved;
+              row.forward(context, family.forward(there, out), &saved);
+              row.backward(context, family.backward(there, out), saved);
+              ensure(saved.empty(), "forward saved what backward did not take");
+            });
           },
       .scored =
           [=](const StrategyContext& context, const Tensors& in) {
-            Tensors out = outputs(context.stream, in);
-            row.forward(context, family.forward(in, out), nullptr);
-            return std::move(out.at("y"));
+            Tensors computed_y = computed(context.stream, in, [&](const Tensors& there, const Tensors& out) {
+              row.forward(context, family.forward(there, out), nullptr);
+            });
+            return std::move(computed_y.at("y"));
           },
       .cost = [=](const Sharding& sharding, const Tensors& in) { return row.cost(sharding, family.forward(in, {})); },
       .alone =

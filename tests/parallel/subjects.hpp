@@ -24,7 +24,8 @@ struct Subject {
   std::string linear_in;
   /// A whole pack's inputs, `d_y` among them, by the names of the operator's arguments.
   std::function<Tensors(const Stream&, DType, std::int64_t tokens, std::uint64_t seed)> inputs;
-  /// Forward and backward over the ranks, on this rank's rows: y and d_<input>.
+  /// Forward and backward over the ranks, on this rank's rows: y and d_<input>. Tensors are in host memory whatever
+  /// the context's stream computes on.
   std::function<Tensors(const StrategyContext&, const Tensors& local)> sharded;
   /// Forward alone, with nothing saved.
   std::function<Tensor(const StrategyContext&, const Tensors& local)> scored;

@@ -2,12 +2,15 @@
 
 #include <cmath>
 #include <cstring>
+#include <deque>
 #include <numeric>
 #include <vector>
 
+#include "kernels/activation.hpp"
 #include "kernels/random.hpp"
 #include "parallel/transport.hpp"
 #include "tests/support/ranks.hpp"
+#include "tests/support/tensors.hpp"
 
 namespace causeway::test {
 namespace {
@@ -19,75 +22,108 @@ std::vector<std::byte> pattern(std::size_t length, int from, int to, int number)
   return bytes;
 }
 
+/// Bytes where a stream computes, that the host can set and see.
+class Buffer {
+ public:
+  Buffer(const Stream& stream, const std::vector<std::byte>& content)
+      : stream_(stream), bytes_(moved(view_of(const_cast<std::byte*>(content.data()), DType::u8, {std::ssize(content)}),
+                                      Stream(), stream)) {}
+  Buffer(const Stream& stream, std::size_t length) : Buffer(stream, std::vector<std::byte>(length)) {}
+
+  std::span<std::byte> span() const { return bytes_.view().as_bytes(); }
+  std::vector<std::byte> content() const {
+    const Tensor copy = moved(bytes_, stream_, Stream());
+    const std::span<std::byte> bytes = copy.view().as_bytes();
+    return {bytes.begin(), bytes.end()};
+  }
+
+ private:
+  Stream stream_;
+  Tensor bytes_;
+};
+
 class Transports : public testing::TestWithParam<int> {};
 INSTANTIATE_TEST_SUITE_P(Ranks, Transports, testing::ValuesIn(rank_counts));
 
-TEST_P(Transports, ExchangeBringsEveryMessageOfEveryLengthToItsPlace) {
-  on_ranks(GetParam(), [](Communicator& world) {
+/// What carries tensors, in the memory of every device there is.
+class TensorTransports : public testing::TestWithParam<std::tuple<int, Device>> {
+ protected:
+  void on_all(const std::function<void(Communicator& world, const Stream& stream)>& body) {
+    on_ranks(std::get<0>(GetParam()), std::get<1>(GetParam()), body);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Ranks, TensorTransports,
+                         testing::Combine(testing::ValuesIn(rank_counts), testing::ValuesIn(devices())),
+                         [](const auto& instance) {
+                           return std::to_string(std::get<0>(instance.param)) + suffix_of(std::get<1>(instance.param));
+                         });
+
+TEST_P(TensorTransports, ExchangeBringsEveryMessageOfEveryLengthToItsPlace) {
+  on_all([](Communicator& world, const Stream& stream) {
     // Several messages a pair, to itself too, empty ones among them, in an order of the sender's own; lengths above
     // MPI's piece in these tests.
     const auto length = [](int from, int to, int number) {
       return static_cast<std::size_t>((from * 131 + to * 37 + number * 977) % 5 * 2477);
     };
-    std::vector<std::vector<std::byte>> sent, received;
+    std::deque<Buffer> sent, received;
     std::vector<Transfer> transfers;
     const int n = world.size(), me = world.rank();
     for (int step = 0; step < n; ++step) {
       const int peer = (me + step) % n;
       for (int number = 0; number < 3; ++number) {
-        sent.push_back(pattern(length(me, peer, number), me, peer, number));
-        received.emplace_back(length(peer, me, number));
-        transfers.push_back({peer, sent.back(), received.back()});
+        sent.emplace_back(stream, pattern(length(me, peer, number), me, peer, number));
+        received.emplace_back(stream, length(peer, me, number));
+        transfers.push_back({peer, sent.back().span(), received.back().span()});
       }
     }
-    world.exchange(transfers, Stream());
+    world.exchange(transfers, stream);
     for (std::size_t i = 0; i < transfers.size(); ++i)
-      EXPECT_EQ(received[i], pattern(received[i].size(), transfers[i].peer, me, static_cast<int>(i % 3)))
+      EXPECT_EQ(received[i].content(), pattern(transfers[i].recv.size(), transfers[i].peer, me, static_cast<int>(i % 3)))
           << "from rank " << transfers[i].peer;
   });
 }
 
-TEST_P(Transports, SeveralExchangesMayBeInFlightAndWaitedForInAnyOrder) {
-  on_ranks(GetParam(), [](Communicator& world) {
+TEST_P(TensorTransports, SeveralExchangesMayBeInFlightAndWaitedForInAnyOrder) {
+  on_all([](Communicator& world, const Stream& stream) {
     const int n = world.size(), me = world.rank(), right = (me + 1) % n, left = (me + n - 1) % n;
     if (n == 1) return;
-    std::vector<std::vector<std::byte>> sent, received;
+    std::deque<Buffer> sent, received;
     std::vector<Pending> pending;
     for (int number = 0; number < 5; ++number) {
-      sent.push_back(pattern(1500, me, right, number));
-      received.emplace_back(1500);
+      sent.emplace_back(stream, pattern(1500, me, right, number));
+      received.emplace_back(stream, 1500);
     }
     for (std::size_t number = 0; number < 5; ++number)
       pending.push_back(
-          world.start(std::vector<Transfer>{{right, sent[number], {}}, {left, {}, received[number]}}, Stream()));
+          world.start(std::vector<Transfer>{{right, sent[number].span(), {}}, {left, {}, received[number].span()}}, stream));
     for (const std::size_t number : {3, 0, 4, 2, 1}) pending[number].wait();
     for (int number = 0; number < 5; ++number)
-      EXPECT_EQ(received[static_cast<std::size_t>(number)], pattern(1500, left, me, number));
+      EXPECT_EQ(received[static_cast<std::size_t>(number)].content(), pattern(1500, left, me, number));
   });
 }
 
-TEST_P(Transports, AllGatherAndBroadcastAgreeWithWhatWasSent) {
-  on_ranks(GetParam(), [](Communicator& world) {
+TEST_P(TensorTransports, AllGatherAndBroadcastAgreeWithWhatWasSent) {
+  on_all([](Communicator& world, const Stream& stream) {
     const int n = world.size();
     for (const std::size_t length :
          {std::size_t{0}, std::size_t{1}, std::size_t{13}, std::size_t{1000}, std::size_t{9001}}) {
-      std::vector<std::byte> all(length * static_cast<std::size_t>(n)), mine = pattern(length, world.rank(), 0, 0),
-                                                                        expected;
-      world.all_gather(mine, all, Stream());
+      const Buffer all(stream, length * static_cast<std::size_t>(n)), mine(stream, pattern(length, world.rank(), 0, 0));
+      std::vector<std::byte> expected;
+      world.all_gather(mine.span(), all.span(), stream);
       for (int peer = 0; peer < n; ++peer)
         for (const std::byte byte : pattern(length, peer, 0, 0)) expected.push_back(byte);
-      EXPECT_EQ(all, expected);
+      EXPECT_EQ(all.content(), expected);
       const int root = static_cast<int>(length) % n;
-      world.broadcast(mine, root, Stream());
-      EXPECT_EQ(mine, pattern(length, root, 0, 0));
+      world.broadcast(mine.span(), root, stream);
+      EXPECT_EQ(mine.content(), pattern(length, root, 0, 0));
     }
     EXPECT_EQ(world.broadcast(std::string(static_cast<std::size_t>(world.rank()), 'x'), n - 1),
               std::string(static_cast<std::size_t>(n - 1), 'x'));
   });
 }
 
-TEST_P(Transports, ReductionsAddInRankOrder) {
-  on_ranks(GetParam(), [](Communicator& world) {
+TEST_P(TensorTransports, ReductionsAddInRankOrder) {
+  on_all([](Communicator& world, const Stream& stream) {
     const int n = world.size(), me = world.rank();
     // Numbers of very different size: another order would round otherwise. Short buffers, long ones, and one no rank
     // count here divides.
@@ -96,11 +132,11 @@ TEST_P(Transports, ReductionsAddInRankOrder) {
       return static_cast<float>(random.normal(static_cast<std::uint64_t>(i)) * std::pow(10.0, rank % 4 * 2));
     };
     for (const std::int64_t count : {0, 1, 5, 1000, 50021}) {
-      const Stream stream;
-      const Tensor data(stream, DType::f32, {count});
+      const Stream host;
+      const Tensor values(host, DType::f32, {count});
       std::vector<float> sum, largest;
       for (std::int64_t i = 0; i < count; ++i) {
-        data.view().as<float>()[static_cast<std::size_t>(i)] = value(me, i);
+        values.view().as<float>()[static_cast<std::size_t>(i)] = value(me, i);
         sum.push_back(value(0, i));
         largest.push_back(value(0, i));
         for (int rank = 1; rank < n; ++rank) {
@@ -114,20 +150,63 @@ TEST_P(Transports, ReductionsAddInRankOrder) {
         left -= counts[static_cast<std::size_t>(rank)] = rank + 1 == n ? left : rank % 3 == 1 ? 0 : left / 3;
       const std::int64_t mine = counts[static_cast<std::size_t>(me)],
                          offset = std::accumulate(counts.begin(), counts.begin() + me, std::int64_t{0});
-      const Tensor part(stream, DType::f32, {mine});
+      const Tensor data = moved(values, host, stream), maximum = moved(values, host, stream),
+                   part(stream, DType::f32, {mine});
       world.reduce_scatter(data, part, counts, Reduction::sum, stream);
-      const Tensor maximum(stream, DType::f32, {count});
-      stream.copy(maximum.view().data, data.view().data, data.view().bytes());
       world.all_reduce(maximum, Reduction::max, stream);
       world.all_reduce(data, Reduction::sum, stream);
+      const Tensor added = moved(data, stream, host), most = moved(maximum, stream, host),
+                   scattered = moved(part, stream, host);
       for (std::size_t i = 0; i < sum.size(); ++i) {
-        EXPECT_EQ(data.view().as<float>()[i], sum[i]) << i << " of " << count;
-        EXPECT_EQ(maximum.view().as<float>()[i], largest[i]) << i << " of " << count;
+        EXPECT_EQ(added.view().as<float>()[i], sum[i]) << i << " of " << count;
+        EXPECT_EQ(most.view().as<float>()[i], largest[i]) << i << " of " << count;
       }
       for (std::int64_t i = 0; i < mine; ++i)
-        EXPECT_EQ(part.view().as<float>()[static_cast<std::size_t>(i)], sum[static_cast<std::size_t>(offset + i)])
+        EXPECT_EQ(scattered.view().as<float>()[static_cast<std::size_t>(i)], sum[static_cast<std::size_t>(offset + i)])
             << i << " of " << mine;
     }
+  });
+}
+
+TEST_P(TensorTransports, EvenPartsAndWholeNumbersAreReducedToo) {
+  on_all([](Communicator& world, const Stream& stream) {
+    const Stream host;
+    const std::int64_t n = world.size(), me = world.rank(), each = 70001;
+    std::vector<double> mine(static_cast<std::size_t>(n * each)), expected(static_cast<std::size_t>(each));
+    for (std::size_t i = 0; i < mine.size(); ++i) mine[i] = 0.1 * static_cast<double>(me) + static_cast<double>(i % 977);
+    for (std::int64_t rank = 0; rank < n; ++rank)
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        const double x = 0.1 * static_cast<double>(rank) + static_cast<double>((static_cast<std::size_t>(me * each) + i) % 977);
+        expected[i] = rank == 0 ? x : expected[i] + x;
+      }
+    const Tensor data = moved(tensor_of(host, DType::f64, {n * each}, mine), host, stream),
+                 numbers = moved(tensor_of(host, DType::i64, {3}, std::vector<double>{1.0 * me, 7, -1.0 * me}), host, stream),
+                 part(stream, DType::f64, {each});
+    world.reduce_scatter(data, part, std::vector<std::int64_t>(static_cast<std::size_t>(n), each), Reduction::sum, stream);
+    world.all_reduce(numbers, Reduction::sum, stream);
+    EXPECT_EQ(values_of(moved(part, stream, host)), expected);
+    const double sum = 0.5 * static_cast<double>(n * (n - 1));
+    EXPECT_EQ(values_of(moved(numbers, stream, host)), (std::vector<double>{sum, 7.0 * static_cast<double>(n), -sum}));
+  });
+}
+
+TEST_P(TensorTransports, WhatIsSentIsWhatTheStreamHadWrittenBefore) {
+  on_all([](Communicator& world, const Stream& stream) {
+    // Sent right after it is written, overwritten right after it is waited for, over and over: nothing between waits.
+    const int n = world.size(), me = world.rank(), right = (me + 1) % n, left = (me + n - 1) % n;
+    constexpr std::int64_t length = 1 << 18;
+    const Tensor out(stream, DType::f32, {length}), in(stream, DType::f32, {length}),
+        sum = Tensor::zeros(stream, DType::f32, {length});
+    double expected = 0;
+    for (int round = 0; round < 20; ++round) {
+      fill(stream, {.value = static_cast<double>(100 * me + round), .y = out});
+      world.exchange(std::vector<Transfer>{{right, out.view().as_bytes(), {}}, {left, {}, in.view().as_bytes()}}, stream);
+      scale(stream, {.x = in, .accumulate = true, .y = sum});
+      expected += 100 * left + round;
+    }
+    const std::vector<double> got = values_of(moved(sum, stream, Stream()));
+    EXPECT_EQ(got, std::vector<double>(length, expected));
+    EXPECT_GT(world.traffic().exposed_s + world.traffic().hidden_s, 0);
   });
 }
 

@@ -4,8 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <string_view>
+
+#include "kernels/gpu.hpp"
+#include "parallel/device_transport.hpp"
 
 namespace causeway::test {
 namespace {
@@ -16,6 +20,21 @@ constexpr std::int64_t piece_bytes = 4000;
 std::optional<Communicator>& mpi_world() {
   static std::optional<Communicator> world;  // GoogleTest gives a test no other way to reach what its main made
   return world;
+}
+
+/// What is dear to make, kept from test to test: a stream for every rank of this process, and the groups of processes on GPUs, by size.
+struct Gpus {
+  std::vector<Stream> streams;
+  std::map<int, Communicator> worlds;
+
+  const Stream& stream(int rank) {
+    while (std::ssize(streams) <= rank) streams.emplace_back(Device::cuda);
+    return streams[static_cast<std::size_t>(rank)];
+  }
+};
+std::optional<Gpus>& gpus() {
+  static std::optional<Gpus> kept;
+  return kept;
 }
 
 /// Shows what fails on the ranks that do not print.
@@ -37,6 +56,28 @@ class FailurePrinter : public testing::EmptyTestEventListener {
 }  // namespace
 
 bool under_mpi() { return mpi_world().has_value(); }
+
+std::vector<Device> devices() {
+  return visible_gpus() > 0 ? std::vector{Device::cpu, Device::cuda} : std::vector{Device::cpu};
+}
+
+void on_ranks(int ranks, Device device, const std::function<void(Communicator& world, const Stream& stream)>& body) {
+  if (device == Device::cpu) return on_ranks(ranks, [&](Communicator& world) { body(world, Stream()); });
+  if (!gpus()) gpus().emplace();
+  if (!under_mpi()) {
+    gpus()->stream(ranks - 1);
+    return on_ranks(ranks, [&](Communicator& world) {
+      body(world, gpus()->streams[static_cast<std::size_t>(world.rank())]);
+      world.barrier();  // no rank gives back what another still reads
+    });
+  }
+  on_ranks(ranks, [&](Communicator& processes) {
+    auto& worlds = gpus()->worlds;
+    const Stream& stream = gpus()->stream(0);
+    if (!worlds.contains(ranks)) worlds.emplace(ranks, Communicator(make_device_transport(processes.transport(), stream)));
+    body(worlds.at(ranks), stream);
+  });
+}
 
 void on_ranks(int ranks, const std::function<void(Communicator& world)>& body) {
   if (!under_mpi()) {
@@ -65,8 +106,13 @@ void on_ranks(int ranks, const std::function<void(Communicator& world)>& body) {
 int run_all_tests(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   const bool mpi = std::any_of(argv, argv + argc, [](const char* argument) { return std::string_view(argument) == "--mpi"; });
-  if (!mpi) return RUN_ALL_TESTS();
+  if (!mpi) {
+    const int failed = RUN_ALL_TESTS();
+    gpus().reset();  // while CUDA is there
+    return failed;
+  }
   mpi_world().emplace(make_mpi_transport(piece_bytes));
+  take_gpu(mpi_world()->transport());
   const int rank = mpi_world()->rank();
   if (rank != 0) {
     auto& listeners = testing::UnitTest::GetInstance()->listeners();
@@ -75,6 +121,7 @@ int run_all_tests(int argc, char** argv) {
   }
   const int failed = RUN_ALL_TESTS();
   const auto anywhere = mpi_world()->max(std::int64_t{failed});
+  gpus().reset();
   mpi_world().reset();
   if (rank == 0 && failed == 0 && anywhere != 0) fmt::print(stderr, "tests failed on other ranks, see above\n");
   return anywhere == 0 ? 0 : 1;

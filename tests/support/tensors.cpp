@@ -47,6 +47,14 @@ Tensor tensor_of(const Stream& stream, DType dtype, Shape shape, std::span<const
 
 Tensor converted(const Stream& stream, TensorView x, DType dtype) { return tensor_of(stream, dtype, x.shape, values_of(x)); }
 
+Tensor moved(TensorView x, const Stream& from, const Stream& to) {
+  Tensor copy(to, x.dtype, x.shape);
+  const Stream& mover = from.device() == Device::cpu ? to : from;
+  mover.copy(copy.view().data, x.as_bytes().data(), x.bytes());
+  mover.wait();
+  return copy;
+}
+
 std::vector<double> values_of(TensorView x) {
   std::vector<double> values;
   if (!x.present()) return values;

@@ -19,6 +19,9 @@ Tensor tensor_of(const Stream& stream, DType dtype, Shape shape, std::span<const
 /// x in another dtype, dense.
 Tensor converted(const Stream& stream, TensorView x, DType dtype);
 
+/// A copy in `to`'s memory of x, dense and in `from`'s; there when this returns.
+Tensor moved(TensorView x, const Stream& from, const Stream& to);
+
 /// Every element as a double, row-major, whatever the row stride.
 std::vector<double> values_of(TensorView x);
 void assign(TensorView x, std::span<const double> values);
