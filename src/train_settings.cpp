@@ -3,6 +3,7 @@
 #include <limits>
 #include <optional>
 
+#include "parallel/device_transport.hpp"
 #include "src/strategy_choice.hpp"
 
 namespace causeway {
@@ -100,13 +101,15 @@ Runtime make_runtime(const ComputeSettings& settings, Communicator world) {
   std::optional<Stream> stream;
   StrategyNames strategies;
   Schedule schedule{};
+  if (settings.device == "cuda") take_gpu(world.transport());
   collectively(world, [&] {
     stream.emplace(settings.device == "cuda" ? Device::cuda : Device::cpu);
     strategies = parse_strategies(settings.strategy, parse_layout(settings.layout));
     schedule = parse_schedule(settings.schedule);
   });
+  Communicator between_devices(make_device_transport(world.transport(), *stream));
   return {.stream = *std::move(stream),
-          .mesh = Mesh(std::move(world), settings.data_parallel, settings.context_parallel),
+          .mesh = Mesh(std::move(between_devices), settings.data_parallel, settings.context_parallel),
           .strategies = std::move(strategies),
           .schedule = schedule};
 }

@@ -83,10 +83,10 @@ double median(std::vector<double> values) {
 
 }  // namespace
 
-StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator& ranks, int repetitions,
-                                     double least_seconds) {
+StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator& ranks, const Stream& stream,
+                                     int repetitions, double least_seconds) {
   using Clock = std::chrono::steady_clock;
-  const Stream stream(work.device);
+  stream.memory().reset_peak();
   Communicator context = ranks.split(0, ranks.rank());  // of its own: what steers is not counted
   const Sharding sharding(ShardLayout(work.tokens, ranks.size(), work.layout),
                           Segments(equal_documents(work.tokens, work.documents)), ranks.rank(), stream);

@@ -16,7 +16,6 @@ struct StrategyWorkload {
   DType dtype = DType::f32;
   std::int64_t tokens = 0, documents = 1;  ///< documents as equal as may be
   std::int64_t channels = 64;              ///< a multiple of 16, of 128 above 1024
-  Device device = Device::cpu;
 };
 
 /// What a pass took the slowest rank, medians over a few; of communication seconds and what was sent, the largest
@@ -28,8 +27,9 @@ struct StrategyMeasurement {
 };
 
 /// Runs forward and backward once to warm up, then until it has done so `repetitions` times and for `least_seconds`;
-/// with neither, the first pass is what is measured. Collective, the same on every rank.
-StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator& ranks, int repetitions,
-                                     double least_seconds);
+/// with neither, the first pass is what is measured. Collective, the same on every rank. Each computes on its `stream`,
+/// whose memory's peak it resets.
+StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator& ranks, const Stream& stream,
+                                     int repetitions, double least_seconds);
 
 }  // namespace causeway

@@ -3,9 +3,11 @@
 #include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
 #include "io/atomic_file.hpp"
+#include "parallel/device_transport.hpp"
 #include "src/bench/operators.hpp"
 #include "src/bench/strategies.hpp"
 #include "src/command.hpp"
@@ -203,6 +205,10 @@ ExitCode run_strategies(const BenchSettings& settings) {
   StrategySizes sizes = strategy_sizes(settings.where());
   if (settings.tokens > 0) sizes = {settings.channels, {settings.tokens}, sizes.longest_quadratic};
   return launch(settings.launch, [&](Communicator world) {
+    std::optional<Stream> stream;
+    if (settings.where() == Device::cuda) take_gpu(world.transport());
+    collectively(world, [&] { stream.emplace(settings.where()); });
+    Communicator ranks(make_device_transport(world.transport(), *stream));
     const bool speaks = world.rank() == 0;
     if (speaks)
       fmt::print("{:<46} {:>8} {:>9} {:>10} {:>11} {:>10} {:>9} {:>12} {:>8}\n",
@@ -218,7 +224,7 @@ ExitCode run_strategies(const BenchSettings& settings) {
           if (work.variant == "--method direct" && tokens / documents > most_taps_one_by_one) continue;
           work.tokens = tokens;
           work.documents = documents;
-          rows.push_back(report_strategy(work, measure_strategy(work, world, 3, settings.least_seconds), speaks));
+          rows.push_back(report_strategy(work, measure_strategy(work, ranks, *stream, 3, settings.least_seconds), speaks));
         }
     };
     for (const OpRow& row : op_rows())
@@ -229,8 +235,7 @@ ExitCode run_strategies(const BenchSettings& settings) {
                    .strategy = strategy,
                    .variant = variant,
                    .dtype = settings.type(),
-                   .channels = sizes.channels,
-                   .device = settings.where()});
+                   .channels = sizes.channels});
       }
     collectively(world, [&] {
       if (speaks) write_json(settings, {{"results", std::move(rows)}});

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "io/atomic_file.hpp"
+#include "parallel/device_transport.hpp"
 #include "parallel/measure.hpp"
 #include "src/host_copy.hpp"
 #include "src/op/case_file.hpp"
@@ -168,6 +169,7 @@ std::string run_op(const OpRequest& request, Communicator& ranks, std::optional<
   std::optional<Plan> checked;
   std::optional<CaseFile> opened;
   std::optional<Stream> device;
+  if (request.device == "cuda") take_gpu(ranks.transport());
   collectively(ranks, [&] {
     checked.emplace(plan_of(request));
     device.emplace(checked->device);
@@ -176,10 +178,11 @@ std::string run_op(const OpRequest& request, Communicator& ranks, std::optional<
   const Plan& plan = *checked;
   const CaseFile& file = *opened;
   const Stream& stream = *device;
+  Communicator context(make_device_transport(ranks.transport(), stream));  // its traffic is the operator's
   const Sharding sharding(ShardLayout(file.tokens(), ranks.size(), plan.layout), file.segments(), ranks.rank(), stream);
   std::string strategy(plan.strategies.front()->name), why;
   if (request.strategy == "auto") {
-    if (!machine) machine = measure(ranks, plan.dtype, stream);
+    if (!machine) machine = measure(context, plan.dtype, stream);
     const StrategyChoice choice = choose(plan, file, sharding, *machine);
     strategy = choice.strategy;
     why = fmt::format("\n{}\n{}", machine_text(*machine, ranks.size()), choice_text(choice));
@@ -193,7 +196,6 @@ std::string run_op(const OpRequest& request, Communicator& ranks, std::optional<
   Tensors tensors;
   collectively(ranks, [&] { tensors = load(file, plan, sharding, stream, request.backward); });
 
-  Communicator context = ranks.split(0, ranks.rank());  // of its own, so that its traffic is the operator's
   const OpViews inputs = views_of(tensors.inputs), gradients = views_of(tensors.gradients);
   const OpPass pass{
       {sharding, context, stream, plan.schedule, plan.method}, strategy, file.attributes(), inputs};
