@@ -180,7 +180,7 @@ TEST_P(TensorTransports, EvenPartsAndWholeNumbersAreReducedToo) {
         expected[i] = rank == 0 ? x : expected[i] + x;
       }
     const Tensor data = moved(tensor_of(host, DType::f64, {n * each}, mine), host, stream),
-                 numbers = moved(tensor_of(host, DType::i64, {3}, std::vector<double>{1.0 * me, 7, -1.0 * me}), host, stream),
+                 numbers = moved(tensor_of(host, DType::i64, {3}, std::vector<double>{static_cast<double>(me), 7, -static_cast<double>(me)}), host, stream),
                  part(stream, DType::f64, {each});
     world.reduce_scatter(data, part, std::vector<std::int64_t>(static_cast<std::size_t>(n), each), Reduction::sum, stream);
     world.all_reduce(numbers, Reduction::sum, stream);
@@ -202,7 +202,7 @@ TEST_P(TensorTransports, WhatIsSentIsWhatTheStreamHadWrittenBefore) {
       fill(stream, {.value = static_cast<double>(100 * me + round), .y = out});
       world.exchange(std::vector<Transfer>{{right, out.view().as_bytes(), {}}, {left, {}, in.view().as_bytes()}}, stream);
       scale(stream, {.x = in, .accumulate = true, .y = sum});
-      expected += 100 * left + round;
+      expected += static_cast<double>(100 * left + round);
     }
     const std::vector<double> got = values_of(moved(sum, stream, Stream()));
     EXPECT_EQ(got, std::vector<double>(length, expected));
