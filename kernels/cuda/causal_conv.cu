@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cpu/expect.hpp"
+#include "kernels/cuda/causal_conv_long.cuh"
 #include "kernels/cuda/check.cuh"
 #include "kernels/cuda/documents.cuh"
 #include "kernels/cuda/functions.cuh"
@@ -285,16 +286,16 @@ __global__ void halo_gradient(Inputs<T> in, const T* d_y, std::int64_t d_y_strid
     if (i < in.taps) d_halo[(in.taps - 1 - i) * d_halo_stride + channel] = narrowed<T>(sums[i]);
 }
 
+constexpr int most_taps = 16;  // that stand in registers; more are causal_conv_long's
+
 /// Calls body<V, Taps>() with packets of V channels, `bytes` together, or one where they do not fit, and Taps no fewer than the weights have.
 template <class T, int bytes, class Body>
 void with_shape(std::int64_t taps, bool packets, const Body& body) {
   constexpr int V = bytes / sizeof(T);
-  constexpr std::int64_t most = 16;
-  ensure(taps <= most, "causal_conv has {} taps, expected {} or fewer on cuda", taps, most);
   if (taps <= 4)
     packets ? body.template operator()<V, 4>() : body.template operator()<1, 4>();
   else
-    packets ? body.template operator()<std::min(V, 2), most>() : body.template operator()<1, most>();
+    packets ? body.template operator()<std::min(V, 2), most_taps>() : body.template operator()<1, most_taps>();
 }
 
 unsigned blocks_of(std::int64_t count, std::int64_t each) { return static_cast<unsigned>((count + each - 1) / each); }
@@ -353,6 +354,7 @@ void expect_inputs(const Args& args) {
 void causal_conv_forward(const Stream& stream, const CausalConvForward& args) {
   expect_inputs(args);
   cpu::expect("y", args.y, args.x.dtype, args.x.shape);
+  if (args.weight.columns() > most_taps) return causal_conv_long_forward(stream, args);
   dispatch(args.x.dtype, [&]<class Type> { forward<Type>(stream, args); });
 }
 
@@ -364,6 +366,7 @@ void causal_conv_backward(const Stream& stream, const CausalConvBackward& args) 
   cpu::expect_if_present("d_halo", args.d_halo, dtype, {args.weight.columns() - 1, args.weight.rows()});
   cpu::expect("d_weight", args.d_weight, accumulator, args.weight.shape);
   cpu::expect_if_present("d_bias", args.d_bias, accumulator, {args.weight.rows()});
+  if (args.weight.columns() > most_taps) return causal_conv_long_backward(stream, args);
   dispatch(dtype, [&]<class Type> { backward<Type>(stream, args); });
 }
 

@@ -35,9 +35,10 @@ __device__ R over_threads(R x) {
   return x;
 }
 
-template <class T, int L>
+/// `sums`: [tokens][channels], h∗kv.
+template <class T, int L, bool Grouped>
 __global__ void __launch_bounds__(scan_threads) modal_chunk(ModalInputs<T> in, ModalChunks<T> chunks, T* y, std::int64_t y_stride, Accumulator<T>* states,
-                                                            std::int64_t states_stride) {
+                                                            std::int64_t states_stride, GroupSums<Accumulator<T>> sums) {
   using R = Accumulator<T>;
   const Place<T, L> at(in, chunks);
   R loss[thread_states], residue[thread_states], s[thread_states];
@@ -78,7 +79,10 @@ __global__ void __launch_bounds__(scan_threads) modal_chunk(ModalInputs<T> in, M
           sum += residue[n] * s[n];
         }
         sum = over_threads<L>(sum) + skip * x[i];
-        if (at.inside && at.part == 0) y[(from + t + i) * y_stride + at.channel] = narrowed<T>(in.q != nullptr ? gate[i] * sum : sum);
+        if (!at.inside || at.part != 0) continue;
+        if constexpr (Grouped)
+          if (!sums.complete(sum, (from + t + i) * in.channels + at.channel)) continue;
+        y[(from + t + i) * y_stride + at.channel] = narrowed<T>(in.q != nullptr ? gate[i] * sum : sum);
       }
     }
   }
@@ -93,12 +97,13 @@ struct ModalGradients {
   const R* states;
   std::int64_t states_stride;
   R* parameters;  // [chunks][2 M + 1][channels]: d_residues, Σ λ G_t s_{t-1}, d_skip
+  GroupSums<R> sums;  // [2][tokens][channels]: c, d_kv
 };
 
 /// d_q and the parameters' gradients of one chunk, from left to right. With P = λ ∂s/∂λ from a zero start at the chunk's left edge, P_t = λ (P_{t-1} + s_{t-1}),
 /// Σ_t λ G_t s_{t-1} of the chunk is Σ_t residues dc_t P_t plus what the adjoint from behind the chunk makes of its last P: no need to hold s and G of one
 /// token at once.
-template <class T, int L>
+template <class T, int L, bool Grouped>
 __global__ void __launch_bounds__(scan_threads) modal_chunk_parameters(ModalInputs<T> in, ModalChunks<T> chunks, ModalGradients<T> to) {
   using R = Accumulator<T>;
   const Place<T, L> at(in, chunks);
@@ -147,7 +152,10 @@ __global__ void __launch_bounds__(scan_threads) modal_chunk_parameters(ModalInpu
         }
         d_skip += dc * x;
         sum = over_threads<L>(sum) + skip * x;
-        if (in.q != nullptr && at.inside && at.part == 0) to.d_q[(from + t + i) * to.d_q_stride + at.channel] = narrowed<T>(gradients[i] * sum);
+        if (in.q == nullptr || !at.inside || at.part != 0) continue;
+        if constexpr (Grouped)
+          if (!to.sums.complete(sum, (from + t + i) * in.channels + at.channel)) continue;
+        to.d_q[(from + t + i) * to.d_q_stride + at.channel] = narrowed<T>(gradients[i] * sum);
       }
     }
   }
@@ -164,7 +172,7 @@ __global__ void __launch_bounds__(scan_threads) modal_chunk_parameters(ModalInpu
 }
 
 /// d_k and d_v of one chunk, from right to left.
-template <class T, int L>
+template <class T, int L, bool Grouped>
 __global__ void __launch_bounds__(scan_threads) modal_chunk_adjoint(ModalInputs<T> in, ModalChunks<T> chunks, ModalGradients<T> to) {
   using R = Accumulator<T>;
   const Place<T, L> at(in, chunks);
@@ -211,6 +219,8 @@ __global__ void __launch_bounds__(scan_threads) modal_chunk_adjoint(ModalInputs<
         sum = over_threads<L>(sum) + skip * dc;
         if (!at.inside || at.part != 0) continue;
         const std::int64_t token = last - t - i;
+        if constexpr (Grouped)
+          if (!to.sums.complete(sum, (in.segments.tokens + token) * in.channels + at.channel)) continue;
         if (in.k != nullptr) to.d_k[token * to.d_k_stride + at.channel] = narrowed<T>(sum * vs[i]);
         to.d_v[token * to.d_v_stride + at.channel] = narrowed<T>(in.k != nullptr ? sum * ks[i] : sum);
       }
@@ -244,26 +254,32 @@ __global__ void add_modal_chunks(ModalInputs<T> in, const Accumulator<T>* parame
 
 template <class T>
 void forward(const Stream& stream, const ModalConvForward& args) {
-  const ModalInputs<T> in(args.in, args.residues, args.log_rates);
-  if (in.segments.tokens == 0 || in.channels == 0) return;
-  const ModalChunkMemory<T> memory(stream, in);
-  const ModalChunks<T> chunks = memory.view();
-  sum_modal_chunks<T>(stream, Towards::right, in, {}, chunks, false);
-  fold_modal_chunks<T>(stream, Towards::right, in, args.state_in, chunks);
-  with_threads_a_channel("modal_conv", in.modes, [&]<int L> {
-    const dim3 grid(static_cast<unsigned>(chunks.count), blocks_of(in.channels, scan_threads / L));
-    modal_chunk<T, L><<<grid, scan_threads, 0, native_of(stream)>>>(in, chunks, static_cast<T*>(args.y.data), args.y.row_stride,
-                                                                    args.states.present() ? static_cast<Accumulator<T>*>(args.states.data) : nullptr,
-                                                                    args.states.row_stride);
-    cuda_check(cudaGetLastError());
+  using R = Accumulator<T>;
+  const std::int64_t tokens = args.in.segments.tokens, channels = args.in.v.columns(), modes = args.log_rates.columns();
+  if (tokens == 0 || channels == 0) return;
+  const GroupMemory<R> sums(stream, modes, 1, tokens, channels);
+  for_each_state_group(modes, [&](const StateGroup& group) {
+    const ModalInputs<T> in(inputs_of(group, args.in), group.of(args.residues), group.of(args.log_rates));
+    const ModalChunkMemory<T> memory(stream, in);
+    const ModalChunks<T> chunks = memory.view();
+    sum_modal_chunks<T>(stream, Towards::right, in, {}, chunks, false);
+    fold_modal_chunks<T>(stream, Towards::right, in, group.of(args.state_in), chunks);
+    R* const saved = args.states.present() ? static_cast<R*>(args.states.data) + group.first * channels : nullptr;
+    const GroupSums<R> to = sums.of(group);
+    with_threads_a_channel("modal_conv", in.modes, to.at != nullptr, [&]<int L, bool Grouped> {
+      const dim3 grid(static_cast<unsigned>(chunks.count), blocks_of(channels, scan_threads / L));
+      modal_chunk<T, L, Grouped><<<grid, scan_threads, 0, native_of(stream)>>>(in, chunks, static_cast<T*>(args.y.data), args.y.row_stride, saved,
+                                                                               args.states.row_stride, to);
+      cuda_check(cudaGetLastError());
+    });
   });
 }
 
+/// Of one group of modes; `states` begins at its own.
 template <class T>
-void backward(const Stream& stream, const ModalConvBackward& args) {
+void backward(const Stream& stream, const ModalConvBackward& args, const GroupSums<Accumulator<T>>& sums) {
   using R = Accumulator<T>;
   const ModalInputs<T> in(args.in, args.residues, args.log_rates);
-  if (in.segments.tokens == 0 || in.channels == 0) return;
   const GatedConvGradients& out = args.gradients;
   const auto queue = native_of(stream);
   const ModalChunkMemory<T> memory(stream, in);
@@ -272,14 +288,14 @@ void backward(const Stream& stream, const ModalConvBackward& args) {
   const Tensor parameters(stream, dtype_of<R>, {chunks.count, rows, in.channels});
   const ModalGradients<T> to{static_cast<const T*>(out.d_y.data), static_cast<T*>(out.d_q.data), static_cast<T*>(out.d_k.data), static_cast<T*>(out.d_v.data),
                              out.d_y.row_stride, out.d_q.row_stride, out.d_k.row_stride, out.d_v.row_stride,
-                             static_cast<const R*>(args.states.data), args.states.row_stride, static_cast<R*>(parameters.view().data)};
+                             static_cast<const R*>(args.states.data), args.states.row_stride, static_cast<R*>(parameters.view().data), sums};
   sum_modal_chunks<T>(stream, Towards::left, in, out.d_y, chunks, false);
   fold_modal_chunks<T>(stream, Towards::left, in, args.adjoint_in, chunks);
-  with_threads_a_channel("modal_conv", in.modes, [&]<int L> {
+  with_threads_a_channel("modal_conv", in.modes, sums.at != nullptr, [&]<int L, bool Grouped> {
     const dim3 grid(static_cast<unsigned>(chunks.count), blocks_of(in.channels, scan_threads / L));
-    modal_chunk_parameters<T, L><<<grid, scan_threads, 0, queue>>>(in, chunks, to);
+    modal_chunk_parameters<T, L, Grouped><<<grid, scan_threads, 0, queue>>>(in, chunks, to);
     cuda_check(cudaGetLastError());
-    modal_chunk_adjoint<T, L><<<grid, scan_threads, 0, queue>>>(in, chunks, to);
+    modal_chunk_adjoint<T, L, Grouped><<<grid, scan_threads, 0, queue>>>(in, chunks, to);
     cuda_check(cudaGetLastError());
   });
   add_modal_chunks<T><<<dim3(blocks_of(in.channels, 32), static_cast<unsigned>(rows)), dim3(32, 8), 0, queue>>>(
@@ -311,7 +327,23 @@ void modal_conv_backward(const Stream& stream, const ModalConvBackward& args) {
   cpu::expect_if_present("adjoint_in", args.adjoint_in, accumulator, {D, M});
   cpu::expect("d_residues", args.d_residues, accumulator, {D, M});
   cpu::expect("d_log_rates", args.d_log_rates, accumulator, {D, M});
-  dispatch(in.v.dtype, [&]<class Type> { backward<Type>(stream, args); });
+  if (T == 0 || D == 0) return;
+  dispatch(in.v.dtype, [&]<class Type> {
+    using R = Accumulator<Type>;
+    const GroupMemory<R> sums(stream, M, 2, T, D);
+    for_each_state_group(M, [&](const StateGroup& group) {
+      ModalConvBackward part = args;
+      part.in = inputs_of(group, in);
+      part.residues = group.of(args.residues);
+      part.log_rates = group.of(args.log_rates);
+      part.states.data = static_cast<R*>(args.states.data) + group.first * D;
+      part.adjoint_in = group.of(args.adjoint_in);
+      part.d_residues = group.of(args.d_residues);
+      part.d_log_rates = group.of(args.d_log_rates);
+      if (!group.last) part.gradients.d_skip = {};
+      backward<Type>(stream, part, sums.of(group));
+    });
+  });
 }
 
 }  // namespace causeway::cuda

@@ -128,13 +128,15 @@ __global__ void fold_modal_step(const R* log_rates, std::int64_t rates_stride, c
 
 template <class T>
 void summarize(const Stream& stream, Towards towards, const GatedConvInputs& inputs, TensorView residues, TensorView log_rates, TensorView d_y, TensorView state) {
-  const ModalInputs<T> in(inputs, residues, log_rates);
-  if (in.channels == 0) return;
-  const ModalChunkMemory<T> memory(stream, in);
-  sum_modal_chunks<T>(stream, towards, in, d_y, memory.view(), true);
-  fold_modal_edge<T><<<dim3(blocks_of(in.channels, 128), static_cast<unsigned>(in.modes)), 128, 0, native_of(stream)>>>(
-      in, memory.view(), towards == Towards::left, static_cast<Accumulator<T>*>(state.data), state.row_stride);
-  cuda_check(cudaGetLastError());
+  if (inputs.v.columns() == 0) return;
+  for_each_state_group(log_rates.columns(), [&](const StateGroup& group) {
+    const ModalInputs<T> in(inputs_of(group, inputs), group.of(residues), group.of(log_rates));
+    const ModalChunkMemory<T> memory(stream, in);
+    sum_modal_chunks<T>(stream, towards, in, d_y, memory.view(), true);
+    fold_modal_edge<T><<<dim3(blocks_of(in.channels, 128), static_cast<unsigned>(in.modes)), 128, 0, native_of(stream)>>>(
+        in, memory.view(), towards == Towards::left, static_cast<Accumulator<T>*>(group.of(state).data), state.row_stride);
+    cuda_check(cudaGetLastError());
+  });
 }
 
 }  // namespace

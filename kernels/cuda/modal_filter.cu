@@ -1,6 +1,6 @@
 #include "kernels/cpu/expect.hpp"
 #include "kernels/cuda/check.cuh"
-#include "kernels/cuda/chunks.cuh"
+#include "kernels/cuda/elementwise.cuh"
 #include "kernels/modal_conv.hpp"
 
 namespace causeway::cuda {
@@ -16,7 +16,7 @@ template <class R>
 __global__ void __launch_bounds__(filter_threads) write_taps(const R* residues, std::int64_t residues_stride, const R* log_rates, std::int64_t rates_stride, int modes, R* taps,
                                                              std::int64_t taps_stride, std::int64_t length) {
   __shared__ R rate[modes_together], residue[modes_together];
-  const std::int64_t channel = blockIdx.y, t = std::int64_t{blockIdx.x} * filter_threads + threadIdx.x;
+  const std::int64_t tiles = (length + filter_threads - 1) / filter_threads, channel = blockIdx.x / tiles, t = blockIdx.x % tiles * filter_threads + threadIdx.x;
   R sum = 0;
   for (int first = 0; first < modes; first += modes_together) {
     const int here = min(modes - first, modes_together), own = static_cast<int>(threadIdx.x);
@@ -33,12 +33,12 @@ __global__ void __launch_bounds__(filter_threads) write_taps(const R* residues, 
 
 /// One channel and mode a block: Σ_t d_taps λ^t and Σ_t d_taps t λ^t, the threads' sums added in a fixed order.
 template <class R>
-__global__ void __launch_bounds__(filter_threads) sum_taps(const R* residues, std::int64_t residues_stride, const R* log_rates, std::int64_t rates_stride, const R* d_taps,
+__global__ void __launch_bounds__(filter_threads) sum_taps(const R* residues, std::int64_t residues_stride, const R* log_rates, std::int64_t rates_stride, std::int64_t modes, const R* d_taps,
                                                            std::int64_t taps_stride, std::int64_t length, R* d_residues, std::int64_t d_residues_stride, R* d_log_rates,
                                                            std::int64_t d_rates_stride) {
   __shared__ double plain[filter_threads], counted[filter_threads];
-  const std::int64_t channel = blockIdx.x;
-  const int m = static_cast<int>(blockIdx.y), own = static_cast<int>(threadIdx.x);
+  const std::int64_t channel = blockIdx.x / modes, m = blockIdx.x % modes;
+  const int own = static_cast<int>(threadIdx.x);
   const double rate = ::exp(static_cast<double>(log_rates[channel * rates_stride + m]));
   double sum = 0, sum_counted = 0;
   for (std::int64_t t = own; t < length; t += filter_threads) {
@@ -65,19 +65,15 @@ void expect_filter(TensorView residues, TensorView log_rates, std::string_view n
   cpu::expect(name, taps, residues.dtype, {residues.rows(), taps.columns()});
 }
 
-/// Channels stand along the grid's y, which has this many blocks at most.
-constexpr std::int64_t most_channels = 65535;
-
 }  // namespace
 
 void modal_filter(const Stream& stream, const ModalFilter& args) {
   expect_filter(args.residues, args.log_rates, "taps", args.taps);
   const std::int64_t D = args.taps.rows(), length = args.taps.columns();
-  ensure(D <= most_channels, "modal_filter of {} channels, expected {} or fewer on cuda", D, most_channels);
   if (D * length == 0) return;
   dispatch(args.residues.dtype, [&]<class Type> {
     using R = Accumulator<Type>;
-    write_taps<R><<<dim3(blocks_of(length, filter_threads), static_cast<unsigned>(D)), filter_threads, 0, native_of(stream)>>>(
+    write_taps<R><<<grid_of((length + filter_threads - 1) / filter_threads * D), filter_threads, 0, native_of(stream)>>>(
         static_cast<const R*>(args.residues.data), args.residues.row_stride, static_cast<const R*>(args.log_rates.data), args.log_rates.row_stride,
         static_cast<int>(args.residues.columns()), static_cast<R*>(args.taps.data), args.taps.row_stride, length);
     cuda_check(cudaGetLastError());
@@ -91,9 +87,9 @@ void modal_filter_backward(const Stream& stream, const ModalFilterBackward& args
   if (args.residues.size() == 0) return;
   dispatch(args.residues.dtype, [&]<class Type> {
     using R = Accumulator<Type>;
-    sum_taps<R><<<dim3(static_cast<unsigned>(args.d_taps.rows()), static_cast<unsigned>(args.residues.columns())), filter_threads, 0, native_of(stream)>>>(
+    sum_taps<R><<<grid_of(args.residues.size()), filter_threads, 0, native_of(stream)>>>(
         static_cast<const R*>(args.residues.data), args.residues.row_stride, static_cast<const R*>(args.log_rates.data), args.log_rates.row_stride,
-        static_cast<const R*>(args.d_taps.data), args.d_taps.row_stride, args.d_taps.columns(), static_cast<R*>(args.d_residues.data),
+        args.residues.columns(), static_cast<const R*>(args.d_taps.data), args.d_taps.row_stride, args.d_taps.columns(), static_cast<R*>(args.d_residues.data),
         args.d_residues.row_stride, static_cast<R*>(args.d_log_rates.data), args.d_log_rates.row_stride);
     cuda_check(cudaGetLastError());
   });

@@ -8,10 +8,11 @@ struct ForwardOutputs {
   T* y;
   Accumulator<T>* states;  // [blocks][N][channels], each block's on a row of its own; null where not asked for
   std::int64_t y_stride, states_stride;
+  GroupSums<Accumulator<T>> sums;  // [tokens][channels]: ⟨C, h⟩
 };
 
 /// y of one chunk and scan_threads / L channels, from the state that comes into it.
-template <class T, int L>
+template <class T, int L, bool Grouped>
 __global__ void __launch_bounds__(scan_threads, 5) scan_chunk(ScanInputs<T> in, Chunks<T> chunks, ForwardOutputs<T> out) {
   using R = Accumulator<T>;
   constexpr int padded = thread_states * L, ahead = 4;
@@ -89,6 +90,8 @@ __global__ void __launch_bounds__(scan_threads, 5) scan_chunk(ScanInputs<T> in, 
 #pragma unroll
         for (int other = 1; other < L; other *= 2) s += __shfl_xor_sync(~0u, s, other);
         if (!inside || part != 0 || k + i >= count) continue;
+        if constexpr (Grouped)
+          if (!out.sums.complete(s, (from + k + i) * in.channels + channel)) continue;
         s += skip * u[i];
         if (in.z != nullptr) s *= silu(gate[i]);
         out.y[(from + k + i) * out.y_stride + channel] = narrowed<T>(s);
@@ -100,18 +103,22 @@ __global__ void __launch_bounds__(scan_threads, 5) scan_chunk(ScanInputs<T> in, 
 template <class T>
 void forward(const Stream& stream, const SelectiveScanForward& args) {
   using R = Accumulator<T>;
-  const ScanInputs<T> in(args.in);
-  if (in.segments.tokens == 0 || in.channels == 0) return;
-  const ChunkMemory<T> memory(stream, in, chunk_tokens(in.segments.tokens, in.channels));
-  const Chunks<T> chunks = memory.view();
-  sum_chunks<T>(stream, Towards::right, in, {}, chunks, false);
-  fold_chunks<T>(stream, Towards::right, in, args.state_in, chunks);
-  const ForwardOutputs<T> out{static_cast<T*>(args.y.data), args.states.present() ? static_cast<R*>(args.states.data) : nullptr, args.y.row_stride,
-                              args.states.row_stride};
-  with_threads_a_channel("selective_scan", in.states, [&]<int L> {
-    const dim3 grid(static_cast<unsigned>(chunks.count), blocks_of(in.channels, scan_threads / L));
-    scan_chunk<T, L><<<grid, scan_threads, 0, native_of(stream)>>>(in, chunks, out);
-    cuda_check(cudaGetLastError());
+  const std::int64_t tokens = args.in.segments.tokens, channels = args.in.A.rows(), states = args.in.A.columns();
+  if (tokens == 0 || channels == 0) return;
+  const GroupMemory<R> sums(stream, states, 1, tokens, channels);
+  for_each_state_group(states, [&](const StateGroup& group) {
+    const ScanInputs<T> in(inputs_of(group, args.in));
+    const ChunkMemory<T> memory(stream, in, chunk_tokens(tokens, channels));
+    const Chunks<T> chunks = memory.view();
+    sum_chunks<T>(stream, Towards::right, in, {}, chunks, false);
+    fold_chunks<T>(stream, Towards::right, in, group.of(args.state_in), chunks);
+    R* const saved = args.states.present() ? static_cast<R*>(args.states.data) + group.first * channels : nullptr;
+    const ForwardOutputs<T> out{static_cast<T*>(args.y.data), saved, args.y.row_stride, args.states.row_stride, sums.of(group)};
+    with_threads_a_channel("selective_scan", in.states, out.sums.at != nullptr, [&]<int L, bool Grouped> {
+      const dim3 grid(static_cast<unsigned>(chunks.count), blocks_of(channels, scan_threads / L));
+      scan_chunk<T, L, Grouped><<<grid, scan_threads, 0, native_of(stream)>>>(in, chunks, out);
+      cuda_check(cudaGetLastError());
+    });
   });
 }
 

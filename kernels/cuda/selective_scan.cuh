@@ -13,7 +13,8 @@
 /// just before its chunk. The number of launches is fixed, whatever the documents.
 ///
 /// Inside a chunk a thread holds 16 states of one channel in registers (a channel of more states takes L threads), and a block's B and C stand in shared
-/// memory in the accumulator type, where all its threads read the same words.
+/// memory in the accumulator type, where all its threads read the same words. More than 32 states are scanned 32 at a time; what adds up over them stands
+/// in scratch in the accumulator type until the last.
 ///
 /// Floor (H200, L 16384, D 4096, N 16, bf16): 4 accesses an element forward, 0.125 ms; 67 M elements × 16 exponentials at 16 a clock and multiprocessor,
 /// 0.26 ms a pass. Chunks cost a second pass of exponentials, so 0.52 ms bound the forward; where documents are shorter than chunks, sums cover tails only.
@@ -109,6 +110,15 @@ class ChunkMemory {
   std::int64_t count_, tokens_each_;
   Tensor state_, sum_delta_, passes_;
 };
+
+/// The scan of some of the states alone; the skip goes with the last of them.
+inline SelectiveScanInputs inputs_of(const StateGroup& group, SelectiveScanInputs in) {
+  in.A = group.of(in.A);
+  in.B = group.of(in.B);
+  in.C = group.of(in.C);
+  if (!group.last) in.D = {};
+  return in;
+}
 
 /// Sums up every chunk of the run from a zero start; with `edge_only` only those that hold tokens of the run's last (first) document.
 template <class T>

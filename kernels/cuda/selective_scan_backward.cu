@@ -27,6 +27,7 @@ struct Gradients {
   R* rows;        // [groups of tiles][tokens][2][N]: d_B and d_C
   R* parameters;  // [chunks][N + 2][channels]: d_A, d_D, d_delta_bias
   std::int64_t tiles_each;
+  GroupSums<R> sums;  // [3][tokens][channels]: d_delta, d_u, s
 };
 
 /// What a block of threads shares: C channels of 64 tokens, NP states a channel.
@@ -115,9 +116,16 @@ __device__ void write_block(const ScanInputs<T>& in, const Gradients<T>& to, std
       const int token = base + i * rows;
       if (token >= count) break;
       const std::int64_t t = from + token;
-      to.d_delta[t * to.d_delta_stride + channel] = narrowed<T>(shared.delta[token][c]);
-      to.d_u[t * to.d_u_stride + channel] = narrowed<T>(shared.ds[token][c]);
-      if (in.z != nullptr) to.d_z[t * to.d_z_stride + channel] = narrowed<T>(widened(d_y[i]) * shared.u[token][c] * silu_slope(widened(z[i])));
+      R d_delta = shared.delta[token][c], d_u = shared.ds[token][c], s = shared.u[token][c];
+      if (to.sums.at != nullptr) {
+        const std::int64_t at = t * in.channels + channel, size = in.segments.tokens * in.channels;
+        to.sums.complete(d_delta, at);
+        to.sums.complete(d_u, size + at);
+        if (!to.sums.complete(s, 2 * size + at)) continue;
+      }
+      to.d_delta[t * to.d_delta_stride + channel] = narrowed<T>(d_delta);
+      to.d_u[t * to.d_u_stride + channel] = narrowed<T>(d_u);
+      if (in.z != nullptr) to.d_z[t * to.d_z_stride + channel] = narrowed<T>(widened(d_y[i]) * s * silu_slope(widened(z[i])));
     }
   }
 }
@@ -331,8 +339,9 @@ __global__ void add_chunks(const R* parameters, std::int64_t chunks, int states,
   if (to != nullptr) *to = static_cast<R>(static_cast<double>(*to) + sum);
 }
 
+/// Of one group of states; `states` begins at its own.
 template <class T, int L>
-void backward(const Stream& stream, const SelectiveScanBackward& args) {
+void backward(const Stream& stream, const SelectiveScanBackward& args, const GroupSums<Accumulator<T>>& group_sums) {
   using R = Accumulator<T>;
   using S = Shared<R, L>;
   const auto data = [](TensorView x) { return x.present() ? static_cast<T*>(x.data) : nullptr; };
@@ -353,7 +362,7 @@ void backward(const Stream& stream, const SelectiveScanBackward& args) {
   fold_chunks<T>(stream, Towards::left, in, args.adjoint_in, chunks);
   const Gradients<T> to{data(args.d_y), data(args.d_u), data(args.d_delta), data(args.d_z),
                         args.d_y.row_stride, args.d_u.row_stride, args.d_delta.row_stride, args.d_z.row_stride,
-                        wide(args.states), args.states.row_stride, wide(rows.view()), wide(parameters.view()), tiles_each};
+                        wide(args.states), args.states.row_stride, wide(rows.view()), wide(parameters.view()), tiles_each, group_sums};
   const auto bytes = static_cast<int>(sizeof(S) + static_cast<std::size_t>(each * 2 * S::NP) * sizeof(R));
   const auto queue = native_of(stream);
   cuda_check(cudaFuncSetAttribute(chunk_backward<T, L>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
@@ -387,9 +396,21 @@ void selective_scan_backward(const Stream& stream, const SelectiveScanBackward& 
   cpu::expect_if_present("d_D", args.d_D, accumulator, {D});
   cpu::expect_if_present("d_delta_bias", args.d_delta_bias, accumulator, {D});
   if (T == 0 || D == 0) return;
-  with_threads_a_channel("selective_scan", N, [&]<int threads> {
-    // Four states a thread here, where the other kernels take 16.
-    dispatch(dtype, [&]<class Type> { backward<Type, 4 * threads>(stream, args); });
+  dispatch(dtype, [&]<class Type> {
+    using R = Accumulator<Type>;
+    const GroupMemory<R> sums(stream, N, 3, T, D);
+    for_each_state_group(N, [&](const StateGroup& group) {
+      SelectiveScanBackward part = args;
+      part.in = inputs_of(group, in);
+      part.states.data = static_cast<R*>(args.states.data) + group.first * D;
+      part.adjoint_in = group.of(args.adjoint_in);
+      part.d_B = group.of(args.d_B);
+      part.d_C = group.of(args.d_C);
+      part.d_A = group.of(args.d_A);
+      if (!group.last) part.d_D = {};
+      // Four states a thread here, where the other kernels take 16.
+      with_threads_a_channel("selective_scan", group.count, [&]<int threads> { backward<Type, 4 * threads>(stream, part, sums.of(group)); });
+    });
   });
 }
 

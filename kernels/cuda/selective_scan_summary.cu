@@ -161,13 +161,16 @@ __global__ void fold_step(const R* A, std::int64_t A_stride, const R* summary, s
 template <class T>
 void summarize(const Stream& stream, Towards towards, const SelectiveScanInputs& inputs, TensorView d_y, TensorView state, TensorView sum_delta) {
   using R = Accumulator<T>;
-  const ScanInputs<T> in(inputs);
-  if (in.channels == 0) return;
-  const ChunkMemory<T> memory(stream, in, chunk_tokens(in.segments.tokens, in.channels));
-  sum_chunks<T>(stream, towards, in, d_y, memory.view(), true);
-  fold_edge<T><<<dim3(blocks_of(in.channels, 128), static_cast<unsigned>(in.states)), 128, 0, native_of(stream)>>>(
-      in, memory.view(), towards == Towards::left, static_cast<R*>(state.data), state.row_stride, static_cast<R*>(sum_delta.data), sum_delta.row_stride);
-  cuda_check(cudaGetLastError());
+  if (inputs.A.rows() == 0) return;
+  for_each_state_group(inputs.A.columns(), [&](const StateGroup& group) {
+    const ScanInputs<T> in(inputs_of(group, inputs));
+    const ChunkMemory<T> memory(stream, in, chunk_tokens(in.segments.tokens, in.channels));
+    sum_chunks<T>(stream, towards, in, d_y, memory.view(), true);
+    fold_edge<T><<<dim3(blocks_of(in.channels, 128), static_cast<unsigned>(in.states)), 128, 0, native_of(stream)>>>(
+        in, memory.view(), towards == Towards::left, static_cast<R*>(group.of(state).data), state.row_stride, static_cast<R*>(sum_delta.data),
+        sum_delta.row_stride);
+    cuda_check(cudaGetLastError());
+  });
 }
 
 }  // namespace

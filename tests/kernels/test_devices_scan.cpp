@@ -27,14 +27,14 @@ struct Stretch {
   }
 };
 
-/// Sizes on either side of 8 tokens, of a block of 64 and of many chunks, of a warp's and of a block's channels, of 4, 16 and 32 states.
+/// Sizes on either side of 8 tokens, of a block of 64 and of many chunks, of a warp's and of a block's channels, of 4, 16, 32 and more states.
 Stretch random_stretch(std::uint64_t seed) {
   Dice dice(seed);
   const std::int64_t pack = dice.chance(40) ? dice.number(1, 70) : dice.number(71, 900);
   const std::int64_t begin = dice.chance(40) ? 0 : dice.number(0, pack - 1), end = dice.chance(40) ? pack : dice.number(begin, pack);
   const Segments segments = dice.chance(25) ? Segments::one_document(pack) : random_segments(pack, seed);
   return {.channels = dice.chance(70) ? dice.number(1, 70) : dice.number(71, 300),
-          .states = dice.chance(50) ? 16 : dice.number(1, 32),
+          .states = dice.chance(50) ? 16 : dice.chance(70) ? dice.number(1, 32) : dice.number(33, 100),
           .tokens = end - begin,
           .cu_seqlens = segments.slice(begin, end),
           .gate = dice.chance(70),
@@ -142,20 +142,25 @@ TEST_P(DevicesScan, SelectiveScanEqualsTheCpuWhereChunksAreLongAndChannelsMany) 
   if (GetParam() != DType::f64) expect_equal_to_the_cpu(run, 1);
 }
 
+TEST_P(DevicesScan, SelectiveScanOfManyStatesAddsTheirGroupsUp) {
+  for (const std::int64_t states : {33, 64, 100}) expect_equal_to_the_cpu({.channels = 70, .states = states, .tokens = 700, .cu_seqlens = {-9, 62, 450, 701}}, 1);
+}
+
 TEST_P(DevicesScan, SelectiveScanKeepsNonFiniteValuesInTheirDocument) {
-  for (const double poison : {std::nan(""), std::numeric_limits<double>::infinity()})
-    for (const char* where : {"u", "delta", "z", "B", "C", "d_y"}) {
-      const Stretch run{.channels = 37, .states = 16, .tokens = 200, .cu_seqlens = {-9, 62, 150, 201}};
-      const Tensors in = inputs(cpu(), run, GetParam(), 1);
-      const Tensors clean = on_gpu(run, in);
-      const TensorView target = view(in, where);
-      for (const std::int64_t t : {62, 100, 149}) assign(target.slice_rows(t, 1), std::vector<double>(static_cast<std::size_t>(target.columns()), poison));
-      const Tensors out = on_gpu(run, in);
-      for (const char* name : {"y", "d_u", "d_delta", "d_z", "d_B", "d_C"})
-        for (const auto& [from, count] : {std::pair{0, 62}, std::pair{150, 50}})
-          EXPECT_TRUE(same_bits(view(out, name).slice_rows(from, count), view(clean, name).slice_rows(from, count))) << poison << " in " << where << ", " << name;
-      for (const char* name : {"summary", "tail_steps", "adjoint", "head_steps"}) EXPECT_TRUE(same_bits(view(out, name), view(clean, name))) << poison << " in " << where << ", " << name;
-    }
+  for (const std::int64_t states : {16, 40})
+    for (const double poison : {std::nan(""), std::numeric_limits<double>::infinity()})
+      for (const char* where : {"u", "delta", "z", "B", "C", "d_y"}) {
+        const Stretch run{.channels = 37, .states = states, .tokens = 200, .cu_seqlens = {-9, 62, 150, 201}};
+        const Tensors in = inputs(cpu(), run, GetParam(), 1);
+        const Tensors clean = on_gpu(run, in);
+        const TensorView target = view(in, where);
+        for (const std::int64_t t : {62, 100, 149}) assign(target.slice_rows(t, 1), std::vector<double>(static_cast<std::size_t>(target.columns()), poison));
+        const Tensors out = on_gpu(run, in);
+        for (const char* name : {"y", "d_u", "d_delta", "d_z", "d_B", "d_C"})
+          for (const auto& [from, count] : {std::pair{0, 62}, std::pair{150, 50}})
+            EXPECT_TRUE(same_bits(view(out, name).slice_rows(from, count), view(clean, name).slice_rows(from, count))) << poison << " in " << where << ", " << name;
+        for (const char* name : {"summary", "tail_steps", "adjoint", "head_steps"}) EXPECT_TRUE(same_bits(view(out, name), view(clean, name))) << poison << " in " << where << ", " << name;
+      }
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, DevicesScan, testing::ValuesIn(floating_types), dtype_name<testing::TestParamInfo<DType>>);
