@@ -19,7 +19,7 @@ Name named(const std::string& suffix) {
   std::array<char, 256> host{};
   ensure(gethostname(host.data(), host.size() - 1) == 0, "this machine has no name");
   Name name{};
-  (std::string(host.data()) + suffix).copy(name.data(), name.size() - 1);
+  fmt::format("{} {}", host.data(), suffix).copy(name.data(), name.size() - 1);
   return name;
 }
 
@@ -31,7 +31,7 @@ std::vector<Name> gathered(const Name& mine, Transport& ranks) {
 
 /// The same on every rank.
 bool a_gpu_each(Transport& ranks) {
-  std::vector<Name> gpus = gathered(named(" " + gpu_address()), ranks);
+  std::vector<Name> gpus = gathered(named(gpu_address()), ranks);
   std::ranges::sort(gpus);
   return std::ranges::adjacent_find(gpus) == gpus.end();
 }
@@ -47,11 +47,8 @@ void take_gpu(Transport& ranks) {
 
 std::unique_ptr<Transport> make_device_transport(Transport& ranks, const Stream& stream) {
   std::unique_ptr<Transport> control = ranks.split(0, ranks.rank());
-#if CAUSEWAY_NCCL
-  if (stream.device() == Device::cuda && control->size() > 1 && a_gpu_each(*control))
-    return make_nccl_transport(std::move(control), stream);
-#endif
-  return control;
+  const bool nccl = CAUSEWAY_NCCL && stream.device() == Device::cuda && control->size() > 1 && a_gpu_each(*control);
+  return nccl ? make_nccl_transport(std::move(control), stream) : std::move(control);
 }
 
 #if !CAUSEWAY_NCCL
