@@ -87,18 +87,16 @@ StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator&
                                      int repetitions, double least_seconds) {
   using Clock = std::chrono::steady_clock;
   stream.memory().reset_peak();
-  Communicator context = ranks.split(0, ranks.rank());  // of its own: what steers is not counted
   const Sharding sharding(ShardLayout(work.tokens, ranks.size(), work.layout),
                           Segments(equal_documents(work.tokens, work.documents)), ranks.rank(), stream);
   const Case tensors(work, sharding.local_tokens(), stream);
   const auto chosen = [&](std::string_view option) -> std::string {
     return work.variant.starts_with(option) ? work.variant.substr(option.size()) : "auto";
   };
-  const OpPass pass{
-      {sharding, context, stream, parse_schedule(chosen("--schedule ")), parse_method(chosen("--method "))},
-      work.strategy.name,
-      tensors.attributes,
-      tensors.in};
+  const OpPass pass{{sharding, ranks, stream, parse_schedule(chosen("--schedule ")), parse_method(chosen("--method "))},
+                    work.strategy.name,
+                    tensors.attributes,
+                    tensors.in};
   const auto timed = [&](const auto& run) {
     ranks.barrier();
     const auto begin = Clock::now();
@@ -111,11 +109,11 @@ StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator&
   std::vector<double> forward, backward, exposed, hidden;
   double total = 0;
   for (int repetition = 0; repetition <= repetitions || total < least_seconds; ++repetition) {
-    const Traffic before = context.traffic();
+    const Traffic before = ranks.traffic();
     Saved saved;
     const double forward_s = timed([&] { work.row.forward(pass, tensors.y, &saved); });
     const double backward_s = timed([&] { work.row.backward(pass, tensors.d_y, tensors.out, saved); });
-    const Traffic& after = context.traffic();
+    const Traffic& after = ranks.traffic();
     const double exposed_s = ranks.max(after.exposed_s - before.exposed_s),
                  hidden_s = ranks.max(after.hidden_s - before.hidden_s);
     result.bytes_sent = ranks.max(after.bytes_sent - before.bytes_sent);

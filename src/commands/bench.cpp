@@ -195,12 +195,12 @@ struct StrategySizes {
 };
 
 StrategySizes strategy_sizes(Device device) {
-  if (device == Device::cuda) return {.channels = 4096, .tokens = {16384, 65536, 262144}, .longest_quadratic = 65536};
+  if (device == Device::cuda) return {.channels = 4096, .tokens = {16384, 65536}, .longest_quadratic = 65536};
   return {.channels = 64, .tokens = {4096, 16384}, .longest_quadratic = 8192};
 }
 
 ExitCode run_strategies(const BenchSettings& settings) {
-  constexpr std::int64_t document = 646, most_taps_one_by_one = 16384;
+  constexpr std::int64_t document = 646, most_taps_one_by_one = 8192;
   require_size(settings);
   StrategySizes sizes = strategy_sizes(settings.where());
   if (settings.tokens > 0) sizes = {settings.channels, {settings.tokens}, sizes.longest_quadratic};
@@ -224,7 +224,8 @@ ExitCode run_strategies(const BenchSettings& settings) {
           if (work.variant == "--method direct" && tokens / documents > most_taps_one_by_one) continue;
           work.tokens = tokens;
           work.documents = documents;
-          rows.push_back(report_strategy(work, measure_strategy(work, ranks, *stream, 3, settings.least_seconds), speaks));
+          rows.push_back(
+              report_strategy(work, measure_strategy(work, ranks, *stream, 3, settings.least_seconds), speaks));
         }
     };
     for (const OpRow& row : op_rows())
