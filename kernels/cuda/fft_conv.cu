@@ -1,81 +1,64 @@
 #include "kernels/fft_conv.hpp"
 
 #include "kernels/cpu/expect.hpp"
-#include "kernels/cuda/fft_conv.cuh"
+#include "kernels/cuda/fft_conv_short.cuh"
+#include "kernels/cuda/fft_conv_two_steps.cuh"
 #include "kernels/cuda/reduce.cuh"
 
 // Floor: the tensors' bytes, 0.25 ms forward and 0.375 backward for bf16 [65536, 4096] without gates (H200, 4.3 TB/s).
-// What goes over the padded rows of float32 is eight times as much at each pass: forward a load, two transforms of two
-// passes each, a product and a store.
+// Short documents meet it but for arithmetic and shared memory. What goes over the padded rows in memory, eight times
+// the bytes of a bf16 tensor, goes over them four times forward and nine backward in two steps, and once or twice more
+// for the filters, as many as there are channels; around cuFFT nine times forward.
 namespace causeway::cuda {
 namespace {
 
 constexpr int threads = 256, numbers_a_thread = 2;
 
 /// Threads that a product's rows are cut for: several times what the device runs at once.
-constexpr std::int64_t enough_threads = std::int64_t{1} << 17;
+constexpr std::int64_t enough_threads = std::int64_t{1} << 17, enough_blocks = 1024;
 
-/// A thread's share: two numbers of a group's spectrum, on some of the rows (documents by the group's channels) of a
-/// piece.
-struct Share {
-  std::int64_t group, number, part;      ///< group of the piece
-  std::int64_t first_channel, channels;  ///< of the group, in the piece
-  std::int64_t begin, end;               ///< rows
+/// A thread's: two numbers of a group's spectrum, on a part of the group's rows.
+struct TwoNumbers {
+  std::int64_t group, number;  ///< group of the piece
+  Share share;
   bool present;
 
-  __device__ Share(const Piece& piece, const Groups& groups) : part(blockIdx.y) {
-    const std::int64_t at = std::int64_t{blockIdx.x} * threads + threadIdx.x,
-                       across = piece.points / numbers_a_thread;
-    group = at / across;
-    number = at % across * numbers_a_thread;
-    present = group < groups.count;
-    const std::int64_t left = (groups.first + group) * groups.size - piece.first_channel, right = left + groups.size;
-    first_channel = left < 0 ? 0 : left;
-    channels = (right < piece.channels ? right : piece.channels) - first_channel;
-    const std::int64_t rows = piece.documents * channels;
-    begin = rows * part / gridDim.y;
-    end = rows * (part + 1) / gridDim.y;
-  }
+  __device__ TwoNumbers(const Piece& piece, const Groups& groups)
+      : group((std::int64_t{blockIdx.x} * threads + threadIdx.x) / (piece.points / numbers_a_thread)),
+        number((std::int64_t{blockIdx.x} * threads + threadIdx.x) % (piece.points / numbers_a_thread) *
+               numbers_a_thread),
+        share(piece, groups, group, blockIdx.y, gridDim.y),
+        present(group < groups.count) {}
 
   /// For its rows in order, load(offset of the two numbers in the piece), some together, and use(what was loaded, that
   /// offset, channel of the piece).
   template <class Load, class Use>
   __device__ void for_each_row(const Piece& piece, const Load& load, const Use& use) const {
     constexpr int together = 4;  // the compiler does not move a load over a store to the same rows
-    std::int64_t document = begin / channels, channel = begin % channels;
-    for (std::int64_t row = begin; row < end; row += together) {
+    std::int64_t document = share.begin / share.channels, channel = share.begin % share.channels;
+    for (std::int64_t row = share.begin; row < share.end; row += together) {
       decltype(load(row)) loaded[together];
       std::int64_t at[together], channel_at[together];
 #pragma unroll
       for (int i = 0; i < together; ++i) {
-        if (row + i >= end) continue;
-        channel_at[i] = first_channel + channel;
+        if (row + i >= share.end) continue;
+        channel_at[i] = share.first_channel + channel;
         at[i] = (document * piece.channels + channel_at[i]) * piece.points + number;
         loaded[i] = load(at[i]);
-        if (++channel == channels) {
+        if (++channel == share.channels) {
           channel = 0;
           ++document;
         }
       }
 #pragma unroll
       for (int i = 0; i < together; ++i)
-        if (row + i < end) use(loaded[i], at[i], channel_at[i]);
+        if (row + i < share.end) use(loaded[i], at[i], channel_at[i]);
     }
   }
 };
 
-std::int64_t shares_of(const Piece& piece, const Groups& groups) {
+std::int64_t threads_for(const Piece& piece, const Groups& groups) {
   return groups.count * (piece.points / numbers_a_thread);
-}
-
-/// Parts that the rows of a group are cut into: of the shape alone.
-std::int64_t parts_of(const Piece& piece, const Groups& groups) {
-  const std::int64_t rows = piece.documents * std::min(piece.channels, groups.size);
-  return std::clamp<std::int64_t>(enough_threads / shares_of(piece, groups), 1, rows);
-}
-
-dim3 grid_of_shares(const Piece& piece, const Groups& groups) {
-  return dim3(grid_of(shares_of(piece, groups), threads), static_cast<unsigned>(parts_of(piece, groups)));
 }
 
 template <class R>
@@ -104,39 +87,25 @@ __device__ Two<R> times(const Two<R>& x, const Two<R>& h) {
   return y;
 }
 
-/// skip is a tap at lag 0, whose spectrum is 1. It is one of two types.
-template <class T>
-struct Skip {
-  using R = Accumulator<T>;
-  const T* narrow = nullptr;
-  const R* wide = nullptr;
-
-  explicit Skip(TensorView x) {
-    if (!x.present()) return;
-    if (x.dtype == dtype_of<R>)
-      wide = static_cast<const R*>(x.data);
-    else
-      narrow = static_cast<const T*>(x.data);
-  }
-  __device__ Two<R> added_to(Two<R> h, std::int64_t channel) const {
-    const R skip = wide != nullptr ? wide[channel] : narrow != nullptr ? widened(narrow[channel]) : R{0};
+/// skip's spectrum is 1.
+template <class R>
+__device__ Two<R> plus(Two<R> h, R skip) {
 #pragma unroll
-    for (int i = 0; i < 2 * numbers_a_thread; i += 2) h.at[i] += skip;
-    return h;
-  }
-};
+  for (int i = 0; i < 2 * numbers_a_thread; i += 2) h.at[i] += skip;
+  return h;
+}
 
 /// x = x ⊙ (h + skip).
 template <class T, class R>
 __global__ void __launch_bounds__(threads)
     multiply_rows(Piece piece, Groups groups, const Complex<R>* h, Skip<T> skip, Complex<R>* x) {
-  const Share share(piece, groups);
-  if (!share.present) return;
-  const Two<R> filter = two_at(h + share.group * piece.points + share.number);
-  share.for_each_row(
+  const TwoNumbers own(piece, groups);
+  if (!own.present) return;
+  const Two<R> filter = two_at(h + own.group * piece.points + own.number);
+  own.for_each_row(
       piece, [&](std::int64_t at) { return two_at(x + at); },
       [&](const Two<R>& value, std::int64_t at, std::int64_t channel) {
-        put_two(times<false>(value, skip.added_to(filter, piece.first_channel + channel)), x + at);
+        put_two(times<false>(value, plus(filter, skip(piece.first_channel + channel))), x + at);
       });
 }
 
@@ -145,18 +114,21 @@ template <class T, bool output, class R>
 __global__ void __launch_bounds__(threads)
     multiply_rows_backward(Piece piece, Groups groups, const Complex<R>* h, Skip<T> skip, Complex<R>* x, Complex<R>* dc,
                            bool accumulate, Complex<R>* d_h) {
-  const Share share(piece, groups);
-  if (!share.present) return;
-  const Two<R> filter = two_at(h + share.group * piece.points + share.number);
-  Complex<R>* const to = d_h + (share.part * groups.count + share.group) * piece.points + share.number;
+  const TwoNumbers own(piece, groups);
+  if (!own.present) return;
+  const Two<R> filter = two_at(h + own.group * piece.points + own.number);
+  Complex<R>* const to = d_h + (blockIdx.y * groups.count + own.group) * piece.points + own.number;
   Two<R> sum = accumulate ? two_at(to) : Two<R>::zeros();
   struct Pair {
     Two<R> value, gradient;
   };
-  share.for_each_row(
-      piece, [&](std::int64_t at) { return Pair{two_at(x + at), two_at(dc + at)}; },
+  own.for_each_row(
+      piece,
+      [&](std::int64_t at) {
+        return Pair{two_at(x + at), two_at(dc + at)};
+      },
       [&](const Pair& of, std::int64_t at, std::int64_t channel) {
-        const Two<R> here = skip.added_to(filter, piece.first_channel + channel),
+        const Two<R> here = plus(filter, skip(piece.first_channel + channel)),
                      term = times<true>(of.gradient, of.value);
 #pragma unroll
         for (int i = 0; i < 2 * numbers_a_thread; ++i) sum.at[i] += term.at[i];
@@ -228,6 +200,110 @@ void add_skip_gradient(const Stream& stream, const GatedConvInputs& in, const Ga
   add_column_sums(stream, sums, static_cast<R*>(gradients.d_skip.data));
 }
 
+dim3 grid_of_numbers(const Piece& piece, const Groups& groups, std::int64_t parts) {
+  return dim3(grid_of(threads_for(piece, groups), threads), static_cast<unsigned>(parts));
+}
+
+/// The passes over a piece, each by kernels around cuFFT or in two steps of our own. `load` and `load_filters` go as
+/// far as what `convolve` takes, `store` and `add_filters` come from what it leaves.
+template <class T>
+struct Passes {
+  using R = Accumulator<T>;
+  const Stream& stream;
+
+  static bool by_own_rows(std::int64_t points) { return sizeof(R) == 4 && by_short_rows(points); }
+
+  void load(const Piece& piece, const Factors<T>& from, const Spectra<R>& to) const {
+    if constexpr (sizeof(R) == 4)
+      if (in_two_steps(piece.points)) return columns_in<T>(stream, piece, from, to.data());
+    load_rows<T>(stream, piece, from, to.data());
+    if (!by_own_rows(piece.points)) to.forward(stream, piece.points, piece.rows());
+  }
+
+  void store(const Piece& piece, const Spectra<R>& from, const GatedOutput& first,
+             const GatedOutput& second = {}) const {
+    if constexpr (sizeof(R) == 4)
+      if (in_two_steps(piece.points)) return columns_out<T>(stream, piece, from.data(), first, second);
+    if (!by_own_rows(piece.points)) from.inverse(stream, piece.points, piece.rows());
+    store_rows<T>(stream, piece, from.data(), first, second);
+  }
+
+  void load_filters(const LengthClass& of, const Groups& groups, TensorView taps, const Spectra<R>& to) const {
+    if constexpr (sizeof(R) == 4) {
+      if (in_one_block(of.points) || by_short_rows(of.points))
+        return short_filters<T>(stream, of.points, of.taps, groups, taps, to.data());
+      if (in_two_steps(of.points)) {
+        tap_columns_in<T>(stream, of.points, of.taps, groups, taps, to.data());
+        return filter_rows(stream, of.points, groups.count, false, to.data());
+      }
+    }
+    load_taps<T>(stream, of.points, of.taps, groups, taps, to.data());
+    to.forward(stream, of.points, groups.count);
+  }
+
+  void add_filters(const LengthClass& of, const Groups& groups, const Spectra<R>& from, TensorView taps) const {
+    if constexpr (sizeof(R) == 4) {
+      if (in_one_block(of.points) || by_short_rows(of.points))
+        return add_short_filters(stream, of.points, of.taps, groups, from.data(), taps);
+      if (in_two_steps(of.points)) {
+        filter_rows(stream, of.points, groups.count, true, from.data());
+        return tap_columns_out(stream, of.points, of.taps, groups, from.data(), taps);
+      }
+    }
+    from.inverse(stream, of.points, groups.count);
+    add_taps<T>(stream, of.points, of.taps, groups, from.data(), taps);
+  }
+
+  void convolve(const Piece& piece, const Groups& groups, const Spectra<R>& filters, const Skip<T>& skip,
+                const Spectra<R>& x) const {
+    if constexpr (sizeof(R) == 4) {
+      if (in_two_steps(piece.points)) return convolve_rows<T>(stream, piece, groups, filters.data(), skip, x.data());
+      if (by_short_rows(piece.points))
+        return convolve_short_rows<T>(stream, piece, groups, filters.data(), skip, x.data());
+    }
+    const std::int64_t parts = parts_for(piece, groups, threads_for(piece, groups), enough_threads);
+    multiply_rows<T><<<grid_of_numbers(piece, groups, parts), threads, 0, native_of(stream)>>>(
+        piece, groups, filters.data(), skip, x.data());
+    cuda_check(cudaGetLastError());
+  }
+
+  /// The gradients of the filters are set at the first piece, and added to at others. x is left as by `convolve` where
+  /// `output`.
+  void convolve_backward(const Piece& piece, const Groups& groups, const Spectra<R>& filters, const Skip<T>& skip,
+                         bool output, const Spectra<R>& x, const Spectra<R>& dc, bool first,
+                         const Spectra<R>& d_filters) const {
+    // A block of own kernels takes 4096 numbers of groups.
+    const bool own = sizeof(R) == 4 && (in_two_steps(piece.points) || by_short_rows(piece.points));
+    const std::int64_t size = groups.count * piece.points,
+                       parts = own ? parts_for(piece, groups, (size + row_points - 1) / row_points, enough_blocks)
+                                   : parts_for(piece, groups, threads_for(piece, groups), enough_threads);
+    const Spectra<R> sums = parts == 1 ? Spectra<R>() : Spectra<R>(stream, parts * size);
+    Complex<R>* const to = parts == 1 ? d_filters.data() : sums.data();
+    const bool accumulate = parts == 1 && !first;
+    if constexpr (sizeof(R) == 4) {
+      if (in_two_steps(piece.points))
+        convolve_rows_backward<T>(stream, piece, groups, filters.data(), skip, output, x.data(), dc.data(), accumulate,
+                                  parts, to);
+      if (by_short_rows(piece.points))
+        convolve_short_rows_backward<T>(stream, piece, groups, filters.data(), skip, output, x.data(), dc.data(),
+                                        accumulate, parts, to);
+    }
+    if (!own) {
+      const dim3 grid = grid_of_numbers(piece, groups, parts);
+      const auto multiply = [&]<bool gated> {
+        multiply_rows_backward<T, gated><<<grid, threads, 0, native_of(stream)>>>(piece, groups, filters.data(), skip,
+                                                                                  x.data(), dc.data(), accumulate, to);
+        cuda_check(cudaGetLastError());
+      };
+      output ? multiply.template operator()<true>() : multiply.template operator()<false>();
+    }
+    if (parts == 1) return;
+    add_parts<R><<<grid_of(2 * size, threads), threads, 0, native_of(stream)>>>(
+        reinterpret_cast<const R*>(sums.data()), parts, 2 * size, !first, reinterpret_cast<R*>(d_filters.data()));
+    cuda_check(cudaGetLastError());
+  }
+};
+
 /// What both directions share.
 template <class T>
 struct Problem {
@@ -238,9 +314,10 @@ struct Problem {
   std::vector<LengthClass> classes = classes_of(in.segments, taps.columns());
   Tensor extents = extents_of(stream, in.segments, taps.columns(), classes);
   std::int64_t channels = in.v.columns(), group_size = channels / taps.rows();
-  Room room{classes, channels, group_size};
+  Room room{classes, channels, group_size, dtype_of<R>};
   Skip<T> skip{in.skip};
   Spectra<R> filters{stream, room.filters};
+  Passes<T> passes{stream};
 
   /// Calls body(piece, its groups, whether it is their first) for the pieces of all classes, the groups' spectra
   /// standing in `filters`, and end(class, groups) behind the last.
@@ -250,11 +327,7 @@ struct Problem {
     for (const LengthClass& of : classes) {
       for_each_piece(
           of, at, channels,
-          [&](const Piece& piece) {
-            const Groups groups(piece, group_size);
-            load_taps<T>(stream, of.points, of.taps, groups, taps, filters.data());
-            filters.forward(stream, of.points, groups.count);
-          },
+          [&](const Piece& piece) { passes.load_filters(of, Groups(piece, group_size), taps, filters); },
           [&](const Piece& piece, bool first) { body(piece, Groups(piece, group_size), first); },
           [&](const Piece& piece) { end(of, Groups(piece, group_size)); });
       at += of.documents;
@@ -267,15 +340,16 @@ void forward(const Stream& stream, const FftConvForward& args) {
   using R = Accumulator<T>;
   const Problem<T> p{stream, args.in, args.taps};
   const Spectra<R> x(stream, p.room.rows);
+  const Factors<T> kv{.a = args.in.v, .b = args.in.k, .rounded = true};
+  const GatedOutput y{.gate = args.in.q, .y = args.y};
   p.run(
       [&](const Piece& piece, const Groups& groups, bool) {
-        load_rows<T>(stream, piece, {.a = args.in.v, .b = args.in.k, .rounded = true}, x.data());
-        x.forward(stream, piece.points, piece.rows());
-        multiply_rows<T><<<grid_of_shares(piece, groups), threads, 0, native_of(stream)>>>(
-            piece, groups, p.filters.data(), p.skip, x.data());
-        cuda_check(cudaGetLastError());
-        x.inverse(stream, piece.points, piece.rows());
-        store_rows<T>(stream, piece, x.data(), {.gate = args.in.q, .y = args.y});
+        if constexpr (sizeof(R) == 4)
+          if (in_one_block(piece.points))
+            return short_forward<T>(stream, piece, groups, p.filters.data(), p.skip, kv, y);
+        p.passes.load(piece, kv, x);
+        p.passes.convolve(piece, groups, p.filters, p.skip, x);
+        p.passes.store(piece, x, y);
       },
       [](const LengthClass&, const Groups&) {});
 }
@@ -287,39 +361,26 @@ void backward(const Stream& stream, const FftConvBackward& args) {
   const GatedConvGradients& out = args.gradients;
   if (in.skip.present()) add_skip_gradient<T>(stream, in, out);
   const Problem<T> p{stream, in, args.taps};
-  const Spectra<R> x(stream, p.room.rows), dc(stream, p.room.rows), d_filters(stream, p.room.filters),
-      parts(stream, numbers_a_thread * enough_threads);
+  const Spectra<R> x(stream, p.room.rows), dc(stream, p.room.rows), d_filters(stream, p.room.filters);
+  const bool gated = in.q.present();
+  const Factors<T> kv{.a = in.v, .b = in.k, .rounded = true}, output{.a = out.d_y, .b = in.q};
+  const GatedOutput d_v{.gate = in.k, .y = out.d_v},
+      d_k = in.k.present() ? GatedOutput{.gate = in.v, .y = out.d_k} : GatedOutput{},
+      d_q = gated ? GatedOutput{.gate = out.d_y, .y = out.d_q} : GatedOutput{};
   p.run(
       [&](const Piece& piece, const Groups& groups, bool first) {
-        load_rows<T>(stream, piece, {.a = in.v, .b = in.k, .rounded = true}, x.data());
-        load_rows<T>(stream, piece, {.a = out.d_y, .b = in.q}, dc.data());
-        x.forward(stream, piece.points, piece.rows());
-        dc.forward(stream, piece.points, piece.rows());
-        const std::int64_t count = parts_of(piece, groups);
-        const auto multiply = [&]<bool output> {
-          multiply_rows_backward<T, output><<<grid_of_shares(piece, groups), threads, 0, native_of(stream)>>>(
-              piece, groups, p.filters.data(), p.skip, x.data(), dc.data(), count == 1 && !first,
-              count == 1 ? d_filters.data() : parts.data());
-          cuda_check(cudaGetLastError());
-        };
-        in.q.present() ? multiply.template operator()<true>() : multiply.template operator()<false>();
-        if (count > 1) {
-          const std::int64_t size = 2 * groups.count * piece.points;
-          add_parts<R><<<grid_of(size, threads), threads, 0, native_of(stream)>>>(
-              reinterpret_cast<const R*>(parts.data()), count, size, !first, reinterpret_cast<R*>(d_filters.data()));
-          cuda_check(cudaGetLastError());
-        }
-        dc.inverse(stream, piece.points, piece.rows());
-        store_rows<T>(stream, piece, dc.data(), {.gate = in.k, .y = out.d_v},
-                      in.k.present() ? GatedOutput{.gate = in.v, .y = out.d_k} : GatedOutput{});
-        if (!in.q.present()) return;
-        x.inverse(stream, piece.points, piece.rows());
-        store_rows<T>(stream, piece, x.data(), {.gate = out.d_y, .y = out.d_q});
+        if constexpr (sizeof(R) == 4)
+          if (in_one_block(piece.points))
+            return short_backward<T>(stream, piece, groups, p.filters.data(), p.skip,
+                                     {.kv = kv, .dc = output, .d_v = d_v, .d_k = d_k, .d_q = d_q}, !first,
+                                     d_filters.data());
+        p.passes.load(piece, kv, x);
+        p.passes.load(piece, output, dc);
+        p.passes.convolve_backward(piece, groups, p.filters, p.skip, gated, x, dc, first, d_filters);
+        p.passes.store(piece, dc, d_v, d_k);
+        if (gated) p.passes.store(piece, x, d_q);
       },
-      [&](const LengthClass& of, const Groups& groups) {
-        d_filters.inverse(stream, of.points, groups.count);
-        add_taps<T>(stream, of.points, of.taps, groups, d_filters.data(), args.d_taps);
-      });
+      [&](const LengthClass& of, const Groups& groups) { p.passes.add_filters(of, groups, d_filters, args.d_taps); });
 }
 
 }  // namespace

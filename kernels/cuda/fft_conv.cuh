@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/elementwise.cuh"
 #include "kernels/cuda/packet.cuh"
+#include "kernels/cuda/small_dft.cuh"
 #include "kernels/fft_conv.hpp"
 
 /// A document of l tokens and m taps that it meets needs l + m - 1 numbers. 2N of them, a(0) … a(2N-1), stand as the N
@@ -18,27 +19,20 @@
 /// depend on the number of documents. Rows of channels by documents are worked off in pieces of a bounded size.
 namespace causeway::cuda {
 
-/// Numbers that are transformed at a time, 256 MiB of float32, but for documents whose fewest channels take more. Smaller
-/// pieces, which stay in the L2 cache, were slower: a few rows do not fill the device.
+/// Numbers that are transformed at a time, 256 MiB of float32, but for documents whose fewest channels take more.
+/// Smaller pieces, which stay in the L2 cache, were slower: a few rows do not fill the device.
 constexpr std::int64_t piece_numbers = std::int64_t{1} << 25;
 
 /// Rows of bf16 are read in stretches of no less than 64 bytes.
 constexpr std::int64_t fewest_channels = 32;
 
-/// The least of the powers of two up to `coarse` and the multiples of a quarter of one beyond that is no less than
-/// `needed`: few, and at most a quarter too much.
-__host__ __device__ inline std::int64_t stepped(std::int64_t needed, std::int64_t smallest, std::int64_t coarse) {
-  std::int64_t power = smallest;
-  while (power < needed) power *= 2;
-  if (power > coarse)
-    for (std::int64_t eighths = 5; eighths < 8; ++eighths)
-      if (power / 8 * eighths >= needed) return power / 8 * eighths;
-  return power;
-}
-
-/// Complex numbers that a document takes, which has `tokens` tokens.
+/// Complex numbers that a document takes, which has `tokens` tokens: a power of two. In float32 those from 64 on are
+/// transformed by kernels of our own, so much faster than by cuFFT that no length in between would pay.
 __host__ __device__ inline std::int64_t points_of(std::int64_t tokens, std::int64_t taps) {
-  return stepped((tokens + (taps < tokens ? taps : tokens)) / 2, 8, 256);
+  const std::int64_t needed = (tokens + (taps < tokens ? taps : tokens)) / 2;
+  std::int64_t points = 8;
+  while (points < needed) points *= 2;
+  return points;
 }
 
 /// A document's tokens.
@@ -56,14 +50,10 @@ struct LengthClass {
 /// By rising points. Reads segments' host copy.
 std::vector<LengthClass> classes_of(const SegmentsView& segments, std::int64_t taps);
 
-/// Where the documents are, [count, 2], class by class, in their order in the pack; made on the device from the device's cu_seqlens.
+/// Where the documents are, [count, 2], class by class, in their order in the pack; made on the device from the
+/// device's cu_seqlens.
 Tensor extents_of(const Stream& stream, const SegmentsView& segments, std::int64_t taps,
                   const std::vector<LengthClass>& classes);
-
-template <class R>
-struct alignas(2 * sizeof(R)) Complex {
-  R re, im;
-};
 
 /// Some documents of a class by some channels: `documents` times `channels` rows of `points` numbers, one after the
 /// other.
@@ -97,6 +87,27 @@ struct Slices {
   }
 };
 
+/// One of `parts` equal parts of a group's rows (documents by the group's channels) in a piece.
+struct Share {
+  std::int64_t first_channel, channels;  ///< of the group, in the piece
+  std::int64_t begin, end;               ///< rows
+
+  __device__ Share(const Piece& piece, const Groups& groups, std::int64_t group, std::int64_t part,
+                   std::int64_t parts) {
+    const std::int64_t left = (groups.first + group) * groups.size - piece.first_channel, right = left + groups.size;
+    first_channel = left < 0 ? 0 : left;
+    channels = (right < piece.channels ? right : piece.channels) - first_channel;
+    const std::int64_t rows = piece.documents * channels;
+    begin = rows * part / parts;
+    end = rows * (part + 1) / parts;
+  }
+};
+
+/// Parts that the rows of groups are cut into, of the shape alone: as many as make `enough` of `shares`.
+inline std::int64_t parts_for(const Piece& piece, const Groups& groups, std::int64_t shares, std::int64_t enough) {
+  return std::clamp<std::int64_t>(enough / shares, 1, piece.documents * std::min(piece.channels, groups.size));
+}
+
 /// Calls begin(piece), which has no documents, for slices of the channels, then body(piece, whether it is the first)
 /// for some documents after the other, then end(piece).
 template <class Begin, class Body, class End>
@@ -115,19 +126,28 @@ void for_each_piece(const LengthClass& of, const Extent* extents, std::int64_t c
   }
 }
 
-/// Rows of so many of them are transformed together: a cuFFT plan is for one number of rows, and there shall be few.
-inline std::int64_t rows_together(std::int64_t rows) { return stepped(rows, 1, 4); }
+/// So many rows are transformed where there are `rows`, a power of two or a multiple of a quarter of one: a cuFFT plan
+/// is for one number of rows, and there shall be few.
+inline std::int64_t rows_together(std::int64_t rows) {
+  std::int64_t power = 1;
+  while (power < rows) power *= 2;
+  if (power > 4)
+    for (std::int64_t eighths = 5; eighths < 8; ++eighths)
+      if (power / 8 * eighths >= rows) return power / 8 * eighths;
+  return power;
+}
 
-/// Numbers that the largest piece takes, and the filters that go with a piece.
+/// Numbers that the largest piece takes, no rows of those that stay in a block, and the filters that go with a piece.
 struct Room {
   std::int64_t rows = 0, filters = 0;
 
-  Room(const std::vector<LengthClass>& classes, std::int64_t channels, std::int64_t group_size);
+  Room(const std::vector<LengthClass>& classes, std::int64_t channels, std::int64_t group_size, DType dtype);
 };
 
 template <class R>
 class Spectra {
  public:
+  Spectra() = default;
   Spectra(const Stream& stream, std::int64_t numbers) : rows_(stream, dtype_of<R>, {numbers, 2}) {}
   Complex<R>* data() const { return static_cast<Complex<R>*>(rows_.view().data); }
 
@@ -137,6 +157,26 @@ class Spectra {
  private:
   void run(const Stream& stream, std::int64_t points, std::int64_t rows, bool inverse) const;
   Tensor rows_;
+};
+
+/// skip is a tap at lag 0, whose spectrum is 1. It is one of two types.
+template <class T>
+struct Skip {
+  using R = Accumulator<T>;
+  const T* narrow = nullptr;
+  const R* wide = nullptr;
+
+  explicit Skip(TensorView x) {
+    if (!x.present()) return;
+    if (x.dtype == dtype_of<R>)
+      wide = static_cast<const R*>(x.data);
+    else
+      narrow = static_cast<const T*>(x.data);
+  }
+  /// 0 where it is absent.
+  __device__ R operator()(std::int64_t channel) const {
+    return wide != nullptr ? wide[channel] : narrow != nullptr ? widened(narrow[channel]) : R{0};
+  }
 };
 
 /// One of a token's values: a, or a⊙b, rounded to T where every kernel rounds it.
@@ -154,6 +194,32 @@ void load_rows(const Stream& stream, const Piece& piece, const Factors<T>& from,
 struct GatedOutput {
   TensorView gate, y;
 };
+
+/// As device code stores it.
+template <class T>
+struct GatedRows {
+  using R = Accumulator<T>;
+  Rows<const T> gate;
+  Rows<T> y;
+  bool gated;
+
+  explicit GatedRows(const GatedOutput& of) : gate(of.gate), y(of.y), gated(of.gate.present()) {}
+  template <int V>
+  __device__ void store(std::int64_t token, std::int64_t channel, const R (&values)[V]) const {
+    R products[V];
+    Packet<T, V> factors;
+    if (gated) factors = gate.template load<V>(token, channel);
+#pragma unroll
+    for (int v = 0; v < V; ++v) products[v] = gated ? values[v] * widened(factors.at[v]) : values[v];
+    y.template store<V>(token, channel, Packet<T, V>::of(products));
+  }
+};
+
+/// Channels are read 16 bytes at once where all rows start at multiples of that; slices of channels do.
+template <class T>
+bool whole_packets(std::int64_t columns, std::initializer_list<TensorView> tensors) {
+  return columns % packet_width<T> == 0 && rows_start_aligned(tensors, packet_width<T>);
+}
 
 /// For one output or two.
 template <class T>

@@ -2,7 +2,7 @@
 
 #include "kernels/cpu/expect.hpp"
 #include "kernels/cuda/cufft.cuh"
-#include "kernels/cuda/fft_conv.cuh"
+#include "kernels/cuda/fft_conv_short.cuh"
 
 namespace causeway::cuda {
 namespace {
@@ -76,10 +76,11 @@ Tensor extents_of(const Stream& stream, const SegmentsView& segments, std::int64
   return extents;
 }
 
-Room::Room(const std::vector<LengthClass>& classes, std::int64_t channels, std::int64_t group_size) {
+Room::Room(const std::vector<LengthClass>& classes, std::int64_t channels, std::int64_t group_size, DType dtype) {
   for (const LengthClass& of : classes) {
     const Slices slices(of, channels);
-    rows = std::max(rows, rows_together(slices.width * slices.together) * of.points);
+    if (dtype == DType::f64 || !in_one_block(of.points))
+      rows = std::max(rows, rows_together(slices.width * slices.together) * of.points);
     const std::int64_t groups = std::min((slices.width - 1) / group_size + 2, slices.width);
     filters = std::max(filters, rows_together(groups) * of.points);
   }

@@ -1,7 +1,7 @@
 #include "kernels/cuda/fft_conv.cuh"
 
-// Between token-major tensors and rows of numbers a channel each. A block turns 64 numbers of 32 channels through shared
-// memory; its columns are of an odd number of words, so that neither side meets in a bank.
+// Between token-major tensors and rows of numbers a channel each. A block turns 64 numbers of 32 channels through
+// shared memory; its columns are of an odd number of words, so that neither side meets in a bank.
 namespace causeway::cuda {
 namespace {
 
@@ -58,8 +58,7 @@ struct TileOrigin {
 
 unsigned tiles_of(const Piece& piece) {
   const std::int64_t numbers = piece.documents * piece.points;
-  return grid_of((numbers + tile_numbers - 1) / tile_numbers *
-                 ((piece.channels + tile_channels - 1) / tile_channels));
+  return grid_of((numbers + tile_numbers - 1) / tile_numbers * ((piece.channels + tile_channels - 1) / tile_channels));
 }
 
 /// Calls body(part, i, c) for V channels from c on of number i, neighbouring threads for neighbouring channels.
@@ -82,7 +81,8 @@ __device__ void for_each_number(const Body& body) {
 }
 
 template <class T, int V, bool product, bool rounded>
-__global__ void __launch_bounds__(threads) load_tiles(Piece piece, Rows<const T> a, Rows<const T> b, Complex<Accumulator<T>>* to) {
+__global__ void __launch_bounds__(threads)
+    load_tiles(Piece piece, Rows<const T> a, Rows<const T> b, Complex<Accumulator<T>>* to) {
   using R = Accumulator<T>;
   __shared__ Places<R> places;
   __shared__ Tile<R> tile;
@@ -115,15 +115,6 @@ __global__ void __launch_bounds__(threads) load_tiles(Piece piece, Rows<const T>
   });
 }
 
-template <class T>
-struct GatedRows {
-  Rows<const T> gate;
-  Rows<T> y;
-  bool gated;
-
-  explicit GatedRows(const GatedOutput& of) : gate(of.gate), y(of.y), gated(of.gate.present()) {}
-};
-
 template <class T, int V, bool two>
 __global__ void __launch_bounds__(threads)
     store_tiles(Piece piece, const Complex<Accumulator<T>>* from, GatedRows<T> first, GatedRows<T> second) {
@@ -144,19 +135,11 @@ __global__ void __launch_bounds__(threads)
   for_each_token<V>([&](int part, int i, int c) {
     const std::int64_t token = places.token[part][i], channel = piece.first_channel + origin.channel + c;
     if (token < 0 || origin.channel + c >= piece.channels) return;
-    const auto store = [&](const GatedRows<T>& output) {
-      R values[V];
+    R values[V];
 #pragma unroll
-      for (int v = 0; v < V; ++v) values[v] = tile[part][c + v][i];
-      if (output.gated) {
-        const auto gate = output.gate.template load<V>(token, channel);
-#pragma unroll
-        for (int v = 0; v < V; ++v) values[v] *= widened(gate.at[v]);
-      }
-      output.y.template store<V>(token, channel, Packet<T, V>::of(values));
-    };
-    store(first);
-    if constexpr (two) store(second);
+    for (int v = 0; v < V; ++v) values[v] = tile[part][c + v][i];
+    first.template store<V>(token, channel, values);
+    if constexpr (two) second.template store<V>(token, channel, values);
   });
 }
 
@@ -164,7 +147,8 @@ __global__ void __launch_bounds__(threads)
 template <class T, class R>
 __global__ void __launch_bounds__(threads)
     load_tap_rows(std::int64_t points, std::int64_t count, Groups groups, Rows<const T> taps, Complex<R>* to) {
-  const std::int64_t at = std::int64_t{blockIdx.x} * threads + threadIdx.x, g = at / points, t = at % points;
+  const std::int64_t at = std::int64_t{blockIdx.x} * threads + threadIdx.x;
+  const auto g = static_cast<std::int64_t>(at / points), t = at - g * points;
   if (g >= groups.count) return;
   const auto tap = [&](std::int64_t j) { return j < count ? static_cast<R>(taps(groups.first + g, j)) : R{0}; };
   const Complex<R> w = turn<R>(t, points);
@@ -175,18 +159,13 @@ __global__ void __launch_bounds__(threads)
 template <class R>
 __global__ void __launch_bounds__(threads)
     add_tap_rows(std::int64_t points, std::int64_t count, Groups groups, const Complex<R>* from, Rows<R> taps) {
-  const std::int64_t at = std::int64_t{blockIdx.x} * threads + threadIdx.x, g = at / points, t = at % points;
+  const std::int64_t at = std::int64_t{blockIdx.x} * threads + threadIdx.x;
+  const auto g = static_cast<std::int64_t>(at / points), t = at - g * points;
   if (g >= groups.count) return;
   const Complex<R> w = turn<R>(t, points), z = from[at];
   const R scale = R{1} / static_cast<R>(points);
   if (t < count) taps(groups.first + g, t) += scale * (z.re * w.re + z.im * w.im);
   if (t + points < count) taps(groups.first + g, t + points) += scale * (z.im * w.re - z.re * w.im);
-}
-
-/// Channels are read 16 bytes at once where all rows start at multiples of that; slices of channels do.
-template <class T>
-bool whole_packets(std::int64_t columns, std::initializer_list<TensorView> tensors) {
-  return columns % packet_width<T> == 0 && rows_start_aligned(tensors, packet_width<T>);
 }
 
 }  // namespace
@@ -195,8 +174,8 @@ template <class T>
 void load_rows(const Stream& stream, const Piece& piece, const Factors<T>& from, Complex<Accumulator<T>>* to) {
   dispatch_width<packet_width<T>>(whole_packets<T>(from.a.columns(), {from.a, from.b}), [&]<int V> {
     const auto launch = [&]<bool product, bool rounded> {
-      load_tiles<T, V, product, rounded><<<tiles_of(piece), threads, 0, native_of(stream)>>>(
-          piece, Rows<const T>(from.a), Rows<const T>(from.b), to);
+      load_tiles<T, V, product, rounded>
+          <<<tiles_of(piece), threads, 0, native_of(stream)>>>(piece, Rows<const T>(from.a), Rows<const T>(from.b), to);
       cuda_check(cudaGetLastError());
     };
     if (!from.b.present())

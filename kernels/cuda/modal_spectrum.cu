@@ -9,8 +9,8 @@
 // frequency's angle. Then every term is a sum of numbers of one sign, and float32 keeps its digits. ω = 1 has a closed
 // form of its own, which float64 evaluates.
 //
-// Floor (H200): forward writes y once, backward reads d_y once; complex f32 [65536, 4096]: 2.15 GB, 0.45 ms at 4.8 TB/s.
-// A mode costs 14 operations forward and 29 backward: with 16 modes 2.0 and 4.2 ms at 128 lanes a clock and
+// Floor (H200): forward writes y once, backward reads d_y once; complex f32 [65536, 4096]: 2.15 GB, 0.45 ms at 4.8
+// TB/s. A mode costs 14 operations forward and 29 backward: with 16 modes 2.0 and 4.2 ms at 128 lanes a clock and
 // multiprocessor, so that arithmetic binds.
 namespace causeway::cuda {
 namespace {
@@ -69,8 +69,8 @@ struct alignas(16) Frequency {
 };
 
 template <class R>
-__global__ void __launch_bounds__(threads) write_frequencies(std::int64_t first, std::int64_t step, std::int64_t length,
-                                                             std::int64_t rows, Frequency<R>* to) {
+__global__ void __launch_bounds__(threads)
+    write_frequencies(std::int64_t first, std::int64_t step, std::int64_t length, std::int64_t rows, Frequency<R>* to) {
   const std::int64_t row = std::int64_t{blockIdx.x} * threads + threadIdx.x;
   if (row >= rows) return;
   auto j = static_cast<std::int64_t>((static_cast<__int128>(row) * step + first) % (4 * length));
@@ -82,11 +82,19 @@ __global__ void __launch_bounds__(threads) write_frequencies(std::int64_t first,
   to[row] = {.re = static_cast<R>(1 - 2 * sine * sine),
              .im = static_cast<R>(-2 * sine * cosine),
              .twice = static_cast<R>(2 * sine * sine),
-             .turn_re = static_cast<R>(quarter == 0 ? 1 : quarter == 2 ? -1 : 0),
-             .turn_im = static_cast<R>(quarter == 1 ? -1 : quarter == 3 ? 1 : 0)};
+             .turn_re = static_cast<R>(quarter == 0   ? 1
+                                       : quarter == 2 ? -1
+                                                      : 0),
+             .turn_im = static_cast<R>(quarter == 1   ? -1
+                                       : quarter == 3 ? 1
+                                                      : 0)};
 }
 
-__device__ inline float reciprocal(float x) { return __fdividef(1.0f, x); }
+__device__ inline float reciprocal(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 __device__ inline double reciprocal(double x) { return 1 / x; }
 
 /// Scratch of both directions.
@@ -100,7 +108,8 @@ struct Grid {
         frequencies(stream, DType::u8, {rows, std::int64_t{sizeof(Frequency<R>)}}) {
     const std::int64_t D = args.residues.rows(), M = args.residues.columns();
     write_modes<R><<<grid_of(D * M, threads), threads, 0, native_of(stream)>>>(
-        Rows<const R>(args.residues), Rows<const R>(args.log_rates), D, M, static_cast<double>(args.length), of_modes());
+        Rows<const R>(args.residues), Rows<const R>(args.log_rates), D, M, static_cast<double>(args.length),
+        of_modes());
     write_frequencies<R><<<grid_of(rows, threads), threads, 0, native_of(stream)>>>(args.first, args.step, args.length,
                                                                                     rows, of_rows());
     cuda_check(cudaGetLastError());
@@ -126,8 +135,13 @@ __global__ void __launch_bounds__(threads)
   R re[together]{}, im[together]{};
 #pragma unroll
   for (int r = 0; r < together; ++r) at[r] = frequencies[first + r < rows ? first + r : rows - 1];
+  bool zero = false;  // whether one of them is ω = 1: few threads have to ask again
+#pragma unroll
+  for (int r = 0; r < together; ++r) zero = zero || at[r].zero();
+#pragma unroll 2
   for (std::int64_t m = 0; m < modes; ++m) {
-    const auto field = [&](Field of) { return of_modes[of * size + m * channels + channel]; };
+    const R* const mode = of_modes + m * channels + channel;
+    const auto field = [&](Field of) { return mode[of * size]; };
     const R residue = field(residue_field), loss = field(loss_field), decay = field(decay_field),
             far_loss = field(far_loss_field), far = field(far_field);
 #pragma unroll
@@ -135,14 +149,19 @@ __global__ void __launch_bounds__(threads)
       const R c_re = loss + decay * at[r].twice, c_im = decay * at[r].im;  // of conj(1 - λω)
       const R n_re = far_loss * at[r].turn_re + (1 - at[r].turn_re), n_im = -far * at[r].turn_im;
       const R over = residue * reciprocal(c_re * c_re + c_im * c_im);
-      if (at[r].zero()) {
-        re[r] += residue * field(value_field);
-      } else {
-        re[r] += over * (n_re * c_re - n_im * c_im);
-        im[r] += over * (n_re * c_im + n_im * c_re);
-      }
+      re[r] += over * (n_re * c_re - n_im * c_im);
+      im[r] += over * (n_re * c_im + n_im * c_re);
     }
   }
+  if (zero)
+#pragma unroll
+    for (int r = 0; r < together; ++r) {
+      if (!at[r].zero()) continue;
+      re[r] = im[r] = 0;
+      for (std::int64_t m = 0; m < modes; ++m)
+        re[r] += of_modes[residue_field * size + m * channels + channel] *
+                 of_modes[value_field * size + m * channels + channel];
+    }
 #pragma unroll
   for (int r = 0; r < together; ++r)
     if (first + r < rows) y.template store<2>(first + r, 2 * channel, Packet<R, 2>::of({re[r], im[r]}));

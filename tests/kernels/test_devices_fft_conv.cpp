@@ -38,7 +38,9 @@ Pack random_pack(std::uint64_t seed) {
   const std::int64_t tokens = dice.chance(40) ? dice.number(1, 70) : dice.number(71, 1200);
   const Segments segments = dice.chance(25) ? Segments::one_document(tokens) : random_segments(tokens, seed);
   const bool grouped = dice.chance(50);
-  return {.groups = grouped ? dice.number(1, 6) : dice.chance(50) ? dice.number(1, 30) : 8 * dice.number(1, 12),
+  return {.groups = grouped           ? dice.number(1, 6)
+                    : dice.chance(50) ? dice.number(1, 30)
+                                      : 8 * dice.number(1, 12),
           .group_size = grouped ? dice.chance(50) ? dice.number(2, 20) : 8 * dice.number(1, 5) : 1,
           .length = dice.chance(50) ? tokens : dice.number(1, 2 * tokens),
           .cu_seqlens = segments.slice(0, tokens),
@@ -131,6 +133,30 @@ TEST_P(DevicesFftConv, EqualsTheCpuWhereWorkIsCutIntoPieces) {
     if (GetParam() != DType::f64) expect_equal_to_the_cpu(pack, 1);
 }
 
+TEST_P(DevicesFftConv, EqualsItselfInFloat64OnDocumentsOfEveryPowerOfTwo) {
+  // 64 to a million numbers: float32 has kernels of its own, float64 goes through cuFFT.
+  if (GetParam() == DType::f64) return;
+  for (const Pack& pack :
+       {Pack{.groups = 24, .group_size = 1, .length = 5000, .cu_seqlens = {0, 3000, 3001, 8001, 17001, 20000}},
+        Pack{
+            .groups = 3, .group_size = 7, .length = 2048, .cu_seqlens = {0, 60, 180, 430, 930, 1930, 3930, 3990, 6038}},
+        Pack{.groups = 3, .group_size = 7, .length = 40000, .cu_seqlens = {0, 40000, 60000, 72000}},
+        Pack{.groups = 1, .group_size = 16, .length = 300000, .cu_seqlens = {0, 130000, 430000}, .q = false},
+        Pack{.groups = 8, .group_size = 1, .length = 1000000, .cu_seqlens = {0, 200000, 1200000}, .k = false}}) {
+    SCOPED_TRACE(pack.name());
+    const Tensors in = inputs(cpu(), pack, GetParam(), 2);
+    Tensors precise;
+    for (const auto& [name, tensor] : in) precise[name] = converted(cpu(), tensor, DType::f64);
+    const Tensors got = on_gpu(pack, in), again = on_gpu(pack, in), want = on_gpu(pack, precise);
+    for (const char* name : results) {
+      EXPECT_LE(relative_error(values_of(view(got, name)), values_of(view(want, name))),
+                GetParam() == DType::f32 ? 3e-6 : 4e-3)
+          << name;
+      EXPECT_TRUE(same_bits(view(got, name), view(again, name))) << name << " differs from call to call";
+    }
+  }
+}
+
 TEST_P(DevicesFftConv, TakesThousandsOfDocumentsOfOneToken) {
   expect_equal_to_the_cpu({.groups = 7, .group_size = 3, .length = 5, .cu_seqlens = equal_documents(9000, 1)}, 1);
 }
@@ -211,7 +237,8 @@ TEST_P(DevicesFftConv, ModalSpectrumAndItsBackwardEqualTheCpu) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, DevicesFftConv, testing::ValuesIn(floating_types), dtype_name<testing::TestParamInfo<DType>>);
+INSTANTIATE_TEST_SUITE_P(Types, DevicesFftConv, testing::ValuesIn(floating_types),
+                         dtype_name<testing::TestParamInfo<DType>>);
 
 }  // namespace
 }  // namespace causeway::test
