@@ -1,7 +1,6 @@
 #include "kernels/event.hpp"
 
 #include <chrono>
-#include <thread>
 
 #if CAUSEWAY_CUDA
 #include "kernels/cuda/check.cuh"
@@ -50,13 +49,12 @@ void Event::wait() const {
 #if CAUSEWAY_CUDA
   if (native_ == nullptr) return;
   if (watch_ == nullptr) return cuda_check(cudaEventSynchronize(native_of(native_)));
-  // The checks are worth their time only where the wait is long.
-  constexpr std::chrono::microseconds patience{200}, between{20};
-  const auto begin = std::chrono::steady_clock::now();
+  constexpr std::chrono::microseconds patience{200};
+  auto asked = std::chrono::steady_clock::now();
   while (!reached()) {
-    if (std::chrono::steady_clock::now() - begin < patience) continue;
+    if (std::chrono::steady_clock::now() - asked < patience) continue;
     (*watch_)();
-    std::this_thread::sleep_for(between);
+    asked = std::chrono::steady_clock::now();
   }
 #endif
 }

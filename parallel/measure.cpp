@@ -64,11 +64,12 @@ Machine measure(Communicator& ranks, DType dtype, const Stream& stream) {
   Communicator own = ranks.split(0, ranks.rank());
   Machine machine{.operations_per_s = operations_per_second(own, dtype, stream)};
   if (own.size() > 1) {
-    // Long enough that latency is a small part of it.
-    const std::int64_t large = std::int64_t{stream.device() == Device::cpu ? 2 : 64} << 20;
+    // Long enough that latency is a small part of it, and on a GPU the host's part too.
+    const bool on_host = stream.device() == Device::cpu;
+    const std::int64_t large = std::int64_t{on_host ? 2 : 64} << 20;
     machine.latency_s = ring_seconds(8, 8, 10, own, stream);
     machine.bytes_per_s =
-        static_cast<double>(large) / std::max(1e-9, ring_seconds(large, 1, 4, own, stream) - machine.latency_s);
+        static_cast<double>(large) / std::max(1e-9, ring_seconds(large, on_host ? 1 : 4, 4, own, stream) - machine.latency_s);
   }
   return slowest(machine, own);
 }

@@ -58,7 +58,6 @@ struct Family {
   std::string name;       ///< of the operator and its variant
   std::string operation;  ///< its name alone
   std::string linear_in;
-  bool for_gpus = true;  ///< the GPU's kernel takes these sizes
   std::function<Tensors(const Stream&, DType, std::int64_t tokens, std::uint64_t seed)> inputs;
   std::function<Forward(const Tensors& in, const Tensors& out)> forward;
   std::function<Backward(const Tensors& in, const Tensors& out)> backward;
@@ -76,7 +75,6 @@ Subject subject(const Strategy<Forward, Backward>& row, Schedule schedule, Metho
       .schedule = schedule,
       .method = method,
       .linear_in = family.linear_in,
-      .for_gpus = family.for_gpus,
       .inputs = family.inputs,
       .sharded =
           [=](const StrategyContext& context, const Tensors& in) {
@@ -122,7 +120,6 @@ Family<CausalConvForward, CausalConvBackward> causal_conv(std::int64_t taps, boo
   return {.name = fmt::format("causal_conv_W{}_{}", taps, name_of(activation)),
           .operation = "causal_conv",
           .linear_in = activation == Activation::none && !bias ? "x" : "",
-          .for_gpus = taps <= 16,
           .inputs =
               [=](const Stream& stream, DType dtype, std::int64_t tokens, std::uint64_t seed) {
                 constexpr std::int64_t channels = 5;

@@ -22,7 +22,6 @@ struct Subject {
   Method method = Method::automatic;
   /// The input in which y is linear, so that ⟨y, d_y⟩ = ⟨input, d_input⟩; empty if y is not linear in any.
   std::string linear_in;
-  bool for_gpus = true;  ///< otherwise its sizes are more than the GPU's kernel takes
   /// A whole pack's inputs, `d_y` among them, by the names of the operator's arguments.
   std::function<Tensors(const Stream&, DType, std::int64_t tokens, std::uint64_t seed)> inputs;
   /// Forward and backward over the ranks, on this rank's rows: y and d_<input>. Tensors are in host memory whatever

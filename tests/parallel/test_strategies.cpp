@@ -22,10 +22,6 @@ std::vector<Device> gpu_devices() {
 /// Every strategy, as every_subject lists them, on every number of ranks.
 class EveryStrategy : public testing::TestWithParam<std::tuple<std::size_t, int, Device>> {
  protected:
-  void SetUp() override {
-    if (device_ != Device::cpu && !subject_.for_gpus) GTEST_SKIP() << "more than the GPU's kernel takes";
-  }
-
   Subject subject_ = every_subject()[std::get<0>(GetParam())];
   int ranks_ = std::get<1>(GetParam());
   Device device_ = std::get<2>(GetParam());
