@@ -64,11 +64,11 @@ OpRequest parse_line(std::string_view text) {
 }
 
 /// Exit code and message of one line of a batch, the same on every rank.
-std::pair<ExitCode, std::string> run_line(std::string_view text, Communicator& world, std::optional<Machine>& machine) {
+std::pair<ExitCode, std::string> run_line(std::string_view text, OpWorld& world) {
   try {
     OpRequest request;
-    collectively(world, [&] { request = parse_line(text); });
-    return {ExitCode::ok, run_op(request, world, machine)};
+    collectively(world.control(), [&] { request = parse_line(text); });
+    return {ExitCode::ok, run_op(request, world)};
   } catch (const AgreedError& error) {  // every rank has it: on with the next line
     return {error.code(), error.what()};
   }
@@ -81,9 +81,9 @@ void run_batch(const std::string& path, Communicator& world) {
   });
   text = world.broadcast(std::move(text), 0);
   std::int64_t number = 0;
-  std::optional<Machine> machine;
+  OpWorld cases(world);
   for (const std::string_view line : split_lines(text)) {
-    const auto [code, message] = run_line(line, world, machine);
+    const auto [code, message] = run_line(line, cases);
     const std::string report = fmt::format("{}\t{}\t{}\n", ++number, static_cast<int>(code), on_one_line(message));
     collectively(world, [&] { print_answer(report, world.rank()); });
   }
@@ -99,8 +99,8 @@ ExitCode execute(const Settings& settings) {
     if (!settings.batch.empty()) {
       run_batch(settings.batch, world);
     } else {
-      std::optional<Machine> machine;
-      const std::string done = run_op(settings.request, world, machine);
+      OpWorld one(world);
+      const std::string done = run_op(settings.request, one);
       if (settings.request.dry_run) print_answer(done + '\n', world.rank());
     }
     return ExitCode::ok;

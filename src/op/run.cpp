@@ -165,20 +165,27 @@ Measured measured(Communicator& control, Communicator& ranks, const Stream& stre
 
 }  // namespace
 
-std::string run_op(const OpRequest& request, Communicator& ranks, std::optional<Machine>& machine) {
+OpWorld::Place& OpWorld::on(Device device) {
+  if (const auto found = places_.find(device); found != places_.end()) return found->second;
+  std::optional<Stream> stream;
+  if (device == Device::cuda) take_gpu(control_.transport());
+  collectively(control_, [&] { stream.emplace(device); });
+  Communicator ranks(make_device_transport(control_.transport(), *stream));
+  return places_.emplace(device, Place{*stream, std::move(ranks), std::nullopt}).first->second;
+}
+
+std::string run_op(const OpRequest& request, OpWorld& world) {
+  Communicator& ranks = world.control();
   std::optional<Plan> checked;
   std::optional<CaseFile> opened;
-  std::optional<Stream> device;
-  if (request.device == "cuda") take_gpu(ranks.transport());
   collectively(ranks, [&] {
     checked.emplace(plan_of(request));
-    device.emplace(checked->device);
     opened.emplace(request.in, checked->row, request.backward);
   });
   const Plan& plan = *checked;
   const CaseFile& file = *opened;
-  const Stream& stream = *device;
-  Communicator context(make_device_transport(ranks.transport(), stream));  // its traffic is the operator's
+  auto& [stream, context, machine] = world.on(plan.device);  // the operator's traffic is the context's alone
+  stream.memory().reset_peak();
   const Sharding sharding(ShardLayout(file.tokens(), ranks.size(), plan.layout), file.segments(), ranks.rank(), stream);
   std::string strategy(plan.strategies.front()->name), why;
   if (request.strategy == "auto") {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 
@@ -17,9 +18,28 @@ struct OpRequest {
   bool dry_run = false;
 };
 
+/// What the cases of one start of the program share: all ranks, and on each device that a case asks for a stream, how the ranks talk there
+/// and what strategy "auto" measured. Kept, since GPUs take longer to find each other than most cases take to run.
+class OpWorld {
+ public:
+  struct Place {
+    Stream stream;
+    Communicator ranks;
+    std::optional<Machine> machine;
+  };
+
+  explicit OpWorld(Communicator& control) : control_(control) {}
+
+  Communicator& control() { return control_; }  ///< host scalars and agreement on errors
+  Place& on(Device device);                     ///< collective; throws the same AgreedError on every rank
+
+ private:
+  Communicator& control_;
+  std::map<Device, Place> places_;
+};
+
 /// Runs it on all ranks; returns what was done, in a line, on every rank; a dry run adds what the choice of a strategy
-/// was made from. Bad input throws the same AgreedError on every rank and leaves no file. `machine` is measured when
-/// strategy "auto" first asks for it, and serves the cases after.
-std::string run_op(const OpRequest& request, Communicator& ranks, std::optional<Machine>& machine);
+/// was made from. Bad input throws the same AgreedError on every rank and leaves no file.
+std::string run_op(const OpRequest& request, OpWorld& world);
 
 }  // namespace causeway

@@ -39,8 +39,8 @@ std::optional<Error> run_on(int ranks, const OpRequest& request) {
   std::optional<Error> error;
   on_ranks(ranks, [&](Communicator& world) {
     try {
-      std::optional<Machine> machine;
-      run_op(request, world, machine);
+      OpWorld one(world);
+      run_op(request, one);
     } catch (const AgreedError& agreed) {
       if (world.rank() == 0) error = agreed;
     }
