@@ -46,7 +46,8 @@ void expect_inputs(const Args& args) {
   ensure(length > 0 && (G == 0 ? D == 0 : D % G == 0), "taps {} for {} channels", args.taps.shape.to_string(), D);
   ensure(args.block > 0, "a block of {} tokens", args.block);
   cpu::expect_if_present("halo", args.halo, dtype, {length - 1, D});
-  ensure(args.halo.present() || length == 1 || !in.segments.continues_from_left(), "a document begins before the run, but halo is absent");
+  ensure(args.halo.present() || length == 1 || !in.segments.continues_from_left(),
+         "a document begins before the run, but halo is absent");
 }
 
 }  // namespace

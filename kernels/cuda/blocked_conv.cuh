@@ -13,6 +13,8 @@
 /// right to left the gradient of the product, h∗(q⊙d_y) seen in reversed time.
 ///
 /// Floor (H200, 4.2 TB/s of copies; L 65536, D 4096, bf16): 4 accesses an element forward, 0.51 ms, 7 backward, 0.89.
+/// Reached with 256 groups, documents of 57 to 2048 tokens as one long one: 7 taps 0.53 and 1.40 ms, 128 taps 0.57 and
+/// 1.82 ms, that is 1.01, 1.54, 1.08 and 1.99 times a copy of as many bytes in the same run.
 namespace causeway::cuda {
 
 /// A parameter that may be stored in the activations' type T or its accumulator type; absent: zero.

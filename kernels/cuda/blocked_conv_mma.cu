@@ -13,27 +13,33 @@ struct ForwardStrips {
   StripPlan plan;
 };
 
+enum { k_tile, v_tile, q_tile, tensors };  // q's becomes y's
+constexpr int stages = 8, across = 8;
+constexpr std::int64_t longest_strip = 128;
+using Tile = BlockTile<across>;
+
 // Floor: bytes, blocked_conv.cuh. At 128 taps 18 products of 4,096 flops for 256 elements: 0.13 ms of L 65536, D 4096.
 template <int Blocks>
-__global__ void __launch_bounds__(32 * conv_warps, 4) convolve_strips(const ForwardStrips of) {
-  enum { k_tile, v_tile, q_tile, tensors };  // q's becomes y's
-  constexpr int stages = 8;
-  __shared__ alignas(128) unsigned char memory[stages][tensors][conv_tile_bytes];
-  const StripPlace at(of.plan);
+__global__ void __launch_bounds__(32 * across, 2) convolve_strips(const ForwardStrips of) {
+  extern __shared__ __align__(128) unsigned char memory[];  // [stages][tensors][Tile::bytes]
+  const StripPlace<across> at(of.plan);
   const int lane = at.lane, row = at.row;
   // The walk: tiles that only fill the registers, then the strip's.
-  const std::int64_t low = at.strip * of.plan.strip_tiles, high = min(low + of.plan.strip_tiles, of.plan.tiles), reach = conv_blocks(of.length) - 1;
+  const std::int64_t low = at.strip * of.plan.strip_tiles, high = min(low + of.plan.strip_tiles, of.plan.tiles),
+                     reach = conv_blocks(of.length) - 1;
   const std::int64_t first = max(low - reach, of.halo.data != nullptr ? -reach : std::int64_t{0});
   const int count = static_cast<int>(high - first), warm_up = static_cast<int>(low - first);
 
-  const ToeplitzFilter<Blocks> filter(of.taps, at.tile < of.plan.channel_tiles ? at.tile / of.group_tiles : 0, of.length, lane);
-  const bool skips = of.skip.present() && at.tile < of.plan.channel_tiles;
+  const ToeplitzFilter<Blocks> filter(of.taps, at.exists ? at.tile / of.group_tiles : 0, of.length, lane);
+  const bool skips = of.skip.present() && at.exists;
   const float skip[2] = {skips ? of.skip(at.channel) : 0.0f, skips ? of.skip(at.channel + 8) : 0.0f};
   Edges<Towards::right> edges(of.segments, first, lane);
   const std::int64_t start = of.segments.cu_seqlens[0], tokens = of.segments.tokens;
 
-  const unsigned base = shared_address(memory), read = channels_by_tokens(Towards::right, at.warp, lane);
-  const auto slot = [&](int i, int tensor) { return base + static_cast<unsigned>((i % stages * tensors + tensor) * conv_tile_bytes); };
+  const unsigned base = shared_address(memory), read = Tile::channels_by_tokens(Towards::right, at.which, lane);
+  const auto slot = [&](int i, int tensor) {
+    return base + static_cast<unsigned>((i % stages * tensors + tensor) * Tile::bytes);
+  };
   const auto fetch = [&](int i) {
     if (i < count) {
       const std::int64_t t = (first + i) * conv_tile + row;
@@ -76,9 +82,10 @@ __global__ void __launch_bounds__(32 * conv_warps, 4) convolve_strips(const Forw
       const unsigned starts = edges.of_tile(first + i);
 #pragma unroll
       for (int j = 0; j < 4; ++j) own[j] = x[j];
-      if (starts != 0) keep_columns(own, x, 0, tokens_before(starts), lane);
+      const int before = tokens_before(starts);
+      if (starts != 0) keep_columns(own, x, 0, before, lane);
       float sum[2][4] = {};
-      if (i >= warm_up) {
+      if (i >= warm_up && before > 0) {
         filter.multiply(sum, own, 0);
 #pragma unroll
         for (int b = 1; b < Blocks; ++b) filter.multiply(sum, ring[(c + Blocks - b) % Blocks], b);
@@ -115,7 +122,8 @@ template <class Args>
 bool suits(const Args& args, std::initializer_list<TensorView> others) {
   const GatedConvInputs& in = args.in;
   return in.v.dtype == DType::bf16 && in.segments.tokens > 0 && args.taps.columns() <= most_conv_taps &&
-         in.v.columns() / args.taps.rows() % conv_tile == 0 && aligned({in.q, in.k, in.v, args.halo}, 16) && aligned(others, 16);
+         in.v.columns() / args.taps.rows() % conv_tile == 0 && aligned({in.q, in.k, in.v, args.halo}, 16) &&
+         aligned(others, 16);
 }
 
 }  // namespace
@@ -138,9 +146,11 @@ void tensor_core_conv_forward(const Stream& stream, const BlockedConvForward& ar
                              .segments = in.segments,
                              .group_tiles = in.v.columns() / args.taps.rows() / conv_tile,
                              .length = args.taps.columns(),
-                             .plan = StripPlan(in.segments.tokens, in.v.columns())};
+                             .plan = StripPlan(in.segments.tokens, in.v.columns(), across, longest_strip)};
   with_conv_blocks(strips.length, [&]<int Blocks> {
-    convolve_strips<Blocks><<<strips.plan.grid(), dim3(32, conv_warps), 0, native_of(stream)>>>(strips);
+    constexpr int bytes = stages * tensors * Tile::bytes;
+    cuda_check(cudaFuncSetAttribute(convolve_strips<Blocks>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+    convolve_strips<Blocks><<<strips.plan.grid(), 32 * across, bytes, native_of(stream)>>>(strips);
     cuda_check(cudaGetLastError());
   });
 }

@@ -2,12 +2,12 @@
 
 // One walk to the left for d_k, d_v, d_halo, d_taps and d_skip; d_q is the forward convolution gated by d_y.
 //
-// d_taps[j] = Σ_t dc[t] x[t-j] with x = k⊙v, dc = q⊙d_y: tiles dc [tokens, channels] times xᵀ add up 16×16 sums a Toeplitz
-// block, whose diagonals are the lags; they stay in registers for a strip. The tiles of dc are there twice, as
+// d_taps[j] = Σ_t dc[t] x[t-j] with x = k⊙v, dc = q⊙d_y: tiles dc [tokens, channels] times xᵀ add up 16×16 sums a
+// Toeplitz block, whose diagonals are the lags; they stay in registers for a strip. The tiles of dc are there twice, as
 // [channels, tokens] in registers for d_x = Σ_b dc_{n+b} H_bᵀ and as [tokens, channels] in shared memory.
 //
-// Floor: bytes, blocked_conv.cuh; three accesses an element more than it counts, because d_q is a pass of its own. At 128
-// taps 54 products of 4,096 flops for 256 elements: 0.39 ms of L 65536, D 4096.
+// Floor: bytes, blocked_conv.cuh; three accesses an element more than it counts, because d_q is a pass of its own. At
+// 128 taps 54 products of 4,096 flops for 256 elements: 0.39 ms of L 65536, D 4096.
 namespace causeway::cuda {
 namespace {
 
@@ -23,13 +23,18 @@ struct BackwardStrips {
 };
 
 enum { q_tile, d_y_tile, v_tile, k_tile, tensors };  // v's becomes d_k's, k's d_v's
-constexpr int stages = 6;
+constexpr int stages = 6, across = 4;
+using Tile = BlockTile<across>;
 
 /// What a block keeps in shared memory: tiles on their way, and each warp's tiles of dc that the filter reaches.
 template <int Blocks>
 struct BlockMemory {
-  unsigned char arriving[stages][tensors][conv_tile_bytes], past[Blocks][conv_tile_bytes];
+  unsigned char arriving[stages][tensors][Tile::bytes], past[Blocks][Tile::bytes];
 };
+
+__device__ void clear_row(unsigned at) {
+  asm volatile("st.shared.v4.u32 [%0], {%1, %1, %1, %1};" ::"r"(at), "r"(0) : "memory");
+}
 
 /// sum += dc xᵀ; a tile's registers by rows are those of its transpose by columns.
 __device__ void multiply_transposed(float (&sum)[2][4], const std::uint32_t (&dc)[4], const std::uint32_t (&x)[4]) {
@@ -39,10 +44,10 @@ __device__ void multiply_transposed(float (&sum)[2][4], const std::uint32_t (&dc
 
 /// The diagonals i - j of each block's sums, which are the lags 16 b + i - j: block by block, each by one lane.
 template <int Blocks>
-__device__ void write_lags(const BackwardStrips& of, const float (&sums)[Blocks][2][4], void* memory, std::int64_t strip,
-                           std::int64_t channel_tile, int lane) {
+__device__ void write_lags(const BackwardStrips& of, const float (&sums)[Blocks][2][4], void* memory,
+                           std::int64_t strip, std::int64_t channel_tile, int lane) {
   constexpr int margin = conv_tile - 1;  // lags before 0
-  static_assert(conv_tile_bytes >= (conv_tile * (conv_tile + 1) + conv_tile * Blocks + margin) * sizeof(float));
+  static_assert(Tile::bytes >= (conv_tile * (conv_tile + 1) + conv_tile * Blocks + margin) * sizeof(float));
   auto* const block = static_cast<float(*)[conv_tile + 1]>(memory);
   float* const of_lag = block[conv_tile] + margin;
   for (int i = lane; i < conv_tile * Blocks + margin; i += 32) of_lag[i - margin] = 0;
@@ -66,29 +71,35 @@ __device__ void write_lags(const BackwardStrips& of, const float (&sums)[Blocks]
 }
 
 template <int Blocks>
-__global__ void __launch_bounds__(32 * conv_warps, Blocks > 5 ? 2 : Blocks > 3 ? 3 : 4) walk_back_strips(const BackwardStrips of) {
+__global__ void __launch_bounds__(32 * across, Blocks > 5   ? 2
+                                               : Blocks > 3 ? 3
+                                                            : 4) walk_back_strips(const BackwardStrips of) {
   extern __shared__ __align__(128) unsigned char memory[];
   auto& room = *reinterpret_cast<BlockMemory<Blocks>*>(memory);
-  const StripPlace at(of.plan);
+  const StripPlace<across> at(of.plan);
   const int lane = at.lane, row = at.row;
   // The walk: tiles that only fill the registers, the strip's, and left of the first strip the halo's.
-  const std::int64_t low = at.strip * of.plan.strip_tiles, high = min(low + of.plan.strip_tiles, of.plan.tiles), reach = conv_blocks(of.length) - 1;
+  const std::int64_t low = at.strip * of.plan.strip_tiles, high = min(low + of.plan.strip_tiles, of.plan.tiles),
+                     reach = conv_blocks(of.length) - 1;
   const std::int64_t first = min(high - 1 + reach, of.plan.tiles - 1);
   const bool beyond = low == 0 && (of.halo.data != nullptr || of.d_halo.data != nullptr);
-  const int warm_up = static_cast<int>(first - (high - 1)), count = static_cast<int>(first - (beyond ? -reach : low)) + 1;
+  const int warm_up = static_cast<int>(first - (high - 1)),
+            count = static_cast<int>(first - (beyond ? -reach : low)) + 1;
 
-  const bool exists = at.tile < of.plan.channel_tiles;
-  const ToeplitzFilter<Blocks> filter(of.taps, exists ? at.tile / of.group_tiles : 0, of.length, lane);
-  const bool skipping = of.skip.present() && exists;
+  const ToeplitzFilter<Blocks> filter(of.taps, at.exists ? at.tile / of.group_tiles : 0, of.length, lane);
+  const bool skipping = of.skip.present() && at.exists;
   const float skip[2] = {skipping ? of.skip(at.channel) : 0.0f, skipping ? of.skip(at.channel + 8) : 0.0f};
   Edges<Towards::left> edges(of.segments, first, lane);
   const std::int64_t start = of.segments.cu_seqlens[0], tokens = of.segments.tokens;
 
-  const unsigned base = shared_address(room.arriving), kept = shared_address(room.past), across = channels_by_tokens(Towards::left, at.warp, lane),
-                 down = tokens_by_channels(at.warp, lane);
-  const auto slot = [&](int i, int tensor) { return base + static_cast<unsigned>((i % stages * tensors + tensor) * conv_tile_bytes); };
-  const unsigned mine = place_in_tile(lane / 2, 2 * at.warp + lane % 2);  // of a warp's own tile
-  const auto past = [&](int c) { return kept + static_cast<unsigned>(c * conv_tile_bytes); };
+  const unsigned base = shared_address(room.arriving), kept = shared_address(room.past),
+                 turned = Tile::channels_by_tokens(Towards::left, at.which, lane),
+                 read = Tile::tokens_by_channels(at.which, lane);
+  const auto slot = [&](int i, int tensor) {
+    return base + static_cast<unsigned>((i % stages * tensors + tensor) * Tile::bytes);
+  };
+  const unsigned mine = Tile::place(lane / 2, 2 * at.which + lane % 2);  // of a warp's own tile
+  const auto past = [&](int c) { return kept + static_cast<unsigned>(c * Tile::bytes); };
   const auto fetch = [&](int i) {
     if (i < count) {
       const std::int64_t t = (first - i) * conv_tile + row;
@@ -112,7 +123,8 @@ __global__ void __launch_bounds__(32 * conv_warps, Blocks > 5 ? 2 : Blocks > 3 ?
     const std::int64_t t = (first - i) * conv_tile + row;
     if (i < warm_up || t >= tokens || !at.inside) return;
     if (t < 0) {
-      if (of.d_halo.data != nullptr && t > -of.length) write_row(&of.d_halo(of.length - 1 + t, at.column), slot(i, k_tile) + at.copied);
+      if (of.d_halo.data != nullptr && t > -of.length)
+        write_row(&of.d_halo(of.length - 1 + t, at.column), slot(i, k_tile) + at.copied);
     } else {
       if (of.k.data != nullptr) write_row(&of.d_k(t, at.column), slot(i, v_tile) + at.copied);
       write_row(&of.d_v(t, at.column), slot(i, k_tile) + at.copied);
@@ -137,9 +149,9 @@ __global__ void __launch_bounds__(32 * conv_warps, Blocks > 5 ? 2 : Blocks > 3 ?
       const bool in_run = first - i >= 0;
       std::uint32_t dc[4] = {}, own[4];
       if (in_run) {
-        load_matrices<true>(dc, slot(i, d_y_tile) + across);
+        load_matrices<true>(dc, slot(i, d_y_tile) + turned);
         if (of.q.data != nullptr) {
-          load_matrices<true>(own, slot(i, q_tile) + across);
+          load_matrices<true>(own, slot(i, q_tile) + turned);
           multiply_pairs(dc, own);
         }
       }
@@ -147,7 +159,7 @@ __global__ void __launch_bounds__(32 * conv_warps, Blocks > 5 ? 2 : Blocks > 3 ?
       const int before = tokens_before(starts);
 #pragma unroll
       for (int j = 0; j < 4; ++j) own[j] = dc[j];
-      store_matrices_transposed(past(c) + across, dc);
+      store_matrices_transposed(past(c) + turned, dc);
       if (starts != 0) keep_columns(own, dc, 0, before, lane);
       float sum[2][4] = {};
       if (i >= warm_up) {
@@ -156,13 +168,13 @@ __global__ void __launch_bounds__(32 * conv_warps, Blocks > 5 ? 2 : Blocks > 3 ?
         for (int b = 1; b < Blocks; ++b) filter.multiply(sum, ring[(c + Blocks - b) % Blocks], b);
 
         std::uint32_t x[4], x_before[4], dc_rows[4], dc_before[4];
-        load_matrices<false>(x, slot(i, v_tile) + down);
+        load_matrices<false>(x, slot(i, v_tile) + read);
         if (of.k.data != nullptr && in_run) {
-          load_matrices<false>(dc_rows, slot(i, k_tile) + down);
+          load_matrices<false>(dc_rows, slot(i, k_tile) + read);
           multiply_pairs(x, dc_rows);
         }
         __syncwarp();  // dc has been stored
-        load_matrices<false>(dc_rows, past(c) + down);
+        load_matrices<false>(dc_rows, past(c) + read);
 #pragma unroll
         for (int j = 0; j < 4; ++j) x_before[j] = x[j], dc_before[j] = dc_rows[j];
         if (starts != 0) {
@@ -172,7 +184,7 @@ __global__ void __launch_bounds__(32 * conv_warps, Blocks > 5 ? 2 : Blocks > 3 ?
         multiply_transposed(lag_sums[0], dc_before, x_before);
 #pragma unroll
         for (int b = 1; b < Blocks; ++b) {
-          load_matrices<false>(dc_before, past((c + Blocks - b) % Blocks) + down);
+          load_matrices<false>(dc_before, past((c + Blocks - b) % Blocks) + read);
           multiply_transposed(lag_sums[b], dc_before, x_before);
         }
         for_each_start(starts, [&](int from, int to) {
@@ -193,7 +205,7 @@ __global__ void __launch_bounds__(32 * conv_warps, Blocks > 5 ? 2 : Blocks > 3 ?
           for (int j = 0; j < 4; ++j) ring[b][j] = 0;
           if (b != c) clear_row(past(b) + mine);
         }
-        store_matrices_transposed(past(c) + across, own);
+        store_matrices_transposed(past(c) + turned, own);
       }
 #pragma unroll
       for (int j = 0; j < 4; ++j) ring[c][j] = own[j];  // of the last document
@@ -202,8 +214,8 @@ __global__ void __launch_bounds__(32 * conv_warps, Blocks > 5 ? 2 : Blocks > 3 ?
         if (of.skip.present()) add_skip(sum, skip, dc);
         std::uint32_t v[4], k[4] = {}, d_k[4];
         if (in_run) {
-          load_matrices<true>(v, slot(i, v_tile) + across);
-          if (of.k.data != nullptr) load_matrices<true>(k, slot(i, k_tile) + across);
+          load_matrices<true>(v, slot(i, v_tile) + turned);
+          if (of.k.data != nullptr) load_matrices<true>(k, slot(i, k_tile) + turned);
           round_gated(d_k, sum, true, v);
           if (of.skips != nullptr) {
             if (of.k.data != nullptr) multiply_pairs(v, k);
@@ -213,8 +225,8 @@ __global__ void __launch_bounds__(32 * conv_warps, Blocks > 5 ? 2 : Blocks > 3 ?
         }
         round_gated(dc, sum, in_run && of.k.data != nullptr, k);
         __syncwarp();  // all have read k and v
-        if (in_run && of.k.data != nullptr) store_matrices_transposed(slot(i, v_tile) + across, d_k);
-        store_matrices_transposed(slot(i, k_tile) + across, dc);
+        if (in_run && of.k.data != nullptr) store_matrices_transposed(slot(i, v_tile) + turned, d_k);
+        store_matrices_transposed(slot(i, k_tile) + turned, dc);
       }
       ++i;
     }
@@ -223,8 +235,8 @@ __global__ void __launch_bounds__(32 * conv_warps, Blocks > 5 ? 2 : Blocks > 3 ?
   __syncthreads();
   write(count - 1);
   __syncthreads();
-  if (!exists) return;
-  write_lags<Blocks>(of, lag_sums, room.arriving[0][at.warp], at.strip, at.tile, lane);
+  if (!at.exists) return;
+  write_lags<Blocks>(of, lag_sums, room.arriving[0][at.which], at.strip, at.tile, lane);
   if (of.skips == nullptr) return;
 #pragma unroll
   for (int j = 0; j < 2; ++j) {
@@ -241,13 +253,15 @@ void tensor_core_conv_backward(const Stream& stream, const BlockedConvBackward& 
   const GatedConvGradients& to = args.gradients;
   const std::int64_t D = in.v.columns(), length = args.taps.columns();
   if (in.q.present())
-    tensor_core_conv_forward(stream, {.in = {.q = to.d_y, .k = in.k, .v = in.v, .skip = in.skip, .segments = in.segments},
-                                      .halo = args.halo,
-                                      .taps = args.taps,
-                                      .y = to.d_q});
-  const StripPlan plan(in.segments.tokens, D);
+    tensor_core_conv_forward(stream,
+                             {.in = {.q = to.d_y, .k = in.k, .v = in.v, .skip = in.skip, .segments = in.segments},
+                              .halo = args.halo,
+                              .taps = args.taps,
+                              .y = to.d_q});
+  const StripPlan plan(in.segments.tokens, D, across, conv_blocks(length) > 5 ? 1024 : 128);
   const bool skip = in.skip.present();
-  const Tensor lags(stream, DType::f32, {plan.strips, length, plan.channel_tiles}), skips = skip ? Tensor(stream, DType::f32, {plan.strips, D}) : Tensor();
+  const Tensor lags(stream, DType::f32, {plan.strips, length, plan.channel_tiles}),
+      skips = skip ? Tensor(stream, DType::f32, {plan.strips, D}) : Tensor();
   const BackwardStrips strips{.q = rows_of<const bf16>(in.q),
                               .k = rows_of<const bf16>(in.k),
                               .v = rows_of<const bf16>(in.v),
@@ -267,10 +281,15 @@ void tensor_core_conv_backward(const Stream& stream, const BlockedConvBackward& 
   with_conv_blocks(length, [&]<int Blocks> {
     constexpr int bytes = static_cast<int>(sizeof(BlockMemory<Blocks>));
     cuda_check(cudaFuncSetAttribute(walk_back_strips<Blocks>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-    walk_back_strips<Blocks><<<plan.grid(), dim3(32, conv_warps), bytes, native_of(stream)>>>(strips);
+    walk_back_strips<Blocks><<<plan.grid(), 32 * across, bytes, native_of(stream)>>>(strips);
     cuda_check(cudaGetLastError());
   });
-  add_filter_parts<float>(stream, {.partial = strips.lags, .parts = plan.strips, .columns = plan.channel_tiles, .skips = strips.skips, .skip_step = D},
+  add_filter_parts<float>(stream,
+                          {.partial = strips.lags,
+                           .parts = plan.strips,
+                           .columns = plan.channel_tiles,
+                           .skips = strips.skips,
+                           .skip_step = D},
                           args.d_taps, skip ? to.d_skip : TensorView{});
 }
 

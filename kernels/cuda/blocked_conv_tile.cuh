@@ -9,24 +9,23 @@
 
 /// The tensor-core form of the convolution. A warp takes 16 channels of one group down a strip of tokens, a tile of 16
 /// tokens at a time: y_n = Σ_b x_{n-b} H_b with tiles x [16 channels, 16 tokens] and Toeplitz blocks (H_b)_{ji} =
-/// h[16 b + i - j]. What the filter reaches back of x stands in registers, 4 a tile, and so does the filter: a lane's part
-/// of H_b depends on 16 b + i - j alone, so that neighbouring blocks share it, 19 registers for 128 taps. Walking left, a
-/// tile's tokens count from the right: then the blocks are the same.
+/// h[16 b + i - j]. What the filter reaches back of x stands in registers, 4 a tile, and so does the filter: a lane's
+/// part of H_b depends on 16 b + i - j alone, so that neighbouring blocks share it, 19 registers for 128 taps. Walking
+/// left, a tile's tokens count from the right: then the blocks are the same.
 ///
-/// The four warps of a block take neighbouring channels, so that memory is read and written by whole lines of 128 bytes:
-/// tiles of 64 channels arrive in shared memory some ahead, one 16-byte copy a thread, and results leave the same way, a
-/// tile later, when the barrier that hands over the next tile has seen all warps through.
+/// The warps of a block take neighbouring channels, so that memory is read and written by whole lines: tiles of 64 or
+/// 128 channels arrive in shared memory some ahead, one 16-byte copy a thread, and results leave the same way, a tile
+/// later, when the barrier that hands over the next tile has seen all warps through.
 ///
 /// Where a document begins, the tiles before are dropped by writing zeros, and a tile that holds an edge is multiplied
-/// once for every document in it, each time from that document's tokens only: what is inside of a document is mask-free,
-/// and nothing of one document ever meets another's. Within one, a NaN or an infinity may spoil up to 15 tokens before
-/// itself and as many beyond the filter, where H_b holds zeros.
+/// once for every document in it, each time from that document's tokens only: what is inside of a document is
+/// mask-free, and nothing of one document ever meets another's. Within one, a NaN or an infinity may spoil up to 15
+/// tokens before itself and as many beyond the filter, where H_b holds zeros.
 ///
 /// The filter is rounded to bf16 where it comes in float32, as q⊙d_y is; sums, skip and gates are in float32.
 namespace causeway::cuda {
 
-inline constexpr int conv_tile = 16, conv_warps = 4, conv_row_bytes = conv_warps * conv_tile * 2;
-inline constexpr int conv_tile_bytes = conv_tile * conv_row_bytes;
+inline constexpr int conv_tile = 16;
 inline constexpr std::int64_t most_conv_taps = 129;
 
 /// Toeplitz blocks that `taps` taps touch.
@@ -46,53 +45,65 @@ void with_conv_blocks(std::int64_t taps, const Body& body) {
     body.template operator()<conv_blocks(most_conv_taps)>();
 }
 
-/// How tokens are cut into strips, and channels into warps' tiles.
+/// How tokens are cut into strips, and channels into blocks of `tiles_across` tiles.
 struct StripPlan {
-  std::int64_t tiles, channel_tiles, strip_tiles, strips;
+  std::int64_t tiles, channel_tiles, across, strip_tiles, strips;
 
-  StripPlan(std::int64_t tokens, std::int64_t channels)
+  /// Strips of at most `longest` tiles: a longer one looks back at less that is not its own, but 256 blocks are what an
+  /// H200 holds at once of those that fill a half of a multiprocessor.
+  StripPlan(std::int64_t tokens, std::int64_t channels, int tiles_across, std::int64_t longest)
       : tiles((tokens + conv_tile - 1) / conv_tile),
         channel_tiles(channels / conv_tile),
-        // 2,048 warps are what an H200 holds at once; a longer strip looks back at less that is not its own.
-        strip_tiles(std::clamp<std::int64_t>(tiles * channel_tiles / 2048, 16, 128)),
+        across((channel_tiles + tiles_across - 1) / tiles_across),
+        strip_tiles(std::clamp<std::int64_t>(tiles * across / 256, 16, longest)),
         strips((tiles + strip_tiles - 1) / strip_tiles) {}
-  unsigned grid() const { return grid_of(across() * strips); }
-  __host__ __device__ std::int64_t across() const { return (channel_tiles + conv_warps - 1) / conv_warps; }
+  unsigned grid() const { return grid_of(across * strips); }
 };
 
-/// Bytes from a block's tile to 8 channels of a token; they trade places within a row, so that the eight rows of a matrix lie
-/// in eight different banks.
-__device__ inline unsigned place_in_tile(int token, int eighth) {
-  return static_cast<unsigned>(token * conv_row_bytes + (eighth ^ (token % 8)) * 16);
-}
-/// The row of a warp's tile that this lane names to load_matrices<true>, for tiles [channels, tokens], and to
-/// load_matrices<false>, for [tokens, channels].
-__device__ inline unsigned channels_by_tokens(Towards towards, int warp, int lane) {
-  const int token = lane % 8 + lane / 16 * 8;
-  return place_in_tile(towards == Towards::right ? token : conv_tile - 1 - token, 2 * warp + lane / 8 % 2);
-}
-__device__ inline unsigned tokens_by_channels(int warp, int lane) { return place_in_tile(lane % 16, 2 * warp + lane / 16); }
+/// A block's tile in shared memory, 16 tokens by the channels of `Across` warps. The parts of a row, 8 channels each,
+/// trade places, so that the eight rows of a matrix lie in eight different banks.
+template <int Across>
+struct BlockTile {
+  static constexpr int row_parts = 2 * Across, copies = conv_tile * row_parts, bytes = copies * 16;
 
-/// The channels of a block and of a warp, and what a thread copies of each tile.
+  __device__ static unsigned place(int token, int part) {
+    return static_cast<unsigned>((token * row_parts + (part ^ (token % 8))) * 16);
+  }
+  /// The row of a warp's tile that a lane names to load_matrices<true>, for tiles [channels, tokens].
+  __device__ static unsigned channels_by_tokens(Towards towards, int which, int lane) {
+    const int token = lane % 8 + lane / 16 * 8;
+    return place(towards == Towards::right ? token : conv_tile - 1 - token, 2 * which + lane / 8 % 2);
+  }
+  /// The same to load_matrices<false>, for tiles [tokens, channels].
+  __device__ static unsigned tokens_by_channels(int which, int lane) { return place(lane % 16, 2 * which + lane / 16); }
+};
+
+/// Where a thread works: its warp's channels, and what it copies of each tile.
+template <int Across>
 struct StripPlace {
-  int lane, warp, row;
+  int lane, which, role, row;  ///< role: of several warps with the same channels
   std::int64_t strip, tile, channel, column;
   unsigned copied;
-  bool inside;  ///< whether its columns exist; a warp beyond the last channels goes along with zeros
+  bool exists, inside;  ///< the warp's channels, the thread's columns; what does not exist goes along with zeros
 
   __device__ explicit StripPlace(const StripPlan& plan)
-      : lane(static_cast<int>(threadIdx.x)),
-        warp(static_cast<int>(threadIdx.y)),
-        row((warp * 32 + lane) / 8),
-        strip(blockIdx.x / plan.across()),
-        tile(blockIdx.x % plan.across() * conv_warps + warp),
-        channel(tile * conv_tile + lane / 4),
-        column(blockIdx.x % plan.across() * conv_warps * conv_tile + lane % 8 * 8),
-        copied(place_in_tile(row, lane % 8)),
-        inside(column < plan.channel_tiles * conv_tile) {}
+      : lane(static_cast<int>(threadIdx.x) % 32),
+        which(static_cast<int>(threadIdx.x) / 32 % Across),
+        role(static_cast<int>(threadIdx.x) / 32 / Across),
+        row(static_cast<int>(threadIdx.x) % BlockTile<Across>::copies / BlockTile<Across>::row_parts),
+        strip(blockIdx.x / plan.across),
+        tile(blockIdx.x % plan.across * Across + which),
+        channel(tile * conv_tile + lane / 4) {
+    const int part = static_cast<int>(threadIdx.x) % BlockTile<Across>::row_parts;
+    column = blockIdx.x % plan.across * Across * conv_tile + part * 8;
+    copied = BlockTile<Across>::place(row, part);
+    exists = tile < plan.channel_tiles;
+    inside = column < plan.channel_tiles * conv_tile;
+  }
 };
 
-/// The documents' edges along a walk: which tokens of a tile, counted in the walk's direction, are the first of a document.
+/// The documents' edges along a walk: which tokens of a tile, counted in the walk's direction, are the first of a
+/// document.
 template <Towards towards>
 class Edges {
  public:
@@ -126,7 +137,9 @@ class Edges {
 };
 
 /// Tokens of a tile before its first edge.
-__device__ inline int tokens_before(unsigned edges) { return edges == 0 ? conv_tile : __ffs(static_cast<int>(edges)) - 1; }
+__device__ inline int tokens_before(unsigned edges) {
+  return edges == 0 ? conv_tile : __ffs(static_cast<int>(edges)) - 1;
+}
 /// Calls body(low, high) for every document that begins in the tile: its tokens there.
 template <class Body>
 __device__ void for_each_start(unsigned edges, const Body& body) {
@@ -138,7 +151,8 @@ __device__ inline void keep_columns(std::uint32_t (&to)[4], const std::uint32_t 
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int token = 8 * half + 2 * (lane % 4);
-    const std::uint32_t mask = (token >= low && token < high ? 0xffffu : 0u) | (token + 1 >= low && token + 1 < high ? 0xffff0000u : 0u);
+    const std::uint32_t mask =
+        (token >= low && token < high ? 0xffffu : 0u) | (token + 1 >= low && token + 1 < high ? 0xffff0000u : 0u);
     to[2 * half] = x[2 * half] & mask;
     to[2 * half + 1] = x[2 * half + 1] & mask;
   }
@@ -201,7 +215,8 @@ __device__ inline void add_skip(float (&sum)[2][4], const float (&skip)[2], cons
   }
 }
 /// gate⊙sum, rounded.
-__device__ inline void round_gated(std::uint32_t (&to)[4], const float (&sum)[2][4], bool gated, const std::uint32_t (&gate)[4]) {
+__device__ inline void round_gated(std::uint32_t (&to)[4], const float (&sum)[2][4], bool gated,
+                                   const std::uint32_t (&gate)[4]) {
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     const float first = sum[i / 2][i % 2 * 2], second = sum[i / 2][i % 2 * 2 + 1];
@@ -209,14 +224,14 @@ __device__ inline void round_gated(std::uint32_t (&to)[4], const float (&sum)[2]
   }
 }
 
-/// 16 bytes of a row from shared memory.
+/// 16 bytes of a row from shared memory, not to be read again soon.
 __device__ inline void write_row(bf16* to, unsigned from) {
   uint4 word;
-  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(word.x), "=r"(word.y), "=r"(word.z), "=r"(word.w) : "r"(from) : "memory");
-  *reinterpret_cast<uint4*>(to) = word;
-}
-__device__ inline void clear_row(unsigned at) {
-  asm volatile("st.shared.v4.u32 [%0], {%1, %1, %1, %1};" ::"r"(at), "r"(0) : "memory");
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(word.x), "=r"(word.y), "=r"(word.z), "=r"(word.w)
+               : "r"(from)
+               : "memory");
+  __stcs(reinterpret_cast<uint4*>(to), word);
 }
 
 }  // namespace causeway::cuda

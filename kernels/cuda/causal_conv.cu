@@ -6,6 +6,7 @@
 #include "kernels/cuda/causal_conv_long.cuh"
 #include "kernels/cuda/check.cuh"
 #include "kernels/cuda/documents.cuh"
+#include "kernels/cuda/elementwise.cuh"
 #include "kernels/cuda/functions.cuh"
 #include "kernels/cuda/packet.cuh"
 
@@ -13,8 +14,8 @@
 // alone is uniform in it. The last `Taps` rows stand in registers: x is read once from memory, and the few rows over a strip's edge from a cache.
 //
 // Floor (H200, 4.3 TB/s of copies): forward 2 accesses an element, backward 3; at L 16384, D 4096 in bf16 0.063 and 0.094 ms. Two exponential-unit
-// operations an element for silu and its slope take 0.035 ms, about 15 instructions 0.04 ms: both hide behind the bytes. Reached there:
-// 0.117 and 0.222 ms, whatever the documents; forward waits for memory with 16 warps a multiprocessor, backward issues two thirds of the time.
+// operations an element for silu and its slope take 0.035 ms, about 15 instructions 0.04 ms: both hide behind the bytes. Reached at L 65536:
+// 0.343 and 0.705 ms, 1.3 and 1.8 times a copy of as many bytes in the same run, whatever the documents.
 namespace causeway::cuda {
 namespace {
 
@@ -112,16 +113,51 @@ struct Window {
   }
 };
 
-/// Taps that token begin + k has in its document.
+/// Which strip and which packet a thread takes; blocks that run at once take whole rows, all of memory's banks.
+template <int V>
+struct StripPlace {
+  std::int64_t block, strip, channel;
+
+  __device__ explicit StripPlace(std::int64_t channels) {
+    const unsigned across = static_cast<unsigned>((channels + packets_a_block * V - 1) / (packets_a_block * V));
+    block = blockIdx.x / across;
+    strip = block * strips_a_block + threadIdx.y;
+    channel = (blockIdx.x % across * packets_a_block + threadIdx.x) * std::int64_t{V};
+  }
+  static unsigned grid(std::int64_t tokens, std::int64_t strip_tokens, std::int64_t channels) {
+    const auto parts = [](std::int64_t count, std::int64_t each) { return (count + each - 1) / each; };
+    return grid_of(parts(tokens, strip_tokens * strips_a_block) * parts(channels, packets_a_block * V));
+  }
+};
+
+/// Taps that token begin + k has in its document; of any k at once, so that rows need not wait for each other.
 __device__ int reach_of(const Starts& starts, int k, int taps) {
   const std::int64_t before = starts.begin + k - starts.start_of(k);
   return before >= taps ? taps : static_cast<int>(before) + 1;
 }
 
+/// The same token after token, for the backward walk, which has no registers to spare.
+class Reach {
+ public:
+  __device__ Reach(const Starts& starts, int taps) : bits_(starts.bits), taps_(taps) {
+    const std::int64_t before = starts.begin - starts.start_of(0);
+    reach_ = before >= taps ? taps : static_cast<int>(before);
+  }
+  __device__ int next() {
+    reach_ = bits_ & 1 ? 1 : min(reach_ + 1, taps_);
+    bits_ >>= 1;
+    return reach_;
+  }
+
+ private:
+  std::uint64_t bits_;
+  int taps_, reach_;
+};
+
 template <class T, int V, int Taps>
 __global__ void __launch_bounds__(32 * strips_a_block) forward_strips(Inputs<T> in, T* y, std::int64_t y_stride) {
-  const std::int64_t tokens = in.segments.tokens, begin = (std::int64_t{blockIdx.x} * strips_a_block + threadIdx.y) * forward_strip;
-  const std::int64_t channel = (std::int64_t{blockIdx.y} * packets_a_block + threadIdx.x) * V;
+  const StripPlace<V> at(in.channels);
+  const std::int64_t tokens = in.segments.tokens, begin = at.strip * forward_strip, channel = at.channel;
   if (begin >= tokens) return;
   const Starts starts(in.segments, begin, static_cast<int>(threadIdx.x));
   if (channel >= in.channels) return;
@@ -156,61 +192,71 @@ struct Outputs {
   Accumulator<T>* partial;  // [blocks of tokens][Taps + 1][channels]: d_weight by lag, then d_bias
 };
 
-/// Walks Taps - 1 tokens beyond the strip: d_x[t] is complete as soon as g[t + Taps - 1] is there, and g over the edge is computed once more.
+/// Walks Taps - 1 tokens beyond the strip: each token's g goes to d_x of the tokens it reaches, and d_x[t] is complete as soon
+/// as g[t + Taps - 1] is there; g over the edge is computed once more.
 template <class T, int V, int Taps>
-__global__ void __launch_bounds__(32 * strips_a_block) backward_strips(Inputs<T> in, Outputs<T> out) {
+__global__ void __launch_bounds__(32 * strips_a_block, Taps > 4 ? 2 : sizeof(T) == 2 ? 4 : 3) backward_strips(Inputs<T> in, Outputs<T> out) {
   using R = Accumulator<T>;
-  const std::int64_t tokens = in.segments.tokens, begin = (std::int64_t{blockIdx.x} * strips_a_block + threadIdx.y) * backward_strip;
-  const std::int64_t channel = (std::int64_t{blockIdx.y} * packets_a_block + threadIdx.x) * V;
+  const StripPlace<V> at(in.channels);
+  const std::int64_t tokens = in.segments.tokens, begin = at.strip * backward_strip, channel = at.channel;
   R sums[Taps + 1][V] = {};
   if (begin < tokens) {
     const Starts starts(in.segments, begin, static_cast<int>(threadIdx.x));
     if (channel < in.channels) {
-      Window<T, V, Taps> window(in, channel);
-      window.fill(in, begin, starts.start_of(0), channel);
-      R g[Taps][V] = {};  // the latest first
       const int count = static_cast<int>(tokens - begin < backward_strip ? tokens - begin : backward_strip);
       const int left = static_cast<int>(tokens - begin < 64 ? tokens - begin : 64);
-      for (int first = 0; first < count + Taps - 1; first += ahead) {
-        Packet<T, V> rows[ahead], gradients[ahead];
+      const T* const from = in.x + begin * in.x_stride + channel;
+      const T* const gradient = out.d_y + begin * out.d_y_stride + channel;
+      T* const to = out.d_x + begin * out.d_x_stride + channel;
+      constexpr int fetched = Taps > 4 ? 2 : ahead;
+      Packet<T, V> rows[fetched], gradients[fetched];
+      const auto fetch = [&](int i, int k) {
+        rows[i] = Packet<T, V>::load(from + min(k, left - 1) * in.x_stride);
+        gradients[i] = Packet<T, V>::load(gradient + min(k, left - 1) * out.d_y_stride);
+      };
 #pragma unroll
-        for (int i = 0; i < ahead; ++i) {
-          const std::int64_t t = begin + min(first + i, left - 1);
-          rows[i] = Packet<T, V>::load(in.x + t * in.x_stride + channel);
-          gradients[i] = Packet<T, V>::load(out.d_y + t * out.d_y_stride + channel);
-        }
+      for (int i = 0; i < fetched; ++i) fetch(i, i);
+      Window<T, V, Taps> window(in, channel);
+      window.fill(in, begin, starts.start_of(0), channel);
+      R d_x[Taps][V] = {};  // of the last tokens, the latest first
+      Reach reaches(starts, in.taps);
+      for (int first = 0; first < count + Taps - 1; first += fetched) {
 #pragma unroll
-        for (int i = 0; i < ahead; ++i) {
+        for (int i = 0; i < fetched; ++i) {
           const int k = first + i;
+          window.push(rows[i]);
+          R g[V], sum[V];
+#pragma unroll
+          for (int v = 0; v < V; ++v) g[v] = widened(gradients[i].at[v]);
+          fetch(i, k + fetched);
+          const int reach = k < left ? reaches.next() : 0;
+          if (in.silu) {
+            window.pre_activation(reach, sum);
+#pragma unroll
+            for (int v = 0; v < V; ++v) g[v] *= silu_slope(sum[v]);
+          }
 #pragma unroll
           for (int j = Taps - 1; j > 0; --j)
 #pragma unroll
-            for (int v = 0; v < V; ++v) g[j][v] = g[j - 1][v];
-          window.push(rows[i]);
-          const int reach = reach_of(starts, min(k, 63), in.taps);
-          R sum[V];
-          if (in.silu) window.pre_activation(reach, sum);
+            for (int v = 0; v < V; ++v) d_x[j][v] = d_x[j - 1][v];
 #pragma unroll
-          for (int v = 0; v < V; ++v) g[0][v] = widened(gradients[i].at[v]) * (in.silu ? silu_slope(sum[v]) : R(1));
+          for (int v = 0; v < V; ++v) d_x[0][v] = 0;
+#pragma unroll
+          for (int j = 0; j < Taps; ++j)
+            if (j < reach)
+#pragma unroll
+              for (int v = 0; v < V; ++v) d_x[j][v] += window.weight[j][v] * g[v];
           if (k < count) {
 #pragma unroll
             for (int j = 0; j < Taps; ++j)
               if (j < reach)
 #pragma unroll
-                for (int v = 0; v < V; ++v) sums[j][v] += g[0][v] * window.x[j][v];
+                for (int v = 0; v < V; ++v) sums[j][v] += g[v] * window.x[j][v];
 #pragma unroll
-            for (int v = 0; v < V; ++v) sums[Taps][v] += g[0][v];
+            for (int v = 0; v < V; ++v) sums[Taps][v] += g[v];
           }
-          const int to = k - (Taps - 1);
-          if (to < 0 || to >= count) continue;
-          const int stop = min(min(starts.to_next(to), left - to), in.taps);  // lags inside document and run
-          R d_x[V] = {};
-#pragma unroll
-          for (int j = 0; j < Taps; ++j)
-            if (j < stop)
-#pragma unroll
-              for (int v = 0; v < V; ++v) d_x[v] += window.weight[j][v] * g[Taps - 1 - j][v];
-          Packet<T, V>::of(d_x).store(out.d_x + (begin + to) * out.d_x_stride + channel);
+          const int complete = k - (Taps - 1);
+          if (complete >= 0 && complete < count) Packet<T, V>::of(d_x[Taps - 1]).store(to + complete * out.d_x_stride);
         }
       }
     }
@@ -232,7 +278,7 @@ __global__ void __launch_bounds__(32 * strips_a_block) backward_strips(Inputs<T>
     for (int v = 0; v < V; ++v) {
       R sum = 0;
       for (int s = 0; s < strips_a_block; ++s) sum += shared[s][threadIdx.x][v];
-      out.partial[(std::int64_t{blockIdx.x} * (Taps + 1) + j) * in.channels + channel + v] = sum;
+      out.partial[(at.block * (Taps + 1) + j) * in.channels + channel + v] = sum;
     }
   }
 }
@@ -288,14 +334,16 @@ __global__ void halo_gradient(Inputs<T> in, const T* d_y, std::int64_t d_y_strid
 
 constexpr int most_taps = 16;  // that stand in registers; more are causal_conv_long's
 
-/// Calls body<V, Taps>() with packets of V channels, `bytes` together, or one where they do not fit, and Taps no fewer than the weights have.
-template <class T, int bytes, class Body>
-void with_shape(std::int64_t taps, bool packets, const Body& body) {
-  constexpr int V = bytes / sizeof(T);
+/// Calls body<V, Taps>() with packets of at most `widest` channels, or one where they do not fit, and Taps no fewer than the
+/// weights have.
+template <class T, int widest, class Body>
+void with_shape(std::int64_t taps, std::initializer_list<TensorView> tensors, const Body& body) {
+  constexpr int V = std::min(widest, packet_width<T>);
+  const bool packets = aligned(tensors, V * sizeof(T));
   if (taps <= 4)
     packets ? body.template operator()<V, 4>() : body.template operator()<1, 4>();
   else
-    packets ? body.template operator()<std::min(V, 2), most_taps>() : body.template operator()<1, most_taps>();
+    packets ? body.template operator()<std::min(V, sizeof(T) > 4 ? 1 : 2), most_taps>() : body.template operator()<1, most_taps>();
 }
 
 unsigned blocks_of(std::int64_t count, std::int64_t each) { return static_cast<unsigned>((count + each - 1) / each); }
@@ -304,8 +352,8 @@ template <class T>
 void forward(const Stream& stream, const CausalConvForward& args) {
   const Inputs<T> in(args);
   if (in.segments.tokens == 0 || in.channels == 0) return;
-  with_shape<T, 16>(in.taps, aligned({args.x, args.halo, args.y}, 16), [&]<int V, int Taps> {
-    const dim3 grid(blocks_of(in.segments.tokens, forward_strip * strips_a_block), blocks_of(in.channels, packets_a_block * V));
+  with_shape<T, 8>(in.taps, {args.x, args.halo, args.y}, [&]<int V, int Taps> {
+    const unsigned grid = StripPlace<V>::grid(in.segments.tokens, forward_strip, in.channels);
     forward_strips<T, V, Taps><<<grid, dim3(packets_a_block, strips_a_block), 0, native_of(stream)>>>(in, static_cast<T*>(args.y.data), args.y.row_stride);
     cuda_check(cudaGetLastError());
   });
@@ -318,22 +366,23 @@ void backward(const Stream& stream, const CausalConvBackward& args) {
   if (in.channels == 0) return;
   const auto queue = native_of(stream);
   const auto* const d_y = static_cast<const T*>(args.d_y.data);
-  with_shape<T, 8>(in.taps, aligned({args.x, args.halo, args.d_y, args.d_x}, 8), [&]<int V, int Taps> {
+  with_shape<T, 4>(in.taps, {args.x, args.halo, args.d_y, args.d_x}, [&]<int V, int Taps> {
     if (args.d_halo.present() && in.taps > 1) {
       halo_gradient<T, Taps><<<blocks_of(in.channels, 128), 128, 0, queue>>>(in, d_y, args.d_y.row_stride, static_cast<T*>(args.d_halo.data),
                                                                             args.d_halo.row_stride);
       cuda_check(cudaGetLastError());
     }
     if (in.segments.tokens == 0) return;
-    const dim3 grid(blocks_of(in.segments.tokens, backward_strip * strips_a_block), blocks_of(in.channels, packets_a_block * V));
-    const Tensor partial(stream, dtype_of<R>, {grid.x, Taps + 1, in.channels});
+    const unsigned grid = StripPlace<V>::grid(in.segments.tokens, backward_strip, in.channels);
+    const std::int64_t parts = blocks_of(in.segments.tokens, backward_strip * strips_a_block);
+    const Tensor partial(stream, dtype_of<R>, {parts, Taps + 1, in.channels});
     auto* const sums = static_cast<R*>(partial.view().data);
     const Outputs<T> out{d_y, static_cast<T*>(args.d_x.data), args.d_y.row_stride, args.d_x.row_stride, sums};
     backward_strips<T, V, Taps><<<grid, dim3(packets_a_block, strips_a_block), 0, queue>>>(in, out);
     cuda_check(cudaGetLastError());
     R* const d_bias = args.d_bias.present() ? static_cast<R*>(args.d_bias.data) : nullptr;
     add_parts<R><<<dim3(blocks_of(in.channels, 32), Taps + 1), dim3(32, 8), 0, queue>>>(
-        sums, grid.x, Taps + 1, in.channels, in.taps, static_cast<R*>(args.d_weight.data), args.d_weight.row_stride, d_bias, args.d_bias.row_stride);
+        sums, parts, Taps + 1, in.channels, in.taps, static_cast<R*>(args.d_weight.data), args.d_weight.row_stride, d_bias, args.d_bias.row_stride);
     cuda_check(cudaGetLastError());
   });
 }

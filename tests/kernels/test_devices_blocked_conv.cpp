@@ -21,15 +21,17 @@ struct Stretch {
   std::int64_t groups, group_size, taps, tokens;
   std::vector<std::int64_t> cu_seqlens;  // of the run
   bool q = true, k = true, skip = true;
-  bool wide_parameters = false;     // taps and skip in the accumulator type
-  bool halo = true;                 // where a document reaches back there is one in any case
+  bool wide_parameters = false;      // taps and skip in the accumulator type
+  bool halo = true;                  // where a document reaches back there is one in any case
   std::int64_t left = 0, right = 0;  // columns beside the channels
 
   std::int64_t channels() const { return groups * group_size; }
   std::string name() const {
-    return fmt::format("{} tokens in {} documents [{}, {}], {} groups of {} channels, {} taps{}{}{}{}{}, {} and {} columns beside", tokens,
-                       cu_seqlens.size() - 1, cu_seqlens.front(), cu_seqlens.back(), groups, group_size, taps, q ? ", q" : "", k ? ", k" : "",
-                       skip ? ", skip" : "", wide_parameters ? ", wide parameters" : "", halo ? ", halo" : "", left, right);
+    return fmt::format(
+        "{} tokens in {} documents [{}, {}], {} groups of {} channels, {} taps{}{}{}{}{}, {} and {} columns beside",
+        tokens, cu_seqlens.size() - 1, cu_seqlens.front(), cu_seqlens.back(), groups, group_size, taps, q ? ", q" : "",
+        k ? ", k" : "", skip ? ", skip" : "", wide_parameters ? ", wide parameters" : "", halo ? ", halo" : "", left,
+        right);
   }
 };
 
@@ -37,7 +39,8 @@ struct Stretch {
 Stretch random_stretch(std::uint64_t seed) {
   Dice dice(seed);
   const std::int64_t pack = dice.chance(40) ? dice.number(1, 70) : dice.number(71, 900);
-  const std::int64_t begin = dice.chance(40) ? 0 : dice.number(0, pack - 1), end = dice.chance(40) ? pack : dice.number(begin, pack);
+  const std::int64_t begin = dice.chance(40) ? 0 : dice.number(0, pack - 1),
+                     end = dice.chance(40) ? pack : dice.number(begin, pack);
   const Segments segments = dice.chance(25) ? Segments::one_document(pack) : random_segments(pack, seed);
   const bool tiles = dice.chance(60);
   const std::int64_t reaches[] = {1, 2, 3, 4, 7, 16, 17, 18, 33, 64, 65, 127, 128, 129};
@@ -51,8 +54,12 @@ Stretch random_stretch(std::uint64_t seed) {
           .skip = dice.chance(70),
           .wide_parameters = dice.chance(50),
           .halo = dice.chance(50),
-          .left = dice.chance(60) ? 0 : tiles ? 8 * dice.number(0, 3) : dice.number(0, 5),
-          .right = dice.chance(60) ? 0 : tiles ? 8 * dice.number(0, 3) : dice.number(0, 5)};
+          .left = dice.chance(60) ? 0
+                  : tiles         ? 8 * dice.number(0, 3)
+                                  : dice.number(0, 5),
+          .right = dice.chance(60) ? 0
+                   : tiles         ? 8 * dice.number(0, 3)
+                                   : dice.number(0, 5)};
 }
 
 Tensors inputs(const Stream& stream, const Stretch& run, DType dtype, std::uint64_t seed) {
@@ -66,7 +73,8 @@ Tensors inputs(const Stream& stream, const Stretch& run, DType dtype, std::uint6
   if (run.skip) in["skip"] = random_tensor(stream, parameters, {D}, seed + 3);
   in["taps"] = random_tensor(stream, parameters, {run.groups, run.taps}, seed + 4);
   in["d_y"] = random_tensor(stream, dtype, rows, seed + 5);
-  for (const char* name : {"y", "d_q", "d_k", "d_v"}) in[name] = random_tensor(stream, dtype, rows, seed + 6);  // garbage to be overwritten
+  for (const char* name : {"y", "d_q", "d_k", "d_v"})
+    in[name] = random_tensor(stream, dtype, rows, seed + 6);  // garbage to be overwritten
   in["d_taps"] = random_tensor(stream, accumulator, {run.groups, run.taps}, seed + 7);
   in["d_skip"] = random_tensor(stream, accumulator, {D}, seed + 8);
   if (run.taps > 1 && (run.halo || run.cu_seqlens[0] < 0)) {
@@ -84,8 +92,11 @@ const char* const results[] = {"y", "d_q", "d_k", "d_v", "d_skip", "d_taps", "d_
 
 /// Both directions.
 void execute(const Stream& stream, const Stretch& run, const Tensors& all, SegmentsView segments) {
-  const auto columns = [&](const char* name) { return view(all, name).present() ? view(all, name).slice_columns(run.left, run.channels()) : TensorView{}; };
-  const GatedConvInputs in{.q = columns("q"), .k = columns("k"), .v = columns("v"), .skip = view(all, "skip"), .segments = segments};
+  const auto columns = [&](const char* name) {
+    return view(all, name).present() ? view(all, name).slice_columns(run.left, run.channels()) : TensorView{};
+  };
+  const GatedConvInputs in{
+      .q = columns("q"), .k = columns("k"), .v = columns("v"), .skip = view(all, "skip"), .segments = segments};
   blocked_conv_forward(stream, {.in = in, .halo = view(all, "halo"), .taps = view(all, "taps"), .y = columns("y")});
   blocked_conv_backward(stream, {.in = in,
                                  .halo = view(all, "halo"),
@@ -130,18 +141,21 @@ class DevicesBlockedConv : public GpuTest {
 };
 
 TEST_P(DevicesBlockedConv, EqualsTheCpuOnRandomRuns) {
-  for (std::uint64_t seed = 0; seed < cases(400) && !HasFailure(); ++seed) expect_equal_to_the_cpu(random_stretch(seed), seed);
+  for (std::uint64_t seed = 0; seed < cases(400) && !HasFailure(); ++seed)
+    expect_equal_to_the_cpu(random_stretch(seed), seed);
 }
 
 TEST_P(DevicesBlockedConv, EqualsTheCpuOnLongRuns) {
   std::vector<std::int64_t> uneven{-200, 3};
-  for (std::int64_t length = 1; uneven.back() < 4990; length = length * 5 % 1013 + 1) uneven.push_back(uneven.back() + length);
+  for (std::int64_t length = 1; uneven.back() < 4990; length = length * 5 % 1013 + 1)
+    uneven.push_back(uneven.back() + length);
   for (const std::int64_t taps : {7, 128}) {
     expect_equal_to_the_cpu({.groups = 3, .group_size = 32, .taps = taps, .tokens = 4990, .cu_seqlens = uneven}, 1);
     expect_equal_to_the_cpu({.groups = 2, .group_size = 16, .taps = taps, .tokens = 4990, .cu_seqlens = {-1, 5000}}, 2);
     expect_equal_to_the_cpu({.groups = 5, .group_size = 3, .taps = taps, .tokens = 4990, .cu_seqlens = uneven}, 3);
   }
-  expect_equal_to_the_cpu({.groups = 2, .group_size = 1, .taps = 1500, .tokens = 1500, .cu_seqlens = {0, 1300, 1500}}, 4);
+  expect_equal_to_the_cpu({.groups = 2, .group_size = 1, .taps = 1500, .tokens = 1500, .cu_seqlens = {0, 1300, 1500}},
+                          4);
 }
 
 TEST_P(DevicesBlockedConv, TakesDocumentsOfOneTokenAndDocumentsThatEndWithATile) {
@@ -149,7 +163,8 @@ TEST_P(DevicesBlockedConv, TakesDocumentsOfOneTokenAndDocumentsThatEndWithATile)
     for (const std::int64_t length : {1, 2, 15, 16, 17, 64}) {
       std::vector<std::int64_t> cu_seqlens{0};
       while (cu_seqlens.back() < 260) cu_seqlens.push_back(cu_seqlens.back() + length);
-      expect_equal_to_the_cpu({.groups = 2, .group_size = 16, .taps = taps, .tokens = 260, .cu_seqlens = cu_seqlens}, 1);
+      expect_equal_to_the_cpu({.groups = 2, .group_size = 16, .taps = taps, .tokens = 260, .cu_seqlens = cu_seqlens},
+                              1);
     }
 }
 
@@ -158,20 +173,27 @@ TEST_P(DevicesBlockedConv, KeepsNonFiniteValuesInTheirDocument) {
     for (const std::int64_t group_size : {5, 16})
       for (const double poison : {std::nan(""), std::numeric_limits<double>::infinity()})
         for (const char* where : {"q", "k", "v", "d_y"}) {
-          const Stretch run{.groups = 2, .group_size = group_size, .taps = taps, .tokens = 260, .cu_seqlens = {-9, 62, 150, 176, 261}};
+          const Stretch run{.groups = 2,
+                            .group_size = group_size,
+                            .taps = taps,
+                            .tokens = 260,
+                            .cu_seqlens = {-9, 62, 150, 176, 261}};
           const Tensors in = inputs(cpu(), run, GetParam(), 1);
           const Tensors clean = on_gpu(run, in);
           const TensorView target = view(in, where);
-          for (const std::int64_t t : {62, 100, 149, 176, 259}) assign(target.slice_rows(t, 1), std::vector<double>(static_cast<std::size_t>(target.columns()), poison));
+          for (const std::int64_t t : {62, 100, 149, 176, 259})
+            assign(target.slice_rows(t, 1), std::vector<double>(static_cast<std::size_t>(target.columns()), poison));
           const Tensors out = on_gpu(run, in);
           for (const char* name : {"y", "d_q", "d_k", "d_v"})
             for (const auto& [from, count] : {std::pair{0, 62}, std::pair{150, 26}})
-              EXPECT_TRUE(same_bits(view(out, name).slice_rows(from, count), view(clean, name).slice_rows(from, count))) << poison << " in " << where << ", " << name << ", " << run.name();
+              EXPECT_TRUE(same_bits(view(out, name).slice_rows(from, count), view(clean, name).slice_rows(from, count)))
+                  << poison << " in " << where << ", " << name << ", " << run.name();
           EXPECT_TRUE(same_bits(view(out, "d_halo"), view(clean, "d_halo"))) << poison << " in " << where;
         }
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, DevicesBlockedConv, testing::ValuesIn(floating_types), dtype_name<testing::TestParamInfo<DType>>);
+INSTANTIATE_TEST_SUITE_P(Types, DevicesBlockedConv, testing::ValuesIn(floating_types),
+                         dtype_name<testing::TestParamInfo<DType>>);
 
 }  // namespace
 }  // namespace causeway::test
