@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "kernels/event.hpp"
+#include "kernels/profile_range.hpp"
 
 namespace causeway {
 
@@ -42,6 +43,7 @@ class Communicator::Timed {
   }
 
  private:
+  const ProfileRange range_{"communication"};
   Record& record_;
   const Stream& stream_;
   Event begin_;

@@ -19,13 +19,13 @@ RankPack shard(const WholePack& pack, const Runtime& runtime, Layout layout) {
   const Communicator& context = runtime.mesh.context;
   RankPack part;
   part.sharding =
-      std::make_unique<Sharding>(ShardLayout(pack.tokens(), context.size(), layout), pack.segments, context.rank());
+      std::make_unique<Sharding>(ShardLayout(pack.tokens(), context.size(), layout), pack.segments, context.rank(),
+                                 runtime.stream);
   const auto local = [&](const std::vector<std::int32_t>& whole) {
-    Tensor tensor(runtime.stream, DType::i32, {part.sharding->local_tokens()});
+    std::vector<std::int32_t> mine(static_cast<std::size_t>(part.sharding->local_tokens()));
     for (const Chunk& chunk : part.sharding->chunks())
-      std::copy(whole.begin() + chunk.tokens.begin, whole.begin() + chunk.tokens.end,
-                tensor.view().as<std::int32_t>().begin() + chunk.offset);
-    return tensor;
+      std::copy(whole.begin() + chunk.tokens.begin, whole.begin() + chunk.tokens.end, mine.begin() + chunk.offset);
+    return on_device<std::int32_t>(runtime.stream, mine);
   };
   part.ids = local(pack.ids);
   part.labels = local(pack.labels);

@@ -1,0 +1,120 @@
+/// Models on a GPU against the CPU's, which the other tests hold to their formulas.
+
+#include "kernels/activation.hpp"
+#include "src/model_checkpoint.hpp"
+#include "tests/src/model_support.hpp"
+#include "tests/support/gpu.hpp"
+#include "tests/support/temporary_folder.hpp"
+
+namespace causeway::test {
+namespace {
+
+using Gradients = std::map<std::string, std::vector<double>>;
+
+/// Packs of one model on one device, its weights as seed 7 draws them.
+struct Trained {
+  Trained(const Stream& stream, Communicator world, const Model::Options& options)
+      : runtime{.stream = stream, .mesh = Mesh(std::move(world), 0, 0), .strategies = {}}, model(options) {
+    model.parameters().allocate(stream, 1);
+    model.parameters().initialise(7, stream);
+  }
+  double train(const WholePack& pack) {
+    const RankPack part = shard(pack, runtime, Layout::contiguous);
+    return train_now(model, {runtime, *part.sharding}, part.batch());
+  }
+  Gradients gradients() const {
+    Gradients all;
+    for (const Parameter& parameter : model.parameters().parameters())
+      if (!parameter.spec.frozen) all[parameter.spec.name] = host_values<double>(runtime.stream, parameter.gradient);
+    return all;
+  }
+  std::vector<double> weights() const { return host_values<double>(runtime.stream, model.parameters().arenas()[0].weights); }
+
+  Runtime runtime;
+  Model model;
+};
+
+WholePack packed_documents() { return random_pack(Segments({0, 1, 40, 40, 300, 1000}), 11, 3); }
+
+class ModelOnAGpu : public GpuTest {};
+INSTANTIATE_TEST_SUITE_P(Gpu, ModelOnAGpu, ::testing::Values(DType::f32, DType::bf16),
+                         [](const auto& dtype) { return std::string(name_of(dtype.param)); });
+
+TEST_P(ModelOnAGpu, TrainsAsOnTheCpu) {
+  on_ranks(1, [&](Communicator& world) {
+    const Model::Options options{.shape = small_mixed_model(), .dtype = GetParam()};
+    Trained here(cpu(), world.split(0, 0), options), there(gpu(), world.split(0, 0), options);
+    const WholePack pack = packed_documents();
+    const double expected = here.train(pack), found = there.train(pack);
+    const bool narrow = GetParam() == DType::bf16;
+    EXPECT_NEAR(found / expected, 1, narrow ? 2e-3 : 1e-6);
+    const Gradients of_cpu = here.gradients(), of_gpu = there.gradients();
+    for (const auto& [name, gradient] : of_cpu)
+      EXPECT_LT(relative_error(of_gpu.at(name), gradient), narrow ? 0.1 : 1e-4) << name;
+  });
+}
+
+TEST_P(ModelOnAGpu, RepeatsItsBitsWithAndWithoutRecomputation) {
+  on_ranks(1, [&](Communicator& world) {
+    const WholePack pack = packed_documents();
+    std::optional<Gradients> first;
+    std::int64_t kept_bytes = 0;
+    for (const bool recompute : {false, false, true}) {
+      const Stream stream(Device::cuda);
+      Trained run(stream, world.split(0, 0), {.shape = small_mixed_model(), .dtype = GetParam(), .recompute = recompute});
+      run.train(pack);
+      if (!first) first = run.gradients(), kept_bytes = stream.memory().peak_bytes();
+      EXPECT_EQ(run.gradients(), *first) << recompute;
+      if (recompute) {
+        EXPECT_LT(stream.memory().peak_bytes(), kept_bytes);
+      }
+    }
+  });
+}
+
+TEST_P(ModelOnAGpu, StepsAndIsCheckpointedAsOnTheCpu) {
+  on_ranks(1, [&](Communicator& world) {
+    const Model::Options options{.shape = small_mixed_model(), .dtype = GetParam()};
+    Trained here(cpu(), world.split(0, 0), options), there(gpu(), world.split(0, 0), options);
+    const causeway::testing::TemporaryFolder folder;
+    for (Trained* each : {&here, &there}) {
+      Optimizer optimizer({}, each->model.parameters(), world, each->runtime.stream);
+      for (const Parameter& parameter : each->model.parameters().parameters())  // the same on both: no kernel's rounding
+        if (!parameter.spec.frozen) scale(each->runtime.stream, {.x = parameter.weight, .y = parameter.gradient});
+      const OptimizerStep found = step_now(optimizer, each->runtime.stream, 1, 0.01, 0.5);
+      EXPECT_GT(found.gradient_norm, 0);
+      if (each == &there)
+        write_checkpoint(folder / "run", 1,
+                         {.attributes = attributes_of(options.shape, options.dtype),
+                          .state = {},
+                          .tensors = checkpoint_tensors(each->model.parameters(), optimizer, 0)},
+                         world, each->runtime.stream);
+    }
+    EXPECT_LT(relative_error(there.weights(), here.weights()), GetParam() == DType::bf16 ? 1e-3 : 1e-5);
+    const Checkpoint checkpoint(folder / "run");
+    load_parameters(checkpoint, here.model.parameters(), cpu());
+    EXPECT_EQ(here.weights(), there.weights());
+    here.model.parameters().initialise(1, cpu());
+    there.model.parameters().initialise(1, gpu());
+    load_parameters(checkpoint, here.model.parameters(), cpu());
+    load_parameters(checkpoint, there.model.parameters(), gpu());
+    EXPECT_EQ(here.weights(), there.weights());
+  });
+}
+
+TEST_P(ModelOnAGpu, OutOfMemoryIsSaidAndLeavesTheDeviceUsable) {
+  const Stream stream(Device::cuda);
+  try {
+    const Tensor all(stream, DType::u8, {std::int64_t{1} << 50});
+    FAIL() << "a pebibyte was given";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("out of cuda memory: 1125899906842624 bytes wanted beside 0 in use"),
+              std::string::npos)
+        << error.what();
+  }
+  const Tensor some = Tensor::zeros(stream, DType::f32, {1000});
+  EXPECT_EQ(host_values<double>(stream, some), std::vector<double>(1000, 0.0));
+}
+
+}  // namespace
+}  // namespace causeway::test
