@@ -34,11 +34,12 @@ Tensor copy_of(const Stream& stream, TensorView x) {
 /// What the forward pass over the steps leaves for the way back.
 struct Model::Trail {
   struct Kept {
+    std::size_t step;
     Tensor residual;          // [tokens, width], the residual stream as the step's norm left it
     Tensor normalised, rstd;  // the norm's output
     Saved saved;              // the operator's
   };
-  std::vector<Kept> steps;  // with recomputation one a block, its first step's, the residual stream alone
+  std::vector<Kept> steps;  // with recomputation those that begin a block, or every so-manieth: the residual stream alone
 };
 
 Model::Model(const Options& options) : options_(options), parameters_(options.dtype) {
@@ -84,8 +85,9 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss) {
   {
     const Tensor residual(stream, wide, shape);
     const auto run = [&](std::size_t i, TensorView before, Tensor normalised, Tensor rstd) {
-      if (options_.recompute && !steps_[i].first) return steps_[i].op->forward(pass, normalised, nullptr);
-      Trail::Kept kept{.residual = copy_of(stream, before), .normalised = {}, .rstd = {}, .saved = {}};
+      const bool kept_block = static_cast<std::int64_t>(steps_[i].block) % options_.recompute_blocks == 0;
+      if (options_.recompute && !(steps_[i].first && kept_block)) return steps_[i].op->forward(pass, normalised, nullptr);
+      Trail::Kept kept{.step = i, .residual = copy_of(stream, before), .normalised = {}, .rstd = {}, .saved = {}};
       Tensor x = steps_[i].op->forward(pass, normalised, options_.recompute ? nullptr : &kept.saved);
       if (!options_.recompute) {
         kept.normalised = std::move(normalised);
@@ -185,18 +187,44 @@ void Model::backward_steps(const Pass& pass, TensorView ids, TensorView d_residu
   embedding_backward(stream, {.ids = ids, .d_y = d_residual, .d_weight = embedding_->gradient});
 }
 
+/// Adds to the trail the residual stream at every block's start after the last one that it holds, up to that of step
+/// `until`.
+void Model::recompute_inputs(const Pass& pass, std::size_t until, Trail& trail) {
+  const Stream& stream = pass.runtime.stream;
+  const std::size_t from = trail.steps.back().step;
+  if (from == until) return;
+  const Tensor residual = copy_of(stream, trail.steps.back().residual);
+  Tensor x;
+  for (std::size_t i = from; i <= until; ++i) {
+    const Tensor normalised(stream, options_.dtype, residual.view().shape),
+        rstd(stream, residual.view().dtype, {residual.view().rows()});
+    rms_norm_forward(stream, {.x = x,
+                              .residual = residual,
+                              .weight = steps_[i].norm->weight,
+                              .eps = norm_eps_,
+                              .y = normalised,
+                              .rstd = rstd});
+    if (i > from && steps_[i].first)
+      trail.steps.push_back(
+          {.step = i, .residual = copy_of(stream, residual), .normalised = {}, .rstd = {}, .saved = {}});
+    if (i < until) x = steps_[i].op->forward(pass, normalised, nullptr);
+  }
+}
+
 /// Replaces what the trail has of the block that ends in step `last` by what a forward without recomputation would have
 /// left of its steps: the same kernels on the same numbers, so the same bits.
 void Model::recompute_block(const Pass& pass, std::size_t last, Trail& trail) {
   const Stream& stream = pass.runtime.stream;
   std::size_t first = last;
   while (!steps_[first].first) --first;
+  recompute_inputs(pass, first, trail);
   Tensor residual = std::move(trail.steps.back().residual), x;
   trail.steps.pop_back();
   const DType wide = residual.view().dtype;
   const Shape shape = residual.view().shape;
   for (std::size_t i = first; i <= last; ++i) {
-    Trail::Kept kept{.residual = i == first ? std::move(residual) : copy_of(stream, trail.steps.back().residual),
+    Trail::Kept kept{.step = i,
+                     .residual = i == first ? std::move(residual) : copy_of(stream, trail.steps.back().residual),
                      .normalised = Tensor(stream, options_.dtype, shape),
                      .rstd = Tensor(stream, wide, {shape[0]}),
                      .saved = {}};

@@ -31,6 +31,7 @@ class Model {
     ModelOptions shape;
     DType dtype = DType::f32;
     bool recompute = false;  ///< keep only each block's input and run the block again on the way back
+    std::int64_t recompute_blocks = 1;  ///< more: keep every so-manieth block's input, run those between once more first
   };
   /// Parameters have no memory until `parameters().allocate()`.
   explicit Model(const Options& options);
@@ -72,6 +73,7 @@ class Model {
   Tensor forward_steps(const Stream& stream, TensorView ids, TensorView residual, const RunStep& run,
                        const Observer& observer) const;
   void backward_steps(const Pass& pass, TensorView ids, TensorView d_residual, Trail& trail);
+  void recompute_inputs(const Pass& pass, std::size_t until, Trail& trail);
   void recompute_block(const Pass& pass, std::size_t last, Trail& trail);
   /// Final norm, head and loss, a tile of tokens at a time so that no [tokens, vocabulary] tensor ever exists. With
   /// `d_residual` also their backward.

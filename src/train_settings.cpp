@@ -33,6 +33,9 @@ void check(const TrainSettings& settings) {
   within("eval-every", settings.eval_every, std::int64_t{0}, most);
   within("eval-packs", settings.eval_packs, std::int64_t{0}, most);
   within("log-every", settings.log_every, std::int64_t{1}, most);
+  within("recompute-blocks", settings.recompute_blocks, std::int64_t{1}, std::int64_t{10'000});
+  require(settings.recompute_blocks == 1 || settings.recompute, "--recompute-blocks is {}, but --recompute is missing",
+          settings.recompute_blocks);
   require(settings.seed >= 0, "--seed is {}, expected 0 or more", settings.seed);
   require(settings.resume.empty() || settings.init_from.empty() || settings.resume == "auto",
           "--resume {} and --init-from exclude each other", settings.resume);

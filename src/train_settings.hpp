@@ -41,6 +41,7 @@ struct TrainSettings {
   double learning_rate = 1e-3, learning_rate_floor = 0.1, beta1 = 0.9, beta2 = 0.95, weight_decay = 0.1, clip = 1;
   std::int64_t warmup_steps = 0;
   bool recompute = false;
+  std::int64_t recompute_blocks = 1;
   std::int64_t checkpoint_every = 0, eval_every = 0, eval_packs = 0, log_every = 10;
   std::string resume, init_from;
   std::vector<std::string> valid_data;

@@ -74,7 +74,7 @@ void compare(const Checkpoint& checkpoint, const ModelOptions& kept, const Model
 
 /// The model as the options say it, or as the checkpoint does where they name none.
 Model::Options model_of(const TrainSettings& settings, Communicator& world) {
-  Model::Options options{.dtype = parse_dtype(settings.compute.dtype), .recompute = settings.recompute};
+  Model::Options options{.dtype = parse_dtype(settings.compute.dtype), .recompute = settings.recompute, .recompute_blocks = settings.recompute_blocks};
   collectively(world, [&] {
     const std::optional<std::string> resumed = resumed_checkpoint(settings);
     const std::string from = resumed ? *resumed : settings.init_from;
