@@ -17,19 +17,14 @@ void forward(const RmsNormForward& args) {
 #pragma omp parallel for schedule(static) if (tokens * channels > 4 * run_length)
   for (std::int64_t t = 0; t < tokens; ++t) {
     Wide* residual = args.residual.row<Wide>(t);
-    Wide squares = 0;
     if (args.x.present()) {
       const T* x = args.x.row<T>(t);
-#pragma omp simd reduction(+ : squares)
-      for (std::int64_t d = 0; d < channels; ++d) {
-        const Wide sum = residual[d] + static_cast<Wide>(x[d]);
-        residual[d] = sum;
-        squares += sum * sum;
-      }
-    } else {
-#pragma omp simd reduction(+ : squares)
-      for (std::int64_t d = 0; d < channels; ++d) squares += residual[d] * residual[d];
+#pragma omp simd
+      for (std::int64_t d = 0; d < channels; ++d) residual[d] += static_cast<Wide>(x[d]);
     }
+    Wide squares = 0;  // in one loop for both: recomputation, which adds no x, finds the same bits
+#pragma omp simd reduction(+ : squares)
+    for (std::int64_t d = 0; d < channels; ++d) squares += residual[d] * residual[d];
     const Wide rstd = 1 / std::sqrt(squares / static_cast<Wide>(channels) + static_cast<Wide>(args.eps));
     *args.rstd.row<Wide>(t) = rstd;
     T* y = args.y.row<T>(t);
