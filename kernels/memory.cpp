@@ -1,6 +1,7 @@
 #include "kernels/memory.hpp"
 
 #include <algorithm>
+#include <bit>
 
 #include "kernels/error.hpp"
 #include "kernels/host_memory.hpp"
@@ -46,9 +47,14 @@ MemoryPool::MemoryPool(std::shared_ptr<void> native_stream)
 
 MemoryPool::~MemoryPool() { drop_cache(); }
 
+std::int64_t MemoryPool::block_size(std::int64_t bytes) const {
+  const std::int64_t size = rounded(bytes);
+  return page_locked_ ? static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(size))) : size;
+}
+
 void* MemoryPool::allocate(std::int64_t bytes) {
   if (bytes <= 0) return nullptr;
-  bytes = rounded(bytes);
+  bytes = block_size(bytes);
   const std::lock_guard lock(mutex_);
   void* block = nullptr;
   if (const auto found = cached_.find(bytes); found != cached_.end()) {
@@ -56,7 +62,7 @@ void* MemoryPool::allocate(std::int64_t bytes) {
     cached_.erase(found);
     cached_bytes_ -= bytes;
   } else {
-    if (live_bytes_ + cached_bytes_ + bytes > peak_bytes_) drop_cache();
+    if (!page_locked_ && live_bytes_ + cached_bytes_ + bytes > peak_bytes_) drop_cache();
     block = from_system(bytes);
   }
   live_bytes_ += bytes;
@@ -66,7 +72,7 @@ void* MemoryPool::allocate(std::int64_t bytes) {
 
 void MemoryPool::release(void* block, std::int64_t bytes) noexcept {
   if (block == nullptr) return;
-  bytes = rounded(bytes);
+  bytes = block_size(bytes);
   const std::lock_guard lock(mutex_);
   live_bytes_ -= bytes;
   if (device_ == Device::cuda) return to_system(block, bytes);  // CUDA's pool keeps it
@@ -122,7 +128,7 @@ void* MemoryPool::from_system(std::int64_t bytes) {
 #else
   block = host_block(bytes);
 #endif
-  ensure(block != nullptr, "out of {} memory: {} bytes wanted beside {} in use", name_of(device_), bytes, live_bytes_);
+  ensure(block != nullptr, "out of {} memory: {} bytes wanted beside {} in use", page_locked_ ? "page-locked" : name_of(device_), bytes, live_bytes_);
   return block;
 }
 

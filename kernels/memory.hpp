@@ -14,7 +14,8 @@ constexpr const char* name_of(Device device) { return device == Device::cpu ? "c
 
 /// Memory of one device for one rank, handed out in blocks aligned to 256 bytes; a training step after the first asks the system for nothing.
 /// On the CPU a returned block serves the next request of its size; live and cached bytes together never exceed the largest live figure by
-/// more than the request at hand. `page_locked` host memory is what a GPU copies from and to by itself. On a GPU the blocks come from a
+/// more than the request at hand. `page_locked` host memory is what a GPU copies from and to by itself; its blocks are powers of two and stay
+/// until the pool ends, since getting one, and giving one back, waits for the GPU. On a GPU the blocks come from a
 /// CUDA memory pool of this object's own (cudaMallocAsync), in the order of the stream it was made for, and stay with it until it ends.
 /// Thread-safe.
 class MemoryPool {
@@ -36,6 +37,7 @@ class MemoryPool {
   void reset_peak();
 
  private:
+  std::int64_t block_size(std::int64_t bytes) const;
   void* from_system(std::int64_t bytes);
   void to_system(void* block, std::int64_t bytes) noexcept;
   void drop_cache() noexcept;

@@ -39,10 +39,14 @@ bool a_gpu_each(Transport& ranks) {
 }  // namespace
 
 void take_gpu(Transport& ranks) {
-  const Name here = named("");
-  const std::vector<Name> hosts = gathered(here, ranks);
-  const auto before = std::count(hosts.begin(), hosts.begin() + ranks.rank(), here);
-  if (const int gpus = visible_gpus(); gpus > 0) use_gpu(static_cast<int>(before % gpus));
+  const std::vector<Name> hosts = gathered(named(""), ranks);
+  const std::vector<Name> processes = gathered(named(fmt::format("{}", getpid())), ranks);
+  const auto mine = static_cast<std::size_t>(ranks.rank());
+  std::vector<Name> before;  // the processes of this node, in order of their first ranks, up to this rank's
+  for (std::size_t rank = 0; processes[rank] != processes[mine]; ++rank)
+    if (hosts[rank] == hosts[mine] && std::ranges::find(before, processes[rank]) == before.end())
+      before.push_back(processes[rank]);
+  if (const int gpus = visible_gpus(); gpus > 0) use_gpu(static_cast<int>(std::ssize(before) % gpus));
 }
 
 std::unique_ptr<Transport> make_device_transport(Transport& ranks, const Stream& stream) {

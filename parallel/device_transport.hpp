@@ -6,8 +6,8 @@
 
 namespace causeway {
 
-/// Gives the calling thread its GPU: the one at the rank's place among the ranks of its node, modulo the GPUs it sees.
-/// Before anything else asks for a GPU. Collective; does nothing where no GPU is visible.
+/// Gives the calling thread its GPU: the one at its process's place among the processes of its node, modulo the GPUs it
+/// sees. Ranks that are threads of one process share a GPU: they would have no way to end NCCL's wait for each other. Before anything else asks for a GPU. Collective; does nothing where no GPU is visible.
 void take_gpu(Transport& ranks);
 
 /// A group of the same ranks whose device memory travels the fastest way that all of them have: by NCCL between GPUs,

@@ -118,7 +118,7 @@ class Staged {
       transfers_.push_back({peer, out, in});
       landing_.push_back(recv);
     }
-    stream.wait();
+    if (!transfers_.empty()) stream.wait();
   }
 
   std::span<const Transfer> transfers() const { return transfers_; }

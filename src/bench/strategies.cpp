@@ -83,8 +83,8 @@ double median(std::vector<double> values) {
 
 }  // namespace
 
-StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator& ranks, const Stream& stream,
-                                     int repetitions, double least_seconds) {
+StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator& control, Communicator& ranks,
+                                     const Stream& stream, int repetitions, double least_seconds) {
   using Clock = std::chrono::steady_clock;
   stream.memory().reset_peak();
   const Sharding sharding(ShardLayout(work.tokens, ranks.size(), work.layout),
@@ -98,11 +98,11 @@ StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator&
                     tensors.attributes,
                     tensors.in};
   const auto timed = [&](const auto& run) {
-    ranks.barrier();
+    control.barrier();
     const auto begin = Clock::now();
     run();
     stream.wait();
-    return ranks.max(std::chrono::duration<double>(Clock::now() - begin).count());
+    return control.max(std::chrono::duration<double>(Clock::now() - begin).count());
   };
 
   StrategyMeasurement result;
@@ -114,10 +114,10 @@ StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator&
     const double forward_s = timed([&] { work.row.forward(pass, tensors.y, &saved); });
     const double backward_s = timed([&] { work.row.backward(pass, tensors.d_y, tensors.out, saved); });
     const Traffic& after = ranks.traffic();
-    const double exposed_s = ranks.max(after.exposed_s - before.exposed_s),
-                 hidden_s = ranks.max(after.hidden_s - before.hidden_s);
-    result.bytes_sent = ranks.max(after.bytes_sent - before.bytes_sent);
-    result.messages_sent = ranks.max(after.messages_sent - before.messages_sent);
+    const double exposed_s = control.max(after.exposed_s - before.exposed_s),
+                 hidden_s = control.max(after.hidden_s - before.hidden_s);
+    result.bytes_sent = control.max(after.bytes_sent - before.bytes_sent);
+    result.messages_sent = control.max(after.messages_sent - before.messages_sent);
     if (repetition == 0 && (repetitions > 0 || least_seconds > 0)) continue;  // it warms up
     forward.push_back(forward_s);
     backward.push_back(backward_s);
@@ -129,7 +129,7 @@ StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator&
   result.backward_s = median(backward);
   result.exposed_s = median(exposed);
   result.hidden_s = median(hidden);
-  result.memory_bytes = ranks.max(stream.memory().peak_bytes());
+  result.memory_bytes = control.max(stream.memory().peak_bytes());
   return result;
 }
 

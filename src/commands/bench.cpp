@@ -225,7 +225,7 @@ ExitCode run_strategies(const BenchSettings& settings) {
           work.tokens = tokens;
           work.documents = documents;
           rows.push_back(
-              report_strategy(work, measure_strategy(work, ranks, *stream, 3, settings.least_seconds), speaks));
+              report_strategy(work, measure_strategy(work, world, ranks, *stream, 3, settings.least_seconds), speaks));
         }
     };
     for (const OpRow& row : op_rows())

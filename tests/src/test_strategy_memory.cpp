@@ -37,7 +37,8 @@ TEST(StrategyMemory, ARankOfFourHoldsAtMostThreeTenthsOfWhatOneHolds) {
           on_ranks(ranks, [&](Communicator& world) {
             // A transform has buffers for each thread, however short the pack.
             with_threads(1, [&] {
-              const StrategyMeasurement measured = measure_strategy(work, world, Stream(), 0, 0);
+              Communicator ranks_of_it = world.split(0, world.rank());
+              const StrategyMeasurement measured = measure_strategy(work, world, ranks_of_it, Stream(), 0, 0);
               if (world.rank() == 0) bytes[ranks == 1 ? 0 : 1] = measured.memory_bytes;
             });
           });
