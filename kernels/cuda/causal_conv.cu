@@ -396,6 +396,7 @@ void expect_inputs(const Args& args) {
   cpu::expect("weight", args.weight, dtype, {D, W});
   cpu::expect_if_present("bias", args.bias, dtype, {D});
   cpu::expect_if_present("halo", args.halo, dtype, {W - 1, D});
+  ensure(args.halo.present() || W == 1 || !args.segments.continues_from_left(), "a document begins before the run, but halo is absent");
 }
 
 }  // namespace

@@ -43,7 +43,7 @@ struct ModalInputs {
     return x.present() ? static_cast<const X*>(x.data) : nullptr;
   }
 
-  __device__ R rate(std::int64_t channel, int m) const { return ::exp(log_rates[channel * log_rates_stride + m]); }
+  __device__ R rate(std::int64_t channel, int m) const { return modal_rate(log_rates[channel * log_rates_stride + m]); }
   /// 1 - λ^n without cancellation; 1 for modes beyond M, which then keep nothing.
   __device__ R loss(std::int64_t channel, int m, R n) const { return m < modes ? -::expm1(-n * rate(channel, m)) : R(1); }
   __device__ R residue(std::int64_t channel, int m) const { return m < modes && residues != nullptr ? residues[channel * residues_stride + m] : R(0); }

@@ -123,7 +123,7 @@ __global__ void fold_modal_step(const R* log_rates, std::int64_t rates_stride, c
   const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x, d = i / modes, m = i % modes;
   if (d >= channels) return;
   R& to = carry[d * carry_stride + m];
-  to = summary[d * summary_stride + m] + static_cast<R>(::exp(-::exp(static_cast<double>(log_rates[d * rates_stride + m])) * tokens)) * to;
+  to = summary[d * summary_stride + m] + static_cast<R>(::exp(-modal_rate(static_cast<double>(log_rates[d * rates_stride + m])) * tokens)) * to;
 }
 
 template <class T>

@@ -1,6 +1,7 @@
 #include "kernels/cpu/expect.hpp"
 #include "kernels/cuda/check.cuh"
 #include "kernels/cuda/elementwise.cuh"
+#include "kernels/cuda/functions.cuh"
 #include "kernels/modal_conv.hpp"
 
 namespace causeway::cuda {
@@ -22,7 +23,7 @@ __global__ void __launch_bounds__(filter_threads) write_taps(const R* residues, 
     const int here = min(modes - first, modes_together), own = static_cast<int>(threadIdx.x);
     __syncthreads();
     if (own < here) {
-      rate[own] = ::exp(log_rates[channel * rates_stride + first + own]);
+      rate[own] = modal_rate(log_rates[channel * rates_stride + first + own]);
       residue[own] = residues[channel * residues_stride + first + own];
     }
     __syncthreads();
@@ -39,7 +40,7 @@ __global__ void __launch_bounds__(filter_threads) sum_taps(const R* residues, st
   __shared__ double plain[filter_threads], counted[filter_threads];
   const std::int64_t channel = blockIdx.x / modes, m = blockIdx.x % modes;
   const int own = static_cast<int>(threadIdx.x);
-  const double rate = ::exp(static_cast<double>(log_rates[channel * rates_stride + m]));
+  const double rate = modal_rate(static_cast<double>(log_rates[channel * rates_stride + m]));
   double sum = 0, sum_counted = 0;
   for (std::int64_t t = own; t < length; t += filter_threads) {
     const double term = static_cast<double>(d_taps[channel * taps_stride + t] * ::exp(static_cast<R>(-rate * static_cast<double>(t))));

@@ -3,6 +3,7 @@
 #include "kernels/activation.hpp"
 #include "kernels/cpu/expect.hpp"
 #include "kernels/cuda/elementwise.cuh"
+#include "kernels/cuda/functions.cuh"
 #include "kernels/fourier.hpp"
 
 // What cancels is computed before in float64, once a mode and once a frequency: 1 - λ, 1 - λ^length, 2 sin² of half the
@@ -38,9 +39,6 @@ struct AtZero {
   }
 };
 
-/// exp(log_rate), finite, as cpu/modal_rate.hpp has it.
-__device__ double rate_of(double log_rate) { return ::exp(log_rate < 64.0 ? log_rate : 64.0); }
-
 template <class R>
 __global__ void __launch_bounds__(threads)
     write_modes(Rows<const R> residues, Rows<const R> log_rates, std::int64_t channels, std::int64_t modes,
@@ -48,7 +46,7 @@ __global__ void __launch_bounds__(threads)
   const std::int64_t at = std::int64_t{blockIdx.x} * threads + threadIdx.x, size = channels * modes, m = at / channels,
                      d = at % channels;
   if (at >= size) return;
-  const double rate = rate_of(static_cast<double>(log_rates(d, m)));
+  const double rate = modal_rate(static_cast<double>(log_rates(d, m)));
   const AtZero at_zero(rate, length);
   const auto put = [&](Field field, double x) { to[field * size + at] = static_cast<R>(x); };
   put(residue_field, static_cast<double>(residues(d, m)));
@@ -238,7 +236,7 @@ __global__ void __launch_bounds__(threads)
     value += static_cast<double>(sums[chunk * 2 * size + at]);
     slope += static_cast<double>(sums[(chunk * 2 + 1) * size + at]);
   }
-  const double rate = rate_of(static_cast<double>(log_rates(d, m)));
+  const double rate = modal_rate(static_cast<double>(log_rates(d, m)));
   d_residues(d, m) += static_cast<R>(value);
   d_log_rates(d, m) += static_cast<R>(-rate * static_cast<double>(residues(d, m)) * slope);
 }

@@ -209,6 +209,7 @@ void rms_norm_backward(const Stream& stream, const RmsNormBackward& args) {
   expect("rms_norm backward's rstd", args.rstd, wide, {tokens});
   expect("rms_norm backward's d_residual", args.d_residual, wide, d_y.shape);
   expect("rms_norm backward's d_weight", args.d_weight, wide, {channels});
+  ensure(args.d_weight.dense(), "rms_norm backward's d_weight is not dense");
   if (tokens == 0) return;
   dispatch(d_y.dtype, [&]<class T>() {
     using R = Accumulator<T>;

@@ -60,19 +60,19 @@ __device__ R over_team(R x, const Combine& combine = {}) {
   return x;
 }
 
-/// y[column] += Σ_row x[row, column]; a block sums 32 columns.
+/// y[column] += Σ_row x[row, column] in float64; a block sums 32 columns.
 template <class R>
 __global__ void __launch_bounds__(1024) column_sums(const R* x, std::int64_t rows, std::int64_t columns, R* y) {
-  __shared__ R sums[32][33];
+  __shared__ double sums[32][33];
   const std::int64_t column = std::int64_t{blockIdx.x} * 32 + threadIdx.x;
-  R sum = 0;
+  double sum = 0;
   if (column < columns)
-    for (std::int64_t row = threadIdx.y; row < rows; row += 32) sum += x[row * columns + column];
+    for (std::int64_t row = threadIdx.y; row < rows; row += 32) sum += static_cast<double>(x[row * columns + column]);
   sums[threadIdx.y][threadIdx.x] = sum;
   __syncthreads();
   sum = over_lanes(sums[threadIdx.x][threadIdx.y]);  // a warp a column
   const std::int64_t summed = std::int64_t{blockIdx.x} * 32 + threadIdx.y;
-  if (threadIdx.x == 0 && summed < columns) y[summed] += sum;
+  if (threadIdx.x == 0 && summed < columns) y[summed] += static_cast<R>(sum);
 }
 
 template <class R>

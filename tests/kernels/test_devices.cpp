@@ -475,11 +475,8 @@ const Row kernels[] = {
 class Devices : public testing::TestWithParam<Row> {
  protected:
   void SetUp() override {
-    try {
-      gpu_.emplace(Device::cuda);
-    } catch (const Error& error) {
-      GTEST_SKIP() << error.what();
-    }
+    gpu_ = gpu_stream();
+    if (!gpu_) GTEST_SKIP() << "no GPU answers";
   }
 
   Stream cpu_;
@@ -496,12 +493,8 @@ TEST_P(Devices, GpuEqualsCpuAndItselfOverRandomShapes) {
 }
 
 TEST(DevicesLarge, OffsetsBeyond32BitsAreReached) {
-  std::optional<Stream> gpu;
-  try {
-    gpu.emplace(Device::cuda);
-  } catch (const Error& error) {
-    GTEST_SKIP() << error.what();
-  }
+  const std::optional<Stream> gpu = gpu_stream();
+  if (!gpu) GTEST_SKIP() << "no GPU answers";
   const Shape shape{(std::int64_t{1} << 19) + 3,
                     4099};  // odd and more than 2^31 elements, whole and as columns of a wider matrix
   const Tensor x(*gpu, DType::bf16, shape), sum = Tensor::zeros(*gpu, DType::f64, {2});
@@ -516,6 +509,22 @@ TEST(DevicesLarge, OffsetsBeyond32BitsAreReached) {
   gpu->wait();
   EXPECT_EQ(sums[0], 4 * static_cast<double>(shape.size()));
   EXPECT_EQ(sums[1], 16 * static_cast<double>(inner.size()));
+}
+
+TEST(DevicesLarge, RowsFartherApartThanAPitchMayBeAreCopied) {
+  const std::optional<Stream> gpu = gpu_stream();
+  if (!gpu) GTEST_SKIP() << "no GPU answers";
+  const Tensor x = Tensor::zeros(*gpu, DType::bf16, {2, (std::int64_t{1} << 30) + 5}), y = Tensor::zeros(*gpu, DType::bf16, {2, 3});
+  const TensorView inner = x.view().slice_columns(1, 3);
+  fill(*gpu, {.value = 1, .y = inner});
+  const RowRange both{.from = 0, .to = 0, .count = 2};
+  copy_rows(*gpu, {.x = inner, .ranges = {&both, 1}, .y = y});
+  const Tensor sum = Tensor::zeros(*gpu, DType::f64, {1});
+  sum_of_squares(*gpu, {.x = y, .sum = sum});
+  double copied = 0;
+  gpu->copy(&copied, sum.view().data, sizeof(copied));
+  gpu->wait();
+  EXPECT_EQ(copied, 6);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, Devices, testing::ValuesIn(kernels),

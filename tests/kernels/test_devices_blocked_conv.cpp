@@ -134,7 +134,7 @@ class DevicesBlockedConv : public GpuTest {
     execute(cpu(), run, want, segments_view(run.cu_seqlens, run.tokens));
     for (const char* name : results) {
       if (!view(want, name).present()) continue;
-      EXPECT_LE(relative_error(view(got, name), view(want, name)), limit_of(name)) << name;
+      expect_close(view(got, name), view(want, name), limit_of(name), name);
       EXPECT_TRUE(same_bits(view(got, name), view(again, name))) << name << " differs from call to call";
     }
   }

@@ -101,7 +101,7 @@ class DevicesConv : public GpuTest {
     execute(cpu(), run, want, segments_view(run.cu_seqlens, run.tokens));
     for (const char* name : {"y", "d_x", "d_halo", "d_weight", "d_bias"}) {
       if (!view(want, name).present()) continue;
-      EXPECT_LE(relative_error(view(got, name), view(want, name)), limit) << name;
+      expect_close(view(got, name), view(want, name), limit, name);
       EXPECT_TRUE(same_bits(view(got, name), view(again, name))) << name << " differs from call to call";
     }
   }

@@ -108,7 +108,7 @@ class DevicesFftConv : public GpuTest {
     const Tensors got = on_gpu(pack, want), again = on_gpu(pack, want);
     execute(cpu(), pack, want, segments_view(pack.cu_seqlens, pack.tokens()));
     for (const char* name : results) {
-      EXPECT_LE(relative_error(view(got, name), view(want, name)), limit) << name;
+      expect_close(view(got, name), view(want, name), limit, name);
       EXPECT_TRUE(same_bits(view(got, name), view(again, name))) << name << " differs from call to call";
     }
   }
@@ -231,7 +231,7 @@ TEST_P(DevicesFftConv, ModalSpectrumAndItsBackwardEqualTheCpu) {
     }
     run(cpu(), want);
     for (const char* name : {"y", "d_residues", "d_log_rates"}) {
-      EXPECT_LE(relative_error(view(got[0], name), view(want, name)), limit) << name;
+      expect_close(view(got[0], name), view(want, name), limit, name);
       EXPECT_TRUE(same_bits(view(got[0], name), view(got[1], name))) << name << " differs from call to call";
     }
   }

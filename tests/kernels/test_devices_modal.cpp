@@ -20,6 +20,7 @@ struct Stretch {
   std::int64_t channels, modes, tokens;
   std::vector<std::int64_t> cu_seqlens;  // of the run
   bool q = true, k = true, skip = true, wide_skip = false, carries = true, wide = false;
+  double highest_rate = 0;  // logarithm
 
   std::string name() const {
     return fmt::format("{} tokens in {} documents [{}, {}], {} channels, {} modes{}{}{}{}{}", tokens, cu_seqlens.size() - 1, cu_seqlens.front(), cu_seqlens.back(), channels, modes, q ? ", q" : "", k ? ", k" : "",
@@ -53,7 +54,7 @@ Tensors inputs(const Stream& stream, const Stretch& run, DType dtype, std::uint6
   in["v"] = random_tensor(stream, dtype, rows, seed + 2);
   if (run.skip) in["skip"] = random_tensor(stream, run.wide_skip ? accumulator : dtype, vector, seed + 3);
   in["residues"] = random_tensor(stream, accumulator, matrix, seed + 4);
-  in["log_rates"] = random_tensor(stream, accumulator, matrix, seed + 5, -6, 0);
+  in["log_rates"] = random_tensor(stream, accumulator, matrix, seed + 5, -6, run.highest_rate);
   in["d_y"] = random_tensor(stream, dtype, rows, seed + 6);
   if (run.carries)
     for (const char* name : {"state_in", "adjoint_in"}) in[name] = random_tensor(stream, accumulator, matrix, seed + 7);
@@ -109,7 +110,7 @@ class DevicesModal : public GpuTest {
     const Tensors got = on_gpu(run, want), again = on_gpu(run, want);
     execute(cpu(), run, want, segments_view(run.cu_seqlens, run.tokens));
     for (const char* name : results) {
-      EXPECT_LE(relative_error(view(got, name), view(want, name)), limit) << name;
+      expect_close(view(got, name), view(want, name), limit, name);
       EXPECT_TRUE(same_bits(view(got, name), view(again, name))) << name << " differs from call to call";
     }
   }
@@ -126,6 +127,11 @@ TEST_P(DevicesModal, ModalConvEqualsTheCpuWhereChunksAreLong) {
 
 TEST_P(DevicesModal, ModalConvOfManyModesAddsTheirGroupsUp) {
   for (const std::int64_t modes : {33, 64, 100}) expect_equal_to_the_cpu({.channels = 70, .modes = modes, .tokens = 700, .cu_seqlens = {-9, 62, 450, 701}}, 1);
+}
+
+TEST_P(DevicesModal, ModalConvOfRatesThatOverflowEqualsTheCpu) {
+  for (const std::int64_t modes : {5, 40})
+    expect_equal_to_the_cpu({.channels = 70, .modes = modes, .tokens = 700, .cu_seqlens = {-9, 62, 450, 701}, .highest_rate = 180}, 1);
 }
 
 TEST_P(DevicesModal, ModalConvKeepsNonFiniteValuesInTheirDocument) {
@@ -148,10 +154,11 @@ TEST_P(DevicesModal, ModalConvKeepsNonFiniteValuesInTheirDocument) {
 TEST_P(DevicesModal, ModalFilterAndItsBackwardEqualTheCpu) {
   if (GetParam() == DType::bf16) return;  // filters are never bf16
   const double limit = GetParam() == DType::f64 ? 1e-13 : 2e-6;
-  for (const auto& [channels, modes, length] : {std::tuple{1, 1, 1}, {3, 16, 255}, {70, 5, 256}, {19, 33, 257}, {5, 16, 40000}, {70000, 2, 3}}) {
-    SCOPED_TRACE(fmt::format("{} channels, {} modes, {} taps", channels, modes, length));
+  for (const auto& [channels, modes, length, highest] :
+       {std::tuple{1, 1, 1, 0.0}, {3, 16, 255, 0.0}, {70, 5, 256, 0.0}, {19, 33, 257, 0.0}, {5, 16, 40000, 0.0}, {70000, 2, 3, 0.0}, {19, 33, 257, 90.0}}) {
+    SCOPED_TRACE(fmt::format("{} channels, {} modes, {} taps, rates up to exp({})", channels, modes, length, highest));
     const auto made = [&](std::int64_t columns, std::uint64_t seed, double low = -1, double high = 1) { return random_tensor(cpu(), GetParam(), {channels, columns}, seed, low, high); };
-    const Tensor residues = made(modes, 1), log_rates = made(modes, 2, -8, 0), d_taps = made(length, 3), taps = made(length, 4), d_residues = made(modes, 5), d_log_rates = made(modes, 6);
+    const Tensor residues = made(modes, 1), log_rates = made(modes, 2, -8, highest), d_taps = made(length, 3), taps = made(length, 4), d_residues = made(modes, 5), d_log_rates = made(modes, 6);
     const Tensor there[] = {to_gpu(residues), to_gpu(log_rates), to_gpu(d_taps), to_gpu(taps), to_gpu(d_residues), to_gpu(d_log_rates)};
     modal_filter(cpu(), {.residues = residues, .log_rates = log_rates, .taps = taps});
     modal_filter(gpu(), {.residues = there[0], .log_rates = there[1], .taps = there[3]});

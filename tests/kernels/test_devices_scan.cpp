@@ -126,7 +126,7 @@ class DevicesScan : public GpuTest {
     const Tensors got = on_gpu(run, want), again = on_gpu(run, want);
     execute(cpu(), run, want, segments_view(run.cu_seqlens, run.tokens));
     for (const char* name : results) {
-      EXPECT_LE(relative_error(view(got, name), view(want, name)), limit) << name;
+      expect_close(view(got, name), view(want, name), limit, name);
       EXPECT_TRUE(same_bits(view(got, name), view(again, name))) << name << " differs from call to call";
     }
   }

@@ -3,25 +3,34 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
+#include <limits>
 #include <optional>
 #include <random>
+#include <span>
+#include <string_view>
 #include <vector>
 
+#include "kernels/gpu.hpp"
 #include "tests/support/tensors.hpp"
 
 /// What tests of the GPU's kernels against the CPU's share.
 namespace causeway::test {
 
+/// What a test of the GPU runs on; absent, and the test to be skipped, where no GPU answers. One that is there but fails is an error.
+inline std::optional<Stream> gpu_stream() {
+  std::optional<Stream> stream;
+  if (visible_gpus() > 0) stream.emplace(Device::cuda);
+  return stream;
+}
+
 /// A test over dtypes with a stream on each device; skipped where no GPU answers.
 class GpuTest : public testing::TestWithParam<DType> {
  protected:
   void SetUp() override {
-    try {
-      gpu_.emplace(Device::cuda);
-    } catch (const Error& error) {
-      GTEST_SKIP() << error.what();
-    }
+    gpu_ = gpu_stream();
+    if (!gpu_) GTEST_SKIP() << "no GPU answers";
   }
 
   const Stream& cpu() const { return cpu_; }
@@ -47,10 +56,32 @@ class GpuTest : public testing::TestWithParam<DType> {
   std::optional<Stream> gpu_;
 };
 
-/// How many random cases a test takes: `count`, or as few as CAUSEWAY_TEST_CASES says, for tools under which each takes a hundred times as long.
+/// max|a - b| / max|b|; max|a| where b is zero; infinite where either holds a NaN or the sizes differ.
+inline double largest_error(std::span<const double> a, std::span<const double> b) {
+  constexpr double never = std::numeric_limits<double>::infinity();
+  if (a.size() != b.size()) return never;
+  double difference = 0, scale = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (!std::isfinite(a[i]) || !std::isfinite(b[i])) return never;
+    difference = std::max(difference, std::abs(a[i] - b[i]));
+    scale = std::max(scale, std::abs(b[i]));
+  }
+  return difference / (scale > 0 ? scale : 1);
+}
+
+/// `got` is `want` up to `limit` of its norm, and no element of it is far off, which a norm over many does not see.
+inline void expect_close(std::span<const double> got, std::span<const double> want, double limit, std::string_view name) {
+  EXPECT_LE(relative_error(got, want), limit) << name;
+  EXPECT_LE(largest_error(got, want), std::max(limit, 0.05)) << name;
+}
+inline void expect_close(TensorView got, TensorView want, double limit, std::string_view name) {
+  expect_close(values_of(got), values_of(want), limit, name);
+}
+
+/// How many random cases a test takes: `count`, or as few as CAUSEWAY_TEST_CASES says but at least one, for tools under which each takes a hundred times as long.
 inline std::uint64_t cases(std::uint64_t count) {
   const char* const most = std::getenv("CAUSEWAY_TEST_CASES");
-  return most == nullptr ? count : std::min<std::uint64_t>(count, std::strtoull(most, nullptr, 10));
+  return most == nullptr ? count : std::clamp<std::uint64_t>(std::strtoull(most, nullptr, 10), 1, count);
 }
 
 /// Small random numbers for shapes, the same for the same seed.
