@@ -213,27 +213,24 @@ struct Passes {
   using R = Accumulator<T>;
   const Stream& stream;
 
-  static bool by_own_rows(std::int64_t points) { return sizeof(R) == 4 && by_short_rows(points); }
-
   void load(const Piece& piece, const Factors<T>& from, const Spectra<R>& to) const {
     if constexpr (sizeof(R) == 4)
       if (in_two_steps(piece.points)) return columns_in<T>(stream, piece, from, to.data());
     load_rows<T>(stream, piece, from, to.data());
-    if (!by_own_rows(piece.points)) to.forward(stream, piece.points, piece.rows());
+    to.forward(stream, piece.points, piece.rows());
   }
 
   void store(const Piece& piece, const Spectra<R>& from, const GatedOutput& first,
              const GatedOutput& second = {}) const {
     if constexpr (sizeof(R) == 4)
       if (in_two_steps(piece.points)) return columns_out<T>(stream, piece, from.data(), first, second);
-    if (!by_own_rows(piece.points)) from.inverse(stream, piece.points, piece.rows());
+    from.inverse(stream, piece.points, piece.rows());
     store_rows<T>(stream, piece, from.data(), first, second);
   }
 
   void load_filters(const LengthClass& of, const Groups& groups, TensorView taps, const Spectra<R>& to) const {
     if constexpr (sizeof(R) == 4) {
-      if (in_one_block(of.points) || by_short_rows(of.points))
-        return short_filters<T>(stream, of.points, of.taps, groups, taps, to.data());
+      if (in_one_block(of.points)) return short_filters<T>(stream, of.points, of.taps, groups, taps, to.data());
       if (in_two_steps(of.points)) {
         tap_columns_in<T>(stream, of.points, of.taps, groups, taps, to.data());
         return filter_rows(stream, of.points, groups.count, false, to.data());
@@ -245,8 +242,7 @@ struct Passes {
 
   void add_filters(const LengthClass& of, const Groups& groups, const Spectra<R>& from, TensorView taps) const {
     if constexpr (sizeof(R) == 4) {
-      if (in_one_block(of.points) || by_short_rows(of.points))
-        return add_short_filters(stream, of.points, of.taps, groups, from.data(), taps);
+      if (in_one_block(of.points)) return add_short_filters(stream, of.points, of.taps, groups, from.data(), taps);
       if (in_two_steps(of.points)) {
         filter_rows(stream, of.points, groups.count, true, from.data());
         return tap_columns_out(stream, of.points, of.taps, groups, from.data(), taps);
@@ -260,8 +256,6 @@ struct Passes {
                 const Spectra<R>& x) const {
     if constexpr (sizeof(R) == 4) {
       if (in_two_steps(piece.points)) return convolve_rows<T>(stream, piece, groups, filters.data(), skip, x.data());
-      if (by_short_rows(piece.points))
-        return convolve_short_rows<T>(stream, piece, groups, filters.data(), skip, x.data());
     }
     const std::int64_t parts = parts_for(piece, groups, threads_for(piece, groups), enough_threads);
     multiply_rows<T><<<grid_of_numbers(piece, groups, parts), threads, 0, native_of(stream)>>>(
@@ -275,7 +269,7 @@ struct Passes {
                          bool output, const Spectra<R>& x, const Spectra<R>& dc, bool first,
                          const Spectra<R>& d_filters) const {
     // A block of own kernels takes 4096 numbers of groups.
-    const bool own = sizeof(R) == 4 && (in_two_steps(piece.points) || by_short_rows(piece.points));
+    const bool own = sizeof(R) == 4 && in_two_steps(piece.points);
     const std::int64_t size = groups.count * piece.points,
                        parts = own ? parts_for(piece, groups, (size + row_points - 1) / row_points, enough_blocks)
                                    : parts_for(piece, groups, threads_for(piece, groups), enough_threads);
@@ -286,9 +280,6 @@ struct Passes {
       if (in_two_steps(piece.points))
         convolve_rows_backward<T>(stream, piece, groups, filters.data(), skip, output, x.data(), dc.data(), accumulate,
                                   parts, to);
-      if (by_short_rows(piece.points))
-        convolve_short_rows_backward<T>(stream, piece, groups, filters.data(), skip, output, x.data(), dc.data(),
-                                        accumulate, parts, to);
     }
     if (!own) {
       const dim3 grid = grid_of_numbers(piece, groups, parts);

@@ -26,13 +26,22 @@ constexpr std::int64_t piece_numbers = std::int64_t{1} << 25;
 /// Rows of bf16 are read in stretches of no less than 64 bytes.
 constexpr std::int64_t fewest_channels = 32;
 
-/// Complex numbers that a document takes, which has `tokens` tokens: a power of two. In float32 those from 64 on are
-/// transformed by kernels of our own, so much faster than by cuFFT that no length in between would pay.
+/// The least of the powers of two up to `coarse` and the multiples of a quarter of one beyond, from `smallest` on, that
+/// is no less than `needed`: few, and at most a quarter too much.
+__host__ __device__ inline std::int64_t stepped(std::int64_t needed, std::int64_t smallest, std::int64_t coarse) {
+  std::int64_t power = smallest;
+  while (power < needed) power *= 2;
+  if (power > coarse)
+    for (std::int64_t eighths = 5; eighths < 8; ++eighths)
+      if (power / 8 * eighths >= needed) return power / 8 * eighths;
+  return power;
+}
+
+/// Complex numbers that a document takes, which has `tokens` tokens. Up to 512 and beyond 2048 these are powers of two,
+/// which in float32 have kernels of our own that are faster by more than a step in between would save.
 __host__ __device__ inline std::int64_t points_of(std::int64_t tokens, std::int64_t taps) {
   const std::int64_t needed = (tokens + (taps < tokens ? taps : tokens)) / 2;
-  std::int64_t points = 8;
-  while (points < needed) points *= 2;
-  return points;
+  return stepped(needed, 8, needed > 2048 ? needed * 2 : 512);
 }
 
 /// A document's tokens.
@@ -128,14 +137,7 @@ void for_each_piece(const LengthClass& of, const Extent* extents, std::int64_t c
 
 /// So many rows are transformed where there are `rows`, a power of two or a multiple of a quarter of one: a cuFFT plan
 /// is for one number of rows, and there shall be few.
-inline std::int64_t rows_together(std::int64_t rows) {
-  std::int64_t power = 1;
-  while (power < rows) power *= 2;
-  if (power > 4)
-    for (std::int64_t eighths = 5; eighths < 8; ++eighths)
-      if (power / 8 * eighths >= rows) return power / 8 * eighths;
-  return power;
-}
+inline std::int64_t rows_together(std::int64_t rows) { return stepped(rows, 1, 4); }
 
 /// Numbers that the largest piece takes, no rows of those that stay in a block, and the filters that go with a piece.
 struct Room {

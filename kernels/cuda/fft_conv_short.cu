@@ -327,87 +327,6 @@ __global__ void __launch_bounds__(threads) add_channel_sums(Piece piece, Groups 
   d_h[at] = {static_cast<float>(sum.re), static_cast<float>(sum.im)};
 }
 
-template <class S>
-__device__ __forceinline__ void load_row(Complex<float> (&x)[held], const Team<S>& team, const Complex<float>* from) {
-#pragma unroll
-  for (int i = 0; i < held; ++i) x[i] = from[i * S::team + team.r];
-}
-template <class S>
-__device__ __forceinline__ void store_row(const Complex<float> (&x)[held], const Team<S>& team, Complex<float>* to) {
-#pragma unroll
-  for (int i = 0; i < held; ++i) to[i * S::team + team.r] = x[i];
-}
-
-/// A team a row of a piece.
-template <class S, class T>
-__global__ void __launch_bounds__(threads, 3)
-    convolve_teams(Piece piece, Groups groups, const Complex<float>* h, Skip<T> skip, Complex<float>* x) {
-  __shared__ Complex<float> storage[S::rows * S::pitch];
-  const Team<S> team(storage);
-  const std::int64_t row = std::int64_t{blockIdx.x} * S::rows + team.index,
-                     channel = piece.first_channel + row % piece.channels;
-  const bool present = row < piece.documents * piece.channels;
-  h += (channel / groups.size - groups.first) * S::points;
-  x += row * S::points;
-  const float added = skip(channel);
-  Complex<float> value[held]{};
-  if (present) load_row(value, team, x);
-  row_forward(value, team);
-#pragma unroll
-  for (int i = 0; i < held; ++i) {
-    Complex<float> filter = h[i * S::team + team.r];
-    filter.re += added;
-    value[i] = value[i] * filter;
-  }
-  row_inverse(value, team);
-  if (present) store_row(value, team, x);
-}
-
-/// A team a group, blockIdx.y one of the parts of its rows; `most` rows at most, so that all teams walk as often.
-template <class S, class T, bool output>
-__global__ void __launch_bounds__(threads, 2)
-    convolve_teams_backward(Piece piece, Groups groups, const Complex<float>* h, Skip<T> skip, std::int64_t most,
-                            Complex<float>* x, Complex<float>* dc, bool accumulate, Complex<float>* d_h) {
-  __shared__ Complex<float> storage[S::rows * S::pitch];
-  const Team<S> team(storage);
-  const std::int64_t group = std::int64_t{blockIdx.x} * S::rows + team.index;
-  const bool here = group < groups.count;
-  const Share share(piece, groups, here ? group : 0, blockIdx.y, gridDim.y);
-  h += (here ? group : 0) * S::points;
-  d_h += (blockIdx.y * groups.count + group) * S::points;
-  for (std::int64_t i_row = 0; i_row < most; ++i_row) {
-    const std::int64_t row = share.begin + i_row, channel = share.first_channel + row % share.channels,
-                       at = (row / share.channels * piece.channels + channel) * S::points;
-    const bool present = here && row < share.end;
-    Complex<float> value[held]{}, gradient[held]{};
-    if (present) load_row(value, team, x + at);
-    __syncthreads();
-    row_forward(value, team);
-    if (present) load_row(gradient, team, dc + at);
-    __syncthreads();
-    row_forward(gradient, team);
-    const float added = present ? skip(piece.first_channel + channel) : 0;
-    const bool add = accumulate || i_row > 0;
-#pragma unroll
-    for (int i = 0; i < held; ++i) {
-      const int own = i * S::team + team.r;
-      const Complex<float> term = gradient[i] * conjugate(value[i]);
-      if (present) d_h[own] = add ? d_h[own] + term : term;
-      Complex<float> filter = h[own];
-      filter.re += added;
-      if constexpr (output) value[i] = value[i] * filter;
-      gradient[i] = gradient[i] * conjugate(filter);
-    }
-    row_inverse(gradient, team);
-    if (present) store_row(gradient, team, dc + at);
-    if constexpr (output) {
-      __syncthreads();
-      row_inverse(value, team);
-      if (present) store_row(value, team, x + at);
-    }
-  }
-}
-
 /// A team a group's taps.
 template <class S, class T>
 __global__ void __launch_bounds__(threads, 2)
@@ -450,9 +369,9 @@ __global__ void __launch_bounds__(threads, 2)
   }
 }
 
-/// Those that go in one block.
+/// Calls body<Shape>() for rows of `points` numbers.
 template <class Body>
-void with_block_shape(std::int64_t points, const Body& body) {
+void with_shape(std::int64_t points, const Body& body) {
   switch (points) {
     case 64:
       return body.template operator()<Shape<64>>();
@@ -467,51 +386,7 @@ void with_block_shape(std::int64_t points, const Body& body) {
   }
 }
 
-/// The longer of them, whose rows a block has few of.
-template <class Body>
-void with_row_shape(std::int64_t points, const Body& body) {
-  switch (points) {
-    case 1024:
-      return body.template operator()<Shape<1024>>();
-    case 2048:
-      return body.template operator()<Shape<2048>>();
-    default:
-      fail(ExitCode::internal, "rows of {} numbers", points);
-  }
-}
-
-/// Calls body<Shape>() for rows of `points` numbers.
-template <class Body>
-void with_shape(std::int64_t points, const Body& body) {
-  in_one_block(points) ? with_block_shape(points, body) : with_row_shape(points, body);
-}
-
 }  // namespace
-
-template <class T>
-void convolve_short_rows(const Stream& stream, const Piece& piece, const Groups& groups, const Complex<float>* h,
-                         const Skip<T>& skip, Complex<float>* x) {
-  with_row_shape(piece.points, [&]<class S> {
-    convolve_teams<S, T><<<grid_of(piece.rows(), S::rows), threads, 0, native_of(stream)>>>(piece, groups, h, skip, x);
-    cuda_check(cudaGetLastError());
-  });
-}
-
-template <class T>
-void convolve_short_rows_backward(const Stream& stream, const Piece& piece, const Groups& groups,
-                                  const Complex<float>* h, const Skip<T>& skip, bool output, Complex<float>* x,
-                                  Complex<float>* dc, bool accumulate, std::int64_t parts, Complex<float>* d_h) {
-  const std::int64_t rows = piece.documents * std::min(piece.channels, groups.size), most = (rows + parts - 1) / parts;
-  with_row_shape(piece.points, [&]<class S> {
-    const dim3 grid(grid_of(groups.count, S::rows), static_cast<unsigned>(parts));
-    const auto launch = [&]<bool gated> {
-      convolve_teams_backward<S, T, gated>
-          <<<grid, threads, 0, native_of(stream)>>>(piece, groups, h, skip, most, x, dc, accumulate, d_h);
-      cuda_check(cudaGetLastError());
-    };
-    output ? launch.template operator()<true>() : launch.template operator()<false>();
-  });
-}
 
 template <class T>
 void short_filters(const Stream& stream, std::int64_t points, std::int64_t count, const Groups& groups, TensorView taps,
@@ -539,7 +414,7 @@ template <class T>
 void short_forward(const Stream& stream, const Piece& piece, const Groups& groups, const Complex<float>* h,
                    const Skip<T>& skip, const Factors<T>& from, const GatedOutput& output) {
   const bool whole = whole_packets<T>(output.y.columns(), {from.a, from.b, output.gate, output.y});
-  with_block_shape(piece.points, [&]<class S> {
+  with_shape(piece.points, [&]<class S> {
     const std::int64_t across = (piece.channels + block_channels - 1) / block_channels,
                        down = (piece.documents + documents_of<S> - 1) / documents_of<S>;
     forward_block<S, T><<<grid_of(across * down), threads, 0, native_of(stream)>>>(
@@ -554,7 +429,7 @@ void short_backward(const Stream& stream, const Piece& piece, const Groups& grou
   constexpr std::int64_t enough_blocks = 1024;
   const bool whole = whole_packets<T>(of.d_v.y.columns(), {of.kv.a, of.kv.b, of.dc.a, of.dc.b, of.d_v.gate, of.d_v.y,
                                                            of.d_k.gate, of.d_k.y, of.d_q.gate, of.d_q.y});
-  with_block_shape(piece.points, [&]<class S> {
+  with_shape(piece.points, [&]<class S> {
     const std::int64_t across = (piece.channels + block_channels - 1) / block_channels,
                        steps = (piece.documents + documents_of<S> - 1) / documents_of<S>,
                        parts = std::clamp<std::int64_t>(enough_blocks / across, 1, steps);
@@ -574,11 +449,6 @@ void short_backward(const Stream& stream, const Piece& piece, const Groups& grou
 #define CAUSEWAY_FFT_CONV_SHORT(T)                                                                                   \
   template void short_filters<T>(const Stream&, std::int64_t, std::int64_t, const Groups&, TensorView,               \
                                  Complex<float>*);                                                                   \
-  template void convolve_short_rows<T>(const Stream&, const Piece&, const Groups&, const Complex<float>*,            \
-                                       const Skip<T>&, Complex<float>*);                                             \
-  template void convolve_short_rows_backward<T>(const Stream&, const Piece&, const Groups&, const Complex<float>*,   \
-                                                const Skip<T>&, bool, Complex<float>*, Complex<float>*, bool,        \
-                                                std::int64_t, Complex<float>*);                                      \
   template void short_forward<T>(const Stream&, const Piece&, const Groups&, const Complex<float>*, const Skip<T>&,  \
                                  const Factors<T>&, const GatedOutput&);                                             \
   template void short_backward<T>(const Stream&, const Piece&, const Groups&, const Complex<float>*, const Skip<T>&, \

@@ -2,26 +2,13 @@
 
 #include "kernels/cuda/fft_conv.cuh"
 
-/// fft_conv of short documents in float32. Up to 512 numbers a block holds 4096 of them, 8 channels of one document or
-/// of several, from reading the tokens to writing the results. Of longer ones it would hold too few channels, for which
-/// too little of every line is read: their rows stand in memory, as load_rows leaves them, but go through both
-/// transforms at once.
+/// fft_conv of short documents in float32: up to 512 numbers a block holds 4096 of them, 8 channels of one document or
+/// of several, from reading the tokens to writing the results. Of longer ones it would hold fewer channels, and too
+/// little of every line that it reads.
 namespace causeway::cuda {
 
-/// Whether documents of `points` numbers, a power of two, go in one block, or by rows.
+/// Whether documents of `points` numbers, a power of two up to 512, go in one block.
 inline bool in_one_block(std::int64_t points) { return points >= 64 && points <= 512; }
-inline bool by_short_rows(std::int64_t points) { return points == 1024 || points == 2048; }
-
-/// x = the inverse of the transform of x ⊙ (h + skip), times N, in place.
-template <class T>
-void convolve_short_rows(const Stream& stream, const Piece& piece, const Groups& groups, const Complex<float>* h,
-                         const Skip<T>& skip, Complex<float>* x);
-
-/// As convolve_rows_backward.
-template <class T>
-void convolve_short_rows_backward(const Stream& stream, const Piece& piece, const Groups& groups,
-                                  const Complex<float>* h, const Skip<T>& skip, bool output, Complex<float>* x,
-                                  Complex<float>* dc, bool accumulate, std::int64_t parts, Complex<float>* d_h);
 
 /// to = the spectra of the first `count` taps of the groups, in the order in which a block's threads hold them.
 template <class T>
