@@ -10,8 +10,6 @@
 namespace causeway::test {
 namespace {
 
-using Tensors = std::map<std::string, Tensor>;
-
 /// A run of queries of a pack and a run of keys of it.
 struct Meeting {
   std::int64_t heads, width;
@@ -108,12 +106,9 @@ class DevicesAttention : public GpuTest {
  protected:
   /// What the GPU leaves in all the tensors.
   Tensors on_gpu(const Meeting& m, const Tensors& in) const {
-    Tensors there, back;
-    for (const auto& [name, tensor] : in) there[name] = to_gpu(tensor);
-    const PlacedSegments segments(gpu(), m.cu_seqlens, m.queries);
-    execute(gpu(), m, there, segments.view());
-    for (const auto& [name, tensor] : there) back[name] = to_cpu(tensor);
-    return back;
+    return GpuTest::on_gpu(in, m.cu_seqlens, m.queries, [&](const Stream& stream, const Tensors& all, SegmentsView segments) {
+      execute(stream, m, all, segments);
+    });
   }
 
   void expect_equal_to_the_cpu(const Meeting& m, std::uint64_t seed) const {

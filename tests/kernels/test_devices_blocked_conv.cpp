@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <map>
 #include <string>
 
 #include "kernels/blocked_conv.hpp"
@@ -9,13 +8,6 @@
 
 namespace causeway::test {
 namespace {
-
-using Tensors = std::map<std::string, Tensor>;
-
-TensorView view(const Tensors& tensors, const std::string& name) {
-  const auto found = tensors.find(name);
-  return found == tensors.end() ? TensorView{} : found->second.view();
-}
 
 struct Stretch {
   std::int64_t groups, group_size, taps, tokens;
@@ -112,14 +104,12 @@ void execute(const Stream& stream, const Stretch& run, const Tensors& all, Segme
 
 class DevicesBlockedConv : public GpuTest {
  protected:
+  static auto call_of(const Stretch& run) {
+    return [&](const Stream& stream, const Tensors& all, SegmentsView segments) { execute(stream, run, all, segments); };
+  }
   /// What the GPU leaves in all the tensors.
   Tensors on_gpu(const Stretch& run, const Tensors& in) const {
-    Tensors there, back;
-    for (const auto& [name, tensor] : in) there[name] = to_gpu(tensor);
-    const PlacedSegments segments(gpu(), run.cu_seqlens, run.tokens);
-    execute(gpu(), run, there, segments.view());
-    for (const auto& [name, tensor] : there) back[name] = to_cpu(tensor);
-    return back;
+    return GpuTest::on_gpu(in, run.cu_seqlens, run.tokens, call_of(run));
   }
 
   void expect_equal_to_the_cpu(const Stretch& run, std::uint64_t seed) const {
@@ -129,14 +119,8 @@ class DevicesBlockedConv : public GpuTest {
       const bool sum = name == "d_taps" || name == "d_skip";
       return GetParam() == DType::f64 ? 1e-13 : GetParam() == DType::f32 ? 1e-6 : sum ? 2e-2 : 5e-3;
     };
-    const Tensors want = inputs(cpu(), run, GetParam(), seed);
-    const Tensors got = on_gpu(run, want), again = on_gpu(run, want);
-    execute(cpu(), run, want, segments_view(run.cu_seqlens, run.tokens));
-    for (const char* name : results) {
-      if (!view(want, name).present()) continue;
-      expect_close(view(got, name), view(want, name), limit_of(name), name);
-      EXPECT_TRUE(same_bits(view(got, name), view(again, name))) << name << " differs from call to call";
-    }
+    expect_as_on_the_cpu(inputs(cpu(), run, GetParam(), seed), run.cu_seqlens, run.tokens, results,
+                         limit_of, call_of(run));
   }
 };
 

@@ -1,6 +1,5 @@
 #include <cmath>
 #include <limits>
-#include <map>
 #include <string>
 
 #include "kernels/fft_conv.hpp"
@@ -9,13 +8,6 @@
 
 namespace causeway::test {
 namespace {
-
-using Tensors = std::map<std::string, Tensor>;
-
-TensorView view(const Tensors& tensors, const std::string& name) {
-  const auto found = tensors.find(name);
-  return found == tensors.end() ? TensorView{} : found->second.view();
-}
 
 struct Pack {
   std::int64_t groups, group_size, length;
@@ -91,26 +83,19 @@ void execute(const Stream& stream, const Pack& pack, const Tensors& all, Segment
 
 class DevicesFftConv : public GpuTest {
  protected:
+  static auto call_of(const Pack& pack) {
+    return [&](const Stream& stream, const Tensors& all, SegmentsView segments) { execute(stream, pack, all, segments); };
+  }
   /// What the GPU leaves in all the tensors.
   Tensors on_gpu(const Pack& pack, const Tensors& in) const {
-    Tensors there, back;
-    for (const auto& [name, tensor] : in) there[name] = to_gpu(tensor);
-    const PlacedSegments segments(gpu(), pack.cu_seqlens, pack.tokens());
-    execute(gpu(), pack, there, segments.view());
-    for (const auto& [name, tensor] : there) back[name] = to_cpu(tensor);
-    return back;
+    return GpuTest::on_gpu(in, pack.cu_seqlens, pack.tokens(), call_of(pack));
   }
 
   void expect_equal_to_the_cpu(const Pack& pack, std::uint64_t seed) const {
     SCOPED_TRACE(fmt::format("seed {}: {}", seed, pack.name()));
     const double limit = GetParam() == DType::f64 ? 1e-13 : GetParam() == DType::f32 ? 6e-6 : 4e-3;
-    const Tensors want = inputs(cpu(), pack, GetParam(), seed);
-    const Tensors got = on_gpu(pack, want), again = on_gpu(pack, want);
-    execute(cpu(), pack, want, segments_view(pack.cu_seqlens, pack.tokens()));
-    for (const char* name : results) {
-      expect_close(view(got, name), view(want, name), limit, name);
-      EXPECT_TRUE(same_bits(view(got, name), view(again, name))) << name << " differs from call to call";
-    }
+    expect_as_on_the_cpu(inputs(cpu(), pack, GetParam(), seed), pack.cu_seqlens, pack.tokens(), results,
+                         [&](std::string_view) { return limit; }, call_of(pack));
   }
 };
 

@@ -1,6 +1,5 @@
 #include <cmath>
 #include <limits>
-#include <map>
 #include <string>
 
 #include "kernels/modal_conv.hpp"
@@ -8,13 +7,6 @@
 
 namespace causeway::test {
 namespace {
-
-using Tensors = std::map<std::string, Tensor>;
-
-TensorView view(const Tensors& tensors, const std::string& name) {
-  const auto found = tensors.find(name);
-  return found == tensors.end() ? TensorView{} : found->second.view();
-}
 
 struct Stretch {
   std::int64_t channels, modes, tokens;
@@ -93,26 +85,19 @@ void execute(const Stream& stream, const Stretch& run, const Tensors& all, Segme
 
 class DevicesModal : public GpuTest {
  protected:
+  static auto call_of(const Stretch& run) {
+    return [&](const Stream& stream, const Tensors& all, SegmentsView segments) { execute(stream, run, all, segments); };
+  }
   /// What the GPU leaves in all the tensors.
   Tensors on_gpu(const Stretch& run, const Tensors& in) const {
-    Tensors there, back;
-    for (const auto& [name, tensor] : in) there[name] = to_gpu(tensor);
-    const PlacedSegments segments(gpu(), run.cu_seqlens, run.tokens);
-    execute(gpu(), run, there, segments.view());
-    for (const auto& [name, tensor] : there) back[name] = to_cpu(tensor);
-    return back;
+    return GpuTest::on_gpu(in, run.cu_seqlens, run.tokens, call_of(run));
   }
 
   void expect_equal_to_the_cpu(const Stretch& run, std::uint64_t seed) const {
     SCOPED_TRACE(fmt::format("seed {}: {}", seed, run.name()));
     const double limit = GetParam() == DType::f64 ? 1e-11 : GetParam() == DType::f32 ? 1e-5 : 4e-3;
-    const Tensors want = inputs(cpu(), run, GetParam(), seed);
-    const Tensors got = on_gpu(run, want), again = on_gpu(run, want);
-    execute(cpu(), run, want, segments_view(run.cu_seqlens, run.tokens));
-    for (const char* name : results) {
-      expect_close(view(got, name), view(want, name), limit, name);
-      EXPECT_TRUE(same_bits(view(got, name), view(again, name))) << name << " differs from call to call";
-    }
+    expect_as_on_the_cpu(inputs(cpu(), run, GetParam(), seed), run.cu_seqlens, run.tokens, results,
+                         [&](std::string_view) { return limit; }, call_of(run));
   }
 };
 
