@@ -206,7 +206,10 @@ TEST_P(TensorTransports, WhatIsSentIsWhatTheStreamHadWrittenBefore) {
     }
     const std::vector<double> got = values_of(moved(sum, stream, Stream()));
     EXPECT_EQ(got, std::vector<double>(length, expected));
-    EXPECT_GT(world.traffic().exposed_s + world.traffic().hidden_s, 0);
+    // Alone on a GPU nothing leaves, and nothing is timed.
+    if (n > 1 || stream.device() == Device::cpu) {
+      EXPECT_GT(world.traffic().exposed_s + world.traffic().hidden_s, 0);
+    }
   });
 }
 
