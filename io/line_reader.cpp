@@ -1,32 +1,27 @@
 #include "io/line_reader.hpp"
 
-#include <zlib.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <filesystem>
 
 namespace causeway {
 namespace {
 
-constexpr std::size_t buffer_bytes = 256 << 10;
-
 bool ends_with_gz(std::string_view path) { return path.ends_with(".gz") || path.ends_with(".GZ"); }
+
+const std::string& checked(const std::string& path) {
+  std::error_code ignored;
+  const auto status = std::filesystem::status(path, ignored);
+  require(std::filesystem::exists(status), "{}: no such file", path);
+  require(!std::filesystem::is_directory(status), "{}: is a folder, expected a file", path);
+  return path;
+}
 
 }  // namespace
 
-void GzipTraits::close(type file) noexcept { gzclose_r(file); }
-
-LineReader::LineReader(std::string path, std::function<void(std::int64_t)> on_read) : path_(std::move(path)), on_read_(std::move(on_read)), buffer_(buffer_bytes) {
-  std::error_code error;
-  const auto status = std::filesystem::status(path_, error);
-  require(std::filesystem::exists(status), "{}: no such file", path_);
-  require(!std::filesystem::is_directory(status), "{}: is a folder, expected a file", path_);
-  errno = 0;
-  file_ = Handle<GzipTraits>(gzopen(path_.c_str(), "rb"));
-  if (!file_) fail(ExitCode::io, "{}: cannot open: {}", path_, std::strerror(errno));
-  gzbuffer(file_.get(), buffer_bytes);
+LineReader::LineReader(std::string path, std::function<void(std::int64_t)> on_read, std::size_t buffer_bytes)
+    : path_(std::move(path)), on_read_(std::move(on_read)), file_(checked(path_), buffer_bytes), buffer_(std::max<std::size_t>(buffer_bytes, 2)) {
+  require(file_.compressed() || !ends_with_gz(path_) || file_.offset() == 0, "{}: is not gzip, expected it by its name", path_);
 }
 
 std::string LineReader::file_name() const { return std::filesystem::path(path_).filename().string(); }
@@ -37,16 +32,10 @@ bool LineReader::fill() {
   std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
   end_ -= begin_;
   begin_ = 0;
-  const int count = gzread(file_.get(), buffer_.data() + end_, static_cast<unsigned>(buffer_.size() - end_));
-  int code = Z_OK;
-  const char* reason = gzerror(file_.get(), &code);
-  if (code == Z_ERRNO) fail(ExitCode::io, "{}: cannot read: {}", path_, std::strerror(errno));
-  require(code != Z_BUF_ERROR, "{}: compressed data ends too early", path_);
-  require(code == Z_OK || code == Z_STREAM_END, "{}: is damaged gzip: {}", path_, reason);
-  require(!(ends_with_gz(path_) && count > 0 && gzdirect(file_.get()) == 1), "{}: is not gzip, expected it by its name", path_);
-  if (on_read_) on_read_(gzoffset(file_.get()));
-  ended_ = count <= 0;
-  end_ += static_cast<std::size_t>(std::max(count, 0));
+  const std::size_t count = file_.read(std::span(buffer_).subspan(end_));
+  if (on_read_) on_read_(file_.offset());
+  ended_ = count == 0;
+  end_ += count;
   return !ended_;
 }
 

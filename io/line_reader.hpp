@@ -8,18 +8,10 @@
 #include <string_view>
 #include <vector>
 
+#include "io/gzip_file.hpp"
 #include "kernels/error.hpp"
-#include "kernels/handle.hpp"
-
-struct gzFile_s;
 
 namespace causeway {
-
-struct GzipTraits {
-  using type = gzFile_s*;
-  static type null() { return nullptr; }
-  static void close(type file) noexcept;
-};
 
 /// A line, or as much of one as is in memory: a genome without a newline passes through in many parts.
 struct LinePart {
@@ -32,8 +24,9 @@ struct LinePart {
 /// the file is missing, a folder, or damaged or cut off gzip.
 class LineReader {
  public:
-  /// `on_read` is told after every read how many bytes of the file (compressed ones, where it is compressed) are done.
-  explicit LineReader(std::string path, std::function<void(std::int64_t)> on_read = {});
+  /// `on_read` is told after every read how many bytes of the file (compressed ones, where it is compressed) are done. It holds
+  /// `buffer_bytes` of the file at a time, at least two.
+  explicit LineReader(std::string path, std::function<void(std::int64_t)> on_read = {}, std::size_t buffer_bytes = 256 << 10);
 
   const std::string& path() const { return path_; }
   std::string file_name() const;                ///< the path's last part
@@ -54,7 +47,7 @@ class LineReader {
 
   std::string path_;
   std::function<void(std::int64_t)> on_read_;
-  Handle<GzipTraits> file_;
+  GzipFile file_;
   std::vector<char> buffer_;
   std::size_t begin_ = 0, end_ = 0;  ///< what of the buffer is still to be given
   bool ended_ = false, inside_line_ = false;

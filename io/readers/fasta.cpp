@@ -21,8 +21,9 @@ void read_fasta(LineReader& lines, DocumentSink& out) {
       continue;
     }
     if (!in_record) {
-      if (text.find_first_not_of(" \t") == text.npos) continue;
-      lines.refuse("found {}, expected '>' and a name before the first sequence", shown(text.front()));
+      const std::size_t found = text.find_first_not_of(" \t");
+      if (found == text.npos) continue;
+      lines.refuse("found {}, expected '>' and a name, at the start of a line, before the first sequence", shown(text[found]));
     }
     append_sequence(text, lines, out);
   }
