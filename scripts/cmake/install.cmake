@@ -18,3 +18,6 @@ set(man_page ${CMAKE_CURRENT_BINARY_DIR}/causeway.1)
 add_custom_command(OUTPUT ${man_page} COMMAND causeway --man > ${man_page} DEPENDS causeway VERBATIM)
 add_custom_target(man ALL DEPENDS ${man_page})
 install(FILES ${man_page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+
+# Templates of batch jobs, to be copied; they find what they share, job.sh, here.
+install(DIRECTORY scripts/slurm/ DESTINATION ${CMAKE_INSTALL_DATADIR}/causeway/slurm USE_SOURCE_PERMISSIONS)
