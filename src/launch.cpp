@@ -83,6 +83,8 @@ ExitCode launch_threads(const LaunchOptions& options, const std::function<ExitCo
     });
   } catch (const AgreedError&) {
     throw;
+  } catch (const PeerFailed& ended) {  // nobody failed: the watchdog ended the job, and has said so
+    throw AgreedError(ended.code(), ended.what());
   } catch (const std::exception& exception) {
     const Error error = error_of(exception);
     const auto rank = std::ranges::find(failures, error.what()) - failures.begin();

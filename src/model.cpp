@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "kernels/activation.hpp"
 #include "kernels/cross_entropy.hpp"
@@ -27,6 +28,12 @@ Tensor copy_of(const Stream& stream, TensorView x) {
   Tensor copy(stream, x.dtype, x.shape);
   stream.copy(copy.view().data, x.data, x.bytes());
   return copy;
+}
+
+/// As an injected fault wants it: the first token's row becomes NaN.
+void poison(const Stream& stream, TensorView x) {
+  if (x.rows() == 0) return;
+  fill(stream, {.value = std::numeric_limits<double>::quiet_NaN(), .y = x.slice_rows(0, 1)});
 }
 
 }  // namespace
@@ -73,8 +80,9 @@ std::vector<OperatorCall> Model::calls() const {
   return all;
 }
 
-void Model::train(const Pass& pass, const Batch& batch, TensorView loss) {
+void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const Observer& observer) {
   const Stream& stream = pass.runtime.stream;
+  pass.runtime.standing->enter(Phase::forward);
   const std::int64_t tokens = batch.ids.size();
   const DType wide = accumulator_of(options_.dtype);
   const Shape shape{tokens, options_.shape.width};
@@ -86,9 +94,9 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss) {
     const Tensor residual(stream, wide, shape);
     const auto run = [&](std::size_t i, TensorView before, Tensor normalised, Tensor rstd) {
       const bool kept_block = static_cast<std::int64_t>(steps_[i].block) % options_.recompute_blocks == 0;
-      if (options_.recompute && !(steps_[i].first && kept_block)) return steps_[i].op->forward(pass, normalised, nullptr);
+      if (options_.recompute && !(steps_[i].first && kept_block)) return forward_of(pass, i, normalised, nullptr);
       Trail::Kept kept{.step = i, .residual = copy_of(stream, before), .normalised = {}, .rstd = {}, .saved = {}};
-      Tensor x = steps_[i].op->forward(pass, normalised, options_.recompute ? nullptr : &kept.saved);
+      Tensor x = forward_of(pass, i, normalised, options_.recompute ? nullptr : &kept.saved);
       if (!options_.recompute) {
         kept.normalised = std::move(normalised);
         kept.rstd = std::move(rstd);
@@ -101,13 +109,14 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss) {
     head(pass, last, residual, batch.labels, losses, d_residual);
   }
   sum_of_elements(stream, {.x = losses, .sum = loss});
-  backward_steps(pass, batch.ids, d_residual, trail);
+  pass.runtime.standing->enter(Phase::backward);
+  backward_steps(pass, batch.ids, d_residual, trail, observer);
 }
 
 void Model::evaluate(const Pass& pass, const Batch& batch, TensorView token_losses, const Observer& observer) {
   const Tensor residual(pass.runtime.stream, accumulator_of(options_.dtype), {batch.ids.size(), options_.shape.width});
   const auto run = [&](std::size_t i, TensorView, const Tensor& normalised, const Tensor&) {
-    return steps_[i].op->forward(pass, normalised, nullptr);
+    return forward_of(pass, i, normalised, nullptr);
   };
   const Tensor last = forward_steps(pass.runtime.stream, batch.ids, residual, run, observer);
   head(pass, last, residual, batch.labels, token_losses, {});
@@ -142,6 +151,14 @@ std::string Model::name_of(const Step& step) const {
   return fmt::format("layer {} {}", step.block, step.first ? options_.shape.layers[step.block] : "mlp");
 }
 
+Tensor Model::forward_of(const Pass& pass, std::size_t i, TensorView normalised, Saved* saved) {
+  Standing& standing = *pass.runtime.standing;
+  standing.come_to_layer(static_cast<std::int64_t>(steps_[i].block));
+  Tensor x = steps_[i].op->forward(pass, normalised, saved);
+  if (ends_block(i) && standing.poisoned(Phase::forward)) poison(pass.runtime.stream, x);
+  return x;
+}
+
 Tensor Model::forward_steps(const Stream& stream, TensorView ids, TensorView residual, const RunStep& run,
                             const Observer& observer) const {
   embedding_forward(stream, {.ids = ids, .weight = embedding_->weight, .y = residual});
@@ -161,29 +178,37 @@ Tensor Model::forward_steps(const Stream& stream, TensorView ids, TensorView res
   return x;
 }
 
-void Model::backward_steps(const Pass& pass, TensorView ids, TensorView d_residual, Trail& trail) {
+void Model::backward_steps(const Pass& pass, TensorView ids, TensorView d_residual, Trail& trail, const Observer& observer) {
   const Stream& stream = pass.runtime.stream;
+  Standing& standing = *pass.runtime.standing;
   const ProfileRange range("backward");
   const Shape shape = d_residual.shape;
   for (std::size_t i = steps_.size(); i-- > 0; trail.steps.pop_back()) {
     const ProfileRange of_step(name_of(steps_[i]));
-    if (options_.recompute && (i + 1 == steps_.size() || steps_[i + 1].first)) recompute_block(pass, i, trail);
+    const auto block = static_cast<std::int64_t>(steps_[i].block);
+    standing.come_to_layer(block);
+    if (ends_block(i)) {
+      if (standing.poisoned(Phase::backward)) poison(stream, d_residual);
+      if (observer) observer(block + 1, d_residual);
+      if (options_.recompute) recompute_block(pass, i, trail);
+    }
     Trail::Kept& kept = trail.steps.back();
-    const auto& [block, first, norm, op] = steps_[i];
+    const Step& step = steps_[i];
     Tensor narrowed;  // the gradient of the operator's output is the residual stream's, in the compute type
     if (d_residual.dtype != options_.dtype) {
       narrowed = Tensor(stream, options_.dtype, shape);
       scale(stream, {.x = d_residual, .y = narrowed});
     }
     const Tensor d_normalised =
-        op->backward(pass, kept.normalised, narrowed.present() ? narrowed.view() : d_residual, kept.saved);
+        step.op->backward(pass, kept.normalised, narrowed.present() ? narrowed.view() : d_residual, kept.saved);
     rms_norm_backward(stream, {.residual = kept.residual,
-                               .weight = norm->weight,
+                               .weight = step.norm->weight,
                                .rstd = kept.rstd,
                                .d_y = d_normalised,
                                .d_residual = d_residual,
-                               .d_weight = norm->gradient});
+                               .d_weight = step.norm->gradient});
   }
+  if (observer) observer(0, d_residual);
   embedding_backward(stream, {.ids = ids, .d_y = d_residual, .d_weight = embedding_->gradient});
 }
 
@@ -207,7 +232,7 @@ void Model::recompute_inputs(const Pass& pass, std::size_t until, Trail& trail) 
     if (i > from && steps_[i].first)
       trail.steps.push_back(
           {.step = i, .residual = copy_of(stream, residual), .normalised = {}, .rstd = {}, .saved = {}});
-    if (i < until) x = steps_[i].op->forward(pass, normalised, nullptr);
+    if (i < until) x = forward_of(pass, i, normalised, nullptr);
   }
 }
 
@@ -234,7 +259,7 @@ void Model::recompute_block(const Pass& pass, std::size_t last, Trail& trail) {
                               .eps = norm_eps_,
                               .y = kept.normalised,
                               .rstd = kept.rstd});
-    x = steps_[i].op->forward(pass, kept.normalised, &kept.saved);
+    x = forward_of(pass, i, kept.normalised, &kept.saved);
     trail.steps.push_back(std::move(kept));
   }
 }

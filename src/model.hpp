@@ -42,12 +42,13 @@ class Model {
   /// Every operator that its blocks run over the ranks, block by block.
   std::vector<OperatorCall> calls() const;
 
-  /// Runs the pack forth and back, adds ∂(Σ token losses)/∂parameter over this rank's tokens to the gradients, and that
-  /// sum, in nats, to `loss`, one f64. Waits for nothing.
-  void train(const Pass& pass, const Batch& batch, TensorView loss);
-
-  /// Receives the residual stream [local tokens, width] after `layer` blocks (0: the embedding).
+  /// Receives the residual stream [local tokens, width] after `layer` blocks (0: the embedding), or its gradient there.
   using Observer = std::function<void(std::int64_t layer, TensorView residual)>;
+
+  /// Runs the pack forth and back, adds ∂(Σ token losses)/∂parameter over this rank's tokens to the gradients, and that
+  /// sum, in nats, to `loss`, one f64. Waits for nothing. `observer` sees gradients, from the last block's output on.
+  void train(const Pass& pass, const Batch& batch, TensorView loss, const Observer& observer = {});
+
   /// Writes each of this rank's token losses (0 without a label) to `token_losses` [local tokens], accumulator type.
   void evaluate(const Pass& pass, const Batch& batch, TensorView token_losses, const Observer& observer = {});
 
@@ -66,13 +67,16 @@ class Model {
   };
   struct Trail;
   std::string name_of(const Step& step) const;
+  bool ends_block(std::size_t i) const { return i + 1 == steps_.size() || steps_[i + 1].first; }
+  /// Step i's operator; a sign of life, and where a fault that is injected makes its output NaN.
+  Tensor forward_of(const Pass& pass, std::size_t i, TensorView normalised, Saved* saved);
   /// Runs step i on its normalised input. `residual` is the stream that the norm read, `rstd` what it divided by.
   using RunStep = std::function<Tensor(std::size_t i, TensorView residual, Tensor normalised, Tensor rstd)>;
 
   /// From the tokens to the last step's output; `residual` does not hold that yet.
   Tensor forward_steps(const Stream& stream, TensorView ids, TensorView residual, const RunStep& run,
                        const Observer& observer) const;
-  void backward_steps(const Pass& pass, TensorView ids, TensorView d_residual, Trail& trail);
+  void backward_steps(const Pass& pass, TensorView ids, TensorView d_residual, Trail& trail, const Observer& observer);
   void recompute_inputs(const Pass& pass, std::size_t until, Trail& trail);
   void recompute_block(const Pass& pass, std::size_t last, Trail& trail);
   /// Final norm, head and loss, a tile of tokens at a time so that no [tokens, vocabulary] tensor ever exists. With

@@ -41,12 +41,13 @@ std::string host_word(std::string host) {
 
 /// A line's text without the blanks and the end that bring it to its length.
 std::string columns(std::string_view rank, std::string_view host, std::string_view pid, std::string_view step,
-                    std::string_view phase, std::string_view layer, std::string_view still, std::string_view heard,
+                    std::string_view phase, std::string_view layer, std::string_view moves,
+                    std::string_view still, std::string_view heard,
                     std::string_view writing, std::string_view writing_still, std::string_view step_s,
                     std::string_view compute_s, std::string_view exposed_s, std::string_view tokens,
                     std::string_view memory) {
-  return fmt::format("{:>5} {:<24} {:>8} {:>9} {:<10} {:>5} {:>8} {:<24} {:<8} {:>9} {:>9} {:>9} {:>9} {:>10} {:>14}", rank,
-                     host, pid, step, phase, layer, still, heard, writing, writing_still, step_s, compute_s, exposed_s,
+  return fmt::format("{:>5} {:<24} {:>8} {:>9} {:<10} {:>5} {:>6} {:>8} {:<24} {:<8} {:>9} {:>9} {:>9} {:>9} {:>10} {:>14}", rank,
+                     host, pid, step, phase, layer, moves, still, heard, writing, writing_still, step_s, compute_s, exposed_s,
                      tokens, memory);
 }
 
@@ -112,7 +113,7 @@ std::string utc_text(double seconds) {
 }
 
 std::string rank_board_header() {
-  return to_line(columns("rank", "host", "pid", "step", "phase", "layer", "still_s", "heard", "writing", "writing_s", "step_s",
+  return to_line(columns("rank", "host", "pid", "step", "phase", "layer", "moves", "still_s", "heard", "writing", "writing_s", "step_s",
                          "compute_s", "exposed_s", "tokens", "memory_bytes"));
 }
 
@@ -122,7 +123,7 @@ std::string rank_line_text(const RankLine& line) {
   const auto count = [](std::int64_t value) { return fmt::format("{}", std::max<std::int64_t>(0, value)); };
   return to_line(columns(
       count(line.rank), host_word(line.host), count(line.pid), count(place.step), name_of(place.phase),
-      place.layer < 0 ? std::string(nothing) : count(place.layer), seconds_text(still_s, 1), utc_text(line.heard),
+      place.layer < 0 ? std::string(nothing) : count(place.layer), count(place.moves), seconds_text(still_s, 1), utc_text(line.heard),
       writes ? name_of(writing) : nothing, writes ? seconds_text(writing_still_s, 1) : std::string(nothing),
       seconds_text(figures.step_s, 4), seconds_text(figures.compute_s, 4), seconds_text(figures.comm_exposed_s, 4),
       count(figures.tokens), count(figures.memory_bytes)));
@@ -133,19 +134,20 @@ std::optional<RankLine> parse_rank_line(std::string_view text) {
   if (std::ssize(text) != rank_line_bytes - 1 || !std::ranges::all_of(text, [](char c) { return c == ' ' || visible(c); }))
     return std::nullopt;
   const std::vector<std::string_view> words = words_of(text);
-  if (words.size() != 15) return std::nullopt;
+  if (words.size() != 16) return std::nullopt;
   RankLine line;
   Standing::View& view = line.view;
   StepFigures& figures = view.figures;
   const std::optional<Phase> phase = phase_named(words[4]);
+  const auto count_or_nothing = [](std::string_view word, std::int64_t& into) { return word == nothing || read_count(word, into); };
   const bool good = read_number(words[0], line.rank) && line.rank >= 0 && read_count(words[2], line.pid) &&
-                    read_count(words[3], view.place.step) && phase &&
-                    (words[5] == nothing || read_count(words[5], view.place.layer)) && read_seconds(words[6], view.still_s) &&
-                    read_time(words[7], line.heard) && read_stage(words[8], view.writing) &&
-                    (words[9] == nothing || read_seconds(words[9], view.writing_still_s)) &&
-                    read_seconds(words[10], figures.step_s) && read_seconds(words[11], figures.compute_s) &&
-                    read_seconds(words[12], figures.comm_exposed_s) && read_count(words[13], figures.tokens) &&
-                    read_count(words[14], figures.memory_bytes);
+                    read_count(words[3], view.place.step) && phase && count_or_nothing(words[5], view.place.layer) &&
+                    read_count(words[6], view.place.moves) && read_seconds(words[7], view.still_s) &&
+                    read_time(words[8], line.heard) && read_stage(words[9], view.writing) &&
+                    (words[10] == nothing || read_seconds(words[10], view.writing_still_s)) &&
+                    read_seconds(words[11], figures.step_s) && read_seconds(words[12], figures.compute_s) &&
+                    read_seconds(words[13], figures.comm_exposed_s) && read_count(words[14], figures.tokens) &&
+                    read_count(words[15], figures.memory_bytes);
   if (!good) return std::nullopt;
   line.host = words[1];
   view.place.phase = *phase;
@@ -199,6 +201,7 @@ void RankBoard::write(const RankLine& line) const {
   // Opened and closed for every line: that is when NFS shows other machines what was written. Never created here: the
   // folder may have been taken away.
   Descriptor file(::open(path_.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  if (!file && errno == ENOENT) return;
   const off_t offset = (std::int64_t{line.rank} + 1) * rank_line_bytes;
   const bool written = file && ::pwrite(file.get(), text.data(), text.size(), offset) == static_cast<ssize_t>(text.size()) &&
                        ::close(file.release()) == 0;

@@ -42,7 +42,7 @@ class RankBoard {
 
   explicit RankBoard(std::string path) : path_(std::move(path)) {}
   const std::string& path() const { return path_; }
-  /// Writes the line where it belongs. Error(io) where that fails, or where the file has gone.
+  /// Writes the line where it belongs; nothing where the file has gone. Error(io) where that fails.
   void write(const RankLine& line) const;
 
  private:

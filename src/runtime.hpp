@@ -1,11 +1,13 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 
 #include "kernels/stream.hpp"
 #include "parallel/carry.hpp"
 #include "parallel/mesh.hpp"
+#include "src/standing.hpp"
 
 namespace causeway {
 
@@ -15,6 +17,7 @@ struct Runtime {
   Mesh mesh;
   std::map<std::string, std::string, std::less<>> strategies;  ///< operator → strategy as chosen; absent means "auto"
   Schedule schedule = Schedule::automatic;
+  std::shared_ptr<Standing> standing = std::make_shared<Standing>();  ///< this rank's; told by whatever takes long
 
   std::string_view strategy(std::string_view op) const {
     const auto chosen = strategies.find(op);

@@ -1,5 +1,7 @@
 #include "src/scorer.hpp"
 
+#include <unistd.h>
+
 #include <charconv>
 #include <cmath>
 #include <filesystem>
@@ -14,6 +16,7 @@
 #include "src/progress.hpp"
 #include "src/strategy_choice.hpp"
 #include "src/training_data.hpp"
+#include "src/watchdog.hpp"
 
 namespace causeway {
 namespace {
@@ -40,6 +43,18 @@ struct EmbeddingRequest {
             "--embeddings names layer {}, expected 0 (the embedding) to {}", request.layer, layers);
     return request;
   }
+};
+
+/// A file of this run that goes with it.
+class OwnFile {
+ public:
+  explicit OwnFile(std::string path) : path_(std::move(path)) {}
+  ~OwnFile() { ::unlink(path_.c_str()); }
+  OwnFile(const OwnFile&) = delete;
+  OwnFile& operator=(const OwnFile&) = delete;
+
+ private:
+  std::string path_;
 };
 
 /// Throws Error(usage) where writing `out` would replace what is read.
@@ -214,6 +229,11 @@ void score(const ScoreSettings& settings, Communicator world_of_all) {
   std::optional<Checkpoint> checkpoint;
   DataMixture data;
   std::optional<EmbeddingRequest> embeddings;
+  const std::shared_ptr<Standing> standing = make_standing(settings.faults, world_of_all);
+  const std::string ranks = settings.out + ".ranks.txt";
+  std::optional<OwnFile> board;
+  Watchdog watchdog({.limit_s = settings.faults.watchdog, .rank = world_of_all.rank()}, standing,
+                    world_of_all.transport().split(0, world_of_all.rank()));
   collectively(world_of_all, [&] {
     checkpoint.emplace(settings.checkpoint);
     options.shape = model_options_of(*checkpoint);
@@ -224,14 +244,20 @@ void score(const ScoreSettings& settings, Communicator world_of_all) {
     const std::int64_t vocabulary = data.datasets[0].vocabulary_size();
     require(vocabulary <= options.shape.vocabulary, "{}: vocabulary_size is {}, expected at most the model's {}",
             settings.data, vocabulary, options.shape.vocabulary);
+    if (world_of_all.rank() != 0) return;
+    RankBoard::create(ranks, world_of_all.size());
+    board.emplace(ranks);
   });
-  Runtime runtime = make_runtime(compute, std::move(world_of_all));
+  watchdog.open(ranks, "");
+  standing->enter(Phase::start);
+  Runtime runtime = make_runtime(compute, std::move(world_of_all), standing);
   Mesh& mesh = runtime.mesh;
   const Layout layout = parse_layout(compute.layout);
   const std::int64_t width = options.shape.width;
 
   Model model(options);
   model.parameters().allocate(runtime.stream, 1, false);
+  standing->enter(Phase::restore);
   collectively(mesh.world, [&] { load_parameters(*checkpoint, model.parameters(), runtime.stream); });
 
   const Dataset& dataset = data.datasets[0];
@@ -248,6 +274,7 @@ void score(const ScoreSettings& settings, Communicator world_of_all) {
   for (std::size_t wave = 0; wave < packs.size(); wave += static_cast<std::size_t>(mesh.data_size)) {
     std::vector<double> losses;
     std::vector<float> rows;
+    standing->begin_step(static_cast<std::int64_t>(wave) / mesh.data_size + 1);
     if (const std::size_t own = wave + static_cast<std::size_t>(mesh.data_index); own < packs.size()) {
       const PackOnRank placed = place_pack(data, packs[own].pack, layout, runtime, LossMask::ignored);
       const Tensor token_losses(runtime.stream, accumulator_of(options.dtype), {placed.sharding->local_tokens()});
@@ -256,6 +283,7 @@ void score(const ScoreSettings& settings, Communicator world_of_all) {
         observer = [&](std::int64_t layer, TensorView residual) {
           if (layer == embeddings->layer) rows = host_values<float>(runtime.stream, residual);
         };
+      standing->enter(Phase::evaluate);
       model.evaluate({runtime, *placed.sharding}, placed.batch(), token_losses, observer);
       losses = host_values<double>(runtime.stream, token_losses);
     }
@@ -264,6 +292,7 @@ void score(const ScoreSettings& settings, Communicator world_of_all) {
       if (index >= packs.size()) break;
       const std::int64_t first = packs[index].first_token;
       const ShardLayout shards(packs[index].pack.tokens(), mesh.context.size(), layout);
+      standing->enter(Phase::write);
       rows_to_first<double>(shards, group, losses, 1, rows_in_flight, mesh, [&](std::int64_t row, std::span<const double> values) {
                               first_rank([&] { file->losses(first + row, values); });
                             });

@@ -10,6 +10,7 @@ namespace causeway {
 struct ScoreSettings {
   LaunchOptions launch;
   ComputeSettings compute{.dtype = ""};  ///< "": the checkpoint's
+  FaultSettings faults;
   std::string checkpoint, data, out, embeddings;
   std::int64_t pack_tokens = 65536;
 };

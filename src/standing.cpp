@@ -4,27 +4,34 @@
 
 namespace causeway {
 
-void Standing::begin_step(std::int64_t step) {
-  const std::lock_guard lock(mutex_);
-  place_ = {.step = step, .phase = Phase::data};
-  since_ = Clock::now();
-}
+void Standing::begin_step(std::int64_t step) { move({.step = step, .phase = Phase::data}); }
 
-void Standing::enter(Phase phase) {
-  const std::lock_guard lock(mutex_);
-  place_.phase = phase;
-  place_.layer = -1;
-  since_ = Clock::now();
-}
+void Standing::enter(Phase phase) { move({.step = view().place.step, .phase = phase}); }
 
 void Standing::come_to_layer(std::int64_t layer) {
-  const std::lock_guard lock(mutex_);
-  place_.layer = layer;
+  const Place now = view().place;
+  move({.step = now.step, .phase = now.phase, .layer = layer});
+}
+
+void Standing::move(const Place& place) {
+  std::unique_lock lock(mutex_);
+  const std::int64_t moves = place.step == place_.step ? place_.moves + 1 : 0;
+  place_ = place;
+  place_.moves = moves;
   since_ = Clock::now();
+  const std::optional<Fault> fault = faults_.take(place.step, place.phase, place.layer);
+  lock.unlock();
+  if (fault) faults_.set_off(*fault, "");
+}
+
+bool Standing::poisoned(Phase phase) const {
+  const std::lock_guard lock(mutex_);
+  return place_.phase == phase && faults_.poison(place_.step, phase, place_.layer);
 }
 
 void Standing::beat() {
   const std::lock_guard lock(mutex_);
+  ++place_.moves;
   since_ = Clock::now();
 }
 
@@ -34,10 +41,14 @@ void Standing::finished(const StepFigures& figures) {
   since_ = Clock::now();
 }
 
-void Standing::writing(CheckpointStage stage, const std::string&) {
-  const std::lock_guard lock(mutex_);
+void Standing::writing(CheckpointStage stage, const std::string& path) {
+  std::unique_lock lock(mutex_);
+  if (stage == CheckpointStage::copy) writing_step_ = place_.step;
   writing_ = stage;
   writing_since_ = Clock::now();
+  const std::optional<Fault> fault = faults_.take(writing_step_, stage, -1);
+  lock.unlock();
+  if (fault) faults_.set_off(*fault, path);
 }
 
 Standing::View Standing::view() const {

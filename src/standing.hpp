@@ -6,7 +6,7 @@
 #include <string>
 
 #include "io/checkpoint_stage.hpp"
-#include "src/phase.hpp"
+#include "src/faults.hpp"
 
 namespace causeway {
 
@@ -22,18 +22,24 @@ struct Place {
   std::int64_t step = 0;  ///< being computed, or the last one computed where there is none
   Phase phase = Phase::start;
   std::int64_t layer = -1;  ///< -1: in none
+  std::int64_t moves = 0;   ///< signs of life since the step began: of ranks that do the same, how far each has come
 };
 
 /// Where one rank is, and since when it has shown no sign of life: told by its training thread and by the thread that
-/// writes its checkpoint, read by its watchdog at any time.
+/// writes its checkpoint, read by its watchdog at any time. Faults that are injected go off as it is told.
 class Standing {
  public:
+  Standing() = default;
+  explicit Standing(Faults faults) : faults_(std::move(faults)) {}
+
   /// The training thread. Each of these is a sign of life.
   void begin_step(std::int64_t step);
   void enter(Phase phase);
   void come_to_layer(std::int64_t layer);
   void beat();
   void finished(const StepFigures& figures);
+  /// Whether the output of the layer it came to last, or the gradient of that output, is to become NaN in `phase`.
+  bool poisoned(Phase phase) const;
 
   /// Whichever thread writes a checkpoint, as a CheckpointHook does: at each stage and, within one, as often as it likes.
   void writing(CheckpointStage stage, const std::string& path);
@@ -50,10 +56,14 @@ class Standing {
  private:
   using Clock = std::chrono::steady_clock;
 
+  void move(const Place& place);
+
   mutable std::mutex mutex_;  // of everything below; held for a few instructions
+  Faults faults_;
   Place place_;
   Clock::time_point since_ = Clock::now(), writing_since_ = since_;
   CheckpointStage writing_ = CheckpointStage::idle;
+  std::int64_t writing_step_ = 0;  // whose checkpoint it is
   StepFigures figures_;
 };
 

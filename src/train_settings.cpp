@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "parallel/device_transport.hpp"
+#include "src/faults.hpp"
 #include "src/strategy_choice.hpp"
 
 namespace causeway {
@@ -100,7 +101,20 @@ OptimizerOptions optimizer_options_of(const TrainSettings& settings) {
       .beta1 = settings.beta1, .beta2 = settings.beta2, .weight_decay = settings.weight_decay, .clip = settings.clip};
 }
 
-Runtime make_runtime(const ComputeSettings& settings, Communicator world) {
+std::shared_ptr<Standing> make_standing(const FaultSettings& settings, Communicator& world) {
+  std::vector<Fault> own;
+  collectively(world, [&] {
+    within("watchdog", settings.watchdog, 0.0, 1e9);
+    for (const std::string& text : settings.inject) {
+      const Fault fault = parse_fault(text);
+      require(fault.rank < world.size(), "--inject-fault {}: there is no rank {} among {}", text, fault.rank, world.size());
+      if (fault.rank == world.rank()) own.push_back(fault);
+    }
+  });
+  return std::make_shared<Standing>(Faults(std::move(own), world.rank()));
+}
+
+Runtime make_runtime(const ComputeSettings& settings, Communicator world, std::shared_ptr<Standing> standing) {
   std::optional<Stream> stream;
   StrategyNames strategies;
   Schedule schedule{};
@@ -114,7 +128,17 @@ Runtime make_runtime(const ComputeSettings& settings, Communicator world) {
   return {.stream = *std::move(stream),
           .mesh = Mesh(std::move(between_devices), settings.data_parallel, settings.context_parallel),
           .strategies = std::move(strategies),
-          .schedule = schedule};
+          .schedule = schedule,
+          .standing = std::move(standing)};
+}
+
+OptionGroup fault_group(FaultSettings& settings) {
+  return {"Faults",
+          {{"watchdog", &settings.watchdog, "SECONDS",
+            "end with 76 and say where each rank stands, once none has made progress for so long; 0: never"},
+           {"inject-fault", &settings.inject, "KIND:step=N[,rank=R][,phase=P][,layer=L]",
+            "let a rank fail on purpose, to try out a cluster's set-up: " + fault_kinds_text() +
+                "; phases: " + moments_text() + ". May be given several times; config.ini does not keep it"}}};
 }
 
 OptionGroup compute_group(ComputeSettings& settings) {

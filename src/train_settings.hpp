@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -29,11 +30,18 @@ struct ComputeSettings {
   std::string layout = "contiguous", strategy = "auto", schedule = "auto", dtype = "f32", device = "cpu";
 };
 
+/// What a run does about ranks that fail, and which it lets fail: shared by train and score.
+struct FaultSettings {
+  double watchdog = 1800;  ///< seconds without progress; 0: for ever
+  std::vector<std::string> inject;
+};
+
 /// Everything `causeway train` can be told, at its defaults.
 struct TrainSettings {
   LaunchOptions launch;
   ModelSettings model;
   ComputeSettings compute;
+  FaultSettings faults;
   std::vector<std::string> data;
   std::string run;
   std::int64_t steps = 1000, pack_tokens = 8192, window = 256, accumulate = 1, seed = 0;
@@ -57,10 +65,15 @@ PackingOptions packing_of(const TrainSettings& settings);
 LearningRate schedule_of(const TrainSettings& settings);
 OptimizerOptions optimizer_options_of(const TrainSettings& settings);
 /// Collective; what the settings have wrong is an AgreedError.
-Runtime make_runtime(const ComputeSettings& settings, Communicator world);
+Runtime make_runtime(const ComputeSettings& settings, Communicator world, std::shared_ptr<Standing> standing);
+
+/// This rank's standing, in which the faults that it is to have go off. Collective; what the settings have wrong is an
+/// AgreedError.
+std::shared_ptr<Standing> make_standing(const FaultSettings& settings, Communicator& world);
 
 /// The option groups train and score share.
 OptionGroup compute_group(ComputeSettings& settings);
 OptionGroup model_group(ModelSettings& settings);
+OptionGroup fault_group(FaultSettings& settings);
 
 }  // namespace causeway

@@ -132,7 +132,10 @@ struct Trainer::Step {
 Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicator world,
                  const StopSignals& signals)
     : settings_(settings),
-      runtime_(make_runtime(settings.compute, std::move(world))),
+      standing_(make_standing(settings.faults, world)),
+      watchdog_({.limit_s = settings.faults.watchdog, .rank = world.rank()}, standing_,
+                world.transport().split(0, world.rank())),
+      runtime_(make_runtime(settings.compute, std::move(world), standing_)),
       layout_(parse_layout(settings.compute.layout)),
       log_(runtime_.mesh.world.rank()),
       signals_(signals),
@@ -141,8 +144,11 @@ Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicat
   data_ = open_on_all(settings_.data, vocabulary, settings_, runtime_.mesh.world);
   valid_ = open_on_all(settings_.valid_data, vocabulary, settings_, runtime_.mesh.world);
   packs_.emplace(data_, packing_of(settings_), static_cast<std::uint64_t>(settings_.seed));
+  if (!settings_.dry_run) make_run_folder();
+  standing_->enter(Phase::start);
   choose();
   if (settings_.dry_run) return;
+  standing_->enter(Phase::restore);
   model_.parameters().allocate(runtime_.stream, runtime_.mesh.world.size());
   restore();
   open_run_folder(config);
@@ -200,6 +206,22 @@ void Trainer::restore() {
   log_.info("resumed from {} (step {}, {} tokens seen)", checkpoint.path(), step_, tokens_seen_);
 }
 
+/// The folder, with the ranks' board in it, which tells of all that takes long from here on.
+void Trainer::make_run_folder() {
+  Communicator& world = runtime_.mesh.world;
+  const std::filesystem::path run = settings_.run;
+  collectively(world, [&] {
+    if (world.rank() != 0) return;
+    require(!settings_.resume.empty() || !latest_checkpoint(settings_.run),
+            "{}: holds a run already; --resume auto goes on with it, another --run starts afresh", settings_.run);
+    std::error_code error;
+    std::filesystem::create_directories(run, error);
+    if (error) fail(ExitCode::io, "{}: cannot make the folder: {}", settings_.run, error.message());
+    RankBoard::create(run / "ranks.txt", world.size());
+  });
+  watchdog_.open(run / "ranks.txt", run / "exit.json");
+}
+
 void Trainer::open_run_folder(const Config& config) {
   Communicator& world = runtime_.mesh.world;
   nlohmann::ordered_json environment = describe_environment(world);
@@ -211,14 +233,10 @@ void Trainer::open_run_folder(const Config& config) {
   collectively(world, [&] {
     if (world.rank() != 0) return;
     const std::filesystem::path run = settings_.run;
-    require(!settings_.resume.empty() || !latest_checkpoint(settings_.run),
-            "{}: holds a run already; --resume auto goes on with it, another --run starts afresh", settings_.run);
-    std::error_code error;
-    std::filesystem::create_directories(run, error);
-    if (error) fail(ExitCode::io, "{}: cannot make the folder: {}", settings_.run, error.message());
     write_text(run / "config.ini", config(settings_));
     write_text(run / "environment.json", environment.dump(2) + "\n");
-    std::filesystem::remove(run / "exit.json", error);
+    std::error_code absent;
+    std::filesystem::remove(run / "exit.json", absent);
     metrics_.emplace(run / "metrics.jsonl", step_);
   });
 }
@@ -228,6 +246,7 @@ Trainer::Step Trainer::train_step(std::int64_t number) {
   const Traffic before = traffic_of(runtime_.mesh);
   Step step{.number = number, .learning_rate = schedule_of(settings_).at(number)};
 
+  standing_->begin_step(number);
   const ProfileRange range(fmt::format("step {}", number));
   std::vector<Pack> mine;
   double flops = 0;
@@ -246,11 +265,15 @@ Trainer::Step Trainer::train_step(std::int64_t number) {
   const TensorView loss = report.view().slice_rows(0, 1), norm = report.view().slice_rows(1, 1),
                    factor = report.view().slice_rows(2, 1);
   double labels = 0;
+  std::int64_t own_tokens = 0;
   for (const Pack& pack : mine) {
+    standing_->enter(Phase::data);
     const PackOnRank work = place_pack(data_, pack, layout_, runtime_);
     model_.train(pass(work), work.batch(), loss);
     labels += static_cast<double>(work.labelled);
+    own_tokens += work.sharding->local_tokens();
   }
+  standing_->enter(Phase::optimizer);
   world.all_reduce(loss, Reduction::sum, stream);
   const auto [total_labels, stops] = sum_over_ranks(world, std::array{labels, signals_.raised() ? 1.0 : 0.0});
   step.stop = stops > 0;
@@ -270,6 +293,11 @@ Trainer::Step Trainer::train_step(std::int64_t number) {
   step.seconds = watch.seconds();
   if (gemm_rate_) step.mfu = flops / (step.seconds * *gemm_rate_ * world.size());
   tokens_seen_ += step.tokens;
+  standing_->finished({.step_s = step.seconds,
+                       .compute_s = std::max(0.0, step.seconds - step.exposed_s),
+                       .comm_exposed_s = step.exposed_s,
+                       .tokens = own_tokens,
+                       .memory_bytes = stream.memory().peak_bytes()});
   return step;
 }
 
@@ -306,6 +334,7 @@ double Trainer::evaluate() {
     const std::optional<Pack> pack = packer.next();
     if (!pack) break;
     if (index % runtime_.mesh.data_size != runtime_.mesh.data_index) continue;
+    standing_->enter(Phase::evaluate);
     const PackOnRank work = place_pack(valid_, *pack, layout_, runtime_);
     const Tensor losses(runtime_.stream, accumulator_of(model_.options().dtype), {work.sharding->local_tokens()});
     model_.evaluate(pass(work), work.batch(), losses);
@@ -317,6 +346,7 @@ double Trainer::evaluate() {
 }
 
 void Trainer::save() {
+  standing_->enter(Phase::checkpoint);
   runtime_.stream.wait();
   const ModelOptions& shape = model_.options().shape;
   write_checkpoint(settings_.run, step_,
@@ -344,10 +374,16 @@ void Trainer::write_metrics(const Step& step, bool amend) {
 ExitCode Trainer::run() {
   try {
     const ExitCode code = train();
+    standing_->enter(Phase::done);
     write_exit(code, code == ExitCode::requeue ? "checkpointed after a signal" : "done");
     return code;
-  } catch (const Error& error) {
+  } catch (const AgreedError& error) {
     write_exit(error.code(), error.what());
+    throw;
+  } catch (const PeerFailed&) {
+    throw;  // whoever it was has said it
+  } catch (const std::exception& exception) {
+    write_exit_of_own(error_of(exception));
     throw;
   }
 }
@@ -422,8 +458,16 @@ std::string Trainer::plan() const {
   return text;
 }
 
+/// How one rank ends that the others do not know of.
+void Trainer::write_exit_of_own(const Error& error) const {
+  write_exit_file(error.code(), fmt::format("rank {} ({}): {}", runtime_.mesh.world.rank(), host_name(), error.what()));
+}
+
 void Trainer::write_exit(ExitCode code, const std::string& reason) const {
-  if (runtime_.mesh.world.rank() != 0) return;
+  if (runtime_.mesh.world.rank() == 0) write_exit_file(code, reason);
+}
+
+void Trainer::write_exit_file(ExitCode code, const std::string& reason) const {
   const nlohmann::ordered_json exit{
       {"exit_code", static_cast<int>(code)}, {"reason", reason}, {"step", step_}, {"loss", loss_}};
   try {

@@ -11,6 +11,7 @@
 #include "src/signals.hpp"
 #include "src/train_settings.hpp"
 #include "src/training_data.hpp"
+#include "src/watchdog.hpp"
 
 namespace causeway {
 
@@ -34,6 +35,7 @@ class Trainer {
 
   void choose();
   void restore();
+  void make_run_folder();
   void open_run_folder(const Config& config);
   Pass pass(const PackOnRank& work) { return {runtime_, *work.sharding}; }
 
@@ -44,8 +46,12 @@ class Trainer {
   void save();
   void write_metrics(const Step& step, bool amend);
   void write_exit(ExitCode code, const std::string& reason) const;
+  void write_exit_of_own(const Error& error) const;
+  void write_exit_file(ExitCode code, const std::string& reason) const;
 
   TrainSettings settings_;
+  std::shared_ptr<Standing> standing_;
+  Watchdog watchdog_;
   Runtime runtime_;
   Layout layout_;
   std::string choice_;  // of strategies, explained

@@ -28,6 +28,7 @@ CommandLine declare(ScoreSettings& settings) {
              {"embeddings", &settings.embeddings, "LAYER[:mean|tokens]",
               "also write the residual stream after that many layers, a row a document or a token"}}},
            compute,
+           fault_group(settings.faults),
            launch_group(settings.launch)},
       .examples =
           "mpirun -n 4 causeway score --checkpoint runs/first --data valid.h5 --out scores.h5\n"

@@ -55,6 +55,7 @@ CommandLine declare(TrainSettings& settings) {
              {"init-from", &settings.init_from, "FOLDER", "start a new run with a checkpoint's weights"},
              {"log-every", &settings.log_every, "N", "steps a line on the screen"},
              {"dry-run", &settings.dry_run, "", "say what would be trained, and stop"}}},
+           fault_group(settings.faults),
            compute_group(settings.compute),
            launch_group(settings.launch)},
       .examples =
@@ -66,7 +67,10 @@ CommandLine declare(TrainSettings& settings) {
 
 ExitCode execute(const TrainSettings& settings) {
   check(settings);
-  const auto config = [](TrainSettings used) { return to_ini(declare(used)); };
+  const auto config = [](TrainSettings used) {
+    used.faults.inject.clear();  // a run that goes on is not to fail again
+    return to_ini(declare(used));
+  };
   const StopSignals signals;
   return launch(settings.launch, [&](Communicator world) {
     const bool first = world.rank() == 0;
