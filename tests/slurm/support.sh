@@ -11,6 +11,12 @@ failed() {
   exit 1
 }
 
+# Ends the scenario where it cannot be played.
+skipped() {
+  say "skipped: $*"
+  exit 77
+}
+
 expect() { # WHAT FOUND EXPECTED
   [[ $2 == "$3" ]] || failed "$1 is '$2', expected '$3'"
 }
@@ -52,11 +58,12 @@ edited() {
 # meshes can be compared too.
 readonly steps=40
 training_options() {
-  echo "--data $work/data.h5 --model mamba-tiny --pack-tokens 512 --data-parallel 2 --context-parallel 2 --strategy causal_conv=halo,selective_scan=state_carry" \
-    "--dtype f64 --steps $steps --log-every 5"
+  echo "--data $work/data.h5 --model mamba-tiny --pack-tokens 512 ${MESH:---data-parallel 2 --context-parallel 2}" \
+    "--strategy causal_conv=halo,selective_scan=state_carry --dtype f64 --steps $steps --log-every 5"
 }
 
-# submit_training RUN [OPTIONS OF sbatch…]: prints the job's number. EXTRA: more options for causeway; RESTARTS: MAX_RESTARTS.
+# submit_training RUN [OPTIONS OF sbatch…]: prints the job's number. EXTRA: more options for causeway; MESH: other ones than for
+# four ranks; RESTARTS: MAX_RESTARTS.
 submit_training() {
   local run=$1
   shift
@@ -82,12 +89,12 @@ ended() {
   esac
 }
 
-# Waits until job $1 has ended, and holds it to state $2, restarts $3 and exit code $4.
+# Waits until job $1 has ended, and holds it to state $2, restarts $3, and exit code and signal $4.
 expect_end() {
   until_true 90 "the end of job $1" ended "$1"
   expect "job $1's state" "$(field "$1" JobState)" "$2"
   expect "job $1's number of restarts" "$(field "$1" Restarts)" "$3"
-  expect "job $1's exit code" "$(field "$1" ExitCode)" "$4:0"
+  expect "job $1's exit code" "$(field "$1" ExitCode)" "$4"
 }
 
 # expect_log JOB TEXT
@@ -102,8 +109,6 @@ ranks() {
     if [[ $(readlink "$process/exe") == "$causeway" ]] && grep -zqxF "CLUSTER=$CLUSTER" "$process/environ"; then echo "${process#/proc/}"; fi
   done 2>/dev/null
 }
-
-node_of() { tr '\0' '\n' <"/proc/$1/environ" 2>/dev/null | sed -n 's/^SLURMD_NODENAME=//p'; } # of a rank
 
 last_step() { sed -n '$s/^{"step":\([0-9]*\).*/\1/p' "$1/metrics.jsonl" 2>/dev/null || true; }
 
@@ -120,6 +125,34 @@ hold_at() {
 release() {
   # shellcheck disable=SC2046
   kill -CONT $(ranks)
+}
+
+# What Slurm does to job $1 ahead of its time limit, for the $2-th time; its ranks being stopped, their signal waits for them.
+warn_of_time_limit() {
+  scancel --batch --signal=USR1 "$1"
+  until_true 20 "the script to notice" warnings_are "$2" "$work/train-$1.log"
+  sleep 0.5 # srun's way to the ranks
+}
+
+warnings_are() { (($(grep -c "time limit is near" "$2") == $1)); }
+
+# A node of job $1 that does not run its batch script.
+other_node() { scontrol show hostnames "$(field "$1" NodeList)" | grep -vxF "$(field "$1" BatchHost)" | tail -n 1; }
+
+# Node $1 dies: everything on it is killed at once, and nobody says goodbye.
+lose_node() {
+  local process parent
+  local -a dying
+  dying=("$(<"$CLUSTER/slurmd.$1.pid")")
+  for process in /proc/[0-9]*; do
+    if grep -zqxF "CLUSTER=$CLUSTER" "$process/environ" && grep -zqxF "SLURMD_NODENAME=$1" "$process/environ"; then
+      # A task's parent is slurmstepd, which writes over its own environment.
+      read -r _ parent < <(grep PPid "$process/status")
+      if [[ $(<"/proc/$parent/comm") == slurmstepd ]]; then dying+=("$parent"); fi
+      dying+=("${process#/proc/}")
+    fi
+  done 2>/dev/null
+  kill -KILL "${dying[@]}"
 }
 
 # ---- results
@@ -146,4 +179,14 @@ expect_undisturbed() {
   }
   h5diff "$undisturbed/$checkpoint/index.h5" "$1/$checkpoint/index.h5" || failed "$1/$checkpoint differs from an undisturbed run's"
   "$causeway" inspect "$1/latest" --verify >/dev/null || failed "$1/latest is damaged"
+}
+
+# The same where the order of sums is another.
+expect_undisturbed_within_rounding() {
+  paste <(figures "$undisturbed") <(figures "$1") | tr ':' ' ' | awk '
+    function apart(a, b) { return (a > b ? a - b : b - a) > 1e-8 * (a < 0 ? -a : a) }
+    { for (i = 2; i <= NF / 2; i += 2) if ($(i - 1) != "\"bytes_sent\"" && apart($i, $(i + NF / 2))) { print; exit 1 } }
+    END { if (NR != '"$steps"') exit 1 }
+  ' || failed "$1/metrics.jsonl differs from an undisturbed run's by more than rounding"
+  h5diff --delta=1e-8 "$undisturbed/step-$steps/index.h5" "$1/step-$steps/index.h5" /parameters || failed "$1's parameters differ by more than rounding"
 }
