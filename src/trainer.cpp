@@ -5,13 +5,13 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
-#include <limits>
 
 #include "kernels/profile_range.hpp"
 #include "src/bench/measure.hpp"
 #include "src/flops.hpp"
 #include "src/host_copy.hpp"
 #include "src/model_checkpoint.hpp"
+#include "src/non_finite.hpp"
 #include "src/run_folder.hpp"
 #include "src/strategy_choice.hpp"
 
@@ -282,8 +282,9 @@ Trainer::Step Trainer::train_step(std::int64_t number) {
   const std::vector<double> known = host_values<double>(stream, report);  // the one time a step waits for the device
   step.loss = total_labels > 0 ? known[0] / total_labels : 0;
   step.gradient_norm = known[1];
-  if (!std::isfinite(known[0])) report_non_finite(number, mine, fmt::format("the loss is {}", known[0]));
-  if (!std::isfinite(known[2])) report_non_finite(number, mine, fmt::format("the gradient's norm is {}", known[1]));
+  const auto spelled = [](double x) { return std::isnan(x) ? std::string("NaN") : fmt::format("{}", x); };
+  if (!std::isfinite(known[0])) report_non_finite(number, mine, "the loss is " + spelled(known[0]));
+  if (!std::isfinite(known[2])) report_non_finite(number, mine, "the gradient's norm is " + spelled(known[1]));
 
   const Traffic after = traffic_of(runtime_.mesh);
   step.exposed_s = after.exposed_s - before.exposed_s;
@@ -301,27 +302,10 @@ Trainer::Step Trainer::train_step(std::int64_t number) {
   return step;
 }
 
-/// Ends all ranks with ExitCode::non_finite before the weights are touched. Runs the packs forward once more to say
-/// where it began.
+/// Ends all ranks with ExitCode::non_finite before the weights are touched.
 void Trainer::report_non_finite(std::int64_t step, const std::vector<Pack>& packs, const std::string& what) {
-  constexpr std::int64_t nowhere = std::numeric_limits<std::int32_t>::max();
-  const Communicator& context = runtime_.mesh.context;
-  std::int64_t first_layer = nowhere;
-  for (const Pack& pack : packs) {
-    const PackOnRank work = place_pack(data_, pack, layout_, runtime_);
-    const Tensor losses(runtime_.stream, accumulator_of(model_.options().dtype), {work.sharding->local_tokens()});
-    model_.evaluate(pass(work), work.batch(), losses, [&](std::int64_t layer, TensorView residual) {
-      if (!std::isfinite(sum_in_order(runtime_.stream, residual))) first_layer = std::min(first_layer, layer);
-    });
-  }
-  Communicator& world = runtime_.mesh.world;
-  const std::int64_t layer = -world.max(-first_layer);
-  const std::int64_t rank = -world.max(first_layer == layer ? -std::int64_t{world.rank()} : -nowhere);
-  const std::string where = layer == nowhere ? "every layer's output is finite"
-                            : layer == 0     ? fmt::format("first in the embedding, rank {}", rank)
-                                         : fmt::format("first in the output of layer {}, rank {} of {} context ranks",
-                                                       layer - 1, rank, context.size());
-  collectively(world, [&] {
+  const std::string where = find_non_finite(model_, runtime_, data_, packs, layout_);
+  collectively(runtime_.mesh.world, [&] {
     fail(ExitCode::non_finite, "step {}: {}; {}. The weights are those of step {}", step, what, where, step - 1);
   });
   fail(ExitCode::internal, "collectively() returned");
