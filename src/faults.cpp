@@ -27,8 +27,8 @@ namespace {
 constexpr std::int64_t room_left = 16384;  // of enospc: for metrics and what is printed, not for a shard
 constexpr int exit_code_of_exit = 7;
 
-constexpr std::array<std::string_view, 9> kind_names = {"kill", "stop",        "hang",   "exit",    "throw",
-                                                        "nan",  "short_write", "enospc", "bit_flip"};
+constexpr std::array<std::string_view, 12> kind_names = {"kill",        "stop",   "hang",     "exit", "throw", "nan",
+                                                         "short_write", "enospc", "bit_flip", "term", "usr1",  "usr2"};
 constexpr CheckpointStage stages[] = {CheckpointStage::copy,     CheckpointStage::shard,   CheckpointStage::hash,
                                       CheckpointStage::hashed,   CheckpointStage::index,   CheckpointStage::manifest,
                                       CheckpointStage::publish,  CheckpointStage::latest,  CheckpointStage::retire};
@@ -179,6 +179,9 @@ void Faults::set_off(const Fault& fault, const std::string& path) const {
     case FaultKind::short_write:
     case FaultKind::bit_flip: return damage(fault, path);
     case FaultKind::enospc: return refuse_growth();
+    case FaultKind::term: ::kill(::getpid(), SIGTERM); return;
+    case FaultKind::usr1: ::kill(::getpid(), SIGUSR1); return;
+    case FaultKind::usr2: ::kill(::getpid(), SIGUSR2); return;
   }
 }
 

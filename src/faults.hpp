@@ -21,6 +21,9 @@ enum class FaultKind : std::uint8_t {
   short_write,  ///< a file of the checkpoint loses its last byte once it has been hashed
   enospc,       ///< from now on the kernel lets no file of the process grow beyond 16 KiB
   bit_flip,     ///< a bit in the middle of a file of the checkpoint changes once it has been hashed
+  term,         ///< the process is sent TERM, USR1 or USR2: no failure, but what a scheduler does
+  usr1,
+  usr2,
 };
 
 /// Where a thread of a rank comes to: the training thread to a phase, the thread that writes a checkpoint to a stage.

@@ -24,7 +24,10 @@ StopSignals::StopSignals() {
 }
 
 StopSignals::~StopSignals() {
-  for (std::size_t i = 0; i < stop_signals.size(); ++i) sigaction(stop_signals[i], &before_[i], nullptr);
+  struct sigaction ignore {};
+  ignore.sa_handler = SIG_IGN;
+  for (std::size_t i = 0; i < stop_signals.size(); ++i)
+    sigaction(stop_signals[i], raised() ? &ignore : &before_[i], nullptr);
 }
 
 bool StopSignals::raised() const { return stop_raised; }

@@ -359,7 +359,9 @@ ExitCode Trainer::run() {
   try {
     const ExitCode code = train();
     standing_->enter(Phase::done);
-    write_exit(code, code == ExitCode::requeue ? "checkpointed after a signal" : "done");
+    write_exit(code, code == ExitCode::ok ? "done"
+                     : step_ == 0         ? "stopped by a signal before the first step"
+                                          : "checkpointed after a signal");
     return code;
   } catch (const AgreedError& error) {
     write_exit(error.code(), error.what());
@@ -374,6 +376,9 @@ ExitCode Trainer::run() {
 
 ExitCode Trainer::train() {
   log_.info("{}", plan());
+  // Whoever was asked to stop while the run was made ready: nothing is there that would have to be kept.
+  const bool stop = runtime_.mesh.world.max(std::int64_t{signals_.raised()}) != 0;
+  if (stop && step_ < settings_.steps) return ExitCode::requeue;
   const bool evaluates = !valid_.datasets.empty();
   if (evaluates && step_ == 0) {
     const double eval_loss = evaluate();
