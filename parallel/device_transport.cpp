@@ -36,6 +36,10 @@ bool a_gpu_each(Transport& ranks) {
   return std::ranges::adjacent_find(gpus) == gpus.end();
 }
 
+bool takes_nccl(Transport& ranks, const Stream& stream) {
+  return CAUSEWAY_NCCL && stream.device() == Device::cuda && ranks.size() > 1 && a_gpu_each(ranks);
+}
+
 }  // namespace
 
 void take_gpu(Transport& ranks) {
@@ -51,8 +55,15 @@ void take_gpu(Transport& ranks) {
 
 std::unique_ptr<Transport> make_device_transport(Transport& ranks, const Stream& stream) {
   std::unique_ptr<Transport> control = ranks.split(0, ranks.rank());
-  const bool nccl = CAUSEWAY_NCCL && stream.device() == Device::cuda && control->size() > 1 && a_gpu_each(*control);
+  const bool nccl = takes_nccl(*control, stream);
   return nccl ? make_nccl_transport(std::move(control), stream) : std::move(control);
+}
+
+std::string_view way_of_device_memory(Transport& ranks, const Stream& stream, bool threads) {
+  if (stream.device() == Device::cpu) return "";
+  if (takes_nccl(ranks, stream)) return "NCCL";
+  if (threads) return "copies";
+  return mpi_takes_device_memory() ? "MPI" : "MPI, staged by the host";
 }
 
 #if !CAUSEWAY_NCCL

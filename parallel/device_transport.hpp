@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <string_view>
 
 #include "parallel/transport.hpp"
 
@@ -15,6 +16,12 @@ void take_gpu(Transport& ranks);
 /// host memory. Host memory, scalars and barriers go the way of `ranks`. `stream` is what the rank computes on.
 /// Collective; on CPU streams a group of `ranks`' own kind.
 std::unique_ptr<Transport> make_device_transport(Transport& ranks, const Stream& stream);
+
+/// How device memory travels over what make_device_transport makes of the same: "NCCL", "MPI", "MPI, staged by the host"
+/// or, between threads, "copies"; "" for CPU streams. Collective.
+std::string_view way_of_device_memory(Transport& ranks, const Stream& stream, bool threads);
+/// Whether MPI takes addresses of a GPU's memory.
+bool mpi_takes_device_memory();
 
 /// NCCL, whatever else there is, for ranks of a GPU each; throws Error(usage) in a build without it. `control` is of the
 /// same ranks and becomes its own.

@@ -20,6 +20,7 @@
 #include "kernels/handle.hpp"
 #include "kernels/tensor.hpp"
 #include "parallel/collectives.hpp"
+#include "parallel/device_transport.hpp"
 #include "parallel/transport.hpp"
 
 namespace causeway {
@@ -93,15 +94,6 @@ class Requests {
   std::vector<int> lengths_;
 };
 
-/// Whether MPI takes addresses of a GPU's memory.
-bool takes_device_memory() {
-#if defined(MPIX_CUDA_AWARE_SUPPORT) && MPIX_CUDA_AWARE_SUPPORT
-  return MPIX_Query_cuda_support() == 1;
-#else
-  return false;
-#endif
-}
-
 /// Transfers between device memory as MPI does them: between copies in page-locked host memory.
 class Staged {
  public:
@@ -152,7 +144,7 @@ class MpiTransport final : public Transport {
   int size() const override { return size_; }
 
   Pending start(std::span<const Transfer> transfers, const Stream& stream) override {
-    if (stream.device() == Device::cpu || takes_device_memory()) {
+    if (stream.device() == Device::cpu || mpi_takes_device_memory()) {
       stream.wait();
       const auto requests = begin(transfers);
       exchange_with_self(transfers, rank_, stream);
@@ -238,6 +230,14 @@ void finalize_mpi() {
 }
 
 }  // namespace
+
+bool mpi_takes_device_memory() {
+#if defined(MPIX_CUDA_AWARE_SUPPORT) && MPIX_CUDA_AWARE_SUPPORT
+  return MPIX_Query_cuda_support() == 1;
+#else
+  return false;
+#endif
+}
 
 std::unique_ptr<Transport> make_mpi_transport(std::int64_t piece_bytes) {
   ensure(piece_bytes >= 1 && piece_bytes <= std::numeric_limits<int>::max(),

@@ -14,9 +14,10 @@ Command pack_command();
 Command score_command();
 Command split_command();
 Command train_command();
+Command watch_command();
 
 std::span<const Command> commands() {
-  static const std::vector<Command> table = {import_command(), split_command(), pack_command(), train_command(), score_command(), generate_command(), inspect_command(), op_command(),
+  static const std::vector<Command> table = {import_command(), split_command(), pack_command(), train_command(), watch_command(), score_command(), generate_command(), inspect_command(), op_command(),
                                              bench_command()};
   return table;
 }

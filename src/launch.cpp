@@ -18,12 +18,6 @@ int number_in(const char* variable, int otherwise) {
   return text == nullptr || *text == '\0' ? otherwise : std::atoi(text);
 }
 
-bool uses_mpi(const LaunchOptions& options) {
-  if (options.transport == "auto") return started_by_launcher();
-  require(options.transport == "mpi" || options.transport == "local", "--transport is '{}', expected auto, mpi or local", options.transport);
-  return options.transport == "mpi";
-}
-
 /// Ends the job for one rank's own error. Others may have met the same one, having checked the same input: those after the first wait a
 /// moment, so that as a rule one of them speaks and the job ends before the rest do.
 [[noreturn]] void fail_alone(const Error& error, Communicator& group) {
@@ -94,6 +88,12 @@ ExitCode launch_threads(const LaunchOptions& options, const std::function<ExitCo
 }
 
 }  // namespace
+
+bool uses_mpi(const LaunchOptions& options) {
+  if (options.transport == "auto") return started_by_launcher();
+  require(options.transport == "mpi" || options.transport == "local", "--transport is '{}', expected auto, mpi or local", options.transport);
+  return options.transport == "mpi";
+}
 
 OptionGroup launch_group(LaunchOptions& options) {
   return {"Ranks",

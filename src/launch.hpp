@@ -14,6 +14,8 @@ struct LaunchOptions {
   std::string transport = "auto";  ///< "auto", "mpi" or "local"
   int ranks = 1;                   ///< threads of this process, for "local"
 };
+/// Whether the ranks are processes, which talk by MPI; else they are threads. Throws Error(usage).
+bool uses_mpi(const LaunchOptions& options);
 OptionGroup launch_group(LaunchOptions& options);
 
 /// Whether mpirun or srun started this process as one of a group, by the variables they set; answers before MPI_Init.

@@ -6,26 +6,12 @@
 #include <vector>
 
 #include "src/command.hpp"
+#include "src/exit_codes.hpp"
 #include "src/launch.hpp"
 #include "src/version.hpp"
 
 namespace causeway {
 namespace {
-
-struct ExitCodeRow {
-  ExitCode code;
-  std::string_view meaning;
-};
-constexpr ExitCodeRow exit_codes[] = {
-    {ExitCode::ok, "done"},
-    {ExitCode::internal, "a defect of Causeway, or a resource it could not get"},
-    {ExitCode::usage, "a wrong option or a bad input file"},
-    {ExitCode::corrupt, "a checkpoint or dataset is damaged"},
-    {ExitCode::non_finite, "the loss became infinite or NaN"},
-    {ExitCode::io, "reading or writing a file failed"},
-    {ExitCode::requeue, "checkpointed after a signal: start it again"},
-    {ExitCode::watchdog, "no progress for too long"},
-};
 
 constexpr std::string_view about =
     "Causeway trains and scores sequence models on packed documents too long for one device, their context cut over MPI ranks.";
@@ -36,7 +22,7 @@ std::string overview() {
   text +=
       "\n'causeway COMMAND --help' teaches a command. Every option may stand in an INI file (--config FILE).\n"
       "Also: causeway --help, causeway --version, causeway --man (a man page in roff).\n\nExit codes, the same on every rank:\n";
-  for (const ExitCodeRow& row : exit_codes) text += fmt::format("  {:<4}{}\n", static_cast<int>(row.code), row.meaning);
+  for (const ExitCodeRow& row : exit_codes()) text += fmt::format("  {:<4}{}\n", static_cast<int>(row.code), row.meaning);
   return text;
 }
 
@@ -57,7 +43,7 @@ std::string manual() {
   for (const Command& command : commands())
     command.describe([&](const CommandLine& line) { text += roff_text(line, command.name, command.summary); });
   text += ".SH EXIT STATUS\n";
-  for (const ExitCodeRow& row : exit_codes) text += fmt::format(".TP\n.B {}\n{}\n", static_cast<int>(row.code), row.meaning);
+  for (const ExitCodeRow& row : exit_codes()) text += fmt::format(".TP\n.B {}\n{}\n", static_cast<int>(row.code), row.meaning);
   return text;
 }
 

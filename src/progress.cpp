@@ -8,6 +8,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "src/figures.hpp"
+
 namespace causeway {
 namespace {
 
@@ -17,24 +19,6 @@ constexpr double seconds_between_bars = 0.1;
 int terminal_width() {
   winsize size{};
   return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 20 ? size.ws_col : 80;
-}
-
-/// 1234567 → "1.23M": three digits are enough beside a bar.
-std::string shortened(double value) {
-  constexpr std::string_view suffixes[] = {"", "k", "M", "G", "T"};
-  std::size_t power = 0;
-  while (value >= 999.5 && power + 1 < std::size(suffixes)) {
-    value /= 1000;
-    ++power;
-  }
-  return power == 0 && value == std::floor(value) ? fmt::format("{:.0f}", value) : fmt::format("{:.3g}{}", value, suffixes[power]);
-}
-
-std::string duration(double seconds) {
-  const auto whole = static_cast<std::int64_t>(std::llround(std::min(seconds, 1e9)));
-  if (whole < 60) return fmt::format("{} s", whole);
-  if (whole < 3600) return fmt::format("{} min {:02} s", whole / 60, whole % 60);
-  return fmt::format("{} h {:02} min", whole / 3600, whole / 60 % 60);
 }
 
 double share(std::int64_t done, std::int64_t total) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "io/atomic_file.hpp"
+#include "parallel/device_transport.hpp"
 #include "src/log.hpp"
 #include "src/version.hpp"
 
@@ -27,9 +28,28 @@ void write_text(const std::string& path, const std::string& text) {
   file.commit();
 }
 
-nlohmann::ordered_json describe_environment(Communicator& world) {
+nlohmann::ordered_json describe_environment(const TrainSettings& settings, const Model& model, Runtime& runtime) {
+  Communicator& world = runtime.mesh.world;
   nlohmann::ordered_json environment;
   for (const BuildFact& fact : build_facts()) environment["build"][std::string(fact.name)] = fact.value;
+
+  const ModelOptions& shape = model.options().shape;
+  environment["run"] = {{"model", settings.model.model.empty() ? layers_text(shape.layers) : settings.model.model},
+                        {"layers", layers_text(shape.layers)},
+                        {"width", shape.width},
+                        {"parameters", model.parameters().count()},
+                        {"dtype", name_of(model.options().dtype)},
+                        {"device", settings.compute.device},
+                        {"steps", settings.steps},
+                        {"pack_tokens", settings.pack_tokens},
+                        {"accumulate", settings.accumulate}};
+  const bool processes = uses_mpi(settings.launch);
+  environment["mesh"] = {{"ranks", world.size()},
+                         {"data", runtime.mesh.data_size},
+                         {"context", runtime.mesh.context.size()},
+                         {"layout", settings.compute.layout},
+                         {"transport", processes ? "MPI" : "threads"},
+                         {"device_memory", way_of_device_memory(world.transport(), runtime.stream, !processes)}};
 
   using HostName = std::array<char, 256>;
   HostName mine{};

@@ -1,16 +1,18 @@
 #pragma once
 
-#include <array>
 #include <csignal>
+#include <initializer_list>
+#include <vector>
 
 namespace causeway {
 
-/// While it lives, TERM, USR1 and USR2 ("checkpoint at the next step and end with 75") raise a flag instead of ending
-/// the process. One at a time. Once raised, they stay without effect when it has gone: a process on its way out, to ask
-/// for being started again, is not to be killed by a second one.
+/// While it lives, some signals raise a flag instead of ending the process: for a run TERM, USR1 and USR2 ("checkpoint at
+/// the next step and end with 75"). One at a time. Once raised, they stay without effect when it has gone: a process on its
+/// way out, to ask for being started again, is not to be killed by a second one.
 class StopSignals {
  public:
-  StopSignals();
+  StopSignals() : StopSignals({SIGTERM, SIGUSR1, SIGUSR2}) {}
+  explicit StopSignals(std::initializer_list<int> signals);
   ~StopSignals();
   StopSignals(const StopSignals&) = delete;
   StopSignals& operator=(const StopSignals&) = delete;
@@ -18,7 +20,11 @@ class StopSignals {
   bool raised() const;
 
  private:
-  std::array<struct sigaction, 3> before_{};
+  struct Before {
+    int signal;
+    struct sigaction action;
+  };
+  std::vector<Before> before_;
 };
 
 }  // namespace causeway

@@ -224,7 +224,7 @@ void Trainer::make_run_folder() {
 
 void Trainer::open_run_folder(const Config& config) {
   Communicator& world = runtime_.mesh.world;
-  nlohmann::ordered_json environment = describe_environment(world);
+  nlohmann::ordered_json environment = describe_environment(settings_, model_, runtime_);
   if (runtime_.stream.device() != Device::cpu) {
     gemm_rate_ = gemm_rate(Stopwatch(runtime_.stream, 0), model_.options().dtype);
     runtime_.stream.memory().reset_peak();

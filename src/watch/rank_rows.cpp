@@ -1,0 +1,131 @@
+#include "src/watch/rank_rows.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "src/figures.hpp"
+#include "src/watch/curve.hpp"
+
+namespace causeway {
+namespace {
+
+constexpr int wide = 100;  // from here on there is room for tokens and memory
+
+/// `text` in exactly so many columns.
+std::string cell(std::string_view text, int columns, const Look& look) {
+  std::string shown = render({{std::string(text)}}, {.width = columns, .unicode = look.unicode});
+  shown.append(static_cast<std::size_t>(columns - columns_of(shown)), ' ');
+  return shown;
+}
+
+/// A rank that has done its part has nothing more to say.
+double silent_s(const RankLine& rank, double now) {
+  return rank.view.place.phase == Phase::done ? 0 : now - rank.heard;
+}
+double compute_s(const RankLine& rank) { return rank.view.figures.compute_s; }
+double step_s(const RankLine& rank) { return rank.view.figures.compute_s + rank.view.figures.comm_exposed_s; }
+
+/// What the rank is doing: "forward 3".
+std::string place_text(const RankLine& rank) {
+  const Place& place = rank.view.place;
+  std::string text(name_of(place.phase));
+  if (place.layer >= 0) text += fmt::format(" {}", place.layer);
+  if (rank.view.writing != CheckpointStage::idle) text += fmt::format(", {}", name_of(rank.view.writing));
+  return text;
+}
+
+Line heading(const Look& look) {
+  std::string text = fmt::format("{:>5} {:<12} {:>8} {:<14} {:<18} {:>8}", "rank", "host", "step", "at",
+                                 "computing, waiting", "a step");
+  if (look.width >= wide) text += fmt::format(" {:>8} {:>10}", "tokens", "memory");
+  return {{std::move(text), Style::dim}};
+}
+
+Line row(const RankLine& rank, double now, double slowest, bool most, const Look& look) {
+  constexpr int bar_columns = 18;
+  const auto columns = [&](double seconds) {
+    return slowest > 0 ? static_cast<int>(seconds / slowest * bar_columns + 0.5) : 0;
+  };
+  const int computing = std::clamp(columns(compute_s(rank)), 0, bar_columns);
+  const int waiting = std::clamp(columns(step_s(rank)) - computing, 0, bar_columns - computing);
+  const auto repeated = [](int count, const char* glyph) {
+    std::string text;
+    for (int i = 0; i < count; ++i) text += glyph;
+    return text;
+  };
+  const bool silent = silent_s(rank, now) > silent_after_s;
+  Line line{{fmt::format("{:>5} {} {:>8} {} ", rank.rank, cell(rank.host, 12, look), rank.view.place.step,
+                         cell(place_text(rank), 14, look)),
+             silent ? Style::bad : Style::plain},
+            {repeated(computing, look.unicode ? "█" : "#"), most ? Style::warning : Style::accent},
+            {repeated(waiting, look.unicode ? "░" : "-"), Style::dim},
+            {repeated(bar_columns - computing - waiting, " ")}};
+  std::string text = fmt::format(" {:>8}", short_time(step_s(rank)));
+  if (look.width >= wide)
+    text += fmt::format(" {:>8} {:>10}", shortened(static_cast<double>(rank.view.figures.tokens)),
+                        binary_bytes(static_cast<double>(rank.view.figures.memory_bytes)));
+  line.push_back({std::move(text)});
+  return line;
+}
+
+/// The ranks in rank order, as many neighbours a column as it takes; the column is its slowest.
+Line strip(std::span<const RankLine> ranks, double slowest, const Look& look) {
+  const std::size_t columns = static_cast<std::size_t>(std::max(look.width - Row::label_columns, 1));
+  const std::size_t together = (ranks.size() + columns - 1) / columns;
+  std::vector<double> values;
+  for (std::size_t begin = 0; begin < ranks.size(); begin += together) {
+    double most = 0;
+    for (const RankLine& rank : ranks.subspan(begin, std::min(together, ranks.size() - begin)))
+      most = std::max(most, compute_s(rank));
+    values.push_back(most);
+  }
+  return {{fmt::format("{:<{}}", "ranks", Row::label_columns), Style::dim},
+          {draw_strip(values, slowest, look.unicode), Style::accent}};
+}
+
+}  // namespace
+
+Section rank_rows(std::span<const RankLine> ranks, double now, const Look& look, int room) {
+  Section section{.importance = 10};
+  if (ranks.empty() || room < 2) return section;
+  const auto most = std::ranges::max_element(ranks, {}, compute_s);
+  const double slowest = step_s(*std::ranges::max_element(ranks, {}, step_s));
+  const bool all = std::ssize(ranks) + 1 <= room;
+  if (all) {
+    section.lines.push_back(heading(look));
+    for (const RankLine& rank : ranks)
+      section.lines.push_back(row(rank, now, slowest, ranks.size() > 1 && &rank == &*most, look));
+    return section;
+  }
+  constexpr int most_named = 4;
+  section.lines.push_back(strip(ranks, compute_s(*most), look));
+  if (room < 3) return section;
+  section.lines.push_back(heading(look));
+  std::vector<RankLine> by_time(ranks.begin(), ranks.end());
+  const auto named = std::min<std::ptrdiff_t>({std::ssize(by_time), room - 2, most_named});
+  std::partial_sort(by_time.begin(), by_time.begin() + named, by_time.end(), [](const RankLine& a, const RankLine& b) {
+    return std::pair(-compute_s(a), a.rank) < std::pair(-compute_s(b), b.rank);
+  });
+  for (const RankLine& rank : std::span(by_time).first(static_cast<std::size_t>(named)))
+    section.lines.push_back(row(rank, now, slowest, rank.rank == most->rank, look));
+  return section;
+}
+
+Section silent_ranks(std::span<const RankLine> ranks, double now, const Look& look) {
+  constexpr int most_named = 8;
+  Row row("silent", look);
+  int silent = 0;
+  for (const RankLine& rank : ranks) {
+    if (silent_s(rank, now) <= silent_after_s) continue;
+    if (++silent <= most_named)
+      row.add(fmt::format("rank {} on {} for {}, was at {} of step {}", rank.rank, rank.host,
+                          duration(silent_s(rank, now)), place_text(rank), rank.view.place.step),
+              Style::bad);
+  }
+  if (silent > most_named) row.add(fmt::format("and {} more", silent - most_named), Style::bad);
+  return row.section(1);
+}
+
+}  // namespace causeway
