@@ -4,31 +4,13 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
-#include <source_location>
+#include <utility>
 
+#include "io/descriptor.hpp"
 #include "kernels/error.hpp"
-#include "kernels/handle.hpp"
 
 namespace causeway {
-namespace {
-
-struct DescriptorTraits {
-  using type = int;
-  static type null() { return -1; }
-  static void close(type descriptor) noexcept { ::close(descriptor); }
-};
-using Descriptor = Handle<DescriptorTraits>;
-
-int posix_check(int result, const std::string& path, const char* doing, std::source_location location = std::source_location::current()) {
-  if (result < 0)
-    fail(ExitCode::io, "{}: cannot {}: {} ({}:{})", path, doing, std::strerror(errno), std::filesystem::path(location.file_name()).filename().string(), location.line());
-  return result;
-}
-
-}  // namespace
-
 bool same_file(const std::string& a, const std::string& b) {
   std::error_code not_there;
   return std::filesystem::equivalent(a, b, not_there);

@@ -2,65 +2,70 @@
 
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "io/checkpoint_index.hpp"
 #include "io/hdf5.hpp"
+#include "io/manifest.hpp"
 #include "kernels/tensor.hpp"
 #include "parallel/communicator.hpp"
 #include "parallel/shard_layout.hpp"
 
 namespace causeway {
 
-/// One tensor of a checkpoint as one rank knows it: what it is as a whole, and the elements this rank brings.
-struct CheckpointTensor {
-  std::string name;  ///< "parameters/backbone.norm_f.weight"
-  Shape shape;
-  DType dtype = DType::f32;  ///< f64, f32, or bf16, which is stored as f32 (exact)
-  Range owned;  ///< row-major elements; the ranks' ranges follow each other in rank order and cover the tensor
-  const void* data = nullptr;  ///< owned.size() elements in the memory of the writing stream's device
-};
-
-struct CheckpointContent {
-  std::map<std::string, hdf5::Value>
-      attributes;                            ///< of the root, beside format and version: what kind of model this is
-  std::map<std::string, hdf5::Value> state;  ///< of /state: step, tokens_seen, cursor, seed, loss
-  std::vector<CheckpointTensor> tensors;     ///< the same list on every rank, but for `owned` and `data`
-};
-
-/// Writes `run`/step-N/index.h5 and points `run`/latest at it. Every rank calls it with its parts; rank 0 writes, a
-/// bounded piece at a time. The checkpoint appears whole or not at all: step-N.tmp/ → fsync → rename → fsync → latest
-/// replaced by rename. The same content gives the same bytes. Throws the same Error(io) on every rank.
-void write_checkpoint(const std::string& run, std::int64_t step, const CheckpointContent& content, Communicator& ranks,
-                      const Stream& stream);
-
-/// The step-N folder that `run`/latest names; nothing where there is none.
-std::optional<std::string> latest_checkpoint(const std::string& run);
-
-/// A checkpoint on disk, read by any number of ranks in any ranges. What is damaged or missing throws Error(corrupt)
-/// naming file and dataset.
+/// A checkpoint on disk, read by any number of ranks in any ranges. Opening it looks at every file: it is there, a regular
+/// file, and of the size and SHA-256 that manifest.json says; and at what the index shows of each tensor. What is damaged or
+/// missing throws Error(corrupt) naming the file. Checkpoints of version 1, one index.h5 without a manifest, are read too;
+/// what is damaged in them shows when it is read.
 class Checkpoint {
  public:
   /// `path`: a step-N folder, or a run, whose latest it then is.
   explicit Checkpoint(const std::string& path);
+  /// The same by all ranks together, each looking at some of the files. Throws the same AgreedError on all.
+  Checkpoint(const std::string& path, Communicator& ranks);
 
   const std::string& path() const { return path_; }  ///< the step-N folder
-  bool has_attribute(const std::string& name) const { return file_.has_attribute(name); }
-  std::int64_t integer(const std::string& name) const { return file_.integer_attribute(name); }
-  double number(const std::string& name) const { return file_.number_attribute(name); }
-  std::string text(const std::string& name) const { return file_.string_attribute(name); }
-  hdf5::Object state() const { return file_.group("state"); }
+  bool has_attribute(const std::string& name) const { return index_.has_attribute(name); }
+  std::int64_t integer(const std::string& name) const { return index_.integer_attribute(name); }
+  double number(const std::string& name) const { return index_.number_attribute(name); }
+  std::string text(const std::string& name) const { return index_.string_attribute(name); }
+  const hdf5::Object& attributes() const { return index_; }
+  hdf5::Object state() const { return index_.group("state"); }
+  /// Of version 2.
+  const std::optional<Manifest>& manifest() const { return manifest_; }
+
+  struct TensorInfo {
+    std::string name;  ///< "parameters/…", "optimizer/…"
+    std::vector<std::int64_t> shape;
+    hdf5::ElementType type;
+    std::int64_t size() const;
+  };
+  std::vector<TensorInfo> tensors() const;
 
   /// Elements `range` of a tensor that must have this shape, converted to dtype, to `out` in the memory of the stream's
   /// device. Does not wait for it.
   void read(const std::string& name, const Shape& shape, DType dtype, Range range, void* out,
             const Stream& stream = Stream()) const;
+  /// Elements of a tensor of any shape from `begin` on.
+  void read(const std::string& name, std::int64_t begin, std::span<double> out) const;
 
  private:
+  void find(const std::string& path);
+  void check_files(int rank, int ranks) const;
+  void open_index(int rank, int ranks);
+  TensorInfo describe(const std::string& name) const;
+  template <class Stored>
+  void read_pieces(const std::string& name, const TensorInfo& tensor, Range range,
+                   const std::function<void(std::int64_t begin, std::span<const Stored>)>& take) const;
+  const hdf5::File& shard(std::int64_t number) const;
+
   std::string path_;
-  hdf5::File file_;
+  std::optional<Manifest> manifest_;
+  hdf5::File index_;
+  mutable std::map<std::int64_t, hdf5::File> shards_;  // those opened last
 };
 
 }  // namespace causeway

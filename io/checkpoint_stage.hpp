@@ -27,10 +27,10 @@ constexpr const char* name_of(CheckpointStage stage) {
   return names[static_cast<std::size_t>(stage)];
 }
 
-/// Told as a rank comes to a stage, before anything of it is done, with the file or folder it is about, as that is called
-/// at the time ("run/step-10.tmp/shard-00003.h5"; copy, publish, latest, retire and idle: a checkpoint's folder). An
-/// exception from it fails the checkpoint as a failing disk would. Called from two threads of a rank, never by both at once
-/// but for `copy` and `idle`.
+/// Told as a rank comes to a stage, before anything of it is done, and in long ones again about every MiB as a sign of life;
+/// with the file or folder it is about, as that is called at the time ("run/step-10.tmp/shard-00003.h5"; copy, publish,
+/// latest, retire and idle: a checkpoint's folder). An exception from it fails the checkpoint as a failing disk would. Called
+/// by the training thread for `copy` and `idle`, by the writing thread for the rest, never by both at once.
 using CheckpointHook = std::function<void(CheckpointStage stage, const std::string& path)>;
 
 }  // namespace causeway

@@ -12,7 +12,7 @@
 #include "kernels/handle.hpp"
 
 /// Thin owners over HDF5's C API, which stays behind this header. Files are untrusted: links other than hard ones, external storage,
-/// virtual datasets, filters from plug-ins and giant chunks are refused, sizes are checked before memory is taken, and every error says
+/// virtual datasets (but for their description), filters from plug-ins and giant chunks are refused, sizes are checked before memory is taken, and every error says
 /// "file.h5:/dataset: what was found". A damaged file throws Error with Access::damaged; a file of the wrong form Error(usage).
 /// Objects keep no pointer to their File; HDF5 closes the file with its last object. Several threads may use different objects of one
 /// process where thread_safe() holds.
@@ -134,6 +134,19 @@ class Dataset : public Object {
   void transfer(std::int64_t begin, std::int64_t count, std::int64_t memory_type, void* out, const void* in) const;
 };
 
+/// A dataset that shows elements of others: each box those of a one-dimensional dataset of the same path in another file, row-major.
+struct VirtualDataset {
+  struct Part {
+    std::string file;                         ///< beside the file that shows it
+    std::vector<std::int64_t> start, extent;  ///< the box
+    std::int64_t source_begin = 0;            ///< its first element there
+    bool operator==(const Part&) const = default;
+  };
+  std::vector<std::int64_t> shape;
+  ElementType type = f32;
+  std::vector<Part> parts;
+};
+
 enum class Access : std::uint8_t {
   read,    ///< an existing file
   update,  ///< an existing file, to be changed
@@ -157,6 +170,11 @@ class File : public Object {
   Dataset create_dataset(std::string_view path, const DatasetOptions& options);
   Object create_group(std::string_view path);
   void remove(std::string_view path);
+  /// What no part covers, and what is missing, shows as NaN.
+  void create_virtual(std::string_view path, const VirtualDataset& dataset);
+  /// What a virtual dataset says it shows; opens none of it, and does not say whether it may be trusted. Error(usage) for any other dataset,
+  /// one of more than `most_parts`, and for what is not made of boxes of floating numbers.
+  VirtualDataset virtual_dataset(std::string_view path, std::int64_t most_parts) const;
   template <class T>
   Dataset write(std::string_view path, std::vector<std::int64_t> shape, std::span<const T> values) {
     Dataset dataset = create_dataset(path, {.shape = std::move(shape), .type = element_type<T>()});

@@ -8,17 +8,11 @@
 #include <fstream>
 
 #include "io/atomic_file.hpp"
+#include "io/descriptor.hpp"
 #include "kernels/error.hpp"
-#include "kernels/handle.hpp"
 
 namespace causeway {
 namespace {
-
-struct FileDescriptorTraits {
-  using type = int;
-  static type null() { return -1; }
-  static void close(type descriptor) noexcept { ::close(descriptor); }
-};
 
 /// The step of a line, or nothing for a line cut short by a crash.
 std::optional<std::int64_t> step_of(const std::string& line) {
@@ -62,7 +56,7 @@ void MetricsLog::amend(const nlohmann::ordered_json& line) {
 }
 
 void MetricsLog::write_at(std::int64_t offset, const std::string& text) {
-  const Handle<FileDescriptorTraits> file(::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
+  const Descriptor file(::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
   // One call a line: a process killed at any moment leaves whole lines.
   const bool written =
       file && ::pwrite(file.get(), text.data(), text.size(), offset) == static_cast<ssize_t>(text.size());

@@ -74,6 +74,20 @@ ModelOptions model_options_of(const Checkpoint& checkpoint) {
   return options;
 }
 
+void require_same_model(const Checkpoint& checkpoint, const ModelOptions& wanted_shape) {
+  const DType dtype = parse_dtype(checkpoint.text("dtype"));
+  const auto wanted = attributes_of(wanted_shape, dtype), found = attributes_of(model_options_of(checkpoint), dtype);
+  const auto text = [](const hdf5::Value& any) {
+    return std::visit([](const auto& held) { return fmt::format("{}", held); }, any);
+  };
+  const auto require_same = [&](const std::string& name) {
+    require(found.at(name) == wanted.at(name), "{}: the checkpoint's {} is {}, the options say {}", checkpoint.path(),
+            name, text(found.at(name)), text(wanted.at(name)));
+  };
+  for (const char* name : {"width", "layers"}) require_same(name);  // others, not given, derive from them
+  for (const auto& [name, value] : wanted) require_same(name);
+}
+
 std::vector<CheckpointTensor> checkpoint_tensors(const ParameterSet& parameters, const Optimizer& optimizer, int rank) {
   std::vector<CheckpointTensor> tensors;
   const auto add = [&](const std::string& group, const Parameter& parameter, TensorView flat, std::int64_t flat_begin) {

@@ -1,6 +1,11 @@
 #pragma once
 
+#include <map>
+#include <string>
+#include <vector>
+
 #include "io/checkpoint.hpp"
+#include "io/checkpoint_content.hpp"
 #include "src/model.hpp"
 #include "src/optimizer.hpp"
 
@@ -9,6 +14,8 @@ namespace causeway {
 /// What a checkpoint's root says about the model, and back. `dtype` is that of the computation.
 std::map<std::string, hdf5::Value> attributes_of(const ModelOptions& options, DType dtype);
 ModelOptions model_options_of(const Checkpoint& checkpoint);
+/// Throws Error(usage) naming the first option that the checkpoint's model has otherwise than `wanted`.
+void require_same_model(const Checkpoint& checkpoint, const ModelOptions& wanted);
 
 /// This rank's part of weights and optimizer state; views, valid until the next step.
 std::vector<CheckpointTensor> checkpoint_tensors(const ParameterSet& parameters, const Optimizer& optimizer, int rank);

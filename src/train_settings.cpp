@@ -31,6 +31,10 @@ void check(const TrainSettings& settings) {
   within("weight-decay", settings.weight_decay, 0.0, 1e3);
   within("clip", settings.clip, 0.0, 1e9);
   within("checkpoint-every", settings.checkpoint_every, std::int64_t{0}, most);
+  within("keep-last", settings.keep_last, std::int64_t{0}, most);
+  within("keep-every", settings.keep_every, std::int64_t{0}, most);
+  require(settings.keep_every == 0 || settings.keep_last > 0,
+          "--keep-every is {}, but without --keep-last all checkpoints are kept", settings.keep_every);
   within("eval-every", settings.eval_every, std::int64_t{0}, most);
   within("eval-packs", settings.eval_packs, std::int64_t{0}, most);
   within("log-every", settings.log_every, std::int64_t{1}, most);

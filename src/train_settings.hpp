@@ -50,7 +50,7 @@ struct TrainSettings {
   std::int64_t warmup_steps = 0;
   bool recompute = false;
   std::int64_t recompute_blocks = 1;
-  std::int64_t checkpoint_every = 0, eval_every = 0, eval_packs = 0, log_every = 10;
+  std::int64_t checkpoint_every = 0, keep_last = 0, keep_every = 0, eval_every = 0, eval_packs = 0, log_every = 10;
   std::string resume, init_from;
   std::vector<std::string> valid_data;
   bool dry_run = false;

@@ -10,7 +10,6 @@
 #include "src/bench/measure.hpp"
 #include "src/flops.hpp"
 #include "src/host_copy.hpp"
-#include "src/model_checkpoint.hpp"
 #include "src/non_finite.hpp"
 #include "src/run_folder.hpp"
 #include "src/strategy_choice.hpp"
@@ -50,51 +49,6 @@ DataMixture open_on_all(const std::vector<std::string>& sources, std::int64_t vo
   return mixture;
 }
 
-/// The checkpoint this run goes on from or takes its weights from; nothing for a fresh start.
-std::optional<std::string> resumed_checkpoint(const TrainSettings& settings) {
-  if (settings.resume == "auto") return latest_checkpoint(settings.run);
-  if (!settings.resume.empty()) return settings.resume;
-  return std::nullopt;
-}
-
-/// Throws Error(usage) for what the checkpoint has otherwise than the options, which say `shape`.
-void compare(const Checkpoint& checkpoint, const ModelOptions& kept, const ModelOptions& shape) {
-  const DType dtype = parse_dtype(checkpoint.text("dtype"));
-  const auto wanted = attributes_of(shape, dtype), found = attributes_of(kept, dtype);
-  const auto text = [](const hdf5::Value& any) {
-    return std::visit([](const auto& held) { return fmt::format("{}", held); }, any);
-  };
-  const auto require_same = [&](const std::string& name) {
-    require(found.at(name) == wanted.at(name), "{}: the checkpoint's {} is {}, the options say {}", checkpoint.path(),
-            name, text(found.at(name)), text(wanted.at(name)));
-  };
-  for (const char* name : {"width", "layers"}) require_same(name);  // others, not given, derive from them
-  for (const auto& [name, value] : wanted) require_same(name);
-}
-
-/// The model as the options say it, or as the checkpoint does where they name none.
-Model::Options model_of(const TrainSettings& settings, Communicator& world) {
-  Model::Options options{.dtype = parse_dtype(settings.compute.dtype), .recompute = settings.recompute, .recompute_blocks = settings.recompute_blocks};
-  collectively(world, [&] {
-    const std::optional<std::string> resumed = resumed_checkpoint(settings);
-    const std::string from = resumed ? *resumed : settings.init_from;
-    if (from.empty()) {
-      options.shape = resolve(settings.model, preset_options(default_preset));
-    } else {
-      const Checkpoint checkpoint(from);
-      const ModelOptions kept = model_options_of(checkpoint);
-      options.shape = resolve(settings.model, kept);
-      compare(checkpoint, kept, options.shape);
-      // Weights convert; a resumed run's numbers do not.
-      require(!resumed || checkpoint.text("dtype") == settings.compute.dtype,
-              "{}: the checkpoint's dtype is {}, the options say {}", checkpoint.path(), checkpoint.text("dtype"),
-              settings.compute.dtype);
-    }
-    options.shape.check();
-  });
-  return options;
-}
-
 std::string rate(double per_second) {
   return per_second >= 1e4 ? fmt::format("{:.1f}k", per_second / 1e3) : fmt::format("{:.0f}", per_second);
 }
@@ -107,6 +61,12 @@ struct Trainer::Step {
   std::optional<double> mfu;  ///< model FLOP utilisation: training_flops a second of the rate of one large product
   bool stop = false;  ///< some rank got a signal
   std::optional<double> eval_loss, checkpoint_s;
+  std::array<double, 2> writing{};  ///< of the checkpoint in the making: RunCheckpoints::progress() of all ranks
+  std::optional<PublishedCheckpoint> published;  ///< the last that came to be there in this step
+
+  void note(std::optional<PublishedCheckpoint> checkpoint) {
+    if (checkpoint) published = std::move(checkpoint);
+  }
 
   double tokens_per_s() const { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
   nlohmann::ordered_json line() const {
@@ -125,6 +85,11 @@ struct Trainer::Step {
     if (mfu) line["mfu"] = *mfu;
     if (eval_loss) line["eval_loss"] = *eval_loss;
     if (checkpoint_s) line["checkpoint_s"] = *checkpoint_s;
+    if (published) {
+      line["checkpoint_step"] = published->step;
+      line["checkpoint_write_s"] = published->seconds;
+      line["checkpoint_bytes"] = published->bytes;
+    }
     return line;
   }
 };
@@ -139,7 +104,8 @@ Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicat
       layout_(parse_layout(settings.compute.layout)),
       log_(runtime_.mesh.world.rank()),
       signals_(signals),
-      model_(model_of(settings, runtime_.mesh.world)) {
+      start_(find_starting_point(settings_, runtime_.mesh.world, log_)),
+      model_(model_to_train(settings_, start_, runtime_.mesh.world)) {
   const std::int64_t vocabulary = model_.options().shape.vocabulary;
   data_ = open_on_all(settings_.data, vocabulary, settings_, runtime_.mesh.world);
   valid_ = open_on_all(settings_.valid_data, vocabulary, settings_, runtime_.mesh.world);
@@ -159,51 +125,34 @@ Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicat
 void Trainer::choose() {
   Communicator& world = runtime_.mesh.world;
   const bool forced = !runtime_.strategies.empty();
-  const std::optional<std::string> resumed = resumed_checkpoint(settings_);
-  if (resumed)
+  if (start_.resumes)
     collectively(world, [&] {
-      const hdf5::Object state = Checkpoint(*resumed).state();
+      const hdf5::Object state = start_.checkpoint->state();
       if (state.has_attribute("strategies"))
         runtime_.strategies.merge(usable_strategies(state.string_attribute("strategies"), layout_));
     });
   choice_ = choose_strategies(runtime_, model_.calls(), model_.options().dtype, layout_, settings_.pack_tokens,
-                              !resumed ? "forced" : forced ? "forced, or as before" : "as before");
+                              !start_.resumes ? "forced" : forced ? "forced, or as before" : "as before");
   settings_.compute.strategy = strategies_text(runtime_.strategies);
 }
 
 /// Weights and optimizer as they start: fresh, from another run's weights, or where this run stopped.
 void Trainer::restore() {
   ParameterSet& parameters = model_.parameters();
-  Communicator& world = runtime_.mesh.world;
-  const std::optional<std::string> resumed = resumed_checkpoint(settings_);
-  if (!resumed && settings_.init_from.empty()) {
+  if (start_.checkpoint)
+    restore_weights(*start_.checkpoint, model_, runtime_);
+  else
     parameters.initialise(static_cast<std::uint64_t>(settings_.seed), runtime_.stream);
-    optimizer_.emplace(optimizer_options_of(settings_), parameters, world, runtime_.stream);
-    return;
+  optimizer_.emplace(optimizer_options_of(settings_), parameters, runtime_.mesh.world, runtime_.stream);
+  if (start_.resumes) {
+    const RunState run = restore_run(*start_.checkpoint, settings_, model_, *optimizer_, runtime_);
+    step_ = run.step;
+    tokens_seen_ = run.tokens_seen;
+    loss_ = run.loss;
+    packs_->advance_to(run.cursor);
+    log_.info("resumed from {} (step {}, {} tokens seen)", start_.checkpoint->path(), step_, tokens_seen_);
   }
-  std::optional<Checkpoint> opened;
-  collectively(world, [&] {
-    opened.emplace(resumed ? *resumed : settings_.init_from);
-    load_parameters(*opened, parameters, runtime_.stream);
-  });
-  const Checkpoint& checkpoint = *opened;
-  optimizer_.emplace(optimizer_options_of(settings_), parameters, world, runtime_.stream);
-  if (!resumed) return;
-  std::int64_t cursor = 0;
-  collectively(world, [&] {
-    load_optimizer(checkpoint, parameters, *optimizer_, world.rank(), runtime_.stream);
-    const hdf5::Object state = checkpoint.state();
-    step_ = state.integer_attribute("step");
-    tokens_seen_ = state.integer_attribute("tokens_seen");
-    loss_ = state.number_attribute("loss");
-    cursor = state.integer_attribute("cursor");
-    const std::int64_t seed = state.integer_attribute("seed");
-    require(seed == settings_.seed, "--seed is {}, but {} was started with {}", settings_.seed, checkpoint.path(),
-            seed);
-    require(step_ <= settings_.steps, "--steps is {}, but {} has done {}", settings_.steps, checkpoint.path(), step_);
-  });
-  packs_->advance_to(cursor);
-  log_.info("resumed from {} (step {}, {} tokens seen)", checkpoint.path(), step_, tokens_seen_);
+  start_.checkpoint.reset();
 }
 
 /// The folder, with the ranks' board in it, which tells of all that takes long from here on.
@@ -212,8 +161,6 @@ void Trainer::make_run_folder() {
   const std::filesystem::path run = settings_.run;
   collectively(world, [&] {
     if (world.rank() != 0) return;
-    require(!settings_.resume.empty() || !latest_checkpoint(settings_.run),
-            "{}: holds a run already; --resume auto goes on with it, another --run starts afresh", settings_.run);
     std::error_code error;
     std::filesystem::create_directories(run, error);
     if (error) fail(ExitCode::io, "{}: cannot make the folder: {}", settings_.run, error.message());
@@ -238,6 +185,9 @@ void Trainer::open_run_folder(const Config& config) {
     std::error_code absent;
     std::filesystem::remove(run / "exit.json", absent);
     metrics_.emplace(run / "metrics.jsonl", step_);
+  });
+  checkpoints_.emplace(settings_, runtime_, log_, [standing = standing_](CheckpointStage stage, const std::string& path) {
+    standing->writing(stage, path);
   });
 }
 
@@ -275,8 +225,11 @@ Trainer::Step Trainer::train_step(std::int64_t number) {
   }
   standing_->enter(Phase::optimizer);
   world.all_reduce(loss, Reduction::sum, stream);
-  const auto [total_labels, stops] = sum_over_ranks(world, std::array{labels, signals_.raised() ? 1.0 : 0.0});
+  const auto [written, failed] = checkpoints_->progress();
+  const auto [total_labels, stops, all_written, all_failed] =
+      sum_over_ranks(world, std::array{labels, signals_.raised() ? 1.0 : 0.0, written, failed});
   step.stop = stops > 0;
+  step.writing = {all_written, all_failed};
   optimizer_->step(number, step.learning_rate, total_labels > 0 ? 1 / total_labels : 0, loss, norm, factor);
 
   const std::vector<double> known = host_values<double>(stream, report);  // the one time a step waits for the device
@@ -329,20 +282,14 @@ double Trainer::evaluate() {
   return total_labels > 0 ? total_loss / total_labels : 0;
 }
 
-void Trainer::save() {
+void Trainer::save(Step& step) {
   standing_->enter(Phase::checkpoint);
-  runtime_.stream.wait();
-  const ModelOptions& shape = model_.options().shape;
-  write_checkpoint(settings_.run, step_,
-                   {.attributes = attributes_of(shape, model_.options().dtype),
-                    .state = {{"step", step_},
-                              {"tokens_seen", tokens_seen_},
-                              {"cursor", packs_->cursor()},
-                              {"seed", settings_.seed},
-                              {"loss", loss_},
-                              {"strategies", settings_.compute.strategy}},
-                    .tensors = checkpoint_tensors(model_.parameters(), *optimizer_, runtime_.mesh.world.rank())},
-                   runtime_.mesh.world, runtime_.stream);
+  const WallClock watch;
+  const RunState run{.step = step_, .tokens_seen = tokens_seen_, .cursor = packs_->cursor(), .loss = loss_};
+  step.note(checkpoints_->save(run, model_, *optimizer_));
+  if (step.stop || step_ == settings_.steps) step.note(checkpoints_->finish());
+  step.checkpoint_s = watch.seconds();
+  write_metrics(step, true);
 }
 
 void Trainer::write_metrics(const Step& step, bool amend) {
@@ -364,6 +311,7 @@ ExitCode Trainer::run() {
                                           : "checkpointed after a signal");
     return code;
   } catch (const AgreedError& error) {
+    finish_checkpoint();
     write_exit(error.code(), error.what());
     throw;
   } catch (const PeerFailed&) {
@@ -371,6 +319,15 @@ ExitCode Trainer::run() {
   } catch (const std::exception& exception) {
     write_exit_of_own(error_of(exception));
     throw;
+  }
+}
+
+/// All ranks are here, so that what is being written can be of use to whoever goes on.
+void Trainer::finish_checkpoint() {
+  try {
+    checkpoints_->finish();
+  } catch (const Error& error) {
+    if (log_.speaks()) log_.warn("{}", error.what());  // how the run ended matters more
   }
 }
 
@@ -406,15 +363,9 @@ ExitCode Trainer::train() {
       step.eval_loss = evaluate();
       log_.info("step {}/{}  held-out {:.4f}", step_, settings_.steps, *step.eval_loss);
     }
+    step.note(checkpoints_->advance(step.writing));
     write_metrics(step, false);
-    if (due(settings_.checkpoint_every) || step.stop) {
-      const WallClock watch;
-      save();
-      step.checkpoint_s = watch.seconds();
-      write_metrics(step, true);
-      log_.info("step {}/{}  checkpoint {}/step-{}  {:.2f} s", step_, settings_.steps, settings_.run, step_,
-                *step.checkpoint_s);
-    }
+    if (due(settings_.checkpoint_every) || step.stop) save(step);
     if (step.stop && step_ < settings_.steps) return ExitCode::requeue;
   }
   return ExitCode::ok;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "io/metrics.hpp"
+#include "src/checkpointing.hpp"
 #include "src/log.hpp"
 #include "src/signals.hpp"
 #include "src/train_settings.hpp"
@@ -43,7 +44,8 @@ class Trainer {
   Step train_step(std::int64_t number);
   [[noreturn]] void report_non_finite(std::int64_t step, const std::vector<Pack>& packs, const std::string& what);
   double evaluate();
-  void save();
+  void save(Step& step);
+  void finish_checkpoint();
   void write_metrics(const Step& step, bool amend);
   void write_exit(ExitCode code, const std::string& reason) const;
   void write_exit_of_own(const Error& error) const;
@@ -58,6 +60,7 @@ class Trainer {
   Log log_;
   const StopSignals& signals_;
   DataMixture data_, valid_;
+  StartingPoint start_;
   Model model_;
   std::optional<Optimizer> optimizer_;
   std::optional<PackSequence> packs_;
@@ -65,6 +68,7 @@ class Trainer {
   std::int64_t step_ = 0, tokens_seen_ = 0;
   double loss_ = 0;
   std::optional<double> gemm_rate_;  // where MFU is reported: on a GPU
+  std::optional<RunCheckpoints> checkpoints_;  // gone before what it writes from
 };
 
 }  // namespace causeway

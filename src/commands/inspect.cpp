@@ -7,8 +7,9 @@
 #include <filesystem>
 #include <map>
 
-#include "io/checkpoint.hpp"
+#include "io/checkpoint_folders.hpp"
 #include "io/dataset.hpp"
+#include "src/checkpoint_report.hpp"
 #include "src/command.hpp"
 #include "src/launch.hpp"
 
@@ -23,26 +24,11 @@ struct InspectSettings {
 CommandLine declare(InspectSettings& settings) {
   return {.usage = "FILE|FOLDER… [--verify]",
           .description = "Prints what a person wants to know of a dataset (documents, lengths, the most frequent tokens) or of a checkpoint (step, loss, every tensor). A run's folder stands "
-                         "for its latest checkpoint.",
+                         "for its latest checkpoint, with --verify for all of them, a line each.",
           .groups = {{"Input",
                       {{"paths", &settings.paths, "FILE|FOLDER", "a dataset, a checkpoint's step-N folder, or a run's", {}, true},
                        {"verify", &settings.verify, "", "read everything, checking every checksum and value; ends with 65 where something is damaged"}}}},
           .examples = "causeway inspect train.h5\ncauseway inspect runs/first --verify"};
-}
-
-/// 1234567 → "1,234,567".
-std::string grouped(std::int64_t value) {
-  std::string text = std::to_string(value);
-  for (auto place = static_cast<std::int64_t>(text.size()) - 3; place > (value < 0 ? 1 : 0); place -= 3) text.insert(static_cast<std::size_t>(place), 1, ',');
-  return text;
-}
-
-std::string shown(const hdf5::Value& value) {
-  if (const auto* integer = std::get_if<std::int64_t>(&value)) return std::to_string(*integer);
-  if (const auto* number = std::get_if<double>(&value)) return fmt::format("{:.6g}", *number);
-  constexpr std::size_t longest = 200;
-  const std::string& text = std::get<std::string>(value);
-  return text.size() <= longest ? text : text.substr(0, longest) + "…";
 }
 
 /// A token for a reader: the character where it is a printable byte.
@@ -122,61 +108,12 @@ std::string describe_dataset(const std::string& path, bool verify) {
   return text;
 }
 
-struct Extremes {
-  std::int64_t values = 0, non_finite = 0;
-};
-
-/// Reads a tensor whole, in pieces of rows.
-Extremes read_tensor(const hdf5::Dataset& tensor) {
-  constexpr std::int64_t piece = std::int64_t{1} << 20;
-  Extremes found{.values = tensor.size()};
-  if (found.values == 0) return found;
-  const std::int64_t rows = std::max<std::int64_t>(1, piece / tensor.row_size());
-  std::vector<double> values;
-  for (std::int64_t begin = 0; begin < tensor.rows(); begin += rows) {
-    values.resize(static_cast<std::size_t>(std::min(rows, tensor.rows() - begin) * tensor.row_size()));
-    tensor.read_rows(begin, std::span<double>(values));
-    found.non_finite += std::count_if(values.begin(), values.end(), [](double value) { return !std::isfinite(value); });
-  }
-  return found;
-}
-
-void describe_tensors(const hdf5::File& file, const std::string& group, bool verify, bool listed, std::string& text) {
-  if (!file.exists(group)) return;
-  std::int64_t values = 0, tensors = 0;
-  std::string table;
-  for (const std::string& name : file.list(group)) {
-    const std::string path = group + "/" + name;
-    if (!file.is_dataset(path)) {
-      // A damaged file's groups may lead back to themselves.
-      require(std::count(path.begin(), path.end(), '/') < 4, "{}:/{}: lies too deep for a tensor", file.path(), path.substr(0, 80));
-      describe_tensors(file, path, verify, listed, text);
-      continue;
-    }
-    const hdf5::Dataset tensor = file.dataset(path);
-    ++tensors;
-    values += tensor.size();
-    const std::int64_t non_finite = verify ? read_tensor(tensor).non_finite : 0;
-    if (non_finite > 0) fail(ExitCode::corrupt, "{}: {} of {} values are not finite", tensor.where(), non_finite, tensor.size());
-    if (listed) table += fmt::format("    {:<56} {:>4} {:>18} {:>14}\n", name, tensor.type().to_string(), fmt::format("[{}]", fmt::join(tensor.shape(), ", ")), grouped(tensor.size()));
-  }
-  if (tensors > 0) text += fmt::format("  {:<13} {} values in {} tensors\n{}", group, grouped(values), tensors, table);
-}
-
-std::string describe_checkpoint(const std::string& path, bool verify) {
-  const Checkpoint checkpoint(path);
-  const auto file = hdf5::File::open(checkpoint.path() + "/index.h5", hdf5::Access::read);
-  std::string text = fmt::format("{}: checkpoint\n", checkpoint.path());
-  const auto list_attributes = [&text](const hdf5::Object& object) {
-    for (const std::string& name : object.attribute_names()) text += fmt::format("  {:<13} {}\n", name, shown(object.attribute(name)));
-  };
-  list_attributes(checkpoint.state());
-  text += "  model\n";
-  list_attributes(file);
-  describe_tensors(file, "parameters", verify, true, text);
-  describe_tensors(file, "optimizer", verify, false, text);
-  if (verify) text += "  verified      every value read, all finite\n";
-  return text;
+/// Of a checkpoint; of a run its latest, or with `verify` a line for each.
+void print_folder(const std::string& path, bool verify) {
+  if (!verify || published_steps(path).empty()) return print_answer(describe_checkpoint(path, verify));
+  const RunReport report = verify_run(path);
+  print_answer(fmt::format("{}: run\n{}", path, report.text));
+  if (report.damaged > 0) fail(ExitCode::corrupt, "{}: {} of {} checkpoints damaged", path, report.damaged, report.checkpoints);
 }
 
 ExitCode execute(const InspectSettings& settings) {
@@ -185,7 +122,10 @@ ExitCode execute(const InspectSettings& settings) {
   for (const std::string& path : settings.paths) {
     std::error_code ignored;
     require(std::filesystem::exists(path, ignored), "{}: no such file or folder", path);
-    print_answer(std::filesystem::is_directory(path, ignored) ? describe_checkpoint(path, settings.verify) : describe_dataset(path, settings.verify));
+    if (std::filesystem::is_directory(path, ignored))
+      print_folder(path, settings.verify);
+    else
+      print_answer(describe_dataset(path, settings.verify));
   }
   return ExitCode::ok;
 }

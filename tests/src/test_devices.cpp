@@ -2,6 +2,7 @@
 
 #include "kernels/activation.hpp"
 #include "src/model_checkpoint.hpp"
+#include "io/checkpoint_writer.hpp"
 #include "tests/src/model_support.hpp"
 #include "tests/support/gpu.hpp"
 #include "tests/support/temporary_folder.hpp"

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "io/checkpoint_writer.hpp"
 #include "tests/src/model_support.hpp"
 #include "tests/support/temporary_folder.hpp"
 

@@ -8,6 +8,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "io/checkpoint.hpp"
 #include "io/dataset.hpp"
 #include "io/hdf5.hpp"
 #include "kernels/random.hpp"
@@ -59,6 +60,19 @@ std::vector<double> values(const std::string& file, const std::string& dataset) 
   return hdf5::File::open(file, hdf5::Access::read).dataset(dataset).read_all<double>(1 << 20);
 }
 
+/// A tensor of a run's latest checkpoint.
+std::vector<double> tensor(const std::string& run, const std::string& name) {
+  const Checkpoint checkpoint(run);
+  for (const Checkpoint::TensorInfo& info : checkpoint.tensors())
+    if (info.name == name) {
+      std::vector<double> values(static_cast<std::size_t>(info.size()));
+      checkpoint.read(name, 0, values);
+      return values;
+    }
+  ADD_FAILURE() << run << " has no " << name;
+  return {};
+}
+
 /// `causeway train` of a small model, with some options changed or added: {"steps", "50"}.
 std::string train(const std::map<std::string, std::string>& changes) {
   std::map<std::string, std::string> options{
@@ -103,7 +117,8 @@ TEST(Train, AKilledRunGoesOnBitForBit) {
   ASSERT_EQ(resumed.exit, 0) << resumed.err;
   EXPECT_NE(resumed.err.find("resumed from"), std::string::npos);
   EXPECT_EQ(results(folder / "cut"), results(folder / "whole"));
-  EXPECT_TRUE(testing::bytes_of(folder / "cut/latest/index.h5") == testing::bytes_of(folder / "whole/latest/index.h5"));
+  // The manifest has the hash of every file.
+  EXPECT_EQ(testing::bytes_of(folder / "cut/latest/manifest.json"), testing::bytes_of(folder / "whole/latest/manifest.json"));
 }
 
 TEST(Train, ASignalCheckpointsAndAsksToBeStartedAgain) {
@@ -128,7 +143,7 @@ TEST(Train, FiftyStepsAgreeHoweverTheyAreCut) {
   const std::string common = train({{"dtype", "f64"}, {"steps", "50"}, {"checkpoint-every", "0"}});
   ASSERT_EQ(shell(folder, common + " --accumulate 2 --run one").exit, 0);
   const auto expected = metrics(folder / "one");
-  const auto weights = values(folder / "one/latest/index.h5", "parameters/backbone.layers.1.mixer.in_proj.weight");
+  const auto weights = tensor(folder / "one", "parameters/backbone.layers.1.mixer.in_proj.weight");
   int number = 0;
   for (const std::string cut :
        {"--ranks 2 --context-parallel 2 --accumulate 2 --schedule chain", "--ranks 2 --data-parallel 2",
@@ -143,7 +158,7 @@ TEST(Train, FiftyStepsAgreeHoweverTheyAreCut) {
       EXPECT_NEAR(found[i]["loss"].get<double>() / expected[i]["loss"].get<double>(), 1, 1e-8)
           << cut << ", step " << i + 1;
     EXPECT_LT(
-        relative_error(values(folder / (run + "/latest/index.h5"), "parameters/backbone.layers.1.mixer.in_proj.weight"),
+        relative_error(tensor(folder / run, "parameters/backbone.layers.1.mixer.in_proj.weight"),
                        weights),
         1e-8)
         << cut;
@@ -167,7 +182,7 @@ TEST(Train, FiftyStepsAgreeByEveryStrategy) {
         "--learning-rate 3e-3 --transport local " +
         model.model;
     const auto weights = [&](const std::string& run) {
-      return values(folder / (run + "/latest/index.h5"), "parameters/" + model.parameter);
+      return tensor(folder / run, "parameters/" + model.parameter);
     };
     ASSERT_EQ(shell(folder, common + " --run one").exit, 0);
     const auto expected = metrics(folder / "one");
@@ -216,7 +231,7 @@ TEST(Train, InitFromTakesWeightsAndModelAlone) {
   ASSERT_EQ(outcome.exit, 0) << outcome.err;
   EXPECT_EQ(metrics(folder / "second").front()["step"], 1);
   const std::string name = "parameters/backbone.embedding.weight";
-  EXPECT_EQ(values(folder / "first/latest/index.h5", name), values(folder / "second/latest/index.h5", name));
+  EXPECT_EQ(tensor(folder / "first", name), tensor(folder / "second", name));
 }
 
 TEST(Train, WrongOptionsAndDamagedCheckpointsHaveTheirExitCodes) {
@@ -225,16 +240,11 @@ TEST(Train, WrongOptionsAndDamagedCheckpointsHaveTheirExitCodes) {
   ASSERT_EQ(shell(folder, train({{"run", "good"}, {"seed", "1"}})).exit, 0);
   std::filesystem::copy(folder / "good", folder / "flipped",
                         std::filesystem::copy_options::recursive | std::filesystem::copy_options::copy_symlinks);
-  {
-    // A byte of the last dataset written, optimizer/master/…: near the end of the file.
-    std::fstream file(folder / "flipped/latest/index.h5", std::ios::in | std::ios::out | std::ios::binary);
-    std::string bytes = testing::bytes_of(folder / "flipped/latest/index.h5");
-    const auto weights = values(folder / "good/latest/index.h5", "optimizer/master/backbone.embedding.weight");
-    const float needle[2] = {static_cast<float>(weights[100]), static_cast<float>(weights[101])};
-    const std::size_t at = bytes.rfind(std::string(reinterpret_cast<const char*>(needle), sizeof needle));
-    ASSERT_NE(at, std::string::npos);
-    file.seekp(static_cast<std::streamoff>(at));
-    file.put(static_cast<char>(bytes[at] ^ 1));
+  for (const char* step : {"step-10", "step-20", "step-30"}) {
+    const std::string shard = folder / fmt::format("flipped/{}/shard-00000.h5", step), bytes = testing::bytes_of(shard);
+    std::fstream file(shard, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(bytes.size() / 2));
+    file.put(static_cast<char>(bytes[bytes.size() / 2] ^ 1));
   }
   std::filesystem::copy(folder / "good", folder / "cut",
                         std::filesystem::copy_options::recursive | std::filesystem::copy_options::copy_symlinks);
@@ -269,9 +279,12 @@ TEST(Train, WrongOptionsAndDamagedCheckpointsHaveTheirExitCodes) {
       {train({{"run", "x"}, {"strategy", "selective_scan=magic"}}), 2, "magic"},
       {train({{"run", "x"}, {"init-from", "nowhere"}}), 2, "nowhere"},
       {train({{"run", "x"}, {"long-documents", "refuse"}}), 2, "64"},
-      {train(flipped), 65, "optimizer/master/backbone.embedding.weight"},
-      {"@mpirun -n 2 " + train(flipped), 65, "optimizer/master/backbone.embedding.weight"},
-      {train({{"run", "cut"}, {"seed", "1"}, {"resume", "auto"}, {"steps", "40"}}), 65, "index.h5"},
+      {train(flipped), 65, "none of its 3 checkpoints is whole; of the newest: flipped/step-30/shard-00000.h5"},
+      {"@mpirun -n 2 " + train(flipped), 65, "flipped/step-10/shard-00000.h5: is damaged"},
+      {train({{"run", "x"}, {"init-from", "cut"}}), 65, "cut/step-30/index.h5: has 5000 bytes"},
+      {train({{"run", "cut"}, {"seed", "1"}, {"resume", "cut/step-20"}}), 2, "holds step-30 already"},
+      {train({{"run", "cut"}, {"seed", "1"}, {"resume", "auto"}}), 0, "warning: cut/step-30/index.h5: has 5000 bytes"},
+      {train({{"run", "good"}, {"seed", "1"}, {"resume", "auto"}, {"keep-every", "10"}}), 2, "--keep-every is 10"},
       {train({{"run", "/proc/nowhere/x"}}), 74, "/proc/nowhere"},
       {train({{"run", "hot"}, {"learning-rate", "1000"}, {"clip", "0"}}), 70, "step"},
   };
