@@ -9,6 +9,7 @@
 
 #include "io/checkpoint.hpp"
 #include "io/checkpoint_folders.hpp"
+#include "src/figures.hpp"
 
 namespace causeway {
 namespace {
@@ -32,13 +33,6 @@ void read_tensor(const Checkpoint& checkpoint, const Checkpoint::TensorInfo& ten
 std::string group_of(const std::string& name) { return name.substr(0, name.rfind('/')); }
 
 }  // namespace
-
-std::string grouped(std::int64_t value) {
-  std::string text = std::to_string(value);
-  for (auto place = std::ssize(text) - 3; place > (value < 0 ? 1 : 0); place -= 3)
-    text.insert(static_cast<std::size_t>(place), 1, ',');
-  return text;
-}
 
 std::string shown(const hdf5::Value& value) {
   if (const auto* integer = std::get_if<std::int64_t>(&value)) return std::to_string(*integer);

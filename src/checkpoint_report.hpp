@@ -18,8 +18,6 @@ struct RunReport {
 };
 RunReport verify_run(const std::string& run);
 
-/// 1234567 → "1,234,567".
-std::string grouped(std::int64_t value);
 /// An attribute for a reader.
 std::string shown(const hdf5::Value& value);
 

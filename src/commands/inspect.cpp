@@ -11,6 +11,7 @@
 #include "io/dataset.hpp"
 #include "src/checkpoint_report.hpp"
 #include "src/command.hpp"
+#include "src/figures.hpp"
 #include "src/launch.hpp"
 
 namespace causeway {
