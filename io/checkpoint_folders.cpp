@@ -41,13 +41,6 @@ void exchange(const fs::path& fresh, const fs::path& target) {
   fs::rename(fresh, target);
 }
 
-void point_latest(const fs::path& run, const std::string& name) {
-  const fs::path link = run / "latest.tmp";
-  fs::remove(link);
-  fs::create_symlink(name, link);
-  fs::rename(link, run / "latest");
-}
-
 bool is_there(const fs::path& path) { return fs::exists(fs::symlink_status(path)); }
 
 }  // namespace
@@ -83,6 +76,17 @@ std::optional<std::string> latest_checkpoint(const std::string& run) {
   return target.string();
 }
 
+void point_latest_at(const std::string& run, std::int64_t step) {
+  with_io_errors([&] {
+    const fs::path latest = fs::path(run) / "latest", link = fs::path(run) / "latest.tmp";
+    if (fs::is_symlink(latest) && fs::read_symlink(latest) == step_folder(step)) return;
+    fs::remove(link);
+    fs::create_symlink(step_folder(step), link);
+    fs::rename(link, latest);
+    sync_to_disk(run);
+  });
+}
+
 void prepare_checkpoint(const std::string& run, std::int64_t step) {
   with_io_errors([&] {
     const fs::path folder = fs::path(run) / (step_folder(step) + ".tmp");
@@ -102,8 +106,7 @@ void publish_checkpoint(const std::string& run, std::int64_t step, const Checkpo
       fs::rename(fresh, target);
     sync_to_disk(run);
     if (hook) hook(CheckpointStage::latest, target.string());
-    point_latest(run, name);
-    sync_to_disk(run);
+    point_latest_at(run, step);
     if (replaces)
       for (const char* before : {".tmp", ".old"}) fs::remove_all(target.string() + before);
   });

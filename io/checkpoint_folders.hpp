@@ -22,6 +22,9 @@ std::vector<std::int64_t> published_steps(const std::string& run);
 /// The folder that `run`/latest names; nothing where there is no such link. Error(corrupt) where it leads nowhere.
 std::optional<std::string> latest_checkpoint(const std::string& run);
 
+/// Lets `latest` name step-N, which is there, where it names another or is not there itself.
+void point_latest_at(const std::string& run, std::int64_t step);
+
 /// Makes `run`/step-N.tmp, empty.
 void prepare_checkpoint(const std::string& run, std::int64_t step);
 /// Makes the finished `run`/step-N.tmp step-N and `latest`: rename → fsync → `latest` replaced by rename → fsync. Where

@@ -53,10 +53,15 @@ StartingPoint find_starting_point(const TrainSettings& settings, Communicator& w
     collectively(world, [&] {
       if (world.rank() == 0) recover_checkpoints(settings.run);
     });
-  if (settings.resume == "auto")
+  if (settings.resume == "auto") {
     start.checkpoint = newest_whole(settings.run, world, log);
-  else if (!settings.resume.empty())
+    if (start.checkpoint && !settings.dry_run)  // a crash may have come before `latest` named it
+      collectively(world, [&] {
+        if (world.rank() == 0) point_latest_at(settings.run, start.checkpoint->state().integer_attribute("step"));
+      });
+  } else if (!settings.resume.empty()) {
     start.checkpoint.emplace(settings.resume, world);
+  }
   start.resumes = start.checkpoint.has_value();
   if (!start.resumes && !settings.init_from.empty()) start.checkpoint.emplace(settings.init_from, world);
   if (settings.resume == "auto") return start;
