@@ -22,7 +22,9 @@ void write_shard(const std::string& path, std::span<const ShardTensor> tensors,
     const ShardTensor& tensor = tensors[t];
     if (tensor.elements == 0) continue;
     const hdf5::ElementType stored = stored_as(tensor.dtype);
-    const std::int64_t chunk = std::min(tensor.elements, chunk_bytes / stored.bytes);
+    // The last chunk takes its whole room in the file too, so all are made equal.
+    const std::int64_t most = chunk_bytes / stored.bytes, chunks = (tensor.elements + most - 1) / most;
+    const std::int64_t chunk = (tensor.elements + chunks - 1) / chunks;
     hdf5::Dataset dataset = file.create_dataset(
         tensor.name, {.shape = {tensor.elements}, .type = stored, .chunk_rows = chunk, .fletcher32 = true});
     dispatch(tensor.dtype, [&]<class T>() {

@@ -50,6 +50,7 @@ class CheckpointWriter {
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
   bool busy() const { return state_ != State::idle; }
+  std::int64_t host_bytes() const { return copy_.bytes(); }  ///< memory this rank keeps for its copy
   /// Returns when this rank's part is in host memory: the content may change then. Not while busy().
   void start(std::int64_t step, const CheckpointContent& content);
   /// {parts of the work that this rank has done, 1 if it failed}

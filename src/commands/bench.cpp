@@ -8,6 +8,7 @@
 
 #include "io/atomic_file.hpp"
 #include "parallel/device_transport.hpp"
+#include "src/bench/checkpoint.hpp"
 #include "src/bench/operators.hpp"
 #include "src/bench/strategies.hpp"
 #include "src/command.hpp"
@@ -20,7 +21,8 @@ struct BenchSettings {
   std::string topic = "operators";
   std::string json, filter;
   std::string device = "cpu", dtype = "auto";
-  std::int64_t tokens = 0, channels = 0;
+  std::int64_t tokens = 0, channels = 0, megabytes = 256;
+  std::string folder = ".";
   double least_seconds = 0.1;
   LaunchOptions launch;
 
@@ -38,6 +40,7 @@ struct Topic {
 
 ExitCode run_operators(const BenchSettings& settings);
 ExitCode run_strategies(const BenchSettings& settings);
+ExitCode run_checkpoint(const BenchSettings& settings);
 
 constexpr Topic topics[] = {
     {"operators",
@@ -48,6 +51,10 @@ constexpr Topic topics[] = {
      "every operator under every strategy, over ranks: milliseconds, the seconds of communication that the computation "
      "waits for (exposed) and does not (hidden), bytes and messages, each the largest rank's",
      run_strategies},
+    {"checkpoint",
+     "a checkpoint of --megabytes of training's state, over ranks, written below --folder: how long training waits for "
+     "its copy, GB/s until it is announced, and of checking and reading it",
+     run_checkpoint},
 };
 
 CommandLine declare(BenchSettings& settings) {
@@ -77,12 +84,14 @@ CommandLine declare(BenchSettings& settings) {
                         {"auto", "f32", "f64", "bf16"}},
                        {"tokens", &settings.tokens, "N", "length of the pack, with --channels; 0: the built-in sizes"},
                        {"channels", &settings.channels, "N", "width"},
+                       {"megabytes", &settings.megabytes, "N", "of checkpoint's state, over all ranks"},
+                       {"folder", &settings.folder, "FOLDER", "where checkpoint writes, and removes what it wrote"},
                        {"seconds", &settings.least_seconds, "S", "measure each at least this long"},
                        {"json", &settings.json, "FILE", "write the figures here too"}}},
                      launch_group(settings.launch)},
           .examples =
               "causeway bench operators\ncauseway bench operators --device cuda --filter scan --json scan.json\nmpirun "
-              "-n 4 causeway bench strategies"};
+              "-n 4 causeway bench strategies\nmpirun -n 4 causeway bench checkpoint --folder /scratch --megabytes 4000"};
 }
 
 void require_size(const BenchSettings& settings) {
@@ -245,6 +254,41 @@ ExitCode run_strategies(const BenchSettings& settings) {
   });
 }
 
+ExitCode run_checkpoint(const BenchSettings& settings) {
+  constexpr std::int64_t most = std::int64_t{1} << 30;
+  require(settings.megabytes >= 1 && settings.megabytes <= most, "--megabytes is {}, expected 1 to {}",
+          settings.megabytes, most);
+  return launch(settings.launch, [&](Communicator world) {
+    std::optional<Stream> stream;
+    if (settings.where() == Device::cuda) take_gpu(world.transport());
+    collectively(world, [&] { stream.emplace(settings.where()); });
+    const CheckpointMeasurement found = measure_checkpoint(settings.folder, settings.megabytes * 1'000'000, world, *stream);
+    const auto rate = [&](double seconds) { return static_cast<double>(found.bytes) / seconds / 1e9; };
+    if (world.rank() == 0)
+      fmt::print("{} ranks, {}: {:.1f} MB of files, {:.1f} MB of memory a rank\n"
+                 "training waits  {:>9.1f} ms, the first time {:.1f} ms\n"
+                 "announced after {:>9.1f} ms, {:.2f} GB/s\n"
+                 "checked in      {:>9.1f} ms, {:.2f} GB/s\n"
+                 "read in         {:>9.1f} ms, {:.2f} GB/s\n",
+                 world.size(), settings.device, static_cast<double>(found.bytes) / 1e6,
+                 static_cast<double>(found.host_bytes) / 1e6, found.copy_s * 1e3, found.first_copy_s * 1e3,
+                 found.published_s * 1e3, rate(found.published_s), found.checked_s * 1e3, rate(found.checked_s),
+                 found.read_s * 1e3, rate(found.read_s));
+    collectively(world, [&] {
+      if (world.rank() == 0)
+        write_json(settings, {{"ranks", world.size()},
+                              {"bytes", found.bytes},
+                              {"copy_s", found.copy_s},
+                              {"first_copy_s", found.first_copy_s},
+                              {"published_s", found.published_s},
+                              {"checked_s", found.checked_s},
+                              {"read_s", found.read_s},
+                              {"host_bytes", found.host_bytes}});
+    });
+    return ExitCode::ok;
+  });
+}
+
 ExitCode execute(const BenchSettings& settings) {
   const Topic* topic = std::find_if(std::begin(topics), std::end(topics),
                                     [&](const Topic& each) { return each.name == settings.topic; });
@@ -255,7 +299,7 @@ ExitCode execute(const BenchSettings& settings) {
 }  // namespace
 
 Command bench_command() {
-  return make_command<BenchSettings, declare, execute>("bench", "measure this machine's operators");
+  return make_command<BenchSettings, declare, execute>("bench", "measure this machine's operators and disks");
 }
 
 }  // namespace causeway

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -123,12 +124,24 @@ TEST(Bench, StrategiesRunOverThreadsAndWriteJson) {
     EXPECT_GT(row.at("forward_milliseconds").get<double>(), 0) << row;
 }
 
+TEST(Bench, ACheckpointIsMeasuredAndRemoved) {
+  const TemporaryFolder folder;
+  const Outcome outcome = shell(folder, "@causeway bench checkpoint --ranks 3 --megabytes 2 --json r.json");
+  ASSERT_EQ(outcome.exit, 0) << outcome.err;
+  const nlohmann::json report = nlohmann::json::parse(testing::bytes_of(folder / "r.json"));
+  for (const char* figure : {"copy_s", "published_s", "checked_s", "read_s"}) EXPECT_GT(report.at(figure), 0) << figure;
+  EXPECT_GE(report.at("bytes"), 1'900'000);
+  for (const auto& entry : std::filesystem::directory_iterator(folder / ""))
+    EXPECT_FALSE(entry.path().filename().string().starts_with("checkpoint-bench")) << entry.path();
+}
+
 TEST(Bench, RefusesWhatItCannotMeasure) {
   const TemporaryFolder folder;
   const std::pair<const char*, const char*> rows[] = {{"--tokens 5", "--channels"},
                                                       {"--tokens 5 --channels 17", "--channels is 17"},
                                                       {"--dtype i32", "--dtype"},
                                                       {"--device tpu", "--device"},
+                                                      {"checkpoint --megabytes 0", "--megabytes is 0"},
                                                       {"nonsense", "topic"}};
   for (const auto& [arguments, says] : rows) {
     const Outcome outcome = shell(folder, fmt::format("@causeway bench {}", arguments));

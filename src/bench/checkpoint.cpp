@@ -1,0 +1,99 @@
+#include "src/bench/checkpoint.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <optional>
+
+#include "io/checkpoint.hpp"
+#include "io/checkpoint_writer.hpp"
+
+namespace causeway {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::int64_t tensors = 96, columns = 512;
+
+double seconds_of(Communicator& ranks, const std::function<void()>& work) {
+  ranks.barrier();
+  const auto started = std::chrono::steady_clock::now();
+  work();
+  return ranks.max(std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count());
+}
+
+/// A folder that goes when this does, on the first rank.
+class Scratch {
+ public:
+  Scratch(const std::string& folder, Communicator& ranks) : owner_(ranks.rank() == 0) {
+    const std::string made = ranks.broadcast(owner_ ? fmt::format("checkpoint-bench-{}", ::getpid()) : "", 0);
+    path_ = (fs::path(folder) / made).string();
+  }
+  ~Scratch() {
+    std::error_code ignored;
+    if (owner_) fs::remove_all(path_, ignored);
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  bool owner_;
+  std::string path_;
+};
+
+}  // namespace
+
+CheckpointMeasurement measure_checkpoint(const std::string& folder, std::int64_t bytes, Communicator& ranks,
+                                         const Stream& stream) {
+  constexpr std::int64_t element = size_of(DType::f32), repetitions = 4;
+  const std::int64_t rows = std::max<std::int64_t>(1, bytes / (tensors * columns * element)), size = rows * columns;
+  const Range shard{ranks.rank() * tensors * size / ranks.size(), (ranks.rank() + 1) * tensors * size / ranks.size()};
+  const Tensor state = Tensor::zeros(stream, DType::f32, {std::max<std::int64_t>(1, shard.size())});
+  float* const numbers = state.view().row<float>(0);
+  CheckpointContent content{.attributes = {}, .state = {{"step", std::int64_t{1}}}, .tensors = {}};
+  for (std::int64_t tensor = 0; tensor < tensors; ++tensor) {
+    const std::int64_t first = tensor * size, begin = std::clamp(shard.begin, first, first + size),
+                       end = std::clamp(shard.end, first, first + size);
+    content.tensors.push_back({.name = fmt::format("parameters/tensor.{:02}", tensor),
+                               .shape = {rows, columns},
+                               .dtype = DType::f32,
+                               .owned = {begin - first, end - first},
+                               .data = numbers + (begin - shard.begin)});
+  }
+
+  const Scratch scratch(folder, ranks);
+  CheckpointMeasurement found;
+  {
+    CheckpointWriter writer({.run = scratch.path(), .retention = {.last = 1}}, ranks, stream);
+    for (std::int64_t step = 1; step <= repetitions; ++step) {
+      std::optional<PublishedCheckpoint> published;
+      double copy = 0;
+      const double all = seconds_of(ranks, [&] {
+        copy = seconds_of(ranks, [&] { writer.start(step, content); });
+        published = writer.finish();
+      });
+      found.bytes = ranks.max(published->bytes);
+      if (step == 1) found.first_copy_s = copy;
+      found.copy_s = step == 1 ? copy : std::min(found.copy_s, copy);
+      found.published_s = step == 1 ? all : std::min(found.published_s, all);
+    }
+    found.host_bytes = ranks.max(writer.host_bytes());
+  }
+  std::optional<Checkpoint> checkpoint;
+  found.checked_s = seconds_of(ranks, [&] { checkpoint.emplace(scratch.path(), ranks); });
+  found.read_s = seconds_of(ranks, [&] {
+    for (const CheckpointTensor& tensor : content.tensors)
+      checkpoint->read(tensor.name, tensor.shape, tensor.dtype, tensor.owned,
+                       numbers + (static_cast<const float*>(tensor.data) - numbers), stream);
+    stream.wait();
+  });
+  checkpoint.reset();
+  ranks.barrier();
+  return found;
+}
+
+}  // namespace causeway
