@@ -13,6 +13,7 @@ LostBatchHostIsReplaced                short
 LostNodeIsReplaced                     long
 CutLinkIsNoticed                       short
 FewerRanksGoOn                         short
+StoppedRankEndsTheJobWhichGoesOn       short
 RestartsAreBounded                     short
 WhatWouldFailAgainIsNotQueuedAgain     short
 ScoringJobsAgreeWithOneProcess         short
@@ -41,7 +42,7 @@ PreemptedJobGoesOn() {
   expect_end "$job" COMPLETED 1 0:0
   expect "the urgent job's state" "$(field "$urgent" JobState)" COMPLETED
   expect_log "$job" "ended with code 75"
-  expect_log "$job" "resumed from"
+  expect_log "$job" "resumed from $run/step-"
   expect_undisturbed "$run"
 }
 
@@ -52,7 +53,7 @@ RequeuedJobGoesOn() {
   hold_at "$run" 10
   scontrol requeue "$job"
   expect_end "$job" COMPLETED 1 0:0
-  expect_log "$job" "resumed from"
+  expect_log "$job" "resumed from $run/step-"
   expect_undisturbed "$run"
 }
 
@@ -65,7 +66,7 @@ TimeLimitAheadJobGoesOn() {
   release
   expect_end "$job" COMPLETED 1 0:0
   expect_log "$job" "ended with code 75"
-  expect_log "$job" "resumed from"
+  expect_log "$job" "resumed from $run/step-"
   expect_undisturbed "$run"
 }
 
@@ -104,7 +105,7 @@ LostNodeIsReplaced() {
   lose_node "$(other_node "$job")"
   release
   expect_end "$job" COMPLETED 1 0:0
-  expect_log "$job" "resumed from $run/step-10"
+  expect_log "$job" "resumed from $run/step-"
   expect_undisturbed "$run"
 }
 
@@ -119,7 +120,7 @@ LostBatchHostIsReplaced() {
   release
   scontrol update nodename="$node" state=down reason=lost
   expect_end "$job" COMPLETED 1 0:0
-  expect_log "$job" "resumed from $run/step-10"
+  expect_log "$job" "resumed from $run/step-"
   expect_undisturbed "$run"
 }
 
@@ -132,7 +133,7 @@ CutLinkIsNoticed() {
   node=$(other_node "$job")
   ip link set "v${node#cn}" down
   expect_end "$job" COMPLETED 1 0:0
-  expect_log "$job" "resumed from"
+  expect_log "$job" "resumed from $run/step-"
   expect_undisturbed "$run"
 }
 
@@ -143,6 +144,7 @@ FewerRanksGoOn() {
   hold_at "$run" 12
   lose_node cn3
   lose_node cn4
+  scontrol update nodename=cn[3-4] state=down reason=lost
   scancel "$job"
   release
   until_true 60 "the end of job $job" ended "$job"
@@ -150,6 +152,19 @@ FewerRanksGoOn() {
   expect_end "$job" COMPLETED 0 0:0
   expect_log "$job" "resumed from $run/step-"
   expect_undisturbed_within_rounding "$run"
+}
+
+# A rank that is there and does nothing: Slurm and MPI see nothing wrong, the program's watchdog does.
+StoppedRankEndsTheJobWhichGoesOn() {
+  local job run=$work/stopped
+  job=$(EXTRA="--checkpoint-every 5 --watchdog 8" submit_training "$run")
+  hold_at "$run" 12
+  # shellcheck disable=SC2046 # a word a process
+  kill -CONT $(ranks | tail -n +2)
+  expect_end "$job" COMPLETED 1 0:0
+  expect_log "$job" "ended with code 76"
+  expect_log "$job" "resumed from $run/step-"
+  expect_undisturbed "$run"
 }
 
 RestartsAreBounded() {

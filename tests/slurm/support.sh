@@ -102,12 +102,19 @@ expect_log() { grep -qF -- "$2" "$work"/train-"$1".log || failed "job $1's log h
 
 # ---- processes
 
-# Ranks of this cluster: processes of the program that have its environment.
+# is_here PROCESS [VARIABLE=VALUE]: whether a process has this cluster, and that, in its environment. Without starting any other: there may be many to ask.
+is_here() {
+  local -a environment=()
+  mapfile -d '' -t environment <"/proc/$1/environ" || return 1
+  [[ " ${environment[*]} " == *" CLUSTER=$CLUSTER "* && " ${environment[*]} " == *" ${2:-CLUSTER=$CLUSTER} "* ]]
+} 2>/dev/null
+
+# Ranks of this cluster: processes of the program.
 ranks() {
   local process
   for process in /proc/[0-9]*; do
-    if [[ $(readlink "$process/exe") == "$causeway" ]] && grep -zqxF "CLUSTER=$CLUSTER" "$process/environ"; then echo "${process#/proc/}"; fi
-  done 2>/dev/null
+    if [[ $process/exe -ef $causeway ]] && is_here "${process#/proc/}"; then echo "${process#/proc/}"; fi
+  done
 }
 
 last_step() { sed -n '$s/^{"step":\([0-9]*\).*/\1/p' "$1/metrics.jsonl" 2>/dev/null || true; }
@@ -124,7 +131,7 @@ hold_at() {
 
 release() {
   # shellcheck disable=SC2046
-  kill -CONT $(ranks)
+  kill -CONT $(ranks) 2>/dev/null || true # Slurm may have ended them
 }
 
 # What Slurm does to job $1 ahead of its time limit, for the $2-th time; its ranks being stopped, their signal waits for them.
@@ -145,13 +152,14 @@ lose_node() {
   local -a dying
   dying=("$(<"$CLUSTER/slurmd.$1.pid")")
   for process in /proc/[0-9]*; do
-    if grep -zqxF "CLUSTER=$CLUSTER" "$process/environ" && grep -zqxF "SLURMD_NODENAME=$1" "$process/environ"; then
+    process=${process#/proc/}
+    if is_here "$process" "SLURMD_NODENAME=$1"; then
       # A task's parent is slurmstepd, which writes over its own environment.
-      read -r _ parent < <(grep PPid "$process/status")
+      parent=$(sed -n 's/^PPid:[^0-9]*//p' "/proc/$process/status")
       if [[ $(<"/proc/$parent/comm") == slurmstepd ]]; then dying+=("$parent"); fi
-      dying+=("${process#/proc/}")
+      dying+=("$process")
     fi
-  done 2>/dev/null
+  done
   kill -KILL "${dying[@]}"
 }
 
