@@ -60,7 +60,8 @@ Checkpoint::Checkpoint(const std::string& path) {
   open_index(0, 1);
 }
 
-Checkpoint::Checkpoint(const std::string& path, Communicator& ranks) {
+Checkpoint::Checkpoint(const std::string& path, Communicator& ranks, std::function<void()> between)
+    : between_(std::move(between)) {
   collectively(ranks, [&] {
     find(path);
     check_files(ranks.rank(), ranks.size());
@@ -86,7 +87,7 @@ void Checkpoint::find(const std::string& path) {
 void Checkpoint::check_files(int rank, int ranks) const {
   if (!manifest_) return;
   for (std::int64_t file = rank; file < std::ssize(manifest_->files); file += ranks)
-    check_file(path_, *manifest_, file);
+    check_file(path_, *manifest_, file, between_);
 }
 
 void Checkpoint::open_index(int rank, int ranks) {
@@ -148,6 +149,7 @@ void Checkpoint::read_pieces(const std::string& name, const TensorInfo& tensor, 
     for (std::int64_t row = range.begin / row_size; row * row_size < range.end; row += most_rows) {
       const std::int64_t rows = std::min(most_rows, dataset.rows() - row), first = row * row_size;
       values.resize(static_cast<std::size_t>(rows * row_size));
+      if (between_) between_();
       dataset.read_rows(row, std::span<Stored>(values));
       const std::int64_t begin = std::max(range.begin, first), end = std::min(range.end, first + rows * row_size);
       take(begin, std::span<const Stored>(values).subspan(static_cast<std::size_t>(begin - first),
@@ -165,6 +167,7 @@ void Checkpoint::read_pieces(const std::string& name, const TensorInfo& tensor, 
     const std::int64_t most = piece_bytes / tensor.type.bytes;
     for (std::int64_t begin = wanted.begin; begin < wanted.end; begin += most) {
       values.resize(static_cast<std::size_t>(std::min(most, wanted.end - begin)));
+      if (between_) between_();
       dataset.read_rows(begin - part.elements.begin, std::span<Stored>(values));
       take(begin, values);
     }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -24,8 +25,9 @@ class Checkpoint {
  public:
   /// `path`: a step-N folder, or a run, whose latest it then is.
   explicit Checkpoint(const std::string& path);
-  /// The same by all ranks together, each looking at some of the files. Throws the same AgreedError on all.
-  Checkpoint(const std::string& path, Communicator& ranks);
+  /// The same by all ranks together, each looking at some of the files. Throws the same AgreedError on all. `between` is
+  /// called between pieces of what this and read() read.
+  Checkpoint(const std::string& path, Communicator& ranks, std::function<void()> between = {});
 
   const std::string& path() const { return path_; }  ///< the step-N folder
   bool has_attribute(const std::string& name) const { return index_.has_attribute(name); }
@@ -63,6 +65,7 @@ class Checkpoint {
   const hdf5::File& shard(std::int64_t number) const;
 
   std::string path_;
+  std::function<void()> between_;
   std::optional<Manifest> manifest_;
   hdf5::File index_;
   mutable std::map<std::int64_t, hdf5::File> shards_;  // those opened last

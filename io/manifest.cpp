@@ -88,12 +88,13 @@ Manifest read_manifest(const std::string& folder) {
   return manifest;
 }
 
-void check_file(const std::string& folder, const Manifest& manifest, std::int64_t number) {
+void check_file(const std::string& folder, const Manifest& manifest, std::int64_t number,
+                const std::function<void()>& between) {
   const std::string path = (std::filesystem::path(folder) / checkpoint_file(number)).string();
   const Fingerprint& expected = manifest.files[static_cast<std::size_t>(number)];
   if (const std::int64_t bytes = size_of_file(path); bytes != expected.bytes)
     fail(ExitCode::corrupt, "{}: has {} bytes, {} says {}", path, bytes, manifest_name, expected.bytes);
-  const Fingerprint found = fingerprint_of(path);
+  const Fingerprint found = fingerprint_of(path, between);
   if (found != expected)
     fail(ExitCode::corrupt, "{}: is damaged: its SHA-256 is {}, {} says {}", path, found.sha256, manifest_name,
          expected.sha256);

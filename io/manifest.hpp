@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,7 @@ inline std::string shard_file(std::int64_t rank) { return checkpoint_file(rank +
 Manifest read_manifest(const std::string& folder);
 
 /// Throws Error(corrupt) unless file `number` of the folder is the one the manifest names.
-void check_file(const std::string& folder, const Manifest& manifest, std::int64_t number);
+void check_file(const std::string& folder, const Manifest& manifest, std::int64_t number,
+                const std::function<void()>& between = {});
 
 }  // namespace causeway

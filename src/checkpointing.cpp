@@ -25,12 +25,13 @@ std::vector<std::int64_t> steps_of(const std::string& run, Communicator& world) 
 }
 
 /// The newest of the run's checkpoints that is whole; nothing where it has none at all.
-std::optional<Checkpoint> newest_whole(const std::string& run, Communicator& world, const Log& log) {
+std::optional<Checkpoint> newest_whole(const std::string& run, Communicator& world, const Log& log,
+                                       const std::function<void()>& beat) {
   const std::vector<std::int64_t> steps = steps_of(run, world);
   std::string reason;
   for (const std::int64_t step : steps) {
     try {
-      return Checkpoint((std::filesystem::path(run) / step_folder(step)).string(), world);
+      return Checkpoint((std::filesystem::path(run) / step_folder(step)).string(), world, beat);
     } catch (const AgreedError& error) {
       if (error.code() != ExitCode::corrupt && error.code() != ExitCode::io) throw;
       if (log.speaks()) log.warn("{}", error.what());
@@ -47,23 +48,24 @@ std::optional<Checkpoint> newest_whole(const std::string& run, Communicator& wor
 
 }  // namespace
 
-StartingPoint find_starting_point(const TrainSettings& settings, Communicator& world, const Log& log) {
+StartingPoint find_starting_point(const TrainSettings& settings, Communicator& world, const Log& log,
+                                  const std::function<void()>& beat) {
   StartingPoint start;
   if (!settings.dry_run)
     collectively(world, [&] {
       if (world.rank() == 0) recover_checkpoints(settings.run);
     });
   if (settings.resume == "auto") {
-    start.checkpoint = newest_whole(settings.run, world, log);
+    start.checkpoint = newest_whole(settings.run, world, log, beat);
     if (start.checkpoint && !settings.dry_run)  // a crash may have come before `latest` named it
       collectively(world, [&] {
         if (world.rank() == 0) point_latest_at(settings.run, start.checkpoint->state().integer_attribute("step"));
       });
   } else if (!settings.resume.empty()) {
-    start.checkpoint.emplace(settings.resume, world);
+    start.checkpoint.emplace(settings.resume, world, beat);
   }
   start.resumes = start.checkpoint.has_value();
-  if (!start.resumes && !settings.init_from.empty()) start.checkpoint.emplace(settings.init_from, world);
+  if (!start.resumes && !settings.init_from.empty()) start.checkpoint.emplace(settings.init_from, world, beat);
   if (settings.resume == "auto") return start;
 
   const std::vector<std::int64_t> steps = steps_of(settings.run, world);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -24,7 +25,9 @@ struct StartingPoint {
 /// the newest checkpoint that is whole, says of each newer one what is wrong with it, and throws Error(corrupt) where there are
 /// checkpoints and none is. Throws Error(usage) where the run has checkpoints beyond the one it would go on from: which of them
 /// was the newest could not be told. Collective; what throws is an AgreedError.
-StartingPoint find_starting_point(const TrainSettings& settings, Communicator& world, const Log& log);
+/// `beat` is called between pieces of what is read, then and later.
+StartingPoint find_starting_point(const TrainSettings& settings, Communicator& world, const Log& log,
+                                  const std::function<void()>& beat);
 
 /// The model as the options say it, or as the checkpoint has it where they name none. Collective.
 Model::Options model_to_train(const TrainSettings& settings, const StartingPoint& start, Communicator& world);

@@ -234,7 +234,7 @@ void score(const ScoreSettings& settings, Communicator world_of_all) {
   std::optional<OwnFile> board;
   Watchdog watchdog({.limit_s = settings.faults.watchdog, .rank = world_of_all.rank()}, standing,
                     world_of_all.transport().split(0, world_of_all.rank()));
-  checkpoint.emplace(settings.checkpoint, world_of_all);
+  checkpoint.emplace(settings.checkpoint, world_of_all, [standing] { standing->beat(); });
   collectively(world_of_all, [&] {
     options.shape = model_options_of(*checkpoint);
     options.dtype = parse_dtype(compute.dtype.empty() ? checkpoint->text("dtype") : compute.dtype);

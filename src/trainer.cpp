@@ -104,7 +104,7 @@ Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicat
       layout_(parse_layout(settings.compute.layout)),
       log_(runtime_.mesh.world.rank()),
       signals_(signals),
-      start_(find_starting_point(settings_, runtime_.mesh.world, log_)),
+      start_(find_starting_point(settings_, runtime_.mesh.world, log_, [&] { standing_->beat(); })),
       model_(model_to_train(settings_, start_, runtime_.mesh.world)) {
   const std::int64_t vocabulary = model_.options().shape.vocabulary;
   data_ = open_on_all(settings_.data, vocabulary, settings_, runtime_.mesh.world);
