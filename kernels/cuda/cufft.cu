@@ -2,6 +2,7 @@
 
 #include <cufftXt.h>
 
+#include <algorithm>
 #include <bit>
 #include <map>
 
@@ -26,16 +27,26 @@ struct PlanTraits {
 struct Plan {
   Handle<PlanTraits> handle;
   std::int64_t workspace;  ///< bytes
+  std::int64_t used;       ///< when, in calls
 };
 
-/// One stream's plans: making one takes longer than executing it.
+/// One stream's plans: making one takes longer than executing it. Each holds memory of the device, and packs of ever
+/// other documents ask for ever other batches: those used last are kept.
 class Plans {
  public:
   const Plan& operator()(const Stream& stream, const TransformBatch& batch) {
-    if (const auto found = plans_.find(batch); found != plans_.end()) return found->second;
+    ++calls_;
+    if (const auto found = plans_.find(batch); found != plans_.end()) {
+      found->second.used = calls_;
+      return found->second;
+    }
+    if (plans_.size() >= most_plans) {
+      stream.wait();  // it may still be running
+      plans_.erase(std::ranges::min_element(plans_, {}, [](const auto& entry) { return entry.second.used; }));
+    }
     cufftHandle created = PlanTraits::null();
     cufft_check(cufftCreate(&created));
-    Plan plan{.handle = Handle<PlanTraits>(created), .workspace = 0};
+    Plan plan{.handle = Handle<PlanTraits>(created), .workspace = 0, .used = calls_};
     cufft_check(cufftSetAutoAllocation(created, 0));  // the stream's pool gives the workspace
     const cudaDataType type = batch.dtype == DType::f64 ? CUDA_C_64F : CUDA_C_32F;
     long long n = batch.length;
@@ -49,7 +60,9 @@ class Plans {
   }
 
  private:
+  static constexpr std::size_t most_plans = 128;
   std::map<TransformBatch, Plan> plans_;
+  std::int64_t calls_ = 0;
 };
 
 }  // namespace
