@@ -5,17 +5,75 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <string_view>
 #include <vector>
 
 #include "io/atomic_file.hpp"
 #include "parallel/device_transport.hpp"
+#include "src/attempts.hpp"
+#include "src/exit_codes.hpp"
+#include "src/launch.hpp"
 #include "src/log.hpp"
+#include "src/rank_board.hpp"
 #include "src/version.hpp"
 
 namespace causeway {
+namespace {
+
+constexpr std::string_view readme = R"(A run of causeway train.
+
+  config.ini        every option as it was used; its first lines say how to go on with the run
+  environment.json  how the program was built, what is trained, ranks, mesh and hosts, what carries the messages,
+                    and the variables that steer MPI, NCCL, Slurm and threads; of the last attempt
+  metrics.jsonl     a line a step: loss, learning rate, tokens a second, seconds computed, waited for communication and
+                    communicated behind computing, bytes sent, memory, held-out losses, checkpoints and their cost
+  ranks.txt         where each rank stands, rewritten in place while the run goes on
+  attempts.jsonl    a line as each attempt starts and one as it ends; a start without an end goes on, or was killed
+  exit.json         how the last attempt ended; not there while it goes on, nor after a kill
+  step-N/           a checkpoint, whole once it has this name; HDF5
+  latest            the newest of them
+
+Commands that look at them, RUN being this folder:
+
+  causeway watch RUN                       live in a terminal; --once for one frame
+  causeway inspect RUN                     attempts, losses and the latest checkpoint; --verify reads every value
+  h5ls -r RUN/latest/index.h5              its tensors, as any HDF5 program sees them
+  causeway train --config RUN/config.ini --resume auto      goes on from the latest checkpoint
+)";
+
+std::string path_in(const std::string& run, const char* name) { return (std::filesystem::path(run) / name).string(); }
+
+double seconds_since_1970() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+/// A path within a comment: no character of it may end the line.
+std::string in_a_line(std::string path) {
+  std::ranges::replace_if(
+      path, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+  return path;
+}
+
+std::string how_to_go_on(const std::string& run, std::int64_t ranks, bool processes) {
+  std::error_code unknown;
+  return fmt::format(
+      "# Every option of this run. In {}\n#     {}causeway train --config {} --resume auto\n# goes on from its latest "
+      "checkpoint.\n",
+      in_a_line(std::filesystem::current_path(unknown).string()), processes ? fmt::format("mpirun -n {} ", ranks) : "",
+      in_a_line(path_in(run, "config.ini")));
+}
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+}  // namespace
 
 void write_text(const std::string& path, const std::string& text) {
   AtomicFile file(path);
@@ -69,6 +127,53 @@ nlohmann::ordered_json describe_environment(const TrainSettings& settings, const
   std::sort(kept.begin(), kept.end());
   for (const std::string& line : kept) variables[line.substr(0, line.find('='))] = line.substr(line.find('=') + 1);
   return environment;
+}
+
+void write_start(const std::string& run, const RunStart& start) {
+  const auto& mesh = start.environment.at("mesh");
+  const auto ranks = mesh.at("ranks").get<std::int64_t>();
+  write_text(path_in(run, "README.txt"), std::string(readme));
+  write_text(path_in(run, "config.ini"), how_to_go_on(run, ranks, mesh.at("transport") == "MPI") + start.config);
+  write_text(path_in(run, "environment.json"),
+             start.environment.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  auto hosts = start.environment.at("hosts").get<std::vector<std::string>>();
+  std::ranges::sort(hosts);
+  hosts.erase(std::unique(hosts.begin(), hosts.end()), hosts.end());
+  append_start(run, {.started = seconds_since_1970(),
+                     .resumed_step = start.resumed_step,
+                     .ranks = ranks,
+                     .data = mesh.at("data").get<std::int64_t>(),
+                     .context = mesh.at("context").get<std::int64_t>(),
+                     .hosts = std::move(hosts),
+                     .revision = start.environment.at("build").at("revision").get<std::string>(),
+                     .slurm_job_id = variable("SLURM_JOB_ID"),
+                     .slurm_restart_count = variable("SLURM_RESTART_COUNT")});
+}
+
+void write_ending(const std::string& run, const RunEnding& ending) {
+  const double now = seconds_since_1970();
+  const std::vector<Attempt> attempts = read_attempts(run);
+  const std::optional<ExitCodeRow> row = exit_code_row(static_cast<std::int64_t>(ending.code));
+  nlohmann::ordered_json exit{{"exit_code", static_cast<int>(ending.code)},
+                              {"exit", row ? row->name : ""},
+                              {"reason", ending.reason},
+                              {"step", ending.step}};
+  if (ending.loss) exit["loss"] = *ending.loss;
+  exit["time"] = utc_text(now);
+  if (!attempts.empty()) {
+    exit["attempt"] = attempts.back().number;
+    exit["seconds"] = now - attempts.back().started;
+    exit["resumed_step"] = attempts.back().resumed_step;
+  }
+  if (!ending.ranks.empty()) exit["ranks"] = ending.ranks;
+  write_text(path_in(run, "exit.json"), exit.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  if (!attempts.empty())
+    append_end(run, attempts.back().number,
+               {.time = utc_text(now),
+                .reason = ending.reason,
+                .code = static_cast<std::int64_t>(ending.code),
+                .step = ending.step,
+                .seconds = now - attempts.back().started});
 }
 
 }  // namespace causeway

@@ -12,6 +12,7 @@
 #include "src/host_copy.hpp"
 #include "src/non_finite.hpp"
 #include "src/run_folder.hpp"
+#include "src/step_shares.hpp"
 #include "src/strategy_choice.hpp"
 
 namespace causeway {
@@ -56,11 +57,12 @@ std::string rate(double per_second) {
 }  // namespace
 
 struct Trainer::Step {
-  std::int64_t number = 0, tokens = 0, bytes_sent = 0, memory_bytes = 0;
-  double loss = 0, learning_rate = 0, gradient_norm = 0, seconds = 0, exposed_s = 0, hidden_s = 0;
+  std::int64_t number = 0, tokens = 0;
+  double loss = 0, learning_rate = 0, gradient_norm = 0, seconds = 0;
+  StepShares shares;
   std::optional<double> mfu;  ///< model FLOP utilisation: training_flops a second of the rate of one large product
   bool stop = false;  ///< some rank got a signal
-  std::optional<double> eval_loss, checkpoint_s;
+  std::optional<double> eval_loss, eval_s, checkpoint_s;
   std::array<double, 2> writing{};  ///< of the checkpoint in the making: RunCheckpoints::progress() of all ranks
   std::optional<PublishedCheckpoint> published;  ///< the last that came to be there in this step
 
@@ -77,13 +79,16 @@ struct Trainer::Step {
                                 {"tokens", tokens},
                                 {"tokens_per_s", tokens_per_s()},
                                 {"step_s", seconds},
-                                {"compute_s", std::max(0.0, seconds - exposed_s)},
-                                {"comm_exposed_s", exposed_s},
-                                {"comm_hidden_s", hidden_s},
-                                {"bytes_sent", bytes_sent},
-                                {"memory_bytes", memory_bytes}};
+                                {"compute_s", std::max(0.0, seconds - shares.exposed_s)},
+                                {"comm_exposed_s", shares.exposed_s},
+                                {"comm_hidden_s", shares.hidden_s},
+                                {"bytes_sent", shares.bytes_sent},
+                                {"memory_bytes", shares.memory_bytes},
+                                {"balance", shares.balance},
+                                {"slowest_rank", shares.slowest_rank}};
     if (mfu) line["mfu"] = *mfu;
     if (eval_loss) line["eval_loss"] = *eval_loss;
+    if (eval_s) line["eval_s"] = *eval_s;
     if (checkpoint_s) line["checkpoint_s"] = *checkpoint_s;
     if (published) {
       line["checkpoint_step"] = published->step;
@@ -164,6 +169,7 @@ void Trainer::make_run_folder() {
     std::error_code error;
     std::filesystem::create_directories(run, error);
     if (error) fail(ExitCode::io, "{}: cannot make the folder: {}", settings_.run, error.message());
+    std::filesystem::remove(run / "exit.json", error);
     RankBoard::create(run / "ranks.txt", world.size());
   });
   watchdog_.open(run / "ranks.txt", run / "exit.json");
@@ -180,10 +186,7 @@ void Trainer::open_run_folder(const Config& config) {
   collectively(world, [&] {
     if (world.rank() != 0) return;
     const std::filesystem::path run = settings_.run;
-    write_text(run / "config.ini", config(settings_));
-    write_text(run / "environment.json", environment.dump(2) + "\n");
-    std::error_code absent;
-    std::filesystem::remove(run / "exit.json", absent);
+    write_start(settings_.run, {.config = config(settings_), .environment = environment, .resumed_step = step_});
     metrics_.emplace(run / "metrics.jsonl", step_);
   });
   checkpoints_.emplace(settings_, runtime_, log_, [standing = standing_](CheckpointStage stage, const std::string& path) {
@@ -240,16 +243,18 @@ Trainer::Step Trainer::train_step(std::int64_t number) {
   if (!std::isfinite(known[2])) report_non_finite(number, mine, "the gradient's norm is " + spelled(known[1]));
 
   const Traffic after = traffic_of(runtime_.mesh);
-  step.exposed_s = after.exposed_s - before.exposed_s;
-  step.hidden_s = after.hidden_s - before.hidden_s;
-  step.bytes_sent = world.sum(after.bytes_sent - before.bytes_sent);
-  step.memory_bytes = world.max(stream.memory().peak_bytes());
+  const double own_exposed_s = after.exposed_s - before.exposed_s;
+  step.shares = gather_shares(world, {.compute_s = std::max(0.0, watch.seconds() - own_exposed_s),
+                                      .exposed_s = own_exposed_s,
+                                      .hidden_s = after.hidden_s - before.hidden_s,
+                                      .bytes_sent = after.bytes_sent - before.bytes_sent,
+                                      .memory_bytes = stream.memory().peak_bytes()});
   step.seconds = watch.seconds();
   if (gemm_rate_) step.mfu = flops / (step.seconds * *gemm_rate_ * world.size());
   tokens_seen_ += step.tokens;
   standing_->finished({.step_s = step.seconds,
-                       .compute_s = std::max(0.0, step.seconds - step.exposed_s),
-                       .comm_exposed_s = step.exposed_s,
+                       .compute_s = std::max(0.0, step.seconds - own_exposed_s),
+                       .comm_exposed_s = own_exposed_s,
                        .tokens = own_tokens,
                        .memory_bytes = stream.memory().peak_bytes()});
   return step;
@@ -338,10 +343,12 @@ ExitCode Trainer::train() {
   if (stop && step_ < settings_.steps) return ExitCode::requeue;
   const bool evaluates = !valid_.datasets.empty();
   if (evaluates && step_ == 0) {
+    const WallClock watch;
     const double eval_loss = evaluate();
+    const double eval_s = watch.seconds();
     log_.info("step 0/{}  held-out {:.4f}", settings_.steps, eval_loss);
     collectively(runtime_.mesh.world, [&] {
-      if (metrics_) metrics_->append({{"step", 0}, {"eval_loss", eval_loss}});
+      if (metrics_) metrics_->append({{"step", 0}, {"eval_loss", eval_loss}, {"eval_s", eval_s}});
     });
   }
   WallClock interval;
@@ -360,7 +367,9 @@ ExitCode Trainer::train() {
       interval_tokens = 0;
     }
     if (evaluates && due(settings_.eval_every)) {
+      const WallClock watch;
       step.eval_loss = evaluate();
+      step.eval_s = watch.seconds();
       log_.info("step {}/{}  held-out {:.4f}", step_, settings_.steps, *step.eval_loss);
     }
     step.note(checkpoints_->advance(step.writing));
@@ -408,10 +417,8 @@ void Trainer::write_exit(ExitCode code, const std::string& reason) const {
 }
 
 void Trainer::write_exit_file(ExitCode code, const std::string& reason) const {
-  const nlohmann::ordered_json exit{
-      {"exit_code", static_cast<int>(code)}, {"reason", reason}, {"step", step_}, {"loss", loss_}};
   try {
-    write_text(std::filesystem::path(settings_.run) / "exit.json", exit.dump(2) + "\n");
+    write_ending(settings_.run, {.code = code, .reason = reason, .step = step_, .loss = loss_});
   } catch (const Error& error) {
     log_.warn("{}", error.what());  // how the run ended matters more
   }

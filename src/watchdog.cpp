@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <limits>
-#include <nlohmann/json.hpp>
 
 #include "kernels/error.hpp"
 #include "src/log.hpp"
@@ -153,12 +153,12 @@ void Watchdog::end_job(const std::stop_token& stop) {
         if (all[rank] || files()) text += fmt::format("  {}\n", stall.ranks[rank]);
       say(text);
       if (const auto open = files(); open && !open->exit_file.empty()) {
-        const nlohmann::ordered_json exit{{"exit_code", static_cast<int>(ExitCode::watchdog)},
-                                          {"reason", "watchdog: " + stall.reason},
-                                          {"step", standing_->view().place.step},
-                                          {"ranks", stall.ranks}};
         try {
-          write_text(open->exit_file, exit.dump(2) + "\n");
+          write_ending(std::filesystem::path(open->exit_file).parent_path().string(),
+                       {.code = ExitCode::watchdog,
+                        .reason = "watchdog: " + stall.reason,
+                        .step = standing_->view().place.step,
+                        .ranks = stall.ranks});
         } catch (const std::exception& error) {
           say(fmt::format("causeway: {}\n", error.what()));
         }

@@ -130,6 +130,24 @@ Section ranks_section(const RunSetup& setup, const Look& look) {
   return row.section(7);
 }
 
+/// Which start of the run this is, where it is not the first, and what became of the one before.
+Section attempt_section(const RunState& run, double now, const Look& look) {
+  Row row("attempt", look);
+  if (run.attempts.size() < 2) return row.section(7);
+  const Attempt &last = run.attempts.back(), &before = run.attempts[run.attempts.size() - 2];
+  row.add(grouped(last.number));
+  if (last.resumed_step > 0) row.add(fmt::format("from step {}", grouped(last.resumed_step)));
+  if (!run.end && last.started > 0) row.add(fmt::format("for {}", duration(now - last.started)));
+  if (!last.slurm_job_id.empty())
+    row.add(fmt::format("Slurm job {}{}", last.slurm_job_id.substr(0, 32),
+                        last.slurm_restart_count.empty() ? "" : ", restart " + last.slurm_restart_count.substr(0, 8)));
+  if (!before.end)
+    row.add("the one before was killed");
+  else if (before.end->code)
+    row.add(fmt::format("the one before ended with {}", *before.end->code));
+  return row.section(7);
+}
+
 Section step_section(const RunState& run, const Look& look) {
   Row row("step", look);
   if (!run.history.last) return row.section(1);
@@ -279,6 +297,7 @@ std::vector<std::string> build_frame(const RunState& run, double now, const Look
   if (!run.end) sections.push_back(silent_ranks(run.ranks, now, look));
   sections.push_back(model_section(run.setup, look));
   sections.push_back(ranks_section(run.setup, look));
+  sections.push_back(attempt_section(run, now, look));
   sections.push_back(step_section(run, look));
   sections.push_back(loss_section(history, look));
   const auto curve_at = std::ssize(sections);

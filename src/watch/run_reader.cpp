@@ -4,8 +4,8 @@
 #include <charconv>
 #include <filesystem>
 
-#include "src/watch/fields.hpp"
-#include "src/watch/regular_file.hpp"
+#include "src/json_fields.hpp"
+#include "src/regular_file.hpp"
 
 namespace causeway {
 namespace {
@@ -81,6 +81,7 @@ RunState RunReader::poll(double seconds) {
           .unread_bytes = metrics_.unread_bytes(),
           .latest_checkpoint = latest_step(run_),
           .ranks = ranks_of(run_ + "/ranks.txt"),
+          .attempts = read_attempts(run_),
           .end = std::move(end)};
 }
 

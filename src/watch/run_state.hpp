@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "src/attempts.hpp"
 #include "src/rank_board.hpp"
 #include "src/watch/history.hpp"
 
@@ -33,6 +34,7 @@ struct RunState {
   std::int64_t unread_bytes = 0;           ///< of metrics.jsonl
   std::optional<std::int64_t> latest_checkpoint;
   std::vector<RankLine> ranks;  ///< in rank order; only those that have a line in ranks.txt
+  std::vector<Attempt> attempts;  ///< oldest first
   std::optional<RunEnd> end;
 };
 

@@ -1,4 +1,4 @@
-#include "src/watch/fields.hpp"
+#include "src/json_fields.hpp"
 
 #include <cmath>
 

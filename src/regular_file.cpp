@@ -1,4 +1,4 @@
-#include "src/watch/regular_file.hpp"
+#include "src/regular_file.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
