@@ -11,8 +11,8 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "io/descriptor.hpp"
 #include "kernels/error.hpp"
-#include "kernels/handle.hpp"
 #include "src/exit_codes.hpp"
 #include "src/json_fields.hpp"
 #include "src/rank_board.hpp"
@@ -23,25 +23,19 @@ namespace {
 
 constexpr std::int64_t most_read = std::int64_t{1} << 20;
 
-struct DescriptorTraits {
-  using type = int;
-  static type null() { return -1; }
-  static void close(type descriptor) noexcept { ::close(descriptor); }
-};
-
 std::string path_in(const std::string& run) { return (std::filesystem::path(run) / "attempts.jsonl").string(); }
 
 /// One write, brought to the disk. A line that a crash has cut short is ended first.
 void append_line(const std::string& path, const nlohmann::ordered_json& line) {
-  const Handle<DescriptorTraits> file(
-      ::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666));
+  const Descriptor file(::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666));
   struct stat facts {};
   if (!file || ::fstat(file.get(), &facts) != 0) fail(ExitCode::io, "{}: cannot write: {}", path, std::strerror(errno));
   if (!S_ISREG(facts.st_mode)) fail(ExitCode::io, "{}: is no regular file", path);
   char last = '\n';
   if (facts.st_size > 0 && ::pread(file.get(), &last, 1, facts.st_size - 1) != 1) last = '\0';
-  const std::string text =
-      (last == '\n' ? "" : "\n") + line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  std::string text = last == '\n' ? "" : "\n";
+  text += line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  text += '\n';
   if (::write(file.get(), text.data(), text.size()) != std::ssize(text) || ::fsync(file.get()) != 0)
     fail(ExitCode::io, "{}: cannot write: {}", path, std::strerror(errno));
 }

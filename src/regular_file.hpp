@@ -5,7 +5,7 @@
 #include <span>
 #include <string>
 
-#include "kernels/handle.hpp"
+#include "io/descriptor.hpp"
 
 namespace causeway {
 
@@ -23,12 +23,7 @@ class RegularFile {
   std::size_t read(std::int64_t offset, std::span<char> into) const;
 
  private:
-  struct DescriptorTraits {
-    using type = int;
-    static type null() { return -1; }
-    static void close(type descriptor) noexcept;
-  };
-  Handle<DescriptorTraits> file_;
+  Descriptor file_;
   std::int64_t bytes_ = 0;
   double modified_ = 0;
   std::uint64_t device_ = 0, inode_ = 0;

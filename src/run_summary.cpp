@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
-#include <filesystem>
+#include <span>
 #include <vector>
 
+#include "io/checkpoint_folders.hpp"
 #include "src/exit_codes.hpp"
 #include "src/figures.hpp"
 #include "src/watch/run_reader.hpp"
@@ -50,26 +50,13 @@ std::string attempt_line(const Attempt& attempt, bool last, bool ended) {
   return text + "\n";
 }
 
-std::vector<std::int64_t> checkpoint_steps(const std::string& run) {
-  std::vector<std::int64_t> steps;
-  std::error_code error;
-  for (std::filesystem::directory_iterator entry(run, error), end; !error && entry != end; entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
-    std::int64_t step = 0;
-    if (!name.starts_with("step-")) continue;
-    const auto [stop, wrong] = std::from_chars(name.data() + 5, name.data() + name.size(), step);
-    if (wrong == std::errc() && stop == name.data() + name.size() && step >= 0) steps.push_back(step);
-  }
-  std::ranges::sort(steps);
-  return steps;
-}
-
+/// The last ones, the newest first.
 std::string listed(const std::vector<std::int64_t>& steps) {
   constexpr std::size_t most = 8;
   std::string text;
-  for (std::size_t i = steps.size() > most ? steps.size() - most : 0; i < steps.size(); ++i)
-    text += fmt::format("{}{}", text.empty() ? "" : ", ", grouped(steps[i]));
-  return steps.size() > most ? "…, " + text : text;
+  for (const std::int64_t step : std::span(steps).first(std::min(most, steps.size())))
+    text += fmt::format("{}{}", text.empty() ? "" : ", ", grouped(step));
+  return steps.size() > most ? text + ", …" : text;
 }
 
 }  // namespace
@@ -90,8 +77,8 @@ std::string run_summary(const std::string& run) {
                           grouped(history.best_evaluation->step));
     text += "\n";
   }
-  const std::vector<std::int64_t> steps = checkpoint_steps(run);
-  if (!steps.empty()) text += fmt::format("  checkpoints   {}: {}\n", steps.size(), listed(steps));
+  const std::vector<std::int64_t> steps = published_steps(run);
+  if (!steps.empty()) text += fmt::format("  checkpoints   {}, of steps {}\n", steps.size(), listed(steps));
   if (state.end) text += fmt::format("  end           {}\n", ending(state.end->code, state.end->reason));
   if (!state.attempts.empty()) text += "  attempts\n";
   for (const Attempt& attempt : state.attempts)

@@ -13,6 +13,7 @@
 #include "src/command.hpp"
 #include "src/figures.hpp"
 #include "src/launch.hpp"
+#include "src/run_summary.hpp"
 
 namespace causeway {
 namespace {
@@ -24,8 +25,8 @@ struct InspectSettings {
 
 CommandLine declare(InspectSettings& settings) {
   return {.usage = "FILE|FOLDER… [--verify]",
-          .description = "Prints what a person wants to know of a dataset (documents, lengths, the most frequent tokens) or of a checkpoint (step, loss, every tensor). A run's folder stands "
-                         "for its latest checkpoint, with --verify for all of them, a line each.",
+          .description = "Prints what a person wants to know of a dataset (documents, lengths, the most frequent tokens) of a checkpoint (step, loss, every tensor), or of a run's folder "
+                         "(attempts, losses, how it ended, and its latest checkpoint, or with --verify all of them, a line each).",
           .groups = {{"Input",
                       {{"paths", &settings.paths, "FILE|FOLDER", "a dataset, a checkpoint's step-N folder, or a run's", {}, true},
                        {"verify", &settings.verify, "", "read everything, checking every checksum and value; ends with 65 where something is damaged"}}}},
@@ -109,11 +110,17 @@ std::string describe_dataset(const std::string& path, bool verify) {
   return text;
 }
 
-/// Of a checkpoint; of a run its latest, or with `verify` a line for each.
+/// Of a checkpoint; of a run how it went and its latest checkpoint, or with `verify` a line for each.
 void print_folder(const std::string& path, bool verify) {
-  if (!verify || published_steps(path).empty()) return print_answer(describe_checkpoint(path, verify));
+  const std::filesystem::path folder = path;
+  const bool checkpoints = !published_steps(path).empty();
+  std::error_code ignored;
+  const bool run = std::filesystem::exists(folder / "metrics.jsonl", ignored) || std::filesystem::exists(folder / "attempts.jsonl", ignored);
+  if (run || checkpoints) print_answer(run_summary(path));
+  if (run && !checkpoints) return;
+  if (!verify || !checkpoints) return print_answer(describe_checkpoint(path, verify));
   const RunReport report = verify_run(path);
-  print_answer(fmt::format("{}: run\n{}", path, report.text));
+  print_answer(report.text);
   if (report.damaged > 0) fail(ExitCode::corrupt, "{}: {} of {} checkpoints damaged", path, report.damaged, report.checkpoints);
 }
 

@@ -1,9 +1,8 @@
 #include "src/watch/run_reader.hpp"
 
-#include <algorithm>
-#include <charconv>
 #include <filesystem>
 
+#include "io/checkpoint_folders.hpp"
 #include "src/json_fields.hpp"
 #include "src/regular_file.hpp"
 
@@ -52,11 +51,7 @@ std::optional<RunEnd> end_of(const std::string& path) {
 std::optional<std::int64_t> latest_step(const std::filesystem::path& run) {
   std::error_code error;
   const std::string name = std::filesystem::read_symlink(run / "latest", error).string();
-  if (error || !name.starts_with("step-")) return std::nullopt;
-  std::int64_t step = 0;
-  const char* end = name.data() + name.size();
-  const auto [stop, wrong] = std::from_chars(name.data() + 5, end, step);
-  return wrong == std::errc() && stop == end && step >= 0 ? std::optional(step) : std::nullopt;
+  return error ? std::nullopt : step_of_folder(name);
 }
 
 std::vector<RankLine> ranks_of(const std::string& path) {

@@ -112,11 +112,12 @@ TEST(RunFolder, ExplainsAKilledRunThatWentOn) {
   const std::string readme = testing::bytes_of(folder / "run/README.txt");
   for (const auto& entry : std::filesystem::directory_iterator(folder / "run")) {
     const std::string name = entry.path().filename().string();
-    EXPECT_NE(readme.find(name.starts_with("step-") ? "step-N/" : name), std::string::npos) << name;
+    if (name != "README.txt")
+      EXPECT_NE(readme.find(name.starts_with("step-") ? "step-N/" : name), std::string::npos) << name;
   }
   for (const char* name :
        {"config.ini", "environment.json", "metrics.jsonl", "ranks.txt", "attempts.jsonl", "exit.json", "latest"})
-    EXPECT_TRUE(std::filesystem::exists(folder / "run" / name)) << name;
+    EXPECT_TRUE(std::filesystem::exists(folder / fmt::format("run/{}", name))) << name;
   EXPECT_TRUE(testing::bytes_of(folder / "run/config.ini").starts_with("# "));
 
   const std::string shown = shell(folder, "@causeway watch run").out;
@@ -124,7 +125,7 @@ TEST(RunFolder, ExplainsAKilledRunThatWentOn) {
                                    attempts[1].resumed_step)),
             std::string::npos)
       << shown;
-  EXPECT_NE(shown.find("the ranks"), std::string::npos);
+  EXPECT_NE(shown.find("the mean of computing over rank"), std::string::npos);
   const std::string summary = run_summary(folder / "run");
   EXPECT_NE(summary.find("afresh, 3 ranks"), std::string::npos) << summary;
   EXPECT_NE(summary.find(", killed\n"), std::string::npos) << summary;
