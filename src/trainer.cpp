@@ -58,7 +58,7 @@ std::string rate(double per_second) {
 
 struct Trainer::Step {
   std::int64_t number = 0, tokens = 0;
-  double loss = 0, learning_rate = 0, gradient_norm = 0, seconds = 0;
+  double loss = 0, learning_rate = 0, gradient_norm = 0;
   StepShares shares;
   std::optional<double> mfu;  ///< model FLOP utilisation: training_flops a second of the rate of one large product
   bool stop = false;  ///< some rank got a signal
@@ -70,7 +70,7 @@ struct Trainer::Step {
     if (checkpoint) published = std::move(checkpoint);
   }
 
-  double tokens_per_s() const { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
+  double tokens_per_s() const { return shares.step_s > 0 ? static_cast<double>(tokens) / shares.step_s : 0; }
   nlohmann::ordered_json line() const {
     nlohmann::ordered_json line{{"step", number},
                                 {"loss", loss},
@@ -78,8 +78,8 @@ struct Trainer::Step {
                                 {"grad_norm", gradient_norm},
                                 {"tokens", tokens},
                                 {"tokens_per_s", tokens_per_s()},
-                                {"step_s", seconds},
-                                {"compute_s", std::max(0.0, seconds - shares.exposed_s)},
+                                {"step_s", shares.step_s},
+                                {"compute_s", shares.compute_s},
                                 {"comm_exposed_s", shares.exposed_s},
                                 {"comm_hidden_s", shares.hidden_s},
                                 {"bytes_sent", shares.bytes_sent},
@@ -243,20 +243,19 @@ Trainer::Step Trainer::train_step(std::int64_t number) {
   if (!std::isfinite(known[2])) report_non_finite(number, mine, "the gradient's norm is " + spelled(known[1]));
 
   const Traffic after = traffic_of(runtime_.mesh);
-  const double own_exposed_s = after.exposed_s - before.exposed_s;
-  step.shares = gather_shares(world, {.compute_s = std::max(0.0, watch.seconds() - own_exposed_s),
-                                      .exposed_s = own_exposed_s,
-                                      .hidden_s = after.hidden_s - before.hidden_s,
-                                      .bytes_sent = after.bytes_sent - before.bytes_sent,
-                                      .memory_bytes = stream.memory().peak_bytes()});
-  step.seconds = watch.seconds();
-  if (gemm_rate_) step.mfu = flops / (step.seconds * *gemm_rate_ * world.size());
+  const RankShare own{.step_s = watch.seconds(),
+                      .exposed_s = after.exposed_s - before.exposed_s,
+                      .hidden_s = after.hidden_s - before.hidden_s,
+                      .bytes_sent = after.bytes_sent - before.bytes_sent,
+                      .memory_bytes = stream.memory().peak_bytes()};
+  step.shares = gather_shares(world, own);
+  if (gemm_rate_) step.mfu = flops / (step.shares.step_s * *gemm_rate_ * world.size());
   tokens_seen_ += step.tokens;
-  standing_->finished({.step_s = step.seconds,
-                       .compute_s = std::max(0.0, step.seconds - own_exposed_s),
-                       .comm_exposed_s = own_exposed_s,
+  standing_->finished({.step_s = own.step_s,
+                       .compute_s = std::max(0.0, own.step_s - own.exposed_s),
+                       .comm_exposed_s = own.exposed_s,
                        .tokens = own_tokens,
-                       .memory_bytes = stream.memory().peak_bytes()});
+                       .memory_bytes = own.memory_bytes});
   return step;
 }
 
