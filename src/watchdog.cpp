@@ -105,7 +105,7 @@ void Watchdog::write_line(const RankLine& line) {
   try {
     open->board.write(line);
   } catch (const Error& error) {
-    if (!std::exchange(warned_, true)) Log(options_.rank).warn("{}", error.what());
+    if (!warned_.exchange(true)) Log(options_.rank).warn("{}", error.what());
   }
 }
 

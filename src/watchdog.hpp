@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -54,7 +55,8 @@ class Watchdog {
   mutable std::mutex mutex_;  // of files_
   std::condition_variable_any stopped_;
   std::optional<Files> files_;
-  bool warned_ = false, spoke_ = false;
+  std::atomic<bool> warned_ = false;
+  bool spoke_ = false;  // the thread's, until it has been joined
   std::jthread thread_;  // last: it uses all of the above
 };
 

@@ -12,6 +12,7 @@
 
 #include "io/dataset.hpp"
 #include "kernels/random.hpp"
+#include "src/rank_board.hpp"
 #include "tests/src/shell.hpp"
 
 namespace causeway::test {
@@ -140,6 +141,9 @@ TEST_P(FaultTable, TheJobEndsAsItShouldAndGoesOnAsIfNothingHadHappened) {
   const Outcome resumed = shell(folder, "@mpirun -n 3 " + train + "cut --resume auto");
   ASSERT_EQ(resumed.exit, 0) << resumed.err;
   EXPECT_NE(resumed.err.find(row.damaged), std::string::npos) << resumed.err;
+  const auto lines = read_rank_board(folder / "cut/ranks.txt");
+  EXPECT_EQ(lines.size(), 3u);
+  EXPECT_TRUE(std::ranges::all_of(lines, [](const auto& line) { return line && line->view.place.phase == Phase::done; }));
   EXPECT_EQ(results(folder / "cut"), results(folder / "whole"));
   EXPECT_TRUE(files(folder / "cut/latest/") == files(folder / "whole/latest/"));
 }
