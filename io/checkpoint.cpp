@@ -74,6 +74,8 @@ void Checkpoint::find(const std::string& path) {
   const auto holds_one = [&] { return is_there(in(path_, checkpoint_file(0))) || is_there(in(path_, manifest_name)); };
   if (!holds_one()) {
     const std::optional<std::string> latest = latest_checkpoint(path);
+    if (!latest && fs::is_directory(path) && step_of_folder(fs::path(path).filename().string()))
+      fail(ExitCode::corrupt, "{}: is missing", in(path_, manifest_name));
     require(latest.has_value(), "{}: is no checkpoint: it has neither {} nor latest", path, checkpoint_file(0));
     path_ = *latest;
   }

@@ -112,8 +112,10 @@ TEST(Checkpointing, AutoTakesTheNewestThatIsWhole) {
   expect_to_go_on(damaged_run([](const std::string& run) {
                     fs::remove(run + "/step-8/shard-00001.h5");
                     fs::resize_file(run + "/step-6/manifest.json", 10);
+                    fs::remove_all(run + "/step-4");
+                    fs::create_directory(run + "/step-4");
                   }),
-                  "step-4", {"run/step-8/shard-00001.h5: is missing", "run/step-6/manifest.json: is damaged"});
+                  "step-2", {"run/step-8/shard-00001.h5: is missing", "run/step-6/manifest.json: is damaged", "run/step-4/manifest.json: is missing"});
   expect_to_go_on(damaged_run([](const std::string& run) {
                     fs::remove(run + "/latest");  // which it does not need,
                     fs::create_symlink("step-2", run + "/latest");
@@ -133,6 +135,16 @@ TEST(Checkpointing, AutoTakesTheNewestThatIsWhole) {
   EXPECT_EQ(inspected.exit, 65);
   EXPECT_NE(inspected.out.find("step-6        DAMAGED: run/step-6/index.h5: is missing"), std::string::npos) << inspected.out;
   EXPECT_NE(inspected.err.find("4 of 4 checkpoints damaged"), std::string::npos) << inspected.err;
+}
+
+TEST(Checkpointing, WhatIsBeingWrittenIsFinishedWhereAllRanksEndTogether) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "data.h5");
+  const Outcome outcome = shell(folder, train + "--ranks 2 --steps 9 --checkpoint-every 4 --run run --inject-fault nan:step=5");
+  EXPECT_EQ(outcome.exit, 70) << outcome.err;
+  EXPECT_EQ(published_steps(folder / "run"), (std::vector<std::int64_t>{4}));
+  EXPECT_FALSE(fs::exists(folder / "run/step-4.tmp"));
+  EXPECT_EQ(shell(folder, "@causeway inspect run --verify").exit, 0);
 }
 
 TEST(Checkpointing, DamageIsNamedByWhoeverReads) {
