@@ -35,7 +35,7 @@ TEST(Watch, HoweverItIsEndedTheTerminalIsAsItWasBefore) {
   const TemporaryFolder folder;
   const std::string run = write_run(folder);
   for (const std::string how : {"q", "\x03", "TERM", "HUP"}) {
-    PseudoTerminal terminal("@causeway watch " + run, 80, 24);
+    PseudoTerminal terminal("@causeway watch " + run + " --no-color", 80, 24);
     const tcflag_t before = terminal.mode().c_lflag;
     ASSERT_TRUE(terminal.shows("running")) << terminal.written();
     EXPECT_TRUE(terminal.shows(hide_cursor) && terminal.shows(other_screen));
@@ -46,10 +46,14 @@ TEST(Watch, HoweverItIsEndedTheTerminalIsAsItWasBefore) {
       terminal.type(how);
     EXPECT_EQ(terminal.wait(), 0) << how;
     EXPECT_EQ(terminal.mode().c_lflag, before) << how;
-    EXPECT_LT(terminal.written().rfind(hide_cursor), terminal.written().rfind(show_cursor)) << how;
-    EXPECT_LT(terminal.written().rfind(other_screen), terminal.written().rfind(first_screen)) << how;
-    EXPECT_GT(terminal.written().rfind("step     10"), terminal.written().rfind(first_screen))
-        << "the last frame stays";
+    const auto last = [&](const char* text) {
+      const std::size_t at = terminal.written().rfind(text);
+      EXPECT_NE(at, std::string::npos) << how << ": " << terminal.written();
+      return at;
+    };
+    EXPECT_LT(last(hide_cursor), last(show_cursor)) << how;
+    EXPECT_LT(last(other_screen), last(first_screen)) << how;
+    EXPECT_GT(last("step     10"), last(first_screen)) << "the last frame stays";
   }
 }
 
