@@ -35,7 +35,8 @@ std::string rank_text(const RankLine& line, double now, double limit_s) {
 }  // namespace
 
 bool writes(const Standing::View& view) {
-  return view.writing != CheckpointStage::idle && view.writing != CheckpointStage::hashed;
+  using enum CheckpointStage;
+  return view.writing != idle && view.writing != copy && view.writing != hashed;
 }
 
 double still_s(const Standing::View& view) { return writes(view) ? view.writing_still_s : view.still_s; }

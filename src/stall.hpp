@@ -8,7 +8,8 @@
 
 namespace causeway {
 
-/// Whether its checkpoint is being written.
+/// Whether its checkpoint is being written by a thread beside the training thread, whose own `copy` is; a rank that is
+/// `hashed` waits for the others.
 bool writes(const Standing::View& view);
 
 /// How long a rank has stood still, by what it says of itself: while its checkpoint is being written, that counts, in

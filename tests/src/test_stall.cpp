@@ -36,6 +36,8 @@ TEST(Stall, AThreadThatWritesACheckpointCountsWhileItWrites) {
   EXPECT_EQ(still_s(view), 60);  // it stands still behind the training thread's back
   view.writing = CheckpointStage::hashed;
   EXPECT_EQ(still_s(view), 0);  // it has nothing left to do
+  view.writing = CheckpointStage::copy;
+  EXPECT_EQ(still_s(view), 0);  // that is the training thread
 }
 
 TEST(Stall, TheLikeliestCauseIsNamed) {
