@@ -5,8 +5,9 @@
 #include <filesystem>
 
 #include "io/hdf5_check.hpp"
+#include "io/hdf5_chunks.hpp"
 #include "io/hdf5_storage.hpp"
-#include "io/hdf5_strings.hpp"
+#include "io/hdf5_structure.hpp"
 #include "io/hdf5_types.hpp"
 
 namespace causeway::hdf5 {
@@ -15,6 +16,7 @@ File File::open(const std::string& path, Access access, ExitCode damaged) {
   const Quiet quiet;
   std::error_code ignored;
   Id id;
+  std::shared_ptr<Structure> structure;  // of a file of ours that is being written, what is on the disk says nothing
   if (access == Access::create) {
     const Id creation(check(H5Pcreate(H5P_FILE_CREATE), path, "create", ExitCode::internal));
     check(H5Pset_obj_track_times(creation.get(), false), path, "create", ExitCode::internal);
@@ -28,12 +30,13 @@ File File::open(const std::string& path, Access access, ExitCode damaged) {
     const htri_t recognised = H5Fis_hdf5(path.c_str());
     check(recognised, path, "read", ExitCode::io);
     require(recognised > 0, "{}: is not an HDF5 file", path);
-    check_string_heaps(path, damaged);
+    if (access == Access::read) structure = std::make_shared<Structure>(path, damaged);
     id = Id(check(H5Fopen(path.c_str(), access == Access::read ? H5F_ACC_RDONLY : H5F_ACC_RDWR, H5P_DEFAULT), path, "open", damaged));
   }
   File file(std::move(id), path, damaged);
   file.path_ = path;
   file.access_ = access;
+  file.structure_ = std::move(structure);
   file.where_ = path + ":/";
   return file;
 }
@@ -50,6 +53,7 @@ bool File::exists(std::string_view path) const {
     H5L_info_t link{};
     check(H5Lget_info(id(), so_far.c_str(), &link, H5P_DEFAULT), place, "look it up", damaged_);
     require(link.type == H5L_TYPE_HARD, "{}: is a link to elsewhere, expected the object itself", place);
+    if (structure_) structure_->check_object(link.u.address, place);
   }
   return true;
 }
@@ -90,7 +94,10 @@ Dataset File::dataset(std::string_view path) const {
   require(H5Iget_type(found.get()) == H5I_DATASET, "{}: is not a dataset", place);
   check_storage(found.get(), place, damaged_);
   Dataset dataset(std::move(found), place, damaged_);
-  if (access_ == Access::read) check_size(dataset, path_);
+  if (access_ == Access::read) {
+    check_size(dataset, path_);
+    dataset.chunk_checks_ = std::make_shared<ChunkChecks>();
+  }
   return dataset;
 }
 

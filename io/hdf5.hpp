@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -90,6 +91,10 @@ struct DatasetOptions {
   bool allocate_early = false;  ///< contiguous only: its bytes have a place in the file at once, unwritten (file_offset)
 };
 
+class ChunkChecks;
+class File;
+class Structure;
+
 class Dataset : public Object {
  public:
   using Object::Object;
@@ -132,6 +137,9 @@ class Dataset : public Object {
   void read_rows(std::int64_t begin, void* out, std::int64_t count, ElementType type) const;
   void write_rows(std::int64_t begin, const void* in, std::int64_t count, ElementType type);
   void transfer(std::int64_t begin, std::int64_t count, std::int64_t memory_type, void* out, const void* in) const;
+
+  friend class File;
+  std::shared_ptr<ChunkChecks> chunk_checks_;  ///< of a dataset that is only read
 };
 
 /// A dataset that shows elements of others: each box those of a one-dimensional dataset of the same path in another file, row-major.
@@ -194,6 +202,7 @@ class File : public Object {
   Id create_one_group(const std::string& path);
   std::string path_;
   Access access_ = Access::read;
+  std::shared_ptr<Structure> structure_;  ///< looks at what is read before HDF5 does
 };
 
 }  // namespace causeway::hdf5

@@ -4,6 +4,7 @@
 
 #include "io/hdf5.hpp"
 #include "io/hdf5_check.hpp"
+#include "io/hdf5_chunks.hpp"
 #include "io/hdf5_types.hpp"
 
 namespace causeway::hdf5 {
@@ -73,6 +74,7 @@ void Dataset::transfer(std::int64_t begin, std::int64_t count, std::int64_t memo
   }
   const hsize_t flat = static_cast<hsize_t>(count);
   const Id memory_space(check(H5Screate_simple(1, &flat, nullptr), where_, "select memory", ExitCode::internal));
+  if (out != nullptr && chunk_checks_) chunk_checks_->check(id(), begin, rows, where_, damaged_);
   if (out != nullptr)
     check(H5Dread(id(), memory, memory_space.get(), file_space.get(), H5P_DEFAULT, out), where_, "read", damaged_);
   else

@@ -4,22 +4,9 @@
 
 #include "io/hdf5.hpp"
 #include "io/hdf5_check.hpp"
-#include "io/hdf5_strings.hpp"
 #include "io/hdf5_types.hpp"
 
 namespace causeway::hdf5 {
-namespace {
-
-/// The name of the file an object lives in.
-std::string file_of(hid_t object, const std::string& where) {
-  const ssize_t length = check(H5Fget_name(object, nullptr, 0), where, "look up its file's name", ExitCode::internal);
-  std::string name(static_cast<std::size_t>(length) + 1, '\0');
-  check(H5Fget_name(object, name.data(), name.size()), where, "look up its file's name", ExitCode::internal);
-  name.pop_back();
-  return name;
-}
-
-}  // namespace
 
 bool Object::has_attribute(const std::string& name) const {
   const Quiet quiet;
@@ -65,7 +52,6 @@ Value Object::attribute(const std::string& name) const {
         check(H5Aread(attribute.get(), type.get(), text.data()), place, "read", damaged_);
         return unpadded(std::move(text), type.get());
       }
-      check_attribute_string(file_of(id(), place), name, place, damaged_);
       char* text = nullptr;
       check(H5Aread(attribute.get(), type.get(), &text), place, "read", damaged_);
       std::string value = text == nullptr ? "" : text;

@@ -30,7 +30,7 @@ void check_storage(std::int64_t dataset, const std::string& where, ExitCode dama
     unsigned flags = 0, config = 0;
     std::size_t values = 0;
     const H5Z_filter_t filter = H5Pget_filter2(creation.get(), static_cast<unsigned>(index), &flags, &values, nullptr, 0, nullptr, &config);
-    require(filter >= H5Z_FILTER_DEFLATE && filter <= H5Z_FILTER_SCALEOFFSET, "{}: is compressed by filter {}, expected one of HDF5's own", where, static_cast<int>(filter));
+    require(filter >= H5Z_FILTER_DEFLATE && filter <= H5Z_FILTER_FLETCHER32, "{}: is stored through filter {}, expected deflate, shuffle or fletcher32 alone", where, static_cast<int>(filter));
   }
   hsize_t extents[H5S_MAX_RANK] = {};
   const int rank = check(H5Pget_chunk(creation.get(), H5S_MAX_RANK, extents), where, "read its chunk shape", damaged);

@@ -17,10 +17,15 @@ constexpr std::int64_t largest_manifest = std::int64_t{8} << 20;
 /// So that the sizes of all files have a sum.
 constexpr std::int64_t largest_file = std::int64_t{1} << 46;
 
-/// A member of an object that came from outside; throws nlohmann's exceptions, of one base.
+/// A member of an object that came from outside; throws nlohmann's exceptions, of one base. A number that is no integer is -1,
+/// which nothing may be.
 template <class T>
 T member(const nlohmann::ordered_json& object, const char* name) {
-  return object.at(name).get<T>();
+  const auto& value = object.at(name);
+  // nlohmann converts any number to any other, an infinite one too.
+  if constexpr (std::is_integral_v<T>)
+    if (!value.is_number_integer()) return T{-1};
+  return value.template get<T>();
 }
 
 nlohmann::ordered_json as_json(const Manifest& manifest) {

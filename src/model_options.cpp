@@ -11,6 +11,12 @@
 
 namespace causeway {
 
+namespace {
+
+constexpr std::int64_t most_layers = 10'000;
+
+}  // namespace
+
 std::vector<std::string> parse_layers(std::string_view text) {
   std::vector<std::string> layers;
   for (std::size_t at = 0; at < text.size();) {
@@ -26,9 +32,10 @@ std::vector<std::string> parse_layers(std::string_view text) {
     if (star != std::string_view::npos) {
       const char* const last = word.data() + word.size();
       const auto [stop, error] = std::from_chars(word.data() + star + 1, last, count);
-      require(error == std::errc() && stop == last && count >= 1 && count <= 10'000,
+      require(error == std::errc() && stop == last && count >= 1 && count <= most_layers,
               "--layers has '{}', expected NAME or NAME*COUNT", word);
     }
+    require(static_cast<std::int64_t>(layers.size()) + count <= most_layers, "--layers names more than {} layers", most_layers);
     layers.insert(layers.end(), static_cast<std::size_t>(count), std::string(word.substr(0, star)));
     at = end;
   }

@@ -11,7 +11,7 @@ constexpr int tiny_attention[] = {3}, attention_1b[] = {3, 10, 17, 24}, attentio
 
 /// mamba-*: Gu & Dao (arXiv 2312.00752), table 12 and the published state-spaces checkpoints; N = 16, W = 4, no MLP.
 /// sh2-*: StripedHyena 2 (arXiv 2503.01868) and the published Evo 2 configurations.
-constexpr Preset table[] = {
+const Preset table[] = {
     {.name = "mamba-tiny", .summary = "trains in minutes on two cores", .width = 64, .count = 2, .pattern = "mamba"},
     {.name = "mamba-130m", .summary = "768 × 24", .width = 768, .count = 24, .pattern = "mamba"},
     {.name = "mamba-1.4b", .summary = "2048 × 48", .width = 2048, .count = 48, .pattern = "mamba"},
