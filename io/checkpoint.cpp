@@ -99,8 +99,8 @@ void Checkpoint::open_index(int rank, int ranks) {
     require(index_.string_attribute("format") == checkpoint_format, "{}: attribute format is not '{}'", path,
             checkpoint_format);
   });
-  const std::int64_t version = index_.integer_attribute("version");
-  require(version == 1 || version == 2, "{}: attribute version is {}, expected 1 or 2", path, version);
+  const auto version = damage_is_corrupt([&] { return index_.integer_attribute("version"); });
+  if (version != 1 && version != 2) fail(ExitCode::corrupt, "{}: attribute version is {}, expected 1 or 2", path, version);
   if (version == 2 && !manifest_) fail(ExitCode::corrupt, "{}: is missing", in(path_, manifest_name));
   if (version == 1 && manifest_)
     fail(ExitCode::corrupt, "{}: attribute version is 1, but there is a {}", path, manifest_name);

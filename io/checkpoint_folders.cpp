@@ -123,6 +123,7 @@ std::vector<std::string> retire_checkpoints(const std::string& run, std::int64_t
   if (retention.last == 0) return left;
   std::int64_t newer = 0;
   for (const std::int64_t other : published_steps(run)) {
+    if (other != step && std::ranges::find(retention.damaged, other) != retention.damaged.end()) continue;
     if (other > step || newer++ < retention.last) continue;
     if (retention.every > 0 && other % retention.every == 0) continue;
     const fs::path folder = fs::path(run) / step_folder(other), gone = folder.string() + ".gone";

@@ -38,6 +38,7 @@ void discard_checkpoint(const std::string& run, std::int64_t step) noexcept;
 struct Retention {
   std::int64_t last = 0;   ///< the newest so many, with the one just published; 0: all
   std::int64_t every = 0;  ///< and those of the steps that this divides; 0: no others
+  std::vector<std::int64_t> damaged;  ///< steps that count for nothing, and stay as they are
 };
 /// Removes what is not kept now that step N is published. Checkpoints of later steps are not looked at: they were there
 /// before this run came by. Returns what could not be removed and why, a line each; that is no reason to end a run.

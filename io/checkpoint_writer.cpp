@@ -167,6 +167,7 @@ PublishedCheckpoint CheckpointWriter::publish() {
   sync_to_disk(folder.string());
   tell(CheckpointStage::publish, folder.string());
   publish_checkpoint(options_.run, step_, options_.hook);
+  std::erase(options_.retention.damaged, step_);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - started_;
   return {.step = step_,
           .bytes = manifest.bytes(),

@@ -9,6 +9,8 @@
 
 #include "io/checkpoint.hpp"
 #include "io/checkpoint_folders.hpp"
+#include "src/checkpointing.hpp"
+#include "src/log.hpp"
 #include "src/figures.hpp"
 
 namespace causeway {
@@ -39,11 +41,12 @@ std::string shown(const hdf5::Value& value) {
   if (const auto* number = std::get_if<double>(&value)) return fmt::format("{:.6g}", *number);
   constexpr std::size_t longest = 200;
   const std::string& text = std::get<std::string>(value);
-  return text.size() <= longest ? text : text.substr(0, longest) + "…";
+  return one_line(text.size() <= longest ? text : text.substr(0, longest) + "…");
 }
 
 std::string describe_checkpoint(const std::string& path, bool verify) {
   const Checkpoint checkpoint(path);
+  if (verify) run_state_of(checkpoint);
   std::string text = fmt::format("{}: checkpoint\n", checkpoint.path());
   if (const auto& manifest = checkpoint.manifest())
     text += fmt::format("  files         {} bytes in {}, written by {} ranks; sizes and SHA-256 as {} says\n",
@@ -85,6 +88,7 @@ RunReport verify_run(const std::string& run) {
     const std::string name = step_folder(step);
     try {
       const Checkpoint checkpoint((std::filesystem::path(run) / name).string());
+      run_state_of(checkpoint);
       std::int64_t values = 0;
       for (const Checkpoint::TensorInfo& tensor : checkpoint.tensors()) {
         read_tensor(checkpoint, tensor);

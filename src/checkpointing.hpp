@@ -4,9 +4,11 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "io/checkpoint.hpp"
 #include "io/checkpoint_writer.hpp"
+#include "io/run_lock.hpp"
 #include "src/log.hpp"
 #include "src/model.hpp"
 #include "src/optimizer.hpp"
@@ -19,6 +21,8 @@ namespace causeway {
 struct StartingPoint {
   std::optional<Checkpoint> checkpoint;  ///< every file of it looked at; nothing for a fresh start
   bool resumes = false;                  ///< it is gone on with; else its weights alone are taken
+  std::vector<std::int64_t> damaged;     ///< steps of newer checkpoints that are not whole
+  RunLock lock;                          ///< of the run's folder if that was there, on the first rank
 };
 
 /// Finds it as --resume and --init-from say, having cleared away what a crash left in the run's folder. `--resume auto` takes
@@ -35,8 +39,11 @@ Model::Options model_to_train(const TrainSettings& settings, const StartingPoint
 /// How far a run has come, beside its weights.
 struct RunState {
   std::int64_t step = 0, tokens_seen = 0, cursor = 0;  ///< cursor: packs taken of the sequence
+  std::int64_t seed = 0;
   double loss = 0;
 };
+/// What a checkpoint says of it. Error(corrupt) where that, or what it says of the model, is nothing that a run writes.
+RunState run_state_of(const Checkpoint& checkpoint);
 
 /// Weights as the checkpoint has them. Collective.
 void restore_weights(const Checkpoint& checkpoint, Model& model, Runtime& runtime);
@@ -47,7 +54,9 @@ RunState restore_run(const Checkpoint& checkpoint, const TrainSettings& settings
 /// A run's checkpoints while it trains: written beside it, announced when they are there, the older ones removed as told.
 class RunCheckpoints {
  public:
-  RunCheckpoints(const TrainSettings& settings, Runtime& runtime, const Log& log, CheckpointHook hook);
+  /// `damaged`: of StartingPoint.
+  RunCheckpoints(const TrainSettings& settings, Runtime& runtime, const Log& log, std::vector<std::int64_t> damaged,
+                 CheckpointHook hook);
 
   /// Copies everything and goes on; waits first for the one before.
   std::optional<PublishedCheckpoint> save(const RunState& state, const Model& model, const Optimizer& optimizer);

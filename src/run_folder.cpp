@@ -33,6 +33,7 @@ constexpr std::string_view readme = R"(A run of causeway train.
   metrics.jsonl     a line a step: loss, learning rate, tokens a second, seconds computed, waited for communication and
                     communicated behind computing, bytes sent, memory, held-out losses, checkpoints and their cost
   ranks.txt         where each rank stands, rewritten in place while the run goes on
+  lock              held while a training works in this folder, so that no second one does
   attempts.jsonl    a line as each attempt starts and one as it ends; a start without an end goes on, or was killed
   exit.json         how the last attempt ended; not there while it goes on, nor after a kill
   step-N/           a checkpoint, whole once it has this name; HDF5

@@ -169,6 +169,7 @@ void Trainer::make_run_folder() {
     std::error_code error;
     std::filesystem::create_directories(run, error);
     if (error) fail(ExitCode::io, "{}: cannot make the folder: {}", settings_.run, error.message());
+    if (!start_.lock.asked()) start_.lock = RunLock(settings_.run, std::chrono::seconds(0));
     std::filesystem::remove(run / "exit.json", error);
     RankBoard::create(run / "ranks.txt", world.size());
   });
@@ -189,7 +190,7 @@ void Trainer::open_run_folder(const Config& config) {
     write_start(settings_.run, {.config = config(settings_), .environment = environment, .resumed_step = step_});
     metrics_.emplace(run / "metrics.jsonl", step_);
   });
-  checkpoints_.emplace(settings_, runtime_, log_, [standing = standing_](CheckpointStage stage, const std::string& path) {
+  checkpoints_.emplace(settings_, runtime_, log_, start_.damaged, [standing = standing_](CheckpointStage stage, const std::string& path) {
     standing->writing(stage, path);
   });
 }

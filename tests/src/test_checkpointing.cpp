@@ -5,10 +5,14 @@
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "io/checkpoint_folders.hpp"
 #include "io/dataset.hpp"
+#include "io/hdf5.hpp"
+#include "io/manifest.hpp"
+#include "io/run_lock.hpp"
 #include "tests/src/shell.hpp"
 
 namespace causeway::test {
@@ -135,6 +139,74 @@ TEST(Checkpointing, AutoTakesTheNewestThatIsWhole) {
   EXPECT_EQ(inspected.exit, 65);
   EXPECT_NE(inspected.out.find("step-6        DAMAGED: run/step-6/index.h5: is missing"), std::string::npos) << inspected.out;
   EXPECT_NE(inspected.err.find("4 of 4 checkpoints damaged"), std::string::npos) << inspected.err;
+}
+
+/// Sets an attribute of /state in a checkpoint's index and makes its manifest right again, as only somebody with a reason does.
+void forge_state(const std::string& checkpoint, const std::string& name, std::int64_t value) {
+  const std::string index = checkpoint + "/index.h5";
+  {
+    auto file = hdf5::File::open(index, hdf5::Access::update);
+    auto state = file.group("state");
+    state.set_attribute(name, value);
+  }
+  Manifest manifest = read_manifest(checkpoint);
+  manifest.files.front() = fingerprint_of(index);
+  std::ofstream(checkpoint + "/manifest.json", std::ios::binary) << manifest.to_json();
+}
+
+TEST(Checkpointing, WhatIsNoCheckpointOrDescribesNoRunIsPassedOver) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "data.h5");
+  ASSERT_EQ(shell(folder, train + "--steps 4 --checkpoint-every 2 --run good").exit, 0);
+  const std::string on = train + "--steps 5 --run run --resume auto";
+  const std::vector<std::pair<std::string, std::function<void()>>> table = {
+      {"run/step-9", [&] { folder.write("run/step-9", "a file"); }},
+      {"run/step-9/manifest.json: is missing", [&] { fs::create_directory(folder / "run/step-9"); }},
+      {"step is 3, expected 4", [&] { forge_state(folder / "run/step-4", "step", 3); }},
+      {"cursor is -1", [&] { forge_state(folder / "run/step-4", "cursor", -1); }},
+      {"cursor is 4611686018427387904", [&] { forge_state(folder / "run/step-4", "cursor", std::int64_t{1} << 62); }}};
+  for (const auto& [said, damage] : table) {
+    fs::remove_all(folder / "run");
+    fs::copy(folder / "good", folder / "run", fs::copy_options::recursive | fs::copy_options::copy_symlinks);
+    damage();
+    EXPECT_EQ(shell(folder, "@causeway inspect --verify run").exit, 65) << said;
+    const Outcome outcome = shell(folder, on);
+    EXPECT_EQ(outcome.exit, 0) << outcome.err;
+    EXPECT_NE(outcome.err.find(said), std::string::npos) << outcome.err;
+    EXPECT_EQ(bytes_of(folder / "run/metrics.jsonl").find("\"step\":9"), std::string::npos);
+  }
+}
+
+TEST(Checkpointing, WhatIsDamagedDoesNotCountAmongThoseKept) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "data.h5");
+  ASSERT_EQ(shell(folder, train + "--steps 6 --checkpoint-every 2 --keep-last 2 --run run").exit, 0);
+  fs::resize_file(folder / "run/step-6/index.h5", 100);
+  ASSERT_EQ(shell(folder, train + "--steps 7 --checkpoint-every 7 --keep-last 2 --run run --resume auto").exit, 0);
+  EXPECT_EQ(published_steps(folder / "run"), (std::vector<std::int64_t>{7, 6, 4}));
+}
+
+TEST(Checkpointing, PacksThatWouldBeDealtOtherwiseAreRefused) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "data.h5");
+  ASSERT_EQ(shell(folder, train + "--steps 2 --run run").exit, 0);
+  for (const char* option : {"--pack-tokens 48", "--window 7", "--policy in_order"}) {
+    std::string command = train + "--steps 3 --run run --resume auto ";
+    if (std::string(option).starts_with("--pack")) command.replace(command.find("--pack-tokens 64"), 16, "");
+    const Outcome outcome = shell(folder, command + option);
+    EXPECT_EQ(outcome.exit, 2) << outcome.err;
+    EXPECT_NE(outcome.err.find(std::string(option).substr(0, 8)), std::string::npos) << outcome.err;
+  }
+}
+
+TEST(Checkpointing, ARunIsTrainedByOneAtATime) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "data.h5");
+  ASSERT_EQ(shell(folder, train + "--steps 2 --run run").exit, 0);
+  const RunLock lock(folder / "run", std::chrono::seconds(0));
+  const Outcome outcome = shell(folder, train + "--steps 3 --run run");
+  EXPECT_EQ(outcome.exit, 2);
+  EXPECT_NE(outcome.err.find("another process trains in this folder"), std::string::npos) << outcome.err;
 }
 
 TEST(Checkpointing, WhatIsBeingWrittenIsFinishedWhereAllRanksEndTogether) {
