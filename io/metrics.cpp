@@ -25,15 +25,14 @@ std::optional<std::int64_t> step_of(const std::string& line) {
 
 MetricsLog::MetricsLog(const std::string& path, std::int64_t resumed_step) : path_(path) {
   std::string kept;
+  AtomicFile file(path);  // looks whether there is something else of that name, which reading might wait for
   if (resumed_step > 0) {
     std::ifstream before(path);
     for (std::string line; std::getline(before, line);) {
       const auto step = step_of(line);
-      if (!step || *step > resumed_step) break;
-      kept += line + "\n";
+      if (step && *step <= resumed_step) kept += line + "\n";
     }
   }
-  AtomicFile file(path);
   path_ = file.temporary();
   write_at(0, kept);
   path_ = path;

@@ -23,7 +23,7 @@ int number_in(const char* variable, int otherwise) {
 [[noreturn]] void fail_alone(const Error& error, Communicator& group) {
   std::this_thread::sleep_for(std::chrono::milliseconds(group.rank() == 0 ? 0 : 200 + 20 * std::min(group.rank(), 40)));
   const std::string who = group.size() > 1 ? fmt::format("rank {} ({}): ", group.rank(), host_name()) : "";
-  fmt::print(stderr, "causeway: {}{}\n", who, error.what());
+  fmt::print(stderr, "causeway: {}{}\n", who, one_line(error.what()));
   std::fflush(nullptr);
   group.transport().abort(static_cast<int>(error.code()));
   std::_Exit(static_cast<int>(error.code()));

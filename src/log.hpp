@@ -10,6 +10,9 @@ namespace causeway {
 
 std::string host_name();
 
+/// `text` as one line that a terminal may get: what a file or an option brought may be long and hold control characters.
+std::string one_line(std::string_view text);
+
 /// What a run tells a person, on standard error: the first rank speaks for all, the others only warn, with their rank and host.
 class Log {
  public:
@@ -21,7 +24,7 @@ class Log {
   }
   template <class... Args>
   void warn(fmt::format_string<Args...> format, Args&&... args) const {
-    const std::string text = fmt::format(format, std::forward<Args>(args)...);
+    const std::string text = one_line(fmt::format(format, std::forward<Args>(args)...));
     write(rank_ == 0 ? fmt::format("warning: {}", text) : fmt::format("rank {} ({}): warning: {}", rank_, host_, text));
   }
   bool speaks() const { return rank_ == 0; }

@@ -8,12 +8,13 @@
 
 #include "kernels/blas_core.hpp"
 #include "src/launch.hpp"
+#include "src/log.hpp"
 #include "src/program.hpp"
 
 namespace {
 
 int report(const causeway::Error& error) {
-  if (causeway::launcher_rank() == 0) fmt::print(stderr, "causeway: {}\n", error.what());
+  if (causeway::launcher_rank() == 0) fmt::print(stderr, "causeway: {}\n", causeway::one_line(error.what()));
   return static_cast<int>(error.code());
 }
 

@@ -13,21 +13,18 @@ static_assert(std::atomic<bool>::is_always_lock_free);
 
 }  // namespace
 
-StopSignals::StopSignals(std::initializer_list<int> signals) {
+StopSignals::StopSignals(std::initializer_list<int> signals) : signals_(signals) {
   stop_raised = false;
   struct sigaction action {};
   action.sa_handler = [](int) { stop_raised = true; };
   action.sa_flags = SA_RESTART;
-  for (const int signal : signals) {
-    before_.push_back({.signal = signal});
-    sigaction(signal, &action, &before_.back().action);
-  }
+  for (const int signal : signals_) sigaction(signal, &action, nullptr);
 }
 
 StopSignals::~StopSignals() {
   struct sigaction ignore {};
   ignore.sa_handler = SIG_IGN;
-  for (const Before& before : before_) sigaction(before.signal, raised() ? &ignore : &before.action, nullptr);
+  for (const int signal : signals_) sigaction(signal, &ignore, nullptr);
 }
 
 bool StopSignals::raised() const { return stop_raised; }

@@ -142,7 +142,7 @@ OptionGroup fault_group(FaultSettings& settings) {
             "end with 76 and say where each rank stands, once none has made progress for so long; 0: never"},
            {"inject-fault", &settings.inject, "KIND:step=N[,rank=R][,phase=P][,layer=L]",
             "let a rank fail on purpose, to try out a cluster's set-up: " + fault_kinds_text() +
-                "; phases: " + moments_text() + ". May be given several times; config.ini does not keep it"}}};
+                "; phases: " + moments_text() + "; config.ini does not keep it"}}};
 }
 
 OptionGroup compute_group(ComputeSettings& settings) {

@@ -30,7 +30,7 @@ TEST(MetricsLog, AResumedRunDropsWhatCameAfter) {
   const Row table[] = {
       {"{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n", 2, "{\"step\":1}\n{\"step\":2}\n"},
       {"{\"step\":1}\n{\"step\":2}\n{\"st", 5, "{\"step\":1}\n{\"step\":2}\n"},
-      {"{\"step\":1}\nnonsense\n{\"step\":2}\n", 5, "{\"step\":1}\n"},
+      {"{\"step\":1}\nnonsense\n{\"step\":2}\n", 5, "{\"step\":1}\n{\"step\":2}\n"},
       {"{\"step\":1}\n", 0, ""},
       {"", 4, ""},
   };
