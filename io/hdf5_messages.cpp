@@ -57,8 +57,12 @@ Dataspace read_dataspace(Fields& fields) {
     space.extents.push_back(fields.address());
     fields.place().needs(!__builtin_mul_overflow(space.elements, space.extents.back(), &space.elements) && space.elements >> 62 == 0, "a shape has more elements than 62 bits count");
   }
+  space.largest = space.extents;
   if (flags & 1)
-    for (std::uint64_t d = 0; d < rank; ++d) fields.place().needs(fields.address() >= space.extents[d], "a shape is larger than it may become");
+    for (std::uint64_t d = 0; d < rank; ++d) {
+      space.largest[d] = fields.address();
+      fields.place().needs(space.largest[d] >= space.extents[d], "a shape is larger than it may become");
+    }
   if (null) space.elements = 0;
   return space;
 }
@@ -90,7 +94,7 @@ Datatype read_datatype(Fields& fields, int depth) {
       type.on_heap = element.size;
       break;
     }
-    default: place.refuse("holds a type of class {}, expected numbers or strings", head & 15);
+    default: fail(ExitCode::usage, "{}: holds a type of class {}, expected numbers or strings", place.where, head & 15);
   }
   return type;
 }

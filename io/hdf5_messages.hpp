@@ -33,7 +33,7 @@ enum class Message : std::uint16_t {
 };
 
 struct Dataspace {
-  std::vector<std::uint64_t> extents;
+  std::vector<std::uint64_t> extents, largest;  ///< as it is and as it may become, 2^64 - 1: of any size
   std::uint64_t elements = 1;  ///< 0 where it holds none
 };
 

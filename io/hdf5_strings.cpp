@@ -34,8 +34,6 @@ class Heap {
     if (!file_) fail(ExitCode::io, "{}: cannot read", path);
   }
 
-  std::int64_t size() const { return size_; }
-
   std::vector<std::byte> bytes(std::int64_t address, std::int64_t count) {
     if (address < 0 || count < 0 || address > size_ || count > size_ - address) refuse("lies past the end of the file", address);
     std::vector<std::byte> result(static_cast<std::size_t>(count));
@@ -52,6 +50,9 @@ class Heap {
     if (address != address_) load(static_cast<std::int64_t>(address));
     const auto object = objects_.find(index);
     if (object == objects_.end() || object->second.bytes != length * element_bytes) refuse("does not hold the string looked for", static_cast<std::int64_t>(address));
+    // Each string is written for itself: no more is read than the file holds, though many references may name one.
+    referenced_ += object->second.bytes;
+    if (referenced_ > static_cast<std::uint64_t>(size_)) refuse("is referred to for more bytes than the file has", static_cast<std::int64_t>(address));
   }
 
   std::vector<std::byte> object(std::uint64_t address, std::uint64_t index) {
@@ -92,6 +93,7 @@ class Heap {
   std::int64_t size_ = 0;
   std::uint64_t address_ = 0;
   std::map<std::uint64_t, Held> objects_;
+  std::uint64_t referenced_ = 0;  // bytes, by all references so far
 };
 
 }  // namespace

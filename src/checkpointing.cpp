@@ -103,11 +103,9 @@ StartingPoint find_starting_point(const TrainSettings& settings, Communicator& w
   if (!settings.dry_run)
     collectively(world, [&] {
       if (world.rank() != 0 || !std::filesystem::is_directory(settings.run)) return;
-      // A requeued job may start while its last attempt is still being ended.
-      start.lock = RunLock(settings.run, std::chrono::seconds(settings.resume.empty() ? 0 : 30));
+      // A requeued job may start while its last attempt is still being ended, or a lost node's lock lives on (NFS: 90 s).
+      start.lock = RunLock(settings.run, std::chrono::seconds(settings.resume.empty() ? 0 : 120));
       recover_checkpoints(settings.run);
-      std::error_code absent;
-      if (!settings.resume.empty()) std::filesystem::remove(std::filesystem::path(settings.run) / "exit.json", absent);
     });
   if (settings.resume == "auto") {
     start.checkpoint = newest_whole(settings.run, world, log, beat, start.damaged);

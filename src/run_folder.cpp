@@ -177,4 +177,13 @@ void write_ending(const std::string& run, const RunEnding& ending) {
                 .seconds = now - attempts.back().started});
 }
 
+void write_failed_start(const std::string& run, const Error& error) {
+  const std::optional<ExitCodeRow> row = exit_code_row(static_cast<std::int64_t>(error.code()));
+  const nlohmann::ordered_json exit{{"exit_code", static_cast<int>(error.code())},
+                                    {"exit", row ? row->name : ""},
+                                    {"reason", error.what()},
+                                    {"time", utc_text(seconds_since_1970())}};
+  write_text(path_in(run, "exit.json"), exit.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+}
+
 }  // namespace causeway

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/error.hpp"
 #include "src/model.hpp"
 #include "src/runtime.hpp"
 #include "src/train_settings.hpp"
@@ -39,5 +40,7 @@ struct RunEnding {
 };
 /// Writes exit.json and the attempt's last line of attempts.jsonl: any rank, whichever knows. Throws Error(io).
 void write_ending(const std::string& run, const RunEnding& ending);
+/// Writes exit.json of an attempt that ended before it had started, by `error`. Throws Error(io).
+void write_failed_start(const std::string& run, const Error& error);
 
 }  // namespace causeway

@@ -33,7 +33,12 @@ out_of_restarts() {
 requeue() {
   local state
   # A job that was cancelled, or that Slurm is already putting back, is no longer RUNNING. scontrol would wake a cancelled job from the dead.
-  state=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T) || state=unknown
+  # Slurm's controller may be away for a while: asked again for two minutes.
+  for _ in {1..12}; do
+    state=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T) && break
+    state=unknown
+    sleep 10
+  done
   if [[ $state != RUNNING ]]; then
     say "is $state, so it is not put back into the queue from here"
     exit "$1"

@@ -1,4 +1,8 @@
+#include <filesystem>
+#include <optional>
+
 #include "src/command.hpp"
+#include "src/run_folder.hpp"
 #include "src/trainer.hpp"
 
 namespace causeway {
@@ -68,6 +72,13 @@ CommandLine declare(TrainSettings& settings) {
           "mpirun -n 4 causeway train --config runs/mix/config.ini --resume auto"};
 }
 
+void try_to_tell(const std::string& run, const Error& error) {
+  try {
+    write_failed_start(run, error);
+  } catch (const Error&) {  // why the run did not start matters more
+  }
+}
+
 ExitCode execute(const TrainSettings& settings) {
   check(settings);
   const auto config = [](TrainSettings used) {
@@ -77,9 +88,17 @@ ExitCode execute(const TrainSettings& settings) {
   const StopSignals signals;
   return launch(settings.launch, [&](Communicator world) {
     const bool first = world.rank() == 0;
-    Trainer trainer(settings, config, std::move(world), signals);
-    if (!settings.dry_run) return trainer.run();
-    if (first) fmt::print("{}\n", trainer.plan());
+    std::optional<Trainer> trainer;
+    try {
+      trainer.emplace(settings, config, std::move(world), signals);
+    } catch (const AgreedError& error) {
+      // Of a wrong option nothing is written: the folder may be another run's.
+      const bool damage = error.code() == ExitCode::corrupt || error.code() == ExitCode::io;
+      if (first && damage && !settings.dry_run && std::filesystem::is_directory(settings.run)) try_to_tell(settings.run, error);
+      throw;
+    }
+    if (!settings.dry_run) return trainer->run();
+    if (first) fmt::print("{}\n", trainer->plan());
     return ExitCode::ok;
   });
 }

@@ -128,6 +128,30 @@ TEST(Hdf5, KeepsAttributesOfEveryKind) {
   expect_error("a.h5:/: attribute absent is missing", [&] { file.attribute("absent"); });
 }
 
+TEST(Hdf5, ReadsDatasetsThatMayGrowOrHaveShrunk) {
+  const TemporaryFolder folder;
+  for (const hsize_t most : {hsize_t{900}, H5S_UNLIMITED}) {
+    const std::string path = folder / "a.h5";
+    const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    H5Pset_libver_bounds(access, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST);
+    const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), creation = H5Pcreate(H5P_DATASET_CREATE);
+    const hsize_t rows = 500, chunk = 7, fewer = 100;
+    H5Pset_chunk(creation, 1, &chunk);
+    const hid_t space = H5Screate_simple(1, &rows, &most);
+    const hid_t dataset = H5Dcreate2(file, "x", H5T_STD_I32LE, space, H5P_DEFAULT, creation, H5P_DEFAULT);
+    std::vector<std::int32_t> values(rows);
+    for (std::size_t i = 0; i < rows; ++i) values[i] = static_cast<std::int32_t>(i);
+    H5Dwrite(dataset, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data());
+    H5Dset_extent(dataset, &fewer);
+    H5Dclose(dataset);
+    H5Sclose(space);
+    for (const hid_t id : {creation, access}) H5Pclose(id);
+    H5Fclose(file);
+    values.resize(fewer);
+    EXPECT_EQ(hdf5::File::open(path, Access::read).dataset("x").read_all<std::int32_t>(1000), values);
+  }
+}
+
 TEST(Hdf5, ReadsWhatOtherProgramsWrite) {
   const TemporaryFolder folder;
   const std::string path = folder / "a.h5";

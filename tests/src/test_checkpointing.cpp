@@ -134,6 +134,7 @@ TEST(Checkpointing, AutoTakesTheNewestThatIsWhole) {
     for (const char* step : {"2", "4", "6", "8"}) fs::remove(fmt::format("{}/step-{}/index.h5", run, step));
   });
   EXPECT_EQ(none.exit, 65);
+  EXPECT_NE(bytes_of(folder / "run/exit.json").find("none of its 4 checkpoints is whole"), std::string::npos);
   EXPECT_NE(none.err.find("none of its 4 checkpoints is whole; of the newest: run/step-8/index.h5: is missing"), std::string::npos) << none.err;
   const Outcome inspected = shell(folder, "@causeway inspect run --verify");
   EXPECT_EQ(inspected.exit, 65);
@@ -196,6 +197,7 @@ TEST(Checkpointing, PacksThatWouldBeDealtOtherwiseAreRefused) {
     const Outcome outcome = shell(folder, command + option);
     EXPECT_EQ(outcome.exit, 2) << outcome.err;
     EXPECT_NE(outcome.err.find(std::string(option).substr(0, 8)), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.err.find("was trained with"), std::string::npos) << outcome.err;
   }
 }
 
