@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <string_view>
 
-#include "kernels/kernel.hpp"
-#include "kernels/tensor.hpp"
+#include "kernels/core/kernel.hpp"
+#include "kernels/core/tensor.hpp"
 
 namespace causeway {
 

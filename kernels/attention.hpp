@@ -2,9 +2,9 @@
 
 #include <cstdint>
 
-#include "kernels/kernel.hpp"
-#include "kernels/segments.hpp"
-#include "kernels/tensor.hpp"
+#include "kernels/core/kernel.hpp"
+#include "kernels/core/segments.hpp"
+#include "kernels/core/tensor.hpp"
 
 namespace causeway {
 

@@ -2,8 +2,9 @@
 
 #include <cstdint>
 
+#include "kernels/core/integer.hpp"
 #include "kernels/gated_conv.hpp"
-#include "kernels/kernel.hpp"
+#include "kernels/core/kernel.hpp"
 
 namespace causeway {
 
@@ -12,7 +13,7 @@ inline constexpr std::int64_t blocked_conv_block = 64;
 
 /// Factors H_k of the blocked convolution, Ŷ_n = Σ_{k=0}^{K} H_k X̂_{n-k}, (H_k)_{ij} = h[k·block + i - j], K = ⌈(taps-1)/block⌉. Two, H_0 and H_1, are
 /// exact for taps <= block + 1 only (the paper prints taps <= 2·block).
-constexpr std::int64_t blocked_conv_stages(std::int64_t taps, std::int64_t block) { return (taps - 1 + block - 1) / block + 1; }
+constexpr std::int64_t blocked_conv_stages(std::int64_t taps, std::int64_t block) { return ceil_div(taps - 1, block) + 1; }
 
 /// hyena_se and hyena_mr: y of GatedConvInputs with an explicit filter, (h∗x)[t,d] = Σ_{j<len} taps[g(d),j] · x[t-j,d], g(d) = d / (D/G), the sum
 /// stopping at the start of t's document. By blocks of tokens (arXiv 2503.01868 §3, with as many stages as are exact).

@@ -1,9 +1,9 @@
 #pragma once
 
 #include "kernels/activation.hpp"
-#include "kernels/kernel.hpp"
-#include "kernels/segments.hpp"
-#include "kernels/tensor.hpp"
+#include "kernels/core/kernel.hpp"
+#include "kernels/core/segments.hpp"
+#include "kernels/core/tensor.hpp"
 
 namespace causeway {
 

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "kernels/gated_conv.hpp"
-#include "kernels/kernel.hpp"
+#include "kernels/core/kernel.hpp"
 
 namespace causeway {
 

@@ -2,12 +2,12 @@
 
 #include <cstdint>
 
-#include "kernels/kernel.hpp"
-#include "kernels/tensor.hpp"
+#include "kernels/core/kernel.hpp"
+#include "kernels/core/tensor.hpp"
 
 namespace causeway {
 
-/// One rank's steps of a Fourier transform over ranks (parallel/rank_fft.hpp). A complex tensor is [rows, D, 2] of an accumulator type: real and
+/// One rank's steps of a Fourier transform over ranks (parallel/exchange/rank_fft.hpp). A complex tensor is [rows, D, 2] of an accumulator type: real and
 /// imaginary part next to each other. Gradients of complex numbers are ∂loss/∂re + i·∂loss/∂im, so that the adjoint of a product with w is the one with conj(w).
 
 /// In place, for every block of `length` consecutive rows and every channel: x[k] = Σ_j x[j] · exp(∓2πi jk/length), the upper sign forwards. Not

@@ -1,7 +1,7 @@
 #pragma once
 
-#include "kernels/segments.hpp"
-#include "kernels/tensor.hpp"
+#include "kernels/core/segments.hpp"
+#include "kernels/core/tensor.hpp"
 
 namespace causeway {
 

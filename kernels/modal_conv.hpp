@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "kernels/gated_conv.hpp"
-#include "kernels/kernel.hpp"
+#include "kernels/core/kernel.hpp"
 
 namespace causeway {
 

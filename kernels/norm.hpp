@@ -1,7 +1,7 @@
 #pragma once
 
-#include "kernels/kernel.hpp"
-#include "kernels/tensor.hpp"
+#include "kernels/core/kernel.hpp"
+#include "kernels/core/tensor.hpp"
 
 namespace causeway {
 

@@ -2,8 +2,8 @@
 
 #include <cstdint>
 
-#include "kernels/kernel.hpp"
-#include "kernels/tensor.hpp"
+#include "kernels/core/kernel.hpp"
+#include "kernels/core/tensor.hpp"
 
 namespace causeway {
 

@@ -2,9 +2,9 @@
 
 #include <cstdint>
 
-#include "kernels/kernel.hpp"
-#include "kernels/random.hpp"
-#include "kernels/tensor.hpp"
+#include "kernels/core/kernel.hpp"
+#include "kernels/core/random.hpp"
+#include "kernels/core/tensor.hpp"
 
 namespace causeway {
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "kernels/tensor.hpp"
+#include "kernels/core/tensor.hpp"
 
 namespace causeway {
 

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "kernels/blas_core.hpp"
-#include "src/launch.hpp"
-#include "src/log.hpp"
-#include "src/program.hpp"
+#include "kernels/core/blas_core.hpp"
+#include "src/cli/launch.hpp"
+#include "src/cli/log.hpp"
+#include "src/cli/program.hpp"
 
 namespace {
 

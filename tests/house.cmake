@@ -1,5 +1,8 @@
-# The floors' rules that a compiler does not see: an include points down only, no foreign header stands in one of ours, and
-# CAUSEWAY_CUDA is asked in six files alone.
+# The rules of the structure that a compiler does not see:
+#   - An include points to the same floor or to one below, and within a floor to the same room or to one below.
+#   - No header of ours includes one of MPI, HDF5, NCCL or CUDA.
+#   - Only six files ask for CAUSEWAY_CUDA.
+#   - A folder of code holds at most 30 files of its own; src/ holds at most 6.
 # Run as `cmake -DSOURCE=… -P house.cmake`.
 set(above_kernels parallel io src)
 set(above_parallel io src)
@@ -7,12 +10,29 @@ set(above_io src)
 set(above_src)
 set(complaints)
 
+# The rooms of each floor, from the bottom up. Files beside the rooms are above all of them, unless "." stands in the list.
+set(rooms_kernels core .)
+set(rooms_parallel transport layout cost exchange .)
+set(rooms_io file hdf5_guard hdf5 data checkpoint .)
+set(rooms_src cli run health runtime model train infer watch inspect op bench commands .)
+
+# Sets `result` to the place of `path`'s room in the list of its floor; -1 for a room that the list does not have.
+function(level_of floor path result)
+  string(REGEX REPLACE "^${floor}/" "" rest "${path}")
+  if(rest MATCHES "^([^/]+)/")
+    list(FIND rooms_${floor} "${CMAKE_MATCH_1}" level)
+  else()
+    list(FIND rooms_${floor} "." level)
+  endif()
+  set(${result} ${level} PARENT_SCOPE)
+endfunction()
+
 foreach(floor kernels parallel io src)
   file(GLOB_RECURSE files RELATIVE ${SOURCE} ${SOURCE}/${floor}/*.?pp ${SOURCE}/${floor}/*.cu ${SOURCE}/${floor}/*.cuh)
   foreach(file ${files})
     file(STRINGS ${SOURCE}/${file} switches REGEX "CAUSEWAY_CUDA")
-    if(switches AND NOT file MATCHES "^kernels/(registry|stream|memory|event|gpu|profile_range)\\.cpp$")
-      list(APPEND complaints "${file}: asks for CAUSEWAY_CUDA, which is for kernels/registry.cpp, stream.cpp, memory.cpp, event.cpp, gpu.cpp and profile_range.cpp")
+    if(switches AND NOT file MATCHES "^kernels/(registry|core/(stream|memory|event|gpu|profile_range))\\.cpp$")
+      list(APPEND complaints "${file}: asks for CAUSEWAY_CUDA, which is for kernels/registry.cpp and stream.cpp, memory.cpp, event.cpp, gpu.cpp and profile_range.cpp in kernels/core")
     endif()
     file(STRINGS ${SOURCE}/${file} includes REGEX "^ *# *include")
     foreach(include ${includes})
@@ -21,6 +41,14 @@ foreach(floor kernels parallel io src)
           list(APPEND complaints "${file}: ${include} points up")
         endif()
       endforeach()
+      if(include MATCHES "\"(${floor}/[^\"]+)\"")
+        set(included ${CMAKE_MATCH_1})
+        level_of(${floor} ${file} from)
+        level_of(${floor} ${included} to)
+        if(NOT from EQUAL -1 AND to GREATER from)
+          list(APPEND complaints "${file}: ${include} points up, to a higher room of ${floor}/")
+        endif()
+      endif()
       if(file MATCHES "\\.hpp$" AND include MATCHES "[<\"](mpi|hdf5|nccl|cuda.*|cublas.*|cufft.*)\\.h|\\.cuh")
         list(APPEND complaints "${file}: ${include} belongs into a .cpp or .cu")
       endif()
@@ -28,6 +56,23 @@ foreach(floor kernels parallel io src)
         list(APPEND complaints "${file}: ${include} is not written from the root")
       endif()
     endforeach()
+  endforeach()
+endforeach()
+
+foreach(floor kernels parallel io src)
+  file(GLOB_RECURSE folders LIST_DIRECTORIES true RELATIVE ${SOURCE} ${SOURCE}/${floor}/*)
+  foreach(folder ${floor} ${folders})
+    if(IS_DIRECTORY ${SOURCE}/${folder})
+      file(GLOB entries LIST_DIRECTORIES false ${SOURCE}/${folder}/*)
+      list(LENGTH entries count)
+      set(most 30)
+      if(folder STREQUAL "src")
+        set(most 6)
+      endif()
+      if(count GREATER most)
+        list(APPEND complaints "${folder}: holds ${count} files, at most ${most} are allowed; cut it into rooms")
+      endif()
+    endif()
   endforeach()
 endforeach()
 

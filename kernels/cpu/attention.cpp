@@ -7,7 +7,7 @@
 
 #include "kernels/cpu/blas.hpp"
 #include "kernels/cpu/channel_tile.hpp"
-#include "kernels/cpu/expect.hpp"
+#include "kernels/expect.hpp"
 #include "kernels/cpu/team.hpp"
 
 namespace causeway::cpu {
@@ -35,7 +35,7 @@ std::vector<QueryTile> query_tiles(const AttentionInputs& in) {
 }
 
 /// A block of scores, [query][key_block], and how many of its keys each query sees: a later query sees no fewer.
-struct Sight {
+struct CausalMask {
   std::int64_t queries, keys;
   std::int64_t earliest;  ///< keys that the first query sees, were the block endless; one more each query
 
@@ -46,7 +46,7 @@ struct Sight {
 /// Calls whole(query, count, keys) for rectangles of the block and single(query, key) for the entries that are left along the causal edge: what no query
 /// sees is never multiplied, not even by zero.
 template <class Whole, class Single>
-void for_each_seen(const Sight& sight, const Whole& whole, const Single& single) {
+void for_each_seen(const CausalMask& sight, const Whole& whole, const Single& single) {
   if (sight.complete()) return whole(0, sight.queries, sight.keys);
   for (std::int64_t first = 0; first < sight.queries; first += rows_together) {
     const std::int64_t count = std::min(rows_together, sight.queries - first), seen_by_all = sight.of(first);
@@ -80,7 +80,7 @@ void score(const R* q, const R* k, std::int64_t queries, std::int64_t keys, std:
 
 /// One query's scores of a block become weights relative to its new running maximum; the sums so far are brought to it.
 template <class R>
-void soften(R* scores, std::int64_t count, R& maximum, R& sum, R* y, std::int64_t E) {
+void online_softmax_update(R* scores, std::int64_t count, R& maximum, R& sum, R* y, std::int64_t E) {
   R highest = maximum;
 #pragma omp simd reduction(max : highest)
   for (std::int64_t j = 0; j < count; ++j) highest = scores[j] > highest ? scores[j] : highest;
@@ -123,12 +123,12 @@ void forward(const Stream& stream, const AttentionForward& args) {
       for (std::int64_t e = 0; e < E; ++e) y[i * E + e] = sum[i] == 0 ? R{0} : static_cast<R>(before[e]);
     }
     for (std::int64_t key = tile.first_key; key < tile.last_key; key += key_block) {
-      const Sight sight{tile.count, std::min(key_block, tile.last_key - key), tile.first - in.key_offset - key + 1};
+      const CausalMask sight{tile.count, std::min(key_block, tile.last_key - key), tile.first - in.key_offset - key + 1};
       load_head<T>(in.k, key, sight.keys, head, E, k);
       load_head<T>(in.v, key, sight.keys, head, E, v);
       score(q, k, sight.queries, sight.keys, E, scores);
       for (std::int64_t i = 0; i < sight.queries; ++i)
-        if (sight.of(i) > 0) soften(scores + i * key_block, sight.of(i), maximum[i], sum[i], y + i * E, E);
+        if (sight.of(i) > 0) online_softmax_update(scores + i * key_block, sight.of(i), maximum[i], sum[i], y + i * E, E);
       for_each_seen(
           sight,
           [&](std::int64_t first, std::int64_t rows, std::int64_t keys) {
@@ -167,7 +167,7 @@ void backward(const Stream& stream, const AttentionBackward& args) {
       load_head<T>(args.d_y, tile.first, tile.count, head, E, d_y);
       const auto d_q = [&](std::int64_t i) { return args.d_q.row<R>(tile.first + i) + head * E; };
       for (std::int64_t key = tile.first_key; key < tile.last_key; key += key_block) {
-        const Sight sight{tile.count, std::min(key_block, tile.last_key - key), tile.first - in.key_offset - key + 1};
+        const CausalMask sight{tile.count, std::min(key_block, tile.last_key - key), tile.first - in.key_offset - key + 1};
         const auto d_k = [&](std::int64_t j) { return args.d_k.row<R>(key + j) + head * E; };
         const auto d_v = [&](std::int64_t j) { return args.d_v.row<R>(key + j) + head * E; };
         load_head<T>(in.k, key, sight.keys, head, E, k);

@@ -1,3 +1,4 @@
+#include "kernels/core/integer.hpp"
 #include "kernels/blocked_conv.hpp"
 
 #include <algorithm>
@@ -22,8 +23,8 @@ struct Problem {
   std::int64_t tokens = in.segments.tokens, channels = in.v.columns(), length = taps.columns();
   std::int64_t reach = farthest();                                      // taps that meet a token
   std::int64_t history = (blocked_conv_stages(reach, block) - 1) * block, panel = history + block;  // X̂_{n-K} … X̂_n
-  std::int64_t tiles = (channels + lanes<R> - 1) / lanes<R>, strips = (tiles + strip_tiles - 1) / strip_tiles;
-  std::int64_t blocks = (tokens + block - 1) / block;
+  std::int64_t tiles = ceil_div(channels, lanes<R>), strips = ceil_div(tiles, strip_tiles);
+  std::int64_t blocks = ceil_div(tokens, block);
   std::int64_t parts = std::clamp<std::int64_t>(std::min(most_parts / std::max<std::int64_t>(strips, 1), tokens / (16 * std::max(reach, block))), 1, most_parts);
 
   std::int64_t farthest() const {
@@ -135,7 +136,7 @@ void backward(const Stream& stream, const BlockedConvBackward& args) {
   const Scratch<R> taps = arrange_taps(stream, p);
   // A panel of products begins with rows for the lags that fill up the last eight; one of gradients holds Ĝ_n … Ĝ_{n+K}.
   const std::int64_t margin = rows_together, past = p.reach - 1, ahead = p.reach - 1, panel = margin + p.panel;
-  const std::int64_t lags = (p.reach + rows_together - 1) / rows_together * rows_together;
+  const std::int64_t lags = round_up(p.reach, rows_together);
   const Scratch<R> scratch(stream, thread_count() * (strip_tiles * 2 * panel + p.block));
   const Tensor d_taps = Tensor::zeros(stream, DType::f64, {p.parts, p.tiles, lags, lanes<R>});
   if (args.d_halo.present())
@@ -148,7 +149,7 @@ void backward(const Stream& stream, const BlockedConvBackward& args) {
     const std::int64_t strip = item / p.parts, part = item % p.parts, first_tile = strip * strip_tiles;
     const std::int64_t begin = part * p.blocks / p.parts * p.block, end = std::min((part + 1) * p.blocks / p.parts * p.block, p.tokens);
     // The first part takes the halo's rows along, on the same grid of blocks.
-    const std::int64_t from = part == 0 && args.d_halo.present() ? -((p.reach - 1 + p.block - 1) / p.block) * p.block : begin;
+    const std::int64_t from = part == 0 && args.d_halo.present() ? -round_up(p.reach - 1, p.block) : begin;
     for (std::int64_t t = from; t < end; t += p.block) {
       const std::int64_t stop = std::min(t + p.block, end), count = stop - t;
       for (std::int64_t index = first_tile; index < p.end_of_strip(strip); ++index) {

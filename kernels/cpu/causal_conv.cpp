@@ -1,8 +1,9 @@
+#include "kernels/core/integer.hpp"
 #include "kernels/causal_conv.hpp"
 
 #include <algorithm>
 
-#include "kernels/cpu/expect.hpp"
+#include "kernels/expect.hpp"
 #include "kernels/cpu/vector_math.hpp"
 
 namespace causeway::cpu {
@@ -27,7 +28,7 @@ struct Inputs {
   SegmentsView segments;
   Activation activation;
   std::int64_t tokens = segments.tokens, channels = weight.rows(), taps = weight.columns();
-  std::int64_t tiles = (channels + lanes<R> - 1) / lanes<R>;
+  std::int64_t tiles = ceil_div(channels, lanes<R>);
 
   std::int64_t width(std::int64_t tile) const { return std::min(lanes<R>, channels - tile * lanes<R>); }
 };
@@ -192,7 +193,7 @@ void backward(const Stream& stream, const CausalConvBackward& args) {
   }
   const Tensor arranged = arrange_weights(stream, in);
   const auto* const weights = static_cast<const Vector<R>*>(arranged.view().data);
-  const std::int64_t blocks = (in.tokens + token_block - 1) / token_block, parts = std::min(blocks, most_parts);
+  const std::int64_t blocks = ceil_div(in.tokens, token_block), parts = std::min(blocks, most_parts);
   const std::int64_t size = in.tiles * (in.taps + 1);
   const Tensor vectors = Tensor::zeros(stream, dtype_of<R>, {parts, in.taps * in.tiles + size, lanes<R>});
   const Tensor sums = Tensor::zeros(stream, DType::f64, {parts, size, lanes<R>});

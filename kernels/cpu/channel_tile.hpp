@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/core/integer.hpp"
 #include "kernels/cpu/vector_math.hpp"
-#include "kernels/segments.hpp"
-#include "kernels/tensor.hpp"
+#include "kernels/core/segments.hpp"
+#include "kernels/core/tensor.hpp"
 
 /// How operators whose channels are independent are cut for a CPU: lanes are channels, a tile is one vector of them.
 namespace causeway::cpu {
@@ -21,7 +22,7 @@ template <class R>
 struct TileGroups {
   explicit TileGroups(std::int64_t channels_)
       : channels(channels_),
-        tiles((channels_ + lanes<R> - 1) / lanes<R>),
+        tiles(ceil_div(channels_, lanes<R>)),
         count(std::min<std::int64_t>((tiles + 3) / 4, 16)) {}
   std::int64_t first_tile(std::int64_t group) const { return group * tiles / count; }
   Tile tile(std::int64_t index) const { return {index * lanes<R>, std::min(lanes<R>, channels - index * lanes<R>)}; }

@@ -4,7 +4,7 @@
 #include <type_traits>
 
 #include "kernels/cpu/channel_tile.hpp"
-#include "kernels/cpu/expect.hpp"
+#include "kernels/expect.hpp"
 #include "kernels/gated_conv.hpp"
 
 /// A tile's channels of rows of tokens, in the accumulator type R, and the gates around a convolution.

@@ -1,10 +1,11 @@
+#include "kernels/core/integer.hpp"
 #include "kernels/gemm.hpp"
 
 #include <algorithm>
 #include <limits>
 
 #include "kernels/cpu/blas.hpp"
-#include "kernels/cpu/elementwise.hpp"
+#include "kernels/cpu/pointwise/elementwise.hpp"
 #include "kernels/cpu/team.hpp"
 
 namespace causeway::cpu {
@@ -28,7 +29,7 @@ struct Tiles {
     while (count(m, n) < enough_tiles && (rows > smallest_tile || columns > smallest_tile)) (columns >= rows ? columns : rows) /= 2;
   }
   std::int64_t count(std::int64_t m, std::int64_t n) {
-    down = (m + rows - 1) / rows, across = (n + columns - 1) / columns;
+    down = ceil_div(m, rows), across = ceil_div(n, columns);
     return down * across;
   }
 };

@@ -3,7 +3,7 @@
 #include <array>
 #include <numbers>
 
-#include "kernels/cpu/elementwise.hpp"
+#include "kernels/cpu/pointwise/elementwise.hpp"
 #include "kernels/cpu/vector_math.hpp"
 
 namespace causeway::cpu {

@@ -6,8 +6,8 @@
 #include <compare>
 #include <map>
 
-#include "kernels/cuda/elementwise.cuh"
-#include "kernels/handle.hpp"
+#include "kernels/cuda/pointwise/elementwise.cuh"
+#include "kernels/core/handle.hpp"
 
 namespace causeway::cuda {
 namespace {

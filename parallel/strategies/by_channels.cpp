@@ -4,7 +4,8 @@
 #include <deque>
 #include <optional>
 
-#include "parallel/reshard.hpp"
+#include "kernels/core/integer.hpp"
+#include "parallel/exchange/reshard.hpp"
 
 namespace causeway {
 namespace {
@@ -62,13 +63,13 @@ struct Slice {
 
 /// No more slices than the best-provided rank has groups: the others would be empty everywhere.
 int worthwhile(int slices, std::int64_t groups, int ranks) {
-  return static_cast<int>(std::clamp<std::int64_t>((groups + ranks - 1) / ranks, 1, slices));
+  return static_cast<int>(std::clamp<std::int64_t>(ceil_div(groups, ranks), 1, slices));
 }
 
 /// What kernels compute for some channels, whose lanes hold a channel each: vectors of 64 bytes, full or not.
 std::int64_t whole_vectors(std::int64_t channels, DType dtype) {
   const std::int64_t lanes = 64 / size_of(accumulator_of(dtype));
-  return (channels + lanes - 1) / lanes * lanes;
+  return round_up(channels, lanes);
 }
 
 }  // namespace
@@ -99,7 +100,7 @@ Cost by_channels_cost(const Sharding& sharding, const ChannelCounts& of, int wan
   for (int rank = 0; rank < ranks; ++rank) {
     const std::int64_t mine = Dealing{.channels = of.channels, .groups = of.groups}.share(ranks, rank).size(),
                        tokens = layout.local_tokens(rank);
-    const std::int64_t computed = of.lanes ? slices * whole_vectors((mine + slices - 1) / slices, of.dtype) : mine;
+    const std::int64_t computed = of.lanes ? slices * whole_vectors(ceil_div(mine, slices), of.dtype) : mine;
     cost.operations = std::max(
         cost.operations, operations_a_token * static_cast<double>(computed) * static_cast<double>(layout.tokens()));
     const std::int64_t elements = of.in * tokens * (of.channels - mine) + of.out * (layout.tokens() - tokens) * mine +

@@ -1,5 +1,7 @@
 #include "parallel/strategies/recurrence.hpp"
 
+#include "kernels/core/integer.hpp"
+
 namespace causeway {
 
 void run_with_carry(const StrategyContext& context, const Recurrence& recurrence) {
@@ -31,7 +33,7 @@ void run_with_carry(const StrategyContext& context, const Recurrence& recurrence
 
 namespace {
 
-std::int64_t blocks_of(const Chunk& chunk, std::int64_t block) { return (chunk.tokens.size() + block - 1) / block; }
+std::int64_t blocks_of(const Chunk& chunk, std::int64_t block) { return ceil_div(chunk.tokens.size(), block); }
 
 }  // namespace
 

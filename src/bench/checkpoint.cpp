@@ -1,15 +1,15 @@
 #include "src/bench/checkpoint.hpp"
+#include "src/runtime/wall_clock.hpp"
 
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <optional>
 
-#include "io/checkpoint.hpp"
-#include "io/checkpoint_writer.hpp"
+#include "io/checkpoint/checkpoint.hpp"
+#include "io/checkpoint/checkpoint_writer.hpp"
 
 namespace causeway {
 namespace {
@@ -20,9 +20,9 @@ constexpr std::int64_t tensors = 96, columns = 512;
 
 double seconds_of(Communicator& ranks, const std::function<void()>& work) {
   ranks.barrier();
-  const auto started = std::chrono::steady_clock::now();
+  const WallClock clock;
   work();
-  return ranks.max(std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count());
+  return ranks.max(clock.seconds());
 }
 
 /// A folder that goes when this does, on the first rank.

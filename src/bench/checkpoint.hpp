@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string>
 
-#include "parallel/communicator.hpp"
+#include "parallel/transport/communicator.hpp"
 
 namespace causeway {
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "kernels/tensor.hpp"
+#include "src/runtime/stopwatch.hpp"
 
 namespace causeway {
 
@@ -29,27 +29,6 @@ struct Floor {
   std::string_view binds;  ///< "copy", "gemm" or "exp2"
 };
 Floor floor_of(const Task& task, const Ceilings& ceilings);
-
-/// The median of many runs of a task, by the device's own clock.
-class Stopwatch {
- public:
-  /// Measures each task for `least_seconds` and five times at least, two runs before that uncounted.
-  Stopwatch(const Stream& stream, double least_seconds);
-
-  const Stream& stream() const { return stream_; }
-  /// Before every run a buffer larger than the caches is read, so that the task finds its tensors in memory. On a GPU
-  /// that also gives the host the time to enqueue the task's launches before the first one starts.
-  double median_seconds(const Task& task) const;
-
- private:
-  Stream stream_;
-  double least_seconds_;
-  Tensor flush_, sum_;
-};
-
-/// What a square product in `dtype` reaches, in operations a second, whichever of its operands is transposed: libraries
-/// are not equally fast at all.
-double gemm_rate(const Stopwatch& stopwatch, DType dtype);
 
 /// Read and write of a buffer beyond all caches, a square product in `dtype`, and exponentials in its accumulator type.
 Ceilings measure_ceilings(const Stopwatch& stopwatch, DType dtype);

@@ -1,3 +1,4 @@
+#include "kernels/core/integer.hpp"
 #include "kernels/attention.hpp"
 #include "kernels/blocked_conv.hpp"
 #include "kernels/causal_conv.hpp"
@@ -14,7 +15,6 @@ constexpr std::int64_t states = 16, short_taps = 4, modes = 16;  // Mamba's, and
 constexpr std::int64_t channels_a_group = 16, head = 128;
 
 std::int64_t groups_of(std::int64_t channels) { return std::max<std::int64_t>(channels / channels_a_group, 1); }
-std::int64_t blocks_of(std::int64_t tokens, std::int64_t block) { return (tokens + block - 1) / block; }
 
 Task causal_conv_forward_task(const Workload& of) {
   const auto made = std::make_shared<MadeTensors>(of.stream);
@@ -56,7 +56,7 @@ SelectiveScanInputs scan_inputs(MadeTensors& made, const Workload& of) {
 }
 
 TensorView scan_states(MadeTensors& made, const Workload& of) {
-  return made.empty(of.wide(), {blocks_of(of.tokens, selective_scan_block), of.channels, states});
+  return made.empty(of.wide(), {ceil_div(of.tokens, selective_scan_block), of.channels, states});
 }
 
 /// One an element and state: exp(ΔA).
@@ -138,7 +138,7 @@ TensorView residues(MadeTensors& made, const Workload& of) {
   return made.random(of.wide(), {of.channels, modes}, -0.05, 0.05);
 }
 TensorView modal_states(MadeTensors& made, const Workload& of) {
-  return made.empty(of.wide(), {blocks_of(of.tokens, modal_conv_block), of.channels, modes});
+  return made.empty(of.wide(), {ceil_div(of.tokens, modal_conv_block), of.channels, modes});
 }
 
 Task modal_forward_task(const Workload& of) {

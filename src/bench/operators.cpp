@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "src/bench/workload.hpp"
+#include "src/bench/documents.hpp"
 
 namespace causeway {
 namespace {
@@ -34,7 +35,7 @@ Measurement measure(const OperatorBenchmark& row, const Workload& work, const St
   try {
     const Task task = row.prepare(work);
     result.shape = task.shape;
-    result.seconds = stopwatch.median_seconds(task);
+    result.seconds = stopwatch.median_seconds(task.run);
     result.bytes = task.bytes;
     result.flops = task.flops;
     result.exponentials = task.exponentials;

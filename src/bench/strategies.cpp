@@ -4,7 +4,8 @@
 #include <chrono>
 #include <vector>
 
-#include "src/bench/made_tensors.hpp"
+#include "src/runtime/made_tensors.hpp"
+#include "src/bench/documents.hpp"
 
 namespace causeway {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "parallel/communicator.hpp"
+#include "parallel/transport/communicator.hpp"
 #include "src/op/table.hpp"
 
 namespace causeway {

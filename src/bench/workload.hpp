@@ -6,8 +6,9 @@
 #include <span>
 #include <string_view>
 
-#include "kernels/kernel.hpp"
-#include "src/bench/made_tensors.hpp"
+#include "kernels/core/segments.hpp"
+#include "kernels/core/kernel.hpp"
+#include "src/runtime/made_tensors.hpp"
 #include "src/bench/measure.hpp"
 
 namespace causeway {

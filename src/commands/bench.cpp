@@ -6,13 +6,13 @@
 #include <optional>
 #include <set>
 
-#include "io/atomic_file.hpp"
-#include "parallel/device_transport.hpp"
+#include "io/file/atomic_file.hpp"
+#include "parallel/transport/device_transport.hpp"
 #include "src/bench/checkpoint.hpp"
 #include "src/bench/operators.hpp"
 #include "src/bench/strategies.hpp"
-#include "src/command.hpp"
-#include "src/cores.hpp"
+#include "src/cli/command.hpp"
+#include "src/cli/cores.hpp"
 
 namespace causeway {
 namespace {

@@ -1,5 +1,5 @@
-#include "src/command.hpp"
-#include "src/generator.hpp"
+#include "src/cli/command.hpp"
+#include "src/infer/generator.hpp"
 
 namespace causeway {
 namespace {

@@ -1,9 +1,9 @@
 #include <optional>
 
-#include "io/import.hpp"
-#include "src/command.hpp"
-#include "src/launch.hpp"
-#include "src/progress.hpp"
+#include "io/data/import.hpp"
+#include "src/cli/command.hpp"
+#include "src/cli/launch.hpp"
+#include "src/cli/progress.hpp"
 
 namespace causeway {
 namespace {

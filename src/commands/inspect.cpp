@@ -7,13 +7,13 @@
 #include <filesystem>
 #include <map>
 
-#include "io/checkpoint_folders.hpp"
-#include "io/dataset.hpp"
-#include "src/checkpoint_report.hpp"
-#include "src/command.hpp"
-#include "src/figures.hpp"
-#include "src/launch.hpp"
-#include "src/run_summary.hpp"
+#include "io/checkpoint/checkpoint_folders.hpp"
+#include "io/data/dataset.hpp"
+#include "src/inspect/checkpoint_report.hpp"
+#include "src/cli/command.hpp"
+#include "src/cli/number_format.hpp"
+#include "src/cli/launch.hpp"
+#include "src/inspect/run_summary.hpp"
 
 namespace causeway {
 namespace {

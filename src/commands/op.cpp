@@ -1,9 +1,9 @@
-#include "src/command.hpp"
-#include "src/launch.hpp"
+#include "src/cli/command.hpp"
+#include "src/cli/launch.hpp"
 #include "src/op/batch.hpp"
 #include "src/op/run.hpp"
 #include "src/op/table.hpp"
-#include "src/text_file.hpp"
+#include "src/cli/text_file.hpp"
 
 namespace causeway {
 namespace {

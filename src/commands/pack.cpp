@@ -1,9 +1,9 @@
 #include <memory>
 
-#include "io/dataset.hpp"
-#include "io/packing.hpp"
-#include "src/command.hpp"
-#include "src/launch.hpp"
+#include "io/data/dataset.hpp"
+#include "io/data/packing.hpp"
+#include "src/cli/command.hpp"
+#include "src/cli/launch.hpp"
 
 namespace causeway {
 namespace {

@@ -1,5 +1,5 @@
-#include "src/command.hpp"
-#include "src/scorer.hpp"
+#include "src/cli/command.hpp"
+#include "src/infer/scorer.hpp"
 
 namespace causeway {
 namespace {

@@ -1,8 +1,8 @@
-#include "io/split.hpp"
+#include "io/data/split.hpp"
 
 #include <fmt/format.h>
 
-#include "src/command.hpp"
+#include "src/cli/command.hpp"
 
 namespace causeway {
 namespace {

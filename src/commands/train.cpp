@@ -1,9 +1,10 @@
 #include <filesystem>
 #include <optional>
 
-#include "src/command.hpp"
-#include "src/run_folder.hpp"
-#include "src/trainer.hpp"
+#include "src/cli/command.hpp"
+#include "src/train/run_folder.hpp"
+#include "src/train/trainer.hpp"
+#include "src/run/run_ending.hpp"
 
 namespace causeway {
 namespace {

@@ -7,11 +7,12 @@
 #include <filesystem>
 #include <thread>
 
-#include "src/command.hpp"
-#include "src/signals.hpp"
+#include "src/cli/command.hpp"
+#include "src/cli/signals.hpp"
 #include "src/watch/frame.hpp"
 #include "src/watch/run_reader.hpp"
 #include "src/watch/terminal.hpp"
+#include "src/run/utc_text.hpp"
 
 namespace causeway {
 namespace {
@@ -52,10 +53,6 @@ CommandLine declare(WatchSettings& settings) {
               ">> diary.txt"};
 }
 
-double seconds_now() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
 /// Watches until somebody ends it or the run has ended.
 class Watch {
  public:
@@ -68,7 +65,7 @@ class Watch {
   void once() {
     look_ = {.width = 80, .height = 50, .colour = false, .unicode = look_.unicode};
     RunState run = reader_.poll(once_seconds);
-    print(build_frame(run, seconds_now(), look_));
+    print(build_frame(run, seconds_since_1970(), look_));
   }
 
   /// Every line a terminal that can only be written to gets.
@@ -77,7 +74,7 @@ class Watch {
     while (true) {
       const RunState run = reader_.poll(settings_.interval);
       look_.width = terminal_size().columns;
-      const std::string line = status_line(run, seconds_now(), look_);
+      const std::string line = status_line(run, seconds_since_1970(), look_);
       if (line != before) print({line});
       before = line;
       if (ended(run) || !rest(settings_.interval, stop, [](double seconds) {
@@ -98,7 +95,7 @@ class Watch {
           const TerminalSize size = terminal_size();
           look_.width = size.columns;
           look_.height = size.rows;
-          frame = build_frame(run, seconds_now(), look_);
+          frame = build_frame(run, seconds_since_1970(), look_);
           terminal.draw(frame);
         };
         draw();

@@ -4,7 +4,7 @@
 #include <optional>
 #include <utility>
 
-#include "kernels/error.hpp"
+#include "kernels/core/error.hpp"
 
 namespace causeway {
 

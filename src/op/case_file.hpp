@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "io/hdf5.hpp"
-#include "kernels/segments.hpp"
-#include "parallel/sharding.hpp"
+#include "io/hdf5/hdf5.hpp"
+#include "kernels/core/segments.hpp"
+#include "parallel/layout/sharding.hpp"
 #include "src/op/table.hpp"
 
 namespace causeway {

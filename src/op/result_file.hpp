@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "io/atomic_file.hpp"
-#include "io/hdf5.hpp"
-#include "parallel/communicator.hpp"
-#include "parallel/sharding.hpp"
+#include "io/file/atomic_file.hpp"
+#include "io/hdf5/hdf5.hpp"
+#include "parallel/transport/communicator.hpp"
+#include "parallel/layout/sharding.hpp"
 
 namespace causeway {
 

@@ -4,17 +4,17 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
 
-#include "io/atomic_file.hpp"
-#include "parallel/device_transport.hpp"
-#include "parallel/measure.hpp"
-#include "src/host_copy.hpp"
+#include "io/file/atomic_file.hpp"
+#include "parallel/transport/device_transport.hpp"
+#include "parallel/cost/measure.hpp"
+#include "src/runtime/host_copy.hpp"
 #include "src/op/case_file.hpp"
 #include "src/op/result_file.hpp"
 #include "src/op/table.hpp"
-#include "src/strategy_choice.hpp"
+#include "src/runtime/strategy_choice.hpp"
+#include "src/runtime/wall_clock.hpp"
 
 namespace causeway {
 namespace {
@@ -156,10 +156,10 @@ template <class Work>
 Measured measured(Communicator& control, Communicator& ranks, const Stream& stream, Work&& work) {
   control.barrier();
   const std::int64_t before = ranks.traffic().bytes_sent;
-  const auto start = std::chrono::steady_clock::now();
+  const WallClock clock;
   work();
   stream.wait();
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double seconds = clock.seconds();
   return {control.max(seconds), control.max(ranks.traffic().bytes_sent - before)};
 }
 

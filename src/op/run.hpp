@@ -4,8 +4,8 @@
 #include <optional>
 #include <string>
 
-#include "parallel/communicator.hpp"
-#include "parallel/cost.hpp"
+#include "parallel/transport/communicator.hpp"
+#include "parallel/cost/cost.hpp"
 
 namespace causeway {
 

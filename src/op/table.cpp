@@ -4,7 +4,7 @@
 
 #include <charconv>
 
-#include "src/config.hpp"
+#include "src/cli/config.hpp"
 
 namespace causeway {
 

@@ -7,9 +7,9 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/tensor.hpp"
+#include "kernels/core/tensor.hpp"
 #include "parallel/choose.hpp"
-#include "parallel/shard_layout.hpp"
+#include "parallel/layout/shard_layout.hpp"
 #include "parallel/strategy.hpp"
 
 namespace causeway {

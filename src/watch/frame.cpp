@@ -6,8 +6,8 @@
 #include <cmath>
 #include <map>
 
-#include "src/exit_codes.hpp"
-#include "src/figures.hpp"
+#include "src/cli/exit_codes.hpp"
+#include "src/cli/number_format.hpp"
 #include "src/watch/curve.hpp"
 #include "src/watch/rank_rows.hpp"
 #include "src/watch/section.hpp"

@@ -1,6 +1,6 @@
 #include "src/watch/history.hpp"
 
-#include "src/json_fields.hpp"
+#include "src/run/json_fields.hpp"
 
 namespace causeway {
 

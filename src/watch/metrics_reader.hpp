@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "src/watch/history.hpp"
-#include "src/regular_file.hpp"
+#include "src/run/regular_file.hpp"
 
 namespace causeway {
 

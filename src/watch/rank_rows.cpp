@@ -5,7 +5,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "src/figures.hpp"
+#include "kernels/core/integer.hpp"
+#include "src/cli/number_format.hpp"
 #include "src/watch/curve.hpp"
 
 namespace causeway {
@@ -73,7 +74,7 @@ Line row(const RankLine& rank, double now, double slowest, bool most, const Look
 /// The ranks in rank order, as many neighbours a column as it takes; the column is its slowest.
 Line strip(std::span<const RankLine> ranks, double slowest, const Look& look) {
   const std::size_t columns = static_cast<std::size_t>(std::max(look.width - Row::label_columns, 1));
-  const std::size_t together = (ranks.size() + columns - 1) / columns;
+  const std::size_t together = ceil_div(ranks.size(), columns);
   std::vector<double> values;
   for (std::size_t begin = 0; begin < ranks.size(); begin += together) {
     double most = 0;

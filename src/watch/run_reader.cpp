@@ -2,9 +2,9 @@
 
 #include <filesystem>
 
-#include "io/checkpoint_folders.hpp"
-#include "src/json_fields.hpp"
-#include "src/regular_file.hpp"
+#include "io/checkpoint/checkpoint_folders.hpp"
+#include "src/run/json_fields.hpp"
+#include "src/run/regular_file.hpp"
 
 namespace causeway {
 namespace {

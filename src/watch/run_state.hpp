@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "src/attempts.hpp"
-#include "src/rank_board.hpp"
+#include "src/run/attempts.hpp"
+#include "src/health/rank_board.hpp"
 #include "src/watch/history.hpp"
 
 namespace causeway {

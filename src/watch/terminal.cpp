@@ -12,7 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "kernels/error.hpp"
+#include "kernels/core/error.hpp"
 
 namespace causeway {
 namespace {

@@ -3,7 +3,7 @@
 // figures; this prints all policies over a grid of what it leaves open. io/README.md discusses the outcome.
 #include <fmt/format.h>
 
-#include "io/packing.hpp"
+#include "io/data/packing.hpp"
 #include "tests/support/packmamba_lengths.hpp"
 
 int main() {

@@ -2,7 +2,7 @@
 
 #include <cstdlib>
 
-#include "src/launch.hpp"
+#include "src/cli/launch.hpp"
 
 int main(int argc, char** argv) {
   const int failing = argc > 1 ? std::atoi(argv[1]) : 0;

@@ -1,7 +1,7 @@
 #include <cstdio>
 
-#include "parallel/shard_layout.hpp"
-#include "src/command.hpp"
+#include "parallel/layout/shard_layout.hpp"
+#include "src/cli/command.hpp"
 
 int main() {
   std::printf("%zu commands\n", causeway::commands().size());

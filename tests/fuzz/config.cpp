@@ -1,8 +1,8 @@
 // A command's options, from its command line or an INI file: refused, or printed as an INI file (--print-config) that sets the same once more.
 #include <vector>
 
-#include "src/command.hpp"
-#include "src/model_options.hpp"
+#include "src/cli/command.hpp"
+#include "src/model/model_options.hpp"
 #include "tests/fuzz/fuzz.hpp"
 
 namespace causeway::fuzz {

@@ -1,5 +1,5 @@
 // A dataset: opens, or an error says why not. One that verifies is read whole, and holds together.
-#include "io/dataset.hpp"
+#include "io/data/dataset.hpp"
 
 #include "tests/fuzz/fuzz.hpp"
 

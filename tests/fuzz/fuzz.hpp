@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-#include "kernels/error.hpp"
+#include "kernels/core/error.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 /// What the fuzz targets share. A target is one LLVMFuzzerTestOneInput in a file of its own: it gives an input, as a file in memory, to the

@@ -1,5 +1,5 @@
 // Any HDF5 file: everything in it is listed and read, or refused.
-#include "io/hdf5.hpp"
+#include "io/hdf5/hdf5.hpp"
 
 #include <algorithm>
 

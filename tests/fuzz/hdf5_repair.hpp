@@ -7,7 +7,7 @@
 #include <span>
 #include <string_view>
 
-#include "io/hdf5_checksum.hpp"
+#include "io/hdf5_guard/checksum.hpp"
 
 namespace causeway::fuzz {
 

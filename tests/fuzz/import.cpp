@@ -1,6 +1,6 @@
 // `causeway import` of one file of any format: a dataset that verifies and holds what was reported, or an error that says why and no trace of a file.
-#include "io/dataset.hpp"
-#include "io/import.hpp"
+#include "io/data/dataset.hpp"
+#include "io/data/import.hpp"
 #include "tests/fuzz/fuzz.hpp"
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -1,5 +1,5 @@
 // manifest.json: refused as damaged, or exactly what would be written again.
-#include "io/manifest.hpp"
+#include "io/checkpoint/manifest.hpp"
 
 #include "tests/fuzz/fuzz.hpp"
 

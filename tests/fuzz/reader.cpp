@@ -2,7 +2,7 @@
 // of the file in memory, or both refuse it. What begins as gzip does is a file ending in .gz.
 #include <vector>
 
-#include "io/readers/reader.hpp"
+#include "io/data/readers/reader.hpp"
 #include "tests/fuzz/fuzz.hpp"
 
 namespace causeway::fuzz {

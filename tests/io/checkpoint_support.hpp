@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "io/checkpoint.hpp"
-#include "io/checkpoint_folders.hpp"
-#include "io/checkpoint_writer.hpp"
+#include "io/checkpoint/checkpoint.hpp"
+#include "io/checkpoint/checkpoint_folders.hpp"
+#include "io/checkpoint/checkpoint_writer.hpp"
 
 /// What tests of checkpoints share: a small one with tensors of every kind, and how it is looked at.
 namespace causeway::test {

@@ -1,11 +1,11 @@
 // Seeded mutations of good inputs: whatever they became, reading ends with success or with an Error, and no file is left half-written.
 #include <gtest/gtest.h>
 
-#include "io/dataset.hpp"
-#include "io/hdf5.hpp"
-#include "io/import.hpp"
-#include "kernels/error.hpp"
-#include "kernels/random.hpp"
+#include "io/data/dataset.hpp"
+#include "io/hdf5/hdf5.hpp"
+#include "io/data/import.hpp"
+#include "kernels/core/error.hpp"
+#include "kernels/core/random.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 namespace causeway {

@@ -16,9 +16,9 @@
 #include "kernels/gemm.hpp"
 #include "kernels/norm.hpp"
 #include "kernels/probe.hpp"
-#include "kernels/random.hpp"
+#include "kernels/core/random.hpp"
 #include "kernels/reorder.hpp"
-#include "kernels/segments.hpp"
+#include "kernels/core/segments.hpp"
 #include "tests/support/gpu.hpp"
 
 /// The GPU's kernels against the CPU's, which are the specification: every row of `kernels` below, over random shapes

@@ -2,6 +2,7 @@
 #include <limits>
 #include <string>
 
+#include "kernels/core/integer.hpp"
 #include "kernels/modal_conv.hpp"
 #include "tests/support/gpu.hpp"
 
@@ -64,7 +65,7 @@ void execute(const Stream& stream, const Stretch& run, const Tensors& all, Segme
   const auto columns = [&](const char* name) { return view(all, name).present() ? view(all, name).slice_columns(run.wide ? 3 : 0, run.channels) : TensorView{}; };
   const GatedConvInputs in{.q = columns("q"), .k = columns("k"), .v = columns("v"), .skip = view(all, "skip"), .segments = segments};
   const TensorView residues = view(all, "residues"), log_rates = view(all, "log_rates");
-  const Tensor saved(stream, log_rates.dtype, {(run.tokens + modal_conv_block - 1) / modal_conv_block, run.channels, run.modes});
+  const Tensor saved(stream, log_rates.dtype, {ceil_div(run.tokens, modal_conv_block), run.channels, run.modes});
   modal_conv_forward(stream, {.in = in, .residues = residues, .log_rates = log_rates, .state_in = view(all, "state_in"), .y = columns("y"), .states = saved});
   modal_conv_backward(stream, {.in = in,
                                .residues = residues,

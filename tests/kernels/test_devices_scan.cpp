@@ -2,6 +2,7 @@
 #include <limits>
 #include <string>
 
+#include "kernels/core/integer.hpp"
 #include "kernels/selective_scan.hpp"
 #include "tests/support/gpu.hpp"
 
@@ -80,7 +81,7 @@ void execute(const Stream& stream, const Stretch& run, const Tensors& all, Segme
                                .delta_bias = view(all, "delta_bias"),
                                .delta_softplus = run.softplus,
                                .segments = segments};
-  const Tensor saved(stream, view(all, "A").dtype, {(run.tokens + selective_scan_block - 1) / selective_scan_block, run.channels, run.states});
+  const Tensor saved(stream, view(all, "A").dtype, {ceil_div(run.tokens, selective_scan_block), run.channels, run.states});
   selective_scan_forward(stream, {.in = in, .state_in = view(all, "state_in"), .y = channels("y"), .states = saved});
   selective_scan_backward(stream, {.in = in,
                                    .states = saved,

@@ -1,3 +1,4 @@
+#include "kernels/core/integer.hpp"
 #include "kernels/fft_conv.hpp"
 
 #include <gtest/gtest.h>
@@ -81,7 +82,7 @@ TEST(FftConv, AgreesWithTheModalAndTheDirectMethodOfHyenaLi) {
   const auto zeros = [&](Shape shape) { return Tensor::zeros(stream, DType::f64, shape); };
   const auto result = [&] { return Result{zeros({T, D}), zeros({T, D}), zeros({T, D}), zeros({T, D}), zeros({D}), zeros({D, M}), zeros({D, M})}; };
   const Result modal = result(), direct = result(), fft = result();
-  const Tensor states = zeros({(T + modal_conv_block - 1) / modal_conv_block, D, M}), taps = zeros({D, T});
+  const Tensor states = zeros({ceil_div(T, modal_conv_block), D, M}), taps = zeros({D, T});
   modal_conv_forward(stream, {.in = in, .residues = residues, .log_rates = log_rates, .state_in = {}, .y = modal.y, .states = states});
   modal_conv_backward(stream, {.in = in, .residues = residues, .log_rates = log_rates, .states = states, .adjoint_in = {}, .gradients = modal.gradients(d_y),
                                .d_residues = modal.d_residues, .d_log_rates = modal.d_log_rates});

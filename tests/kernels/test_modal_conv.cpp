@@ -1,3 +1,4 @@
+#include "kernels/core/integer.hpp"
 #include "kernels/modal_conv.hpp"
 
 #include <gtest/gtest.h>
@@ -86,7 +87,7 @@ void run(const Stream& stream, const Views& in, const Views& out, const Segments
   fill(stream, {.value = std::nan(""), .y = carry});
   std::vector<Tensor> states;
   for (const PackedRun& of : runs) {
-    states.emplace_back(stream, log_rates.dtype, Shape{(of.tokens() + modal_conv_block - 1) / modal_conv_block, log_rates.rows(), log_rates.columns()});
+    states.emplace_back(stream, log_rates.dtype, Shape{ceil_div(of.tokens(), modal_conv_block), log_rates.rows(), log_rates.columns()});
     modal_conv_forward(stream, {.in = inputs(of), .residues = residues, .log_rates = log_rates, .state_in = carry,
                                 .y = rows(out, "y", of.begin, of.end), .states = states.back()});
     modal_conv_summary(stream, {.in = inputs(of), .log_rates = log_rates, .state = summary});

@@ -1,3 +1,4 @@
+#include "kernels/core/integer.hpp"
 #include "kernels/selective_scan.hpp"
 
 #include <gtest/gtest.h>
@@ -109,7 +110,7 @@ void run(const Scan& c, const Stream& stream, const Views& in, const Views& out,
   fill(stream, {.value = std::nan(""), .y = carry});
   for (const PackedRun& of : runs) {
     const SelectiveScanInputs inputs = arguments(c, in, of);
-    states.emplace_back(stream, A.dtype, Shape{(of.tokens() + selective_scan_block - 1) / selective_scan_block, A.rows(), A.columns()});
+    states.emplace_back(stream, A.dtype, Shape{ceil_div(of.tokens(), selective_scan_block), A.rows(), A.columns()});
     selective_scan_forward(stream, {.in = inputs, .state_in = carry, .y = rows(out, "y", of.begin, of.end), .states = states.back()});
     selective_scan_summary(stream, {.in = inputs, .state = summary, .sum_delta = steps});
     carry_over(of);

@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "kernels/core/integer.hpp"
 #include "kernels/activation.hpp"
 #include "kernels/attention.hpp"
 #include "tests/support/tensors.hpp"
@@ -248,7 +249,7 @@ Family<ModalConvForward, ModalConvBackward> modal_conv() {
           },
           .alone =
               [](const Stream& stream, SegmentsView segments, ModalConvForward forward, ModalConvBackward backward) {
-                const std::int64_t blocks = (segments.tokens + modal_conv_block - 1) / modal_conv_block;
+                const std::int64_t blocks = ceil_div(segments.tokens, modal_conv_block);
                 const Tensor states(stream, forward.residues.dtype,
                                     {blocks, forward.residues.rows(), forward.residues.columns()});
                 forward.in.segments = backward.in.segments = segments;
@@ -343,7 +344,7 @@ Family<SelectiveScanForward, SelectiveScanBackward> selective_scan(bool gate, bo
           .alone =
               [](const Stream& stream, SegmentsView segments, SelectiveScanForward forward,
                  SelectiveScanBackward backward) {
-                const std::int64_t blocks = (segments.tokens + selective_scan_block - 1) / selective_scan_block;
+                const std::int64_t blocks = ceil_div(segments.tokens, selective_scan_block);
                 const Tensor states(stream, forward.in.A.dtype, {blocks, forward.in.A.rows(), forward.in.A.columns()});
                 forward.in.segments = backward.in.segments = segments;
                 forward.states = backward.states = states;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "kernels/core/integer.hpp"
 #include "parallel/strategy.hpp"
 #include "tests/support/ranks.hpp"
 #include "tests/support/shards.hpp"
@@ -85,7 +86,7 @@ TEST(FftInSlices, HyenaLiEqualsOneRank) {
 
     const Tensor y = zeros({tokens, channels}), d_v = zeros({tokens, channels}), d_residues = zeros({channels, modes}),
                  d_log_rates = zeros({channels, modes}),
-                 states = zeros({(tokens + modal_conv_block - 1) / modal_conv_block, channels, modes});
+                 states = zeros({ceil_div(tokens, modal_conv_block), channels, modes});
     const GatedConvInputs whole{.q = {}, .k = {}, .v = v, .skip = {}, .segments = sharding.whole().segments()};
     modal_conv_forward(
         stream, {.in = whole, .residues = residues, .log_rates = log_rates, .state_in = {}, .y = y, .states = states});

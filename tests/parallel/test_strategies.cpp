@@ -1,3 +1,4 @@
+#include "kernels/core/integer.hpp"
 #include "parallel/strategy.hpp"
 
 #include <gtest/gtest.h>
@@ -266,7 +267,7 @@ Bytes fft_bytes(const Sharding& sharding, std::int64_t channels, std::int64_t gr
   std::int64_t branches = 0;
   for (std::int64_t n = N, p = 2; n > 1; ++p)
     for (; n % p == 0; n /= p) branches += p - 1;
-  const std::int64_t equal = (T + N - 1) / N;
+  const std::int64_t equal = ceil_div(T, N);
   const Range held{r * T / N, (r + 1) * T / N}, shard{std::min(r * equal, T), std::min((r + 1) * equal, T)};
   const std::int64_t both =
       std::max<std::int64_t>(std::min(held.end, shard.end) - std::max(held.begin, shard.begin), 0);

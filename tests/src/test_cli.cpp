@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "io/hdf5.hpp"
-#include "tests/src/op_references.hpp"
+#include "io/hdf5/hdf5.hpp"
+#include "tests/src/op/op_references.hpp"
 #include "tests/src/shell.hpp"
 #include "tests/support/temporary_folder.hpp"
 

@@ -1,8 +1,9 @@
 /// Models on a GPU against the CPU's, which the other tests hold to their formulas.
 
 #include "kernels/activation.hpp"
-#include "src/model_checkpoint.hpp"
-#include "io/checkpoint_writer.hpp"
+#include "src/bench/documents.hpp"
+#include "src/model/model_checkpoint.hpp"
+#include "io/checkpoint/checkpoint_writer.hpp"
 #include "tests/src/model_support.hpp"
 #include "tests/support/gpu.hpp"
 #include "tests/support/temporary_folder.hpp"

@@ -10,9 +10,9 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "io/dataset.hpp"
-#include "kernels/random.hpp"
-#include "src/rank_board.hpp"
+#include "io/data/dataset.hpp"
+#include "kernels/core/random.hpp"
+#include "src/health/rank_board.hpp"
 #include "tests/src/shell.hpp"
 
 namespace causeway::test {

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <mutex>
 
-#include "src/optimizer.hpp"
+#include "src/model/optimizer.hpp"
 #include "tests/src/model_support.hpp"
 #include "tests/support/dropping_transport.hpp"
 

@@ -8,10 +8,10 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "io/checkpoint.hpp"
-#include "io/dataset.hpp"
-#include "io/hdf5.hpp"
-#include "kernels/random.hpp"
+#include "io/checkpoint/checkpoint.hpp"
+#include "io/data/dataset.hpp"
+#include "io/hdf5/hdf5.hpp"
+#include "kernels/core/random.hpp"
 #include "tests/src/model_support.hpp"
 #include "tests/src/shell.hpp"
 #include "tests/support/tensors.hpp"

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <mutex>
 
-#include "kernels/threads.hpp"
-#include "parallel/collectives.hpp"
+#include "kernels/core/threads.hpp"
+#include "parallel/transport/collectives.hpp"
 
 namespace causeway::test {
 namespace {

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <functional>
 
-#include "parallel/communicator.hpp"
+#include "parallel/transport/communicator.hpp"
 
 /// Ranks whose messages take time: shows whether communication hides behind computation, on any machine, however busy.
 namespace causeway::test {

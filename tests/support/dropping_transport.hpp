@@ -2,7 +2,7 @@
 
 #include <memory>
 
-#include "parallel/communicator.hpp"
+#include "parallel/transport/communicator.hpp"
 
 /// Ranks that cannot hear each other: shows that a result depends on what crosses the ranks, without a hook in the code under test.
 ///

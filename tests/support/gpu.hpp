@@ -14,8 +14,8 @@
 #include <string_view>
 #include <vector>
 
-#include "kernels/gpu.hpp"
-#include "kernels/segments.hpp"
+#include "kernels/core/gpu.hpp"
+#include "kernels/core/segments.hpp"
 #include "tests/support/tensors.hpp"
 
 /// What tests of the GPU's kernels against the CPU's share.

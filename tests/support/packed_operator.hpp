@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/segments.hpp"
+#include "kernels/core/segments.hpp"
 #include "tests/support/tensors.hpp"
 
 /// The promises that every packed operator makes, as checks over a table of cases: a kernel's test says how its formula reads and how its kernels are

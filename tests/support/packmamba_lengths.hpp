@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/random.hpp"
+#include "kernels/core/random.hpp"
 
 namespace causeway::testing {
 

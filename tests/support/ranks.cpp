@@ -8,8 +8,8 @@
 #include <optional>
 #include <string_view>
 
-#include "kernels/gpu.hpp"
-#include "parallel/device_transport.hpp"
+#include "kernels/core/gpu.hpp"
+#include "parallel/transport/device_transport.hpp"
 
 namespace causeway::test {
 namespace {

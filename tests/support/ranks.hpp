@@ -3,7 +3,7 @@
 #include <functional>
 #include <vector>
 
-#include "parallel/communicator.hpp"
+#include "parallel/transport/communicator.hpp"
 
 /// Tests with several ranks. One suite, run twice:
 ///   test_parallel                         every rank a thread of this process (Local transport)

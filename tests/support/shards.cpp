@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "kernels/random.hpp"
+#include "kernels/core/random.hpp"
 #include "kernels/reorder.hpp"
 #include "tests/support/tensors.hpp"
 

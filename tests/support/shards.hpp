@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "parallel/communicator.hpp"
-#include "parallel/sharding.hpp"
+#include "parallel/transport/communicator.hpp"
+#include "parallel/layout/sharding.hpp"
 
 /// Between a whole pack, which tests compare, and the shards, which strategies work on.
 namespace causeway::test {

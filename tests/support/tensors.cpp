@@ -5,7 +5,7 @@
 #include <cstring>
 #include <limits>
 
-#include "kernels/random.hpp"
+#include "kernels/core/random.hpp"
 
 namespace causeway::test {
 namespace {

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "kernels/segments.hpp"
-#include "kernels/tensor.hpp"
+#include "kernels/core/segments.hpp"
+#include "kernels/core/tensor.hpp"
 
 /// What tests share: tensors of random numbers, their values as doubles, and the measures they are compared by.
 namespace causeway::test {

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "parallel/reshard.hpp"
+#include "parallel/exchange/reshard.hpp"
 #include "parallel/strategies/attention/heads.hpp"
 #include "parallel/strategies/attention/pairs.hpp"
 #include "parallel/strategies/operations.hpp"

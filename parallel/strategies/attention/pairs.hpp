@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "parallel/sharding.hpp"
+#include "parallel/layout/sharding.hpp"
 
 namespace causeway::attention {
 

@@ -3,7 +3,7 @@
 /// goes straight to it. Long blocks go round in slices of whole heads, one after the other, so that what is under way
 /// is a part of what a rank holds anyway.
 
-#include "parallel/ring.hpp"
+#include "parallel/exchange/ring.hpp"
 
 #include <algorithm>
 

@@ -1,7 +1,8 @@
 #pragma once
 
+#include "kernels/core/integer.hpp"
 #include "kernels/activation.hpp"
-#include "parallel/halo.hpp"
+#include "parallel/exchange/halo.hpp"
 #include "parallel/strategies/gates.hpp"
 #include "parallel/strategy.hpp"
 
@@ -75,7 +76,7 @@ Cost halo_cost(const Sharding& sharding, const Forward& args, double hidden) {
   const TensorView like = filtered(args).a;
   const ShardLayout& layout = sharding.layout();
   const std::int64_t chunks = layout.chunk_count() / layout.ranks(),
-                     tokens = chunks * ((layout.tokens() + layout.chunk_count() - 1) / layout.chunk_count());
+                     tokens = chunks * ceil_div(layout.tokens(), layout.chunk_count());
   const double operations =
       operations_a_token(args) * static_cast<double>(like.columns()) * static_cast<double>(tokens);
   if (layout.ranks() == 1 || reach_of(args) == 0) return {.operations = operations};

@@ -1,5 +1,7 @@
 #include "parallel/strategies/long_convolution/by_method.hpp"
 
+#include "kernels/core/integer.hpp"
+
 namespace causeway::long_convolution {
 namespace {
 
@@ -22,7 +24,7 @@ void filter_forward(const Stream& stream, Method method, std::int64_t longest, c
       fft_conv_forward(stream, {.in = args.in, .taps = taps, .y = args.y});
     return;
   }
-  const std::int64_t blocks = (args.in.segments.tokens + modal_conv_block - 1) / modal_conv_block;
+  const std::int64_t blocks = ceil_div(args.in.segments.tokens, modal_conv_block);
   Tensor states = saved == nullptr
                       ? Tensor()
                       : Tensor(stream, args.residues.dtype, {blocks, args.residues.rows(), args.residues.columns()});

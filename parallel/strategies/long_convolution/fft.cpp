@@ -10,11 +10,12 @@
 
 #include <algorithm>
 
+#include "kernels/core/integer.hpp"
 #include "kernels/activation.hpp"
 #include "kernels/fourier.hpp"
 #include "kernels/reorder.hpp"
-#include "parallel/rank_fft.hpp"
-#include "parallel/reshard.hpp"
+#include "parallel/exchange/rank_fft.hpp"
+#include "parallel/exchange/reshard.hpp"
 #include "parallel/strategies/by_channels.hpp"
 #include "parallel/strategies/gates.hpp"
 #include "parallel/strategies/long_convolution/by_method.hpp"
@@ -28,7 +29,7 @@ namespace {
 /// transform on each rank takes together.
 constexpr std::int64_t most_slices = 16, message_bytes = 1 << 20, fewest_channels = 8;
 
-std::int64_t equal_shard(const ShardLayout& layout) { return (layout.tokens() + layout.ranks() - 1) / layout.ranks(); }
+std::int64_t equal_shard(const ShardLayout& layout) { return ceil_div(layout.tokens(), layout.ranks()); }
 
 /// The same on every rank: of the layout, not of the documents.
 int slices_of(const ShardLayout& layout, std::int64_t channels, DType dtype) {

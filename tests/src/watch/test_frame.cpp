@@ -7,7 +7,7 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/random.hpp"
+#include "kernels/core/random.hpp"
 
 namespace causeway::test {
 namespace {

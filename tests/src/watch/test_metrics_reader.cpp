@@ -6,7 +6,7 @@
 
 #include <filesystem>
 
-#include "io/metrics.hpp"
+#include "io/file/metrics.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 namespace causeway::test {

@@ -1,0 +1,214 @@
+#include "io/checkpoint/checkpoint.hpp"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "io/checkpoint/checkpoint_folders.hpp"
+#include "io/checkpoint/damage.hpp"
+
+namespace causeway {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Read at once.
+constexpr std::int64_t piece_bytes = std::int64_t{4} << 20;
+
+std::string in(const std::string& folder, const std::string& file) { return (fs::path(folder) / file).string(); }
+
+/// Whether there is anything of that name, if only a broken link.
+bool is_there(const std::string& path) {
+  std::error_code ignored;
+  return fs::exists(fs::symlink_status(path, ignored));
+}
+
+/// The datasets below `group`, by path. A damaged file's groups may lead back to themselves.
+void list_tensors(const hdf5::File& file, const std::string& group, std::vector<std::string>& names) {
+  require(std::ranges::count(group, '/') < 3, "{}:/{}: lies too deep for a tensor", file.path(), group.substr(0, 80));
+  for (const std::string& name : file.list(group)) {
+    const std::string path = group + "/" + name;
+    if (file.is_dataset(path))
+      names.push_back(path);
+    else
+      list_tensors(file, path, names);
+  }
+}
+
+/// Names of all tensors of a checkpoint's index.
+std::vector<std::string> tensor_names(const hdf5::File& index) {
+  return damage_is_corrupt([&] {
+    std::vector<std::string> names;
+    for (const char* group : {"parameters", "optimizer"})
+      if (index.exists(group)) list_tensors(index, group, names);
+    return names;
+  });
+}
+
+}  // namespace
+
+std::int64_t Checkpoint::TensorInfo::size() const {
+  std::int64_t size = 1;
+  for (const std::int64_t extent : shape) size *= extent;
+  return size;
+}
+
+Checkpoint::Checkpoint(const std::string& path) {
+  find(path);
+  check_files(0, 1);
+  open_index(0, 1);
+}
+
+Checkpoint::Checkpoint(const std::string& path, Communicator& ranks, std::function<void()> between)
+    : between_(std::move(between)) {
+  collectively(ranks, [&] {
+    find(path);
+    check_files(ranks.rank(), ranks.size());
+  });
+  collectively(ranks, [&] { open_index(ranks.rank(), ranks.size()); });
+}
+
+void Checkpoint::find(const std::string& path) {
+  path_ = path;
+  const auto holds_one = [&] { return is_there(in(path_, checkpoint_file(0))) || is_there(in(path_, manifest_name)); };
+  if (!holds_one()) {
+    const std::optional<std::string> latest = latest_checkpoint(path);
+    if (!latest && fs::is_directory(path) && step_of_folder(fs::path(path).filename().string()))
+      fail(ExitCode::corrupt, "{}: is missing", in(path_, manifest_name));
+    require(latest.has_value(), "{}: is no checkpoint: it has neither {} nor latest", path, checkpoint_file(0));
+    path_ = *latest;
+  }
+  if (is_there(in(path_, manifest_name))) {
+    manifest_ = read_manifest(path_);
+  } else if (!is_there(in(path_, checkpoint_file(0)))) {
+    fail(ExitCode::corrupt, "{}: is missing", in(path_, checkpoint_file(0)));
+  }
+}
+
+void Checkpoint::check_files(int rank, int ranks) const {
+  if (!manifest_) return;
+  for (std::int64_t file = rank; file < std::ssize(manifest_->files); file += ranks)
+    check_file(path_, *manifest_, file, between_);
+}
+
+void Checkpoint::open_index(int rank, int ranks) {
+  const std::string path = in(path_, checkpoint_file(0));
+  damage_is_corrupt([&] {
+    index_ = hdf5::File::open(path, hdf5::Access::read, ExitCode::corrupt);
+    require(index_.string_attribute("format") == checkpoint_format, "{}: attribute format is not '{}'", path,
+            checkpoint_format);
+  });
+  const auto version = damage_is_corrupt([&] { return index_.integer_attribute("version"); });
+  if (version != 1 && version != 2) fail(ExitCode::corrupt, "{}: attribute version is {}, expected 1 or 2", path, version);
+  if (version == 2 && !manifest_) fail(ExitCode::corrupt, "{}: is missing", in(path_, manifest_name));
+  if (version == 1 && manifest_)
+    fail(ExitCode::corrupt, "{}: attribute version is 1, but there is a {}", path, manifest_name);
+  if (!manifest_) return;
+  const std::vector<std::string> names = tensor_names(index_);
+  for (std::size_t tensor = static_cast<std::size_t>(rank); tensor < names.size();
+       tensor += static_cast<std::size_t>(ranks))
+    describe(names[tensor]);
+}
+
+Checkpoint::TensorInfo Checkpoint::describe(const std::string& name) const {
+  if (manifest_) {
+    TensorParts parts = tensor_parts(index_, name, manifest_->ranks());
+    return {name, std::move(parts.shape), parts.type};
+  }
+  return damage_is_corrupt([&] {
+    const hdf5::Dataset dataset = index_.dataset(name);
+    require(dataset.type() == hdf5::f32 || dataset.type() == hdf5::f64, "{}: holds {}, expected f32 or f64",
+            dataset.where(), dataset.type().to_string());
+    return TensorInfo{name, dataset.shape(), dataset.type()};
+  });
+}
+
+std::vector<Checkpoint::TensorInfo> Checkpoint::tensors() const {
+  std::vector<TensorInfo> all;
+  for (const std::string& name : tensor_names(index_)) all.push_back(describe(name));
+  return all;
+}
+
+const hdf5::File& Checkpoint::shard(std::int64_t number) const {
+  constexpr std::size_t most_open = 16;  // a rank reads few at a time, one after the other
+  const auto found = shards_.find(number);
+  if (found != shards_.end()) return found->second;
+  if (shards_.size() >= most_open) shards_.clear();
+  return shards_
+      .emplace(number, hdf5::File::open(in(path_, shard_file(number)), hdf5::Access::read, ExitCode::corrupt))
+      .first->second;
+}
+
+template <class Stored>
+void Checkpoint::read_pieces(const std::string& name, const TensorInfo& tensor, Range range,
+                             const std::function<void(std::int64_t, std::span<const Stored>)>& take) const {
+  std::vector<Stored> values;
+  if (!manifest_) {
+    const hdf5::Dataset dataset = index_.dataset(name);
+    const std::int64_t row_size = std::max<std::int64_t>(1, dataset.row_size());
+    const std::int64_t most_rows = std::max<std::int64_t>(1, piece_bytes / (row_size * tensor.type.bytes));
+    for (std::int64_t row = range.begin / row_size; row * row_size < range.end; row += most_rows) {
+      const std::int64_t rows = std::min(most_rows, dataset.rows() - row), first = row * row_size;
+      values.resize(static_cast<std::size_t>(rows * row_size));
+      if (between_) between_();
+      dataset.read_rows(row, std::span<Stored>(values));
+      const std::int64_t begin = std::max(range.begin, first), end = std::min(range.end, first + rows * row_size);
+      take(begin, std::span<const Stored>(values).subspan(static_cast<std::size_t>(begin - first),
+                                                          static_cast<std::size_t>(end - begin)));
+    }
+    return;
+  }
+  for (const TensorParts::Part& part : tensor_parts(index_, name, manifest_->ranks()).parts) {
+    const Range wanted{std::max(range.begin, part.elements.begin), std::min(range.end, part.elements.end)};
+    if (wanted.size() <= 0) continue;
+    const hdf5::Dataset dataset = shard(part.shard).dataset(name);
+    require(dataset.shape() == std::vector{part.elements.size()} && dataset.type() == tensor.type,
+            "{}: holds {} [{}], expected {} [{}]", dataset.where(), dataset.type().to_string(),
+            fmt::join(dataset.shape(), ", "), tensor.type.to_string(), part.elements.size());
+    const std::int64_t most = piece_bytes / tensor.type.bytes;
+    for (std::int64_t begin = wanted.begin; begin < wanted.end; begin += most) {
+      values.resize(static_cast<std::size_t>(std::min(most, wanted.end - begin)));
+      if (between_) between_();
+      dataset.read_rows(begin - part.elements.begin, std::span<Stored>(values));
+      take(begin, values);
+    }
+  }
+}
+
+void Checkpoint::read(const std::string& name, const Shape& shape, DType dtype, Range range, void* out,
+                      const Stream& stream) const {
+  if (range.size() <= 0) return;
+  damage_is_corrupt([&] {
+    const TensorInfo tensor = describe(name);
+    require(tensor.shape == extents_of(shape), "{}:/{}: shape is [{}], expected {}", index_.path(), name,
+            fmt::join(tensor.shape, ", "), shape.to_string());
+    const auto convert = [&]<class Stored>(std::int64_t begin, std::span<const Stored> values) {
+      dispatch(dtype, [&]<class T>() {
+        std::vector<T> converted;
+        converted.reserve(values.size());
+        for (const Stored value : values) converted.push_back(T(static_cast<Accumulator<T>>(value)));
+        stream.upload(static_cast<T*>(out) + (begin - range.begin), converted.data(),
+                      std::ssize(converted) * static_cast<std::int64_t>(sizeof(T)));
+      });
+    };
+    if (tensor.type == hdf5::f64)
+      read_pieces<double>(name, tensor, range, convert);
+    else
+      read_pieces<float>(name, tensor, range, convert);
+  });
+}
+
+void Checkpoint::read(const std::string& name, std::int64_t begin, std::span<double> out) const {
+  damage_is_corrupt([&] {
+    const TensorInfo tensor = describe(name);
+    const Range range{begin, begin + std::ssize(out)};
+    require(begin >= 0 && range.end <= tensor.size(), "{}:/{}: has {} elements, expected [{}, {})", index_.path(), name,
+            tensor.size(), range.begin, range.end);
+    read_pieces<double>(name, tensor, range, [&](std::int64_t at, std::span<const double> values) {
+      std::ranges::copy(values, out.begin() + (at - begin));
+    });
+  });
+}
+
+}  // namespace causeway

@@ -1,0 +1,108 @@
+#include "io/checkpoint/manifest.hpp"
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "io/checkpoint/checkpoint_content.hpp"
+#include "io/checkpoint/checkpoint_folders.hpp"
+#include "kernels/core/error.hpp"
+
+namespace causeway {
+namespace {
+
+constexpr std::int64_t format_version = 2;
+/// Of more than 60,000 ranks.
+constexpr std::int64_t largest_manifest = std::int64_t{8} << 20;
+/// So that the sizes of all files have a sum.
+constexpr std::int64_t largest_file = std::int64_t{1} << 46;
+
+/// A member of an object that came from outside; throws nlohmann's exceptions, of one base. A number that is no integer is -1,
+/// which nothing may be.
+template <class T>
+T member(const nlohmann::ordered_json& object, const char* name) {
+  const auto& value = object.at(name);
+  // nlohmann converts any number to any other, an infinite one too.
+  if constexpr (std::is_integral_v<T>)
+    if (!value.is_number_integer()) return T{-1};
+  return value.template get<T>();
+}
+
+nlohmann::ordered_json as_json(const Manifest& manifest) {
+  nlohmann::ordered_json json{
+      {"format", checkpoint_format}, {"version", format_version}, {"step", manifest.step}, {"ranks", manifest.ranks()}};
+  for (std::int64_t number = 0; const Fingerprint& file : manifest.files)
+    json["files"].push_back({{"name", checkpoint_file(number++)}, {"bytes", file.bytes}, {"sha256", file.sha256}});
+  return json;
+}
+
+}  // namespace
+
+std::string checkpoint_file(std::int64_t number) {
+  return number == 0 ? "index.h5" : fmt::format("shard-{:05}.h5", number - 1);
+}
+
+std::int64_t Manifest::bytes() const {
+  std::int64_t sum = 0;
+  for (const Fingerprint& file : files) sum += file.bytes;
+  return sum;
+}
+
+std::string Manifest::to_json() const { return as_json(*this).dump(1) + "\n"; }
+
+Manifest Manifest::parse(const std::string& text, const std::string& where) {
+  constexpr int deepest = 3;
+  bool too_deep = false;
+  const auto watch_depth = [&](int depth, nlohmann::ordered_json::parse_event_t, nlohmann::ordered_json&) {
+    too_deep = too_deep || depth > deepest;
+    return !too_deep;
+  };
+  Manifest manifest;
+  try {
+    const auto json = nlohmann::ordered_json::parse(text, watch_depth);
+    if (too_deep) fail(ExitCode::corrupt, "{}: is nested too deep for a manifest", where);
+    if (const auto version = member<std::int64_t>(json, "version"); version != format_version)
+      fail(ExitCode::corrupt, "{}: version is {}, expected {}", where, version, format_version);
+    manifest.step = member<std::int64_t>(json, "step");
+    for (const auto& file : json.at("files")) {
+      manifest.files.push_back({member<std::int64_t>(file, "bytes"), member<std::string>(file, "sha256")});
+      const std::int64_t bytes = manifest.files.back().bytes;
+      if (bytes < 0 || bytes > largest_file)
+        fail(ExitCode::corrupt, "{}: a file of {} bytes, expected 0 to {}", where, bytes, largest_file);
+    }
+    // Whatever else it says or leaves out, in whatever form, is not what was written.
+    if (manifest.step >= 0 && manifest.files.size() > 1 && text == manifest.to_json()) return manifest;
+  } catch (const nlohmann::json::exception& error) {
+    fail(ExitCode::corrupt, "{}: is damaged: {}", where, error.what());
+  }
+  fail(ExitCode::corrupt, "{}: is damaged: it is not in the form in which it was written", where);
+}
+
+Manifest read_manifest(const std::string& folder) {
+  const std::string path = (std::filesystem::path(folder) / manifest_name).string();
+  const std::int64_t size = size_of_file(path);
+  if (size > largest_manifest)
+    fail(ExitCode::corrupt, "{}: has {} bytes, expected at most {}", path, size, largest_manifest);
+  std::string text(static_cast<std::size_t>(size), '\0');
+  std::ifstream file(path, std::ios::binary);
+  if (!file.read(text.data(), size)) fail(ExitCode::io, "{}: cannot read", path);
+  Manifest manifest = Manifest::parse(text, path);
+  const auto step = step_of_folder(std::filesystem::path(folder).filename().string());
+  if (step && *step != manifest.step)
+    fail(ExitCode::corrupt, "{}: is of step {}, expected that of its folder", path, manifest.step);
+  return manifest;
+}
+
+void check_file(const std::string& folder, const Manifest& manifest, std::int64_t number,
+                const std::function<void()>& between) {
+  const std::string path = (std::filesystem::path(folder) / checkpoint_file(number)).string();
+  const Fingerprint& expected = manifest.files[static_cast<std::size_t>(number)];
+  if (const std::int64_t bytes = size_of_file(path); bytes != expected.bytes)
+    fail(ExitCode::corrupt, "{}: has {} bytes, {} says {}", path, bytes, manifest_name, expected.bytes);
+  const Fingerprint found = fingerprint_of(path, between);
+  if (found != expected)
+    fail(ExitCode::corrupt, "{}: is damaged: its SHA-256 is {}, {} says {}", path, found.sha256, manifest_name,
+         expected.sha256);
+}
+
+}  // namespace causeway

@@ -1,0 +1,115 @@
+#include "io/data/import.hpp"
+
+#include <array>
+#include <filesystem>
+
+#include "io/file/atomic_file.hpp"
+#include "io/data/dataset.hpp"
+#include "io/data/readers/reader.hpp"
+
+namespace causeway {
+namespace {
+
+struct FormatRow {
+  ImportFormat description;
+  Reader read;
+};
+constexpr std::array format_table = {
+    FormatRow{{"fasta", ".fa .fasta .fna .ffn .faa .frn .fas", "a record a document"}, read_fasta},
+    FormatRow{{"fastq", ".fq .fastq", "a read a document, its qualities checked and dropped"}, read_fastq},
+    FormatRow{{"text", ".txt .text .md", "a file a document"}, read_text},
+    FormatRow{{"lines", ".lines", "a line a document, blank ones skipped"}, read_lines},
+    FormatRow{{"jsonl", ".jsonl .ndjson", "a line a document: its member \"text\", named by \"id\" or \"name\""}, read_jsonl},
+    FormatRow{{"tokens", ".tokens .ids", "a line a document of token ids between blanks"}, read_tokens},
+};
+
+constexpr auto descriptions = [] {
+  std::array<ImportFormat, format_table.size()> rows;
+  for (std::size_t row = 0; row < rows.size(); ++row) rows[row] = format_table[row].description;
+  return rows;
+}();
+
+bool lists(std::string_view words, std::string_view word) { return !word.empty() && fmt::format(" {} ", words).find(fmt::format(" {} ", word)) != std::string::npos; }
+
+const FormatRow& format_of(const std::string& file, const std::string& asked) {
+  std::filesystem::path name = std::filesystem::path(file).filename();
+  if (name.extension() == ".gz" || name.extension() == ".GZ") name = name.stem();
+  std::string names;
+  for (const FormatRow& row : format_table) {
+    if (asked == "auto" ? lists(row.description.endings, name.extension().string()) : asked == row.description.name) return row;
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", row.description.name);
+  }
+  require(asked == "auto", "format is '{}', expected auto or one of {}", asked, names);
+  fail(ExitCode::usage, "{}: its name does not tell its format, expected --format with one of {}", file, names);
+}
+
+struct Input {
+  std::string path;
+  Reader read;
+  std::int64_t bytes;
+};
+
+std::vector<Input> check_inputs(const ImportOptions& options) {
+  require(!options.files.empty(), "no file to import");
+  require(!options.out.empty(), "no name for the dataset to write");
+  std::error_code ignored;
+  std::vector<Input> inputs;
+  for (const std::string& path : options.files) {
+    const auto status = std::filesystem::status(path, ignored);
+    require(std::filesystem::exists(status), "{}: no such file", path);
+    require(!std::filesystem::is_directory(status), "{}: is a folder, expected a file", path);
+    require(!same_file(path, options.out), "{}: is to be read and written, expected another name for the dataset", path);
+    const FormatRow& format = format_of(path, options.format);
+    require(format.read == read_tokens || options.vocabulary_size >= 256, "vocabulary is {}, expected at least 256 where bytes are tokens", options.vocabulary_size);
+    const auto bytes = std::filesystem::is_regular_file(status) ? std::filesystem::file_size(path, ignored) : 0;
+    inputs.push_back({path, format.read, static_cast<std::int64_t>(bytes)});
+  }
+  return inputs;
+}
+
+/// The files' names for the dataset's `source`, the first few of many.
+std::string source_of(std::span<const Input> inputs) {
+  constexpr std::size_t shown_files = 16;
+  std::string source;
+  for (const Input& input : inputs.first(std::min(inputs.size(), shown_files))) source += fmt::format("{}{}", source.empty() ? "" : " ", input.path);
+  if (inputs.size() > shown_files) source += fmt::format(" and {} more", inputs.size() - shown_files);
+  return source;
+}
+
+}  // namespace
+
+std::span<const ImportFormat> import_formats() { return descriptions; }
+
+ImportReport import_files(const ImportOptions& options) {
+  const std::vector<Input> inputs = check_inputs(options);
+  std::int64_t bytes_total = 0, bytes_before = 0;
+  for (const Input& input : inputs) bytes_total += input.bytes;
+
+  DatasetWriter dataset(options.out, options.vocabulary_size, source_of(inputs), false);
+  std::int64_t empty = 0, document_start = 0;
+  const auto end_document = [&] {
+    if (dataset.documents() > 0 && dataset.tokens() == document_start) ++empty;
+  };
+  DocumentSink sink;
+  sink.vocabulary_size = options.vocabulary_size;
+  sink.uppercase = options.uppercase;
+  sink.begin = [&](const std::string& name) {
+    end_document();
+    dataset.begin_document(name);
+    document_start = dataset.tokens();
+  };
+  sink.append = [&](std::span<const std::int32_t> tokens) { dataset.append(tokens); };
+  for (const Input& input : inputs) {
+    LineReader lines(input.path, [&](std::int64_t done) {
+      if (options.progress) options.progress({input.path, bytes_before + done, bytes_total, dataset.documents(), dataset.tokens()});
+    });
+    input.read(lines, sink);
+    bytes_before += input.bytes;
+  }
+  end_document();
+  require(dataset.tokens() > 0, "{}: found {} documents and no token, expected some", source_of(inputs), dataset.documents());
+  dataset.finish();
+  return {.documents = dataset.documents(), .tokens = dataset.tokens(), .empty_documents = empty};
+}
+
+}  // namespace causeway

@@ -1,0 +1,219 @@
+#include "io/data/packing.hpp"
+
+#include <algorithm>
+#include <array>
+#include <deque>
+#include <numeric>
+#include <set>
+
+#include "kernels/core/error.hpp"
+
+namespace causeway {
+namespace {
+
+/// The documents as packers take them: none empty, none longer than a pack, numbered in order of arrival.
+struct Arrivals {
+  struct Item {
+    std::int64_t number = 0;
+    Piece piece;
+  };
+
+  PackingOptions options;
+  PieceSource source;
+  std::optional<Piece> rest;  ///< of a document being cut
+  bool counted = false;        ///< whether that one is in `cut` already
+  bool ended = false;
+  std::int64_t arrived = 0, cut = 0;
+
+  std::optional<Item> next() { return next(options.pack_tokens); }
+
+  /// The next piece, of at most `most` tokens.
+  std::optional<Item> next(std::int64_t most) {
+    while (!rest || rest->size() == 0) {
+      if (!ended) rest = source();
+      ended = ended || !rest;
+      if (ended) return std::nullopt;
+      ensure(rest->begin >= 0 && rest->size() >= 0, "a piece is tokens [{}, {})", rest->begin, rest->end);
+      const bool longer = rest->size() > options.pack_tokens;
+      require(!longer || options.long_documents == LongDocuments::cut, "document {} has {} tokens, expected at most the pack's {}, or to be allowed to cut it", rest->document,
+              rest->size(), options.pack_tokens);
+      counted = false;
+    }
+    Item item{arrived++, *rest};
+    if (item.piece.size() > most) {
+      item.piece.end = item.piece.begin + most;
+      if (!counted) ++cut;
+      counted = true;
+    }
+    rest->begin = item.piece.end;
+    return item;
+  }
+};
+using Item = Arrivals::Item;
+
+/// What a policy holds between two packs; each uses what it needs.
+struct Held {
+  std::optional<Item> waiting;                                                     // in_order
+  std::set<std::pair<std::int64_t, std::int64_t>> by_length;                       // greedy: (-length, number) of `window`
+  std::deque<Item> window;                                                         // greedy
+  std::deque<Pack> packs;                                                          // first_fit_decreasing
+};
+
+using Policy = std::optional<Pack> (*)(Arrivals&, Held&);
+
+Pack in_arrival_order(std::vector<Item> items) {
+  std::sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return a.number < b.number; });
+  Pack pack;
+  for (const Item& item : items) pack.pieces.push_back(item.piece);
+  return pack;
+}
+
+std::optional<Pack> in_order(Arrivals& arrivals, Held& held) {
+  Pack pack;
+  std::int64_t room = arrivals.options.pack_tokens;
+  if (!held.waiting) held.waiting = arrivals.next();
+  while (held.waiting && held.waiting->piece.size() <= room) {
+    room -= held.waiting->piece.size();
+    pack.pieces.push_back(held.waiting->piece);
+    held.waiting = arrivals.next();
+  }
+  if (pack.pieces.empty()) return std::nullopt;
+  return pack;
+}
+
+std::optional<Pack> split(Arrivals& arrivals, Held&) {
+  Pack pack;
+  for (std::int64_t room = arrivals.options.pack_tokens; room > 0;) {
+    const std::optional<Item> item = arrivals.next(room);
+    if (!item) break;
+    room -= item->piece.size();
+    pack.pieces.push_back(item->piece);
+  }
+  if (pack.pieces.empty()) return std::nullopt;
+  return pack;
+}
+
+std::optional<Pack> greedy(Arrivals& arrivals, Held& held) {
+  std::vector<Item> chosen;
+  for (std::int64_t room = arrivals.options.pack_tokens; room > 0;) {
+    while (static_cast<std::int64_t>(held.window.size()) < arrivals.options.window) {
+      const std::optional<Item> item = arrivals.next();
+      if (!item) break;
+      held.window.push_back(*item);
+      held.by_length.emplace(-item->piece.size(), item->number);
+    }
+    const auto longest = held.by_length.lower_bound({-room, 0});  // of equally long ones, the first to arrive
+    if (longest == held.by_length.end()) break;
+    const auto place = std::lower_bound(held.window.begin(), held.window.end(), longest->second, [](const Item& item, std::int64_t number) { return item.number < number; });
+    room -= place->piece.size();
+    chosen.push_back(*place);
+    held.window.erase(place);
+    held.by_length.erase(longest);
+  }
+  if (chosen.empty()) return std::nullopt;
+  return in_arrival_order(std::move(chosen));
+}
+
+std::optional<Pack> first_fit_decreasing(Arrivals& arrivals, Held& held) {
+  if (held.packs.empty()) {
+    std::vector<Item> window;
+    while (static_cast<std::int64_t>(window.size()) < arrivals.options.window) {
+      const std::optional<Item> item = arrivals.next();
+      if (!item) break;
+      window.push_back(*item);
+    }
+    std::stable_sort(window.begin(), window.end(), [](const Item& a, const Item& b) { return a.piece.size() > b.piece.size(); });
+    std::vector<std::vector<Item>> bins;
+    std::vector<std::int64_t> room;
+    for (const Item& item : window) {
+      auto bin = std::find_if(room.begin(), room.end(), [&](std::int64_t left) { return left >= item.piece.size(); });
+      if (bin == room.end()) {
+        bins.emplace_back();
+        bin = room.insert(bin, arrivals.options.pack_tokens);
+      }
+      *bin -= item.piece.size();
+      bins[static_cast<std::size_t>(bin - room.begin())].push_back(item);
+    }
+    for (auto& bin : bins) held.packs.push_back(in_arrival_order(std::move(bin)));
+  }
+  if (held.packs.empty()) return std::nullopt;
+  Pack pack = std::move(held.packs.front());
+  held.packs.pop_front();
+  return pack;
+}
+
+struct PolicyRow {
+  PackingPolicy description;
+  Policy next;
+};
+constexpr std::array policy_table = {
+    PolicyRow{{"in_order", "in the order of arrival; seal a pack when the next document does not fit"}, in_order},
+    PolicyRow{{"greedy", "of a sliding window, the longest document that still fits"}, greedy},
+    PolicyRow{{"first_fit_decreasing", "sort a window by length, every document into the first pack with room"}, first_fit_decreasing},
+    PolicyRow{{"split", "fill every pack to the brim, cutting documents"}, split},
+};
+
+constexpr auto descriptions = [] {
+  std::array<PackingPolicy, policy_table.size()> rows;
+  for (std::size_t row = 0; row < rows.size(); ++row) rows[row] = policy_table[row].description;
+  return rows;
+}();
+
+}  // namespace
+
+std::span<const PackingPolicy> packing_policies() { return descriptions; }
+
+std::int64_t Pack::tokens() const {
+  return std::accumulate(pieces.begin(), pieces.end(), std::int64_t{0}, [](std::int64_t sum, const Piece& piece) { return sum + piece.size(); });
+}
+
+struct Packer::State {
+  Arrivals arrivals;
+  Policy next = nullptr;
+  Held held;
+};
+
+Packer::Packer(const PackingOptions& options, PieceSource source) : state_(std::make_unique<State>()) {
+  require(options.pack_tokens >= 1, "pack_tokens is {}, expected at least 1", options.pack_tokens);
+  require(options.window >= 1, "packing window is {}, expected at least 1", options.window);
+  std::string known;
+  for (const PolicyRow& row : policy_table) {
+    if (row.description.name == options.policy) state_->next = row.next;
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", row.description.name);
+  }
+  require(state_->next != nullptr, "packing policy is '{}', expected one of {}", options.policy, known);
+  state_->arrivals.options = options;
+  state_->arrivals.source = std::move(source);
+}
+
+Packer::~Packer() = default;
+
+std::optional<Pack> Packer::next() { return state_->next(state_->arrivals, state_->held); }
+std::int64_t Packer::documents_cut() const { return state_->arrivals.cut; }
+
+PieceSource documents_of(std::span<const std::int64_t> cu_seqlens, std::int32_t dataset) {
+  return [cu_seqlens, dataset, document = std::size_t{0}]() mutable -> std::optional<Piece> {
+    if (document + 1 >= cu_seqlens.size()) return std::nullopt;
+    const Piece piece{dataset, static_cast<std::int64_t>(document), 0, cu_seqlens[document + 1] - cu_seqlens[document]};
+    ++document;
+    return piece;
+  };
+}
+
+PackingStatistics measure_packing(const PackingOptions& options, PieceSource source) {
+  PackingStatistics statistics{.pack_tokens = options.pack_tokens};
+  Packer packer(options, std::move(source));
+  while (const std::optional<Pack> pack = packer.next()) {
+    const auto pieces = static_cast<std::int64_t>(pack->pieces.size());
+    const std::int64_t tokens = pack->tokens();
+    statistics.least_tokens = statistics.packs == 0 ? tokens : std::min(statistics.least_tokens, tokens);
+    statistics.most_pieces = std::max(statistics.most_pieces, pieces);
+    ++statistics.packs;
+    statistics.pieces += pieces;
+    statistics.tokens += tokens;
+  }
+  statistics.documents_cut = packer.documents_cut();
+  return statistics;
+}
+
+}  // namespace causeway

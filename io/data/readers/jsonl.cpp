@@ -1,0 +1,92 @@
+#include <nlohmann/json.hpp>
+
+#include <optional>
+
+#include "io/data/readers/reader.hpp"
+
+namespace causeway {
+namespace {
+
+using Json = nlohmann::json;
+
+/// Keeps `text`, `id` and `name` of the outermost object and nothing else, so that a line of a million brackets builds no tree.
+class Record : public nlohmann::json_sax<Json> {
+ public:
+  std::optional<std::string> text, id, name;
+  std::string problem;
+
+  bool key(string_t& key) override {
+    if (depth_ == 1) key_ = key;
+    return true;
+  }
+  bool string(string_t& value) override {
+    if (depth_ == 1 && key_ == "text") text = std::move(value);
+    else if (depth_ == 1 && key_ == "id") id = std::move(value);
+    else if (depth_ == 1 && key_ == "name") name = std::move(value);
+    else return scalar("a string");
+    return true;
+  }
+  bool number_integer(number_integer_t value) override { return integer(std::to_string(value)); }
+  bool number_unsigned(number_unsigned_t value) override { return integer(std::to_string(value)); }
+  bool number_float(number_float_t, const string_t&) override { return scalar("a number"); }
+  bool boolean(bool) override { return scalar("a truth value"); }
+  bool null() override { return scalar("null"); }
+  bool binary(binary_t&) override { return scalar("bytes"); }
+  bool start_object(std::size_t) override { return open("an object", true); }
+  bool start_array(std::size_t) override { return open("a list", false); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& error) override {
+    std::string reason = error.what();
+    if (const std::size_t colon = reason.rfind(": "); colon != reason.npos) reason = reason.substr(colon + 2);
+    problem = fmt::format("found broken JSON at its byte {} ({}), expected an object", position, reason);
+    return false;
+  }
+
+ private:
+  bool scalar(const char* what) {
+    if (depth_ == 0) problem = fmt::format("found {}, expected an object", what);
+    if (depth_ == 1 && key_ == "text") problem = fmt::format("found {} as \"text\", expected a string", what);
+    return problem.empty();
+  }
+  bool integer(std::string value) {
+    if (depth_ == 1 && key_ == "id") id = std::move(value);
+    else if (depth_ == 1 && key_ == "name") name = std::move(value);
+    return scalar("a number");
+  }
+  bool open(const char* what, bool object) {
+    if (depth_ > 0 || !object) scalar(what);
+    ++depth_;
+    return problem.empty();
+  }
+  bool close() {
+    --depth_;
+    return true;
+  }
+
+  int depth_ = 0;
+  std::string key_;
+};
+
+}  // namespace
+
+void read_jsonl(LineReader& lines, DocumentSink& out) {
+  std::string line;
+  while (const auto part = lines.next()) {
+    if (part->first) line.clear();
+    if (line.size() + part->text.size() > longest_json_line) lines.refuse("found a line of more than {} bytes, expected a shorter one", longest_json_line);
+    line.append(part->text);
+    if (!part->last || line.find_first_not_of(" \t") == line.npos) continue;
+    Record record;
+    const bool complete = Json::sax_parse(line, &record);
+    if (!record.problem.empty()) lines.refuse("{}", record.problem);
+    ensure(complete, "{}:{}: unexplained JSON error", lines.path(), lines.line());
+    if (!record.text) lines.refuse("found no \"text\", expected one in every object");
+    const std::string name = record.id ? *record.id : record.name ? *record.name : fmt::format("{}:{}", lines.file_name(), lines.line());
+    if (name.size() > longest_name) lines.refuse("found a name of {} bytes, expected at most {}", name.size(), longest_name);
+    out.begin(name);
+    out.append_bytes(*record.text);
+  }
+}
+
+}  // namespace causeway

@@ -1,0 +1,12 @@
+#include "io/data/readers/reader.hpp"
+
+namespace causeway {
+
+void read_lines(LineReader& lines, DocumentSink& out) {
+  while (const auto part = lines.next()) {
+    if (part->first && !part->text.empty()) out.begin(fmt::format("{}:{}", lines.file_name(), lines.line()));
+    out.append_bytes(part->text);
+  }
+}
+
+}  // namespace causeway

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "io/file/line_reader.hpp"
+
+namespace causeway {
+
+/// Where readers put documents, a part at a time.
+class DocumentSink {
+ public:
+  std::function<void(const std::string& name)> begin;
+  std::function<void(std::span<const std::int32_t> tokens)> append;
+  std::int64_t vocabulary_size = 0;
+  bool uppercase = false;  ///< a–z become A–Z in append_bytes()
+
+  /// Byte b is token b.
+  void append_bytes(std::string_view bytes);
+
+ private:
+  std::array<std::int32_t, 4096> tokens_;
+};
+
+/// The formats, a file each under io/readers/. Each reads a whole file, in memory bounded by `longest_name` and `longest_json_line` whatever is
+/// in it, and throws Error(usage) saying file, line, what was found and what was expected.
+using Reader = void (*)(LineReader& lines, DocumentSink& out);
+
+/// >name description, then lines of letters, '*', '-' and '.'. A record is a document, named by its first word; a record without a sequence is
+/// an empty document. Blank lines and blanks in sequences are skipped; letters keep their case.
+void read_fasta(LineReader& lines, DocumentSink& out);
+
+/// Four lines a record: @name description, sequence, +, as many qualities. Blank lines between records are skipped; the qualities are checked and dropped.
+void read_fastq(LineReader& lines, DocumentSink& out);
+
+/// The file is one document, byte for byte, named as the file is.
+void read_text(LineReader& lines, DocumentSink& out);
+
+/// A line is a document, named file:line, without its line end; blank lines are skipped.
+void read_lines(LineReader& lines, DocumentSink& out);
+
+/// A line is a JSON object with a string `text`, the document, and optionally a string or integer `id` or `name`; other members are ignored,
+/// blank lines skipped.
+void read_jsonl(LineReader& lines, DocumentSink& out);
+
+/// A line is a document of decimal token ids between blanks, each less than the vocabulary; blank lines are skipped.
+void read_tokens(LineReader& lines, DocumentSink& out);
+
+constexpr std::size_t longest_name = 4096;
+constexpr std::size_t longest_json_line = 64 << 20;
+
+/// Collects the first word of a line that comes in parts.
+class FirstWord {
+ public:
+  void clear() {
+    word_.clear();
+    done_ = false;
+  }
+  void add(std::string_view text, const LineReader& lines);
+  const std::string& get() const { return word_; }
+
+ private:
+  std::string word_;
+  bool done_ = false;
+};
+
+/// Appends a part of a sequence without its blanks, and returns how many letters it has; refuses what is no sequence.
+std::int64_t append_sequence(std::string_view text, const LineReader& lines, DocumentSink& out);
+
+}  // namespace causeway

@@ -1,0 +1,10 @@
+#include "io/data/readers/reader.hpp"
+
+namespace causeway {
+
+void read_text(LineReader& lines, DocumentSink& out) {
+  out.begin(lines.file_name());
+  for (std::string_view bytes = lines.next_bytes(); !bytes.empty(); bytes = lines.next_bytes()) out.append_bytes(bytes);
+}
+
+}  // namespace causeway

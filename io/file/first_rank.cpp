@@ -1,0 +1,24 @@
+#include "io/file/first_rank.hpp"
+
+#include <filesystem>
+
+namespace causeway {
+
+void FirstRank::operator()(const std::function<void()>& work) {
+  if (failure_ || ranks_.rank() != 0) return;
+  try {
+    work();
+  } catch (const std::filesystem::filesystem_error& error) {
+    failure_ = std::make_exception_ptr(Error(ExitCode::io, error.what()));
+  } catch (...) {
+    failure_ = std::current_exception();
+  }
+}
+
+void FirstRank::agree() {
+  collectively(ranks_, [&] {
+    if (failure_) std::rethrow_exception(failure_);
+  });
+}
+
+}  // namespace causeway

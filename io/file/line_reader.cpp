@@ -1,0 +1,85 @@
+#include "io/file/line_reader.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+
+namespace causeway {
+namespace {
+
+bool ends_with_gz(std::string_view path) { return path.ends_with(".gz") || path.ends_with(".GZ"); }
+
+const std::string& checked(const std::string& path) {
+  std::error_code ignored;
+  const auto status = std::filesystem::status(path, ignored);
+  require(std::filesystem::exists(status), "{}: no such file", path);
+  require(!std::filesystem::is_directory(status), "{}: is a folder, expected a file", path);
+  return path;
+}
+
+}  // namespace
+
+LineReader::LineReader(std::string path, std::function<void(std::int64_t)> on_read, std::size_t buffer_bytes)
+    : path_(std::move(path)), on_read_(std::move(on_read)), file_(checked(path_), buffer_bytes), buffer_(std::max<std::size_t>(buffer_bytes, 2)) {
+  require(file_.compressed() || !ends_with_gz(path_) || file_.offset() == 0, "{}: is not gzip, expected it by its name", path_);
+}
+
+std::string LineReader::file_name() const { return std::filesystem::path(path_).filename().string(); }
+
+/// Reads behind what is still to be given, which it moves to the front; false at the end of the file.
+bool LineReader::fill() {
+  if (ended_) return false;
+  std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
+  end_ -= begin_;
+  begin_ = 0;
+  const std::size_t count = file_.read(std::span(buffer_).subspan(end_));
+  if (on_read_) on_read_(file_.offset());
+  ended_ = count == 0;
+  end_ += count;
+  return !ended_;
+}
+
+std::optional<LinePart> LineReader::next() {
+  // A carriage return at the end of what is in memory may belong to a line end of which the rest is not.
+  const auto undecided = [this] { return begin_ == end_ || (end_ - begin_ == 1 && buffer_[begin_] == '\r'); };
+  while (undecided() && fill()) {
+  }
+  if (begin_ == end_) {
+    if (!inside_line_) return std::nullopt;
+    inside_line_ = false;
+    return LinePart{{}, false, true};
+  }
+  LinePart part{.first = !inside_line_};
+  if (part.first) ++line_;
+  const std::string_view held(buffer_.data() + begin_, end_ - begin_);
+  const std::size_t newline = held.find('\n');
+  part.last = newline != held.npos || ended_;
+  std::size_t taken = held.size();
+  if (newline != held.npos) {
+    part.text = held.substr(0, newline);
+    taken = newline + 1;
+  } else {
+    part.text = held;
+    if (!ended_ && part.text.ends_with('\r')) {
+      part.text.remove_suffix(1);
+      --taken;
+    }
+  }
+  if (part.last && part.text.ends_with('\r')) part.text.remove_suffix(1);
+  begin_ += taken;
+  inside_line_ = !part.last;
+  return part;
+}
+
+std::string_view LineReader::next_bytes() {
+  begin_ = end_;
+  fill();
+  return {buffer_.data() + begin_, end_ - begin_};
+}
+
+std::string shown(char byte) {
+  const auto code = static_cast<unsigned char>(byte);
+  return code >= 0x20 && code < 0x7f ? fmt::format("'{}'", byte) : fmt::format("byte 0x{:02x}", code);
+}
+
+}  // namespace causeway

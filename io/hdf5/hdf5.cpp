@@ -1,0 +1,190 @@
+#include "io/hdf5/hdf5.hpp"
+
+#include <hdf5.h>
+
+#include <filesystem>
+
+#include "io/hdf5/check.hpp"
+#include "io/hdf5/chunks.hpp"
+#include "io/hdf5/storage.hpp"
+#include "io/hdf5_guard/structure.hpp"
+#include "io/hdf5/types.hpp"
+
+namespace causeway::hdf5 {
+
+File File::open(const std::string& path, Access access, ExitCode damaged) {
+  const Quiet quiet;
+  std::error_code ignored;
+  Id id;
+  std::shared_ptr<Structure> structure;  // of a file of ours that is being written, what is on the disk says nothing
+  if (access == Access::create) {
+    const Id creation(check(H5Pcreate(H5P_FILE_CREATE), path, "create", ExitCode::internal));
+    check(H5Pset_obj_track_times(creation.get(), false), path, "create", ExitCode::internal);
+    // This version of the format has checksums on its own structures, so that damage to them is noticed too.
+    const Id format(check(H5Pcreate(H5P_FILE_ACCESS), path, "create", ExitCode::internal));
+    check(H5Pset_libver_bounds(format.get(), H5F_LIBVER_V110, H5F_LIBVER_V110), path, "create", ExitCode::internal);
+    id = Id(check(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), format.get()), path, "create", ExitCode::io));
+  } else {
+    require(std::filesystem::exists(path, ignored), "{}: no such file", path);
+    require(std::filesystem::is_regular_file(path, ignored), "{}: is not a regular file", path);
+    const htri_t recognised = H5Fis_hdf5(path.c_str());
+    check(recognised, path, "read", ExitCode::io);
+    require(recognised > 0, "{}: is not an HDF5 file", path);
+    if (access == Access::read) structure = std::make_shared<Structure>(path, damaged);
+    id = Id(check(H5Fopen(path.c_str(), access == Access::read ? H5F_ACC_RDONLY : H5F_ACC_RDWR, H5P_DEFAULT), path, "open", damaged));
+  }
+  File file(std::move(id), path, damaged);
+  file.path_ = path;
+  file.access_ = access;
+  file.structure_ = std::move(structure);
+  file.where_ = path + ":/";
+  return file;
+}
+
+bool File::exists(std::string_view path) const {
+  const Quiet quiet;
+  const std::vector<std::string> parts = parts_of(path);
+  std::string so_far;
+  for (const std::string& part : parts) {
+    if (!so_far.empty() && H5Iget_type(open_checked(so_far).get()) != H5I_GROUP) return false;
+    so_far += "/" + part;
+    const std::string place = path_ + ":" + so_far;
+    if (check(H5Lexists(id(), so_far.c_str(), H5P_DEFAULT), place, "look it up", damaged_) == 0) return false;
+    H5L_info_t link{};
+    check(H5Lget_info(id(), so_far.c_str(), &link, H5P_DEFAULT), place, "look it up", damaged_);
+    require(link.type == H5L_TYPE_HARD, "{}: is a link to elsewhere, expected the object itself", place);
+    if (structure_) structure_->check_object(link.u.address, place);
+  }
+  return true;
+}
+
+/// Opens what exists() has looked at part by part.
+Id File::open_checked(const std::string& path) const {
+  return Id(check(H5Oopen(id(), path.c_str(), H5P_DEFAULT), path_ + ":" + path, "open", damaged_));
+}
+
+Id File::open_object(std::string_view path) const {
+  const std::string place = place_of(path_, path);
+  require(exists(path), "{}: is missing", place);
+  return open_checked(place.substr(path_.size() + 1));
+}
+
+bool File::is_dataset(std::string_view path) const {
+  const Quiet quiet;
+  return exists(path) && H5Iget_type(open_object(path).get()) == H5I_DATASET;
+}
+
+std::vector<std::string> File::list(std::string_view path) const {
+  const Quiet quiet;
+  const Object folder = group(path);
+  std::vector<std::string> names;
+  hsize_t position = 0;
+  const auto collect = [](hid_t, const char* name, const H5L_info_t*, void* out) -> herr_t {
+    static_cast<std::vector<std::string>*>(out)->emplace_back(name);
+    return 0;
+  };
+  check(H5Literate(folder.id(), H5_INDEX_NAME, H5_ITER_INC, &position, collect, &names), folder.where(), "list", damaged_);
+  return names;
+}
+
+Dataset File::dataset(std::string_view path) const {
+  const Quiet quiet;
+  Id found = open_object(path);
+  const std::string place = place_of(path_, path);
+  require(H5Iget_type(found.get()) == H5I_DATASET, "{}: is not a dataset", place);
+  check_storage(found.get(), place, damaged_);
+  Dataset dataset(std::move(found), place, damaged_);
+  if (access_ == Access::read) {
+    check_size(dataset, path_);
+    dataset.chunk_checks_ = std::make_shared<ChunkChecks>();
+  }
+  return dataset;
+}
+
+Object File::group(std::string_view path) const {
+  const Quiet quiet;
+  Id found = open_object(path);
+  const std::string place = place_of(path_, path);
+  require(H5Iget_type(found.get()) == H5I_GROUP, "{}: is not a group", place);
+  return Object(std::move(found), place, damaged_);
+}
+
+/// Creates the groups that are missing on the way to `path`. HDF5 would do so itself, but would note the time in them.
+void File::create_parents(std::string_view path) {
+  const std::vector<std::string> parts = parts_of(path);
+  std::string so_far;
+  for (std::size_t p = 0; p + 1 < parts.size(); ++p) {
+    so_far += "/" + parts[p];
+    if (!exists(so_far)) create_one_group(so_far);
+  }
+}
+
+Id File::create_one_group(const std::string& path) {
+  const std::string place = path_ + ":" + path;
+  const Id creation(check(H5Pcreate(H5P_GROUP_CREATE), place, "create", ExitCode::internal));
+  check(H5Pset_obj_track_times(creation.get(), false), place, "create", ExitCode::internal);
+  return Id(check(H5Gcreate2(id(), path.c_str(), H5P_DEFAULT, creation.get(), H5P_DEFAULT), place, "create", ExitCode::io));
+}
+
+Dataset File::create_dataset(std::string_view path, const DatasetOptions& options) {
+  const Quiet quiet;
+  create_parents(path);
+  const std::string place = place_of(path_, path);
+  const bool chunked = options.chunk_rows > 0;
+  ensure(chunked || (!options.shuffle && options.deflate == 0 && !options.fletcher32), "{}: filters need chunks", place);
+  ensure(!(chunked && options.allocate_early), "{}: only a contiguous dataset is allocated early", place);
+
+  const Id creation(check(H5Pcreate(H5P_DATASET_CREATE), place, "create", ExitCode::internal));
+  check(H5Pset_obj_track_times(creation.get(), false), place, "create", ExitCode::internal);
+  const std::vector<hsize_t> extents(options.shape.begin(), options.shape.end());
+  std::vector<hsize_t> largest = extents;
+  if (chunked) {
+    ensure(!extents.empty(), "{}: a scalar has no chunks", place);
+    std::vector<hsize_t> chunk = extents;
+    chunk.front() = static_cast<hsize_t>(options.chunk_rows);
+    largest.front() = H5S_UNLIMITED;
+    check(H5Pset_chunk(creation.get(), static_cast<int>(chunk.size()), chunk.data()), place, "choose chunks", ExitCode::internal);
+    if (options.shuffle) check(H5Pset_shuffle(creation.get()), place, "choose filters", ExitCode::internal);
+    if (options.deflate > 0) check(H5Pset_deflate(creation.get(), static_cast<unsigned>(options.deflate)), place, "choose filters", ExitCode::internal);
+    if (options.fletcher32) check(H5Pset_fletcher32(creation.get()), place, "choose filters", ExitCode::internal);
+  }
+  if (options.allocate_early) {
+    check(H5Pset_alloc_time(creation.get(), H5D_ALLOC_TIME_EARLY), place, "choose its place", ExitCode::internal);
+    check(H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER), place, "choose its place", ExitCode::internal);
+  }
+  const Id space(extents.empty() ? check(H5Screate(H5S_SCALAR), place, "create", ExitCode::internal)
+                                 : check(H5Screate_simple(static_cast<int>(extents.size()), extents.data(), largest.data()), place, "create", ExitCode::usage));
+  const Id text = options.type == string ? string_type() : Id();
+  const hid_t stored = text ? text.get() : file_type(options.type);
+  Id made(check(H5Dcreate2(id(), place.c_str() + path_.size() + 1, stored, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT), place, "create", ExitCode::io));
+  return Dataset(std::move(made), place, damaged_);
+}
+
+Object File::create_group(std::string_view path) {
+  const Quiet quiet;
+  create_parents(path);
+  const std::string place = place_of(path_, path);
+  return Object(create_one_group(place.substr(path_.size() + 1)), place, damaged_);
+}
+
+void File::remove(std::string_view path) {
+  const Quiet quiet;
+  const std::string place = place_of(path_, path);
+  check(H5Ldelete(id(), place.c_str() + path_.size() + 1, H5P_DEFAULT), place, "remove", ExitCode::io);
+}
+
+void File::flush() {
+  const Quiet quiet;
+  check(H5Fflush(id(), H5F_SCOPE_LOCAL), path_, "write", ExitCode::io);
+}
+
+void File::close() {
+  const Quiet quiet;
+  if (!id_) return;
+  const hid_t file = id();
+  check(H5Fflush(file, H5F_SCOPE_LOCAL), path_, "write", ExitCode::io);
+  ensure(H5Fget_obj_count(file, H5F_OBJ_ALL) == 1, "{}: closed while its objects are in use", path_);
+  check(H5Fclose(id_.release()), path_, "close", ExitCode::io);
+}
+
+}  // namespace causeway::hdf5

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <fstream>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/core/error.hpp"
+
+namespace causeway::hdf5 {
+
+inline constexpr std::uint64_t undefined_address = ~std::uint64_t{0};
+
+/// What is being looked at, for errors: "file.h5:/a", and the exit code of damage.
+struct Place {
+  std::string where;
+  ExitCode damaged = ExitCode::corrupt;
+
+  template <class... Args>
+  [[noreturn]] void refuse(fmt::format_string<Args...> format, Args&&... args) const {
+    fail(damaged, "{}: {}", where, fmt::format(format, std::forward<Args>(args)...));
+  }
+  template <class... Args>
+  void needs(bool holds, fmt::format_string<Args...> format, Args&&... args) const {
+    if (!holds) refuse(format, std::forward<Args>(args)...);
+  }
+};
+
+/// Reads fields one after the other from bytes of a file, little-endian; whoever reads past their end is refused.
+class Fields {
+ public:
+  Fields(std::span<const std::byte> bytes, const Place& place) : bytes_(bytes), place_(place) {}
+
+  std::uint64_t number(std::size_t size);
+  std::uint64_t address() { return number(8); }
+  void skip(std::size_t count) { take(count); }
+  std::span<const std::byte> take(std::size_t count);
+  /// The bytes up to the next NUL, which is taken too.
+  std::string_view text();
+  /// Refuses where other bytes than these come next.
+  void signature(std::string_view expected);
+
+  /// Refuses where the four bytes that come next are not the checksum of those before.
+  void checksum();
+
+  std::size_t left() const { return bytes_.size() - at_; }
+  std::size_t at() const { return at_; }
+  const Place& place() const { return place_; }
+
+ private:
+  std::span<const std::byte> bytes_;
+  const Place& place_;
+  std::size_t at_ = 0;
+};
+
+/// A file's bytes by address; none that the file does not have.
+class FileBytes {
+ public:
+  explicit FileBytes(const std::string& path);
+
+  std::uint64_t size() const { return size_; }
+  bool contains(std::uint64_t address, std::uint64_t count) const { return address <= size_ && count <= size_ - address; }
+  std::vector<std::byte> read(std::uint64_t address, std::uint64_t count, const Place& place);
+
+ private:
+  std::string path_;
+  std::ifstream file_;
+  std::uint64_t size_ = 0;
+};
+
+}  // namespace causeway::hdf5

@@ -1,0 +1,41 @@
+#include "kernels/core/gpu.hpp"
+
+#include "kernels/core/error.hpp"
+
+#if CAUSEWAY_CUDA
+#include "kernels/cuda/device/check.cuh"
+#endif
+
+namespace causeway {
+
+int visible_gpus() {
+  int count = 0;
+#if CAUSEWAY_CUDA
+  if (cudaGetDeviceCount(&count) != cudaSuccess) {
+    cudaGetLastError();  // no GPU is an answer, not an error of a later call
+    count = 0;
+  }
+#endif
+  return count;
+}
+
+void use_gpu(int ordinal) {
+  require(ordinal >= 0 && ordinal < visible_gpus(), "GPU {} is wanted, {} are visible", ordinal, visible_gpus());
+#if CAUSEWAY_CUDA
+  cuda_check(cudaSetDevice(ordinal));
+#endif
+}
+
+std::string gpu_address() {
+  std::string address;
+#if CAUSEWAY_CUDA
+  int device = 0;
+  char text[32] = {};
+  cuda_check(cudaGetDevice(&device));
+  cuda_check(cudaDeviceGetPCIBusId(text, sizeof text, device));
+  address = text;
+#endif
+  return address;
+}
+
+}  // namespace causeway

@@ -1,0 +1,17 @@
+#pragma once
+
+namespace causeway {
+
+/// ⌈count / each⌉, for count >= 0 and each > 0: how many pieces of `each` hold `count`.
+template <class Count, class Each>
+constexpr auto ceil_div(Count count, Each each) {
+  return (count + each - 1) / each;
+}
+
+/// The smallest multiple of `step` that is not below `count`, for count >= 0 and step > 0.
+template <class Count, class Step>
+constexpr auto round_up(Count count, Step step) {
+  return ceil_div(count, step) * step;
+}
+
+}  // namespace causeway

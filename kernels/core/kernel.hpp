@@ -1,0 +1,26 @@
+#pragma once
+
+#include <string_view>
+
+#include "kernels/core/error.hpp"
+#include "kernels/core/stream.hpp"
+
+namespace causeway {
+
+/// One operation and its implementation on each device: the only place a device is chosen. kernels/cpu/<op>.cpp reads like the formula
+/// and is the specification, kernels/cuda/<op>.cu is fast; kernels/registry.cpp pairs them.
+template <class Args>
+struct Kernel {
+  using Function = void (*)(const Stream&, const Args&);
+  std::string_view name;
+  Function cpu;
+  Function cuda;  ///< nullptr in a build without CUDA
+
+  void operator()(const Stream& stream, const Args& args) const {
+    const Function run = stream.device() == Device::cuda ? cuda : cpu;
+    require(run != nullptr, "{} has no implementation on {}", name, name_of(stream.device()));
+    run(stream, args);
+  }
+};
+
+}  // namespace causeway

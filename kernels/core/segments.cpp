@@ -1,0 +1,63 @@
+#include "kernels/core/segments.hpp"
+
+#include <algorithm>
+
+namespace causeway {
+
+std::int64_t SegmentsView::document_of(std::int64_t t) const {
+  return std::upper_bound(host, host + count + 1, t) - host - 1;
+}
+
+Segments::Segments(std::vector<std::int64_t> cu_seqlens, const std::string& where) : cu_seqlens_(std::move(cu_seqlens)) {
+  require(!cu_seqlens_.empty(), "{}: no entries, expected at least the 0 in front", where);
+  require(cu_seqlens_.front() == 0, "{}: the first entry is {}, expected 0", where, cu_seqlens_.front());
+  const auto drop = std::adjacent_find(cu_seqlens_.begin(), cu_seqlens_.end(), std::greater<>());
+  if (drop != cu_seqlens_.end())
+    fail(ExitCode::usage, "{}: entry {} is {} after {}, expected no decrease", where, drop - cu_seqlens_.begin() + 1, *(drop + 1), *drop);
+}
+
+Segments Segments::of_lengths(std::span<const std::int64_t> lengths) {
+  std::vector<std::int64_t> cu_seqlens{0};
+  cu_seqlens.reserve(lengths.size() + 1);
+  for (const std::int64_t length : lengths) cu_seqlens.push_back(cu_seqlens.back() + length);
+  return Segments(std::move(cu_seqlens));
+}
+
+std::int64_t Segments::end_of(std::int64_t t) const { return *std::upper_bound(cu_seqlens_.begin(), cu_seqlens_.end(), t); }
+std::int64_t Segments::start_of(std::int64_t t) const { return *(std::upper_bound(cu_seqlens_.begin(), cu_seqlens_.end(), t) - 1); }
+
+std::vector<std::int64_t> Segments::positions(std::int64_t begin, std::int64_t end) const {
+  std::vector<std::int64_t> result;
+  result.reserve(static_cast<std::size_t>(end - begin));
+  for (std::int64_t t = begin; t < end;) {
+    const std::int64_t start = start_of(t), stop = std::min(end_of(t), end);
+    for (; t < stop; ++t) result.push_back(t - start);
+  }
+  return result;
+}
+
+std::vector<std::int64_t> Segments::slice(std::int64_t begin, std::int64_t end) const {
+  std::vector<std::int64_t> result;
+  if (begin >= end) return {0};
+  result.push_back(start_of(begin) - begin);
+  for (auto next = std::upper_bound(cu_seqlens_.begin(), cu_seqlens_.end(), begin); next != cu_seqlens_.end(); ++next) {
+    if (*next - begin != result.back()) result.push_back(*next - begin);
+    if (*next >= end) break;
+  }
+  return result;
+}
+
+PlacedSegments::PlacedSegments(const Stream& stream, std::vector<std::int64_t> cu_seqlens, std::int64_t tokens)
+    : host_(std::move(cu_seqlens)), tokens_(tokens) {
+  if (stream.device() == Device::cpu) return;
+  device_ = Tensor(stream, DType::i64, {static_cast<std::int64_t>(host_.size())});
+  stream.upload(device_.view().data, host_.data(), device_.view().bytes());
+}
+
+SegmentsView PlacedSegments::view() const {
+  SegmentsView placed = segments_view(host_, tokens_);
+  if (device_.present()) placed.cu_seqlens = device_.view().row<const std::int64_t>(0);
+  return placed;
+}
+
+}  // namespace causeway

@@ -1,0 +1,208 @@
+#include "kernels/core/integer.hpp"
+#include "kernels/cpu/modal_conv/modal_rate.hpp"
+#include "kernels/cpu/modal_conv/modal_tile.hpp"
+#include "kernels/modal_conv.hpp"
+
+namespace causeway::cpu {
+namespace {
+
+constexpr std::int64_t pieces_a_block = modal_conv_block / modal_piece;
+
+/// A piece [first, last) of a document [start, end), tokens of the run.
+struct Piece {
+  std::int64_t first, last, start, end;
+  std::int64_t count() const { return last - first; }
+  bool fresh() const { return first == start; }  ///< no state enters
+  bool closing() const { return last == end; }   ///< no adjoint enters
+};
+
+/// What a tile keeps from visit to visit, in this order in its scratch.
+template <class R>
+struct Kept {
+  Kept(Vector<R>* memory, std::int64_t M)
+      : modes(memory, M),
+        adjoint(memory + Modes<R>::size(M)),
+        states(adjoint + M),
+        weighted(states + pieces_a_block * M),
+        d_residues(weighted + M),
+        d_exponents(d_residues + M) {}
+  static std::int64_t size(std::int64_t M) { return Modes<R>::size(M) + (pieces_a_block + 4) * M; }
+
+  Modes<R> modes;
+  Vector<R>* adjoint;      ///< [M]: λ G at the right edge of the piece at hand
+  Vector<R>* states;       ///< [pieces_a_block, M]: s just before each multiple of modal_piece tokens of a block
+  Vector<R>* weighted;     ///< [M]
+  Vector<R>* d_residues;   ///< [M]: Σ dc s, of this visit, what enters its pieces from outside
+  Vector<R>* d_exponents;  ///< [M]: likewise Σ λ G s_{t-1}
+};
+
+/// Sums over all visits, in float64, of a tile: [M] d_residues, [M] d_exponents, [modal_piece] Σ_t dc_t x_{t-lag}
+/// within pieces.
+inline std::int64_t sums_size(std::int64_t M) { return 2 * M + modal_piece; }
+
+template <class R>
+void add_to(double* to, Vector<R>& from) {
+  for (std::int64_t d = 0; d < lanes<R>; ++d) to[d] += static_cast<double>(from[d]);
+  from = Vector<R>{};
+}
+
+/// Parameter gradients and the adjoint across one piece: what the tokens inside owe to the state s before it (`s` null:
+/// none) and to the adjoint behind it.
+template <class R>
+void cross_piece(Kept<R>& kept, const Piece& piece, const Vector<R>* x, const Vector<R>* dc, const Vector<R>* s,
+                 TensorView log_rates, const Tile& tile) {
+  const Modes<R>& modes = kept.modes;
+  const std::int64_t n = piece.count();
+  Vector<R> dc_counted[modal_piece], x_counted[modal_piece];  // times the power of λ that they meet
+  for (std::int64_t i = 0; i < n; ++i) {
+    dc_counted[i] = dc[i] * static_cast<R>(i + 1);
+    x_counted[i] = x[i] * static_cast<R>(n - 1 - i);
+  }
+  for (std::int64_t m = 0; m < modes.count; ++m) {
+    const Vector<R>* const power = modes.powers(m);
+    if (!piece.closing()) {
+      Vector<R> later{};  // Σ_j (n-1-j) λ^{n-1-j} x_j
+      for (std::int64_t j = 0; j < n; ++j) later += power[n - 1 - j] * x_counted[j];
+      if (s != nullptr) later += power[n] * s[m] * static_cast<R>(n);
+      kept.d_exponents[m] += kept.adjoint[m] * later;
+    }
+    if (s == nullptr) continue;
+    Vector<R> through{}, counted{};  // Σ_i λ^{i+1} dc_i, Σ_i (i+1) λ^{i+1} dc_i
+    for (std::int64_t i = 0; i < n; ++i) {
+      through += power[i + 1] * dc[i];
+      counted += power[i + 1] * dc_counted[i];
+    }
+    kept.d_residues[m] += s[m] * through;
+    kept.d_exponents[m] += modes.residue(m) * s[m] * counted;
+    const Vector<R> own = modes.residue(m) * through;
+    if (piece.closing())
+      kept.adjoint[m] = own;
+    else
+      kept.adjoint[m] += own - modes.loss(m, n, log_rates, tile) * kept.adjoint[m];
+  }
+}
+
+// Floor: q, k, v, d_y read once, d_q, d_k, d_v written once; 2·(3·piece/2 + 6·M) flops an element.
+template <class T>
+void backward(const Stream& stream, const ModalConvBackward& args) {
+  using R = Accumulator<T>;
+  const GatedConvInputs& in = args.in;
+  const GatedConvGradients& out = args.gradients;
+  const std::int64_t tokens = in.segments.tokens, M = args.log_rates.columns();
+  const TileGroups<R> groups(in.v.columns());
+  const Scratch<R> scratch(stream, groups.tiles * Kept<R>::size(M));
+  const Tensor sums = Tensor::zeros(stream, DType::f64, {groups.tiles, sums_size(M), lanes<R>});
+
+#pragma omp parallel for schedule(static)
+  for (std::int64_t group = 0; group < groups.count; ++group) {
+    const std::int64_t first_tile = groups.first_tile(group), last_tile = groups.first_tile(group + 1);
+    for (std::int64_t index = first_tile; index < last_tile; ++index) {
+      const Tile tile = groups.tile(index);
+      Kept<R> kept(scratch.data() + index * Kept<R>::size(M), M);
+      kept.modes.template prepare<T>(args.residues, args.log_rates, in.skip, tile);
+      if (args.adjoint_in.present() && in.segments.continues_to_right())
+        load_matrix<R>(args.adjoint_in, tile, kept.adjoint);
+    }
+    for (std::int64_t visit = (tokens - 1) / modal_visit * modal_visit; visit >= 0 && tokens > 0;
+         visit -= modal_visit) {
+      const std::int64_t count = std::min(modal_visit, tokens - visit);
+      for (std::int64_t index = first_tile; index < last_tile; ++index) {
+        const Tile tile = groups.tile(index);
+        Kept<R> kept(scratch.data() + index * Kept<R>::size(M), M);
+        Vector<R> x[modal_visit], dc[modal_visit], c[modal_visit], d_kv[modal_visit], products[modal_piece] = {};
+        load_product<T>(in, visit, count, tile, x);
+        load_output_gradient<T>(in, out.d_y, visit, count, tile, dc);
+        for (std::int64_t block = (count - 1) / modal_conv_block * modal_conv_block; block >= 0;
+             block -= modal_conv_block) {
+          const std::int64_t begin = visit + block, end = std::min(begin + modal_conv_block, tokens);
+          // Forward again for the states between the block's pieces.
+          load_saved(args.states.template row<const R>(begin / modal_conv_block), M, tile, kept.states);
+          for (std::int64_t t = begin; t + modal_piece < end; t += modal_piece) {
+            Vector<R>* const s = kept.states + ((t - begin) / modal_piece + 1) * M;
+            std::copy(s - M, s, s);
+            for_each_document(
+                in.segments, t, t + modal_piece,
+                [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t document_end) {
+                  if (last != document_end)
+                    advance_state(kept.modes, x + (first - visit), last - first, first == start, args.log_rates, tile,
+                                  s);
+                });
+          }
+          for (std::int64_t t = begin + (end - begin - 1) / modal_piece * modal_piece; t >= begin; t -= modal_piece) {
+            Piece pieces[modal_piece];
+            std::int64_t found = 0;
+            for_each_document(
+                in.segments, t, std::min(t + modal_piece, end),
+                [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t document_end) {
+                  pieces[found++] = {first, last, start, document_end};
+                });
+            for (std::int64_t i = found - 1; i >= 0; --i) {
+              const Piece& piece = pieces[i];
+              const std::int64_t at = piece.first - visit, n = piece.count();
+              // Only a piece at a multiple of modal_piece goes on with a document.
+              const Vector<R>* const s = piece.fresh() ? nullptr : kept.states + (t - begin) / modal_piece * M;
+              if (in.q.present()) {
+                multiply_piece<1>(kept.modes.taps(), x + at, n, c + at);
+                if (s != nullptr) {
+                  for (std::int64_t m = 0; m < M; ++m) kept.weighted[m] = kept.modes.residue(m) * s[m];
+                  add_from_state<true>(kept.modes, kept.weighted, n, c + at);
+                }
+              }
+              multiply_piece<-1>(kept.modes.taps(), dc + at, n, d_kv + at);
+              if (!piece.closing()) add_from_state<false>(kept.modes, kept.adjoint, n, d_kv + at);
+              for (std::int64_t lag = 0; lag < n; lag += 8) {
+                Vector<R>(&sum)[8] = *reinterpret_cast<Vector<R>(*)[8]>(products + lag);
+                correlate<8>(dc + at, x + at, lag, 0, n, 0, sum);
+              }
+              cross_piece(kept, piece, x + at, dc + at, s, args.log_rates, tile);
+            }
+          }
+        }
+        if (in.q.present()) store_gated<T>(c, out.d_y, visit, count, tile, out.d_q);
+        store_product_gradient<T>(d_kv, in, out, visit, count, tile);
+        double* const to = sums.view().template row<double>(index);
+        for (std::int64_t m = 0; m < M; ++m) {
+          add_to<R>(to + m * lanes<R>, kept.d_residues[m]);
+          add_to<R>(to + (M + m) * lanes<R>, kept.d_exponents[m]);
+        }
+        for (std::int64_t lag = 0; lag < modal_piece; ++lag) add_to<R>(to + (2 * M + lag) * lanes<R>, products[lag]);
+      }
+    }
+  }
+
+#pragma omp parallel for schedule(static)
+  for (std::int64_t c = 0; c < in.v.columns(); ++c) {
+    const double* const sum = sums.view().row<const double>(c / lanes<R>) + c % lanes<R>;
+    for (std::int64_t m = 0; m < M; ++m) {
+      const double rate = modal_rate(static_cast<double>(args.log_rates.row<const R>(c)[m])),
+                   residue = static_cast<double>(args.residues.row<const R>(c)[m]);
+      double within = 0, counted = 0;  // Σ_lag λ^lag p_lag, Σ_lag lag λ^lag p_lag
+      for (std::int64_t lag = 0; lag < modal_piece; ++lag) {
+        const double term = std::exp(-rate * static_cast<double>(lag)) * sum[(2 * M + lag) * lanes<R>];
+        within += term;
+        counted += static_cast<double>(lag) * term;
+      }
+      args.d_residues.row<R>(c)[m] += static_cast<R>(sum[m * lanes<R>] + within);
+      args.d_log_rates.row<R>(c)[m] += static_cast<R>(-rate * (sum[(M + m) * lanes<R>] + residue * counted));
+    }
+    if (in.skip.present()) out.d_skip.row<R>(c)[0] += static_cast<R>(sum[2 * M * lanes<R>]);
+  }
+}
+
+}  // namespace
+
+void modal_conv_backward(const Stream& stream, const ModalConvBackward& args) {
+  const GatedConvInputs& in = args.in;
+  const DType accumulator = accumulator_of(in.v.dtype);
+  const std::int64_t T = in.segments.tokens, D = in.v.columns(), M = args.log_rates.columns();
+  expect_gated_inputs(in);
+  expect_modes(in, args.residues, args.log_rates);
+  expect_gated_gradients(in, args.gradients);
+  expect("states", args.states, accumulator, {ceil_div(T, modal_conv_block), D, M});
+  expect_if_present("adjoint_in", args.adjoint_in, accumulator, {D, M});
+  expect("d_residues", args.d_residues, accumulator, {D, M});
+  expect("d_log_rates", args.d_log_rates, accumulator, {D, M});
+  dispatch(in.v.dtype, [&]<class Type> { backward<Type>(stream, args); });
+}
+
+}  // namespace causeway::cpu

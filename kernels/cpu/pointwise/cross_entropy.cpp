@@ -1,0 +1,57 @@
+#include "kernels/cross_entropy.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kernels/cpu/pointwise/elementwise.hpp"
+#include "kernels/expect.hpp"
+#include "kernels/cpu/vector_math.hpp"
+
+namespace causeway::cpu {
+namespace {
+
+template <class T>
+void loss_and_gradient(const CrossEntropy& args, std::span<const std::int32_t> labels) {
+  using Wide = Accumulator<T>;
+  const std::int64_t tokens = args.logits.rows(), vocabulary = args.logits.columns();
+#pragma omp parallel for schedule(static) if (tokens * vocabulary > 4 * run_length)
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    const std::int32_t label = labels[static_cast<std::size_t>(t)];
+    T* d_logits = args.d_logits.present() ? args.d_logits.row<T>(t) : nullptr;
+    if (label < 0) {  // selected, not multiplied away: the logits here may be anything
+      *args.loss.row<Wide>(t) = 0;
+      if (d_logits != nullptr) std::fill_n(d_logits, vocabulary, T(Wide{0}));
+      continue;
+    }
+    const T* logits = args.logits.row<T>(t);
+    Wide largest = -std::numeric_limits<Wide>::infinity();
+#pragma omp simd reduction(max : largest)
+    for (std::int64_t v = 0; v < vocabulary; ++v) largest = std::max(largest, static_cast<Wide>(logits[v]));
+    Wide sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t v = 0; v < vocabulary; ++v) sum += exponential(static_cast<Wide>(logits[v]) - largest);
+    const Wide at_label = static_cast<Wide>(logits[label]) - largest;
+    *args.loss.row<Wide>(t) = std::log(sum) - at_label;
+    if (d_logits == nullptr) continue;
+#pragma omp simd
+    for (std::int64_t v = 0; v < vocabulary; ++v) d_logits[v] = exponential(static_cast<Wide>(logits[v]) - largest) / sum;
+    d_logits[label] = exponential(at_label) / sum - 1;  // from the unrounded probability: bf16 would lose what is left of p - 1
+  }
+}
+
+}  // namespace
+
+void cross_entropy(const Stream&, const CrossEntropy& args) {
+  const TensorView logits = args.logits;
+  expect("cross entropy's labels", args.labels, DType::i32, {logits.rows()});
+  expect("cross entropy's loss", args.loss, accumulator_of(logits.dtype), {logits.rows()});
+  expect_if_present("cross entropy's d_logits", args.d_logits, logits.dtype, logits.shape);
+  const std::span<const std::int32_t> labels = args.labels.as<std::int32_t>();
+  const auto wrong = std::find_if(labels.begin(), labels.end(), [&](std::int32_t label) { return label >= logits.columns(); });
+  if (wrong != labels.end())
+    fail(ExitCode::usage, "label {} is id {}, expected at most {} (the vocabulary's last)", wrong - labels.begin(), *wrong, logits.columns() - 1);
+  dispatch(logits.dtype, [&]<class T>() { loss_and_gradient<T>(args, labels); });
+}
+
+}  // namespace causeway::cpu

@@ -1,0 +1,91 @@
+#include "kernels/cuda/blocked_conv/blocked_conv.cuh"
+
+#include "kernels/expect.hpp"
+#include "kernels/cuda/device/reduce.cuh"
+
+namespace causeway::cuda {
+namespace {
+
+/// A warp a tap of a group, or 32 channels' skips.
+template <class R>
+__global__ void __launch_bounds__(256)
+    add_parts(FilterParts<R> from, std::int64_t groups, std::int64_t length, R* d_taps, std::int64_t taps_stride,
+              R* d_skip, std::int64_t skip_stride, std::int64_t channels) {
+  const std::int64_t item = std::int64_t{blockIdx.x} * 8 + threadIdx.y;
+  const int lane = static_cast<int>(threadIdx.x);
+  if (item < groups * length) {
+    const std::int64_t group = item / length, lag = item % length, each = from.columns / groups;
+    double sum = 0;
+    for (std::int64_t i = lane; i < from.parts * each; i += 32) {
+      const std::int64_t part = i / each, column = group * each + i % each;
+      sum += static_cast<double>(from.partial[(part * length + lag) * from.columns + column]);
+    }
+    sum = over_lanes(sum);
+    if (lane == 0) d_taps[group * taps_stride + lag] += static_cast<R>(sum);
+    return;
+  }
+  const std::int64_t channel = (item - groups * length) * 32 + lane;
+  if (d_skip == nullptr || channel >= channels) return;
+  double sum = 0;
+  for (std::int64_t part = 0; part < from.parts; ++part)
+    sum += static_cast<double>(from.skips[part * from.skip_step + channel]);
+  d_skip[channel * skip_stride] += static_cast<R>(sum);
+}
+
+template <class Args>
+void expect_inputs(const Args& args) {
+  const GatedConvInputs& in = args.in;
+  const DType dtype = in.v.dtype, accumulator = accumulator_of(dtype);
+  const std::int64_t D = in.v.columns(), G = args.taps.rows(), length = args.taps.columns();
+  const Shape rows{in.segments.tokens, D};
+  cpu::expect("v", in.v, dtype, rows);
+  cpu::expect_if_present("q", in.q, dtype, rows);
+  cpu::expect_if_present("k", in.k, dtype, rows);
+  cpu::expect_if_present("skip", in.skip, in.skip.dtype == accumulator ? accumulator : dtype, {D});
+  cpu::expect("taps", args.taps, args.taps.dtype == accumulator ? accumulator : dtype, {G, length});
+  ensure(length > 0 && (G == 0 ? D == 0 : D % G == 0), "taps {} for {} channels", args.taps.shape.to_string(), D);
+  ensure(args.block > 0, "a block of {} tokens", args.block);
+  cpu::expect_if_present("halo", args.halo, dtype, {length - 1, D});
+  ensure(args.halo.present() || length == 1 || !in.segments.continues_from_left(),
+         "a document begins before the run, but halo is absent");
+}
+
+}  // namespace
+
+template <class R>
+void add_filter_parts(const Stream& stream, const FilterParts<R>& from, TensorView d_taps, TensorView d_skip) {
+  const std::int64_t channels = d_skip.present() ? d_skip.rows() : 0, groups = d_taps.rows(), length = d_taps.columns();
+  add_parts<R><<<grid_of(groups * length + (channels + 31) / 32, 8), dim3(32, 8), 0, native_of(stream)>>>(
+      from, groups, length, static_cast<R*>(d_taps.data), d_taps.row_stride,
+      d_skip.present() ? static_cast<R*>(d_skip.data) : nullptr, d_skip.row_stride, channels);
+  cuda_check(cudaGetLastError());
+}
+template void add_filter_parts(const Stream&, const FilterParts<float>&, TensorView, TensorView);
+template void add_filter_parts(const Stream&, const FilterParts<double>&, TensorView, TensorView);
+
+void blocked_conv_forward(const Stream& stream, const BlockedConvForward& args) {
+  expect_inputs(args);
+  cpu::expect("y", args.y, args.in.v.dtype, args.in.v.shape);
+  if (args.in.v.size() == 0) return;
+  if (suits_tensor_cores(args)) return tensor_core_conv_forward(stream, args);
+  dispatch(args.in.v.dtype, [&]<class Type> { direct_conv_forward<Type>(stream, args); });
+}
+
+void blocked_conv_backward(const Stream& stream, const BlockedConvBackward& args) {
+  expect_inputs(args);
+  const GatedConvGradients& out = args.gradients;
+  const DType dtype = args.in.v.dtype, accumulator = accumulator_of(dtype);
+  const Shape rows = args.in.v.shape;
+  cpu::expect("d_y", out.d_y, dtype, rows);
+  cpu::expect("d_v", out.d_v, dtype, rows);
+  if (args.in.q.present()) cpu::expect("d_q", out.d_q, dtype, rows);
+  if (args.in.k.present()) cpu::expect("d_k", out.d_k, dtype, rows);
+  if (args.in.skip.present()) cpu::expect("d_skip", out.d_skip, accumulator, args.in.skip.shape);
+  cpu::expect_if_present("d_halo", args.d_halo, dtype, {args.taps.columns() - 1, args.in.v.columns()});
+  cpu::expect("d_taps", args.d_taps, accumulator, args.taps.shape);
+  if (args.in.v.columns() == 0) return;
+  if (suits_tensor_cores(args)) return tensor_core_conv_backward(stream, args);
+  dispatch(dtype, [&]<class Type> { direct_conv_backward<Type>(stream, args); });
+}
+
+}  // namespace causeway::cuda

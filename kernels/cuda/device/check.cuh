@@ -1,0 +1,18 @@
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <source_location>
+
+#include "kernels/core/error.hpp"
+#include "kernels/core/stream.hpp"
+
+namespace causeway {
+
+inline void cuda_check(cudaError_t status, std::source_location where = std::source_location::current()) {
+  ensure(status == cudaSuccess, "{}:{}: CUDA: {}", where.file_name(), where.line(), cudaGetErrorString(status));
+}
+
+inline cudaStream_t native_of(const Stream& stream) { return static_cast<cudaStream_t>(stream.native()); }
+
+}  // namespace causeway

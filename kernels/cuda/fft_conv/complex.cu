@@ -1,0 +1,246 @@
+#include <algorithm>
+
+#include "kernels/core/integer.hpp"
+#include "kernels/expect.hpp"
+#include "kernels/cuda/device/reduce.cuh"
+#include "kernels/fourier.hpp"
+
+namespace causeway::cuda {
+namespace {
+
+using cpu::expect;
+
+constexpr int threads = 256;
+
+bool is_complex(TensorView x) { return x.shape.rank() == 3 && x.shape[2] == 2; }
+
+void expect_complex(std::string_view name, TensorView x) {
+  ensure(is_complex(x) && x.dtype == accumulator_of(x.dtype),
+         "{} is {} {}, expected [rows, D, 2] in an accumulator type", name, name_of(x.dtype), x.shape.to_string());
+}
+
+template <class R>
+struct Complex {
+  R re, im;
+};
+
+/// factors[r] = alpha · exp(2πi (first + r·step) / modulus), its index reduced as an integer and exact at the multiples
+/// of a quarter turn.
+template <class R>
+__global__ void __launch_bounds__(threads) rotations(std::int64_t first, std::int64_t step, std::int64_t modulus,
+                                                     double alpha, std::int64_t rows, Complex<R>* factors) {
+  const std::int64_t row = std::int64_t{blockIdx.x} * threads + threadIdx.x;
+  if (row >= rows) return;
+  auto index = static_cast<std::int64_t>((static_cast<__int128>(row) * step + first) % modulus);
+  if (index < 0) index += modulus;
+  double sine, cosine;
+  ::sincospi(2 * (static_cast<double>(index) / static_cast<double>(modulus)), &sine, &cosine);
+  factors[row] = {static_cast<R>(alpha * cosine), static_cast<R>(alpha * sine)};
+}
+
+template <class X, class Y, bool from_complex, bool to_complex, bool accumulate>
+struct Rotated {
+  using R = Accumulator<Y>;
+  static constexpr int width = from_complex || to_complex ? packet_width<X, Y> / 2 : packet_width<X, Y>;
+  Rows<const X> x;
+  Rows<Y> y;
+  const Complex<R>* factors;
+
+  template <int V>
+  __device__ void operator()(std::int64_t row, std::int64_t column) const {
+    constexpr int from = from_complex ? 2 : 1, to = to_complex ? 2 : 1;
+    const Complex<R> w = factors[row];
+    const auto in = x.template load<from * V>(row, from * column);
+    Packet<Y, to * V> out;
+    if constexpr (accumulate) out = y.template load<to * V>(row, to * column);
+    const auto put = [&](int i, R value) {
+      if constexpr (accumulate) value += static_cast<R>(out.at[i]);
+      out.at[i] = narrowed<Y>(value);
+    };
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      const R a = static_cast<R>(in.at[from * v]);
+      if constexpr (from_complex) {
+        const R b = static_cast<R>(in.at[2 * v + 1]);
+        put(to * v, w.re * a - w.im * b);
+        if constexpr (to_complex) put(2 * v + 1, w.re * b + w.im * a);
+      } else {
+        put(to * v, w.re * a);
+        if constexpr (to_complex) put(2 * v + 1, w.im * a);
+      }
+    }
+    y.template store<to * V>(row, to * column, out);
+  }
+};
+
+template <class R>
+struct Products {
+  static constexpr int width = packet_width<R> / 2;
+  Rows<const R> a, b;
+  Rows<R> y;
+  R alpha, sign;
+  int group_size;
+
+  template <int V>
+  __device__ void operator()(std::int64_t row, std::int64_t column) const {
+    auto x = a.template load<2 * V>(row, 2 * column);
+    Packet<R, 2 * V> w;
+    if (group_size == 1) {
+      w = b.template load<2 * V>(row, 2 * column);
+    } else if (V == 1 || group_size % V == 0) {
+      const auto of_group =
+          b.template load<2>(row, 2 * static_cast<std::int64_t>(static_cast<int>(column) / group_size));
+#pragma unroll
+      for (int v = 0; v < 2 * V; ++v) w.at[v] = of_group.at[v % 2];
+    } else {
+#pragma unroll
+      for (int v = 0; v < V; ++v) {
+        const auto of_group =
+            b.template load<2>(row, 2 * static_cast<std::int64_t>((static_cast<int>(column) + v) / group_size));
+        w.at[2 * v] = of_group.at[0];
+        w.at[2 * v + 1] = of_group.at[1];
+      }
+    }
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      const R re = x.at[2 * v], im = x.at[2 * v + 1], w_re = w.at[2 * v], w_im = sign * w.at[2 * v + 1];
+      x.at[2 * v] = alpha * (re * w_re - im * w_im);
+      x.at[2 * v + 1] = alpha * (re * w_im + im * w_re);
+    }
+    y.template store<2 * V>(row, 2 * column, x);
+  }
+};
+
+/// `lanes` neighbouring lanes share a group of a row, V channels at once; the order of a sum depends on the group's
+/// size alone.
+template <class R, int V>
+__global__ void __launch_bounds__(threads)
+    reduce_products(Rows<const R> a, Rows<const R> b, Rows<R> y, std::int64_t rows, std::int64_t groups,
+                    std::int64_t group_size, int lanes) {
+  const int lane = static_cast<int>(threadIdx.x) % lanes;
+  const std::int64_t group = std::int64_t{blockIdx.x} * (blockDim.x / lanes) + threadIdx.x / lanes;
+  // All threads of a block walk as often: a warp's lanes meet in over_lanes, and may be of several rows.
+  for (std::int64_t first = std::int64_t{blockIdx.y} * blockDim.y; first < rows;
+       first += std::int64_t{gridDim.y} * blockDim.y) {
+    const std::int64_t row = first + threadIdx.y;
+    const bool here = row < rows && group < groups;
+    R re = 0, im = 0;
+    for (std::int64_t i = lane * V; here && i < group_size; i += lanes * V) {
+      const std::int64_t column = 2 * (group * group_size + i);
+      const auto x = a.template load<2 * V>(row, column), w = b.template load<2 * V>(row, column);
+#pragma unroll
+      for (int v = 0; v < V; ++v) {
+        re += x.at[2 * v] * w.at[2 * v] + x.at[2 * v + 1] * w.at[2 * v + 1];
+        im += x.at[2 * v + 1] * w.at[2 * v] - x.at[2 * v] * w.at[2 * v + 1];
+      }
+    }
+    re = over_lanes(re, lanes);
+    im = over_lanes(im, lanes);
+    if (!here || lane != 0) continue;
+    auto to = y.template load<2>(row, 2 * group);
+    to.at[0] += re;
+    to.at[1] += im;
+    y.template store<2>(row, 2 * group, to);
+  }
+}
+
+/// Calls body.template operator()<flag>().
+template <class Body>
+void dispatch_flag(bool flag, const Body& body) {
+  flag ? body.template operator()<true>() : body.template operator()<false>();
+}
+
+/// Complex numbers go as pairs, even where not as whole packets.
+void expect_pairs(std::initializer_list<TensorView> tensors) {
+  for (const TensorView& x : tensors)
+    ensure(!is_complex(x) || rows_start_aligned({x}, 2),
+           "the complex numbers of a tensor {} do not stand at multiples of their size", x.shape.to_string());
+}
+
+}  // namespace
+
+// Floor: x read, y written, and read too with `accumulate`. Complex f32 [16384, 4096]: 1.07 GB, 0.22 ms at 4.8 TB/s.
+// The factors are one a row.
+void rotate(const Stream& stream, const Rotate& args) {
+  const TensorView x = args.x, y = args.y;
+  ensure(args.modulus > 0, "a rotation by fractions of {}", args.modulus);
+  for (const auto& [name, of] : {std::pair{"x", x}, std::pair{"y", y}})
+    ensure(is_complex(of) || of.shape.rank() == 2, "{} is {}, expected [rows, D] or [rows, D, 2]", name,
+           of.shape.to_string());
+  ensure(x.rows() == y.rows() && x.shape[1] == y.shape[1], "a rotation of {} into {}", x.shape.to_string(),
+         y.shape.to_string());
+  expect_pairs({x, y});
+  if (x.size() == 0) return;
+  const std::int64_t rows = x.rows();
+  dispatch(y.dtype, [&]<class Y>() {
+    using R = Accumulator<Y>;
+    const Tensor factors(stream, dtype_of<R>, {rows, 2});
+    auto* const of_rows = static_cast<Complex<R>*>(factors.view().data);
+    rotations<R><<<grid_of(rows, threads), threads, 0, native_of(stream)>>>(args.first, args.step, args.modulus,
+                                                                            args.alpha, rows, of_rows);
+    cuda_check(cudaGetLastError());
+    dispatch(x.dtype, [&]<class X>() {
+      dispatch_flag(is_complex(x), [&]<bool from_complex>() {
+        dispatch_flag(is_complex(y), [&]<bool to_complex>() {
+          dispatch_flag(args.accumulate, [&]<bool accumulate>() {
+            using Body = Rotated<X, Y, from_complex, to_complex, accumulate>;
+            const bool aligned = rows_start_aligned({x}, from_complex ? 2 * Body::width : Body::width) &&
+                                 rows_start_aligned({y}, to_complex ? 2 * Body::width : Body::width);
+            for_each_packet(stream, rows, x.shape[1], aligned, Body{Rows<const X>(x), Rows<Y>(y), of_rows});
+          });
+        });
+      });
+    });
+  });
+}
+
+// Floor: a and b read, y written. Complex f32 [16384, 4096] with a group a channel: 1.61 GB, 0.34 ms at 4.8 TB/s.
+void complex_multiply(const Stream& stream, const ComplexMultiply& args) {
+  expect_complex("a", args.a);
+  expect("y", args.y, args.a.dtype, args.a.shape);
+  expect("b", args.b, args.a.dtype, {args.a.rows(), args.b.shape[1], 2});
+  const std::int64_t channels = args.a.shape[1], groups = args.b.shape[1];
+  ensure(groups == 0 ? channels == 0 : channels % groups == 0, "a product of {} and {}", args.a.shape.to_string(),
+         args.b.shape.to_string());
+  expect_pairs({args.a, args.b, args.y});
+  if (args.a.size() == 0) return;
+  dispatch(args.a.dtype, [&]<class T>() {
+    using Body = Products<Accumulator<T>>;
+    using R = Accumulator<T>;
+    const bool aligned = rows_start_aligned({args.a, args.y}, 2 * Body::width) &&
+                         (groups < channels || rows_start_aligned({args.b}, 2 * Body::width));
+    for_each_packet(stream, args.a.rows(), channels, aligned,
+                    Body{Rows<const R>(args.a), Rows<const R>(args.b), Rows<R>(args.y), static_cast<R>(args.alpha),
+                         args.conjugate ? R{-1} : R{1}, static_cast<int>(channels / groups)});
+  });
+}
+
+// Floor: a and b read, y read and written. Complex f32 [16384, 4096] in 256 groups: 1.14 GB, 0.24 ms at 4.8 TB/s.
+void complex_multiply_reduce(const Stream& stream, const ComplexMultiplyReduce& args) {
+  expect_complex("a", args.a);
+  expect("b", args.b, args.a.dtype, args.a.shape);
+  expect("y", args.y, args.a.dtype, {args.a.rows(), args.y.shape[1], 2});
+  const std::int64_t channels = args.a.shape[1], groups = args.y.shape[1];
+  ensure(groups == 0 ? channels == 0 : channels % groups == 0, "a product of {} into {}", args.a.shape.to_string(),
+         args.y.shape.to_string());
+  expect_pairs({args.a, args.b, args.y});
+  if (args.a.size() == 0) return;
+  dispatch(args.a.dtype, [&]<class T>() {
+    using R = Accumulator<T>;
+    constexpr int width = packet_width<R> / 2;
+    const std::int64_t rows = args.a.rows(), group_size = channels / groups;
+    dispatch_width<width>(group_size % width == 0 && rows_start_aligned({args.a, args.b}, 2 * width), [&]<int V> {
+      const int lanes = lanes_for(group_size / V);
+      unsigned across = threads;
+      while (across / 2 >= groups * lanes) across /= 2;
+      const dim3 block(across, threads / across);
+      const dim3 grid(grid_of(groups, across / lanes),
+                      static_cast<unsigned>(std::min<std::int64_t>(65535, ceil_div(rows, block.y))));
+      reduce_products<R, V><<<grid, block, 0, native_of(stream)>>>(Rows<const R>(args.a), Rows<const R>(args.b),
+                                                                   Rows<R>(args.y), rows, groups, group_size, lanes);
+      cuda_check(cudaGetLastError());
+    });
+  });
+}
+
+}  // namespace causeway::cuda

@@ -1,0 +1,234 @@
+#include "kernels/core/integer.hpp"
+#include "kernels/norm.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/expect.hpp"
+#include "kernels/cuda/device/reduce.cuh"
+
+namespace causeway::cuda {
+namespace {
+
+using cpu::expect;
+using cpu::expect_if_present;
+
+// Packets of a row that a thread holds in registers; longer rows are read again. The backward holds four rows.
+constexpr int kept = 4, kept_backward = 2;
+constexpr std::int64_t most_blocks = 1024;  // of the backward: rows of partial sums of d_weight
+
+template <class T, int V>
+struct Forward {
+  using R = Accumulator<T>;
+  Rows<const T> x;  ///< data null where x is absent
+  Rows<R> residual, weight;
+  Rows<T> y;
+  Rows<R> rstd;
+  R eps;
+
+  /// residual += x, and its squares.
+  __device__ Packet<R, V> updated(std::int64_t t, std::int64_t column, R& squares) const {
+    auto sum = residual.template load<V>(t, column);
+    if (x.data != nullptr) {
+      const auto more = x.template load<V>(t, column);
+#pragma unroll
+      for (int v = 0; v < V; ++v) sum.at[v] += widened(more.at[v]);
+      residual.template store<V>(t, column, sum);
+    }
+#pragma unroll
+    for (int v = 0; v < V; ++v) squares += sum.at[v] * sum.at[v];
+    return sum;
+  }
+  __device__ void write(std::int64_t t, std::int64_t column, const Packet<R, V>& sum, R scale) const {
+    const auto w = weight.template load<V>(0, column);
+    Packet<T, V> to;
+#pragma unroll
+    for (int v = 0; v < V; ++v) to.at[v] = narrowed<T>(w.at[v] * (sum.at[v] * scale));
+    y.template store<V>(t, column, to);
+  }
+};
+
+template <class T, int V>
+__global__ void __launch_bounds__(1024) forward(Forward<T, V> args, std::int64_t tokens, std::int64_t channels) {
+  using R = Accumulator<T>;
+  const std::int64_t t = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y, first = threadIdx.x * V,
+                     step = std::int64_t{blockDim.x} * V;
+  const bool here = t < tokens;
+  Packet<R, V> sums[kept];
+  R squares = 0;
+#pragma unroll
+  for (int i = 0; i < kept; ++i)
+    if (here && first + i * step < channels) sums[i] = args.updated(t, first + i * step, squares);
+  for (std::int64_t column = first + kept * step; here && column < channels; column += step)
+    args.updated(t, column, squares);
+  squares = over_team(squares);
+  if (!here) return;
+  const R rstd = 1 / std::sqrt(squares / static_cast<R>(channels) + args.eps);
+  if (threadIdx.x == 0) args.rstd(t, 0) = rstd;
+#pragma unroll
+  for (int i = 0; i < kept; ++i)
+    if (first + i * step < channels) args.write(t, first + i * step, sums[i], rstd);
+  for (std::int64_t column = first + kept * step; column < channels; column += step)
+    args.write(t, column, args.residual.template load<V>(t, column), rstd);
+}
+
+template <class T, int V>
+struct Backward {
+  using R = Accumulator<T>;
+  Rows<const R> residual, weight, rstd;
+  Rows<const T> d_y;
+  Rows<R> d_residual;
+  Rows<R> partial;  ///< [blocks, D], each block's share of d_weight
+
+  struct Loaded {
+    Packet<R, V> residual;
+    Packet<T, V> d_y;
+    Packet<R, V> d_residual;
+  };
+  __device__ Loaded load(std::int64_t t, std::int64_t column) const {
+    return {residual.template load<V>(t, column), d_y.template load<V>(t, column),
+            d_residual.template load<V>(t, column)};
+  }
+  /// sum += d_y·normalized; returns the packet's share of ⟨d_y ∘ weight, normalized⟩.
+  __device__ R add(const Loaded& from, std::int64_t column, R scale, Packet<R, V>& sum) const {
+    const auto w = weight.template load<V>(0, column);
+    R dot = 0;
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      const R normalized = from.residual.at[v] * scale, g = widened(from.d_y.at[v]);
+      sum.at[v] += g * normalized;
+      dot += g * w.at[v] * normalized;
+    }
+    return dot;
+  }
+  __device__ void write(const Loaded& from, std::int64_t t, std::int64_t column, R scale, R mean) const {
+    const auto w = weight.template load<V>(0, column);
+    auto to = from.d_residual;
+#pragma unroll
+    for (int v = 0; v < V; ++v)
+      to.at[v] += scale * (widened(from.d_y.at[v]) * w.at[v] - from.residual.at[v] * scale * mean);
+    d_residual.template store<V>(t, column, to);
+  }
+};
+
+/// Team i takes the tokens i, i + teams, …; what it adds to d_weight it keeps in registers down its tokens, and at last
+/// the block's teams add up.
+template <class T, int V>
+__global__ void __launch_bounds__(1024) backward(Backward<T, V> args, std::int64_t tokens, std::int64_t channels) {
+  using R = Accumulator<T>;
+  constexpr int kept = kept_backward;
+  const std::int64_t teams = std::int64_t{gridDim.x} * blockDim.y,
+                     team = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
+  const std::int64_t first = threadIdx.x * V, step = std::int64_t{blockDim.x} * V;
+  Packet<R, V> sums[kept] = {};
+  // Every team of a block walks as often: they meet in over_team.
+  for (std::int64_t round = 0; round * teams < tokens; ++round) {
+    const std::int64_t t = round * teams + team;
+    const bool here = t < tokens;
+    const R rstd = here ? args.rstd(t, 0) : R{0};
+    typename Backward<T, V>::Loaded rows[kept];
+    R dot = 0;
+#pragma unroll
+    for (int i = 0; i < kept; ++i)
+      if (here && first + i * step < channels) rows[i] = args.load(t, first + i * step);
+#pragma unroll
+    for (int i = 0; i < kept; ++i)
+      if (here && first + i * step < channels) dot += args.add(rows[i], first + i * step, rstd, sums[i]);
+    // Rows too long for this have a block to themselves, and so a row of `partial`.
+    for (std::int64_t column = first + kept * step; here && column < channels; column += step) {
+      auto sum = round == 0 ? Packet<R, V>{} : args.partial.template load<V>(blockIdx.x, column);
+      dot += args.add(args.load(t, column), column, rstd, sum);
+      args.partial.template store<V>(blockIdx.x, column, sum);
+    }
+    const R mean = over_team(dot) / static_cast<R>(channels);
+#pragma unroll
+    for (int i = 0; i < kept; ++i)
+      if (here && first + i * step < channels) args.write(rows[i], t, first + i * step, rstd, mean);
+    for (std::int64_t column = first + kept * step; here && column < channels; column += step)
+      args.write(args.load(t, column), t, column, rstd, mean);
+  }
+  if (blockDim.y > 1) {  // warps: a row fits what they keep
+    __shared__ R of_teams[8][kept * 32 * V];
+#pragma unroll
+    for (int i = 0; i < kept; ++i)
+#pragma unroll
+      for (int v = 0; v < V; ++v) of_teams[threadIdx.y][(i * 32 + threadIdx.x) * V + v] = sums[i].at[v];
+    __syncthreads();
+    for (std::int64_t column = threadIdx.y * 32 + threadIdx.x; column < channels; column += 256) {
+      R sum = of_teams[0][column];
+      for (int other = 1; other < 8; ++other) sum += of_teams[other][column];
+      args.partial(blockIdx.x, column) = sum;
+    }
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < kept; ++i)
+    if (first + i * step < channels) args.partial.template store<V>(blockIdx.x, first + i * step, sums[i]);
+}
+
+/// A vector over channels as one row.
+TensorView as_row(TensorView x) { return x.reshaped({1, x.size()}); }
+
+}  // namespace
+
+// Floor: residual read, y written; with x, that read and residual written. bf16 with x, 12 bytes an element: [65536,
+// 4096] in 0.67 ms at 4.8 TB/s.
+void rms_norm_forward(const Stream& stream, const RmsNormForward& args) {
+  const TensorView y = args.y, weight = as_row(args.weight);
+  const DType wide = accumulator_of(y.dtype);
+  const std::int64_t tokens = y.rows(), channels = y.columns();
+  ensure(channels > 0, "rms_norm of tokens without channels: y is {}", y.shape.to_string());
+  expect_if_present("rms_norm's x", args.x, y.dtype, y.shape);
+  expect("rms_norm's residual", args.residual, wide, y.shape);
+  expect("rms_norm's weight", args.weight, wide, {channels});
+  expect("rms_norm's rstd", args.rstd, wide, {tokens});
+  if (tokens == 0) return;
+  dispatch(y.dtype, [&]<class T>() {
+    using R = Accumulator<T>;
+    constexpr int width = packet_width<T, R>;
+    dispatch_width<width>(channels % width == 0 && rows_start_aligned({args.x, args.residual, weight, y}, width),
+                          [&]<int V> {
+                            const RowTeams teams(channels / V, kept);
+                            forward<T, V><<<teams.grid(tokens), teams.block(), 0, native_of(stream)>>>(
+                                Forward<T, V>{Rows<const T>(args.x), Rows<R>(args.residual), Rows<R>(weight),
+                                              Rows<T>(y), Rows<R>(args.rstd), static_cast<R>(args.eps)},
+                                tokens, channels);
+                            cuda_check(cudaGetLastError());
+                          });
+  });
+}
+
+// Floor: residual and d_y read, d_residual read and written. bf16, 14 bytes an element: [65536, 4096] in 0.78 ms at 4.8
+// TB/s.
+void rms_norm_backward(const Stream& stream, const RmsNormBackward& args) {
+  const TensorView d_y = args.d_y, weight = as_row(args.weight);
+  const DType wide = accumulator_of(d_y.dtype);
+  const std::int64_t tokens = d_y.rows(), channels = d_y.columns();
+  ensure(channels > 0, "rms_norm backward of tokens without channels: d_y is {}", d_y.shape.to_string());
+  expect("rms_norm backward's residual", args.residual, wide, d_y.shape);
+  expect("rms_norm backward's weight", args.weight, wide, {channels});
+  expect("rms_norm backward's rstd", args.rstd, wide, {tokens});
+  expect("rms_norm backward's d_residual", args.d_residual, wide, d_y.shape);
+  expect("rms_norm backward's d_weight", args.d_weight, wide, {channels});
+  ensure(args.d_weight.dense(), "rms_norm backward's d_weight is not dense");
+  if (tokens == 0) return;
+  dispatch(d_y.dtype, [&]<class T>() {
+    using R = Accumulator<T>;
+    constexpr int width = packet_width<T, R>;
+    const bool whole =
+        channels % width == 0 && rows_start_aligned({args.residual, weight, d_y, args.d_residual}, width);
+    dispatch_width<width>(whole, [&]<int V> {
+      const RowTeams teams(channels / V, kept_backward);
+      const std::int64_t blocks = std::min<std::int64_t>(ceil_div(tokens, teams.in_block), most_blocks);
+      const Tensor partial(stream, wide, {blocks, channels});
+      backward<T, V><<<grid_of(blocks), teams.block(), 0, native_of(stream)>>>(
+          Backward<T, V>{Rows<const R>(args.residual), Rows<const R>(weight), Rows<const R>(args.rstd),
+                         Rows<const T>(d_y), Rows<R>(args.d_residual), Rows<R>(partial)},
+          tokens, channels);
+      cuda_check(cudaGetLastError());
+      add_column_sums<R>(stream, partial, static_cast<R*>(args.d_weight.data));
+    });
+  });
+}
+
+}  // namespace causeway::cuda

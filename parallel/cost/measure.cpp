@@ -1,0 +1,96 @@
+#include "parallel/cost/measure.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <limits>
+
+#include "kernels/activation.hpp"
+#include "kernels/blocked_conv.hpp"
+
+namespace causeway {
+namespace {
+
+/// Tries to be timed: who takes part, on what, and who is told before each.
+struct Group {
+  Communicator& ranks;
+  const Stream& stream;
+  const std::function<void()>& between;
+};
+
+/// The shortest of `tries` runs, all ranks starting each together, until the stream is through; once before, unmeasured.
+double best_seconds(int tries, const Group& group, const std::function<void()>& run) {
+  using Clock = std::chrono::steady_clock;
+  const auto& [ranks, stream, between] = group;
+  run();
+  stream.wait();
+  double best = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < tries; ++i) {
+    if (between) between();
+    ranks.barrier();
+    const auto begin = Clock::now();
+    run();
+    stream.wait();
+    best = std::min(best, std::chrono::duration<double>(Clock::now() - begin).count());
+  }
+  return best;
+}
+
+/// Seconds of one exchange round the ring, in which every rank sends `bytes` to the next; the mean of `in_a_row`.
+double ring_seconds(std::int64_t bytes, int in_a_row, int tries, const Group& group) {
+  const Communicator& ranks = group.ranks;
+  const Stream& stream = group.stream;
+  const Tensor out = Tensor::zeros(stream, DType::u8, {bytes}), in(stream, DType::u8, {bytes});
+  const int right = (ranks.rank() + 1) % ranks.size(), left = (ranks.rank() + ranks.size() - 1) % ranks.size();
+  const Transfer transfers[] = {{.peer = right, .send = out.view().as_bytes(), .recv = {}},
+                                {.peer = left, .send = {}, .recv = in.view().as_bytes()}};
+  return best_seconds(tries, group, [&] {
+           for (int i = 0; i < in_a_row; ++i) group.ranks.exchange(transfers, group.stream);
+         }) /
+         in_a_row;
+}
+
+double operations_per_second(const Group& group, DType dtype) {
+  const Stream& stream = group.stream;
+  // A GPU is full with 64 times as much, and done sooner.
+  const std::int64_t tokens = stream.device() == Device::cpu ? 512 : 4096,
+                     channels = stream.device() == Device::cpu ? 128 : 1024, taps = 64;
+  const Tensor x = Tensor::zeros(stream, dtype, {tokens, channels}), y(stream, dtype, {tokens, channels}),
+               filter = Tensor::zeros(stream, dtype, {channels, taps});
+  fill(stream, {.value = 1, .y = x});
+  fill(stream, {.value = 1, .y = filter});
+  const PlacedSegments documents(stream, {0, tokens}, tokens);
+  const double seconds = best_seconds(5, group, [&] {
+    blocked_conv_forward(
+        stream, {.in = {.q = {}, .k = {}, .v = x, .skip = {}, .segments = documents.view()},
+                 .halo = {},
+                 .taps = filter,
+                 .y = y});
+  });
+  return static_cast<double>(tokens * channels * taps) / seconds;
+}
+
+}  // namespace
+
+Machine measure(Communicator& ranks, DType dtype, const Stream& stream, const std::function<void()>& between) {
+  Communicator own = ranks.split(0, ranks.rank());
+  const Group group{own, stream, between};
+  Machine machine{.operations_per_s = operations_per_second(group, dtype)};
+  if (own.size() > 1) {
+    // Long enough that latency is a small part of it, and on a GPU the host's part too.
+    const bool on_host = stream.device() == Device::cpu;
+    const std::int64_t large = std::int64_t{on_host ? 2 : 64} << 20;
+    machine.latency_s = ring_seconds(8, 8, 10, group);
+    machine.bytes_per_s =
+        static_cast<double>(large) / std::max(1e-9, ring_seconds(large, on_host ? 1 : 4, 4, group) - machine.latency_s);
+  }
+  return slowest(machine, own);
+}
+
+Machine slowest(const Machine& machine, Communicator& ranks) {
+  return {.latency_s = ranks.max(machine.latency_s),
+          .bytes_per_s = -ranks.max(-machine.bytes_per_s),
+          .operations_per_s = -ranks.max(-machine.operations_per_s)};
+}
+
+}  // namespace causeway

@@ -1,0 +1,170 @@
+#include "parallel/exchange/reshard.hpp"
+
+#include <memory>
+#include <vector>
+
+#include "kernels/activation.hpp"
+#include "kernels/reorder.hpp"
+
+namespace causeway {
+namespace {
+
+std::vector<Range> chunks_of(const ShardLayout& layout, int rank) {
+  std::vector<Range> chunks;
+  for (const int c : layout.chunks_of(rank)) chunks.push_back(layout.chunk(c));
+  return chunks;
+}
+
+void copy(const Stream& stream, TensorView from, TensorView to) {
+  const RowRange all[] = {{.from = 0, .to = 0, .count = from.rows()}};
+  copy_rows(stream, {.x = from, .ranges = all, .y = to});
+}
+
+}  // namespace
+
+Range Dealing::share(int ranks, int rank) const {
+  ensure(groups > 0 && channels % groups == 0, "{} channels in {} groups", channels, groups);
+  const auto cut = [](Range range, std::int64_t parts, std::int64_t part) {
+    return Range{range.begin + range.size() * part / parts, range.begin + range.size() * (part + 1) / parts};
+  };
+  const Range mine = cut(cut({0, groups}, ranks, rank), slices, slice);
+  const std::int64_t wide = channels / groups;
+  return {mine.begin * wide, mine.end * wide};
+}
+
+Pending start_tokens_to_channels(const Sharding& sharding, const Dealing& dealing,
+                                 std::span<const LocalAndWhole> tensors, Communicator& ranks, const Stream& stream) {
+  sharding.ensure_of(ranks.rank(), ranks.size());
+  const int me = ranks.rank(), size = ranks.size();
+  const ShardLayout& layout = sharding.layout();
+  const Range mine = dealing.share(size, me);
+  std::vector<Transfer> transfers;
+  auto buffers = std::make_shared<std::vector<Tensor>>();
+  for (const auto& [local, whole] : tensors)
+    for (int peer = 0; peer < size; ++peer) {
+      const Range theirs = dealing.share(size, peer);
+      if (peer == me) {
+        for (const Chunk& chunk : sharding.chunks())
+          copy(stream, chunk.rows(local).slice_columns(mine.begin, mine.size()), rows_of(whole, chunk.tokens));
+        continue;
+      }
+      for (const Chunk& chunk : sharding.chunks()) {
+        const TensorView packed = buffers->emplace_back(stream, local.dtype, Shape{chunk.tokens.size(), theirs.size()});
+        copy(stream, chunk.rows(local).slice_columns(theirs.begin, theirs.size()), packed);
+        transfers.push_back({.peer = peer, .send = packed.as_bytes()});
+      }
+      for (const Range& chunk : chunks_of(layout, peer))
+        transfers.push_back({.peer = peer, .recv = rows_of(whole, chunk).as_bytes()});
+    }
+  return Pending([buffers, pending = std::make_shared<Pending>(ranks.start(transfers, stream))] { pending->wait(); });
+}
+
+Pending start_channels_to_tokens(const Sharding& sharding, const Dealing& dealing,
+                                 std::span<const LocalAndWhole> tensors, Communicator& ranks, const Stream& stream) {
+  sharding.ensure_of(ranks.rank(), ranks.size());
+  const int me = ranks.rank(), size = ranks.size();
+  const ShardLayout& layout = sharding.layout();
+  const Range mine = dealing.share(size, me);
+  struct Received {
+    Tensor packed;
+    TensorView to;
+  };
+  auto received = std::make_shared<std::vector<Received>>();
+  std::vector<Transfer> transfers;
+  for (const auto& [local, whole] : tensors)
+    for (int peer = 0; peer < size; ++peer) {
+      const Range theirs = dealing.share(size, peer);
+      if (peer == me) {
+        for (const Chunk& chunk : sharding.chunks())
+          copy(stream, rows_of(whole, chunk.tokens), chunk.rows(local).slice_columns(mine.begin, mine.size()));
+        continue;
+      }
+      for (const Range& chunk : chunks_of(layout, peer))
+        transfers.push_back({.peer = peer, .send = rows_of(whole, chunk).as_bytes()});
+      for (const Chunk& chunk : sharding.chunks()) {
+        received->push_back({Tensor(stream, local.dtype, {chunk.tokens.size(), theirs.size()}),
+                             chunk.rows(local).slice_columns(theirs.begin, theirs.size())});
+        transfers.push_back({.peer = peer, .recv = received->back().packed.view().as_bytes()});
+      }
+    }
+  return Pending([received, stream, pending = std::make_shared<Pending>(ranks.start(transfers, stream))] {
+    pending->wait();
+    for (const Received& part : *received) copy(stream, part.packed, part.to);
+  });
+}
+
+Pending start_gather_tokens(const Sharding& sharding, std::span<const LocalAndWhole> tensors, Communicator& ranks,
+                            const Stream& stream) {
+  sharding.ensure_of(ranks.rank(), ranks.size());
+  std::vector<Transfer> transfers;
+  for (const auto& [local, whole] : tensors) {
+    for (const Chunk& chunk : sharding.chunks()) copy(stream, chunk.rows(local), rows_of(whole, chunk.tokens));
+    for (int peer = 0; peer < ranks.size(); ++peer) {
+      if (peer == ranks.rank()) continue;
+      for (const Chunk& chunk : sharding.chunks())
+        transfers.push_back({.peer = peer, .send = rows_of(whole, chunk.tokens).as_bytes()});
+      for (const Range& chunk : chunks_of(sharding.layout(), peer))
+        transfers.push_back({.peer = peer, .recv = rows_of(whole, chunk).as_bytes()});
+    }
+  }
+  return ranks.start(transfers, stream);
+}
+
+namespace {
+
+/// Rows of a chunk that are summed at a time: a part of each rank's chunks, so that N ranks' parts take little memory.
+constexpr int reduce_pieces = 8;
+
+Range piece_of(const Range& tokens, int piece) {
+  return {tokens.begin + tokens.size() * piece / reduce_pieces,
+          tokens.begin + tokens.size() * (piece + 1) / reduce_pieces};
+}
+
+void reduce_piece(const Sharding& sharding, const LocalAndWhole& tensor, int piece, Communicator& ranks,
+                  const Stream& stream) {
+  const auto& [local, whole] = tensor;
+  const int me = ranks.rank(), size = ranks.size();
+  std::vector<Transfer> transfers;
+  std::vector<Tensor> sent, received, sums;  // received: of every rank but this, a tensor a chunk
+  for (int peer = 0; peer < size; ++peer) {
+    if (peer == me) continue;
+    for (const Range& chunk : chunks_of(sharding.layout(), peer)) {
+      TensorView rows = rows_of(whole, piece_of(chunk, piece));
+      if (whole.dtype != local.dtype) {
+        const TensorView narrow = sent.emplace_back(stream, local.dtype, rows.shape);
+        scale(stream, {.x = rows, .y = narrow});
+        rows = narrow;
+      }
+      transfers.push_back({.peer = peer, .send = rows.as_bytes()});
+    }
+    for (const Chunk& chunk : sharding.chunks()) {
+      received.emplace_back(stream, local.dtype, Shape{piece_of(chunk.tokens, piece).size(), local.columns()});
+      transfers.push_back({.peer = peer, .recv = received.back().view().as_bytes()});
+    }
+  }
+  ranks.exchange(transfers, stream);
+  for (const Chunk& chunk : sharding.chunks())
+    sums.push_back(
+        Tensor::zeros(stream, accumulator_of(local.dtype), {piece_of(chunk.tokens, piece).size(), local.columns()}));
+  auto part = received.begin();
+  for (int peer = 0; peer < size; ++peer)
+    for (std::size_t i = 0; const Chunk& chunk : sharding.chunks())
+      scale(stream, {.x = peer == me ? rows_of(whole, piece_of(chunk.tokens, piece)) : (part++)->view(),
+                     .accumulate = true,
+                     .y = sums[i++]});
+  for (std::size_t i = 0; const Chunk& chunk : sharding.chunks()) {
+    const Range rows = piece_of({0, chunk.tokens.size()}, piece);
+    scale(stream, {.x = sums[i++], .y = chunk.rows(local).slice_rows(rows.begin, rows.size())});
+  }
+}
+
+}  // namespace
+
+void reduce_tokens(const Sharding& sharding, std::span<const LocalAndWhole> tensors, Communicator& ranks,
+                   const Stream& stream) {
+  sharding.ensure_of(ranks.rank(), ranks.size());
+  for (const LocalAndWhole& tensor : tensors)
+    for (int piece = 0; piece < reduce_pieces; ++piece) reduce_piece(sharding, tensor, piece, ranks, stream);
+}
+
+}  // namespace causeway

@@ -1,0 +1,179 @@
+#include "parallel/transport/communicator.hpp"
+
+#include <deque>
+#include <optional>
+
+#include "kernels/core/event.hpp"
+#include "kernels/core/profile_range.hpp"
+
+namespace causeway {
+
+/// What has been counted, and what a device's clock has yet to tell. Events know the time on either device.
+struct Communicator::Record {
+  Traffic traffic;
+
+  /// From `begin` to `end` is time exposed, or hidden.
+  struct Span {
+    Event begin, end;
+    double Traffic::*kind;
+  };
+  std::deque<Span> spans;  // oldest first
+
+  void add(const Event& begin, const Event& end, double Traffic::*kind) {
+    spans.push_back({begin, end, kind});
+    settle();
+  }
+  void settle() {
+    for (; !spans.empty() && spans.front().end.reached(); spans.pop_front())
+      traffic.*(spans.front().kind) += spans.front().end.seconds_since(spans.front().begin);
+  }
+};
+
+class Communicator::Timed {
+ public:
+  Timed(Communicator& ranks, const Stream& stream, std::int64_t bytes, std::int64_t messages)
+      : record_(*ranks.record_), stream_(stream), begin_(stream, true) {
+    record_.traffic.bytes_sent += bytes;
+    record_.traffic.messages_sent += messages;
+  }
+  Timed(const Timed&) = delete;
+  Timed& operator=(const Timed&) = delete;
+  ~Timed() noexcept(false) {
+    if (std::uncaught_exceptions() == 0) record_.add(begin_, Event(stream_, true), &Traffic::exposed_s);
+  }
+
+ private:
+  const ProfileRange range_{"communication"};
+  Record& record_;
+  const Stream& stream_;
+  Event begin_;
+};
+
+Communicator::Communicator(std::unique_ptr<Transport> transport)
+    : transport_(std::move(transport)), record_(std::make_shared<Record>()) {}
+
+const Traffic& Communicator::traffic() const {
+  record_->settle();
+  return record_->traffic;
+}
+
+Pending Communicator::start(std::span<const Transfer> transfers, const Stream& stream) {
+  // Alone on a GPU nothing leaves, and the events would cost more than there is to time.
+  if (size() == 1 && stream.device() == Device::cuda) return transport_->start(transfers, stream);
+  std::int64_t bytes = 0, messages = 0;
+  for (const Transfer& transfer : transfers) {
+    if (transfer.peer == rank() || transfer.send.empty()) continue;
+    bytes += std::ssize(transfer.send);
+    ++messages;
+  }
+  const Timed timed(*this, stream, bytes, messages);
+  const auto pending = std::make_shared<Pending>(transport_->start(transfers, stream));
+  return Pending([pending, record = record_, stream, started = Event(stream, true)] {
+    const Event asked(stream, true);
+    pending->wait();
+    record->add(started, asked, &Traffic::hidden_s);
+    record->add(asked, Event(stream, true), &Traffic::exposed_s);
+  });
+}
+
+void Communicator::exchange(std::span<const Transfer> transfers, const Stream& stream) {
+  start(transfers, stream).wait();
+}
+
+void Communicator::all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream) {
+  const Timed timed(*this, stream, (size() - 1) * std::ssize(send), size() - 1);
+  if (size() == 1) {
+    ensure(send.size() == recv.size(), "all_gather of {} bytes into {} on one rank", send.size(), recv.size());
+    if (send.data() != recv.data()) stream.copy(recv.data(), send.data(), std::ssize(send));
+    return;
+  }
+  transport_->all_gather(send, recv, stream);
+}
+
+void Communicator::broadcast(std::span<std::byte> data, int root, const Stream& stream) {
+  const int receivers = rank() == root ? size() - 1 : 0;
+  const Timed timed(*this, stream, receivers * std::ssize(data), receivers);
+  if (size() == 1) return;
+  transport_->broadcast(data, root, stream);
+}
+
+void Communicator::all_reduce(TensorView data, Reduction op, const Stream& stream) {
+  const Timed timed(*this, stream, 2 * (size() - 1) * data.bytes() / size(), 2 * (size() - 1));
+  if (size() == 1) return;
+  transport_->all_reduce(data.as_bytes().data(), data.size(), data.dtype, op, stream);
+}
+
+void Communicator::reduce_scatter(TensorView send, TensorView recv, std::span<const std::int64_t> counts, Reduction op,
+                                  const Stream& stream) {
+  ensure(std::ssize(counts) == size() && send.dtype == recv.dtype &&
+             recv.size() == counts[static_cast<std::size_t>(rank())],
+         "reduce_scatter of {} {} into {} {} with {} counts on {} ranks", name_of(send.dtype), send.shape.to_string(),
+         name_of(recv.dtype), recv.shape.to_string(), counts.size(), size());
+  const Timed timed(*this, stream, (size() - 1) * send.bytes() / size(), size() - 1);
+  if (size() == 1) {
+    if (send.data != recv.data) stream.copy(recv.data, send.data, recv.bytes());
+    return;
+  }
+  transport_->reduce_scatter(send.as_bytes().data(), recv.as_bytes().data(), counts, send.dtype, op, stream);
+}
+
+void Communicator::barrier() {
+  const Timed timed(*this, host_, 0, 0);
+  transport_->barrier();
+}
+
+Communicator Communicator::split(int color, int key) { return Communicator(transport_->split(color, key)); }
+
+std::int64_t Communicator::sum(std::int64_t value) {
+  const Timed timed(*this, host_, 0, 0);
+  transport_->all_reduce(&value, 1, DType::i64, Reduction::sum, host_);
+  return value;
+}
+
+double Communicator::sum(double value) {
+  const Timed timed(*this, host_, 0, 0);
+  transport_->all_reduce(&value, 1, DType::f64, Reduction::sum, host_);
+  return value;
+}
+
+std::int64_t Communicator::max(std::int64_t value) {
+  const Timed timed(*this, host_, 0, 0);
+  transport_->all_reduce(&value, 1, DType::i64, Reduction::max, host_);
+  return value;
+}
+
+double Communicator::max(double value) {
+  const Timed timed(*this, host_, 0, 0);
+  transport_->all_reduce(&value, 1, DType::f64, Reduction::max, host_);
+  return value;
+}
+
+std::string Communicator::broadcast(std::string text, int root) {
+  const Timed timed(*this, host_, 0, 0);
+  std::int64_t length = std::ssize(text);
+  transport_->broadcast(std::as_writable_bytes(std::span(&length, 1)), root, host_);
+  text.resize(static_cast<std::size_t>(length));
+  transport_->broadcast(std::as_writable_bytes(std::span(text)), root, host_);
+  return text;
+}
+
+void collectively(Communicator& ranks, const std::function<void()>& local) {
+  std::optional<Error> failure;
+  try {
+    local();
+  } catch (const Error& error) {
+    failure = error;
+  } catch (const std::exception& error) {
+    failure.emplace(ExitCode::internal, error.what());
+  }
+  // The lowest failing rank has the largest distance from the end; 0: none failed.
+  const std::int64_t distance = ranks.max(failure ? std::int64_t{ranks.size() - ranks.rank()} : std::int64_t{0});
+  if (distance == 0) return;
+  const int first = ranks.size() - static_cast<int>(distance);
+  const std::int64_t code =
+      ranks.max(ranks.rank() == first ? std::int64_t{static_cast<int>(failure->code())} : std::int64_t{0});
+  throw AgreedError(static_cast<ExitCode>(code),
+                    ranks.broadcast(ranks.rank() == first ? failure->what() : std::string(), first));
+}
+
+}  // namespace causeway

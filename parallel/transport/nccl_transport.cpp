@@ -1,0 +1,193 @@
+/// Ranks with a GPU each. What is sent goes from GPU to GPU by NCCL, on a queue of its own beside the stream the rank
+/// computes on: start() lets that queue wait for the stream, Pending::wait() the stream for the queue, and nobody the
+/// host. Everything else, host memory first of all, is the control transport's.
+///
+/// All groups of a rank share the queue. Every rank starts what it starts in one order, so that operations of several
+/// groups cannot wait for one another crosswise, as they could on queues of their own.
+
+#if CAUSEWAY_NCCL
+
+#include <nccl.h>
+
+#include <algorithm>
+#include <source_location>
+#include <vector>
+
+#include "kernels/core/error.hpp"
+#include "kernels/core/event.hpp"
+#include "parallel/transport/collectives.hpp"
+#include "parallel/transport/device_transport.hpp"
+
+namespace causeway {
+namespace {
+
+void nccl_check(ncclResult_t result, std::source_location where = std::source_location::current()) {
+  if (result == ncclSuccess || result == ncclInProgress) return;
+  const char* const detail = ncclGetLastError(nullptr);
+  const std::string text = fmt::format("{}:{}: NCCL: {}{}{}", where.file_name(), where.line(), ncclGetErrorString(result),
+                                       detail != nullptr && *detail != '\0' ? ": " : "", detail != nullptr ? detail : "");
+  if (result == ncclRemoteError) throw PeerFailed(ExitCode::internal, text);
+  throw Error(ExitCode::internal, text);
+}
+
+/// What a rank's groups share: the queue, and the communicators that are open, for whoever has to look after all of
+/// them.
+class Links {
+ public:
+  explicit Links(const Stream& stream) : queue_(stream.beside()) {}
+
+  const Stream& queue() const { return queue_; }
+  void add(ncclComm_t comm) { open_.push_back(comm); }
+  /// While an exception unwinds the peers may be elsewhere, and an orderly end would wait for them.
+  void close(ncclComm_t comm) noexcept {
+    if (std::erase(open_, comm) == 0) return;
+    std::uncaught_exceptions() > 0 ? ncclCommAbort(comm) : ncclCommDestroy(comm);
+  }
+  /// Throws where a communicator has failed since it was last asked.
+  void check() const {
+    for (const ncclComm_t comm : open_) {
+      ncclResult_t state = ncclSuccess;
+      nccl_check(ncclCommGetAsyncError(comm, &state));
+      nccl_check(state);
+    }
+  }
+  void abort() noexcept {
+    for (const ncclComm_t comm : open_) ncclCommAbort(comm);
+    open_.clear();
+  }
+
+ private:
+  Stream queue_;
+  std::vector<ncclComm_t> open_;
+};
+
+class NcclTransport final : public Transport {
+ public:
+  NcclTransport(std::unique_ptr<Transport> control, std::shared_ptr<Links> links, ncclComm_t comm)
+      : control_(std::move(control)), links_(std::move(links)), comm_(comm) {
+    links_->add(comm_);
+  }
+  ~NcclTransport() override { links_->close(comm_); }
+  NcclTransport(const NcclTransport&) = delete;
+  NcclTransport& operator=(const NcclTransport&) = delete;
+
+  int rank() const override { return control_->rank(); }
+  int size() const override { return control_->size(); }
+
+  Pending start(std::span<const Transfer> transfers, const Stream& stream) override {
+    if (stream.device() == Device::cpu) return control_->start(transfers, stream);
+    const bool leaves = std::ranges::any_of(transfers, [&](const Transfer& transfer) {
+      return transfer.peer != rank() && !(transfer.send.empty() && transfer.recv.empty());
+    });
+    Pending pending;
+    if (leaves) {
+      pending = on_queue(stream, [&](cudaStream_t queue) {
+        nccl_check(ncclGroupStart());
+        for (const auto& [peer, send, recv] : transfers) {
+          ensure(peer >= 0 && peer < size(), "transfer with rank {} of {}", peer, size());
+          if (peer == rank()) continue;
+          if (!send.empty()) nccl_check(ncclSend(send.data(), send.size(), ncclUint8, peer, comm_, queue));
+          if (!recv.empty()) nccl_check(ncclRecv(recv.data(), recv.size(), ncclUint8, peer, comm_, queue));
+        }
+        nccl_check(ncclGroupEnd());
+      });
+    }
+    exchange_with_self(transfers, rank(), stream);
+    return pending;
+  }
+
+  void all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream) override {
+    if (stream.device() == Device::cpu) return control_->all_gather(send, recv, stream);
+    ensure(recv.size() == send.size() * static_cast<std::size_t>(size()), "all_gather of {} bytes into {} on {} ranks",
+           send.size(), recv.size(), size());
+    if (send.empty()) return;
+    on_queue(stream, [&](cudaStream_t queue) {
+      nccl_check(ncclAllGather(send.data(), recv.data(), send.size(), ncclUint8, comm_, queue));
+    }).wait();
+  }
+
+  void broadcast(std::span<std::byte> data, int root, const Stream& stream) override {
+    if (stream.device() == Device::cpu) return control_->broadcast(data, root, stream);
+    if (data.empty()) return;
+    on_queue(stream, [&](cudaStream_t queue) {
+      nccl_check(ncclBroadcast(data.data(), data.data(), data.size(), ncclUint8, root, comm_, queue));
+    }).wait();
+  }
+
+  /// NCCL's own reduction adds in an order of its own, which the contract forbids; of two numbers there is one order.
+  void all_reduce(void* data, std::int64_t count, DType type, Reduction op, const Stream& stream) override {
+    if (stream.device() == Device::cpu) return control_->all_reduce(data, count, type, op, stream);
+    if (!adds_two(type, op)) return all_reduce_in_rank_order(*this, data, count, type, op, stream);
+    if (count == 0) return;
+    on_queue(stream, [&](cudaStream_t queue) {
+      nccl_check(ncclAllReduce(data, data, static_cast<std::size_t>(count), native_type(type), ncclSum, comm_, queue));
+    }).wait();
+  }
+
+  void reduce_scatter(const void* send, void* recv, std::span<const std::int64_t> counts, DType type, Reduction op,
+                      const Stream& stream) override {
+    if (stream.device() == Device::cpu) return control_->reduce_scatter(send, recv, counts, type, op, stream);
+    if (!adds_two(type, op) || counts.front() != counts.back())
+      return reduce_scatter_in_rank_order(*this, send, recv, counts, type, op, stream);
+    if (counts.front() == 0) return;
+    on_queue(stream, [&](cudaStream_t queue) {
+      nccl_check(ncclReduceScatter(send, recv, static_cast<std::size_t>(counts.front()), native_type(type), ncclSum, comm_,
+                                   queue));
+    }).wait();
+  }
+
+  void barrier() override { control_->barrier(); }
+
+  std::unique_ptr<Transport> split(int color, int key) override {
+    std::unique_ptr<Transport> part = control_->split(color, key);
+    // By the part's own order, which breaks ties by rank.
+    ncclComm_t comm = nullptr;
+    nccl_check(ncclCommSplit(comm_, color, part->rank(), &comm, nullptr));
+    return std::make_unique<NcclTransport>(std::move(part), links_, comm);
+  }
+
+  void abort(int exit_code) noexcept override {
+    links_->abort();
+    control_->abort(exit_code);
+  }
+
+ private:
+  bool adds_two(DType type, Reduction op) const {
+    return size() == 2 && op == Reduction::sum && (type == DType::f32 || type == DType::f64);
+  }
+  static ncclDataType_t native_type(DType type) { return type == DType::f64 ? ncclFloat64 : ncclFloat32; }
+
+  /// What `enqueue` puts on the queue starts when the stream is where it is now; the stream waits for it by the handle.
+  template <class Enqueue>
+  Pending on_queue(const Stream& stream, const Enqueue& enqueue) {
+    const Stream& queue = links_->queue();
+    Event(stream).hold(queue);
+    enqueue(static_cast<cudaStream_t>(queue.native()));
+    return Pending([done = Event(queue), stream] { done.hold(stream); });
+  }
+
+  std::unique_ptr<Transport> control_;
+  std::shared_ptr<Links> links_;
+  ncclComm_t comm_;
+};
+
+}  // namespace
+
+std::unique_ptr<Transport> make_nccl_transport(std::unique_ptr<Transport> control, const Stream& stream) {
+  ensure(stream.device() == Device::cuda, "NCCL for a stream on {}", name_of(stream.device()));
+  ncclUniqueId id{};
+  if (control->rank() == 0) nccl_check(ncclGetUniqueId(&id));
+  control->broadcast(std::as_writable_bytes(std::span(&id, 1)), 0, Stream());
+  ncclComm_t comm = nullptr;
+  nccl_check(ncclCommInitRank(&comm, control->size(), id, control->rank()));
+  const auto links = std::make_shared<Links>(stream);
+  // A host that waits for the stream may wait for a peer that is gone.
+  watch(stream, [links = std::weak_ptr(links)] {
+    if (const auto open = links.lock()) open->check();
+  });
+  return std::make_unique<NcclTransport>(std::move(control), links, comm);
+}
+
+}  // namespace causeway
+
+#endif

@@ -1,0 +1,178 @@
+#include "src/cli/config.hpp"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <boost/program_options.hpp>
+#include <sstream>
+
+#include "kernels/core/error.hpp"
+#include "src/cli/text_file.hpp"
+
+namespace causeway {
+namespace {
+
+namespace po = boost::program_options;
+
+/// What every command takes beside its own options.
+struct GeneralOptions {
+  std::string config;
+  bool print_config = false;
+  bool help = false;
+};
+
+OptionGroup general_group(GeneralOptions& general) {
+  return {"General",
+          {{"config", &general.config, "FILE", "read options from an INI file (name = value, # comments); the command line wins"},
+           {"print-config", &general.print_config, "", "print the INI file that would repeat this run, and stop"},
+           {"help", &general.help, "", "print this text, and stop"}}};
+}
+
+template <class Visit>
+void each_option(const CommandLine& line, Visit&& visit) {
+  for (const OptionGroup& group : line.groups)
+    for (const Option& option : group.options) visit(option);
+}
+
+std::vector<std::string> names_of(const CommandLine& line) {
+  std::vector<std::string> names;
+  each_option(line, [&](const Option& option) { names.push_back(option.name); });
+  return names;
+}
+
+/// Boost's half of a row: what parses the text.
+po::options_description parser_of(const CommandLine& line) {
+  po::options_description parser;
+  each_option(line, [&](const Option& option) {
+    const po::value_semantic* semantic = std::visit(
+        [](auto* field) -> const po::value_semantic* {
+          return po::value<std::remove_pointer_t<decltype(field)>>();
+        },
+        option.field);
+    parser.add_options()(option.name.c_str(), semantic);
+  });
+  return parser;
+}
+
+void assign(const Option& option, const boost::any& parsed) {
+  std::visit([&](auto* field) { *field = boost::any_cast<std::remove_pointer_t<decltype(field)>>(parsed); }, option.field);
+}
+
+void check_choice(const Option& option) {
+  const auto* const* field = std::get_if<std::string*>(&option.field);
+  if (field == nullptr || option.choices.empty()) return;
+  const std::string& found = **field;
+  require(std::find(option.choices.begin(), option.choices.end(), found) != option.choices.end(), "--{} is '{}', expected {}{}", option.name,
+          found, fmt::join(option.choices, ", "), did_you_mean(found, option.choices));
+}
+
+std::string without_dashes(const std::string& name) {
+  const std::size_t first = name.find_first_not_of('-');
+  return first == std::string::npos ? name : name.substr(first);
+}
+
+/// The arguments with "--backward" spelled "--backward=true": to Boost an option with an optional value would take the word after it.
+std::vector<std::string> with_switches_spelled(const CommandLine& line, std::span<const std::string> arguments) {
+  std::vector<std::string> words(arguments.begin(), arguments.end());
+  each_option(line, [&](const Option& option) {
+    if (std::holds_alternative<bool*>(option.field)) std::ranges::replace(words, "--" + option.name, "--" + option.name + "=true");
+  });
+  return words;
+}
+
+po::parsed_options parse_arguments(const CommandLine& line, const po::options_description& parser, std::span<const std::string> arguments) {
+  po::positional_options_description positional;
+  each_option(line, [&](const Option& option) {
+    if (option.positional) positional.add(option.name.c_str(), std::holds_alternative<std::vector<std::string>*>(option.field) ? -1 : 1);
+  });
+  namespace style = po::command_line_style;
+  // Abbreviations are not guessed: a script written today must not change its meaning when an option is added.
+  try {
+    return po::command_line_parser(with_switches_spelled(line, arguments))
+        .options(parser)
+        .positional(positional)
+        .style((style::default_style & ~style::allow_guessing) & ~style::allow_sticky)
+        .run();
+  } catch (const po::unknown_option& error) {
+    const std::string typed = without_dashes(error.get_option_name());
+    fail(ExitCode::usage, "unknown option '{}'{}", error.get_option_name(), did_you_mean(typed, names_of(line)));
+  } catch (const po::too_many_positional_options_error&) {
+    fail(ExitCode::usage, "more arguments than '{}' names", line.usage);
+  }
+}
+
+po::parsed_options parse_ini(const CommandLine& line, const po::options_description& parser, const std::string& path) {
+  std::istringstream text(read_text(path, "--config", std::size_t{1} << 20));
+  try {
+    return po::parse_config_file(text, parser);
+  } catch (const po::unknown_option& error) {
+    fail(ExitCode::usage, "{}: unknown option '{}'{}", path, error.get_option_name(), did_you_mean(error.get_option_name(), names_of(line)));
+  } catch (const po::error& error) {
+    fail(ExitCode::usage, "{}: {}", path, error.what());
+  }
+}
+
+void store_ini(const po::parsed_options& parsed, const std::string& path, po::variables_map& values) {
+  try {
+    po::store(parsed, values);
+  } catch (const po::error& error) {
+    fail(ExitCode::usage, "{}: {}", path, error.what());
+  }
+}
+
+std::string ini_value(const Option& option, const std::string& text) {
+  const bool writable = text.find_first_of("#\r\n") == std::string::npos && (text.empty() || (!std::isspace(static_cast<unsigned char>(text.front())) &&
+                                                                                             !std::isspace(static_cast<unsigned char>(text.back()))));
+  require(writable, "--{} is '{}': an INI file cannot hold '#', line ends, or spaces at either end", option.name, text);
+  return fmt::format("{} = {}\n", option.name, text);
+}
+
+}  // namespace
+
+std::optional<std::string> parse(const CommandLine& line, std::string_view command, std::span<const std::string> arguments) {
+  GeneralOptions general;
+  CommandLine whole = line;
+  whole.groups.push_back(general_group(general));
+  const po::options_description parser = parser_of(whole);
+  po::variables_map values;
+  try {
+    po::store(parse_arguments(whole, parser, arguments), values);
+    if (values.count("help") != 0) return help_text(whole, command);
+    if (values.count("config") != 0) {
+      const auto path = values["config"].as<std::string>();
+      store_ini(parse_ini(line, parser_of(line), path), path, values);
+    }
+    each_option(whole, [&](const Option& option) {
+      if (values.count(option.name) != 0) assign(option, values[option.name].value());
+      check_choice(option);
+    });
+  } catch (const po::error& error) {
+    fail(ExitCode::usage, "causeway {}: {}; see 'causeway {} --help'", command, error.what(), command);
+  } catch (const Error& error) {
+    throw Error(error.code(), fmt::format("causeway {}: {}", command, error.what()));
+  }
+  if (general.print_config) return to_ini(line);
+  return std::nullopt;
+}
+
+std::string to_ini(const CommandLine& line) {
+  std::string text;
+  for (const OptionGroup& group : line.groups) {
+    text += fmt::format("{}# {}\n", text.empty() ? "" : "\n", group.title);
+    for (const Option& option : group.options)
+      std::visit(
+          [&](const auto* field) {
+            using T = std::remove_cv_t<std::remove_pointer_t<decltype(field)>>;
+            if constexpr (std::is_same_v<T, std::vector<std::string>>) {
+              for (const std::string& item : *field) text += ini_value(option, item);
+            } else {
+              const std::string value = fmt::format("{}", *field);
+              text += value.empty() ? fmt::format("# {} =\n", option.name) : ini_value(option, value);
+            }
+          },
+          option.field);
+  }
+  return text;
+}
+
+}  // namespace causeway

@@ -1,0 +1,120 @@
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "kernels/core/error.hpp"
+#include "src/cli/config.hpp"
+
+namespace causeway {
+namespace {
+
+constexpr std::size_t text_width = 100;
+constexpr std::size_t help_column = 30;
+
+/// Words of `text` in lines that start at `column` and end before text_width; blank lines stay, and lines that start with a space as they are.
+std::string wrapped(const std::string& text, std::size_t column) {
+  std::string result;
+  std::istringstream paragraphs(text);
+  for (std::string paragraph; std::getline(paragraphs, paragraph);) {
+    if (paragraph.starts_with(' ')) {
+      result += std::string(column, ' ') + paragraph + '\n';
+      continue;
+    }
+    std::istringstream words(paragraph);
+    std::string line;
+    for (std::string word; words >> word;) {
+      if (!line.empty() && column + line.size() + 1 + word.size() > text_width) {
+        result += std::string(column, ' ') + line + '\n';
+        line.clear();
+      }
+      line += (line.empty() ? "" : " ") + word;
+    }
+    result += line.empty() ? "\n" : std::string(column, ' ') + line + '\n';
+  }
+  return result;
+}
+
+std::string default_of(const Option& option) {
+  return std::visit(
+      [](const auto* field) -> std::string {
+        using T = std::remove_cv_t<std::remove_pointer_t<decltype(field)>>;
+        if constexpr (std::is_same_v<T, bool>)
+          return *field ? "on" : "";
+        else if constexpr (std::is_same_v<T, std::vector<std::string>>)
+          return fmt::format("{}", fmt::join(*field, " "));
+        else
+          return fmt::format("{}", *field);
+      },
+      option.field);
+}
+
+std::string spelled(const Option& option) {
+  std::string text = option.positional ? fmt::format("[--{}]", option.name) : fmt::format("--{}", option.name);
+  if (!option.choices.empty()) return fmt::format("{} {}", text, fmt::join(option.choices, "|"));
+  return option.value.empty() ? text : fmt::format("{} {}", text, option.value);
+}
+
+std::string explained(const Option& option) {
+  std::string text = option.help;
+  if (std::holds_alternative<std::vector<std::string>*>(option.field)) text += " (may be given several times)";
+  const std::string initial = default_of(option);
+  return initial.empty() ? text : fmt::format("{} [{}]", text, initial);
+}
+
+std::string indented(const std::string& lines, std::string_view indent) {
+  std::string result;
+  std::istringstream stream(lines);
+  for (std::string line; std::getline(stream, line);) result += line.empty() ? "\n" : fmt::format("{}{}\n", indent, line);
+  return result;
+}
+
+/// Roff takes a line that starts with a dot or a quote as a request, a hyphen for something to break at, and bytes above 127 for Latin-1.
+std::string roff(std::string_view text) {
+  std::string result;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const bool starts_line = i == 0 || text[i - 1] == '\n';
+    if (starts_line && (byte == '.' || byte == '\'')) result += "\\&";
+    if (byte == '\\') {
+      result += "\\e";
+    } else if (byte == '-') {
+      result += "\\-";
+    } else if (byte < 0x80) {
+      result += text[i];
+    } else {  // UTF-8, as our own source files have it
+      unsigned code = byte & (byte >= 0xF0 ? 0x07u : byte >= 0xE0 ? 0x0Fu : 0x1Fu);
+      while (i + 1 < text.size() && (static_cast<unsigned char>(text[i + 1]) & 0xC0u) == 0x80u) code = code << 6 | (static_cast<unsigned char>(text[++i]) & 0x3Fu);
+      result += fmt::format("\\[u{:04X}]", code);
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+std::string help_text(const CommandLine& line, std::string_view command) {
+  std::string text = fmt::format("usage: causeway {} {}\n\n{}", command, line.usage, wrapped(line.description, 0));
+  for (const OptionGroup& group : line.groups) {
+    text += fmt::format("\n{}:\n", group.title);
+    for (const Option& option : group.options) {
+      const std::string head = "  " + spelled(option);
+      const std::string body = wrapped(explained(option), help_column);
+      // The first help line shares the option's where the option is short.
+      text += head.size() + 2 <= help_column ? head + body.substr(head.size()) : head + '\n' + body;
+    }
+  }
+  if (!line.examples.empty()) text += fmt::format("\nExamples:\n{}", indented(line.examples, "  "));
+  return text;
+}
+
+std::string roff_text(const CommandLine& line, std::string_view command, std::string_view summary) {
+  std::string text = fmt::format(".SS causeway {} {}\n{}.\n.PP\n{}\n", roff(command), roff(line.usage), roff(summary), roff(line.description));
+  for (const OptionGroup& group : line.groups)
+    for (const Option& option : group.options)
+      text += fmt::format(".TP\n.B {}\n{}\n", roff(spelled(option)), roff(explained(option)));
+  if (!line.examples.empty()) text += fmt::format(".PP\nExamples:\n.PP\n.nf\n{}\n.fi\n", roff(line.examples));
+  return text;
+}
+
+}  // namespace causeway

@@ -1,0 +1,136 @@
+#include "src/cli/launch.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <thread>
+#include <vector>
+
+#include "io/hdf5/hdf5.hpp"
+#include "src/cli/cores.hpp"
+#include "src/cli/log.hpp"
+
+namespace causeway {
+namespace {
+
+int number_in(const char* variable, int otherwise) {
+  const char* text = std::getenv(variable);
+  return text == nullptr || *text == '\0' ? otherwise : std::atoi(text);
+}
+
+/// Ends the job for one rank's own error. Others may have met the same one, having checked the same input: those after the first wait a
+/// moment, so that as a rule one of them speaks and the job ends before the rest do.
+[[noreturn]] void fail_alone(const Error& error, Communicator& group) {
+  std::this_thread::sleep_for(std::chrono::milliseconds(group.rank() == 0 ? 0 : 200 + 20 * std::min(group.rank(), 40)));
+  const std::string who = group.size() > 1 ? fmt::format("rank {} ({}): ", group.rank(), host_name()) : "";
+  fmt::print(stderr, "causeway: {}{}\n", who, one_line(error.what()));
+  std::fflush(nullptr);
+  group.transport().abort(static_cast<int>(error.code()));
+  std::_Exit(static_cast<int>(error.code()));
+}
+
+/// The first thing every process of a group does together: learns whether all of them got this far.
+Communicator meet(Communicator& world, const std::function<void()>& check) {
+  Communicator control = world.split(0, world.rank());  // of its own, so that the run's traffic is the run's
+  collectively(control, check);
+  return control;
+}
+
+ExitCode launch_processes(const LaunchOptions& options, const std::function<ExitCode(Communicator)>& body) {
+  Communicator world(make_mpi_transport());
+  Communicator control = meet(world, [&] {
+    require(options.ranks == 1 || options.ranks == world.size(), "--ranks is {}, but {} processes were started; it counts the threads of --transport local",
+            options.ranks, world.size());
+  });
+  try {
+    compute_with(fair_threads(control));
+    const ExitCode code = body(std::move(world));
+    return static_cast<ExitCode>(control.max(std::int64_t{static_cast<int>(code)}));
+  } catch (const AgreedError&) {
+    throw;
+  } catch (const std::exception& exception) {
+    fail_alone(error_of(exception), control);
+  }
+}
+
+ExitCode launch_threads(const LaunchOptions& options, const std::function<ExitCode(Communicator)>& body) {
+  constexpr int most = 1024;
+  require(options.ranks >= 1 && options.ranks <= most, "--ranks is {}, expected 1 to {}", options.ranks, most);
+  require(options.ranks == 1 || hdf5::thread_safe(), "--ranks is {}, but this HDF5 library is not thread-safe: start processes with mpirun instead",
+          options.ranks);
+  std::vector<ExitCode> codes(static_cast<std::size_t>(options.ranks), ExitCode::ok);
+  std::vector<std::string> failures(codes.size());  // what each rank's own error said; run_local_ranks throws one of them
+  try {
+    run_local_ranks(options.ranks, [&](std::unique_ptr<Transport> transport) {
+      const auto rank = static_cast<std::size_t>(transport->rank());
+      compute_with(fair_threads(options.ranks));
+      try {
+        codes[rank] = body(Communicator(std::move(transport)));
+      } catch (const AgreedError&) {
+        throw;
+      } catch (const PeerFailed&) {
+        throw;
+      } catch (const std::exception& exception) {
+        failures[rank] = error_of(exception).what();
+        throw;
+      }
+    });
+  } catch (const AgreedError&) {
+    throw;
+  } catch (const PeerFailed& ended) {  // nobody failed: the watchdog ended the job, and has said so
+    throw AgreedError(ended.code(), ended.what());
+  } catch (const std::exception& exception) {
+    const Error error = error_of(exception);
+    const auto rank = std::ranges::find(failures, error.what()) - failures.begin();
+    throw AgreedError(error.code(), options.ranks == 1 ? error.what() : fmt::format("rank {}: {}", rank, error.what()));  // all ranks have ended
+  }
+  return std::ranges::max(codes);
+}
+
+}  // namespace
+
+bool uses_mpi(const LaunchOptions& options) {
+  if (options.transport == "auto") return started_by_launcher();
+  require(options.transport == "mpi" || options.transport == "local", "--transport is '{}', expected auto, mpi or local", options.transport);
+  return options.transport == "mpi";
+}
+
+OptionGroup launch_group(LaunchOptions& options) {
+  return {"Ranks",
+          {{"transport", &options.transport, "", "how ranks talk: processes of mpirun or srun, or threads of this process; auto takes what started it",
+            {"auto", "mpi", "local"}},
+           {"ranks", &options.ranks, "N", "ranks of the local transport; with mpirun or srun say it there"}}};
+}
+
+bool started_by_launcher() {
+  for (const char* variable : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE"})
+    if (std::getenv(variable) != nullptr) return true;
+  // Set by srun alone; SLURM_NTASKS stands in the batch script's environment too.
+  return number_in("SLURM_STEP_NUM_TASKS", 1) > 1;
+}
+
+int launcher_rank() {
+  for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"})
+    if (std::getenv(variable) != nullptr) return number_in(variable, 0);
+  return started_by_launcher() ? number_in("SLURM_PROCID", 0) : 0;
+}
+
+ExitCode launch(const LaunchOptions& options, const std::function<ExitCode(Communicator)>& body) {
+  return uses_mpi(options) ? launch_processes(options, body) : launch_threads(options, body);
+}
+
+void fail_with_group(const Error& error) {
+  if (started_by_launcher()) {
+    Communicator world(make_mpi_transport());
+    meet(world, [&] { throw error; });
+  }
+  throw error;
+}
+
+Error error_of(const std::exception& exception) {
+  if (const auto* error = dynamic_cast<const Error*>(&exception)) return *error;
+  if (dynamic_cast<const std::bad_alloc*>(&exception) != nullptr) return {ExitCode::internal, "out of memory"};
+  return {ExitCode::internal, fmt::format("internal error: {}", exception.what())};
+}
+
+}  // namespace causeway

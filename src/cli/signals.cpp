@@ -1,0 +1,32 @@
+#include "src/cli/signals.hpp"
+
+#include <atomic>
+
+namespace causeway {
+namespace {
+
+// The one place that needs a variable of the process: a signal handler is given nothing else to write to. (Blocking the
+// signals and polling a signalfd would do without, if libraries did not start threads of their own, with the signals
+// open, before main.)
+std::atomic<bool> stop_raised = false;
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+}  // namespace
+
+StopSignals::StopSignals(std::initializer_list<int> signals) : signals_(signals) {
+  stop_raised = false;
+  struct sigaction action {};
+  action.sa_handler = [](int) { stop_raised = true; };
+  action.sa_flags = SA_RESTART;
+  for (const int signal : signals_) sigaction(signal, &action, nullptr);
+}
+
+StopSignals::~StopSignals() {
+  struct sigaction ignore {};
+  ignore.sa_handler = SIG_IGN;
+  for (const int signal : signals_) sigaction(signal, &ignore, nullptr);
+}
+
+bool StopSignals::raised() const { return stop_raised; }
+
+}  // namespace causeway

@@ -1,0 +1,116 @@
+#include "src/inspect/checkpoint_report.hpp"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <vector>
+
+#include "io/checkpoint/checkpoint.hpp"
+#include "io/checkpoint/checkpoint_folders.hpp"
+#include "src/train/checkpointing.hpp"
+#include "src/cli/log.hpp"
+#include "src/cli/number_format.hpp"
+
+namespace causeway {
+namespace {
+
+/// Throws Error(corrupt) unless every value of a tensor is finite.
+void read_tensor(const Checkpoint& checkpoint, const Checkpoint::TensorInfo& tensor) {
+  constexpr std::int64_t piece = std::int64_t{1} << 20;
+  std::int64_t non_finite = 0;
+  std::vector<double> values;
+  for (std::int64_t begin = 0; begin < tensor.size(); begin += piece) {
+    values.resize(static_cast<std::size_t>(std::min(piece, tensor.size() - begin)));
+    checkpoint.read(tensor.name, begin, values);
+    non_finite += std::ranges::count_if(values, [](double value) { return !std::isfinite(value); });
+  }
+  if (non_finite > 0)
+    fail(ExitCode::corrupt, "{}:/{}: {} of {} values are not finite", checkpoint.path(), tensor.name, non_finite,
+         tensor.size());
+}
+
+/// "optimizer/master/x" → "optimizer/master"
+std::string group_of(const std::string& name) { return name.substr(0, name.rfind('/')); }
+
+}  // namespace
+
+std::string shown(const hdf5::Value& value) {
+  if (const auto* integer = std::get_if<std::int64_t>(&value)) return std::to_string(*integer);
+  if (const auto* number = std::get_if<double>(&value)) return fmt::format("{:.6g}", *number);
+  constexpr std::size_t longest = 200;
+  const std::string& text = std::get<std::string>(value);
+  return one_line(text.size() <= longest ? text : text.substr(0, longest) + "…");
+}
+
+std::string describe_checkpoint(const std::string& path, bool verify) {
+  const Checkpoint checkpoint(path);
+  if (verify) run_state_of(checkpoint);
+  std::string text = fmt::format("{}: checkpoint\n", checkpoint.path());
+  if (const auto& manifest = checkpoint.manifest())
+    text += fmt::format("  files         {} bytes in {}, written by {} ranks; sizes and SHA-256 as {} says\n",
+                        grouped(manifest->bytes()), manifest->files.size(), manifest->ranks(), manifest_name);
+  const auto list_attributes = [&text](const hdf5::Object& object) {
+    for (const std::string& name : object.attribute_names())
+      text += fmt::format("  {:<13} {}\n", name, shown(object.attribute(name)));
+  };
+  list_attributes(checkpoint.state());
+  text += "  model\n";
+  list_attributes(checkpoint.attributes());
+  const std::vector<Checkpoint::TensorInfo> tensors = checkpoint.tensors();
+  for (auto begin = tensors.begin(); begin != tensors.end();) {
+    const std::string group = group_of(begin->name);
+    const auto end = std::find_if(begin, tensors.end(), [&](const auto& tensor) { return group_of(tensor.name) != group; });
+    std::int64_t values = 0;
+    std::string table;
+    for (auto tensor = begin; tensor != end; ++tensor) {
+      values += tensor->size();
+      if (verify) read_tensor(checkpoint, *tensor);
+      table += fmt::format("    {:<56} {:>4} {:>18} {:>14}\n", tensor->name.substr(group.size() + 1),
+                           tensor->type.to_string(), fmt::format("[{}]", fmt::join(tensor->shape, ", ")),
+                           grouped(tensor->size()));
+    }
+    text += fmt::format("  {:<13} {} values in {} tensors\n{}", group, grouped(values), end - begin,
+                        group == "parameters" ? table : "");
+    begin = end;
+  }
+  if (verify) text += "  verified      every value read, all finite\n";
+  return text;
+}
+
+RunReport verify_run(const std::string& run) {
+  RunReport report;
+  std::vector<std::int64_t> steps = published_steps(run);
+  std::ranges::reverse(steps);
+  for (const std::int64_t step : steps) {
+    ++report.checkpoints;
+    const std::string name = step_folder(step);
+    try {
+      const Checkpoint checkpoint((std::filesystem::path(run) / name).string());
+      run_state_of(checkpoint);
+      std::int64_t values = 0;
+      for (const Checkpoint::TensorInfo& tensor : checkpoint.tensors()) {
+        read_tensor(checkpoint, tensor);
+        values += tensor.size();
+      }
+      report.text += fmt::format("  {:<13} whole: {} values, all finite{}\n", name, grouped(values),
+                                 checkpoint.manifest() ? fmt::format("; {} bytes in {} files", grouped(checkpoint.manifest()->bytes()),
+                                                                     checkpoint.manifest()->files.size())
+                                                       : "; of version 1, without manifest");
+    } catch (const Error& error) {
+      ++report.damaged;
+      report.text += fmt::format("  {:<13} DAMAGED: {}\n", name, error.what());
+    }
+  }
+  try {
+    if (const auto latest = latest_checkpoint(run))
+      report.text += fmt::format("  {:<13} {}\n", "latest", std::filesystem::path(*latest).filename().string());
+  } catch (const Error& error) {
+    ++report.damaged;
+    report.text += fmt::format("  {:<13} DAMAGED: {}\n", "latest", error.what());
+  }
+  return report;
+}
+
+}  // namespace causeway

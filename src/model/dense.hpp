@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cmath>
+#include <string>
+
+#include "kernels/gemm.hpp"
+#include "src/model/initial.hpp"
+#include "src/model/parameter_set.hpp"
+
+namespace causeway {
+
+/// A dense layer's weight [outputs, inputs], starting from N(0, deviation²).
+inline ParameterSpec dense_spec(const std::string& name, std::int64_t outputs, std::int64_t inputs, double deviation) {
+  return {.name = name, .shape = {outputs, inputs}, .decay = true, .initial = initial::normal(deviation)};
+}
+/// StripedHyena 2's deviations: √(2/(5D)) into a block, 2/(layers·√D) out of it.
+inline double deviation_in(std::int64_t width) { return std::sqrt(2 / (5 * static_cast<double>(width))); }
+inline double deviation_out(std::int64_t width, std::size_t layers) {
+  return 2 / (static_cast<double>(layers) * std::sqrt(static_cast<double>(width)));
+}
+
+/// y = x·Wᵀ, in x's dtype.
+inline Tensor dense(const Stream& stream, const Parameter& weight, TensorView x) {
+  Tensor y(stream, x.dtype, {x.rows(), weight.spec.shape[0]});
+  gemm(stream, {.a = x, .b = weight.weight, .transpose_b = true, .c = y});
+  return y;
+}
+
+/// d_x = d_y·W, and W's gradient += d_yᵀ·x.
+inline Tensor dense_backward(const Stream& stream, const Parameter& weight, TensorView x, TensorView d_y) {
+  Tensor d_x(stream, x.dtype, x.shape);
+  gemm(stream, {.a = d_y, .b = weight.weight, .c = d_x});
+  gemm(stream, {.a = d_y, .b = x, .transpose_a = true, .beta = 1, .c = weight.gradient});
+  return d_x;
+}
+
+}  // namespace causeway

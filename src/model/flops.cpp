@@ -1,0 +1,24 @@
+#include "src/model/flops.hpp"
+
+#include <algorithm>
+
+namespace causeway {
+
+double training_flops(const Model& model, const Segments& documents) {
+  const ModelOptions& shape = model.options().shape;
+  double matrices = 0;
+  for (const Parameter& parameter : model.parameters().parameters()) {
+    const bool table = !shape.tied_head && parameter.spec.name == "backbone.embedding.weight";  // only looked up
+    if (parameter.spec.decay && parameter.spec.shape.rank() == 2 && !table)
+      matrices += static_cast<double>(parameter.spec.shape.size());
+  }
+  double squares = 0;
+  for (std::size_t s = 0; s + 1 < documents.cu_seqlens().size(); ++s) {
+    const auto length = static_cast<double>(documents.cu_seqlens()[s + 1] - documents.cu_seqlens()[s]);
+    squares += length * length;
+  }
+  const auto attention = static_cast<double>(std::ranges::count(shape.layers, "attention"));
+  return 6 * (matrices * static_cast<double>(documents.tokens()) + attention * static_cast<double>(shape.width) * squares);
+}
+
+}  // namespace causeway

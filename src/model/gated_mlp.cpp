@@ -1,0 +1,67 @@
+#include "src/model/gated_mlp.hpp"
+
+#include "kernels/activation.hpp"
+#include "src/model/dense.hpp"
+
+namespace causeway {
+namespace {
+
+Activation activation_of(const ModelOptions& options, std::size_t block) {
+  if (options.mlp_activation == "swiglu") return Activation::silu;
+  return block == 0 ? Activation::gelu : Activation::none;
+}
+
+class GatedMlp final : public Operator {
+ public:
+  GatedMlp(const ModelOptions& options, std::size_t block, const std::string& prefix, ParameterSet& parameters)
+      : inner_(options.ffn),
+        activation_(activation_of(options, block)),
+        fc1_(parameters.add(dense_spec(prefix + "fc1.weight", 2 * inner_, options.width, deviation_in(options.width)))),
+        fc2_(parameters.add(dense_spec(prefix + "fc2.weight", options.width, inner_,
+                                       deviation_out(options.width, options.layers.size())))) {}
+
+  Tensor forward(const Pass& pass, TensorView x, Saved* saved) override {
+    const Stream& stream = pass.runtime.stream;
+    Tensor ab = dense(stream, fc1_, x);
+    const Tensor gated = gate(stream, ab);
+    Tensor out = dense(stream, fc2_, gated);
+    if (saved != nullptr) saved->push(std::move(ab));
+    return out;
+  }
+
+  Tensor backward(const Pass& pass, TensorView x, TensorView d_out, Saved& saved) override {
+    const Stream& stream = pass.runtime.stream;
+    const Tensor ab = saved.pop(), gated = gate(stream, ab), d_gated = dense_backward(stream, fc2_, gated, d_out);
+    gated_activation_backward(
+        stream, {.a = a(ab), .b = b(ab), .activation = activation_, .d_y = d_gated, .d_a = a(ab), .d_b = b(ab)});
+    return dense_backward(stream, fc1_, x, ab);
+  }
+
+  /// No token knows of another.
+  Tensor extend(const Stream& stream, TensorView x, DecodeState&) override {
+    const Tensor ab = dense(stream, fc1_, x);
+    return dense(stream, fc2_, gate(stream, ab));
+  }
+
+ private:
+  TensorView a(TensorView ab) const { return ab.slice_columns(0, inner_); }
+  TensorView b(TensorView ab) const { return ab.slice_columns(inner_, inner_); }
+  Tensor gate(const Stream& stream, TensorView ab) const {
+    Tensor y(stream, ab.dtype, {ab.rows(), inner_});
+    gated_activation_forward(stream, {.a = a(ab), .b = b(ab), .activation = activation_, .y = y});
+    return y;
+  }
+
+  std::int64_t inner_;
+  Activation activation_;
+  const Parameter &fc1_, &fc2_;
+};
+
+}  // namespace
+
+std::unique_ptr<Operator> make_gated_mlp(const ModelOptions& options, std::size_t block, const std::string& prefix,
+                                         ParameterSet& parameters) {
+  return std::make_unique<GatedMlp>(options, block, prefix, parameters);
+}
+
+}  // namespace causeway

@@ -1,0 +1,27 @@
+#include "src/model/layer.hpp"
+
+namespace causeway {
+namespace {
+
+constexpr Layer table[] = {
+    {"se", "StripedHyena 2's short explicit gated convolution (arXiv 2503.01868)", make_se},
+    {"mr", "its medium one, its filter decaying", make_mr},
+    {"li", "its long one, its filter a sum of decaying modes", make_li},
+    {"attention", "multi-head attention with rotary positions", make_attention},
+    {"mamba", "Mamba-1: short convolution and selective scan (arXiv 2312.00752)", make_mamba},
+};
+
+}  // namespace
+
+std::span<const Layer> layers() { return table; }
+
+const Layer& find_layer(std::string_view name) {
+  std::string known;
+  for (const Layer& layer : table) {
+    if (layer.name == name) return layer;
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", layer.name);
+  }
+  fail(ExitCode::usage, "--layers has '{}', expected one of: {}", name, known);
+}
+
+}  // namespace causeway

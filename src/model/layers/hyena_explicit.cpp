@@ -1,0 +1,129 @@
+/// se and mr: gated convolutions with explicit filters, one for each group of channels.
+
+#include "src/model/layers/hyena.hpp"
+
+namespace causeway {
+namespace {
+
+/// First values of ĥ, N(0, 1)/√taps, are this small: a block begins by passing its skip.
+constexpr double filter_scale = 1e-5;
+
+struct Explicit {
+  std::string_view op;
+  std::int64_t taps;
+  bool decays;  ///< h = ĥ ⊙ exp(-α_g τ), else h = ĥ
+};
+
+/// log10 of the slowest α that mr's groups decay with; the fastest is 100 always.
+double slowest_exponent(std::string_view decay) { return decay == "strong" ? 0 : decay == "normal" ? -1 : -2; }
+
+class ExplicitFilter {
+ public:
+  ExplicitFilter(const Explicit& kind, const ModelOptions& options, const std::string& prefix, ParameterSet& parameters)
+      : op_(kind.op),
+        h_(parameters.add({.name = prefix + "h",
+                           .shape = {options.groups_of_filters(), kind.taps},
+                           .wide = true,
+                           .initial = initial::normal(filter_scale / std::sqrt(double(kind.taps)))})),
+        skip_(parameters.add({.name = prefix + "skip",
+                              .shape = {options.width},
+                              .wide = true,
+                              .initial = initial::uniform(1 / std::sqrt(double(kind.taps)))})) {
+    if (kind.decays) decay_ = &parameters.add(decay_spec(prefix, h_.spec.shape, slowest_exponent(options.mr_decay)));
+  }
+
+  void forward(const Pass& pass, GatedConvInputs in, TensorView y, Saved* saved) const {
+    in.skip = skip_.weight;
+    const Tensor decayed = decayed_taps(pass.runtime.stream);
+    strategy(pass).forward(pass.strategy_context(), {.in = in, .taps = taps(decayed), .y = y}, saved);
+  }
+
+  void backward(const Pass& pass, GatedConvInputs in, GatedConvGradients gradients, Saved& saved) const {
+    const Stream& stream = pass.runtime.stream;
+    in.skip = skip_.weight;
+    gradients.d_skip = skip_.gradient;
+    const Tensor decayed = decayed_taps(stream);
+    const Tensor d_decayed = decay_ == nullptr ? Tensor() : Tensor::zeros(stream, h_.gradient.dtype, h_.gradient.shape);
+    strategy(pass).backward(pass.strategy_context(),
+                            {.in = in,
+                             .taps = taps(decayed),
+                             .gradients = gradients,
+                             .d_taps = decay_ == nullptr ? h_.gradient : d_decayed},
+                            saved);
+    if (decay_ != nullptr)
+      multiply(stream, {.a = d_decayed, .b = decay_->weight, .accumulate = true, .y = h_.gradient});
+  }
+
+  OperatorCall call(const GatedConvInputs& in) const {
+    const TensorView taps = without_data(accumulator_of(in.v.dtype), h_.spec.shape);
+    return {op_, BlockedConvForward{.in = in, .halo = {}, .taps = taps, .y = in.v}};
+  }
+
+  /// The rows of k⊙v before the next token.
+  Tensor start(const Stream& stream, DType dtype) const {
+    return Tensor::zeros(stream, dtype, {h_.spec.shape[1] - 1, skip_.spec.shape[0]});
+  }
+
+  void extend(const Stream& stream, GatedConvInputs in, TensorView y, Tensor& halo) const {
+    in.skip = skip_.weight;
+    const Tensor decayed = decayed_taps(stream);
+    blocked_conv_forward(
+        stream, {.in = in, .halo = halo.view().rows() > 0 ? halo.view() : TensorView(), .taps = taps(decayed), .y = y});
+    const std::int64_t count = std::min(in.v.rows(), halo.view().rows()), first = in.v.rows() - count;
+    const Tensor kv(stream, in.v.dtype, {count, in.v.columns()});
+    multiply(stream, {.a = in.k.slice_rows(first, count), .b = in.v.slice_rows(first, count), .y = kv});
+    halo = last_rows(stream, halo, kv);
+  }
+
+ private:
+  const GatedConvolutionStrategy& strategy(const Pass& pass) const {
+    return find_strategy(gated_convolution_strategies(), op_, pass.runtime.strategy(op_));
+  }
+  /// exp(-α_g τ), τ = linspace(0, 1, taps), α log-spaced over the groups.
+  static ParameterSpec decay_spec(const std::string& prefix, Shape shape, double slowest) {
+    return {.name = prefix + "decay",
+            .shape = shape,
+            .wide = true,
+            .frozen = true,
+            .initial = [shape, slowest](const RandomStream&, std::int64_t i) {
+              const auto place = [](std::int64_t at, std::int64_t count) {
+                return count == 1 ? 0.0 : static_cast<double>(at) / static_cast<double>(count - 1);
+              };
+              const double alpha = std::pow(10, slowest + (2 - slowest) * place(i / shape[1], shape[0]));
+              return std::exp(-alpha * place(i % shape[1], shape[1]));
+            }};
+  }
+  /// ĥ ⊙ decay; absent without.
+  Tensor decayed_taps(const Stream& stream) const {
+    if (decay_ == nullptr) return {};
+    Tensor decayed(stream, h_.weight.dtype, h_.weight.shape);
+    multiply(stream, {.a = h_.weight, .b = decay_->weight, .y = decayed});
+    return decayed;
+  }
+  TensorView taps(const Tensor& decayed) const { return decay_ == nullptr ? h_.weight : decayed.view(); }
+
+  std::string_view op_;
+  const Parameter &h_, &skip_;
+  const Parameter* decay_ = nullptr;
+};
+
+struct ShortFilter : ExplicitFilter {
+  ShortFilter(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters)
+      : ExplicitFilter({"hyena_se", options.se_taps, false}, options, prefix, parameters) {}
+};
+struct MediumFilter : ExplicitFilter {
+  MediumFilter(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters)
+      : ExplicitFilter({"hyena_mr", options.mr_taps, true}, options, prefix, parameters) {}
+};
+
+}  // namespace
+
+std::unique_ptr<Operator> make_se(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters) {
+  return std::make_unique<Hyena<ShortFilter>>(options, prefix, parameters);
+}
+
+std::unique_ptr<Operator> make_mr(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters) {
+  return std::make_unique<Hyena<MediumFilter>>(options, prefix, parameters);
+}
+
+}  // namespace causeway

@@ -1,0 +1,247 @@
+#include <cmath>
+
+#include "kernels/gemm.hpp"
+#include "src/model/initial.hpp"
+#include "src/model/layer.hpp"
+
+namespace causeway {
+namespace {
+
+/// The inverse softplus of a Δ drawn log-uniformly from [1e-3, 0.1], at least 1e-4.
+double initial_dt_bias(const RandomStream& random, std::int64_t i) {
+  const double low = std::log(1e-3), high = std::log(0.1);
+  const double delta = std::max(1e-4, std::exp(low + (high - low) * random.uniform(static_cast<std::uint64_t>(i))));
+  return delta + std::log(-std::expm1(-delta));
+}
+
+/// Mamba-1 block (arXiv 2312.00752), parameters named and shaped as in mamba_ssm:
+/// (x, z) = in_proj(h); u = silu(conv1d(x)); (dt_low, B, C) = x_proj(u); delta = dt_proj(dt_low); y = scan(u, delta, A,
+/// B, C, D, z); out_proj(y).
+class Mamba final : public Operator {
+ public:
+  Mamba(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters);
+  Tensor forward(const Pass& pass, TensorView h, Saved* saved) override;
+  Tensor backward(const Pass& pass, TensorView h, TensorView d_out, Saved& saved) override;
+  Tensor extend(const Stream& stream, TensorView h, DecodeState& so_far) override;
+  std::vector<OperatorCall> calls(DType dtype) const override;
+
+ private:
+  /// The block on any run of tokens: `convolve` and `scan` know what came before it.
+  Tensor run(const Stream& stream, TensorView h, const std::function<void(const CausalConvForward&)>& convolve,
+             const std::function<void(const SelectiveScanForward&)>& scan, Saved* saved);
+  /// The convolution's and the scan's inputs, as views of the block's activations.
+  CausalConvForward convolution(TensorView xz, TensorView u) const;
+  SelectiveScanInputs scan_inputs(TensorView u, TensorView delta, TensorView xz, TensorView dbc, TensorView A) const;
+  Tensor decay_rates(const Stream& stream) const;
+
+  std::int64_t width_, inner_, state_, dt_rank_;
+  const Parameter &in_proj_, &conv_weight_, &conv_bias_, &x_proj_, &dt_proj_, &dt_bias_, &A_log_, &D_, &out_proj_;
+};
+
+Mamba::Mamba(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters)
+    : width_(options.width),
+      inner_(options.d_inner()),
+      state_(options.state),
+      dt_rank_(options.rank_of_dt()),
+      in_proj_(parameters.add({.name = prefix + "in_proj.weight",
+                               .shape = {2 * inner_, width_},
+                               .decay = true,
+                               .initial = initial::uniform(1 / std::sqrt(double(width_)))})),
+      conv_weight_(parameters.add({.name = prefix + "conv1d.weight",
+                                   .shape = {inner_, 1, options.conv_taps},
+                                   .decay = true,
+                                   .initial = initial::uniform(1 / std::sqrt(double(options.conv_taps)))})),
+      conv_bias_(parameters.add({.name = prefix + "conv1d.bias",
+                                 .shape = {inner_},
+                                 .initial = initial::uniform(1 / std::sqrt(double(options.conv_taps)))})),
+      x_proj_(parameters.add({.name = prefix + "x_proj.weight",
+                              .shape = {dt_rank_ + 2 * state_, inner_},
+                              .decay = true,
+                              .initial = initial::uniform(1 / std::sqrt(double(inner_)))})),
+      dt_proj_(parameters.add({.name = prefix + "dt_proj.weight",
+                               .shape = {inner_, dt_rank_},
+                               .decay = true,
+                               .initial = initial::uniform(1 / std::sqrt(double(dt_rank_)))})),
+      dt_bias_(parameters.add(
+          {.name = prefix + "dt_proj.bias", .shape = {inner_}, .wide = true, .initial = initial_dt_bias})),
+      A_log_(parameters.add(
+          {.name = prefix + "A_log",
+           .shape = {inner_, state_},
+           .wide = true,
+           .initial = [n = state_](const RandomStream&, std::int64_t i) { return std::log(double(i % n + 1)); }})),
+      D_(parameters.add({.name = prefix + "D", .shape = {inner_}, .wide = true, .initial = initial::constant(1)})),
+      out_proj_(parameters.add(
+          {.name = prefix + "out_proj.weight",
+           .shape = {width_, inner_},
+           .decay = true,
+           .initial = initial::uniform(1 / std::sqrt(double(inner_) * double(options.layers.size())))})) {}
+
+CausalConvForward Mamba::convolution(TensorView xz, TensorView u) const {
+  return {.x = xz.slice_columns(0, inner_),
+          .weight = conv_weight_.weight.reshaped({inner_, conv_weight_.spec.shape[2]}),
+          .bias = conv_bias_.weight,
+          .activation = Activation::silu,
+          .y = u};
+}
+
+SelectiveScanInputs Mamba::scan_inputs(TensorView u, TensorView delta, TensorView xz, TensorView dbc,
+                                       TensorView A) const {
+  return {.u = u,
+          .delta = delta,
+          .z = xz.slice_columns(inner_, inner_),
+          .A = A,
+          .B = dbc.slice_columns(dt_rank_, state_),
+          .C = dbc.slice_columns(dt_rank_ + state_, state_),
+          .D = D_.weight,
+          .delta_bias = dt_bias_.weight};
+}
+
+Tensor Mamba::decay_rates(const Stream& stream) const {
+  Tensor A(stream, A_log_.weight.dtype, {inner_, state_});
+  negative_exponential(stream, {.x = A_log_.weight, .y = A});
+  return A;
+}
+
+std::vector<OperatorCall> Mamba::calls(DType dtype) const {
+  const TensorView x = without_data(dtype, {1, inner_}), b = without_data(dtype, {1, state_});
+  CausalConvForward convolution;
+  convolution.x = convolution.y = x;
+  convolution.weight = without_data(dtype, {inner_, conv_weight_.spec.shape[2]});
+  SelectiveScanForward scan;
+  scan.in.u = scan.in.delta = scan.in.z = scan.y = x;
+  scan.in.B = scan.in.C = b;
+  scan.in.A = without_data(accumulator_of(dtype), {inner_, state_});
+  return {{"causal_conv", convolution}, {"selective_scan", scan}};
+}
+
+const ConvolutionStrategy& convolution_strategy(const Pass& pass) {
+  return find_strategy(convolution_strategies(), "causal_conv", pass.runtime.strategy("causal_conv"));
+}
+
+const SelectiveScanStrategy& scan_strategy(const Pass& pass) {
+  return find_strategy(selective_scan_strategies(), "selective_scan", pass.runtime.strategy("selective_scan"));
+}
+
+Tensor Mamba::run(const Stream& stream, TensorView h, const std::function<void(const CausalConvForward&)>& convolve,
+                  const std::function<void(const SelectiveScanForward&)>& scan, Saved* saved) {
+  const auto fresh = [&](std::int64_t columns) { return Tensor(stream, h.dtype, {h.rows(), columns}); };
+
+  Tensor xz = fresh(2 * inner_);  // (T, 2·d_inner)
+  gemm(stream, {.a = h, .b = in_proj_.weight, .transpose_b = true, .c = xz});
+
+  Tensor u = fresh(inner_);
+  convolve(convolution(xz, u));
+
+  Tensor dbc = fresh(dt_rank_ + 2 * state_);  // (T, dt_rank + 2·N): dt_low, B, C
+  gemm(stream, {.a = u, .b = x_proj_.weight, .transpose_b = true, .c = dbc});
+  Tensor delta = fresh(inner_);
+  gemm(stream, {.a = dbc.view().slice_columns(0, dt_rank_), .b = dt_proj_.weight, .transpose_b = true, .c = delta});
+
+  Tensor y = fresh(inner_);
+  const Tensor A = decay_rates(stream);
+  scan({.in = scan_inputs(u, delta, xz, dbc, A), .y = y});
+
+  Tensor out = fresh(width_);
+  gemm(stream, {.a = y, .b = out_proj_.weight, .transpose_b = true, .c = out});
+  if (saved != nullptr) {
+    saved->push(std::move(xz));
+    saved->push(std::move(u));
+    saved->push(std::move(dbc));
+    saved->push(std::move(delta));
+    saved->push(std::move(y));
+  }
+  return out;
+}
+
+Tensor Mamba::forward(const Pass& pass, TensorView h, Saved* saved) {
+  const StrategyContext context = pass.strategy_context();
+  return run(
+      pass.runtime.stream, h,
+      [&](const CausalConvForward& args) { convolution_strategy(pass).forward(context, args, saved); },
+      [&](const SelectiveScanForward& args) { scan_strategy(pass).forward(context, args, saved); }, saved);
+}
+
+/// Remembers the convolution's input rows before the next token, and the scan's state.
+Tensor Mamba::extend(const Stream& stream, TensorView h, DecodeState& so_far) {
+  if (so_far.memory.empty()) {
+    so_far.memory.push_back(Tensor::zeros(stream, h.dtype, {conv_weight_.spec.shape[2] - 1, inner_}));
+    so_far.memory.push_back(Tensor::zeros(stream, accumulator_of(h.dtype), {inner_, state_}));
+  }
+  const PlacedSegments next = next_run(stream, so_far.tokens, h.rows());
+  return run(
+      stream, h,
+      [&](CausalConvForward args) {
+        args.segments = next.view();
+        extend_convolution(stream, args, so_far.memory[0]);
+      },
+      [&](SelectiveScanForward args) {
+        const TensorView state = so_far.memory[1];
+        args.in.segments = next.view();
+        args.state_in = state;
+        selective_scan_forward(stream, args);
+        const Tensor summary(stream, state.dtype, state.shape), sum_delta(stream, state.dtype, {inner_});
+        selective_scan_summary(stream, {.in = args.in, .state = summary, .sum_delta = sum_delta});
+        selective_scan_fold(stream, {.A = args.in.A, .summary_state = summary, .sum_delta = sum_delta, .carry = state});
+      },
+      nullptr);
+}
+
+Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& saved) {
+  const Stream& stream = pass.runtime.stream;
+  const std::int64_t tokens = h.rows();
+  const auto fresh = [&](std::int64_t columns) { return Tensor(stream, h.dtype, {tokens, columns}); };
+  Tensor y = saved.pop(), delta = saved.pop(), dbc = saved.pop(), u = saved.pop(), xz = saved.pop();
+
+  Tensor d_y = fresh(inner_);
+  gemm(stream, {.a = d_out, .b = out_proj_.weight, .c = d_y});
+  gemm(stream, {.a = d_out, .b = y, .transpose_a = true, .beta = 1, .c = out_proj_.gradient});
+  y = {};
+
+  Tensor d_xz = fresh(2 * inner_), d_u = fresh(inner_), d_delta = fresh(inner_), d_dbc = fresh(dt_rank_ + 2 * state_);
+  const Tensor A = decay_rates(stream), d_A = Tensor::zeros(stream, A.view().dtype, {inner_, state_});
+  scan_strategy(pass).backward(pass.strategy_context(),
+                               {.in = scan_inputs(u, delta, xz, dbc, A),
+                                .d_y = d_y,
+                                .d_u = d_u,
+                                .d_delta = d_delta,
+                                .d_B = d_dbc.view().slice_columns(dt_rank_, state_),
+                                .d_C = d_dbc.view().slice_columns(dt_rank_ + state_, state_),
+                                .d_z = d_xz.view().slice_columns(inner_, inner_),
+                                .d_A = d_A,
+                                .d_D = D_.gradient,
+                                .d_delta_bias = dt_bias_.gradient},
+                               saved);
+  negative_exponential_backward(stream, {.y = A, .d_y = d_A, .d_x = A_log_.gradient});
+  d_y = {};
+
+  const TensorView dt_low = dbc.view().slice_columns(0, dt_rank_), d_dt_low = d_dbc.view().slice_columns(0, dt_rank_);
+  gemm(stream, {.a = d_delta, .b = dt_proj_.weight, .c = d_dt_low});
+  gemm(stream, {.a = d_delta, .b = dt_low, .transpose_a = true, .beta = 1, .c = dt_proj_.gradient});
+  gemm(stream, {.a = d_dbc, .b = x_proj_.weight, .beta = 1, .c = d_u});
+  gemm(stream, {.a = d_dbc, .b = u, .transpose_a = true, .beta = 1, .c = x_proj_.gradient});
+
+  const CausalConvForward conv = convolution(xz, u);
+  convolution_strategy(pass).backward(pass.strategy_context(),
+                                      {.x = conv.x,
+                                       .weight = conv.weight,
+                                       .bias = conv.bias,
+                                       .activation = conv.activation,
+                                       .d_y = d_u,
+                                       .d_x = d_xz.view().slice_columns(0, inner_),
+                                       .d_weight = conv_weight_.gradient.reshaped(conv.weight.shape),
+                                       .d_bias = conv_bias_.gradient},
+                                      saved);
+
+  Tensor d_h = fresh(width_);
+  gemm(stream, {.a = d_xz, .b = in_proj_.weight, .c = d_h});
+  gemm(stream, {.a = d_xz, .b = h, .transpose_a = true, .beta = 1, .c = in_proj_.gradient});
+  return d_h;
+}
+
+}  // namespace
+
+std::unique_ptr<Operator> make_mamba(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters) {
+  return std::make_unique<Mamba>(options, prefix, parameters);
+}
+
+}  // namespace causeway

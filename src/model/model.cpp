@@ -1,0 +1,314 @@
+#include "src/model/model.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kernels/activation.hpp"
+#include "kernels/cross_entropy.hpp"
+#include "kernels/embedding.hpp"
+#include "kernels/gemm.hpp"
+#include "kernels/norm.hpp"
+#include "kernels/core/profile_range.hpp"
+#include "src/model/gated_mlp.hpp"
+#include "src/runtime/host_copy.hpp"
+#include "src/model/initial.hpp"
+
+namespace causeway {
+namespace {
+
+/// Tokens whose logits exist at one time: enough rows for an efficient GEMM, few beside a long pack.
+constexpr std::int64_t head_tile = 1024;
+
+ParameterSpec norm_spec(const std::string& name, std::int64_t width) {
+  return {.name = name, .shape = {width}, .wide = true, .initial = initial::constant(1)};
+}
+
+Tensor copy_of(const Stream& stream, TensorView x) {
+  Tensor copy(stream, x.dtype, x.shape);
+  stream.copy(copy.view().data, x.data, x.bytes());
+  return copy;
+}
+
+/// As an injected fault wants it: the first token's row becomes NaN.
+void poison(const Stream& stream, TensorView x) {
+  if (x.rows() == 0) return;
+  fill(stream, {.value = std::numeric_limits<double>::quiet_NaN(), .y = x.slice_rows(0, 1)});
+}
+
+}  // namespace
+
+/// What the forward pass over the steps leaves for the way back.
+struct Model::Trail {
+  struct Kept {
+    std::size_t step;
+    Tensor residual;          // [tokens, width], the residual stream as the step's norm left it
+    Tensor normalised, rstd;  // the norm's output
+    Saved saved;              // the operator's
+  };
+  std::vector<Kept> steps;  // with recomputation those that begin a block, or every so-manieth: the residual stream alone
+};
+
+Model::Model(const Options& options) : options_(options), parameters_(options.dtype) {
+  const ModelOptions& shape = options_.shape;
+  shape.check();
+  norm_eps_ = shape.eps_of_norms();
+  embedding_ = &parameters_.add({.name = "backbone.embedding.weight",
+                                 .shape = {shape.vocabulary, shape.width},
+                                 .decay = true,
+                                 .initial = initial::normal(0.02)});
+  for (std::size_t i = 0; i < shape.layers.size(); ++i) {
+    const std::string prefix = fmt::format("backbone.layers.{}.", i);
+    const Parameter& norm = parameters_.add(norm_spec(prefix + "norm.weight", shape.width));
+    steps_.push_back({i, true, &norm, find_layer(shape.layers[i]).make(shape, prefix + "mixer.", parameters_)});
+    if (shape.ffn == 0) continue;
+    const Parameter& norm2 = parameters_.add(norm_spec(prefix + "norm2.weight", shape.width));
+    steps_.push_back({i, false, &norm2, make_gated_mlp(shape, i, prefix + "mlp.", parameters_)});
+  }
+  norm_f_ = &parameters_.add(norm_spec("backbone.norm_f.weight", shape.width));
+  head_ = embedding_;
+  if (!shape.tied_head)
+    head_ = &parameters_.add({.name = "lm_head.weight",
+                              .shape = {shape.vocabulary, shape.width},
+                              .decay = true,
+                              .initial = initial::uniform(1 / std::sqrt(double(shape.width)))});
+}
+
+std::vector<OperatorCall> Model::calls() const {
+  std::vector<OperatorCall> all;
+  for (const Step& step : steps_) std::ranges::move(step.op->calls(options_.dtype), std::back_inserter(all));
+  return all;
+}
+
+void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const Observer& observer) {
+  const Stream& stream = pass.runtime.stream;
+  pass.runtime.rank_progress->enter(Phase::forward);
+  const std::int64_t tokens = batch.ids.size();
+  const DType wide = accumulator_of(options_.dtype);
+  const Shape shape{tokens, options_.shape.width};
+
+  Trail trail;
+  Tensor d_residual(stream, wide, shape);
+  Tensor losses(stream, wide, {tokens});
+  {
+    const Tensor residual(stream, wide, shape);
+    const auto run = [&](std::size_t i, TensorView before, Tensor normalised, Tensor rstd) {
+      const bool kept_block = static_cast<std::int64_t>(steps_[i].block) % options_.recompute_blocks == 0;
+      if (options_.recompute && !(steps_[i].first && kept_block)) return forward_of(pass, i, normalised, nullptr);
+      Trail::Kept kept{.step = i, .residual = copy_of(stream, before), .normalised = {}, .rstd = {}, .saved = {}};
+      Tensor x = forward_of(pass, i, normalised, options_.recompute ? nullptr : &kept.saved);
+      if (!options_.recompute) {
+        kept.normalised = std::move(normalised);
+        kept.rstd = std::move(rstd);
+      }
+      trail.steps.push_back(std::move(kept));
+      return x;
+    };
+    const Tensor last = forward_steps(stream, batch.ids, residual, run, {});
+    fill(stream, {.value = 0, .y = d_residual});
+    head(pass, last, residual, batch.labels, losses, d_residual);
+  }
+  sum_of_elements(stream, {.x = losses, .sum = loss});
+  pass.runtime.rank_progress->enter(Phase::backward);
+  backward_steps(pass, batch.ids, d_residual, trail, observer);
+}
+
+void Model::evaluate(const Pass& pass, const Batch& batch, TensorView token_losses, const Observer& observer) {
+  const Tensor residual(pass.runtime.stream, accumulator_of(options_.dtype), {batch.ids.size(), options_.shape.width});
+  const auto run = [&](std::size_t i, TensorView, const Tensor& normalised, const Tensor&) {
+    return forward_of(pass, i, normalised, nullptr);
+  };
+  const Tensor last = forward_steps(pass.runtime.stream, batch.ids, residual, run, observer);
+  head(pass, last, residual, batch.labels, token_losses, {});
+  if (observer) observer(std::ssize(options_.shape.layers), residual);
+}
+
+void Model::extend(const Stream& stream, TensorView ids, GrowingDocument& document, TensorView logits) {
+  const std::int64_t count = ids.size(), asked = logits.rows(), width = options_.shape.width;
+  ensure(count >= 1 && asked >= 1 && asked <= count, "logits of {} tokens asked for, {} appended", asked, count);
+  document.steps.resize(steps_.size());
+  const Tensor residual(stream, accumulator_of(options_.dtype), {count, width});
+  const auto run = [&](std::size_t i, TensorView, const Tensor& normalised, const Tensor&) {
+    DecodeState& state = document.steps[i];
+    Tensor x = steps_[i].op->extend(stream, normalised, state);
+    state.tokens += count;
+    return x;
+  };
+  const Tensor last = forward_steps(stream, ids, residual, run, {});
+  const Tensor y(stream, options_.dtype, {asked, width}), rstd(stream, residual.view().dtype, {asked});
+  rms_norm_forward(stream, {.x = last.view().slice_rows(count - asked, asked),
+                            .residual = residual.view().slice_rows(count - asked, asked),
+                            .weight = norm_f_->weight,
+                            .eps = norm_eps_,
+                            .y = y,
+                            .rstd = rstd});
+  gemm(stream, {.a = y, .b = head_->weight, .transpose_b = true, .c = logits});
+  document.tokens += count;
+}
+
+/// "layer 3 mamba", "layer 3 mlp", for profilers.
+std::string Model::name_of(const Step& step) const {
+  return fmt::format("layer {} {}", step.block, step.first ? options_.shape.layers[step.block] : "mlp");
+}
+
+Tensor Model::forward_of(const Pass& pass, std::size_t i, TensorView normalised, Saved* saved) {
+  RankProgress& rank_progress = *pass.runtime.rank_progress;
+  rank_progress.come_to_layer(static_cast<std::int64_t>(steps_[i].block));
+  Tensor x = steps_[i].op->forward(pass, normalised, saved);
+  if (ends_block(i) && rank_progress.poisoned(Phase::forward)) poison(pass.runtime.stream, x);
+  return x;
+}
+
+Tensor Model::forward_steps(const Stream& stream, TensorView ids, TensorView residual, const RunStep& run,
+                            const Observer& observer) const {
+  embedding_forward(stream, {.ids = ids, .weight = embedding_->weight, .y = residual});
+  const ProfileRange range("forward");
+  Tensor x;  // what the step before has yet to add to the residual stream
+  for (std::size_t i = 0; i < steps_.size(); ++i) {
+    const Step& step = steps_[i];
+    const ProfileRange of_step(name_of(step));
+    Tensor normalised(stream, options_.dtype, residual.shape), rstd(stream, residual.dtype, {residual.rows()});
+    rms_norm_forward(
+        stream,
+        {.x = x, .residual = residual, .weight = step.norm->weight, .eps = norm_eps_, .y = normalised, .rstd = rstd});
+    x = {};
+    if (observer && step.first) observer(static_cast<std::int64_t>(step.block), residual);
+    x = run(i, residual, std::move(normalised), std::move(rstd));
+  }
+  return x;
+}
+
+void Model::backward_steps(const Pass& pass, TensorView ids, TensorView d_residual, Trail& trail, const Observer& observer) {
+  const Stream& stream = pass.runtime.stream;
+  RankProgress& rank_progress = *pass.runtime.rank_progress;
+  const ProfileRange range("backward");
+  const Shape shape = d_residual.shape;
+  for (std::size_t i = steps_.size(); i-- > 0; trail.steps.pop_back()) {
+    const ProfileRange of_step(name_of(steps_[i]));
+    const auto block = static_cast<std::int64_t>(steps_[i].block);
+    rank_progress.come_to_layer(block);
+    if (ends_block(i)) {
+      if (rank_progress.poisoned(Phase::backward)) poison(stream, d_residual);
+      if (observer) observer(block + 1, d_residual);
+      if (options_.recompute) recompute_block(pass, i, trail);
+    }
+    Trail::Kept& kept = trail.steps.back();
+    const Step& step = steps_[i];
+    Tensor narrowed;  // the gradient of the operator's output is the residual stream's, in the compute type
+    if (d_residual.dtype != options_.dtype) {
+      narrowed = Tensor(stream, options_.dtype, shape);
+      scale(stream, {.x = d_residual, .y = narrowed});
+    }
+    const Tensor d_normalised =
+        step.op->backward(pass, kept.normalised, narrowed.present() ? narrowed.view() : d_residual, kept.saved);
+    rms_norm_backward(stream, {.residual = kept.residual,
+                               .weight = step.norm->weight,
+                               .rstd = kept.rstd,
+                               .d_y = d_normalised,
+                               .d_residual = d_residual,
+                               .d_weight = step.norm->gradient});
+  }
+  if (observer) observer(0, d_residual);
+  embedding_backward(stream, {.ids = ids, .d_y = d_residual, .d_weight = embedding_->gradient});
+}
+
+/// Adds to the trail the residual stream at every block's start after the last one that it holds, up to that of step
+/// `until`.
+void Model::recompute_inputs(const Pass& pass, std::size_t until, Trail& trail) {
+  const Stream& stream = pass.runtime.stream;
+  const std::size_t from = trail.steps.back().step;
+  if (from == until) return;
+  const Tensor residual = copy_of(stream, trail.steps.back().residual);
+  Tensor x;
+  for (std::size_t i = from; i <= until; ++i) {
+    const Tensor normalised(stream, options_.dtype, residual.view().shape),
+        rstd(stream, residual.view().dtype, {residual.view().rows()});
+    rms_norm_forward(stream, {.x = x,
+                              .residual = residual,
+                              .weight = steps_[i].norm->weight,
+                              .eps = norm_eps_,
+                              .y = normalised,
+                              .rstd = rstd});
+    if (i > from && steps_[i].first)
+      trail.steps.push_back(
+          {.step = i, .residual = copy_of(stream, residual), .normalised = {}, .rstd = {}, .saved = {}});
+    if (i < until) x = forward_of(pass, i, normalised, nullptr);
+  }
+}
+
+/// Replaces what the trail has of the block that ends in step `last` by what a forward without recomputation would have
+/// left of its steps: the same kernels on the same numbers, so the same bits.
+void Model::recompute_block(const Pass& pass, std::size_t last, Trail& trail) {
+  const Stream& stream = pass.runtime.stream;
+  std::size_t first = last;
+  while (!steps_[first].first) --first;
+  recompute_inputs(pass, first, trail);
+  Tensor residual = std::move(trail.steps.back().residual), x;
+  trail.steps.pop_back();
+  const DType wide = residual.view().dtype;
+  const Shape shape = residual.view().shape;
+  for (std::size_t i = first; i <= last; ++i) {
+    Trail::Kept kept{.step = i,
+                     .residual = i == first ? std::move(residual) : copy_of(stream, trail.steps.back().residual),
+                     .normalised = Tensor(stream, options_.dtype, shape),
+                     .rstd = Tensor(stream, wide, {shape[0]}),
+                     .saved = {}};
+    rms_norm_forward(stream, {.x = x,
+                              .residual = kept.residual,
+                              .weight = steps_[i].norm->weight,
+                              .eps = norm_eps_,
+                              .y = kept.normalised,
+                              .rstd = kept.rstd});
+    x = forward_of(pass, i, kept.normalised, &kept.saved);
+    trail.steps.push_back(std::move(kept));
+  }
+}
+
+void Model::head(const Pass& pass, TensorView last, TensorView residual, TensorView labels, TensorView token_losses,
+                 TensorView d_residual) {
+  const Stream& stream = pass.runtime.stream;
+  const DType wide = residual.dtype, narrow = options_.dtype;
+  const std::int64_t tokens = residual.rows(), width = residual.columns(), vocabulary = options_.shape.vocabulary;
+  const std::int64_t tile = std::min(head_tile, tokens);
+  const Tensor y(stream, narrow, {tile, width}), rstd(stream, wide, {tile}), logits(stream, wide, {tile, vocabulary});
+  const Tensor d_logits =
+      wide == narrow || !d_residual.present() ? Tensor() : Tensor(stream, narrow, {tile, vocabulary});
+  for (std::int64_t begin = 0; begin < tokens; begin += tile) {
+    const std::int64_t count = std::min(tile, tokens - begin);
+    const auto here = [&](TensorView whole) { return whole.slice_rows(begin, count); };
+    const auto part = [&](TensorView scratch) { return scratch.slice_rows(0, count); };
+    rms_norm_forward(stream, {.x = here(last),
+                              .residual = here(residual),
+                              .weight = norm_f_->weight,
+                              .eps = norm_eps_,
+                              .y = part(y),
+                              .rstd = part(rstd)});
+    gemm(stream, {.a = part(y), .b = head_->weight, .transpose_b = true, .c = part(logits)});
+    cross_entropy(stream, {.logits = part(logits),
+                           .labels = here(labels),
+                           .loss = here(token_losses),
+                           .d_logits = d_residual.present() ? part(logits) : TensorView{}});
+    if (!d_residual.present()) continue;
+    TensorView gradient = part(logits);
+    if (d_logits.present()) {
+      scale(stream, {.x = gradient, .y = part(d_logits)});
+      gradient = part(d_logits);
+    }
+    gemm(stream, {.a = gradient, .b = part(y), .transpose_a = true, .beta = 1, .c = head_->gradient});
+    gemm(stream, {.a = gradient, .b = head_->weight, .c = part(y)});  // y's gradient in its place
+    rms_norm_backward(stream, {.residual = here(residual),
+                               .weight = norm_f_->weight,
+                               .rstd = part(rstd),
+                               .d_y = part(y),
+                               .d_residual = here(d_residual),
+                               .d_weight = norm_f_->gradient});
+  }
+}
+
+double sum_in_order(const Stream& stream, TensorView values) {
+  double sum = 0;
+  for (const double value : host_values<double>(stream, values)) sum += value;
+  return sum;
+}
+
+}  // namespace causeway

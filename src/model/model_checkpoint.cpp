@@ -1,0 +1,133 @@
+#include "src/model/model_checkpoint.hpp"
+
+#include <algorithm>
+
+namespace causeway {
+namespace {
+
+struct Moment {
+  const char* group;
+  Tensor Optimizer::Shard::*tensor;
+};
+constexpr Moment moments[] = {{"optimizer/exp_avg/", &Optimizer::Shard::exp_avg},
+                              {"optimizer/exp_avg_sq/", &Optimizer::Shard::exp_avg_sq},
+                              {"optimizer/master/", &Optimizer::Shard::master}};
+
+/// The part of a parameter that lies in shard `rank` of its arena, in elements of the arena; possibly empty.
+Range owned_part(const ParameterSet& parameters, const Parameter& parameter, int rank) {
+  const Range shard = parameters.shard(parameters.arenas()[static_cast<std::size_t>(parameter.arena)], rank);
+  const std::int64_t begin = std::clamp(shard.begin, parameter.flat.begin, parameter.flat.end);
+  return {begin, std::clamp(shard.end, begin, parameter.flat.end)};
+}
+
+std::byte* element(TensorView flat, std::int64_t index) {
+  return static_cast<std::byte*>(flat.data) + index * size_of(flat.dtype);
+}
+
+}  // namespace
+
+std::map<std::string, hdf5::Value> attributes_of(const ModelOptions& options, DType dtype) {
+  return {{"dtype", std::string(name_of(dtype))},
+          {"vocabulary", options.vocabulary},
+          {"width", options.width},
+          {"layers", layers_text(options.layers)},
+          {"state", options.state},
+          {"expand", options.expand},
+          {"conv_taps", options.conv_taps},
+          {"dt_rank", options.rank_of_dt()},
+          {"heads", options.heads},
+          {"rope_base", options.rope_base},
+          {"filter_groups", options.groups_of_filters()},
+          {"se_taps", options.se_taps},
+          {"mr_taps", options.mr_taps},
+          {"mr_decay", options.mr_decay},
+          {"modes", options.modes},
+          {"ffn", options.ffn},
+          {"mlp_activation", options.mlp_activation},
+          {"norm_eps", options.eps_of_norms()},
+          {"tied_head", std::int64_t{options.tied_head}}};
+}
+
+ModelOptions model_options_of(const Checkpoint& checkpoint) {
+  ModelOptions options{.vocabulary = checkpoint.integer("vocabulary"),
+                       .width = checkpoint.integer("width"),
+                       .layers = parse_layers(checkpoint.text("layers")),
+                       .state = checkpoint.integer("state"),
+                       .expand = checkpoint.integer("expand"),
+                       .conv_taps = checkpoint.integer("conv_taps"),
+                       .dt_rank = checkpoint.integer("dt_rank"),
+                       .tied_head = checkpoint.integer("tied_head") != 0};
+  // What the first checkpoints, Mamba's, did not say yet keeps its default.
+  if (checkpoint.has_attribute("heads")) {
+    options.heads = checkpoint.integer("heads");
+    options.rope_base = checkpoint.number("rope_base");
+    options.filter_groups = checkpoint.integer("filter_groups");
+    options.se_taps = checkpoint.integer("se_taps");
+    options.mr_taps = checkpoint.integer("mr_taps");
+    options.mr_decay = checkpoint.text("mr_decay");
+    options.modes = checkpoint.integer("modes");
+    options.ffn = checkpoint.integer("ffn");
+    options.mlp_activation = checkpoint.text("mlp_activation");
+    options.norm_eps = checkpoint.number("norm_eps");
+  }
+  options.check();
+  return options;
+}
+
+void require_same_model(const Checkpoint& checkpoint, const ModelOptions& wanted_shape) {
+  const DType dtype = parse_dtype(checkpoint.text("dtype"));
+  const auto wanted = attributes_of(wanted_shape, dtype), found = attributes_of(model_options_of(checkpoint), dtype);
+  const auto text = [](const hdf5::Value& any) {
+    return std::visit([](const auto& held) { return fmt::format("{}", held); }, any);
+  };
+  const auto require_same = [&](const std::string& name) {
+    require(found.at(name) == wanted.at(name), "{}: the checkpoint's {} is {}, the options say {}", checkpoint.path(),
+            name, text(found.at(name)), text(wanted.at(name)));
+  };
+  for (const char* name : {"width", "layers"}) require_same(name);  // others, not given, derive from them
+  for (const auto& [name, value] : wanted) require_same(name);
+}
+
+std::vector<CheckpointTensor> checkpoint_tensors(const ParameterSet& parameters, const Optimizer& optimizer, int rank) {
+  std::vector<CheckpointTensor> tensors;
+  const auto add = [&](const std::string& group, const Parameter& parameter, TensorView flat, std::int64_t flat_begin) {
+    const Range part = owned_part(parameters, parameter, rank);
+    tensors.push_back({.name = group + parameter.spec.name,
+                       .shape = parameter.spec.shape,
+                       .dtype = flat.dtype,
+                       .owned = {part.begin - parameter.flat.begin, part.end - parameter.flat.begin},
+                       .data = element(flat, part.begin - flat_begin)});
+  };
+  for (const Parameter& parameter : parameters.parameters())
+    add("parameters/", parameter, parameters.arenas()[static_cast<std::size_t>(parameter.arena)].weights, 0);
+  for (const Moment& moment : moments)
+    for (const Parameter& parameter : parameters.parameters()) {
+      if (parameter.spec.frozen) continue;
+      const auto arena = static_cast<std::size_t>(parameter.arena);
+      add(moment.group, parameter, optimizer.shards()[arena].*moment.tensor,
+          parameters.shard(parameters.arenas()[arena], rank).begin);
+    }
+  return tensors;
+}
+
+void load_parameters(const Checkpoint& checkpoint, const ParameterSet& parameters, const Stream& stream) {
+  for (const Parameter& parameter : parameters.parameters())
+    checkpoint.read("parameters/" + parameter.spec.name, parameter.spec.shape, parameter.weight.dtype,
+                    {0, parameter.weight.size()}, parameter.weight.data, stream);
+}
+
+void load_optimizer(const Checkpoint& checkpoint, const ParameterSet& parameters, const Optimizer& optimizer,
+                    int rank, const Stream& stream) {
+  for (const Moment& moment : moments)
+    for (const Parameter& parameter : parameters.parameters()) {
+      if (parameter.spec.frozen) continue;
+      const auto arena = static_cast<std::size_t>(parameter.arena);
+      const TensorView flat = optimizer.shards()[arena].*moment.tensor;
+      const Range part = owned_part(parameters, parameter, rank);
+      checkpoint.read(moment.group + parameter.spec.name, parameter.spec.shape, flat.dtype,
+                      {part.begin - parameter.flat.begin, part.end - parameter.flat.begin},
+                      element(flat, part.begin - parameters.shard(parameters.arenas()[arena], rank).begin), stream);
+    }
+}
+
+}  // namespace causeway

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernels/core/error.hpp"
+
+namespace causeway {
+
+/// How an attempt ended.
+struct RunEnding {
+  ExitCode code = ExitCode::ok;
+  std::string reason;
+  std::int64_t step = 0;
+  std::optional<double> loss = std::nullopt;
+  std::vector<std::string> ranks = {};  ///< where each stood, where that is to be told
+};
+/// Writes exit.json and the attempt's last line of attempts.jsonl: any rank, whichever knows. Throws Error(io).
+void write_ending(const std::string& run, const RunEnding& ending);
+/// Writes exit.json of an attempt that ended before it had started, by `error`. Throws Error(io).
+void write_failed_start(const std::string& run, const Error& error);
+
+}  // namespace causeway

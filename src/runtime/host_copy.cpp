@@ -1,0 +1,14 @@
+#include "src/runtime/host_copy.hpp"
+
+namespace causeway {
+
+Tensor on_host(const Stream& stream, TensorView x) {
+  ensure(x.dense() || x.rows() <= 1, "a copy to the host of rows of {} that stand {} apart", x.shape.to_string(),
+         x.row_stride);
+  Tensor copy(stream.host(), x.dtype, x.shape);
+  stream.copy(copy.view().data, x.data, x.bytes());
+  stream.wait();
+  return copy;
+}
+
+}  // namespace causeway

@@ -1,0 +1,146 @@
+#include "src/runtime/strategy_choice.hpp"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <set>
+
+#include "parallel/cost/measure.hpp"
+#include "src/cli/config.hpp"
+
+namespace causeway {
+namespace {
+
+const ListedOperator& find_operator(const std::vector<ListedOperator>& operators, std::string_view op) {
+  std::vector<std::string> known;
+  for (const ListedOperator& row : operators) {
+    if (row.name == op) return row;
+    known.emplace_back(row.name);
+  }
+  fail(ExitCode::usage, "--strategy names operator '{}', expected one of: {}{}", op, fmt::join(known, ", "),
+       did_you_mean(op, known));
+}
+
+const ListedStrategy& find_listed(const ListedOperator& of, std::string_view name) {
+  std::vector<std::string> known = {"auto"};
+  for (const ListedStrategy& row : of.strategies) {
+    if (row.name == name) return row;
+    known.emplace_back(row.name);
+  }
+  fail(ExitCode::usage, "--strategy of {} is '{}', expected one of: {}{}", of.name, name, fmt::join(known, ", "),
+       did_you_mean(name, known));
+}
+
+std::string milliseconds(double seconds) { return fmt::format("{:.4f}", 1e3 * seconds); }
+
+}  // namespace
+
+StrategyNames parse_strategies(const std::string& text, Layout layout) {
+  StrategyNames names;
+  if (text == "auto" || text.empty()) return names;
+  const std::vector<ListedOperator> operators = listed_operators();
+  std::set<std::string> named;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    const std::string word = text.substr(begin, end - begin);
+    begin = end + 1;
+    const std::size_t equals = word.find('=');
+    require(equals != std::string::npos, "--strategy has '{}', expected auto or OPERATOR=NAME", word);
+    const std::string op = word.substr(0, equals), name = word.substr(equals + 1);
+    const ListedOperator& listed = find_operator(operators, op);
+    require(named.insert(op).second, "--strategy names operator '{}' twice", op);
+    if (name == "auto") continue;
+    require(find_listed(listed, name).runs_on(layout), "--strategy {} does not run on layout {}", word,
+            name_of(layout));
+    names[op] = name;
+  }
+  return names;
+}
+
+std::string strategies_text(const StrategyNames& names) {
+  if (names.empty()) return "auto";
+  std::vector<std::string> words;
+  for (const auto& [op, name] : names) words.push_back(fmt::format("{}={}", op, name));
+  return fmt::format("{}", fmt::join(words, ","));
+}
+
+StrategyNames usable_strategies(const std::string& text, Layout layout) {
+  StrategyNames names;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    try {
+      names.merge(parse_strategies(text.substr(begin, end - begin), layout));
+    } catch (const Error&) {  // another version's, or another layout's: chosen anew
+    }
+    begin = end + 1;
+  }
+  return names;
+}
+
+StrategyChoice choose_strategy(std::string_view op, std::vector<Estimate> rows) {
+  const Estimate& chosen = cheapest(rows);
+  const Estimate& least = *std::ranges::min_element(rows, {}, &Estimate::seconds);
+  StrategyChoice choice{.op = std::string(op), .strategy = std::string(chosen.strategy), .why = "least", .rows = {}};
+  if (rows.size() == 1)
+    choice.why = "the only one";
+  else if (&chosen != &least && chosen.seconds > least.seconds)
+    choice.why = fmt::format("within {:.0f} % of {}, which stands after it", 100 * (indistinguishable - 1),
+                             least.strategy);
+  choice.rows = std::move(rows);
+  return choice;
+}
+
+std::vector<StrategyChoice> choose_strategies(std::span<const OperatorCall> calls, const Sharding& sharding,
+                                              const Machine& machine, const StrategyNames& given,
+                                              std::string_view why_given) {
+  std::vector<std::pair<std::string_view, std::vector<OperatorArguments>>> operators;
+  for (const OperatorCall& call : calls) {
+    auto found = std::ranges::find(operators, call.op, [](const auto& entry) { return entry.first; });
+    if (found == operators.end()) found = operators.insert(found, {call.op, {}});
+    found->second.push_back(call.arguments);
+  }
+  std::vector<StrategyChoice> choices;
+  for (const auto& [op, arguments] : operators) {
+    choices.push_back(choose_strategy(op, estimates(sharding, arguments, machine)));
+    if (const auto fixed = given.find(op); fixed != given.end()) {
+      choices.back().strategy = fixed->second;
+      choices.back().why = why_given;
+    }
+  }
+  return choices;
+}
+
+std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> calls, DType dtype, Layout layout,
+                              std::int64_t tokens, std::string_view why_given) {
+  Mesh& mesh = runtime.mesh;
+  const auto beat = [&] { runtime.rank_progress->beat(); };
+  const Machine machine = slowest(measure(mesh.context, dtype, runtime.stream, beat), mesh.world);
+  const Sharding sharding(ShardLayout(tokens, mesh.context.size(), layout), Segments::one_document(tokens),
+                          mesh.context.rank());
+  std::string text = machine_text(machine, mesh.context.size());
+  for (const StrategyChoice& choice : choose_strategies(calls, sharding, machine, runtime.strategies, why_given)) {
+    runtime.strategies[choice.op] = choice.strategy;
+    text += '\n' + choice_text(choice);
+  }
+  return text;
+}
+
+std::string machine_text(const Machine& machine, int ranks) {
+  const std::string computing = fmt::format("{:.2f}e9 multiply-adds/s a rank", machine.operations_per_s / 1e9);
+  if (ranks == 1) return fmt::format("measured: {}; one rank sends nothing", computing);
+  return fmt::format("measured on {} ranks: a message takes {:.1f} µs, a rank sends {:.2f} GB/s, {}", ranks,
+                     machine.latency_s * 1e6, machine.bytes_per_s / 1e9, computing);
+}
+
+std::string choice_text(const StrategyChoice& choice) {
+  std::string text = fmt::format("{}: {} ({})\n  {:<22}{:>16}{:>10}{:>15}{:>12}{:>12}", choice.op, choice.strategy,
+                                 choice.why, "strategy", "bytes sent", "messages", "computing ms", "sending ms",
+                                 "total ms");
+  for (const Estimate& row : choice.rows)
+    text += fmt::format("\n{} {:<22}{:>16}{:>10}{:>15}{:>12}{:>12}", row.strategy == choice.strategy ? '*' : ' ',
+                        row.strategy, row.bytes_sent, row.messages, milliseconds(row.computing_s),
+                        milliseconds(row.communicating_s), milliseconds(row.seconds));
+  return text;
+}
+
+}  // namespace causeway

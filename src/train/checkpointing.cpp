@@ -1,0 +1,220 @@
+#include "src/train/checkpointing.hpp"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <sstream>
+#include <vector>
+
+#include "io/checkpoint/checkpoint_folders.hpp"
+#include "io/checkpoint/damage.hpp"
+#include "src/model/model_checkpoint.hpp"
+
+namespace causeway {
+namespace {
+
+/// The steps of the run's checkpoints, the last first, as rank 0 sees the folder.
+std::vector<std::int64_t> steps_of(const std::string& run, Communicator& world) {
+  std::string text;
+  collectively(world, [&] {
+    if (world.rank() == 0) text = fmt::format("{}", fmt::join(published_steps(run), " "));
+  });
+  std::istringstream words(world.broadcast(text, 0));
+  std::vector<std::int64_t> steps;
+  for (std::int64_t step = 0; words >> step;) steps.push_back(step);
+  return steps;
+}
+
+/// The newest of the run's checkpoints that is whole; nothing where it has none at all. Those before it go to `damaged`.
+std::optional<Checkpoint> newest_whole(const std::string& run, Communicator& world, const Log& log,
+                                       const std::function<void()>& beat, std::vector<std::int64_t>& damaged) {
+  const std::vector<std::int64_t> steps = steps_of(run, world);
+  std::string reason;
+  for (const std::int64_t step : steps) {
+    try {
+      Checkpoint checkpoint((std::filesystem::path(run) / step_folder(step)).string(), world, beat);
+      collectively(world, [&] { run_state_of(checkpoint); });
+      return checkpoint;
+    } catch (const AgreedError& error) {
+      if (error.code() == ExitCode::internal) throw;
+      damaged.push_back(step);
+      if (log.speaks()) log.warn("{}", error.what());
+      if (reason.empty()) reason = error.what();
+    }
+  }
+  collectively(world, [&] {
+    latest_checkpoint(run);  // a link without its checkpoint: there was one
+    if (!steps.empty())
+      fail(ExitCode::corrupt, "{}: none of its {} checkpoints is whole; of the newest: {}", run, steps.size(), reason);
+  });
+  return std::nullopt;
+}
+
+/// What decides which tokens a step takes: a cursor counts packs of these.
+std::map<std::string, hdf5::Value> data_order_of(const TrainSettings& settings) {
+  return {{"pack_tokens", settings.pack_tokens}, {"policy", settings.policy}, {"window", settings.window}};
+}
+
+/// Throws Error(usage) for a setting that would deal other packs than before. Checkpoints older than these attributes pass.
+void require_same_data_order(const hdf5::Object& state, const TrainSettings& settings, const std::string& checkpoint) {
+  const auto text = [](const hdf5::Value& any) {
+    return std::visit([](const auto& held) { return fmt::format("{}", held); }, any);
+  };
+  for (const auto& [name, wanted] : data_order_of(settings)) {
+    if (!state.has_attribute(name)) continue;
+    std::string option = name;
+    std::ranges::replace(option, '_', '-');
+    const hdf5::Value found = state.attribute(name);
+    require(found == wanted, "--{} is {}, but {} was trained with {}: what it has not read yet could not be told", option,
+            text(wanted), checkpoint, text(found));
+  }
+}
+
+}  // namespace
+
+RunState run_state_of(const Checkpoint& checkpoint) {
+  return damage_is_corrupt([&] {
+    const hdf5::Object state = checkpoint.state();
+    const RunState run{.step = state.integer_attribute("step"),
+                       .tokens_seen = state.integer_attribute("tokens_seen"),
+                       .cursor = state.integer_attribute("cursor"),
+                       .seed = state.integer_attribute("seed"),
+                       .loss = state.number_attribute("loss")};
+    const std::int64_t step = checkpoint.manifest() ? checkpoint.manifest()->step : run.step;
+    require(run.step == step && step >= 0, "{}: step is {}, expected {}", state.where(), run.step, step);
+    // A pack holds a token at least.
+    require(run.cursor >= 0 && run.cursor <= run.tokens_seen, "{}: cursor is {}, expected 0 to the {} tokens seen",
+            state.where(), run.cursor, run.tokens_seen);
+    try {
+      model_options_of(checkpoint);
+      parse_dtype(checkpoint.text("dtype"));
+    } catch (const Error& error) {
+      fail(ExitCode::corrupt, "{}: describes no model: {}", checkpoint.path(), error.what());
+    }
+    return run;
+  });
+}
+
+StartingPoint find_starting_point(const TrainSettings& settings, Communicator& world, const Log& log,
+                                  const std::function<void()>& beat) {
+  StartingPoint start;
+  if (!settings.dry_run)
+    collectively(world, [&] {
+      if (world.rank() != 0 || !std::filesystem::is_directory(settings.run)) return;
+      // A requeued job may start while its last attempt is still being ended, or a lost node's lock lives on (NFS: 90 s).
+      start.lock = RunLock(settings.run, std::chrono::seconds(settings.resume.empty() ? 0 : 120));
+      recover_checkpoints(settings.run);
+    });
+  if (settings.resume == "auto") {
+    start.checkpoint = newest_whole(settings.run, world, log, beat, start.damaged);
+    if (start.checkpoint && !settings.dry_run)  // a crash may have come before `latest` named it
+      collectively(world, [&] {
+        if (world.rank() == 0) point_latest_at(settings.run, start.checkpoint->state().integer_attribute("step"));
+      });
+  } else if (!settings.resume.empty()) {
+    start.checkpoint.emplace(settings.resume, world, beat);
+  }
+  start.resumes = start.checkpoint.has_value();
+  if (!start.resumes && !settings.init_from.empty()) start.checkpoint.emplace(settings.init_from, world, beat);
+  if (settings.resume == "auto") return start;
+
+  const std::vector<std::int64_t> steps = steps_of(settings.run, world);
+  collectively(world, [&] {
+    if (steps.empty()) return;
+    require(start.resumes, "{}: holds a run already; --resume auto goes on with it, another --run starts afresh",
+            settings.run);
+    const std::int64_t from = start.checkpoint->state().integer_attribute("step");
+    require(steps.front() <= from,
+            "{}: holds {} already, beyond step {} which --resume names; remove what is beyond it, or go on in another --run",
+            settings.run, step_folder(steps.front()), from);
+  });
+  return start;
+}
+
+Model::Options model_to_train(const TrainSettings& settings, const StartingPoint& start, Communicator& world) {
+  Model::Options options{.dtype = parse_dtype(settings.compute.dtype),
+                         .recompute = settings.recompute,
+                         .recompute_blocks = settings.recompute_blocks};
+  collectively(world, [&] {
+    if (!start.checkpoint) {
+      options.shape = resolve(settings.model, preset_options(default_preset));
+    } else {
+      const Checkpoint& checkpoint = *start.checkpoint;
+      options.shape = resolve(settings.model, model_options_of(checkpoint));
+      require_same_model(checkpoint, options.shape);
+      // Weights convert; a resumed run's numbers do not.
+      require(!start.resumes || checkpoint.text("dtype") == settings.compute.dtype,
+              "{}: the checkpoint's dtype is {}, the options say {}", checkpoint.path(), checkpoint.text("dtype"),
+              settings.compute.dtype);
+    }
+    options.shape.check();
+  });
+  return options;
+}
+
+void restore_weights(const Checkpoint& checkpoint, Model& model, Runtime& runtime) {
+  collectively(runtime.mesh.world, [&] { load_parameters(checkpoint, model.parameters(), runtime.stream); });
+}
+
+RunState restore_run(const Checkpoint& checkpoint, const TrainSettings& settings, const Model& model,
+                     const Optimizer& optimizer, Runtime& runtime) {
+  RunState run;
+  Communicator& world = runtime.mesh.world;
+  collectively(world, [&] {
+    load_optimizer(checkpoint, model.parameters(), optimizer, world.rank(), runtime.stream);
+    run = run_state_of(checkpoint);
+    require(run.seed == settings.seed, "--seed is {}, but {} was started with {}", settings.seed, checkpoint.path(),
+            run.seed);
+    require_same_data_order(checkpoint.state(), settings, checkpoint.path());
+    require(run.step <= settings.steps, "--steps is {}, but {} has done {}", settings.steps, checkpoint.path(),
+            run.step);
+  });
+  return run;
+}
+
+RunCheckpoints::RunCheckpoints(const TrainSettings& settings, Runtime& runtime, const Log& log,
+                               std::vector<std::int64_t> damaged, CheckpointHook hook)
+    : settings_(settings),
+      runtime_(runtime),
+      log_(log),
+      beside_(hdf5::thread_safe()),
+      writer_({.run = settings.run,
+               .retention = {.last = settings.keep_last, .every = settings.keep_every, .damaged = std::move(damaged)},
+               .hook = std::move(hook),
+               .beside = beside_},
+              runtime.mesh.world, runtime.stream) {}
+
+std::optional<PublishedCheckpoint> RunCheckpoints::save(const RunState& state, const Model& model,
+                                                        const Optimizer& optimizer) {
+  std::optional<PublishedCheckpoint> published = finish();
+  std::map<std::string, hdf5::Value> kept = data_order_of(settings_);
+  kept.insert({{"step", state.step},
+               {"tokens_seen", state.tokens_seen},
+               {"cursor", state.cursor},
+               {"seed", settings_.seed},
+               {"loss", state.loss},
+               {"strategies", settings_.compute.strategy}});
+  writer_.start(state.step,
+                {.attributes = attributes_of(model.options().shape, model.options().dtype),
+                 .state = std::move(kept),
+                 .tensors = checkpoint_tensors(model.parameters(), optimizer, runtime_.mesh.world.rank())});
+  return beside_ ? published : finish();
+}
+
+std::optional<PublishedCheckpoint> RunCheckpoints::advance(std::array<double, 2> sum) {
+  return announced(writer_.advance(sum));
+}
+
+std::optional<PublishedCheckpoint> RunCheckpoints::finish() { return announced(writer_.finish()); }
+
+std::optional<PublishedCheckpoint> RunCheckpoints::announced(std::optional<PublishedCheckpoint> published) const {
+  if (!published) return published;
+  log_.info("checkpoint {}/{}: {:.1f} MB in {:.2f} s", settings_.run, step_folder(published->step),
+            static_cast<double>(published->bytes) / 1e6, published->seconds);
+  for (const std::string& reason : published->not_removed) log_.warn("an older checkpoint stays: {}", reason);
+  return published;
+}
+
+}  // namespace causeway

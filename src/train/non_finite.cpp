@@ -1,0 +1,76 @@
+#include "src/train/non_finite.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <iterator>
+#include <limits>
+
+namespace causeway {
+namespace {
+
+constexpr std::int64_t nowhere = std::numeric_limits<std::int32_t>::max();
+
+/// The least of the ranks' values, and the first rank that has it.
+struct First {
+  std::int64_t at, rank;
+  bool found() const { return at != nowhere; }
+};
+First first_of(Communicator& world, std::int64_t at) {
+  const std::int64_t least = -world.max(-at);
+  return {least, -world.max(at == least ? -std::int64_t{world.rank()} : -nowhere)};
+}
+
+bool finite(const Stream& stream, TensorView x) { return std::isfinite(sum_in_order(stream, x)); }
+
+}  // namespace
+
+std::string find_non_finite(Model& model, Runtime& runtime, const DataMixture& data, std::span<const Pack> packs,
+                            Layout layout) {
+  const Stream& stream = runtime.stream;
+  Communicator& world = runtime.mesh.world;
+  const auto output_of = [](std::int64_t layers) {
+    return layers == 0 ? std::string("the embedding") : fmt::format("the output of layer {}", layers - 1);
+  };
+  const auto on = [&](std::int64_t rank) { return fmt::format("rank {} of {}", rank, world.size()); };
+
+  std::int64_t layer = nowhere;
+  for (const Pack& pack : packs) {
+    const PackOnRank work = place_pack(data, pack, layout, runtime);
+    const Tensor losses(stream, accumulator_of(model.options().dtype), {work.sharding->local_tokens()});
+    runtime.rank_progress->enter(Phase::forward);
+    model.evaluate({runtime, *work.sharding}, work.batch(), losses, [&](std::int64_t layers, TensorView residual) {
+      if (!finite(stream, residual)) layer = std::min(layer, layers);
+    });
+  }
+  if (const First first = first_of(world, layer); first.found())
+    return fmt::format("first in {}, {}", output_of(first.at), on(first.rank));
+
+  const std::int64_t depth = std::ssize(model.options().shape.layers);
+  std::int64_t back = nowhere;  // layers from the end
+  model.parameters().zero_gradients(stream);
+  const Tensor loss = Tensor::zeros(stream, DType::f64, {1});
+  for (const Pack& pack : packs) {
+    const PackOnRank work = place_pack(data, pack, layout, runtime);
+    model.train({runtime, *work.sharding}, work.batch(), loss, [&](std::int64_t layers, TensorView gradient) {
+      if (!finite(stream, gradient)) back = std::min(back, depth - layers);
+    });
+  }
+  if (const First first = first_of(world, back); first.found())
+    return fmt::format("every layer's output is finite; first in the gradient of {}, {}", output_of(depth - first.at),
+                       on(first.rank));
+
+  const auto& parameters = model.parameters().parameters();
+  const auto last = std::find_if(parameters.rbegin(), parameters.rend(), [&](const Parameter& parameter) {
+    return parameter.gradient.present() && !finite(stream, parameter.gradient);
+  });
+  const First first = first_of(world, last == parameters.rend() ? nowhere : std::distance(parameters.rbegin(), last));
+  if (first.found())
+    return fmt::format("every layer's output is finite, so is its gradient; first in the gradient of {}, {}",
+                       parameters[parameters.size() - 1 - static_cast<std::size_t>(first.at)].spec.name, on(first.rank));
+  return "every layer's output and every rank's gradients are finite, their sum is not";
+}
+
+}  // namespace causeway

@@ -1,0 +1,134 @@
+#include "src/train/run_folder.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <string_view>
+#include <vector>
+
+#include "io/file/atomic_file.hpp"
+#include "parallel/transport/device_transport.hpp"
+#include "src/run/attempts.hpp"
+#include "src/cli/launch.hpp"
+#include "src/cli/log.hpp"
+#include "src/run/utc_text.hpp"
+#include "src/cli/version.hpp"
+
+namespace causeway {
+namespace {
+
+constexpr std::string_view readme = R"(A run of causeway train.
+
+  config.ini        every option as it was used; its first lines say how to go on with the run
+  environment.json  how the program was built, what is trained, ranks, mesh and hosts, what carries the messages,
+                    and the variables that steer MPI, NCCL, Slurm and threads; of the last attempt
+  metrics.jsonl     a line a step: loss, learning rate, tokens a second, seconds computed, waited for communication and
+                    communicated behind computing, bytes sent, memory, held-out losses, checkpoints and their cost
+  ranks.txt         where each rank stands, rewritten in place while the run goes on
+  lock              held while a training works in this folder, so that no second one does
+  attempts.jsonl    a line as each attempt starts and one as it ends; a start without an end goes on, or was killed
+  exit.json         how the last attempt ended; not there while it goes on, nor after a kill
+  step-N/           a checkpoint, whole once it has this name; HDF5
+  latest            the newest of them
+
+Commands that look at them, RUN being this folder:
+
+  causeway watch RUN                       live in a terminal; --once for one frame
+  causeway inspect RUN                     attempts, losses and the latest checkpoint; --verify reads every value
+  h5ls -r RUN/latest/index.h5              its tensors, as any HDF5 program sees them
+  causeway train --config RUN/config.ini --resume auto      goes on from the latest checkpoint
+)";
+
+std::string path_in(const std::string& run, const char* name) { return (std::filesystem::path(run) / name).string(); }
+
+/// A path within a comment: no character of it may end the line.
+std::string in_a_line(std::string path) {
+  std::ranges::replace_if(
+      path, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+  return path;
+}
+
+std::string how_to_go_on(const std::string& run, std::int64_t ranks, bool processes) {
+  std::error_code unknown;
+  return fmt::format(
+      "# Every option of this run. In {}\n#     {}causeway train --config {} --resume auto\n# goes on from its latest "
+      "checkpoint.\n",
+      in_a_line(std::filesystem::current_path(unknown).string()), processes ? fmt::format("mpirun -n {} ", ranks) : "",
+      in_a_line(path_in(run, "config.ini")));
+}
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+}  // namespace
+
+nlohmann::ordered_json describe_environment(const TrainSettings& settings, const Model& model, Runtime& runtime) {
+  Communicator& world = runtime.mesh.world;
+  nlohmann::ordered_json environment;
+  for (const BuildFact& fact : build_facts()) environment["build"][std::string(fact.name)] = fact.value;
+
+  const ModelOptions& shape = model.options().shape;
+  environment["run"] = {{"model", settings.model.model.empty() ? layers_text(shape.layers) : settings.model.model},
+                        {"layers", layers_text(shape.layers)},
+                        {"width", shape.width},
+                        {"parameters", model.parameters().count()},
+                        {"dtype", name_of(model.options().dtype)},
+                        {"device", settings.compute.device},
+                        {"steps", settings.steps},
+                        {"pack_tokens", settings.pack_tokens},
+                        {"accumulate", settings.accumulate}};
+  const bool processes = uses_mpi(settings.launch);
+  environment["mesh"] = {{"ranks", world.size()},
+                         {"data", runtime.mesh.data_size},
+                         {"context", runtime.mesh.context.size()},
+                         {"layout", settings.compute.layout},
+                         {"transport", processes ? "MPI" : "threads"},
+                         {"device_memory", way_of_device_memory(world.transport(), runtime.stream, !processes)}};
+
+  using HostName = std::array<char, 256>;
+  HostName mine{};
+  host_name().copy(mine.data(), mine.size() - 1);
+  std::vector<HostName> hosts(static_cast<std::size_t>(world.size()));
+  world.all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(hosts)), Stream());
+  for (const HostName& host : hosts) environment["hosts"].push_back(std::string(host.data()));
+
+  auto& variables = environment["variables"] = nlohmann::ordered_json::object();
+  std::vector<std::string> kept;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view line = *entry;
+    for (const std::string_view prefix :
+         {"OMPI_MCA_", "UCX_", "NCCL_", "SLURM_", "OMP_", "OPENBLAS_", "CUDA_VISIBLE_DEVICES", "FI_"})
+      if (line.starts_with(prefix)) kept.emplace_back(line);
+  }
+  std::sort(kept.begin(), kept.end());
+  for (const std::string& line : kept) variables[line.substr(0, line.find('='))] = line.substr(line.find('=') + 1);
+  return environment;
+}
+
+void write_start(const std::string& run, const RunStart& start) {
+  const auto& mesh = start.environment.at("mesh");
+  const auto ranks = mesh.at("ranks").get<std::int64_t>();
+  write_text(path_in(run, "README.txt"), std::string(readme));
+  write_text(path_in(run, "config.ini"), how_to_go_on(run, ranks, mesh.at("transport") == "MPI") + start.config);
+  write_text(path_in(run, "environment.json"),
+             start.environment.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  auto hosts = start.environment.at("hosts").get<std::vector<std::string>>();
+  std::ranges::sort(hosts);
+  hosts.erase(std::unique(hosts.begin(), hosts.end()), hosts.end());
+  append_start(run, {.started = seconds_since_1970(),
+                     .resumed_step = start.resumed_step,
+                     .ranks = ranks,
+                     .data = mesh.at("data").get<std::int64_t>(),
+                     .context = mesh.at("context").get<std::int64_t>(),
+                     .hosts = std::move(hosts),
+                     .revision = start.environment.at("build").at("revision").get<std::string>(),
+                     .slurm_job_id = variable("SLURM_JOB_ID"),
+                     .slurm_restart_count = variable("SLURM_RESTART_COUNT")});
+}
+
+}  // namespace causeway

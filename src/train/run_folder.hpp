@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "src/model/model.hpp"
+#include "src/runtime/runtime.hpp"
+#include "src/train/train_settings.hpp"
+
+namespace causeway {
+
+/// environment.json: how the binary was built, what is trained, the mesh, each rank's host, and the variables that
+/// steer MPI, NCCL, Slurm and threads. Collective; the same on every rank.
+nlohmann::ordered_json describe_environment(const TrainSettings& settings, const Model& model, Runtime& runtime);
+
+/// What an attempt leaves in the run's folder as it starts.
+struct RunStart {
+  std::string config;                  ///< INI
+  nlohmann::ordered_json environment;  ///< of describe_environment
+  std::int64_t resumed_step = 0;
+};
+/// Writes README.txt, config.ini, environment.json and the attempt's first line of attempts.jsonl. The first rank
+/// alone. Throws Error(io).
+void write_start(const std::string& run, const RunStart& start);
+
+}  // namespace causeway

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "io/data/packing.hpp"
+#include "parallel/layout/shard_layout.hpp"
+#include "src/cli/launch.hpp"
+#include "src/model/model.hpp"
+#include "src/model/optimizer.hpp"
+
+namespace causeway {
+
+/// Which model: what `train` is told about its shape. 0 and "", or -1 where 0 has a meaning, take the preset's, or the
+/// checkpoint's that is resumed or started from.
+struct ModelSettings {
+  std::string model, layers;
+  std::int64_t layers_count = 0, width = 0, state = 0, expand = 0, conv_taps = 0, dt_rank = 0, vocabulary = 0,
+               heads = 0, filter_groups = 0, se_taps = 0, mr_taps = 0, modes = 0, ffn = -1;
+  double rope_base = -1, norm_eps = 0;
+  std::string mr_decay, mlp_activation;
+  bool untied_head = false;
+};
+
+/// How a pack is cut and computed: shared by train and score.
+struct ComputeSettings {
+  int data_parallel = 0, context_parallel = 0;
+  std::string layout = "contiguous", strategy = "auto", schedule = "auto", dtype = "f32", device = "cpu";
+};
+
+/// What a run does about ranks that fail, and which it lets fail: shared by train and score.
+struct FaultSettings {
+  double watchdog = 1800;  ///< seconds without progress; 0: for ever
+  std::vector<std::string> inject;
+};
+
+/// Everything `causeway train` can be told, at its defaults.
+struct TrainSettings {
+  LaunchOptions launch;
+  ModelSettings model;
+  ComputeSettings compute;
+  FaultSettings faults;
+  std::vector<std::string> data;
+  std::string run;
+  std::int64_t steps = 1000, pack_tokens = 8192, window = 256, accumulate = 1, seed = 0;
+  std::string policy = "greedy", long_documents = "cut";
+  double learning_rate = 1e-3, learning_rate_floor = 0.1, beta1 = 0.9, beta2 = 0.95, weight_decay = 0.1, clip = 1;
+  std::int64_t warmup_steps = 0;
+  bool recompute = false;
+  std::int64_t recompute_blocks = 1;
+  std::int64_t checkpoint_every = 0, keep_last = 0, keep_every = 0, eval_every = 0, eval_packs = 0, log_every = 10;
+  std::string resume, init_from;
+  std::vector<std::string> valid_data;
+  bool dry_run = false;
+};
+
+/// Each throws Error(usage) naming the option that is wrong.
+void check(const TrainSettings& settings);
+/// The preset, or mamba-tiny for --layers alone, or `unnamed` where neither is given, changed by the other options; that
+/// they make a model is for ModelOptions::check.
+ModelOptions resolve(const ModelSettings& settings, const ModelOptions& unnamed);
+PackingOptions packing_of(const TrainSettings& settings);
+LearningRate schedule_of(const TrainSettings& settings);
+OptimizerOptions optimizer_options_of(const TrainSettings& settings);
+/// Collective; what the settings have wrong is an AgreedError.
+Runtime make_runtime(const ComputeSettings& settings, Communicator world, std::shared_ptr<RankProgress> rank_progress);
+
+/// This rank's standing, in which the faults that it is to have go off. Collective; what the settings have wrong is an
+/// AgreedError.
+std::shared_ptr<RankProgress> make_rank_progress(const FaultSettings& settings, Communicator& world);
+
+/// The option groups train and score share.
+OptionGroup compute_group(ComputeSettings& settings);
+OptionGroup model_group(ModelSettings& settings);
+OptionGroup fault_group(FaultSettings& settings);
+
+}  // namespace causeway

@@ -1,0 +1,262 @@
+#include "io/data/import.hpp"
+
+#include <gtest/gtest.h>
+#include <zlib.h>
+
+#include <sys/resource.h>
+
+#include <numeric>
+
+#include "io/data/dataset.hpp"
+#include "kernels/core/error.hpp"
+#include "tests/support/temporary_folder.hpp"
+
+namespace causeway {
+namespace {
+
+using testing::TemporaryFolder;
+
+std::string compressed(std::string_view bytes) {
+  z_stream stream{};
+  deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
+  std::string out(deflateBound(&stream, bytes.size()) + 64, '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
+  stream.avail_in = static_cast<uInt>(bytes.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  deflate(&stream, Z_FINISH);
+  out.resize(stream.total_out);
+  deflateEnd(&stream);
+  return out;
+}
+
+/// A dataset's documents as "name=text".
+using Documents = std::vector<std::string>;
+Documents documents_in(const std::string& path) {
+  const Dataset dataset(path);
+  Documents documents;
+  for (std::int64_t d = 0; d < dataset.documents(); ++d) {
+    const std::int64_t begin = dataset.cu_seqlens()[static_cast<std::size_t>(d)], end = dataset.cu_seqlens()[static_cast<std::size_t>(d) + 1];
+    std::vector<std::int32_t> tokens(static_cast<std::size_t>(end - begin));
+    dataset.read_tokens(begin, tokens);
+    documents.push_back(dataset.name(d) + "=" + std::string(tokens.begin(), tokens.end()));
+  }
+  return documents;
+}
+
+std::string with_crlf(const std::string& text) {
+  std::string out;
+  for (const char byte : text) out += byte == '\n' ? "\r\n" : std::string(1, byte);
+  return out;
+}
+
+struct Case {
+  std::string name, file, text;
+  Documents expected;
+};
+
+const std::vector<Case>& cases() {
+  static const std::vector<Case> table = {
+      {"Fasta", "a.fa", ">one first record\nACGT\nacg\n>two\nTTT\n", {"one=ACGTacg", "two=TTT"}},
+      {"FastaLongLine", "a.fna", ">long\n" + std::string(700'000, 'A') + "\n", {"long=" + std::string(700'000, 'A')}},
+      {"FastaEmptyRecord", "a.fasta", ">none\n>two\tx\nAC\n\n  \nG T\n>last\n", {"none=", "two=ACGT", "last="}},
+      {"FastaProtein", "a.faa", "\n>p\nMKV*-X.\n", {"p=MKV*-X."}},
+      {"FastaNoName", "a.fa", ">\nAC\n", {"=AC"}},
+      {"Fastq", "a.fq", "@r1 x\nACGN\n+\n!~I@\n@r2\nA\n+r2\nI\n", {"r1=ACGN", "r2=A"}},
+      {"FastqEmptyRead", "a.fastq", "@r1\nA\n+\nI\n\n@r2\n\n+\n\n", {"r1=A", "r2="}},
+      {"Lines", "a.lines", "one line\n\n  two\n", {"a.lines:1=one line", "a.lines:3=  two"}},
+      {"Jsonl", "a.jsonl", R"({"text": "one\n", "id": 7, "more": [{"text": 3}]})" "\n\n" R"({"name": "n", "text": "zwei \u00fc"})" "\n" R"({"text": ""})" "\n",
+       {"7=one\n", "n=zwei \xc3\xbc", "a.jsonl:4="}},
+      {"Tokens", "a.tokens", "65 66\t67\n\n0511 0\n", {"a.tokens:1=ABC", std::string("a.tokens:3=") + static_cast<char>(511) + '\0'}},
+  };
+  return table;
+}
+
+class EveryFormat : public ::testing::TestWithParam<Case> {};
+INSTANTIATE_TEST_SUITE_P(Import, EveryFormat, ::testing::ValuesIn(cases()), [](const auto& row) { return row.param.name; });
+
+TEST_P(EveryFormat, BecomesItsDocuments) {
+  const TemporaryFolder folder;
+  const ImportReport report = import_files({.files = {folder.write(GetParam().file, GetParam().text)}, .out = folder / "data.h5"});
+  EXPECT_EQ(documents_in(folder / "data.h5"), GetParam().expected);
+  EXPECT_EQ(report.documents, static_cast<std::int64_t>(GetParam().expected.size()));
+  EXPECT_EQ(report.tokens, Dataset(folder / "data.h5").tokens());
+}
+
+TEST_P(EveryFormat, MayEndItsLinesWithCarriageReturnsToo) {
+  const TemporaryFolder folder;
+  import_files({.files = {folder.write(GetParam().file, with_crlf(GetParam().text))}, .out = folder / "data.h5"});
+  EXPECT_EQ(documents_in(folder / "data.h5"), GetParam().expected);
+}
+
+TEST_P(EveryFormat, MayLackItsLastLineEnd) {
+  const TemporaryFolder folder;
+  const std::string text = GetParam().text.substr(0, GetParam().text.size() - 1);
+  import_files({.files = {folder.write(GetParam().file, text)}, .out = folder / "data.h5"});
+  EXPECT_EQ(documents_in(folder / "data.h5"), GetParam().expected);
+}
+
+TEST_P(EveryFormat, MayBeCompressed) {
+  const TemporaryFolder folder;
+  // In two members, as block-wise compressors write it.
+  const std::size_t half = GetParam().text.size() / 2;
+  const std::string bytes = compressed(GetParam().text.substr(0, half)) + compressed(GetParam().text.substr(half));
+  import_files({.files = {folder.write(GetParam().file + ".gz", bytes)}, .out = folder / "data.h5"});
+  Documents expected = GetParam().expected;
+  const std::string in_name = GetParam().file + ":";
+  for (std::string& document : expected)
+    if (document.starts_with(in_name)) document.insert(in_name.size() - 1, ".gz");
+  EXPECT_EQ(documents_in(folder / "data.h5"), expected);
+}
+
+TEST_P(EveryFormat, IsAnErrorWhereItsCompressionIsCutOff) {
+  const TemporaryFolder folder;
+  const std::string bytes = compressed(GetParam().text);
+  for (std::size_t size = 0; size < bytes.size(); size += std::max<std::size_t>(1, bytes.size() / 40)) {
+    const std::string path = folder.write(GetParam().file + ".gz", std::string_view(bytes).substr(0, size));
+    EXPECT_THROW(import_files({.files = {path}, .out = folder / "data.h5"}), Error) << size << " of " << bytes.size();
+    EXPECT_EQ(folder.count(), 1u);
+  }
+}
+
+TEST(Import, TextIsOneDocumentByteForByte) {
+  const TemporaryFolder folder;
+  std::string bytes(600'000, '\0');
+  std::iota(bytes.begin(), bytes.end(), '\0');
+  import_files({.files = {folder.write("a.txt", bytes), folder.write("empty.txt", ""), folder.write("b", "two\r\n")}, .out = folder / "data.h5", .format = "text"});
+  EXPECT_EQ(documents_in(folder / "data.h5"), (Documents{"a.txt=" + bytes, "empty.txt=", "b=two\r\n"}));
+}
+
+TEST(Import, UppercaseMakesLettersLarge) {
+  const TemporaryFolder folder;
+  import_files({.files = {folder.write("a.fa", ">one\nACgtn-\n")}, .out = folder / "data.h5", .uppercase = true});
+  EXPECT_EQ(documents_in(folder / "data.h5"), (Documents{"one=ACGTN-"}));
+}
+
+TEST(Import, LinesMeetTheBuffersEndAnywhere) {
+  const TemporaryFolder folder;
+  for (std::size_t length = (256 << 10) - 4; length < (256 << 10) + 3; ++length) {
+    for (const std::string end : {"\n", "\r\n"}) {
+      const std::string first(length, 'a'), second(length, 'b');
+      import_files({.files = {folder.write("a.lines", first + end + second + end + "c\rd" + end)}, .out = folder / "data.h5"});
+      EXPECT_EQ(documents_in(folder / "data.h5"), (Documents{"a.lines:1=" + first, "a.lines:2=" + second, "a.lines:3=c\rd"})) << length;
+    }
+  }
+}
+
+/// What is wrong with an input, and what the error says.
+struct Fault {
+  std::string name, file, text, expected;
+};
+
+const std::vector<Fault>& faults() {
+  static const std::vector<Fault> table = {
+      {"Empty", "a.fa", "", "found 0 documents and no token"},
+      {"OnlyEmptyRecords", "a.fa", ">a\n>b\n", "found 2 documents and no token"},
+      {"NoHeader", "a.fa", "ACGT\n", "a.fa:1: found 'A', expected '>'"},
+      {"FastqAsFasta", "a.fa", ">x\nAC\n@r\n", "a.fa:3: found '@' in a sequence"},
+      {"ByteInSequence", "a.fa", ">x\nAC\x07T\n", "a.fa:2: found byte 0x07 in a sequence"},
+      {"CarriageReturnInSequence", "a.fa", ">x\nAC\rT\n", "a.fa:2: found byte 0x0d"},
+      {"EndlessName", "a.fa", ">" + std::string(1'000'000, 'x'), "a.fa:1: found a name of more than 4096 bytes"},
+      {"NoAt", "a.fq", "r1\nA\n+\nI\n", "a.fq:1: found 'r', expected '@'"},
+      {"NoPlus", "a.fq", "@r1\nAC\nGT\n+\nIIII\n", "a.fq:3: found 'G', expected '+'"},
+      {"FewQualities", "a.fq", "@r1\nACGT\n+\nII\n", "a.fq:4: found 2 qualities of record 'r1', expected 4"},
+      {"ManyQualities", "a.fq", "@r1\nA\n+\nII\n", "a.fq:4: found 2 qualities"},
+      {"BadQuality", "a.fq", "@r1\nA\n+\n \n", "a.fq:4: found ' ' among the qualities"},
+      {"CutRecord", "a.fq", "@r1\nA\n+\nI\n@r2\nACGT\n", "a.fq:6: found the end of the file within record 'r2'"},
+      {"NoText", "a.jsonl", "{\"id\": 1}\n", "a.jsonl:1: found no \"text\""},
+      {"TextIsANumber", "a.jsonl", "{\"text\": \"a\"}\n{\"text\": 1}\n", "a.jsonl:2: found a number as \"text\""},
+      {"TextIsAList", "a.jsonl", "{\"text\": [\"a\"]}\n", "found a list as \"text\""},
+      {"TextIsNull", "a.jsonl", "{\"text\": null}\n", "found null as \"text\""},
+      {"NoObject", "a.jsonl", "[1]\n", "found a list, expected an object"},
+      {"BareString", "a.jsonl", "\"text\"\n", "found a string, expected an object"},
+      {"BrokenJson", "a.jsonl", "{\"text\": \"a\n", "a.jsonl:1: found broken JSON"},
+      {"TwoObjects", "a.jsonl", "{\"text\": \"a\"} {}\n", "found broken JSON"},
+      {"DeepJson", "a.jsonl", std::string(3'000'000, '['), "a.jsonl:1: found a list"},
+      {"DeepJsonInside", "a.jsonl", "{\"a\":" + std::string(3'000'000, '['), "a.jsonl:1: found broken JSON"},
+      {"NotUtf8", "a.jsonl", "{\"text\": \"\xff\"}\n", "a.jsonl:1: found broken JSON"},
+      {"TokenTooLarge", "a.tokens", "1 2\n3 512\n", "a.tokens:2: found token 512"},
+      {"TokenImmense", "a.tokens", std::string(500, '9') + "\n", "a.tokens:1: found token 999"},
+      {"TokenNegative", "a.tokens", "-1\n", "a.tokens:1: found '-'"},
+      {"NotCompressed", "a.fa.gz", ">a\nACGT\n", "is not gzip"},
+      {"UnknownEnding", "a.xyz", ">a\nACGT\n", "does not tell its format"},
+  };
+  return table;
+}
+
+class EveryFault : public ::testing::TestWithParam<Fault> {};
+INSTANTIATE_TEST_SUITE_P(Import, EveryFault, ::testing::ValuesIn(faults()), [](const auto& row) { return row.param.name; });
+
+TEST_P(EveryFault, IsAUsageErrorThatSaysWhereAndLeavesNoFile) {
+  const TemporaryFolder folder;
+  const std::string path = folder.write(GetParam().file, GetParam().text);
+  try {
+    import_files({.files = {path}, .out = folder / "data.h5"});
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::usage);
+    EXPECT_NE(std::string(error.what()).find(GetParam().expected), std::string::npos) << error.what();
+    EXPECT_LT(std::string(error.what()).size(), 1000u);
+  }
+  EXPECT_EQ(folder.count(), 1u);
+}
+
+TEST(Import, RefusesOptionsThatDoNotFit) {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("a.fa", ">a\nACGT\n"), out = folder / "data.h5";
+  const std::vector<ImportOptions> wrong = {
+      {.out = out},
+      {.files = {path}},
+      {.files = {folder / "absent.fa"}, .out = out},
+      {.files = {folder / ""}, .out = out},
+      {.files = {path}, .out = path},
+      {.files = {path}, .out = out, .format = "bam"},
+      {.files = {path}, .out = out, .vocabulary_size = 255},
+  };
+  for (std::size_t row = 0; row < wrong.size(); ++row) {
+    try {
+      import_files(wrong[row]);
+      ADD_FAILURE() << "row " << row << ": no error";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::usage) << error.what();
+    }
+  }
+  EXPECT_EQ(folder.count(), 1u);
+  EXPECT_EQ(testing::bytes_of(path), ">a\nACGT\n");
+}
+
+TEST(Import, TellsItsProgressToTheEnd) {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("a.fa", ">a\n" + std::string(2'000'000, 'A') + "\n");
+  std::int64_t last = 0, total = 0;
+  import_files({.files = {path, path}, .out = folder / "data.h5", .progress = [&](const ImportProgress& progress) {
+                  EXPECT_GE(progress.bytes_done, last);
+                  last = progress.bytes_done;
+                  total = progress.bytes_total;
+                }});
+  EXPECT_EQ(last, total);
+  EXPECT_EQ(total, 2 * 2'000'005 - 2);
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST(Import, MemoryStaysBoundedOverARecordOfAHundredMegabytes) {
+  const TemporaryFolder folder;
+  const std::string line(1 << 20, 'A');
+  {
+    std::ofstream file(folder / "a.fa");
+    file << ">endless\n";
+    for (int i = 0; i < 100; ++i) file << line;
+  }
+  const auto peak = [] {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_maxrss;  // KiB
+  };
+  const auto before = peak();
+  EXPECT_EQ(import_files({.files = {folder / "a.fa"}, .out = folder / "data.h5"}).tokens, 100 << 20);
+  EXPECT_LT(peak() - before, 16 << 10);
+}
+#endif
+
+}  // namespace
+}  // namespace causeway

@@ -1,0 +1,88 @@
+#include "kernels/core/event.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <optional>
+#include <stdexcept>
+
+#include "kernels/activation.hpp"
+#include "kernels/core/gpu.hpp"
+#include "tests/support/tensors.hpp"
+
+namespace causeway::test {
+namespace {
+
+TEST(Events, OnTheCpuAreReachedAtOnceAndTellTheTime) {
+  const Stream stream;
+  const Event begin(stream, true), end(stream, true);
+  EXPECT_TRUE(begin.reached());
+  end.wait();
+  end.hold(stream);
+  EXPECT_GE(end.seconds_since(begin), 0);
+  EXPECT_LT(end.seconds_since(begin), 10);
+}
+
+class GpuEvents : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (visible_gpus() == 0) GTEST_SKIP() << "no GPU answers";
+    stream_.emplace(Device::cuda);
+  }
+  const Stream& stream() const { return *stream_; }
+  /// Some tens of milliseconds of work, and what they leave behind.
+  Tensor slow_work(double value) const {
+    Tensor x(stream(), DType::f32, {std::int64_t{1} << 28});
+    for (int i = 0; i < 100; ++i) fill(stream(), {.value = i == 99 ? value : i, .y = x});
+    return x;
+  }
+
+ private:
+  std::optional<Stream> stream_;
+};
+
+TEST_F(GpuEvents, AQueueBesideStartsAfterWhatItIsHeldFor) {
+  const Stream other = stream().beside();
+  const Tensor x = slow_work(7), first(stream(), DType::f32, {1000});
+  const Event written(stream());
+  EXPECT_FALSE(written.reached()) << "the host does not wait for the device";
+  written.hold(other);
+  other.copy(first.view().data, x.view().data, first.view().bytes());
+  const Event read(other);
+  read.hold(stream());
+  fill(stream(), {.value = 1, .y = x});
+  EXPECT_EQ(values_of(moved(first, stream(), Stream())), std::vector<double>(1000, 7));
+}
+
+TEST_F(GpuEvents, TellTheDevicesTime) {
+  const Event begin(stream(), true);
+  const Tensor x = slow_work(0);
+  const Event end(stream(), true);
+  end.wait();
+  EXPECT_GT(end.seconds_since(begin), 1e-3);
+  EXPECT_LT(end.seconds_since(begin), 10);
+}
+
+TEST_F(GpuEvents, AHostThatWaitsForLongAsksTheWatcherWhoMayEndTheWait) {
+  int asked = 0;
+  watch(stream(), [&] { ++asked; });
+  Tensor x = slow_work(1);
+  stream().wait();
+  EXPECT_GT(asked, 0);
+  watch(stream(), [] { throw std::runtime_error("gone"); });
+  x = slow_work(2);
+  EXPECT_THROW(stream().wait(), std::runtime_error);
+  watch(stream(), {});
+  EXPECT_NO_THROW(stream().wait());
+}
+
+TEST_F(GpuEvents, UploadedNumbersMayChangeAtOnce) {
+  const Tensor busy = slow_work(0), x(stream(), DType::f64, {5000});
+  std::vector<double> numbers(5000, 3);
+  stream().upload(x.view().data, numbers.data(), x.view().bytes());
+  std::ranges::fill(numbers, 4);
+  EXPECT_EQ(values_of(moved(x, stream(), Stream())), std::vector<double>(5000, 3));
+}
+
+}  // namespace
+}  // namespace causeway::test

@@ -1,0 +1,385 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <deque>
+#include <numeric>
+#include <vector>
+
+#include "kernels/activation.hpp"
+#include "kernels/core/random.hpp"
+#include "parallel/transport/transport.hpp"
+#include "tests/support/ranks.hpp"
+#include "tests/support/tensors.hpp"
+
+namespace causeway::test {
+namespace {
+
+std::vector<std::byte> pattern(std::size_t length, int from, int to, int number) {
+  std::vector<std::byte> bytes(length);
+  const RandomStream random(7, static_cast<std::uint64_t>((from * 100 + to) * 100 + number));
+  for (std::size_t i = 0; i < length; ++i) bytes[i] = static_cast<std::byte>(random.bits(i));
+  return bytes;
+}
+
+/// Bytes where a stream computes, that the host can set and see.
+class Buffer {
+ public:
+  Buffer(const Stream& stream, const std::vector<std::byte>& content)
+      : stream_(stream), bytes_(moved(view_of(const_cast<std::byte*>(content.data()), DType::u8, {std::ssize(content)}),
+                                      Stream(), stream)) {}
+  Buffer(const Stream& stream, std::size_t length) : Buffer(stream, std::vector<std::byte>(length)) {}
+
+  std::span<std::byte> span() const { return bytes_.view().as_bytes(); }
+  std::vector<std::byte> content() const {
+    const Tensor copy = moved(bytes_, stream_, Stream());
+    const std::span<std::byte> bytes = copy.view().as_bytes();
+    return {bytes.begin(), bytes.end()};
+  }
+
+ private:
+  Stream stream_;
+  Tensor bytes_;
+};
+
+class Transports : public testing::TestWithParam<int> {};
+INSTANTIATE_TEST_SUITE_P(Ranks, Transports, testing::ValuesIn(rank_counts));
+
+/// What carries tensors, in the memory of every device there is.
+class TensorTransports : public testing::TestWithParam<std::tuple<int, Device>> {
+ protected:
+  void on_all(const std::function<void(Communicator& world, const Stream& stream)>& body) {
+    on_ranks(std::get<0>(GetParam()), std::get<1>(GetParam()), body);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Ranks, TensorTransports,
+                         testing::Combine(testing::ValuesIn(rank_counts), testing::ValuesIn(devices())),
+                         [](const auto& instance) {
+                           return std::to_string(std::get<0>(instance.param)) + suffix_of(std::get<1>(instance.param));
+                         });
+
+TEST_P(TensorTransports, ExchangeBringsEveryMessageOfEveryLengthToItsPlace) {
+  on_all([](Communicator& world, const Stream& stream) {
+    // Several messages a pair, to itself too, empty ones among them, in an order of the sender's own; lengths above
+    // MPI's piece in these tests.
+    const auto length = [](int from, int to, int number) {
+      return static_cast<std::size_t>((from * 131 + to * 37 + number * 977) % 5 * 2477);
+    };
+    std::deque<Buffer> sent, received;
+    std::vector<Transfer> transfers;
+    const int n = world.size(), me = world.rank();
+    for (int step = 0; step < n; ++step) {
+      const int peer = (me + step) % n;
+      for (int number = 0; number < 3; ++number) {
+        sent.emplace_back(stream, pattern(length(me, peer, number), me, peer, number));
+        received.emplace_back(stream, length(peer, me, number));
+        transfers.push_back({peer, sent.back().span(), received.back().span()});
+      }
+    }
+    world.exchange(transfers, stream);
+    for (std::size_t i = 0; i < transfers.size(); ++i)
+      EXPECT_EQ(received[i].content(), pattern(transfers[i].recv.size(), transfers[i].peer, me, static_cast<int>(i % 3)))
+          << "from rank " << transfers[i].peer;
+  });
+}
+
+TEST_P(TensorTransports, SeveralExchangesMayBeInFlightAndWaitedForInAnyOrder) {
+  on_all([](Communicator& world, const Stream& stream) {
+    const int n = world.size(), me = world.rank(), right = (me + 1) % n, left = (me + n - 1) % n;
+    if (n == 1) return;
+    std::deque<Buffer> sent, received;
+    std::vector<Pending> pending;
+    for (int number = 0; number < 5; ++number) {
+      sent.emplace_back(stream, pattern(1500, me, right, number));
+      received.emplace_back(stream, 1500);
+    }
+    for (std::size_t number = 0; number < 5; ++number)
+      pending.push_back(
+          world.start(std::vector<Transfer>{{right, sent[number].span(), {}}, {left, {}, received[number].span()}}, stream));
+    for (const std::size_t number : {3, 0, 4, 2, 1}) pending[number].wait();
+    for (int number = 0; number < 5; ++number)
+      EXPECT_EQ(received[static_cast<std::size_t>(number)].content(), pattern(1500, left, me, number));
+  });
+}
+
+TEST_P(TensorTransports, AllGatherAndBroadcastAgreeWithWhatWasSent) {
+  on_all([](Communicator& world, const Stream& stream) {
+    const int n = world.size();
+    for (const std::size_t length :
+         {std::size_t{0}, std::size_t{1}, std::size_t{13}, std::size_t{1000}, std::size_t{9001}}) {
+      const Buffer all(stream, length * static_cast<std::size_t>(n)), mine(stream, pattern(length, world.rank(), 0, 0));
+      std::vector<std::byte> expected;
+      world.all_gather(mine.span(), all.span(), stream);
+      for (int peer = 0; peer < n; ++peer)
+        for (const std::byte byte : pattern(length, peer, 0, 0)) expected.push_back(byte);
+      EXPECT_EQ(all.content(), expected);
+      const int root = static_cast<int>(length) % n;
+      world.broadcast(mine.span(), root, stream);
+      EXPECT_EQ(mine.content(), pattern(length, root, 0, 0));
+    }
+    EXPECT_EQ(world.broadcast(std::string(static_cast<std::size_t>(world.rank()), 'x'), n - 1),
+              std::string(static_cast<std::size_t>(n - 1), 'x'));
+  });
+}
+
+TEST_P(TensorTransports, ReductionsAddInRankOrder) {
+  on_all([](Communicator& world, const Stream& stream) {
+    const int n = world.size(), me = world.rank();
+    // Numbers of very different size: another order would round otherwise. Short buffers, long ones, and one no rank
+    // count here divides.
+    const auto value = [](int rank, std::int64_t i) {
+      const RandomStream random(3, static_cast<std::uint64_t>(rank));
+      return static_cast<float>(random.normal(static_cast<std::uint64_t>(i)) * std::pow(10.0, rank % 4 * 2));
+    };
+    for (const std::int64_t count : {0, 1, 5, 1000, 50021}) {
+      const Stream host;
+      const Tensor values(host, DType::f32, {count});
+      std::vector<float> sum, largest;
+      for (std::int64_t i = 0; i < count; ++i) {
+        values.view().as<float>()[static_cast<std::size_t>(i)] = value(me, i);
+        sum.push_back(value(0, i));
+        largest.push_back(value(0, i));
+        for (int rank = 1; rank < n; ++rank) {
+          sum.back() += value(rank, i);
+          largest.back() = std::max(largest.back(), value(rank, i));
+        }
+      }
+      // Parts of uneven length, an empty one among them.
+      std::vector<std::int64_t> counts(static_cast<std::size_t>(n), 0);
+      for (std::int64_t left = count, rank = 0; rank < n; ++rank)
+        left -= counts[static_cast<std::size_t>(rank)] = rank + 1 == n ? left : rank % 3 == 1 ? 0 : left / 3;
+      const std::int64_t mine = counts[static_cast<std::size_t>(me)],
+                         offset = std::accumulate(counts.begin(), counts.begin() + me, std::int64_t{0});
+      const Tensor data = moved(values, host, stream), maximum = moved(values, host, stream),
+                   part(stream, DType::f32, {mine});
+      world.reduce_scatter(data, part, counts, Reduction::sum, stream);
+      world.all_reduce(maximum, Reduction::max, stream);
+      world.all_reduce(data, Reduction::sum, stream);
+      const Tensor added = moved(data, stream, host), most = moved(maximum, stream, host),
+                   scattered = moved(part, stream, host);
+      for (std::size_t i = 0; i < sum.size(); ++i) {
+        EXPECT_EQ(added.view().as<float>()[i], sum[i]) << i << " of " << count;
+        EXPECT_EQ(most.view().as<float>()[i], largest[i]) << i << " of " << count;
+      }
+      for (std::int64_t i = 0; i < mine; ++i)
+        EXPECT_EQ(scattered.view().as<float>()[static_cast<std::size_t>(i)], sum[static_cast<std::size_t>(offset + i)])
+            << i << " of " << mine;
+    }
+  });
+}
+
+TEST_P(TensorTransports, EvenPartsAndWholeNumbersAreReducedToo) {
+  on_all([](Communicator& world, const Stream& stream) {
+    const Stream host;
+    const std::int64_t n = world.size(), me = world.rank(), each = 70001;
+    std::vector<double> mine(static_cast<std::size_t>(n * each)), expected(static_cast<std::size_t>(each));
+    for (std::size_t i = 0; i < mine.size(); ++i) mine[i] = 0.1 * static_cast<double>(me) + static_cast<double>(i % 977);
+    for (std::int64_t rank = 0; rank < n; ++rank)
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        const double x = 0.1 * static_cast<double>(rank) + static_cast<double>((static_cast<std::size_t>(me * each) + i) % 977);
+        expected[i] = rank == 0 ? x : expected[i] + x;
+      }
+    const Tensor data = moved(tensor_of(host, DType::f64, {n * each}, mine), host, stream),
+                 numbers = moved(tensor_of(host, DType::i64, {3}, std::vector<double>{static_cast<double>(me), 7, -static_cast<double>(me)}), host, stream),
+                 part(stream, DType::f64, {each});
+    world.reduce_scatter(data, part, std::vector<std::int64_t>(static_cast<std::size_t>(n), each), Reduction::sum, stream);
+    world.all_reduce(numbers, Reduction::sum, stream);
+    EXPECT_EQ(values_of(moved(part, stream, host)), expected);
+    const double sum = 0.5 * static_cast<double>(n * (n - 1));
+    EXPECT_EQ(values_of(moved(numbers, stream, host)), (std::vector<double>{sum, 7.0 * static_cast<double>(n), -sum}));
+  });
+}
+
+TEST_P(TensorTransports, WhatIsSentIsWhatTheStreamHadWrittenBefore) {
+  on_all([](Communicator& world, const Stream& stream) {
+    // Sent right after it is written, overwritten right after it is waited for, over and over: nothing between waits.
+    const int n = world.size(), me = world.rank(), right = (me + 1) % n, left = (me + n - 1) % n;
+    constexpr std::int64_t length = 1 << 18;
+    const Tensor out(stream, DType::f32, {length}), in(stream, DType::f32, {length}),
+        sum = Tensor::zeros(stream, DType::f32, {length});
+    double expected = 0;
+    for (int round = 0; round < 20; ++round) {
+      fill(stream, {.value = static_cast<double>(100 * me + round), .y = out});
+      world.exchange(std::vector<Transfer>{{right, out.view().as_bytes(), {}}, {left, {}, in.view().as_bytes()}}, stream);
+      scale(stream, {.x = in, .accumulate = true, .y = sum});
+      expected += static_cast<double>(100 * left + round);
+    }
+    const std::vector<double> got = values_of(moved(sum, stream, Stream()));
+    EXPECT_EQ(got, std::vector<double>(length, expected));
+    // Alone on a GPU nothing leaves, and nothing is timed.
+    if (n > 1 || stream.device() == Device::cpu) {
+      EXPECT_GT(world.traffic().exposed_s + world.traffic().hidden_s, 0);
+    }
+  });
+}
+
+TEST_P(Transports, HostScalarsAreSummedAndMaximised) {
+  on_ranks(GetParam(), [](Communicator& world) {
+    const std::int64_t n = world.size(), me = world.rank();
+    EXPECT_EQ(world.sum(me + 1), n * (n + 1) / 2);
+    EXPECT_EQ(world.max(-me), 0);
+    EXPECT_EQ(world.sum(0.5), 0.5 * static_cast<double>(n));
+    EXPECT_EQ(world.max(static_cast<double>(me)), static_cast<double>(n - 1));
+    EXPECT_TRUE(std::isnan(world.max(me == n / 2 ? std::nan("") : 1.0)));
+  });
+}
+
+TEST_P(Transports, SplitGroupsByColorAndOrdersByKey) {
+  on_ranks(GetParam(), [](Communicator& world) {
+    const int n = world.size(), me = world.rank();
+    Communicator part = world.split(me % 2, -me);  // odd and even ranks, the last first
+    const int members = (n - me % 2 + 1) / 2;
+    EXPECT_EQ(part.size(), members);
+    EXPECT_EQ(part.rank(), members - 1 - me / 2);
+    Communicator again = part.split(0, part.rank());
+    EXPECT_EQ(again.sum(std::int64_t{me}), part.sum(std::int64_t{me}));
+    if (n == 1) return;
+    // Traffic of the part and of the whole do not meet.
+    std::int64_t got = -1;
+    const std::int64_t sent = me;
+    const int right = (me + 1) % n, left = (me + n - 1) % n;
+    const Pending pending =
+        world.start(std::vector<Transfer>{{right, std::as_bytes(std::span(&sent, 1)), {}}}, Stream());
+    part.barrier();
+    world.exchange(std::vector<Transfer>{{left, {}, std::as_writable_bytes(std::span(&got, 1))}}, Stream());
+    EXPECT_EQ(got, left);
+  });
+}
+
+TEST_P(Transports, TrafficCountsWhatLeavesTheRank) {
+  on_ranks(GetParam(), [](Communicator& world) {
+    const std::int64_t n = world.size();
+    const auto sent = [&](auto&& run) {
+      const Traffic before = world.traffic();
+      run();
+      return std::pair(world.traffic().bytes_sent - before.bytes_sent,
+                       world.traffic().messages_sent - before.messages_sent);
+    };
+    using Sent = std::pair<std::int64_t, std::int64_t>;
+    std::vector<std::byte> a(120), b(120), all(120 * static_cast<std::size_t>(n));
+    const Stream stream;
+    const Tensor data = Tensor::zeros(stream, DType::f64, {n * 3});
+    const std::vector<std::int64_t> counts(static_cast<std::size_t>(n), 3);
+    const int me = world.rank(), right = (me + 1) % world.size(), left = (me + world.size() - 1) % world.size();
+    EXPECT_EQ(sent([&] {
+                world.exchange(std::vector<Transfer>{{me, a, b}}, stream);
+              }),
+              Sent(0, 0))
+        << "what stays on the rank is not counted";
+    EXPECT_EQ(sent([&] {
+                world.exchange(std::vector<Transfer>{{right, a, {}}, {left, {}, b}}, stream);
+              }),
+              n > 1 ? Sent(120, 1) : Sent(0, 0));
+    EXPECT_EQ(sent([&] { world.all_gather(a, all, stream); }), Sent((n - 1) * 120, n - 1));
+    EXPECT_EQ(sent([&] { world.broadcast(a, 0, stream); }), me == 0 ? Sent((n - 1) * 120, n - 1) : Sent(0, 0));
+    EXPECT_EQ(sent([&] { world.all_reduce(data, Reduction::sum, stream); }), Sent(2 * (n - 1) * 24, 2 * (n - 1)));
+    EXPECT_EQ(sent([&] { world.reduce_scatter(data, data.view().slice_rows(0, 3), counts, Reduction::sum, stream); }),
+              Sent((n - 1) * 24, n - 1));
+    EXPECT_EQ(sent([&] { world.barrier(); }), Sent(0, 0));
+    EXPECT_GT(world.traffic().exposed_s, 0);
+  });
+}
+
+TEST_P(Transports, TimeBetweenStartAndWaitIsHidden) {
+  on_ranks(GetParam(), [](Communicator& world) {
+    Pending pending = world.start({}, Stream());
+    const double before = world.traffic().hidden_s;
+    const Communicator moved = std::move(world);  // what is in flight survives the move
+    pending.wait();
+    EXPECT_GT(moved.traffic().hidden_s, before);
+  });
+}
+
+TEST_P(Transports, CollectivelyThrowsTheLowestFailingRanksErrorEverywhere) {
+  on_ranks(GetParam(), [](Communicator& world) {
+    const int n = world.size(), me = world.rank(), first = n / 2;
+    EXPECT_NO_THROW(collectively(world, [] {}));
+    std::string caught = "nothing";
+    ExitCode code = ExitCode::ok;
+    try {
+      collectively(world, [&] {
+        if (me >= first) fail(me == first ? ExitCode::corrupt : ExitCode::io, "rank {} failed", me);
+      });
+    } catch (const AgreedError& error) {
+      caught = error.what();
+      code = error.code();
+    }
+    std::string other = "nothing";
+    try {
+      collectively(world, [&] {
+        if (me == n - 1) throw std::runtime_error("not ours");
+      });
+    } catch (const AgreedError& error) {
+      other = error.what();
+    }
+    EXPECT_EQ(caught, fmt::format("rank {} failed", first));
+    EXPECT_EQ(code, ExitCode::corrupt);
+    EXPECT_EQ(other, "not ours");
+    EXPECT_EQ(world.sum(std::int64_t{1}), n) << "the ranks are in step afterwards";
+  });
+}
+
+/// Threads can be released from their waits; under MPI the failing process ends the job.
+class LocalRanks : public testing::TestWithParam<int> {
+ protected:
+  void SetUp() override {
+    if (under_mpi()) GTEST_SKIP() << "of threads";
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Ranks, LocalRanks, testing::ValuesIn(rank_counts));
+
+TEST_P(LocalRanks, AThrowingRankReleasesItsPeersFromEveryKindOfWait) {
+  const int n = GetParam();
+  for (int kind = 0; kind < 4; ++kind) {
+    try {
+      run_local_ranks(n, [&](std::unique_ptr<Transport> transport) {
+        Communicator world(std::move(transport));
+        Communicator part = world.split(0, 0);
+        std::vector<std::byte> never(8);
+        const Pending pending =  // in flight while the exception unwinds
+            world.rank() == 0 ? Pending() : world.start(std::vector<Transfer>{{0, {}, never}}, Stream());
+        if (world.rank() == n - 1) fail(ExitCode::io, "rank {} of {}", world.rank(), n);
+        if (kind == 0) part.barrier();
+        if (kind == 1) world.exchange(std::vector<Transfer>{{n - 1, {}, never}}, Stream());
+        if (kind == 2) world.sum(1.0);
+        if (kind == 3) part.split(0, 0);
+        ADD_FAILURE() << "rank " << world.rank() << " got through";
+      });
+      ADD_FAILURE() << "nothing was thrown";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::io);
+      EXPECT_EQ(std::string(error.what()), fmt::format("rank {} of {}", n - 1, n));
+    }
+  }
+}
+
+TEST_P(LocalRanks, AbortGivesEveryPeerItsExitCode) {
+  const int n = GetParam();
+  if (n == 1) return;
+  try {
+    run_local_ranks(n, [&](std::unique_ptr<Transport> transport) {
+      if (transport->rank() == 0) return transport->abort(75);
+      transport->barrier();
+    });
+    FAIL() << "nothing was thrown";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::requeue);
+  }
+}
+
+TEST_P(LocalRanks, AMessageOfAnotherLengthThanExpectedIsAnError) {
+  EXPECT_THROW(
+      run_local_ranks(GetParam(),
+                      [](std::unique_ptr<Transport> transport) {
+                        std::vector<std::byte> sent(8), received(9);
+                        const int n = transport->size(), me = transport->rank();
+                        transport
+                            ->start(std::vector<Transfer>{{(me + 1) % n, sent, {}}, {(me + n - 1) % n, {}, received}},
+                                    Stream())
+                            .wait();
+                      }),
+      Error);
+}
+
+}  // namespace
+}  // namespace causeway::test

@@ -1,0 +1,245 @@
+#include "src/cli/config.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "src/cli/command.hpp"
+#include "tests/support/temporary_folder.hpp"
+
+namespace causeway::test {
+namespace {
+
+using testing::TemporaryFolder;
+
+struct Settings {
+  std::string file;
+  std::vector<std::string> data;
+  std::int64_t steps = 100;
+  int ranks = 1;
+  double learning_rate = 3e-4;
+  bool resume = false;
+  std::string policy = "greedy";
+};
+
+CommandLine declare(Settings& s) {
+  return {.usage = "[FILE] [options]",
+          .description = "Does something.",
+          .groups = {{"Input",
+                      {{.name = "file", .field = &s.file, .value = "FILE", .help = "what to read", .positional = true},
+                       {"data", &s.data, "F", "datasets"}}},
+                     {"Training",
+                      {{"steps", &s.steps, "N", "how many"},
+                       {"ranks", &s.ranks, "N", "how many"},
+                       {"learning-rate", &s.learning_rate, "X", "how fast"},
+                       {"resume", &s.resume, "", "go on"},
+                       {"policy", &s.policy, "", "how to pack", {"greedy", "split"}}}}},
+          .examples = "causeway thing a.h5"};
+}
+
+using Words = std::vector<std::string>;
+
+std::optional<std::string> parse_into(Settings& settings, const Words& words) { return parse(declare(settings), "thing", words); }
+
+std::string error_of_parsing(const Words& words) {
+  Settings settings;
+  try {
+    parse_into(settings, words);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::usage);
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Config, FieldsKeepTheirDefaultsUnlessGiven) {
+  Settings s;
+  EXPECT_FALSE(parse_into(s, {}).has_value());
+  EXPECT_EQ(s.steps, 100);
+  EXPECT_EQ(s.policy, "greedy");
+  EXPECT_FALSE(s.resume);
+  EXPECT_FALSE(parse_into(s, {"--steps", "7", "--resume", "in.h5", "--learning-rate=1e-3", "--data", "a", "--data", "b"}).has_value());
+  EXPECT_EQ(s.steps, 7);
+  EXPECT_TRUE(s.resume);
+  EXPECT_EQ(s.file, "in.h5") << "a switch must not swallow the word after it";
+  EXPECT_EQ(s.learning_rate, 1e-3);
+  EXPECT_EQ(s.data, (Words{"a", "b"}));
+}
+
+TEST(Config, TheCommandLineWinsOverTheIniFile) {
+  const TemporaryFolder folder;
+  const std::string ini = folder.write("run.ini", "# a comment\nsteps = 5\nresume = true\ndata = x\ndata = y\npolicy=split # why\n");
+  Settings s;
+  parse_into(s, {"--config", ini, "--steps", "9", "--resume=false", "--data", "z"});
+  EXPECT_EQ(s.steps, 9);
+  EXPECT_FALSE(s.resume);
+  EXPECT_EQ(s.data, Words{"z"});
+  EXPECT_EQ(s.policy, "split");
+}
+
+TEST(Config, ThePrintedIniRepeatsTheRun) {
+  const TemporaryFolder folder;
+  Settings first;
+  const Words words = {"a b.h5", "--data", "x:0.5", "--data", "y", "--learning-rate", "0.1", "--resume", "--policy", "split"};
+  parse_into(first, words);
+  Words printing = words;
+  printing.push_back("--print-config");
+  Settings ignored;
+  const auto ini = parse_into(ignored, printing);
+  ASSERT_TRUE(ini.has_value());
+  Settings second;
+  parse_into(second, {"--config", folder.write("run.ini", *ini)});
+  EXPECT_EQ(second.file, first.file);
+  EXPECT_EQ(second.data, first.data);
+  EXPECT_EQ(second.learning_rate, first.learning_rate);
+  EXPECT_EQ(second.resume, first.resume);
+  EXPECT_EQ(second.policy, first.policy);
+  EXPECT_EQ(second.steps, first.steps);
+}
+
+TEST(Config, ValuesAnIniCannotHoldAreRefusedRatherThanChanged) {
+  for (const std::string value : {"a#b", " a", "a ", "a\nb"})
+    EXPECT_NE(error_of_parsing({value, "--print-config"}).find("--file"), std::string::npos) << value;
+}
+
+TEST(Config, HelpTeachesEveryOptionWithItsDefaultAndAnExample) {
+  Settings s;
+  const std::string text = parse_into(s, {"--help"}).value();
+  for (const char* part : {"usage: causeway thing [FILE]", "--steps N", "[100]", "[0.0003]", "greedy|split", "--config FILE", "causeway thing a.h5"})
+    EXPECT_NE(text.find(part), std::string::npos) << part << " in\n" << text;
+}
+
+struct BadWords {
+  Words words;
+  std::string said;
+};
+
+TEST(Config, WrongCommandLinesNameTheOption) {
+  const BadWords table[] = {
+      {{"--stepz", "3"}, "did you mean 'steps'"},
+      {{"--ste", "3"}, "did you mean 'steps'"},
+      {{"--steps"}, "--steps"},
+      {{"--steps", "many"}, "--steps"},
+      {{"--steps", "1.5"}, "--steps"},
+      {{"--steps", "99999999999999999999"}, "--steps"},
+      {{"--ranks", "3000000000"}, "--ranks"},
+      {{"--steps", ""}, "--steps"},
+      {{"--steps", "1", "--steps", "2"}, "--steps"},
+      {{"--learning-rate", "fast"}, "--learning-rate"},
+      {{"--resume=maybe"}, "--resume"},
+      {{"--policy", "gredy"}, "did you mean 'greedy'"},
+      {{"--policy", ""}, "--policy"},
+      {{"one", "two"}, "more arguments"},
+      {{"-x"}, "-x"},
+      {{"--"}, ""},
+      {{"--=3"}, ""},
+      {{"--config", "/nonexistent/run.ini"}, "/nonexistent/run.ini"},
+      {{"--config", "/"}, "directory"},
+      {{"--config", "/dev/zero"}, "/dev/zero"},
+      {{std::string(100000, 'x'), "y"}, "more arguments"},
+      {{"--" + std::string(100000, 'x')}, "unknown option"},
+  };
+  for (const auto& [words, said] : table) {
+    const std::string message = error_of_parsing(words);
+    EXPECT_NE(message.find(said), std::string::npos) << words.front().substr(0, 40) << ": " << message.substr(0, 200);
+    if (!said.empty()) {
+      EXPECT_FALSE(message.empty()) << words.front();
+    }
+  }
+}
+
+TEST(Config, WrongIniFilesNameTheFileAndTheKey) {
+  const TemporaryFolder folder;
+  const std::pair<std::string, std::string> table[] = {
+      {"stepz = 3\n", "stepz"},
+      {"[training]\nsteps = 3\n", "training.steps"},
+      {"steps = many\n", "steps"},
+      {"steps = 1\nsteps = 2\n", "steps"},
+      {"steps\n", "steps"},
+      {"= 3\n", ""},
+      {"[\n", "["},
+      {"\xff\xfe\x01 = 2\n", ""},
+      {std::string("steps = 3\0", 10), "zero byte"},
+      {"policy = best\n", "policy"},
+      {"help = true\n", "help"},
+      {"config = other.ini\n", "config"},
+      {std::string(2 << 20, 'a'), "bytes"},
+  };
+  for (const auto& [text, said] : table) {
+    const std::string path = folder.write("bad.ini", text);
+    const std::string message = error_of_parsing({"--config", path});
+    EXPECT_FALSE(message.empty()) << text.substr(0, 60);
+    EXPECT_NE(message.find(said), std::string::npos) << message.substr(0, 200);
+    if (said != "policy") {
+      EXPECT_NE(message.find(path), std::string::npos) << message.substr(0, 200);
+    }
+  }
+}
+
+TEST(Config, EveryIniOfAFewRandomBytesIsReadOrRefused) {
+  const TemporaryFolder folder;
+  const std::string alphabet = "steps=policy[]#\n \t\"'\\0123456789.-+e\xff";
+  std::uint64_t state = 1;
+  for (int round = 0; round < 500; ++round) {
+    std::string text;
+    for (int i = 0; i < 40; ++i) {
+      state = state * 6364136223846793005u + 1442695040888963407u;
+      text += alphabet[(state >> 33) % alphabet.size()];
+    }
+    Settings s;
+    try {
+      parse_into(s, {"--config", folder.write("random.ini", text)});
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::usage);
+    }
+  }
+}
+
+TEST(Suggestion, FindsWhatWasMeantAndNothingFarAway) {
+  const Words known = {"train", "score", "op", "inspect"};
+  EXPECT_EQ(did_you_mean("trian", known), "; did you mean 'train'?");
+  EXPECT_EQ(did_you_mean("scor", known), "; did you mean 'score'?");
+  EXPECT_EQ(did_you_mean("zebra", known), "");
+  EXPECT_EQ(did_you_mean("", known), "");
+}
+
+TEST(Help, TextInTheManPageIsNeverTakenForRoff) {
+  Settings s;
+  CommandLine line = declare(s);
+  line.description = ".TH is no request\n'nor this\na\\b – 1";
+  const std::string text = roff_text(line, "thing", "does it");
+  EXPECT_NE(text.find("\\&.TH is no request\n\\&'nor this\na\\eb \\[u2013] 1\n"), std::string::npos) << text;
+}
+
+TEST(Help, LinesThatStartWithASpaceStayAsTheyAre) {
+  Settings s;
+  CommandLine line = declare(s);
+  line.description = "Formats:\n  fasta    a record";
+  EXPECT_NE(help_text(line, "thing").find("Formats:\n  fasta    a record\n"), std::string::npos);
+}
+
+TEST(Commands, EveryCommandDeclaresOptionsThatCanBePrintedAndTaught) {
+  for (const Command& command : commands()) {
+    EXPECT_FALSE(command.summary.empty()) << command.name;
+    command.describe([&](const CommandLine& line) {
+      EXPECT_FALSE(line.examples.empty()) << command.name;
+      EXPECT_FALSE(help_text(line, command.name).empty());
+      EXPECT_NE(roff_text(line, command.name, command.summary).find(".TP"), std::string::npos);
+      std::vector<std::string> names;
+      for (const OptionGroup& group : line.groups)
+        for (const Option& option : group.options) {
+          EXPECT_FALSE(option.help.empty()) << command.name << " --" << option.name;
+          names.push_back(option.name);
+        }
+      std::ranges::sort(names);
+      EXPECT_EQ(std::ranges::adjacent_find(names), names.end()) << command.name << " declares an option twice";
+    });
+    EXPECT_THROW(command.run(command.name, Words{"--no-such-option"}), Error) << command.name;
+    ::testing::internal::CaptureStdout();
+    EXPECT_EQ(command.run(command.name, Words{"--help"}), ExitCode::ok) << command.name;
+    EXPECT_TRUE(::testing::internal::GetCapturedStdout().starts_with("usage: causeway ")) << command.name;
+  }
+}
+
+}  // namespace
+}  // namespace causeway::test

@@ -1,0 +1,114 @@
+#include "src/runtime/strategy_choice.hpp"
+
+#include <gtest/gtest.h>
+
+#include "io/data/dataset.hpp"
+#include "io/hdf5/hdf5.hpp"
+#include "src/model/layer.hpp"
+#include "tests/src/shell.hpp"
+
+namespace causeway::test {
+namespace {
+
+using testing::TemporaryFolder;
+
+std::string refusal(const std::string& text, Layout layout = Layout::contiguous) {
+  try {
+    parse_strategies(text, layout);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::usage);
+    return error.what();
+  }
+  return "";
+}
+
+TEST(StrategyChoice, NamesAreParsedAndWrittenDown) {
+  EXPECT_TRUE(parse_strategies("auto", Layout::zigzag).empty());
+  const StrategyNames names = parse_strategies("hyena_li=all_to_all,causal_conv=halo,hyena_se=auto", Layout::zigzag);
+  EXPECT_EQ(strategies_text(names), "causal_conv=halo,hyena_li=all_to_all");
+  EXPECT_EQ(parse_strategies(strategies_text(names), Layout::zigzag), names);
+  EXPECT_EQ(strategies_text({}), "auto");
+}
+
+TEST(StrategyChoice, WrongNamesAreRefusedByName) {
+  EXPECT_NE(refusal("halo").find("'halo', expected auto or OPERATOR=NAME"), std::string::npos);
+  EXPECT_NE(refusal("causal_con=halo").find("did you mean 'causal_conv'"), std::string::npos);
+  EXPECT_NE(refusal("selective_scan=halo").find("state_carry"), std::string::npos);
+  EXPECT_NE(refusal("causal_conv=halo,").find("''"), std::string::npos);
+  EXPECT_NE(refusal("hyena_li=fft,hyena_li=all_to_all").find("names operator 'hyena_li' twice"), std::string::npos);
+  EXPECT_NE(refusal("hyena_li=fft,hyena_li=auto").find("names operator 'hyena_li' twice"), std::string::npos);
+}
+
+TEST(StrategyChoice, AStrategyThatDoesNotRunOnTheLayoutIsRefusedAndNeverChosen) {
+  for (const ListedOperator& op : listed_operators())
+    for (const ListedStrategy& row : op.strategies)
+      for (const Layout layout : every_layout)
+        EXPECT_EQ(refusal(fmt::format("{}={}", op.name, row.name), layout).find("does not run on layout") ==
+                      std::string::npos,
+                  row.runs_on(layout))
+            << op.name << " " << row.name;
+}
+
+TEST(StrategyChoice, WhatAnEarlierRunWroteDownIsUsedWhereItStillExists) {
+  EXPECT_EQ(strategies_text(usable_strategies("causal_conv=halo,warp=9,hyena_li=magic", Layout::zigzag)),
+            "causal_conv=halo");
+  EXPECT_TRUE(usable_strategies("auto", Layout::zigzag).empty());
+}
+
+TEST(StrategyChoice, SaysWhy) {
+  const auto why = [](std::vector<double> seconds) {
+    std::vector<Estimate> rows;
+    for (const double each : seconds) rows.push_back({.strategy = rows.empty() ? "first" : "second", .seconds = each});
+    return choose_strategy("op", rows).why;
+  };
+  EXPECT_EQ(why({1}), "the only one");
+  EXPECT_EQ(why({1, 2}), "least");
+  EXPECT_EQ(why({2, 1}), "least");
+  EXPECT_EQ(why({1.05, 1}), "within 10 % of second, which stands after it");
+}
+
+TEST(StrategyChoice, ADryRunShowsEveryOperatorsStrategiesAndMarksTheChosen) {
+  const TemporaryFolder folder;
+  DatasetWriter writer(folder / "data.h5", 512, "test", false);
+  writer.begin_document("one");
+  writer.append(std::vector<std::int32_t>(500, 65), {});
+  writer.finish();
+  const std::string train =
+      "@causeway train --data data.h5 --model mamba-tiny --width 8 --state 4 --pack-tokens 64 --transport local ";
+  const Outcome dry = shell(folder, train + "--ranks 3 --run none --dry-run --strategy selective_scan=all_to_all");
+  ASSERT_EQ(dry.exit, 0) << dry.err;
+  for (const char* expected : {"measured on 3 ranks", "causal_conv: halo (", "selective_scan: all_to_all (forced)",
+                               "\n* halo ", "\n* all_to_all ", "\n  state_carry ", "\n  all_to_all_pipelined "})
+    EXPECT_NE(dry.out.find(expected), std::string::npos) << expected << "\n" << dry.out;
+
+  // The choice stands in config.ini, and a run that goes on keeps it.
+  const Outcome run = shell(folder, train + "--ranks 3 --run run --steps 2 --strategy selective_scan=all_to_all");
+  ASSERT_EQ(run.exit, 0) << run.err;
+  EXPECT_NE(testing::bytes_of(folder / "run/config.ini").find("strategy = causal_conv=halo,selective_scan=all_to_all"),
+            std::string::npos);
+  const Outcome on = shell(folder, train + "--ranks 3 --run run --steps 3 --resume auto --dry-run");
+  ASSERT_EQ(on.exit, 0) << on.err;
+  EXPECT_NE(on.out.find("selective_scan: all_to_all (as before)"), std::string::npos) << on.out;
+
+  const Outcome score = shell(folder, "@causeway score --checkpoint run --data data.h5 --out s.h5 --ranks 2 "
+                                      "--transport local --strategy causal_conv=all_to_all");
+  ASSERT_EQ(score.exit, 0) << score.err;
+  EXPECT_NE(score.err.find("causal_conv=all_to_all,selective_scan="), std::string::npos) << score.err;
+}
+
+TEST(StrategyChoice, EveryLayersOperatorsHaveTables) {
+  for (const Layer& layer : layers()) {
+    ParameterSet parameters(DType::f32);
+    ModelOptions options{.layers = {std::string(layer.name)}};
+    const auto mixer = layer.make(options, "", parameters);
+    EXPECT_FALSE(mixer->calls(DType::f32).empty()) << layer.name << ": its strategies would never be chosen";
+    for (const OperatorCall& call : mixer->calls(DType::f32)) {
+      EXPECT_EQ(refusal(fmt::format("{}=auto", call.op)), "") << layer.name;
+      const Sharding sharding(ShardLayout(100, 3, Layout::contiguous), Segments::one_document(100), 0);
+      EXPECT_GT(cheapest(estimates(sharding, std::vector{call.arguments}, {})).seconds, 0) << layer.name;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace causeway::test

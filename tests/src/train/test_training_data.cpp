@@ -1,0 +1,138 @@
+#include "src/train/training_data.hpp"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "tests/support/temporary_folder.hpp"
+
+namespace causeway::test {
+namespace {
+
+using testing::TemporaryFolder;
+
+/// Documents of the given lengths; token i of the whole dataset is i mod 500, its mask i mod 3.
+void write_dataset(const std::string& path, const std::vector<std::int64_t>& lengths, bool masked = false) {
+  DatasetWriter writer(path, 512, "test", masked);
+  std::int64_t token = 0;
+  for (const std::int64_t length : lengths) {
+    writer.begin_document("d");
+    for (std::int64_t i = 0; i < length; ++i, ++token) {
+      const std::int32_t id = static_cast<std::int32_t>(token % 500);
+      const std::uint8_t mask = static_cast<std::uint8_t>(token % 3);
+      writer.append({&id, 1}, masked ? std::span(&mask, 1) : std::span<const std::uint8_t>());
+    }
+  }
+  writer.finish();
+}
+
+const std::vector<std::int64_t> lengths{3, 0, 40, 1, 7, 100, 12, 5, 5, 31};
+
+std::vector<Pack> take(PackSequence& packs, int count) {
+  std::vector<Pack> taken;
+  for (int i = 0; i < count; ++i) taken.push_back(packs.next());
+  return taken;
+}
+
+TEST(PackSequence, GoesOnFromAnyCursor) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "a.h5", lengths);
+  write_dataset(folder / "b.h5", {9, 9, 9});
+  const DataMixture data = DataMixture::open({folder / "a.h5", (folder / "b.h5") + ":0.5"}, 512);
+  for (const PackingPolicy& policy : packing_policies()) {
+    const PackingOptions options{.policy = policy.name, .pack_tokens = 32, .window = 4};
+    PackSequence whole(data, options, 1);
+    const std::vector<Pack> all = take(whole, 60);
+    for (const int cursor : {0, 1, 17, 59}) {
+      PackSequence resumed(data, options, 1);
+      resumed.advance_to(cursor);
+      EXPECT_EQ(resumed.cursor(), cursor);
+      EXPECT_EQ(take(resumed, 60 - cursor), std::vector<Pack>(all.begin() + cursor, all.end())) << policy.name;
+    }
+    PackSequence other(data, options, 2);
+    EXPECT_NE(take(other, 60), all) << policy.name;
+  }
+}
+
+TEST(PackSequence, EveryTokenComesOnceAnEpochInAnOrderOfItsOwn) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "a.h5", lengths);
+  const DataMixture data = DataMixture::open({folder / "a.h5"}, 512);
+  PackSequence packs(data, {.policy = "in_order", .pack_tokens = 32}, 1);
+  std::vector<std::vector<Piece>> epochs(3);
+  std::int64_t tokens = 0;
+  while (tokens < 3 * 204)
+    for (const Piece& piece : packs.next().pieces) {
+      if (tokens < 3 * 204) epochs[static_cast<std::size_t>(tokens / 204)].push_back(piece);
+      tokens += piece.size();
+    }
+  for (const auto& epoch : epochs) {
+    std::set<std::pair<std::int64_t, std::int64_t>> seen;
+    for (const Piece& piece : epoch)
+      for (std::int64_t i = piece.begin; i < piece.end; ++i) EXPECT_TRUE(seen.insert({piece.document, i}).second);
+    EXPECT_EQ(seen.size(), 204u);
+  }
+  EXPECT_NE(epochs[0], epochs[1]);
+  EXPECT_NE(epochs[1], epochs[2]);
+}
+
+TEST(PackSequence, DrawsDocumentsByWeight) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "a.h5", {10, 10});
+  write_dataset(folder / "b.h5", {10, 10, 10});
+  const DataMixture data = DataMixture::open({(folder / "a.h5") + ":3", (folder / "b.h5") + ":1"}, 512);
+  PackSequence packs(data, {.policy = "in_order", .pack_tokens = 10}, 1);
+  std::map<std::int32_t, int> drawn;
+  for (int i = 0; i < 4000; ++i) ++drawn[packs.next().pieces.front().dataset];
+  EXPECT_NEAR(drawn[0], 3000, 120);
+}
+
+TEST(DataMixture, RefusesWhatCannotBeTrainedOn) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "a.h5", {10});
+  write_dataset(folder / "empty.h5", {0, 0});
+  for (const std::string& source : {(folder / "a.h5") + ":0", (folder / "a.h5") + ":-1", (folder / "a.h5") + ":inf",
+                                   (folder / "a.h5") + ":x", folder / "empty.h5", folder / "nowhere.h5"})
+    EXPECT_THROW(DataMixture::open({source}, 512), Error) << source;
+  EXPECT_THROW(DataMixture::open({folder / "a.h5"}, 511), Error);
+  EXPECT_THROW(DataMixture::open({}, 512), Error);
+}
+
+TEST(ReadBatch, RanksTogetherReadThePackAndItsLabels) {
+  const TemporaryFolder folder;
+  for (const bool masked : {false, true}) {
+    write_dataset(folder / "a.h5", lengths, masked);
+    const DataMixture data = DataMixture::open({folder / "a.h5"}, 512);
+    const Pack pack{{{0, 5, 10, 60}, {0, 3, 0, 1}, {0, 0, 0, 3}, {0, 9, 1, 31}}};
+    std::vector<std::int32_t> ids, labels;
+    for (const Piece& piece : pack.pieces)
+      for (std::int64_t i = piece.begin; i < piece.end; ++i) {
+        const std::int64_t token = data.datasets[0].cu_seqlens()[piece.document] + i;
+        ids.push_back(static_cast<std::int32_t>(token % 500));
+        labels.push_back(
+            i + 1 < piece.end && (!masked || (token + 1) % 3 != 0) ? static_cast<std::int32_t>((token + 1) % 500) : -1);
+      }
+    for (const int ranks : {1, 2, 3, 4, 7, 100})
+      for (const Layout layout : {Layout::contiguous, Layout::zigzag}) {
+        std::vector<std::int32_t> found_ids(ids.size()), found_labels(ids.size());
+        std::int64_t labelled = 0;
+        for (int rank = 0; rank < ranks; ++rank) {
+          const Sharding sharding(ShardLayout(pack.tokens(), ranks, layout), segments_of(pack), rank);
+          const HostBatch batch = read_batch(data, pack, sharding);
+          for (const Chunk& chunk : sharding.chunks()) {
+            std::copy_n(batch.ids.begin() + chunk.offset, chunk.tokens.size(), found_ids.begin() + chunk.tokens.begin);
+            std::copy_n(batch.labels.begin() + chunk.offset, chunk.tokens.size(),
+                        found_labels.begin() + chunk.tokens.begin);
+          }
+          labelled += batch.labelled;
+        }
+        EXPECT_EQ(found_ids, ids) << ranks;
+        EXPECT_EQ(found_labels, labels) << ranks;
+        EXPECT_EQ(labelled, std::count_if(labels.begin(), labels.end(), [](std::int32_t label) { return label >= 0; }));
+      }
+  }
+}
+
+}  // namespace
+}  // namespace causeway::test
