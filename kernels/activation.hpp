@@ -8,20 +8,24 @@
 
 namespace causeway {
 
-/// silu(x) = x·σ(x); gelu(x) = x·Φ(x) with the normal distribution's Φ by erf (Hendrycks & Gimpel, arXiv 1606.08415; PyTorch's default, which
-/// StripedHyena 2's gated MLP calls), not its tanh approximation.
+/// silu(x) = x·σ(x); gelu(x) = x·Φ(x) with the normal distribution's Φ by erf (Hendrycks & Gimpel, arXiv 1606.08415;
+/// PyTorch's default, which StripedHyena 2's gated MLP calls), not its tanh approximation.
 enum class Activation : std::uint8_t { none, silu, gelu };
 
 constexpr std::string_view name_of(Activation activation) {
   switch (activation) {
-    case Activation::none: return "none";
-    case Activation::silu: return "silu";
-    case Activation::gelu: return "gelu";
+    case Activation::none:
+      return "none";
+    case Activation::silu:
+      return "silu";
+    case Activation::gelu:
+      return "gelu";
   }
   return "?";
 }
 
-/// y = act(a) ⊙ b, the middle of a gated MLP (Shazeer, arXiv 2002.05202). a, b and y of one shape and dtype, any row strides.
+/// y = act(a) ⊙ b, the middle of a gated MLP (Shazeer, arXiv 2002.05202). a, b and y of one shape and dtype, any row
+/// strides.
 struct GatedActivationForward {
   TensorView a, b;
   Activation activation = Activation::none;
@@ -37,7 +41,8 @@ struct GatedActivationBackward {
 };
 extern const Kernel<GatedActivationBackward> gated_activation_backward;
 
-/// y = a ⊙ b, or y += a ⊙ b with `accumulate`: the gates of a convolution that a strategy applies itself. One shape and dtype, any row strides.
+/// y = a ⊙ b, or y += a ⊙ b with `accumulate`: the gates of a convolution that a strategy applies itself. One shape and
+/// dtype, any row strides.
 struct Multiply {
   TensorView a, b;
   bool accumulate = false;
@@ -45,7 +50,8 @@ struct Multiply {
 };
 extern const Kernel<Multiply> multiply;
 
-/// y = alpha·x, converting from x's dtype to y's (round to nearest even), or y += alpha·x with `accumulate`. Same shapes, any strides.
+/// y = alpha·x, converting from x's dtype to y's (round to nearest even), or y += alpha·x with `accumulate`. Same
+/// shapes, any strides.
 struct Scale {
   TensorView x;
   double alpha = 1;

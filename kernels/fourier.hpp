@@ -7,11 +7,13 @@
 
 namespace causeway {
 
-/// One rank's steps of a Fourier transform over ranks (parallel/exchange/rank_fft.hpp). A complex tensor is [rows, D, 2] of an accumulator type: real and
-/// imaginary part next to each other. Gradients of complex numbers are ∂loss/∂re + i·∂loss/∂im, so that the adjoint of a product with w is the one with conj(w).
+/// One rank's steps of a Fourier transform over ranks (parallel/exchange/rank_fft.hpp). A complex tensor is [rows, D,
+/// 2] of an accumulator type: real and imaginary part next to each other. Gradients of complex numbers are ∂loss/∂re +
+/// i·∂loss/∂im, so that the adjoint of a product with w is the one with conj(w).
 
-/// In place, for every block of `length` consecutive rows and every channel: x[k] = Σ_j x[j] · exp(∓2πi jk/length), the upper sign forwards. Not
-/// scaled: inverse after forward is `length` times the identity, and each is the other's adjoint.
+/// In place, for every block of `length` consecutive rows and every channel: x[k] = Σ_j x[j] · exp(∓2πi jk/length), the
+/// upper sign forwards. Not scaled: inverse after forward is `length` times the identity, and each is the other's
+/// adjoint.
 struct FourierTransform {
   std::int64_t length = 0;
   bool inverse = false;
@@ -19,8 +21,9 @@ struct FourierTransform {
 };
 extern const Kernel<FourierTransform> fourier_transform;
 
-/// y[r,d] = alpha · x[r,d] · exp(2πi (first + r·step) / modulus), or += with `accumulate`: twiddle factors, the twist of a negacyclic transform and, with
-/// step 0, a branch of a butterfly. x or y may be real, [rows, D]: a real y takes the real part. A complex y may be x. Angles are reduced as integers.
+/// y[r,d] = alpha · x[r,d] · exp(2πi (first + r·step) / modulus), or += with `accumulate`: twiddle factors, the twist
+/// of a negacyclic transform and, with step 0, a branch of a butterfly. x or y may be real, [rows, D]: a real y takes
+/// the real part. A complex y may be x. Angles are reduced as integers.
 struct Rotate {
   TensorView x;
   std::int64_t first = 0, step = 0, modulus = 1;
@@ -47,13 +50,14 @@ struct ComplexMultiplyReduce {
 };
 extern const Kernel<ComplexMultiplyReduce> complex_multiply_reduce;
 
-/// The modal filter h_t[d] = Σ_m residues[d,m] λ[d,m]^t, t < length, λ = exp(-exp(log_rates)), at frequencies of the grid of 4·length points, in closed
-/// form: y[r,d] = Σ_t h_t ω^t = Σ_m residues (1 - λ^length ω^length) / (1 - λω), ω = exp(-2πi j/(4·length)), j = first + r·step. j ≡ 0 (mod 4) are the
-/// cyclic transform of `length` points, j ≡ 2 the negacyclic one, j ≡ 1 the one in which what wraps around comes back turned by a right angle.
+/// The modal filter h_t[d] = Σ_m residues[d,m] λ[d,m]^t, t < length, λ = exp(-exp(log_rates)), at frequencies of the
+/// grid of 4·length points, in closed form: y[r,d] = Σ_t h_t ω^t = Σ_m residues (1 - λ^length ω^length) / (1 - λω), ω =
+/// exp(-2πi j/(4·length)), j = first + r·step. j ≡ 0 (mod 4) are the cyclic transform of `length` points, j ≡ 2 the
+/// negacyclic one, j ≡ 1 the one in which what wraps around comes back turned by a right angle.
 struct ModalSpectrum {
   TensorView residues, log_rates;  ///< [D, M], accumulator type
   std::int64_t length = 0, first = 0, step = 1;
-  TensorView y;                    ///< [rows, D, 2], written
+  TensorView y;  ///< [rows, D, 2], written
 };
 extern const Kernel<ModalSpectrum> modal_spectrum;
 

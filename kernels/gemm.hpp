@@ -5,8 +5,8 @@
 
 namespace causeway {
 
-/// c = op(a)·op(b) + beta·c, op transposing where asked: op(a) [m, k], op(b) [k, n], c [m, n]. Sums in the accumulator type. a and b of
-/// one dtype, c of that or of its accumulator type. OpenBLAS on the CPU, cuBLASLt on the GPU.
+/// c = op(a)·op(b) + beta·c, op transposing where asked: op(a) [m, k], op(b) [k, n], c [m, n]. Sums in the accumulator
+/// type. a and b of one dtype, c of that or of its accumulator type. OpenBLAS on the CPU, cuBLASLt on the GPU.
 struct Gemm {
   TensorView a, b;
   bool transpose_a = false, transpose_b = false;

@@ -18,21 +18,21 @@
 #include "kernels/selective_scan.hpp"
 
 /// Declares cpu::name, defined in kernels/cpu/, and defines the kernel `name`, which a GPU does not have.
-#define CAUSEWAY_CPU_KERNEL(Args, name)                      \
-  namespace causeway::cpu {                                  \
-  void name(const Stream&, const Args&);                     \
-  }                                                          \
+#define CAUSEWAY_CPU_KERNEL(Args, name)  \
+  namespace causeway::cpu {              \
+  void name(const Stream&, const Args&); \
+  }                                      \
   const causeway::Kernel<causeway::Args> causeway::name { #name, causeway::cpu::name, nullptr }
 
 /// The same for a kernel that both devices have: cuda::name is defined in kernels/cuda/.
 #if CAUSEWAY_CUDA
-#define CAUSEWAY_KERNEL(Args, name)                          \
-  namespace causeway::cpu {                                  \
-  void name(const Stream&, const Args&);                     \
-  }                                                          \
-  namespace causeway::cuda {                                 \
-  void name(const Stream&, const Args&);                     \
-  }                                                          \
+#define CAUSEWAY_KERNEL(Args, name)      \
+  namespace causeway::cpu {              \
+  void name(const Stream&, const Args&); \
+  }                                      \
+  namespace causeway::cuda {             \
+  void name(const Stream&, const Args&); \
+  }                                      \
   const causeway::Kernel<causeway::Args> causeway::name { #name, causeway::cpu::name, causeway::cuda::name }
 #else
 #define CAUSEWAY_KERNEL(Args, name) CAUSEWAY_CPU_KERNEL(Args, name)

@@ -11,9 +11,8 @@ namespace causeway {
 
 /// The arguments of an operator of any table. To estimate what it costs, shapes and types are enough: views may lack
 /// their data.
-using OperatorArguments =
-    std::variant<CausalConvForward, BlockedConvForward, ModalConvForward, FftConvForward, SelectiveScanForward,
-                 RotaryAttentionForward>;
+using OperatorArguments = std::variant<CausalConvForward, BlockedConvForward, ModalConvForward, FftConvForward,
+                                       SelectiveScanForward, RotaryAttentionForward>;
 
 /// An operator as a layer or a file asks for it, by the name its strategies are forced with.
 struct OperatorCall {

@@ -10,11 +10,11 @@
 #include "kernels/fft_conv.hpp"
 #include "kernels/modal_conv.hpp"
 #include "kernels/selective_scan.hpp"
-#include "parallel/exchange/carry.hpp"
-#include "parallel/transport/communicator.hpp"
 #include "parallel/cost/cost.hpp"
-#include "parallel/rotary_attention.hpp"
+#include "parallel/exchange/carry.hpp"
 #include "parallel/layout/sharding.hpp"
+#include "parallel/rotary_attention.hpp"
+#include "parallel/transport/communicator.hpp"
 
 namespace causeway {
 

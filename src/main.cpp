@@ -18,7 +18,8 @@ int report(const causeway::Error& error) {
   return static_cast<int>(error.code());
 }
 
-/// Starts the program anew, once, where OpenBLAS has chosen kernels for a far older CPU: it cannot be asked to choose again.
+/// Starts the program anew, once, where OpenBLAS has chosen kernels for a far older CPU: it cannot be asked to choose
+/// again.
 void restart_with_better_blas(char** argv) {
   const std::string core(causeway::better_blas_core());
   if (core.empty() || setenv("OPENBLAS_CORETYPE", core.c_str(), 0) != 0) return;

@@ -100,7 +100,8 @@ void Checkpoint::open_index(int rank, int ranks) {
             checkpoint_format);
   });
   const auto version = damage_is_corrupt([&] { return index_.integer_attribute("version"); });
-  if (version != 1 && version != 2) fail(ExitCode::corrupt, "{}: attribute version is {}, expected 1 or 2", path, version);
+  if (version != 1 && version != 2)
+    fail(ExitCode::corrupt, "{}: attribute version is {}, expected 1 or 2", path, version);
   if (version == 2 && !manifest_) fail(ExitCode::corrupt, "{}: is missing", in(path_, manifest_name));
   if (version == 1 && manifest_)
     fail(ExitCode::corrupt, "{}: attribute version is 1, but there is a {}", path, manifest_name);
@@ -135,8 +136,7 @@ const hdf5::File& Checkpoint::shard(std::int64_t number) const {
   const auto found = shards_.find(number);
   if (found != shards_.end()) return found->second;
   if (shards_.size() >= most_open) shards_.clear();
-  return shards_
-      .emplace(number, hdf5::File::open(in(path_, shard_file(number)), hdf5::Access::read, ExitCode::corrupt))
+  return shards_.emplace(number, hdf5::File::open(in(path_, shard_file(number)), hdf5::Access::read, ExitCode::corrupt))
       .first->second;
 }
 

@@ -9,24 +9,24 @@
 #include <vector>
 
 #include "io/checkpoint/checkpoint_index.hpp"
-#include "io/hdf5/hdf5.hpp"
 #include "io/checkpoint/manifest.hpp"
+#include "io/hdf5/hdf5.hpp"
 #include "kernels/core/tensor.hpp"
-#include "parallel/transport/communicator.hpp"
 #include "parallel/layout/shard_layout.hpp"
+#include "parallel/transport/communicator.hpp"
 
 namespace causeway {
 
-/// A checkpoint on disk, read by any number of ranks in any ranges. Opening it looks at every file: it is there, a regular
-/// file, and of the size and SHA-256 that manifest.json says; and at what the index shows of each tensor. What is damaged or
-/// missing throws Error(corrupt) naming the file. Checkpoints of version 1, one index.h5 without a manifest, are read too;
-/// what is damaged in them shows when it is read.
+/// A checkpoint on disk, read by any number of ranks in any ranges. Opening it looks at every file: it is there, a
+/// regular file, and of the size and SHA-256 that manifest.json says; and at what the index shows of each tensor. What
+/// is damaged or missing throws Error(corrupt) naming the file. Checkpoints of version 1, one index.h5 without a
+/// manifest, are read too; what is damaged in them shows when it is read.
 class Checkpoint {
  public:
   /// `path`: a step-N folder, or a run, whose latest it then is.
   explicit Checkpoint(const std::string& path);
-  /// The same by all ranks together, each looking at some of the files. Throws the same AgreedError on all. `between` is
-  /// called between pieces of what this and read() read.
+  /// The same by all ranks together, each looking at some of the files. Throws the same AgreedError on all. `between`
+  /// is called between pieces of what this and read() read.
   Checkpoint(const std::string& path, Communicator& ranks, std::function<void()> between = {});
 
   const std::string& path() const { return path_; }  ///< the step-N folder

@@ -8,8 +8,8 @@
 
 #include "io/checkpoint/checkpoint_stage.hpp"
 
-/// The checkpoints of a run as folders: how they come to be there, and go, so that a crash at any moment leaves each whole
-/// or not there at all. What throws is Error(io), unless it says otherwise.
+/// The checkpoints of a run as folders: how they come to be there, and go, so that a crash at any moment leaves each
+/// whole or not there at all. What throws is Error(io), unless it says otherwise.
 namespace causeway {
 
 /// "step-12"
@@ -36,8 +36,8 @@ void discard_checkpoint(const std::string& run, std::int64_t step) noexcept;
 
 /// Which checkpoints of a run stay once a newer one is there.
 struct Retention {
-  std::int64_t last = 0;   ///< the newest so many, with the one just published; 0: all
-  std::int64_t every = 0;  ///< and those of the steps that this divides; 0: no others
+  std::int64_t last = 0;              ///< the newest so many, with the one just published; 0: all
+  std::int64_t every = 0;             ///< and those of the steps that this divides; 0: no others
   std::vector<std::int64_t> damaged;  ///< steps that count for nothing, and stay as they are
 };
 /// Removes what is not kept now that step N is published. Checkpoints of later steps are not looked at: they were there

@@ -7,10 +7,10 @@
 #include <optional>
 #include <string_view>
 
-#include "io/file/atomic_file.hpp"
 #include "io/checkpoint/damage.hpp"
 #include "io/checkpoint/manifest.hpp"
 #include "io/checkpoint/tensor_boxes.hpp"
+#include "io/file/atomic_file.hpp"
 
 namespace causeway {
 namespace {

@@ -21,12 +21,13 @@ struct TensorParts {
   std::vector<Part> parts;  ///< in the order of shards and elements, each element once
 };
 
-/// Writes index.h5, which shows the tensors whole, and brings it to the disk. `owned`: each rank's range of each tensor,
-/// [rank][tensor].
+/// Writes index.h5, which shows the tensors whole, and brings it to the disk. `owned`: each rank's range of each
+/// tensor, [rank][tensor].
 void write_index(const std::string& path, const CheckpointContent& content, std::span<const Range> owned);
 
-/// What an index says of one tensor. Error(corrupt) unless it is what write_index() writes: boxes of shards 0 … shards-1 that
-/// cover the tensor exactly once, in order. So a damaged or hostile index leads to no other file and no other element.
+/// What an index says of one tensor. Error(corrupt) unless it is what write_index() writes: boxes of shards 0 …
+/// shards-1 that cover the tensor exactly once, in order. So a damaged or hostile index leads to no other file and no
+/// other element.
 TensorParts tensor_parts(const hdf5::File& index, const std::string& name, std::int64_t shards);
 
 }  // namespace causeway

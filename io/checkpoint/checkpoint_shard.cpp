@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "kernels/core/integer.hpp"
-#include "io/file/atomic_file.hpp"
 #include "io/checkpoint/checkpoint_content.hpp"
+#include "io/file/atomic_file.hpp"
+#include "kernels/core/integer.hpp"
 
 namespace causeway {
 namespace {

@@ -7,9 +7,9 @@
 #include <fstream>
 #include <utility>
 
-#include "io/file/atomic_file.hpp"
 #include "io/checkpoint/checkpoint_index.hpp"
 #include "io/checkpoint/manifest.hpp"
+#include "io/file/atomic_file.hpp"
 
 namespace causeway {
 namespace {

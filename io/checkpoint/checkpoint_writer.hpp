@@ -29,18 +29,20 @@ struct CheckpointWriterOptions {
 /// A checkpoint that is there now. Bytes and seconds are known to rank 0.
 struct PublishedCheckpoint {
   std::int64_t step = 0, bytes = 0;
-  double seconds = 0;                   ///< from start() until it was published
+  double seconds = 0;                    ///< from start() until it was published
   std::vector<std::string> not_removed;  ///< why older ones are still there that should not be
 };
 
-/// Writes checkpoints, one at a time: every rank its shard, and rank 0 then index.h5 and manifest.json. Between start() and the
-/// end the ranks learn how far all are by a sum which the caller makes, so that asking costs no message of its own:
+/// Writes checkpoints, one at a time: every rank its shard, and rank 0 then index.h5 and manifest.json. Between start()
+/// and the end the ranks learn how far all are by a sum which the caller makes, so that asking costs no message of its
+/// own:
 ///
 ///     start(step, content)                           copies the content
 ///     while busy():  sum progress() over the ranks, give it to advance()
 ///
-/// All but progress() and busy() is collective. What goes wrong on any rank, in whichever thread, throws the same AgreedError on every
-/// rank from advance() or finish(), and leaves the checkpoints before as they are and nothing of this one.
+/// All but progress() and busy() is collective. What goes wrong on any rank, in whichever thread, throws the same
+/// AgreedError on every rank from advance() or finish(), and leaves the checkpoints before as they are and nothing of
+/// this one.
 class CheckpointWriter {
  public:
   CheckpointWriter(CheckpointWriterOptions options, Communicator& ranks, const Stream& stream);

@@ -6,8 +6,8 @@
 
 namespace causeway {
 
-/// Runs `work` on a file that Causeway itself wrote, a checkpoint's: whatever does not fit in it is damage, Error(corrupt), and
-/// not a wrong input.
+/// Runs `work` on a file that Causeway itself wrote, a checkpoint's: whatever does not fit in it is damage,
+/// Error(corrupt), and not a wrong input.
 template <class Work>
 auto damage_is_corrupt(Work&& work) {
   try {

@@ -9,8 +9,8 @@
 
 namespace causeway {
 
-/// Copies of a device's memory on the host, in slabs of one size that serve again and again: page-locked memory is dear to
-/// get and comes in powers of two, so that one block of it all could take twice the room.
+/// Copies of a device's memory on the host, in slabs of one size that serve again and again: page-locked memory is dear
+/// to get and comes in powers of two, so that one block of it all could take twice the room.
 class HostSlabs {
  public:
   /// `slab_bytes`: a power of two.

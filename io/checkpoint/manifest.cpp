@@ -17,8 +17,8 @@ constexpr std::int64_t largest_manifest = std::int64_t{8} << 20;
 /// So that the sizes of all files have a sum.
 constexpr std::int64_t largest_file = std::int64_t{1} << 46;
 
-/// A member of an object that came from outside; throws nlohmann's exceptions, of one base. A number that is no integer is -1,
-/// which nothing may be.
+/// A member of an object that came from outside; throws nlohmann's exceptions, of one base. A number that is no integer
+/// is -1, which nothing may be.
 template <class T>
 T member(const nlohmann::ordered_json& object, const char* name) {
   const auto& value = object.at(name);

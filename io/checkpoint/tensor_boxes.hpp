@@ -15,8 +15,8 @@ struct Box {
   bool operator==(const Box&) const = default;
 };
 
-/// The boxes that row-major elements [begin, end) of a tensor of this shape are, in order, as few and as large as can be: at
-/// most 2·axes - 1, each a run of elements without a gap.
+/// The boxes that row-major elements [begin, end) of a tensor of this shape are, in order, as few and as large as can
+/// be: at most 2·axes - 1, each a run of elements without a gap.
 std::vector<Box> boxes_of(std::span<const std::int64_t> shape, Range elements);
 
 }  // namespace causeway

@@ -19,13 +19,16 @@ constexpr std::int64_t format_version = 1;
 constexpr std::int64_t largest_vocabulary = std::int64_t{1} << 31;
 constexpr std::int64_t u16_vocabulary = 65536;
 
-/// 128 KiB of 16-bit tokens a chunk: small enough that reading one pack inflates little beside it, large enough to compress.
+/// 128 KiB of 16-bit tokens a chunk: small enough that reading one pack inflates little beside it, large enough to
+/// compress.
 constexpr std::int64_t chunk_tokens = 65536;
 constexpr std::int64_t chunk_documents = 4096;
 constexpr int deflate_level = 1;  // tokens: level 6 takes 5 times as long for 3 % fewer bytes
 
 /// Documents by length: bin 0 holds the empty ones, bin k those of [2^(k-1), 2^k) tokens.
-std::size_t histogram_bin(std::int64_t length) { return static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(length))); }
+std::size_t histogram_bin(std::int64_t length) {
+  return static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(length)));
+}
 
 /// A list of numbers of its declared kind.
 hdf5::Dataset open_list(const hdf5::File& file, const char* name) {
@@ -35,7 +38,8 @@ hdf5::Dataset open_list(const hdf5::File& file, const char* name) {
 }
 
 std::uint32_t checksum(std::uint32_t so_far, const std::string& text) {
-  return static_cast<std::uint32_t>(crc32(so_far, reinterpret_cast<const Bytef*>(text.c_str()), static_cast<uInt>(text.size() + 1)));
+  return static_cast<std::uint32_t>(
+      crc32(so_far, reinterpret_cast<const Bytef*>(text.c_str()), static_cast<uInt>(text.size() + 1)));
 }
 
 }  // namespace
@@ -55,8 +59,8 @@ struct Dataset::State {
   }
   void check_range(const hdf5::Dataset& from, std::int64_t begin, std::size_t count) const {
     const std::int64_t all = cu_seqlens.back();
-    require(begin >= 0 && begin <= all && static_cast<std::int64_t>(count) <= all - begin, "{}: has {} values, expected {} from value {} on", from.where(), all,
-            count, begin);
+    require(begin >= 0 && begin <= all && static_cast<std::int64_t>(count) <= all - begin,
+            "{}: has {} values, expected {} from value {} on", from.where(), all, count, begin);
   }
 };
 
@@ -65,17 +69,18 @@ Dataset::Dataset(const std::string& path) : state_(std::make_unique<State>()) {
   state.path = path;
   state.file = hdf5::File::open(path, hdf5::Access::read);
   const hdf5::File& file = state.file;
-  require(file.has_attribute("format") && file.string_attribute("format") == format_name, "{}: is not a dataset, expected attribute format = {} (see causeway import)", path,
-          format_name);
+  require(file.has_attribute("format") && file.string_attribute("format") == format_name,
+          "{}: is not a dataset, expected attribute format = {} (see causeway import)", path, format_name);
   const std::int64_t version = file.integer_attribute("version");
   require(version == format_version, "{}: has version {}, expected {}", path, version, format_version);
   state.vocabulary_size = file.integer_attribute("vocabulary_size");
-  require(state.vocabulary_size >= 1 && state.vocabulary_size <= largest_vocabulary, "{}: vocabulary_size is {}, expected 1 to {}", path, state.vocabulary_size,
-          largest_vocabulary);
+  require(state.vocabulary_size >= 1 && state.vocabulary_size <= largest_vocabulary,
+          "{}: vocabulary_size is {}, expected 1 to {}", path, state.vocabulary_size, largest_vocabulary);
 
   state.tokens = open_list(file, "tokens");
   const hdf5::ElementType type = state.tokens.type();
-  require(type == hdf5::u16 || type == hdf5::u32, "{}: holds {}, expected u16 or u32", state.tokens.where(), type.to_string());
+  require(type == hdf5::u16 || type == hdf5::u32, "{}: holds {}, expected u16 or u32", state.tokens.where(),
+          type.to_string());
   const std::int64_t tokens = state.tokens.rows();
 
   const hdf5::Dataset boundaries = open_list(file, "cu_seqlens");
@@ -84,18 +89,24 @@ Dataset::Dataset(const std::string& path) : state_(std::make_unique<State>()) {
   const auto& cu_seqlens = state.cu_seqlens;
   require(cu_seqlens.front() == 0, "{}: starts at {}, expected 0", boundaries.where(), cu_seqlens.front());
   for (std::size_t s = 1; s < cu_seqlens.size(); ++s)
-    require(cu_seqlens[s] >= cu_seqlens[s - 1], "{}: value {} is {} after {}, expected no decrease", boundaries.where(), s, cu_seqlens[s], cu_seqlens[s - 1]);
-  require(cu_seqlens.back() == tokens, "{}: has {} values, expected {} where /cu_seqlens ends", state.tokens.where(), tokens, cu_seqlens.back());
+    require(cu_seqlens[s] >= cu_seqlens[s - 1], "{}: value {} is {} after {}, expected no decrease", boundaries.where(),
+            s, cu_seqlens[s], cu_seqlens[s - 1]);
+  require(cu_seqlens.back() == tokens, "{}: has {} values, expected {} where /cu_seqlens ends", state.tokens.where(),
+          tokens, cu_seqlens.back());
 
   state.names = open_list(file, "names");
-  require(state.names.type().kind == hdf5::ElementType::Kind::string, "{}: holds {}, expected strings", state.names.where(), state.names.type().to_string());
-  require(state.names.rows() == documents(), "{}: has {} names, expected {} as /cu_seqlens says", state.names.where(), state.names.rows(), documents());
+  require(state.names.type().kind == hdf5::ElementType::Kind::string, "{}: holds {}, expected strings",
+          state.names.where(), state.names.type().to_string());
+  require(state.names.rows() == documents(), "{}: has {} names, expected {} as /cu_seqlens says", state.names.where(),
+          state.names.rows(), documents());
 
   state.has_loss_mask = file.exists("loss_mask");
   if (state.has_loss_mask) {
     state.loss_mask = open_list(file, "loss_mask");
-    require(state.loss_mask.type() == hdf5::u8, "{}: holds {}, expected u8", state.loss_mask.where(), state.loss_mask.type().to_string());
-    require(state.loss_mask.rows() == tokens, "{}: has {} values, expected {} as /tokens", state.loss_mask.where(), state.loss_mask.rows(), tokens);
+    require(state.loss_mask.type() == hdf5::u8, "{}: holds {}, expected u8", state.loss_mask.where(),
+            state.loss_mask.type().to_string());
+    require(state.loss_mask.rows() == tokens, "{}: has {} values, expected {} as /tokens", state.loss_mask.where(),
+            state.loss_mask.rows(), tokens);
   }
 }
 
@@ -111,7 +122,8 @@ bool Dataset::has_loss_mask() const { return state_->has_loss_mask; }
 std::span<const std::int64_t> Dataset::cu_seqlens() const { return state_->cu_seqlens; }
 
 std::string Dataset::name(std::int64_t document) const {
-  require(document >= 0 && document < documents(), "{}: has {} names, expected number {}", state_->names.where(), documents(), document);
+  require(document >= 0 && document < documents(), "{}: has {} names, expected number {}", state_->names.where(),
+          documents(), document);
   return state_->read_names(document, 1).front();
 }
 
@@ -120,8 +132,8 @@ void Dataset::read_tokens(std::int64_t begin, std::span<std::int32_t> out) const
   state_->tokens.read_rows(begin, out);
   for (std::size_t t = 0; t < out.size(); ++t)
     if (out[t] < 0 || out[t] >= state_->vocabulary_size)
-      fail(ExitCode::corrupt, "{}: value {} is {}, expected less than vocabulary_size {}", state_->tokens.where(), begin + static_cast<std::int64_t>(t), out[t],
-           state_->vocabulary_size);
+      fail(ExitCode::corrupt, "{}: value {} is {}, expected less than vocabulary_size {}", state_->tokens.where(),
+           begin + static_cast<std::int64_t>(t), out[t], state_->vocabulary_size);
 }
 
 void Dataset::read_loss_mask(std::int64_t begin, std::span<std::uint8_t> out) const {
@@ -140,9 +152,11 @@ void Dataset::verify() const {
   }
   std::uint32_t names = 0;
   for (std::int64_t begin = 0; begin < documents(); begin += chunk_documents)
-    for (const std::string& name : state_->read_names(begin, std::min(chunk_documents, documents() - begin))) names = checksum(names, name);
+    for (const std::string& name : state_->read_names(begin, std::min(chunk_documents, documents() - begin)))
+      names = checksum(names, name);
   if (state_->names.has_attribute("crc32") && state_->names.integer_attribute("crc32") != names)
-    fail(ExitCode::corrupt, "{}: checksum is {}, expected {}", state_->names.where(), names, state_->names.integer_attribute("crc32"));
+    fail(ExitCode::corrupt, "{}: checksum is {}, expected {}", state_->names.where(), names,
+         state_->names.integer_attribute("crc32"));
 }
 
 struct DatasetWriter::State {
@@ -163,7 +177,8 @@ struct DatasetWriter::State {
   std::int64_t shortest = 0, longest = 0;
   std::array<std::int64_t, 65> histogram{};
 
-  State(const std::string& path, std::int64_t vocabulary, bool mask) : target(path), vocabulary_size(vocabulary), with_loss_mask(mask) {}
+  State(const std::string& path, std::int64_t vocabulary, bool mask)
+      : target(path), vocabulary_size(vocabulary), with_loss_mask(mask) {}
 
   std::int64_t token_count() const { return written_tokens + static_cast<std::int64_t>(pending_tokens.size()); }
   /// Notes where the open document ends.
@@ -202,15 +217,21 @@ struct DatasetWriter::State {
   }
 };
 
-DatasetWriter::DatasetWriter(const std::string& path, std::int64_t vocabulary_size, const std::string& source, bool with_loss_mask) {
-  require(vocabulary_size >= 1 && vocabulary_size <= largest_vocabulary, "vocabulary size is {}, expected 1 to {}", vocabulary_size, largest_vocabulary);
+DatasetWriter::DatasetWriter(const std::string& path, std::int64_t vocabulary_size, const std::string& source,
+                             bool with_loss_mask) {
+  require(vocabulary_size >= 1 && vocabulary_size <= largest_vocabulary, "vocabulary size is {}, expected 1 to {}",
+          vocabulary_size, largest_vocabulary);
   state_ = std::make_unique<State>(path, vocabulary_size, with_loss_mask);
   State& state = *state_;
   state.file = hdf5::File::open(state.target.temporary(), hdf5::Access::create);
   const auto list = [&](const char* name, hdf5::ElementType type, std::int64_t chunk) {
     // HDF5 refuses a checksum of strings, which live on its heap anyway, where no filter reaches; verify() has its own.
-    return state.file.create_dataset(
-        name, {.shape = {0}, .type = type, .chunk_rows = chunk, .shuffle = true, .deflate = deflate_level, .fletcher32 = type != hdf5::string});
+    return state.file.create_dataset(name, {.shape = {0},
+                                            .type = type,
+                                            .chunk_rows = chunk,
+                                            .shuffle = true,
+                                            .deflate = deflate_level,
+                                            .fletcher32 = type != hdf5::string});
   };
   state.tokens = list("tokens", vocabulary_size <= u16_vocabulary ? hdf5::u16 : hdf5::u32, chunk_tokens);
   if (with_loss_mask) state.loss_mask = list("loss_mask", hdf5::u8, chunk_tokens);
@@ -237,16 +258,21 @@ void DatasetWriter::begin_document(const std::string& name) {
 void DatasetWriter::append(std::span<const std::int32_t> tokens, std::span<const std::uint8_t> loss_mask) {
   State& state = *state_;
   ensure(state.document_count > 0, "tokens before the first document");
-  ensure(loss_mask.size() == (state.with_loss_mask ? tokens.size() : 0), "{} loss mask values for {} tokens", loss_mask.size(), tokens.size());
+  ensure(loss_mask.size() == (state.with_loss_mask ? tokens.size() : 0), "{} loss mask values for {} tokens",
+         loss_mask.size(), tokens.size());
   while (!tokens.empty()) {
-    const std::size_t room = static_cast<std::size_t>(chunk_tokens) - state.pending_tokens.size(), count = std::min(room, tokens.size());
+    const std::size_t room = static_cast<std::size_t>(chunk_tokens) - state.pending_tokens.size(),
+                      count = std::min(room, tokens.size());
     for (const std::int32_t token : tokens.first(count))
-      require(token >= 0 && token < state.vocabulary_size, "token {} of document {}, expected less than the vocabulary's {}", token, state.document_count - 1,
+      require(token >= 0 && token < state.vocabulary_size,
+              "token {} of document {}, expected less than the vocabulary's {}", token, state.document_count - 1,
               state.vocabulary_size);
-    state.pending_tokens.insert(state.pending_tokens.end(), tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(count));
+    state.pending_tokens.insert(state.pending_tokens.end(), tokens.begin(),
+                                tokens.begin() + static_cast<std::ptrdiff_t>(count));
     tokens = tokens.subspan(count);
     if (state.with_loss_mask) {
-      state.pending_mask.insert(state.pending_mask.end(), loss_mask.begin(), loss_mask.begin() + static_cast<std::ptrdiff_t>(count));
+      state.pending_mask.insert(state.pending_mask.end(), loss_mask.begin(),
+                                loss_mask.begin() + static_cast<std::ptrdiff_t>(count));
       loss_mask = loss_mask.subspan(count);
     }
     if (static_cast<std::int64_t>(state.pending_tokens.size()) == chunk_tokens) state.flush_tokens();
@@ -260,7 +286,9 @@ void DatasetWriter::finish() {
   state.flush_ends();
   state.flush_names();
   const std::size_t bins = state.document_count == 0 ? 1 : histogram_bin(state.longest) + 1;
-  state.file.write<std::int64_t>("statistics/length_histogram", {static_cast<std::int64_t>(bins)}, std::span(state.histogram).first(bins))
+  state.file
+      .write<std::int64_t>("statistics/length_histogram", {static_cast<std::int64_t>(bins)},
+                           std::span(state.histogram).first(bins))
       .set_attribute("bins", std::string("bin 0: empty documents; bin k: 2^(k-1) <= length < 2^k"));
   state.names.set_attribute("crc32", static_cast<std::int64_t>(state.names_checksum));
   state.file.set_attribute("format", std::string(format_name));
@@ -270,7 +298,8 @@ void DatasetWriter::finish() {
   state.file.set_attribute("tokens", tokens());
   state.file.set_attribute("min_length", state.shortest);
   state.file.set_attribute("max_length", state.longest);
-  state.file.set_attribute("mean_length", documents() == 0 ? 0.0 : static_cast<double>(tokens()) / static_cast<double>(documents()));
+  state.file.set_attribute("mean_length",
+                           documents() == 0 ? 0.0 : static_cast<double>(tokens()) / static_cast<double>(documents()));
   for (hdf5::Dataset* dataset : {&state.tokens, &state.loss_mask, &state.cu_seqlens, &state.names}) *dataset = {};
   state.file.close();
   state.target.commit();

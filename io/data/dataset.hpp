@@ -8,10 +8,12 @@
 
 namespace causeway {
 
-/// A tokenised corpus on disk (data.h5): `/tokens` u16 or u32, `/cu_seqlens` i64 [S+1], `/names`, optional `/loss_mask` u8,
-/// `/statistics/length_histogram`, root attributes format = "causeway-dataset", version, vocabulary_size, … (io/README.md). Everything in
-/// the file is checked before it is believed; errors name file and dataset, Error(usage) where the form is wrong and Error(corrupt)
-/// where bytes are damaged. A rank holds cu_seqlens and reads only the tokens it asks for.
+/// A tokenised corpus on disk (data.h5): `/tokens` u16 or u32, `/cu_seqlens` i64 [S+1], `/names`, optional `/loss_mask`
+/// u8,
+/// `/statistics/length_histogram`, root attributes format = "causeway-dataset", version, vocabulary_size, …
+/// (io/README.md). Everything in the file is checked before it is believed; errors name file and dataset, Error(usage)
+/// where the form is wrong and Error(corrupt) where bytes are damaged. A rank holds cu_seqlens and reads only the
+/// tokens it asks for.
 class Dataset {
  public:
   explicit Dataset(const std::string& path);
@@ -27,7 +29,8 @@ class Dataset {
   std::span<const std::int64_t> cu_seqlens() const;
   std::string name(std::int64_t document) const;
 
-  /// Tokens [begin, begin + out.size()) of the whole corpus; throws Error(corrupt) where one is not below vocabulary_size.
+  /// Tokens [begin, begin + out.size()) of the whole corpus; throws Error(corrupt) where one is not below
+  /// vocabulary_size.
   void read_tokens(std::int64_t begin, std::span<std::int32_t> out) const;
   void read_loss_mask(std::int64_t begin, std::span<std::uint8_t> out) const;
   /// Reads everything once: throws Error(corrupt) where a checksum or a token is wrong.
@@ -38,7 +41,8 @@ class Dataset {
   std::unique_ptr<State> state_;
 };
 
-/// Writes a dataset a document at a time with bounded memory: into `path`.tmp-…, renamed by finish(); without finish() nothing is left behind.
+/// Writes a dataset a document at a time with bounded memory: into `path`.tmp-…, renamed by finish(); without finish()
+/// nothing is left behind.
 class DatasetWriter {
  public:
   DatasetWriter(const std::string& path, std::int64_t vocabulary_size, const std::string& source, bool with_loss_mask);

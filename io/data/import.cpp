@@ -3,9 +3,9 @@
 #include <array>
 #include <filesystem>
 
-#include "io/file/atomic_file.hpp"
 #include "io/data/dataset.hpp"
 #include "io/data/readers/reader.hpp"
+#include "io/file/atomic_file.hpp"
 
 namespace causeway {
 namespace {
@@ -19,7 +19,8 @@ constexpr std::array format_table = {
     FormatRow{{"fastq", ".fq .fastq", "a read a document, its qualities checked and dropped"}, read_fastq},
     FormatRow{{"text", ".txt .text .md", "a file a document"}, read_text},
     FormatRow{{"lines", ".lines", "a line a document, blank ones skipped"}, read_lines},
-    FormatRow{{"jsonl", ".jsonl .ndjson", "a line a document: its member \"text\", named by \"id\" or \"name\""}, read_jsonl},
+    FormatRow{{"jsonl", ".jsonl .ndjson", "a line a document: its member \"text\", named by \"id\" or \"name\""},
+              read_jsonl},
     FormatRow{{"tokens", ".tokens .ids", "a line a document of token ids between blanks"}, read_tokens},
 };
 
@@ -29,14 +30,17 @@ constexpr auto descriptions = [] {
   return rows;
 }();
 
-bool lists(std::string_view words, std::string_view word) { return !word.empty() && fmt::format(" {} ", words).find(fmt::format(" {} ", word)) != std::string::npos; }
+bool lists(std::string_view words, std::string_view word) {
+  return !word.empty() && fmt::format(" {} ", words).find(fmt::format(" {} ", word)) != std::string::npos;
+}
 
 const FormatRow& format_of(const std::string& file, const std::string& asked) {
   std::filesystem::path name = std::filesystem::path(file).filename();
   if (name.extension() == ".gz" || name.extension() == ".GZ") name = name.stem();
   std::string names;
   for (const FormatRow& row : format_table) {
-    if (asked == "auto" ? lists(row.description.endings, name.extension().string()) : asked == row.description.name) return row;
+    if (asked == "auto" ? lists(row.description.endings, name.extension().string()) : asked == row.description.name)
+      return row;
     names += fmt::format("{}{}", names.empty() ? "" : ", ", row.description.name);
   }
   require(asked == "auto", "format is '{}', expected auto or one of {}", asked, names);
@@ -58,9 +62,11 @@ std::vector<Input> check_inputs(const ImportOptions& options) {
     const auto status = std::filesystem::status(path, ignored);
     require(std::filesystem::exists(status), "{}: no such file", path);
     require(!std::filesystem::is_directory(status), "{}: is a folder, expected a file", path);
-    require(!same_file(path, options.out), "{}: is to be read and written, expected another name for the dataset", path);
+    require(!same_file(path, options.out), "{}: is to be read and written, expected another name for the dataset",
+            path);
     const FormatRow& format = format_of(path, options.format);
-    require(format.read == read_tokens || options.vocabulary_size >= 256, "vocabulary is {}, expected at least 256 where bytes are tokens", options.vocabulary_size);
+    require(format.read == read_tokens || options.vocabulary_size >= 256,
+            "vocabulary is {}, expected at least 256 where bytes are tokens", options.vocabulary_size);
     const auto bytes = std::filesystem::is_regular_file(status) ? std::filesystem::file_size(path, ignored) : 0;
     inputs.push_back({path, format.read, static_cast<std::int64_t>(bytes)});
   }
@@ -71,7 +77,8 @@ std::vector<Input> check_inputs(const ImportOptions& options) {
 std::string source_of(std::span<const Input> inputs) {
   constexpr std::size_t shown_files = 16;
   std::string source;
-  for (const Input& input : inputs.first(std::min(inputs.size(), shown_files))) source += fmt::format("{}{}", source.empty() ? "" : " ", input.path);
+  for (const Input& input : inputs.first(std::min(inputs.size(), shown_files)))
+    source += fmt::format("{}{}", source.empty() ? "" : " ", input.path);
   if (inputs.size() > shown_files) source += fmt::format(" and {} more", inputs.size() - shown_files);
   return source;
 }
@@ -101,13 +108,15 @@ ImportReport import_files(const ImportOptions& options) {
   sink.append = [&](std::span<const std::int32_t> tokens) { dataset.append(tokens); };
   for (const Input& input : inputs) {
     LineReader lines(input.path, [&](std::int64_t done) {
-      if (options.progress) options.progress({input.path, bytes_before + done, bytes_total, dataset.documents(), dataset.tokens()});
+      if (options.progress)
+        options.progress({input.path, bytes_before + done, bytes_total, dataset.documents(), dataset.tokens()});
     });
     input.read(lines, sink);
     bytes_before += input.bytes;
   }
   end_document();
-  require(dataset.tokens() > 0, "{}: found {} documents and no token, expected some", source_of(inputs), dataset.documents());
+  require(dataset.tokens() > 0, "{}: found {} documents and no token, expected some", source_of(inputs),
+          dataset.documents());
   dataset.finish();
   return {.documents = dataset.documents(), .tokens = dataset.tokens(), .empty_documents = empty};
 }

@@ -37,8 +37,8 @@ struct ImportReport {
   std::int64_t empty_documents = 0;  ///< of the documents
 };
 
-/// Reads the files in their order, in bounded memory, into one dataset. Either all is written or, with Error, nothing: Error(usage) for a wrong
-/// option or what is in the files, Error(io) for the disk.
+/// Reads the files in their order, in bounded memory, into one dataset. Either all is written or, with Error, nothing:
+/// Error(usage) for a wrong option or what is in the files, Error(io) for the disk.
 ImportReport import_files(const ImportOptions& options);
 
 }  // namespace causeway

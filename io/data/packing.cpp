@@ -21,7 +21,7 @@ struct Arrivals {
   PackingOptions options;
   PieceSource source;
   std::optional<Piece> rest;  ///< of a document being cut
-  bool counted = false;        ///< whether that one is in `cut` already
+  bool counted = false;       ///< whether that one is in `cut` already
   bool ended = false;
   std::int64_t arrived = 0, cut = 0;
 
@@ -35,7 +35,8 @@ struct Arrivals {
       if (ended) return std::nullopt;
       ensure(rest->begin >= 0 && rest->size() >= 0, "a piece is tokens [{}, {})", rest->begin, rest->end);
       const bool longer = rest->size() > options.pack_tokens;
-      require(!longer || options.long_documents == LongDocuments::cut, "document {} has {} tokens, expected at most the pack's {}, or to be allowed to cut it", rest->document,
+      require(!longer || options.long_documents == LongDocuments::cut,
+              "document {} has {} tokens, expected at most the pack's {}, or to be allowed to cut it", rest->document,
               rest->size(), options.pack_tokens);
       counted = false;
     }
@@ -53,10 +54,10 @@ using Item = Arrivals::Item;
 
 /// What a policy holds between two packs; each uses what it needs.
 struct Held {
-  std::optional<Item> waiting;                                                     // in_order
-  std::set<std::pair<std::int64_t, std::int64_t>> by_length;                       // greedy: (-length, number) of `window`
-  std::deque<Item> window;                                                         // greedy
-  std::deque<Pack> packs;                                                          // first_fit_decreasing
+  std::optional<Item> waiting;                                // in_order
+  std::set<std::pair<std::int64_t, std::int64_t>> by_length;  // greedy: (-length, number) of `window`
+  std::deque<Item> window;                                    // greedy
+  std::deque<Pack> packs;                                     // first_fit_decreasing
 };
 
 using Policy = std::optional<Pack> (*)(Arrivals&, Held&);
@@ -104,7 +105,8 @@ std::optional<Pack> greedy(Arrivals& arrivals, Held& held) {
     }
     const auto longest = held.by_length.lower_bound({-room, 0});  // of equally long ones, the first to arrive
     if (longest == held.by_length.end()) break;
-    const auto place = std::lower_bound(held.window.begin(), held.window.end(), longest->second, [](const Item& item, std::int64_t number) { return item.number < number; });
+    const auto place = std::lower_bound(held.window.begin(), held.window.end(), longest->second,
+                                        [](const Item& item, std::int64_t number) { return item.number < number; });
     room -= place->piece.size();
     chosen.push_back(*place);
     held.window.erase(place);
@@ -122,7 +124,8 @@ std::optional<Pack> first_fit_decreasing(Arrivals& arrivals, Held& held) {
       if (!item) break;
       window.push_back(*item);
     }
-    std::stable_sort(window.begin(), window.end(), [](const Item& a, const Item& b) { return a.piece.size() > b.piece.size(); });
+    std::stable_sort(window.begin(), window.end(),
+                     [](const Item& a, const Item& b) { return a.piece.size() > b.piece.size(); });
     std::vector<std::vector<Item>> bins;
     std::vector<std::int64_t> room;
     for (const Item& item : window) {
@@ -149,7 +152,8 @@ struct PolicyRow {
 constexpr std::array policy_table = {
     PolicyRow{{"in_order", "in the order of arrival; seal a pack when the next document does not fit"}, in_order},
     PolicyRow{{"greedy", "of a sliding window, the longest document that still fits"}, greedy},
-    PolicyRow{{"first_fit_decreasing", "sort a window by length, every document into the first pack with room"}, first_fit_decreasing},
+    PolicyRow{{"first_fit_decreasing", "sort a window by length, every document into the first pack with room"},
+              first_fit_decreasing},
     PolicyRow{{"split", "fill every pack to the brim, cutting documents"}, split},
 };
 
@@ -164,7 +168,8 @@ constexpr auto descriptions = [] {
 std::span<const PackingPolicy> packing_policies() { return descriptions; }
 
 std::int64_t Pack::tokens() const {
-  return std::accumulate(pieces.begin(), pieces.end(), std::int64_t{0}, [](std::int64_t sum, const Piece& piece) { return sum + piece.size(); });
+  return std::accumulate(pieces.begin(), pieces.end(), std::int64_t{0},
+                         [](std::int64_t sum, const Piece& piece) { return sum + piece.size(); });
 }
 
 struct Packer::State {

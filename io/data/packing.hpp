@@ -26,7 +26,8 @@ struct Pack {
   bool operator==(const Pack&) const = default;
 };
 
-/// What to do with a document longer than a pack: cut it into pieces of at most pack_tokens (counted), or refuse it (Error(usage)).
+/// What to do with a document longer than a pack: cut it into pieces of at most pack_tokens (counted), or refuse it
+/// (Error(usage)).
 enum class LongDocuments : std::uint8_t { cut, refuse };
 
 struct PackingOptions {
@@ -39,8 +40,9 @@ struct PackingOptions {
 /// The documents to be packed, in order: the next one, or nothing at the end.
 using PieceSource = std::function<std::optional<Piece>()>;
 
-/// Turns a stream of documents into a stream of packs. Deterministic; holds at most `window` documents. Empty documents are skipped; the
-/// last pack may be short. Throws Error(usage) for an unknown policy or sizes below 1, and from next() for a document to be refused.
+/// Turns a stream of documents into a stream of packs. Deterministic; holds at most `window` documents. Empty documents
+/// are skipped; the last pack may be short. Throws Error(usage) for an unknown policy or sizes below 1, and from next()
+/// for a document to be refused.
 class Packer {
  public:
   Packer(const PackingOptions& options, PieceSource source);
@@ -66,7 +68,9 @@ struct PackingStatistics {
 
   /// The part of all packs' room that holds no token, the last pack's too; 0 where there is no pack.
   double padding_rate() const {
-    return packs == 0 ? 0 : 1 - static_cast<double>(tokens) / (static_cast<double>(packs) * static_cast<double>(pack_tokens));
+    return packs == 0
+               ? 0
+               : 1 - static_cast<double>(tokens) / (static_cast<double>(packs) * static_cast<double>(pack_tokens));
   }
 };
 PackingStatistics measure_packing(const PackingOptions& options, PieceSource source);

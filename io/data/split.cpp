@@ -71,10 +71,12 @@ void copy_range(const Dataset& data, std::int64_t begin, std::int64_t end, Datas
 
 DatasetSplit split_dataset(const Dataset& data, double held_out, const std::string& train, const std::string& valid) {
   require(held_out > 0 && held_out < 1, "the part to hold out is {}, expected more than 0 and less than 1", held_out);
-  const auto cut = data.tokens() - static_cast<std::int64_t>(std::llround(static_cast<double>(data.tokens()) * held_out));
+  const auto cut =
+      data.tokens() - static_cast<std::int64_t>(std::llround(static_cast<double>(data.tokens()) * held_out));
   for (const std::string& part : {train, valid})
     require(!same_file(part, data.path()), "{}: is the dataset to be cut, and cannot be one of its parts too", part);
-  require(cut > 0 && cut < data.tokens(), "{}: holding out {} of {} tokens leaves one part empty", data.path(), held_out, data.tokens());
+  require(cut > 0 && cut < data.tokens(), "{}: holding out {} of {} tokens leaves one part empty", data.path(),
+          held_out, data.tokens());
 
   LabelCounts trained(data.vocabulary_size()), asked(data.vocabulary_size());
   DatasetWriter train_writer(train, data.vocabulary_size(), data.path(), data.has_loss_mask());

@@ -26,7 +26,10 @@ void GzipFile::InflateEnd::operator()(z_stream_s* stream) const noexcept {
 }
 
 GzipFile::GzipFile(const std::string& path, std::size_t buffer_bytes)
-    : path_(path), file_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), buffer_(std::max(buffer_bytes, std::size(magic))), held_(buffer_.data(), 0) {
+    : path_(path),
+      file_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)),
+      buffer_(std::max(buffer_bytes, std::size(magic))),
+      held_(buffer_.data(), 0) {
   if (!file_) fail(ExitCode::io, "{}: cannot open: {}", path_, std::strerror(errno));
   while (held_.size() < std::size(magic) && fill()) {
   }
@@ -87,7 +90,8 @@ std::size_t GzipFile::inflate_into(std::span<char> out) {
   const uInt room = stream.avail_out;
   const int outcome = inflate(&stream, Z_NO_FLUSH);
   if (outcome == Z_MEM_ERROR) throw std::bad_alloc();
-  require(outcome == Z_OK || outcome == Z_STREAM_END, "{}: is damaged gzip: {}", path_, stream.msg == nullptr ? "it asks for a dictionary" : stream.msg);
+  require(outcome == Z_OK || outcome == Z_STREAM_END, "{}: is damaged gzip: {}", path_,
+          stream.msg == nullptr ? "it asks for a dictionary" : stream.msg);
   held_ = held_.last(stream.avail_in);
   inside_member_ = outcome != Z_STREAM_END;
   return room - stream.avail_out;

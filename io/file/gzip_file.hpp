@@ -12,9 +12,10 @@ struct z_stream_s;
 
 namespace causeway {
 
-/// A file's bytes in order, inflated where it begins as gzip does (RFC 1952): several members are one text, zeros behind the last are padding. Damage,
-/// an end within a member, and anything else behind the last one throw Error(usage). zlib's own gzFile is not used for it: where the bytes it was asked
-/// for come to an end just as a cut-off file does, it says that all is well; and it takes a member whose first byte is damaged for the end.
+/// A file's bytes in order, inflated where it begins as gzip does (RFC 1952): several members are one text, zeros
+/// behind the last are padding. Damage, an end within a member, and anything else behind the last one throw
+/// Error(usage). zlib's own gzFile is not used for it: where the bytes it was asked for come to an end just as a
+/// cut-off file does, it says that all is well; and it takes a member whose first byte is damaged for the end.
 class GzipFile {
  public:
   /// Holds about `buffer_bytes` of the file.

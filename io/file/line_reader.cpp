@@ -20,8 +20,12 @@ const std::string& checked(const std::string& path) {
 }  // namespace
 
 LineReader::LineReader(std::string path, std::function<void(std::int64_t)> on_read, std::size_t buffer_bytes)
-    : path_(std::move(path)), on_read_(std::move(on_read)), file_(checked(path_), buffer_bytes), buffer_(std::max<std::size_t>(buffer_bytes, 2)) {
-  require(file_.compressed() || !ends_with_gz(path_) || file_.offset() == 0, "{}: is not gzip, expected it by its name", path_);
+    : path_(std::move(path)),
+      on_read_(std::move(on_read)),
+      file_(checked(path_), buffer_bytes),
+      buffer_(std::max<std::size_t>(buffer_bytes, 2)) {
+  require(file_.compressed() || !ends_with_gz(path_) || file_.offset() == 0, "{}: is not gzip, expected it by its name",
+          path_);
 }
 
 std::string LineReader::file_name() const { return std::filesystem::path(path_).filename().string(); }

@@ -20,16 +20,17 @@ struct LinePart {
   bool last = false;      ///< ends it
 };
 
-/// Reads a file, gzip-compressed or not, in bounded memory. Lines end with LF or CR LF; the last one may lack its end. Throws Error(usage) where
-/// the file is missing, a folder, or damaged or cut off gzip.
+/// Reads a file, gzip-compressed or not, in bounded memory. Lines end with LF or CR LF; the last one may lack its end.
+/// Throws Error(usage) where the file is missing, a folder, or damaged or cut off gzip.
 class LineReader {
  public:
-  /// `on_read` is told after every read how many bytes of the file (compressed ones, where it is compressed) are done. It holds
-  /// `buffer_bytes` of the file at a time, at least two.
-  explicit LineReader(std::string path, std::function<void(std::int64_t)> on_read = {}, std::size_t buffer_bytes = 256 << 10);
+  /// `on_read` is told after every read how many bytes of the file (compressed ones, where it is compressed) are done.
+  /// It holds `buffer_bytes` of the file at a time, at least two.
+  explicit LineReader(std::string path, std::function<void(std::int64_t)> on_read = {},
+                      std::size_t buffer_bytes = 256 << 10);
 
   const std::string& path() const { return path_; }
-  std::string file_name() const;                ///< the path's last part
+  std::string file_name() const;               ///< the path's last part
   std::int64_t line() const { return line_; }  ///< of the last part, from 1
 
   std::optional<LinePart> next();

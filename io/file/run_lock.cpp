@@ -14,14 +14,16 @@ namespace causeway {
 RunLock::RunLock(const std::string& run, std::chrono::seconds patience) : asked_(true) {
   const std::string path = (std::filesystem::path(run) / "lock").string();
   const auto until = std::chrono::steady_clock::now() + patience;
-  file_ = Descriptor(posix_check(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW, 0666), path, "open"));
+  file_ = Descriptor(
+      posix_check(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW, 0666), path, "open"));
   while (::flock(file_.get(), LOCK_EX | LOCK_NB) < 0) {
     if (errno == EINTR) continue;
     if (errno != EWOULDBLOCK) {
       file_ = Descriptor();
       return;
     }
-    require(std::chrono::steady_clock::now() < until, "{}: another process trains in this folder (it holds {})", run, path);
+    require(std::chrono::steady_clock::now() < until, "{}: another process trains in this folder (it holds {})", run,
+            path);
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
   }
 }

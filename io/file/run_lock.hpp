@@ -7,8 +7,9 @@
 
 namespace causeway {
 
-/// Held by whoever works in a run's folder, through the file `lock` in it, until it goes or its process ends in whatever way:
-/// two at once would clear away and publish each other's files. flock(2), which NFS and Lustre pass on; on a file system that has no locks nothing is held.
+/// Held by whoever works in a run's folder, through the file `lock` in it, until it goes or its process ends in
+/// whatever way: two at once would clear away and publish each other's files. flock(2), which NFS and Lustre pass on;
+/// on a file system that has no locks nothing is held.
 class RunLock {
  public:
   RunLock() = default;

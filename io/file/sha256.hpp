@@ -13,8 +13,9 @@ struct Fingerprint {
   bool operator==(const Fingerprint&) const = default;
 };
 
-/// Reads the file once. A link is not followed, and anything but a regular file is Error(corrupt), as is a file that is missing;
-/// what the system cannot read is Error(io). `between`, where given, is called about every MiB and may throw to end it.
+/// Reads the file once. A link is not followed, and anything but a regular file is Error(corrupt), as is a file that is
+/// missing; what the system cannot read is Error(io). `between`, where given, is called about every MiB and may throw
+/// to end it.
 Fingerprint fingerprint_of(const std::string& path, const std::function<void()>& between = {});
 /// The size alone, under the same conditions.
 std::int64_t size_of_file(const std::string& path);

@@ -7,8 +7,9 @@
 namespace causeway::hdf5 {
 
 Quiet::Quiet() {
-  // HDF5 1.10 leaks a little where a structure's checksum is wrong, and its clean-up at exit then complains of an infinite loop on standard
-  // error. Owners close everything before, so nothing needs that clean-up. Has an effect only before HDF5 is first used.
+  // HDF5 1.10 leaks a little where a structure's checksum is wrong, and its clean-up at exit then complains of an
+  // infinite loop on standard error. Owners close everything before, so nothing needs that clean-up. Has an effect only
+  // before HDF5 is first used.
   H5dont_atexit();
   H5Eget_auto2(H5E_DEFAULT, &function_, &data_);
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
@@ -18,7 +19,8 @@ Quiet::~Quiet() { H5Eset_auto2(H5E_DEFAULT, function_, data_); }
 
 namespace {
 
-/// HDF5 tells what the system refused in two lines with addresses and byte counts: what it did and the system's reason are kept.
+/// HDF5 tells what the system refused in two lines with addresses and byte counts: what it did and the system's reason
+/// are kept.
 std::string readable(const std::string& cause) {
   constexpr std::string_view before = "error message = '";
   const auto quoted = cause.find(before);

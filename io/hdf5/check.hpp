@@ -27,7 +27,8 @@ class Quiet {
 
 /// The checker of every HDF5 call: negative is failure.
 template <class Result>
-Result check(Result result, std::string_view where, std::string_view doing, ExitCode code, std::source_location location = std::source_location::current()) {
+Result check(Result result, std::string_view where, std::string_view doing, ExitCode code,
+             std::source_location location = std::source_location::current()) {
   if (result < 0) report(where, doing, code, location);
   return result;
 }

@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <span>
 
-#include "io/hdf5/hdf5.hpp"
 #include "io/hdf5/check.hpp"
+#include "io/hdf5/hdf5.hpp"
 
 namespace causeway::hdf5 {
 namespace {
@@ -25,13 +25,16 @@ struct Storage {
   std::vector<Filter> filters;
 
   Storage(hid_t dataset, const std::string& where, ExitCode damaged) {
-    const Id creation(hdf5::check(H5Dget_create_plist(dataset), where, "read how it is stored", damaged)), type(hdf5::check(H5Dget_type(dataset), where, "read its type", damaged)),
+    const Id creation(hdf5::check(H5Dget_create_plist(dataset), where, "read how it is stored", damaged)),
+        type(hdf5::check(H5Dget_type(dataset), where, "read its type", damaged)),
         space(hdf5::check(H5Dget_space(dataset), where, "read its shape", damaged));
     if (H5Pget_layout(creation.get()) != H5D_CHUNKED) return;
-    extents.resize(static_cast<std::size_t>(hdf5::check(H5Sget_simple_extent_ndims(space.get()), where, "read its shape", damaged)));
+    extents.resize(static_cast<std::size_t>(
+        hdf5::check(H5Sget_simple_extent_ndims(space.get()), where, "read its shape", damaged)));
     hdf5::check(H5Sget_simple_extent_dims(space.get(), extents.data(), nullptr), where, "read its shape", damaged);
     chunk.resize(extents.size());
-    hdf5::check(H5Pget_chunk(creation.get(), static_cast<int>(chunk.size()), chunk.data()), where, "read its chunk shape", damaged);
+    hdf5::check(H5Pget_chunk(creation.get(), static_cast<int>(chunk.size()), chunk.data()), where,
+                "read its chunk shape", damaged);
     // HDF5 gives a string's size in memory.
     chunk_bytes = H5Tis_variable_str(type.get()) > 0 ? heap_reference_bytes : H5Tget_size(type.get());
     for (const hsize_t extent : chunk) chunk_bytes *= extent;
@@ -39,7 +42,8 @@ struct Storage {
       unsigned flags = 0, config = 0;
       std::size_t values = 1;
       unsigned value = 0;
-      const H5Z_filter_t id = H5Pget_filter2(creation.get(), static_cast<unsigned>(f), &flags, &values, &value, 0, nullptr, &config);
+      const H5Z_filter_t id =
+          H5Pget_filter2(creation.get(), static_cast<unsigned>(f), &flags, &values, &value, 0, nullptr, &config);
       filters.push_back({id, values == 1 ? value : 0});
     }
   }
@@ -51,10 +55,12 @@ struct Storage {
   }
 };
 
-std::vector<std::byte> inflated(const std::vector<std::byte>& packed, std::size_t most, const std::string& where, ExitCode damaged) {
+std::vector<std::byte> inflated(const std::vector<std::byte>& packed, std::size_t most, const std::string& where,
+                                ExitCode damaged) {
   std::vector<std::byte> plain(most);
   uLongf size = plain.size();
-  const int outcome = uncompress(reinterpret_cast<Bytef*>(plain.data()), &size, reinterpret_cast<const Bytef*>(packed.data()), packed.size());
+  const int outcome = uncompress(reinterpret_cast<Bytef*>(plain.data()), &size,
+                                 reinterpret_cast<const Bytef*>(packed.data()), packed.size());
   if (outcome != Z_OK) fail(damaged, "{}: a chunk cannot be decompressed", where);
   plain.resize(size);
   return plain;
@@ -72,17 +78,21 @@ struct StoredChunk {
   unsigned skipped = 0;  ///< a bit for each filter that was not applied to it
 };
 
-StoredChunk find_chunk(hid_t dataset, const Storage& storage, const std::vector<std::uint64_t>& begin, const std::string& where, ExitCode damaged) {
+StoredChunk find_chunk(hid_t dataset, const Storage& storage, const std::vector<std::uint64_t>& begin,
+                       const std::string& where, ExitCode damaged) {
   StoredChunk found;
   const std::vector<hsize_t> offset(begin.begin(), begin.end());
-  check(H5Dget_chunk_info_by_coord(dataset, offset.data(), &found.skipped, &found.address, &found.bytes), where, "find a chunk", damaged);
+  check(H5Dget_chunk_info_by_coord(dataset, offset.data(), &found.skipped, &found.address, &found.bytes), where,
+        "find a chunk", damaged);
   // A filter that makes a chunk larger is left out by HDF5, but for the checksum.
   const std::size_t most = storage.chunk_bytes + checksum_bytes * storage.filters.size() + 64;
-  if (found.address != HADDR_UNDEF && found.bytes > most) fail(damaged, "{}: a chunk has {} bytes, expected at most {}", where, found.bytes, most);
+  if (found.address != HADDR_UNDEF && found.bytes > most)
+    fail(damaged, "{}: a chunk has {} bytes, expected at most {}", where, found.bytes, most);
   return found;
 }
 
-std::vector<std::byte> read_stored(hid_t dataset, const StoredChunk& found, const std::vector<std::uint64_t>& begin, const std::string& where, ExitCode damaged) {
+std::vector<std::byte> read_stored(hid_t dataset, const StoredChunk& found, const std::vector<std::uint64_t>& begin,
+                                   const std::string& where, ExitCode damaged) {
   std::vector<std::byte> bytes(found.bytes);
   const std::vector<hsize_t> offset(begin.begin(), begin.end());
   std::uint32_t skipped = 0;
@@ -95,12 +105,15 @@ std::vector<std::byte> read_stored(hid_t dataset, const StoredChunk& found, cons
 }
 
 /// Its bytes, filters taken back, last first.
-std::vector<std::byte> unfiltered(hid_t dataset, const Storage& storage, const StoredChunk& found, const std::vector<std::uint64_t>& begin, const std::string& where, ExitCode damaged) {
+std::vector<std::byte> unfiltered(hid_t dataset, const Storage& storage, const StoredChunk& found,
+                                  const std::vector<std::uint64_t>& begin, const std::string& where, ExitCode damaged) {
   std::vector<std::byte> bytes = read_stored(dataset, found, begin, where, damaged);
   for (std::size_t f = storage.filters.size(); f-- > 0;) {
     if (found.skipped >> f & 1) continue;
     switch (storage.filters[f].id) {
-      case H5Z_FILTER_DEFLATE: bytes = inflated(bytes, storage.chunk_bytes + checksum_bytes * storage.filters.size(), where, damaged); break;
+      case H5Z_FILTER_DEFLATE:
+        bytes = inflated(bytes, storage.chunk_bytes + checksum_bytes * storage.filters.size(), where, damaged);
+        break;
       case H5Z_FILTER_SHUFFLE:
         if (storage.filters[f].shuffled == 0) fail(damaged, "{}: is shuffled by no number of bytes", where);
         unshuffle(bytes, storage.filters[f].shuffled);
@@ -109,7 +122,9 @@ std::vector<std::byte> unfiltered(hid_t dataset, const Storage& storage, const S
         if (bytes.size() < checksum_bytes) refuse_size(bytes.size(), storage, where, damaged);
         bytes.resize(bytes.size() - checksum_bytes);
         break;
-      default: fail(ExitCode::usage, "{}: is compressed by filter {}, expected deflate", where, static_cast<int>(storage.filters[f].id));
+      default:
+        fail(ExitCode::usage, "{}: is compressed by filter {}, expected deflate", where,
+             static_cast<int>(storage.filters[f].id));
     }
   }
   if (bytes.size() != storage.chunk_bytes) refuse_size(bytes.size(), storage, where, damaged);
@@ -118,18 +133,21 @@ std::vector<std::byte> unfiltered(hid_t dataset, const Storage& storage, const S
 
 }  // namespace
 
-std::vector<std::byte> read_chunk(std::int64_t dataset, const std::vector<std::uint64_t>& begin, const std::string& where, ExitCode damaged) {
+std::vector<std::byte> read_chunk(std::int64_t dataset, const std::vector<std::uint64_t>& begin,
+                                  const std::string& where, ExitCode damaged) {
   const Storage storage(dataset, where, damaged);
   const StoredChunk found = find_chunk(dataset, storage, begin, where, damaged);
   if (found.address == HADDR_UNDEF) return {};
   return unfiltered(dataset, storage, found, begin, where, damaged);
 }
 
-void ChunkChecks::check(std::int64_t dataset, std::int64_t begin, std::int64_t rows, const std::string& where, ExitCode damaged) {
+void ChunkChecks::check(std::int64_t dataset, std::int64_t begin, std::int64_t rows, const std::string& where,
+                        ExitCode damaged) {
   const Storage storage(dataset, where, damaged);
   if (storage.chunk.empty() || rows == 0) return;
   const std::lock_guard lock(one_at_a_time_);
-  const std::uint64_t chunk_rows = storage.chunk.front(), first = static_cast<std::uint64_t>(begin) / chunk_rows * chunk_rows;
+  const std::uint64_t chunk_rows = storage.chunk.front(),
+                      first = static_cast<std::uint64_t>(begin) / chunk_rows * chunk_rows;
   std::vector<std::uint64_t> at(storage.chunk.size(), 0);
   for (at.front() = first; at.front() < static_cast<std::uint64_t>(begin + rows);) {
     if (checked_.insert(at).second) {
@@ -142,7 +160,8 @@ void ChunkChecks::check(std::int64_t dataset, std::int64_t begin, std::int64_t r
           std::size_t expected = storage.chunk_bytes;
           for (std::size_t f = 0; f < storage.filters.size(); ++f)
             if (storage.filters[f].id == H5Z_FILTER_FLETCHER32 && !(found.skipped >> f & 1)) expected += checksum_bytes;
-          if (found.bytes != expected) fail(damaged, "{}: a chunk has {} bytes, expected {}", where, found.bytes, expected);
+          if (found.bytes != expected)
+            fail(damaged, "{}: a chunk has {} bytes, expected {}", where, found.bytes, expected);
         }
       }
     }

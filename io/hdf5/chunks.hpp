@@ -11,9 +11,11 @@
 
 namespace causeway::hdf5 {
 
-/// A chunk of a dataset (a hid_t) with its filters taken back, all of it; nothing where the file has none. `begin`: its first element. Refuses a chunk that does not
-/// come out at the size its shape says, which HDF5 would read all the same, past its end. Checksums are left to HDF5.
-std::vector<std::byte> read_chunk(std::int64_t dataset, const std::vector<std::uint64_t>& begin, const std::string& where, ExitCode damaged);
+/// A chunk of a dataset (a hid_t) with its filters taken back, all of it; nothing where the file has none. `begin`: its
+/// first element. Refuses a chunk that does not come out at the size its shape says, which HDF5 would read all the
+/// same, past its end. Checksums are left to HDF5.
+std::vector<std::byte> read_chunk(std::int64_t dataset, const std::vector<std::uint64_t>& begin,
+                                  const std::string& where, ExitCode damaged);
 
 /// Looks at each of a dataset's chunks once, before HDF5 reads it.
 class ChunkChecks {

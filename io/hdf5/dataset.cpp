@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "io/hdf5/hdf5.hpp"
 #include "io/hdf5/check.hpp"
 #include "io/hdf5/chunks.hpp"
+#include "io/hdf5/hdf5.hpp"
 #include "io/hdf5/types.hpp"
 
 namespace causeway::hdf5 {
@@ -64,13 +64,15 @@ void Dataset::transfer(std::int64_t begin, std::int64_t count, std::int64_t memo
   if (count == 0) return;
   ensure(row > 0 && count % row == 0, "{}: {} values are no whole rows of {}", where_, count, row);
   const std::int64_t rows = count / row, all_rows = extents.empty() ? 1 : extents.front();
-  require(begin >= 0 && rows <= all_rows && begin <= all_rows - rows, "{}: has {} rows, expected {} from row {} on", where_, all_rows, rows, begin);
+  require(begin >= 0 && rows <= all_rows && begin <= all_rows - rows, "{}: has {} rows, expected {} from row {} on",
+          where_, all_rows, rows, begin);
   const Id file_space(check(H5Dget_space(id()), where_, "read its shape", damaged_));
   if (!extents.empty()) {
     std::vector<hsize_t> start(extents.size(), 0), length(extents.begin(), extents.end());
     start.front() = static_cast<hsize_t>(begin);
     length.front() = static_cast<hsize_t>(rows);
-    check(H5Sselect_hyperslab(file_space.get(), H5S_SELECT_SET, start.data(), nullptr, length.data(), nullptr), where_, "select rows", ExitCode::internal);
+    check(H5Sselect_hyperslab(file_space.get(), H5S_SELECT_SET, start.data(), nullptr, length.data(), nullptr), where_,
+          "select rows", ExitCode::internal);
   }
   const hsize_t flat = static_cast<hsize_t>(count);
   const Id memory_space(check(H5Screate_simple(1, &flat, nullptr), where_, "select memory", ExitCode::internal));
@@ -98,12 +100,14 @@ void Dataset::write_rows(std::int64_t begin, const void* in, std::int64_t count,
 std::vector<std::string> Dataset::read_strings(std::int64_t begin, std::int64_t count) const {
   const Quiet quiet;
   const ElementType found = type();
-  require(found.kind == ElementType::Kind::string && shape().size() == 1, "{}: holds {} of rank {}, expected a list of strings", where_, found.to_string(), shape().size());
+  require(found.kind == ElementType::Kind::string && shape().size() == 1,
+          "{}: holds {} of rank {}, expected a list of strings", where_, found.to_string(), shape().size());
   require(count >= 0 && count <= rows(), "{}: has {} strings, expected {}", where_, rows(), count);
   const Id stored(check(H5Dget_type(id()), where_, "read its type", damaged_));
   std::vector<std::string> strings;
   if (found.bytes > 0) {
-    require(found.bytes <= longest_fixed_string, "{}: strings of {} bytes, expected at most {}", where_, found.bytes, longest_fixed_string);
+    require(found.bytes <= longest_fixed_string, "{}: strings of {} bytes, expected at most {}", where_, found.bytes,
+            longest_fixed_string);
     std::string one(static_cast<std::size_t>(found.bytes), '\0');
     for (std::int64_t index = begin; index < begin + count; ++index) {
       transfer(index, 1, stored.get(), one.data(), nullptr);

@@ -7,8 +7,8 @@
 #include "io/hdf5/check.hpp"
 #include "io/hdf5/chunks.hpp"
 #include "io/hdf5/storage.hpp"
-#include "io/hdf5_guard/structure.hpp"
 #include "io/hdf5/types.hpp"
+#include "io/hdf5_guard/structure.hpp"
 
 namespace causeway::hdf5 {
 
@@ -31,7 +31,8 @@ File File::open(const std::string& path, Access access, ExitCode damaged) {
     check(recognised, path, "read", ExitCode::io);
     require(recognised > 0, "{}: is not an HDF5 file", path);
     if (access == Access::read) structure = std::make_shared<Structure>(path, damaged);
-    id = Id(check(H5Fopen(path.c_str(), access == Access::read ? H5F_ACC_RDONLY : H5F_ACC_RDWR, H5P_DEFAULT), path, "open", damaged));
+    id = Id(check(H5Fopen(path.c_str(), access == Access::read ? H5F_ACC_RDONLY : H5F_ACC_RDWR, H5P_DEFAULT), path,
+                  "open", damaged));
   }
   File file(std::move(id), path, damaged);
   file.path_ = path;
@@ -83,7 +84,8 @@ std::vector<std::string> File::list(std::string_view path) const {
     static_cast<std::vector<std::string>*>(out)->emplace_back(name);
     return 0;
   };
-  check(H5Literate(folder.id(), H5_INDEX_NAME, H5_ITER_INC, &position, collect, &names), folder.where(), "list", damaged_);
+  check(H5Literate(folder.id(), H5_INDEX_NAME, H5_ITER_INC, &position, collect, &names), folder.where(), "list",
+        damaged_);
   return names;
 }
 
@@ -123,7 +125,8 @@ Id File::create_one_group(const std::string& path) {
   const std::string place = path_ + ":" + path;
   const Id creation(check(H5Pcreate(H5P_GROUP_CREATE), place, "create", ExitCode::internal));
   check(H5Pset_obj_track_times(creation.get(), false), place, "create", ExitCode::internal);
-  return Id(check(H5Gcreate2(id(), path.c_str(), H5P_DEFAULT, creation.get(), H5P_DEFAULT), place, "create", ExitCode::io));
+  return Id(
+      check(H5Gcreate2(id(), path.c_str(), H5P_DEFAULT, creation.get(), H5P_DEFAULT), place, "create", ExitCode::io));
 }
 
 Dataset File::create_dataset(std::string_view path, const DatasetOptions& options) {
@@ -131,7 +134,8 @@ Dataset File::create_dataset(std::string_view path, const DatasetOptions& option
   create_parents(path);
   const std::string place = place_of(path_, path);
   const bool chunked = options.chunk_rows > 0;
-  ensure(chunked || (!options.shuffle && options.deflate == 0 && !options.fletcher32), "{}: filters need chunks", place);
+  ensure(chunked || (!options.shuffle && options.deflate == 0 && !options.fletcher32), "{}: filters need chunks",
+         place);
   ensure(!(chunked && options.allocate_early), "{}: only a contiguous dataset is allocated early", place);
 
   const Id creation(check(H5Pcreate(H5P_DATASET_CREATE), place, "create", ExitCode::internal));
@@ -143,20 +147,27 @@ Dataset File::create_dataset(std::string_view path, const DatasetOptions& option
     std::vector<hsize_t> chunk = extents;
     chunk.front() = static_cast<hsize_t>(options.chunk_rows);
     largest.front() = H5S_UNLIMITED;
-    check(H5Pset_chunk(creation.get(), static_cast<int>(chunk.size()), chunk.data()), place, "choose chunks", ExitCode::internal);
+    check(H5Pset_chunk(creation.get(), static_cast<int>(chunk.size()), chunk.data()), place, "choose chunks",
+          ExitCode::internal);
     if (options.shuffle) check(H5Pset_shuffle(creation.get()), place, "choose filters", ExitCode::internal);
-    if (options.deflate > 0) check(H5Pset_deflate(creation.get(), static_cast<unsigned>(options.deflate)), place, "choose filters", ExitCode::internal);
+    if (options.deflate > 0)
+      check(H5Pset_deflate(creation.get(), static_cast<unsigned>(options.deflate)), place, "choose filters",
+            ExitCode::internal);
     if (options.fletcher32) check(H5Pset_fletcher32(creation.get()), place, "choose filters", ExitCode::internal);
   }
   if (options.allocate_early) {
     check(H5Pset_alloc_time(creation.get(), H5D_ALLOC_TIME_EARLY), place, "choose its place", ExitCode::internal);
     check(H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER), place, "choose its place", ExitCode::internal);
   }
-  const Id space(extents.empty() ? check(H5Screate(H5S_SCALAR), place, "create", ExitCode::internal)
-                                 : check(H5Screate_simple(static_cast<int>(extents.size()), extents.data(), largest.data()), place, "create", ExitCode::usage));
+  const Id space(extents.empty()
+                     ? check(H5Screate(H5S_SCALAR), place, "create", ExitCode::internal)
+                     : check(H5Screate_simple(static_cast<int>(extents.size()), extents.data(), largest.data()), place,
+                             "create", ExitCode::usage));
   const Id text = options.type == string ? string_type() : Id();
   const hid_t stored = text ? text.get() : file_type(options.type);
-  Id made(check(H5Dcreate2(id(), place.c_str() + path_.size() + 1, stored, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT), place, "create", ExitCode::io));
+  Id made(check(
+      H5Dcreate2(id(), place.c_str() + path_.size() + 1, stored, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
+      place, "create", ExitCode::io));
   return Dataset(std::move(made), place, damaged_);
 }
 

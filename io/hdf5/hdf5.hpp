@@ -12,11 +12,12 @@
 #include "kernels/core/error.hpp"
 #include "kernels/core/handle.hpp"
 
-/// Thin owners over HDF5's C API, which stays behind this header. Files are untrusted: links other than hard ones, external storage,
-/// virtual datasets (but for their description), filters from plug-ins and giant chunks are refused, sizes are checked before memory is taken, and every error says
-/// "file.h5:/dataset: what was found". A damaged file throws Error with Access::damaged; a file of the wrong form Error(usage).
-/// Objects keep no pointer to their File; HDF5 closes the file with its last object. Several threads may use different objects of one
-/// process where thread_safe() holds.
+/// Thin owners over HDF5's C API, which stays behind this header. Files are untrusted: links other than hard ones,
+/// external storage, virtual datasets (but for their description), filters from plug-ins and giant chunks are refused,
+/// sizes are checked before memory is taken, and every error says "file.h5:/dataset: what was found". A damaged file
+/// throws Error with Access::damaged; a file of the wrong form Error(usage). Objects keep no pointer to their File;
+/// HDF5 closes the file with its last object. Several threads may use different objects of one process where
+/// thread_safe() holds.
 namespace causeway::hdf5 {
 
 /// Whether the library was built so that several threads may call it.
@@ -59,7 +60,8 @@ using Value = std::variant<std::int64_t, double, std::string>;
 class Object {
  public:
   Object() = default;
-  Object(Id id, std::string where, ExitCode damaged) : id_(std::move(id)), where_(std::move(where)), damaged_(damaged) {}
+  Object(Id id, std::string where, ExitCode damaged)
+      : id_(std::move(id)), where_(std::move(where)), damaged_(damaged) {}
 
   const std::string& where() const { return where_; }  ///< "file.h5:/path", for messages
   std::int64_t id() const { return id_.get(); }
@@ -88,7 +90,8 @@ struct DatasetOptions {
   bool shuffle = false;         ///< chunked only, as the next two
   int deflate = 0;              ///< zlib level, 0 none
   bool fletcher32 = false;      ///< a checksum a chunk: a flipped byte is an error on reading
-  bool allocate_early = false;  ///< contiguous only: its bytes have a place in the file at once, unwritten (file_offset)
+  bool allocate_early =
+      false;  ///< contiguous only: its bytes have a place in the file at once, unwritten (file_offset)
 };
 
 class ChunkChecks;
@@ -108,7 +111,8 @@ class Dataset : public Object {
   std::optional<std::int64_t> file_offset() const;
   void extend(std::int64_t rows);
 
-  /// Rows [begin, begin + out.size() / row_size()) converted to T; integers out of T's range saturate, floats are not read as integers.
+  /// Rows [begin, begin + out.size() / row_size()) converted to T; integers out of T's range saturate, floats are not
+  /// read as integers.
   template <class T>
   void read_rows(std::int64_t begin, std::span<T> out) const {
     read_rows(begin, out.data(), static_cast<std::int64_t>(out.size()), element_type<T>());
@@ -127,8 +131,8 @@ class Dataset : public Object {
   }
   /// Strings, of fixed or variable length, of a one-dimensional dataset.
   std::vector<std::string> read_strings(std::int64_t begin, std::int64_t count) const;
-  /// Throws unless every string of variable length lies where the dataset says, which HDF5 itself does not check before it reads them: to be
-  /// called before read_strings() on a file that may be damaged. `path` is the file's.
+  /// Throws unless every string of variable length lies where the dataset says, which HDF5 itself does not check before
+  /// it reads them: to be called before read_strings() on a file that may be damaged. `path` is the file's.
   void check_strings(const std::string& path) const;
   void write_strings(std::int64_t begin, std::span<const std::string> in);
 
@@ -142,7 +146,8 @@ class Dataset : public Object {
   std::shared_ptr<ChunkChecks> chunk_checks_;  ///< of a dataset that is only read
 };
 
-/// A dataset that shows elements of others: each box those of a one-dimensional dataset of the same path in another file, row-major.
+/// A dataset that shows elements of others: each box those of a one-dimensional dataset of the same path in another
+/// file, row-major.
 struct VirtualDataset {
   struct Part {
     std::string file;                         ///< beside the file that shows it
@@ -180,8 +185,8 @@ class File : public Object {
   void remove(std::string_view path);
   /// What no part covers, and what is missing, shows as NaN.
   void create_virtual(std::string_view path, const VirtualDataset& dataset);
-  /// What a virtual dataset says it shows; opens none of it, and does not say whether it may be trusted. Error(usage) for any other dataset,
-  /// one of more than `most_parts`, and for what is not made of boxes of floating numbers.
+  /// What a virtual dataset says it shows; opens none of it, and does not say whether it may be trusted. Error(usage)
+  /// for any other dataset, one of more than `most_parts`, and for what is not made of boxes of floating numbers.
   VirtualDataset virtual_dataset(std::string_view path, std::int64_t most_parts) const;
   template <class T>
   Dataset write(std::string_view path, std::vector<std::int64_t> shape, std::span<const T> values) {
@@ -191,7 +196,8 @@ class File : public Object {
   }
 
   void flush();
-  /// Closes and reports what went wrong on the way to the disk, which a destructor cannot. All objects of the file must be gone.
+  /// Closes and reports what went wrong on the way to the disk, which a destructor cannot. All objects of the file must
+  /// be gone.
   void close();
 
  private:

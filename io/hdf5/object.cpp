@@ -2,8 +2,8 @@
 
 #include <cmath>
 
-#include "io/hdf5/hdf5.hpp"
 #include "io/hdf5/check.hpp"
+#include "io/hdf5/hdf5.hpp"
 #include "io/hdf5/types.hpp"
 
 namespace causeway::hdf5 {
@@ -21,7 +21,8 @@ std::vector<std::string> Object::attribute_names() const {
     static_cast<std::vector<std::string>*>(out)->emplace_back(name);
     return 0;
   };
-  check(H5Aiterate2(id(), H5_INDEX_NAME, H5_ITER_INC, &position, collect, &names), where_, "list its attributes", damaged_);
+  check(H5Aiterate2(id(), H5_INDEX_NAME, H5_ITER_INC, &position, collect, &names), where_, "list its attributes",
+        damaged_);
   return names;
 }
 
@@ -31,7 +32,8 @@ Value Object::attribute(const std::string& name) const {
   require(has_attribute(name), "{} is missing", place);
   const Id attribute(check(H5Aopen(id(), name.c_str(), H5P_DEFAULT), place, "open", damaged_));
   const Id space(check(H5Aget_space(attribute.get()), place, "read its shape", damaged_));
-  require(H5Sget_simple_extent_npoints(space.get()) == 1, "{} has {} values, expected one", place, H5Sget_simple_extent_npoints(space.get()));
+  require(H5Sget_simple_extent_npoints(space.get()) == 1, "{} has {} values, expected one", place,
+          H5Sget_simple_extent_npoints(space.get()));
   const Id type(check(H5Aget_type(attribute.get()), place, "read its type", damaged_));
   const ElementType found = element_type_of(type.get());
   switch (found.kind) {
@@ -47,7 +49,8 @@ Value Object::attribute(const std::string& name) const {
     }
     case ElementType::Kind::string: {
       if (found.bytes > 0) {
-        require(found.bytes <= longest_fixed_string, "{} is a string of {} bytes, expected at most {}", place, found.bytes, longest_fixed_string);
+        require(found.bytes <= longest_fixed_string, "{} is a string of {} bytes, expected at most {}", place,
+                found.bytes, longest_fixed_string);
         std::string text(static_cast<std::size_t>(found.bytes), '\0');
         check(H5Aread(attribute.get(), type.get(), text.data()), place, "read", damaged_);
         return unpadded(std::move(text), type.get());
@@ -58,7 +61,8 @@ Value Object::attribute(const std::string& name) const {
       H5Dvlen_reclaim(type.get(), space.get(), H5P_DEFAULT, &text);
       return value;
     }
-    case ElementType::Kind::other: break;
+    case ElementType::Kind::other:
+      break;
   }
   fail(ExitCode::usage, "{} is neither a number nor a string", place);
 }
@@ -67,7 +71,8 @@ std::int64_t Object::integer_attribute(const std::string& name) const {
   const Value value = attribute(name);
   if (const auto* integer = std::get_if<std::int64_t>(&value)) return *integer;
   const auto* number = std::get_if<double>(&value);
-  require(number != nullptr && std::nearbyint(*number) == *number && std::abs(*number) < 0x1p53, "{}: attribute {} is not an integer", where_, name);
+  require(number != nullptr && std::nearbyint(*number) == *number && std::abs(*number) < 0x1p53,
+          "{}: attribute {} is not an integer", where_, name);
   return static_cast<std::int64_t>(*number);
 }
 
@@ -89,7 +94,10 @@ void Object::set_attribute(const std::string& name, const Value& value) {
   const std::string place = fmt::format("{}: attribute {}", where_, name);
   if (has_attribute(name)) check(H5Adelete(id(), name.c_str()), place, "replace", ExitCode::io);
   const Id space(check(H5Screate(H5S_SCALAR), place, "create", ExitCode::internal));
-  const auto create = [&](hid_t type) { return Id(check(H5Acreate2(id(), name.c_str(), type, space.get(), H5P_DEFAULT, H5P_DEFAULT), place, "create", ExitCode::io)); };
+  const auto create = [&](hid_t type) {
+    return Id(check(H5Acreate2(id(), name.c_str(), type, space.get(), H5P_DEFAULT, H5P_DEFAULT), place, "create",
+                    ExitCode::io));
+  };
   if (const auto* integer = std::get_if<std::int64_t>(&value)) {
     check(H5Awrite(create(H5T_STD_I64LE).get(), H5T_NATIVE_INT64, integer), place, "write", ExitCode::io);
   } else if (const auto* number = std::get_if<double>(&value)) {

@@ -14,7 +14,8 @@ namespace {
 
 /// A chunk is decompressed whole, so its size is memory taken on the file's word.
 constexpr std::int64_t largest_chunk = std::int64_t{256} << 20;
-/// Deflate makes at most 1032 bytes of one, so a dataset that claims much more than it stores lies; small ones may be unwritten.
+/// Deflate makes at most 1032 bytes of one, so a dataset that claims much more than it stores lies; small ones may be
+/// unwritten.
 constexpr std::int64_t most_inflation = 1100, always_plausible = std::int64_t{64} << 20;
 
 }  // namespace
@@ -22,15 +23,20 @@ constexpr std::int64_t most_inflation = 1100, always_plausible = std::int64_t{64
 void check_storage(std::int64_t dataset, const std::string& where, ExitCode damaged) {
   const Id creation(check(H5Dget_create_plist(dataset), where, "read how it is stored", damaged));
   const H5D_layout_t layout = H5Pget_layout(creation.get());
-  require(layout == H5D_CONTIGUOUS || layout == H5D_COMPACT || layout == H5D_CHUNKED, "{}: is a virtual dataset, expected data in this file", where);
-  require(H5Pget_external_count(creation.get()) <= 0, "{}: keeps its data in another file, expected it in this one", where);
+  require(layout == H5D_CONTIGUOUS || layout == H5D_COMPACT || layout == H5D_CHUNKED,
+          "{}: is a virtual dataset, expected data in this file", where);
+  require(H5Pget_external_count(creation.get()) <= 0, "{}: keeps its data in another file, expected it in this one",
+          where);
   if (layout != H5D_CHUNKED) return;
   const int filters = check(H5Pget_nfilters(creation.get()), where, "count its filters", damaged);
   for (int index = 0; index < filters; ++index) {
     unsigned flags = 0, config = 0;
     std::size_t values = 0;
-    const H5Z_filter_t filter = H5Pget_filter2(creation.get(), static_cast<unsigned>(index), &flags, &values, nullptr, 0, nullptr, &config);
-    require(filter >= H5Z_FILTER_DEFLATE && filter <= H5Z_FILTER_FLETCHER32, "{}: is stored through filter {}, expected deflate, shuffle or fletcher32 alone", where, static_cast<int>(filter));
+    const H5Z_filter_t filter =
+        H5Pget_filter2(creation.get(), static_cast<unsigned>(index), &flags, &values, nullptr, 0, nullptr, &config);
+    require(filter >= H5Z_FILTER_DEFLATE && filter <= H5Z_FILTER_FLETCHER32,
+            "{}: is stored through filter {}, expected deflate, shuffle or fletcher32 alone", where,
+            static_cast<int>(filter));
   }
   hsize_t extents[H5S_MAX_RANK] = {};
   const int rank = check(H5Pget_chunk(creation.get(), H5S_MAX_RANK, extents), where, "read its chunk shape", damaged);
@@ -49,7 +55,8 @@ void check_size(const Dataset& dataset, const std::string& path) {
   const auto file_size = static_cast<std::int64_t>(std::filesystem::file_size(path, error));
   if (error) fail(ExitCode::io, "{}: cannot read its size: {}", path, error.message());
   const std::int64_t stored = std::min(static_cast<std::int64_t>(H5Dget_storage_size(dataset.id())), file_size);
-  const std::int64_t plausible = always_plausible + stored * (H5Pget_layout(creation.get()) == H5D_CHUNKED ? most_inflation : 1);
+  const std::int64_t plausible =
+      always_plausible + stored * (H5Pget_layout(creation.get()) == H5D_CHUNKED ? most_inflation : 1);
   require(size <= plausible / element, "{}: claims {} values but stores {} bytes", dataset.where(), size, stored);
 }
 

@@ -23,10 +23,14 @@ void IdTraits::close(type id) noexcept {
 
 std::string ElementType::to_string() const {
   switch (kind) {
-    case Kind::integer: return fmt::format("{}{}", is_signed ? 'i' : 'u', bytes * 8);
-    case Kind::floating: return fmt::format("f{}", bytes * 8);
-    case Kind::string: return "string";
-    case Kind::other: return "other";
+    case Kind::integer:
+      return fmt::format("{}{}", is_signed ? 'i' : 'u', bytes * 8);
+    case Kind::floating:
+      return fmt::format("f{}", bytes * 8);
+    case Kind::string:
+      return "string";
+    case Kind::other:
+      return "other";
   }
   return "other";
 }
@@ -63,7 +67,9 @@ ElementType element_type_of(std::int64_t type) {
   using Kind = ElementType::Kind;
   const H5T_class_t kind = H5Tget_class(type);
   const std::size_t bytes = H5Tget_size(type);
-  if (kind == H5T_STRING) return {Kind::string, H5Tis_variable_str(type) > 0 ? 0 : static_cast<int>(std::min<std::size_t>(bytes, INT32_MAX)), false};
+  if (kind == H5T_STRING)
+    return {Kind::string, H5Tis_variable_str(type) > 0 ? 0 : static_cast<int>(std::min<std::size_t>(bytes, INT32_MAX)),
+            false};
   if (bytes > 16) return {};
   if (kind == H5T_FLOAT) return {Kind::floating, static_cast<int>(bytes), true};
   // Enumerations convert like their integers: h5py writes booleans so.
@@ -88,7 +94,9 @@ std::vector<std::string> parts_of(std::string_view path) {
   return parts;
 }
 
-std::string place_of(const std::string& file, std::string_view path) { return fmt::format("{}:/{}", file, fmt::join(parts_of(path), "/")); }
+std::string place_of(const std::string& file, std::string_view path) {
+  return fmt::format("{}:/{}", file, fmt::join(parts_of(path), "/"));
+}
 
 std::int64_t product(std::span<const std::int64_t> extents, const std::string& where) {
   std::int64_t size = 1;

@@ -3,8 +3,8 @@
 
 #include <limits>
 
-#include "io/hdf5/hdf5.hpp"
 #include "io/hdf5/check.hpp"
+#include "io/hdf5/hdf5.hpp"
 #include "io/hdf5/types.hpp"
 
 namespace causeway::hdf5 {
@@ -12,9 +12,11 @@ namespace {
 
 constexpr ssize_t longest_name = 4096;
 
-std::string text_of(ssize_t (*get)(hid_t, std::size_t, char*, std::size_t), hid_t creation, std::size_t part, const std::string& where, ExitCode damaged) {
+std::string text_of(ssize_t (*get)(hid_t, std::size_t, char*, std::size_t), hid_t creation, std::size_t part,
+                    const std::string& where, ExitCode damaged) {
   const ssize_t length = check(get(creation, part, nullptr, 0), where, "read what it shows", damaged);
-  require(length < longest_name, "{}: part {} has a name of {} bytes, expected less than {}", where, part, length, longest_name);
+  require(length < longest_name, "{}: part {} has a name of {} bytes, expected less than {}", where, part, length,
+          longest_name);
   std::string text(static_cast<std::size_t>(length) + 1, '\0');
   check(get(creation, part, text.data(), text.size()), where, "read what it shows", damaged);
   text.pop_back();
@@ -43,7 +45,8 @@ Selection box_of(hid_t space, const std::string& where, ExitCode damaged) {
   require(bounded, "{}: shows no box of elements", where);
   Selection box;
   for (std::size_t axis = 0; axis < shape.size(); ++axis) {
-    require(first[axis] <= last[axis] && last[axis] < static_cast<hsize_t>(shape[axis]), "{}: shows elements outside [{}]", where, fmt::join(shape, ", "));
+    require(first[axis] <= last[axis] && last[axis] < static_cast<hsize_t>(shape[axis]),
+            "{}: shows elements outside [{}]", where, fmt::join(shape, ", "));
     box.start.push_back(static_cast<std::int64_t>(first[axis]));
     box.extent.push_back(static_cast<std::int64_t>(last[axis] - first[axis]) + 1);
   }
@@ -51,10 +54,14 @@ Selection box_of(hid_t space, const std::string& where, ExitCode damaged) {
   return box;
 }
 
-Id space_of(std::span<const std::int64_t> shape, std::span<const std::int64_t> start, std::span<const std::int64_t> extent, const std::string& where) {
-  const std::vector<hsize_t> all(shape.begin(), shape.end()), from(start.begin(), start.end()), count(extent.begin(), extent.end());
-  Id space(check(H5Screate_simple(static_cast<int>(all.size()), all.data(), nullptr), where, "create", ExitCode::internal));
-  check(H5Sselect_hyperslab(space.get(), H5S_SELECT_SET, from.data(), nullptr, count.data(), nullptr), where, "select elements", ExitCode::internal);
+Id space_of(std::span<const std::int64_t> shape, std::span<const std::int64_t> start,
+            std::span<const std::int64_t> extent, const std::string& where) {
+  const std::vector<hsize_t> all(shape.begin(), shape.end()), from(start.begin(), start.end()),
+      count(extent.begin(), extent.end());
+  Id space(
+      check(H5Screate_simple(static_cast<int>(all.size()), all.data(), nullptr), where, "create", ExitCode::internal));
+  check(H5Sselect_hyperslab(space.get(), H5S_SELECT_SET, from.data(), nullptr, count.data(), nullptr), where,
+        "select elements", ExitCode::internal);
   return space;
 }
 
@@ -72,12 +79,17 @@ void File::create_virtual(std::string_view path, const VirtualDataset& dataset) 
   for (const VirtualDataset::Part& part : dataset.parts) {
     const std::int64_t count = product(part.extent, place), end = part.source_begin + count;
     const Id shown = space_of(dataset.shape, part.start, part.extent, place);
-    const Id source = space_of({&end, 1}, {&part.source_begin, 1}, {&count, 1}, place);  // the file keeps what is selected, not of how many
-    check(H5Pset_virtual(creation.get(), shown.get(), part.file.c_str(), inside.c_str(), source.get()), place, "create", ExitCode::internal);
+    const Id source = space_of({&end, 1}, {&part.source_begin, 1}, {&count, 1},
+                               place);  // the file keeps what is selected, not of how many
+    check(H5Pset_virtual(creation.get(), shown.get(), part.file.c_str(), inside.c_str(), source.get()), place, "create",
+          ExitCode::internal);
   }
   const std::vector<hsize_t> extents(dataset.shape.begin(), dataset.shape.end());
-  const Id space(check(H5Screate_simple(static_cast<int>(extents.size()), extents.data(), nullptr), place, "create", ExitCode::usage));
-  const Id made(check(H5Dcreate2(id(), inside.c_str(), file_type(dataset.type), space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT), place, "create", ExitCode::io));
+  const Id space(check(H5Screate_simple(static_cast<int>(extents.size()), extents.data(), nullptr), place, "create",
+                       ExitCode::usage));
+  const Id made(check(
+      H5Dcreate2(id(), inside.c_str(), file_type(dataset.type), space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
+      place, "create", ExitCode::io));
 }
 
 VirtualDataset File::virtual_dataset(std::string_view path, std::int64_t most_parts) const {
@@ -89,19 +101,22 @@ VirtualDataset File::virtual_dataset(std::string_view path, std::int64_t most_pa
   require(H5Pget_layout(creation.get()) == H5D_VIRTUAL, "{}: is not a virtual dataset", place);
   std::size_t count = 0;
   check(H5Pget_virtual_count(creation.get(), &count), place, "read what it shows", damaged_);
-  require(count <= static_cast<std::size_t>(most_parts), "{}: shows {} parts, expected at most {}", place, count, most_parts);
+  require(count <= static_cast<std::size_t>(most_parts), "{}: shows {} parts, expected at most {}", place, count,
+          most_parts);
 
   // Not before all of it is known to be of fixed extent: HDF5 opens the sources of what grows to learn how far it has.
   VirtualDataset dataset;
   for (std::size_t p = 0; p < count; ++p) {
     VirtualDataset::Part part{.file = text_of(H5Pget_virtual_filename, creation.get(), p, place, damaged_)};
     const std::string source_path = text_of(H5Pget_virtual_dsetname, creation.get(), p, place, damaged_);
-    require(source_path == inside, "{}: part {} shows {}:{}, expected a dataset of the same path", place, p, part.file, source_path);
+    require(source_path == inside, "{}: part {} shows {}:{}, expected a dataset of the same path", place, p, part.file,
+            source_path);
     const Id shown(check(H5Pget_virtual_vspace(creation.get(), p), place, "read what it shows", damaged_));
     const Id source(check(H5Pget_virtual_srcspace(creation.get(), p), place, "read what it shows", damaged_));
     Selection box = box_of(shown.get(), place, damaged_), from = box_of(source.get(), place, damaged_);
-    require(from.start.size() == 1 && from.extent[0] == product(box.extent, place), "{}: part {} shows a box of [{}] of one of [{}] in {}", place, p,
-            fmt::join(box.extent, ", "), fmt::join(from.extent, ", "), part.file);
+    require(from.start.size() == 1 && from.extent[0] == product(box.extent, place),
+            "{}: part {} shows a box of [{}] of one of [{}] in {}", place, p, fmt::join(box.extent, ", "),
+            fmt::join(from.extent, ", "), part.file);
     part.start = std::move(box.start);
     part.extent = std::move(box.extent);
     part.source_begin = from.start[0];
@@ -111,7 +126,8 @@ VirtualDataset File::virtual_dataset(std::string_view path, std::int64_t most_pa
   dataset.shape = extents_of(space.get(), place, damaged_);
   const Id type(check(H5Dget_type(found.get()), place, "read its type", damaged_));
   dataset.type = element_type_of(type.get());
-  require(dataset.type == f32 || dataset.type == f64, "{}: holds {}, expected f32 or f64", place, dataset.type.to_string());
+  require(dataset.type == f32 || dataset.type == f64, "{}: holds {}, expected f32 or f64", place,
+          dataset.type.to_string());
   return dataset;
 }
 

@@ -31,7 +31,8 @@ std::string_view Fields::text() {
 
 void Fields::signature(std::string_view expected) {
   const std::size_t before = at_;
-  place_.needs(std::memcmp(take(expected.size()).data(), expected.data(), expected.size()) == 0, "expected '{}' {} bytes into a structure", expected, before);
+  place_.needs(std::memcmp(take(expected.size()).data(), expected.data(), expected.size()) == 0,
+               "expected '{}' {} bytes into a structure", expected, before);
 }
 
 void Fields::checksum() {

@@ -62,7 +62,9 @@ class FileBytes {
   explicit FileBytes(const std::string& path);
 
   std::uint64_t size() const { return size_; }
-  bool contains(std::uint64_t address, std::uint64_t count) const { return address <= size_ && count <= size_ - address; }
+  bool contains(std::uint64_t address, std::uint64_t count) const {
+    return address <= size_ && count <= size_ - address;
+  }
   std::vector<std::byte> read(std::uint64_t address, std::uint64_t count, const Place& place);
 
  private:

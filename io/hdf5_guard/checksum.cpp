@@ -8,7 +8,8 @@ std::uint32_t metadata_checksum(std::span<const std::byte> key) {
   std::uint32_t a = 0xdeadbeef + static_cast<std::uint32_t>(key.size()), b = a, c = a;
   const auto word = [&](std::size_t at) {
     std::uint32_t value = 0;
-    for (std::size_t i = 0; i < 4 && at + i < key.size(); ++i) value |= std::to_integer<std::uint32_t>(key[at + i]) << (8 * i);
+    for (std::size_t i = 0; i < 4 && at + i < key.size(); ++i)
+      value |= std::to_integer<std::uint32_t>(key[at + i]) << (8 * i);
     return value;
   };
   const auto mix = [](std::uint32_t& x, std::uint32_t& y, std::uint32_t z, int by) {

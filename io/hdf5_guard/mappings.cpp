@@ -5,7 +5,9 @@ namespace {
 
 constexpr std::uint64_t most_dimensions = 32;
 
-void check_dimensions(std::uint64_t rank, const Place& place) { place.needs(rank >= 1 && rank <= most_dimensions, "a mapping has {} dimensions", rank); }
+void check_dimensions(std::uint64_t rank, const Place& place) {
+  place.needs(rank >= 1 && rank <= most_dimensions, "a mapping has {} dimensions", rank);
+}
 
 void check_hyperslab(Fields& fields) {
   const std::uint64_t version = fields.number(4);
@@ -15,11 +17,13 @@ void check_hyperslab(Fields& fields) {
     Fields body(fields.take(bytes), fields.place());
     const std::uint64_t rank = body.number(4), blocks = body.number(4);
     check_dimensions(rank, fields.place());
-    fields.place().needs(blocks >= 1 && blocks <= body.left() / (8 * rank), "a mapping has {} blocks in {} bytes", blocks, bytes);
+    fields.place().needs(blocks >= 1 && blocks <= body.left() / (8 * rank), "a mapping has {} blocks in {} bytes",
+                         blocks, bytes);
     for (std::uint64_t b = 0; b < blocks; ++b) {
       std::uint64_t begin[most_dimensions];
       for (std::uint64_t d = 0; d < rank; ++d) begin[d] = body.number(4);
-      for (std::uint64_t d = 0; d < rank; ++d) fields.place().needs(body.number(4) >= begin[d], "a mapping's block ends before it begins");
+      for (std::uint64_t d = 0; d < rank; ++d)
+        fields.place().needs(body.number(4) >= begin[d], "a mapping's block ends before it begins");
     }
     return;
   }
@@ -28,12 +32,14 @@ void check_hyperslab(Fields& fields) {
   Fields body(fields.take(bytes), fields.place());
   const std::uint64_t rank = body.number(4);
   check_dimensions(rank, fields.place());
-  fields.place().needs(flags == 1 && body.left() == 32 * rank, "a mapping of {} dimensions takes {} bytes", rank, bytes);
+  fields.place().needs(flags == 1 && body.left() == 32 * rank, "a mapping of {} dimensions takes {} bytes", rank,
+                       bytes);
   for (std::uint64_t d = 0; d < rank; ++d) {
     const std::uint64_t start = body.number(8), stride = body.number(8), count = body.number(8), block = body.number(8);
     std::uint64_t end = 0;
-    const bool bounded = count >= 1 && block >= 1 && stride >= block && !__builtin_mul_overflow(count - 1, stride, &end) && !__builtin_add_overflow(end, block, &end) &&
-                         !__builtin_add_overflow(end, start, &end) && end >> 62 == 0;
+    const bool bounded =
+        count >= 1 && block >= 1 && stride >= block && !__builtin_mul_overflow(count - 1, stride, &end) &&
+        !__builtin_add_overflow(end, block, &end) && !__builtin_add_overflow(end, start, &end) && end >> 62 == 0;
     fields.place().needs(bounded, "a mapping goes on for ever or nowhere");
   }
 }
@@ -59,7 +65,8 @@ void check_mappings(std::span<const std::byte> list, const Place& place) {
   place.needs(count <= fields.left() / least_bytes, "has {} mappings in {} bytes", count, fields.left());
   for (std::uint64_t m = 0; m < count; ++m) {
     // A name with '%' stands for many files, as many as there are; HDF5 goes looking for them.
-    for (int name = 0; name < 2; ++name) place.needs(fields.text().find('%') == std::string_view::npos, "a mapping names many files or datasets at once");
+    for (int name = 0; name < 2; ++name)
+      place.needs(fields.text().find('%') == std::string_view::npos, "a mapping names many files or datasets at once");
     check_selection(fields);
     check_selection(fields);
   }

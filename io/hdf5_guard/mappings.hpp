@@ -7,8 +7,9 @@
 
 namespace causeway::hdf5 {
 
-/// Looks at the list of a virtual dataset's mappings, as it lies on the global heap, before HDF5 decodes it with no regard to where it ends. That the files named
-/// may be read is for whoever reads virtual datasets. Format: HDF5 File Format Specification 3.0, VIII.B and VIII.D.
+/// Looks at the list of a virtual dataset's mappings, as it lies on the global heap, before HDF5 decodes it with no
+/// regard to where it ends. That the files named may be read is for whoever reads virtual datasets. Format: HDF5 File
+/// Format Specification 3.0, VIII.B and VIII.D.
 void check_mappings(std::span<const std::byte> list, const Place& place);
 
 }  // namespace causeway::hdf5

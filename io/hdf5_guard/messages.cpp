@@ -10,14 +10,17 @@ constexpr std::uint64_t most_dimensions = 32;
 
 std::size_t padded(std::size_t bytes) { return (bytes + 7) / 8 * 8; }
 
-void expect_version(Fields& fields, std::uint64_t lowest, std::uint64_t highest, std::uint64_t found, const char* what) {
-  fields.place().needs(found >= lowest && found <= highest, "{} has version {}, expected {} to {}", what, found, lowest, highest);
+void expect_version(Fields& fields, std::uint64_t lowest, std::uint64_t highest, std::uint64_t found,
+                    const char* what) {
+  fields.place().needs(found >= lowest && found <= highest, "{} has version {}, expected {} to {}", what, found, lowest,
+                       highest);
 }
 
 /// The numbers that processors know; HDF5 converts any others bit by bit, with sizes that it believes.
 void read_integer(Fields& fields, std::uint64_t size) {
   const std::uint64_t offset = fields.number(2), precision = fields.number(2);
-  fields.place().needs(size <= 8 && std::has_single_bit(size) && offset == 0 && precision == 8 * size, "holds integers of {} bits in {} bytes, expected whole bytes", precision, size);
+  fields.place().needs(size <= 8 && std::has_single_bit(size) && offset == 0 && precision == 8 * size,
+                       "holds integers of {} bits in {} bytes, expected whole bytes", precision, size);
 }
 
 void read_float(Fields& fields, std::uint64_t size, std::uint64_t bits) {
@@ -25,11 +28,13 @@ void read_float(Fields& fields, std::uint64_t size, std::uint64_t bits) {
     std::uint64_t bytes, exponent, mantissa, bias;
   };
   constexpr Ieee known[] = {{2, 5, 10, 15}, {4, 8, 23, 127}, {8, 11, 52, 1023}};
-  const std::uint64_t offset = fields.number(2), precision = fields.number(2), exponent_at = fields.number(1), exponent = fields.number(1), mantissa_at = fields.number(1),
-                      mantissa = fields.number(1), bias = fields.number(4);
+  const std::uint64_t offset = fields.number(2), precision = fields.number(2), exponent_at = fields.number(1),
+                      exponent = fields.number(1), mantissa_at = fields.number(1), mantissa = fields.number(1),
+                      bias = fields.number(4);
   const bool fits = std::ranges::any_of(known, [&](const Ieee& row) {
-    return size == row.bytes && offset == 0 && precision == 8 * size && exponent_at == row.mantissa && exponent == row.exponent && mantissa_at == 0 && mantissa == row.mantissa &&
-           bias == row.bias && (bits >> 8 & 0xff) == 8 * size - 1;
+    return size == row.bytes && offset == 0 && precision == 8 * size && exponent_at == row.mantissa &&
+           exponent == row.exponent && mantissa_at == 0 && mantissa == row.mantissa && bias == row.bias &&
+           (bits >> 8 & 0xff) == 8 * size - 1;
   });
   fields.place().needs(fits, "holds floating-point numbers of {} bytes that are not IEEE's", size);
 }
@@ -46,16 +51,21 @@ void read_members(Fields& fields, std::uint64_t version, std::uint64_t count, st
 }  // namespace
 
 Dataspace read_dataspace(Fields& fields) {
-  const std::uint64_t version = fields.number(1), rank = fields.number(1), flags = fields.number(1), kind = fields.number(1);
+  const std::uint64_t version = fields.number(1), rank = fields.number(1), flags = fields.number(1),
+                      kind = fields.number(1);
   expect_version(fields, 1, 2, version, "a shape");
-  fields.place().needs(rank <= most_dimensions && (flags & ~std::uint64_t{1}) == 0, "a shape has {} dimensions and flags {}", rank, flags);
+  fields.place().needs(rank <= most_dimensions && (flags & ~std::uint64_t{1}) == 0,
+                       "a shape has {} dimensions and flags {}", rank, flags);
   if (version == 1) fields.skip(4);
   Dataspace space;
   const bool null = version == 2 && kind == 2;
-  fields.place().needs(version == 1 || (kind <= 2 && (kind == 1 || rank == 0)), "a shape is of kind {} with {} dimensions", kind, rank);
+  fields.place().needs(version == 1 || (kind <= 2 && (kind == 1 || rank == 0)),
+                       "a shape is of kind {} with {} dimensions", kind, rank);
   for (std::uint64_t d = 0; d < rank; ++d) {
     space.extents.push_back(fields.address());
-    fields.place().needs(!__builtin_mul_overflow(space.elements, space.extents.back(), &space.elements) && space.elements >> 62 == 0, "a shape has more elements than 62 bits count");
+    fields.place().needs(
+        !__builtin_mul_overflow(space.elements, space.extents.back(), &space.elements) && space.elements >> 62 == 0,
+        "a shape has more elements than 62 bits count");
   }
   space.largest = space.extents;
   if (flags & 1)
@@ -76,25 +86,36 @@ Datatype read_datatype(Fields& fields, int depth) {
   expect_version(fields, 1, 3, version, "a type");
   place.needs(type.size > 0, "a type has no size");
   switch (head & 15) {
-    case 0: read_integer(fields, type.size); break;
-    case 1: read_float(fields, type.size, bits); break;
-    case 3: place.needs((bits & 15) <= 2 && (bits >> 4 & 15) <= 1, "a string has padding and characters {}", bits); break;
-    case 7: place.needs(bits <= 1 && type.size == (bits == 0 ? 8 : 12), "a reference has {} bytes", type.size); break;
+    case 0:
+      read_integer(fields, type.size);
+      break;
+    case 1:
+      read_float(fields, type.size, bits);
+      break;
+    case 3:
+      place.needs((bits & 15) <= 2 && (bits >> 4 & 15) <= 1, "a string has padding and characters {}", bits);
+      break;
+    case 7:
+      place.needs(bits <= 1 && type.size == (bits == 0 ? 8 : 12), "a reference has {} bytes", type.size);
+      break;
     case 8: {
       const Datatype base = read_datatype(fields, depth + 1);
-      place.needs(base.on_heap == 0 && base.size == type.size, "an enumeration has {} bytes and its numbers {}", type.size, base.size);
+      place.needs(base.on_heap == 0 && base.size == type.size, "an enumeration has {} bytes and its numbers {}",
+                  type.size, base.size);
       read_members(fields, version, bits & 0xffff, base.size);
       break;
     }
     case 9: {
       constexpr std::uint64_t reference_bytes = 16;
-      place.needs((bits & 15) <= 1 && type.size == reference_bytes, "what is of variable length has {} bytes, expected {}", type.size, reference_bytes);
+      place.needs((bits & 15) <= 1 && type.size == reference_bytes,
+                  "what is of variable length has {} bytes, expected {}", type.size, reference_bytes);
       const Datatype element = read_datatype(fields, depth + 1);
       place.needs(element.on_heap == 0, "what is of variable length is made of the same");
       type.on_heap = element.size;
       break;
     }
-    default: fail(ExitCode::usage, "{}: holds a type of class {}, expected numbers or strings", place.where, head & 15);
+    default:
+      fail(ExitCode::usage, "{}: holds a type of class {}, expected numbers or strings", place.where, head & 15);
   }
   return type;
 }
@@ -167,18 +188,23 @@ DenseStorage read_attribute_info(Fields& fields) {
 }
 
 Attribute read_attribute(Fields& fields) {
-  const std::uint64_t version = fields.number(1), flags = fields.number(1), name = fields.number(2), type = fields.number(2), space = fields.number(2);
+  const std::uint64_t version = fields.number(1), flags = fields.number(1), name = fields.number(2),
+                      type = fields.number(2), space = fields.number(2);
   expect_version(fields, 1, 3, version, "an attribute");
-  fields.place().needs(version == 1 || flags == 0, "an attribute has flags {}, expected a type and a shape of its own", flags);
+  fields.place().needs(version == 1 || flags == 0, "an attribute has flags {}, expected a type and a shape of its own",
+                       flags);
   if (version == 3) fields.place().needs(fields.number(1) <= 1, "an attribute's name has an unknown character set");
-  const auto part = [&](std::uint64_t bytes) { return Fields(fields.take(version == 1 ? padded(bytes) : bytes), fields.place()); };
+  const auto part = [&](std::uint64_t bytes) {
+    return Fields(fields.take(version == 1 ? padded(bytes) : bytes), fields.place());
+  };
   Fields name_fields = part(name), type_fields = part(type), space_fields = part(space);
   const std::string_view text = name_fields.text();
   fields.place().needs(text.size() + 1 == name, "an attribute's name has {} bytes, expected {}", text.size() + 1, name);
   Attribute attribute{.type = read_datatype(type_fields), .elements = read_dataspace(space_fields).elements};
   std::uint64_t bytes = 0;
-  fields.place().needs(!__builtin_mul_overflow(attribute.elements, attribute.type.size, &bytes) && bytes <= fields.left(), "attribute {} holds {} values in {} bytes", text,
-                       attribute.elements, fields.left());
+  fields.place().needs(
+      !__builtin_mul_overflow(attribute.elements, attribute.type.size, &bytes) && bytes <= fields.left(),
+      "attribute {} holds {} values in {} bytes", text, attribute.elements, fields.left());
   attribute.data = fields.take(bytes);
   return attribute;
 }
@@ -207,8 +233,7 @@ Layout read_layout(Fields& fields) {
   expect_version(fields, 3, 4, version, "a layout");
   Layout layout{.kind = static_cast<Layout::Kind>(kind)};
   switch (layout.kind) {
-    case Layout::Kind::compact:
-    {
+    case Layout::Kind::compact: {
       const auto values = fields.take(fields.number(2));
       layout.compact.assign(values.begin(), values.end());
       return layout;
@@ -222,18 +247,23 @@ Layout read_layout(Fields& fields) {
       layout.address = fields.address();
       layout.heap_index = fields.number(4);
       return layout;
-    case Layout::Kind::chunked: break;
-    default: place.refuse("a layout of kind {}", kind);
+    case Layout::Kind::chunked:
+      break;
+    default:
+      place.refuse("a layout of kind {}", kind);
   }
   const std::uint64_t flags = version == 4 ? fields.number(1) : 0, rank = fields.number(1);
-  place.needs(rank >= 2 && rank <= most_dimensions + 1 && (flags & ~std::uint64_t{2}) == 0, "chunks of {} dimensions with flags {}", rank, flags);
+  place.needs(rank >= 2 && rank <= most_dimensions + 1 && (flags & ~std::uint64_t{2}) == 0,
+              "chunks of {} dimensions with flags {}", rank, flags);
   if (version == 3) layout.address = fields.address();
   const std::uint64_t extent_bytes = version == 3 ? 4 : fields.number(1);
   place.needs(extent_bytes >= 1 && extent_bytes <= 8, "chunks with extents of {} bytes", extent_bytes);
   std::uint64_t bytes = 1;
   for (std::uint64_t d = 0; d < rank; ++d) {
     layout.chunk.push_back(fields.number(extent_bytes));
-    place.needs(layout.chunk.back() > 0 && !__builtin_mul_overflow(bytes, layout.chunk.back(), &bytes) && bytes >> 32 == 0, "a chunk is empty or has more than 4 GiB");
+    place.needs(
+        layout.chunk.back() > 0 && !__builtin_mul_overflow(bytes, layout.chunk.back(), &bytes) && bytes >> 32 == 0,
+        "a chunk is empty or has more than 4 GiB");
   }
   if (version == 3) return layout;
   const std::uint64_t index = fields.number(1);
@@ -241,7 +271,8 @@ Layout read_layout(Fields& fields) {
   layout.index = static_cast<Layout::Index>(index);
   // What HDF5 gives these is fixed; what else stands there it computes memory from.
   const auto settings = [&](std::initializer_list<std::uint64_t> expected) {
-    for (const std::uint64_t value : expected) place.needs(fields.number(1) == value, "an index of chunks is not as HDF5 makes it");
+    for (const std::uint64_t value : expected)
+      place.needs(fields.number(1) == value, "an index of chunks is not as HDF5 makes it");
   };
   switch (layout.index) {
     case Layout::Index::single:
@@ -250,13 +281,18 @@ Layout read_layout(Fields& fields) {
         fields.skip(4);
       }
       break;
-    case Layout::Index::fixed_array: settings({10}); break;
-    case Layout::Index::extensible_array: settings({32, 4, 4, 16, 10}); break;
+    case Layout::Index::fixed_array:
+      settings({10});
+      break;
+    case Layout::Index::extensible_array:
+      settings({32, 4, 4, 16, 10});
+      break;
     case Layout::Index::tree:
       place.needs(fields.number(4) == 2048, "an index of chunks is not as HDF5 makes it");
       settings({100, 40});
       break;
-    default: break;
+    default:
+      break;
   }
   layout.address = fields.address();
   return layout;

@@ -6,8 +6,8 @@
 
 #include "io/hdf5_guard/bytes.hpp"
 
-/// The messages that an HDF5 object header is made of, taken apart as far as HDF5 itself takes them apart: what it would read past its memory for, or
-/// divide by, is refused here. Format: HDF5 File Format Specification 3.0, IV.A.2.
+/// The messages that an HDF5 object header is made of, taken apart as far as HDF5 itself takes them apart: what it
+/// would read past its memory for, or divide by, is refused here. Format: HDF5 File Format Specification 3.0, IV.A.2.
 namespace causeway::hdf5 {
 
 enum class Message : std::uint16_t {
@@ -34,12 +34,13 @@ enum class Message : std::uint16_t {
 
 struct Dataspace {
   std::vector<std::uint64_t> extents, largest;  ///< as it is and as it may become, 2^64 - 1: of any size
-  std::uint64_t elements = 1;  ///< 0 where it holds none
+  std::uint64_t elements = 1;                   ///< 0 where it holds none
 };
 
 struct Datatype {
   std::uint64_t size = 0;
-  std::uint64_t on_heap = 0;  ///< of variable length, elements being references to the global heap: bytes of what is there each; else 0
+  std::uint64_t on_heap =
+      0;  ///< of variable length, elements being references to the global heap: bytes of what is there each; else 0
 };
 
 /// Where dense links or attributes are: a fractal heap, and B-trees over it.
@@ -61,7 +62,7 @@ struct Layout {
   std::uint64_t address = undefined_address, bytes = 0;  ///< bytes: of a contiguous dataset
   std::vector<std::byte> compact;                        ///< a compact dataset's values
   std::uint64_t heap_index = 0;                          ///< of a virtual dataset's mappings
-  std::vector<std::uint64_t> chunk;  ///< its extents, the last an element's bytes
+  std::vector<std::uint64_t> chunk;                      ///< its extents, the last an element's bytes
 };
 
 Dataspace read_dataspace(Fields& fields);

@@ -7,9 +7,9 @@
 #include <fstream>
 #include <map>
 
-#include "io/hdf5/hdf5.hpp"
 #include "io/hdf5/check.hpp"
 #include "io/hdf5/chunks.hpp"
+#include "io/hdf5/hdf5.hpp"
 
 // Format: HDF5 File Format Specification 3.0, III.E (global heap) and VIII.A (references into it).
 namespace causeway::hdf5 {
@@ -29,13 +29,15 @@ std::uint64_t little_endian(const std::byte* bytes, int count) {
 /// The heap's collections, one at a time: the objects by index. Objects fill a collection without gaps.
 class Heap {
  public:
-  Heap(const std::string& path, const std::string& where, ExitCode damaged) : file_(path, std::ios::binary | std::ios::ate), where_(where), damaged_(damaged) {
+  Heap(const std::string& path, const std::string& where, ExitCode damaged)
+      : file_(path, std::ios::binary | std::ios::ate), where_(where), damaged_(damaged) {
     size_ = static_cast<std::int64_t>(file_.tellg());
     if (!file_) fail(ExitCode::io, "{}: cannot read", path);
   }
 
   std::vector<std::byte> bytes(std::int64_t address, std::int64_t count) {
-    if (address < 0 || count < 0 || address > size_ || count > size_ - address) refuse("lies past the end of the file", address);
+    if (address < 0 || count < 0 || address > size_ || count > size_ - address)
+      refuse("lies past the end of the file", address);
     std::vector<std::byte> result(static_cast<std::size_t>(count));
     file_.seekg(address);
     file_.read(reinterpret_cast<char*>(result.data()), count);
@@ -45,14 +47,17 @@ class Heap {
 
   /// A reference to `length` elements, of element_bytes each: a string's are its bytes.
   void check(const std::byte* reference, std::uint64_t element_bytes = 1) {
-    const std::uint64_t length = little_endian(reference, 4), address = little_endian(reference + 4, 8), index = little_endian(reference + 12, 4);
+    const std::uint64_t length = little_endian(reference, 4), address = little_endian(reference + 4, 8),
+                        index = little_endian(reference + 12, 4);
     if (address == 0) return;  // no string
     if (address != address_) load(static_cast<std::int64_t>(address));
     const auto object = objects_.find(index);
-    if (object == objects_.end() || object->second.bytes != length * element_bytes) refuse("does not hold the string looked for", static_cast<std::int64_t>(address));
+    if (object == objects_.end() || object->second.bytes != length * element_bytes)
+      refuse("does not hold the string looked for", static_cast<std::int64_t>(address));
     // Each string is written for itself: no more is read than the file holds, though many references may name one.
     referenced_ += object->second.bytes;
-    if (referenced_ > static_cast<std::uint64_t>(size_)) refuse("is referred to for more bytes than the file has", static_cast<std::int64_t>(address));
+    if (referenced_ > static_cast<std::uint64_t>(size_))
+      refuse("is referred to for more bytes than the file has", static_cast<std::int64_t>(address));
   }
 
   std::vector<std::byte> object(std::uint64_t address, std::uint64_t index) {
@@ -75,17 +80,22 @@ class Heap {
     if (size < smallest_collection || size > largest_collection) refuse("has an impossible size", address);
     const auto all = bytes(address, size);
     for (std::int64_t at = header_bytes; size - at >= header_bytes;) {
-      const std::uint64_t index = little_endian(&all[static_cast<std::size_t>(at)], 2), length = little_endian(&all[static_cast<std::size_t>(at) + 8], 8);
+      const std::uint64_t index = little_endian(&all[static_cast<std::size_t>(at)], 2),
+                          length = little_endian(&all[static_cast<std::size_t>(at) + 8], 8);
       if (length > static_cast<std::uint64_t>(size - at)) refuse("holds an object larger than itself", address);
       // Index 0 is the free rest, whose length counts its header.
-      const std::int64_t need = index == 0 ? static_cast<std::int64_t>(length) : header_bytes + (static_cast<std::int64_t>(length) + 7) / 8 * 8;
+      const std::int64_t need = index == 0 ? static_cast<std::int64_t>(length)
+                                           : header_bytes + (static_cast<std::int64_t>(length) + 7) / 8 * 8;
       if (need < header_bytes || need > size - at) refuse("holds an object of impossible size", address);
-      if (index != 0 && !objects_.emplace(index, Held{address + at + header_bytes, length}).second) refuse("holds one object twice", address);
+      if (index != 0 && !objects_.emplace(index, Held{address + at + header_bytes, length}).second)
+        refuse("holds one object twice", address);
       at += need;
     }
     address_ = static_cast<std::uint64_t>(address);
   }
-  [[noreturn]] void refuse(const char* how, std::int64_t address) const { fail(damaged_, "{}: the heap of its strings at byte {} {}", where_, address, how); }
+  [[noreturn]] void refuse(const char* how, std::int64_t address) const {
+    fail(damaged_, "{}: the heap of its strings at byte {} {}", where_, address, how);
+  }
 
   std::ifstream file_;
   std::string where_;
@@ -98,19 +108,23 @@ class Heap {
 
 }  // namespace
 
-void check_heap_references(const std::string& path, std::span<const std::byte> references, std::uint64_t count, std::uint64_t element_bytes, const Place& place) {
+void check_heap_references(const std::string& path, std::span<const std::byte> references, std::uint64_t count,
+                           std::uint64_t element_bytes, const Place& place) {
   Heap heap(path, place.where, place.damaged);
-  for (std::uint64_t r = 0; r < count; ++r) heap.check(&references[r * static_cast<std::uint64_t>(reference_bytes)], element_bytes);
+  for (std::uint64_t r = 0; r < count; ++r)
+    heap.check(&references[r * static_cast<std::uint64_t>(reference_bytes)], element_bytes);
 }
 
-std::vector<std::byte> read_heap_object(const std::string& path, std::uint64_t address, std::uint64_t index, const Place& place) {
+std::vector<std::byte> read_heap_object(const std::string& path, std::uint64_t address, std::uint64_t index,
+                                        const Place& place) {
   return Heap(path, place.where, place.damaged).object(address, index);
 }
 
 void Dataset::check_strings(const std::string& path) const {
   const Quiet quiet;
   const ElementType found = type();
-  require(found.kind == ElementType::Kind::string && shape().size() == 1, "{}: holds {} of rank {}, expected a list of strings", where_, found.to_string(), shape().size());
+  require(found.kind == ElementType::Kind::string && shape().size() == 1,
+          "{}: holds {} of rank {}, expected a list of strings", where_, found.to_string(), shape().size());
   if (found.bytes > 0 || rows() == 0) return;  // strings of fixed length are on no heap
   const Id creation(check(H5Dget_create_plist(id()), where_, "read how it is stored", damaged_));
   Heap heap(path, where_, damaged_);
@@ -118,7 +132,8 @@ void Dataset::check_strings(const std::string& path) const {
     const auto offset = file_offset();
     if (!offset) return;  // never written, or in the object's own header, which has been looked at
     const auto references = heap.bytes(*offset, rows() * reference_bytes);
-    for (std::int64_t row = 0; row < rows(); ++row) heap.check(&references[static_cast<std::size_t>(row * reference_bytes)]);
+    for (std::int64_t row = 0; row < rows(); ++row)
+      heap.check(&references[static_cast<std::size_t>(row * reference_bytes)]);
     return;
   }
   hsize_t chunk_rows = 0;

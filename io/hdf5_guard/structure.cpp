@@ -41,12 +41,16 @@ void Structure::read_superblock(const Place& place) {
   Fields fields(bytes, place);
   fields.signature(file_signature);
   const std::uint64_t version = fields.number(1);
-  place.needs(version == 0 || version == 2 || version == 3, "is HDF5 with a superblock of version {}, expected 0, 2 or 3", version);
+  place.needs(version == 0 || version == 2 || version == 3,
+              "is HDF5 with a superblock of version {}, expected 0, 2 or 3", version);
   const auto sizes = [&] {
     const std::uint64_t offsets = fields.number(1), lengths = fields.number(1);
-    place.needs(offsets == 8 && lengths == 8, "has addresses of {} and lengths of {} bytes, expected 8", offsets, lengths);
+    place.needs(offsets == 8 && lengths == 8, "has addresses of {} and lengths of {} bytes, expected 8", offsets,
+                lengths);
   };
-  const auto absent = [&](const char* what) { place.needs(fields.address() == undefined_address, "has {}, expected none", what); };
+  const auto absent = [&](const char* what) {
+    place.needs(fields.address() == undefined_address, "has {}, expected none", what);
+  };
   if (version == 0) {
     fields.skip(4);
     sizes();
@@ -54,7 +58,8 @@ void Structure::read_superblock(const Place& place) {
     widths_.links = fields.number(2);
     widths_.groups = fields.number(2);
     constexpr std::uint64_t widest = 1024;
-    place.needs(widths_.links >= 1 && widths_.links <= widest && widths_.groups >= 1 && widths_.groups <= widest, "has trees {} and {} wide", widths_.links, widths_.groups);
+    place.needs(widths_.links >= 1 && widths_.links <= widest && widths_.groups >= 1 && widths_.groups <= widest,
+                "has trees {} and {} wide", widths_.links, widths_.groups);
     fields.skip(4);
     place.needs(fields.address() == 0, "begins elsewhere in its file");
     absent("a list of free space");
@@ -83,7 +88,8 @@ void Structure::check_object(std::uint64_t address, const std::string& where) {
   const auto attributes = [&](Fields& message) { check_attribute(message); };
   check_dense(file_, object.links, DenseKind::links, place, links);
   check_dense(file_, object.attributes, DenseKind::attributes, place, attributes);
-  if (object.symbol_table) check_symbol_table(file_, object.symbol_table->first, object.symbol_table->second, widths_, place);
+  if (object.symbol_table)
+    check_symbol_table(file_, object.symbol_table->first, object.symbol_table->second, widths_, place);
   check_dataset(object, place);
   checked_.insert(address);
 }
@@ -133,7 +139,8 @@ void Structure::read_old_header(std::uint64_t address, const Place& place, Objec
   }
 }
 
-void Structure::read_messages(std::span<const std::byte> bytes, bool old, bool ordered, Object& object, const Place& place) {
+void Structure::read_messages(std::span<const std::byte> bytes, bool old, bool ordered, Object& object,
+                              const Place& place) {
   constexpr std::uint64_t shared = 2;
   const std::size_t head = old ? 8 : 4 + (ordered ? 2 : 0);
   Fields fields(bytes, place);
@@ -151,29 +158,63 @@ void Structure::read_message(std::uint64_t kind, Fields fields, Object& object) 
   const Place& place = fields.place();
   const bool first = object.kinds.insert(kind).second;
   const auto message = static_cast<Message>(kind);
-  const bool may_repeat = message == Message::nothing || message == Message::link || message == Message::attribute || message == Message::continuation;
+  const bool may_repeat = message == Message::nothing || message == Message::link || message == Message::attribute ||
+                          message == Message::continuation;
   place.needs(first || may_repeat, "has two messages of kind {}", kind);
   switch (message) {
-    case Message::nothing: return;
-    case Message::dataspace: object.space = read_dataspace(fields); return;
-    case Message::link_info: object.links = read_link_info(fields); return;
-    case Message::datatype: object.type = read_datatype(fields); return;
-    case Message::old_fill_value: object.fill_bytes = std::max(object.fill_bytes, read_old_fill_value(fields)); return;
-    case Message::fill_value: object.fill_bytes = std::max(object.fill_bytes, read_fill_value(fields)); return;
-    case Message::link: read_link(fields); return;
-    case Message::external_files: fail(ExitCode::usage, "{}: keeps its data in another file, expected it in this one", place.where);
-    case Message::layout: object.layout = read_layout(fields); return;
-    case Message::group_info: read_group_info(fields); return;
-    case Message::filters: object.filtered = read_filters(fields); return;
-    case Message::attribute: check_attribute(fields); return;
-    case Message::comment: fields.text(); return;
-    case Message::old_time: fields.skip(16); return;
-    case Message::time: fields.skip(8); return;
-    case Message::reference_count: fields.skip(5); return;
-    case Message::attribute_info: object.attributes = read_attribute_info(fields); return;
+    case Message::nothing:
+      return;
+    case Message::dataspace:
+      object.space = read_dataspace(fields);
+      return;
+    case Message::link_info:
+      object.links = read_link_info(fields);
+      return;
+    case Message::datatype:
+      object.type = read_datatype(fields);
+      return;
+    case Message::old_fill_value:
+      object.fill_bytes = std::max(object.fill_bytes, read_old_fill_value(fields));
+      return;
+    case Message::fill_value:
+      object.fill_bytes = std::max(object.fill_bytes, read_fill_value(fields));
+      return;
+    case Message::link:
+      read_link(fields);
+      return;
+    case Message::external_files:
+      fail(ExitCode::usage, "{}: keeps its data in another file, expected it in this one", place.where);
+    case Message::layout:
+      object.layout = read_layout(fields);
+      return;
+    case Message::group_info:
+      read_group_info(fields);
+      return;
+    case Message::filters:
+      object.filtered = read_filters(fields);
+      return;
+    case Message::attribute:
+      check_attribute(fields);
+      return;
+    case Message::comment:
+      fields.text();
+      return;
+    case Message::old_time:
+      fields.skip(16);
+      return;
+    case Message::time:
+      fields.skip(8);
+      return;
+    case Message::reference_count:
+      fields.skip(5);
+      return;
+    case Message::attribute_info:
+      object.attributes = read_attribute_info(fields);
+      return;
     case Message::continuation: {
       const Object::Part part{fields.address(), fields.address()};
-      place.needs(part.bytes >= 8 && object.seen.insert(part.address).second && object.parts.size() < most_header_parts, "an object's header goes on in a circle or for ever");
+      place.needs(part.bytes >= 8 && object.seen.insert(part.address).second && object.parts.size() < most_header_parts,
+                  "an object's header goes on in a circle or for ever");
       object.parts.push_back(part);
       return;
     }
@@ -191,7 +232,8 @@ void Structure::check_attribute(Fields& message) {
   check_references(attribute.data, attribute.elements, attribute.type, message.place());
 }
 
-void Structure::check_references(std::span<const std::byte> references, std::uint64_t count, const Datatype& type, const Place& place) {
+void Structure::check_references(std::span<const std::byte> references, std::uint64_t count, const Datatype& type,
+                                 const Place& place) {
   if (type.on_heap > 0 && count > 0) check_heap_references(path_, references, count, type.on_heap, place);
 }
 
@@ -199,21 +241,24 @@ void Structure::check_dataset(const Object& object, const Place& place) {
   if (!object.layout && !object.space && !object.type) return;
   place.needs(object.layout && object.space && object.type, "is neither a group nor a whole dataset");
   const Layout& layout = *object.layout;
-  place.needs(object.fill_bytes == 0 || (object.fill_bytes == object.type->size && !object.type->on_heap), "is filled with {} bytes for elements of {}", object.fill_bytes,
-              object.type->size);
+  place.needs(object.fill_bytes == 0 || (object.fill_bytes == object.type->size && !object.type->on_heap),
+              "is filled with {} bytes for elements of {}", object.fill_bytes, object.type->size);
   std::uint64_t bytes = 0;
-  place.needs(!__builtin_mul_overflow(object.space->elements, object.type->size, &bytes), "has more bytes than 64 bits count");
+  place.needs(!__builtin_mul_overflow(object.space->elements, object.type->size, &bytes),
+              "has more bytes than 64 bits count");
   switch (layout.kind) {
     case Layout::Kind::compact:
       place.needs(layout.compact.size() == bytes, "keeps {} bytes, expected {}", layout.compact.size(), bytes);
       check_references(layout.compact, object.space->elements, *object.type, place);
       break;
     case Layout::Kind::contiguous:
-      place.needs(layout.address == undefined_address || (layout.bytes >= bytes && file_.contains(layout.address, layout.bytes)), "keeps its {} bytes past the end of the file",
-                  layout.bytes);
+      place.needs(layout.address == undefined_address ||
+                      (layout.bytes >= bytes && file_.contains(layout.address, layout.bytes)),
+                  "keeps its {} bytes past the end of the file", layout.bytes);
       break;
     case Layout::Kind::chunked:
-      place.needs(layout.chunk.size() == object.space->extents.size() + 1 && layout.chunk.back() == object.type->size, "has chunks of another shape or type than its own");
+      place.needs(layout.chunk.size() == object.space->extents.size() + 1 && layout.chunk.back() == object.type->size,
+                  "has chunks of another shape or type than its own");
       check_chunk_index(file_, layout, *object.space, object.filtered, widths_, place);
       break;
     case Layout::Kind::virtual_dataset:

@@ -11,9 +11,11 @@
 
 namespace causeway::hdf5 {
 
-/// What stands between a file that anybody may have made and HDF5 1.10, which believes most of what a file says: sizes, counts, addresses, and that what is to
-/// end ends. Every object is taken apart here first, with the structures that hold its attributes, links and chunks; what HDF5 would stumble over, what it
-/// never writes, and what Causeway has no use for (links' and types' sharing, compound types, files within files) is refused. Safe to use from several threads.
+/// What stands between a file that anybody may have made and HDF5 1.10, which believes most of what a file says: sizes,
+/// counts, addresses, and that what is to end ends. Every object is taken apart here first, with the structures that
+/// hold its attributes, links and chunks; what HDF5 would stumble over, what it never writes, and what Causeway has no
+/// use for (links' and types' sharing, compound types, files within files) is refused. Safe to use from several
+/// threads.
 class Structure {
  public:
   /// Looks at the superblock and the root group. Throws with the code `damaged`.
@@ -31,7 +33,8 @@ class Structure {
   void read_messages(std::span<const std::byte> bytes, bool old, bool ordered, Object& object, const Place& place);
   void read_message(std::uint64_t kind, Fields fields, Object& object);
   void check_attribute(Fields& message);
-  void check_references(std::span<const std::byte> references, std::uint64_t count, const Datatype& type, const Place& place);
+  void check_references(std::span<const std::byte> references, std::uint64_t count, const Datatype& type,
+                        const Place& place);
   void check_dataset(const Object& object, const Place& place);
 
   std::string path_;

@@ -28,14 +28,16 @@ struct OldTree {
     Fields fields(bytes, place);
     fields.signature("TREE");
     const std::uint64_t found_kind = fields.number(1), found_level = fields.number(1), entries = fields.number(2);
-    place.needs(found_kind == kind && found_level <= deepest && entries <= most && (!level || found_level == *level), "a tree's node at {} has kind {}, level {}, {} entries", address,
-                found_kind, found_level, entries);
+    place.needs(found_kind == kind && found_level <= deepest && entries <= most && (!level || found_level == *level),
+                "a tree's node at {} has kind {}, level {}, {} entries", address, found_kind, found_level, entries);
     fields.skip(2 * address_bytes);
     for (std::uint64_t e = 0; e < entries; ++e) {
       Fields key(fields.take(key_bytes), place);
       const std::uint64_t child = fields.address();
-      if (found_level > 0) walk(child, found_level - 1);
-      else leaf(key, child);
+      if (found_level > 0)
+        walk(child, found_level - 1);
+      else
+        leaf(key, child);
     }
   }
 };
@@ -52,7 +54,8 @@ std::vector<std::byte> local_heap(FileBytes& file, std::uint64_t address, const 
   constexpr std::uint64_t none = 1;  // also the offset past every heap in older files
   std::uint64_t rounds = 0;
   for (std::uint64_t free = first_free; free != none && free != undefined_address;) {
-    place.needs(free <= size && size - free >= 16 && ++rounds <= size / 16, "a heap's free space lies outside of it or in a circle");
+    place.needs(free <= size && size - free >= 16 && ++rounds <= size / 16,
+                "a heap's free space lies outside of it or in a circle");
     Fields block{std::span<const std::byte>(bytes).subspan(free), place};
     const std::uint64_t next = block.address(), length = block.address();
     place.needs(length >= 16 && length <= size - free, "a heap's free space lies outside of it");
@@ -77,9 +80,11 @@ struct Tree {
     const auto head = file.read(address, 38, place);
     Fields fields(head, place);
     fields.signature(std::string_view("BTHD\0", 5));
-    const std::uint64_t found_kind = fields.number(1), found_node = fields.number(4), found_record = fields.number(2), depth = fields.number(2), split = fields.number(1),
-                        merge = fields.number(1), root = fields.address(), records = fields.number(2);
-    place.needs(found_kind == kind && found_node == node_bytes && found_record == record_bytes && split == 100 && merge == 40 && depth <= deepest,
+    const std::uint64_t found_kind = fields.number(1), found_node = fields.number(4), found_record = fields.number(2),
+                        depth = fields.number(2), split = fields.number(1), merge = fields.number(1),
+                        root = fields.address(), records = fields.number(2);
+    place.needs(found_kind == kind && found_node == node_bytes && found_record == record_bytes && split == 100 &&
+                    merge == 40 && depth <= deepest,
                 "a tree at {} is not as HDF5 makes it", address);
     const std::uint64_t all = fields.address();
     fields.checksum();
@@ -97,7 +102,8 @@ struct Tree {
       count_bytes.push_back(bytes_for(most[0]));
       const std::uint64_t pointer = address_bytes + count_bytes.back() + total_bytes.back();
       most.push_back((node_bytes - frame - pointer) / (record_bytes + pointer));
-      place.needs(most.back() > 0 && !__builtin_mul_overflow(total, most.back() + 1, &total), "a tree is {} deep", depth);
+      place.needs(most.back() > 0 && !__builtin_mul_overflow(total, most.back() + 1, &total), "a tree is {} deep",
+                  depth);
       total += most.back();
       total_bytes.push_back(bytes_for(total));
     }
@@ -105,7 +111,8 @@ struct Tree {
   }
 
   void walk(std::uint64_t address, std::uint64_t records, std::uint64_t level) {
-    place.needs(records <= most[level] && seen.insert(address).second, "a tree's node at {} has {} records, or is met twice", address, records);
+    place.needs(records <= most[level] && seen.insert(address).second,
+                "a tree's node at {} has {} records, or is met twice", address, records);
     const auto bytes = file.read(address, node_bytes, place);
     Fields fields(bytes, place);
     fields.signature(level > 0 ? std::string_view("BTIN\0", 5) : std::string_view("BTLF\0", 5));
@@ -130,23 +137,29 @@ struct Tree {
 class FractalHeap {
  public:
   FractalHeap(FileBytes& file, std::uint64_t address, DenseKind kind, const Place& place)
-      : file_(file), place_(place), address_(address), smallest_(kind == DenseKind::links ? 512 : 1024), offset_bytes_(kind == DenseKind::links ? 4 : 5) {
+      : file_(file),
+        place_(place),
+        address_(address),
+        smallest_(kind == DenseKind::links ? 512 : 1024),
+        offset_bytes_(kind == DenseKind::links ? 4 : 5) {
     const auto head = file.read(address, 146, place);
     Fields fields(head, place);
     fields.signature(std::string_view("FRHP\0", 5));
-    const std::uint64_t id = fields.number(2), filters = fields.number(2), flags = fields.number(1), largest = fields.number(4);
+    const std::uint64_t id = fields.number(2), filters = fields.number(2), flags = fields.number(1),
+                        largest = fields.number(4);
     fields.skip(7 * 8);
     const std::uint64_t objects = fields.number(8);
     fields.skip(8);
     const std::uint64_t huge = fields.number(8);
     fields.skip(8);
-    const std::uint64_t tiny = fields.number(8), width = fields.number(2), smallest = fields.number(8), largest_direct = fields.number(8), bits = fields.number(2),
-                        first_rows = fields.number(2);
+    const std::uint64_t tiny = fields.number(8), width = fields.number(2), smallest = fields.number(8),
+                        largest_direct = fields.number(8), bits = fields.number(2), first_rows = fields.number(2);
     root_ = fields.address();
     rows_ = fields.number(2);
     fields.checksum();
-    place.needs(id == (kind == DenseKind::links ? 7u : 8u) && filters == 0 && (flags & ~std::uint64_t{1}) == 2 && largest == 4096 && width == columns && smallest == smallest_ &&
-                    largest_direct == largest_block && bits == 8 * offset_bytes_ && first_rows == 1,
+    place.needs(id == (kind == DenseKind::links ? 7u : 8u) && filters == 0 && (flags & ~std::uint64_t{1}) == 2 &&
+                    largest == 4096 && width == columns && smallest == smallest_ && largest_direct == largest_block &&
+                    bits == 8 * offset_bytes_ && first_rows == 1,
                 "a heap at {} is not as HDF5 makes it", address);
     place.needs(huge == 0 && tiny == 0, "a heap at {} holds links or attributes of more than 4096 bytes", address);
     place.needs(rows_ <= direct_rows(), "a heap at {} holds more than half a megabyte", address);
@@ -160,7 +173,8 @@ class FractalHeap {
     const std::uint64_t offset = id.number(offset_bytes_), length = id.number(2);
     const auto [begin, block, bytes] = block_of(offset);
     const std::uint64_t head = 5 + address_bytes + offset_bytes_ + checksum_bytes;
-    place_.needs(offset - begin >= head && length > 0 && length <= bytes - (offset - begin), "an object of {} bytes at {} of the heap lies outside of its block", length, offset);
+    place_.needs(offset - begin >= head && length > 0 && length <= bytes - (offset - begin),
+                 "an object of {} bytes at {} of the heap lies outside of its block", length, offset);
     if (blocks_.insert(block).second) check_block(block, begin, bytes);
     return file_.read(block + (offset - begin), length, place_);
   }
@@ -171,14 +185,18 @@ class FractalHeap {
     std::uint64_t begin, address, bytes;
   };
 
-  std::uint64_t direct_rows() const { return static_cast<std::uint64_t>(std::bit_width(largest_block) - std::bit_width(smallest_)) + 2; }
+  std::uint64_t direct_rows() const {
+    return static_cast<std::uint64_t>(std::bit_width(largest_block) - std::bit_width(smallest_)) + 2;
+  }
   std::uint64_t row_bytes(std::uint64_t row) const { return row < 2 ? smallest_ : smallest_ << (row - 1); }
 
   void read_rows() {
-    const auto bytes = file_.read(root_, 5 + address_bytes + offset_bytes_ + rows_ * columns * address_bytes + checksum_bytes, place_);
+    const auto bytes =
+        file_.read(root_, 5 + address_bytes + offset_bytes_ + rows_ * columns * address_bytes + checksum_bytes, place_);
     Fields fields(bytes, place_);
     fields.signature(std::string_view("FHIB\0", 5));
-    place_.needs(fields.address() == address_ && fields.number(offset_bytes_) == 0, "a heap's rows at {} belong to another", root_);
+    place_.needs(fields.address() == address_ && fields.number(offset_bytes_) == 0,
+                 "a heap's rows at {} belong to another", root_);
     for (std::uint64_t b = 0; b < rows_ * columns; ++b) children_.push_back(fields.address());
     fields.checksum();
   }
@@ -192,7 +210,8 @@ class FractalHeap {
     for (std::uint64_t b = 0; b < children_.size(); ++b) {
       const std::uint64_t bytes = row_bytes(b / columns);
       if (offset - begin < bytes) {
-        place_.needs(children_[b] != undefined_address, "an object at {} lies in a block that its heap has not", offset);
+        place_.needs(children_[b] != undefined_address, "an object at {} lies in a block that its heap has not",
+                     offset);
         return {begin, children_[b], bytes};
       }
       begin += bytes;
@@ -204,10 +223,12 @@ class FractalHeap {
     auto whole = file_.read(block, bytes, place_);
     Fields fields(whole, place_);
     fields.signature(std::string_view("FHDB\0", 5));
-    place_.needs(fields.address() == address_ && fields.number(offset_bytes_) == begin, "a heap's block at {} belongs elsewhere", block);
+    place_.needs(fields.address() == address_ && fields.number(offset_bytes_) == begin,
+                 "a heap's block at {} belongs elsewhere", block);
     const std::size_t at = fields.at();
     const std::uint64_t expected = fields.number(checksum_bytes);
-    std::fill_n(whole.begin() + static_cast<std::ptrdiff_t>(at), checksum_bytes, std::byte{0});  // it stands among what it is of
+    std::fill_n(whole.begin() + static_cast<std::ptrdiff_t>(at), checksum_bytes,
+                std::byte{0});  // it stands among what it is of
     place_.needs(metadata_checksum(whole) == expected, "the checksum of a heap's block at {} does not fit it", block);
   }
 
@@ -228,13 +249,17 @@ std::uint64_t size_bytes(const Layout& layout) {
 std::uint64_t chunks_of(const Layout& layout, const std::vector<std::uint64_t>& extents, const Place& place) {
   std::uint64_t chunks = 1;
   for (std::size_t d = 0; d < extents.size(); ++d)
-    place.needs(!__builtin_mul_overflow(chunks, extents[d] / layout.chunk[d] + (extents[d] % layout.chunk[d] != 0), &chunks) && chunks >> 40 == 0, "has more chunks than 40 bits count");
+    place.needs(
+        !__builtin_mul_overflow(chunks, extents[d] / layout.chunk[d] + (extents[d] % layout.chunk[d] != 0), &chunks) &&
+            chunks >> 40 == 0,
+        "has more chunks than 40 bits count");
   return chunks;
 }
 
 }  // namespace
 
-void check_symbol_table(FileBytes& file, std::uint64_t tree, std::uint64_t heap, const TreeWidths& widths, const Place& place) {
+void check_symbol_table(FileBytes& file, std::uint64_t tree, std::uint64_t heap, const TreeWidths& widths,
+                        const Place& place) {
   const std::vector<std::byte> names = local_heap(file, heap, place);
   const auto name_at = [&](std::uint64_t offset) {
     place.needs(offset < names.size(), "a name lies {} bytes into a heap of {}", offset, names.size());
@@ -257,15 +282,20 @@ void check_symbol_table(FileBytes& file, std::uint64_t tree, std::uint64_t heap,
       place.needs(cached <= 2, "a link is cached as {}", cached);
       if (cached == 2) name_at(what.number(4));
       // HDF5 goes by the object's own header, but compares.
-      if (cached == 1) place.needs(file.contains(what.address(), 1) && file.contains(what.address(), 1), "a link's cached group lies past the end of the file");
+      if (cached == 1)
+        place.needs(file.contains(what.address(), 1) && file.contains(what.address(), 1),
+                    "a link's cached group lies past the end of the file");
     }
   };
-  OldTree{.file = file, .place = place, .kind = 0, .key_bytes = 8, .most = 2 * widths.groups, .leaf = node}.walk(tree, std::nullopt);
+  OldTree{.file = file, .place = place, .kind = 0, .key_bytes = 8, .most = 2 * widths.groups, .leaf = node}.walk(
+      tree, std::nullopt);
 }
 
-void check_dense(FileBytes& file, const DenseStorage& storage, DenseKind kind, const Place& place, const std::function<void(Fields&)>& visit) {
+void check_dense(FileBytes& file, const DenseStorage& storage, DenseKind kind, const Place& place,
+                 const std::function<void(Fields&)>& visit) {
   if (storage.heap == undefined_address) {
-    place.needs(storage.by_name == undefined_address && storage.by_order == undefined_address, "there is an index of a heap that is not there");
+    place.needs(storage.by_name == undefined_address && storage.by_order == undefined_address,
+                "there is an index of a heap that is not there");
     return;
   }
   FractalHeap heap(file, storage.heap, kind, place);
@@ -280,42 +310,64 @@ void check_dense(FileBytes& file, const DenseStorage& storage, DenseKind kind, c
     Fields message(bytes, place);
     visit(message);
   };
-  Tree by_name{.file = file, .place = place, .kind = links ? 5u : 8u, .record_bytes = links ? 11u : 17u, .node_bytes = node_bytes, .visit = [&](Fields& record) {
-                 entry(record, links ? 4 : 0, true);
-               }};
+  Tree by_name{.file = file,
+               .place = place,
+               .kind = links ? 5u : 8u,
+               .record_bytes = links ? 11u : 17u,
+               .node_bytes = node_bytes,
+               .visit = [&](Fields& record) { entry(record, links ? 4 : 0, true); }};
   by_name.check(storage.by_name);
   if (storage.by_order == undefined_address) return;
-  Tree by_order{.file = file, .place = place, .kind = links ? 6u : 9u, .record_bytes = links ? 15u : 13u, .node_bytes = node_bytes, .visit = [&](Fields& record) {
-                  entry(record, links ? 8 : 0, false);
-                }};
+  Tree by_order{.file = file,
+                .place = place,
+                .kind = links ? 6u : 9u,
+                .record_bytes = links ? 15u : 13u,
+                .node_bytes = node_bytes,
+                .visit = [&](Fields& record) { entry(record, links ? 8 : 0, false); }};
   by_order.check(storage.by_order);
-  place.needs(by_name.visited == by_order.visited, "{} links or attributes have a name and {} a place in the order", by_name.visited, by_order.visited);
+  place.needs(by_name.visited == by_order.visited, "{} links or attributes have a name and {} a place in the order",
+              by_name.visited, by_order.visited);
 }
 
-void check_chunk_index(FileBytes& file, const Layout& layout, const Dataspace& space, bool filtered, const TreeWidths& widths, const Place& place) {
+void check_chunk_index(FileBytes& file, const Layout& layout, const Dataspace& space, bool filtered,
+                       const TreeWidths& widths, const Place& place) {
   if (layout.address == undefined_address) return;
-  const std::uint64_t element = address_bytes + (filtered ? size_bytes(layout) + 4 : 0), chunks = chunks_of(layout, space.extents, place);
-  const auto lies_in_file = [&](std::uint64_t address) { place.needs(address == undefined_address || file.contains(address, 1), "a chunk at {} lies past the end of the file", address); };
+  const std::uint64_t element = address_bytes + (filtered ? size_bytes(layout) + 4 : 0),
+                      chunks = chunks_of(layout, space.extents, place);
+  const auto lies_in_file = [&](std::uint64_t address) {
+    place.needs(address == undefined_address || file.contains(address, 1),
+                "a chunk at {} lies past the end of the file", address);
+  };
   switch (layout.index) {
     case Layout::Index::old_tree:
-      OldTree{.file = file, .place = place, .kind = 1, .key_bytes = 8 + 8 * layout.chunk.size(), .most = 2 * widths.chunks, .leaf = [&](Fields&, std::uint64_t chunk) {
-                lies_in_file(chunk);
-              }}.walk(layout.address, std::nullopt);
+      OldTree{.file = file,
+              .place = place,
+              .kind = 1,
+              .key_bytes = 8 + 8 * layout.chunk.size(),
+              .most = 2 * widths.chunks,
+              .leaf = [&](Fields&, std::uint64_t chunk) { lies_in_file(chunk); }}
+          .walk(layout.address, std::nullopt);
       return;
     case Layout::Index::single:
-    case Layout::Index::implicit: lies_in_file(layout.address); return;
+    case Layout::Index::implicit:
+      lies_in_file(layout.address);
+      return;
     case Layout::Index::fixed_array: {
       const auto head = file.read(layout.address, 28, place);
       Fields fields(head, place);
       fields.signature(std::string_view("FAHD\0", 5));
-      const std::uint64_t client = fields.number(1), bytes = fields.number(1), bits = fields.number(1), elements = fields.address(), block = fields.address();
+      const std::uint64_t client = fields.number(1), bytes = fields.number(1), bits = fields.number(1),
+                          elements = fields.address(), block = fields.address();
       const std::uint64_t most = chunks_of(layout, space.largest, place);  // it has room for all that may come
-      place.needs(client == (filtered ? 1u : 0u) && bytes == element && bits == 10 && elements == most, "an index at {} of {} chunks is not as HDF5 makes it", layout.address, most);
+      place.needs(client == (filtered ? 1u : 0u) && bytes == element && bits == 10 && elements == most,
+                  "an index at {} of {} chunks is not as HDF5 makes it", layout.address, most);
       if (block == undefined_address) return;
       const auto data = file.read(block, 14, place);
       Fields of(data, place);
       of.signature(std::string_view("FADB\0", 5));
-      place.needs(of.number(1) == client && of.address() == layout.address && file.contains(block, 14 + elements * element), "an index's elements at {} belong elsewhere", block);
+      place.needs(
+          of.number(1) == client && of.address() == layout.address && file.contains(block, 14 + elements * element),
+          "an index's elements at {} belong elsewhere", block);
       return;
     }
     case Layout::Index::extensible_array: {
@@ -323,26 +375,35 @@ void check_chunk_index(FileBytes& file, const Layout& layout, const Dataspace& s
       Fields fields(head, place);
       fields.signature(std::string_view("EAHD\0", 5));
       const std::uint64_t client = fields.number(1);
-      place.needs(client == (filtered ? 1u : 0u) && fields.number(1) == element, "an index at {} holds elements of another kind", layout.address);
-      for (const std::uint64_t expected : {32, 4, 16, 4, 10}) place.needs(fields.number(1) == expected, "an index at {} is not as HDF5 makes it", layout.address);
+      place.needs(client == (filtered ? 1u : 0u) && fields.number(1) == element,
+                  "an index at {} holds elements of another kind", layout.address);
+      for (const std::uint64_t expected : {32, 4, 16, 4, 10})
+        place.needs(fields.number(1) == expected, "an index at {} is not as HDF5 makes it", layout.address);
       fields.skip(4 * 8);
       const std::uint64_t set = fields.number(8);
       fields.skip(8);
       const std::uint64_t block = fields.address();
-      // HDF5 goes through as many, whether or not the file has them. A dataset that has been made smaller leaves some behind.
+      // HDF5 goes through as many, whether or not the file has them. A dataset that has been made smaller leaves some
+      // behind.
       const std::uint64_t most = std::max(chunks, file.size() / element);
       place.needs(set <= most, "an index at {} holds {} chunks, expected at most {}", layout.address, set, most);
       if (block == undefined_address) return;
       const auto data = file.read(block, 14, place);
       Fields of(data, place);
       of.signature(std::string_view("EAIB\0", 5));
-      place.needs(of.number(1) == client && of.address() == layout.address, "an index's elements at {} belong elsewhere", block);
+      place.needs(of.number(1) == client && of.address() == layout.address,
+                  "an index's elements at {} belong elsewhere", block);
       return;
     }
     case Layout::Index::tree: {
       const std::uint64_t rank = layout.chunk.size() - 1, record = (filtered ? element : address_bytes) + 8 * rank;
-      Tree{.file = file, .place = place, .kind = filtered ? 11u : 10u, .record_bytes = record, .node_bytes = 2048, .visit = [&](Fields& fields) { lies_in_file(fields.address()); }}.check(
-          layout.address);
+      Tree{.file = file,
+           .place = place,
+           .kind = filtered ? 11u : 10u,
+           .record_bytes = record,
+           .node_bytes = 2048,
+           .visit = [&](Fields& fields) { lies_in_file(fields.address()); }}
+          .check(layout.address);
       return;
     }
   }

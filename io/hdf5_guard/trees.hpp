@@ -7,8 +7,8 @@
 #include "io/hdf5_guard/bytes.hpp"
 #include "io/hdf5_guard/messages.hpp"
 
-/// The structures by which HDF5 finds links, attributes and chunks, walked as HDF5 walks them before it does, with a bound on everything. Format: HDF5 File
-/// Format Specification 3.0, III and VII.
+/// The structures by which HDF5 finds links, attributes and chunks, walked as HDF5 walks them before it does, with a
+/// bound on everything. Format: HDF5 File Format Specification 3.0, III and VII.
 namespace causeway::hdf5 {
 
 /// How wide the nodes of the older trees are, from the superblock.
@@ -17,13 +17,16 @@ struct TreeWidths {
 };
 
 /// A group of the older kind: a tree of its links, their names in a heap. `visit` gets every object's address.
-void check_symbol_table(FileBytes& file, std::uint64_t tree, std::uint64_t heap, const TreeWidths& widths, const Place& place);
+void check_symbol_table(FileBytes& file, std::uint64_t tree, std::uint64_t heap, const TreeWidths& widths,
+                        const Place& place);
 
 enum class DenseKind : std::uint8_t { links, attributes };
 /// Links or attributes too many for their object's header: `visit` gets the message of each.
-void check_dense(FileBytes& file, const DenseStorage& storage, DenseKind kind, const Place& place, const std::function<void(Fields&)>& visit);
+void check_dense(FileBytes& file, const DenseStorage& storage, DenseKind kind, const Place& place,
+                 const std::function<void(Fields&)>& visit);
 
 /// That the index of a dataset's chunks can be walked.
-void check_chunk_index(FileBytes& file, const Layout& layout, const Dataspace& space, bool filtered, const TreeWidths& widths, const Place& place);
+void check_chunk_index(FileBytes& file, const Layout& layout, const Dataspace& space, bool filtered,
+                       const TreeWidths& widths, const Place& place);
 
 }  // namespace causeway::hdf5

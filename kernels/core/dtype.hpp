@@ -9,7 +9,8 @@
 
 namespace causeway {
 
-/// bfloat16: the upper half of a float32, rounded to nearest even on conversion. Bit-compatible with CUDA's __nv_bfloat16.
+/// bfloat16: the upper half of a float32, rounded to nearest even on conversion. Bit-compatible with CUDA's
+/// __nv_bfloat16.
 struct bf16 {
   std::uint16_t bits = 0;
 
@@ -30,23 +31,33 @@ enum class DType : std::uint8_t { f64, f32, bf16, i64, i32, u8 };
 constexpr std::int64_t size_of(DType dtype) {
   switch (dtype) {
     case DType::f64:
-    case DType::i64: return 8;
+    case DType::i64:
+      return 8;
     case DType::f32:
-    case DType::i32: return 4;
-    case DType::bf16: return 2;
-    case DType::u8: return 1;
+    case DType::i32:
+      return 4;
+    case DType::bf16:
+      return 2;
+    case DType::u8:
+      return 1;
   }
   return 0;
 }
 
 constexpr std::string_view name_of(DType dtype) {
   switch (dtype) {
-    case DType::f64: return "f64";
-    case DType::f32: return "f32";
-    case DType::bf16: return "bf16";
-    case DType::i64: return "i64";
-    case DType::i32: return "i32";
-    case DType::u8: return "u8";
+    case DType::f64:
+      return "f64";
+    case DType::f32:
+      return "f32";
+    case DType::bf16:
+      return "bf16";
+    case DType::i64:
+      return "i64";
+    case DType::i32:
+      return "i32";
+    case DType::u8:
+      return "u8";
   }
   return "?";
 }
@@ -58,7 +69,8 @@ inline DType parse_dtype(std::string_view name) {
   fail(ExitCode::usage, "dtype is '{}', expected f64, f32 or bf16", name);
 }
 
-/// The type states, reductions, exponentials and parameter gradients are kept in: float64 beside f64, float32 beside f32 and bf16.
+/// The type states, reductions, exponentials and parameter gradients are kept in: float64 beside f64, float32 beside
+/// f32 and bf16.
 constexpr DType accumulator_of(DType dtype) { return dtype == DType::f64 ? DType::f64 : DType::f32; }
 
 template <class T>
@@ -85,14 +97,19 @@ inline constexpr DType dtype_of<std::int64_t> = DType::i64;
 template <>
 inline constexpr DType dtype_of<std::int32_t> = DType::i32;
 
-/// Calls `body.template operator()<T>()` with the C++ type of a floating dtype: the one place run-time types become template parameters.
+/// Calls `body.template operator()<T>()` with the C++ type of a floating dtype: the one place run-time types become
+/// template parameters.
 template <class Body>
 decltype(auto) dispatch(DType dtype, Body&& body) {
   switch (dtype) {
-    case DType::f64: return std::forward<Body>(body).template operator()<double>();
-    case DType::f32: return std::forward<Body>(body).template operator()<float>();
-    case DType::bf16: return std::forward<Body>(body).template operator()<bf16>();
-    default: fail(ExitCode::internal, "dtype {} is not a floating type", name_of(dtype));
+    case DType::f64:
+      return std::forward<Body>(body).template operator()<double>();
+    case DType::f32:
+      return std::forward<Body>(body).template operator()<float>();
+    case DType::bf16:
+      return std::forward<Body>(body).template operator()<bf16>();
+    default:
+      fail(ExitCode::internal, "dtype {} is not a floating type", name_of(dtype));
   }
 }
 

@@ -19,7 +19,8 @@ enum class ExitCode : int {
   watchdog = 76,    ///< no progress for too long
 };
 
-/// The one exception type: says what was found, what was expected and where. main() prints it once and exits with its code.
+/// The one exception type: says what was found, what was expected and where. main() prints it once and exits with its
+/// code.
 class Error : public std::runtime_error {
  public:
   Error(ExitCode code, const std::string& what) : std::runtime_error(what), code_(code) {}
@@ -29,8 +30,9 @@ class Error : public std::runtime_error {
   ExitCode code_;
 };
 
-/// An Error that every rank of the run throws at the same point with the same code and message, so that all can end in step: what
-/// collectively() (parallel/transport/communicator.hpp) throws. Any other Error is one rank's own, and its peers may be waiting for it.
+/// An Error that every rank of the run throws at the same point with the same code and message, so that all can end in
+/// step: what collectively() (parallel/transport/communicator.hpp) throws. Any other Error is one rank's own, and its
+/// peers may be waiting for it.
 class AgreedError : public Error {
  public:
   using Error::Error;

@@ -13,7 +13,9 @@ struct Watch {
   std::shared_ptr<const std::function<void()>> check;
 };
 
-double now_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double now_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 #if CAUSEWAY_CUDA
 cudaEvent_t native_of(const std::shared_ptr<void>& event) { return static_cast<cudaEvent_t>(event.get()); }

@@ -4,7 +4,8 @@
 
 namespace causeway {
 
-/// Owns one foreign handle. Traits give `type`, `null()` (T{} is not always null: HDF5's is -1) and `close(type) noexcept`.
+/// Owns one foreign handle. Traits give `type`, `null()` (T{} is not always null: HDF5's is -1) and `close(type)
+/// noexcept`.
 template <class Traits>
 class Handle {
  public:

@@ -19,7 +19,6 @@ constexpr std::int64_t huge_page = 2 << 20;
 // From here on blocks are mapped by themselves: malloc keeps what is freed, up to 32 MiB a block.
 constexpr std::int64_t mapped = 1 << 20;
 
-
 /// A mapping that begins at a huge page: what stands before and after it goes back.
 void* map_on_huge_pages(std::int64_t bytes) {
   const auto size = static_cast<std::size_t>(bytes);
@@ -30,8 +29,9 @@ void* map_on_huge_pages(std::int64_t bytes) {
   if (block > first) munmap(first, static_cast<std::size_t>(block - first));
   munmap(block + size, static_cast<std::size_t>(huge_page - (block - first)));
 #ifdef MADV_HUGEPAGE
-  // A kernel that takes a tile of channels down the tokens touches a page a row, and with 4 KiB pages waits for their translation longer than for
-  // their bytes. Advice: where it is refused, small pages serve as well. Whole huge pages only, so that a block takes no more memory.
+  // A kernel that takes a tile of channels down the tokens touches a page a row, and with 4 KiB pages waits for their
+  // translation longer than for their bytes. Advice: where it is refused, small pages serve as well. Whole huge pages
+  // only, so that a block takes no more memory.
   madvise(block, static_cast<std::size_t>(bytes / huge_page * huge_page), MADV_HUGEPAGE);
 #endif
   return block;

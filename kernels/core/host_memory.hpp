@@ -4,7 +4,8 @@
 
 namespace causeway {
 
-/// `bytes` of host memory aligned to 256, large blocks on huge pages where Linux has them to give; null where there is not as much.
+/// `bytes` of host memory aligned to 256, large blocks on huge pages where Linux has them to give; null where there is
+/// not as much.
 void* host_block(std::int64_t bytes);
 
 /// Gives a block of host_block(bytes) back to the system, large ones at once.

@@ -7,8 +7,8 @@
 
 namespace causeway {
 
-/// One operation and its implementation on each device: the only place a device is chosen. kernels/cpu/<op>.cpp reads like the formula
-/// and is the specification, kernels/cuda/<op>.cu is fast; kernels/registry.cpp pairs them.
+/// One operation and its implementation on each device: the only place a device is chosen. kernels/cpu/<op>.cpp reads
+/// like the formula and is the specification, kernels/cuda/<op>.cu is fast; kernels/registry.cpp pairs them.
 template <class Args>
 struct Kernel {
   using Function = void (*)(const Stream&, const Args&);

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <bit>
 
-#include "kernels/core/integer.hpp"
 #include "kernels/core/error.hpp"
 #include "kernels/core/host_memory.hpp"
+#include "kernels/core/integer.hpp"
 
 #if CAUSEWAY_CUDA
 #include "kernels/cuda/device/check.cuh"
@@ -22,12 +22,14 @@ cudaMemPool_t pool_of(const std::shared_ptr<void>& pool) { return static_cast<cu
 
 std::shared_ptr<void> make_cuda_pool() {
   cudaMemPoolProps properties{};
-  properties.allocType = cudaMemAllocationTypePinned;  // CUDA's word for memory that stays where it is; it is the device's
+  properties.allocType =
+      cudaMemAllocationTypePinned;  // CUDA's word for memory that stays where it is; it is the device's
   properties.location.type = cudaMemLocationTypeDevice;
   cuda_check(cudaGetDevice(&properties.location.id));
   cudaMemPool_t pool = nullptr;
   cuda_check(cudaMemPoolCreate(&pool, &properties));
-  const std::shared_ptr<void> owner(pool, [](void* created) { cudaMemPoolDestroy(static_cast<cudaMemPool_t>(created)); });
+  const std::shared_ptr<void> owner(pool,
+                                    [](void* created) { cudaMemPoolDestroy(static_cast<cudaMemPool_t>(created)); });
   std::uint64_t keep = ~std::uint64_t{0};  // whatever was ever needed
   cuda_check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep));
   return owner;
@@ -128,7 +130,8 @@ void* MemoryPool::from_system(std::int64_t bytes) {
 #else
   block = host_block(bytes);
 #endif
-  ensure(block != nullptr, "out of {} memory: {} bytes wanted beside {} in use", page_locked_ ? "page-locked" : name_of(device_), bytes, live_bytes_);
+  ensure(block != nullptr, "out of {} memory: {} bytes wanted beside {} in use",
+         page_locked_ ? "page-locked" : name_of(device_), bytes, live_bytes_);
   return block;
 }
 

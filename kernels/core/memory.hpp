@@ -12,12 +12,12 @@ enum class Device : std::uint8_t { cpu, cuda };
 
 constexpr const char* name_of(Device device) { return device == Device::cpu ? "cpu" : "cuda"; }
 
-/// Memory of one device for one rank, handed out in blocks aligned to 256 bytes; a training step after the first asks the system for nothing.
-/// On the CPU a returned block serves the next request of its size; live and cached bytes together never exceed the largest live figure by
-/// more than the request at hand. `page_locked` host memory is what a GPU copies from and to by itself; its blocks are powers of two and stay
-/// until the pool ends, since getting one, and giving one back, waits for the GPU. On a GPU the blocks come from a
-/// CUDA memory pool of this object's own (cudaMallocAsync), in the order of the stream it was made for, and stay with it until it ends.
-/// Thread-safe.
+/// Memory of one device for one rank, handed out in blocks aligned to 256 bytes; a training step after the first asks
+/// the system for nothing. On the CPU a returned block serves the next request of its size; live and cached bytes
+/// together never exceed the largest live figure by more than the request at hand. `page_locked` host memory is what a
+/// GPU copies from and to by itself; its blocks are powers of two and stay until the pool ends, since getting one, and
+/// giving one back, waits for the GPU. On a GPU the blocks come from a CUDA memory pool of this object's own
+/// (cudaMallocAsync), in the order of the stream it was made for, and stay with it until it ends. Thread-safe.
 class MemoryPool {
  public:
   explicit MemoryPool(Device device, bool page_locked = false);
@@ -44,8 +44,8 @@ class MemoryPool {
 
   Device device_;
   bool page_locked_ = false;
-  std::shared_ptr<void> stream_;      // the cudaStream_t in whose order GPU blocks come and go
-  std::shared_ptr<void> cuda_pool_;   // the cudaMemPool_t
+  std::shared_ptr<void> stream_;     // the cudaStream_t in whose order GPU blocks come and go
+  std::shared_ptr<void> cuda_pool_;  // the cudaMemPool_t
   mutable std::mutex mutex_;
   std::multimap<std::int64_t, void*> cached_;
   std::int64_t cached_bytes_ = 0;

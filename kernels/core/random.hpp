@@ -7,9 +7,10 @@
 
 namespace causeway {
 
-/// Philox4x32-10 (Salmon et al., SC'11): a keyed counter → four random 32-bit words. Counter-based, so that a draw depends on its index alone and
-/// never on how many ranks draw. Written out here because the same bits are needed on every device and machine, and neither the
-/// standard library (before C++26), Boost, nor a library present on all our machines has it; tested against Random123's known answers.
+/// Philox4x32-10 (Salmon et al., SC'11): a keyed counter → four random 32-bit words. Counter-based, so that a draw
+/// depends on its index alone and never on how many ranks draw. Written out here because the same bits are needed on
+/// every device and machine, and neither the standard library (before C++26), Boost, nor a library present on all our
+/// machines has it; tested against Random123's known answers.
 constexpr std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t a = std::uint64_t{0xD2511F53} * counter[0], b = std::uint64_t{0xCD9E8D57} * counter[2];
@@ -49,8 +50,8 @@ class RandomStream {
 
  private:
   constexpr std::array<std::uint32_t, 4> draw(std::uint64_t index) const {
-    return philox({static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32), static_cast<std::uint32_t>(stream_),
-                   static_cast<std::uint32_t>(stream_ >> 32)},
+    return philox({static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32),
+                   static_cast<std::uint32_t>(stream_), static_cast<std::uint32_t>(stream_ >> 32)},
                   {static_cast<std::uint32_t>(seed_), static_cast<std::uint32_t>(seed_ >> 32)});
   }
   static constexpr double to_unit(std::uint64_t bits) { return (static_cast<double>(bits >> 11) + 0.5) * 0x1p-53; }

@@ -8,12 +8,14 @@ std::int64_t SegmentsView::document_of(std::int64_t t) const {
   return std::upper_bound(host, host + count + 1, t) - host - 1;
 }
 
-Segments::Segments(std::vector<std::int64_t> cu_seqlens, const std::string& where) : cu_seqlens_(std::move(cu_seqlens)) {
+Segments::Segments(std::vector<std::int64_t> cu_seqlens, const std::string& where)
+    : cu_seqlens_(std::move(cu_seqlens)) {
   require(!cu_seqlens_.empty(), "{}: no entries, expected at least the 0 in front", where);
   require(cu_seqlens_.front() == 0, "{}: the first entry is {}, expected 0", where, cu_seqlens_.front());
   const auto drop = std::adjacent_find(cu_seqlens_.begin(), cu_seqlens_.end(), std::greater<>());
   if (drop != cu_seqlens_.end())
-    fail(ExitCode::usage, "{}: entry {} is {} after {}, expected no decrease", where, drop - cu_seqlens_.begin() + 1, *(drop + 1), *drop);
+    fail(ExitCode::usage, "{}: entry {} is {} after {}, expected no decrease", where, drop - cu_seqlens_.begin() + 1,
+         *(drop + 1), *drop);
 }
 
 Segments Segments::of_lengths(std::span<const std::int64_t> lengths) {
@@ -23,8 +25,12 @@ Segments Segments::of_lengths(std::span<const std::int64_t> lengths) {
   return Segments(std::move(cu_seqlens));
 }
 
-std::int64_t Segments::end_of(std::int64_t t) const { return *std::upper_bound(cu_seqlens_.begin(), cu_seqlens_.end(), t); }
-std::int64_t Segments::start_of(std::int64_t t) const { return *(std::upper_bound(cu_seqlens_.begin(), cu_seqlens_.end(), t) - 1); }
+std::int64_t Segments::end_of(std::int64_t t) const {
+  return *std::upper_bound(cu_seqlens_.begin(), cu_seqlens_.end(), t);
+}
+std::int64_t Segments::start_of(std::int64_t t) const {
+  return *(std::upper_bound(cu_seqlens_.begin(), cu_seqlens_.end(), t) - 1);
+}
 
 std::vector<std::int64_t> Segments::positions(std::int64_t begin, std::int64_t end) const {
   std::vector<std::int64_t> result;

@@ -9,10 +9,11 @@
 
 namespace causeway {
 
-/// The documents that a run of consecutive tokens (a chunk of a shard, or a whole pack) touches, in the run's own coordinates: document s
-/// holds tokens [cu_seqlens[s], cu_seqlens[s+1]). The first may begin before the run (cu_seqlens[0] <= 0), the last may end after it
-/// (cu_seqlens[count] >= tokens). Strictly increasing: empty documents are not in it. This is all a kernel needs to know about
-/// packing: token t may look back as far as its document's start, into the halo where that is negative.
+/// The documents that a run of consecutive tokens (a chunk of a shard, or a whole pack) touches, in the run's own
+/// coordinates: document s holds tokens [cu_seqlens[s], cu_seqlens[s+1]). The first may begin before the run
+/// (cu_seqlens[0] <= 0), the last may end after it (cu_seqlens[count] >= tokens). Strictly increasing: empty documents
+/// are not in it. This is all a kernel needs to know about packing: token t may look back as far as its document's
+/// start, into the halo where that is negative.
 struct SegmentsView {
   const std::int64_t* cu_seqlens = nullptr;  ///< count + 1 entries, in the memory of the device that computes
   std::int64_t count = 0;
@@ -51,8 +52,8 @@ class Segments {
   std::vector<std::int64_t> cu_seqlens_;
 };
 
-/// The documents of a run, its cu_seqlens as Segments::slice returns them, where the kernels of a stream's device read them. The host's copy
-/// stays beside the device's.
+/// The documents of a run, its cu_seqlens as Segments::slice returns them, where the kernels of a stream's device read
+/// them. The host's copy stays beside the device's.
 class PlacedSegments {
  public:
   PlacedSegments() = default;

@@ -43,7 +43,8 @@ Stream::Stream(Device device) {
   }
 #if CAUSEWAY_CUDA
   int devices = 0;
-  require(cudaGetDeviceCount(&devices) == cudaSuccess && devices > 0, "device is cuda, but no GPU answers on this machine");
+  require(cudaGetDeviceCount(&devices) == cudaSuccess && devices > 0,
+          "device is cuda, but no GPU answers on this machine");
   native_ = new_cuda_stream(false);
   memory_ = std::make_shared<MemoryPool>(native_);
 #else
@@ -70,7 +71,8 @@ void Stream::copy(void* destination, const void* source, std::int64_t bytes) con
   if (bytes <= 0) return;
 #if CAUSEWAY_CUDA
   if (device() == Device::cuda)
-    return cuda_check(cudaMemcpyAsync(destination, source, static_cast<std::size_t>(bytes), cudaMemcpyDefault, native_of(*this)));
+    return cuda_check(
+        cudaMemcpyAsync(destination, source, static_cast<std::size_t>(bytes), cudaMemcpyDefault, native_of(*this)));
 #endif
   std::memmove(destination, source, static_cast<std::size_t>(bytes));
 }

@@ -10,7 +10,8 @@
 
 namespace causeway {
 
-/// An ordered queue of work on one device, and that device's memory. On the CPU work runs at once. Cheap to copy: copies share both.
+/// An ordered queue of work on one device, and that device's memory. On the CPU work runs at once. Cheap to copy:
+/// copies share both.
 class Stream {
  public:
   /// A new stream on `device`. Throws where this build or machine has no such device.
@@ -20,22 +21,25 @@ class Stream {
   MemoryPool& memory() const { return *memory_; }
   const std::shared_ptr<MemoryPool>& shared_memory() const { return memory_; }
   void* native() const { return native_.get(); }  ///< the cudaStream_t, or null on the CPU
-  void wait() const;                               ///< until everything enqueued so far is done
+  void wait() const;                              ///< until everything enqueued so far is done
 
-  /// Another queue on the same device, with the same memory: what runs beside this one. Memory is allocated and freed in this one's order.
+  /// Another queue on the same device, with the same memory: what runs beside this one. Memory is allocated and freed
+  /// in this one's order.
   Stream beside() const;
-  /// Host memory and order: this stream on the CPU; for a GPU's, a CPU stream whose memory the GPU copies from and to by itself (page-locked).
+  /// Host memory and order: this stream on the CPU; for a GPU's, a CPU stream whose memory the GPU copies from and to
+  /// by itself (page-locked).
   Stream host() const;
 
-  /// `bytes` from `source` to `destination`, both reachable from this device (or one of them in host memory). Host memory takes part in the
-  /// stream's order only if it is page-locked; from other host memory use upload().
+  /// `bytes` from `source` to `destination`, both reachable from this device (or one of them in host memory). Host
+  /// memory takes part in the stream's order only if it is page-locked; from other host memory use upload().
   void copy(void* destination, const void* source, std::int64_t bytes) const;
-  /// `bytes` of the host's `source`, which may change as soon as this returns, to `destination` on this device. Does not wait for the device.
+  /// `bytes` of the host's `source`, which may change as soon as this returns, to `destination` on this device. Does
+  /// not wait for the device.
   void upload(void* destination, const void* source, std::int64_t bytes) const;
   void zero(void* destination, std::int64_t bytes) const;
 
-  /// The one T that goes with this stream and its copies, T() on the first call: a library's handle and its plans, which then live as long as
-  /// the stream does. Only who enqueues on the stream may use it.
+  /// The one T that goes with this stream and its copies, T() on the first call: a library's handle and its plans,
+  /// which then live as long as the stream does. Only who enqueues on the stream may use it.
   template <class T>
   T& companion() const {
     const std::lock_guard lock(companions_->mutex);
@@ -54,7 +58,8 @@ class Stream {
   };
   std::shared_ptr<void> native_;
   std::shared_ptr<MemoryPool> memory_;
-  std::shared_ptr<Companions> companions_ = std::make_shared<Companions>();  // the last member: gone before the stream it goes with
+  std::shared_ptr<Companions> companions_ =
+      std::make_shared<Companions>();  // the last member: gone before the stream it goes with
 };
 
 }  // namespace causeway

@@ -32,7 +32,9 @@ Shape Shape::with_rows(std::int64_t rows) const {
   return changed;
 }
 
-std::string Shape::to_string() const { return fmt::format("[{}]", fmt::join(extents_.begin(), extents_.begin() + rank_, ", ")); }
+std::string Shape::to_string() const {
+  return fmt::format("[{}]", fmt::join(extents_.begin(), extents_.begin() + rank_, ", "));
+}
 
 TensorView view_of(void* data, DType dtype, Shape shape) {
   return {.data = data, .dtype = dtype, .shape = shape, .row_stride = shape.row_size()};
@@ -44,7 +46,8 @@ std::span<std::byte> TensorView::as_bytes() const {
 }
 
 TensorView TensorView::slice_rows(std::int64_t begin, std::int64_t count) const {
-  ensure(begin >= 0 && count >= 0 && begin + count <= rows(), "rows {}+{} of tensor {}", begin, count, shape.to_string());
+  ensure(begin >= 0 && count >= 0 && begin + count <= rows(), "rows {}+{} of tensor {}", begin, count,
+         shape.to_string());
   TensorView part = *this;
   part.data = static_cast<std::byte*>(data) + begin * row_stride * size_of(dtype);
   part.shape = shape.with_rows(count);
@@ -52,8 +55,8 @@ TensorView TensorView::slice_rows(std::int64_t begin, std::int64_t count) const 
 }
 
 TensorView TensorView::slice_columns(std::int64_t begin, std::int64_t count) const {
-  ensure(shape.rank() == 2 && begin >= 0 && count >= 0 && begin + count <= columns(), "columns {}+{} of tensor {}", begin, count,
-         shape.to_string());
+  ensure(shape.rank() == 2 && begin >= 0 && count >= 0 && begin + count <= columns(), "columns {}+{} of tensor {}",
+         begin, count, shape.to_string());
   TensorView part = *this;
   part.data = static_cast<std::byte*>(data) + begin * size_of(dtype);
   part.shape = {rows(), count};

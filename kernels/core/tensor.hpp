@@ -21,10 +21,10 @@ class Shape {
 
   int rank() const { return rank_; }
   std::int64_t operator[](int axis) const { return extents_[static_cast<std::size_t>(axis)]; }
-  std::int64_t size() const;        ///< number of elements; 1 for a scalar (rank 0)
-  std::int64_t row_size() const;    ///< elements of one row: all extents but the first
+  std::int64_t size() const;      ///< number of elements; 1 for a scalar (rank 0)
+  std::int64_t row_size() const;  ///< elements of one row: all extents but the first
   Shape with_rows(std::int64_t rows) const;
-  std::string to_string() const;    ///< "[3, 4]"
+  std::string to_string() const;  ///< "[3, 4]"
   bool operator==(const Shape&) const = default;
 
  private:
@@ -32,8 +32,9 @@ class Shape {
   int rank_ = 0;
 };
 
-/// Somebody else's elements, row-major; only the rows may stand further apart than they are long (`row_stride`), as the columns
-/// [begin, end) of a wider matrix do. Passed by value. A default-constructed view is "absent": how optional arguments are left out.
+/// Somebody else's elements, row-major; only the rows may stand further apart than they are long (`row_stride`), as the
+/// columns [begin, end) of a wider matrix do. Passed by value. A default-constructed view is "absent": how optional
+/// arguments are left out.
 struct TensorView {
   void* data = nullptr;
   DType dtype = DType::f32;
@@ -54,7 +55,8 @@ struct TensorView {
   /// The elements of a dense view as a span; T must match dtype.
   template <class T>
   std::span<T> as() const {
-    ensure(dtype_of<T> == dtype && (dense() || rows() <= 1), "tensor {} of {} is not a dense {}", shape.to_string(), name_of(dtype), name_of(dtype_of<T>));
+    ensure(dtype_of<T> == dtype && (dense() || rows() <= 1), "tensor {} of {} is not a dense {}", shape.to_string(),
+           name_of(dtype), name_of(dtype_of<T>));
     return {static_cast<T*>(data), static_cast<std::size_t>(size())};
   }
   /// The raw bytes of a dense view, for transports and files.

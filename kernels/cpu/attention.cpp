@@ -7,8 +7,8 @@
 
 #include "kernels/cpu/blas.hpp"
 #include "kernels/cpu/channel_tile.hpp"
-#include "kernels/expect.hpp"
 #include "kernels/cpu/team.hpp"
+#include "kernels/expect.hpp"
 
 namespace causeway::cpu {
 namespace {
@@ -16,7 +16,8 @@ namespace {
 constexpr std::int64_t query_block = 64, key_block = 128;
 constexpr std::int64_t rows_together = 16;  // of a block that the causal edge runs through
 
-/// Up to query_block queries of one document, and the keys [first_key, last_key) of the pair that the last of them sees.
+/// Up to query_block queries of one document, and the keys [first_key, last_key) of the pair that the last of them
+/// sees.
 struct QueryTile {
   std::int64_t first, count;
   std::int64_t first_key, last_key;
@@ -24,13 +25,15 @@ struct QueryTile {
 
 std::vector<QueryTile> query_tiles(const AttentionInputs& in) {
   std::vector<QueryTile> tiles;
-  for_each_document(in.segments, 0, in.segments.tokens, [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t) {
-    for (std::int64_t t = first; t < last; t += query_block) {
-      const std::int64_t stop = std::min(t + query_block, last);
-      const std::int64_t from = std::clamp<std::int64_t>(start - in.key_offset, 0, in.k.rows()), to = std::clamp<std::int64_t>(stop - in.key_offset, from, in.k.rows());
-      tiles.push_back({t, stop - t, from, to});
-    }
-  });
+  for_each_document(in.segments, 0, in.segments.tokens,
+                    [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t) {
+                      for (std::int64_t t = first; t < last; t += query_block) {
+                        const std::int64_t stop = std::min(t + query_block, last);
+                        const std::int64_t from = std::clamp<std::int64_t>(start - in.key_offset, 0, in.k.rows()),
+                                           to = std::clamp<std::int64_t>(stop - in.key_offset, from, in.k.rows());
+                        tiles.push_back({t, stop - t, from, to});
+                      }
+                    });
   return tiles;
 }
 
@@ -43,8 +46,8 @@ struct CausalMask {
   bool complete() const { return of(0) == keys; }
 };
 
-/// Calls whole(query, count, keys) for rectangles of the block and single(query, key) for the entries that are left along the causal edge: what no query
-/// sees is never multiplied, not even by zero.
+/// Calls whole(query, count, keys) for rectangles of the block and single(query, key) for the entries that are left
+/// along the causal edge: what no query sees is never multiplied, not even by zero.
 template <class Whole, class Single>
 void for_each_seen(const CausalMask& sight, const Whole& whole, const Single& single) {
   if (sight.complete()) return whole(0, sight.queries, sight.keys);
@@ -58,7 +61,8 @@ void for_each_seen(const CausalMask& sight, const Whole& whole, const Single& si
 
 /// Rows [first, first + count) of one head in R, E numbers each.
 template <class T, class R = Accumulator<T>>
-void load_head(TensorView from, std::int64_t first, std::int64_t count, std::int64_t head, std::int64_t E, R* to, R factor = 1) {
+void load_head(TensorView from, std::int64_t first, std::int64_t count, std::int64_t head, std::int64_t E, R* to,
+               R factor = 1) {
   for (std::int64_t i = 0; i < count; ++i) {
     const T* row = from.row<const T>(first + i) + head * E;
     for (std::int64_t e = 0; e < E; ++e) to[i * E + e] = factor * static_cast<R>(row[e]);
@@ -104,7 +108,8 @@ void forward(const Stream& stream, const AttentionForward& args) {
   const std::int64_t heads = in.q.shape[1], E = in.q.shape[2];
   const R scale = static_cast<R>(1 / std::sqrt(static_cast<double>(E)));
   const std::vector<QueryTile> tiles = query_tiles(in);
-  const std::int64_t count = static_cast<std::int64_t>(tiles.size()), room = (2 * query_block + 2 * key_block) * E + query_block * key_block;
+  const std::int64_t count = static_cast<std::int64_t>(tiles.size()),
+                     room = (2 * query_block + 2 * key_block) * E + query_block * key_block;
   const Tensor scratch(stream, dtype_of<R>, {thread_count(), room});
   use_one_blas_thread();
 
@@ -112,7 +117,8 @@ void forward(const Stream& stream, const AttentionForward& args) {
   for (std::int64_t item = 0; item < heads * count; ++item) {
     const std::int64_t head = item / count;
     const QueryTile& tile = tiles[static_cast<std::size_t>(item % count)];
-    R *const q = scratch.view().template row<R>(thread_index()), *const y = q + query_block * E, *const k = y + query_block * E, *const v = k + key_block * E;
+    R *const q = scratch.view().template row<R>(thread_index()), *const y = q + query_block * E,
+             *const k = y + query_block * E, *const v = k + key_block * E;
     R* const scores = v + key_block * E;
     R maximum[query_block], sum[query_block];
     load_head<T>(in.q, tile.first, tile.count, head, E, q, scale);
@@ -123,12 +129,14 @@ void forward(const Stream& stream, const AttentionForward& args) {
       for (std::int64_t e = 0; e < E; ++e) y[i * E + e] = sum[i] == 0 ? R{0} : static_cast<R>(before[e]);
     }
     for (std::int64_t key = tile.first_key; key < tile.last_key; key += key_block) {
-      const CausalMask sight{tile.count, std::min(key_block, tile.last_key - key), tile.first - in.key_offset - key + 1};
+      const CausalMask sight{tile.count, std::min(key_block, tile.last_key - key),
+                             tile.first - in.key_offset - key + 1};
       load_head<T>(in.k, key, sight.keys, head, E, k);
       load_head<T>(in.v, key, sight.keys, head, E, v);
       score(q, k, sight.queries, sight.keys, E, scores);
       for (std::int64_t i = 0; i < sight.queries; ++i)
-        if (sight.of(i) > 0) online_softmax_update(scores + i * key_block, sight.of(i), maximum[i], sum[i], y + i * E, E);
+        if (sight.of(i) > 0)
+          online_softmax_update(scores + i * key_block, sight.of(i), maximum[i], sum[i], y + i * E, E);
       for_each_seen(
           sight,
           [&](std::int64_t first, std::int64_t rows, std::int64_t keys) {
@@ -140,7 +148,8 @@ void forward(const Stream& stream, const AttentionForward& args) {
       Y* const to = args.y.row<Y>(tile.first + i) + head * E;
       const R over = sum[i] == 0 ? R{0} : 1 / sum[i];
       for (std::int64_t e = 0; e < E; ++e) to[e] = static_cast<Y>(y[i * E + e] * over);
-      args.lse.row<R>(tile.first + i)[head] = sum[i] == 0 ? -std::numeric_limits<R>::infinity() : maximum[i] + std::log(sum[i]);
+      args.lse.row<R>(tile.first + i)[head] =
+          sum[i] == 0 ? -std::numeric_limits<R>::infinity() : maximum[i] + std::log(sum[i]);
     }
   }
 }
@@ -160,14 +169,16 @@ void backward(const Stream& stream, const AttentionBackward& args) {
 
 #pragma omp parallel for schedule(dynamic)
   for (std::int64_t head = 0; head < heads; ++head) {
-    R *const q = scratch.view().template row<R>(thread_index()), *const d_y = q + query_block * E, *const k = d_y + query_block * E, *const v = k + key_block * E;
+    R *const q = scratch.view().template row<R>(thread_index()), *const d_y = q + query_block * E,
+             *const k = d_y + query_block * E, *const v = k + key_block * E;
     R *const p = v + key_block * E, *const ds = p + query_block * key_block;
     for (const QueryTile& tile : tiles) {
       load_head<T>(in.q, tile.first, tile.count, head, E, q, scale);
       load_head<T>(args.d_y, tile.first, tile.count, head, E, d_y);
       const auto d_q = [&](std::int64_t i) { return args.d_q.row<R>(tile.first + i) + head * E; };
       for (std::int64_t key = tile.first_key; key < tile.last_key; key += key_block) {
-        const CausalMask sight{tile.count, std::min(key_block, tile.last_key - key), tile.first - in.key_offset - key + 1};
+        const CausalMask sight{tile.count, std::min(key_block, tile.last_key - key),
+                               tile.first - in.key_offset - key + 1};
         const auto d_k = [&](std::int64_t j) { return args.d_k.row<R>(key + j) + head * E; };
         const auto d_v = [&](std::int64_t j) { return args.d_v.row<R>(key + j) + head * E; };
         load_head<T>(in.k, key, sight.keys, head, E, k);
@@ -175,7 +186,8 @@ void backward(const Stream& stream, const AttentionBackward& args) {
         score(q, k, sight.queries, sight.keys, E, p);
         score(d_y, v, sight.queries, sight.keys, E, ds);
         for (std::int64_t i = 0; i < sight.queries; ++i) {
-          const R lse = args.lse.row<const R>(tile.first + i)[head], delta = args.delta.row<const R>(tile.first + i)[head];
+          const R lse = args.lse.row<const R>(tile.first + i)[head],
+                  delta = args.delta.row<const R>(tile.first + i)[head];
           R *const weights = p + i * key_block, *const slopes = ds + i * key_block;
 #pragma omp simd
           for (std::int64_t j = 0; j < sight.of(i); ++j) {
@@ -191,7 +203,8 @@ void backward(const Stream& stream, const AttentionBackward& args) {
               const R *const weights = p + first * key_block, *const slopes = ds + first * key_block;
               blas(false, false, rows, E, keys, slopes, key_block, k, E, R{1}, d_q(first), args.d_q.row_stride);
               blas(true, false, keys, E, rows, slopes, key_block, q + first * E, E, R{1}, d_k(0), args.d_k.row_stride);
-              blas(true, false, keys, E, rows, weights, key_block, d_y + first * E, E, R{1}, d_v(0), args.d_v.row_stride);
+              blas(true, false, keys, E, rows, weights, key_block, d_y + first * E, E, R{1}, d_v(0),
+                   args.d_v.row_stride);
             },
             [&](std::int64_t i, std::int64_t j) {
               add_scaled(d_q(i), ds[i * key_block + j], k + j * E, E);
@@ -223,8 +236,10 @@ void delta(const AttentionDelta& args) {
 template <class Body>
 void dispatch_result(DType dtype, DType result, const Body& body) {
   dispatch(dtype, [&]<class T> {
-    if (result == dtype) body.template operator()<T, T>();
-    else body.template operator()<T, Accumulator<T>>();
+    if (result == dtype)
+      body.template operator()<T, T>();
+    else
+      body.template operator()<T, Accumulator<T>>();
   });
 }
 

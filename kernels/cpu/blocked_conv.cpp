@@ -1,5 +1,5 @@
-#include "kernels/core/integer.hpp"
 #include "kernels/blocked_conv.hpp"
+#include "kernels/core/integer.hpp"
 
 #include <algorithm>
 
@@ -21,15 +21,18 @@ struct Problem {
   TensorView halo, taps;
   std::int64_t block;
   std::int64_t tokens = in.segments.tokens, channels = in.v.columns(), length = taps.columns();
-  std::int64_t reach = farthest();                                      // taps that meet a token
+  std::int64_t reach = farthest();  // taps that meet a token
   std::int64_t history = (blocked_conv_stages(reach, block) - 1) * block, panel = history + block;  // X̂_{n-K} … X̂_n
   std::int64_t tiles = ceil_div(channels, lanes<R>), strips = ceil_div(tiles, strip_tiles);
   std::int64_t blocks = ceil_div(tokens, block);
-  std::int64_t parts = std::clamp<std::int64_t>(std::min(most_parts / std::max<std::int64_t>(strips, 1), tokens / (16 * std::max(reach, block))), 1, most_parts);
+  std::int64_t parts = std::clamp<std::int64_t>(
+      std::min(most_parts / std::max<std::int64_t>(strips, 1), tokens / (16 * std::max(reach, block))), 1, most_parts);
 
   std::int64_t farthest() const {
     std::int64_t longest = 1;
-    for_each_document(in.segments, 0, tokens, [&](std::int64_t, std::int64_t last, std::int64_t start, std::int64_t) { longest = std::max(longest, last - start); });
+    for_each_document(in.segments, 0, tokens, [&](std::int64_t, std::int64_t last, std::int64_t start, std::int64_t) {
+      longest = std::max(longest, last - start);
+    });
     return std::min(length, longest);
   }
   Tile tile(std::int64_t index) const { return {index * lanes<R>, std::min(lanes<R>, channels - index * lanes<R>)}; }
@@ -60,9 +63,10 @@ Scratch<R> arrange_taps(const Stream& stream, const Problem<T>& p) {
   return arranged;
 }
 
-/// `count` rows of one document in one block of Ŷ_n = [H_K … H_0] [X̂_{n-K}; …; X̂_n] (Direction +1), or of [H_0ᵀ … H_Kᵀ] [Ĝ_n; …; Ĝ_{n+K}] (-1): the blocks
-/// lie one after the other in a panel and the factors are Toeplitz, so one product takes them all. `x` stands at the first row's token; the sum takes
-/// in `reach` more tokens of the document before the first row, or after the last.
+/// `count` rows of one document in one block of Ŷ_n = [H_K … H_0] [X̂_{n-K}; …; X̂_n] (Direction +1), or of [H_0ᵀ … H_Kᵀ]
+/// [Ĝ_n; …; Ĝ_{n+K}] (-1): the blocks lie one after the other in a panel and the factors are Toeplitz, so one product
+/// takes them all. `x` stands at the first row's token; the sum takes in `reach` more tokens of the document before the
+/// first row, or after the last.
 template <int Direction, class V>
 void multiply_blocks(const V* taps, std::int64_t length, const V* x, std::int64_t count, std::int64_t reach, V* y) {
   std::int64_t i = 0;
@@ -98,18 +102,23 @@ void forward(const Stream& stream, const BlockedConvForward& args) {
     Vector<R>* const panels = scratch.data() + thread_index() * (strip_tiles * p.panel + p.block);
     Vector<R>* const y = panels + strip_tiles * p.panel;
     const std::int64_t strip = item / p.parts, part = item % p.parts, first_tile = strip * strip_tiles;
-    const std::int64_t begin = part * p.blocks / p.parts * p.block, end = std::min((part + 1) * p.blocks / p.parts * p.block, p.tokens);
+    const std::int64_t begin = part * p.blocks / p.parts * p.block,
+                       end = std::min((part + 1) * p.blocks / p.parts * p.block, p.tokens);
     for (std::int64_t t = begin; t < end; t += p.block) {
       const std::int64_t stop = std::min(t + p.block, end);
       for (std::int64_t index = first_tile; index < p.end_of_strip(strip); ++index) {
         const Tile tile = p.tile(index);
         Vector<R>* const x = panels + (index - first_tile) * p.panel + p.history;  // at token t
-        if (t == begin) p.load_products(t - past, t, tile, x - past);
-        else std::copy(x + p.block - past, x + p.block, x - past);
+        if (t == begin)
+          p.load_products(t - past, t, tile, x - past);
+        else
+          std::copy(x + p.block - past, x + p.block, x - past);
         p.load_products(t, stop, tile, x);
-        for_each_document(p.in.segments, t, stop, [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t) {
-          multiply_blocks<1>(taps.data() + index * p.reach, p.reach, x + first - t, last - first, first - start, y + first - t);
-        });
+        for_each_document(p.in.segments, t, stop,
+                          [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t) {
+                            multiply_blocks<1>(taps.data() + index * p.reach, p.reach, x + first - t, last - first,
+                                               first - start, y + first - t);
+                          });
         store_gated<T>(y, p.in.q, t, stop - t, tile, args.y);
       }
     }
@@ -118,7 +127,8 @@ void forward(const Stream& stream, const BlockedConvForward& args) {
 
 /// d_taps of a tile, summed in float64 over blocks: [lags, rounded up][lanes].
 template <class R>
-void add_tap_gradients(const Vector<R>* dc, const Vector<R>* products, std::int64_t count, std::int64_t start, std::int64_t reach, double* to) {
+void add_tap_gradients(const Vector<R>* dc, const Vector<R>* products, std::int64_t count, std::int64_t start,
+                       std::int64_t reach, double* to) {
   for (std::int64_t lag = 0; lag < reach && start + lag < count; lag += rows_together) {
     Vector<R> sum[rows_together] = {};
     correlate<rows_together>(dc, products, lag, 0, count, start, sum);
@@ -134,7 +144,8 @@ void backward(const Stream& stream, const BlockedConvBackward& args) {
   const Problem<T> p{args.in, args.halo, args.taps, args.block};
   const GatedConvGradients& out = args.gradients;
   const Scratch<R> taps = arrange_taps(stream, p);
-  // A panel of products begins with rows for the lags that fill up the last eight; one of gradients holds Ĝ_n … Ĝ_{n+K}.
+  // A panel of products begins with rows for the lags that fill up the last eight; one of gradients holds Ĝ_n …
+  // Ĝ_{n+K}.
   const std::int64_t margin = rows_together, past = p.reach - 1, ahead = p.reach - 1, panel = margin + p.panel;
   const std::int64_t lags = round_up(p.reach, rows_together);
   const Scratch<R> scratch(stream, thread_count() * (strip_tiles * 2 * panel + p.block));
@@ -147,7 +158,8 @@ void backward(const Stream& stream, const BlockedConvBackward& args) {
     Vector<R>* const panels = scratch.data() + thread_index() * (strip_tiles * 2 * panel + p.block);
     Vector<R>* const rows = panels + strip_tiles * 2 * panel;
     const std::int64_t strip = item / p.parts, part = item % p.parts, first_tile = strip * strip_tiles;
-    const std::int64_t begin = part * p.blocks / p.parts * p.block, end = std::min((part + 1) * p.blocks / p.parts * p.block, p.tokens);
+    const std::int64_t begin = part * p.blocks / p.parts * p.block,
+                       end = std::min((part + 1) * p.blocks / p.parts * p.block, p.tokens);
     // The first part takes the halo's rows along, on the same grid of blocks.
     const std::int64_t from = part == 0 && args.d_halo.present() ? -round_up(p.reach - 1, p.block) : begin;
     for (std::int64_t t = from; t < end; t += p.block) {
@@ -155,32 +167,45 @@ void backward(const Stream& stream, const BlockedConvBackward& args) {
       for (std::int64_t index = first_tile; index < p.end_of_strip(strip); ++index) {
         const Tile tile = p.tile(index);
         const Vector<R>* const h = taps.data() + index * p.reach;
-        Vector<R>* const products = panels + (index - first_tile) * 2 * panel + margin + p.history;  // at token t, as is
+        Vector<R>* const products =
+            panels + (index - first_tile) * 2 * panel + margin + p.history;  // at token t, as is
         Vector<R>* const dc = products + p.block;
         // What lies ahead has been loaded with the block before.
         if (t != from) std::copy(dc + p.block, dc + p.block + ahead, dc);
-        const std::int64_t missing = std::max<std::int64_t>(t == from ? t : t + ahead, 0), known = std::min(t + p.block + ahead, p.tokens);
-        if (t == from) std::fill(dc, dc + std::clamp<std::int64_t>(-t, 0, p.block + ahead), Vector<R>{});  // of tokens before the run
+        const std::int64_t missing = std::max<std::int64_t>(t == from ? t : t + ahead, 0),
+                           known = std::min(t + p.block + ahead, p.tokens);
+        if (t == from)
+          std::fill(dc, dc + std::clamp<std::int64_t>(-t, 0, p.block + ahead),
+                    Vector<R>{});  // of tokens before the run
         if (known > missing) load_output_gradient<T>(p.in, out.d_y, missing, known - missing, tile, dc + (missing - t));
         if (t >= 0) {
-          if (t == begin) p.load_products(t - past, t, tile, products - past);
-          else std::copy(products + p.block - past, products + p.block, products - past);
+          if (t == begin)
+            p.load_products(t - past, t, tile, products - past);
+          else
+            std::copy(products + p.block - past, products + p.block, products - past);
           p.load_products(t, stop, tile, products);
           if (p.in.q.present()) {
-            for_each_document(p.in.segments, t, stop, [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t) {
-              multiply_blocks<1>(h, p.reach, products + first - t, last - first, first - start, rows + first - t);
-            });
+            for_each_document(
+                p.in.segments, t, stop, [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t) {
+                  multiply_blocks<1>(h, p.reach, products + first - t, last - first, first - start, rows + first - t);
+                });
             store_gated<T>(rows, out.d_y, t, count, tile, out.d_q);
           }
           double* const sums = d_taps.view().template row<double>(part) + index * lags * lanes<R>;
-          for_each_document(p.in.segments, t, stop, [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t) {
-            add_tap_gradients<R>(dc + first - t, products + first - t, last - first, std::max(start - first, -p.reach - margin), p.reach, sums);
-          });
+          for_each_document(p.in.segments, t, stop,
+                            [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t) {
+                              add_tap_gradients<R>(dc + first - t, products + first - t, last - first,
+                                                   std::max(start - first, -p.reach - margin), p.reach, sums);
+                            });
         }
-        for_each_document(p.in.segments, std::max(t, 1 - p.reach), stop, [&](std::int64_t first, std::int64_t last, std::int64_t, std::int64_t document_end) {
-          multiply_blocks<-1>(h, p.reach, dc + first - t, last - first, std::min(document_end, p.tokens) - last, rows + first - t);
-          if (first < 0) store_rows<T>(rows + first - t, p.length - 1 + first, std::min<std::int64_t>(last, 0) - first, tile, args.d_halo);
-        });
+        for_each_document(p.in.segments, std::max(t, 1 - p.reach), stop,
+                          [&](std::int64_t first, std::int64_t last, std::int64_t, std::int64_t document_end) {
+                            multiply_blocks<-1>(h, p.reach, dc + first - t, last - first,
+                                                std::min(document_end, p.tokens) - last, rows + first - t);
+                            if (first < 0)
+                              store_rows<T>(rows + first - t, p.length - 1 + first,
+                                            std::min<std::int64_t>(last, 0) - first, tile, args.d_halo);
+                          });
         if (t >= 0) store_product_gradient<T>(rows, p.in, out, t, count, tile);
       }
     }
@@ -190,7 +215,8 @@ void backward(const Stream& stream, const BlockedConvBackward& args) {
   const auto total = [&](std::int64_t channel, std::int64_t lag) {
     double sum = 0;
     for (std::int64_t part = 0; part < p.parts; ++part)
-      sum += d_taps.view().template row<const double>(part)[(channel / lanes<R> * lags + lag) * lanes<R> + channel % lanes<R>];
+      sum += d_taps.view().template row<const double>(
+          part)[(channel / lanes<R> * lags + lag) * lanes<R> + channel % lanes<R>];
     return sum;
   };
 #pragma omp parallel for schedule(static)
@@ -213,7 +239,8 @@ void expect_inputs(const Args& args) {
   ensure(length > 0 && (G == 0 ? D == 0 : D % G == 0), "taps {} for {} channels", args.taps.shape.to_string(), D);
   ensure(args.block > 0, "a block of {} tokens", args.block);
   expect_if_present("halo", args.halo, dtype, {length - 1, D});
-  ensure(args.halo.present() || length == 1 || !args.in.segments.continues_from_left(), "a document begins before the run, but halo is absent");
+  ensure(args.halo.present() || length == 1 || !args.in.segments.continues_from_left(),
+         "a document begins before the run, but halo is absent");
 }
 
 }  // namespace

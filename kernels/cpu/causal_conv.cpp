@@ -1,10 +1,10 @@
-#include "kernels/core/integer.hpp"
 #include "kernels/causal_conv.hpp"
+#include "kernels/core/integer.hpp"
 
 #include <algorithm>
 
-#include "kernels/expect.hpp"
 #include "kernels/cpu/vector_math.hpp"
+#include "kernels/expect.hpp"
 
 namespace causeway::cpu {
 namespace {

@@ -4,9 +4,9 @@
 #include <cstdint>
 
 #include "kernels/core/integer.hpp"
-#include "kernels/cpu/vector_math.hpp"
 #include "kernels/core/segments.hpp"
 #include "kernels/core/tensor.hpp"
+#include "kernels/cpu/vector_math.hpp"
 
 /// How operators whose channels are independent are cut for a CPU: lanes are channels, a tile is one vector of them.
 namespace causeway::cpu {
@@ -21,9 +21,7 @@ struct Tile {
 template <class R>
 struct TileGroups {
   explicit TileGroups(std::int64_t channels_)
-      : channels(channels_),
-        tiles(ceil_div(channels_, lanes<R>)),
-        count(std::min<std::int64_t>((tiles + 3) / 4, 16)) {}
+      : channels(channels_), tiles(ceil_div(channels_, lanes<R>)), count(std::min<std::int64_t>((tiles + 3) / 4, 16)) {}
   std::int64_t first_tile(std::int64_t group) const { return group * tiles / count; }
   Tile tile(std::int64_t index) const { return {index * lanes<R>, std::min(lanes<R>, channels - index * lanes<R>)}; }
 
@@ -70,22 +68,24 @@ void load_saved(const R* block, std::int64_t states, const Tile& tile, Vector<R>
 template <class R>
 class Scratch {
  public:
-  Scratch(const Stream& stream, std::int64_t vectors) : tensor_(Tensor::zeros(stream, dtype_of<R>, {vectors, lanes<R>})) {}
+  Scratch(const Stream& stream, std::int64_t vectors)
+      : tensor_(Tensor::zeros(stream, dtype_of<R>, {vectors, lanes<R>})) {}
   Vector<R>* data() const { return static_cast<Vector<R>*>(tensor_.view().data); }
 
  private:
   Tensor tensor_;
 };
 
-/// Calls body(first, last, start, end) for the parts [first, last) of tokens [begin, end) that lie in one document [start, end) each, in rising
-/// order. Tokens before the first document, which a halo may hold, are in none.
+/// Calls body(first, last, start, end) for the parts [first, last) of tokens [begin, end) that lie in one document
+/// [start, end) each, in rising order. Tokens before the first document, which a halo may hold, are in none.
 template <class Body>
 void for_each_document(const SegmentsView& segments, std::int64_t begin, std::int64_t end, const Body& body) {
   const std::int64_t* const last = segments.cu_seqlens + segments.count;
   const std::int64_t* at = std::upper_bound(segments.cu_seqlens, last, begin);
   if (at != segments.cu_seqlens) --at;
   for (; at != last && *at < end; ++at)
-    if (const std::int64_t from = std::max(begin, at[0]), to = std::min(end, at[1]); from < to) body(from, to, at[0], at[1]);
+    if (const std::int64_t from = std::max(begin, at[0]), to = std::min(end, at[1]); from < to)
+      body(from, to, at[0], at[1]);
 }
 
 }  // namespace causeway::cpu

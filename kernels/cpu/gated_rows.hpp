@@ -10,8 +10,8 @@
 /// A tile's channels of rows of tokens, in the accumulator type R, and the gates around a convolution.
 namespace causeway::cpu {
 
-/// One row of a tile after the other, the same tile's row some way ahead fetched into the second-level cache: rows stand too far apart for the
-/// hardware to guess. The read-only walk through an activation, or the written one.
+/// One row of a tile after the other, the same tile's row some way ahead fetched into the second-level cache: rows
+/// stand too far apart for the hardware to guess. The read-only walk through an activation, or the written one.
 template <class T, bool written = false>
 class RowWalk {
  public:
@@ -55,21 +55,25 @@ template <class T, class R = Accumulator<T>>
 void load_product(const GatedConvInputs& in, std::int64_t first, std::int64_t count, const Tile& tile, Vector<R>* to) {
   if (!in.k.present()) return load_rows<T>(in.v, first, count, tile, to);
   RowWalk<const T> k(in.k, first, tile), v(in.v, first, tile);
-  for (std::int64_t i = 0; i < count; ++i, k.next(), v.next()) to[i] = rounded<T>(load_lanes<R>(*k, tile.width) * load_lanes<R>(*v, tile.width));
+  for (std::int64_t i = 0; i < count; ++i, k.next(), v.next())
+    to[i] = rounded<T>(load_lanes<R>(*k, tile.width) * load_lanes<R>(*v, tile.width));
 }
 
 /// y = gate ⊙ x of rows; x itself where the gate is absent.
 template <class T, class R = Accumulator<T>>
-void store_gated(const Vector<R>* x, TensorView gate, std::int64_t first, std::int64_t count, const Tile& tile, TensorView y) {
+void store_gated(const Vector<R>* x, TensorView gate, std::int64_t first, std::int64_t count, const Tile& tile,
+                 TensorView y) {
   if (!gate.present()) return store_rows<T>(x, first, count, tile, y);
   RowWalk<const T> g(gate, first, tile);
   RowWalk<T, true> row(y, first, tile);
-  for (std::int64_t i = 0; i < count; ++i, g.next(), row.next()) store_lanes<R>(load_lanes<R>(*g, tile.width) * x[i], *row, tile.width);
+  for (std::int64_t i = 0; i < count; ++i, g.next(), row.next())
+    store_lanes<R>(load_lanes<R>(*g, tile.width) * x[i], *row, tile.width);
 }
 
 /// dc = d_y⊙q of rows, unrounded.
 template <class T, class R = Accumulator<T>>
-void load_output_gradient(const GatedConvInputs& in, TensorView d_y, std::int64_t first, std::int64_t count, const Tile& tile, Vector<R>* to) {
+void load_output_gradient(const GatedConvInputs& in, TensorView d_y, std::int64_t first, std::int64_t count,
+                          const Tile& tile, Vector<R>* to) {
   load_rows<T>(d_y, first, count, tile, to);
   if (!in.q.present()) return;
   RowWalk<const T> q(in.q, first, tile);
@@ -78,8 +82,8 @@ void load_output_gradient(const GatedConvInputs& in, TensorView d_y, std::int64_
 
 /// d_k = d_kv⊙v and d_v = d_kv⊙k of rows, or d_v = d_kv without k.
 template <class T, class R = Accumulator<T>>
-void store_product_gradient(const Vector<R>* d_kv, const GatedConvInputs& in, const GatedConvGradients& to, std::int64_t first,
-                            std::int64_t count, const Tile& tile) {
+void store_product_gradient(const Vector<R>* d_kv, const GatedConvInputs& in, const GatedConvGradients& to,
+                            std::int64_t first, std::int64_t count, const Tile& tile) {
   if (in.k.present()) store_gated<T>(d_kv, in.v, first, count, tile, to.d_k);
   store_gated<T>(d_kv, in.k, first, count, tile, to.d_v);
 }

@@ -1,5 +1,5 @@
-#include "kernels/core/integer.hpp"
 #include "kernels/gemm.hpp"
+#include "kernels/core/integer.hpp"
 
 #include <algorithm>
 #include <limits>
@@ -11,8 +11,8 @@
 namespace causeway::cpu {
 namespace {
 
-// Threads take tiles of c. Their size depends on the shapes alone and OpenBLAS itself computes each with one thread, so that no bit of c
-// depends on how many threads there are.
+// Threads take tiles of c. Their size depends on the shapes alone and OpenBLAS itself computes each with one thread, so
+// that no bit of c depends on how many threads there are.
 constexpr std::int64_t largest_tile_rows = 256, largest_tile_columns = 512, smallest_tile = 64, enough_tiles = 16;
 constexpr std::int64_t depth = 256;  // of the panels that bf16 is widened in: all three fit a core's L2 cache
 
@@ -26,7 +26,8 @@ struct Tiles {
   std::int64_t down, across;   ///< how many
 
   Tiles(std::int64_t m, std::int64_t n) : rows(largest_tile_rows), columns(largest_tile_columns) {
-    while (count(m, n) < enough_tiles && (rows > smallest_tile || columns > smallest_tile)) (columns >= rows ? columns : rows) /= 2;
+    while (count(m, n) < enough_tiles && (rows > smallest_tile || columns > smallest_tile))
+      (columns >= rows ? columns : rows) /= 2;
   }
   std::int64_t count(std::int64_t m, std::int64_t n) {
     down = ceil_div(m, rows), across = ceil_div(n, columns);
@@ -50,9 +51,11 @@ Block stored(bool transpose, std::int64_t row, std::int64_t column, std::int64_t
 
 template <class T>
 void multiply(const Gemm& args, std::int64_t k, const Block& tile) {
-  const Block a = stored(args.transpose_a, tile.row, 0, tile.rows, k), b = stored(args.transpose_b, 0, tile.column, k, tile.columns);
-  blas(args.transpose_a, args.transpose_b, tile.rows, tile.columns, k, at<T>(args.a, a.row, a.column), args.a.row_stride,
-       at<T>(args.b, b.row, b.column), args.b.row_stride, static_cast<T>(args.beta), at<T>(args.c, tile.row, tile.column), args.c.row_stride);
+  const Block a = stored(args.transpose_a, tile.row, 0, tile.rows, k),
+              b = stored(args.transpose_b, 0, tile.column, k, tile.columns);
+  blas(args.transpose_a, args.transpose_b, tile.rows, tile.columns, k, at<T>(args.a, a.row, a.column),
+       args.a.row_stride, at<T>(args.b, b.row, b.column), args.b.row_stride, static_cast<T>(args.beta),
+       at<T>(args.c, tile.row, tile.column), args.c.row_stride);
 }
 
 void widen(TensorView x, const Block& block, float* to) {
@@ -73,7 +76,8 @@ void round_to_bf16(const float* from, TensorView x, const Block& block) {
   }
 }
 
-/// A tile of a bf16 product: panels of `depth` are widened to f32, summed in f32 (in c itself where c is f32) and rounded once.
+/// A tile of a bf16 product: panels of `depth` are widened to f32, summed in f32 (in c itself where c is f32) and
+/// rounded once.
 void multiply_bf16(const Gemm& args, std::int64_t k, const Block& tile, float* scratch) {
   float* const a_panel = scratch;
   float* const b_panel = a_panel + tile.rows * depth;
@@ -83,7 +87,8 @@ void multiply_bf16(const Gemm& args, std::int64_t k, const Block& tile, float* s
   if (narrow && args.beta != 0) widen(args.c, tile, sum);
   for (std::int64_t begin = 0; begin < k; begin += depth) {
     const std::int64_t count = std::min(depth, k - begin);
-    const Block a = stored(args.transpose_a, tile.row, begin, tile.rows, count), b = stored(args.transpose_b, begin, tile.column, count, tile.columns);
+    const Block a = stored(args.transpose_a, tile.row, begin, tile.rows, count),
+                b = stored(args.transpose_b, begin, tile.column, count, tile.columns);
     widen(args.a, a, a_panel);
     widen(args.b, b, b_panel);
     blas(args.transpose_a, args.transpose_b, tile.rows, tile.columns, count, a_panel, a.columns, b_panel, b.columns,
@@ -92,7 +97,8 @@ void multiply_bf16(const Gemm& args, std::int64_t k, const Block& tile, float* s
   if (narrow) round_to_bf16(sum, args.c, tile);
 }
 
-/// c = beta·c: the product of matrices with no inner extent. What c held does not count where beta is zero, NaN neither.
+/// c = beta·c: the product of matrices with no inner extent. What c held does not count where beta is zero, NaN
+/// neither.
 void scale_only(const Gemm& args) {
   dispatch(args.c.dtype, [&]<class T>() {
     using Wide = Accumulator<T>;
@@ -111,26 +117,32 @@ void gemm(const Stream& stream, const Gemm& args) {
   const std::int64_t m = c.rows(), n = c.columns(), k = args.transpose_a ? a.rows() : a.columns();
   ensure((args.transpose_a ? a.columns() : a.rows()) == m && (args.transpose_b ? b.columns() : b.rows()) == k &&
              (args.transpose_b ? b.rows() : b.columns()) == n,
-         "gemm of {}{} and {}{} into {}", a.shape.to_string(), args.transpose_a ? "ᵀ" : "", b.shape.to_string(), args.transpose_b ? "ᵀ" : "",
-         c.shape.to_string());
-  ensure(a.dtype == b.dtype && (c.dtype == a.dtype || c.dtype == accumulator_of(a.dtype)), "gemm of {} and {} into {}", name_of(a.dtype),
-         name_of(b.dtype), name_of(c.dtype));
+         "gemm of {}{} and {}{} into {}", a.shape.to_string(), args.transpose_a ? "ᵀ" : "", b.shape.to_string(),
+         args.transpose_b ? "ᵀ" : "", c.shape.to_string());
+  ensure(a.dtype == b.dtype && (c.dtype == a.dtype || c.dtype == accumulator_of(a.dtype)), "gemm of {} and {} into {}",
+         name_of(a.dtype), name_of(b.dtype), name_of(c.dtype));
   if (m == 0 || n == 0) return;
   if (k == 0) return scale_only(args);
   for (const std::int64_t extent : {m, n, k, a.row_stride, b.row_stride, c.row_stride}) blas_int(extent);
 
   use_one_blas_thread();
   const Tiles tiles(m, n);
-  const std::int64_t scratch_size = a.dtype == DType::bf16 ? (tiles.rows + tiles.columns) * depth + tiles.rows * tiles.columns : 0;
+  const std::int64_t scratch_size =
+      a.dtype == DType::bf16 ? (tiles.rows + tiles.columns) * depth + tiles.rows * tiles.columns : 0;
   const Tensor scratch(stream, DType::f32, {scratch_size > 0 ? thread_count() : 0, scratch_size});
 #pragma omp parallel for schedule(static) if (m * n * k > 32 * run_length)
   for (std::int64_t i = 0; i < tiles.down * tiles.across; ++i) {
     const std::int64_t row = i / tiles.across * tiles.rows, column = i % tiles.across * tiles.columns;
     const Block tile{row, column, std::min(tiles.rows, m - row), std::min(tiles.columns, n - column)};
     switch (a.dtype) {
-      case DType::f64: multiply<double>(args, k, tile); break;
-      case DType::f32: multiply<float>(args, k, tile); break;
-      default: multiply_bf16(args, k, tile, scratch.view().row<float>(thread_index()));
+      case DType::f64:
+        multiply<double>(args, k, tile);
+        break;
+      case DType::f32:
+        multiply<float>(args, k, tile);
+        break;
+      default:
+        multiply_bf16(args, k, tile, scratch.view().row<float>(thread_index()));
     }
   }
 }

@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <cstring>
 
-/// exp, log1p, expm1 and erf on whole vectors. glibc has them on x86-64 (libmvec, at most 4 ulp, NaN and infinity as in IEEE) but
-/// tells the compiler so only under -ffast-math, which would take NaN's meaning away everywhere; these redeclarations
-/// tell it without. Elsewhere loops call the scalar functions.
+/// exp, log1p, expm1 and erf on whole vectors. glibc has them on x86-64 (libmvec, at most 4 ulp, NaN and infinity as in
+/// IEEE) but tells the compiler so only under -ffast-math, which would take NaN's meaning away everywhere; these
+/// redeclarations tell it without. Elsewhere loops call the scalar functions.
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
 extern "C" {
 [[gnu::simd("notinbranch")]] double exp(double) noexcept;

@@ -6,8 +6,8 @@
 #include <compare>
 #include <map>
 
-#include "kernels/cuda/pointwise/elementwise.cuh"
 #include "kernels/core/handle.hpp"
+#include "kernels/cuda/pointwise/elementwise.cuh"
 
 namespace causeway::cuda {
 namespace {

@@ -18,7 +18,8 @@ struct Group {
   const std::function<void()>& between;
 };
 
-/// The shortest of `tries` runs, all ranks starting each together, until the stream is through; once before, unmeasured.
+/// The shortest of `tries` runs, all ranks starting each together, until the stream is through; once before,
+/// unmeasured.
 double best_seconds(int tries, const Group& group, const std::function<void()>& run) {
   using Clock = std::chrono::steady_clock;
   const auto& [ranks, stream, between] = group;
@@ -44,9 +45,10 @@ double ring_seconds(std::int64_t bytes, int in_a_row, int tries, const Group& gr
   const int right = (ranks.rank() + 1) % ranks.size(), left = (ranks.rank() + ranks.size() - 1) % ranks.size();
   const Transfer transfers[] = {{.peer = right, .send = out.view().as_bytes(), .recv = {}},
                                 {.peer = left, .send = {}, .recv = in.view().as_bytes()}};
-  return best_seconds(tries, group, [&] {
-           for (int i = 0; i < in_a_row; ++i) group.ranks.exchange(transfers, group.stream);
-         }) /
+  return best_seconds(tries, group,
+                      [&] {
+                        for (int i = 0; i < in_a_row; ++i) group.ranks.exchange(transfers, group.stream);
+                      }) /
          in_a_row;
 }
 
@@ -61,11 +63,10 @@ double operations_per_second(const Group& group, DType dtype) {
   fill(stream, {.value = 1, .y = filter});
   const PlacedSegments documents(stream, {0, tokens}, tokens);
   const double seconds = best_seconds(5, group, [&] {
-    blocked_conv_forward(
-        stream, {.in = {.q = {}, .k = {}, .v = x, .skip = {}, .segments = documents.view()},
-                 .halo = {},
-                 .taps = filter,
-                 .y = y});
+    blocked_conv_forward(stream, {.in = {.q = {}, .k = {}, .v = x, .skip = {}, .segments = documents.view()},
+                                  .halo = {},
+                                  .taps = filter,
+                                  .y = y});
   });
   return static_cast<double>(tokens * channels * taps) / seconds;
 }

@@ -5,9 +5,9 @@
 #include <string_view>
 
 #include "kernels/core/tensor.hpp"
-#include "parallel/transport/communicator.hpp"
 #include "parallel/cost/cost.hpp"
 #include "parallel/layout/sharding.hpp"
+#include "parallel/transport/communicator.hpp"
 
 namespace causeway {
 

@@ -1,8 +1,8 @@
 #pragma once
 
 #include "kernels/core/tensor.hpp"
-#include "parallel/transport/communicator.hpp"
 #include "parallel/layout/exchange_plan.hpp"
+#include "parallel/transport/communicator.hpp"
 
 namespace causeway {
 

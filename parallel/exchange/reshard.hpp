@@ -3,15 +3,15 @@
 #include <span>
 
 #include "kernels/core/tensor.hpp"
-#include "parallel/transport/communicator.hpp"
 #include "parallel/layout/sharding.hpp"
+#include "parallel/transport/communicator.hpp"
 
 namespace causeway {
 
 /// A pack between its two cuts: by tokens, a rank holding rows [local tokens, D], and by channels, a rank holding
 /// columns [T, D'] of the whole pack. Each function is one exchange for all its tensors unless told otherwise, with a
-/// message a tensor, a pair of ranks and a chunk. Each is linear; forward and adjoint stand together. Tensors are [rows, columns] with any
-/// row stride, unless told otherwise.
+/// message a tensor, a pair of ranks and a chunk. Each is linear; forward and adjoint stand together. Tensors are
+/// [rows, columns] with any row stride, unless told otherwise.
 
 /// How `channels` channels in `groups` equal groups are dealt over ranks, each share then cut into `slices`: whole
 /// groups, as evenly as may be. A part may be empty.

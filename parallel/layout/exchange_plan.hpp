@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/reorder.hpp"
 #include "kernels/core/segments.hpp"
+#include "kernels/reorder.hpp"
 #include "parallel/layout/shard_layout.hpp"
 
 namespace causeway {

@@ -15,8 +15,7 @@ Sharding::Sharding(ShardLayout layout, Segments segments, int rank, const Stream
   require(layout_.tokens() == segments_.tokens(), "a layout of {} tokens for documents of {} tokens", layout_.tokens(),
           segments_.tokens());
   require(rank >= 0 && rank < layout_.ranks(), "rank {} in a layout over {} ranks", rank, layout_.ranks());
-  for (const int c : layout_.chunks_of(rank))
-    chunks_.push_back(run_of(c, layout_.chunk(c), layout_.local_offset(c)));
+  for (const int c : layout_.chunks_of(rank)) chunks_.push_back(run_of(c, layout_.chunk(c), layout_.local_offset(c)));
 }
 
 void Sharding::ensure_of(int rank, int ranks) const {

@@ -20,11 +20,11 @@ inline TensorView rows_of(TensorView x, Range rows) { return x.present() ? x.sli
 
 /// A run of consecutive tokens of the pack, as its rows stand in some tensors.
 struct Chunk {
-  int number = 0;                        ///< in the layout, of one of the rank's own
-  Range tokens;                          ///< of the pack
-  std::int64_t offset = 0;               ///< its first row in those tensors: the rank's local ones, for one of its own
-  PlacedSegments documents;              ///< it touches, in its own coordinates
-  std::int64_t longest_document = 0;     ///< of these, with its tokens outside the run
+  int number = 0;                     ///< in the layout, of one of the rank's own
+  Range tokens;                       ///< of the pack
+  std::int64_t offset = 0;            ///< its first row in those tensors: the rank's local ones, for one of its own
+  PlacedSegments documents;           ///< it touches, in its own coordinates
+  std::int64_t longest_document = 0;  ///< of these, with its tokens outside the run
   SegmentsView segments() const { return documents.view(); }
   std::span<const std::int64_t> cu_seqlens() const { return documents.cu_seqlens(); }
   /// This chunk's rows of one of those tensors; an absent view stays absent.
@@ -32,7 +32,8 @@ struct Chunk {
 };
 
 /// How one pack lies over the ranks of a context group, as one of them sees it, with every plan its operators ask for.
-/// Made once a pack, used by every layer; what kernels read of it lies on `stream`'s device. Local tensors hold the rank's chunks one after the other.
+/// Made once a pack, used by every layer; what kernels read of it lies on `stream`'s device. Local tensors hold the
+/// rank's chunks one after the other.
 class Sharding {
  public:
   Sharding(ShardLayout layout, Segments segments, int rank, const Stream& stream = Stream());

@@ -7,9 +7,9 @@
 #include "kernels/core/integer.hpp"
 #include "kernels/core/segments.hpp"
 #include "kernels/core/tensor.hpp"
-#include "parallel/transport/communicator.hpp"
 #include "parallel/layout/exchange_plan.hpp"
 #include "parallel/layout/shard_layout.hpp"
+#include "parallel/transport/communicator.hpp"
 
 namespace causeway {
 

@@ -107,8 +107,8 @@ void reduce_scatter_in_rank_order(Transport& ranks, const void* send, void* recv
 
   const std::int64_t longest = *std::max_element(counts.begin(), counts.end()),
                      mine = counts[static_cast<std::size_t>(rank)];
-  const std::int64_t piece =
-      std::clamp(scratch_bytes(stream.device()) / (element * size), std::int64_t{1}, std::max(longest, std::int64_t{1}));
+  const std::int64_t piece = std::clamp(scratch_bytes(stream.device()) / (element * size), std::int64_t{1},
+                                        std::max(longest, std::int64_t{1}));
   const Tensor scratch(stream, DType::u8, {size, std::min(piece, mine) * element});
   const auto length_of = [&](std::int64_t count, std::int64_t begin) {
     return std::clamp(count - begin, std::int64_t{0}, piece);
@@ -126,7 +126,8 @@ void reduce_scatter_in_rank_order(Transport& ranks, const void* send, void* recv
     ranks.start(transfers, stream).wait();
     auto* const total = into + begin * element;
     stream.copy(total, scratch.view().row<std::byte>(0), length * element);
-    for (int peer = 1; peer < size; ++peer) accumulate(total, scratch.view().row<std::byte>(peer), length, type, op, stream);
+    for (int peer = 1; peer < size; ++peer)
+      accumulate(total, scratch.view().row<std::byte>(peer), length, type, op, stream);
   }
 }
 

@@ -20,8 +20,8 @@ namespace causeway {
 ///   reduce_scatter   (N-1)/N · the buffer's bytes           in N-1
 /// Host scalars and text, which steer and do not compute, are not counted, nor is barrier.
 ///
-/// Times on the CPU are the host's. On a GPU they are its streams', told apart by events: exposed is how long a stream had
-/// nothing but communication to wait for. What it has not come to yet is counted by a later traffic().
+/// Times on the CPU are the host's. On a GPU they are its streams', told apart by events: exposed is how long a stream
+/// had nothing but communication to wait for. What it has not come to yet is counted by a later traffic().
 struct Traffic {
   std::int64_t bytes_sent = 0;
   std::int64_t messages_sent = 0;

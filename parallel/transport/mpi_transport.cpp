@@ -166,7 +166,8 @@ class MpiTransport final : public Transport {
       return all_gather_by_exchange(*this, send, recv, stream);
     const int length = static_cast<int>(send.size());
     const bool in_place = send.data() == recv.data() + send.size() * static_cast<std::size_t>(rank_);
-    mpi_check(MPI_Allgather(in_place ? MPI_IN_PLACE : send.data(), length, MPI_BYTE, recv.data(), length, MPI_BYTE, comm_.get()));
+    mpi_check(MPI_Allgather(in_place ? MPI_IN_PLACE : send.data(), length, MPI_BYTE, recv.data(), length, MPI_BYTE,
+                            comm_.get()));
   }
 
   void broadcast(std::span<std::byte> data, int root, const Stream& stream) override {

@@ -24,8 +24,9 @@ namespace {
 void nccl_check(ncclResult_t result, std::source_location where = std::source_location::current()) {
   if (result == ncclSuccess || result == ncclInProgress) return;
   const char* const detail = ncclGetLastError(nullptr);
-  const std::string text = fmt::format("{}:{}: NCCL: {}{}{}", where.file_name(), where.line(), ncclGetErrorString(result),
-                                       detail != nullptr && *detail != '\0' ? ": " : "", detail != nullptr ? detail : "");
+  const std::string text =
+      fmt::format("{}:{}: NCCL: {}{}{}", where.file_name(), where.line(), ncclGetErrorString(result),
+                  detail != nullptr && *detail != '\0' ? ": " : "", detail != nullptr ? detail : "");
   if (result == ncclRemoteError) throw PeerFailed(ExitCode::internal, text);
   throw Error(ExitCode::internal, text);
 }
@@ -131,8 +132,8 @@ class NcclTransport final : public Transport {
       return reduce_scatter_in_rank_order(*this, send, recv, counts, type, op, stream);
     if (counts.front() == 0) return;
     on_queue(stream, [&](cudaStream_t queue) {
-      nccl_check(ncclReduceScatter(send, recv, static_cast<std::size_t>(counts.front()), native_type(type), ncclSum, comm_,
-                                   queue));
+      nccl_check(ncclReduceScatter(send, recv, static_cast<std::size_t>(counts.front()), native_type(type), ncclSum,
+                                   comm_, queue));
     }).wait();
   }
 

@@ -56,10 +56,10 @@ class [[nodiscard]] Pending {
   int unwinding_ = std::uncaught_exceptions();
 };
 
-/// Bytes between the ranks of one group, ordered on a stream and in its device's memory. Knows no tensor and no operator.
-/// Every rank calls the same operations in the same order. The messages from one rank to another arrive in the order in which they were
-/// started, empty ones not counted, and must be as long as the receiver expects. Reductions add in rank order, ((x₀ +
-/// x₁) + x₂) + …: the same inputs give the same bits.
+/// Bytes between the ranks of one group, ordered on a stream and in its device's memory. Knows no tensor and no
+/// operator. Every rank calls the same operations in the same order. The messages from one rank to another arrive in
+/// the order in which they were started, empty ones not counted, and must be as long as the receiver expects.
+/// Reductions add in rank order, ((x₀ + x₁) + x₂) + …: the same inputs give the same bits.
 class Transport {
  public:
   virtual ~Transport() = default;

@@ -18,8 +18,9 @@ double copy_rate(const Stopwatch& stopwatch) {
   const TensorView from = tensors.random(DType::f32, {bytes / 4096, 1024}), to = tensors.empty(DType::f32, from.shape);
   const RowRange all{.count = from.rows()};
   const double by_stream = stopwatch.median_seconds([&] { tensors.stream().copy(to.data, from.data, bytes); });
-  const double by_kernel = stopwatch.median_seconds(
-      [&] { copy_rows(tensors.stream(), {.x = from, .ranges = {&all, 1}, .y = to}); });
+  const double by_kernel = stopwatch.median_seconds([&] {
+    copy_rows(tensors.stream(), {.x = from, .ranges = {&all, 1}, .y = to});
+  });
   return 2. * static_cast<double>(bytes) / std::min(by_stream, by_kernel);
 }
 

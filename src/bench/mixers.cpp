@@ -1,7 +1,7 @@
-#include "kernels/core/integer.hpp"
 #include "kernels/attention.hpp"
 #include "kernels/blocked_conv.hpp"
 #include "kernels/causal_conv.hpp"
+#include "kernels/core/integer.hpp"
 #include "kernels/fft_conv.hpp"
 #include "kernels/modal_conv.hpp"
 #include "kernels/selective_scan.hpp"

@@ -2,8 +2,8 @@
 
 #include <vector>
 
-#include "src/bench/workload.hpp"
 #include "src/bench/documents.hpp"
+#include "src/bench/workload.hpp"
 
 namespace causeway {
 namespace {

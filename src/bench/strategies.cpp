@@ -4,8 +4,8 @@
 #include <chrono>
 #include <vector>
 
-#include "src/runtime/made_tensors.hpp"
 #include "src/bench/documents.hpp"
+#include "src/runtime/made_tensors.hpp"
 
 namespace causeway {
 namespace {

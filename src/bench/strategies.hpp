@@ -28,8 +28,8 @@ struct StrategyMeasurement {
 
 /// Runs forward and backward once to warm up, then until it has done so `repetitions` times and for `least_seconds`;
 /// with neither, the first pass is what is measured. Collective, the same on every rank. Each computes on its `stream`,
-/// whose memory's peak it resets. The strategy talks over `ranks`; what keeps the ranks in step goes over `control`, since waiting
-/// there is no communication of the strategy's.
+/// whose memory's peak it resets. The strategy talks over `ranks`; what keeps the ranks in step goes over `control`,
+/// since waiting there is no communication of the strategy's.
 StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator& control, Communicator& ranks,
                                      const Stream& stream, int repetitions, double least_seconds);
 

@@ -6,10 +6,10 @@
 #include <span>
 #include <string_view>
 
-#include "kernels/core/segments.hpp"
 #include "kernels/core/kernel.hpp"
-#include "src/runtime/made_tensors.hpp"
+#include "kernels/core/segments.hpp"
 #include "src/bench/measure.hpp"
+#include "src/runtime/made_tensors.hpp"
 
 namespace causeway {
 

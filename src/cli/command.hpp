@@ -27,12 +27,15 @@ std::span<const Command> commands();
 /// Prints to standard output, on the first rank alone; throws Error(io) where that fails.
 void print_answer(std::string_view text, int rank = launcher_rank());
 
-/// Runs what no other process takes part in, whether or not a launcher started several: its errors become ones nobody waits for (AgreedError).
+/// Runs what no other process takes part in, whether or not a launcher started several: its errors become ones nobody
+/// waits for (AgreedError).
 ExitCode run_alone(const std::function<ExitCode()>& body);
 
 /// A command that runs on ranks has their options among its settings, and calls launch() with them.
 template <class Settings>
-concept RunsOnRanks = requires(Settings settings) { settings.launch; };
+concept RunsOnRanks = requires(Settings settings) {
+  settings.launch;
+};
 
 /// A row whose options are fields of `Settings`: `declare` binds them, `execute` runs with them filled in.
 template <class Settings, CommandLine (*declare)(Settings&), ExitCode (*execute)(const Settings&)>

@@ -17,8 +17,9 @@ Command train_command();
 Command watch_command();
 
 std::span<const Command> commands() {
-  static const std::vector<Command> table = {import_command(), split_command(), pack_command(), train_command(), watch_command(), score_command(), generate_command(), inspect_command(), op_command(),
-                                             bench_command()};
+  static const std::vector<Command> table = {import_command(), split_command(), pack_command(),     train_command(),
+                                             watch_command(),  score_command(), generate_command(), inspect_command(),
+                                             op_command(),     bench_command()};
   return table;
 }
 

@@ -23,7 +23,8 @@ struct GeneralOptions {
 
 OptionGroup general_group(GeneralOptions& general) {
   return {"General",
-          {{"config", &general.config, "FILE", "read options from an INI file (name = value, # comments); the command line wins"},
+          {{"config", &general.config, "FILE",
+            "read options from an INI file (name = value, # comments); the command line wins"},
            {"print-config", &general.print_config, "", "print the INI file that would repeat this run, and stop"},
            {"help", &general.help, "", "print this text, and stop"}}};
 }
@@ -45,9 +46,7 @@ po::options_description parser_of(const CommandLine& line) {
   po::options_description parser;
   each_option(line, [&](const Option& option) {
     const po::value_semantic* semantic = std::visit(
-        [](auto* field) -> const po::value_semantic* {
-          return po::value<std::remove_pointer_t<decltype(field)>>();
-        },
+        [](auto* field) -> const po::value_semantic* { return po::value<std::remove_pointer_t<decltype(field)>>(); },
         option.field);
     parser.add_options()(option.name.c_str(), semantic);
   });
@@ -55,15 +54,17 @@ po::options_description parser_of(const CommandLine& line) {
 }
 
 void assign(const Option& option, const boost::any& parsed) {
-  std::visit([&](auto* field) { *field = boost::any_cast<std::remove_pointer_t<decltype(field)>>(parsed); }, option.field);
+  std::visit([&](auto* field) { *field = boost::any_cast<std::remove_pointer_t<decltype(field)>>(parsed); },
+             option.field);
 }
 
 void check_choice(const Option& option) {
   const auto* const* field = std::get_if<std::string*>(&option.field);
   if (field == nullptr || option.choices.empty()) return;
   const std::string& found = **field;
-  require(std::find(option.choices.begin(), option.choices.end(), found) != option.choices.end(), "--{} is '{}', expected {}{}", option.name,
-          found, fmt::join(option.choices, ", "), did_you_mean(found, option.choices));
+  require(std::find(option.choices.begin(), option.choices.end(), found) != option.choices.end(),
+          "--{} is '{}', expected {}{}", option.name, found, fmt::join(option.choices, ", "),
+          did_you_mean(found, option.choices));
 }
 
 std::string without_dashes(const std::string& name) {
@@ -71,19 +72,23 @@ std::string without_dashes(const std::string& name) {
   return first == std::string::npos ? name : name.substr(first);
 }
 
-/// The arguments with "--backward" spelled "--backward=true": to Boost an option with an optional value would take the word after it.
+/// The arguments with "--backward" spelled "--backward=true": to Boost an option with an optional value would take the
+/// word after it.
 std::vector<std::string> with_switches_spelled(const CommandLine& line, std::span<const std::string> arguments) {
   std::vector<std::string> words(arguments.begin(), arguments.end());
   each_option(line, [&](const Option& option) {
-    if (std::holds_alternative<bool*>(option.field)) std::ranges::replace(words, "--" + option.name, "--" + option.name + "=true");
+    if (std::holds_alternative<bool*>(option.field))
+      std::ranges::replace(words, "--" + option.name, "--" + option.name + "=true");
   });
   return words;
 }
 
-po::parsed_options parse_arguments(const CommandLine& line, const po::options_description& parser, std::span<const std::string> arguments) {
+po::parsed_options parse_arguments(const CommandLine& line, const po::options_description& parser,
+                                   std::span<const std::string> arguments) {
   po::positional_options_description positional;
   each_option(line, [&](const Option& option) {
-    if (option.positional) positional.add(option.name.c_str(), std::holds_alternative<std::vector<std::string>*>(option.field) ? -1 : 1);
+    if (option.positional)
+      positional.add(option.name.c_str(), std::holds_alternative<std::vector<std::string>*>(option.field) ? -1 : 1);
   });
   namespace style = po::command_line_style;
   // Abbreviations are not guessed: a script written today must not change its meaning when an option is added.
@@ -106,7 +111,8 @@ po::parsed_options parse_ini(const CommandLine& line, const po::options_descript
   try {
     return po::parse_config_file(text, parser);
   } catch (const po::unknown_option& error) {
-    fail(ExitCode::usage, "{}: unknown option '{}'{}", path, error.get_option_name(), did_you_mean(error.get_option_name(), names_of(line)));
+    fail(ExitCode::usage, "{}: unknown option '{}'{}", path, error.get_option_name(),
+         did_you_mean(error.get_option_name(), names_of(line)));
   } catch (const po::error& error) {
     fail(ExitCode::usage, "{}: {}", path, error.what());
   }
@@ -121,15 +127,17 @@ void store_ini(const po::parsed_options& parsed, const std::string& path, po::va
 }
 
 std::string ini_value(const Option& option, const std::string& text) {
-  const bool writable = text.find_first_of("#\r\n") == std::string::npos && (text.empty() || (!std::isspace(static_cast<unsigned char>(text.front())) &&
-                                                                                             !std::isspace(static_cast<unsigned char>(text.back()))));
+  const bool writable = text.find_first_of("#\r\n") == std::string::npos &&
+                        (text.empty() || (!std::isspace(static_cast<unsigned char>(text.front())) &&
+                                          !std::isspace(static_cast<unsigned char>(text.back()))));
   require(writable, "--{} is '{}': an INI file cannot hold '#', line ends, or spaces at either end", option.name, text);
   return fmt::format("{} = {}\n", option.name, text);
 }
 
 }  // namespace
 
-std::optional<std::string> parse(const CommandLine& line, std::string_view command, std::span<const std::string> arguments) {
+std::optional<std::string> parse(const CommandLine& line, std::string_view command,
+                                 std::span<const std::string> arguments) {
   GeneralOptions general;
   CommandLine whole = line;
   whole.groups.push_back(general_group(general));

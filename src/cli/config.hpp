@@ -11,8 +11,8 @@
 
 namespace causeway {
 
-/// One option of a command: the row that the command line, the INI file, --help, --print-config and the man page are made from. Its default
-/// is what the field holds when the row is declared.
+/// One option of a command: the row that the command line, the INI file, --help, --print-config and the man page are
+/// made from. Its default is what the field holds when the row is declared.
 struct Option {
   using Field = std::variant<std::string*, int*, std::int64_t*, double*, bool*, std::vector<std::string>*>;
 
@@ -34,14 +34,17 @@ struct CommandLine {
   std::string usage;        ///< what follows the command's name: "OPERATOR --in FILE --out FILE [options]"
   std::string description;  ///< a paragraph; blank lines separate paragraphs
   std::vector<OptionGroup> groups;
-  std::string examples;     ///< lines a reader can paste
+  std::string examples;  ///< lines a reader can paste
 };
 
-/// Fills the fields of `line` from what follows the command's name and from the INI file --config names; the command line wins. Returns what to
-/// print instead of running, where --help or --print-config asks for it. Throws Error(usage) naming the option, or the file and key.
-std::optional<std::string> parse(const CommandLine& line, std::string_view command, std::span<const std::string> arguments);
+/// Fills the fields of `line` from what follows the command's name and from the INI file --config names; the command
+/// line wins. Returns what to print instead of running, where --help or --print-config asks for it. Throws Error(usage)
+/// naming the option, or the file and key.
+std::optional<std::string> parse(const CommandLine& line, std::string_view command,
+                                 std::span<const std::string> arguments);
 
-/// The INI file that would set every field to what it holds now. Throws Error(usage) where INI has no way to write a value.
+/// The INI file that would set every field to what it holds now. Throws Error(usage) where INI has no way to write a
+/// value.
 std::string to_ini(const CommandLine& line);
 
 /// The same table for a reader: --help's text, and the sections of a man page.

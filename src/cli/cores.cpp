@@ -39,7 +39,8 @@ int fair_threads(Communicator& ranks) {
   const Place here = this_place();
   std::vector<Place> places(static_cast<std::size_t>(ranks.size()));
   ranks.all_gather(std::as_bytes(std::span(&here, 1)), std::as_writable_bytes(std::span(places)), Stream());
-  const auto sharing = std::count_if(places.begin(), places.end(), [&](const Place& place) { return shares_a_core(here, place); });
+  const auto sharing =
+      std::count_if(places.begin(), places.end(), [&](const Place& place) { return shares_a_core(here, place); });
   return std::max(1, CPU_COUNT(&here.cores) / static_cast<int>(sharing));
 }
 

@@ -4,8 +4,9 @@
 
 namespace causeway {
 
-/// Threads each of these ranks should compute with, so that all together use the cores they may run on once: this rank's cores (its affinity)
-/// over the ranks of its host that share one of them; at least 1. `local_ranks` are this process's threads.
+/// Threads each of these ranks should compute with, so that all together use the cores they may run on once: this
+/// rank's cores (its affinity) over the ranks of its host that share one of them; at least 1. `local_ranks` are this
+/// process's threads.
 int fair_threads(Communicator& ranks);
 int fair_threads(int local_ranks);
 

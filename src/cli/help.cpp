@@ -12,7 +12,8 @@ namespace {
 constexpr std::size_t text_width = 100;
 constexpr std::size_t help_column = 30;
 
-/// Words of `text` in lines that start at `column` and end before text_width; blank lines stay, and lines that start with a space as they are.
+/// Words of `text` in lines that start at `column` and end before text_width; blank lines stay, and lines that start
+/// with a space as they are.
 std::string wrapped(const std::string& text, std::size_t column) {
   std::string result;
   std::istringstream paragraphs(text);
@@ -65,11 +66,13 @@ std::string explained(const Option& option) {
 std::string indented(const std::string& lines, std::string_view indent) {
   std::string result;
   std::istringstream stream(lines);
-  for (std::string line; std::getline(stream, line);) result += line.empty() ? "\n" : fmt::format("{}{}\n", indent, line);
+  for (std::string line; std::getline(stream, line);)
+    result += line.empty() ? "\n" : fmt::format("{}{}\n", indent, line);
   return result;
 }
 
-/// Roff takes a line that starts with a dot or a quote as a request, a hyphen for something to break at, and bytes above 127 for Latin-1.
+/// Roff takes a line that starts with a dot or a quote as a request, a hyphen for something to break at, and bytes
+/// above 127 for Latin-1.
 std::string roff(std::string_view text) {
   std::string result;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -84,7 +87,8 @@ std::string roff(std::string_view text) {
       result += text[i];
     } else {  // UTF-8, as our own source files have it
       unsigned code = byte & (byte >= 0xF0 ? 0x07u : byte >= 0xE0 ? 0x0Fu : 0x1Fu);
-      while (i + 1 < text.size() && (static_cast<unsigned char>(text[i + 1]) & 0xC0u) == 0x80u) code = code << 6 | (static_cast<unsigned char>(text[++i]) & 0x3Fu);
+      while (i + 1 < text.size() && (static_cast<unsigned char>(text[i + 1]) & 0xC0u) == 0x80u)
+        code = code << 6 | (static_cast<unsigned char>(text[++i]) & 0x3Fu);
       result += fmt::format("\\[u{:04X}]", code);
     }
   }
@@ -109,7 +113,8 @@ std::string help_text(const CommandLine& line, std::string_view command) {
 }
 
 std::string roff_text(const CommandLine& line, std::string_view command, std::string_view summary) {
-  std::string text = fmt::format(".SS causeway {} {}\n{}.\n.PP\n{}\n", roff(command), roff(line.usage), roff(summary), roff(line.description));
+  std::string text = fmt::format(".SS causeway {} {}\n{}.\n.PP\n{}\n", roff(command), roff(line.usage), roff(summary),
+                                 roff(line.description));
   for (const OptionGroup& group : line.groups)
     for (const Option& option : group.options)
       text += fmt::format(".TP\n.B {}\n{}\n", roff(spelled(option)), roff(explained(option)));

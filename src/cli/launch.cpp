@@ -18,8 +18,8 @@ int number_in(const char* variable, int otherwise) {
   return text == nullptr || *text == '\0' ? otherwise : std::atoi(text);
 }
 
-/// Ends the job for one rank's own error. Others may have met the same one, having checked the same input: those after the first wait a
-/// moment, so that as a rule one of them speaks and the job ends before the rest do.
+/// Ends the job for one rank's own error. Others may have met the same one, having checked the same input: those after
+/// the first wait a moment, so that as a rule one of them speaks and the job ends before the rest do.
 [[noreturn]] void fail_alone(const Error& error, Communicator& group) {
   std::this_thread::sleep_for(std::chrono::milliseconds(group.rank() == 0 ? 0 : 200 + 20 * std::min(group.rank(), 40)));
   const std::string who = group.size() > 1 ? fmt::format("rank {} ({}): ", group.rank(), host_name()) : "";
@@ -39,8 +39,9 @@ Communicator meet(Communicator& world, const std::function<void()>& check) {
 ExitCode launch_processes(const LaunchOptions& options, const std::function<ExitCode(Communicator)>& body) {
   Communicator world(make_mpi_transport());
   Communicator control = meet(world, [&] {
-    require(options.ranks == 1 || options.ranks == world.size(), "--ranks is {}, but {} processes were started; it counts the threads of --transport local",
-            options.ranks, world.size());
+    require(options.ranks == 1 || options.ranks == world.size(),
+            "--ranks is {}, but {} processes were started; it counts the threads of --transport local", options.ranks,
+            world.size());
   });
   try {
     compute_with(fair_threads(control));
@@ -56,10 +57,12 @@ ExitCode launch_processes(const LaunchOptions& options, const std::function<Exit
 ExitCode launch_threads(const LaunchOptions& options, const std::function<ExitCode(Communicator)>& body) {
   constexpr int most = 1024;
   require(options.ranks >= 1 && options.ranks <= most, "--ranks is {}, expected 1 to {}", options.ranks, most);
-  require(options.ranks == 1 || hdf5::thread_safe(), "--ranks is {}, but this HDF5 library is not thread-safe: start processes with mpirun instead",
+  require(options.ranks == 1 || hdf5::thread_safe(),
+          "--ranks is {}, but this HDF5 library is not thread-safe: start processes with mpirun instead",
           options.ranks);
   std::vector<ExitCode> codes(static_cast<std::size_t>(options.ranks), ExitCode::ok);
-  std::vector<std::string> failures(codes.size());  // what each rank's own error said; run_local_ranks throws one of them
+  std::vector<std::string> failures(
+      codes.size());  // what each rank's own error said; run_local_ranks throws one of them
   try {
     run_local_ranks(options.ranks, [&](std::unique_ptr<Transport> transport) {
       const auto rank = static_cast<std::size_t>(transport->rank());
@@ -82,7 +85,9 @@ ExitCode launch_threads(const LaunchOptions& options, const std::function<ExitCo
   } catch (const std::exception& exception) {
     const Error error = error_of(exception);
     const auto rank = std::ranges::find(failures, error.what()) - failures.begin();
-    throw AgreedError(error.code(), options.ranks == 1 ? error.what() : fmt::format("rank {}: {}", rank, error.what()));  // all ranks have ended
+    throw AgreedError(error.code(), options.ranks == 1
+                                        ? error.what()
+                                        : fmt::format("rank {}: {}", rank, error.what()));  // all ranks have ended
   }
   return std::ranges::max(codes);
 }
@@ -91,13 +96,17 @@ ExitCode launch_threads(const LaunchOptions& options, const std::function<ExitCo
 
 bool uses_mpi(const LaunchOptions& options) {
   if (options.transport == "auto") return started_by_launcher();
-  require(options.transport == "mpi" || options.transport == "local", "--transport is '{}', expected auto, mpi or local", options.transport);
+  require(options.transport == "mpi" || options.transport == "local",
+          "--transport is '{}', expected auto, mpi or local", options.transport);
   return options.transport == "mpi";
 }
 
 OptionGroup launch_group(LaunchOptions& options) {
   return {"Ranks",
-          {{"transport", &options.transport, "", "how ranks talk: processes of mpirun or srun, or threads of this process; auto takes what started it",
+          {{"transport",
+            &options.transport,
+            "",
+            "how ranks talk: processes of mpirun or srun, or threads of this process; auto takes what started it",
             {"auto", "mpi", "local"}},
            {"ranks", &options.ranks, "N", "ranks of the local transport; with mpirun or srun say it there"}}};
 }

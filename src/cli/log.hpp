@@ -10,10 +10,12 @@ namespace causeway {
 
 std::string host_name();
 
-/// `text` as one line that a terminal may get: what a file or an option brought may be long and hold control characters.
+/// `text` as one line that a terminal may get: what a file or an option brought may be long and hold control
+/// characters.
 std::string one_line(std::string_view text);
 
-/// What a run tells a person, on standard error: the first rank speaks for all, the others only warn, with their rank and host.
+/// What a run tells a person, on standard error: the first rank speaks for all, the others only warn, with their rank
+/// and host.
 class Log {
  public:
   explicit Log(int rank = 0) : rank_(rank), host_(host_name()) {}

@@ -14,15 +14,18 @@ namespace causeway {
 namespace {
 
 constexpr std::string_view about =
-    "Causeway trains and scores sequence models on packed documents too long for one device, their context cut over MPI ranks.";
+    "Causeway trains and scores sequence models on packed documents too long for one device, their context cut over "
+    "MPI ranks.";
 
 std::string overview() {
   std::string text = fmt::format("usage: causeway COMMAND [options]\n\n{}\n\nCommands:\n", about);
   for (const Command& command : commands()) text += fmt::format("  {:<12}{}\n", command.name, command.summary);
   text +=
       "\n'causeway COMMAND --help' teaches a command. Every option may stand in an INI file (--config FILE).\n"
-      "Also: causeway --help, causeway --version, causeway --man (a man page in roff).\n\nExit codes, the same on every rank:\n";
-  for (const ExitCodeRow& row : exit_codes()) text += fmt::format("  {:<4}{}\n", static_cast<int>(row.code), row.meaning);
+      "Also: causeway --help, causeway --version, causeway --man (a man page in roff).\n\nExit codes, the same on "
+      "every rank:\n";
+  for (const ExitCodeRow& row : exit_codes())
+    text += fmt::format("  {:<4}{}\n", static_cast<int>(row.code), row.meaning);
   return text;
 }
 
@@ -30,20 +33,26 @@ std::string version() {
   std::string text;
   for (const BuildFact& fact : build_facts()) {
     if (fact.value.empty()) continue;
-    text += fact.name == "version" ? fmt::format("causeway {}\n", fact.value) : fmt::format("  {:<10}{}\n", fact.name, fact.value);
+    text += fact.name == "version" ? fmt::format("causeway {}\n", fact.value)
+                                   : fmt::format("  {:<10}{}\n", fact.name, fact.value);
   }
   return text;
 }
 
 std::string manual() {
-  std::string text = fmt::format(".TH CAUSEWAY 1\n.SH NAME\ncauseway \\- packed long\\-context training over MPI ranks\n.SH SYNOPSIS\n"
-                                 ".B causeway\nCOMMAND [options]\n.SH DESCRIPTION\n{}\n.PP\nEvery option may stand in an INI file of the same names "
-                                 "(\\-\\-config FILE); the command line wins. \\-\\-print\\-config prints that file, \\-\\-help a command's options.\n"
-                                 ".SH COMMANDS\n", about);
+  std::string text = fmt::format(
+      ".TH CAUSEWAY 1\n.SH NAME\ncauseway \\- packed long\\-context training over MPI ranks\n.SH SYNOPSIS\n"
+      ".B causeway\nCOMMAND [options]\n.SH DESCRIPTION\n{}\n.PP\nEvery option may stand in an INI file of the same "
+      "names "
+      "(\\-\\-config FILE); the command line wins. \\-\\-print\\-config prints that file, \\-\\-help a command's "
+      "options.\n"
+      ".SH COMMANDS\n",
+      about);
   for (const Command& command : commands())
     command.describe([&](const CommandLine& line) { text += roff_text(line, command.name, command.summary); });
   text += ".SH EXIT STATUS\n";
-  for (const ExitCodeRow& row : exit_codes()) text += fmt::format(".TP\n.B {}\n{}\n", static_cast<int>(row.code), row.meaning);
+  for (const ExitCodeRow& row : exit_codes())
+    text += fmt::format(".TP\n.B {}\n{}\n", static_cast<int>(row.code), row.meaning);
   return text;
 }
 

@@ -27,8 +27,8 @@ double share(std::int64_t done, std::int64_t total) {
 
 std::string facts(std::int64_t done, std::int64_t total, std::string_view unit, double seconds, std::string_view note) {
   const double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;
-  std::string text = total > 0 ? fmt::format("{} of {} {} ({:.0f} %)", shortened(static_cast<double>(done)), shortened(static_cast<double>(total)), unit,
-                                             100 * share(done, total))
+  std::string text = total > 0 ? fmt::format("{} of {} {} ({:.0f} %)", shortened(static_cast<double>(done)),
+                                             shortened(static_cast<double>(total)), unit, 100 * share(done, total))
                                : fmt::format("{} {}", shortened(static_cast<double>(done)), unit);
   if (rate > 0) text += fmt::format(", {} {}/s", shortened(rate), unit);
   if (rate > 0 && done < total) text += fmt::format(", {} left", duration(static_cast<double>(total - done) / rate));
@@ -38,12 +38,13 @@ std::string facts(std::int64_t done, std::int64_t total, std::string_view unit, 
 
 }  // namespace
 
-std::string progress_line(std::string_view title, std::int64_t done, std::int64_t total, std::string_view unit, double seconds, std::string_view note) {
+std::string progress_line(std::string_view title, std::int64_t done, std::int64_t total, std::string_view unit,
+                          double seconds, std::string_view note) {
   return fmt::format("{}: {}", title, facts(done, total, unit, seconds, note));
 }
 
-std::string progress_bar(std::string_view title, std::int64_t done, std::int64_t total, std::string_view unit, double seconds, std::string_view note,
-                         int width) {
+std::string progress_bar(std::string_view title, std::int64_t done, std::int64_t total, std::string_view unit,
+                         double seconds, std::string_view note, int width) {
   constexpr int bar = 24;
   const int full = static_cast<int>(std::lround(bar * share(done, total)));
   std::string text = total > 0 ? fmt::format("{} [{}{}] ", title, std::string(static_cast<std::size_t>(full), '#'),
@@ -81,7 +82,8 @@ void Progress::draw(std::string_view note, bool last) {
   drawn_ = Clock::now();
   const double seconds = std::chrono::duration<double>(drawn_ - started_).count();
   if (terminal_)
-    fmt::print(stderr, "\r{}{}", progress_bar(title_, done_, total_, unit_, seconds, note, terminal_width()), last ? "\n" : "");
+    fmt::print(stderr, "\r{}{}", progress_bar(title_, done_, total_, unit_, seconds, note, terminal_width()),
+               last ? "\n" : "");
   else
     fmt::print(stderr, "{}\n", progress_line(title_, done_, total_, unit_, seconds, note));
   open_ = terminal_ && !last;

@@ -7,8 +7,8 @@
 
 namespace causeway {
 
-/// How far a long command has come, on standard error: a bar that redraws itself on a terminal, a plain line every few seconds elsewhere (a log).
-/// The first rank shows it; on the others `shown` is false.
+/// How far a long command has come, on standard error: a bar that redraws itself on a terminal, a plain line every few
+/// seconds elsewhere (a log). The first rank shows it; on the others `shown` is false.
 class Progress {
  public:
   /// `total` in `unit`s ("tokens"); 0 where the end is not known.
@@ -36,9 +36,10 @@ class Progress {
 };
 
 /// The line a log gets: "import: 12 of 40 files (30 %), 3.1 files/s, 9 s left".
-std::string progress_line(std::string_view title, std::int64_t done, std::int64_t total, std::string_view unit, double seconds, std::string_view note);
+std::string progress_line(std::string_view title, std::int64_t done, std::int64_t total, std::string_view unit,
+                          double seconds, std::string_view note);
 /// The bar a terminal gets, `width` columns wide.
-std::string progress_bar(std::string_view title, std::int64_t done, std::int64_t total, std::string_view unit, double seconds, std::string_view note,
-                         int width);
+std::string progress_bar(std::string_view title, std::int64_t done, std::int64_t total, std::string_view unit,
+                         double seconds, std::string_view note, int width);
 
 }  // namespace causeway

@@ -64,34 +64,35 @@ CommandLine declare(BenchSettings& settings) {
     names.emplace_back(topic.name);
     summaries += fmt::format("\n  {}: {}", topic.name, topic.summary);
   }
-  return {.usage = "[TOPIC] [options]",
-          .description = fmt::format("Measures this machine. operators: first what the device reaches at nothing but "
-                                     "copying, multiplying matrices and taking exponentials; then, for each "
-                                     "operator, median milliseconds, GB/s over the bytes that have to travel at least "
-                                     "once, and how much of the ceiling that binds it (the "
-                                     "one under which it would take longest) that is. Caches are emptied before every "
-                                     "run. The sizes are a large model's on a GPU; on the CPU "
-                                     "tokens are divided by {} and channels by {}.\n\nTopics:{}",
-                                     cpu_token_divisor, cpu_channel_divisor, summaries),
-          .groups = {{"Measuring",
-                      {{"topic", &settings.topic, "TOPIC", "what to measure", names, true},
-                       {"filter", &settings.filter, "WORDS", "only what has this in its name: \"scan backward\""},
-                       {"device", &settings.device, "", "where to compute", {"cpu", "cuda"}},
-                       {"dtype",
-                        &settings.dtype,
-                        "",
-                        "type of activations and weights; auto: bf16 on a GPU, f32 on the CPU",
-                        {"auto", "f32", "f64", "bf16"}},
-                       {"tokens", &settings.tokens, "N", "length of the pack, with --channels; 0: the built-in sizes"},
-                       {"channels", &settings.channels, "N", "width"},
-                       {"megabytes", &settings.megabytes, "N", "of checkpoint's state, over all ranks"},
-                       {"folder", &settings.folder, "FOLDER", "where checkpoint writes, and removes what it wrote"},
-                       {"seconds", &settings.least_seconds, "S", "measure each at least this long"},
-                       {"json", &settings.json, "FILE", "write the figures here too"}}},
-                     launch_group(settings.launch)},
-          .examples =
-              "causeway bench operators\ncauseway bench operators --device cuda --filter scan --json scan.json\nmpirun "
-              "-n 4 causeway bench strategies\nmpirun -n 4 causeway bench checkpoint --folder /scratch --megabytes 4000"};
+  return {
+      .usage = "[TOPIC] [options]",
+      .description = fmt::format("Measures this machine. operators: first what the device reaches at nothing but "
+                                 "copying, multiplying matrices and taking exponentials; then, for each "
+                                 "operator, median milliseconds, GB/s over the bytes that have to travel at least "
+                                 "once, and how much of the ceiling that binds it (the "
+                                 "one under which it would take longest) that is. Caches are emptied before every "
+                                 "run. The sizes are a large model's on a GPU; on the CPU "
+                                 "tokens are divided by {} and channels by {}.\n\nTopics:{}",
+                                 cpu_token_divisor, cpu_channel_divisor, summaries),
+      .groups = {{"Measuring",
+                  {{"topic", &settings.topic, "TOPIC", "what to measure", names, true},
+                   {"filter", &settings.filter, "WORDS", "only what has this in its name: \"scan backward\""},
+                   {"device", &settings.device, "", "where to compute", {"cpu", "cuda"}},
+                   {"dtype",
+                    &settings.dtype,
+                    "",
+                    "type of activations and weights; auto: bf16 on a GPU, f32 on the CPU",
+                    {"auto", "f32", "f64", "bf16"}},
+                   {"tokens", &settings.tokens, "N", "length of the pack, with --channels; 0: the built-in sizes"},
+                   {"channels", &settings.channels, "N", "width"},
+                   {"megabytes", &settings.megabytes, "N", "of checkpoint's state, over all ranks"},
+                   {"folder", &settings.folder, "FOLDER", "where checkpoint writes, and removes what it wrote"},
+                   {"seconds", &settings.least_seconds, "S", "measure each at least this long"},
+                   {"json", &settings.json, "FILE", "write the figures here too"}}},
+                 launch_group(settings.launch)},
+      .examples =
+          "causeway bench operators\ncauseway bench operators --device cuda --filter scan --json scan.json\nmpirun "
+          "-n 4 causeway bench strategies\nmpirun -n 4 causeway bench checkpoint --folder /scratch --megabytes 4000"};
 }
 
 void require_size(const BenchSettings& settings) {
@@ -262,18 +263,20 @@ ExitCode run_checkpoint(const BenchSettings& settings) {
     std::optional<Stream> stream;
     if (settings.where() == Device::cuda) take_gpu(world.transport());
     collectively(world, [&] { stream.emplace(settings.where()); });
-    const CheckpointMeasurement found = measure_checkpoint(settings.folder, settings.megabytes * 1'000'000, world, *stream);
+    const CheckpointMeasurement found =
+        measure_checkpoint(settings.folder, settings.megabytes * 1'000'000, world, *stream);
     const auto rate = [&](double seconds) { return static_cast<double>(found.bytes) / seconds / 1e9; };
     if (world.rank() == 0)
-      fmt::print("{} ranks, {}: {:.1f} MB of files, {:.1f} MB of memory a rank\n"
-                 "training waits  {:>9.1f} ms, the first time {:.1f} ms\n"
-                 "announced after {:>9.1f} ms, {:.2f} GB/s\n"
-                 "checked in      {:>9.1f} ms, {:.2f} GB/s\n"
-                 "read in         {:>9.1f} ms, {:.2f} GB/s\n",
-                 world.size(), settings.device, static_cast<double>(found.bytes) / 1e6,
-                 static_cast<double>(found.host_bytes) / 1e6, found.copy_s * 1e3, found.first_copy_s * 1e3,
-                 found.published_s * 1e3, rate(found.published_s), found.checked_s * 1e3, rate(found.checked_s),
-                 found.read_s * 1e3, rate(found.read_s));
+      fmt::print(
+          "{} ranks, {}: {:.1f} MB of files, {:.1f} MB of memory a rank\n"
+          "training waits  {:>9.1f} ms, the first time {:.1f} ms\n"
+          "announced after {:>9.1f} ms, {:.2f} GB/s\n"
+          "checked in      {:>9.1f} ms, {:.2f} GB/s\n"
+          "read in         {:>9.1f} ms, {:.2f} GB/s\n",
+          world.size(), settings.device, static_cast<double>(found.bytes) / 1e6,
+          static_cast<double>(found.host_bytes) / 1e6, found.copy_s * 1e3, found.first_copy_s * 1e3,
+          found.published_s * 1e3, rate(found.published_s), found.checked_s * 1e3, rate(found.checked_s),
+          found.read_s * 1e3, rate(found.read_s));
     collectively(world, [&] {
       if (world.rank() == 0)
         write_json(settings, {{"ranks", world.size()},

@@ -10,27 +10,35 @@ namespace {
 
 std::string format_list() {
   std::string text;
-  for (const ImportFormat& format : import_formats()) text += fmt::format("\n  {:<8}{} ({})", format.name, format.summary, format.endings);
+  for (const ImportFormat& format : import_formats())
+    text += fmt::format("\n  {:<8}{} ({})", format.name, format.summary, format.endings);
   return text;
 }
 
 CommandLine declare(ImportOptions& settings) {
   std::vector<std::string> formats = {"auto"};
   for (const ImportFormat& format : import_formats()) formats.emplace_back(format.name);
-  return {.usage = "FILES… --out FILE [options]",
-          .description = "Makes a dataset, HDF5, of sequences or texts. Byte b is token b; only the format 'tokens' has ids of its own. Files may be compressed with gzip. "
-                         "They are read in their order and in little memory, however large; the dataset appears whole or not at all.\n\nFormats:" +
-                         format_list(),
-          .groups = {{"Input",
-                      {{"files", &settings.files, "FILE", "what to read", {}, true},
-                       {"format", &settings.format, "", "how the files are written; auto: by the ending of each name", formats},
-                       {"uppercase", &settings.uppercase, "", "make a–z A–Z, for genomes whose lower case only marks repeats"},
-                       {"vocabulary", &settings.vocabulary_size, "N", "ids there are; above 65536 a token takes 4 bytes instead of 2"}}},
-                     {"Output",
-                      {{"out", &settings.out, "FILE", "the dataset to write; causeway split then holds a part of it out"}}}},
-          .examples = "causeway import reads_1.fq.gz reads_2.fq.gz --out reads.h5\n"
-                      "causeway import genome.fna.gz --out train.h5\n"
-                      "causeway import corpus.jsonl --out corpus.h5"};
+  return {
+      .usage = "FILES… --out FILE [options]",
+      .description =
+          "Makes a dataset, HDF5, of sequences or texts. Byte b is token b; only the format 'tokens' has ids of its "
+          "own. Files may be compressed with gzip. "
+          "They are read in their order and in little memory, however large; the dataset appears whole or not at "
+          "all.\n\nFormats:" +
+          format_list(),
+      .groups =
+          {{"Input",
+            {{"files", &settings.files, "FILE", "what to read", {}, true},
+             {"format", &settings.format, "", "how the files are written; auto: by the ending of each name", formats},
+             {"uppercase", &settings.uppercase, "", "make a–z A–Z, for genomes whose lower case only marks repeats"},
+             {"vocabulary", &settings.vocabulary_size, "N",
+              "ids there are; above 65536 a token takes 4 bytes instead of 2"}}},
+           {"Output",
+            {{"out", &settings.out, "FILE", "the dataset to write; causeway split then holds a part of it out"}}}},
+      .examples =
+          "causeway import reads_1.fq.gz reads_2.fq.gz --out reads.h5\n"
+          "causeway import genome.fna.gz --out train.h5\n"
+          "causeway import corpus.jsonl --out corpus.h5"};
 }
 
 ExitCode execute(const ImportOptions& settings) {
@@ -44,14 +52,19 @@ ExitCode execute(const ImportOptions& settings) {
   const ImportReport report = import_files(options);
   if (bar) bar->finish(fmt::format("{} documents", report.documents));
   bar.reset();
-  std::string text = fmt::format("{}: {} {}, {} tokens\n", options.out, report.documents, report.documents == 1 ? "document" : "documents", report.tokens);
-  if (report.empty_documents > 0) text += fmt::format("{} of the documents are empty; packing skips them\n", report.empty_documents);
+  std::string text = fmt::format("{}: {} {}, {} tokens\n", options.out, report.documents,
+                                 report.documents == 1 ? "document" : "documents", report.tokens);
+  if (report.empty_documents > 0)
+    text += fmt::format("{} of the documents are empty; packing skips them\n", report.empty_documents);
   print_answer(text);
   return ExitCode::ok;
 }
 
 }  // namespace
 
-Command import_command() { return make_command<ImportOptions, declare, execute>("import", "make a dataset of FASTA, FASTQ, text, JSONL or token ids"); }
+Command import_command() {
+  return make_command<ImportOptions, declare, execute>("import",
+                                                       "make a dataset of FASTA, FASTQ, text, JSONL or token ids");
+}
 
 }  // namespace causeway

@@ -9,10 +9,10 @@
 
 #include "io/checkpoint/checkpoint_folders.hpp"
 #include "io/data/dataset.hpp"
-#include "src/inspect/checkpoint_report.hpp"
 #include "src/cli/command.hpp"
-#include "src/cli/number_format.hpp"
 #include "src/cli/launch.hpp"
+#include "src/cli/number_format.hpp"
+#include "src/inspect/checkpoint_report.hpp"
 #include "src/inspect/run_summary.hpp"
 
 namespace causeway {
@@ -24,30 +24,43 @@ struct InspectSettings {
 };
 
 CommandLine declare(InspectSettings& settings) {
-  return {.usage = "FILE|FOLDER… [--verify]",
-          .description = "Prints what a person wants to know of a dataset (documents, lengths, the most frequent tokens) of a checkpoint (step, loss, every tensor), or of a run's folder "
-                         "(attempts, losses, how it ended, and its latest checkpoint, or with --verify all of them, a line each).",
-          .groups = {{"Input",
-                      {{"paths", &settings.paths, "FILE|FOLDER", "a dataset, a checkpoint's step-N folder, or a run's", {}, true},
-                       {"verify", &settings.verify, "", "read everything, checking every checksum and value; ends with 65 where something is damaged"}}}},
-          .examples = "causeway inspect train.h5\ncauseway inspect runs/first --verify"};
+  return {
+      .usage = "FILE|FOLDER… [--verify]",
+      .description =
+          "Prints what a person wants to know of a dataset (documents, lengths, the most frequent tokens) of a "
+          "checkpoint (step, loss, every tensor), or of a run's folder "
+          "(attempts, losses, how it ended, and its latest checkpoint, or with --verify all of them, a line each).",
+      .groups =
+          {{"Input",
+            {{"paths", &settings.paths, "FILE|FOLDER", "a dataset, a checkpoint's step-N folder, or a run's", {}, true},
+             {"verify", &settings.verify, "",
+              "read everything, checking every checksum and value; ends with 65 where something is damaged"}}}},
+      .examples = "causeway inspect train.h5\ncauseway inspect runs/first --verify"};
 }
 
 /// A token for a reader: the character where it is a printable byte.
-std::string token_name(std::int64_t token) { return token > 0x20 && token < 0x7f ? std::string(1, static_cast<char>(token)) : fmt::format("{}", token); }
+std::string token_name(std::int64_t token) {
+  return token > 0x20 && token < 0x7f ? std::string(1, static_cast<char>(token)) : fmt::format("{}", token);
+}
 
 /// Documents by length, a bar a power of two.
 std::string length_histogram(std::span<const std::int64_t> lengths) {
   std::array<std::int64_t, 65> bins{};
-  for (const std::int64_t length : lengths) ++bins[static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(length)))];
+  for (const std::int64_t length : lengths)
+    ++bins[static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(length)))];
   const std::int64_t most = *std::max_element(bins.begin(), bins.end());
-  const auto first = static_cast<std::size_t>(std::find_if(bins.begin(), bins.end(), [](auto n) { return n > 0; }) - bins.begin());
-  const auto last = static_cast<std::size_t>(std::find_if(bins.rbegin(), bins.rend(), [](auto n) { return n > 0; }).base() - bins.begin());
+  const auto first =
+      static_cast<std::size_t>(std::find_if(bins.begin(), bins.end(), [](auto n) { return n > 0; }) - bins.begin());
+  const auto last = static_cast<std::size_t>(
+      std::find_if(bins.rbegin(), bins.rend(), [](auto n) { return n > 0; }).base() - bins.begin());
   std::string text = "  documents by length\n";
   for (std::size_t bin = first; bin < last; ++bin) {
     const std::int64_t low = bin == 0 ? 0 : std::int64_t{1} << (bin - 1), high = bin == 0 ? 0 : low + (low - 1);
-    const auto width = static_cast<std::size_t>(std::llround(40.0 * static_cast<double>(bins[bin]) / static_cast<double>(most)));
-    text += fmt::format("    {:>25} {:>12} {}\n", low == high ? grouped(low) : fmt::format("{} to {}", grouped(low), grouped(high)), grouped(bins[bin]), std::string(width, '#'));
+    const auto width =
+        static_cast<std::size_t>(std::llround(40.0 * static_cast<double>(bins[bin]) / static_cast<double>(most)));
+    text += fmt::format("    {:>25} {:>12} {}\n",
+                        low == high ? grouped(low) : fmt::format("{} to {}", grouped(low), grouped(high)),
+                        grouped(bins[bin]), std::string(width, '#'));
   }
   return text;
 }
@@ -75,7 +88,8 @@ std::string composition(const Dataset& dataset) {
   std::sort(by_count.begin(), by_count.end());
   std::string text = "  tokens        ";
   for (std::size_t i = 0; i < std::min(by_count.size(), most_shown); ++i)
-    text += fmt::format("{}{} {:.2f} %", i == 0 ? "" : ", ", token_name(by_count[i].second), -100.0 * static_cast<double>(by_count[i].first) / static_cast<double>(read));
+    text += fmt::format("{}{} {:.2f} %", i == 0 ? "" : ", ", token_name(by_count[i].second),
+                        -100.0 * static_cast<double>(by_count[i].first) / static_cast<double>(read));
   if (by_count.size() > most_shown) text += fmt::format(" and {} more", by_count.size() - most_shown);
   if (read < dataset.tokens()) text += fmt::format(" (of the first {})", grouped(read));
   return text + fmt::format("\n  unigram       {:.4f} nats a token\n", entropy);
@@ -90,21 +104,26 @@ std::string describe_dataset(const std::string& path, bool verify) {
   std::vector<std::int64_t> lengths(static_cast<std::size_t>(dataset.documents()));
   for (std::size_t d = 0; d < lengths.size(); ++d) lengths[d] = cu_seqlens[d + 1] - cu_seqlens[d];
 
-  std::string text = fmt::format("{}: dataset, {} bytes\n", path, grouped(static_cast<std::int64_t>(std::filesystem::file_size(path))));
+  std::string text = fmt::format("{}: dataset, {} bytes\n", path,
+                                 grouped(static_cast<std::int64_t>(std::filesystem::file_size(path))));
   if (file.has_attribute("source")) text += fmt::format("  source        {}\n", shown(file.attribute("source")));
-  text += fmt::format("  documents     {}, {} of them empty\n", grouped(dataset.documents()), grouped(std::count(lengths.begin(), lengths.end(), 0)));
-  text += fmt::format("  tokens        {} of a vocabulary of {}, stored as {}\n", grouped(dataset.tokens()), grouped(dataset.vocabulary_size()), file.dataset("tokens").type().to_string());
+  text += fmt::format("  documents     {}, {} of them empty\n", grouped(dataset.documents()),
+                      grouped(std::count(lengths.begin(), lengths.end(), 0)));
+  text += fmt::format("  tokens        {} of a vocabulary of {}, stored as {}\n", grouped(dataset.tokens()),
+                      grouped(dataset.vocabulary_size()), file.dataset("tokens").type().to_string());
   text += fmt::format("  loss mask     {}\n", dataset.has_loss_mask() ? "yes" : "none");
   if (!lengths.empty()) {
     std::vector<std::int64_t> sorted = lengths;
     std::sort(sorted.begin(), sorted.end());
-    text += fmt::format("  lengths       {} to {}, mean {:.1f}, median {}\n", grouped(sorted.front()), grouped(sorted.back()),
-                        static_cast<double>(dataset.tokens()) / static_cast<double>(sorted.size()), grouped(sorted[sorted.size() / 2]));
+    text += fmt::format(
+        "  lengths       {} to {}, mean {:.1f}, median {}\n", grouped(sorted.front()), grouped(sorted.back()),
+        static_cast<double>(dataset.tokens()) / static_cast<double>(sorted.size()), grouped(sorted[sorted.size() / 2]));
     text += length_histogram(lengths);
   }
   text += composition(dataset);
   text += "  first names   ";
-  for (std::int64_t d = 0; d < std::min(dataset.documents(), names_shown); ++d) text += fmt::format("{}{}", d == 0 ? "" : ", ", dataset.name(d));
+  for (std::int64_t d = 0; d < std::min(dataset.documents(), names_shown); ++d)
+    text += fmt::format("{}{}", d == 0 ? "" : ", ", dataset.name(d));
   text += dataset.documents() > names_shown ? ", …\n" : "\n";
   if (verify) text += "  verified      every token, name and checksum read\n";
   return text;
@@ -115,13 +134,15 @@ void print_folder(const std::string& path, bool verify) {
   const std::filesystem::path folder = path;
   const bool checkpoints = !published_steps(path).empty();
   std::error_code ignored;
-  const bool run = std::filesystem::exists(folder / "metrics.jsonl", ignored) || std::filesystem::exists(folder / "attempts.jsonl", ignored);
+  const bool run = std::filesystem::exists(folder / "metrics.jsonl", ignored) ||
+                   std::filesystem::exists(folder / "attempts.jsonl", ignored);
   if (run || checkpoints) print_answer(run_summary(path));
   if (run && !checkpoints) return;
   if (!verify || !checkpoints) return print_answer(describe_checkpoint(path, verify));
   const RunReport report = verify_run(path);
   print_answer(report.text);
-  if (report.damaged > 0) fail(ExitCode::corrupt, "{}: {} of {} checkpoints damaged", path, report.damaged, report.checkpoints);
+  if (report.damaged > 0)
+    fail(ExitCode::corrupt, "{}: {} of {} checkpoints damaged", path, report.damaged, report.checkpoints);
 }
 
 ExitCode execute(const InspectSettings& settings) {
@@ -140,6 +161,8 @@ ExitCode execute(const InspectSettings& settings) {
 
 }  // namespace
 
-Command inspect_command() { return make_command<InspectSettings, declare, execute>("inspect", "print what a dataset or a checkpoint holds"); }
+Command inspect_command() {
+  return make_command<InspectSettings, declare, execute>("inspect", "print what a dataset or a checkpoint holds");
+}
 
 }  // namespace causeway

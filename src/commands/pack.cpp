@@ -25,15 +25,22 @@ CommandLine declare(PackSettings& settings) {
     explained += fmt::format("\n  {:<22}{}", policy.name, policy.summary);
   }
   return {.usage = "--data FILE --pack-tokens N [--report]",
-          .description = "Says what packing would make of a dataset: how many packs, how full, how many documents cut. It reads lengths alone and writes nothing: training packs as it "
-                         "goes, by the same code.\n\nPolicies:" +
-                         explained,
+          .description =
+              "Says what packing would make of a dataset: how many packs, how full, how many documents cut. It reads "
+              "lengths alone and writes nothing: training packs as it "
+              "goes, by the same code.\n\nPolicies:" +
+              explained,
           .groups = {{"Packing",
-                      {{"data", &settings.data, "FILE", "a dataset of causeway import; several are packed one after the other"},
+                      {{"data", &settings.data, "FILE",
+                        "a dataset of causeway import; several are packed one after the other"},
                        {"pack-tokens", &settings.pack_tokens, "N", "tokens a pack has room for"},
                        {"policy", &settings.policy, "", "how documents are packed", policies},
                        {"window", &settings.window, "N", "documents greedy and first_fit_decreasing look ahead"},
-                       {"long-documents", &settings.long_documents, "", "what becomes of a document longer than a pack", {"cut", "refuse"}},
+                       {"long-documents",
+                        &settings.long_documents,
+                        "",
+                        "what becomes of a document longer than a pack",
+                        {"cut", "refuse"}},
                        {"report", &settings.report, "", "compare all policies"}}}},
           .examples = "causeway pack --data reads.h5 --pack-tokens 16384 --report"};
 }
@@ -54,17 +61,19 @@ ExitCode execute(const PackSettings& settings) {
   require(!settings.data.empty(), "--data: no dataset given");
   std::vector<Dataset> datasets;
   for (const std::string& path : settings.data) datasets.emplace_back(path);
-  std::string text = fmt::format("{:<22}{:>10}{:>12}{:>16}{:>12}{:>16}{:>10}\n", "policy", "packs", "padding", "documents/pack", "at most", "emptiest pack", "cut");
+  std::string text = fmt::format("{:<22}{:>10}{:>12}{:>16}{:>12}{:>16}{:>10}\n", "policy", "packs", "padding",
+                                 "documents/pack", "at most", "emptiest pack", "cut");
   for (const PackingPolicy& policy : packing_policies()) {
     if (!settings.report && policy.name != settings.policy) continue;
-    const PackingStatistics found = measure_packing({.policy = policy.name,
-                                                     .pack_tokens = settings.pack_tokens,
-                                                     .window = settings.window,
-                                                     .long_documents = settings.long_documents == "cut" ? LongDocuments::cut : LongDocuments::refuse},
-                                                    documents_of(datasets));
+    const PackingStatistics found = measure_packing(
+        {.policy = policy.name,
+         .pack_tokens = settings.pack_tokens,
+         .window = settings.window,
+         .long_documents = settings.long_documents == "cut" ? LongDocuments::cut : LongDocuments::refuse},
+        documents_of(datasets));
     const double pieces = found.packs == 0 ? 0 : static_cast<double>(found.pieces) / static_cast<double>(found.packs);
-    text += fmt::format("{:<22}{:>10}{:>10.2f} %{:>16.2f}{:>12}{:>9} tokens{:>10}\n", policy.name, found.packs, 100 * found.padding_rate(), pieces, found.most_pieces, found.least_tokens,
-                        found.documents_cut);
+    text += fmt::format("{:<22}{:>10}{:>10.2f} %{:>16.2f}{:>12}{:>9} tokens{:>10}\n", policy.name, found.packs,
+                        100 * found.padding_rate(), pieces, found.most_pieces, found.least_tokens, found.documents_cut);
   }
   print_answer(text);
   return ExitCode::ok;
@@ -72,6 +81,9 @@ ExitCode execute(const PackSettings& settings) {
 
 }  // namespace
 
-Command pack_command() { return make_command<PackSettings, declare, execute>("pack", "say how full packs of a dataset would be, policy by policy"); }
+Command pack_command() {
+  return make_command<PackSettings, declare, execute>("pack",
+                                                      "say how full packs of a dataset would be, policy by policy");
+}
 
 }  // namespace causeway

@@ -2,9 +2,9 @@
 #include <optional>
 
 #include "src/cli/command.hpp"
+#include "src/run/run_ending.hpp"
 #include "src/train/run_folder.hpp"
 #include "src/train/trainer.hpp"
-#include "src/run/run_ending.hpp"
 
 namespace causeway {
 namespace {
@@ -45,19 +45,20 @@ CommandLine declare(TrainSettings& settings) {
              {"learning-rate-floor", &settings.learning_rate_floor, "X", "the last step's, as a part of the highest"},
              {"beta1", &settings.beta1, "X", "decay of AdamW's mean"},
              {"beta2", &settings.beta2, "X", "decay of its mean square"},
-             {"weight-decay", &settings.weight_decay, "X", "of matrices; biases, norms, long filters, A_log and D have none"},
+             {"weight-decay", &settings.weight_decay, "X",
+              "of matrices; biases, norms, long filters, A_log and D have none"},
              {"clip", &settings.clip, "X", "longest gradient over all parameters and ranks; 0: any"},
              {"seed", &settings.seed, "N", "of weights and document order"},
              {"recompute", &settings.recompute, "",
               "keep each block's input alone and run it again on the way back: less memory, a third more work"},
              {"recompute-blocks", &settings.recompute_blocks, "N",
-              "with --recompute: keep the input of every N-th block alone, for yet less memory and yet a third more work"}}},
+              "with --recompute: keep the input of every N-th block alone, for yet less memory and yet a third more "
+              "work"}}},
            {"Stopping and going on",
             {{"checkpoint-every", &settings.checkpoint_every, "N",
               "steps between two checkpoints; the last step always has one"},
              {"keep-last", &settings.keep_last, "N", "keep the newest N checkpoints alone; 0: all"},
-             {"keep-every", &settings.keep_every, "N",
-              "and for good those of steps that N divides; 0: no others"},
+             {"keep-every", &settings.keep_every, "N", "and for good those of steps that N divides; 0: no others"},
              {"resume", &settings.resume, "auto|FOLDER",
               "go on from the newest checkpoint of the run that is whole, if it has any; or from this one"},
              {"init-from", &settings.init_from, "FOLDER", "start a new run with a checkpoint's weights"},
@@ -95,7 +96,8 @@ ExitCode execute(const TrainSettings& settings) {
     } catch (const AgreedError& error) {
       // Of a wrong option nothing is written: the folder may be another run's.
       const bool damage = error.code() == ExitCode::corrupt || error.code() == ExitCode::io;
-      if (first && damage && !settings.dry_run && std::filesystem::is_directory(settings.run)) try_to_tell(settings.run, error);
+      if (first && damage && !settings.dry_run && std::filesystem::is_directory(settings.run))
+        try_to_tell(settings.run, error);
       throw;
     }
     if (!settings.dry_run) return trainer->run();

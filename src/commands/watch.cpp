@@ -9,10 +9,10 @@
 
 #include "src/cli/command.hpp"
 #include "src/cli/signals.hpp"
+#include "src/run/utc_text.hpp"
 #include "src/watch/frame.hpp"
 #include "src/watch/run_reader.hpp"
 #include "src/watch/terminal.hpp"
-#include "src/run/utc_text.hpp"
 
 namespace causeway {
 namespace {

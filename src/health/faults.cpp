@@ -29,9 +29,9 @@ constexpr int exit_code_of_exit = 7;
 
 constexpr std::array<std::string_view, 12> kind_names = {"kill",        "stop",   "hang",     "exit", "throw", "nan",
                                                          "short_write", "enospc", "bit_flip", "term", "usr1",  "usr2"};
-constexpr CheckpointStage stages[] = {CheckpointStage::copy,     CheckpointStage::shard,   CheckpointStage::hash,
-                                      CheckpointStage::hashed,   CheckpointStage::index,   CheckpointStage::manifest,
-                                      CheckpointStage::publish,  CheckpointStage::latest,  CheckpointStage::retire};
+constexpr CheckpointStage stages[] = {CheckpointStage::copy,    CheckpointStage::shard,  CheckpointStage::hash,
+                                      CheckpointStage::hashed,  CheckpointStage::index,  CheckpointStage::manifest,
+                                      CheckpointStage::publish, CheckpointStage::latest, CheckpointStage::retire};
 constexpr Phase phases[] = {Phase::start,     Phase::restore,  Phase::data,       Phase::forward, Phase::backward,
                             Phase::optimizer, Phase::evaluate, Phase::checkpoint, Phase::write};
 
@@ -49,8 +49,8 @@ std::optional<FaultPoint> moment_named(std::string_view name) {
 
 bool damages(FaultKind kind) { return kind == FaultKind::short_write || kind == FaultKind::bit_flip; }
 
-/// What is damaged is a file that has been hashed: the moment at which that is so, and the file's name where the stage is
-/// not about it.
+/// What is damaged is a file that has been hashed: the moment at which that is so, and the file's name where the stage
+/// is not about it.
 struct Target {
   CheckpointStage file, hashed;
   const char* name;
@@ -81,7 +81,8 @@ void damage(const Fault& fault, const std::string& path) {
   std::filesystem::path file = path;
   if (*target.name != '\0') file = (std::filesystem::is_directory(file) ? file : file.parent_path()) / target.name;
   const auto bytes = std::filesystem::file_size(file);
-  if (fault.kind == FaultKind::short_write) return std::filesystem::resize_file(file, bytes - std::min<std::uintmax_t>(1, bytes));
+  if (fault.kind == FaultKind::short_write)
+    return std::filesystem::resize_file(file, bytes - std::min<std::uintmax_t>(1, bytes));
   std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
   const auto middle = static_cast<std::streamoff>(bytes / 2);
   char byte = 0;
@@ -123,7 +124,8 @@ Fault parse_fault(const std::string& text) {
     if (key != "step" && key != "rank" && key != "layer") refuse(fmt::format("it has '{}'", word));
     std::int64_t number = 0;
     const auto [stop, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-    if (error != std::errc() || stop != value.data() + value.size() || number < 0 || (key == "rank" && number > 1 << 30))
+    if (error != std::errc() || stop != value.data() + value.size() || number < 0 ||
+        (key == "rank" && number > 1 << 30))
       refuse(fmt::format("{} is '{}'", key, value));
     if (key == "step") fault.step = number, step_given = true;
     if (key == "rank") fault.rank = static_cast<int>(number);
@@ -133,7 +135,8 @@ Fault parse_fault(const std::string& text) {
   const bool of_layers = fault.moment == FaultPoint(Phase::forward) || fault.moment == FaultPoint(Phase::backward);
   if (fault.layer && !of_layers) refuse("only forward and backward have layers");
   if (fault.kind == FaultKind::nan && !of_layers) refuse("nan is for forward and backward");
-  if (damages(fault.kind) && target_of(fault) == nullptr) refuse("what can be damaged is a shard, the index or the manifest");
+  if (damages(fault.kind) && target_of(fault) == nullptr)
+    refuse("what can be damaged is a shard, the index or the manifest");
   return fault;
 }
 
@@ -169,19 +172,34 @@ void Faults::set_off(const Fault& fault, const std::string& path) const {
              kind_names[static_cast<std::size_t>(fault.kind)], fault.step, name_of_moment(fault.moment),
              fault.layer ? fmt::format(" of layer {}", *fault.layer) : "");
   switch (fault.kind) {
-    case FaultKind::kill: ::kill(::getpid(), SIGKILL); return;
-    case FaultKind::stop: ::kill(::getpid(), SIGSTOP); return;
+    case FaultKind::kill:
+      ::kill(::getpid(), SIGKILL);
+      return;
+    case FaultKind::stop:
+      ::kill(::getpid(), SIGSTOP);
+      return;
     case FaultKind::hang:
       for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
-    case FaultKind::exit: std::_Exit(exit_code_of_exit);
-    case FaultKind::fail: throw std::runtime_error("injected fault");
-    case FaultKind::nan: return;  // it is the model's to carry out
+    case FaultKind::exit:
+      std::_Exit(exit_code_of_exit);
+    case FaultKind::fail:
+      throw std::runtime_error("injected fault");
+    case FaultKind::nan:
+      return;  // it is the model's to carry out
     case FaultKind::short_write:
-    case FaultKind::bit_flip: return damage(fault, path);
-    case FaultKind::enospc: return refuse_growth();
-    case FaultKind::term: ::kill(::getpid(), SIGTERM); return;
-    case FaultKind::usr1: ::kill(::getpid(), SIGUSR1); return;
-    case FaultKind::usr2: ::kill(::getpid(), SIGUSR2); return;
+    case FaultKind::bit_flip:
+      return damage(fault, path);
+    case FaultKind::enospc:
+      return refuse_growth();
+    case FaultKind::term:
+      ::kill(::getpid(), SIGTERM);
+      return;
+    case FaultKind::usr1:
+      ::kill(::getpid(), SIGUSR1);
+      return;
+    case FaultKind::usr2:
+      ::kill(::getpid(), SIGUSR2);
+      return;
   }
 }
 

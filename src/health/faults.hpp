@@ -12,12 +12,12 @@
 namespace causeway {
 
 enum class FaultKind : std::uint8_t {
-  kill,         ///< SIGKILL to the process
-  stop,         ///< SIGSTOP
-  hang,         ///< the thread sleeps for ever
-  exit,         ///< the process ends with 7, without a word to MPI
-  fail,         ///< spelled "throw": an exception of no type of ours
-  nan,          ///< the first token's output of a layer, or the gradient of that output, becomes NaN; as long as the step lasts
+  kill,  ///< SIGKILL to the process
+  stop,  ///< SIGSTOP
+  hang,  ///< the thread sleeps for ever
+  exit,  ///< the process ends with 7, without a word to MPI
+  fail,  ///< spelled "throw": an exception of no type of ours
+  nan,  ///< the first token's output of a layer, or the gradient of that output, becomes NaN; as long as the step lasts
   short_write,  ///< a file of the checkpoint loses its last byte once it has been hashed
   enospc,       ///< from now on the kernel lets no file of the process grow beyond 16 KiB
   bit_flip,     ///< a bit in the middle of a file of the checkpoint changes once it has been hashed
@@ -34,8 +34,8 @@ struct Fault {
   FaultKind kind = FaultKind::kill;
   std::int64_t step = 0;  ///< 0: before the first
   int rank = 0;
-  FaultPoint moment = Phase::forward;    ///< of short_write and bit_flip: the file, by the stage that writes it
-  std::optional<std::int64_t> layer;  ///< of forward and backward; not given: whichever comes first
+  FaultPoint moment = Phase::forward;  ///< of short_write and bit_flip: the file, by the stage that writes it
+  std::optional<std::int64_t> layer;   ///< of forward and backward; not given: whichever comes first
 };
 /// Throws Error(usage) saying what is expected.
 Fault parse_fault(const std::string& text);

@@ -6,8 +6,9 @@
 namespace causeway {
 namespace {
 
-constexpr std::array<std::string_view, 11> names = {"start",    "restore",  "data",       "forward", "backward", "optimizer",
-                                                    "evaluate", "checkpoint", "write", "done",    "watchdog"};
+constexpr std::array<std::string_view, 11> names = {"start",    "restore",   "data",     "forward",
+                                                    "backward", "optimizer", "evaluate", "checkpoint",
+                                                    "write",    "done",      "watchdog"};
 
 }  // namespace
 

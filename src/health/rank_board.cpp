@@ -36,20 +36,21 @@ bool visible(char c) { return c > ' ' && c <= '~'; }
 
 /// One word of at most `host_width` characters.
 std::string host_word(std::string host) {
-  std::ranges::replace_if(host, [](char c) { return !visible(c); }, '?');
+  std::ranges::replace_if(
+      host, [](char c) { return !visible(c); }, '?');
   return host.empty() ? std::string(nothing) : host.substr(0, host_width);
 }
 
 /// A line's text without the blanks and the end that bring it to its length.
 std::string columns(std::string_view rank, std::string_view host, std::string_view pid, std::string_view step,
-                    std::string_view phase, std::string_view layer, std::string_view moves,
-                    std::string_view still, std::string_view heard,
-                    std::string_view writing, std::string_view writing_still, std::string_view step_s,
-                    std::string_view compute_s, std::string_view exposed_s, std::string_view tokens,
-                    std::string_view memory) {
-  return fmt::format("{:>5} {:<24} {:>8} {:>9} {:<10} {:>5} {:>6} {:>8} {:<24} {:<8} {:>9} {:>9} {:>9} {:>9} {:>10} {:>14}", rank,
-                     host, pid, step, phase, layer, moves, still, heard, writing, writing_still, step_s, compute_s, exposed_s,
-                     tokens, memory);
+                    std::string_view phase, std::string_view layer, std::string_view moves, std::string_view still,
+                    std::string_view heard, std::string_view writing, std::string_view writing_still,
+                    std::string_view step_s, std::string_view compute_s, std::string_view exposed_s,
+                    std::string_view tokens, std::string_view memory) {
+  return fmt::format(
+      "{:>5} {:<24} {:>8} {:>9} {:<10} {:>5} {:>6} {:>8} {:<24} {:<8} {:>9} {:>9} {:>9} {:>9} {:>10} {:>14}", rank,
+      host, pid, step, phase, layer, moves, still, heard, writing, writing_still, step_s, compute_s, exposed_s, tokens,
+      memory);
 }
 
 std::string to_line(std::string text) {
@@ -58,7 +59,8 @@ std::string to_line(std::string text) {
 }
 
 std::string seconds_text(double seconds, int digits) {
-  return fmt::format("{:.{}f}", std::clamp(std::isfinite(seconds) ? seconds : 0, 0.0, 9'999'999.0), seconds < 1e4 ? digits : 0);
+  return fmt::format("{:.{}f}", std::clamp(std::isfinite(seconds) ? seconds : 0, 0.0, 9'999'999.0),
+                     seconds < 1e4 ? digits : 0);
 }
 
 template <class T>
@@ -80,7 +82,8 @@ bool read_time(std::string_view word, double& into) {
   const std::string date(word.substr(0, 19));
   const char* const end = ::strptime(date.c_str(), "%Y-%m-%dT%H:%M:%S", &calendar);
   int milliseconds = 0;
-  if (end == nullptr || *end != '\0' || !read_number(word.substr(20, 3), milliseconds) || milliseconds < 0) return false;
+  if (end == nullptr || *end != '\0' || !read_number(word.substr(20, 3), milliseconds) || milliseconds < 0)
+    return false;
   into = static_cast<double>(::timegm(&calendar)) + milliseconds / 1e3;
   return true;
 }
@@ -108,25 +111,27 @@ std::vector<std::string_view> words_of(std::string_view line) {
 }  // namespace
 
 std::string rank_board_header() {
-  return to_line(columns("rank", "host", "pid", "step", "phase", "layer", "moves", "still_s", "heard", "writing", "writing_s", "step_s",
-                         "compute_s", "exposed_s", "tokens", "memory_bytes"));
+  return to_line(columns("rank", "host", "pid", "step", "phase", "layer", "moves", "still_s", "heard", "writing",
+                         "writing_s", "step_s", "compute_s", "exposed_s", "tokens", "memory_bytes"));
 }
 
 std::string rank_line_text(const RankLine& line) {
   const auto& [place, still_s, writing, writing_still_s, figures] = line.view;
   const bool writes = writing != CheckpointStage::idle;
   const auto count = [](std::int64_t value) { return fmt::format("{}", std::max<std::int64_t>(0, value)); };
-  return to_line(columns(
-      count(line.rank), host_word(line.host), count(line.pid), count(place.step), name_of(place.phase),
-      place.layer < 0 ? std::string(nothing) : count(place.layer), count(place.moves), seconds_text(still_s, 1), utc_text(line.heard),
-      writes ? name_of(writing) : nothing, writes ? seconds_text(writing_still_s, 1) : std::string(nothing),
-      seconds_text(figures.step_s, 4), seconds_text(figures.compute_s, 4), seconds_text(figures.comm_exposed_s, 4),
-      count(figures.tokens), count(figures.memory_bytes)));
+  return to_line(columns(count(line.rank), host_word(line.host), count(line.pid), count(place.step),
+                         name_of(place.phase), place.layer < 0 ? std::string(nothing) : count(place.layer),
+                         count(place.moves), seconds_text(still_s, 1), utc_text(line.heard),
+                         writes ? name_of(writing) : nothing,
+                         writes ? seconds_text(writing_still_s, 1) : std::string(nothing),
+                         seconds_text(figures.step_s, 4), seconds_text(figures.compute_s, 4),
+                         seconds_text(figures.comm_exposed_s, 4), count(figures.tokens), count(figures.memory_bytes)));
 }
 
 std::optional<RankLine> parse_rank_line(std::string_view text) {
   if (text.ends_with('\n')) text.remove_suffix(1);
-  if (std::ssize(text) != rank_line_bytes - 1 || !std::ranges::all_of(text, [](char c) { return c == ' ' || visible(c); }))
+  if (std::ssize(text) != rank_line_bytes - 1 ||
+      !std::ranges::all_of(text, [](char c) { return c == ' ' || visible(c); }))
     return std::nullopt;
   const std::vector<std::string_view> words = words_of(text);
   if (words.size() != 16) return std::nullopt;
@@ -134,7 +139,9 @@ std::optional<RankLine> parse_rank_line(std::string_view text) {
   RankProgress::View& view = line.view;
   StepFigures& figures = view.figures;
   const std::optional<Phase> phase = phase_named(words[4]);
-  const auto count_or_nothing = [](std::string_view word, std::int64_t& into) { return word == nothing || read_count(word, into); };
+  const auto count_or_nothing = [](std::string_view word, std::int64_t& into) {
+    return word == nothing || read_count(word, into);
+  };
   const bool good = read_number(words[0], line.rank) && line.rank >= 0 && read_count(words[2], line.pid) &&
                     read_count(words[3], view.place.step) && phase && count_or_nothing(words[5], view.place.layer) &&
                     read_count(words[6], view.place.moves) && read_seconds(words[7], view.still_s) &&
@@ -198,7 +205,8 @@ void RankBoard::write(const RankLine& line) const {
   Descriptor file(::open(path_.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!file && errno == ENOENT) return;
   const off_t offset = (std::int64_t{line.rank} + 1) * rank_line_bytes;
-  const bool written = file && ::pwrite(file.get(), text.data(), text.size(), offset) == static_cast<ssize_t>(text.size()) &&
+  const bool written = file &&
+                       ::pwrite(file.get(), text.data(), text.size(), offset) == static_cast<ssize_t>(text.size()) &&
                        ::close(file.release()) == 0;
   if (!written) fail(ExitCode::io, "{}: cannot write: {}", path_, std::strerror(errno));
 }

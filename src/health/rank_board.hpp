@@ -19,14 +19,15 @@ struct RankLine {
   RankProgress::View view;
 };
 
-/// ranks.txt: a line that names the columns, then a line of `rank_line_bytes` a rank. Every field but the last is followed
-/// by blanks, none is empty ("-": nothing), so that one can read it with cat, awk, or read_rank_board.
+/// ranks.txt: a line that names the columns, then a line of `rank_line_bytes` a rank. Every field but the last is
+/// followed by blanks, none is empty ("-": nothing), so that one can read it with cat, awk, or read_rank_board.
 inline constexpr std::int64_t rank_line_bytes = 192;
 std::string rank_board_header();
 std::string rank_line_text(const RankLine& line);
 /// Nothing for a line that is not whole, or not one of these: the file may be anybody's.
 std::optional<RankLine> parse_rank_line(std::string_view line);
-/// [rank]: nothing where a rank has not written its line yet, or it cannot be understood. Empty where `text` is no board.
+/// [rank]: nothing where a rank has not written its line yet, or it cannot be understood. Empty where `text` is no
+/// board.
 std::vector<std::optional<RankLine>> parse_rank_board(std::string_view text);
 /// The same of a file; empty where there is none that can be read. Reads at most 65,536 ranks' lines.
 std::vector<std::optional<RankLine>> read_rank_board(const std::string& path);

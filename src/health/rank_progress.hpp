@@ -41,7 +41,8 @@ class RankProgress {
   /// Whether the output of the layer it came to last, or the gradient of that output, is to become NaN in `phase`.
   bool poisoned(Phase phase) const;
 
-  /// Whichever thread writes a checkpoint, as a CheckpointHook does: at each stage and, within one, as often as it likes.
+  /// Whichever thread writes a checkpoint, as a CheckpointHook does: at each stage and, within one, as often as it
+  /// likes.
   void writing(CheckpointStage stage, const std::string& path);
 
   struct View {

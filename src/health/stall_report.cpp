@@ -12,7 +12,9 @@ namespace {
 double age(const RankLine& line, double now) { return std::max(0.0, now - line.heard); }
 
 /// A line is written every second; the file system may show it later.
-bool silent(const RankLine& line, double now, double limit_s) { return age(line, now) > std::clamp(limit_s / 2, 2.0, 10.0); }
+bool silent(const RankLine& line, double now, double limit_s) {
+  return age(line, now) > std::clamp(limit_s / 2, 2.0, 10.0);
+}
 
 std::string place_text(const RankProgress::View& view) {
   std::string text = fmt::format("step {}, {}", view.place.step, name_of(view.place.phase));
@@ -28,7 +30,8 @@ std::string rank_text(const RankLine& line, double now, double limit_s) {
   else
     text += fmt::format("{}, for {:.1f} s", place_text(view), view.still_s + age(line, now));
   if (writes(view))
-    text += fmt::format("; writing its checkpoint: {}, for {:.1f} s", name_of(view.writing), view.writing_still_s + age(line, now));
+    text += fmt::format("; writing its checkpoint: {}, for {:.1f} s", name_of(view.writing),
+                        view.writing_still_s + age(line, now));
   return text;
 }
 

@@ -13,7 +13,8 @@ namespace causeway {
 bool writes(const RankProgress::View& view);
 
 /// How long a rank has stood still, by what it says of itself: while its checkpoint is being written, that counts, in
-/// either direction. The training thread may wait for it as long as it moves, and it may not stop behind the other's back.
+/// either direction. The training thread may wait for it as long as it moves, and it may not stop behind the other's
+/// back.
 double still_s(const RankProgress::View& view);
 
 /// How long no rank has moved, as the ranks' lines say at `now` (seconds since 1970); infinite without any.

@@ -11,9 +11,9 @@
 
 #include "kernels/core/error.hpp"
 #include "src/cli/log.hpp"
+#include "src/health/stall_report.hpp"
 #include "src/run/run_ending.hpp"
 #include "src/run/utc_text.hpp"
-#include "src/health/stall_report.hpp"
 
 namespace causeway {
 namespace {
@@ -40,7 +40,8 @@ void say(const std::string& text) {
 
 }  // namespace
 
-Watchdog::Watchdog(const Options& options, std::shared_ptr<const RankProgress> rank_progress, std::unique_ptr<Transport> job)
+Watchdog::Watchdog(const Options& options, std::shared_ptr<const RankProgress> rank_progress,
+                   std::unique_ptr<Transport> job)
     : options_(options),
       rank_progress_(std::move(rank_progress)),
       job_(std::move(job)),
@@ -92,7 +93,11 @@ bool Watchdog::wait(const std::stop_token& stop, double seconds) {
 }
 
 RankLine Watchdog::line() const {
-  return {.rank = options_.rank, .host = host_, .pid = ::getpid(), .heard = seconds_since_1970(), .view = rank_progress_->view()};
+  return {.rank = options_.rank,
+          .host = host_,
+          .pid = ::getpid(),
+          .heard = seconds_since_1970(),
+          .view = rank_progress_->view()};
 }
 
 /// A full disk is not the end of a run that can do without the line.

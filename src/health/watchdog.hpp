@@ -14,8 +14,8 @@
 
 namespace causeway {
 
-/// A thread of a rank that keeps the rank's line in ranks.txt, and ends the job with ExitCode::watchdog once no rank has
-/// moved for too long. It needs nothing of the thread it watches, nor HDF5, nor of MPI more than an end to the job.
+/// A thread of a rank that keeps the rank's line in ranks.txt, and ends the job with ExitCode::watchdog once no rank
+/// has moved for too long. It needs nothing of the thread it watches, nor HDF5, nor of MPI more than an end to the job.
 class Watchdog {
  public:
   struct Options {
@@ -29,8 +29,8 @@ class Watchdog {
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
 
-  /// From now on the rank's line stands in the board, made before by the first rank; what the ranks stand still at will be
-  /// told of all of them, and in `exit_file`, JSON, where that is not "". Until then it is told of this rank alone.
+  /// From now on the rank's line stands in the board, made before by the first rank; what the ranks stand still at will
+  /// be told of all of them, and in `exit_file`, JSON, where that is not "". Until then it is told of this rank alone.
   void open(const std::string& board, const std::string& exit_file);
 
  private:
@@ -56,7 +56,7 @@ class Watchdog {
   std::condition_variable_any stopped_;
   std::optional<Files> files_;
   std::atomic<bool> warned_ = false;
-  bool spoke_ = false;  // the thread's, until it has been joined
+  bool spoke_ = false;   // the thread's, until it has been joined
   std::jthread thread_;  // last: it uses all of the above
 };
 

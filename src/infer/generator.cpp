@@ -3,10 +3,10 @@
 #include <chrono>
 #include <optional>
 
-#include "src/runtime/host_copy.hpp"
 #include "src/cli/log.hpp"
-#include "src/model/model_checkpoint.hpp"
 #include "src/cli/text_file.hpp"
+#include "src/model/model_checkpoint.hpp"
+#include "src/runtime/host_copy.hpp"
 #include "src/runtime/wall_clock.hpp"
 
 namespace causeway {

@@ -12,7 +12,7 @@ namespace causeway {
 
 /// Everything `causeway generate` can be told, at its defaults.
 struct GenerateSettings {
-  LaunchOptions launch;  ///< no option: one rank, whatever starts it
+  LaunchOptions launch;                                                ///< no option: one rank, whatever starts it
   std::string checkpoint, prompt, prompt_file, dtype, device = "cpu";  ///< dtype "": the checkpoint's
   std::int64_t tokens = 100, seed = 0;
   SamplingOptions sampling;

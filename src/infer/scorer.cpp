@@ -10,13 +10,13 @@
 
 #include "io/file/atomic_file.hpp"
 #include "io/file/first_rank.hpp"
-#include "src/runtime/host_copy.hpp"
 #include "src/cli/log.hpp"
-#include "src/model/model_checkpoint.hpp"
 #include "src/cli/progress.hpp"
+#include "src/health/watchdog.hpp"
+#include "src/model/model_checkpoint.hpp"
+#include "src/runtime/host_copy.hpp"
 #include "src/runtime/strategy_choice.hpp"
 #include "src/train/training_data.hpp"
-#include "src/health/watchdog.hpp"
 
 namespace causeway {
 namespace {
@@ -293,11 +293,13 @@ void score(const ScoreSettings& settings, Communicator world_of_all) {
       const std::int64_t first = packs[index].first_token;
       const ShardLayout shards(packs[index].pack.tokens(), mesh.context.size(), layout);
       rank_progress->enter(Phase::write);
-      rows_to_first<double>(shards, group, losses, 1, rows_in_flight, mesh, [&](std::int64_t row, std::span<const double> values) {
+      rows_to_first<double>(shards, group, losses, 1, rows_in_flight, mesh,
+                            [&](std::int64_t row, std::span<const double> values) {
                               first_rank([&] { file->losses(first + row, values); });
                             });
       if (embeddings)
-        rows_to_first<float>(shards, group, rows, width, std::max<std::int64_t>(1, rows_in_flight / width), mesh, [&](std::int64_t row, std::span<const float> values) {
+        rows_to_first<float>(shards, group, rows, width, std::max<std::int64_t>(1, rows_in_flight / width), mesh,
+                             [&](std::int64_t row, std::span<const float> values) {
                                first_rank([&] { file->embeddings(first + row, values); });
                              });
       progress.update(first + shards.tokens());

@@ -9,9 +9,9 @@
 
 #include "io/checkpoint/checkpoint.hpp"
 #include "io/checkpoint/checkpoint_folders.hpp"
-#include "src/train/checkpointing.hpp"
 #include "src/cli/log.hpp"
 #include "src/cli/number_format.hpp"
+#include "src/train/checkpointing.hpp"
 
 namespace causeway {
 namespace {
@@ -61,7 +61,8 @@ std::string describe_checkpoint(const std::string& path, bool verify) {
   const std::vector<Checkpoint::TensorInfo> tensors = checkpoint.tensors();
   for (auto begin = tensors.begin(); begin != tensors.end();) {
     const std::string group = group_of(begin->name);
-    const auto end = std::find_if(begin, tensors.end(), [&](const auto& tensor) { return group_of(tensor.name) != group; });
+    const auto end =
+        std::find_if(begin, tensors.end(), [&](const auto& tensor) { return group_of(tensor.name) != group; });
     std::int64_t values = 0;
     std::string table;
     for (auto tensor = begin; tensor != end; ++tensor) {
@@ -95,9 +96,10 @@ RunReport verify_run(const std::string& run) {
         values += tensor.size();
       }
       report.text += fmt::format("  {:<13} whole: {} values, all finite{}\n", name, grouped(values),
-                                 checkpoint.manifest() ? fmt::format("; {} bytes in {} files", grouped(checkpoint.manifest()->bytes()),
-                                                                     checkpoint.manifest()->files.size())
-                                                       : "; of version 1, without manifest");
+                                 checkpoint.manifest()
+                                     ? fmt::format("; {} bytes in {} files", grouped(checkpoint.manifest()->bytes()),
+                                                   checkpoint.manifest()->files.size())
+                                     : "; of version 1, without manifest");
     } catch (const Error& error) {
       ++report.damaged;
       report.text += fmt::format("  {:<13} DAMAGED: {}\n", name, error.what());

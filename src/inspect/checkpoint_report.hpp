@@ -7,11 +7,12 @@
 
 namespace causeway {
 
-/// What `causeway inspect` tells of a checkpoint: its step-N folder, or a run's, whose latest it then is. With `verify` every
-/// value is read too; what is damaged or not finite throws Error(corrupt).
+/// What `causeway inspect` tells of a checkpoint: its step-N folder, or a run's, whose latest it then is. With `verify`
+/// every value is read too; what is damaged or not finite throws Error(corrupt).
 std::string describe_checkpoint(const std::string& path, bool verify);
 
-/// A line for each checkpoint of a run, and for `latest`, every file and value of it read: what it holds or what is wrong with it.
+/// A line for each checkpoint of a run, and for `latest`, every file and value of it read: what it holds or what is
+/// wrong with it.
 struct RunReport {
   std::string text;
   std::int64_t checkpoints = 0, damaged = 0;

@@ -18,7 +18,8 @@ double training_flops(const Model& model, const Segments& documents) {
     squares += length * length;
   }
   const auto attention = static_cast<double>(std::ranges::count(shape.layers, "attention"));
-  return 6 * (matrices * static_cast<double>(documents.tokens()) + attention * static_cast<double>(shape.width) * squares);
+  return 6 *
+         (matrices * static_cast<double>(documents.tokens()) + attention * static_cast<double>(shape.width) * squares);
 }
 
 }  // namespace causeway

@@ -22,13 +22,14 @@ class Initial {
   Initial(Distribution distribution, double by) : start_(Drawn{distribution, by}) {}
   explicit Initial(double value) : start_(value) {}
   template <class F>
-    requires std::is_invocable_r_v<double, F, const RandomStream&, std::int64_t>
-  Initial(F formula) : start_(Formula(std::move(formula))) {}  // NOLINT: a formula may stand wherever first values are asked for
+  requires std::is_invocable_r_v<double, F, const RandomStream&, std::int64_t> Initial(F formula)
+      : start_(Formula(std::move(formula))) {}  // NOLINT: a formula may stand wherever first values are asked for
 
   /// Writes them into a dense weight.
   void fill(const Stream& stream, const RandomStream& random, TensorView weight) const {
     if (const auto* drawn = std::get_if<Drawn>(&start_))
-      return random_fill(stream, {.distribution = drawn->distribution, .scale = drawn->scale, .random = random, .y = weight});
+      return random_fill(stream,
+                         {.distribution = drawn->distribution, .scale = drawn->scale, .random = random, .y = weight});
     if (const auto* value = std::get_if<double>(&start_)) return causeway::fill(stream, {.value = *value, .y = weight});
     dispatch(weight.dtype, [&]<class T>() {
       std::vector<T> values(static_cast<std::size_t>(weight.size()));

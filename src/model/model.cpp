@@ -5,14 +5,14 @@
 #include <limits>
 
 #include "kernels/activation.hpp"
+#include "kernels/core/profile_range.hpp"
 #include "kernels/cross_entropy.hpp"
 #include "kernels/embedding.hpp"
 #include "kernels/gemm.hpp"
 #include "kernels/norm.hpp"
-#include "kernels/core/profile_range.hpp"
 #include "src/model/gated_mlp.hpp"
-#include "src/runtime/host_copy.hpp"
 #include "src/model/initial.hpp"
+#include "src/runtime/host_copy.hpp"
 
 namespace causeway {
 namespace {
@@ -46,7 +46,8 @@ struct Model::Trail {
     Tensor normalised, rstd;  // the norm's output
     Saved saved;              // the operator's
   };
-  std::vector<Kept> steps;  // with recomputation those that begin a block, or every so-manieth: the residual stream alone
+  std::vector<Kept>
+      steps;  // with recomputation those that begin a block, or every so-manieth: the residual stream alone
 };
 
 Model::Model(const Options& options) : options_(options), parameters_(options.dtype) {
@@ -178,7 +179,8 @@ Tensor Model::forward_steps(const Stream& stream, TensorView ids, TensorView res
   return x;
 }
 
-void Model::backward_steps(const Pass& pass, TensorView ids, TensorView d_residual, Trail& trail, const Observer& observer) {
+void Model::backward_steps(const Pass& pass, TensorView ids, TensorView d_residual, Trail& trail,
+                           const Observer& observer) {
   const Stream& stream = pass.runtime.stream;
   RankProgress& rank_progress = *pass.runtime.rank_progress;
   const ProfileRange range("backward");

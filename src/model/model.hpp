@@ -31,7 +31,8 @@ class Model {
     ModelOptions shape;
     DType dtype = DType::f32;
     bool recompute = false;  ///< keep only each block's input and run the block again on the way back
-    std::int64_t recompute_blocks = 1;  ///< more: keep every so-manieth block's input, run those between once more first
+    std::int64_t recompute_blocks =
+        1;  ///< more: keep every so-manieth block's input, run those between once more first
   };
   /// Parameters have no memory until `parameters().allocate()`.
   explicit Model(const Options& options);

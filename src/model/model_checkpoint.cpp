@@ -116,8 +116,8 @@ void load_parameters(const Checkpoint& checkpoint, const ParameterSet& parameter
                     {0, parameter.weight.size()}, parameter.weight.data, stream);
 }
 
-void load_optimizer(const Checkpoint& checkpoint, const ParameterSet& parameters, const Optimizer& optimizer,
-                    int rank, const Stream& stream) {
+void load_optimizer(const Checkpoint& checkpoint, const ParameterSet& parameters, const Optimizer& optimizer, int rank,
+                    const Stream& stream) {
   for (const Moment& moment : moments)
     for (const Parameter& parameter : parameters.parameters()) {
       if (parameter.spec.frozen) continue;

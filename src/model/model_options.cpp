@@ -35,7 +35,8 @@ std::vector<std::string> parse_layers(std::string_view text) {
       require(error == std::errc() && stop == last && count >= 1 && count <= most_layers,
               "--layers has '{}', expected NAME or NAME*COUNT", word);
     }
-    require(static_cast<std::int64_t>(layers.size()) + count <= most_layers, "--layers names more than {} layers", most_layers);
+    require(static_cast<std::int64_t>(layers.size()) + count <= most_layers, "--layers names more than {} layers",
+            most_layers);
     layers.insert(layers.end(), static_cast<std::size_t>(count), std::string(word.substr(0, star)));
     at = end;
   }

@@ -35,9 +35,9 @@ class Optimizer {
   Optimizer(const OptimizerOptions& options, ParameterSet& parameters, Communicator& world, const Stream& stream);
 
   /// Sums gradients over all ranks, scales, clips, updates, and gives every rank the new weights; `step` counts from 1.
-  /// Only enqueues: the numbers that decide stay on the device, one f64 each. `loss` (or absent) is the step's, the same
-  /// on every rank; `norm` becomes the scaled gradient's, and `factor` what it was multiplied by: NaN where loss or norm
-  /// is not finite, and then no weight has changed. The gradients are used up.
+  /// Only enqueues: the numbers that decide stay on the device, one f64 each. `loss` (or absent) is the step's, the
+  /// same on every rank; `norm` becomes the scaled gradient's, and `factor` what it was multiplied by: NaN where loss
+  /// or norm is not finite, and then no weight has changed. The gradients are used up.
   void step(std::int64_t step, double learning_rate, double gradient_scale, TensorView loss, TensorView norm,
             TensorView factor);
 

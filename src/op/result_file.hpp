@@ -7,8 +7,8 @@
 
 #include "io/file/atomic_file.hpp"
 #include "io/hdf5/hdf5.hpp"
-#include "parallel/transport/communicator.hpp"
 #include "parallel/layout/sharding.hpp"
+#include "parallel/transport/communicator.hpp"
 
 namespace causeway {
 

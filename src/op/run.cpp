@@ -7,12 +7,12 @@
 #include <optional>
 
 #include "io/file/atomic_file.hpp"
-#include "parallel/transport/device_transport.hpp"
 #include "parallel/cost/measure.hpp"
-#include "src/runtime/host_copy.hpp"
+#include "parallel/transport/device_transport.hpp"
 #include "src/op/case_file.hpp"
 #include "src/op/result_file.hpp"
 #include "src/op/table.hpp"
+#include "src/runtime/host_copy.hpp"
 #include "src/runtime/strategy_choice.hpp"
 #include "src/runtime/wall_clock.hpp"
 
@@ -117,9 +117,8 @@ StrategyChoice choose(const Plan& plan, const CaseFile& file, const Sharding& sh
   OpViews shapes;
   for (const OpInput& input : file.present()) {
     const Shape whole = file.shape_of(input);
-    shapes[std::string(input.name)] =
-        without_data(dtype_of_input(input, plan.dtype),
-                     input.per_token() ? whole.with_rows(sharding.local_tokens()) : whole);
+    shapes[std::string(input.name)] = without_data(
+        dtype_of_input(input, plan.dtype), input.per_token() ? whole.with_rows(sharding.local_tokens()) : whole);
   }
   const TensorView y = find_tensor(shapes, plan.row.inputs.front().name);
   std::vector<Estimate> rows =
@@ -204,15 +203,13 @@ std::string run_op(const OpRequest& request, OpWorld& world) {
   collectively(ranks, [&] { tensors = load(file, plan, sharding, stream, request.backward); });
 
   const OpViews inputs = views_of(tensors.inputs), gradients = views_of(tensors.gradients);
-  const OpPass pass{
-      {sharding, context, stream, plan.schedule, plan.method}, strategy, file.attributes(), inputs};
+  const OpPass pass{{sharding, context, stream, plan.schedule, plan.method}, strategy, file.attributes(), inputs};
   Saved saved;
   const Measured forward =
       measured(ranks, context, stream, [&] { plan.row.forward(pass, tensors.y, request.backward ? &saved : nullptr); });
   Measured backward, reduction;
   if (request.backward) {
-    backward =
-        measured(ranks, context, stream, [&] { plan.row.backward(pass, tensors.d_y, gradients, saved); });
+    backward = measured(ranks, context, stream, [&] { plan.row.backward(pass, tensors.d_y, gradients, saved); });
     reduction = measured(ranks, context, stream, [&] {
       for (const OpInput& input : file.present())
         if (!input.per_token()) context.all_reduce(find_tensor(gradients, input.name), Reduction::sum, stream);

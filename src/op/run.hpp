@@ -4,8 +4,8 @@
 #include <optional>
 #include <string>
 
-#include "parallel/transport/communicator.hpp"
 #include "parallel/cost/cost.hpp"
+#include "parallel/transport/communicator.hpp"
 
 namespace causeway {
 
@@ -18,8 +18,9 @@ struct OpRequest {
   bool dry_run = false;
 };
 
-/// What the cases of one start of the program share: all ranks, and on each device that a case asks for a stream, how the ranks talk there
-/// and what strategy "auto" measured. Kept, since GPUs take longer to find each other than most cases take to run.
+/// What the cases of one start of the program share: all ranks, and on each device that a case asks for a stream, how
+/// the ranks talk there and what strategy "auto" measured. Kept, since GPUs take longer to find each other than most
+/// cases take to run.
 class OpWorld {
  public:
   struct Place {

@@ -106,8 +106,8 @@ const OpStrategy& find_op_strategy(const OpRow& row, std::string_view name);
 
 /// What `causeway op --list` prints.
 std::string op_list();
-/// What every operator reads, for --help: its inputs with their axes, a question mark after optional ones, and on a line
-/// of their own which axes divide others, and its attributes.
+/// What every operator reads, for --help: its inputs with their axes, a question mark after optional ones, and on a
+/// line of their own which axes divide others, and its attributes.
 std::string op_inputs_text();
 
 }  // namespace causeway

@@ -17,7 +17,8 @@ struct Runtime {
   Mesh mesh;
   std::map<std::string, std::string, std::less<>> strategies;  ///< operator → strategy as chosen; absent means "auto"
   Schedule schedule = Schedule::automatic;
-  std::shared_ptr<RankProgress> rank_progress = std::make_shared<RankProgress>();  ///< this rank's; told by whatever takes long
+  std::shared_ptr<RankProgress> rank_progress =
+      std::make_shared<RankProgress>();  ///< this rank's; told by whatever takes long
 
   std::string_view strategy(std::string_view op) const {
     const auto chosen = strategies.find(op);

@@ -84,8 +84,8 @@ StrategyChoice choose_strategy(std::string_view op, std::vector<Estimate> rows) 
   if (rows.size() == 1)
     choice.why = "the only one";
   else if (&chosen != &least && chosen.seconds > least.seconds)
-    choice.why = fmt::format("within {:.0f} % of {}, which stands after it", 100 * (indistinguishable - 1),
-                             least.strategy);
+    choice.why =
+        fmt::format("within {:.0f} % of {}, which stands after it", 100 * (indistinguishable - 1), least.strategy);
   choice.rows = std::move(rows);
   return choice;
 }
@@ -133,9 +133,9 @@ std::string machine_text(const Machine& machine, int ranks) {
 }
 
 std::string choice_text(const StrategyChoice& choice) {
-  std::string text = fmt::format("{}: {} ({})\n  {:<22}{:>16}{:>10}{:>15}{:>12}{:>12}", choice.op, choice.strategy,
-                                 choice.why, "strategy", "bytes sent", "messages", "computing ms", "sending ms",
-                                 "total ms");
+  std::string text =
+      fmt::format("{}: {} ({})\n  {:<22}{:>16}{:>10}{:>15}{:>12}{:>12}", choice.op, choice.strategy, choice.why,
+                  "strategy", "bytes sent", "messages", "computing ms", "sending ms", "total ms");
   for (const Estimate& row : choice.rows)
     text += fmt::format("\n{} {:<22}{:>16}{:>10}{:>15}{:>12}{:>12}", row.strategy == choice.strategy ? '*' : ' ',
                         row.strategy, row.bytes_sent, row.messages, milliseconds(row.computing_s),

@@ -38,9 +38,9 @@ std::vector<StrategyChoice> choose_strategies(std::span<const OperatorCall> call
                                               const Machine& machine, const StrategyNames& given,
                                               std::string_view why_given);
 
-/// Names in runtime.strategies one for every operator among a model's calls that has none there yet: measures the ranks,
-/// which all take the slowest one's figures, and supposes a pack of `tokens` in one document. Collective. Returns the
-/// texts below, for whoever wants to know why.
+/// Names in runtime.strategies one for every operator among a model's calls that has none there yet: measures the
+/// ranks, which all take the slowest one's figures, and supposes a pack of `tokens` in one document. Collective.
+/// Returns the texts below, for whoever wants to know why.
 std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> calls, DType dtype, Layout layout,
                               std::int64_t tokens, std::string_view why_given);
 

@@ -27,7 +27,8 @@ std::vector<std::int64_t> steps_of(const std::string& run, Communicator& world) 
   return steps;
 }
 
-/// The newest of the run's checkpoints that is whole; nothing where it has none at all. Those before it go to `damaged`.
+/// The newest of the run's checkpoints that is whole; nothing where it has none at all. Those before it go to
+/// `damaged`.
 std::optional<Checkpoint> newest_whole(const std::string& run, Communicator& world, const Log& log,
                                        const std::function<void()>& beat, std::vector<std::int64_t>& damaged) {
   const std::vector<std::int64_t> steps = steps_of(run, world);
@@ -57,7 +58,8 @@ std::map<std::string, hdf5::Value> data_order_of(const TrainSettings& settings) 
   return {{"pack_tokens", settings.pack_tokens}, {"policy", settings.policy}, {"window", settings.window}};
 }
 
-/// Throws Error(usage) for a setting that would deal other packs than before. Checkpoints older than these attributes pass.
+/// Throws Error(usage) for a setting that would deal other packs than before. Checkpoints older than these attributes
+/// pass.
 void require_same_data_order(const hdf5::Object& state, const TrainSettings& settings, const std::string& checkpoint) {
   const auto text = [](const hdf5::Value& any) {
     return std::visit([](const auto& held) { return fmt::format("{}", held); }, any);
@@ -67,8 +69,8 @@ void require_same_data_order(const hdf5::Object& state, const TrainSettings& set
     std::string option = name;
     std::ranges::replace(option, '_', '-');
     const hdf5::Value found = state.attribute(name);
-    require(found == wanted, "--{} is {}, but {} was trained with {}: what it has not read yet could not be told", option,
-            text(wanted), checkpoint, text(found));
+    require(found == wanted, "--{} is {}, but {} was trained with {}: what it has not read yet could not be told",
+            option, text(wanted), checkpoint, text(found));
   }
 }
 
@@ -103,7 +105,8 @@ StartingPoint find_starting_point(const TrainSettings& settings, Communicator& w
   if (!settings.dry_run)
     collectively(world, [&] {
       if (world.rank() != 0 || !std::filesystem::is_directory(settings.run)) return;
-      // A requeued job may start while its last attempt is still being ended, or a lost node's lock lives on (NFS: 90 s).
+      // A requeued job may start while its last attempt is still being ended, or a lost node's lock lives on (NFS: 90
+      // s).
       start.lock = RunLock(settings.run, std::chrono::seconds(settings.resume.empty() ? 0 : 120));
       recover_checkpoints(settings.run);
     });
@@ -127,7 +130,8 @@ StartingPoint find_starting_point(const TrainSettings& settings, Communicator& w
             settings.run);
     const std::int64_t from = start.checkpoint->state().integer_attribute("step");
     require(steps.front() <= from,
-            "{}: holds {} already, beyond step {} which --resume names; remove what is beyond it, or go on in another --run",
+            "{}: holds {} already, beyond step {} which --resume names; remove what is beyond it, or go on in another "
+            "--run",
             settings.run, step_folder(steps.front()), from);
   });
   return start;
@@ -196,10 +200,9 @@ std::optional<PublishedCheckpoint> RunCheckpoints::save(const RunState& state, c
                {"seed", settings_.seed},
                {"loss", state.loss},
                {"strategies", settings_.compute.strategy}});
-  writer_.start(state.step,
-                {.attributes = attributes_of(model.options().shape, model.options().dtype),
-                 .state = std::move(kept),
-                 .tensors = checkpoint_tensors(model.parameters(), optimizer, runtime_.mesh.world.rank())});
+  writer_.start(state.step, {.attributes = attributes_of(model.options().shape, model.options().dtype),
+                             .state = std::move(kept),
+                             .tensors = checkpoint_tensors(model.parameters(), optimizer, runtime_.mesh.world.rank())});
   return beside_ ? published : finish();
 }
 

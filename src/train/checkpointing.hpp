@@ -25,11 +25,11 @@ struct StartingPoint {
   RunLock lock;                          ///< of the run's folder if that was there, on the first rank
 };
 
-/// Finds it as --resume and --init-from say, having cleared away what a crash left in the run's folder. `--resume auto` takes
-/// the newest checkpoint that is whole, says of each newer one what is wrong with it, and throws Error(corrupt) where there are
-/// checkpoints and none is. Throws Error(usage) where the run has checkpoints beyond the one it would go on from: which of them
-/// was the newest could not be told. Collective; what throws is an AgreedError.
-/// `beat` is called between pieces of what is read, then and later.
+/// Finds it as --resume and --init-from say, having cleared away what a crash left in the run's folder. `--resume auto`
+/// takes the newest checkpoint that is whole, says of each newer one what is wrong with it, and throws Error(corrupt)
+/// where there are checkpoints and none is. Throws Error(usage) where the run has checkpoints beyond the one it would
+/// go on from: which of them was the newest could not be told. Collective; what throws is an AgreedError. `beat` is
+/// called between pieces of what is read, then and later.
 StartingPoint find_starting_point(const TrainSettings& settings, Communicator& world, const Log& log,
                                   const std::function<void()>& beat);
 
@@ -51,7 +51,8 @@ void restore_weights(const Checkpoint& checkpoint, Model& model, Runtime& runtim
 RunState restore_run(const Checkpoint& checkpoint, const TrainSettings& settings, const Model& model,
                      const Optimizer& optimizer, Runtime& runtime);
 
-/// A run's checkpoints while it trains: written beside it, announced when they are there, the older ones removed as told.
+/// A run's checkpoints while it trains: written beside it, announced when they are there, the older ones removed as
+/// told.
 class RunCheckpoints {
  public:
   /// `damaged`: of StartingPoint.

@@ -69,7 +69,8 @@ std::string find_non_finite(Model& model, Runtime& runtime, const DataMixture& d
   const First first = first_of(world, last == parameters.rend() ? nowhere : std::distance(parameters.rbegin(), last));
   if (first.found())
     return fmt::format("every layer's output is finite, so is its gradient; first in the gradient of {}, {}",
-                       parameters[parameters.size() - 1 - static_cast<std::size_t>(first.at)].spec.name, on(first.rank));
+                       parameters[parameters.size() - 1 - static_cast<std::size_t>(first.at)].spec.name,
+                       on(first.rank));
   return "every layer's output and every rank's gradients are finite, their sum is not";
 }
 

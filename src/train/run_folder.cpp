@@ -11,11 +11,11 @@
 
 #include "io/file/atomic_file.hpp"
 #include "parallel/transport/device_transport.hpp"
-#include "src/run/attempts.hpp"
 #include "src/cli/launch.hpp"
 #include "src/cli/log.hpp"
-#include "src/run/utc_text.hpp"
 #include "src/cli/version.hpp"
+#include "src/run/attempts.hpp"
+#include "src/run/utc_text.hpp"
 
 namespace causeway {
 namespace {

@@ -111,7 +111,8 @@ std::shared_ptr<RankProgress> make_rank_progress(const FaultSettings& settings, 
     within("watchdog", settings.watchdog, 0.0, 1e9);
     for (const std::string& text : settings.inject) {
       const Fault fault = parse_fault(text);
-      require(fault.rank < world.size(), "--inject-fault {}: there is no rank {} among {}", text, fault.rank, world.size());
+      require(fault.rank < world.size(), "--inject-fault {}: there is no rank {} among {}", text, fault.rank,
+              world.size());
       if (fault.rank == world.rank()) own.push_back(fault);
     }
   });
@@ -158,7 +159,8 @@ OptionGroup compute_group(ComputeSettings& settings) {
             "which tokens a rank holds: one run, or one from the front and one from the back",
             {"contiguous", "zigzag"}},
            {"strategy", &settings.strategy, "auto|OPERATOR=NAME,…",
-            "how operators cross the ranks' edges; auto takes the ones thought fastest, train --dry-run says why, op --list "
+            "how operators cross the ranks' edges; auto takes the ones thought fastest, train --dry-run says why, op "
+            "--list "
             "shows them"},
            {"schedule",
             &settings.schedule,

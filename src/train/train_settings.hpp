@@ -58,8 +58,8 @@ struct TrainSettings {
 
 /// Each throws Error(usage) naming the option that is wrong.
 void check(const TrainSettings& settings);
-/// The preset, or mamba-tiny for --layers alone, or `unnamed` where neither is given, changed by the other options; that
-/// they make a model is for ModelOptions::check.
+/// The preset, or mamba-tiny for --layers alone, or `unnamed` where neither is given, changed by the other options;
+/// that they make a model is for ModelOptions::check.
 ModelOptions resolve(const ModelSettings& settings, const ModelOptions& unnamed);
 PackingOptions packing_of(const TrainSettings& settings);
 LearningRate schedule_of(const TrainSettings& settings);

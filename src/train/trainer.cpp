@@ -9,14 +9,14 @@
 #include "kernels/core/integer.hpp"
 #include "kernels/core/profile_range.hpp"
 #include "src/model/flops.hpp"
+#include "src/run/run_ending.hpp"
+#include "src/runtime/gemm_rate.hpp"
 #include "src/runtime/host_copy.hpp"
+#include "src/runtime/strategy_choice.hpp"
+#include "src/runtime/wall_clock.hpp"
 #include "src/train/non_finite.hpp"
 #include "src/train/run_folder.hpp"
 #include "src/train/step_shares.hpp"
-#include "src/runtime/strategy_choice.hpp"
-#include "src/run/run_ending.hpp"
-#include "src/runtime/gemm_rate.hpp"
-#include "src/runtime/wall_clock.hpp"
 
 namespace causeway {
 namespace {
@@ -55,7 +55,7 @@ struct Trainer::Step {
   double loss = 0, learning_rate = 0, gradient_norm = 0;
   StepShares shares;
   std::optional<double> mfu;  ///< model FLOP utilisation: training_flops a second of the rate of one large product
-  bool stop = false;  ///< some rank got a signal
+  bool stop = false;          ///< some rank got a signal
   std::optional<double> eval_loss, eval_s, checkpoint_s;
   std::array<double, 2> writing{};  ///< of the checkpoint in the making: RunCheckpoints::progress() of all ranks
   std::optional<PublishedCheckpoint> published;  ///< the last that came to be there in this step
@@ -93,8 +93,7 @@ struct Trainer::Step {
   }
 };
 
-Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicator world,
-                 const StopSignals& signals)
+Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicator world, const StopSignals& signals)
     : settings_(settings),
       rank_progress_(make_rank_progress(settings.faults, world)),
       watchdog_({.limit_s = settings.faults.watchdog, .rank = world.rank()}, rank_progress_,
@@ -131,7 +130,9 @@ void Trainer::choose() {
         runtime_.strategies.merge(usable_strategies(state.string_attribute("strategies"), layout_));
     });
   choice_ = choose_strategies(runtime_, model_.calls(), model_.options().dtype, layout_, settings_.pack_tokens,
-                              !start_.resumes ? "forced" : forced ? "forced, or as before" : "as before");
+                              !start_.resumes ? "forced"
+                              : forced        ? "forced, or as before"
+                                              : "as before");
   settings_.compute.strategy = strategies_text(runtime_.strategies);
 }
 
@@ -184,9 +185,10 @@ void Trainer::open_run_folder(const Config& config) {
     write_start(settings_.run, {.config = config(settings_), .environment = environment, .resumed_step = step_});
     metrics_.emplace(run / "metrics.jsonl", step_);
   });
-  checkpoints_.emplace(settings_, runtime_, log_, start_.damaged, [rank_progress = rank_progress_](CheckpointStage stage, const std::string& path) {
-    rank_progress->writing(stage, path);
-  });
+  checkpoints_.emplace(settings_, runtime_, log_, start_.damaged,
+                       [rank_progress = rank_progress_](CheckpointStage stage, const std::string& path) {
+                         rank_progress->writing(stage, path);
+                       });
 }
 
 Trainer::Step Trainer::train_step(std::int64_t number) {
@@ -247,10 +249,10 @@ Trainer::Step Trainer::train_step(std::int64_t number) {
   if (gemm_rate_) step.mfu = flops / (step.shares.step_s * *gemm_rate_ * world.size());
   tokens_seen_ += step.tokens;
   rank_progress_->finished({.step_s = own.step_s,
-                       .compute_s = std::max(0.0, own.step_s - own.exposed_s),
-                       .comm_exposed_s = own.exposed_s,
-                       .tokens = own_tokens,
-                       .memory_bytes = own.memory_bytes});
+                            .compute_s = std::max(0.0, own.step_s - own.exposed_s),
+                            .comm_exposed_s = own.exposed_s,
+                            .tokens = own_tokens,
+                            .memory_bytes = own.memory_bytes});
   return step;
 }
 
@@ -393,8 +395,8 @@ std::string Trainer::plan() const {
       shape.width, shape.vocabulary, shape.layers.size(), layers_text(shape.layers), parameters.count(),
       name_of(model_.options().dtype), mesh.world.size(), mesh.data_size, mesh.context.size(), name_of(layout_),
       mib(replicated), mib(sharded), settings_.accumulate * mesh.data_size, settings_.pack_tokens,
-      ceil_div(settings_.pack_tokens, mesh.context.size()),
-      settings_.recompute ? ", blocks recomputed" : "", settings_.steps);
+      ceil_div(settings_.pack_tokens, mesh.context.size()), settings_.recompute ? ", blocks recomputed" : "",
+      settings_.steps);
   text += settings_.dry_run ? '\n' + choice_ : fmt::format("\nstrategies: {}", settings_.compute.strategy);
   for (const Dataset& dataset : data_.datasets)
     text += fmt::format("\ndata: {}, {} documents, {} tokens", dataset.path(), dataset.documents(), dataset.tokens());

@@ -7,12 +7,12 @@
 #include <vector>
 
 #include "io/file/metrics.hpp"
-#include "src/train/checkpointing.hpp"
 #include "src/cli/log.hpp"
 #include "src/cli/signals.hpp"
+#include "src/health/watchdog.hpp"
+#include "src/train/checkpointing.hpp"
 #include "src/train/train_settings.hpp"
 #include "src/train/training_data.hpp"
-#include "src/health/watchdog.hpp"
 
 namespace causeway {
 
@@ -67,7 +67,7 @@ class Trainer {
   std::optional<MetricsLog> metrics_;  // rank 0's
   std::int64_t step_ = 0, tokens_seen_ = 0;
   double loss_ = 0;
-  std::optional<double> gemm_rate_;  // where MFU is reported: on a GPU
+  std::optional<double> gemm_rate_;            // where MFU is reported: on a GPU
   std::optional<RunCheckpoints> checkpoints_;  // gone before what it writes from
 };
 

@@ -49,7 +49,8 @@ void DataMixture::refuse_longer(std::int64_t most) const {
     const auto starts = dataset.cu_seqlens();
     for (std::int64_t document = 0; document < dataset.documents(); ++document) {
       const std::int64_t length = starts[document + 1] - starts[document];
-      require(length <= most, "{}: document {} has {} tokens, expected at most --pack-tokens {}, or --long-documents cut",
+      require(length <= most,
+              "{}: document {} has {} tokens, expected at most --pack-tokens {}, or --long-documents cut",
               dataset.path(), document, length, most);
     }
   }
@@ -158,9 +159,8 @@ PackOnRank place_pack(const DataMixture& data, const Pack& pack, Layout layout, 
                       LossMask loss_mask) {
   const Communicator& context = runtime.mesh.context;
   PackOnRank placed;
-  placed.sharding =
-      std::make_unique<Sharding>(ShardLayout(pack.tokens(), context.size(), layout), segments_of(pack), context.rank(),
-                                 runtime.stream);
+  placed.sharding = std::make_unique<Sharding>(ShardLayout(pack.tokens(), context.size(), layout), segments_of(pack),
+                                               context.rank(), runtime.stream);
   const HostBatch host = read_batch(data, pack, *placed.sharding, loss_mask);
   placed.ids = on_device<std::int32_t>(runtime.stream, host.ids);
   placed.labels = on_device<std::int32_t>(runtime.stream, host.labels);

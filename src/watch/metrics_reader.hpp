@@ -5,8 +5,8 @@
 #include <string>
 #include <string_view>
 
-#include "src/watch/history.hpp"
 #include "src/run/regular_file.hpp"
+#include "src/watch/history.hpp"
 
 namespace causeway {
 

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "src/run/attempts.hpp"
 #include "src/health/rank_board.hpp"
+#include "src/run/attempts.hpp"
 #include "src/watch/history.hpp"
 
 namespace causeway {
@@ -33,7 +33,7 @@ struct RunState {
   std::optional<double> metrics_modified;  ///< seconds since 1970
   std::int64_t unread_bytes = 0;           ///< of metrics.jsonl
   std::optional<std::int64_t> latest_checkpoint;
-  std::vector<RankLine> ranks;  ///< in rank order; only those that have a line in ranks.txt
+  std::vector<RankLine> ranks;    ///< in rank order; only those that have a line in ranks.txt
   std::vector<Attempt> attempts;  ///< oldest first
   std::optional<RunEnd> end;
 };

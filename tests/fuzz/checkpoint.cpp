@@ -1,5 +1,6 @@
-// A checkpoint of two ranks under a manifest that fits its files, as whoever made them would write it: it opens and every tensor is read, or an error says why
-// not. One whose files are damaged is told by the manifest alone (tests/io/checkpoint/test_checkpoint.cpp).
+// A checkpoint of two ranks under a manifest that fits its files, as whoever made them would write it: it opens and
+// every tensor is read, or an error says why not. One whose files are damaged is told by the manifest alone
+// (tests/io/checkpoint/test_checkpoint.cpp).
 #include "io/checkpoint/checkpoint.hpp"
 
 #include "io/file/sha256.hpp"

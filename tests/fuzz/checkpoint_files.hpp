@@ -15,7 +15,8 @@ inline std::vector<std::string> files_of(std::string_view input, std::size_t cou
     std::size_t length = input.size();
     if (f + 1 < count) {
       std::size_t claimed = 0;
-      for (std::size_t i = 0; i < 3 && i < input.size(); ++i) claimed |= static_cast<std::size_t>(static_cast<unsigned char>(input[i])) << (8 * i);
+      for (std::size_t i = 0; i < 3 && i < input.size(); ++i)
+        claimed |= static_cast<std::size_t>(static_cast<unsigned char>(input[i])) << (8 * i);
       input.remove_prefix(std::min<std::size_t>(3, input.size()));
       length = std::min(claimed, input.size());
     }

@@ -1,4 +1,5 @@
-// A command's options, from its command line or an INI file: refused, or printed as an INI file (--print-config) that sets the same once more.
+// A command's options, from its command line or an INI file: refused, or printed as an INI file (--print-config) that
+// sets the same once more.
 #include <vector>
 
 #include "src/cli/command.hpp"
@@ -24,14 +25,17 @@ std::optional<std::string> ini_of(const Command& command, const std::vector<std:
 std::vector<std::string> lines_of(std::string_view text) {
   std::vector<std::string> lines(1);
   for (const char byte : text)
-    if (byte == '\n') lines.emplace_back();
-    else lines.back() += byte;
+    if (byte == '\n')
+      lines.emplace_back();
+    else
+      lines.back() += byte;
   return lines;
 }
 
 void read_layers(std::string_view text) {
   std::vector<std::string> layers;
-  if (accepts([&] { layers = parse_layers(text); }, {ExitCode::usage})) holds(parse_layers(layers_text(layers)) == layers, "--layers reads '{}' otherwise", layers_text(layers));
+  if (accepts([&] { layers = parse_layers(text); }, {ExitCode::usage}))
+    holds(parse_layers(layers_text(layers)) == layers, "--layers reads '{}' otherwise", layers_text(layers));
 }
 
 }  // namespace
@@ -47,7 +51,8 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (data[1] % 8 == 7) read_layers(text);
   const bool from_file = data[1] % 2 == 0;
   if (!from_file && text.find('\0') != text.npos) return 0;  // no command line holds one
-  const auto ini = ini_of(command, from_file ? std::vector<std::string>{"--config", folder.write("given.ini", text)} : lines_of(text));
+  const auto ini = ini_of(
+      command, from_file ? std::vector<std::string>{"--config", folder.write("given.ini", text)} : lines_of(text));
   if (!ini) return 0;
   const auto again = ini_of(command, {"--config", folder.write("printed.ini", *ini)});
   holds(again == ini, "printed and read again:\n{}\nbut first\n{}", again.value_or("refused"), *ini);

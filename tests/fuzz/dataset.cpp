@@ -22,13 +22,15 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
         const Dataset dataset(path);
         const auto cu_seqlens = dataset.cu_seqlens();
         for (std::int64_t d = 0; d < dataset.documents(); ++d) {
-          const std::int64_t begin = cu_seqlens[static_cast<std::size_t>(d)], end = cu_seqlens[static_cast<std::size_t>(d) + 1];
+          const std::int64_t begin = cu_seqlens[static_cast<std::size_t>(d)],
+                             end = cu_seqlens[static_cast<std::size_t>(d) + 1];
           std::vector<std::int32_t> tokens(static_cast<std::size_t>(end - begin));
           std::vector<std::uint8_t> mask(dataset.has_loss_mask() ? tokens.size() : 0);
           dataset.read_tokens(begin, tokens);
           if (dataset.has_loss_mask()) dataset.read_loss_mask(begin, mask);
           dataset.name(d);
-          for (const std::int32_t token : tokens) holds(token >= 0 && token < dataset.vocabulary_size(), "token {}", token);
+          for (const std::int32_t token : tokens)
+            holds(token >= 0 && token < dataset.vocabulary_size(), "token {}", token);
           if (d > 100) break;  // of a million empty documents each is read alone, which proves no more
         }
       },

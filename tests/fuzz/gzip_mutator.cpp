@@ -1,4 +1,5 @@
-// Mutates what is compressed instead of its compressed bytes, three times of four: no chain of random flips makes deflate and CRC-32 right again.
+// Mutates what is compressed instead of its compressed bytes, three times of four: no chain of random flips makes
+// deflate and CRC-32 right again.
 #include <zlib.h>
 
 #include <algorithm>

@@ -40,8 +40,10 @@ void read_group(const hdf5::File& file, const std::string& group, int depth) {
     const std::string path = group + "/" + name;
     accepts(
         [&] {
-          if (file.is_dataset(path)) read_dataset(file, path);
-          else read_group(file, path, depth + 1);
+          if (file.is_dataset(path))
+            read_dataset(file, path);
+          else
+            read_group(file, path, depth + 1);
         },
         refusals);
   }

@@ -1,4 +1,5 @@
-// HDF5 files whose metadata was changed get its checksums right again, so that the fuzzer gets beyond them. Format: HDF5 File Format Specification 3.0.
+// HDF5 files whose metadata was changed get its checksums right again, so that the fuzzer gets beyond them. Format:
+// HDF5 File Format Specification 3.0.
 #pragma once
 
 #include <algorithm>
@@ -11,13 +12,13 @@
 
 namespace causeway::fuzz {
 
-
 inline constexpr std::size_t checksum_bytes = 4;
 
 /// A file's structures, each followed by its checksum.
 class Hdf5Repair {
  public:
-  explicit Hdf5Repair(std::span<std::uint8_t> file) : file_(file), text_(reinterpret_cast<const char*>(file.data()), file.size()) {}
+  explicit Hdf5Repair(std::span<std::uint8_t> file)
+      : file_(file), text_(reinterpret_cast<const char*>(file.data()), file.size()) {}
 
   void all() {
     for (std::size_t at = 0; at + 8 <= file_.size(); ++at) structure(at);
@@ -34,16 +35,23 @@ class Hdf5Repair {
   void put(std::size_t begin, std::uint64_t bytes) {
     if (begin > file_.size() || bytes > file_.size() - begin || file_.size() - begin - bytes < checksum_bytes) return;
     const std::uint32_t sum = hdf5::metadata_checksum(std::as_bytes(file_.subspan(begin, bytes)));
-    for (std::size_t i = 0; i < checksum_bytes; ++i) file_[begin + bytes + i] = static_cast<std::uint8_t>(sum >> (8 * i));
+    for (std::size_t i = 0; i < checksum_bytes; ++i)
+      file_[begin + bytes + i] = static_cast<std::uint8_t>(sum >> (8 * i));
   }
 
   void structure(std::size_t at) {
-    if (is(at, "\x89HDF\r\n\x1a\n") && at + 8 < file_.size() && file_[at + 8] >= 2) put(at, 44);
-    else if (is(at, "OHDR")) object_header(at);
-    else if (is(at, "BTHD")) tree(at);
-    else if (is(at, "FRHP")) put(at, 142);
-    else if (is(at, "FAHD")) fixed_array(at);
-    else if (is(at, "EAHD")) extensible_array(at);
+    if (is(at, "\x89HDF\r\n\x1a\n") && at + 8 < file_.size() && file_[at + 8] >= 2)
+      put(at, 44);
+    else if (is(at, "OHDR"))
+      object_header(at);
+    else if (is(at, "BTHD"))
+      tree(at);
+    else if (is(at, "FRHP"))
+      put(at, 142);
+    else if (is(at, "FAHD"))
+      fixed_array(at);
+    else if (is(at, "EAHD"))
+      extensible_array(at);
   }
 
   void object_header(std::size_t at) {
@@ -75,7 +83,8 @@ class Hdf5Repair {
 
   void tree(std::size_t at) {
     put(at, 34);
-    const std::uint64_t record = number(at + 10, 2), depth = number(at + 12, 2), root = number(at + 16, 8), records = number(at + 24, 2);
+    const std::uint64_t record = number(at + 10, 2), depth = number(at + 12, 2), root = number(at + 16, 8),
+                        records = number(at + 24, 2);
     if (depth == 0) put(root, 6 + record * records);
   }
 
@@ -87,10 +96,12 @@ class Hdf5Repair {
 
   void extensible_array(std::size_t at) {
     put(at, 68);
-    const std::uint64_t element = number(at + 6, 1), in_index = number(at + 8, 1), smallest = number(at + 9, 1), pointers = number(at + 10, 1), block = number(at + 60, 8);
+    const std::uint64_t element = number(at + 6, 1), in_index = number(at + 8, 1), smallest = number(at + 9, 1),
+                        pointers = number(at + 10, 1), block = number(at + 60, 8);
     const std::uint64_t bits = number(at + 7, 1);
     if (smallest == 0 || !std::has_single_bit(smallest) || pointers == 0 || !std::has_single_bit(pointers)) return;
-    // Super blocks 2·log2(pointers) and up are pointed at from the index block; the data blocks of those before are, one by one.
+    // Super blocks 2·log2(pointers) and up are pointed at from the index block; the data blocks of those before are,
+    // one by one.
     const auto log2 = [](std::uint64_t value) { return static_cast<std::uint64_t>(std::countr_zero(value)); };
     const std::uint64_t super_blocks = 1 + bits - log2(smallest), direct = 2 * log2(pointers);
     if (super_blocks < direct || super_blocks > 64) return;

@@ -1,6 +1,7 @@
-// `causeway import` of one file of any format: a dataset that verifies and holds what was reported, or an error that says why and no trace of a file.
-#include "io/data/dataset.hpp"
+// `causeway import` of one file of any format: a dataset that verifies and holds what was reported, or an error that
+// says why and no trace of a file.
 #include "io/data/import.hpp"
+#include "io/data/dataset.hpp"
 #include "tests/fuzz/fuzz.hpp"
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -10,7 +11,8 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const causeway::testing::TemporaryFolder folder;
   const auto formats = import_formats();
   const std::uint8_t choice = data[0], options = data[1];
-  const std::string path = folder.write(options & 1 ? "input.gz" : "input", text_of(data + 2, size - 2)), out = folder / "data.h5";
+  const std::string path = folder.write(options & 1 ? "input.gz" : "input", text_of(data + 2, size - 2)),
+                    out = folder / "data.h5";
   ImportReport report;
   const bool imported = accepts(
       [&] {
@@ -21,13 +23,15 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
                                .uppercase = (options & 4) != 0});
       },
       {ExitCode::usage});
-  holds(folder.count() == (imported ? 2u : 1u), "{} files after an import that {}", folder.count(), imported ? "succeeded" : "failed");
+  holds(folder.count() == (imported ? 2u : 1u), "{} files after an import that {}", folder.count(),
+        imported ? "succeeded" : "failed");
   if (imported) {
     const bool read = accepts(
         [&] {
           const Dataset dataset(out);
           dataset.verify();
-          holds(dataset.documents() == report.documents && dataset.tokens() == report.tokens, "{} documents, {} reported", dataset.documents(), report.documents);
+          holds(dataset.documents() == report.documents && dataset.tokens() == report.tokens,
+                "{} documents, {} reported", dataset.documents(), report.documents);
         },
         {});
     holds(read, "what was imported cannot be read");

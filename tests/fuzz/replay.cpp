@@ -1,4 +1,5 @@
-// The fuzz targets without libFuzzer: gives every file of the folders and files named to one target, as an ordinary test.
+// The fuzz targets without libFuzzer: gives every file of the folders and files named to one target, as an ordinary
+// test.
 #include <algorithm>
 #include <vector>
 

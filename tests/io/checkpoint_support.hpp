@@ -22,10 +22,10 @@ struct Whole {
   DType dtype;
 };
 inline const std::vector<Whole> tensors{{"parameters/matrix", {37, 5}, DType::f32},
-                                 {"parameters/conv", {6, 1, 4}, DType::bf16},
-                                 {"parameters/four", {3, 2, 5, 2}, DType::f64},
-                                 {"optimizer/master/vector", {101}, DType::f64},
-                                 {"optimizer/master/one", {1}, DType::f32}};
+                                        {"parameters/conv", {6, 1, 4}, DType::bf16},
+                                        {"parameters/four", {3, 2, 5, 2}, DType::f64},
+                                        {"optimizer/master/vector", {101}, DType::f64},
+                                        {"optimizer/master/one", {1}, DType::f32}};
 
 /// Element i of tensor n at a step, before it is rounded to the tensor's type.
 inline double value_of(std::size_t n, std::int64_t i, std::int64_t step) {
@@ -78,12 +78,15 @@ inline void expect_whole(const Checkpoint& checkpoint) {
          {Range{0, size}, Range{0, size / 2}, Range{size / 3, size}, Range{size / 3, size / 2}, Range{size, size}}) {
       std::vector<std::byte> found(static_cast<std::size_t>(range.size() * size_of(tensors[n].dtype)));
       checkpoint.read(tensors[n].name, tensors[n].shape, tensors[n].dtype, range, found.data());
-      EXPECT_TRUE(found == elements(n, range, step)) << tensors[n].name << " [" << range.begin << ", " << range.end << ")";
+      EXPECT_TRUE(found == elements(n, range, step))
+          << tensors[n].name << " [" << range.begin << ", " << range.end << ")";
     }
   }
 }
 
-inline std::string latest_of(const std::string& run) { return std::filesystem::path(latest_checkpoint(run).value()).filename(); }
+inline std::string latest_of(const std::string& run) {
+  return std::filesystem::path(latest_checkpoint(run).value()).filename();
+}
 
 inline std::vector<std::string> names_in(const std::string& folder) {
   std::vector<std::string> names;
@@ -96,7 +99,8 @@ inline ExitCode code_of(const std::function<void()>& work, const std::string& na
   try {
     work();
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find(named), std::string::npos) << named << " is not named in: " << error.what();
+    EXPECT_NE(std::string(error.what()).find(named), std::string::npos)
+        << named << " is not named in: " << error.what();
     return error.code();
   }
   return ExitCode::ok;

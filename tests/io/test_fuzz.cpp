@@ -1,9 +1,10 @@
-// Seeded mutations of good inputs: whatever they became, reading ends with success or with an Error, and no file is left half-written.
+// Seeded mutations of good inputs: whatever they became, reading ends with success or with an Error, and no file is
+// left half-written.
 #include <gtest/gtest.h>
 
 #include "io/data/dataset.hpp"
-#include "io/hdf5/hdf5.hpp"
 #include "io/data/import.hpp"
+#include "io/hdf5/hdf5.hpp"
 #include "kernels/core/error.hpp"
 #include "kernels/core/random.hpp"
 #include "tests/support/temporary_folder.hpp"
@@ -29,12 +30,24 @@ std::string mutated(std::string bytes, Dice& dice, std::string_view alphabet) {
   for (std::size_t times = 1 + dice.below(4); times > 0 && !bytes.empty(); --times) {
     const std::size_t at = dice.below(bytes.size()), length = std::min(1 + dice.below(30), bytes.size() - at);
     switch (dice.below(6)) {
-      case 0: bytes[at] = static_cast<char>(bytes[at] ^ (1 << dice.below(8))); break;
-      case 1: bytes[at] = static_cast<char>(dice.below(256)); break;
-      case 2: bytes.insert(at, 1 + dice.below(5), alphabet[dice.below(alphabet.size())]); break;
-      case 3: bytes.insert(at, bytes.substr(at, length)); break;
-      case 4: bytes.erase(at, length); break;
-      case 5: bytes.resize(at); break;
+      case 0:
+        bytes[at] = static_cast<char>(bytes[at] ^ (1 << dice.below(8)));
+        break;
+      case 1:
+        bytes[at] = static_cast<char>(dice.below(256));
+        break;
+      case 2:
+        bytes.insert(at, 1 + dice.below(5), alphabet[dice.below(alphabet.size())]);
+        break;
+      case 3:
+        bytes.insert(at, bytes.substr(at, length));
+        break;
+      case 4:
+        bytes.erase(at, length);
+        break;
+      case 5:
+        bytes.resize(at);
+        break;
     }
   }
   return bytes;
@@ -49,7 +62,9 @@ const std::vector<Seed>& seeds() {
       {"Fasta", "a.fa", ">one first\nACGTACGT\nACGTNN\n\n>two\nacgt\n>three\n"},
       {"Fastq", "a.fq", "@r1\nACGT\n+\nIIII\n@r2 x\nAC\n+r2\n!~\n"},
       {"Lines", "a.lines", "one\ntwo\r\n\nthree"},
-      {"Jsonl", "a.jsonl", "{\"text\": \"one \\u00e4\", \"id\": 12}\n{\"name\": \"x\", \"text\": \"two\", \"n\": {\"a\": [1, 2.5, null]}}\n"},
+      {"Jsonl", "a.jsonl",
+       "{\"text\": \"one \\u00e4\", \"id\": 12}\n{\"name\": \"x\", \"text\": \"two\", \"n\": {\"a\": [1, 2.5, "
+       "null]}}\n"},
       {"Tokens", "a.tokens", "1 2 3 511\n7\n 8 9\t10\n"},
   };
   return table;
@@ -107,7 +122,8 @@ TEST(Fuzz, Hdf5IsReadOrRefused) {
     DatasetWriter writer(folder / "good.h5", 512, "somewhere", true);
     for (int d = 0; d < 20; ++d) {
       writer.begin_document("document " + std::to_string(d));
-      writer.append(std::vector<std::int32_t>(static_cast<std::size_t>(d), d), std::vector<std::uint8_t>(static_cast<std::size_t>(d), 1));
+      writer.append(std::vector<std::int32_t>(static_cast<std::size_t>(d), d),
+                    std::vector<std::uint8_t>(static_cast<std::size_t>(d), 1));
     }
     writer.finish();
   }
@@ -118,8 +134,10 @@ TEST(Fuzz, Hdf5IsReadOrRefused) {
     const std::string path = folder.write("bad.h5", mutated(good, dice, std::string_view("\0\xff\1", 3)));
     for (int way = 0; way < 2; ++way) {
       try {
-        if (way == 0) Dataset(path).verify();
-        else read_everything(hdf5::File::open(path, hdf5::Access::read), "/");
+        if (way == 0)
+          Dataset(path).verify();
+        else
+          read_everything(hdf5::File::open(path, hdf5::Access::read), "/");
       } catch (const Error& error) {
         ++refused;
         ASSERT_TRUE(error.code() == ExitCode::usage || error.code() == ExitCode::corrupt) << error.what();

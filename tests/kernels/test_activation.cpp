@@ -23,10 +23,12 @@ TEST_P(ElementsOfEveryType, ScaleConvertsToEveryTypeAndAccumulates) {
         auto expected = values_of(y);
         const auto added = values_of(x);
         for (std::size_t i = 0; i < expected.size(); ++i) expected[i] = (accumulate ? expected[i] : 0) - 1.5 * added[i];
-        const Padded wide_x(stream, x.view().reshaped({shape[0], shape.row_size()}), 1, 6), wide_y(stream, y.view().reshaped({shape[0], shape.row_size()}));
+        const Padded wide_x(stream, x.view().reshaped({shape[0], shape.row_size()}), 1, 6),
+            wide_y(stream, y.view().reshaped({shape[0], shape.row_size()}));
         scale(stream, {.x = x, .alpha = -1.5, .accumulate = accumulate, .y = y});
         scale(stream, {.x = wide_x, .alpha = -1.5, .accumulate = accumulate, .y = wide_y});
-        EXPECT_LT(relative_error(values_of(y), expected), 4 * std::max(rounding_of(to), 1e-16)) << name_of(to) << shape.to_string();
+        EXPECT_LT(relative_error(values_of(y), expected), 4 * std::max(rounding_of(to), 1e-16))
+            << name_of(to) << shape.to_string();
         EXPECT_EQ(values_of(wide_y), values_of(y)) << name_of(to) << shape.to_string();
         EXPECT_TRUE(wide_y.padding_untouched());
       }
@@ -52,7 +54,8 @@ TEST_P(ElementsOfEveryType, FillWritesEveryElementAndNoOther) {
 TEST_P(ElementsOfEveryType, SumOfSquaresAddsToTheSum) {
   const Stream stream;
   for (const Shape& shape : shapes) {
-    const Tensor x = random_tensor(stream, GetParam(), shape, 1), sum = tensor_of(stream, DType::f64, {1}, std::vector<double>{2.5});
+    const Tensor x = random_tensor(stream, GetParam(), shape, 1),
+                 sum = tensor_of(stream, DType::f64, {1}, std::vector<double>{2.5});
     const Padded wide(stream, x.view().reshaped({shape[0], shape.row_size()}));
     const double expected = 2.5 + dot(x, x);
     sum_of_squares(stream, {.x = x, .sum = sum});
@@ -65,7 +68,8 @@ TEST_P(ElementsOfEveryType, SumOfSquaresAddsToTheSum) {
 TEST_P(ElementsOfEveryType, SumOfElementsAddsToTheSumInTheirOrder) {
   const Stream stream;
   for (const Shape& shape : shapes) {
-    const Tensor x = random_tensor(stream, GetParam(), shape, 1), sum = tensor_of(stream, DType::f64, {1}, std::vector<double>{2.5});
+    const Tensor x = random_tensor(stream, GetParam(), shape, 1),
+                 sum = tensor_of(stream, DType::f64, {1}, std::vector<double>{2.5});
     double expected = 0;
     for (const double value : values_of(x)) expected += value;
     sum_of_elements(stream, {.x = x, .sum = sum});
@@ -103,11 +107,13 @@ TEST_P(ElementsOfEveryType, ElementwiseKernelsGiveTheSameBitsOnAnyNumberOfThread
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, ElementsOfEveryType, testing::ValuesIn(floating_types), dtype_name<testing::TestParamInfo<DType>>);
+INSTANTIATE_TEST_SUITE_P(Types, ElementsOfEveryType, testing::ValuesIn(floating_types),
+                         dtype_name<testing::TestParamInfo<DType>>);
 
 TEST(NegativeExponential, EqualsTheFormulaAndItsGradientIsWhatFiniteDifferencesSay) {
   const Stream stream;
-  const Tensor x = random_tensor(stream, DType::f64, {6, 7}, 1, -3, 3), y(stream, DType::f64, {6, 7}), d_y = random_tensor(stream, DType::f64, {6, 7}, 2);
+  const Tensor x = random_tensor(stream, DType::f64, {6, 7}, 1, -3, 3), y(stream, DType::f64, {6, 7}),
+               d_y = random_tensor(stream, DType::f64, {6, 7}, 2);
   const Tensor d_x = random_tensor(stream, DType::f64, {6, 7}, 3);
   negative_exponential(stream, {.x = x, .y = y});
   std::vector<double> expected;

@@ -23,8 +23,17 @@ struct State {
         exp_avg_sq(random_tensor(stream, dtype, {size}, 4, 0, 1)) {}
 
   void step(const Stream& stream, std::int64_t number) const {
-    adamw(stream, {.gradient = gradient, .gradient_scale = 0.25, .learning_rate = 0.01, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1,
-                   .step = number, .master = master, .exp_avg = exp_avg, .exp_avg_sq = exp_avg_sq});
+    adamw(stream, {.gradient = gradient,
+                   .gradient_scale = 0.25,
+                   .learning_rate = 0.01,
+                   .beta1 = 0.9,
+                   .beta2 = 0.95,
+                   .eps = 1e-8,
+                   .weight_decay = 0.1,
+                   .step = number,
+                   .master = master,
+                   .exp_avg = exp_avg,
+                   .exp_avg_sq = exp_avg_sq});
   }
 };
 
@@ -35,7 +44,8 @@ TEST_P(AdamWOfBothTypes, EqualsTheFormulaInFloat64) {
   for (const std::int64_t size : {0, 1, 31, 20000})
     for (const std::int64_t number : {1, 2, 1000}) {
       const State state(stream, GetParam(), size);
-      auto g = values_of(state.gradient), p = values_of(state.master), m = values_of(state.exp_avg), v = values_of(state.exp_avg_sq);
+      auto g = values_of(state.gradient), p = values_of(state.master), m = values_of(state.exp_avg),
+           v = values_of(state.exp_avg_sq);
       for (std::size_t i = 0; i < g.size(); ++i) {
         g[i] *= 0.25;
         m[i] = 0.9 * m[i] + 0.1 * g[i];
@@ -58,39 +68,62 @@ TEST_P(AdamWOfBothTypes, GivesTheSameBitsOnAnyNumberOfThreads) {
   for (const int threads : {2, 3, 5}) {
     const State several(stream, GetParam(), 40001);
     with_threads(threads, [&] { several.step(stream, 3); });
-    EXPECT_TRUE(same_bits(one.master, several.master) && same_bits(one.exp_avg, several.exp_avg) && same_bits(one.exp_avg_sq, several.exp_avg_sq));
+    EXPECT_TRUE(same_bits(one.master, several.master) && same_bits(one.exp_avg, several.exp_avg) &&
+                same_bits(one.exp_avg_sq, several.exp_avg_sq));
   }
 }
 
-// Sharded optimizer state (ZeRO-1) relies on it: a rank steps its piece alone and must find what one rank would have found.
+// Sharded optimizer state (ZeRO-1) relies on it: a rank steps its piece alone and must find what one rank would have
+// found.
 TEST_P(AdamWOfBothTypes, GivesTheSameBitsInPieces) {
   const Stream stream;
   const State whole(stream, GetParam(), 10007), pieces(stream, GetParam(), 10007);
   whole.step(stream, 2);
   for (const auto& [begin, end] : {std::pair{0, 3333}, {3333, 3334}, {3334, 10007}}) {
-    const auto of = [&, from = begin, count = end - begin](const Tensor& x) { return x.view().slice_rows(from, count); };
-    adamw(stream, {.gradient = of(pieces.gradient), .gradient_scale = 0.25, .learning_rate = 0.01, .weight_decay = 0.1, .step = 2,
-                   .master = of(pieces.master), .exp_avg = of(pieces.exp_avg), .exp_avg_sq = of(pieces.exp_avg_sq)});
+    const auto of = [&, from = begin, count = end - begin](const Tensor& x) {
+      return x.view().slice_rows(from, count);
+    };
+    adamw(stream, {.gradient = of(pieces.gradient),
+                   .gradient_scale = 0.25,
+                   .learning_rate = 0.01,
+                   .weight_decay = 0.1,
+                   .step = 2,
+                   .master = of(pieces.master),
+                   .exp_avg = of(pieces.exp_avg),
+                   .exp_avg_sq = of(pieces.exp_avg_sq)});
   }
-  EXPECT_TRUE(same_bits(whole.master, pieces.master) && same_bits(whole.exp_avg, pieces.exp_avg) && same_bits(whole.exp_avg_sq, pieces.exp_avg_sq));
+  EXPECT_TRUE(same_bits(whole.master, pieces.master) && same_bits(whole.exp_avg, pieces.exp_avg) &&
+              same_bits(whole.exp_avg_sq, pieces.exp_avg_sq));
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, AdamWOfBothTypes, testing::Values(DType::f64, DType::f32), dtype_name<testing::TestParamInfo<DType>>);
+INSTANTIATE_TEST_SUITE_P(Types, AdamWOfBothTypes, testing::Values(DType::f64, DType::f32),
+                         dtype_name<testing::TestParamInfo<DType>>);
 
 TEST(AdamW, RefusesStepZeroAndMixedTypes) {
   const Stream stream;
   const State state(stream, DType::f32, 4), other(stream, DType::f64, 4);
   EXPECT_THROW(state.step(stream, 0), Error);
-  EXPECT_THROW(adamw(stream, {.gradient = state.gradient, .master = other.master, .exp_avg = state.exp_avg, .exp_avg_sq = state.exp_avg_sq}), Error);
+  EXPECT_THROW(adamw(stream, {.gradient = state.gradient,
+                              .master = other.master,
+                              .exp_avg = state.exp_avg,
+                              .exp_avg_sq = state.exp_avg_sq}),
+               Error);
 }
 
 TEST(AdamW, AFactorThatIsNotFiniteChangesNothing) {
   const Stream stream;
-  const auto vector = [&](double first) { return tensor_of(stream, DType::f32, {3}, std::vector<double>{first, 2, 3}); };
+  const auto vector = [&](double first) {
+    return tensor_of(stream, DType::f32, {3}, std::vector<double>{first, 2, 3});
+  };
   const Tensor gradient = vector(1), master = vector(4), exp_avg = vector(5), exp_avg_sq = vector(6);
   const auto step = [&](double factor) {
     const Tensor by = tensor_of(stream, DType::f64, {1}, std::vector<double>{factor});
-    adamw(stream, {.gradient = gradient, .factor = by, .learning_rate = 0.1, .master = master, .exp_avg = exp_avg, .exp_avg_sq = exp_avg_sq});
+    adamw(stream, {.gradient = gradient,
+                   .factor = by,
+                   .learning_rate = 0.1,
+                   .master = master,
+                   .exp_avg = exp_avg,
+                   .exp_avg_sq = exp_avg_sq});
   };
   step(std::numeric_limits<double>::quiet_NaN());
   EXPECT_EQ(values_of(master), values_of(vector(4)));
@@ -106,11 +139,13 @@ TEST(GradientFactor, ScalesClipsAndRefusesWhatIsNotFinite) {
   };
   constexpr double nan = std::numeric_limits<double>::quiet_NaN(), infinity = std::numeric_limits<double>::infinity();
   const Stream stream;
-  for (const Row& row : {Row{16, 1, 0, 2, 0.5}, Row{16, 1, 3, 2, 0.5}, Row{16, 1, 0.5, 2, 0.125}, Row{0, 1, 1, 0, 0.5}, Row{16, nan, 1, 2, nan},
-                         Row{16, infinity, 1, 2, nan}, Row{infinity, 1, 1, infinity, nan}, Row{nan, 1, 1, nan, nan}}) {
+  for (const Row& row : {Row{16, 1, 0, 2, 0.5}, Row{16, 1, 3, 2, 0.5}, Row{16, 1, 0.5, 2, 0.125}, Row{0, 1, 1, 0, 0.5},
+                         Row{16, nan, 1, 2, nan}, Row{16, infinity, 1, 2, nan}, Row{infinity, 1, 1, infinity, nan},
+                         Row{nan, 1, 1, nan, nan}}) {
     const auto one = [&](double value) { return tensor_of(stream, DType::f64, {1}, std::vector<double>{value}); };
     const Tensor squares = one(row.squares), loss = one(row.loss), norm = one(7), factor = one(7);
-    gradient_factor(stream, {.squares = squares, .loss = loss, .scale = 0.5, .clip = row.clip, .norm = norm, .factor = factor});
+    gradient_factor(stream,
+                    {.squares = squares, .loss = loss, .scale = 0.5, .clip = row.clip, .norm = norm, .factor = factor});
     const auto same = [](double got, double want) { return std::isnan(want) ? std::isnan(got) : got == want; };
     EXPECT_TRUE(same(values_of(norm)[0], row.norm)) << row.squares;
     EXPECT_TRUE(same(values_of(factor)[0], row.factor)) << row.squares << " " << row.loss << " " << row.clip;

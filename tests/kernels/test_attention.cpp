@@ -24,7 +24,9 @@ Values reference(const Heads& c, const Values& in) {
   const std::int64_t H = c.heads, E = c.width, T = c.cu_seqlens.back();
   Values out;
   for (const char* name : {"y", "d_q", "d_k", "d_v"}) out[name].resize(static_cast<std::size_t>(T * H * E));
-  const auto at = [&](std::int64_t t, std::int64_t h, std::int64_t e) { return static_cast<std::size_t>((t * H + h) * E + e); };
+  const auto at = [&](std::int64_t t, std::int64_t h, std::int64_t e) {
+    return static_cast<std::size_t>((t * H + h) * E + e);
+  };
   const double scale = 1 / std::sqrt(static_cast<double>(E));
   for (std::size_t s = 0; s + 1 < c.cu_seqlens.size(); ++s)
     for (std::int64_t t = c.cu_seqlens[s]; t < c.cu_seqlens[s + 1]; ++t)
@@ -59,14 +61,16 @@ Values reference(const Heads& c, const Values& in) {
 }
 
 /// Every run of queries meets every run of keys, in an order that leaves some queries without a key at first.
-void run(const Stream& stream, const Views& in, const Views& out, const Segments& segments, std::vector<std::int64_t> cuts) {
+void run(const Stream& stream, const Views& in, const Views& out, const Segments& segments,
+         std::vector<std::int64_t> cuts) {
   const TensorView q = view(in, "q");
   const DType dtype = q.dtype, accumulator = accumulator_of(dtype);
   const std::int64_t T = segments.tokens(), H = q.shape[1];
   cuts.push_back(T);
   cuts.insert(cuts.begin(), 0);
   const Tensor y(stream, accumulator, q.shape), lse(stream, accumulator, {T, H}), delta(stream, accumulator, {T, H});
-  const Tensor d_q = Tensor::zeros(stream, accumulator, q.shape), d_k = Tensor::zeros(stream, accumulator, q.shape), d_v = Tensor::zeros(stream, accumulator, q.shape);
+  const Tensor d_q = Tensor::zeros(stream, accumulator, q.shape), d_k = Tensor::zeros(stream, accumulator, q.shape),
+               d_v = Tensor::zeros(stream, accumulator, q.shape);
   const bool whole = cuts.size() == 2;
   for (const bool backwards : {false, true}) {
     for (std::size_t i = 0; i + 1 < cuts.size(); ++i)
@@ -75,13 +79,24 @@ void run(const Stream& stream, const Views& in, const Views& out, const Segments
         const auto cu_seqlens = segments.slice(begin, end);
         const auto queries = [&](TensorView x) { return x.slice_rows(begin, end - begin); };
         const auto keys = [&](TensorView x) { return x.slice_rows(first_key, last_key - first_key); };
-        const AttentionInputs pair{.q = queries(q), .k = keys(view(in, "k")), .v = keys(view(in, "v")), .key_offset = first_key - begin,
+        const AttentionInputs pair{.q = queries(q),
+                                   .k = keys(view(in, "k")),
+                                   .v = keys(view(in, "v")),
+                                   .key_offset = first_key - begin,
                                    .segments = segments_view(cu_seqlens, end - begin)};
         if (backwards)
-          attention_backward(stream, {.in = pair, .lse = queries(lse), .delta = queries(delta), .d_y = queries(view(in, "d_y")), .d_q = queries(d_q),
-                                      .d_k = keys(d_k), .d_v = keys(d_v)});
+          attention_backward(stream, {.in = pair,
+                                      .lse = queries(lse),
+                                      .delta = queries(delta),
+                                      .d_y = queries(view(in, "d_y")),
+                                      .d_q = queries(d_q),
+                                      .d_k = keys(d_k),
+                                      .d_v = keys(d_v)});
         else
-          attention_forward(stream, {.in = pair, .accumulate = j + 2 < cuts.size(), .y = whole ? view(out, "y") : queries(y), .lse = queries(lse)});
+          attention_forward(stream, {.in = pair,
+                                     .accumulate = j + 2 < cuts.size(),
+                                     .y = whole ? view(out, "y") : queries(y),
+                                     .lse = queries(lse)});
       }
     if (!backwards) {
       if (!whole) scale(stream, {.x = y, .y = view(out, "y")});
@@ -95,8 +110,12 @@ void run(const Stream& stream, const Views& in, const Views& out, const Segments
 
 PackedCase packed(const Heads& c) {
   const Shape shape{c.cu_seqlens.back(), c.heads, c.width};
-  return {.name = c.name, .cu_seqlens = c.cu_seqlens, .inputs = {{"d_y", shape}, {"v", shape}, {"q", shape}, {"k", shape}}, .linear_in = "v",
-          .run = run, .reference = [c](const Values& in) { return reference(c, in); }};
+  return {.name = c.name,
+          .cu_seqlens = c.cu_seqlens,
+          .inputs = {{"d_y", shape}, {"v", shape}, {"q", shape}, {"k", shape}},
+          .linear_in = "v",
+          .run = run,
+          .reference = [c](const Values& in) { return reference(c, in); }};
 }
 
 const std::vector<PackedCase> cases = packed_cases<Heads>({
@@ -122,14 +141,17 @@ TEST(Attention, WritesEveryResult) { expect_results_are_written_and_parameter_gr
 TEST(Attention, TakesAndGivesColumnsOfWiderMatrices) { expect_row_strides_are_free(cases); }
 
 TEST(Attention, NonFiniteValuesStayInTheirDocument) {
-  expect_non_finite_values_stay_in_their_document(packed(Heads{"three documents", 2, 5, {0, 30, 55, 90}}), {{}, {29}, {31}, {60}});
+  expect_non_finite_values_stay_in_their_document(packed(Heads{"three documents", 2, 5, {0, 30, 55, 90}}),
+                                                  {{}, {29}, {31}, {60}});
 }
 
 TEST(Attention, GivesTheSameBitsOnAnyNumberOfThreads) {
   expect_same_bits_on_any_number_of_threads(packed(Heads{"long", 5, 16, growing_documents(900, 3)}));
 }
 
-TEST(Attention, AQueryDoesNotSeeLaterTokensOfItsDocument) { expect_a_token_sees_only_what_is_before_it(packed(Heads{"one document", 1, 4, {0, 90}})); }
+TEST(Attention, AQueryDoesNotSeeLaterTokensOfItsDocument) {
+  expect_a_token_sees_only_what_is_before_it(packed(Heads{"one document", 1, 4, {0, 90}}));
+}
 
 TEST(Attention, StaysFiniteForScoresBeyondTheRangeOfTheExponential) {
   const Stream stream;
@@ -146,7 +168,10 @@ TEST(Attention, AQueryThatSeesNoKeyGetsZeroAndMinusInfinity) {
   const Tensor y = random_tensor(stream, DType::f32, {4, 2, 3}, 3), lse(stream, DType::f32, {4, 2});
   const std::vector<std::int64_t> cu_seqlens{-1, 2, 4};
   for (const std::int64_t offset : {-6, 4, 100}) {
-    attention_forward(stream, {.in = {.q = q, .k = k, .v = k, .key_offset = offset, .segments = segments_view(cu_seqlens, 4)}, .y = y, .lse = lse});
+    attention_forward(stream,
+                      {.in = {.q = q, .k = k, .v = k, .key_offset = offset, .segments = segments_view(cu_seqlens, 4)},
+                       .y = y,
+                       .lse = lse});
     EXPECT_EQ(norm(values_of(y)), 0);
     for (const double value : values_of(lse)) EXPECT_EQ(value, -std::numeric_limits<double>::infinity());
   }
@@ -156,7 +181,8 @@ TEST(Rope, TurnsPairsByThePositionInTheDocument) {
   const Stream stream;
   constexpr std::int64_t T = 200, H = 3, E = 6, before = 999'900;  // the run's first document began long before it
   const std::vector<std::int64_t> cu_seqlens{-before, 70, 71, 260};
-  for (const auto& [dtype, limit] : {std::pair{DType::f64, 1e-9}, std::pair{DType::f32, 2e-7}, std::pair{DType::bf16, 4e-3}}) {
+  for (const auto& [dtype, limit] :
+       {std::pair{DType::f64, 1e-9}, std::pair{DType::f32, 2e-7}, std::pair{DType::bf16, 4e-3}}) {
     const Tensor x = random_tensor(stream, dtype, {T, H, E}, 1), y(stream, dtype, {T, H, E});
     const std::vector<double> in = values_of(x);
     std::vector<double> want(in.size());
@@ -177,7 +203,8 @@ TEST(Rope, TurnsPairsByThePositionInTheDocument) {
 TEST(Rope, InverseTurnsBackAndIsTheAdjoint) {
   const Stream stream;
   const std::vector<std::int64_t> cu_seqlens{0, 17, 40};
-  const Tensor x = random_tensor(stream, DType::f64, {40, 2, 8}, 1), g = random_tensor(stream, DType::f64, {40, 2, 8}, 2);
+  const Tensor x = random_tensor(stream, DType::f64, {40, 2, 8}, 1),
+               g = random_tensor(stream, DType::f64, {40, 2, 8}, 2);
   const Tensor y(stream, DType::f64, {40, 2, 8}), back(stream, DType::f64, {40, 2, 8});
   const SegmentsView documents = segments_view(cu_seqlens, 40);
   rope(stream, {.x = x, .segments = documents, .base = 1e6, .y = y});
@@ -200,7 +227,9 @@ TEST(Rope, CutAnywhereEqualsOneRunAndRowStridesAreFree) {
     assign(wide.view(), values_of(x));
     for (const auto& [begin, end] : {std::pair{std::int64_t{0}, cut}, std::pair{cut, std::int64_t{150}}}) {
       const auto cu_seqlens = segments.slice(begin, end);
-      rope(stream, {.x = strided.slice_rows(begin, end - begin), .segments = segments_view(cu_seqlens, end - begin), .y = strided.slice_rows(begin, end - begin)});
+      rope(stream, {.x = strided.slice_rows(begin, end - begin),
+                    .segments = segments_view(cu_seqlens, end - begin),
+                    .y = strided.slice_rows(begin, end - begin)});
     }
     EXPECT_LE(relative_error(values_of(strided), values_of(whole)), 1e-14) << cut;
   }
@@ -209,10 +238,12 @@ TEST(Rope, CutAnywhereEqualsOneRunAndRowStridesAreFree) {
 
 TEST(Attention, RefusesShapesThatDoNotFit) {
   const Stream stream;
-  const Tensor q = random_tensor(stream, DType::f32, {6, 2, 4}, 1), other = random_tensor(stream, DType::f32, {6, 2, 3}, 1), lse(stream, DType::f32, {6, 2});
+  const Tensor q = random_tensor(stream, DType::f32, {6, 2, 4}, 1),
+               other = random_tensor(stream, DType::f32, {6, 2, 3}, 1), lse(stream, DType::f32, {6, 2});
   const std::vector<std::int64_t> cu_seqlens{0, 6};
   const auto call = [&](TensorView k, TensorView v, TensorView y) {
-    attention_forward(stream, {.in = {.q = q, .k = k, .v = v, .segments = segments_view(cu_seqlens, 6)}, .y = y, .lse = lse});
+    attention_forward(stream,
+                      {.in = {.q = q, .k = k, .v = v, .segments = segments_view(cu_seqlens, 6)}, .y = y, .lse = lse});
   };
   const Tensor y(stream, DType::f32, {6, 2, 4});
   EXPECT_NO_THROW(call(q, q, y));

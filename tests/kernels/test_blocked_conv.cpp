@@ -18,8 +18,10 @@ struct Convolution {
   std::int64_t block = 64;
 };
 
-/// Runs cut at `cuts`, each seeing what came before through its halo alone, the halo's gradient going back through the product's gates.
-void run(const Convolution& c, const Stream& stream, const Views& in, const Views& out, const Segments& segments, const std::vector<std::int64_t>& cuts) {
+/// Runs cut at `cuts`, each seeing what came before through its halo alone, the halo's gradient going back through the
+/// product's gates.
+void run(const Convolution& c, const Stream& stream, const Views& in, const Views& out, const Segments& segments,
+         const std::vector<std::int64_t>& cuts) {
   const DType dtype = view(in, "v").dtype;
   const std::int64_t reach = c.of.length - 1, D = c.of.channels();
   for (const PackedRun& run : runs_of(segments, cuts)) {
@@ -33,11 +35,16 @@ void run(const Convolution& c, const Stream& stream, const Views& in, const View
       fill(stream, {.value = std::nan(""), .y = halo});
       fill(stream, {.value = std::nan(""), .y = d_halo});
       const TensorView nearest = halo.view().slice_rows(reach - before, before);
-      if (c.of.gates) multiply(stream, {.a = rows(in, "k", begin - before, begin), .b = rows(in, "v", begin - before, begin), .y = nearest});
-      else scale(stream, {.x = rows(in, "v", begin - before, begin), .y = nearest});
+      if (c.of.gates)
+        multiply(stream,
+                 {.a = rows(in, "k", begin - before, begin), .b = rows(in, "v", begin - before, begin), .y = nearest});
+      else
+        scale(stream, {.x = rows(in, "v", begin - before, begin), .y = nearest});
     }
     const GatedConvInputs inputs = gated_inputs(in, begin, end, run.segments());
-    blocked_conv_forward(stream, {.in = inputs, .halo = halo, .taps = view(in, "taps"), .block = c.block, .y = rows(out, "y", begin, end)});
+    blocked_conv_forward(
+        stream,
+        {.in = inputs, .halo = halo, .taps = view(in, "taps"), .block = c.block, .y = rows(out, "y", begin, end)});
     blocked_conv_backward(stream, {.in = inputs,
                                    .halo = halo,
                                    .taps = view(in, "taps"),
@@ -48,12 +55,19 @@ void run(const Convolution& c, const Stream& stream, const Views& in, const View
     if (before > 0) {
       const TensorView returned = d_halo.view().slice_rows(reach - before, before);
       if (c.of.gates) {
-        multiply(stream, {.a = returned, .b = rows(in, "v", begin - before, begin), .accumulate = true, .y = rows(out, "d_k", begin - before, begin)});
-        multiply(stream, {.a = returned, .b = rows(in, "k", begin - before, begin), .accumulate = true, .y = rows(out, "d_v", begin - before, begin)});
+        multiply(stream, {.a = returned,
+                          .b = rows(in, "v", begin - before, begin),
+                          .accumulate = true,
+                          .y = rows(out, "d_k", begin - before, begin)});
+        multiply(stream, {.a = returned,
+                          .b = rows(in, "k", begin - before, begin),
+                          .accumulate = true,
+                          .y = rows(out, "d_v", begin - before, begin)});
       } else {
         scale(stream, {.x = returned, .accumulate = true, .y = rows(out, "d_v", begin - before, begin)});
       }
-      EXPECT_EQ(norm(values_of(d_halo.view().slice_rows(0, reach - before))), 0) << "a gradient for rows no document reaches";
+      EXPECT_EQ(norm(values_of(d_halo.view().slice_rows(0, reach - before))), 0)
+          << "a gradient for rows no document reaches";
     }
   }
 }
@@ -87,11 +101,14 @@ TEST(BlockedConv, GradientsEqualFiniteDifferences) { expect_gradients_equal_to_f
 TEST(BlockedConv, BackwardIsTheAdjointOfForward) { expect_backward_is_the_adjoint(cases); }
 TEST(BlockedConv, PackedEqualsOneDocumentAtATime) { expect_packed_equal_to_one_document_at_a_time(cases); }
 TEST(BlockedConv, CutAnywhereEqualsOneRun) { expect_cut_anywhere_equal_to_one_run(cases); }
-TEST(BlockedConv, WritesResultsAndAddsToParameterGradients) { expect_results_are_written_and_parameter_gradients_added_to(cases); }
+TEST(BlockedConv, WritesResultsAndAddsToParameterGradients) {
+  expect_results_are_written_and_parameter_gradients_added_to(cases);
+}
 TEST(BlockedConv, TakesAndGivesColumnsOfWiderMatrices) { expect_row_strides_are_free(cases); }
 
 TEST(BlockedConv, NonFiniteValuesStayInTheirDocument) {
-  expect_non_finite_values_stay_in_their_document(packed({{"SE", 3, 7, 7, {0, 30, 60, 90}}, 16}), {{}, {29}, {31}, {59}, {60}, {61}});
+  expect_non_finite_values_stay_in_their_document(packed({{"SE", 3, 7, 7, {0, 30, 60, 90}}, 16}),
+                                                  {{}, {29}, {31}, {59}, {60}, {61}});
   expect_non_finite_values_stay_in_their_document(packed({{"MR", 2, 8, 70, {0, 50, 80, 140}}, 32}), {{}, {60}, {85}});
 }
 
@@ -133,11 +150,17 @@ TEST(BlockedConv, TakesTapsAndSkipInTheAccumulatorTypeToo) {
 
 TEST(BlockedConv, RefusesAMissingHaloAndShapesThatDoNotFit) {
   const Stream stream;
-  const Tensor v = random_tensor(stream, DType::f32, {12, 4}, 1), y(stream, DType::f32, {12, 4}), narrow(stream, DType::f32, {12, 3});
-  const Tensor taps = random_tensor(stream, DType::f32, {2, 3}, 2), three = random_tensor(stream, DType::f32, {3, 3}, 2);
+  const Tensor v = random_tensor(stream, DType::f32, {12, 4}, 1), y(stream, DType::f32, {12, 4}),
+               narrow(stream, DType::f32, {12, 3});
+  const Tensor taps = random_tensor(stream, DType::f32, {2, 3}, 2),
+               three = random_tensor(stream, DType::f32, {3, 3}, 2);
   const std::vector<std::int64_t> whole{0, 12}, continued{-3, 12};
   const auto call = [&](const std::vector<std::int64_t>& cu_seqlens, TensorView filter, TensorView to) {
-    blocked_conv_forward(stream, {.in = {.q = {}, .k = {}, .v = v, .skip = {}, .segments = segments_view(cu_seqlens, 12)}, .halo = {}, .taps = filter, .y = to});
+    blocked_conv_forward(stream,
+                         {.in = {.q = {}, .k = {}, .v = v, .skip = {}, .segments = segments_view(cu_seqlens, 12)},
+                          .halo = {},
+                          .taps = filter,
+                          .y = to});
   };
   EXPECT_NO_THROW(call(whole, taps, y));
   EXPECT_THROW(call(continued, taps, y), Error);

@@ -51,7 +51,8 @@ Values reference(const Convolution& c, const Values& in) {
 }
 
 /// Runs cut at `cuts`, each seeing the others through its halo alone. Halo rows that no document reaches hold NaN.
-void run(const Convolution& c, const Stream& stream, const Views& in, const Views& out, const Segments& segments, const std::vector<std::int64_t>& cuts) {
+void run(const Convolution& c, const Stream& stream, const Views& in, const Views& out, const Segments& segments,
+         const std::vector<std::int64_t>& cuts) {
   const std::int64_t reach = c.taps - 1;
   for (const PackedRun& run : runs_of(segments, cuts)) {
     const std::int64_t begin = run.begin, end = run.end;
@@ -84,16 +85,23 @@ void run(const Convolution& c, const Stream& stream, const Views& in, const View
                                   .d_weight = view(out, "d_weight"),
                                   .d_bias = view(out, "d_bias")});
     if (before > 0) {
-      scale(stream, {.x = d_halo.view().slice_rows(reach - before, before), .accumulate = true, .y = rows(out, "d_x", begin - before, begin)});
-      EXPECT_EQ(norm(values_of(d_halo.view().slice_rows(0, reach - before))), 0) << "a gradient for rows no document reaches";
+      scale(stream, {.x = d_halo.view().slice_rows(reach - before, before),
+                     .accumulate = true,
+                     .y = rows(out, "d_x", begin - before, begin)});
+      EXPECT_EQ(norm(values_of(d_halo.view().slice_rows(0, reach - before))), 0)
+          << "a gradient for rows no document reaches";
     }
   }
 }
 
 PackedCase packed(const Convolution& c) {
   const std::int64_t D = c.channels, T = c.cu_seqlens.back();
-  PackedCase result{.name = c.name, .cu_seqlens = c.cu_seqlens, .inputs = {{"d_y", {T, D}}, {"x", {T, D}}}, .linear_in = "x",
-                    .run = std::bind_front(run, c), .reference = std::bind_front(reference, c)};
+  PackedCase result{.name = c.name,
+                    .cu_seqlens = c.cu_seqlens,
+                    .inputs = {{"d_y", {T, D}}, {"x", {T, D}}},
+                    .linear_in = "x",
+                    .run = std::bind_front(run, c),
+                    .reference = std::bind_front(reference, c)};
   result.inputs.push_back({.name = "weight", .shape = {D, c.taps}, .tokenwise = false});
   if (c.bias) result.inputs.push_back({.name = "bias", .shape = {D}, .tokenwise = false});
   return result;
@@ -116,13 +124,17 @@ const std::vector<Convolution> convolutions = {
 };
 const std::vector<PackedCase> cases = packed_cases(convolutions);
 
-TEST(CausalConv, EqualsTheFormulaInEveryTypeAndShape) { expect_equal_to_the_formula(cases, {.f64 = 1e-14, .f32 = 1e-6, .bf16 = 4e-3}); }
+TEST(CausalConv, EqualsTheFormulaInEveryTypeAndShape) {
+  expect_equal_to_the_formula(cases, {.f64 = 1e-14, .f32 = 1e-6, .bf16 = 4e-3});
+}
 TEST(CausalConv, GradientsEqualFiniteDifferences) { expect_gradients_equal_to_finite_differences(cases, 1e-8, 800); }
 TEST(CausalConv, PackedEqualsOneDocumentAtATimeBitForBit) {
   expect_packed_equal_to_one_document_at_a_time_bit_for_bit(cases, {.f64 = 1e-14, .f32 = 1e-6, .bf16 = 1e-6});
 }
 TEST(CausalConv, CutAnywhereEqualsOneRun) { expect_cut_anywhere_equal_to_one_run(cases, 1e-14, {0, 1, 3, 4, 5}); }
-TEST(CausalConv, WritesResultsAndAddsToParameterGradients) { expect_results_are_written_and_parameter_gradients_added_to(cases); }
+TEST(CausalConv, WritesResultsAndAddsToParameterGradients) {
+  expect_results_are_written_and_parameter_gradients_added_to(cases);
+}
 TEST(CausalConv, TakesAndGivesColumnsOfWiderMatrices) { expect_row_strides_are_free(cases); }
 
 TEST(CausalConv, BackwardOfTheLinearConvolutionIsItsAdjoint) {
@@ -132,10 +144,13 @@ TEST(CausalConv, BackwardOfTheLinearConvolutionIsItsAdjoint) {
 }
 
 TEST(CausalConv, NonFiniteValuesStayInTheirDocument) {
-  expect_non_finite_values_stay_in_their_document(packed({"three documents", 19, 4, {0, 30, 60, 90}}), {{}, {29}, {31}, {59}, {60}, {61}});
+  expect_non_finite_values_stay_in_their_document(packed({"three documents", 19, 4, {0, 30, 60, 90}}),
+                                                  {{}, {29}, {31}, {59}, {60}, {61}});
 }
 
-TEST(CausalConv, ATokenDoesNotSeeWhatIsLaterOrOutOfReach) { expect_a_token_sees_only_what_is_before_it(packed({"one document", 9, 4, {0, 40}}), 4); }
+TEST(CausalConv, ATokenDoesNotSeeWhatIsLaterOrOutOfReach) {
+  expect_a_token_sees_only_what_is_before_it(packed({"one document", 9, 4, {0, 40}}), 4);
+}
 
 TEST(CausalConv, GivesTheSameBitsOnAnyNumberOfThreads) {
   expect_same_bits_on_any_number_of_threads(packed({"long", 300, 4, growing_documents(5000)}), {2500});
@@ -160,7 +175,12 @@ TEST(CausalConv, RefusesAMissingHaloAndShapesThatDoNotFit) {
   const std::vector<std::int64_t> whole{0, 12}, continued{-3, 12};
   const Tensor y(stream, DType::f32, {12, 4}), narrow(stream, DType::f32, {12, 3});
   const auto call = [&](const std::vector<std::int64_t>& cu_seqlens, TensorView to) {
-    causal_conv_forward(stream, {.x = in["x"], .halo = {}, .weight = in["weight"], .bias = in["bias"], .segments = segments_view(cu_seqlens, 12), .y = to});
+    causal_conv_forward(stream, {.x = in["x"],
+                                 .halo = {},
+                                 .weight = in["weight"],
+                                 .bias = in["bias"],
+                                 .segments = segments_view(cu_seqlens, 12),
+                                 .y = to});
   };
   EXPECT_NO_THROW(call(whole, y));
   EXPECT_THROW(call(continued, y), Error);
@@ -171,7 +191,8 @@ TEST(CausalConv, AnEmptyRunReturnsAHaloGradientOfZeros) {
   const Stream stream;
   const PackedCase c = packed({"no token", 4, 4, {0}});
   const NamedTensors in = inputs_of(c, stream, DType::f64), out = run_case(c, stream, in);
-  const Tensor halo = random_tensor(stream, DType::f64, {3, 4}, 1), d_halo = random_tensor(stream, DType::f64, {3, 4}, 2);
+  const Tensor halo = random_tensor(stream, DType::f64, {3, 4}, 1),
+               d_halo = random_tensor(stream, DType::f64, {3, 4}, 2);
   causal_conv_backward(stream, {.x = in["x"],
                                 .halo = halo,
                                 .weight = in["weight"],

@@ -30,7 +30,8 @@ Result reference(std::span<const double> logits, std::span<const double> labels)
     const bool labelled = labels[t] >= 0;
     result.loss.push_back(labelled ? std::log(sum) + largest - row[static_cast<std::size_t>(labels[t])] : 0);
     for (std::size_t v = 0; v < vocabulary; ++v)
-      result.d_logits.push_back(labelled ? std::exp(row[v] - largest) / sum - (static_cast<double>(v) == labels[t] ? 1 : 0) : 0);
+      result.d_logits.push_back(
+          labelled ? std::exp(row[v] - largest) / sum - (static_cast<double>(v) == labels[t] ? 1 : 0) : 0);
   }
   return result;
 }
@@ -40,20 +41,26 @@ class CrossEntropyOfEveryType : public testing::TestWithParam<DType> {};
 TEST_P(CrossEntropyOfEveryType, EqualsTheDefinitionInFloat64) {
   const DType dtype = GetParam();
   const Stream stream;
-  for (const auto& [tokens, vocabulary, size] : {std::tuple{1, 1, 1.0}, {5, 3, 4.0}, {64, 512, 30.0}, {33, 1000, 1e4}, {300, 257, 2.0}}) {
-    const Tensor logits = random_tensor(stream, dtype, {tokens, vocabulary}, 1, -size, size), labels = random_tensor(stream, DType::i32, {tokens}, 2, -1, vocabulary);
+  for (const auto& [tokens, vocabulary, size] :
+       {std::tuple{1, 1, 1.0}, {5, 3, 4.0}, {64, 512, 30.0}, {33, 1000, 1e4}, {300, 257, 2.0}}) {
+    const Tensor logits = random_tensor(stream, dtype, {tokens, vocabulary}, 1, -size, size),
+                 labels = random_tensor(stream, DType::i32, {tokens}, 2, -1, vocabulary);
     const Tensor loss(stream, accumulator_of(dtype), {tokens}), d_logits(stream, dtype, {tokens, vocabulary});
     const Result expected = reference(values_of(logits), values_of(labels));
     cross_entropy(stream, {.logits = logits, .labels = labels, .loss = loss, .d_logits = d_logits});
     EXPECT_LT(relative_error(values_of(loss), expected.loss), 1e3 * rounding_of(accumulator_of(dtype))) << vocabulary;
-    EXPECT_LT(relative_error(values_of(d_logits), expected.d_logits), 4 * rounding_of(dtype) + 1e3 * rounding_of(accumulator_of(dtype))) << vocabulary;
+    EXPECT_LT(relative_error(values_of(d_logits), expected.d_logits),
+              4 * rounding_of(dtype) + 1e3 * rounding_of(accumulator_of(dtype)))
+        << vocabulary;
   }
 }
 
 TEST_P(CrossEntropyOfEveryType, GradientMayReplaceTheLogitsAndRowsMayBeStrided) {
   const Stream stream;
-  const Tensor logits = random_tensor(stream, GetParam(), {40, 70}, 1, -3, 3), labels = random_tensor(stream, DType::i32, {40}, 2, -1, 70);
-  const Tensor loss(stream, accumulator_of(GetParam()), {40}), again(stream, accumulator_of(GetParam()), {40}), d_logits(stream, GetParam(), {40, 70});
+  const Tensor logits = random_tensor(stream, GetParam(), {40, 70}, 1, -3, 3),
+               labels = random_tensor(stream, DType::i32, {40}, 2, -1, 70);
+  const Tensor loss(stream, accumulator_of(GetParam()), {40}), again(stream, accumulator_of(GetParam()), {40}),
+      d_logits(stream, GetParam(), {40, 70});
   const Padded in_place(stream, logits);
   cross_entropy(stream, {.logits = logits, .labels = labels, .loss = loss, .d_logits = d_logits});
   cross_entropy(stream, {.logits = in_place, .labels = labels, .loss = again, .d_logits = in_place});
@@ -64,7 +71,8 @@ TEST_P(CrossEntropyOfEveryType, GradientMayReplaceTheLogitsAndRowsMayBeStrided) 
 
 TEST_P(CrossEntropyOfEveryType, SurvivesLogitsThatOverflowExp) {
   const Stream stream;
-  const Tensor logits = tensor_of(stream, GetParam(), {2, 3}, std::vector<double>{1e4, 0, -1e4, -inf, 2, 2}), labels = tensor_of(stream, DType::i32, {2}, std::vector<double>{0, 1});
+  const Tensor logits = tensor_of(stream, GetParam(), {2, 3}, std::vector<double>{1e4, 0, -1e4, -inf, 2, 2}),
+               labels = tensor_of(stream, DType::i32, {2}, std::vector<double>{0, 1});
   const Tensor loss(stream, accumulator_of(GetParam()), {2}), d_logits(stream, GetParam(), {2, 3});
   cross_entropy(stream, {.logits = logits, .labels = labels, .loss = loss, .d_logits = d_logits});
   EXPECT_LT(relative_error(values_of(loss), std::vector<double>{0, std::log(2)}), 1e-6);
@@ -74,7 +82,8 @@ TEST_P(CrossEntropyOfEveryType, SurvivesLogitsThatOverflowExp) {
 TEST_P(CrossEntropyOfEveryType, SeesNothingOfAnUnlabelledTokenAndKeepsANanInItsToken) {
   const Stream stream;
   for (const double poison : {nan, inf, -inf}) {
-    const Tensor logits = random_tensor(stream, GetParam(), {4, 50}, 1), labels = tensor_of(stream, DType::i32, {4}, std::vector<double>{3, -1, 49, 7});
+    const Tensor logits = random_tensor(stream, GetParam(), {4, 50}, 1),
+                 labels = tensor_of(stream, DType::i32, {4}, std::vector<double>{3, -1, 49, 7});
     for (const std::int64_t row : {1, 2}) assign(logits.view().slice_rows(row, 1), std::vector<double>(50, poison));
     const Tensor loss(stream, accumulator_of(GetParam()), {4});
     cross_entropy(stream, {.logits = logits, .labels = labels, .loss = loss, .d_logits = logits});
@@ -89,7 +98,8 @@ TEST_P(CrossEntropyOfEveryType, SeesNothingOfAnUnlabelledTokenAndKeepsANanInItsT
 TEST_P(CrossEntropyOfEveryType, OneNanLogitMakesTheLossNan) {
   const Stream stream;
   for (const std::int64_t at : {0, 17, 99}) {
-    const Tensor logits = random_tensor(stream, GetParam(), {1, 100}, 1), labels = tensor_of(stream, DType::i32, {1}, std::vector<double>{5});
+    const Tensor logits = random_tensor(stream, GetParam(), {1, 100}, 1),
+                 labels = tensor_of(stream, DType::i32, {1}, std::vector<double>{5});
     assign(logits.view().slice_columns(at, 1), std::vector<double>{nan});
     const Tensor loss(stream, accumulator_of(GetParam()), {1});
     cross_entropy(stream, {.logits = logits, .labels = labels, .loss = loss});
@@ -99,10 +109,14 @@ TEST_P(CrossEntropyOfEveryType, OneNanLogitMakesTheLossNan) {
 
 TEST_P(CrossEntropyOfEveryType, GivesTheSameBitsOnAnyNumberOfThreads) {
   const Stream stream;
-  const Tensor logits = random_tensor(stream, GetParam(), {301, 130}, 1, -5, 5), labels = random_tensor(stream, DType::i32, {301}, 2, -1, 130);
+  const Tensor logits = random_tensor(stream, GetParam(), {301, 130}, 1, -5, 5),
+               labels = random_tensor(stream, DType::i32, {301}, 2, -1, 130);
   const auto run = [&](int threads) {
-    std::pair<Tensor, Tensor> result{Tensor(stream, accumulator_of(GetParam()), {301}), Tensor(stream, GetParam(), {301, 130})};
-    with_threads(threads, [&] { cross_entropy(stream, {.logits = logits, .labels = labels, .loss = result.first, .d_logits = result.second}); });
+    std::pair<Tensor, Tensor> result{Tensor(stream, accumulator_of(GetParam()), {301}),
+                                     Tensor(stream, GetParam(), {301, 130})};
+    with_threads(threads, [&] {
+      cross_entropy(stream, {.logits = logits, .labels = labels, .loss = result.first, .d_logits = result.second});
+    });
     return result;
   };
   const auto one = run(1);
@@ -112,11 +126,13 @@ TEST_P(CrossEntropyOfEveryType, GivesTheSameBitsOnAnyNumberOfThreads) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, CrossEntropyOfEveryType, testing::ValuesIn(floating_types), dtype_name<testing::TestParamInfo<DType>>);
+INSTANTIATE_TEST_SUITE_P(Types, CrossEntropyOfEveryType, testing::ValuesIn(floating_types),
+                         dtype_name<testing::TestParamInfo<DType>>);
 
 TEST(CrossEntropy, GradientIsWhatFiniteDifferencesOfTheLossSay) {
   const Stream stream;
-  const Tensor logits = random_tensor(stream, DType::f64, {6, 9}, 1, -2, 2), labels = random_tensor(stream, DType::i32, {6}, 2, -1, 9);
+  const Tensor logits = random_tensor(stream, DType::f64, {6, 9}, 1, -2, 2),
+               labels = random_tensor(stream, DType::i32, {6}, 2, -1, 9);
   const Tensor loss(stream, DType::f64, {6}), d_logits(stream, DType::f64, {6, 9});
   cross_entropy(stream, {.logits = logits, .labels = labels, .loss = loss, .d_logits = d_logits});
   const auto expected = finite_differences(logits, [&] {
@@ -130,7 +146,8 @@ TEST(CrossEntropy, GradientIsWhatFiniteDifferencesOfTheLossSay) {
 
 TEST(CrossEntropy, RefusesLabelsPastTheVocabulary) {
   const Stream stream;
-  const Tensor logits(stream, DType::f32, {2, 4}), labels = tensor_of(stream, DType::i32, {2}, std::vector<double>{3, 4}), loss(stream, DType::f32, {2});
+  const Tensor logits(stream, DType::f32, {2, 4}),
+      labels = tensor_of(stream, DType::i32, {2}, std::vector<double>{3, 4}), loss(stream, DType::f32, {2});
   EXPECT_THROW(cross_entropy(stream, {.logits = logits, .labels = labels, .loss = loss}), Error);
 }
 

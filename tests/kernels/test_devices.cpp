@@ -10,15 +10,15 @@
 #include "kernels/activation.hpp"
 #include "kernels/adamw.hpp"
 #include "kernels/attention.hpp"
+#include "kernels/core/random.hpp"
+#include "kernels/core/segments.hpp"
 #include "kernels/cross_entropy.hpp"
 #include "kernels/embedding.hpp"
 #include "kernels/fourier.hpp"
 #include "kernels/gemm.hpp"
 #include "kernels/norm.hpp"
 #include "kernels/probe.hpp"
-#include "kernels/core/random.hpp"
 #include "kernels/reorder.hpp"
-#include "kernels/core/segments.hpp"
 #include "tests/support/gpu.hpp"
 
 /// The GPU's kernels against the CPU's, which are the specification: every row of `kernels` below, over random shapes
@@ -88,7 +88,9 @@ class Trial {
   SegmentsView segments(std::int64_t tokens, const Stream& stream) {
     if (!segments_) {
       const Segments pack = random_segments(tokens + 20, static_cast<std::uint64_t>(below(1 << 30)));
-      const auto place = [&](const Stream& there) { return PlacedSegments(there, pack.slice(10, 10 + tokens), tokens); };
+      const auto place = [&](const Stream& there) {
+        return PlacedSegments(there, pack.slice(10, 10 + tokens), tokens);
+      };
       segments_.emplace(place(cpu_), place(gpu_));
     }
     return (stream.device() == Device::cuda ? segments_->second : segments_->first).view();
@@ -518,7 +520,8 @@ TEST(DevicesLarge, OffsetsBeyond32BitsAreReached) {
 TEST(DevicesLarge, RowsFartherApartThanAPitchMayBeAreCopied) {
   const std::optional<Stream> gpu = gpu_stream();
   if (!gpu) GTEST_SKIP() << "no GPU answers";
-  const Tensor x = Tensor::zeros(*gpu, DType::bf16, {2, (std::int64_t{1} << 30) + 5}), y = Tensor::zeros(*gpu, DType::bf16, {2, 3});
+  const Tensor x = Tensor::zeros(*gpu, DType::bf16, {2, (std::int64_t{1} << 30) + 5}),
+               y = Tensor::zeros(*gpu, DType::bf16, {2, 3});
   const TensorView inner = x.view().slice_columns(1, 3);
   fill(*gpu, {.value = 1, .y = inner});
   const RowRange both{.from = 0, .to = 0, .count = 2};

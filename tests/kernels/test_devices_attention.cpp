@@ -106,9 +106,9 @@ class DevicesAttention : public GpuTest {
  protected:
   /// What the GPU leaves in all the tensors.
   Tensors on_gpu(const Meeting& m, const Tensors& in) const {
-    return GpuTest::on_gpu(in, m.cu_seqlens, m.queries, [&](const Stream& stream, const Tensors& all, SegmentsView segments) {
-      execute(stream, m, all, segments);
-    });
+    return GpuTest::on_gpu(
+        in, m.cu_seqlens, m.queries,
+        [&](const Stream& stream, const Tensors& all, SegmentsView segments) { execute(stream, m, all, segments); });
   }
 
   void expect_equal_to_the_cpu(const Meeting& m, std::uint64_t seed) const {

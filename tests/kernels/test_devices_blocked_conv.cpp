@@ -105,7 +105,8 @@ void execute(const Stream& stream, const Stretch& run, const Tensors& all, Segme
 class DevicesBlockedConv : public GpuTest {
  protected:
   static auto call_of(const Stretch& run) {
-    return [&](const Stream& stream, const Tensors& all, SegmentsView segments) { execute(stream, run, all, segments); };
+    return
+        [&](const Stream& stream, const Tensors& all, SegmentsView segments) { execute(stream, run, all, segments); };
   }
   /// What the GPU leaves in all the tensors.
   Tensors on_gpu(const Stretch& run, const Tensors& in) const {
@@ -119,8 +120,8 @@ class DevicesBlockedConv : public GpuTest {
       const bool sum = name == "d_taps" || name == "d_skip";
       return GetParam() == DType::f64 ? 1e-13 : GetParam() == DType::f32 ? 1e-6 : sum ? 2e-2 : 5e-3;
     };
-    expect_as_on_the_cpu(inputs(cpu(), run, GetParam(), seed), run.cu_seqlens, run.tokens, results,
-                         limit_of, call_of(run));
+    expect_as_on_the_cpu(inputs(cpu(), run, GetParam(), seed), run.cu_seqlens, run.tokens, results, limit_of,
+                         call_of(run));
   }
 };
 

@@ -15,18 +15,24 @@ struct Stretch {
   Activation activation;
   bool bias, wide;  // wide: x, y and their gradients are columns of wider matrices
 
-  std::string name() const { return fmt::format("{} tokens in {} documents from {} on, {} channels, {} taps, {}{}", tokens, cu_seqlens.size() - 1, cu_seqlens[0], channels, taps, name_of(activation), wide ? ", wide" : ""); }
+  std::string name() const {
+    return fmt::format("{} tokens in {} documents from {} on, {} channels, {} taps, {}{}", tokens,
+                       cu_seqlens.size() - 1, cu_seqlens[0], channels, taps, name_of(activation), wide ? ", wide" : "");
+  }
 };
 
 /// Sizes on either side of a warp, a strip, a block; cut out of a pack anywhere.
 Stretch random_stretch(std::uint64_t seed) {
   Dice dice(seed);
   const std::int64_t pack = dice.chance(50) ? dice.number(1, 40) : dice.number(41, 700);
-  std::int64_t begin = dice.chance(50) ? 0 : dice.number(0, pack - 1), end = dice.chance(50) ? pack : dice.number(begin, pack);
+  std::int64_t begin = dice.chance(50) ? 0 : dice.number(0, pack - 1),
+               end = dice.chance(50) ? pack : dice.number(begin, pack);
   const Segments segments = random_segments(pack, seed);
   const std::int64_t channels = dice.chance(50) ? 8 * dice.number(1, 70) : dice.number(1, 300);
   return {.channels = channels,
-          .taps = dice.chance(60) ? dice.number(2, 4) : dice.chance(60) ? dice.number(1, 16) : dice.number(17, 140),
+          .taps = dice.chance(60)   ? dice.number(2, 4)
+                  : dice.chance(60) ? dice.number(1, 16)
+                                    : dice.number(17, 140),
           .tokens = end - begin,
           .cu_seqlens = segments.slice(begin, end),
           .activation = dice.chance(70) ? Activation::silu : Activation::none,
@@ -42,7 +48,8 @@ Tensors inputs(const Stream& stream, const Stretch& run, DType dtype, std::uint6
   in["weight"] = random_tensor(stream, dtype, {run.channels, run.taps}, seed + 1);
   if (run.bias) in["bias"] = random_tensor(stream, dtype, {run.channels}, seed + 2);
   in["d_y"] = random_tensor(stream, dtype, {run.tokens, width}, seed + 3);
-  for (const char* name : {"y", "d_x"}) in[name] = random_tensor(stream, dtype, {run.tokens, width}, seed + 4);  // garbage to be overwritten
+  for (const char* name : {"y", "d_x"})
+    in[name] = random_tensor(stream, dtype, {run.tokens, width}, seed + 4);  // garbage to be overwritten
   in["d_weight"] = random_tensor(stream, accumulator, {run.channels, run.taps}, seed + 5);
   if (run.bias) in["d_bias"] = random_tensor(stream, accumulator, {run.channels}, seed + 6);
   if (run.cu_seqlens[0] < 0) {
@@ -59,7 +66,13 @@ Tensors inputs(const Stream& stream, const Stretch& run, DType dtype, std::uint6
 /// Both directions; writes y, d_x, d_halo, d_weight and d_bias.
 void execute(const Stream& stream, const Stretch& run, const Tensors& all, SegmentsView segments) {
   const auto columns = [&](const char* name) { return view(all, name).slice_columns(run.wide ? 3 : 0, run.channels); };
-  causal_conv_forward(stream, {.x = columns("x"), .halo = view(all, "halo"), .weight = view(all, "weight"), .bias = view(all, "bias"), .segments = segments, .activation = run.activation, .y = columns("y")});
+  causal_conv_forward(stream, {.x = columns("x"),
+                               .halo = view(all, "halo"),
+                               .weight = view(all, "weight"),
+                               .bias = view(all, "bias"),
+                               .segments = segments,
+                               .activation = run.activation,
+                               .y = columns("y")});
   causal_conv_backward(stream, {.x = columns("x"),
                                 .halo = view(all, "halo"),
                                 .weight = view(all, "weight"),
@@ -76,7 +89,8 @@ void execute(const Stream& stream, const Stretch& run, const Tensors& all, Segme
 class DevicesConv : public GpuTest {
  protected:
   static auto call_of(const Stretch& run) {
-    return [&](const Stream& stream, const Tensors& all, SegmentsView segments) { execute(stream, run, all, segments); };
+    return
+        [&](const Stream& stream, const Tensors& all, SegmentsView segments) { execute(stream, run, all, segments); };
   }
   /// What the GPU leaves in all the tensors.
   Tensors on_gpu(const Stretch& run, const Tensors& in) const {
@@ -87,8 +101,9 @@ class DevicesConv : public GpuTest {
     SCOPED_TRACE(fmt::format("seed {}: {}", seed, run.name()));
     const double limit = GetParam() == DType::f64 ? 1e-13 : GetParam() == DType::f32 ? 2e-6 : 4e-3;
     constexpr const char* results[] = {"y", "d_x", "d_halo", "d_weight", "d_bias"};
-    expect_as_on_the_cpu(inputs(cpu(), run, GetParam(), seed), run.cu_seqlens, run.tokens, results,
-                         [&](std::string_view) { return limit; }, call_of(run));
+    expect_as_on_the_cpu(
+        inputs(cpu(), run, GetParam(), seed), run.cu_seqlens, run.tokens, results,
+        [&](std::string_view) { return limit; }, call_of(run));
   }
 };
 
@@ -99,25 +114,41 @@ TEST_P(DevicesConv, CausalConvEqualsTheCpuOnRandomRuns) {
 TEST_P(DevicesConv, CausalConvOfManyTapsEqualsTheCpu) {
   for (const std::int64_t taps : {16, 17, 30, 130})
     for (const Activation activation : {Activation::none, Activation::silu})
-      expect_equal_to_the_cpu({.channels = 70, .taps = taps, .tokens = 1500, .cu_seqlens = {-50, 3, 8, 500, 1501}, .activation = activation, .bias = true, .wide = false}, 1);
+      expect_equal_to_the_cpu({.channels = 70,
+                               .taps = taps,
+                               .tokens = 1500,
+                               .cu_seqlens = {-50, 3, 8, 500, 1501},
+                               .activation = activation,
+                               .bias = true,
+                               .wide = false},
+                              1);
 }
 
 TEST_P(DevicesConv, CausalConvKeepsNonFiniteValuesInTheirDocument) {
   for (const auto& [channels, taps] : {std::pair{19, 4}, {64, 4}, {19, 30}})
     for (const double poison : {std::nan(""), std::numeric_limits<double>::infinity()})
       for (const char* where : {"x", "d_y"}) {
-        const Stretch run{.channels = channels, .taps = taps, .tokens = 90, .cu_seqlens = {0, 30, 61, 90}, .activation = Activation::silu, .bias = true, .wide = false};
+        const Stretch run{.channels = channels,
+                          .taps = taps,
+                          .tokens = 90,
+                          .cu_seqlens = {0, 30, 61, 90},
+                          .activation = Activation::silu,
+                          .bias = true,
+                          .wide = false};
         const Tensors in = inputs(cpu(), run, GetParam(), 1);
         const Tensors clean = on_gpu(run, in);
-        for (const std::int64_t t : {30, 45, 60}) assign(view(in, where).slice_rows(t, 1), std::vector<double>(static_cast<std::size_t>(channels), poison));
+        for (const std::int64_t t : {30, 45, 60})
+          assign(view(in, where).slice_rows(t, 1), std::vector<double>(static_cast<std::size_t>(channels), poison));
         const Tensors out = on_gpu(run, in);
         for (const char* name : {"y", "d_x"})
           for (const auto& [from, count] : {std::pair{0, 30}, std::pair{61, 29}})
-            EXPECT_TRUE(same_bits(view(out, name).slice_rows(from, count), view(clean, name).slice_rows(from, count))) << poison << " in " << where << ", " << name;
+            EXPECT_TRUE(same_bits(view(out, name).slice_rows(from, count), view(clean, name).slice_rows(from, count)))
+                << poison << " in " << where << ", " << name;
       }
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, DevicesConv, testing::ValuesIn(floating_types), dtype_name<testing::TestParamInfo<DType>>);
+INSTANTIATE_TEST_SUITE_P(Types, DevicesConv, testing::ValuesIn(floating_types),
+                         dtype_name<testing::TestParamInfo<DType>>);
 
 }  // namespace
 }  // namespace causeway::test

@@ -84,7 +84,8 @@ void execute(const Stream& stream, const Pack& pack, const Tensors& all, Segment
 class DevicesFftConv : public GpuTest {
  protected:
   static auto call_of(const Pack& pack) {
-    return [&](const Stream& stream, const Tensors& all, SegmentsView segments) { execute(stream, pack, all, segments); };
+    return
+        [&](const Stream& stream, const Tensors& all, SegmentsView segments) { execute(stream, pack, all, segments); };
   }
   /// What the GPU leaves in all the tensors.
   Tensors on_gpu(const Pack& pack, const Tensors& in) const {
@@ -94,8 +95,9 @@ class DevicesFftConv : public GpuTest {
   void expect_equal_to_the_cpu(const Pack& pack, std::uint64_t seed) const {
     SCOPED_TRACE(fmt::format("seed {}: {}", seed, pack.name()));
     const double limit = GetParam() == DType::f64 ? 1e-13 : GetParam() == DType::f32 ? 6e-6 : 4e-3;
-    expect_as_on_the_cpu(inputs(cpu(), pack, GetParam(), seed), pack.cu_seqlens, pack.tokens(), results,
-                         [&](std::string_view) { return limit; }, call_of(pack));
+    expect_as_on_the_cpu(
+        inputs(cpu(), pack, GetParam(), seed), pack.cu_seqlens, pack.tokens(), results,
+        [&](std::string_view) { return limit; }, call_of(pack));
   }
 };
 

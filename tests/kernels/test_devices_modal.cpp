@@ -16,18 +16,22 @@ struct Stretch {
   double highest_rate = 0;  // logarithm
 
   std::string name() const {
-    return fmt::format("{} tokens in {} documents [{}, {}], {} channels, {} modes{}{}{}{}{}", tokens, cu_seqlens.size() - 1, cu_seqlens.front(), cu_seqlens.back(), channels, modes, q ? ", q" : "", k ? ", k" : "",
-                       skip ? ", skip" : "", carries ? ", carries" : "", wide ? ", wide" : "");
+    return fmt::format("{} tokens in {} documents [{}, {}], {} channels, {} modes{}{}{}{}{}", tokens,
+                       cu_seqlens.size() - 1, cu_seqlens.front(), cu_seqlens.back(), channels, modes, q ? ", q" : "",
+                       k ? ", k" : "", skip ? ", skip" : "", carries ? ", carries" : "", wide ? ", wide" : "");
   }
 };
 
 Stretch random_stretch(std::uint64_t seed) {
   Dice dice(seed);
   const std::int64_t pack = dice.chance(40) ? dice.number(1, 70) : dice.number(71, 900);
-  const std::int64_t begin = dice.chance(40) ? 0 : dice.number(0, pack - 1), end = dice.chance(40) ? pack : dice.number(begin, pack);
+  const std::int64_t begin = dice.chance(40) ? 0 : dice.number(0, pack - 1),
+                     end = dice.chance(40) ? pack : dice.number(begin, pack);
   const Segments segments = dice.chance(25) ? Segments::one_document(pack) : random_segments(pack, seed);
   return {.channels = dice.chance(70) ? dice.number(1, 70) : dice.number(71, 300),
-          .modes = dice.chance(50) ? 16 : dice.chance(70) ? dice.number(1, 32) : dice.number(33, 100),
+          .modes = dice.chance(50)   ? 16
+                   : dice.chance(70) ? dice.number(1, 32)
+                                     : dice.number(33, 100),
           .tokens = end - begin,
           .cu_seqlens = segments.slice(begin, end),
           .q = dice.chance(70),
@@ -40,7 +44,8 @@ Stretch random_stretch(std::uint64_t seed) {
 
 Tensors inputs(const Stream& stream, const Stretch& run, DType dtype, std::uint64_t seed) {
   const DType accumulator = accumulator_of(dtype);
-  const Shape rows{run.tokens, run.channels + (run.wide ? 5 : 0)}, matrix{run.channels, run.modes}, vector{run.channels};
+  const Shape rows{run.tokens, run.channels + (run.wide ? 5 : 0)}, matrix{run.channels, run.modes},
+      vector{run.channels};
   Tensors in;
   if (run.q) in["q"] = random_tensor(stream, dtype, rows, seed);
   if (run.k) in["k"] = random_tensor(stream, dtype, rows, seed + 1);
@@ -53,20 +58,30 @@ Tensors inputs(const Stream& stream, const Stretch& run, DType dtype, std::uint6
     for (const char* name : {"state_in", "adjoint_in"}) in[name] = random_tensor(stream, accumulator, matrix, seed + 7);
   // Garbage to be overwritten, or sums to be added to.
   for (const char* name : {"y", "d_q", "d_k", "d_v"}) in[name] = random_tensor(stream, dtype, rows, seed + 8);
-  for (const char* name : {"d_residues", "d_log_rates", "summary", "adjoint", "carry"}) in[name] = random_tensor(stream, accumulator, matrix, seed + 9);
+  for (const char* name : {"d_residues", "d_log_rates", "summary", "adjoint", "carry"})
+    in[name] = random_tensor(stream, accumulator, matrix, seed + 9);
   in["d_skip"] = random_tensor(stream, accumulator, vector, seed + 10);
   return in;
 }
 
-const char* const results[] = {"y", "d_q", "d_k", "d_v", "d_skip", "d_residues", "d_log_rates", "summary", "adjoint", "carry"};
+const char* const results[] = {"y",          "d_q",         "d_k",     "d_v",     "d_skip",
+                               "d_residues", "d_log_rates", "summary", "adjoint", "carry"};
 
 /// All five kernels.
 void execute(const Stream& stream, const Stretch& run, const Tensors& all, SegmentsView segments) {
-  const auto columns = [&](const char* name) { return view(all, name).present() ? view(all, name).slice_columns(run.wide ? 3 : 0, run.channels) : TensorView{}; };
-  const GatedConvInputs in{.q = columns("q"), .k = columns("k"), .v = columns("v"), .skip = view(all, "skip"), .segments = segments};
+  const auto columns = [&](const char* name) {
+    return view(all, name).present() ? view(all, name).slice_columns(run.wide ? 3 : 0, run.channels) : TensorView{};
+  };
+  const GatedConvInputs in{
+      .q = columns("q"), .k = columns("k"), .v = columns("v"), .skip = view(all, "skip"), .segments = segments};
   const TensorView residues = view(all, "residues"), log_rates = view(all, "log_rates");
   const Tensor saved(stream, log_rates.dtype, {ceil_div(run.tokens, modal_conv_block), run.channels, run.modes});
-  modal_conv_forward(stream, {.in = in, .residues = residues, .log_rates = log_rates, .state_in = view(all, "state_in"), .y = columns("y"), .states = saved});
+  modal_conv_forward(stream, {.in = in,
+                              .residues = residues,
+                              .log_rates = log_rates,
+                              .state_in = view(all, "state_in"),
+                              .y = columns("y"),
+                              .states = saved});
   modal_conv_backward(stream, {.in = in,
                                .residues = residues,
                                .log_rates = log_rates,
@@ -80,14 +95,20 @@ void execute(const Stream& stream, const Stretch& run, const Tensors& all, Segme
                                .d_residues = view(all, "d_residues"),
                                .d_log_rates = view(all, "d_log_rates")});
   modal_conv_summary(stream, {.in = in, .log_rates = log_rates, .state = view(all, "summary")});
-  modal_conv_adjoint_summary(stream, {.in = in, .residues = residues, .log_rates = log_rates, .d_y = columns("d_y"), .adjoint = view(all, "adjoint")});
-  modal_conv_fold(stream, {.log_rates = log_rates, .summary_state = view(all, "summary"), .tokens = run.tokens, .carry = view(all, "carry")});
+  modal_conv_adjoint_summary(
+      stream,
+      {.in = in, .residues = residues, .log_rates = log_rates, .d_y = columns("d_y"), .adjoint = view(all, "adjoint")});
+  modal_conv_fold(stream, {.log_rates = log_rates,
+                           .summary_state = view(all, "summary"),
+                           .tokens = run.tokens,
+                           .carry = view(all, "carry")});
 }
 
 class DevicesModal : public GpuTest {
  protected:
   static auto call_of(const Stretch& run) {
-    return [&](const Stream& stream, const Tensors& all, SegmentsView segments) { execute(stream, run, all, segments); };
+    return
+        [&](const Stream& stream, const Tensors& all, SegmentsView segments) { execute(stream, run, all, segments); };
   }
   /// What the GPU leaves in all the tensors.
   Tensors on_gpu(const Stretch& run, const Tensors& in) const {
@@ -97,8 +118,9 @@ class DevicesModal : public GpuTest {
   void expect_equal_to_the_cpu(const Stretch& run, std::uint64_t seed) const {
     SCOPED_TRACE(fmt::format("seed {}: {}", seed, run.name()));
     const double limit = GetParam() == DType::f64 ? 1e-11 : GetParam() == DType::f32 ? 1e-5 : 4e-3;
-    expect_as_on_the_cpu(inputs(cpu(), run, GetParam(), seed), run.cu_seqlens, run.tokens, results,
-                         [&](std::string_view) { return limit; }, call_of(run));
+    expect_as_on_the_cpu(
+        inputs(cpu(), run, GetParam(), seed), run.cu_seqlens, run.tokens, results,
+        [&](std::string_view) { return limit; }, call_of(run));
   }
 };
 
@@ -112,12 +134,14 @@ TEST_P(DevicesModal, ModalConvEqualsTheCpuWhereChunksAreLong) {
 }
 
 TEST_P(DevicesModal, ModalConvOfManyModesAddsTheirGroupsUp) {
-  for (const std::int64_t modes : {33, 64, 100}) expect_equal_to_the_cpu({.channels = 70, .modes = modes, .tokens = 700, .cu_seqlens = {-9, 62, 450, 701}}, 1);
+  for (const std::int64_t modes : {33, 64, 100})
+    expect_equal_to_the_cpu({.channels = 70, .modes = modes, .tokens = 700, .cu_seqlens = {-9, 62, 450, 701}}, 1);
 }
 
 TEST_P(DevicesModal, ModalConvOfRatesThatOverflowEqualsTheCpu) {
   for (const std::int64_t modes : {5, 40})
-    expect_equal_to_the_cpu({.channels = 70, .modes = modes, .tokens = 700, .cu_seqlens = {-9, 62, 450, 701}, .highest_rate = 180}, 1);
+    expect_equal_to_the_cpu(
+        {.channels = 70, .modes = modes, .tokens = 700, .cu_seqlens = {-9, 62, 450, 701}, .highest_rate = 180}, 1);
 }
 
 TEST_P(DevicesModal, ModalConvKeepsNonFiniteValuesInTheirDocument) {
@@ -128,35 +152,56 @@ TEST_P(DevicesModal, ModalConvKeepsNonFiniteValuesInTheirDocument) {
         const Tensors in = inputs(cpu(), run, GetParam(), 1);
         const Tensors clean = on_gpu(run, in);
         const TensorView target = view(in, where);
-        for (const std::int64_t t : {62, 100, 149}) assign(target.slice_rows(t, 1), std::vector<double>(static_cast<std::size_t>(target.columns()), poison));
+        for (const std::int64_t t : {62, 100, 149})
+          assign(target.slice_rows(t, 1), std::vector<double>(static_cast<std::size_t>(target.columns()), poison));
         const Tensors out = on_gpu(run, in);
         for (const char* name : {"y", "d_q", "d_k", "d_v"})
           for (const auto& [from, count] : {std::pair{0, 62}, std::pair{150, 50}})
-            EXPECT_TRUE(same_bits(view(out, name).slice_rows(from, count), view(clean, name).slice_rows(from, count))) << poison << " in " << where << ", " << name;
-        for (const char* name : {"summary", "adjoint"}) EXPECT_TRUE(same_bits(view(out, name), view(clean, name))) << poison << " in " << where << ", " << name;
+            EXPECT_TRUE(same_bits(view(out, name).slice_rows(from, count), view(clean, name).slice_rows(from, count)))
+                << poison << " in " << where << ", " << name;
+        for (const char* name : {"summary", "adjoint"})
+          EXPECT_TRUE(same_bits(view(out, name), view(clean, name))) << poison << " in " << where << ", " << name;
       }
 }
 
 TEST_P(DevicesModal, ModalFilterAndItsBackwardEqualTheCpu) {
   if (GetParam() == DType::bf16) return;  // filters are never bf16
   const double limit = GetParam() == DType::f64 ? 1e-13 : 2e-6;
-  for (const auto& [channels, modes, length, highest] :
-       {std::tuple{1, 1, 1, 0.0}, {3, 16, 255, 0.0}, {70, 5, 256, 0.0}, {19, 33, 257, 0.0}, {5, 16, 40000, 0.0}, {70000, 2, 3, 0.0}, {19, 33, 257, 90.0}}) {
+  for (const auto& [channels, modes, length, highest] : {std::tuple{1, 1, 1, 0.0},
+                                                         {3, 16, 255, 0.0},
+                                                         {70, 5, 256, 0.0},
+                                                         {19, 33, 257, 0.0},
+                                                         {5, 16, 40000, 0.0},
+                                                         {70000, 2, 3, 0.0},
+                                                         {19, 33, 257, 90.0}}) {
     SCOPED_TRACE(fmt::format("{} channels, {} modes, {} taps, rates up to exp({})", channels, modes, length, highest));
-    const auto made = [&](std::int64_t columns, std::uint64_t seed, double low = -1, double high = 1) { return random_tensor(cpu(), GetParam(), {channels, columns}, seed, low, high); };
-    const Tensor residues = made(modes, 1), log_rates = made(modes, 2, -8, highest), d_taps = made(length, 3), taps = made(length, 4), d_residues = made(modes, 5), d_log_rates = made(modes, 6);
-    const Tensor there[] = {to_gpu(residues), to_gpu(log_rates), to_gpu(d_taps), to_gpu(taps), to_gpu(d_residues), to_gpu(d_log_rates)};
+    const auto made = [&](std::int64_t columns, std::uint64_t seed, double low = -1, double high = 1) {
+      return random_tensor(cpu(), GetParam(), {channels, columns}, seed, low, high);
+    };
+    const Tensor residues = made(modes, 1), log_rates = made(modes, 2, -8, highest), d_taps = made(length, 3),
+                 taps = made(length, 4), d_residues = made(modes, 5), d_log_rates = made(modes, 6);
+    const Tensor there[] = {to_gpu(residues), to_gpu(log_rates),  to_gpu(d_taps),
+                            to_gpu(taps),     to_gpu(d_residues), to_gpu(d_log_rates)};
     modal_filter(cpu(), {.residues = residues, .log_rates = log_rates, .taps = taps});
     modal_filter(gpu(), {.residues = there[0], .log_rates = there[1], .taps = there[3]});
-    modal_filter_backward(cpu(), {.residues = residues, .log_rates = log_rates, .d_taps = d_taps, .d_residues = d_residues, .d_log_rates = d_log_rates});
-    modal_filter_backward(gpu(), {.residues = there[0], .log_rates = there[1], .d_taps = there[2], .d_residues = there[4], .d_log_rates = there[5]});
+    modal_filter_backward(cpu(), {.residues = residues,
+                                  .log_rates = log_rates,
+                                  .d_taps = d_taps,
+                                  .d_residues = d_residues,
+                                  .d_log_rates = d_log_rates});
+    modal_filter_backward(gpu(), {.residues = there[0],
+                                  .log_rates = there[1],
+                                  .d_taps = there[2],
+                                  .d_residues = there[4],
+                                  .d_log_rates = there[5]});
     EXPECT_LE(relative_error(to_cpu(there[3]), taps), limit);
     EXPECT_LE(relative_error(to_cpu(there[4]), d_residues), limit);
     EXPECT_LE(relative_error(to_cpu(there[5]), d_log_rates), limit);
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, DevicesModal, testing::ValuesIn(floating_types), dtype_name<testing::TestParamInfo<DType>>);
+INSTANTIATE_TEST_SUITE_P(Types, DevicesModal, testing::ValuesIn(floating_types),
+                         dtype_name<testing::TestParamInfo<DType>>);
 
 }  // namespace
 }  // namespace causeway::test

@@ -15,19 +15,25 @@ struct Stretch {
   bool gate = true, skip = true, bias = true, softplus = true, carries = true, wide = false;
 
   std::string name() const {
-    return fmt::format("{} tokens in {} documents [{}, {}], {} channels, {} states{}{}{}{}{}", tokens, cu_seqlens.size() - 1, cu_seqlens.front(), cu_seqlens.back(), channels, states, gate ? ", gate" : "",
-                       bias ? ", bias" : "", softplus ? ", softplus" : "", carries ? ", carries" : "", wide ? ", wide" : "");
+    return fmt::format("{} tokens in {} documents [{}, {}], {} channels, {} states{}{}{}{}{}", tokens,
+                       cu_seqlens.size() - 1, cu_seqlens.front(), cu_seqlens.back(), channels, states,
+                       gate ? ", gate" : "", bias ? ", bias" : "", softplus ? ", softplus" : "",
+                       carries ? ", carries" : "", wide ? ", wide" : "");
   }
 };
 
-/// Sizes on either side of 8 tokens, of a block of 64 and of many chunks, of a warp's and of a block's channels, of 4, 16, 32 and more states.
+/// Sizes on either side of 8 tokens, of a block of 64 and of many chunks, of a warp's and of a block's channels, of 4,
+/// 16, 32 and more states.
 Stretch random_stretch(std::uint64_t seed) {
   Dice dice(seed);
   const std::int64_t pack = dice.chance(40) ? dice.number(1, 70) : dice.number(71, 900);
-  const std::int64_t begin = dice.chance(40) ? 0 : dice.number(0, pack - 1), end = dice.chance(40) ? pack : dice.number(begin, pack);
+  const std::int64_t begin = dice.chance(40) ? 0 : dice.number(0, pack - 1),
+                     end = dice.chance(40) ? pack : dice.number(begin, pack);
   const Segments segments = dice.chance(25) ? Segments::one_document(pack) : random_segments(pack, seed);
   return {.channels = dice.chance(70) ? dice.number(1, 70) : dice.number(71, 300),
-          .states = dice.chance(50) ? 16 : dice.chance(70) ? dice.number(1, 32) : dice.number(33, 100),
+          .states = dice.chance(50)   ? 16
+                    : dice.chance(70) ? dice.number(1, 32)
+                                      : dice.number(33, 100),
           .tokens = end - begin,
           .cu_seqlens = segments.slice(begin, end),
           .gate = dice.chance(70),
@@ -45,8 +51,10 @@ Tensors inputs(const Stream& stream, const Stretch& run, DType dtype, std::uint6
   Tensors in;
   in["u"] = random_tensor(stream, dtype, rows, seed);
   // Steps of every size, some beyond 20, where softplus becomes the identity.
-  in["delta"] = run.softplus ? random_tensor(stream, dtype, rows, seed + 1, -6, 3) : random_tensor(stream, dtype, rows, seed + 1, 0.01, 0.5);
-  if (run.softplus && T > 60) assign(in["delta"].view().slice_rows(33, 1), std::vector<double>(static_cast<std::size_t>(D + spare), 21.5));
+  in["delta"] = run.softplus ? random_tensor(stream, dtype, rows, seed + 1, -6, 3)
+                             : random_tensor(stream, dtype, rows, seed + 1, 0.01, 0.5);
+  if (run.softplus && T > 60)
+    assign(in["delta"].view().slice_rows(33, 1), std::vector<double>(static_cast<std::size_t>(D + spare), 21.5));
   if (run.gate) in["z"] = random_tensor(stream, dtype, rows, seed + 2, -3, 3);
   in["A"] = random_tensor(stream, accumulator, matrix, seed + 3, -2, -0.01);
   in["B"] = random_tensor(stream, dtype, entries, seed + 4);
@@ -59,16 +67,21 @@ Tensors inputs(const Stream& stream, const Stretch& run, DType dtype, std::uint6
   // Garbage to be overwritten, or sums to be added to.
   for (const char* name : {"y", "d_u", "d_delta", "d_z"}) in[name] = random_tensor(stream, dtype, rows, seed + 10);
   for (const char* name : {"d_B", "d_C"}) in[name] = random_tensor(stream, dtype, entries, seed + 11);
-  for (const char* name : {"d_A", "summary", "adjoint", "carry"}) in[name] = random_tensor(stream, accumulator, matrix, seed + 12);
-  for (const char* name : {"d_D", "d_delta_bias", "tail_steps", "head_steps"}) in[name] = random_tensor(stream, accumulator, vector, seed + 13);
+  for (const char* name : {"d_A", "summary", "adjoint", "carry"})
+    in[name] = random_tensor(stream, accumulator, matrix, seed + 12);
+  for (const char* name : {"d_D", "d_delta_bias", "tail_steps", "head_steps"})
+    in[name] = random_tensor(stream, accumulator, vector, seed + 13);
   return in;
 }
 
-const char* const results[] = {"y", "d_u", "d_delta", "d_z", "d_B", "d_C", "d_A", "d_D", "d_delta_bias", "summary", "tail_steps", "adjoint", "head_steps", "carry"};
+const char* const results[] = {"y",   "d_u",          "d_delta", "d_z",        "d_B",     "d_C",        "d_A",
+                               "d_D", "d_delta_bias", "summary", "tail_steps", "adjoint", "head_steps", "carry"};
 
 /// All five kernels.
 void execute(const Stream& stream, const Stretch& run, const Tensors& all, SegmentsView segments) {
-  const auto columns = [&](const char* name, std::int64_t count) { return view(all, name).present() ? view(all, name).slice_columns(run.wide ? 3 : 0, count) : TensorView{}; };
+  const auto columns = [&](const char* name, std::int64_t count) {
+    return view(all, name).present() ? view(all, name).slice_columns(run.wide ? 3 : 0, count) : TensorView{};
+  };
   const auto channels = [&](const char* name) { return columns(name, run.channels); };
   const auto states = [&](const char* name) { return columns(name, run.states); };
   const SelectiveScanInputs in{.u = channels("u"),
@@ -81,7 +94,8 @@ void execute(const Stream& stream, const Stretch& run, const Tensors& all, Segme
                                .delta_bias = view(all, "delta_bias"),
                                .delta_softplus = run.softplus,
                                .segments = segments};
-  const Tensor saved(stream, view(all, "A").dtype, {ceil_div(run.tokens, selective_scan_block), run.channels, run.states});
+  const Tensor saved(stream, view(all, "A").dtype,
+                     {ceil_div(run.tokens, selective_scan_block), run.channels, run.states});
   selective_scan_forward(stream, {.in = in, .state_in = view(all, "state_in"), .y = channels("y"), .states = saved});
   selective_scan_backward(stream, {.in = in,
                                    .states = saved,
@@ -96,14 +110,20 @@ void execute(const Stream& stream, const Stretch& run, const Tensors& all, Segme
                                    .d_D = run.skip ? view(all, "d_D") : TensorView{},
                                    .d_delta_bias = run.bias ? view(all, "d_delta_bias") : TensorView{}});
   selective_scan_summary(stream, {.in = in, .state = view(all, "summary"), .sum_delta = view(all, "tail_steps")});
-  selective_scan_adjoint_summary(stream, {.in = in, .d_y = channels("d_y"), .adjoint = view(all, "adjoint"), .sum_delta = view(all, "head_steps")});
-  selective_scan_fold(stream, {.A = in.A, .summary_state = view(all, "summary"), .sum_delta = view(all, "tail_steps"), .carry = view(all, "carry")});
+  selective_scan_adjoint_summary(
+      stream,
+      {.in = in, .d_y = channels("d_y"), .adjoint = view(all, "adjoint"), .sum_delta = view(all, "head_steps")});
+  selective_scan_fold(stream, {.A = in.A,
+                               .summary_state = view(all, "summary"),
+                               .sum_delta = view(all, "tail_steps"),
+                               .carry = view(all, "carry")});
 }
 
 class DevicesScan : public GpuTest {
  protected:
   static auto call_of(const Stretch& run) {
-    return [&](const Stream& stream, const Tensors& all, SegmentsView segments) { execute(stream, run, all, segments); };
+    return
+        [&](const Stream& stream, const Tensors& all, SegmentsView segments) { execute(stream, run, all, segments); };
   }
   /// What the GPU leaves in all the tensors.
   Tensors on_gpu(const Stretch& run, const Tensors& in) const {
@@ -113,8 +133,9 @@ class DevicesScan : public GpuTest {
   void expect_equal_to_the_cpu(const Stretch& run, std::uint64_t seed) const {
     SCOPED_TRACE(fmt::format("seed {}: {}", seed, run.name()));
     const double limit = GetParam() == DType::f64 ? 1e-11 : GetParam() == DType::f32 ? 1e-5 : 4e-3;
-    expect_as_on_the_cpu(inputs(cpu(), run, GetParam(), seed), run.cu_seqlens, run.tokens, results,
-                         [&](std::string_view) { return limit; }, call_of(run));
+    expect_as_on_the_cpu(
+        inputs(cpu(), run, GetParam(), seed), run.cu_seqlens, run.tokens, results,
+        [&](std::string_view) { return limit; }, call_of(run));
   }
 };
 
@@ -124,12 +145,14 @@ TEST_P(DevicesScan, SelectiveScanEqualsTheCpuOnRandomRuns) {
 
 TEST_P(DevicesScan, SelectiveScanEqualsTheCpuWhereChunksAreLongAndChannelsMany) {
   Stretch run{.channels = 1100, .states = 16, .tokens = 33000, .cu_seqlens = {-3}};
-  for (std::int64_t length = 1; run.cu_seqlens.back() < run.tokens; length = length * 3 % 2999) run.cu_seqlens.push_back(run.cu_seqlens.back() + length);
+  for (std::int64_t length = 1; run.cu_seqlens.back() < run.tokens; length = length * 3 % 2999)
+    run.cu_seqlens.push_back(run.cu_seqlens.back() + length);
   if (GetParam() != DType::f64) expect_equal_to_the_cpu(run, 1);
 }
 
 TEST_P(DevicesScan, SelectiveScanOfManyStatesAddsTheirGroupsUp) {
-  for (const std::int64_t states : {33, 64, 100}) expect_equal_to_the_cpu({.channels = 70, .states = states, .tokens = 700, .cu_seqlens = {-9, 62, 450, 701}}, 1);
+  for (const std::int64_t states : {33, 64, 100})
+    expect_equal_to_the_cpu({.channels = 70, .states = states, .tokens = 700, .cu_seqlens = {-9, 62, 450, 701}}, 1);
 }
 
 TEST_P(DevicesScan, SelectiveScanKeepsNonFiniteValuesInTheirDocument) {
@@ -140,16 +163,20 @@ TEST_P(DevicesScan, SelectiveScanKeepsNonFiniteValuesInTheirDocument) {
         const Tensors in = inputs(cpu(), run, GetParam(), 1);
         const Tensors clean = on_gpu(run, in);
         const TensorView target = view(in, where);
-        for (const std::int64_t t : {62, 100, 149}) assign(target.slice_rows(t, 1), std::vector<double>(static_cast<std::size_t>(target.columns()), poison));
+        for (const std::int64_t t : {62, 100, 149})
+          assign(target.slice_rows(t, 1), std::vector<double>(static_cast<std::size_t>(target.columns()), poison));
         const Tensors out = on_gpu(run, in);
         for (const char* name : {"y", "d_u", "d_delta", "d_z", "d_B", "d_C"})
           for (const auto& [from, count] : {std::pair{0, 62}, std::pair{150, 50}})
-            EXPECT_TRUE(same_bits(view(out, name).slice_rows(from, count), view(clean, name).slice_rows(from, count))) << poison << " in " << where << ", " << name;
-        for (const char* name : {"summary", "tail_steps", "adjoint", "head_steps"}) EXPECT_TRUE(same_bits(view(out, name), view(clean, name))) << poison << " in " << where << ", " << name;
+            EXPECT_TRUE(same_bits(view(out, name).slice_rows(from, count), view(clean, name).slice_rows(from, count)))
+                << poison << " in " << where << ", " << name;
+        for (const char* name : {"summary", "tail_steps", "adjoint", "head_steps"})
+          EXPECT_TRUE(same_bits(view(out, name), view(clean, name))) << poison << " in " << where << ", " << name;
       }
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, DevicesScan, testing::ValuesIn(floating_types), dtype_name<testing::TestParamInfo<DType>>);
+INSTANTIATE_TEST_SUITE_P(Types, DevicesScan, testing::ValuesIn(floating_types),
+                         dtype_name<testing::TestParamInfo<DType>>);
 
 }  // namespace
 }  // namespace causeway::test

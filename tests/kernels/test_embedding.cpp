@@ -15,14 +15,16 @@ class EmbeddingOfEveryType : public testing::TestWithParam<DType> {};
 TEST_P(EmbeddingOfEveryType, ForwardPicksRows) {
   const DType dtype = GetParam();
   const Stream stream;
-  const Tensor ids = random_tensor(stream, DType::i32, {tokens}, 1, 0, vocabulary), weight = random_tensor(stream, dtype, {vocabulary, channels}, 2);
+  const Tensor ids = random_tensor(stream, DType::i32, {tokens}, 1, 0, vocabulary),
+               weight = random_tensor(stream, dtype, {vocabulary, channels}, 2);
   for (const DType y_type : {dtype, accumulator_of(dtype)}) {
     const Tensor y(stream, y_type, {tokens, channels});
     const Padded wide_y(stream, y), wide_weight(stream, weight);
     embedding_forward(stream, {.ids = ids, .weight = weight, .y = y});
     embedding_forward(stream, {.ids = ids, .weight = wide_weight, .y = wide_y});
     for (std::int64_t t = 0; t < tokens; ++t)
-      EXPECT_EQ(values_of(y.view().slice_rows(t, 1)), values_of(weight.view().slice_rows(ids.view().as<std::int32_t>()[static_cast<std::size_t>(t)], 1)));
+      EXPECT_EQ(values_of(y.view().slice_rows(t, 1)),
+                values_of(weight.view().slice_rows(ids.view().as<std::int32_t>()[static_cast<std::size_t>(t)], 1)));
     EXPECT_TRUE(same_bits(wide_y, y) && wide_y.padding_untouched());
   }
 }
@@ -30,7 +32,8 @@ TEST_P(EmbeddingOfEveryType, ForwardPicksRows) {
 TEST_P(EmbeddingOfEveryType, BackwardIsTheAdjointOfForwardAndAdds) {
   const DType dtype = GetParam();
   const Stream stream;
-  const Tensor ids = random_tensor(stream, DType::i32, {tokens}, 1, 0, vocabulary), d_y = random_tensor(stream, dtype, {tokens, channels}, 2);
+  const Tensor ids = random_tensor(stream, DType::i32, {tokens}, 1, 0, vocabulary),
+               d_y = random_tensor(stream, dtype, {tokens, channels}, 2);
   const Tensor d_weight = random_tensor(stream, accumulator_of(dtype), {vocabulary, channels}, 3);
   auto expected = values_of(d_weight);
   const auto added = values_of(d_y);
@@ -46,7 +49,8 @@ TEST_P(EmbeddingOfEveryType, BackwardIsTheAdjointOfForwardAndAdds) {
 
 TEST_P(EmbeddingOfEveryType, BackwardGivesTheSameBitsOnAnyNumberOfThreads) {
   const Stream stream;
-  const Tensor ids = random_tensor(stream, DType::i32, {tokens}, 1, 0, 4), d_y = random_tensor(stream, GetParam(), {tokens, channels}, 2);
+  const Tensor ids = random_tensor(stream, DType::i32, {tokens}, 1, 0, 4),
+               d_y = random_tensor(stream, GetParam(), {tokens, channels}, 2);
   const auto run = [&](int threads) {
     Tensor d_weight = Tensor::zeros(stream, accumulator_of(GetParam()), {vocabulary, channels});
     with_threads(threads, [&] { embedding_backward(stream, {.ids = ids, .d_y = d_y, .d_weight = d_weight}); });
@@ -56,7 +60,8 @@ TEST_P(EmbeddingOfEveryType, BackwardGivesTheSameBitsOnAnyNumberOfThreads) {
   for (const int threads : {2, 3, 4}) EXPECT_TRUE(same_bits(one, run(threads))) << threads;
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, EmbeddingOfEveryType, testing::ValuesIn(floating_types), dtype_name<testing::TestParamInfo<DType>>);
+INSTANTIATE_TEST_SUITE_P(Types, EmbeddingOfEveryType, testing::ValuesIn(floating_types),
+                         dtype_name<testing::TestParamInfo<DType>>);
 
 TEST(Embedding, RefusesIdsOutsideTheVocabulary) {
   const Stream stream;
@@ -76,7 +81,8 @@ TEST(Embedding, RefusesIdsOutsideTheVocabulary) {
 
 TEST(Embedding, TakesNoTokens) {
   const Stream stream;
-  const Tensor ids(stream, DType::i32, {0}), weight = random_tensor(stream, DType::f32, {vocabulary, channels}, 1), y(stream, DType::f32, {0, channels});
+  const Tensor ids(stream, DType::i32, {0}), weight = random_tensor(stream, DType::f32, {vocabulary, channels}, 1),
+                                             y(stream, DType::f32, {0, channels});
   embedding_forward(stream, {.ids = ids, .weight = weight, .y = y});
   embedding_backward(stream, {.ids = ids, .d_y = y, .d_weight = weight});
   EXPECT_TRUE(same_bits(weight, random_tensor(stream, DType::f32, {vocabulary, channels}, 1)));

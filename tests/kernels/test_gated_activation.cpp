@@ -19,9 +19,12 @@ double limit(DType dtype) { return dtype == DType::f64 ? 1e-14 : dtype == DType:
 
 double value_of(Activation activation, double x) {
   switch (activation) {
-    case Activation::none: return x;
-    case Activation::silu: return x / (1 + std::exp(-x));
-    case Activation::gelu: return x * std::erfc(-x * std::numbers::sqrt2 / 2) / 2;
+    case Activation::none:
+      return x;
+    case Activation::silu:
+      return x / (1 + std::exp(-x));
+    case Activation::gelu:
+      return x * std::erfc(-x * std::numbers::sqrt2 / 2) / 2;
   }
   return std::nan("");
 }
@@ -29,10 +32,13 @@ double value_of(Activation activation, double x) {
 double slope_of(Activation activation, double x) {
   const double open = 1 / (1 + std::exp(-x));
   switch (activation) {
-    case Activation::none: return 1;
-    case Activation::silu: return open * (1 + x * (1 - open));
+    case Activation::none:
+      return 1;
+    case Activation::silu:
+      return open * (1 + x * (1 - open));
     case Activation::gelu:
-      return std::erfc(-x * std::numbers::sqrt2 / 2) / 2 + x * std::exp(-x * x / 2) * std::numbers::inv_sqrtpi / std::numbers::sqrt2;
+      return std::erfc(-x * std::numbers::sqrt2 / 2) / 2 +
+             x * std::exp(-x * x / 2) * std::numbers::inv_sqrtpi / std::numbers::sqrt2;
   }
   return std::nan("");
 }
@@ -40,7 +46,8 @@ double slope_of(Activation activation, double x) {
 /// a, b and d_y as columns of one matrix each, and what the formulas make of them.
 struct Example {
   Example(const Stream& stream, Activation activation, DType dtype, Shape shape)
-      : a(stream, random_tensor(stream, dtype, shape, 1, -6, 6)), b(stream, random_tensor(stream, dtype, shape, 2)),
+      : a(stream, random_tensor(stream, dtype, shape, 1, -6, 6)),
+        b(stream, random_tensor(stream, dtype, shape, 2)),
         d_y(stream, random_tensor(stream, dtype, shape, 3)) {
     const std::vector<double> as = values_of(a), bs = values_of(b), gs = values_of(d_y);
     for (std::size_t i = 0; i < as.size(); ++i) {
@@ -63,7 +70,9 @@ TEST(GatedActivation, EqualsTheFormulaInEveryTypeOnColumnsOfWiderMatrices) {
         const Padded y(stream, Tensor::zeros(stream, dtype, shape)), d_a(stream, Tensor::zeros(stream, dtype, shape)),
             d_b(stream, Tensor::zeros(stream, dtype, shape));
         gated_activation_forward(stream, {.a = example.a, .b = example.b, .activation = activation, .y = y});
-        gated_activation_backward(stream, {.a = example.a, .b = example.b, .activation = activation, .d_y = example.d_y, .d_a = d_a, .d_b = d_b});
+        gated_activation_backward(
+            stream,
+            {.a = example.a, .b = example.b, .activation = activation, .d_y = example.d_y, .d_a = d_a, .d_b = d_b});
         EXPECT_LE(relative_error(values_of(y), example.y), limit(dtype));
         EXPECT_LE(relative_error(values_of(d_a), example.d_a), limit(dtype));
         EXPECT_LE(relative_error(values_of(d_b), example.d_b), limit(dtype));
@@ -75,8 +84,10 @@ TEST(GatedActivation, GradientsEqualFiniteDifferences) {
   const Stream stream;
   for (const Activation activation : activations) {
     const Shape shape{5, 7};
-    const Tensor a = random_tensor(stream, DType::f64, shape, 1, -4, 4), b = random_tensor(stream, DType::f64, shape, 2);
-    const Tensor d_y = random_tensor(stream, DType::f64, shape, 3), y(stream, DType::f64, shape), d_a(stream, DType::f64, shape), d_b(stream, DType::f64, shape);
+    const Tensor a = random_tensor(stream, DType::f64, shape, 1, -4, 4),
+                 b = random_tensor(stream, DType::f64, shape, 2);
+    const Tensor d_y = random_tensor(stream, DType::f64, shape, 3), y(stream, DType::f64, shape),
+                 d_a(stream, DType::f64, shape), d_b(stream, DType::f64, shape);
     const auto loss = [&] {
       gated_activation_forward(stream, {.a = a, .b = b, .activation = activation, .y = y});
       return dot(y, d_y);
@@ -91,7 +102,12 @@ TEST(GatedActivation, GradientsMayReplaceTheirInputs) {
   const Stream stream;
   for (const Activation activation : activations) {
     const Example example(stream, activation, DType::f64, {20, 9});
-    gated_activation_backward(stream, {.a = example.a, .b = example.b, .activation = activation, .d_y = example.d_y, .d_a = example.a, .d_b = example.b});
+    gated_activation_backward(stream, {.a = example.a,
+                                       .b = example.b,
+                                       .activation = activation,
+                                       .d_y = example.d_y,
+                                       .d_a = example.a,
+                                       .d_b = example.b});
     EXPECT_LE(relative_error(values_of(example.a), example.d_a), 1e-14) << name_of(activation);
     EXPECT_LE(relative_error(values_of(example.b), example.d_b), 1e-14) << name_of(activation);
   }
@@ -99,7 +115,8 @@ TEST(GatedActivation, GradientsMayReplaceTheirInputs) {
 
 TEST(GatedActivation, GeluIsTheErrorFunctionsAndNotItsTanhApproximation) {
   const Stream stream;
-  const Tensor a = tensor_of(stream, DType::f64, {1, 2}, std::vector<double>{1, -2}), one = tensor_of(stream, DType::f64, {1, 2}, std::vector<double>{1, 1});
+  const Tensor a = tensor_of(stream, DType::f64, {1, 2}, std::vector<double>{1, -2}),
+               one = tensor_of(stream, DType::f64, {1, 2}, std::vector<double>{1, 1});
   const Tensor y(stream, DType::f64, {1, 2});
   gated_activation_forward(stream, {.a = a, .b = one, .activation = Activation::gelu, .y = y});
   // 1·Φ(1) and -2·Φ(-2); the tanh form gives 0.841192 and -0.045402.
@@ -111,7 +128,8 @@ TEST(Multiply, WritesOrAddsTheProductInEveryType) {
   for (const DType dtype : dtypes)
     for (const bool accumulate : {false, true}) {
       const Shape shape{33, 21};
-      const Padded a(stream, random_tensor(stream, dtype, shape, 1)), b(stream, random_tensor(stream, dtype, shape, 2)), y(stream, random_tensor(stream, dtype, shape, 3));
+      const Padded a(stream, random_tensor(stream, dtype, shape, 1)), b(stream, random_tensor(stream, dtype, shape, 2)),
+          y(stream, random_tensor(stream, dtype, shape, 3));
       std::vector<double> want = values_of(y);
       const std::vector<double> as = values_of(a), bs = values_of(b);
       for (std::size_t i = 0; i < want.size(); ++i) want[i] = (accumulate ? want[i] : 0) + as[i] * bs[i];
@@ -125,9 +143,12 @@ TEST(GatedActivation, GivesTheSameBitsOnAnyNumberOfThreads) {
   const Stream stream;
   const Shape shape{50, 1111};
   for (const DType dtype : dtypes) {
-    const Tensor a = random_tensor(stream, dtype, shape, 1, -4, 4), b = random_tensor(stream, dtype, shape, 2), one(stream, dtype, shape), three(stream, dtype, shape);
-    with_threads(1, [&] { gated_activation_forward(stream, {.a = a, .b = b, .activation = Activation::gelu, .y = one}); });
-    with_threads(3, [&] { gated_activation_forward(stream, {.a = a, .b = b, .activation = Activation::gelu, .y = three}); });
+    const Tensor a = random_tensor(stream, dtype, shape, 1, -4, 4), b = random_tensor(stream, dtype, shape, 2),
+                 one(stream, dtype, shape), three(stream, dtype, shape);
+    with_threads(1,
+                 [&] { gated_activation_forward(stream, {.a = a, .b = b, .activation = Activation::gelu, .y = one}); });
+    with_threads(
+        3, [&] { gated_activation_forward(stream, {.a = a, .b = b, .activation = Activation::gelu, .y = three}); });
     EXPECT_TRUE(same_bits(one, three)) << name_of(dtype);
   }
 }

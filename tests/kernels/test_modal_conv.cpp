@@ -25,7 +25,9 @@ struct Recurrence {
 /// operators.md's formulas: the recurrence token by token, and its adjoint.
 Values reference(const Recurrence& c, const Values& in) {
   const std::int64_t D = c.channels, M = c.modes, T = c.cu_seqlens.back();
-  const auto at = [&](const char* name, std::int64_t i, double otherwise) { return in.contains(name) ? in.at(name)[static_cast<std::size_t>(i)] : otherwise; };
+  const auto at = [&](const char* name, std::int64_t i, double otherwise) {
+    return in.contains(name) ? in.at(name)[static_cast<std::size_t>(i)] : otherwise;
+  };
   Values out;
   for (const char* name : {"y", "d_q", "d_k", "d_v"}) out[name].resize(static_cast<std::size_t>(T * D));
   for (const char* name : {"d_residues", "d_log_rates"}) out[name].resize(static_cast<std::size_t>(D * M));
@@ -44,7 +46,8 @@ Values reference(const Recurrence& c, const Values& in) {
       }
       for (std::int64_t m = 0; m < M; ++m) {
         const auto mode = static_cast<std::size_t>(d * M + m);
-        const double rate = std::exp(in.at("log_rates")[mode]), decay = std::exp(-rate), residue = in.at("residues")[mode];
+        const double rate = std::exp(in.at("log_rates")[mode]), decay = std::exp(-rate),
+                     residue = in.at("residues")[mode];
         std::vector<double> state(static_cast<std::size_t>(end - begin) + 1);
         for (std::int64_t t = begin; t < end; ++t) {
           const auto i = static_cast<std::size_t>(t - begin);
@@ -73,23 +76,33 @@ Values reference(const Recurrence& c, const Values& in) {
   return out;
 }
 
-/// Runs cut at `cuts`, state carried rightwards and the adjoint leftwards by summaries and folds. A carry that nothing continues from is NaN.
-void run(const Stream& stream, const Views& in, const Views& out, const Segments& segments, const std::vector<std::int64_t>& cuts) {
+/// Runs cut at `cuts`, state carried rightwards and the adjoint leftwards by summaries and folds. A carry that nothing
+/// continues from is NaN.
+void run(const Stream& stream, const Views& in, const Views& out, const Segments& segments,
+         const std::vector<std::int64_t>& cuts) {
   const TensorView residues = view(in, "residues"), log_rates = view(in, "log_rates");
   const std::vector<PackedRun> runs = runs_of(segments, cuts);
   const auto inputs = [&](const PackedRun& of) { return gated_inputs(in, of.begin, of.end, of.segments()); };
   const Tensor carry(stream, log_rates.dtype, log_rates.shape), summary(stream, log_rates.dtype, log_rates.shape);
   const auto carry_over = [&](const PackedRun& of) {
     if (of.tokens() == 0) return;
-    if (of.inside_a_document()) modal_conv_fold(stream, {.log_rates = log_rates, .summary_state = summary, .tokens = of.tokens(), .carry = carry});
-    else scale(stream, {.x = summary, .y = carry});
+    if (of.inside_a_document())
+      modal_conv_fold(stream,
+                      {.log_rates = log_rates, .summary_state = summary, .tokens = of.tokens(), .carry = carry});
+    else
+      scale(stream, {.x = summary, .y = carry});
   };
   fill(stream, {.value = std::nan(""), .y = carry});
   std::vector<Tensor> states;
   for (const PackedRun& of : runs) {
-    states.emplace_back(stream, log_rates.dtype, Shape{ceil_div(of.tokens(), modal_conv_block), log_rates.rows(), log_rates.columns()});
-    modal_conv_forward(stream, {.in = inputs(of), .residues = residues, .log_rates = log_rates, .state_in = carry,
-                                .y = rows(out, "y", of.begin, of.end), .states = states.back()});
+    states.emplace_back(stream, log_rates.dtype,
+                        Shape{ceil_div(of.tokens(), modal_conv_block), log_rates.rows(), log_rates.columns()});
+    modal_conv_forward(stream, {.in = inputs(of),
+                                .residues = residues,
+                                .log_rates = log_rates,
+                                .state_in = carry,
+                                .y = rows(out, "y", of.begin, of.end),
+                                .states = states.back()});
     modal_conv_summary(stream, {.in = inputs(of), .log_rates = log_rates, .state = summary});
     carry_over(of);
   }
@@ -104,17 +117,31 @@ void run(const Stream& stream, const Views& in, const Views& out, const Segments
                                  .gradients = gated_gradients(in, out, of.begin, of.end),
                                  .d_residues = view(out, "d_residues"),
                                  .d_log_rates = view(out, "d_log_rates")});
-    modal_conv_adjoint_summary(stream, {.in = inputs(of), .residues = residues, .log_rates = log_rates, .d_y = rows(in, "d_y", of.begin, of.end), .adjoint = summary});
+    modal_conv_adjoint_summary(stream, {.in = inputs(of),
+                                        .residues = residues,
+                                        .log_rates = log_rates,
+                                        .d_y = rows(in, "d_y", of.begin, of.end),
+                                        .adjoint = summary});
     carry_over(of);
   }
 }
 
 PackedCase packed(const Recurrence& c) {
   const std::int64_t D = c.channels, T = c.cu_seqlens.back();
-  PackedCase result{.name = c.name, .cu_seqlens = c.cu_seqlens, .inputs = {{"d_y", {T, D}}, {"v", {T, D}}}, .linear_in = "v", .run = {}, .reference = {}};
+  PackedCase result{.name = c.name,
+                    .cu_seqlens = c.cu_seqlens,
+                    .inputs = {{"d_y", {T, D}}, {"v", {T, D}}},
+                    .linear_in = "v",
+                    .run = {},
+                    .reference = {}};
   if (c.gates) result.inputs.insert(result.inputs.end(), {{"q", {T, D}}, {"k", {T, D}}});
   result.inputs.push_back({.name = "residues", .shape = {D, c.modes}, .tokenwise = false, .accumulator = true});
-  result.inputs.push_back({.name = "log_rates", .shape = {D, c.modes}, .tokenwise = false, .accumulator = true, .low = c.slowest, .high = c.fastest});
+  result.inputs.push_back({.name = "log_rates",
+                           .shape = {D, c.modes},
+                           .tokenwise = false,
+                           .accumulator = true,
+                           .low = c.slowest,
+                           .high = c.fastest});
   if (c.skip) result.inputs.push_back({.name = "skip", .shape = {D}, .tokenwise = false});
   result.run = run;
   result.reference = [c](const Values& in) { return reference(c, in); };
@@ -140,11 +167,14 @@ TEST(ModalConv, GradientsEqualFiniteDifferences) { expect_gradients_equal_to_fin
 TEST(ModalConv, BackwardIsTheAdjointOfForward) { expect_backward_is_the_adjoint(cases); }
 TEST(ModalConv, PackedEqualsOneDocumentAtATime) { expect_packed_equal_to_one_document_at_a_time(cases); }
 TEST(ModalConv, CutAnywhereEqualsOneRun) { expect_cut_anywhere_equal_to_one_run(cases, 1e-12); }
-TEST(ModalConv, WritesResultsAndAddsToParameterGradients) { expect_results_are_written_and_parameter_gradients_added_to(cases); }
+TEST(ModalConv, WritesResultsAndAddsToParameterGradients) {
+  expect_results_are_written_and_parameter_gradients_added_to(cases);
+}
 TEST(ModalConv, TakesAndGivesColumnsOfWiderMatrices) { expect_row_strides_are_free(cases); }
 
 TEST(ModalConv, NonFiniteValuesStayInTheirDocument) {
-  expect_non_finite_values_stay_in_their_document(packed(Recurrence{"three documents", 9, 4, {0, 50, 80, 140}}), {{}, {49}, {51}, {80}, {81}});
+  expect_non_finite_values_stay_in_their_document(packed(Recurrence{"three documents", 9, 4, {0, 50, 80, 140}}),
+                                                  {{}, {49}, {51}, {80}, {81}});
 }
 
 TEST(ModalConv, GivesTheSameBitsOnAnyNumberOfThreads) {
@@ -159,7 +189,9 @@ TEST(ModalConv, KeepsFloat32AccurateOverManyTokensOfNearlyConstantModes) {
   for (const auto& [name, expected] : want) EXPECT_LE(relative_error(got.at(name), expected), 5e-6) << name;
 }
 
-TEST(ModalConv, ATokenDoesNotSeeWhatIsLater) { expect_a_token_sees_only_what_is_before_it(packed(Recurrence{"one document", 5, 4, {0, 64}})); }
+TEST(ModalConv, ATokenDoesNotSeeWhatIsLater) {
+  expect_a_token_sees_only_what_is_before_it(packed(Recurrence{"one document", 5, 4, {0, 64}}));
+}
 
 TEST(ModalConv, TheDirectMethodGivesTheSameResult) {
   const Stream stream;
@@ -182,9 +214,13 @@ TEST(ModalConv, TheDirectMethodGivesTheSameResult) {
                                    .gradients = gated_gradients(inputs, out, 0, c.tokens()),
                                    .d_halo = {},
                                    .d_taps = d_taps});
-    modal_filter_backward(stream, {.residues = in["residues"], .log_rates = in["log_rates"], .d_taps = d_taps, .d_residues = direct["d_residues"],
+    modal_filter_backward(stream, {.residues = in["residues"],
+                                   .log_rates = in["log_rates"],
+                                   .d_taps = d_taps,
+                                   .d_residues = direct["d_residues"],
                                    .d_log_rates = direct["d_log_rates"]});
-    for (const auto& [name, expected] : modal.values()) EXPECT_LE(relative_error(values_of(direct[name]), expected), 1e-12) << name;
+    for (const auto& [name, expected] : modal.values())
+      EXPECT_LE(relative_error(values_of(direct[name]), expected), 1e-12) << name;
   }
 }
 
@@ -193,10 +229,14 @@ TEST(ModalFilter, StaysAccurateAlongTheFilter) {
   const std::vector<double> log_rates{-12, -8, -3, 0.5}, residues{1, -0.5, 0.25, 2};
   constexpr std::int64_t length = 40000;
   const Tensor taps(stream, DType::f32, {1, length});
-  modal_filter(stream, {.residues = tensor_of(stream, DType::f32, {1, 4}, residues), .log_rates = tensor_of(stream, DType::f32, {1, 4}, log_rates), .taps = taps});
+  modal_filter(stream, {.residues = tensor_of(stream, DType::f32, {1, 4}, residues),
+                        .log_rates = tensor_of(stream, DType::f32, {1, 4}, log_rates),
+                        .taps = taps});
   std::vector<double> want(length);
   for (std::size_t m = 0; m < 4; ++m)
-    for (std::size_t t = 0; t < want.size(); ++t) want[t] += residues[m] * std::exp(-std::exp(static_cast<double>(static_cast<float>(log_rates[m]))) * static_cast<double>(t));
+    for (std::size_t t = 0; t < want.size(); ++t)
+      want[t] += residues[m] *
+                 std::exp(-std::exp(static_cast<double>(static_cast<float>(log_rates[m]))) * static_cast<double>(t));
   EXPECT_LE(relative_error(values_of(taps), want), 3e-7);
 }
 
@@ -204,15 +244,21 @@ TEST(ModalFilter, RatesBeyondAllExponentsLeaveOneTapOrAConstant) {
   const Stream stream;
   constexpr std::int64_t length = 300;
   const std::vector<double> ones(2, 1.0), extremes{800, -800};
-  const Tensor residues = tensor_of(stream, DType::f64, {2, 1}, ones), log_rates = tensor_of(stream, DType::f64, {2, 1}, extremes);
+  const Tensor residues = tensor_of(stream, DType::f64, {2, 1}, ones),
+               log_rates = tensor_of(stream, DType::f64, {2, 1}, extremes);
   const Tensor taps(stream, DType::f64, {2, length}), d_taps = random_tensor(stream, DType::f64, {2, length}, 1);
   modal_filter(stream, {.residues = residues, .log_rates = log_rates, .taps = taps});
   std::vector<double> want(2 * length, 0.0);
   want[0] = 1;
   std::fill(want.begin() + length, want.end(), 1.0);
   EXPECT_EQ(values_of(taps), want);
-  const Tensor d_residues = Tensor::zeros(stream, DType::f64, {2, 1}), d_log_rates = Tensor::zeros(stream, DType::f64, {2, 1});
-  modal_filter_backward(stream, {.residues = residues, .log_rates = log_rates, .d_taps = d_taps, .d_residues = d_residues, .d_log_rates = d_log_rates});
+  const Tensor d_residues = Tensor::zeros(stream, DType::f64, {2, 1}),
+               d_log_rates = Tensor::zeros(stream, DType::f64, {2, 1});
+  modal_filter_backward(stream, {.residues = residues,
+                                 .log_rates = log_rates,
+                                 .d_taps = d_taps,
+                                 .d_residues = d_residues,
+                                 .d_log_rates = d_log_rates});
   EXPECT_EQ(values_of(d_log_rates), (std::vector<double>{0, 0}));
   EXPECT_EQ(values_of(d_residues)[0], values_of(d_taps)[0]);
 }
@@ -220,11 +266,17 @@ TEST(ModalFilter, RatesBeyondAllExponentsLeaveOneTapOrAConstant) {
 TEST(ModalConv, RefusesShapesThatDoNotFit) {
   const Stream stream;
   const Tensor v = random_tensor(stream, DType::f32, {12, 4}, 1), y(stream, DType::f32, {12, 4});
-  const Tensor modes = random_tensor(stream, DType::f32, {4, 3}, 2), fewer = random_tensor(stream, DType::f32, {3, 3}, 2), wide = random_tensor(stream, DType::f64, {4, 3}, 2);
+  const Tensor modes = random_tensor(stream, DType::f32, {4, 3}, 2),
+               fewer = random_tensor(stream, DType::f32, {3, 3}, 2),
+               wide = random_tensor(stream, DType::f64, {4, 3}, 2);
   const std::vector<std::int64_t> cu_seqlens{0, 12};
   const auto call = [&](TensorView residues, TensorView log_rates) {
-    modal_conv_forward(stream, {.in = {.q = {}, .k = {}, .v = v, .skip = {}, .segments = segments_view(cu_seqlens, 12)}, .residues = residues,
-                                .log_rates = log_rates, .state_in = {}, .y = y, .states = {}});
+    modal_conv_forward(stream, {.in = {.q = {}, .k = {}, .v = v, .skip = {}, .segments = segments_view(cu_seqlens, 12)},
+                                .residues = residues,
+                                .log_rates = log_rates,
+                                .state_in = {},
+                                .y = y,
+                                .states = {}});
   };
   EXPECT_NO_THROW(call(modes, modes));
   EXPECT_THROW(call(modes, fewer), Error);

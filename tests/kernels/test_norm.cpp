@@ -26,9 +26,16 @@ struct Tensors {
         d_residual(random_tensor(stream, accumulator_of(dtype), {tokens, channels}, 5)),
         d_weight(random_tensor(stream, accumulator_of(dtype), {channels}, 6)) {}
 
-  void forward(const Stream& stream) const { rms_norm_forward(stream, {.x = x, .residual = residual, .weight = weight, .eps = eps, .y = y, .rstd = rstd}); }
+  void forward(const Stream& stream) const {
+    rms_norm_forward(stream, {.x = x, .residual = residual, .weight = weight, .eps = eps, .y = y, .rstd = rstd});
+  }
   void backward(const Stream& stream) const {
-    rms_norm_backward(stream, {.residual = residual, .weight = weight, .rstd = rstd, .d_y = d_y, .d_residual = d_residual, .d_weight = d_weight});
+    rms_norm_backward(stream, {.residual = residual,
+                               .weight = weight,
+                               .rstd = rstd,
+                               .d_y = d_y,
+                               .d_residual = d_residual,
+                               .d_weight = d_weight});
   }
 };
 
@@ -49,7 +56,9 @@ TEST_P(RmsNormOfEveryType, ForwardEqualsTheFormulaInFloat64) {
         squares += r * r;
       }
       rstd.push_back(1 / std::sqrt(squares / channels + eps));
-      for (int d = 0; d < channels; ++d) y.push_back(weight[static_cast<std::size_t>(d)] * residual[static_cast<std::size_t>(i * channels + d)] * rstd.back());
+      for (int d = 0; d < channels; ++d)
+        y.push_back(weight[static_cast<std::size_t>(d)] * residual[static_cast<std::size_t>(i * channels + d)] *
+                    rstd.back());
     }
     t.forward(stream);
     const double wide = 8 * rounding_of(accumulator_of(GetParam()));
@@ -80,19 +89,28 @@ TEST_P(RmsNormOfEveryType, GivesTheSameBitsOnAnyNumberOfThreads) {
   const Tensors one = run(1);
   for (const int threads : {2, 3, 7}) {
     const Tensors several = run(threads);
-    EXPECT_TRUE(same_bits(one.y, several.y) && same_bits(one.d_residual, several.d_residual) && same_bits(one.d_weight, several.d_weight)) << threads;
+    EXPECT_TRUE(same_bits(one.y, several.y) && same_bits(one.d_residual, several.d_residual) &&
+                same_bits(one.d_weight, several.d_weight))
+        << threads;
   }
 }
 
 TEST_P(RmsNormOfEveryType, TakesAndGivesColumnsOfWiderMatrices) {
   const Stream stream;
   const Tensors t(stream, GetParam(), 12, 19), dense(stream, GetParam(), 12, 19);
-  const Padded x(stream, t.x), residual(stream, t.residual), y(stream, t.y), d_y(stream, t.d_y), d_residual(stream, t.d_residual);
+  const Padded x(stream, t.x), residual(stream, t.residual), y(stream, t.y), d_y(stream, t.d_y),
+      d_residual(stream, t.d_residual);
   rms_norm_forward(stream, {.x = x, .residual = residual, .weight = t.weight, .eps = eps, .y = y, .rstd = t.rstd});
-  rms_norm_backward(stream, {.residual = residual, .weight = t.weight, .rstd = t.rstd, .d_y = d_y, .d_residual = d_residual, .d_weight = t.d_weight});
+  rms_norm_backward(stream, {.residual = residual,
+                             .weight = t.weight,
+                             .rstd = t.rstd,
+                             .d_y = d_y,
+                             .d_residual = d_residual,
+                             .d_weight = t.d_weight});
   dense.forward(stream);
   dense.backward(stream);
-  EXPECT_TRUE(same_bits(y, dense.y) && same_bits(d_residual, dense.d_residual) && same_bits(t.d_weight, dense.d_weight));
+  EXPECT_TRUE(same_bits(y, dense.y) && same_bits(d_residual, dense.d_residual) &&
+              same_bits(t.d_weight, dense.d_weight));
   EXPECT_TRUE(y.padding_untouched() && residual.padding_untouched() && d_residual.padding_untouched());
 }
 
@@ -107,7 +125,8 @@ TEST_P(RmsNormOfEveryType, KeepsANanInItsToken) {
       for (const double value : values_of(each.slice_rows(row, 1))) EXPECT_EQ(std::isnan(value), row == 50);
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, RmsNormOfEveryType, testing::ValuesIn(floating_types), dtype_name<testing::TestParamInfo<DType>>);
+INSTANTIATE_TEST_SUITE_P(Types, RmsNormOfEveryType, testing::ValuesIn(floating_types),
+                         dtype_name<testing::TestParamInfo<DType>>);
 
 TEST(RmsNorm, BackwardAddsWhatFiniteDifferencesOfForwardSay) {
   const Stream stream;
@@ -131,7 +150,8 @@ TEST(RmsNorm, LowPrecisionBackwardEqualsFloat64s) {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     Tensors narrow(stream, dtype, 300, 65), wide(stream, DType::f64, 300, 65);
     wide.d_y = converted(stream, narrow.d_y, DType::f64);
-    rms_norm_forward(stream, {.residual = narrow.residual, .weight = narrow.weight, .y = narrow.y, .rstd = narrow.rstd});
+    rms_norm_forward(stream,
+                     {.residual = narrow.residual, .weight = narrow.weight, .y = narrow.y, .rstd = narrow.rstd});
     rms_norm_forward(stream, {.residual = wide.residual, .weight = wide.weight, .y = wide.y, .rstd = wide.rstd});
     narrow.backward(stream);
     wide.backward(stream);

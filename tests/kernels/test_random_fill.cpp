@@ -10,7 +10,8 @@ namespace causeway::test {
 namespace {
 
 constexpr RandomStream draws(5, 77);
-constexpr RandomFill::Distribution distributions[] = {RandomFill::Distribution::uniform, RandomFill::Distribution::normal};
+constexpr RandomFill::Distribution distributions[] = {RandomFill::Distribution::uniform,
+                                                      RandomFill::Distribution::normal};
 
 TEST(RandomFill, ElementIIsDrawIOnAnyNumberOfThreads) {
   for (const int threads : {1, 3})

@@ -8,7 +8,10 @@
 namespace causeway::test {
 namespace {
 
-const RowRange ranges[] = {{.from = 2, .to = 0, .count = 3}, {.from = 0, .to = 9, .count = 1}, {.from = 4, .to = 1, .count = 4}, {.from = 7, .to = 7, .count = 0}};
+const RowRange ranges[] = {{.from = 2, .to = 0, .count = 3},
+                           {.from = 0, .to = 9, .count = 1},
+                           {.from = 4, .to = 1, .count = 4},
+                           {.from = 7, .to = 7, .count = 0}};
 
 class CopyRowsOfEveryType : public testing::TestWithParam<DType> {};
 
@@ -19,8 +22,10 @@ TEST_P(CopyRowsOfEveryType, CopiesOrAddsRangeByRange) {
   for (const Shape& shape : {Shape{10, 6}, Shape{10}, Shape{10, 3, 2}})
     for (const bool accumulate : {false, true}) {
       if (accumulate && !floating) continue;
-      const Tensor x = random_tensor(stream, dtype, shape, 1, 0, 100), y = random_tensor(stream, dtype, shape, 2, 0, 100);
-      const TensorView flat_x = x.view().reshaped({10, shape.row_size()}), flat_y = y.view().reshaped({10, shape.row_size()});
+      const Tensor x = random_tensor(stream, dtype, shape, 1, 0, 100),
+                   y = random_tensor(stream, dtype, shape, 2, 0, 100);
+      const TensorView flat_x = x.view().reshaped({10, shape.row_size()}),
+                       flat_y = y.view().reshaped({10, shape.row_size()});
       const Padded wide_x(stream, flat_x, 1, 6), wide_y(stream, flat_y);
       const Tensor expected = converted(stream, flat_y, dtype);
       for (const RowRange& range : ranges)
@@ -37,7 +42,8 @@ TEST_P(CopyRowsOfEveryType, CopiesOrAddsRangeByRange) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, CopyRowsOfEveryType, testing::Values(DType::f64, DType::f32, DType::bf16, DType::i64, DType::i32, DType::u8),
+INSTANTIATE_TEST_SUITE_P(Types, CopyRowsOfEveryType,
+                         testing::Values(DType::f64, DType::f32, DType::bf16, DType::i64, DType::i32, DType::u8),
                          dtype_name<testing::TestParamInfo<DType>>);
 
 TEST(CopyRows, AddsToOneRowInTheOrderOfTheRangesOnAnyNumberOfThreads) {
@@ -60,15 +66,18 @@ TEST(Transpose, ExchangesRowsAndColumnsOrAddsThemInTheTypeOfTheResult) {
     for (const DType from : floating_types)
       for (const DType to : floating_types)
         for (const bool accumulate : {false, true}) {
-          const Tensor x = random_tensor(stream, from, shape, 1), y = random_tensor(stream, to, {shape[1], shape[0]}, 2);
+          const Tensor x = random_tensor(stream, from, shape, 1),
+                       y = random_tensor(stream, to, {shape[1], shape[0]}, 2);
           const Padded wide_x(stream, x), wide_y(stream, y);
           const std::vector<double> in = values_of(x), before = values_of(y);
           std::vector<double> sum;
           for (std::int64_t c = 0; c < shape[1]; ++c)
             for (std::int64_t r = 0; r < shape[0]; ++r)
-              sum.push_back(in[static_cast<std::size_t>(r * shape[1] + c)] + (accumulate ? before[static_cast<std::size_t>(c * shape[0] + r)] : 0));
+              sum.push_back(in[static_cast<std::size_t>(r * shape[1] + c)] +
+                            (accumulate ? before[static_cast<std::size_t>(c * shape[0] + r)] : 0));
           transpose(stream, {.x = wide_x, .accumulate = accumulate, .y = wide_y});
-          EXPECT_LE(relative_error(values_of(wide_y), sum), 2 * rounding_of(to)) << shape.to_string() << name_of(from) << name_of(to);
+          EXPECT_LE(relative_error(values_of(wide_y), sum), 2 * rounding_of(to))
+              << shape.to_string() << name_of(from) << name_of(to);
           EXPECT_TRUE(wide_y.padding_untouched());
         }
   const Tensor x(stream, DType::f32, {4, 2}), y(stream, DType::f32, {4, 2});
@@ -77,9 +86,11 @@ TEST(Transpose, ExchangesRowsAndColumnsOrAddsThemInTheTypeOfTheResult) {
 
 TEST(CopyRows, RefusesRangesOutsideEitherTensor) {
   const Stream stream;
-  const Tensor x(stream, DType::f32, {4, 2}), y(stream, DType::f32, {3, 2}), narrow(stream, DType::f32, {4, 1}), other(stream, DType::f64, {4, 2});
+  const Tensor x(stream, DType::f32, {4, 2}), y(stream, DType::f32, {3, 2}), narrow(stream, DType::f32, {4, 1}),
+      other(stream, DType::f64, {4, 2});
   for (const RowRange& range : {RowRange{2, 0, 3}, {0, 2, 2}, {-1, 0, 1}, {0, -1, 1}, {0, 0, -1}})
-    EXPECT_THROW(copy_rows(stream, {.x = x, .ranges = {&range, 1}, .y = y}), Error) << range.from << range.to << range.count;
+    EXPECT_THROW(copy_rows(stream, {.x = x, .ranges = {&range, 1}, .y = y}), Error)
+        << range.from << range.to << range.count;
   EXPECT_THROW(copy_rows(stream, {.x = narrow, .y = y}), Error);
   EXPECT_THROW(copy_rows(stream, {.x = other, .y = y}), Error);
 }

@@ -41,7 +41,9 @@ Values reference(const Scan& c, const Values& in) {
         return !c.softplus || raw > 20 ? raw : std::log1p(std::exp(raw));
       };
       const auto decay = [&](std::size_t t, std::size_t n) { return std::exp(step(t) * in.at("A")[d * N + n]); };
-      const auto gate = [&](std::size_t t) { return c.gate ? in.at("z")[t * D + d] / (1 + std::exp(-in.at("z")[t * D + d])) : 1; };
+      const auto gate = [&](std::size_t t) {
+        return c.gate ? in.at("z")[t * D + d] / (1 + std::exp(-in.at("z")[t * D + d])) : 1;
+      };
       std::vector<double> y_before_gate;
       for (std::size_t t = begin; t < end; ++t) {
         std::vector<double> next(N);
@@ -97,8 +99,10 @@ SelectiveScanInputs arguments(const Scan& c, const Views& in, const PackedRun& r
           .segments = run.segments()};
 }
 
-/// Runs cut at `cuts`, which know each other through summaries, folds, state_in and adjoint_in alone. A carry that nothing continues from is NaN.
-void run(const Scan& c, const Stream& stream, const Views& in, const Views& out, const Segments& segments, const std::vector<std::int64_t>& cuts) {
+/// Runs cut at `cuts`, which know each other through summaries, folds, state_in and adjoint_in alone. A carry that
+/// nothing continues from is NaN.
+void run(const Scan& c, const Stream& stream, const Views& in, const Views& out, const Segments& segments,
+         const std::vector<std::int64_t>& cuts) {
   const TensorView A = view(in, "A");
   const Tensor carry(stream, A.dtype, A.shape), summary(stream, A.dtype, A.shape), steps(stream, A.dtype, {A.rows()});
   const auto carry_over = [&](const PackedRun& of) {
@@ -111,7 +115,8 @@ void run(const Scan& c, const Stream& stream, const Views& in, const Views& out,
   for (const PackedRun& of : runs) {
     const SelectiveScanInputs inputs = arguments(c, in, of);
     states.emplace_back(stream, A.dtype, Shape{ceil_div(of.tokens(), selective_scan_block), A.rows(), A.columns()});
-    selective_scan_forward(stream, {.in = inputs, .state_in = carry, .y = rows(out, "y", of.begin, of.end), .states = states.back()});
+    selective_scan_forward(
+        stream, {.in = inputs, .state_in = carry, .y = rows(out, "y", of.begin, of.end), .states = states.back()});
     selective_scan_summary(stream, {.in = inputs, .state = summary, .sum_delta = steps});
     carry_over(of);
   }
@@ -140,13 +145,21 @@ void run(const Scan& c, const Stream& stream, const Views& in, const Views& out,
 
 PackedCase packed(const Scan& c) {
   const std::int64_t D = c.channels, N = c.states, T = c.cu_seqlens.back();
-  PackedCase result{.name = c.name, .cu_seqlens = c.cu_seqlens, .inputs = {{"d_y", {T, D}}, {"u", {T, D}}, {"B", {T, N}}, {"C", {T, N}}}, .linear_in = "u",
-                    .run = std::bind_front(run, c), .reference = std::bind_front(reference, c)};
-  result.inputs.push_back({.name = "delta", .shape = {T, D}, .low = c.softplus ? -6 : 0.01, .high = c.softplus ? c.longest : 0.5});
+  PackedCase result{.name = c.name,
+                    .cu_seqlens = c.cu_seqlens,
+                    .inputs = {{"d_y", {T, D}}, {"u", {T, D}}, {"B", {T, N}}, {"C", {T, N}}},
+                    .linear_in = "u",
+                    .run = std::bind_front(run, c),
+                    .reference = std::bind_front(reference, c)};
+  result.inputs.push_back(
+      {.name = "delta", .shape = {T, D}, .low = c.softplus ? -6 : 0.01, .high = c.softplus ? c.longest : 0.5});
   if (c.gate) result.inputs.push_back({.name = "z", .shape = {T, D}, .low = -3, .high = 3});
-  result.inputs.push_back({.name = "A", .shape = {D, N}, .tokenwise = false, .accumulator = true, .low = -2, .high = c.slowest});
+  result.inputs.push_back(
+      {.name = "A", .shape = {D, N}, .tokenwise = false, .accumulator = true, .low = -2, .high = c.slowest});
   result.inputs.push_back({.name = "D", .shape = {D}, .tokenwise = false, .accumulator = true});
-  if (c.bias) result.inputs.push_back({.name = "delta_bias", .shape = {D}, .tokenwise = false, .accumulator = true, .low = 0, .high = 0.5});
+  if (c.bias)
+    result.inputs.push_back(
+        {.name = "delta_bias", .shape = {D}, .tokenwise = false, .accumulator = true, .low = 0, .high = 0.5});
   return result;
 }
 
@@ -169,21 +182,30 @@ const std::vector<PackedCase> cases = packed_cases<Scan>({
     {"no token", 4, 4, {0}},
 });
 
-TEST(SelectiveScan, EqualsTheFormulaInEveryTypeAndShape) { expect_equal_to_the_formula(cases, {.f64 = 1e-13, .f32 = 2e-6, .bf16 = 4e-3}); }
+TEST(SelectiveScan, EqualsTheFormulaInEveryTypeAndShape) {
+  expect_equal_to_the_formula(cases, {.f64 = 1e-13, .f32 = 2e-6, .bf16 = 4e-3});
+}
 TEST(SelectiveScan, GradientsEqualFiniteDifferences) { expect_gradients_equal_to_finite_differences(cases, 1e-7, 420); }
-TEST(SelectiveScan, GradientOfTheInputIsTheAdjointOfTheMapFromItToTheOutput) { expect_backward_is_the_adjoint(cases, 1e-15); }
+TEST(SelectiveScan, GradientOfTheInputIsTheAdjointOfTheMapFromItToTheOutput) {
+  expect_backward_is_the_adjoint(cases, 1e-15);
+}
 TEST(SelectiveScan, PackedEqualsOneDocumentAtATimeBitForBit) {
   expect_packed_equal_to_one_document_at_a_time_bit_for_bit(cases, {.f64 = 1e-14, .f32 = 2e-6, .bf16 = 2e-6});
 }
 TEST(SelectiveScan, CutAnywhereEqualsOneRun) { expect_cut_anywhere_equal_to_one_run(cases, 1e-13, {0, 1, 9}); }
-TEST(SelectiveScan, WritesResultsAndAddsToParameterGradients) { expect_results_are_written_and_parameter_gradients_added_to(cases); }
+TEST(SelectiveScan, WritesResultsAndAddsToParameterGradients) {
+  expect_results_are_written_and_parameter_gradients_added_to(cases);
+}
 TEST(SelectiveScan, TakesAndGivesColumnsOfWiderMatrices) { expect_row_strides_are_free(cases); }
 
 TEST(SelectiveScan, NonFiniteValuesStayInTheirDocument) {
-  expect_non_finite_values_stay_in_their_document(packed({"three documents", 19, 3, {0, 30, 60, 90}}), {{}, {29}, {31}, {59}, {60}, {61}});
+  expect_non_finite_values_stay_in_their_document(packed({"three documents", 19, 3, {0, 30, 60, 90}}),
+                                                  {{}, {29}, {31}, {59}, {60}, {61}});
 }
 
-TEST(SelectiveScan, ATokenDoesNotSeeWhatIsLater) { expect_a_token_sees_only_what_is_before_it(packed({"one document", 9, 3, {0, 150}})); }
+TEST(SelectiveScan, ATokenDoesNotSeeWhatIsLater) {
+  expect_a_token_sees_only_what_is_before_it(packed({"one document", 9, 3, {0, 150}}));
+}
 
 TEST(SelectiveScan, GivesTheSameBitsOnAnyNumberOfThreads) {
   expect_same_bits_on_any_number_of_threads(packed({"long", 300, 5, growing_documents(1500)}), {700});
@@ -194,7 +216,8 @@ TEST(SelectiveScan, SummariesCoverOnlyTheDocumentThatCrossesTheEdge) {
   const Scan c{"two documents", 3, 2, {0, 70, 140}};
   const NamedTensors in = inputs_of(packed(c), stream, DType::f64);
   const Segments segments(c.cu_seqlens);
-  const PackedRun whole = runs_of(segments, {})[0], first = runs_of(segments, {70})[0], second = runs_of(segments, {70})[1];
+  const PackedRun whole = runs_of(segments, {})[0], first = runs_of(segments, {70})[0],
+                  second = runs_of(segments, {70})[1];
   const auto summary = [&](const PackedRun& of) {
     const Tensor state(stream, DType::f64, {3, 2}), steps(stream, DType::f64, {3});
     selective_scan_summary(stream, {.in = arguments(c, in.views(), of), .state = state, .sum_delta = steps});
@@ -202,7 +225,10 @@ TEST(SelectiveScan, SummariesCoverOnlyTheDocumentThatCrossesTheEdge) {
   };
   const auto adjoint_summary = [&](const PackedRun& of) {
     const Tensor adjoint(stream, DType::f64, {3, 2}), steps(stream, DType::f64, {3});
-    selective_scan_adjoint_summary(stream, {.in = arguments(c, in.views(), of), .d_y = rows(in.views(), "d_y", of.begin, of.end), .adjoint = adjoint, .sum_delta = steps});
+    selective_scan_adjoint_summary(stream, {.in = arguments(c, in.views(), of),
+                                            .d_y = rows(in.views(), "d_y", of.begin, of.end),
+                                            .adjoint = adjoint,
+                                            .sum_delta = steps});
     return std::pair{values_of(adjoint), values_of(steps)};
   };
   EXPECT_EQ(summary(whole), summary(second));
@@ -227,7 +253,9 @@ TEST(SelectiveScan, RefusesShapesThatDoNotFit) {
   const Tensor y(stream, DType::f32, {100, 8}), few_states(stream, DType::f32, {1, 8, 4});
   const std::vector<PackedRun> runs = runs_of(Segments(c.cu_seqlens), {});
   SelectiveScanInputs inputs = arguments(c, in.views(), runs[0]);
-  const auto call = [&](TensorView states) { selective_scan_forward(stream, {.in = inputs, .state_in = {}, .y = y, .states = states}); };
+  const auto call = [&](TensorView states) {
+    selective_scan_forward(stream, {.in = inputs, .state_in = {}, .y = y, .states = states});
+  };
   EXPECT_NO_THROW(call({}));
   EXPECT_THROW(call(few_states), Error);
   inputs.B = inputs.u;

@@ -4,9 +4,9 @@
 
 #include <set>
 
-#include "kernels/core/integer.hpp"
 #include "kernels/activation.hpp"
 #include "kernels/attention.hpp"
+#include "kernels/core/integer.hpp"
 #include "tests/support/tensors.hpp"
 
 namespace causeway::test {
@@ -354,64 +354,60 @@ Family<SelectiveScanForward, SelectiveScanBackward> selective_scan(bool gate, bo
 }
 
 Family<RotaryAttentionForward, RotaryAttentionBackward> attention(std::int64_t width, double rope_base) {
-  return {
-      .name = fmt::format("attention_E{}_rope{}", width, rope_base),
-      .operation = "attention",
-      .linear_in = "v",
-      .inputs =
-          [=](const Stream& stream, DType dtype, std::int64_t tokens, std::uint64_t seed) {
-            constexpr std::int64_t heads = 3;
-            Tensors in;
-            for (const char* name : {"q", "k", "v", "d_y"})
-              in[name] = random_tensor(stream, dtype, {tokens, heads, width}, ++seed);
-            return in;
+  return {.name = fmt::format("attention_E{}_rope{}", width, rope_base),
+          .operation = "attention",
+          .linear_in = "v",
+          .inputs =
+              [=](const Stream& stream, DType dtype, std::int64_t tokens, std::uint64_t seed) {
+                constexpr std::int64_t heads = 3;
+                Tensors in;
+                for (const char* name : {"q", "k", "v", "d_y"})
+                  in[name] = random_tensor(stream, dtype, {tokens, heads, width}, ++seed);
+                return in;
+              },
+          .forward = [=](const Tensors& in, const Tensors& out) -> RotaryAttentionForward {
+            return {
+                .q = get(in, "q"), .k = get(in, "k"), .v = get(in, "v"), .rope_base = rope_base, .y = get(out, "y")};
           },
-      .forward = [=](const Tensors& in, const Tensors& out) -> RotaryAttentionForward {
-        return {.q = get(in, "q"), .k = get(in, "k"), .v = get(in, "v"), .rope_base = rope_base, .y = get(out, "y")};
-      },
-      .backward = [=](const Tensors& in, const Tensors& out) -> RotaryAttentionBackward {
-        return {.q = get(in, "q"),
-                .k = get(in, "k"),
-                .v = get(in, "v"),
-                .rope_base = rope_base,
-                .d_y = get(in, "d_y"),
-                .d_q = get(out, "d_q"),
-                .d_k = get(out, "d_k"),
-                .d_v = get(out, "d_v")};
-      },
-      .alone =
-          [=](const Stream& stream, SegmentsView segments, RotaryAttentionForward forward,
-              RotaryAttentionBackward backward) {
-            const DType wide = accumulator_of(forward.q.dtype);
-            const Shape shape = forward.q.shape, per_head{shape[0], shape[1]};
-            const Tensor q = converted(stream, forward.q, forward.q.dtype),
-                         k = converted(stream, forward.k, forward.k.dtype), y(stream, wide, shape),
-                         lse(stream, wide, per_head), delta(stream, wide, per_head);
-            const auto turn = [&](TensorView x, bool inverse) {
-              if (rope_base > 0)
-                rope(stream, {.x = x, .segments = segments, .base = rope_base, .inverse = inverse, .y = x});
-            };
-            turn(q, false);
-            turn(k, false);
-            const AttentionInputs in{.q = q, .k = k, .v = forward.v, .key_offset = 0, .segments = segments};
-            attention_forward(stream, {.in = in, .accumulate = false, .y = y, .lse = lse});
-            scale(stream, {.x = y, .y = forward.y});
-            attention_delta(stream, {.y = y, .d_y = backward.d_y, .delta = delta});
-            const Tensor d_q = Tensor::zeros(stream, wide, shape), d_k = Tensor::zeros(stream, wide, shape),
-                         d_v = Tensor::zeros(stream, wide, shape);
-            attention_backward(stream, {.in = in,
-                                        .lse = lse,
-                                        .delta = delta,
-                                        .d_y = backward.d_y,
-                                        .d_q = d_q,
-                                        .d_k = d_k,
-                                        .d_v = d_v});
-            turn(d_q, true);
-            turn(d_k, true);
-            scale(stream, {.x = d_q, .y = backward.d_q});
-            scale(stream, {.x = d_k, .y = backward.d_k});
-            scale(stream, {.x = d_v, .y = backward.d_v});
-          }};
+          .backward = [=](const Tensors& in, const Tensors& out) -> RotaryAttentionBackward {
+            return {.q = get(in, "q"),
+                    .k = get(in, "k"),
+                    .v = get(in, "v"),
+                    .rope_base = rope_base,
+                    .d_y = get(in, "d_y"),
+                    .d_q = get(out, "d_q"),
+                    .d_k = get(out, "d_k"),
+                    .d_v = get(out, "d_v")};
+          },
+          .alone =
+              [=](const Stream& stream, SegmentsView segments, RotaryAttentionForward forward,
+                  RotaryAttentionBackward backward) {
+                const DType wide = accumulator_of(forward.q.dtype);
+                const Shape shape = forward.q.shape, per_head{shape[0], shape[1]};
+                const Tensor q = converted(stream, forward.q, forward.q.dtype),
+                             k = converted(stream, forward.k, forward.k.dtype), y(stream, wide, shape),
+                             lse(stream, wide, per_head), delta(stream, wide, per_head);
+                const auto turn = [&](TensorView x, bool inverse) {
+                  if (rope_base > 0)
+                    rope(stream, {.x = x, .segments = segments, .base = rope_base, .inverse = inverse, .y = x});
+                };
+                turn(q, false);
+                turn(k, false);
+                const AttentionInputs in{.q = q, .k = k, .v = forward.v, .key_offset = 0, .segments = segments};
+                attention_forward(stream, {.in = in, .accumulate = false, .y = y, .lse = lse});
+                scale(stream, {.x = y, .y = forward.y});
+                attention_delta(stream, {.y = y, .d_y = backward.d_y, .delta = delta});
+                const Tensor d_q = Tensor::zeros(stream, wide, shape), d_k = Tensor::zeros(stream, wide, shape),
+                             d_v = Tensor::zeros(stream, wide, shape);
+                attention_backward(
+                    stream,
+                    {.in = in, .lse = lse, .delta = delta, .d_y = backward.d_y, .d_q = d_q, .d_k = d_k, .d_v = d_v});
+                turn(d_q, true);
+                turn(d_k, true);
+                scale(stream, {.x = d_q, .y = backward.d_q});
+                scale(stream, {.x = d_k, .y = backward.d_k});
+                scale(stream, {.x = d_v, .y = backward.d_v});
+              }};
 }
 
 }  // namespace

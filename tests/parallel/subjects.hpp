@@ -7,7 +7,8 @@
 
 #include "parallel/strategy.hpp"
 
-/// Every strategy of every table, brought to one form, so that a test is written once and a new row is tested without a new test.
+/// Every strategy of every table, brought to one form, so that a test is written once and a new row is tested without a
+/// new test.
 namespace causeway::test {
 
 using Tensors = std::map<std::string, Tensor>;
@@ -37,7 +38,8 @@ struct Subject {
 std::vector<Subject> every_subject();
 
 /// The context a subject runs in.
-inline StrategyContext context_of(const Subject& subject, const Sharding& sharding, Communicator& ranks, const Stream& stream) {
+inline StrategyContext context_of(const Subject& subject, const Sharding& sharding, Communicator& ranks,
+                                  const Stream& stream) {
   return {sharding, ranks, stream, subject.schedule, subject.method};
 }
 

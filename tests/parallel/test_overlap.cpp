@@ -51,10 +51,8 @@ class Holder {
 
 template <class Forward, class Backward, class Table>
 Subject subject(std::shared_ptr<Holder> holder, const Forward& forward, const Backward& backward, Table table) {
-  return {.forward =
-              [=](std::string_view name, const StrategyContext& context, Saved* saved) {
-                find_strategy(table(), "", name).forward(context, forward, saved);
-              },
+  return {.forward = [=](std::string_view name, const StrategyContext& context,
+                         Saved* saved) { find_strategy(table(), "", name).forward(context, forward, saved); },
           .backward = [=, holder = std::move(holder)](
                           std::string_view name, const StrategyContext& context,
                           Saved& saved) { find_strategy(table(), "", name).backward(context, backward, saved); }};
@@ -139,12 +137,14 @@ Subject long_conv_subject(const Stream& stream, std::int64_t tokens) {
   in.v = hold->add({tokens, channels});
   const TensorView taps = hold->add({channels, 512});
   const FftConvForward forward{.in = in, .taps = taps, .y = hold->add({tokens, channels})};
-  const FftConvBackward backward{
-      .in = in,
-      .taps = taps,
-      .gradients = {.d_y = hold->add({tokens, channels}), .d_q = {}, .d_k = {}, .d_v = hold->add({tokens, channels}),
-                    .d_skip = {}},
-      .d_taps = hold->add({channels, 512})};
+  const FftConvBackward backward{.in = in,
+                                 .taps = taps,
+                                 .gradients = {.d_y = hold->add({tokens, channels}),
+                                               .d_q = {},
+                                               .d_k = {},
+                                               .d_v = hold->add({tokens, channels}),
+                                               .d_skip = {}},
+                                 .d_taps = hold->add({channels, 512})};
   return subject(hold, forward, backward, long_convolution_strategies);
 }
 
@@ -233,20 +233,21 @@ TEST_P(Overlap, CommunicationHidesBehindComputation) {
     const StrategyContext context{sharding, world, stream};
     const Subject subject = c.prepare(stream, sharding.local_tokens());
     Saved saved;
-    const Found there = measure(world, self,
-                                {.prepare = [](std::string_view) {},
-                                 .run = [&](std::string_view strategy) { subject.forward(strategy, context, nullptr); }},
-                                c);
-    const Found back = measure(
-        world, self,
-        {.prepare = [&](std::string_view strategy) { subject.forward(strategy, context, &saved); },
-         .run = [&](std::string_view strategy) { subject.backward(strategy, context, saved); }},
-        c);
+    const Found there =
+        measure(world, self,
+                {.prepare = [](std::string_view) {},
+                 .run = [&](std::string_view strategy) { subject.forward(strategy, context, nullptr); }},
+                c);
+    const Found back =
+        measure(world, self,
+                {.prepare = [&](std::string_view strategy) { subject.forward(strategy, context, &saved); },
+                 .run = [&](std::string_view strategy) { subject.backward(strategy, context, saved); }},
+                c);
     if (world.rank() == 0) forward = there, backward = back;
   });
   for (const auto& [direction, found] : {std::pair("forward", forward), std::pair("backward", backward)}) {
-    // What cutting the work into parts adds to the computation is told, not tested: it is the kernel's affair (a third for
-    // a filter of four taps, whose slices are copied for longer than they are convolved).
+    // What cutting the work into parts adds to the computation is told, not tested: it is the kernel's affair (a third
+    // for a filter of four taps, whose slices are copied for longer than they are convolved).
     const double computes = found.overlapped.computing_s / found.plain.computing_s;
     fmt::print("{:<24} {:<8} {:>7.1f} ms {:>9} bytes   {} {:.3f}   {} {:.3f}, computing {:.3f} of the plain form's\n",
                c.name, direction, 1e3 * found.plain.computing_s, found.bytes, c.plain, found.plain.most, c.overlapped,

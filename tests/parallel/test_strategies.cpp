@@ -54,7 +54,8 @@ class EveryStrategy : public testing::TestWithParam<std::tuple<std::size_t, int,
 
   /// y and all gradients of the whole pack: tokens put together, parameters summed over the ranks.
   Values sharded(Communicator& world, const Stream& stream, const Sharding& sharding, const Tensors& whole) const {
-    const Tensors out = subject_.sharded(context_of(subject_, sharding, world, stream), local(Stream(), sharding, whole));
+    const Tensors out =
+        subject_.sharded(context_of(subject_, sharding, world, stream), local(Stream(), sharding, whole));
     std::vector<double> parts;  // of all tensors, for one sum
     std::map<std::string, std::pair<std::size_t, std::size_t>> places;
     for (const auto& [name, tensor] : out) {

@@ -18,9 +18,8 @@ WholePack random_pack(Segments segments, std::int64_t vocabulary, std::uint64_t 
 RankPack shard(const WholePack& pack, const Runtime& runtime, Layout layout) {
   const Communicator& context = runtime.mesh.context;
   RankPack part;
-  part.sharding =
-      std::make_unique<Sharding>(ShardLayout(pack.tokens(), context.size(), layout), pack.segments, context.rank(),
-                                 runtime.stream);
+  part.sharding = std::make_unique<Sharding>(ShardLayout(pack.tokens(), context.size(), layout), pack.segments,
+                                             context.rank(), runtime.stream);
   const auto local = [&](const std::vector<std::int32_t>& whole) {
     std::vector<std::int32_t> mine(static_cast<std::size_t>(part.sharding->local_tokens()));
     for (const Chunk& chunk : part.sharding->chunks())

@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "src/runtime/host_copy.hpp"
 #include "src/model/model.hpp"
 #include "src/model/optimizer.hpp"
+#include "src/runtime/host_copy.hpp"
 #include "tests/support/ranks.hpp"
 #include "tests/support/tensors.hpp"
 

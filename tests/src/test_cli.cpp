@@ -98,7 +98,8 @@ TEST(CommandLineInterface, DataCommandsAnswerAndRefuse) {
   folder.write("bad.fa", ">one\nAC\x07T\n");
   folder.write("odd.h5", "no HDF5");
   const Row table[] = {
-      {"import a.fa b.jsonl --out data.h5", 0, "data.h5: 4 documents, 15 tokens\n1 of the documents are empty", "4 documents"},
+      {"import a.fa b.jsonl --out data.h5", 0, "data.h5: 4 documents, 15 tokens\n1 of the documents are empty",
+       "4 documents"},
       {"import a.fa --out upper.h5 --format fasta --uppercase --vocabulary 256", 0, "12 tokens", ""},
       {"pack --data data.h5 --pack-tokens 10", 0, "greedy", ""},
       {"pack --data data.h5 --data data.h5 --pack-tokens 6 --report", 0, "first_fit_decreasing", ""},
@@ -134,7 +135,8 @@ TEST(CommandLineInterface, AnAnswerThatCannotBeWrittenIsAnError) {
   const TemporaryFolder folder;
   write_conv_case(folder / "case.h5");
   folder.write("list", "causal_conv --in case.h5 --out r.h5\n");
-  for (const char* arguments : {"--help", "--version", "--man", "op --help", "op --list", "op --batch list", "op causal_conv --in case.h5 --dry-run"})
+  for (const char* arguments : {"--help", "--version", "--man", "op --help", "op --list", "op --batch list",
+                                "op causal_conv --in case.h5 --dry-run"})
     EXPECT_EQ(shell(folder, fmt::format("sh -c '@causeway {} > /dev/full'", arguments)).exit, 74) << arguments;
 }
 
@@ -163,7 +165,8 @@ TEST(CommandLineInterface, ABatchGetsThroughWhateverItsLinesSay) {
   std::string text;
   for (const auto& [line, exit] : lines) text += line + '\n';
   folder.write("list", text);
-  for (const std::string start : {"@causeway op --batch list", "@causeway op --batch list --ranks 3", "@mpirun -n 3 @causeway op --batch list"}) {
+  for (const std::string start :
+       {"@causeway op --batch list", "@causeway op --batch list --ranks 3", "@mpirun -n 3 @causeway op --batch list"}) {
     const Outcome outcome = shell(folder, start);
     EXPECT_EQ(outcome.exit, 0) << outcome.err;
     std::istringstream got(outcome.out);
@@ -171,11 +174,15 @@ TEST(CommandLineInterface, ABatchGetsThroughWhateverItsLinesSay) {
     for (const auto& [line, exit] : lines) {
       std::string reported;
       std::getline(got, reported);
-      EXPECT_TRUE(reported.starts_with(fmt::format("{}\t{}\t", ++number, exit))) << start << "\n" << line << "\n" << reported;
+      EXPECT_TRUE(reported.starts_with(fmt::format("{}\t{}\t", ++number, exit))) << start << "\n"
+                                                                                 << line << "\n"
+                                                                                 << reported;
     }
     EXPECT_EQ(count(outcome.out, "\n"), std::size(lines)) << outcome.out;
-    for (const char* made : {"1.h5", "3 .h5", "16.h5"}) EXPECT_TRUE(std::filesystem::remove(folder / made)) << start << " " << made;
-    EXPECT_EQ(folder.count(), 5u) << start << ": something else is left beside two cases, the list and what was printed";
+    for (const char* made : {"1.h5", "3 .h5", "16.h5"})
+      EXPECT_TRUE(std::filesystem::remove(folder / made)) << start << " " << made;
+    EXPECT_EQ(folder.count(), 5u) << start
+                                  << ": something else is left beside two cases, the list and what was printed";
   }
 }
 
@@ -199,7 +206,8 @@ TEST(CommandLineInterface, ProcessesAnswerOnceAndEndWithOneCode) {
       {"@mpirun -n 3 @causeway imprt", 2, "did you mean 'import'"},
       {"@mpirun -n 3 " + good + " --ranks 2", 2, "--ranks is 2"},
       // One rank alone meets the error; the others are on their way to a collective.
-      {"@mpirun -n 2 " + good + " : -n 1 @causeway op causal_conv --in missing.h5 --out r.h5 --backward", 2, "missing.h5"},
+      {"@mpirun -n 2 " + good + " : -n 1 @causeway op causal_conv --in missing.h5 --out r.h5 --backward", 2,
+       "missing.h5"},
       {"@mpirun -n 1 @causeway op causal_conv --in missing.h5 --out r.h5 --backward : -n 2 " + good, 2, "missing.h5"},
       {"@mpirun -n 2 " + good + " : -n 1 @causeway op --nonsense", 2, "unknown option"},
       {"@mpirun -n 1 @causeway op --nonsense : -n 2 " + good, 2, "unknown option"},

@@ -1,9 +1,9 @@
 /// Models on a GPU against the CPU's, which the other tests hold to their formulas.
 
+#include "io/checkpoint/checkpoint_writer.hpp"
 #include "kernels/activation.hpp"
 #include "src/bench/documents.hpp"
 #include "src/model/model_checkpoint.hpp"
-#include "io/checkpoint/checkpoint_writer.hpp"
 #include "tests/src/model_support.hpp"
 #include "tests/support/gpu.hpp"
 #include "tests/support/temporary_folder.hpp"
@@ -30,7 +30,9 @@ struct Trained {
       if (!parameter.spec.frozen) all[parameter.spec.name] = host_values<double>(runtime.stream, parameter.gradient);
     return all;
   }
-  std::vector<double> weights() const { return host_values<double>(runtime.stream, model.parameters().arenas()[0].weights); }
+  std::vector<double> weights() const {
+    return host_values<double>(runtime.stream, model.parameters().arenas()[0].weights);
+  }
 
   Runtime runtime;
   Model model;
@@ -63,7 +65,8 @@ TEST_P(ModelOnAGpu, RepeatsItsBitsWithAndWithoutRecomputation) {
     std::int64_t kept_bytes = 0;
     for (const bool recompute : {false, false, true}) {
       const Stream stream(Device::cuda);
-      Trained run(stream, world.split(0, 0), {.shape = small_mixed_model(), .dtype = GetParam(), .recompute = recompute});
+      Trained run(stream, world.split(0, 0),
+                  {.shape = small_mixed_model(), .dtype = GetParam(), .recompute = recompute});
       run.train(pack);
       if (!first) first = run.gradients(), kept_bytes = stream.memory().peak_bytes();
       EXPECT_EQ(run.gradients(), *first) << recompute;
@@ -81,7 +84,8 @@ TEST_P(ModelOnAGpu, StepsAndIsCheckpointedAsOnTheCpu) {
     const causeway::testing::TemporaryFolder folder;
     for (Trained* each : {&here, &there}) {
       Optimizer optimizer({}, each->model.parameters(), world, each->runtime.stream);
-      for (const Parameter& parameter : each->model.parameters().parameters())  // the same on both: no kernel's rounding
+      for (const Parameter& parameter :
+           each->model.parameters().parameters())  // the same on both: no kernel's rounding
         if (!parameter.spec.frozen) scale(each->runtime.stream, {.x = parameter.weight, .y = parameter.gradient});
       const OptimizerStep found = step_now(optimizer, each->runtime.stream, 1, 0.01, 0.5);
       EXPECT_GT(found.gradient_norm, 0);

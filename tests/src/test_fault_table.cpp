@@ -25,9 +25,10 @@ struct Row {
   const char* name;
   std::string faults;  ///< options
   int exit;
-  std::string says;               ///< standard error has it
-  std::vector<std::string> there;  ///< checkpoints that there must be before the run goes on; others may have been finished
-  std::string damaged = {};       ///< a file that is, which resuming says
+  std::string says;  ///< standard error has it
+  std::vector<std::string>
+      there;                 ///< checkpoints that there must be before the run goes on; others may have been finished
+  std::string damaged = {};  ///< a file that is, which resuming says
 };
 
 void PrintTo(const Row& row, std::ostream* out) { *out << row.faults; }
@@ -44,14 +45,23 @@ const Row rows[] = {
     {"HangInTheWritingThread", "hang:step=4,rank=1,phase=shard", 76, "rank 1 (", {"step-2"}},
     {"StopInEvaluation", "stop:step=3,phase=evaluate", 76, "has been stopped, or is gone", {}},
     {"DiskFull", "enospc:step=4,rank=1", 74, "shard-00001.h5", {"step-2"}},
-    {"FlippedBit", "bit_flip:step=4,rank=1 --inject-fault kill:step=6,phase=copy", 137, "signal 9", {"step-2", "step-4"}, "step-4/shard-00001.h5"},
+    {"FlippedBit",
+     "bit_flip:step=4,rank=1 --inject-fault kill:step=6,phase=copy",
+     137,
+     "signal 9",
+     {"step-2", "step-4"},
+     "step-4/shard-00001.h5"},
     {"ShortManifest",
      "short_write:step=4,phase=manifest --inject-fault kill:step=6,phase=copy",
      137,
      "signal 9",
      {"step-2", "step-4"},
      "step-4/manifest.json"},
-    {"NanInForward", "nan:step=5,rank=1,layer=1", 70, "first in the output of layer 1, rank 1 of 3", {"step-2", "step-4"}},
+    {"NanInForward",
+     "nan:step=5,rank=1,layer=1",
+     70,
+     "first in the output of layer 1, rank 1 of 3",
+     {"step-2", "step-4"}},
     {"NanInBackward",
      "nan:step=5,rank=2,phase=backward",
      70,
@@ -73,7 +83,8 @@ void write_dataset(const std::string& path) {
   for (std::uint64_t d = 0; d < 40; ++d) {
     writer.begin_document(fmt::format("document {}", d));
     std::vector<std::int32_t> tokens(1 + random.below(2 * d, 90));
-    for (std::size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<std::int32_t>(65 + (i * (d % 3 + 1) + d) % 5);
+    for (std::size_t i = 0; i < tokens.size(); ++i)
+      tokens[i] = static_cast<std::int32_t>(65 + (i * (d % 3 + 1) + d) % 5);
     writer.append(tokens, {});
   }
   writer.finish();
@@ -96,7 +107,8 @@ std::vector<std::string> results(const std::string& run) {
 /// name → bytes
 std::map<std::string, std::string> files(const std::string& folder) {
   std::map<std::string, std::string> all;
-  for (const auto& entry : fs::directory_iterator(folder)) all[entry.path().filename()] = testing::bytes_of(entry.path());
+  for (const auto& entry : fs::directory_iterator(folder))
+    all[entry.path().filename()] = testing::bytes_of(entry.path());
   return all;
 }
 
@@ -116,12 +128,13 @@ TEST_P(FaultTable, TheJobEndsAsItShouldAndGoesOnAsIfNothingHadHappened) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5");
   const std::string train =
-      "@causeway train --data data.h5 --valid-data data.h5 --eval-every 3 --eval-packs 2 --model mamba-tiny --width 8 --state 4 "
+      "@causeway train --data data.h5 --valid-data data.h5 --eval-every 3 --eval-packs 2 --model mamba-tiny --width 8 "
+      "--state 4 "
       "--pack-tokens 64 --steps 6 --checkpoint-every 2 --strategy causal_conv=halo,selective_scan=state_carry --run ";
   ASSERT_EQ(shell(folder, train + "whole --transport local --ranks 3").exit, 0);
 
-  const Outcome outcome = shell(folder, fmt::format("@mpirun -n 3 {}{} --watchdog {} --inject-fault {}", train, folder / "cut",
-                                                     row.exit == 76 ? 3 : 60, row.faults));
+  const Outcome outcome = shell(folder, fmt::format("@mpirun -n 3 {}{} --watchdog {} --inject-fault {}", train,
+                                                    folder / "cut", row.exit == 76 ? 3 : 60, row.faults));
   EXPECT_EQ(outcome.exit, row.exit) << outcome.err;
   EXPECT_NE(outcome.err.find(row.says), std::string::npos) << outcome.err;
   EXPECT_EQ(shell(folder, fmt::format("pgrep -f 'causeway train.*{}'", folder / "[c]ut")).out, "");
@@ -129,7 +142,8 @@ TEST_P(FaultTable, TheJobEndsAsItShouldAndGoesOnAsIfNothingHadHappened) {
   EXPECT_TRUE(std::ranges::includes(found, row.there)) << ::testing::PrintToString(found);
   for (const std::string& checkpoint : found) {
     const bool damaged = row.damaged.starts_with(checkpoint);
-    EXPECT_EQ(shell(folder, fmt::format("@causeway inspect cut/{} --verify", checkpoint)).exit, damaged ? 65 : 0) << checkpoint;
+    EXPECT_EQ(shell(folder, fmt::format("@causeway inspect cut/{} --verify", checkpoint)).exit, damaged ? 65 : 0)
+        << checkpoint;
   }
   // Nobody is left to write exit.json where a rank goes without a word.
   if (row.exit == 137 || row.exit == 7)
@@ -143,7 +157,8 @@ TEST_P(FaultTable, TheJobEndsAsItShouldAndGoesOnAsIfNothingHadHappened) {
   EXPECT_NE(resumed.err.find(row.damaged), std::string::npos) << resumed.err;
   const auto lines = read_rank_board(folder / "cut/ranks.txt");
   EXPECT_EQ(lines.size(), 3u);
-  EXPECT_TRUE(std::ranges::all_of(lines, [](const auto& line) { return line && line->view.place.phase == Phase::done; }));
+  EXPECT_TRUE(
+      std::ranges::all_of(lines, [](const auto& line) { return line && line->view.place.phase == Phase::done; }));
   EXPECT_EQ(results(folder / "cut"), results(folder / "whole"));
   EXPECT_TRUE(files(folder / "cut/latest/") == files(folder / "whole/latest/"));
 }

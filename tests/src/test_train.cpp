@@ -103,7 +103,10 @@ TEST(Train, AKilledRunGoesOnBitForBit) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5", 40, 90);
   std::map<std::string, std::string> options{
-      {"valid-data", "data.h5"}, {"eval-every", "12"}, {"eval-packs", "3"}, {"run", "whole"},
+      {"valid-data", "data.h5"},
+      {"eval-every", "12"},
+      {"eval-packs", "3"},
+      {"run", "whole"},
       {"accumulate", "16"}};  // so that the steps left outlast the poll for step 14, on a busy machine too
   ASSERT_EQ(shell(folder, "@mpirun -n 3 " + train(options)).exit, 0);
   // The middle rank dies once step 14 is on record, at whatever it is doing.
@@ -118,7 +121,8 @@ TEST(Train, AKilledRunGoesOnBitForBit) {
   EXPECT_NE(resumed.err.find("resumed from"), std::string::npos);
   EXPECT_EQ(results(folder / "cut"), results(folder / "whole"));
   // The manifest has the hash of every file.
-  EXPECT_EQ(testing::bytes_of(folder / "cut/latest/manifest.json"), testing::bytes_of(folder / "whole/latest/manifest.json"));
+  EXPECT_EQ(testing::bytes_of(folder / "cut/latest/manifest.json"),
+            testing::bytes_of(folder / "whole/latest/manifest.json"));
 }
 
 TEST(Train, ASignalCheckpointsAndAsksToBeStartedAgain) {
@@ -157,10 +161,7 @@ TEST(Train, FiftyStepsAgreeHoweverTheyAreCut) {
     for (std::size_t i = 0; i < found.size(); ++i)
       EXPECT_NEAR(found[i]["loss"].get<double>() / expected[i]["loss"].get<double>(), 1, 1e-8)
           << cut << ", step " << i + 1;
-    EXPECT_LT(
-        relative_error(tensor(folder / run, "parameters/backbone.layers.1.mixer.in_proj.weight"),
-                       weights),
-        1e-8)
+    EXPECT_LT(relative_error(tensor(folder / run, "parameters/backbone.layers.1.mixer.in_proj.weight"), weights), 1e-8)
         << cut;
   }
 }
@@ -181,9 +182,7 @@ TEST(Train, FiftyStepsAgreeByEveryStrategy) {
         "@causeway train --data data.h5 --pack-tokens 64 --dtype f64 --steps 50 "
         "--learning-rate 3e-3 --transport local " +
         model.model;
-    const auto weights = [&](const std::string& run) {
-      return tensor(folder / run, "parameters/" + model.parameter);
-    };
+    const auto weights = [&](const std::string& run) { return tensor(folder / run, "parameters/" + model.parameter); };
     ASSERT_EQ(shell(folder, common + " --run one").exit, 0);
     const auto expected = metrics(folder / "one");
     for (int turn = 0; turn < strategy_turns(); ++turn) {
@@ -261,10 +260,12 @@ TEST(Train, WrongOptionsAndDamagedCheckpointsHaveTheirExitCodes) {
       {train({}), 2, "--run is missing"},
       {train({{"run", "good"}, {"seed", "1"}}), 2, "holds a run already"},
       {train({{"run", "good"}, {"resume", "auto"}}), 2, "--seed is 0"},
-      {train({{"run", "good"}, {"seed", "1"}, {"resume", "auto"}, {"width", "64"}}), 2, "width is 8, the options say 64"},
+      {train({{"run", "good"}, {"seed", "1"}, {"resume", "auto"}, {"width", "64"}}), 2,
+       "width is 8, the options say 64"},
       {train({{"run", "x"}, {"init-from", "good"}, {"width", "64"}}), 2, "width is 8, the options say 64"},
       {"@causeway train --data data.h5 --run x --init-from mixed --width 50", 2, "width is 16, the options say 50"},
-      {train({{"run", "x"}, {"init-from", "good"}, {"layers", "'se mamba'"}}), 2, "layers is mamba*2, the options say se mamba"},
+      {train({{"run", "x"}, {"init-from", "good"}, {"layers", "'se mamba'"}}), 2,
+       "layers is mamba*2, the options say se mamba"},
       {train({{"run", "good"}, {"seed", "1"}, {"resume", "auto"}, {"steps", "20"}}), 2, "--steps is 20"},
       {"@causeway train --data data.h5 --run good --seed 1 --resume auto --ffn 8", 2, "ffn is 0, the options say 8"},
       {train({{"run", "x"}, {"model", "mamba-huge"}}), 2, "mamba-huge"},
@@ -402,8 +403,8 @@ TEST(Score, NeverWritesOverWhatItReads) {
   fs::create_symlink(index, folder / "soft index");
   fs::create_hard_link(index, folder / "hard index");
   const std::string data_before = testing::bytes_of(folder / "data.h5"), index_before = testing::bytes_of(index);
-  for (const char* out : {"data.h5", "./run/../data.h5", "soft.h5", "hard.h5", "run/step-1/index.h5", "run/latest/index.h5",
-                          "run/latest/../step-1/index.h5", "'soft index'", "'hard index'"}) {
+  for (const char* out : {"data.h5", "./run/../data.h5", "soft.h5", "hard.h5", "run/step-1/index.h5",
+                          "run/latest/index.h5", "run/latest/../step-1/index.h5", "'soft index'", "'hard index'"}) {
     const Outcome outcome = shell(folder, fmt::format("@causeway score --checkpoint run --data data.h5 --out {}", out));
     EXPECT_EQ(outcome.exit, 2) << out;
     EXPECT_NE(outcome.err.find("--out is "), std::string::npos) << outcome.err;

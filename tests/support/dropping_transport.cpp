@@ -29,7 +29,9 @@ class DroppingTransport final : public Transport {
     stream.zero(recv.data(), std::ssize(recv));
     stream.copy(recv.subspan(static_cast<std::size_t>(rank()) * send.size()).data(), send.data(), std::ssize(send));
   }
-  void broadcast(std::span<std::byte> data, int root, const Stream& stream) override { inner_->broadcast(data, root, stream); }
+  void broadcast(std::span<std::byte> data, int root, const Stream& stream) override {
+    inner_->broadcast(data, root, stream);
+  }
   void all_reduce(void* data, std::int64_t count, DType type, Reduction op, const Stream& stream) override {
     inner_->all_reduce(data, count, type, op, stream);
   }
@@ -38,7 +40,9 @@ class DroppingTransport final : public Transport {
     inner_->reduce_scatter(send, recv, counts, type, op, stream);
   }
   void barrier() override { inner_->barrier(); }
-  std::unique_ptr<Transport> split(int color, int key) override { return std::make_unique<DroppingTransport>(inner_->split(color, key), true); }
+  std::unique_ptr<Transport> split(int color, int key) override {
+    return std::make_unique<DroppingTransport>(inner_->split(color, key), true);
+  }
   void abort(int exit_code) noexcept override { inner_->abort(exit_code); }
 
  private:

@@ -8,7 +8,9 @@ namespace {
 Values reference(const GatedConvolution& c, const Values& in) {
   const std::int64_t D = c.channels(), T = c.cu_seqlens.back();
   const auto size = static_cast<std::size_t>(T * D);
-  const auto at = [&](const char* name, std::int64_t i, double otherwise) { return in.contains(name) ? in.at(name)[static_cast<std::size_t>(i)] : otherwise; };
+  const auto at = [&](const char* name, std::int64_t i, double otherwise) {
+    return in.contains(name) ? in.at(name)[static_cast<std::size_t>(i)] : otherwise;
+  };
   Values out;
   for (const char* name : {"y", "d_q", "d_k", "d_v"}) out[name].resize(size);
   out["d_taps"].resize(static_cast<std::size_t>(c.groups * c.length));
@@ -43,17 +45,29 @@ Values reference(const GatedConvolution& c, const Values& in) {
 }  // namespace
 
 GatedConvInputs gated_inputs(const Views& in, std::int64_t begin, std::int64_t end, const SegmentsView& segments) {
-  return {.q = rows(in, "q", begin, end), .k = rows(in, "k", begin, end), .v = rows(in, "v", begin, end), .skip = view(in, "skip"), .segments = segments};
+  return {.q = rows(in, "q", begin, end),
+          .k = rows(in, "k", begin, end),
+          .v = rows(in, "v", begin, end),
+          .skip = view(in, "skip"),
+          .segments = segments};
 }
 
 GatedConvGradients gated_gradients(const Views& in, const Views& out, std::int64_t begin, std::int64_t end) {
-  return {.d_y = rows(in, "d_y", begin, end), .d_q = rows(out, "d_q", begin, end), .d_k = rows(out, "d_k", begin, end), .d_v = rows(out, "d_v", begin, end),
+  return {.d_y = rows(in, "d_y", begin, end),
+          .d_q = rows(out, "d_q", begin, end),
+          .d_k = rows(out, "d_k", begin, end),
+          .d_v = rows(out, "d_v", begin, end),
           .d_skip = view(out, "d_skip")};
 }
 
 PackedCase packed(const GatedConvolution& c) {
   const std::int64_t D = c.channels(), T = c.cu_seqlens.back();
-  PackedCase result{.name = c.name, .cu_seqlens = c.cu_seqlens, .inputs = {{"d_y", {T, D}}, {"v", {T, D}}}, .linear_in = "v", .run = {}, .reference = {}};
+  PackedCase result{.name = c.name,
+                    .cu_seqlens = c.cu_seqlens,
+                    .inputs = {{"d_y", {T, D}}, {"v", {T, D}}},
+                    .linear_in = "v",
+                    .run = {},
+                    .reference = {}};
   if (c.gates) result.inputs.insert(result.inputs.end(), {{"q", {T, D}}, {"k", {T, D}}});
   result.inputs.push_back({.name = "taps", .shape = {c.groups, c.length}, .tokenwise = false});
   if (c.skip) result.inputs.push_back({.name = "skip", .shape = {D}, .tokenwise = false});

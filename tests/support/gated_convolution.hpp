@@ -3,7 +3,8 @@
 #include "kernels/gated_conv.hpp"
 #include "tests/support/packed_operator.hpp"
 
-/// What the tests of the gated convolutions share: their arguments by name, and the formula of those whose filter is a row of taps.
+/// What the tests of the gated convolutions share: their arguments by name, and the formula of those whose filter is a
+/// row of taps.
 namespace causeway::test {
 
 /// Rows [begin, end) of q, k and v; skip.

@@ -21,7 +21,8 @@
 /// What tests of the GPU's kernels against the CPU's share.
 namespace causeway::test {
 
-/// What a test of the GPU runs on; absent, and the test to be skipped, where no GPU answers. One that is there but fails is an error.
+/// What a test of the GPU runs on; absent, and the test to be skipped, where no GPU answers. One that is there but
+/// fails is an error.
 inline std::optional<Stream> gpu_stream() {
   std::optional<Stream> stream;
   if (visible_gpus() > 0) stream.emplace(Device::cuda);
@@ -42,7 +43,8 @@ inline double largest_error(std::span<const double> a, std::span<const double> b
 }
 
 /// `got` is `want` up to `limit` of its norm, and no element of it is far off, which a norm over many does not see.
-inline void expect_close(std::span<const double> got, std::span<const double> want, double limit, std::string_view name) {
+inline void expect_close(std::span<const double> got, std::span<const double> want, double limit,
+                         std::string_view name) {
   EXPECT_LE(relative_error(got, want), limit) << name;
   EXPECT_LE(largest_error(got, want), std::max(limit, 0.05)) << name;
 }
@@ -87,7 +89,8 @@ class GpuTest : public testing::TestWithParam<DType> {
 
   /// What call(stream, tensors, segments) leaves in copies of `in` on the GPU. The documents are those of a run.
   template <class Call>
-  Tensors on_gpu(const Tensors& in, const std::vector<std::int64_t>& cu_seqlens, std::int64_t tokens, const Call& call) const {
+  Tensors on_gpu(const Tensors& in, const std::vector<std::int64_t>& cu_seqlens, std::int64_t tokens,
+                 const Call& call) const {
     Tensors there, back;
     for (const auto& [name, tensor] : in) there[name] = to_gpu(tensor);
     const PlacedSegments segments(gpu(), cu_seqlens, tokens);
@@ -96,10 +99,11 @@ class GpuTest : public testing::TestWithParam<DType> {
     return back;
   }
 
-  /// call() leaves the same in the tensors named on both devices, up to limit_of(name), and the same bits on the GPU each time.
+  /// call() leaves the same in the tensors named on both devices, up to limit_of(name), and the same bits on the GPU
+  /// each time.
   template <class Names, class Limit, class Call>
-  void expect_as_on_the_cpu(const Tensors& in, const std::vector<std::int64_t>& cu_seqlens, std::int64_t tokens, const Names& names,
-                            const Limit& limit_of, const Call& call) const {
+  void expect_as_on_the_cpu(const Tensors& in, const std::vector<std::int64_t>& cu_seqlens, std::int64_t tokens,
+                            const Names& names, const Limit& limit_of, const Call& call) const {
     const Tensors got = on_gpu(in, cu_seqlens, tokens, call), again = on_gpu(in, cu_seqlens, tokens, call);
     call(cpu(), in, segments_view(cu_seqlens, tokens));
     for (const char* name : names) {
@@ -114,7 +118,8 @@ class GpuTest : public testing::TestWithParam<DType> {
   std::optional<Stream> gpu_;
 };
 
-/// How many random cases a test takes: `count`, or as few as CAUSEWAY_TEST_CASES says but at least one, for tools under which each takes a hundred times as long.
+/// How many random cases a test takes: `count`, or as few as CAUSEWAY_TEST_CASES says but at least one, for tools under
+/// which each takes a hundred times as long.
 inline std::uint64_t cases(std::uint64_t count) {
   const char* const most = std::getenv("CAUSEWAY_TEST_CASES");
   return most == nullptr ? count : std::clamp<std::uint64_t>(std::strtoull(most, nullptr, 10), 1, count);
@@ -125,7 +130,9 @@ class Dice {
  public:
   explicit Dice(std::uint64_t seed) : engine_(seed * 7919 + 1) {}
   /// In [low, high].
-  std::int64_t number(std::int64_t low, std::int64_t high) { return low + static_cast<std::int64_t>(engine_() % static_cast<std::uint64_t>(high - low + 1)); }
+  std::int64_t number(std::int64_t low, std::int64_t high) {
+    return low + static_cast<std::int64_t>(engine_() % static_cast<std::uint64_t>(high - low + 1));
+  }
   bool chance(int percent) { return number(0, 99) < percent; }
 
  private:

@@ -28,7 +28,8 @@ NamedTensors outputs_of(const PackedCase& c, const Stream& stream, DType dtype) 
   return out;
 }
 
-void run_views(const PackedCase& c, const Stream& stream, const Views& in, const Views& out, const std::vector<std::int64_t>& cuts) {
+void run_views(const PackedCase& c, const Stream& stream, const Views& in, const Views& out,
+               const std::vector<std::int64_t>& cuts) {
   c.run(stream, in, out, Segments(c.cu_seqlens), cuts);
 }
 
@@ -96,11 +97,13 @@ Values NamedTensors::values() const {
 NamedTensors inputs_of(const PackedCase& c, const Stream& stream, DType dtype, std::uint64_t seed) {
   NamedTensors in;
   for (const PackedInput& input : c.inputs)
-    in.add(input.name, random_tensor(stream, input.accumulator ? accumulator_of(dtype) : dtype, input.shape, seed++, input.low, input.high));
+    in.add(input.name, random_tensor(stream, input.accumulator ? accumulator_of(dtype) : dtype, input.shape, seed++,
+                                     input.low, input.high));
   return in;
 }
 
-NamedTensors run_case(const PackedCase& c, const Stream& stream, const NamedTensors& in, const std::vector<std::int64_t>& cuts) {
+NamedTensors run_case(const PackedCase& c, const Stream& stream, const NamedTensors& in,
+                      const std::vector<std::int64_t>& cuts) {
   NamedTensors out = outputs_of(c, stream, in["d_y"].dtype);
   run_views(c, stream, in.views(), out.views(), cuts);
   return out;
@@ -114,11 +117,13 @@ void expect_equal_to_the_formula(const std::vector<PackedCase>& cases, Tolerance
       const NamedTensors in = inputs_of(c, stream, dtype);
       const Values got = run_case(c, stream, in).values(), want = c.reference(in.values());
       EXPECT_EQ(got.size(), want.size()) << "the formula leaves a gradient out";
-      for (const auto& [name, expected] : want) EXPECT_LE(relative_error(got.at(name), expected), limits.of(dtype)) << name;
+      for (const auto& [name, expected] : want)
+        EXPECT_LE(relative_error(got.at(name), expected), limits.of(dtype)) << name;
     }
 }
 
-void expect_gradients_equal_to_finite_differences(const std::vector<PackedCase>& cases, double limit, std::int64_t most) {
+void expect_gradients_equal_to_finite_differences(const std::vector<PackedCase>& cases, double limit,
+                                                  std::int64_t most) {
   const Stream stream;
   for (const PackedCase& c : cases) {
     std::int64_t largest = 0;
@@ -129,7 +134,9 @@ void expect_gradients_equal_to_finite_differences(const std::vector<PackedCase>&
     for (const PackedInput& input : c.inputs) {
       if (!has_gradient(input)) continue;
       std::vector<double> numeric;
-      with_threads(1, [&] { numeric = finite_differences(in[input.name], [&] { return dot(run_case(c, stream, in)["y"], in["d_y"]); }); });
+      with_threads(1, [&] {
+        numeric = finite_differences(in[input.name], [&] { return dot(run_case(c, stream, in)["y"], in["d_y"]); });
+      });
       EXPECT_LE(relative_error(values_of(out["d_" + input.name]), numeric), limit) << input.name;
     }
   }
@@ -140,7 +147,9 @@ void expect_backward_is_the_adjoint(const std::vector<PackedCase>& cases, double
   for (const PackedCase& c : cases) {
     SCOPED_TRACE(c.name);
     const NamedTensors in = inputs_of(c, stream, DType::f64), out = run_case(c, stream, in);
-    EXPECT_LE(adjoint_mismatch(values_of(out["y"]), values_of(in["d_y"]), values_of(in[c.linear_in]), values_of(out["d_" + c.linear_in])), limit);
+    EXPECT_LE(adjoint_mismatch(values_of(out["y"]), values_of(in["d_y"]), values_of(in[c.linear_in]),
+                               values_of(out["d_" + c.linear_in])),
+              limit);
   }
 }
 
@@ -150,25 +159,31 @@ void expect_packed_equal_to_one_document_at_a_time(const std::vector<PackedCase>
     for (const DType dtype : floating_types) {
       SCOPED_TRACE(fmt::format("{} in {}", c.name, name_of(dtype)));
       const NamedTensors in = inputs_of(c, stream, dtype), alone = run_alone(c, stream, in);
-      for (const auto& [name, values] : run_case(c, stream, in).values()) EXPECT_LE(relative_error(values_of(alone[name]), values), limits.of(dtype)) << name;
+      for (const auto& [name, values] : run_case(c, stream, in).values())
+        EXPECT_LE(relative_error(values_of(alone[name]), values), limits.of(dtype)) << name;
     }
 }
 
-void expect_packed_equal_to_one_document_at_a_time_bit_for_bit(const std::vector<PackedCase>& cases, Tolerances of_sums) {
+void expect_packed_equal_to_one_document_at_a_time_bit_for_bit(const std::vector<PackedCase>& cases,
+                                                               Tolerances of_sums) {
   const Stream stream;
   for (const PackedCase& c : cases)
     for (const DType dtype : floating_types) {
       SCOPED_TRACE(fmt::format("{} in {}", c.name, name_of(dtype)));
-      const NamedTensors in = inputs_of(c, stream, dtype), packed = run_case(c, stream, in), alone = run_alone(c, stream, in);
+      const NamedTensors in = inputs_of(c, stream, dtype), packed = run_case(c, stream, in),
+                         alone = run_alone(c, stream, in);
       for (const PackedInput& input : c.inputs) {
         const std::string name = result_of(input);
-        if (input.tokenwise) EXPECT_TRUE(same_bits(alone[name], packed[name])) << name;
-        else EXPECT_LE(relative_error(alone[name], packed[name]), of_sums.of(dtype)) << name;
+        if (input.tokenwise)
+          EXPECT_TRUE(same_bits(alone[name], packed[name])) << name;
+        else
+          EXPECT_LE(relative_error(alone[name], packed[name]), of_sums.of(dtype)) << name;
       }
     }
 }
 
-void expect_cut_anywhere_equal_to_one_run(const std::vector<PackedCase>& cases, double limit, const std::vector<std::int64_t>& apart) {
+void expect_cut_anywhere_equal_to_one_run(const std::vector<PackedCase>& cases, double limit,
+                                          const std::vector<std::int64_t>& apart) {
   const Stream stream;
   for (const PackedCase& c : cases) {
     if (c.tokens() > 160) continue;
@@ -179,7 +194,8 @@ void expect_cut_anywhere_equal_to_one_run(const std::vector<PackedCase>& cases, 
         for (const std::int64_t further : apart) {
           SCOPED_TRACE(fmt::format("{} cut at {} and {} on", c.name, cut, further));
           const NamedTensors parts = run_case(c, stream, in, {cut, std::min(cut + further, c.tokens())});
-          for (const auto& [name, values] : whole) EXPECT_LE(relative_error(values_of(parts[name]), values), limit) << name;
+          for (const auto& [name, values] : whole)
+            EXPECT_LE(relative_error(values_of(parts[name]), values), limit) << name;
         }
     });
   }
@@ -219,7 +235,8 @@ void expect_a_token_sees_only_what_is_before_it(const PackedCase& c, std::int64_
   for (const bool backwards : {false, true}) {
     const NamedTensors in = inputs_of(c, stream, DType::f64);
     for (const PackedInput& input : c.inputs)
-      if (input.tokenwise && has_gradient(input) != backwards) fill(stream, {.value = std::nan(""), .y = in[input.name].slice_rows(bad, 1)});
+      if (input.tokenwise && has_gradient(input) != backwards)
+        fill(stream, {.value = std::nan(""), .y = in[input.name].slice_rows(bad, 1)});
     const NamedTensors out = run_case(c, stream, in);
     for (const PackedInput& input : c.inputs) {
       const TensorView x = out[result_of(input)];
@@ -235,7 +252,8 @@ void expect_a_token_sees_only_what_is_before_it(const PackedCase& c, std::int64_
   }
 }
 
-void expect_non_finite_values_stay_in_their_document(const PackedCase& c, const std::vector<std::vector<std::int64_t>>& cuts) {
+void expect_non_finite_values_stay_in_their_document(const PackedCase& c,
+                                                     const std::vector<std::vector<std::int64_t>>& cuts) {
   const Stream stream;
   ASSERT_EQ(c.cu_seqlens.size(), 4u);
   const std::int64_t begin = c.cu_seqlens[1], end = c.cu_seqlens[2];
@@ -244,7 +262,8 @@ void expect_non_finite_values_stay_in_their_document(const PackedCase& c, const 
       for (const PackedInput& input : c.inputs)
         for (const std::vector<std::int64_t>& cut : cuts) {
           if (!input.tokenwise) continue;
-          SCOPED_TRACE(fmt::format("{}: {} in {} of {}, cut at {}", c.name, poison, input.name, name_of(dtype), cut.empty() ? 0 : cut[0]));
+          SCOPED_TRACE(fmt::format("{}: {} in {} of {}, cut at {}", c.name, poison, input.name, name_of(dtype),
+                                   cut.empty() ? 0 : cut[0]));
           const NamedTensors in = inputs_of(c, stream, dtype), clean = run_case(c, stream, in, cut);
           std::vector<double> poisoned = values_of(in[input.name]);
           const std::int64_t columns = input.shape.row_size();
@@ -256,7 +275,8 @@ void expect_non_finite_values_stay_in_their_document(const PackedCase& c, const 
             if (!other.tokenwise) continue;
             const std::string name = result_of(other);
             for (const auto& [from, to] : {std::pair{std::int64_t{0}, begin}, std::pair{end, c.tokens()}})
-              EXPECT_TRUE(same_bits(out[name].slice_rows(from, to - from), clean[name].slice_rows(from, to - from))) << name;
+              EXPECT_TRUE(same_bits(out[name].slice_rows(from, to - from), clean[name].slice_rows(from, to - from)))
+                  << name;
           }
         }
 }
@@ -270,7 +290,8 @@ void expect_same_bits_on_any_number_of_threads(const PackedCase& c, const std::v
     for (const int threads : {2, 3, 7}) {
       with_threads(threads, [&] { other = run_case(c, stream, in, cuts); });
       for (const auto& [name, tensor] : one.views())
-        EXPECT_TRUE(same_bits(tensor, other[name])) << c.name << ": " << name << " in " << name_of(dtype) << " on " << threads << " threads";
+        EXPECT_TRUE(same_bits(tensor, other[name]))
+            << c.name << ": " << name << " in " << name_of(dtype) << " on " << threads << " threads";
     }
   }
 }
@@ -288,7 +309,8 @@ void expect_row_strides_are_free(const std::vector<PackedCase>& cases) {
             wide[name] = x;
             continue;
           }
-          const Padded& owner = owners.emplace(name, Padded(stream, view_of(x.data, x.dtype, {x.rows(), x.columns()}))).first->second;
+          const Padded& owner =
+              owners.emplace(name, Padded(stream, view_of(x.data, x.dtype, {x.rows(), x.columns()}))).first->second;
           wide[name] = owner.view();
           wide[name].shape = x.shape;
         }

@@ -10,8 +10,8 @@
 #include "kernels/core/segments.hpp"
 #include "tests/support/tensors.hpp"
 
-/// The promises that every packed operator makes, as checks over a table of cases: a kernel's test says how its formula reads and how its kernels are
-/// called, and gets the rest from here.
+/// The promises that every packed operator makes, as checks over a table of cases: a kernel's test says how its formula
+/// reads and how its kernels are called, and gets the rest from here.
 namespace causeway::test {
 
 using Values = std::map<std::string, std::vector<double>>;
@@ -24,7 +24,7 @@ TensorView rows(const Views& views, const std::string& name, std::int64_t begin,
 
 struct PackedInput {
   std::string name;
-  Shape shape;               ///< the first extent of a tokenwise one is the number of tokens
+  Shape shape;  ///< the first extent of a tokenwise one is the number of tokens
   bool tokenwise = true;
   bool accumulator = false;  ///< stays in the accumulator type
   double low = -1, high = 1;
@@ -36,8 +36,11 @@ struct PackedCase {
   std::vector<std::int64_t> cu_seqlens;
   std::vector<PackedInput> inputs;
   std::string linear_in;
-  /// Fills "y" and "d_<input>" for every input but d_y: parameter gradients stand at zero before. The pack is worked off as runs cut at `cuts`.
-  std::function<void(const Stream&, const Views& in, const Views& out, const Segments&, const std::vector<std::int64_t>& cuts)> run;
+  /// Fills "y" and "d_<input>" for every input but d_y: parameter gradients stand at zero before. The pack is worked
+  /// off as runs cut at `cuts`.
+  std::function<void(const Stream&, const Views& in, const Views& out, const Segments&,
+                     const std::vector<std::int64_t>& cuts)>
+      run;
   /// The same by the formula, one document after the other.
   std::function<Values(const Values& in)> reference;
 
@@ -52,7 +55,8 @@ std::vector<PackedCase> packed_cases(const std::vector<Row>& table) {
   return result;
 }
 
-/// cu_seqlens of at least `tokens` tokens: one-token documents at first, then each longer than the one before by a part in `slowness`.
+/// cu_seqlens of at least `tokens` tokens: one-token documents at first, then each longer than the one before by a part
+/// in `slowness`.
 std::vector<std::int64_t> growing_documents(std::int64_t tokens, std::int64_t slowness = 7);
 
 /// A run of consecutive tokens of a pack, for operators that are worked off run by run.
@@ -63,7 +67,9 @@ struct PackedRun {
   std::int64_t tokens() const { return end - begin; }
   SegmentsView segments() const { return segments_view(cu_seqlens, tokens()); }
   /// Nothing but the middle of one document: what comes in on one side goes out on the other.
-  bool inside_a_document() const { return segments().count == 1 && segments().continues_from_left() && segments().continues_to_right(); }
+  bool inside_a_document() const {
+    return segments().count == 1 && segments().continues_from_left() && segments().continues_to_right();
+  }
 };
 std::vector<PackedRun> runs_of(const Segments& segments, const std::vector<std::int64_t>& cuts);
 
@@ -80,7 +86,8 @@ class NamedTensors {
 };
 
 NamedTensors inputs_of(const PackedCase& c, const Stream& stream, DType dtype, std::uint64_t seed = 1);
-NamedTensors run_case(const PackedCase& c, const Stream& stream, const NamedTensors& in, const std::vector<std::int64_t>& cuts = {});
+NamedTensors run_case(const PackedCase& c, const Stream& stream, const NamedTensors& in,
+                      const std::vector<std::int64_t>& cuts = {});
 
 struct Tolerances {
   double f64 = 1e-13, f32 = 2e-6, bf16 = 6e-3;
@@ -90,21 +97,28 @@ struct Tolerances {
 /// Every gradient there is, too.
 void expect_equal_to_the_formula(const std::vector<PackedCase>& cases, Tolerances limits = {});
 /// Of the cases whose inputs have at most `most` elements each.
-void expect_gradients_equal_to_finite_differences(const std::vector<PackedCase>& cases, double limit = 1e-7, std::int64_t most = 260);
+void expect_gradients_equal_to_finite_differences(const std::vector<PackedCase>& cases, double limit = 1e-7,
+                                                  std::int64_t most = 260);
 /// ⟨y, d_y⟩ = ⟨x, d_x⟩ for the input the case is linear in.
 void expect_backward_is_the_adjoint(const std::vector<PackedCase>& cases, double limit = 1e-14);
 void expect_packed_equal_to_one_document_at_a_time(const std::vector<PackedCase>& cases, Tolerances limits = {});
 /// Tokenwise results to the bit; gradients of parameters, which add up otherwise, within the limits.
-void expect_packed_equal_to_one_document_at_a_time_bit_for_bit(const std::vector<PackedCase>& cases, Tolerances of_sums);
+void expect_packed_equal_to_one_document_at_a_time_bit_for_bit(const std::vector<PackedCase>& cases,
+                                                               Tolerances of_sums);
 /// Cut at each token in turn, and a second time so many tokens on.
-void expect_cut_anywhere_equal_to_one_run(const std::vector<PackedCase>& cases, double limit = 1e-13, const std::vector<std::int64_t>& apart = {0, 1, 5});
+void expect_cut_anywhere_equal_to_one_run(const std::vector<PackedCase>& cases, double limit = 1e-13,
+                                          const std::vector<std::int64_t>& apart = {0, 1, 5});
 /// Whatever tokenwise results held before is overwritten, what gradients of parameters held is added to.
 void expect_results_are_written_and_parameter_gradients_added_to(const std::vector<PackedCase>& cases);
-/// One document. A NaN in a token's inputs reaches y of that token and of the `reach` - 1 that follow; one in its d_y the gradient of the input that
-/// `c` is linear in of that token and as many before; nothing reaches further, in any gradient.
-void expect_a_token_sees_only_what_is_before_it(const PackedCase& c, std::int64_t reach = std::numeric_limits<std::int32_t>::max());
-/// The second of three documents is poisoned; `c` must have three, and neither result nor gradient of the others may change a bit.
-void expect_non_finite_values_stay_in_their_document(const PackedCase& c, const std::vector<std::vector<std::int64_t>>& cuts = {{}});
+/// One document. A NaN in a token's inputs reaches y of that token and of the `reach` - 1 that follow; one in its d_y
+/// the gradient of the input that `c` is linear in of that token and as many before; nothing reaches further, in any
+/// gradient.
+void expect_a_token_sees_only_what_is_before_it(const PackedCase& c,
+                                                std::int64_t reach = std::numeric_limits<std::int32_t>::max());
+/// The second of three documents is poisoned; `c` must have three, and neither result nor gradient of the others may
+/// change a bit.
+void expect_non_finite_values_stay_in_their_document(const PackedCase& c,
+                                                     const std::vector<std::vector<std::int64_t>>& cuts = {{}});
 void expect_same_bits_on_any_number_of_threads(const PackedCase& c, const std::vector<std::int64_t>& cuts = {});
 /// Every input and output may be columns of a wider matrix.
 void expect_row_strides_are_free(const std::vector<PackedCase>& cases);

@@ -9,15 +9,17 @@
 
 namespace causeway::testing {
 
-/// Document lengths as PackMamba (arXiv 2408.03865) describes its corpus: 57 to 2048 tokens, 646 in the mean. The shape it leaves open is taken as
-/// log-normal, exp(mu + sigma·N(0, 1)) rounded and clipped to that range, mu such that the mean is 646.
+/// Document lengths as PackMamba (arXiv 2408.03865) describes its corpus: 57 to 2048 tokens, 646 in the mean. The shape
+/// it leaves open is taken as log-normal, exp(mu + sigma·N(0, 1)) rounded and clipped to that range, mu such that the
+/// mean is 646.
 inline std::vector<std::int64_t> packmamba_lengths(std::int64_t documents, double sigma, std::uint64_t seed = 1) {
   const RandomStream random(seed, 646);
   std::vector<std::int64_t> lengths(static_cast<std::size_t>(documents));
   const auto draw = [&](double mu) {
     double sum = 0;
     for (std::size_t d = 0; d < lengths.size(); ++d) {
-      lengths[d] = static_cast<std::int64_t>(std::clamp(std::round(std::exp(mu + sigma * random.normal(d))), 57.0, 2048.0));
+      lengths[d] =
+          static_cast<std::int64_t>(std::clamp(std::round(std::exp(mu + sigma * random.normal(d))), 57.0, 2048.0));
       sum += static_cast<double>(lengths[d]);
     }
     return sum / static_cast<double>(documents);

@@ -22,7 +22,8 @@ std::optional<Communicator>& mpi_world() {
   return world;
 }
 
-/// What is dear to make, kept from test to test: a stream for every rank of this process, and the groups of processes on GPUs, by size.
+/// What is dear to make, kept from test to test: a stream for every rank of this process, and the groups of processes
+/// on GPUs, by size.
 struct Gpus {
   std::vector<Stream> streams;
   std::map<int, Communicator> worlds;
@@ -41,11 +42,13 @@ std::optional<Gpus>& gpus() {
 class FailurePrinter : public testing::EmptyTestEventListener {
  public:
   explicit FailurePrinter(int rank) : rank_(rank) {}
-  void OnTestStart(const testing::TestInfo& test) override { name_ = fmt::format("{}.{}", test.test_suite_name(), test.name()); }
+  void OnTestStart(const testing::TestInfo& test) override {
+    name_ = fmt::format("{}.{}", test.test_suite_name(), test.name());
+  }
   void OnTestPartResult(const testing::TestPartResult& part) override {
     if (!part.failed()) return;
-    fmt::print(stderr, "rank {}: {}: {}:{}: {}\n", rank_, name_, part.file_name() != nullptr ? part.file_name() : "?", part.line_number(),
-               part.message());
+    fmt::print(stderr, "rank {}: {}: {}:{}: {}\n", rank_, name_, part.file_name() != nullptr ? part.file_name() : "?",
+               part.line_number(), part.message());
   }
 
  private:
@@ -74,7 +77,8 @@ void on_ranks(int ranks, Device device, const std::function<void(Communicator& w
   on_ranks(ranks, [&](Communicator& processes) {
     auto& worlds = gpus()->worlds;
     const Stream& stream = gpus()->stream(0);
-    if (!worlds.contains(ranks)) worlds.emplace(ranks, Communicator(make_device_transport(processes.transport(), stream)));
+    if (!worlds.contains(ranks))
+      worlds.emplace(ranks, Communicator(make_device_transport(processes.transport(), stream)));
     body(worlds.at(ranks), stream);
   });
 }
@@ -105,7 +109,8 @@ void on_ranks(int ranks, const std::function<void(Communicator& world)>& body) {
 
 int run_all_tests(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  const bool mpi = std::any_of(argv, argv + argc, [](const char* argument) { return std::string_view(argument) == "--mpi"; });
+  const bool mpi =
+      std::any_of(argv, argv + argc, [](const char* argument) { return std::string_view(argument) == "--mpi"; });
   if (!mpi) {
     const int failed = RUN_ALL_TESTS();
     gpus().reset();  // while CUDA is there

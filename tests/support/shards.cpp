@@ -13,12 +13,13 @@ namespace causeway::test {
 std::vector<NamedPack> awkward_packs(int ranks, Layout layout) {
   const std::int64_t n = ranks;
   const auto one = [](std::int64_t tokens) { return Segments::one_document(tokens); };
-  std::vector<NamedPack> packs = {{"no token", one(0)},
-                                  {"one token", one(1)},
-                                  {"fewer tokens than ranks", one(std::max<std::int64_t>(1, n - 1))},
-                                  {"one or two tokens a rank", Segments({0, 1, n + 1, n + 2})},
-                                  {"a document over all ranks", one(23 * n + 5)},
-                                  {"and a little one before and after it", Segments({0, 2, 2, 23 * n, 23 * n + 3, 23 * n + 3})}};
+  std::vector<NamedPack> packs = {
+      {"no token", one(0)},
+      {"one token", one(1)},
+      {"fewer tokens than ranks", one(std::max<std::int64_t>(1, n - 1))},
+      {"one or two tokens a rank", Segments({0, 1, n + 1, n + 2})},
+      {"a document over all ranks", one(23 * n + 5)},
+      {"and a little one before and after it", Segments({0, 2, 2, 23 * n, 23 * n + 3, 23 * n + 3})}};
   const std::int64_t tokens = 19 * n + 3;
   const ShardLayout shards(tokens, ranks, layout);
   for (const std::int64_t shift : {-1, 0, 1}) {
@@ -33,7 +34,8 @@ std::vector<NamedPack> awkward_packs(int ranks, Layout layout) {
   // More than the scan's block of tokens in a shard.
   packs.push_back({"long documents", Segments({0, 67, 80 * n / 2 + 30, 80 * n})});
   for (std::uint64_t seed = 0; seed < 4; ++seed)
-    packs.push_back({fmt::format("random {}", seed), random_segments((7 + 11 * static_cast<std::int64_t>(seed)) * n + 2, seed)});
+    packs.push_back(
+        {fmt::format("random {}", seed), random_segments((7 + 11 * static_cast<std::int64_t>(seed)) * n + 2, seed)});
   return packs;
 }
 
@@ -51,7 +53,8 @@ std::vector<RandomPack> random_packs(std::span<const Layout> layouts) {
 Tensor local_rows(const Stream& stream, const Sharding& sharding, TensorView whole) {
   Tensor local(stream, whole.dtype, whole.shape.with_rows(sharding.local_tokens()));
   std::vector<RowRange> ranges;
-  for (const Chunk& chunk : sharding.chunks()) ranges.push_back({.from = chunk.tokens.begin, .to = chunk.offset, .count = chunk.tokens.size()});
+  for (const Chunk& chunk : sharding.chunks())
+    ranges.push_back({.from = chunk.tokens.begin, .to = chunk.offset, .count = chunk.tokens.size()});
   copy_rows(stream, {.x = whole, .ranges = ranges, .y = local});
   return local;
 }
@@ -62,7 +65,8 @@ std::vector<double> own_part(const Sharding& sharding, TensorView local) {
   const std::int64_t columns = local.columns();
   whole.resize(static_cast<std::size_t>(sharding.layout().tokens() * columns));
   for (const Chunk& chunk : sharding.chunks())
-    std::copy_n(rows.begin() + chunk.offset * columns, chunk.tokens.size() * columns, whole.begin() + chunk.tokens.begin * columns);
+    std::copy_n(rows.begin() + chunk.offset * columns, chunk.tokens.size() * columns,
+                whole.begin() + chunk.tokens.begin * columns);
   return whole;
 }
 

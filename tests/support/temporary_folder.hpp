@@ -12,13 +12,15 @@
 
 namespace causeway::testing {
 
-/// A fresh folder that goes away with its test; in memory where the system has such a place, for tests write files by the thousand.
+/// A fresh folder that goes away with its test; in memory where the system has such a place, for tests write files by
+/// the thousand.
 class TemporaryFolder {
  public:
   TemporaryFolder() {
     const std::filesystem::path memory = "/dev/shm";
     const bool in_memory = ::access(memory.c_str(), W_OK) == 0 && ::getenv("TMPDIR") == nullptr;
-    std::string pattern = ((in_memory ? memory : std::filesystem::temp_directory_path()) / "causeway-test-XXXXXX").string();
+    std::string pattern =
+        ((in_memory ? memory : std::filesystem::temp_directory_path()) / "causeway-test-XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("cannot make a temporary folder");
     path_ = pattern;
   }
@@ -35,7 +37,9 @@ class TemporaryFolder {
     std::ofstream(path_ / name, std::ios::binary) << bytes;
     return *this / name;
   }
-  std::size_t count() const { return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(path_), {})); }
+  std::size_t count() const {
+    return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(path_), {}));
+  }
 
  private:
   std::filesystem::path path_;

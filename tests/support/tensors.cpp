@@ -16,18 +16,25 @@ constexpr double sentinel = 119;  // exact in every dtype
 template <class Body>
 decltype(auto) dispatch_number(DType dtype, Body&& body) {
   switch (dtype) {
-    case DType::i64: return body.template operator()<std::int64_t>();
-    case DType::i32: return body.template operator()<std::int32_t>();
-    case DType::u8: return body.template operator()<std::uint8_t>();
-    default: return dispatch(dtype, std::forward<Body>(body));
+    case DType::i64:
+      return body.template operator()<std::int64_t>();
+    case DType::i32:
+      return body.template operator()<std::int32_t>();
+    case DType::u8:
+      return body.template operator()<std::uint8_t>();
+    default:
+      return dispatch(dtype, std::forward<Body>(body));
   }
 }
 
 template <class T>
 T number(double value) {
-  if constexpr (std::is_integral_v<T>) return static_cast<T>(std::floor(value));
-  else if constexpr (std::is_same_v<T, double>) return value;
-  else return T(static_cast<float>(value));
+  if constexpr (std::is_integral_v<T>)
+    return static_cast<T>(std::floor(value));
+  else if constexpr (std::is_same_v<T, double>)
+    return value;
+  else
+    return T(static_cast<float>(value));
 }
 
 }  // namespace
@@ -45,7 +52,9 @@ Tensor tensor_of(const Stream& stream, DType dtype, Shape shape, std::span<const
   return result;
 }
 
-Tensor converted(const Stream& stream, TensorView x, DType dtype) { return tensor_of(stream, dtype, x.shape, values_of(x)); }
+Tensor converted(const Stream& stream, TensorView x, DType dtype) {
+  return tensor_of(stream, dtype, x.shape, values_of(x));
+}
 
 Tensor moved(TensorView x, const Stream& from, const Stream& to) {
   Tensor copy(to, x.dtype, x.shape);
@@ -67,7 +76,8 @@ std::vector<double> values_of(TensorView x) {
 }
 
 void assign(TensorView x, std::span<const double> values) {
-  ensure(x.size() == static_cast<std::int64_t>(values.size()), "{} values for a tensor {}", values.size(), x.shape.to_string());
+  ensure(x.size() == static_cast<std::int64_t>(values.size()), "{} values for a tensor {}", values.size(),
+         x.shape.to_string());
   auto next = values.begin();
   dispatch_number(x.dtype, [&]<class T>() {
     for (std::int64_t r = 0; r < x.rows(); ++r)
@@ -76,7 +86,9 @@ void assign(TensorView x, std::span<const double> values) {
 }
 
 Padded::Padded(const Stream& stream, TensorView values, std::int64_t left, std::int64_t right)
-    : wide_(stream, values.dtype, {values.rows(), left + values.columns() + right}), left_(left), columns_(values.columns()) {
+    : wide_(stream, values.dtype, {values.rows(), left + values.columns() + right}),
+      left_(left),
+      columns_(values.columns()) {
   assign(wide_, std::vector<double>(static_cast<std::size_t>(wide_.view().size()), sentinel));
   assign(view(), values_of(values));
 }
@@ -119,7 +131,9 @@ bool same_bits(TensorView a, TensorView b) {
   if (a.dtype != b.dtype || a.shape != b.shape) return false;
   const auto row_bytes = static_cast<std::size_t>(a.columns() * size_of(a.dtype));
   for (std::int64_t r = 0; r < a.rows(); ++r) {
-    const auto at = [&](TensorView x) { return static_cast<const std::byte*>(x.data) + r * x.row_stride * size_of(x.dtype); };
+    const auto at = [&](TensorView x) {
+      return static_cast<const std::byte*>(x.data) + r * x.row_stride * size_of(x.dtype);
+    };
     if (row_bytes > 0 && std::memcmp(at(a), at(b), row_bytes) != 0) return false;
   }
   return true;
@@ -142,7 +156,8 @@ std::vector<double> finite_differences(TensorView x, const std::function<double(
   return gradient;
 }
 
-double adjoint_mismatch(std::span<const double> Lx, std::span<const double> y, std::span<const double> x, std::span<const double> LTy) {
+double adjoint_mismatch(std::span<const double> Lx, std::span<const double> y, std::span<const double> x,
+                        std::span<const double> LTy) {
   const double scale = norm(Lx) * norm(y) + norm(x) * norm(LTy);
   return std::abs(dot(Lx, y) - dot(x, LTy)) / (scale > 0 ? scale : 1);
 }
@@ -154,7 +169,8 @@ Segments random_segments(std::int64_t tokens, std::uint64_t seed) {
   while (cu_seqlens.back() < tokens) {
     const std::uint64_t kind = draws.below(index++, 4);
     const std::uint64_t longest = kind == 3 ? static_cast<std::uint64_t>(tokens) : 8;
-    const auto length = kind < 2 ? static_cast<std::int64_t>(kind) : static_cast<std::int64_t>(1 + draws.below(index++, longest));
+    const auto length =
+        kind < 2 ? static_cast<std::int64_t>(kind) : static_cast<std::int64_t>(1 + draws.below(index++, longest));
     cu_seqlens.push_back(std::min(tokens, cu_seqlens.back() + length));
   }
   if (draws.below(index, 2) == 1) cu_seqlens.push_back(tokens);

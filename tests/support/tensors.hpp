@@ -13,7 +13,8 @@
 namespace causeway::test {
 
 /// Uniform in [low, high), rounded to dtype (i32: floored); the same for the same seed.
-Tensor random_tensor(const Stream& stream, DType dtype, Shape shape, std::uint64_t seed, double low = -1, double high = 1);
+Tensor random_tensor(const Stream& stream, DType dtype, Shape shape, std::uint64_t seed, double low = -1,
+                     double high = 1);
 /// `values`, row-major, converted to dtype.
 Tensor tensor_of(const Stream& stream, DType dtype, Shape shape, std::span<const double> values);
 /// x in another dtype, dense.
@@ -27,7 +28,9 @@ std::vector<double> values_of(TensorView x);
 void assign(TensorView x, std::span<const double> values);
 
 /// Half the distance between 1 and the next number: what one rounding to dtype costs, relatively.
-constexpr double rounding_of(DType dtype) { return dtype == DType::f64 ? 0x1p-53 : dtype == DType::f32 ? 0x1p-24 : 0x1p-9; }
+constexpr double rounding_of(DType dtype) {
+  return dtype == DType::f64 ? 0x1p-53 : dtype == DType::f32 ? 0x1p-24 : 0x1p-9;
+}
 inline constexpr DType floating_types[] = {DType::f64, DType::f32, DType::bf16};
 /// How GoogleTest names the instance of a test that runs over dtypes.
 inline std::string dtype_name(const auto& info) { return std::string(name_of(info.param)); }
@@ -57,7 +60,8 @@ bool same_bits(TensorView a, TensorView b);
 /// ∂loss/∂x by central differences: moves each element of x (f64) by ±step, calls loss(), and puts it back.
 std::vector<double> finite_differences(TensorView x, const std::function<double()>& loss, double step = 1e-5);
 /// |⟨Lx, y⟩ - ⟨x, Lᵀy⟩| / (‖Lx‖‖y‖ + ‖x‖‖Lᵀy‖): rounding error where the second map is the first one's adjoint.
-double adjoint_mismatch(std::span<const double> Lx, std::span<const double> y, std::span<const double> x, std::span<const double> LTy);
+double adjoint_mismatch(std::span<const double> Lx, std::span<const double> y, std::span<const double> x,
+                        std::span<const double> LTy);
 
 /// A cutting of `tokens` into documents: a mix of empty, one-token, short and long ones.
 Segments random_segments(std::int64_t tokens, std::uint64_t seed);

@@ -23,7 +23,8 @@ void read_fasta(LineReader& lines, DocumentSink& out) {
     if (!in_record) {
       const std::size_t found = text.find_first_not_of(" \t");
       if (found == text.npos) continue;
-      lines.refuse("found {}, expected '>' and a name, at the start of a line, before the first sequence", shown(text[found]));
+      lines.refuse("found {}, expected '>' and a name, at the start of a line, before the first sequence",
+                   shown(text[found]));
     }
     append_sequence(text, lines, out);
   }

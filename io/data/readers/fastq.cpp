@@ -30,17 +30,21 @@ void read_fastq(LineReader& lines, DocumentSink& out) {
         break;
       case Line::plus:
         if (part->first && !text.starts_with('+'))
-          lines.refuse("found {}, expected '+': a record of '{}' has four lines, its sequence one of them", text.empty() ? "an empty line" : shown(text.front()), name.get());
+          lines.refuse("found {}, expected '+': a record of '{}' has four lines, its sequence one of them",
+                       text.empty() ? "an empty line" : shown(text.front()), name.get());
         break;
       case Line::quality: {
         const auto bad = std::find_if(text.begin(), text.end(), [](char byte) { return byte < '!' || byte > '~'; });
         if (bad != text.end()) lines.refuse("found {} among the qualities, expected '!' to '~'", shown(*bad));
         qualities += static_cast<std::int64_t>(text.size());
-        if (part->last && qualities != bases) lines.refuse("found {} qualities of record '{}', expected {} as its sequence has letters", qualities, name.get(), bases);
+        if (part->last && qualities != bases)
+          lines.refuse("found {} qualities of record '{}', expected {} as its sequence has letters", qualities,
+                       name.get(), bases);
         break;
       }
     }
-    if (part->last) expected = expected == Line::quality ? Line::name : static_cast<Line>(static_cast<int>(expected) + 1);
+    if (part->last)
+      expected = expected == Line::quality ? Line::name : static_cast<Line>(static_cast<int>(expected) + 1);
   }
   // The empty quality line of an empty record may be missing, as the last line's end may.
   const bool complete = expected == Line::name || (expected == Line::quality && bases == 0);

@@ -9,7 +9,8 @@ namespace {
 
 using Json = nlohmann::json;
 
-/// Keeps `text`, `id` and `name` of the outermost object and nothing else, so that a line of a million brackets builds no tree.
+/// Keeps `text`, `id` and `name` of the outermost object and nothing else, so that a line of a million brackets builds
+/// no tree.
 class Record : public nlohmann::json_sax<Json> {
  public:
   std::optional<std::string> text, id, name;
@@ -20,10 +21,14 @@ class Record : public nlohmann::json_sax<Json> {
     return true;
   }
   bool string(string_t& value) override {
-    if (depth_ == 1 && key_ == "text") text = std::move(value);
-    else if (depth_ == 1 && key_ == "id") id = std::move(value);
-    else if (depth_ == 1 && key_ == "name") name = std::move(value);
-    else return scalar("a string");
+    if (depth_ == 1 && key_ == "text")
+      text = std::move(value);
+    else if (depth_ == 1 && key_ == "id")
+      id = std::move(value);
+    else if (depth_ == 1 && key_ == "name")
+      name = std::move(value);
+    else
+      return scalar("a string");
     return true;
   }
   bool number_integer(number_integer_t value) override { return integer(std::to_string(value)); }
@@ -50,8 +55,10 @@ class Record : public nlohmann::json_sax<Json> {
     return problem.empty();
   }
   bool integer(std::string value) {
-    if (depth_ == 1 && key_ == "id") id = std::move(value);
-    else if (depth_ == 1 && key_ == "name") name = std::move(value);
+    if (depth_ == 1 && key_ == "id")
+      id = std::move(value);
+    else if (depth_ == 1 && key_ == "name")
+      name = std::move(value);
     return scalar("a number");
   }
   bool open(const char* what, bool object) {
@@ -74,7 +81,8 @@ void read_jsonl(LineReader& lines, DocumentSink& out) {
   std::string line;
   while (const auto part = lines.next()) {
     if (part->first) line.clear();
-    if (line.size() + part->text.size() > longest_json_line) lines.refuse("found a line of more than {} bytes, expected a shorter one", longest_json_line);
+    if (line.size() + part->text.size() > longest_json_line)
+      lines.refuse("found a line of more than {} bytes, expected a shorter one", longest_json_line);
     line.append(part->text);
     if (!part->last || line.find_first_not_of(" \t") == line.npos) continue;
     Record record;
@@ -82,8 +90,11 @@ void read_jsonl(LineReader& lines, DocumentSink& out) {
     if (!record.problem.empty()) lines.refuse("{}", record.problem);
     ensure(complete, "{}:{}: unexplained JSON error", lines.path(), lines.line());
     if (!record.text) lines.refuse("found no \"text\", expected one in every object");
-    const std::string name = record.id ? *record.id : record.name ? *record.name : fmt::format("{}:{}", lines.file_name(), lines.line());
-    if (name.size() > longest_name) lines.refuse("found a name of {} bytes, expected at most {}", name.size(), longest_name);
+    const std::string name = record.id     ? *record.id
+                             : record.name ? *record.name
+                                           : fmt::format("{}:{}", lines.file_name(), lines.line());
+    if (name.size() > longest_name)
+      lines.refuse("found a name of {} bytes, expected at most {}", name.size(), longest_name);
     out.begin(name);
     out.append_bytes(*record.text);
   }

@@ -36,14 +36,16 @@ void FirstWord::add(std::string_view text, const LineReader& lines) {
   if (done_) return;
   const std::size_t end = std::min(text.find_first_of(" \t"), text.size());
   done_ = end < text.size();
-  if (word_.size() + end > longest_name) lines.refuse("found a name of more than {} bytes, expected a shorter one", longest_name);
+  if (word_.size() + end > longest_name)
+    lines.refuse("found a name of more than {} bytes, expected a shorter one", longest_name);
   word_.append(text.substr(0, end));
 }
 
 std::int64_t append_sequence(std::string_view text, const LineReader& lines, DocumentSink& out) {
   std::int64_t count = 0;
   while (!text.empty()) {
-    const auto run = std::find_if(text.begin(), text.end(), [](char byte) { return kind_of(byte) != Letter::sequence; });
+    const auto run =
+        std::find_if(text.begin(), text.end(), [](char byte) { return kind_of(byte) != Letter::sequence; });
     const auto length = static_cast<std::size_t>(run - text.begin());
     if (length < text.size() && kind_of(text[length]) == Letter::foreign)
       lines.refuse("found {} in a sequence, expected a letter, '*', '-' or '.'", shown(text[length]));

@@ -26,15 +26,18 @@ class DocumentSink {
   std::array<std::int32_t, 4096> tokens_;
 };
 
-/// The formats, a file each under io/readers/. Each reads a whole file, in memory bounded by `longest_name` and `longest_json_line` whatever is
-/// in it, and throws Error(usage) saying file, line, what was found and what was expected.
+/// The formats, a file each under io/readers/. Each reads a whole file, in memory bounded by `longest_name` and
+/// `longest_json_line` whatever is in it, and throws Error(usage) saying file, line, what was found and what was
+/// expected.
 using Reader = void (*)(LineReader& lines, DocumentSink& out);
 
-/// >name description, then lines of letters, '*', '-' and '.'. A record is a document, named by its first word; a record without a sequence is
-/// an empty document. Blank lines and blanks in sequences are skipped; letters keep their case.
+/// >name description, then lines of letters, '*', '-' and '.'. A record is a document, named by its first word; a
+/// record without a sequence is an empty document. Blank lines and blanks in sequences are skipped; letters keep their
+/// case.
 void read_fasta(LineReader& lines, DocumentSink& out);
 
-/// Four lines a record: @name description, sequence, +, as many qualities. Blank lines between records are skipped; the qualities are checked and dropped.
+/// Four lines a record: @name description, sequence, +, as many qualities. Blank lines between records are skipped; the
+/// qualities are checked and dropped.
 void read_fastq(LineReader& lines, DocumentSink& out);
 
 /// The file is one document, byte for byte, named as the file is.
@@ -43,8 +46,8 @@ void read_text(LineReader& lines, DocumentSink& out);
 /// A line is a document, named file:line, without its line end; blank lines are skipped.
 void read_lines(LineReader& lines, DocumentSink& out);
 
-/// A line is a JSON object with a string `text`, the document, and optionally a string or integer `id` or `name`; other members are ignored,
-/// blank lines skipped.
+/// A line is a JSON object with a string `text`, the document, and optionally a string or integer `id` or `name`; other
+/// members are ignored, blank lines skipped.
 void read_jsonl(LineReader& lines, DocumentSink& out);
 
 /// A line is a document of decimal token ids between blanks, each less than the vocabulary; blank lines are skipped.

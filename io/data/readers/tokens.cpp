@@ -18,7 +18,8 @@ void read_tokens(LineReader& lines, DocumentSink& out) {
         end_number();
       } else if (byte >= '0' && byte <= '9') {
         value = std::max<std::int64_t>(value, 0) * 10 + (byte - '0');
-        if (value >= out.vocabulary_size) lines.refuse("found token {} or more, expected less than the vocabulary's {}", value, out.vocabulary_size);
+        if (value >= out.vocabulary_size)
+          lines.refuse("found token {} or more, expected less than the vocabulary's {}", value, out.vocabulary_size);
       } else {
         lines.refuse("found {}, expected token ids between blanks", shown(byte));
       }

@@ -1,5 +1,5 @@
-#include "kernels/core/integer.hpp"
 #include "kernels/fourier.hpp"
+#include "kernels/core/integer.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -7,9 +7,9 @@
 #include <numbers>
 #include <type_traits>
 
-#include "kernels/expect.hpp"
 #include "kernels/cpu/fft_conv/fftw.hpp"
 #include "kernels/cpu/team.hpp"
+#include "kernels/expect.hpp"
 
 namespace causeway::cpu {
 namespace {

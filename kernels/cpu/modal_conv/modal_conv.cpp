@@ -1,5 +1,5 @@
-#include "kernels/core/integer.hpp"
 #include "kernels/modal_conv.hpp"
+#include "kernels/core/integer.hpp"
 
 #include "kernels/cpu/modal_conv/modal_tile.hpp"
 
@@ -39,15 +39,17 @@ void forward(const Stream& stream, const ModalConvForward& args) {
         for (std::int64_t t = visit; t < visit + count; t += modal_piece) {
           if (args.states.present() && t % modal_conv_block == 0)
             store_saved(s, M, tile, args.states.template row<R>(t / modal_conv_block));
-          for_each_document(in.segments, t, std::min(t + modal_piece, tokens), [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t end) {
-            const std::int64_t n = last - first;
-            multiply_piece<1>(modes.taps(), x + (first - visit), n, y + (first - visit));
-            if (first != start) {
-              for (std::int64_t m = 0; m < M; ++m) weighted[m] = modes.residue(m) * s[m];
-              add_from_state<true>(modes, weighted, n, y + (first - visit));
-            }
-            if (last != end && last != tokens) advance_state(modes, x + (first - visit), n, first == start, args.log_rates, tile, s);
-          });
+          for_each_document(in.segments, t, std::min(t + modal_piece, tokens),
+                            [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t end) {
+                              const std::int64_t n = last - first;
+                              multiply_piece<1>(modes.taps(), x + (first - visit), n, y + (first - visit));
+                              if (first != start) {
+                                for (std::int64_t m = 0; m < M; ++m) weighted[m] = modes.residue(m) * s[m];
+                                add_from_state<true>(modes, weighted, n, y + (first - visit));
+                              }
+                              if (last != end && last != tokens)
+                                advance_state(modes, x + (first - visit), n, first == start, args.log_rates, tile, s);
+                            });
         }
         store_gated<T>(y, in.q, visit, count, tile, args.y);
       }

@@ -10,7 +10,8 @@ void summary(const Stream& stream, const ModalConvSummary& args) {
   using R = Accumulator<T>;
   const GatedConvInputs& in = args.in;
   const std::int64_t tokens = in.segments.tokens, M = args.log_rates.columns();
-  const std::int64_t begin = in.segments.count == 0 ? 0 : std::max<std::int64_t>(0, in.segments.cu_seqlens[in.segments.count - 1]);
+  const std::int64_t begin =
+      in.segments.count == 0 ? 0 : std::max<std::int64_t>(0, in.segments.cu_seqlens[in.segments.count - 1]);
   const TileGroups<R> groups(in.v.columns());
   const std::int64_t kept = Modes<R>::size(M) + M;
   const Scratch<R> scratch(stream, groups.tiles * kept);
@@ -61,8 +62,10 @@ void adjoint_summary(const Stream& stream, const ModalConvAdjointSummary& args) 
             Vector<R> through{};
             for (std::int64_t j = 0; j < n; ++j) through += modes.powers(m)[j + 1] * dc[i + j];
             // The first piece worked off, the only short one, finds no adjoint behind it.
-            if (visit + i + n == end) adjoint[m] = modes.residue(m) * through;
-            else adjoint[m] += modes.residue(m) * through - modes.loss(m, n, args.log_rates, tile) * adjoint[m];
+            if (visit + i + n == end)
+              adjoint[m] = modes.residue(m) * through;
+            else
+              adjoint[m] += modes.residue(m) * through - modes.loss(m, n, args.log_rates, tile) * adjoint[m];
           }
         }
         if (visit == 0) store_matrix<R>(adjoint, tile, args.adjoint);

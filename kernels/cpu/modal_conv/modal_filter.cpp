@@ -1,8 +1,8 @@
 #include <cmath>
 
-#include "kernels/expect.hpp"
 #include "kernels/cpu/modal_conv/modal_rate.hpp"
 #include "kernels/cpu/vector_math.hpp"
+#include "kernels/expect.hpp"
 #include "kernels/modal_conv.hpp"
 
 namespace causeway::cpu {

@@ -3,8 +3,8 @@
 #include <numbers>
 #include <vector>
 
-#include "kernels/expect.hpp"
 #include "kernels/cpu/modal_conv/modal_rate.hpp"
+#include "kernels/expect.hpp"
 #include "kernels/fourier.hpp"
 
 namespace causeway::cpu {
@@ -47,7 +47,8 @@ struct Frequencies {
     constexpr double powers_re[] = {1, 0, -1, 0}, powers_im[] = {0, -1, 0, 1};
     for (std::int64_t r = 0; r < rows; ++r) {
       const std::int64_t index = first + r * step, j = (index % (4 * length) + 4 * length) % (4 * length);
-      const std::int64_t near = j > 2 * length ? j - 4 * length : j;  // near 0 an angle has more digits than near a whole turn
+      const std::int64_t near =
+          j > 2 * length ? j - 4 * length : j;  // near 0 an angle has more digits than near a whole turn
       const double half = std::numbers::pi * static_cast<double>(near) / static_cast<double>(4 * length);
       const double sine = std::sin(half);
       turn_re[r] = powers_re[j % 4];

@@ -1,5 +1,5 @@
-#include "kernels/core/integer.hpp"
 #include "kernels/activation.hpp"
+#include "kernels/core/integer.hpp"
 
 #include <type_traits>
 
@@ -23,7 +23,8 @@ void scale(const Stream&, const Scale& args) {
             to[i] = static_cast<Accumulator<Y>>(static_cast<Wide>(to[i]) + alpha * static_cast<Wide>(from[i]));
         } else {
 #pragma omp simd
-          for (std::int64_t i = 0; i < count; ++i) to[i] = static_cast<Accumulator<Y>>(alpha * static_cast<Wide>(from[i]));
+          for (std::int64_t i = 0; i < count; ++i)
+            to[i] = static_cast<Accumulator<Y>>(alpha * static_cast<Wide>(from[i]));
         }
       });
     });
@@ -40,7 +41,8 @@ void fill(const Stream&, const Fill& args) {
 }
 
 void negative_exponential(const Stream&, const NegativeExponential& args) {
-  ensure(args.x.dtype == args.y.dtype, "negative_exponential from {} to {}", name_of(args.x.dtype), name_of(args.y.dtype));
+  ensure(args.x.dtype == args.y.dtype, "negative_exponential from {} to {}", name_of(args.x.dtype),
+         name_of(args.y.dtype));
   dispatch(args.x.dtype, [&]<class T>() {
     for_each_run({args.x, args.y}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
       const T* x = args.x.row<T>(row) + column;
@@ -52,8 +54,9 @@ void negative_exponential(const Stream&, const NegativeExponential& args) {
 }
 
 void negative_exponential_backward(const Stream&, const NegativeExponentialBackward& args) {
-  ensure(args.y.dtype == args.d_y.dtype && args.y.dtype == args.d_x.dtype, "negative_exponential_backward of {}, {} and {}",
-         name_of(args.y.dtype), name_of(args.d_y.dtype), name_of(args.d_x.dtype));
+  ensure(args.y.dtype == args.d_y.dtype && args.y.dtype == args.d_x.dtype,
+         "negative_exponential_backward of {}, {} and {}", name_of(args.y.dtype), name_of(args.d_y.dtype),
+         name_of(args.d_x.dtype));
   dispatch(args.y.dtype, [&]<class T>() {
     using Wide = Accumulator<T>;
     for_each_run({args.y, args.d_y, args.d_x}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {

@@ -5,8 +5,8 @@
 #include <limits>
 
 #include "kernels/cpu/pointwise/elementwise.hpp"
-#include "kernels/expect.hpp"
 #include "kernels/cpu/vector_math.hpp"
+#include "kernels/expect.hpp"
 
 namespace causeway::cpu {
 namespace {
@@ -35,8 +35,10 @@ void loss_and_gradient(const CrossEntropy& args, std::span<const std::int32_t> l
     *args.loss.row<Wide>(t) = std::log(sum) - at_label;
     if (d_logits == nullptr) continue;
 #pragma omp simd
-    for (std::int64_t v = 0; v < vocabulary; ++v) d_logits[v] = exponential(static_cast<Wide>(logits[v]) - largest) / sum;
-    d_logits[label] = exponential(at_label) / sum - 1;  // from the unrounded probability: bf16 would lose what is left of p - 1
+    for (std::int64_t v = 0; v < vocabulary; ++v)
+      d_logits[v] = exponential(static_cast<Wide>(logits[v]) - largest) / sum;
+    d_logits[label] =
+        exponential(at_label) / sum - 1;  // from the unrounded probability: bf16 would lose what is left of p - 1
   }
 }
 
@@ -48,9 +50,11 @@ void cross_entropy(const Stream&, const CrossEntropy& args) {
   expect("cross entropy's loss", args.loss, accumulator_of(logits.dtype), {logits.rows()});
   expect_if_present("cross entropy's d_logits", args.d_logits, logits.dtype, logits.shape);
   const std::span<const std::int32_t> labels = args.labels.as<std::int32_t>();
-  const auto wrong = std::find_if(labels.begin(), labels.end(), [&](std::int32_t label) { return label >= logits.columns(); });
+  const auto wrong =
+      std::find_if(labels.begin(), labels.end(), [&](std::int32_t label) { return label >= logits.columns(); });
   if (wrong != labels.end())
-    fail(ExitCode::usage, "label {} is id {}, expected at most {} (the vocabulary's last)", wrong - labels.begin(), *wrong, logits.columns() - 1);
+    fail(ExitCode::usage, "label {} is id {}, expected at most {} (the vocabulary's last)", wrong - labels.begin(),
+         *wrong, logits.columns() - 1);
   dispatch(logits.dtype, [&]<class T>() { loss_and_gradient<T>(args, labels); });
 }
 

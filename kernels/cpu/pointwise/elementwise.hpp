@@ -9,12 +9,12 @@
 
 namespace causeway::cpu {
 
-/// Elements a thread takes at a time, and below which a second thread does not pay. Fixed, so that where a vector loop ends and its
-/// remainder begins, and with it every bit of the result, does not depend on the number of threads.
+/// Elements a thread takes at a time, and below which a second thread does not pay. Fixed, so that where a vector loop
+/// ends and its remainder begins, and with it every bit of the result, does not depend on the number of threads.
 inline constexpr std::int64_t run_length = 4096;
 
-/// Calls body(row, column, count) for runs of elements that are contiguous in every one of `tensors` (all of one shape), in parallel:
-/// element i of a run is x.row<T>(row)[column + i]. Where all are dense the whole is one row.
+/// Calls body(row, column, count) for runs of elements that are contiguous in every one of `tensors` (all of one
+/// shape), in parallel: element i of a run is x.row<T>(row)[column + i]. Where all are dense the whole is one row.
 template <class Body>
 void for_each_run(std::initializer_list<TensorView> tensors, const Body& body) {
   const TensorView& first = *tensors.begin();

@@ -13,7 +13,8 @@ std::span<const std::int32_t> checked_ids(TensorView ids, std::int64_t vocabular
   const std::span<const std::int32_t> all = ids.as<std::int32_t>();
   const auto wrong = std::find_if(all.begin(), all.end(), [&](std::int32_t id) { return id < 0 || id >= vocabulary; });
   if (wrong != all.end())
-    fail(ExitCode::usage, "token {} is id {}, expected 0 to {} (the vocabulary's last)", wrong - all.begin(), *wrong, vocabulary - 1);
+    fail(ExitCode::usage, "token {} is id {}, expected 0 to {} (the vocabulary's last)", wrong - all.begin(), *wrong,
+         vocabulary - 1);
   return all;
 }
 
@@ -21,11 +22,12 @@ template <class From, class To>
 void gather(const EmbeddingForward& args, std::span<const std::int32_t> ids) {
   const std::int64_t tokens = args.y.rows(), channels = args.y.columns();
 #pragma omp parallel for schedule(static) if (tokens * channels > 4 * run_length)
-  for (std::int64_t t = 0; t < tokens; ++t) std::copy_n(args.weight.row<From>(ids[static_cast<std::size_t>(t)]), channels, args.y.row<To>(t));
+  for (std::int64_t t = 0; t < tokens; ++t)
+    std::copy_n(args.weight.row<From>(ids[static_cast<std::size_t>(t)]), channels, args.y.row<To>(t));
 }
 
-/// A thread owns columns, not tokens: each table entry then sums in token order, and a DNA pack, all of whose tokens share four rows, still
-/// divides evenly.
+/// A thread owns columns, not tokens: each table entry then sums in token order, and a DNA pack, all of whose tokens
+/// share four rows, still divides evenly.
 template <class T>
 void scatter_add(const EmbeddingBackward& args, std::span<const std::int32_t> ids) {
   using Wide = Accumulator<T>;
@@ -50,8 +52,10 @@ void embedding_forward(const Stream&, const EmbeddingForward& args) {
   expect("embedding's y", args.y, args.y.dtype == wide ? wide : narrow, {args.ids.rows(), args.weight.columns()});
   const auto ids = checked_ids(args.ids, args.weight.rows());
   dispatch(narrow, [&]<class T>() {
-    if (args.y.dtype == wide) gather<T, Accumulator<T>>(args, ids);
-    else gather<T, T>(args, ids);
+    if (args.y.dtype == wide)
+      gather<T, Accumulator<T>>(args, ids);
+    else
+      gather<T, T>(args, ids);
   });
 }
 

@@ -2,8 +2,8 @@
 
 #include "kernels/activation.hpp"
 #include "kernels/cpu/pointwise/elementwise.hpp"
-#include "kernels/expect.hpp"
 #include "kernels/cpu/vector_math.hpp"
+#include "kernels/expect.hpp"
 
 namespace causeway::cpu {
 namespace {
@@ -32,9 +32,12 @@ template <class Body>
 void dispatch_activation(DType dtype, Activation activation, const Body& body) {
   dispatch(dtype, [&]<class T>() {
     switch (activation) {
-      case Activation::none: return body.template operator()<T, Activation::none>();
-      case Activation::silu: return body.template operator()<T, Activation::silu>();
-      case Activation::gelu: return body.template operator()<T, Activation::gelu>();
+      case Activation::none:
+        return body.template operator()<T, Activation::none>();
+      case Activation::silu:
+        return body.template operator()<T, Activation::silu>();
+      case Activation::gelu:
+        return body.template operator()<T, Activation::gelu>();
     }
   });
 }
@@ -50,27 +53,31 @@ void gated_activation_forward(const Stream&, const GatedActivationForward& args)
       const T *a = args.a.row<const T>(row) + column, *b = args.b.row<const T>(row) + column;
       T* y = args.y.row<T>(row) + column;
 #pragma omp simd
-      for (std::int64_t i = 0; i < count; ++i) y[i] = static_cast<T>(activate<activation>(static_cast<R>(a[i])).value * static_cast<R>(b[i]));
+      for (std::int64_t i = 0; i < count; ++i)
+        y[i] = static_cast<T>(activate<activation>(static_cast<R>(a[i])).value * static_cast<R>(b[i]));
     });
   });
 }
 
 void gated_activation_backward(const Stream&, const GatedActivationBackward& args) {
-  for (const auto& [name, view] : {std::pair{"b", args.b}, std::pair{"d_y", args.d_y}, std::pair{"d_a", args.d_a}, std::pair{"d_b", args.d_b}})
+  for (const auto& [name, view] :
+       {std::pair{"b", args.b}, std::pair{"d_y", args.d_y}, std::pair{"d_a", args.d_a}, std::pair{"d_b", args.d_b}})
     expect(name, view, args.a.dtype, args.a.shape);
   dispatch_activation(args.a.dtype, args.activation, [&]<class T, Activation activation>() {
     using R = Accumulator<T>;
-    for_each_run({args.a, args.b, args.d_y, args.d_a, args.d_b}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
-      const T *a = args.a.row<const T>(row) + column, *b = args.b.row<const T>(row) + column, *d_y = args.d_y.row<const T>(row) + column;
-      T *d_a = args.d_a.row<T>(row) + column, *d_b = args.d_b.row<T>(row) + column;
+    for_each_run({args.a, args.b, args.d_y, args.d_a, args.d_b},
+                 [&](std::int64_t row, std::int64_t column, std::int64_t count) {
+                   const T *a = args.a.row<const T>(row) + column, *b = args.b.row<const T>(row) + column,
+                           *d_y = args.d_y.row<const T>(row) + column;
+                   T *d_a = args.d_a.row<T>(row) + column, *d_b = args.d_b.row<T>(row) + column;
 #pragma omp simd
-      for (std::int64_t i = 0; i < count; ++i) {
-        const auto [value, slope] = activate<activation>(static_cast<R>(a[i]));
-        const R g = static_cast<R>(d_y[i]), gate = static_cast<R>(b[i]);
-        d_a[i] = static_cast<T>(g * gate * slope);
-        d_b[i] = static_cast<T>(g * value);
-      }
-    });
+                   for (std::int64_t i = 0; i < count; ++i) {
+                     const auto [value, slope] = activate<activation>(static_cast<R>(a[i]));
+                     const R g = static_cast<R>(d_y[i]), gate = static_cast<R>(b[i]);
+                     d_a[i] = static_cast<T>(g * gate * slope);
+                     d_b[i] = static_cast<T>(g * value);
+                   }
+                 });
   });
 }
 
@@ -84,7 +91,8 @@ void multiply(const Stream&, const Multiply& args) {
       T* y = args.y.row<T>(row) + column;
       if (args.accumulate) {
 #pragma omp simd
-        for (std::int64_t i = 0; i < count; ++i) y[i] = static_cast<T>(static_cast<R>(y[i]) + static_cast<R>(a[i]) * static_cast<R>(b[i]));
+        for (std::int64_t i = 0; i < count; ++i)
+          y[i] = static_cast<T>(static_cast<R>(y[i]) + static_cast<R>(a[i]) * static_cast<R>(b[i]));
       } else {
 #pragma omp simd
         for (std::int64_t i = 0; i < count; ++i) y[i] = static_cast<T>(static_cast<R>(a[i]) * static_cast<R>(b[i]));

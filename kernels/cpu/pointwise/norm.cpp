@@ -1,5 +1,5 @@
-#include "kernels/core/integer.hpp"
 #include "kernels/norm.hpp"
+#include "kernels/core/integer.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -34,8 +34,8 @@ void forward(const RmsNormForward& args) {
   }
 }
 
-/// `partial` [blocks, D], zero: d_weight is summed over `block` tokens at a time and then over the blocks in order. Their number depends on
-/// the shape alone.
+/// `partial` [blocks, D], zero: d_weight is summed over `block` tokens at a time and then over the blocks in order.
+/// Their number depends on the shape alone.
 template <class T>
 void backward(const RmsNormBackward& args, std::int64_t block, TensorView partial) {
   using Wide = Accumulator<T>;

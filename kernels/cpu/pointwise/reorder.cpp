@@ -1,5 +1,5 @@
-#include "kernels/core/integer.hpp"
 #include "kernels/reorder.hpp"
+#include "kernels/core/integer.hpp"
 
 #include <cstring>
 
@@ -8,8 +8,8 @@
 namespace causeway::cpu {
 
 void copy_rows(const Stream&, const CopyRows& args) {
-  ensure(args.x.dtype == args.y.dtype && args.x.columns() == args.y.columns(), "copy_rows from {} of {} to {} of {}", args.x.shape.to_string(),
-         name_of(args.x.dtype), args.y.shape.to_string(), name_of(args.y.dtype));
+  ensure(args.x.dtype == args.y.dtype && args.x.columns() == args.y.columns(), "copy_rows from {} of {} to {} of {}",
+         args.x.shape.to_string(), name_of(args.x.dtype), args.y.shape.to_string(), name_of(args.y.dtype));
   // One range after the other: several may add to the same row, and then their order decides the last bit.
   for (const RowRange& range : args.ranges) {
     const TensorView x = args.x.slice_rows(range.from, range.count), y = args.y.slice_rows(range.to, range.count);
@@ -18,7 +18,8 @@ void copy_rows(const Stream&, const CopyRows& args) {
       dispatch(x.dtype, [&]<class T>() {
         using Wide = Accumulator<T>;
         // The ranges' own shape: x and y may differ in how their rows are shaped, not in how long they are.
-        const TensorView from = {x.data, x.dtype, {x.rows(), x.columns()}, x.row_stride}, to = {y.data, y.dtype, {y.rows(), y.columns()}, y.row_stride};
+        const TensorView from = {x.data, x.dtype, {x.rows(), x.columns()}, x.row_stride},
+                         to = {y.data, y.dtype, {y.rows(), y.columns()}, y.row_stride};
         for_each_run({from, to}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
           const T* add = from.row<T>(row) + column;
           T* sum = to.row<T>(row) + column;
@@ -30,8 +31,9 @@ void copy_rows(const Stream&, const CopyRows& args) {
       // Dense rows are one, of which a thread takes a piece at a time.
       constexpr std::int64_t piece = 1 << 18;
       const bool dense = x.dense() && y.dense();
-      const std::int64_t item = size_of(x.dtype), length = dense ? piece : x.columns() * item, x_step = dense ? piece : x.row_stride * item,
-                         y_step = dense ? piece : y.row_stride * item, count = dense ? ceil_div(x.bytes(), piece) : x.rows();
+      const std::int64_t item = size_of(x.dtype), length = dense ? piece : x.columns() * item,
+                         x_step = dense ? piece : x.row_stride * item, y_step = dense ? piece : y.row_stride * item,
+                         count = dense ? ceil_div(x.bytes(), piece) : x.rows();
 #pragma omp parallel for schedule(static) if (x.bytes() > 4 * piece)
       for (std::int64_t i = 0; i < count; ++i)
         std::memcpy(static_cast<std::byte*>(y.data) + i * y_step, static_cast<const std::byte*>(x.data) + i * x_step,

@@ -1,8 +1,8 @@
 #include <cmath>
 #include <vector>
 
-#include "kernels/core/integer.hpp"
 #include "kernels/attention.hpp"
+#include "kernels/core/integer.hpp"
 #include "kernels/cpu/channel_tile.hpp"
 #include "kernels/expect.hpp"
 
@@ -17,8 +17,10 @@ void turn(const Stream& stream, const Rope& args) {
   using R = Accumulator<T>;
   const std::int64_t tokens = args.x.rows(), heads = args.x.shape[1], E = args.x.shape[2], pairs = E / 2;
   std::vector<double> frequencies;
-  for (std::int64_t i = 0; i < pairs; ++i) frequencies.push_back(std::pow(args.base, -2.0 * static_cast<double>(i) / static_cast<double>(E)));
-  const Tensor table(stream, DType::f64, {position_block, pairs, 2});  // exp(i · position · frequency), position < position_block
+  for (std::int64_t i = 0; i < pairs; ++i)
+    frequencies.push_back(std::pow(args.base, -2.0 * static_cast<double>(i) / static_cast<double>(E)));
+  const Tensor table(stream, DType::f64,
+                     {position_block, pairs, 2});  // exp(i · position · frequency), position < position_block
   for (std::int64_t position = 0; position < position_block; ++position)
     for (std::int64_t i = 0; i < pairs; ++i) {
       const double angle = static_cast<double>(position) * frequencies[static_cast<std::size_t>(i)];
@@ -32,38 +34,42 @@ void turn(const Stream& stream, const Rope& args) {
   for (std::int64_t run = 0; run < runs; ++run) {
     double* const base = bases.view().row<double>(run);
     R* const angle = angles.view().row<R>(run);
-    for_each_document(args.segments, run * position_block, std::min((run + 1) * position_block, tokens), [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t) {
-      for (std::int64_t i = 0; i < pairs; ++i) {
-        const double at = static_cast<double>(first - start) * frequencies[static_cast<std::size_t>(i)];
-        base[2 * i] = std::cos(at);
-        base[2 * i + 1] = std::sin(at);
-      }
-      for (std::int64_t t = first; t < last; ++t) {
-        const double* const step = table.view().row<const double>(t - first);
-        for (std::int64_t i = 0; i < 2 * pairs; i += 2) {
-          angle[i] = static_cast<R>(base[i] * step[i] - base[i + 1] * step[i + 1]);
-          const double sine = base[i] * step[i + 1] + base[i + 1] * step[i];
-          angle[i + 1] = static_cast<R>(args.inverse ? -sine : sine);
-        }
-        for (std::int64_t h = 0; h < heads; ++h) {
-          const T* const x = args.x.row<const T>(t) + h * E;
-          T* const y = args.y.row<T>(t) + h * E;
-          for (std::int64_t i = 0; i < pairs; ++i) {
-            const R a = static_cast<R>(x[i]), b = static_cast<R>(x[i + pairs]), cosine = angle[2 * i], sine = angle[2 * i + 1];
-            y[i] = static_cast<T>(a * cosine - b * sine);
-            y[i + pairs] = static_cast<T>(b * cosine + a * sine);
-          }
-        }
-      }
-    });
+    for_each_document(args.segments, run * position_block, std::min((run + 1) * position_block, tokens),
+                      [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t) {
+                        for (std::int64_t i = 0; i < pairs; ++i) {
+                          const double at =
+                              static_cast<double>(first - start) * frequencies[static_cast<std::size_t>(i)];
+                          base[2 * i] = std::cos(at);
+                          base[2 * i + 1] = std::sin(at);
+                        }
+                        for (std::int64_t t = first; t < last; ++t) {
+                          const double* const step = table.view().row<const double>(t - first);
+                          for (std::int64_t i = 0; i < 2 * pairs; i += 2) {
+                            angle[i] = static_cast<R>(base[i] * step[i] - base[i + 1] * step[i + 1]);
+                            const double sine = base[i] * step[i + 1] + base[i + 1] * step[i];
+                            angle[i + 1] = static_cast<R>(args.inverse ? -sine : sine);
+                          }
+                          for (std::int64_t h = 0; h < heads; ++h) {
+                            const T* const x = args.x.row<const T>(t) + h * E;
+                            T* const y = args.y.row<T>(t) + h * E;
+                            for (std::int64_t i = 0; i < pairs; ++i) {
+                              const R a = static_cast<R>(x[i]), b = static_cast<R>(x[i + pairs]), cosine = angle[2 * i],
+                                      sine = angle[2 * i + 1];
+                              y[i] = static_cast<T>(a * cosine - b * sine);
+                              y[i + pairs] = static_cast<T>(b * cosine + a * sine);
+                            }
+                          }
+                        }
+                      });
   }
 }
 
 }  // namespace
 
 void rope(const Stream& stream, const Rope& args) {
-  ensure(args.x.shape.rank() == 3 && args.x.rows() == args.segments.tokens && args.x.shape[2] % 2 == 0, "rope of {} for {} tokens, expected [tokens, H, E] with even E",
-         args.x.shape.to_string(), args.segments.tokens);
+  ensure(args.x.shape.rank() == 3 && args.x.rows() == args.segments.tokens && args.x.shape[2] % 2 == 0,
+         "rope of {} for {} tokens, expected [tokens, H, E] with even E", args.x.shape.to_string(),
+         args.segments.tokens);
   ensure(args.base > 0, "rope's base is {}", args.base);
   expect("y", args.y, args.x.dtype, args.x.shape);
   dispatch(args.x.dtype, [&]<class Type> { turn<Type>(stream, args); });

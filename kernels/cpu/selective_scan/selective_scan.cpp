@@ -1,5 +1,5 @@
-#include "kernels/core/integer.hpp"
 #include "kernels/selective_scan.hpp"
+#include "kernels/core/integer.hpp"
 
 #include "kernels/cpu/selective_scan/selective_scan_tile.hpp"
 

@@ -20,7 +20,8 @@ class CausalMask {
     int begin, end;
   };
 
-  explicit CausalMask(const AttentionInputs& in) : segments_(in.segments), keys_(in.k.rows()), key_offset_(in.key_offset) {
+  explicit CausalMask(const AttentionInputs& in)
+      : segments_(in.segments), keys_(in.k.rows()), key_offset_(in.key_offset) {
     constexpr std::int64_t most = std::numeric_limits<int>::max() - 1024;
     ensure(in.segments.tokens <= most && keys_ <= most, "attention of {} queries to {} keys, expected at most {}",
            in.segments.tokens, keys_, most);
@@ -100,8 +101,8 @@ __device__ void load(Tile<E> to, const Heads& from, int head, int first) {
 /// of `from` in `seen` and in [first, last). A product with a cleaned tile leaves them out for everyone; this gives
 /// them to those who see them.
 template <int W>
-__device__ void add_non_finite(float (&y)[W][4], const Heads& from, int head, const CausalMask::Range (&seen)[2], int first,
-                               int last, int column, int lane) {
+__device__ void add_non_finite(float (&y)[W][4], const Heads& from, int head, const CausalMask::Range (&seen)[2],
+                               int first, int last, int column, int lane) {
 #pragma unroll
   for (int half = 0; half < 2; ++half)
     for (int row = max(first, seen[half].begin); row < min(last, seen[half].end); ++row) {

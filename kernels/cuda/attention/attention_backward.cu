@@ -1,8 +1,8 @@
 #include <cmath>
 
-#include "kernels/expect.hpp"
 #include "kernels/cuda/attention/attention.cuh"
 #include "kernels/cuda/device/functions.cuh"
+#include "kernels/expect.hpp"
 
 namespace causeway::cuda {
 namespace {
@@ -102,7 +102,7 @@ struct Block {
   int begin, end;                   ///< columns that any row sees
   int seen_by_first, seen_by_last;  ///< the end of the first row's, the begin of the last row's
   int warp_begin, warp_end;         ///< columns that any of the warp's rows sees
-  CausalMask::Range of_thread[2];        ///< what the thread's two rows see
+  CausalMask::Range of_thread[2];   ///< what the thread's two rows see
 
   __device__ Block(const CausalMask::Range* ranges, int warp, int lane)
       : begin(ranges[0].begin),

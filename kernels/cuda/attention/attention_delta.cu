@@ -1,6 +1,6 @@
 #include "kernels/attention.hpp"
-#include "kernels/expect.hpp"
 #include "kernels/cuda/device/reduce.cuh"
+#include "kernels/expect.hpp"
 
 namespace causeway::cuda {
 namespace {

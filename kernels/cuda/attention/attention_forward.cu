@@ -1,8 +1,8 @@
 #include <cmath>
 
-#include "kernels/expect.hpp"
 #include "kernels/cuda/attention/attention.cuh"
 #include "kernels/cuda/device/functions.cuh"
+#include "kernels/expect.hpp"
 
 namespace causeway::cuda {
 namespace {
@@ -49,7 +49,8 @@ struct Result {
 /// Running softmax of a thread's two rows of a 16-row block: scores become weights relative to the new maximum, and the
 /// sums so far are brought to it. `factor` = log2(e)/√E.
 template <int E, int N>
-__device__ void online_softmax_update(float (&s)[N][4], float factor, float (&highest)[2], float (&sum)[2], float (&y)[E / 8][4]) {
+__device__ void online_softmax_update(float (&s)[N][4], float factor, float (&highest)[2], float (&sum)[2],
+                                      float (&y)[E / 8][4]) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     float top = highest[half];
@@ -206,8 +207,8 @@ void launch(const Stream& stream, const AttentionForward& args) {
   constexpr int bytes = Tile<E>::bytes(64 * M + 2 * key_block);
   allow_shared(forward<E, M, exact>, bytes);
   const dim3 grid(grid_of(in.q.rows(), 64 * M), grid_of(in.q.shape[1]));
-  forward<E, M, exact><<<grid, threads, bytes, native_of(stream)>>>(CausalMask(in), Heads(in.q), Heads(in.k), Heads(in.v),
-                                                                    Result(args), scale);
+  forward<E, M, exact><<<grid, threads, bytes, native_of(stream)>>>(CausalMask(in), Heads(in.q), Heads(in.k),
+                                                                    Heads(in.v), Result(args), scale);
   cuda_check(cudaGetLastError());
 }
 

@@ -261,9 +261,9 @@ void plain_attention_forward(const Stream& stream, const AttentionForward& args)
     using R = Accumulator<T>;
     dispatch_length<T>(E, [&]<int C> {
       forward<T, Y, C><<<blocks_of<R, C>(in.q.rows(), H), 32 * warps, 0, native_of(stream)>>>(
-          CausalMask(in), Rows<const T>(in.q), Rows<const T>(in.k), Rows<const T>(in.v), Rows<Y>(args.y), Rows<R>(args.lse),
-          static_cast<int>(H), static_cast<int>(E), static_cast<R>(1 / std::sqrt(static_cast<double>(E))),
-          args.accumulate);
+          CausalMask(in), Rows<const T>(in.q), Rows<const T>(in.k), Rows<const T>(in.v), Rows<Y>(args.y),
+          Rows<R>(args.lse), static_cast<int>(H), static_cast<int>(E),
+          static_cast<R>(1 / std::sqrt(static_cast<double>(E))), args.accumulate);
       cuda_check(cudaGetLastError());
     });
   };

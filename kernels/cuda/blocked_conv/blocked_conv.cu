@@ -1,7 +1,7 @@
 #include "kernels/cuda/blocked_conv/blocked_conv.cuh"
 
-#include "kernels/expect.hpp"
 #include "kernels/cuda/device/reduce.cuh"
+#include "kernels/expect.hpp"
 
 namespace causeway::cuda {
 namespace {

@@ -237,8 +237,7 @@ __global__ void __launch_bounds__(threads) correlate(DirectConv<T> conv, Rows<co
 
 template <class T, ScanDirection direction>
 void convolve(const Stream& stream, const DirectConv<T>& conv, const DirectOutputs<T>& out) {
-  const std::int64_t before =
-      out.d_halo.data == nullptr ? 0 : round_up(conv.length - 1, tile_tokens);
+  const std::int64_t before = out.d_halo.data == nullptr ? 0 : round_up(conv.length - 1, tile_tokens);
   const std::int64_t down = ceil_div(conv.segments.tokens + before, tile_tokens);
   const std::int64_t across = ceil_div(conv.channels, tile_channels);
   ensure(across < 65536, "blocked_conv of {} channels, expected at most {} on cuda", conv.channels,
@@ -259,12 +258,12 @@ void direct_conv_forward(const Stream& stream, const BlockedConvForward& args) {
   const Rows<const T> none = rows_of<const T>({});
   const Rows<T> nowhere = rows_of<T>({});
   convolve<T, ScanDirection::right>(stream, DirectConv<T>(args),
-                              {.d_y = none,
-                               .gate = rows_of<const T>(args.in.q),
-                               .other_gate = none,
-                               .y = rows_of<T>(args.y),
-                               .other = nowhere,
-                               .d_halo = nowhere});
+                                    {.d_y = none,
+                                     .gate = rows_of<const T>(args.in.q),
+                                     .other_gate = none,
+                                     .y = rows_of<T>(args.y),
+                                     .other = nowhere,
+                                     .d_halo = nowhere});
 }
 
 template <class T>
@@ -279,24 +278,21 @@ void direct_conv_backward(const Stream& stream, const BlockedConvBackward& args)
         stream, conv,
         {.d_y = none, .gate = d_y, .other_gate = none, .y = rows_of<T>(to.d_q), .other = nowhere, .d_halo = nowhere});
   convolve<T, ScanDirection::left>(stream, conv,
-                             {.d_y = d_y,
-                              .gate = rows_of<const T>(args.in.v),
-                              .other_gate = conv.k,
-                              .y = rows_of<T>(args.in.k.present() ? to.d_k : TensorView{}),
-                              .other = rows_of<T>(to.d_v),
-                              .d_halo = rows_of<T>(conv.length > 1 ? args.d_halo : TensorView{})});
+                                   {.d_y = d_y,
+                                    .gate = rows_of<const T>(args.in.v),
+                                    .other_gate = conv.k,
+                                    .y = rows_of<T>(args.in.k.present() ? to.d_k : TensorView{}),
+                                    .other = rows_of<T>(to.d_v),
+                                    .d_halo = rows_of<T>(conv.length > 1 ? args.d_halo : TensorView{})});
   if (conv.segments.tokens == 0) return;
 
-  const std::int64_t tiles = ceil_div(conv.channels, tile_channels),
-                     lags = ceil_div(conv.length, tile_tokens);
+  const std::int64_t tiles = ceil_div(conv.channels, tile_channels), lags = ceil_div(conv.length, tile_tokens);
   // Enough parts to fill the device, none of them short, and no more memory than a large activation takes.
   constexpr std::int64_t enough_blocks = 1024, shortest = 512, most_elements = std::int64_t{1} << 26;
   const std::int64_t wanted = std::min(
       {enough_blocks / (tiles * lags), conv.segments.tokens / shortest, most_elements / (conv.length * conv.channels)});
-  const std::int64_t part_tiles =
-      ceil_div(conv.segments.tokens, tile_tokens) / std::max<std::int64_t>(wanted, 1) + 1;
-  const std::int64_t part_tokens = part_tiles * tile_tokens,
-                     parts = ceil_div(conv.segments.tokens, part_tokens);
+  const std::int64_t part_tiles = ceil_div(conv.segments.tokens, tile_tokens) / std::max<std::int64_t>(wanted, 1) + 1;
+  const std::int64_t part_tokens = part_tiles * tile_tokens, parts = ceil_div(conv.segments.tokens, part_tokens);
   const Tensor partial(stream, dtype_of<R>, {parts, conv.length, conv.channels});
   auto* const sums = static_cast<R*>(partial.view().data);
   correlate<T>

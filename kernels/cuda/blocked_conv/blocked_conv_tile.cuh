@@ -20,10 +20,10 @@
 ///
 /// Where a document begins, the tiles before are dropped by writing zeros, and a tile that holds an edge is multiplied
 /// once for every document in it, each time from that document's tokens only: what is inside of a document is
-/// mask-free, and nothing of one document ever meets another's. Within one, a NaN or an infinity may spoil tokens that it
-/// does not reach, since H_b holds zeros there: all from its own tile's first, up to 15 before it, to the last of the tiles
-/// that some H_b links with it. These blocks are 2, 3, 5 or 9, no fewer than the taps touch: that may be 60 and more
-/// tokens beyond the filter.
+/// mask-free, and nothing of one document ever meets another's. Within one, a NaN or an infinity may spoil tokens that
+/// it does not reach, since H_b holds zeros there: all from its own tile's first, up to 15 before it, to the last of
+/// the tiles that some H_b links with it. These blocks are 2, 3, 5 or 9, no fewer than the taps touch: that may be 60
+/// and more tokens beyond the filter.
 ///
 /// The filter is rounded to bf16 where it comes in float32, as q⊙d_y is; sums, skip and gates are in float32.
 namespace causeway::cuda {

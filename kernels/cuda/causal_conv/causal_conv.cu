@@ -1,22 +1,24 @@
-#include "kernels/core/integer.hpp"
 #include "kernels/causal_conv.hpp"
+#include "kernels/core/integer.hpp"
 
 #include <algorithm>
 
-#include "kernels/expect.hpp"
 #include "kernels/cuda/causal_conv/causal_conv_long.cuh"
 #include "kernels/cuda/device/check.cuh"
 #include "kernels/cuda/device/documents.cuh"
-#include "kernels/cuda/pointwise/elementwise.cuh"
 #include "kernels/cuda/device/functions.cuh"
 #include "kernels/cuda/device/packet.cuh"
+#include "kernels/cuda/pointwise/elementwise.cuh"
+#include "kernels/expect.hpp"
 
-// A thread takes V neighbouring channels, 16 or 8 bytes, down a strip of tokens; a warp 32 such packets of one strip, so that what depends on the token
-// alone is uniform in it. The last `Taps` rows stand in registers: x is read once from memory, and the few rows over a strip's edge from a cache.
+// A thread takes V neighbouring channels, 16 or 8 bytes, down a strip of tokens; a warp 32 such packets of one strip,
+// so that what depends on the token alone is uniform in it. The last `Taps` rows stand in registers: x is read once
+// from memory, and the few rows over a strip's edge from a cache.
 //
-// Floor (H200, 4.3 TB/s of copies): forward 2 accesses an element, backward 3; at L 16384, D 4096 in bf16 0.063 and 0.094 ms. Two exponential-unit
-// operations an element for silu and its slope take 0.035 ms, about 15 instructions 0.04 ms: both hide behind the bytes. Reached at L 65536:
-// 0.343 and 0.705 ms, 1.3 and 1.8 times a copy of as many bytes in the same run, whatever the documents.
+// Floor (H200, 4.3 TB/s of copies): forward 2 accesses an element, backward 3; at L 16384, D 4096 in bf16 0.063 and
+// 0.094 ms. Two exponential-unit operations an element for silu and its slope take 0.035 ms, about 15 instructions 0.04
+// ms: both hide behind the bytes. Reached at L 65536: 0.343 and 0.705 ms, 1.3 and 1.8 times a copy of as many bytes in
+// the same run, whatever the documents.
 namespace causeway::cuda {
 namespace {
 
@@ -50,7 +52,9 @@ struct Inputs {
         dense(args.weight.dense() && reinterpret_cast<std::uintptr_t>(args.weight.data) % 16 == 0) {}
 
   /// Row t of x, which stands in the halo where t < 0.
-  __device__ const T* row(std::int64_t t) const { return t >= 0 ? x + t * x_stride : halo + (taps - 1 + t) * halo_stride; }
+  __device__ const T* row(std::int64_t t) const {
+    return t >= 0 ? x + t * x_stride : halo + (taps - 1 + t) * halo_stride;
+  }
 };
 
 /// What a thread keeps of its channels: the weights, lag 0 first, and x of the last tokens, the latest first.
@@ -77,7 +81,8 @@ struct Window {
 #pragma unroll
       for (int v = 0; v < V; ++v)
 #pragma unroll
-        for (int j = 0; j < Taps; ++j) weight[j][v] = j < in.taps ? widened(in.weight[(channel + v) * in.weight_stride + in.taps - 1 - j]) : R(0);
+        for (int j = 0; j < Taps; ++j)
+          weight[j][v] = j < in.taps ? widened(in.weight[(channel + v) * in.weight_stride + in.taps - 1 - j]) : R(0);
     }
 #pragma unroll
     for (int v = 0; v < V; ++v) {
@@ -193,10 +198,13 @@ struct Outputs {
   Accumulator<T>* partial;  // [blocks of tokens][Taps + 1][channels]: d_weight by lag, then d_bias
 };
 
-/// Walks Taps - 1 tokens beyond the strip: each token's g goes to d_x of the tokens it reaches, and d_x[t] is complete as soon
-/// as g[t + Taps - 1] is there; g over the edge is computed once more.
+/// Walks Taps - 1 tokens beyond the strip: each token's g goes to d_x of the tokens it reaches, and d_x[t] is complete
+/// as soon as g[t + Taps - 1] is there; g over the edge is computed once more.
 template <class T, int V, int Taps>
-__global__ void __launch_bounds__(32 * strips_a_block, Taps > 4 ? 2 : sizeof(T) == 2 ? 4 : 3) backward_strips(Inputs<T> in, Outputs<T> out) {
+__global__ void __launch_bounds__(32 * strips_a_block, Taps > 4         ? 2
+                                                       : sizeof(T) == 2 ? 4
+                                                                        : 3)
+    backward_strips(Inputs<T> in, Outputs<T> out) {
   using R = Accumulator<T>;
   const StripPlace<V> at(in.channels);
   const std::int64_t tokens = in.segments.tokens, begin = at.strip * backward_strip, channel = at.channel;
@@ -284,16 +292,18 @@ __global__ void __launch_bounds__(32 * strips_a_block, Taps > 4 ? 2 : sizeof(T) 
   }
 }
 
-/// d_weight += and d_bias += the parts' sums: each of 8 rows of threads takes every eighth part, then the rows are added in their order.
+/// d_weight += and d_bias += the parts' sums: each of 8 rows of threads takes every eighth part, then the rows are
+/// added in their order.
 template <class R>
-__global__ void add_parts(const R* partial, std::int64_t parts, int lags, std::int64_t channels, int taps, R* d_weight, std::int64_t weight_stride,
-                          R* d_bias, std::int64_t bias_stride) {
+__global__ void add_parts(const R* partial, std::int64_t parts, int lags, std::int64_t channels, int taps, R* d_weight,
+                          std::int64_t weight_stride, R* d_bias, std::int64_t bias_stride) {
   const std::int64_t channel = std::int64_t{blockIdx.x} * 32 + threadIdx.x;
   const int lag = static_cast<int>(blockIdx.y);
   __shared__ double shared[8][32];
   double sum = 0;
   if (channel < channels)
-    for (std::int64_t part = threadIdx.y; part < parts; part += 8) sum += static_cast<double>(partial[(part * lags + lag) * channels + channel]);
+    for (std::int64_t part = threadIdx.y; part < parts; part += 8)
+      sum += static_cast<double>(partial[(part * lags + lag) * channels + channel]);
   shared[threadIdx.y][threadIdx.x] = sum;
   __syncthreads();
   if (threadIdx.y != 0 || channel >= channels) return;
@@ -306,7 +316,8 @@ __global__ void add_parts(const R* partial, std::int64_t parts, int lags, std::i
 
 /// d_halo: what the run's first tokens reach before it; g of these few tokens is computed once more.
 template <class T, int Taps>
-__global__ void halo_gradient(Inputs<T> in, const T* d_y, std::int64_t d_y_stride, T* d_halo, std::int64_t d_halo_stride) {
+__global__ void halo_gradient(Inputs<T> in, const T* d_y, std::int64_t d_y_stride, T* d_halo,
+                              std::int64_t d_halo_stride) {
   using R = Accumulator<T>;
   const std::int64_t channel = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (channel >= in.channels) return;
@@ -335,8 +346,8 @@ __global__ void halo_gradient(Inputs<T> in, const T* d_y, std::int64_t d_y_strid
 
 constexpr int most_taps = 16;  // that stand in registers; more are causal_conv_long's
 
-/// Calls body<V, Taps>() with packets of at most `widest` channels, or one where they do not fit, and Taps no fewer than the
-/// weights have.
+/// Calls body<V, Taps>() with packets of at most `widest` channels, or one where they do not fit, and Taps no fewer
+/// than the weights have.
 template <class T, int widest, class Body>
 void with_shape(std::int64_t taps, std::initializer_list<TensorView> tensors, const Body& body) {
   constexpr int V = std::min(widest, packet_width<T>);
@@ -344,9 +355,9 @@ void with_shape(std::int64_t taps, std::initializer_list<TensorView> tensors, co
   if (taps <= 4)
     packets ? body.template operator()<V, 4>() : body.template operator()<1, 4>();
   else
-    packets ? body.template operator()<std::min(V, sizeof(T) > 4 ? 1 : 2), most_taps>() : body.template operator()<1, most_taps>();
+    packets ? body.template operator()<std::min(V, sizeof(T) > 4 ? 1 : 2), most_taps>()
+            : body.template operator()<1, most_taps>();
 }
-
 
 template <class T>
 void forward(const Stream& stream, const CausalConvForward& args) {
@@ -354,7 +365,8 @@ void forward(const Stream& stream, const CausalConvForward& args) {
   if (in.segments.tokens == 0 || in.channels == 0) return;
   with_shape<T, 8>(in.taps, {args.x, args.halo, args.y}, [&]<int V, int Taps> {
     const unsigned grid = StripPlace<V>::grid(in.segments.tokens, forward_strip, in.channels);
-    forward_strips<T, V, Taps><<<grid, dim3(packets_a_block, strips_a_block), 0, native_of(stream)>>>(in, static_cast<T*>(args.y.data), args.y.row_stride);
+    forward_strips<T, V, Taps><<<grid, dim3(packets_a_block, strips_a_block), 0, native_of(stream)>>>(
+        in, static_cast<T*>(args.y.data), args.y.row_stride);
     cuda_check(cudaGetLastError());
   });
 }
@@ -368,8 +380,8 @@ void backward(const Stream& stream, const CausalConvBackward& args) {
   const auto* const d_y = static_cast<const T*>(args.d_y.data);
   with_shape<T, 4>(in.taps, {args.x, args.halo, args.d_y, args.d_x}, [&]<int V, int Taps> {
     if (args.d_halo.present() && in.taps > 1) {
-      halo_gradient<T, Taps><<<blocks_of(in.channels, 128), 128, 0, queue>>>(in, d_y, args.d_y.row_stride, static_cast<T*>(args.d_halo.data),
-                                                                            args.d_halo.row_stride);
+      halo_gradient<T, Taps><<<blocks_of(in.channels, 128), 128, 0, queue>>>(
+          in, d_y, args.d_y.row_stride, static_cast<T*>(args.d_halo.data), args.d_halo.row_stride);
       cuda_check(cudaGetLastError());
     }
     if (in.segments.tokens == 0) return;
@@ -382,7 +394,8 @@ void backward(const Stream& stream, const CausalConvBackward& args) {
     cuda_check(cudaGetLastError());
     R* const d_bias = args.d_bias.present() ? static_cast<R*>(args.d_bias.data) : nullptr;
     add_parts<R><<<dim3(blocks_of(in.channels, 32), Taps + 1), dim3(32, 8), 0, queue>>>(
-        sums, parts, Taps + 1, in.channels, in.taps, static_cast<R*>(args.d_weight.data), args.d_weight.row_stride, d_bias, args.d_bias.row_stride);
+        sums, parts, Taps + 1, in.channels, in.taps, static_cast<R*>(args.d_weight.data), args.d_weight.row_stride,
+        d_bias, args.d_bias.row_stride);
     cuda_check(cudaGetLastError());
   });
 }
@@ -396,7 +409,8 @@ void expect_inputs(const Args& args) {
   cpu::expect("weight", args.weight, dtype, {D, W});
   cpu::expect_if_present("bias", args.bias, dtype, {D});
   cpu::expect_if_present("halo", args.halo, dtype, {W - 1, D});
-  ensure(args.halo.present() || W == 1 || !args.segments.continues_from_left(), "a document begins before the run, but halo is absent");
+  ensure(args.halo.present() || W == 1 || !args.segments.continues_from_left(),
+         "a document begins before the run, but halo is absent");
 }
 
 }  // namespace

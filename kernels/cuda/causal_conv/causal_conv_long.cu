@@ -4,14 +4,16 @@
 
 #include "kernels/core/integer.hpp"
 #include "kernels/cuda/device/documents.cuh"
-#include "kernels/cuda/pointwise/elementwise.cuh"
 #include "kernels/cuda/device/functions.cuh"
+#include "kernels/cuda/pointwise/elementwise.cuh"
 
-// A lane takes a channel, a warp `own` consecutive tokens of 32 channels; it walks the lags that some of these tokens reach, with one row and one weight
-// read a lag from a cache and a ring of `own` rows in registers. Backward writes g of all tokens to scratch first; d_x and d_halo walk the lags over it to the
-// right, d_weight takes `own` lags a warp down a part of the tokens. Weights are turned to [taps, channels] before, so that neighbouring lanes read neighbours.
+// A lane takes a channel, a warp `own` consecutive tokens of 32 channels; it walks the lags that some of these tokens
+// reach, with one row and one weight read a lag from a cache and a ring of `own` rows in registers. Backward writes g
+// of all tokens to scratch first; d_x and d_halo walk the lags over it to the right, d_weight takes `own` lags a warp
+// down a part of the tokens. Weights are turned to [taps, channels] before, so that neighbouring lanes read neighbours.
 //
-// Floor: a multiply-add an element and tap forward, four backward with an activation, three without; bytes as in causal_conv.cu and g's twice.
+// Floor: a multiply-add an element and tap forward, four backward with an activation, three without; bytes as in
+// causal_conv.cu and g's twice.
 namespace causeway::cuda {
 namespace {
 
@@ -41,16 +43,20 @@ struct LongConv {
         silu(args.activation == Activation::silu) {}
 
   /// x of token t, which stands in the halo where t < 0.
-  __device__ R at(std::int64_t t, std::int64_t channel) const { return widened(t >= 0 ? x(t, channel) : halo(taps - 1 + t, channel)); }
+  __device__ R at(std::int64_t t, std::int64_t channel) const {
+    return widened(t >= 0 ? x(t, channel) : halo(taps - 1 + t, channel));
+  }
 };
 
 template <class T>
 __global__ void turn_weights(Rows<const T> weight, std::int64_t channels, std::int64_t taps, Accumulator<T>* by_lag) {
-  const std::int64_t at = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x, lag = at / channels, channel = at % channels;
+  const std::int64_t at = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x, lag = at / channels,
+                     channel = at % channels;
   if (lag < taps) by_lag[at] = widened(weight(channel, taps - 1 - lag));
 }
 
-/// A warp's tokens and a lane's channel. Tiles of tokens lie together along the grid's x, so that any number of channels fits.
+/// A warp's tokens and a lane's channel. Tiles of tokens lie together along the grid's x, so that any number of
+/// channels fits.
 struct Strip {
   std::int64_t begin, channel;
   int count;
@@ -68,7 +74,8 @@ struct Strip {
 
 /// bias + Σ_j weight_j x[t-j] of a strip; y = its activation, or g = d_y times the activation's slope.
 template <class T, bool Backward>
-__global__ void __launch_bounds__(warps * lanes) walk_back(LongConv<T> conv, Rows<const T> d_y, Rows<T> y, Accumulator<T>* g) {
+__global__ void __launch_bounds__(warps* lanes)
+    walk_back(LongConv<T> conv, Rows<const T> d_y, Rows<T> y, Accumulator<T>* g) {
   using R = Accumulator<T>;
   const Strip strip(conv.segments.tokens, conv.channels);
   if (strip.count == 0) return;
@@ -115,14 +122,15 @@ __global__ void widen_rows(Rows<const T> d_y, std::int64_t tokens, std::int64_t 
 
 /// d_x[t] = Σ_j weight_j g[t+j], inside document and run.
 template <class T>
-__global__ void __launch_bounds__(warps * lanes) walk_ahead(LongConv<T> conv, const Accumulator<T>* g, Rows<T> d_x) {
+__global__ void __launch_bounds__(warps* lanes) walk_ahead(LongConv<T> conv, const Accumulator<T>* g, Rows<T> d_x) {
   using R = Accumulator<T>;
   const std::int64_t tokens = conv.segments.tokens;
   const Strip strip(tokens, conv.channels);
   if (strip.count == 0) return;
   const int lane = static_cast<int>(threadIdx.x);
   const Starts starts(conv.segments, strip.begin, lane);
-  const std::int64_t end = min(tokens, Document(conv.segments, strip.begin + strip.count - 1, lane).end);  // of the last token's
+  const std::int64_t end =
+      min(tokens, Document(conv.segments, strip.begin + strip.count - 1, lane).end);  // of the last token's
   if (strip.channel >= conv.channels) return;
   std::int64_t reach[own], most = 0;
   R ring[own], sum[own];
@@ -134,7 +142,8 @@ __global__ void __launch_bounds__(warps * lanes) walk_ahead(LongConv<T> conv, co
     ring[i] = i < strip.count ? g[t * conv.channels + strip.channel] : R(0);
     sum[i] = 0;
   }
-  // Lags fall behind each other here: slot s holds token begin + s of this round, the next token takes the place of the one just left.
+  // Lags fall behind each other here: slot s holds token begin + s of this round, the next token takes the place of the
+  // one just left.
   for (std::int64_t round = 0; round < most; round += own)
 #pragma unroll
     for (int j = 0; j < own; ++j) {
@@ -153,19 +162,24 @@ __global__ void __launch_bounds__(warps * lanes) walk_ahead(LongConv<T> conv, co
 /// d_halo: a thread a row and channel; what the run's first document does not hold gets zero.
 template <class T>
 __global__ void halo_rows(LongConv<T> conv, const Accumulator<T>* g, Rows<T> d_halo) {
-  const std::int64_t at = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x, row = at / conv.channels, channel = at % conv.channels;
+  const std::int64_t at = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x, row = at / conv.channels,
+                     channel = at % conv.channels;
   if (row >= conv.taps - 1) return;
   const std::int64_t t = row - (conv.taps - 1);
   const bool held = conv.segments.count > 0 && conv.segments.cu_seqlens[0] <= t;
-  const std::int64_t end = held ? min(conv.segments.tokens, conv.segments.cu_seqlens[1]) : 0, stop = min(conv.taps, end - t);
+  const std::int64_t end = held ? min(conv.segments.tokens, conv.segments.cu_seqlens[1]) : 0,
+                     stop = min(conv.taps, end - t);
   Accumulator<T> sum = 0;
-  for (std::int64_t lag = -t; held && lag < stop; ++lag) sum += conv.weight[lag * conv.channels + channel] * g[(t + lag) * conv.channels + channel];
+  for (std::int64_t lag = -t; held && lag < stop; ++lag)
+    sum += conv.weight[lag * conv.channels + channel] * g[(t + lag) * conv.channels + channel];
   d_halo(row, channel) = narrowed<T>(sum);
 }
 
-/// partial[part][lag][channel] = Σ_t g[t] x[t-lag] over a part of the tokens, and Σ_t g[t] at lag = taps. A warp takes `own` lags.
+/// partial[part][lag][channel] = Σ_t g[t] x[t-lag] over a part of the tokens, and Σ_t g[t] at lag = taps. A warp takes
+/// `own` lags.
 template <class T>
-__global__ void __launch_bounds__(warps * lanes) correlate(LongConv<T> conv, const Accumulator<T>* g, std::int64_t part_tokens, Accumulator<T>* partial) {
+__global__ void __launch_bounds__(warps* lanes)
+    correlate(LongConv<T> conv, const Accumulator<T>* g, std::int64_t part_tokens, Accumulator<T>* partial) {
   using R = Accumulator<T>;
   const std::int64_t across = ceil_div(conv.channels, lanes), lag = (blockIdx.x / across * warps + threadIdx.y) * own,
                      channel = blockIdx.x % across * lanes + threadIdx.x;
@@ -211,8 +225,10 @@ __global__ void __launch_bounds__(warps * lanes) correlate(LongConv<T> conv, con
 
 /// d_weight += and d_bias += the parts' sums, in the parts' order.
 template <class R>
-__global__ void add_long_parts(const R* partial, std::int64_t parts, std::int64_t channels, std::int64_t taps, Rows<R> d_weight, R* d_bias, std::int64_t bias_stride) {
-  const std::int64_t at = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x, size = (taps + 1) * channels, lag = at / channels, channel = at % channels;
+__global__ void add_long_parts(const R* partial, std::int64_t parts, std::int64_t channels, std::int64_t taps,
+                               Rows<R> d_weight, R* d_bias, std::int64_t bias_stride) {
+  const std::int64_t at = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x, size = (taps + 1) * channels,
+                     lag = at / channels, channel = at % channels;
   if (at >= size) return;
   double sum = 0;
   for (std::int64_t part = 0; part < parts; ++part) sum += static_cast<double>(partial[part * size + at]);
@@ -228,8 +244,8 @@ template <class T>
 Tensor weights_by_lag(const Stream& stream, TensorView weight) {
   using R = Accumulator<T>;
   Tensor by_lag(stream, dtype_of<R>, {weight.columns(), weight.rows()});
-  turn_weights<T><<<grid_of(weight.size(), threads), threads, 0, native_of(stream)>>>(Rows<const T>(weight), weight.rows(), weight.columns(),
-                                                                                     static_cast<R*>(by_lag.view().data));
+  turn_weights<T><<<grid_of(weight.size(), threads), threads, 0, native_of(stream)>>>(
+      Rows<const T>(weight), weight.rows(), weight.columns(), static_cast<R*>(by_lag.view().data));
   cuda_check(cudaGetLastError());
   return by_lag;
 }
@@ -241,7 +257,8 @@ void forward(const Stream& stream, const CausalConvForward& args) {
   const Tensor by_lag = weights_by_lag<T>(stream, args.weight);
   const LongConv<T> conv(args, static_cast<const R*>(by_lag.view().data));
   const unsigned strips = Strip::grid(conv.segments.tokens, conv.channels);
-  walk_back<T, false><<<strips, dim3(lanes, warps), 0, native_of(stream)>>>(conv, Rows<const T>({}), Rows<T>(args.y), nullptr);
+  walk_back<T, false>
+      <<<strips, dim3(lanes, warps), 0, native_of(stream)>>>(conv, Rows<const T>({}), Rows<T>(args.y), nullptr);
   cuda_check(cudaGetLastError());
 }
 
@@ -275,15 +292,18 @@ void backward(const Stream& stream, const CausalConvBackward& args) {
   // Enough parts to fill the device, none of them short, and no more memory than a large activation takes.
   constexpr std::int64_t enough_blocks = 1024, shortest = 512, most_elements = std::int64_t{1} << 26;
   const std::int64_t blocks = ceil_div(taps, warps * own) * ceil_div(channels, lanes);
-  const std::int64_t bound = std::min({enough_blocks / blocks, tokens / shortest, most_elements / ((taps + 1) * channels)});
+  const std::int64_t bound =
+      std::min({enough_blocks / blocks, tokens / shortest, most_elements / ((taps + 1) * channels)});
   const std::int64_t wanted = std::max<std::int64_t>(1, bound);
   const std::int64_t part_tokens = ceil_div(tokens, wanted * 64) * 64, parts = ceil_div(tokens, part_tokens);
   const Tensor partial(stream, dtype_of<R>, {parts, taps + 1, channels});
   auto* const sums = static_cast<R*>(partial.view().data);
-  correlate<T><<<dim3(grid_of(blocks), static_cast<unsigned>(parts)), dim3(lanes, warps), 0, queue>>>(conv, g, part_tokens, sums);
+  correlate<T><<<dim3(grid_of(blocks), static_cast<unsigned>(parts)), dim3(lanes, warps), 0, queue>>>(
+      conv, g, part_tokens, sums);
   cuda_check(cudaGetLastError());
   add_long_parts<R><<<grid_of((taps + 1) * channels, threads), threads, 0, queue>>>(
-      sums, parts, channels, taps, Rows<R>(args.d_weight), args.d_bias.present() ? static_cast<R*>(args.d_bias.data) : nullptr, args.d_bias.row_stride);
+      sums, parts, channels, taps, Rows<R>(args.d_weight),
+      args.d_bias.present() ? static_cast<R*>(args.d_bias.data) : nullptr, args.d_bias.row_stride);
   cuda_check(cudaGetLastError());
 }
 

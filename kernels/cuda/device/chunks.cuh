@@ -4,11 +4,12 @@
 #include <cstdint>
 #include <string_view>
 
-#include "kernels/core/integer.hpp"
 #include "kernels/core/error.hpp"
+#include "kernels/core/integer.hpp"
 #include "kernels/core/tensor.hpp"
 
-/// How recurrences along the tokens are cut for a GPU: into chunks of whole blocks, channels to threads, many states into groups.
+/// How recurrences along the tokens are cut for a GPU: into chunks of whole blocks, channels to threads, many states
+/// into groups.
 namespace causeway::cuda {
 
 inline constexpr int scan_threads = 128, block_tokens = 64;
@@ -19,9 +20,12 @@ inline constexpr int thread_states = 16, group_states = 2 * thread_states;
 /// Which way a recurrence runs: a state from left to right, its adjoint from right to left.
 enum class ScanDirection { right, left };
 
-inline unsigned blocks_of(std::int64_t count, std::int64_t each) { return static_cast<unsigned>(ceil_div(count, each)); }
+inline unsigned blocks_of(std::int64_t count, std::int64_t each) {
+  return static_cast<unsigned>(ceil_div(count, each));
+}
 
-/// Tokens a chunk: a quarter of a million channels' chunks fill the device several times over; beyond that, longer chunks have fewer sums to fold.
+/// Tokens a chunk: a quarter of a million channels' chunks fill the device several times over; beyond that, longer
+/// chunks have fewer sums to fold.
 inline std::int64_t chunk_tokens(std::int64_t tokens, std::int64_t channels) {
   return block_tokens * std::clamp<std::int64_t>(tokens * channels / (std::int64_t{1} << 18) / block_tokens, 1, 8);
 }
@@ -29,7 +33,8 @@ inline std::int64_t chunk_tokens(std::int64_t tokens, std::int64_t channels) {
 /// Calls body<L>() with the number of threads that share a channel's states, thread_states each.
 template <class Body>
 void with_threads_a_channel(std::string_view name, std::int64_t states, const Body& body) {
-  ensure(states >= 1 && states <= group_states, "{} has {} states together, expected 1 to {} on cuda", name, states, group_states);
+  ensure(states >= 1 && states <= group_states, "{} has {} states together, expected 1 to {} on cuda", name, states,
+         group_states);
   states <= thread_states ? body.template operator()<1>() : body.template operator()<2>();
 }
 
@@ -40,7 +45,8 @@ void with_threads_a_channel(std::string_view name, std::int64_t states, bool gro
   with_threads_a_channel(name, states, [&]<int L> { body.template operator()<L, false>(); });
 }
 
-/// States [first, first + count) of a channel, which kernels take together; more than group_states go group after group.
+/// States [first, first + count) of a channel, which kernels take together; more than group_states go group after
+/// group.
 struct StateGroup {
   std::int64_t first, count;
   bool last;
@@ -59,7 +65,8 @@ void for_each_state_group(std::int64_t states, const Body& body) {
   } while (first < states);
 }
 
-/// Sums over all states of a channel, in scratch: the first group writes, the others add, each in its turn; the last one has the whole.
+/// Sums over all states of a channel, in scratch: the first group writes, the others add, each in its turn; the last
+/// one has the whole.
 template <class R>
 struct GroupSums {
   R* at = nullptr;
@@ -79,7 +86,9 @@ class GroupMemory {
  public:
   GroupMemory(const Stream& stream, std::int64_t states, std::int64_t count, std::int64_t tokens, std::int64_t channels)
       : sums_(states > group_states ? Tensor(stream, dtype_of<R>, {count, tokens, channels}) : Tensor()) {}
-  GroupSums<R> of(const StateGroup& group) const { return {static_cast<R*>(sums_.view().data), group.first == 0, group.last}; }
+  GroupSums<R> of(const StateGroup& group) const {
+    return {static_cast<R*>(sums_.view().data), group.first == 0, group.last};
+  }
 
  private:
   Tensor sums_;

@@ -4,7 +4,8 @@
 
 #include "kernels/core/segments.hpp"
 
-/// Where documents begin and end, as device code finds it: cu_seqlens lies in device memory, so no launch depends on it.
+/// Where documents begin and end, as device code finds it: cu_seqlens lies in device memory, so no launch depends on
+/// it.
 namespace causeway::cuda {
 
 /// The first index whose entry of the rising `entries` lies beyond t; `count` where none does. A warp calls it

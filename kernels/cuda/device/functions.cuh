@@ -2,8 +2,8 @@
 
 #include <cmath>
 
-/// The functions of kernels/cpu/vector_math.hpp in device code. float32 takes the special-function unit, where exp(x) is off by
-/// up to 2 + 1.2|x| units in the last place.
+/// The functions of kernels/cpu/vector_math.hpp in device code. float32 takes the special-function unit, where exp(x)
+/// is off by up to 2 + 1.2|x| units in the last place.
 namespace causeway::cuda {
 
 inline constexpr double log2_e = 1.4426950408889634, ln_2 = 0.6931471805599453;
@@ -43,7 +43,8 @@ __device__ R modal_rate(R log_rate) {
 __device__ inline float softplus(float x) {
   const float e = __expf(x);
   const float series = e * (1 - e * (1.0f / 2 - e * (1.0f / 3 - e * (1.0f / 4 - e * (1.0f / 5)))));
-  const float smooth = e < 0.03125f ? series : log1pf(e);  // the logarithm of 1 + e would lose the digits of a small step
+  const float smooth =
+      e < 0.03125f ? series : log1pf(e);  // the logarithm of 1 + e would lose the digits of a small step
   return x > 20 ? x : smooth;
 }
 __device__ inline double softplus(double x) { return x > 20 ? x : ::log1p(::exp(x)); }

@@ -52,8 +52,8 @@ inline bool aligned(std::initializer_list<TensorView> tensors, std::int64_t byte
   for (const TensorView& x : tensors) {
     if (!x.present()) continue;
     const std::int64_t item = size_of(x.dtype);
-    if (reinterpret_cast<std::uintptr_t>(x.data) % static_cast<std::uintptr_t>(bytes) != 0 || x.row_stride * item % bytes != 0 ||
-        x.columns() * item % bytes != 0)
+    if (reinterpret_cast<std::uintptr_t>(x.data) % static_cast<std::uintptr_t>(bytes) != 0 ||
+        x.row_stride * item % bytes != 0 || x.columns() * item % bytes != 0)
       return false;
   }
   return true;

@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <string_view>
 
-#include "kernels/core/integer.hpp"
 #include "kernels/activation.hpp"
+#include "kernels/core/integer.hpp"
 #include "kernels/cuda/device/reduce.cuh"
 
 namespace causeway::cuda {
@@ -56,8 +56,7 @@ void add_up(const Stream& stream, std::string_view name, TensorView x, TensorVie
     constexpr int width = packet_width<T>;
     dispatch_width<width>(rows_start_aligned({x}, width) && x.columns() % width == 0, [&]<int V> {
       const std::int64_t packets = x.columns() / V,
-                         blocks = std::min(most_blocks,
-                                           ceil_div(x.rows() * packets, threads * in_flight));
+                         blocks = std::min(most_blocks, ceil_div(x.rows() * packets, threads * in_flight));
       const Tensor partial(stream, DType::f64, {blocks});
       auto* const sums = static_cast<double*>(partial.view().data);
       partial_sums<T, V, squared>

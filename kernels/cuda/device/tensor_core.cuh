@@ -4,15 +4,18 @@
 
 #include <cstdint>
 
-/// The instructions around a warp's bf16 matrix product m16n8k16, A [16, 16] by rows, B [16, 8] by columns, C [16, 8] in
-/// float32. Lane 4g + t holds of A rows g and g + 8 at columns 2t, 2t + 1 and the same + 8 (registers 0 to 3: rows
-/// first), of B rows 2t, 2t + 1 and the same + 8 at column g, of C rows g and g + 8 at columns 2t, 2t + 1. sm_80 and newer.
+/// The instructions around a warp's bf16 matrix product m16n8k16, A [16, 16] by rows, B [16, 8] by columns, C [16, 8]
+/// in float32. Lane 4g + t holds of A rows g and g + 8 at columns 2t, 2t + 1 and the same + 8 (registers 0 to 3: rows
+/// first), of B rows 2t, 2t + 1 and the same + 8 at column g, of C rows g and g + 8 at columns 2t, 2t + 1. sm_80 and
+/// newer.
 namespace causeway::cuda {
 
-__device__ inline unsigned shared_address(const void* at) { return static_cast<unsigned>(__cvta_generic_to_shared(at)); }
+__device__ inline unsigned shared_address(const void* at) {
+  return static_cast<unsigned>(__cvta_generic_to_shared(at));
+}
 
-/// Four 8×8 matrices of bf16 from shared memory, lanes 8i … 8i + 7 naming the rows of matrix i; with `transposed` a lane
-/// gets pairs down the columns.
+/// Four 8×8 matrices of bf16 from shared memory, lanes 8i … 8i + 7 naming the rows of matrix i; with `transposed` a
+/// lane gets pairs down the columns.
 template <bool transposed>
 __device__ inline void load_matrices(std::uint32_t (&to)[4], unsigned address) {
   if constexpr (transposed)
@@ -47,7 +50,8 @@ __device__ inline void store_matrices_transposed(unsigned address, const std::ui
 
 /// c += a b.
 __device__ inline void multiply_add(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
@@ -61,13 +65,16 @@ __device__ inline std::uint32_t pair_of(float low, float high) {
 }
 /// Each product rounded once.
 __device__ inline std::uint32_t pair_product(std::uint32_t a, std::uint32_t b) {
-  const __nv_bfloat162 pair = __hmul2_rn(*reinterpret_cast<const __nv_bfloat162*>(&a), *reinterpret_cast<const __nv_bfloat162*>(&b));
+  const __nv_bfloat162 pair =
+      __hmul2_rn(*reinterpret_cast<const __nv_bfloat162*>(&a), *reinterpret_cast<const __nv_bfloat162*>(&b));
   return *reinterpret_cast<const std::uint32_t*>(&pair);
 }
 
-/// Copies 16 bytes to shared memory in the background, or writes zeros there; the line's neighbours come into L2 as well.
+/// Copies 16 bytes to shared memory in the background, or writes zeros there; the line's neighbours come into L2 as
+/// well.
 __device__ inline void copy_ahead(unsigned to, const void* from, bool there) {
-  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0) : "memory");
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0)
+               : "memory");
 }
 __device__ inline void close_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 /// Until all but the latest `open` closed groups of this thread's copies have arrived.

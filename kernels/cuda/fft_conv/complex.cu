@@ -1,8 +1,8 @@
 #include <algorithm>
 
 #include "kernels/core/integer.hpp"
-#include "kernels/expect.hpp"
 #include "kernels/cuda/device/reduce.cuh"
+#include "kernels/expect.hpp"
 #include "kernels/fourier.hpp"
 
 namespace causeway::cuda {

@@ -6,9 +6,9 @@
 #include <bit>
 #include <map>
 
-#include "kernels/cuda/device/check.cuh"
 #include "kernels/core/handle.hpp"
 #include "kernels/core/tensor.hpp"
+#include "kernels/cuda/device/check.cuh"
 
 namespace causeway::cuda {
 namespace {

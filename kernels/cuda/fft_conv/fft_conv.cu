@@ -3,10 +3,10 @@
 
 #include <string_view>
 
-#include "kernels/expect.hpp"
+#include "kernels/cuda/device/reduce.cuh"
 #include "kernels/cuda/fft_conv/fft_conv_short.cuh"
 #include "kernels/cuda/fft_conv/fft_conv_two_steps.cuh"
-#include "kernels/cuda/device/reduce.cuh"
+#include "kernels/expect.hpp"
 
 // Floor: the tensors' bytes, 0.25 ms forward and 0.375 backward for bf16 [65536, 4096] without gates (H200, 4.3 TB/s).
 // Short documents meet it but for arithmetic and shared memory. What goes over the padded rows in memory, eight times
@@ -186,8 +186,7 @@ template <class T>
 void add_skip_gradient(const Stream& stream, const GatedConvInputs& in, const GatedConvGradients& gradients) {
   using R = Accumulator<T>;
   constexpr std::int64_t most_strips = 1024, fewest_tokens = 256;
-  const std::int64_t T_ = in.v.rows(), D = in.v.columns(),
-                     strip = std::max(fewest_tokens, ceil_div(T_, most_strips)),
+  const std::int64_t T_ = in.v.rows(), D = in.v.columns(), strip = std::max(fewest_tokens, ceil_div(T_, most_strips)),
                      strips = ceil_div(T_, strip);
   const Tensor sums(stream, dtype_of<R>, {strips, D});
   const auto launch = [&]<bool q, bool k> {

@@ -1,8 +1,8 @@
 #include <map>
 
-#include "kernels/expect.hpp"
 #include "kernels/cuda/fft_conv/cufft.cuh"
 #include "kernels/cuda/fft_conv/fft_conv_short.cuh"
+#include "kernels/expect.hpp"
 
 namespace causeway::cuda {
 namespace {
@@ -76,7 +76,8 @@ Tensor extents_of(const Stream& stream, const SegmentsView& segments, std::int64
   return extents;
 }
 
-WorkspaceSizes::WorkspaceSizes(const std::vector<LengthClass>& classes, std::int64_t channels, std::int64_t group_size, DType dtype) {
+WorkspaceSizes::WorkspaceSizes(const std::vector<LengthClass>& classes, std::int64_t channels, std::int64_t group_size,
+                               DType dtype) {
   for (const LengthClass& of : classes) {
     const Slices slices(of, channels);
     if (dtype == DType::f64 || !in_one_block(of.points))

@@ -268,8 +268,8 @@ __global__ void __launch_bounds__(threads, 2)
                    Complex<float>* sums) {
   auto* const storage = reinterpret_cast<Complex<float>*>(two_rows);
   const Team<S> team(storage), kept(storage + S::rows * S::pitch);
-  const std::int64_t steps = ceil_div(piece.documents, documents_of<S>),
-                     begin = steps * blockIdx.y / gridDim.y, end = steps * (blockIdx.y + 1) / gridDim.y;
+  const std::int64_t steps = ceil_div(piece.documents, documents_of<S>), begin = steps * blockIdx.y / gridDim.y,
+                     end = steps * (blockIdx.y + 1) / gridDim.y;
   Complex<float> sum[held]{};
   for (std::int64_t step = begin; step < end; ++step) {
     const Place<S> at(piece, blockIdx.x, step);

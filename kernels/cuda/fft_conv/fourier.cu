@@ -27,7 +27,7 @@ void transform_turned(const Stream& stream, const FourierTransform& args, Tensor
     const TensorView columns = numbers.slice_columns(first, count), rows = scratch.view().slice_rows(0, count);
     transpose(stream, {.x = columns, .y = rows});
     transform(stream, {.dtype = x.dtype, .length = args.length, .count = count, .stride = 1, .distance = args.length},
-            args.inverse, rows.data);
+              args.inverse, rows.data);
     transpose(stream, {.x = rows, .y = columns});
   }
 }
@@ -50,9 +50,10 @@ void fourier_transform(const Stream& stream, const FourierTransform& args) {
     if (args.length > longest_by_columns && x.dtype == DType::f32)
       transform_turned(stream, args, block);
     else
-      transform(stream,
-              {.dtype = x.dtype, .length = args.length, .count = x.shape[1], .stride = x.row_stride / 2, .distance = 1},
-              args.inverse, block.data);
+      transform(
+          stream,
+          {.dtype = x.dtype, .length = args.length, .count = x.shape[1], .stride = x.row_stride / 2, .distance = 1},
+          args.inverse, block.data);
   }
 }
 

@@ -25,7 +25,9 @@ struct Place {
   }
 
   /// This thread's mode n of a [blocks][M][channels] array's row.
-  __device__ std::int64_t index(const ModalInputs<T>& in, int n) const { return (part * thread_states + n) * in.channels + channel; }
+  __device__ std::int64_t index(const ModalInputs<T>& in, int n) const {
+    return (part * thread_states + n) * in.channels + channel;
+  }
   __device__ bool holds(const ModalInputs<T>& in, int n) const { return part * thread_states + n < in.modes; }
 };
 
@@ -39,8 +41,9 @@ __device__ R over_threads(R x) {
 
 /// `sums`: [tokens][channels], h∗kv.
 template <class T, int L, bool Grouped>
-__global__ void __launch_bounds__(scan_threads) modal_chunk(ModalInputs<T> in, ModalChunks<T> chunks, T* y, std::int64_t y_stride, Accumulator<T>* states,
-                                                            std::int64_t states_stride, GroupSums<Accumulator<T>> sums) {
+__global__ void __launch_bounds__(scan_threads)
+    modal_chunk(ModalInputs<T> in, ModalChunks<T> chunks, T* y, std::int64_t y_stride, Accumulator<T>* states,
+                std::int64_t states_stride, GroupSums<Accumulator<T>> sums) {
   using R = Accumulator<T>;
   const Place<T, L> at(in, chunks);
   R loss[thread_states], residue[thread_states], s[thread_states];
@@ -58,7 +61,8 @@ __global__ void __launch_bounds__(scan_threads) modal_chunk(ModalInputs<T> in, M
 #pragma unroll
       for (int n = 0; n < thread_states; ++n)
         if (at.holds(in, n)) states[from / block_tokens * states_stride + at.index(in, n)] = s[n];
-    Fetched<T, prefetch_rows> q(in.q, in.q_stride, from, at.channel), k(in.k, in.k_stride, from, at.channel), v(in.v, in.v_stride, from, at.channel);
+    Fetched<T, prefetch_rows> q(in.q, in.q_stride, from, at.channel), k(in.k, in.k_stride, from, at.channel),
+        v(in.v, in.v_stride, from, at.channel);
     q.fetch(0, count, 1), k.fetch(0, count, 1), v.fetch(0, count, 1);
     for (int t = 0; t < count; t += prefetch_rows) {
       R x[prefetch_rows], gate[prefetch_rows];
@@ -98,19 +102,21 @@ struct ModalGradients {
   std::int64_t d_y_stride, d_q_stride, d_k_stride, d_v_stride;
   const R* states;
   std::int64_t states_stride;
-  R* parameters;  // [chunks][2 M + 1][channels]: d_residues, Σ λ G_t s_{t-1}, d_skip
+  R* parameters;      // [chunks][2 M + 1][channels]: d_residues, Σ λ G_t s_{t-1}, d_skip
   GroupSums<R> sums;  // [2][tokens][channels]: c, d_kv
 };
 
-/// d_q and the parameters' gradients of one chunk, from left to right. With P = λ ∂s/∂λ from a zero start at the chunk's left edge, P_t = λ (P_{t-1} + s_{t-1}),
-/// Σ_t λ G_t s_{t-1} of the chunk is Σ_t residues dc_t P_t plus what the adjoint from behind the chunk makes of its last P: no need to hold s and G of one
-/// token at once.
+/// d_q and the parameters' gradients of one chunk, from left to right. With P = λ ∂s/∂λ from a zero start at the
+/// chunk's left edge, P_t = λ (P_{t-1} + s_{t-1}), Σ_t λ G_t s_{t-1} of the chunk is Σ_t residues dc_t P_t plus what
+/// the adjoint from behind the chunk makes of its last P: no need to hold s and G of one token at once.
 template <class T, int L, bool Grouped>
-__global__ void __launch_bounds__(scan_threads) modal_chunk_parameters(ModalInputs<T> in, ModalChunks<T> chunks, ModalGradients<T> to) {
+__global__ void __launch_bounds__(scan_threads)
+    modal_chunk_parameters(ModalInputs<T> in, ModalChunks<T> chunks, ModalGradients<T> to) {
   using R = Accumulator<T>;
   const Place<T, L> at(in, chunks);
   const bool goes_on = Document(in.segments, at.end - 1, at.lane).end > at.end;
-  R loss[thread_states], residue[thread_states], s[thread_states], P[thread_states] = {}, d_residue[thread_states] = {}, through[thread_states] = {};
+  R loss[thread_states], residue[thread_states], s[thread_states], P[thread_states] = {}, d_residue[thread_states] = {},
+                                                                   through[thread_states] = {};
 #pragma unroll
   for (int n = 0; n < thread_states; ++n) {
     loss[n] = in.loss(at.channel, at.part * thread_states + n, 1);
@@ -122,8 +128,8 @@ __global__ void __launch_bounds__(scan_threads) modal_chunk_parameters(ModalInpu
   for (std::int64_t from = at.begin; from < at.end; from += block_tokens) {
     const int count = static_cast<int>(at.end - from < block_tokens ? at.end - from : block_tokens);
     const Starts starts(in.segments, from, at.lane);
-    Fetched<T, prefetch_rows> q(in.q, in.q_stride, from, at.channel), k(in.k, in.k_stride, from, at.channel), v(in.v, in.v_stride, from, at.channel),
-        d_y(to.d_y, to.d_y_stride, from, at.channel);
+    Fetched<T, prefetch_rows> q(in.q, in.q_stride, from, at.channel), k(in.k, in.k_stride, from, at.channel),
+        v(in.v, in.v_stride, from, at.channel), d_y(to.d_y, to.d_y_stride, from, at.channel);
     q.fetch(0, count, 1), k.fetch(0, count, 1), v.fetch(0, count, 1), d_y.fetch(0, count, 1);
     for (int t = 0; t < count; t += prefetch_rows) {
       R products[prefetch_rows], gates[prefetch_rows], gradients[prefetch_rows];
@@ -175,7 +181,8 @@ __global__ void __launch_bounds__(scan_threads) modal_chunk_parameters(ModalInpu
 
 /// d_k and d_v of one chunk, from right to left.
 template <class T, int L, bool Grouped>
-__global__ void __launch_bounds__(scan_threads) modal_chunk_adjoint(ModalInputs<T> in, ModalChunks<T> chunks, ModalGradients<T> to) {
+__global__ void __launch_bounds__(scan_threads)
+    modal_chunk_adjoint(ModalInputs<T> in, ModalChunks<T> chunks, ModalGradients<T> to) {
   using R = Accumulator<T>;
   const Place<T, L> at(in, chunks);
   const bool goes_on = Document(in.segments, at.end - 1, at.lane).end > at.end;
@@ -187,12 +194,13 @@ __global__ void __launch_bounds__(scan_threads) modal_chunk_adjoint(ModalInputs<
     behind[n] = goes_on && at.holds(in, n) ? chunks.state[blockIdx.x * in.modes * in.channels + at.index(in, n)] : R(0);
   }
   const R skip = in.skip(at.channel);
-  for (std::int64_t from = at.begin + (at.end - at.begin - 1) / block_tokens * block_tokens; from >= at.begin; from -= block_tokens) {
+  for (std::int64_t from = at.begin + (at.end - at.begin - 1) / block_tokens * block_tokens; from >= at.begin;
+       from -= block_tokens) {
     const int count = static_cast<int>(at.end - from < block_tokens ? at.end - from : block_tokens);
     const Starts starts(in.segments, from, at.lane);
     const std::int64_t last = from + count - 1;
-    Fetched<T, prefetch_rows> q(in.q, in.q_stride, last, at.channel), k(in.k, in.k_stride, last, at.channel), v(in.v, in.v_stride, last, at.channel),
-        d_y(to.d_y, to.d_y_stride, last, at.channel);
+    Fetched<T, prefetch_rows> q(in.q, in.q_stride, last, at.channel), k(in.k, in.k_stride, last, at.channel),
+        v(in.v, in.v_stride, last, at.channel), d_y(to.d_y, to.d_y_stride, last, at.channel);
     q.fetch(0, count, -1), k.fetch(0, count, -1), v.fetch(0, count, -1), d_y.fetch(0, count, -1);
     for (int t = 0; t < count; t += prefetch_rows) {
       R gradients[prefetch_rows], ks[prefetch_rows], vs[prefetch_rows];
@@ -232,16 +240,17 @@ __global__ void __launch_bounds__(scan_threads) modal_chunk_adjoint(ModalInputs<
 
 /// Parameter gradients +=: each of 8 rows of threads takes every eighth chunk, then the rows are added in their order.
 template <class T>
-__global__ void add_modal_chunks(ModalInputs<T> in, const Accumulator<T>* parameters, std::int64_t chunks, Accumulator<T>* d_residues,
-                                 std::int64_t residues_stride, Accumulator<T>* d_log_rates, std::int64_t log_rates_stride, Accumulator<T>* d_skip,
-                                 std::int64_t skip_stride) {
+__global__ void add_modal_chunks(ModalInputs<T> in, const Accumulator<T>* parameters, std::int64_t chunks,
+                                 Accumulator<T>* d_residues, std::int64_t residues_stride, Accumulator<T>* d_log_rates,
+                                 std::int64_t log_rates_stride, Accumulator<T>* d_skip, std::int64_t skip_stride) {
   using R = Accumulator<T>;
   const std::int64_t channel = std::int64_t{blockIdx.x} * 32 + threadIdx.x;
   const int which = static_cast<int>(blockIdx.y), rows = 2 * in.modes + 1;
   __shared__ double shared[8][32];
   double sum = 0;
   if (channel < in.channels)
-    for (std::int64_t chunk = threadIdx.y; chunk < chunks; chunk += 8) sum += static_cast<double>(parameters[(chunk * rows + which) * in.channels + channel]);
+    for (std::int64_t chunk = threadIdx.y; chunk < chunks; chunk += 8)
+      sum += static_cast<double>(parameters[(chunk * rows + which) * in.channels + channel]);
   shared[threadIdx.y][threadIdx.x] = sum;
   __syncthreads();
   if (threadIdx.y != 0 || channel >= in.channels) return;
@@ -249,7 +258,8 @@ __global__ void add_modal_chunks(ModalInputs<T> in, const Accumulator<T>* parame
   if (which < in.modes)
     d_residues[channel * residues_stride + which] += static_cast<R>(sum);
   else if (which < 2 * in.modes)
-    d_log_rates[channel * log_rates_stride + which - in.modes] -= static_cast<R>(static_cast<double>(in.rate(channel, which - in.modes)) * sum);
+    d_log_rates[channel * log_rates_stride + which - in.modes] -=
+        static_cast<R>(static_cast<double>(in.rate(channel, which - in.modes)) * sum);
   else if (d_skip != nullptr)
     d_skip[channel * skip_stride] += static_cast<R>(sum);
 }
@@ -270,8 +280,8 @@ void forward(const Stream& stream, const ModalConvForward& args) {
     const GroupSums<R> to = sums.of(group);
     with_threads_a_channel("modal_conv", in.modes, to.at != nullptr, [&]<int L, bool Grouped> {
       const dim3 grid(static_cast<unsigned>(chunks.count), blocks_of(channels, scan_threads / L));
-      modal_chunk<T, L, Grouped><<<grid, scan_threads, 0, native_of(stream)>>>(in, chunks, static_cast<T*>(args.y.data), args.y.row_stride, saved,
-                                                                               args.states.row_stride, to);
+      modal_chunk<T, L, Grouped><<<grid, scan_threads, 0, native_of(stream)>>>(
+          in, chunks, static_cast<T*>(args.y.data), args.y.row_stride, saved, args.states.row_stride, to);
       cuda_check(cudaGetLastError());
     });
   });
@@ -288,9 +298,18 @@ void backward(const Stream& stream, const ModalConvBackward& args, const GroupSu
   const ModalChunks<T> chunks = memory.view();
   const int rows = 2 * in.modes + 1;
   const Tensor parameters(stream, dtype_of<R>, {chunks.count, rows, in.channels});
-  const ModalGradients<T> to{static_cast<const T*>(out.d_y.data), static_cast<T*>(out.d_q.data), static_cast<T*>(out.d_k.data), static_cast<T*>(out.d_v.data),
-                             out.d_y.row_stride, out.d_q.row_stride, out.d_k.row_stride, out.d_v.row_stride,
-                             static_cast<const R*>(args.states.data), args.states.row_stride, static_cast<R*>(parameters.view().data), sums};
+  const ModalGradients<T> to{static_cast<const T*>(out.d_y.data),
+                             static_cast<T*>(out.d_q.data),
+                             static_cast<T*>(out.d_k.data),
+                             static_cast<T*>(out.d_v.data),
+                             out.d_y.row_stride,
+                             out.d_q.row_stride,
+                             out.d_k.row_stride,
+                             out.d_v.row_stride,
+                             static_cast<const R*>(args.states.data),
+                             args.states.row_stride,
+                             static_cast<R*>(parameters.view().data),
+                             sums};
   sum_modal_chunks<T>(stream, ScanDirection::left, in, out.d_y, chunks, false);
   fold_modal_chunks<T>(stream, ScanDirection::left, in, args.adjoint_in, chunks);
   with_threads_a_channel("modal_conv", in.modes, sums.at != nullptr, [&]<int L, bool Grouped> {
@@ -301,8 +320,9 @@ void backward(const Stream& stream, const ModalConvBackward& args, const GroupSu
     cuda_check(cudaGetLastError());
   });
   add_modal_chunks<T><<<dim3(blocks_of(in.channels, 32), static_cast<unsigned>(rows)), dim3(32, 8), 0, queue>>>(
-      in, to.parameters, chunks.count, static_cast<R*>(args.d_residues.data), args.d_residues.row_stride, static_cast<R*>(args.d_log_rates.data),
-      args.d_log_rates.row_stride, out.d_skip.present() ? static_cast<R*>(out.d_skip.data) : nullptr, out.d_skip.row_stride);
+      in, to.parameters, chunks.count, static_cast<R*>(args.d_residues.data), args.d_residues.row_stride,
+      static_cast<R*>(args.d_log_rates.data), args.d_log_rates.row_stride,
+      out.d_skip.present() ? static_cast<R*>(out.d_skip.data) : nullptr, out.d_skip.row_stride);
   cuda_check(cudaGetLastError());
 }
 

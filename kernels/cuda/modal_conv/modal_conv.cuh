@@ -1,20 +1,22 @@
 #pragma once
 
 #include "kernels/core/integer.hpp"
-#include "kernels/expect.hpp"
 #include "kernels/cuda/device/check.cuh"
 #include "kernels/cuda/device/chunks.cuh"
 #include "kernels/cuda/device/documents.cuh"
 #include "kernels/cuda/device/functions.cuh"
 #include "kernels/cuda/device/packet.cuh"
+#include "kernels/expect.hpp"
 #include "kernels/modal_conv.hpp"
 
-/// The modal recurrence in chunks, as selective_scan.cuh cuts the scan: sums of chunks from a zero start, their fold, then each chunk from what comes into
-/// it. A thread holds 16 modes of one channel; more than 32 are worked off 32 at a time. λ never stands alone: s - (1-λ)s + x keeps the digits of modes near λ = 1.
+/// The modal recurrence in chunks, as selective_scan.cuh cuts the scan: sums of chunks from a zero start, their fold,
+/// then each chunk from what comes into it. A thread holds 16 modes of one channel; more than 32 are worked off 32 at a
+/// time. λ never stands alone: s - (1-λ)s + x keeps the digits of modes near λ = 1.
 ///
-/// Floor (H200, L 65536, D 4096, bf16): 4 accesses an element forward, 0.50 ms, 7 backward, 0.87 ms. A mode costs 2 instructions in the sums and 3 in the
-/// outputs: 16 modes at 128 lanes a clock and multiprocessor take 0.7 ms. Reached: 2.2 ms
-/// forward, 5.6 backward; a block's outputs as Toeplitz products on tensor cores are what is left to gain.
+/// Floor (H200, L 65536, D 4096, bf16): 4 accesses an element forward, 0.50 ms, 7 backward, 0.87 ms. A mode costs 2
+/// instructions in the sums and 3 in the outputs: 16 modes at 128 lanes a clock and multiprocessor take 0.7 ms.
+/// Reached: 2.2 ms forward, 5.6 backward; a block's outputs as Toeplitz products on tensor cores are what is left to
+/// gain.
 namespace causeway::cuda {
 
 static_assert(modal_conv_block == block_tokens);
@@ -32,12 +34,22 @@ struct ModalInputs {
   int modes;
 
   ModalInputs(const GatedConvInputs& in, TensorView residues_, TensorView log_rates_)
-      : q(data<T>(in.q)), k(data<T>(in.k)), v(data<T>(in.v)),
+      : q(data<T>(in.q)),
+        k(data<T>(in.k)),
+        v(data<T>(in.v)),
         skip_narrow(in.skip.dtype == dtype_of<T> ? data<T>(in.skip) : nullptr),
         skip_wide(in.skip.dtype == dtype_of<T> ? nullptr : data<R>(in.skip)),
-        q_stride(in.q.row_stride), k_stride(in.k.row_stride), v_stride(in.v.row_stride), skip_stride(in.skip.row_stride),
-        residues(data<R>(residues_)), log_rates(data<R>(log_rates_)), residues_stride(residues_.row_stride), log_rates_stride(log_rates_.row_stride),
-        segments(in.segments), channels(in.v.columns()), modes(static_cast<int>(log_rates_.columns())) {}
+        q_stride(in.q.row_stride),
+        k_stride(in.k.row_stride),
+        v_stride(in.v.row_stride),
+        skip_stride(in.skip.row_stride),
+        residues(data<R>(residues_)),
+        log_rates(data<R>(log_rates_)),
+        residues_stride(residues_.row_stride),
+        log_rates_stride(log_rates_.row_stride),
+        segments(in.segments),
+        channels(in.v.columns()),
+        modes(static_cast<int>(log_rates_.columns())) {}
 
   template <class X>
   static const X* data(TensorView x) {
@@ -46,8 +58,12 @@ struct ModalInputs {
 
   __device__ R rate(std::int64_t channel, int m) const { return modal_rate(log_rates[channel * log_rates_stride + m]); }
   /// 1 - λ^n without cancellation; 1 for modes beyond M, which then keep nothing.
-  __device__ R loss(std::int64_t channel, int m, R n) const { return m < modes ? -::expm1(-n * rate(channel, m)) : R(1); }
-  __device__ R residue(std::int64_t channel, int m) const { return m < modes && residues != nullptr ? residues[channel * residues_stride + m] : R(0); }
+  __device__ R loss(std::int64_t channel, int m, R n) const {
+    return m < modes ? -::expm1(-n * rate(channel, m)) : R(1);
+  }
+  __device__ R residue(std::int64_t channel, int m) const {
+    return m < modes && residues != nullptr ? residues[channel * residues_stride + m] : R(0);
+  }
   __device__ R skip(std::int64_t channel) const {
     if (skip_narrow != nullptr) return widened(skip_narrow[channel * skip_stride]);
     return skip_wide != nullptr ? skip_wide[channel * skip_stride] : R(0);
@@ -94,7 +110,10 @@ class ModalChunkMemory {
         count_(ceil_div(in.segments.tokens, tokens_each_)),
         state_(stream, dtype_of<Accumulator<T>>, {count_, in.modes, in.channels}),
         passes_(stream, DType::u8, {count_}) {}
-  ModalChunks<T> view() const { return {tokens_each_, count_, static_cast<Accumulator<T>*>(state_.view().data), static_cast<unsigned char*>(passes_.view().data)}; }
+  ModalChunks<T> view() const {
+    return {tokens_each_, count_, static_cast<Accumulator<T>*>(state_.view().data),
+            static_cast<unsigned char*>(passes_.view().data)};
+  }
 
  private:
   std::int64_t tokens_each_, count_;
@@ -107,13 +126,16 @@ inline GatedConvInputs inputs_of(const StateGroup& group, GatedConvInputs in) {
   return in;
 }
 
-/// Sums up every chunk of the run from a zero start; with `edge_only` only those that hold tokens of the run's last (first) document.
+/// Sums up every chunk of the run from a zero start; with `edge_only` only those that hold tokens of the run's last
+/// (first) document.
 template <class T>
-void sum_modal_chunks(const Stream& stream, ScanDirection towards, const ModalInputs<T>& in, TensorView d_y, const ModalChunks<T>& chunks, bool edge_only);
+void sum_modal_chunks(const Stream& stream, ScanDirection towards, const ModalInputs<T>& in, TensorView d_y,
+                      const ModalChunks<T>& chunks, bool edge_only);
 
 /// Folds the chunks' sums, starting from `first` (absent: zero): `state` of a chunk becomes what comes into it.
 template <class T>
-void fold_modal_chunks(const Stream& stream, ScanDirection towards, const ModalInputs<T>& in, TensorView first, const ModalChunks<T>& chunks);
+void fold_modal_chunks(const Stream& stream, ScanDirection towards, const ModalInputs<T>& in, TensorView first,
+                       const ModalChunks<T>& chunks);
 
 inline void expect_modal(const GatedConvInputs& in, TensorView residues, TensorView log_rates) {
   const DType dtype = in.v.dtype, accumulator = accumulator_of(dtype);

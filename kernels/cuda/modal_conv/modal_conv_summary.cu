@@ -4,8 +4,8 @@
 namespace causeway::cuda {
 namespace {
 
-/// One chunk and scan_threads / L channels. Rightwards: s after the chunk's last token, over the tail that belongs to its document. Leftwards: λ G at the
-/// chunk's left edge, over the head that belongs to its first token's document.
+/// One chunk and scan_threads / L channels. Rightwards: s after the chunk's last token, over the tail that belongs to
+/// its document. Leftwards: λ G at the chunk's left edge, over the head that belongs to its first token's document.
 template <class T, int L, ScanDirection towards>
 __global__ void __launch_bounds__(scan_threads)
     sum_modal_chunk(ModalInputs<T> in, const T* d_y, std::int64_t d_y_stride, ModalChunks<T> chunks, bool edge_only) {
@@ -13,12 +13,15 @@ __global__ void __launch_bounds__(scan_threads)
   constexpr bool leftwards = towards == ScanDirection::left;
   constexpr int prefetch_rows = 4, direction = leftwards ? -1 : 1;
   const std::int64_t chunk = blockIdx.x, begin = chunk * chunks.tokens_each;
-  const std::int64_t end = begin + chunks.tokens_each < in.segments.tokens ? begin + chunks.tokens_each : in.segments.tokens;
+  const std::int64_t end =
+      begin + chunks.tokens_each < in.segments.tokens ? begin + chunks.tokens_each : in.segments.tokens;
   const int part = static_cast<int>(threadIdx.x) % L, lane = static_cast<int>(threadIdx.x) % 32;
   const std::int64_t channel = std::int64_t{blockIdx.y} * (scan_threads / L) + threadIdx.x / L;
   const Document document(in.segments, leftwards ? begin : end - 1, lane);
-  if (threadIdx.x == 0 && blockIdx.y == 0) chunks.passes[chunk] = leftwards ? document.end > end : document.start < begin;
-  if (channel >= in.channels || (edge_only && (leftwards ? document.start > 0 : document.end < in.segments.tokens))) return;
+  if (threadIdx.x == 0 && blockIdx.y == 0)
+    chunks.passes[chunk] = leftwards ? document.end > end : document.start < begin;
+  if (channel >= in.channels || (edge_only && (leftwards ? document.start > 0 : document.end < in.segments.tokens)))
+    return;
   const std::int64_t first = leftwards || document.start < begin ? begin : document.start;
   const std::int64_t last = !leftwards || document.end > end ? end : document.end;
 
@@ -56,7 +59,8 @@ __global__ void __launch_bounds__(scan_threads)
   }
 #pragma unroll
   for (int n = 0; n < thread_states; ++n)
-    if (part * thread_states + n < in.modes) chunks.state[(chunk * in.modes + part * thread_states + n) * in.channels + channel] = state[n];
+    if (part * thread_states + n < in.modes)
+      chunks.state[(chunk * in.modes + part * thread_states + n) * in.channels + channel] = state[n];
 }
 
 template <class T>
@@ -67,12 +71,14 @@ __device__ Accumulator<T> tokens_of(const ModalInputs<T>& in, const ModalChunks<
 
 /// One thread a mode and channel goes over the chunks. Only the run's last is shorter than the others.
 template <class T>
-__global__ void fold_over_modal_chunks(ModalInputs<T> in, ModalChunks<T> chunks, const Accumulator<T>* first, std::int64_t first_stride, bool leftwards) {
+__global__ void fold_over_modal_chunks(ModalInputs<T> in, ModalChunks<T> chunks, const Accumulator<T>* first,
+                                       std::int64_t first_stride, bool leftwards) {
   using R = Accumulator<T>;
   const std::int64_t channel = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   const int m = static_cast<int>(blockIdx.y);
   if (channel >= in.channels) return;
-  const R whole = in.loss(channel, m, tokens_of(in, chunks, 0)), last = in.loss(channel, m, tokens_of(in, chunks, chunks.count - 1));
+  const R whole = in.loss(channel, m, tokens_of(in, chunks, 0)),
+          last = in.loss(channel, m, tokens_of(in, chunks, chunks.count - 1));
   R carry = first != nullptr ? first[channel * first_stride + m] : R(0);
   constexpr int together = 16;  // chunks read before the first of them is written
   for (std::int64_t done = 0; done < chunks.count; done += together) {
@@ -100,7 +106,8 @@ __global__ void fold_over_modal_chunks(ModalInputs<T> in, ModalChunks<T> chunks,
 
 /// The fold over the chunks of the run's last (first) document alone, into the run's own summary.
 template <class T>
-__global__ void fold_modal_edge(ModalInputs<T> in, ModalChunks<T> chunks, bool leftwards, Accumulator<T>* state, std::int64_t state_stride) {
+__global__ void fold_modal_edge(ModalInputs<T> in, ModalChunks<T> chunks, bool leftwards, Accumulator<T>* state,
+                                std::int64_t state_stride) {
   using R = Accumulator<T>;
   const std::int64_t channel = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   const int m = static_cast<int>(blockIdx.y);
@@ -113,29 +120,35 @@ __global__ void fold_modal_edge(ModalInputs<T> in, ModalChunks<T> chunks, bool l
   R carry = 0;
   for (std::int64_t i = 0; i < high - low; ++i) {
     const std::int64_t chunk = leftwards ? high - 1 - i : low + i;
-    carry = chunks.state[(chunk * in.modes + m) * in.channels + channel] + (carry - in.loss(channel, m, tokens_of(in, chunks, chunk)) * carry);
+    carry = chunks.state[(chunk * in.modes + m) * in.channels + channel] +
+            (carry - in.loss(channel, m, tokens_of(in, chunks, chunk)) * carry);
   }
   state[channel * state_stride + m] = carry;
 }
 
 template <class R>
-__global__ void fold_modal_step(const R* log_rates, std::int64_t rates_stride, const R* summary, std::int64_t summary_stride, double tokens, R* carry,
-                                std::int64_t carry_stride, std::int64_t channels, std::int64_t modes) {
+__global__ void fold_modal_step(const R* log_rates, std::int64_t rates_stride, const R* summary,
+                                std::int64_t summary_stride, double tokens, R* carry, std::int64_t carry_stride,
+                                std::int64_t channels, std::int64_t modes) {
   const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x, d = i / modes, m = i % modes;
   if (d >= channels) return;
   R& to = carry[d * carry_stride + m];
-  to = summary[d * summary_stride + m] + static_cast<R>(::exp(-modal_rate(static_cast<double>(log_rates[d * rates_stride + m])) * tokens)) * to;
+  to = summary[d * summary_stride + m] +
+       static_cast<R>(::exp(-modal_rate(static_cast<double>(log_rates[d * rates_stride + m])) * tokens)) * to;
 }
 
 template <class T>
-void summarize(const Stream& stream, ScanDirection towards, const GatedConvInputs& inputs, TensorView residues, TensorView log_rates, TensorView d_y, TensorView state) {
+void summarize(const Stream& stream, ScanDirection towards, const GatedConvInputs& inputs, TensorView residues,
+               TensorView log_rates, TensorView d_y, TensorView state) {
   if (inputs.v.columns() == 0) return;
   for_each_state_group(log_rates.columns(), [&](const StateGroup& group) {
     const ModalInputs<T> in(inputs_of(group, inputs), group.of(residues), group.of(log_rates));
     const ModalChunkMemory<T> memory(stream, in);
     sum_modal_chunks<T>(stream, towards, in, d_y, memory.view(), true);
-    fold_modal_edge<T><<<dim3(blocks_of(in.channels, 128), static_cast<unsigned>(in.modes)), 128, 0, native_of(stream)>>>(
-        in, memory.view(), towards == ScanDirection::left, static_cast<Accumulator<T>*>(group.of(state).data), state.row_stride);
+    fold_modal_edge<T>
+        <<<dim3(blocks_of(in.channels, 128), static_cast<unsigned>(in.modes)), 128, 0, native_of(stream)>>>(
+            in, memory.view(), towards == ScanDirection::left, static_cast<Accumulator<T>*>(group.of(state).data),
+            state.row_stride);
     cuda_check(cudaGetLastError());
   });
 }
@@ -143,37 +156,51 @@ void summarize(const Stream& stream, ScanDirection towards, const GatedConvInput
 }  // namespace
 
 template <class T>
-void sum_modal_chunks(const Stream& stream, ScanDirection towards, const ModalInputs<T>& in, TensorView d_y, const ModalChunks<T>& chunks, bool edge_only) {
+void sum_modal_chunks(const Stream& stream, ScanDirection towards, const ModalInputs<T>& in, TensorView d_y,
+                      const ModalChunks<T>& chunks, bool edge_only) {
   if (chunks.count == 0) return;
   with_threads_a_channel("modal_conv", in.modes, [&]<int L> {
     const dim3 grid(static_cast<unsigned>(chunks.count), blocks_of(in.channels, scan_threads / L));
     const auto* const gradient = static_cast<const T*>(d_y.data);
     if (towards == ScanDirection::right)
-      sum_modal_chunk<T, L, ScanDirection::right><<<grid, scan_threads, 0, native_of(stream)>>>(in, gradient, d_y.row_stride, chunks, edge_only);
+      sum_modal_chunk<T, L, ScanDirection::right>
+          <<<grid, scan_threads, 0, native_of(stream)>>>(in, gradient, d_y.row_stride, chunks, edge_only);
     else
-      sum_modal_chunk<T, L, ScanDirection::left><<<grid, scan_threads, 0, native_of(stream)>>>(in, gradient, d_y.row_stride, chunks, edge_only);
+      sum_modal_chunk<T, L, ScanDirection::left>
+          <<<grid, scan_threads, 0, native_of(stream)>>>(in, gradient, d_y.row_stride, chunks, edge_only);
     cuda_check(cudaGetLastError());
   });
 }
 
 template <class T>
-void fold_modal_chunks(const Stream& stream, ScanDirection towards, const ModalInputs<T>& in, TensorView first, const ModalChunks<T>& chunks) {
-  fold_over_modal_chunks<T><<<dim3(blocks_of(in.channels, 128), static_cast<unsigned>(in.modes)), 128, 0, native_of(stream)>>>(
-      in, chunks, first.present() ? static_cast<const Accumulator<T>*>(first.data) : nullptr, first.row_stride, towards == ScanDirection::left);
+void fold_modal_chunks(const Stream& stream, ScanDirection towards, const ModalInputs<T>& in, TensorView first,
+                       const ModalChunks<T>& chunks) {
+  fold_over_modal_chunks<T>
+      <<<dim3(blocks_of(in.channels, 128), static_cast<unsigned>(in.modes)), 128, 0, native_of(stream)>>>(
+          in, chunks, first.present() ? static_cast<const Accumulator<T>*>(first.data) : nullptr, first.row_stride,
+          towards == ScanDirection::left);
   cuda_check(cudaGetLastError());
 }
 
-template void sum_modal_chunks(const Stream&, ScanDirection, const ModalInputs<double>&, TensorView, const ModalChunks<double>&, bool);
-template void sum_modal_chunks(const Stream&, ScanDirection, const ModalInputs<float>&, TensorView, const ModalChunks<float>&, bool);
-template void sum_modal_chunks(const Stream&, ScanDirection, const ModalInputs<bf16>&, TensorView, const ModalChunks<bf16>&, bool);
-template void fold_modal_chunks(const Stream&, ScanDirection, const ModalInputs<double>&, TensorView, const ModalChunks<double>&);
-template void fold_modal_chunks(const Stream&, ScanDirection, const ModalInputs<float>&, TensorView, const ModalChunks<float>&);
-template void fold_modal_chunks(const Stream&, ScanDirection, const ModalInputs<bf16>&, TensorView, const ModalChunks<bf16>&);
+template void sum_modal_chunks(const Stream&, ScanDirection, const ModalInputs<double>&, TensorView,
+                               const ModalChunks<double>&, bool);
+template void sum_modal_chunks(const Stream&, ScanDirection, const ModalInputs<float>&, TensorView,
+                               const ModalChunks<float>&, bool);
+template void sum_modal_chunks(const Stream&, ScanDirection, const ModalInputs<bf16>&, TensorView,
+                               const ModalChunks<bf16>&, bool);
+template void fold_modal_chunks(const Stream&, ScanDirection, const ModalInputs<double>&, TensorView,
+                                const ModalChunks<double>&);
+template void fold_modal_chunks(const Stream&, ScanDirection, const ModalInputs<float>&, TensorView,
+                                const ModalChunks<float>&);
+template void fold_modal_chunks(const Stream&, ScanDirection, const ModalInputs<bf16>&, TensorView,
+                                const ModalChunks<bf16>&);
 
 void modal_conv_summary(const Stream& stream, const ModalConvSummary& args) {
   expect_modal(args.in, {}, args.log_rates);
   cpu::expect("state", args.state, args.log_rates.dtype, args.log_rates.shape);
-  dispatch(args.in.v.dtype, [&]<class Type> { summarize<Type>(stream, ScanDirection::right, args.in, {}, args.log_rates, {}, args.state); });
+  dispatch(args.in.v.dtype, [&]<class Type> {
+    summarize<Type>(stream, ScanDirection::right, args.in, {}, args.log_rates, {}, args.state);
+  });
 }
 
 void modal_conv_adjoint_summary(const Stream& stream, const ModalConvAdjointSummary& args) {
@@ -181,7 +208,9 @@ void modal_conv_adjoint_summary(const Stream& stream, const ModalConvAdjointSumm
   cpu::expect("residues", args.residues, args.log_rates.dtype, args.log_rates.shape);
   cpu::expect("d_y", args.d_y, args.in.v.dtype, args.in.v.shape);
   cpu::expect("adjoint", args.adjoint, args.log_rates.dtype, args.log_rates.shape);
-  dispatch(args.in.v.dtype, [&]<class Type> { summarize<Type>(stream, ScanDirection::left, args.in, args.residues, args.log_rates, args.d_y, args.adjoint); });
+  dispatch(args.in.v.dtype, [&]<class Type> {
+    summarize<Type>(stream, ScanDirection::left, args.in, args.residues, args.log_rates, args.d_y, args.adjoint);
+  });
 }
 
 void modal_conv_fold(const Stream& stream, const ModalConvFold& args) {
@@ -193,8 +222,9 @@ void modal_conv_fold(const Stream& stream, const ModalConvFold& args) {
   dispatch(args.log_rates.dtype, [&]<class Type> {
     using R = Accumulator<Type>;
     fold_modal_step<R><<<blocks_of(D * M, 256), 256, 0, native_of(stream)>>>(
-        static_cast<const R*>(args.log_rates.data), args.log_rates.row_stride, static_cast<const R*>(args.summary_state.data),
-        args.summary_state.row_stride, static_cast<double>(args.tokens), static_cast<R*>(args.carry.data), args.carry.row_stride, D, M);
+        static_cast<const R*>(args.log_rates.data), args.log_rates.row_stride,
+        static_cast<const R*>(args.summary_state.data), args.summary_state.row_stride, static_cast<double>(args.tokens),
+        static_cast<R*>(args.carry.data), args.carry.row_stride, D, M);
     cuda_check(cudaGetLastError());
   });
 }

@@ -1,8 +1,8 @@
 #include "kernels/core/integer.hpp"
-#include "kernels/expect.hpp"
 #include "kernels/cuda/device/check.cuh"
-#include "kernels/cuda/pointwise/elementwise.cuh"
 #include "kernels/cuda/device/functions.cuh"
+#include "kernels/cuda/pointwise/elementwise.cuh"
+#include "kernels/expect.hpp"
 #include "kernels/modal_conv.hpp"
 
 namespace causeway::cuda {
@@ -13,12 +13,15 @@ constexpr int filter_threads = 256;
 /// Modes of a channel at a time in shared memory.
 constexpr int modes_together = 32;
 
-// Floor: the taps written once; an exponential a tap and mode: at D 4096, 64K taps and 16 modes 1.04 ms of exponentials against 0.25 ms of bytes.
+// Floor: the taps written once; an exponential a tap and mode: at D 4096, 64K taps and 16 modes 1.04 ms of exponentials
+// against 0.25 ms of bytes.
 template <class R>
-__global__ void __launch_bounds__(filter_threads) write_taps(const R* residues, std::int64_t residues_stride, const R* log_rates, std::int64_t rates_stride, int modes, R* taps,
-                                                             std::int64_t taps_stride, std::int64_t length) {
+__global__ void __launch_bounds__(filter_threads)
+    write_taps(const R* residues, std::int64_t residues_stride, const R* log_rates, std::int64_t rates_stride,
+               int modes, R* taps, std::int64_t taps_stride, std::int64_t length) {
   __shared__ R rate[modes_together], residue[modes_together];
-  const std::int64_t tiles = ceil_div(length, filter_threads), channel = blockIdx.x / tiles, t = blockIdx.x % tiles * filter_threads + threadIdx.x;
+  const std::int64_t tiles = ceil_div(length, filter_threads), channel = blockIdx.x / tiles,
+                     t = blockIdx.x % tiles * filter_threads + threadIdx.x;
   R sum = 0;
   for (int first = 0; first < modes; first += modes_together) {
     const int here = min(modes - first, modes_together), own = static_cast<int>(threadIdx.x);
@@ -35,16 +38,18 @@ __global__ void __launch_bounds__(filter_threads) write_taps(const R* residues, 
 
 /// One channel and mode a block: Σ_t d_taps λ^t and Σ_t d_taps t λ^t, the threads' sums added in a fixed order.
 template <class R>
-__global__ void __launch_bounds__(filter_threads) sum_taps(const R* residues, std::int64_t residues_stride, const R* log_rates, std::int64_t rates_stride, std::int64_t modes, const R* d_taps,
-                                                           std::int64_t taps_stride, std::int64_t length, R* d_residues, std::int64_t d_residues_stride, R* d_log_rates,
-                                                           std::int64_t d_rates_stride) {
+__global__ void __launch_bounds__(filter_threads)
+    sum_taps(const R* residues, std::int64_t residues_stride, const R* log_rates, std::int64_t rates_stride,
+             std::int64_t modes, const R* d_taps, std::int64_t taps_stride, std::int64_t length, R* d_residues,
+             std::int64_t d_residues_stride, R* d_log_rates, std::int64_t d_rates_stride) {
   __shared__ double plain[filter_threads], counted[filter_threads];
   const std::int64_t channel = blockIdx.x / modes, m = blockIdx.x % modes;
   const int own = static_cast<int>(threadIdx.x);
   const double rate = modal_rate(static_cast<double>(log_rates[channel * rates_stride + m]));
   double sum = 0, sum_counted = 0;
   for (std::int64_t t = own; t < length; t += filter_threads) {
-    const double term = static_cast<double>(d_taps[channel * taps_stride + t] * ::exp(static_cast<R>(-rate * static_cast<double>(t))));
+    const double term =
+        static_cast<double>(d_taps[channel * taps_stride + t] * ::exp(static_cast<R>(-rate * static_cast<double>(t))));
     sum += term;
     sum_counted += term * static_cast<double>(t);
   }
@@ -58,7 +63,8 @@ __global__ void __launch_bounds__(filter_threads) sum_taps(const R* residues, st
   }
   if (own != 0) return;
   d_residues[channel * d_residues_stride + m] += static_cast<R>(plain[0]);
-  d_log_rates[channel * d_rates_stride + m] -= static_cast<R>(rate * static_cast<double>(residues[channel * residues_stride + m]) * counted[0]);
+  d_log_rates[channel * d_rates_stride + m] -=
+      static_cast<R>(rate * static_cast<double>(residues[channel * residues_stride + m]) * counted[0]);
 }
 
 void expect_filter(TensorView residues, TensorView log_rates, std::string_view name, TensorView taps) {
@@ -76,8 +82,9 @@ void modal_filter(const Stream& stream, const ModalFilter& args) {
   dispatch(args.residues.dtype, [&]<class Type> {
     using R = Accumulator<Type>;
     write_taps<R><<<grid_of(ceil_div(length, filter_threads) * D), filter_threads, 0, native_of(stream)>>>(
-        static_cast<const R*>(args.residues.data), args.residues.row_stride, static_cast<const R*>(args.log_rates.data), args.log_rates.row_stride,
-        static_cast<int>(args.residues.columns()), static_cast<R*>(args.taps.data), args.taps.row_stride, length);
+        static_cast<const R*>(args.residues.data), args.residues.row_stride, static_cast<const R*>(args.log_rates.data),
+        args.log_rates.row_stride, static_cast<int>(args.residues.columns()), static_cast<R*>(args.taps.data),
+        args.taps.row_stride, length);
     cuda_check(cudaGetLastError());
   });
 }
@@ -90,8 +97,9 @@ void modal_filter_backward(const Stream& stream, const ModalFilterBackward& args
   dispatch(args.residues.dtype, [&]<class Type> {
     using R = Accumulator<Type>;
     sum_taps<R><<<grid_of(args.residues.size()), filter_threads, 0, native_of(stream)>>>(
-        static_cast<const R*>(args.residues.data), args.residues.row_stride, static_cast<const R*>(args.log_rates.data), args.log_rates.row_stride,
-        args.residues.columns(), static_cast<const R*>(args.d_taps.data), args.d_taps.row_stride, args.d_taps.columns(), static_cast<R*>(args.d_residues.data),
+        static_cast<const R*>(args.residues.data), args.residues.row_stride, static_cast<const R*>(args.log_rates.data),
+        args.log_rates.row_stride, args.residues.columns(), static_cast<const R*>(args.d_taps.data),
+        args.d_taps.row_stride, args.d_taps.columns(), static_cast<R*>(args.d_residues.data),
         args.d_residues.row_stride, static_cast<R*>(args.d_log_rates.data), args.d_log_rates.row_stride);
     cuda_check(cudaGetLastError());
   });

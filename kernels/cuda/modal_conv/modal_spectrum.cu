@@ -1,10 +1,10 @@
 #include <algorithm>
 
-#include "kernels/core/integer.hpp"
 #include "kernels/activation.hpp"
-#include "kernels/expect.hpp"
-#include "kernels/cuda/pointwise/elementwise.cuh"
+#include "kernels/core/integer.hpp"
 #include "kernels/cuda/device/functions.cuh"
+#include "kernels/cuda/pointwise/elementwise.cuh"
+#include "kernels/expect.hpp"
 #include "kernels/fourier.hpp"
 
 // What cancels is computed before in float64, once a mode and once a frequency: 1 - λ, 1 - λ^length, 2 sin² of half the
@@ -173,10 +173,9 @@ template <class R>
 __global__ void __launch_bounds__(threads)
     sum_modes(const R* of_modes, const Frequency<R>* frequencies, std::int64_t channels, std::int64_t modes, R length,
               std::int64_t rows, std::int64_t chunk_rows, Rows<const R> d_y, R* sums) {
-  const std::int64_t groups = ceil_div(modes, backward_modes),
-                     channel = blockIdx.x / groups * threads + threadIdx.x, m = blockIdx.x % groups * backward_modes,
-                     begin = blockIdx.y * chunk_rows, end = begin + chunk_rows < rows ? begin + chunk_rows : rows,
-                     size = channels * modes;
+  const std::int64_t groups = ceil_div(modes, backward_modes), channel = blockIdx.x / groups * threads + threadIdx.x,
+                     m = blockIdx.x % groups * backward_modes, begin = blockIdx.y * chunk_rows,
+                     end = begin + chunk_rows < rows ? begin + chunk_rows : rows, size = channels * modes;
   if (channel >= channels) return;
   R loss[backward_modes], decay[backward_modes], far_loss[backward_modes], far[backward_modes];
   R value[backward_modes]{}, slope[backward_modes]{};
@@ -279,8 +278,7 @@ void modal_spectrum_backward(const Stream& stream, const ModalSpectrumBackward& 
     using R = Accumulator<T>;
     const std::int64_t D = args.residues.rows(), M = args.residues.columns(), rows = args.d_y.rows(),
                        chunk_rows = std::max(fewest_chunk_rows, ceil_div(rows, most_chunks)),
-                       chunks = ceil_div(rows, chunk_rows),
-                       groups = ceil_div(M, backward_modes);
+                       chunks = ceil_div(rows, chunk_rows), groups = ceil_div(M, backward_modes);
     const Grid<R> grid(stream, args, rows);
     const Tensor sums(stream, dtype_of<R>, {chunks, 2, M, D});
     auto* const to = static_cast<R*>(sums.view().data);

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/expect.hpp"
 #include "kernels/cuda/device/functions.cuh"
 #include "kernels/cuda/device/reduce.cuh"
+#include "kernels/expect.hpp"
 
 namespace causeway::cuda {
 namespace {
@@ -115,8 +115,7 @@ __global__ void __launch_bounds__(512, 2)
   const R at_label =
       here ? label < vocabulary ? widened(args.logits(t, label)) : std::numeric_limits<R>::quiet_NaN() : R{0};
   Softmax<R> softmax;
-  const std::int64_t packets =
-      here && first < vocabulary ? ceil_div(vocabulary - first, step) : 0;  // of this thread
+  const std::int64_t packets = here && first < vocabulary ? ceil_div(vocabulary - first, step) : 0;  // of this thread
   add(softmax, logits, static_cast<int>(packets < kept ? packets : kept));
   for (std::int64_t i = kept; i < packets; i += 2) {
     Packet<T, V> more[2];

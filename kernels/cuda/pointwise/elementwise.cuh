@@ -8,9 +8,9 @@
 #include <type_traits>
 
 #include "kernels/core/integer.hpp"
+#include "kernels/core/tensor.hpp"
 #include "kernels/cuda/device/check.cuh"
 #include "kernels/cuda/device/packet.cuh"
-#include "kernels/core/tensor.hpp"
 
 namespace causeway::cuda {
 

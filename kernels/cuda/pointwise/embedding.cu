@@ -5,8 +5,8 @@
 #include <cub/device/device_radix_sort.cuh>
 #include <limits>
 
-#include "kernels/expect.hpp"
 #include "kernels/cuda/pointwise/elementwise.cuh"
+#include "kernels/expect.hpp"
 
 namespace causeway::cuda {
 namespace {

@@ -1,9 +1,9 @@
 #include <numbers>
 
 #include "kernels/activation.hpp"
-#include "kernels/expect.hpp"
-#include "kernels/cuda/pointwise/elementwise.cuh"
 #include "kernels/cuda/device/functions.cuh"
+#include "kernels/cuda/pointwise/elementwise.cuh"
+#include "kernels/expect.hpp"
 
 namespace causeway::cuda {
 namespace {

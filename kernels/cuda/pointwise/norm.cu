@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/expect.hpp"
 #include "kernels/cuda/device/reduce.cuh"
+#include "kernels/expect.hpp"
 
 namespace causeway::cuda {
 namespace {

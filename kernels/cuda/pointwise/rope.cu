@@ -2,8 +2,8 @@
 #include <cmath>
 
 #include "kernels/attention.hpp"
-#include "kernels/expect.hpp"
 #include "kernels/cuda/pointwise/elementwise.cuh"
+#include "kernels/expect.hpp"
 
 namespace causeway::cuda {
 namespace {

@@ -15,7 +15,8 @@ struct ForwardOutputs {
 
 /// y of one chunk and scan_threads / L channels, from the state that comes into it.
 template <class T, int L, bool Grouped>
-__global__ void __launch_bounds__(scan_threads, 5) scan_chunk(ScanInputs<T> in, Chunks<T> chunks, ForwardOutputs<T> out) {
+__global__ void __launch_bounds__(scan_threads, 5)
+    scan_chunk(ScanInputs<T> in, Chunks<T> chunks, ForwardOutputs<T> out) {
   using R = Accumulator<T>;
   constexpr int padded = thread_states * L, prefetch_rows = 4;
   __shared__ __align__(16) R B[block_tokens * padded], C[block_tokens * padded];
@@ -33,7 +34,9 @@ __global__ void __launch_bounds__(scan_threads, 5) scan_chunk(ScanInputs<T> in, 
   for (int n = 0; n < thread_states; ++n) {
     const int state = part * thread_states + n;
     rate[n] = inside ? in.rate(channel, state) : R(0);
-    h[n] = inside && state < in.states ? chunks.state[(blockIdx.x * std::int64_t{in.states} + state) * in.channels + channel] : R(0);
+    h[n] = inside && state < in.states
+               ? chunks.state[(blockIdx.x * std::int64_t{in.states} + state) * in.channels + channel]
+               : R(0);
   }
   const R bias = inside ? in.bias_of(channel) : R(0), skip = inside ? in.skip_of(channel) : R(0);
   for (std::int64_t from = begin; from < end; from += block_tokens) {
@@ -47,10 +50,13 @@ __global__ void __launch_bounds__(scan_threads, 5) scan_chunk(ScanInputs<T> in, 
 #pragma unroll
       for (int n = 0; n < thread_states; ++n)
         if (part * thread_states + n < in.states)
-          out.states[from / block_tokens * out.states_stride + (part * thread_states + n) * in.channels + channel] = h[n];
-    const T *const delta_at = in.delta + from * in.delta_stride + column, *const u_at = in.u + from * in.u_stride + column,
-                  *const z_at = in.z != nullptr ? in.z + from * in.z_stride + column : u_at;
-    T raw_delta[prefetch_rows], raw_u[prefetch_rows], raw_z[prefetch_rows];  // of the tokens to come; the last one's again beyond it
+          out.states[from / block_tokens * out.states_stride + (part * thread_states + n) * in.channels + channel] =
+              h[n];
+    const T *const delta_at = in.delta + from * in.delta_stride + column,
+                   *const u_at = in.u + from * in.u_stride + column,
+                   *const z_at = in.z != nullptr ? in.z + from * in.z_stride + column : u_at;
+    T raw_delta[prefetch_rows], raw_u[prefetch_rows],
+        raw_z[prefetch_rows];  // of the tokens to come; the last one's again beyond it
     const auto fetch = [&](int k) {
 #pragma unroll
       for (int i = 0; i < prefetch_rows; ++i) {
@@ -115,7 +121,8 @@ void forward(const Stream& stream, const SelectiveScanForward& args) {
     sum_chunks<T>(stream, ScanDirection::right, in, {}, chunks, false);
     fold_chunks<T>(stream, ScanDirection::right, in, group.of(args.state_in), chunks);
     R* const saved = args.states.present() ? static_cast<R*>(args.states.data) + group.first * channels : nullptr;
-    const ForwardOutputs<T> out{static_cast<T*>(args.y.data), saved, args.y.row_stride, args.states.row_stride, sums.of(group)};
+    const ForwardOutputs<T> out{static_cast<T*>(args.y.data), saved, args.y.row_stride, args.states.row_stride,
+                                sums.of(group)};
     with_threads_a_channel("selective_scan", in.states, out.sums.at != nullptr, [&]<int L, bool Grouped> {
       const dim3 grid(static_cast<unsigned>(chunks.count), blocks_of(channels, scan_threads / L));
       scan_chunk<T, L, Grouped><<<grid, scan_threads, 0, native_of(stream)>>>(in, chunks, out);

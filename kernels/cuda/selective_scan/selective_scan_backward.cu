@@ -3,14 +3,17 @@
 #include "kernels/core/integer.hpp"
 #include "kernels/cuda/selective_scan/selective_scan.cuh"
 
-// Chunks again: the adjoint's sums, their fold, then each chunk from right to left. Here 4 states of a channel are a thread's, and L threads a channel's,
-// for 8 tokens' h and exp(ΔA) of them stand in registers: a block of 64 tokens runs forward once from the state that the forward saved, keeping h every 8
-// tokens in shared memory; then each 8 run forward once more and backward. Three exponentials an element and state, the adjoint's sums included: 0.78 ms
-// at L 16384, D 4096, N 16; about 35 instructions an element and state, 1.2 ms. Reached: 3.58 ms for one document and 3.56 for documents of 57 to 2048
-// tokens; issue slots are used half of the time, by 8 warps a multiprocessor (three blocks a multiprocessor instead of two spill, and take 3.90).
+// Chunks again: the adjoint's sums, their fold, then each chunk from right to left. Here 4 states of a channel are a
+// thread's, and L threads a channel's, for 8 tokens' h and exp(ΔA) of them stand in registers: a block of 64 tokens
+// runs forward once from the state that the forward saved, keeping h every 8 tokens in shared memory; then each 8 run
+// forward once more and backward. Three exponentials an element and state, the adjoint's sums included: 0.78 ms at L
+// 16384, D 4096, N 16; about 35 instructions an element and state, 1.2 ms. Reached: 3.58 ms for one document and 3.56
+// for documents of 57 to 2048 tokens; issue slots are used half of the time, by 8 warps a multiprocessor (three blocks
+// a multiprocessor instead of two spill, and take 3.90).
 //
-// Sums over states (for d_u, d_delta, s) and over channels (d_B, d_C) spread over lanes: where 8 tokens are to be summed over K lanes, each exchange
-// halves the tokens a lane keeps, so that 7 shuffles do what 24 would. Warps, tiles and groups of channels are added in their order.
+// Sums over states (for d_u, d_delta, s) and over channels (d_B, d_C) spread over lanes: where 8 tokens are to be
+// summed over K lanes, each exchange halves the tokens a lane keeps, so that 7 shuffles do what 24 would. Warps, tiles
+// and groups of channels are added in their order.
 namespace causeway::cuda {
 namespace {
 
@@ -42,8 +45,8 @@ struct Shared {
   alignas(16) R from_warps[warps][group_tokens][2][NP];  // d_B and d_C of 8 tokens
 };
 
-/// Sums each of 8 values over Lanes lanes, Stride apart, of which this is number `index`: lane by lane values [first, first + 8 / Lanes) of the eight
-/// end as sums in v[0 …]. More than 8 lanes end in groups that hold the same one.
+/// Sums each of 8 values over Lanes lanes, Stride apart, of which this is number `index`: lane by lane values [first,
+/// first + 8 / Lanes) of the eight end as sums in v[0 …]. More than 8 lanes end in groups that hold the same one.
 template <int Lanes, int Stride, class R>
 __device__ int spread_sum(R (&v)[group_tokens], int index) {
   int first = 0;
@@ -66,7 +69,8 @@ __device__ int spread_sum(R (&v)[group_tokens], int index) {
 
 /// Δ, u and ds of a block's tokens and a tile's channels; beyond the count no step is taken.
 template <class T, class S>
-__device__ void stage_block(const ScanInputs<T>& in, const Gradients<T>& to, std::int64_t from, int count, std::int64_t first_channel, S& shared) {
+__device__ void stage_block(const ScanInputs<T>& in, const Gradients<T>& to, std::int64_t from, int count,
+                            std::int64_t first_channel, S& shared) {
   using R = Accumulator<T>;
   constexpr int rows = scan_threads / S::C;  // at a time
   const int c = static_cast<int>(threadIdx.x) % S::C, row = static_cast<int>(threadIdx.x) / S::C;
@@ -97,7 +101,8 @@ __device__ void stage_block(const ScanInputs<T>& in, const Gradients<T>& to, std
 }
 
 template <class T, class S>
-__device__ void write_block(const ScanInputs<T>& in, const Gradients<T>& to, std::int64_t from, int count, std::int64_t first_channel, const S& shared) {
+__device__ void write_block(const ScanInputs<T>& in, const Gradients<T>& to, std::int64_t from, int count,
+                            std::int64_t first_channel, const S& shared) {
   using R = Accumulator<T>;
   constexpr int rows = scan_threads / S::C;
   const int c = static_cast<int>(threadIdx.x) % S::C, row = static_cast<int>(threadIdx.x) / S::C;
@@ -126,24 +131,29 @@ __device__ void write_block(const ScanInputs<T>& in, const Gradients<T>& to, std
       }
       to.d_delta[t * to.d_delta_stride + channel] = narrowed<T>(d_delta);
       to.d_u[t * to.d_u_stride + channel] = narrowed<T>(d_u);
-      if (in.z != nullptr) to.d_z[t * to.d_z_stride + channel] = narrowed<T>(widened(d_y[i]) * s * silu_slope(widened(z[i])));
+      if (in.z != nullptr)
+        to.d_z[t * to.d_z_stride + channel] = narrowed<T>(widened(d_y[i]) * s * silu_slope(widened(z[i])));
     }
   }
 }
 
 /// One chunk, and tiles of C channels one after the other.
 template <class T, int L>
-__global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 : 1) chunk_backward(ScanInputs<T> in, Chunks<T> chunks, Gradients<T> to) {
+__global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 : 1)
+    chunk_backward(ScanInputs<T> in, Chunks<T> chunks, Gradients<T> to) {
   using R = Accumulator<T>;
   using S = Shared<R, L>;
-  constexpr int C = S::C, NP = S::NP, warp_channels = 32 / L, held = warp_channels < group_tokens ? group_tokens / warp_channels : 1;
+  constexpr int C = S::C, NP = S::NP, warp_channels = 32 / L,
+                held = warp_channels < group_tokens ? group_tokens / warp_channels : 1;
   extern __shared__ __align__(16) unsigned char memory[];
   S& shared = *reinterpret_cast<S*>(memory);
-  R* const sums = reinterpret_cast<R*>(memory + sizeof(S));  // [tokens of the chunk][2][NP]: d_B and d_C of the tiles so far
+  R* const sums =
+      reinterpret_cast<R*>(memory + sizeof(S));  // [tokens of the chunk][2][NP]: d_B and d_C of the tiles so far
 
   const std::int64_t tokens = in.segments.tokens, chunk = blockIdx.x, begin = chunk * chunks.tokens_each;
   const std::int64_t end = begin + chunks.tokens_each < tokens ? begin + chunks.tokens_each : tokens;
-  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32, part = thread % L, c = thread / L;
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32, part = thread % L,
+            c = thread / L;
   const bool goes_on = Document(in.segments, end - 1, lane).end > end;
   for (int e = thread; e < (end - begin) * 2 * NP; e += scan_threads) sums[e] = 0;
 
@@ -161,7 +171,8 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
     }
     const R skip = inside ? in.skip_of(channel) : R(0);
 
-    for (std::int64_t from = begin + (end - begin - 1) / block_tokens * block_tokens; from >= begin; from -= block_tokens) {
+    for (std::int64_t from = begin + (end - begin - 1) / block_tokens * block_tokens; from >= begin;
+         from -= block_tokens) {
       const int count = static_cast<int>(end - from < block_tokens ? end - from : block_tokens);
       const Starts starts(in.segments, from, lane);
       __syncthreads();
@@ -171,7 +182,8 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
 #pragma unroll
       for (int m = 0; m < quad; ++m) {
         const int n = part * quad + m;
-        h[m] = inside && n < in.states ? to.states[from / block_tokens * to.states_stride + n * in.channels + channel] : R(0);
+        h[m] = inside && n < in.states ? to.states[from / block_tokens * to.states_stride + n * in.channels + channel]
+                                       : R(0);
       }
       for (int group = 0; group < groups_a_block; ++group) {
         Quad<R> kept;
@@ -197,13 +209,15 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
         const Quad<R> kept = shared.h[group][thread];
 #pragma unroll
         for (int m = 0; m < quad; ++m) h[m] = kept.at[m];
-        R before[group_tokens][quad], decay[group_tokens][quad], s[group_tokens] = {}, gB[group_tokens] = {}, gA[group_tokens] = {};
+        R before[group_tokens][quad], decay[group_tokens][quad], s[group_tokens] = {}, gB[group_tokens] = {},
+                                                                 gA[group_tokens] = {};
         R over_channels[quad][group_tokens];
 #pragma unroll
         for (int i = 0; i < group_tokens; ++i) {
           const int k = group * group_tokens + i;
           const R delta = shared.delta[k][c], x = delta * shared.u[k][c], ds = shared.ds[k][c];
-          const Quad<R> b = *reinterpret_cast<const Quad<R>*>(&shared.B[k][part * quad]), cs = *reinterpret_cast<const Quad<R>*>(&shared.Cs[k][part * quad]);
+          const Quad<R> b = *reinterpret_cast<const Quad<R>*>(&shared.B[k][part * quad]),
+                        cs = *reinterpret_cast<const Quad<R>*>(&shared.Cs[k][part * quad]);
           const bool starting = starts.at(k);
 #pragma unroll
           for (int m = 0; m < quad; ++m) {
@@ -226,7 +240,8 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
         for (int i = group_tokens - 1; i >= 0; --i) {
           const int k = group * group_tokens + i;
           const R delta = shared.delta[k][c], x = delta * shared.u[k][c], ds = shared.ds[k][c];
-          const Quad<R> b = *reinterpret_cast<const Quad<R>*>(&shared.B[k][part * quad]), cs = *reinterpret_cast<const Quad<R>*>(&shared.Cs[k][part * quad]);
+          const Quad<R> b = *reinterpret_cast<const Quad<R>*>(&shared.B[k][part * quad]),
+                        cs = *reinterpret_cast<const Quad<R>*>(&shared.Cs[k][part * quad]);
           const bool starting = starts.at(k);
 #pragma unroll
           for (int m = 0; m < quad; ++m) {
@@ -310,8 +325,8 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
 
 /// d_B and d_C: the groups' sums, added in their order.
 template <class T>
-__global__ void add_groups(const Accumulator<T>* rows, std::int64_t groups, std::int64_t tokens, int states, T* d_B, std::int64_t B_stride, T* d_C,
-                           std::int64_t C_stride) {
+__global__ void add_groups(const Accumulator<T>* rows, std::int64_t groups, std::int64_t tokens, int states, T* d_B,
+                           std::int64_t B_stride, T* d_C, std::int64_t C_stride) {
   const std::int64_t at = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x, size = tokens * 2 * states;
   if (at >= size) return;
   Accumulator<T> sum = 0;
@@ -321,22 +336,25 @@ __global__ void add_groups(const Accumulator<T>* rows, std::int64_t groups, std:
   to = narrowed<T>(sum);
 }
 
-/// d_A, d_D and d_delta_bias +=: each of 8 rows of threads takes every eighth chunk, then the rows are added in their order.
+/// d_A, d_D and d_delta_bias +=: each of 8 rows of threads takes every eighth chunk, then the rows are added in their
+/// order.
 template <class R>
-__global__ void add_chunks(const R* parameters, std::int64_t chunks, int states, std::int64_t channels, R* d_A, std::int64_t A_stride, R* d_D,
-                           std::int64_t D_stride, R* d_bias, std::int64_t bias_stride) {
+__global__ void add_chunks(const R* parameters, std::int64_t chunks, int states, std::int64_t channels, R* d_A,
+                           std::int64_t A_stride, R* d_D, std::int64_t D_stride, R* d_bias, std::int64_t bias_stride) {
   const std::int64_t channel = std::int64_t{blockIdx.x} * 32 + threadIdx.x;
   const int n = static_cast<int>(blockIdx.y);
   __shared__ double shared[8][32];
   double sum = 0;
   if (channel < channels)
-    for (std::int64_t chunk = threadIdx.y; chunk < chunks; chunk += 8) sum += static_cast<double>(parameters[(chunk * (states + 2) + n) * channels + channel]);
+    for (std::int64_t chunk = threadIdx.y; chunk < chunks; chunk += 8)
+      sum += static_cast<double>(parameters[(chunk * (states + 2) + n) * channels + channel]);
   shared[threadIdx.y][threadIdx.x] = sum;
   __syncthreads();
   if (threadIdx.y != 0 || channel >= channels) return;
   for (int row = 1; row < 8; ++row) sum += shared[row][threadIdx.x];
-  R* const to = n < states ? d_A + channel * A_stride + n : n == states ? (d_D == nullptr ? nullptr : d_D + channel * D_stride)
-                                                                       : (d_bias == nullptr ? nullptr : d_bias + channel * bias_stride);
+  R* const to = n < states    ? d_A + channel * A_stride + n
+                : n == states ? (d_D == nullptr ? nullptr : d_D + channel * D_stride)
+                              : (d_bias == nullptr ? nullptr : d_bias + channel * bias_stride);
   if (to != nullptr) *to = static_cast<R>(static_cast<double>(*to) + sum);
 }
 
@@ -355,26 +373,30 @@ void backward(const Stream& stream, const SelectiveScanBackward& args, const Gro
   const ChunkMemory<T> memory(stream, in, each);
   const Chunks<T> chunks = memory.view();
   // Channels are dealt to no more groups than fill the device: each costs a copy of d_B and d_C.
-  const std::int64_t wanted = std::clamp<std::int64_t>(2048 / chunks.count, 1, tiles), tiles_each = ceil_div(tiles, wanted);
+  const std::int64_t wanted = std::clamp<std::int64_t>(2048 / chunks.count, 1, tiles),
+                     tiles_each = ceil_div(tiles, wanted);
   const std::int64_t groups = ceil_div(tiles, tiles_each);
-  const Tensor rows(stream, dtype_of<R>, {groups, tokens, 2 * in.states}), parameters(stream, dtype_of<R>, {chunks.count, in.states + 2, in.channels});
+  const Tensor rows(stream, dtype_of<R>, {groups, tokens, 2 * in.states}),
+      parameters(stream, dtype_of<R>, {chunks.count, in.states + 2, in.channels});
 
   sum_chunks<T>(stream, ScanDirection::left, in, args.d_y, chunks, false);
   fold_chunks<T>(stream, ScanDirection::left, in, args.adjoint_in, chunks);
-  const Gradients<T> to{data(args.d_y), data(args.d_u), data(args.d_delta), data(args.d_z),
-                        args.d_y.row_stride, args.d_u.row_stride, args.d_delta.row_stride, args.d_z.row_stride,
-                        wide(args.states), args.states.row_stride, wide(rows.view()), wide(parameters.view()), tiles_each, group_sums};
+  const Gradients<T> to{
+      data(args.d_y),      data(args.d_u),          data(args.d_delta),  data(args.d_z),    args.d_y.row_stride,
+      args.d_u.row_stride, args.d_delta.row_stride, args.d_z.row_stride, wide(args.states), args.states.row_stride,
+      wide(rows.view()),   wide(parameters.view()), tiles_each,          group_sums};
   const auto bytes = static_cast<int>(sizeof(S) + static_cast<std::size_t>(each * 2 * S::NP) * sizeof(R));
   const auto queue = native_of(stream);
   cuda_check(cudaFuncSetAttribute(chunk_backward<T, L>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-  chunk_backward<T, L><<<dim3(static_cast<unsigned>(chunks.count), static_cast<unsigned>(groups)), scan_threads, static_cast<std::size_t>(bytes), queue>>>(in, chunks, to);
+  chunk_backward<T, L><<<dim3(static_cast<unsigned>(chunks.count), static_cast<unsigned>(groups)), scan_threads,
+                         static_cast<std::size_t>(bytes), queue>>>(in, chunks, to);
   cuda_check(cudaGetLastError());
-  add_groups<T><<<blocks_of(tokens * 2 * in.states, 256), 256, 0, queue>>>(to.rows, groups, tokens, in.states, data(args.d_B), args.d_B.row_stride,
-                                                                          data(args.d_C), args.d_C.row_stride);
+  add_groups<T><<<blocks_of(tokens * 2 * in.states, 256), 256, 0, queue>>>(
+      to.rows, groups, tokens, in.states, data(args.d_B), args.d_B.row_stride, data(args.d_C), args.d_C.row_stride);
   cuda_check(cudaGetLastError());
   add_chunks<R><<<dim3(blocks_of(in.channels, 32), static_cast<unsigned>(in.states + 2)), dim3(32, 8), 0, queue>>>(
-      to.parameters, chunks.count, in.states, in.channels, wide(args.d_A), args.d_A.row_stride, wide(args.d_D), args.d_D.row_stride,
-      wide(args.d_delta_bias), args.d_delta_bias.row_stride);
+      to.parameters, chunks.count, in.states, in.channels, wide(args.d_A), args.d_A.row_stride, wide(args.d_D),
+      args.d_D.row_stride, wide(args.d_delta_bias), args.d_delta_bias.row_stride);
   cuda_check(cudaGetLastError());
 }
 
@@ -410,7 +432,8 @@ void selective_scan_backward(const Stream& stream, const SelectiveScanBackward& 
       part.d_A = group.of(args.d_A);
       if (!group.last) part.d_D = {};
       // Four states a thread here, where the other kernels take 16.
-      with_threads_a_channel("selective_scan", group.count, [&]<int threads> { backward<Type, 4 * threads>(stream, part, sums.of(group)); });
+      with_threads_a_channel("selective_scan", group.count,
+                             [&]<int threads> { backward<Type, 4 * threads>(stream, part, sums.of(group)); });
     });
   });
 }

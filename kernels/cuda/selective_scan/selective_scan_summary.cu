@@ -4,8 +4,9 @@
 namespace causeway::cuda {
 namespace {
 
-/// One chunk and scan_threads / L channels. Rightwards: h after the chunk's last token, over the tail that belongs to its document. Leftwards:
-/// exp(Δ A) g at the chunk's left edge, over the head that belongs to its first token's document.
+/// One chunk and scan_threads / L channels. Rightwards: h after the chunk's last token, over the tail that belongs to
+/// its document. Leftwards: exp(Δ A) g at the chunk's left edge, over the head that belongs to its first token's
+/// document.
 template <class T, int L, ScanDirection towards>
 __global__ void __launch_bounds__(scan_threads, 5)
     sum_chunk(ScanInputs<T> in, const T* d_y, std::int64_t d_y_stride, Chunks<T> chunks, bool edge_only) {
@@ -14,7 +15,8 @@ __global__ void __launch_bounds__(scan_threads, 5)
   constexpr int padded = thread_states * L, prefetch_rows = 4;
   __shared__ __align__(16) R rows[block_tokens * padded];
   const std::int64_t chunk = blockIdx.x, begin = chunk * chunks.tokens_each;
-  const std::int64_t end = begin + chunks.tokens_each < in.segments.tokens ? begin + chunks.tokens_each : in.segments.tokens;
+  const std::int64_t end =
+      begin + chunks.tokens_each < in.segments.tokens ? begin + chunks.tokens_each : in.segments.tokens;
   const int part = static_cast<int>(threadIdx.x) % L, lane = static_cast<int>(threadIdx.x) % 32;
   const std::int64_t channel = std::int64_t{blockIdx.y} * (scan_threads / L) + threadIdx.x / L;
   const bool inside = channel < in.channels;
@@ -40,11 +42,14 @@ __global__ void __launch_bounds__(scan_threads, 5)
     constexpr int direction = leftwards ? -1 : 1;
     const int count = static_cast<int>(last - first - done < block_tokens ? last - first - done : block_tokens);
     __syncthreads();
-    stage_rows<padded>(leftwards ? in.C : in.B, leftwards ? in.C_stride : in.B_stride, in.states, from, direction, count, rows);
+    stage_rows<padded>(leftwards ? in.C : in.B, leftwards ? in.C_stride : in.B_stride, in.states, from, direction,
+                       count, rows);
     __syncthreads();
-    const T *const delta_at = in.delta + from * in.delta_stride + column, *const x_at = source + from * source_stride + column,
-                  *const z_at = gated ? in.z + from * in.z_stride + column : x_at;
-    T raw_delta[prefetch_rows], raw_x[prefetch_rows], raw_z[prefetch_rows];  // of the tokens to come; the last one's again beyond it
+    const T *const delta_at = in.delta + from * in.delta_stride + column,
+                   *const x_at = source + from * source_stride + column,
+                   *const z_at = gated ? in.z + from * in.z_stride + column : x_at;
+    T raw_delta[prefetch_rows], raw_x[prefetch_rows],
+        raw_z[prefetch_rows];  // of the tokens to come; the last one's again beyond it
     const auto fetch = [&](int k) {
 #pragma unroll
       for (int i = 0; i < prefetch_rows; ++i) {
@@ -83,17 +88,20 @@ __global__ void __launch_bounds__(scan_threads, 5)
       }
     }
   }
-  if (threadIdx.x == 0 && blockIdx.y == 0) chunks.passes[chunk] = leftwards ? document.end > end : document.start < begin;
+  if (threadIdx.x == 0 && blockIdx.y == 0)
+    chunks.passes[chunk] = leftwards ? document.end > end : document.start < begin;
   if (!inside) return;
   if (part == 0) chunks.sum_delta[chunk * in.channels + channel] = sum_delta;
 #pragma unroll
   for (int n = 0; n < thread_states; ++n)
-    if (part * thread_states + n < in.states) chunks.state[(chunk * in.states + part * thread_states + n) * in.channels + channel] = state[n];
+    if (part * thread_states + n < in.states)
+      chunks.state[(chunk * in.states + part * thread_states + n) * in.channels + channel] = state[n];
 }
 
 /// One thread a state and channel goes over the chunks.
 template <class T>
-__global__ void fold_over_chunks(ScanInputs<T> in, Chunks<T> chunks, const Accumulator<T>* first, std::int64_t first_stride, bool leftwards) {
+__global__ void fold_over_chunks(ScanInputs<T> in, Chunks<T> chunks, const Accumulator<T>* first,
+                                 std::int64_t first_stride, bool leftwards) {
   using R = Accumulator<T>;
   const std::int64_t channel = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   const int n = static_cast<int>(blockIdx.y);
@@ -126,8 +134,8 @@ __global__ void fold_over_chunks(ScanInputs<T> in, Chunks<T> chunks, const Accum
 
 /// The fold over the chunks of the run's last (first) document alone, into the run's own summary.
 template <class T>
-__global__ void fold_edge(ScanInputs<T> in, Chunks<T> chunks, bool leftwards, Accumulator<T>* state, std::int64_t state_stride, Accumulator<T>* sum_delta,
-                          std::int64_t sum_stride) {
+__global__ void fold_edge(ScanInputs<T> in, Chunks<T> chunks, bool leftwards, Accumulator<T>* state,
+                          std::int64_t state_stride, Accumulator<T>* sum_delta, std::int64_t sum_stride) {
   using R = Accumulator<T>;
   const std::int64_t channel = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   const int n = static_cast<int>(blockIdx.y);
@@ -143,7 +151,8 @@ __global__ void fold_edge(ScanInputs<T> in, Chunks<T> chunks, bool leftwards, Ac
   for (std::int64_t i = 0; i < high - low; ++i) {
     const std::int64_t chunk = leftwards ? high - 1 - i : low + i;
     const double steps = chunks.sum_delta[chunk * in.channels + channel];
-    carry = chunks.state[(chunk * in.states + n) * in.channels + channel] + power_of_2(static_cast<R>(steps) * rate) * carry;
+    carry = chunks.state[(chunk * in.states + n) * in.channels + channel] +
+            power_of_2(static_cast<R>(steps) * rate) * carry;
     sum += steps;
   }
   state[channel * state_stride + n] = carry;
@@ -151,16 +160,19 @@ __global__ void fold_edge(ScanInputs<T> in, Chunks<T> chunks, bool leftwards, Ac
 }
 
 template <class R>
-__global__ void fold_step(const R* A, std::int64_t A_stride, const R* summary, std::int64_t summary_stride, const R* sum_delta, std::int64_t sum_stride,
-                          R* carry, std::int64_t carry_stride, std::int64_t channels, std::int64_t states) {
+__global__ void fold_step(const R* A, std::int64_t A_stride, const R* summary, std::int64_t summary_stride,
+                          const R* sum_delta, std::int64_t sum_stride, R* carry, std::int64_t carry_stride,
+                          std::int64_t channels, std::int64_t states) {
   const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x, d = i / states, n = i % states;
   if (d >= channels) return;
   R& to = carry[d * carry_stride + n];
-  to = summary[d * summary_stride + n] + power_of_2(A[d * A_stride + n] * static_cast<R>(log2_e) * sum_delta[d * sum_stride]) * to;
+  to = summary[d * summary_stride + n] +
+       power_of_2(A[d * A_stride + n] * static_cast<R>(log2_e) * sum_delta[d * sum_stride]) * to;
 }
 
 template <class T>
-void summarize(const Stream& stream, ScanDirection towards, const SelectiveScanInputs& inputs, TensorView d_y, TensorView state, TensorView sum_delta) {
+void summarize(const Stream& stream, ScanDirection towards, const SelectiveScanInputs& inputs, TensorView d_y,
+               TensorView state, TensorView sum_delta) {
   using R = Accumulator<T>;
   if (inputs.A.rows() == 0) return;
   for_each_state_group(inputs.A.columns(), [&](const StateGroup& group) {
@@ -168,8 +180,8 @@ void summarize(const Stream& stream, ScanDirection towards, const SelectiveScanI
     const ChunkMemory<T> memory(stream, in, chunk_tokens(in.segments.tokens, in.channels));
     sum_chunks<T>(stream, towards, in, d_y, memory.view(), true);
     fold_edge<T><<<dim3(blocks_of(in.channels, 128), static_cast<unsigned>(in.states)), 128, 0, native_of(stream)>>>(
-        in, memory.view(), towards == ScanDirection::left, static_cast<R*>(group.of(state).data), state.row_stride, static_cast<R*>(sum_delta.data),
-        sum_delta.row_stride);
+        in, memory.view(), towards == ScanDirection::left, static_cast<R*>(group.of(state).data), state.row_stride,
+        static_cast<R*>(sum_delta.data), sum_delta.row_stride);
     cuda_check(cudaGetLastError());
   });
 }
@@ -177,28 +189,36 @@ void summarize(const Stream& stream, ScanDirection towards, const SelectiveScanI
 }  // namespace
 
 template <class T>
-void sum_chunks(const Stream& stream, ScanDirection towards, const ScanInputs<T>& in, TensorView d_y, const Chunks<T>& chunks, bool edge_only) {
+void sum_chunks(const Stream& stream, ScanDirection towards, const ScanInputs<T>& in, TensorView d_y,
+                const Chunks<T>& chunks, bool edge_only) {
   if (chunks.count == 0) return;
   with_threads_a_channel("selective_scan", in.states, [&]<int L> {
     const dim3 grid(static_cast<unsigned>(chunks.count), blocks_of(in.channels, scan_threads / L));
     const auto* const gradient = static_cast<const T*>(d_y.data);
     if (towards == ScanDirection::right)
-      sum_chunk<T, L, ScanDirection::right><<<grid, scan_threads, 0, native_of(stream)>>>(in, gradient, d_y.row_stride, chunks, edge_only);
+      sum_chunk<T, L, ScanDirection::right>
+          <<<grid, scan_threads, 0, native_of(stream)>>>(in, gradient, d_y.row_stride, chunks, edge_only);
     else
-      sum_chunk<T, L, ScanDirection::left><<<grid, scan_threads, 0, native_of(stream)>>>(in, gradient, d_y.row_stride, chunks, edge_only);
+      sum_chunk<T, L, ScanDirection::left>
+          <<<grid, scan_threads, 0, native_of(stream)>>>(in, gradient, d_y.row_stride, chunks, edge_only);
     cuda_check(cudaGetLastError());
   });
 }
 
 template <class T>
-void fold_chunks(const Stream& stream, ScanDirection towards, const ScanInputs<T>& in, TensorView first, const Chunks<T>& chunks) {
-  fold_over_chunks<T><<<dim3(blocks_of(in.channels, 128), static_cast<unsigned>(in.states)), 128, 0, native_of(stream)>>>(
-      in, chunks, first.present() ? static_cast<const Accumulator<T>*>(first.data) : nullptr, first.row_stride, towards == ScanDirection::left);
+void fold_chunks(const Stream& stream, ScanDirection towards, const ScanInputs<T>& in, TensorView first,
+                 const Chunks<T>& chunks) {
+  fold_over_chunks<T>
+      <<<dim3(blocks_of(in.channels, 128), static_cast<unsigned>(in.states)), 128, 0, native_of(stream)>>>(
+          in, chunks, first.present() ? static_cast<const Accumulator<T>*>(first.data) : nullptr, first.row_stride,
+          towards == ScanDirection::left);
   cuda_check(cudaGetLastError());
 }
 
-template void sum_chunks(const Stream&, ScanDirection, const ScanInputs<double>&, TensorView, const Chunks<double>&, bool);
-template void sum_chunks(const Stream&, ScanDirection, const ScanInputs<float>&, TensorView, const Chunks<float>&, bool);
+template void sum_chunks(const Stream&, ScanDirection, const ScanInputs<double>&, TensorView, const Chunks<double>&,
+                         bool);
+template void sum_chunks(const Stream&, ScanDirection, const ScanInputs<float>&, TensorView, const Chunks<float>&,
+                         bool);
 template void sum_chunks(const Stream&, ScanDirection, const ScanInputs<bf16>&, TensorView, const Chunks<bf16>&, bool);
 template void fold_chunks(const Stream&, ScanDirection, const ScanInputs<double>&, TensorView, const Chunks<double>&);
 template void fold_chunks(const Stream&, ScanDirection, const ScanInputs<float>&, TensorView, const Chunks<float>&);
@@ -209,7 +229,8 @@ void selective_scan_summary(const Stream& stream, const SelectiveScanSummary& ar
   expect_scan_inputs(args.in);
   cpu::expect("state", args.state, args.in.A.dtype, {D, N});
   cpu::expect("sum_delta", args.sum_delta, args.in.A.dtype, {D});
-  dispatch(args.in.delta.dtype, [&]<class Type> { summarize<Type>(stream, ScanDirection::right, args.in, {}, args.state, args.sum_delta); });
+  dispatch(args.in.delta.dtype,
+           [&]<class Type> { summarize<Type>(stream, ScanDirection::right, args.in, {}, args.state, args.sum_delta); });
 }
 
 void selective_scan_adjoint_summary(const Stream& stream, const SelectiveScanAdjointSummary& args) {
@@ -218,7 +239,9 @@ void selective_scan_adjoint_summary(const Stream& stream, const SelectiveScanAdj
   cpu::expect("d_y", args.d_y, args.in.delta.dtype, {args.in.segments.tokens, D});
   cpu::expect("adjoint", args.adjoint, args.in.A.dtype, {D, N});
   cpu::expect("sum_delta", args.sum_delta, args.in.A.dtype, {D});
-  dispatch(args.in.delta.dtype, [&]<class Type> { summarize<Type>(stream, ScanDirection::left, args.in, args.d_y, args.adjoint, args.sum_delta); });
+  dispatch(args.in.delta.dtype, [&]<class Type> {
+    summarize<Type>(stream, ScanDirection::left, args.in, args.d_y, args.adjoint, args.sum_delta);
+  });
 }
 
 void selective_scan_fold(const Stream& stream, const SelectiveScanFold& args) {
@@ -230,8 +253,9 @@ void selective_scan_fold(const Stream& stream, const SelectiveScanFold& args) {
   dispatch(args.A.dtype, [&]<class Type> {
     using R = Accumulator<Type>;
     fold_step<R><<<blocks_of(D * N, 256), 256, 0, native_of(stream)>>>(
-        static_cast<const R*>(args.A.data), args.A.row_stride, static_cast<const R*>(args.summary_state.data), args.summary_state.row_stride,
-        static_cast<const R*>(args.sum_delta.data), args.sum_delta.row_stride, static_cast<R*>(args.carry.data), args.carry.row_stride, D, N);
+        static_cast<const R*>(args.A.data), args.A.row_stride, static_cast<const R*>(args.summary_state.data),
+        args.summary_state.row_stride, static_cast<const R*>(args.sum_delta.data), args.sum_delta.row_stride,
+        static_cast<R*>(args.carry.data), args.carry.row_stride, D, N);
     cuda_check(cudaGetLastError());
   });
 }

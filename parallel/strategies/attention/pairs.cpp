@@ -15,8 +15,8 @@ std::vector<Pair> pairs_with(const Sharding& sharding, int owner) {
     for (const int number : layout.chunks_of(owner)) {
       const Range keys = layout.chunk(number);
       if (number >= chunk.number || keys.size() == 0 || keys.end <= document) continue;
-      pairs.push_back(
-          {sharding.part(chunk, 0, std::min(chunk.cu_seqlens()[1], queries.size())), keys, layout.local_offset(number)});
+      pairs.push_back({sharding.part(chunk, 0, std::min(chunk.cu_seqlens()[1], queries.size())), keys,
+                       layout.local_offset(number)});
     }
   }
   return pairs;

@@ -1,7 +1,7 @@
 #pragma once
 
-#include "kernels/core/integer.hpp"
 #include "kernels/activation.hpp"
+#include "kernels/core/integer.hpp"
 #include "parallel/exchange/halo.hpp"
 #include "parallel/strategies/gates.hpp"
 #include "parallel/strategy.hpp"

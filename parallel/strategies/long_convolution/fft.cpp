@@ -10,8 +10,8 @@
 
 #include <algorithm>
 
-#include "kernels/core/integer.hpp"
 #include "kernels/activation.hpp"
+#include "kernels/core/integer.hpp"
 #include "kernels/fourier.hpp"
 #include "kernels/reorder.hpp"
 #include "parallel/exchange/rank_fft.hpp"

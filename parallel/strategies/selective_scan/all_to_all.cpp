@@ -1,8 +1,8 @@
 /// all_to_all: u and delta by channels, B and C gathered, the scan on the whole pack, y back. The z gate stays outside;
 /// backward B's and C's gradients are summed over the ranks' channels.
 
-#include "kernels/core/integer.hpp"
 #include "kernels/activation.hpp"
+#include "kernels/core/integer.hpp"
 #include "parallel/exchange/reshard.hpp"
 #include "parallel/strategies/by_channels.hpp"
 #include "parallel/strategies/operations.hpp"
@@ -51,8 +51,7 @@ void forward(const StrategyContext& context, SelectiveScanForward args, Saved* s
                .run =
                    [&](Range mine, std::vector<Tensor>& moved, std::span<const TensorView> out) {
                      gathering.wait();
-                     const std::int64_t blocks =
-                         ceil_div(sharding.layout().tokens(), selective_scan_block);
+                     const std::int64_t blocks = ceil_div(sharding.layout().tokens(), selective_scan_block);
                      if (saved != nullptr) states = Tensor(stream, in.A.dtype, {blocks, mine.size(), in.A.columns()});
                      selective_scan_forward(stream, {.in = on_channels(context, in, mine, moved[0], moved[1], gathered),
                                                      .state_in = {},

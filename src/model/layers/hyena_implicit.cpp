@@ -56,8 +56,7 @@ class ImplicitFilter {
   OperatorCall call(const GatedConvInputs& in) const {
     const TensorView modes = without_data(accumulator_of(in.v.dtype), shape_);
     return {"hyena_li",
-            ModalConvForward{
-                .in = in, .residues = modes, .log_rates = modes, .state_in = {}, .y = in.v, .states = {}}};
+            ModalConvForward{.in = in, .residues = modes, .log_rates = modes, .state_in = {}, .y = in.v, .states = {}}};
   }
 
   /// The modes' state.

@@ -38,7 +38,8 @@ TEST(Checkpoint, HasTheSameBytesWheneverItIsWritten) {
   const TemporaryFolder folder;
   for (const char* run : {"a", "b"}) on_ranks(3, [&](Communicator& world) { write(folder / run, 5, world); });
   const std::vector<std::string> names = names_in(folder / "a/step-5");
-  EXPECT_EQ(names, (std::vector<std::string>{"index.h5", "manifest.json", "shard-00000.h5", "shard-00001.h5", "shard-00002.h5"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"index.h5", "manifest.json", "shard-00000.h5", "shard-00001.h5",
+                                             "shard-00002.h5"}));
   for (const std::string& name : names)
     EXPECT_TRUE(bytes_of(folder / ("a/step-5/" + name)) == bytes_of(folder / ("b/step-5/" + name))) << name;
 }
@@ -75,14 +76,18 @@ std::vector<Damage> damages() {
       {"missing", [](const std::string& file, const std::string&) { fs::remove(file); }},
       {"empty", [](const std::string& file, const std::string&) { fs::resize_file(file, 0); }},
       {"halved", [](const std::string& file, const std::string&) { fs::resize_file(file, fs::file_size(file) / 2); }},
-      {"a byte short", [](const std::string& file, const std::string&) { fs::resize_file(file, fs::file_size(file) - 1); }},
-      {"a byte long", [](const std::string& file, const std::string&) { fs::resize_file(file, fs::file_size(file) + 1); }},
+      {"a byte short",
+       [](const std::string& file, const std::string&) { fs::resize_file(file, fs::file_size(file) - 1); }},
+      {"a byte long",
+       [](const std::string& file, const std::string&) { fs::resize_file(file, fs::file_size(file) + 1); }},
       {"renamed", [](const std::string& file, const std::string&) { fs::rename(file, file + ".bak"); }},
-      {"linked", [](const std::string& file, const std::string&) {
+      {"linked",
+       [](const std::string& file, const std::string&) {
          fs::rename(file, file + ".bak");
          fs::create_symlink(fs::path(file + ".bak").filename(), file);
        }},
-      {"a folder", [](const std::string& file, const std::string&) {
+      {"a folder",
+       [](const std::string& file, const std::string&) {
          fs::remove(file);
          fs::create_directory(file);
        }},
@@ -131,7 +136,11 @@ TEST(Checkpoint, WhatIsNoCheckpointSaysSo) {
     Checkpoint(run).read(name, shape, DType::f32, {0, shape.size()}, out.data());
   };
   EXPECT_EQ(code_of([&] { read("parameters/absent", {5}); }, "parameters/absent"), ExitCode::corrupt);
-  EXPECT_EQ(code_of([&] { read("parameters/matrix", {5, 37}); }, "parameters/matrix: shape is [37, 5], expected [5, 37]"),
+  EXPECT_EQ(code_of(
+                [&] {
+                  read("parameters/matrix", {5, 37});
+                },
+                "parameters/matrix: shape is [37, 5], expected [5, 37]"),
             ExitCode::corrupt);
   EXPECT_EQ(code_of([&] { Checkpoint(folder / "nowhere"); }, "nowhere"), ExitCode::usage);
   fs::rename(run + "/step-1", run + "/step-7");
@@ -155,8 +164,7 @@ TEST(Checkpoint, OfVersionOneIsStillRead) {
     file.create_group("state").set_attribute("step", std::int64_t{5});
     for (std::size_t n = 0; n < tensors.size(); ++n) {
       std::vector<double> values;
-      for (std::int64_t i = 0; i < tensors[n].shape.size(); ++i)
-        values.push_back(value_of(n, i, 5));
+      for (std::int64_t i = 0; i < tensors[n].shape.size(); ++i) values.push_back(value_of(n, i, 5));
       file.create_dataset(tensors[n].name, {.shape = extents_of(tensors[n].shape),
                                             .type = stored_as(tensors[n].dtype),
                                             .chunk_rows = 2,
@@ -174,7 +182,8 @@ TEST(Checkpoint, OfVersionOneIsStillRead) {
   const std::string good = bytes_of(index);
   for (const std::size_t length : {std::size_t{0}, std::size_t{100}, good.size() / 2, good.size() - 1}) {
     folder.write("run/step-5/index.h5", good.substr(0, length));
-    EXPECT_EQ(code_of([&] { expect_whole(Checkpoint(folder / "run/step-5")); }, "index.h5"), ExitCode::corrupt) << length;
+    EXPECT_EQ(code_of([&] { expect_whole(Checkpoint(folder / "run/step-5")); }, "index.h5"), ExitCode::corrupt)
+        << length;
   }
 }
 
@@ -193,7 +202,9 @@ TEST(CheckpointDeathTest, AFullDiskLeavesTheOneBeforeAndNothingElse) {
   const auto in_a_child = [&] {
     fill_the_disk(4096);
     std::atomic<int> told = 0;
-    on_ranks(3, [&](Communicator& world) { told += code_of([&] { write(run, 2, world); }, "step-2.tmp/shard-0000") == ExitCode::io; });
+    on_ranks(3, [&](Communicator& world) {
+      told += code_of([&] { write(run, 2, world); }, "step-2.tmp/shard-0000") == ExitCode::io;
+    });
     std::_Exit(told);
   };
   EXPECT_EXIT(in_a_child(), ::testing::ExitedWithCode(3), "");

@@ -57,16 +57,17 @@ TEST(CheckpointWriter, KeepsWhatWasThereWhenItStarted) {
 }
 
 /// Every stage at which something can happen, on a run that has step 1 and writes step 2 with one older to be removed.
-constexpr CheckpointStage stages[] = {CheckpointStage::copy,     CheckpointStage::shard,   CheckpointStage::hash,
-                                      CheckpointStage::hashed,   CheckpointStage::index,   CheckpointStage::manifest,
-                                      CheckpointStage::publish,  CheckpointStage::latest,  CheckpointStage::retire};
+constexpr CheckpointStage stages[] = {CheckpointStage::copy,    CheckpointStage::shard,  CheckpointStage::hash,
+                                      CheckpointStage::hashed,  CheckpointStage::index,  CheckpointStage::manifest,
+                                      CheckpointStage::publish, CheckpointStage::latest, CheckpointStage::retire};
 
 bool on_first_rank_alone(CheckpointStage stage) { return stage >= CheckpointStage::index; }
 
 TEST(CheckpointWriter, WhatFailsAnywhereEndsAllRanksAlikeAndLeavesTheOthersWhole) {
   for (const bool beside : {true, false})
     for (const CheckpointStage stage : stages) {
-      if (stage == CheckpointStage::retire || stage == CheckpointStage::latest) continue;  // the checkpoint is there by then
+      if (stage == CheckpointStage::retire || stage == CheckpointStage::latest)
+        continue;  // the checkpoint is there by then
       const TemporaryFolder folder;
       const std::string run = folder / "run";
       std::atomic<int> told = 0;
@@ -193,8 +194,11 @@ TEST(CheckpointFolders, TheNewestAndEveryNthAreKept) {
     Retention retention;
     std::vector<std::int64_t> kept;
   };
-  const Row table[] = {{{.last = 0}, {9, 8, 7, 6, 5, 4, 3, 2, 1, 0}}, {{.last = 1}, {9, 8, 7}},       {{.last = 3}, {9, 8, 7, 6, 5}},
-                       {{.last = 99}, {9, 8, 7, 6, 5, 4, 3, 2, 1, 0}}, {{.last = 2, .every = 3}, {9, 8, 7, 6, 3, 0}}};
+  const Row table[] = {{{.last = 0}, {9, 8, 7, 6, 5, 4, 3, 2, 1, 0}},
+                       {{.last = 1}, {9, 8, 7}},
+                       {{.last = 3}, {9, 8, 7, 6, 5}},
+                       {{.last = 99}, {9, 8, 7, 6, 5, 4, 3, 2, 1, 0}},
+                       {{.last = 2, .every = 3}, {9, 8, 7, 6, 3, 0}}};
   for (const Row& row : table) {
     const TemporaryFolder folder;
     for (int step = 0; step < 10; ++step) fs::create_directories(folder / fmt::format("step-{}/inside", step));

@@ -21,7 +21,8 @@ Manifest manifest_of(std::int64_t ranks) {
 TEST(Sha256, IsWhatSha256sumPrints) {
   const TemporaryFolder folder;
   const std::string path = folder.write("abc", "abc");
-  const std::string expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";  // FIPS 180-4's example
+  const std::string expected =
+      "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";  // FIPS 180-4's example
   EXPECT_EQ(sha256_of("abc"), expected);
   EXPECT_EQ(fingerprint_of(path), (Fingerprint{3, expected}));
 }
@@ -43,15 +44,30 @@ TEST(Manifest, InAnyOtherFormIsDamaged) {
     return text;
   };
   const std::string hash = "\"" + std::string(64, 'a') + "\"";
-  for (const std::string& text :
-       {std::string(), std::string("null"), std::string("{}"), std::string("[]"), good + "\n", good.substr(0, good.size() - 1), " " + good,
-        std::string(1 << 20, '['), replaced("\"step\": 12", "\"step\": -12"), replaced("\"step\": 12", "\"step\": 12.0"),
-        replaced("\"step\": 12", "\"step\": 1e400"), replaced("\"step\": 12", "\"step\": 99999999999999999999"),
-        replaced("\"version\": 2", "\"version\": 3"), replaced("\"ranks\": 2", "\"ranks\": 3"), replaced("index.h5", "../index.h5"),
-        replaced("shard-00000.h5", "/etc/passwd"), replaced("shard-00000.h5", "shard-00001.h5"), replaced("1000", "-1"),
-        replaced("1000", "9223372036854775807"), replaced(hash, "12"), replaced(hash, "\"\xff\""),
-        replaced("causeway-checkpoint", "causeway-dataset"), replaced("\"step\": 12,", "\"step\": 12,\n \"more\": 1,"),
-        replaced("\"files\"", "\"files\": [], \"files\"")}) {
+  for (const std::string& text : {std::string(),
+                                  std::string("null"),
+                                  std::string("{}"),
+                                  std::string("[]"),
+                                  good + "\n",
+                                  good.substr(0, good.size() - 1),
+                                  " " + good,
+                                  std::string(1 << 20, '['),
+                                  replaced("\"step\": 12", "\"step\": -12"),
+                                  replaced("\"step\": 12", "\"step\": 12.0"),
+                                  replaced("\"step\": 12", "\"step\": 1e400"),
+                                  replaced("\"step\": 12", "\"step\": 99999999999999999999"),
+                                  replaced("\"version\": 2", "\"version\": 3"),
+                                  replaced("\"ranks\": 2", "\"ranks\": 3"),
+                                  replaced("index.h5", "../index.h5"),
+                                  replaced("shard-00000.h5", "/etc/passwd"),
+                                  replaced("shard-00000.h5", "shard-00001.h5"),
+                                  replaced("1000", "-1"),
+                                  replaced("1000", "9223372036854775807"),
+                                  replaced(hash, "12"),
+                                  replaced(hash, "\"\xff\""),
+                                  replaced("causeway-checkpoint", "causeway-dataset"),
+                                  replaced("\"step\": 12,", "\"step\": 12,\n \"more\": 1,"),
+                                  replaced("\"files\"", "\"files\": [], \"files\"")}) {
     try {
       Manifest::parse(text, "manifest.json");
       ADD_FAILURE() << "taken: " << text.substr(0, 300);

@@ -32,7 +32,9 @@ TEST(TensorBoxes, AreTheRunInOrderAndFew) {
     std::vector<std::int64_t> shape(1 + random.below(draw++, 4));
     std::int64_t size = 1;
     for (std::int64_t& extent : shape) size *= extent = static_cast<std::int64_t>(1 + random.below(draw++, 6));
-    const auto below = [&](std::int64_t bound) { return static_cast<std::int64_t>(random.below(draw++, static_cast<std::uint64_t>(bound))); };
+    const auto below = [&](std::int64_t bound) {
+      return static_cast<std::int64_t>(random.below(draw++, static_cast<std::uint64_t>(bound)));
+    };
     const std::int64_t begin = below(size + 1), end = begin + below(size - begin + 1);
     std::vector<std::int64_t> expected(static_cast<std::size_t>(end - begin)), found;
     std::iota(expected.begin(), expected.end(), begin);

@@ -50,7 +50,8 @@ TEST(Dataset, ReadsBackWhatWasWritten) {
     std::vector<Tokens> documents = {{}, Tokens(1), Tokens(200'000), {}, Tokens(70)};
     std::uint64_t draw = 0;
     for (auto& document : documents)
-      for (auto& token : document) token = static_cast<std::int32_t>(random.below(draw++, static_cast<std::uint64_t>(vocabulary)));
+      for (auto& token : document)
+        token = static_cast<std::int32_t>(random.below(draw++, static_cast<std::uint64_t>(vocabulary)));
     write_dataset(folder / "data.h5", documents, vocabulary);
     const Dataset dataset(folder / "data.h5");
     ASSERT_EQ(dataset.documents(), 5);
@@ -149,7 +150,8 @@ TEST(Dataset, EveryFlippedByteIsNoticedOrHarmless) {
     if (failure.code != ExitCode::ok) {
       ++noticed;
       EXPECT_NE(failure.what.find("bad.h5"), std::string::npos) << failure.what;
-      EXPECT_TRUE(failure.code == ExitCode::usage || failure.code == ExitCode::corrupt || failure.code == ExitCode::io) << failure.what;
+      EXPECT_TRUE(failure.code == ExitCode::usage || failure.code == ExitCode::corrupt || failure.code == ExitCode::io)
+          << failure.what;
       continue;
     }
     const Dataset dataset(path);
@@ -189,43 +191,104 @@ const std::vector<Lie>& lies() {
       {"NoTokens", [](hdf5::File& f) { f.remove("tokens"); }, "/tokens: is missing"},
       {"NoBoundaries", [](hdf5::File& f) { f.remove("cu_seqlens"); }, "/cu_seqlens: is missing"},
       {"NoNames", [](hdf5::File& f) { f.remove("names"); }, "/names: is missing"},
-      {"OtherFormat", [](hdf5::File& f) { f.set_attribute("format", std::string("causeway-checkpoint")); }, "is not a dataset"},
+      {"OtherFormat", [](hdf5::File& f) { f.set_attribute("format", std::string("causeway-checkpoint")); },
+       "is not a dataset"},
       {"LaterVersion", [](hdf5::File& f) { f.set_attribute("version", std::int64_t{2}); }, "has version 2, expected 1"},
-      {"NoVocabulary", [](hdf5::File& f) { f.set_attribute("vocabulary_size", std::int64_t{0}); }, "vocabulary_size is 0"},
-      {"TextVocabulary", [](hdf5::File& f) { f.set_attribute("vocabulary_size", std::string("many")); }, "vocabulary_size is not an integer"},
-      {"SmallVocabulary", [](hdf5::File& f) { f.set_attribute("vocabulary_size", std::int64_t{60}); }, "/tokens: value 0 is 65, expected less than vocabulary_size 60", ExitCode::corrupt},
-      {"BoundariesPastTheEnd", [](hdf5::File& f) { replace(f, "cu_seqlens", {0, 300, 371}); }, "/tokens: has 370 values, expected 371"},
-      {"BoundariesTooShort", [](hdf5::File& f) { replace(f, "cu_seqlens", {0, 300}); }, "/tokens: has 370 values, expected 300"},
-      {"BoundariesDecrease", [](hdf5::File& f) { replace(f, "cu_seqlens", {0, 400, 370}); }, "/cu_seqlens: value 2 is 370 after 400"},
-      {"BoundariesNegative", [](hdf5::File& f) { replace(f, "cu_seqlens", {0, -1, 370}); }, "/cu_seqlens: value 1 is -1 after 0"},
-      {"BoundariesStartLate", [](hdf5::File& f) { replace(f, "cu_seqlens", {1, 300, 370}); }, "/cu_seqlens: starts at 1"},
+      {"NoVocabulary", [](hdf5::File& f) { f.set_attribute("vocabulary_size", std::int64_t{0}); },
+       "vocabulary_size is 0"},
+      {"TextVocabulary", [](hdf5::File& f) { f.set_attribute("vocabulary_size", std::string("many")); },
+       "vocabulary_size is not an integer"},
+      {"SmallVocabulary", [](hdf5::File& f) { f.set_attribute("vocabulary_size", std::int64_t{60}); },
+       "/tokens: value 0 is 65, expected less than vocabulary_size 60", ExitCode::corrupt},
+      {"BoundariesPastTheEnd",
+       [](hdf5::File& f) {
+         replace(f, "cu_seqlens", {0, 300, 371});
+       },
+       "/tokens: has 370 values, expected 371"},
+      {"BoundariesTooShort",
+       [](hdf5::File& f) {
+         replace(f, "cu_seqlens", {0, 300});
+       },
+       "/tokens: has 370 values, expected 300"},
+      {"BoundariesDecrease",
+       [](hdf5::File& f) {
+         replace(f, "cu_seqlens", {0, 400, 370});
+       },
+       "/cu_seqlens: value 2 is 370 after 400"},
+      {"BoundariesNegative",
+       [](hdf5::File& f) {
+         replace(f, "cu_seqlens", {0, -1, 370});
+       },
+       "/cu_seqlens: value 1 is -1 after 0"},
+      {"BoundariesStartLate",
+       [](hdf5::File& f) {
+         replace(f, "cu_seqlens", {1, 300, 370});
+       },
+       "/cu_seqlens: starts at 1"},
       {"NoBoundaryAtAll", [](hdf5::File& f) { replace(f, "cu_seqlens", {}); }, "/cu_seqlens: is empty"},
-      {"MoreDocumentsThanNames", [](hdf5::File& f) { replace(f, "cu_seqlens", {0, 100, 300, 370}); }, "/names: has 2 names, expected 3"},
-      {"FloatTokens", [](hdf5::File& f) { f.remove("tokens"); f.write<float>("tokens", {370}, std::vector<float>(370)); }, "/tokens: holds f32"},
-      {"SignedTokens", [](hdf5::File& f) { replace(f, "tokens", std::vector<std::int64_t>(370, 65)); }, "/tokens: holds i64"},
-      {"FlatTokens", [](hdf5::File& f) { f.remove("tokens"); f.write<std::uint16_t>("tokens", {37, 10}, std::vector<std::uint16_t>(370)); }, "/tokens: has 2 dimensions"},
-      {"NumericNames", [](hdf5::File& f) { replace(f, "names", {1, 2}); }, "/names: holds i64"},
-      {"FloatBoundaries", [](hdf5::File& f) { f.remove("cu_seqlens"); f.write<double>("cu_seqlens", {3}, std::vector<double>{0, 300, 370}); }, "/cu_seqlens: holds f64"},
-      {"ShortLossMask", [](hdf5::File& f) { f.write<std::uint8_t>("loss_mask", {3}, std::vector<std::uint8_t>(3)); }, "/loss_mask: has 3 values, expected 370"},
-      {"GroupForTokens", [](hdf5::File& f) { f.remove("tokens"); f.create_group("tokens"); }, "/tokens: is not a dataset"},
-      {"ImmenseTokens", [](hdf5::File& f) {
+      {"MoreDocumentsThanNames",
+       [](hdf5::File& f) {
+         replace(f, "cu_seqlens", {0, 100, 300, 370});
+       },
+       "/names: has 2 names, expected 3"},
+      {"FloatTokens",
+       [](hdf5::File& f) {
+         f.remove("tokens");
+         f.write<float>("tokens", {370}, std::vector<float>(370));
+       },
+       "/tokens: holds f32"},
+      {"SignedTokens", [](hdf5::File& f) { replace(f, "tokens", std::vector<std::int64_t>(370, 65)); },
+       "/tokens: holds i64"},
+      {"FlatTokens",
+       [](hdf5::File& f) {
+         f.remove("tokens");
+         f.write<std::uint16_t>("tokens", {37, 10}, std::vector<std::uint16_t>(370));
+       },
+       "/tokens: has 2 dimensions"},
+      {"NumericNames",
+       [](hdf5::File& f) {
+         replace(f, "names", {1, 2});
+       },
+       "/names: holds i64"},
+      {"FloatBoundaries",
+       [](hdf5::File& f) {
+         f.remove("cu_seqlens");
+         f.write<double>("cu_seqlens", {3}, std::vector<double>{0, 300, 370});
+       },
+       "/cu_seqlens: holds f64"},
+      {"ShortLossMask", [](hdf5::File& f) { f.write<std::uint8_t>("loss_mask", {3}, std::vector<std::uint8_t>(3)); },
+       "/loss_mask: has 3 values, expected 370"},
+      {"GroupForTokens",
+       [](hdf5::File& f) {
+         f.remove("tokens");
+         f.create_group("tokens");
+       },
+       "/tokens: is not a dataset"},
+      {"ImmenseTokens",
+       [](hdf5::File& f) {
          f.remove("tokens");
          f.create_dataset("tokens", {.shape = {std::int64_t{1} << 50}, .type = hdf5::u16, .chunk_rows = 1 << 16});
-       }, "/tokens: claims 1125899906842624 values but stores 0 bytes"},
-      {"ImmenseBoundaries", [](hdf5::File& f) {
+       },
+       "/tokens: claims 1125899906842624 values but stores 0 bytes"},
+      {"ImmenseBoundaries",
+       [](hdf5::File& f) {
          f.remove("cu_seqlens");
          f.create_dataset("cu_seqlens", {.shape = {std::int64_t{1} << 40}, .type = hdf5::i64, .chunk_rows = 1 << 16});
-       }, "/cu_seqlens: claims"},
-      {"ImmenseChunk", [](hdf5::File& f) {
+       },
+       "/cu_seqlens: claims"},
+      {"ImmenseChunk",
+       [](hdf5::File& f) {
          f.remove("tokens");
          f.create_dataset("tokens", {.shape = {370}, .type = hdf5::u16, .chunk_rows = 1 << 30});
-       }, "/tokens: a chunk has 2147483648 bytes"},
+       },
+       "/tokens: a chunk has 2147483648 bytes"},
   };
   return table;
 }
 
 class EveryLie : public ::testing::TestWithParam<Lie> {};
-INSTANTIATE_TEST_SUITE_P(Dataset, EveryLie, ::testing::ValuesIn(lies()), [](const auto& row) { return row.param.name; });
+INSTANTIATE_TEST_SUITE_P(Dataset, EveryLie, ::testing::ValuesIn(lies()),
+                         [](const auto& row) { return row.param.name; });
 
 TEST_P(EveryLie, IsAnErrorThatNamesTheDataset) {
   const TemporaryFolder folder;

@@ -36,7 +36,8 @@ Documents documents_in(const std::string& path) {
   const Dataset dataset(path);
   Documents documents;
   for (std::int64_t d = 0; d < dataset.documents(); ++d) {
-    const std::int64_t begin = dataset.cu_seqlens()[static_cast<std::size_t>(d)], end = dataset.cu_seqlens()[static_cast<std::size_t>(d) + 1];
+    const std::int64_t begin = dataset.cu_seqlens()[static_cast<std::size_t>(d)],
+                       end = dataset.cu_seqlens()[static_cast<std::size_t>(d) + 1];
     std::vector<std::int32_t> tokens(static_cast<std::size_t>(end - begin));
     dataset.read_tokens(begin, tokens);
     documents.push_back(dataset.name(d) + "=" + std::string(tokens.begin(), tokens.end()));
@@ -65,19 +66,31 @@ const std::vector<Case>& cases() {
       {"Fastq", "a.fq", "@r1 x\nACGN\n+\n!~I@\n@r2\nA\n+r2\nI\n", {"r1=ACGN", "r2=A"}},
       {"FastqEmptyRead", "a.fastq", "@r1\nA\n+\nI\n\n@r2\n\n+\n\n", {"r1=A", "r2="}},
       {"Lines", "a.lines", "one line\n\n  two\n", {"a.lines:1=one line", "a.lines:3=  two"}},
-      {"Jsonl", "a.jsonl", R"({"text": "one\n", "id": 7, "more": [{"text": 3}]})" "\n\n" R"({"name": "n", "text": "zwei \u00fc"})" "\n" R"({"text": ""})" "\n",
+      {"Jsonl",
+       "a.jsonl",
+       R"({"text": "one\n", "id": 7, "more": [{"text": 3}]})"
+       "\n\n"
+       R"({"name": "n", "text": "zwei \u00fc"})"
+       "\n"
+       R"({"text": ""})"
+       "\n",
        {"7=one\n", "n=zwei \xc3\xbc", "a.jsonl:4="}},
-      {"Tokens", "a.tokens", "65 66\t67\n\n0511 0\n", {"a.tokens:1=ABC", std::string("a.tokens:3=") + static_cast<char>(511) + '\0'}},
+      {"Tokens",
+       "a.tokens",
+       "65 66\t67\n\n0511 0\n",
+       {"a.tokens:1=ABC", std::string("a.tokens:3=") + static_cast<char>(511) + '\0'}},
   };
   return table;
 }
 
 class EveryFormat : public ::testing::TestWithParam<Case> {};
-INSTANTIATE_TEST_SUITE_P(Import, EveryFormat, ::testing::ValuesIn(cases()), [](const auto& row) { return row.param.name; });
+INSTANTIATE_TEST_SUITE_P(Import, EveryFormat, ::testing::ValuesIn(cases()),
+                         [](const auto& row) { return row.param.name; });
 
 TEST_P(EveryFormat, BecomesItsDocuments) {
   const TemporaryFolder folder;
-  const ImportReport report = import_files({.files = {folder.write(GetParam().file, GetParam().text)}, .out = folder / "data.h5"});
+  const ImportReport report =
+      import_files({.files = {folder.write(GetParam().file, GetParam().text)}, .out = folder / "data.h5"});
   EXPECT_EQ(documents_in(folder / "data.h5"), GetParam().expected);
   EXPECT_EQ(report.documents, static_cast<std::int64_t>(GetParam().expected.size()));
   EXPECT_EQ(report.tokens, Dataset(folder / "data.h5").tokens());
@@ -123,7 +136,9 @@ TEST(Import, TextIsOneDocumentByteForByte) {
   const TemporaryFolder folder;
   std::string bytes(600'000, '\0');
   std::iota(bytes.begin(), bytes.end(), '\0');
-  import_files({.files = {folder.write("a.txt", bytes), folder.write("empty.txt", ""), folder.write("b", "two\r\n")}, .out = folder / "data.h5", .format = "text"});
+  import_files({.files = {folder.write("a.txt", bytes), folder.write("empty.txt", ""), folder.write("b", "two\r\n")},
+                .out = folder / "data.h5",
+                .format = "text"});
   EXPECT_EQ(documents_in(folder / "data.h5"), (Documents{"a.txt=" + bytes, "empty.txt=", "b=two\r\n"}));
 }
 
@@ -138,8 +153,11 @@ TEST(Import, LinesMeetTheBuffersEndAnywhere) {
   for (std::size_t length = (256 << 10) - 4; length < (256 << 10) + 3; ++length) {
     for (const std::string end : {"\n", "\r\n"}) {
       const std::string first(length, 'a'), second(length, 'b');
-      import_files({.files = {folder.write("a.lines", first + end + second + end + "c\rd" + end)}, .out = folder / "data.h5"});
-      EXPECT_EQ(documents_in(folder / "data.h5"), (Documents{"a.lines:1=" + first, "a.lines:2=" + second, "a.lines:3=c\rd"})) << length;
+      import_files(
+          {.files = {folder.write("a.lines", first + end + second + end + "c\rd" + end)}, .out = folder / "data.h5"});
+      EXPECT_EQ(documents_in(folder / "data.h5"),
+                (Documents{"a.lines:1=" + first, "a.lines:2=" + second, "a.lines:3=c\rd"}))
+          << length;
     }
   }
 }
@@ -185,7 +203,8 @@ const std::vector<Fault>& faults() {
 }
 
 class EveryFault : public ::testing::TestWithParam<Fault> {};
-INSTANTIATE_TEST_SUITE_P(Import, EveryFault, ::testing::ValuesIn(faults()), [](const auto& row) { return row.param.name; });
+INSTANTIATE_TEST_SUITE_P(Import, EveryFault, ::testing::ValuesIn(faults()),
+                         [](const auto& row) { return row.param.name; });
 
 TEST_P(EveryFault, IsAUsageErrorThatSaysWhereAndLeavesNoFile) {
   const TemporaryFolder folder;

@@ -40,7 +40,9 @@ std::vector<std::vector<std::int64_t>> shape_of(const std::vector<Pack>& packs) 
 using Shape2 = std::vector<std::vector<std::int64_t>>;
 
 class EveryPolicy : public ::testing::TestWithParam<PackingPolicy> {};
-INSTANTIATE_TEST_SUITE_P(Packing, EveryPolicy, ::testing::ValuesIn(packing_policies().begin(), packing_policies().end()), [](const auto& row) { return std::string(row.param.name); });
+INSTANTIATE_TEST_SUITE_P(Packing, EveryPolicy,
+                         ::testing::ValuesIn(packing_policies().begin(), packing_policies().end()),
+                         [](const auto& row) { return std::string(row.param.name); });
 
 TEST_P(EveryPolicy, PutsEveryTokenInExactlyOnePackThatHasRoom) {
   const RandomStream random(7, 0);
@@ -49,7 +51,8 @@ TEST_P(EveryPolicy, PutsEveryTokenInExactlyOnePackThatHasRoom) {
     const auto pack_tokens = static_cast<std::int64_t>(1 + random.below(draw++, 40));
     const auto window = static_cast<std::int64_t>(1 + random.below(draw++, 12));
     std::vector<std::int64_t> lengths(random.below(draw++, 60));
-    for (auto& length : lengths) length = static_cast<std::int64_t>(random.below(draw++, 90));  // empty, fitting and too long ones
+    for (auto& length : lengths)
+      length = static_cast<std::int64_t>(random.below(draw++, 90));  // empty, fitting and too long ones
     const PackingOptions options{.policy = GetParam().name, .pack_tokens = pack_tokens, .window = window};
     const auto packs = packs_of(options, lengths);
     ASSERT_EQ(packs, packs_of(options, lengths)) << "not deterministic";
@@ -64,7 +67,8 @@ TEST_P(EveryPolicy, PutsEveryTokenInExactlyOnePackThatHasRoom) {
         covered[piece.document].emplace_back(piece.begin, piece.end);
         if (p > 0) {
           const Piece& before = pack.pieces[p - 1];
-          ASSERT_LT(std::pair(before.document, before.begin), std::pair(piece.document, piece.begin)) << "not in order of arrival";
+          ASSERT_LT(std::pair(before.document, before.begin), std::pair(piece.document, piece.begin))
+              << "not in order of arrival";
         }
       }
     }
@@ -100,7 +104,9 @@ TEST_P(EveryPolicy, NeverHoldsMoreThanItsWindow) {
 
 TEST_P(EveryPolicy, RefusesOrCutsADocumentLongerThanAPack) {
   const std::vector<std::int64_t> lengths = {4, 25, 10};
-  EXPECT_THROW(packs_of({.policy = GetParam().name, .pack_tokens = 10, .long_documents = LongDocuments::refuse}, lengths), Error);
+  EXPECT_THROW(
+      packs_of({.policy = GetParam().name, .pack_tokens = 10, .long_documents = LongDocuments::refuse}, lengths),
+      Error);
   const auto cu_seqlens = boundaries(lengths);
   const auto statistics = measure_packing({.policy = GetParam().name, .pack_tokens = 10}, documents_of(cu_seqlens));
   EXPECT_EQ(statistics.documents_cut, GetParam().name == "split" ? 2 : 1);
@@ -118,9 +124,12 @@ TEST(Packing, EachPolicyMakesThePacksItsNameSays) {
   const std::vector<std::int64_t> lengths = {5, 7, 3, 6, 2, 1};
   EXPECT_EQ(shape_of(packs_of({.policy = "in_order", .pack_tokens = 10}, lengths)), (Shape2{{5}, {7, 3}, {6, 2, 1}}));
   EXPECT_EQ(shape_of(packs_of({.policy = "greedy", .pack_tokens = 10}, lengths)), (Shape2{{7, 3}, {6, 2, 1}, {5}}));
-  EXPECT_EQ(shape_of(packs_of({.policy = "greedy", .pack_tokens = 10, .window = 3}, lengths)), (Shape2{{7, 3}, {6, 2, 1}, {5}}));
-  EXPECT_EQ(shape_of(packs_of({.policy = "first_fit_decreasing", .pack_tokens = 10}, lengths)), (Shape2{{7, 3}, {6, 2, 1}, {5}}));
-  EXPECT_EQ(shape_of(packs_of({.policy = "split", .pack_tokens = 10}, lengths)), (Shape2{{5, 5}, {2, 3, 5}, {1, 2, 1}}));
+  EXPECT_EQ(shape_of(packs_of({.policy = "greedy", .pack_tokens = 10, .window = 3}, lengths)),
+            (Shape2{{7, 3}, {6, 2, 1}, {5}}));
+  EXPECT_EQ(shape_of(packs_of({.policy = "first_fit_decreasing", .pack_tokens = 10}, lengths)),
+            (Shape2{{7, 3}, {6, 2, 1}, {5}}));
+  EXPECT_EQ(shape_of(packs_of({.policy = "split", .pack_tokens = 10}, lengths)),
+            (Shape2{{5, 5}, {2, 3, 5}, {1, 2, 1}}));
 }
 
 TEST(Packing, SplitFillsAllPacksButTheLast) {
@@ -130,12 +139,15 @@ TEST(Packing, SplitFillsAllPacksButTheLast) {
 }
 
 TEST(Packing, PadsAsMuchAsPackMambaPublishedOnLengthsLikeItsOwn) {
-  const auto lengths = testing::packmamba_lengths(20'000, 2.3);  // the width at which in_order pads as published; the rest follows
+  const auto lengths =
+      testing::packmamba_lengths(20'000, 2.3);  // the width at which in_order pads as published; the rest follows
   EXPECT_EQ(*std::min_element(lengths.begin(), lengths.end()), 57);
   EXPECT_EQ(*std::max_element(lengths.begin(), lengths.end()), 2048);
   EXPECT_NEAR(static_cast<double>(std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0})) / 20'000, 646, 1);
   const auto cu_seqlens = boundaries(lengths);
-  const auto rate = [&](std::string_view policy) { return measure_packing({.policy = policy, .pack_tokens = 4096}, documents_of(cu_seqlens)).padding_rate(); };
+  const auto rate = [&](std::string_view policy) {
+    return measure_packing({.policy = policy, .pack_tokens = 4096}, documents_of(cu_seqlens)).padding_rate();
+  };
   EXPECT_NEAR(rate("in_order"), 0.191, 0.005);
   EXPECT_NEAR(rate("greedy"), 0.0041, 0.001);
   EXPECT_LT(rate("first_fit_decreasing"), rate("in_order"));

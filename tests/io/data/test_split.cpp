@@ -35,7 +35,8 @@ std::vector<Document> read(const std::string& path) {
   for (std::int64_t d = 0; d < data.documents(); ++d) {
     const std::int64_t begin = data.cu_seqlens()[static_cast<std::size_t>(d)];
     const auto size = static_cast<std::size_t>(data.cu_seqlens()[static_cast<std::size_t>(d) + 1] - begin);
-    Document document{data.name(d), std::vector<std::int32_t>(size), std::vector<std::uint8_t>(data.has_loss_mask() ? size : 0)};
+    Document document{data.name(d), std::vector<std::int32_t>(size),
+                      std::vector<std::uint8_t>(data.has_loss_mask() ? size : 0)};
     data.read_tokens(begin, document.tokens);
     if (data.has_loss_mask()) data.read_loss_mask(begin, document.loss_mask);
     documents.push_back(std::move(document));
@@ -45,7 +46,10 @@ std::vector<Document> read(const std::string& path) {
 
 TEST(Split, HoldsTheLastTokensOutAndCutsTheDocumentTheyBeginIn) {
   const TemporaryFolder folder;
-  write(folder / "data.h5", {{"", {}, {}}, {"a", {1, 2, 3}, {1, 1, 1}}, {"none", {}, {}}, {"b", {4, 5, 6, 7}, {1, 0, 1, 0}}, {"c", {1}, {1}}}, true);
+  write(
+      folder / "data.h5",
+      {{"", {}, {}}, {"a", {1, 2, 3}, {1, 1, 1}}, {"none", {}, {}}, {"b", {4, 5, 6, 7}, {1, 0, 1, 0}}, {"c", {1}, {1}}},
+      true);
   const DatasetSplit split = split_dataset(Dataset(folder / "data.h5"), 0.5, folder / "train.h5", folder / "valid.h5");
   EXPECT_EQ(read(folder / "train.h5"), (std::vector<Document>{{"a", {1, 2, 3}, {1, 1, 1}}, {"b", {4}, {1}}}));
   EXPECT_EQ(read(folder / "valid.h5"), (std::vector<Document>{{"b:1", {5, 6, 7}, {0, 1, 0}}, {"c", {1}, {1}}}));

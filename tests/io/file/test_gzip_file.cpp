@@ -29,7 +29,8 @@ const std::string text = "ACGTACGTACGTAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
 
 TEST(GzipFile, GivesTheSameTextHoweverLittleIsInMemory) {
   const TemporaryFolder folder;
-  const std::string path = folder.write("a.gz", compressed(folder, text) + compressed(folder, "") + compressed(folder, text));
+  const std::string path =
+      folder.write("a.gz", compressed(folder, text) + compressed(folder, "") + compressed(folder, text));
   for (std::size_t bytes = 1; bytes < 200; ++bytes) EXPECT_EQ(read_all(path, bytes), text + text) << bytes;
 }
 
@@ -45,7 +46,8 @@ TEST(GzipFile, ACutOffFileIsNoticedHoweverMuchIsAskedFor) {
   const std::string bytes = compressed(folder, text);
   for (std::size_t size = 2; size < bytes.size(); ++size) {
     const std::string path = folder.write("cut.gz", std::string_view(bytes).substr(0, size));
-    for (std::size_t buffer = 1; buffer < 100; ++buffer) EXPECT_THROW(read_all(path, buffer), Error) << size << " of " << bytes.size() << " by " << buffer;
+    for (std::size_t buffer = 1; buffer < 100; ++buffer)
+      EXPECT_THROW(read_all(path, buffer), Error) << size << " of " << bytes.size() << " by " << buffer;
   }
 }
 

@@ -12,8 +12,8 @@
 namespace causeway {
 namespace {
 
-using testing::TemporaryFolder;
 using hdf5::Access;
+using testing::TemporaryFolder;
 
 /// What the Error of a call says, or "".
 std::string error_of(const std::function<void()>& call) {
@@ -71,7 +71,8 @@ TEST(Hdf5, ChunkedDatasetsGrowAndNoticeAFlippedByte) {
   const TemporaryFolder folder;
   {
     hdf5::File file = hdf5::File::open(folder / "a.h5", Access::create);
-    hdf5::Dataset dataset = file.create_dataset("x", {.shape = {0, 4}, .type = hdf5::f64, .chunk_rows = 16, .fletcher32 = true});
+    hdf5::Dataset dataset =
+        file.create_dataset("x", {.shape = {0, 4}, .type = hdf5::f64, .chunk_rows = 16, .fletcher32 = true});
     for (std::int64_t begin = 0; begin < 48; begin += 8) {
       dataset.extend(begin + 8);
       dataset.write_rows<double>(begin, std::vector<double>(32, 3.25));
@@ -84,10 +85,12 @@ TEST(Hdf5, ChunkedDatasetsGrowAndNoticeAFlippedByte) {
   const std::string pattern(reinterpret_cast<const char*>(&value), sizeof value);
   const std::size_t at = bytes.find(pattern + pattern);
   ASSERT_NE(at, bytes.npos);
-  EXPECT_EQ(hdf5::File::open(folder / "a.h5", Access::read).dataset("x").read_all<double>(192), std::vector<double>(192, 3.25));
+  EXPECT_EQ(hdf5::File::open(folder / "a.h5", Access::read).dataset("x").read_all<double>(192),
+            std::vector<double>(192, 3.25));
   bytes[at + 3] = 1;
   const std::string bad = folder.write("bad.h5", bytes);
-  expect_error("bad.h5:/x: cannot read:", [&] { hdf5::File::open(bad, Access::read).dataset("x").read_all<double>(192); });
+  expect_error("bad.h5:/x: cannot read:",
+               [&] { hdf5::File::open(bad, Access::read).dataset("x").read_all<double>(192); });
 }
 
 TEST(Hdf5, AnEarlyDatasetHasItsPlaceInTheFile) {
@@ -99,7 +102,10 @@ TEST(Hdf5, AnEarlyDatasetHasItsPlaceInTheFile) {
   dataset = {};
   file.close();
   EXPECT_GE(testing::bytes_of(folder / "a.h5").size(), static_cast<std::size_t>(*offset) + 4000);
-  EXPECT_FALSE(hdf5::File::open(folder / "b.h5", Access::create).create_dataset("y", {.shape = {8}, .chunk_rows = 4}).file_offset().has_value());
+  EXPECT_FALSE(hdf5::File::open(folder / "b.h5", Access::create)
+                   .create_dataset("y", {.shape = {8}, .chunk_rows = 4})
+                   .file_offset()
+                   .has_value());
 }
 
 TEST(Hdf5, KeepsAttributesOfEveryKind) {
@@ -134,7 +140,8 @@ TEST(Hdf5, ReadsDatasetsThatMayGrowOrHaveShrunk) {
     const std::string path = folder / "a.h5";
     const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_libver_bounds(access, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST);
-    const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), creation = H5Pcreate(H5P_DATASET_CREATE);
+    const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access),
+                creation = H5Pcreate(H5P_DATASET_CREATE);
     const hsize_t rows = 500, chunk = 7, fewer = 100;
     H5Pset_chunk(creation, 1, &chunk);
     const hid_t space = H5Screate_simple(1, &rows, &most);
@@ -231,7 +238,8 @@ TEST(Hdf5, NamesWhatIsMissingOrOfAnotherKind) {
   expect_error("a.h5:/group/x: is not a group", [&] { file.group("group/x"); });
   expect_error("a.h5:/group/x: has 6 values, expected at most 5", [&] { file.dataset("group/x").read_all<double>(5); });
   std::vector<double> rows(6);
-  expect_error("a.h5:/group/x: has 2 rows, expected 2 from row 1 on", [&] { file.dataset("group/x").read_rows<double>(1, rows); });
+  expect_error("a.h5:/group/x: has 2 rows, expected 2 from row 1 on",
+               [&] { file.dataset("group/x").read_rows<double>(1, rows); });
   expect_error("a.h5:/group/x: has 2 rows", [&] { file.dataset("group/x").read_rows<double>(INT64_MAX, rows); });
   expect_error("holds f64 of rank 2, expected a list of strings", [&] { file.dataset("group/x").read_strings(0, 1); });
 }
@@ -239,14 +247,16 @@ TEST(Hdf5, NamesWhatIsMissingOrOfAnotherKind) {
 TEST(Hdf5, DamageHasTheExitCodeItsReaderChose) {
   const TemporaryFolder folder;
   { hdf5::File::open(folder / "a.h5", Access::create).write<double>("x", {1000}, std::vector<double>(1000, 1)); }
-  const std::string bytes = testing::bytes_of(folder / "a.h5"), cut = folder.write("cut.h5", std::string_view(bytes).substr(0, bytes.size() - 100));
+  const std::string bytes = testing::bytes_of(folder / "a.h5"),
+                    cut = folder.write("cut.h5", std::string_view(bytes).substr(0, bytes.size() - 100));
   for (const ExitCode code : {ExitCode::usage, ExitCode::corrupt}) {
     try {
       hdf5::File::open(cut, Access::read, code);
       ADD_FAILURE() << "no error";
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), code);
-      EXPECT_NE(std::string(error.what()).find("cut.h5: cannot open: truncated file"), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find("cut.h5: cannot open: truncated file"), std::string::npos)
+          << error.what();
     }
   }
 }
@@ -265,7 +275,8 @@ TEST(Hdf5, SeveralThreadsReadOneFile) {
   const TemporaryFolder folder;
   {
     hdf5::File file = hdf5::File::open(folder / "a.h5", Access::create);
-    hdf5::Dataset dataset = file.create_dataset("x", {.shape = {4000}, .type = hdf5::i64, .chunk_rows = 100, .deflate = 1});
+    hdf5::Dataset dataset =
+        file.create_dataset("x", {.shape = {4000}, .type = hdf5::i64, .chunk_rows = 100, .deflate = 1});
     std::vector<std::int64_t> values(4000);
     for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<std::int64_t>(i);
     dataset.write_rows<std::int64_t>(0, values);

@@ -13,8 +13,10 @@ TEST(Bf16, EveryBitPatternSurvivesTheWayThroughFloat) {
     bf16 value;
     value.bits = static_cast<std::uint16_t>(bits);
     const float wide = value;
-    if (std::isnan(wide)) EXPECT_TRUE(std::isnan(static_cast<float>(bf16(wide))));
-    else EXPECT_EQ(bf16(wide).bits, value.bits) << bits;
+    if (std::isnan(wide))
+      EXPECT_TRUE(std::isnan(static_cast<float>(bf16(wide))));
+    else
+      EXPECT_EQ(bf16(wide).bits, value.bits) << bits;
   }
 }
 
@@ -23,17 +25,21 @@ TEST(Bf16, RoundsToTheNearerAndTiesToEven) {
     std::uint32_t from;
     std::uint16_t to;
   };
-  for (const auto& [from, to] : {Rounding{0x3f800000, 0x3f80},          // 1 exactly
-                                 {0x3f807fff, 0x3f80},                  // just below the tie
-                                 {0x3f808000, 0x3f80},                  // the tie between an even and an odd: down
-                                 {0x3f808001, 0x3f81},                  // just above it
-                                 {0x3f818000, 0x3f82},                  // the tie between an odd and an even: up
-                                 {0xbf818000, 0xbf82},                  // the same below zero
-                                 {0x3fffffff, 0x4000},                  // carries into the exponent
-                                 {0x7f7fffff, 0x7f80}, {0xff7fffff, 0xff80},  // the largest float is nearer to infinity
+  for (const auto& [from, to] : {Rounding{0x3f800000, 0x3f80},  // 1 exactly
+                                 {0x3f807fff, 0x3f80},          // just below the tie
+                                 {0x3f808000, 0x3f80},          // the tie between an even and an odd: down
+                                 {0x3f808001, 0x3f81},          // just above it
+                                 {0x3f818000, 0x3f82},          // the tie between an odd and an even: up
+                                 {0xbf818000, 0xbf82},          // the same below zero
+                                 {0x3fffffff, 0x4000},          // carries into the exponent
+                                 {0x7f7fffff, 0x7f80},
+                                 {0xff7fffff, 0xff80},  // the largest float is nearer to infinity
                                  {0x7f7f7fff, 0x7f7f},
-                                 {0x00000001, 0x0000}, {0x00008001, 0x0001}, {0x80000000, 0x8000},
-                                 {0x7f800000, 0x7f80}, {0xff800000, 0xff80}})
+                                 {0x00000001, 0x0000},
+                                 {0x00008001, 0x0001},
+                                 {0x80000000, 0x8000},
+                                 {0x7f800000, 0x7f80},
+                                 {0xff800000, 0xff80}})
     EXPECT_EQ(bf16(std::bit_cast<float>(from)).bits, to) << std::hex << from;
 }
 

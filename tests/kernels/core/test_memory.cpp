@@ -69,7 +69,8 @@ TEST(MemoryPool, RefusesWhatTheMachineDoesNotHave) {
   EXPECT_EQ(pool.live_bytes(), 0);
 }
 
-// The promise that makes "peak memory of a rank" a number one can trust: returned blocks do not pile up beside live ones.
+// The promise that makes "peak memory of a rank" a number one can trust: returned blocks do not pile up beside live
+// ones.
 TEST(MemoryPool, LiveAndCachedBytesStayBelowThePeakPlusOneRequest) {
   MemoryPool pool(Device::cpu);
   const RandomStream draws(2, 0);

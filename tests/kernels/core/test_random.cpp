@@ -12,7 +12,8 @@ using Counter = std::array<std::uint32_t, 4>;
 // Random123 1.14's kat_vectors for philox4x32-10.
 static_assert(philox({0, 0, 0, 0}, {0, 0}) == Counter{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
 static_assert(philox({~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}) == Counter{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
-static_assert(philox({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}) == Counter{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1});
+static_assert(philox({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}) ==
+              Counter{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1});
 
 TEST(Philox, GivesRandom123sKnownAnswers) {
   const Counter zeros = philox({0, 0, 0, 0}, {0, 0});  // at run time too, not only in the compiler

@@ -14,7 +14,8 @@ namespace {
 std::vector<std::int64_t> starts_of(const Segments& segments) {
   std::vector<std::int64_t> starts;
   for (std::int64_t s = 0; s < segments.count(); ++s)
-    for (std::int64_t t = segments.cu_seqlens()[static_cast<std::size_t>(s)]; t < segments.cu_seqlens()[static_cast<std::size_t>(s + 1)]; ++t)
+    for (std::int64_t t = segments.cu_seqlens()[static_cast<std::size_t>(s)];
+         t < segments.cu_seqlens()[static_cast<std::size_t>(s + 1)]; ++t)
       starts.push_back(segments.cu_seqlens()[static_cast<std::size_t>(s)]);
   return starts;
 }
@@ -45,7 +46,9 @@ TEST(Segments, ASliceSaysOfItsTokensWhatThePackSays) {
     const auto slice = segments.slice(begin, end);
     const SegmentsView view = segments_view(slice, end - begin);
 
-    EXPECT_TRUE(std::is_sorted(slice.begin(), slice.end()) && std::adjacent_find(slice.begin(), slice.end()) == slice.end()) << "strictly increasing";
+    EXPECT_TRUE(std::is_sorted(slice.begin(), slice.end()) &&
+                std::adjacent_find(slice.begin(), slice.end()) == slice.end())
+        << "strictly increasing";
     EXPECT_LE(slice.front(), 0);
     EXPECT_GE(slice.back(), end - begin);
     EXPECT_EQ(view.continues_from_left(), segments.start_of(begin) < begin);
@@ -86,7 +89,10 @@ TEST(Segments, OfLengthsAndOneDocument) {
 }
 
 TEST(Segments, RefusesWhatIsNoCuSeqlensAndNamesTheDataset) {
-  for (const auto& [wrong, reason] : {std::pair{std::vector<std::int64_t>{}, "no entries"}, {{1, 2}, "first entry is 1"}, {{0, 5, 4}, "entry 2 is 4 after 5"}, {{0, -1}, "entry 1 is -1 after 0"}}) {
+  for (const auto& [wrong, reason] : {std::pair{std::vector<std::int64_t>{}, "no entries"},
+                                      {{1, 2}, "first entry is 1"},
+                                      {{0, 5, 4}, "entry 2 is 4 after 5"},
+                                      {{0, -1}, "entry 1 is -1 after 0"}}) {
     try {
       const Segments segments(wrong, "case.h5:/cu_seqlens");
       ADD_FAILURE() << reason;

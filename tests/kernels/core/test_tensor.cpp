@@ -50,8 +50,10 @@ TEST(TensorView, RowsAndColumnsOfAMatrix) {
 TEST(TensorView, RefusesSlicesThatLeaveTheTensor) {
   const Stream stream;
   const Tensor x = counting(stream, {4, 5}), cube = counting(stream, {2, 3, 4});
-  for (const auto& [begin, count] : {std::pair{-1, 1}, {0, 5}, {4, 1}, {2, -1}}) EXPECT_THROW(x.view().slice_rows(begin, count), Error);
-  for (const auto& [begin, count] : {std::pair{-1, 1}, {0, 6}, {5, 1}, {2, -1}}) EXPECT_THROW(x.view().slice_columns(begin, count), Error);
+  for (const auto& [begin, count] : {std::pair{-1, 1}, {0, 5}, {4, 1}, {2, -1}})
+    EXPECT_THROW(x.view().slice_rows(begin, count), Error);
+  for (const auto& [begin, count] : {std::pair{-1, 1}, {0, 6}, {5, 1}, {2, -1}})
+    EXPECT_THROW(x.view().slice_columns(begin, count), Error);
   EXPECT_THROW(cube.view().slice_columns(0, 1), Error);
 }
 

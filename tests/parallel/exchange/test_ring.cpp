@@ -29,8 +29,7 @@ TEST_P(EveryRing, BringsEveryBlockOnceFromTheOwnOneLeftwards) {
     const std::vector<Shape> shapes = blocks_of(world.size());
     const Tensor own = block_of(stream, shapes, world.rank());
     std::vector<int> owners, expected;
-    for (int hop = 0; hop < world.size(); ++hop)
-      expected.push_back((world.rank() - hop + world.size()) % world.size());
+    for (int hop = 0; hop < world.size(); ++hop) expected.push_back((world.rank() - hop + world.size()) % world.size());
     pass_round({shapes, world, stream}, own, [&](int owner, TensorView block) {
       owners.push_back(owner);
       EXPECT_TRUE(same_bits(block, block_of(stream, shapes, owner)));

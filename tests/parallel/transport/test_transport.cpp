@@ -26,8 +26,9 @@ std::vector<std::byte> pattern(std::size_t length, int from, int to, int number)
 class Buffer {
  public:
   Buffer(const Stream& stream, const std::vector<std::byte>& content)
-      : stream_(stream), bytes_(moved(view_of(const_cast<std::byte*>(content.data()), DType::u8, {std::ssize(content)}),
-                                      Stream(), stream)) {}
+      : stream_(stream),
+        bytes_(moved(view_of(const_cast<std::byte*>(content.data()), DType::u8, {std::ssize(content)}), Stream(),
+                     stream)) {}
   Buffer(const Stream& stream, std::size_t length) : Buffer(stream, std::vector<std::byte>(length)) {}
 
   std::span<std::byte> span() const { return bytes_.view().as_bytes(); }
@@ -78,7 +79,8 @@ TEST_P(TensorTransports, ExchangeBringsEveryMessageOfEveryLengthToItsPlace) {
     }
     world.exchange(transfers, stream);
     for (std::size_t i = 0; i < transfers.size(); ++i)
-      EXPECT_EQ(received[i].content(), pattern(transfers[i].recv.size(), transfers[i].peer, me, static_cast<int>(i % 3)))
+      EXPECT_EQ(received[i].content(),
+                pattern(transfers[i].recv.size(), transfers[i].peer, me, static_cast<int>(i % 3)))
           << "from rank " << transfers[i].peer;
   });
 }
@@ -94,8 +96,8 @@ TEST_P(TensorTransports, SeveralExchangesMayBeInFlightAndWaitedForInAnyOrder) {
       received.emplace_back(stream, 1500);
     }
     for (std::size_t number = 0; number < 5; ++number)
-      pending.push_back(
-          world.start(std::vector<Transfer>{{right, sent[number].span(), {}}, {left, {}, received[number].span()}}, stream));
+      pending.push_back(world.start(
+          std::vector<Transfer>{{right, sent[number].span(), {}}, {left, {}, received[number].span()}}, stream));
     for (const std::size_t number : {3, 0, 4, 2, 1}) pending[number].wait();
     for (int number = 0; number < 5; ++number)
       EXPECT_EQ(received[static_cast<std::size_t>(number)].content(), pattern(1500, left, me, number));
@@ -173,16 +175,21 @@ TEST_P(TensorTransports, EvenPartsAndWholeNumbersAreReducedToo) {
     const Stream host;
     const std::int64_t n = world.size(), me = world.rank(), each = 70001;
     std::vector<double> mine(static_cast<std::size_t>(n * each)), expected(static_cast<std::size_t>(each));
-    for (std::size_t i = 0; i < mine.size(); ++i) mine[i] = 0.1 * static_cast<double>(me) + static_cast<double>(i % 977);
+    for (std::size_t i = 0; i < mine.size(); ++i)
+      mine[i] = 0.1 * static_cast<double>(me) + static_cast<double>(i % 977);
     for (std::int64_t rank = 0; rank < n; ++rank)
       for (std::size_t i = 0; i < expected.size(); ++i) {
-        const double x = 0.1 * static_cast<double>(rank) + static_cast<double>((static_cast<std::size_t>(me * each) + i) % 977);
+        const double x =
+            0.1 * static_cast<double>(rank) + static_cast<double>((static_cast<std::size_t>(me * each) + i) % 977);
         expected[i] = rank == 0 ? x : expected[i] + x;
       }
     const Tensor data = moved(tensor_of(host, DType::f64, {n * each}, mine), host, stream),
-                 numbers = moved(tensor_of(host, DType::i64, {3}, std::vector<double>{static_cast<double>(me), 7, -static_cast<double>(me)}), host, stream),
+                 numbers = moved(tensor_of(host, DType::i64, {3},
+                                           std::vector<double>{static_cast<double>(me), 7, -static_cast<double>(me)}),
+                                 host, stream),
                  part(stream, DType::f64, {each});
-    world.reduce_scatter(data, part, std::vector<std::int64_t>(static_cast<std::size_t>(n), each), Reduction::sum, stream);
+    world.reduce_scatter(data, part, std::vector<std::int64_t>(static_cast<std::size_t>(n), each), Reduction::sum,
+                         stream);
     world.all_reduce(numbers, Reduction::sum, stream);
     EXPECT_EQ(values_of(moved(part, stream, host)), expected);
     const double sum = 0.5 * static_cast<double>(n * (n - 1));
@@ -200,7 +207,8 @@ TEST_P(TensorTransports, WhatIsSentIsWhatTheStreamHadWrittenBefore) {
     double expected = 0;
     for (int round = 0; round < 20; ++round) {
       fill(stream, {.value = static_cast<double>(100 * me + round), .y = out});
-      world.exchange(std::vector<Transfer>{{right, out.view().as_bytes(), {}}, {left, {}, in.view().as_bytes()}}, stream);
+      world.exchange(std::vector<Transfer>{{right, out.view().as_bytes(), {}}, {left, {}, in.view().as_bytes()}},
+                     stream);
       scale(stream, {.x = in, .accumulate = true, .y = sum});
       expected += static_cast<double>(100 * left + round);
     }

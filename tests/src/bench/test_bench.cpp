@@ -2,15 +2,15 @@
 
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <cmath>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "src/bench/documents.hpp"
-#include "src/runtime/made_tensors.hpp"
 #include "src/bench/operators.hpp"
 #include "src/bench/workload.hpp"
+#include "src/runtime/made_tensors.hpp"
 #include "tests/src/shell.hpp"
 #include "tests/support/tensors.hpp"
 
@@ -138,12 +138,9 @@ TEST(Bench, ACheckpointIsMeasuredAndRemoved) {
 
 TEST(Bench, RefusesWhatItCannotMeasure) {
   const TemporaryFolder folder;
-  const std::pair<const char*, const char*> rows[] = {{"--tokens 5", "--channels"},
-                                                      {"--tokens 5 --channels 17", "--channels is 17"},
-                                                      {"--dtype i32", "--dtype"},
-                                                      {"--device tpu", "--device"},
-                                                      {"checkpoint --megabytes 0", "--megabytes is 0"},
-                                                      {"nonsense", "topic"}};
+  const std::pair<const char*, const char*> rows[] = {
+      {"--tokens 5", "--channels"}, {"--tokens 5 --channels 17", "--channels is 17"}, {"--dtype i32", "--dtype"},
+      {"--device tpu", "--device"}, {"checkpoint --megabytes 0", "--megabytes is 0"}, {"nonsense", "topic"}};
   for (const auto& [arguments, says] : rows) {
     const Outcome outcome = shell(folder, fmt::format("@causeway bench {}", arguments));
     EXPECT_EQ(outcome.exit, 2) << arguments;

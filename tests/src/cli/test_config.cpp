@@ -39,7 +39,9 @@ CommandLine declare(Settings& s) {
 
 using Words = std::vector<std::string>;
 
-std::optional<std::string> parse_into(Settings& settings, const Words& words) { return parse(declare(settings), "thing", words); }
+std::optional<std::string> parse_into(Settings& settings, const Words& words) {
+  return parse(declare(settings), "thing", words);
+}
 
 std::string error_of_parsing(const Words& words) {
   Settings settings;
@@ -58,7 +60,9 @@ TEST(Config, FieldsKeepTheirDefaultsUnlessGiven) {
   EXPECT_EQ(s.steps, 100);
   EXPECT_EQ(s.policy, "greedy");
   EXPECT_FALSE(s.resume);
-  EXPECT_FALSE(parse_into(s, {"--steps", "7", "--resume", "in.h5", "--learning-rate=1e-3", "--data", "a", "--data", "b"}).has_value());
+  EXPECT_FALSE(
+      parse_into(s, {"--steps", "7", "--resume", "in.h5", "--learning-rate=1e-3", "--data", "a", "--data", "b"})
+          .has_value());
   EXPECT_EQ(s.steps, 7);
   EXPECT_TRUE(s.resume);
   EXPECT_EQ(s.file, "in.h5") << "a switch must not swallow the word after it";
@@ -68,7 +72,8 @@ TEST(Config, FieldsKeepTheirDefaultsUnlessGiven) {
 
 TEST(Config, TheCommandLineWinsOverTheIniFile) {
   const TemporaryFolder folder;
-  const std::string ini = folder.write("run.ini", "# a comment\nsteps = 5\nresume = true\ndata = x\ndata = y\npolicy=split # why\n");
+  const std::string ini =
+      folder.write("run.ini", "# a comment\nsteps = 5\nresume = true\ndata = x\ndata = y\npolicy=split # why\n");
   Settings s;
   parse_into(s, {"--config", ini, "--steps", "9", "--resume=false", "--data", "z"});
   EXPECT_EQ(s.steps, 9);
@@ -80,7 +85,8 @@ TEST(Config, TheCommandLineWinsOverTheIniFile) {
 TEST(Config, ThePrintedIniRepeatsTheRun) {
   const TemporaryFolder folder;
   Settings first;
-  const Words words = {"a b.h5", "--data", "x:0.5", "--data", "y", "--learning-rate", "0.1", "--resume", "--policy", "split"};
+  const Words words = {"a b.h5",          "--data", "x:0.5",    "--data",   "y",
+                       "--learning-rate", "0.1",    "--resume", "--policy", "split"};
   parse_into(first, words);
   Words printing = words;
   printing.push_back("--print-config");
@@ -105,7 +111,8 @@ TEST(Config, ValuesAnIniCannotHoldAreRefusedRatherThanChanged) {
 TEST(Config, HelpTeachesEveryOptionWithItsDefaultAndAnExample) {
   Settings s;
   const std::string text = parse_into(s, {"--help"}).value();
-  for (const char* part : {"usage: causeway thing [FILE]", "--steps N", "[100]", "[0.0003]", "greedy|split", "--config FILE", "causeway thing a.h5"})
+  for (const char* part : {"usage: causeway thing [FILE]", "--steps N", "[100]", "[0.0003]", "greedy|split",
+                           "--config FILE", "causeway thing a.h5"})
     EXPECT_NE(text.find(part), std::string::npos) << part << " in\n" << text;
 }
 

@@ -26,7 +26,8 @@ TEST(Launch, RunsTheBodyOnEveryRank) {
 }
 
 TEST(Launch, ReturnsTheLargestCodeOfAllRanks) {
-  EXPECT_EQ(launch(local(3), [](Communicator world) { return world.rank() == 1 ? ExitCode::requeue : ExitCode::ok; }), ExitCode::requeue);
+  EXPECT_EQ(launch(local(3), [](Communicator world) { return world.rank() == 1 ? ExitCode::requeue : ExitCode::ok; }),
+            ExitCode::requeue);
 }
 
 TEST(Launch, OneRanksErrorEndsAllAndNamesTheRank) {

@@ -6,7 +6,8 @@ namespace causeway::test {
 namespace {
 
 TEST(Progress, ALineSaysHowFarHowFastAndHowLongStill) {
-  EXPECT_EQ(progress_line("import", 250, 1000, "documents", 5, "2 cut"), "import: 250 of 1k documents (25 %), 50 documents/s, 15 s left, 2 cut");
+  EXPECT_EQ(progress_line("import", 250, 1000, "documents", 5, "2 cut"),
+            "import: 250 of 1k documents (25 %), 50 documents/s, 15 s left, 2 cut");
   EXPECT_EQ(progress_line("import", 3, 0, "files", 0, ""), "import: 3 files");
   EXPECT_EQ(progress_line("score", 10, 10, "packs", 100, ""), "score: 10 of 10 packs (100 %), 0.1 packs/s");
 }
@@ -18,7 +19,8 @@ TEST(Progress, ABarIsAsWideAsTheTerminalAllows) {
     EXPECT_EQ(bar.find('\n'), std::string::npos);
   }
   EXPECT_NE(progress_bar("train", 50, 100, "steps", 10, "", 120).find("[############............]"), std::string::npos);
-  EXPECT_NE(progress_bar("train", 500, 100, "steps", 10, "", 120).find("[########################]"), std::string::npos);
+  EXPECT_NE(progress_bar("train", 500, 100, "steps", 10, "", 120).find("[########################]"),
+            std::string::npos);
 }
 
 }  // namespace

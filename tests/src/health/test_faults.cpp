@@ -18,9 +18,10 @@ TEST(Faults, AreReadFromTheirOption) {
   EXPECT_EQ(parse_fault("kill:step=1").moment, FaultPoint(Phase::forward));
   EXPECT_EQ(parse_fault("enospc:step=1").moment, FaultPoint(CheckpointStage::shard));
   for (const char* wrong :
-       {"", "kill", "kill:", "kill:rank=1", "die:step=1", "kill:step=", "kill:step=-1", "kill:step=1x", "kill:step=1,rank=-1",
-        "kill:step=1,rank=99999999999", "kill:step=1,phase=lunch", "kill:step=1,layer=1,phase=data", "kill:step=1,when=now",
-        "nan:step=1,phase=optimizer", "bit_flip:step=1,phase=forward", "short_write:step=1,phase=publish", "kill step=1"}) {
+       {"", "kill", "kill:", "kill:rank=1", "die:step=1", "kill:step=", "kill:step=-1", "kill:step=1x",
+        "kill:step=1,rank=-1", "kill:step=1,rank=99999999999", "kill:step=1,phase=lunch",
+        "kill:step=1,layer=1,phase=data", "kill:step=1,when=now", "nan:step=1,phase=optimizer",
+        "bit_flip:step=1,phase=forward", "short_write:step=1,phase=publish", "kill step=1"}) {
     try {
       parse_fault(wrong);
       ADD_FAILURE() << wrong;

@@ -14,15 +14,18 @@ namespace causeway::test {
 namespace {
 
 RankLine some_line(int rank) {
-  return {.rank = rank,
-          .host = "node-17.cluster",
-          .pid = 4711,
-          .heard = 1795332011.25,
-          .view = {.place = {.step = 120, .phase = Phase::backward, .layer = 3, .moves = 9},
-                   .still_s = 1.5,
-                   .writing = CheckpointStage::hash,
-                   .writing_still_s = 0.5,
-                   .figures = {.step_s = 0.125, .compute_s = 0.1, .comm_exposed_s = 0.025, .tokens = 4096, .memory_bytes = 1 << 30}}};
+  return {
+      .rank = rank,
+      .host = "node-17.cluster",
+      .pid = 4711,
+      .heard = 1795332011.25,
+      .view = {
+          .place = {.step = 120, .phase = Phase::backward, .layer = 3, .moves = 9},
+          .still_s = 1.5,
+          .writing = CheckpointStage::hash,
+          .writing_still_s = 0.5,
+          .figures = {
+              .step_s = 0.125, .compute_s = 0.1, .comm_exposed_s = 0.025, .tokens = 4096, .memory_bytes = 1 << 30}}};
 }
 
 TEST(RankBoard, ALineSaysWhatWasWrittenAndIsAlwaysAsLong) {
@@ -114,7 +117,8 @@ TEST(RankBoard, AFileThatIsNoBoardOrHalfOneIsReadWithoutHarm) {
   EXPECT_EQ(parse_rank_board(whole.substr(0, whole.size() - 20)).size(), 2u);  // the last line is half written
   EXPECT_FALSE(parse_rank_board(whole.substr(0, whole.size() - 20))[1]);
   EXPECT_FALSE(parse_rank_board(rank_board_header() + rank_line_text(some_line(5)))[0]);  // another rank's line
-  EXPECT_EQ(parse_rank_board(rank_board_header() + std::string(std::size_t{70'000} * rank_line_bytes, ' ')).size(), 65536u);
+  EXPECT_EQ(parse_rank_board(rank_board_header() + std::string(std::size_t{70'000} * rank_line_bytes, ' ')).size(),
+            65536u);
   const RandomStream random(1, 2);
   for (std::uint64_t i = 0; i < 3000; ++i) {
     std::string damaged = whole;

@@ -47,7 +47,8 @@ TEST(Stall, TheLikeliestCauseIsNamed) {
             "no progress for 20 s; rank 1 (node) is furthest behind, at step 5, forward of layer 1");
   EXPECT_EQ(reason({line(0, 9, 21), line(1, 9, 24)}),
             "no progress for 20 s; all ranks stand at step 5, forward of layer 1, rank 1 (node) for longest");
-  EXPECT_EQ(reason({line(0, 7, 25), line(1, 9, 0.1, 24)}), "no progress for 20 s; rank 1 (node) has been stopped, or is gone");
+  EXPECT_EQ(reason({line(0, 7, 25), line(1, 9, 0.1, 24)}),
+            "no progress for 20 s; rank 1 (node) has been stopped, or is gone");
   RankLine writer = line(1, 9, 0);
   writer.view.writing = CheckpointStage::hash;
   writer.view.writing_still_s = 30;
@@ -64,7 +65,8 @@ TEST(Stall, EveryRankHasItsLine) {
   ASSERT_EQ(stall.ranks.size(), 3u);
   EXPECT_EQ(stall.ranks[0], "rank 0 (node): step 5, forward of layer 1, for 21.5 s");
   EXPECT_EQ(stall.ranks[1],
-            "rank 1 (node): not heard for 31 s, stopped or gone; was at step 5, forward of layer 1; writing its checkpoint: shard, for 32.0 s");
+            "rank 1 (node): not heard for 31 s, stopped or gone; was at step 5, forward of layer 1; writing its "
+            "checkpoint: shard, for 32.0 s");
   EXPECT_EQ(stall.ranks[2], "rank 2: not heard yet");
 }
 

@@ -8,7 +8,8 @@ namespace {
 TEST(Flops, OfAModelAreThoseOfItsMatricesAndItsAttention) {
   const Segments documents({0, 10, 10, 40});
   const ModelOptions mamba{.vocabulary = 16, .width = 8, .layers = {"mamba", "mamba"}, .state = 2, .expand = 2};
-  const double block = 32 * 8 + 5 * 16 + 16 * 1 + 8 * 16;  // in_proj, x_proj, dt_proj, out_proj; the head is the embedding
+  const double block =
+      32 * 8 + 5 * 16 + 16 * 1 + 8 * 16;  // in_proj, x_proj, dt_proj, out_proj; the head is the embedding
   EXPECT_EQ(training_flops(Model({.shape = mamba}), documents), 6 * 40 * (2 * block + 16 * 8));
 
   ModelOptions striped{.vocabulary = 16, .width = 8, .layers = {"se", "attention"}, .heads = 2, .filter_groups = 4};

@@ -317,7 +317,8 @@ TEST(ModelOptions, WhatMakesNoModelIsNamed) {
   EXPECT_NE(error_of([](auto& o) { o.heads = 12; }).find("--heads is 12"), std::string::npos);
   EXPECT_EQ(error_of([](auto& o) { o.heads = 12, o.rope_base = 0; }), "");
   EXPECT_NE(error_of([](auto& o) { o.filter_groups = 5; }).find("--filter-groups is 5"), std::string::npos);
-  EXPECT_NE(error_of([](auto& o) { o.layers = {"mambo"}; }).find("--layers has 'mambo', expected one of: se"), std::string::npos);
+  EXPECT_NE(error_of([](auto& o) { o.layers = {"mambo"}; }).find("--layers has 'mambo', expected one of: se"),
+            std::string::npos);
   EXPECT_NE(error_of([](auto& o) { o.mr_decay = "slow"; }).find("--mr-decay is 'slow'"), std::string::npos);
   EXPECT_NE(error_of([](auto& o) { o.mlp_activation = "relu"; }).find("--mlp-activation is 'relu'"), std::string::npos);
   EXPECT_NE(error_of([](auto& o) { o.se_taps = 0; }).find("--se-taps is 0"), std::string::npos);

@@ -33,7 +33,9 @@ Values causal_conv(const ReferenceCase& c) {
   const std::int64_t D = c.D, W = c.N;
   const auto &x = c.inputs.at("x"), &weight = c.inputs.at("weight"), &d_y = c.inputs.at("d_y");
   const bool with_bias = c.inputs.contains("bias"), silu = c.attributes.at("activation") == "silu";
-  Values out = {{"y", std::vector<double>(x.size())}, {"d_x", std::vector<double>(x.size())}, {"d_weight", std::vector<double>(weight.size())}};
+  Values out = {{"y", std::vector<double>(x.size())},
+                {"d_x", std::vector<double>(x.size())},
+                {"d_weight", std::vector<double>(weight.size())}};
   if (with_bias) out["d_bias"] = std::vector<double>(static_cast<std::size_t>(D));
   each_document(c, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin; t < end; ++t)
@@ -56,8 +58,10 @@ Values causal_conv(const ReferenceCase& c) {
 Values selective_scan(const ReferenceCase& c) {
   const std::int64_t T = c.T, D = c.D, N = c.N;
   const auto at = [&](const char* name) -> const std::vector<double>& { return c.inputs.at(name); };
-  const auto &u = at("u"), &delta = at("delta"), &A = at("A"), &B = at("B"), &C = at("C"), &skip = at("D"), &d_y = at("d_y");
-  const bool gated = c.inputs.contains("z"), biased = c.inputs.contains("delta_bias"), softplus = c.attributes.at("delta_softplus") == "1";
+  const auto &u = at("u"), &delta = at("delta"), &A = at("A"), &B = at("B"), &C = at("C"), &skip = at("D"),
+             &d_y = at("d_y");
+  const bool gated = c.inputs.contains("z"), biased = c.inputs.contains("delta_bias"),
+             softplus = c.attributes.at("delta_softplus") == "1";
   Values out;
   out["y"].resize(u.size());
   for (const auto& [name, values] : c.inputs)
@@ -70,7 +74,8 @@ Values selective_scan(const ReferenceCase& c) {
         step[t] = softplus && raw[t] <= 20 ? std::log1p(std::exp(raw[t])) : raw[t];
         double s = skip[d] * u[t * D + d];
         for (std::int64_t n = 0; n < N; ++n) {
-          h[t * N + n] = (t > begin ? std::exp(step[t] * A[d * N + n]) * h[(t - 1) * N + n] : 0) + step[t] * u[t * D + d] * B[t * N + n];
+          h[t * N + n] = (t > begin ? std::exp(step[t] * A[d * N + n]) * h[(t - 1) * N + n] : 0) +
+                         step[t] * u[t * D + d] * B[t * N + n];
           s += C[t * N + n] * h[t * N + n];
         }
         const double z = gated ? at("z")[t * D + d] : 0, gate = gated ? z * sigmoid(z) : 1;
@@ -100,8 +105,10 @@ Values selective_scan(const ReferenceCase& c) {
   return out;
 }
 
-/// y = q ⊙ (h∗x + skip⊙x), x = k⊙v, with the filter h[d·length + lag]; absent q and k are 1. What h owes to the loss goes to `d_h`.
-Values gated_conv(const ReferenceCase& c, const std::string& v_name, std::int64_t length, const std::vector<double>& h, std::vector<double>& d_h) {
+/// y = q ⊙ (h∗x + skip⊙x), x = k⊙v, with the filter h[d·length + lag]; absent q and k are 1. What h owes to the loss
+/// goes to `d_h`.
+Values gated_conv(const ReferenceCase& c, const std::string& v_name, std::int64_t length, const std::vector<double>& h,
+                  std::vector<double>& d_h) {
   const std::int64_t D = c.D;
   const bool gated = c.inputs.contains("q"), skips = c.inputs.contains("skip");
   const auto &v = c.inputs.at(v_name), &d_y = c.inputs.at("d_y");
@@ -159,7 +166,8 @@ Values hyena_li(const ReferenceCase& c) {
   const auto &residues = c.inputs.at("residues"), &log_rates = c.inputs.at("log_rates");
   std::vector<double> h(static_cast<std::size_t>(c.D * T)), d_h;
   for (std::int64_t i = 0; i < c.D * M; ++i)
-    for (std::int64_t t = 0; t < T; ++t) h[i / M * T + t] += residues[i] * std::exp(-std::exp(log_rates[i]) * static_cast<double>(t));
+    for (std::int64_t t = 0; t < T; ++t)
+      h[i / M * T + t] += residues[i] * std::exp(-std::exp(log_rates[i]) * static_cast<double>(t));
   Values out = gated_conv(c, "v", T, h, d_h);
   out["d_residues"].resize(residues.size());
   out["d_log_rates"].resize(residues.size());
@@ -173,8 +181,10 @@ Values hyena_li(const ReferenceCase& c) {
 }
 
 /// A case of a convolution with taps[3, length] of 6 channels.
-ReferenceCase grouped_case(std::int64_t T, std::vector<std::int64_t> cu_seqlens, bool optional, std::int64_t length, std::vector<std::string> tokenwise) {
-  ReferenceCase c{.T = T, .D = 6, .N = length, .cu_seqlens = std::move(cu_seqlens), .attributes = {}, .inputs = {}, .shapes = {}};
+ReferenceCase grouped_case(std::int64_t T, std::vector<std::int64_t> cu_seqlens, bool optional, std::int64_t length,
+                           std::vector<std::string> tokenwise) {
+  ReferenceCase c{
+      .T = T, .D = 6, .N = length, .cu_seqlens = std::move(cu_seqlens), .attributes = {}, .inputs = {}, .shapes = {}};
   for (const std::string& name : tokenwise) add(c, name, {T, c.D});
   add(c, "taps", {3, length});
   if (optional) add(c, "skip", {c.D});
@@ -193,7 +203,8 @@ Values attention(const ReferenceCase& c) {
       for (std::int64_t t = begin; t < end; ++t)
         for (std::int64_t h = 0; h < H; ++h)
           for (std::int64_t i = 0; base > 0 && i < E / 2; ++i) {
-            const double angle = sense * static_cast<double>(t - begin) * std::pow(base, -2.0 * static_cast<double>(i) / static_cast<double>(E));
+            const double angle = sense * static_cast<double>(t - begin) *
+                                 std::pow(base, -2.0 * static_cast<double>(i) / static_cast<double>(E));
             double &first = x[(t * H + h) * E + i], &second = x[(t * H + h) * E + i + E / 2];
             const double a = first, b = second;
             first = a * std::cos(angle) - b * std::sin(angle);
@@ -206,7 +217,8 @@ Values attention(const ReferenceCase& c) {
   each_document(c, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin; t < end; ++t)
       for (std::int64_t h = 0; h < H; ++h) {
-        const auto dot = [&](const std::vector<double>& a, std::int64_t i, const std::vector<double>& b, std::int64_t j) {
+        const auto dot = [&](const std::vector<double>& a, std::int64_t i, const std::vector<double>& b,
+                             std::int64_t j) {
           double sum = 0;
           for (std::int64_t e = 0; e < E; ++e) sum += a[(i * H + h) * E + e] * b[(j * H + h) * E + e];
           return sum;
@@ -238,7 +250,11 @@ const std::map<std::string, Reference>& op_references() {
       {"causal_conv",
        {.make =
             [](std::int64_t T, std::vector<std::int64_t> cu_seqlens, bool optional) {
-              ReferenceCase c{.T = T, .D = 5, .N = 4, .cu_seqlens = std::move(cu_seqlens), .attributes = {{"activation", optional ? "silu" : "none"}}};
+              ReferenceCase c{.T = T,
+                              .D = 5,
+                              .N = 4,
+                              .cu_seqlens = std::move(cu_seqlens),
+                              .attributes = {{"activation", optional ? "silu" : "none"}}};
               add(c, "x", {T, c.D});
               add(c, "weight", {c.D, c.N});
               if (optional) add(c, "bias", {c.D});
@@ -247,21 +263,33 @@ const std::map<std::string, Reference>& op_references() {
             },
         .expect = causal_conv}},
       {"hyena_se",
-       {.make = [](std::int64_t T, std::vector<std::int64_t> cu_seqlens,
-                   bool optional) { return grouped_case(T, std::move(cu_seqlens), optional, 7, {"q", "k", "v", "d_y"}); },
+       {.make =
+            [](std::int64_t T, std::vector<std::int64_t> cu_seqlens, bool optional) {
+              return grouped_case(T, std::move(cu_seqlens), optional, 7, {"q", "k", "v", "d_y"});
+            },
         .expect = [](const ReferenceCase& c) { return grouped_conv(c, "v"); }}},
       {"hyena_mr",
-       {.make = [](std::int64_t T, std::vector<std::int64_t> cu_seqlens,
-                   bool optional) { return grouped_case(T, std::move(cu_seqlens), optional, 31, {"q", "k", "v", "d_y"}); },
+       {.make =
+            [](std::int64_t T, std::vector<std::int64_t> cu_seqlens, bool optional) {
+              return grouped_case(T, std::move(cu_seqlens), optional, 31, {"q", "k", "v", "d_y"});
+            },
         .expect = [](const ReferenceCase& c) { return grouped_conv(c, "v"); }}},
       {"long_conv",
-       {.make = [](std::int64_t T, std::vector<std::int64_t> cu_seqlens,
-                   bool optional) { return grouped_case(T, std::move(cu_seqlens), optional, T + 3, {"x", "d_y"}); },
+       {.make =
+            [](std::int64_t T, std::vector<std::int64_t> cu_seqlens, bool optional) {
+              return grouped_case(T, std::move(cu_seqlens), optional, T + 3, {"x", "d_y"});
+            },
         .expect = [](const ReferenceCase& c) { return grouped_conv(c, "x"); }}},
       {"hyena_li",
        {.make =
             [](std::int64_t T, std::vector<std::int64_t> cu_seqlens, bool optional) {
-              ReferenceCase c{.T = T, .D = 5, .N = 4, .cu_seqlens = std::move(cu_seqlens), .attributes = {}, .inputs = {}, .shapes = {}};
+              ReferenceCase c{.T = T,
+                              .D = 5,
+                              .N = 4,
+                              .cu_seqlens = std::move(cu_seqlens),
+                              .attributes = {},
+                              .inputs = {},
+                              .shapes = {}};
               for (const char* name : {"q", "k", "v", "d_y"}) add(c, name, {T, c.D});
               add(c, "residues", {c.D, c.N});
               add(c, "log_rates", {c.D, c.N}, -5, 0);
@@ -272,7 +300,11 @@ const std::map<std::string, Reference>& op_references() {
       {"selective_scan",
        {.make =
             [](std::int64_t T, std::vector<std::int64_t> cu_seqlens, bool optional) {
-              ReferenceCase c{.T = T, .D = 5, .N = 3, .cu_seqlens = std::move(cu_seqlens), .attributes = {{"delta_softplus", optional ? "1" : "0"}}};
+              ReferenceCase c{.T = T,
+                              .D = 5,
+                              .N = 3,
+                              .cu_seqlens = std::move(cu_seqlens),
+                              .attributes = {{"delta_softplus", optional ? "1" : "0"}}};
               for (const char* name : {"u", "d_y"}) add(c, name, {T, c.D});
               // Without softplus the step is taken as it is, and must not be negative for the state to decay.
               add(c, "delta", {T, c.D}, optional ? -2 : 0.1, optional ? 2 : 1);
@@ -287,7 +319,11 @@ const std::map<std::string, Reference>& op_references() {
       {"attention",
        {.make =
             [](std::int64_t T, std::vector<std::int64_t> cu_seqlens, bool optional) {
-              ReferenceCase c{.T = T, .D = 3, .N = 4, .cu_seqlens = std::move(cu_seqlens), .attributes = {{"rope_base", optional ? "10000" : "0"}}};
+              ReferenceCase c{.T = T,
+                              .D = 3,
+                              .N = 4,
+                              .cu_seqlens = std::move(cu_seqlens),
+                              .attributes = {{"rope_base", optional ? "10000" : "0"}}};
               for (const char* name : {"q", "k", "v", "d_y"}) add(c, name, {T, c.D, c.N});
               return c;
             },

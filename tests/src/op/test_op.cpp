@@ -53,7 +53,10 @@ std::vector<OpRequest> every_way(const OpRow& row) {
   std::vector<OpRequest> ways;
   for (const OpStrategy& strategy : row.strategies)
     for (const Layout layout : strategy.layouts) {
-      OpRequest way{.op = std::string(row.name), .strategy = std::string(strategy.name), .layout = std::string(name_of(layout)), .backward = true};
+      OpRequest way{.op = std::string(row.name),
+                    .strategy = std::string(strategy.name),
+                    .layout = std::string(name_of(layout)),
+                    .backward = true};
       if (strategy.variants.empty()) ways.push_back(way);
       for (const std::string& variant : strategy.variants) {
         const auto space = variant.find(' ');
@@ -80,11 +83,13 @@ struct Packing {
 };
 
 TEST(Op, EveryWayOfEveryOperatorGivesItsFormulaOnAnyRanks) {
-  const Packing packings[] = {{29, {0, 29}}, {31, {0, 0, 3, 4, 17, 17, 31, 31}}, {2, {0, 1, 2}}, {0, {0}}, {0, {0, 0, 0}}};
+  const Packing packings[] = {
+      {29, {0, 29}}, {31, {0, 0, 3, 4, 17, 17, 31, 31}}, {2, {0, 1, 2}}, {0, {0}}, {0, {0, 0, 0}}};
   const TemporaryFolder folder;
   const std::string in = folder / "case.h5", out = folder / "result.h5";
   for (const OpRow& row : op_rows()) {
-    ASSERT_TRUE(op_references().contains(std::string(row.name))) << "a new operator wants its formula in tests/src/op/op_references.cpp: " << row.name;
+    ASSERT_TRUE(op_references().contains(std::string(row.name)))
+        << "a new operator wants its formula in tests/src/op/op_references.cpp: " << row.name;
     const Reference& reference = op_references().at(std::string(row.name));
     for (const Packing& packing : packings)
       for (const bool optional : {true, false}) {
@@ -95,7 +100,8 @@ TEST(Op, EveryWayOfEveryOperatorGivesItsFormulaOnAnyRanks) {
           for (const int ranks : rank_counts) {
             way.in = in;
             way.out = out;
-            const std::string what = fmt::format("{} {} {} {} T={} ranks={}", row.name, way.strategy, way.layout, way.schedule, packing.T, ranks);
+            const std::string what = fmt::format("{} {} {} {} T={} ranks={}", row.name, way.strategy, way.layout,
+                                                 way.schedule, packing.T, ranks);
             const auto error = run_on(ranks, way);
             ASSERT_FALSE(error.has_value()) << what << ": " << error->what();
             expect_close(out, expected, 1e-11, what);
@@ -113,7 +119,11 @@ TEST(Op, Float32AndBfloat16AreStoredAsFloat32) {
     for (const bool in_float32 : {false, true})
       for (const auto& [dtype, limit] : {std::pair{"f32", 1e-5}, std::pair{"bf16", 3e-2}}) {
         write_case(folder / "case.h5", c, in_float32);
-        const auto error = run_on(3, {.op = std::string(row.name), .in = folder / "case.h5", .out = folder / "r.h5", .dtype = dtype, .backward = true});
+        const auto error = run_on(3, {.op = std::string(row.name),
+                                      .in = folder / "case.h5",
+                                      .out = folder / "r.h5",
+                                      .dtype = dtype,
+                                      .backward = true});
         ASSERT_FALSE(error.has_value()) << error->what();
         expect_close(folder / "r.h5", reference.expect(c), limit, fmt::format("{} {}", row.name, dtype));
         EXPECT_EQ(hdf5::File::open(folder / "r.h5", hdf5::Access::read).dataset("y").type(), hdf5::f32);
@@ -124,13 +134,22 @@ TEST(Op, Float32AndBfloat16AreStoredAsFloat32) {
 TEST(Op, TheResultSaysHowItWasMade) {
   const TemporaryFolder folder;
   write_case(folder / "case.h5", op_references().at("selective_scan").make(30, {0, 30}, true));
-  ASSERT_FALSE(run_on(3, {.op = "selective_scan", .in = folder / "case.h5", .out = folder / "r.h5", .layout = "zigzag", .backward = true}).has_value());
+  ASSERT_FALSE(run_on(3, {.op = "selective_scan",
+                          .in = folder / "case.h5",
+                          .out = folder / "r.h5",
+                          .layout = "zigzag",
+                          .backward = true})
+                   .has_value());
   const hdf5::File file = hdf5::File::open(folder / "r.h5", hdf5::Access::read);
-  const std::pair<const char*, const char*> texts[] = {
-      {"operator", "selective_scan"}, {"strategy", "state_carry"}, {"layout", "zigzag"}, {"dtype", "f64"}, {"device", "cpu"}};
+  const std::pair<const char*, const char*> texts[] = {{"operator", "selective_scan"},
+                                                       {"strategy", "state_carry"},
+                                                       {"layout", "zigzag"},
+                                                       {"dtype", "f64"},
+                                                       {"device", "cpu"}};
   for (const auto& [name, value] : texts) EXPECT_EQ(file.string_attribute(name), value);
   EXPECT_EQ(file.integer_attribute("ranks"), 3);
-  for (const char* name : {"bytes_sent_forward", "bytes_sent_backward", "bytes_sent_reduction"}) EXPECT_GT(file.integer_attribute(name), 0) << name;
+  for (const char* name : {"bytes_sent_forward", "bytes_sent_backward", "bytes_sent_reduction"})
+    EXPECT_GT(file.integer_attribute(name), 0) << name;
   for (const char* name : {"seconds_forward", "seconds_backward"}) EXPECT_GT(file.number_attribute(name), 0) << name;
   for (const char* name : {"schedule", "method"}) EXPECT_TRUE(file.has_attribute(name)) << name;
 }
@@ -152,7 +171,8 @@ TEST(Op, AResultReplacesWhatStoodThereAndAFailureLeavesIt) {
 TEST(Op, ADryRunChecksAndWritesNothing) {
   const TemporaryFolder folder;
   write_case(folder / "case.h5", op_references().at("causal_conv").make(20, {0, 20}, true));
-  EXPECT_FALSE(run_on(2, {.op = "causal_conv", .in = folder / "case.h5", .out = folder / "r.h5", .dry_run = true}).has_value());
+  EXPECT_FALSE(
+      run_on(2, {.op = "causal_conv", .in = folder / "case.h5", .out = folder / "r.h5", .dry_run = true}).has_value());
   EXPECT_TRUE(run_on(2, {.op = "selective_scan", .in = folder / "case.h5", .dry_run = true}).has_value());
   EXPECT_EQ(folder.count(), 1u);
 }
@@ -178,9 +198,15 @@ TEST(Op, BadInputIsNamedAndLeavesNoFile) {
     };
   };
   const auto drop = [](std::string name) { return [=](ReferenceCase& c) { c.inputs.erase(name); }; };
-  const auto cut = [](std::vector<std::int64_t> cu_seqlens) { return [=](ReferenceCase& c) { c.cu_seqlens = cu_seqlens; }; };
-  const auto say = [](std::string name, std::string value) { return [=](ReferenceCase& c) { c.attributes[name] = value; }; };
-  const auto field = [](std::string OpRequest::*member, std::string value) { return [=](OpRequest& request) { request.*member = value; }; };
+  const auto cut = [](std::vector<std::int64_t> cu_seqlens) {
+    return [=](ReferenceCase& c) { c.cu_seqlens = cu_seqlens; };
+  };
+  const auto say = [](std::string name, std::string value) {
+    return [=](ReferenceCase& c) { c.attributes[name] = value; };
+  };
+  const auto field = [](std::string OpRequest::*member, std::string value) {
+    return [=](OpRequest& request) { request.*member = value; };
+  };
   constexpr const char *conv = "causal_conv", *scan = "selective_scan", *attention = "attention";
   const Wrong table[] = {
       {conv, drop("x"), plainly, "/x is missing"},
@@ -264,22 +290,34 @@ TEST(Op, BadInputIsNamedAndLeavesNoFile) {
 
 TEST(Op, DatasetsOfOtherKindsAreNamed) {
   const std::pair<std::string, std::function<void(hdf5::File&)>> table[] = {
-      {"/x holds i32", [](hdf5::File& f) { f.write<std::int32_t>("x", {4, 2}, std::vector<std::int32_t>(8)); }},
+      {"/x holds i32",
+       [](hdf5::File& f) {
+         f.write<std::int32_t>("x", {4, 2}, std::vector<std::int32_t>(8));
+       }},
       {"/x is a group", [](hdf5::File& f) { f.create_group("x"); }},
-      {"/cu_seqlens holds i32", [](hdf5::File& f) {
+      {"/cu_seqlens holds i32",
+       [](hdf5::File& f) {
          f.write<double>("x", {4, 2}, std::vector<double>(8));
          f.write<std::int32_t>("cu_seqlens", {2}, std::vector<std::int32_t>{0, 4});
        }},
-      {"/cu_seqlens holds f64", [](hdf5::File& f) {
+      {"/cu_seqlens holds f64",
+       [](hdf5::File& f) {
          f.write<double>("x", {4, 2}, std::vector<double>(8));
          f.write<double>("cu_seqlens", {2}, std::vector<double>{0, 4});
        }},
-      {"/cu_seqlens has shape [1, 2]", [](hdf5::File& f) {
+      {"/cu_seqlens has shape [1, 2]",
+       [](hdf5::File& f) {
          f.write<double>("x", {4, 2}, std::vector<double>(8));
          f.write<std::int64_t>("cu_seqlens", {1, 2}, std::vector<std::int64_t>{0, 4});
        }},
-      {"/x: claims 2199023255552 values", [](hdf5::File& f) { f.create_dataset("x", {.shape = {std::int64_t{1} << 40, 2}, .type = hdf5::f64}); }},
-      {"/x: claims 2305843009213693952 values", [](hdf5::File& f) { f.create_dataset("x", {.shape = {std::int64_t{1} << 60, 2}, .type = hdf5::f32}); }},
+      {"/x: claims 2199023255552 values",
+       [](hdf5::File& f) {
+         f.create_dataset("x", {.shape = {std::int64_t{1} << 40, 2}, .type = hdf5::f64});
+       }},
+      {"/x: claims 2305843009213693952 values",
+       [](hdf5::File& f) {
+         f.create_dataset("x", {.shape = {std::int64_t{1} << 60, 2}, .type = hdf5::f32});
+       }},
   };
   for (const auto& [said, fill] : table) {
     const TemporaryFolder folder;
@@ -314,7 +352,9 @@ TEST(Op, EveryTruncationOfACaseIsRefused) {
 TEST(Op, ListHasALineForEveryStrategy) {
   const std::string list = op_list();
   EXPECT_NE(list.find("causal_conv\thalo\tcontiguous,zigzag\tcpu"), std::string::npos) << list;
-  EXPECT_NE(list.find("selective_scan\tstate_carry\tcontiguous,zigzag\tcpu\t--schedule chain,--schedule gather\n"), std::string::npos) << list;
+  EXPECT_NE(list.find("selective_scan\tstate_carry\tcontiguous,zigzag\tcpu\t--schedule chain,--schedule gather\n"),
+            std::string::npos)
+      << list;
 }
 
 TEST(Op, HelpNamesEveryInputAndAttributeOfEveryOperator) {
@@ -325,8 +365,10 @@ TEST(Op, HelpNamesEveryInputAndAttributeOfEveryOperator) {
     std::size_t end = text.find("\n  ", at + 1);
     while (end != std::string::npos && text[end + 3] == ' ') end = text.find("\n  ", end + 1);  // it goes on
     const std::string lines = text.substr(at, end - at);
-    for (const OpInput& input : row.inputs) EXPECT_NE(lines.find(fmt::format(" {} [", input.name)), std::string::npos) << lines;
-    for (const OpAttribute& attribute : row.attributes) EXPECT_NE(lines.find(fmt::format(" {} = ", attribute.name)), std::string::npos) << lines;
+    for (const OpInput& input : row.inputs)
+      EXPECT_NE(lines.find(fmt::format(" {} [", input.name)), std::string::npos) << lines;
+    for (const OpAttribute& attribute : row.attributes)
+      EXPECT_NE(lines.find(fmt::format(" {} = ", attribute.name)), std::string::npos) << lines;
   }
 }
 

@@ -90,8 +90,9 @@ TEST(StrategyChoice, ADryRunShowsEveryOperatorsStrategiesAndMarksTheChosen) {
   ASSERT_EQ(on.exit, 0) << on.err;
   EXPECT_NE(on.out.find("selective_scan: all_to_all (as before)"), std::string::npos) << on.out;
 
-  const Outcome score = shell(folder, "@causeway score --checkpoint run --data data.h5 --out s.h5 --ranks 2 "
-                                      "--transport local --strategy causal_conv=all_to_all");
+  const Outcome score = shell(folder,
+                              "@causeway score --checkpoint run --data data.h5 --out s.h5 --ranks 2 "
+                              "--transport local --strategy causal_conv=all_to_all");
   ASSERT_EQ(score.exit, 0) << score.err;
   EXPECT_NE(score.err.find("causal_conv=all_to_all,selective_scan="), std::string::npos) << score.err;
 }

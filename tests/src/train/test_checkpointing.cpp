@@ -9,10 +9,10 @@
 #include <nlohmann/json.hpp>
 
 #include "io/checkpoint/checkpoint_folders.hpp"
-#include "io/data/dataset.hpp"
-#include "io/hdf5/hdf5.hpp"
 #include "io/checkpoint/manifest.hpp"
+#include "io/data/dataset.hpp"
 #include "io/file/run_lock.hpp"
+#include "io/hdf5/hdf5.hpp"
 #include "tests/src/shell.hpp"
 
 namespace causeway::test {
@@ -27,7 +27,8 @@ void write_dataset(const std::string& path) {
   for (int d = 0; d < 60; ++d) {
     writer.begin_document(fmt::format("document {}", d));
     std::vector<std::int32_t> tokens(static_cast<std::size_t>(1 + d * 37 % 90));
-    for (std::size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<std::int32_t>(65 + (i * (d % 3 + 1) + d) % 5);
+    for (std::size_t i = 0; i < tokens.size(); ++i)
+      tokens[i] = static_cast<std::int32_t>(65 + (i * (d % 3 + 1) + d) % 5);
     writer.append(tokens, {});
   }
   writer.finish();
@@ -48,7 +49,8 @@ TEST(Checkpointing, ChangesNoBitOfTraining) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5");
   ASSERT_EQ(shell(folder, train + "--ranks 2 --steps 12 --run without").exit, 0);
-  const Outcome with = shell(folder, train + "--ranks 2 --steps 12 --checkpoint-every 1 --keep-last 2 --keep-every 5 --run with");
+  const Outcome with =
+      shell(folder, train + "--ranks 2 --steps 12 --checkpoint-every 1 --keep-last 2 --keep-every 5 --run with");
   ASSERT_EQ(with.exit, 0) << with.err;
   EXPECT_EQ(bytes_of(folder / "with/step-12/manifest.json"), bytes_of(folder / "without/step-12/manifest.json"));
   EXPECT_EQ(published_steps(folder / "with"), (std::vector<std::int64_t>{12, 11, 10, 5}));
@@ -86,7 +88,8 @@ TEST(Checkpointing, GoesOnOnEveryMeshInF64) {
     ASSERT_EQ(other.size(), 50u);
     for (std::size_t i = 0; i < other.size(); ++i) {
       EXPECT_EQ(other[i]["step"], whole[i + 10]["step"]);
-      EXPECT_NEAR(other[i]["loss"].get<double>() / whole[i + 10]["loss"].get<double>(), 1, row.bitwise ? 0 : 1e-8) << row.mesh;
+      EXPECT_NEAR(other[i]["loss"].get<double>() / whole[i + 10]["loss"].get<double>(), 1, row.bitwise ? 0 : 1e-8)
+          << row.mesh;
     }
     if (row.bitwise) {
       EXPECT_EQ(bytes_of(folder / "other/step-60/manifest.json"), bytes_of(folder / "whole/step-60/manifest.json"));
@@ -106,10 +109,12 @@ TEST(Checkpointing, AutoTakesTheNewestThatIsWhole) {
     damage(folder / "run");
     return shell(folder, go + "--resume auto --run run");
   };
-  const auto expect_to_go_on = [&](const Outcome& outcome, const std::string& from, const std::vector<std::string>& warnings) {
+  const auto expect_to_go_on = [&](const Outcome& outcome, const std::string& from,
+                                   const std::vector<std::string>& warnings) {
     EXPECT_EQ(outcome.exit, 0) << outcome.err;
     EXPECT_NE(outcome.err.find("resumed from run/" + from), std::string::npos) << outcome.err;
-    for (const std::string& warning : warnings) EXPECT_NE(outcome.err.find("warning: " + warning), std::string::npos) << outcome.err;
+    for (const std::string& warning : warnings)
+      EXPECT_NE(outcome.err.find("warning: " + warning), std::string::npos) << outcome.err;
     EXPECT_EQ(bytes_of(folder / "run/latest/manifest.json"), bytes_of(folder / "good/latest/manifest.json"));
     EXPECT_EQ(shell(folder, "@causeway inspect run --verify").exit, 0);
   };
@@ -119,7 +124,9 @@ TEST(Checkpointing, AutoTakesTheNewestThatIsWhole) {
                     fs::remove_all(run + "/step-4");
                     fs::create_directory(run + "/step-4");
                   }),
-                  "step-2", {"run/step-8/shard-00001.h5: is missing", "run/step-6/manifest.json: is damaged", "run/step-4/manifest.json: is missing"});
+                  "step-2",
+                  {"run/step-8/shard-00001.h5: is missing", "run/step-6/manifest.json: is damaged",
+                   "run/step-4/manifest.json: is missing"});
   expect_to_go_on(damaged_run([](const std::string& run) {
                     fs::remove(run + "/latest");  // which it does not need,
                     fs::create_symlink("step-2", run + "/latest");
@@ -135,14 +142,18 @@ TEST(Checkpointing, AutoTakesTheNewestThatIsWhole) {
   });
   EXPECT_EQ(none.exit, 65);
   EXPECT_NE(bytes_of(folder / "run/exit.json").find("none of its 4 checkpoints is whole"), std::string::npos);
-  EXPECT_NE(none.err.find("none of its 4 checkpoints is whole; of the newest: run/step-8/index.h5: is missing"), std::string::npos) << none.err;
+  EXPECT_NE(none.err.find("none of its 4 checkpoints is whole; of the newest: run/step-8/index.h5: is missing"),
+            std::string::npos)
+      << none.err;
   const Outcome inspected = shell(folder, "@causeway inspect run --verify");
   EXPECT_EQ(inspected.exit, 65);
-  EXPECT_NE(inspected.out.find("step-6        DAMAGED: run/step-6/index.h5: is missing"), std::string::npos) << inspected.out;
+  EXPECT_NE(inspected.out.find("step-6        DAMAGED: run/step-6/index.h5: is missing"), std::string::npos)
+      << inspected.out;
   EXPECT_NE(inspected.err.find("4 of 4 checkpoints damaged"), std::string::npos) << inspected.err;
 }
 
-/// Sets an attribute of /state in a checkpoint's index and makes its manifest right again, as only somebody with a reason does.
+/// Sets an attribute of /state in a checkpoint's index and makes its manifest right again, as only somebody with a
+/// reason does.
 void forge_state(const std::string& checkpoint, const std::string& name, std::int64_t value) {
   const std::string index = checkpoint + "/index.h5";
   {
@@ -214,7 +225,8 @@ TEST(Checkpointing, ARunIsTrainedByOneAtATime) {
 TEST(Checkpointing, WhatIsBeingWrittenIsFinishedWhereAllRanksEndTogether) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5");
-  const Outcome outcome = shell(folder, train + "--ranks 2 --steps 9 --checkpoint-every 4 --run run --inject-fault nan:step=5");
+  const Outcome outcome =
+      shell(folder, train + "--ranks 2 --steps 9 --checkpoint-every 4 --run run --inject-fault nan:step=5");
   EXPECT_EQ(outcome.exit, 70) << outcome.err;
   EXPECT_EQ(published_steps(folder / "run"), (std::vector<std::int64_t>{4}));
   EXPECT_FALSE(fs::exists(folder / "run/step-4.tmp"));
@@ -234,8 +246,9 @@ TEST(Checkpointing, DamageIsNamedByWhoeverReads) {
   for (const std::string& command :
        {train + "--ranks 2 --steps 4 --run run --resume run/step-2", train + "--steps 4 --run other --init-from run",
         std::string("@mpirun -n 2 @causeway score --checkpoint run --data data.h5 --out scores.h5"),
-        std::string("@causeway generate --checkpoint run --prompt A --tokens 1"), std::string("@causeway inspect run/step-2"),
-        std::string("@causeway inspect run/step-2 --verify"), std::string("@causeway inspect run")}) {
+        std::string("@causeway generate --checkpoint run --prompt A --tokens 1"),
+        std::string("@causeway inspect run/step-2"), std::string("@causeway inspect run/step-2 --verify"),
+        std::string("@causeway inspect run")}) {
     const Outcome outcome = shell(folder, command);
     EXPECT_EQ(outcome.exit, 65) << command << outcome.err;
     EXPECT_NE(outcome.err.find("step-2/shard-00001.h5: is damaged"), std::string::npos) << command << outcome.err;

@@ -7,8 +7,8 @@
 
 #include <filesystem>
 
-#include "src/run/attempts.hpp"
 #include "src/inspect/run_summary.hpp"
+#include "src/run/attempts.hpp"
 #include "tests/src/shell.hpp"
 
 namespace causeway::test {

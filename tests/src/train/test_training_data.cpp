@@ -93,7 +93,7 @@ TEST(DataMixture, RefusesWhatCannotBeTrainedOn) {
   write_dataset(folder / "a.h5", {10});
   write_dataset(folder / "empty.h5", {0, 0});
   for (const std::string& source : {(folder / "a.h5") + ":0", (folder / "a.h5") + ":-1", (folder / "a.h5") + ":inf",
-                                   (folder / "a.h5") + ":x", folder / "empty.h5", folder / "nowhere.h5"})
+                                    (folder / "a.h5") + ":x", folder / "empty.h5", folder / "nowhere.h5"})
     EXPECT_THROW(DataMixture::open({source}, 512), Error) << source;
   EXPECT_THROW(DataMixture::open({folder / "a.h5"}, 511), Error);
   EXPECT_THROW(DataMixture::open({}, 512), Error);
