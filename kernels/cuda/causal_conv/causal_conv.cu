@@ -380,20 +380,20 @@ void backward(const Stream& stream, const CausalConvBackward& args) {
   const auto* const d_y = static_cast<const T*>(args.d_y.data);
   with_shape<T, 4>(in.taps, {args.x, args.halo, args.d_y, args.d_x}, [&]<int V, int Taps> {
     if (args.d_halo.present() && in.taps > 1) {
-      halo_gradient<T, Taps><<<blocks_of(in.channels, 128), 128, 0, queue>>>(
+      halo_gradient<T, Taps><<<grid_of(in.channels, 128), 128, 0, queue>>>(
           in, d_y, args.d_y.row_stride, static_cast<T*>(args.d_halo.data), args.d_halo.row_stride);
       cuda_check(cudaGetLastError());
     }
     if (in.segments.tokens == 0) return;
     const unsigned grid = StripPlace<V>::grid(in.segments.tokens, backward_strip, in.channels);
-    const std::int64_t parts = blocks_of(in.segments.tokens, backward_strip * strips_a_block);
+    const std::int64_t parts = ceil_div(in.segments.tokens, backward_strip * strips_a_block);
     const Tensor partial(stream, dtype_of<R>, {parts, Taps + 1, in.channels});
     auto* const sums = static_cast<R*>(partial.view().data);
     const Outputs<T> out{d_y, static_cast<T*>(args.d_x.data), args.d_y.row_stride, args.d_x.row_stride, sums};
     backward_strips<T, V, Taps><<<grid, dim3(packets_a_block, strips_a_block), 0, queue>>>(in, out);
     cuda_check(cudaGetLastError());
     R* const d_bias = args.d_bias.present() ? static_cast<R*>(args.d_bias.data) : nullptr;
-    add_parts<R><<<dim3(blocks_of(in.channels, 32), Taps + 1), dim3(32, 8), 0, queue>>>(
+    add_parts<R><<<dim3(grid_of(in.channels, 32), Taps + 1), dim3(32, 8), 0, queue>>>(
         sums, parts, Taps + 1, in.channels, in.taps, static_cast<R*>(args.d_weight.data), args.d_weight.row_stride,
         d_bias, args.d_bias.row_stride);
     cuda_check(cudaGetLastError());
