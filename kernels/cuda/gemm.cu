@@ -7,7 +7,7 @@
 #include <map>
 
 #include "kernels/core/handle.hpp"
-#include "kernels/cuda/pointwise/elementwise.cuh"
+#include "kernels/cuda/device/elementwise.cuh"
 
 namespace causeway::cuda {
 namespace {

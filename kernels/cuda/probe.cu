@@ -1,7 +1,7 @@
 #include "kernels/probe.hpp"
 
+#include "kernels/cuda/device/elementwise.cuh"
 #include "kernels/cuda/device/functions.cuh"
-#include "kernels/cuda/pointwise/elementwise.cuh"
 
 namespace causeway::cuda {
 namespace {

@@ -8,7 +8,7 @@
 #include "kernels/cuda/attention/attention_tile.cuh"
 #include "kernels/cuda/device/check.cuh"
 #include "kernels/cuda/device/documents.cuh"
-#include "kernels/cuda/pointwise/elementwise.cuh"
+#include "kernels/cuda/device/elementwise.cuh"
 
 /// What attention's kernels share: who sees whom, and how tiles of heads come into shared memory.
 namespace causeway::cuda {

@@ -4,8 +4,8 @@
 
 #include "kernels/blocked_conv.hpp"
 #include "kernels/cuda/device/chunks.cuh"
+#include "kernels/cuda/device/elementwise.cuh"
 #include "kernels/cuda/device/packet.cuh"
-#include "kernels/cuda/pointwise/elementwise.cuh"
 
 /// The gated grouped convolution on a GPU, two ways: as Toeplitz products on tensor cores (bf16, a group of whole tiles
 /// of 16 channels, up to 129 taps; blocked_conv_mma*.cu) and by multiply-adds for every other type and shape

@@ -6,9 +6,9 @@
 #include "kernels/cuda/causal_conv/causal_conv_long.cuh"
 #include "kernels/cuda/device/check.cuh"
 #include "kernels/cuda/device/documents.cuh"
+#include "kernels/cuda/device/elementwise.cuh"
 #include "kernels/cuda/device/functions.cuh"
 #include "kernels/cuda/device/packet.cuh"
-#include "kernels/cuda/pointwise/elementwise.cuh"
 #include "kernels/expect.hpp"
 
 // A thread takes V neighbouring channels, 16 or 8 bytes, down a strip of tokens; a warp 32 such packets of one strip,

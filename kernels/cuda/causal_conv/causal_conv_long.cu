@@ -4,8 +4,8 @@
 
 #include "kernels/core/integer.hpp"
 #include "kernels/cuda/device/documents.cuh"
+#include "kernels/cuda/device/elementwise.cuh"
 #include "kernels/cuda/device/functions.cuh"
-#include "kernels/cuda/pointwise/elementwise.cuh"
 
 // A lane takes a channel, a warp `own` consecutive tokens of 32 channels; it walks the lags that some of these tokens
 // reach, with one row and one weight read a lag from a cache and a ring of `own` rows in registers. Backward writes g

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "kernels/cuda/pointwise/elementwise.cuh"
+#include "kernels/cuda/device/elementwise.cuh"
 
 /// Sums over the lanes of a warp and the threads of a block, always in the same order: the same bits each time.
 namespace causeway::cuda {

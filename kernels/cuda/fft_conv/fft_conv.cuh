@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "kernels/core/integer.hpp"
+#include "kernels/cuda/device/elementwise.cuh"
 #include "kernels/cuda/device/packet.cuh"
 #include "kernels/cuda/fft_conv/small_dft.cuh"
-#include "kernels/cuda/pointwise/elementwise.cuh"
 #include "kernels/fft_conv.hpp"
 
 /// A document of l tokens and m taps that it meets needs l + m - 1 numbers. 2N of them, a(0) … a(2N-1), stand as the N

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/device/elementwise.cuh"
 #include "kernels/cuda/fft_conv/cufft.cuh"
-#include "kernels/cuda/pointwise/elementwise.cuh"
 #include "kernels/reorder.hpp"
 
 namespace causeway::cuda {

@@ -1,7 +1,7 @@
 #include "kernels/core/integer.hpp"
 #include "kernels/cuda/device/check.cuh"
+#include "kernels/cuda/device/elementwise.cuh"
 #include "kernels/cuda/device/functions.cuh"
-#include "kernels/cuda/pointwise/elementwise.cuh"
 #include "kernels/expect.hpp"
 #include "kernels/modal_conv.hpp"
 

@@ -2,8 +2,8 @@
 
 #include "kernels/activation.hpp"
 #include "kernels/core/integer.hpp"
+#include "kernels/cuda/device/elementwise.cuh"
 #include "kernels/cuda/device/functions.cuh"
-#include "kernels/cuda/pointwise/elementwise.cuh"
 #include "kernels/expect.hpp"
 #include "kernels/fourier.hpp"
 

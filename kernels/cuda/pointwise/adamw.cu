@@ -3,7 +3,7 @@
 #include <cmath>
 #include <type_traits>
 
-#include "kernels/cuda/pointwise/elementwise.cuh"
+#include "kernels/cuda/device/elementwise.cuh"
 
 namespace causeway::cuda {
 namespace {

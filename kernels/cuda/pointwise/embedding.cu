@@ -5,7 +5,7 @@
 #include <cub/device/device_radix_sort.cuh>
 #include <limits>
 
-#include "kernels/cuda/pointwise/elementwise.cuh"
+#include "kernels/cuda/device/elementwise.cuh"
 #include "kernels/expect.hpp"
 
 namespace causeway::cuda {

@@ -1,8 +1,8 @@
 #include <numbers>
 
 #include "kernels/activation.hpp"
+#include "kernels/cuda/device/elementwise.cuh"
 #include "kernels/cuda/device/functions.cuh"
-#include "kernels/cuda/pointwise/elementwise.cuh"
 #include "kernels/expect.hpp"
 
 namespace causeway::cuda {

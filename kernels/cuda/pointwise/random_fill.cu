@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "kernels/cuda/pointwise/elementwise.cuh"
+#include "kernels/cuda/device/elementwise.cuh"
 
 namespace causeway::cuda {
 namespace {

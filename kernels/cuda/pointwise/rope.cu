@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "kernels/attention.hpp"
-#include "kernels/cuda/pointwise/elementwise.cuh"
+#include "kernels/cuda/device/elementwise.cuh"
 #include "kernels/expect.hpp"
 
 namespace causeway::cuda {

@@ -1,5 +1,5 @@
 #include "kernels/core/integer.hpp"
-#include "kernels/cuda/pointwise/elementwise.cuh"
+#include "kernels/cuda/device/elementwise.cuh"
 #include "kernels/reorder.hpp"
 
 namespace causeway::cuda {
