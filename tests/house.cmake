@@ -1,5 +1,6 @@
 # The rules of the structure that a compiler does not see:
 #   - An include points to the same floor or to one below, and within a floor to the same room or to one below.
+#   - Code outside io/hdf5_guard/ includes only that library's entry header, hdf5_guard.hpp; tests may include the others.
 #   - No header of ours includes one of MPI, HDF5, NCCL or CUDA.
 #   - Only six files ask for CAUSEWAY_CUDA.
 #   - A folder of code holds at most 30 files of its own; src/ holds at most 6.
@@ -48,6 +49,10 @@ foreach(floor kernels parallel io src)
         if(NOT from EQUAL -1 AND to GREATER from)
           list(APPEND complaints "${file}: ${include} points up, to a higher room of ${floor}/")
         endif()
+      endif()
+      if(include MATCHES "[<\"]io/hdf5_guard/" AND NOT include MATCHES "[<\"]io/hdf5_guard/hdf5_guard\\.hpp[>\"]"
+         AND NOT file MATCHES "^io/hdf5_guard/")
+        list(APPEND complaints "${file}: ${include} is private to io/hdf5_guard/; include io/hdf5_guard/hdf5_guard.hpp")
       endif()
       if(file MATCHES "\\.hpp$" AND include MATCHES "[<\"](mpi|hdf5|nccl|cuda.*|cublas.*|cufft.*)\\.h|\\.cuh")
         list(APPEND complaints "${file}: ${include} belongs into a .cpp or .cu")

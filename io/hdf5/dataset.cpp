@@ -6,6 +6,7 @@
 #include "io/hdf5/chunks.hpp"
 #include "io/hdf5/hdf5.hpp"
 #include "io/hdf5/types.hpp"
+#include "io/hdf5_guard/hdf5_guard.hpp"
 
 namespace causeway::hdf5 {
 
@@ -128,6 +129,30 @@ std::vector<std::string> Dataset::read_strings(std::int64_t begin, std::int64_t 
   for (const char* pointer : pointers) strings.emplace_back(pointer == nullptr ? "" : pointer);
   reclaim();
   return strings;
+}
+
+void Dataset::check_strings(const std::string& path) const {
+  const Quiet quiet;
+  const ElementType found = type();
+  require(found.kind == ElementType::Kind::string && shape().size() == 1,
+          "{}: holds {} of rank {}, expected a list of strings", where_, found.to_string(), shape().size());
+  if (found.bytes > 0 || rows() == 0) return;  // strings of fixed length are not on the heap
+  const Id creation(check(H5Dget_create_plist(id()), where_, "read how it is stored", damaged_));
+  hdf5_guard::StringReferences references(path, where_, damaged_);
+  if (H5Pget_layout(creation.get()) != H5D_CHUNKED) {
+    const auto offset = file_offset();
+    if (!offset) return;  // never written, or in the object's own header, which File has checked
+    references.check_in_file(static_cast<std::uint64_t>(*offset), static_cast<std::uint64_t>(rows()));
+    return;
+  }
+  hsize_t chunk_rows = 0;
+  check(H5Pget_chunk(creation.get(), 1, &chunk_rows), where_, "read its chunk shape", damaged_);
+  for (hsize_t begin = 0; begin < static_cast<hsize_t>(rows()); begin += chunk_rows) {
+    const auto chunk = read_chunk(id(), {begin}, where_, damaged_);
+    if (chunk.empty()) continue;
+    const hsize_t count = std::min(chunk_rows, static_cast<hsize_t>(rows()) - begin);
+    references.check(std::span(chunk).first(count * hdf5_guard::StringReferences::reference_bytes));
+  }
 }
 
 void Dataset::write_strings(std::int64_t begin, std::span<const std::string> in) {

@@ -8,7 +8,7 @@
 #include "io/hdf5/chunks.hpp"
 #include "io/hdf5/storage.hpp"
 #include "io/hdf5/types.hpp"
-#include "io/hdf5_guard/structure.hpp"
+#include "io/hdf5_guard/hdf5_guard.hpp"
 
 namespace causeway::hdf5 {
 
@@ -16,7 +16,7 @@ File File::open(const std::string& path, Access access, ExitCode damaged) {
   const Quiet quiet;
   std::error_code ignored;
   Id id;
-  std::shared_ptr<Structure> structure;  // of a file of ours that is being written, what is on the disk says nothing
+  std::shared_ptr<hdf5_guard::FileGuard> guard;  // only for reading: a file being written is not complete on disk
   if (access == Access::create) {
     const Id creation(check(H5Pcreate(H5P_FILE_CREATE), path, "create", ExitCode::internal));
     check(H5Pset_obj_track_times(creation.get(), false), path, "create", ExitCode::internal);
@@ -30,14 +30,14 @@ File File::open(const std::string& path, Access access, ExitCode damaged) {
     const htri_t recognised = H5Fis_hdf5(path.c_str());
     check(recognised, path, "read", ExitCode::io);
     require(recognised > 0, "{}: is not an HDF5 file", path);
-    if (access == Access::read) structure = std::make_shared<Structure>(path, damaged);
+    if (access == Access::read) guard = std::make_shared<hdf5_guard::FileGuard>(path, damaged);
     id = Id(check(H5Fopen(path.c_str(), access == Access::read ? H5F_ACC_RDONLY : H5F_ACC_RDWR, H5P_DEFAULT), path,
                   "open", damaged));
   }
   File file(std::move(id), path, damaged);
   file.path_ = path;
   file.access_ = access;
-  file.structure_ = std::move(structure);
+  file.guard_ = std::move(guard);
   file.where_ = path + ":/";
   return file;
 }
@@ -54,7 +54,7 @@ bool File::exists(std::string_view path) const {
     H5L_info_t link{};
     check(H5Lget_info(id(), so_far.c_str(), &link, H5P_DEFAULT), place, "look it up", damaged_);
     require(link.type == H5L_TYPE_HARD, "{}: is a link to elsewhere, expected the object itself", place);
-    if (structure_) structure_->check_object(link.u.address, place);
+    if (guard_) guard_->check_object(link.u.address, place);
   }
   return true;
 }

@@ -18,6 +18,10 @@
 /// throws Error with Access::damaged; a file of the wrong form Error(usage). Objects keep no pointer to their File;
 /// HDF5 closes the file with its last object. Several threads may use different objects of one process where
 /// thread_safe() holds.
+namespace causeway::hdf5_guard {
+class FileGuard;
+}
+
 namespace causeway::hdf5 {
 
 /// Whether the library was built so that several threads may call it.
@@ -96,7 +100,6 @@ struct DatasetOptions {
 
 class ChunkChecks;
 class File;
-class Structure;
 
 class Dataset : public Object {
  public:
@@ -208,7 +211,7 @@ class File : public Object {
   Id create_one_group(const std::string& path);
   std::string path_;
   Access access_ = Access::read;
-  std::shared_ptr<Structure> structure_;  ///< looks at what is read before HDF5 does
+  std::shared_ptr<hdf5_guard::FileGuard> guard_;  ///< checks objects before libHDF5 reads them; none for writing
 };
 
 }  // namespace causeway::hdf5

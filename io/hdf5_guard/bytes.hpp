@@ -10,12 +10,12 @@
 
 #include "kernels/core/error.hpp"
 
-namespace causeway::hdf5 {
+namespace causeway::hdf5_guard {
 
 inline constexpr std::uint64_t undefined_address = ~std::uint64_t{0};
 
 /// What is being looked at, for errors: "file.h5:/a", and the exit code of damage.
-struct Place {
+struct FileLocation {
   std::string where;
   ExitCode damaged = ExitCode::corrupt;
 
@@ -24,7 +24,7 @@ struct Place {
     fail(damaged, "{}: {}", where, fmt::format(format, std::forward<Args>(args)...));
   }
   template <class... Args>
-  void needs(bool holds, fmt::format_string<Args...> format, Args&&... args) const {
+  void require(bool holds, fmt::format_string<Args...> format, Args&&... args) const {
     if (!holds) refuse(format, std::forward<Args>(args)...);
   }
 };
@@ -32,7 +32,7 @@ struct Place {
 /// Reads fields one after the other from bytes of a file, little-endian; whoever reads past their end is refused.
 class Fields {
  public:
-  Fields(std::span<const std::byte> bytes, const Place& place) : bytes_(bytes), place_(place) {}
+  Fields(std::span<const std::byte> bytes, const FileLocation& location) : bytes_(bytes), location_(location) {}
 
   std::uint64_t number(std::size_t size);
   std::uint64_t address() { return number(8); }
@@ -48,11 +48,11 @@ class Fields {
 
   std::size_t left() const { return bytes_.size() - at_; }
   std::size_t at() const { return at_; }
-  const Place& place() const { return place_; }
+  const FileLocation& location() const { return location_; }
 
  private:
   std::span<const std::byte> bytes_;
-  const Place& place_;
+  const FileLocation& location_;
   std::size_t at_ = 0;
 };
 
@@ -65,7 +65,7 @@ class FileBytes {
   bool contains(std::uint64_t address, std::uint64_t count) const {
     return address <= size_ && count <= size_ - address;
   }
-  std::vector<std::byte> read(std::uint64_t address, std::uint64_t count, const Place& place);
+  std::vector<std::byte> read(std::uint64_t address, std::uint64_t count, const FileLocation& location);
 
  private:
   std::string path_;
@@ -73,4 +73,4 @@ class FileBytes {
   std::uint64_t size_ = 0;
 };
 
-}  // namespace causeway::hdf5
+}  // namespace causeway::hdf5_guard

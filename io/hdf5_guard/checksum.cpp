@@ -2,7 +2,7 @@
 
 #include <bit>
 
-namespace causeway::hdf5 {
+namespace causeway::hdf5_guard {
 
 std::uint32_t metadata_checksum(std::span<const std::byte> key) {
   std::uint32_t a = 0xdeadbeef + static_cast<std::uint32_t>(key.size()), b = a, c = a;
@@ -43,4 +43,4 @@ std::uint32_t metadata_checksum(std::span<const std::byte> key) {
   return c;
 }
 
-}  // namespace causeway::hdf5
+}  // namespace causeway::hdf5_guard

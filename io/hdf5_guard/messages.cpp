@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <bit>
 
-namespace causeway::hdf5 {
+namespace causeway::hdf5_guard {
 namespace {
 
 constexpr std::uint64_t most_dimensions = 32;
@@ -12,15 +12,15 @@ std::size_t padded(std::size_t bytes) { return (bytes + 7) / 8 * 8; }
 
 void expect_version(Fields& fields, std::uint64_t lowest, std::uint64_t highest, std::uint64_t found,
                     const char* what) {
-  fields.place().needs(found >= lowest && found <= highest, "{} has version {}, expected {} to {}", what, found, lowest,
-                       highest);
+  fields.location().require(found >= lowest && found <= highest, "{} has version {}, expected {} to {}", what, found,
+                            lowest, highest);
 }
 
 /// The numbers that processors know; HDF5 converts any others bit by bit, with sizes that it believes.
 void read_integer(Fields& fields, std::uint64_t size) {
   const std::uint64_t offset = fields.number(2), precision = fields.number(2);
-  fields.place().needs(size <= 8 && std::has_single_bit(size) && offset == 0 && precision == 8 * size,
-                       "holds integers of {} bits in {} bytes, expected whole bytes", precision, size);
+  fields.location().require(size <= 8 && std::has_single_bit(size) && offset == 0 && precision == 8 * size,
+                            "holds integers of {} bits in {} bytes, expected whole bytes", precision, size);
 }
 
 void read_float(Fields& fields, std::uint64_t size, std::uint64_t bits) {
@@ -36,7 +36,7 @@ void read_float(Fields& fields, std::uint64_t size, std::uint64_t bits) {
            exponent == row.exponent && mantissa_at == 0 && mantissa == row.mantissa && bias == row.bias &&
            (bits >> 8 & 0xff) == 8 * size - 1;
   });
-  fields.place().needs(fits, "holds floating-point numbers of {} bytes that are not IEEE's", size);
+  fields.location().require(fits, "holds floating-point numbers of {} bytes that are not IEEE's", size);
 }
 
 void read_members(Fields& fields, std::uint64_t version, std::uint64_t count, std::uint64_t size) {
@@ -54,16 +54,16 @@ Dataspace read_dataspace(Fields& fields) {
   const std::uint64_t version = fields.number(1), rank = fields.number(1), flags = fields.number(1),
                       kind = fields.number(1);
   expect_version(fields, 1, 2, version, "a shape");
-  fields.place().needs(rank <= most_dimensions && (flags & ~std::uint64_t{1}) == 0,
-                       "a shape has {} dimensions and flags {}", rank, flags);
+  fields.location().require(rank <= most_dimensions && (flags & ~std::uint64_t{1}) == 0,
+                            "a shape has {} dimensions and flags {}", rank, flags);
   if (version == 1) fields.skip(4);
   Dataspace space;
   const bool null = version == 2 && kind == 2;
-  fields.place().needs(version == 1 || (kind <= 2 && (kind == 1 || rank == 0)),
-                       "a shape is of kind {} with {} dimensions", kind, rank);
+  fields.location().require(version == 1 || (kind <= 2 && (kind == 1 || rank == 0)),
+                            "a shape is of kind {} with {} dimensions", kind, rank);
   for (std::uint64_t d = 0; d < rank; ++d) {
     space.extents.push_back(fields.address());
-    fields.place().needs(
+    fields.location().require(
         !__builtin_mul_overflow(space.elements, space.extents.back(), &space.elements) && space.elements >> 62 == 0,
         "a shape has more elements than 62 bits count");
   }
@@ -71,7 +71,7 @@ Dataspace read_dataspace(Fields& fields) {
   if (flags & 1)
     for (std::uint64_t d = 0; d < rank; ++d) {
       space.largest[d] = fields.address();
-      fields.place().needs(space.largest[d] >= space.extents[d], "a shape is larger than it may become");
+      fields.location().require(space.largest[d] >= space.extents[d], "a shape is larger than it may become");
     }
   if (null) space.elements = 0;
   return space;
@@ -79,12 +79,12 @@ Dataspace read_dataspace(Fields& fields) {
 
 Datatype read_datatype(Fields& fields, int depth) {
   constexpr int deepest = 4;
-  const Place& place = fields.place();
-  place.needs(depth < deepest, "a type is nested more than {} deep", deepest);
+  const FileLocation& location = fields.location();
+  location.require(depth < deepest, "a type is nested more than {} deep", deepest);
   const std::uint64_t head = fields.number(1), version = head >> 4, bits = fields.number(3);
   Datatype type{.size = fields.number(4)};
   expect_version(fields, 1, 3, version, "a type");
-  place.needs(type.size > 0, "a type has no size");
+  location.require(type.size > 0, "a type has no size");
   switch (head & 15) {
     case 0:
       read_integer(fields, type.size);
@@ -93,29 +93,29 @@ Datatype read_datatype(Fields& fields, int depth) {
       read_float(fields, type.size, bits);
       break;
     case 3:
-      place.needs((bits & 15) <= 2 && (bits >> 4 & 15) <= 1, "a string has padding and characters {}", bits);
+      location.require((bits & 15) <= 2 && (bits >> 4 & 15) <= 1, "a string has padding and characters {}", bits);
       break;
     case 7:
-      place.needs(bits <= 1 && type.size == (bits == 0 ? 8 : 12), "a reference has {} bytes", type.size);
+      location.require(bits <= 1 && type.size == (bits == 0 ? 8 : 12), "a reference has {} bytes", type.size);
       break;
     case 8: {
       const Datatype base = read_datatype(fields, depth + 1);
-      place.needs(base.on_heap == 0 && base.size == type.size, "an enumeration has {} bytes and its numbers {}",
-                  type.size, base.size);
+      location.require(base.on_heap == 0 && base.size == type.size, "an enumeration has {} bytes and its numbers {}",
+                       type.size, base.size);
       read_members(fields, version, bits & 0xffff, base.size);
       break;
     }
     case 9: {
       constexpr std::uint64_t reference_bytes = 16;
-      place.needs((bits & 15) <= 1 && type.size == reference_bytes,
-                  "what is of variable length has {} bytes, expected {}", type.size, reference_bytes);
+      location.require((bits & 15) <= 1 && type.size == reference_bytes,
+                       "what is of variable length has {} bytes, expected {}", type.size, reference_bytes);
       const Datatype element = read_datatype(fields, depth + 1);
-      place.needs(element.on_heap == 0, "what is of variable length is made of the same");
+      location.require(element.on_heap == 0, "what is of variable length is made of the same");
       type.on_heap = element.size;
       break;
     }
     default:
-      fail(ExitCode::usage, "{}: holds a type of class {}, expected numbers or strings", place.where, head & 15);
+      fail(ExitCode::usage, "{}: holds a type of class {}, expected numbers or strings", location.where, head & 15);
   }
   return type;
 }
@@ -146,23 +146,23 @@ void read_link(Fields& fields) {
   constexpr std::uint64_t hard = 0, soft = 1, external = 64;
   const std::uint64_t version = fields.number(1), flags = fields.number(1);
   expect_version(fields, 1, 1, version, "a link");
-  fields.place().needs(flags < 32, "a link has flags {}", flags);
+  fields.location().require(flags < 32, "a link has flags {}", flags);
   const std::uint64_t kind = flags & 8 ? fields.number(1) : hard;
   if (flags & 4) fields.skip(8);
-  if (flags & 16) fields.place().needs(fields.number(1) <= 1, "a link's name has an unknown character set");
+  if (flags & 16) fields.location().require(fields.number(1) <= 1, "a link's name has an unknown character set");
   const std::uint64_t length = fields.number(std::size_t{1} << (flags & 3));
-  fields.place().needs(length > 0, "a link has no name");
+  fields.location().require(length > 0, "a link has no name");
   fields.skip(length);
   if (kind == hard) {
     fields.address();
     return;
   }
-  fields.place().needs(kind == soft || kind == external, "a link is of kind {}", kind);
+  fields.location().require(kind == soft || kind == external, "a link is of kind {}", kind);
   const std::uint64_t target = fields.number(2);
-  fields.place().needs(target > 0, "a link leads to nothing");
-  Fields whither(fields.take(target), fields.place());
+  fields.location().require(target > 0, "a link leads to nothing");
+  Fields whither(fields.take(target), fields.location());
   if (kind == soft) return;
-  fields.place().needs(whither.number(1) == 0, "a link to another file is of an unknown version");
+  fields.location().require(whither.number(1) == 0, "a link to another file is of an unknown version");
   whither.text();
   whither.text();
 }
@@ -170,7 +170,7 @@ void read_link(Fields& fields) {
 DenseStorage read_link_info(Fields& fields) {
   const std::uint64_t version = fields.number(1), flags = fields.number(1);
   expect_version(fields, 0, 0, version, "a group's links");
-  fields.place().needs(flags < 4, "a group's links have flags {}", flags);
+  fields.location().require(flags < 4, "a group's links have flags {}", flags);
   if (flags & 1) fields.skip(8);
   DenseStorage storage{.heap = fields.address(), .by_name = fields.address()};
   if (flags & 2) storage.by_order = fields.address();
@@ -180,7 +180,7 @@ DenseStorage read_link_info(Fields& fields) {
 DenseStorage read_attribute_info(Fields& fields) {
   const std::uint64_t version = fields.number(1), flags = fields.number(1);
   expect_version(fields, 0, 0, version, "an object's attributes");
-  fields.place().needs(flags < 4, "an object's attributes have flags {}", flags);
+  fields.location().require(flags < 4, "an object's attributes have flags {}", flags);
   if (flags & 1) fields.skip(2);
   DenseStorage storage{.heap = fields.address(), .by_name = fields.address()};
   if (flags & 2) storage.by_order = fields.address();
@@ -191,18 +191,20 @@ Attribute read_attribute(Fields& fields) {
   const std::uint64_t version = fields.number(1), flags = fields.number(1), name = fields.number(2),
                       type = fields.number(2), space = fields.number(2);
   expect_version(fields, 1, 3, version, "an attribute");
-  fields.place().needs(version == 1 || flags == 0, "an attribute has flags {}, expected a type and a shape of its own",
-                       flags);
-  if (version == 3) fields.place().needs(fields.number(1) <= 1, "an attribute's name has an unknown character set");
+  fields.location().require(version == 1 || flags == 0,
+                            "an attribute has flags {}, expected a type and a shape of its own", flags);
+  if (version == 3)
+    fields.location().require(fields.number(1) <= 1, "an attribute's name has an unknown character set");
   const auto part = [&](std::uint64_t bytes) {
-    return Fields(fields.take(version == 1 ? padded(bytes) : bytes), fields.place());
+    return Fields(fields.take(version == 1 ? padded(bytes) : bytes), fields.location());
   };
   Fields name_fields = part(name), type_fields = part(type), space_fields = part(space);
   const std::string_view text = name_fields.text();
-  fields.place().needs(text.size() + 1 == name, "an attribute's name has {} bytes, expected {}", text.size() + 1, name);
+  fields.location().require(text.size() + 1 == name, "an attribute's name has {} bytes, expected {}", text.size() + 1,
+                            name);
   Attribute attribute{.type = read_datatype(type_fields), .elements = read_dataspace(space_fields).elements};
   std::uint64_t bytes = 0;
-  fields.place().needs(
+  fields.location().require(
       !__builtin_mul_overflow(attribute.elements, attribute.type.size, &bytes) && bytes <= fields.left(),
       "attribute {} holds {} values in {} bytes", text, attribute.elements, fields.left());
   attribute.data = fields.take(bytes);
@@ -213,7 +215,7 @@ bool read_filters(Fields& fields) {
   constexpr std::uint64_t most = 32;
   const std::uint64_t version = fields.number(1), count = fields.number(1);
   expect_version(fields, 1, 2, version, "a list of filters");
-  fields.place().needs(count <= most, "has {} filters, expected at most {}", count, most);
+  fields.location().require(count <= most, "has {} filters, expected at most {}", count, most);
   if (version == 1) fields.skip(6);
   for (std::uint64_t f = 0; f < count; ++f) {
     const std::uint64_t id = fields.number(2);
@@ -227,68 +229,68 @@ bool read_filters(Fields& fields) {
   return count > 0;
 }
 
-Layout read_layout(Fields& fields) {
-  const Place& place = fields.place();
+DatasetLayout read_layout(Fields& fields) {
+  const FileLocation& location = fields.location();
   const std::uint64_t version = fields.number(1), kind = fields.number(1);
   expect_version(fields, 3, 4, version, "a layout");
-  Layout layout{.kind = static_cast<Layout::Kind>(kind)};
+  DatasetLayout layout{.kind = static_cast<DatasetLayout::Kind>(kind)};
   switch (layout.kind) {
-    case Layout::Kind::compact: {
+    case DatasetLayout::Kind::compact: {
       const auto values = fields.take(fields.number(2));
       layout.compact.assign(values.begin(), values.end());
       return layout;
     }
-    case Layout::Kind::contiguous:
+    case DatasetLayout::Kind::contiguous:
       layout.address = fields.address();
       layout.bytes = fields.address();
       return layout;
-    case Layout::Kind::virtual_dataset:
-      place.needs(version == 4, "a virtual dataset in a layout of version {}", version);
+    case DatasetLayout::Kind::virtual_dataset:
+      location.require(version == 4, "a virtual dataset in a layout of version {}", version);
       layout.address = fields.address();
       layout.heap_index = fields.number(4);
       return layout;
-    case Layout::Kind::chunked:
+    case DatasetLayout::Kind::chunked:
       break;
     default:
-      place.refuse("a layout of kind {}", kind);
+      location.refuse("a layout of kind {}", kind);
   }
   const std::uint64_t flags = version == 4 ? fields.number(1) : 0, rank = fields.number(1);
-  place.needs(rank >= 2 && rank <= most_dimensions + 1 && (flags & ~std::uint64_t{2}) == 0,
-              "chunks of {} dimensions with flags {}", rank, flags);
+  location.require(rank >= 2 && rank <= most_dimensions + 1 && (flags & ~std::uint64_t{2}) == 0,
+                   "chunks of {} dimensions with flags {}", rank, flags);
   if (version == 3) layout.address = fields.address();
   const std::uint64_t extent_bytes = version == 3 ? 4 : fields.number(1);
-  place.needs(extent_bytes >= 1 && extent_bytes <= 8, "chunks with extents of {} bytes", extent_bytes);
+  location.require(extent_bytes >= 1 && extent_bytes <= 8, "chunks with extents of {} bytes", extent_bytes);
   std::uint64_t bytes = 1;
   for (std::uint64_t d = 0; d < rank; ++d) {
     layout.chunk.push_back(fields.number(extent_bytes));
-    place.needs(
+    location.require(
         layout.chunk.back() > 0 && !__builtin_mul_overflow(bytes, layout.chunk.back(), &bytes) && bytes >> 32 == 0,
         "a chunk is empty or has more than 4 GiB");
   }
   if (version == 3) return layout;
   const std::uint64_t index = fields.number(1);
-  place.needs(index >= 1 && index <= 5, "chunks are found by index {}", index);
-  layout.index = static_cast<Layout::Index>(index);
+  location.require(index >= 1 && index <= 5, "chunks are found by index {}", index);
+  layout.index = static_cast<DatasetLayout::Index>(index);
   // What HDF5 gives these is fixed; what else stands there it computes memory from.
   const auto settings = [&](std::initializer_list<std::uint64_t> expected) {
     for (const std::uint64_t value : expected)
-      place.needs(fields.number(1) == value, "an index of chunks is not as HDF5 makes it");
+      location.require(fields.number(1) == value, "an index of chunks is not as HDF5 makes it");
   };
   switch (layout.index) {
-    case Layout::Index::single:
+    case DatasetLayout::Index::single:
       if (flags & 2) {
         layout.bytes = fields.address();
         fields.skip(4);
       }
       break;
-    case Layout::Index::fixed_array:
+    case DatasetLayout::Index::fixed_array:
       settings({10});
       break;
-    case Layout::Index::extensible_array:
+    case DatasetLayout::Index::extensible_array:
       settings({32, 4, 4, 16, 10});
       break;
-    case Layout::Index::tree:
-      place.needs(fields.number(4) == 2048, "an index of chunks is not as HDF5 makes it");
+    case DatasetLayout::Index::tree:
+      location.require(fields.number(4) == 2048, "an index of chunks is not as HDF5 makes it");
       settings({100, 40});
       break;
     default:
@@ -301,9 +303,9 @@ Layout read_layout(Fields& fields) {
 void read_group_info(Fields& fields) {
   const std::uint64_t version = fields.number(1), flags = fields.number(1);
   expect_version(fields, 0, 0, version, "a group");
-  fields.place().needs(flags < 4, "a group has flags {}", flags);
+  fields.location().require(flags < 4, "a group has flags {}", flags);
   if (flags & 1) fields.skip(4);
   if (flags & 2) fields.skip(4);
 }
 
-}  // namespace causeway::hdf5
+}  // namespace causeway::hdf5_guard

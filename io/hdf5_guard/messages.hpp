@@ -8,7 +8,7 @@
 
 /// The messages that an HDF5 object header is made of, taken apart as far as HDF5 itself takes them apart: what it
 /// would read past its memory for, or divide by, is refused here. Format: HDF5 File Format Specification 3.0, IV.A.2.
-namespace causeway::hdf5 {
+namespace causeway::hdf5_guard {
 
 enum class Message : std::uint16_t {
   nothing = 0x00,
@@ -54,7 +54,7 @@ struct Attribute {
   std::span<const std::byte> data;
 };
 
-struct Layout {
+struct DatasetLayout {
   enum class Kind : std::uint8_t { compact, contiguous, chunked, virtual_dataset };
   enum class Index : std::uint8_t { old_tree, single, implicit, fixed_array, extensible_array, tree };
   Kind kind = Kind::contiguous;
@@ -77,7 +77,7 @@ DenseStorage read_attribute_info(Fields& fields);
 Attribute read_attribute(Fields& fields);
 /// Whether there are any; which, is for whoever reads through them.
 bool read_filters(Fields& fields);
-Layout read_layout(Fields& fields);
+DatasetLayout read_layout(Fields& fields);
 void read_group_info(Fields& fields);
 
-}  // namespace causeway::hdf5
+}  // namespace causeway::hdf5_guard

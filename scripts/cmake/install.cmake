@@ -1,7 +1,7 @@
 # `cmake --install`: the binary and its man page, a library and the headers of every floor, and what find_package(Causeway) reads.
 include(CMakePackageConfigHelpers)
 
-install(TARGETS causeway causeway_kernels causeway_parallel causeway_io causeway_app EXPORT CausewayTargets)
+install(TARGETS causeway causeway_kernels causeway_parallel causeway_hdf5_guard causeway_io causeway_app EXPORT CausewayTargets)
 foreach(floor kernels parallel io src)
   install(DIRECTORY ${floor} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/causeway FILES_MATCHING PATTERN "*.hpp"
           PATTERN "cpu" EXCLUDE PATTERN "cuda" EXCLUDE)

@@ -34,7 +34,7 @@ class Hdf5Repair {
 
   void put(std::size_t begin, std::uint64_t bytes) {
     if (begin > file_.size() || bytes > file_.size() - begin || file_.size() - begin - bytes < checksum_bytes) return;
-    const std::uint32_t sum = hdf5::metadata_checksum(std::as_bytes(file_.subspan(begin, bytes)));
+    const std::uint32_t sum = hdf5_guard::metadata_checksum(std::as_bytes(file_.subspan(begin, bytes)));
     for (std::size_t i = 0; i < checksum_bytes; ++i)
       file_[begin + bytes + i] = static_cast<std::uint8_t>(sum >> (8 * i));
   }

@@ -1,12 +1,12 @@
-#include "io/hdf5_guard/mappings.hpp"
+#include "io/hdf5_guard/virtual_mappings.hpp"
 
-namespace causeway::hdf5 {
+namespace causeway::hdf5_guard {
 namespace {
 
 constexpr std::uint64_t most_dimensions = 32;
 
-void check_dimensions(std::uint64_t rank, const Place& place) {
-  place.needs(rank >= 1 && rank <= most_dimensions, "a mapping has {} dimensions", rank);
+void check_dimensions(std::uint64_t rank, const FileLocation& location) {
+  location.require(rank >= 1 && rank <= most_dimensions, "a mapping has {} dimensions", rank);
 }
 
 void check_hyperslab(Fields& fields) {
@@ -14,33 +14,33 @@ void check_hyperslab(Fields& fields) {
   if (version == 1) {
     fields.skip(4);
     const std::uint64_t bytes = fields.number(4);
-    Fields body(fields.take(bytes), fields.place());
+    Fields body(fields.take(bytes), fields.location());
     const std::uint64_t rank = body.number(4), blocks = body.number(4);
-    check_dimensions(rank, fields.place());
-    fields.place().needs(blocks >= 1 && blocks <= body.left() / (8 * rank), "a mapping has {} blocks in {} bytes",
-                         blocks, bytes);
+    check_dimensions(rank, fields.location());
+    fields.location().require(blocks >= 1 && blocks <= body.left() / (8 * rank), "a mapping has {} blocks in {} bytes",
+                              blocks, bytes);
     for (std::uint64_t b = 0; b < blocks; ++b) {
       std::uint64_t begin[most_dimensions];
       for (std::uint64_t d = 0; d < rank; ++d) begin[d] = body.number(4);
       for (std::uint64_t d = 0; d < rank; ++d)
-        fields.place().needs(body.number(4) >= begin[d], "a mapping's block ends before it begins");
+        fields.location().require(body.number(4) >= begin[d], "a mapping's block ends before it begins");
     }
     return;
   }
-  fields.place().needs(version == 2, "a mapping is of version {}", version);
+  fields.location().require(version == 2, "a mapping is of version {}", version);
   const std::uint64_t flags = fields.number(1), bytes = fields.number(4);
-  Fields body(fields.take(bytes), fields.place());
+  Fields body(fields.take(bytes), fields.location());
   const std::uint64_t rank = body.number(4);
-  check_dimensions(rank, fields.place());
-  fields.place().needs(flags == 1 && body.left() == 32 * rank, "a mapping of {} dimensions takes {} bytes", rank,
-                       bytes);
+  check_dimensions(rank, fields.location());
+  fields.location().require(flags == 1 && body.left() == 32 * rank, "a mapping of {} dimensions takes {} bytes", rank,
+                            bytes);
   for (std::uint64_t d = 0; d < rank; ++d) {
     const std::uint64_t start = body.number(8), stride = body.number(8), count = body.number(8), block = body.number(8);
     std::uint64_t end = 0;
     const bool bounded =
         count >= 1 && block >= 1 && stride >= block && !__builtin_mul_overflow(count - 1, stride, &end) &&
         !__builtin_add_overflow(end, block, &end) && !__builtin_add_overflow(end, start, &end) && end >> 62 == 0;
-    fields.place().needs(bounded, "a mapping goes on for ever or nowhere");
+    fields.location().require(bounded, "a mapping goes on for ever or nowhere");
   }
 }
 
@@ -51,26 +51,27 @@ void check_selection(Fields& fields) {
     check_hyperslab(fields);
     return;
   }
-  fields.place().needs(kind == all && fields.number(4) == 1, "a mapping selects by kind {}", kind);
+  fields.location().require(kind == all && fields.number(4) == 1, "a mapping selects by kind {}", kind);
   fields.skip(8);
 }
 
 }  // namespace
 
-void check_mappings(std::span<const std::byte> list, const Place& place) {
+void check_mappings(std::span<const std::byte> list, const FileLocation& location) {
   constexpr std::uint64_t least_bytes = 2 + 2 * 16, checksum_bytes = 4;  // of a mapping
-  Fields fields(list, place);
-  place.needs(fields.number(1) == 0, "a list of mappings is of an unknown version");
+  Fields fields(list, location);
+  location.require(fields.number(1) == 0, "a list of mappings is of an unknown version");
   const std::uint64_t count = fields.address();
-  place.needs(count <= fields.left() / least_bytes, "has {} mappings in {} bytes", count, fields.left());
+  location.require(count <= fields.left() / least_bytes, "has {} mappings in {} bytes", count, fields.left());
   for (std::uint64_t m = 0; m < count; ++m) {
     // A name with '%' stands for many files, as many as there are; HDF5 goes looking for them.
     for (int name = 0; name < 2; ++name)
-      place.needs(fields.text().find('%') == std::string_view::npos, "a mapping names many files or datasets at once");
+      location.require(fields.text().find('%') == std::string_view::npos,
+                       "a mapping names many files or datasets at once");
     check_selection(fields);
     check_selection(fields);
   }
-  place.needs(fields.left() >= checksum_bytes, "a list of mappings has no checksum");
+  location.require(fields.left() >= checksum_bytes, "a list of mappings has no checksum");
 }
 
-}  // namespace causeway::hdf5
+}  // namespace causeway::hdf5_guard

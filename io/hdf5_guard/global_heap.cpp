@@ -1,0 +1,80 @@
+#include "io/hdf5_guard/global_heap.hpp"
+
+#include <utility>
+
+#include "kernels/core/integer.hpp"
+
+namespace causeway::hdf5_guard {
+namespace {
+
+constexpr std::uint64_t header_bytes = 16;  // of a collection and of each object in it
+constexpr std::uint64_t smallest_collection = 4096, largest_collection = std::uint64_t{256} << 20;
+constexpr std::string_view signature("GCOL\1", 5);
+
+}  // namespace
+
+GlobalHeap::GlobalHeap(const std::string& path, FileLocation location) : location_(std::move(location)), file_(path) {}
+
+std::vector<std::byte> GlobalHeap::read_file(std::uint64_t address, std::uint64_t count) {
+  return file_.read(address, count, location_);
+}
+
+void GlobalHeap::check_reference(std::span<const std::byte, reference_bytes> reference, std::uint64_t element_bytes) {
+  Fields fields(reference, location_);
+  const std::uint64_t length = fields.number(4), address = fields.address(), index = fields.number(4);
+  if (address == 0) return;  // a null reference: no value
+  if (address != collection_) load_collection(address);
+  const HeapObject& object = find_object(index);
+  location_.require(object.bytes == length * element_bytes,
+                    "object {} of the heap collection at {} has {} bytes, but a reference says {}", index, address,
+                    object.bytes, length * element_bytes);
+  referenced_bytes_ += object.bytes;
+  location_.require(referenced_bytes_ <= file_.size(),
+                    "its references name more than {} bytes on the heap, the size of the whole file", file_.size());
+}
+
+std::vector<std::byte> GlobalHeap::read_object(std::uint64_t address, std::uint64_t index) {
+  load_collection(address);
+  const HeapObject& object = find_object(index);
+  return file_.read(object.address, object.bytes, location_);
+}
+
+const GlobalHeap::HeapObject& GlobalHeap::find_object(std::uint64_t index) const {
+  const auto found = objects_.find(index);
+  location_.require(found != objects_.end(), "the heap collection at {} has no object {}", collection_, index);
+  return found->second;
+}
+
+/// Lists a collection's objects, which follow each other without gaps.
+void GlobalHeap::load_collection(std::uint64_t address) {
+  objects_.clear();
+  collection_ = 0;
+  const auto header = file_.read(address, header_bytes, location_);
+  Fields head(header, location_);
+  head.signature(signature);
+  head.skip(3);
+  const std::uint64_t size = head.number(8);
+  location_.require(size >= smallest_collection && size <= largest_collection,
+                    "the heap collection at {} has {} bytes, expected {} to {}", address, size, smallest_collection,
+                    largest_collection);
+  const auto all = file_.read(address, size, location_);
+  for (std::uint64_t at = header_bytes; size - at >= header_bytes;) {
+    Fields fields(std::span<const std::byte>(all).subspan(at, header_bytes), location_);
+    const std::uint64_t index = fields.number(2);
+    fields.skip(6);
+    const std::uint64_t length = fields.number(8), room = size - at;
+    location_.require(length <= room, "object {} of the heap collection at {} has {} bytes, but only {} are left in it",
+                      index, address, length, room);
+    // Index 0 is the free space, whose length includes its header.
+    const std::uint64_t used = index == 0 ? length : header_bytes + round_up(length, std::uint64_t{8});
+    location_.require(used >= header_bytes && used <= room,
+                      "object {} of the heap collection at {} takes {} bytes, expected {} to {}", index, address, used,
+                      header_bytes, room);
+    location_.require(index == 0 || objects_.emplace(index, HeapObject{address + at + header_bytes, length}).second,
+                      "the heap collection at {} has two objects {}", address, index);
+    at += used;
+  }
+  collection_ = address;
+}
+
+}  // namespace causeway::hdf5_guard

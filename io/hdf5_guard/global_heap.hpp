@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/hdf5_guard/bytes.hpp"
+
+namespace causeway::hdf5_guard {
+
+/// The file's global heap: where HDF5 keeps values of variable length (strings) and the mappings of virtual datasets.
+/// It consists of collections; a reference names an object by its collection's address and its index in it. HDF5, up
+/// to 1.14, trusts the sizes in both. Format: HDF5 File Format Specification 3.0, III.E (heap) and VIII.A (references).
+class GlobalHeap {
+ public:
+  static constexpr std::size_t reference_bytes = 16;  ///< u32 length, u64 address of the collection, u32 index in it
+
+  GlobalHeap(const std::string& path, FileLocation location);
+
+  /// Throws unless the reference names an object of as many bytes as it says: its length counts elements of
+  /// `element_bytes` each. Throws too when all references so far name more bytes than the file has.
+  void check_reference(std::span<const std::byte, reference_bytes> reference, std::uint64_t element_bytes);
+  std::vector<std::byte> read_object(std::uint64_t address, std::uint64_t index);
+  /// Bytes of the file that are not on the heap, for references stored there.
+  std::vector<std::byte> read_file(std::uint64_t address, std::uint64_t count);
+
+ private:
+  struct HeapObject {
+    std::uint64_t address, bytes;
+  };
+  void load_collection(std::uint64_t address);
+  const HeapObject& find_object(std::uint64_t index) const;
+
+  FileLocation location_;
+  FileBytes file_;
+  std::uint64_t collection_ = 0;                 ///< address of the collection that objects_ lists; 0: of none yet
+  std::map<std::uint64_t, HeapObject> objects_;  ///< by index
+  std::uint64_t referenced_bytes_ = 0;           ///< by all references so far
+};
+
+}  // namespace causeway::hdf5_guard

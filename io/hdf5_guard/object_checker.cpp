@@ -1,0 +1,276 @@
+#include "io/hdf5_guard/object_checker.hpp"
+
+#include <algorithm>
+
+#include "io/hdf5_guard/global_heap.hpp"
+#include "io/hdf5_guard/virtual_mappings.hpp"
+
+namespace causeway::hdf5_guard {
+namespace {
+
+constexpr std::string_view file_signature("\x89HDF\r\n\x1a\n");
+constexpr std::uint64_t most_header_parts = 4096;
+
+}  // namespace
+
+/// What an object's header says, as far as parts of it have to fit each other.
+struct ObjectChecker::Object {
+  struct Part {
+    std::uint64_t address, bytes;
+  };
+  std::vector<Part> parts;  ///< that are still to be read: a header goes on elsewhere
+  std::set<std::uint64_t> seen;
+  std::set<std::uint64_t> kinds;
+  std::optional<Dataspace> space;
+  std::optional<Datatype> type;
+  std::optional<DatasetLayout> layout;
+  bool filtered = false;
+  std::uint64_t fill_bytes = 0;
+  DenseStorage links, attributes;
+  std::optional<std::pair<std::uint64_t, std::uint64_t>> symbol_table;  ///< tree and heap
+};
+
+ObjectChecker::ObjectChecker(const std::string& path, ExitCode damaged) : path_(path), damaged_(damaged), file_(path) {
+  read_superblock({path, damaged});
+  check_object(root_, path + ":/");
+}
+
+void ObjectChecker::read_superblock(const FileLocation& location) {
+  constexpr std::uint64_t longest = 100;
+  const auto bytes = file_.read(0, std::min(longest, file_.size()), location);
+  Fields fields(bytes, location);
+  fields.signature(file_signature);
+  const std::uint64_t version = fields.number(1);
+  location.require(version == 0 || version == 2 || version == 3,
+                   "is HDF5 with a superblock of version {}, expected 0, 2 or 3", version);
+  const auto sizes = [&] {
+    const std::uint64_t offsets = fields.number(1), lengths = fields.number(1);
+    location.require(offsets == 8 && lengths == 8, "has addresses of {} and lengths of {} bytes, expected 8", offsets,
+                     lengths);
+  };
+  const auto absent = [&](const char* what) {
+    location.require(fields.address() == undefined_address, "has {}, expected none", what);
+  };
+  if (version == 0) {
+    fields.skip(4);
+    sizes();
+    fields.skip(1);
+    widths_.links = fields.number(2);
+    widths_.groups = fields.number(2);
+    constexpr std::uint64_t widest = 1024;
+    location.require(widths_.links >= 1 && widths_.links <= widest && widths_.groups >= 1 && widths_.groups <= widest,
+                     "has trees {} and {} wide", widths_.links, widths_.groups);
+    fields.skip(4);
+    location.require(fields.address() == 0, "begins elsewhere in its file");
+    absent("a list of free space");
+    fields.address();
+    absent("a driver of its own");
+    fields.address();  // the root's name
+    root_ = fields.address();
+    location.require(fields.number(4) <= 1, "has a root that is cached as a link");
+  } else {
+    sizes();
+    fields.skip(1);
+    location.require(fields.address() == 0, "begins elsewhere in its file");
+    absent("a superblock extension");
+    fields.address();
+    root_ = fields.address();
+  }
+}
+
+void ObjectChecker::check_object(std::uint64_t address, const std::string& where) {
+  const std::lock_guard lock(one_at_a_time_);
+  if (checked_.contains(address)) return;
+  const FileLocation location{where, damaged_};
+  Object object;
+  read_header(address, location, object);
+  const auto links = [&](Fields& message) { read_link(message); };
+  const auto attributes = [&](Fields& message) { check_attribute(message); };
+  check_dense(file_, object.links, DenseKind::links, location, links);
+  check_dense(file_, object.attributes, DenseKind::attributes, location, attributes);
+  if (object.symbol_table)
+    check_symbol_table(file_, object.symbol_table->first, object.symbol_table->second, widths_, location);
+  check_dataset(object, location);
+  checked_.insert(address);
+}
+
+void ObjectChecker::read_header(std::uint64_t address, const FileLocation& location, Object& object) {
+  location.require(file_.contains(address, 16), "an object's header at {} lies past the end of the file", address);
+  auto bytes = file_.read(address, 16, location);
+  const std::string_view start(reinterpret_cast<const char*>(bytes.data()), 4);
+  if (start != "OHDR") {
+    read_old_header(address, location, object);
+    return;
+  }
+  constexpr std::uint64_t longest = 6 + 16 + 4 + 8;
+  bytes = file_.read(address, std::min(longest, file_.size() - address), location);
+  Fields fields(bytes, location);
+  fields.signature("OHDR\2");
+  const std::uint64_t flags = fields.number(1);
+  location.require(flags < 64, "an object's header has flags {}", flags);
+  if (flags & 0x20) fields.skip(16);
+  if (flags & 0x10) fields.skip(4);
+  const std::uint64_t size = fields.number(std::size_t{1} << (flags & 3));
+  object.seen.insert(address);
+  const bool ordered = (flags & 4) != 0;
+  read_messages(file_.read(address + fields.at(), size, location), false, ordered, object, location);
+  for (std::size_t p = 0; p < object.parts.size(); ++p) {
+    const Object::Part part = object.parts[p];
+    const auto whole = file_.read(part.address, part.bytes, location);
+    Fields frame(whole, location);
+    frame.signature("OCHK");
+    location.require(frame.left() >= 4, "a part of an object's header has {} bytes", part.bytes);
+    read_messages(frame.take(frame.left() - 4), false, ordered, object, location);
+  }
+}
+
+void ObjectChecker::read_old_header(std::uint64_t address, const FileLocation& location, Object& object) {
+  const auto bytes = file_.read(address, 16, location);
+  Fields fields(bytes, location);
+  const std::uint64_t version = fields.number(1);
+  location.require(version == 1, "an object's header has version {}", version);
+  fields.skip(7);
+  const std::uint64_t size = fields.number(4);
+  object.seen.insert(address);
+  read_messages(file_.read(address + 16, size, location), true, false, object, location);
+  for (std::size_t p = 0; p < object.parts.size(); ++p) {
+    const Object::Part part = object.parts[p];
+    read_messages(file_.read(part.address, part.bytes, location), true, false, object, location);
+  }
+}
+
+void ObjectChecker::read_messages(std::span<const std::byte> bytes, bool old, bool ordered, Object& object,
+                                  const FileLocation& location) {
+  constexpr std::uint64_t shared = 2;
+  const std::size_t head = old ? 8 : 4 + (ordered ? 2 : 0);
+  Fields fields(bytes, location);
+  while (fields.left() >= head) {
+    const std::uint64_t kind = fields.number(old ? 2 : 1), size = fields.number(2), flags = fields.number(1);
+    fields.skip(old ? 3 : ordered ? 2 : 0);
+    location.require((flags & shared) == 0, "a part of its description is shared with other objects");
+    location.require(!old || size % 8 == 0, "a message of {} bytes", size);
+    read_message(kind, Fields(fields.take(size), location), object);
+  }
+  location.require(!old || fields.left() == 0, "an object's header ends within a message");
+}
+
+void ObjectChecker::read_message(std::uint64_t kind, Fields fields, Object& object) {
+  const FileLocation& location = fields.location();
+  const bool first = object.kinds.insert(kind).second;
+  const auto message = static_cast<Message>(kind);
+  const bool may_repeat = message == Message::nothing || message == Message::link || message == Message::attribute ||
+                          message == Message::continuation;
+  location.require(first || may_repeat, "has two messages of kind {}", kind);
+  switch (message) {
+    case Message::nothing:
+      return;
+    case Message::dataspace:
+      object.space = read_dataspace(fields);
+      return;
+    case Message::link_info:
+      object.links = read_link_info(fields);
+      return;
+    case Message::datatype:
+      object.type = read_datatype(fields);
+      return;
+    case Message::old_fill_value:
+      object.fill_bytes = std::max(object.fill_bytes, read_old_fill_value(fields));
+      return;
+    case Message::fill_value:
+      object.fill_bytes = std::max(object.fill_bytes, read_fill_value(fields));
+      return;
+    case Message::link:
+      read_link(fields);
+      return;
+    case Message::external_files:
+      fail(ExitCode::usage, "{}: keeps its data in another file, expected it in this one", location.where);
+    case Message::layout:
+      object.layout = read_layout(fields);
+      return;
+    case Message::group_info:
+      read_group_info(fields);
+      return;
+    case Message::filters:
+      object.filtered = read_filters(fields);
+      return;
+    case Message::attribute:
+      check_attribute(fields);
+      return;
+    case Message::comment:
+      fields.text();
+      return;
+    case Message::old_time:
+      fields.skip(16);
+      return;
+    case Message::time:
+      fields.skip(8);
+      return;
+    case Message::reference_count:
+      fields.skip(5);
+      return;
+    case Message::attribute_info:
+      object.attributes = read_attribute_info(fields);
+      return;
+    case Message::continuation: {
+      const Object::Part part{fields.address(), fields.address()};
+      location.require(
+          part.bytes >= 8 && object.seen.insert(part.address).second && object.parts.size() < most_header_parts,
+          "an object's header goes on in a circle or for ever");
+      object.parts.push_back(part);
+      return;
+    }
+    case Message::symbol_table: {
+      const std::uint64_t tree = fields.address(), heap = fields.address();
+      object.symbol_table.emplace(tree, heap);
+      return;
+    }
+  }
+  location.refuse("has a message of kind {}, which Causeway has no use for", kind);
+}
+
+void ObjectChecker::check_attribute(Fields& message) {
+  const Attribute attribute = read_attribute(message);
+  check_references(attribute.data, attribute.elements, attribute.type, message.location());
+}
+
+void ObjectChecker::check_references(std::span<const std::byte> references, std::uint64_t count, const Datatype& type,
+                                     const FileLocation& location) {
+  if (type.on_heap == 0 || count == 0) return;
+  constexpr std::size_t each = GlobalHeap::reference_bytes;
+  GlobalHeap heap(path_, location);
+  for (std::uint64_t r = 0; r < count; ++r)
+    heap.check_reference(references.subspan(r * each).first<each>(), type.on_heap);
+}
+
+void ObjectChecker::check_dataset(const Object& object, const FileLocation& location) {
+  if (!object.layout && !object.space && !object.type) return;
+  location.require(object.layout && object.space && object.type, "is neither a group nor a whole dataset");
+  const DatasetLayout& layout = *object.layout;
+  location.require(object.fill_bytes == 0 || (object.fill_bytes == object.type->size && !object.type->on_heap),
+                   "is filled with {} bytes for elements of {}", object.fill_bytes, object.type->size);
+  std::uint64_t bytes = 0;
+  location.require(!__builtin_mul_overflow(object.space->elements, object.type->size, &bytes),
+                   "has more bytes than 64 bits count");
+  switch (layout.kind) {
+    case DatasetLayout::Kind::compact:
+      location.require(layout.compact.size() == bytes, "keeps {} bytes, expected {}", layout.compact.size(), bytes);
+      check_references(layout.compact, object.space->elements, *object.type, location);
+      break;
+    case DatasetLayout::Kind::contiguous:
+      location.require(layout.address == undefined_address ||
+                           (layout.bytes >= bytes && file_.contains(layout.address, layout.bytes)),
+                       "keeps its {} bytes past the end of the file", layout.bytes);
+      break;
+    case DatasetLayout::Kind::chunked:
+      location.require(
+          layout.chunk.size() == object.space->extents.size() + 1 && layout.chunk.back() == object.type->size,
+          "has chunks of another shape or type than its own");
+      check_chunk_index(file_, layout, *object.space, object.filtered, widths_, location);
+      break;
+    case DatasetLayout::Kind::virtual_dataset:
+      check_mappings(GlobalHeap(path_, location).read_object(layout.address, layout.heap_index), location);
+      break;
+  }
+}
+
+}  // namespace causeway::hdf5_guard
