@@ -21,7 +21,7 @@ struct RepeatedExponentials {
 #pragma unroll 8
     for (std::int64_t time = 0; time < times; ++time)
 #pragma unroll
-      for (int v = 0; v < V; ++v) values[v] = power_of_2(-values[v]);
+      for (int v = 0; v < V; ++v) values[v] = exponential_base_2(-values[v]);
 #pragma unroll
     for (int v = 0; v < V; ++v) to.at[v] = narrowed<T>(values[v]);
     y.template store<V>(row, column, to);

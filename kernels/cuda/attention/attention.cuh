@@ -32,12 +32,12 @@ class CausalMask {
 
   /// The keys that query t sees.
   __device__ Range keys_of(std::int64_t t) const {
-    const std::int64_t start = segments_.cu_seqlens[first_beyond(segments_.cu_seqlens, segments_.count + 1, t) - 1];
+    const std::int64_t start = segments_.cu_seqlens[upper_bound(segments_.cu_seqlens, segments_.count + 1, t) - 1];
     return within(start - key_offset_, t + 1 - key_offset_, keys_);
   }
   /// The queries that see key j.
   __device__ Range queries_of(std::int64_t j) const {
-    const std::int64_t place = j + key_offset_, next = first_beyond(segments_.cu_seqlens, segments_.count + 1, place);
+    const std::int64_t place = j + key_offset_, next = upper_bound(segments_.cu_seqlens, segments_.count + 1, place);
     const std::int64_t end = next == 0 ? place : next > segments_.count ? segments_.tokens : segments_.cu_seqlens[next];
     return within(place, end, segments_.tokens);
   }
@@ -83,10 +83,10 @@ __device__ void load(Tile<E> to, const Heads& from, int head, int first) {
     const bf16* const data = from.at(source < from.rows ? source : 0, head) + chunk * 8;
     const std::uint32_t place = to.at(row + down, chunk);
     if (exact) {
-      copy_ahead(place, data, source < from.rows);
+      copy_16_bytes_async(place, data, source < from.rows);
     } else if (from.whole) {
       const bool inside = source < from.rows && chunk * 8 < from.width;
-      copy_ahead(place, inside ? data : from.data, inside);
+      copy_16_bytes_async(place, inside ? data : from.data, inside);
     } else {
       std::uint32_t x[4] = {};
       for (int i = 0; i < 8; ++i)

@@ -167,7 +167,7 @@ __global__ void __launch_bounds__(threads, E > 128 ? 1 : 2) backward_keys(Call c
     const std::int64_t row = inside ? t : 0;
     const float* const from = of_lse ? call.per_query.lse + row * call.per_query.lse_stride
                                      : call.per_query.delta + row * call.per_query.delta_stride;
-    copy_word_ahead(shared_address((of_lse ? lse : delta)[stage] + threadIdx.x % step), from + head, inside);
+    copy_4_bytes_async(shared_address((of_lse ? lse : delta)[stage] + threadIdx.x % step), from + head, inside);
   };
   static_assert(threads >= 2 * step);
   load<E, exact, rows, threads>(k, call.k, head, start);
@@ -180,7 +180,7 @@ __global__ void __launch_bounds__(threads, E > 128 ? 1 : 2) backward_keys(Call c
     const bool complete = block.complete(first), mine = block.seen_by_warp(first);
     float p[1][step / 8][4], slope[1][step / 8][4];
     bool suspect = false;  // 0·NaN is NaN: where some row does not see some column, only finite values are multiplied
-    wait_for_all_copies();
+    wait_for_all_async_copies();
     __syncthreads();
     if (first + step < block.end) fetch(stage ^ 1, first + step);
     const std::uint32_t seen = complete ? ~0u : seen_bits<step>(block.of_thread, first, lane);
@@ -193,7 +193,8 @@ __global__ void __launch_bounds__(threads, E > 128 ? 1 : 2) backward_keys(Call c
         const float2 of = *reinterpret_cast<const float2*>(lse[stage] + 8 * n + column_of(0, lane));
 #pragma unroll
         for (int i = 0; i < 4; ++i)
-          p[0][n][i] = power_of_2(p[0][n][i] * factor - (i % 2 == 0 ? of.x : of.y) * static_cast<float>(log2_e));
+          p[0][n][i] =
+              exponential_base_2(p[0][n][i] * factor - (i % 2 == 0 ? of.x : of.y) * static_cast<float>(log2_e));
       }
       set_zero(slope);
       multiply_transposed(slope, Blocks<E>::along(v, 16 * warp, lane), Blocks<E>::across(d_y_at(stage), 0, lane));
@@ -244,7 +245,7 @@ __global__ void __launch_bounds__(threads, E > 128 ? 1 : 2) backward_queries(Cal
                 d_y_tile = base.after(4 * step - rows);  // in keys' later places
   load<E, exact, rows, threads>(q_tile, call.q, head, start);
   load<E, exact, rows, threads>(d_y_tile, call.d_y, head, start);
-  wait_for_all_copies();
+  wait_for_all_async_copies();
   __syncthreads();
   const Block<step> block(ranges, warp, lane);
   if (block.begin >= block.end) return;
@@ -255,8 +256,8 @@ __global__ void __launch_bounds__(threads, E > 128 ? 1 : 2) backward_queries(Cal
   std::uint32_t q[E / 16][4], d_y[E / 16][4];
 #pragma unroll
   for (int e = 0; e < E / 16; ++e) {
-    load_matrices<false>(q[e], Blocks<E>::along(q_tile, 16 * warp, lane).at(0, e));
-    load_matrices<false>(d_y[e], Blocks<E>::along(d_y_tile, 16 * warp, lane).at(0, e));
+    ldmatrix_x4<false>(q[e], Blocks<E>::along(q_tile, 16 * warp, lane).at(0, e));
+    ldmatrix_x4<false>(d_y[e], Blocks<E>::along(d_y_tile, 16 * warp, lane).at(0, e));
   }
   if (4 * step - 2 * rows < 2 * step) __syncthreads();
   fetch(0, block.begin);
@@ -274,7 +275,7 @@ __global__ void __launch_bounds__(threads, E > 128 ? 1 : 2) backward_queries(Cal
     const bool complete = block.complete(first), mine = block.seen_by_warp(first);
     float p[1][step / 8][4], slope[1][step / 8][4];
     bool suspect = false;  // 0·NaN is NaN: where some row does not see some column, only finite values are multiplied
-    wait_for_all_copies();
+    wait_for_all_async_copies();
     __syncthreads();
     if (first + step < block.end) fetch(stage ^ 1, first + step);
     if (mine) {
@@ -287,7 +288,8 @@ __global__ void __launch_bounds__(threads, E > 128 ? 1 : 2) backward_queries(Cal
       for (int n = 0; n < step / 8; ++n)
 #pragma unroll
         for (int i = 0; i < 4; ++i)
-          slope[0][n][i] = power_of_2(p[0][n][i] * factor - lse[half_of(i)]) * (slope[0][n][i] - delta[half_of(i)]);
+          slope[0][n][i] =
+              exponential_base_2(p[0][n][i] * factor - lse[half_of(i)]) * (slope[0][n][i] - delta[half_of(i)]);
       if (!complete) select_seen(slope, seen_bits<step>(block.of_thread, first, lane));
     }
     if (!complete && __syncthreads_or(suspect)) {  // a key's own NaN is in its scores

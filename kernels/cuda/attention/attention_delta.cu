@@ -22,7 +22,7 @@ __global__ void __launch_bounds__(threads) dots(Rows<const Y> y, Rows<const T> d
 #pragma unroll
     for (int v = 0; v < V; ++v) sum += static_cast<R>(a.at[v]) * static_cast<R>(b.at[v]);
   }
-  sum = over_lanes(sum, lanes);
+  sum = reduce_lanes(sum, lanes);
   if (at < count && threadIdx.x % lanes == 0) delta(t, h) = sum;
 }
 

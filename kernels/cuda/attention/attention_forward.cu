@@ -42,7 +42,7 @@ struct Result {
     if (wide)
       *reinterpret_cast<float2*>(static_cast<float*>(y) + at) = {first, second};
     else
-      *reinterpret_cast<std::uint32_t*>(static_cast<bf16*>(y) + at) = pair_of(first, second);
+      *reinterpret_cast<std::uint32_t*>(static_cast<bf16*>(y) + at) = pack_bf16(first, second);
   }
 };
 
@@ -58,13 +58,13 @@ __device__ void online_softmax_update(float (&s)[N][4], float factor, float (&hi
     for (int n = 0; n < N; ++n) top = fmaxf(top, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
-    const float base = top == -INFINITY ? 0 : top * factor, shrink = power_of_2(highest[half] * factor - base);
+    const float base = top == -INFINITY ? 0 : top * factor, shrink = exponential_base_2(highest[half] * factor - base);
     float here = 0;
 #pragma unroll
     for (int n = 0; n < N; ++n)
 #pragma unroll
       for (int i = 2 * half; i < 2 * half + 2; ++i) {
-        s[n][i] = power_of_2(s[n][i] * factor - base);
+        s[n][i] = exponential_base_2(s[n][i] * factor - base);
         here += s[n][i];
       }
     sum[half] = sum[half] * shrink + here;
@@ -141,7 +141,7 @@ __global__ void __launch_bounds__(threads, E > 128 ? 1 : 2)
     const bool complete = seen_by_last <= first && first + key_block <= seen_by_all;
     const bool mine = warp_begin < first + key_block && first < warp_end;
     float s[M][key_block / 8][4];
-    wait_for_all_copies();
+    wait_for_all_async_copies();
     __syncthreads();
     load<E, exact, key_block, threads>(v, v_rows, head, first);
     if (mine) {
@@ -153,7 +153,7 @@ __global__ void __launch_bounds__(threads, E > 128 ? 1 : 2)
           for (int i = 0; i < 4; ++i) s[m][n][i] = 0;
       multiply_transposed(s, Blocks<E>::along(q, top_row, lane), Blocks<E>::across(k, 0, lane));
     }
-    wait_for_all_copies();
+    wait_for_all_async_copies();
     __syncthreads();
     if (first + key_block < end) load<E, exact, key_block, threads>(k, k_rows, head, first + key_block);
     // 0·NaN is NaN: where some query does not see some key, only finite values are multiplied.

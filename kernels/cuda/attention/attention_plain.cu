@@ -47,7 +47,7 @@ struct Vector {
     R sum = 0;
 #pragma unroll
     for (int c = 0; c < C; ++c) sum += at[c] * other.at[c];
-    return over_lanes(sum);
+    return reduce_lanes(sum);
   }
   __device__ void add(R factor, const Vector& other) {
 #pragma unroll

@@ -53,15 +53,15 @@ __device__ void multiply_transposed(float (&s)[M][N][4], const Blocks<E>& a, con
   for (int k = 0; k < E / 16; ++k) {
     std::uint32_t left[M][4];
 #pragma unroll
-    for (int m = 0; m < M; ++m) load_matrices<false>(left[m], a.at(16 * m, k));
+    for (int m = 0; m < M; ++m) ldmatrix_x4<false>(left[m], a.at(16 * m, k));
 #pragma unroll
     for (int n = 0; n < N; n += 2) {
       std::uint32_t right[4];
-      load_matrices<false>(right, b.at(8 * n, k));
+      ldmatrix_x4<false>(right, b.at(8 * n, k));
 #pragma unroll
       for (int m = 0; m < M; ++m) {
-        multiply_add(s[m][n], left[m], right[0], right[1]);
-        multiply_add(s[m][n + 1], left[m], right[2], right[3]);
+        mma_16x8x16(s[m][n], left[m], right[0], right[1]);
+        mma_16x8x16(s[m][n + 1], left[m], right[2], right[3]);
       }
     }
   }
@@ -75,9 +75,9 @@ __device__ void multiply_transposed(float (&s)[1][N][4], const std::uint32_t (&a
 #pragma unroll
     for (int n = 0; n < N; n += 2) {
       std::uint32_t right[4];
-      load_matrices<false>(right, b.at(8 * n, k));
-      multiply_add(s[0][n], a[k], right[0], right[1]);
-      multiply_add(s[0][n + 1], a[k], right[2], right[3]);
+      ldmatrix_x4<false>(right, b.at(8 * n, k));
+      mma_16x8x16(s[0][n], a[k], right[0], right[1]);
+      mma_16x8x16(s[0][n + 1], a[k], right[2], right[3]);
     }
 }
 
@@ -89,19 +89,19 @@ __device__ void multiply(float (&y)[M][W][4], const float (&s)[M][N][4], const B
     std::uint32_t left[M][4];
 #pragma unroll
     for (int m = 0; m < M; ++m) {
-      left[m][0] = pair_of(s[m][n][0], s[m][n][1]);
-      left[m][1] = pair_of(s[m][n][2], s[m][n][3]);
-      left[m][2] = pair_of(s[m][n + 1][0], s[m][n + 1][1]);
-      left[m][3] = pair_of(s[m][n + 1][2], s[m][n + 1][3]);
+      left[m][0] = pack_bf16(s[m][n][0], s[m][n][1]);
+      left[m][1] = pack_bf16(s[m][n][2], s[m][n][3]);
+      left[m][2] = pack_bf16(s[m][n + 1][0], s[m][n + 1][1]);
+      left[m][3] = pack_bf16(s[m][n + 1][2], s[m][n + 1][3]);
     }
 #pragma unroll
     for (int e = 0; e < W / 2; ++e) {
       std::uint32_t right[4];
-      load_matrices<true>(right, b.at(8 * n, e));
+      ldmatrix_x4<true>(right, b.at(8 * n, e));
 #pragma unroll
       for (int m = 0; m < M; ++m) {
-        multiply_add(y[m][2 * e], left[m], right[0], right[1]);
-        multiply_add(y[m][2 * e + 1], left[m], right[2], right[3]);
+        mma_16x8x16(y[m][2 * e], left[m], right[0], right[1]);
+        mma_16x8x16(y[m][2 * e + 1], left[m], right[2], right[3]);
       }
     }
   }

@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(256)
       const std::int64_t part = i / each, column = group * each + i % each;
       sum += static_cast<double>(from.partial[(part * length + lag) * from.columns + column]);
     }
-    sum = over_lanes(sum);
+    sum = reduce_lanes(sum);
     if (lane == 0) d_taps[group * taps_stride + lag] += static_cast<R>(sum);
     return;
   }

@@ -91,13 +91,18 @@ struct Reach {
       for (int i = lane; i < tile_tokens; i += 32)
         set(i, begin + i >= start && begin + i > -length ? min(end, segments.tokens) - 1 - begin - i : -1, length);
     } else {
-      const Starts starts(segments, begin, lane);
-      const std::int64_t last = min(begin + tile_tokens, segments.tokens) - 1, end = Document(segments, last, lane).end;
+      const DocumentStarts starts(segments, begin, lane);
+      const std::int64_t last = min(begin + tile_tokens, segments.tokens) - 1,
+                         end = DocumentBounds(segments, last, lane).end;
       for (int i = lane; i < tile_tokens; i += 32) {
         const std::int64_t t = begin + i;
-        const int next = starts.to_next(i);
+        const int next = starts.distance_to_next(i);
         const std::int64_t stop = min(next < 64 ? t + next : end, segments.tokens);
-        set(i, t > last ? -1 : direction == ScanDirection::right ? t - starts.start_of(i) : stop - 1 - t, length);
+        set(i,
+            t > last                                    ? -1
+            : direction == ScanDirection::left_to_right ? t - starts.start_of(i)
+                                                        : stop - 1 - t,
+            length);
       }
     }
   }
@@ -127,7 +132,7 @@ __device__ void store(const Rows<T>& y, const Rows<const T>& gate, std::int64_t 
 template <class T, ScanDirection direction>
 __global__ void __launch_bounds__(threads) convolve_tile(DirectConv<T> conv, DirectOutputs<T> out, std::int64_t first) {
   using R = Accumulator<T>;
-  constexpr bool right = direction == ScanDirection::right;
+  constexpr bool right = direction == ScanDirection::left_to_right;
   __shared__ R x[2 * tile_tokens - 1][tile_channels], h[tile_tokens][tile_channels];
   __shared__ Reach reach;
   const int lane = static_cast<int>(threadIdx.x), warp = static_cast<int>(threadIdx.y), mine = warp * own;
@@ -200,7 +205,7 @@ __global__ void __launch_bounds__(threads) correlate(DirectConv<T> conv, Rows<co
   double sums[own] = {};
   for (std::int64_t begin = blockIdx.y * part_tokens; begin < stop; begin += tile_tokens) {
     __syncthreads();
-    if (warp == 0) reach.find(ScanDirection::right, conv.segments, begin, conv.length, lane);
+    if (warp == 0) reach.find(ScanDirection::left_to_right, conv.segments, begin, conv.length, lane);
     __syncthreads();
     if (reach.farthest(lane) < lag) continue;
     const int lags = static_cast<int>(min(reach.farthest(lane) - lag + 1, std::int64_t{tile_tokens}));
@@ -257,13 +262,13 @@ template <class T>
 void direct_conv_forward(const Stream& stream, const BlockedConvForward& args) {
   const Rows<const T> none = rows_of<const T>({});
   const Rows<T> nowhere = rows_of<T>({});
-  convolve<T, ScanDirection::right>(stream, DirectConv<T>(args),
-                                    {.d_y = none,
-                                     .gate = rows_of<const T>(args.in.q),
-                                     .other_gate = none,
-                                     .y = rows_of<T>(args.y),
-                                     .other = nowhere,
-                                     .d_halo = nowhere});
+  convolve<T, ScanDirection::left_to_right>(stream, DirectConv<T>(args),
+                                            {.d_y = none,
+                                             .gate = rows_of<const T>(args.in.q),
+                                             .other_gate = none,
+                                             .y = rows_of<T>(args.y),
+                                             .other = nowhere,
+                                             .d_halo = nowhere});
 }
 
 template <class T>
@@ -274,16 +279,16 @@ void direct_conv_backward(const Stream& stream, const BlockedConvBackward& args)
   const Rows<const T> none = rows_of<const T>({}), d_y = rows_of<const T>(to.d_y);
   const Rows<T> nowhere = rows_of<T>({});
   if (args.in.q.present())
-    convolve<T, ScanDirection::right>(
+    convolve<T, ScanDirection::left_to_right>(
         stream, conv,
         {.d_y = none, .gate = d_y, .other_gate = none, .y = rows_of<T>(to.d_q), .other = nowhere, .d_halo = nowhere});
-  convolve<T, ScanDirection::left>(stream, conv,
-                                   {.d_y = d_y,
-                                    .gate = rows_of<const T>(args.in.v),
-                                    .other_gate = conv.k,
-                                    .y = rows_of<T>(args.in.k.present() ? to.d_k : TensorView{}),
-                                    .other = rows_of<T>(to.d_v),
-                                    .d_halo = rows_of<T>(conv.length > 1 ? args.d_halo : TensorView{})});
+  convolve<T, ScanDirection::right_to_left>(stream, conv,
+                                            {.d_y = d_y,
+                                             .gate = rows_of<const T>(args.in.v),
+                                             .other_gate = conv.k,
+                                             .y = rows_of<T>(args.in.k.present() ? to.d_k : TensorView{}),
+                                             .other = rows_of<T>(to.d_v),
+                                             .d_halo = rows_of<T>(conv.length > 1 ? args.d_halo : TensorView{})});
   if (conv.segments.tokens == 0) return;
 
   const std::int64_t tiles = ceil_div(conv.channels, tile_channels), lags = ceil_div(conv.length, tile_tokens);

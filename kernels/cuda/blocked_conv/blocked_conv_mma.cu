@@ -33,10 +33,11 @@ __global__ void __launch_bounds__(32 * across, 2) convolve_strips(const ForwardS
   const ToeplitzFilter<Blocks> filter(of.taps, at.exists ? at.tile / of.group_tiles : 0, of.length, lane);
   const bool skips = of.skip.present() && at.exists;
   const float skip[2] = {skips ? of.skip(at.channel) : 0.0f, skips ? of.skip(at.channel + 8) : 0.0f};
-  Edges<ScanDirection::right> edges(of.segments, first, lane);
+  Edges<ScanDirection::left_to_right> edges(of.segments, first, lane);
   const std::int64_t start = of.segments.cu_seqlens[0], tokens = of.segments.tokens;
 
-  const unsigned base = shared_address(memory), read = Tile::channels_by_tokens(ScanDirection::right, at.which, lane);
+  const unsigned base = shared_address(memory),
+                 read = Tile::channels_by_tokens(ScanDirection::left_to_right, at.which, lane);
   const auto slot = [&](int i, int tensor) {
     return base + static_cast<unsigned>((i % stages * tensors + tensor) * Tile::bytes);
   };
@@ -45,16 +46,18 @@ __global__ void __launch_bounds__(32 * across, 2) convolve_strips(const ForwardS
       const std::int64_t t = (first + i) * conv_tile + row;
       if (t < 0) {
         const bool there = t > -of.length && t >= start && at.inside;
-        copy_ahead(slot(i, v_tile) + at.copied, there ? &of.halo(of.length - 1 + t, at.column) : of.v.data, there);
+        copy_16_bytes_async(slot(i, v_tile) + at.copied, there ? &of.halo(of.length - 1 + t, at.column) : of.v.data,
+                            there);
       } else {
         const bool there = t < tokens && at.inside;
         const std::int64_t from = there ? t : 0, column = there ? at.column : 0;
-        if (of.k.data != nullptr) copy_ahead(slot(i, k_tile) + at.copied, &of.k(from, column), there);
-        copy_ahead(slot(i, v_tile) + at.copied, &of.v(from, column), there);
-        if (i >= warm_up && of.q.data != nullptr) copy_ahead(slot(i, q_tile) + at.copied, &of.q(from, column), there);
+        if (of.k.data != nullptr) copy_16_bytes_async(slot(i, k_tile) + at.copied, &of.k(from, column), there);
+        copy_16_bytes_async(slot(i, v_tile) + at.copied, &of.v(from, column), there);
+        if (i >= warm_up && of.q.data != nullptr)
+          copy_16_bytes_async(slot(i, q_tile) + at.copied, &of.q(from, column), there);
       }
     }
-    close_copies();
+    commit_async_copies();
   };
   const auto write = [&](int i) {
     const std::int64_t t = (first + i) * conv_tile + row;
@@ -68,15 +71,15 @@ __global__ void __launch_bounds__(32 * across, 2) convolve_strips(const ForwardS
 #pragma unroll
     for (int c = 0; c < Blocks; ++c) {
       if (i >= count) break;
-      wait_for_copies<stages - 3>();
+      wait_for_async_copies<stages - 3>();
       __syncthreads();
       write(i - 1);
       fetch(i + stages - 2);  // where what was written an iteration ago lay
 
       std::uint32_t x[4], own[4];
-      load_matrices<true>(x, slot(i, v_tile) + read);
+      ldmatrix_x4<true>(x, slot(i, v_tile) + read);
       if (of.k.data != nullptr && first + i >= 0) {
-        load_matrices<true>(own, slot(i, k_tile) + read);
+        ldmatrix_x4<true>(own, slot(i, k_tile) + read);
         multiply_pairs(x, own);
       }
       const unsigned starts = edges.of_tile(first + i);
@@ -106,10 +109,10 @@ __global__ void __launch_bounds__(32 * across, 2) convolve_strips(const ForwardS
       if (i >= warm_up) {
         if (of.skip.present()) add_skip(sum, skip, x);
         std::uint32_t gate[4] = {};
-        if (of.q.data != nullptr) load_matrices<true>(gate, slot(i, q_tile) + read);
+        if (of.q.data != nullptr) ldmatrix_x4<true>(gate, slot(i, q_tile) + read);
         round_gated(x, sum, of.q.data != nullptr, gate);
         __syncwarp();  // all have read q
-        store_matrices_transposed(slot(i, q_tile) + read, x);
+        stmatrix_x4_transposed(slot(i, q_tile) + read, x);
       }
       ++i;
     }

@@ -38,8 +38,8 @@ __device__ void clear_row(unsigned at) {
 
 /// sum += dc xᵀ; a tile's registers by rows are those of its transpose by columns.
 __device__ void multiply_transposed(float (&sum)[2][4], const std::uint32_t (&dc)[4], const std::uint32_t (&x)[4]) {
-  multiply_add(sum[0], dc, x[0], x[2]);
-  multiply_add(sum[1], dc, x[1], x[3]);
+  mma_16x8x16(sum[0], dc, x[0], x[2]);
+  mma_16x8x16(sum[1], dc, x[1], x[3]);
 }
 
 /// The diagonals i - j of each block's sums, which are the lags 16 b + i - j: block by block, each by one lane.
@@ -89,11 +89,11 @@ __global__ void __launch_bounds__(32 * across, Blocks > 5   ? 2
   const ToeplitzFilter<Blocks> filter(of.taps, at.exists ? at.tile / of.group_tiles : 0, of.length, lane);
   const bool skipping = of.skip.present() && at.exists;
   const float skip[2] = {skipping ? of.skip(at.channel) : 0.0f, skipping ? of.skip(at.channel + 8) : 0.0f};
-  Edges<ScanDirection::left> edges(of.segments, first, lane);
+  Edges<ScanDirection::right_to_left> edges(of.segments, first, lane);
   const std::int64_t start = of.segments.cu_seqlens[0], tokens = of.segments.tokens;
 
   const unsigned base = shared_address(room.arriving), kept = shared_address(room.past),
-                 turned = Tile::channels_by_tokens(ScanDirection::left, at.which, lane),
+                 turned = Tile::channels_by_tokens(ScanDirection::right_to_left, at.which, lane),
                  read = Tile::tokens_by_channels(at.which, lane);
   const auto slot = [&](int i, int tensor) {
     return base + static_cast<unsigned>((i % stages * tensors + tensor) * Tile::bytes);
@@ -105,19 +105,20 @@ __global__ void __launch_bounds__(32 * across, Blocks > 5   ? 2
       const std::int64_t t = (first - i) * conv_tile + row;
       if (t < 0) {
         const bool there = of.halo.data != nullptr && t > -of.length && t >= start && at.inside;
-        copy_ahead(slot(i, v_tile) + at.copied, there ? &of.halo(of.length - 1 + t, at.column) : of.v.data, there);
+        copy_16_bytes_async(slot(i, v_tile) + at.copied, there ? &of.halo(of.length - 1 + t, at.column) : of.v.data,
+                            there);
       } else {
         const bool there = t < tokens && at.inside;
         const std::int64_t from = there ? t : 0, column = there ? at.column : 0;
-        if (of.q.data != nullptr) copy_ahead(slot(i, q_tile) + at.copied, &of.q(from, column), there);
-        copy_ahead(slot(i, d_y_tile) + at.copied, &of.d_y(from, column), there);
+        if (of.q.data != nullptr) copy_16_bytes_async(slot(i, q_tile) + at.copied, &of.q(from, column), there);
+        copy_16_bytes_async(slot(i, d_y_tile) + at.copied, &of.d_y(from, column), there);
         if (i >= warm_up) {
-          copy_ahead(slot(i, v_tile) + at.copied, &of.v(from, column), there);
-          if (of.k.data != nullptr) copy_ahead(slot(i, k_tile) + at.copied, &of.k(from, column), there);
+          copy_16_bytes_async(slot(i, v_tile) + at.copied, &of.v(from, column), there);
+          if (of.k.data != nullptr) copy_16_bytes_async(slot(i, k_tile) + at.copied, &of.k(from, column), there);
         }
       }
     }
-    close_copies();
+    commit_async_copies();
   };
   const auto write = [&](int i) {
     const std::int64_t t = (first - i) * conv_tile + row;
@@ -141,7 +142,7 @@ __global__ void __launch_bounds__(32 * across, Blocks > 5   ? 2
 #pragma unroll
     for (int c = 0; c < Blocks; ++c) {
       if (i >= count) break;
-      wait_for_copies<stages - 3>();
+      wait_for_async_copies<stages - 3>();
       __syncthreads();
       write(i - 1);
       fetch(i + stages - 2);  // where what was written an iteration ago lay
@@ -149,9 +150,9 @@ __global__ void __launch_bounds__(32 * across, Blocks > 5   ? 2
       const bool in_run = first - i >= 0;
       std::uint32_t dc[4] = {}, own[4];
       if (in_run) {
-        load_matrices<true>(dc, slot(i, d_y_tile) + turned);
+        ldmatrix_x4<true>(dc, slot(i, d_y_tile) + turned);
         if (of.q.data != nullptr) {
-          load_matrices<true>(own, slot(i, q_tile) + turned);
+          ldmatrix_x4<true>(own, slot(i, q_tile) + turned);
           multiply_pairs(dc, own);
         }
       }
@@ -159,7 +160,7 @@ __global__ void __launch_bounds__(32 * across, Blocks > 5   ? 2
       const int before = tokens_before(starts);
 #pragma unroll
       for (int j = 0; j < 4; ++j) own[j] = dc[j];
-      store_matrices_transposed(past(c) + turned, dc);
+      stmatrix_x4_transposed(past(c) + turned, dc);
       if (starts != 0) keep_columns(own, dc, 0, before, lane);
       float sum[2][4] = {};
       if (i >= warm_up) {
@@ -168,13 +169,13 @@ __global__ void __launch_bounds__(32 * across, Blocks > 5   ? 2
         for (int b = 1; b < Blocks; ++b) filter.multiply(sum, ring[(c + Blocks - b) % Blocks], b);
 
         std::uint32_t x[4], x_before[4], dc_rows[4], dc_before[4];
-        load_matrices<false>(x, slot(i, v_tile) + read);
+        ldmatrix_x4<false>(x, slot(i, v_tile) + read);
         if (of.k.data != nullptr && in_run) {
-          load_matrices<false>(dc_rows, slot(i, k_tile) + read);
+          ldmatrix_x4<false>(dc_rows, slot(i, k_tile) + read);
           multiply_pairs(x, dc_rows);
         }
         __syncwarp();  // dc has been stored
-        load_matrices<false>(dc_rows, past(c) + read);
+        ldmatrix_x4<false>(dc_rows, past(c) + read);
 #pragma unroll
         for (int j = 0; j < 4; ++j) x_before[j] = x[j], dc_before[j] = dc_rows[j];
         if (starts != 0) {
@@ -184,7 +185,7 @@ __global__ void __launch_bounds__(32 * across, Blocks > 5   ? 2
         multiply_transposed(lag_sums[0], dc_before, x_before);
 #pragma unroll
         for (int b = 1; b < Blocks; ++b) {
-          load_matrices<false>(dc_before, past((c + Blocks - b) % Blocks) + read);
+          ldmatrix_x4<false>(dc_before, past((c + Blocks - b) % Blocks) + read);
           multiply_transposed(lag_sums[b], dc_before, x_before);
         }
         for_each_start(starts, [&](int from, int to) {
@@ -205,7 +206,7 @@ __global__ void __launch_bounds__(32 * across, Blocks > 5   ? 2
           for (int j = 0; j < 4; ++j) ring[b][j] = 0;
           if (b != c) clear_row(past(b) + mine);
         }
-        store_matrices_transposed(past(c) + turned, own);
+        stmatrix_x4_transposed(past(c) + turned, own);
       }
 #pragma unroll
       for (int j = 0; j < 4; ++j) ring[c][j] = own[j];  // of the last document
@@ -214,19 +215,20 @@ __global__ void __launch_bounds__(32 * across, Blocks > 5   ? 2
         if (of.skip.present()) add_skip(sum, skip, dc);
         std::uint32_t v[4], k[4] = {}, d_k[4];
         if (in_run) {
-          load_matrices<true>(v, slot(i, v_tile) + turned);
-          if (of.k.data != nullptr) load_matrices<true>(k, slot(i, k_tile) + turned);
+          ldmatrix_x4<true>(v, slot(i, v_tile) + turned);
+          if (of.k.data != nullptr) ldmatrix_x4<true>(k, slot(i, k_tile) + turned);
           round_gated(d_k, sum, true, v);
           if (of.skips != nullptr) {
             if (of.k.data != nullptr) multiply_pairs(v, k);
 #pragma unroll
-            for (int j = 0; j < 4; ++j) skip_sums[j % 2] += lower(dc[j]) * lower(v[j]) + upper(dc[j]) * upper(v[j]);
+            for (int j = 0; j < 4; ++j)
+              skip_sums[j % 2] += low_bf16(dc[j]) * low_bf16(v[j]) + high_bf16(dc[j]) * high_bf16(v[j]);
           }
         }
         round_gated(dc, sum, in_run && of.k.data != nullptr, k);
         __syncwarp();  // all have read k and v
-        if (in_run && of.k.data != nullptr) store_matrices_transposed(slot(i, v_tile) + turned, d_k);
-        store_matrices_transposed(slot(i, k_tile) + turned, dc);
+        if (in_run && of.k.data != nullptr) stmatrix_x4_transposed(slot(i, v_tile) + turned, d_k);
+        stmatrix_x4_transposed(slot(i, k_tile) + turned, dc);
       }
       ++i;
     }

@@ -72,12 +72,12 @@ struct BlockTile {
   __device__ static unsigned place(int token, int part) {
     return static_cast<unsigned>((token * row_parts + (part ^ (token % 8))) * 16);
   }
-  /// The row of a warp's tile that a lane names to load_matrices<true>, for tiles [channels, tokens].
+  /// The row of a warp's tile that a lane names to ldmatrix_x4<true>, for tiles [channels, tokens].
   __device__ static unsigned channels_by_tokens(ScanDirection direction, int which, int lane) {
     const int token = lane % 8 + lane / 16 * 8;
-    return place(direction == ScanDirection::right ? token : conv_tile - 1 - token, 2 * which + lane / 8 % 2);
+    return place(direction == ScanDirection::left_to_right ? token : conv_tile - 1 - token, 2 * which + lane / 8 % 2);
   }
-  /// The same to load_matrices<false>, for tiles [tokens, channels].
+  /// The same to ldmatrix_x4<false>, for tiles [tokens, channels].
   __device__ static unsigned tokens_by_channels(int which, int lane) { return place(lane % 16, 2 * which + lane / 16); }
 };
 
@@ -113,16 +113,16 @@ class Edges {
   /// Before the walk's first tile. A warp calls it together.
   __device__ Edges(const SegmentsView& segments, std::int64_t first_tile, int lane)
       : entries_(segments.cu_seqlens), count_(segments.count) {
-    if constexpr (direction == ScanDirection::right)
-      index_ = first_beyond(entries_, count_ + 1, first_tile * conv_tile - 1, lane);
+    if constexpr (direction == ScanDirection::left_to_right)
+      index_ = warp_upper_bound(entries_, count_ + 1, first_tile * conv_tile - 1, lane);
     else
-      index_ = first_beyond(entries_, count_ + 1, (first_tile + 1) * conv_tile, lane) - 1;
+      index_ = warp_upper_bound(entries_, count_ + 1, (first_tile + 1) * conv_tile, lane) - 1;
     fetch();
   }
   /// Bit i: a document begins with token i of this tile, the next of the walk.
   __device__ unsigned of_tile(std::int64_t tile) {
     unsigned bits = 0;
-    if constexpr (direction == ScanDirection::right) {
+    if constexpr (direction == ScanDirection::left_to_right) {
       for (; next_ < (tile + 1) * conv_tile; ++index_, fetch()) bits |= 1u << (next_ - tile * conv_tile);
     } else {
       for (; next_ > tile * conv_tile; --index_, fetch()) bits |= 1u << ((tile + 1) * conv_tile - next_);
@@ -132,7 +132,7 @@ class Edges {
 
  private:
   __device__ void fetch() {
-    constexpr std::int64_t never = direction == ScanDirection::right ? INT64_MAX : INT64_MIN;
+    constexpr std::int64_t never = direction == ScanDirection::left_to_right ? INT64_MAX : INT64_MIN;
     next_ = index_ >= 0 && index_ <= count_ ? entries_[index_] : never;
   }
   const std::int64_t* entries_;
@@ -172,7 +172,7 @@ __device__ inline void keep_rows(std::uint32_t (&to)[4], const std::uint32_t (&x
 template <int count>
 __device__ void multiply_pairs(std::uint32_t (&x)[count], const std::uint32_t (&by)[count]) {
 #pragma unroll
-  for (int i = 0; i < count; ++i) x[i] = pair_product(x[i], by[i]);
+  for (int i = 0; i < count; ++i) x[i] = multiply_bf16_pairs(x[i], by[i]);
 }
 
 /// The Toeplitz blocks of a group's filter.
@@ -184,13 +184,13 @@ class ToeplitzFilter {
 #pragma unroll
     for (int i = 0; i < 2 * Blocks + 1; ++i) {
       const int lag = 8 * (i - 1) + lane / 4 - 2 * (lane % 4);
-      pairs_[i] = pair_of(tap(lag), tap(lag - 1));
+      pairs_[i] = pack_bf16(tap(lag), tap(lag - 1));
     }
   }
   /// sum += x H_block.
   __device__ void multiply(float (&sum)[2][4], const std::uint32_t (&x)[4], int block) const {
-    multiply_add(sum[0], x, pairs_[2 * block + 1], pairs_[2 * block]);
-    multiply_add(sum[1], x, pairs_[2 * block + 2], pairs_[2 * block + 1]);
+    mma_16x8x16(sum[0], x, pairs_[2 * block + 1], pairs_[2 * block]);
+    mma_16x8x16(sum[1], x, pairs_[2 * block + 2], pairs_[2 * block + 1]);
   }
   /// The columns [low, high) of sum become those of x H_0.
   __device__ void replace(float (&sum)[2][4], const std::uint32_t (&x)[4], int low, int high, int lane) const {
@@ -213,8 +213,8 @@ class ToeplitzFilter {
 __device__ inline void add_skip(float (&sum)[2][4], const float (&skip)[2], const std::uint32_t (&x)[4]) {
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    sum[i / 2][i % 2 * 2] += skip[i % 2] * lower(x[i]);
-    sum[i / 2][i % 2 * 2 + 1] += skip[i % 2] * upper(x[i]);
+    sum[i / 2][i % 2 * 2] += skip[i % 2] * low_bf16(x[i]);
+    sum[i / 2][i % 2 * 2 + 1] += skip[i % 2] * high_bf16(x[i]);
   }
 }
 /// gate⊙sum, rounded.
@@ -223,7 +223,7 @@ __device__ inline void round_gated(std::uint32_t (&to)[4], const float (&sum)[2]
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     const float first = sum[i / 2][i % 2 * 2], second = sum[i / 2][i % 2 * 2 + 1];
-    to[i] = gated ? pair_of(lower(gate[i]) * first, upper(gate[i]) * second) : pair_of(first, second);
+    to[i] = gated ? pack_bf16(low_bf16(gate[i]) * first, high_bf16(gate[i]) * second) : pack_bf16(first, second);
   }
 }
 

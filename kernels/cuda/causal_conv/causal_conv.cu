@@ -22,7 +22,8 @@
 namespace causeway::cuda {
 namespace {
 
-// A backward strip and the taps that reach over its end are together no more than the 64 tokens that Starts sees.
+// A backward strip and the taps that reach over its end are together no more than the 64 tokens that DocumentStarts
+// sees.
 constexpr int forward_strip = 64, backward_strip = 48, strips_a_block = 4, packets_a_block = 32;
 constexpr int prefetch_rows = 4;  // rows in flight
 
@@ -137,7 +138,7 @@ struct StripPlace {
 };
 
 /// Taps that token begin + k has in its document; of any k at once, so that rows need not wait for each other.
-__device__ int reach_of(const Starts& starts, int k, int taps) {
+__device__ int reach_of(const DocumentStarts& starts, int k, int taps) {
   const std::int64_t before = starts.begin + k - starts.start_of(k);
   return before >= taps ? taps : static_cast<int>(before) + 1;
 }
@@ -145,7 +146,7 @@ __device__ int reach_of(const Starts& starts, int k, int taps) {
 /// The same token after token, for the backward walk, which has no registers to spare.
 class Reach {
  public:
-  __device__ Reach(const Starts& starts, int taps) : bits_(starts.bits), taps_(taps) {
+  __device__ Reach(const DocumentStarts& starts, int taps) : bits_(starts.bits), taps_(taps) {
     const std::int64_t before = starts.begin - starts.start_of(0);
     reach_ = before >= taps ? taps : static_cast<int>(before);
   }
@@ -165,7 +166,7 @@ __global__ void __launch_bounds__(32 * strips_a_block) forward_strips(Inputs<T> 
   const StripPlace<V> at(in.channels);
   const std::int64_t tokens = in.segments.tokens, begin = at.strip * forward_strip, channel = at.channel;
   if (begin >= tokens) return;
-  const Starts starts(in.segments, begin, static_cast<int>(threadIdx.x));
+  const DocumentStarts starts(in.segments, begin, static_cast<int>(threadIdx.x));
   if (channel >= in.channels) return;
   Window<T, V, Taps> window(in, channel);
   window.fill(in, begin, starts.start_of(0), channel);
@@ -210,7 +211,7 @@ __global__ void __launch_bounds__(32 * strips_a_block, Taps > 4         ? 2
   const std::int64_t tokens = in.segments.tokens, begin = at.strip * backward_strip, channel = at.channel;
   R sums[Taps + 1][V] = {};
   if (begin < tokens) {
-    const Starts starts(in.segments, begin, static_cast<int>(threadIdx.x));
+    const DocumentStarts starts(in.segments, begin, static_cast<int>(threadIdx.x));
     if (channel < in.channels) {
       const int count = static_cast<int>(tokens - begin < backward_strip ? tokens - begin : backward_strip);
       const int left = static_cast<int>(tokens - begin < 64 ? tokens - begin : 64);

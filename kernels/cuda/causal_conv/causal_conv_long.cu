@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(warps* lanes)
   using R = Accumulator<T>;
   const Strip strip(conv.segments.tokens, conv.channels);
   if (strip.count == 0) return;
-  const Starts starts(conv.segments, strip.begin, static_cast<int>(threadIdx.x));
+  const DocumentStarts starts(conv.segments, strip.begin, static_cast<int>(threadIdx.x));
   if (strip.channel >= conv.channels) return;
   const std::int64_t first = starts.start_of(0);
   std::int64_t reach[own], most = 0;  // lags that a token meets in its document
@@ -128,15 +128,15 @@ __global__ void __launch_bounds__(warps* lanes) walk_ahead(LongConv<T> conv, con
   const Strip strip(tokens, conv.channels);
   if (strip.count == 0) return;
   const int lane = static_cast<int>(threadIdx.x);
-  const Starts starts(conv.segments, strip.begin, lane);
+  const DocumentStarts starts(conv.segments, strip.begin, lane);
   const std::int64_t end =
-      min(tokens, Document(conv.segments, strip.begin + strip.count - 1, lane).end);  // of the last token's
+      min(tokens, DocumentBounds(conv.segments, strip.begin + strip.count - 1, lane).end);  // of the last token's
   if (strip.channel >= conv.channels) return;
   std::int64_t reach[own], most = 0;
   R ring[own], sum[own];
 #pragma unroll
   for (int i = 0; i < own; ++i) {
-    const std::int64_t t = strip.begin + i, distance = starts.to_next(i);
+    const std::int64_t t = strip.begin + i, distance = starts.distance_to_next(i);
     reach[i] = i < strip.count ? min(conv.taps, i + distance < strip.count ? distance : end - t) : 0;
     most = max(most, reach[i]);
     ring[i] = i < strip.count ? g[t * conv.channels + strip.channel] : R(0);
@@ -189,7 +189,7 @@ __global__ void __launch_bounds__(warps* lanes)
   double sums[own] = {}, all = 0;
   R ring[own] = {};  // slot s: row t - lag + s of the round of tokens that begins at t
   for (std::int64_t from = begin; from < end; from += 64) {
-    const Starts starts(conv.segments, from, static_cast<int>(threadIdx.x));
+    const DocumentStarts starts(conv.segments, from, static_cast<int>(threadIdx.x));
     if (!inside) continue;
     if (from == begin)
 #pragma unroll

@@ -18,7 +18,7 @@ inline constexpr int scan_threads = 128, block_tokens = 64;
 inline constexpr int thread_states = 16, group_states = 2 * thread_states;
 
 /// Which way a recurrence runs: a state from left to right, its adjoint from right to left.
-enum class ScanDirection { right, left };
+enum class ScanDirection { left_to_right, right_to_left };
 
 inline unsigned blocks_of(std::int64_t count, std::int64_t each) {
   return static_cast<unsigned>(ceil_div(count, each));
@@ -32,7 +32,7 @@ inline std::int64_t chunk_tokens(std::int64_t tokens, std::int64_t channels) {
 
 /// Calls body<L>() with the number of threads that share a channel's states, thread_states each.
 template <class Body>
-void with_threads_a_channel(std::string_view name, std::int64_t states, const Body& body) {
+void with_threads_per_channel(std::string_view name, std::int64_t states, const Body& body) {
   ensure(states >= 1 && states <= group_states, "{} has {} states together, expected 1 to {} on cuda", name, states,
          group_states);
   states <= thread_states ? body.template operator()<1>() : body.template operator()<2>();
@@ -40,9 +40,9 @@ void with_threads_a_channel(std::string_view name, std::int64_t states, const Bo
 
 /// The same for kernels that add to GroupSums: body<L, Grouped>().
 template <class Body>
-void with_threads_a_channel(std::string_view name, std::int64_t states, bool grouped, const Body& body) {
+void with_threads_per_channel(std::string_view name, std::int64_t states, bool grouped, const Body& body) {
   if (grouped) return body.template operator()<2, true>();
-  with_threads_a_channel(name, states, [&]<int L> { body.template operator()<L, false>(); });
+  with_threads_per_channel(name, states, [&]<int L> { body.template operator()<L, false>(); });
 }
 
 /// States [first, first + count) of a channel, which kernels take together; more than group_states go group after

@@ -8,12 +8,12 @@ namespace causeway::cuda {
 
 inline constexpr double log2_e = 1.4426950408889634, ln_2 = 0.6931471805599453;
 
-__device__ inline float power_of_2(float x) {
+__device__ inline float exponential_base_2(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
-__device__ inline double power_of_2(double x) { return ::exp2(x); }
+__device__ inline double exponential_base_2(double x) { return ::exp2(x); }
 
 __device__ inline float exponential(float x) { return __expf(x); }
 __device__ inline double exponential(double x) { return ::exp(x); }

@@ -7,8 +7,8 @@
 /// Sums over the lanes of a warp and the threads of a block, always in the same order: the same bits each time.
 namespace causeway::cuda {
 
-__device__ inline float from_lane_across(float x, int distance) { return __shfl_xor_sync(~0u, x, distance); }
-__device__ inline double from_lane_across(double x, int distance) { return __shfl_xor_sync(~0u, x, distance); }
+__device__ inline float shuffle_xor(float x, int distance) { return __shfl_xor_sync(~0u, x, distance); }
+__device__ inline double shuffle_xor(double x, int distance) { return __shfl_xor_sync(~0u, x, distance); }
 
 struct Add {
   template <class R>
@@ -20,8 +20,8 @@ struct Add {
 /// Over each `lanes` neighbouring lanes, a power of two, for every one of them. A whole warp calls it together;
 /// `combine` commutes.
 template <class R, class Combine = Add>
-__device__ R over_lanes(R x, int lanes = 32, const Combine& combine = {}) {
-  for (int distance = lanes / 2; distance > 0; distance /= 2) x = combine(x, from_lane_across(x, distance));
+__device__ R reduce_lanes(R x, int lanes = 32, const Combine& combine = {}) {
+  for (int distance = lanes / 2; distance > 0; distance /= 2) x = combine(x, shuffle_xor(x, distance));
   return x;
 }
 
@@ -47,8 +47,8 @@ struct RowTeams {
 
 /// Over a row's team, for every thread of it. All threads of the block call it together.
 template <class R, class Combine = Add>
-__device__ R over_team(R x, const Combine& combine = {}) {
-  x = over_lanes(x, 32, combine);
+__device__ R reduce_team(R x, const Combine& combine = {}) {
+  x = reduce_lanes(x, 32, combine);
   if (blockDim.x == 32) return x;
   __shared__ alignas(alignof(R)) unsigned char storage[32 * sizeof(R)];  // raw: R may have a constructor
   R* const of_warp = reinterpret_cast<R*>(storage);
@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(1024) column_sums(const R* x, std::int64_t row
     for (std::int64_t row = threadIdx.y; row < rows; row += 32) sum += static_cast<double>(x[row * columns + column]);
   sums[threadIdx.y][threadIdx.x] = sum;
   __syncthreads();
-  sum = over_lanes(sums[threadIdx.x][threadIdx.y]);  // a warp a column
+  sum = reduce_lanes(sums[threadIdx.x][threadIdx.y]);  // a warp a column
   const std::int64_t summed = std::int64_t{blockIdx.x} * 32 + threadIdx.y;
   if (threadIdx.x == 0 && summed < columns) y[summed] += static_cast<R>(sum);
 }

@@ -36,12 +36,12 @@ __global__ void __launch_bounds__(threads)
       }
     }
   }
-  sum = over_team(sum);
+  sum = reduce_team(sum);
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
 __global__ void __launch_bounds__(most_blocks) total_sum(const double* partial, std::int64_t count, double* sum) {
-  const double total = over_team(threadIdx.x < count ? partial[threadIdx.x] : 0.0);
+  const double total = reduce_team(threadIdx.x < count ? partial[threadIdx.x] : 0.0);
   if (threadIdx.x == 0) *sum += total;
 }
 

@@ -119,7 +119,7 @@ __global__ void __launch_bounds__(threads)
                     std::int64_t group_size, int lanes) {
   const int lane = static_cast<int>(threadIdx.x) % lanes;
   const std::int64_t group = std::int64_t{blockIdx.x} * (blockDim.x / lanes) + threadIdx.x / lanes;
-  // All threads of a block walk as often: a warp's lanes meet in over_lanes, and may be of several rows.
+  // All threads of a block walk as often: a warp's lanes meet in reduce_lanes, and may be of several rows.
   for (std::int64_t first = std::int64_t{blockIdx.y} * blockDim.y; first < rows;
        first += std::int64_t{gridDim.y} * blockDim.y) {
     const std::int64_t row = first + threadIdx.y;
@@ -134,8 +134,8 @@ __global__ void __launch_bounds__(threads)
         im += x.at[2 * v + 1] * w.at[2 * v] - x.at[2 * v] * w.at[2 * v + 1];
       }
     }
-    re = over_lanes(re, lanes);
-    im = over_lanes(im, lanes);
+    re = reduce_lanes(re, lanes);
+    im = reduce_lanes(im, lanes);
     if (!here || lane != 0) continue;
     auto to = y.template load<2>(row, 2 * group);
     to.at[0] += re;

@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(scan_threads)
   const R skip = in.skip(at.channel);
   for (std::int64_t from = at.begin; from < at.end; from += block_tokens) {
     const int count = static_cast<int>(at.end - from < block_tokens ? at.end - from : block_tokens);
-    const Starts starts(in.segments, from, at.lane);
+    const DocumentStarts starts(in.segments, from, at.lane);
     if (states != nullptr && at.inside)
 #pragma unroll
       for (int n = 0; n < thread_states; ++n)
@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(scan_threads)
 #pragma unroll
       for (int i = 0; i < prefetch_rows; ++i) {
         if (t + i >= count) break;
-        if (starts.at(t + i))
+        if (starts.is_start(t + i))
 #pragma unroll
           for (int n = 0; n < thread_states; ++n) s[n] = 0;
         R sum = 0;
@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(scan_threads)
     modal_chunk_parameters(ModalInputs<T> in, ModalChunks<T> chunks, ModalGradients<T> to) {
   using R = Accumulator<T>;
   const Place<T, L> at(in, chunks);
-  const bool goes_on = Document(in.segments, at.end - 1, at.lane).end > at.end;
+  const bool goes_on = DocumentBounds(in.segments, at.end - 1, at.lane).end > at.end;
   R loss[thread_states], residue[thread_states], s[thread_states], P[thread_states] = {}, d_residue[thread_states] = {},
                                                                    through[thread_states] = {};
 #pragma unroll
@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(scan_threads)
   R d_skip = 0;
   for (std::int64_t from = at.begin; from < at.end; from += block_tokens) {
     const int count = static_cast<int>(at.end - from < block_tokens ? at.end - from : block_tokens);
-    const Starts starts(in.segments, from, at.lane);
+    const DocumentStarts starts(in.segments, from, at.lane);
     Fetched<T, prefetch_rows> q(in.q, in.q_stride, from, at.channel), k(in.k, in.k_stride, from, at.channel),
         v(in.v, in.v_stride, from, at.channel), d_y(to.d_y, to.d_y_stride, from, at.channel);
     q.fetch(0, count, 1), k.fetch(0, count, 1), v.fetch(0, count, 1), d_y.fetch(0, count, 1);
@@ -145,7 +145,7 @@ __global__ void __launch_bounds__(scan_threads)
       for (int i = 0; i < prefetch_rows; ++i) {
         if (t + i >= count) break;
         const R x = products[i], dc = gates[i] * gradients[i];
-        if (starts.at(t + i))
+        if (starts.is_start(t + i))
 #pragma unroll
           for (int n = 0; n < thread_states; ++n) s[n] = P[n] = 0;
         R sum = 0;
@@ -185,7 +185,7 @@ __global__ void __launch_bounds__(scan_threads)
     modal_chunk_adjoint(ModalInputs<T> in, ModalChunks<T> chunks, ModalGradients<T> to) {
   using R = Accumulator<T>;
   const Place<T, L> at(in, chunks);
-  const bool goes_on = Document(in.segments, at.end - 1, at.lane).end > at.end;
+  const bool goes_on = DocumentBounds(in.segments, at.end - 1, at.lane).end > at.end;
   R loss[thread_states], residue[thread_states], behind[thread_states];  // behind: λ G of the token to the right
 #pragma unroll
   for (int n = 0; n < thread_states; ++n) {
@@ -197,7 +197,7 @@ __global__ void __launch_bounds__(scan_threads)
   for (std::int64_t from = at.begin + (at.end - at.begin - 1) / block_tokens * block_tokens; from >= at.begin;
        from -= block_tokens) {
     const int count = static_cast<int>(at.end - from < block_tokens ? at.end - from : block_tokens);
-    const Starts starts(in.segments, from, at.lane);
+    const DocumentStarts starts(in.segments, from, at.lane);
     const std::int64_t last = from + count - 1;
     Fetched<T, prefetch_rows> q(in.q, in.q_stride, last, at.channel), k(in.k, in.k_stride, last, at.channel),
         v(in.v, in.v_stride, last, at.channel), d_y(to.d_y, to.d_y_stride, last, at.channel);
@@ -223,7 +223,7 @@ __global__ void __launch_bounds__(scan_threads)
           sum += at.holds(in, n) ? G : R(0);
           behind[n] = G - loss[n] * G;
         }
-        if (starts.at(count - 1 - t - i))
+        if (starts.is_start(count - 1 - t - i))
 #pragma unroll
           for (int n = 0; n < thread_states; ++n) behind[n] = 0;
         sum = over_threads<L>(sum) + skip * dc;
@@ -274,11 +274,11 @@ void forward(const Stream& stream, const ModalConvForward& args) {
     const ModalInputs<T> in(inputs_of(group, args.in), group.of(args.residues), group.of(args.log_rates));
     const ModalChunkMemory<T> memory(stream, in);
     const ModalChunks<T> chunks = memory.view();
-    sum_modal_chunks<T>(stream, ScanDirection::right, in, {}, chunks, false);
-    fold_modal_chunks<T>(stream, ScanDirection::right, in, group.of(args.state_in), chunks);
+    sum_modal_chunks<T>(stream, ScanDirection::left_to_right, in, {}, chunks, false);
+    fold_modal_chunks<T>(stream, ScanDirection::left_to_right, in, group.of(args.state_in), chunks);
     R* const saved = args.states.present() ? static_cast<R*>(args.states.data) + group.first * channels : nullptr;
     const GroupSums<R> to = sums.of(group);
-    with_threads_a_channel("modal_conv", in.modes, to.at != nullptr, [&]<int L, bool Grouped> {
+    with_threads_per_channel("modal_conv", in.modes, to.at != nullptr, [&]<int L, bool Grouped> {
       const dim3 grid(static_cast<unsigned>(chunks.count), blocks_of(channels, scan_threads / L));
       modal_chunk<T, L, Grouped><<<grid, scan_threads, 0, native_of(stream)>>>(
           in, chunks, static_cast<T*>(args.y.data), args.y.row_stride, saved, args.states.row_stride, to);
@@ -310,9 +310,9 @@ void backward(const Stream& stream, const ModalConvBackward& args, const GroupSu
                              args.states.row_stride,
                              static_cast<R*>(parameters.view().data),
                              sums};
-  sum_modal_chunks<T>(stream, ScanDirection::left, in, out.d_y, chunks, false);
-  fold_modal_chunks<T>(stream, ScanDirection::left, in, args.adjoint_in, chunks);
-  with_threads_a_channel("modal_conv", in.modes, sums.at != nullptr, [&]<int L, bool Grouped> {
+  sum_modal_chunks<T>(stream, ScanDirection::right_to_left, in, out.d_y, chunks, false);
+  fold_modal_chunks<T>(stream, ScanDirection::right_to_left, in, args.adjoint_in, chunks);
+  with_threads_per_channel("modal_conv", in.modes, sums.at != nullptr, [&]<int L, bool Grouped> {
     const dim3 grid(static_cast<unsigned>(chunks.count), blocks_of(in.channels, scan_threads / L));
     modal_chunk_parameters<T, L, Grouped><<<grid, scan_threads, 0, queue>>>(in, chunks, to);
     cuda_check(cudaGetLastError());

@@ -10,14 +10,14 @@ template <class T, int L, ScanDirection towards>
 __global__ void __launch_bounds__(scan_threads)
     sum_modal_chunk(ModalInputs<T> in, const T* d_y, std::int64_t d_y_stride, ModalChunks<T> chunks, bool edge_only) {
   using R = Accumulator<T>;
-  constexpr bool leftwards = towards == ScanDirection::left;
+  constexpr bool leftwards = towards == ScanDirection::right_to_left;
   constexpr int prefetch_rows = 4, direction = leftwards ? -1 : 1;
   const std::int64_t chunk = blockIdx.x, begin = chunk * chunks.tokens_each;
   const std::int64_t end =
       begin + chunks.tokens_each < in.segments.tokens ? begin + chunks.tokens_each : in.segments.tokens;
   const int part = static_cast<int>(threadIdx.x) % L, lane = static_cast<int>(threadIdx.x) % 32;
   const std::int64_t channel = std::int64_t{blockIdx.y} * (scan_threads / L) + threadIdx.x / L;
-  const Document document(in.segments, leftwards ? begin : end - 1, lane);
+  const DocumentBounds document(in.segments, leftwards ? begin : end - 1, lane);
   if (threadIdx.x == 0 && blockIdx.y == 0)
     chunks.passes[chunk] = leftwards ? document.end > end : document.start < begin;
   if (channel >= in.channels || (edge_only && (leftwards ? document.start > 0 : document.end < in.segments.tokens)))
@@ -147,8 +147,8 @@ void summarize(const Stream& stream, ScanDirection towards, const GatedConvInput
     sum_modal_chunks<T>(stream, towards, in, d_y, memory.view(), true);
     fold_modal_edge<T>
         <<<dim3(blocks_of(in.channels, 128), static_cast<unsigned>(in.modes)), 128, 0, native_of(stream)>>>(
-            in, memory.view(), towards == ScanDirection::left, static_cast<Accumulator<T>*>(group.of(state).data),
-            state.row_stride);
+            in, memory.view(), towards == ScanDirection::right_to_left,
+            static_cast<Accumulator<T>*>(group.of(state).data), state.row_stride);
     cuda_check(cudaGetLastError());
   });
 }
@@ -159,14 +159,14 @@ template <class T>
 void sum_modal_chunks(const Stream& stream, ScanDirection towards, const ModalInputs<T>& in, TensorView d_y,
                       const ModalChunks<T>& chunks, bool edge_only) {
   if (chunks.count == 0) return;
-  with_threads_a_channel("modal_conv", in.modes, [&]<int L> {
+  with_threads_per_channel("modal_conv", in.modes, [&]<int L> {
     const dim3 grid(static_cast<unsigned>(chunks.count), blocks_of(in.channels, scan_threads / L));
     const auto* const gradient = static_cast<const T*>(d_y.data);
-    if (towards == ScanDirection::right)
-      sum_modal_chunk<T, L, ScanDirection::right>
+    if (towards == ScanDirection::left_to_right)
+      sum_modal_chunk<T, L, ScanDirection::left_to_right>
           <<<grid, scan_threads, 0, native_of(stream)>>>(in, gradient, d_y.row_stride, chunks, edge_only);
     else
-      sum_modal_chunk<T, L, ScanDirection::left>
+      sum_modal_chunk<T, L, ScanDirection::right_to_left>
           <<<grid, scan_threads, 0, native_of(stream)>>>(in, gradient, d_y.row_stride, chunks, edge_only);
     cuda_check(cudaGetLastError());
   });
@@ -178,7 +178,7 @@ void fold_modal_chunks(const Stream& stream, ScanDirection towards, const ModalI
   fold_over_modal_chunks<T>
       <<<dim3(blocks_of(in.channels, 128), static_cast<unsigned>(in.modes)), 128, 0, native_of(stream)>>>(
           in, chunks, first.present() ? static_cast<const Accumulator<T>*>(first.data) : nullptr, first.row_stride,
-          towards == ScanDirection::left);
+          towards == ScanDirection::right_to_left);
   cuda_check(cudaGetLastError());
 }
 
@@ -199,7 +199,7 @@ void modal_conv_summary(const Stream& stream, const ModalConvSummary& args) {
   expect_modal(args.in, {}, args.log_rates);
   cpu::expect("state", args.state, args.log_rates.dtype, args.log_rates.shape);
   dispatch(args.in.v.dtype, [&]<class Type> {
-    summarize<Type>(stream, ScanDirection::right, args.in, {}, args.log_rates, {}, args.state);
+    summarize<Type>(stream, ScanDirection::left_to_right, args.in, {}, args.log_rates, {}, args.state);
   });
 }
 
@@ -209,7 +209,8 @@ void modal_conv_adjoint_summary(const Stream& stream, const ModalConvAdjointSumm
   cpu::expect("d_y", args.d_y, args.in.v.dtype, args.in.v.shape);
   cpu::expect("adjoint", args.adjoint, args.log_rates.dtype, args.log_rates.shape);
   dispatch(args.in.v.dtype, [&]<class Type> {
-    summarize<Type>(stream, ScanDirection::left, args.in, args.residues, args.log_rates, args.d_y, args.adjoint);
+    summarize<Type>(stream, ScanDirection::right_to_left, args.in, args.residues, args.log_rates, args.d_y,
+                    args.adjoint);
   });
 }
 

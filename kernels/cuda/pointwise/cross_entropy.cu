@@ -24,8 +24,8 @@ struct Softmax {
 };
 
 template <class R>
-__device__ Softmax<R> from_lane_across(const Softmax<R>& x, int distance) {
-  return {cuda::from_lane_across(x.largest, distance), cuda::from_lane_across(x.sum, distance)};
+__device__ Softmax<R> shuffle_xor(const Softmax<R>& x, int distance) {
+  return {cuda::shuffle_xor(x.largest, distance), cuda::shuffle_xor(x.sum, distance)};
 }
 
 __device__ float natural_logarithm(float x) { return ::logf(x); }
@@ -41,7 +41,7 @@ __device__ R shift_of(R largest) {
 /// in float32.
 template <class R>
 __device__ R fast_exponential(R x) {
-  if constexpr (sizeof(R) == sizeof(float)) return power_of_2(x * static_cast<R>(log2_e));
+  if constexpr (sizeof(R) == sizeof(float)) return exponential_base_2(x * static_cast<R>(log2_e));
   return exponential(x);
 }
 
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(512, 2)
     add(softmax, more, i + 1 < packets ? 2 : 1);
   }
   __syncwarp();  // d_logits may be the logits: nobody writes before all have read their label's
-  softmax = over_team(softmax, Merge());
+  softmax = reduce_team(softmax, Merge());
   if (t >= tokens) return;
   if (threadIdx.x == 0) args.loss(t, 0) = here ? natural_logarithm(softmax.sum) - (at_label - softmax.largest) : R{0};
   if (!gradient) return;

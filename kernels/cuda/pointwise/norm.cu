@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(1024) forward(Forward<T, V> args, std::int64_t
     if (here && first + i * step < channels) sums[i] = args.updated(t, first + i * step, squares);
   for (std::int64_t column = first + kept * step; here && column < channels; column += step)
     args.updated(t, column, squares);
-  squares = over_team(squares);
+  squares = reduce_team(squares);
   if (!here) return;
   const R rstd = 1 / std::sqrt(squares / static_cast<R>(channels) + args.eps);
   if (threadIdx.x == 0) args.rstd(t, 0) = rstd;
@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(1024) backward(Backward<T, V> args, std::int64
                      team = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
   const std::int64_t first = threadIdx.x * V, step = std::int64_t{blockDim.x} * V;
   Packet<R, V> sums[kept] = {};
-  // Every team of a block walks as often: they meet in over_team.
+  // Every team of a block walks as often: they meet in reduce_team.
   for (std::int64_t round = 0; round * teams < tokens; ++round) {
     const std::int64_t t = round * teams + team;
     const bool here = t < tokens;
@@ -140,7 +140,7 @@ __global__ void __launch_bounds__(1024) backward(Backward<T, V> args, std::int64
       dot += args.add(args.load(t, column), column, rstd, sum);
       args.partial.template store<V>(blockIdx.x, column, sum);
     }
-    const R mean = over_team(dot) / static_cast<R>(channels);
+    const R mean = reduce_team(dot) / static_cast<R>(channels);
 #pragma unroll
     for (int i = 0; i < kept; ++i)
       if (here && first + i * step < channels) args.write(rows[i], t, first + i * step, rstd, mean);

@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(scan_threads, 5)
   const R bias = inside ? in.bias_of(channel) : R(0), skip = inside ? in.skip_of(channel) : R(0);
   for (std::int64_t from = begin; from < end; from += block_tokens) {
     const int count = static_cast<int>(end - from < block_tokens ? end - from : block_tokens);
-    const Starts starts(in.segments, from, lane);
+    const DocumentStarts starts(in.segments, from, lane);
     __syncthreads();
     stage_rows<padded>(in.B, in.B_stride, in.states, from, 1, count, B);
     stage_rows<padded>(in.C, in.C_stride, in.states, from, 1, count, C);
@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(scan_threads, 5)
       fetch(k + prefetch_rows);
 #pragma unroll
       for (int i = 0; i < prefetch_rows; ++i) {
-        if (starts.at((k + i) & 63))
+        if (starts.is_start((k + i) & 63))
 #pragma unroll
           for (int n = 0; n < thread_states; ++n) h[n] = 0;
         const R delta = step[i], x = delta * u[i];
@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(scan_threads, 5)
 #pragma unroll
           for (int m = 0; m < 4; ++m) {
             const int n = 4 * q + m;
-            h[n] = power_of_2(delta * rate[n]) * h[n] + x * b.at[m];
+            h[n] = exponential_base_2(delta * rate[n]) * h[n] + x * b.at[m];
             s += c.at[m] * h[n];
           }
         }
@@ -118,12 +118,12 @@ void forward(const Stream& stream, const SelectiveScanForward& args) {
     const ScanInputs<T> in(inputs_of(group, args.in));
     const ChunkMemory<T> memory(stream, in, chunk_tokens(tokens, channels));
     const Chunks<T> chunks = memory.view();
-    sum_chunks<T>(stream, ScanDirection::right, in, {}, chunks, false);
-    fold_chunks<T>(stream, ScanDirection::right, in, group.of(args.state_in), chunks);
+    sum_chunks<T>(stream, ScanDirection::left_to_right, in, {}, chunks, false);
+    fold_chunks<T>(stream, ScanDirection::left_to_right, in, group.of(args.state_in), chunks);
     R* const saved = args.states.present() ? static_cast<R*>(args.states.data) + group.first * channels : nullptr;
     const ForwardOutputs<T> out{static_cast<T*>(args.y.data), saved, args.y.row_stride, args.states.row_stride,
                                 sums.of(group)};
-    with_threads_a_channel("selective_scan", in.states, out.sums.at != nullptr, [&]<int L, bool Grouped> {
+    with_threads_per_channel("selective_scan", in.states, out.sums.at != nullptr, [&]<int L, bool Grouped> {
       const dim3 grid(static_cast<unsigned>(chunks.count), blocks_of(channels, scan_threads / L));
       scan_chunk<T, L, Grouped><<<grid, scan_threads, 0, native_of(stream)>>>(in, chunks, out);
       cuda_check(cudaGetLastError());

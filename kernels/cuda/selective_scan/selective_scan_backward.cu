@@ -154,7 +154,7 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
   const std::int64_t end = begin + chunks.tokens_each < tokens ? begin + chunks.tokens_each : tokens;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32, part = thread % L,
             c = thread / L;
-  const bool goes_on = Document(in.segments, end - 1, lane).end > end;
+  const bool goes_on = DocumentBounds(in.segments, end - 1, lane).end > end;
   for (int e = thread; e < (end - begin) * 2 * NP; e += scan_threads) sums[e] = 0;
 
   const std::int64_t tiles = ceil_div(in.channels, C), first_tile = blockIdx.y * to.tiles_each;
@@ -174,7 +174,7 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
     for (std::int64_t from = begin + (end - begin - 1) / block_tokens * block_tokens; from >= begin;
          from -= block_tokens) {
       const int count = static_cast<int>(end - from < block_tokens ? end - from : block_tokens);
-      const Starts starts(in.segments, from, lane);
+      const DocumentStarts starts(in.segments, from, lane);
       __syncthreads();
       stage_block(in, to, from, count, tile * C, shared);
       __syncthreads();
@@ -196,11 +196,11 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
           const int k = group * group_tokens + i;
           const R delta = shared.delta[k][c], x = delta * shared.u[k][c];
           const Quad<R> b = *reinterpret_cast<const Quad<R>*>(&shared.B[k][part * quad]);
-          const bool starting = starts.at(k);
+          const bool starting = starts.is_start(k);
 #pragma unroll
           for (int m = 0; m < quad; ++m) {
             if (starting) h[m] = 0;
-            h[m] = power_of_2(delta * rate[m]) * h[m] + x * b.at[m];
+            h[m] = exponential_base_2(delta * rate[m]) * h[m] + x * b.at[m];
           }
         }
       }
@@ -218,11 +218,11 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
           const R delta = shared.delta[k][c], x = delta * shared.u[k][c], ds = shared.ds[k][c];
           const Quad<R> b = *reinterpret_cast<const Quad<R>*>(&shared.B[k][part * quad]),
                         cs = *reinterpret_cast<const Quad<R>*>(&shared.Cs[k][part * quad]);
-          const bool starting = starts.at(k);
+          const bool starting = starts.is_start(k);
 #pragma unroll
           for (int m = 0; m < quad; ++m) {
             before[i][m] = starting ? R(0) : h[m];
-            decay[i][m] = power_of_2(delta * rate[m]);
+            decay[i][m] = exponential_base_2(delta * rate[m]);
             h[m] = decay[i][m] * before[i][m] + x * b.at[m];
             s[i] += cs.at[m] * h[m];
             over_channels[m][i] = ds * h[m];
@@ -242,7 +242,7 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
           const R delta = shared.delta[k][c], x = delta * shared.u[k][c], ds = shared.ds[k][c];
           const Quad<R> b = *reinterpret_cast<const Quad<R>*>(&shared.B[k][part * quad]),
                         cs = *reinterpret_cast<const Quad<R>*>(&shared.Cs[k][part * quad]);
-          const bool starting = starts.at(k);
+          const bool starting = starts.is_start(k);
 #pragma unroll
           for (int m = 0; m < quad; ++m) {
             g[m] += ds * cs.at[m];
@@ -379,8 +379,8 @@ void backward(const Stream& stream, const SelectiveScanBackward& args, const Gro
   const Tensor rows(stream, dtype_of<R>, {groups, tokens, 2 * in.states}),
       parameters(stream, dtype_of<R>, {chunks.count, in.states + 2, in.channels});
 
-  sum_chunks<T>(stream, ScanDirection::left, in, args.d_y, chunks, false);
-  fold_chunks<T>(stream, ScanDirection::left, in, args.adjoint_in, chunks);
+  sum_chunks<T>(stream, ScanDirection::right_to_left, in, args.d_y, chunks, false);
+  fold_chunks<T>(stream, ScanDirection::right_to_left, in, args.adjoint_in, chunks);
   const Gradients<T> to{
       data(args.d_y),      data(args.d_u),          data(args.d_delta),  data(args.d_z),    args.d_y.row_stride,
       args.d_u.row_stride, args.d_delta.row_stride, args.d_z.row_stride, wide(args.states), args.states.row_stride,
@@ -432,8 +432,8 @@ void selective_scan_backward(const Stream& stream, const SelectiveScanBackward& 
       part.d_A = group.of(args.d_A);
       if (!group.last) part.d_D = {};
       // Four states a thread here, where the other kernels take 16.
-      with_threads_a_channel("selective_scan", group.count,
-                             [&]<int threads> { backward<Type, 4 * threads>(stream, part, sums.of(group)); });
+      with_threads_per_channel("selective_scan", group.count,
+                               [&]<int threads> { backward<Type, 4 * threads>(stream, part, sums.of(group)); });
     });
   });
 }

@@ -11,7 +11,7 @@ template <class T, int L, ScanDirection towards>
 __global__ void __launch_bounds__(scan_threads, 5)
     sum_chunk(ScanInputs<T> in, const T* d_y, std::int64_t d_y_stride, Chunks<T> chunks, bool edge_only) {
   using R = Accumulator<T>;
-  constexpr bool leftwards = towards == ScanDirection::left;
+  constexpr bool leftwards = towards == ScanDirection::right_to_left;
   constexpr int padded = thread_states * L, prefetch_rows = 4;
   __shared__ __align__(16) R rows[block_tokens * padded];
   const std::int64_t chunk = blockIdx.x, begin = chunk * chunks.tokens_each;
@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(scan_threads, 5)
   const int delta_stride = static_cast<int>(in.delta_stride), x_stride = static_cast<int>(source_stride);
   const int z_stride = gated ? static_cast<int>(in.z_stride) : x_stride;
 
-  const Document document(in.segments, leftwards ? begin : end - 1, lane);
+  const DocumentBounds document(in.segments, leftwards ? begin : end - 1, lane);
   if (edge_only && (leftwards ? document.start > 0 : document.end < in.segments.tokens)) return;
   const std::int64_t first = leftwards || document.start < begin ? begin : document.start;
   const std::int64_t last = !leftwards || document.end > end ? end : document.end;
@@ -81,7 +81,7 @@ __global__ void __launch_bounds__(scan_threads, 5)
 #pragma unroll
           for (int m = 0; m < 4; ++m) {
             const int n = 4 * q + m;
-            const R decay = power_of_2(step[i] * rate[n]);
+            const R decay = exponential_base_2(step[i] * rate[n]);
             state[n] = leftwards ? decay * (state[n] + x[i] * entries.at[m]) : decay * state[n] + x[i] * entries.at[m];
           }
         }
@@ -127,7 +127,7 @@ __global__ void fold_over_chunks(ScanInputs<T> in, Chunks<T> chunks, const Accum
     for (int i = 0; i < together; ++i) {
       if (done + i >= chunks.count) break;
       chunks.state[(chunk_at(i) * in.states + n) * in.channels + channel] = carry;
-      carry = passes[i] ? sum[i] + power_of_2(steps[i] * rate) * carry : sum[i];
+      carry = passes[i] ? sum[i] + exponential_base_2(steps[i] * rate) * carry : sum[i];
     }
   }
 }
@@ -152,7 +152,7 @@ __global__ void fold_edge(ScanInputs<T> in, Chunks<T> chunks, bool leftwards, Ac
     const std::int64_t chunk = leftwards ? high - 1 - i : low + i;
     const double steps = chunks.sum_delta[chunk * in.channels + channel];
     carry = chunks.state[(chunk * in.states + n) * in.channels + channel] +
-            power_of_2(static_cast<R>(steps) * rate) * carry;
+            exponential_base_2(static_cast<R>(steps) * rate) * carry;
     sum += steps;
   }
   state[channel * state_stride + n] = carry;
@@ -167,7 +167,7 @@ __global__ void fold_step(const R* A, std::int64_t A_stride, const R* summary, s
   if (d >= channels) return;
   R& to = carry[d * carry_stride + n];
   to = summary[d * summary_stride + n] +
-       power_of_2(A[d * A_stride + n] * static_cast<R>(log2_e) * sum_delta[d * sum_stride]) * to;
+       exponential_base_2(A[d * A_stride + n] * static_cast<R>(log2_e) * sum_delta[d * sum_stride]) * to;
 }
 
 template <class T>
@@ -180,8 +180,8 @@ void summarize(const Stream& stream, ScanDirection towards, const SelectiveScanI
     const ChunkMemory<T> memory(stream, in, chunk_tokens(in.segments.tokens, in.channels));
     sum_chunks<T>(stream, towards, in, d_y, memory.view(), true);
     fold_edge<T><<<dim3(blocks_of(in.channels, 128), static_cast<unsigned>(in.states)), 128, 0, native_of(stream)>>>(
-        in, memory.view(), towards == ScanDirection::left, static_cast<R*>(group.of(state).data), state.row_stride,
-        static_cast<R*>(sum_delta.data), sum_delta.row_stride);
+        in, memory.view(), towards == ScanDirection::right_to_left, static_cast<R*>(group.of(state).data),
+        state.row_stride, static_cast<R*>(sum_delta.data), sum_delta.row_stride);
     cuda_check(cudaGetLastError());
   });
 }
@@ -192,14 +192,14 @@ template <class T>
 void sum_chunks(const Stream& stream, ScanDirection towards, const ScanInputs<T>& in, TensorView d_y,
                 const Chunks<T>& chunks, bool edge_only) {
   if (chunks.count == 0) return;
-  with_threads_a_channel("selective_scan", in.states, [&]<int L> {
+  with_threads_per_channel("selective_scan", in.states, [&]<int L> {
     const dim3 grid(static_cast<unsigned>(chunks.count), blocks_of(in.channels, scan_threads / L));
     const auto* const gradient = static_cast<const T*>(d_y.data);
-    if (towards == ScanDirection::right)
-      sum_chunk<T, L, ScanDirection::right>
+    if (towards == ScanDirection::left_to_right)
+      sum_chunk<T, L, ScanDirection::left_to_right>
           <<<grid, scan_threads, 0, native_of(stream)>>>(in, gradient, d_y.row_stride, chunks, edge_only);
     else
-      sum_chunk<T, L, ScanDirection::left>
+      sum_chunk<T, L, ScanDirection::right_to_left>
           <<<grid, scan_threads, 0, native_of(stream)>>>(in, gradient, d_y.row_stride, chunks, edge_only);
     cuda_check(cudaGetLastError());
   });
@@ -211,7 +211,7 @@ void fold_chunks(const Stream& stream, ScanDirection towards, const ScanInputs<T
   fold_over_chunks<T>
       <<<dim3(blocks_of(in.channels, 128), static_cast<unsigned>(in.states)), 128, 0, native_of(stream)>>>(
           in, chunks, first.present() ? static_cast<const Accumulator<T>*>(first.data) : nullptr, first.row_stride,
-          towards == ScanDirection::left);
+          towards == ScanDirection::right_to_left);
   cuda_check(cudaGetLastError());
 }
 
@@ -229,8 +229,9 @@ void selective_scan_summary(const Stream& stream, const SelectiveScanSummary& ar
   expect_scan_inputs(args.in);
   cpu::expect("state", args.state, args.in.A.dtype, {D, N});
   cpu::expect("sum_delta", args.sum_delta, args.in.A.dtype, {D});
-  dispatch(args.in.delta.dtype,
-           [&]<class Type> { summarize<Type>(stream, ScanDirection::right, args.in, {}, args.state, args.sum_delta); });
+  dispatch(args.in.delta.dtype, [&]<class Type> {
+    summarize<Type>(stream, ScanDirection::left_to_right, args.in, {}, args.state, args.sum_delta);
+  });
 }
 
 void selective_scan_adjoint_summary(const Stream& stream, const SelectiveScanAdjointSummary& args) {
@@ -240,7 +241,7 @@ void selective_scan_adjoint_summary(const Stream& stream, const SelectiveScanAdj
   cpu::expect("adjoint", args.adjoint, args.in.A.dtype, {D, N});
   cpu::expect("sum_delta", args.sum_delta, args.in.A.dtype, {D});
   dispatch(args.in.delta.dtype, [&]<class Type> {
-    summarize<Type>(stream, ScanDirection::left, args.in, args.d_y, args.adjoint, args.sum_delta);
+    summarize<Type>(stream, ScanDirection::right_to_left, args.in, args.d_y, args.adjoint, args.sum_delta);
   });
 }
 
