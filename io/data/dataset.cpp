@@ -10,6 +10,7 @@
 #include "io/file/atomic_file.hpp"
 #include "io/hdf5/hdf5.hpp"
 #include "kernels/core/error.hpp"
+#include "kernels/core/segments.hpp"
 
 namespace causeway {
 namespace {
@@ -84,13 +85,9 @@ Dataset::Dataset(const std::string& path) : state_(std::make_unique<State>()) {
   const std::int64_t tokens = state.tokens.rows();
 
   const hdf5::Dataset boundaries = open_list(file, "cu_seqlens");
-  require(boundaries.rows() >= 1, "{}: is empty, expected at least one value", boundaries.where());
   state.cu_seqlens = boundaries.read_all<std::int64_t>(boundaries.rows());
   const auto& cu_seqlens = state.cu_seqlens;
-  require(cu_seqlens.front() == 0, "{}: starts at {}, expected 0", boundaries.where(), cu_seqlens.front());
-  for (std::size_t s = 1; s < cu_seqlens.size(); ++s)
-    require(cu_seqlens[s] >= cu_seqlens[s - 1], "{}: value {} is {} after {}, expected no decrease", boundaries.where(),
-            s, cu_seqlens[s], cu_seqlens[s - 1]);
+  require_documents_in_order(cu_seqlens, boundaries.where());
   require(cu_seqlens.back() == tokens, "{}: has {} values, expected {} where /cu_seqlens ends", state.tokens.where(),
           tokens, cu_seqlens.back());
 

@@ -8,14 +8,17 @@ std::int64_t SegmentsView::document_of(std::int64_t t) const {
   return std::upper_bound(host, host + count + 1, t) - host - 1;
 }
 
+void require_documents_in_order(std::span<const std::int64_t> cu_seqlens, const std::string& where) {
+  require(!cu_seqlens.empty(), "{}: is empty, expected at least one value", where);
+  require(cu_seqlens.front() == 0, "{}: starts at {}, expected 0", where, cu_seqlens.front());
+  for (std::size_t s = 1; s < cu_seqlens.size(); ++s)
+    require(cu_seqlens[s] >= cu_seqlens[s - 1], "{}: value {} is {} after {}, expected no decrease", where, s,
+            cu_seqlens[s], cu_seqlens[s - 1]);
+}
+
 Segments::Segments(std::vector<std::int64_t> cu_seqlens, const std::string& where)
     : cu_seqlens_(std::move(cu_seqlens)) {
-  require(!cu_seqlens_.empty(), "{}: no entries, expected at least the 0 in front", where);
-  require(cu_seqlens_.front() == 0, "{}: the first entry is {}, expected 0", where, cu_seqlens_.front());
-  const auto drop = std::adjacent_find(cu_seqlens_.begin(), cu_seqlens_.end(), std::greater<>());
-  if (drop != cu_seqlens_.end())
-    fail(ExitCode::usage, "{}: entry {} is {} after {}, expected no decrease", where, drop - cu_seqlens_.begin() + 1,
-         *(drop + 1), *drop);
+  require_documents_in_order(cu_seqlens_, where);
 }
 
 Segments Segments::of_lengths(std::span<const std::int64_t> lengths) {

@@ -26,12 +26,16 @@ struct SegmentsView {
   std::int64_t document_of(std::int64_t t) const;
 };
 
+/// Throws Error(usage), naming `where`, unless the documents are in order: cu_seqlens has a first value, which is 0,
+/// and never decreases.
+void require_documents_in_order(std::span<const std::int64_t> cu_seqlens, const std::string& where);
+
 /// The documents of a pack: cu_seqlens = 0, …, T, non-decreasing; equal neighbours are empty documents (PackMamba's and
 /// FlashAttention's `cu_seqlens`).
 class Segments {
  public:
   Segments() : cu_seqlens_{0} {}
-  /// Throws Error(usage), naming `where`, unless the entries start at 0 and never decrease.
+  /// Throws as require_documents_in_order().
   explicit Segments(std::vector<std::int64_t> cu_seqlens, const std::string& where = "cu_seqlens");
   static Segments one_document(std::int64_t tokens) { return Segments({0, tokens}); }
   static Segments of_lengths(std::span<const std::int64_t> lengths);

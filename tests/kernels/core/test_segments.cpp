@@ -89,10 +89,10 @@ TEST(Segments, OfLengthsAndOneDocument) {
 }
 
 TEST(Segments, RefusesWhatIsNoCuSeqlensAndNamesTheDataset) {
-  for (const auto& [wrong, reason] : {std::pair{std::vector<std::int64_t>{}, "no entries"},
-                                      {{1, 2}, "first entry is 1"},
-                                      {{0, 5, 4}, "entry 2 is 4 after 5"},
-                                      {{0, -1}, "entry 1 is -1 after 0"}}) {
+  for (const auto& [wrong, reason] : {std::pair{std::vector<std::int64_t>{}, "is empty"},
+                                      {{1, 2}, "starts at 1"},
+                                      {{0, 5, 4}, "value 2 is 4 after 5"},
+                                      {{0, -1}, "value 1 is -1 after 0"}}) {
     try {
       const Segments segments(wrong, "case.h5:/cu_seqlens");
       ADD_FAILURE() << reason;
