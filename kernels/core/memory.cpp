@@ -38,6 +38,12 @@ std::shared_ptr<void> make_cuda_pool() {
 
 }  // namespace
 
+Device parse_device(std::string_view name) {
+  for (const Device device : {Device::cpu, Device::cuda})
+    if (name == name_of(device)) return device;
+  fail(ExitCode::usage, "device is '{}', expected cpu or cuda", name);
+}
+
 MemoryPool::MemoryPool(Device device, bool page_locked) : device_(device), page_locked_(page_locked) {
   ensure(device == Device::cpu, "a pool of {} memory without a stream", name_of(device));
 }

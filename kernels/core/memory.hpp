@@ -5,12 +5,15 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <string_view>
 
 namespace causeway {
 
 enum class Device : std::uint8_t { cpu, cuda };
 
 constexpr const char* name_of(Device device) { return device == Device::cpu ? "cpu" : "cuda"; }
+/// The inverse of name_of. Throws Error(usage) for any other name.
+Device parse_device(std::string_view name);
 
 /// Memory of one device for one rank, handed out in blocks aligned to 256 bytes; a training step after the first asks
 /// the system for nothing. On the CPU a returned block serves the next request of its size; live and cached bytes

@@ -13,21 +13,21 @@
 namespace causeway {
 namespace {
 
-/// What a rank tells the others about where it may run.
-struct Place {
+/// The host of a rank and the CPUs that it may run on: each rank tells the others its own.
+struct CpuAffinity {
   char host[256] = {};
   cpu_set_t cores{};
 };
 
-Place this_place() {
-  Place place;
-  host_name().copy(place.host, sizeof place.host - 1);
-  CPU_ZERO(&place.cores);
-  if (sched_getaffinity(0, sizeof place.cores, &place.cores) != 0) CPU_SET(0, &place.cores);
-  return place;
+CpuAffinity own_affinity() {
+  CpuAffinity own;
+  host_name().copy(own.host, sizeof own.host - 1);
+  CPU_ZERO(&own.cores);
+  if (sched_getaffinity(0, sizeof own.cores, &own.cores) != 0) CPU_SET(0, &own.cores);
+  return own;
 }
 
-bool shares_a_core(const Place& a, const Place& b) {
+bool share_a_core(const CpuAffinity& a, const CpuAffinity& b) {
   cpu_set_t common;
   CPU_AND(&common, &a.cores, &b.cores);
   return std::strcmp(a.host, b.host) == 0 && CPU_COUNT(&common) > 0;
@@ -36,17 +36,16 @@ bool shares_a_core(const Place& a, const Place& b) {
 }  // namespace
 
 int fair_threads(Communicator& ranks) {
-  const Place here = this_place();
-  std::vector<Place> places(static_cast<std::size_t>(ranks.size()));
-  ranks.all_gather(std::as_bytes(std::span(&here, 1)), std::as_writable_bytes(std::span(places)), Stream());
-  const auto sharing =
-      std::count_if(places.begin(), places.end(), [&](const Place& place) { return shares_a_core(here, place); });
-  return std::max(1, CPU_COUNT(&here.cores) / static_cast<int>(sharing));
+  const CpuAffinity own = own_affinity();
+  std::vector<CpuAffinity> all(static_cast<std::size_t>(ranks.size()));
+  ranks.all_gather(std::as_bytes(std::span(&own, 1)), std::as_writable_bytes(std::span(all)), Stream());
+  const auto sharing = std::ranges::count_if(all, [&](const CpuAffinity& other) { return share_a_core(own, other); });
+  return std::max(1, CPU_COUNT(&own.cores) / static_cast<int>(sharing));
 }
 
 int fair_threads(int local_ranks) {
-  const Place here = this_place();
-  return std::max(1, CPU_COUNT(&here.cores) / std::max(1, local_ranks));
+  const CpuAffinity own = own_affinity();
+  return std::max(1, CPU_COUNT(&own.cores) / std::max(1, local_ranks));
 }
 
 void compute_with(int threads) {

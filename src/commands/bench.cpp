@@ -3,7 +3,6 @@
 #include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <set>
 
 #include "io/file/atomic_file.hpp"
@@ -13,6 +12,7 @@
 #include "src/bench/strategies.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/cores.hpp"
+#include "src/runtime/rank_stream.hpp"
 
 namespace causeway {
 namespace {
@@ -26,7 +26,7 @@ struct BenchSettings {
   double least_seconds = 0.1;
   LaunchOptions launch;
 
-  Device where() const { return device == "cuda" ? Device::cuda : Device::cpu; }
+  Device where() const { return parse_device(device); }
   DType type() const {
     return dtype == "auto" ? (where() == Device::cuda ? DType::bf16 : DType::f32) : parse_dtype(dtype);
   }
@@ -215,10 +215,8 @@ ExitCode run_strategies(const BenchSettings& settings) {
   StrategySizes sizes = strategy_sizes(settings.where());
   if (settings.tokens > 0) sizes = {settings.channels, {settings.tokens}, sizes.longest_quadratic};
   return launch(settings.launch, [&](Communicator world) {
-    std::optional<Stream> stream;
-    if (settings.where() == Device::cuda) take_gpu(world.transport());
-    collectively(world, [&] { stream.emplace(settings.where()); });
-    Communicator ranks(make_device_transport(world.transport(), *stream));
+    const Stream stream = make_rank_stream(settings.where(), world);
+    Communicator ranks(make_device_transport(world.transport(), stream));
     const bool speaks = world.rank() == 0;
     if (speaks)
       fmt::print("{:<46} {:>8} {:>9} {:>10} {:>11} {:>10} {:>9} {:>12} {:>8}\n",
@@ -235,7 +233,7 @@ ExitCode run_strategies(const BenchSettings& settings) {
           work.tokens = tokens;
           work.documents = documents;
           rows.push_back(
-              report_strategy(work, measure_strategy(work, world, ranks, *stream, 3, settings.least_seconds), speaks));
+              report_strategy(work, measure_strategy(work, world, ranks, stream, 3, settings.least_seconds), speaks));
         }
     };
     for (const OpRow& row : op_rows())
@@ -260,11 +258,9 @@ ExitCode run_checkpoint(const BenchSettings& settings) {
   require(settings.megabytes >= 1 && settings.megabytes <= most, "--megabytes is {}, expected 1 to {}",
           settings.megabytes, most);
   return launch(settings.launch, [&](Communicator world) {
-    std::optional<Stream> stream;
-    if (settings.where() == Device::cuda) take_gpu(world.transport());
-    collectively(world, [&] { stream.emplace(settings.where()); });
+    const Stream stream = make_rank_stream(settings.where(), world);
     const CheckpointMeasurement found =
-        measure_checkpoint(settings.folder, settings.megabytes * 1'000'000, world, *stream);
+        measure_checkpoint(settings.folder, settings.megabytes * 1'000'000, world, stream);
     const auto rate = [&](double seconds) { return static_cast<double>(found.bytes) / seconds / 1e9; };
     if (world.rank() == 0)
       fmt::print(

@@ -79,7 +79,7 @@ void generate(const GenerateSettings& settings, Communicator world, const std::f
             "{}: the checkpoint's vocabulary is {}, expected {}, that of bytes: generate reads and writes text",
             checkpoint->path(), options.shape.vocabulary, byte_vocabulary);
   });
-  const Stream stream(settings.device == "cuda" ? Device::cuda : Device::cpu);
+  const Stream stream(parse_device(settings.device));
   Author author(*checkpoint, options, stream);
 
   const WallClock reading;

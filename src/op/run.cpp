@@ -13,16 +13,12 @@
 #include "src/op/result_file.hpp"
 #include "src/op/table.hpp"
 #include "src/runtime/host_copy.hpp"
+#include "src/runtime/rank_stream.hpp"
 #include "src/runtime/strategy_choice.hpp"
 #include "src/runtime/wall_clock.hpp"
 
 namespace causeway {
 namespace {
-
-Device parse_device(std::string_view name) {
-  require(name == "cpu" || name == "cuda", "device is '{}', expected cpu or cuda", name);
-  return name == "cpu" ? Device::cpu : Device::cuda;
-}
 
 /// A request whose words are known to fit each other.
 struct Plan {
@@ -164,13 +160,11 @@ Measured measured(Communicator& control, Communicator& ranks, const Stream& stre
 
 }  // namespace
 
-OpWorld::Place& OpWorld::on(Device device) {
-  if (const auto found = places_.find(device); found != places_.end()) return found->second;
-  std::optional<Stream> stream;
-  if (device == Device::cuda) take_gpu(control_.transport());
-  collectively(control_, [&] { stream.emplace(device); });
-  Communicator ranks(make_device_transport(control_.transport(), *stream));
-  return places_.emplace(device, Place{*stream, std::move(ranks), std::nullopt}).first->second;
+DeviceGroup& OpWorld::on(Device device) {
+  if (const auto found = groups_.find(device); found != groups_.end()) return found->second;
+  const Stream stream = make_rank_stream(device, control_);
+  Communicator ranks(make_device_transport(control_.transport(), stream));
+  return groups_.emplace(device, DeviceGroup{stream, std::move(ranks), std::nullopt}).first->second;
 }
 
 std::string run_op(const OpRequest& request, OpWorld& world) {

@@ -18,25 +18,25 @@ struct OpRequest {
   bool dry_run = false;
 };
 
-/// What the cases of one start of the program share: all ranks, and on each device that a case asks for a stream, how
-/// the ranks talk there and what strategy "auto" measured. Kept, since GPUs take longer to find each other than most
-/// cases take to run.
+/// The ranks as a group on one device.
+struct DeviceGroup {
+  Stream stream;
+  Communicator ranks;              ///< carries the traffic of the operators, and no other
+  std::optional<Machine> machine;  ///< as measured for the first case that asked for strategy "auto"
+};
+
+/// What the cases of one start of the program share: the ranks, and a DeviceGroup for each device that a case asked
+/// for. The groups are kept, because connecting GPUs takes longer than most cases take to run.
 class OpWorld {
  public:
-  struct Place {
-    Stream stream;
-    Communicator ranks;
-    std::optional<Machine> machine;
-  };
-
   explicit OpWorld(Communicator& control) : control_(control) {}
 
   Communicator& control() { return control_; }  ///< host scalars and agreement on errors
-  Place& on(Device device);                     ///< collective; throws the same AgreedError on every rank
+  DeviceGroup& on(Device device);               ///< collective; throws the same AgreedError on every rank
 
  private:
   Communicator& control_;
-  std::map<Device, Place> places_;
+  std::map<Device, DeviceGroup> groups_;
 };
 
 /// Runs it on all ranks; returns what was done, in a line, on every rank; a dry run adds what the choice of a strategy

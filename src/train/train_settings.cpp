@@ -1,10 +1,10 @@
 #include "src/train/train_settings.hpp"
 
 #include <limits>
-#include <optional>
 
 #include "parallel/transport/device_transport.hpp"
 #include "src/health/faults.hpp"
+#include "src/runtime/rank_stream.hpp"
 #include "src/runtime/strategy_choice.hpp"
 
 namespace causeway {
@@ -120,17 +120,17 @@ std::shared_ptr<RankProgress> make_rank_progress(const FaultSettings& settings, 
 }
 
 Runtime make_runtime(const ComputeSettings& settings, Communicator world, std::shared_ptr<RankProgress> rank_progress) {
-  std::optional<Stream> stream;
+  Device device{};
   StrategyNames strategies;
   Schedule schedule{};
-  if (settings.device == "cuda") take_gpu(world.transport());
   collectively(world, [&] {
-    stream.emplace(settings.device == "cuda" ? Device::cuda : Device::cpu);
+    device = parse_device(settings.device);
     strategies = parse_strategies(settings.strategy, parse_layout(settings.layout));
     schedule = parse_schedule(settings.schedule);
   });
-  Communicator between_devices(make_device_transport(world.transport(), *stream));
-  return {.stream = *std::move(stream),
+  Stream stream = make_rank_stream(device, world);
+  Communicator between_devices(make_device_transport(world.transport(), stream));
+  return {.stream = std::move(stream),
           .mesh = Mesh(std::move(between_devices), settings.data_parallel, settings.context_parallel),
           .strategies = std::move(strategies),
           .schedule = schedule,
