@@ -4,17 +4,25 @@
 
 #include "kernels/core/tensor.hpp"
 
-namespace causeway::cpu {
+/// Checks of a kernel's arguments, for both devices. They find defects of Causeway: what a user hands in is checked by
+/// the operators above.
+namespace causeway {
 
-/// A kernel's argument must have this dtype and shape; throws Error(internal) naming it. The operators check what users
-/// hand in before.
+/// Throws Error(internal) that names the argument, what it is and what was expected, unless it has this dtype and
+/// shape.
 inline void expect(std::string_view name, TensorView view, DType dtype, Shape shape) {
   ensure(view.dtype == dtype && view.shape == shape, "{} is {} {}, expected {} {}", name, name_of(view.dtype),
          view.shape.to_string(), name_of(dtype), shape.to_string());
 }
 
+/// The same for an optional argument.
 inline void expect_if_present(std::string_view name, TensorView view, DType dtype, Shape shape) {
   if (view.present()) expect(name, view, dtype, shape);
 }
 
-}  // namespace causeway::cpu
+/// The same for an argument that may be stored in `dtype` or in its accumulator type.
+inline void expect_dtype_or_accumulator(std::string_view name, TensorView view, DType dtype, Shape shape) {
+  expect(name, view, view.dtype == accumulator_of(dtype) ? view.dtype : dtype, shape);
+}
+
+}  // namespace causeway

@@ -9,7 +9,7 @@ namespace causeway {
 std::string_view better_blas_core() {
 #if defined(OPENBLAS_VERSION) && defined(__x86_64__)
   if (std::getenv("OPENBLAS_CORETYPE") != nullptr) return {};
-  // The kernels for CPUs without AVX; no CPU that has it belongs to them.
+  // These kernels are for CPUs without AVX: for a CPU with AVX they are never the right choice.
   const std::string_view chosen = openblas_get_corename();
   if (chosen != "Prescott" && chosen != "Core2" && chosen != "Nehalem" && chosen != "Generic") return {};
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&

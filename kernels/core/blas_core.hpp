@@ -4,10 +4,12 @@
 
 namespace causeway {
 
-/// OpenBLAS chooses its kernels by the CPU's model number when it is loaded, and takes its oldest for a model younger
-/// than itself: 0.3.21 (Debian 12) runs the kernels of 2004 on a Xeon of 2023, a seventh of the speed (14 instead of 99
-/// GFLOP/s a core, sgemm 4096×1024×1024). Returns what OPENBLAS_CORETYPE, which OpenBLAS reads at that moment alone,
-/// should have been; empty where the choice was right, was the user's or is not ours to judge.
+/// The value that OPENBLAS_CORETYPE should have had when OpenBLAS was loaded; empty if OpenBLAS chose well, if the user
+/// set the variable, or if this build cannot tell.
+///
+/// OpenBLAS chooses its kernels by the CPU's model number when it is loaded, and reads OPENBLAS_CORETYPE only then. For
+/// a CPU newer than itself it takes its oldest kernels: version 0.3.21 (Debian 12) uses those for CPUs without AVX on a
+/// Xeon of 2023. That is a seventh of the speed: 14 instead of 99 GFLOP/s a core, for sgemm 4096×1024×1024.
 std::string_view better_blas_core();
 
 }  // namespace causeway

@@ -14,9 +14,9 @@ namespace causeway {
 struct bf16 {
   std::uint16_t bits = 0;
 
-  // constexpr, because nvcc lets device code call what is (--expt-relaxed-constexpr).
+  // constexpr, because nvcc lets device code call constexpr functions (--expt-relaxed-constexpr).
   bf16() = default;
-  constexpr bf16(float value) {  // NOLINT: conversions to and from float are the point
+  constexpr bf16(float value) {  // NOLINT: implicit conversions to and from float are intended
     const auto wide = std::bit_cast<std::uint32_t>(value);
     const bool nan = (wide & 0x7fffffffu) > 0x7f800000u;
     bits = nan ? static_cast<std::uint16_t>((wide >> 16) | 0x40u)
@@ -28,6 +28,7 @@ struct bf16 {
 /// Element types: three for activations, the rest for tokens, labels and offsets.
 enum class DType : std::uint8_t { f64, f32, bf16, i64, i32, u8 };
 
+/// Bytes of one element.
 constexpr std::int64_t size_of(DType dtype) {
   switch (dtype) {
     case DType::f64:
@@ -44,6 +45,7 @@ constexpr std::int64_t size_of(DType dtype) {
   return 0;
 }
 
+/// The name that the command line and messages use.
 constexpr std::string_view name_of(DType dtype) {
   switch (dtype) {
     case DType::f64:
@@ -62,17 +64,18 @@ constexpr std::string_view name_of(DType dtype) {
   return "?";
 }
 
-/// The activation types by the names the command line uses: "f64", "f32", "bf16".
+/// The activation type of that name: "f64", "f32" or "bf16". Throws Error(usage) for other names.
 inline DType parse_dtype(std::string_view name) {
   for (const DType dtype : {DType::f64, DType::f32, DType::bf16})
     if (name == name_of(dtype)) return dtype;
   fail(ExitCode::usage, "dtype is '{}', expected f64, f32 or bf16", name);
 }
 
-/// The type states, reductions, exponentials and parameter gradients are kept in: float64 beside f64, float32 beside
-/// f32 and bf16.
+/// The type of states, sums, exponentials and parameter gradients of an operator with activations of `dtype`: f64 for
+/// f64, f32 for f32 and bf16.
 constexpr DType accumulator_of(DType dtype) { return dtype == DType::f64 ? DType::f64 : DType::f32; }
 
+/// accumulator_of for C++ types: Accumulator<bf16> is float.
 template <class T>
 struct AccumulatorOf {
   using type = float;
@@ -84,6 +87,7 @@ struct AccumulatorOf<double> {
 template <class T>
 using Accumulator = typename AccumulatorOf<T>::type;
 
+/// The DType of a C++ type; u8 for all other types.
 template <class T>
 constexpr DType dtype_of = DType::u8;
 template <>
@@ -97,8 +101,8 @@ inline constexpr DType dtype_of<std::int64_t> = DType::i64;
 template <>
 inline constexpr DType dtype_of<std::int32_t> = DType::i32;
 
-/// Calls `body.template operator()<T>()` with the C++ type of a floating dtype: the one place run-time types become
-/// template parameters.
+/// Calls `body.template operator()<T>()` with the C++ type T of a floating-point dtype. Only here a run-time type
+/// becomes a template parameter. Throws Error(internal) for integer types.
 template <class Body>
 decltype(auto) dispatch(DType dtype, Body&& body) {
   switch (dtype) {
@@ -109,7 +113,7 @@ decltype(auto) dispatch(DType dtype, Body&& body) {
     case DType::bf16:
       return std::forward<Body>(body).template operator()<bf16>();
     default:
-      fail(ExitCode::internal, "dtype {} is not a floating type", name_of(dtype));
+      fail(ExitCode::internal, "dtype {} is not a floating-point type, expected f64, f32 or bf16", name_of(dtype));
   }
 }
 

@@ -9,7 +9,8 @@
 namespace causeway {
 namespace {
 
-struct Watch {
+/// A stream's resource: what check_while_waiting() has set.
+struct WaitCheck {
   std::shared_ptr<const std::function<void()>> check;
 };
 
@@ -30,7 +31,7 @@ Event::Event(const Stream& stream, [[maybe_unused]] bool timed) : host_seconds_(
   cuda_check(cudaEventCreateWithFlags(&created, timed ? cudaEventDefault : cudaEventDisableTiming));
   native_ = std::shared_ptr<void>(created, [](void* event) { cudaEventDestroy(static_cast<cudaEvent_t>(event)); });
   cuda_check(cudaEventRecord(created, causeway::native_of(stream)));
-  watch_ = stream.companion<Watch>().check;
+  check_ = stream.resource<WaitCheck>().check;
 #else
   static_cast<void>(stream);
 #endif
@@ -50,18 +51,18 @@ bool Event::reached() const {
 void Event::wait() const {
 #if CAUSEWAY_CUDA
   if (native_ == nullptr) return;
-  if (watch_ == nullptr) return cuda_check(cudaEventSynchronize(native_of(native_)));
-  constexpr std::chrono::microseconds patience{200};
-  auto asked = std::chrono::steady_clock::now();
+  if (check_ == nullptr) return cuda_check(cudaEventSynchronize(native_of(native_)));
+  constexpr std::chrono::microseconds interval{200};
+  auto last_check = std::chrono::steady_clock::now();
   while (!reached()) {
-    if (std::chrono::steady_clock::now() - asked < patience) continue;
-    (*watch_)();
-    asked = std::chrono::steady_clock::now();
+    if (std::chrono::steady_clock::now() - last_check < interval) continue;
+    (*check_)();
+    last_check = std::chrono::steady_clock::now();
   }
 #endif
 }
 
-void Event::hold([[maybe_unused]] const Stream& stream) const {
+void Event::block([[maybe_unused]] const Stream& stream) const {
 #if CAUSEWAY_CUDA
   if (native_ == nullptr) return;
   if (stream.device() == Device::cpu) return wait();
@@ -69,8 +70,9 @@ void Event::hold([[maybe_unused]] const Stream& stream) const {
 #endif
 }
 
-void watch(const Stream& stream, std::function<void()> check) {
-  stream.companion<Watch>().check = check ? std::make_shared<const std::function<void()>>(std::move(check)) : nullptr;
+void check_while_waiting(const Stream& stream, std::function<void()> check) {
+  stream.resource<WaitCheck>().check =
+      check ? std::make_shared<const std::function<void()>>(std::move(check)) : nullptr;
 }
 
 double Event::seconds_since(const Event& before) const {

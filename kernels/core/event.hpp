@@ -7,25 +7,27 @@
 
 namespace causeway {
 
-/// A point in a stream's work: everything enqueued before it was made. On the CPU it has always been reached.
+/// A point in a stream's work: it is reached when all work that was enqueued before it is done. A stream on the CPU
+/// computes at once, so its events are always reached.
 class Event {
  public:
-  /// Here and now. With `timed`, seconds_since() may be asked.
+  /// Records the event at the current end of the stream's work. seconds_since() needs `timed`.
   explicit Event(const Stream& stream, bool timed = false);
 
   bool reached() const;
-  void wait() const;                                ///< the host, until it is reached
-  void hold(const Stream& stream) const;            ///< what `stream` is given from now on starts after it
-  double seconds_since(const Event& before) const;  ///< both reached, timed, on streams of one device
+  void wait() const;                                ///< the host waits until it is reached
+  void block(const Stream& stream) const;           ///< work enqueued on `stream` from now on starts after it
+  double seconds_since(const Event& before) const;  ///< both must be reached, timed, and of one device
 
  private:
-  std::shared_ptr<void> native_;                        // the cudaEvent_t, or null on the CPU
-  std::shared_ptr<const std::function<void()>> watch_;  // the stream's watcher
-  double host_seconds_ = 0;                             // on the CPU, when it was made
+  std::shared_ptr<void> native_;                        // the cudaEvent_t; null on the CPU
+  std::shared_ptr<const std::function<void()>> check_;  // the stream's check_while_waiting()
+  double host_seconds_ = 0;                             // when it was made; what a CPU event is timed by
 };
 
-/// From now on a host that waits for `stream`, or for an event on it made after this, calls `check` now and then, which
-/// may throw: what the stream waits for may never come. An empty one ends that.
-void watch(const Stream& stream, std::function<void()> check);
+/// From now on a host that waits for `stream`, or for an event recorded on it later, calls `check` every 200 µs.
+/// `check` may throw to end the wait: the stream may depend on a rank that has died. An empty function removes the
+/// check.
+void check_while_waiting(const Stream& stream, std::function<void()> check);
 
 }  // namespace causeway

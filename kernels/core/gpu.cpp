@@ -12,7 +12,7 @@ int visible_gpus() {
   int count = 0;
 #if CAUSEWAY_CUDA
   if (cudaGetDeviceCount(&count) != cudaSuccess) {
-    cudaGetLastError();  // no GPU is an answer, not an error of a later call
+    cudaGetLastError();  // clears the error, which a later call would report as its own
     count = 0;
   }
 #endif
@@ -20,7 +20,8 @@ int visible_gpus() {
 }
 
 void use_gpu(int ordinal) {
-  require(ordinal >= 0 && ordinal < visible_gpus(), "GPU {} is wanted, {} are visible", ordinal, visible_gpus());
+  require(ordinal >= 0 && ordinal < visible_gpus(), "GPU {} is requested, but {} are visible, counted from 0", ordinal,
+          visible_gpus());
 #if CAUSEWAY_CUDA
   cuda_check(cudaSetDevice(ordinal));
 #endif

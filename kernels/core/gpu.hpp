@@ -4,14 +4,15 @@
 
 namespace causeway {
 
-/// GPUs that this process sees; 0 in a build without CUDA.
+/// The number of GPUs that this process sees; 0 in a build without CUDA.
 int visible_gpus();
 
-/// The calling thread's streams are this GPU's from now on, the visible ones counted from 0. Before its first stream.
+/// Streams that the calling thread makes from now on are on the GPU of this ordinal, counted from 0 among the visible
+/// ones. To be called before the thread's first stream. Throws Error(usage) if that GPU is not visible.
 void use_gpu(int ordinal);
 
-/// The machine's own name of the calling thread's GPU (its PCI address), by which two processes find that they share
-/// one.
+/// The PCI address of the calling thread's GPU. Two processes of one machine compare it to detect that they share a
+/// GPU. Empty in a build without CUDA.
 std::string gpu_address();
 
 }  // namespace causeway

@@ -4,8 +4,8 @@
 
 namespace causeway {
 
-/// Owns one foreign handle. Traits give `type`, `null()` (T{} is not always null: HDF5's is -1) and `close(type)
-/// noexcept`.
+/// Owns one handle of a foreign library and closes it in its destructor. Movable, not copyable. Traits give `type`,
+/// `null()` (which is not always type{}: HDF5's is -1) and `close(type) noexcept`.
 template <class Traits>
 class Handle {
  public:
@@ -27,8 +27,9 @@ class Handle {
 
   type get() const noexcept { return value_; }
   explicit operator bool() const noexcept { return value_ != Traits::null(); }
-  /// Gives the handle up unclosed, to a caller who closes it and wants to know how that went.
+  /// Returns the handle without closing it, for a caller that closes it and checks the result.
   [[nodiscard]] type release() noexcept { return std::exchange(value_, Traits::null()); }
+  /// Closes the handle now.
   void reset() noexcept {
     if (value_ != Traits::null()) Traits::close(std::exchange(value_, Traits::null()));
   }

@@ -16,22 +16,22 @@ namespace {
 constexpr std::int64_t alignment = 256;
 #ifdef __linux__
 constexpr std::int64_t huge_page = 2 << 20;
-// From here on blocks are mapped by themselves: malloc keeps what is freed, up to 32 MiB a block.
-constexpr std::int64_t mapped = 1 << 20;
+// Blocks of this size and more get a mapping of their own: malloc would keep freed blocks of up to 32 MiB.
+constexpr std::int64_t smallest_mapping = 1 << 20;
 
-/// A mapping that begins at a huge page: what stands before and after it goes back.
+/// A mapping that begins at a huge page. It maps one huge page more and unmaps what is before and after the block.
 void* map_on_huge_pages(std::int64_t bytes) {
   const auto size = static_cast<std::size_t>(bytes);
-  void* const place = mmap(nullptr, size + huge_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (place == MAP_FAILED) return nullptr;
-  auto* const first = static_cast<std::byte*>(place);
-  auto* const block = reinterpret_cast<std::byte*>(round_up(reinterpret_cast<std::intptr_t>(place), huge_page));
+  void* const mapping = mmap(nullptr, size + huge_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapping == MAP_FAILED) return nullptr;
+  auto* const first = static_cast<std::byte*>(mapping);
+  auto* const block = reinterpret_cast<std::byte*>(round_up(reinterpret_cast<std::intptr_t>(mapping), huge_page));
   if (block > first) munmap(first, static_cast<std::size_t>(block - first));
   munmap(block + size, static_cast<std::size_t>(huge_page - (block - first)));
 #ifdef MADV_HUGEPAGE
-  // A kernel that takes a tile of channels down the tokens touches a page a row, and with 4 KiB pages waits for their
-  // translation longer than for their bytes. Advice: where it is refused, small pages serve as well. Whole huge pages
-  // only, so that a block takes no more memory.
+  // A kernel that walks over the tokens of one tile of channels touches one page a row. With pages of 4 KiB it waits
+  // longer for address translation (TLB misses) than for the data. The call is advice: if it fails, small pages work
+  // too. Only whole huge pages are advised, so that a block takes no more memory than asked for.
   madvise(block, static_cast<std::size_t>(bytes / huge_page * huge_page), MADV_HUGEPAGE);
 #endif
   return block;
@@ -43,13 +43,14 @@ void* map_on_huge_pages(std::int64_t bytes) {
 #ifdef __linux__
 
 void* host_block(std::int64_t bytes) {
-  if (bytes < mapped) return std::aligned_alloc(alignment, static_cast<std::size_t>(round_up(bytes, alignment)));
-  if (bytes > std::int64_t{1} << 56) return nullptr;  // beyond any address space; sums with it would overflow
+  if (bytes < smallest_mapping)
+    return std::aligned_alloc(alignment, static_cast<std::size_t>(round_up(bytes, alignment)));
+  if (bytes > std::int64_t{1} << 56) return nullptr;  // larger than any address space; the sum below would overflow
   return map_on_huge_pages(round_up(bytes, sysconf(_SC_PAGESIZE)));
 }
 
 void free_host_block(void* block, std::int64_t bytes) noexcept {
-  if (bytes < mapped)
+  if (bytes < smallest_mapping)
     std::free(block);
   else
     munmap(block, static_cast<std::size_t>(round_up(bytes, sysconf(_SC_PAGESIZE))));

@@ -4,11 +4,11 @@
 
 namespace causeway {
 
-/// `bytes` of host memory aligned to 256, large blocks on huge pages where Linux has them to give; null where there is
-/// not as much.
+/// Allocates `bytes` of host memory, aligned to 256 bytes. Blocks of 1 MiB and more are on huge pages if Linux has free
+/// ones. Returns null if the system refuses.
 void* host_block(std::int64_t bytes);
 
-/// Gives a block of host_block(bytes) back to the system, large ones at once.
+/// Frees a block of host_block(bytes). A block of 1 MiB and more returns to the system at once.
 void free_host_block(void* block, std::int64_t bytes) noexcept;
 
 }  // namespace causeway

@@ -7,8 +7,9 @@
 
 namespace causeway {
 
-/// One operation and its implementation on each device: the only place a device is chosen. kernels/cpu/<op>.cpp reads
-/// like the formula and is the specification, kernels/cuda/<op>.cu is fast; kernels/registry.cpp pairs them.
+/// One operation and its implementation on each device. Only here a device is chosen. kernels/cpu/ holds the
+/// specification, whose code follows the formula; kernels/cuda/ holds the fast version; kernels/registry.cpp pairs
+/// them.
 template <class Args>
 struct Kernel {
   using Function = void (*)(const Stream&, const Args&);
@@ -16,6 +17,7 @@ struct Kernel {
   Function cpu;
   Function cuda;  ///< nullptr in a build without CUDA
 
+  /// Runs it on the stream's device. Throws Error(usage) if this build has no implementation there.
   void operator()(const Stream& stream, const Args& args) const {
     const Function run = stream.device() == Device::cuda ? cuda : cpu;
     require(run != nullptr, "{} has no implementation on {}", name, name_of(stream.device()));

@@ -23,14 +23,14 @@ cudaMemPool_t pool_of(const std::shared_ptr<void>& pool) { return static_cast<cu
 std::shared_ptr<void> make_cuda_pool() {
   cudaMemPoolProps properties{};
   properties.allocType =
-      cudaMemAllocationTypePinned;  // CUDA's word for memory that stays where it is; it is the device's
+      cudaMemAllocationTypePinned;  // "pinned" here means memory that does not move; it is device memory
   properties.location.type = cudaMemLocationTypeDevice;
   cuda_check(cudaGetDevice(&properties.location.id));
   cudaMemPool_t pool = nullptr;
   cuda_check(cudaMemPoolCreate(&pool, &properties));
   const std::shared_ptr<void> owner(pool,
                                     [](void* created) { cudaMemPoolDestroy(static_cast<cudaMemPool_t>(created)); });
-  std::uint64_t keep = ~std::uint64_t{0};  // whatever was ever needed
+  std::uint64_t keep = ~std::uint64_t{0};  // the pool keeps all memory that it ever got
   cuda_check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep));
   return owner;
 }
@@ -45,7 +45,7 @@ Device parse_device(std::string_view name) {
 }
 
 MemoryPool::MemoryPool(Device device, bool page_locked) : device_(device), page_locked_(page_locked) {
-  ensure(device == Device::cpu, "a pool of {} memory without a stream", name_of(device));
+  ensure(device == Device::cpu, "a memory pool on device {} without a stream", name_of(device));
 }
 
 #if CAUSEWAY_CUDA
@@ -83,7 +83,7 @@ void MemoryPool::release(void* block, std::int64_t bytes) noexcept {
   bytes = block_size(bytes);
   const std::lock_guard lock(mutex_);
   live_bytes_ -= bytes;
-  if (device_ == Device::cuda) return to_system(block, bytes);  // CUDA's pool keeps it
+  if (device_ == Device::cuda) return to_system(block, bytes);  // CUDA's own pool keeps the block
   cached_.emplace(bytes, block);
   cached_bytes_ += bytes;
 }
@@ -132,11 +132,11 @@ void* MemoryPool::from_system(std::int64_t bytes) {
   } else {
     block = host_block(bytes);
   }
-  if (block == nullptr) cudaGetLastError();  // it is said here, and by no later call
+  if (block == nullptr) cudaGetLastError();  // clears the error: it is reported below, and not by a later call
 #else
   block = host_block(bytes);
 #endif
-  ensure(block != nullptr, "out of {} memory: {} bytes wanted beside {} in use",
+  ensure(block != nullptr, "out of {} memory: {} bytes requested, {} bytes in use",
          page_locked_ ? "page-locked" : name_of(device_), bytes, live_bytes_);
   return block;
 }

@@ -15,28 +15,33 @@ constexpr const char* name_of(Device device) { return device == Device::cpu ? "c
 /// The inverse of name_of. Throws Error(usage) for any other name.
 Device parse_device(std::string_view name);
 
-/// Memory of one device for one rank, handed out in blocks aligned to 256 bytes; a training step after the first asks
-/// the system for nothing. On the CPU a returned block serves the next request of its size; live and cached bytes
-/// together never exceed the largest live figure by more than the request at hand. `page_locked` host memory is what a
-/// GPU copies from and to by itself; its blocks are powers of two and stay until the pool ends, since getting one, and
-/// giving one back, waits for the GPU. On a GPU the blocks come from a CUDA memory pool of this object's own
-/// (cudaMallocAsync), in the order of the stream it was made for, and stay with it until it ends. Thread-safe.
+/// Caches the memory of one device for one rank: after its first step, training requests no memory from the system.
+/// Blocks are aligned to 256 bytes. Thread-safe.
+/// - CPU: a released block serves the next request of the same size. Live plus cached bytes never exceed the peak of
+/// the
+///   live bytes by more than the current request.
+/// - CPU, `page_locked`: memory that a GPU can copy from and to asynchronously. Block sizes are powers of two. The pool
+///   keeps its blocks until it is destroyed, because to allocate or free one waits for the GPU.
+/// - GPU: blocks come from a CUDA memory pool that this object owns (cudaMallocFromPoolAsync), in the order of the
+///   stream that it was made for. The CUDA pool keeps them until it is destroyed.
 class MemoryPool {
  public:
   explicit MemoryPool(Device device, bool page_locked = false);
-  /// Of a GPU, in the order of a cudaStream_t.
+  /// A pool of GPU memory, in the order of a cudaStream_t.
   explicit MemoryPool(std::shared_ptr<void> native_stream);
   ~MemoryPool();
   MemoryPool(const MemoryPool&) = delete;
   MemoryPool& operator=(const MemoryPool&) = delete;
 
+  /// Null for 0 bytes. Throws Error(internal) if the system has not enough memory.
   void* allocate(std::int64_t bytes);
+  /// `bytes` as they were requested.
   void release(void* block, std::int64_t bytes) noexcept;
 
   Device device() const { return device_; }
-  std::int64_t live_bytes() const;
-  std::int64_t cached_bytes() const;  ///< held for later requests
-  std::int64_t peak_bytes() const;    ///< high-water mark of live bytes since the last reset
+  std::int64_t live_bytes() const;    ///< allocated and not yet released
+  std::int64_t cached_bytes() const;  ///< kept for later requests
+  std::int64_t peak_bytes() const;    ///< maximum of the live bytes since the last reset
   void reset_peak();
 
  private:
@@ -47,7 +52,7 @@ class MemoryPool {
 
   Device device_;
   bool page_locked_ = false;
-  std::shared_ptr<void> stream_;     // the cudaStream_t in whose order GPU blocks come and go
+  std::shared_ptr<void> stream_;     // the cudaStream_t in whose order GPU blocks are allocated and freed
   std::shared_ptr<void> cuda_pool_;  // the cudaMemPool_t
   mutable std::mutex mutex_;
   std::multimap<std::int64_t, void*> cached_;

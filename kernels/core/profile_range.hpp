@@ -4,8 +4,9 @@
 
 namespace causeway {
 
-/// Names what the host enqueues while it lives, for profilers: an NVTX range, which Nsight Systems shows above its
-/// kernels. Nests. Nothing in a build without CUDA, next to nothing where no profiler listens.
+/// Gives a name, for profilers, to the work that the host enqueues during this object's lifetime: an NVTX range, which
+/// Nsight Systems shows above the kernels. Ranges can be nested. It does nothing in a build without CUDA and costs
+/// almost nothing if no profiler is attached.
 class ProfileRange {
  public:
   explicit ProfileRange(const std::string& name);

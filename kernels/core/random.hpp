@@ -7,10 +7,10 @@
 
 namespace causeway {
 
-/// Philox4x32-10 (Salmon et al., SC'11): a keyed counter → four random 32-bit words. Counter-based, so that a draw
-/// depends on its index alone and never on how many ranks draw. Written out here because the same bits are needed on
-/// every device and machine, and neither the standard library (before C++26), Boost, nor a library present on all our
-/// machines has it; tested against Random123's known answers.
+/// Philox4x32-10 (Salmon et al., SC'11): maps a counter and a key to four random 32-bit words. A draw depends only on
+/// its index, never on how many ranks or threads draw. It is implemented here because every device and machine must
+/// give the same bits, and neither the standard library (before C++26) nor Boost has it. Tested against the known
+/// answers of Random123.
 constexpr std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t a = std::uint64_t{0xD2511F53} * counter[0], b = std::uint64_t{0xCD9E8D57} * counter[2];
@@ -21,7 +21,7 @@ constexpr std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> count
   return counter;
 }
 
-/// One stream of random numbers: draw i of stream s under a seed is always the same number.
+/// One stream of random numbers: seed, stream and index determine a draw.
 class RandomStream {
  public:
   constexpr RandomStream(std::uint64_t seed, std::uint64_t stream) : seed_(seed), stream_(stream) {}
@@ -38,7 +38,7 @@ class RandomStream {
     const auto word = draw(index);
     return {to_unit((std::uint64_t{word[1]} << 32) | word[0]), to_unit((std::uint64_t{word[3]} << 32) | word[2])};
   }
-  /// Standard normal, by Box and Muller.
+  /// Standard normal, by the Box-Muller transform.
   double normal(std::uint64_t index) const {
     const auto [radius, angle] = uniform_pair(index);
     return std::sqrt(-2 * std::log(radius)) * std::cos(2 * std::numbers::pi * angle);

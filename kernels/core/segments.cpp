@@ -56,17 +56,17 @@ std::vector<std::int64_t> Segments::slice(std::int64_t begin, std::int64_t end) 
   return result;
 }
 
-PlacedSegments::PlacedSegments(const Stream& stream, std::vector<std::int64_t> cu_seqlens, std::int64_t tokens)
+DeviceSegments::DeviceSegments(const Stream& stream, std::vector<std::int64_t> cu_seqlens, std::int64_t tokens)
     : host_(std::move(cu_seqlens)), tokens_(tokens) {
   if (stream.device() == Device::cpu) return;
   device_ = Tensor(stream, DType::i64, {static_cast<std::int64_t>(host_.size())});
   stream.upload(device_.view().data, host_.data(), device_.view().bytes());
 }
 
-SegmentsView PlacedSegments::view() const {
-  SegmentsView placed = segments_view(host_, tokens_);
-  if (device_.present()) placed.cu_seqlens = device_.view().row<const std::int64_t>(0);
-  return placed;
+SegmentsView DeviceSegments::view() const {
+  SegmentsView result = segments_view(host_, tokens_);
+  if (device_.present()) result.cu_seqlens = device_.view().row<const std::int64_t>(0);
+  return result;
 }
 
 }  // namespace causeway

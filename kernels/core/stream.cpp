@@ -16,16 +16,16 @@ namespace causeway {
 namespace {
 
 #if CAUSEWAY_CUDA
-std::shared_ptr<void> new_cuda_stream(bool goes_first) {
-  int last = 0, first = 0;
-  cuda_check(cudaDeviceGetStreamPriorityRange(&last, &first));
+std::shared_ptr<void> new_cuda_stream(bool high_priority) {
+  int lowest = 0, highest = 0;
+  cuda_check(cudaDeviceGetStreamPriorityRange(&lowest, &highest));
   cudaStream_t created = nullptr;
-  cuda_check(cudaStreamCreateWithPriority(&created, cudaStreamNonBlocking, goes_first ? first : last));
+  cuda_check(cudaStreamCreateWithPriority(&created, cudaStreamNonBlocking, high_priority ? highest : lowest));
   return {created, [](void* stream) { cudaStreamDestroy(static_cast<cudaStream_t>(stream)); }};
 }
 #endif
 
-/// What is on its way to a GPU, oldest first, each with the event that says it has arrived.
+/// A stream's resource: the host copies of uploads in flight, oldest first, each with the event after which it is free.
 struct Uploads {
   std::deque<std::pair<Event, Tensor>> staged;
 };
@@ -44,7 +44,7 @@ Stream::Stream(Device device) {
 #if CAUSEWAY_CUDA
   int devices = 0;
   require(cudaGetDeviceCount(&devices) == cudaSuccess && devices > 0,
-          "device is cuda, but no GPU answers on this machine");
+          "device is cuda, but this machine has no usable GPU");
   native_ = new_cuda_stream(false);
   memory_ = std::make_shared<MemoryPool>(native_);
 #else
@@ -52,16 +52,16 @@ Stream::Stream(Device device) {
 #endif
 }
 
-Stream Stream::beside() const {
-  Stream other(memory_);
+Stream Stream::side_stream() const {
+  Stream side(memory_);
 #if CAUSEWAY_CUDA
-  // It goes first where both have work to start: what runs beside is short, and somebody waits for it.
-  if (device() == Device::cuda) other.native_ = new_cuda_stream(true);
+  // High priority: work on a side stream (messages) is short, and other work waits for it.
+  if (device() == Device::cuda) side.native_ = new_cuda_stream(true);
 #endif
-  return other;
+  return side;
 }
 
-Stream Stream::host() const { return device() == Device::cpu ? *this : companion<PageLocked>().stream; }
+Stream Stream::host() const { return device() == Device::cpu ? *this : resource<PageLocked>().stream; }
 
 void Stream::wait() const {
   if (device() == Device::cuda) Event(*this).wait();
@@ -80,7 +80,7 @@ void Stream::copy(void* destination, const void* source, std::int64_t bytes) con
 void Stream::upload(void* destination, const void* source, std::int64_t bytes) const {
   if (bytes <= 0) return;
   if (device() == Device::cpu) return copy(destination, source, bytes);
-  auto& staged = companion<Uploads>().staged;
+  auto& staged = resource<Uploads>().staged;
   while (!staged.empty() && staged.front().first.reached()) staged.pop_front();
   Tensor stage(host(), DType::u8, {bytes});
   std::memcpy(stage.view().data, source, static_cast<std::size_t>(bytes));

@@ -10,40 +10,41 @@
 
 namespace causeway {
 
-/// An ordered queue of work on one device, and that device's memory. On the CPU work runs at once. Cheap to copy:
-/// copies share both.
+/// An ordered queue of work on one device, together with a memory pool of that device. On the CPU work runs at once, in
+/// the caller. Copies are cheap and share the queue and the pool.
 class Stream {
  public:
-  /// A new stream on `device`. Throws where this build or machine has no such device.
+  /// A new stream on `device`. Throws Error(usage) if this build or machine has no such device.
   explicit Stream(Device device = Device::cpu);
 
   Device device() const { return memory_->device(); }
   MemoryPool& memory() const { return *memory_; }
   const std::shared_ptr<MemoryPool>& shared_memory() const { return memory_; }
   void* native() const { return native_.get(); }  ///< the cudaStream_t, or null on the CPU
-  void wait() const;                              ///< until everything enqueued so far is done
+  void wait() const;                              ///< the host waits until all work enqueued so far is done
 
-  /// Another queue on the same device, with the same memory: what runs beside this one. Memory is allocated and freed
-  /// in this one's order.
-  Stream beside() const;
-  /// Host memory and order: this stream on the CPU; for a GPU's, a CPU stream whose memory the GPU copies from and to
-  /// by itself (page-locked).
+  /// A second queue on the same device, with the same memory pool: its work runs concurrently with this one's, at a
+  /// higher priority. Memory is allocated and freed in the order of this queue.
+  Stream side_stream() const;
+  /// A CPU stream for data that this stream exchanges with the host: this stream itself on the CPU; for a GPU's, one
+  /// whose memory is page-locked, so that the GPU copies from and to it asynchronously.
   Stream host() const;
 
-  /// `bytes` from `source` to `destination`, both reachable from this device (or one of them in host memory). Host
-  /// memory takes part in the stream's order only if it is page-locked; from other host memory use upload().
+  /// Enqueues a copy of `bytes` from `source` to `destination`. Each is memory that this device can address, or
+  /// page-locked host memory. Other host memory does not take part in the stream's order: use upload() for it.
   void copy(void* destination, const void* source, std::int64_t bytes) const;
-  /// `bytes` of the host's `source`, which may change as soon as this returns, to `destination` on this device. Does
-  /// not wait for the device.
+  /// Enqueues a copy of `bytes` from host memory to `destination` on this device. `source` may change as soon as this
+  /// returns. Does not wait for the device.
   void upload(void* destination, const void* source, std::int64_t bytes) const;
+  /// Enqueues zeroing `bytes` of `destination`.
   void zero(void* destination, std::int64_t bytes) const;
 
-  /// The one T that goes with this stream and its copies, T() on the first call: a library's handle and its plans,
-  /// which then live as long as the stream does. Only who enqueues on the stream may use it.
+  /// The T that this stream and its copies share, made by T() on the first call: for example a cuBLASLt handle and its
+  /// plans. It lives as long as the stream. Only the thread that enqueues on the stream may use it.
   template <class T>
-  T& companion() const {
-    const std::lock_guard lock(companions_->mutex);
-    std::shared_ptr<void>& found = companions_->of_type[typeid(T)];
+  T& resource() const {
+    const std::lock_guard lock(resources_->mutex);
+    std::shared_ptr<void>& found = resources_->of_type[typeid(T)];
     if (found == nullptr) found = std::make_shared<T>();
     return *static_cast<T*>(found.get());
   }
@@ -52,14 +53,14 @@ class Stream {
   struct PageLocked;
   explicit Stream(std::shared_ptr<MemoryPool> memory) : memory_(std::move(memory)) {}
 
-  struct Companions {
+  struct Resources {
     std::mutex mutex;
     std::unordered_map<std::type_index, std::shared_ptr<void>> of_type;
   };
   std::shared_ptr<void> native_;
   std::shared_ptr<MemoryPool> memory_;
-  std::shared_ptr<Companions> companions_ =
-      std::make_shared<Companions>();  // the last member: gone before the stream it goes with
+  std::shared_ptr<Resources> resources_ =
+      std::make_shared<Resources>();  // the last member: destroyed before the queue that it uses
 };
 
 }  // namespace causeway

@@ -9,7 +9,7 @@ namespace causeway {
 Shape::Shape(std::initializer_list<std::int64_t> extents) {
   ensure(extents.size() <= extents_.size(), "a tensor has at most {} axes, not {}", extents_.size(), extents.size());
   for (const std::int64_t extent : extents) {
-    ensure(extent >= 0, "a tensor's extent is {}", extent);
+    ensure(extent >= 0, "a tensor's extent is {}, expected at least 0", extent);
     extents_[static_cast<std::size_t>(rank_++)] = extent;
   }
 }
@@ -41,13 +41,13 @@ TensorView view_of(void* data, DType dtype, Shape shape) {
 }
 
 std::span<std::byte> TensorView::as_bytes() const {
-  ensure(dense() || rows() <= 1, "tensor {} has gaps between its rows", shape.to_string());
+  ensure(dense() || rows() <= 1, "tensor {} has gaps between its rows, expected a dense one", shape.to_string());
   return {static_cast<std::byte*>(data), static_cast<std::size_t>(bytes())};
 }
 
 TensorView TensorView::slice_rows(std::int64_t begin, std::int64_t count) const {
-  ensure(begin >= 0 && count >= 0 && begin + count <= rows(), "rows {}+{} of tensor {}", begin, count,
-         shape.to_string());
+  ensure(begin >= 0 && count >= 0 && begin + count <= rows(), "slice of {1} rows from row {0} of a tensor {2}", begin,
+         count, shape.to_string());
   TensorView part = *this;
   part.data = static_cast<std::byte*>(data) + begin * row_stride * size_of(dtype);
   part.shape = shape.with_rows(count);
@@ -55,8 +55,8 @@ TensorView TensorView::slice_rows(std::int64_t begin, std::int64_t count) const 
 }
 
 TensorView TensorView::slice_columns(std::int64_t begin, std::int64_t count) const {
-  ensure(shape.rank() == 2 && begin >= 0 && count >= 0 && begin + count <= columns(), "columns {}+{} of tensor {}",
-         begin, count, shape.to_string());
+  ensure(shape.rank() == 2 && begin >= 0 && count >= 0 && begin + count <= columns(),
+         "slice of {1} columns from column {0} of a tensor {2}", begin, count, shape.to_string());
   TensorView part = *this;
   part.data = static_cast<std::byte*>(data) + begin * size_of(dtype);
   part.shape = {rows(), count};
@@ -64,7 +64,7 @@ TensorView TensorView::slice_columns(std::int64_t begin, std::int64_t count) con
 }
 
 TensorView TensorView::reshaped(Shape to) const {
-  ensure(dense() && to.size() == size(), "tensor {} does not reshape to {}", shape.to_string(), to.to_string());
+  ensure(dense() && to.size() == size(), "tensor {} cannot be reshaped to {}", shape.to_string(), to.to_string());
   return view_of(data, dtype, to);
 }
 

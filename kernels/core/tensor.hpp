@@ -13,7 +13,7 @@
 
 namespace causeway {
 
-/// Up to four extents, outermost first.
+/// The extents of a tensor: up to four, outermost first.
 class Shape {
  public:
   Shape() = default;
@@ -21,10 +21,10 @@ class Shape {
 
   int rank() const { return rank_; }
   std::int64_t operator[](int axis) const { return extents_[static_cast<std::size_t>(axis)]; }
-  std::int64_t size() const;      ///< number of elements; 1 for a scalar (rank 0)
-  std::int64_t row_size() const;  ///< elements of one row: all extents but the first
-  Shape with_rows(std::int64_t rows) const;
-  std::string to_string() const;  ///< "[3, 4]"
+  std::int64_t size() const;                 ///< number of elements; 1 for a scalar (rank 0)
+  std::int64_t row_size() const;             ///< elements of one row: the product of all extents but the first
+  Shape with_rows(std::int64_t rows) const;  ///< the same with another first extent
+  std::string to_string() const;             ///< "[3, 4]"
   bool operator==(const Shape&) const = default;
 
  private:
@@ -32,45 +32,49 @@ class Shape {
   int rank_ = 0;
 };
 
-/// Somebody else's elements, row-major; only the rows may stand further apart than they are long (`row_stride`), as the
-/// columns [begin, end) of a wider matrix do. Passed by value. A default-constructed view is "absent": how optional
-/// arguments are left out.
+/// A view of the elements of a tensor, row-major; it owns nothing. Rows may be further apart than they are long
+/// (`row_stride`): so the columns [begin, end) of a wider matrix are a view too. All other axes are contiguous. Passed
+/// by value. A default-constructed view is "absent": an optional argument that is left out.
 struct TensorView {
   void* data = nullptr;
   DType dtype = DType::f32;
   Shape shape;
-  std::int64_t row_stride = 0;  ///< elements from one row to the next
+  std::int64_t row_stride = 0;  ///< elements from the start of one row to the start of the next
 
   bool present() const { return shape.rank() > 0; }
+  /// Without gaps between the rows.
   bool dense() const { return row_stride == shape.row_size(); }
   std::int64_t rows() const { return shape[0]; }
   std::int64_t columns() const { return shape.row_size(); }
   std::int64_t size() const { return present() ? shape.size() : 0; }
   std::int64_t bytes() const { return size() * size_of(dtype); }
 
+  /// The first element of a row; T must match dtype (unchecked).
   template <class T>
   T* row(std::int64_t index) const {
     return static_cast<T*>(data) + index * row_stride;
   }
-  /// The elements of a dense view as a span; T must match dtype.
+  /// The elements of a dense view as a span. Throws Error(internal) if there are gaps or T does not match dtype.
   template <class T>
   std::span<T> as() const {
     ensure(dtype_of<T> == dtype && (dense() || rows() <= 1), "tensor {} of {} is not a dense {}", shape.to_string(),
            name_of(dtype), name_of(dtype_of<T>));
     return {static_cast<T*>(data), static_cast<std::size_t>(size())};
   }
-  /// The raw bytes of a dense view, for transports and files.
+  /// The raw bytes of a dense view, for transports and files. Throws Error(internal) if there are gaps.
   std::span<std::byte> as_bytes() const;
 
+  // These throw Error(internal) if the result would not lie within this view.
   TensorView slice_rows(std::int64_t begin, std::int64_t count) const;
   TensorView slice_columns(std::int64_t begin, std::int64_t count) const;  ///< of a [rows, columns] view
   TensorView reshaped(Shape to) const;                                     ///< of a dense view, same number of elements
 };
 
-/// A dense view of memory that belongs to somebody else.
+/// A dense view of `data`, which must hold that many elements and outlive the view.
 TensorView view_of(void* data, DType dtype, Shape shape);
 
-/// Owns the elements of one dense tensor in a stream's memory. Fresh tensors are not initialised.
+/// Owns the elements of one dense tensor, in the memory pool of a stream. Movable; a moved-from tensor is absent. The
+/// elements of a new tensor are uninitialised.
 class Tensor {
  public:
   Tensor() = default;
@@ -82,7 +86,7 @@ class Tensor {
   static Tensor zeros(const Stream& stream, DType dtype, Shape shape);
 
   TensorView view() const { return view_; }
-  operator TensorView() const { return view_; }  // NOLINT: an owner may stand wherever a view is asked for
+  operator TensorView() const { return view_; }  // NOLINT: an owner converts to a view implicitly
   bool present() const { return view_.present(); }
 
  private:

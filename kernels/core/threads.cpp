@@ -6,7 +6,7 @@
 
 namespace causeway {
 
-// OpenBLAS has threads of its own, which kernels/cpu/gemm.cpp leaves unused: it gives OpenMP's threads the tiles.
+// OpenBLAS's own threads are unused: kernels/cpu/gemm.cpp distributes tiles of a product over OpenMP's threads.
 void set_threads([[maybe_unused]] int threads) {
 #ifdef _OPENMP
   omp_set_num_threads(threads);

@@ -2,7 +2,7 @@
 
 namespace causeway {
 
-/// The CPU kernels the calling thread runs from now on use this many threads. Results do not depend on it.
+/// The number of threads that CPU kernels called by this thread use from now on. Results do not depend on it.
 void set_threads(int threads);
 
 }  // namespace causeway

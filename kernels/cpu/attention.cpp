@@ -243,10 +243,6 @@ void dispatch_result(DType dtype, DType result, const Body& body) {
   });
 }
 
-void expect_either(std::string_view name, TensorView x, DType dtype, Shape shape) {
-  expect(name, x, x.dtype == accumulator_of(dtype) ? x.dtype : dtype, shape);
-}
-
 void expect_inputs(const AttentionInputs& in) {
   const DType dtype = in.q.dtype;
   ensure(in.q.shape.rank() == 3, "q is {}, expected [queries, H, E]", in.q.shape.to_string());
@@ -261,13 +257,13 @@ void expect_inputs(const AttentionInputs& in) {
 void attention_forward(const Stream& stream, const AttentionForward& args) {
   const AttentionInputs& in = args.in;
   expect_inputs(in);
-  expect_either("y", args.y, in.q.dtype, in.q.shape);
+  expect_dtype_or_accumulator("y", args.y, in.q.dtype, in.q.shape);
   expect("lse", args.lse, accumulator_of(in.q.dtype), {in.q.shape[0], in.q.shape[1]});
   dispatch_result(in.q.dtype, args.y.dtype, [&]<class T, class Y> { forward<T, Y>(stream, args); });
 }
 
 void attention_delta(const Stream&, const AttentionDelta& args) {
-  expect_either("y", args.y, args.d_y.dtype, args.d_y.shape);
+  expect_dtype_or_accumulator("y", args.y, args.d_y.dtype, args.d_y.shape);
   expect("delta", args.delta, accumulator_of(args.d_y.dtype), {args.d_y.shape[0], args.d_y.shape[1]});
   dispatch_result(args.d_y.dtype, args.y.dtype, [&]<class T, class Y> { delta<T, Y>(args); });
 }

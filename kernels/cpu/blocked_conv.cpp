@@ -235,7 +235,7 @@ void expect_inputs(const Args& args) {
   expect_gated_inputs(args.in);
   const DType dtype = args.in.v.dtype;
   const std::int64_t D = args.in.v.columns(), G = args.taps.rows(), length = args.taps.columns();
-  expect_parameter("taps", args.taps, dtype, {G, length});
+  expect_dtype_or_accumulator("taps", args.taps, dtype, {G, length});
   ensure(length > 0 && (G == 0 ? D == 0 : D % G == 0), "taps {} for {} channels", args.taps.shape.to_string(), D);
   ensure(args.block > 0, "a block of {} tokens", args.block);
   expect_if_present("halo", args.halo, dtype, {length - 1, D});

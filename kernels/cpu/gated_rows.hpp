@@ -95,17 +95,13 @@ Accumulator<T> parameter(TensorView x, std::int64_t row, std::int64_t column) {
   return x.dtype == dtype_of<R> ? x.row<const R>(row)[column] : static_cast<R>(x.row<const T>(row)[column]);
 }
 
-inline void expect_parameter(std::string_view name, TensorView x, DType activations, Shape shape) {
-  expect(name, x, x.dtype == accumulator_of(activations) ? x.dtype : activations, shape);
-}
-
 inline void expect_gated_inputs(const GatedConvInputs& in) {
   const DType dtype = in.v.dtype;
   const Shape rows{in.segments.tokens, in.v.columns()};
   expect("v", in.v, dtype, rows);
   expect_if_present("q", in.q, dtype, rows);
   expect_if_present("k", in.k, dtype, rows);
-  if (in.skip.present()) expect_parameter("skip", in.skip, dtype, {in.v.columns()});
+  if (in.skip.present()) expect_dtype_or_accumulator("skip", in.skip, dtype, {in.v.columns()});
 }
 
 inline void expect_gated_gradients(const GatedConvInputs& in, const GatedConvGradients& gradients) {

@@ -174,7 +174,7 @@ void gemm(const Stream& stream, const Gemm& args) {
     return dispatch(c.dtype, [&]<class T>() {
       for_each_element(stream, {c}, ScaledOnly<T>{Rows<T>(c), static_cast<Accumulator<T>>(args.beta)});
     });
-  Plans& plans = stream.companion<Plans>();
+  Plans& plans = stream.resource<Plans>();
   const Plan& plan = plans({.m = m,
                             .n = n,
                             .k = k,

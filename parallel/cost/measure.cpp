@@ -61,7 +61,7 @@ double operations_per_second(const Group& group, DType dtype) {
                filter = Tensor::zeros(stream, dtype, {channels, taps});
   fill(stream, {.value = 1, .y = x});
   fill(stream, {.value = 1, .y = filter});
-  const PlacedSegments documents(stream, {0, tokens}, tokens);
+  const DeviceSegments documents(stream, {0, tokens}, tokens);
   const double seconds = best_seconds(5, group, [&] {
     blocked_conv_forward(stream, {.in = {.q = {}, .k = {}, .v = x, .skip = {}, .segments = documents.view()},
                                   .halo = {},

@@ -23,7 +23,7 @@ struct Chunk {
   int number = 0;                     ///< in the layout, of one of the rank's own
   Range tokens;                       ///< of the pack
   std::int64_t offset = 0;            ///< its first row in those tensors: the rank's local ones, for one of its own
-  PlacedSegments documents;           ///< it touches, in its own coordinates
+  DeviceSegments documents;           ///< it touches, in its own coordinates
   std::int64_t longest_document = 0;  ///< of these, with its tokens outside the run
   SegmentsView segments() const { return documents.view(); }
   std::span<const std::int64_t> cu_seqlens() const { return documents.cu_seqlens(); }

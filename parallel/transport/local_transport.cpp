@@ -63,9 +63,9 @@ class Message {
       std::copy(host_.begin(), host_.end(), into.begin());
       return;
     }
-    device_->written.hold(receiver);
+    device_->written.block(receiver);
     receiver.copy(into.data(), device_->content.view().data, std::ssize(into));
-    Event(receiver).hold(device_->sender);  // in whose order the memory is given back
+    Event(receiver).block(device_->sender);  // in whose order the memory is given back
   }
 
  private:

@@ -35,7 +35,7 @@ void nccl_check(ncclResult_t result, std::source_location where = std::source_lo
 /// them.
 class Links {
  public:
-  explicit Links(const Stream& stream) : queue_(stream.beside()) {}
+  explicit Links(const Stream& stream) : queue_(stream.side_stream()) {}
 
   const Stream& queue() const { return queue_; }
   void add(ncclComm_t comm) { open_.push_back(comm); }
@@ -162,9 +162,9 @@ class NcclTransport final : public Transport {
   template <class Enqueue>
   Pending on_queue(const Stream& stream, const Enqueue& enqueue) {
     const Stream& queue = links_->queue();
-    Event(stream).hold(queue);
+    Event(stream).block(queue);
     enqueue(static_cast<cudaStream_t>(queue.native()));
-    return Pending([done = Event(queue), stream] { done.hold(stream); });
+    return Pending([done = Event(queue), stream] { done.block(stream); });
   }
 
   std::unique_ptr<Transport> control_;
@@ -183,7 +183,7 @@ std::unique_ptr<Transport> make_nccl_transport(std::unique_ptr<Transport> contro
   nccl_check(ncclCommInitRank(&comm, control->size(), id, control->rank()));
   const auto links = std::make_shared<Links>(stream);
   // A host that waits for the stream may wait for a peer that is gone.
-  watch(stream, [links = std::weak_ptr(links)] {
+  check_while_waiting(stream, [links = std::weak_ptr(links)] {
     if (const auto open = links.lock()) open->check();
   });
   return std::make_unique<NcclTransport>(std::move(control), links, comm);

@@ -58,7 +58,7 @@ void bench_operators(const OperatorBenchSettings& settings, const Stopwatch& sto
       if (row.name.find(settings.filter) == std::string_view::npos) continue;
       for (const Size& size : sizes_of(row, settings, stream.device()))
         for (std::vector<std::int64_t>& cu_seqlens : packs_of(row, size)) {
-          const PlacedSegments documents(stream, std::move(cu_seqlens), size.tokens);
+          const DeviceSegments documents(stream, std::move(cu_seqlens), size.tokens);
           report(measure(row,
                          {.stream = stream,
                           .dtype = settings.dtype,

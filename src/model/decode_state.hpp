@@ -16,7 +16,7 @@ struct DecodeState {
 };
 
 /// The documents of a run of `count` tokens of the document that has `before` already.
-inline PlacedSegments next_run(const Stream& stream, std::int64_t before, std::int64_t count) {
+inline DeviceSegments next_run(const Stream& stream, std::int64_t before, std::int64_t count) {
   return {stream, {-before, count}, count};
 }
 

@@ -89,7 +89,7 @@ class Trial {
     if (!segments_) {
       const Segments pack = random_segments(tokens + 20, static_cast<std::uint64_t>(below(1 << 30)));
       const auto place = [&](const Stream& there) {
-        return PlacedSegments(there, pack.slice(10, 10 + tokens), tokens);
+        return DeviceSegments(there, pack.slice(10, 10 + tokens), tokens);
       };
       segments_.emplace(place(cpu_), place(gpu_));
     }
@@ -147,7 +147,7 @@ class Trial {
   RandomStream draws_;
   std::uint64_t next_ = 0;
   std::vector<std::unique_ptr<Twin>> twins_;
-  std::optional<std::pair<PlacedSegments, PlacedSegments>> segments_;
+  std::optional<std::pair<DeviceSegments, DeviceSegments>> segments_;
 };
 
 /// A kernel: what one random call of it is, and how far the devices may be apart, in roundings.

@@ -215,7 +215,7 @@ TEST_P(DevicesAttention, ReachesOffsetsBeyond32Bits) {
   const Shape wide{T, (std::int64_t{1} << 25) + 8};
   const Tensor in(gpu(), GetParam(), wide), out(gpu(), accumulator, wide);
   const Tensor delta = to_gpu(random_tensor(cpu(), accumulator, {T, H}, 9)), lse(gpu(), accumulator, {T, H});
-  const PlacedSegments segments(gpu(), {0, 33, T}, T);
+  const DeviceSegments segments(gpu(), {0, 33, T}, T);
   std::vector<Tensor> near, results;
   for (std::uint64_t seed = 1; seed <= 4; ++seed)
     near.push_back(to_gpu(random_tensor(cpu(), GetParam(), {T, D}, seed)));

@@ -114,7 +114,7 @@ TEST_P(ModelOnAGpu, OutOfMemoryIsSaidAndLeavesTheDeviceUsable) {
     const Tensor all(stream, DType::u8, {std::int64_t{1} << 50});
     FAIL() << "a pebibyte was given";
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("out of cuda memory: 1125899906842624 bytes wanted beside 0 in use"),
+    EXPECT_NE(std::string(error.what()).find("out of cuda memory: 1125899906842624 bytes requested, 0 bytes in use"),
               std::string::npos)
         << error.what();
   }

@@ -93,7 +93,7 @@ class GpuTest : public testing::TestWithParam<DType> {
                  const Call& call) const {
     Tensors there, back;
     for (const auto& [name, tensor] : in) there[name] = to_gpu(tensor);
-    const PlacedSegments segments(gpu(), cu_seqlens, tokens);
+    const DeviceSegments segments(gpu(), cu_seqlens, tokens);
     call(gpu(), there, segments.view());
     for (const auto& [name, tensor] : there) back[name] = to_cpu(tensor);
     return back;

@@ -358,7 +358,7 @@ void backward(const Stream& stream, const FftConvBackward& args) {
 void expect_inputs(const GatedConvInputs& in, TensorView taps) {
   expect_gated_inputs(in);
   const std::int64_t D = in.v.columns(), G = taps.rows();
-  expect_parameter("taps", taps, in.v.dtype, {G, taps.columns()});
+  expect_dtype_or_accumulator("taps", taps, in.v.dtype, {G, taps.columns()});
   ensure(taps.columns() > 0 && (G == 0 ? D == 0 : D % G == 0), "taps {} for {} channels", taps.shape.to_string(), D);
   ensure(!in.segments.continues_from_left() && !in.segments.continues_to_right(),
          "fft_conv takes whole documents, but one reaches beyond the run");

@@ -7,8 +7,6 @@
 namespace causeway::cuda {
 namespace {
 
-using cpu::expect;
-
 constexpr int warps = 4, threads = 32 * warps, rows = 16 * warps;
 /// Columns of the scores that a block takes at once.
 template <int E>

@@ -5,8 +5,6 @@
 namespace causeway::cuda {
 namespace {
 
-using cpu::expect;
-
 constexpr int threads = 256;
 
 /// `lanes` neighbouring lanes share a head of a token.

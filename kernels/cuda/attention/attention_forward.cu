@@ -7,8 +7,6 @@
 namespace causeway::cuda {
 namespace {
 
-using cpu::expect;
-
 constexpr int threads = 128, key_block = 64;
 
 /// Where a query's y and lse go.

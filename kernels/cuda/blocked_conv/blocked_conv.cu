@@ -38,14 +38,14 @@ void expect_inputs(const Args& args) {
   const DType dtype = in.v.dtype, accumulator = accumulator_of(dtype);
   const std::int64_t D = in.v.columns(), G = args.taps.rows(), length = args.taps.columns();
   const Shape rows{in.segments.tokens, D};
-  cpu::expect("v", in.v, dtype, rows);
-  cpu::expect_if_present("q", in.q, dtype, rows);
-  cpu::expect_if_present("k", in.k, dtype, rows);
-  cpu::expect_if_present("skip", in.skip, in.skip.dtype == accumulator ? accumulator : dtype, {D});
-  cpu::expect("taps", args.taps, args.taps.dtype == accumulator ? accumulator : dtype, {G, length});
+  expect("v", in.v, dtype, rows);
+  expect_if_present("q", in.q, dtype, rows);
+  expect_if_present("k", in.k, dtype, rows);
+  expect_if_present("skip", in.skip, in.skip.dtype == accumulator ? accumulator : dtype, {D});
+  expect("taps", args.taps, args.taps.dtype == accumulator ? accumulator : dtype, {G, length});
   ensure(length > 0 && (G == 0 ? D == 0 : D % G == 0), "taps {} for {} channels", args.taps.shape.to_string(), D);
   ensure(args.block > 0, "a block of {} tokens", args.block);
-  cpu::expect_if_present("halo", args.halo, dtype, {length - 1, D});
+  expect_if_present("halo", args.halo, dtype, {length - 1, D});
   ensure(args.halo.present() || length == 1 || !in.segments.continues_from_left(),
          "a document begins before the run, but halo is absent");
 }
@@ -65,7 +65,7 @@ template void add_filter_parts(const Stream&, const FilterParts<double>&, Tensor
 
 void blocked_conv_forward(const Stream& stream, const BlockedConvForward& args) {
   expect_inputs(args);
-  cpu::expect("y", args.y, args.in.v.dtype, args.in.v.shape);
+  expect("y", args.y, args.in.v.dtype, args.in.v.shape);
   if (args.in.v.size() == 0) return;
   if (suits_tensor_cores(args)) return tensor_core_conv_forward(stream, args);
   dispatch(args.in.v.dtype, [&]<class Type> { direct_conv_forward<Type>(stream, args); });
@@ -76,13 +76,13 @@ void blocked_conv_backward(const Stream& stream, const BlockedConvBackward& args
   const GatedConvGradients& out = args.gradients;
   const DType dtype = args.in.v.dtype, accumulator = accumulator_of(dtype);
   const Shape rows = args.in.v.shape;
-  cpu::expect("d_y", out.d_y, dtype, rows);
-  cpu::expect("d_v", out.d_v, dtype, rows);
-  if (args.in.q.present()) cpu::expect("d_q", out.d_q, dtype, rows);
-  if (args.in.k.present()) cpu::expect("d_k", out.d_k, dtype, rows);
-  if (args.in.skip.present()) cpu::expect("d_skip", out.d_skip, accumulator, args.in.skip.shape);
-  cpu::expect_if_present("d_halo", args.d_halo, dtype, {args.taps.columns() - 1, args.in.v.columns()});
-  cpu::expect("d_taps", args.d_taps, accumulator, args.taps.shape);
+  expect("d_y", out.d_y, dtype, rows);
+  expect("d_v", out.d_v, dtype, rows);
+  if (args.in.q.present()) expect("d_q", out.d_q, dtype, rows);
+  if (args.in.k.present()) expect("d_k", out.d_k, dtype, rows);
+  if (args.in.skip.present()) expect("d_skip", out.d_skip, accumulator, args.in.skip.shape);
+  expect_if_present("d_halo", args.d_halo, dtype, {args.taps.columns() - 1, args.in.v.columns()});
+  expect("d_taps", args.d_taps, accumulator, args.taps.shape);
   if (args.in.v.columns() == 0) return;
   if (suits_tensor_cores(args)) return tensor_core_conv_backward(stream, args);
   dispatch(dtype, [&]<class Type> { direct_conv_backward<Type>(stream, args); });

@@ -405,11 +405,11 @@ template <class Args>
 void expect_inputs(const Args& args) {
   const DType dtype = args.x.dtype;
   const std::int64_t T = args.segments.tokens, D = args.weight.rows(), W = args.weight.columns();
-  cpu::expect("x", args.x, dtype, {T, D});
+  expect("x", args.x, dtype, {T, D});
   ensure(args.activation != Activation::gelu, "causal_conv with activation {}", name_of(args.activation));
-  cpu::expect("weight", args.weight, dtype, {D, W});
-  cpu::expect_if_present("bias", args.bias, dtype, {D});
-  cpu::expect_if_present("halo", args.halo, dtype, {W - 1, D});
+  expect("weight", args.weight, dtype, {D, W});
+  expect_if_present("bias", args.bias, dtype, {D});
+  expect_if_present("halo", args.halo, dtype, {W - 1, D});
   ensure(args.halo.present() || W == 1 || !args.segments.continues_from_left(),
          "a document begins before the run, but halo is absent");
 }
@@ -418,7 +418,7 @@ void expect_inputs(const Args& args) {
 
 void causal_conv_forward(const Stream& stream, const CausalConvForward& args) {
   expect_inputs(args);
-  cpu::expect("y", args.y, args.x.dtype, args.x.shape);
+  expect("y", args.y, args.x.dtype, args.x.shape);
   if (args.weight.columns() > most_taps) return causal_conv_long_forward(stream, args);
   dispatch(args.x.dtype, [&]<class Type> { forward<Type>(stream, args); });
 }
@@ -426,11 +426,11 @@ void causal_conv_forward(const Stream& stream, const CausalConvForward& args) {
 void causal_conv_backward(const Stream& stream, const CausalConvBackward& args) {
   expect_inputs(args);
   const DType dtype = args.x.dtype, accumulator = accumulator_of(dtype);
-  cpu::expect("d_y", args.d_y, dtype, args.x.shape);
-  cpu::expect("d_x", args.d_x, dtype, args.x.shape);
-  cpu::expect_if_present("d_halo", args.d_halo, dtype, {args.weight.columns() - 1, args.weight.rows()});
-  cpu::expect("d_weight", args.d_weight, accumulator, args.weight.shape);
-  cpu::expect_if_present("d_bias", args.d_bias, accumulator, {args.weight.rows()});
+  expect("d_y", args.d_y, dtype, args.x.shape);
+  expect("d_x", args.d_x, dtype, args.x.shape);
+  expect_if_present("d_halo", args.d_halo, dtype, {args.weight.columns() - 1, args.weight.rows()});
+  expect("d_weight", args.d_weight, accumulator, args.weight.shape);
+  expect_if_present("d_bias", args.d_bias, accumulator, {args.weight.rows()});
   if (args.weight.columns() > most_taps) return causal_conv_long_backward(stream, args);
   dispatch(dtype, [&]<class Type> { backward<Type>(stream, args); });
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "kernels/core/scan_direction.hpp"
 #include "kernels/core/error.hpp"
 #include "kernels/core/integer.hpp"
 #include "kernels/core/tensor.hpp"
@@ -16,9 +17,6 @@ inline constexpr int scan_threads = 128, block_tokens = 64;
 
 /// States of a channel that a thread holds in registers, and that kernels take at a time.
 inline constexpr int thread_states = 16, group_states = 2 * thread_states;
-
-/// Which way a recurrence runs: a state from left to right, its adjoint from right to left.
-enum class ScanDirection { left_to_right, right_to_left };
 
 inline unsigned blocks_of(std::int64_t count, std::int64_t each) {
   return static_cast<unsigned>(ceil_div(count, each));

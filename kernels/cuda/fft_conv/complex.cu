@@ -8,8 +8,6 @@
 namespace causeway::cuda {
 namespace {
 
-using cpu::expect;
-
 constexpr int threads = 256;
 
 bool is_complex(TensorView x) { return x.shape.rank() == 3 && x.shape[2] == 2; }

@@ -68,7 +68,7 @@ class Plans {
 }  // namespace
 
 void transform(const Stream& stream, const TransformBatch& batch, bool inverse, void* data) {
-  const Plan& plan = stream.companion<Plans>()(stream, batch);
+  const Plan& plan = stream.resource<Plans>()(stream, batch);
   const Tensor workspace(stream, DType::u8, {plan.workspace});
   cufft_check(cufftSetWorkArea(plan.handle.get(), workspace.view().data));
   cufft_check(cufftXtExec(plan.handle.get(), data, data, inverse ? CUFFT_INVERSE : CUFFT_FORWARD));

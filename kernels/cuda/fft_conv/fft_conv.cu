@@ -386,7 +386,7 @@ void expect_dense(std::string_view name, TensorView x) {
 void fft_conv_forward(const Stream& stream, const FftConvForward& args) {
   expect_fft_conv(args.in, args.taps);
   expect_dense("skip", args.in.skip);
-  cpu::expect("y", args.y, args.in.v.dtype, args.in.v.shape);
+  expect("y", args.y, args.in.v.dtype, args.in.v.shape);
   if (args.in.v.size() == 0) return;
   dispatch(args.in.v.dtype, [&]<class T> { forward<T>(stream, args); });
 }
@@ -397,15 +397,15 @@ void fft_conv_backward(const Stream& stream, const FftConvBackward& args) {
   const DType dtype = in.v.dtype;
   expect_fft_conv(in, args.taps);
   expect_dense("skip", in.skip);
-  cpu::expect("d_y", gradients.d_y, dtype, in.v.shape);
-  cpu::expect("d_v", gradients.d_v, dtype, in.v.shape);
-  if (in.q.present()) cpu::expect("d_q", gradients.d_q, dtype, in.v.shape);
-  if (in.k.present()) cpu::expect("d_k", gradients.d_k, dtype, in.v.shape);
+  expect("d_y", gradients.d_y, dtype, in.v.shape);
+  expect("d_v", gradients.d_v, dtype, in.v.shape);
+  if (in.q.present()) expect("d_q", gradients.d_q, dtype, in.v.shape);
+  if (in.k.present()) expect("d_k", gradients.d_k, dtype, in.v.shape);
   if (in.skip.present()) {
-    cpu::expect("d_skip", gradients.d_skip, accumulator_of(dtype), in.skip.shape);
+    expect("d_skip", gradients.d_skip, accumulator_of(dtype), in.skip.shape);
     expect_dense("d_skip", gradients.d_skip);
   }
-  cpu::expect("d_taps", args.d_taps, accumulator_of(dtype), args.taps.shape);
+  expect("d_taps", args.d_taps, accumulator_of(dtype), args.taps.shape);
   if (in.v.size() == 0) return;
   dispatch(dtype, [&]<class T> { backward<T>(stream, args); });
 }

@@ -103,11 +103,11 @@ void expect_fft_conv(const GatedConvInputs& in, TensorView taps) {
   const auto parameter = [&](TensorView x) { return x.dtype == accumulator ? accumulator : dtype; };
   const std::int64_t D = in.v.columns(), G = taps.rows();
   const Shape rows{in.segments.tokens, D};
-  cpu::expect("v", in.v, dtype, rows);
-  cpu::expect_if_present("q", in.q, dtype, rows);
-  cpu::expect_if_present("k", in.k, dtype, rows);
-  cpu::expect_if_present("skip", in.skip, parameter(in.skip), {D});
-  cpu::expect("taps", taps, parameter(taps), {G, taps.columns()});
+  expect("v", in.v, dtype, rows);
+  expect_if_present("q", in.q, dtype, rows);
+  expect_if_present("k", in.k, dtype, rows);
+  expect_if_present("skip", in.skip, parameter(in.skip), {D});
+  expect("taps", taps, parameter(taps), {G, taps.columns()});
   ensure(taps.columns() > 0 && (G == 0 ? D == 0 : D % G == 0), "taps {} for {} channels", taps.shape.to_string(), D);
   ensure(!in.segments.continues_from_left() && !in.segments.continues_to_right(),
          "fft_conv takes whole documents, but one reaches beyond the run");

@@ -140,21 +140,21 @@ void fold_modal_chunks(const Stream& stream, ScanDirection towards, const ModalI
 inline void expect_modal(const GatedConvInputs& in, TensorView residues, TensorView log_rates) {
   const DType dtype = in.v.dtype, accumulator = accumulator_of(dtype);
   const Shape rows{in.segments.tokens, in.v.columns()}, matrix{in.v.columns(), log_rates.columns()};
-  cpu::expect("v", in.v, dtype, rows);
-  cpu::expect_if_present("q", in.q, dtype, rows);
-  cpu::expect_if_present("k", in.k, dtype, rows);
-  cpu::expect_if_present("skip", in.skip, in.skip.dtype == accumulator ? accumulator : dtype, {in.v.columns()});
-  cpu::expect("log_rates", log_rates, accumulator, matrix);
-  cpu::expect_if_present("residues", residues, accumulator, matrix);
+  expect("v", in.v, dtype, rows);
+  expect_if_present("q", in.q, dtype, rows);
+  expect_if_present("k", in.k, dtype, rows);
+  expect_if_present("skip", in.skip, in.skip.dtype == accumulator ? accumulator : dtype, {in.v.columns()});
+  expect("log_rates", log_rates, accumulator, matrix);
+  expect_if_present("residues", residues, accumulator, matrix);
 }
 
 inline void expect_modal_gradients(const GatedConvInputs& in, const GatedConvGradients& gradients) {
   const DType dtype = in.v.dtype;
-  cpu::expect("d_y", gradients.d_y, dtype, in.v.shape);
-  cpu::expect("d_v", gradients.d_v, dtype, in.v.shape);
-  if (in.q.present()) cpu::expect("d_q", gradients.d_q, dtype, in.v.shape);
-  if (in.k.present()) cpu::expect("d_k", gradients.d_k, dtype, in.v.shape);
-  if (in.skip.present()) cpu::expect("d_skip", gradients.d_skip, accumulator_of(dtype), in.skip.shape);
+  expect("d_y", gradients.d_y, dtype, in.v.shape);
+  expect("d_v", gradients.d_v, dtype, in.v.shape);
+  if (in.q.present()) expect("d_q", gradients.d_q, dtype, in.v.shape);
+  if (in.k.present()) expect("d_k", gradients.d_k, dtype, in.v.shape);
+  if (in.skip.present()) expect("d_skip", gradients.d_skip, accumulator_of(dtype), in.skip.shape);
 }
 
 }  // namespace causeway::cuda

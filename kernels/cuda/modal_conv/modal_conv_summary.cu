@@ -197,7 +197,7 @@ template void fold_modal_chunks(const Stream&, ScanDirection, const ModalInputs<
 
 void modal_conv_summary(const Stream& stream, const ModalConvSummary& args) {
   expect_modal(args.in, {}, args.log_rates);
-  cpu::expect("state", args.state, args.log_rates.dtype, args.log_rates.shape);
+  expect("state", args.state, args.log_rates.dtype, args.log_rates.shape);
   dispatch(args.in.v.dtype, [&]<class Type> {
     summarize<Type>(stream, ScanDirection::left_to_right, args.in, {}, args.log_rates, {}, args.state);
   });
@@ -205,9 +205,9 @@ void modal_conv_summary(const Stream& stream, const ModalConvSummary& args) {
 
 void modal_conv_adjoint_summary(const Stream& stream, const ModalConvAdjointSummary& args) {
   expect_modal(args.in, args.residues, args.log_rates);
-  cpu::expect("residues", args.residues, args.log_rates.dtype, args.log_rates.shape);
-  cpu::expect("d_y", args.d_y, args.in.v.dtype, args.in.v.shape);
-  cpu::expect("adjoint", args.adjoint, args.log_rates.dtype, args.log_rates.shape);
+  expect("residues", args.residues, args.log_rates.dtype, args.log_rates.shape);
+  expect("d_y", args.d_y, args.in.v.dtype, args.in.v.shape);
+  expect("adjoint", args.adjoint, args.log_rates.dtype, args.log_rates.shape);
   dispatch(args.in.v.dtype, [&]<class Type> {
     summarize<Type>(stream, ScanDirection::right_to_left, args.in, args.residues, args.log_rates, args.d_y,
                     args.adjoint);
@@ -215,8 +215,8 @@ void modal_conv_adjoint_summary(const Stream& stream, const ModalConvAdjointSumm
 }
 
 void modal_conv_fold(const Stream& stream, const ModalConvFold& args) {
-  cpu::expect("summary_state", args.summary_state, args.log_rates.dtype, args.log_rates.shape);
-  cpu::expect("carry", args.carry, args.log_rates.dtype, args.log_rates.shape);
+  expect("summary_state", args.summary_state, args.log_rates.dtype, args.log_rates.shape);
+  expect("carry", args.carry, args.log_rates.dtype, args.log_rates.shape);
   ensure(args.tokens >= 0, "a fold over {} tokens", args.tokens);
   const std::int64_t D = args.log_rates.rows(), M = args.log_rates.columns();
   if (D * M == 0) return;

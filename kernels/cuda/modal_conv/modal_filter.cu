@@ -69,8 +69,8 @@ __global__ void __launch_bounds__(filter_threads)
 
 void expect_filter(TensorView residues, TensorView log_rates, std::string_view name, TensorView taps) {
   ensure(residues.dtype == accumulator_of(residues.dtype), "residues are {}", name_of(residues.dtype));
-  cpu::expect("log_rates", log_rates, residues.dtype, residues.shape);
-  cpu::expect(name, taps, residues.dtype, {residues.rows(), taps.columns()});
+  expect("log_rates", log_rates, residues.dtype, residues.shape);
+  expect(name, taps, residues.dtype, {residues.rows(), taps.columns()});
 }
 
 }  // namespace
@@ -91,8 +91,8 @@ void modal_filter(const Stream& stream, const ModalFilter& args) {
 
 void modal_filter_backward(const Stream& stream, const ModalFilterBackward& args) {
   expect_filter(args.residues, args.log_rates, "d_taps", args.d_taps);
-  cpu::expect("d_residues", args.d_residues, args.residues.dtype, args.residues.shape);
-  cpu::expect("d_log_rates", args.d_log_rates, args.residues.dtype, args.residues.shape);
+  expect("d_residues", args.d_residues, args.residues.dtype, args.residues.shape);
+  expect("d_log_rates", args.d_log_rates, args.residues.dtype, args.residues.shape);
   if (args.residues.size() == 0) return;
   dispatch(args.residues.dtype, [&]<class Type> {
     using R = Accumulator<Type>;

@@ -246,8 +246,8 @@ void expect_spectrum(const Args& args, std::string_view name, TensorView y) {
   const TensorView residues = args.residues;
   ensure(args.length > 0, "a filter of {} taps", args.length);
   ensure(residues.dtype == accumulator_of(residues.dtype), "residues are {}", name_of(residues.dtype));
-  cpu::expect("log_rates", args.log_rates, residues.dtype, residues.shape);
-  cpu::expect(name, y, residues.dtype, {y.rows(), residues.rows(), 2});
+  expect("log_rates", args.log_rates, residues.dtype, residues.shape);
+  expect(name, y, residues.dtype, {y.rows(), residues.rows(), 2});
   ensure(rows_start_aligned({y}, 2), "the complex numbers of a tensor {} do not stand at multiples of their size",
          y.shape.to_string());
 }
@@ -271,8 +271,8 @@ void modal_spectrum(const Stream& stream, const ModalSpectrum& args) {
 
 void modal_spectrum_backward(const Stream& stream, const ModalSpectrumBackward& args) {
   expect_spectrum(args, "d_y", args.d_y);
-  cpu::expect("d_residues", args.d_residues, args.residues.dtype, args.residues.shape);
-  cpu::expect("d_log_rates", args.d_log_rates, args.residues.dtype, args.residues.shape);
+  expect("d_residues", args.d_residues, args.residues.dtype, args.residues.shape);
+  expect("d_log_rates", args.d_log_rates, args.residues.dtype, args.residues.shape);
   if (args.d_y.size() == 0 || args.residues.size() == 0) return;
   dispatch(args.residues.dtype, [&]<class T>() {
     using R = Accumulator<T>;

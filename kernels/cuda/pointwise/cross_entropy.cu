@@ -11,9 +11,6 @@
 namespace causeway::cuda {
 namespace {
 
-using cpu::expect;
-using cpu::expect_if_present;
-
 // Packets of a row that a thread holds in registers; longer rows are read again, mostly from the L2 cache.
 constexpr int kept = 4;
 

@@ -8,8 +8,6 @@
 namespace causeway::cuda {
 namespace {
 
-using cpu::expect;
-
 __device__ float error_function(float x) { return ::erff(x); }
 __device__ double error_function(double x) { return ::erf(x); }
 

@@ -10,9 +10,6 @@
 namespace causeway::cuda {
 namespace {
 
-using cpu::expect;
-using cpu::expect_if_present;
-
 // Packets of a row that a thread holds in registers; longer rows are read again. The backward holds four rows.
 constexpr int kept = 4, kept_backward = 2;
 constexpr std::int64_t most_blocks = 1024;  // of the backward: rows of partial sums of d_weight

@@ -8,8 +8,6 @@
 namespace causeway::cuda {
 namespace {
 
-using cpu::expect;
-
 constexpr std::int64_t most_angles = 1024;  // of a block, in shared memory
 constexpr std::int64_t most_tokens = 8;     // of a block
 constexpr int threads = 256;

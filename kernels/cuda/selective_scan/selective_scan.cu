@@ -138,9 +138,9 @@ void selective_scan_forward(const Stream& stream, const SelectiveScanForward& ar
   const std::int64_t T = in.segments.tokens, D = in.A.rows(), N = in.A.columns();
   expect_scan_inputs(in);
   const DType dtype = in.delta.dtype, accumulator = accumulator_of(dtype);
-  cpu::expect("y", args.y, dtype, {T, D});
-  cpu::expect_if_present("state_in", args.state_in, accumulator, {D, N});
-  cpu::expect_if_present("states", args.states, accumulator, {ceil_div(T, block_tokens), D, N});
+  expect("y", args.y, dtype, {T, D});
+  expect_if_present("state_in", args.state_in, accumulator, {D, N});
+  expect_if_present("states", args.states, accumulator, {ceil_div(T, block_tokens), D, N});
   dispatch(dtype, [&]<class Type> { forward<Type>(stream, args); });
 }
 

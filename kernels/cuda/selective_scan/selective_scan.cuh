@@ -159,14 +159,14 @@ void fold_chunks(const Stream& stream, ScanDirection direction, const ScanInputs
 inline void expect_scan_inputs(const SelectiveScanInputs& in) {
   const DType dtype = in.delta.dtype, accumulator = accumulator_of(dtype);
   const std::int64_t T = in.segments.tokens, D = in.A.rows(), N = in.A.columns();
-  cpu::expect("A", in.A, accumulator, {D, N});
-  cpu::expect("delta", in.delta, dtype, {T, D});
-  cpu::expect_if_present("u", in.u, dtype, {T, D});
-  cpu::expect_if_present("z", in.z, dtype, {T, D});
-  cpu::expect_if_present("B", in.B, dtype, {T, N});
-  cpu::expect_if_present("C", in.C, dtype, {T, N});
-  cpu::expect_if_present("D", in.D, accumulator, {D});
-  cpu::expect_if_present("delta_bias", in.delta_bias, accumulator, {D});
+  expect("A", in.A, accumulator, {D, N});
+  expect("delta", in.delta, dtype, {T, D});
+  expect_if_present("u", in.u, dtype, {T, D});
+  expect_if_present("z", in.z, dtype, {T, D});
+  expect_if_present("B", in.B, dtype, {T, N});
+  expect_if_present("C", in.C, dtype, {T, N});
+  expect_if_present("D", in.D, accumulator, {D});
+  expect_if_present("delta_bias", in.delta_bias, accumulator, {D});
 }
 
 }  // namespace causeway::cuda

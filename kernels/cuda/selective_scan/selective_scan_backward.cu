@@ -407,17 +407,17 @@ void selective_scan_backward(const Stream& stream, const SelectiveScanBackward& 
   const std::int64_t T = in.segments.tokens, D = in.A.rows(), N = in.A.columns();
   expect_scan_inputs(in);
   const DType dtype = in.delta.dtype, accumulator = accumulator_of(dtype);
-  cpu::expect("states", args.states, accumulator, {ceil_div(T, block_tokens), D, N});
-  cpu::expect_if_present("adjoint_in", args.adjoint_in, accumulator, {D, N});
-  cpu::expect("d_y", args.d_y, dtype, {T, D});
-  cpu::expect("d_u", args.d_u, dtype, {T, D});
-  cpu::expect("d_delta", args.d_delta, dtype, {T, D});
-  if (in.z.present()) cpu::expect("d_z", args.d_z, dtype, {T, D});
-  cpu::expect("d_B", args.d_B, dtype, {T, N});
-  cpu::expect("d_C", args.d_C, dtype, {T, N});
-  cpu::expect("d_A", args.d_A, accumulator, {D, N});
-  cpu::expect_if_present("d_D", args.d_D, accumulator, {D});
-  cpu::expect_if_present("d_delta_bias", args.d_delta_bias, accumulator, {D});
+  expect("states", args.states, accumulator, {ceil_div(T, block_tokens), D, N});
+  expect_if_present("adjoint_in", args.adjoint_in, accumulator, {D, N});
+  expect("d_y", args.d_y, dtype, {T, D});
+  expect("d_u", args.d_u, dtype, {T, D});
+  expect("d_delta", args.d_delta, dtype, {T, D});
+  if (in.z.present()) expect("d_z", args.d_z, dtype, {T, D});
+  expect("d_B", args.d_B, dtype, {T, N});
+  expect("d_C", args.d_C, dtype, {T, N});
+  expect("d_A", args.d_A, accumulator, {D, N});
+  expect_if_present("d_D", args.d_D, accumulator, {D});
+  expect_if_present("d_delta_bias", args.d_delta_bias, accumulator, {D});
   if (T == 0 || D == 0) return;
   dispatch(dtype, [&]<class Type> {
     using R = Accumulator<Type>;

@@ -227,8 +227,8 @@ template void fold_chunks(const Stream&, ScanDirection, const ScanInputs<bf16>&,
 void selective_scan_summary(const Stream& stream, const SelectiveScanSummary& args) {
   const std::int64_t D = args.in.A.rows(), N = args.in.A.columns();
   expect_scan_inputs(args.in);
-  cpu::expect("state", args.state, args.in.A.dtype, {D, N});
-  cpu::expect("sum_delta", args.sum_delta, args.in.A.dtype, {D});
+  expect("state", args.state, args.in.A.dtype, {D, N});
+  expect("sum_delta", args.sum_delta, args.in.A.dtype, {D});
   dispatch(args.in.delta.dtype, [&]<class Type> {
     summarize<Type>(stream, ScanDirection::left_to_right, args.in, {}, args.state, args.sum_delta);
   });
@@ -237,9 +237,9 @@ void selective_scan_summary(const Stream& stream, const SelectiveScanSummary& ar
 void selective_scan_adjoint_summary(const Stream& stream, const SelectiveScanAdjointSummary& args) {
   const std::int64_t D = args.in.A.rows(), N = args.in.A.columns();
   expect_scan_inputs(args.in);
-  cpu::expect("d_y", args.d_y, args.in.delta.dtype, {args.in.segments.tokens, D});
-  cpu::expect("adjoint", args.adjoint, args.in.A.dtype, {D, N});
-  cpu::expect("sum_delta", args.sum_delta, args.in.A.dtype, {D});
+  expect("d_y", args.d_y, args.in.delta.dtype, {args.in.segments.tokens, D});
+  expect("adjoint", args.adjoint, args.in.A.dtype, {D, N});
+  expect("sum_delta", args.sum_delta, args.in.A.dtype, {D});
   dispatch(args.in.delta.dtype, [&]<class Type> {
     summarize<Type>(stream, ScanDirection::right_to_left, args.in, args.d_y, args.adjoint, args.sum_delta);
   });
@@ -247,9 +247,9 @@ void selective_scan_adjoint_summary(const Stream& stream, const SelectiveScanAdj
 
 void selective_scan_fold(const Stream& stream, const SelectiveScanFold& args) {
   const std::int64_t D = args.A.rows(), N = args.A.columns();
-  cpu::expect("summary_state", args.summary_state, args.A.dtype, {D, N});
-  cpu::expect("carry", args.carry, args.A.dtype, {D, N});
-  cpu::expect("sum_delta", args.sum_delta, args.A.dtype, {D});
+  expect("summary_state", args.summary_state, args.A.dtype, {D, N});
+  expect("carry", args.carry, args.A.dtype, {D, N});
+  expect("sum_delta", args.sum_delta, args.A.dtype, {D});
   if (args.carry.size() == 0) return;
   dispatch(args.A.dtype, [&]<class Type> {
     using R = Accumulator<Type>;

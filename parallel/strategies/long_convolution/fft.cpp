@@ -154,7 +154,7 @@ Tensor converted(TensorView x, DType dtype, const Stream& stream) {
 
 /// y = skip ⊙ x: skip is a filter of one tap.
 void apply_skip(TensorView skip, TensorView x, TensorView y, const Stream& stream) {
-  const PlacedSegments documents(stream, {0, x.rows()}, x.rows());
+  const DeviceSegments documents(stream, {0, x.rows()}, x.rows());
   causal_conv_forward(stream, {.x = x,
                                .halo = {},
                                .weight = converted(skip, x.dtype, stream).view().reshaped({skip.rows(), 1}),
@@ -165,7 +165,7 @@ void apply_skip(TensorView skip, TensorView x, TensorView y, const Stream& strea
 
 /// d_skip += Σ d_c ⊙ x.
 void add_skip_gradient(TensorView x, TensorView d_c, TensorView d_skip, const Stream& stream) {
-  const PlacedSegments documents(stream, {0, x.rows()}, x.rows());
+  const DeviceSegments documents(stream, {0, x.rows()}, x.rows());
   const Shape one_tap{d_skip.rows(), 1};
   causal_conv_backward(stream, {.x = x,
                                 .halo = {},

@@ -66,7 +66,7 @@ class Attention final : public Operator {
   /// Remembers keys, turned already, and values.
   Tensor extend(const Stream& stream, TensorView x, DecodeState& state) override {
     const std::int64_t before = state.tokens, count = x.rows();
-    const PlacedSegments run = next_run(stream, before, count);
+    const DeviceSegments run = next_run(stream, before, count);
     const Tensor qkv = dense(stream, projections_, x), y(stream, x.dtype, x.shape);
     if (rope_base_ > 0)
       for (const int which : {0, 1})

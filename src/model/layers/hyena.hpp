@@ -85,7 +85,7 @@ class Hyena final : public Operator {
       state.memory.push_back(Tensor::zeros(stream, x.dtype, {featurizer_taps - 1, 3 * width_}));
       state.memory.push_back(filter_.start(stream, x.dtype));
     }
-    const PlacedSegments run = next_run(stream, state.tokens, x.rows());
+    const DeviceSegments run = next_run(stream, state.tokens, x.rows());
     const Tensor projected = dense(stream, projections_, x), features = like(stream, projected), y = like(stream, x);
     CausalConvForward conv = featurizer(projected, features);
     conv.segments = run.view();

@@ -167,7 +167,7 @@ Tensor Mamba::extend(const Stream& stream, TensorView h, DecodeState& so_far) {
     so_far.memory.push_back(Tensor::zeros(stream, h.dtype, {conv_weight_.spec.shape[2] - 1, inner_}));
     so_far.memory.push_back(Tensor::zeros(stream, accumulator_of(h.dtype), {inner_, state_}));
   }
-  const PlacedSegments next = next_run(stream, so_far.tokens, h.rows());
+  const DeviceSegments next = next_run(stream, so_far.tokens, h.rows());
   return run(
       stream, h,
       [&](CausalConvForward args) {

@@ -18,7 +18,7 @@ TEST(Events, OnTheCpuAreReachedAtOnceAndTellTheTime) {
   const Event begin(stream, true), end(stream, true);
   EXPECT_TRUE(begin.reached());
   end.wait();
-  end.hold(stream);
+  end.block(stream);
   EXPECT_GE(end.seconds_since(begin), 0);
   EXPECT_LT(end.seconds_since(begin), 10);
 }
@@ -42,14 +42,14 @@ class GpuEvents : public testing::Test {
 };
 
 TEST_F(GpuEvents, AQueueBesideStartsAfterWhatItIsHeldFor) {
-  const Stream other = stream().beside();
+  const Stream other = stream().side_stream();
   const Tensor x = slow_work(7), first(stream(), DType::f32, {1000});
   const Event written(stream());
   EXPECT_FALSE(written.reached()) << "the host does not wait for the device";
-  written.hold(other);
+  written.block(other);
   other.copy(first.view().data, x.view().data, first.view().bytes());
   const Event read(other);
-  read.hold(stream());
+  read.block(stream());
   fill(stream(), {.value = 1, .y = x});
   EXPECT_EQ(values_of(moved(first, stream(), Stream())), std::vector<double>(1000, 7));
 }
@@ -65,14 +65,14 @@ TEST_F(GpuEvents, TellTheDevicesTime) {
 
 TEST_F(GpuEvents, AHostThatWaitsForLongAsksTheWatcherWhoMayEndTheWait) {
   int asked = 0;
-  watch(stream(), [&] { ++asked; });
+  check_while_waiting(stream(), [&] { ++asked; });
   Tensor x = slow_work(1);
   stream().wait();
   EXPECT_GT(asked, 0);
-  watch(stream(), [] { throw std::runtime_error("gone"); });
+  check_while_waiting(stream(), [] { throw std::runtime_error("gone"); });
   x = slow_work(2);
   EXPECT_THROW(stream().wait(), std::runtime_error);
-  watch(stream(), {});
+  check_while_waiting(stream(), {});
   EXPECT_NO_THROW(stream().wait());
 }
 
