@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <string_view>
 
-#include "kernels/core/scan_direction.hpp"
 #include "kernels/core/error.hpp"
 #include "kernels/core/integer.hpp"
+#include "kernels/core/scan_direction.hpp"
 #include "kernels/core/tensor.hpp"
 
 /// How recurrences along the tokens are cut for a GPU: into chunks of whole blocks, channels to threads, many states
