@@ -6,10 +6,13 @@
 #include "kernels/core/kernel.hpp"
 #include "kernels/core/tensor.hpp"
 
+/// Pointwise kernels. Unless a member says otherwise, all tensors of a call have one shape and one dtype, row strides
+/// are free, and the computation is in the accumulator type, rounded once to the result's dtype (to nearest even).
+/// Every kernel throws Error(internal) if shapes or dtypes do not fit.
 namespace causeway {
 
-/// silu(x) = x·σ(x); gelu(x) = x·Φ(x) with the normal distribution's Φ by erf (Hendrycks & Gimpel, arXiv 1606.08415;
-/// PyTorch's default, which StripedHyena 2's gated MLP calls), not its tanh approximation.
+/// silu(x) = x·σ(x); gelu(x) = x·Φ(x), with Φ of the normal distribution computed by erf (Hendrycks & Gimpel, arXiv
+/// 1606.08415; PyTorch's default, which the gated MLP of StripedHyena 2 uses), not by the tanh approximation.
 enum class Activation : std::uint8_t { none, silu, gelu };
 
 constexpr std::string_view name_of(Activation activation) {
@@ -24,8 +27,7 @@ constexpr std::string_view name_of(Activation activation) {
   return "?";
 }
 
-/// y = act(a) ⊙ b, the middle of a gated MLP (Shazeer, arXiv 2002.05202). a, b and y of one shape and dtype, any row
-/// strides.
+/// y = act(a) ⊙ b: the middle of a gated MLP (Shazeer, arXiv 2002.05202).
 struct GatedActivationForward {
   TensorView a, b;
   Activation activation = Activation::none;
@@ -33,7 +35,7 @@ struct GatedActivationForward {
 };
 extern const Kernel<GatedActivationForward> gated_activation_forward;
 
-/// d_a = d_y ⊙ b ⊙ act'(a), d_b = d_y ⊙ act(a); each may stand where its input stands.
+/// d_a = d_y ⊙ b ⊙ act'(a), d_b = d_y ⊙ act(a). d_a may be the same memory as a, d_b the same as b.
 struct GatedActivationBackward {
   TensorView a, b;
   Activation activation = Activation::none;
@@ -41,8 +43,7 @@ struct GatedActivationBackward {
 };
 extern const Kernel<GatedActivationBackward> gated_activation_backward;
 
-/// y = a ⊙ b, or y += a ⊙ b with `accumulate`: the gates of a convolution that a strategy applies itself. One shape and
-/// dtype, any row strides.
+/// y = a ⊙ b, or y += a ⊙ b with `accumulate`: the gates of a convolution, for strategies that apply them themselves.
 struct Multiply {
   TensorView a, b;
   bool accumulate = false;
@@ -50,8 +51,7 @@ struct Multiply {
 };
 extern const Kernel<Multiply> multiply;
 
-/// y = alpha·x, converting from x's dtype to y's (round to nearest even), or y += alpha·x with `accumulate`. Same
-/// shapes, any strides.
+/// y = alpha·x, or y += alpha·x with `accumulate`. x and y may differ in dtype: with alpha = 1 it is a conversion.
 struct Scale {
   TensorView x;
   double alpha = 1;
@@ -60,36 +60,37 @@ struct Scale {
 };
 extern const Kernel<Scale> scale;
 
-/// y = value everywhere.
+/// Every element of y becomes `value`.
 struct Fill {
   double value = 0;
   TensorView y;
 };
 extern const Kernel<Fill> fill;
 
-/// A = -exp(A_log), Mamba's state decay rates; with A_log [D, N] of A's dtype.
+/// y = -exp(x): the state matrix A = -exp(A_log) of Mamba (arXiv 2312.00752).
 struct NegativeExponential {
-  TensorView x, y;
+  TensorView x;  ///< A_log, [D, N]
+  TensorView y;  ///< A, [D, N]
 };
 extern const Kernel<NegativeExponential> negative_exponential;
 
-/// Backward of A = -exp(A_log): d_x += d_y ∘ y.
+/// Backward of y = -exp(x): d_x += d_y ⊙ y.
 struct NegativeExponentialBackward {
   TensorView y, d_y, d_x;
 };
 extern const Kernel<NegativeExponentialBackward> negative_exponential_backward;
 
-/// sum[0] += Σ x, sum being one float64. Fixed order; on the CPU that of the elements.
+/// sum[0] += Σ x. Added in a fixed order; on the CPU in the order of the elements.
 struct SumOfElements {
-  TensorView x;
-  TensorView sum;
+  TensorView x;    ///< any shape and floating-point dtype
+  TensorView sum;  ///< one f64
 };
 extern const Kernel<SumOfElements> sum_of_elements;
 
-/// sum[0] += Σ x², sum being one float64. Fixed order.
+/// sum[0] += Σ x². Added in a fixed order.
 struct SumOfSquares {
-  TensorView x;
-  TensorView sum;
+  TensorView x;    ///< any shape and floating-point dtype
+  TensorView sum;  ///< one f64
 };
 extern const Kernel<SumOfSquares> sum_of_squares;
 

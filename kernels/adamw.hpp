@@ -7,28 +7,31 @@
 
 namespace causeway {
 
-/// What AdamW multiplies gradients with, decided where they are so that no step waits for it: norm = scale·√squares,
-/// and factor = scale, or scale·clip/norm where clip > 0 and the norm is above it; NaN where norm or loss is not
-/// finite. All views one f64.
+/// The factor by which AdamW multiplies gradients: averaging and clipping of the global norm. It is computed on the
+/// device, so that a training step does not wait for the host. norm = scale·√squares; factor = scale·clip/norm if
+/// clip > 0 and norm > clip, otherwise scale; NaN if norm or loss is not finite. All views are one f64.
 struct GradientFactor {
-  TensorView squares;  ///< Σ gradient²
-  TensorView loss;     ///< or absent
-  double scale = 1;
-  double clip = 0;  ///< largest norm; 0: any
-  TensorView norm, factor;
+  TensorView squares;       ///< Σ gradient²
+  TensorView loss;          ///< or absent
+  double scale = 1;         ///< for example 1 / number of labels
+  double clip = 0;          ///< maximum norm; 0: no clipping
+  TensorView norm, factor;  ///< written
 };
 extern const Kernel<GradientFactor> gradient_factor;
 
-/// One AdamW step with decoupled weight decay (Loshchilov & Hutter, arXiv 1711.05101), all tensors one flat [n] in the
-/// accumulator type: g = gradient_scale·factor·gradient; m = β₁m + (1-β₁)g; v = β₂v + (1-β₂)g²; master -=
-/// learning_rate·( m/(1-β₁^step) / (√(v/(1-β₂^step)) + eps) + weight_decay·master ). Where the factor is not finite
-/// nothing changes.
+/// One step of AdamW with decoupled weight decay (Loshchilov & Hutter, arXiv 1711.05101). With
+/// g = gradient_scale·factor·gradient:
+///     exp_avg    = β₁·exp_avg + (1-β₁)·g
+///     exp_avg_sq = β₂·exp_avg_sq + (1-β₂)·g²
+///     master    -= learning_rate·( exp_avg/(1-β₁^step) / (√(exp_avg_sq/(1-β₂^step)) + eps) + weight_decay·master )
+/// All tensors are flat, [n], and of one accumulator type (f64 or f32). If the factor is not finite, nothing changes.
+/// Throws Error(internal) if step < 1 or dtypes differ.
 struct AdamW {
   TensorView gradient;
   TensorView factor;  ///< one f64, or absent: 1
   double gradient_scale = 1, learning_rate = 0, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0;
-  std::int64_t step = 1;  ///< from 1
-  TensorView master, exp_avg, exp_avg_sq;
+  std::int64_t step = 1;                   ///< counted from 1
+  TensorView master, exp_avg, exp_avg_sq;  ///< weights, first and second moment: updated in place
 };
 extern const Kernel<AdamW> adamw;
 

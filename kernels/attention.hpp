@@ -6,33 +6,36 @@
 #include "kernels/core/segments.hpp"
 #include "kernels/core/tensor.hpp"
 
+/// Causal attention within documents, and RoPE. Index spaces: kernels/core/segments.hpp. Every kernel throws
+/// Error(internal) if shapes or dtypes do not fit.
 namespace causeway {
 
-/// A run of queries and a run of keys and values, both consecutive tokens of one pack, H heads of E numbers. Query t of
-/// the queries' run sees key j if they belong to one document and j is not later. The whole pack is one pair with
-/// itself; ring, all_gather, zigzag chunks and a KV cache are others. No position needs to be given: the documents of
-/// the queries' run reach back before it as far as they do.
+/// A run of queries and a run of keys and values of the same pack, with H heads of E elements. A query attends to a key
+/// if both belong to one document and the key is not later. Examples of such pairs: a whole pack with itself; a rank's
+/// queries with the keys of another rank (ring, all_gather, zigzag chunks); new tokens with a KV cache. The documents
+/// of the queries' run are enough to decide which keys a query attends to: they reach back before the run.
 struct AttentionInputs {
-  TensorView q;     ///< [queries, H, E]
-  TensorView k, v;  ///< [keys, H, E]
-  std::int64_t key_offset =
-      0;  ///< key 0's place in the coordinates of the queries' run: its place in the pack less the run's
-  SegmentsView segments;  ///< of the queries' run
+  TensorView q;                 ///< [queries, H, E]
+  TensorView k, v;              ///< [keys, H, E], q's dtype
+  std::int64_t key_offset = 0;  ///< the first key as a run row of the queries: global token of key 0 minus that of
+                                ///< query 0; negative where the keys begin earlier
+  SegmentsView segments;        ///< documents of the queries' run
 };
 
-/// y[t] = Σ_j softmax_j(⟨q_t, k_j⟩/√E) v_j over the keys that t sees, lse[t] = log Σ_j exp(⟨q_t, k_j⟩/√E); y = 0 and
-/// lse = -∞ where it sees none. With `accumulate`, y and lse hold the attention of these queries to other keys before,
-/// and to both afterwards; so a row of runs of keys needs no other merge. Memory linear in queries and keys: by blocks
-/// with a running maximum (Dao et al., arXiv 2205.14135).
+/// y[t] = Σ_j softmax_j(⟨q_t, k_j⟩/√E) v_j and lse[t] = log Σ_j exp(⟨q_t, k_j⟩/√E), over the keys j that t attends to;
+/// y = 0 and lse = -∞ if there is no such key. With `accumulate`, y and lse already hold the attention of these queries
+/// to other keys, and afterwards to both sets of keys: no other kernel merges several runs of keys. Memory is linear in
+/// queries and keys: keys are processed in blocks, with a running maximum (Dao et al., arXiv 2205.14135). Sums are in
+/// the accumulator type.
 struct AttentionForward {
   AttentionInputs in;
   bool accumulate = false;
-  TensorView y;    ///< [queries, H, E], q's dtype or its accumulator type (where runs of keys add up, the latter)
+  TensorView y;    ///< [queries, H, E], q's dtype or its accumulator type; the latter where runs of keys add up
   TensorView lse;  ///< [queries, H], accumulator type
 };
 extern const Kernel<AttentionForward> attention_forward;
 
-/// delta[t,h] = Σ_e y[t,h,e] · d_y[t,h,e], what every pair's backward needs of the final y.
+/// delta[t,h] = Σ_e y[t,h,e] · d_y[t,h,e], from the final y. The backward of every pair needs it.
 struct AttentionDelta {
   TensorView y;      ///< [tokens, H, E], d_y's dtype or its accumulator type
   TensorView d_y;    ///< [tokens, H, E]
@@ -40,25 +43,26 @@ struct AttentionDelta {
 };
 extern const Kernel<AttentionDelta> attention_delta;
 
-/// One pair's share of the gradients, given lse and delta of each query over all its keys. With P = exp(QKᵀ/√E - lse)
-/// and dS = P ∘ (d_Y Vᵀ - delta): d_q += dS K/√E, d_k += dSᵀ Q/√E, d_v += Pᵀ d_Y.
+/// The contribution of one pair to the gradients, given each query's lse and delta over all its keys. With
+/// P = exp(QKᵀ/√E - lse) and dS = P ⊙ (d_Y Vᵀ - delta): d_q += dS K/√E, d_k += dSᵀ Q/√E, d_v += Pᵀ d_Y.
 struct AttentionBackward {
   AttentionInputs in;
   TensorView lse, delta;     ///< [queries, H], accumulator type
-  TensorView d_y;            ///< [queries, H, E]
-  TensorView d_q, d_k, d_v;  ///< like q, k, v in the accumulator type, added to
+  TensorView d_y;            ///< [queries, H, E], q's dtype
+  TensorView d_q, d_k, d_v;  ///< the shapes of q, k, v, in the accumulator type; added to
 };
 extern const Kernel<AttentionBackward> attention_backward;
 
-/// Rotary position embedding (Su et al., arXiv 2104.09864), half-split pairs: elements (i, i + E/2) of each head turn
-/// by the angle position · base^(-2i/E), where positions restart from 0 in each document. `inverse` turns back, which
-/// is the backward pass too. y may be x.
+/// Rotary position embedding (Su et al., arXiv 2104.09864) with half-split pairs: the pair of elements (i, i + E/2) of
+/// each head is rotated by the angle position · base^(-2i/E). Positions start from 0 in each document. `inverse`
+/// rotates back by the same angle: that is the backward too. Angles are computed in float64. y may be the same memory
+/// as x.
 struct Rope {
   TensorView x;           ///< [tokens, H, E], E even
-  SegmentsView segments;  ///< of this run
-  double base = 10000;
+  SegmentsView segments;  ///< documents of this run
+  double base = 10000;    ///< > 0
   bool inverse = false;
-  TensorView y;  ///< like x
+  TensorView y;  ///< x's shape and dtype
 };
 extern const Kernel<Rope> rope;
 

@@ -7,33 +7,36 @@
 
 namespace causeway {
 
-/// y[t,d] = act(bias[d] + Σ_{j<W} weight[d,W-1-j] · x[t-j,d]), the sum stopping at the start of t's document.
-/// Rows before the run come from `halo`. PackMamba (arXiv 2408.03865) §3; PyTorch's conv1d tap order: weight[:,W-1]
-/// meets the current token.
+/// The depthwise convolution of Mamba: y[t,d] = act(bias[d] + Σ_{j<W} weight[d,W-1-j] · x[t-j,d]). The sum stops at the
+/// start of t's document (PackMamba, arXiv 2408.03865 §3). Taps are in the order of PyTorch's conv1d: weight[:,W-1]
+/// belongs to the current token. Rows before the run come from `halo`. Sums are in the accumulator type. Throws
+/// Error(internal) if shapes or dtypes do not fit, for gelu, or if a document begins before the run and `halo` is
+/// absent.
 struct CausalConvForward {
   TensorView x;       ///< [tokens, D]
-  TensorView halo;    ///< [W-1, D], the rows just before x, the nearest last; read only where a document reaches back.
-                      ///< Absent where none does.
-  TensorView weight;  ///< [D, W]
-  TensorView bias;    ///< [D], or absent
-  SegmentsView segments;  ///< of this run
-  Activation activation = Activation::none;
-  TensorView y;  ///< [tokens, D]
+  TensorView halo;    ///< [W-1, D], x's dtype: the rows just before x, the nearest one last. Read only as far as the
+                      ///< run's first document reaches back. May be absent if it does not.
+  TensorView weight;  ///< [D, W], x's dtype
+  TensorView bias;    ///< [D], x's dtype, or absent
+  SegmentsView segments;                     ///< documents of this run
+  Activation activation = Activation::none;  ///< none or silu
+  TensorView y;                              ///< [tokens, D], x's dtype
 };
 extern const Kernel<CausalConvForward> causal_conv_forward;
 
-/// With g = d_y ∘ act'(pre-activation, recomputed): d_x[t] = Σ_j weight[W-1-j]·g[t+j], d_weight[W-1-j] += Σ_t
-/// g[t]·x[t-j], d_bias += Σ_t g[t]; every sum inside its document and over this run's g only. What belongs to rows
-/// before the run goes to d_halo.
+/// With g = d_y ⊙ act'(pre-activation), which is computed again: d_x[t] = Σ_j weight[W-1-j]·g[t+j];
+/// d_weight[W-1-j] += Σ_t g[t]·x[t-j]; d_bias += Σ_t g[t]. Every sum stays within one document and takes only this
+/// run's g. Gradients of rows before the run are returned in d_halo.
 struct CausalConvBackward {
   TensorView x, halo, weight, bias;  ///< as in forward
   SegmentsView segments;
   Activation activation = Activation::none;
-  TensorView d_y;       ///< [tokens, D]
-  TensorView d_x;       ///< [tokens, D], written
-  TensorView d_halo;    ///< [W-1, D], written (zero where nothing reaches); absent where no document reaches back
-  TensorView d_weight;  ///< [D, W] in the accumulator type, added to
-  TensorView d_bias;    ///< [D] likewise, or absent
+  TensorView d_y;       ///< [tokens, D], x's dtype
+  TensorView d_x;       ///< [tokens, D], x's dtype, written
+  TensorView d_halo;    ///< [W-1, D], x's dtype, written, zero in rows that no document reaches. May be absent if no
+                        ///< document reaches back
+  TensorView d_weight;  ///< [D, W], accumulator type, added to
+  TensorView d_bias;    ///< [D], accumulator type, added to; or absent
 };
 extern const Kernel<CausalConvBackward> causal_conv_backward;
 

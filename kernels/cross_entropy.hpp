@@ -5,15 +5,15 @@
 
 namespace causeway {
 
-/// loss[t] = log Σ_v exp(logits[t,v]) - logits[t, labels[t]], nats; 0 where labels[t] < 0 (no label: a document's last
-/// token, or masked). Where d_logits is present: d_logits[t] = softmax(logits[t]) - onehot(labels[t]), or 0 without a
-/// label; it may be `logits` itself. A label past the vocabulary is an Error(usage) on the CPU and a NaN loss on a GPU,
-/// which cannot throw.
+/// The loss of each token, in nats: loss[t] = log Σ_v exp(logits[t,v]) - logits[t, labels[t]]. A negative label means
+/// that the token has none (it is the last one of its document, or masked): its loss is 0. If d_logits is present:
+/// d_logits[t] = softmax(logits[t]) - onehot(labels[t]), or 0 without a label. Computed in the accumulator type. A
+/// label of the vocabulary's size or more throws Error(usage) on the CPU; a GPU cannot throw and gives the loss NaN.
 struct CrossEntropy {
   TensorView logits;    ///< [tokens, vocabulary]
   TensorView labels;    ///< [tokens] i32
   TensorView loss;      ///< [tokens], accumulator type, written
-  TensorView d_logits;  ///< [tokens, vocabulary], or absent
+  TensorView d_logits;  ///< [tokens, vocabulary], logits' dtype, written; may be the same memory as logits; or absent
 };
 extern const Kernel<CrossEntropy> cross_entropy;
 

@@ -5,8 +5,8 @@
 
 namespace causeway {
 
-/// y[t] = weight[ids[t]]. An id outside of the table is an Error(usage) on the CPU and NaN on a GPU, which cannot
-/// throw.
+/// y[t] = weight[ids[t]]. An id outside the vocabulary throws Error(usage) on the CPU; a GPU cannot throw and writes
+/// NaN.
 struct EmbeddingForward {
   TensorView ids;     ///< [tokens] i32
   TensorView weight;  ///< [vocabulary, D]
@@ -14,10 +14,11 @@ struct EmbeddingForward {
 };
 extern const Kernel<EmbeddingForward> embedding_forward;
 
-/// d_weight[ids[t]] += d_y[t], always in the same order: token by token on the CPU, in pieces on a GPU, which leaves
-/// ids outside of the table out.
+/// d_weight[ids[t]] += d_y[t], added in a fixed order: token by token on the CPU, in chunks of tokens on a GPU. Ids
+/// outside the vocabulary throw Error(usage) on the CPU; a GPU skips them.
 struct EmbeddingBackward {
-  TensorView ids, d_y;
+  TensorView ids;       ///< [tokens] i32
+  TensorView d_y;       ///< [tokens, D]
   TensorView d_weight;  ///< [vocabulary, D], accumulator type, added to
 };
 extern const Kernel<EmbeddingBackward> embedding_backward;

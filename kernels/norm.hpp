@@ -5,10 +5,12 @@
 
 namespace causeway {
 
-/// residual += x (where x is present), then y[t,d] = weight[d] · residual[t,d] · rstd[t], rstd = 1/√(mean_d residual² +
-/// eps). Zhang & Sennrich, RMSNorm (arXiv 1910.07467). The residual stream and the weight are in the accumulator type.
+/// RMSNorm (Zhang & Sennrich, arXiv 1910.07467) of a residual stream: residual += x (if x is present), then
+/// y[t,d] = weight[d] · residual[t,d] · rstd[t] with rstd = 1/√(mean_d residual² + eps). The residual stream, the
+/// weight and all sums are in the accumulator type of y's dtype. Throws Error(internal) if shapes or dtypes do not fit
+/// or D = 0.
 struct RmsNormForward {
-  TensorView x;         ///< [tokens, D], or absent
+  TensorView x;         ///< [tokens, D], y's dtype, or absent
   TensorView residual;  ///< [tokens, D], accumulator type, updated in place
   TensorView weight;    ///< [D], accumulator type
   double eps = 1e-5;
@@ -17,9 +19,9 @@ struct RmsNormForward {
 };
 extern const Kernel<RmsNormForward> rms_norm_forward;
 
-/// d_residual += ∂loss/∂residual through y; d_weight += Σ_t d_y · residual · rstd.
+/// d_residual += ∂loss/∂residual through y; d_weight += Σ_t d_y · residual · rstd, in a fixed order.
 struct RmsNormBackward {
-  TensorView residual, weight, rstd;  ///< residual as the forward left it
+  TensorView residual, weight, rstd;  ///< as the forward left them
   TensorView d_y;                     ///< [tokens, D]
   TensorView d_residual;              ///< [tokens, D], accumulator type, added to
   TensorView d_weight;                ///< [D], accumulator type, added to

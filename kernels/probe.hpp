@@ -7,13 +7,13 @@
 
 namespace causeway {
 
-/// Nothing but exponentials: y = f(f(… f(x) …)), `times` times f(v) = 2^(-v), in the accumulator type. Memory is
-/// touched once each way whatever `times` is, so that what it reaches is the rate of exponentials: the ceiling that
-/// `causeway bench` holds a scan to.
+/// A measurement probe: y = f(f(… f(x) …)), f(v) = 2^(-v) applied `times` times, in the accumulator type. It reads and
+/// writes memory once, whatever `times` is, so that its speed is the device's rate of exponentials. `causeway bench`
+/// compares the selective scan with that rate. Throws Error(internal) if x and y differ in shape or dtype.
 struct RepeatedExponential {
   TensorView x;
   std::int64_t times = 1;
-  TensorView y;  ///< like x
+  TensorView y;  ///< x's shape and dtype
 };
 extern const Kernel<RepeatedExponential> repeated_exponential;
 

@@ -8,16 +8,16 @@
 
 namespace causeway {
 
-/// y[i] = scale·(2·random.uniform(i) - 1), or scale·random.normal(i): first values of weights, in float64 and then
-/// rounded to y's type. y dense. Uniform numbers are the same bits on every device; of normal ones about one in 2^28
-/// (f32) falls on the other side of a rounding edge, where the device's log and cos differ from the host's in their
-/// last bit.
+/// Initial values of weights: y[i] = scale·(2·random.uniform(i) - 1), or scale·random.normal(i), computed in float64
+/// and rounded to y's dtype. Uniform values have the same bits on every device. Of the normal ones, about one in 2^28
+/// (f32) differs in its last bit, because log and cos of the device and the host differ in theirs. Throws
+/// Error(internal) if y has gaps between its rows.
 struct RandomFill {
   enum class Distribution : std::uint8_t { uniform, normal };
   Distribution distribution = Distribution::uniform;
   double scale = 1;
   RandomStream random;
-  TensorView y;
+  TensorView y;  ///< dense, any shape and floating-point dtype
 };
 extern const Kernel<RandomFill> random_fill;
 

@@ -1,4 +1,4 @@
-/// Every kernel, a line each: pairs kernels/cpu/<op>.cpp with kernels/cuda/<op>.cu.
+/// The list of all kernels, one line each. A line pairs the function in kernels/cpu/ with the one in kernels/cuda/.
 
 #include "kernels/activation.hpp"
 #include "kernels/adamw.hpp"
@@ -17,14 +17,14 @@
 #include "kernels/reorder.hpp"
 #include "kernels/selective_scan.hpp"
 
-/// Declares cpu::name, defined in kernels/cpu/, and defines the kernel `name`, which a GPU does not have.
+/// Declares cpu::name, which kernels/cpu/ defines, and defines a kernel `name` that runs only on the CPU.
 #define CAUSEWAY_CPU_KERNEL(Args, name)  \
   namespace causeway::cpu {              \
   void name(const Stream&, const Args&); \
   }                                      \
   const causeway::Kernel<causeway::Args> causeway::name { #name, causeway::cpu::name, nullptr }
 
-/// The same for a kernel that both devices have: cuda::name is defined in kernels/cuda/.
+/// The same for a kernel that runs on both devices: kernels/cuda/ defines cuda::name.
 #if CAUSEWAY_CUDA
 #define CAUSEWAY_KERNEL(Args, name)      \
   namespace causeway::cpu {              \
