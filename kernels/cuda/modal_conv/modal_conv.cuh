@@ -2,25 +2,25 @@
 
 #include "kernels/core/integer.hpp"
 #include "kernels/cuda/device/check.cuh"
-#include "kernels/cuda/device/chunks.cuh"
+#include "kernels/cuda/device/chunk_fold.cuh"
 #include "kernels/cuda/device/documents.cuh"
 #include "kernels/cuda/device/functions.cuh"
 #include "kernels/cuda/device/packet.cuh"
 #include "kernels/expect.hpp"
 #include "kernels/modal_conv.hpp"
 
-/// The modal recurrence in chunks, as selective_scan.cuh cuts the scan: sums of chunks from a zero start, their fold,
-/// then each chunk from what comes into it. A thread holds 16 modes of one channel; more than 32 are worked off 32 at a
-/// time. λ never stands alone: s - (1-λ)s + x keeps the digits of modes near λ = 1.
+/// The modal recurrence on a GPU, in the three passes of device/chunk_fold.cuh: sums of all chunks from a zero state, a
+/// fold over the chunks, then the outputs of each chunk from the state that enters it.
 ///
-/// Floor (H200, L 65536, D 4096, bf16): 4 accesses an element forward, 0.50 ms, 7 backward, 0.87 ms. A mode costs 2
-/// instructions in the sums and 3 in the outputs: 16 modes at 128 lanes a clock and multiprocessor take 0.7 ms.
-/// Reached: 2.2 ms forward, 5.6 backward; a block's outputs as Toeplitz products on tensor cores are what is left to
-/// gain.
+/// A thread holds 16 modes of one channel; more than 32 modes are computed in groups of 32. The kernels use the loss
+/// 1-λ and never λ itself: s - (1-λ)s + x keeps the digits of modes near λ = 1.
+///
+/// The README of this room has the lower bounds and the measured times.
 namespace causeway::cuda {
 
 static_assert(modal_conv_block == block_tokens);
 
+/// The inputs of modal_conv as device code reads them; absent tensors are null.
 template <class T>
 struct ModalInputs {
   using R = Accumulator<T>;
@@ -57,7 +57,7 @@ struct ModalInputs {
   }
 
   __device__ R rate(std::int64_t channel, int m) const { return modal_rate(log_rates[channel * log_rates_stride + m]); }
-  /// 1 - λ^n without cancellation; 1 for modes beyond M, which then keep nothing.
+  /// 1 - λ^n without cancellation. It is 1 for modes beyond M: their states stay zero but for the newest input.
   __device__ R loss(std::int64_t channel, int m, R n) const {
     return m < modes ? -::expm1(-n * rate(channel, m)) : R(1);
   }
@@ -70,73 +70,60 @@ struct ModalInputs {
   }
 };
 
-/// Rows of one channel of a tensor, read some at a time; absent: ones.
-template <class T, int Ahead>
-struct Fetched {
-  const T* at;
+/// The next `rows` rows of one channel of a tensor, in registers. An absent tensor reads as ones.
+template <class T, int rows>
+struct PrefetchedRows {
+  const T* data;  ///< null: absent
   int stride;
-  T raw[Ahead];
+  T raw[rows];
 
-  __device__ Fetched(const T* data, std::int64_t row_stride, std::int64_t row, std::int64_t channel)
-      : at(data == nullptr ? nullptr : data + row * row_stride + channel), stride(static_cast<int>(row_stride)) {}
-  /// Rows k, k + 1, … in `direction` of `count`; the last one again beyond it.
-  __device__ void fetch(int k, int count, int direction) {
-    if (at == nullptr) return;
+  /// `row` is row 0 of the calls of prefetch.
+  __device__ PrefetchedRows(const T* data_, std::int64_t row_stride, std::int64_t row, std::int64_t channel)
+      : data(data_ == nullptr ? nullptr : data_ + row * row_stride + channel), stride(static_cast<int>(row_stride)) {}
+  /// Reads rows k, k + 1, … of `count`, counted in `direction` (1 or -1); beyond the last row reads it again.
+  __device__ void prefetch(int k, int count, int direction) {
+    if (data == nullptr) return;
 #pragma unroll
-    for (int i = 0; i < Ahead; ++i) raw[i] = at[std::int64_t{min(k + i, count - 1) * direction} * stride];
+    for (int i = 0; i < rows; ++i) raw[i] = data[std::int64_t{min(k + i, count - 1) * direction} * stride];
   }
-  __device__ Accumulator<T> operator[](int i) const { return at == nullptr ? Accumulator<T>(1) : widened(raw[i]); }
+  __device__ Accumulator<T> operator[](int i) const { return data == nullptr ? Accumulator<T>(1) : widened(raw[i]); }
 };
 
-/// k⊙v, rounded as everywhere.
-template <class T, int Ahead>
-__device__ Accumulator<T> product(const Fetched<T, Ahead>& k, const Fetched<T, Ahead>& v, int i) {
-  return k.at == nullptr ? v[i] : widened(narrowed<T>(k[i] * v[i]));
+/// k⊙v, rounded to T as all kernels of gated convolutions do.
+template <class T, int rows>
+__device__ Accumulator<T> product(const PrefetchedRows<T, rows>& k, const PrefetchedRows<T, rows>& v, int i) {
+  return k.data == nullptr ? v[i] : widened(narrowed<T>(k[i] * v[i]));
 }
 
-/// What the chunks of a run hand each other, in scratch.
 template <class T>
-struct ModalChunks {
-  std::int64_t tokens_each, count;
-  Accumulator<T>* state;  // [count][M][channels]: what a chunk sums up; after the fold, what comes into it
-  unsigned char* passes;  // [count]: the chunk lies inside one document that goes on at its other end
-};
+using ModalChunks = ChunkStates<Accumulator<T>>;
 
+/// The memory of the ModalChunks of a run.
 template <class T>
-class ModalChunkMemory {
- public:
-  ModalChunkMemory(const Stream& stream, const ModalInputs<T>& in)
-      : tokens_each_(chunk_tokens(in.segments.tokens, in.channels)),
-        count_(ceil_div(in.segments.tokens, tokens_each_)),
-        state_(stream, dtype_of<Accumulator<T>>, {count_, in.modes, in.channels}),
-        passes_(stream, DType::u8, {count_}) {}
-  ModalChunks<T> view() const {
-    return {tokens_each_, count_, static_cast<Accumulator<T>*>(state_.view().data),
-            static_cast<unsigned char*>(passes_.view().data)};
-  }
+ChunkStatesMemory<Accumulator<T>> modal_chunk_memory(const Stream& stream, const ModalInputs<T>& in) {
+  const std::int64_t tokens = in.segments.tokens;
+  return {stream, tokens, chunk_tokens(tokens, in.channels), in.modes, in.channels};
+}
 
- private:
-  std::int64_t tokens_each_, count_;
-  Tensor state_, passes_;
-};
-
-/// The recurrence of some of the modes alone; the skip goes with the last of them.
-inline GatedConvInputs inputs_of(const StateGroup& group, GatedConvInputs in) {
+/// The inputs of the recurrence of one group of modes. The skip term belongs to the last group.
+inline GatedConvInputs inputs_of_group(const StateGroup& group, GatedConvInputs in) {
   if (!group.last) in.skip = {};
   return in;
 }
 
-/// Sums up every chunk of the run from a zero start; with `edge_only` only those that hold tokens of the run's last
-/// (first) document.
+/// Pass 1: computes every chunk's state from a zero state. With `edge_only` it computes only the chunks that contain
+/// tokens of the run's last document (right to left: of its first one).
 template <class T>
-void sum_modal_chunks(const Stream& stream, ScanDirection towards, const ModalInputs<T>& in, TensorView d_y,
+void sum_modal_chunks(const Stream& stream, ScanDirection direction, const ModalInputs<T>& in, TensorView d_y,
                       const ModalChunks<T>& chunks, bool edge_only);
 
-/// Folds the chunks' sums, starting from `first` (absent: zero): `state` of a chunk becomes what comes into it.
+/// Pass 2: folds the chunk sums from the state `first` (absent: zero). A chunk's `state` becomes the state that enters
+/// it.
 template <class T>
-void fold_modal_chunks(const Stream& stream, ScanDirection towards, const ModalInputs<T>& in, TensorView first,
+void fold_modal_chunks(const Stream& stream, ScanDirection direction, const ModalInputs<T>& in, TensorView first,
                        const ModalChunks<T>& chunks);
 
+/// Throws unless the inputs have the shapes and types that kernels/modal_conv.hpp demands.
 inline void expect_modal(const GatedConvInputs& in, TensorView residues, TensorView log_rates) {
   const DType dtype = in.v.dtype, accumulator = accumulator_of(dtype);
   const Shape rows{in.segments.tokens, in.v.columns()}, matrix{in.v.columns(), log_rates.columns()};
@@ -148,6 +135,7 @@ inline void expect_modal(const GatedConvInputs& in, TensorView residues, TensorV
   expect_if_present("residues", residues, accumulator, matrix);
 }
 
+/// The same for the gradients.
 inline void expect_modal_gradients(const GatedConvInputs& in, const GatedConvGradients& gradients) {
   const DType dtype = in.v.dtype;
   expect("d_y", gradients.d_y, dtype, in.v.shape);

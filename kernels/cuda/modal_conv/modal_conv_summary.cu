@@ -4,165 +4,136 @@
 namespace causeway::cuda {
 namespace {
 
-/// One chunk and scan_threads / L channels. Rightwards: s after the chunk's last token, over the tail that belongs to
-/// its document. Leftwards: λ G at the chunk's left edge, over the head that belongs to its first token's document.
-template <class T, int L, ScanDirection towards>
+/// The sum of one chunk. Left to right: s after the chunk's last token. Right to left: λ G at the chunk's left edge,
+/// where G is the adjoint of s. Both cover the tokens of ChunkTail only.
+///
+/// block: one chunk of scan_threads / L channels (blockIdx.x: chunk, blockIdx.y: channels)
+/// thread: up to 16 modes of one channel (ChunkThread)
+/// shared memory: none
+/// registers: loss, residue and state of 16 modes; the next 4 rows of k and v (right to left: q and d_y)
+template <class T, int L, ScanDirection direction>
 __global__ void __launch_bounds__(scan_threads)
     sum_modal_chunk(ModalInputs<T> in, const T* d_y, std::int64_t d_y_stride, ModalChunks<T> chunks, bool edge_only) {
   using R = Accumulator<T>;
-  constexpr bool leftwards = towards == ScanDirection::right_to_left;
-  constexpr int prefetch_rows = 4, direction = leftwards ? -1 : 1;
-  const std::int64_t chunk = blockIdx.x, begin = chunk * chunks.tokens_each;
-  const std::int64_t end =
-      begin + chunks.tokens_each < in.segments.tokens ? begin + chunks.tokens_each : in.segments.tokens;
-  const int part = static_cast<int>(threadIdx.x) % L, lane = static_cast<int>(threadIdx.x) % 32;
-  const std::int64_t channel = std::int64_t{blockIdx.y} * (scan_threads / L) + threadIdx.x / L;
-  const DocumentBounds document(in.segments, leftwards ? begin : end - 1, lane);
-  if (threadIdx.x == 0 && blockIdx.y == 0)
-    chunks.passes[chunk] = leftwards ? document.end > end : document.start < begin;
-  if (channel >= in.channels || (edge_only && (leftwards ? document.start > 0 : document.end < in.segments.tokens)))
-    return;
-  const std::int64_t first = leftwards || document.start < begin ? begin : document.start;
-  const std::int64_t last = !leftwards || document.end > end ? end : document.end;
+  constexpr bool backwards = direction == ScanDirection::right_to_left;
+  constexpr int prefetch_rows = 4, step = backwards ? -1 : 1;
+  const ChunkThread<L> thread(in.segments.tokens, chunks.tokens_each, in.channels, in.modes);
+  const ChunkTail<direction> tail(in.segments, thread.begin, thread.end, thread.lane);
+  const std::int64_t chunk = blockIdx.x, channel = thread.channel;
+  if (threadIdx.x == 0 && blockIdx.y == 0) chunks.passes[chunk] = tail.passes;
+  if (!thread.inside || (edge_only && !tail.at_run_edge)) return;
 
   R loss[thread_states], residue[thread_states], state[thread_states] = {};
 #pragma unroll
   for (int n = 0; n < thread_states; ++n) {
-    loss[n] = in.loss(channel, part * thread_states + n, 1);
-    residue[n] = leftwards ? in.residue(channel, part * thread_states + n) : R(0);
+    loss[n] = in.loss(channel, thread.state(n), 1);
+    residue[n] = backwards ? in.residue(channel, thread.state(n)) : R(0);
   }
-  const int count = static_cast<int>(last - first);
-  const std::int64_t from = leftwards ? last - 1 : first;
-  Fetched<T, prefetch_rows> one(leftwards ? in.q : in.k, leftwards ? in.q_stride : in.k_stride, from, channel);
-  Fetched<T, prefetch_rows> other(leftwards ? d_y : in.v, leftwards ? d_y_stride : in.v_stride, from, channel);
-  one.fetch(0, count, direction);
-  other.fetch(0, count, direction);
+  const int count = static_cast<int>(tail.last - tail.first);
+  const std::int64_t from = backwards ? tail.last - 1 : tail.first;
+  PrefetchedRows<T, prefetch_rows> one(backwards ? in.q : in.k, backwards ? in.q_stride : in.k_stride, from, channel);
+  PrefetchedRows<T, prefetch_rows> other(backwards ? d_y : in.v, backwards ? d_y_stride : in.v_stride, from, channel);
+  one.prefetch(0, count, step);
+  other.prefetch(0, count, step);
   for (int k = 0; k < count; k += prefetch_rows) {
+    // 1. Multiply 4 rows, and start to read the next 4.
     R x[prefetch_rows];
 #pragma unroll
-    for (int i = 0; i < prefetch_rows; ++i) x[i] = leftwards ? one[i] * other[i] : product(one, other, i);
-    one.fetch(k + prefetch_rows, count, direction);
-    other.fetch(k + prefetch_rows, count, direction);
+    for (int i = 0; i < prefetch_rows; ++i) x[i] = backwards ? one[i] * other[i] : product(one, other, i);
+    one.prefetch(k + prefetch_rows, count, step);
+    other.prefetch(k + prefetch_rows, count, step);
+    // 2. Advance the states by these tokens.
 #pragma unroll
     for (int i = 0; i < prefetch_rows; ++i) {
       if (k + i >= count) break;
 #pragma unroll
       for (int n = 0; n < thread_states; ++n) {
-        if (leftwards) {
-          const R all = state[n] + residue[n] * x[i];
-          state[n] = all - loss[n] * all;
+        if (backwards) {
+          const R G = state[n] + residue[n] * x[i];
+          state[n] = G - loss[n] * G;
         } else {
           state[n] = state[n] - loss[n] * state[n] + x[i];
         }
       }
     }
   }
+  // 3. Write the chunk's sum.
 #pragma unroll
   for (int n = 0; n < thread_states; ++n)
-    if (part * thread_states + n < in.modes)
-      chunks.state[(chunk * in.modes + part * thread_states + n) * in.channels + channel] = state[n];
+    if (thread.has_state(n)) chunks.state[chunk * in.modes * in.channels + thread.index(n)] = state[n];
 }
 
+/// The decay over one chunk, λ^tokens, for the folds of device/chunk_fold.cuh. All chunks have the same number of
+/// tokens, except for the run's last.
 template <class T>
-__device__ Accumulator<T> tokens_of(const ModalInputs<T>& in, const ModalChunks<T>& chunks, std::int64_t chunk) {
-  const std::int64_t left = in.segments.tokens - chunk * chunks.tokens_each;
-  return static_cast<Accumulator<T>>(left < chunks.tokens_each ? left : chunks.tokens_each);
-}
+struct ModalDecay {
+  using Real = Accumulator<T>;
+  struct Factor {};  // nothing is read for a chunk
 
-/// One thread a mode and channel goes over the chunks. Only the run's last is shorter than the others.
-template <class T>
-__global__ void fold_over_modal_chunks(ModalInputs<T> in, ModalChunks<T> chunks, const Accumulator<T>* first,
-                                       std::int64_t first_stride, bool leftwards) {
-  using R = Accumulator<T>;
-  const std::int64_t channel = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  const int m = static_cast<int>(blockIdx.y);
-  if (channel >= in.channels) return;
-  const R whole = in.loss(channel, m, tokens_of(in, chunks, 0)),
-          last = in.loss(channel, m, tokens_of(in, chunks, chunks.count - 1));
-  R carry = first != nullptr ? first[channel * first_stride + m] : R(0);
-  constexpr int together = 16;  // chunks read before the first of them is written
-  for (std::int64_t done = 0; done < chunks.count; done += together) {
-    R sum[together];
-    bool passes[together];
-    const auto chunk_at = [&](int i) {
-      const std::int64_t place = done + i < chunks.count ? done + i : chunks.count - 1;
-      return leftwards ? chunks.count - 1 - place : place;
-    };
-#pragma unroll
-    for (int i = 0; i < together; ++i) {
-      const std::int64_t chunk = chunk_at(i);
-      sum[i] = chunks.state[(chunk * in.modes + m) * in.channels + channel];
-      passes[i] = chunks.passes[chunk] != 0;
+  ModalInputs<T> in;
+  std::int64_t tokens_each, chunks;
+
+  struct Thread {
+    Real loss, loss_of_last;
+    std::int64_t last_chunk;
+
+    __device__ Factor factor(std::int64_t) const { return {}; }
+    __device__ Real decayed(Factor, std::int64_t chunk, Real state) const {
+      return state - (chunk == last_chunk ? loss_of_last : loss) * state;
     }
-#pragma unroll
-    for (int i = 0; i < together; ++i) {
-      if (done + i >= chunks.count) break;
-      const std::int64_t chunk = chunk_at(i);
-      chunks.state[(chunk * in.modes + m) * in.channels + channel] = carry;
-      carry = passes[i] ? sum[i] + (carry - (chunk + 1 == chunks.count ? last : whole) * carry) : sum[i];
-    }
-  }
-}
+    __device__ void count_chunk(std::int64_t) {}
+    __device__ void store_count() const {}
+  };
 
-/// The fold over the chunks of the run's last (first) document alone, into the run's own summary.
-template <class T>
-__global__ void fold_modal_edge(ModalInputs<T> in, ModalChunks<T> chunks, bool leftwards, Accumulator<T>* state,
-                                std::int64_t state_stride) {
-  using R = Accumulator<T>;
-  const std::int64_t channel = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  const int m = static_cast<int>(blockIdx.y);
-  if (channel >= in.channels) return;
-  std::int64_t low = 0, high = chunks.count;
-  if (chunks.count > 0 && leftwards && in.segments.cu_seqlens[1] < in.segments.tokens)
-    high = ceil_div(in.segments.cu_seqlens[1], chunks.tokens_each);
-  if (chunks.count > 0 && !leftwards && in.segments.cu_seqlens[in.segments.count - 1] > 0)
-    low = in.segments.cu_seqlens[in.segments.count - 1] / chunks.tokens_each;
-  R carry = 0;
-  for (std::int64_t i = 0; i < high - low; ++i) {
-    const std::int64_t chunk = leftwards ? high - 1 - i : low + i;
-    carry = chunks.state[(chunk * in.modes + m) * in.channels + channel] +
-            (carry - in.loss(channel, m, tokens_of(in, chunks, chunk)) * carry);
+  __device__ Thread thread(std::int64_t channel, int m) const {
+    return {.loss = in.loss(channel, m, tokens_of(0)),
+            .loss_of_last = in.loss(channel, m, tokens_of(chunks - 1)),
+            .last_chunk = chunks - 1};
   }
-  state[channel * state_stride + m] = carry;
-}
+  __device__ Real tokens_of(std::int64_t chunk) const {
+    const std::int64_t left = in.segments.tokens - chunk * tokens_each;
+    return static_cast<Real>(left < tokens_each ? left : tokens_each);
+  }
+};
 
+/// The decay over a whole run, λ^tokens.
 template <class R>
-__global__ void fold_modal_step(const R* log_rates, std::int64_t rates_stride, const R* summary,
-                                std::int64_t summary_stride, double tokens, R* carry, std::int64_t carry_stride,
-                                std::int64_t channels, std::int64_t modes) {
-  const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x, d = i / modes, m = i % modes;
-  if (d >= channels) return;
-  R& to = carry[d * carry_stride + m];
-  to = summary[d * summary_stride + m] +
-       static_cast<R>(::exp(-modal_rate(static_cast<double>(log_rates[d * rates_stride + m])) * tokens)) * to;
-}
+struct ModalRunDecay {
+  const R* log_rates;
+  std::int64_t log_rates_stride;
+  double tokens;
 
+  __device__ R operator()(std::int64_t channel, std::int64_t m) const {
+    return static_cast<R>(::exp(-modal_rate(static_cast<double>(log_rates[channel * log_rates_stride + m])) * tokens));
+  }
+};
+
+/// The run's summary for one direction: `state` of its last (right to left: first) document.
 template <class T>
-void summarize(const Stream& stream, ScanDirection towards, const GatedConvInputs& inputs, TensorView residues,
+void summarize(const Stream& stream, ScanDirection direction, const GatedConvInputs& inputs, TensorView residues,
                TensorView log_rates, TensorView d_y, TensorView state) {
   if (inputs.v.columns() == 0) return;
   for_each_state_group(log_rates.columns(), [&](const StateGroup& group) {
-    const ModalInputs<T> in(inputs_of(group, inputs), group.of(residues), group.of(log_rates));
-    const ModalChunkMemory<T> memory(stream, in);
-    sum_modal_chunks<T>(stream, towards, in, d_y, memory.view(), true);
-    fold_modal_edge<T>
-        <<<dim3(blocks_of(in.channels, 128), static_cast<unsigned>(in.modes)), 128, 0, native_of(stream)>>>(
-            in, memory.view(), towards == ScanDirection::right_to_left,
-            static_cast<Accumulator<T>*>(group.of(state).data), state.row_stride);
-    cuda_check(cudaGetLastError());
+    const ModalInputs<T> in(inputs_of_group(group, inputs), group.columns_of(residues), group.columns_of(log_rates));
+    const auto memory = modal_chunk_memory(stream, in);
+    const ModalChunks<T> chunks = memory.view();
+    sum_modal_chunks<T>(stream, direction, in, d_y, chunks, true);
+    const ModalDecay<T> decay{in, chunks.tokens_each, chunks.count};
+    fold_run_edge<ModalDecay<T>, Accumulator<T>>(stream, direction, decay, chunks, in.segments, in.channels, in.modes,
+                                                 group.columns_of(state));
   });
 }
 
 }  // namespace
 
 template <class T>
-void sum_modal_chunks(const Stream& stream, ScanDirection towards, const ModalInputs<T>& in, TensorView d_y,
+void sum_modal_chunks(const Stream& stream, ScanDirection direction, const ModalInputs<T>& in, TensorView d_y,
                       const ModalChunks<T>& chunks, bool edge_only) {
   if (chunks.count == 0) return;
   with_threads_per_channel("modal_conv", in.modes, [&]<int L> {
-    const dim3 grid(static_cast<unsigned>(chunks.count), blocks_of(in.channels, scan_threads / L));
+    const dim3 grid(grid_of(chunks.count), grid_of(in.channels, scan_threads / L));
     const auto* const gradient = static_cast<const T*>(d_y.data);
-    if (towards == ScanDirection::left_to_right)
+    if (direction == ScanDirection::left_to_right)
       sum_modal_chunk<T, L, ScanDirection::left_to_right>
           <<<grid, scan_threads, 0, native_of(stream)>>>(in, gradient, d_y.row_stride, chunks, edge_only);
     else
@@ -173,27 +144,24 @@ void sum_modal_chunks(const Stream& stream, ScanDirection towards, const ModalIn
 }
 
 template <class T>
-void fold_modal_chunks(const Stream& stream, ScanDirection towards, const ModalInputs<T>& in, TensorView first,
+void fold_modal_chunks(const Stream& stream, ScanDirection direction, const ModalInputs<T>& in, TensorView first,
                        const ModalChunks<T>& chunks) {
-  fold_over_modal_chunks<T>
-      <<<dim3(blocks_of(in.channels, 128), static_cast<unsigned>(in.modes)), 128, 0, native_of(stream)>>>(
-          in, chunks, first.present() ? static_cast<const Accumulator<T>*>(first.data) : nullptr, first.row_stride,
-          towards == ScanDirection::right_to_left);
-  cuda_check(cudaGetLastError());
+  fold_over_chunks<ModalDecay<T>, Accumulator<T>>(stream, direction, {in, chunks.tokens_each, chunks.count}, chunks,
+                                                  in.channels, in.modes, first);
 }
 
-template void sum_modal_chunks(const Stream&, ScanDirection, const ModalInputs<double>&, TensorView,
-                               const ModalChunks<double>&, bool);
-template void sum_modal_chunks(const Stream&, ScanDirection, const ModalInputs<float>&, TensorView,
-                               const ModalChunks<float>&, bool);
-template void sum_modal_chunks(const Stream&, ScanDirection, const ModalInputs<bf16>&, TensorView,
-                               const ModalChunks<bf16>&, bool);
-template void fold_modal_chunks(const Stream&, ScanDirection, const ModalInputs<double>&, TensorView,
-                                const ModalChunks<double>&);
-template void fold_modal_chunks(const Stream&, ScanDirection, const ModalInputs<float>&, TensorView,
-                                const ModalChunks<float>&);
-template void fold_modal_chunks(const Stream&, ScanDirection, const ModalInputs<bf16>&, TensorView,
-                                const ModalChunks<bf16>&);
+template void sum_modal_chunks<double>(const Stream&, ScanDirection, const ModalInputs<double>&, TensorView,
+                                       const ModalChunks<double>&, bool);
+template void sum_modal_chunks<float>(const Stream&, ScanDirection, const ModalInputs<float>&, TensorView,
+                                      const ModalChunks<float>&, bool);
+template void sum_modal_chunks<bf16>(const Stream&, ScanDirection, const ModalInputs<bf16>&, TensorView,
+                                     const ModalChunks<bf16>&, bool);
+template void fold_modal_chunks<double>(const Stream&, ScanDirection, const ModalInputs<double>&, TensorView,
+                                        const ModalChunks<double>&);
+template void fold_modal_chunks<float>(const Stream&, ScanDirection, const ModalInputs<float>&, TensorView,
+                                       const ModalChunks<float>&);
+template void fold_modal_chunks<bf16>(const Stream&, ScanDirection, const ModalInputs<bf16>&, TensorView,
+                                      const ModalChunks<bf16>&);
 
 void modal_conv_summary(const Stream& stream, const ModalConvSummary& args) {
   expect_modal(args.in, {}, args.log_rates);
@@ -217,16 +185,12 @@ void modal_conv_adjoint_summary(const Stream& stream, const ModalConvAdjointSumm
 void modal_conv_fold(const Stream& stream, const ModalConvFold& args) {
   expect("summary_state", args.summary_state, args.log_rates.dtype, args.log_rates.shape);
   expect("carry", args.carry, args.log_rates.dtype, args.log_rates.shape);
-  ensure(args.tokens >= 0, "a fold over {} tokens", args.tokens);
-  const std::int64_t D = args.log_rates.rows(), M = args.log_rates.columns();
-  if (D * M == 0) return;
+  ensure(args.tokens >= 0, "modal_conv_fold: {} tokens, expected at least 0", args.tokens);
   dispatch(args.log_rates.dtype, [&]<class Type> {
     using R = Accumulator<Type>;
-    fold_modal_step<R><<<blocks_of(D * M, 256), 256, 0, native_of(stream)>>>(
-        static_cast<const R*>(args.log_rates.data), args.log_rates.row_stride,
-        static_cast<const R*>(args.summary_state.data), args.summary_state.row_stride, static_cast<double>(args.tokens),
-        static_cast<R*>(args.carry.data), args.carry.row_stride, D, M);
-    cuda_check(cudaGetLastError());
+    const ModalRunDecay<R> decay{static_cast<const R*>(args.log_rates.data), args.log_rates.row_stride,
+                                 static_cast<double>(args.tokens)};
+    fold_run<R>(stream, decay, args.summary_state, args.carry);
   });
 }
 

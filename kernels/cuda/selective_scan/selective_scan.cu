@@ -8,56 +8,56 @@ namespace {
 template <class T>
 struct ForwardOutputs {
   T* y;
-  Accumulator<T>* states;  // [blocks][N][channels], each block's on a row of its own; null where not asked for
+  Accumulator<T>* states;  ///< [blocks of tokens][N][channels], one row per block; null: not saved
   std::int64_t y_stride, states_stride;
-  GroupSums<Accumulator<T>> sums;  // [tokens][channels]: ⟨C, h⟩
+  GroupSums<Accumulator<T>> sums;  ///< [tokens][channels]: ⟨C, h⟩
 };
 
-/// y of one chunk and scan_threads / L channels, from the state that comes into it.
+/// y of one chunk, from the state that enters it.
+///
+/// block: one chunk of scan_threads / L channels (blockIdx.x: chunk, blockIdx.y: channels)
+/// thread: up to 16 states of one channel (ChunkThread); part 0 of a channel writes y
+/// shared memory: B and C of 64 tokens in the accumulator type, [token][state], zero beyond N
+/// registers: 16 states and their rates; the raw inputs of the next 4 tokens
 template <class T, int L, bool Grouped>
 __global__ void __launch_bounds__(scan_threads, 5)
-    scan_chunk(ScanInputs<T> in, Chunks<T> chunks, ForwardOutputs<T> out) {
+    scan_chunk(ScanInputs<T> in, ScanChunks<T> chunks, ForwardOutputs<T> out) {
   using R = Accumulator<T>;
   constexpr int padded = thread_states * L, prefetch_rows = 4;
   __shared__ __align__(16) R B[block_tokens * padded], C[block_tokens * padded];
-  const std::int64_t tokens = in.segments.tokens, begin = std::int64_t{blockIdx.x} * chunks.tokens_each;
-  const std::int64_t end = begin + chunks.tokens_each < tokens ? begin + chunks.tokens_each : tokens;
-  const int part = static_cast<int>(threadIdx.x) % L, lane = static_cast<int>(threadIdx.x) % 32;
-  const std::int64_t channel = std::int64_t{blockIdx.y} * (scan_threads / L) + threadIdx.x / L;
-  const bool inside = channel < in.channels;
-  const std::int64_t column = inside ? channel : in.channels - 1;  // so that every thread reads something
+  const ChunkThread<L> thread(in.segments.tokens, chunks.tokens_each, in.channels, in.states);
+  const std::int64_t channel = thread.channel;
+  const bool inside = thread.inside;
   const int delta_stride = static_cast<int>(in.delta_stride), u_stride = static_cast<int>(in.u_stride);
   const int z_stride = in.z != nullptr ? static_cast<int>(in.z_stride) : u_stride;
 
   R rate[thread_states], h[thread_states];
 #pragma unroll
   for (int n = 0; n < thread_states; ++n) {
-    const int state = part * thread_states + n;
-    rate[n] = inside ? in.rate(channel, state) : R(0);
-    h[n] = inside && state < in.states
-               ? chunks.state[(blockIdx.x * std::int64_t{in.states} + state) * in.channels + channel]
+    rate[n] = inside ? in.rate(channel, thread.state(n)) : R(0);
+    h[n] = inside && thread.has_state(n)
+               ? chunks.state[blockIdx.x * std::int64_t{in.states} * in.channels + thread.index(n)]
                : R(0);
   }
   const R bias = inside ? in.bias_of(channel) : R(0), skip = inside ? in.skip_of(channel) : R(0);
-  for (std::int64_t from = begin; from < end; from += block_tokens) {
-    const int count = static_cast<int>(end - from < block_tokens ? end - from : block_tokens);
-    const DocumentStarts starts(in.segments, from, lane);
+  for (std::int64_t from = thread.begin; from < thread.end; from += block_tokens) {
+    // 1. Load B and C of 64 tokens to shared memory, and find which of the tokens start a document.
+    const int count = static_cast<int>(thread.end - from < block_tokens ? thread.end - from : block_tokens);
+    const DocumentStarts starts(in.segments, from, thread.lane);
     __syncthreads();
     stage_rows<padded>(in.B, in.B_stride, in.states, from, 1, count, B);
     stage_rows<padded>(in.C, in.C_stride, in.states, from, 1, count, C);
     __syncthreads();
+    // 2. Save the state before these tokens for the backward pass.
     if (out.states != nullptr && inside)
 #pragma unroll
       for (int n = 0; n < thread_states; ++n)
-        if (part * thread_states + n < in.states)
-          out.states[from / block_tokens * out.states_stride + (part * thread_states + n) * in.channels + channel] =
-              h[n];
-    const T *const delta_at = in.delta + from * in.delta_stride + column,
-                   *const u_at = in.u + from * in.u_stride + column,
-                   *const z_at = in.z != nullptr ? in.z + from * in.z_stride + column : u_at;
-    T raw_delta[prefetch_rows], raw_u[prefetch_rows],
-        raw_z[prefetch_rows];  // of the tokens to come; the last one's again beyond it
-    const auto fetch = [&](int k) {
+        if (thread.has_state(n)) out.states[from / block_tokens * out.states_stride + thread.index(n)] = h[n];
+    const T *const delta_at = in.delta + from * in.delta_stride + channel,
+                   *const u_at = in.u + from * in.u_stride + channel,
+                   *const z_at = in.z != nullptr ? in.z + from * in.z_stride + channel : u_at;
+    T raw_delta[prefetch_rows], raw_u[prefetch_rows], raw_z[prefetch_rows];
+    const auto prefetch = [&](int k) {  // reads the last token again beyond it
 #pragma unroll
       for (int i = 0; i < prefetch_rows; ++i) {
         const int row = min(k + i, count - 1);
@@ -66,25 +66,27 @@ __global__ void __launch_bounds__(scan_threads, 5)
         raw_z[i] = z_at[std::int64_t{row} * z_stride];
       }
     };
-    fetch(0);
+    prefetch(0);
     for (int k = 0; k < count; k += prefetch_rows) {
+      // 3. Convert 4 tokens, and start to read the next 4.
       R step[prefetch_rows], u[prefetch_rows], gate[prefetch_rows];
 #pragma unroll
       for (int i = 0; i < prefetch_rows; ++i) {
-        step[i] = in.step(widened(raw_delta[i]) + bias);
+        step[i] = in.step_size(widened(raw_delta[i]) + bias);
         u[i] = widened(raw_u[i]);
         gate[i] = widened(raw_z[i]);
       }
-      fetch(k + prefetch_rows);
+      prefetch(k + prefetch_rows);
 #pragma unroll
       for (int i = 0; i < prefetch_rows; ++i) {
+        // 4. Advance the states by one token: h = exp(ΔA) h + Δ u B, s = ⟨C, h⟩.
         if (starts.is_start((k + i) & 63))
 #pragma unroll
           for (int n = 0; n < thread_states; ++n) h[n] = 0;
         const R delta = step[i], x = delta * u[i];
         R s = 0;
-        const auto* const rows_B = reinterpret_cast<const Quad<R>*>(B + (k + i) * padded + part * thread_states);
-        const auto* const rows_C = reinterpret_cast<const Quad<R>*>(C + (k + i) * padded + part * thread_states);
+        const auto* const rows_B = reinterpret_cast<const Quad<R>*>(B + (k + i) * padded + thread.state(0));
+        const auto* const rows_C = reinterpret_cast<const Quad<R>*>(C + (k + i) * padded + thread.state(0));
 #pragma unroll
         for (int q = 0; q < thread_states / 4; ++q) {
           const Quad<R> b = rows_B[q], c = rows_C[q];
@@ -95,9 +97,10 @@ __global__ void __launch_bounds__(scan_threads, 5)
             s += c.at[m] * h[n];
           }
         }
+        // 5. Add the parts of the channel, then write y = (s + D u) silu(z).
 #pragma unroll
         for (int other = 1; other < L; other *= 2) s += __shfl_xor_sync(~0u, s, other);
-        if (!inside || part != 0 || k + i >= count) continue;
+        if (!inside || thread.part != 0 || k + i >= count) continue;
         if constexpr (Grouped)
           if (!out.sums.complete(s, (from + k + i) * in.channels + channel)) continue;
         s += skip * u[i];
@@ -115,16 +118,16 @@ void forward(const Stream& stream, const SelectiveScanForward& args) {
   if (tokens == 0 || channels == 0) return;
   const GroupMemory<R> sums(stream, states, 1, tokens, channels);
   for_each_state_group(states, [&](const StateGroup& group) {
-    const ScanInputs<T> in(inputs_of(group, args.in));
-    const ChunkMemory<T> memory(stream, in, chunk_tokens(tokens, channels));
-    const Chunks<T> chunks = memory.view();
-    sum_chunks<T>(stream, ScanDirection::left_to_right, in, {}, chunks, false);
-    fold_chunks<T>(stream, ScanDirection::left_to_right, in, group.of(args.state_in), chunks);
+    const ScanInputs<T> in(inputs_of_group(group, args.in));
+    const ScanChunkMemory<T> memory(stream, in, chunk_tokens(tokens, channels));
+    const ScanChunks<T> chunks = memory.view();
+    sum_scan_chunks<T>(stream, ScanDirection::left_to_right, in, {}, chunks, false);
+    fold_scan_chunks<T>(stream, ScanDirection::left_to_right, in, group.columns_of(args.state_in), chunks);
     R* const saved = args.states.present() ? static_cast<R*>(args.states.data) + group.first * channels : nullptr;
     const ForwardOutputs<T> out{static_cast<T*>(args.y.data), saved, args.y.row_stride, args.states.row_stride,
-                                sums.of(group)};
-    with_threads_per_channel("selective_scan", in.states, out.sums.at != nullptr, [&]<int L, bool Grouped> {
-      const dim3 grid(static_cast<unsigned>(chunks.count), blocks_of(channels, scan_threads / L));
+                                sums.sums_of(group)};
+    with_threads_per_channel("selective_scan", in.states, out.sums.sums != nullptr, [&]<int L, bool Grouped> {
+      const dim3 grid(grid_of(chunks.count), grid_of(channels, scan_threads / L));
       scan_chunk<T, L, Grouped><<<grid, scan_threads, 0, native_of(stream)>>>(in, chunks, out);
       cuda_check(cudaGetLastError());
     });

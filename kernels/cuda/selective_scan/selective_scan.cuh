@@ -2,38 +2,33 @@
 
 #include "kernels/core/integer.hpp"
 #include "kernels/cuda/device/check.cuh"
-#include "kernels/cuda/device/chunks.cuh"
+#include "kernels/cuda/device/chunk_fold.cuh"
 #include "kernels/cuda/device/documents.cuh"
 #include "kernels/cuda/device/functions.cuh"
 #include "kernels/cuda/device/packet.cuh"
 #include "kernels/expect.hpp"
 #include "kernels/selective_scan.hpp"
 
-/// How the scan is cut for a GPU. The run is cut into chunks of whole blocks of selective_scan_block tokens, so that
-/// one long document of few channels still fills the device: a first pass sums up each chunk from a zero start, a
-/// second folds the sums over the chunks, a third computes from the state just before its chunk. The number of launches
-/// is fixed, whatever the documents.
+/// The selective scan on a GPU, in the three passes of device/chunk_fold.cuh: sums of all chunks from a zero state, a
+/// fold over the chunks, then the outputs of each chunk from the state that enters it. So one long document with few
+/// channels fills the device too, and the number of launches does not depend on the documents.
 ///
-/// Inside a chunk a thread holds 16 states of one channel in registers (a channel of more states takes L threads), and
-/// a block's B and C stand in shared memory in the accumulator type, where all its threads read the same words. More
-/// than 32 states are scanned 32 at a time; what adds up over them stands in scratch in the accumulator type until the
-/// last.
+/// A thread holds 16 states of one channel in registers; L threads share a channel that has more. B and C of 64 tokens
+/// are in shared memory in the accumulator type; all threads of a block read them from there. A channel with more than
+/// 32 states is computed in groups of 32. What adds up over the groups (y, gradients) waits in scratch memory.
 ///
-/// Floor (H200, L 16384, D 4096, N 16, bf16): 4 accesses an element forward, 0.125 ms; 67 M elements × 16 exponentials
-/// at 16 a clock and multiprocessor, 0.26 ms a pass. Chunks cost a second pass of exponentials, so 0.52 ms bound the
-/// forward; where documents are shorter than chunks, sums cover tails only. Reached there: 0.99 ms for one document,
-/// 0.95 for documents of 57 to 2048 tokens, 0.62 for documents of 8.
+/// The README of this room has the lower bounds and the measured times.
 namespace causeway::cuda {
 
 static_assert(selective_scan_block == block_tokens);
 
-/// 16 bytes at a time from and to shared memory.
+/// Four neighbouring states of one token, read from or written to shared memory together.
 template <class R>
 struct alignas(16) Quad {
   R at[4];
 };
 
-/// SelectiveScanInputs as device code reads it; what is absent is null.
+/// SelectiveScanInputs as device code reads it; absent tensors are null.
 template <class T>
 struct ScanInputs {
   using R = Accumulator<T>;
@@ -73,89 +68,81 @@ struct ScanInputs {
     return x.present() ? static_cast<const X*>(x.data) : nullptr;
   }
 
-  /// A·log2(e), so that exp(ΔA) is one multiplication and one exponential unit's 2^x; zero for states beyond N.
+  /// A·log2(e): with it exp(ΔA) is one multiplication and one ex2 instruction. Zero for states beyond N.
   __device__ R rate(std::int64_t channel, int n) const {
     return n < states ? A[channel * A_stride + n] * static_cast<R>(log2_e) : R(0);
   }
   __device__ R bias_of(std::int64_t channel) const { return bias != nullptr ? bias[channel * bias_stride] : R(0); }
   __device__ R skip_of(std::int64_t channel) const { return D != nullptr ? D[channel * D_stride] : R(0); }
-  __device__ R step(R raw) const { return softplus ? cuda::softplus(raw) : raw; }
+  /// Δ from delta + delta_bias.
+  __device__ R step_size(R raw) const { return softplus ? cuda::softplus(raw) : raw; }
 };
 
-/// Rows of B or C in the accumulator type, as [tokens][states]: row j is token `from` + j·`direction`; zero beyond
-/// `count` and beyond N.
+/// Copies rows of B or C to shared memory in the accumulator type, as [block_tokens][padded]: row j is token
+/// `from` + j·`stride_tokens`. Rows from `count` on and states from N on become zero. All threads of the block call it.
 template <int padded, class T, class R>
-__device__ void stage_rows(const T* rows, std::int64_t stride, int states, std::int64_t from, int direction, int count,
-                           R* to) {
-  constexpr int together = 8;  // entries read before the first of them is written
-  static_assert(block_tokens * padded % (scan_threads * together) == 0);
-  for (int first = static_cast<int>(threadIdx.x); first < block_tokens * padded; first += scan_threads * together) {
-    T raw[together];
+__device__ void stage_rows(const T* rows, std::int64_t stride, int states, std::int64_t from, int stride_tokens,
+                           int count, R* to) {
+  constexpr int batch = 8;  // elements that a thread reads before it writes the first of them
+  static_assert(block_tokens * padded % (scan_threads * batch) == 0);
+  for (int first = static_cast<int>(threadIdx.x); first < block_tokens * padded; first += scan_threads * batch) {
+    T raw[batch];
 #pragma unroll
-    for (int i = 0; i < together; ++i) {
+    for (int i = 0; i < batch; ++i) {
       const int token = min((first + i * scan_threads) / padded, count - 1),
                 n = min((first + i * scan_threads) % padded, states - 1);
-      raw[i] = rows[(from + token * direction) * stride + n];
+      raw[i] = rows[(from + token * stride_tokens) * stride + n];
     }
 #pragma unroll
-    for (int i = 0; i < together; ++i) {
-      const int at = first + i * scan_threads;
-      to[at] = at / padded < count && at % padded < states ? widened(raw[i]) : R(0);
+    for (int i = 0; i < batch; ++i) {
+      const int element = first + i * scan_threads;
+      to[element] = element / padded < count && element % padded < states ? widened(raw[i]) : R(0);
     }
   }
 }
 
-/// What the chunks of a run hand each other, in scratch. States lie as [N][channels].
+/// The chunks' states (matrices [N][channels]) and, for the decays over chunks, their sums of Δ.
 template <class T>
-struct Chunks {
-  using R = Accumulator<T>;
-  std::int64_t tokens_each, count;
-  R* state;               // [count][N][channels]: what a chunk sums up; after the fold, what comes into it
-  double* sum_delta;      // [count][channels]
-  unsigned char* passes;  // [count]: the chunk lies inside one document that goes on at its other end
+struct ScanChunks : ChunkStates<Accumulator<T>> {
+  double* sum_delta;  ///< [count][channels]: Σ Δ over the tokens of ChunkTail
 };
 
-/// Owns a Chunks' memory.
+/// Owns the memory of a ScanChunks.
 template <class T>
-class ChunkMemory {
+class ScanChunkMemory {
  public:
-  using R = Accumulator<T>;
-  ChunkMemory(const Stream& stream, const ScanInputs<T>& in, std::int64_t tokens_each)
-      : count_(ceil_div(in.segments.tokens, tokens_each)),
-        tokens_each_(tokens_each),
-        state_(stream, dtype_of<R>, {count_, in.states, in.channels}),
-        sum_delta_(stream, DType::f64, {count_, in.channels}),
-        passes_(stream, DType::u8, {count_}) {}
-  Chunks<T> view() const {
-    return {tokens_each_, count_, static_cast<R*>(state_.view().data), static_cast<double*>(sum_delta_.view().data),
-            static_cast<unsigned char*>(passes_.view().data)};
-  }
+  ScanChunkMemory(const Stream& stream, const ScanInputs<T>& in, std::int64_t tokens_each)
+      : states_(stream, in.segments.tokens, tokens_each, in.states, in.channels),
+        sum_delta_(stream, DType::f64, {states_.view().count, in.channels}) {}
+  ScanChunks<T> view() const { return {states_.view(), static_cast<double*>(sum_delta_.view().data)}; }
 
  private:
-  std::int64_t count_, tokens_each_;
-  Tensor state_, sum_delta_, passes_;
+  ChunkStatesMemory<Accumulator<T>> states_;
+  Tensor sum_delta_;
 };
 
-/// The scan of some of the states alone; the skip goes with the last of them.
-inline SelectiveScanInputs inputs_of(const StateGroup& group, SelectiveScanInputs in) {
-  in.A = group.of(in.A);
-  in.B = group.of(in.B);
-  in.C = group.of(in.C);
+/// The inputs of the scan of one group of states. The term D u belongs to the last group.
+inline SelectiveScanInputs inputs_of_group(const StateGroup& group, SelectiveScanInputs in) {
+  in.A = group.columns_of(in.A);
+  in.B = group.columns_of(in.B);
+  in.C = group.columns_of(in.C);
   if (!group.last) in.D = {};
   return in;
 }
 
-/// Sums up every chunk of the run from a zero start; with `edge_only` only those that hold tokens of the run's last
-/// (first) document.
+/// Pass 1: computes every chunk's state and sum_delta from a zero state. With `edge_only` it computes only the chunks
+/// that contain tokens of the run's last document (right to left: of its first one).
 template <class T>
-void sum_chunks(const Stream& stream, ScanDirection direction, const ScanInputs<T>& in, TensorView d_y,
-                const Chunks<T>& chunks, bool edge_only);
+void sum_scan_chunks(const Stream& stream, ScanDirection direction, const ScanInputs<T>& in, TensorView d_y,
+                     const ScanChunks<T>& chunks, bool edge_only);
 
-/// Folds the chunks' sums, starting from `first` (absent: zero): `state` of a chunk becomes what comes into it.
+/// Pass 2: folds the chunk sums from the state `first` (absent: zero). A chunk's `state` becomes the state that enters
+/// it.
 template <class T>
-void fold_chunks(const Stream& stream, ScanDirection direction, const ScanInputs<T>& in, TensorView first,
-                 const Chunks<T>& chunks);
+void fold_scan_chunks(const Stream& stream, ScanDirection direction, const ScanInputs<T>& in, TensorView first,
+                      const ScanChunks<T>& chunks);
 
+/// Throws unless the inputs have the shapes and types that kernels/selective_scan.hpp demands.
 inline void expect_scan_inputs(const SelectiveScanInputs& in) {
   const DType dtype = in.delta.dtype, accumulator = accumulator_of(dtype);
   const std::int64_t T = in.segments.tokens, D = in.A.rows(), N = in.A.columns();

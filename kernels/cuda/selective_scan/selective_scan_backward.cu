@@ -1,54 +1,55 @@
 #include <algorithm>
 
 #include "kernels/core/integer.hpp"
+#include "kernels/cuda/device/sums.cuh"
 #include "kernels/cuda/selective_scan/selective_scan.cuh"
 
-// Chunks again: the adjoint's sums, their fold, then each chunk from right to left. Here 4 states of a channel are a
-// thread's, and L threads a channel's, for 8 tokens' h and exp(ΔA) of them stand in registers: a block of 64 tokens
-// runs forward once from the state that the forward saved, keeping h every 8 tokens in shared memory; then each 8 run
-// forward once more and backward. Three exponentials an element and state, the adjoint's sums included: 0.78 ms at L
-// 16384, D 4096, N 16; about 35 instructions an element and state, 1.2 ms. Reached: 3.58 ms for one document and 3.56
-// for documents of 57 to 2048 tokens; issue slots are used half of the time, by 8 warps a multiprocessor (three blocks
-// a multiprocessor instead of two spill, and take 3.90).
+// The backward pass has the three passes of the forward one: the adjoint's chunk sums, their fold, then each chunk from
+// right to left. The third pass needs h and exp(ΔA) of 8 tokens in registers at a time, so a thread holds 4 states of a
+// channel here and L threads share a channel. Each block of 64 tokens is computed in two steps:
+//   forward    from the state that the forward pass saved; h before every 8th token is kept in shared memory
+//   backward   each group of 8 tokens, from the last to the first: h and exp(ΔA) again, then the adjoint
 //
-// Sums over states (for d_u, d_delta, s) and over channels (d_B, d_C) spread over lanes: where 8 tokens are to be
-// summed over K lanes, each exchange halves the tokens a lane keeps, so that 7 shuffles do what 24 would. Warps, tiles
-// and groups of channels are added in their order.
+// Sums over states (for d_u, d_delta, s) and over channels (for d_B, d_C) are taken over lanes by sum_over_lanes, 8
+// tokens at once. Warps, tiles of channels and groups of tiles are added in their order.
 namespace causeway::cuda {
 namespace {
 
-constexpr int prefetch_rows = 8;  // rows in flight
+constexpr int prefetch_rows = 8;  // rows that a thread reads before it uses the first of them
 constexpr int quad = 4, group_tokens = 8, groups_a_block = block_tokens / group_tokens, warps = scan_threads / 32;
 
+/// The gradients as device code writes them; absent tensors are null.
 template <class T>
 struct Gradients {
   using R = Accumulator<T>;
   const T* d_y;
   T *d_u, *d_delta, *d_z;
   std::int64_t d_y_stride, d_u_stride, d_delta_stride, d_z_stride;
-  const R* states;  // the forward's: [blocks][N][channels]
+  const R* states;  ///< saved by the forward pass: [blocks of tokens][N][channels]
   std::int64_t states_stride;
-  R* rows;        // [groups of tiles][tokens][2][N]: d_B and d_C
-  R* parameters;  // [chunks][N + 2][channels]: d_A, d_D, d_delta_bias
-  std::int64_t tiles_each;
-  GroupSums<R> sums;  // [3][tokens][channels]: d_delta, d_u, s
+  R* rows;                   ///< [groups of tiles][tokens][2][N]: d_B and d_C
+  R* parameters;             ///< [chunks][N + 2][channels]: d_A, d_D, d_delta_bias
+  std::int64_t group_tiles;  ///< tiles of a group
+  GroupSums<R> sums;         ///< [3][tokens][channels]: d_delta, d_u, s
 };
 
-/// What a block of threads shares: C channels of 64 tokens, NP states a channel.
+/// The shared memory of a block of threads: a tile of C channels by 64 tokens, NP states per channel.
 template <class R, int L>
 struct Shared {
   static constexpr int C = scan_threads / L, NP = quad * L;
-  // Δ, u, ds of a block; as its tokens are done, d_delta, s and d_u stand there instead.
+  // Δ, u and d_s of the tile. Tokens that are done hold d_delta, s and d_u there instead.
   R delta[block_tokens][C], u[block_tokens][C], ds[block_tokens][C];
   alignas(16) R B[block_tokens][NP], Cs[block_tokens][NP];
-  Quad<R> h[groups_a_block][scan_threads];               // before each 8 tokens
-  alignas(16) R from_warps[warps][group_tokens][2][NP];  // d_B and d_C of 8 tokens
+  Quad<R> h[groups_a_block][scan_threads];               // each thread's states before each group of 8 tokens
+  alignas(16) R from_warps[warps][group_tokens][2][NP];  // each warp's sums over its channels: d_B, d_C of 8 tokens
 };
 
-/// Sums each of 8 values over Lanes lanes, Stride apart, of which this is number `index`: lane by lane values [first,
-/// first + 8 / Lanes) of the eight end as sums in v[0 …]. More than 8 lanes end in groups that hold the same one.
+/// Sums 8 values over `Lanes` lanes that are `Stride` apart; `index` is this lane's number among them. Each exchange
+/// halves the number of values that a lane keeps, so 7 shuffles do the work of 24. The result is spread over the lanes:
+/// this lane has the sums of values [first, first + 8 / Lanes) in v[0 …], where `first` is returned. With more than 8
+/// lanes, several lanes have the same sum.
 template <int Lanes, int Stride, class R>
-__device__ int spread_sum(R (&v)[group_tokens], int index) {
+__device__ int sum_over_lanes(R (&v)[group_tokens], int index) {
   int first = 0;
 #pragma unroll
   for (int bit = Lanes / 2, half = group_tokens / 2; bit > 0; bit /= 2, half /= 2) {
@@ -67,12 +68,13 @@ __device__ int spread_sum(R (&v)[group_tokens], int index) {
   return first;
 }
 
-/// Δ, u and ds of a block's tokens and a tile's channels; beyond the count no step is taken.
+/// Loads Δ, u and d_s of 64 tokens and the channels of a tile, and B and C of the tokens, to shared memory. Beyond
+/// `count` all are zero: the state stays.
 template <class T, class S>
 __device__ void stage_block(const ScanInputs<T>& in, const Gradients<T>& to, std::int64_t from, int count,
                             std::int64_t first_channel, S& shared) {
   using R = Accumulator<T>;
-  constexpr int rows = scan_threads / S::C;  // at a time
+  constexpr int rows = scan_threads / S::C;  // read at a time
   const int c = static_cast<int>(threadIdx.x) % S::C, row = static_cast<int>(threadIdx.x) / S::C;
   const std::int64_t channel = first_channel + c, column = channel < in.channels ? channel : in.channels - 1;
   const R bias = in.bias_of(column);
@@ -91,7 +93,7 @@ __device__ void stage_block(const ScanInputs<T>& in, const Gradients<T>& to, std
       const int token = base + i * rows;
       const bool real = token < count && channel < in.channels;
       const R ds = widened(d_y[i]) * (in.z != nullptr ? silu(widened(z[i])) : R(1));
-      shared.delta[token][c] = real ? in.step(widened(delta[i]) + bias) : R(0);
+      shared.delta[token][c] = real ? in.step_size(widened(delta[i]) + bias) : R(0);
       shared.u[token][c] = real ? widened(u[i]) : R(0);
       shared.ds[token][c] = real ? ds : R(0);
     }
@@ -100,6 +102,7 @@ __device__ void stage_block(const ScanInputs<T>& in, const Gradients<T>& to, std
   stage_rows<S::NP>(in.C, in.C_stride, in.states, from, 1, count, &shared.Cs[0][0]);
 }
 
+/// Writes d_delta, d_u and d_z of the tokens and channels of a tile from shared memory.
 template <class T, class S>
 __device__ void write_block(const ScanInputs<T>& in, const Gradients<T>& to, std::int64_t from, int count,
                             std::int64_t first_channel, const S& shared) {
@@ -123,11 +126,11 @@ __device__ void write_block(const ScanInputs<T>& in, const Gradients<T>& to, std
       if (token >= count) break;
       const std::int64_t t = from + token;
       R d_delta = shared.delta[token][c], d_u = shared.ds[token][c], s = shared.u[token][c];
-      if (to.sums.at != nullptr) {
-        const std::int64_t at = t * in.channels + channel, size = in.segments.tokens * in.channels;
-        to.sums.complete(d_delta, at);
-        to.sums.complete(d_u, size + at);
-        if (!to.sums.complete(s, 2 * size + at)) continue;
+      if (to.sums.sums != nullptr) {
+        const std::int64_t element = t * in.channels + channel, size = in.segments.tokens * in.channels;
+        to.sums.complete(d_delta, element);
+        to.sums.complete(d_u, size + element);
+        if (!to.sums.complete(s, 2 * size + element)) continue;
       }
       to.d_delta[t * to.d_delta_stride + channel] = narrowed<T>(d_delta);
       to.d_u[t * to.d_u_stride + channel] = narrowed<T>(d_u);
@@ -137,28 +140,33 @@ __device__ void write_block(const ScanInputs<T>& in, const Gradients<T>& to, std
   }
 }
 
-/// One chunk, and tiles of C channels one after the other.
+/// One chunk of the backward pass, for one group of tiles.
+///
+/// block: one chunk; a group of tiles of C channels, one tile after the other (blockIdx.x: chunk, blockIdx.y: group)
+/// warp: 32 / L channels of a tile
+/// thread: 4 states of one channel, from the chunk's last block of tokens to its first
+/// shared memory: Shared, then d_B and d_C of the chunk, summed over the tiles so far: [tokens][2][NP]
+/// registers: rates, adjoint g and d_A of 4 states; h, exp(ΔA) and partial sums of 8 tokens
 template <class T, int L>
 __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 : 1)
-    chunk_backward(ScanInputs<T> in, Chunks<T> chunks, Gradients<T> to) {
+    chunk_backward(ScanInputs<T> in, ScanChunks<T> chunks, Gradients<T> to) {
   using R = Accumulator<T>;
   using S = Shared<R, L>;
   constexpr int C = S::C, NP = S::NP, warp_channels = 32 / L,
                 held = warp_channels < group_tokens ? group_tokens / warp_channels : 1;
   extern __shared__ __align__(16) unsigned char memory[];
   S& shared = *reinterpret_cast<S*>(memory);
-  R* const sums =
-      reinterpret_cast<R*>(memory + sizeof(S));  // [tokens of the chunk][2][NP]: d_B and d_C of the tiles so far
+  R* const sums = reinterpret_cast<R*>(memory + sizeof(S));
 
   const std::int64_t tokens = in.segments.tokens, chunk = blockIdx.x, begin = chunk * chunks.tokens_each;
   const std::int64_t end = begin + chunks.tokens_each < tokens ? begin + chunks.tokens_each : tokens;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32, part = thread % L,
             c = thread / L;
-  const bool goes_on = DocumentBounds(in.segments, end - 1, lane).end > end;
+  const bool continues = DocumentBounds(in.segments, end - 1, lane).end > end;
   for (int e = thread; e < (end - begin) * 2 * NP; e += scan_threads) sums[e] = 0;
 
-  const std::int64_t tiles = ceil_div(in.channels, C), first_tile = blockIdx.y * to.tiles_each;
-  for (std::int64_t tile = first_tile; tile < tiles && tile < first_tile + to.tiles_each; ++tile) {
+  const std::int64_t tiles = ceil_div(in.channels, C), first_tile = blockIdx.y * to.group_tiles;
+  for (std::int64_t tile = first_tile; tile < tiles && tile < first_tile + to.group_tiles; ++tile) {
     const std::int64_t channel = tile * C + c;
     const bool inside = channel < in.channels;
     R rate[quad], g[quad], d_A[quad] = {}, d_D = 0, d_bias = 0;
@@ -167,17 +175,19 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
       const int n = part * quad + m;
       const bool real = inside && n < in.states;
       rate[m] = inside ? in.rate(channel, n) : R(0);
-      g[m] = real && goes_on ? chunks.state[(chunk * in.states + n) * in.channels + channel] : R(0);
+      g[m] = real && continues ? chunks.state[(chunk * in.states + n) * in.channels + channel] : R(0);
     }
     const R skip = inside ? in.skip_of(channel) : R(0);
 
     for (std::int64_t from = begin + (end - begin - 1) / block_tokens * block_tokens; from >= begin;
          from -= block_tokens) {
       const int count = static_cast<int>(end - from < block_tokens ? end - from : block_tokens);
+      // 1. Load 64 tokens of the tile to shared memory.
       const DocumentStarts starts(in.segments, from, lane);
       __syncthreads();
       stage_block(in, to, from, count, tile * C, shared);
       __syncthreads();
+      // 2. Forward over the 64 tokens; keep h before every group of 8.
       R h[quad];
 #pragma unroll
       for (int m = 0; m < quad; ++m) {
@@ -206,6 +216,7 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
       }
 
       for (int group = groups_a_block - 1; group >= 0; --group) {
+        // 3. Forward over a group of 8 tokens again: h and exp(ΔA) stay in registers; s = ⟨C, h⟩ and d_C = d_s h.
         const Quad<R> kept = shared.h[group][thread];
 #pragma unroll
         for (int m = 0; m < quad; ++m) h[m] = kept.at[m];
@@ -228,14 +239,16 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
             over_channels[m][i] = ds * h[m];
           }
         }
+        // 4. d_C: sum over the channels of the warp.
         R d_C[quad][held], d_B[quad][held];
         int first_row = 0;
 #pragma unroll
         for (int m = 0; m < quad; ++m) {
-          first_row = spread_sum<warp_channels, L>(over_channels[m], lane / L);
+          first_row = sum_over_lanes<warp_channels, L>(over_channels[m], lane / L);
 #pragma unroll
           for (int j = 0; j < held; ++j) d_C[m][j] = over_channels[m][j];
         }
+        // 5. Backward over the group: the adjoint g, d_B = g Δ u and, summed over states, ⟨g, B⟩ and the term of A.
 #pragma unroll
         for (int i = group_tokens - 1; i >= 0; --i) {
           const int k = group * group_tokens + i;
@@ -255,15 +268,16 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
             if (starting) g[m] = 0;
           }
         }
+        // 6. d_B: sum over the channels of the warp. d_delta, s and d_u: sum over the states of the channel.
 #pragma unroll
         for (int m = 0; m < quad; ++m) {
-          spread_sum<warp_channels, L>(over_channels[m], lane / L);
+          sum_over_lanes<warp_channels, L>(over_channels[m], lane / L);
 #pragma unroll
           for (int j = 0; j < held; ++j) d_B[m][j] = over_channels[m][j];
         }
-        spread_sum<L, 1>(s, part);
-        spread_sum<L, 1>(gB, part);
-        const int first = spread_sum<L, 1>(gA, part);
+        sum_over_lanes<L, 1>(s, part);
+        sum_over_lanes<L, 1>(gB, part);
+        const int first = sum_over_lanes<L, 1>(gA, part);
         __syncwarp();  // the channel's other lanes have read Δ, u and ds of these tokens
 #pragma unroll
         for (int j = 0; j < group_tokens / L; ++j) {
@@ -279,6 +293,7 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
           shared.u[k][c] = s[j] + skip * u;
           shared.ds[k][c] = skip * ds + gB[j] * delta;
         }
+        // 7. Add the warps' d_B and d_C of these tokens, in the order of the warps.
 #pragma unroll
         for (int j = 0; j < held; ++j) {
           Quad<R> b, cs;
@@ -300,8 +315,10 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
         }
         __syncthreads();
       }
+      // 8. Write the gradients of the tokens.
       write_block(in, to, from, count, tile * C, shared);
     }
+    // 9. Write the chunk's parts of the parameter gradients of this tile.
 #pragma unroll
     for (int other = 1; other < L; other *= 2) {
       d_D += __shfl_xor_sync(~0u, d_D, other);
@@ -316,6 +333,7 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
     row[in.states * in.channels] = d_D;
     row[(in.states + 1) * in.channels] = d_bias;
   }
+  // 10. Write the group's d_B and d_C of the chunk.
   __syncthreads();
   for (int e = thread; e < (end - begin) * 2 * NP; e += scan_threads) {
     const int n = e % NP, which = e / NP % 2;
@@ -323,42 +341,37 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
   }
 }
 
-/// d_B and d_C: the groups' sums, added in their order.
+/// Receives d_B and d_C from add_parts_in_order: elements of [tokens][2][N].
 template <class T>
-__global__ void add_groups(const Accumulator<T>* rows, std::int64_t groups, std::int64_t tokens, int states, T* d_B,
-                           std::int64_t B_stride, T* d_C, std::int64_t C_stride) {
-  const std::int64_t at = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x, size = tokens * 2 * states;
-  if (at >= size) return;
-  Accumulator<T> sum = 0;
-  for (std::int64_t group = 0; group < groups; ++group) sum += rows[group * size + at];
-  const std::int64_t t = at / (2 * states), n = at % states;
-  T& to = at / states % 2 == 0 ? d_B[t * B_stride + n] : d_C[t * C_stride + n];
-  to = narrowed<T>(sum);
-}
+struct RowGradients {
+  T *d_B, *d_C;
+  std::int64_t B_stride, C_stride;
+  int states;
 
-/// d_A, d_D and d_delta_bias +=: each of 8 rows of threads takes every eighth chunk, then the rows are added in their
-/// order.
+  __device__ Accumulator<T> start(std::int64_t) const { return 0; }
+  __device__ void store(std::int64_t element, Accumulator<T> sum) const {
+    const std::int64_t t = element / (2 * states), n = element % states;
+    T& to = element / states % 2 == 0 ? d_B[t * B_stride + n] : d_C[t * C_stride + n];
+    to = narrowed<T>(sum);
+  }
+};
+
+/// Receives d_A, d_D and d_delta_bias from add_parts_by_warps: rows of [N + 2][channels].
 template <class R>
-__global__ void add_chunks(const R* parameters, std::int64_t chunks, int states, std::int64_t channels, R* d_A,
-                           std::int64_t A_stride, R* d_D, std::int64_t D_stride, R* d_bias, std::int64_t bias_stride) {
-  const std::int64_t channel = std::int64_t{blockIdx.x} * 32 + threadIdx.x;
-  const int n = static_cast<int>(blockIdx.y);
-  __shared__ double shared[8][32];
-  double sum = 0;
-  if (channel < channels)
-    for (std::int64_t chunk = threadIdx.y; chunk < chunks; chunk += 8)
-      sum += static_cast<double>(parameters[(chunk * (states + 2) + n) * channels + channel]);
-  shared[threadIdx.y][threadIdx.x] = sum;
-  __syncthreads();
-  if (threadIdx.y != 0 || channel >= channels) return;
-  for (int row = 1; row < 8; ++row) sum += shared[row][threadIdx.x];
-  R* const to = n < states    ? d_A + channel * A_stride + n
-                : n == states ? (d_D == nullptr ? nullptr : d_D + channel * D_stride)
-                              : (d_bias == nullptr ? nullptr : d_bias + channel * bias_stride);
-  if (to != nullptr) *to = static_cast<R>(static_cast<double>(*to) + sum);
-}
+struct ParameterGradients {
+  R *d_A, *d_D, *d_bias;
+  std::int64_t A_stride, D_stride, bias_stride;
+  int states;
 
-/// Of one group of states; `states` begins at its own.
+  __device__ void add(int n, std::int64_t channel, double sum) const {
+    R* const to = n < states    ? d_A + channel * A_stride + n
+                  : n == states ? (d_D == nullptr ? nullptr : d_D + channel * D_stride)
+                                : (d_bias == nullptr ? nullptr : d_bias + channel * bias_stride);
+    if (to != nullptr) *to = static_cast<R>(static_cast<double>(*to) + sum);
+  }
+};
+
+/// The backward pass of one group of states; args.states points to the group's first state.
 template <class T, int L>
 void backward(const Stream& stream, const SelectiveScanBackward& args, const GroupSums<Accumulator<T>>& group_sums) {
   using R = Accumulator<T>;
@@ -367,37 +380,37 @@ void backward(const Stream& stream, const SelectiveScanBackward& args, const Gro
   const auto wide = [](TensorView x) { return x.present() ? static_cast<R*>(x.data) : nullptr; };
   const ScanInputs<T> in(args.in);
   const std::int64_t tokens = in.segments.tokens, tiles = ceil_div(in.channels, S::C);
-  // The sums of a chunk's d_B and d_C stand in shared memory: two blocks of tokens at most.
+  // d_B and d_C of a chunk must fit into shared memory: at most two blocks of tokens.
   constexpr std::int64_t most = sizeof(R) == 4 && L == 4 ? 2 * block_tokens : block_tokens;
   const std::int64_t each = std::min(chunk_tokens(tokens, in.channels), most);
-  const ChunkMemory<T> memory(stream, in, each);
-  const Chunks<T> chunks = memory.view();
-  // Channels are dealt to no more groups than fill the device: each costs a copy of d_B and d_C.
+  const ScanChunkMemory<T> memory(stream, in, each);
+  const ScanChunks<T> chunks = memory.view();
+  // As few groups of tiles as fill the device: each group has its own copy of d_B and d_C.
   const std::int64_t wanted = std::clamp<std::int64_t>(2048 / chunks.count, 1, tiles),
-                     tiles_each = ceil_div(tiles, wanted);
-  const std::int64_t groups = ceil_div(tiles, tiles_each);
+                     group_tiles = ceil_div(tiles, wanted);
+  const std::int64_t groups = ceil_div(tiles, group_tiles);
   const Tensor rows(stream, dtype_of<R>, {groups, tokens, 2 * in.states}),
       parameters(stream, dtype_of<R>, {chunks.count, in.states + 2, in.channels});
 
-  sum_chunks<T>(stream, ScanDirection::right_to_left, in, args.d_y, chunks, false);
-  fold_chunks<T>(stream, ScanDirection::right_to_left, in, args.adjoint_in, chunks);
+  sum_scan_chunks<T>(stream, ScanDirection::right_to_left, in, args.d_y, chunks, false);
+  fold_scan_chunks<T>(stream, ScanDirection::right_to_left, in, args.adjoint_in, chunks);
   const Gradients<T> to{
       data(args.d_y),      data(args.d_u),          data(args.d_delta),  data(args.d_z),    args.d_y.row_stride,
       args.d_u.row_stride, args.d_delta.row_stride, args.d_z.row_stride, wide(args.states), args.states.row_stride,
-      wide(rows.view()),   wide(parameters.view()), tiles_each,          group_sums};
+      wide(rows.view()),   wide(parameters.view()), group_tiles,         group_sums};
   const auto bytes = static_cast<int>(sizeof(S) + static_cast<std::size_t>(each * 2 * S::NP) * sizeof(R));
   const auto queue = native_of(stream);
   cuda_check(cudaFuncSetAttribute(chunk_backward<T, L>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-  chunk_backward<T, L><<<dim3(static_cast<unsigned>(chunks.count), static_cast<unsigned>(groups)), scan_threads,
-                         static_cast<std::size_t>(bytes), queue>>>(in, chunks, to);
+  chunk_backward<T, L>
+      <<<dim3(grid_of(chunks.count), grid_of(groups)), scan_threads, static_cast<std::size_t>(bytes), queue>>>(
+          in, chunks, to);
   cuda_check(cudaGetLastError());
-  add_groups<T><<<blocks_of(tokens * 2 * in.states, 256), 256, 0, queue>>>(
-      to.rows, groups, tokens, in.states, data(args.d_B), args.d_B.row_stride, data(args.d_C), args.d_C.row_stride);
-  cuda_check(cudaGetLastError());
-  add_chunks<R><<<dim3(blocks_of(in.channels, 32), static_cast<unsigned>(in.states + 2)), dim3(32, 8), 0, queue>>>(
-      to.parameters, chunks.count, in.states, in.channels, wide(args.d_A), args.d_A.row_stride, wide(args.d_D),
-      args.d_D.row_stride, wide(args.d_delta_bias), args.d_delta_bias.row_stride);
-  cuda_check(cudaGetLastError());
+  add_parts_in_order<R>(
+      stream, to.rows, groups, tokens * 2 * in.states,
+      RowGradients<T>{data(args.d_B), data(args.d_C), args.d_B.row_stride, args.d_C.row_stride, in.states});
+  add_parts_by_warps(stream, to.parameters, chunks.count, in.states + 2, in.channels,
+                     ParameterGradients<R>{wide(args.d_A), wide(args.d_D), wide(args.d_delta_bias), args.d_A.row_stride,
+                                           args.d_D.row_stride, args.d_delta_bias.row_stride, in.states});
 }
 
 }  // namespace
@@ -424,16 +437,16 @@ void selective_scan_backward(const Stream& stream, const SelectiveScanBackward& 
     const GroupMemory<R> sums(stream, N, 3, T, D);
     for_each_state_group(N, [&](const StateGroup& group) {
       SelectiveScanBackward part = args;
-      part.in = inputs_of(group, in);
+      part.in = inputs_of_group(group, in);
       part.states.data = static_cast<R*>(args.states.data) + group.first * D;
-      part.adjoint_in = group.of(args.adjoint_in);
-      part.d_B = group.of(args.d_B);
-      part.d_C = group.of(args.d_C);
-      part.d_A = group.of(args.d_A);
+      part.adjoint_in = group.columns_of(args.adjoint_in);
+      part.d_B = group.columns_of(args.d_B);
+      part.d_C = group.columns_of(args.d_C);
+      part.d_A = group.columns_of(args.d_A);
       if (!group.last) part.d_D = {};
-      // Four states a thread here, where the other kernels take 16.
+      // A thread holds 4 states here, 16 in the other kernels: four times as many threads per channel.
       with_threads_per_channel("selective_scan", group.count,
-                               [&]<int threads> { backward<Type, 4 * threads>(stream, part, sums.of(group)); });
+                               [&]<int threads> { backward<Type, 4 * threads>(stream, part, sums.sums_of(group)); });
     });
   });
 }
