@@ -4,12 +4,12 @@
 
 #include "kernels/core/segments.hpp"
 
-/// Where documents begin and end, as device code finds it: cu_seqlens lies in device memory, so no launch depends on
-/// it.
+/// How device code finds where documents begin and end. cu_seqlens is in device memory, so no launch depends on it: a
+/// pack of 8,192 documents needs as many launches as one with a single document.
 namespace causeway::cuda {
 
-/// The first index whose entry of the rising `entries` lies beyond t; `count` where none does. A warp calls it
-/// together: 32 probes a step, so that 32,768 documents take three dependent loads.
+/// std::upper_bound over the ascending `entries`: the first index whose entry is greater than t; `count` if no entry
+/// is. A warp calls it together and probes 32 entries per step: 32,768 documents take three dependent loads.
 __device__ inline std::int64_t warp_upper_bound(const std::int64_t* entries, std::int64_t count, std::int64_t t,
                                                 int lane) {
   std::int64_t low = 0, high = count;
@@ -24,7 +24,7 @@ __device__ inline std::int64_t warp_upper_bound(const std::int64_t* entries, std
   return low;
 }
 
-/// The same by halving, for a thread alone: where many threads look for many tokens at once.
+/// The same for a single thread, by bisection; for many threads that look for different tokens.
 __device__ inline std::int64_t upper_bound(const std::int64_t* entries, std::int64_t count, std::int64_t t) {
   std::int64_t low = 0, high = count;
   while (low < high) {
@@ -37,7 +37,8 @@ __device__ inline std::int64_t upper_bound(const std::int64_t* entries, std::int
   return low;
 }
 
-/// The document [start, end) of a token of the run. A warp calls it together.
+/// The first and the end token, [start, end), of the document that contains token t of the run. Both may be outside of
+/// the run. A warp constructs it together.
 struct DocumentBounds {
   std::int64_t start, end;
 
@@ -48,12 +49,13 @@ struct DocumentBounds {
   }
 };
 
-/// Which of the 64 tokens from `begin` on are a document's first: bit k for token begin + k.
+/// Which of the 64 tokens begin … begin + 63 are the first token of a document. All lanes of a warp hold the same.
 struct DocumentStarts {
-  std::uint64_t bits;
-  std::int64_t begin, before;  ///< `before`: the last start left of begin; begin itself where there is none
+  std::uint64_t bits;   ///< bit k: token begin + k is the first of its document
+  std::int64_t begin;   ///< token of bit 0
+  std::int64_t before;  ///< the last start left of begin; begin if there is none
 
-  /// A warp calls it together.
+  /// A warp calls it together. Each lane looks at two entries of cu_seqlens; the warp combines their bits.
   __device__ DocumentStarts(const SegmentsView& segments, std::int64_t begin_, int lane) : begin(begin_) {
     const std::int64_t* const entries = segments.cu_seqlens;
     const std::int64_t first = warp_upper_bound(entries, segments.count + 1, begin - 1, lane);
@@ -70,13 +72,14 @@ struct DocumentStarts {
     bits = std::uint64_t{__reduce_or_sync(~0u, high)} << 32 | __reduce_or_sync(~0u, low);
   }
 
+  /// Whether token begin + k is the first of its document.
   __device__ bool is_start(int k) const { return (bits >> k) & 1; }
   /// The start of the document that token begin + k belongs to.
   __device__ std::int64_t start_of(int k) const {
     const std::uint64_t upto = bits & ((std::uint64_t{2} << k) - 1);
     return upto == 0 ? before : begin + 63 - __clzll(static_cast<long long>(upto));
   }
-  /// Tokens from begin + k to the next start; 64 where none is in sight.
+  /// The number of tokens from begin + k to the next start; 64 if none of the 64 tokens after it is a start.
   __device__ int distance_to_next(int k) const {
     const int distance = __ffsll(static_cast<long long>(bits >> k >> 1));
     return distance == 0 ? 64 : distance;

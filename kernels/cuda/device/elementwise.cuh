@@ -12,13 +12,17 @@
 #include "kernels/cuda/device/check.cuh"
 #include "kernels/cuda/device/packet.cuh"
 
+/// Element-wise kernels, and what all kernels over rows share. An element-wise kernel is a struct ("body") whose
+/// operator()<V>(row, column) computes V neighbouring columns of a row. It is compiled for packets of up to 16 bytes
+/// and for single elements.
 namespace causeway::cuda {
 
-/// Elements of a 16-byte access to the largest of these types.
+/// Elements of a packet, if a packet of the largest of these types has 16 bytes.
 template <class... T>
 inline constexpr int packet_width = static_cast<int>(16 / std::max({sizeof(T)...}));
 
-/// A packet as one word: what the compiler would otherwise take apart where its elements come from different branches.
+/// The type of one word of `bytes` bytes. A packet is stored as a word: the compiler splits the store of a struct whose
+/// elements come from different branches.
 template <std::size_t bytes>
 struct WordOf;
 template <>
@@ -38,7 +42,7 @@ struct WordOf<16> {
   using type = uint4;
 };
 
-/// A view as a kernel indexes it.
+/// A TensorView of rows as device code indexes it: element (row, column) is data[row · stride + column].
 template <class T>
 struct Rows {
   using Value = std::remove_const_t<T>;
@@ -58,7 +62,8 @@ struct Rows {
   }
 };
 
-/// Whether every row of these starts where an access of `width` elements may; absent ones do.
+/// Whether every row of these tensors starts at a multiple of the size of `width` elements, so that a packet of them
+/// can be read there. Absent tensors count as aligned.
 inline bool rows_start_aligned(std::initializer_list<TensorView> tensors, int width) {
   return std::all_of(tensors.begin(), tensors.end(), [&](const TensorView& x) {
     const auto bytes = static_cast<std::uintptr_t>(width * size_of(x.dtype));
@@ -67,23 +72,28 @@ inline bool rows_start_aligned(std::initializer_list<TensorView> tensors, int wi
   });
 }
 
-/// Calls body.template operator()<width>() or <1>: kernels come for whole packets and for single elements.
+/// Calls body.template operator()<width>() if `packets`, which says that whole packets of `width` elements can be used,
+/// and body.template operator()<1>() otherwise.
 template <int width, class Body>
-void dispatch_width(bool whole, const Body& body) {
-  if (whole)
+void dispatch_width(bool packets, const Body& body) {
+  if (packets)
     body.template operator()<width>();
   else
     body.template operator()<1>();
 }
 
-/// `count` items as blocks of a grid along x.
+/// The number of blocks of a grid for `count` items, `per_block` in each block. Throws Error if it exceeds 2^31 - 1.
 inline unsigned grid_of(std::int64_t count, std::int64_t per_block = 1) {
   const std::int64_t blocks = ceil_div(count, per_block);
-  ensure(blocks < std::int64_t{1} << 31, "a grid of {} blocks", blocks);
+  ensure(blocks < std::int64_t{1} << 31, "a grid of {} blocks, expected less than 2^31", blocks);
   return static_cast<unsigned>(blocks);
 }
 
-/// Packets of V columns; the columns that are left at a row's end go one by one.
+/// Calls body.operator()<V> for all packets of V columns, and body.operator()<1> for the columns that are left at the
+/// end of a row.
+///
+/// block: 256 threads, as many packets of a row across as a row has (a power of two), and several rows
+/// thread: one packet of every (gridDim.y · blockDim.y)-th row
 template <int V, class Body>
 __global__ void __launch_bounds__(256) over_elements(std::int64_t rows, std::int64_t columns, Body body) {
   const std::int64_t row_step = std::int64_t{gridDim.y} * blockDim.y,
@@ -98,9 +108,9 @@ __global__ void __launch_bounds__(256) over_elements(std::int64_t rows, std::int
   }
 }
 
-/// Calls body.operator()<V>(row, column) on the device for [rows, columns], V columns at once: Body::width where
-/// `aligned`, otherwise 1. Neighbouring threads take neighbouring columns. `body` is a struct with a const __device__
-/// operator().
+/// Calls body.operator()<V>(row, column) on the device for all of [rows, columns], V columns at once: V is Body::width
+/// if `aligned`, otherwise 1. Neighbouring threads compute neighbouring columns. `body` is a struct with a template
+/// `const __device__ void operator()<V>(row, column)` and a constant `width`.
 template <class Body>
 void for_each_packet(const Stream& stream, std::int64_t rows, std::int64_t columns, bool aligned, const Body& body) {
   if (rows == 0 || columns == 0) return;
@@ -109,20 +119,21 @@ void for_each_packet(const Stream& stream, std::int64_t rows, std::int64_t colum
     unsigned across = 256;
     while (across > 1 && across / 2 >= packets) across /= 2;
     const dim3 block(across, 256 / across);
-    constexpr std::int64_t most = 65535;  // the grid's limit along y; what is left, the loop takes
+    constexpr std::int64_t most = 65535;  // the grid's limit along y; the kernel loops over the rows beyond it
     const auto down = static_cast<unsigned>(std::min(most, ceil_div(rows, block.y)));
     over_elements<V><<<dim3(grid_of(packets, block.x), down), block, 0, native_of(stream)>>>(rows, columns, body);
     cuda_check(cudaGetLastError());
   });
 }
 
-/// The same for every element of `tensors`, which are of one shape; where all of them are dense the whole is one row.
+/// The same for all elements of `tensors`, which have one shape. If all of them are dense, they count as one row.
 template <class Body>
 void for_each_element(const Stream& stream, std::initializer_list<TensorView> tensors, const Body& body) {
   const TensorView& first = *tensors.begin();
   bool dense = true;
   for (const TensorView& x : tensors) {
-    ensure(x.shape == first.shape, "tensors {} and {} differ in shape", x.shape.to_string(), first.shape.to_string());
+    ensure(x.shape == first.shape, "tensors of shapes {} and {}, expected equal shapes", x.shape.to_string(),
+           first.shape.to_string());
     dense = dense && x.dense();
   }
   if (first.size() == 0) return;

@@ -2,12 +2,13 @@
 
 #include <cmath>
 
-/// The functions of kernels/cpu/vector_math.hpp in device code. float32 takes the special-function unit, where exp(x)
-/// is off by up to 2 + 1.2|x| units in the last place.
+/// The functions of kernels/cpu/vector_math.hpp in device code. float32 uses the special-function unit of the
+/// multiprocessor, whose exp(x) has an error of up to 2 + 1.2|x| units in the last place.
 namespace causeway::cuda {
 
 inline constexpr double log2_e = 1.4426950408889634, ln_2 = 0.6931471805599453;
 
+/// 2^x.
 __device__ inline float exponential_base_2(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -15,12 +16,15 @@ __device__ inline float exponential_base_2(float x) {
 }
 __device__ inline double exponential_base_2(double x) { return ::exp2(x); }
 
+/// e^x.
 __device__ inline float exponential(float x) { return __expf(x); }
 __device__ inline double exponential(double x) { return ::exp(x); }
 
+/// 1 / (1 + e^-x).
 __device__ inline float sigmoid(float x) { return __fdividef(1.0f, 1.0f + __expf(-x)); }
 __device__ inline double sigmoid(double x) { return 1 / (1 + ::exp(-x)); }
 
+/// x σ(x).
 template <class R>
 __device__ R silu(R x) {
   return x * sigmoid(x);
@@ -29,27 +33,26 @@ __device__ R silu(R x) {
 /// dsilu/dx = σ(x)(1 + x(1 - σ(x))).
 template <class R>
 __device__ R silu_slope(R x) {
-  const R open = sigmoid(x);
-  return open * (1 + x * (1 - open));
+  const R sigma = sigmoid(x);
+  return sigma * (1 + x * (1 - sigma));
 }
 
-/// exp(log_rate), finite, as cpu/modal_rate.hpp has it; NaN stays NaN.
+/// exp(log_rate), limited to exp(64) as in cpu/modal_rate.hpp; NaN stays NaN.
 template <class R>
 __device__ R modal_rate(R log_rate) {
   return ::exp(log_rate > R(64) ? R(64) : log_rate);
 }
 
-/// log(1 + exp(x)); x itself above 20.
+/// log(1 + e^x); x if x is above 20.
 __device__ inline float softplus(float x) {
   const float e = __expf(x);
   const float series = e * (1 - e * (1.0f / 2 - e * (1.0f / 3 - e * (1.0f / 4 - e * (1.0f / 5)))));
-  const float smooth =
-      e < 0.03125f ? series : log1pf(e);  // the logarithm of 1 + e would lose the digits of a small step
+  const float smooth = e < 0.03125f ? series : log1pf(e);  // for small e the series keeps more digits
   return x > 20 ? x : smooth;
 }
 __device__ inline double softplus(double x) { return x > 20 ? x : ::log1p(::exp(x)); }
 
-/// σ(x) from softplus(x) = y: 1 - exp(-y), and 1 above 20.
+/// dsoftplus/dx = σ(x), computed from y = softplus(x): 1 - e^-y; 1 if y is above 20.
 __device__ inline float softplus_slope_at(float y) { return y > 20 ? 1 : -expm1f(-y); }
 __device__ inline double softplus_slope_at(double y) { return y > 20 ? 1 : -::expm1(-y); }
 

@@ -9,12 +9,13 @@
 
 namespace causeway::cuda {
 
+/// x in the accumulator type of T: float for bf16 and float, double for double.
 template <class T>
 __device__ Accumulator<T> widened(T x) {
   return static_cast<Accumulator<T>>(x);
 }
 
-/// Rounds to nearest even, by the instruction where there is one.
+/// x rounded to T, to nearest even.
 template <class T>
 __device__ T narrowed(Accumulator<T> x) {
   if constexpr (sizeof(T) == 2) {
@@ -26,11 +27,14 @@ __device__ T narrowed(Accumulator<T> x) {
   }
 }
 
-/// V neighbouring channels, one memory access.
+/// V neighbouring channels of one row, which a thread reads or writes in one memory access of sizeof(T)·V bytes (at
+/// most 16). Element v is channel c + v, where c is the channel of the packet, a multiple of V. Neighbouring threads
+/// take neighbouring packets, so that a warp accesses 32·V channels that follow each other in memory.
 template <class T, int V>
 struct alignas(sizeof(T) * V) Packet {
   T at[V];
 
+  /// `from` must be aligned to the size of the packet.
   __device__ static Packet load(const T* from) { return *reinterpret_cast<const Packet*>(from); }
   __device__ static Packet zeros() {
     Packet x;
@@ -38,6 +42,7 @@ struct alignas(sizeof(T) * V) Packet {
     for (int v = 0; v < V; ++v) x.at[v] = narrowed<T>(0);
     return x;
   }
+  /// The values, each rounded to T.
   __device__ static Packet of(const Accumulator<T> (&values)[V]) {
     Packet x;
 #pragma unroll
@@ -47,7 +52,8 @@ struct alignas(sizeof(T) * V) Packet {
   __device__ void store(T* to) const { *reinterpret_cast<Packet*>(to) = *this; }
 };
 
-/// Whether packets of `bytes` can be read from and written to every row of these; absent ones can.
+/// Whether every row of these tensors consists of whole packets of `bytes`, aligned to their size. Absent tensors
+/// count as aligned.
 inline bool aligned(std::initializer_list<TensorView> tensors, std::int64_t bytes) {
   for (const TensorView& x : tensors) {
     if (!x.present()) continue;
