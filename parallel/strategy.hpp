@@ -14,6 +14,7 @@
 #include "parallel/exchange/carry.hpp"
 #include "parallel/layout/sharding.hpp"
 #include "parallel/rotary_attention.hpp"
+#include "parallel/saved.hpp"
 #include "parallel/transport/communicator.hpp"
 
 namespace causeway {
@@ -24,22 +25,6 @@ enum class Method : std::uint8_t { automatic, direct, fft, modal };
 
 std::string_view name_of(Method method);
 Method parse_method(std::string_view name);  ///< throws Error(usage)
-
-/// What a forward pass leaves for its backward pass: a stack of tensors. Backward pops in the reverse order of push.
-class Saved {
- public:
-  void push(Tensor tensor) { tensors_.push_back(std::move(tensor)); }
-  Tensor pop() {
-    ensure(!tensors_.empty(), "backward asks for more than forward saved");
-    Tensor last = std::move(tensors_.back());
-    tensors_.pop_back();
-    return last;
-  }
-  bool empty() const { return tensors_.empty(); }
-
- private:
-  std::vector<Tensor> tensors_;
-};
 
 /// Where a strategy runs: the pack's sharding, the ranks that share it, the stream; and what it may choose itself
 /// unless it is told.
@@ -57,8 +42,9 @@ inline constexpr Schedule every_schedule[] = {Schedule::chain, Schedule::gather}
 inline constexpr Method every_method[] = {Method::direct, Method::fft, Method::modal};
 
 /// One way to run an operator over ranks. Strategies take the kernels' own argument structs with this rank's rows as
-/// tokens and fill in `segments`, halos and states themselves. A forward pushes what its backward pops. With `saved`
-/// null nothing is kept (scoring). Gradients of parameters are this rank's share: who called sums them over the ranks.
+/// tokens and fill in `segments`, halos and states themselves. Forward puts into `saved` what backward takes out of it;
+/// with `saved` null nothing is kept (scoring). Gradients of parameters are this rank's share: who called sums them
+/// over the ranks.
 template <class Forward, class Backward>
 struct Strategy {
   std::string_view name;

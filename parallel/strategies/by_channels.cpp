@@ -74,15 +74,14 @@ std::int64_t whole_vectors(std::int64_t channels, DType dtype) {
 
 }  // namespace
 
-void by_channels(const StrategyContext& context, const ChannelWork& work, int wanted_slices, SliceOrder order) {
+void by_channels(const StrategyContext& context, const ChannelWork& work, int wanted_slices) {
   const int slices = worthwhile(wanted_slices, work.groups, context.ranks.size());
   const std::ptrdiff_t ahead = slices < pipeline_slices ? 1 : 2;  // few slices are large ones
   std::deque<Slice> arriving;
   std::optional<Slice> leaving;
   for (int step = 0, fetched = 0; step < slices; ++step) {
     for (; fetched < slices && std::ssize(arriving) <= ahead; ++fetched)
-      arriving.emplace_back(context, work, slices, order == SliceOrder::forwards ? fetched : slices - 1 - fetched)
-          .fetch(context, work);
+      arriving.emplace_back(context, work, slices, fetched).fetch(context, work);
     Slice current = std::move(arriving.front());
     arriving.pop_front();
     current.run(context, work);

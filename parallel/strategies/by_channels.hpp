@@ -26,14 +26,15 @@ struct ChannelWork {
   std::function<void(Range columns)> prepare = {}, finish = {};
 };
 
-enum class SliceOrder : std::uint8_t { forwards, backwards };
-
 /// all_to_all, and all_to_all_pipelined with several slices: while one is computed, the next two's inputs and the last
 /// one's results are in flight (one would do, were all ranks equally fast all the time, and has to do where there are
-/// few channels to slice). A rank may have no channel; then nothing runs. `backwards` takes the slices from the last to
-/// the first, as a backward pops what a forward kept.
-void by_channels(const StrategyContext& context, const ChannelWork& work, int slices,
-                 SliceOrder order = SliceOrder::forwards);
+/// few channels to slice). A rank may have no channel; then nothing runs.
+void by_channels(const StrategyContext& context, const ChannelWork& work, int slices);
+
+/// Where `run` keeps tensors of a slice's channels, or groups of channels, for backward.
+inline Saved& slice_scope(Saved& saved, Range mine) {
+  return saved.scope(fmt::format("{} to {}", mine.begin, mine.end));
+}
 
 /// The groups that channels `mine`, whole groups of them, make up.
 inline Range groups_of(Range mine, std::int64_t channels, std::int64_t groups) {

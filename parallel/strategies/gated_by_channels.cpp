@@ -26,7 +26,7 @@ void gated_by_channels_forward(
                  .run =
                      [&](Range mine, std::vector<Tensor>& moved, std::span<const TensorView> out) {
                        run(groups_of(mine, channels, groups), plain_inputs(context, in, mine, moved[0]), out[0]);
-                       if (saved != nullptr) saved->push(std::move(moved[0]));
+                       if (saved != nullptr) slice_scope(*saved, mine).put("x", std::move(moved[0]));
                      },
                  .prepare = gates.before,
                  .finish = gates.after},
@@ -48,13 +48,13 @@ void gated_by_channels_backward(
          .out = {d_x},
          .run =
              [&](Range mine, std::vector<Tensor>& moved, std::span<const TensorView> out) {
-               const Tensor x = saved.pop();
+               const Tensor x = slice_scope(saved, mine).take("x");
                run(groups_of(mine, channels, groups), plain_inputs(context, in, mine, x),
                    {.d_y = moved[0], .d_q = {}, .d_k = {}, .d_v = out[0], .d_skip = rows_of(gradients.d_skip, mine)});
              },
          .prepare = gates.before,
          .finish = gates.after},
-        slices, SliceOrder::backwards);
+        slices);
   });
 }
 

@@ -53,7 +53,7 @@ void gate_columns_forward(const StrategyContext& context, const GatedConvInputs&
     };
   }
   plain(x, c, gates);
-  if (in.q.present() && saved != nullptr) saved->push(std::move(c_memory));
+  if (in.q.present() && saved != nullptr) saved->put("c", std::move(c_memory));
 }
 
 void gate_columns_backward(
@@ -64,7 +64,7 @@ void gate_columns_backward(
   TensorView d_c = gradients.d_y, d_x = gradients.d_v;
   ColumnGates gates;
   if (in.q.present()) {
-    c = saved.pop();
+    c = saved.take("c");
     d_c = d_c_memory = room(context, gradients.d_y);
     gates.before = [&, d_c](Range columns) {
       const TensorView d_y = of(gradients.d_y, columns);

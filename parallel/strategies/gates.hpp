@@ -7,7 +7,7 @@
 namespace causeway {
 
 /// The gates of a gated convolution on this rank's rows, for strategies whose exchange carries the product alone: y = q
-/// ⊙ plain(k⊙v), where `plain` writes c = h∗x + skip⊙x of x = k⊙v. Pushes c.
+/// ⊙ plain(k⊙v), where `plain` writes c = h∗x + skip⊙x of x = k⊙v. Saves c.
 void gate_forward(const StrategyContext& context, const GatedConvInputs& in, TensorView y, Saved* saved,
                   const std::function<void(TensorView x, TensorView c)>& plain);
 

@@ -111,9 +111,10 @@ StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator&
   double total = 0;
   for (int repetition = 0; repetition <= repetitions || total < least_seconds; ++repetition) {
     const Traffic before = ranks.traffic();
-    Saved saved;
+    Saved saved{std::string(work.row.name)};
     const double forward_s = timed([&] { work.row.forward(pass, tensors.y, &saved); });
     const double backward_s = timed([&] { work.row.backward(pass, tensors.d_y, tensors.out, saved); });
+    saved.ensure_empty();
     const Traffic& after = ranks.traffic();
     const double exposed_s = control.max(after.exposed_s - before.exposed_s),
                  hidden_s = control.max(after.hidden_s - before.hidden_s);

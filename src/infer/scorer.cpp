@@ -269,7 +269,7 @@ void score(const ScoreSettings& settings, Communicator world_of_all) {
 
   const Log log(mesh.world.rank());
   choose_strategies(runtime, model.calls(), options.dtype, layout, settings.pack_tokens, "forced");
-  log.info("strategies: {}", strategies_text(runtime.strategies));
+  log.info("strategies: {}", strategies_text(runtime.strategies.names()));
   Progress progress("score", dataset.tokens(), "tokens", log.speaks());
   for (std::size_t wave = 0; wave < packs.size(); wave += static_cast<std::size_t>(mesh.data_size)) {
     std::vector<double> losses;

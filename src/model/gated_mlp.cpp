@@ -25,13 +25,13 @@ class GatedMlp final : public Operator {
     Tensor ab = dense(stream, fc1_, x);
     const Tensor gated = gate(stream, ab);
     Tensor out = dense(stream, fc2_, gated);
-    if (saved != nullptr) saved->push(std::move(ab));
+    if (saved != nullptr) saved->put("ab", std::move(ab));
     return out;
   }
 
   Tensor backward(const Pass& pass, TensorView x, TensorView d_out, Saved& saved) override {
     const Stream& stream = pass.runtime.stream;
-    const Tensor ab = saved.pop(), gated = gate(stream, ab), d_gated = dense_backward(stream, fc2_, gated, d_out);
+    const Tensor ab = saved.take("ab"), gated = gate(stream, ab), d_gated = dense_backward(stream, fc2_, gated, d_out);
     gated_activation_backward(
         stream, {.a = a(ab), .b = b(ab), .activation = activation_, .d_y = d_gated, .d_a = a(ab), .d_b = b(ab)});
     return dense_backward(stream, fc1_, x, ab);

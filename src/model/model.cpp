@@ -44,7 +44,7 @@ struct Model::Trail {
     std::size_t step;
     Tensor residual;          // [tokens, width], the residual stream as the step's norm left it
     Tensor normalised, rstd;  // the norm's output
-    Saved saved;              // the operator's
+    Saved saved;              // the operator's; empty again after its backward
   };
   std::vector<Kept>
       steps;  // with recomputation those that begin a block, or every so-manieth: the residual stream alone
@@ -96,7 +96,11 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const O
     const auto run = [&](std::size_t i, TensorView before, Tensor normalised, Tensor rstd) {
       const bool kept_block = static_cast<std::int64_t>(steps_[i].block) % options_.recompute_blocks == 0;
       if (options_.recompute && !(steps_[i].first && kept_block)) return forward_of(pass, i, normalised, nullptr);
-      Trail::Kept kept{.step = i, .residual = copy_of(stream, before), .normalised = {}, .rstd = {}, .saved = {}};
+      Trail::Kept kept{.step = i,
+                       .residual = copy_of(stream, before),
+                       .normalised = {},
+                       .rstd = {},
+                       .saved = Saved(name_of(steps_[i]))};
       Tensor x = forward_of(pass, i, normalised, options_.recompute ? nullptr : &kept.saved);
       if (!options_.recompute) {
         kept.normalised = std::move(normalised);
@@ -203,6 +207,7 @@ void Model::backward_steps(const Pass& pass, TensorView ids, TensorView d_residu
     }
     const Tensor d_normalised =
         step.op->backward(pass, kept.normalised, narrowed.present() ? narrowed.view() : d_residual, kept.saved);
+    kept.saved.ensure_empty();
     rms_norm_backward(stream, {.residual = kept.residual,
                                .weight = step.norm->weight,
                                .rstd = kept.rstd,
@@ -254,7 +259,7 @@ void Model::recompute_block(const Pass& pass, std::size_t last, Trail& trail) {
                      .residual = i == first ? std::move(residual) : copy_of(stream, trail.steps.back().residual),
                      .normalised = Tensor(stream, options_.dtype, shape),
                      .rstd = Tensor(stream, wide, {shape[0]}),
-                     .saved = {}};
+                     .saved = Saved(name_of(steps_[i]))};
     rms_norm_forward(stream, {.x = x,
                               .residual = kept.residual,
                               .weight = steps_[i].norm->weight,

@@ -16,6 +16,7 @@ struct Pass {
   StrategyContext strategy_context() const {
     return {sharding, runtime.mesh.context, runtime.stream, runtime.schedule};
   }
+  const OperatorStrategies& strategies() const { return runtime.strategies.chosen(); }
 };
 
 /// A layer's mixer: a local kernel between two exchanges, with parameters. [token, channel] in and out, in the compute
@@ -23,9 +24,10 @@ struct Pass {
 class Operator {
  public:
   virtual ~Operator() = default;
-  /// Pushes onto `saved` what backward needs; null: nothing is kept (scoring).
+  /// Puts into `saved` what backward needs; null: nothing is kept (scoring).
   virtual Tensor forward(const Pass& pass, TensorView x, Saved* saved) = 0;
-  /// Pops what forward pushed, adds to the gradients of its parameters and returns d_x. `x` is what forward was given.
+  /// Takes all that forward put into `saved`, adds to the gradients of its parameters and returns d_x. `x` is what
+  /// forward was given.
   virtual Tensor backward(const Pass& pass, TensorView x, TensorView d_y, Saved& saved) = 0;
   /// What forward gives for the next tokens [n >= 1, width] of one document, by the same kernels, on this rank alone;
   /// then `state` remembers them too (its count of tokens is the caller's). Any n: a prompt is a long run, a generated

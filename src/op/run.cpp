@@ -198,12 +198,13 @@ std::string run_op(const OpRequest& request, OpWorld& world) {
 
   const OpViews inputs = views_of(tensors.inputs), gradients = views_of(tensors.gradients);
   const OpPass pass{{sharding, context, stream, plan.schedule, plan.method}, strategy, file.attributes(), inputs};
-  Saved saved;
+  Saved saved{std::string(plan.row.name)};
   const Measured forward =
       measured(ranks, context, stream, [&] { plan.row.forward(pass, tensors.y, request.backward ? &saved : nullptr); });
   Measured backward, reduction;
   if (request.backward) {
     backward = measured(ranks, context, stream, [&] { plan.row.backward(pass, tensors.d_y, gradients, saved); });
+    saved.ensure_empty();
     reduction = measured(ranks, context, stream, [&] {
       for (const OpInput& input : file.present())
         if (!input.per_token()) context.all_reduce(find_tensor(gradients, input.name), Reduction::sum, stream);

@@ -95,7 +95,7 @@ struct OpRow {
   /// Writes the gradients of per-token inputs and adds to those of parameters, in a map by the inputs' names.
   void (*backward)(const OpPass& pass, TensorView d_y, const OpViews& gradients, Saved& saved);
 
-  /// Writes y, keeping in `saved` (if any) what backward pops.
+  /// Writes y, keeping in `saved` (if any) what backward takes out.
   void forward(const OpPass& pass, TensorView y, Saved* saved) const;
 };
 std::span<const OpRow> op_rows();

@@ -118,8 +118,9 @@ std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> ca
   const Sharding sharding(ShardLayout(tokens, mesh.context.size(), layout), Segments::one_document(tokens),
                           mesh.context.rank());
   std::string text = machine_text(machine, mesh.context.size());
-  for (const StrategyChoice& choice : choose_strategies(calls, sharding, machine, runtime.strategies, why_given)) {
-    runtime.strategies[choice.op] = choice.strategy;
+  for (const StrategyChoice& choice :
+       choose_strategies(calls, sharding, machine, runtime.strategies.names(), why_given)) {
+    runtime.strategies.choose(choice.op, choice.strategy);
     text += '\n' + choice_text(choice);
   }
   return text;

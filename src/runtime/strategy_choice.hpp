@@ -1,6 +1,5 @@
 #pragma once
 
-#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -10,9 +9,6 @@
 #include "src/runtime/runtime.hpp"
 
 namespace causeway {
-
-/// Operator → strategy.
-using StrategyNames = std::map<std::string, std::string, std::less<>>;
 
 /// What --strategy says: "auto", or "hyena_li=fft,attention=ring", the others chosen. Throws Error(usage) naming an
 /// unknown operator or strategy, or one that does not run on the layout.

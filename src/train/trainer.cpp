@@ -122,18 +122,18 @@ Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicat
 /// measurement.
 void Trainer::choose() {
   Communicator& world = runtime_.mesh.world;
-  const bool forced = !runtime_.strategies.empty();
+  const bool forced = !runtime_.strategies.names().empty();
   if (start_.resumes)
     collectively(world, [&] {
       const hdf5::Object state = start_.checkpoint->state();
       if (state.has_attribute("strategies"))
-        runtime_.strategies.merge(usable_strategies(state.string_attribute("strategies"), layout_));
+        runtime_.strategies.add(usable_strategies(state.string_attribute("strategies"), layout_));
     });
   choice_ = choose_strategies(runtime_, model_.calls(), model_.options().dtype, layout_, settings_.pack_tokens,
                               !start_.resumes ? "forced"
                               : forced        ? "forced, or as before"
                                               : "as before");
-  settings_.compute.strategy = strategies_text(runtime_.strategies);
+  settings_.compute.strategy = strategies_text(runtime_.strategies.names());
 }
 
 /// Weights and optimizer as they start: fresh, from another run's weights, or where this run stopped.

@@ -83,7 +83,7 @@ Subject subject(const Strategy<Forward, Backward>& row, Schedule schedule, Metho
               Saved saved;
               row.forward(context, family.forward(there, out), &saved);
               row.backward(context, family.backward(there, out), saved);
-              ensure(saved.empty(), "forward saved what backward did not take");
+              saved.ensure_empty();
             });
           },
       .scored =

@@ -243,6 +243,7 @@ TEST_P(Overlap, CommunicationHidesBehindComputation) {
                 {.prepare = [&](std::string_view strategy) { subject.forward(strategy, context, &saved); },
                  .run = [&](std::string_view strategy) { subject.backward(strategy, context, saved); }},
                 c);
+    saved.ensure_empty();
     if (world.rank() == 0) forward = there, backward = back;
   });
   for (const auto& [direction, found] : {std::pair("forward", forward), std::pair("backward", backward)}) {

@@ -58,8 +58,8 @@ void for_each_operator(Layout layout, const Visit& visit) {
 
 }  // namespace
 
-Strategies strategies_in_turn(int turn, Layout layout) {
-  Strategies chosen;
+StrategyNames strategies_in_turn(int turn, Layout layout) {
+  StrategyNames chosen;
   for_each_operator(layout, [&](const char* op, const std::vector<std::string>& names) {
     chosen[op] = names[static_cast<std::size_t>(turn) % names.size()];
   });
@@ -72,7 +72,7 @@ int strategy_turns() {
   return static_cast<int>(most);
 }
 
-Runtime one_rank_runtime(Communicator world, Schedule schedule, Strategies strategies) {
+Runtime one_rank_runtime(Communicator world, Schedule schedule, StrategyNames strategies) {
   return {.stream = Stream(),
           .mesh = Mesh(std::move(world), 0, 0),
           .strategies = std::move(strategies),

@@ -50,11 +50,9 @@ struct RankPack {
 };
 RankPack shard(const WholePack& pack, const Runtime& runtime, Layout layout);
 
-using Strategies = decltype(Runtime::strategies);
-
 /// Each operator's row number `turn` of its table, counting those alone that work on the layout and beginning again
 /// where they end: turns 0 … strategy_turns()-1 have every strategy in them.
-Strategies strategies_in_turn(int turn, Layout layout);
+StrategyNames strategies_in_turn(int turn, Layout layout);
 int strategy_turns();
 
 /// How a pass is cut.
@@ -62,7 +60,7 @@ struct Cut {
   int ranks = 1;
   Layout layout = Layout::contiguous;
   Schedule schedule = Schedule::automatic;
-  Strategies strategies = {};
+  StrategyNames strategies = {};
 };
 
 /// Model::train, waited for: the sum of its token losses.
@@ -89,6 +87,6 @@ PassResult run_pass(const Model::Options& options, std::span<const WholePack> pa
 /// Parameters drawn afresh, larger than a model starts with, so that every path carries signal.
 void excite(const ParameterSet& parameters);
 
-Runtime one_rank_runtime(Communicator world, Schedule schedule = Schedule::automatic, Strategies strategies = {});
+Runtime one_rank_runtime(Communicator world, Schedule schedule = Schedule::automatic, StrategyNames strategies = {});
 
 }  // namespace causeway::test

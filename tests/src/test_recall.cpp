@@ -54,7 +54,7 @@ double recall_loss(const std::function<Mesh(Communicator&)>& make_mesh, const Ca
   on_ranks(ranks, [&](Communicator& world) {
     Runtime runtime{.stream = Stream(),
                     .mesh = make_mesh(world),
-                    .strategies = {{carrier.op, carrier.strategy}},
+                    .strategies = StrategyNames{{carrier.op, carrier.strategy}},
                     .schedule = carrier.schedule};
     Model model({.shape = {.vocabulary = question + 1, .width = 32, .layers = {carrier.layer}}});
     model.parameters().allocate(runtime.stream, world.size());

@@ -48,14 +48,16 @@ void forward(const StrategyContext& context, RotaryAttentionForward args, Saved*
                         {.in = inputs_of(chunk, q, keys_of(chunk), k, v), .y = chunk.rows(y), .lse = chunk.rows(lse)});
   scale(stream, {.x = y, .y = args.y});
   if (saved == nullptr) return;
-  for (Tensor* kept : {&k, &v, &y, &lse}) saved->push(std::move(*kept));
+  saved->put("k", std::move(k));
+  saved->put("v", std::move(v));
+  saved->put("y", std::move(y));
+  saved->put("lse", std::move(lse));
 }
 
 void backward(const StrategyContext& context, RotaryAttentionBackward args, Saved& saved) {
   const auto& [sharding, ranks, stream, schedule, method] = context;
   const DType accumulator = accumulator_of(args.q.dtype);
-  Tensor k, v, y, lse;
-  for (Tensor* kept : {&lse, &y, &v, &k}) *kept = saved.pop();
+  const Tensor k = saved.take("k"), v = saved.take("v"), y = saved.take("y"), lse = saved.take("lse");
   const Tensor delta = delta_of(stream, y, args.d_y), q = turned(context, args.q, args.rope_base);
   const Unrounded d_q(stream, args.d_q);
   d_q.zero();

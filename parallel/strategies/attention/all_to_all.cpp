@@ -44,15 +44,18 @@ void forward(const StrategyContext& context, RotaryAttentionForward args, Saved*
                    }},
               1);
   if (saved == nullptr) return;
-  for (Tensor* const kept : {&q, &k, &v, &y, &lse}) saved->push(std::move(*kept));
+  saved->put("q", std::move(q));
+  saved->put("k", std::move(k));
+  saved->put("v", std::move(v));
+  saved->put("y", std::move(y));
+  saved->put("lse", std::move(lse));
 }
 
 void backward(const StrategyContext& context, RotaryAttentionBackward args, Saved& saved) {
   const Stream& stream = context.stream;
   const SegmentsView segments = context.sharding.whole().segments();
   const std::int64_t width = args.q.shape[2];
-  Tensor q, k, v, y, lse;
-  for (Tensor* const kept : {&lse, &y, &v, &k, &q}) *kept = saved.pop();
+  Tensor q = saved.take("q"), k = saved.take("k"), v = saved.take("v"), y = saved.take("y"), lse = saved.take("lse");
   by_channels(context,
               {.channels = args.q.columns(),
                .groups = args.q.shape[1],

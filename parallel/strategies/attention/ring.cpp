@@ -80,13 +80,13 @@ void forward(const StrategyContext& context, RotaryAttentionForward args, Saved*
   }
   scale(stream, {.x = y, .y = args.y});
   if (saved == nullptr) return;
-  saved->push(std::move(y));
-  saved->push(std::move(lse));
+  saved->put("y", std::move(y));
+  saved->put("lse", std::move(lse));
 }
 
 void backward(const StrategyContext& context, RotaryAttentionBackward args, Saved& saved) {
   const auto& [sharding, ranks, stream, schedule, method] = context;
-  const Tensor lse = saved.pop(), delta = delta_of(stream, saved.pop(), args.d_y);
+  const Tensor lse = saved.take("lse"), delta = delta_of(stream, saved.take("y"), args.d_y);
   for (const Range& heads : slices(sharding.layout(), args.k)) {
     const Turned turned(context, args, heads);
     const Unrounded d_q(stream, heads_of(args.d_q, heads));

@@ -23,7 +23,7 @@ void forward(const StrategyContext& context, CausalConvForward args, Saved* save
                      local.segments = context.sharding.whole().segments();
                      local.y = out[0];
                      causal_conv_forward(context.stream, local);
-                     if (saved != nullptr) saved->push(std::move(in[0]));
+                     if (saved != nullptr) slice_scope(*saved, mine).put("x", std::move(in[0]));
                    }},
               slices);
 }
@@ -37,7 +37,7 @@ void backward(const StrategyContext& context, CausalConvBackward args, Saved& sa
                .out = {args.d_x},
                .run =
                    [&](Range mine, std::vector<Tensor>& in, std::span<const TensorView> out) {
-                     const Tensor x = saved.pop();
+                     const Tensor x = slice_scope(saved, mine).take("x");
                      CausalConvBackward local = args;
                      local.x = x;
                      local.weight = rows_of(args.weight, mine);
@@ -49,7 +49,7 @@ void backward(const StrategyContext& context, CausalConvBackward args, Saved& sa
                      local.d_bias = rows_of(args.d_bias, mine);
                      causal_conv_backward(context.stream, local);
                    }},
-              slices, SliceOrder::backwards);
+              slices);
 }
 
 template <int slices>

@@ -17,14 +17,14 @@ void run_forward(const StrategyContext& context, const Forward& args, Saved* sav
     local.halo = halo_of(halos, i++, reach);
     if (chunk.tokens.size() > 0) convolve(stream, local);
   }
-  if (saved != nullptr) saved->push(std::move(halos));
+  if (saved != nullptr) saved->put("halos", std::move(halos));
 }
 
 template <class Backward>
 void run_backward(const StrategyContext& context, const Backward& args, Saved& saved) {
   const auto& [sharding, ranks, stream, schedule, method] = context;
   const std::int64_t reach = reach_of(args);
-  const Tensor halos = saved.pop(), d_halos = room_for_halos(context, filtered(args).a, reach);
+  const Tensor halos = saved.take("halos"), d_halos = room_for_halos(context, filtered(args).a, reach);
   for (std::size_t i = 0; const Chunk& chunk : sharding.chunks()) {
     Backward local = on_run(args, chunk);
     local.halo = halo_of(halos, i, reach);

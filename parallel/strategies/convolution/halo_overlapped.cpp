@@ -48,7 +48,7 @@ void run_forward(const StrategyContext& context, const Forward& args, Saved* sav
     local.halo = halo_of(halos, i++, reach);
     if (runs.head.tokens.size() > 0) convolve(stream, local);
   }
-  if (saved != nullptr) saved->push(std::move(halos));
+  if (saved != nullptr) saved->put("halos", std::move(halos));
 }
 
 /// What the body owes to the rows of the head: d_a += r, or d_a += r⊙b and d_b += r⊙a.
@@ -64,7 +64,7 @@ template <class Backward>
 void run_backward(const StrategyContext& context, const Backward& args, Saved& saved) {
   const auto& [sharding, ranks, stream, schedule, method] = context;
   const std::int64_t reach = reach_of(args);
-  const Tensor halos = saved.pop(), d_halos = room_for_halos(context, filtered(args).a, reach);
+  const Tensor halos = saved.take("halos"), d_halos = room_for_halos(context, filtered(args).a, reach);
   for (std::size_t i = 0; const Chunk& chunk : sharding.chunks()) {
     const Runs runs(sharding, chunk, reach);
     Backward local = on_run(args, runs.head);

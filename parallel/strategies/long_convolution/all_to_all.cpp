@@ -19,7 +19,7 @@ void forward(const StrategyContext& context, ModalConvForward args, Saved* saved
                                               .state_in = {},
                                               .y = c,
                                               .states = {}},
-                                             saved);
+                                             saved == nullptr ? nullptr : &slice_scope(*saved, groups));
                             });
 }
 
@@ -37,7 +37,7 @@ void backward(const StrategyContext& context, ModalConvBackward args, Saved& sav
                                                 .gradients = d_plain,
                                                 .d_residues = rows_of(args.d_residues, groups),
                                                 .d_log_rates = rows_of(args.d_log_rates, groups)},
-                                               saved);
+                                               slice_scope(saved, groups));
                              });
 }
 

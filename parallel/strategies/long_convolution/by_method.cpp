@@ -31,7 +31,7 @@ void filter_forward(const Stream& stream, Method method, std::int64_t longest, c
   ModalConvForward local = args;
   local.states = states;
   modal_conv_forward(stream, local);
-  if (saved != nullptr) saved->push(std::move(states));
+  if (saved != nullptr) saved->put("states", std::move(states));
 }
 
 void filter_backward(const Stream& stream, Method method, std::int64_t longest, const ModalConvBackward& args,
@@ -52,7 +52,7 @@ void filter_backward(const Stream& stream, Method method, std::int64_t longest, 
                                    .d_log_rates = args.d_log_rates});
     return;
   }
-  const Tensor states = saved.pop();
+  const Tensor states = saved.take("states");
   ModalConvBackward local = args;
   local.states = states;
   modal_conv_backward(stream, local);

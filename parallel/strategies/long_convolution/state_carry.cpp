@@ -48,13 +48,13 @@ void forward(const StrategyContext& context, ModalConvForward args, Saved* saved
                                 .states = states_of(sharding, chunk, states, modal_conv_block)});
   };
   run_with_carry(context, modes);
-  if (saved != nullptr) saved->push(std::move(states));
+  if (saved != nullptr) saved->put("states", std::move(states));
 }
 
 void backward(const StrategyContext& context, ModalConvBackward args, Saved& saved) {
   const auto& [sharding, ranks, stream, schedule, method] = context;
   const TensorView rates = args.log_rates;
-  const Tensor states = saved.pop();
+  const Tensor states = saved.take("states");
   Recurrence modes = recurrence(context, Direction::leftwards, rates);
   modes.summarise = [&](const Chunk& chunk, TensorView summary) {
     modal_conv_adjoint_summary(stream, {.in = on_run(args.in, chunk),

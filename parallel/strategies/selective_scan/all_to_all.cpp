@@ -13,10 +13,12 @@ namespace {
 /// B and C of every token.
 struct Gathered {
   Tensor B, C;
-  Gathered(const StrategyContext& context, const SelectiveScanInputs& in)
-      : B(context.stream, in.B.dtype, {context.sharding.layout().tokens(), in.B.columns()}),
-        C(context.stream, in.C.dtype, B.view().shape) {}
 };
+
+Gathered allocate_gathered(const StrategyContext& context, const SelectiveScanInputs& in) {
+  const Shape shape{context.sharding.layout().tokens(), in.B.columns()};
+  return {Tensor(context.stream, in.B.dtype, shape), Tensor(context.stream, in.C.dtype, shape)};
+}
 
 /// The scan's inputs on channels `mine` of the whole pack, without the gate.
 SelectiveScanInputs on_channels(const StrategyContext& context, const SelectiveScanInputs& in, Range mine, TensorView u,
@@ -38,7 +40,7 @@ SelectiveScanInputs on_channels(const StrategyContext& context, const SelectiveS
 void forward(const StrategyContext& context, SelectiveScanForward args, Saved* saved) {
   const auto& [sharding, ranks, stream, schedule, method] = context;
   const SelectiveScanInputs& in = args.in;
-  Gathered gathered(context, in);
+  Gathered gathered = allocate_gathered(context, in);
   Pending gathering =
       start_gather_tokens(sharding, std::vector<LocalAndWhole>{{in.B, gathered.B}, {in.C, gathered.C}}, ranks, stream);
   Tensor ungated = in.z.present() ? Tensor(stream, args.y.dtype, {args.y.rows(), args.y.columns()}) : Tensor();
@@ -65,15 +67,21 @@ void forward(const StrategyContext& context, SelectiveScanForward args, Saved* s
   if (ungated.present())
     gated_activation_forward(stream, {.a = in.z, .b = ungated, .activation = Activation::silu, .y = args.y});
   if (saved == nullptr) return;
-  for (Tensor* kept : {&gathered.B, &gathered.C, &u, &delta, &states, &ungated}) saved->push(std::move(*kept));
+  saved->put("B", std::move(gathered.B));
+  saved->put("C", std::move(gathered.C));
+  saved->put("u", std::move(u));
+  saved->put("delta", std::move(delta));
+  saved->put("states", std::move(states));
+  saved->put("ungated", std::move(ungated));
 }
 
 void backward(const StrategyContext& context, SelectiveScanBackward args, Saved& saved) {
   const auto& [sharding, ranks, stream, schedule, method] = context;
   const SelectiveScanInputs& in = args.in;
-  Gathered gathered(context, in), d_gathered(context, in);
-  Tensor u, delta, states, ungated;
-  for (Tensor* kept : {&ungated, &states, &delta, &u, &gathered.C, &gathered.B}) *kept = saved.pop();
+  Gathered gathered{saved.take("B"), saved.take("C")};
+  const Gathered d_gathered = allocate_gathered(context, in);
+  Tensor u = saved.take("u"), delta = saved.take("delta"), states = saved.take("states"),
+         ungated = saved.take("ungated");
   Tensor d_ungated;
   if (in.z.present()) {
     d_ungated = Tensor(stream, args.d_y.dtype, {args.d_y.rows(), args.d_y.columns()});

@@ -59,13 +59,13 @@ void forward(const StrategyContext& context, SelectiveScanForward args, Saved* s
                                     .states = states_of(sharding, chunk, states, selective_scan_block)});
   };
   run_with_carry(context, scan);
-  if (saved != nullptr) saved->push(std::move(states));
+  if (saved != nullptr) saved->put("states", std::move(states));
 }
 
 void backward(const StrategyContext& context, SelectiveScanBackward args, Saved& saved) {
   const auto& [sharding, ranks, stream, schedule, method] = context;
   const TensorView A = args.in.A;
-  const Tensor states = saved.pop();
+  const Tensor states = saved.take("states");
   Recurrence scan = recurrence(context, Direction::leftwards, A);
   scan.summarise = [&](const Chunk& chunk, TensorView summary) {
     selective_scan_adjoint_summary(stream, {.in = inputs_of(args.in, chunk),

@@ -28,33 +28,34 @@ class Attention final : public Operator {
     const Stream& stream = pass.runtime.stream;
     Tensor qkv = dense(stream, projections_, x);  // (T, 3·D)
     Tensor y(stream, x.dtype, x.shape);
-    strategy(pass).forward(
+    pass.strategies().attention->forward(
         pass.strategy_context(),
-        {.q = part(qkv, 0), .k = part(qkv, 1), .v = part(qkv, 2), .rope_base = rope_base_, .y = by_heads(y)}, saved);
+        {.q = part(qkv, 0), .k = part(qkv, 1), .v = part(qkv, 2), .rope_base = rope_base_, .y = by_heads(y)},
+        scope_of(saved, "attention"));
     Tensor out = dense(stream, out_proj_, y);
     if (saved != nullptr) {
-      saved->push(std::move(qkv));
-      saved->push(std::move(y));
+      saved->put("qkv", std::move(qkv));
+      saved->put("y", std::move(y));
     }
     return out;
   }
 
   Tensor backward(const Pass& pass, TensorView x, TensorView d_out, Saved& saved) override {
     const Stream& stream = pass.runtime.stream;
-    Tensor y = saved.pop();
-    const Tensor qkv = saved.pop();
+    Tensor y = saved.take("y");
+    const Tensor qkv = saved.take("qkv");
     const Tensor d_y = dense_backward(stream, out_proj_, y, d_out), d_qkv(stream, x.dtype, qkv.view().shape);
     y = {};
-    strategy(pass).backward(pass.strategy_context(),
-                            {.q = part(qkv, 0),
-                             .k = part(qkv, 1),
-                             .v = part(qkv, 2),
-                             .rope_base = rope_base_,
-                             .d_y = by_heads(d_y),
-                             .d_q = part(d_qkv, 0),
-                             .d_k = part(d_qkv, 1),
-                             .d_v = part(d_qkv, 2)},
-                            saved);
+    pass.strategies().attention->backward(pass.strategy_context(),
+                                          {.q = part(qkv, 0),
+                                           .k = part(qkv, 1),
+                                           .v = part(qkv, 2),
+                                           .rope_base = rope_base_,
+                                           .d_y = by_heads(d_y),
+                                           .d_q = part(d_qkv, 0),
+                                           .d_k = part(d_qkv, 1),
+                                           .d_v = part(d_qkv, 2)},
+                                          saved.scope("attention"));
     return dense_backward(stream, projections_, x, d_qkv);
   }
 
@@ -88,9 +89,6 @@ class Attention final : public Operator {
   }
 
  private:
-  static const AttentionStrategy& strategy(const Pass& pass) {
-    return find_strategy(attention_strategies(), "attention", pass.runtime.strategy("attention"));
-  }
   /// A [tokens, D] view as [tokens, H, E].
   TensorView by_heads(TensorView x) const {
     x.shape = {x.rows(), heads_, width_ / heads_};

@@ -34,40 +34,42 @@ class Hyena final : public Operator {
   Tensor forward(const Pass& pass, TensorView x, Saved* saved) override {
     const Stream& stream = pass.runtime.stream;
     Tensor projected = dense(stream, projections_, x), features = like(stream, projected);  // (T, 3·D)
-    strategy(pass).forward(pass.strategy_context(), featurizer(projected, features), saved);
+    pass.strategies().causal_conv->forward(pass.strategy_context(), featurizer(projected, features),
+                                           scope_of(saved, "featurizer"));
     Tensor y = like(stream, x);
-    filter_.forward(pass, inputs(features), y, saved);
+    filter_.forward(pass, inputs(features), y, scope_of(saved, "filter"));
     Tensor out = dense(stream, out_proj_, y);
     if (saved != nullptr) {
-      saved->push(std::move(projected));
-      saved->push(std::move(features));
-      saved->push(std::move(y));
+      saved->put("projected", std::move(projected));
+      saved->put("features", std::move(features));
+      saved->put("y", std::move(y));
     }
     return out;
   }
 
   Tensor backward(const Pass& pass, TensorView x, TensorView d_out, Saved& saved) override {
     const Stream& stream = pass.runtime.stream;
-    Tensor y = saved.pop(), features = saved.pop();
-    const Tensor projected = saved.pop();
+    Tensor y = saved.take("y"), features = saved.take("features");
+    const Tensor projected = saved.take("projected");
     Tensor d_features = like(stream, features);
     {
       const Tensor d_y = dense_backward(stream, out_proj_, y, d_out);
       y = {};
       const GatedConvInputs gradients = inputs(d_features);
       filter_.backward(pass, inputs(features),
-                       {.d_y = d_y, .d_q = gradients.q, .d_k = gradients.k, .d_v = gradients.v, .d_skip = {}}, saved);
+                       {.d_y = d_y, .d_q = gradients.q, .d_k = gradients.k, .d_v = gradients.v, .d_skip = {}},
+                       saved.scope("filter"));
       features = {};
     }
     const Tensor d_projected = like(stream, projected);
     const CausalConvForward conv = featurizer(projected, {});
-    strategy(pass).backward(pass.strategy_context(),
-                            {.x = conv.x,
-                             .weight = conv.weight,
-                             .d_y = d_features,
-                             .d_x = d_projected,
-                             .d_weight = featurizer_.gradient.reshaped(conv.weight.shape)},
-                            saved);
+    pass.strategies().causal_conv->backward(pass.strategy_context(),
+                                            {.x = conv.x,
+                                             .weight = conv.weight,
+                                             .d_y = d_features,
+                                             .d_x = d_projected,
+                                             .d_weight = featurizer_.gradient.reshaped(conv.weight.shape)},
+                                            saved.scope("featurizer"));
     d_features = {};
     return dense_backward(stream, projections_, x, d_projected);
   }
@@ -98,9 +100,6 @@ class Hyena final : public Operator {
 
  private:
   static Tensor like(const Stream& stream, TensorView x) { return Tensor(stream, x.dtype, x.shape); }
-  static const ConvolutionStrategy& strategy(const Pass& pass) {
-    return find_strategy(convolution_strategies(), "causal_conv", pass.runtime.strategy("causal_conv"));
-  }
   CausalConvForward featurizer(TensorView projected, TensorView features) const {
     return {.x = projected, .weight = featurizer_.weight.reshaped({3 * width_, featurizer_taps}), .y = features};
   }

@@ -10,6 +10,7 @@ constexpr double filter_scale = 1e-5;
 
 struct Explicit {
   std::string_view op;
+  const GatedConvolutionStrategy* OperatorStrategies::*strategy;  ///< the one chosen for `op`
   std::int64_t taps;
   bool decays;  ///< h = ĥ ⊙ exp(-α_g τ), else h = ĥ
 };
@@ -21,6 +22,7 @@ class ExplicitFilter {
  public:
   ExplicitFilter(const Explicit& kind, const ModelOptions& options, const std::string& prefix, ParameterSet& parameters)
       : op_(kind.op),
+        strategy_(kind.strategy),
         h_(parameters.add({.name = prefix + "h",
                            .shape = {options.groups_of_filters(), kind.taps},
                            .wide = true,
@@ -35,7 +37,7 @@ class ExplicitFilter {
   void forward(const Pass& pass, GatedConvInputs in, TensorView y, Saved* saved) const {
     in.skip = skip_.weight;
     const Tensor decayed = decayed_taps(pass.runtime.stream);
-    strategy(pass).forward(pass.strategy_context(), {.in = in, .taps = taps(decayed), .y = y}, saved);
+    (pass.strategies().*strategy_)->forward(pass.strategy_context(), {.in = in, .taps = taps(decayed), .y = y}, saved);
   }
 
   void backward(const Pass& pass, GatedConvInputs in, GatedConvGradients gradients, Saved& saved) const {
@@ -44,12 +46,13 @@ class ExplicitFilter {
     gradients.d_skip = skip_.gradient;
     const Tensor decayed = decayed_taps(stream);
     const Tensor d_decayed = decay_ == nullptr ? Tensor() : Tensor::zeros(stream, h_.gradient.dtype, h_.gradient.shape);
-    strategy(pass).backward(pass.strategy_context(),
-                            {.in = in,
-                             .taps = taps(decayed),
-                             .gradients = gradients,
-                             .d_taps = decay_ == nullptr ? h_.gradient : d_decayed},
-                            saved);
+    (pass.strategies().*strategy_)
+        ->backward(pass.strategy_context(),
+                   {.in = in,
+                    .taps = taps(decayed),
+                    .gradients = gradients,
+                    .d_taps = decay_ == nullptr ? h_.gradient : d_decayed},
+                   saved);
     if (decay_ != nullptr)
       multiply(stream, {.a = d_decayed, .b = decay_->weight, .accumulate = true, .y = h_.gradient});
   }
@@ -76,9 +79,6 @@ class ExplicitFilter {
   }
 
  private:
-  const GatedConvolutionStrategy& strategy(const Pass& pass) const {
-    return find_strategy(gated_convolution_strategies(), op_, pass.runtime.strategy(op_));
-  }
   /// exp(-α_g τ), τ = linspace(0, 1, taps), α log-spaced over the groups.
   static ParameterSpec decay_spec(const std::string& prefix, Shape shape, double slowest) {
     return {.name = prefix + "decay",
@@ -103,17 +103,20 @@ class ExplicitFilter {
   TensorView taps(const Tensor& decayed) const { return decay_ == nullptr ? h_.weight : decayed.view(); }
 
   std::string_view op_;
+  const GatedConvolutionStrategy* OperatorStrategies::*strategy_;
   const Parameter &h_, &skip_;
   const Parameter* decay_ = nullptr;
 };
 
 struct ShortFilter : ExplicitFilter {
   ShortFilter(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters)
-      : ExplicitFilter({"hyena_se", options.se_taps, false}, options, prefix, parameters) {}
+      : ExplicitFilter({"hyena_se", &OperatorStrategies::hyena_se, options.se_taps, false}, options, prefix,
+                       parameters) {}
 };
 struct MediumFilter : ExplicitFilter {
   MediumFilter(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters)
-      : ExplicitFilter({"hyena_mr", options.mr_taps, true}, options, prefix, parameters) {}
+      : ExplicitFilter({"hyena_mr", &OperatorStrategies::hyena_mr, options.mr_taps, true}, options, prefix,
+                       parameters) {}
 };
 
 }  // namespace

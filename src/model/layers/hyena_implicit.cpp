@@ -33,8 +33,8 @@ class ImplicitFilter {
   void forward(const Pass& pass, GatedConvInputs in, TensorView y, Saved* saved) const {
     in.skip = skip_.weight;
     const Tensor rates = log_rates(pass.runtime.stream);
-    strategy(pass).forward(pass.strategy_context(),
-                           {.in = in, .residues = residues_.weight, .log_rates = rates, .y = y}, saved);
+    pass.strategies().hyena_li->forward(pass.strategy_context(),
+                                        {.in = in, .residues = residues_.weight, .log_rates = rates, .y = y}, saved);
   }
 
   void backward(const Pass& pass, GatedConvInputs in, GatedConvGradients gradients, Saved& saved) const {
@@ -42,14 +42,14 @@ class ImplicitFilter {
     in.skip = skip_.weight;
     gradients.d_skip = skip_.gradient;
     const Tensor rates = log_rates(stream), d_rates = Tensor::zeros(stream, rates.view().dtype, shape_);
-    strategy(pass).backward(pass.strategy_context(),
-                            {.in = in,
-                             .residues = residues_.weight,
-                             .log_rates = rates,
-                             .gradients = gradients,
-                             .d_residues = residues_.gradient,
-                             .d_log_rates = d_rates},
-                            saved);
+    pass.strategies().hyena_li->backward(pass.strategy_context(),
+                                         {.in = in,
+                                          .residues = residues_.weight,
+                                          .log_rates = rates,
+                                          .gradients = gradients,
+                                          .d_residues = residues_.gradient,
+                                          .d_log_rates = d_rates},
+                                         saved);
     for (const Parameter* part : {&p_, &gamma_}) scale(stream, {.x = d_rates, .accumulate = true, .y = part->gradient});
   }
 
@@ -71,9 +71,6 @@ class ImplicitFilter {
   }
 
  private:
-  static const ModalConvolutionStrategy& strategy(const Pass& pass) {
-    return find_strategy(modal_convolution_strategies(), "hyena_li", pass.runtime.strategy("hyena_li"));
-  }
   Tensor log_rates(const Stream& stream) const {
     Tensor sum(stream, p_.weight.dtype, shape_);
     scale(stream, {.x = p_.weight, .y = sum});

@@ -114,14 +114,6 @@ std::vector<OperatorCall> Mamba::calls(DType dtype) const {
   return {{"causal_conv", convolution}, {"selective_scan", scan}};
 }
 
-const ConvolutionStrategy& convolution_strategy(const Pass& pass) {
-  return find_strategy(convolution_strategies(), "causal_conv", pass.runtime.strategy("causal_conv"));
-}
-
-const SelectiveScanStrategy& scan_strategy(const Pass& pass) {
-  return find_strategy(selective_scan_strategies(), "selective_scan", pass.runtime.strategy("selective_scan"));
-}
-
 Tensor Mamba::run(const Stream& stream, TensorView h, const std::function<void(const CausalConvForward&)>& convolve,
                   const std::function<void(const SelectiveScanForward&)>& scan, Saved* saved) {
   const auto fresh = [&](std::int64_t columns) { return Tensor(stream, h.dtype, {h.rows(), columns}); };
@@ -144,21 +136,27 @@ Tensor Mamba::run(const Stream& stream, TensorView h, const std::function<void(c
   Tensor out = fresh(width_);
   gemm(stream, {.a = y, .b = out_proj_.weight, .transpose_b = true, .c = out});
   if (saved != nullptr) {
-    saved->push(std::move(xz));
-    saved->push(std::move(u));
-    saved->push(std::move(dbc));
-    saved->push(std::move(delta));
-    saved->push(std::move(y));
+    saved->put("xz", std::move(xz));
+    saved->put("u", std::move(u));
+    saved->put("dbc", std::move(dbc));
+    saved->put("delta", std::move(delta));
+    saved->put("y", std::move(y));
   }
   return out;
 }
 
 Tensor Mamba::forward(const Pass& pass, TensorView h, Saved* saved) {
   const StrategyContext context = pass.strategy_context();
+  const OperatorStrategies& strategies = pass.strategies();
   return run(
       pass.runtime.stream, h,
-      [&](const CausalConvForward& args) { convolution_strategy(pass).forward(context, args, saved); },
-      [&](const SelectiveScanForward& args) { scan_strategy(pass).forward(context, args, saved); }, saved);
+      [&](const CausalConvForward& args) {
+        strategies.causal_conv->forward(context, args, scope_of(saved, "causal_conv"));
+      },
+      [&](const SelectiveScanForward& args) {
+        strategies.selective_scan->forward(context, args, scope_of(saved, "selective_scan"));
+      },
+      saved);
 }
 
 /// Remembers the convolution's input rows before the next token, and the scan's state.
@@ -190,7 +188,8 @@ Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& 
   const Stream& stream = pass.runtime.stream;
   const std::int64_t tokens = h.rows();
   const auto fresh = [&](std::int64_t columns) { return Tensor(stream, h.dtype, {tokens, columns}); };
-  Tensor y = saved.pop(), delta = saved.pop(), dbc = saved.pop(), u = saved.pop(), xz = saved.pop();
+  Tensor y = saved.take("y"), delta = saved.take("delta"), dbc = saved.take("dbc"), u = saved.take("u"),
+         xz = saved.take("xz");
 
   Tensor d_y = fresh(inner_);
   gemm(stream, {.a = d_out, .b = out_proj_.weight, .c = d_y});
@@ -199,18 +198,18 @@ Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& 
 
   Tensor d_xz = fresh(2 * inner_), d_u = fresh(inner_), d_delta = fresh(inner_), d_dbc = fresh(dt_rank_ + 2 * state_);
   const Tensor A = decay_rates(stream), d_A = Tensor::zeros(stream, A.view().dtype, {inner_, state_});
-  scan_strategy(pass).backward(pass.strategy_context(),
-                               {.in = scan_inputs(u, delta, xz, dbc, A),
-                                .d_y = d_y,
-                                .d_u = d_u,
-                                .d_delta = d_delta,
-                                .d_B = d_dbc.view().slice_columns(dt_rank_, state_),
-                                .d_C = d_dbc.view().slice_columns(dt_rank_ + state_, state_),
-                                .d_z = d_xz.view().slice_columns(inner_, inner_),
-                                .d_A = d_A,
-                                .d_D = D_.gradient,
-                                .d_delta_bias = dt_bias_.gradient},
-                               saved);
+  pass.strategies().selective_scan->backward(pass.strategy_context(),
+                                             {.in = scan_inputs(u, delta, xz, dbc, A),
+                                              .d_y = d_y,
+                                              .d_u = d_u,
+                                              .d_delta = d_delta,
+                                              .d_B = d_dbc.view().slice_columns(dt_rank_, state_),
+                                              .d_C = d_dbc.view().slice_columns(dt_rank_ + state_, state_),
+                                              .d_z = d_xz.view().slice_columns(inner_, inner_),
+                                              .d_A = d_A,
+                                              .d_D = D_.gradient,
+                                              .d_delta_bias = dt_bias_.gradient},
+                                             saved.scope("selective_scan"));
   negative_exponential_backward(stream, {.y = A, .d_y = d_A, .d_x = A_log_.gradient});
   d_y = {};
 
@@ -221,16 +220,16 @@ Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& 
   gemm(stream, {.a = d_dbc, .b = u, .transpose_a = true, .beta = 1, .c = x_proj_.gradient});
 
   const CausalConvForward conv = convolution(xz, u);
-  convolution_strategy(pass).backward(pass.strategy_context(),
-                                      {.x = conv.x,
-                                       .weight = conv.weight,
-                                       .bias = conv.bias,
-                                       .activation = conv.activation,
-                                       .d_y = d_u,
-                                       .d_x = d_xz.view().slice_columns(0, inner_),
-                                       .d_weight = conv_weight_.gradient.reshaped(conv.weight.shape),
-                                       .d_bias = conv_bias_.gradient},
-                                      saved);
+  pass.strategies().causal_conv->backward(pass.strategy_context(),
+                                          {.x = conv.x,
+                                           .weight = conv.weight,
+                                           .bias = conv.bias,
+                                           .activation = conv.activation,
+                                           .d_y = d_u,
+                                           .d_x = d_xz.view().slice_columns(0, inner_),
+                                           .d_weight = conv_weight_.gradient.reshaped(conv.weight.shape),
+                                           .d_bias = conv_bias_.gradient},
+                                          saved.scope("causal_conv"));
 
   Tensor d_h = fresh(width_);
   gemm(stream, {.a = d_xz, .b = in_proj_.weight, .c = d_h});

@@ -34,6 +34,7 @@ Result run(std::string_view strategy, Communicator& world, const Sharding& shard
       context,
       {.q = q, .k = k, .v = v, .rope_base = 100, .d_y = d_y, .d_q = result.d_q, .d_k = result.d_k, .d_v = result.d_v},
       saved);
+  saved.ensure_empty();
   return result;
 }
 

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "parallel/strategy.hpp"
+
+namespace causeway {
+
+/// Operator → strategy, by name.
+using StrategyNames = std::map<std::string, std::string, std::less<>>;
+
+/// The strategy that each operator runs under; at first its table's first row, that is "auto".
+struct OperatorStrategies {
+  const ConvolutionStrategy* causal_conv = &convolution_strategies().front();
+  const GatedConvolutionStrategy* hyena_se = &gated_convolution_strategies().front();
+  const GatedConvolutionStrategy* hyena_mr = &gated_convolution_strategies().front();
+  const ModalConvolutionStrategy* hyena_li = &modal_convolution_strategies().front();
+  const LongConvolutionStrategy* long_conv = &long_convolution_strategies().front();
+  const SelectiveScanStrategy* selective_scan = &selective_scan_strategies().front();
+  const AttentionStrategy* attention = &attention_strategies().front();
+};
+
+/// The strategies of a run. Each is found in its table once, when it is chosen; a pass follows the pointers.
+class ChosenStrategies {
+ public:
+  ChosenStrategies() = default;
+  ChosenStrategies(const StrategyNames& names) { add(names); }  // NOLINT: names can be given where a run is set up
+
+  /// Throws Error(usage) for an unknown operator or strategy. An earlier choice for the operator is replaced.
+  void choose(std::string_view op, std::string_view strategy);
+  /// Chooses those whose operators have no choice yet.
+  void add(const StrategyNames& names);
+
+  const StrategyNames& names() const { return names_; }  ///< of the operators for which one was chosen
+  const OperatorStrategies& chosen() const { return chosen_; }
+
+ private:
+  StrategyNames names_;
+  OperatorStrategies chosen_;
+};
+
+}  // namespace causeway
