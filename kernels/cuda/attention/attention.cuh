@@ -10,10 +10,13 @@
 #include "kernels/cuda/device/documents.cuh"
 #include "kernels/cuda/device/elementwise.cuh"
 
-/// What attention's kernels share: who sees whom, and how tiles of heads come into shared memory.
+/// What the kernels of attention share: the mask, and the loads of tiles of a head to shared memory.
+///
+/// "A query sees a key" means that the mask lets the query attend to the key: both are in one document, and the key is
+/// not after the query. The keys that one query sees follow each other, and so do the queries that see one key.
 namespace causeway::cuda {
 
-/// Who sees whom, from either side. Both ends of what a row sees rise with the row.
+/// The causal mask within documents, from either side. Both ends of a range grow with the row.
 class CausalMask {
  public:
   struct Range {
@@ -23,8 +26,8 @@ class CausalMask {
   explicit CausalMask(const AttentionInputs& in)
       : segments_(in.segments), keys_(in.k.rows()), key_offset_(in.key_offset) {
     constexpr std::int64_t most = std::numeric_limits<int>::max() - 1024;
-    ensure(in.segments.tokens <= most && keys_ <= most, "attention of {} queries to {} keys, expected at most {}",
-           in.segments.tokens, keys_, most);
+    ensure(in.segments.tokens <= most && keys_ <= most,
+           "attention of {} queries to {} keys, expected at most {} of each", in.segments.tokens, keys_, most);
   }
 
   __device__ std::int64_t queries() const { return segments_.tokens; }
@@ -37,12 +40,13 @@ class CausalMask {
   }
   /// The queries that see key j.
   __device__ Range queries_of(std::int64_t j) const {
-    const std::int64_t place = j + key_offset_, next = upper_bound(segments_.cu_seqlens, segments_.count + 1, place);
-    const std::int64_t end = next == 0 ? place : next > segments_.count ? segments_.tokens : segments_.cu_seqlens[next];
-    return within(place, end, segments_.tokens);
+    const std::int64_t t = j + key_offset_, next = upper_bound(segments_.cu_seqlens, segments_.count + 1, t);
+    const std::int64_t end = next == 0 ? t : next > segments_.count ? segments_.tokens : segments_.cu_seqlens[next];
+    return within(t, end, segments_.tokens);
   }
 
  private:
+  /// [begin, end) limited to [0, count).
   __device__ static Range within(std::int64_t begin, std::int64_t end, std::int64_t count) {
     begin = begin < 0 ? 0 : begin < count ? begin : count;
     end = end < begin ? begin : end < count ? end : count;
@@ -53,60 +57,61 @@ class CausalMask {
   std::int64_t keys_, key_offset_;
 };
 
-/// One head of [tokens, H, E] in bf16, as tiles are loaded from it.
+/// A tensor [tokens, H, width] in bf16, from which tiles of one head are loaded.
 struct Heads {
   const bf16* data;
   std::int64_t stride;
-  int rows, width;
-  bool whole;  ///< may be read 16 bytes at a time
+  int rows, width;  ///< tokens; elements of a head
+  bool aligned;     ///< heads consist of chunks of 16 bytes, aligned to 16 bytes
 
   explicit Heads(TensorView x)
       : data(static_cast<const bf16*>(x.data)),
         stride(x.row_stride),
         rows(static_cast<int>(x.rows())),
         width(static_cast<int>(x.shape[2])),
-        whole(width % 8 == 0 && rows_start_aligned({x}, 8)) {}
+        aligned(width % 8 == 0 && rows_start_aligned({x}, 8)) {}
 
-  __device__ const bf16* at(int row, int head) const { return data + row * stride + std::int64_t{head} * width; }
+  __device__ const bf16* row_of(int row, int head) const { return data + row * stride + std::int64_t{head} * width; }
 };
 
-/// Copies `rows` rows from `first` on to a tile, zeros beyond the last row and beyond the head's width. `exact`: that
-/// width is E, and chunks are whole.
+/// Starts to load the rows first … first + rows - 1 of a head to a tile, asynchronously if the heads are aligned.
+/// Writes zeros beyond the last row and beyond the head's width. `exact`: the width is E and the heads are aligned. All
+/// threads of the block call it together; neighbouring threads copy neighbouring chunks of a row.
 template <int E, bool exact, int rows, int threads>
-__device__ void load(Tile<E> to, const Heads& from, int head, int first) {
-  constexpr int chunks = Tile<E>::chunks;
+__device__ void load_tile(HeadTile<E> to, const Heads& from, int head, int first) {
+  constexpr int chunks = HeadTile<E>::chunks;
   static_assert(threads % chunks == 0 && rows * chunks % threads == 0);
   const int row = static_cast<int>(threadIdx.x) / chunks, chunk = static_cast<int>(threadIdx.x) % chunks;
 #pragma unroll
   for (int down = 0; down < rows; down += threads / chunks) {
     const int source = first + row + down;
-    const bf16* const data = from.at(source < from.rows ? source : 0, head) + chunk * 8;
-    const std::uint32_t place = to.at(row + down, chunk);
+    const bf16* const data = from.row_of(source < from.rows ? source : 0, head) + chunk * 8;
+    const std::uint32_t address = to.address_of(row + down, chunk);
     if (exact) {
-      copy_16_bytes_async(place, data, source < from.rows);
-    } else if (from.whole) {
+      copy_16_bytes_async(address, data, source < from.rows);
+    } else if (from.aligned) {
       const bool inside = source < from.rows && chunk * 8 < from.width;
-      copy_16_bytes_async(place, inside ? data : from.data, inside);
+      copy_16_bytes_async(address, inside ? data : from.data, inside);
     } else {
       std::uint32_t x[4] = {};
       for (int i = 0; i < 8; ++i)
         if (source < from.rows && chunk * 8 + i < from.width) x[i / 2] |= std::uint32_t{data[i].bits} << (i % 2 * 16);
-      asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(place), "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3])
+      asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3])
                    : "memory");
     }
   }
 }
 
-/// A thread's share of 16 rows by 8·W columns, the first of which is `column`: adds every NaN and infinity of the rows
-/// of `from` in `seen` and in [first, last). A product with a cleaned tile leaves them out for everyone; this gives
-/// them to those who see them.
+/// Adds to y, a warp's 16 rows by 8·W columns from `column` on, every NaN and infinity in the rows [first, last) of
+/// `from` that the row of y sees. The product with a tile after zero_non_finite leaves them out for all rows; this adds
+/// them for the rows that see them. `seen`: what the two rows of this thread see.
 template <int W>
 __device__ void add_non_finite(float (&y)[W][4], const Heads& from, int head, const CausalMask::Range (&seen)[2],
                                int first, int last, int column, int lane) {
 #pragma unroll
   for (int half = 0; half < 2; ++half)
     for (int row = max(first, seen[half].begin); row < min(last, seen[half].end); ++row) {
-      const bf16* const data = from.at(row, head);
+      const bf16* const data = from.row_of(row, head);
 #pragma unroll
       for (int n = 0; n < W; ++n)
 #pragma unroll
@@ -118,18 +123,20 @@ __device__ void add_non_finite(float (&y)[W][4], const Heads& from, int head, co
     }
 }
 
-/// A thread's element i of a result's 16×8 block: which of its two rows, and which of the block's columns.
-__device__ constexpr int half_of(int i) { return i / 2; }
+/// Element i of the four that a thread holds of a 16×8 block of C: which of the thread's two rows it is in (row g or
+/// row g + 8), and in which column of the block.
+__device__ constexpr int row_half_of(int i) { return i / 2; }
 __device__ constexpr int column_of(int i, int lane) { return lane % 4 * 2 + i % 2; }
 
-/// The kernel may use so many bytes of shared memory.
+/// Permits a kernel to use `bytes` bytes of dynamic shared memory.
 template <class Function>
 void allow_shared(Function* kernel, int bytes) {
   cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
 }
 
-/// Kernels of any type and of heads of up to 1024, a warp for up to four rows, that multiply nothing but what is seen.
-void plain_attention_forward(const Stream& stream, const AttentionForward& args);
-void plain_attention_backward(const Stream& stream, const AttentionBackward& args);
+/// Attention without tensor cores, for all types and heads of up to 1024 elements. A warp computes up to four rows and
+/// multiplies only the pairs that the mask allows.
+void simt_attention_forward(const Stream& stream, const AttentionForward& args);
+void simt_attention_backward(const Stream& stream, const AttentionBackward& args);
 
 }  // namespace causeway::cuda

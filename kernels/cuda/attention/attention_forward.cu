@@ -9,16 +9,16 @@ namespace {
 
 constexpr int threads = 128, key_block = 64;
 
-/// Where a query's y and lse go.
-struct Result {
+/// y and lse as device code writes them.
+struct ForwardOutput {
   void* y;
   float* lse;
   std::int64_t y_stride, lse_stride;
-  bool wide;   ///< y is float32
-  bool pairs;  ///< two neighbours of y may be accessed at once
+  bool wide;   ///< y is float32, otherwise bf16
+  bool pairs;  ///< two neighbouring elements of y can be written in one access
   bool accumulate;
 
-  explicit Result(const AttentionForward& args)
+  explicit ForwardOutput(const AttentionForward& args)
       : y(args.y.data),
         lse(static_cast<float*>(args.lse.data)),
         y_stride(args.y.row_stride),
@@ -44,50 +44,54 @@ struct Result {
   }
 };
 
-/// Running softmax of a thread's two rows of a 16-row block: scores become weights relative to the new maximum, and the
-/// sums so far are brought to it. `factor` = log2(e)/√E.
+/// The online softmax update of one 16-row block of scores, of which a thread has two rows: replaces the row maximum,
+/// turns the scores s into weights exp(s/√E - maximum), and rescales the row's sum and y to the new maximum. `factor`
+/// is log2(e)/√E.
 template <int E, int N>
-__device__ void online_softmax_update(float (&s)[N][4], float factor, float (&highest)[2], float (&sum)[2],
+__device__ void online_softmax_update(float (&s)[N][4], float factor, float (&row_max)[2], float (&sum)[2],
                                       float (&y)[E / 8][4]) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    float top = highest[half];
+    float new_max = row_max[half];
 #pragma unroll
-    for (int n = 0; n < N; ++n) top = fmaxf(top, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
-    top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
-    top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
-    const float base = top == -INFINITY ? 0 : top * factor, shrink = exponential_base_2(highest[half] * factor - base);
-    float here = 0;
+    for (int n = 0; n < N; ++n) new_max = fmaxf(new_max, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
+    new_max = fmaxf(new_max, __shfl_xor_sync(~0u, new_max, 1));
+    new_max = fmaxf(new_max, __shfl_xor_sync(~0u, new_max, 2));
+    const float base = new_max == -INFINITY ? 0 : new_max * factor,
+                rescale = exponential_base_2(row_max[half] * factor - base);
+    float block_sum = 0;
 #pragma unroll
     for (int n = 0; n < N; ++n)
 #pragma unroll
       for (int i = 2 * half; i < 2 * half + 2; ++i) {
         s[n][i] = exponential_base_2(s[n][i] * factor - base);
-        here += s[n][i];
+        block_sum += s[n][i];
       }
-    sum[half] = sum[half] * shrink + here;
-    highest[half] = top;
+    sum[half] = sum[half] * rescale + block_sum;
+    row_max[half] = new_max;
 #pragma unroll
     for (int n = 0; n < E / 8; ++n) {
-      y[n][2 * half] *= shrink;
-      y[n][2 * half + 1] *= shrink;
+      y[n][2 * half] *= rescale;
+      y[n][2 * half + 1] *= rescale;
     }
   }
 }
 
-/// Brings a row to its end: y over the sum, merged with what stands there already, whose lse is `before`.
+/// Writes y and lse of one row: y over the sum of the weights. If `before`, the lse that is already in memory, is not
+/// -∞, the row is merged with the y in memory by the weights exp(lse).
 template <int E>
-__device__ void finish(const Result& to, const Heads& q, std::int64_t t, int head, int half, float before,
-                       float highest, float sum, float scale, const float (&y)[E / 8][4], int lane) {
-  float here = sum == 0 ? -INFINITY : highest * scale + logf(sum), share = sum == 0 ? 0 : 1 / sum, kept = 0;
+__device__ void write_row(const ForwardOutput& to, const Heads& q, std::int64_t t, int head, int half, float before,
+                          float row_max, float sum, float scale, const float (&y)[E / 8][4], int lane) {
+  float lse = sum == 0 ? -INFINITY : row_max * scale + logf(sum), share = sum == 0 ? 0 : 1 / sum, kept = 0;
   if (before != -INFINITY) {
     if (sum == 0) return;
-    const float top = fmaxf(before, here), old_part = exponential(before - top), new_part = exponential(here - top);
+    const float new_max = fmaxf(before, lse), old_part = exponential(before - new_max),
+                new_part = exponential(lse - new_max);
     kept = old_part / (old_part + new_part);
     share *= new_part / (old_part + new_part);
-    here = top + logf(old_part + new_part);
+    lse = new_max + logf(old_part + new_part);
   }
-  if (lane % 4 == 0) to.lse[t * to.lse_stride + head] = here;
+  if (lane % 4 == 0) to.lse[t * to.lse_stride + head] = lse;
   const std::int64_t row = t * to.y_stride + std::int64_t{head} * q.width;
 #pragma unroll
   for (int n = 0; n < E / 8; ++n) {
@@ -107,56 +111,66 @@ __device__ void finish(const Result& to, const Heads& q, std::int64_t t, int hea
   }
 }
 
-/// A block takes 64·M queries of a head, a warp 16·M of them, and walks over the keys that they see (Dao, arXiv
-/// 2307.08691): values arrive while scores are computed, the next keys while the values are multiplied.
+/// Attention by tiles with online softmax (FlashAttention-2: Dao, arXiv 2307.08691). The loads overlap: values arrive
+/// while scores are computed, the next keys while the values are multiplied.
+///
+/// block: 64·M queries of a head, over all keys that they see, 64 keys at a time (blockIdx.y: head)
+/// warp: 16·M queries; its products are 16·M by 64 scores and 16·M by E outputs
+/// thread: of each 16-row block the rows g and g + 8, where g = lane / 4
+/// shared memory: tiles q [64·M, E], k [64, E], v [64, E]; the range of keys that each query sees
+/// registers: y [M][E/8][4] and scores [M][8][4] in the layout of C; maximum and sum of the thread's 2·M rows
 template <int E, int M, bool exact>
 __global__ void __launch_bounds__(threads, E > 128 ? 1 : 2)
-    forward(CausalMask sight, Heads q_rows, Heads k_rows, Heads v_rows, Result result, float scale) {
+    forward(CausalMask mask, Heads q_rows, Heads k_rows, Heads v_rows, ForwardOutput result, float scale) {
   constexpr int queries = 64 * M;
   extern __shared__ __align__(128) unsigned char memory[];
   __shared__ CausalMask::Range ranges[queries];
   const int head = static_cast<int>(blockIdx.y),
-            block = static_cast<int>(gridDim.x - 1 - blockIdx.x);  // long ones first
+            block = static_cast<int>(gridDim.x - 1 - blockIdx.x);  // the last queries, with the most keys, first
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32,
             top_row = 16 * M * warp;
-  const Tile<E> q{shared_address(memory)}, k = q.after(queries), v = k.after(key_block);
+  const HeadTile<E> q{shared_address(memory)}, k = q.skip_rows(queries), v = k.skip_rows(key_block);
   const int start = block * queries, last = min(queries, q_rows.rows - start) - 1;
   const float factor = scale * static_cast<float>(log2_e);
 
-  if (threadIdx.x < queries) ranges[threadIdx.x] = sight.keys_of(start + min(static_cast<int>(threadIdx.x), last));
-  load<E, exact, queries, threads>(q, q_rows, head, start);
+  // 1. Find the keys that each query sees; load the queries and the first keys.
+  if (threadIdx.x < queries) ranges[threadIdx.x] = mask.keys_of(start + min(static_cast<int>(threadIdx.x), last));
+  load_tile<E, exact, queries, threads>(q, q_rows, head, start);
   __syncthreads();
   const int begin = ranges[0].begin, end = ranges[queries - 1].end;
   const int seen_by_all = ranges[0].end, seen_by_last = ranges[queries - 1].begin;
   const int warp_begin = ranges[top_row].begin, warp_end = ranges[top_row + 16 * M - 1].end;
-  if (begin < end) load<E, exact, key_block, threads>(k, k_rows, head, begin);
+  if (begin < end) load_tile<E, exact, key_block, threads>(k, k_rows, head, begin);
 
-  float y[M][E / 8][4] = {}, highest[M][2], sum[M][2] = {};
+  float y[M][E / 8][4] = {}, row_max[M][2], sum[M][2] = {};
 #pragma unroll
-  for (int m = 0; m < M; ++m) highest[m][0] = highest[m][1] = -INFINITY;
+  for (int m = 0; m < M; ++m) row_max[m][0] = row_max[m][1] = -INFINITY;
 
   for (int first = begin; first < end; first += key_block) {
+    // 2. Scores of 64 keys. `complete`: every query of the block sees all of them.
     const bool complete = seen_by_last <= first && first + key_block <= seen_by_all;
-    const bool mine = warp_begin < first + key_block && first < warp_end;
+    const bool seen_by_warp = warp_begin < first + key_block && first < warp_end;
     float s[M][key_block / 8][4];
     wait_for_all_async_copies();
     __syncthreads();
-    load<E, exact, key_block, threads>(v, v_rows, head, first);
-    if (mine) {
+    load_tile<E, exact, key_block, threads>(v, v_rows, head, first);
+    if (seen_by_warp) {
 #pragma unroll
       for (int m = 0; m < M; ++m)
 #pragma unroll
         for (int n = 0; n < key_block / 8; ++n)
 #pragma unroll
           for (int i = 0; i < 4; ++i) s[m][n][i] = 0;
-      multiply_transposed(s, Blocks<E>::along(q, top_row, lane), Blocks<E>::across(k, 0, lane));
+      multiply_transposed(s, TileFragments<E>::left_operand(q, top_row, lane),
+                          TileFragments<E>::right_operand(k, 0, lane));
     }
+    // 3. Wait for the values; make them finite where some query does not see some key, because 0·NaN is NaN.
     wait_for_all_async_copies();
     __syncthreads();
-    if (first + key_block < end) load<E, exact, key_block, threads>(k, k_rows, head, first + key_block);
-    // 0·NaN is NaN: where some query does not see some key, only finite values are multiplied.
-    const bool poisoned = !complete && __syncthreads_or(clean<E, key_block, threads>(v));
-    if (!mine) continue;
+    if (first + key_block < end) load_tile<E, exact, key_block, threads>(k, k_rows, head, first + key_block);
+    const bool non_finite = !complete && __syncthreads_or(zero_non_finite<E, key_block, threads>(v));
+    if (!seen_by_warp) continue;
+      // 4. Mask the scores and update the softmax.
 #pragma unroll
     for (int m = 0; m < M; ++m) {
       const int row = top_row + 16 * m + lane / 4;
@@ -167,13 +181,14 @@ __global__ void __launch_bounds__(threads, E > 128 ? 1 : 2)
 #pragma unroll
           for (int i = 0; i < 4; ++i) {
             const int key = first + 8 * n + column_of(i, lane);
-            if (key < seen[half_of(i)].begin || key >= seen[half_of(i)].end) s[m][n][i] = -INFINITY;
+            if (key < seen[row_half_of(i)].begin || key >= seen[row_half_of(i)].end) s[m][n][i] = -INFINITY;
           }
       }
-      online_softmax_update<E>(s[m], factor, highest[m], sum[m], y[m]);
+      online_softmax_update<E>(s[m], factor, row_max[m], sum[m], y[m]);
     }
-    multiply(y, s, Blocks<E>::along(v, 0, lane));
-    if (poisoned) {
+    // 5. y += weights · values; the queries that see a NaN or infinity get it back.
+    multiply(y, s, TileFragments<E>::left_operand(v, 0, lane));
+    if (non_finite) {
 #pragma unroll
       for (int m = 0; m < M; ++m) {
         const int row = top_row + 16 * m + lane / 4;
@@ -182,6 +197,7 @@ __global__ void __launch_bounds__(threads, E > 128 ? 1 : 2)
     }
   }
 
+  // 6. Write y and lse.
 #pragma unroll
   for (int m = 0; m < M; ++m)
 #pragma unroll
@@ -189,12 +205,12 @@ __global__ void __launch_bounds__(threads, E > 128 ? 1 : 2)
       const int row = top_row + 16 * m + 8 * half + lane / 4;
       const float before =
           result.accumulate && row <= last ? result.lse[(start + row) * result.lse_stride + head] : -INFINITY;
-      __syncwarp();  // four lanes have read what one of them writes
-      float whole = sum[m][half];
-      whole += __shfl_xor_sync(~0u, whole, 1);
-      whole += __shfl_xor_sync(~0u, whole, 2);
+      __syncwarp();  // all four lanes of a row have read the lse that one of them overwrites
+      float row_sum = sum[m][half];
+      row_sum += __shfl_xor_sync(~0u, row_sum, 1);
+      row_sum += __shfl_xor_sync(~0u, row_sum, 2);
       if (row <= last)
-        finish<E>(result, q_rows, start + row, head, half, before, highest[m][half], whole, scale, y[m], lane);
+        write_row<E>(result, q_rows, start + row, head, half, before, row_max[m][half], row_sum, scale, y[m], lane);
     }
 }
 
@@ -202,18 +218,18 @@ template <int E, int M, bool exact>
 void launch(const Stream& stream, const AttentionForward& args) {
   const AttentionInputs& in = args.in;
   const float scale = 1 / std::sqrt(static_cast<float>(in.q.shape[2]));
-  constexpr int bytes = Tile<E>::bytes(64 * M + 2 * key_block);
+  constexpr int bytes = HeadTile<E>::bytes(64 * M + 2 * key_block);
   allow_shared(forward<E, M, exact>, bytes);
   const dim3 grid(grid_of(in.q.rows(), 64 * M), grid_of(in.q.shape[1]));
   forward<E, M, exact><<<grid, threads, bytes, native_of(stream)>>>(CausalMask(in), Heads(in.q), Heads(in.k),
-                                                                    Heads(in.v), Result(args), scale);
+                                                                    Heads(in.v), ForwardOutput(args), scale);
   cuda_check(cudaGetLastError());
 }
 
 }  // namespace
 
-// Floor: 4·E operations for each pair of a query and a key that it sees. bf16 [65536, 32, 128], one document: 35.2
-// TFLOP, 46 ms at the 759 TFLOP/s of a GEMM.
+// Lower bound: 4·E operations for each pair of a query and a key that it sees. bf16 [65536, 32, 128], one
+// document: 35.2 TFLOP, 46 ms at the 759 TFLOP/s of a GEMM.
 void attention_forward(const Stream& stream, const AttentionForward& args) {
   const AttentionInputs& in = args.in;
   const DType dtype = in.q.dtype, wide = accumulator_of(dtype);
@@ -225,11 +241,11 @@ void attention_forward(const Stream& stream, const AttentionForward& args) {
   expect("y", args.y, args.y.dtype == wide ? wide : dtype, in.q.shape);
   expect("lse", args.lse, wide, {in.q.rows(), H});
   if (args.lse.size() == 0) return;
-  if (dtype != DType::bf16 || E > 256 || H > 65535) return plain_attention_forward(stream, args);
-  const bool whole = Heads(in.q).whole && Heads(in.k).whole && Heads(in.v).whole;
-  if (E == 128 && whole)
+  if (dtype != DType::bf16 || E > 256 || H > 65535) return simt_attention_forward(stream, args);
+  const bool aligned = Heads(in.q).aligned && Heads(in.k).aligned && Heads(in.v).aligned;
+  if (E == 128 && aligned)
     launch<128, 2, true>(stream, args);
-  else if (E == 64 && whole)
+  else if (E == 64 && aligned)
     launch<64, 2, true>(stream, args);
   else if (E <= 64)
     launch<64, 2, false>(stream, args);
