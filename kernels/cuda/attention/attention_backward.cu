@@ -151,6 +151,7 @@ struct Arguments {
 /// thread: the keys g and g + 8 of the warp, where g = lane / 4
 /// shared memory: tiles k, v [64, E]; two stages of tiles q, d_y [step, E], of lse and delta [step]; ranges of queries
 /// registers: d_k and d_v [width/8][4], p and slope (dS) [step/8][4], all in the layout of C
+/// One function, because its phases share registers and shared memory.
 template <int E, bool exact>
 __global__ void __launch_bounds__(threads, E > 128 ? 1 : 2) backward_keys(Arguments args) {
   constexpr int step = step_of<E>, width = width_of<E>;

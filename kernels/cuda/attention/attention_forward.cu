@@ -119,6 +119,7 @@ __device__ void write_row(const ForwardOutput& to, const Heads& q, std::int64_t 
 /// thread: of each 16-row block the rows g and g + 8, where g = lane / 4
 /// shared memory: tiles q [64·M, E], k [64, E], v [64, E]; the range of keys that each query sees
 /// registers: y [M][E/8][4] and scores [M][8][4] in the layout of C; maximum and sum of the thread's 2·M rows
+/// One function, because its phases share registers and shared memory.
 template <int E, int M, bool exact>
 __global__ void __launch_bounds__(threads, E > 128 ? 1 : 2)
     forward(CausalMask mask, Heads q_rows, Heads k_rows, Heads v_rows, ForwardOutput result, float scale) {

@@ -19,6 +19,7 @@ struct ForwardOutputs {
 /// thread: up to 16 states of one channel (ChunkThread); part 0 of a channel writes y
 /// shared memory: B and C of 64 tokens in the accumulator type, [token][state], zero beyond N
 /// registers: 16 states and their rates; the raw inputs of the next 4 tokens
+/// One function, because its phases share registers and shared memory.
 template <class T, int L, bool Grouped>
 __global__ void __launch_bounds__(scan_threads, 5)
     scan_chunk(ScanInputs<T> in, ScanChunks<T> chunks, ForwardOutputs<T> out) {

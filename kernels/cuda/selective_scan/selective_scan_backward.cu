@@ -2,156 +2,24 @@
 
 #include "kernels/core/integer.hpp"
 #include "kernels/cuda/device/sums.cuh"
-#include "kernels/cuda/selective_scan/selective_scan.cuh"
+#include "kernels/cuda/selective_scan/selective_scan_backward.cuh"
 
-// The backward pass has the three passes of the forward one: the adjoint's chunk sums, their fold, then each chunk from
-// right to left. The third pass needs h and exp(ΔA) of 8 tokens in registers at a time, so a thread holds 4 states of a
-// channel here and L threads share a channel. Each block of 64 tokens is computed in two steps:
-//   forward    from the state that the forward pass saved; h before every 8th token is kept in shared memory
-//   backward   each group of 8 tokens, from the last to the first: h and exp(ΔA) again, then the adjoint
-//
-// Sums over states (for d_u, d_delta, s) and over channels (for d_B, d_C) are taken over lanes by sum_over_lanes, 8
-// tokens at once. Warps, tiles of channels and groups of tiles are added in their order.
 namespace causeway::cuda {
 namespace {
-
-constexpr int prefetch_rows = 8;  // rows that a thread reads before it uses the first of them
-constexpr int quad = 4, group_tokens = 8, groups_a_block = block_tokens / group_tokens, warps = scan_threads / 32;
-
-/// The gradients as device code writes them; absent tensors are null.
-template <class T>
-struct Gradients {
-  using R = Accumulator<T>;
-  const T* d_y;
-  T *d_u, *d_delta, *d_z;
-  std::int64_t d_y_stride, d_u_stride, d_delta_stride, d_z_stride;
-  const R* states;  ///< saved by the forward pass: [blocks of tokens][N][channels]
-  std::int64_t states_stride;
-  R* rows;                   ///< [groups of tiles][tokens][2][N]: d_B and d_C
-  R* parameters;             ///< [chunks][N + 2][channels]: d_A, d_D, d_delta_bias
-  std::int64_t group_tiles;  ///< tiles of a group
-  GroupSums<R> sums;         ///< [3][tokens][channels]: d_delta, d_u, s
-};
-
-/// The shared memory of a block of threads: a tile of C channels by 64 tokens, NP states per channel.
-template <class R, int L>
-struct Shared {
-  static constexpr int C = scan_threads / L, NP = quad * L;
-  // Δ, u and d_s of the tile. Tokens that are done hold d_delta, s and d_u there instead.
-  R delta[block_tokens][C], u[block_tokens][C], ds[block_tokens][C];
-  alignas(16) R B[block_tokens][NP], Cs[block_tokens][NP];
-  Quad<R> h[groups_a_block][scan_threads];               // each thread's states before each group of 8 tokens
-  alignas(16) R from_warps[warps][group_tokens][2][NP];  // each warp's sums over its channels: d_B, d_C of 8 tokens
-};
-
-/// Sums 8 values over `Lanes` lanes that are `Stride` apart; `index` is this lane's number among them. Each exchange
-/// halves the number of values that a lane keeps, so 7 shuffles do the work of 24. The result is spread over the lanes:
-/// this lane has the sums of values [first, first + 8 / Lanes) in v[0 …], where `first` is returned. With more than 8
-/// lanes, several lanes have the same sum.
-template <int Lanes, int Stride, class R>
-__device__ int sum_over_lanes(R (&v)[group_tokens], int index) {
-  int first = 0;
-#pragma unroll
-  for (int bit = Lanes / 2, half = group_tokens / 2; bit > 0; bit /= 2, half /= 2) {
-    if (half == 0) {
-      v[0] += __shfl_xor_sync(~0u, v[0], bit * Stride);
-      continue;
-    }
-    const bool upper = (index & bit) != 0;
-#pragma unroll
-    for (int j = 0; j < half; ++j) {
-      const R give = upper ? v[j] : v[j + half], keep = upper ? v[j + half] : v[j];
-      v[j] = keep + __shfl_xor_sync(~0u, give, bit * Stride);
-    }
-    if (upper) first += half;
-  }
-  return first;
-}
-
-/// Loads Δ, u and d_s of 64 tokens and the channels of a tile, and B and C of the tokens, to shared memory. Beyond
-/// `count` all are zero: the state stays.
-template <class T, class S>
-__device__ void stage_block(const ScanInputs<T>& in, const Gradients<T>& to, std::int64_t from, int count,
-                            std::int64_t first_channel, S& shared) {
-  using R = Accumulator<T>;
-  constexpr int rows = scan_threads / S::C;  // read at a time
-  const int c = static_cast<int>(threadIdx.x) % S::C, row = static_cast<int>(threadIdx.x) / S::C;
-  const std::int64_t channel = first_channel + c, column = channel < in.channels ? channel : in.channels - 1;
-  const R bias = in.bias_of(column);
-  for (int base = row; base < block_tokens; base += prefetch_rows * rows) {
-    T delta[prefetch_rows], u[prefetch_rows], d_y[prefetch_rows], z[prefetch_rows];
-#pragma unroll
-    for (int i = 0; i < prefetch_rows; ++i) {
-      const std::int64_t t = from + min(base + i * rows, count - 1);
-      delta[i] = in.delta[t * in.delta_stride + column];
-      u[i] = in.u[t * in.u_stride + column];
-      d_y[i] = to.d_y[t * to.d_y_stride + column];
-      if (in.z != nullptr) z[i] = in.z[t * in.z_stride + column];
-    }
-#pragma unroll
-    for (int i = 0; i < prefetch_rows; ++i) {
-      const int token = base + i * rows;
-      const bool real = token < count && channel < in.channels;
-      const R ds = widened(d_y[i]) * (in.z != nullptr ? silu(widened(z[i])) : R(1));
-      shared.delta[token][c] = real ? in.step_size(widened(delta[i]) + bias) : R(0);
-      shared.u[token][c] = real ? widened(u[i]) : R(0);
-      shared.ds[token][c] = real ? ds : R(0);
-    }
-  }
-  stage_rows<S::NP>(in.B, in.B_stride, in.states, from, 1, count, &shared.B[0][0]);
-  stage_rows<S::NP>(in.C, in.C_stride, in.states, from, 1, count, &shared.Cs[0][0]);
-}
-
-/// Writes d_delta, d_u and d_z of the tokens and channels of a tile from shared memory.
-template <class T, class S>
-__device__ void write_block(const ScanInputs<T>& in, const Gradients<T>& to, std::int64_t from, int count,
-                            std::int64_t first_channel, const S& shared) {
-  using R = Accumulator<T>;
-  constexpr int rows = scan_threads / S::C;
-  const int c = static_cast<int>(threadIdx.x) % S::C, row = static_cast<int>(threadIdx.x) / S::C;
-  const std::int64_t channel = first_channel + c;
-  if (channel >= in.channels) return;
-  for (int base = row; base < count; base += prefetch_rows * rows) {
-    T d_y[prefetch_rows], z[prefetch_rows];
-    if (in.z != nullptr)
-#pragma unroll
-      for (int i = 0; i < prefetch_rows; ++i) {
-        const std::int64_t t = from + min(base + i * rows, count - 1);
-        d_y[i] = to.d_y[t * to.d_y_stride + channel];
-        z[i] = in.z[t * in.z_stride + channel];
-      }
-#pragma unroll
-    for (int i = 0; i < prefetch_rows; ++i) {
-      const int token = base + i * rows;
-      if (token >= count) break;
-      const std::int64_t t = from + token;
-      R d_delta = shared.delta[token][c], d_u = shared.ds[token][c], s = shared.u[token][c];
-      if (to.sums.sums != nullptr) {
-        const std::int64_t element = t * in.channels + channel, size = in.segments.tokens * in.channels;
-        to.sums.complete(d_delta, element);
-        to.sums.complete(d_u, size + element);
-        if (!to.sums.complete(s, 2 * size + element)) continue;
-      }
-      to.d_delta[t * to.d_delta_stride + channel] = narrowed<T>(d_delta);
-      to.d_u[t * to.d_u_stride + channel] = narrowed<T>(d_u);
-      if (in.z != nullptr)
-        to.d_z[t * to.d_z_stride + channel] = narrowed<T>(widened(d_y[i]) * s * silu_slope(widened(z[i])));
-    }
-  }
-}
 
 /// One chunk of the backward pass, for one group of tiles.
 ///
 /// block: one chunk; a group of tiles of C channels, one tile after the other (blockIdx.x: chunk, blockIdx.y: group)
 /// warp: 32 / L channels of a tile
 /// thread: 4 states of one channel, from the chunk's last block of tokens to its first
-/// shared memory: Shared, then d_B and d_C of the chunk, summed over the tiles so far: [tokens][2][NP]
+/// shared memory: ScanTile, then d_B and d_C of the chunk, summed over the tiles so far: [tokens][2][NP]
 /// registers: rates, adjoint g and d_A of 4 states; h, exp(ΔA) and partial sums of 8 tokens
+/// One function of 190 lines, because its phases share registers and shared memory.
 template <class T, int L>
 __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 : 1)
-    chunk_backward(ScanInputs<T> in, ScanChunks<T> chunks, Gradients<T> to) {
+    chunk_backward(ScanInputs<T> in, ScanChunks<T> chunks, ScanGradients<T> to) {
   using R = Accumulator<T>;
-  using S = Shared<R, L>;
+  using S = ScanTile<R, L>;
   constexpr int C = S::C, NP = S::NP, warp_channels = 32 / L,
                 held = warp_channels < group_tokens ? group_tokens / warp_channels : 1;
   extern __shared__ __align__(16) unsigned char memory[];
@@ -169,10 +37,10 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
   for (std::int64_t tile = first_tile; tile < tiles && tile < first_tile + to.group_tiles; ++tile) {
     const std::int64_t channel = tile * C + c;
     const bool inside = channel < in.channels;
-    R rate[quad], g[quad], d_A[quad] = {}, d_D = 0, d_bias = 0;
+    R rate[tile_states], g[tile_states], d_A[tile_states] = {}, d_D = 0, d_bias = 0;
 #pragma unroll
-    for (int m = 0; m < quad; ++m) {
-      const int n = part * quad + m;
+    for (int m = 0; m < tile_states; ++m) {
+      const int n = part * tile_states + m;
       const bool real = inside && n < in.states;
       rate[m] = inside ? in.rate(channel, n) : R(0);
       g[m] = real && continues ? chunks.state[(chunk * in.states + n) * in.channels + channel] : R(0);
@@ -188,27 +56,27 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
       stage_block(in, to, from, count, tile * C, shared);
       __syncthreads();
       // 2. Forward over the 64 tokens; keep h before every group of 8.
-      R h[quad];
+      R h[tile_states];
 #pragma unroll
-      for (int m = 0; m < quad; ++m) {
-        const int n = part * quad + m;
+      for (int m = 0; m < tile_states; ++m) {
+        const int n = part * tile_states + m;
         h[m] = inside && n < in.states ? to.states[from / block_tokens * to.states_stride + n * in.channels + channel]
                                        : R(0);
       }
       for (int group = 0; group < groups_a_block; ++group) {
         Quad<R> kept;
 #pragma unroll
-        for (int m = 0; m < quad; ++m) kept.at[m] = h[m];
+        for (int m = 0; m < tile_states; ++m) kept.at[m] = h[m];
         shared.h[group][thread] = kept;
         if (group + 1 == groups_a_block) break;
 #pragma unroll
         for (int i = 0; i < group_tokens; ++i) {
           const int k = group * group_tokens + i;
           const R delta = shared.delta[k][c], x = delta * shared.u[k][c];
-          const Quad<R> b = *reinterpret_cast<const Quad<R>*>(&shared.B[k][part * quad]);
+          const Quad<R> b = *reinterpret_cast<const Quad<R>*>(&shared.B[k][part * tile_states]);
           const bool starting = starts.is_start(k);
 #pragma unroll
-          for (int m = 0; m < quad; ++m) {
+          for (int m = 0; m < tile_states; ++m) {
             if (starting) h[m] = 0;
             h[m] = exponential_base_2(delta * rate[m]) * h[m] + x * b.at[m];
           }
@@ -219,19 +87,19 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
         // 3. Forward over a group of 8 tokens again: h and exp(ΔA) stay in registers; s = ⟨C, h⟩ and d_C = d_s h.
         const Quad<R> kept = shared.h[group][thread];
 #pragma unroll
-        for (int m = 0; m < quad; ++m) h[m] = kept.at[m];
-        R before[group_tokens][quad], decay[group_tokens][quad], s[group_tokens] = {}, gB[group_tokens] = {},
-                                                                 gA[group_tokens] = {};
-        R over_channels[quad][group_tokens];
+        for (int m = 0; m < tile_states; ++m) h[m] = kept.at[m];
+        R before[group_tokens][tile_states], decay[group_tokens][tile_states],
+            s[group_tokens] = {}, gB[group_tokens] = {}, gA[group_tokens] = {};
+        R over_channels[tile_states][group_tokens];
 #pragma unroll
         for (int i = 0; i < group_tokens; ++i) {
           const int k = group * group_tokens + i;
           const R delta = shared.delta[k][c], x = delta * shared.u[k][c], ds = shared.ds[k][c];
-          const Quad<R> b = *reinterpret_cast<const Quad<R>*>(&shared.B[k][part * quad]),
-                        cs = *reinterpret_cast<const Quad<R>*>(&shared.Cs[k][part * quad]);
+          const Quad<R> b = *reinterpret_cast<const Quad<R>*>(&shared.B[k][part * tile_states]),
+                        cs = *reinterpret_cast<const Quad<R>*>(&shared.Cs[k][part * tile_states]);
           const bool starting = starts.is_start(k);
 #pragma unroll
-          for (int m = 0; m < quad; ++m) {
+          for (int m = 0; m < tile_states; ++m) {
             before[i][m] = starting ? R(0) : h[m];
             decay[i][m] = exponential_base_2(delta * rate[m]);
             h[m] = decay[i][m] * before[i][m] + x * b.at[m];
@@ -240,10 +108,10 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
           }
         }
         // 4. d_C: sum over the channels of the warp.
-        R d_C[quad][held], d_B[quad][held];
+        R d_C[tile_states][held], d_B[tile_states][held];
         int first_row = 0;
 #pragma unroll
-        for (int m = 0; m < quad; ++m) {
+        for (int m = 0; m < tile_states; ++m) {
           first_row = sum_over_lanes<warp_channels, L>(over_channels[m], lane / L);
 #pragma unroll
           for (int j = 0; j < held; ++j) d_C[m][j] = over_channels[m][j];
@@ -253,11 +121,11 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
         for (int i = group_tokens - 1; i >= 0; --i) {
           const int k = group * group_tokens + i;
           const R delta = shared.delta[k][c], x = delta * shared.u[k][c], ds = shared.ds[k][c];
-          const Quad<R> b = *reinterpret_cast<const Quad<R>*>(&shared.B[k][part * quad]),
-                        cs = *reinterpret_cast<const Quad<R>*>(&shared.Cs[k][part * quad]);
+          const Quad<R> b = *reinterpret_cast<const Quad<R>*>(&shared.B[k][part * tile_states]),
+                        cs = *reinterpret_cast<const Quad<R>*>(&shared.Cs[k][part * tile_states]);
           const bool starting = starts.is_start(k);
 #pragma unroll
-          for (int m = 0; m < quad; ++m) {
+          for (int m = 0; m < tile_states; ++m) {
             g[m] += ds * cs.at[m];
             over_channels[m][i] = g[m] * x;
             gB[i] += g[m] * b.at[m];
@@ -270,7 +138,7 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
         }
         // 6. d_B: sum over the channels of the warp. d_delta, s and d_u: sum over the states of the channel.
 #pragma unroll
-        for (int m = 0; m < quad; ++m) {
+        for (int m = 0; m < tile_states; ++m) {
           sum_over_lanes<warp_channels, L>(over_channels[m], lane / L);
 #pragma unroll
           for (int j = 0; j < held; ++j) d_B[m][j] = over_channels[m][j];
@@ -298,19 +166,19 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
         for (int j = 0; j < held; ++j) {
           Quad<R> b, cs;
 #pragma unroll
-          for (int m = 0; m < quad; ++m) {
+          for (int m = 0; m < tile_states; ++m) {
             b.at[m] = d_B[m][j];
             cs.at[m] = d_C[m][j];
           }
-          *reinterpret_cast<Quad<R>*>(&shared.from_warps[warp][first_row + j][0][part * quad]) = b;
-          *reinterpret_cast<Quad<R>*>(&shared.from_warps[warp][first_row + j][1][part * quad]) = cs;
+          *reinterpret_cast<Quad<R>*>(&shared.from_warps[warp][first_row + j][0][part * tile_states]) = b;
+          *reinterpret_cast<Quad<R>*>(&shared.from_warps[warp][first_row + j][1][part * tile_states]) = cs;
         }
         __syncthreads();
         for (int e = thread; e < group_tokens * 2 * NP; e += scan_threads) {
           const std::int64_t row = from - begin + group * group_tokens + e / (2 * NP);
           if (row >= end - begin) continue;
           R sum = sums[row * 2 * NP + e % (2 * NP)];
-          for (int w = 0; w < warps; ++w) sum += (&shared.from_warps[w][0][0][0])[e];
+          for (int w = 0; w < scan_warps; ++w) sum += (&shared.from_warps[w][0][0][0])[e];
           sums[row * 2 * NP + e % (2 * NP)] = sum;
         }
         __syncthreads();
@@ -327,8 +195,8 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
     if (!inside) continue;
     R* const row = to.parameters + chunk * (in.states + 2) * in.channels + channel;
 #pragma unroll
-    for (int m = 0; m < quad; ++m)
-      if (part * quad + m < in.states) row[(part * quad + m) * in.channels] = d_A[m];
+    for (int m = 0; m < tile_states; ++m)
+      if (part * tile_states + m < in.states) row[(part * tile_states + m) * in.channels] = d_A[m];
     if (part != 0) continue;
     row[in.states * in.channels] = d_D;
     row[(in.states + 1) * in.channels] = d_bias;
@@ -375,7 +243,7 @@ struct ParameterGradients {
 template <class T, int L>
 void backward(const Stream& stream, const SelectiveScanBackward& args, const GroupSums<Accumulator<T>>& group_sums) {
   using R = Accumulator<T>;
-  using S = Shared<R, L>;
+  using S = ScanTile<R, L>;
   const auto data = [](TensorView x) { return x.present() ? static_cast<T*>(x.data) : nullptr; };
   const auto wide = [](TensorView x) { return x.present() ? static_cast<R*>(x.data) : nullptr; };
   const ScanInputs<T> in(args.in);
@@ -394,7 +262,7 @@ void backward(const Stream& stream, const SelectiveScanBackward& args, const Gro
 
   sum_scan_chunks<T>(stream, ScanDirection::right_to_left, in, args.d_y, chunks, false);
   fold_scan_chunks<T>(stream, ScanDirection::right_to_left, in, args.adjoint_in, chunks);
-  const Gradients<T> to{
+  const ScanGradients<T> to{
       data(args.d_y),      data(args.d_u),          data(args.d_delta),  data(args.d_z),    args.d_y.row_stride,
       args.d_u.row_stride, args.d_delta.row_stride, args.d_z.row_stride, wide(args.states), args.states.row_stride,
       wide(rows.view()),   wide(parameters.view()), group_tiles,         group_sums};

@@ -11,6 +11,7 @@ namespace {
 /// thread: up to 16 states of one channel (ChunkThread)
 /// shared memory: B (right to left: C) of 64 tokens in the accumulator type, [token][state], zero beyond N
 /// registers: 16 states and their rates; the raw inputs of the next 4 tokens
+/// One function, because its phases share registers and shared memory.
 template <class T, int L, ScanDirection direction>
 __global__ void __launch_bounds__(scan_threads, 5)
     sum_chunk(ScanInputs<T> in, const T* d_y, std::int64_t d_y_stride, ScanChunks<T> chunks, bool edge_only) {
