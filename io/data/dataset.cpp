@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <mutex>
 
 #include "io/file/atomic_file.hpp"
 #include "io/hdf5/hdf5.hpp"
@@ -52,12 +51,7 @@ struct Dataset::State {
   bool has_loss_mask = false;
   std::int64_t vocabulary_size = 0;
   std::vector<std::int64_t> cu_seqlens;
-  mutable std::once_flag names_checked;
 
-  std::vector<std::string> read_names(std::int64_t begin, std::int64_t count) const {
-    std::call_once(names_checked, [this] { names.check_strings(path); });
-    return names.read_strings(begin, count);
-  }
   void check_range(const hdf5::Dataset& from, std::int64_t begin, std::size_t count) const {
     const std::int64_t all = cu_seqlens.back();
     require(begin >= 0 && begin <= all && static_cast<std::int64_t>(count) <= all - begin,
@@ -121,7 +115,7 @@ std::span<const std::int64_t> Dataset::cu_seqlens() const { return state_->cu_se
 std::string Dataset::name(std::int64_t document) const {
   require(document >= 0 && document < documents(), "{}: has {} names, expected number {}", state_->names.where(),
           documents(), document);
-  return state_->read_names(document, 1).front();
+  return state_->names.read_strings(document, 1).front();
 }
 
 void Dataset::read_tokens(std::int64_t begin, std::span<std::int32_t> out) const {
@@ -149,7 +143,7 @@ void Dataset::verify() const {
   }
   std::uint32_t names = 0;
   for (std::int64_t begin = 0; begin < documents(); begin += chunk_documents)
-    for (const std::string& name : state_->read_names(begin, std::min(chunk_documents, documents() - begin)))
+    for (const std::string& name : state_->names.read_strings(begin, std::min(chunk_documents, documents() - begin)))
       names = checksum(names, name);
   if (state_->names.has_attribute("crc32") && state_->names.integer_attribute("crc32") != names)
     fail(ExitCode::corrupt, "{}: checksum is {}, expected {}", state_->names.where(), names,

@@ -3,10 +3,9 @@
 #include <algorithm>
 
 #include "io/hdf5/check.hpp"
-#include "io/hdf5/chunks.hpp"
+#include "io/hdf5/chunk_reader.hpp"
 #include "io/hdf5/hdf5.hpp"
 #include "io/hdf5/types.hpp"
-#include "io/hdf5_guard/hdf5_guard.hpp"
 
 namespace causeway::hdf5 {
 
@@ -67,6 +66,7 @@ void Dataset::transfer(std::int64_t begin, std::int64_t count, std::int64_t memo
   const std::int64_t rows = count / row, all_rows = extents.empty() ? 1 : extents.front();
   require(begin >= 0 && rows <= all_rows && begin <= all_rows - rows, "{}: has {} rows, expected {} from row {} on",
           where_, all_rows, rows, begin);
+  if (out != nullptr && chunk_reader_) return chunk_reader_->read_rows(id(), begin, rows, memory, out);
   const Id file_space(check(H5Dget_space(id()), where_, "read its shape", damaged_));
   if (!extents.empty()) {
     std::vector<hsize_t> start(extents.size(), 0), length(extents.begin(), extents.end());
@@ -77,7 +77,6 @@ void Dataset::transfer(std::int64_t begin, std::int64_t count, std::int64_t memo
   }
   const hsize_t flat = static_cast<hsize_t>(count);
   const Id memory_space(check(H5Screate_simple(1, &flat, nullptr), where_, "select memory", ExitCode::internal));
-  if (out != nullptr && chunk_checks_) chunk_checks_->check(id(), begin, rows, where_, damaged_);
   if (out != nullptr)
     check(H5Dread(id(), memory, memory_space.get(), file_space.get(), H5P_DEFAULT, out), where_, "read", damaged_);
   else
@@ -103,7 +102,8 @@ std::vector<std::string> Dataset::read_strings(std::int64_t begin, std::int64_t 
   const ElementType found = type();
   require(found.kind == ElementType::Kind::string && shape().size() == 1,
           "{}: holds {} of rank {}, expected a list of strings", where_, found.to_string(), shape().size());
-  require(count >= 0 && count <= rows(), "{}: has {} strings, expected {}", where_, rows(), count);
+  require(begin >= 0 && count >= 0 && count <= rows() && begin <= rows() - count,
+          "{}: has {} strings, expected {} from number {} on", where_, rows(), count, begin);
   const Id stored(check(H5Dget_type(id()), where_, "read its type", damaged_));
   std::vector<std::string> strings;
   if (found.bytes > 0) {
@@ -116,6 +116,8 @@ std::vector<std::string> Dataset::read_strings(std::int64_t begin, std::int64_t 
     }
     return strings;
   }
+  if (count == 0) return strings;
+  if (chunk_reader_) return chunk_reader_->read_strings(id(), begin, count);
   std::vector<char*> pointers(static_cast<std::size_t>(count), nullptr);
   const hsize_t flat = static_cast<hsize_t>(count);
   const Id memory_space(check(H5Screate_simple(1, &flat, nullptr), where_, "select memory", ExitCode::internal));
@@ -129,30 +131,6 @@ std::vector<std::string> Dataset::read_strings(std::int64_t begin, std::int64_t 
   for (const char* pointer : pointers) strings.emplace_back(pointer == nullptr ? "" : pointer);
   reclaim();
   return strings;
-}
-
-void Dataset::check_strings(const std::string& path) const {
-  const Quiet quiet;
-  const ElementType found = type();
-  require(found.kind == ElementType::Kind::string && shape().size() == 1,
-          "{}: holds {} of rank {}, expected a list of strings", where_, found.to_string(), shape().size());
-  if (found.bytes > 0 || rows() == 0) return;  // strings of fixed length are not on the heap
-  const Id creation(check(H5Dget_create_plist(id()), where_, "read how it is stored", damaged_));
-  hdf5_guard::StringReferences references(path, where_, damaged_);
-  if (H5Pget_layout(creation.get()) != H5D_CHUNKED) {
-    const auto offset = file_offset();
-    if (!offset) return;  // never written, or in the object's own header, which File has checked
-    references.check_in_file(static_cast<std::uint64_t>(*offset), static_cast<std::uint64_t>(rows()));
-    return;
-  }
-  hsize_t chunk_rows = 0;
-  check(H5Pget_chunk(creation.get(), 1, &chunk_rows), where_, "read its chunk shape", damaged_);
-  for (hsize_t begin = 0; begin < static_cast<hsize_t>(rows()); begin += chunk_rows) {
-    const auto chunk = read_chunk(id(), {begin}, where_, damaged_);
-    if (chunk.empty()) continue;
-    const hsize_t count = std::min(chunk_rows, static_cast<hsize_t>(rows()) - begin);
-    references.check(std::span(chunk).first(count * hdf5_guard::StringReferences::reference_bytes));
-  }
 }
 
 void Dataset::write_strings(std::int64_t begin, std::span<const std::string> in) {

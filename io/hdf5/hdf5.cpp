@@ -5,7 +5,7 @@
 #include <filesystem>
 
 #include "io/hdf5/check.hpp"
-#include "io/hdf5/chunks.hpp"
+#include "io/hdf5/chunk_reader.hpp"
 #include "io/hdf5/storage.hpp"
 #include "io/hdf5/types.hpp"
 #include "io/hdf5_guard/hdf5_guard.hpp"
@@ -98,7 +98,9 @@ Dataset File::dataset(std::string_view path) const {
   Dataset dataset(std::move(found), place, damaged_);
   if (access_ == Access::read) {
     check_size(dataset, path_);
-    dataset.chunk_checks_ = std::make_shared<ChunkChecks>();
+    check_strings_outside_chunks(dataset, path_, damaged_);
+    if (is_chunked(dataset.id(), place, damaged_))
+      dataset.chunk_reader_ = std::make_shared<ChunkReader>(dataset.id(), path_, place, damaged_);
   }
   return dataset;
 }

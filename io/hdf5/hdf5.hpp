@@ -98,7 +98,7 @@ struct DatasetOptions {
       false;  ///< contiguous only: its bytes have a place in the file at once, unwritten (file_offset)
 };
 
-class ChunkChecks;
+class ChunkReader;
 class File;
 
 class Dataset : public Object {
@@ -134,9 +134,6 @@ class Dataset : public Object {
   }
   /// Strings, of fixed or variable length, of a one-dimensional dataset.
   std::vector<std::string> read_strings(std::int64_t begin, std::int64_t count) const;
-  /// Throws unless every string of variable length lies where the dataset says, which HDF5 itself does not check before
-  /// it reads them: to be called before read_strings() on a file that may be damaged. `path` is the file's.
-  void check_strings(const std::string& path) const;
   void write_strings(std::int64_t begin, std::span<const std::string> in);
 
  private:
@@ -146,7 +143,7 @@ class Dataset : public Object {
   void transfer(std::int64_t begin, std::int64_t count, std::int64_t memory_type, void* out, const void* in) const;
 
   friend class File;
-  std::shared_ptr<ChunkChecks> chunk_checks_;  ///< of a dataset that is only read
+  std::shared_ptr<ChunkReader> chunk_reader_;  ///< of a chunked dataset in a file that is open for reading only
 };
 
 /// A dataset that shows elements of others: each box those of a one-dimensional dataset of the same path in another

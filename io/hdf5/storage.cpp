@@ -8,6 +8,7 @@
 
 #include "io/hdf5/check.hpp"
 #include "io/hdf5/types.hpp"
+#include "io/hdf5_guard/hdf5_guard.hpp"
 
 namespace causeway::hdf5 {
 namespace {
@@ -35,7 +36,7 @@ void check_storage(std::int64_t dataset, const std::string& where, ExitCode dama
     const H5Z_filter_t filter =
         H5Pget_filter2(creation.get(), static_cast<unsigned>(index), &flags, &values, nullptr, 0, nullptr, &config);
     require(filter >= H5Z_FILTER_DEFLATE && filter <= H5Z_FILTER_FLETCHER32,
-            "{}: is stored through filter {}, expected deflate, shuffle or fletcher32 alone", where,
+            "{}: is stored through filter {}, expected deflate, shuffle or fletcher32", where,
             static_cast<int>(filter));
   }
   hsize_t extents[H5S_MAX_RANK] = {};
@@ -58,6 +59,19 @@ void check_size(const Dataset& dataset, const std::string& path) {
   const std::int64_t plausible =
       always_plausible + stored * (H5Pget_layout(creation.get()) == H5D_CHUNKED ? most_inflation : 1);
   require(size <= plausible / element, "{}: claims {} values but stores {} bytes", dataset.where(), size, stored);
+}
+
+bool is_chunked(std::int64_t dataset, const std::string& where, ExitCode damaged) {
+  const Id creation(check(H5Dget_create_plist(dataset), where, "read how it is stored", damaged));
+  return H5Pget_layout(creation.get()) == H5D_CHUNKED;
+}
+
+void check_strings_outside_chunks(const Dataset& dataset, const std::string& path, ExitCode damaged) {
+  const ElementType type = dataset.type();
+  const std::optional<std::int64_t> offset = dataset.file_offset();
+  if (type.kind != ElementType::Kind::string || type.bytes > 0 || !offset) return;
+  hdf5_guard::StringReader(path, dataset.where(), damaged)
+      .check_in_file(static_cast<std::uint64_t>(*offset), static_cast<std::uint64_t>(dataset.size()));
 }
 
 }  // namespace causeway::hdf5

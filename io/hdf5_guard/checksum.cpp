@@ -1,5 +1,6 @@
 #include "io/hdf5_guard/checksum.hpp"
 
+#include <algorithm>
 #include <bit>
 
 namespace causeway::hdf5_guard {
@@ -41,6 +42,29 @@ std::uint32_t metadata_checksum(std::span<const std::byte> key) {
   finish(b, a, 14);
   finish(c, b, 24);
   return c;
+}
+
+std::uint32_t fletcher32(std::span<const std::byte> bytes) {
+  constexpr std::size_t words_between_folds = 360;  // as many as 32 bits hold for certain
+  const auto fold = [](std::uint32_t sum) { return (sum & 0xffff) + (sum >> 16); };
+  std::uint32_t sum = 0, sum_of_sums = 0;
+  const auto add = [&](std::byte upper, std::byte lower) {
+    sum += std::to_integer<std::uint32_t>(upper) << 8 | std::to_integer<std::uint32_t>(lower);
+    sum_of_sums += sum;
+  };
+  const std::size_t words = bytes.size() / 2;
+  for (std::size_t begin = 0; begin < words; begin += words_between_folds) {
+    for (std::size_t w = begin; w < std::min(words, begin + words_between_folds); ++w)
+      add(bytes[2 * w], bytes[2 * w + 1]);
+    sum = fold(sum);
+    sum_of_sums = fold(sum_of_sums);
+  }
+  if (bytes.size() % 2 == 1) {
+    add(bytes.back(), std::byte{0});
+    sum = fold(sum);
+    sum_of_sums = fold(sum_of_sums);
+  }
+  return fold(sum_of_sums) << 16 | fold(sum);
 }
 
 }  // namespace causeway::hdf5_guard

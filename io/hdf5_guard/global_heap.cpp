@@ -19,29 +19,39 @@ std::vector<std::byte> GlobalHeap::read_file(std::uint64_t address, std::uint64_
   return file_.read(address, count, location_);
 }
 
-void GlobalHeap::check_reference(std::span<const std::byte, reference_bytes> reference, std::uint64_t element_bytes) {
+std::span<const std::byte> GlobalHeap::find_referenced(std::span<const std::byte, reference_bytes> reference,
+                                                       std::uint64_t element_bytes) {
   Fields fields(reference, location_);
   const std::uint64_t length = fields.number(4), address = fields.address(), index = fields.number(4);
-  if (address == 0) return;  // a null reference: no value
-  if (address != collection_) load_collection(address);
-  const HeapObject& object = find_object(index);
-  location_.require(object.bytes == length * element_bytes,
-                    "object {} of the heap collection at {} has {} bytes, but a reference says {}", index, address,
-                    object.bytes, length * element_bytes);
-  referenced_bytes_ += object.bytes;
+  if (address == 0) return {};  // a null reference
+  const auto object = find_object(address, index);
+  location_.require(object.size() == length * element_bytes,
+                    "object {} of the heap collection at {} has {} bytes, but a reference to it says {}", index,
+                    address, object.size(), length * element_bytes);
+  return object;
+}
+
+void GlobalHeap::check_reference(std::span<const std::byte, reference_bytes> reference, std::uint64_t element_bytes) {
+  referenced_bytes_ += find_referenced(reference, element_bytes).size();
   location_.require(referenced_bytes_ <= file_.size(),
                     "its references name more than {} bytes on the heap, the size of the whole file", file_.size());
 }
 
-std::vector<std::byte> GlobalHeap::read_object(std::uint64_t address, std::uint64_t index) {
-  load_collection(address);
-  const HeapObject& object = find_object(index);
-  return file_.read(object.address, object.bytes, location_);
+std::string GlobalHeap::read_string(std::span<const std::byte, reference_bytes> reference) {
+  const auto object = find_referenced(reference, 1);
+  const std::string_view text(reinterpret_cast<const char*>(object.data()), object.size());
+  return std::string(text.substr(0, text.find('\0')));
 }
 
-const GlobalHeap::HeapObject& GlobalHeap::find_object(std::uint64_t index) const {
+std::vector<std::byte> GlobalHeap::read_object(std::uint64_t address, std::uint64_t index) {
+  const auto object = find_object(address, index);
+  return {object.begin(), object.end()};
+}
+
+std::span<const std::byte> GlobalHeap::find_object(std::uint64_t address, std::uint64_t index) {
+  if (address != collection_) load_collection(address);
   const auto found = objects_.find(index);
-  location_.require(found != objects_.end(), "the heap collection at {} has no object {}", collection_, index);
+  location_.require(found != objects_.end(), "the heap collection at {} has no object {}", address, index);
   return found->second;
 }
 
@@ -57,9 +67,10 @@ void GlobalHeap::load_collection(std::uint64_t address) {
   location_.require(size >= smallest_collection && size <= largest_collection,
                     "the heap collection at {} has {} bytes, expected {} to {}", address, size, smallest_collection,
                     largest_collection);
-  const auto all = file_.read(address, size, location_);
+  collection_bytes_ = file_.read(address, size, location_);
+  const std::span<const std::byte> all(collection_bytes_);
   for (std::uint64_t at = header_bytes; size - at >= header_bytes;) {
-    Fields fields(std::span<const std::byte>(all).subspan(at, header_bytes), location_);
+    Fields fields(all.subspan(at, header_bytes), location_);
     const std::uint64_t index = fields.number(2);
     fields.skip(6);
     const std::uint64_t length = fields.number(8), room = size - at;
@@ -70,7 +81,7 @@ void GlobalHeap::load_collection(std::uint64_t address) {
     location_.require(used >= header_bytes && used <= room,
                       "object {} of the heap collection at {} takes {} bytes, expected {} to {}", index, address, used,
                       header_bytes, room);
-    location_.require(index == 0 || objects_.emplace(index, HeapObject{address + at + header_bytes, length}).second,
+    location_.require(index == 0 || objects_.emplace(index, all.subspan(at + header_bytes, length)).second,
                       "the heap collection at {} has two objects {}", address, index);
     at += used;
   }

@@ -22,22 +22,25 @@ class GlobalHeap {
   /// Throws unless the reference names an object of as many bytes as it says: its length counts elements of
   /// `element_bytes` each. Throws too when all references so far name more bytes than the file has.
   void check_reference(std::span<const std::byte, reference_bytes> reference, std::uint64_t element_bytes);
+  /// The string that a reference names, up to its first NUL; "" for a null reference. Not counted.
+  std::string read_string(std::span<const std::byte, reference_bytes> reference);
   std::vector<std::byte> read_object(std::uint64_t address, std::uint64_t index);
   /// Bytes of the file that are not on the heap, for references stored there.
   std::vector<std::byte> read_file(std::uint64_t address, std::uint64_t count);
 
  private:
-  struct HeapObject {
-    std::uint64_t address, bytes;
-  };
+  /// The object that a reference names, in the collection loaded last.
+  std::span<const std::byte> find_referenced(std::span<const std::byte, reference_bytes> reference,
+                                             std::uint64_t element_bytes);
+  std::span<const std::byte> find_object(std::uint64_t address, std::uint64_t index);
   void load_collection(std::uint64_t address);
-  const HeapObject& find_object(std::uint64_t index) const;
 
   FileLocation location_;
   FileBytes file_;
-  std::uint64_t collection_ = 0;                 ///< address of the collection that objects_ lists; 0: of none yet
-  std::map<std::uint64_t, HeapObject> objects_;  ///< by index
-  std::uint64_t referenced_bytes_ = 0;           ///< by all references so far
+  std::uint64_t collection_ = 0;                                 ///< address of the collection loaded last; 0: none yet
+  std::vector<std::byte> collection_bytes_;                      ///< all of it
+  std::map<std::uint64_t, std::span<const std::byte>> objects_;  ///< of it, by index
+  std::uint64_t referenced_bytes_ = 0;                           ///< by all references so far
 };
 
 }  // namespace causeway::hdf5_guard

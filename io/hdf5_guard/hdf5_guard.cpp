@@ -14,18 +14,22 @@ void FileGuard::check_object(std::uint64_t address, const std::string& where) {
   objects_->check_object(address, where);
 }
 
-StringReferences::StringReferences(const std::string& path, const std::string& where, ExitCode damaged)
+StringReader::StringReader(const std::string& path, const std::string& where, ExitCode damaged)
     : heap_(std::make_unique<GlobalHeap>(path, FileLocation{where, damaged})) {}
 
-StringReferences::~StringReferences() = default;
+StringReader::~StringReader() = default;
 
-void StringReferences::check(std::span<const std::byte> references) {
+void StringReader::check(std::span<const std::byte> references) {
   for (std::size_t begin = 0; begin + reference_bytes <= references.size(); begin += reference_bytes)
     heap_->check_reference(references.subspan(begin).first<reference_bytes>(), 1);
 }
 
-void StringReferences::check_in_file(std::uint64_t address, std::uint64_t count) {
+void StringReader::check_in_file(std::uint64_t address, std::uint64_t count) {
   check(heap_->read_file(address, count * reference_bytes));
+}
+
+std::string StringReader::read(std::span<const std::byte, reference_bytes> reference) {
+  return heap_->read_string(reference);
 }
 
 }  // namespace causeway::hdf5_guard

@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "kernels/core/error.hpp"
 
@@ -33,22 +34,39 @@ class FileGuard {
   std::unique_ptr<ObjectChecker> objects_;
 };
 
-/// Checks a dataset's strings of variable length. The dataset holds 16-byte references; the strings are on the file's
-/// global heap. All references together may name no more bytes than the file has, since libHDF5 makes a copy for each.
-class StringReferences {
+/// Reads strings of variable length, and checks them. The dataset holds 16-byte references; the strings are on the
+/// file's global heap.
+class StringReader {
  public:
   static constexpr std::size_t reference_bytes = 16;
 
-  StringReferences(const std::string& path, const std::string& where, ExitCode damaged);
-  ~StringReferences();
+  StringReader(const std::string& path, const std::string& where, ExitCode damaged);
+  ~StringReader();
 
-  /// Throws unless each reference names an object on the heap with the length it says.
+  /// Throws unless each reference names an object on the heap with the length it says. All references checked so far
+  /// may name no more bytes than the file has: many references to one long string would take unbounded memory.
   void check(std::span<const std::byte> references);
   /// The same for `count` references at byte `address` of the file.
   void check_in_file(std::uint64_t address, std::uint64_t count);
+  /// The string that one reference names, up to its first NUL; "" for a null reference. Throws as check().
+  std::string read(std::span<const std::byte, reference_bytes> reference);
 
  private:
   std::unique_ptr<GlobalHeap> heap_;
 };
+
+/// A filter that was applied to a chunk before it was stored.
+struct ChunkFilter {
+  enum class Kind : std::uint8_t { deflate, shuffle, fletcher32 };
+  Kind kind = Kind::deflate;
+  std::size_t element_bytes = 0;  ///< of shuffle
+};
+
+/// The values of a chunk from its bytes in the file: reverts `filters`, the last one first. `skipped` has a bit for
+/// each filter that was not applied to this chunk. Throws unless exactly `chunk_bytes` bytes come out and every
+/// checksum fits: HDF5 1.10 would read past the end of a chunk that inflates to fewer bytes.
+std::vector<std::byte> unfiltered_chunk(std::vector<std::byte> stored, std::span<const ChunkFilter> filters,
+                                        std::uint32_t skipped, std::size_t chunk_bytes, const std::string& where,
+                                        ExitCode damaged);
 
 }  // namespace causeway::hdf5_guard

@@ -24,7 +24,6 @@ void read_dataset(const hdf5::File& file, const std::string& path) {
   const hdf5::Dataset dataset = file.dataset(path);
   read_attributes(dataset);
   if (dataset.type().kind == hdf5::ElementType::Kind::string) {
-    dataset.check_strings(file.path());
     dataset.read_strings(0, std::min(dataset.rows(), most_strings));
   } else if (dataset.type().kind == hdf5::ElementType::Kind::integer) {
     dataset.read_all<std::int64_t>(most_values);

@@ -107,7 +107,6 @@ void read_everything(const hdf5::File& file, const std::string& group, int depth
     }
     const hdf5::Dataset dataset = file.dataset(path);
     if (dataset.type().kind == hdf5::ElementType::Kind::string) {
-      dataset.check_strings(file.path());
       dataset.read_strings(0, std::min<std::int64_t>(dataset.rows(), 1000));
     } else {
       dataset.read_all<double>(1 << 20);
