@@ -24,10 +24,11 @@ static_assert(modal_conv_block == block_tokens);
 template <class T>
 struct ModalInputs {
   using R = Accumulator<T>;
-  const T *q, *k, *v, *skip_narrow;
-  const R* skip_wide;
+  const T *q, *k, *v;    ///< [tokens, channels]
+  const T* skip_narrow;  ///< [channels], if skip has the type T
+  const R* skip_wide;    ///< [channels], if skip has the accumulator type
   std::int64_t q_stride, k_stride, v_stride, skip_stride;
-  const R *residues, *log_rates;
+  const R *residues, *log_rates;  ///< [channels, modes]
   std::int64_t residues_stride, log_rates_stride;
   SegmentsView segments;
   std::int64_t channels;
@@ -57,7 +58,7 @@ struct ModalInputs {
   }
 
   __device__ R rate(std::int64_t channel, int m) const { return modal_rate(log_rates[channel * log_rates_stride + m]); }
-  /// 1 - λ^n without cancellation. It is 1 for modes beyond M: their states stay zero but for the newest input.
+  /// 1 - λ^n without cancellation; 1 for modes beyond M, which have the residue 0.
   __device__ R loss(std::int64_t channel, int m, R n) const {
     return m < modes ? -::expm1(-n * rate(channel, m)) : R(1);
   }

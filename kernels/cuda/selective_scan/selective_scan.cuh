@@ -32,9 +32,11 @@ struct alignas(16) Quad {
 template <class T>
 struct ScanInputs {
   using R = Accumulator<T>;
-  const T *u, *delta, *z, *B, *C;
+  const T *u, *delta, *z;  ///< [tokens, channels]
+  const T *B, *C;          ///< [tokens, states]
   std::int64_t u_stride, delta_stride, z_stride, B_stride, C_stride;
-  const R *A, *D, *bias;
+  const R* A;         ///< [channels, states]
+  const R *D, *bias;  ///< [channels]
   std::int64_t A_stride, D_stride, bias_stride;
   SegmentsView segments;
   std::int64_t channels;
