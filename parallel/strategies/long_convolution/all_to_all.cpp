@@ -39,7 +39,7 @@ void backward(const StrategyContext& context, ModalConvBackward args, Saved& sav
                                                .gradients = d_plain,
                                                .d_residues = rows_of(args.d_residues, groups),
                                                .d_log_rates = rows_of(args.d_log_rates, groups)},
-                                              saved == nullptr ? nullptr : &slice_scope(*saved, groups));
+                                              slice_scope(saved, groups));
                             });
 }
 
