@@ -21,7 +21,7 @@ struct Ring {
 void ring_exchange(const Ring& ring, TensorView own, const std::function<void(int owner, TensorView block)>& visit);
 
 /// The adjoint of ring_exchange with a differentiable visit. The blocks move round again; visit adds this rank's part
-/// of the gradient of each block to d_block (accumulator type, zero before). Then d_own += every rank's part of the
+/// of the gradient of each block to d_block (accumulator type). Then d_own += every rank's part of the
 /// gradient of this rank's block. A part is sent directly to the owner of the block, rounded to the block's dtype once
 /// (a sum that moves along the ring would be rounded at every hop). The owner adds the parts in the accumulator type,
 /// in the order of the ranks to its right. Sends twice the bytes and messages of ring_exchange.
