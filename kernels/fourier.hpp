@@ -5,7 +5,7 @@
 #include "kernels/core/kernel.hpp"
 #include "kernels/core/tensor.hpp"
 
-/// The steps of one rank of a Fourier transform over ranks (parallel/exchange/rank_fft.hpp). A complex tensor is
+/// The steps of one rank of a Fourier transform over ranks (parallel/exchange/distributed_fft.hpp). A complex tensor is
 /// [rows, D, 2] of an accumulator type (f64 or f32): the real and the imaginary part of a complex point are adjacent.
 /// The gradient of a complex point is ∂loss/∂re + i·∂loss/∂im; so the adjoint of a multiplication by w is the
 /// multiplication by conj(w). Every kernel throws Error(internal) if shapes or dtypes do not fit.

@@ -37,7 +37,8 @@ std::vector<Estimate> estimates(const Sharding& sharding, std::span<const Operat
           for (const auto& strategy : strategies_for(arguments)) {
             if (!contains(strategy.layouts, sharding.layout().kind())) continue;
             if (call == 0) rows.push_back({.strategy = strategy.name});
-            ensure(next < rows.size() && rows[next].strategy == strategy.name, "calls of several operators");
+            ensure(next < rows.size() && rows[next].strategy == strategy.name,
+                   "estimates: the calls are of different operators");
             Estimate& row = rows[next++];
             const Cost cost = strategy.cost(sharding, arguments);
             row.bytes_sent += cost.bytes_sent;
@@ -52,9 +53,9 @@ std::vector<Estimate> estimates(const Sharding& sharding, std::span<const Operat
 }
 
 const Estimate& cheapest(std::span<const Estimate> rows) {
-  ensure(!rows.empty(), "no strategy to choose from");
+  ensure(!rows.empty(), "cheapest: no strategy to choose from");
   const double least = std::ranges::min(rows, {}, &Estimate::seconds).seconds;
-  return *std::ranges::find_if(rows, [&](const Estimate& row) { return row.seconds <= indistinguishable * least; });
+  return *std::ranges::find_if(rows, [&](const Estimate& row) { return row.seconds <= equal_within * least; });
 }
 
 }  // namespace causeway

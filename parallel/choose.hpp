@@ -9,12 +9,12 @@
 
 namespace causeway {
 
-/// The arguments of an operator of any table. To estimate what it costs, shapes and types are enough: views may lack
-/// their data.
+/// The arguments of an operator that has a table of strategies. Estimates need shapes and dtypes only: the views may
+/// have no data.
 using OperatorArguments = std::variant<CausalConvForward, BlockedConvForward, ModalConvForward, FftConvForward,
                                        SelectiveScanForward, RotaryAttentionForward>;
 
-/// An operator as a layer or a file asks for it, by the name its strategies are forced with.
+/// A call of an operator by a layer or from a file, with the operator's name as --strategy spells it.
 struct OperatorCall {
   std::string_view op;
   OperatorArguments arguments;
@@ -30,7 +30,7 @@ inline auto strategies_for(const FftConvForward&) { return long_convolution_stra
 inline auto strategies_for(const SelectiveScanForward&) { return selective_scan_strategies(); }
 inline auto strategies_for(const RotaryAttentionForward&) { return attention_strategies(); }
 
-/// Every operator that has strategies, with their names in the tables' order.
+/// One row of a table of strategies, without its functions.
 struct ListedStrategy {
   std::string_view name;
   std::span<const Layout> layouts;
@@ -38,27 +38,29 @@ struct ListedStrategy {
 };
 struct ListedOperator {
   std::string_view name;
-  std::vector<ListedStrategy> strategies;
+  std::vector<ListedStrategy> strategies;  ///< in the order of the table
 };
+/// All operators that have strategies.
 std::vector<ListedOperator> listed_operators();
 
-/// What one strategy is thought to take: sums over all the calls of an operator.
+/// The estimated cost of one strategy, summed over all calls of an operator.
 struct Estimate {
   std::string_view strategy;
   std::int64_t bytes_sent = 0, messages = 0;
   double computing_s = 0, communicating_s = 0;
-  double seconds = 0;  ///< of both, less what of the communication hides behind the computation
+  double seconds = 0;  ///< of both, without the communication that overlaps with computation
 };
 
-/// Of every strategy that runs on the sharding's layout, in the table's order. The calls are one operator's.
+/// Estimates for every strategy that works on the sharding's layout, in the order of the table. All calls must be of
+/// one operator.
 std::vector<Estimate> estimates(const Sharding& sharding, std::span<const OperatorArguments> calls,
                                 const Machine& machine);
 
-/// Estimates this close count as equal, and the earlier row is taken: the noise of a measurement shall not change what
-/// a run computes.
-inline constexpr double indistinguishable = 1.10;
+/// Estimates whose ratio is at most this count as equal, and the earlier row is chosen, so that noise of the
+/// measurement does not change what a run computes.
+inline constexpr double equal_within = 1.10;
 
-/// The first row whose seconds are within `indistinguishable` of the least. None: a defect.
+/// The first row whose seconds are at most equal_within times the lowest. Throws Error(internal) if there are no rows.
 const Estimate& cheapest(std::span<const Estimate> rows);
 
 }  // namespace causeway

@@ -4,15 +4,15 @@
 
 namespace causeway {
 
-/// attention over ranks: packed causal multi-head attention, scale 1/√E, whose queries and keys turn by RoPE first
-/// (kernels/attention.hpp). Heads are dealt whole. A rank's rows: q, k, v, y [local tokens, H, E].
+/// Packed causal multi-head attention with RoPE over ranks: rotates queries and keys by their position in the document,
+/// then y = softmax(q·kᵀ/√E)·v (kernels/attention.hpp). q, k, v, y are this rank's rows, [local tokens, H, E].
 struct RotaryAttentionForward {
   TensorView q, k, v;
   double rope_base = 0;  ///< 0: no RoPE
   TensorView y;
 };
 
-/// d_q, d_k, d_v are written, like q, k, v.
+/// Writes d_q, d_k and d_v, of the shape of q, k and v.
 struct RotaryAttentionBackward {
   TensorView q, k, v;
   double rope_base = 0;

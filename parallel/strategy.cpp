@@ -1,16 +1,16 @@
 #include "parallel/strategy.hpp"
 
-#include "parallel/strategies/by_channels.hpp"
+#include "parallel/strategies/all_to_all_pipeline.hpp"
 
 namespace causeway {
 
-// Defined in strategies/<family>/<strategy>.cpp.
+// The functions of the strategies. They are defined in strategies/<family>/<strategy>.cpp.
 #define CAUSEWAY_STRATEGY(Forward, Backward)               \
   void forward(const StrategyContext&, Forward, Saved*);   \
   void backward(const StrategyContext&, Backward, Saved&); \
   Cost cost(const Sharding&, const Forward&);
 
-// The same, the work done in as many slices.
+// The same for strategies that work in slices of the channels.
 #define CAUSEWAY_SLICED_STRATEGY(Forward, Backward)        \
   template <int slices>                                    \
   void forward(const StrategyContext&, Forward, Saved*);   \
@@ -71,7 +71,7 @@ CAUSEWAY_STRATEGY(RotaryAttentionForward, RotaryAttentionBackward)
 
 namespace {
 
-/// causal_conv's rows and the gated convolutions' are the same functions, overloaded.
+/// The rows of causal_conv and of the gated convolutions: overloads of the same functions.
 template <class Row>
 std::span<const Row> short_filter_strategies() {
   using namespace convolution;
@@ -103,24 +103,24 @@ std::span<const GatedConvolutionStrategy> gated_convolution_strategies() {
   return short_filter_strategies<GatedConvolutionStrategy>();
 }
 
+namespace {
+
+/// The rows all_to_all and all_to_all_pipelined of hyena_li and long_conv: overloads of the same functions.
+template <class Row, int slices>
+constexpr Row long_filter_all_to_all(std::string_view name, std::span<const Method> methods) {
+  using namespace long_convolution::all_to_all;
+  return {name, every_layout, {}, methods, forward<slices>, backward<slices>, cost<slices>};
+}
+
+}  // namespace
+
 std::span<const ModalConvolutionStrategy> modal_convolution_strategies() {
   using namespace long_convolution;
-  static constexpr ModalConvolutionStrategy table[] = {
+  using Row = ModalConvolutionStrategy;
+  static constexpr Row table[] = {
       {"state_carry", every_layout, every_schedule, {}, state_carry::forward, state_carry::backward, state_carry::cost},
-      {"all_to_all",
-       every_layout,
-       {},
-       every_method,
-       all_to_all::forward<1>,
-       all_to_all::backward<1>,
-       all_to_all::cost<1>},
-      {"all_to_all_pipelined",
-       every_layout,
-       {},
-       every_method,
-       all_to_all::forward<pipeline_slices>,
-       all_to_all::backward<pipeline_slices>,
-       all_to_all::cost<pipeline_slices>},
+      long_filter_all_to_all<Row, 1>("all_to_all", every_method),
+      long_filter_all_to_all<Row, pipeline_slices>("all_to_all_pipelined", every_method),
       {"fft", contiguous_layout, {}, {}, fft::forward, fft::backward, fft::cost},
   };
   return table;
@@ -128,15 +128,10 @@ std::span<const ModalConvolutionStrategy> modal_convolution_strategies() {
 
 std::span<const LongConvolutionStrategy> long_convolution_strategies() {
   using namespace long_convolution;
-  static constexpr LongConvolutionStrategy table[] = {
-      {"all_to_all", every_layout, {}, {}, all_to_all::forward<1>, all_to_all::backward<1>, all_to_all::cost<1>},
-      {"all_to_all_pipelined",
-       every_layout,
-       {},
-       {},
-       all_to_all::forward<pipeline_slices>,
-       all_to_all::backward<pipeline_slices>,
-       all_to_all::cost<pipeline_slices>},
+  using Row = LongConvolutionStrategy;
+  static constexpr Row table[] = {
+      long_filter_all_to_all<Row, 1>("all_to_all", {}),
+      long_filter_all_to_all<Row, pipeline_slices>("all_to_all_pipelined", {}),
       {"fft", contiguous_layout, {}, {}, fft::forward, fft::backward, fft::cost},
   };
   return table;
@@ -153,7 +148,8 @@ std::span<const SelectiveScanStrategy> selective_scan_strategies() {
 
 std::span<const AttentionStrategy> attention_strategies() {
   using namespace attention;
-  // Unmeasured, the one that is balanced in either layout and sends least on more than two ranks.
+  // The first row is used without a measurement: it has the same work on every rank in both layouts and, with more than
+  // two ranks, sends the fewest bytes.
   static constexpr AttentionStrategy table[] = {
       {"all_to_all", every_layout, {}, {}, all_to_all::forward, all_to_all::backward, all_to_all::cost},
       {"ring", every_layout, {}, {}, ring::forward, ring::backward, ring::cost},

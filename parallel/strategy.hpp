@@ -19,15 +19,15 @@
 
 namespace causeway {
 
-/// How hyena_li's filter meets its input where a rank sees whole documents: tap by tap, by FFT, or as the recurrence of
+/// How hyena_li applies its filter on a rank that holds whole documents: tap by tap, by FFT, or as the recurrence of
 /// its modes. All are exact.
 enum class Method : std::uint8_t { automatic, direct, fft, modal };
 
 std::string_view name_of(Method method);
 Method parse_method(std::string_view name);  ///< throws Error(usage)
 
-/// Where a strategy runs: the pack's sharding, the ranks that share it, the stream; and what it may choose itself
-/// unless it is told.
+/// Where a strategy runs: the sharding of the pack, the ranks that share the pack, the stream. A strategy with several
+/// schedules or methods uses those given here; with `automatic` it chooses.
 struct StrategyContext {
   const Sharding& sharding;
   Communicator& ranks;
@@ -41,19 +41,19 @@ inline constexpr Layout contiguous_layout[] = {Layout::contiguous};
 inline constexpr Schedule every_schedule[] = {Schedule::chain, Schedule::gather};
 inline constexpr Method every_method[] = {Method::direct, Method::fft, Method::modal};
 
-/// One way to run an operator over ranks. Strategies take the kernels' own argument structs with this rank's rows as
-/// tokens and fill in `segments`, halos and states themselves. Forward puts into `saved` what backward takes out of it;
-/// with `saved` null nothing is kept (scoring). Gradients of parameters are this rank's share: who called sums them
-/// over the ranks.
+/// One way to run an operator over ranks. A strategy takes the kernel's argument structs with this rank's rows as
+/// tokens, and fills in `segments`, halos and states itself. Forward puts into `saved` what backward takes; if `saved`
+/// is null it keeps nothing (scoring). Gradients of parameters are this rank's part: the caller sums them over the
+/// ranks.
 template <class Forward, class Backward>
 struct Strategy {
   std::string_view name;
-  std::span<const Layout> layouts;      ///< it works on
-  std::span<const Schedule> schedules;  ///< to choose among; none: there is one way
+  std::span<const Layout> layouts;      ///< on which it works
+  std::span<const Schedule> schedules;  ///< among which a user can choose; empty: there is only one
   std::span<const Method> methods;      ///< likewise
   void (*forward)(const StrategyContext&, Forward, Saved*);
   void (*backward)(const StrategyContext&, Backward, Saved&);
-  /// Of the forward pass, from the arguments' shapes alone: their views may lack data.
+  /// The cost of the forward pass. Uses only shapes and dtypes of the arguments: the views may have no data.
   Cost (*cost)(const Sharding&, const Forward&);
 };
 
@@ -71,7 +71,8 @@ std::span<const LongConvolutionStrategy> long_convolution_strategies();    ///< 
 std::span<const SelectiveScanStrategy> selective_scan_strategies();
 std::span<const AttentionStrategy> attention_strategies();
 
-/// The row called `name`, or the table's first for "auto"; throws Error(usage) naming the known ones.
+/// The row called `name`, or the first row for "auto". Throws Error(usage), with the list of known names, if there is
+/// no such row.
 template <class Strategy>
 const Strategy& find_strategy(std::span<const Strategy> table, std::string_view op, std::string_view name) {
   if (name == "auto") return table.front();

@@ -11,16 +11,16 @@
 namespace causeway {
 namespace {
 
-/// Tries to be timed: who takes part, on what, and who is told before each.
-struct Group {
+/// The ranks that take part in a timed run, the stream, and the function that is called before each run.
+struct TimedGroup {
   Communicator& ranks;
   const Stream& stream;
   const std::function<void()>& between;
 };
 
-/// The shortest of `tries` runs, all ranks starting each together, until the stream is through; once before,
-/// unmeasured.
-double best_seconds(int tries, const Group& group, const std::function<void()>& run) {
+/// The shortest of `tries` runs, from the start, which is the same on all ranks, until the stream has finished. One run
+/// before them is not measured.
+double best_seconds(int tries, const TimedGroup& group, const std::function<void()>& run) {
   using Clock = std::chrono::steady_clock;
   const auto& [ranks, stream, between] = group;
   run();
@@ -37,8 +37,8 @@ double best_seconds(int tries, const Group& group, const std::function<void()>& 
   return best;
 }
 
-/// Seconds of one exchange round the ring, in which every rank sends `bytes` to the next; the mean of `in_a_row`.
-double ring_seconds(std::int64_t bytes, int in_a_row, int tries, const Group& group) {
+/// Seconds of one exchange in which every rank sends `bytes` to the next rank: the mean of `repeats` exchanges.
+double ring_seconds(std::int64_t bytes, int repeats, int tries, const TimedGroup& group) {
   const Communicator& ranks = group.ranks;
   const Stream& stream = group.stream;
   const Tensor out = Tensor::zeros(stream, DType::u8, {bytes}), in(stream, DType::u8, {bytes});
@@ -47,14 +47,14 @@ double ring_seconds(std::int64_t bytes, int in_a_row, int tries, const Group& gr
                                 {.peer = left, .send = {}, .recv = in.view().as_bytes()}};
   return best_seconds(tries, group,
                       [&] {
-                        for (int i = 0; i < in_a_row; ++i) group.ranks.exchange(transfers, group.stream);
+                        for (int i = 0; i < repeats; ++i) group.ranks.exchange(transfers, group.stream);
                       }) /
-         in_a_row;
+         repeats;
 }
 
-double operations_per_second(const Group& group, DType dtype) {
+double operations_per_second(const TimedGroup& group, DType dtype) {
   const Stream& stream = group.stream;
-  // A GPU is full with 64 times as much, and done sooner.
+  // A GPU needs 64 times as much work to be fully used.
   const std::int64_t tokens = stream.device() == Device::cpu ? 512 : 4096,
                      channels = stream.device() == Device::cpu ? 128 : 1024, taps = 64;
   const Tensor x = Tensor::zeros(stream, dtype, {tokens, channels}), y(stream, dtype, {tokens, channels}),
@@ -74,18 +74,18 @@ double operations_per_second(const Group& group, DType dtype) {
 }  // namespace
 
 Machine measure(Communicator& ranks, DType dtype, const Stream& stream, const std::function<void()>& between) {
-  Communicator own = ranks.split(0, ranks.rank());
-  const Group group{own, stream, between};
+  Communicator uncounted = ranks.split(0, ranks.rank());  // its traffic does not count in `ranks`
+  const TimedGroup group{uncounted, stream, between};
   Machine machine{.operations_per_s = operations_per_second(group, dtype)};
-  if (own.size() > 1) {
-    // Long enough that latency is a small part of it, and on a GPU the host's part too.
+  if (uncounted.size() > 1) {
+    // Long enough that the latency, and on a GPU the time of the host, is a small fraction.
     const bool on_host = stream.device() == Device::cpu;
     const std::int64_t large = std::int64_t{on_host ? 2 : 64} << 20;
     machine.latency_s = ring_seconds(8, 8, 10, group);
     machine.bytes_per_s =
         static_cast<double>(large) / std::max(1e-9, ring_seconds(large, on_host ? 1 : 4, 4, group) - machine.latency_s);
   }
-  return slowest(machine, own);
+  return slowest(machine, uncounted);
 }
 
 Machine slowest(const Machine& machine, Communicator& ranks) {

@@ -7,15 +7,14 @@
 
 namespace causeway {
 
-/// What the ranks of a group do, the same on every rank: the slowest's latency and bandwidth of messages round the
-/// ring, all ranks sending at once, and its multiply-adds a second in a blocked convolution of `dtype`. Each is the
-/// best of a few tries, which is the figure that repeats from run to run. Takes a few tens of milliseconds, unless
-/// messages of 2 MiB, on GPUs of 64 MiB, take longer. Collective; nothing is counted in ranks.traffic(). One rank:
-/// messages cost nothing. `between` is called before each try, on ranks that share few cores a long time after the one
-/// before.
+/// Measures the ranks of a group; the result is the same on every rank: the latency and bandwidth of the slowest rank's
+/// messages in a ring, with all ranks sending at once, and its multiply-adds per second in a blocked convolution of
+/// `dtype`. Each figure is the best of a few runs, which varies least. Takes a few tens of milliseconds, or as long as
+/// messages of 2 MiB (on GPUs 64 MiB) take. Collective; nothing is counted in ranks.traffic(). With one rank, messages
+/// cost nothing. `between` is called before each run: ranks that share few cores may be a long time in one.
 Machine measure(Communicator& ranks, DType dtype, const Stream& stream, const std::function<void()>& between = {});
 
-/// The slowest of every rank's figures, on all of them.
+/// Combines all ranks' figures: the largest latency, the lowest bandwidth and rate. Collective.
 Machine slowest(const Machine& machine, Communicator& ranks);
 
 }  // namespace causeway

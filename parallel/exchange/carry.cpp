@@ -6,34 +6,35 @@
 namespace causeway {
 namespace {
 
-/// The chunks in the order in which the state passes them: step 0 takes nothing, the last gives nothing.
-class Path {
+/// The pack's chunks in the order in which the state passes through them: rightwards step s is chunk s, leftwards chunk
+/// C-1-s. The first step receives no state, the last step sends none.
+class CarryPath {
  public:
-  Path(const Sharding& sharding, Direction direction)
+  CarryPath(const Sharding& sharding, Direction direction)
       : sharding_(sharding), right_(direction == Direction::rightwards) {}
 
   int steps() const { return sharding_.layout().chunk_count(); }
-  bool takes(int step) const { return right_ ? edge(step).from_left : edge(step).to_right; }
-  bool gives(int step) const { return right_ ? edge(step).to_right : edge(step).from_left; }
-  bool passes_through(int step) const { return edge(step).whole; }
+  bool receives(int step) const { return right_ ? edge(step).from_left : edge(step).to_right; }
+  bool sends(int step) const { return right_ ? edge(step).to_right : edge(step).from_left; }
+  bool spans_one_document(int step) const { return edge(step).one_document; }
   std::int64_t tokens(int step) const { return sharding_.layout().chunk(chunk(step)).size(); }
   bool empty(int step) const { return tokens(step) == 0; }
   int owner(int step) const { return sharding_.layout().owner(chunk(step)); }
-  /// Of the step's chunk among its owner's, and among all ranks' one after the other.
-  int local_row(int step) const { return chunk(step) < sharding_.layout().ranks() ? 0 : 1; }
-  int gathered_row(int step) const { return owner(step) * steps() / sharding_.layout().ranks() + local_row(step); }
+  /// Position of the step's chunk among its owner's chunks, and in the gathered list of all ranks' chunks.
+  int row_on_owner(int step) const { return chunk(step) < sharding_.layout().ranks() ? 0 : 1; }
+  int gathered_row(int step) const { return owner(step) * steps() / sharding_.layout().ranks() + row_on_owner(step); }
   std::vector<int> steps_of(int rank) const {
     std::vector<int> steps;
     for (const int c : sharding_.layout().chunks_of(rank))
-      steps.push_back(chunk(c));  // the mirror image is its own inverse
+      steps.push_back(chunk(c));  // step to chunk and chunk to step are the same function
     std::ranges::sort(steps);
     return steps;
   }
 
  private:
   int chunk(int step) const { return right_ ? step : steps() - 1 - step; }
-  const CarryPlan::Edge& edge(int step) const {
-    return sharding_.carry().chunks[static_cast<std::size_t>(chunk(step))];
+  const CarryPlan::ChunkEdges& edge(int step) const {
+    return sharding_.carry_plan().chunks[static_cast<std::size_t>(chunk(step))];
   }
 
   const Sharding& sharding_;
@@ -44,61 +45,63 @@ TensorView row_of(TensorView x, std::int64_t row) { return x.slice_rows(row, 1);
 
 void copy_state(TensorView from, TensorView to, const Stream& stream) { stream.copy(to.data, from.data, to.bytes()); }
 
-void carry_by_chain(const CarryExchange& exchange, const Path& path, Communicator& ranks, const Stream& stream) {
-  const Tensor given(stream, exchange.carries.dtype, exchange.carries.shape);
+void carry_by_chain(const CarryExchange& exchange, const CarryPath& path, Communicator& ranks, const Stream& stream) {
+  const Tensor outgoing(stream, exchange.carries.dtype, exchange.carries.shape);
   const int me = ranks.rank();
   std::vector<Pending> sending;
   for (const int step : path.steps_of(me)) {
-    const TensorView summary = row_of(exchange.summaries, path.local_row(step)),
-                     in = row_of(exchange.carries, path.local_row(step)), out = row_of(given, path.local_row(step));
-    const bool sends = path.gives(step) && path.owner(step + 1) != me;
-    std::vector<Transfer> now;
-    if (!path.takes(step))
+    const TensorView summary = row_of(exchange.summaries, path.row_on_owner(step)),
+                     in = row_of(exchange.carries, path.row_on_owner(step)),
+                     out = row_of(outgoing, path.row_on_owner(step));
+    const bool to_other_rank = path.sends(step) && path.owner(step + 1) != me;
+    std::vector<Transfer> transfers;
+    if (!path.receives(step))
       stream.zero(in.data, in.bytes());
     else if (path.owner(step - 1) != me)
-      now.push_back({.peer = path.owner(step - 1), .recv = in.as_bytes()});
-    if (!path.passes_through(step)) {  // what goes out does not wait for what comes in
+      transfers.push_back({.peer = path.owner(step - 1), .recv = in.as_bytes()});
+    if (!path.spans_one_document(step)) {  // the outgoing state does not depend on the incoming one
       copy_state(summary, out, stream);
-      if (sends) now.push_back({.peer = path.owner(step + 1), .send = out.as_bytes()});
+      if (to_other_rank) transfers.push_back({.peer = path.owner(step + 1), .send = out.as_bytes()});
     }
-    ranks.exchange(now, stream);
-    if (path.passes_through(step)) {
+    ranks.exchange(transfers, stream);
+    if (path.spans_one_document(step)) {
       copy_state(in, out, stream);
       if (!path.empty(step)) exchange.fold(summary, out, path.tokens(step));
-      if (sends)
+      if (to_other_rank)
         sending.push_back(
             ranks.start(std::vector<Transfer>{{.peer = path.owner(step + 1), .send = out.as_bytes()}}, stream));
     }
-    if (path.gives(step) && !sends) copy_state(out, row_of(exchange.carries, path.local_row(step + 1)), stream);
+    if (path.sends(step) && !to_other_rank)
+      copy_state(out, row_of(exchange.carries, path.row_on_owner(step + 1)), stream);
   }
   for (Pending& pending : sending) pending.wait();
 }
 
-void carry_by_gather(const CarryExchange& exchange, const Path& path, Communicator& ranks, const Stream& stream) {
+void carry_by_gather(const CarryExchange& exchange, const CarryPath& path, Communicator& ranks, const Stream& stream) {
   const Tensor all(stream, exchange.summaries.dtype, {path.steps(), exchange.summaries.columns()});
   ranks.all_gather(exchange.summaries.as_bytes(), all.view().as_bytes(), stream);
   for (const int step : path.steps_of(ranks.rank())) {
-    const TensorView in = row_of(exchange.carries, path.local_row(step));
-    if (!path.takes(step)) {
+    const TensorView in = row_of(exchange.carries, path.row_on_owner(step));
+    if (!path.receives(step)) {
       stream.zero(in.data, in.bytes());
       continue;
     }
     int from = step - 1;
-    while (path.passes_through(from)) --from;
+    while (path.spans_one_document(from)) --from;
     copy_state(row_of(all, path.gathered_row(from)), in, stream);
     for (++from; from < step; ++from)
       if (!path.empty(from)) exchange.fold(row_of(all, path.gathered_row(from)), in, path.tokens(from));
   }
 }
 
-/// The most messages of a chain that have to wait for one another, and so the same in either direction; 0 where no
-/// document crosses an edge between ranks.
+/// The largest number of messages of a chain of which each waits for the previous one; 0 if no document crosses an edge
+/// between ranks. It is the same in both directions.
 std::int64_t longest_chain(const Sharding& sharding) {
-  const Path path(sharding, Direction::rightwards);
+  const CarryPath path(sharding, Direction::rightwards);
   std::int64_t longest = 0, chain = 0;
   for (int step = 0; step < path.steps(); ++step) {
-    if (!path.passes_through(step)) chain = 0;
-    if (path.gives(step) && path.owner(step + 1) != path.owner(step)) ++chain;
+    if (!path.spans_one_document(step)) chain = 0;
+    if (path.sends(step) && path.owner(step + 1) != path.owner(step)) ++chain;
     longest = std::max(longest, chain);
   }
   return longest;
@@ -125,7 +128,7 @@ Schedule parse_schedule(std::string_view name) {
 }
 
 Schedule cheaper_schedule(const Sharding& sharding, std::int64_t state_bytes, std::int64_t summary_bytes) {
-  constexpr std::int64_t latency_bytes = 32 << 10;
+  constexpr std::int64_t latency_bytes = 32 << 10;  // the latency of a message takes as long as sending these
   const std::int64_t ranks = sharding.layout().ranks(), chunks = sharding.layout().chunk_count();
   const std::int64_t chain = longest_chain(sharding) * (latency_bytes + state_bytes);
   const std::int64_t gather = latency_bytes + (ranks - 1) * (chunks / ranks) * summary_bytes;
@@ -138,14 +141,15 @@ void carry(const CarryExchange& exchange, Communicator& ranks, const Stream& str
   const auto chunks = std::ssize(sharding.chunks());
   ensure(summaries.rows() == chunks && carries.rows() == chunks && summaries.dtype == carries.dtype &&
              carries.columns() <= summaries.columns(),
-         "carry of summaries {} of {} into {} of {} for {} chunks", summaries.shape.to_string(),
-         name_of(summaries.dtype), carries.shape.to_string(), name_of(carries.dtype), chunks);
-  sharding.ensure_of(ranks.rank(), ranks.size());
+         "carry: summaries {} of {}, carries {} of {}, expected a row for each of {} chunks",
+         summaries.shape.to_string(), name_of(summaries.dtype), carries.shape.to_string(), name_of(carries.dtype),
+         chunks);
+  sharding.ensure_rank(ranks.rank(), ranks.size());
   const Schedule schedule = exchange.schedule != Schedule::automatic
                                 ? exchange.schedule
                                 : cheaper_schedule(sharding, carries.bytes() / chunks, summaries.bytes() / chunks);
-  const Path path(sharding, exchange.direction);
-  // Where no document crosses an edge between ranks a chain sends nothing; a gather would send what nobody reads.
+  const CarryPath path(sharding, exchange.direction);
+  // If no document crosses an edge between ranks, a chain sends nothing; a gather would send states that no rank reads.
   if (schedule == Schedule::gather && longest_chain(sharding) > 0)
     carry_by_gather(exchange, path, ranks, stream);
   else
@@ -153,10 +157,10 @@ void carry(const CarryExchange& exchange, Communicator& ranks, const Stream& str
 }
 
 Cost carry_cost(const Sharding& sharding, std::int64_t state_bytes, std::int64_t summary_bytes,
-                double operations_a_token) {
+                double operations_per_token) {
   const ShardLayout& layout = sharding.layout();
   const std::int64_t ranks = layout.ranks(), chunks = layout.chunk_count() / ranks;
-  Cost cost{.operations = operations_a_token * static_cast<double>(layout.tokens()) / static_cast<double>(ranks)};
+  Cost cost{.operations = operations_per_token * static_cast<double>(layout.tokens()) / static_cast<double>(ranks)};
   if (ranks == 1) return cost;
   const bool chain = cheaper_schedule(sharding, state_bytes, summary_bytes) == Schedule::chain;
   cost.bytes_sent = chain ? chunks * state_bytes : (ranks - 1) * chunks * summary_bytes;

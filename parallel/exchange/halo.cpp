@@ -10,10 +10,11 @@
 namespace causeway {
 namespace {
 
-/// The rows of some moves, packed one after the other, and the part of them that belongs to each peer.
-class Packed {
+/// The rows of some moves, packed one after the other. The moves are sorted by peer: the rows of each peer are
+/// consecutive and travel as one message.
+class PackedRows {
  public:
-  Packed(const std::vector<RowMove>& moves, int RowMove::*peer, TensorView like, const Stream& stream) {
+  PackedRows(const std::vector<RowMove>& moves, int RowMove::*peer, TensorView like, const Stream& stream) {
     std::int64_t rows = 0;
     for (const RowMove& move : moves) {
       if (parts_.empty() || parts_.back().peer != move.*peer) parts_.push_back({move.*peer, rows, 0});
@@ -25,27 +26,27 @@ class Packed {
 
   TensorView rows() const { return rows_; }
   void add_sends(std::vector<Transfer>& transfers) const {
-    for (const Part& part : parts_) transfers.push_back({.peer = part.peer, .send = bytes(part)});
+    for (const PeerRows& part : parts_) transfers.push_back({.peer = part.peer, .send = bytes(part)});
   }
   void add_receives(std::vector<Transfer>& transfers) const {
-    for (const Part& part : parts_) transfers.push_back({.peer = part.peer, .recv = bytes(part)});
+    for (const PeerRows& part : parts_) transfers.push_back({.peer = part.peer, .recv = bytes(part)});
   }
 
  private:
-  struct Part {
+  struct PeerRows {
     int peer;
     std::int64_t begin, count;
   };
-  std::span<std::byte> bytes(const Part& part) const {
+  std::span<std::byte> bytes(const PeerRows& part) const {
     return rows_.view().slice_rows(part.begin, part.count).as_bytes();
   }
 
-  std::vector<Part> parts_;
+  std::vector<PeerRows> parts_;
   Tensor rows_;
 };
 
-/// From a tensor that holds the moved rows at `at` to their packed copy.
-std::vector<RowRange> packing(const std::vector<RowMove>& moves, std::int64_t RowRange::*at) {
+/// The copies from a tensor that holds the moved rows at row `at` (RowRange::from or ::to) to the packed rows.
+std::vector<RowRange> to_packed(const std::vector<RowMove>& moves, std::int64_t RowRange::*at) {
   std::vector<RowRange> ranges;
   for (std::int64_t packed = 0; const RowMove& move : moves) {
     ranges.push_back({.from = move.rows.*at, .to = packed, .count = move.rows.count});
@@ -54,29 +55,30 @@ std::vector<RowRange> packing(const std::vector<RowMove>& moves, std::int64_t Ro
   return ranges;
 }
 
-/// And back.
-std::vector<RowRange> unpacking(const std::vector<RowMove>& moves, std::int64_t RowRange::*at) {
-  std::vector<RowRange> ranges = packing(moves, at);
+/// The copies from the packed rows back to that tensor.
+std::vector<RowRange> from_packed(const std::vector<RowMove>& moves, std::int64_t RowRange::*at) {
+  std::vector<RowRange> ranges = to_packed(moves, at);
   for (RowRange& range : ranges) std::swap(range.from, range.to);
   return ranges;
 }
 
-/// Both messages' rows live until the last has arrived.
-struct InFlight {
-  Packed sent, received;
+/// Keeps the packed rows alive until the exchange has finished.
+struct HaloInFlight {
+  PackedRows sent, received;
   Pending pending;
 };
 
 }  // namespace
 
-Pending start_halo(const HaloPlan& plan, const HaloRows& x, TensorView halo, Communicator& ranks,
+Pending start_halo(const HaloPlan& plan, const FilterInput& x, TensorView halo, Communicator& ranks,
                    const Stream& stream) {
-  const auto flight = std::make_shared<InFlight>(Packed(plan.sends, &RowMove::receiver, x.a, stream),
-                                                 Packed(plan.receives, &RowMove::sender, x.a, stream), Pending());
-  copy_rows(stream, {.x = x.a, .ranges = packing(plan.sends, &RowRange::from), .y = flight->sent.rows()});
+  const auto flight =
+      std::make_shared<HaloInFlight>(PackedRows(plan.sends, &RowMove::receiver, x.a, stream),
+                                     PackedRows(plan.receives, &RowMove::sender, x.a, stream), Pending());
+  copy_rows(stream, {.x = x.a, .ranges = to_packed(plan.sends, &RowRange::from), .y = flight->sent.rows()});
   if (x.b.present()) {
     const Tensor b(stream, x.b.dtype, flight->sent.rows().shape);
-    copy_rows(stream, {.x = x.b, .ranges = packing(plan.sends, &RowRange::from), .y = b});
+    copy_rows(stream, {.x = x.b, .ranges = to_packed(plan.sends, &RowRange::from), .y = b});
     multiply(stream, {.a = flight->sent.rows(), .b = b, .y = flight->sent.rows()});
   }
   fill(stream, {.value = 0, .y = halo});
@@ -86,34 +88,36 @@ Pending start_halo(const HaloPlan& plan, const HaloRows& x, TensorView halo, Com
   flight->pending = ranks.start(transfers, stream);
   return Pending([flight, &plan, halo, stream] {
     flight->pending.wait();
-    copy_rows(stream, {.x = flight->received.rows(), .ranges = unpacking(plan.receives, &RowRange::to), .y = halo});
+    copy_rows(stream, {.x = flight->received.rows(), .ranges = from_packed(plan.receives, &RowRange::to), .y = halo});
   });
 }
 
-Pending start_halo_adjoint(const HaloPlan& plan, TensorView halo_grad, const HaloRows& x, const HaloRows& x_grad,
+Pending start_halo_adjoint(const HaloPlan& plan, TensorView d_halo, const FilterInput& x, const FilterInput& d_x,
                            Communicator& ranks, const Stream& stream) {
-  const auto flight = std::make_shared<InFlight>(Packed(plan.receives, &RowMove::sender, halo_grad, stream),
-                                                 Packed(plan.sends, &RowMove::receiver, x_grad.a, stream), Pending());
-  copy_rows(stream, {.x = halo_grad, .ranges = packing(plan.receives, &RowRange::to), .y = flight->sent.rows()});
+  const auto flight =
+      std::make_shared<HaloInFlight>(PackedRows(plan.receives, &RowMove::sender, d_halo, stream),
+                                     PackedRows(plan.sends, &RowMove::receiver, d_x.a, stream), Pending());
+  copy_rows(stream, {.x = d_halo, .ranges = to_packed(plan.receives, &RowRange::to), .y = flight->sent.rows()});
   std::vector<Transfer> transfers;
   flight->sent.add_sends(transfers);
   flight->received.add_receives(transfers);
   flight->pending = ranks.start(transfers, stream);
-  return Pending([flight, &plan, x, x_grad, stream] {
+  return Pending([flight, &plan, x, d_x, stream] {
     flight->pending.wait();
     const TensorView returned = flight->received.rows();
-    for (const auto& [factor, gradient] : {std::pair(x.b, x_grad.a), std::pair(x.a, x_grad.b)}) {
+    for (const auto& [factor, gradient] : {std::pair(x.b, d_x.a), std::pair(x.a, d_x.b)}) {
       if (!gradient.present()) continue;
       if (!x.b.present()) {
-        copy_rows(stream,
-                  {.x = returned, .ranges = unpacking(plan.sends, &RowRange::from), .accumulate = true, .y = gradient});
+        copy_rows(
+            stream,
+            {.x = returned, .ranges = from_packed(plan.sends, &RowRange::from), .accumulate = true, .y = gradient});
         continue;
       }
       const Tensor rows(stream, factor.dtype, returned.shape);
-      copy_rows(stream, {.x = factor, .ranges = packing(plan.sends, &RowRange::from), .y = rows});
+      copy_rows(stream, {.x = factor, .ranges = to_packed(plan.sends, &RowRange::from), .y = rows});
       multiply(stream, {.a = returned, .b = rows, .y = rows});
       copy_rows(stream,
-                {.x = rows, .ranges = unpacking(plan.sends, &RowRange::from), .accumulate = true, .y = gradient});
+                {.x = rows, .ranges = from_packed(plan.sends, &RowRange::from), .accumulate = true, .y = gradient});
     }
   });
 }

@@ -4,26 +4,23 @@
 #include <vector>
 
 #include "kernels/activation.hpp"
-#include "kernels/reorder.hpp"
+#include "parallel/exchange/row_copies.hpp"
 
 namespace causeway {
 namespace {
 
-std::vector<Range> chunks_of(const ShardLayout& layout, int rank) {
+/// The tokens of each chunk of a rank.
+std::vector<Range> chunk_tokens(const ShardLayout& layout, int rank) {
   std::vector<Range> chunks;
   for (const int c : layout.chunks_of(rank)) chunks.push_back(layout.chunk(c));
   return chunks;
 }
 
-void copy(const Stream& stream, TensorView from, TensorView to) {
-  const RowRange all[] = {{.from = 0, .to = 0, .count = from.rows()}};
-  copy_rows(stream, {.x = from, .ranges = all, .y = to});
-}
-
 }  // namespace
 
-Range Dealing::share(int ranks, int rank) const {
-  ensure(groups > 0 && channels % groups == 0, "{} channels in {} groups", channels, groups);
+Range ChannelPartition::share(int ranks, int rank) const {
+  ensure(groups > 0 && channels % groups == 0, "channel partition: {} channels in {} groups, expected equal groups",
+         channels, groups);
   const auto cut = [](Range range, std::int64_t parts, std::int64_t part) {
     return Range{range.begin + range.size() * part / parts, range.begin + range.size() * (part + 1) / parts};
   };
@@ -32,39 +29,39 @@ Range Dealing::share(int ranks, int rank) const {
   return {mine.begin * wide, mine.end * wide};
 }
 
-Pending start_tokens_to_channels(const Sharding& sharding, const Dealing& dealing,
+Pending start_tokens_to_channels(const Sharding& sharding, const ChannelPartition& partition,
                                  std::span<const LocalAndWhole> tensors, Communicator& ranks, const Stream& stream) {
-  sharding.ensure_of(ranks.rank(), ranks.size());
+  sharding.ensure_rank(ranks.rank(), ranks.size());
   const int me = ranks.rank(), size = ranks.size();
   const ShardLayout& layout = sharding.layout();
-  const Range mine = dealing.share(size, me);
+  const Range mine = partition.share(size, me);
   std::vector<Transfer> transfers;
   auto buffers = std::make_shared<std::vector<Tensor>>();
   for (const auto& [local, whole] : tensors)
     for (int peer = 0; peer < size; ++peer) {
-      const Range theirs = dealing.share(size, peer);
+      const Range theirs = partition.share(size, peer);
       if (peer == me) {
         for (const Chunk& chunk : sharding.chunks())
-          copy(stream, chunk.rows(local).slice_columns(mine.begin, mine.size()), rows_of(whole, chunk.tokens));
+          copy_all_rows(stream, columns_of(chunk.rows(local), mine), rows_of(whole, chunk.tokens));
         continue;
       }
       for (const Chunk& chunk : sharding.chunks()) {
         const TensorView packed = buffers->emplace_back(stream, local.dtype, Shape{chunk.tokens.size(), theirs.size()});
-        copy(stream, chunk.rows(local).slice_columns(theirs.begin, theirs.size()), packed);
+        copy_all_rows(stream, columns_of(chunk.rows(local), theirs), packed);
         transfers.push_back({.peer = peer, .send = packed.as_bytes()});
       }
-      for (const Range& chunk : chunks_of(layout, peer))
+      for (const Range& chunk : chunk_tokens(layout, peer))
         transfers.push_back({.peer = peer, .recv = rows_of(whole, chunk).as_bytes()});
     }
   return Pending([buffers, pending = std::make_shared<Pending>(ranks.start(transfers, stream))] { pending->wait(); });
 }
 
-Pending start_channels_to_tokens(const Sharding& sharding, const Dealing& dealing,
+Pending start_channels_to_tokens(const Sharding& sharding, const ChannelPartition& partition,
                                  std::span<const LocalAndWhole> tensors, Communicator& ranks, const Stream& stream) {
-  sharding.ensure_of(ranks.rank(), ranks.size());
+  sharding.ensure_rank(ranks.rank(), ranks.size());
   const int me = ranks.rank(), size = ranks.size();
   const ShardLayout& layout = sharding.layout();
-  const Range mine = dealing.share(size, me);
+  const Range mine = partition.share(size, me);
   struct Received {
     Tensor packed;
     TensorView to;
@@ -73,37 +70,37 @@ Pending start_channels_to_tokens(const Sharding& sharding, const Dealing& dealin
   std::vector<Transfer> transfers;
   for (const auto& [local, whole] : tensors)
     for (int peer = 0; peer < size; ++peer) {
-      const Range theirs = dealing.share(size, peer);
+      const Range theirs = partition.share(size, peer);
       if (peer == me) {
         for (const Chunk& chunk : sharding.chunks())
-          copy(stream, rows_of(whole, chunk.tokens), chunk.rows(local).slice_columns(mine.begin, mine.size()));
+          copy_all_rows(stream, rows_of(whole, chunk.tokens), columns_of(chunk.rows(local), mine));
         continue;
       }
-      for (const Range& chunk : chunks_of(layout, peer))
+      for (const Range& chunk : chunk_tokens(layout, peer))
         transfers.push_back({.peer = peer, .send = rows_of(whole, chunk).as_bytes()});
       for (const Chunk& chunk : sharding.chunks()) {
-        received->push_back({Tensor(stream, local.dtype, {chunk.tokens.size(), theirs.size()}),
-                             chunk.rows(local).slice_columns(theirs.begin, theirs.size())});
+        received->push_back(
+            {Tensor(stream, local.dtype, {chunk.tokens.size(), theirs.size()}), columns_of(chunk.rows(local), theirs)});
         transfers.push_back({.peer = peer, .recv = received->back().packed.view().as_bytes()});
       }
     }
   return Pending([received, stream, pending = std::make_shared<Pending>(ranks.start(transfers, stream))] {
     pending->wait();
-    for (const Received& part : *received) copy(stream, part.packed, part.to);
+    for (const Received& part : *received) copy_all_rows(stream, part.packed, part.to);
   });
 }
 
 Pending start_gather_tokens(const Sharding& sharding, std::span<const LocalAndWhole> tensors, Communicator& ranks,
                             const Stream& stream) {
-  sharding.ensure_of(ranks.rank(), ranks.size());
+  sharding.ensure_rank(ranks.rank(), ranks.size());
   std::vector<Transfer> transfers;
   for (const auto& [local, whole] : tensors) {
-    for (const Chunk& chunk : sharding.chunks()) copy(stream, chunk.rows(local), rows_of(whole, chunk.tokens));
+    for (const Chunk& chunk : sharding.chunks()) copy_all_rows(stream, chunk.rows(local), rows_of(whole, chunk.tokens));
     for (int peer = 0; peer < ranks.size(); ++peer) {
       if (peer == ranks.rank()) continue;
       for (const Chunk& chunk : sharding.chunks())
         transfers.push_back({.peer = peer, .send = rows_of(whole, chunk.tokens).as_bytes()});
-      for (const Range& chunk : chunks_of(sharding.layout(), peer))
+      for (const Range& chunk : chunk_tokens(sharding.layout(), peer))
         transfers.push_back({.peer = peer, .recv = rows_of(whole, chunk).as_bytes()});
     }
   }
@@ -112,7 +109,8 @@ Pending start_gather_tokens(const Sharding& sharding, std::span<const LocalAndWh
 
 namespace {
 
-/// Rows of a chunk that are summed at a time: a part of each rank's chunks, so that N ranks' parts take little memory.
+/// Each chunk is reduced in so many pieces, one after the other, so that the received parts of N ranks need little
+/// memory.
 constexpr int reduce_pieces = 8;
 
 Range piece_of(const Range& tokens, int piece) {
@@ -125,10 +123,10 @@ void reduce_piece(const Sharding& sharding, const LocalAndWhole& tensor, int pie
   const auto& [local, whole] = tensor;
   const int me = ranks.rank(), size = ranks.size();
   std::vector<Transfer> transfers;
-  std::vector<Tensor> sent, received, sums;  // received: of every rank but this, a tensor a chunk
+  std::vector<Tensor> sent, received, sums;  // received: of every other rank, a tensor for each of this rank's chunks
   for (int peer = 0; peer < size; ++peer) {
     if (peer == me) continue;
-    for (const Range& chunk : chunks_of(sharding.layout(), peer)) {
+    for (const Range& chunk : chunk_tokens(sharding.layout(), peer)) {
       TensorView rows = rows_of(whole, piece_of(chunk, piece));
       if (whole.dtype != local.dtype) {
         const TensorView narrow = sent.emplace_back(stream, local.dtype, rows.shape);
@@ -162,7 +160,7 @@ void reduce_piece(const Sharding& sharding, const LocalAndWhole& tensor, int pie
 
 void reduce_tokens(const Sharding& sharding, std::span<const LocalAndWhole> tensors, Communicator& ranks,
                    const Stream& stream) {
-  sharding.ensure_of(ranks.rank(), ranks.size());
+  sharding.ensure_rank(ranks.rank(), ranks.size());
   for (const LocalAndWhole& tensor : tensors)
     for (int piece = 0; piece < reduce_pieces; ++piece) reduce_piece(sharding, tensor, piece, ranks, stream);
 }

@@ -8,37 +8,40 @@
 
 namespace causeway {
 
-/// A pack between its two cuts: by tokens, a rank holding rows [local tokens, D], and by channels, a rank holding
-/// columns [T, D'] of the whole pack. Each function is one exchange for all its tensors unless told otherwise, with a
-/// message a tensor, a pair of ranks and a chunk. Each is linear; forward and adjoint stand together. Tensors are
-/// [rows, columns] with any row stride, unless told otherwise.
+/// Moves a pack between its two distributions: by tokens, where a rank holds rows [local tokens, D], and by channels,
+/// where a rank holds columns [T, D'] of the whole pack. Each function is one exchange for all its tensors, with one
+/// message per tensor, pair of ranks and chunk, unless its comment says otherwise. All are linear; an adjoint follows
+/// its function. Tensors are [rows, columns] with any row stride, unless stated otherwise.
 
-/// How `channels` channels in `groups` equal groups are dealt over ranks, each share then cut into `slices`: whole
-/// groups, as evenly as may be. A part may be empty.
-struct Dealing {
+/// How `channels` channels in `groups` equal groups are distributed over the ranks, and the channels of each rank over
+/// `slices` slices (of which this is number `slice`): whole groups, as evenly as possible. A slice may be empty.
+struct ChannelPartition {
   std::int64_t channels = 0, groups = 1;
   int slices = 1, slice = 0;
+  /// The channels of this slice on rank `rank` of `ranks`.
   Range share(int ranks, int rank) const;
 };
 
+/// One tensor in both distributions.
 struct LocalAndWhole {
-  TensorView local;  ///< [local tokens, channels]
-  TensorView whole;  ///< [T, this rank's channels], dense
+  TensorView local;  ///< [local tokens, channels]: this rank's rows
+  TensorView whole;  ///< [T, this rank's channels], dense: all rows
 };
 
-/// Writes `whole`: this rank's channels of every token. The handle's wait() completes it; both tensors stay where they
-/// are until then.
-Pending start_tokens_to_channels(const Sharding& sharding, const Dealing& dealing,
+/// Writes `whole`: this rank's channels of every token. It is complete after wait(); neither tensor may be freed or
+/// written before.
+Pending start_tokens_to_channels(const Sharding& sharding, const ChannelPartition& partition,
                                  std::span<const LocalAndWhole> tensors, Communicator& ranks, const Stream& stream);
-/// Its adjoint and inverse: writes the channels of `local` that are in this slice.
-Pending start_channels_to_tokens(const Sharding& sharding, const Dealing& dealing,
+/// The adjoint and inverse: writes the channels of `local` that are in this slice.
+Pending start_channels_to_tokens(const Sharding& sharding, const ChannelPartition& partition,
                                  std::span<const LocalAndWhole> tensors, Communicator& ranks, const Stream& stream);
 
-/// Writes `whole` [T, D], dense: every rank's rows. Sends (N-1) times the rank's own.
+/// Writes `whole` [T, D], dense: every rank's rows. A rank sends its rows to N-1 others.
 Pending start_gather_tokens(const Sharding& sharding, std::span<const LocalAndWhole> tensors, Communicator& ranks,
                             const Stream& stream);
-/// Its adjoint: `local` = Σ over the ranks of their `whole`'s rows. Parts travel in local's dtype and are added in the
-/// accumulator type, in rank order; in several exchanges, since all ranks' parts at once would be as large as `whole`.
+/// The adjoint: `local` = Σ over the ranks of their `whole`'s rows of this rank's tokens. The parts are sent in local's
+/// dtype and added in the accumulator type, in rank order. Takes several exchanges, because all ranks' parts together
+/// would need as much memory as `whole`.
 void reduce_tokens(const Sharding& sharding, std::span<const LocalAndWhole> tensors, Communicator& ranks,
                    const Stream& stream);
 

@@ -13,12 +13,12 @@ Layout parse_layout(std::string_view name) {
 }
 
 ShardLayout::ShardLayout(std::int64_t tokens, int ranks, Layout kind) : tokens_(tokens), ranks_(ranks), kind_(kind) {
-  require(tokens >= 0 && ranks >= 1, "a layout of {} tokens over {} ranks, expected at least 0 over at least 1", tokens,
-          ranks);
+  require(tokens >= 0 && ranks >= 1, "shard layout: {} tokens on {} ranks, expected at least 0 tokens and 1 rank",
+          tokens, ranks);
 }
 
 Range ShardLayout::chunk(int c) const {
-  // ⌊cT/C⌋ without the product cT, which may not fit.
+  // ⌊cT/C⌋, computed without the product cT, which may overflow.
   const auto edge = [whole = tokens_ / chunk_count(), rest = tokens_ % chunk_count(),
                      count = chunk_count()](std::int64_t index) { return index * whole + index * rest / count; };
   return {edge(c), edge(c + 1)};
@@ -37,6 +37,6 @@ std::int64_t ShardLayout::local_tokens(int rank) const {
   return total;
 }
 
-std::int64_t ShardLayout::local_offset(int c) const { return c < ranks_ ? 0 : chunk(owner(c)).size(); }
+std::int64_t ShardLayout::first_local_row(int c) const { return c < ranks_ ? 0 : chunk(owner(c)).size(); }
 
 }  // namespace causeway

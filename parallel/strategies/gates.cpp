@@ -5,31 +5,29 @@
 namespace causeway {
 namespace {
 
-Tensor room(const StrategyContext& context, TensorView like) {
+Tensor tensor_like(const StrategyContext& context, TensorView like) {
   return Tensor(context.stream, like.dtype, {like.rows(), like.columns()});
 }
 
-TensorView of(TensorView x, Range columns) { return x.slice_columns(columns.begin, columns.size()); }
-
 }  // namespace
 
-GatedConvInputs on_run(GatedConvInputs in, const Chunk& run) {
+GatedConvInputs on_chunk(GatedConvInputs in, const Chunk& chunk) {
   for (TensorView GatedConvInputs::*rows : {&GatedConvInputs::q, &GatedConvInputs::k, &GatedConvInputs::v})
-    in.*rows = run.rows(in.*rows);
-  in.segments = run.segments();
+    in.*rows = chunk.rows(in.*rows);
+  in.segments = chunk.segments();
   return in;
 }
 
-GatedConvGradients on_run(GatedConvGradients gradients, const Chunk& run) {
+GatedConvGradients on_chunk(GatedConvGradients gradients, const Chunk& chunk) {
   for (TensorView GatedConvGradients::*rows :
        {&GatedConvGradients::d_y, &GatedConvGradients::d_q, &GatedConvGradients::d_k, &GatedConvGradients::d_v})
-    gradients.*rows = run.rows(gradients.*rows);
+    gradients.*rows = chunk.rows(gradients.*rows);
   return gradients;
 }
 
 TensorView gate_product(const StrategyContext& context, const GatedConvInputs& in, Tensor& memory) {
   if (!in.k.present()) return in.v;
-  memory = room(context, in.v);
+  memory = tensor_like(context, in.v);
   multiply(context.stream, {.a = in.k, .b = in.v, .y = memory});
   return memory;
 }
@@ -41,15 +39,15 @@ void gate_columns_forward(const StrategyContext& context, const GatedConvInputs&
   TensorView x = in.v, c = y;
   ColumnGates gates;
   if (in.k.present()) {
-    x = x_memory = room(context, in.v);
+    x = x_memory = tensor_like(context, in.v);
     gates.before = [&, x](Range columns) {
-      multiply(stream, {.a = of(in.k, columns), .b = of(in.v, columns), .y = of(x, columns)});
+      multiply(stream, {.a = columns_of(in.k, columns), .b = columns_of(in.v, columns), .y = columns_of(x, columns)});
     };
   }
   if (in.q.present()) {
-    c = c_memory = room(context, y);
+    c = c_memory = tensor_like(context, y);
     gates.after = [&, c](Range columns) {
-      multiply(stream, {.a = of(in.q, columns), .b = of(c, columns), .y = of(y, columns)});
+      multiply(stream, {.a = columns_of(in.q, columns), .b = columns_of(c, columns), .y = columns_of(y, columns)});
     };
   }
   plain(x, c, gates);
@@ -65,18 +63,22 @@ void gate_columns_backward(
   ColumnGates gates;
   if (in.q.present()) {
     c = saved.take("c");
-    d_c = d_c_memory = room(context, gradients.d_y);
+    d_c = d_c_memory = tensor_like(context, gradients.d_y);
     gates.before = [&, d_c](Range columns) {
-      const TensorView d_y = of(gradients.d_y, columns);
-      multiply(stream, {.a = d_y, .b = of(c, columns), .y = of(gradients.d_q, columns)});
-      multiply(stream, {.a = d_y, .b = of(in.q, columns), .y = of(d_c, columns)});
+      const TensorView d_y = columns_of(gradients.d_y, columns);
+      multiply(stream, {.a = d_y, .b = columns_of(c, columns), .y = columns_of(gradients.d_q, columns)});
+      multiply(stream, {.a = d_y, .b = columns_of(in.q, columns), .y = columns_of(d_c, columns)});
     };
   }
   if (in.k.present()) {
-    d_x = d_x_memory = room(context, in.v);
+    d_x = d_x_memory = tensor_like(context, in.v);
     gates.after = [&, d_x](Range columns) {
-      multiply(stream, {.a = of(d_x, columns), .b = of(in.v, columns), .y = of(gradients.d_k, columns)});
-      multiply(stream, {.a = of(d_x, columns), .b = of(in.k, columns), .y = of(gradients.d_v, columns)});
+      multiply(
+          stream,
+          {.a = columns_of(d_x, columns), .b = columns_of(in.v, columns), .y = columns_of(gradients.d_k, columns)});
+      multiply(
+          stream,
+          {.a = columns_of(d_x, columns), .b = columns_of(in.k, columns), .y = columns_of(gradients.d_v, columns)});
     };
   }
   plain_adjoint(d_c, d_x, gates);

@@ -7,16 +7,18 @@ namespace causeway {
 void run_with_carry(const StrategyContext& context, const Recurrence& recurrence) {
   const Sharding& sharding = context.sharding;
   const bool right = recurrence.direction == Direction::rightwards;
-  const auto edge = [&](const Chunk& chunk) { return sharding.carry().chunks[static_cast<std::size_t>(chunk.number)]; };
-  const auto takes = [&](const Chunk& chunk) { return right ? edge(chunk).from_left : edge(chunk).to_right; };
-  const auto gives = [&](const Chunk& chunk) { return right ? edge(chunk).to_right : edge(chunk).from_left; };
+  const auto edge = [&](const Chunk& chunk) {
+    return sharding.carry_plan().chunks[static_cast<std::size_t>(chunk.index)];
+  };
+  const auto receives = [&](const Chunk& chunk) { return right ? edge(chunk).from_left : edge(chunk).to_right; };
+  const auto sends = [&](const Chunk& chunk) { return right ? edge(chunk).to_right : edge(chunk).from_left; };
 
   const std::int64_t chunks = std::ssize(sharding.chunks());
   const Tensor summaries = Tensor::zeros(context.stream, recurrence.dtype, {chunks, recurrence.summary_size});
   const Tensor carries(context.stream, recurrence.dtype, {chunks, recurrence.state_size});
   for (std::int64_t i = 0; const Chunk& chunk : sharding.chunks()) {
     const TensorView summary = summaries.view().slice_rows(i++, 1);
-    if (gives(chunk) && chunk.tokens.size() > 0) recurrence.summarise(chunk, summary);
+    if (sends(chunk) && chunk.tokens.size() > 0) recurrence.summarise(chunk, summary);
   }
   carry({.sharding = sharding,
          .direction = recurrence.direction,
@@ -27,7 +29,7 @@ void run_with_carry(const StrategyContext& context, const Recurrence& recurrence
         context.ranks, context.stream);
   for (std::int64_t i = 0; const Chunk& chunk : sharding.chunks()) {
     const TensorView carry = carries.view().slice_rows(i++, 1);
-    if (chunk.tokens.size() > 0) recurrence.run(chunk, takes(chunk) ? carry : TensorView());
+    if (chunk.tokens.size() > 0) recurrence.run(chunk, receives(chunk) ? carry : TensorView());
   }
 }
 
@@ -37,11 +39,11 @@ std::int64_t blocks_of(const Chunk& chunk, std::int64_t block) { return ceil_div
 
 }  // namespace
 
-TensorView states_of(const Sharding& sharding, const Chunk& chunk, TensorView states, std::int64_t block) {
+TensorView states_of_chunk(const Sharding& sharding, const Chunk& chunk, TensorView states, std::int64_t block) {
   if (!states.present()) return states;
   std::int64_t before = 0;
   for (const Chunk& other : sharding.chunks())
-    if (other.offset < chunk.offset) before += blocks_of(other, block);
+    if (other.first_row < chunk.first_row) before += blocks_of(other, block);
   return states.slice_rows(before, blocks_of(chunk, block));
 }
 

@@ -11,11 +11,12 @@
 namespace causeway {
 namespace {
 
-/// Of the reductions, over all peers together. A GPU adds as fast as it is sent to: its pieces are as long as makes
-/// their latency small.
+/// Scratch memory of a reduction, for the parts of all ranks together. It is larger on a GPU, where longer pieces hide
+/// the latency of a message.
 std::int64_t scratch_bytes(Device device) { return std::int64_t{device == Device::cpu ? 16 : 64} << 20; }
-constexpr std::int64_t small_bytes =
-    std::int64_t{64} << 10;  // gathered buffers up to this are reduced by every rank: one latency, not two
+
+/// If the gathered buffers are no longer than this, every rank gathers and reduces all of them: one latency, not two.
+constexpr std::int64_t small_bytes = std::int64_t{64} << 10;
 
 template <class T>
 void accumulate(T* total, const T* x, std::int64_t count, Reduction op) {
@@ -23,7 +24,7 @@ void accumulate(T* total, const T* x, std::int64_t count, Reduction op) {
     for (std::int64_t i = 0; i < count; ++i) total[i] += x[i];
   } else {
     for (std::int64_t i = 0; i < count; ++i)
-      if (!(x[i] <= total[i]) && total[i] == total[i]) total[i] = x[i];  // a NaN on either side stays
+      if (!(x[i] <= total[i]) && total[i] == total[i]) total[i] = x[i];  // a NaN in either operand stays
   }
 }
 
@@ -37,17 +38,17 @@ void accumulate_on_host(void* total, const void* x, std::int64_t count, DType ty
     case DType::i64:
       return as(static_cast<std::int64_t*>(nullptr));
     default:
-      fail(ExitCode::internal, "reduction of {}, expected f64, f32 or i64", name_of(type));
+      fail(ExitCode::internal, "reduction: dtype {}, expected f64, f32 or i64", name_of(type));
   }
 }
 
-/// total = total + x, or the larger, where the stream computes.
+/// total = total + x, or max(total, x), in the memory of the stream's device.
 void accumulate(std::byte* total, std::byte* x, std::int64_t count, DType type, Reduction op, const Stream& stream) {
   if (count == 0) return;
   if (stream.device() == Device::cpu) return accumulate_on_host(total, x, count, type, op);
   if (op == Reduction::sum && (type == DType::f32 || type == DType::f64))
     return scale(stream, {.x = view_of(x, type, {count}), .accumulate = true, .y = view_of(total, type, {count})});
-  // Maxima and whole numbers steer and do not compute: the host may be waited for.
+  // On a GPU maxima and integers are control values, not gradients: they may wait for the host.
   const std::int64_t bytes = count * size_of(type);
   const Tensor both(stream.host(), type, {2, count});
   stream.copy(both.view().row<std::byte>(0), total, bytes);
@@ -56,6 +57,15 @@ void accumulate(std::byte* total, std::byte* x, std::int64_t count, DType type, 
   accumulate_on_host(both.view().data, both.view().row<std::byte>(0) + bytes, count, type, op);
   stream.copy(total, both.view().data, bytes);
   stream.wait();
+}
+
+/// total = ((part 0 + part 1) + part 2) + …, or the maximum; `parts` has a row of bytes for each rank. The one place
+/// that fixes the order in which the parts of a reduction are combined.
+void combine_in_rank_order(std::byte* total, const Tensor& parts, std::int64_t count, DType type, Reduction op,
+                           const Stream& stream) {
+  stream.copy(total, parts.view().row<std::byte>(0), count * size_of(type));
+  for (std::int64_t rank = 1; rank < parts.view().rows(); ++rank)
+    accumulate(total, parts.view().row<std::byte>(rank), count, type, op, stream);
 }
 
 }  // namespace
@@ -67,10 +77,10 @@ void exchange_with_self(std::span<const Transfer> transfers, int rank, const Str
     if (peer == rank && !send.empty()) sent.push_back(send);
     if (peer == rank && !recv.empty()) expected.push_back(recv);
   }
-  ensure(sent.size() == expected.size(), "{} messages from rank {} to itself, {} expected", sent.size(), rank,
+  ensure(sent.size() == expected.size(), "rank {1} sends {0} messages to itself and expects {2}", sent.size(), rank,
          expected.size());
   for (std::size_t i = 0; i < sent.size(); ++i) {
-    ensure(sent[i].size() == expected[i].size(), "rank {} sent itself {} bytes where {} were expected", rank,
+    ensure(sent[i].size() == expected[i].size(), "rank {} sends {} bytes to itself and expects {}", rank,
            sent[i].size(), expected[i].size());
     if (expected[i].data() != sent[i].data()) stream.copy(expected[i].data(), sent[i].data(), std::ssize(sent[i]));
   }
@@ -98,7 +108,7 @@ void broadcast_by_exchange(Transport& ranks, std::span<std::byte> data, int root
 void reduce_scatter_in_rank_order(Transport& ranks, const void* send, void* recv, std::span<const std::int64_t> counts,
                                   DType type, Reduction op, const Stream& stream) {
   const int size = ranks.size(), rank = ranks.rank();
-  ensure(std::ssize(counts) == size, "reduce_scatter over {} ranks with {} counts", size, counts.size());
+  ensure(std::ssize(counts) == size, "reduce_scatter: {1} counts for {0} ranks", size, counts.size());
   const std::int64_t element = size_of(type);
   const auto* const from = static_cast<const std::byte*>(send);
   auto* const into = static_cast<std::byte*>(recv);
@@ -124,10 +134,7 @@ void reduce_scatter_in_rank_order(Transport& ranks, const void* send, void* recv
            {scratch.view().row<std::byte>(peer), static_cast<std::size_t>(length * element)}});
     }
     ranks.start(transfers, stream).wait();
-    auto* const total = into + begin * element;
-    stream.copy(total, scratch.view().row<std::byte>(0), length * element);
-    for (int peer = 1; peer < size; ++peer)
-      accumulate(total, scratch.view().row<std::byte>(peer), length, type, op, stream);
+    combine_in_rank_order(into + begin * element, scratch, length, type, op, stream);
   }
 }
 
@@ -140,8 +147,7 @@ void all_reduce_in_rank_order(Transport& ranks, void* data, std::int64_t count, 
   if (count * element * size <= small_bytes) {
     const Tensor all(stream, DType::u8, {size, count * element});
     ranks.all_gather({bytes, static_cast<std::size_t>(count * element)}, all.view().as_bytes(), stream);
-    stream.copy(bytes, all.view().data, count * element);
-    for (int peer = 1; peer < size; ++peer) accumulate(bytes, all.view().row<std::byte>(peer), count, type, op, stream);
+    combine_in_rank_order(bytes, all, count, type, op, stream);
     return;
   }
   std::vector<std::int64_t> counts(static_cast<std::size_t>(size), count / size);

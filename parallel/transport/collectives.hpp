@@ -4,12 +4,11 @@
 
 namespace causeway {
 
-/// Parts that transports share. Collectives are made of Transport::start alone, for transports that have nothing better
-/// of their own. Arguments as in Transport. The reductions add in rank order whatever the transport, which the
-/// libraries' own reductions do not promise; their scratch memory is bounded.
+/// Collectives made of Transport::start only, for transports whose library has nothing faster. The arguments are those
+/// of Transport. The reductions add in rank order on every transport, which MPI's and NCCL's own reductions do not
+/// guarantee. Their scratch memory is bounded.
 
-/// The transfers among `transfers` of `rank` with itself: the k-th message out is copied to where the k-th message in
-/// is expected.
+/// Executes the transfers of `rank` with itself: copies the k-th message sent to the k-th message expected.
 void exchange_with_self(std::span<const Transfer> transfers, int rank, const Stream& stream);
 
 void all_gather_by_exchange(Transport& ranks, std::span<const std::byte> send, std::span<std::byte> recv,
@@ -20,7 +19,7 @@ void all_reduce_in_rank_order(Transport& ranks, void* data, std::int64_t count, 
 void reduce_scatter_in_rank_order(Transport& ranks, const void* send, void* recv, std::span<const std::int64_t> counts,
                                   DType type, Reduction op, const Stream& stream);
 
-/// A transport all of whose collectives are these.
+/// A transport that uses these functions for all its collectives.
 class ExchangingTransport : public Transport {
  public:
   void all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream) override {

@@ -8,37 +8,38 @@
 
 namespace causeway {
 
-/// What has been counted, and what a device's clock has yet to tell. Events know the time on either device.
+/// The traffic counted so far, and the intervals whose end the stream has not reached yet. Events measure time on the
+/// CPU and on a GPU.
 struct Communicator::Record {
   Traffic traffic;
 
-  /// From `begin` to `end` is time exposed, or hidden.
-  struct Span {
+  /// The time from `begin` to `end` is added to `kind`, exposed or hidden.
+  struct Interval {
     Event begin, end;
     double Traffic::*kind;
   };
-  std::deque<Span> spans;  // oldest first
+  std::deque<Interval> intervals;  // oldest first
 
   void add(const Event& begin, const Event& end, double Traffic::*kind) {
-    spans.push_back({begin, end, kind});
-    settle();
+    intervals.push_back({begin, end, kind});
+    count_finished_intervals();
   }
-  void settle() {
-    for (; !spans.empty() && spans.front().end.reached(); spans.pop_front())
-      traffic.*(spans.front().kind) += spans.front().end.seconds_since(spans.front().begin);
+  void count_finished_intervals() {
+    for (; !intervals.empty() && intervals.front().end.reached(); intervals.pop_front())
+      traffic.*(intervals.front().kind) += intervals.front().end.seconds_since(intervals.front().begin);
   }
 };
 
-class Communicator::Timed {
+class Communicator::TimedCall {
  public:
-  Timed(Communicator& ranks, const Stream& stream, std::int64_t bytes, std::int64_t messages)
+  TimedCall(Communicator& ranks, const Stream& stream, std::int64_t bytes, std::int64_t messages)
       : record_(*ranks.record_), stream_(stream), begin_(stream, true) {
     record_.traffic.bytes_sent += bytes;
     record_.traffic.messages_sent += messages;
   }
-  Timed(const Timed&) = delete;
-  Timed& operator=(const Timed&) = delete;
-  ~Timed() noexcept(false) {
+  TimedCall(const TimedCall&) = delete;
+  TimedCall& operator=(const TimedCall&) = delete;
+  ~TimedCall() noexcept(false) {
     if (std::uncaught_exceptions() == 0) record_.add(begin_, Event(stream_, true), &Traffic::exposed_s);
   }
 
@@ -53,12 +54,12 @@ Communicator::Communicator(std::unique_ptr<Transport> transport)
     : transport_(std::move(transport)), record_(std::make_shared<Record>()) {}
 
 const Traffic& Communicator::traffic() const {
-  record_->settle();
+  record_->count_finished_intervals();
   return record_->traffic;
 }
 
 Pending Communicator::start(std::span<const Transfer> transfers, const Stream& stream) {
-  // Alone on a GPU nothing leaves, and the events would cost more than there is to time.
+  // One rank on a GPU sends nothing, and the two events would cost more than the local copies that they measure.
   if (size() == 1 && stream.device() == Device::cuda) return transport_->start(transfers, stream);
   std::int64_t bytes = 0, messages = 0;
   for (const Transfer& transfer : transfers) {
@@ -66,13 +67,13 @@ Pending Communicator::start(std::span<const Transfer> transfers, const Stream& s
     bytes += std::ssize(transfer.send);
     ++messages;
   }
-  const Timed timed(*this, stream, bytes, messages);
+  const TimedCall timed(*this, stream, bytes, messages);
   const auto pending = std::make_shared<Pending>(transport_->start(transfers, stream));
   return Pending([pending, record = record_, stream, started = Event(stream, true)] {
-    const Event asked(stream, true);
+    const Event wait_begins(stream, true);
     pending->wait();
-    record->add(started, asked, &Traffic::hidden_s);
-    record->add(asked, Event(stream, true), &Traffic::exposed_s);
+    record->add(started, wait_begins, &Traffic::hidden_s);
+    record->add(wait_begins, Event(stream, true), &Traffic::exposed_s);
   });
 }
 
@@ -81,9 +82,9 @@ void Communicator::exchange(std::span<const Transfer> transfers, const Stream& s
 }
 
 void Communicator::all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream) {
-  const Timed timed(*this, stream, (size() - 1) * std::ssize(send), size() - 1);
+  const TimedCall timed(*this, stream, (size() - 1) * std::ssize(send), size() - 1);
   if (size() == 1) {
-    ensure(send.size() == recv.size(), "all_gather of {} bytes into {} on one rank", send.size(), recv.size());
+    ensure(send.size() == recv.size(), "all_gather: {} bytes into {} on one rank", send.size(), recv.size());
     if (send.data() != recv.data()) stream.copy(recv.data(), send.data(), std::ssize(send));
     return;
   }
@@ -92,13 +93,13 @@ void Communicator::all_gather(std::span<const std::byte> send, std::span<std::by
 
 void Communicator::broadcast(std::span<std::byte> data, int root, const Stream& stream) {
   const int receivers = rank() == root ? size() - 1 : 0;
-  const Timed timed(*this, stream, receivers * std::ssize(data), receivers);
+  const TimedCall timed(*this, stream, receivers * std::ssize(data), receivers);
   if (size() == 1) return;
   transport_->broadcast(data, root, stream);
 }
 
 void Communicator::all_reduce(TensorView data, Reduction op, const Stream& stream) {
-  const Timed timed(*this, stream, 2 * (size() - 1) * data.bytes() / size(), 2 * (size() - 1));
+  const TimedCall timed(*this, stream, 2 * (size() - 1) * data.bytes() / size(), 2 * (size() - 1));
   if (size() == 1) return;
   transport_->all_reduce(data.as_bytes().data(), data.size(), data.dtype, op, stream);
 }
@@ -107,9 +108,9 @@ void Communicator::reduce_scatter(TensorView send, TensorView recv, std::span<co
                                   const Stream& stream) {
   ensure(std::ssize(counts) == size() && send.dtype == recv.dtype &&
              recv.size() == counts[static_cast<std::size_t>(rank())],
-         "reduce_scatter of {} {} into {} {} with {} counts on {} ranks", name_of(send.dtype), send.shape.to_string(),
+         "reduce_scatter: {} {} into {} {} with {} counts on {} ranks", name_of(send.dtype), send.shape.to_string(),
          name_of(recv.dtype), recv.shape.to_string(), counts.size(), size());
-  const Timed timed(*this, stream, (size() - 1) * send.bytes() / size(), size() - 1);
+  const TimedCall timed(*this, stream, (size() - 1) * send.bytes() / size(), size() - 1);
   if (size() == 1) {
     if (send.data != recv.data) stream.copy(recv.data, send.data, recv.bytes());
     return;
@@ -118,38 +119,38 @@ void Communicator::reduce_scatter(TensorView send, TensorView recv, std::span<co
 }
 
 void Communicator::barrier() {
-  const Timed timed(*this, host_, 0, 0);
+  const TimedCall timed(*this, host_, 0, 0);
   transport_->barrier();
 }
 
 Communicator Communicator::split(int color, int key) { return Communicator(transport_->split(color, key)); }
 
 std::int64_t Communicator::sum(std::int64_t value) {
-  const Timed timed(*this, host_, 0, 0);
+  const TimedCall timed(*this, host_, 0, 0);
   transport_->all_reduce(&value, 1, DType::i64, Reduction::sum, host_);
   return value;
 }
 
 double Communicator::sum(double value) {
-  const Timed timed(*this, host_, 0, 0);
+  const TimedCall timed(*this, host_, 0, 0);
   transport_->all_reduce(&value, 1, DType::f64, Reduction::sum, host_);
   return value;
 }
 
 std::int64_t Communicator::max(std::int64_t value) {
-  const Timed timed(*this, host_, 0, 0);
+  const TimedCall timed(*this, host_, 0, 0);
   transport_->all_reduce(&value, 1, DType::i64, Reduction::max, host_);
   return value;
 }
 
 double Communicator::max(double value) {
-  const Timed timed(*this, host_, 0, 0);
+  const TimedCall timed(*this, host_, 0, 0);
   transport_->all_reduce(&value, 1, DType::f64, Reduction::max, host_);
   return value;
 }
 
 std::string Communicator::broadcast(std::string text, int root) {
-  const Timed timed(*this, host_, 0, 0);
+  const TimedCall timed(*this, host_, 0, 0);
   std::int64_t length = std::ssize(text);
   transport_->broadcast(std::as_writable_bytes(std::span(&length, 1)), root, host_);
   text.resize(static_cast<std::size_t>(length));
@@ -166,7 +167,7 @@ void collectively(Communicator& ranks, const std::function<void()>& local) {
   } catch (const std::exception& error) {
     failure.emplace(ExitCode::internal, error.what());
   }
-  // The lowest failing rank has the largest distance from the end; 0: none failed.
+  // The lowest failing rank is the one with the largest distance from the end. 0: no rank failed.
   const std::int64_t distance = ranks.max(failure ? std::int64_t{ranks.size() - ranks.rank()} : std::int64_t{0});
   if (distance == 0) return;
   const int first = ranks.size() - static_cast<int>(distance);

@@ -7,25 +7,25 @@
 
 namespace causeway {
 
-/// Gives the calling thread its GPU: the one at its process's place among the processes of its node, modulo the GPUs it
-/// sees. Ranks that are threads of one process share a GPU: they would have no way to end NCCL's wait for each other.
-/// Before anything else asks for a GPU. Collective; does nothing where no GPU is visible.
-void take_gpu(Transport& ranks);
+/// Selects the GPU of the calling thread: with k processes of lower ranks on the same node and n visible GPUs, GPU
+/// number k mod n. Ranks that are threads of one process share a GPU, because a thread could not end another thread's
+/// wait for NCCL. Call it before anything else uses a GPU. Collective; does nothing if no GPU is visible.
+void select_gpu(Transport& ranks);
 
-/// A group of the same ranks whose device memory travels the fastest way that all of them have: by NCCL between GPUs,
-/// where this build has it and no two ranks share a GPU; otherwise as `ranks` itself does it, through page-locked
-/// host memory. Host memory, scalars and barriers go the way of `ranks`. `stream` is what the rank computes on.
-/// Collective; on CPU streams a group of `ranks`' own kind.
+/// A group of the same ranks whose device memory takes the fastest way that all of them have: NCCL between GPUs, if
+/// this build has it and no two ranks share a GPU; otherwise the way of `ranks` itself. Host memory, scalars and
+/// barriers always take the way of `ranks`. `stream` is the one on which the rank computes. Collective. For a CPU
+/// stream the result is of the same kind as `ranks`.
 std::unique_ptr<Transport> make_device_transport(Transport& ranks, const Stream& stream);
 
-/// How device memory travels over what make_device_transport makes of the same: "NCCL", "MPI", "MPI, staged by the
-/// host" or, between threads, "copies"; "" for CPU streams. Collective.
-std::string_view way_of_device_memory(Transport& ranks, const Stream& stream, bool threads);
-/// Whether MPI takes addresses of a GPU's memory.
-bool mpi_takes_device_memory();
+/// Which way device memory takes in the transport that make_device_transport returns for the same arguments: "NCCL",
+/// "MPI", "MPI, staged by the host" or, between threads, "copies"; "" for CPU streams. Collective.
+std::string_view device_transfer_method(Transport& ranks, const Stream& stream, bool threads);
+/// Whether this MPI accepts addresses of GPU memory.
+bool mpi_accepts_device_memory();
 
-/// NCCL, whatever else there is, for ranks of a GPU each; throws Error(usage) in a build without it. `control` is of
-/// the same ranks and becomes its own.
+/// NCCL for ranks with a GPU each. `control`, a transport of the same ranks, is used for host memory and control.
+/// Throws Error(usage) in a build without NCCL.
 std::unique_ptr<Transport> make_nccl_transport(std::unique_ptr<Transport> control, const Stream& stream);
 
 }  // namespace causeway

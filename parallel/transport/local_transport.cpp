@@ -1,7 +1,7 @@
-/// Ranks as threads of one process: for tests, sanitizers and machines without MPI. A message is copied on its way in
-/// and on its way out and belongs to the mailbox in between, so that no thread ever reads memory another one may be
-/// writing. On GPUs both are device copies, each on its rank's stream, with events between them; threads wait for one
-/// another only until a message is on its way.
+/// Ranks as threads of one process: for tests, sanitizers and machines without MPI. A message is copied twice: by the
+/// sender into a Message, which the channel owns, and by the receiver out of it. So no thread reads memory that another
+/// thread may be writing. On GPUs both are device copies, each on the stream of its rank, with events between them; a
+/// thread waits for another only until the message has been enqueued.
 
 #include <algorithm>
 #include <condition_variable>
@@ -23,19 +23,18 @@
 namespace causeway {
 namespace {
 
-/// What all groups of one run share: one lock, and the flag that releases every wait.
-struct Job {
+/// Shared by all groups of one run_local_ranks: the lock, and the flag that ends every wait.
+struct LocalJob {
   std::mutex mutex;
   std::condition_variable changed;
-  std::optional<int> aborted;  // the exit code
+  std::optional<int> aborted;  // the exit code given to abort()
 
   template <class Condition>
   void wait(std::unique_lock<std::mutex>& lock, Condition holds) {
     changed.wait(lock, [&] { return aborted.has_value() || holds(); });
-    if (!holds())
-      throw PeerFailed(static_cast<ExitCode>(*aborted),
-                       "another rank ended the job");  // what has arrived is still delivered: ranks that agreed to fail
-                                                       // all get to know
+    // A message that has arrived is still delivered after an abort, so that ranks that agree on an error all learn of
+    // it.
+    if (!holds()) throw PeerFailed(static_cast<ExitCode>(*aborted), "another rank ended the job");
   }
   void abort(int exit_code) noexcept {
     const std::lock_guard lock(mutex);
@@ -44,7 +43,7 @@ struct Job {
   }
 };
 
-/// What waits to be taken, in host memory or in the sender's on a device.
+/// A message that was sent and not yet received: a copy in host memory, or in the memory of the sender's device.
 class Message {
  public:
   Message(std::span<const std::byte> content, const Stream& sender) : size_(content.size()) {
@@ -58,14 +57,14 @@ class Message {
   }
 
   std::size_t size() const { return size_; }
-  void take(std::span<std::byte> into, const Stream& receiver) const {
+  void copy_to(std::span<std::byte> into, const Stream& receiver) const {
     if (!device_) {
       std::copy(host_.begin(), host_.end(), into.begin());
       return;
     }
     device_->written.block(receiver);
     receiver.copy(into.data(), device_->content.view().data, std::ssize(into));
-    Event(receiver).block(device_->sender);  // in whose order the memory is given back
+    Event(receiver).block(device_->sender);  // the sender's stream may free the copy only after this read
   }
 
  private:
@@ -79,31 +78,33 @@ class Message {
   std::optional<OnDevice> device_;
 };
 
-/// The messages from one rank to another, numbered in the order in which they were started on either side.
+/// The messages from one rank to another, numbered in the order in which each side started them.
 struct Channel {
   std::int64_t sent = 0, expected = 0;
   std::map<std::int64_t, Message> arrived;
 };
 
-struct Group {
-  Group(std::shared_ptr<Job> of, int ranks)
+/// A group of ranks: its channels, its barrier and the groups split off from it.
+struct LocalGroup {
+  LocalGroup(std::shared_ptr<LocalJob> of, int ranks)
       : job(std::move(of)), size(ranks), channels(static_cast<std::size_t>(ranks) * static_cast<std::size_t>(ranks)) {}
 
-  std::shared_ptr<Job> job;  // whose mutex guards everything below
+  std::shared_ptr<LocalJob> job;  // its mutex guards everything below
   int size;
   std::vector<Channel> channels;
-  int waiting = 0;
-  std::int64_t barriers = 0;
+  int waiting = 0;            // ranks in the current barrier
+  std::int64_t barriers = 0;  // barriers completed
   struct Child {
-    std::shared_ptr<Group> group;
-    int taken = 0;
+    std::shared_ptr<LocalGroup> group;
+    int joined = 0;  // ranks that have their transport already
   };
   std::map<std::pair<std::int64_t, int>, Child> children;  // by (number of the split, color)
 
   Channel& channel(int from, int to) { return channels[static_cast<std::size_t>(std::int64_t{from} * size + to)]; }
 };
 
-struct Receive {
+/// A receive that was started: message `number` from `peer` is written to `into`.
+struct ExpectedMessage {
   int peer;
   std::int64_t number;
   std::span<std::byte> into;
@@ -111,15 +112,15 @@ struct Receive {
 
 class LocalTransport final : public ExchangingTransport {
  public:
-  LocalTransport(std::shared_ptr<Group> group, int rank) : group_(std::move(group)), rank_(rank) {}
+  LocalTransport(std::shared_ptr<LocalGroup> group, int rank) : group_(std::move(group)), rank_(rank) {}
 
   int rank() const override { return rank_; }
   int size() const override { return group_->size; }
 
   Pending start(std::span<const Transfer> transfers, const Stream& stream) override {
-    std::vector<Receive> receives;
+    std::vector<ExpectedMessage> messages;
     for (const Transfer& transfer : transfers) {
-      ensure(transfer.peer >= 0 && transfer.peer < size(), "transfer with rank {} of {}", transfer.peer, size());
+      ensure(transfer.peer >= 0 && transfer.peer < size(), "transfer: peer {} of {} ranks", transfer.peer, size());
       if (transfer.peer == rank_) continue;
       std::optional<Message> message;
       if (!transfer.send.empty()) message.emplace(transfer.send, stream);
@@ -130,11 +131,11 @@ class LocalTransport final : public ExchangingTransport {
         group_->job->changed.notify_all();
       }
       if (!transfer.recv.empty())
-        receives.push_back({transfer.peer, group_->channel(transfer.peer, rank_).expected++, transfer.recv});
+        messages.push_back({transfer.peer, group_->channel(transfer.peer, rank_).expected++, transfer.recv});
     }
     exchange_with_self(transfers, rank_, stream);
-    return Pending([group = group_, rank = rank_, receives = std::move(receives), stream] {
-      for (const Receive& receive : receives) take(*group, rank, receive, stream);
+    return Pending([group = group_, rank = rank_, messages = std::move(messages), stream] {
+      for (const ExpectedMessage& expected : messages) wait_for_message(*group, rank, expected, stream);
     });
   }
 
@@ -166,28 +167,28 @@ class LocalTransport final : public ExchangingTransport {
     }
     const std::lock_guard lock(group_->job->mutex);
     const std::pair name{splits_++, color};
-    Group::Child& child = group_->children[name];
-    if (child.group == nullptr) child.group = std::make_shared<Group>(group_->job, members);
+    LocalGroup::Child& child = group_->children[name];
+    if (child.group == nullptr) child.group = std::make_shared<LocalGroup>(group_->job, members);
     auto transport = std::make_unique<LocalTransport>(child.group, position);
-    if (++child.taken == members) group_->children.erase(name);
+    if (++child.joined == members) group_->children.erase(name);
     return transport;
   }
 
   void abort(int exit_code) noexcept override { group_->job->abort(exit_code); }
 
  private:
-  static void take(Group& group, int rank, const Receive& receive, const Stream& stream) {
+  static void wait_for_message(LocalGroup& group, int rank, const ExpectedMessage& expected, const Stream& stream) {
     std::unique_lock lock(group.job->mutex);
-    auto& arrived = group.channel(receive.peer, rank).arrived;
-    group.job->wait(lock, [&] { return arrived.contains(receive.number); });
-    const Message message = std::move(arrived.extract(receive.number).mapped());
+    auto& arrived = group.channel(expected.peer, rank).arrived;
+    group.job->wait(lock, [&] { return arrived.contains(expected.number); });
+    const Message message = std::move(arrived.extract(expected.number).mapped());
     lock.unlock();
-    ensure(message.size() == receive.into.size(), "rank {} sent {} bytes to rank {}, which expects {}", receive.peer,
-           message.size(), rank, receive.into.size());
-    message.take(receive.into, stream);
+    ensure(message.size() == expected.into.size(), "rank {} sent {} bytes to rank {}, which expects {}", expected.peer,
+           message.size(), rank, expected.into.size());
+    message.copy_to(expected.into, stream);
   }
 
-  std::shared_ptr<Group> group_;
+  std::shared_ptr<LocalGroup> group_;
   int rank_;
   std::int64_t splits_ = 0;
 };
@@ -195,9 +196,9 @@ class LocalTransport final : public ExchangingTransport {
 }  // namespace
 
 void run_local_ranks(int ranks, const std::function<void(std::unique_ptr<Transport>)>& body) {
-  require(ranks >= 1, "{} ranks, expected at least 1", ranks);
-  const auto job = std::make_shared<Job>();
-  const auto group = std::make_shared<Group>(job, ranks);
+  require(ranks >= 1, "local transport: {} ranks, expected at least 1", ranks);
+  const auto job = std::make_shared<LocalJob>();
+  const auto group = std::make_shared<LocalGroup>(job, ranks);
   std::vector<std::exception_ptr> failures(static_cast<std::size_t>(ranks)), released(static_cast<std::size_t>(ranks));
   {
     std::vector<std::jthread> threads;

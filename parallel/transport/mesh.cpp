@@ -3,9 +3,9 @@
 namespace causeway {
 namespace {
 
-/// Ranks of one context group, once data and context have been filled in and checked.
+/// The number of ranks of a context group, with missing extents filled in and checked.
 int context_size(int ranks, int data, int context) {
-  require(data >= 0 && context >= 0, "the mesh is data × context = {} × {}, expected no negative extent", data,
+  require(data >= 0 && context >= 0, "the mesh is data × context = {} × {}, expected extents of at least 0", data,
           context);
   const int chosen = context > 0 ? context : data > 0 ? ranks / data : ranks;
   const int groups = data > 0 ? data : ranks / chosen;

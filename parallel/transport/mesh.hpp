@@ -4,16 +4,17 @@
 
 namespace causeway {
 
-/// data × context ranks: rank = data_index · context_size + context_index. The ranks of one context group hold the
-/// shards of one pack; groups work on different packs.
+/// The ranks as a mesh of data × context: rank = data_index · context_size + context_index. The ranks of one context
+/// group hold the shards of one pack; different groups work on different packs (data parallelism).
 struct Mesh {
-  /// Throws AgreedError(usage) unless data·context_ranks == all.size(). Either may be 0: "whatever is left" (both 0:
-  /// all ranks share one context).
+  /// Either extent may be 0: then it is all.size() divided by the other (both 0: all ranks are one context group).
+  /// Throws AgreedError(usage) unless data·context_ranks == all.size().
   Mesh(Communicator all, int data, int context_ranks);
 
   Communicator world;    ///< every rank
   Communicator context;  ///< the ranks that share this rank's pack
-  int data_size = 1, data_index = 0;
+  int data_size = 1;     ///< number of context groups
+  int data_index = 0;    ///< which of them this rank is in
 };
 
 }  // namespace causeway

@@ -1,6 +1,6 @@
-/// Ranks as processes. Point-to-point messages are nonblocking throughout, so that no order of sends and receives can
-/// block on a full buffer; MPI reports errors by code and every code is checked. Device memory goes through page-locked
-/// host memory, or as it is where this MPI reads it by itself; either way the host waits until it has been computed.
+/// Ranks as processes. All point-to-point messages are nonblocking, so that no order of sends and receives can block on
+/// a full buffer. MPI returns error codes, and every code is checked. Device memory is copied through page-locked host
+/// memory, or passed to MPI directly if this MPI accepts it; in both cases the host first waits for the stream.
 
 #include <mpi.h>
 #if defined(OPEN_MPI) && __has_include(<mpi-ext.h>)
@@ -45,10 +45,10 @@ struct CommunicatorTraits {
 };
 using OwnedCommunicator = Handle<CommunicatorTraits>;
 
-constexpr int tag = 0;  // one is enough: messages of a pair do not overtake each other
+constexpr int tag = 0;  // one tag is enough: MPI keeps the messages of a pair of ranks in order
 
-/// Messages in flight. Those nobody waited for, because an exception unwinds, are given up: receives are cancelled, so
-/// that nothing is written into memory that goes away; sends are left to MPI.
+/// Messages in flight. If an exception unwinds before wait(), the destructor cancels the receives, so that MPI does not
+/// write into freed memory, and leaves the sends to MPI.
 class Requests {
  public:
   Requests() = default;
@@ -83,8 +83,7 @@ class Requests {
     for (std::size_t i = 0; i < statuses.size(); ++i) {
       int length = 0;
       mpi_check(MPI_Get_count(&statuses[i], MPI_BYTE, &length));
-      ensure(length == lengths_[i], "rank {} sent {} bytes where {} were expected", statuses[i].MPI_SOURCE, length,
-             lengths_[i]);
+      ensure(length == lengths_[i], "rank {} sent {} bytes, expected {}", statuses[i].MPI_SOURCE, length, lengths_[i]);
     }
     mpi_check(MPI_Waitall(static_cast<int>(sends_.size()), sends_.data(), MPI_STATUSES_IGNORE));
   }
@@ -94,30 +93,30 @@ class Requests {
   std::vector<int> lengths_;
 };
 
-/// Transfers between device memory as MPI does them: between copies in page-locked host memory.
-class Staged {
+/// Transfers of device memory through copies in page-locked host memory.
+class StagedTransfers {
  public:
-  Staged(std::span<const Transfer> transfers, int rank, const Stream& stream) : stream_(stream) {
+  StagedTransfers(std::span<const Transfer> transfers, int rank, const Stream& stream) : stream_(stream) {
     const Stream host = stream.host();
-    const auto room = [&](std::size_t bytes) -> std::span<std::byte> {
+    const auto allocate = [&](std::size_t bytes) -> std::span<std::byte> {
       if (bytes == 0) return {};
       return memory_.emplace_back(host, DType::u8, Shape{static_cast<std::int64_t>(bytes)}).view().as_bytes();
     };
     for (const auto& [peer, send, recv] : transfers) {
       if (peer == rank) continue;
-      const std::span<std::byte> out = room(send.size()), in = room(recv.size());
+      const std::span<std::byte> out = allocate(send.size()), in = allocate(recv.size());
       stream.copy(out.data(), send.data(), std::ssize(send));
       transfers_.push_back({peer, out, in});
-      landing_.push_back(recv);
+      destinations_.push_back(recv);
     }
     if (!transfers_.empty()) stream.wait();
   }
 
   std::span<const Transfer> transfers() const { return transfers_; }
-  /// What has been received to where it was expected. This object is wanted until the event is reached.
-  Event land() const {
-    for (std::size_t i = 0; i < landing_.size(); ++i)
-      stream_.copy(landing_[i].data(), transfers_[i].recv.data(), std::ssize(landing_[i]));
+  /// Enqueues the copies of the received bytes to device memory. This object must live until the event is reached.
+  Event copy_to_device() const {
+    for (std::size_t i = 0; i < destinations_.size(); ++i)
+      stream_.copy(destinations_[i].data(), transfers_[i].recv.data(), std::ssize(destinations_[i]));
     return Event(stream_);
   }
 
@@ -125,11 +124,11 @@ class Staged {
   Stream stream_;
   std::vector<Tensor> memory_;
   std::vector<Transfer> transfers_;
-  std::vector<std::span<std::byte>> landing_;
+  std::vector<std::span<std::byte>> destinations_;
 };
 
-/// Staged messages that are on their way to the device, oldest first.
-using Landing = std::deque<std::pair<Event, std::shared_ptr<Staged>>>;
+/// Staged transfers whose copies to the device are in flight, oldest first.
+using DeviceCopies = std::deque<std::pair<Event, std::shared_ptr<StagedTransfers>>>;
 
 class MpiTransport final : public Transport {
  public:
@@ -144,24 +143,24 @@ class MpiTransport final : public Transport {
   int size() const override { return size_; }
 
   Pending start(std::span<const Transfer> transfers, const Stream& stream) override {
-    if (stream.device() == Device::cpu || mpi_takes_device_memory()) {
+    if (stream.device() == Device::cpu || mpi_accepts_device_memory()) {
       stream.wait();
       const auto requests = begin(transfers);
       exchange_with_self(transfers, rank_, stream);
       return Pending([requests] { requests->wait(); });
     }
-    while (!landing_->empty() && landing_->front().first.reached()) landing_->pop_front();
+    while (!device_copies_->empty() && device_copies_->front().first.reached()) device_copies_->pop_front();
     exchange_with_self(transfers, rank_, stream);
-    const auto staged = std::make_shared<Staged>(transfers, rank_, stream);
-    return Pending([staged, requests = begin(staged->transfers()), landing = landing_] {
+    const auto staged = std::make_shared<StagedTransfers>(transfers, rank_, stream);
+    return Pending([staged, requests = begin(staged->transfers()), device_copies = device_copies_] {
       requests->wait();
-      landing->emplace_back(staged->land(), staged);
+      device_copies->emplace_back(staged->copy_to_device(), staged);
     });
   }
 
   void all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream) override {
-    ensure(recv.size() == send.size() * static_cast<std::size_t>(size_), "all_gather of {} bytes into {} on {} ranks",
-           send.size(), recv.size(), size_);
+    ensure(recv.size() == send.size() * static_cast<std::size_t>(size_),
+           "all_gather: {} bytes from each rank into {} bytes on {} ranks", send.size(), recv.size(), size_);
     if (stream.device() != Device::cpu || recv.size() > piece_bytes_)
       return all_gather_by_exchange(*this, send, recv, stream);
     const int length = static_cast<int>(send.size());
@@ -194,7 +193,7 @@ class MpiTransport final : public Transport {
   }
 
   void abort(int exit_code) noexcept override {
-    MPI_Abort(MPI_COMM_WORLD, exit_code);  // of the world, not the group: the rest would wait for ever
+    MPI_Abort(MPI_COMM_WORLD, exit_code);  // not the group's communicator: the other ranks would wait forever
     std::_Exit(exit_code);
   }
 
@@ -212,7 +211,7 @@ class MpiTransport final : public Transport {
     return requests;
   }
 
-  /// Calls body with consecutive pieces, none longer than MPI can count.
+  /// Calls body with consecutive pieces of at most piece_bytes.
   template <class Byte, class Body>
   void for_each_piece(std::span<Byte> bytes, Body body) const {
     for (; !bytes.empty(); bytes = bytes.subspan(std::min(bytes.size(), piece_bytes_)))
@@ -220,7 +219,7 @@ class MpiTransport final : public Transport {
   }
 
   OwnedCommunicator comm_;
-  std::shared_ptr<Landing> landing_ = std::make_shared<Landing>();
+  std::shared_ptr<DeviceCopies> device_copies_ = std::make_shared<DeviceCopies>();
   std::size_t piece_bytes_;
   int rank_ = 0, size_ = 1;
 };
@@ -232,7 +231,7 @@ void finalize_mpi() {
 
 }  // namespace
 
-bool mpi_takes_device_memory() {
+bool mpi_accepts_device_memory() {
 #if defined(MPIX_CUDA_AWARE_SUPPORT) && MPIX_CUDA_AWARE_SUPPORT
   return MPIX_Query_cuda_support() == 1;
 #else
@@ -242,14 +241,14 @@ bool mpi_takes_device_memory() {
 
 std::unique_ptr<Transport> make_mpi_transport(std::int64_t piece_bytes) {
   ensure(piece_bytes >= 1 && piece_bytes <= std::numeric_limits<int>::max(),
-         "messages in pieces of {} bytes, expected 1 to 2^31 - 1", piece_bytes);
+         "MPI transport: pieces of {} bytes, expected 1 to 2^31 - 1", piece_bytes);
   int initialized = 0;
   mpi_check(MPI_Initialized(&initialized));
   if (initialized == 0) {
     int provided = 0;
     mpi_check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided));
-    ensure(std::atexit(finalize_mpi) == 0, "no room for an exit handler");
-    ensure(provided >= MPI_THREAD_SERIALIZED, "MPI's thread level is {}, expected MPI_THREAD_SERIALIZED ({})", provided,
+    ensure(std::atexit(finalize_mpi) == 0, "atexit failed: MPI would not be finalised");
+    ensure(provided >= MPI_THREAD_SERIALIZED, "MPI: thread level {}, expected MPI_THREAD_SERIALIZED ({})", provided,
            MPI_THREAD_SERIALIZED);
   }
   mpi_check(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));

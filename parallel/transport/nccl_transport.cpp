@@ -1,9 +1,9 @@
-/// Ranks with a GPU each. What is sent goes from GPU to GPU by NCCL, on a queue of its own beside the stream the rank
-/// computes on: start() lets that queue wait for the stream, Pending::wait() the stream for the queue, and nobody the
-/// host. Everything else, host memory first of all, is the control transport's.
+/// Ranks with a GPU each. NCCL sends from GPU to GPU on a queue (a stream of its own) beside the stream on which the
+/// rank computes: start() makes the queue wait for the stream, Pending::wait() makes the stream wait for the queue, and
+/// the host waits for neither. Host memory and control messages use the control transport.
 ///
-/// All groups of a rank share the queue. Every rank starts what it starts in one order, so that operations of several
-/// groups cannot wait for one another crosswise, as they could on queues of their own.
+/// All groups of a rank share one queue. Every rank starts its operations in the same order, so that operations of
+/// different groups cannot deadlock, as they could on separate queues.
 
 #if CAUSEWAY_NCCL
 
@@ -31,20 +31,19 @@ void nccl_check(ncclResult_t result, std::source_location where = std::source_lo
   throw Error(ExitCode::internal, text);
 }
 
-/// What a rank's groups share: the queue, and the communicators that are open, for whoever has to look after all of
-/// them.
-class Links {
+/// Shared by all groups of a rank: the queue, and the open NCCL communicators, to check or abort all of them.
+class NcclQueue {
  public:
-  explicit Links(const Stream& stream) : queue_(stream.side_stream()) {}
+  explicit NcclQueue(const Stream& stream) : queue_(stream.side_stream()) {}
 
   const Stream& queue() const { return queue_; }
   void add(ncclComm_t comm) { open_.push_back(comm); }
-  /// While an exception unwinds the peers may be elsewhere, and an orderly end would wait for them.
+  /// While an exception unwinds, ncclCommDestroy might wait for peers that do not close theirs: abort instead.
   void close(ncclComm_t comm) noexcept {
     if (std::erase(open_, comm) == 0) return;
     std::uncaught_exceptions() > 0 ? ncclCommAbort(comm) : ncclCommDestroy(comm);
   }
-  /// Throws where a communicator has failed since it was last asked.
+  /// Throws if a communicator has failed.
   void check() const {
     for (const ncclComm_t comm : open_) {
       ncclResult_t state = ncclSuccess;
@@ -64,11 +63,11 @@ class Links {
 
 class NcclTransport final : public Transport {
  public:
-  NcclTransport(std::unique_ptr<Transport> control, std::shared_ptr<Links> links, ncclComm_t comm)
-      : control_(std::move(control)), links_(std::move(links)), comm_(comm) {
-    links_->add(comm_);
+  NcclTransport(std::unique_ptr<Transport> control, std::shared_ptr<NcclQueue> shared, ncclComm_t comm)
+      : control_(std::move(control)), shared_(std::move(shared)), comm_(comm) {
+    shared_->add(comm_);
   }
-  ~NcclTransport() override { links_->close(comm_); }
+  ~NcclTransport() override { shared_->close(comm_); }
   NcclTransport(const NcclTransport&) = delete;
   NcclTransport& operator=(const NcclTransport&) = delete;
 
@@ -85,7 +84,7 @@ class NcclTransport final : public Transport {
       pending = on_queue(stream, [&](cudaStream_t queue) {
         nccl_check(ncclGroupStart());
         for (const auto& [peer, send, recv] : transfers) {
-          ensure(peer >= 0 && peer < size(), "transfer with rank {} of {}", peer, size());
+          ensure(peer >= 0 && peer < size(), "transfer: peer {} of {} ranks", peer, size());
           if (peer == rank()) continue;
           if (!send.empty()) nccl_check(ncclSend(send.data(), send.size(), ncclUint8, peer, comm_, queue));
           if (!recv.empty()) nccl_check(ncclRecv(recv.data(), recv.size(), ncclUint8, peer, comm_, queue));
@@ -99,8 +98,8 @@ class NcclTransport final : public Transport {
 
   void all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream) override {
     if (stream.device() == Device::cpu) return control_->all_gather(send, recv, stream);
-    ensure(recv.size() == send.size() * static_cast<std::size_t>(size()), "all_gather of {} bytes into {} on {} ranks",
-           send.size(), recv.size(), size());
+    ensure(recv.size() == send.size() * static_cast<std::size_t>(size()),
+           "all_gather: {} bytes from each rank into {} bytes on {} ranks", send.size(), recv.size(), size());
     if (send.empty()) return;
     on_queue(stream, [&](cudaStream_t queue) {
       nccl_check(ncclAllGather(send.data(), recv.data(), send.size(), ncclUint8, comm_, queue));
@@ -115,10 +114,10 @@ class NcclTransport final : public Transport {
     }).wait();
   }
 
-  /// NCCL's own reduction adds in an order of its own, which the contract forbids; of two numbers there is one order.
+  /// NCCL's reduction does not add in rank order, as Transport promises. A sum of two has only one order.
   void all_reduce(void* data, std::int64_t count, DType type, Reduction op, const Stream& stream) override {
     if (stream.device() == Device::cpu) return control_->all_reduce(data, count, type, op, stream);
-    if (!adds_two(type, op)) return all_reduce_in_rank_order(*this, data, count, type, op, stream);
+    if (!is_sum_of_two_ranks(type, op)) return all_reduce_in_rank_order(*this, data, count, type, op, stream);
     if (count == 0) return;
     on_queue(stream, [&](cudaStream_t queue) {
       nccl_check(ncclAllReduce(data, data, static_cast<std::size_t>(count), native_type(type), ncclSum, comm_, queue));
@@ -128,7 +127,7 @@ class NcclTransport final : public Transport {
   void reduce_scatter(const void* send, void* recv, std::span<const std::int64_t> counts, DType type, Reduction op,
                       const Stream& stream) override {
     if (stream.device() == Device::cpu) return control_->reduce_scatter(send, recv, counts, type, op, stream);
-    if (!adds_two(type, op) || counts.front() != counts.back())
+    if (!is_sum_of_two_ranks(type, op) || counts.front() != counts.back())
       return reduce_scatter_in_rank_order(*this, send, recv, counts, type, op, stream);
     if (counts.front() == 0) return;
     on_queue(stream, [&](cudaStream_t queue) {
@@ -141,52 +140,53 @@ class NcclTransport final : public Transport {
 
   std::unique_ptr<Transport> split(int color, int key) override {
     std::unique_ptr<Transport> part = control_->split(color, key);
-    // By the part's own order, which breaks ties by rank.
+    // Ordered by the rank in the new group: with `key` NCCL might break ties differently.
     ncclComm_t comm = nullptr;
     nccl_check(ncclCommSplit(comm_, color, part->rank(), &comm, nullptr));
-    return std::make_unique<NcclTransport>(std::move(part), links_, comm);
+    return std::make_unique<NcclTransport>(std::move(part), shared_, comm);
   }
 
   void abort(int exit_code) noexcept override {
-    links_->abort();
+    shared_->abort();
     control_->abort(exit_code);
   }
 
  private:
-  bool adds_two(DType type, Reduction op) const {
+  bool is_sum_of_two_ranks(DType type, Reduction op) const {
     return size() == 2 && op == Reduction::sum && (type == DType::f32 || type == DType::f64);
   }
   static ncclDataType_t native_type(DType type) { return type == DType::f64 ? ncclFloat64 : ncclFloat32; }
 
-  /// What `enqueue` puts on the queue starts when the stream is where it is now; the stream waits for it by the handle.
+  /// Calls enqueue(queue); the enqueued work starts after all work now on the stream. The handle's wait() makes the
+  /// stream wait for it.
   template <class Enqueue>
   Pending on_queue(const Stream& stream, const Enqueue& enqueue) {
-    const Stream& queue = links_->queue();
+    const Stream& queue = shared_->queue();
     Event(stream).block(queue);
     enqueue(static_cast<cudaStream_t>(queue.native()));
     return Pending([done = Event(queue), stream] { done.block(stream); });
   }
 
   std::unique_ptr<Transport> control_;
-  std::shared_ptr<Links> links_;
+  std::shared_ptr<NcclQueue> shared_;
   ncclComm_t comm_;
 };
 
 }  // namespace
 
 std::unique_ptr<Transport> make_nccl_transport(std::unique_ptr<Transport> control, const Stream& stream) {
-  ensure(stream.device() == Device::cuda, "NCCL for a stream on {}", name_of(stream.device()));
+  ensure(stream.device() == Device::cuda, "NCCL: the stream is on device {}, expected cuda", name_of(stream.device()));
   ncclUniqueId id{};
   if (control->rank() == 0) nccl_check(ncclGetUniqueId(&id));
   control->broadcast(std::as_writable_bytes(std::span(&id, 1)), 0, Stream());
   ncclComm_t comm = nullptr;
   nccl_check(ncclCommInitRank(&comm, control->size(), id, control->rank()));
-  const auto links = std::make_shared<Links>(stream);
-  // A host that waits for the stream may wait for a peer that is gone.
-  check_while_waiting(stream, [links = std::weak_ptr(links)] {
-    if (const auto open = links.lock()) open->check();
+  const auto shared = std::make_shared<NcclQueue>(stream);
+  // While the host waits for the stream, check that no peer has failed: the stream might wait for it forever.
+  check_while_waiting(stream, [shared = std::weak_ptr(shared)] {
+    if (const auto open = shared.lock()) open->check();
   });
-  return std::make_unique<NcclTransport>(std::move(control), links, comm);
+  return std::make_unique<NcclTransport>(std::move(control), shared, comm);
 }
 
 }  // namespace causeway

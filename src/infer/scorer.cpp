@@ -98,7 +98,7 @@ void rows_to_first(const ShardLayout& layout, int group, std::span<const T> loca
     for (std::int64_t at = chunk.begin; at < chunk.end; at += at_once) {
       const auto count = static_cast<std::size_t>(std::min(at_once, chunk.end - at) * columns);
       const auto mine = [&] {
-        return local.subspan(static_cast<std::size_t>((layout.local_offset(c) + at - chunk.begin) * columns), count);
+        return local.subspan(static_cast<std::size_t>((layout.first_local_row(c) + at - chunk.begin) * columns), count);
       };
       if (owner == 0) {
         take(at, mine());

@@ -188,7 +188,7 @@ Tensor CaseFile::read(const OpInput& input, std::string_view name, DType dtype, 
   Tensor tensor(stream.host(), dtype, input.per_token() ? shape.with_rows(sharding.local_tokens()) : shape);
   if (input.per_token())
     for (const Chunk& chunk : sharding.chunks())
-      read_rows(dataset, chunk.tokens.begin, tensor.view().slice_rows(chunk.offset, chunk.tokens.size()));
+      read_rows(dataset, chunk.tokens.begin, tensor.view().slice_rows(chunk.first_row, chunk.tokens.size()));
   else
     read_rows(dataset, 0, tensor.view());
   if (stream.device() == Device::cpu) return tensor;

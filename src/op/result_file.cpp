@@ -53,7 +53,7 @@ void ResultFile::write(const std::vector<ResultTensor>& tensors, const std::map<
         if (!tensor.per_token) continue;
         hdf5::Dataset dataset = file.dataset(tensor.name);
         for (const Chunk& chunk : sharding.chunks())
-          write_rows(dataset, chunk.tokens.begin, tensor.local.slice_rows(chunk.offset, chunk.tokens.size()));
+          write_rows(dataset, chunk.tokens.begin, tensor.local.slice_rows(chunk.first_row, chunk.tokens.size()));
       }
       file.close();
     });

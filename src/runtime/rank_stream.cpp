@@ -7,7 +7,7 @@
 namespace causeway {
 
 Stream make_rank_stream(Device device, Communicator& ranks) {
-  if (device == Device::cuda) take_gpu(ranks.transport());
+  if (device == Device::cuda) select_gpu(ranks.transport());
   std::optional<Stream> stream;
   collectively(ranks, [&] { stream.emplace(device); });
   return *std::move(stream);

@@ -88,7 +88,7 @@ nlohmann::ordered_json describe_environment(const TrainSettings& settings, const
                          {"context", runtime.mesh.context.size()},
                          {"layout", settings.compute.layout},
                          {"transport", processes ? "MPI" : "threads"},
-                         {"device_memory", way_of_device_memory(world.transport(), runtime.stream, !processes)}};
+                         {"device_memory", device_transfer_method(world.transport(), runtime.stream, !processes)}};
 
   using HostName = std::array<char, 256>;
   HostName mine{};

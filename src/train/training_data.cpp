@@ -142,7 +142,7 @@ HostBatch read_batch(const DataMixture& data, const Pack& pack, const Sharding& 
       dataset.read_tokens(offset, tokens);
       mask.assign(tokens.size(), 1);
       if (loss_mask == LossMask::honoured && dataset.has_loss_mask()) dataset.read_loss_mask(offset, mask);
-      const std::int64_t row = chunk.offset + at - chunk.tokens.begin;
+      const std::int64_t row = chunk.first_row + at - chunk.tokens.begin;
       std::copy_n(tokens.begin(), count, batch.ids.begin() + row);
       for (std::int64_t i = 0; i < with_label; ++i) {
         if (mask[static_cast<std::size_t>(i + 1)] == 0) continue;

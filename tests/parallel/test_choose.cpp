@@ -7,7 +7,7 @@
 namespace causeway::test {
 namespace {
 
-TensorView shaped(Shape shape) { return view_of(nullptr, DType::f32, shape); }
+TensorView shaped(Shape shape) { return without_data(DType::f32, shape); }
 
 OperatorArguments convolution(std::int64_t channels, std::int64_t taps) {
   return BlockedConvForward{.in = {.q = {}, .k = {}, .v = shaped({1, channels}), .skip = {}, .segments = {}},
@@ -35,27 +35,26 @@ struct Case {
 
 constexpr Machine usual{.latency_s = 3e-6, .bytes_per_s = 1e10, .operations_per_s = 1e10};
 constexpr Machine slow_network{.latency_s = 3e-6, .bytes_per_s = 1e5, .operations_per_s = 1e12};
-constexpr Machine far_away{.latency_s = 1, .bytes_per_s = 1e15, .operations_per_s = 1e15};
+constexpr Machine high_latency{.latency_s = 1, .bytes_per_s = 1e15, .operations_per_s = 1e15};
 constexpr Machine slow_processor{.latency_s = 1e-9, .bytes_per_s = 1e13, .operations_per_s = 1e6};
 
 TEST(Choice, FollowsTheMachine) {
   const Case cases[] = {
       {"the fewest bytes over a slow network", convolution(64, 7), 1 << 16, 4, slow_network, "halo"},
-      {"one message where messages are dear", convolution(64, 7), 1 << 16, 4, far_away, "halo"},
-      {"overlap where the halo takes as long as the convolution",
+      {"one message if latency is high", convolution(64, 7), 1 << 16, 4, high_latency, "halo"},
+      {"overlap if the halo takes as long as the convolution",
        convolution(64, 128),
        1 << 10,
        4,
        {.latency_s = 0, .bytes_per_s = 64 * 127 * 4, .operations_per_s = 64 * 128 * 256},
        "halo_overlapped"},
-      {"nothing to hide: the first row", convolution(64, 128), 1 << 20, 4, usual, "halo"},
-      {"a filter longer than a shard is cheaper by channels", convolution(64, 1 << 14), 1 << 12, 4, slow_network,
-       "all_to_all"},
-      {"the state, not the sequence, over a slow network", scan(64, 16), 1 << 20, 8, slow_network, "state_carry"},
-      {"no second pass where the processor is slow", scan(256, 16), 1 << 14, 8, slow_processor, "all_to_all"},
-      {"but one rather than vectors half empty", scan(64, 16), 1 << 14, 8, slow_processor, "state_carry"},
+      {"no communication to hide: the first row", convolution(64, 128), 1 << 20, 4, usual, "halo"},
+      {"all_to_all for a filter longer than a shard", convolution(64, 1 << 14), 1 << 12, 4, slow_network, "all_to_all"},
+      {"over a slow network the state, not the sequence", scan(64, 16), 1 << 20, 8, slow_network, "state_carry"},
+      {"no second pass if the processor is slow", scan(256, 16), 1 << 14, 8, slow_processor, "all_to_all"},
+      {"a second pass rather than half-filled vectors", scan(64, 16), 1 << 14, 8, slow_processor, "state_carry"},
       {"one rank takes the first row", scan(64, 16), 1 << 14, 1, usual, "state_carry"},
-      {"no token at all", scan(64, 16), 0, 3, usual, "state_carry"},
+      {"a pack without tokens", scan(64, 16), 0, 3, usual, "state_carry"},
   };
   for (const Case& c : cases) {
     const Sharding sharding(ShardLayout(c.tokens, c.ranks, Layout::contiguous), Segments::one_document(c.tokens), 0);
@@ -78,7 +77,7 @@ TEST(Choice, AddsUpTheCallsOfAnOperator) {
   }
 }
 
-TEST(Choice, NoiseBelowATenthTakesTheEarlierRow) {
+TEST(Choice, ADifferenceBelowATenthChoosesTheEarlierRow) {
   const auto chosen = [](std::vector<double> seconds) {
     std::vector<Estimate> rows;
     for (const double each : seconds) rows.push_back({.strategy = "row", .seconds = each});
@@ -91,7 +90,7 @@ TEST(Choice, NoiseBelowATenthTakesTheEarlierRow) {
   EXPECT_EQ(chosen({0.0, 0.0}), 0);
 }
 
-TEST(Choice, SecondsHideCommunicationBehindComputation) {
+TEST(Choice, SecondsCountHiddenCommunicationOnlyWhereItExceedsComputation) {
   const Machine machine{.latency_s = 1, .bytes_per_s = 10, .operations_per_s = 100};
   EXPECT_DOUBLE_EQ(seconds({.operations = 300, .bytes_sent = 40, .messages = 2, .hidden = 0}, machine), 3 + 6);
   EXPECT_DOUBLE_EQ(seconds({.operations = 300, .bytes_sent = 40, .messages = 2, .hidden = 1}, machine), 6);

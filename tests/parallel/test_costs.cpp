@@ -1,21 +1,21 @@
-/// What strategies say that they cost, held against the closed forms of the design over T, D and N; that they do send
-/// what they say is test_strategies' matter.
+/// The cost functions of the strategies, compared with the formulas of parallel/strategies/README.md.
+/// test_strategies.cpp tests that the strategies send these bytes.
 
 #include <gtest/gtest.h>
 
-#include "parallel/strategy.hpp"
+#include "parallel/choose.hpp"
 
 namespace causeway::test {
 namespace {
 
-TensorView shaped(Shape shape, DType dtype = DType::f32) { return view_of(nullptr, dtype, shape); }
+TensorView shaped(Shape shape, DType dtype = DType::f32) { return without_data(dtype, shape); }
 
 struct Size {
   std::int64_t T, D, N;
 };
 constexpr Size sizes[] = {{1 << 20, 4096, 8}, {65536, 256, 2}, {65538, 240, 3}, {9800, 210, 7}, {4096, 64, 1}};
 
-/// Calls check(size, sharding of one document, what all_to_all moves of one tensor: (L/N)·D·s·(N-1)/N).
+/// Calls check(size, sharding of one document, bytes that all_to_all sends of one tensor: (L/N)·D·s·(N-1)/N).
 template <class Check>
 void for_every_size(Layout layout, Check check) {
   for (const Size& size : sizes) {
@@ -30,7 +30,7 @@ std::int64_t bytes(std::span<const Strategy> table, std::string_view name, const
   return find_strategy(table, "test", name).cost(sharding, args).bytes_sent;
 }
 
-TEST(Costs, AHaloIsTheTapsButOneOfEachChunk) {
+TEST(Costs, AHaloIsOneRowLessThanTheTapsForEachChunk) {
   for (const Layout layout : every_layout)
     for_every_size(layout, [&](const Size& size, const Sharding& sharding, std::int64_t) {
       const TensorView x = shaped({size.T / size.N, size.D});
@@ -76,8 +76,7 @@ TEST(Costs, AllToAllIsTwoTensorsForConvolutionsThreeForTheScan) {
     });
 }
 
-/// Half the transforms of strategies.md: parallel/README.md says why.
-TEST(Costs, AFourierTransformIsAShardForEveryOtherBranchOfEveryButterfly) {
+TEST(Costs, AFourierTransformSendsAShardToEachOtherBranchOfEachButterfly) {
   for_every_size(Layout::contiguous, [&](const Size& size, const Sharding& sharding, std::int64_t) {
     const std::int64_t branches[] = {0, 0, 1, 2, 2, 4, 3, 6, 3};  // Σ (p-1) over the prime factors of N
     const std::int64_t groups = size.D / 2;
@@ -95,7 +94,7 @@ TEST(Costs, AFourierTransformIsAShardForEveryOtherBranchOfEveryButterfly) {
   });
 }
 
-TEST(Costs, AStateIsAsLongAsItsModesWhateverTheContext) {
+TEST(Costs, TheSizeOfAStateDoesNotDependOnTheContextLength) {
   for_every_size(Layout::contiguous, [&](const Size& size, const Sharding& sharding, std::int64_t) {
     const TensorView x = shaped({size.T / size.N, size.D}, DType::bf16), modes = shaped({size.D, 16});
     const std::int64_t sent =
@@ -106,16 +105,16 @@ TEST(Costs, AStateIsAsLongAsItsModesWhateverTheContext) {
   });
 }
 
-TEST(Costs, AttentionMovesKeysAndValuesOfEveryOtherRankOrFourTensorsByHeads) {
+TEST(Costs, AttentionSendsKeysAndValuesToEveryOtherRankOrFourTensorsByHeads) {
   for (const Layout layout : every_layout)
     for_every_size(layout, [&](const Size& size, const Sharding& sharding, std::int64_t tensor) {
-      const TensorView x = shaped({size.T / size.N, size.N, size.D / size.N});  // a head a rank
+      const TensorView x = shaped({size.T / size.N, size.N, size.D / size.N});  // one head per rank
       const RotaryAttentionForward args{.q = x, .k = x, .v = x, .y = x};
       const auto table = attention_strategies();
       EXPECT_EQ(bytes(table, "ring", sharding, args), 2 * (size.N - 1) * (size.T / size.N) * size.D * 4);
       EXPECT_EQ(bytes(table, "all_gather", sharding, args), 2 * (size.N - 1) * (size.T / size.N) * size.D * 4);
       EXPECT_EQ(bytes(table, "all_to_all", sharding, args), 4 * tensor);
-      // The ranks' mean; a contiguous layout's last rank has all keys before it.
+      // Relative to the mean of the ranks; in a contiguous layout the last rank has the most keys.
       const double mean = find_strategy(table, "attention", "all_to_all").cost(sharding, args).operations,
                    share = layout == Layout::zigzag ? 1 : 2 - 1.0 / static_cast<double>(size.N);
       for (const std::string_view name : {"ring", "all_gather"})
@@ -123,7 +122,7 @@ TEST(Costs, AttentionMovesKeysAndValuesOfEveryOtherRankOrFourTensorsByHeads) {
     });
 }
 
-TEST(Costs, WithoutAPeerNothingIsSentAndNothingIsWaitedFor) {
+TEST(Costs, OneRankSendsNoBytesAndNoMessages) {
   const Sharding alone(ShardLayout(1000, 1, Layout::contiguous), Segments::one_document(1000), 0);
   const TensorView x = shaped({1000, 8});
   for (const auto& row : convolution_strategies()) {
@@ -134,11 +133,11 @@ TEST(Costs, WithoutAPeerNothingIsSentAndNothingIsWaitedFor) {
   }
 }
 
-TEST(Costs, WhatHidesIsPaidOnce) {
+TEST(Costs, HiddenCommunicationDoesNotCountTwice) {
   const Machine machine{.latency_s = 1, .bytes_per_s = 10, .operations_per_s = 100};
-  const Cost shown{.operations = 500, .bytes_sent = 30, .messages = 2};  // 5 s of work, 5 s of communication
-  EXPECT_DOUBLE_EQ(seconds(shown, machine), 10);
-  Cost hidden = shown;
+  const Cost exposed{.operations = 500, .bytes_sent = 30, .messages = 2};  // 5 s of work, 5 s of communication
+  EXPECT_DOUBLE_EQ(seconds(exposed, machine), 10);
+  Cost hidden = exposed;
   hidden.hidden = 1;
   EXPECT_DOUBLE_EQ(seconds(hidden, machine), 5);
   hidden.hidden = 0.5;

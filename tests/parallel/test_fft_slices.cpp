@@ -1,5 +1,5 @@
-/// The strategy fft where shards are so long that channels are worked off in slices; what it does in one is
-/// test_strategies' matter.
+/// The strategy fft on shards so long that it processes the channels in slices. test_strategies.cpp tests it with one
+/// slice.
 
 #include <gtest/gtest.h>
 
@@ -15,7 +15,7 @@ namespace {
 constexpr std::int64_t channels = 24, groups = 3, modes = 4;
 constexpr int ranks = 3;
 
-/// Runs body(world, stream, sharding) on a pack of which three documents cross no, one and two edges.
+/// Runs body(world, stream, sharding) on a pack of three documents, which cross zero, one and two edges between ranks.
 template <class Body>
 void on_long_shards(Body body) {
   on_ranks(ranks, [&](Communicator& world) {
@@ -26,7 +26,7 @@ void on_long_shards(Body body) {
   });
 }
 
-/// Holds this rank's rows against the whole pack's.
+/// Compares this rank's rows with those of the whole pack.
 void expect_rows(const Stream& stream, const Sharding& sharding, const char* name, TensorView got, TensorView whole) {
   EXPECT_LE(relative_error(values_of(got), values_of(local_rows(stream, sharding, whole))), 1e-11) << name;
 }
@@ -42,7 +42,7 @@ TEST(FftInSlices, LongConvEqualsOneRankAndSendsAMessageASlice) {
 
     const Tensor y = zeros({tokens, channels}), d_x = zeros({tokens, channels}), d_taps = zeros({groups, tokens}),
                  d_skip = zeros({channels});
-    const GatedConvInputs whole{.q = {}, .k = {}, .v = x, .skip = skip, .segments = sharding.whole().segments()};
+    const GatedConvInputs whole{.q = {}, .k = {}, .v = x, .skip = skip, .segments = sharding.whole_pack().segments()};
     fft_conv_forward(stream, {.in = whole, .taps = taps, .y = y});
     fft_conv_backward(stream, {.in = whole,
                                .taps = taps,
@@ -66,7 +66,7 @@ TEST(FftInSlices, LongConvEqualsOneRankAndSendsAMessageASlice) {
                   .d_taps = my_d_taps},
                  saved);
     EXPECT_NO_THROW(saved.ensure_empty());
-    EXPECT_GT(messages, 6) << "one slice would need no more";
+    EXPECT_GT(messages, 6) << "one slice needs at most 6";
     expect_rows(stream, sharding, "y", my_y, y);
     expect_rows(stream, sharding, "d_x", my_d_x, d_x);
     EXPECT_LE(relative_error(summed(world, values_of(my_d_taps)), values_of(d_taps)), 1e-11);
@@ -87,7 +87,7 @@ TEST(FftInSlices, HyenaLiEqualsOneRank) {
     const Tensor y = zeros({tokens, channels}), d_v = zeros({tokens, channels}), d_residues = zeros({channels, modes}),
                  d_log_rates = zeros({channels, modes}),
                  states = zeros({ceil_div(tokens, modal_conv_block), channels, modes});
-    const GatedConvInputs whole{.q = {}, .k = {}, .v = v, .skip = {}, .segments = sharding.whole().segments()};
+    const GatedConvInputs whole{.q = {}, .k = {}, .v = v, .skip = {}, .segments = sharding.whole_pack().segments()};
     modal_conv_forward(
         stream, {.in = whole, .residues = residues, .log_rates = log_rates, .state_in = {}, .y = y, .states = states});
     modal_conv_backward(stream, {.in = whole,

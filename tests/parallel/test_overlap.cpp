@@ -1,6 +1,6 @@
-/// Whether communication hides behind computation, over ranks whose messages take exactly as long as the computation
-/// (support/delaying_transport.hpp): with T the length of either, forms that overlap shall take 1.15 T, the plain ones
-/// 2 T.
+/// Whether communication overlaps with computation, on ranks whose messages take exactly as long as the computation
+/// (support/delaying_transport.hpp). If both take T, strategies that overlap must take at most 1.15 T; the plain ones
+/// take about 2 T.
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -19,8 +19,8 @@ namespace {
 
 constexpr int ranks = 2, repetitions = 6;
 
-/// An operator with its tensors on one rank, under any strategy of its table.
-struct Subject {
+/// An operator with its tensors on one rank, to run with any strategy of its table.
+struct TimedOperator {
   std::function<void(std::string_view strategy, const StrategyContext&, Saved*)> forward;
   std::function<void(std::string_view strategy, const StrategyContext&, Saved&)> backward;
 };
@@ -28,19 +28,19 @@ struct Subject {
 struct OverlapCase {
   std::string_view name, plain, overlapped;
   std::int64_t tokens;
-  Subject (*prepare)(const Stream&, std::int64_t local_tokens);
+  TimedOperator (*prepare)(const Stream&, std::int64_t local_tokens);
 };
 
-/// A rank's tensors, alive as long as the subject.
+/// Keeps the tensors of an operator alive.
 class Holder {
  public:
   explicit Holder(const Stream& stream) : stream_(stream) {}
-  /// A few random numbers over and over: drawing each would take longer than what is measured.
+  /// Repeats a few random values: drawing every element would take longer than the measurement.
   TensorView add(Shape shape, double low = -1, double high = 1) {
     constexpr std::size_t count = 4093;
-    const Tensor numbers = random_tensor(stream_, DType::f32, {count}, 7 + tensors_.size(), low, high);
+    const Tensor values = random_tensor(stream_, DType::f32, {count}, 7 + tensors_.size(), low, high);
     const TensorView x = tensors_.emplace_back(stream_, DType::f32, shape);
-    for (std::size_t i = 0; float& element : x.as<float>()) element = numbers.view().as<float>()[i++ % count];
+    for (std::size_t i = 0; float& element : x.as<float>()) element = values.view().as<float>()[i++ % count];
     return x;
   }
 
@@ -50,7 +50,8 @@ class Holder {
 };
 
 template <class Forward, class Backward, class Table>
-Subject subject(std::shared_ptr<Holder> holder, const Forward& forward, const Backward& backward, Table table) {
+TimedOperator timed_operator(std::shared_ptr<Holder> holder, const Forward& forward, const Backward& backward,
+                             Table table) {
   return {.forward = [=](std::string_view name, const StrategyContext& context,
                          Saved* saved) { find_strategy(table(), "", name).forward(context, forward, saved); },
           .backward = [=, holder = std::move(holder)](
@@ -58,9 +59,10 @@ Subject subject(std::shared_ptr<Holder> holder, const Forward& forward, const Ba
                           Saved& saved) { find_strategy(table(), "", name).backward(context, backward, saved); }};
 }
 
-constexpr std::int64_t channels = 1024;  // 32 of them in a slice of 16, as 4096 have it on 8 ranks
+constexpr std::int64_t channels =
+    1024;  // 32 channels in each of 16 slices on 2 ranks, as 4096 channels have on 8 ranks
 
-Subject causal_conv_subject(const Stream& stream, std::int64_t tokens) {
+TimedOperator causal_conv_operator(const Stream& stream, std::int64_t tokens) {
   const auto hold = std::make_shared<Holder>(stream);
   const CausalConvForward forward{.x = hold->add({tokens, channels}),
                                   .halo = {},
@@ -80,7 +82,7 @@ Subject causal_conv_subject(const Stream& stream, std::int64_t tokens) {
                                     .d_halo = {},
                                     .d_weight = hold->add({channels, 4}),
                                     .d_bias = {}};
-  return subject(hold, forward, backward, convolution_strategies);
+  return timed_operator(hold, forward, backward, convolution_strategies);
 }
 
 GatedConvInputs gated_inputs(Holder& hold, std::int64_t tokens) {
@@ -96,7 +98,7 @@ GatedConvGradients gated_gradients(Holder& hold, std::int64_t tokens) {
           .d_skip = hold.add({channels})};
 }
 
-Subject hyena_mr_subject(const Stream& stream, std::int64_t tokens) {
+TimedOperator hyena_mr_operator(const Stream& stream, std::int64_t tokens) {
   const auto hold = std::make_shared<Holder>(stream);
   const BlockedConvForward forward{.in = gated_inputs(*hold, tokens),
                                    .halo = {},
@@ -108,10 +110,10 @@ Subject hyena_mr_subject(const Stream& stream, std::int64_t tokens) {
                                      .gradients = gated_gradients(*hold, tokens),
                                      .d_halo = {},
                                      .d_taps = hold->add({channels, 128})};
-  return subject(hold, forward, backward, gated_convolution_strategies);
+  return timed_operator(hold, forward, backward, gated_convolution_strategies);
 }
 
-Subject hyena_li_subject(const Stream& stream, std::int64_t tokens) {
+TimedOperator hyena_li_operator(const Stream& stream, std::int64_t tokens) {
   const auto hold = std::make_shared<Holder>(stream);
   const Shape modes{channels, 16};
   const ModalConvForward forward{.in = gated_inputs(*hold, tokens),
@@ -128,10 +130,10 @@ Subject hyena_li_subject(const Stream& stream, std::int64_t tokens) {
                                    .gradients = gated_gradients(*hold, tokens),
                                    .d_residues = hold->add(modes),
                                    .d_log_rates = hold->add(modes)};
-  return subject(hold, forward, backward, modal_convolution_strategies);
+  return timed_operator(hold, forward, backward, modal_convolution_strategies);
 }
 
-Subject long_conv_subject(const Stream& stream, std::int64_t tokens) {
+TimedOperator long_conv_operator(const Stream& stream, std::int64_t tokens) {
   const auto hold = std::make_shared<Holder>(stream);
   GatedConvInputs in;
   in.v = hold->add({tokens, channels});
@@ -145,33 +147,33 @@ Subject long_conv_subject(const Stream& stream, std::int64_t tokens) {
                                                .d_v = hold->add({tokens, channels}),
                                                .d_skip = {}},
                                  .d_taps = hold->add({channels, 512})};
-  return subject(hold, forward, backward, long_convolution_strategies);
+  return timed_operator(hold, forward, backward, long_convolution_strategies);
 }
 
 void PrintTo(const OverlapCase& c, std::ostream* out) { *out << c.name; }
 
 constexpr OverlapCase cases[] = {
-    {"causal_conv halo", "halo", "halo_overlapped", 16384, causal_conv_subject},
-    {"causal_conv all_to_all", "all_to_all", "all_to_all_pipelined", 8192, causal_conv_subject},
-    {"hyena_mr halo", "halo", "halo_overlapped", 8192, hyena_mr_subject},
-    {"hyena_mr all_to_all", "all_to_all", "all_to_all_pipelined", 4096, hyena_mr_subject},
-    {"hyena_li all_to_all", "all_to_all", "all_to_all_pipelined", 4096, hyena_li_subject},
-    {"long_conv all_to_all", "all_to_all", "all_to_all_pipelined", 4096, long_conv_subject},
+    {"causal_conv halo", "halo", "halo_overlapped", 16384, causal_conv_operator},
+    {"causal_conv all_to_all", "all_to_all", "all_to_all_pipelined", 8192, causal_conv_operator},
+    {"hyena_mr halo", "halo", "halo_overlapped", 8192, hyena_mr_operator},
+    {"hyena_mr all_to_all", "all_to_all", "all_to_all_pipelined", 4096, hyena_mr_operator},
+    {"hyena_li all_to_all", "all_to_all", "all_to_all_pipelined", 4096, hyena_li_operator},
+    {"long_conv all_to_all", "all_to_all", "all_to_all_pipelined", 4096, long_conv_operator},
 };
 
-/// One direction of an operator: what is timed, and what has to be done before, with the clock unread.
+/// Forward or backward of an operator: `run` is timed, `prepare` is called before it.
 struct Pass {
   std::function<void(std::string_view strategy)> prepare, run;
 };
 
-/// What one run took: the slowest rank's, in virtual seconds, and the bytes of the one that sent most.
-struct Taken {
+/// The virtual seconds of one run on the slowest rank, and the most bytes that a rank sent.
+struct RunTime {
   double total_s, computing_s;
   std::int64_t bytes;
 };
 
-Taken timed(Communicator& world, VirtualRank& self, const Pass& pass, std::string_view strategy,
-            const Network& network) {
+RunTime timed(Communicator& world, VirtualRank& self, const Pass& pass, std::string_view strategy,
+              const Network& network) {
   pass.prepare(strategy);
   world.barrier();
   const RankTime begin = self.now();
@@ -183,29 +185,29 @@ Taken timed(Communicator& world, VirtualRank& self, const Pass& pass, std::strin
           world.max(end.bytes_sent - begin.bytes_sent)};
 }
 
-/// Of one form over the network: how long it takes in units of the longer of its communication and its computation,
-/// and how long it computes, at the shortest. Processor time is a rough clock on a machine that others use (two threads
-/// of one core slow each other by a fifth), so each run is held against its own.
-struct Form {
+/// One strategy over the network: its time divided by the longer of communication and computation, and its shortest
+/// computation. Processor time is an imprecise clock on a shared machine (two threads of one core slow each other by a
+/// fifth), so each ratio uses times of the same run.
+struct Ratios {
   double least = std::numeric_limits<double>::infinity(), most = 0;  ///< of the repetitions
   double computing_s = std::numeric_limits<double>::infinity();
 };
 
-struct Found {
-  Form plain, overlapped;
+struct Measured {
+  Ratios plain, overlapped;
   std::int64_t bytes = 0;
 };
 
-Found measure(Communicator& world, VirtualRank& self, const Pass& pass, const OverlapCase& c) {
-  Found found;
+Measured measure(Communicator& world, VirtualRank& self, const Pass& pass, const OverlapCase& c) {
+  Measured found;
   for (int repetition = 0; repetition < repetitions; ++repetition) {
-    // The network is made anew each time: what else the machine does changes slower than that.
-    const Taken plain = timed(world, self, pass, c.plain, {});
+    // A network for each repetition: the load of the machine changes more slowly than that.
+    const RunTime plain = timed(world, self, pass, c.plain, {});
     found.bytes = plain.bytes;
     const Network network{.latency_s = 0, .seconds_a_byte = plain.computing_s / static_cast<double>(plain.bytes)};
     for (const auto& [strategy, form] :
          {std::pair(c.plain, &found.plain), std::pair(c.overlapped, &found.overlapped)}) {
-      const Taken taken = timed(world, self, pass, strategy, network);
+      const RunTime taken = timed(world, self, pass, strategy, network);
       const double ratio = taken.total_s / std::max(plain.computing_s, taken.computing_s);
       form->least = std::min(form->least, ratio);
       form->most = std::max(form->most, ratio);
@@ -222,44 +224,45 @@ INSTANTIATE_TEST_SUITE_P(All, Overlap, testing::ValuesIn(cases), [](const auto& 
   return name;
 });
 
-TEST_P(Overlap, CommunicationHidesBehindComputation) {
-  if (under_mpi()) GTEST_SKIP() << "in virtual time, over threads";
+TEST_P(Overlap, CommunicationOverlapsWithComputation) {
+  if (under_mpi()) GTEST_SKIP() << "virtual time needs ranks that are threads";
   const OverlapCase& c = GetParam();
-  Found forward, backward;
+  Measured forward, backward;
   in_virtual_time(ranks, [&](Communicator& world, VirtualRank& self) {
     const Stream stream;
     const Sharding sharding(ShardLayout(c.tokens, ranks, Layout::contiguous), Segments::one_document(c.tokens),
                             world.rank());
     const StrategyContext context{sharding, world, stream};
-    const Subject subject = c.prepare(stream, sharding.local_tokens());
+    const TimedOperator op = c.prepare(stream, sharding.local_tokens());
     Saved saved;
-    const Found there =
+    const Measured forward_times =
         measure(world, self,
                 {.prepare = [](std::string_view) {},
-                 .run = [&](std::string_view strategy) { subject.forward(strategy, context, nullptr); }},
+                 .run = [&](std::string_view strategy) { op.forward(strategy, context, nullptr); }},
                 c);
-    const Found back =
+    const Measured backward_times =
         measure(world, self,
-                {.prepare = [&](std::string_view strategy) { subject.forward(strategy, context, &saved); },
-                 .run = [&](std::string_view strategy) { subject.backward(strategy, context, saved); }},
+                {.prepare = [&](std::string_view strategy) { op.forward(strategy, context, &saved); },
+                 .run = [&](std::string_view strategy) { op.backward(strategy, context, saved); }},
                 c);
     saved.ensure_empty();
-    if (world.rank() == 0) forward = there, backward = back;
+    if (world.rank() == 0) forward = forward_times, backward = backward_times;
   });
   for (const auto& [direction, found] : {std::pair("forward", forward), std::pair("backward", backward)}) {
-    // What cutting the work into parts adds to the computation is told, not tested: it is the kernel's affair (a third
-    // for a filter of four taps, whose slices are copied for longer than they are convolved).
+    // How much slower the computation in parts is depends on the kernel and is printed, not tested (a third for a
+    // filter of four taps: copying its slices takes longer than convolving them).
     const double computes = found.overlapped.computing_s / found.plain.computing_s;
-    fmt::print("{:<24} {:<8} {:>7.1f} ms {:>9} bytes   {} {:.3f}   {} {:.3f}, computing {:.3f} of the plain form's\n",
-               c.name, direction, 1e3 * found.plain.computing_s, found.bytes, c.plain, found.plain.most, c.overlapped,
-               found.overlapped.least, computes);
+    fmt::print(
+        "{:<24} {:<8} {:>7.1f} ms {:>9} bytes   {} {:.3f}   {} {:.3f}, computation {:.3f} of the plain strategy\n",
+        c.name, direction, 1e3 * found.plain.computing_s, found.bytes, c.plain, found.plain.most, c.overlapped,
+        found.overlapped.least, computes);
     EXPECT_GE(found.plain.most, 1.9) << direction;
     EXPECT_LE(found.overlapped.least, 1.15) << direction;
   }
 }
 
-TEST(VirtualTime, AMessageLeavesWhenTheLinkIsFreeAndAWaitTakesUntilItIsThere) {
-  if (under_mpi()) GTEST_SKIP() << "over threads";
+TEST(VirtualTime, AMessageIsSentWhenTheLinkIsFreeAndAWaitLastsUntilItArrives) {
+  if (under_mpi()) GTEST_SKIP() << "virtual time needs ranks that are threads";
   in_virtual_time(2, [](Communicator& world, VirtualRank& self) {
     world.barrier();
     self.set_network({.latency_s = 100, .seconds_a_byte = 1});

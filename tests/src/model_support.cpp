@@ -23,7 +23,7 @@ RankPack shard(const WholePack& pack, const Runtime& runtime, Layout layout) {
   const auto local = [&](const std::vector<std::int32_t>& whole) {
     std::vector<std::int32_t> mine(static_cast<std::size_t>(part.sharding->local_tokens()));
     for (const Chunk& chunk : part.sharding->chunks())
-      std::copy(whole.begin() + chunk.tokens.begin, whole.begin() + chunk.tokens.end, mine.begin() + chunk.offset);
+      std::copy(whole.begin() + chunk.tokens.begin, whole.begin() + chunk.tokens.end, mine.begin() + chunk.first_row);
     return on_device<std::int32_t>(runtime.stream, mine);
   };
   part.ids = local(pack.ids);
@@ -116,7 +116,7 @@ PassResult run_pass(const Model::Options& options, std::span<const WholePack> pa
       const std::vector<double> values = values_of(losses);
       const std::lock_guard lock(writing);
       for (const Chunk& chunk : part.sharding->chunks())
-        std::copy_n(values.begin() + chunk.offset, chunk.tokens.size(),
+        std::copy_n(values.begin() + chunk.first_row, chunk.tokens.size(),
                     result.token_losses.begin() + first + chunk.tokens.begin);
       first += pack.tokens();
     }

@@ -117,7 +117,7 @@ int run_all_tests(int argc, char** argv) {
     return failed;
   }
   mpi_world().emplace(make_mpi_transport(piece_bytes));
-  take_gpu(mpi_world()->transport());
+  select_gpu(mpi_world()->transport());
   const int rank = mpi_world()->rank();
   if (rank != 0) {
     auto& listeners = testing::UnitTest::GetInstance()->listeners();

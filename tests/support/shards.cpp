@@ -54,7 +54,7 @@ Tensor local_rows(const Stream& stream, const Sharding& sharding, TensorView who
   Tensor local(stream, whole.dtype, whole.shape.with_rows(sharding.local_tokens()));
   std::vector<RowRange> ranges;
   for (const Chunk& chunk : sharding.chunks())
-    ranges.push_back({.from = chunk.tokens.begin, .to = chunk.offset, .count = chunk.tokens.size()});
+    ranges.push_back({.from = chunk.tokens.begin, .to = chunk.first_row, .count = chunk.tokens.size()});
   copy_rows(stream, {.x = whole, .ranges = ranges, .y = local});
   return local;
 }
@@ -65,7 +65,7 @@ std::vector<double> own_part(const Sharding& sharding, TensorView local) {
   const std::int64_t columns = local.columns();
   whole.resize(static_cast<std::size_t>(sharding.layout().tokens() * columns));
   for (const Chunk& chunk : sharding.chunks())
-    std::copy_n(rows.begin() + chunk.offset * columns, chunk.tokens.size() * columns,
+    std::copy_n(rows.begin() + chunk.first_row * columns, chunk.tokens.size() * columns,
                 whole.begin() + chunk.tokens.begin * columns);
   return whole;
 }

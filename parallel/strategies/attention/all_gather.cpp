@@ -1,17 +1,17 @@
-/// all_gather: every rank gets all keys and values, turned by RoPE already, and attends its queries to them. Backward
-/// the gradients of all keys and values are summed over the ranks. Memory grows with the pack: for short ones.
+/// all_gather: every rank receives all keys (with RoPE applied) and values, and computes its queries. Backward, the
+/// gradients of all keys and values are summed over the ranks. The memory grows with the pack: for short packs.
 
 #include <algorithm>
 
 #include "parallel/exchange/reshard.hpp"
 #include "parallel/strategies/attention/heads.hpp"
-#include "parallel/strategies/attention/pairs.hpp"
+#include "parallel/strategies/attention/query_key_blocks.hpp"
 #include "parallel/strategies/operations.hpp"
 
 namespace causeway::attention::all_gather {
 namespace {
 
-/// A chunk's queries and the keys that they see, from the start of the first one's document.
+/// The queries of a chunk and the keys that they see: from the start of the first query's document.
 AttentionInputs inputs_of(const Chunk& chunk, TensorView q, const Range& keys, TensorView k, TensorView v) {
   return {.q = chunk.rows(q),
           .k = k.slice_rows(keys.begin, keys.size()),
@@ -21,9 +21,10 @@ AttentionInputs inputs_of(const Chunk& chunk, TensorView q, const Range& keys, T
 }
 Range keys_of(const Chunk& chunk) { return {chunk.tokens.begin + chunk.cu_seqlens()[0], chunk.tokens.end}; }
 
-Tensor turned(const StrategyContext& context, TensorView x, double base) {
+/// x with RoPE applied.
+Tensor rotated(const StrategyContext& context, TensorView x, double base) {
   Tensor y(context.stream, x.dtype, x.shape);
-  turn(context, x, base, y);
+  apply_rope(context, x, base, y);
   return y;
 }
 
@@ -35,12 +36,14 @@ void forward(const StrategyContext& context, RotaryAttentionForward args, Saved*
   const DType accumulator = accumulator_of(args.q.dtype);
   Tensor k(stream, args.k.dtype, all), v(stream, args.v.dtype, all);
   {
-    const Tensor local = turned(context, args.k, args.rope_base);
-    start_gather_tokens(sharding, std::vector<LocalAndWhole>{{flat(local), flat(k)}, {flat(args.v), flat(v)}}, ranks,
-                        stream)
+    const Tensor local = rotated(context, args.k, args.rope_base);
+    start_gather_tokens(
+        sharding,
+        std::vector<LocalAndWhole>{{flatten_heads(local), flatten_heads(k)}, {flatten_heads(args.v), flatten_heads(v)}},
+        ranks, stream)
         .wait();
   }
-  const Tensor q = turned(context, args.q, args.rope_base);
+  const Tensor q = rotated(context, args.q, args.rope_base);
   Tensor y(stream, accumulator, args.q.shape), lse(stream, accumulator, {args.q.rows(), args.q.shape[1]});
   for (const Chunk& chunk : sharding.chunks())
     if (chunk.tokens.size() > 0)
@@ -58,8 +61,8 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
   const auto& [sharding, ranks, stream, schedule, method] = context;
   const DType accumulator = accumulator_of(args.q.dtype);
   const Tensor k = saved.take("k"), v = saved.take("v"), y = saved.take("y"), lse = saved.take("lse");
-  const Tensor delta = delta_of(stream, y, args.d_y), q = turned(context, args.q, args.rope_base);
-  const Unrounded d_q(stream, args.d_q);
+  const Tensor delta = delta_of(stream, y, args.d_y), q = rotated(context, args.q, args.rope_base);
+  const GradientAccumulator d_q(stream, args.d_q);
   d_q.zero();
   const Tensor d_k = Tensor::zeros(stream, accumulator, k.view().shape),
                d_v = Tensor::zeros(stream, accumulator, v.view().shape);
@@ -74,18 +77,20 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
                                 .d_k = d_k.view().slice_rows(keys.begin, keys.size()),
                                 .d_v = d_v.view().slice_rows(keys.begin, keys.size())});
   }
-  turn_back(context, d_q.view(), args.rope_base);
-  d_q.round();
-  // Each rank's share is turned back before it is rounded and sent.
-  turn_back(stream, d_k, sharding.whole().segments(), args.rope_base);
-  reduce_tokens(sharding, std::vector<LocalAndWhole>{{flat(args.d_k), flat(d_k)}, {flat(args.d_v), flat(d_v)}}, ranks,
-                stream);
+  apply_rope_adjoint(context, d_q.view(), args.rope_base);
+  d_q.store();
+  // The adjoint of RoPE is applied before a rank's part is rounded and sent.
+  apply_rope_adjoint(stream, d_k, sharding.whole_pack().segments(), args.rope_base);
+  reduce_tokens(sharding,
+                std::vector<LocalAndWhole>{{flatten_heads(args.d_k), flatten_heads(d_k)},
+                                           {flatten_heads(args.d_v), flatten_heads(d_v)}},
+                ranks, stream);
 }
 
 Cost cost(const Sharding& sharding, const RotaryAttentionForward& args) {
   const ShardLayout& layout = sharding.layout();
   const std::int64_t peers = layout.ranks() - 1;
-  Cost cost{.operations = attention_operations(busiest_pairs(sharding)) * static_cast<double>(args.q.columns())};
+  Cost cost{.operations = attention_operations(most_visible_pairs(sharding)) * static_cast<double>(args.q.columns())};
   for (int rank = 0; rank < layout.ranks(); ++rank)
     cost.bytes_sent =
         std::max(cost.bytes_sent, 2 * peers * layout.local_tokens(rank) * args.k.columns() * size_of(args.k.dtype));

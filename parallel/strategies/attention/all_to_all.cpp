@@ -1,9 +1,10 @@
-/// all_to_all: q, k and v by whole heads, RoPE and attention there on the whole pack, y back by tokens. Every rank does
-/// the same work in either layout; where there are fewer heads than ranks, some do none.
+/// all_to_all: q, k and v go from tokens to whole heads; a rank applies RoPE and attention to its heads of the whole
+/// pack; y goes back to tokens. All ranks have the same work in both layouts. With fewer heads than ranks, some have
+/// none.
 
+#include "parallel/strategies/all_to_all_pipeline.hpp"
 #include "parallel/strategies/attention/heads.hpp"
-#include "parallel/strategies/attention/pairs.hpp"
-#include "parallel/strategies/by_channels.hpp"
+#include "parallel/strategies/attention/query_key_blocks.hpp"
 #include "parallel/strategies/operations.hpp"
 
 namespace causeway::attention::all_to_all {
@@ -21,28 +22,28 @@ AttentionInputs inputs_of(TensorView q, TensorView k, TensorView v, std::int64_t
 
 void forward(const StrategyContext& context, RotaryAttentionForward args, Saved* saved) {
   const Stream& stream = context.stream;
-  const SegmentsView segments = context.sharding.whole().segments();
+  const SegmentsView segments = context.sharding.whole_pack().segments();
   const std::int64_t width = args.q.shape[2];
   const DType accumulator = accumulator_of(args.q.dtype);
   Tensor q, k, v, y, lse;
-  by_channels(context,
-              {.channels = args.q.columns(),
-               .groups = args.q.shape[1],
-               .in = {flat(args.q), flat(args.k), flat(args.v)},
-               .out = {flat(args.y)},
-               .run =
-                   [&](Range, std::vector<Tensor>& moved, std::span<const TensorView> out) {
-                     const AttentionInputs in = inputs_of(moved[0], moved[1], moved[2], width, segments);
-                     for (const TensorView x : {in.q, in.k}) turn(stream, x, segments, args.rope_base, x);
-                     y = Tensor(stream, accumulator, in.q.shape);
-                     lse = Tensor(stream, accumulator, {in.q.rows(), in.q.shape[1]});
-                     attention_forward(stream, {.in = in, .y = y, .lse = lse});
-                     scale(stream, {.x = flat(y), .y = out[0]});
-                     q = std::move(moved[0]);
-                     k = std::move(moved[1]);
-                     v = std::move(moved[2]);
-                   }},
-              1);
+  run_all_to_all(context,
+                 {.channels = args.q.columns(),
+                  .groups = args.q.shape[1],
+                  .in = {flatten_heads(args.q), flatten_heads(args.k), flatten_heads(args.v)},
+                  .out = {flatten_heads(args.y)},
+                  .run =
+                      [&](Range, std::vector<Tensor>& moved, std::span<const TensorView> out) {
+                        const AttentionInputs in = inputs_of(moved[0], moved[1], moved[2], width, segments);
+                        for (const TensorView x : {in.q, in.k}) apply_rope(stream, x, segments, args.rope_base, x);
+                        y = Tensor(stream, accumulator, in.q.shape);
+                        lse = Tensor(stream, accumulator, {in.q.rows(), in.q.shape[1]});
+                        attention_forward(stream, {.in = in, .y = y, .lse = lse});
+                        scale(stream, {.x = flatten_heads(y), .y = out[0]});
+                        q = std::move(moved[0]);
+                        k = std::move(moved[1]);
+                        v = std::move(moved[2]);
+                      }},
+                 1);
   if (saved == nullptr) return;
   saved->put("q", std::move(q));
   saved->put("k", std::move(k));
@@ -53,49 +54,49 @@ void forward(const StrategyContext& context, RotaryAttentionForward args, Saved*
 
 void backward(const StrategyContext& context, RotaryAttentionBackward args, Saved& saved) {
   const Stream& stream = context.stream;
-  const SegmentsView segments = context.sharding.whole().segments();
+  const SegmentsView segments = context.sharding.whole_pack().segments();
   const std::int64_t width = args.q.shape[2];
   Tensor q = saved.take("q"), k = saved.take("k"), v = saved.take("v"), y = saved.take("y"), lse = saved.take("lse");
-  by_channels(context,
-              {.channels = args.q.columns(),
-               .groups = args.q.shape[1],
-               .in = {flat(args.d_y)},
-               .out = {flat(args.d_q), flat(args.d_k), flat(args.d_v)},
-               .run =
-                   [&](Range, std::vector<Tensor>& moved, std::span<const TensorView> out) {
-                     const AttentionInputs in = inputs_of(q, k, v, width, segments);
-                     const TensorView d_y = moved[0].view().reshaped(in.q.shape);
-                     const Tensor delta = delta_of(stream, y, d_y);
-                     y = {};
-                     const Unrounded d_q(stream, out[0].reshaped(in.q.shape)), d_k(stream, out[1].reshaped(in.q.shape)),
-                         d_v(stream, out[2].reshaped(in.q.shape));
-                     for (const Unrounded* gradient : {&d_q, &d_k, &d_v}) gradient->zero();
-                     attention_backward(stream, {.in = in,
-                                                 .lse = lse,
-                                                 .delta = delta,
-                                                 .d_y = d_y,
-                                                 .d_q = d_q.view(),
-                                                 .d_k = d_k.view(),
-                                                 .d_v = d_v.view()});
-                     for (Tensor* const done : {&q, &k, &v, &lse}) *done = {};
-                     for (const Unrounded* turned : {&d_q, &d_k})
-                       turn_back(stream, turned->view(), segments, args.rope_base);
-                     for (const Unrounded* gradient : {&d_q, &d_k, &d_v}) gradient->round();
-                   }},
-              1);
+  run_all_to_all(context,
+                 {.channels = args.q.columns(),
+                  .groups = args.q.shape[1],
+                  .in = {flatten_heads(args.d_y)},
+                  .out = {flatten_heads(args.d_q), flatten_heads(args.d_k), flatten_heads(args.d_v)},
+                  .run =
+                      [&](Range, std::vector<Tensor>& moved, std::span<const TensorView> out) {
+                        const AttentionInputs in = inputs_of(q, k, v, width, segments);
+                        const TensorView d_y = moved[0].view().reshaped(in.q.shape);
+                        const Tensor delta = delta_of(stream, y, d_y);
+                        y = {};
+                        const GradientAccumulator d_q(stream, out[0].reshaped(in.q.shape)),
+                            d_k(stream, out[1].reshaped(in.q.shape)), d_v(stream, out[2].reshaped(in.q.shape));
+                        for (const GradientAccumulator* gradient : {&d_q, &d_k, &d_v}) gradient->zero();
+                        attention_backward(stream, {.in = in,
+                                                    .lse = lse,
+                                                    .delta = delta,
+                                                    .d_y = d_y,
+                                                    .d_q = d_q.view(),
+                                                    .d_k = d_k.view(),
+                                                    .d_v = d_v.view()});
+                        for (Tensor* const done : {&q, &k, &v, &lse}) *done = {};
+                        for (const GradientAccumulator* gradient : {&d_q, &d_k})
+                          apply_rope_adjoint(stream, gradient->view(), segments, args.rope_base);
+                        for (const GradientAccumulator* gradient : {&d_q, &d_k, &d_v}) gradient->store();
+                      }},
+                 1);
 }
 
 Cost cost(const Sharding& sharding, const RotaryAttentionForward& args) {
   const std::int64_t tokens = sharding.layout().tokens();
-  const double operations = attention_operations(seen_pairs(sharding.segments(), {0, tokens}));
-  return by_channels_cost(sharding,
-                          {.channels = args.q.columns(),
-                           .groups = args.q.shape[1],
-                           .dtype = args.q.dtype,
-                           .in = 3,
-                           .out = 1,
-                           .lanes = false},
-                          1, tokens == 0 ? 0 : operations / static_cast<double>(tokens));
+  const double operations = attention_operations(visible_pairs(sharding.segments(), {0, tokens}));
+  return all_to_all_cost(sharding,
+                         {.channels = args.q.columns(),
+                          .groups = args.q.shape[1],
+                          .dtype = args.q.dtype,
+                          .in = 3,
+                          .out = 1,
+                          .vectors = false},
+                         1, tokens == 0 ? 0 : operations / static_cast<double>(tokens));
 }
 
 }  // namespace causeway::attention::all_to_all

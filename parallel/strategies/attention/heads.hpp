@@ -4,7 +4,7 @@
 #include "kernels/attention.hpp"
 #include "parallel/strategy.hpp"
 
-/// What attention's strategies share: views of [tokens, H, E] tensors, and RoPE over a rank's chunks.
+/// Shared by the strategies of attention: views of [tokens, H, E] tensors, and RoPE on a rank's chunks.
 namespace causeway::attention {
 
 /// Heads [heads.begin, heads.end) of a [tokens, H, E] view.
@@ -16,54 +16,56 @@ inline TensorView heads_of(TensorView x, const Range& heads) {
 }
 
 /// [tokens, H, E] as [tokens, H·E].
-inline TensorView flat(TensorView x) {
+inline TensorView flatten_heads(TensorView x) {
   x.shape = {x.rows(), x.columns()};
   return x;
 }
 
-/// y = x turned by RoPE, or x itself without (base 0). y may be x.
-inline void turn(const Stream& stream, TensorView x, SegmentsView segments, double base, TensorView y) {
+/// y = RoPE(x), or a copy of x without RoPE (base 0). y may be x.
+inline void apply_rope(const Stream& stream, TensorView x, SegmentsView segments, double base, TensorView y) {
   if (base > 0)
     rope(stream, {.x = x, .segments = segments, .base = base, .y = y});
   else if (y.data != x.data)
     scale(stream, {.x = x, .y = y});
 }
 
-/// Its adjoint, in place: a gradient in the accumulator type, before it is rounded.
-inline void turn_back(const Stream& stream, TensorView x, SegmentsView segments, double base) {
+/// The adjoint of RoPE, in place, on a gradient in the accumulator type.
+inline void apply_rope_adjoint(const Stream& stream, TensorView x, SegmentsView segments, double base) {
   if (base > 0) rope(stream, {.x = x, .segments = segments, .base = base, .inverse = true, .y = x});
 }
 
-/// The same for a rank's chunks, each of which knows how far back its first document begins.
-inline void turn(const StrategyContext& context, TensorView x, double base, TensorView y) {
+/// The same on a rank's chunks: positions count from the start of the document, which may be before the chunk.
+inline void apply_rope(const StrategyContext& context, TensorView x, double base, TensorView y) {
   for (const Chunk& chunk : context.sharding.chunks())
-    turn(context.stream, chunk.rows(x), chunk.segments(), base, chunk.rows(y));
+    apply_rope(context.stream, chunk.rows(x), chunk.segments(), base, chunk.rows(y));
 }
-inline void turn_back(const StrategyContext& context, TensorView x, double base) {
-  for (const Chunk& chunk : context.sharding.chunks()) turn_back(context.stream, chunk.rows(x), chunk.segments(), base);
+inline void apply_rope_adjoint(const StrategyContext& context, TensorView x, double base) {
+  for (const Chunk& chunk : context.sharding.chunks())
+    apply_rope_adjoint(context.stream, chunk.rows(x), chunk.segments(), base);
 }
 
-/// A result while it adds up, in its accumulator type: `to` itself where that is its type, else a tensor that round()
-/// converts.
-class Unrounded {
+/// A gradient that is summed in the accumulator type and then stored in `to`. If `to` has that dtype, it is summed
+/// there; otherwise in a tensor of its own, which store() rounds.
+class GradientAccumulator {
  public:
-  Unrounded(const Stream& stream, TensorView to)
+  GradientAccumulator(const Stream& stream, TensorView to)
       : stream_(stream),
         to_(to),
-        own_(to.dtype == accumulator_of(to.dtype) ? Tensor() : Tensor(stream, accumulator_of(to.dtype), to.shape)) {}
+        sum_(to.dtype == accumulator_of(to.dtype) ? Tensor() : Tensor(stream, accumulator_of(to.dtype), to.shape)) {}
 
-  TensorView view() const { return own_.present() ? own_.view() : to_; }
+  TensorView view() const { return sum_.present() ? sum_.view() : to_; }
   void zero() const { fill(stream_, {.value = 0, .y = view()}); }
-  void round() const {
-    if (own_.present()) scale(stream_, {.x = own_, .y = to_});
+  void store() const {
+    if (sum_.present()) scale(stream_, {.x = sum_, .y = to_});
   }
 
  private:
   const Stream& stream_;
   TensorView to_;
-  Tensor own_;
+  Tensor sum_;
 };
 
+/// delta = Σ over a head of y⊙d_y, for the backward pass of the softmax: [tokens, H].
 inline Tensor delta_of(const Stream& stream, TensorView y, TensorView d_y) {
   Tensor delta(stream, accumulator_of(d_y.dtype), {d_y.rows(), d_y.shape[1]});
   attention_delta(stream, {.y = y, .d_y = d_y, .delta = delta});

@@ -1,21 +1,21 @@
-/// ring: keys and values move round, turned by RoPE already, and each rank attends its queries to what passes; partial
-/// softmaxes are merged by log-sum-exp. Backward they go round again, and what a rank owes to another's keys and values
-/// goes straight to it. Long blocks go round in slices of whole heads, one after the other, so that what is under way
-/// is a part of what a rank holds anyway.
+/// ring: keys (with RoPE applied) and values move round the ring, and each rank computes its queries with every block
+/// that arrives; partial results are merged by online softmax (log-sum-exp). Backward, keys and values move round
+/// again, and their gradients are sent directly to the ranks that hold them. Long blocks are sent in slices of whole
+/// heads, one after the other, so that the data in flight is a fraction of what a rank holds.
 
 #include "parallel/exchange/ring.hpp"
 
 #include <algorithm>
 
 #include "parallel/strategies/attention/heads.hpp"
-#include "parallel/strategies/attention/pairs.hpp"
+#include "parallel/strategies/attention/query_key_blocks.hpp"
 #include "parallel/strategies/operations.hpp"
 
 namespace causeway::attention::ring {
 namespace {
 
-/// How many slices a rank's keys and values travel in, the same on all ranks: up to four, none of them under a MiB.
-/// Below that latency costs more than the memory is worth.
+/// The number of slices in which a rank's keys and values are sent, the same on all ranks: at most four, of at least a
+/// MiB each. Smaller slices would save little memory and cost latency.
 std::int64_t slice_count(const ShardLayout& layout, TensorView k) {
   constexpr std::int64_t least_bytes = std::int64_t{1} << 20, most = 4;
   if (layout.ranks() == 1) return 1;
@@ -33,27 +33,30 @@ std::vector<Range> slices(const ShardLayout& layout, TensorView k) {
 TensorView keys_of(TensorView block) { return block.slice_rows(0, block.rows() / 2); }
 TensorView values_of(TensorView block) { return block.slice_rows(block.rows() / 2, block.rows() / 2); }
 
-/// Some heads of this rank's part, q and k turned. A block holds the keys of all its tokens, then the values.
-struct Turned {
+/// Some heads of this rank's rows, with RoPE applied to q and k. `block` is what the ring sends: the keys of all
+/// tokens, then their values.
+struct RotatedHeads {
   Tensor q, block;
-  std::vector<Shape> shapes;  // of every rank's block
+  std::vector<Shape> shapes;  // of the blocks of all ranks
 
   template <class Args>
-  Turned(const StrategyContext& context, const Args& args, const Range& heads)
+  RotatedHeads(const StrategyContext& context, const Args& args, const Range& heads)
       : q(context.stream, args.q.dtype, heads_of(args.q, heads).shape) {
     for (int rank = 0; rank < context.ranks.size(); ++rank)
       shapes.push_back({2 * context.sharding.layout().local_tokens(rank), heads.size(), args.q.shape[2]});
     block = Tensor(context.stream, args.k.dtype, shapes[static_cast<std::size_t>(context.ranks.rank())]);
-    turn(context, heads_of(args.q, heads), args.rope_base, q);
-    turn(context, heads_of(args.k, heads), args.rope_base, keys_of(block));
+    apply_rope(context, heads_of(args.q, heads), args.rope_base, q);
+    apply_rope(context, heads_of(args.k, heads), args.rope_base, keys_of(block));
     scale(context.stream, {.x = heads_of(args.v, heads), .y = values_of(block)});
   }
   Ring ring(const StrategyContext& context) const { return {shapes, context.ranks, context.stream}; }
 };
 
-TensorView rows_of(const Pair& pair, TensorView owners) { return owners.slice_rows(pair.key_row, pair.keys.size()); }
+TensorView rows_of(const QueryKeyBlock& pair, TensorView owners) {
+  return owners.slice_rows(pair.key_row, pair.keys.size());
+}
 
-AttentionInputs inputs_of(const Pair& pair, TensorView q, TensorView block) {
+AttentionInputs inputs_of(const QueryKeyBlock& pair, TensorView q, TensorView block) {
   return {.q = pair.queries.rows(q),
           .k = rows_of(pair, keys_of(block)),
           .v = rows_of(pair, values_of(block)),
@@ -68,12 +71,12 @@ void forward(const StrategyContext& context, RotaryAttentionForward args, Saved*
   const DType accumulator = accumulator_of(args.q.dtype);
   Tensor y(stream, accumulator, args.q.shape), lse(stream, accumulator, {args.q.rows(), args.q.shape[1]});
   for (const Range& heads : slices(sharding.layout(), args.k)) {
-    const Turned turned(context, args, heads);
+    const RotatedHeads rotated(context, args, heads);
     const TensorView some_y = heads_of(y, heads), some_lse = lse.view().slice_columns(heads.begin, heads.size());
-    pass_round(turned.ring(context), turned.block, [&](int owner, TensorView block) {
-      for (const Pair& pair : pairs_with(sharding, owner))
-        attention_forward(stream, {.in = inputs_of(pair, turned.q, block),
-                                   .accumulate = !pair.first(),
+    ring_exchange(rotated.ring(context), rotated.block, [&](int owner, TensorView block) {
+      for (const QueryKeyBlock& pair : query_key_blocks(sharding, owner))
+        attention_forward(stream, {.in = inputs_of(pair, rotated.q, block),
+                                   .accumulate = !pair.own_keys(),
                                    .y = pair.queries.rows(some_y),
                                    .lse = pair.queries.rows(some_lse)});
     });
@@ -88,24 +91,25 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
   const auto& [sharding, ranks, stream, schedule, method] = context;
   const Tensor lse = saved.take("lse"), delta = delta_of(stream, saved.take("y"), args.d_y);
   for (const Range& heads : slices(sharding.layout(), args.k)) {
-    const Turned turned(context, args, heads);
-    const Unrounded d_q(stream, heads_of(args.d_q, heads));
+    const RotatedHeads rotated(context, args, heads);
+    const GradientAccumulator d_q(stream, heads_of(args.d_q, heads));
     d_q.zero();
-    const Tensor d_own = Tensor::zeros(stream, accumulator_of(args.q.dtype), turned.block.view().shape);
+    const Tensor d_own = Tensor::zeros(stream, accumulator_of(args.q.dtype), rotated.block.view().shape);
     const auto of_heads = [&](const Tensor& x) { return x.view().slice_columns(heads.begin, heads.size()); };
-    pass_round_adjoint(turned.ring(context), turned.block, d_own, [&](int owner, TensorView block, TensorView d_block) {
-      for (const Pair& pair : pairs_with(sharding, owner))
-        attention_backward(stream, {.in = inputs_of(pair, turned.q, block),
-                                    .lse = pair.queries.rows(of_heads(lse)),
-                                    .delta = pair.queries.rows(of_heads(delta)),
-                                    .d_y = pair.queries.rows(heads_of(args.d_y, heads)),
-                                    .d_q = pair.queries.rows(d_q.view()),
-                                    .d_k = rows_of(pair, keys_of(d_block)),
-                                    .d_v = rows_of(pair, values_of(d_block))});
-    });
-    turn_back(context, d_q.view(), args.rope_base);
-    turn_back(context, keys_of(d_own), args.rope_base);
-    d_q.round();
+    ring_exchange_adjoint(rotated.ring(context), rotated.block, d_own,
+                          [&](int owner, TensorView block, TensorView d_block) {
+                            for (const QueryKeyBlock& pair : query_key_blocks(sharding, owner))
+                              attention_backward(stream, {.in = inputs_of(pair, rotated.q, block),
+                                                          .lse = pair.queries.rows(of_heads(lse)),
+                                                          .delta = pair.queries.rows(of_heads(delta)),
+                                                          .d_y = pair.queries.rows(heads_of(args.d_y, heads)),
+                                                          .d_q = pair.queries.rows(d_q.view()),
+                                                          .d_k = rows_of(pair, keys_of(d_block)),
+                                                          .d_v = rows_of(pair, values_of(d_block))});
+                          });
+    apply_rope_adjoint(context, d_q.view(), args.rope_base);
+    apply_rope_adjoint(context, keys_of(d_own), args.rope_base);
+    d_q.store();
     scale(stream, {.x = keys_of(d_own), .y = heads_of(args.d_k, heads)});
     scale(stream, {.x = values_of(d_own), .y = heads_of(args.d_v, heads)});
   }
@@ -113,7 +117,7 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
 
 Cost cost(const Sharding& sharding, const RotaryAttentionForward& args) {
   const ShardLayout& layout = sharding.layout();
-  Cost cost{.operations = attention_operations(busiest_pairs(sharding)) * static_cast<double>(args.q.columns())};
+  Cost cost{.operations = attention_operations(most_visible_pairs(sharding)) * static_cast<double>(args.q.columns())};
   for (int rank = 0; rank < layout.ranks(); ++rank)
     cost.bytes_sent =
         std::max(cost.bytes_sent, 2 * (layout.tokens() - layout.local_tokens((rank + 1) % layout.ranks())) *

@@ -1,60 +1,60 @@
-/// all_to_all and all_to_all_pipelined: every token of some channels to each rank, the convolution there on the whole
-/// pack, its results back. Gates stay outside.
+/// all_to_all and all_to_all_pipelined: sends every token of some channels to each rank, convolves the whole pack
+/// there, and sends the results back. The gates are applied on the rank's own rows.
 
-#include "parallel/strategies/by_channels.hpp"
+#include "parallel/strategies/all_to_all_pipeline.hpp"
 #include "parallel/strategies/convolution/short_filter.hpp"
-#include "parallel/strategies/gated_by_channels.hpp"
+#include "parallel/strategies/gated_all_to_all.hpp"
 
 namespace causeway::convolution::all_to_all {
 
 template <int slices>
 void forward(const StrategyContext& context, CausalConvForward args, Saved* saved) {
-  by_channels(context,
-              {.channels = args.x.columns(),
-               .groups = args.x.columns(),
-               .in = {args.x},
-               .out = {args.y},
-               .run =
-                   [&](Range mine, std::vector<Tensor>& in, std::span<const TensorView> out) {
-                     CausalConvForward local = args;
-                     local.x = in[0];
-                     local.weight = rows_of(args.weight, mine);
-                     local.bias = rows_of(args.bias, mine);
-                     local.segments = context.sharding.whole().segments();
-                     local.y = out[0];
-                     causal_conv_forward(context.stream, local);
-                     if (saved != nullptr) slice_scope(*saved, mine).put("x", std::move(in[0]));
-                   }},
-              slices);
+  run_all_to_all(context,
+                 {.channels = args.x.columns(),
+                  .groups = args.x.columns(),
+                  .in = {args.x},
+                  .out = {args.y},
+                  .run =
+                      [&](Range mine, std::vector<Tensor>& in, std::span<const TensorView> out) {
+                        CausalConvForward local = args;
+                        local.x = in[0];
+                        local.weight = rows_of(args.weight, mine);
+                        local.bias = rows_of(args.bias, mine);
+                        local.segments = context.sharding.whole_pack().segments();
+                        local.y = out[0];
+                        causal_conv_forward(context.stream, local);
+                        if (saved != nullptr) slice_scope(*saved, mine).put("x", std::move(in[0]));
+                      }},
+                 slices);
 }
 
 template <int slices>
 void backward(const StrategyContext& context, CausalConvBackward args, Saved& saved) {
-  by_channels(context,
-              {.channels = args.x.columns(),
-               .groups = args.x.columns(),
-               .in = {args.d_y},
-               .out = {args.d_x},
-               .run =
-                   [&](Range mine, std::vector<Tensor>& in, std::span<const TensorView> out) {
-                     const Tensor x = slice_scope(saved, mine).take("x");
-                     CausalConvBackward local = args;
-                     local.x = x;
-                     local.weight = rows_of(args.weight, mine);
-                     local.bias = rows_of(args.bias, mine);
-                     local.segments = context.sharding.whole().segments();
-                     local.d_y = in[0];
-                     local.d_x = out[0];
-                     local.d_weight = rows_of(args.d_weight, mine);
-                     local.d_bias = rows_of(args.d_bias, mine);
-                     causal_conv_backward(context.stream, local);
-                   }},
-              slices);
+  run_all_to_all(context,
+                 {.channels = args.x.columns(),
+                  .groups = args.x.columns(),
+                  .in = {args.d_y},
+                  .out = {args.d_x},
+                  .run =
+                      [&](Range mine, std::vector<Tensor>& in, std::span<const TensorView> out) {
+                        const Tensor x = slice_scope(saved, mine).take("x");
+                        CausalConvBackward local = args;
+                        local.x = x;
+                        local.weight = rows_of(args.weight, mine);
+                        local.bias = rows_of(args.bias, mine);
+                        local.segments = context.sharding.whole_pack().segments();
+                        local.d_y = in[0];
+                        local.d_x = out[0];
+                        local.d_weight = rows_of(args.d_weight, mine);
+                        local.d_bias = rows_of(args.d_bias, mine);
+                        causal_conv_backward(context.stream, local);
+                      }},
+                 slices);
 }
 
 template <int slices>
 void forward(const StrategyContext& context, BlockedConvForward args, Saved* saved) {
-  gated_by_channels_forward(
+  gated_all_to_all_forward(
       context, args.in, args.y, args.taps.rows(), slices, saved,
       [&](Range groups, const GatedConvInputs& plain, TensorView c) {
         blocked_conv_forward(
@@ -64,36 +64,36 @@ void forward(const StrategyContext& context, BlockedConvForward args, Saved* sav
 
 template <int slices>
 void backward(const StrategyContext& context, BlockedConvBackward args, Saved& saved) {
-  gated_by_channels_backward(context, args.in, args.gradients, args.taps.rows(), slices, saved,
-                             [&](Range groups, const GatedConvInputs& plain, const GatedConvGradients& d_plain) {
-                               blocked_conv_backward(context.stream, {.in = plain,
-                                                                      .halo = {},
-                                                                      .taps = rows_of(args.taps, groups),
-                                                                      .block = args.block,
-                                                                      .gradients = d_plain,
-                                                                      .d_halo = {},
-                                                                      .d_taps = rows_of(args.d_taps, groups)});
-                             });
+  gated_all_to_all_backward(context, args.in, args.gradients, args.taps.rows(), slices, saved,
+                            [&](Range groups, const GatedConvInputs& plain, const GatedConvGradients& d_plain) {
+                              blocked_conv_backward(context.stream, {.in = plain,
+                                                                     .halo = {},
+                                                                     .taps = rows_of(args.taps, groups),
+                                                                     .block = args.block,
+                                                                     .gradients = d_plain,
+                                                                     .d_halo = {},
+                                                                     .d_taps = rows_of(args.d_taps, groups)});
+                            });
 }
 
 namespace {
 
 template <class Forward>
-Cost all_to_all_cost(const Sharding& sharding, const Forward& args, std::int64_t groups, int slices) {
-  const TensorView like = filtered(args).a;
-  return by_channels_cost(sharding, {.channels = like.columns(), .groups = groups, .dtype = like.dtype}, slices,
-                          operations_a_token(args));
+Cost sliced_cost(const Sharding& sharding, const Forward& args, std::int64_t groups, int slices) {
+  const TensorView like = filter_input(args).a;
+  return all_to_all_cost(sharding, {.channels = like.columns(), .groups = groups, .dtype = like.dtype}, slices,
+                         operations_per_token(args));
 }
 
 }  // namespace
 
 template <int slices>
 Cost cost(const Sharding& sharding, const CausalConvForward& args) {
-  return all_to_all_cost(sharding, args, args.x.columns(), slices);
+  return sliced_cost(sharding, args, args.x.columns(), slices);
 }
 template <int slices>
 Cost cost(const Sharding& sharding, const BlockedConvForward& args) {
-  return all_to_all_cost(sharding, args, args.taps.rows(), slices);
+  return sliced_cost(sharding, args, args.taps.rows(), slices);
 }
 
 template void forward<1>(const StrategyContext&, CausalConvForward, Saved*);

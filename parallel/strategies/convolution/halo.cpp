@@ -1,5 +1,6 @@
-/// halo: the last taps-1 tokens of the shards before travel to the right, clipped where a document starts; backward
-/// their gradients travel to the left and are added where the tokens came from.
+/// halo: a rank receives the taps-1 rows before each of its chunks, as far as they belong to the same document.
+/// Backward, the gradients of these rows are sent back and added where the rows came from. exchange/halo.hpp sends
+/// both.
 
 #include "parallel/strategies/convolution/short_filter.hpp"
 
@@ -10,10 +11,10 @@ template <class Forward>
 void run_forward(const StrategyContext& context, const Forward& args, Saved* saved) {
   const auto& [sharding, ranks, stream, schedule, method] = context;
   const std::int64_t reach = reach_of(args);
-  Tensor halos = room_for_halos(context, filtered(args).a, reach);
-  start_halo(sharding.halo(reach), filtered(args), halos, ranks, stream).wait();
+  Tensor halos = allocate_halos(context, filter_input(args).a, reach);
+  start_halo(sharding.halo_plan(reach), filter_input(args), halos, ranks, stream).wait();
   for (std::size_t i = 0; const Chunk& chunk : sharding.chunks()) {
-    Forward local = on_run(args, chunk);
+    Forward local = on_chunk(args, chunk);
     local.halo = halo_of(halos, i++, reach);
     if (chunk.tokens.size() > 0) convolve(stream, local);
   }
@@ -24,14 +25,15 @@ template <class Backward>
 void run_backward(const StrategyContext& context, const Backward& args, Saved& saved) {
   const auto& [sharding, ranks, stream, schedule, method] = context;
   const std::int64_t reach = reach_of(args);
-  const Tensor halos = saved.take("halos"), d_halos = room_for_halos(context, filtered(args).a, reach);
+  const Tensor halos = saved.take("halos"), d_halos = allocate_halos(context, filter_input(args).a, reach);
   for (std::size_t i = 0; const Chunk& chunk : sharding.chunks()) {
-    Backward local = on_run(args, chunk);
+    Backward local = on_chunk(args, chunk);
     local.halo = halo_of(halos, i, reach);
     local.d_halo = halo_of(d_halos, i++, reach);
     if (chunk.tokens.size() > 0) convolve(stream, local);
   }
-  start_halo_adjoint(sharding.halo(reach), d_halos, filtered(args), filtered_gradient(args), ranks, stream).wait();
+  start_halo_adjoint(sharding.halo_plan(reach), d_halos, filter_input(args), filter_input_gradient(args), ranks, stream)
+      .wait();
 }
 
 }  // namespace

@@ -1,25 +1,25 @@
-/// halo_overlapped: while the halo is in flight, a chunk's tokens from the taps-1'th on are computed, which need none
-/// of it; the first taps-1 are completed afterwards. Backward computes those first, and the others while the halo's
-/// gradient is in flight.
+/// halo_overlapped: while the halo is in flight, the rows of a chunk after its first taps-1 are computed, because they
+/// need no halo; the first taps-1 rows are computed afterwards. Backward computes the first taps-1 rows first, and the
+/// others while the gradient of the halo is in flight.
 
 #include "parallel/strategies/convolution/short_filter.hpp"
 
 namespace causeway::convolution::halo_overlapped {
 namespace {
 
-/// A chunk as two runs: its head, which sees the halo, and its body, which sees the head.
-struct Runs {
+/// A chunk in two parts: the head needs the halo; the body needs the last rows of the head in place of a halo.
+struct HeadAndBody {
   const Chunk& head;
   const Chunk& body;
-  Runs(const Sharding& sharding, const Chunk& chunk, std::int64_t reach)
-      : head(sharding.part(chunk, 0, std::min(reach, chunk.tokens.size()))),
-        body(sharding.part(chunk, head.tokens.size(), chunk.tokens.size())) {}
+  HeadAndBody(const Sharding& sharding, const Chunk& chunk, std::int64_t reach)
+      : head(sharding.sub_chunk(chunk, 0, std::min(reach, chunk.tokens.size()))),
+        body(sharding.sub_chunk(chunk, head.tokens.size(), chunk.tokens.size())) {}
 };
 
-/// The rows before the body, as its kernel reads a halo: the head's own, or the products of them in `memory`.
+/// The rows before the body, in place of its halo: the head's rows, or their products, stored in `memory`.
 template <class Args>
 TensorView head_as_halo(const StrategyContext& context, const Args& args, const Chunk& head, Tensor& memory) {
-  const HaloRows rows = filtered(args);
+  const FilterInput rows = filter_input(args);
   if (head.tokens.size() == 0) return {};
   if (!rows.b.present()) return head.rows(rows.a);
   memory = Tensor(context.stream, rows.a.dtype, {head.tokens.size(), rows.a.columns()});
@@ -31,29 +31,29 @@ template <class Forward>
 void run_forward(const StrategyContext& context, const Forward& args, Saved* saved) {
   const auto& [sharding, ranks, stream, schedule, method] = context;
   const std::int64_t reach = reach_of(args);
-  Tensor halos = room_for_halos(context, filtered(args).a, reach);
-  Pending arriving = start_halo(sharding.halo(reach), filtered(args), halos, ranks, stream);
+  Tensor halos = allocate_halos(context, filter_input(args).a, reach);
+  Pending arriving = start_halo(sharding.halo_plan(reach), filter_input(args), halos, ranks, stream);
   for (const Chunk& chunk : sharding.chunks()) {
-    const Runs runs(sharding, chunk, reach);
-    if (runs.body.tokens.size() == 0) continue;
+    const HeadAndBody parts(sharding, chunk, reach);
+    if (parts.body.tokens.size() == 0) continue;
     Tensor memory;
-    Forward local = on_run(args, runs.body);
-    local.halo = head_as_halo(context, args, runs.head, memory);
+    Forward local = on_chunk(args, parts.body);
+    local.halo = head_as_halo(context, args, parts.head, memory);
     convolve(stream, local);
   }
   arriving.wait();
   for (std::size_t i = 0; const Chunk& chunk : sharding.chunks()) {
-    const Runs runs(sharding, chunk, reach);
-    Forward local = on_run(args, runs.head);
+    const HeadAndBody parts(sharding, chunk, reach);
+    Forward local = on_chunk(args, parts.head);
     local.halo = halo_of(halos, i++, reach);
-    if (runs.head.tokens.size() > 0) convolve(stream, local);
+    if (parts.head.tokens.size() > 0) convolve(stream, local);
   }
   if (saved != nullptr) saved->put("halos", std::move(halos));
 }
 
-/// What the body owes to the rows of the head: d_a += r, or d_a += r⊙b and d_b += r⊙a.
-void add_to_head(const StrategyContext& context, const HaloRows& rows, const HaloRows& gradient, const Chunk& head,
-                 TensorView r) {
+/// Adds the gradient r that the body computes for the rows of the head: d_a += r, or d_a += r⊙b and d_b += r⊙a.
+void add_to_head(const StrategyContext& context, const FilterInput& rows, const FilterInput& gradient,
+                 const Chunk& head, TensorView r) {
   const Stream& stream = context.stream;
   if (!rows.b.present()) return scale(stream, {.x = r, .accumulate = true, .y = head.rows(gradient.a)});
   multiply(stream, {.a = r, .b = head.rows(rows.b), .accumulate = true, .y = head.rows(gradient.a)});
@@ -64,26 +64,26 @@ template <class Backward>
 void run_backward(const StrategyContext& context, const Backward& args, Saved& saved) {
   const auto& [sharding, ranks, stream, schedule, method] = context;
   const std::int64_t reach = reach_of(args);
-  const Tensor halos = saved.take("halos"), d_halos = room_for_halos(context, filtered(args).a, reach);
+  const Tensor halos = saved.take("halos"), d_halos = allocate_halos(context, filter_input(args).a, reach);
   for (std::size_t i = 0; const Chunk& chunk : sharding.chunks()) {
-    const Runs runs(sharding, chunk, reach);
-    Backward local = on_run(args, runs.head);
+    const HeadAndBody parts(sharding, chunk, reach);
+    Backward local = on_chunk(args, parts.head);
     local.halo = halo_of(halos, i, reach);
     local.d_halo = halo_of(d_halos, i++, reach);
-    if (runs.head.tokens.size() > 0) convolve(stream, local);
+    if (parts.head.tokens.size() > 0) convolve(stream, local);
   }
-  Pending leaving =
-      start_halo_adjoint(sharding.halo(reach), d_halos, filtered(args), filtered_gradient(args), ranks, stream);
+  Pending leaving = start_halo_adjoint(sharding.halo_plan(reach), d_halos, filter_input(args),
+                                       filter_input_gradient(args), ranks, stream);
   for (const Chunk& chunk : sharding.chunks()) {
-    const Runs runs(sharding, chunk, reach);
-    if (runs.body.tokens.size() == 0) continue;
+    const HeadAndBody parts(sharding, chunk, reach);
+    if (parts.body.tokens.size() == 0) continue;
     Tensor memory;
-    Backward local = on_run(args, runs.body);
-    local.halo = head_as_halo(context, args, runs.head, memory);
-    const Tensor d_head(stream, filtered(args).a.dtype, {reach, filtered(args).a.columns()});
+    Backward local = on_chunk(args, parts.body);
+    local.halo = head_as_halo(context, args, parts.head, memory);
+    const Tensor d_head(stream, filter_input(args).a.dtype, {reach, filter_input(args).a.columns()});
     if (reach > 0) local.d_halo = d_head;
     convolve(stream, local);
-    if (reach > 0) add_to_head(context, filtered(args), filtered_gradient(args), runs.head, d_head);
+    if (reach > 0) add_to_head(context, filter_input(args), filter_input_gradient(args), parts.head, d_head);
   }
   leaving.wait();
 }

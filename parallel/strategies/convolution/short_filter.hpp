@@ -6,8 +6,8 @@
 #include "parallel/strategies/gates.hpp"
 #include "parallel/strategy.hpp"
 
-/// causal_conv and the gated convolutions as one: what strategies have to know of a convolution whose filter is short.
-/// Each strategy is written once over these functions, for both.
+/// One interface to causal_conv and the gated convolutions, so that halo and halo_overlapped are written once for both:
+/// overloads for the argument structs of each.
 namespace causeway::convolution {
 
 inline std::int64_t reach_of(TensorView taps_in_columns) { return taps_in_columns.columns() - 1; }
@@ -16,39 +16,39 @@ inline std::int64_t reach_of(const CausalConvBackward& args) { return reach_of(a
 inline std::int64_t reach_of(const BlockedConvForward& args) { return reach_of(args.taps); }
 inline std::int64_t reach_of(const BlockedConvBackward& args) { return reach_of(args.taps); }
 
-/// What the filter meets: the rows that halos are made of.
-inline HaloRows filtered(const CausalConvForward& args) { return {.a = args.x, .b = {}}; }
-inline HaloRows filtered(const CausalConvBackward& args) { return {.a = args.x, .b = {}}; }
-inline HaloRows filtered(const GatedConvInputs& in) { return {.a = in.v, .b = in.k}; }
-inline HaloRows filtered(const BlockedConvForward& args) { return filtered(args.in); }
-inline HaloRows filtered(const BlockedConvBackward& args) { return filtered(args.in); }
-inline HaloRows filtered_gradient(const CausalConvBackward& args) { return {.a = args.d_x, .b = {}}; }
-inline HaloRows filtered_gradient(const BlockedConvBackward& args) {
+/// The tensor that the filter is applied to: x, or the product k⊙v. Halos consist of its rows.
+inline FilterInput filter_input(const CausalConvForward& args) { return {.a = args.x, .b = {}}; }
+inline FilterInput filter_input(const CausalConvBackward& args) { return {.a = args.x, .b = {}}; }
+inline FilterInput filter_input(const GatedConvInputs& in) { return {.a = in.v, .b = in.k}; }
+inline FilterInput filter_input(const BlockedConvForward& args) { return filter_input(args.in); }
+inline FilterInput filter_input(const BlockedConvBackward& args) { return filter_input(args.in); }
+inline FilterInput filter_input_gradient(const CausalConvBackward& args) { return {.a = args.d_x, .b = {}}; }
+inline FilterInput filter_input_gradient(const BlockedConvBackward& args) {
   return {.a = args.gradients.d_v, .b = args.gradients.d_k};
 }
 
-/// The same arguments on the rows of one run.
-inline CausalConvForward on_run(CausalConvForward args, const Chunk& run) {
-  args.x = run.rows(args.x);
-  args.y = run.rows(args.y);
-  args.segments = run.segments();
+/// The arguments for the rows of one chunk.
+inline CausalConvForward on_chunk(CausalConvForward args, const Chunk& chunk) {
+  args.x = chunk.rows(args.x);
+  args.y = chunk.rows(args.y);
+  args.segments = chunk.segments();
   return args;
 }
-inline CausalConvBackward on_run(CausalConvBackward args, const Chunk& run) {
-  args.x = run.rows(args.x);
-  args.d_y = run.rows(args.d_y);
-  args.d_x = run.rows(args.d_x);
-  args.segments = run.segments();
+inline CausalConvBackward on_chunk(CausalConvBackward args, const Chunk& chunk) {
+  args.x = chunk.rows(args.x);
+  args.d_y = chunk.rows(args.d_y);
+  args.d_x = chunk.rows(args.d_x);
+  args.segments = chunk.segments();
   return args;
 }
-inline BlockedConvForward on_run(BlockedConvForward args, const Chunk& run) {
-  args.in = on_run(args.in, run);
-  args.y = run.rows(args.y);
+inline BlockedConvForward on_chunk(BlockedConvForward args, const Chunk& chunk) {
+  args.in = on_chunk(args.in, chunk);
+  args.y = chunk.rows(args.y);
   return args;
 }
-inline BlockedConvBackward on_run(BlockedConvBackward args, const Chunk& run) {
-  args.in = on_run(args.in, run);
-  args.gradients = on_run(args.gradients, run);
+inline BlockedConvBackward on_chunk(BlockedConvBackward args, const Chunk& chunk) {
+  args.in = on_chunk(args.in, chunk);
+  args.gradients = on_chunk(args.gradients, chunk);
   return args;
 }
 
@@ -58,27 +58,28 @@ inline void convolve(const Stream& stream, const CausalConvBackward& args) { cau
 inline void convolve(const Stream& stream, const BlockedConvBackward& args) { blocked_conv_backward(stream, args); }
 
 /// Multiply-adds of one channel of one token.
-inline double operations_a_token(const CausalConvForward& args) { return static_cast<double>(reach_of(args) + 1); }
-inline double operations_a_token(const BlockedConvForward& args) { return static_cast<double>(reach_of(args) + 1); }
+inline double operations_per_token(const CausalConvForward& args) { return static_cast<double>(reach_of(args) + 1); }
+inline double operations_per_token(const BlockedConvForward& args) { return static_cast<double>(reach_of(args) + 1); }
 
-/// The rows of chunk i of a halo tensor; absent without a halo (one tap).
+/// The halo of the rank's i-th chunk; absent if the filter has one tap.
 inline TensorView halo_of(TensorView halos, std::size_t chunk, std::int64_t reach) {
   return reach == 0 ? TensorView() : halos.slice_rows(static_cast<std::int64_t>(chunk) * reach, reach);
 }
 
-inline Tensor room_for_halos(const StrategyContext& context, TensorView like, std::int64_t reach) {
+/// A tensor for the halos of all chunks of this rank.
+inline Tensor allocate_halos(const StrategyContext& context, TensorView like, std::int64_t reach) {
   return Tensor(context.stream, like.dtype, {std::ssize(context.sharding.chunks()) * reach, like.columns()});
 }
 
-/// strategies.md: at most (taps-1)·D·s bytes a chunk.
+/// At most (taps-1)·D·s bytes per chunk.
 template <class Forward>
 Cost halo_cost(const Sharding& sharding, const Forward& args, double hidden) {
-  const TensorView like = filtered(args).a;
+  const TensorView like = filter_input(args).a;
   const ShardLayout& layout = sharding.layout();
   const std::int64_t chunks = layout.chunk_count() / layout.ranks(),
                      tokens = chunks * ceil_div(layout.tokens(), layout.chunk_count());
   const double operations =
-      operations_a_token(args) * static_cast<double>(like.columns()) * static_cast<double>(tokens);
+      operations_per_token(args) * static_cast<double>(like.columns()) * static_cast<double>(tokens);
   if (layout.ranks() == 1 || reach_of(args) == 0) return {.operations = operations};
   return {.operations = operations,
           .bytes_sent = chunks * reach_of(args) * like.columns() * size_of(like.dtype),

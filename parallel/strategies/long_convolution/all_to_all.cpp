@@ -1,85 +1,86 @@
-/// all_to_all and all_to_all_pipelined of hyena_li and long_conv: every token of some channels to each rank, whole
-/// documents there, their filters evaluated for those channels alone, results back. Gates stay outside.
+/// all_to_all and all_to_all_pipelined of hyena_li and long_conv: sends every token of some channels to each rank,
+/// which then has whole documents, evaluates the filters of these channels only, convolves, and sends the results back.
+/// The gates are applied on the rank's own rows.
 
-#include "parallel/strategies/by_channels.hpp"
-#include "parallel/strategies/gated_by_channels.hpp"
-#include "parallel/strategies/long_convolution/by_method.hpp"
+#include "parallel/strategies/all_to_all_pipeline.hpp"
+#include "parallel/strategies/gated_all_to_all.hpp"
+#include "parallel/strategies/long_convolution/filter_methods.hpp"
 #include "parallel/strategies/operations.hpp"
 
 namespace causeway::long_convolution::all_to_all {
 
 template <int slices>
 void forward(const StrategyContext& context, ModalConvForward args, Saved* saved) {
-  gated_by_channels_forward(context, args.in, args.y, args.residues.rows(), slices, saved,
-                            [&](Range groups, const GatedConvInputs& plain, TensorView c) {
-                              filter_forward(context.stream, context.method, context.sharding.whole().longest_document,
-                                             {.in = plain,
-                                              .residues = rows_of(args.residues, groups),
-                                              .log_rates = rows_of(args.log_rates, groups),
-                                              .state_in = {},
-                                              .y = c,
-                                              .states = {}},
-                                             saved == nullptr ? nullptr : &slice_scope(*saved, groups));
-                            });
+  gated_all_to_all_forward(context, args.in, args.y, args.residues.rows(), slices, saved,
+                           [&](Range groups, const GatedConvInputs& plain, TensorView c) {
+                             filter_forward(context.stream, context.method,
+                                            context.sharding.whole_pack().longest_document,
+                                            {.in = plain,
+                                             .residues = rows_of(args.residues, groups),
+                                             .log_rates = rows_of(args.log_rates, groups),
+                                             .state_in = {},
+                                             .y = c,
+                                             .states = {}},
+                                            saved == nullptr ? nullptr : &slice_scope(*saved, groups));
+                           });
 }
 
 template <int slices>
 void backward(const StrategyContext& context, ModalConvBackward args, Saved& saved) {
-  gated_by_channels_backward(context, args.in, args.gradients, args.residues.rows(), slices, saved,
-                             [&](Range groups, const GatedConvInputs& plain, const GatedConvGradients& d_plain) {
-                               filter_backward(context.stream, context.method,
-                                               context.sharding.whole().longest_document,
-                                               {.in = plain,
-                                                .residues = rows_of(args.residues, groups),
-                                                .log_rates = rows_of(args.log_rates, groups),
-                                                .states = {},
-                                                .adjoint_in = {},
-                                                .gradients = d_plain,
-                                                .d_residues = rows_of(args.d_residues, groups),
-                                                .d_log_rates = rows_of(args.d_log_rates, groups)},
-                                               slice_scope(saved, groups));
-                             });
-}
-
-template <int slices>
-void forward(const StrategyContext& context, FftConvForward args, Saved* saved) {
-  gated_by_channels_forward(context, args.in, args.y, args.taps.rows(), slices, saved,
-                            [&](Range groups, const GatedConvInputs& plain, TensorView c) {
-                              fft_conv_forward(context.stream,
-                                               {.in = plain, .taps = rows_of(args.taps, groups), .y = c});
+  gated_all_to_all_backward(context, args.in, args.gradients, args.residues.rows(), slices, saved,
+                            [&](Range groups, const GatedConvInputs& plain, const GatedConvGradients& d_plain) {
+                              filter_backward(context.stream, context.method,
+                                              context.sharding.whole_pack().longest_document,
+                                              {.in = plain,
+                                               .residues = rows_of(args.residues, groups),
+                                               .log_rates = rows_of(args.log_rates, groups),
+                                               .states = {},
+                                               .adjoint_in = {},
+                                               .gradients = d_plain,
+                                               .d_residues = rows_of(args.d_residues, groups),
+                                               .d_log_rates = rows_of(args.d_log_rates, groups)},
+                                              slice_scope(saved, groups));
                             });
 }
 
 template <int slices>
+void forward(const StrategyContext& context, FftConvForward args, Saved* saved) {
+  gated_all_to_all_forward(context, args.in, args.y, args.taps.rows(), slices, saved,
+                           [&](Range groups, const GatedConvInputs& plain, TensorView c) {
+                             fft_conv_forward(context.stream,
+                                              {.in = plain, .taps = rows_of(args.taps, groups), .y = c});
+                           });
+}
+
+template <int slices>
 void backward(const StrategyContext& context, FftConvBackward args, Saved& saved) {
-  gated_by_channels_backward(context, args.in, args.gradients, args.taps.rows(), slices, saved,
-                             [&](Range groups, const GatedConvInputs& plain, const GatedConvGradients& d_plain) {
-                               fft_conv_backward(context.stream, {.in = plain,
-                                                                  .taps = rows_of(args.taps, groups),
-                                                                  .gradients = d_plain,
-                                                                  .d_taps = rows_of(args.d_taps, groups)});
-                             });
+  gated_all_to_all_backward(context, args.in, args.gradients, args.taps.rows(), slices, saved,
+                            [&](Range groups, const GatedConvInputs& plain, const GatedConvGradients& d_plain) {
+                              fft_conv_backward(context.stream, {.in = plain,
+                                                                 .taps = rows_of(args.taps, groups),
+                                                                 .gradients = d_plain,
+                                                                 .d_taps = rows_of(args.d_taps, groups)});
+                            });
 }
 
 namespace {
 
-Cost all_to_all_cost(const Sharding& sharding, const GatedConvInputs& in, std::int64_t groups, int slices,
-                     double operations_a_token) {
-  return by_channels_cost(sharding, {.channels = in.v.columns(), .groups = groups, .dtype = in.v.dtype}, slices,
-                          operations_a_token);
+Cost sliced_cost(const Sharding& sharding, const GatedConvInputs& in, std::int64_t groups, int slices,
+                 double operations_per_token) {
+  return all_to_all_cost(sharding, {.channels = in.v.columns(), .groups = groups, .dtype = in.v.dtype}, slices,
+                         operations_per_token);
 }
 
 }  // namespace
 
 template <int slices>
 Cost cost(const Sharding& sharding, const ModalConvForward& args) {
-  return all_to_all_cost(sharding, args.in, args.residues.rows(), slices,
-                         modal_conv_operations(args.residues.columns()));
+  return sliced_cost(sharding, args.in, args.residues.rows(), slices, modal_conv_operations(args.residues.columns()));
 }
 template <int slices>
 Cost cost(const Sharding& sharding, const FftConvForward& args) {
-  return all_to_all_cost(sharding, args.in, args.taps.rows(), slices,
-                         fft_conv_operations(sharding.whole().longest_document));
+  return sliced_cost(sharding, args.in, args.taps.rows(), slices,
+                     fft_conv_operations(sharding.whole_pack().longest_document));
 }
 
 template void forward<1>(const StrategyContext&, ModalConvForward, Saved*);

@@ -1,5 +1,5 @@
-/// hyena_li by state_carry: a chunk hands the M states a channel after its last token to the right, backward the
-/// adjoint before its first token to the left: 4·M·D bytes over an edge, however long the context.
+/// state_carry of hyena_li: sends the M states of each channel after a chunk's last token to the right; backward, the
+/// adjoint states before its first token to the left. 4·M·D bytes per edge, whatever the length of the context.
 
 #include "parallel/strategies/gates.hpp"
 #include "parallel/strategies/operations.hpp"
@@ -8,7 +8,7 @@
 namespace causeway::long_convolution::state_carry {
 namespace {
 
-/// A row as the [D, M] states, or adjoints, that it is; an absent one stays absent.
+/// A summary or carry, a flat row, as [D, M] states or adjoints; an absent one stays absent.
 TensorView state(TensorView row, TensorView log_rates) { return row.present() ? row.reshaped(log_rates.shape) : row; }
 
 Recurrence recurrence(const StrategyContext& context, Direction direction, TensorView log_rates) {
@@ -37,15 +37,15 @@ void forward(const StrategyContext& context, ModalConvForward args, Saved* saved
                                             {state_rows(sharding, modal_conv_block), rates.rows(), rates.columns()});
   Recurrence modes = recurrence(context, Direction::rightwards, rates);
   modes.summarise = [&](const Chunk& chunk, TensorView summary) {
-    modal_conv_summary(stream, {.in = on_run(args.in, chunk), .log_rates = rates, .state = state(summary, rates)});
+    modal_conv_summary(stream, {.in = on_chunk(args.in, chunk), .log_rates = rates, .state = state(summary, rates)});
   };
   modes.run = [&](const Chunk& chunk, TensorView carry) {
-    modal_conv_forward(stream, {.in = on_run(args.in, chunk),
+    modal_conv_forward(stream, {.in = on_chunk(args.in, chunk),
                                 .residues = args.residues,
                                 .log_rates = rates,
                                 .state_in = state(carry, rates),
                                 .y = chunk.rows(args.y),
-                                .states = states_of(sharding, chunk, states, modal_conv_block)});
+                                .states = states_of_chunk(sharding, chunk, states, modal_conv_block)});
   };
   run_with_carry(context, modes);
   if (saved != nullptr) saved->put("states", std::move(states));
@@ -57,7 +57,7 @@ void backward(const StrategyContext& context, ModalConvBackward args, Saved& sav
   const Tensor states = saved.take("states");
   Recurrence modes = recurrence(context, Direction::leftwards, rates);
   modes.summarise = [&](const Chunk& chunk, TensorView summary) {
-    modal_conv_adjoint_summary(stream, {.in = on_run(args.in, chunk),
+    modal_conv_adjoint_summary(stream, {.in = on_chunk(args.in, chunk),
                                         .residues = args.residues,
                                         .log_rates = rates,
                                         .d_y = chunk.rows(args.gradients.d_y),
@@ -65,9 +65,9 @@ void backward(const StrategyContext& context, ModalConvBackward args, Saved& sav
   };
   modes.run = [&](const Chunk& chunk, TensorView carry) {
     ModalConvBackward local = args;
-    local.in = on_run(args.in, chunk);
-    local.gradients = on_run(args.gradients, chunk);
-    local.states = states_of(sharding, chunk, states, modal_conv_block);
+    local.in = on_chunk(args.in, chunk);
+    local.gradients = on_chunk(args.gradients, chunk);
+    local.states = states_of_chunk(sharding, chunk, states, modal_conv_block);
     local.adjoint_in = state(carry, rates);
     modal_conv_backward(stream, local);
   };

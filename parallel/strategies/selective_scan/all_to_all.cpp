@@ -1,16 +1,17 @@
-/// all_to_all: u and delta by channels, B and C gathered, the scan on the whole pack, y back. The z gate stays outside;
-/// backward B's and C's gradients are summed over the ranks' channels.
+/// all_to_all: u and delta go from tokens to channels, B and C are gathered, the scan runs on the whole pack, y goes
+/// back to tokens. The z gate is applied on the rank's own rows. Backward, the gradients of B and C are summed over the
+/// ranks.
 
 #include "kernels/activation.hpp"
 #include "kernels/core/integer.hpp"
 #include "parallel/exchange/reshard.hpp"
-#include "parallel/strategies/by_channels.hpp"
+#include "parallel/strategies/all_to_all_pipeline.hpp"
 #include "parallel/strategies/operations.hpp"
 
 namespace causeway::selective_scan::all_to_all {
 namespace {
 
-/// B and C of every token.
+/// B and C of all tokens.
 struct Gathered {
   Tensor B, C;
 };
@@ -32,7 +33,7 @@ SelectiveScanInputs on_channels(const StrategyContext& context, const SelectiveS
           .D = rows_of(in.D, mine),
           .delta_bias = rows_of(in.delta_bias, mine),
           .delta_softplus = in.delta_softplus,
-          .segments = context.sharding.whole().segments()};
+          .segments = context.sharding.whole_pack().segments()};
 }
 
 }  // namespace
@@ -45,24 +46,26 @@ void forward(const StrategyContext& context, SelectiveScanForward args, Saved* s
       start_gather_tokens(sharding, std::vector<LocalAndWhole>{{in.B, gathered.B}, {in.C, gathered.C}}, ranks, stream);
   Tensor ungated = in.z.present() ? Tensor(stream, args.y.dtype, {args.y.rows(), args.y.columns()}) : Tensor();
   Tensor u, delta, states;
-  by_channels(context,
-              {.channels = in.A.rows(),
-               .groups = in.A.rows(),
-               .in = {in.u, in.delta},
-               .out = {ungated.present() ? ungated.view() : args.y},
-               .run =
-                   [&](Range mine, std::vector<Tensor>& moved, std::span<const TensorView> out) {
-                     gathering.wait();
-                     const std::int64_t blocks = ceil_div(sharding.layout().tokens(), selective_scan_block);
-                     if (saved != nullptr) states = Tensor(stream, in.A.dtype, {blocks, mine.size(), in.A.columns()});
-                     selective_scan_forward(stream, {.in = on_channels(context, in, mine, moved[0], moved[1], gathered),
-                                                     .state_in = {},
-                                                     .y = out[0],
-                                                     .states = states});
-                     u = std::move(moved[0]);
-                     delta = std::move(moved[1]);
-                   }},
-              1);
+  run_all_to_all(context,
+                 {.channels = in.A.rows(),
+                  .groups = in.A.rows(),
+                  .in = {in.u, in.delta},
+                  .out = {ungated.present() ? ungated.view() : args.y},
+                  .run =
+                      [&](Range mine, std::vector<Tensor>& moved, std::span<const TensorView> out) {
+                        gathering.wait();
+                        const std::int64_t blocks = ceil_div(sharding.layout().tokens(), selective_scan_block);
+                        if (saved != nullptr)
+                          states = Tensor(stream, in.A.dtype, {blocks, mine.size(), in.A.columns()});
+                        selective_scan_forward(stream,
+                                               {.in = on_channels(context, in, mine, moved[0], moved[1], gathered),
+                                                .state_in = {},
+                                                .y = out[0],
+                                                .states = states});
+                        u = std::move(moved[0]);
+                        delta = std::move(moved[1]);
+                      }},
+                 1);
   gathering.wait();
   if (ungated.present())
     gated_activation_forward(stream, {.a = in.z, .b = ungated, .activation = Activation::silu, .y = args.y});
@@ -92,36 +95,37 @@ void backward(const StrategyContext& context, SelectiveScanBackward args, Saved&
   }
   fill(stream, {.value = 0, .y = d_gathered.B});
   fill(stream, {.value = 0, .y = d_gathered.C});
-  by_channels(context,
-              {.channels = in.A.rows(),
-               .groups = in.A.rows(),
-               .in = {d_ungated.present() ? d_ungated.view() : args.d_y},
-               .out = {args.d_u, args.d_delta},
-               .run =
-                   [&](Range mine, std::vector<Tensor>& moved, std::span<const TensorView> out) {
-                     selective_scan_backward(stream, {.in = on_channels(context, in, mine, u, delta, gathered),
-                                                      .states = states,
-                                                      .adjoint_in = {},
-                                                      .d_y = moved[0],
-                                                      .d_u = out[0],
-                                                      .d_delta = out[1],
-                                                      .d_B = d_gathered.B,
-                                                      .d_C = d_gathered.C,
-                                                      .d_z = {},
-                                                      .d_A = rows_of(args.d_A, mine),
-                                                      .d_D = rows_of(args.d_D, mine),
-                                                      .d_delta_bias = rows_of(args.d_delta_bias, mine)});
-                     for (Tensor* done : {&u, &delta, &states}) *done = {};
-                   }},
-              1);
-  for (Tensor* done : {&gathered.B, &gathered.C, &d_ungated}) *done = {};  // the sums want room
+  run_all_to_all(context,
+                 {.channels = in.A.rows(),
+                  .groups = in.A.rows(),
+                  .in = {d_ungated.present() ? d_ungated.view() : args.d_y},
+                  .out = {args.d_u, args.d_delta},
+                  .run =
+                      [&](Range mine, std::vector<Tensor>& moved, std::span<const TensorView> out) {
+                        selective_scan_backward(stream, {.in = on_channels(context, in, mine, u, delta, gathered),
+                                                         .states = states,
+                                                         .adjoint_in = {},
+                                                         .d_y = moved[0],
+                                                         .d_u = out[0],
+                                                         .d_delta = out[1],
+                                                         .d_B = d_gathered.B,
+                                                         .d_C = d_gathered.C,
+                                                         .d_z = {},
+                                                         .d_A = rows_of(args.d_A, mine),
+                                                         .d_D = rows_of(args.d_D, mine),
+                                                         .d_delta_bias = rows_of(args.d_delta_bias, mine)});
+                        for (Tensor* done : {&u, &delta, &states}) *done = {};
+                      }},
+                 1);
+  for (Tensor* done : {&gathered.B, &gathered.C, &d_ungated})
+    *done = {};  // free memory before reduce_tokens allocates its sums
   reduce_tokens(sharding, std::vector<LocalAndWhole>{{args.d_B, d_gathered.B}, {args.d_C, d_gathered.C}}, ranks,
                 stream);
 }
 
 Cost cost(const Sharding& sharding, const SelectiveScanForward& args) {
   const std::int64_t channels = args.in.A.rows(), states = args.in.A.columns();
-  return by_channels_cost(
+  return all_to_all_cost(
       sharding,
       {.channels = channels, .groups = channels, .dtype = args.in.u.dtype, .in = 2, .out = 1, .gathered = 2 * states},
       1, selective_scan_operations(states));

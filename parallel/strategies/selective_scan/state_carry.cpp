@@ -1,5 +1,6 @@
-/// selective_scan by state_carry: each chunk hands the state after its last token to the right, backward the adjoint
-/// before its first token to the left, with the ΣΔ that says how much of what came in is left of it.
+/// state_carry of selective_scan: sends the state after a chunk's last token to the right; backward, the adjoint before
+/// its first token to the left. A summary also has ΣΔ, the sum of the chunk's step sizes: exp(A·ΣΔ) is the decay of an
+/// incoming state over the chunk.
 
 #include "parallel/strategies/operations.hpp"
 #include "parallel/strategies/recurrence.hpp"
@@ -16,8 +17,8 @@ SelectiveScanInputs inputs_of(SelectiveScanInputs in, const Chunk& chunk) {
   return in;
 }
 
-/// A summary is a row of D·N + D numbers: the state (or adjoint) of every channel, then ΣΔ of every channel. A carry is
-/// the first alone; an absent one stays absent.
+/// A summary is a row of D·N + D elements: the states (or adjoints) of all channels, then ΣΔ of all channels. A carry
+/// has only the states; an absent one stays absent.
 TensorView state(TensorView row, TensorView A) { return row.present() ? view_of(row.data, row.dtype, A.shape) : row; }
 TensorView sum_delta(TensorView row, TensorView A) {
   return view_of(static_cast<std::byte*>(row.data) + A.size() * size_of(row.dtype), row.dtype, {A.rows()});
@@ -56,7 +57,7 @@ void forward(const StrategyContext& context, SelectiveScanForward args, Saved* s
     selective_scan_forward(stream, {.in = inputs_of(args.in, chunk),
                                     .state_in = state(carry, A),
                                     .y = chunk.rows(args.y),
-                                    .states = states_of(sharding, chunk, states, selective_scan_block)});
+                                    .states = states_of_chunk(sharding, chunk, states, selective_scan_block)});
   };
   run_with_carry(context, scan);
   if (saved != nullptr) saved->put("states", std::move(states));
@@ -76,7 +77,7 @@ void backward(const StrategyContext& context, SelectiveScanBackward args, Saved&
   scan.run = [&](const Chunk& chunk, TensorView carry) {
     SelectiveScanBackward local = args;
     local.in = inputs_of(args.in, chunk);
-    local.states = states_of(sharding, chunk, states, selective_scan_block);
+    local.states = states_of_chunk(sharding, chunk, states, selective_scan_block);
     local.adjoint_in = state(carry, A);
     for (TensorView SelectiveScanBackward::*rows :
          {&SelectiveScanBackward::d_y, &SelectiveScanBackward::d_u, &SelectiveScanBackward::d_delta,

@@ -14,7 +14,7 @@ INSTANTIATE_TEST_SUITE_P(Ranks, Measure, testing::Combine(testing::Values(1, 2, 
                            return std::to_string(std::get<0>(instance.param)) + suffix_of(std::get<1>(instance.param));
                          });
 
-TEST_P(Measure, IsTheSameOnEveryRankAndIsNotCounted) {
+TEST_P(Measure, IsTheSameOnEveryRankAndDoesNotCountAsTraffic) {
   const auto& [ranks, device] = GetParam();
   on_ranks(ranks, device, [](Communicator& world, const Stream& stream) {
     const Traffic before = world.traffic();
@@ -28,7 +28,7 @@ TEST_P(Measure, IsTheSameOnEveryRankAndIsNotCounted) {
     }
     EXPECT_LT(machine.latency_s, 1);
     EXPECT_GT(machine.operations_per_s, 1e6);
-    world.barrier();  // threads that share a GPU give messages back when the last has been read
+    world.barrier();  // threads that share a GPU free a message only after its receiver has read it
     EXPECT_EQ(stream.memory().live_bytes(), bytes_before);
     if (world.rank() == 0 && stream.device() == Device::cuda)
       fmt::print("{} ranks on GPUs: latency {:.1f} us, {:.1f} GB/s a rank, {:.1f} T multiply-adds/s\n", world.size(),
@@ -36,7 +36,7 @@ TEST_P(Measure, IsTheSameOnEveryRankAndIsNotCounted) {
   });
 }
 
-TEST(SlowestMachine, SpeaksForAll) {
+TEST(SlowestMachine, IsTheResultOnAllRanks) {
   on_ranks(3, [](Communicator& world) {
     const double rank = world.rank();
     const Machine all =

@@ -14,13 +14,14 @@ namespace {
 
 constexpr std::int64_t states = 3;
 
-/// carry = state + decay ∘ carry, the summary being [state | decay]: float additions, whose order shows.
+/// carry = state + decay ∘ carry, where the summary is [state | decay]. In float, so that another order of additions
+/// would give other bits.
 void fold(TensorView summary, TensorView carry, std::int64_t) {
   for (std::int64_t i = 0; i < states; ++i)
     carry.row<float>(0)[i] = summary.row<float>(0)[i] + summary.row<float>(0)[states + i] * carry.row<float>(0)[i];
 }
 
-/// What every chunk takes in, by going through the chunks one after the other.
+/// The reference: the state that each chunk receives, computed chunk after chunk.
 std::vector<double> sequential(const Sharding& sharding, Direction direction, TensorView summaries) {
   const Stream stream;
   const int count = sharding.layout().chunk_count();
@@ -28,22 +29,22 @@ std::vector<double> sequential(const Sharding& sharding, Direction direction, Te
   for (int step = 1; step < count; ++step) {
     const bool right = direction == Direction::rightwards;
     const int to = right ? step : count - 1 - step, from = right ? to - 1 : to + 1;
-    const CarryPlan::Edge &target = sharding.carry().chunks[static_cast<std::size_t>(to)],
-                          &source = sharding.carry().chunks[static_cast<std::size_t>(from)];
+    const CarryPlan::ChunkEdges &target = sharding.carry_plan().chunks[static_cast<std::size_t>(to)],
+                                &source = sharding.carry_plan().chunks[static_cast<std::size_t>(from)];
     if (!(right ? target.from_left : target.to_right)) continue;
     const TensorView in = carries.view().slice_rows(to, 1), summary = summaries.slice_rows(from, 1);
-    stream.copy(in.data, source.whole ? carries.view().slice_rows(from, 1).data : summary.data, in.bytes());
-    if (source.whole && sharding.layout().chunk(from).size() > 0)
+    stream.copy(in.data, source.one_document ? carries.view().slice_rows(from, 1).data : summary.data, in.bytes());
+    if (source.one_document && sharding.layout().chunk(from).size() > 0)
       fold(summary, in, sharding.layout().chunk(from).size());
   }
   return values_of(carries);
 }
 
-/// This rank's rows of a tensor with a row a chunk.
+/// This rank's rows of a tensor that has a row for each chunk.
 Tensor rows_of_chunks(const Stream& stream, const Sharding& sharding, TensorView all) {
   Tensor mine(stream, all.dtype, all.shape.with_rows(std::ssize(sharding.chunks())));
   for (std::int64_t i = 0; const Chunk& chunk : sharding.chunks())
-    stream.copy(mine.view().slice_rows(i++, 1).data, all.slice_rows(chunk.number, 1).data,
+    stream.copy(mine.view().slice_rows(i++, 1).data, all.slice_rows(chunk.index, 1).data,
                 all.columns() * size_of(all.dtype));
   return mine;
 }
@@ -63,9 +64,9 @@ TEST_P(Carry, ChainAndGatherGiveTheBitsOfTheSequentialFoldInBothDirections) {
             const Sharding sharding(ShardLayout(pack.segments.tokens(), world.size(), layout), pack.segments,
                                     world.rank());
             const Tensor all = random_tensor(stream, DType::f32, {sharding.layout().chunk_count(), 2 * states}, 9);
-            // What no document carries on must not be looked at.
+            // Summaries of documents that do not continue must not be read.
             for (int c = 0; c < sharding.layout().chunk_count(); ++c) {
-              const CarryPlan::Edge& edge = sharding.carry().chunks[static_cast<std::size_t>(c)];
+              const CarryPlan::ChunkEdges& edge = sharding.carry_plan().chunks[static_cast<std::size_t>(c)];
               if (!(direction == Direction::rightwards ? edge.to_right : edge.from_left))
                 all.view().row<float>(c)[0] = std::numeric_limits<float>::quiet_NaN();
             }
@@ -85,7 +86,7 @@ TEST_P(Carry, ChainAndGatherGiveTheBitsOfTheSequentialFoldInBothDirections) {
   });
 }
 
-TEST_P(Carry, ChainSendsOneStateAnEdgeThatADocumentCrosses) {
+TEST_P(Carry, ChainSendsOneStatePerEdgeThatADocumentCrosses) {
   on_ranks(GetParam(), [](Communicator& world) {
     for (const Layout layout : {Layout::contiguous, Layout::zigzag})
       for (const NamedPack& pack : awkward_packs(world.size(), layout)) {
@@ -96,7 +97,7 @@ TEST_P(Carry, ChainSendsOneStateAnEdgeThatADocumentCrosses) {
         const Tensor carries(stream, DType::f32, {std::ssize(sharding.chunks()), states});
         std::int64_t edges = 0, crossings = 0;
         for (int c = 0; c + 1 < sharding.layout().chunk_count(); ++c) {
-          const bool crossed = sharding.carry().chunks[static_cast<std::size_t>(c)].to_right &&
+          const bool crossed = sharding.carry_plan().chunks[static_cast<std::size_t>(c)].to_right &&
                                sharding.layout().owner(c + 1) != sharding.layout().owner(c);
           crossings += crossed;
           edges += crossed && sharding.layout().owner(c) == world.rank();
@@ -115,21 +116,22 @@ TEST_P(Carry, ChainSendsOneStateAnEdgeThatADocumentCrosses) {
   });
 }
 
-TEST(Schedules, TheCheaperOneIsAChainOfLargeStatesOrOfFewHopsAndElseAGather) {
+TEST(Schedules, ChainIsCheaperForLargeStatesOrFewHopsAndGatherOtherwise) {
   const std::int64_t tokens = 8000;
   const auto choice = [&](Segments segments, Layout layout, std::int64_t bytes) {
     return cheaper_schedule(Sharding(ShardLayout(tokens, 8, layout), std::move(segments), 0), bytes,
                             bytes + bytes / 16);
   };
   for (const Layout layout : {Layout::contiguous, Layout::zigzag}) {
-    EXPECT_EQ(choice(Segments::one_document(tokens), layout, 1 << 10), Schedule::gather) << "latency counts";
-    EXPECT_EQ(choice(Segments::one_document(tokens), layout, 64 << 20), Schedule::chain) << "bytes count";
-    EXPECT_EQ(choice(Segments({0, 1500, 3500, 5500, tokens}), layout, 1 << 20), Schedule::chain) << "one hop at a time";
+    EXPECT_EQ(choice(Segments::one_document(tokens), layout, 1 << 10), Schedule::gather) << "latency dominates";
+    EXPECT_EQ(choice(Segments::one_document(tokens), layout, 64 << 20), Schedule::chain) << "bytes dominate";
+    EXPECT_EQ(choice(Segments({0, 1500, 3500, 5500, tokens}), layout, 1 << 20), Schedule::chain)
+        << "no chain is longer than one hop";
     EXPECT_EQ(choice(Segments({0, 4000, tokens}), layout, 0), Schedule::gather);
   }
 }
 
-TEST(Schedules, NamesAreReadBackAndOthersRefused) {
+TEST(Schedules, NamesAreParsedAndOthersRefused) {
   for (const Schedule schedule : {Schedule::automatic, Schedule::chain, Schedule::gather})
     EXPECT_EQ(parse_schedule(name_of(schedule)), schedule);
   EXPECT_THROW(parse_schedule("tree"), Error);

@@ -43,7 +43,7 @@ TEST_P(Halo, HoldsTheRowsBeforeEachChunkAndZerosWhereTheDocumentStartsLater) {
       const Tensor x = moved(local_rows(host, sharding, whole), host, stream);
       const Tensor halo =
           moved(random_tensor(host, DType::f32, {std::ssize(sharding.chunks()) * reach, channels}, 6), host, stream);
-      start_halo(sharding.halo(reach), {.a = x, .b = {}}, halo, world, stream).wait();
+      start_halo(sharding.halo_plan(reach), {.a = x, .b = {}}, halo, world, stream).wait();
       std::vector<double> expected;
       for (const Chunk& chunk : sharding.chunks())
         for (std::int64_t t = chunk.tokens.begin - reach; t < chunk.tokens.begin; ++t) {
@@ -65,8 +65,9 @@ TEST_P(Halo, BackwardIsTheAdjointOfForward) {
       const Tensor g = random_tensor(host, DType::f64, {std::ssize(sharding.chunks()) * reach, channels}, 100 + seed);
       const Tensor filled(stream, DType::f64, g.view().shape),
           added = Tensor::zeros(stream, DType::f64, x.view().shape);
-      start_halo(sharding.halo(reach), {.a = moved(x, host, stream), .b = {}}, filled, world, stream).wait();
-      start_halo_adjoint(sharding.halo(reach), moved(g, host, stream), {}, {.a = added, .b = {}}, world, stream).wait();
+      start_halo(sharding.halo_plan(reach), {.a = moved(x, host, stream), .b = {}}, filled, world, stream).wait();
+      start_halo_adjoint(sharding.halo_plan(reach), moved(g, host, stream), {}, {.a = added, .b = {}}, world, stream)
+          .wait();
       const Tensor halo = moved(filled, stream, host), x_grad = moved(added, stream, host);
       const double forward = world.sum(dot(halo, g)), backward = world.sum(dot(x, x_grad));
       const double scale = std::sqrt(world.sum(dot(halo, halo)) * world.sum(dot(g, g))) + 1e-300;
@@ -75,7 +76,7 @@ TEST_P(Halo, BackwardIsTheAdjointOfForward) {
   });
 }
 
-TEST_P(Halo, BackwardAddsToWhatIsThere) {
+TEST_P(Halo, BackwardAddsToTheGradient) {
   on_all([](Communicator& world, const Stream& stream) {
     const Stream host;
     const Sharding sharding(ShardLayout(8 * world.size(), world.size(), Layout::contiguous),
@@ -83,7 +84,7 @@ TEST_P(Halo, BackwardAddsToWhatIsThere) {
     const std::vector<double> ones(8 * channels, 1.0);
     const Tensor g = tensor_of(host, DType::f64, {2, channels}, std::span(ones).first(2 * channels));
     const Tensor x_grad = moved(tensor_of(host, DType::f64, {8, channels}, ones), host, stream);
-    start_halo_adjoint(sharding.halo(2), moved(g, host, stream), {}, {.a = x_grad, .b = {}}, world, stream).wait();
+    start_halo_adjoint(sharding.halo_plan(2), moved(g, host, stream), {}, {.a = x_grad, .b = {}}, world, stream).wait();
     std::vector<double> expected = ones;
     if (world.rank() + 1 < world.size()) std::fill(expected.end() - 2 * channels, expected.end(), 2.0);
     EXPECT_EQ(values_of(moved(x_grad, stream, host)), expected);

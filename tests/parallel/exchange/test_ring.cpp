@@ -23,14 +23,14 @@ Tensor block_of(const Stream& stream, const std::vector<Shape>& shapes, int rank
 class EveryRing : public testing::TestWithParam<int> {};
 INSTANTIATE_TEST_SUITE_P(All, EveryRing, testing::ValuesIn(rank_counts));
 
-TEST_P(EveryRing, BringsEveryBlockOnceFromTheOwnOneLeftwards) {
+TEST_P(EveryRing, VisitsEveryBlockOnceBeginningWithItsOwnAndGoingLeft) {
   on_ranks(GetParam(), [](Communicator& world) {
     const Stream stream;
     const std::vector<Shape> shapes = blocks_of(world.size());
     const Tensor own = block_of(stream, shapes, world.rank());
     std::vector<int> owners, expected;
     for (int hop = 0; hop < world.size(); ++hop) expected.push_back((world.rank() - hop + world.size()) % world.size());
-    pass_round({shapes, world, stream}, own, [&](int owner, TensorView block) {
+    ring_exchange({shapes, world, stream}, own, [&](int owner, TensorView block) {
       owners.push_back(owner);
       EXPECT_TRUE(same_bits(block, block_of(stream, shapes, owner)));
     });
@@ -38,7 +38,7 @@ TEST_P(EveryRing, BringsEveryBlockOnceFromTheOwnOneLeftwards) {
   });
 }
 
-TEST_P(EveryRing, ReturnsWhatEveryRankOwesABlockToItsOwner) {
+TEST_P(EveryRing, SumsTheGradientsOfABlockOnItsOwner) {
   on_ranks(GetParam(), [](Communicator& world) {
     const Stream stream;
     const std::vector<Shape> shapes = blocks_of(world.size());
@@ -48,7 +48,7 @@ TEST_P(EveryRing, ReturnsWhatEveryRankOwesABlockToItsOwner) {
     };
     const Tensor own = block_of(stream, shapes, world.rank());
     const Tensor d_own = Tensor::zeros(stream, DType::f32, own.view().shape);
-    pass_round_adjoint({shapes, world, stream}, own, d_own, [&](int owner, TensorView block, TensorView d_block) {
+    ring_exchange_adjoint({shapes, world, stream}, own, d_own, [&](int owner, TensorView block, TensorView d_block) {
       EXPECT_TRUE(same_bits(block, block_of(stream, shapes, owner)));
       const std::vector<double> zeros(static_cast<std::size_t>(d_block.size()));
       EXPECT_EQ(test::values_of(d_block), zeros);
@@ -63,16 +63,16 @@ TEST_P(EveryRing, ReturnsWhatEveryRankOwesABlockToItsOwner) {
   });
 }
 
-TEST_P(EveryRing, RoundsWhatIsReturnedOnceHoweverManyRanksPassIt) {
+TEST_P(EveryRing, RoundsAGradientOnceWhateverTheNumberOfHops) {
   on_ranks(GetParam(), [](Communicator& world) {
     const Stream stream;
     const std::vector<Shape> shapes(static_cast<std::size_t>(world.size()), Shape{1, 1});
     const Tensor own = block_of(stream, shapes, world.rank(), DType::bf16);
     const Tensor d_own = Tensor::zeros(stream, DType::f32, {1, 1});
-    // 1 + 2^-8 is no bf16 and rounds to 1; the owner's own share is never rounded.
+    // 1 + 2^-8 is not a bf16 and rounds to 1; the owner's own part is not rounded.
     constexpr float share = 1 + 0x1p-8F;
-    pass_round_adjoint({shapes, world, stream}, own, d_own,
-                       [&](int, TensorView, TensorView d_block) { *d_block.row<float>(0) += share; });
+    ring_exchange_adjoint({shapes, world, stream}, own, d_own,
+                          [&](int, TensorView, TensorView d_block) { *d_block.row<float>(0) += share; });
     EXPECT_EQ(*d_own.view().row<float>(0), share + static_cast<float>(world.size() - 1));
   });
 }

@@ -19,7 +19,7 @@ TEST(ShardLayout, ChunksFollowEachOtherAndDifferByAtMostOneToken) {
         for (int c = 0; c < layout.chunk_count(); ++c) {
           EXPECT_EQ(layout.chunk(c).begin, next);
           next = layout.chunk(c).end;
-          EXPECT_EQ(next, (c + 1) * tokens / layout.chunk_count()) << "as strategies.md writes it";
+          EXPECT_EQ(next, (c + 1) * tokens / layout.chunk_count());
           EXPECT_LE(std::abs(layout.chunk(c).size() - layout.chunk(0).size()), 1);
         }
         EXPECT_EQ(next, tokens);
@@ -28,7 +28,7 @@ TEST(ShardLayout, ChunksFollowEachOtherAndDifferByAtMostOneToken) {
       }
 }
 
-TEST(ShardLayout, LocalOffsetsStackARanksChunks) {
+TEST(ShardLayout, FirstLocalRowsPutARanksChunksOneAfterTheOther) {
   for (const Layout kind : {Layout::contiguous, Layout::zigzag})
     for (const int ranks : rank_counts) {
       const ShardLayout layout(37, ranks, kind);
@@ -36,7 +36,7 @@ TEST(ShardLayout, LocalOffsetsStackARanksChunks) {
         std::int64_t offset = 0;
         for (const int c : layout.chunks_of(rank)) {
           EXPECT_EQ(layout.owner(c), rank);
-          EXPECT_EQ(layout.local_offset(c), offset);
+          EXPECT_EQ(layout.first_local_row(c), offset);
           offset += layout.chunk(c).size();
         }
         EXPECT_EQ(offset, layout.local_tokens(rank));
@@ -49,14 +49,14 @@ TEST(ShardLayout, ZigzagGivesEachRankAnEarlyAndALateChunk) {
   EXPECT_EQ(ShardLayout(16, 4, Layout::contiguous).chunks_of(1), (std::vector{1}));
 }
 
-TEST(ShardLayout, EdgesOfEnormousPacksDoNotOverflow) {
+TEST(ShardLayout, EdgesOfVeryLargePacksDoNotOverflow) {
   const std::int64_t tokens = std::numeric_limits<std::int64_t>::max();
   const ShardLayout layout(tokens, 1000, Layout::contiguous);
   EXPECT_EQ(layout.chunk(999).end, tokens);
   EXPECT_EQ(layout.chunk(500).begin, static_cast<std::int64_t>(static_cast<unsigned __int128>(tokens) * 500 / 1000));
 }
 
-TEST(ShardLayout, NamesAreReadBackAndOthersRefused) {
+TEST(ShardLayout, NamesAreParsedAndOthersRefused) {
   for (const Layout kind : {Layout::contiguous, Layout::zigzag}) EXPECT_EQ(parse_layout(name_of(kind)), kind);
   EXPECT_THROW(parse_layout("zigzagged"), Error);
 }

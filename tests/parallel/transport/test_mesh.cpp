@@ -8,7 +8,7 @@
 namespace causeway::test {
 namespace {
 
-Communicator again(Communicator& world) { return world.split(0, world.rank()); }
+Communicator copy_of(Communicator& world) { return world.split(0, world.rank()); }
 
 class Meshes : public testing::TestWithParam<int> {};
 INSTANTIATE_TEST_SUITE_P(Ranks, Meshes, testing::ValuesIn(rank_counts));
@@ -21,34 +21,34 @@ TEST_P(Meshes, EveryFactorisationGroupsNeighbouringRanks) {
       for (const int asked_data : {n / context, 0})
         for (const int asked_context : {context, 0}) {
           if (asked_data == 0 && asked_context == 0) continue;
-          Mesh mesh(again(world), asked_data, asked_context);
+          Mesh mesh(copy_of(world), asked_data, asked_context);
           EXPECT_EQ(mesh.data_size, n / context);
           EXPECT_EQ(mesh.context.size(), context);
           EXPECT_EQ(mesh.data_index, me / context);
           EXPECT_EQ(mesh.context.rank(), me % context);
           EXPECT_EQ(mesh.world.rank(), me);
           EXPECT_EQ(mesh.context.sum(std::int64_t{mesh.data_index}), std::int64_t{mesh.data_index} * context)
-              << "one group, one index";
+              << "all ranks of a group have the same data_index";
         }
     }
   });
 }
 
-TEST_P(Meshes, WithoutExtentsAllRanksShareOneContext) {
+TEST_P(Meshes, WithoutExtentsAllRanksAreOneContextGroup) {
   on_ranks(GetParam(), [](Communicator& world) {
-    const Mesh mesh(again(world), 0, 0);
+    const Mesh mesh(copy_of(world), 0, 0);
     EXPECT_EQ(mesh.data_size, 1);
     EXPECT_EQ(mesh.context.size(), world.size());
   });
 }
 
-TEST_P(Meshes, ExtentsThatDoNotMultiplyToTheRanksAreRefused) {
+TEST_P(Meshes, ExtentsWhoseProductIsNotTheNumberOfRanksAreRefused) {
   on_ranks(GetParam(), [](Communicator& world) {
     const int n = world.size();
     const std::pair<int, int> wrong[] = {{n, 2}, {n + 1, 0}, {0, n + 1}, {-1, 0}, {1, -n}, {2, n}};
     for (const auto& [data, context] : wrong) {
       ExitCode code = ExitCode::ok;
-      Communicator all = again(world);
+      Communicator all = copy_of(world);
       try {
         Mesh(std::move(all), data, context);
       } catch (const Error& error) {

@@ -22,7 +22,7 @@ std::vector<std::byte> pattern(std::size_t length, int from, int to, int number)
   return bytes;
 }
 
-/// Bytes where a stream computes, that the host can set and see.
+/// Bytes in the memory of a stream's device, which the host can set and read.
 class Buffer {
  public:
   Buffer(const Stream& stream, const std::vector<std::byte>& content)
@@ -46,7 +46,7 @@ class Buffer {
 class Transports : public testing::TestWithParam<int> {};
 INSTANTIATE_TEST_SUITE_P(Ranks, Transports, testing::ValuesIn(rank_counts));
 
-/// What carries tensors, in the memory of every device there is.
+/// Tests of operations on tensors, in the memory of every available device.
 class TensorTransports : public testing::TestWithParam<std::tuple<int, Device>> {
  protected:
   void on_all(const std::function<void(Communicator& world, const Stream& stream)>& body) {
@@ -59,10 +59,10 @@ INSTANTIATE_TEST_SUITE_P(Ranks, TensorTransports,
                            return std::to_string(std::get<0>(instance.param)) + suffix_of(std::get<1>(instance.param));
                          });
 
-TEST_P(TensorTransports, ExchangeBringsEveryMessageOfEveryLengthToItsPlace) {
+TEST_P(TensorTransports, ExchangeDeliversMessagesOfAllLengths) {
   on_all([](Communicator& world, const Stream& stream) {
-    // Several messages a pair, to itself too, empty ones among them, in an order of the sender's own; lengths above
-    // MPI's piece in these tests.
+    // Several messages per pair of ranks, also to itself, some empty, in a different order on each rank. Some are
+    // longer than the pieces of the MPI transport in these tests.
     const auto length = [](int from, int to, int number) {
       return static_cast<std::size_t>((from * 131 + to * 37 + number * 977) % 5 * 2477);
     };
@@ -85,7 +85,7 @@ TEST_P(TensorTransports, ExchangeBringsEveryMessageOfEveryLengthToItsPlace) {
   });
 }
 
-TEST_P(TensorTransports, SeveralExchangesMayBeInFlightAndWaitedForInAnyOrder) {
+TEST_P(TensorTransports, SeveralExchangesCanBeInFlightAndAreWaitedForInAnyOrder) {
   on_all([](Communicator& world, const Stream& stream) {
     const int n = world.size(), me = world.rank(), right = (me + 1) % n, left = (me + n - 1) % n;
     if (n == 1) return;
@@ -104,7 +104,7 @@ TEST_P(TensorTransports, SeveralExchangesMayBeInFlightAndWaitedForInAnyOrder) {
   });
 }
 
-TEST_P(TensorTransports, AllGatherAndBroadcastAgreeWithWhatWasSent) {
+TEST_P(TensorTransports, AllGatherAndBroadcastDeliverWhatWasSent) {
   on_all([](Communicator& world, const Stream& stream) {
     const int n = world.size();
     for (const std::size_t length :
@@ -127,8 +127,8 @@ TEST_P(TensorTransports, AllGatherAndBroadcastAgreeWithWhatWasSent) {
 TEST_P(TensorTransports, ReductionsAddInRankOrder) {
   on_all([](Communicator& world, const Stream& stream) {
     const int n = world.size(), me = world.rank();
-    // Numbers of very different size: another order would round otherwise. Short buffers, long ones, and one no rank
-    // count here divides.
+    // Values of very different size, so that another order would give other bits. Short and long buffers, and a length
+    // that no number of ranks divides.
     const auto value = [](int rank, std::int64_t i) {
       const RandomStream random(3, static_cast<std::uint64_t>(rank));
       return static_cast<float>(random.normal(static_cast<std::uint64_t>(i)) * std::pow(10.0, rank % 4 * 2));
@@ -146,7 +146,7 @@ TEST_P(TensorTransports, ReductionsAddInRankOrder) {
           largest.back() = std::max(largest.back(), value(rank, i));
         }
       }
-      // Parts of uneven length, an empty one among them.
+      // Parts of different lengths, one of them empty.
       std::vector<std::int64_t> counts(static_cast<std::size_t>(n), 0);
       for (std::int64_t left = count, rank = 0; rank < n; ++rank)
         left -= counts[static_cast<std::size_t>(rank)] = rank + 1 == n ? left : rank % 3 == 1 ? 0 : left / 3;
@@ -170,7 +170,7 @@ TEST_P(TensorTransports, ReductionsAddInRankOrder) {
   });
 }
 
-TEST_P(TensorTransports, EvenPartsAndWholeNumbersAreReducedToo) {
+TEST_P(TensorTransports, EqualPartsAndIntegersAreReduced) {
   on_all([](Communicator& world, const Stream& stream) {
     const Stream host;
     const std::int64_t n = world.size(), me = world.rank(), each = 70001;
@@ -184,22 +184,23 @@ TEST_P(TensorTransports, EvenPartsAndWholeNumbersAreReducedToo) {
         expected[i] = rank == 0 ? x : expected[i] + x;
       }
     const Tensor data = moved(tensor_of(host, DType::f64, {n * each}, mine), host, stream),
-                 numbers = moved(tensor_of(host, DType::i64, {3},
-                                           std::vector<double>{static_cast<double>(me), 7, -static_cast<double>(me)}),
-                                 host, stream),
+                 integers = moved(tensor_of(host, DType::i64, {3},
+                                            std::vector<double>{static_cast<double>(me), 7, -static_cast<double>(me)}),
+                                  host, stream),
                  part(stream, DType::f64, {each});
     world.reduce_scatter(data, part, std::vector<std::int64_t>(static_cast<std::size_t>(n), each), Reduction::sum,
                          stream);
-    world.all_reduce(numbers, Reduction::sum, stream);
+    world.all_reduce(integers, Reduction::sum, stream);
     EXPECT_EQ(values_of(moved(part, stream, host)), expected);
     const double sum = 0.5 * static_cast<double>(n * (n - 1));
-    EXPECT_EQ(values_of(moved(numbers, stream, host)), (std::vector<double>{sum, 7.0 * static_cast<double>(n), -sum}));
+    EXPECT_EQ(values_of(moved(integers, stream, host)), (std::vector<double>{sum, 7.0 * static_cast<double>(n), -sum}));
   });
 }
 
-TEST_P(TensorTransports, WhatIsSentIsWhatTheStreamHadWrittenBefore) {
+TEST_P(TensorTransports, AMessageHasTheBytesThatTheStreamWroteBefore) {
   on_all([](Communicator& world, const Stream& stream) {
-    // Sent right after it is written, overwritten right after it is waited for, over and over: nothing between waits.
+    // Sends a buffer directly after it is written, and overwrites it directly after wait(), without waiting for the
+    // stream.
     const int n = world.size(), me = world.rank(), right = (me + 1) % n, left = (me + n - 1) % n;
     constexpr std::int64_t length = 1 << 18;
     const Tensor out(stream, DType::f32, {length}), in(stream, DType::f32, {length}),
@@ -214,7 +215,7 @@ TEST_P(TensorTransports, WhatIsSentIsWhatTheStreamHadWrittenBefore) {
     }
     const std::vector<double> got = values_of(moved(sum, stream, Stream()));
     EXPECT_EQ(got, std::vector<double>(length, expected));
-    // Alone on a GPU nothing leaves, and nothing is timed.
+    // One rank on a GPU sends nothing and times nothing.
     if (n > 1 || stream.device() == Device::cpu) {
       EXPECT_GT(world.traffic().exposed_s + world.traffic().hidden_s, 0);
     }
@@ -235,14 +236,14 @@ TEST_P(Transports, HostScalarsAreSummedAndMaximised) {
 TEST_P(Transports, SplitGroupsByColorAndOrdersByKey) {
   on_ranks(GetParam(), [](Communicator& world) {
     const int n = world.size(), me = world.rank();
-    Communicator part = world.split(me % 2, -me);  // odd and even ranks, the last first
+    Communicator part = world.split(me % 2, -me);  // odd and even ranks, in descending order
     const int members = (n - me % 2 + 1) / 2;
     EXPECT_EQ(part.size(), members);
     EXPECT_EQ(part.rank(), members - 1 - me / 2);
     Communicator again = part.split(0, part.rank());
     EXPECT_EQ(again.sum(std::int64_t{me}), part.sum(std::int64_t{me}));
     if (n == 1) return;
-    // Traffic of the part and of the whole do not meet.
+    // Messages of the part and of the whole group do not mix.
     std::int64_t got = -1;
     const std::int64_t sent = me;
     const int right = (me + 1) % n, left = (me + n - 1) % n;
@@ -254,7 +255,7 @@ TEST_P(Transports, SplitGroupsByColorAndOrdersByKey) {
   });
 }
 
-TEST_P(Transports, TrafficCountsWhatLeavesTheRank) {
+TEST_P(Transports, TrafficCountsBytesSentToOtherRanks) {
   on_ranks(GetParam(), [](Communicator& world) {
     const std::int64_t n = world.size();
     const auto sent = [&](auto&& run) {
@@ -273,7 +274,7 @@ TEST_P(Transports, TrafficCountsWhatLeavesTheRank) {
                 world.exchange(std::vector<Transfer>{{me, a, b}}, stream);
               }),
               Sent(0, 0))
-        << "what stays on the rank is not counted";
+        << "a copy within the rank is not counted";
     EXPECT_EQ(sent([&] {
                 world.exchange(std::vector<Transfer>{{right, a, {}}, {left, {}, b}}, stream);
               }),
@@ -292,7 +293,7 @@ TEST_P(Transports, TimeBetweenStartAndWaitIsHidden) {
   on_ranks(GetParam(), [](Communicator& world) {
     Pending pending = world.start({}, Stream());
     const double before = world.traffic().hidden_s;
-    const Communicator moved = std::move(world);  // what is in flight survives the move
+    const Communicator moved = std::move(world);  // a Pending remains valid when its communicator is moved
     pending.wait();
     EXPECT_GT(moved.traffic().hidden_s, before);
   });
@@ -323,20 +324,20 @@ TEST_P(Transports, CollectivelyThrowsTheLowestFailingRanksErrorEverywhere) {
     EXPECT_EQ(caught, fmt::format("rank {} failed", first));
     EXPECT_EQ(code, ExitCode::corrupt);
     EXPECT_EQ(other, "not ours");
-    EXPECT_EQ(world.sum(std::int64_t{1}), n) << "the ranks are in step afterwards";
+    EXPECT_EQ(world.sum(std::int64_t{1}), n) << "the ranks can communicate afterwards";
   });
 }
 
-/// Threads can be released from their waits; under MPI the failing process ends the job.
+/// The waits of threads end when another rank fails; under MPI the failing process ends the job.
 class LocalRanks : public testing::TestWithParam<int> {
  protected:
   void SetUp() override {
-    if (under_mpi()) GTEST_SKIP() << "of threads";
+    if (under_mpi()) GTEST_SKIP() << "only for ranks that are threads";
   }
 };
 INSTANTIATE_TEST_SUITE_P(Ranks, LocalRanks, testing::ValuesIn(rank_counts));
 
-TEST_P(LocalRanks, AThrowingRankReleasesItsPeersFromEveryKindOfWait) {
+TEST_P(LocalRanks, ARankThatThrowsEndsEveryKindOfWaitOfItsPeers) {
   const int n = GetParam();
   for (int kind = 0; kind < 4; ++kind) {
     try {
@@ -351,9 +352,9 @@ TEST_P(LocalRanks, AThrowingRankReleasesItsPeersFromEveryKindOfWait) {
         if (kind == 1) world.exchange(std::vector<Transfer>{{n - 1, {}, never}}, Stream());
         if (kind == 2) world.sum(1.0);
         if (kind == 3) part.split(0, 0);
-        ADD_FAILURE() << "rank " << world.rank() << " got through";
+        ADD_FAILURE() << "rank " << world.rank() << " did not throw";
       });
-      ADD_FAILURE() << "nothing was thrown";
+      ADD_FAILURE() << "no exception was thrown";
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ExitCode::io);
       EXPECT_EQ(std::string(error.what()), fmt::format("rank {} of {}", n - 1, n));
@@ -369,13 +370,13 @@ TEST_P(LocalRanks, AbortGivesEveryPeerItsExitCode) {
       if (transport->rank() == 0) return transport->abort(75);
       transport->barrier();
     });
-    FAIL() << "nothing was thrown";
+    FAIL() << "no exception was thrown";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::requeue);
   }
 }
 
-TEST_P(LocalRanks, AMessageOfAnotherLengthThanExpectedIsAnError) {
+TEST_P(LocalRanks, AMessageOfUnexpectedLengthIsAnError) {
   EXPECT_THROW(
       run_local_ranks(GetParam(),
                       [](std::unique_ptr<Transport> transport) {

@@ -121,8 +121,9 @@ TEST(ReadBatch, RanksTogetherReadThePackAndItsLabels) {
           const Sharding sharding(ShardLayout(pack.tokens(), ranks, layout), segments_of(pack), rank);
           const HostBatch batch = read_batch(data, pack, sharding);
           for (const Chunk& chunk : sharding.chunks()) {
-            std::copy_n(batch.ids.begin() + chunk.offset, chunk.tokens.size(), found_ids.begin() + chunk.tokens.begin);
-            std::copy_n(batch.labels.begin() + chunk.offset, chunk.tokens.size(),
+            std::copy_n(batch.ids.begin() + chunk.first_row, chunk.tokens.size(),
+                        found_ids.begin() + chunk.tokens.begin);
+            std::copy_n(batch.labels.begin() + chunk.first_row, chunk.tokens.size(),
                         found_labels.begin() + chunk.tokens.begin);
           }
           labelled += batch.labelled;

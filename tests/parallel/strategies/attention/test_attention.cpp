@@ -15,13 +15,13 @@ struct Result {
   Traffic forward;
 };
 
-/// Forward and backward of one strategy on this rank's rows of a whole pack's q, k, v and d_y.
+/// Runs forward and backward of a strategy on this rank's rows of a whole pack's q, k, v and d_y.
 Result run(std::string_view strategy, Communicator& world, const Sharding& sharding,
            const std::array<TensorView, 4>& in, const Stream& stream) {
   const Tensor q = local_rows(stream, sharding, in[0]), k = local_rows(stream, sharding, in[1]),
                v = local_rows(stream, sharding, in[2]), d_y = local_rows(stream, sharding, in[3]);
-  const auto room = [&] { return Tensor(stream, q.view().dtype, q.view().shape); };
-  Result result{room(), room(), room(), room(), {}};
+  const auto allocate = [&] { return Tensor(stream, q.view().dtype, q.view().shape); };
+  Result result{allocate(), allocate(), allocate(), allocate(), {}};
   const StrategyContext context{sharding, world, stream};
   const AttentionStrategy& row = find_strategy(attention_strategies(), "attention", strategy);
   const Traffic before = world.traffic();
@@ -38,9 +38,9 @@ Result run(std::string_view strategy, Communicator& world, const Sharding& shard
   return result;
 }
 
-TEST(AttentionRing, LongBlocksGoRoundInSlicesOfWholeHeadsWithTheSameResult) {
+TEST(AttentionRing, LongBlocksAreSentInSlicesOfWholeHeadsWithTheSameResult) {
   constexpr int ranks = 3;
-  // A rank's keys and values are 3.5 MiB: three slices of the five heads, of 1, 2 and 2.
+  // A rank's keys and values have 3.5 MiB: three slices, of 1, 2 and 2 of the five heads.
   const Shape whole{ranks * 360, 5, 128};
   const Stream host;
   const auto input = [&](std::uint64_t seed) { return random_tensor(host, DType::f64, whole, seed); };
@@ -62,8 +62,8 @@ TEST(AttentionRing, LongBlocksGoRoundInSlicesOfWholeHeadsWithTheSameResult) {
   });
 }
 
-TEST(AttentionMemory, ARankOfFourHoldsAtMostThreeTenthsOfWhatOneWould) {
-  const Shape whole{32768, 8, 16};  // long enough for the ring to go in four slices
+TEST(AttentionMemory, ARankOfFourUsesAtMostThreeTenthsOfTheMemoryOfOne) {
+  const Shape whole{32768, 8, 16};  // long enough for four slices in the ring
   std::vector<std::int64_t> cu_seqlens;
   for (std::int64_t t = 0; t <= whole[0]; t += 64) cu_seqlens.push_back(t);
   for (const DType dtype : {DType::f32, DType::bf16}) {

@@ -1,4 +1,4 @@
-#include "parallel/strategies/attention/pairs.hpp"
+#include "parallel/strategies/attention/query_key_blocks.hpp"
 
 #include <gtest/gtest.h>
 
@@ -13,18 +13,18 @@ namespace {
 using test::awkward_packs;
 using test::NamedPack;
 
-/// Calls visit(query, key) for what a pair's queries see of its keys.
+/// Calls visit(query, key) for all visible pairs in the blocks of this rank's queries.
 template <class Visit>
-void each_seen(const Sharding& sharding, const Visit& visit) {
+void each_visible_pair(const Sharding& sharding, const Visit& visit) {
   for (int owner = 0; owner < sharding.layout().ranks(); ++owner)
-    for (const Pair& pair : pairs_with(sharding, owner))
+    for (const QueryKeyBlock& pair : query_key_blocks(sharding, owner))
       for (std::int64_t t = pair.queries.tokens.begin; t < pair.queries.tokens.end; ++t)
         for (std::int64_t key = std::max(pair.keys.begin, sharding.segments().start_of(t));
              key < std::min(pair.keys.end, t + 1); ++key)
           visit(t, key);
 }
 
-TEST(AttentionPairs, EveryQueryMeetsEveryKeyItSeesOnce) {
+TEST(AttentionPairs, EveryQueryIsPairedOnceWithEveryKeyThatItSees) {
   for (const int ranks : test::rank_counts)
     for (const Layout layout : {Layout::contiguous, Layout::zigzag})
       for (const NamedPack& pack : awkward_packs(ranks, layout)) {
@@ -36,39 +36,40 @@ TEST(AttentionPairs, EveryQueryMeetsEveryKeyItSeesOnce) {
           for (std::int64_t key = pack.segments.start_of(t); key <= t; ++key, ++pairs)
             expected[static_cast<std::size_t>(t * T + key)] = 1;
         for (int rank = 0; rank < ranks; ++rank)
-          each_seen(Sharding(ShardLayout(T, ranks, layout), pack.segments, rank),
-                    [&](std::int64_t t, std::int64_t key) { ++times[static_cast<std::size_t>(t * T + key)]; });
+          each_visible_pair(Sharding(ShardLayout(T, ranks, layout), pack.segments, rank),
+                            [&](std::int64_t t, std::int64_t key) { ++times[static_cast<std::size_t>(t * T + key)]; });
         EXPECT_TRUE(times == expected);
-        EXPECT_EQ(seen_pairs(pack.segments, {0, T}), pairs);
+        EXPECT_EQ(visible_pairs(pack.segments, {0, T}), pairs);
       }
 }
 
-TEST(AttentionPairs, TheFirstPairOfAChunkIsWithItsOwnKeys) {
+TEST(AttentionPairs, TheFirstBlockOfAChunkHasItsOwnKeys) {
   for (const NamedPack& pack : awkward_packs(3, Layout::zigzag))
     for (int rank = 0; rank < 3; ++rank) {
       const Sharding sharding(ShardLayout(pack.segments.tokens(), 3, Layout::zigzag), pack.segments, rank);
       std::vector<int> started;
-      for (const Pair& pair : pairs_with(sharding, rank)) {
-        const bool known = std::ranges::find(started, pair.queries.number) != started.end();
-        EXPECT_EQ(pair.first(), !known) << pack.name;
-        if (!known) started.push_back(pair.queries.number);
+      for (const QueryKeyBlock& pair : query_key_blocks(sharding, rank)) {
+        const bool known = std::ranges::find(started, pair.queries.index) != started.end();
+        EXPECT_EQ(pair.own_keys(), !known) << pack.name;
+        if (!known) started.push_back(pair.queries.index);
       }
       for (int owner = 0; owner < 3; ++owner)
-        for (const Pair& pair : pairs_with(sharding, owner)) EXPECT_TRUE(owner == rank || !pair.first());
+        for (const QueryKeyBlock& pair : query_key_blocks(sharding, owner))
+          EXPECT_TRUE(owner == rank || !pair.own_keys());
     }
 }
 
-TEST(AttentionPairs, NothingMeetsWhereNoDocumentIsShared) {
+TEST(AttentionPairs, RanksThatShareNoDocumentHaveNoBlock) {
   const ShardLayout layout(30, 3, Layout::contiguous);
   const Sharding sharding(layout, Segments({0, 10, 20, 30}), 2);
-  EXPECT_TRUE(pairs_with(sharding, 0).empty());
-  EXPECT_TRUE(pairs_with(sharding, 1).empty());
-  EXPECT_EQ(pairs_with(sharding, 2).size(), 1u);
+  EXPECT_TRUE(query_key_blocks(sharding, 0).empty());
+  EXPECT_TRUE(query_key_blocks(sharding, 1).empty());
+  EXPECT_EQ(query_key_blocks(sharding, 2).size(), 1u);
 }
 
-TEST(AttentionPairs, QueriesOfLaterDocumentsStayAway) {
+TEST(AttentionPairs, QueriesOfLaterDocumentsAreLeftOut) {
   const Sharding sharding(ShardLayout(30, 3, Layout::contiguous), Segments({0, 13, 30}), 1);
-  const std::vector<Pair> pairs = pairs_with(sharding, 0);
+  const std::vector<QueryKeyBlock> pairs = query_key_blocks(sharding, 0);
   ASSERT_EQ(pairs.size(), 1u);
   EXPECT_EQ(pairs.front().queries.tokens, (Range{10, 13}));
   EXPECT_EQ(pairs.front().keys, (Range{0, 10}));
@@ -82,12 +83,13 @@ TEST(AttentionPairs, ZigzagIsBalancedAndContiguousIsNot) {
       std::int64_t most = 0;
       for (int rank = 0; rank < ranks; ++rank) {
         std::int64_t work = 0;
-        each_seen(Sharding(ShardLayout(T, ranks, layout), one, rank), [&](std::int64_t, std::int64_t) { ++work; });
+        each_visible_pair(Sharding(ShardLayout(T, ranks, layout), one, rank),
+                          [&](std::int64_t, std::int64_t) { ++work; });
         most = std::max(most, work);
       }
       const double share = static_cast<double>(most) * ranks / static_cast<double>(T * (T + 1) / 2);
       EXPECT_NEAR(share, layout == Layout::zigzag ? 1 : 2 - 1.0 / ranks, 0.02) << ranks << " ranks";
-      EXPECT_EQ(busiest_pairs(Sharding(ShardLayout(T, ranks, layout), one, 0)), most);
+      EXPECT_EQ(most_visible_pairs(Sharding(ShardLayout(T, ranks, layout), one, 0)), most);
     }
   }
 }

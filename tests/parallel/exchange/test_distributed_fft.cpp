@@ -1,4 +1,4 @@
-#include "parallel/exchange/rank_fft.hpp"
+#include "parallel/exchange/distributed_fft.hpp"
 
 #include <gtest/gtest.h>
 
@@ -22,7 +22,7 @@ Complex unit(std::int64_t index, std::int64_t modulus) {
   return std::polar(1.0, 2 * std::numbers::pi * static_cast<double>(index % modulus) / static_cast<double>(modulus));
 }
 
-TEST(ButterflyPlan, EveryResidueClassOfFrequenciesEndsOnOneRank) {
+TEST(ButterflyPlan, EachResidueClassOfFrequenciesIsOnOneRank) {
   for (int ranks = 1; ranks <= 60; ++ranks) {
     std::set<std::int64_t> residues;
     for (int position = 0; position < ranks; ++position) residues.insert(plan_butterflies(ranks, position).residue);
@@ -32,7 +32,7 @@ TEST(ButterflyPlan, EveryResidueClassOfFrequenciesEndsOnOneRank) {
   }
 }
 
-TEST(ButterflyPlan, RanksThatExchangeNameEachOtherInTheSameStage) {
+TEST(ButterflyPlan, RanksThatExchangeListEachOtherInTheSameStage) {
   for (int ranks = 1; ranks <= 60; ++ranks)
     for (int position = 0; position < ranks; ++position) {
       const ButterflyPlan plan = plan_butterflies(ranks, position);
@@ -50,7 +50,7 @@ TEST(ButterflyPlan, RanksThatExchangeNameEachOtherInTheSameStage) {
     }
 }
 
-/// What a transform of all its points at once leaves with one rank: S rows.
+/// The points of one rank in a transform of ranks·S points, and its spectrum by the definition.
 struct Points {
   int ranks = 1, position = 0;
   std::int64_t rows = 1;
@@ -59,13 +59,13 @@ struct Points {
   Tensor whole(const Stream& stream, DType dtype) const {
     return random_tensor(stream, dtype, {length(), channels, 2}, 3);
   }
-  /// The tokens' rows of `whole` that this rank holds.
+  /// The rows of `whole` that this rank holds.
   Tensor mine(const Stream& stream, TensorView whole) const {
     Tensor x(stream, whole.dtype, whole.shape.with_rows(rows));
     stream.copy(x.view().data, whole.slice_rows(position * rows, rows).data, x.view().bytes());
     return x;
   }
-  /// By the definition.
+  /// This rank's frequencies, by the definition of the transform.
   std::vector<double> spectrum(TensorView whole) const {
     const std::vector<double> x = values_of(whole);
     std::vector<double> result;
@@ -91,12 +91,12 @@ std::vector<int> first_ranks(int count) {
 
 class FftOverRanks : public testing::TestWithParam<int> {
  protected:
-  /// Runs body(world, stream, points, ranks) on shards of several lengths, odd and prime ones among them.
+  /// Runs body(world, stream, points, ranks) on shards of several lengths, including odd and prime ones.
   template <class Body>
   void for_every_shard(Body body) {
     on_ranks(GetParam(), [&](Communicator& world) {
       for (const std::int64_t rows : {1, 2, 3, 8, 13, 30}) {
-        SCOPED_TRACE(fmt::format("{} rows a rank", rows));
+        SCOPED_TRACE(fmt::format("{} rows per rank", rows));
         body(world, Stream(), Points{world.size(), world.rank(), rows}, first_ranks(world.size()));
       }
     });
@@ -108,8 +108,8 @@ TEST_P(FftOverRanks, ForwardEqualsTheDefinition) {
   for_every_shard([](Communicator& world, const Stream& stream, const Points& points, const std::vector<int>& ranks) {
     for (const auto& [dtype, tolerance] : {std::pair(DType::f64, 1e-13), std::pair(DType::f32, 1e-6)}) {
       const Tensor whole = points.whole(stream, dtype), x = points.mine(stream, whole);
-      const RankFft transforms[] = {{.ranks = ranks, .x = x}};
-      rank_fft(transforms, Fourier::forward, world, stream);
+      const DistributedFft transforms[] = {{.ranks = ranks, .x = x}};
+      distributed_fft(transforms, FftDirection::forward, world, stream);
       EXPECT_LE(relative_error(values_of(x), points.spectrum(whole)), tolerance) << name_of(dtype);
     }
   });
@@ -120,9 +120,9 @@ TEST_P(FftOverRanks, InverseAfterForwardIsTheLengthTimesTheIdentity) {
     const Tensor x = points.mine(stream, points.whole(stream, DType::f64));
     std::vector<double> expected = values_of(x);
     for (double& value : expected) value *= static_cast<double>(points.length());
-    const RankFft transforms[] = {{.ranks = ranks, .x = x}};
-    rank_fft(transforms, Fourier::forward, world, stream);
-    rank_fft(transforms, Fourier::inverse, world, stream);
+    const DistributedFft transforms[] = {{.ranks = ranks, .x = x}};
+    distributed_fft(transforms, FftDirection::forward, world, stream);
+    distributed_fft(transforms, FftDirection::inverse, world, stream);
     EXPECT_LE(relative_error(values_of(x), expected), 1e-14);
   });
 }
@@ -134,12 +134,12 @@ TEST_P(FftOverRanks, InverseIsTheAdjointOfForward) {
     const Tensor x = random_tensor(stream, DType::f64, shape, seed),
                  y = random_tensor(stream, DType::f64, shape, 100 + seed);
     const Tensor Fx = converted(stream, x, DType::f64), FTy = converted(stream, y, DType::f64);
-    const RankFft forward[] = {{.ranks = ranks, .x = Fx}}, adjoint[] = {{.ranks = ranks, .x = FTy}};
-    rank_fft(forward, Fourier::forward, world, stream);
-    rank_fft(adjoint, Fourier::inverse, world, stream);
-    const double there = world.sum(dot(Fx, y)), back = world.sum(dot(x, FTy));
+    const DistributedFft forward[] = {{.ranks = ranks, .x = Fx}}, adjoint[] = {{.ranks = ranks, .x = FTy}};
+    distributed_fft(forward, FftDirection::forward, world, stream);
+    distributed_fft(adjoint, FftDirection::inverse, world, stream);
+    const double forward_product = world.sum(dot(Fx, y)), adjoint_product = world.sum(dot(x, FTy));
     const double scale = std::sqrt(world.sum(dot(Fx, Fx)) * world.sum(dot(y, y)));
-    EXPECT_LE(std::abs(there - back), 1e-14 * scale);
+    EXPECT_LE(std::abs(forward_product - adjoint_product), 1e-14 * scale);
   });
 }
 
@@ -148,57 +148,57 @@ TEST_P(FftOverRanks, SendsAWholeShardToEachOfTheOtherBranches) {
     const std::int64_t branches[] = {0, 0, 1, 2, 2, 4, 3, 6, 3};  // Σ (p-1) over the prime factors of 0 … 8
     const std::int64_t peers = branches[world.size()];
     for (const DType dtype : {DType::f64, DType::f32})
-      for (const Fourier direction : {Fourier::forward, Fourier::inverse}) {
+      for (const FftDirection direction : {FftDirection::forward, FftDirection::inverse}) {
         const Tensor x = points.mine(stream, points.whole(stream, dtype));
-        const RankFft transforms[] = {{.ranks = ranks, .x = x}};
+        const DistributedFft transforms[] = {{.ranks = ranks, .x = x}};
         const Traffic before = world.traffic();
-        rank_fft(transforms, direction, world, stream);
+        distributed_fft(transforms, direction, world, stream);
         const std::int64_t expected = peers * points.rows * channels * (dtype == DType::f64 ? 16 : 8);
         EXPECT_EQ(world.traffic().bytes_sent - before.bytes_sent, expected);
-        EXPECT_EQ(rank_fft_bytes(world.size(), points.rows, channels, dtype), expected);
+        EXPECT_EQ(distributed_fft_bytes(world.size(), points.rows, channels, dtype), expected);
         EXPECT_EQ(world.traffic().messages_sent - before.messages_sent, peers);
       }
   });
 }
 
-TEST_P(FftOverRanks, TransformsThatShareARankGoInLockstepWithTheBitsOfEachAlone) {
+TEST_P(FftOverRanks, TransformsThatShareARankGiveTheSameBitsTogetherAndSeparately) {
   on_ranks(GetParam(), [](Communicator& world) {
-    // Groups of 2, 3, 4, … ranks, neighbours sharing one: a chain along the ranks. And one of rank 0 alone.
+    // Groups of 2, 3, 4, … ranks, of which neighbours share one rank, and a group with rank 0 only.
     std::vector<std::vector<int>> groups{{0}};
     for (int begin = 0, size = 2; begin + 1 < world.size(); begin += size - 1, ++size) {
       std::vector<int>& group = groups.emplace_back();
       for (int rank = begin; rank < std::min(begin + size, world.size()); ++rank) group.push_back(rank);
     }
     const Stream stream;
-    for (const Fourier direction : {Fourier::forward, Fourier::inverse}) {
-      std::vector<Tensor> together, alone;
-      std::vector<RankFft> transforms;
+    for (const FftDirection direction : {FftDirection::forward, FftDirection::inverse}) {
+      std::vector<Tensor> together, separate;
+      std::vector<DistributedFft> transforms;
       for (const std::vector<int>& group : groups) {
         const auto found = std::find(group.begin(), group.end(), world.rank());
         if (found == group.end()) continue;
         const auto seed = static_cast<std::uint64_t>(100 * group.size()) + static_cast<std::uint64_t>(world.rank());
         const Shape shape{static_cast<std::int64_t>(group.size()) + 3, channels, 2};
-        alone.push_back(random_tensor(stream, DType::f32, shape, seed));
+        separate.push_back(random_tensor(stream, DType::f32, shape, seed));
         together.push_back(random_tensor(stream, DType::f32, shape, seed));
         transforms.push_back({.ranks = group, .x = together.back()});
       }
-      rank_fft(transforms, direction, world, stream);
+      distributed_fft(transforms, direction, world, stream);
       for (std::size_t i = 0; i < transforms.size(); ++i) {
-        const RankFft one[] = {{.ranks = transforms[i].ranks, .x = alone[i]}};
-        rank_fft(one, direction, world, stream);
-        EXPECT_TRUE(same_bits(alone[i], together[i])) << i;
+        const DistributedFft one[] = {{.ranks = transforms[i].ranks, .x = separate[i]}};
+        distributed_fft(one, direction, world, stream);
+        EXPECT_TRUE(same_bits(separate[i], together[i])) << i;
       }
     }
   });
 }
 
-TEST(RankFft, RefusesARankThatTakesNoPart) {
+TEST(DistributedFft, RefusesARankThatIsNotInTheTransform) {
   on_ranks(1, [](Communicator& world) {
     const Stream stream;
     const Tensor x = Tensor::zeros(stream, DType::f32, {4, channels, 2});
     const int others[] = {1, 2};
-    const RankFft transforms[] = {{.ranks = others, .x = x}};
-    EXPECT_THROW(rank_fft(transforms, Fourier::forward, world, stream), Error);
+    const DistributedFft transforms[] = {{.ranks = others, .x = x}};
+    EXPECT_THROW(distributed_fft(transforms, FftDirection::forward, world, stream), Error);
   });
 }
 

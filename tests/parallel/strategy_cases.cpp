@@ -1,4 +1,4 @@
-#include "tests/parallel/subjects.hpp"
+#include "tests/parallel/strategy_cases.hpp"
 
 #include <fmt/format.h>
 
@@ -17,28 +17,28 @@ TensorView get(const Tensors& tensors, const std::string& name) {
   return found == tensors.end() ? TensorView() : found->second.view();
 }
 
-/// Room for y and the gradient of every input: per-token ones full of numbers that must be overwritten, parameters'
-/// zero, to be added to.
+/// Tensors for y and the gradient of every input: those of tokens filled with random values, which must be overwritten;
+/// those of parameters zero, because gradients are added to them.
 Tensors outputs(const Stream& stream, const Tensors& in) {
   Tensors out;
-  const auto room = [&](TensorView like) { return random_tensor(stream, like.dtype, like.shape, 77); };
-  out["y"] = room(get(in, "d_y"));
+  const auto allocate = [&](TensorView like) { return random_tensor(stream, like.dtype, like.shape, 77); };
+  out["y"] = allocate(get(in, "d_y"));
   for (const auto& [name, tensor] : in) {
     if (name == "d_y") continue;
     const TensorView view = tensor.view();
-    out["d_" + name] = per_token(name) ? room(view) : Tensor::zeros(stream, accumulator_of(view.dtype), view.shape);
+    out["d_" + name] = per_token(name) ? allocate(view) : Tensor::zeros(stream, accumulator_of(view.dtype), view.shape);
   }
   return out;
 }
 
-/// Copies of all in another memory.
+/// Copies of all tensors in the memory of another stream's device.
 Tensors moved(const Tensors& all, const Stream& from, const Stream& to) {
   Tensors copies;
   for (const auto& [name, tensor] : all) copies[name] = test::moved(tensor.view(), from, to);
   return copies;
 }
 
-/// Calls run(in, out) where the stream computes, and leaves out's numbers, like in's, in host memory.
+/// Calls run(in, out) with tensors in the memory of the stream's device; returns `out` in host memory, where `in` is.
 template <class Run>
 Tensors computed(const Stream& stream, const Tensors& in, const Run& run) {
   const Stream host;
@@ -47,79 +47,79 @@ Tensors computed(const Stream& stream, const Tensors& in, const Run& run) {
     run(in, out);
     return out;
   }
-  const Tensors there = moved(in, host, stream);
+  const Tensors on_device = moved(in, host, stream);
   out = moved(out, host, stream);
-  run(there, out);
+  run(on_device, out);
   return moved(out, stream, host);
 }
 
-/// An operator as its table's rows and its kernels take it, made of named tensors.
+/// An operator: its inputs by name, and the argument structs for its strategies and kernels.
 template <class Forward, class Backward>
 struct Family {
-  std::string name;       ///< of the operator and its variant
-  std::string operation;  ///< its name alone
+  std::string name;  ///< of the operator and its variant
+  std::string op;    ///< of the operator
   std::string linear_in;
   std::function<Tensors(const Stream&, DType, std::int64_t tokens, std::uint64_t seed)> inputs;
   std::function<Forward(const Tensors& in, const Tensors& out)> forward;
   std::function<Backward(const Tensors& in, const Tensors& out)> backward;
-  /// Both by the kernel, on a whole pack of at least one token.
-  std::function<void(const Stream&, SegmentsView, Forward, Backward)> alone;
+  /// Forward and backward by the kernel, on a whole pack of at least one token.
+  std::function<void(const Stream&, SegmentsView, Forward, Backward)> run_kernels;
 };
 
 template <class Forward, class Backward>
-Subject subject(const Strategy<Forward, Backward>& row, Schedule schedule, Method method,
-                const Family<Forward, Backward>& family) {
+StrategyCase make_case(const Strategy<Forward, Backward>& row, Schedule schedule, Method method,
+                       const Family<Forward, Backward>& family) {
   return {
       .name = fmt::format("{}_{}_{}_{}", family.name, row.name, name_of(schedule), name_of(method)),
-      .strategy = fmt::format("{} {}", family.operation, row.name),
+      .strategy = fmt::format("{} {}", family.op, row.name),
       .layouts = row.layouts,
       .schedule = schedule,
       .method = method,
       .linear_in = family.linear_in,
       .inputs = family.inputs,
-      .sharded =
+      .run =
           [=](const StrategyContext& context, const Tensors& in) {
-            return computed(context.stream, in, [&](const Tensors& there, const Tensors& out) {
+            return computed(context.stream, in, [&](const Tensors& device_in, const Tensors& out) {
               Saved saved;
-              row.forward(context, family.forward(there, out), &saved);
-              row.backward(context, family.backward(there, out), saved);
+              row.forward(context, family.forward(device_in, out), &saved);
+              row.backward(context, family.backward(device_in, out), saved);
               saved.ensure_empty();
             });
           },
-      .scored =
+      .run_forward =
           [=](const StrategyContext& context, const Tensors& in) {
-            Tensors computed_y = computed(context.stream, in, [&](const Tensors& there, const Tensors& out) {
-              row.forward(context, family.forward(there, out), nullptr);
+            Tensors computed_y = computed(context.stream, in, [&](const Tensors& device_in, const Tensors& out) {
+              row.forward(context, family.forward(device_in, out), nullptr);
             });
             return std::move(computed_y.at("y"));
           },
       .cost = [=](const Sharding& sharding, const Tensors& in) { return row.cost(sharding, family.forward(in, {})); },
-      .alone =
+      .run_on_one_rank =
           [=](const Stream& stream, const Segments& segments, const Tensors& in) {
             Tensors out = outputs(stream, in);
             const auto cu_seqlens = segments.slice(0, segments.tokens());
             if (segments.tokens() > 0)
-              family.alone(stream, segments_view(cu_seqlens, segments.tokens()), family.forward(in, out),
-                           family.backward(in, out));
+              family.run_kernels(stream, segments_view(cu_seqlens, segments.tokens()), family.forward(in, out),
+                                 family.backward(in, out));
             return out;
           }};
 }
 
-/// A subject for every row of a table and everything it lets one choose.
+/// Adds a case for every row of a table and every schedule and method that the row offers.
 template <class Forward, class Backward>
-void add(std::vector<Subject>& subjects, std::span<const Strategy<Forward, Backward>> table,
+void add(std::vector<StrategyCase>& cases, std::span<const Strategy<Forward, Backward>> table,
          const Family<Forward, Backward>& family) {
   for (const auto& row : table) {
     if (row.schedules.empty() && row.methods.empty())
-      subjects.push_back(subject(row, Schedule::automatic, Method::automatic, family));
-    for (const Schedule schedule : row.schedules) subjects.push_back(subject(row, schedule, Method::automatic, family));
-    for (const Method method : row.methods) subjects.push_back(subject(row, Schedule::automatic, method, family));
+      cases.push_back(make_case(row, Schedule::automatic, Method::automatic, family));
+    for (const Schedule schedule : row.schedules) cases.push_back(make_case(row, schedule, Method::automatic, family));
+    for (const Method method : row.methods) cases.push_back(make_case(row, Schedule::automatic, method, family));
   }
 }
 
 Family<CausalConvForward, CausalConvBackward> causal_conv(std::int64_t taps, bool bias, Activation activation) {
   return {.name = fmt::format("causal_conv_W{}_{}", taps, name_of(activation)),
-          .operation = "causal_conv",
+          .op = "causal_conv",
           .linear_in = activation == Activation::none && !bias ? "x" : "",
           .inputs =
               [=](const Stream& stream, DType dtype, std::int64_t tokens, std::uint64_t seed) {
@@ -153,7 +153,7 @@ Family<CausalConvForward, CausalConvBackward> causal_conv(std::int64_t taps, boo
                     .d_weight = get(out, "d_weight"),
                     .d_bias = get(out, "d_bias")};
           },
-          .alone =
+          .run_kernels =
               [](const Stream& stream, SegmentsView segments, CausalConvForward forward, CausalConvBackward backward) {
                 forward.segments = backward.segments = segments;
                 causal_conv_forward(stream, forward);
@@ -187,7 +187,7 @@ GatedConvGradients gated_gradients(const Tensors& in, const Tensors& out) {
 Family<BlockedConvForward, BlockedConvBackward> gated_conv(std::int64_t taps, bool skip) {
   return {
       .name = fmt::format("hyena_taps{}{}", taps, skip ? "_skip" : ""),
-      .operation = "hyena",
+      .op = "hyena",
       .linear_in = "v",
       .inputs =
           [=](const Stream& stream, DType dtype, std::int64_t tokens, std::uint64_t seed) {
@@ -208,7 +208,7 @@ Family<BlockedConvForward, BlockedConvBackward> gated_conv(std::int64_t taps, bo
                 .d_halo = {},
                 .d_taps = get(out, "d_taps")};
       },
-      .alone =
+      .run_kernels =
           [](const Stream& stream, SegmentsView segments, BlockedConvForward forward, BlockedConvBackward backward) {
             forward.in.segments = backward.in.segments = segments;
             blocked_conv_forward(stream, forward);
@@ -218,7 +218,7 @@ Family<BlockedConvForward, BlockedConvBackward> gated_conv(std::int64_t taps, bo
 
 Family<ModalConvForward, ModalConvBackward> modal_conv() {
   return {.name = "hyena_li",
-          .operation = "hyena_li",
+          .op = "hyena_li",
           .linear_in = "v",
           .inputs =
               [=](const Stream& stream, DType dtype, std::int64_t tokens, std::uint64_t seed) {
@@ -247,7 +247,7 @@ Family<ModalConvForward, ModalConvBackward> modal_conv() {
                     .d_residues = get(out, "d_residues"),
                     .d_log_rates = get(out, "d_log_rates")};
           },
-          .alone =
+          .run_kernels =
               [](const Stream& stream, SegmentsView segments, ModalConvForward forward, ModalConvBackward backward) {
                 const std::int64_t blocks = ceil_div(segments.tokens, modal_conv_block);
                 const Tensor states(stream, forward.residues.dtype,
@@ -261,7 +261,7 @@ Family<ModalConvForward, ModalConvBackward> modal_conv() {
 
 Family<FftConvForward, FftConvBackward> long_conv() {
   return {.name = "long_conv",
-          .operation = "long_conv",
+          .op = "long_conv",
           .linear_in = "x",
           .inputs =
               [=](const Stream& stream, DType dtype, std::int64_t tokens, std::uint64_t seed) {
@@ -283,7 +283,7 @@ Family<FftConvForward, FftConvBackward> long_conv() {
                     .gradients = gated_gradients(in, out),
                     .d_taps = get(out, "d_taps")};
           },
-          .alone =
+          .run_kernels =
               [](const Stream& stream, SegmentsView segments, FftConvForward forward, FftConvBackward backward) {
                 forward.in.segments = backward.in.segments = segments;
                 fft_conv_forward(stream, forward);
@@ -305,7 +305,7 @@ Family<SelectiveScanForward, SelectiveScanBackward> selective_scan(bool gate, bo
             .segments = {}};
   };
   return {.name = fmt::format("selective_scan{}{}", gate ? "_gate" : "", softplus ? "_softplus" : ""),
-          .operation = "selective_scan",
+          .op = "selective_scan",
           .linear_in = "u",
           .inputs =
               [=](const Stream& stream, DType dtype, std::int64_t tokens, std::uint64_t seed) {
@@ -341,7 +341,7 @@ Family<SelectiveScanForward, SelectiveScanBackward> selective_scan(bool gate, bo
                     .d_D = get(out, "d_D"),
                     .d_delta_bias = get(out, "d_delta_bias")};
           },
-          .alone =
+          .run_kernels =
               [](const Stream& stream, SegmentsView segments, SelectiveScanForward forward,
                  SelectiveScanBackward backward) {
                 const std::int64_t blocks = ceil_div(segments.tokens, selective_scan_block);
@@ -355,7 +355,7 @@ Family<SelectiveScanForward, SelectiveScanBackward> selective_scan(bool gate, bo
 
 Family<RotaryAttentionForward, RotaryAttentionBackward> attention(std::int64_t width, double rope_base) {
   return {.name = fmt::format("attention_E{}_rope{}", width, rope_base),
-          .operation = "attention",
+          .op = "attention",
           .linear_in = "v",
           .inputs =
               [=](const Stream& stream, DType dtype, std::int64_t tokens, std::uint64_t seed) {
@@ -379,7 +379,7 @@ Family<RotaryAttentionForward, RotaryAttentionBackward> attention(std::int64_t w
                     .d_k = get(out, "d_k"),
                     .d_v = get(out, "d_v")};
           },
-          .alone =
+          .run_kernels =
               [=](const Stream& stream, SegmentsView segments, RotaryAttentionForward forward,
                   RotaryAttentionBackward backward) {
                 const DType wide = accumulator_of(forward.q.dtype);
@@ -387,12 +387,12 @@ Family<RotaryAttentionForward, RotaryAttentionBackward> attention(std::int64_t w
                 const Tensor q = converted(stream, forward.q, forward.q.dtype),
                              k = converted(stream, forward.k, forward.k.dtype), y(stream, wide, shape),
                              lse(stream, wide, per_head), delta(stream, wide, per_head);
-                const auto turn = [&](TensorView x, bool inverse) {
+                const auto apply_rope = [&](TensorView x, bool inverse) {
                   if (rope_base > 0)
                     rope(stream, {.x = x, .segments = segments, .base = rope_base, .inverse = inverse, .y = x});
                 };
-                turn(q, false);
-                turn(k, false);
+                apply_rope(q, false);
+                apply_rope(k, false);
                 const AttentionInputs in{.q = q, .k = k, .v = forward.v, .key_offset = 0, .segments = segments};
                 attention_forward(stream, {.in = in, .accumulate = false, .y = y, .lse = lse});
                 scale(stream, {.x = y, .y = forward.y});
@@ -402,8 +402,8 @@ Family<RotaryAttentionForward, RotaryAttentionBackward> attention(std::int64_t w
                 attention_backward(
                     stream,
                     {.in = in, .lse = lse, .delta = delta, .d_y = backward.d_y, .d_q = d_q, .d_k = d_k, .d_v = d_v});
-                turn(d_q, true);
-                turn(d_k, true);
+                apply_rope(d_q, true);
+                apply_rope(d_k, true);
                 scale(stream, {.x = d_q, .y = backward.d_q});
                 scale(stream, {.x = d_k, .y = backward.d_k});
                 scale(stream, {.x = d_v, .y = backward.d_v});
@@ -417,20 +417,20 @@ bool per_token(const std::string& name) {
   return names.contains(name) || (name.starts_with("d_") && names.contains(name.substr(2)));
 }
 
-std::vector<Subject> every_subject() {
-  std::vector<Subject> subjects;
-  add(subjects, convolution_strategies(), causal_conv(4, true, Activation::silu));
-  add(subjects, convolution_strategies(), causal_conv(30, false, Activation::none));
-  add(subjects, convolution_strategies(), causal_conv(1, true, Activation::none));
-  add(subjects, gated_convolution_strategies(), gated_conv(7, false));
-  add(subjects, gated_convolution_strategies(), gated_conv(70, true));
-  add(subjects, modal_convolution_strategies(), modal_conv());
-  add(subjects, long_convolution_strategies(), long_conv());
-  add(subjects, selective_scan_strategies(), selective_scan(true, true, true));
-  add(subjects, selective_scan_strategies(), selective_scan(false, false, false));
-  add(subjects, attention_strategies(), attention(4, 10000));
-  add(subjects, attention_strategies(), attention(3, 0));
-  return subjects;
+std::vector<StrategyCase> every_strategy_case() {
+  std::vector<StrategyCase> cases;
+  add(cases, convolution_strategies(), causal_conv(4, true, Activation::silu));
+  add(cases, convolution_strategies(), causal_conv(30, false, Activation::none));
+  add(cases, convolution_strategies(), causal_conv(1, true, Activation::none));
+  add(cases, gated_convolution_strategies(), gated_conv(7, false));
+  add(cases, gated_convolution_strategies(), gated_conv(70, true));
+  add(cases, modal_convolution_strategies(), modal_conv());
+  add(cases, long_convolution_strategies(), long_conv());
+  add(cases, selective_scan_strategies(), selective_scan(true, true, true));
+  add(cases, selective_scan_strategies(), selective_scan(false, false, false));
+  add(cases, attention_strategies(), attention(4, 10000));
+  add(cases, attention_strategies(), attention(3, 0));
+  return cases;
 }
 
 }  // namespace causeway::test

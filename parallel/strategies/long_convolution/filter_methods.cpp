@@ -1,11 +1,11 @@
-#include "parallel/strategies/long_convolution/by_method.hpp"
+#include "parallel/strategies/long_convolution/filter_methods.hpp"
 
 #include "kernels/core/integer.hpp"
 
 namespace causeway::long_convolution {
 namespace {
 
-/// The filter's taps for as many tokens as a document can reach back.
+/// The taps of the filter, as many as the longest document has tokens.
 Tensor taps_of(const Stream& stream, TensorView residues, TensorView log_rates, std::int64_t length) {
   Tensor taps(stream, residues.dtype, {residues.rows(), length});
   modal_filter(stream, {.residues = residues, .log_rates = log_rates, .taps = taps});

@@ -1,28 +1,28 @@
-#include "parallel/strategies/attention/pairs.hpp"
+#include "parallel/strategies/attention/query_key_blocks.hpp"
 
 #include <algorithm>
 
 namespace causeway::attention {
 
-std::vector<Pair> pairs_with(const Sharding& sharding, int owner) {
+std::vector<QueryKeyBlock> query_key_blocks(const Sharding& sharding, int owner) {
   const ShardLayout& layout = sharding.layout();
-  std::vector<Pair> pairs;
+  std::vector<QueryKeyBlock> pairs;
   for (const Chunk& chunk : sharding.chunks()) {
     const Range& queries = chunk.tokens;
     if (queries.size() == 0) continue;
-    if (owner == sharding.rank()) pairs.push_back({chunk, queries, chunk.offset});
+    if (owner == sharding.rank()) pairs.push_back({chunk, queries, chunk.first_row});
     const std::int64_t document = queries.begin + chunk.cu_seqlens()[0];
     for (const int number : layout.chunks_of(owner)) {
       const Range keys = layout.chunk(number);
-      if (number >= chunk.number || keys.size() == 0 || keys.end <= document) continue;
-      pairs.push_back({sharding.part(chunk, 0, std::min(chunk.cu_seqlens()[1], queries.size())), keys,
-                       layout.local_offset(number)});
+      if (number >= chunk.index || keys.size() == 0 || keys.end <= document) continue;
+      pairs.push_back({sharding.sub_chunk(chunk, 0, std::min(chunk.cu_seqlens()[1], queries.size())), keys,
+                       layout.first_local_row(number)});
     }
   }
   return pairs;
 }
 
-std::int64_t seen_pairs(const Segments& segments, const Range& tokens) {
+std::int64_t visible_pairs(const Segments& segments, const Range& tokens) {
   const std::vector<std::int64_t> cu_seqlens = segments.slice(tokens.begin, tokens.end);
   const auto up_to = [](std::int64_t length) { return length * (length + 1) / 2; };
   std::int64_t pairs = 0;
@@ -34,12 +34,12 @@ std::int64_t seen_pairs(const Segments& segments, const Range& tokens) {
   return pairs;
 }
 
-std::int64_t busiest_pairs(const Sharding& sharding) {
+std::int64_t most_visible_pairs(const Sharding& sharding) {
   const ShardLayout& layout = sharding.layout();
   std::int64_t most = 0;
   for (int rank = 0; rank < layout.ranks(); ++rank) {
     std::int64_t pairs = 0;
-    for (const int chunk : layout.chunks_of(rank)) pairs += seen_pairs(sharding.segments(), layout.chunk(chunk));
+    for (const int chunk : layout.chunks_of(rank)) pairs += visible_pairs(sharding.segments(), layout.chunk(chunk));
     most = std::max(most, pairs);
   }
   return most;

@@ -1,6 +1,6 @@
-#include "parallel/strategies/gated_by_channels.hpp"
+#include "parallel/strategies/gated_all_to_all.hpp"
 
-#include "parallel/strategies/by_channels.hpp"
+#include "parallel/strategies/all_to_all_pipeline.hpp"
 #include "parallel/strategies/gates.hpp"
 
 namespace causeway {
@@ -8,39 +8,40 @@ namespace {
 
 /// The inputs without gates on channels `mine` of the whole pack.
 GatedConvInputs plain_inputs(const StrategyContext& context, const GatedConvInputs& in, Range mine, TensorView x) {
-  return {.q = {}, .k = {}, .v = x, .skip = rows_of(in.skip, mine), .segments = context.sharding.whole().segments()};
+  return {
+      .q = {}, .k = {}, .v = x, .skip = rows_of(in.skip, mine), .segments = context.sharding.whole_pack().segments()};
 }
 
 }  // namespace
 
-void gated_by_channels_forward(
+void gated_all_to_all_forward(
     const StrategyContext& context, const GatedConvInputs& in, TensorView y, std::int64_t groups, int slices,
     Saved* saved, const std::function<void(Range groups, const GatedConvInputs& plain, TensorView c)>& run) {
   const std::int64_t channels = in.v.columns();
   gate_columns_forward(context, in, y, saved, [&](TensorView x, TensorView c, const ColumnGates& gates) {
-    by_channels(context,
-                {.channels = channels,
-                 .groups = groups,
-                 .in = {x},
-                 .out = {c},
-                 .run =
-                     [&](Range mine, std::vector<Tensor>& moved, std::span<const TensorView> out) {
-                       run(groups_of(mine, channels, groups), plain_inputs(context, in, mine, moved[0]), out[0]);
-                       if (saved != nullptr) slice_scope(*saved, mine).put("x", std::move(moved[0]));
-                     },
-                 .prepare = gates.before,
-                 .finish = gates.after},
-                slices);
+    run_all_to_all(context,
+                   {.channels = channels,
+                    .groups = groups,
+                    .in = {x},
+                    .out = {c},
+                    .run =
+                        [&](Range mine, std::vector<Tensor>& moved, std::span<const TensorView> out) {
+                          run(groups_of(mine, channels, groups), plain_inputs(context, in, mine, moved[0]), out[0]);
+                          if (saved != nullptr) slice_scope(*saved, mine).put("x", std::move(moved[0]));
+                        },
+                    .prepare = gates.before,
+                    .finish = gates.after},
+                   slices);
   });
 }
 
-void gated_by_channels_backward(
+void gated_all_to_all_backward(
     const StrategyContext& context, const GatedConvInputs& in, const GatedConvGradients& gradients, std::int64_t groups,
     int slices, Saved& saved,
     const std::function<void(Range groups, const GatedConvInputs& plain, const GatedConvGradients& d_plain)>& run) {
   const std::int64_t channels = in.v.columns();
   gate_columns_backward(context, in, gradients, saved, [&](TensorView d_c, TensorView d_x, const ColumnGates& gates) {
-    by_channels(
+    run_all_to_all(
         context,
         {.channels = channels,
          .groups = groups,
