@@ -13,8 +13,8 @@ namespace causeway {
 namespace {
 
 constexpr std::int64_t byte_vocabulary = 512, bytes = 256;
-/// Tokens of the prompt that are computed at a time: enough for efficient kernels, and no more memory for a longer
-/// prompt.
+/// Tokens of the prompt that are computed at a time: enough for efficient kernels, and the memory does not depend on
+/// the prompt's length.
 constexpr std::int64_t prompt_piece = 16384;
 constexpr std::size_t longest_prompt = std::size_t{1} << 30;
 
@@ -23,15 +23,15 @@ std::string prompt_of(const GenerateSettings& settings) {
   require(settings.prompt.empty() || !in_file, "--prompt and --prompt-file exclude each other");
   const std::string prompt =
       in_file ? read_bytes(settings.prompt_file, "--prompt-file", longest_prompt) : settings.prompt;
-  require(!prompt.empty(), "{} is empty: a model continues at least one byte",
+  require(!prompt.empty(), "{} is empty, expected at least one byte",
           in_file ? fmt::format("--prompt-file {}", settings.prompt_file) : "--prompt");
   return prompt;
 }
 
-/// A checkpoint's model with one document in it.
-class Author {
+/// A checkpoint's model, and one document with its decode state.
+class TextDecoder {
  public:
-  Author(const Checkpoint& checkpoint, const Model::Options& options, const Stream& stream)
+  TextDecoder(const Checkpoint& checkpoint, const Model::Options& options, const Stream& stream)
       : stream_(stream),
         model_(options),
         logits_(stream, accumulator_of(options.dtype), {1, options.shape.vocabulary}) {
@@ -39,11 +39,12 @@ class Author {
     load_parameters(checkpoint, model_.parameters(), stream);
   }
 
-  void read(std::string_view text) {
+  /// Appends the text to the document.
+  void append(std::string_view text) {
     model_.extend(stream_, on_device<std::int32_t>(stream_, ids_of(text)), document_, logits_);
   }
 
-  /// Of the bytes that may come next.
+  /// The logits of the 256 bytes for the next token. Ids above 255 are left out: they are never drawn.
   std::vector<double> logits() const {
     std::vector<double> values = host_values<double>(stream_, logits_);
     values.resize(bytes);
@@ -59,8 +60,8 @@ class Author {
 
   const Stream& stream_;
   Model model_;
-  GrowingDocument document_;
-  Tensor logits_;
+  DocumentState document_;
+  Tensor logits_;  // (1, vocabulary), of the token after the document
 };
 
 }  // namespace
@@ -70,34 +71,34 @@ void generate(const GenerateSettings& settings, Communicator world, const std::f
   std::optional<Checkpoint> checkpoint;
   std::string prompt;
   collectively(world, [&] {
-    require(world.size() == 1, "generate continues one document on one rank, found {} ranks", world.size());
+    require(world.size() == 1, "generate runs on one rank, found {} ranks", world.size());
     prompt = prompt_of(settings);
     checkpoint.emplace(settings.checkpoint);
     options.shape = model_options_of(*checkpoint);
     options.dtype = parse_dtype(settings.dtype.empty() ? checkpoint->text("dtype") : settings.dtype);
     require(options.shape.vocabulary == byte_vocabulary,
-            "{}: the checkpoint's vocabulary is {}, expected {}, that of bytes: generate reads and writes text",
+            "{}: the checkpoint's vocabulary is {}, expected {} (bytes): generate reads and writes text",
             checkpoint->path(), options.shape.vocabulary, byte_vocabulary);
   });
   const Stream stream(parse_device(settings.device));
-  Author author(*checkpoint, options, stream);
+  TextDecoder decoder(*checkpoint, options, stream);
 
-  const WallClock reading;
+  const WallClock prefill;
   for (std::size_t begin = 0; begin < prompt.size(); begin += prompt_piece)
-    author.read(std::string_view(prompt).substr(begin, prompt_piece));
-  const double read_s = reading.seconds();
+    decoder.append(std::string_view(prompt).substr(begin, prompt_piece));
+  const double prefill_s = prefill.seconds();
 
-  const WallClock writing;
+  const WallClock decoding;
   const RandomStream random(static_cast<std::uint64_t>(settings.seed), 0);
   for (std::int64_t i = 0; i < settings.tokens; ++i) {
     const char next =
-        static_cast<char>(sample(author.logits(), settings.sampling, random.uniform(static_cast<std::uint64_t>(i))));
+        static_cast<char>(sample(decoder.logits(), settings.sampling, random.uniform(static_cast<std::uint64_t>(i))));
     emit({&next, 1});
-    if (i + 1 < settings.tokens) author.read({&next, 1});
+    if (i + 1 < settings.tokens) decoder.append({&next, 1});
   }
-  const double written_s = writing.seconds();
-  Log().info("prompt: {} tokens in {:.2f} s; generated: {} tokens in {:.2f} s, {:.1f} tokens/s", prompt.size(), read_s,
-             settings.tokens, written_s, static_cast<double>(settings.tokens) / std::max(written_s, 1e-9));
+  const double decoding_s = decoding.seconds();
+  Log().info("prompt: {} tokens in {:.2f} s; generated: {} tokens in {:.2f} s, {:.1f} tokens/s", prompt.size(),
+             prefill_s, settings.tokens, decoding_s, static_cast<double>(settings.tokens) / std::max(decoding_s, 1e-9));
 }
 
 }  // namespace causeway

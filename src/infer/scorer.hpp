@@ -6,7 +6,7 @@
 
 namespace causeway {
 
-/// Everything `causeway score` can be told, at its defaults.
+/// The options of `causeway score`, with their defaults.
 struct ScoreSettings {
   LaunchOptions launch;
   ComputeSettings compute{.dtype = ""};  ///< "": the checkpoint's
@@ -15,10 +15,10 @@ struct ScoreSettings {
   std::int64_t pack_tokens = 65536;
 };
 
-/// Writes each token's and each document's log-likelihood under a checkpoint's model to scores.h5, and a layer's
-/// residual stream where asked. Documents are packed in order; one longer than a pack is a pack of its own, uncut.
-/// Every rank computes its shards and sends what they give to rank 0, a bounded piece at a time; the file appears whole
-/// or not at all.
+/// Writes to settings.out (scores.h5) the log-likelihood in nats of each token and each document under a checkpoint's
+/// model, and a layer's residual stream if it is asked for. Documents are packed in the dataset's order; a document
+/// longer than a pack is a pack of its own and is not cut. Every rank scores its shards and sends the results to rank 0
+/// in parts of bounded size. The file appears complete or not at all.
 void score(const ScoreSettings& settings, Communicator world);
 
 }  // namespace causeway

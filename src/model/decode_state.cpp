@@ -7,18 +7,19 @@
 namespace causeway {
 
 Tensor last_rows(const Stream& stream, TensorView before, TensorView x) {
-  const std::int64_t rows = before.rows(), fresh = std::min(rows, x.rows()), kept = rows - fresh;
+  const std::int64_t rows = before.rows(), from_x = std::min(rows, x.rows()), from_before = rows - from_x;
   Tensor after(stream, before.dtype, before.shape);
-  const RowRange old_rows{.from = fresh, .to = 0, .count = kept}, new_rows{x.rows() - fresh, kept, fresh};
+  const RowRange old_rows{.from = from_x, .to = 0, .count = from_before};
+  const RowRange new_rows{.from = x.rows() - from_x, .to = from_before, .count = from_x};
   copy_rows(stream, {.x = before, .ranges = {&old_rows, 1}, .y = after});
   copy_rows(stream, {.x = x, .ranges = {&new_rows, 1}, .y = after});
   return after;
 }
 
-void extend_convolution(const Stream& stream, CausalConvForward args, Tensor& halo) {
-  if (halo.view().rows() > 0) args.halo = halo;
+void extend_convolution(const Stream& stream, CausalConvForward args, Tensor& rows) {
+  if (rows.view().rows() > 0) args.halo = rows;
   causal_conv_forward(stream, args);
-  halo = last_rows(stream, halo, args.x);
+  rows = last_rows(stream, rows, args.x);
 }
 
 }  // namespace causeway

@@ -7,24 +7,23 @@
 
 namespace causeway {
 
-/// What an operator remembers of one document's tokens so far, so that more can follow: the rows before the next one,
-/// the state of a recurrence, keys and values. Which tensors stand there is the operator's own business; none before
-/// the first token.
+/// What a sublayer keeps of the tokens of one document so far, in order to compute the next tokens: a convolution the
+/// last rows of its input, a scan its SSM state, attention its key/value cache.
 struct DecodeState {
-  std::int64_t tokens = 0;  ///< of the document so far; counted by who calls the operators
-  std::vector<Tensor> memory;
+  std::int64_t tokens = 0;    ///< of the document so far; the caller of Sublayer::extend adds to it
+  std::vector<Tensor> cache;  ///< in an order that the sublayer defines; empty before the first token
 };
 
-/// The documents of a run of `count` tokens of the document that has `before` already.
-inline DeviceSegments next_run(const Stream& stream, std::int64_t before, std::int64_t count) {
+/// The segments of the next `count` tokens of a document that has `before` tokens already.
+inline DeviceSegments segments_of_next(const Stream& stream, std::int64_t before, std::int64_t count) {
   return {stream, {-before, count}, count};
 }
 
-/// The last rows of `before` followed by `x`, as many as `before` has: what a convolution reads of the past next time.
+/// The last before.rows() rows of `before` followed by `x`: a convolution's rows before the next token.
 Tensor last_rows(const Stream& stream, TensorView before, TensorView x);
 
-/// The convolution of a run of tokens that comes after the rows of `halo` [W-1, D], which then become those before the
-/// next run.
-void extend_convolution(const Stream& stream, CausalConvForward args, Tensor& halo);
+/// The convolution of the next tokens. `rows` [W-1, D] are the input rows before them, and then the last ones of
+/// those rows and args.x.
+void extend_convolution(const Stream& stream, CausalConvForward args, Tensor& rows);
 
 }  // namespace causeway

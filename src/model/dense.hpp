@@ -4,29 +4,30 @@
 #include <string>
 
 #include "kernels/gemm.hpp"
-#include "src/model/initial.hpp"
+#include "src/model/initial_values.hpp"
 #include "src/model/parameter_set.hpp"
 
 namespace causeway {
 
-/// A dense layer's weight [outputs, inputs], starting from N(0, deviation²).
+/// A dense layer's weight [outputs, inputs], initially N(0, deviation²), with weight decay.
 inline ParameterSpec dense_spec(const std::string& name, std::int64_t outputs, std::int64_t inputs, double deviation) {
   return {.name = name, .shape = {outputs, inputs}, .decay = true, .initial = initial::normal(deviation)};
 }
-/// StripedHyena 2's deviations: √(2/(5D)) into a block, 2/(layers·√D) out of it.
+/// StripedHyena 2's standard deviations: √(2/(5D)) for a block's input projections, 2/(layers·√D) for its output
+/// projection.
 inline double deviation_in(std::int64_t width) { return std::sqrt(2 / (5 * static_cast<double>(width))); }
 inline double deviation_out(std::int64_t width, std::size_t layers) {
   return 2 / (static_cast<double>(layers) * std::sqrt(static_cast<double>(width)));
 }
 
-/// y = x·Wᵀ, in x's dtype.
+/// y = x·Wᵀ, in x's dtype: [T, inputs] → [T, outputs].
 inline Tensor dense(const Stream& stream, const Parameter& weight, TensorView x) {
   Tensor y(stream, x.dtype, {x.rows(), weight.spec.shape[0]});
   gemm(stream, {.a = x, .b = weight.weight, .transpose_b = true, .c = y});
   return y;
 }
 
-/// d_x = d_y·W, and W's gradient += d_yᵀ·x.
+/// Returns d_x = d_y·W, and adds d_yᵀ·x to W's gradient.
 inline Tensor dense_backward(const Stream& stream, const Parameter& weight, TensorView x, TensorView d_y) {
   Tensor d_x(stream, x.dtype, x.shape);
   gemm(stream, {.a = d_y, .b = weight.weight, .c = d_x});

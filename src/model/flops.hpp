@@ -5,10 +5,12 @@
 
 namespace causeway {
 
-/// Floating-point operations that a forward and a backward pass over these documents cannot do without, two a
-/// multiply-add: 6 for every token and number of a matrix it is multiplied with, and in causal attention 6·width·L² for
-/// a document of L tokens (two products of half an L × L matrix each way, twice as many back). Convolutions, scans and
-/// norms, a few percent, are left out, and so is what recomputation does twice.
+/// The floating-point operations of the matrix products and of causal attention in one forward and one backward pass
+/// over these documents; a multiply-add is two. They are
+///   6·P a token, P the number of elements of all weight matrices that tokens are multiplied with;
+///   6·width·L² an attention layer and document of L tokens: forward two products of half an L × L matrix, backward
+///   twice as many.
+/// Convolutions, scans and norms (a few percent) are left out, and so is what recomputation computes a second time.
 double training_flops(const Model& model, const Segments& documents);
 
 }  // namespace causeway

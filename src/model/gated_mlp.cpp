@@ -11,7 +11,8 @@ Activation activation_of(const ModelOptions& options, std::size_t block) {
   return block == 0 ? Activation::gelu : Activation::none;
 }
 
-class GatedMlp final : public Operator {
+/// F = options.ffn.
+class GatedMlp final : public Sublayer {
  public:
   GatedMlp(const ModelOptions& options, std::size_t block, const std::string& prefix, ParameterSet& parameters)
       : inner_(options.ffn),
@@ -22,8 +23,8 @@ class GatedMlp final : public Operator {
 
   Tensor forward(const Pass& pass, TensorView x, Saved* saved) override {
     const Stream& stream = pass.runtime.stream;
-    Tensor ab = dense(stream, fc1_, x);
-    const Tensor gated = gate(stream, ab);
+    Tensor ab = dense(stream, fc1_, x);     // (T, 2·F): a, b
+    const Tensor gated = gate(stream, ab);  // (T, F)
     Tensor out = dense(stream, fc2_, gated);
     if (saved != nullptr) saved->put("ab", std::move(ab));
     return out;
@@ -31,13 +32,14 @@ class GatedMlp final : public Operator {
 
   Tensor backward(const Pass& pass, TensorView x, TensorView d_out, Saved& saved) override {
     const Stream& stream = pass.runtime.stream;
+    // gated is computed again rather than kept; the gradients of a and b replace a and b.
     const Tensor ab = saved.take("ab"), gated = gate(stream, ab), d_gated = dense_backward(stream, fc2_, gated, d_out);
     gated_activation_backward(
         stream, {.a = a(ab), .b = b(ab), .activation = activation_, .d_y = d_gated, .d_a = a(ab), .d_b = b(ab)});
     return dense_backward(stream, fc1_, x, ab);
   }
 
-  /// No token knows of another.
+  /// Each token is computed from itself only, so there is no state.
   Tensor extend(const Stream& stream, TensorView x, DecodeState&) override {
     const Tensor ab = dense(stream, fc1_, x);
     return dense(stream, fc2_, gate(stream, ab));
@@ -59,7 +61,7 @@ class GatedMlp final : public Operator {
 
 }  // namespace
 
-std::unique_ptr<Operator> make_gated_mlp(const ModelOptions& options, std::size_t block, const std::string& prefix,
+std::unique_ptr<Sublayer> make_gated_mlp(const ModelOptions& options, std::size_t block, const std::string& prefix,
                                          ParameterSet& parameters) {
   return std::make_unique<GatedMlp>(options, block, prefix, parameters);
 }

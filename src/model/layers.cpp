@@ -4,9 +4,9 @@ namespace causeway {
 namespace {
 
 constexpr Layer table[] = {
-    {"se", "StripedHyena 2's short explicit gated convolution (arXiv 2503.01868)", make_se},
-    {"mr", "its medium one, its filter decaying", make_mr},
-    {"li", "its long one, its filter a sum of decaying modes", make_li},
+    {"se", "short gated convolution of StripedHyena 2, explicit filter (arXiv 2503.01868)", make_se},
+    {"mr", "medium gated convolution of StripedHyena 2, explicit filter with decay", make_mr},
+    {"li", "long gated convolution of StripedHyena 2, filter a sum of decaying modes", make_li},
     {"attention", "multi-head attention with rotary positions", make_attention},
     {"mamba", "Mamba-1: short convolution and selective scan (arXiv 2312.00752)", make_mamba},
 };

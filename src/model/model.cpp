@@ -11,13 +11,13 @@
 #include "kernels/gemm.hpp"
 #include "kernels/norm.hpp"
 #include "src/model/gated_mlp.hpp"
-#include "src/model/initial.hpp"
+#include "src/model/initial_values.hpp"
 #include "src/runtime/host_copy.hpp"
 
 namespace causeway {
 namespace {
 
-/// Tokens whose logits exist at one time: enough rows for an efficient GEMM, few beside a long pack.
+/// Tokens whose logits exist at one time: enough rows for an efficient GEMM, few compared with a long pack.
 constexpr std::int64_t head_tile = 1024;
 
 ParameterSpec norm_spec(const std::string& name, std::int64_t width) {
@@ -38,16 +38,17 @@ void poison(const Stream& stream, TensorView x) {
 
 }  // namespace
 
-/// What the forward pass over the steps leaves for the way back.
-struct Model::Trail {
-  struct Kept {
-    std::size_t step;
-    Tensor residual;          // [tokens, width], the residual stream as the step's norm left it
-    Tensor normalised, rstd;  // the norm's output
-    Saved saved;              // the operator's; empty again after its backward
+/// What a forward pass keeps for the backward pass, branch by branch. With recomputation only the residual stream at
+/// the start of every N-th block, N = recompute_blocks.
+struct Model::Activations {
+  struct OfBranch {
+    std::size_t branch;
+    Tensor residual;    // (T, width), the input of the branch's norm
+    Tensor normalised;  // (T, width), the norm's output
+    Tensor rstd;        // (T), the norm's
+    Saved saved;        // the sublayer's; empty again after its backward
   };
-  std::vector<Kept>
-      steps;  // with recomputation those that begin a block, or every so-manieth: the residual stream alone
+  std::vector<OfBranch> branches;
 };
 
 Model::Model(const Options& options) : options_(options), parameters_(options.dtype) {
@@ -61,10 +62,10 @@ Model::Model(const Options& options) : options_(options), parameters_(options.dt
   for (std::size_t i = 0; i < shape.layers.size(); ++i) {
     const std::string prefix = fmt::format("backbone.layers.{}.", i);
     const Parameter& norm = parameters_.add(norm_spec(prefix + "norm.weight", shape.width));
-    steps_.push_back({i, true, &norm, find_layer(shape.layers[i]).make(shape, prefix + "mixer.", parameters_)});
+    branches_.push_back({i, true, &norm, find_layer(shape.layers[i]).make(shape, prefix + "mixer.", parameters_)});
     if (shape.ffn == 0) continue;
     const Parameter& norm2 = parameters_.add(norm_spec(prefix + "norm2.weight", shape.width));
-    steps_.push_back({i, false, &norm2, make_gated_mlp(shape, i, prefix + "mlp.", parameters_)});
+    branches_.push_back({i, false, &norm2, make_gated_mlp(shape, i, prefix + "mlp.", parameters_)});
   }
   norm_f_ = &parameters_.add(norm_spec("backbone.norm_f.weight", shape.width));
   head_ = embedding_;
@@ -77,7 +78,8 @@ Model::Model(const Options& options) : options_(options), parameters_(options.dt
 
 std::vector<OperatorCall> Model::calls() const {
   std::vector<OperatorCall> all;
-  for (const Step& step : steps_) std::ranges::move(step.op->calls(options_.dtype), std::back_inserter(all));
+  for (const ResidualBranch& branch : branches_)
+    std::ranges::move(branch.sublayer->calls(options_.dtype), std::back_inserter(all));
   return all;
 }
 
@@ -88,34 +90,34 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const O
   const DType wide = accumulator_of(options_.dtype);
   const Shape shape{tokens, options_.shape.width};
 
-  Trail trail;
+  Activations activations;
   Tensor d_residual(stream, wide, shape);
   Tensor losses(stream, wide, {tokens});
   {
     const Tensor residual(stream, wide, shape);
     const auto run = [&](std::size_t i, TensorView before, Tensor normalised, Tensor rstd) {
-      const bool kept_block = static_cast<std::int64_t>(steps_[i].block) % options_.recompute_blocks == 0;
-      if (options_.recompute && !(steps_[i].first && kept_block)) return forward_of(pass, i, normalised, nullptr);
-      Trail::Kept kept{.step = i,
-                       .residual = copy_of(stream, before),
-                       .normalised = {},
-                       .rstd = {},
-                       .saved = Saved(name_of(steps_[i]))};
+      const bool kept_block = static_cast<std::int64_t>(branches_[i].block) % options_.recompute_blocks == 0;
+      if (options_.recompute && !(branches_[i].is_mixer && kept_block)) return forward_of(pass, i, normalised, nullptr);
+      Activations::OfBranch kept{.branch = i,
+                                 .residual = copy_of(stream, before),
+                                 .normalised = {},
+                                 .rstd = {},
+                                 .saved = Saved(name_of(branches_[i]))};
       Tensor x = forward_of(pass, i, normalised, options_.recompute ? nullptr : &kept.saved);
       if (!options_.recompute) {
         kept.normalised = std::move(normalised);
         kept.rstd = std::move(rstd);
       }
-      trail.steps.push_back(std::move(kept));
+      activations.branches.push_back(std::move(kept));
       return x;
     };
-    const Tensor last = forward_steps(stream, batch.ids, residual, run, {});
+    const Tensor last = forward_branches(stream, batch.ids, residual, run, {});
     fill(stream, {.value = 0, .y = d_residual});
     head(pass, last, residual, batch.labels, losses, d_residual);
   }
   sum_of_elements(stream, {.x = losses, .sum = loss});
   pass.runtime.rank_progress->enter(Phase::backward);
-  backward_steps(pass, batch.ids, d_residual, trail, observer);
+  backward_branches(pass, batch.ids, d_residual, activations, observer);
 }
 
 void Model::evaluate(const Pass& pass, const Batch& batch, TensorView token_losses, const Observer& observer) {
@@ -123,23 +125,24 @@ void Model::evaluate(const Pass& pass, const Batch& batch, TensorView token_loss
   const auto run = [&](std::size_t i, TensorView, const Tensor& normalised, const Tensor&) {
     return forward_of(pass, i, normalised, nullptr);
   };
-  const Tensor last = forward_steps(pass.runtime.stream, batch.ids, residual, run, observer);
+  const Tensor last = forward_branches(pass.runtime.stream, batch.ids, residual, run, observer);
   head(pass, last, residual, batch.labels, token_losses, {});
   if (observer) observer(std::ssize(options_.shape.layers), residual);
 }
 
-void Model::extend(const Stream& stream, TensorView ids, GrowingDocument& document, TensorView logits) {
+void Model::extend(const Stream& stream, TensorView ids, DocumentState& document, TensorView logits) {
   const std::int64_t count = ids.size(), asked = logits.rows(), width = options_.shape.width;
-  ensure(count >= 1 && asked >= 1 && asked <= count, "logits of {} tokens asked for, {} appended", asked, count);
-  document.steps.resize(steps_.size());
+  ensure(count >= 1 && asked >= 1 && asked <= count, "logits of {} tokens are asked for, but {} tokens are appended",
+         asked, count);
+  document.sublayers.resize(branches_.size());
   const Tensor residual(stream, accumulator_of(options_.dtype), {count, width});
   const auto run = [&](std::size_t i, TensorView, const Tensor& normalised, const Tensor&) {
-    DecodeState& state = document.steps[i];
-    Tensor x = steps_[i].op->extend(stream, normalised, state);
+    DecodeState& state = document.sublayers[i];
+    Tensor x = branches_[i].sublayer->extend(stream, normalised, state);
     state.tokens += count;
     return x;
   };
-  const Tensor last = forward_steps(stream, ids, residual, run, {});
+  const Tensor last = forward_branches(stream, ids, residual, run, {});
   const Tensor y(stream, options_.dtype, {asked, width}), rstd(stream, residual.view().dtype, {asked});
   rms_norm_forward(stream, {.x = last.view().slice_rows(count - asked, asked),
                             .residual = residual.view().slice_rows(count - asked, asked),
@@ -152,122 +155,124 @@ void Model::extend(const Stream& stream, TensorView ids, GrowingDocument& docume
 }
 
 /// "layer 3 mamba", "layer 3 mlp", for profilers.
-std::string Model::name_of(const Step& step) const {
-  return fmt::format("layer {} {}", step.block, step.first ? options_.shape.layers[step.block] : "mlp");
+std::string Model::name_of(const ResidualBranch& branch) const {
+  return fmt::format("layer {} {}", branch.block, branch.is_mixer ? options_.shape.layers[branch.block] : "mlp");
 }
 
 Tensor Model::forward_of(const Pass& pass, std::size_t i, TensorView normalised, Saved* saved) {
   RankProgress& rank_progress = *pass.runtime.rank_progress;
-  rank_progress.come_to_layer(static_cast<std::int64_t>(steps_[i].block));
-  Tensor x = steps_[i].op->forward(pass, normalised, saved);
+  rank_progress.come_to_layer(static_cast<std::int64_t>(branches_[i].block));
+  Tensor x = branches_[i].sublayer->forward(pass, normalised, saved);
   if (ends_block(i) && rank_progress.poisoned(Phase::forward)) poison(pass.runtime.stream, x);
   return x;
 }
 
-Tensor Model::forward_steps(const Stream& stream, TensorView ids, TensorView residual, const RunStep& run,
-                            const Observer& observer) const {
+Tensor Model::forward_branches(const Stream& stream, TensorView ids, TensorView residual, const RunBranch& run,
+                               const Observer& observer) const {
   embedding_forward(stream, {.ids = ids, .weight = embedding_->weight, .y = residual});
   const ProfileRange range("forward");
-  Tensor x;  // what the step before has yet to add to the residual stream
-  for (std::size_t i = 0; i < steps_.size(); ++i) {
-    const Step& step = steps_[i];
-    const ProfileRange of_step(name_of(step));
+  Tensor x;  // the output of the branch before, which the next norm adds to the residual stream
+  for (std::size_t i = 0; i < branches_.size(); ++i) {
+    const ResidualBranch& branch = branches_[i];
+    const ProfileRange of_branch(name_of(branch));
     Tensor normalised(stream, options_.dtype, residual.shape), rstd(stream, residual.dtype, {residual.rows()});
     rms_norm_forward(
         stream,
-        {.x = x, .residual = residual, .weight = step.norm->weight, .eps = norm_eps_, .y = normalised, .rstd = rstd});
+        {.x = x, .residual = residual, .weight = branch.norm->weight, .eps = norm_eps_, .y = normalised, .rstd = rstd});
     x = {};
-    if (observer && step.first) observer(static_cast<std::int64_t>(step.block), residual);
+    if (observer && branch.is_mixer) observer(static_cast<std::int64_t>(branch.block), residual);
     x = run(i, residual, std::move(normalised), std::move(rstd));
   }
   return x;
 }
 
-void Model::backward_steps(const Pass& pass, TensorView ids, TensorView d_residual, Trail& trail,
-                           const Observer& observer) {
+void Model::backward_branches(const Pass& pass, TensorView ids, TensorView d_residual, Activations& activations,
+                              const Observer& observer) {
   const Stream& stream = pass.runtime.stream;
   RankProgress& rank_progress = *pass.runtime.rank_progress;
   const ProfileRange range("backward");
   const Shape shape = d_residual.shape;
-  for (std::size_t i = steps_.size(); i-- > 0; trail.steps.pop_back()) {
-    const ProfileRange of_step(name_of(steps_[i]));
-    const auto block = static_cast<std::int64_t>(steps_[i].block);
+  for (std::size_t i = branches_.size(); i-- > 0; activations.branches.pop_back()) {
+    const ProfileRange of_branch(name_of(branches_[i]));
+    const auto block = static_cast<std::int64_t>(branches_[i].block);
     rank_progress.come_to_layer(block);
     if (ends_block(i)) {
       if (rank_progress.poisoned(Phase::backward)) poison(stream, d_residual);
       if (observer) observer(block + 1, d_residual);
-      if (options_.recompute) recompute_block(pass, i, trail);
+      if (options_.recompute) recompute_block(pass, i, activations);
     }
-    Trail::Kept& kept = trail.steps.back();
-    const Step& step = steps_[i];
-    Tensor narrowed;  // the gradient of the operator's output is the residual stream's, in the compute type
+    Activations::OfBranch& kept = activations.branches.back();
+    const ResidualBranch& branch = branches_[i];
+    // The gradient of the branch's output is that of the residual stream, in the compute type.
+    Tensor narrowed;
     if (d_residual.dtype != options_.dtype) {
       narrowed = Tensor(stream, options_.dtype, shape);
       scale(stream, {.x = d_residual, .y = narrowed});
     }
     const Tensor d_normalised =
-        step.op->backward(pass, kept.normalised, narrowed.present() ? narrowed.view() : d_residual, kept.saved);
+        branch.sublayer->backward(pass, kept.normalised, narrowed.present() ? narrowed.view() : d_residual, kept.saved);
     kept.saved.ensure_empty();
     rms_norm_backward(stream, {.residual = kept.residual,
-                               .weight = step.norm->weight,
+                               .weight = branch.norm->weight,
                                .rstd = kept.rstd,
                                .d_y = d_normalised,
                                .d_residual = d_residual,
-                               .d_weight = step.norm->gradient});
+                               .d_weight = branch.norm->gradient});
   }
   if (observer) observer(0, d_residual);
   embedding_backward(stream, {.ids = ids, .d_y = d_residual, .d_weight = embedding_->gradient});
 }
 
-/// Adds to the trail the residual stream at every block's start after the last one that it holds, up to that of step
-/// `until`.
-void Model::recompute_inputs(const Pass& pass, std::size_t until, Trail& trail) {
+/// Runs forward from the last block whose input is kept to branch `until`, which begins a block, and keeps the inputs
+/// of the blocks on the way.
+void Model::recompute_inputs(const Pass& pass, std::size_t until, Activations& activations) {
   const Stream& stream = pass.runtime.stream;
-  const std::size_t from = trail.steps.back().step;
+  const std::size_t from = activations.branches.back().branch;
   if (from == until) return;
-  const Tensor residual = copy_of(stream, trail.steps.back().residual);
+  const Tensor residual = copy_of(stream, activations.branches.back().residual);
   Tensor x;
   for (std::size_t i = from; i <= until; ++i) {
     const Tensor normalised(stream, options_.dtype, residual.view().shape),
         rstd(stream, residual.view().dtype, {residual.view().rows()});
     rms_norm_forward(stream, {.x = x,
                               .residual = residual,
-                              .weight = steps_[i].norm->weight,
+                              .weight = branches_[i].norm->weight,
                               .eps = norm_eps_,
                               .y = normalised,
                               .rstd = rstd});
-    if (i > from && steps_[i].first)
-      trail.steps.push_back(
-          {.step = i, .residual = copy_of(stream, residual), .normalised = {}, .rstd = {}, .saved = {}});
+    if (i > from && branches_[i].is_mixer)
+      activations.branches.push_back(
+          {.branch = i, .residual = copy_of(stream, residual), .normalised = {}, .rstd = {}, .saved = {}});
     if (i < until) x = forward_of(pass, i, normalised, nullptr);
   }
 }
 
-/// Replaces what the trail has of the block that ends in step `last` by what a forward without recomputation would have
-/// left of its steps: the same kernels on the same numbers, so the same bits.
-void Model::recompute_block(const Pass& pass, std::size_t last, Trail& trail) {
+/// Replaces the kept input of the block that ends with branch `last` by what a forward pass without recomputation keeps
+/// of its branches. The same kernels run on the same values, so the bits are the same.
+void Model::recompute_block(const Pass& pass, std::size_t last, Activations& activations) {
   const Stream& stream = pass.runtime.stream;
   std::size_t first = last;
-  while (!steps_[first].first) --first;
-  recompute_inputs(pass, first, trail);
-  Tensor residual = std::move(trail.steps.back().residual), x;
-  trail.steps.pop_back();
+  while (!branches_[first].is_mixer) --first;
+  recompute_inputs(pass, first, activations);
+  Tensor residual = std::move(activations.branches.back().residual), x;
+  activations.branches.pop_back();
   const DType wide = residual.view().dtype;
   const Shape shape = residual.view().shape;
   for (std::size_t i = first; i <= last; ++i) {
-    Trail::Kept kept{.step = i,
-                     .residual = i == first ? std::move(residual) : copy_of(stream, trail.steps.back().residual),
-                     .normalised = Tensor(stream, options_.dtype, shape),
-                     .rstd = Tensor(stream, wide, {shape[0]}),
-                     .saved = Saved(name_of(steps_[i]))};
+    Activations::OfBranch kept{
+        .branch = i,
+        .residual = i == first ? std::move(residual) : copy_of(stream, activations.branches.back().residual),
+        .normalised = Tensor(stream, options_.dtype, shape),
+        .rstd = Tensor(stream, wide, {shape[0]}),
+        .saved = Saved(name_of(branches_[i]))};
     rms_norm_forward(stream, {.x = x,
                               .residual = kept.residual,
-                              .weight = steps_[i].norm->weight,
+                              .weight = branches_[i].norm->weight,
                               .eps = norm_eps_,
                               .y = kept.normalised,
                               .rstd = kept.rstd});
     x = forward_of(pass, i, kept.normalised, &kept.saved);
-    trail.steps.push_back(std::move(kept));
+    activations.branches.push_back(std::move(kept));
   }
 }
 
@@ -302,7 +307,7 @@ void Model::head(const Pass& pass, TensorView last, TensorView residual, TensorV
       gradient = part(d_logits);
     }
     gemm(stream, {.a = gradient, .b = part(y), .transpose_a = true, .beta = 1, .c = head_->gradient});
-    gemm(stream, {.a = gradient, .b = head_->weight, .c = part(y)});  // y's gradient in its place
+    gemm(stream, {.a = gradient, .b = head_->weight, .c = part(y)});  // overwrites y with its gradient
     rms_norm_backward(stream, {.residual = here(residual),
                                .weight = norm_f_->weight,
                                .rstd = part(rstd),

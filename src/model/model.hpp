@@ -9,92 +9,101 @@
 
 namespace causeway {
 
-/// One pack as a rank trains on it: its own tokens and what follows each of them.
+/// This rank's tokens of one pack, and the token that follows each of them.
 struct Batch {
-  TensorView ids;     ///< [local tokens] i32
-  TensorView labels;  ///< [local tokens] i32, the next token's id; negative: no loss (a document's end, or masked)
+  TensorView ids;  ///< [local tokens] i32
+  TensorView
+      labels;  ///< [local tokens] i32, the next token's id; negative: no loss (a document's last token, or masked)
 };
 
-/// One document that grows, as the model remembers it; empty at first. Its size does not depend on how long the
-/// document is, except for attention's keys and values.
-struct GrowingDocument {
-  std::int64_t tokens = 0;
-  std::vector<DecodeState> steps;
+/// The decode states of all sublayers for one document; empty before the first token. Their size does not depend on
+/// the document's length, except for attention's key/value caches.
+struct DocumentState {
+  std::int64_t tokens = 0;  ///< of the document so far
+  std::vector<DecodeState> sublayers;
 };
 
-/// A language model on packed sequences: embedding → blocks → RMSNorm → head. A block adds mixer(RMSNorm(residual)) to
-/// the residual stream, which is kept in the accumulator type, and then, where the model has one,
-/// mlp(RMSNorm(residual)). Parameters are named as in mamba_ssm.
+/// A language model on packed documents:
+///   residual = embedding(ids)                        (T, width), in the accumulator type
+///   for each block:
+///     residual += mixer(RMSNorm(residual))
+///     residual += mlp(RMSNorm(residual))             if the model has MLPs
+///   logits = RMSNorm(residual)·W_headᵀ               (T, vocabulary)
+/// Each addition is a residual branch: a norm and a sublayer. Parameters are named as in mamba_ssm.
 class Model {
  public:
   struct Options {
     ModelOptions shape;
     DType dtype = DType::f32;
-    bool recompute = false;  ///< keep only each block's input and run the block again on the way back
-    std::int64_t recompute_blocks =
-        1;  ///< more: keep every so-manieth block's input, run those between once more first
+    bool recompute = false;  ///< keep only the input of a block, and run the block again in the backward pass
+    /// With recompute: keep the input of every N-th block only, and run the blocks between them forward once more
+    /// first.
+    std::int64_t recompute_blocks = 1;
   };
-  /// Parameters have no memory until `parameters().allocate()`.
+  /// Parameters have no memory before parameters().allocate(). Throws Error(usage) if the options do not fit together.
   explicit Model(const Options& options);
 
   ParameterSet& parameters() { return parameters_; }
   const ParameterSet& parameters() const { return parameters_; }
   const Options& options() const { return options_; }
-  /// Every operator that its blocks run over the ranks, block by block.
+  /// The operators that all blocks run over the ranks, in the order of the blocks.
   std::vector<OperatorCall> calls() const;
 
   /// Receives the residual stream [local tokens, width] after `layer` blocks (0: the embedding), or its gradient there.
   using Observer = std::function<void(std::int64_t layer, TensorView residual)>;
 
-  /// Runs the pack forth and back, adds ∂(Σ token losses)/∂parameter over this rank's tokens to the gradients, and that
-  /// sum, in nats, to `loss`, one f64. Waits for nothing. `observer` sees gradients, from the last block's output on.
+  /// Forward and backward pass. Adds to the gradients ∂(Σ token losses)/∂parameter, the sum over this rank's tokens,
+  /// and to `loss` (one f64) that sum in nats. Does not wait for the device. `observer` receives the gradients of the
+  /// residual stream, from the last block to the embedding.
   void train(const Pass& pass, const Batch& batch, TensorView loss, const Observer& observer = {});
 
-  /// Writes each of this rank's token losses (0 without a label) to `token_losses` [local tokens], accumulator type.
+  /// Forward pass. Writes the loss in nats of each of this rank's tokens (0 without a label) to `token_losses`
+  /// [local tokens], accumulator type. `observer` receives the residual stream.
   void evaluate(const Pass& pass, const Batch& batch, TensorView token_losses, const Observer& observer = {});
 
-  /// Appends `ids` [n >= 1] i32 to the document and writes the logits of what follows its last m <= n tokens to
-  /// `logits` [m, vocabulary], accumulator type. A prompt and a token after it take the same way: the kernels of
-  /// training, on this rank alone.
-  void extend(const Stream& stream, TensorView ids, GrowingDocument& document, TensorView logits);
+  /// Appends `ids` [n >= 1] i32 to the document and writes the logits of the tokens after its last m <= n tokens to
+  /// `logits` [m, vocabulary], accumulator type. Prompts and generated tokens are computed in the same way, by the
+  /// kernels of training, on this rank only.
+  void extend(const Stream& stream, TensorView ids, DocumentState& document, TensorView logits);
 
  private:
-  /// What adds to the residual stream: a mixer, or an MLP.
-  struct Step {
+  struct ResidualBranch {
     std::size_t block;
-    bool first;  ///< of its block
+    bool is_mixer;  ///< otherwise the block's MLP
     const Parameter* norm;
-    std::unique_ptr<Operator> op;
+    std::unique_ptr<Sublayer> sublayer;
   };
-  struct Trail;
-  std::string name_of(const Step& step) const;
-  bool ends_block(std::size_t i) const { return i + 1 == steps_.size() || steps_[i + 1].first; }
-  /// Step i's operator; a sign of life, and where a fault that is injected makes its output NaN.
+  struct Activations;
+  std::string name_of(const ResidualBranch& branch) const;
+  bool ends_block(std::size_t i) const { return i + 1 == branches_.size() || branches_[i + 1].is_mixer; }
+  /// Records the block of branch i as reached, and runs its sublayer.
   Tensor forward_of(const Pass& pass, std::size_t i, TensorView normalised, Saved* saved);
-  /// Runs step i on its normalised input. `residual` is the stream that the norm read, `rstd` what it divided by.
-  using RunStep = std::function<Tensor(std::size_t i, TensorView residual, Tensor normalised, Tensor rstd)>;
+  /// Runs the sublayer of branch i on its normalised input. `residual` is the input of the norm, `rstd` [tokens] the
+  /// reciprocal of the root mean square of its rows.
+  using RunBranch = std::function<Tensor(std::size_t i, TensorView residual, Tensor normalised, Tensor rstd)>;
 
-  /// From the tokens to the last step's output; `residual` does not hold that yet.
-  Tensor forward_steps(const Stream& stream, TensorView ids, TensorView residual, const RunStep& run,
-                       const Observer& observer) const;
-  void backward_steps(const Pass& pass, TensorView ids, TensorView d_residual, Trail& trail, const Observer& observer);
-  void recompute_inputs(const Pass& pass, std::size_t until, Trail& trail);
-  void recompute_block(const Pass& pass, std::size_t last, Trail& trail);
-  /// Final norm, head and loss, a tile of tokens at a time so that no [tokens, vocabulary] tensor ever exists. With
-  /// `d_residual` also their backward.
+  /// From the tokens to the last branch's output, which is not yet added to `residual`.
+  Tensor forward_branches(const Stream& stream, TensorView ids, TensorView residual, const RunBranch& run,
+                          const Observer& observer) const;
+  void backward_branches(const Pass& pass, TensorView ids, TensorView d_residual, Activations& activations,
+                         const Observer& observer);
+  void recompute_inputs(const Pass& pass, std::size_t until, Activations& activations);
+  void recompute_block(const Pass& pass, std::size_t last, Activations& activations);
+  /// Final norm, head and loss, and with `d_residual` their backward; a tile of tokens at a time, so that there is
+  /// never a [tokens, vocabulary] tensor.
   void head(const Pass& pass, TensorView last, TensorView residual, TensorView labels, TensorView token_losses,
             TensorView d_residual);
 
   Options options_;
   ParameterSet parameters_;
   const Parameter* embedding_;
-  std::vector<Step> steps_;
+  std::vector<ResidualBranch> branches_;
   double norm_eps_;
   const Parameter* norm_f_;
-  const Parameter* head_;  ///< the embedding where tied
+  const Parameter* head_;  ///< the embedding if the head is tied
 };
 
-/// Σ of a dense floating tensor, in float64, in order.
+/// The sum of a dense floating-point tensor, in float64, in the elements' order; waits for the stream.
 double sum_in_order(const Stream& stream, TensorView values);
 
 }  // namespace causeway

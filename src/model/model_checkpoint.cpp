@@ -5,15 +5,16 @@
 namespace causeway {
 namespace {
 
-struct Moment {
-  const char* group;
+/// A group of the checkpoint, and the optimizer's tensor that it holds.
+struct OptimizerGroup {
+  const char* name;
   Tensor Optimizer::Shard::*tensor;
 };
-constexpr Moment moments[] = {{"optimizer/exp_avg/", &Optimizer::Shard::exp_avg},
-                              {"optimizer/exp_avg_sq/", &Optimizer::Shard::exp_avg_sq},
-                              {"optimizer/master/", &Optimizer::Shard::master}};
+constexpr OptimizerGroup optimizer_groups[] = {{"optimizer/exp_avg/", &Optimizer::Shard::exp_avg},
+                                               {"optimizer/exp_avg_sq/", &Optimizer::Shard::exp_avg_sq},
+                                               {"optimizer/master/", &Optimizer::Shard::master}};
 
-/// The part of a parameter that lies in shard `rank` of its arena, in elements of the arena; possibly empty.
+/// The part of a parameter that is in shard `rank` of its arena, in elements of the arena; can be empty.
 Range owned_part(const ParameterSet& parameters, const Parameter& parameter, int rank) {
   const Range shard = parameters.shard(parameters.arenas()[static_cast<std::size_t>(parameter.arena)], rank);
   const std::int64_t begin = std::clamp(shard.begin, parameter.flat.begin, parameter.flat.end);
@@ -57,7 +58,7 @@ ModelOptions model_options_of(const Checkpoint& checkpoint) {
                        .conv_taps = checkpoint.integer("conv_taps"),
                        .dt_rank = checkpoint.integer("dt_rank"),
                        .tied_head = checkpoint.integer("tied_head") != 0};
-  // What the first checkpoints, Mamba's, did not say yet keeps its default.
+  // The first checkpoints, of Mamba models only, do not have these attributes: their options keep the defaults.
   if (checkpoint.has_attribute("heads")) {
     options.heads = checkpoint.integer("heads");
     options.rope_base = checkpoint.number("rope_base");
@@ -84,15 +85,16 @@ void require_same_model(const Checkpoint& checkpoint, const ModelOptions& wanted
     require(found.at(name) == wanted.at(name), "{}: the checkpoint's {} is {}, the options say {}", checkpoint.path(),
             name, text(found.at(name)), text(wanted.at(name)));
   };
-  for (const char* name : {"width", "layers"}) require_same(name);  // others, not given, derive from them
+  for (const char* name : {"width", "layers"}) require_same(name);  // first: the defaults of others derive from them
   for (const auto& [name, value] : wanted) require_same(name);
 }
 
 std::vector<CheckpointTensor> checkpoint_tensors(const ParameterSet& parameters, const Optimizer& optimizer, int rank) {
   std::vector<CheckpointTensor> tensors;
-  const auto add = [&](const std::string& group, const Parameter& parameter, TensorView flat, std::int64_t flat_begin) {
+  const auto add = [&](const std::string& prefix, const Parameter& parameter, TensorView flat,
+                       std::int64_t flat_begin) {
     const Range part = owned_part(parameters, parameter, rank);
-    tensors.push_back({.name = group + parameter.spec.name,
+    tensors.push_back({.name = prefix + parameter.spec.name,
                        .shape = parameter.spec.shape,
                        .dtype = flat.dtype,
                        .owned = {part.begin - parameter.flat.begin, part.end - parameter.flat.begin},
@@ -100,11 +102,11 @@ std::vector<CheckpointTensor> checkpoint_tensors(const ParameterSet& parameters,
   };
   for (const Parameter& parameter : parameters.parameters())
     add("parameters/", parameter, parameters.arenas()[static_cast<std::size_t>(parameter.arena)].weights, 0);
-  for (const Moment& moment : moments)
+  for (const OptimizerGroup& group : optimizer_groups)
     for (const Parameter& parameter : parameters.parameters()) {
       if (parameter.spec.frozen) continue;
       const auto arena = static_cast<std::size_t>(parameter.arena);
-      add(moment.group, parameter, optimizer.shards()[arena].*moment.tensor,
+      add(group.name, parameter, optimizer.shards()[arena].*group.tensor,
           parameters.shard(parameters.arenas()[arena], rank).begin);
     }
   return tensors;
@@ -118,13 +120,13 @@ void load_parameters(const Checkpoint& checkpoint, const ParameterSet& parameter
 
 void load_optimizer(const Checkpoint& checkpoint, const ParameterSet& parameters, const Optimizer& optimizer, int rank,
                     const Stream& stream) {
-  for (const Moment& moment : moments)
+  for (const OptimizerGroup& group : optimizer_groups)
     for (const Parameter& parameter : parameters.parameters()) {
       if (parameter.spec.frozen) continue;
       const auto arena = static_cast<std::size_t>(parameter.arena);
-      const TensorView flat = optimizer.shards()[arena].*moment.tensor;
+      const TensorView flat = optimizer.shards()[arena].*group.tensor;
       const Range part = owned_part(parameters, parameter, rank);
-      checkpoint.read(moment.group + parameter.spec.name, parameter.spec.shape, flat.dtype,
+      checkpoint.read(group.name + parameter.spec.name, parameter.spec.shape, flat.dtype,
                       {part.begin - parameter.flat.begin, part.end - parameter.flat.begin},
                       element(flat, part.begin - parameters.shard(parameters.arenas()[arena], rank).begin), stream);
     }

@@ -11,18 +11,18 @@
 
 namespace causeway {
 
-/// What a checkpoint's root says about the model, and back. `dtype` is that of the computation.
+/// The attributes of a checkpoint's root that describe the model, and the inverse. `dtype` is the compute type.
 std::map<std::string, hdf5::Value> attributes_of(const ModelOptions& options, DType dtype);
 ModelOptions model_options_of(const Checkpoint& checkpoint);
-/// Throws Error(usage) naming the first option that the checkpoint's model has otherwise than `wanted`.
+/// Throws Error(usage) with the first option whose value in the checkpoint differs from `wanted`.
 void require_same_model(const Checkpoint& checkpoint, const ModelOptions& wanted);
 
-/// This rank's part of weights and optimizer state; views, valid until the next step.
+/// This rank's part of the weights and the optimizer state; views, valid until the next step.
 std::vector<CheckpointTensor> checkpoint_tensors(const ParameterSet& parameters, const Optimizer& optimizer, int rank);
 
-/// Whole weights, on every rank, where `stream` computes.
+/// Reads the whole weights into the stream's device, on every rank.
 void load_parameters(const Checkpoint& checkpoint, const ParameterSet& parameters, const Stream& stream);
-/// This rank's masters and moments, however many ranks wrote them.
+/// Reads this rank's part of the master weights and moments; the checkpoint can be of any number of ranks.
 void load_optimizer(const Checkpoint& checkpoint, const ParameterSet& parameters, const Optimizer& optimizer, int rank,
                     const Stream& stream);
 

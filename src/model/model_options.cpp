@@ -95,7 +95,7 @@ void ModelOptions::check() const {
   if (uses("attention")) {
     require(width % heads == 0, "--heads is {}, expected a divisor of --width {}", heads, width);
     require(rope_base == 0 || width / heads % 2 == 0,
-            "--heads is {}: heads of {} channels, expected an even number, or --rope-base 0", heads, width / heads);
+            "--heads is {}: a head has {} channels, expected an even number, or --rope-base 0", heads, width / heads);
   }
   if (uses("se") || uses("mr"))
     require(width % groups_of_filters() == 0, "--filter-groups is {}, expected a divisor of --width {}", filter_groups,

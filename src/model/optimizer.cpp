@@ -20,7 +20,8 @@ double LearningRate::at(std::int64_t step) const {
 Optimizer::Optimizer(const OptimizerOptions& options, ParameterSet& parameters, Communicator& world,
                      const Stream& stream)
     : options_(options), parameters_(parameters), world_(world), stream_(stream) {
-  ensure(parameters.shards() == world.size(), "parameters in {} shards for {} ranks", parameters.shards(),
+  ensure(parameters.shards() == world.size(),
+         "parameters are allocated for {} shards, expected one for each of {} ranks", parameters.shards(),
          world.size());
   for (const ParameterArena& arena : parameters.arenas()) {
     if (arena.frozen) {
@@ -43,7 +44,8 @@ void Optimizer::step(std::int64_t step, double learning_rate, double gradient_sc
     const Range mine = parameters_.shard(arena, world_.rank());
     return whole.slice_rows(mine.begin, mine.size());
   };
-  // Sums and new weights arrive where this rank's shard lies: a second copy of all gradients would not fit.
+  // In place: the sum and the new weights are written into this rank's part of the arenas. A second copy of all
+  // gradients would not fit in memory.
   const Tensor squares = Tensor::zeros(stream_, DType::f64, {1});
   for (const ParameterArena& arena : parameters_.arenas()) {
     if (arena.frozen) continue;

@@ -7,8 +7,8 @@
 namespace causeway {
 namespace {
 
-/// A stream number of its own for every parameter (FNV-1a of the name), so that adding a layer changes no other
-/// parameter's start.
+/// The number of a parameter's random stream: FNV-1a of its name, so that adding a layer does not change the initial
+/// values of the other parameters.
 std::uint64_t stream_of(const std::string& name) {
   std::uint64_t hash = 0xcbf29ce484222325u;
   for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
@@ -18,9 +18,9 @@ std::uint64_t stream_of(const std::string& name) {
 }  // namespace
 
 const Parameter& ParameterSet::add(ParameterSpec spec) {
-  ensure(arenas_.empty() || !arenas_.front().weights.present(), "parameter {} comes after allocate()", spec.name);
+  ensure(arenas_.empty() || !arenas_.front().weights.present(), "parameter {} is added after allocate()", spec.name);
   for (const Parameter& other : parameters_)
-    ensure(other.spec.name != spec.name, "two parameters are called {}", spec.name);
+    ensure(other.spec.name != spec.name, "two parameters have the name {}", spec.name);
   const DType dtype = spec.wide ? accumulator_of(dtype_) : dtype_;
   auto arena = std::find_if(arenas_.begin(), arenas_.end(), [&](const ParameterArena& a) {
     return a.dtype == dtype && a.decay == spec.decay && a.frozen == spec.frozen;

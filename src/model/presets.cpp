@@ -56,7 +56,7 @@ const Preset table[] = {
      .rope_base = 1e6},
 };
 
-/// The preset's pattern in turn, passing over the places of attention.
+/// The mixer of each block: attention where the preset lists it, else the next name of the pattern.
 std::vector<std::string> layers_of(const Preset& preset) {
   const std::vector<std::string> pattern = parse_layers(preset.pattern);
   std::vector<std::string> layers;

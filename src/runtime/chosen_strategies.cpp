@@ -19,7 +19,7 @@ void ChosenStrategies::choose(std::string_view op, std::string_view strategy) {
   else if (op == "attention")
     find_in(attention_strategies(), chosen_.attention);
   else
-    fail(ExitCode::usage, "a strategy is given for operator '{}', which does not exist", op);
+    fail(ExitCode::usage, "a strategy is given for operator '{}', but there is no such operator", op);
   names_[std::string(op)] = strategy;
 }
 

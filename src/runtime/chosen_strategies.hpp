@@ -11,7 +11,7 @@ namespace causeway {
 /// Operator → strategy, by name.
 using StrategyNames = std::map<std::string, std::string, std::less<>>;
 
-/// The strategy that each operator runs under; at first its table's first row, that is "auto".
+/// The strategy that each operator runs by; initially the first row of its table, as find_strategy(…, "auto") gives.
 struct OperatorStrategies {
   const ConvolutionStrategy* causal_conv = &convolution_strategies().front();
   const GatedConvolutionStrategy* hyena_se = &gated_convolution_strategies().front();
@@ -26,11 +26,11 @@ struct OperatorStrategies {
 class ChosenStrategies {
  public:
   ChosenStrategies() = default;
-  ChosenStrategies(const StrategyNames& names) { add(names); }  // NOLINT: names can be given where a run is set up
+  ChosenStrategies(const StrategyNames& names) { add(names); }  // NOLINT: names can be given where this is expected
 
   /// Throws Error(usage) for an unknown operator or strategy. An earlier choice for the operator is replaced.
   void choose(std::string_view op, std::string_view strategy);
-  /// Chooses those whose operators have no choice yet.
+  /// Chooses the strategies of those operators for which none is chosen yet.
   void add(const StrategyNames& names);
 
   const StrategyNames& names() const { return names_; }  ///< of the operators for which one was chosen

@@ -4,8 +4,9 @@
 
 namespace causeway {
 
-/// Operations a second that one large square product in `dtype` reaches; the fastest of three, in which neither, the
-/// second or the first operand is transposed: libraries are not equally fast at all three.
+/// Floating-point operations a second that one large square matrix product in `dtype` reaches. The fastest of three
+/// products is taken, in which no operand, the second one or the first one is transposed: libraries are not equally
+/// fast at them.
 double gemm_rate(const Stopwatch& stopwatch, DType dtype);
 
 }  // namespace causeway

@@ -7,11 +7,10 @@
 
 namespace causeway {
 
-/// A dense view's elements in host memory that the device can reach by itself; there when this returns, which waits for
-/// the stream.
+/// Copies a dense view's elements to page-locked host memory; waits for the stream.
 Tensor on_host(const Stream& stream, TensorView x);
 
-/// The elements of a dense view of floating numbers, converted to T = double or float; waits for the stream.
+/// The elements of a dense floating-point view, converted to T = double or float; waits for the stream.
 template <class T>
 std::vector<T> host_values(const Stream& stream, TensorView x) {
   const Tensor copy = on_host(stream, x);
@@ -23,7 +22,8 @@ std::vector<T> host_values(const Stream& stream, TensorView x) {
   return values;
 }
 
-/// Host values as a tensor in the stream's memory; they may change as soon as this returns, which does not wait.
+/// Copies host values to a tensor on the stream's device. Does not wait; the caller can change `values` as soon as this
+/// returns.
 template <class T>
 Tensor on_device(const Stream& stream, std::span<const T> values) {
   Tensor tensor(stream, dtype_of<T>, {std::ssize(values)});

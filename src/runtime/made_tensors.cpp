@@ -18,7 +18,7 @@ void fill_with_random(const Stream& stream, TensorView x, double low, double hig
   });
   auto* const bytes = static_cast<std::byte*>(x.data);
   stream.upload(bytes, pattern.view().data, pattern.view().bytes());
-  // What is there already is copied behind itself: a period stays one as long as it is copied whole.
+  // Copies the part that is filled behind itself, until all is filled. That part is a whole number of periods.
   for (std::int64_t done = pattern.view().bytes(), all = x.bytes(); done < all; done += std::min(done, all - done))
     stream.copy(bytes + done, bytes, std::min(done, all - done));
 }

@@ -7,11 +7,11 @@
 
 namespace causeway {
 
-/// `x`, dense, filled with numbers of [low, high): 65,537 of them over and over, which no power of two divides. Drawing
-/// each would take longer than what is measured.
+/// Fills a dense `x` with values in [low, high). 65,537 values are drawn and repeated, because to draw every element
+/// would take longer than the benchmark; that number is a prime, so that the values do not repeat with a tensor's rows.
 void fill_with_random(const Stream& stream, TensorView x, double low, double high, std::uint64_t seed);
 
-/// Tensors made up for a benchmark, alive as long as this is.
+/// Makes the tensors of a benchmark, and owns them.
 class MadeTensors {
  public:
   explicit MadeTensors(const Stream& stream) : stream_(stream) {}

@@ -10,14 +10,14 @@
 
 namespace causeway {
 
-/// Where this rank computes and with whom: the one context object, passed, never global.
+/// Where this rank computes, and with which other ranks. Passed to everything that needs it; there are no globals.
 struct Runtime {
   Stream stream;
   Mesh mesh;
   ChosenStrategies strategies;
   Schedule schedule = Schedule::automatic;
-  std::shared_ptr<RankProgress> rank_progress =
-      std::make_shared<RankProgress>();  ///< this rank's; told by whatever takes long
+  /// This rank's; work that takes long reports to it, so that the watchdog sees that the rank is not stuck.
+  std::shared_ptr<RankProgress> rank_progress = std::make_shared<RankProgress>();
 };
 
 }  // namespace causeway

@@ -70,7 +70,7 @@ StrategyNames usable_strategies(const std::string& text, Layout layout) {
     const std::size_t end = std::min(text.find(',', begin), text.size());
     try {
       names.merge(parse_strategies(text.substr(begin, end - begin), layout));
-    } catch (const Error&) {  // another version's, or another layout's: chosen anew
+    } catch (const Error&) {  // from another version, or for another layout: left out, so that it is chosen again
     }
     begin = end + 1;
   }
@@ -84,7 +84,8 @@ StrategyChoice choose_strategy(std::string_view op, std::vector<Estimate> rows) 
   if (rows.size() == 1)
     choice.why = "the only one";
   else if (&chosen != &least && chosen.seconds > least.seconds)
-    choice.why = fmt::format("within {:.0f} % of {}, which stands after it", 100 * (equal_within - 1), least.strategy);
+    choice.why = fmt::format("within {:.0f} % of {}, which comes later in the table", 100 * (equal_within - 1),
+                             least.strategy);
   choice.rows = std::move(rows);
   return choice;
 }

@@ -10,37 +10,37 @@
 
 namespace causeway {
 
-/// What --strategy says: "auto", or "hyena_li=fft,attention=ring", the others chosen. Throws Error(usage) naming an
-/// unknown operator or strategy, or one that does not run on the layout.
+/// Parses --strategy: "auto", or "hyena_li=fft,attention=ring", which leaves the other operators' strategies to be
+/// chosen. Throws Error(usage) with the name of an operator or strategy that is unknown, or does not run on the layout.
 StrategyNames parse_strategies(const std::string& text, Layout layout);
 std::string strategies_text(const StrategyNames& names);  ///< the inverse
 
-/// Those of `text`, which a run wrote down earlier, that are there and run on the layout.
+/// Those strategies of `text`, recorded by an earlier run, that exist and run on the layout.
 StrategyNames usable_strategies(const std::string& text, Layout layout);
 
-/// One operator's strategy, beside those it was preferred to.
+/// The strategy chosen for one operator, and the estimates of all of them.
 struct StrategyChoice {
   std::string op, strategy;
-  std::string why;  ///< in a word or two
+  std::string why;  ///< the reason, in a few words
   std::vector<Estimate> rows;
 };
 
-/// The row of least estimated seconds (cheapest()), and why it is taken.
+/// The strategy with the lowest estimated time (cheapest()), and the reason.
 StrategyChoice choose_strategy(std::string_view op, std::vector<Estimate> rows);
 
-/// For every operator among the calls, in their order: the one `given` names, for the reason `why_given`, or else the
-/// cheapest.
+/// A choice for every operator among the calls, in their order: the strategy in `given`, with the reason `why_given`,
+/// or else the cheapest one.
 std::vector<StrategyChoice> choose_strategies(std::span<const OperatorCall> calls, const Sharding& sharding,
                                               const Machine& machine, const StrategyNames& given,
                                               std::string_view why_given);
 
-/// Names in runtime.strategies one for every operator among a model's calls that has none there yet: measures the
-/// ranks, which all take the slowest one's figures, and supposes a pack of `tokens` in one document. Collective.
-/// Returns the texts below, for whoever wants to know why.
+/// Chooses in runtime.strategies a strategy for every operator among a model's calls for which none is chosen yet.
+/// Measures the ranks, takes the figures of the slowest one, and estimates for a pack of `tokens` in one document.
+/// Collective. Returns the texts below, which show the reasons.
 std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> calls, DType dtype, Layout layout,
                               std::int64_t tokens, std::string_view why_given);
 
-/// What was measured, in a line; and a table an operator with a line a strategy, the chosen one marked.
+/// The measured figures in one line; and for an operator a table with a line a strategy, the chosen one marked.
 std::string machine_text(const Machine& machine, int ranks);
 std::string choice_text(const StrategyChoice& choice);
 

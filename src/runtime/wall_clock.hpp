@@ -4,7 +4,7 @@
 
 namespace causeway {
 
-/// Seconds since it was made, by a clock that never goes back.
+/// The seconds since it was constructed, by a monotonic clock.
 class WallClock {
  public:
   double seconds() const { return std::chrono::duration<double>(Clock::now() - started_).count(); }

@@ -11,14 +11,14 @@
 #include "tests/support/ranks.hpp"
 #include "tests/support/tensors.hpp"
 
-/// What tests of models share: small models, packs with their tokens, and a whole training pass on any ranks.
+/// Shared by tests of models: small models, packs with their tokens, and a whole training pass on any number of ranks.
 namespace causeway::test {
 
 inline ModelOptions small_model() {
   return {.vocabulary = 11, .width = 6, .layers = {"mamba", "mamba"}, .state = 3, .expand = 2, .conv_taps = 4};
 }
 
-/// Of these layers, each with an MLP; channels that no number of ranks divides, filters longer than most shards.
+/// A model of these layers, each with an MLP; its filters are longer than most shards of the tests' packs.
 inline ModelOptions small_model_of(std::vector<std::string> layers) {
   return {.vocabulary = 11,
           .width = 12,
@@ -31,10 +31,10 @@ inline ModelOptions small_model_of(std::vector<std::string> layers) {
           .modes = 3,
           .ffn = 10};
 }
-/// Every row of the layers table, one after the other.
+/// A model with every layer of the layers table, in its order.
 ModelOptions small_mixed_model();
 
-/// A pack in full: every token and label. A document's last token has no label.
+/// A whole pack: every token and label. A document's last token has no label.
 struct WholePack {
   Segments segments;
   std::vector<std::int32_t> ids, labels;
@@ -50,12 +50,12 @@ struct RankPack {
 };
 RankPack shard(const WholePack& pack, const Runtime& runtime, Layout layout);
 
-/// Each operator's row number `turn` of its table, counting those alone that work on the layout and beginning again
-/// where they end: turns 0 … strategy_turns()-1 have every strategy in them.
+/// For each operator row number `turn` of its table, modulo the number of rows; only rows that work on the layout
+/// count. Turns 0 to strategy_turns()-1 contain every strategy.
 StrategyNames strategies_in_turn(int turn, Layout layout);
 int strategy_turns();
 
-/// How a pass is cut.
+/// How a pass is divided over ranks.
 struct Cut {
   int ranks = 1;
   Layout layout = Layout::contiguous;
@@ -63,28 +63,29 @@ struct Cut {
   StrategyNames strategies = {};
 };
 
-/// Model::train, waited for: the sum of its token losses.
+/// Runs Model::train and waits for it. Returns the sum of the token losses.
 double train_now(Model& model, const Pass& pass, const Batch& batch);
 
-/// Optimizer::step, waited for: what it found.
+/// Runs Optimizer::step, waits for it and returns what it wrote.
 struct OptimizerStep {
   double gradient_norm, factor;
 };
 OptimizerStep step_now(Optimizer& optimizer, const Stream& stream, std::int64_t step, double learning_rate,
                        double gradient_scale);
 
-/// What every rank sees after summing: the loss, the gradient of each parameter that has one, by name, and the tokens'
-/// losses in the pack's order.
+/// Summed over all ranks: the loss, the gradient of each parameter that has one, by name, and the tokens' losses in the
+/// pack's order.
 struct PassResult {
   double loss = 0;
   std::map<std::string, std::vector<double>> gradients;
   std::vector<double> token_losses;
 };
-/// Runs each pack forth and back on a model started from `seed`, gradients summed over packs and ranks.
+/// Runs forward and backward on each pack with a model initialised from `seed`, and sums gradients over packs and
+/// ranks. `change` can modify the parameters first.
 PassResult run_pass(const Model::Options& options, std::span<const WholePack> packs, const Cut& cut,
                     std::uint64_t seed = 7, const std::function<void(const ParameterSet&)>& change = {});
 
-/// Parameters drawn afresh, larger than a model starts with, so that every path carries signal.
+/// Sets parameters to random values larger than the initial ones, so that every term of the model has an effect.
 void excite(const ParameterSet& parameters);
 
 Runtime one_rank_runtime(Communicator world, Schedule schedule = Schedule::automatic, StrategyNames strategies = {});

@@ -1,4 +1,4 @@
-/// Models on a GPU against the CPU's, which the other tests hold to their formulas.
+/// Models on a GPU against the same models on the CPU, which other tests compare with their formulas.
 
 #include "io/checkpoint/checkpoint_writer.hpp"
 #include "kernels/activation.hpp"
@@ -13,7 +13,7 @@ namespace {
 
 using Gradients = std::map<std::string, std::vector<double>>;
 
-/// Packs of one model on one device, its weights as seed 7 draws them.
+/// A model on one device, initialised from seed 7.
 struct Trained {
   Trained(const Stream& stream, Communicator world, const Model::Options& options)
       : runtime{.stream = stream, .mesh = Mesh(std::move(world), 0, 0), .strategies = {}}, model(options) {
@@ -47,12 +47,12 @@ INSTANTIATE_TEST_SUITE_P(Gpu, ModelOnAGpu, ::testing::Values(DType::f32, DType::
 TEST_P(ModelOnAGpu, TrainsAsOnTheCpu) {
   on_ranks(1, [&](Communicator& world) {
     const Model::Options options{.shape = small_mixed_model(), .dtype = GetParam()};
-    Trained here(cpu(), world.split(0, 0), options), there(gpu(), world.split(0, 0), options);
+    Trained on_cpu(cpu(), world.split(0, 0), options), on_gpu(gpu(), world.split(0, 0), options);
     const WholePack pack = packed_documents();
-    const double expected = here.train(pack), found = there.train(pack);
+    const double expected = on_cpu.train(pack), found = on_gpu.train(pack);
     const bool narrow = GetParam() == DType::bf16;
     EXPECT_NEAR(found / expected, 1, narrow ? 2e-3 : 1e-6);
-    const Gradients of_cpu = here.gradients(), of_gpu = there.gradients();
+    const Gradients of_cpu = on_cpu.gradients(), of_gpu = on_gpu.gradients();
     for (const auto& [name, gradient] : of_cpu)
       EXPECT_LT(relative_error(of_gpu.at(name), gradient), narrow ? 0.1 : 1e-4) << name;
   });
@@ -80,39 +80,39 @@ TEST_P(ModelOnAGpu, RepeatsItsBitsWithAndWithoutRecomputation) {
 TEST_P(ModelOnAGpu, StepsAndIsCheckpointedAsOnTheCpu) {
   on_ranks(1, [&](Communicator& world) {
     const Model::Options options{.shape = small_mixed_model(), .dtype = GetParam()};
-    Trained here(cpu(), world.split(0, 0), options), there(gpu(), world.split(0, 0), options);
+    Trained on_cpu(cpu(), world.split(0, 0), options), on_gpu(gpu(), world.split(0, 0), options);
     const causeway::testing::TemporaryFolder folder;
-    for (Trained* each : {&here, &there}) {
+    for (Trained* each : {&on_cpu, &on_gpu}) {
       Optimizer optimizer({}, each->model.parameters(), world, each->runtime.stream);
       for (const Parameter& parameter :
-           each->model.parameters().parameters())  // the same on both: no kernel's rounding
+           each->model.parameters().parameters())  // the same on both devices: no kernel rounds them
         if (!parameter.spec.frozen) scale(each->runtime.stream, {.x = parameter.weight, .y = parameter.gradient});
       const OptimizerStep found = step_now(optimizer, each->runtime.stream, 1, 0.01, 0.5);
       EXPECT_GT(found.gradient_norm, 0);
-      if (each == &there)
+      if (each == &on_gpu)
         write_checkpoint(folder / "run", 1,
                          {.attributes = attributes_of(options.shape, options.dtype),
                           .state = {},
                           .tensors = checkpoint_tensors(each->model.parameters(), optimizer, 0)},
                          world, each->runtime.stream);
     }
-    EXPECT_LT(relative_error(there.weights(), here.weights()), GetParam() == DType::bf16 ? 1e-3 : 1e-5);
+    EXPECT_LT(relative_error(on_gpu.weights(), on_cpu.weights()), GetParam() == DType::bf16 ? 1e-3 : 1e-5);
     const Checkpoint checkpoint(folder / "run");
-    load_parameters(checkpoint, here.model.parameters(), cpu());
-    EXPECT_EQ(here.weights(), there.weights());
-    here.model.parameters().initialise(1, cpu());
-    there.model.parameters().initialise(1, gpu());
-    load_parameters(checkpoint, here.model.parameters(), cpu());
-    load_parameters(checkpoint, there.model.parameters(), gpu());
-    EXPECT_EQ(here.weights(), there.weights());
+    load_parameters(checkpoint, on_cpu.model.parameters(), cpu());
+    EXPECT_EQ(on_cpu.weights(), on_gpu.weights());
+    on_cpu.model.parameters().initialise(1, cpu());
+    on_gpu.model.parameters().initialise(1, gpu());
+    load_parameters(checkpoint, on_cpu.model.parameters(), cpu());
+    load_parameters(checkpoint, on_gpu.model.parameters(), gpu());
+    EXPECT_EQ(on_cpu.weights(), on_gpu.weights());
   });
 }
 
-TEST_P(ModelOnAGpu, OutOfMemoryIsSaidAndLeavesTheDeviceUsable) {
+TEST_P(ModelOnAGpu, OutOfMemoryIsReportedAndLeavesTheDeviceUsable) {
   const Stream stream(Device::cuda);
   try {
     const Tensor all(stream, DType::u8, {std::int64_t{1} << 50});
-    FAIL() << "a pebibyte was given";
+    FAIL() << "a pebibyte was allocated";
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("out of cuda memory: 1125899906842624 bytes requested, 0 bytes in use"),
               std::string::npos)

@@ -1,4 +1,5 @@
-/// The proof that carries matter: what a document began with is asked for at its end, whole shards later.
+/// Shows that what crosses the cuts between ranks is needed and arrives: a model learns to repeat at the end of a
+/// document its first token, which is several shards before.
 
 #include <gtest/gtest.h>
 
@@ -16,8 +17,8 @@ constexpr int ranks = 4, documents_a_step = 4, window = 5;
 constexpr std::int64_t tokens = 128, keys = 4, fillers = 2, question = keys + fillers;
 constexpr double learned = 0.05;
 
-/// key, random filler …, question; the only label is the question's: the key. The key lies in the first of four shards,
-/// the question in the last.
+/// key, random fillers, question. Only the question has a label: the key. The key is in the first of four shards, the
+/// question in the last.
 WholePack recall_document(std::int64_t key, std::uint64_t seed) {
   WholePack pack{
       .segments = Segments::one_document(tokens), .ids = {}, .labels = std::vector<std::int32_t>(tokens, -1)};
@@ -30,7 +31,7 @@ WholePack recall_document(std::int64_t key, std::uint64_t seed) {
   return pack;
 }
 
-/// A layer that brings the past to the present, and what carries it over the cuts.
+/// A layer that uses earlier tokens, and the operator and strategy that bring them over the cuts.
 struct Carrier {
   std::string layer, op, strategy;
   Schedule schedule = Schedule::automatic;
@@ -46,8 +47,8 @@ INSTANTIATE_TEST_SUITE_P(Recall, EveryCarrier, testing::ValuesIn(carriers), [](c
   return fmt::format("{}_{}_{}", carrier.param.layer, carrier.param.strategy, name_of(carrier.param.schedule));
 });
 
-/// Trains on fresh documents until the answer is known, or for `steps`; returns the loss at the answer, averaged over
-/// the last few steps, whose documents the model had never seen.
+/// Trains on new documents until the loss at the answer is below `learned`, or for `steps`. Returns that loss, averaged
+/// over the last few steps, on documents that the model has not seen before.
 double recall_loss(const std::function<Mesh(Communicator&)>& make_mesh, const Carrier& carrier, int steps) {
   double result = NAN;
   std::mutex writing;
@@ -71,7 +72,7 @@ double recall_loss(const std::function<Mesh(Communicator&)>& make_mesh, const Ca
       }
       loss = world.sum(loss);
       step_now(optimizer, runtime.stream, step, 0.01 * std::min(1.0, step / 20.0), 1.0 / documents_a_step);
-      mean = step == 1 ? loss : mean + (loss - mean) / window;  // as slow as the last few steps
+      mean = step == 1 ? loss : mean + (loss - mean) / window;  // running mean over about `window` steps
     }
     const std::lock_guard lock(writing);
     if (world.rank() == 0) result = mean;
@@ -79,7 +80,7 @@ double recall_loss(const std::function<Mesh(Communicator&)>& make_mesh, const Ca
   return result;
 }
 
-TEST_P(EveryCarrier, BringsTheFirstTokenWholeShardsFurther) {
+TEST_P(EveryCarrier, TheFirstTokenIsKnownSeveralShardsLater) {
   const double loss =
       recall_loss([](Communicator& world) { return Mesh(world.split(0, world.rank()), 1, ranks); }, GetParam(), 600);
   if (IsSkipped()) return;
@@ -88,7 +89,7 @@ TEST_P(EveryCarrier, BringsTheFirstTokenWholeShardsFurther) {
   }
 }
 
-TEST_P(EveryCarrier, KnowsNothingWhereRanksAreDeaf) {
+TEST_P(EveryCarrier, TheFirstTokenIsUnknownIfRanksReceiveNothing) {
   const double loss =
       recall_loss([](Communicator& world) { return Mesh(deaf_groups(world), 1, ranks); }, GetParam(), 150);
   if (IsSkipped()) return;

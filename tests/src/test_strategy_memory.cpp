@@ -1,4 +1,4 @@
-/// Memory is shared: on four ranks, a rank holds little more than a fourth of what one rank alone holds.
+/// Memory is divided over ranks: one of four ranks holds little more than a quarter of what a single rank holds.
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -12,13 +12,13 @@
 namespace causeway::test {
 namespace {
 
-/// all_gather holds all keys and values, and is there to be compared with. A Fourier transform has buffers of some MiB
-/// that do not grow with a pack as short as these: long_conv's are held to the limit by hand, at 2^20 tokens.
+/// all_gather holds the keys and values of the whole pack; it exists for comparison. A Fourier transform has buffers of
+/// some MiB, which are large compared with a pack as short as these: check long_conv manually, at 2^20 tokens.
 bool exempt(std::string_view op, std::string_view strategy) {
   return strategy == "all_gather" || (op == "long_conv" && strategy != "all_to_all");
 }
 
-TEST(StrategyMemory, ARankOfFourHoldsAtMostThreeTenthsOfWhatOneHolds) {
+TEST(StrategyMemory, OneOfFourRanksHoldsAtMostThreeTenthsOfTheMemory) {
   for (const OpRow& row : op_rows())
     for (const OpStrategy& strategy : row.strategies) {
       std::vector<std::string> variants = strategy.variants;
@@ -28,14 +28,14 @@ TEST(StrategyMemory, ARankOfFourHoldsAtMostThreeTenthsOfWhatOneHolds) {
         const StrategyWorkload work{.row = row,
                                     .strategy = strategy,
                                     .variant = variant,
-                                    .layout = strategy.layouts.back(),  // the one with more chunks, where there are two
+                                    .layout = strategy.layouts.back(),  // zigzag if it works, with two chunks a rank
                                     .tokens = std::int64_t{1} << 15,
                                     .documents = quadratic ? 512 : 1,
                                     .channels = row.name == "attention" ? 128 : 64};
         std::array<std::int64_t, 2> bytes{};
         for (const int ranks : {1, 4})
           on_ranks(ranks, [&](Communicator& world) {
-            // A transform has buffers for each thread, however short the pack.
+            // A transform has buffers for each thread, whose size does not depend on the pack.
             with_threads(1, [&] {
               Communicator ranks_of_it = world.split(0, world.rank());
               const StrategyMeasurement measured = measure_strategy(work, world, ranks_of_it, Stream(), 0, 0);

@@ -9,11 +9,17 @@
 namespace causeway {
 namespace {
 
-/// Keys and values that a new document has room for; twice as many each time it is full.
+/// Tokens for which a new document's key/value cache has memory; doubled each time that it is full.
 constexpr std::int64_t first_capacity = 256;
 
-/// Multi-head attention with rotary positions: (q, k, v) = x·Wᵀ, attention in each document, out-projection.
-class Attention final : public Operator {
+/// The tensors of DecodeState::cache: [capacity, H, E] each. Keys are rotated (RoPE) already.
+constexpr std::size_t cached_keys = 0, cached_values = 1;
+
+/// Multi-head causal attention with rotary position embeddings (RoPE, arXiv 2104.09864), in each document separately:
+///   (q, k, v) = x·Wᵀ                               x (T, D), q, k, v (T, H, E) with D = H·E
+///   y = softmax(rope(q)·rope(k)ᵀ / √E + mask)·v    the mask leaves the document's tokens up to the query
+///   out = y·W_outᵀ
+class Attention final : public Sublayer {
  public:
   Attention(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters)
       : width_(options.width),
@@ -64,50 +70,51 @@ class Attention final : public Operator {
     return {{"attention", RotaryAttentionForward{.q = x, .k = x, .v = x, .rope_base = rope_base_, .y = x}}};
   }
 
-  /// Remembers keys, turned already, and values.
   Tensor extend(const Stream& stream, TensorView x, DecodeState& state) override {
     const std::int64_t before = state.tokens, count = x.rows();
-    const DeviceSegments run = next_run(stream, before, count);
+    const DeviceSegments segments = segments_of_next(stream, before, count);
     const Tensor qkv = dense(stream, projections_, x), y(stream, x.dtype, x.shape);
+    const TensorView q = part(qkv, 0), k = part(qkv, 1), v = part(qkv, 2);
     if (rope_base_ > 0)
-      for (const int which : {0, 1})
-        rope(stream, {.x = part(qkv, which), .segments = run.view(), .base = rope_base_, .y = part(qkv, which)});
-    make_room(stream, x.dtype, before, count, state.memory);
-    for (const std::size_t which : {0, 1}) {
-      const RowRange rows{.from = 0, .to = before, .count = count};
-      copy_rows(stream, {.x = part(qkv, static_cast<int>(which) + 1), .ranges = {&rows, 1}, .y = state.memory[which]});
-    }
+      for (const TensorView rotated : {q, k})
+        rope(stream, {.x = rotated, .segments = segments.view(), .base = rope_base_, .y = rotated});
+    grow_cache(stream, x.dtype, before, count, state.cache);
+    const TensorView keys = state.cache[cached_keys], values = state.cache[cached_values];
+    const RowRange appended{.from = 0, .to = before, .count = count};
+    copy_rows(stream, {.x = k, .ranges = {&appended, 1}, .y = keys});
+    copy_rows(stream, {.x = v, .ranges = {&appended, 1}, .y = values});
     const Tensor lse(stream, accumulator_of(x.dtype), {count, heads_});
-    attention_forward(stream, {.in = {.q = part(qkv, 0),
-                                      .k = state.memory[0].view().slice_rows(0, before + count),
-                                      .v = state.memory[1].view().slice_rows(0, before + count),
+    attention_forward(stream, {.in = {.q = q,
+                                      .k = keys.slice_rows(0, before + count),
+                                      .v = values.slice_rows(0, before + count),
                                       .key_offset = -before,
-                                      .segments = run.view()},
+                                      .segments = segments.view()},
                                .y = by_heads(y),
                                .lse = lse});
     return dense(stream, out_proj_, y);
   }
 
  private:
-  /// A [tokens, D] view as [tokens, H, E].
+  /// A [T, D] view as [T, H, E]; its rows can be part of wider ones.
   TensorView by_heads(TensorView x) const {
     x.shape = {x.rows(), heads_, width_ / heads_};
     return x;
   }
-  /// q, k or v of the three side by side.
+  /// q, k or v (0, 1, 2) of qkv (T, 3·D), in which the three are side by side.
   TensorView part(TensorView qkv, int which) const { return by_heads(qkv.slice_columns(which * width_, width_)); }
 
-  void make_room(const Stream& stream, DType dtype, std::int64_t used, std::int64_t more,
-                 std::vector<Tensor>& cache) const {
+  /// Makes the cache large enough for `more` tokens after the first `used`, which stay.
+  void grow_cache(const Stream& stream, DType dtype, std::int64_t used, std::int64_t more,
+                  std::vector<Tensor>& cache) const {
     std::int64_t capacity = cache.empty() ? first_capacity : cache[0].view().rows();
     if (!cache.empty() && used + more <= capacity) return;
     while (capacity < used + more) capacity *= 2;
-    const RowRange all{.from = 0, .to = 0, .count = used};
+    const RowRange kept{.from = 0, .to = 0, .count = used};
     cache.resize(2);
-    for (Tensor& kept : cache) {
+    for (Tensor& cached : cache) {
       Tensor larger(stream, dtype, {capacity, heads_, width_ / heads_});
-      if (used > 0) copy_rows(stream, {.x = kept, .ranges = {&all, 1}, .y = larger});
-      kept = std::move(larger);
+      if (used > 0) copy_rows(stream, {.x = cached, .ranges = {&kept, 1}, .y = larger});
+      cached = std::move(larger);
     }
   }
 
@@ -118,7 +125,7 @@ class Attention final : public Operator {
 
 }  // namespace
 
-std::unique_ptr<Operator> make_attention(const ModelOptions& options, const std::string& prefix,
+std::unique_ptr<Sublayer> make_attention(const ModelOptions& options, const std::string& prefix,
                                          ParameterSet& parameters) {
   return std::make_unique<Attention>(options, prefix, parameters);
 }

@@ -9,15 +9,19 @@ namespace causeway {
 
 inline constexpr std::int64_t featurizer_taps = 3;
 
-/// StripedHyena 2's block around a gated convolution (arXiv 2503.01868): (q, k, v) = causal_conv(x·Wᵀ), W 3 taps
-/// without bias or activation; y = q ⊙ (h ∗ (k⊙v) + skip ⊙ (k⊙v)); out-projection. se, mr and li differ in `Filter`
-/// alone, which holds the parameters of h and has
-///   forward(pass, inputs, y, saved), backward(pass, inputs, gradients, saved): by the strategy chosen for it
-///   call(inputs): the operator it is, for the choice of the strategy
-///   start(stream, dtype): what it remembers before a document's first token
-///   extend(stream, inputs, y, memory): y of a run, inputs.segments set; `memory` then includes the run
+/// StripedHyena 2's mixer around a gated convolution (arXiv 2503.01868):
+///   projected = x·Wᵀ                              x (T, D), projected (T, 3·D)
+///   (q, k, v) = causal_conv(projected)            the featurizer: 3 taps, no bias, no activation; q, k, v (T, D)
+///   y = q ⊙ (h ∗ (k⊙v) + skip ⊙ (k⊙v))
+///   out = y·W_outᵀ
+/// se, mr and li differ only in `Filter`, which holds the parameters of h and of skip and has
+///   forward(pass, inputs, y, saved), backward(pass, inputs, gradients, saved): y and its adjoint, by the strategy
+///     that was chosen for the filter's operator
+///   call(inputs): that operator with its arguments' shapes, in order to choose the strategy
+///   initial_state(stream, dtype): its decode state before a document's first token
+///   extend(stream, inputs, y, state): y of a document's next tokens, whose segments are inputs.segments; updates state
 template <class Filter>
-class Hyena final : public Operator {
+class Hyena final : public Sublayer {
  public:
   Hyena(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters)
       : width_(options.width),
@@ -33,7 +37,7 @@ class Hyena final : public Operator {
 
   Tensor forward(const Pass& pass, TensorView x, Saved* saved) override {
     const Stream& stream = pass.runtime.stream;
-    Tensor projected = dense(stream, projections_, x), features = like(stream, projected);  // (T, 3·D)
+    Tensor projected = dense(stream, projections_, x), features = like(stream, projected);  // (T, 3·D): q, k, v
     pass.strategies().causal_conv->forward(pass.strategy_context(), featurizer(projected, features),
                                            scope_of(saved, "featurizer"));
     Tensor y = like(stream, x);
@@ -83,18 +87,19 @@ class Hyena final : public Operator {
   }
 
   Tensor extend(const Stream& stream, TensorView x, DecodeState& state) override {
-    if (state.memory.empty()) {
-      state.memory.push_back(Tensor::zeros(stream, x.dtype, {featurizer_taps - 1, 3 * width_}));
-      state.memory.push_back(filter_.start(stream, x.dtype));
+    constexpr std::size_t featurizer_rows = 0, filter_state = 1;  // of state.cache
+    if (state.cache.empty()) {
+      state.cache.push_back(Tensor::zeros(stream, x.dtype, {featurizer_taps - 1, 3 * width_}));
+      state.cache.push_back(filter_.initial_state(stream, x.dtype));
     }
-    const DeviceSegments run = next_run(stream, state.tokens, x.rows());
+    const DeviceSegments segments = segments_of_next(stream, state.tokens, x.rows());
     const Tensor projected = dense(stream, projections_, x), features = like(stream, projected), y = like(stream, x);
     CausalConvForward conv = featurizer(projected, features);
-    conv.segments = run.view();
-    extend_convolution(stream, conv, state.memory[0]);
+    conv.segments = segments.view();
+    extend_convolution(stream, conv, state.cache[featurizer_rows]);
     GatedConvInputs in = inputs(features);
-    in.segments = run.view();
-    filter_.extend(stream, in, y, state.memory[1]);
+    in.segments = segments.view();
+    filter_.extend(stream, in, y, state.cache[filter_state]);
     return dense(stream, out_proj_, y);
   }
 
@@ -103,7 +108,7 @@ class Hyena final : public Operator {
   CausalConvForward featurizer(TensorView projected, TensorView features) const {
     return {.x = projected, .weight = featurizer_.weight.reshaped({3 * width_, featurizer_taps}), .y = features};
   }
-  /// q, k and v side by side; or their gradients.
+  /// q, k and v (T, D), which are side by side in `features` (T, 3·D); or their gradients.
   GatedConvInputs inputs(TensorView features) const {
     return {.q = features.slice_columns(0, width_),
             .k = features.slice_columns(width_, width_),

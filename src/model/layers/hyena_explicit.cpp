@@ -1,26 +1,28 @@
-/// se and mr: gated convolutions with explicit filters, one for each group of channels.
+/// se and mr: gated convolutions with explicit filters h (G, taps), one for each of G groups of channels.
 
 #include "src/model/layers/hyena.hpp"
 
 namespace causeway {
 namespace {
 
-/// First values of ĥ, N(0, 1)/√taps, are this small: a block begins by passing its skip.
+/// Initial values of ĥ are filter_scale·N(0, 1)/√taps: so small that at first a block computes q ⊙ skip ⊙ k ⊙ v only.
 constexpr double filter_scale = 1e-5;
 
-struct Explicit {
+/// What se and mr differ in.
+struct ExplicitFilterKind {
   std::string_view op;
   const GatedConvolutionStrategy* OperatorStrategies::*strategy;  ///< the one chosen for `op`
   std::int64_t taps;
-  bool decays;  ///< h = ĥ ⊙ exp(-α_g τ), else h = ĥ
+  bool decays;  ///< h = ĥ ⊙ exp(-α_g τ), otherwise h = ĥ
 };
 
-/// log10 of the slowest α that mr's groups decay with; the fastest is 100 always.
+/// log10 of the smallest decay rate α among mr's groups; the largest is always 100.
 double slowest_exponent(std::string_view decay) { return decay == "strong" ? 0 : decay == "normal" ? -1 : -2; }
 
 class ExplicitFilter {
  public:
-  ExplicitFilter(const Explicit& kind, const ModelOptions& options, const std::string& prefix, ParameterSet& parameters)
+  ExplicitFilter(const ExplicitFilterKind& kind, const ModelOptions& options, const std::string& prefix,
+                 ParameterSet& parameters)
       : op_(kind.op),
         strategy_(kind.strategy),
         h_(parameters.add({.name = prefix + "h",
@@ -62,44 +64,45 @@ class ExplicitFilter {
     return {op_, BlockedConvForward{.in = in, .halo = {}, .taps = taps, .y = in.v}};
   }
 
-  /// The rows of k⊙v before the next token.
-  Tensor start(const Stream& stream, DType dtype) const {
+  /// The decode state: the taps-1 rows of k⊙v before the next token.
+  Tensor initial_state(const Stream& stream, DType dtype) const {
     return Tensor::zeros(stream, dtype, {h_.spec.shape[1] - 1, skip_.spec.shape[0]});
   }
 
-  void extend(const Stream& stream, GatedConvInputs in, TensorView y, Tensor& halo) const {
+  void extend(const Stream& stream, GatedConvInputs in, TensorView y, Tensor& rows) const {
     in.skip = skip_.weight;
     const Tensor decayed = decayed_taps(stream);
     blocked_conv_forward(
-        stream, {.in = in, .halo = halo.view().rows() > 0 ? halo.view() : TensorView(), .taps = taps(decayed), .y = y});
-    const std::int64_t count = std::min(in.v.rows(), halo.view().rows()), first = in.v.rows() - count;
+        stream, {.in = in, .halo = rows.view().rows() > 0 ? rows.view() : TensorView(), .taps = taps(decayed), .y = y});
+    const std::int64_t count = std::min(in.v.rows(), rows.view().rows()), first = in.v.rows() - count;
     const Tensor kv(stream, in.v.dtype, {count, in.v.columns()});
     multiply(stream, {.a = in.k.slice_rows(first, count), .b = in.v.slice_rows(first, count), .y = kv});
-    halo = last_rows(stream, halo, kv);
+    rows = last_rows(stream, rows, kv);
   }
 
  private:
-  /// exp(-α_g τ), τ = linspace(0, 1, taps), α log-spaced over the groups.
+  /// The frozen factor exp(-α_g τ) (G, taps): τ = linspace(0, 1, taps), α log-spaced over the groups.
   static ParameterSpec decay_spec(const std::string& prefix, Shape shape, double slowest) {
     return {.name = prefix + "decay",
             .shape = shape,
             .wide = true,
             .frozen = true,
             .initial = [shape, slowest](const RandomStream&, std::int64_t i) {
-              const auto place = [](std::int64_t at, std::int64_t count) {
-                return count == 1 ? 0.0 : static_cast<double>(at) / static_cast<double>(count - 1);
+              const auto fraction = [](std::int64_t index, std::int64_t count) {
+                return count == 1 ? 0.0 : static_cast<double>(index) / static_cast<double>(count - 1);
               };
-              const double alpha = std::pow(10, slowest + (2 - slowest) * place(i / shape[1], shape[0]));
-              return std::exp(-alpha * place(i % shape[1], shape[1]));
+              const double alpha = std::pow(10, slowest + (2 - slowest) * fraction(i / shape[1], shape[0]));
+              return std::exp(-alpha * fraction(i % shape[1], shape[1]));
             }};
   }
-  /// ĥ ⊙ decay; absent without.
+  /// ĥ ⊙ decay; absent if the filter does not decay.
   Tensor decayed_taps(const Stream& stream) const {
     if (decay_ == nullptr) return {};
     Tensor decayed(stream, h_.weight.dtype, h_.weight.shape);
     multiply(stream, {.a = h_.weight, .b = decay_->weight, .y = decayed});
     return decayed;
   }
+  /// h, that is decayed_taps() or ĥ.
   TensorView taps(const Tensor& decayed) const { return decay_ == nullptr ? h_.weight : decayed.view(); }
 
   std::string_view op_;
@@ -121,11 +124,11 @@ struct MediumFilter : ExplicitFilter {
 
 }  // namespace
 
-std::unique_ptr<Operator> make_se(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters) {
+std::unique_ptr<Sublayer> make_se(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters) {
   return std::make_unique<Hyena<ShortFilter>>(options, prefix, parameters);
 }
 
-std::unique_ptr<Operator> make_mr(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters) {
+std::unique_ptr<Sublayer> make_mr(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters) {
   return std::make_unique<Hyena<MediumFilter>>(options, prefix, parameters);
 }
 

@@ -1,14 +1,14 @@
-/// li: a gated convolution as long as the document, its filter a sum of decaying exponentials, some for each channel.
+/// li: a gated convolution whose filter is as long as the document: a sum of M decaying exponentials (modes) a channel.
 
 #include "src/model/layers/hyena.hpp"
 
 namespace causeway {
 namespace {
 
-/// The skip's first values are U(±1/√L) with L the filter's length in the published models' first runs.
+/// Initial values of skip are U(-1/√L, 1/√L), L the filter's length in the first runs of the published models.
 constexpr double published_length = 8192;
 
-/// h_t[d] = Σ_m residues[d,m] · exp(-exp(p + γ) t).
+/// h_t[d] = Σ_m residues[d,m] · exp(-exp(p[d,m] + γ[d,m]) · t); all parameters but skip are [D, M].
 class ImplicitFilter {
  public:
   ImplicitFilter(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters)
@@ -59,8 +59,10 @@ class ImplicitFilter {
             ModalConvForward{.in = in, .residues = modes, .log_rates = modes, .state_in = {}, .y = in.v, .states = {}}};
   }
 
-  /// The modes' state.
-  Tensor start(const Stream& stream, DType dtype) const { return Tensor::zeros(stream, accumulator_of(dtype), shape_); }
+  /// The decode state: the modes' states [D, M].
+  Tensor initial_state(const Stream& stream, DType dtype) const {
+    return Tensor::zeros(stream, accumulator_of(dtype), shape_);
+  }
 
   void extend(const Stream& stream, GatedConvInputs in, TensorView y, Tensor& state) const {
     in.skip = skip_.weight;
@@ -71,6 +73,7 @@ class ImplicitFilter {
   }
 
  private:
+  /// p + γ, the logarithms of the decay rates.
   Tensor log_rates(const Stream& stream) const {
     Tensor sum(stream, p_.weight.dtype, shape_);
     scale(stream, {.x = p_.weight, .y = sum});
@@ -84,7 +87,7 @@ class ImplicitFilter {
 
 }  // namespace
 
-std::unique_ptr<Operator> make_li(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters) {
+std::unique_ptr<Sublayer> make_li(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters) {
   return std::make_unique<Hyena<ImplicitFilter>>(options, prefix, parameters);
 }
 

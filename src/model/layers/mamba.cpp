@@ -1,40 +1,45 @@
 #include <cmath>
 
 #include "kernels/gemm.hpp"
-#include "src/model/initial.hpp"
+#include "src/model/initial_values.hpp"
 #include "src/model/layer.hpp"
 
 namespace causeway {
 namespace {
 
-/// The inverse softplus of a Δ drawn log-uniformly from [1e-3, 0.1], at least 1e-4.
+/// The inverse softplus of a Δ that is drawn log-uniformly from [1e-3, 0.1] and at least 1e-4, as in mamba_ssm.
 double initial_dt_bias(const RandomStream& random, std::int64_t i) {
   const double low = std::log(1e-3), high = std::log(0.1);
   const double delta = std::max(1e-4, std::exp(low + (high - low) * random.uniform(static_cast<std::uint64_t>(i))));
   return delta + std::log(-std::expm1(-delta));
 }
 
-/// Mamba-1 block (arXiv 2312.00752), parameters named and shaped as in mamba_ssm:
-/// (x, z) = in_proj(h); u = silu(conv1d(x)); (dt_low, B, C) = x_proj(u); delta = dt_proj(dt_low); y = scan(u, delta, A,
-/// B, C, D, z); out_proj(y).
-class Mamba final : public Operator {
+/// The Mamba-1 mixer (arXiv 2312.00752); names and shapes of parameters are those of mamba_ssm. With T tokens, I =
+/// d_inner, N states a channel and R = dt_rank:
+///   xz = (x, z) = in_proj(h)               h (T, width), xz (T, 2·I)
+///   u = silu(conv1d(x))                    u (T, I)
+///   dbc = (dt_low, B, C) = x_proj(u)       dbc (T, R + 2·N)
+///   delta = dt_proj(dt_low)                delta (T, I)
+///   y = scan(u, delta, A, B, C, D, z)      A (I, N), y (T, I)
+///   out = out_proj(y)                      out (T, width)
+class Mamba final : public Sublayer {
  public:
   Mamba(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters);
   Tensor forward(const Pass& pass, TensorView h, Saved* saved) override;
   Tensor backward(const Pass& pass, TensorView h, TensorView d_out, Saved& saved) override;
-  Tensor extend(const Stream& stream, TensorView h, DecodeState& so_far) override;
+  Tensor extend(const Stream& stream, TensorView h, DecodeState& state) override;
   std::vector<OperatorCall> calls(DType dtype) const override;
 
  private:
-  /// The block on any run of tokens: `convolve` and `scan` know what came before it.
+  /// The mixer on any tokens; `convolve` and `scan` include the tokens before these.
   Tensor run(const Stream& stream, TensorView h, const std::function<void(const CausalConvForward&)>& convolve,
              const std::function<void(const SelectiveScanForward&)>& scan, Saved* saved);
-  /// The convolution's and the scan's inputs, as views of the block's activations.
+  /// The arguments of the convolution and the inputs of the scan, as views of the activations above.
   CausalConvForward convolution(TensorView xz, TensorView u) const;
   SelectiveScanInputs scan_inputs(TensorView u, TensorView delta, TensorView xz, TensorView dbc, TensorView A) const;
-  Tensor decay_rates(const Stream& stream) const;
+  Tensor decay_rates(const Stream& stream) const;  ///< A = -exp(A_log)
 
-  std::int64_t width_, inner_, state_, dt_rank_;
+  std::int64_t width_, inner_, state_, dt_rank_;  // width, I, N, R
   const Parameter &in_proj_, &conv_weight_, &conv_bias_, &x_proj_, &dt_proj_, &dt_bias_, &A_log_, &D_, &out_proj_;
 };
 
@@ -118,13 +123,13 @@ Tensor Mamba::run(const Stream& stream, TensorView h, const std::function<void(c
                   const std::function<void(const SelectiveScanForward&)>& scan, Saved* saved) {
   const auto fresh = [&](std::int64_t columns) { return Tensor(stream, h.dtype, {h.rows(), columns}); };
 
-  Tensor xz = fresh(2 * inner_);  // (T, 2·d_inner)
+  Tensor xz = fresh(2 * inner_);  // (T, 2·I): x, z
   gemm(stream, {.a = h, .b = in_proj_.weight, .transpose_b = true, .c = xz});
 
   Tensor u = fresh(inner_);
   convolve(convolution(xz, u));
 
-  Tensor dbc = fresh(dt_rank_ + 2 * state_);  // (T, dt_rank + 2·N): dt_low, B, C
+  Tensor dbc = fresh(dt_rank_ + 2 * state_);  // (T, R + 2·N): dt_low, B, C
   gemm(stream, {.a = u, .b = x_proj_.weight, .transpose_b = true, .c = dbc});
   Tensor delta = fresh(inner_);
   gemm(stream, {.a = dbc.view().slice_columns(0, dt_rank_), .b = dt_proj_.weight, .transpose_b = true, .c = delta});
@@ -159,27 +164,27 @@ Tensor Mamba::forward(const Pass& pass, TensorView h, Saved* saved) {
       saved);
 }
 
-/// Remembers the convolution's input rows before the next token, and the scan's state.
-Tensor Mamba::extend(const Stream& stream, TensorView h, DecodeState& so_far) {
-  if (so_far.memory.empty()) {
-    so_far.memory.push_back(Tensor::zeros(stream, h.dtype, {conv_weight_.spec.shape[2] - 1, inner_}));
-    so_far.memory.push_back(Tensor::zeros(stream, accumulator_of(h.dtype), {inner_, state_}));
+Tensor Mamba::extend(const Stream& stream, TensorView h, DecodeState& state) {
+  constexpr std::size_t conv_rows = 0, ssm_state = 1;  // of state.cache: x before the next token, and the scan's state
+  if (state.cache.empty()) {
+    state.cache.push_back(Tensor::zeros(stream, h.dtype, {conv_weight_.spec.shape[2] - 1, inner_}));
+    state.cache.push_back(Tensor::zeros(stream, accumulator_of(h.dtype), {inner_, state_}));
   }
-  const DeviceSegments next = next_run(stream, so_far.tokens, h.rows());
+  const DeviceSegments segments = segments_of_next(stream, state.tokens, h.rows());
   return run(
       stream, h,
       [&](CausalConvForward args) {
-        args.segments = next.view();
-        extend_convolution(stream, args, so_far.memory[0]);
+        args.segments = segments.view();
+        extend_convolution(stream, args, state.cache[conv_rows]);
       },
       [&](SelectiveScanForward args) {
-        const TensorView state = so_far.memory[1];
-        args.in.segments = next.view();
-        args.state_in = state;
+        const TensorView carry = state.cache[ssm_state];
+        args.in.segments = segments.view();
+        args.state_in = carry;
         selective_scan_forward(stream, args);
-        const Tensor summary(stream, state.dtype, state.shape), sum_delta(stream, state.dtype, {inner_});
+        const Tensor summary(stream, carry.dtype, carry.shape), sum_delta(stream, carry.dtype, {inner_});
         selective_scan_summary(stream, {.in = args.in, .state = summary, .sum_delta = sum_delta});
-        selective_scan_fold(stream, {.A = args.in.A, .summary_state = summary, .sum_delta = sum_delta, .carry = state});
+        selective_scan_fold(stream, {.A = args.in.A, .summary_state = summary, .sum_delta = sum_delta, .carry = carry});
       },
       nullptr);
 }
@@ -239,7 +244,7 @@ Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& 
 
 }  // namespace
 
-std::unique_ptr<Operator> make_mamba(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters) {
+std::unique_ptr<Sublayer> make_mamba(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters) {
   return std::make_unique<Mamba>(options, prefix, parameters);
 }
 

@@ -15,7 +15,7 @@ namespace {
 
 const std::vector<double> logits{0, 2, -1, 2, 1, -std::numeric_limits<double>::infinity()};
 
-/// How often each token is drawn.
+/// The share of draws that each token gets.
 std::array<double, 6> shares(const SamplingOptions& options) {
   constexpr int draws = 20'000;
   const RandomStream random(1, 2);
@@ -35,24 +35,24 @@ TEST(Sampling, DrawsFromTheSoftmaxAtATemperature) {
   }
 }
 
-TEST(Sampling, TopKLeavesTheOthersOut) {
+TEST(Sampling, TopKDrawsOnlyTheMostLikelyTokens) {
   const auto share = shares({.top_k = 3});
   EXPECT_EQ(share[0] + share[2] + share[5], 0);
   EXPECT_NEAR(share[4] / share[1], std::exp(-1), 0.03);
-  EXPECT_EQ(shares({.top_k = 1})[3], 0);  // of two equal ones the first
+  EXPECT_EQ(shares({.top_k = 1})[3], 0);  // of two equal logits the first is taken
   EXPECT_GT(shares({.top_k = 100})[2], 0);
 }
 
-TEST(Sampling, TemperatureZeroTakesTheLikeliest) {
+TEST(Sampling, TemperatureZeroTakesTheMostLikelyToken) {
   for (const double uniform : {1e-9, 0.5, 1 - 1e-9}) EXPECT_EQ(sample(logits, {.temperature = 0}, uniform), 1);
 }
 
-TEST(Sampling, TheEdgesOfTheUniformNumberAreTokens) {
+TEST(Sampling, TheLeastAndTheLargestUniformNumberGiveATokenEach) {
   EXPECT_EQ(sample(logits, {}, 1e-300), 1);
   EXPECT_EQ(sample(std::vector<double>{0, 0}, {}, 1 - 0x1p-53), 1);
 }
 
-TEST(Sampling, NotANumberIsRefused) {
+TEST(Sampling, NonFiniteLogitsAreRefused) {
   for (const double wrong : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) try {
       sample(std::vector<double>{0, wrong}, {}, 0.5);
       FAIL() << wrong;

@@ -1,4 +1,5 @@
-/// A document that grows: prefill and decoding give what one pass over the whole document gives.
+/// Decoding: a document that is computed in parts (prefill, then tokens one by one) gives the logits of one pass over
+/// it.
 
 #include <gtest/gtest.h>
 
@@ -26,16 +27,16 @@ std::vector<Subject> subjects() {
     all.push_back({name, shape});
   }
   all.push_back({"mixed", small_mixed_model()});
-  ModelOptions one_tap = small_model_of({"se", "mr", "mamba"});  // nothing to remember of the past
+  ModelOptions one_tap = small_model_of({"se", "mr", "mamba"});  // convolutions cache no rows
   one_tap.se_taps = one_tap.mr_taps = one_tap.conv_taps = 1;
   all.push_back({"one_tap", one_tap});
   return all;
 }
 
-/// One model on one rank, and one document.
-class Author {
+/// A model on one rank, and the tokens of one document.
+class Decoder {
  public:
-  Author(Communicator& world, const ModelOptions& shape, std::int64_t tokens)
+  Decoder(Communicator& world, const ModelOptions& shape, std::int64_t tokens)
       : runtime_(one_rank_runtime(world.split(0, 0))),
         model_({.shape = shape, .dtype = DType::f64}),
         ids_(runtime_.stream, DType::i32, {tokens}) {
@@ -47,11 +48,11 @@ class Author {
           random.below(static_cast<std::uint64_t>(t), static_cast<std::uint64_t>(vocabulary())));
   }
 
-  /// Tokens [begin, end) appended in one run: the logarithm of every token's probability after each of the last `asked`
-  /// (0: of all).
-  std::vector<double> append(std::int64_t begin, std::int64_t end, GrowingDocument& so_far, std::int64_t asked = 0) {
+  /// Appends tokens [begin, end) in one call. Returns the log-probabilities of the vocabulary after each of the last
+  /// `asked` of them (0: after all).
+  std::vector<double> append(std::int64_t begin, std::int64_t end, DocumentState& state, std::int64_t asked = 0) {
     const Tensor logits(runtime_.stream, DType::f64, {asked > 0 ? asked : end - begin, vocabulary()});
-    model_.extend(runtime_.stream, ids_.view().slice_rows(begin, end - begin), so_far, logits);
+    model_.extend(runtime_.stream, ids_.view().slice_rows(begin, end - begin), state, logits);
     std::vector<double> values = values_of(logits);
     for (auto row = values.begin(); row != values.end(); row += vocabulary()) {
       double sum = 0;
@@ -61,7 +62,7 @@ class Author {
     return values;
   }
 
-  /// The same of the whole document by the pass that training makes: its losses where every token is followed by v.
+  /// The same for the whole document by a pass as in training: its losses when each label is v give the column of v.
   std::vector<double> by_training_pass() {
     const std::int64_t tokens = ids_.view().rows();
     const Sharding sharding(ShardLayout(tokens, 1, Layout::contiguous), Segments::one_document(tokens), 0);
@@ -86,8 +87,8 @@ class Author {
   Tensor ids_;
 };
 
-class Growing : public testing::TestWithParam<Subject> {};
-INSTANTIATE_TEST_SUITE_P(Layers, Growing, testing::ValuesIn(subjects()),
+class Decoding : public testing::TestWithParam<Subject> {};
+INSTANTIATE_TEST_SUITE_P(Layers, Decoding, testing::ValuesIn(subjects()),
                          [](const auto& subject) { return subject.param.name; });
 
 template <class T>
@@ -96,18 +97,18 @@ std::vector<T> operator+(std::vector<T> a, const std::vector<T>& b) {
   return a;
 }
 
-TEST_P(Growing, InAnyPiecesGivesWhatOnePassGives) {
+TEST_P(Decoding, InAnyPartsEqualsOnePass) {
   using Cuts = std::vector<std::int64_t>;
   on_ranks(1, [](Communicator& world) {
-    Author author(world, GetParam().shape, 150);
-    const std::vector<double> expected = author.by_training_pass();
+    Decoder decoder(world, GetParam().shape, 150);
+    const std::vector<double> expected = decoder.by_training_pass();
     for (const Cuts& cuts :
          {Cuts{1}, Cuts{2}, Cuts{8}, Cuts{63}, Cuts{64}, Cuts{65}, Cuts{149}, Cuts{2, 4, 7, 9}, Cuts{60, 63, 129}}) {
-      GrowingDocument document;
+      DocumentState document;
       std::vector<double> found;
       std::int64_t begin = 0;
       for (const std::int64_t end : cuts + Cuts{150}) {
-        found = found + author.append(begin, end, document);
+        found = found + decoder.append(begin, end, document);
         begin = end;
       }
       EXPECT_LT(relative_error(found, expected), 1e-12) << testing::PrintToString(cuts);
@@ -116,41 +117,41 @@ TEST_P(Growing, InAnyPiecesGivesWhatOnePassGives) {
   });
 }
 
-TEST_P(Growing, TokenByTokenAfterAPromptGivesWhatOnePassGives) {
+TEST_P(Decoding, TokenByTokenAfterAPromptEqualsOnePass) {
   on_ranks(1, [](Communicator& world) {
-    Author author(world, GetParam().shape, 300);  // past the first room for keys and values
-    const std::vector<double> expected = author.by_training_pass();
+    Decoder decoder(world, GetParam().shape, 300);  // more than the first capacity of the key/value cache
+    const std::vector<double> expected = decoder.by_training_pass();
     for (const std::int64_t prompt : {1, 37}) {
-      GrowingDocument document;
-      std::vector<double> found = author.append(0, prompt, document);
-      for (std::int64_t t = prompt; t < 300; ++t) found = found + author.append(t, t + 1, document);
+      DocumentState document;
+      std::vector<double> found = decoder.append(0, prompt, document);
+      for (std::int64_t t = prompt; t < 300; ++t) found = found + decoder.append(t, t + 1, document);
       EXPECT_LT(relative_error(found, expected), 1e-12) << prompt;
     }
   });
 }
 
-TEST_P(Growing, TellsTheLastLogitsAloneWhereNoMoreAreAskedFor) {
+TEST_P(Decoding, WritesOnlyTheLastLogitsIfNoMoreAreAskedFor) {
   on_ranks(1, [](Communicator& world) {
-    Author author(world, GetParam().shape, 20);
-    GrowingDocument all, last;
-    const std::vector<double> every = author.append(0, 20, all), one = author.append(0, 20, last, 1);
+    Decoder decoder(world, GetParam().shape, 20);
+    DocumentState all, last;
+    const std::vector<double> every = decoder.append(0, 20, all), one = decoder.append(0, 20, last, 1);
     EXPECT_LT(relative_error(one, {every.end() - std::ssize(one), every.end()}), 1e-14);
   });
 }
 
-TEST_P(Growing, TakesConstantMemoryAToken) {
+TEST_P(Decoding, TakesConstantMemoryAToken) {
   on_ranks(1, [](Communicator& world) {
     constexpr std::int64_t tokens = 600;
-    Author author(world, GetParam().shape, tokens);
-    GrowingDocument document;
+    Decoder decoder(world, GetParam().shape, tokens);
+    DocumentState document;
     std::set<std::int64_t> live, peak;
     for (std::int64_t t = 0; t < tokens; ++t) {
-      author.append(t, t + 1, document);
-      live.insert(author.memory().live_bytes());
-      if (t > 20) peak.insert(author.memory().peak_bytes());  // every filter is full
+      decoder.append(t, t + 1, document);
+      live.insert(decoder.memory().live_bytes());
+      if (t > 20) peak.insert(decoder.memory().peak_bytes());  // from here on all cached rows are in use
     }
     if (GetParam().shape.uses("attention")) {
-      EXPECT_EQ(live.size(), 3u);  // keys and values: room for 256, 512, 1,024
+      EXPECT_EQ(live.size(), 3u);  // the key/value cache has a capacity of 256, 512 and 1,024 tokens
     } else {
       EXPECT_EQ(live.size(), 1u);
       EXPECT_EQ(peak.size(), 1u);

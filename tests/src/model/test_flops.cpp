@@ -5,7 +5,7 @@
 namespace causeway::test {
 namespace {
 
-TEST(Flops, OfAModelAreThoseOfItsMatricesAndItsAttention) {
+TEST(Flops, CountMatrixProductsAndAttention) {
   const Segments documents({0, 10, 10, 40});
   const ModelOptions mamba{.vocabulary = 16, .width = 8, .layers = {"mamba", "mamba"}, .state = 2, .expand = 2};
   const double block =

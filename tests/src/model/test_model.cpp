@@ -11,8 +11,7 @@ namespace {
 
 const Model::Options f64_model{.shape = small_mixed_model(), .dtype = DType::f64};
 
-/// Documents of 1, 2, 9, 4 and 30 tokens: shorter than the convolution, longer than a shard, and one on every edge of
-/// it.
+/// Documents of 1, 2, 9, 4 and 30 tokens: some shorter than a convolution's filter, one longer than a shard.
 WholePack awkward_pack() { return random_pack(Segments({0, 1, 3, 12, 16, 46}), 11, 3); }
 
 void expect_gradients_near(const PassResult& found, const PassResult& expected, double tolerance) {
@@ -21,7 +20,7 @@ void expect_gradients_near(const PassResult& found, const PassResult& expected, 
     EXPECT_LT(relative_error(found.gradients.at(name), gradient), tolerance) << name;
 }
 
-/// Every strategy on every number of ranks, schedules in turn.
+/// Every strategy on every number of ranks, with alternating schedules.
 std::vector<Cut> every_cut() {
   std::vector<Cut> cuts;
   for (const int ranks : {1, 2, 3, 4, 7})
@@ -37,7 +36,7 @@ INSTANTIATE_TEST_SUITE_P(Model, EveryCut, testing::ValuesIn(every_cut()), [](con
   return fmt::format("{}ranks_{}_{}", cut.param.ranks, name_of(cut.param.layout), cut.index);
 });
 
-TEST_P(EveryCut, GivesOneRanksLossesAndGradients) {
+TEST_P(EveryCut, LossesAndGradientsEqualThoseOfOneRank) {
   const std::vector<WholePack> packs{awkward_pack()};
   const Model::Options options{.shape = small_mixed_model(), .dtype = DType::f64};
   const PassResult whole = run_pass(options, packs, {}, 7, excite),
@@ -48,7 +47,7 @@ TEST_P(EveryCut, GivesOneRanksLossesAndGradients) {
   expect_gradients_near(cut, whole, 1e-10);
 }
 
-TEST_P(EveryCut, GivesF32GradientsOfOneRankWithin1e5) {
+TEST_P(EveryCut, F32GradientsAreWithin1e5OfThoseOfOneRank) {
   ModelOptions shape = small_mixed_model();
   shape.vocabulary = 32;
   shape.mr_taps = 32;
@@ -63,7 +62,7 @@ struct Subject {
   ModelOptions shape;
 };
 
-/// A model for every layer, and for every kind of head and of MLP.
+/// A model of every layer, and of every kind of head and of MLP.
 std::vector<Subject> subjects() {
   std::vector<Subject> all;
   for (const Layer& layer : layers())
@@ -87,7 +86,7 @@ class EverySubject : public testing::TestWithParam<Subject> {};
 INSTANTIATE_TEST_SUITE_P(Model, EverySubject, testing::ValuesIn(subjects()),
                          [](const auto& subject) { return subject.param.name; });
 
-TEST_P(EverySubject, GradientsAreThoseOfFiniteDifferences) {
+TEST_P(EverySubject, GradientsEqualFiniteDifferences) {
   on_ranks(1, [](Communicator& world) {
     Runtime runtime = one_rank_runtime(world.split(0, 0));
     const ModelOptions& shape = GetParam().shape;
@@ -109,7 +108,7 @@ TEST_P(EverySubject, GradientsAreThoseOfFiniteDifferences) {
   });
 }
 
-TEST(Model, TrainAndEvaluateGiveOneLoss) {
+TEST(Model, TrainAndEvaluateGiveTheSameLoss) {
   const std::vector<WholePack> packs{awkward_pack()};
   const PassResult result = run_pass(f64_model, packs, {});
   double sum = 0;
@@ -117,21 +116,21 @@ TEST(Model, TrainAndEvaluateGiveOneLoss) {
   EXPECT_DOUBLE_EQ(result.loss, sum);
 }
 
-TEST(Model, PackedDocumentsAreDocumentsAlone) {
+TEST(Model, PackedDocumentsEqualSeparateDocuments) {
   const WholePack pack = awkward_pack();
-  std::vector<WholePack> alone;
+  std::vector<WholePack> one_by_one;
   const auto starts = pack.segments.cu_seqlens();
   for (std::size_t s = 0; s + 1 < starts.size(); ++s)
-    alone.push_back({.segments = Segments::one_document(starts[s + 1] - starts[s]),
-                     .ids = {pack.ids.begin() + starts[s], pack.ids.begin() + starts[s + 1]},
-                     .labels = {pack.labels.begin() + starts[s], pack.labels.begin() + starts[s + 1]}});
+    one_by_one.push_back({.segments = Segments::one_document(starts[s + 1] - starts[s]),
+                          .ids = {pack.ids.begin() + starts[s], pack.ids.begin() + starts[s + 1]},
+                          .labels = {pack.labels.begin() + starts[s], pack.labels.begin() + starts[s + 1]}});
   const PassResult packed = run_pass(f64_model, {&pack, 1}, {}, 7, excite),
-                   separate = run_pass(f64_model, alone, {}, 7, excite);
+                   separate = run_pass(f64_model, one_by_one, {}, 7, excite);
   EXPECT_LT(relative_error(packed.token_losses, separate.token_losses), 1e-12);
   expect_gradients_near(packed, separate, 1e-10);
 }
 
-TEST(Model, RecomputingBlocksChangesNoBit) {
+TEST(Model, RecomputationChangesNoBit) {
   for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
     const std::vector<WholePack> packs{awkward_pack()};
     const PassResult kept = run_pass({.shape = small_mixed_model(), .dtype = dtype}, packs, {.ranks = 3});
@@ -154,11 +153,11 @@ TEST(Model, Bf16StaysNearF32) {
 }
 
 TEST(Model, NotANumberStaysInItsDocument) {
-  // Token 10 stands in the second document alone; its embedding is poisoned.
+  // Only the second document contains token 10, whose embedding is set to NaN.
   WholePack pack = random_pack(Segments({0, 9, 20, 31}), 10, 5);
   pack.ids[12] = 10;
   pack.labels[11] = 10;
-  const auto poison = [](const ParameterSet& parameters) {
+  const auto set_nan = [](const ParameterSet& parameters) {
     excite(parameters);
     const Parameter& embedding = parameters.parameters().front();
     std::vector<double> values = values_of(embedding.weight);
@@ -169,14 +168,14 @@ TEST(Model, NotANumberStaysInItsDocument) {
   shape.tied_head = false;
   for (const int ranks : {1, 3}) {
     const PassResult clean = run_pass({.shape = shape, .dtype = DType::f64}, {&pack, 1}, {.ranks = ranks}, 7, excite);
-    const PassResult poisoned =
-        run_pass({.shape = shape, .dtype = DType::f64}, {&pack, 1}, {.ranks = ranks}, 7, poison);
+    const PassResult with_nan =
+        run_pass({.shape = shape, .dtype = DType::f64}, {&pack, 1}, {.ranks = ranks}, 7, set_nan);
     if (testing::Test::IsSkipped()) return;
     for (std::size_t t = 0; t < 31; ++t) {
       if (t >= 12 && t < 19)
-        EXPECT_TRUE(std::isnan(poisoned.token_losses[t])) << t;
+        EXPECT_TRUE(std::isnan(with_nan.token_losses[t])) << t;
       else
-        EXPECT_EQ(poisoned.token_losses[t], clean.token_losses[t]) << t;
+        EXPECT_EQ(with_nan.token_losses[t], clean.token_losses[t]) << t;
     }
   }
 }
@@ -207,7 +206,7 @@ TEST(Model, RecomputationHoldsLess) {
   }
 }
 
-TEST(Model, ARankOfFourHoldsAQuarterOfThePack) {
+TEST(Model, OnFourRanksARankHoldsAQuarterOfTheMemory) {
   const WholePack pack = random_pack(Segments({0, 40, 65536}), 11, 8);
   const ModelOptions shape = small_model_of({"se", "mr", "li", "mamba"});
   const auto peak = [&](int ranks) {
@@ -252,7 +251,7 @@ TEST(Model, NamesAndShapesAreThoseOfMambaSsm) {
 }
 
 TEST(Model, PresetsHaveThePublishedNumberOfParameters) {
-  // Gu & Dao's figures count a vocabulary of 50,280; ours is 512.
+  // Gu & Dao count a vocabulary of 50,280; ours has 512 tokens.
   const auto count = [](std::string_view name) { return Model({.shape = preset_options(name)}).parameters().count(); };
   EXPECT_EQ(count("mamba-130m") + (50280 - 512) * 768, 129135360);
   EXPECT_EQ(count("mamba-1.4b") + (50280 - 512) * 2048, 1372178432);
@@ -263,7 +262,7 @@ TEST(Model, StripedPresetsAreThePublishedOnes) {
   struct Row {
     const char* name;
     double billions;
-    std::string pattern;  // a letter a layer, as the papers write it
+    std::string pattern;  // one letter a layer, as in the papers
   };
   const std::string block = "SDHSDH*";
   const Row table[] = {{"sh2-1b", 1.1, "SDH*" + block + block + block},
@@ -301,7 +300,7 @@ TEST(Model, MediumFiltersDecayFromWeakToFast) {
   });
 }
 
-TEST(ModelOptions, WhatMakesNoModelIsNamed) {
+TEST(ModelOptions, AWrongOptionIsNamed) {
   const auto error_of = [](auto change) -> std::string {
     ModelOptions options = small_mixed_model();
     change(options);
@@ -324,7 +323,7 @@ TEST(ModelOptions, WhatMakesNoModelIsNamed) {
   EXPECT_NE(error_of([](auto& o) { o.se_taps = 0; }).find("--se-taps is 0"), std::string::npos);
 }
 
-TEST(ModelOptions, LayersAreWrittenWithCounts) {
+TEST(ModelOptions, LayersTextHasCounts) {
   EXPECT_EQ(parse_layers("a b*2  c"), (std::vector<std::string>{"a", "b", "b", "c"}));
   EXPECT_EQ(layers_text(parse_layers("a b*2  c")), "a b*2 c");
   for (const char* wrong : {"a*", "a*0", "a*x", "a*3x", "a*-1", "a*100000"})

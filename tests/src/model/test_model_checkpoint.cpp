@@ -11,7 +11,7 @@ namespace {
 
 using testing::TemporaryFolder;
 
-/// A started model's checkpoint in `folder`, with these attributes.
+/// Writes a checkpoint of the model, which must be allocated, to `folder`, with these attributes.
 void write(const TemporaryFolder& folder, Model& model, std::map<std::string, hdf5::Value> attributes,
            Communicator& world, const Stream& stream) {
   ParameterSet& parameters = model.parameters();
@@ -22,7 +22,7 @@ void write(const TemporaryFolder& folder, Model& model, std::map<std::string, hd
       world, stream);
 }
 
-TEST(ModelCheckpoint, SaysEveryOptionOfTheModel) {
+TEST(ModelCheckpoint, RecordsEveryOptionOfTheModel) {
   on_ranks(1, [](Communicator& world) {
     const TemporaryFolder folder;
     const Stream stream;
@@ -51,7 +51,7 @@ TEST(ModelCheckpoint, SaysEveryOptionOfTheModel) {
   });
 }
 
-TEST(ModelCheckpoint, OfMambaBeforeOtherLayersCameStillMakesItsModel) {
+TEST(ModelCheckpoint, OfTheFirstVersionWithMambaOnlyIsRead) {
   on_ranks(1, [](Communicator& world) {
     const TemporaryFolder folder;
     const Stream stream;
@@ -69,7 +69,7 @@ TEST(ModelCheckpoint, OfMambaBeforeOtherLayersCameStillMakesItsModel) {
   });
 }
 
-TEST(ModelCheckpoint, WhatIsFrozenIsReadBackAndHasNoOptimizerState) {
+TEST(ModelCheckpoint, FrozenParametersAreReadAndHaveNoOptimizerState) {
   on_ranks(1, [](Communicator& world) {
     const TemporaryFolder folder;
     const Stream stream;

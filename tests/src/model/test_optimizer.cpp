@@ -10,7 +10,7 @@
 namespace causeway::test {
 namespace {
 
-/// Three parameters over two arenas, 5 + 3 and 4 elements: no rank count divides them all.
+/// Three parameters in two arenas of 5 + 3 and 4 elements: no number of ranks but 1, 2 and 4 divides both.
 void add_parameters(ParameterSet& parameters) {
   const auto initial = [](const RandomStream& random, std::int64_t i) {
     return random.normal(static_cast<std::uint64_t>(i));
@@ -27,13 +27,13 @@ double gradient_at(int step, std::size_t parameter, std::size_t i) {
 }
 double rate_at(int step) { return 0.01 * (step + 1); }
 
-/// The update written down naively, in double, on whole tensors.
-struct Naive {
+/// AdamW's formula in float64 on whole tensors: weights, moments, and the gradient norm of each step.
+struct Reference {
   std::vector<std::vector<double>> w, m, v;
   std::vector<double> norms;
 };
-Naive naive_run(const std::vector<std::vector<double>>& start) {
-  Naive n{start, {}, {}, {}};
+Reference reference_run(const std::vector<std::vector<double>>& start) {
+  Reference n{start, {}, {}, {}};
   for (const auto& w : start) n.m.emplace_back(w.size(), 0), n.v.emplace_back(w.size(), 0);
   for (int step = 1; step <= steps; ++step) {
     double squares = 0;
@@ -66,7 +66,7 @@ void set_gradients(const ParameterSet& parameters, int step, int rank, int ranks
   }
 }
 
-TEST(Optimizer, ShardedOverAnyRanksIsNaiveAdamW) {
+TEST(Optimizer, ShardedOverAnyRanksEqualsAdamWOnOne) {
   for (const int ranks : {1, 2, 3, 4, 7}) {
     std::vector<std::vector<double>> start, end;
     std::vector<double> norms;
@@ -91,7 +91,7 @@ TEST(Optimizer, ShardedOverAnyRanksIsNaiveAdamW) {
     });
     if (testing::Test::IsSkipped()) return;
     if (start.empty()) continue;  // another process has the last rank
-    const Naive expected = naive_run(start);
+    const Reference expected = reference_run(start);
     EXPECT_LT(relative_error(norms, expected.norms), 1e-12);
     for (std::size_t p = 0; p < start.size(); ++p)
       EXPECT_LT(relative_error(end[p], expected.w[p]), 1e-12) << ranks << " ranks, parameter " << p;
@@ -115,7 +115,7 @@ TEST(Optimizer, NonFiniteGradientsChangeNothing) {
   });
 }
 
-TEST(Optimizer, WhatIsFrozenStaysAsItStarted) {
+TEST(Optimizer, FrozenParametersKeepTheirInitialValues) {
   on_ranks(2, [](Communicator& world) {
     const Stream stream;
     ParameterSet parameters(DType::f32);
@@ -138,7 +138,7 @@ TEST(Optimizer, WhatIsFrozenStaysAsItStarted) {
   });
 }
 
-TEST(LearningRate, RisesThenFallsAsACosine) {
+TEST(LearningRate, RisesLinearlyThenFallsAsACosine) {
   const LearningRate rate{.peak = 2, .warmup_steps = 4, .steps = 104, .floor = 0.25};
   EXPECT_DOUBLE_EQ(rate.at(1), 0.5);
   EXPECT_DOUBLE_EQ(rate.at(4), 2);
@@ -148,7 +148,7 @@ TEST(LearningRate, RisesThenFallsAsACosine) {
   EXPECT_DOUBLE_EQ((LearningRate{.peak = 3, .steps = 1}).at(1), 3 * 0.1);
 }
 
-TEST(ParameterSet, StartsEqualOnAnyNumberOfShards) {
+TEST(ParameterSet, InitialValuesDoNotDependOnTheNumberOfShards) {
   const Stream stream;
   ParameterSet one(DType::f32), three(DType::f32);
   for (ParameterSet* set : {&one, &three}) add_parameters(*set);

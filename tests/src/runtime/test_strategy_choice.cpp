@@ -22,7 +22,7 @@ std::string refusal(const std::string& text, Layout layout = Layout::contiguous)
   return "";
 }
 
-TEST(StrategyChoice, NamesAreParsedAndWrittenDown) {
+TEST(StrategyChoice, NamesAreParsedAndWrittenAsText) {
   EXPECT_TRUE(parse_strategies("auto", Layout::zigzag).empty());
   const StrategyNames names = parse_strategies("hyena_li=all_to_all,causal_conv=halo,hyena_se=auto", Layout::zigzag);
   EXPECT_EQ(strategies_text(names), "causal_conv=halo,hyena_li=all_to_all");
@@ -49,13 +49,13 @@ TEST(StrategyChoice, AStrategyThatDoesNotRunOnTheLayoutIsRefusedAndNeverChosen) 
             << op.name << " " << row.name;
 }
 
-TEST(StrategyChoice, WhatAnEarlierRunWroteDownIsUsedWhereItStillExists) {
+TEST(StrategyChoice, StrategiesOfAnEarlierRunAreUsedIfTheyExist) {
   EXPECT_EQ(strategies_text(usable_strategies("causal_conv=halo,warp=9,hyena_li=magic", Layout::zigzag)),
             "causal_conv=halo");
   EXPECT_TRUE(usable_strategies("auto", Layout::zigzag).empty());
 }
 
-TEST(StrategyChoice, SaysWhy) {
+TEST(StrategyChoice, GivesTheReason) {
   const auto why = [](std::vector<double> seconds) {
     std::vector<Estimate> rows;
     for (const double each : seconds) rows.push_back({.strategy = rows.empty() ? "first" : "second", .seconds = each});
@@ -64,7 +64,7 @@ TEST(StrategyChoice, SaysWhy) {
   EXPECT_EQ(why({1}), "the only one");
   EXPECT_EQ(why({1, 2}), "least");
   EXPECT_EQ(why({2, 1}), "least");
-  EXPECT_EQ(why({1.05, 1}), "within 10 % of second, which stands after it");
+  EXPECT_EQ(why({1.05, 1}), "within 10 % of second, which comes later in the table");
 }
 
 TEST(StrategyChoice, ADryRunShowsEveryOperatorsStrategiesAndMarksTheChosen) {
@@ -81,14 +81,14 @@ TEST(StrategyChoice, ADryRunShowsEveryOperatorsStrategiesAndMarksTheChosen) {
                                "\n* halo ", "\n* all_to_all ", "\n  state_carry ", "\n  all_to_all_pipelined "})
     EXPECT_NE(dry.out.find(expected), std::string::npos) << expected << "\n" << dry.out;
 
-  // The choice stands in config.ini, and a run that goes on keeps it.
+  // The choice is in config.ini, and a resumed run keeps it.
   const Outcome run = shell(folder, train + "--ranks 3 --run run --steps 2 --strategy selective_scan=all_to_all");
   ASSERT_EQ(run.exit, 0) << run.err;
   EXPECT_NE(testing::bytes_of(folder / "run/config.ini").find("strategy = causal_conv=halo,selective_scan=all_to_all"),
             std::string::npos);
-  const Outcome on = shell(folder, train + "--ranks 3 --run run --steps 3 --resume auto --dry-run");
-  ASSERT_EQ(on.exit, 0) << on.err;
-  EXPECT_NE(on.out.find("selective_scan: all_to_all (as before)"), std::string::npos) << on.out;
+  const Outcome resumed = shell(folder, train + "--ranks 3 --run run --steps 3 --resume auto --dry-run");
+  ASSERT_EQ(resumed.exit, 0) << resumed.err;
+  EXPECT_NE(resumed.out.find("selective_scan: all_to_all (as before)"), std::string::npos) << resumed.out;
 
   const Outcome score = shell(folder,
                               "@causeway score --checkpoint run --data data.h5 --out s.h5 --ranks 2 "
@@ -97,7 +97,7 @@ TEST(StrategyChoice, ADryRunShowsEveryOperatorsStrategiesAndMarksTheChosen) {
   EXPECT_NE(score.err.find("causal_conv=all_to_all,selective_scan="), std::string::npos) << score.err;
 }
 
-TEST(StrategyChoice, EveryLayersOperatorsHaveTables) {
+TEST(StrategyChoice, EveryOperatorOfEveryLayerHasATable) {
   for (const Layer& layer : layers()) {
     ParameterSet parameters(DType::f32);
     ModelOptions options{.layers = {std::string(layer.name)}};
