@@ -15,6 +15,7 @@
 #include "src/model/model_checkpoint.hpp"
 #include "src/runtime/host_copy.hpp"
 #include "src/runtime/strategy_choice.hpp"
+#include "src/train/fault_injection.hpp"
 #include "src/train/training_data.hpp"
 
 namespace causeway {
@@ -182,12 +183,12 @@ class Scorer {
 }  // namespace
 
 void score(const ScoreSettings& settings, Communicator world) {
-  const std::shared_ptr<RankProgress> rank_progress = make_rank_progress(settings.faults, world);
+  const std::shared_ptr<RankProgress> rank_progress = make_rank_progress(make_faults(settings.faults, world));
   const std::string ranks_path = settings.out + ".ranks.txt";
   std::optional<ScopedFile> ranks_file;
   Watchdog watchdog({.limit_s = settings.faults.watchdog, .rank = world.rank()}, rank_progress,
                     world.transport().split(0, world.rank()));
-  ScoreInputs inputs{.checkpoint = Checkpoint(settings.checkpoint, world, [rank_progress] { rank_progress->beat(); }),
+  ScoreInputs inputs{.checkpoint = Checkpoint(settings.checkpoint, world, [rank_progress] { rank_progress->heartbeat(); }),
                      .options = {},
                      .data = {},
                      .embeddings = {}};

@@ -52,6 +52,11 @@ class Model {
   /// Receives the residual stream [local tokens, width] after `layer` blocks (0: the embedding), or its gradient there.
   using Observer = std::function<void(std::int64_t layer, TensorView residual)>;
 
+  /// Receives each layer's output before it is added to the residual stream (Phase::forward), and the gradient of that
+  /// output (Phase::backward), both [local tokens, width], and may change them. Not set in a normal run.
+  using LayerHook = std::function<void(const Stream& stream, Phase phase, std::int64_t layer, TensorView values)>;
+  void set_layer_hook(LayerHook hook) { layer_hook_ = std::move(hook); }
+
   /// Forward and backward pass. Adds to the gradients ∂(Σ token losses)/∂parameter, the sum over this rank's tokens,
   /// and to `loss` (one f64) that sum in nats. Does not wait for the device. `observer` receives the gradients of the
   /// residual stream, from the last block to the embedding.
@@ -101,6 +106,7 @@ class Model {
   double norm_eps_;
   const Parameter* norm_f_;
   const Parameter* head_;  ///< the embedding if the head is tied
+  LayerHook layer_hook_;
 };
 
 /// The sum of a dense floating-point tensor, in float64, in the elements' order; waits for the stream.

@@ -58,14 +58,14 @@ RunState running() {
   return run;
 }
 
-RankLine rank_line(int rank, double compute_s, double heard) {
-  RankLine line{.rank = rank, .host = rank < 2 ? "a" : "b", .pid = 100, .heard = heard};
-  line.view.place = {.step = 201, .phase = Phase::backward, .layer = 3};
-  line.view.figures = {.step_s = 0.5,
-                       .compute_s = compute_s,
-                       .comm_exposed_s = 0.5 - compute_s,
-                       .tokens = 4096,
-                       .memory_bytes = 1 << 30};
+RankLine rank_line(int rank, double compute_s, double written_at) {
+  RankLine line{.rank = rank, .host = rank < 2 ? "a" : "b", .pid = 100, .written_at = written_at};
+  line.progress.position = {.step = 201, .phase = Phase::backward, .layer = 3};
+  line.progress.figures = {.step_s = 0.5,
+                           .compute_s = compute_s,
+                           .comm_exposed_s = 0.5 - compute_s,
+                           .tokens = 4096,
+                           .memory_bytes = 1 << 30};
   return line;
 }
 
@@ -91,7 +91,7 @@ time     ################....  computing 80 %  communicating 20 %
          hidden behind computing 10 %
 memory   2.79 GiB on the largest rank  sent 1.00 MiB in the step  200 MiB in all
 saved    step 150, 50 steps ago  cost the step 12 ms  written in 1.5 s  47.7 MiB
-balance  0.93  the mean of computing over rank 3's, the slowest
+balance  0.93  mean computing time / that of rank 3, the slowest
  rank host             step at             computing, waiting   a step
     0 a                 201 backward 3     ###########-------   500 ms
     1 a                 201 backward 3     #############-----   500 ms
@@ -100,7 +100,7 @@ balance  0.93  the mean of computing over rank 3's, the slowest
 )");
 }
 
-TEST(WatchFrame, AtFortyColumnsThereAreWordsAlone) {
+TEST(WatchFrame, AtFortyColumnsItHasOnlyText) {
   EXPECT_EQ(joined(build_frame(running(), now, {.width = 40, .height = 24, .unicode = true})), R"(
 causeway runs/first  running
 model    mamba-tiny  1.23M parameters
@@ -127,7 +127,7 @@ saved    step 150, 50 steps ago
 )");
 }
 
-TEST(WatchFrame, ALowTerminalKeepsWhatMattersMost) {
+TEST(WatchFrame, ALowTerminalShowsTheMostImportantSections) {
   EXPECT_EQ(joined(build_frame(running(), now, {.width = 80, .height = 4, .unicode = false})), R"(
 causeway runs/first  running
 step     200 of 400  ############............  50.0 %  1 min 40 s left
@@ -151,12 +151,12 @@ TEST(WatchFrame, NeverWiderNorHigherThanAsked) {
   }
 }
 
-TEST(WatchFrame, SaysHowTheRunStandsAndHowItEnded) {
+TEST(WatchFrame, SaysWhetherTheRunIsActiveAndHowItEnded) {
   const auto first_line = [](const RunState& run) { return build_frame(run, now, {.unicode = false}).at(0); };
   RunState run = running();
   EXPECT_EQ(first_line(run), "causeway runs/first  running");
   run.metrics_modified = now - 95;
-  EXPECT_EQ(first_line(run), "causeway runs/first  no step for 1 min 35 s (one takes 500 ms)");
+  EXPECT_EQ(first_line(run), "causeway runs/first  no step for 1 min 35 s (usually 500 ms each)");
   EXPECT_EQ(first_line({.path = "x"}), "causeway x  no step yet");
   run.end = RunEnd{.code = 0, .reason = "done"};
   EXPECT_EQ(first_line(run), "causeway runs/first  done");
@@ -164,12 +164,12 @@ TEST(WatchFrame, SaysHowTheRunStandsAndHowItEnded) {
   EXPECT_NE(first_line(run).find("ended with 75: checkpointed after a signal: start it again"), std::string::npos);
   run.end = RunEnd{.code = 70, .reason = "step 3: the loss is nan; first in the output of layer 1"};
   EXPECT_NE(
-      joined(build_frame(run, now, {})).find("because  step 3: the loss is nan; first in the output of layer 1\n"),
+      joined(build_frame(run, now, {})).find("reason   step 3: the loss is nan; first in the output of layer 1\n"),
       std::string::npos);
   run.end = RunEnd{.code = 12345};
-  EXPECT_NE(first_line(run).find("not Causeway's"), std::string::npos);
+  EXPECT_NE(first_line(run).find("not an exit code of Causeway"), std::string::npos);
   run.end = RunEnd{};
-  EXPECT_NE(first_line(run).find("does not say how"), std::string::npos);
+  EXPECT_NE(first_line(run).find("has no exit code"), std::string::npos);
 }
 
 TEST(WatchFrame, NamesRanksThatAreSilent) {
@@ -177,11 +177,11 @@ TEST(WatchFrame, NamesRanksThatAreSilent) {
   for (int rank = 0; rank < 4; ++rank) run.ranks.push_back(rank_line(rank, 0.3, now - (rank == 2 ? 45 : 1)));
   const std::string silent = "silent   rank 2 on b for 45 s, was at backward 3 of step 201\n";
   EXPECT_NE(joined(build_frame(run, now, {})).find(silent), std::string::npos);
-  run.ranks[2].view.place.phase = Phase::done;
+  run.ranks[2].progress.position.phase = Phase::done;
   EXPECT_EQ(joined(build_frame(run, now, {})).find("silent"), std::string::npos);
 }
 
-TEST(WatchFrame, ManyRanksAreAStripAndTheSlowestByName) {
+TEST(WatchFrame, ManyRanksAreOneLineAndTheSlowestHaveTheirOwn) {
   RunState run = running();
   for (int rank = 0; rank < 1000; ++rank) run.ranks.push_back(rank_line(rank, rank == 777 ? 0.4 : 0.2, now));
   const auto lines = build_frame(run, now, {.width = 109, .height = 40, .unicode = false});
@@ -191,7 +191,7 @@ TEST(WatchFrame, ManyRanksAreAStripAndTheSlowestByName) {
   EXPECT_TRUE(found[2].starts_with("  777 b ")) << found[2];
 }
 
-TEST(WatchFrame, HostileTextAndNumbersStayHarmless) {
+TEST(WatchFrame, HostileTextAndNumbersAreMadePrintable) {
   RunState run = running();
   const std::string nasty = "\033]0;owned\a\033[2J\r\n\xc2\x9b\x80\xff\xe2\x80\xae" + std::string(100'000, '\b');
   run.path = run.setup.model = run.setup.dtype = run.setup.device = run.setup.layout = run.setup.transport = nasty;
@@ -224,7 +224,7 @@ TEST(WatchFrame, HostileTextAndNumbersStayHarmless) {
   }
 }
 
-TEST(WatchFrame, ColoursComeOnlyWhenAsked) {
+TEST(WatchFrame, HasColoursOnlyIfAsked) {
   const auto has_escape = [](const std::vector<std::string>& lines) {
     return joined(lines).find('\033') != std::string::npos;
   };
