@@ -91,7 +91,7 @@ TEST_P(EveryCarrier, TheFirstTokenIsKnownSeveralShardsLater) {
 
 TEST_P(EveryCarrier, TheFirstTokenIsUnknownIfRanksReceiveNothing) {
   const double loss =
-      recall_loss([](Communicator& world) { return Mesh(deaf_groups(world), 1, ranks); }, GetParam(), 150);
+      recall_loss([](Communicator& world) { return Mesh(groups_receiving_zeros(world), 1, ranks); }, GetParam(), 150);
   if (IsSkipped()) return;
   if (!std::isnan(loss)) {
     EXPECT_GT(loss, 1.3);
