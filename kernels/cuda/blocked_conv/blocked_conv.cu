@@ -1,16 +1,21 @@
 #include "kernels/cuda/blocked_conv/blocked_conv.cuh"
 
+#include "kernels/core/integer.hpp"
 #include "kernels/cuda/device/reduce.cuh"
 #include "kernels/expect.hpp"
 
 namespace causeway::cuda {
 namespace {
 
-/// A warp a tap of a group, or 32 channels' skips.
+/// add_filter_parts.
+/// block: 8 warps
+/// warp: one tap of one group; after these, 32 channels of d_skip
+/// thread: every 32nd of the tap's partial sums, of which lane 0 then has the total; or one channel of d_skip
+/// registers: one float64 sum
 template <class R>
 __global__ void __launch_bounds__(256)
-    add_parts(FilterParts<R> from, std::int64_t groups, std::int64_t length, R* d_taps, std::int64_t taps_stride,
-              R* d_skip, std::int64_t skip_stride, std::int64_t channels) {
+    add_filter_parts_kernel(FilterParts<R> from, std::int64_t groups, std::int64_t length, R* d_taps,
+                            std::int64_t taps_stride, R* d_skip, std::int64_t skip_stride, std::int64_t channels) {
   const std::int64_t item = std::int64_t{blockIdx.x} * 8 + threadIdx.y;
   const int lane = static_cast<int>(threadIdx.x);
   if (item < groups * length) {
@@ -38,16 +43,18 @@ void expect_inputs(const Args& args) {
   const DType dtype = in.v.dtype, accumulator = accumulator_of(dtype);
   const std::int64_t D = in.v.columns(), G = args.taps.rows(), length = args.taps.columns();
   const Shape rows{in.segments.tokens, D};
-  expect("v", in.v, dtype, rows);
-  expect_if_present("q", in.q, dtype, rows);
-  expect_if_present("k", in.k, dtype, rows);
-  expect_if_present("skip", in.skip, in.skip.dtype == accumulator ? accumulator : dtype, {D});
-  expect("taps", args.taps, args.taps.dtype == accumulator ? accumulator : dtype, {G, length});
-  ensure(length > 0 && (G == 0 ? D == 0 : D % G == 0), "taps {} for {} channels", args.taps.shape.to_string(), D);
-  ensure(args.block > 0, "a block of {} tokens", args.block);
-  expect_if_present("halo", args.halo, dtype, {length - 1, D});
+  cpu::expect("v", in.v, dtype, rows);
+  cpu::expect_if_present("q", in.q, dtype, rows);
+  cpu::expect_if_present("k", in.k, dtype, rows);
+  cpu::expect_if_present("skip", in.skip, in.skip.dtype == accumulator ? accumulator : dtype, {D});
+  cpu::expect("taps", args.taps, args.taps.dtype == accumulator ? accumulator : dtype, {G, length});
+  ensure(length > 0 && (G == 0 ? D == 0 : D % G == 0),
+         "blocked_conv: taps are {} for {} channels, expected whole groups of channels", args.taps.shape.to_string(),
+         D);
+  ensure(args.block > 0, "blocked_conv: a block has {} tokens, expected at least 1", args.block);
+  cpu::expect_if_present("halo", args.halo, dtype, {length - 1, D});
   ensure(args.halo.present() || length == 1 || !in.segments.continues_from_left(),
-         "a document begins before the run, but halo is absent");
+         "blocked_conv: a document begins before the run, but halo is absent");
 }
 
 }  // namespace
@@ -55,9 +62,10 @@ void expect_inputs(const Args& args) {
 template <class R>
 void add_filter_parts(const Stream& stream, const FilterParts<R>& from, TensorView d_taps, TensorView d_skip) {
   const std::int64_t channels = d_skip.present() ? d_skip.rows() : 0, groups = d_taps.rows(), length = d_taps.columns();
-  add_parts<R><<<grid_of(groups * length + (channels + 31) / 32, 8), dim3(32, 8), 0, native_of(stream)>>>(
-      from, groups, length, static_cast<R*>(d_taps.data), d_taps.row_stride,
-      d_skip.present() ? static_cast<R*>(d_skip.data) : nullptr, d_skip.row_stride, channels);
+  add_filter_parts_kernel<R>
+      <<<grid_of(groups * length + ceil_div(channels, 32), 8), dim3(32, 8), 0, native_of(stream)>>>(
+          from, groups, length, static_cast<R*>(d_taps.data), d_taps.row_stride,
+          d_skip.present() ? static_cast<R*>(d_skip.data) : nullptr, d_skip.row_stride, channels);
   cuda_check(cudaGetLastError());
 }
 template void add_filter_parts(const Stream&, const FilterParts<float>&, TensorView, TensorView);

@@ -219,12 +219,13 @@ struct GatedInputRows {
     const auto a = x.template load<V>(token, channel);
 #pragma unroll
     for (int v = 0; v < V; ++v) values[v] = widened(a.at[v]);
-    if (!gated) return;
-    const auto b = gate.template load<V>(token, channel);
+    if (gated) {
+      const auto b = gate.template load<V>(token, channel);
 #pragma unroll
-    for (int v = 0; v < V; ++v) {
-      values[v] *= widened(b.at[v]);
-      if (rounded) values[v] = widened(narrowed<T>(values[v]));
+      for (int v = 0; v < V; ++v) {
+        values[v] *= widened(b.at[v]);
+        if (rounded) values[v] = widened(narrowed<T>(values[v]));
+      }
     }
   }
 };

@@ -42,19 +42,22 @@ __device__ __forceinline__ void for_each_packet_of(const RowBatch& batch, const 
   }
 }
 
+template <class T, int V>
+__device__ __forceinline__ void load_or_zero(const GatedInputRows<T>& from, std::int64_t token, std::int64_t channel,
+                                             float (&values)[V]) {
+#pragma unroll
+  for (int v = 0; v < V; ++v) values[v] = 0;
+  if (token < 0) return;
+  from.template load<V>(token, channel, values);
+}
+
 template <class S, class T, int V>
 __device__ __forceinline__ void load_packets(const RowBatch& batch, const TileCoordinates<S>& tile,
                                              const GatedInputRows<T>& from, Complex<float>* storage) {
-  const auto load_or_zero = [&](std::int64_t token, std::int64_t channel, float(&values)[V]) {
-#pragma unroll
-    for (int v = 0; v < V; ++v) values[v] = 0;
-    if (token < 0) return;
-    from.template load<V>(token, batch.first_channel + channel, values);
-  };
   for_each_packet_of<S, V>(batch, tile, [&](int row, int t, std::int64_t low, std::int64_t high, std::int64_t channel) {
     float re[V], im[V];
-    load_or_zero(low, channel, re);
-    load_or_zero(high, channel, im);
+    load_or_zero(from, low, batch.first_channel + channel, re);
+    load_or_zero(from, high, batch.first_channel + channel, im);
 #pragma unroll
     for (int v = 0; v < V; ++v) storage[row + v * S::pitch + padded_offset(t)] = {re[v], im[v]};
   });
