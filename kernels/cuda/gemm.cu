@@ -175,7 +175,7 @@ void gemm(const Stream& stream, const Gemm& args) {
     return dispatch(c.dtype, [&]<class T>() {
       for_each_element(stream, {c}, ScaleByBetaBody<T>{Rows<T>(c), static_cast<Accumulator<T>>(args.beta)});
     });
-  GemmPlans& plans = stream.companion<GemmPlans>();
+  GemmPlans& plans = stream.resource<GemmPlans>();
   const GemmPlan& plan = plans({.m = m,
                                 .n = n,
                                 .k = k,

@@ -19,10 +19,10 @@ __global__ void __launch_bounds__(256)
   const std::int64_t item = std::int64_t{blockIdx.x} * 8 + threadIdx.y;
   const int lane = static_cast<int>(threadIdx.x);
   if (item < groups * length) {
-    const std::int64_t group = item / length, lag = item % length, each = from.columns / groups;
+    const std::int64_t group = item / length, lag = item % length, group_columns = from.columns / groups;
     double sum = 0;
-    for (std::int64_t i = lane; i < from.parts * each; i += 32) {
-      const std::int64_t part = i / each, column = group * each + i % each;
+    for (std::int64_t i = lane; i < from.parts * group_columns; i += 32) {
+      const std::int64_t part = i / group_columns, column = group * group_columns + i % group_columns;
       sum += static_cast<double>(from.partial[(part * length + lag) * from.columns + column]);
     }
     sum = reduce_lanes(sum);
@@ -40,19 +40,19 @@ __global__ void __launch_bounds__(256)
 template <class Args>
 void expect_inputs(const Args& args) {
   const GatedConvInputs& in = args.in;
-  const DType dtype = in.v.dtype, accumulator = accumulator_of(dtype);
+  const DType dtype = in.v.dtype;
   const std::int64_t D = in.v.columns(), G = args.taps.rows(), length = args.taps.columns();
   const Shape rows{in.segments.tokens, D};
-  cpu::expect("v", in.v, dtype, rows);
-  cpu::expect_if_present("q", in.q, dtype, rows);
-  cpu::expect_if_present("k", in.k, dtype, rows);
-  cpu::expect_if_present("skip", in.skip, in.skip.dtype == accumulator ? accumulator : dtype, {D});
-  cpu::expect("taps", args.taps, args.taps.dtype == accumulator ? accumulator : dtype, {G, length});
+  expect("v", in.v, dtype, rows);
+  expect_if_present("q", in.q, dtype, rows);
+  expect_if_present("k", in.k, dtype, rows);
+  if (in.skip.present()) expect_dtype_or_accumulator("skip", in.skip, dtype, {D});
+  expect_dtype_or_accumulator("taps", args.taps, dtype, {G, length});
   ensure(length > 0 && (G == 0 ? D == 0 : D % G == 0),
          "blocked_conv: taps are {} for {} channels, expected whole groups of channels", args.taps.shape.to_string(),
          D);
   ensure(args.block > 0, "blocked_conv: a block has {} tokens, expected at least 1", args.block);
-  cpu::expect_if_present("halo", args.halo, dtype, {length - 1, D});
+  expect_if_present("halo", args.halo, dtype, {length - 1, D});
   ensure(args.halo.present() || length == 1 || !in.segments.continues_from_left(),
          "blocked_conv: a document begins before the run, but halo is absent");
 }

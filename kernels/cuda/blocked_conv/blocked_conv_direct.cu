@@ -280,13 +280,13 @@ template <class T>
 void direct_conv_forward(const Stream& stream, const BlockedConvForward& args) {
   const Rows<const T> no_input = rows_of<const T>({});
   const Rows<T> no_output = rows_of<T>({});
-  convolve<T, ScanDirection::right>(stream, DirectConvInputs<T>(args),
-                                    {.d_y = no_input,
-                                     .gate = rows_of<const T>(args.in.q),
-                                     .other_gate = no_input,
-                                     .y = rows_of<T>(args.y),
-                                     .other = no_output,
-                                     .d_halo = no_output});
+  convolve<T, ScanDirection::left_to_right>(stream, DirectConvInputs<T>(args),
+                                            {.d_y = no_input,
+                                             .gate = rows_of<const T>(args.in.q),
+                                             .other_gate = no_input,
+                                             .y = rows_of<T>(args.y),
+                                             .other = no_output,
+                                             .d_halo = no_output});
 }
 
 template <class T>
@@ -297,20 +297,20 @@ void direct_conv_backward(const Stream& stream, const BlockedConvBackward& args)
   const Rows<const T> no_input = rows_of<const T>({}), d_y = rows_of<const T>(to.d_y);
   const Rows<T> no_output = rows_of<T>({});
   if (args.in.q.present())
-    convolve<T, ScanDirection::right>(stream, conv,
-                                      {.d_y = no_input,
-                                       .gate = d_y,
-                                       .other_gate = no_input,
-                                       .y = rows_of<T>(to.d_q),
-                                       .other = no_output,
-                                       .d_halo = no_output});
-  convolve<T, ScanDirection::left>(stream, conv,
-                                   {.d_y = d_y,
-                                    .gate = rows_of<const T>(args.in.v),
-                                    .other_gate = conv.k,
-                                    .y = rows_of<T>(args.in.k.present() ? to.d_k : TensorView{}),
-                                    .other = rows_of<T>(to.d_v),
-                                    .d_halo = rows_of<T>(conv.length > 1 ? args.d_halo : TensorView{})});
+    convolve<T, ScanDirection::left_to_right>(stream, conv,
+                                              {.d_y = no_input,
+                                               .gate = d_y,
+                                               .other_gate = no_input,
+                                               .y = rows_of<T>(to.d_q),
+                                               .other = no_output,
+                                               .d_halo = no_output});
+  convolve<T, ScanDirection::right_to_left>(stream, conv,
+                                            {.d_y = d_y,
+                                             .gate = rows_of<const T>(args.in.v),
+                                             .other_gate = conv.k,
+                                             .y = rows_of<T>(args.in.k.present() ? to.d_k : TensorView{}),
+                                             .other = rows_of<T>(to.d_v),
+                                             .d_halo = rows_of<T>(conv.length > 1 ? args.d_halo : TensorView{})});
   if (conv.segments.tokens == 0) return;
 
   const std::int64_t tiles = ceil_div(conv.channels, tile_channels), lags = ceil_div(conv.length, tile_tokens);

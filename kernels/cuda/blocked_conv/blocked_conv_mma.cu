@@ -41,11 +41,11 @@ __global__ void __launch_bounds__(32 * across, 2) mma_forward(const MmaForward a
   const ToeplitzFilter<Blocks> filter(args.taps, at.exists ? at.tile / args.group_tiles : 0, args.length, lane);
   const bool has_skip = args.skip.present() && at.exists;
   const float skip[2] = {has_skip ? args.skip(at.channel) : 0.0f, has_skip ? args.skip(at.channel + 8) : 0.0f};
-  TileStarts<ScanDirection::right> tile_starts(args.segments, first, lane);
+  TileStarts<ScanDirection::left_to_right> tile_starts(args.segments, first, lane);
   const std::int64_t start = args.segments.cu_seqlens[0], tokens = args.segments.tokens;
 
   const unsigned base = shared_address(memory),
-                 matrix_row = Tile::channels_by_tokens(ScanDirection::right, at.warp, lane);
+                 matrix_row = Tile::channels_by_tokens(ScanDirection::left_to_right, at.warp, lane);
   const auto slot = [&](int i, int tensor) {
     return base + static_cast<unsigned>((i % stages * tensors + tensor) * Tile::bytes);
   };
@@ -55,15 +55,16 @@ __global__ void __launch_bounds__(32 * across, 2) mma_forward(const MmaForward a
       const std::int64_t t = (first + i) * conv_tile + row;
       if (t < 0) {
         const bool exists = t > -args.length && t >= start && at.copies;
-        copy_ahead(slot(i, v_tile) + at.copy_offset, exists ? &args.halo(args.length - 1 + t, at.column) : args.v.data,
-                   exists);
+        copy_16_bytes_async(slot(i, v_tile) + at.copy_offset,
+                            exists ? &args.halo(args.length - 1 + t, at.column) : args.v.data, exists);
       } else {
         const bool exists = t < tokens && at.copies;
         const std::int64_t from = exists ? t : 0, column = exists ? at.column : 0;
-        if (args.k.data != nullptr) copy_ahead(slot(i, k_tile) + at.copy_offset, &args.k(from, column), exists);
-        copy_ahead(slot(i, v_tile) + at.copy_offset, &args.v(from, column), exists);
+        if (args.k.data != nullptr)
+          copy_16_bytes_async(slot(i, k_tile) + at.copy_offset, &args.k(from, column), exists);
+        copy_16_bytes_async(slot(i, v_tile) + at.copy_offset, &args.v(from, column), exists);
         if (i >= warm_up && args.q.data != nullptr)
-          copy_ahead(slot(i, q_tile) + at.copy_offset, &args.q(from, column), exists);
+          copy_16_bytes_async(slot(i, q_tile) + at.copy_offset, &args.q(from, column), exists);
       }
     }
     commit_async_copies();
@@ -89,9 +90,9 @@ __global__ void __launch_bounds__(32 * across, 2) mma_forward(const MmaForward a
 
       // 3a. x = k⊙v.
       std::uint32_t x[4], masked[4];
-      load_matrices<true>(x, slot(i, v_tile) + matrix_row);
+      ldmatrix_x4<true>(x, slot(i, v_tile) + matrix_row);
       if (args.k.data != nullptr && first + i >= 0) {
-        load_matrices<true>(masked, slot(i, k_tile) + matrix_row);
+        ldmatrix_x4<true>(masked, slot(i, k_tile) + matrix_row);
         multiply_pairs(x, masked);
       }
       // 3b. The products. With a start in the tile, `masked` holds the tokens of one document at a time.
@@ -123,10 +124,10 @@ __global__ void __launch_bounds__(32 * across, 2) mma_forward(const MmaForward a
       if (i >= warm_up) {
         if (args.skip.present()) add_skip(sum, skip, x);
         std::uint32_t gate[4] = {};
-        if (args.q.data != nullptr) load_matrices<true>(gate, slot(i, q_tile) + matrix_row);
+        if (args.q.data != nullptr) ldmatrix_x4<true>(gate, slot(i, q_tile) + matrix_row);
         round_gated(x, sum, args.q.data != nullptr, gate);
         __syncwarp();  // all lanes have read q
-        store_matrices_transposed(slot(i, q_tile) + matrix_row, x);
+        stmatrix_x4_transposed(slot(i, q_tile) + matrix_row, x);
       }
       ++i;
     }

@@ -103,16 +103,17 @@ __global__ void __launch_bounds__(32 * across, Blocks > 5   ? 2
   const ToeplitzFilter<Blocks> filter(args.taps, at.exists ? at.tile / args.group_tiles : 0, args.length, lane);
   const bool has_skip = args.skip.present() && at.exists;
   const float skip[2] = {has_skip ? args.skip(at.channel) : 0.0f, has_skip ? args.skip(at.channel + 8) : 0.0f};
-  TileStarts<ScanDirection::left> tile_starts(args.segments, first, lane);
+  TileStarts<ScanDirection::right_to_left> tile_starts(args.segments, first, lane);
   const std::int64_t start = args.segments.cu_seqlens[0], tokens = args.segments.tokens;
 
   const unsigned base = shared_address(shared.fetched), past_base = shared_address(shared.past),
-                 reversed_row = Tile::channels_by_tokens(ScanDirection::left, at.warp, lane),
+                 reversed_row = Tile::channels_by_tokens(ScanDirection::right_to_left, at.warp, lane),
                  matrix_row = Tile::tokens_by_channels(at.warp, lane);
   const auto slot = [&](int i, int tensor) {
     return base + static_cast<unsigned>((i % stages * tensors + tensor) * Tile::bytes);
   };
-  const unsigned own_row = Tile::offset(lane / 2, 2 * at.warp + lane % 2);  // the lane's share of its warp's tile
+  const unsigned own_row =
+      Tile::offset(lane / 2, 2 * at.warp + lane % 2);  // the 16 bytes of its warp's tile that the lane clears
   const auto past = [&](int c) { return past_base + static_cast<unsigned>(c * Tile::bytes); };
   // Copies tile i of the scan to its stage in the background.
   const auto fetch = [&](int i) {
@@ -120,16 +121,18 @@ __global__ void __launch_bounds__(32 * across, Blocks > 5   ? 2
       const std::int64_t t = (first - i) * conv_tile + row;
       if (t < 0) {
         const bool exists = args.halo.data != nullptr && t > -args.length && t >= start && at.copies;
-        copy_ahead(slot(i, v_tile) + at.copy_offset, exists ? &args.halo(args.length - 1 + t, at.column) : args.v.data,
-                   exists);
+        copy_16_bytes_async(slot(i, v_tile) + at.copy_offset,
+                            exists ? &args.halo(args.length - 1 + t, at.column) : args.v.data, exists);
       } else {
         const bool exists = t < tokens && at.copies;
         const std::int64_t from = exists ? t : 0, column = exists ? at.column : 0;
-        if (args.q.data != nullptr) copy_ahead(slot(i, q_tile) + at.copy_offset, &args.q(from, column), exists);
-        copy_ahead(slot(i, d_y_tile) + at.copy_offset, &args.d_y(from, column), exists);
+        if (args.q.data != nullptr)
+          copy_16_bytes_async(slot(i, q_tile) + at.copy_offset, &args.q(from, column), exists);
+        copy_16_bytes_async(slot(i, d_y_tile) + at.copy_offset, &args.d_y(from, column), exists);
         if (i >= warm_up) {
-          copy_ahead(slot(i, v_tile) + at.copy_offset, &args.v(from, column), exists);
-          if (args.k.data != nullptr) copy_ahead(slot(i, k_tile) + at.copy_offset, &args.k(from, column), exists);
+          copy_16_bytes_async(slot(i, v_tile) + at.copy_offset, &args.v(from, column), exists);
+          if (args.k.data != nullptr)
+            copy_16_bytes_async(slot(i, k_tile) + at.copy_offset, &args.k(from, column), exists);
         }
       }
     }
@@ -168,9 +171,9 @@ __global__ void __launch_bounds__(32 * across, Blocks > 5   ? 2
       const bool in_run = first - i >= 0;
       std::uint32_t dc[4] = {}, masked[4];
       if (in_run) {
-        load_matrices<true>(dc, slot(i, d_y_tile) + reversed_row);
+        ldmatrix_x4<true>(dc, slot(i, d_y_tile) + reversed_row);
         if (args.q.data != nullptr) {
-          load_matrices<true>(masked, slot(i, q_tile) + reversed_row);
+          ldmatrix_x4<true>(masked, slot(i, q_tile) + reversed_row);
           multiply_pairs(dc, masked);
         }
       }
@@ -179,7 +182,7 @@ __global__ void __launch_bounds__(32 * across, Blocks > 5   ? 2
       const int before = tokens_before(starts);
 #pragma unroll
       for (int j = 0; j < 4; ++j) masked[j] = dc[j];
-      store_matrices_transposed(past(c) + reversed_row, dc);
+      stmatrix_x4_transposed(past(c) + reversed_row, dc);
       if (starts != 0) keep_columns(masked, dc, 0, before, lane);
       float sum[2][4] = {};
       if (i >= warm_up) {
@@ -189,13 +192,13 @@ __global__ void __launch_bounds__(32 * across, Blocks > 5   ? 2
 
         // 3c. The sums of d_taps.
         std::uint32_t x[4], x_before[4], dc_rows[4], dc_before[4];
-        load_matrices<false>(x, slot(i, v_tile) + matrix_row);
+        ldmatrix_x4<false>(x, slot(i, v_tile) + matrix_row);
         if (args.k.data != nullptr && in_run) {
-          load_matrices<false>(dc_rows, slot(i, k_tile) + matrix_row);
+          ldmatrix_x4<false>(dc_rows, slot(i, k_tile) + matrix_row);
           multiply_pairs(x, dc_rows);
         }
         __syncwarp();  // dc has been stored
-        load_matrices<false>(dc_rows, past(c) + matrix_row);
+        ldmatrix_x4<false>(dc_rows, past(c) + matrix_row);
 #pragma unroll
         for (int j = 0; j < 4; ++j) x_before[j] = x[j], dc_before[j] = dc_rows[j];
         if (starts != 0) {
@@ -205,7 +208,7 @@ __global__ void __launch_bounds__(32 * across, Blocks > 5   ? 2
         multiply_transposed(lag_sums[0], dc_before, x_before);
 #pragma unroll
         for (int b = 1; b < Blocks; ++b) {
-          load_matrices<false>(dc_before, past((c + Blocks - b) % Blocks) + matrix_row);
+          ldmatrix_x4<false>(dc_before, past((c + Blocks - b) % Blocks) + matrix_row);
           multiply_transposed(lag_sums[b], dc_before, x_before);
         }
         for_each_start(starts, [&](int from, int to) {
@@ -226,7 +229,7 @@ __global__ void __launch_bounds__(32 * across, Blocks > 5   ? 2
           for (int j = 0; j < 4; ++j) ring[b][j] = 0;
           if (b != c) clear_row(past(b) + own_row);
         }
-        store_matrices_transposed(past(c) + reversed_row, masked);
+        stmatrix_x4_transposed(past(c) + reversed_row, masked);
       }
 #pragma unroll
       for (int j = 0; j < 4; ++j) ring[c][j] = masked[j];  // the tokens of the last document
@@ -236,8 +239,8 @@ __global__ void __launch_bounds__(32 * across, Blocks > 5   ? 2
         if (args.skip.present()) add_skip(sum, skip, dc);
         std::uint32_t v[4], k[4] = {}, d_k[4];
         if (in_run) {
-          load_matrices<true>(v, slot(i, v_tile) + reversed_row);
-          if (args.k.data != nullptr) load_matrices<true>(k, slot(i, k_tile) + reversed_row);
+          ldmatrix_x4<true>(v, slot(i, v_tile) + reversed_row);
+          if (args.k.data != nullptr) ldmatrix_x4<true>(k, slot(i, k_tile) + reversed_row);
           round_gated(d_k, sum, true, v);
           if (args.skips != nullptr) {
             if (args.k.data != nullptr) multiply_pairs(v, k);
@@ -248,8 +251,8 @@ __global__ void __launch_bounds__(32 * across, Blocks > 5   ? 2
         }
         round_gated(dc, sum, in_run && args.k.data != nullptr, k);
         __syncwarp();  // all lanes have read k and v
-        if (in_run && args.k.data != nullptr) store_matrices_transposed(slot(i, v_tile) + reversed_row, d_k);
-        store_matrices_transposed(slot(i, k_tile) + reversed_row, dc);
+        if (in_run && args.k.data != nullptr) stmatrix_x4_transposed(slot(i, v_tile) + reversed_row, d_k);
+        stmatrix_x4_transposed(slot(i, k_tile) + reversed_row, dc);
       }
       ++i;
     }

@@ -76,13 +76,13 @@ struct BlockTile {
   __device__ static unsigned offset(int token, int part) {
     return static_cast<unsigned>((token * row_parts + (part ^ (token % 8))) * 16);
   }
-  /// Offset of the row that a lane passes to load_matrices<true>, for tiles [channels, tokens] of warp `warp`. In the
+  /// Offset of the row that a lane passes to ldmatrix_x4<true>, for tiles [channels, tokens] of warp `warp`. In the
   /// direction from right to left the tokens are reversed.
   __device__ static unsigned channels_by_tokens(ScanDirection direction, int warp, int lane) {
     const int token = lane % 8 + lane / 16 * 8;
-    return offset(direction == ScanDirection::right ? token : conv_tile - 1 - token, 2 * warp + lane / 8 % 2);
+    return offset(direction == ScanDirection::left_to_right ? token : conv_tile - 1 - token, 2 * warp + lane / 8 % 2);
   }
-  /// The same for load_matrices<false>, for tiles [tokens, channels].
+  /// The same for ldmatrix_x4<false>, for tiles [tokens, channels].
   __device__ static unsigned tokens_by_channels(int warp, int lane) { return offset(lane % 16, 2 * warp + lane / 16); }
 };
 

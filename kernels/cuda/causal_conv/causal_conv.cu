@@ -9,7 +9,7 @@ namespace {
 
 /// The reach of token begin + k: the number of taps whose token is in the same document. It can be computed for each k
 /// independently, so that rows do not wait for each other.
-__device__ int reach_of(const Starts& starts, int k, int taps) {
+__device__ int reach_of(const DocumentStarts& starts, int k, int taps) {
   const std::int64_t before = starts.begin + k - starts.start_of(k);
   return before >= taps ? taps : static_cast<int>(before) + 1;
 }
@@ -67,12 +67,12 @@ template <class Args>
 void expect_inputs(const Args& args) {
   const DType dtype = args.x.dtype;
   const std::int64_t T = args.segments.tokens, D = args.weight.rows(), W = args.weight.columns();
-  cpu::expect("x", args.x, dtype, {T, D});
+  expect("x", args.x, dtype, {T, D});
   ensure(args.activation != Activation::gelu, "causal_conv: the activation is {}, expected none or silu",
          name_of(args.activation));
-  cpu::expect("weight", args.weight, dtype, {D, W});
-  cpu::expect_if_present("bias", args.bias, dtype, {D});
-  cpu::expect_if_present("halo", args.halo, dtype, {W - 1, D});
+  expect("weight", args.weight, dtype, {D, W});
+  expect_if_present("bias", args.bias, dtype, {D});
+  expect_if_present("halo", args.halo, dtype, {W - 1, D});
   ensure(args.halo.present() || W == 1 || !args.segments.continues_from_left(),
          "causal_conv: a document begins before the run, but halo is absent");
 }
@@ -81,7 +81,7 @@ void expect_inputs(const Args& args) {
 
 void causal_conv_forward(const Stream& stream, const CausalConvForward& args) {
   expect_inputs(args);
-  cpu::expect("y", args.y, args.x.dtype, args.x.shape);
+  expect("y", args.y, args.x.dtype, args.x.shape);
   if (args.weight.columns() > max_register_taps) return causal_conv_long_forward(stream, args);
   dispatch(args.x.dtype, [&]<class Type> { forward<Type>(stream, args); });
 }
@@ -89,11 +89,11 @@ void causal_conv_forward(const Stream& stream, const CausalConvForward& args) {
 void causal_conv_backward(const Stream& stream, const CausalConvBackward& args) {
   expect_inputs(args);
   const DType dtype = args.x.dtype, accumulator = accumulator_of(dtype);
-  cpu::expect("d_y", args.d_y, dtype, args.x.shape);
-  cpu::expect("d_x", args.d_x, dtype, args.x.shape);
-  cpu::expect_if_present("d_halo", args.d_halo, dtype, {args.weight.columns() - 1, args.weight.rows()});
-  cpu::expect("d_weight", args.d_weight, accumulator, args.weight.shape);
-  cpu::expect_if_present("d_bias", args.d_bias, accumulator, {args.weight.rows()});
+  expect("d_y", args.d_y, dtype, args.x.shape);
+  expect("d_x", args.d_x, dtype, args.x.shape);
+  expect_if_present("d_halo", args.d_halo, dtype, {args.weight.columns() - 1, args.weight.rows()});
+  expect("d_weight", args.d_weight, accumulator, args.weight.shape);
+  expect_if_present("d_bias", args.d_bias, accumulator, {args.weight.rows()});
   if (args.weight.columns() > max_register_taps) return causal_conv_long_backward(stream, args);
   causal_conv_strips_backward(stream, args);
 }

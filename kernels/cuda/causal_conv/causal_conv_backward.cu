@@ -7,7 +7,7 @@ namespace {
 /// The reaches of consecutive tokens, in few registers: the backward kernel has none to spare.
 class ReachSequence {
  public:
-  __device__ ReachSequence(const Starts& starts, int taps) : bits_(starts.bits), taps_(taps) {
+  __device__ ReachSequence(const DocumentStarts& starts, int taps) : bits_(starts.bits), taps_(taps) {
     const std::int64_t before = starts.begin - starts.start_of(0);
     reach_ = before >= taps ? taps : static_cast<int>(before);
   }
@@ -33,7 +33,7 @@ struct BackwardTensors {
 };
 
 /// With g = d_y times the slope of the activation: the g of each token is added to d_x of the tokens that it reaches,
-/// and d_x[t] is complete after g[t + Taps - 1]. Therefore a thread also computes g of the Taps - 1 tokens behind its
+/// and d_x[t] is complete after g[t + Taps - 1]. Therefore a thread also computes g of the Taps - 1 tokens after its
 /// strip, which the next strip computes again.
 /// block: 4 consecutive strips of 48 tokens by 32 packets of V channels; one part of d_weight and d_bias
 /// warp: one strip by 32 packets
@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(32 * strips_per_block, Taps > 4         ? 2
   const std::int64_t tokens = in.segments.tokens, begin = at.strip * backward_strip, channel = at.channel;
   R sums[Taps + 1][V] = {};
   if (begin < tokens) {
-    const Starts starts(in.segments, begin, static_cast<int>(threadIdx.x));
+    const DocumentStarts starts(in.segments, begin, static_cast<int>(threadIdx.x));
     if (channel < in.channels) {
       const int count = static_cast<int>(tokens - begin < backward_strip ? tokens - begin : backward_strip);
       const int left = static_cast<int>(tokens - begin < 64 ? tokens - begin : 64);

@@ -146,14 +146,14 @@ __global__ void __launch_bounds__(warps* lanes)
   if (strip.count == 0) return;
   const int lane = static_cast<int>(threadIdx.x);
   const DocumentStarts starts(conv.segments, strip.begin, lane);
-  const std::int64_t end =
-      min(tokens, Document(conv.segments, strip.begin + strip.count - 1, lane).end);  // of the last token's document
+  const std::int64_t end = min(
+      tokens, DocumentBounds(conv.segments, strip.begin + strip.count - 1, lane).end);  // of the last token's document
   if (strip.channel >= conv.channels) return;
   std::int64_t reach[lane_sums], most = 0;
   R ring[lane_sums], sum[lane_sums];
 #pragma unroll
   for (int i = 0; i < lane_sums; ++i) {
-    const std::int64_t t = strip.begin + i, distance = starts.to_next(i);
+    const std::int64_t t = strip.begin + i, distance = starts.distance_to_next(i);
     reach[i] = i < strip.count ? min(conv.taps, i + distance < strip.count ? distance : end - t) : 0;
     most = max(most, reach[i]);
     ring[i] = i < strip.count ? g[t * conv.channels + strip.channel] : R(0);

@@ -23,7 +23,7 @@
 namespace causeway::cuda {
 
 /// Tokens of a strip. A backward strip and the taps that reach beyond its end are together at most the 64 tokens that
-/// Starts covers.
+/// DocumentStarts covers.
 constexpr int forward_strip = 64, backward_strip = 48;
 constexpr int strips_per_block = 4, packets_per_block = 32;
 constexpr int prefetch_rows = 4;       ///< rows in flight

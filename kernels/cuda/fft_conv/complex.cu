@@ -74,7 +74,8 @@ struct RotateBody {
   }
 };
 
-/// y = alpha · a ⊙ b, or a ⊙ conj(b) if sign = -1; group_size neighbouring channels of a share a channel of b.
+/// y = alpha · a ⊙ b, or a ⊙ conj(b) if sign = -1; group_size neighbouring channels of a are multiplied by one channel
+/// of b.
 template <class R>
 struct MultiplyBody {
   static constexpr int width = packet_width<R> / 2;
@@ -115,7 +116,7 @@ struct MultiplyBody {
 
 /// y[row, group] += Σ a ⊙ conj(b) over the channels of the group.
 /// block: blockDim.x / lanes neighbouring groups by blockDim.y rows; goes over the rows in steps of gridDim.y blocks
-/// warp: `lanes` neighbouring lanes share a group
+/// warp: `lanes` neighbouring lanes for one group
 /// thread: packets of V channels of one group, every lanes-th packet
 /// The order of a sum depends on group_size only.
 template <class R, int V>
@@ -124,7 +125,7 @@ __global__ void __launch_bounds__(threads)
                     std::int64_t group_size, int lanes) {
   const int lane = static_cast<int>(threadIdx.x) % lanes;
   const std::int64_t group = std::int64_t{blockIdx.x} * (blockDim.x / lanes) + threadIdx.x / lanes;
-  // All threads of a block make the same number of iterations: a warp calls over_lanes together, and its lanes may be
+  // All threads of a block make the same number of iterations: a warp calls reduce_lanes together, and its lanes may be
   // in different rows.
   for (std::int64_t first = std::int64_t{blockIdx.y} * blockDim.y; first < rows;
        first += std::int64_t{gridDim.y} * blockDim.y) {
@@ -140,8 +141,8 @@ __global__ void __launch_bounds__(threads)
         im += x.at[2 * v + 1] * w.at[2 * v] - x.at[2 * v] * w.at[2 * v + 1];
       }
     }
-    re = over_lanes(re, lanes);
-    im = over_lanes(im, lanes);
+    re = reduce_lanes(re, lanes);
+    im = reduce_lanes(im, lanes);
     if (!active || lane != 0) continue;
     auto to = y.template load<2>(row, 2 * group);
     to.at[0] += re;

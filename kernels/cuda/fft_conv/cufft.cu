@@ -68,7 +68,7 @@ class CufftPlans {
 }  // namespace
 
 void transform(const Stream& stream, const TransformBatch& batch, bool inverse, void* data) {
-  const CufftPlan& plan = stream.companion<CufftPlans>()(stream, batch);
+  const CufftPlan& plan = stream.resource<CufftPlans>()(stream, batch);
   const Tensor workspace(stream, DType::u8, {plan.workspace});
   cufft_check(cufftSetWorkArea(plan.handle.get(), workspace.view().data));
   cufft_check(cufftXtExec(plan.handle.get(), data, data, inverse ? CUFFT_INVERSE : CUFFT_FORWARD));

@@ -17,7 +17,7 @@ struct TransformBatch {
   auto operator<=>(const TransformBatch&) const = default;
 };
 
-/// Transforms `data` in place by cuFFT, unscaled. The plan of each TransformBatch is kept as a companion of the stream;
+/// Transforms `data` in place by cuFFT, unscaled. The plan of each TransformBatch is a resource of the stream;
 /// the stream's memory pool provides the workspace.
 void transform(const Stream& stream, const TransformBatch& batch, bool inverse, void* data);
 

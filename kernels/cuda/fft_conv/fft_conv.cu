@@ -170,7 +170,7 @@ struct BatchSteps {
   }
 };
 
-/// What the forward and the backward convolution share.
+/// The parts that the forward and the backward convolution have in common.
 template <class T>
 struct Convolution {
   using R = Accumulator<T>;

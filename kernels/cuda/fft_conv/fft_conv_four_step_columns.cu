@@ -53,7 +53,7 @@ __device__ std::int64_t position(std::int64_t t2, int at) {
   return static_cast<std::int64_t>(at / Tile::across) * row_points + t2 + at % Tile::across;
 }
 
-/// Fills a tile from the tokens of a batch, with zeros behind the end of a document.
+/// Fills a tile from the tokens of a batch, with zeros after the end of a document.
 template <class T, int V>
 struct TokenLoader {
   RowBatch batch;

@@ -47,7 +47,7 @@ __device__ ComplexPair<R> with_skip(ComplexPair<R> h, R skip) {
 struct SpectrumItem {
   std::int64_t group, point;  ///< group of the batch; the first of the two points
   GroupRows rows;
-  bool present;  ///< false for the threads behind the last item
+  bool present;  ///< false for the threads after the last item
 
   __device__ SpectrumItem(const RowBatch& batch, const FilterGroups& groups)
       : group((std::int64_t{blockIdx.x} * threads + threadIdx.x) / (batch.points / points_per_thread)),

@@ -104,18 +104,18 @@ template class Spectra<float>;
 template class Spectra<double>;
 
 void expect_fft_conv_inputs(const GatedConvInputs& in, TensorView taps) {
-  const DType dtype = in.v.dtype, accumulator = accumulator_of(dtype);
-  const auto parameter = [&](TensorView x) { return x.dtype == accumulator ? accumulator : dtype; };
+  const DType dtype = in.v.dtype;
   const std::int64_t D = in.v.columns(), G = taps.rows();
   const Shape rows{in.segments.tokens, D};
   expect("v", in.v, dtype, rows);
   expect_if_present("q", in.q, dtype, rows);
   expect_if_present("k", in.k, dtype, rows);
-  expect_if_present("skip", in.skip, parameter(in.skip), {D});
-  expect("taps", taps, parameter(taps), {G, taps.columns()});
-  ensure(taps.columns() > 0 && (G == 0 ? D == 0 : D % G == 0), "taps {} for {} channels", taps.shape.to_string(), D);
+  if (in.skip.present()) expect_dtype_or_accumulator("skip", in.skip, dtype, {D});
+  expect_dtype_or_accumulator("taps", taps, dtype, {G, taps.columns()});
+  ensure(taps.columns() > 0 && (G == 0 ? D == 0 : D % G == 0),
+         "fft_conv: taps are {} for {} channels, expected whole groups of channels", taps.shape.to_string(), D);
   ensure(!in.segments.continues_from_left() && !in.segments.continues_to_right(),
-         "fft_conv takes whole documents, but one reaches beyond the run");
+         "fft_conv: a document begins before the run or ends after it, expected whole documents");
 }
 
 }  // namespace causeway::cuda

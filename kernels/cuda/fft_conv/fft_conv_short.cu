@@ -119,17 +119,17 @@ __global__ void __launch_bounds__(threads, 2)
   __shared__ Complex<float> storage[S::rows * S::pitch];
   const TileCoordinates<S> tile(blockIdx.x % across, blockIdx.x / across);
   const RowThread<S> thread(storage);
-  const RowChannel<S> own(batch, tile, thread);
+  const RowChannel<S> row_channel(batch, tile, thread);
   // 1. Load the tokens.
   load<S>(batch, tile, from, packets, storage);
   __syncthreads();
   // 2. Transform, multiply by the spectrum of the filter, transform back.
   Complex<float> x[thread_points];
   to_spectrum(x, thread);
-  const float skip_tap = own.present ? skip(batch.first_channel + own.channel) : 0;
+  const float skip_tap = row_channel.present ? skip(batch.first_channel + row_channel.channel) : 0;
 #pragma unroll
   for (int i = 0; i < thread_points; ++i) {
-    Complex<float> filter = own.filter(batch, groups, h, thread, i);
+    Complex<float> filter = row_channel.filter(batch, groups, h, thread, i);
     filter.re += skip_tap;
     x[i] = x[i] * filter;
   }
@@ -151,32 +151,32 @@ __global__ void __launch_bounds__(threads, 2)
                    GatedInputRows<T> dc, GatedOutputRows<T> d_v, GatedOutputRows<T> d_k, GatedOutputRows<T> d_q,
                    bool two, bool output, bool packets, Complex<float>* sums) {
   auto* const storage = reinterpret_cast<Complex<float>*>(backward_storage);
-  const RowThread<S> thread(storage), kept(storage + S::rows * S::pitch);
+  const RowThread<S> thread(storage), kv_spectrum(storage + S::rows * S::pitch);
   const std::int64_t steps = ceil_div(batch.documents, block_documents<S>), begin = steps * blockIdx.y / gridDim.y,
                      end = steps * (blockIdx.y + 1) / gridDim.y;
   Complex<float> sum[thread_points]{};
   for (std::int64_t step = begin; step < end; ++step) {
     const TileCoordinates<S> tile(blockIdx.x, step);
-    const RowChannel<S> own(batch, tile, thread);
+    const RowChannel<S> row_channel(batch, tile, thread);
     Complex<float> g[thread_points];
     // 1. The spectrum of kv.
     __syncthreads();
     load<S>(batch, tile, kv, packets, storage);
     __syncthreads();
     to_spectrum(g, thread);
-    kept.put(g, thread_points * thread.rank, 1);
+    kv_spectrum.put(g, thread_points * thread.rank, 1);
     // 2. The spectrum of dc.
     __syncthreads();
     load<S>(batch, tile, dc, packets, storage);
     __syncthreads();
     to_spectrum(g, thread);
     // 3. Their products with each other and with the filter.
-    const float skip_tap = own.present ? skip(batch.first_channel + own.channel) : 0;
+    const float skip_tap = row_channel.present ? skip(batch.first_channel + row_channel.channel) : 0;
 #pragma unroll
     for (int i = 0; i < thread_points; ++i) {
-      Complex<float> filter = own.filter(batch, groups, h, thread, i);
+      Complex<float> filter = row_channel.filter(batch, groups, h, thread, i);
       filter.re += skip_tap;
-      Complex<float>& x = kept.row[padded_offset(thread_points * thread.rank + i)];
+      Complex<float>& x = kv_spectrum.row[padded_offset(thread_points * thread.rank + i)];
       sum[i] = sum[i] + g[i] * conjugate(x);
       x = x * filter;
       g[i] = g[i] * conjugate(filter);
@@ -188,15 +188,16 @@ __global__ void __launch_bounds__(threads, 2)
     // 5. d_q.
     if (!output) continue;
     __syncthreads();
-    kept.get(g, thread_points * thread.rank, 1);
+    kv_spectrum.get(g, thread_points * thread.rank, 1);
     from_spectrum(g, thread);
     store<S>(batch, tile, d_q, packets, storage);
   }
   const TileCoordinates<S> tile(blockIdx.x, begin);
-  const RowChannel<S> own(batch, tile, thread);
-  if (!own.present) return;
-  sums += ((blockIdx.y * block_documents<S> + thread.row_index / block_channels) * batch.channels + own.channel) *
-          S::points;
+  const RowChannel<S> row_channel(batch, tile, thread);
+  if (!row_channel.present) return;
+  sums +=
+      ((blockIdx.y * block_documents<S> + thread.row_index / block_channels) * batch.channels + row_channel.channel) *
+      S::points;
 #pragma unroll
   for (int i = 0; i < thread_points; ++i) sums[i * S::row_threads + thread.rank] = sum[i];
 }

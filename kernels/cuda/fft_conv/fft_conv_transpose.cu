@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(threads)
   __shared__ RowTile<R> tile;
   const RowTileOrigin origin(batch);
   table.fill(batch, origin.point);
-  // 1. Tokens to shared memory; zeros behind the end of a document.
+  // 1. Tokens to shared memory; zeros after the end of a document.
   for_each_token<V>([&](int part, int i, int c) {
     const std::int64_t token = table.token[part][i], channel = origin.channel + c;
     R values[V]{};

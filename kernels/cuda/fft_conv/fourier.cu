@@ -17,14 +17,14 @@ constexpr std::int64_t max_column_length = 8192, transposed_points = 1 << 22, mi
 /// as if it were one float64.
 void transform_by_rows(const Stream& stream, const FourierTransform& args, TensorView x) {
   const std::int64_t channels = x.shape[1],
-                     together = std::min(channels, std::max(min_channels, transposed_points / args.length));
+                     channels_per_pass = std::min(channels, std::max(min_channels, transposed_points / args.length));
   TensorView points = x;
   points.dtype = DType::f64;
   points.shape = {args.length, channels};
   points.row_stride = x.row_stride / 2;
-  const Tensor scratch(stream, DType::f64, {together, args.length});
-  for (std::int64_t first = 0; first < channels; first += together) {
-    const std::int64_t count = std::min(together, channels - first);
+  const Tensor scratch(stream, DType::f64, {channels_per_pass, args.length});
+  for (std::int64_t first = 0; first < channels; first += channels_per_pass) {
+    const std::int64_t count = std::min(channels_per_pass, channels - first);
     const TensorView columns = points.slice_columns(first, count), rows = scratch.view().slice_rows(0, count);
     transpose(stream, {.x = columns, .y = rows});
     transform(stream, {.dtype = x.dtype, .length = args.length, .count = count, .stride = 1, .distance = args.length},

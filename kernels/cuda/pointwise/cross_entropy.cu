@@ -11,9 +11,6 @@
 namespace causeway::cuda {
 namespace {
 
-using cpu::expect;
-using cpu::expect_if_present;
-
 // Packets of a row that a thread keeps in registers. Longer rows are read again, mostly from the L2 cache.
 constexpr int kept_packets = 4;
 
@@ -24,8 +21,8 @@ struct SoftmaxState {
 };
 
 template <class R>
-__device__ SoftmaxState<R> from_lane_across(const SoftmaxState<R>& x, int distance) {
-  return {cuda::from_lane_across(x.largest, distance), cuda::from_lane_across(x.sum, distance)};
+__device__ SoftmaxState<R> shuffle_xor(const SoftmaxState<R>& x, int distance) {
+  return {cuda::shuffle_xor(x.largest, distance), cuda::shuffle_xor(x.sum, distance)};
 }
 
 __device__ float natural_logarithm(float x) { return ::logf(x); }
@@ -103,7 +100,7 @@ __device__ void write(const CrossEntropyArguments<T>& args, std::int64_t t, std:
 
 /// block: one long row, or 8 rows of at most a warp each (RowTeams)
 /// thread: every blockDim.x-th packet of V logits of a row
-/// shared memory: the softmax states of the warps of a row (over_team)
+/// shared memory: the softmax states of the warps of a row (reduce_team)
 /// registers: the first 4 packets of the thread, its softmax state
 template <class T, int V>
 __global__ void __launch_bounds__(512, 2)
@@ -132,7 +129,7 @@ __global__ void __launch_bounds__(512, 2)
     update(softmax, more, i + 1 < packets ? 2 : 1);
   }
   __syncwarp();  // d_logits may be the same memory as logits: all lanes have read at_label before any lane writes
-  softmax = over_team(softmax, MergeSoftmax());
+  softmax = reduce_team(softmax, MergeSoftmax());
   // 2. The loss and the gradient.
   if (t >= tokens) return;
   if (threadIdx.x == 0)

@@ -11,8 +11,6 @@
 namespace causeway::cuda {
 namespace {
 
-using cpu::expect;
-
 constexpr std::int64_t chunk = 256;  // sorted tokens that a block adds up before chunks are joined
 constexpr int threads = 128, rows_in_flight = 8;
 

@@ -10,9 +10,6 @@
 namespace causeway::cuda {
 namespace {
 
-using cpu::expect;
-using cpu::expect_if_present;
-
 // Packets of a row that a thread keeps in registers; longer rows are read again. The backward keeps four tensors.
 constexpr int kept_forward = 4, kept_backward = 2;
 constexpr std::int64_t max_blocks = 1024;  // of the backward; each has a row of partial sums of d_weight
@@ -52,7 +49,7 @@ struct NormForward {
 
 /// block: one long row, or 8 rows of at most a warp each (RowTeams)
 /// thread: every blockDim.x-th packet of V channels of a row
-/// shared memory: the sums of the warps of a row (over_team)
+/// shared memory: the sums of the warps of a row (reduce_team)
 /// registers: the first 4 packets of the thread
 template <class T, int V>
 __global__ void __launch_bounds__(1024)
@@ -69,7 +66,7 @@ __global__ void __launch_bounds__(1024)
     if (active && first + i * step < channels) sums[i] = args.updated(t, first + i * step, squares);
   for (std::int64_t column = first + kept_forward * step; active && column < channels; column += step)
     args.updated(t, column, squares);
-  squares = over_team(squares);
+  squares = reduce_team(squares);
   if (!active) return;
   // 2. Normalize.
   const R rstd = 1 / std::sqrt(squares / static_cast<R>(channels) + args.eps);
@@ -124,7 +121,7 @@ struct NormBackward {
 
 /// block: one team for long rows, or 8 teams of a warp each (RowTeams); team i has the tokens i, i + teams, …
 /// thread: every blockDim.x-th packet of V channels of a token
-/// shared memory: the sums of the warps of a row (over_team); at the end the partial sums of d_weight of the 8 teams
+/// shared memory: the sums of the warps of a row (reduce_team); at the end the partial sums of d_weight of the 8 teams
 /// registers: the first 2 packets of the thread and their partial sums of d_weight over the team's tokens
 template <class T, int V>
 __global__ void __launch_bounds__(1024)
@@ -134,7 +131,7 @@ __global__ void __launch_bounds__(1024)
                      team = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
   const std::int64_t first = threadIdx.x * V, step = std::int64_t{blockDim.x} * V;
   Packet<R, V> sums[kept_backward] = {};
-  // 1. The tokens of the team. All teams of a block make the same number of iterations, since they call over_team
+  // 1. The tokens of the team. All teams of a block make the same number of iterations, since they call reduce_team
   // together.
   for (std::int64_t round = 0; round * teams < tokens; ++round) {
     const std::int64_t t = round * teams + team;

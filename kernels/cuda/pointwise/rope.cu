@@ -8,8 +8,6 @@
 namespace causeway::cuda {
 namespace {
 
-using cpu::expect;
-
 constexpr std::int64_t max_angles = 1024;  // of a block, in shared memory
 constexpr std::int64_t max_tokens = 8;     // of a block
 constexpr int threads = 256;
