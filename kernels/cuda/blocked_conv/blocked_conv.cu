@@ -2,7 +2,7 @@
 
 #include "kernels/core/integer.hpp"
 #include "kernels/cuda/device/reduce.cuh"
-#include "kernels/expect.hpp"
+#include "kernels/expect_gated_conv.hpp"
 
 namespace causeway::cuda {
 namespace {
@@ -39,21 +39,12 @@ __global__ void __launch_bounds__(256)
 
 template <class Args>
 void expect_inputs(const Args& args) {
-  const GatedConvInputs& in = args.in;
-  const DType dtype = in.v.dtype;
-  const std::int64_t D = in.v.columns(), G = args.taps.rows(), length = args.taps.columns();
-  const Shape rows{in.segments.tokens, D};
-  expect("v", in.v, dtype, rows);
-  expect_if_present("q", in.q, dtype, rows);
-  expect_if_present("k", in.k, dtype, rows);
-  if (in.skip.present()) expect_dtype_or_accumulator("skip", in.skip, dtype, {D});
-  expect_dtype_or_accumulator("taps", args.taps, dtype, {G, length});
-  ensure(length > 0 && (G == 0 ? D == 0 : D % G == 0),
-         "blocked_conv: taps are {} for {} channels, expected whole groups of channels", args.taps.shape.to_string(),
-         D);
+  const std::int64_t length = args.taps.columns();
+  expect_gated_inputs(args.in);
+  expect_taps("blocked_conv", args.in, args.taps);
   ensure(args.block > 0, "blocked_conv: a block has {} tokens, expected at least 1", args.block);
-  expect_if_present("halo", args.halo, dtype, {length - 1, D});
-  ensure(args.halo.present() || length == 1 || !in.segments.continues_from_left(),
+  expect_if_present("halo", args.halo, args.in.v.dtype, {length - 1, args.in.v.columns()});
+  ensure(args.halo.present() || length == 1 || !args.in.segments.continues_from_left(),
          "blocked_conv: a document begins before the run, but halo is absent");
 }
 
@@ -81,16 +72,10 @@ void blocked_conv_forward(const Stream& stream, const BlockedConvForward& args) 
 
 void blocked_conv_backward(const Stream& stream, const BlockedConvBackward& args) {
   expect_inputs(args);
-  const GatedConvGradients& out = args.gradients;
-  const DType dtype = args.in.v.dtype, accumulator = accumulator_of(dtype);
-  const Shape rows = args.in.v.shape;
-  expect("d_y", out.d_y, dtype, rows);
-  expect("d_v", out.d_v, dtype, rows);
-  if (args.in.q.present()) expect("d_q", out.d_q, dtype, rows);
-  if (args.in.k.present()) expect("d_k", out.d_k, dtype, rows);
-  if (args.in.skip.present()) expect("d_skip", out.d_skip, accumulator, args.in.skip.shape);
+  const DType dtype = args.in.v.dtype;
+  expect_gated_gradients(args.in, args.gradients);
   expect_if_present("d_halo", args.d_halo, dtype, {args.taps.columns() - 1, args.in.v.columns()});
-  expect("d_taps", args.d_taps, accumulator, args.taps.shape);
+  expect("d_taps", args.d_taps, accumulator_of(dtype), args.taps.shape);
   if (args.in.v.columns() == 0) return;
   if (suits_tensor_cores(args)) return tensor_core_conv_backward(stream, args);
   dispatch(dtype, [&]<class Type> { direct_conv_backward<Type>(stream, args); });

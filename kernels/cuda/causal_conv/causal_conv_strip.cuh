@@ -70,14 +70,14 @@ struct Window {
   R weight[Taps][V], bias[V], x[Taps][V];
 
   __device__ Window(const CausalConvInputs<T>& in, std::int64_t channel) {
-    constexpr int chunk = 16 / sizeof(T);
-    if (V * Taps % chunk == 0 && in.dense && in.taps == Taps && channel % V == 0) {
+    constexpr int weights_per_read = 16 / sizeof(T);
+    if (V * Taps % weights_per_read == 0 && in.dense && in.taps == Taps && channel % V == 0) {
       T all[V * Taps];
 #pragma unroll
-      for (int i = 0; i < V * Taps / chunk; ++i) {
-        const auto part = Packet<T, chunk>::load(in.weight + channel * Taps + i * chunk);
+      for (int i = 0; i < V * Taps / weights_per_read; ++i) {
+        const auto part = Packet<T, weights_per_read>::load(in.weight + channel * Taps + i * weights_per_read);
 #pragma unroll
-        for (int j = 0; j < chunk; ++j) all[i * chunk + j] = part.at[j];
+        for (int j = 0; j < weights_per_read; ++j) all[i * weights_per_read + j] = part.at[j];
       }
 #pragma unroll
       for (int v = 0; v < V; ++v)

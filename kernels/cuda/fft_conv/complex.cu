@@ -151,6 +151,14 @@ __global__ void __launch_bounds__(threads)
   }
 }
 
+/// Checks x [rows, G, 2], where each of the G channels belongs to D / G channels of a [rows, D, 2].
+void expect_grouped(std::string_view name, TensorView x, TensorView a) {
+  const std::int64_t channels = a.shape[1], groups = x.shape[1];
+  expect(name, x, a.dtype, {a.rows(), groups, 2});
+  ensure(groups == 0 ? channels == 0 : channels % groups == 0,
+         "{} is {}, a is {}, expected whole groups of channels of a", name, x.shape.to_string(), a.shape.to_string());
+}
+
 /// Calls body.template operator()<flag>().
 template <class Body>
 void dispatch_flag(bool flag, const Body& body) {
@@ -206,12 +214,9 @@ void rotate(const Stream& stream, const Rotate& args) {
 void complex_multiply(const Stream& stream, const ComplexMultiply& args) {
   expect_complex("a", args.a);
   expect("y", args.y, args.a.dtype, args.a.shape);
-  expect("b", args.b, args.a.dtype, {args.a.rows(), args.b.shape[1], 2});
-  const std::int64_t channels = args.a.shape[1], groups = args.b.shape[1];
-  ensure(groups == 0 ? channels == 0 : channels % groups == 0,
-         "complex_multiply: a is {}, b is {}, expected a multiple of b's channels", args.a.shape.to_string(),
-         args.b.shape.to_string());
+  expect_grouped("b", args.b, args.a);
   expect_pairs({args.a, args.b, args.y});
+  const std::int64_t channels = args.a.shape[1], groups = args.b.shape[1];
   if (args.a.size() == 0) return;
   dispatch(args.a.dtype, [&]<class T>() {
     using Body = MultiplyBody<Accumulator<T>>;
@@ -229,12 +234,9 @@ void complex_multiply(const Stream& stream, const ComplexMultiply& args) {
 void complex_multiply_reduce(const Stream& stream, const ComplexMultiplyReduce& args) {
   expect_complex("a", args.a);
   expect("b", args.b, args.a.dtype, args.a.shape);
-  expect("y", args.y, args.a.dtype, {args.a.rows(), args.y.shape[1], 2});
-  const std::int64_t channels = args.a.shape[1], groups = args.y.shape[1];
-  ensure(groups == 0 ? channels == 0 : channels % groups == 0,
-         "complex_multiply_reduce: a is {}, y is {}, expected a multiple of y's channels", args.a.shape.to_string(),
-         args.y.shape.to_string());
+  expect_grouped("y", args.y, args.a);
   expect_pairs({args.a, args.b, args.y});
+  const std::int64_t channels = args.a.shape[1], groups = args.y.shape[1];
   if (args.a.size() == 0) return;
   dispatch(args.a.dtype, [&]<class T>() {
     using R = Accumulator<T>;

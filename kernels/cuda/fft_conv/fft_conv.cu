@@ -8,7 +8,7 @@
 #include "kernels/cuda/fft_conv/fft_conv_cufft.cuh"
 #include "kernels/cuda/fft_conv/fft_conv_four_step.cuh"
 #include "kernels/cuda/fft_conv/fft_conv_short.cuh"
-#include "kernels/expect.hpp"
+#include "kernels/expect_gated_conv.hpp"
 
 // Chooses one of three ways for each length class: within one block, by the four-step FFT, or around cuFFT.
 //
@@ -267,22 +267,14 @@ void fft_conv_forward(const Stream& stream, const FftConvForward& args) {
 }
 
 void fft_conv_backward(const Stream& stream, const FftConvBackward& args) {
-  const GatedConvInputs& in = args.in;
-  const GatedConvGradients& gradients = args.gradients;
-  const DType dtype = in.v.dtype;
-  expect_fft_conv_inputs(in, args.taps);
-  expect_dense("skip", in.skip);
-  expect("d_y", gradients.d_y, dtype, in.v.shape);
-  expect("d_v", gradients.d_v, dtype, in.v.shape);
-  if (in.q.present()) expect("d_q", gradients.d_q, dtype, in.v.shape);
-  if (in.k.present()) expect("d_k", gradients.d_k, dtype, in.v.shape);
-  if (in.skip.present()) {
-    expect("d_skip", gradients.d_skip, accumulator_of(dtype), in.skip.shape);
-    expect_dense("d_skip", gradients.d_skip);
-  }
-  expect("d_taps", args.d_taps, accumulator_of(dtype), args.taps.shape);
-  if (in.v.size() == 0) return;
-  dispatch(dtype, [&]<class T> { backward<T>(stream, args); });
+  const TensorView v = args.in.v;
+  expect_fft_conv_inputs(args.in, args.taps);
+  expect_dense("skip", args.in.skip);
+  expect_gated_gradients(args.in, args.gradients);
+  if (args.in.skip.present()) expect_dense("d_skip", args.gradients.d_skip);
+  expect("d_taps", args.d_taps, accumulator_of(v.dtype), args.taps.shape);
+  if (v.size() == 0) return;
+  dispatch(v.dtype, [&]<class T> { backward<T>(stream, args); });
 }
 
 }  // namespace causeway::cuda

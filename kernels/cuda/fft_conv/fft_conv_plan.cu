@@ -2,7 +2,7 @@
 
 #include "kernels/cuda/fft_conv/cufft.cuh"
 #include "kernels/cuda/fft_conv/fft_conv_short.cuh"
-#include "kernels/expect.hpp"
+#include "kernels/expect_gated_conv.hpp"
 
 namespace causeway::cuda {
 namespace {
@@ -104,16 +104,8 @@ template class Spectra<float>;
 template class Spectra<double>;
 
 void expect_fft_conv_inputs(const GatedConvInputs& in, TensorView taps) {
-  const DType dtype = in.v.dtype;
-  const std::int64_t D = in.v.columns(), G = taps.rows();
-  const Shape rows{in.segments.tokens, D};
-  expect("v", in.v, dtype, rows);
-  expect_if_present("q", in.q, dtype, rows);
-  expect_if_present("k", in.k, dtype, rows);
-  if (in.skip.present()) expect_dtype_or_accumulator("skip", in.skip, dtype, {D});
-  expect_dtype_or_accumulator("taps", taps, dtype, {G, taps.columns()});
-  ensure(taps.columns() > 0 && (G == 0 ? D == 0 : D % G == 0),
-         "fft_conv: taps are {} for {} channels, expected whole groups of channels", taps.shape.to_string(), D);
+  expect_gated_inputs(in);
+  expect_taps("fft_conv", in, taps);
   ensure(!in.segments.continues_from_left() && !in.segments.continues_to_right(),
          "fft_conv: a document begins before the run or ends after it, expected whole documents");
 }
