@@ -2,16 +2,19 @@
 # and the files that find_package(Causeway) reads.
 include(CMakePackageConfigHelpers)
 
-install(TARGETS causeway causeway_kernels causeway_parallel causeway_hdf5_guard causeway_io causeway_app EXPORT CausewayTargets)
+install(TARGETS causeway causeway_kernels causeway_parallel causeway_hdf5_guard causeway_io causeway_app
+        EXPORT CausewayTargets)
 foreach(floor kernels parallel io src)
   install(DIRECTORY ${floor} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/causeway FILES_MATCHING PATTERN "*.hpp"
           PATTERN "cpu" EXCLUDE PATTERN "cuda" EXCLUDE)
 endforeach()
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/Causeway)
-configure_package_config_file(scripts/cmake/CausewayConfig.cmake.in CausewayConfig.cmake INSTALL_DESTINATION ${package_dir})
+configure_package_config_file(scripts/cmake/CausewayConfig.cmake.in CausewayConfig.cmake
+                              INSTALL_DESTINATION ${package_dir})
 write_basic_package_version_file(CausewayConfigVersion.cmake COMPATIBILITY SameMinorVersion)
-install(FILES ${CMAKE_CURRENT_BINARY_DIR}/CausewayConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/CausewayConfigVersion.cmake DESTINATION ${package_dir})
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/CausewayConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/CausewayConfigVersion.cmake
+        DESTINATION ${package_dir})
 install(EXPORT CausewayTargets NAMESPACE Causeway:: DESTINATION ${package_dir})
 
 # The program writes its man page and the completion scripts from its option table. This is part of building it, so that

@@ -116,7 +116,7 @@ StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator&
   double total = 0;
   for (int repetition = 0; repetition <= repetitions || total < least_seconds; ++repetition) {
     const Traffic before = ranks.traffic();
-    Saved saved{std::string(work.row.name)};
+    Saved saved{std::string(op.name)};
     const double forward_s = timed([&] { op.forward(&saved); });
     const double backward_s = timed([&] { op.backward(saved); });
     saved.ensure_empty();

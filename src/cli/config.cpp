@@ -123,6 +123,12 @@ std::string ini_line(const Option& option, const std::string& text) {
 
 }  // namespace
 
+Option& find_option(OptionGroup& group, std::string_view name) {
+  const auto found = std::ranges::find(group.options, name, &Option::name);
+  ensure(found != group.options.end(), "group '{}' has no option '{}'", group.title, name);
+  return *found;
+}
+
 OptionGroup general_group(GeneralOptions& general) {
   return {"General",
           {{"config", &general.config, "FILE",

@@ -31,6 +31,8 @@ struct OptionGroup {
   std::string title;
   std::vector<Option> options;
 };
+/// The option of that name in the group, which must have it.
+Option& find_option(OptionGroup& group, std::string_view name);
 
 /// The options of a command, and the text of its --help.
 struct CommandLine {

@@ -171,7 +171,7 @@ PassMeasurements run_passes(const BoundOperator& op, const CaseFile& file, const
                             Communicator& control, DeviceGroup& group) {
   PassMeasurements result;
   const auto measure_it = [&](const auto& work) { return measured(control, group.ranks, group.stream, work); };
-  Saved saved("op");
+  Saved saved{std::string(op.name)};
   result.forward = measure_it([&] { op.forward(with_backward ? &saved : nullptr); });
   if (!with_backward) return result;
   result.backward = measure_it([&] { op.backward(saved); });

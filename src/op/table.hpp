@@ -72,6 +72,7 @@ struct OpTensors {
 
 /// An operator with its strategy, its ranks and its tensors: both passes can be run any number of times.
 struct BoundOperator {
+  std::string_view name;
   std::function<void(Saved* saved)> forward;   ///< writes y; keeps in `saved`, if any, what backward needs
   std::function<void(Saved& saved)> backward;  ///< writes gradients of per-token inputs, adds to those of parameters
 };
@@ -128,6 +129,7 @@ OpRow make_op_row(OpRow row, void (*map_arguments)(const OpTensors&, Forward&, B
     Backward backward;
     map_arguments(tensors, forward, backward);
     return BoundOperator{
+        .name = op,
         .forward = [=](Saved* saved) { found->forward(context, forward, saved); },
         .backward = [=](Saved& saved) { found->backward(context, backward, saved); },
     };
