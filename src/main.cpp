@@ -18,12 +18,12 @@ int report(const causeway::Error& error) {
   return static_cast<int>(error.code());
 }
 
-/// Starts the program anew, once, where OpenBLAS has chosen kernels for a far older CPU: it cannot be asked to choose
-/// again.
+/// Starts the program again, once, if OpenBLAS has chosen kernels for an older CPU than this one: it chooses only when
+/// a process starts.
 void restart_with_better_blas(char** argv) {
   const std::string core(causeway::better_blas_core());
   if (core.empty() || setenv("OPENBLAS_CORETYPE", core.c_str(), 0) != 0) return;
-  execv("/proc/self/exe", argv);  // returns only where it cannot: then the program is slower, not wrong
+  execv("/proc/self/exe", argv);  // returns only if it fails: then the program is slower, but correct
 }
 
 }  // namespace

@@ -1,23 +1,36 @@
-# `cmake --install`: the binary and its man page, a library and the headers of every floor, and what find_package(Causeway) reads.
+# `cmake --install`: the program with its man page and completion scripts, the library and the headers of every floor,
+# and the files that find_package(Causeway) reads.
 include(CMakePackageConfigHelpers)
 
-install(TARGETS causeway causeway_kernels causeway_parallel causeway_hdf5_guard causeway_io causeway_app EXPORT CausewayTargets)
+install(TARGETS causeway causeway_kernels causeway_parallel causeway_hdf5_guard causeway_io causeway_app
+        EXPORT CausewayTargets)
 foreach(floor kernels parallel io src)
   install(DIRECTORY ${floor} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/causeway FILES_MATCHING PATTERN "*.hpp"
           PATTERN "cpu" EXCLUDE PATTERN "cuda" EXCLUDE)
 endforeach()
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/Causeway)
-configure_package_config_file(scripts/cmake/CausewayConfig.cmake.in CausewayConfig.cmake INSTALL_DESTINATION ${package_dir})
+configure_package_config_file(scripts/cmake/CausewayConfig.cmake.in CausewayConfig.cmake
+                              INSTALL_DESTINATION ${package_dir})
 write_basic_package_version_file(CausewayConfigVersion.cmake COMPATIBILITY SameMinorVersion)
-install(FILES ${CMAKE_CURRENT_BINARY_DIR}/CausewayConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/CausewayConfigVersion.cmake DESTINATION ${package_dir})
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/CausewayConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/CausewayConfigVersion.cmake
+        DESTINATION ${package_dir})
 install(EXPORT CausewayTargets NAMESPACE Causeway:: DESTINATION ${package_dir})
 
-# The program writes its own man page.
+# The program writes its man page and the completion scripts from its option table. This is part of building it, so that
+# `cmake --install` works after `cmake --build … --target causeway`, which is all that scripts/quickstart builds.
 set(man_page ${CMAKE_CURRENT_BINARY_DIR}/causeway.1)
-add_custom_command(OUTPUT ${man_page} COMMAND causeway --man > ${man_page} DEPENDS causeway VERBATIM)
-add_custom_target(man ALL DEPENDS ${man_page})
+set(bash_completion ${CMAKE_CURRENT_BINARY_DIR}/completion/bash/causeway)
+set(zsh_completion ${CMAKE_CURRENT_BINARY_DIR}/completion/zsh/_causeway)
+file(MAKE_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/completion/bash ${CMAKE_CURRENT_BINARY_DIR}/completion/zsh)
+add_custom_command(TARGET causeway POST_BUILD
+                   COMMAND causeway --man > ${man_page}
+                   COMMAND causeway --completion bash > ${bash_completion}
+                   COMMAND causeway --completion zsh > ${zsh_completion}
+                   BYPRODUCTS ${man_page} ${bash_completion} ${zsh_completion} VERBATIM)
 install(FILES ${man_page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+install(FILES ${bash_completion} DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+install(FILES ${zsh_completion} DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
 
-# Templates of batch jobs, to be copied; they find what they share, job.sh, here.
+# Templates of batch jobs, to be copied. The copies find job.sh, which they share, here.
 install(DIRECTORY scripts/slurm/ DESTINATION ${CMAKE_INSTALL_DATADIR}/causeway/slurm USE_SOURCE_PERMISSIONS)

@@ -1,5 +1,4 @@
 #include "src/bench/checkpoint.hpp"
-#include "src/runtime/wall_clock.hpp"
 
 #include <unistd.h>
 
@@ -10,6 +9,7 @@
 
 #include "io/checkpoint/checkpoint.hpp"
 #include "io/checkpoint/checkpoint_writer.hpp"
+#include "src/runtime/wall_clock.hpp"
 
 namespace causeway {
 namespace {
@@ -25,19 +25,19 @@ double seconds_of(Communicator& ranks, const std::function<void()>& work) {
   return ranks.max(clock.seconds());
 }
 
-/// A folder that goes when this does, on the first rank.
-class Scratch {
+/// A folder that the first rank removes at the end.
+class ScratchFolder {
  public:
-  Scratch(const std::string& folder, Communicator& ranks) : owner_(ranks.rank() == 0) {
+  ScratchFolder(const std::string& folder, Communicator& ranks) : owner_(ranks.rank() == 0) {
     const std::string made = ranks.broadcast(owner_ ? fmt::format("checkpoint-bench-{}", ::getpid()) : "", 0);
     path_ = (fs::path(folder) / made).string();
   }
-  ~Scratch() {
+  ~ScratchFolder() {
     std::error_code ignored;
     if (owner_) fs::remove_all(path_, ignored);
   }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
+  ScratchFolder(const ScratchFolder&) = delete;
+  ScratchFolder& operator=(const ScratchFolder&) = delete;
   const std::string& path() const { return path_; }
 
  private:
@@ -65,7 +65,7 @@ CheckpointMeasurement measure_checkpoint(const std::string& folder, std::int64_t
                                .data = numbers + (begin - shard.begin)});
   }
 
-  const Scratch scratch(folder, ranks);
+  const ScratchFolder scratch(folder, ranks);
   CheckpointMeasurement found;
   {
     CheckpointWriter writer({.run = scratch.path(), .retention = {.last = 1}}, ranks, stream);

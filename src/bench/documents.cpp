@@ -9,7 +9,7 @@ namespace causeway {
 
 std::vector<std::int64_t> packed_documents(std::int64_t tokens) {
   constexpr double mean_of_logarithm = 6.2, sigma = 0.8, shortest = 57,
-                   longest = 2048;  // clipped to that: 645 in the mean
+                   longest = 2048;  // after clipping the mean is 645
   const RandomStream random(1, 646);
   std::vector<std::int64_t> cu_seqlens{0};
   for (std::uint64_t d = 0; cu_seqlens.back() < tokens; ++d) {

@@ -5,10 +5,11 @@
 
 namespace causeway {
 
-/// Documents that fill a pack of `tokens`: lengths of 57 to 2048 with mean 646, as PackMamba (arXiv 2408.03865)
-/// describes its corpus; log-normal, the shape that it leaves open. The last one is cut.
+/// cu_seqlens of a pack of `tokens` filled with documents of 57 to 2048 tokens and a mean of 646, as PackMamba (arXiv
+/// 2408.03865) describes its corpus. PackMamba does not give the distribution; here it is log-normal. The last document
+/// is cut.
 std::vector<std::int64_t> packed_documents(std::int64_t tokens);
-/// `count` documents as equal as may be.
+/// cu_seqlens of `count` documents of equal length, up to one token.
 std::vector<std::int64_t> equal_documents(std::int64_t tokens, std::int64_t count);
 
 }  // namespace causeway

@@ -10,8 +10,8 @@
 namespace causeway {
 namespace {
 
-/// Bytes of memory read and written a second, by the stream's own copy or by the kernel that moves rows: the first is
-/// one thread's on the CPU.
+/// Bytes read and written per second: the faster of the stream's copy, which uses one thread on the CPU, and the kernel
+/// that copies rows.
 double copy_rate(const Stopwatch& stopwatch) {
   MadeTensors tensors(stopwatch.stream());
   const std::int64_t bytes = size_for(stopwatch.stream(), 256, 512) * (1 << 20);

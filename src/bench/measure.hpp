@@ -9,28 +9,29 @@
 
 namespace causeway {
 
-/// What is timed, once over: `run`, and the least that it has to do. Bytes count what its tensors hold once each way it
-/// travels (what a kernel reads twice, or saves for itself, is its own affair); flops its multiplications and
-/// additions; exponentials those of the formula.
+/// A call to time, and the least work it must do. `bytes`: every input is read once and every output is written once;
+/// what a kernel reads twice or stores for itself does not count. `flops`: multiplications and additions.
+/// `exponentials`: those of the formula.
 struct Task {
   std::function<void()> run;
   std::string shape;
   double bytes = 0, flops = 0, exponentials = 0;
 };
 
-/// What this device reaches at nothing but copying, multiplying matrices, and taking exponentials.
+/// The rates that this device reaches when it only copies, only multiplies matrices, or only computes exponentials.
 struct Ceilings {
   double bytes_per_second = 0, flops_per_second = 0, exponentials_per_second = 0;
 };
 
-/// The least time a task can take under the ceilings, and the one that says so.
+/// The least time that a task can take under the ceilings, and the ceiling that sets it.
 struct Floor {
   double seconds = 0;
   std::string_view binds;  ///< "copy", "gemm" or "exp2"
 };
 Floor floor_of(const Task& task, const Ceilings& ceilings);
 
-/// Read and write of a buffer beyond all caches, a square product in `dtype`, and exponentials in its accumulator type.
+/// Measures reading and writing of a buffer larger than all caches, a square matrix product in `dtype`, and
+/// exponentials in its accumulator type.
 Ceilings measure_ceilings(const Stopwatch& stopwatch, DType dtype);
 
 }  // namespace causeway

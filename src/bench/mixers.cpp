@@ -7,14 +7,14 @@
 #include "kernels/selective_scan.hpp"
 #include "src/bench/workload.hpp"
 
-/// What mixes tokens: convolutions, scans, attention.
+/// Operators that mix tokens: convolutions, scans, attention.
 namespace causeway {
 namespace {
 
-constexpr std::int64_t states = 16, short_taps = 4, modes = 16;  // Mamba's, and StripedHyena 2's
-constexpr std::int64_t channels_a_group = 16, head = 128;
+constexpr std::int64_t states = 16, short_taps = 4, modes = 16;  // as in Mamba and StripedHyena 2
+constexpr std::int64_t channels_per_group = 16, head = 128;
 
-std::int64_t groups_of(std::int64_t channels) { return std::max<std::int64_t>(channels / channels_a_group, 1); }
+std::int64_t groups_of(std::int64_t channels) { return std::max<std::int64_t>(channels / channels_per_group, 1); }
 
 Task causal_conv_forward_task(const Workload& of) {
   const auto made = std::make_shared<MadeTensors>(of.stream);
@@ -59,7 +59,7 @@ TensorView scan_states(MadeTensors& made, const Workload& of) {
   return made.empty(of.wide(), {ceil_div(of.tokens, selective_scan_block), of.channels, states});
 }
 
-/// One an element and state: exp(ΔA).
+/// One exponential for each element and state: exp(ΔA).
 Least scan_least(const Workload& of) { return {.exponentials = of.elements() * static_cast<double>(states)}; }
 
 Task selective_scan_forward_task(const Workload& of) {
@@ -127,12 +127,12 @@ Task blocked_backward_task(const Workload& of) {
                                  .gradients = gated_gradients(*made, of),
                                  .d_taps = made->empty(of.wide(), {groups_of(of.channels), taps})};
   const GatedConvGradients& g = args.gradients;
-  // c again for d_q, and the gradients of the product and of the taps
+  // three convolutions: c again for d_q, the gradient of the product, and the gradient of the taps
   return task_of(made, blocked_conv_backward, args, g.d_v, {args.in.q, args.in.k, args.in.v, args.taps, g.d_y},
                  {g.d_q, g.d_k, g.d_v, args.d_taps}, {.flops = 6. * static_cast<double>(taps) * of.elements()});
 }
 
-/// Filters that live from a few tokens to a few hundred.
+/// Rates of filters that decay over a few tokens to a few hundred.
 TensorView rates(MadeTensors& made, const Workload& of) { return made.random(of.wide(), {of.channels, modes}, -6, -1); }
 TensorView residues(MadeTensors& made, const Workload& of) {
   return made.random(of.wide(), {of.channels, modes}, -0.05, 0.05);
@@ -170,12 +170,12 @@ Task modal_backward_task(const Workload& of) {
                  {g.d_q, g.d_k, g.d_v, args.d_residues, args.d_log_rates});
 }
 
-/// long_conv: as many taps as tokens, a filter for each `channels_a_filter`. Lags that no document reaches need not
-/// travel.
-template <std::int64_t channels_a_filter>
+/// long_conv with as many taps as tokens and one filter for each `channels_per_filter` channels. Taps beyond the
+/// longest document need not be read.
+template <std::int64_t channels_per_filter>
 Task long_conv_forward_task(const Workload& of) {
   const auto made = std::make_shared<MadeTensors>(of.stream);
-  const std::int64_t filters = std::max<std::int64_t>(of.channels / channels_a_filter, 1);
+  const std::int64_t filters = std::max<std::int64_t>(of.channels / channels_per_filter, 1);
   const FftConvForward args{.in = {.v = made->random(of.dtype, of.rows()), .segments = of.segments},
                             .taps = made->random(of.dtype, {filters, of.tokens}, -0.01, 0.01),
                             .y = made->empty(of.dtype, of.rows())};
@@ -183,10 +183,10 @@ Task long_conv_forward_task(const Workload& of) {
                  {args.y});
 }
 
-template <std::int64_t channels_a_filter>
+template <std::int64_t channels_per_filter>
 Task long_conv_backward_task(const Workload& of) {
   const auto made = std::make_shared<MadeTensors>(of.stream);
-  const std::int64_t filters = std::max<std::int64_t>(of.channels / channels_a_filter, 1);
+  const std::int64_t filters = std::max<std::int64_t>(of.channels / channels_per_filter, 1);
   const FftConvBackward args{
       .in = {.v = made->random(of.dtype, of.rows()), .segments = of.segments},
       .taps = made->random(of.dtype, {filters, of.tokens}, -0.01, 0.01),
@@ -203,7 +203,7 @@ Shape heads_of(const Workload& of) {
   return {of.tokens, heads, of.channels / heads};
 }
 
-/// `products` of length-E vectors and one exponential for every head and pair of tokens.
+/// `products` dot products of length E and one exponential, for every head and pair of tokens.
 Least attention_least(const Workload& of, double products) {
   return {.flops = 2 * products * of.pairs() * static_cast<double>(of.channels),
           .exponentials = of.pairs() * static_cast<double>(heads_of(of)[1])};

@@ -8,7 +8,7 @@
 namespace causeway {
 namespace {
 
-/// The sizes a row is measured at.
+/// The sizes at which a row is measured.
 std::vector<Size> sizes_of(const OperatorBenchmark& row, const OperatorBenchSettings& settings, Device device) {
   if (settings.tokens > 0) return {{settings.tokens, settings.channels}};
   std::vector<Size> sizes(row.sizes.begin(), row.sizes.end());
@@ -20,7 +20,8 @@ std::vector<Size> sizes_of(const OperatorBenchmark& row, const OperatorBenchSett
   return sizes;
 }
 
-/// The packs a row is measured on: one document, or as many as the size says, and then many short ones.
+/// cu_seqlens of the packs of a row: the documents of the size; and many short ones, if it says one document and the
+/// operator has documents.
 std::vector<std::vector<std::int64_t>> packs_of(const OperatorBenchmark& row, const Size& size) {
   std::vector<std::vector<std::int64_t>> packs{equal_documents(size.tokens, size.documents)};
   if (row.packed && size.documents == 1) packs.push_back(packed_documents(size.tokens));
@@ -40,8 +41,8 @@ Measurement measure(const OperatorBenchmark& row, const Workload& work, const St
     result.flops = task.flops;
     result.exponentials = task.exponentials;
     result.floor = floor_of(task, ceilings);
-  } catch (const Error& error) {  // no kernel for this device or type, or no room for the tensors: the other rows can
-                                  // still be measured
+  } catch (const Error& error) {
+    // No kernel for this device or type, or not enough memory. The other rows can still be measured.
     result.failure = error.what();
     result.code = error.code();
   }

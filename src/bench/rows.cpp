@@ -8,7 +8,7 @@
 #include "kernels/reorder.hpp"
 #include "src/bench/workload.hpp"
 
-/// What works row by row, element by element or on parameters; matrix products; and the passes of a Fourier transform
+/// Kernels that work on single rows, elements or parameters; matrix products; and the passes of a Fourier transform
 /// over ranks.
 namespace causeway {
 namespace {
@@ -69,7 +69,7 @@ Task multiply_task(const Workload& of) {
   return task_of(made, multiply, args, args.y, {args.a, args.b}, {args.y});
 }
 
-/// Master weights to the type of the layers.
+/// Converts master weights to the type of the layers.
 Task scale_task(const Workload& of) {
   const auto made = std::make_shared<MadeTensors>(of.stream);
   const Scale args{.x = made->random(of.wide(), of.rows()), .y = made->empty(of.dtype, of.rows())};
@@ -135,7 +135,7 @@ Task adamw_task(const Workload& of) {
                  {args.master, args.exp_avg, args.exp_avg_sq});
 }
 
-/// A product that has to read a and b and to write c, the sum over `inner`.
+/// The product c = a·b, summed over `inner`.
 Task product_task(const std::shared_ptr<MadeTensors>& made, const Gemm& args, std::int64_t inner) {
   Task task = task_of(made, gemm, args, args.c, {args.a, args.b}, {args.c},
                       {.flops = 2. * static_cast<double>(args.c.size()) * static_cast<double>(inner)});
@@ -143,7 +143,7 @@ Task product_task(const std::shared_ptr<MadeTensors>& made, const Gemm& args, st
   return task;
 }
 
-/// in_proj's: [tokens, channels] times [channels, 2·channels].
+/// The product of in_proj: [tokens, channels] times [channels, 2·channels].
 Task gemm_task(const Workload& of) {
   const auto made = std::make_shared<MadeTensors>(of.stream);
   return product_task(made,
@@ -154,7 +154,7 @@ Task gemm_task(const Workload& of) {
                       of.channels);
 }
 
-/// Its weight's gradient: a sum over all tokens.
+/// The gradient of in_proj's weight: a sum over all tokens.
 Task gemm_gradient_task(const Workload& of) {
   const auto made = std::make_shared<MadeTensors>(of.stream);
   return product_task(made,
@@ -167,13 +167,13 @@ Task gemm_gradient_task(const Workload& of) {
 
 Shape complex_rows(const Workload& of) { return {of.tokens, of.channels, 2}; }
 
-/// By eight blocks of rows, as eight ranks would.
+/// Eight blocks of rows, as on eight ranks.
 Task fourier_task(const Workload& of) {
   const auto made = std::make_shared<MadeTensors>(of.stream);
   const std::int64_t length = std::max<std::int64_t>(of.tokens / 8, 1);
-  const FourierTransform args{
-      .length = length,
-      .x = made->empty(of.wide(), {of.tokens / length * length, of.channels, 2})};  // zeros: nothing grows
+  const FourierTransform args{.length = length,
+                              .x = made->empty(of.wide(), {of.tokens / length * length, of.channels,
+                                                           2})};  // zeros, so that repeated transforms stay finite
   return task_of(made, fourier_transform, args, args.x, {args.x}, {args.x});
 }
 

@@ -10,24 +10,24 @@
 namespace causeway {
 namespace {
 
-constexpr std::int64_t heads_at_least = 8, longest_head = 128, channels_a_filter = 16;
+constexpr std::int64_t least_heads = 8, largest_head = 128, channels_per_filter = 16;
 
-/// How long an axis is, by its letter in the operator's table.
+/// The size of an axis, by its letter in the operator's row.
 std::int64_t size_of_axis(char letter, const StrategyWorkload& work) {
-  const std::int64_t head = std::min(work.channels / heads_at_least, longest_head);
+  const std::int64_t head = std::min(work.channels / least_heads, largest_head);
   switch (letter) {
     case 'T':
       return work.tokens;
     case 'D':
       return work.channels;
     case 'G':
-      return std::max<std::int64_t>(work.channels / channels_a_filter, 1);
+      return std::max<std::int64_t>(work.channels / channels_per_filter, 1);
     case 'H':
       return work.channels / head;
     case 'E':
       return head;
     case 'W':
-      return 4;  // Mamba's
+      return 4;  // as in Mamba
     case 'L':
       return work.row.name == "hyena_se" ? 7 : work.row.name == "hyena_mr" ? 128 : 1024;
     default:
@@ -35,7 +35,7 @@ std::int64_t size_of_axis(char letter, const StrategyWorkload& work) {
   }
 }
 
-/// Values an operator can be expected to get: decays that decay, filters that do not blow up.
+/// A range of values as a trained model has them: rates that decay, filters whose output stays bounded.
 std::pair<double, double> bounds_of(std::string_view input) {
   if (input == "A") return {-16, -1};
   if (input == "log_rates") return {-6, -1};
@@ -44,13 +44,14 @@ std::pair<double, double> bounds_of(std::string_view input) {
   return {-1, 1};
 }
 
-struct Case {
+/// An operator's tensors on this rank, filled with random values.
+struct RandomCase {
   std::map<std::string, Tensor, std::less<>> inputs, gradients;
   Tensor y, d_y;
   OpAttributes attributes;
-  OpViews in, out;
+  OpTensors views{.attributes = attributes};
 
-  Case(const StrategyWorkload& work, std::int64_t local_tokens, const Stream& stream) {
+  RandomCase(const StrategyWorkload& work, std::int64_t local_tokens, const Stream& stream) {
     for (const OpInput& input : work.row.inputs) {
       std::vector<std::int64_t> extents;
       for (const char letter : input.shape)
@@ -64,16 +65,20 @@ struct Case {
       const auto [low, high] = bounds_of(name);
       fill_with_random(stream, inputs[name], low, high, inputs.size());
       gradients[name] = Tensor::zeros(stream, input.per_token() ? work.dtype : wide, shape);
-      in[name] = inputs[name];
-      out[name] = gradients[name];
+      views.inputs[name] = inputs[name];
+      views.gradients[name] = gradients[name];
     }
-    const TensorView like = in.at(std::string(work.row.inputs.front().name));
-    y = Tensor(stream, like.dtype, like.shape);
-    d_y = Tensor(stream, like.dtype, like.shape);
+    const TensorView first = find_tensor(views.inputs, work.row.inputs.front().name);
+    y = Tensor(stream, first.dtype, first.shape);
+    d_y = Tensor(stream, first.dtype, first.shape);
     fill_with_random(stream, d_y, -1, 1, 0);
+    views.y = y;
+    views.d_y = d_y;
     for (const OpAttribute& attribute : work.row.attributes)
       attributes[std::string(attribute.name)] = attribute.choices.empty() ? "10000" : attribute.choices.back();
   }
+  RandomCase(const RandomCase&) = delete;  // `views` refers to the members
+  RandomCase& operator=(const RandomCase&) = delete;
 };
 
 double median(std::vector<double> values) {
@@ -90,14 +95,14 @@ StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator&
   stream.memory().reset_peak();
   const Sharding sharding(ShardLayout(work.tokens, ranks.size(), work.layout),
                           Segments(equal_documents(work.tokens, work.documents)), ranks.rank(), stream);
-  const Case tensors(work, sharding.local_tokens(), stream);
+  const RandomCase tensors(work, sharding.local_tokens(), stream);
   const auto chosen = [&](std::string_view option) -> std::string {
     return work.variant.starts_with(option) ? work.variant.substr(option.size()) : "auto";
   };
-  const OpPass pass{{sharding, ranks, stream, parse_schedule(chosen("--schedule ")), parse_method(chosen("--method "))},
-                    work.strategy.name,
-                    tensors.attributes,
-                    tensors.in};
+  const BoundOperator op =
+      work.row.bind(work.strategy.name,
+                    {sharding, ranks, stream, parse_schedule(chosen("--schedule ")), parse_method(chosen("--method "))},
+                    tensors.views);
   const auto timed = [&](const auto& run) {
     control.barrier();
     const auto begin = Clock::now();
@@ -111,16 +116,16 @@ StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator&
   double total = 0;
   for (int repetition = 0; repetition <= repetitions || total < least_seconds; ++repetition) {
     const Traffic before = ranks.traffic();
-    Saved saved{std::string(work.row.name)};
-    const double forward_s = timed([&] { work.row.forward(pass, tensors.y, &saved); });
-    const double backward_s = timed([&] { work.row.backward(pass, tensors.d_y, tensors.out, saved); });
+    Saved saved{std::string(op.name)};
+    const double forward_s = timed([&] { op.forward(&saved); });
+    const double backward_s = timed([&] { op.backward(saved); });
     saved.ensure_empty();
     const Traffic& after = ranks.traffic();
     const double exposed_s = control.max(after.exposed_s - before.exposed_s),
                  hidden_s = control.max(after.hidden_s - before.hidden_s);
     result.bytes_sent = control.max(after.bytes_sent - before.bytes_sent);
     result.messages_sent = control.max(after.messages_sent - before.messages_sent);
-    if (repetition == 0 && (repetitions > 0 || least_seconds > 0)) continue;  // it warms up
+    if (repetition == 0 && (repetitions > 0 || least_seconds > 0)) continue;  // warms up
     forward.push_back(forward_s);
     backward.push_back(backward_s);
     exposed.push_back(exposed_s);

@@ -13,7 +13,7 @@
 
 namespace causeway {
 
-/// What a row is to prepare a task for.
+/// The size and the documents for which a row prepares its task.
 struct Workload {
   const Stream& stream;
   DType dtype;
@@ -29,7 +29,7 @@ struct Workload {
       longest = std::max(longest, segments.host[s + 1] - segments.host[s]);
     return longest;
   }
-  /// Tokens of one document, the second not before the first: what attention looks at.
+  /// The number of pairs (t, u) of tokens of one document with u <= t: what causal attention computes on.
   double pairs() const {
     double sum = 0;
     for (std::int64_t s = 0; s < segments.count; ++s) {
@@ -41,29 +41,28 @@ struct Workload {
 };
 
 struct Size {
-  std::int64_t tokens, channels, documents = 1;  ///< so many equal ones where more than one
+  std::int64_t tokens, channels, documents = 1;  ///< of equal length
 };
 
-/// A row of `causeway bench operators`: at each size on one long document and, where the documents matter to it, on a
-/// pack of short ones.
+/// A row of `causeway bench operators`. It is measured at each size, on one long document and, if `packed`, also on a
+/// pack of short documents.
 struct OperatorBenchmark {
   std::string_view name;
-  bool packed;
+  bool packed;                  ///< the operator depends on the documents
   std::span<const Size> sizes;  ///< on a GPU
   Task (*prepare)(const Workload&);
 };
 
-std::span<const OperatorBenchmark> mixer_benchmarks();  ///< src/bench/mixers.cpp: what mixes tokens
-std::span<const OperatorBenchmark>
-row_benchmarks();  ///< src/bench/rows.cpp: what works token by token, products, parameters
+std::span<const OperatorBenchmark> mixer_benchmarks();  ///< mixers.cpp: operators that mix tokens
+std::span<const OperatorBenchmark> row_benchmarks();    ///< rows.cpp: all other kernels
 
-/// What is about the calls themselves in a Task.
+/// The operations that a call must at least do (see Task).
 struct Least {
   double flops = 0, exponentials = 0;
 };
 
-/// The task of calling `kernel` with `args`, whose tensors `made` holds: `reads` and `writes` are those that must
-/// travel.
+/// The task of calling `kernel` with `args`, whose tensors `made` owns. `reads` and `writes` are the tensors that must
+/// be read and written; `shown` gives the shape to print.
 template <class Args>
 Task task_of(std::shared_ptr<MadeTensors> made, const Kernel<Args>& kernel, const Args& args, TensorView shown,
              std::initializer_list<TensorView> reads, std::initializer_list<TensorView> writes, Least least = {}) {

@@ -11,33 +11,38 @@
 
 namespace causeway {
 
-/// One subcommand: a file under src/commands/, a row in src/cli/commands.cpp.
+/// One command: a file in src/commands/ and a row in src/cli/commands.cpp.
 struct Command {
   using Reader = std::function<void(const CommandLine&)>;
 
   std::string_view name;
   std::string_view summary;  ///< one line of `causeway --help`
-  /// Hands the command's option table, at its defaults, to a reader.
+  /// Calls `read` with the command's option table, in which every field has its default.
   void (*describe)(const Reader& read);
-  /// Parses what follows the name and runs. Errors are thrown.
+  /// Parses the arguments that follow the name, and runs the command. Errors are thrown.
   ExitCode (*run)(std::string_view name, std::span<const std::string> arguments);
 };
 std::span<const Command> commands();
 
-/// Prints to standard output, on the first rank alone; throws Error(io) where that fails.
+/// A script that completes commands, options and their values in `shell`: "bash" or "zsh". Throws Error(usage) for any
+/// other shell.
+std::string completion_script(std::string_view shell);
+
+/// Prints to standard output, only on the first rank. Throws Error(io) where that fails.
 void print_answer(std::string_view text, int rank = launcher_rank());
 
-/// Runs what no other process takes part in, whether or not a launcher started several: its errors become ones nobody
-/// waits for (AgreedError).
+/// Runs a body that communicates with no other process, even if a launcher started several. Its errors become
+/// AgreedErrors: no other rank is told about them, because none waits.
 ExitCode run_alone(const std::function<ExitCode()>& body);
 
-/// A command that runs on ranks has their options among its settings, and calls launch() with them.
+/// Settings of a command that runs on ranks: they contain the LaunchOptions, with which the command calls launch().
 template <class Settings>
 concept RunsOnRanks = requires(Settings settings) {
   settings.launch;
 };
 
-/// A row whose options are fields of `Settings`: `declare` binds them, `execute` runs with them filled in.
+/// A row of the table of commands. The options are fields of `Settings`: `declare` binds each option to its field,
+/// `execute` runs after the fields are set.
 template <class Settings, CommandLine (*declare)(Settings&), ExitCode (*execute)(const Settings&)>
 constexpr Command make_command(std::string_view name, std::string_view summary) {
   return {.name = name,

@@ -4,7 +4,7 @@
 
 namespace causeway {
 
-// Each is defined by the file of its name under src/commands/.
+// Each is defined in the file of its name in src/commands/.
 Command bench_command();
 Command generate_command();
 Command import_command();

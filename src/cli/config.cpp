@@ -7,27 +7,13 @@
 #include <sstream>
 
 #include "kernels/core/error.hpp"
+#include "src/cli/suggest.hpp"
 #include "src/cli/text_file.hpp"
 
 namespace causeway {
 namespace {
 
 namespace po = boost::program_options;
-
-/// What every command takes beside its own options.
-struct GeneralOptions {
-  std::string config;
-  bool print_config = false;
-  bool help = false;
-};
-
-OptionGroup general_group(GeneralOptions& general) {
-  return {"General",
-          {{"config", &general.config, "FILE",
-            "read options from an INI file (name = value, # comments); the command line wins"},
-           {"print-config", &general.print_config, "", "print the INI file that would repeat this run, and stop"},
-           {"help", &general.help, "", "print this text, and stop"}}};
-}
 
 template <class Visit>
 void each_option(const CommandLine& line, Visit&& visit) {
@@ -41,7 +27,7 @@ std::vector<std::string> names_of(const CommandLine& line) {
   return names;
 }
 
-/// Boost's half of a row: what parses the text.
+/// The rows as Boost.Program_options takes them, to parse the texts.
 po::options_description parser_of(const CommandLine& line) {
   po::options_description parser;
   each_option(line, [&](const Option& option) {
@@ -72,9 +58,8 @@ std::string without_dashes(const std::string& name) {
   return first == std::string::npos ? name : name.substr(first);
 }
 
-/// The arguments with "--backward" spelled "--backward=true": to Boost an option with an optional value would take the
-/// word after it.
-std::vector<std::string> with_switches_spelled(const CommandLine& line, std::span<const std::string> arguments) {
+/// The arguments with "--backward" written as "--backward=true": without a value, Boost takes the next word for it.
+std::vector<std::string> with_explicit_switches(const CommandLine& line, std::span<const std::string> arguments) {
   std::vector<std::string> words(arguments.begin(), arguments.end());
   each_option(line, [&](const Option& option) {
     if (std::holds_alternative<bool*>(option.field))
@@ -91,9 +76,9 @@ po::parsed_options parse_arguments(const CommandLine& line, const po::options_de
       positional.add(option.name.c_str(), std::holds_alternative<std::vector<std::string>*>(option.field) ? -1 : 1);
   });
   namespace style = po::command_line_style;
-  // Abbreviations are not guessed: a script written today must not change its meaning when an option is added.
+  // No abbreviations: the meaning of a script must not change when an option is added.
   try {
-    return po::command_line_parser(with_switches_spelled(line, arguments))
+    return po::command_line_parser(with_explicit_switches(line, arguments))
         .options(parser)
         .positional(positional)
         .style((style::default_style & ~style::allow_guessing) & ~style::allow_sticky)
@@ -102,7 +87,7 @@ po::parsed_options parse_arguments(const CommandLine& line, const po::options_de
     const std::string typed = without_dashes(error.get_option_name());
     fail(ExitCode::usage, "unknown option '{}'{}", error.get_option_name(), did_you_mean(typed, names_of(line)));
   } catch (const po::too_many_positional_options_error&) {
-    fail(ExitCode::usage, "more arguments than '{}' names", line.usage);
+    fail(ExitCode::usage, "more arguments than the usage '{}' has", line.usage);
   }
 }
 
@@ -126,15 +111,31 @@ void store_ini(const po::parsed_options& parsed, const std::string& path, po::va
   }
 }
 
-std::string ini_value(const Option& option, const std::string& text) {
-  const bool writable = text.find_first_of("#\r\n") == std::string::npos &&
-                        (text.empty() || (!std::isspace(static_cast<unsigned char>(text.front())) &&
-                                          !std::isspace(static_cast<unsigned char>(text.back()))));
-  require(writable, "--{} is '{}': an INI file cannot hold '#', line ends, or spaces at either end", option.name, text);
+/// The line of the INI file that sets an option.
+std::string ini_line(const Option& option, const std::string& text) {
+  const bool expressible = text.find_first_of("#\r\n") == std::string::npos &&
+                           (text.empty() || (!std::isspace(static_cast<unsigned char>(text.front())) &&
+                                             !std::isspace(static_cast<unsigned char>(text.back()))));
+  require(expressible, "--{} is '{}': an INI file cannot express '#', line ends, or spaces at the start or end",
+          option.name, text);
   return fmt::format("{} = {}\n", option.name, text);
 }
 
 }  // namespace
+
+Option& find_option(OptionGroup& group, std::string_view name) {
+  const auto found = std::ranges::find(group.options, name, &Option::name);
+  ensure(found != group.options.end(), "group '{}' has no option '{}'", group.title, name);
+  return *found;
+}
+
+OptionGroup general_group(GeneralOptions& general) {
+  return {"General",
+          {{"config", &general.config, "FILE",
+            "read options from an INI file (name = value, # comments); the command line overrides it"},
+           {"print-config", &general.print_config, "", "print the INI file that repeats this run, and stop"},
+           {"help", &general.help, "", "print this text, and stop"}}};
+}
 
 std::optional<std::string> parse(const CommandLine& line, std::string_view command,
                                  std::span<const std::string> arguments) {
@@ -172,10 +173,10 @@ std::string to_ini(const CommandLine& line) {
           [&](const auto* field) {
             using T = std::remove_cv_t<std::remove_pointer_t<decltype(field)>>;
             if constexpr (std::is_same_v<T, std::vector<std::string>>) {
-              for (const std::string& item : *field) text += ini_value(option, item);
+              for (const std::string& item : *field) text += ini_line(option, item);
             } else {
               const std::string value = fmt::format("{}", *field);
-              text += value.empty() ? fmt::format("# {} =\n", option.name) : ini_value(option, value);
+              text += value.empty() ? fmt::format("# {} =\n", option.name) : ini_line(option, value);
             }
           },
           option.field);

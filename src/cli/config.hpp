@@ -11,48 +11,57 @@
 
 namespace causeway {
 
-/// One option of a command: the row that the command line, the INI file, --help, --print-config and the man page are
-/// made from. Its default is what the field holds when the row is declared.
+/// One option of a command. The command line, the INI file, --help, --print-config, the man page and the completion
+/// scripts are all made from these rows. The default is the value of the field when the row is declared.
 struct Option {
   using Field = std::variant<std::string*, int*, std::int64_t*, double*, bool*, std::vector<std::string>*>;
 
-  std::string name;   ///< as on the command line, without dashes, and in the INI file
-  Field field;        ///< parse() writes it; a bool takes no value, a vector may be given several times
-  std::string value;  ///< stands for the value in --help: "FILE"
-  std::string help;   ///< says what it does and when one wants it
-  std::vector<std::string> choices = {};  ///< of a string: what it may be; empty: anything
-  bool positional = false;                ///< may be given without its name; a vector takes all that follow
-  std::string shown_default = {};         ///< --help prints it as the default instead of the field's value, if not ""
+  std::string name;  ///< without dashes: --name on the command line, name = value in the INI file
+  Field field;       ///< set by parse(); a bool takes no value, a vector can be given several times
+  /// Names the value in --help. Completion reads it too: "FILE" and "DIRECTORY" complete file names, the words of
+  /// "f32|auto" complete themselves, and "…" at the end means a list with commas.
+  std::string value;
+  std::string help;                       ///< what the option does and when it is useful
+  std::vector<std::string> choices = {};  ///< of a string: the values it can have; empty: any
+  bool positional = false;                ///< can be given without its name; a vector then takes all words that follow
+  std::vector<std::string> suggestions = {};  ///< values that completion offers, where others are valid too
+  std::string shown_default = {};  ///< --help prints it as the default instead of the field's value, if not ""
 };
 
 struct OptionGroup {
   std::string title;
   std::vector<Option> options;
 };
+/// The option of that name in the group, which must have it.
+Option& find_option(OptionGroup& group, std::string_view name);
 
-/// What a command takes, and the words --help teaches it with.
+/// The options of a command, and the text of its --help.
 struct CommandLine {
-  std::string usage;        ///< what follows the command's name: "OPERATOR --in FILE --out FILE [options]"
-  std::string description;  ///< a paragraph; blank lines separate paragraphs
+  std::string usage;        ///< after the command's name: "OPERATOR --in FILE --out FILE [options]"
+  std::string description;  ///< blank lines separate paragraphs
   std::vector<OptionGroup> groups;
-  std::string examples;  ///< lines a reader can paste
+  std::string examples;  ///< command lines that can be pasted
 };
 
-/// Fills the fields of `line` from what follows the command's name and from the INI file --config names; the command
-/// line wins. Returns what to print instead of running, where --help or --print-config asks for it. Throws Error(usage)
-/// naming the option, or the file and key.
+/// The options that every command has beside its own.
+struct GeneralOptions {
+  std::string config;
+  bool print_config = false;
+  bool help = false;
+};
+OptionGroup general_group(GeneralOptions& general);
+
+/// Sets the fields of `line` from the arguments that follow the command's name, and from the INI file that --config
+/// names; the command line overrides the file. Returns the text to print instead of running, if --help or
+/// --print-config was given. Throws Error(usage) with the name of the option, or of the file and the key.
 std::optional<std::string> parse(const CommandLine& line, std::string_view command,
                                  std::span<const std::string> arguments);
 
-/// The INI file that would set every field to what it holds now. Throws Error(usage) where INI has no way to write a
-/// value.
+/// The INI file that sets every field to its present value. Throws Error(usage) if INI cannot express a value.
 std::string to_ini(const CommandLine& line);
 
-/// The same table for a reader: --help's text, and the sections of a man page.
+/// The text of --help, and the command's part of the man page.
 std::string help_text(const CommandLine& line, std::string_view command);
 std::string roff_text(const CommandLine& line, std::string_view command, std::string_view summary);
-
-/// "; did you mean 'x'?" where one of the known words is close to what was typed, else "".
-std::string did_you_mean(std::string_view typed, std::span<const std::string> known);
 
 }  // namespace causeway

@@ -4,13 +4,13 @@
 
 namespace causeway {
 
-/// Threads each of these ranks should compute with, so that all together use the cores they may run on once: this
-/// rank's cores (its affinity) over the ranks of its host that share one of them; at least 1. `local_ranks` are this
-/// process's threads.
+/// How many threads this rank should compute with, so that all ranks together use each core once: the cores that it may
+/// run on (its affinity), divided by the ranks of its host that share one of them; at least 1. The second form is for
+/// `local_ranks` ranks that are threads of this process.
 int fair_threads(Communicator& ranks);
 int fair_threads(int local_ranks);
 
-/// Computes with that many threads from here on, in the calling thread, unless OMP_NUM_THREADS says otherwise.
+/// Sets the number of threads that kernels called by this thread use, unless OMP_NUM_THREADS is set.
 void compute_with(int threads);
 
 }  // namespace causeway

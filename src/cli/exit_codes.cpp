@@ -5,7 +5,7 @@ namespace causeway {
 std::span<const ExitCodeRow> exit_codes() {
   static constexpr ExitCodeRow table[] = {
       {ExitCode::ok, "done", "done"},
-      {ExitCode::internal, "internal", "a defect of Causeway, or a resource it could not get"},
+      {ExitCode::internal, "internal", "a defect of Causeway, or a missing resource, such as memory"},
       {ExitCode::usage, "usage", "a wrong option or a bad input file"},
       {ExitCode::corrupt, "corrupt", "a checkpoint or dataset is damaged"},
       {ExitCode::non_finite, "non_finite", "the loss became infinite or NaN"},

@@ -9,8 +9,8 @@
 
 namespace causeway {
 
-/// What a code says to who finds it: --help and the man page list the rows, exit.json and `causeway watch` use their
-/// words.
+/// The name and the meaning of an exit code: --help and the man page list the rows; exit.json and `causeway watch` use
+/// them too.
 struct ExitCodeRow {
   ExitCode code;
   std::string_view name;     ///< one word, for programs
@@ -18,7 +18,7 @@ struct ExitCodeRow {
 };
 std::span<const ExitCodeRow> exit_codes();
 
-/// The row of a code, which may be anything; nothing where the program has no such code.
+/// The row of any code; nothing if the program has no such code.
 std::optional<ExitCodeRow> exit_code_row(std::int64_t code);
 
 }  // namespace causeway

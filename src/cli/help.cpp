@@ -12,8 +12,8 @@ namespace {
 constexpr std::size_t text_width = 100;
 constexpr std::size_t help_column = 30;
 
-/// Words of `text` in lines that start at `column` and end before text_width; blank lines stay, and lines that start
-/// with a space as they are.
+/// The words of `text` in lines that start at `column` and end before text_width. Blank lines stay, and so do lines
+/// that start with a space.
 std::string wrapped(const std::string& text, std::size_t column) {
   std::string result;
   std::istringstream paragraphs(text);
@@ -51,15 +51,17 @@ std::string default_of(const Option& option) {
       option.field);
 }
 
-std::string spelled(const Option& option) {
+/// "--dtype f32|f64", as the option is written on the command line.
+std::string option_text(const Option& option) {
   std::string text = option.positional ? fmt::format("[--{}]", option.name) : fmt::format("--{}", option.name);
   if (!option.choices.empty()) return fmt::format("{} {}", text, fmt::join(option.choices, "|"));
   return option.value.empty() ? text : fmt::format("{} {}", text, option.value);
 }
 
-std::string explained(const Option& option) {
+/// The help of an option, with its default in brackets.
+std::string description_of(const Option& option) {
   std::string text = option.help;
-  if (std::holds_alternative<std::vector<std::string>*>(option.field)) text += " (may be given several times)";
+  if (std::holds_alternative<std::vector<std::string>*>(option.field)) text += " (can be given several times)";
   const std::string initial = default_of(option);
   return initial.empty() ? text : fmt::format("{} [{}]", text, initial);
 }
@@ -72,8 +74,8 @@ std::string indented(const std::string& lines, std::string_view indent) {
   return result;
 }
 
-/// Roff takes a line that starts with a dot or a quote as a request, a hyphen for something to break at, and bytes
-/// above 127 for Latin-1.
+/// `text` as roff prints it unchanged. Roff takes a line that starts with a dot or a quote as a request, breaks lines
+/// at hyphens, and reads bytes above 127 as Latin-1.
 std::string roff(std::string_view text) {
   std::string result;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -86,7 +88,7 @@ std::string roff(std::string_view text) {
       result += "\\-";
     } else if (byte < 0x80) {
       result += text[i];
-    } else {  // UTF-8, as our own source files have it
+    } else {  // the source files are UTF-8
       unsigned code = byte & (byte >= 0xF0 ? 0x07u : byte >= 0xE0 ? 0x0Fu : 0x1Fu);
       while (i + 1 < text.size() && (static_cast<unsigned char>(text[i + 1]) & 0xC0u) == 0x80u)
         code = code << 6 | (static_cast<unsigned char>(text[++i]) & 0x3Fu);
@@ -103,9 +105,9 @@ std::string help_text(const CommandLine& line, std::string_view command) {
   for (const OptionGroup& group : line.groups) {
     text += fmt::format("\n{}:\n", group.title);
     for (const Option& option : group.options) {
-      const std::string head = "  " + spelled(option);
-      const std::string body = wrapped(explained(option), help_column);
-      // The first help line shares the option's where the option is short.
+      const std::string head = "  " + option_text(option);
+      const std::string body = wrapped(description_of(option), help_column);
+      // A short option and the first line of its help are on one line.
       text += head.size() + 2 <= help_column ? head + body.substr(head.size()) : head + '\n' + body;
     }
   }
@@ -118,7 +120,7 @@ std::string roff_text(const CommandLine& line, std::string_view command, std::st
                                  roff(line.description));
   for (const OptionGroup& group : line.groups)
     for (const Option& option : group.options)
-      text += fmt::format(".TP\n.B {}\n{}\n", roff(spelled(option)), roff(explained(option)));
+      text += fmt::format(".TP\n.B {}\n{}\n", roff(option_text(option)), roff(description_of(option)));
   if (!line.examples.empty()) text += fmt::format(".PP\nExamples:\n.PP\n.nf\n{}\n.fi\n", roff(line.examples));
   return text;
 }

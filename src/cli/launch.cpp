@@ -18,8 +18,8 @@ int number_in(const char* variable, int otherwise) {
   return text == nullptr || *text == '\0' ? otherwise : std::atoi(text);
 }
 
-/// Ends the job for one rank's own error. Others may have met the same one, having checked the same input: those after
-/// the first wait a moment, so that as a rule one of them speaks and the job ends before the rest do.
+/// Ends the job because of an error of one rank. Others may have the same error, if they checked the same input: ranks
+/// after the first wait a moment, so that usually one rank prints it and the job ends before the others do.
 [[noreturn]] void fail_alone(const Error& error, Communicator& group) {
   std::this_thread::sleep_for(std::chrono::milliseconds(group.rank() == 0 ? 0 : 200 + 20 * std::min(group.rank(), 40)));
   const std::string who = group.size() > 1 ? fmt::format("rank {} ({}): ", group.rank(), host_name()) : "";
@@ -29,16 +29,17 @@ int number_in(const char* variable, int otherwise) {
   std::_Exit(static_cast<int>(error.code()));
 }
 
-/// The first thing every process of a group does together: learns whether all of them got this far.
-Communicator meet(Communicator& world, const std::function<void()>& check) {
-  Communicator control = world.split(0, world.rank());  // of its own, so that the run's traffic is the run's
+/// The first collective of all processes of a group: every process learns whether the check failed in any of them.
+/// Returns a communicator for this and for other agreement.
+Communicator check_together(Communicator& world, const std::function<void()>& check) {
+  Communicator control = world.split(0, world.rank());  // so that the traffic of `world` is only that of the run
   collectively(control, check);
   return control;
 }
 
 ExitCode launch_processes(const LaunchOptions& options, const std::function<ExitCode(Communicator)>& body) {
   Communicator world(make_mpi_transport());
-  Communicator control = meet(world, [&] {
+  Communicator control = check_together(world, [&] {
     require(options.ranks == 1 || options.ranks == world.size(),
             "--ranks is {}, but {} processes were started; it counts the threads of --transport local", options.ranks,
             world.size());
@@ -62,7 +63,7 @@ ExitCode launch_threads(const LaunchOptions& options, const std::function<ExitCo
           options.ranks);
   std::vector<ExitCode> codes(static_cast<std::size_t>(options.ranks), ExitCode::ok);
   std::vector<std::string> failures(
-      codes.size());  // what each rank's own error said; run_local_ranks throws one of them
+      codes.size());  // the message of each rank's own error; run_local_ranks throws one of them
   try {
     run_local_ranks(options.ranks, [&](std::unique_ptr<Transport> transport) {
       const auto rank = static_cast<std::size_t>(transport->rank());
@@ -80,14 +81,15 @@ ExitCode launch_threads(const LaunchOptions& options, const std::function<ExitCo
     });
   } catch (const AgreedError&) {
     throw;
-  } catch (const PeerFailed& ended) {  // nobody failed: the watchdog ended the job, and has said so
+  } catch (const PeerFailed& ended) {  // no rank failed: the watchdog ended the job and printed why
     throw AgreedError(ended.code(), ended.what());
   } catch (const std::exception& exception) {
     const Error error = error_of(exception);
     const auto rank = std::ranges::find(failures, error.what()) - failures.begin();
-    throw AgreedError(error.code(), options.ranks == 1
-                                        ? error.what()
-                                        : fmt::format("rank {}: {}", rank, error.what()));  // all ranks have ended
+    throw AgreedError(error.code(),
+                      options.ranks == 1
+                          ? error.what()
+                          : fmt::format("rank {}: {}", rank, error.what()));  // agreed, because all ranks have ended
   }
   return std::ranges::max(codes);
 }
@@ -102,19 +104,22 @@ bool uses_mpi(const LaunchOptions& options) {
 }
 
 OptionGroup launch_group(LaunchOptions& options) {
-  return {"Ranks",
-          {{"transport",
-            &options.transport,
-            "",
-            "how ranks talk: processes of mpirun or srun, or threads of this process; auto takes what started it",
-            {"auto", "mpi", "local"}},
-           {"ranks", &options.ranks, "N", "ranks of the local transport; with mpirun or srun say it there"}}};
+  return {
+      "Ranks",
+      {{"transport",
+        &options.transport,
+        "",
+        "how ranks communicate: as processes of mpirun or srun (mpi), or as threads of this process (local); auto: mpi "
+        "if "
+        "one of these started the program",
+        {"auto", "mpi", "local"}},
+       {"ranks", &options.ranks, "N", "number of ranks of the local transport; with mpirun or srun give it there"}}};
 }
 
 bool started_by_launcher() {
   for (const char* variable : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE"})
     if (std::getenv(variable) != nullptr) return true;
-  // Set by srun alone; SLURM_NTASKS stands in the batch script's environment too.
+  // Only srun sets this; SLURM_NTASKS is also in the environment of the batch script.
   return number_in("SLURM_STEP_NUM_TASKS", 1) > 1;
 }
 
@@ -131,7 +136,7 @@ ExitCode launch(const LaunchOptions& options, const std::function<ExitCode(Commu
 void fail_with_group(const Error& error) {
   if (started_by_launcher()) {
     Communicator world(make_mpi_transport());
-    meet(world, [&] { throw error; });
+    check_together(world, [&] { throw error; });
   }
   throw error;
 }

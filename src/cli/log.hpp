@@ -10,12 +10,11 @@ namespace causeway {
 
 std::string host_name();
 
-/// `text` as one line that a terminal may get: what a file or an option brought may be long and hold control
-/// characters.
+/// `text` as one line that is safe to print: text from a file or an option may be long and contain control characters.
 std::string one_line(std::string_view text);
 
-/// What a run tells a person, on standard error: the first rank speaks for all, the others only warn, with their rank
-/// and host.
+/// Messages on standard error. Only the first rank prints information; every rank prints warnings, the others with
+/// their rank and host.
 class Log {
  public:
   explicit Log(int rank = 0) : rank_(rank), host_(host_name()) {}

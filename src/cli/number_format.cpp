@@ -22,8 +22,8 @@ std::string shortened(double value) {
 
 std::string grouped(std::int64_t value) {
   std::string text = std::to_string(value);
-  for (auto place = static_cast<std::int64_t>(text.size()) - 3; place > (value < 0 ? 1 : 0); place -= 3)
-    text.insert(static_cast<std::size_t>(place), 1, ',');
+  for (auto position = static_cast<std::int64_t>(text.size()) - 3; position > (value < 0 ? 1 : 0); position -= 3)
+    text.insert(static_cast<std::size_t>(position), 1, ',');
   return text;
 }
 

@@ -8,22 +8,28 @@
 #include "src/cli/command.hpp"
 #include "src/cli/exit_codes.hpp"
 #include "src/cli/launch.hpp"
+#include "src/cli/suggest.hpp"
 #include "src/cli/version.hpp"
 
 namespace causeway {
 namespace {
 
 constexpr std::string_view about =
-    "Causeway trains and scores sequence models on packed documents too long for one device, their context cut over "
-    "MPI ranks.";
+    "Causeway trains and scores sequence models on packed documents that are too long for one device: every pack is "
+    "divided over MPI ranks.";
 
 std::string overview() {
   std::string text = fmt::format("usage: causeway COMMAND [options]\n\n{}\n\nCommands:\n", about);
   for (const Command& command : commands()) text += fmt::format("  {:<12}{}\n", command.name, command.summary);
+  text += fmt::format("  {:<12}{}\n", "help", "print the help of a command, as COMMAND --help does");
   text +=
-      "\n'causeway COMMAND --help' teaches a command. Every option may stand in an INI file (--config FILE).\n"
-      "Also: causeway --help, causeway --version, causeway --man (a man page in roff).\n\nExit codes, the same on "
-      "every rank:\n";
+      "\nEvery option can also be set in an INI file (--config FILE).\n\n"
+      "Also:\n"
+      "  --help                 print this text\n"
+      "  --version              print the version and how the program was built\n"
+      "  --man                  print a man page (roff)\n"
+      "  --completion bash|zsh  print a script that completes commands, options and values in that shell\n"
+      "\nExit codes, the same on every rank:\n";
   for (const ExitCodeRow& row : exit_codes())
     text += fmt::format("  {:<4}{}\n", static_cast<int>(row.code), row.meaning);
   return text;
@@ -42,10 +48,9 @@ std::string version() {
 std::string manual() {
   std::string text = fmt::format(
       ".TH CAUSEWAY 1\n.SH NAME\ncauseway \\- packed long\\-context training over MPI ranks\n.SH SYNOPSIS\n"
-      ".B causeway\nCOMMAND [options]\n.SH DESCRIPTION\n{}\n.PP\nEvery option may stand in an INI file of the same "
-      "names "
-      "(\\-\\-config FILE); the command line wins. \\-\\-print\\-config prints that file, \\-\\-help a command's "
-      "options.\n"
+      ".B causeway\nCOMMAND [options]\n.SH DESCRIPTION\n{}\n.PP\nEvery option can also be set in an INI file, under "
+      "the same name (\\-\\-config FILE). The command line overrides the file. \\-\\-print\\-config prints such a "
+      "file, \\-\\-help the options of a command.\n"
       ".SH COMMANDS\n",
       about);
   for (const Command& command : commands())
@@ -73,22 +78,49 @@ ExitCode run_alone(const std::function<ExitCode()>& body) {
   }
 }
 
-ExitCode run_program(std::span<const std::string> arguments) {
-  require(!arguments.empty(), "no command given; see 'causeway --help'");
-  const std::string& word = arguments.front();
-  const auto answer = [](std::string_view text) {
-    print_answer(text);
-    return ExitCode::ok;
-  };
-  if (word == "--help" || word == "-h" || word == "help") return answer(overview());
-  if (word == "--version") return answer(version());
-  if (word == "--man") return answer(manual());
-  std::vector<std::string> names;
+namespace {
+
+ExitCode answer(std::string_view text) {
+  print_answer(text);
+  return ExitCode::ok;
+}
+
+const Command& find_command(std::string_view word) {
+  std::vector<std::string> names = {"help"};
   for (const Command& command : commands()) {
-    if (command.name == word) return command.run(command.name, arguments.subspan(1));
+    if (command.name == word) return command;
     names.emplace_back(command.name);
   }
   fail(ExitCode::usage, "unknown command '{}'{}; see 'causeway --help'", word, did_you_mean(word, names));
+}
+
+/// `causeway help` and `causeway help COMMAND`.
+ExitCode help(std::span<const std::string> words) {
+  require(words.size() <= 1, "help takes one command, found {}", words.size());
+  if (words.empty() || words.front() == "help") return answer(overview());
+  const Command& command = find_command(words.front());
+  const std::string option = "--help";
+  return command.run(command.name, std::span(&option, 1));
+}
+
+ExitCode completion(std::span<const std::string> words) {
+  require(words.size() == 1, "--completion takes one shell: bash or zsh");
+  return answer(completion_script(words.front()));
+}
+
+}  // namespace
+
+ExitCode run_program(std::span<const std::string> arguments) {
+  require(!arguments.empty(), "no command given; see 'causeway --help'");
+  const std::string& word = arguments.front();
+  const std::span<const std::string> rest = arguments.subspan(1);
+  if (word == "--help" || word == "-h") return answer(overview());
+  if (word == "help") return help(rest);
+  if (word == "--version") return answer(version());
+  if (word == "--man") return answer(manual());
+  if (word == "--completion") return completion(rest);
+  const Command& command = find_command(word);
+  return command.run(command.name, rest);
 }
 
 }  // namespace causeway

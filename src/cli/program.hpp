@@ -7,7 +7,8 @@
 
 namespace causeway {
 
-/// The program behind main(): finds the command and runs it, or answers --help, --version and --man. Errors are thrown.
+/// The program that main() calls: finds the command and runs it, or answers help, --help, --version, --man and
+/// --completion. Errors are thrown.
 ExitCode run_program(std::span<const std::string> arguments);
 
 }  // namespace causeway

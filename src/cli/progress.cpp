@@ -51,7 +51,7 @@ std::string progress_bar(std::string_view title, std::int64_t done, std::int64_t
                                              std::string(static_cast<std::size_t>(bar - full), '.'))
                                : fmt::format("{} ", title);
   text += facts(done, total, unit, seconds, note);
-  text.resize(static_cast<std::size_t>(std::max(width - 1, 1)), ' ');  // covers what stood there, and never wraps
+  text.resize(static_cast<std::size_t>(std::max(width - 1, 1)), ' ');  // overwrites the previous bar, and never wraps
   return text;
 }
 

@@ -7,19 +7,19 @@
 
 namespace causeway {
 
-/// How far a long command has come, on standard error: a bar that redraws itself on a terminal, a plain line every few
-/// seconds elsewhere (a log). The first rank shows it; on the others `shown` is false.
+/// The progress of a long command, on standard error: a bar on a terminal, a line every few seconds elsewhere (a log).
+/// The first rank shows it; on the others `shown` is false.
 class Progress {
  public:
-  /// `total` in `unit`s ("tokens"); 0 where the end is not known.
+  /// `total` is counted in `unit` ("tokens"); 0: not known.
   Progress(std::string title, std::int64_t total, std::string unit, bool shown = true);
-  ~Progress();  ///< leaves the last state on its line
+  ~Progress();  ///< ends the line of the bar
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// `done` so far, and a few words beside it ("loss 1.35").
+  /// `done` so far, with a short note ("loss 1.35").
   void update(std::int64_t done, std::string_view note = {});
-  /// Shows the final state now.
+  /// Shows the final state.
   void finish(std::string_view note = {});
 
  private:
@@ -30,15 +30,15 @@ class Progress {
   std::int64_t total_;
   std::string unit_;
   bool shown_, terminal_;
-  bool open_ = false;  ///< the cursor stands behind a bar
+  bool open_ = false;  ///< the cursor is at the end of a bar
   std::int64_t done_ = 0;
   Clock::time_point started_, drawn_;
 };
 
-/// The line a log gets: "import: 12 of 40 files (30 %), 3.1 files/s, 9 s left".
+/// A line for a log: "import: 12 of 40 files (30 %), 3.1 files/s, 9 s left".
 std::string progress_line(std::string_view title, std::int64_t done, std::int64_t total, std::string_view unit,
                           double seconds, std::string_view note);
-/// The bar a terminal gets, `width` columns wide.
+/// A bar for a terminal of `width` columns.
 std::string progress_bar(std::string_view title, std::int64_t done, std::int64_t total, std::string_view unit,
                          double seconds, std::string_view note, int width);
 

@@ -5,9 +5,8 @@
 namespace causeway {
 namespace {
 
-// The one place that needs a variable of the process: a signal handler is given nothing else to write to. (Blocking the
-// signals and polling a signalfd would do without, if libraries did not start threads of their own, with the signals
-// open, before main.)
+// The only global variable: a signal handler has nothing else to write to. (Blocking the signals and reading a signalfd
+// would need none, but libraries start threads before main, in which the signals are not blocked.)
 std::atomic<bool> stop_raised = false;
 static_assert(std::atomic<bool>::is_always_lock_free);
 

@@ -6,9 +6,9 @@
 
 namespace causeway {
 
-/// While it lives, some signals raise a flag instead of ending the process: for a run TERM, USR1 and USR2 ("checkpoint
-/// at the next step and end with 75"). One at a time. They stay without effect when it has gone: a process on its way
-/// out is not to be killed by one that was meant for all ranks and comes to this one late.
+/// While the object exists, some signals set a flag instead of ending the process: by default TERM, USR1 and USR2,
+/// which ask a run to write a checkpoint and to end with 75. Only one object may exist at a time. After its end the
+/// signals are ignored: a process that is ending must not be killed by a signal that arrives late.
 class StopSignals {
  public:
   StopSignals() : StopSignals({SIGTERM, SIGUSR1, SIGUSR2}) {}

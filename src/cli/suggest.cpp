@@ -1,14 +1,13 @@
+#include "src/cli/suggest.hpp"
+
 #include <algorithm>
 #include <numeric>
 #include <utility>
 
-#include "kernels/core/error.hpp"
-#include "src/cli/config.hpp"
-
 namespace causeway {
 namespace {
 
-/// Levenshtein's distance: insertions, deletions and replacements that turn one word into the other.
+/// The Levenshtein distance: the least number of insertions, deletions and replacements between two words.
 std::size_t distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), std::size_t{0});
@@ -24,10 +23,10 @@ std::size_t distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::string did_you_mean(std::string_view typed, std::span<const std::string> known) {
-  constexpr std::size_t longest_word = 64;  // the table is quadratic, and nobody mistypes a novel
+  constexpr std::size_t longest_word = 64;  // the time is quadratic in the length
   if (typed.empty() || typed.size() > longest_word) return "";
   const std::string* best = nullptr;
-  // Two letters that changed places are two replacements; in a word of three that would fit anything.
+  // Two exchanged letters count as two replacements. In a word of three letters two replacements fit any word.
   std::size_t nearest = 1 + (typed.size() < 4 ? 1 : std::max<std::size_t>(2, typed.size() / 3));
   for (const std::string& word : known) {
     const bool begins = typed.size() >= 3 && word.starts_with(typed);

@@ -6,10 +6,10 @@
 
 namespace causeway {
 
-/// The whole of a small file that `option` names. At most `limit` bytes, so that a device or a data file named by
-/// mistake is refused rather than read. Throws Error(usage) naming option and path.
+/// All bytes of a small file that `option` names, at most `limit`: a device or a data file that is given by mistake is
+/// refused. Throws Error(usage) with the option and the path.
 std::string read_bytes(const std::string& path, std::string_view option, std::size_t limit);
-/// The same of text, in which there is no zero byte.
+/// The same for text: a file with a zero byte is refused.
 std::string read_text(const std::string& path, std::string_view option, std::size_t limit);
 
 }  // namespace causeway

@@ -5,7 +5,7 @@
 
 namespace causeway {
 
-/// One fact about how this binary was built: --version prints them, a run's environment.json keeps them.
+/// One fact about how the program was built. --version prints them; environment.json of a run contains them.
 struct BuildFact {
   std::string_view name, value;
 };

@@ -26,9 +26,9 @@ struct BenchSettings {
   double least_seconds = 0.1;
   LaunchOptions launch;
 
-  Device where() const { return parse_device(device); }
-  DType type() const {
-    return dtype == "auto" ? (where() == Device::cuda ? DType::bf16 : DType::f32) : parse_dtype(dtype);
+  Device compute_device() const { return parse_device(device); }
+  DType compute_dtype() const {
+    return dtype == "auto" ? (compute_device() == Device::cuda ? DType::bf16 : DType::f32) : parse_dtype(dtype);
   }
 };
 
@@ -44,16 +44,17 @@ ExitCode run_checkpoint(const BenchSettings& settings);
 
 constexpr Topic topics[] = {
     {"operators",
-     "every operator, forward and backward, on one document and on a pack of documents of 57 to 2048 tokens, on this "
-     "process alone",
+     "every operator, forward and backward, on one document and on a pack of documents of 57 to 2048 tokens, in this "
+     "process only",
      run_operators},
     {"strategies",
-     "every operator under every strategy, over ranks: milliseconds, the seconds of communication that the computation "
-     "waits for (exposed) and does not (hidden), bytes and messages, each the largest rank's",
+     "every operator with every strategy, over ranks: milliseconds, the seconds of communication that computation "
+     "waits "
+     "for (exposed) and does not wait for (hidden), bytes and messages, each of the rank with the most",
      run_strategies},
     {"checkpoint",
-     "a checkpoint of --megabytes of training's state, over ranks, written below --folder: how long training waits for "
-     "its copy, GB/s until it is announced, and of checking and reading it",
+     "a checkpoint of --megabytes of training state, over ranks, written below --folder: how long training waits for "
+     "the copy, and GB/s until the checkpoint is published, of checking it and of reading it",
      run_checkpoint},
 };
 
@@ -66,29 +67,31 @@ CommandLine declare(BenchSettings& settings) {
   }
   return {
       .usage = "[TOPIC] [options]",
-      .description = fmt::format("Measures this machine. operators: first what the device reaches at nothing but "
-                                 "copying, multiplying matrices and taking exponentials; then, for each "
-                                 "operator, median milliseconds, GB/s over the bytes that have to travel at least "
-                                 "once, and how much of the ceiling that binds it (the "
-                                 "one under which it would take longest) that is. Caches are emptied before every "
-                                 "run. The sizes are a large model's on a GPU; on the CPU "
-                                 "tokens are divided by {} and channels by {}.\n\nTopics:{}",
-                                 cpu_token_divisor, cpu_channel_divisor, summaries),
-      .groups = {{"Measuring",
+      .description = fmt::format(
+          "Measures this machine. operators: first the ceilings, that is the rates that the device reaches when it "
+          "only "
+          "copies, only multiplies matrices, or only computes exponentials. Then for each operator: median "
+          "milliseconds, GB/s over the bytes that must be read or written at least once, and the fraction of its "
+          "ceiling (the one under which it would take longest). Caches are emptied before every run. On a GPU the "
+          "sizes "
+          "are those of a large model; on the CPU tokens are divided by {} and channels by {}.\n\nTopics:{}",
+          cpu_token_divisor, cpu_channel_divisor, summaries),
+      .groups = {{"Measurement",
                   {{"topic", &settings.topic, "TOPIC", "what to measure", names, true},
-                   {"filter", &settings.filter, "WORDS", "only what has this in its name: \"scan backward\""},
+                   {"filter", &settings.filter, "WORDS", "only rows with this text in their names: \"scan backward\""},
                    {"device", &settings.device, "", "where to compute", {"cpu", "cuda"}},
                    {"dtype",
                     &settings.dtype,
                     "",
                     "type of activations and weights; auto: bf16 on a GPU, f32 on the CPU",
                     {"auto", "f32", "f64", "bf16"}},
-                   {"tokens", &settings.tokens, "N", "length of the pack, with --channels; 0: the built-in sizes"},
-                   {"channels", &settings.channels, "N", "width"},
-                   {"megabytes", &settings.megabytes, "N", "of checkpoint's state, over all ranks"},
-                   {"folder", &settings.folder, "FOLDER", "where checkpoint writes, and removes what it wrote"},
-                   {"seconds", &settings.least_seconds, "S", "measure each at least this long"},
-                   {"json", &settings.json, "FILE", "write the figures here too"}}},
+                   {"tokens", &settings.tokens, "N",
+                    "tokens of the pack, together with --channels; 0: the built-in sizes"},
+                   {"channels", &settings.channels, "N", "channels, together with --tokens"},
+                   {"megabytes", &settings.megabytes, "N", "size of the checkpoint, all ranks together"},
+                   {"folder", &settings.folder, "DIRECTORY", "where the checkpoint is written and removed again"},
+                   {"seconds", &settings.least_seconds, "S", "measure each row for at least this long"},
+                   {"json", &settings.json, "FILE", "also write the figures to this file"}}},
                  launch_group(settings.launch)},
       .examples =
           "causeway bench operators\ncauseway bench operators --device cuda --filter scan --json scan.json\nmpirun "
@@ -98,7 +101,8 @@ CommandLine declare(BenchSettings& settings) {
 void require_size(const BenchSettings& settings) {
   require(settings.tokens >= 0 && settings.channels >= 0 && (settings.tokens > 0) == (settings.channels > 0),
           "--tokens {} and --channels {}: expected both, and positive", settings.tokens, settings.channels);
-  const std::int64_t multiple = settings.channels > 1024 ? 128 : 16;  // heads of 128, and filters for 16 channels each
+  const std::int64_t multiple =
+      settings.channels > 1024 ? 128 : 16;  // heads have 128 channels; a filter is shared by 16
   require(settings.channels % multiple == 0, "--channels is {}, expected a multiple of {}", settings.channels,
           multiple);
 }
@@ -107,7 +111,7 @@ void write_json(const BenchSettings& settings, nlohmann::json report) {
   if (settings.json.empty()) return;
   report["topic"] = settings.topic;
   report["device"] = settings.device;
-  report["dtype"] = name_of(settings.type());
+  report["dtype"] = name_of(settings.compute_dtype());
   AtomicFile file(settings.json);
   std::ofstream(file.temporary()) << report.dump(2) << '\n';
   file.commit();
@@ -146,22 +150,24 @@ ExitCode run_operators(const BenchSettings& settings) {
   require_size(settings);
   return run_alone([&] {
     compute_with(fair_threads(1));
-    const Stopwatch stopwatch(Stream(settings.where()), settings.least_seconds);
-    const Ceilings ceilings = measure_ceilings(stopwatch, settings.type());
+    const Stopwatch stopwatch(Stream(settings.compute_device()), settings.least_seconds);
+    const Ceilings ceilings = measure_ceilings(stopwatch, settings.compute_dtype());
     fmt::print("ceilings on {}: copy {:.1f} GB/s (read + write), gemm {:.1f} GFLOP/s in {}, exp2 {:.2f} G/s\n",
                settings.device, ceilings.bytes_per_second / 1e9, ceilings.flops_per_second / 1e9,
-               name_of(settings.type()), ceilings.exponentials_per_second / 1e9);
-    fmt::print("{:<24} {:>22} {:>9} {:>10} {:>8} {:>9} {:>8} {}\n", name_of(settings.type()), "shape", "documents",
-               "ms", "GB/s", "GFLOP/s", "of", "ceiling");
+               name_of(settings.compute_dtype()), ceilings.exponentials_per_second / 1e9);
+    fmt::print("{:<24} {:>22} {:>9} {:>10} {:>8} {:>9} {:>8} {}\n", name_of(settings.compute_dtype()), "shape",
+               "documents", "ms", "GB/s", "GFLOP/s", "of", "ceiling");
     nlohmann::json rows = nlohmann::json::array();
     ExitCode worst = ExitCode::ok;
-    bench_operators(
-        {.dtype = settings.type(), .filter = settings.filter, .tokens = settings.tokens, .channels = settings.channels},
-        stopwatch, ceilings, [&](const Measurement& row) {
-          print(row);
-          rows.push_back(to_json(row));
-          if (row.code != ExitCode::usage) worst = std::max(worst, row.code);
-        });
+    bench_operators({.dtype = settings.compute_dtype(),
+                     .filter = settings.filter,
+                     .tokens = settings.tokens,
+                     .channels = settings.channels},
+                    stopwatch, ceilings, [&](const Measurement& row) {
+                      print(row);
+                      rows.push_back(to_json(row));
+                      if (row.code != ExitCode::usage) worst = std::max(worst, row.code);
+                    });
     write_json(settings, {{"ceilings",
                            {{"gigabytes_per_second", ceilings.bytes_per_second / 1e9},
                             {"gigaflops", ceilings.flops_per_second / 1e9},
@@ -171,11 +177,11 @@ ExitCode run_operators(const BenchSettings& settings) {
   });
 }
 
-/// One line, and one entry of the JSON.
-nlohmann::json report_strategy(const StrategyWorkload& work, const StrategyMeasurement& measured, bool speaks) {
+/// Prints the line of one measurement, if `prints`, and returns its entry of the JSON.
+nlohmann::json report_strategy(const StrategyWorkload& work, const StrategyMeasurement& measured, bool prints) {
   const std::string name =
       fmt::format("{} {}{}{}", work.row.name, work.strategy.name, work.variant.empty() ? "" : " ", work.variant);
-  if (speaks) {
+  if (prints) {
     fmt::print("{:<46} {:>8} {:>9} {:>10.2f} {:>11.2f} {:>10.2f} {:>9.2f} {:>12} {:>8}\n", name, work.tokens,
                work.documents, measured.forward_s * 1e3, measured.backward_s * 1e3, measured.exposed_s * 1e3,
                measured.hidden_s * 1e3, measured.bytes_sent, measured.messages_sent);
@@ -196,12 +202,11 @@ nlohmann::json report_strategy(const StrategyWorkload& work, const StrategyMeasu
           {"memory_bytes", measured.memory_bytes}};
 }
 
-/// What the strategies are measured on unless told otherwise: a pack as one document, and as documents as long as
-/// PackMamba's mean.
+/// The built-in sizes of the strategies' packs.
 struct StrategySizes {
   std::int64_t channels;
   std::vector<std::int64_t> tokens;
-  std::int64_t longest_quadratic;  ///< tokens of a document that every token of is looked at by every other
+  std::int64_t longest_quadratic;  ///< longest document for what takes time in proportion to its square
 };
 
 StrategySizes strategy_sizes(Device device) {
@@ -210,30 +215,31 @@ StrategySizes strategy_sizes(Device device) {
 }
 
 ExitCode run_strategies(const BenchSettings& settings) {
-  constexpr std::int64_t document = 646, most_taps_one_by_one = 8192;
+  constexpr std::int64_t mean_document = 646, most_direct_taps = 8192;  // PackMamba's mean (src/bench/documents.hpp)
   require_size(settings);
-  StrategySizes sizes = strategy_sizes(settings.where());
+  StrategySizes sizes = strategy_sizes(settings.compute_device());
   if (settings.tokens > 0) sizes = {settings.channels, {settings.tokens}, sizes.longest_quadratic};
   return launch(settings.launch, [&](Communicator world) {
-    const Stream stream = make_rank_stream(settings.where(), world);
+    const Stream stream = make_rank_stream(settings.compute_device(), world);
     Communicator ranks(make_device_transport(world.transport(), stream));
-    const bool speaks = world.rank() == 0;
-    if (speaks)
+    const bool first = world.rank() == 0;
+    if (first)
       fmt::print("{:<46} {:>8} {:>9} {:>10} {:>11} {:>10} {:>9} {:>12} {:>8}\n",
-                 fmt::format("{} {}, {} ranks, {} channels", settings.device, name_of(settings.type()), world.size(),
-                             sizes.channels),
+                 fmt::format("{} {}, {} ranks, {} channels", settings.device, name_of(settings.compute_dtype()),
+                             world.size(), sizes.channels),
                  "tokens", "documents", "forward ms", "backward ms", "exposed ms", "hidden ms", "bytes sent",
                  "messages");
     nlohmann::json rows = nlohmann::json::array();
     const auto measure = [&](StrategyWorkload work) {
       for (const std::int64_t tokens : sizes.tokens)
-        for (const std::int64_t documents : std::set{std::int64_t{1}, std::max<std::int64_t>(tokens / document, 1)}) {
+        for (const std::int64_t documents :
+             std::set{std::int64_t{1}, std::max<std::int64_t>(tokens / mean_document, 1)}) {
           if (work.row.name == "attention" && tokens / documents > sizes.longest_quadratic) continue;
-          if (work.variant == "--method direct" && tokens / documents > most_taps_one_by_one) continue;
+          if (work.variant == "--method direct" && tokens / documents > most_direct_taps) continue;
           work.tokens = tokens;
           work.documents = documents;
           rows.push_back(
-              report_strategy(work, measure_strategy(work, world, ranks, stream, 3, settings.least_seconds), speaks));
+              report_strategy(work, measure_strategy(work, world, ranks, stream, 3, settings.least_seconds), first));
         }
     };
     for (const OpRow& row : op_rows())
@@ -243,11 +249,11 @@ ExitCode run_strategies(const BenchSettings& settings) {
           measure({.row = row,
                    .strategy = strategy,
                    .variant = variant,
-                   .dtype = settings.type(),
+                   .dtype = settings.compute_dtype(),
                    .channels = sizes.channels});
       }
     collectively(world, [&] {
-      if (speaks) write_json(settings, {{"results", std::move(rows)}});
+      if (first) write_json(settings, {{"results", std::move(rows)}});
     });
     return ExitCode::ok;
   });
@@ -258,7 +264,7 @@ ExitCode run_checkpoint(const BenchSettings& settings) {
   require(settings.megabytes >= 1 && settings.megabytes <= most, "--megabytes is {}, expected 1 to {}",
           settings.megabytes, most);
   return launch(settings.launch, [&](Communicator world) {
-    const Stream stream = make_rank_stream(settings.where(), world);
+    const Stream stream = make_rank_stream(settings.compute_device(), world);
     const CheckpointMeasurement found =
         measure_checkpoint(settings.folder, settings.megabytes * 1'000'000, world, stream);
     const auto rate = [&](double seconds) { return static_cast<double>(found.bytes) / seconds / 1e9; };
@@ -266,7 +272,7 @@ ExitCode run_checkpoint(const BenchSettings& settings) {
       fmt::print(
           "{} ranks, {}: {:.1f} MB of files, {:.1f} MB of memory a rank\n"
           "training waits  {:>9.1f} ms, the first time {:.1f} ms\n"
-          "announced after {:>9.1f} ms, {:.2f} GB/s\n"
+          "published after {:>9.1f} ms, {:.2f} GB/s\n"
           "checked in      {:>9.1f} ms, {:.2f} GB/s\n"
           "read in         {:>9.1f} ms, {:.2f} GB/s\n",
           world.size(), settings.device, static_cast<double>(found.bytes) / 1e6,

@@ -21,20 +21,21 @@ CommandLine declare(ImportOptions& settings) {
   return {
       .usage = "FILES… --out FILE [options]",
       .description =
-          "Makes a dataset, HDF5, of sequences or texts. Byte b is token b; only the format 'tokens' has ids of its "
-          "own. Files may be compressed with gzip. "
-          "They are read in their order and in little memory, however large; the dataset appears whole or not at "
+          "Makes a dataset (HDF5) from sequences or texts. Token ids are byte values, except in the format 'tokens', "
+          "which contains ids. Files can be compressed with gzip. They are read in the given order; memory use does "
+          "not grow with their size. The dataset appears under its name when it is complete, or not at "
           "all.\n\nFormats:" +
           format_list(),
-      .groups =
-          {{"Input",
-            {{"files", &settings.files, "FILE", "what to read", {}, true},
-             {"format", &settings.format, "", "how the files are written; auto: by the ending of each name", formats},
-             {"uppercase", &settings.uppercase, "", "make a–z A–Z, for genomes whose lower case only marks repeats"},
-             {"vocabulary", &settings.vocabulary_size, "N",
-              "ids there are; above 65536 a token takes 4 bytes instead of 2"}}},
-           {"Output",
-            {{"out", &settings.out, "FILE", "the dataset to write; causeway split then holds a part of it out"}}}},
+      .groups = {{"Input",
+                  {{"files", &settings.files, "FILE", "files to read", {}, true},
+                   {"format", &settings.format, "", "format of the files; auto: by the ending of each file name",
+                    formats},
+                   {"uppercase", &settings.uppercase, "",
+                    "convert a–z to A–Z, for genomes in which lower case only marks repeats"},
+                   {"vocabulary", &settings.vocabulary_size, "N",
+                    "number of token ids; above 65536 a token takes 4 bytes instead of 2"}}},
+                 {"Output",
+                  {{"out", &settings.out, "FILE", "the dataset to write; causeway split divides it for validation"}}}},
       .examples =
           "causeway import reads_1.fq.gz reads_2.fq.gz --out reads.h5\n"
           "causeway import genome.fna.gz --out train.h5\n"
@@ -42,7 +43,7 @@ CommandLine declare(ImportOptions& settings) {
 }
 
 ExitCode execute(const ImportOptions& settings) {
-  if (launcher_rank() != 0) return ExitCode::ok;  // one process does it, however many a launcher started
+  if (launcher_rank() != 0) return ExitCode::ok;  // one process imports, however many a launcher started
   std::optional<Progress> bar;
   ImportOptions options = settings;
   options.progress = [&bar](const ImportProgress& progress) {
@@ -64,7 +65,7 @@ ExitCode execute(const ImportOptions& settings) {
 
 Command import_command() {
   return make_command<ImportOptions, declare, execute>("import",
-                                                       "make a dataset of FASTA, FASTQ, text, JSONL or token ids");
+                                                       "make a dataset from FASTA, FASTQ, text, JSONL or token ids");
 }
 
 }  // namespace causeway

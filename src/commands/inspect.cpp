@@ -25,25 +25,24 @@ struct InspectSettings {
 
 CommandLine declare(InspectSettings& settings) {
   return {
-      .usage = "FILE|FOLDER… [--verify]",
+      .usage = "FILE|DIRECTORY… [--verify]",
       .description =
-          "Prints what a person wants to know of a dataset (documents, lengths, the most frequent tokens) of a "
-          "checkpoint (step, loss, every tensor), or of a run's folder "
-          "(attempts, losses, how it ended, and its latest checkpoint, or with --verify all of them, a line each).",
-      .groups =
-          {{"Input",
-            {{"paths", &settings.paths, "FILE|FOLDER", "a dataset, a checkpoint's step-N folder, or a run's", {}, true},
-             {"verify", &settings.verify, "",
-              "read everything, checking every checksum and value; ends with 65 where something is damaged"}}}},
+          "Prints a summary: of a dataset its documents, their lengths and the most frequent tokens; of a checkpoint "
+          "its step, its loss and every tensor; of a run its attempts, its losses, how it ended, and its latest "
+          "checkpoint, or with --verify one line for each checkpoint.",
+      .groups = {{"Input",
+                  {{"paths", &settings.paths, "FILE|DIRECTORY", "a dataset, a checkpoint (step-N) or a run", {}, true},
+                   {"verify", &settings.verify, "",
+                    "read everything and check every checksum and value; exit code 65 if something is damaged"}}}},
       .examples = "causeway inspect train.h5\ncauseway inspect runs/first --verify"};
 }
 
-/// A token for a reader: the character where it is a printable byte.
+/// The character of a token that is a printable byte, else its number.
 std::string token_name(std::int64_t token) {
   return token > 0x20 && token < 0x7f ? std::string(1, static_cast<char>(token)) : fmt::format("{}", token);
 }
 
-/// Documents by length, a bar a power of two.
+/// The number of documents by length, one bar for each power of two.
 std::string length_histogram(std::span<const std::int64_t> lengths) {
   std::array<std::int64_t, 65> bins{};
   for (const std::int64_t length : lengths)
@@ -65,16 +64,16 @@ std::string length_histogram(std::span<const std::int64_t> lengths) {
   return text;
 }
 
-/// The most frequent tokens and the entropy of one token's distribution, of the dataset's start.
+/// The most frequent tokens and the entropy of the token frequencies, over the start of the dataset.
 std::string composition(const Dataset& dataset) {
-  constexpr std::int64_t most_read = std::int64_t{1} << 24, piece = std::int64_t{1} << 16;
+  constexpr std::int64_t most_read = std::int64_t{1} << 24, chunk = std::int64_t{1} << 16;
   constexpr std::size_t most_shown = 10;
   const std::int64_t read = std::min(dataset.tokens(), most_read);
   if (read == 0) return "";
   std::map<std::int32_t, std::int64_t> counts;
   std::vector<std::int32_t> tokens;
-  for (std::int64_t begin = 0; begin < read; begin += piece) {
-    tokens.resize(static_cast<std::size_t>(std::min(piece, read - begin)));
+  for (std::int64_t begin = 0; begin < read; begin += chunk) {
+    tokens.resize(static_cast<std::size_t>(std::min(chunk, read - begin)));
     dataset.read_tokens(begin, tokens);
     for (const std::int32_t token : tokens) ++counts[token];
   }
@@ -129,7 +128,7 @@ std::string describe_dataset(const std::string& path, bool verify) {
   return text;
 }
 
-/// Of a checkpoint; of a run how it went and its latest checkpoint, or with `verify` a line for each.
+/// Describes a checkpoint; or a run and its latest checkpoint, with `verify` one line for each of its checkpoints.
 void print_folder(const std::string& path, bool verify) {
   const std::filesystem::path folder = path;
   const bool checkpoints = !published_steps(path).empty();
@@ -162,7 +161,8 @@ ExitCode execute(const InspectSettings& settings) {
 }  // namespace
 
 Command inspect_command() {
-  return make_command<InspectSettings, declare, execute>("inspect", "print what a dataset or a checkpoint holds");
+  return make_command<InspectSettings, declare, execute>("inspect",
+                                                         "print a summary of a dataset, a checkpoint or a run");
 }
 
 }  // namespace causeway

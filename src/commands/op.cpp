@@ -1,3 +1,5 @@
+#include <set>
+
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
 #include "src/cli/text_file.hpp"
@@ -15,7 +17,20 @@ struct Settings {
   LaunchOptions launch;
 };
 
-/// What one case takes: the command's own options, and those of a line of a batch.
+std::vector<std::string> operator_names() {
+  std::vector<std::string> names;
+  for (const OpRow& row : op_rows()) names.emplace_back(row.name);
+  return names;
+}
+
+std::vector<std::string> strategy_names() {
+  std::set<std::string> names = {"auto"};
+  for (const OpRow& row : op_rows())
+    for (const OpStrategy& strategy : row.strategies) names.emplace(strategy.name);
+  return {names.begin(), names.end()};
+}
+
+/// The options of one case: of the command itself, and of every line of a batch.
 CommandLine declare_request(OpRequest& request) {
   return {
       .usage = "OPERATOR --in FILE --out FILE [options]",
@@ -25,56 +40,60 @@ CommandLine declare_request(OpRequest& request) {
             {{.name = "operator",
               .field = &request.op,
               .value = "OPERATOR",
-              .help = "which one; --list names them",
-              .positional = true},
+              .help = "the operator; --list prints all",
+              .positional = true,
+              .suggestions = operator_names()},
              {"in", &request.in, "FILE",
-              "HDF5 file with the operator's inputs as datasets and its options as attributes of the root"},
+              "HDF5 file with the inputs of the operator as datasets, and its options as attributes of the root group"},
              {"out", &request.out, "FILE",
-              "HDF5 file to write; appears whole or not at all, replacing what is there"}}},
-           {"How to run it",
-            {{"strategy", &request.strategy, "NAME",
-              "how ranks share the work; --list names them, auto takes the one thought fastest, --dry-run says why"},
+              "HDF5 file to write; it appears complete or not at all, and replaces an existing file"}}},
+           {"Computation",
+            {{.name = "strategy",
+              .field = &request.strategy,
+              .value = "NAME",
+              .help = "how the ranks share the work; --list prints all; auto: the strategy with the lowest estimated "
+                      "time, --dry-run prints the estimates",
+              .suggestions = strategy_names()},
              {"layout",
               &request.layout,
               "",
-              "which tokens a rank holds: one chunk, or one from either end of the pack",
+              "which tokens a rank has: one chunk, or one from each half of the pack",
               {"contiguous", "zigzag"}},
              {"dtype",
               &request.dtype,
               "",
-              "type of the activations; bf16 keeps states and decays in f32",
+              "type of the activations; with bf16, states and decay rates are f32",
               {"f64", "f32", "bf16"}},
              {"device", &request.device, "", "where to compute", {"cpu", "cuda"}},
              {"schedule",
               &request.schedule,
               "",
-              "how a state crosses ranks: from neighbour to neighbour, or all summaries to all ranks; same bits",
+              "how a state crosses ranks: from neighbour to neighbour, or all summaries to all ranks; the results are "
+              "the same bits",
               {"auto", "chain", "gather"}},
              {"method", &request.method, "", "how a long filter is applied", {"auto", "direct", "fft", "modal"}},
-             {"backward", &request.backward, "", "read d_y as well and write d_INPUT for every input"},
-             {"dry-run", &request.dry_run, "", "check everything, say what would run, and stop"}}}},
+             {"backward", &request.backward, "", "also read d_y and write d_INPUT for every input"},
+             {"dry-run", &request.dry_run, "", "check everything, print what would run, and stop"}}}},
       .examples = ""};
 }
 
 CommandLine declare(Settings& settings) {
   CommandLine line = declare_request(settings.request);
-  line.usage = "OPERATOR --in FILE --out FILE [options] | --list | --batch LIST";
+  line.usage = "OPERATOR --in FILE --out FILE [options] | --list | --batch FILE";
   line.description =
-      "Runs one operator on tensors from a file, forward and backward, on any number of ranks under any strategy: the "
-      "way to hold it against a "
-      "reference of your own. The result is the same file whatever the rank count.\n\n"
-      "The inputs are float64 or float32 datasets, those with a question mark optional; T counts tokens, and equal "
-      "letters are equal sizes. What is "
-      "set to a value is an attribute of the file's root. The dataset cu_seqlens (int64) cuts the tokens into "
-      "documents.\n\nOperators:" +
+      "Runs one operator on tensors from a file, forward and backward, on any number of ranks, with any strategy: for "
+      "comparison with a reference of your own. The result does not depend on the number of ranks.\n\n"
+      "The inputs are datasets of float64 or float32; those with a question mark are optional. T is the number of "
+      "tokens; axes with the same letter have the same size. A name with '=' is an attribute of the root group. The "
+      "dataset cu_seqlens (int64) divides the tokens into documents; without it they are one document.\n\nOperators:" +
       op_inputs_text();
   line.groups.push_back(
-      {"Many cases, and none",
-       {{"batch", &settings.batch, "LIST",
-         "a file with a case a line, each what would follow 'causeway op'; prints LINE-NUMBER, EXIT and "
-         "MESSAGE a line; a failed line stops nothing"},
+      {"Batch and list",
+       {{"batch", &settings.batch, "FILE",
+         "a file with one case per line, each as it would follow 'causeway op'; prints LINE-NUMBER, EXIT and MESSAGE "
+         "for each line; a line that fails does not stop the others"},
         {"list", &settings.list, "",
-         "print a line for every operator and strategy, with layouts, devices and variants, and stop"}}});
+         "print a line for every operator and strategy, with its layouts, devices and variants, and stop"}}});
   line.groups.push_back(launch_group(settings.launch));
   line.examples =
       "mpirun -n 4 causeway op selective_scan --in case.h5 --out result.h5 --dtype f32 --backward\n"
@@ -85,17 +104,17 @@ CommandLine declare(Settings& settings) {
 OpRequest parse_line(std::string_view text) {
   OpRequest request;
   const auto answer = parse(declare_request(request), "op", split_words(text));
-  require(!answer.has_value(), "--help and --print-config have no place in a batch");
+  require(!answer.has_value(), "--help and --print-config are not allowed in a batch");
   return request;
 }
 
-/// Exit code and message of one line of a batch, the same on every rank.
+/// The exit code and the message of one line of a batch, the same on every rank.
 std::pair<ExitCode, std::string> run_line(std::string_view text, OpWorld& world) {
   try {
     OpRequest request;
     collectively(world.control(), [&] { request = parse_line(text); });
     return {ExitCode::ok, run_op(request, world)};
-  } catch (const AgreedError& error) {  // every rank has it: on with the next line
+  } catch (const AgreedError& error) {  // every rank has the same error, so all continue with the next line
     return {error.code(), error.what()};
   }
 }
@@ -120,8 +139,8 @@ ExitCode execute(const Settings& settings) {
     print_answer(op_list());
     return ExitCode::ok;
   }
-  require(settings.batch.empty() || settings.request.op.empty(), "--batch takes no operator beside it: '{}'",
-          settings.request.op);
+  require(settings.batch.empty() || settings.request.op.empty(),
+          "--batch cannot be combined with an operator, found '{}'", settings.request.op);
   return launch(settings.launch, [&](Communicator world) {
     if (!settings.batch.empty()) {
       run_batch(settings.batch, world);

@@ -26,22 +26,23 @@ CommandLine declare(PackSettings& settings) {
   }
   return {.usage = "--data FILE --pack-tokens N [--report]",
           .description =
-              "Says what packing would make of a dataset: how many packs, how full, how many documents cut. It reads "
-              "lengths alone and writes nothing: training packs as it "
-              "goes, by the same code.\n\nPolicies:" +
+              "Reports how a dataset would be packed: the number of packs, their padding, and the number of documents "
+              "cut. It reads only the lengths of documents and writes nothing; training packs while it runs, with the "
+              "same code.\n\nPolicies:" +
               explained,
           .groups = {{"Packing",
                       {{"data", &settings.data, "FILE",
-                        "a dataset of causeway import; several are packed one after the other"},
-                       {"pack-tokens", &settings.pack_tokens, "N", "tokens a pack has room for"},
+                        "a dataset made by causeway import; several are packed one after the other"},
+                       {"pack-tokens", &settings.pack_tokens, "N", "tokens of a pack"},
                        {"policy", &settings.policy, "", "how documents are packed", policies},
-                       {"window", &settings.window, "N", "documents greedy and first_fit_decreasing look ahead"},
+                       {"window", &settings.window, "N",
+                        "how many of the next documents greedy and first_fit_decreasing choose from"},
                        {"long-documents",
                         &settings.long_documents,
                         "",
-                        "what becomes of a document longer than a pack",
+                        "what happens to a document longer than a pack: it is cut, or the command ends with an error",
                         {"cut", "refuse"}},
-                       {"report", &settings.report, "", "compare all policies"}}}},
+                       {"report", &settings.report, "", "report all policies, not only --policy"}}}},
           .examples = "causeway pack --data reads.h5 --pack-tokens 16384 --report"};
 }
 
@@ -82,8 +83,8 @@ ExitCode execute(const PackSettings& settings) {
 }  // namespace
 
 Command pack_command() {
-  return make_command<PackSettings, declare, execute>("pack",
-                                                      "say how full packs of a dataset would be, policy by policy");
+  return make_command<PackSettings, declare, execute>(
+      "pack", "report how full the packs of a dataset would be under each policy");
 }
 
 }  // namespace causeway

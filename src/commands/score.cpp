@@ -6,27 +6,26 @@ namespace {
 
 CommandLine declare(ScoreSettings& settings) {
   OptionGroup compute = compute_group(settings.compute);
-  for (Option& option : compute.options)
-    if (option.name == "dtype")
-      option = {"dtype", &settings.compute.dtype, "f32|f64|bf16",
-                "type of activations and weights, else the checkpoint's"};
+  find_option(compute, "dtype") = {"dtype", &settings.compute.dtype, "f32|f64|bf16",
+                                   "type of activations and weights; by default that of the checkpoint"};
   return {
-      .usage = "--checkpoint FOLDER --data FILE --out FILE [options]",
+      .usage = "--checkpoint DIRECTORY --data FILE --out FILE [options]",
       .description =
-          "Scores documents: the log-likelihood of every token and document under a trained model, in nats.\n\n"
-          "The result holds /document/log_likelihood and /document/tokens, /token/log_likelihood (NaN at a document's "
-          "first token), "
-          "/cu_seqlens and /names. Every token is scored, whatever a loss_mask says.",
+          "Scores documents: computes the log-likelihood of every token and of every document under a trained model, "
+          "in nats.\n\n"
+          "The result contains /document/log_likelihood, /document/tokens, /token/log_likelihood (NaN at the first "
+          "token of a document), /cu_seqlens and /names. Every token is scored, also where loss_mask is 0.",
       .groups =
           {{"Scoring",
-            {{"checkpoint", &settings.checkpoint, "FOLDER",
-              "a run, whose latest checkpoint it then is, or one of its step-N"},
-             {"data", &settings.data, "FILE", "a dataset of causeway import"},
-             {"out", &settings.out, "FILE", "the scores (HDF5)"},
+            {{"checkpoint", &settings.checkpoint, "DIRECTORY",
+              "a checkpoint (step-N), or a run, which means its latest checkpoint"},
+             {"data", &settings.data, "FILE", "a dataset made by causeway import"},
+             {"out", &settings.out, "FILE", "the file of scores to write (HDF5)"},
              {"pack-tokens", &settings.pack_tokens, "N",
-              "tokens computed at a time, over all context ranks; a longer document makes a pack of its own, uncut"},
+              "tokens to compute at a time, all context ranks together; a longer document is a pack of its own, uncut"},
              {"embeddings", &settings.embeddings, "LAYER[:mean|tokens]",
-              "also write the residual stream after that many layers, a row a document or a token"}}},
+              "also write the residual stream after that many layers: its mean over each document, or one row per "
+              "token"}}},
            compute,
            fault_group(settings.faults),
            launch_group(settings.launch)},
@@ -52,7 +51,8 @@ ExitCode execute(const ScoreSettings& settings) {
 }  // namespace
 
 Command score_command() {
-  return make_command<ScoreSettings, declare, execute>("score", "log-likelihoods of documents under a trained model");
+  return make_command<ScoreSettings, declare, execute>("score",
+                                                       "compute log-likelihoods of documents under a trained model");
 }
 
 }  // namespace causeway

@@ -1,79 +1,103 @@
 #include <filesystem>
 #include <optional>
 
+#include "parallel/choose.hpp"
 #include "src/cli/command.hpp"
+#include "src/model/model_options.hpp"
 #include "src/run/run_ending.hpp"
-#include "src/train/run_directory.hpp"
+#include "src/train/run_folder.hpp"
 #include "src/train/trainer.hpp"
 
 namespace causeway {
 namespace {
 
-CommandLine declare(TrainSettings& settings) {
+std::vector<std::string> preset_names() {
+  std::vector<std::string> names;
+  for (const auto& preset : presets()) names.emplace_back(preset.name);
+  return names;
+}
+
+/// Every OPERATOR=NAME that --strategy can contain.
+std::vector<std::string> strategy_choices() {
+  std::vector<std::string> words;
+  for (const ListedOperator& op : listed_operators())
+    for (const ListedStrategy& strategy : op.strategies) words.push_back(fmt::format("{}={}", op.name, strategy.name));
+  return words;
+}
+
+OptionGroup data_group(TrainSettings& settings) {
   std::vector<std::string> policies;
   for (const PackingPolicy& policy : packing_policies()) policies.emplace_back(policy.name);
+  return {"Data",
+          {{"data", &settings.data, "FILE[:WEIGHT]",
+            "a dataset made by causeway import; with several, each document is drawn from one of them with a "
+            "probability in proportion to its weight"},
+           {"pack-tokens", &settings.pack_tokens, "N", "tokens of a pack, all of its context ranks together"},
+           {"policy", &settings.policy, "", "how documents are packed; causeway pack --report compares", policies},
+           {"window", &settings.window, "N", "how many of the next documents the policy chooses from"},
+           {"long-documents",
+            &settings.long_documents,
+            "",
+            "what happens to a document longer than a pack: it is cut, or the run ends with an error",
+            {"cut", "refuse"}},
+           {"valid-data", &settings.valid_data, "FILE",
+            "held-out dataset; its loss is measured before training, after training, and every --eval-every steps"},
+           {"eval-every", &settings.eval_every, "N", "steps between two evaluations; 0: none during training"},
+           {"eval-packs", &settings.eval_packs, "N", "packs per evaluation; 0: all"}}};
+}
+
+OptionGroup training_group(TrainSettings& settings) {
+  return {"Training",
+          {{"run", &settings.run, "DIRECTORY", "run directory: receives checkpoints, metrics and all other files"},
+           {"steps", &settings.steps, "N", "optimizer steps in total"},
+           {"accumulate", &settings.accumulate, "N", "packs per step and data-parallel group, computed in sequence"},
+           {"learning-rate", &settings.learning_rate, "X", "peak learning rate of AdamW"},
+           {"warmup-steps", &settings.warmup_steps, "N",
+            "steps of linear warm-up to the peak; after them the rate follows half a cosine"},
+           {"learning-rate-floor", &settings.learning_rate_floor, "X",
+            "learning rate of the last step, as a fraction of the peak"},
+           {"beta1", &settings.beta1, "X", "decay rate of AdamW's first moment"},
+           {"beta2", &settings.beta2, "X", "decay rate of AdamW's second moment"},
+           {"weight-decay", &settings.weight_decay, "X",
+            "weight decay of matrices; biases, norms, long filters, A_log and D have none"},
+           {"clip", &settings.clip, "X", "maximum global gradient L2 norm; 0: no clipping"},
+           {"seed", &settings.seed, "N", "seed of the initial weights and of the order of documents"},
+           {"recompute", &settings.recompute, "",
+            "activation recomputation: keep only the input of each block and compute the block again in the backward "
+            "pass; takes less memory and a third more operations"},
+           {"recompute-blocks", &settings.recompute_blocks, "N",
+            "with --recompute: keep only the input of every N-th block; takes still less memory, and another third "
+            "more operations"}}};
+}
+
+OptionGroup checkpoint_group(TrainSettings& settings) {
+  return {"Checkpoints and resuming",
+          {{"checkpoint-every", &settings.checkpoint_every, "N",
+            "steps between two checkpoints; 0: only one, after the last step, which always has one"},
+           {"keep-last", &settings.keep_last, "N", "keep only the newest N checkpoints; 0: keep all"},
+           {"keep-every", &settings.keep_every, "N",
+            "with --keep-last: also keep the checkpoints of every N-th step; 0: none"},
+           {"resume", &settings.resume, "auto|DIRECTORY",
+            "resume from this checkpoint; auto: from the newest undamaged checkpoint of the run, or start if the run "
+            "has none"},
+           {"init-from", &settings.init_from, "DIRECTORY", "start a new run with the weights of a checkpoint"},
+           {"log-every", &settings.log_every, "N", "print progress every N steps"},
+           {"dry-run", &settings.dry_run, "", "print what would be trained and how strategies were chosen, and stop"}}};
+}
+
+CommandLine declare(TrainSettings& settings) {
+  OptionGroup model = model_group(settings.model), compute = compute_group(settings.compute);
+  find_option(model, "model").suggestions = preset_names();
+  find_option(compute, "strategy").suggestions = strategy_choices();
   return {
       .usage = "--data FILE --run DIRECTORY --model PRESET [options]",
       .description =
           "Trains a model on packs of documents. The tokens of each pack are sharded over the context ranks.\n\n"
-          "The run directory receives config.ini, environment.json, metrics.jsonl, ranks.txt, step-N/ checkpoints, "
-          "latest and exit.json. After a TERM, USR1 or USR2 signal the run writes a checkpoint at the end of the step "
-          "and "
-          "exits with 75; --resume auto continues it with exactly the same results.",
-      .groups =
-          {{"Data",
-            {{"data", &settings.data, "FILE[:WEIGHT]",
-              "a dataset written by causeway import; from several, documents are drawn by weight"},
-             {"pack-tokens", &settings.pack_tokens, "N", "tokens of a pack, over all of its context ranks"},
-             {"policy", &settings.policy, "", "how documents are packed; causeway pack --report compares them",
-              policies},
-             {"window", &settings.window, "N", "number of documents among which a policy chooses"},
-             {"long-documents",
-              &settings.long_documents,
-              "",
-              "documents longer than a pack are cut into pieces, or refused",
-              {"cut", "refuse"}},
-             {"valid-data", &settings.valid_data, "FILE",
-              "held-out dataset; its loss is measured before training, after training and every --eval-every steps"},
-             {"eval-every", &settings.eval_every, "N", "steps between two evaluations; 0: none during training"},
-             {"eval-packs", &settings.eval_packs, "N", "number of packs of an evaluation; 0: all"}}},
-           model_group(settings.model),
-           {"Training",
-            {{"run", &settings.run, "DIRECTORY", "run directory: all files of the run are written there"},
-             {"steps", &settings.steps, "N", "number of training steps, each one update of the weights"},
-             {"accumulate", &settings.accumulate, "N",
-              "packs that each data group computes, one after another, in a step"},
-             {"learning-rate", &settings.learning_rate, "X", "peak learning rate of AdamW"},
-             {"warmup-steps", &settings.warmup_steps, "N",
-              "steps of linear warm-up to the peak; then the rate decays along a half cosine"},
-             {"learning-rate-floor", &settings.learning_rate_floor, "X",
-              "learning rate of the last step, as a fraction of the peak"},
-             {"beta1", &settings.beta1, "X", "AdamW's decay rate of the first moment"},
-             {"beta2", &settings.beta2, "X", "AdamW's decay rate of the second moment"},
-             {"weight-decay", &settings.weight_decay, "X",
-              "weight decay of matrices; biases, norms, long filters, A_log and D have none"},
-             {"clip", &settings.clip, "X", "maximum global gradient L2 norm; 0: no clipping"},
-             {"seed", &settings.seed, "N", "seed of the initial weights and of the document order"},
-             {"recompute", &settings.recompute, "",
-              "keep only each block's input and run the block again in backward: less memory, a third more work"},
-             {"recompute-blocks", &settings.recompute_blocks, "N",
-              "with --recompute: keep only the input of every N-th block: still less memory, another third more "
-              "work"}}},
-           {"Checkpoints and resuming",
-            {{"checkpoint-every", &settings.checkpoint_every, "N",
-              "steps between two checkpoints; 0: only after the last step, which always has one"},
-             {"keep-last", &settings.keep_last, "N", "keep only the newest N checkpoints; 0: all"},
-             {"keep-every", &settings.keep_every, "N",
-              "with --keep-last: also keep the checkpoints of steps divisible by N; 0: no others"},
-             {"resume", &settings.resume, "auto|DIRECTORY",
-              "auto: continue from the run's newest undamaged checkpoint, or start if it has none; DIRECTORY: continue "
-              "from this checkpoint"},
-             {"init-from", &settings.init_from, "DIRECTORY", "start a new run with the weights of this checkpoint"},
-             {"log-every", &settings.log_every, "N", "steps between two log lines"},
-             {"dry-run", &settings.dry_run, "", "print what would be trained, and stop"}}},
-           fault_group(settings.faults),
-           compute_group(settings.compute),
-           launch_group(settings.launch)},
+          "The run directory receives config.ini, environment.json, metrics.jsonl, checkpoints (step-N/), latest and "
+          "exit.json. On the signals TERM, USR1 and USR2 the run writes a checkpoint after the current step and ends "
+          "with exit code 75; --resume auto then continues it bit for bit.",
+      .groups = {data_group(settings), std::move(model), training_group(settings), checkpoint_group(settings),
+                 fault_group(settings.faults), std::move(compute), launch_group(settings.launch)},
       .examples =
           "causeway train --data train.h5 --valid-data valid.h5 --run runs/first --model mamba-tiny --steps 500\n"
           "mpirun -n 4 causeway train --data a.h5:3 --data b.h5:1 --run runs/mix --layers \"mamba*4\" --width 96 "
@@ -81,10 +105,11 @@ CommandLine declare(TrainSettings& settings) {
           "mpirun -n 4 causeway train --config runs/mix/config.ini --resume auto"};
 }
 
-void try_to_report(const std::string& run, const Error& error) {
+/// Writes exit.json for a run that could not start.
+void try_write_ending(const std::string& run, const Error& error) {
   try {
     write_failed_start(run, error);
-  } catch (const Error&) {  // the error that ended the start matters more
+  } catch (const Error&) {  // the caller reports why the run did not start, which matters more
   }
 }
 
@@ -101,10 +126,10 @@ ExitCode execute(const TrainSettings& settings) {
     try {
       trainer.emplace(settings, config, std::move(world), signals);
     } catch (const AgreedError& error) {
-      // After a wrong option nothing is written, because the directory may be another run's.
+      // After a wrong option nothing is written: the folder may belong to another run.
       const bool damage = error.code() == ExitCode::corrupt || error.code() == ExitCode::io;
       if (first && damage && !settings.dry_run && std::filesystem::is_directory(settings.run))
-        try_to_report(settings.run, error);
+        try_write_ending(settings.run, error);
       throw;
     }
     if (!settings.dry_run) return trainer->run();
@@ -116,7 +141,7 @@ ExitCode execute(const TrainSettings& settings) {
 }  // namespace
 
 Command train_command() {
-  return make_command<TrainSettings, declare, execute>("train", "train a model, its context sharded over ranks");
+  return make_command<TrainSettings, declare, execute>("train", "train a model; its context is sharded over ranks");
 }
 
 }  // namespace causeway

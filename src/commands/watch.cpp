@@ -25,35 +25,36 @@ struct WatchSettings {
 };
 
 CommandLine declare(WatchSettings& settings) {
-  return {.usage = "RUN [options]",
-          .description =
-              "Shows how a run of causeway train is doing, redrawn in place: how far it is and how long it will still "
-              "take, the loss and its curve (held-out losses as dots), tokens a second, "
-              "how a step's time is spent, memory, the last checkpoint and what it cost, each rank, and how the run "
-              "ended. It reads the files of the run's folder and nothing else, so it "
-              "may be started anywhere that sees the folder, as often as one likes, before the run too (--follow); it "
-              "needs no MPI and does not disturb the run.\n\n"
-              "q or Ctrl-C ends it, the run goes on. It ends by itself when the run has. Where standard output is no "
-              "terminal it prints one frame of 80 columns and ends; on a terminal "
-              "whose cursor cannot be moved (TERM=dumb) it prints a line a step.",
-          .groups = {{"Watching",
-                      {{"run", &settings.run, "RUN", "the run's folder, what train was given as --run", {}, true},
-                       {"interval", &settings.interval, "SECONDS", "between two looks at the files"},
-                       {"once", &settings.once, "", "print one frame and end, for scripts and mails"},
-                       {"follow", &settings.follow, "",
-                        "wait for a run that has not begun, and go on when it has ended: a requeued job goes on too"},
-                       {"no-color", &settings.no_color, "", "no colours; the variable NO_COLOR does the same"},
-                       {"symbols",
-                        &settings.symbols,
-                        "",
-                        "what curve and bars are drawn with; auto: Unicode where the locale is UTF-8",
-                        {"auto", "unicode", "ascii"}}}}},
-          .examples =
-              "causeway watch runs/first\nssh -t cluster causeway watch runs/first\ncauseway watch runs/first --once "
-              ">> diary.txt"};
+  return {
+      .usage = "RUN [options]",
+      .description =
+          "Shows the state of a run of causeway train and redraws it in place: progress and time left, the loss and "
+          "its curve (held-out losses as dots), tokens per second, how the time of a step is spent, memory, the "
+          "last checkpoint and its cost, each rank, and how the run ended. It only reads the files of the run "
+          "directory. So it can be started on any machine that sees the directory, any number of times, and with "
+          "--follow also before the run; it needs no MPI and does not disturb the run.\n\n"
+          "q or Ctrl-C ends it; the run continues. It ends when the run has ended. If standard output is not a "
+          "terminal, it prints one frame of 80 columns and ends. On a terminal whose cursor cannot be moved "
+          "(TERM=dumb) it prints one line per step.",
+      .groups = {{"Watching",
+                  {{"run", &settings.run, "RUN", "run directory, as given to train as --run", {}, true},
+                   {"interval", &settings.interval, "SECONDS", "time between two reads of the files"},
+                   {"once", &settings.once, "", "print one frame and end, for scripts"},
+                   {"follow", &settings.follow, "",
+                    "wait for a run that has not started, and keep watching after its end, as a requeued job "
+                    "continues it"},
+                   {"no-color", &settings.no_color, "", "no colours; the variable NO_COLOR does the same"},
+                   {"symbols",
+                    &settings.symbols,
+                    "",
+                    "characters for the curve and the bars; auto: Unicode if the locale is UTF-8",
+                    {"auto", "unicode", "ascii"}}}}},
+      .examples =
+          "causeway watch runs/first\nssh -t cluster causeway watch runs/first\ncauseway watch runs/first --once "
+          ">> diary.txt"};
 }
 
-/// Watches until somebody ends it or the run has ended.
+/// Shows the run until the user or the end of the run ends it.
 class Watch {
  public:
   explicit Watch(const WatchSettings& settings) : settings_(settings), reader_(settings.run) {
@@ -68,7 +69,7 @@ class Watch {
     print(build_frame(run, seconds_since_1970(), look_));
   }
 
-  /// Every line a terminal that can only be written to gets.
+  /// For a terminal whose cursor cannot be moved: prints a line when it has changed.
   void lines(const StopSignals& stop) {
     std::string before;
     while (true) {
@@ -100,16 +101,16 @@ class Watch {
         };
         draw();
         if (ended(run)) break;
-        const bool goes_on = rest(run.unread_bytes > 0 ? 0 : settings_.interval, stop, [&](double seconds) {
+        const bool go_on = rest(run.unread_bytes > 0 ? 0 : settings_.interval, stop, [&](double seconds) {
           const std::optional<char> key = terminal.key(seconds);
           const TerminalSize size = terminal_size();
           if (size.columns != look_.width || size.rows != look_.height) draw();
           return key != 'q' && key != 'Q';
         });
-        if (!goes_on) break;
+        if (!go_on) break;
       }
     }
-    print(frame);  // what stood there last stays
+    print(frame);  // leaves the last frame on the terminal
   }
 
  private:
@@ -123,7 +124,7 @@ class Watch {
 
   bool ended(const RunState& run) const { return run.end && !settings_.follow && run.unread_bytes == 0; }
 
-  /// Sleeps in small pieces: a signal may have been another thread's, which does not wake this one. False to stop.
+  /// Waits in short pieces, because a signal that another thread handles does not wake this one. False: stop.
   template <class Piece>
   bool rest(double seconds, const StopSignals& stop, const Piece& piece) {
     constexpr double longest = 0.1;
@@ -141,7 +142,7 @@ class Watch {
 
 ExitCode execute(const WatchSettings& settings) {
   if (launcher_rank() != 0) return ExitCode::ok;
-  require(!settings.run.empty(), "no run to watch: give its folder");
+  require(!settings.run.empty(), "no run given: expected its directory");
   require(settings.interval >= 0.05 && settings.interval <= 3600, "--interval is {}, expected 0.05 to 3600",
           settings.interval);
   std::error_code ignored;
@@ -164,7 +165,7 @@ ExitCode execute(const WatchSettings& settings) {
 }  // namespace
 
 Command watch_command() {
-  return make_command<WatchSettings, declare, execute>("watch", "show how a run is doing, live in a terminal");
+  return make_command<WatchSettings, declare, execute>("watch", "show the state of a run, live in a terminal");
 }
 
 }  // namespace causeway

@@ -25,7 +25,7 @@ std::vector<std::string> split_words(std::string_view line) {
     } else if (c == '\\') {
       require(i + 1 < line.size(), "the line ends in a backslash");
       const char next = line[++i];
-      // Inside double quotes a backslash quotes only what is special there.
+      // Inside double quotes a backslash quotes only a double quote or a backslash.
       if (quote == '"' && next != '"' && next != '\\') append(c);
       append(next);
     } else if (quote == '"') {

@@ -7,14 +7,14 @@
 
 namespace causeway {
 
-/// The words of a line as a POSIX shell splits them: blanks separate, '…' is literal, "…" and \ quote. No expansion of
-/// any kind. Throws Error(usage) for a quote that does not end.
+/// The words of a line as a POSIX shell splits them: blanks separate words, '…' is literal, "…" and \ quote. Nothing is
+/// expanded. Throws Error(usage) for a quote that does not end.
 std::vector<std::string> split_words(std::string_view line);
 
-/// The lines of a text; a last line end starts no line.
+/// The lines of a text. A line end at the end of the text does not start another line.
 std::vector<std::string_view> split_lines(std::string_view text);
 
-/// A message in one field of one line: control characters become spaces.
+/// A message as one field of one line: control characters become spaces.
 std::string on_one_line(std::string_view message);
 
 }  // namespace causeway

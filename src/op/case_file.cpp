@@ -8,18 +8,18 @@
 namespace causeway {
 namespace {
 
-/// Rows read at a time: the buffer between the file's type and bf16 stays near 4 MiB.
+/// How many rows to read at a time, so that the f32 buffer between the file and a bf16 tensor takes about 4 MiB.
 std::int64_t rows_at_a_time(std::int64_t row_size) {
   return std::max<std::int64_t>(1, (std::int64_t{1} << 20) / std::max<std::int64_t>(1, row_size));
 }
 
-std::string spelled(const hdf5::Value& value) {
+std::string text_of(const hdf5::Value& value) {
   return std::visit(
       [](const auto& held) -> std::string {
         if constexpr (std::is_same_v<std::decay_t<decltype(held)>, std::string>)
           return held;
         else
-          return fmt::format("{}", static_cast<double>(held));  // the shortest that reads back as the same number
+          return fmt::format("{}", static_cast<double>(held));  // the shortest text that reads back as the same number
       },
       value);
 }
@@ -35,7 +35,7 @@ bool is_number(const hdf5::Value& value) {
       value);
 }
 
-/// "[T, D] with T = 96 (of /u)".
+/// What a dataset should be: "[T, D] with T = 96 (of /u)".
 std::string pattern_text(std::string_view pattern, const std::map<char, std::pair<std::int64_t, std::string>>& sizes) {
   std::vector<std::string> axes, known;
   for (const char letter : pattern) {
@@ -136,7 +136,7 @@ void CaseFile::read_attributes(const OpRow& row) {
         attribute.choices.empty() ? "a number" : fmt::format("{}", fmt::join(attribute.choices, " or "));
     require(file_.has_attribute(name), "{}: attribute {} is missing, expected {}", path_, name, expected);
     const hdf5::Value value = file_.attribute(name);
-    const std::string found = spelled(value);
+    const std::string found = text_of(value);
     require(attribute.choices.empty() ? is_number(value)
                                       : std::ranges::find(attribute.choices, found) != attribute.choices.end(),
             "{}: attribute {} is '{}', expected {}", path_, name, found, expected);
@@ -154,8 +154,9 @@ void CaseFile::read_segments() {
   const hdf5::Dataset dataset = file_.dataset(name);
   require(dataset.type() == hdf5::i64, "{} holds {}, expected i64", where, dataset.type().to_string());
   require(dataset.shape().size() == 1 && dataset.rows() >= 1,
-          "{} has shape [{}], expected one boundary more than documents", where, fmt::join(dataset.shape(), ", "));
-  // Every document but the empty ones takes a token; a file may not make us hold more empty ones than this.
+          "{} has shape [{}], expected one axis with one entry more than documents", where,
+          fmt::join(dataset.shape(), ", "));
+  // A document that is not empty has a token. The limit bounds the memory for empty documents that a file can claim.
   segments_ = Segments(dataset.read_all<std::int64_t>(2 * std::min<std::int64_t>(tokens_, std::int64_t{1} << 40) +
                                                       (std::int64_t{1} << 20)),
                        where);
@@ -194,7 +195,7 @@ Tensor CaseFile::read(const OpInput& input, std::string_view name, DType dtype, 
   if (stream.device() == Device::cpu) return tensor;
   Tensor copy(stream, dtype, tensor.view().shape);
   stream.copy(copy.view().data, tensor.view().data, tensor.view().bytes());
-  stream.wait();  // `tensor` goes
+  stream.wait();  // `tensor` must live until the copy is done
   return copy;
 }
 

@@ -11,8 +11,9 @@
 
 namespace causeway {
 
-/// An operator's tensors in a file, every shape, type and boundary checked against every other before any memory is
-/// taken for them. Errors name the dataset, what was found and what was expected.
+/// A case file, opened for an operator. The constructor checks shapes, types, attributes and cu_seqlens, each and
+/// against the others, before memory for any tensor is allocated. It throws Error(usage) with the dataset, what was
+/// found and what was expected.
 class CaseFile {
  public:
   CaseFile(const std::string& path, const OpRow& row, bool with_d_y);
@@ -22,14 +23,14 @@ class CaseFile {
   const Segments& segments() const { return segments_; }
   const OpAttributes& attributes() const { return attributes_; }
 
-  /// The datasets that are there, in the row's order.
+  /// The inputs whose datasets the file has, in the order of the row.
   std::span<const OpInput> present() const { return present_; }
   Shape shape_of(const OpInput& input) const;
-  /// "T=96 D=8 N=16".
+  /// The size of each axis: "D=8 N=16 T=96".
   std::string sizes() const;
 
-  /// This rank's part of a dataset ("d_y" too): its rows where there is one a token, else all of it. Converted to
-  /// dtype, in the stream's memory.
+  /// This rank's part of a dataset of an input (or of "d_y", which is like the first input), converted to `dtype`, in
+  /// the stream's memory: the rows of this rank where the input has one for each token, else all of it.
   Tensor read(const OpInput& input, std::string_view dataset, DType dtype, const Sharding& sharding,
               const Stream& stream) const;
 
@@ -40,7 +41,8 @@ class CaseFile {
 
   std::string path_;
   hdf5::File file_;
-  std::map<char, std::pair<std::int64_t, std::string>> sizes_;  ///< of each letter, and the dataset that said so
+  std::map<char, std::pair<std::int64_t, std::string>>
+      sizes_;  ///< of each letter: its size, and the first dataset with it
   std::vector<OpInput> present_;
   std::int64_t tokens_ = 0;
   Segments segments_;

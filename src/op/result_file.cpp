@@ -7,7 +7,7 @@ namespace {
 
 hdf5::ElementType stored_type(DType dtype) { return dtype == DType::f64 ? hdf5::f64 : hdf5::f32; }
 
-/// Rows of a host tensor into rows of the file from `begin` on.
+/// Writes the rows of a host tensor to the rows of the dataset from `begin` on.
 void write_rows(hdf5::Dataset& dataset, std::int64_t begin, TensorView in) {
   if (in.size() == 0) return;
   if (in.dtype == DType::f64) return dataset.write_rows<double>(begin, in.as<double>());
@@ -45,9 +45,9 @@ void ResultFile::write(const std::vector<ResultTensor>& tensors, const std::map<
     for (const auto& [name, value] : attributes) file.set_attribute(name, value);
     file.close();
   });
-  for (int turn = 0; turn < ranks_.size(); ++turn)
+  for (int writer = 0; writer < ranks_.size(); ++writer)
     collectively(ranks_, [&] {
-      if (ranks_.rank() != turn || sharding.local_tokens() == 0) return;
+      if (ranks_.rank() != writer || sharding.local_tokens() == 0) return;
       hdf5::File file = hdf5::File::open(temporary_, hdf5::Access::update, ExitCode::io);
       for (const ResultTensor& tensor : tensors) {
         if (!tensor.per_token) continue;

@@ -12,30 +12,30 @@
 
 namespace causeway {
 
-/// One dataset of the result: this rank's rows of it, or all of it where every rank holds the same.
+/// One dataset of the result: the rows of this rank, or all of it where every rank has the same values.
 struct ResultTensor {
   std::string name;
-  Shape shape;       ///< whole
-  TensorView local;  ///< this rank's rows if `per_token`
+  Shape shape;       ///< of the whole dataset
+  TensorView local;  ///< the rows of this rank if `per_token`
   bool per_token = false;
 };
 
-/// result.h5: appears whole, under its own name, when every rank has written its rows, or not at all. All ranks call
-/// each function.
+/// result.h5. It appears under its name when every rank has written its rows, or not at all. Every function is
+/// collective.
 class ResultFile {
  public:
-  /// Takes the name (the first rank makes the temporary file beside it), so that a wrong one is found before the work
-  /// is done.
+  /// The first rank creates a temporary file beside `path`. So a path that cannot be written is found before anything
+  /// is computed.
   ResultFile(const std::string& path, Communicator& ranks);
 
-  /// Writes in rank order, one rank at a time, in float64 for f64 tensors and float32 for the others.
+  /// The ranks write one after the other: f64 tensors as float64, all others as float32.
   void write(const std::vector<ResultTensor>& tensors, const std::map<std::string, hdf5::Value>& attributes,
              const Sharding& sharding);
 
  private:
   std::string path_;
   Communicator& ranks_;
-  std::unique_ptr<AtomicFile> file_;  // the first rank's
+  std::unique_ptr<AtomicFile> file_;  ///< on the first rank
   std::string temporary_;
 };
 

@@ -20,10 +20,10 @@
 namespace causeway {
 namespace {
 
-/// A request whose words are known to fit each other.
+/// A request whose words were checked, each and against the others.
 struct Plan {
   const OpRow& row;
-  std::vector<const OpStrategy*> strategies;  ///< what it may run under: the one asked for, or every one that fits
+  std::vector<const OpStrategy*> strategies;  ///< the one asked for; for "auto" every one that the options allow
   Layout layout;
   DType dtype;
   Device device;
@@ -31,8 +31,8 @@ struct Plan {
   Method method;
 };
 
-/// Why a strategy cannot do what the other options ask for; empty where it can. --schedule and --method select a
-/// variant: they may be given where the strategy lists them.
+/// Why a strategy does not fit the other options; empty if it does. --schedule and --method select a variant: they are
+/// allowed where the strategy lists them.
 std::string objection(const OpStrategy& strategy, const OpRequest& request) {
   const auto lacks = [](const auto& list, const auto& wanted) { return std::ranges::find(list, wanted) == list.end(); };
   if (lacks(strategy.layouts, parse_layout(request.layout)))
@@ -81,7 +81,8 @@ Plan plan_of(const OpRequest& request) {
 DType dtype_of_input(const OpInput& input, DType dtype) { return input.accumulator ? accumulator_of(dtype) : dtype; }
 DType dtype_of_gradient(const OpInput& input, DType dtype) { return input.per_token() ? dtype : accumulator_of(dtype); }
 
-/// Refuses what cannot fit before the first allocation: a file may claim any shape without holding its bytes.
+/// Refuses a case that does not fit the memory, before the first allocation: a file may claim a shape whose bytes it
+/// does not have.
 void check_memory(const CaseFile& file, const Plan& plan, const Sharding& sharding, bool backward) {
   const std::int64_t available = static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE);
   std::int64_t bytes = 0;
@@ -96,38 +97,40 @@ void check_memory(const CaseFile& file, const Plan& plan, const Sharding& shardi
   }
 }
 
-/// Everything a rank holds for one case.
-struct Tensors {
+/// All tensors of a rank for one case.
+struct CaseTensors {
   std::map<std::string, Tensor, std::less<>> inputs, gradients;
   Tensor y, d_y;
+
+  OpTensors views(const OpAttributes& attributes) const {
+    return {.inputs = {inputs.begin(), inputs.end()},
+            .gradients = {gradients.begin(), gradients.end()},
+            .y = y,
+            .d_y = d_y,
+            .attributes = attributes};
+  }
 };
 
-OpViews views_of(const std::map<std::string, Tensor, std::less<>>& tensors) {
-  OpViews views;
-  for (const auto& [name, tensor] : tensors) views[name] = tensor;
-  return views;
-}
-
-/// What every strategy in question is thought to take on this rank's part of the case, and the one to take.
+/// Estimates every allowed strategy on this rank's part of the case and chooses one.
 StrategyChoice choose(const Plan& plan, const CaseFile& file, const Sharding& sharding, const Machine& machine) {
-  OpViews shapes;
+  OpTensors shapes{.attributes = file.attributes()};
   for (const OpInput& input : file.present()) {
     const Shape whole = file.shape_of(input);
-    shapes[std::string(input.name)] = without_data(
+    shapes.inputs[std::string(input.name)] = without_data(
         dtype_of_input(input, plan.dtype), input.per_token() ? whole.with_rows(sharding.local_tokens()) : whole);
   }
-  const TensorView y = find_tensor(shapes, plan.row.inputs.front().name);
-  std::vector<Estimate> rows =
-      estimates(sharding, std::vector{plan.row.arguments(shapes, file.attributes(), y)}, machine);
+  shapes.y = find_tensor(shapes.inputs, plan.row.inputs.front().name);
+  std::vector<Estimate> rows = estimates(sharding, std::vector{plan.row.arguments(shapes)}, machine);
   std::erase_if(rows, [&](const Estimate& row) {
     return std::ranges::find(plan.strategies, row.strategy, &OpStrategy::name) == plan.strategies.end();
   });
   return choose_strategy(plan.row.name, std::move(rows));
 }
 
-Tensors load(const CaseFile& file, const Plan& plan, const Sharding& sharding, const Stream& stream, bool backward) {
+CaseTensors load(const CaseFile& file, const Plan& plan, const Sharding& sharding, const Stream& stream,
+                 bool backward) {
   check_memory(file, plan, sharding, backward);
-  Tensors tensors;
+  CaseTensors tensors;
   for (const OpInput& input : file.present()) {
     Tensor& loaded = tensors.inputs[std::string(input.name)];
     loaded = file.read(input, input.name, dtype_of_input(input, plan.dtype), sharding, stream);
@@ -141,7 +144,7 @@ Tensors load(const CaseFile& file, const Plan& plan, const Sharding& sharding, c
   return tensors;
 }
 
-/// What a part of the run took: the slowest rank's time and the largest rank's bytes.
+/// The time of the slowest rank and the bytes that the rank with the most sent.
 struct Measured {
   double seconds = 0;
   std::int64_t bytes_sent = 0;
@@ -156,6 +159,44 @@ Measured measured(Communicator& control, Communicator& ranks, const Stream& stre
   stream.wait();
   const double seconds = clock.seconds();
   return {control.max(seconds), control.max(ranks.traffic().bytes_sent - before)};
+}
+
+struct PassMeasurements {
+  Measured forward, backward;
+  Measured reduction;  ///< of the sums of the parameters' gradients over the ranks
+};
+
+/// Runs the forward pass, and the backward pass if it is asked for.
+PassMeasurements run_passes(const BoundOperator& op, const CaseFile& file, const OpTensors& tensors, bool with_backward,
+                            Communicator& control, DeviceGroup& group) {
+  PassMeasurements result;
+  const auto measure_it = [&](const auto& work) { return measured(control, group.ranks, group.stream, work); };
+  Saved saved{std::string(op.name)};
+  result.forward = measure_it([&] { op.forward(with_backward ? &saved : nullptr); });
+  if (!with_backward) return result;
+  result.backward = measure_it([&] { op.backward(saved); });
+  saved.ensure_empty();
+  result.reduction = measure_it([&] {
+    for (const OpInput& input : file.present())
+      if (!input.per_token())
+        group.ranks.all_reduce(find_tensor(tensors.gradients, input.name), Reduction::sum, group.stream);
+  });
+  return result;
+}
+
+/// The datasets of the result file, in host memory: y and, after a backward pass, the gradient of every input.
+std::vector<ResultTensor> results_on_host(CaseTensors& tensors, const CaseFile& file, const OpRow& row,
+                                          const Stream& stream) {
+  if (stream.device() == Device::cuda) {
+    tensors.y = on_host(stream, tensors.y);
+    for (auto& [name, gradient] : tensors.gradients) gradient = on_host(stream, gradient);
+  }
+  std::vector<ResultTensor> results{{"y", file.shape_of(row.inputs.front()), tensors.y, true}};
+  if (tensors.gradients.empty()) return results;
+  for (const OpInput& input : file.present())
+    results.push_back({fmt::format("d_{}", input.name), file.shape_of(input),
+                       tensors.gradients.find(input.name)->second, input.per_token()});
+  return results;
 }
 
 }  // namespace
@@ -177,15 +218,16 @@ std::string run_op(const OpRequest& request, OpWorld& world) {
   });
   const Plan& plan = *checked;
   const CaseFile& file = *opened;
-  auto& [stream, context, machine] = world.on(plan.device);  // the operator's traffic is the context's alone
+  DeviceGroup& group = world.on(plan.device);
+  const Stream& stream = group.stream;
   stream.memory().reset_peak();
   const Sharding sharding(ShardLayout(file.tokens(), ranks.size(), plan.layout), file.segments(), ranks.rank(), stream);
   std::string strategy(plan.strategies.front()->name), why;
   if (request.strategy == "auto") {
-    if (!machine) machine = measure(context, plan.dtype, stream);
-    const StrategyChoice choice = choose(plan, file, sharding, *machine);
+    if (!group.machine) group.machine = measure(group.ranks, plan.dtype, stream);
+    const StrategyChoice choice = choose(plan, file, sharding, *group.machine);
     strategy = choice.strategy;
-    why = fmt::format("\n{}\n{}", machine_text(*machine, ranks.size()), choice_text(choice));
+    why = fmt::format("\n{}\n{}", machine_text(*group.machine, ranks.size()), choice_text(choice));
   }
   const std::string described =
       fmt::format("{} {} {} {} {}, {}, {} rank{}", plan.row.name, strategy, request.layout, request.dtype,
@@ -193,39 +235,16 @@ std::string run_op(const OpRequest& request, OpWorld& world) {
   if (request.dry_run) return described + why;
 
   ResultFile result(request.out, ranks);
-  Tensors tensors;
+  CaseTensors tensors;
   collectively(ranks, [&] { tensors = load(file, plan, sharding, stream, request.backward); });
-
-  const OpViews inputs = views_of(tensors.inputs), gradients = views_of(tensors.gradients);
-  const OpPass pass{{sharding, context, stream, plan.schedule, plan.method}, strategy, file.attributes(), inputs};
-  Saved saved{std::string(plan.row.name)};
-  const Measured forward =
-      measured(ranks, context, stream, [&] { plan.row.forward(pass, tensors.y, request.backward ? &saved : nullptr); });
-  Measured backward, reduction;
-  if (request.backward) {
-    backward = measured(ranks, context, stream, [&] { plan.row.backward(pass, tensors.d_y, gradients, saved); });
-    saved.ensure_empty();
-    reduction = measured(ranks, context, stream, [&] {
-      for (const OpInput& input : file.present())
-        if (!input.per_token()) context.all_reduce(find_tensor(gradients, input.name), Reduction::sum, stream);
-    });
-  }
-
+  const OpTensors views = tensors.views(file.attributes());
+  const BoundOperator op = plan.row.bind(strategy, {sharding, group.ranks, stream, plan.schedule, plan.method}, views);
+  const PassMeasurements passes = run_passes(op, file, views, request.backward, ranks, group);
   const std::int64_t memory_bytes = ranks.max(stream.memory().peak_bytes());
 
-  std::vector<ResultTensor> written;
-  collectively(ranks, [&] {
-    if (stream.device() == Device::cuda) {
-      tensors.y = on_host(stream, tensors.y);
-      for (auto& [name, gradient] : tensors.gradients) gradient = on_host(stream, gradient);
-    }
-    written.push_back({"y", file.shape_of(plan.row.inputs.front()), tensors.y, true});
-    if (!request.backward) return;
-    for (const OpInput& input : file.present())
-      written.push_back({fmt::format("d_{}", input.name), file.shape_of(input),
-                         tensors.gradients.find(input.name)->second, input.per_token()});
-  });
-  result.write(written,
+  std::vector<ResultTensor> results;
+  collectively(ranks, [&] { results = results_on_host(tensors, file, plan.row, stream); });
+  result.write(results,
                {{"operator", std::string(plan.row.name)},
                 {"strategy", strategy},
                 {"layout", request.layout},
@@ -234,11 +253,11 @@ std::string run_op(const OpRequest& request, OpWorld& world) {
                 {"ranks", std::int64_t{ranks.size()}},
                 {"schedule", request.schedule},
                 {"method", request.method},
-                {"seconds_forward", forward.seconds},
-                {"seconds_backward", backward.seconds},
-                {"bytes_sent_forward", forward.bytes_sent},
-                {"bytes_sent_backward", backward.bytes_sent},
-                {"bytes_sent_reduction", reduction.bytes_sent},
+                {"seconds_forward", passes.forward.seconds},
+                {"seconds_backward", passes.backward.seconds},
+                {"bytes_sent_forward", passes.forward.bytes_sent},
+                {"bytes_sent_backward", passes.backward.bytes_sent},
+                {"bytes_sent_reduction", passes.reduction.bytes_sent},
                 {"memory_bytes", memory_bytes}},
                sharding);
   return described;

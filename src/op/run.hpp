@@ -9,7 +9,7 @@
 
 namespace causeway {
 
-/// One line's worth of `causeway op`: an operator, its file, and how to run it.
+/// One case of `causeway op`: an operator, its files, and how to run it.
 struct OpRequest {
   std::string op, in, out;
   std::string strategy = "auto", layout = "contiguous", dtype = "f64", device = "cpu", schedule = "auto",
@@ -31,7 +31,7 @@ class OpWorld {
  public:
   explicit OpWorld(Communicator& control) : control_(control) {}
 
-  Communicator& control() { return control_; }  ///< host scalars and agreement on errors
+  Communicator& control() { return control_; }  ///< for host scalars and agreement on errors
   DeviceGroup& on(Device device);               ///< collective; throws the same AgreedError on every rank
 
  private:
@@ -39,8 +39,9 @@ class OpWorld {
   std::map<Device, DeviceGroup> groups_;
 };
 
-/// Runs it on all ranks; returns what was done, in a line, on every rank; a dry run adds what the choice of a strategy
-/// was made from. Bad input throws the same AgreedError on every rank and leaves no file.
+/// Runs a case on all ranks and returns one line that says what was run, on every rank. A dry run runs nothing; for
+/// strategy "auto" it adds the estimates that the choice was made from. Bad input throws the same AgreedError on every
+/// rank and leaves no file.
 std::string run_op(const OpRequest& request, OpWorld& world);
 
 }  // namespace causeway

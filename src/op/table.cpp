@@ -4,11 +4,11 @@
 
 #include <charconv>
 
-#include "src/cli/config.hpp"
+#include "src/cli/suggest.hpp"
 
 namespace causeway {
 
-// Defined in this folder, a file an operator or a family.
+// Each is defined in this folder, in the file of its operator or of its family of operators.
 OpRow causal_conv_row();
 OpRow hyena_se_row();
 OpRow hyena_mr_row();
@@ -23,24 +23,10 @@ std::span<const OpRow> op_rows() {
   return rows;
 }
 
-const OpRow& find_op(std::string_view name) {
-  std::vector<std::string> known;
-  for (const OpRow& row : op_rows()) {
-    if (row.name == name) return row;
-    known.emplace_back(row.name);
-  }
-  fail(ExitCode::usage, "operator is '{}', expected one of: {}{}", name, fmt::join(known, ", "),
-       did_you_mean(name, known));
-}
+const OpRow& find_op(std::string_view name) { return find_named(op_rows(), "operator is", name); }
 
 const OpStrategy& find_op_strategy(const OpRow& row, std::string_view name) {
-  std::vector<std::string> known = {"auto"};
-  for (const OpStrategy& strategy : row.strategies) {
-    if (strategy.name == name) return strategy;
-    known.emplace_back(strategy.name);
-  }
-  fail(ExitCode::usage, "strategy of {} is '{}', expected one of: {}{}", row.name, name, fmt::join(known, ", "),
-       did_you_mean(name, known));
+  return find_named(row.strategies, fmt::format("strategy of {} is", row.name), name, {"auto"});
 }
 
 double number_attribute(const OpAttributes& attributes, std::string_view name) {
@@ -51,14 +37,6 @@ double number_attribute(const OpAttributes& attributes, std::string_view name) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   ensure(error == std::errc() && end == text.data() + text.size(), "attribute {} is '{}', not a number", name, text);
   return value;
-}
-
-void OpRow::forward(const OpPass& pass, TensorView y, Saved* saved) const {
-  std::visit(
-      [&](const auto& args) {
-        find_strategy(strategies_for(args), name, pass.strategy).forward(pass.context, args, saved);
-      },
-      arguments(pass.inputs, pass.attributes, y));
 }
 
 std::string op_list() {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -16,22 +17,23 @@ namespace causeway {
 
 class CaseFile;
 
-/// One dataset an operator reads.
+/// One dataset that an operator reads.
 struct OpInput {
   std::string_view name;
-  /// A letter an axis, "TD": equal letters are equal sizes in every input. First letter T: a row a token, sharded; else
-  /// a parameter, whole on every rank, its gradient summed over all of them.
+  /// One letter for each axis, as in "TD". Axes with the same letter have the same size in every input. An input whose
+  /// first letter is T has one row for each token and is sharded. Any other input is a parameter: every rank holds all
+  /// of it, and its gradient is summed over the ranks.
   std::string_view shape;
   bool optional = false;
-  bool accumulator = false;  ///< kept in the accumulator type: f32 under bf16
+  bool accumulator = false;  ///< stored in the accumulator type: f32 where the activations are bf16
 
   bool per_token() const { return shape.front() == 'T'; }
 };
 
-/// One option of an operator, an attribute of the case file's root.
+/// One option of an operator: an attribute of the case file's root group.
 struct OpAttribute {
   std::string_view name;
-  std::vector<std::string_view> choices;  ///< what its value may be, integers spelled in decimal; none: any number
+  std::vector<std::string_view> choices;  ///< the values it may have, integers in decimal; empty: any number
 };
 
 /// One way to run an operator over ranks.
@@ -39,10 +41,58 @@ struct OpStrategy {
   std::string_view name;
   std::vector<Layout> layouts;
   std::vector<Device> devices;
-  std::vector<std::string> variants;  ///< the options that select each, "--schedule chain"; empty: there is one
+  std::vector<std::string> variants;  ///< the options that select each variant, "--schedule chain"; empty: only one
 };
 
-/// The rows of one of parallel/strategy.hpp's tables, whose kernels are these.
+using OpViews = std::map<std::string, TensorView, std::less<>>;
+using OpAttributes = std::map<std::string, std::string, std::less<>>;
+
+/// The tensor called `name`, or an absent view.
+inline TensorView find_tensor(const OpViews& tensors, std::string_view name) {
+  const auto found = tensors.find(name);
+  return found == tensors.end() ? TensorView{} : found->second;
+}
+
+/// The value of an attribute that may be any number.
+double number_attribute(const OpAttributes& attributes, std::string_view name);
+
+/// What an operator computes on: this rank's part of every tensor, by the names of the inputs, and the attributes.
+/// To estimate what a strategy takes, shapes are enough: then the views have no data, and the gradients are absent.
+struct OpTensors {
+  OpViews inputs, gradients;
+  TensorView y, d_y;
+  const OpAttributes& attributes;
+
+  /// Sets the arguments that one input becomes: in the forward pass, in the backward pass, and its gradient there.
+  void map(std::string_view name, TensorView& forward, TensorView& backward, TensorView& gradient) const {
+    forward = backward = find_tensor(inputs, name);
+    gradient = find_tensor(gradients, name);
+  }
+};
+
+/// An operator with its strategy, its ranks and its tensors: both passes can be run any number of times.
+struct BoundOperator {
+  std::string_view name;
+  std::function<void(Saved* saved)> forward;   ///< writes y; keeps in `saved`, if any, what backward needs
+  std::function<void(Saved& saved)> backward;  ///< writes gradients of per-token inputs, adds to those of parameters
+};
+
+/// One operator: what it reads and how it runs. make_op_row() completes a row; README.md says how to add one.
+struct OpRow {
+  std::string_view name;
+  std::vector<OpInput> inputs;  ///< y and d_y have the shape and the type of the first
+  std::vector<OpAttribute> attributes;
+  std::vector<std::pair<char, char>> divides;  ///< axes: the size of the first divides the size of the second
+  void (*check)(const CaseFile&) = nullptr;    ///< throws Error(usage) for what the members above cannot express
+  std::vector<OpStrategy> strategies;
+  /// The arguments of the forward pass, to estimate what each strategy takes.
+  std::function<OperatorArguments(const OpTensors&)> arguments;
+  /// Finds the strategy and maps the tensors to its arguments, once for all passes. The context's sharding, ranks and
+  /// stream, and the tensors' memory, must outlive the result.
+  std::function<BoundOperator(std::string_view strategy, const StrategyContext&, const OpTensors&)> bind;
+};
+
+/// The strategies of one of parallel/strategy.hpp's tables. They run on a GPU if all of these kernels do.
 template <class Strategy, class... Kernels>
 std::vector<OpStrategy> op_strategies(std::span<const Strategy> table, const Kernels&... kernels) {
   std::vector<OpStrategy> rows;
@@ -60,54 +110,44 @@ std::vector<OpStrategy> op_strategies(std::span<const Strategy> table, const Ker
   return rows;
 }
 
-using OpViews = std::map<std::string, TensorView, std::less<>>;
-using OpAttributes = std::map<std::string, std::string, std::less<>>;
-
-/// The tensor called `name`, or an absent view.
-inline TensorView find_tensor(const OpViews& tensors, std::string_view name) {
-  const auto found = tensors.find(name);
-  return found == tensors.end() ? TensorView{} : found->second;
+/// Completes a row that has its name, inputs, attributes and rules. `map_arguments` sets the arguments of both passes
+/// from the tensors; the types of these arguments select the table of strategies. `kernels` are all that the strategies
+/// call.
+template <class Forward, class Backward, class... Kernels>
+OpRow make_op_row(OpRow row, void (*map_arguments)(const OpTensors&, Forward&, Backward&), const Kernels&... kernels) {
+  const auto table = strategies_for(Forward{});
+  row.strategies = op_strategies(table, kernels...);
+  row.arguments = [=](const OpTensors& tensors) -> OperatorArguments {
+    Forward forward;
+    Backward unused;
+    map_arguments(tensors, forward, unused);
+    return forward;
+  };
+  row.bind = [=, op = row.name](std::string_view strategy, const StrategyContext& context, const OpTensors& tensors) {
+    const auto* const found = &find_strategy(table, op, strategy);
+    Forward forward;
+    Backward backward;
+    map_arguments(tensors, forward, backward);
+    return BoundOperator{
+        .name = op,
+        .forward = [=](Saved* saved) { found->forward(context, forward, saved); },
+        .backward = [=](Saved& saved) { found->backward(context, backward, saved); },
+    };
+  };
+  return row;
 }
 
-/// The value of an attribute that may be any number.
-double number_attribute(const OpAttributes& attributes, std::string_view name);
-
-/// One operator under one strategy on one pack.
-struct OpPass {
-  StrategyContext context;
-  std::string_view strategy;
-  const OpAttributes& attributes;
-  const OpViews& inputs;
-};
-
-/// One operator: what it reads and how to run it. A new operator is a file in src/op/ and a row in src/op/table.cpp;
-/// the checks, the files, the ranks and the command line come with it.
-struct OpRow {
-  std::string_view name;
-  std::vector<OpInput> inputs;  ///< y, and d_y, are like the first
-  std::vector<OpAttribute> attributes;
-  std::vector<std::pair<char, char>>
-      divides;  ///< axes of which the first's size divides the second's: groups of channels
-  void (*check)(const CaseFile&) = nullptr;  ///< throws Error(usage) for what nothing of the above can say
-  std::vector<OpStrategy> strategies;
-  /// What the operator's strategies take. To choose one, the inputs are shapes without data.
-  OperatorArguments (*arguments)(const OpViews& inputs, const OpAttributes& attributes, TensorView y);
-  /// Writes the gradients of per-token inputs and adds to those of parameters, in a map by the inputs' names.
-  void (*backward)(const OpPass& pass, TensorView d_y, const OpViews& gradients, Saved& saved);
-
-  /// Writes y, keeping in `saved` (if any) what backward takes out.
-  void forward(const OpPass& pass, TensorView y, Saved* saved) const;
-};
+/// All operators.
 std::span<const OpRow> op_rows();
 
-/// The row of that name, or its strategy; throws Error(usage) naming the known ones.
+/// The row of that name, or its strategy; throws Error(usage) with the known names.
 const OpRow& find_op(std::string_view name);
 const OpStrategy& find_op_strategy(const OpRow& row, std::string_view name);
 
 /// What `causeway op --list` prints.
 std::string op_list();
-/// What every operator reads, for --help: its inputs with their axes, a question mark after optional ones, and on a
-/// line of their own which axes divide others, and its attributes.
+/// What every operator reads, for --help: its inputs with their axes and a question mark after optional ones; on a
+/// second line the axes that divide others, and its attributes.
 std::string op_inputs_text();
 
 }  // namespace causeway

@@ -6,30 +6,10 @@
 #include <set>
 
 #include "parallel/cost/measure.hpp"
-#include "src/cli/config.hpp"
+#include "src/cli/suggest.hpp"
 
 namespace causeway {
 namespace {
-
-const ListedOperator& find_operator(const std::vector<ListedOperator>& operators, std::string_view op) {
-  std::vector<std::string> known;
-  for (const ListedOperator& row : operators) {
-    if (row.name == op) return row;
-    known.emplace_back(row.name);
-  }
-  fail(ExitCode::usage, "--strategy names operator '{}', expected one of: {}{}", op, fmt::join(known, ", "),
-       did_you_mean(op, known));
-}
-
-const ListedStrategy& find_listed(const ListedOperator& of, std::string_view name) {
-  std::vector<std::string> known = {"auto"};
-  for (const ListedStrategy& row : of.strategies) {
-    if (row.name == name) return row;
-    known.emplace_back(row.name);
-  }
-  fail(ExitCode::usage, "--strategy of {} is '{}', expected one of: {}{}", of.name, name, fmt::join(known, ", "),
-       did_you_mean(name, known));
-}
 
 std::string milliseconds(double seconds) { return fmt::format("{:.4f}", 1e3 * seconds); }
 
@@ -47,11 +27,12 @@ StrategyNames parse_strategies(const std::string& text, Layout layout) {
     const std::size_t equals = word.find('=');
     require(equals != std::string::npos, "--strategy has '{}', expected auto or OPERATOR=NAME", word);
     const std::string op = word.substr(0, equals), name = word.substr(equals + 1);
-    const ListedOperator& listed = find_operator(operators, op);
+    const ListedOperator& listed = find_named(operators, "--strategy names operator", op);
     require(named.insert(op).second, "--strategy names operator '{}' twice", op);
     if (name == "auto") continue;
-    require(find_listed(listed, name).runs_on(layout), "--strategy {} does not run on layout {}", word,
-            name_of(layout));
+    const ListedStrategy& strategy =
+        find_named(listed.strategies, fmt::format("--strategy of {} is", op), name, {"auto"});
+    require(strategy.runs_on(layout), "--strategy {} does not run on layout {}", word, name_of(layout));
     names[op] = name;
   }
   return names;

@@ -1,7 +1,7 @@
 // PackMamba (arXiv 2408.03865) reports a padding rate of 19.1 % for packing in order and of 0.41 % for its local greedy
-// packing, of documents of 57 to 2048 tokens, 646 in the mean. It leaves open the lengths' distribution, the window,
-// and, as far as we know, the pack length of those two figures; this prints all policies over a grid of what it leaves
-// open. io/README.md discusses the outcome.
+// packing, for documents of 57 to 2048 tokens with a mean of 646. It does not give the distribution of lengths, the
+// window, or (as far as we know) the pack length of these two figures. This program prints the padding of all policies
+// over a grid of these. The result is discussed in the README of io/.
 #include <fmt/format.h>
 
 #include "io/data/packing.hpp"

@@ -1,4 +1,5 @@
-/// A program whose rank argv[1] fails alone while the others wait for it; run by tests/src/test_cli.cpp under mpirun.
+/// A program in which only rank argv[1] fails, while the others wait for it. tests/src/test_cli.cpp runs it with
+/// mpirun.
 
 #include <cstdlib>
 

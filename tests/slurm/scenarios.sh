@@ -1,24 +1,24 @@
-# shellcheck shell=bash disable=SC2154 # run sets what is used here
-# A scenario is a function: it submits, disturbs, and holds the end to the undisturbed run's. A new one is a function and its line in this list: its name, and
-# whether it is always run or takes a minute.
+# shellcheck shell=bash disable=SC2154 # run sets what is used here A scenario is a function: it submits a job, disturbs
+# it, and compares the end with the undisturbed run. To add one, write a function and a line in this list: its name, and
+# short or long; the long ones take a minute or more.
 
 scenarios() {
   cat <<'END'
 FourNodesTrainToTheEnd                 short
-PreemptedJobGoesOn                     short
-RequeuedJobGoesOn                      short
-TimeLimitAheadJobGoesOn                short
+PreemptedJobResumes                    short
+RequeuedJobResumes                     short
+JobNearItsTimeLimitResumes             short
 CancelledJobLosesNothing               short
 LostBatchHostIsReplaced                short
 LostNodeIsReplaced                     long
 CutLinkIsNoticed                       short
-FewerRanksGoOn                         short
-StoppedRankEndsTheJobWhichGoesOn       short
+FewerRanksResume                       short
+JobWithAStoppedRankResumes             short
 RestartsAreBounded                     short
-WhatWouldFailAgainIsNotQueuedAgain     short
+JobThatWouldFailAgainIsNotRequeued     short
 ScoringJobsAgreeWithOneProcess         short
 SweepPrintsSpeedUps                    short
-RealTimeLimitIsHeeded                  long
+RealTimeLimitIsHandled                 long
 END
 }
 
@@ -33,12 +33,13 @@ FourNodesTrainToTheEnd() {
   keep_undisturbed "$run"
 }
 
-# A job of a higher partition takes the nodes: Slurm sends TERM and leaves GraceTime.
-PreemptedJobGoesOn() {
+# A job of a partition with a higher priority takes the nodes: Slurm sends TERM and waits GraceTime seconds.
+PreemptedJobResumes() {
   local job urgent run=$work/preempted
   job=$(submit_training "$run")
   hold_at "$run" 10
-  urgent=$(sbatch --parsable --partition=urgent --nodes=4 --exclusive --output=/dev/null --wrap 'sleep 1') # Slurm sends CONT too
+  # Slurm also sends CONT to the stopped ranks.
+  urgent=$(sbatch --parsable --partition=urgent --nodes=4 --exclusive --output=/dev/null --wrap 'sleep 1')
   expect_end "$job" COMPLETED 1 0:0
   expect "the urgent job's state" "$(field "$urgent" JobState)" COMPLETED
   expect_log "$job" "ended with code 75"
@@ -46,8 +47,8 @@ PreemptedJobGoesOn() {
   expect_undisturbed "$run"
 }
 
-# An operator puts the job back: Slurm sends TERM and leaves KillWait.
-RequeuedJobGoesOn() {
+# An operator requeues the job: Slurm sends TERM and waits KillWait seconds.
+RequeuedJobResumes() {
   local job run=$work/requeued
   job=$(submit_training "$run")
   hold_at "$run" 10
@@ -58,7 +59,7 @@ RequeuedJobGoesOn() {
 }
 
 # Slurm tells the script that the time limit is near (--signal=B:USR1@T); the script asks the ranks for a checkpoint.
-TimeLimitAheadJobGoesOn() {
+JobNearItsTimeLimitResumes() {
   local job run=$work/limited
   job=$(submit_training "$run")
   hold_at "$run" 10
@@ -70,8 +71,8 @@ TimeLimitAheadJobGoesOn() {
   expect_undisturbed "$run"
 }
 
-# The same without help: Slurm looks at its clock every half a minute, and limits are whole minutes.
-RealTimeLimitIsHeeded() {
+# The same with a real time limit. Slurm checks limits every half minute, and limits are whole minutes.
+RealTimeLimitIsHandled() {
   local job run=$work/limited
   job=$(submit_training "$run" --time=1 --signal=B:USR1@20)
   hold_at "$run" 10
@@ -81,14 +82,15 @@ RealTimeLimitIsHeeded() {
   expect_undisturbed "$run"
 }
 
-# scancel is meant: the job ends, with a checkpoint of the last step done, and is not queued again. Submitted again, it goes on.
+# scancel is intended: the job ends with a checkpoint of its last complete step and is not requeued. Submitted again, it
+# resumes.
 CancelledJobLosesNothing() {
   local job run=$work/cancelled
   job=$(submit_training "$run")
   hold_at "$run" 10
   scancel "$job"
   expect_end "$job" CANCELLED 0 75:0
-  expect_log "$job" "not put back into the queue"
+  expect_log "$job" "is not requeued"
   expect "the last checkpoint" "$(readlink "$run/latest")" "step-$(last_step "$run")"
   expect "jobs in the queue" "$(squeue --noheader | wc -l)" 0
   job=$(submit_training "$run")
@@ -109,8 +111,8 @@ LostNodeIsReplaced() {
   expect_undisturbed "$run"
 }
 
-# The node that runs the batch script dies: only Slurm itself can queue the job again. Told by the site's health check, as it were; it takes Slurm half a minute
-# to find out by itself, which LostNodeIsReplaced and CutLinkIsNoticed leave it.
+# The node that runs the batch script dies: only Slurm itself can requeue the job. Here Slurm is told, as by the health
+# check of a site. Without that it notices after half a minute, as in LostNodeIsReplaced and CutLinkIsNoticed.
 LostBatchHostIsReplaced() {
   local job node run=$work/lost
   job=$(EXTRA="--checkpoint-every 5" submit_training "$run")
@@ -124,10 +126,10 @@ LostBatchHostIsReplaced() {
   expect_undisturbed "$run"
 }
 
-# A node's cable is cut: nobody is told anything, its ranks are still there.
+# The network link of a node is cut: its ranks still run, and nothing reports an error.
 CutLinkIsNoticed() {
   local job node run=$work/cut
-  [[ $CLUSTER_NETWORK == namespaces ]] || skipped "on the loopback there is no cable to cut"
+  [[ $CLUSTER_NETWORK == namespaces ]] || skipped "the loopback interface has no link to cut"
   job=$(EXTRA="--checkpoint-every 5" submit_training "$run")
   until_true 60 "step 12 of $run" has_reached "$run" 12
   node=$(other_node "$job")
@@ -137,8 +139,9 @@ CutLinkIsNoticed() {
   expect_undisturbed "$run"
 }
 
-# What is left of the cluster has room for two ranks only: one group in place of two, which takes both packs of a step, one after the other.
-FewerRanksGoOn() {
+# The remaining nodes have room for only two ranks: one group instead of two, which computes both packs of a step in
+# sequence.
+FewerRanksResume() {
   local job run=$work/fewer
   job=$(EXTRA="--checkpoint-every 5" submit_training "$run")
   hold_at "$run" 12
@@ -148,18 +151,19 @@ FewerRanksGoOn() {
   scancel "$job"
   release
   until_true 60 "the end of job $job" ended "$job"
-  job=$(MESH="--data-parallel 1 --context-parallel 2 --accumulate 2" submit_training "$run" --ntasks=2 --nodes=2 --ntasks-per-node=1)
+  job=$(MESH="--data-parallel 1 --context-parallel 2 --accumulate 2" \
+    submit_training "$run" --ntasks=2 --nodes=2 --ntasks-per-node=1)
   expect_end "$job" COMPLETED 0 0:0
   expect_log "$job" "resumed from $run/step-"
   expect_undisturbed_within_rounding "$run"
 }
 
-# A rank that is there and does nothing: Slurm and MPI see nothing wrong, the program's watchdog does.
-StoppedRankEndsTheJobWhichGoesOn() {
+# A rank is stopped: Slurm and MPI notice nothing; the watchdog of the program does.
+JobWithAStoppedRankResumes() {
   local job run=$work/stopped
   job=$(EXTRA="--checkpoint-every 5 --watchdog 8" submit_training "$run")
   hold_at "$run" 12
-  # shellcheck disable=SC2046 # a word a process
+  # shellcheck disable=SC2046 # one word for each process
   kill -CONT $(ranks | tail -n +2)
   expect_end "$job" COMPLETED 1 0:0
   expect_log "$job" "ended with code 76"
@@ -177,12 +181,12 @@ RestartsAreBounded() {
   warn_of_time_limit "$job" 2
   release
   expect_end "$job" FAILED 1 75:0
-  expect_log "$job" "which is all that MAX_RESTARTS=1 allows: ends with code 75"
+  expect_log "$job" "the maximum (MAX_RESTARTS=1): ends with code 75"
   expect "the last checkpoint" "$(readlink "$run/latest")" "step-$(last_step "$run")"
 }
 
-# A file that is not there, and one with a flipped byte.
-WhatWouldFailAgainIsNotQueuedAgain() {
+# A missing file, and a file with a changed byte.
+JobThatWouldFailAgainIsNotRequeued() {
   local absent damaged
   cp "$work/data.h5" "$work/damaged.h5"
   printf '\xff' | dd of="$work/damaged.h5" bs=1 seek=$(($(stat -c %s "$work/damaged.h5") / 2)) conv=notrunc status=none
@@ -193,7 +197,8 @@ WhatWouldFailAgainIsNotQueuedAgain() {
   expect_end "$damaged" FAILED 0 65:0
 }
 
-# Three files as an array, one file as a job on several ranks, both held to one process without Slurm; the array once more, where one file is missing.
+# Three files as an array and one file as a job on two ranks, both compared with one process without Slurm; then the
+# array again, after one result was removed.
 ScoringJobsAgreeWithOneProcess() {
   local array job i
   mkdir -p "$work/parts" "$work/alone"
@@ -214,10 +219,12 @@ END
   array=$(sbatch --parsable --chdir="$work" --array=0-3 --time=5 --cpus-per-task=1 "$work/score_array.sbatch")
   job=$(sbatch --parsable --chdir="$work" --ntasks=2 --time=5 --cpus-per-task=1 "$work/score.sbatch")
   expect_end "$job" COMPLETED 0 0:0
-  h5diff -d 1e-6 "$work/alone/1.h5" "$work/ranks.h5" || failed "two ranks score otherwise than one process"
+  h5diff -d 1e-6 "$work/alone/1.h5" "$work/ranks.h5" ||
+    failed "the scores of two ranks differ from those of one process"
   for i in 1 2 3; do
     expect_end "${array}_$((i - 1))" COMPLETED 0 0:0
-    h5diff "$work/alone/$i.h5" "$work/scores/$i.h5" || failed "task $i of the array scores otherwise than one process"
+    h5diff "$work/alone/$i.h5" "$work/scores/$i.h5" ||
+      failed "the scores of task $i of the array differ from those of one process"
   done
   expect_end "${array}_3" FAILED 0 2:0
 
@@ -226,10 +233,10 @@ END
   array=$(sbatch --parsable --chdir="$work" --array=0-2 --time=5 --cpus-per-task=1 "$work/score_array.sbatch")
   for i in 1 2 3; do expect_end "${array}_$((i - 1))" COMPLETED 0 0:0; done
   h5diff "$work/alone/2.h5" "$work/scores/2.h5" || failed "the missing file was not scored again"
-  grep -q "is there: nothing to do" "$work/score_array-${array}_0.log" || failed "a file that was there was scored again"
+  grep -q "exists: nothing to do" "$work/score_array-${array}_0.log" || failed "an existing file was scored again"
 }
 
-# A table of figures that are known, then a sweep of real ones.
+# The table of known figures, then of a real sweep.
 SweepPrintsSpeedUps() {
   local n
   edited scaling >"$work/weak" <<END
@@ -243,10 +250,11 @@ END
   for n in 1 2 4; do
     mkdir -p "$work/known/weak-$n"
     # The first step does not count; four ranks take twice as long as one for four times the tokens.
-    printf '{"step":1,"tokens":9,"step_s":9.0}\n{"step":2,"tokens":%d,"step_s":%s}\n{"step":3,"eval_loss":1}\n' $((n * 1000)) "$((n == 4 ? 2 : 1)).0e-1" >"$work/known/weak-$n/metrics.jsonl"
+    printf '{"step":1,"tokens":9,"step_s":9.0}\n{"step":2,"tokens":%d,"step_s":%s}\n{"step":3,"eval_loss":1}\n' \
+      $((n * 1000)) "$((n == 4 ? 2 : 1)).0e-1" >"$work/known/weak-$n/metrics.jsonl"
   done
-  diff - <(bash "$work/weak" --table) <<END || failed "the table of known figures is another"
-weak scaling, 1000 tokens a rank
+  diff - <(bash "$work/weak" --table) <<END || failed "the table of known figures differs"
+weak scaling, 1000 tokens per rank
  ranks      tokens/s  speed-up  efficiency  steps
      1         10000      1.00       100 %      1
      2         20000      2.00       100 %      1
@@ -265,7 +273,7 @@ SBATCH=(--time=5)
 OPTIONS=(--data $work/data.h5 --model mamba-tiny --strategy causal_conv=halo,selective_scan=state_carry)
 END
   bash "$work/strong" >"$work/strong.txt" || failed "the sweep was not submitted"
-  until_true 60 "the sweep's table" grep -sq "^     4  " "$work/sweep/table.txt"
+  until_true 60 "the table of the sweep" grep -sq "^     4  " "$work/sweep/table.txt"
   expect "rows with figures" "$(grep -cE '^ +[124] +[0-9]+ +[0-9.]+ +[0-9]+ % +4$' "$work/sweep/table.txt")" 3
-  ! bash "$work/strong" 2>/dev/null || failed "a second sweep went into the first one's folder"
+  ! bash "$work/strong" 2>/dev/null || failed "a second sweep used the folder of the first"
 }

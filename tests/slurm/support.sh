@@ -1,7 +1,6 @@
 # shellcheck shell=bash disable=SC2154 # run sets what is used here
-# What the scenarios are told with: submit a template as a user edits it, wait for steps and states, disturb, compare. Runs inside tests/slurm/cluster.
-# CLUSTER and
-# CLUSTER_NETWORK come from there; causeway, project, work and undisturbed from run.
+# What scenarios are made of: submit a template as a user edits it, wait for steps and states, disturb, compare. It runs
+# inside tests/slurm/cluster, which sets CLUSTER and CLUSTER_NETWORK; run sets causeway, project, work and undisturbed.
 
 say() { echo "slurm: $*"; }
 
@@ -11,7 +10,7 @@ failed() {
   exit 1
 }
 
-# Ends the scenario where it cannot be played.
+# Ends the scenario if it cannot be run here.
 skipped() {
   say "skipped: $*"
   exit 77
@@ -21,7 +20,7 @@ expect() { # WHAT FOUND EXPECTED
   [[ $2 == "$3" ]] || failed "$1 is '$2', expected '$3'"
 }
 
-# until_true SECONDS WHAT COMMAND…: asks again and again.
+# until_true SECONDS WHAT COMMAND…: repeats the command until it succeeds.
 until_true() {
   local seconds=$1 what=$2 end
   shift 2
@@ -34,7 +33,8 @@ until_true() {
 
 # ---- jobs
 
-# edited TEMPLATE: the template with the settings at its top as standard input has them, a line each; a setting that the template does not have is an error.
+# edited TEMPLATE: prints the template with the settings that standard input has, one per line, in place of its own. A
+# setting that the template does not have is an error.
 edited() {
   awk '
     NR == FNR { name = $0; sub(/=.*/, "", name); value[name] = $0; next }
@@ -54,16 +54,16 @@ edited() {
   ' - "$project/scripts/slurm/$1"
 }
 
-# A tiny model whose run lasts a few seconds. The strategies are named, as two fresh starts might measure differently; double precision, so that other
-# meshes can be compared too.
+# A tiny model whose run takes a few seconds. The strategies are given, because two starts can measure and choose
+# differently; double precision, so that runs on other meshes can be compared.
 readonly steps=40
 training_options() {
   echo "--data $work/data.h5 --model mamba-tiny --pack-tokens 512 ${MESH:---data-parallel 2 --context-parallel 2}" \
     "--strategy causal_conv=halo,selective_scan=state_carry --dtype f64 --steps $steps --log-every 5"
 }
 
-# submit_training RUN [OPTIONS OF sbatch…]: prints the job's number. EXTRA: more options for causeway; MESH: other ones than for
-# four ranks; RESTARTS: MAX_RESTARTS.
+# submit_training RUN [OPTIONS OF sbatch…]: prints the number of the job. EXTRA: more options for causeway; MESH: the
+# mesh, by default that of four ranks; RESTARTS: MAX_RESTARTS.
 submit_training() {
   local run=$1
   shift
@@ -85,11 +85,11 @@ state_is() { [[ $(field "$1" JobState) == "$2" ]]; }
 ended() {
   case $(field "$1" JobState) in
     COMPLETED | FAILED | CANCELLED | TIMEOUT | NODE_FAIL | OUT_OF_MEMORY | DEADLINE | BOOT_FAIL) ;;
-    *) return 1 ;; # also PREEMPTED, which a job is for a moment before it is queued again, and no answer
+    *) return 1 ;; # also no answer, and PREEMPTED, the state for a moment before a job is requeued
   esac
 }
 
-# Waits until job $1 has ended, and holds it to state $2, restarts $3, and exit code and signal $4.
+# Waits until job $1 has ended, and compares state ($2), number of restarts ($3), exit code and signal ($4).
 expect_end() {
   until_true 90 "the end of job $1" ended "$1"
   expect "job $1's state" "$(field "$1" JobState)" "$2"
@@ -102,7 +102,8 @@ expect_log() { grep -qF -- "$2" "$work"/train-"$1".log || failed "job $1's log h
 
 # ---- processes
 
-# is_here PROCESS [VARIABLE=VALUE]: whether a process has this cluster, and that, in its environment. Without starting any other: there may be many to ask.
+# is_here PROCESS [VARIABLE=VALUE]: whether the environment of a process has this cluster and that variable. It starts
+# no process, because there may be many to ask.
 is_here() {
   local -a environment=()
   mapfile -d '' -t environment <"/proc/$1/environ" || return 1
@@ -121,10 +122,11 @@ last_step() { sed -n '$s/^{"step":\([0-9]*\).*/\1/p' "$1/metrics.jsonl" 2>/dev/n
 
 has_reached() { (($(last_step "$1") + 0 >= $2)); }
 
-# Waits until run $1 has done step $2 and stops its ranks there, so that what is done next meets a run in its middle, however fast the machine.
+# Waits until run $1 has done step $2 and stops its ranks, so that the disturbance comes in the middle of the run on any
+# machine.
 hold_at() {
   until_true 60 "step $2 of $1" has_reached "$1" "$2"
-  # shellcheck disable=SC2046 # a word a process
+  # shellcheck disable=SC2046 # one word for each process
   kill -STOP $(ranks)
   ! has_reached "$1" "$steps" || failed "$1 was done before it could be disturbed"
 }
@@ -134,11 +136,12 @@ release() {
   kill -CONT $(ranks) 2>/dev/null || true # Slurm may have ended them
 }
 
-# What Slurm does to job $1 ahead of its time limit, for the $2-th time; its ranks being stopped, their signal waits for them.
+# Does what Slurm does to job $1 before its time limit, for the $2-th time. The ranks are stopped; the signal stays
+# pending.
 warn_of_time_limit() {
   scancel --batch --signal=USR1 "$1"
   until_true 20 "the script to notice" warnings_are "$2" "$work/train-$1.log"
-  sleep 0.5 # srun's way to the ranks
+  sleep 0.5 # until srun has sent it to the ranks
 }
 
 warnings_are() { (($(grep -c "time limit is near" "$2") == $1)); }
@@ -146,7 +149,7 @@ warnings_are() { (($(grep -c "time limit is near" "$2") == $1)); }
 # A node of job $1 that does not run its batch script.
 other_node() { scontrol show hostnames "$(field "$1" NodeList)" | grep -vxF "$(field "$1" BatchHost)" | tail -n 1; }
 
-# Node $1 dies: everything on it is killed at once, and nobody says goodbye.
+# Node $1 dies: all its processes are killed at once.
 lose_node() {
   local process parent
   local -a dying
@@ -154,7 +157,7 @@ lose_node() {
   for process in /proc/[0-9]*; do
     process=${process#/proc/}
     if is_here "$process" "SLURMD_NODENAME=$1"; then
-      # A task's parent is slurmstepd, which writes over its own environment.
+      # The parent of a task is slurmstepd, which overwrites its own environment.
       parent=$(sed -n 's/^PPid:[^0-9]*//p' "/proc/$process/status")
       if [[ $(<"/proc/$parent/comm") == slurmstepd ]]; then dying+=("$parent"); fi
       dying+=("$process")
@@ -167,10 +170,12 @@ lose_node() {
 
 # The figures of every step that do not depend on the clock.
 figures() {
-  sed -E 's/.*("step":[0-9]+).*("loss":[^,]+).*("learning_rate":[^,]+).*("grad_norm":[^,]+).*("tokens":[^,]+).*("bytes_sent":[^,]+).*/\1 \2 \3 \4 \5 \6/' "$1/metrics.jsonl"
+  local pattern='.*("step":[0-9]+)' key
+  for key in loss learning_rate grad_norm tokens bytes_sent; do pattern+=".*(\"$key\":[^,]+)"; done
+  sed -E "s/$pattern.*/\1 \2 \3 \4 \5 \6/" "$1/metrics.jsonl"
 }
 
-# Keeps run $1 as the undisturbed one; whole or not at all, as another call may be looking.
+# Keeps run $1 as the undisturbed one. The folder appears complete or not at all, because another call may read it.
 keep_undisturbed() {
   mkdir -p "$(dirname "$undisturbed")"
   rm -rf "$undisturbed" "$undisturbed.new"
@@ -178,23 +183,26 @@ keep_undisturbed() {
   mv "$undisturbed.new" "$undisturbed"
 }
 
-# Run $1 came to the undisturbed run's end: every step once, the same figures, the same parameters and optimizer state to the last bit; whole checkpoints.
+# Compares run $1 with the undisturbed run: every step once, the same figures, parameters and optimizer state bit for
+# bit; undamaged checkpoints.
 expect_undisturbed() {
   local checkpoint=step-$steps
   diff <(figures "$undisturbed") <(figures "$1") >"$work/difference" || {
     head -n 6 "$work/difference"
-    failed "$1/metrics.jsonl differs from an undisturbed run's"
+    failed "$1/metrics.jsonl differs from that of an undisturbed run"
   }
-  h5diff "$undisturbed/$checkpoint/index.h5" "$1/$checkpoint/index.h5" || failed "$1/$checkpoint differs from an undisturbed run's"
+  h5diff "$undisturbed/$checkpoint/index.h5" "$1/$checkpoint/index.h5" ||
+    failed "$1/$checkpoint differs from that of an undisturbed run"
   "$causeway" inspect "$1/latest" --verify >/dev/null || failed "$1/latest is damaged"
 }
 
-# The same where the order of sums is another.
+# The same, up to rounding, for runs with another order of sums.
 expect_undisturbed_within_rounding() {
   paste <(figures "$undisturbed") <(figures "$1") | tr ':' ' ' | awk '
     function apart(a, b) { return (a > b ? a - b : b - a) > 1e-8 * (a < 0 ? -a : a) }
     { for (i = 2; i <= NF / 2; i += 2) if ($(i - 1) != "\"bytes_sent\"" && apart($i, $(i + NF / 2))) { print; exit 1 } }
     END { if (NR != '"$steps"') exit 1 }
-  ' || failed "$1/metrics.jsonl differs from an undisturbed run's by more than rounding"
-  h5diff --delta=1e-8 "$undisturbed/step-$steps/index.h5" "$1/step-$steps/index.h5" /parameters || failed "$1's parameters differ by more than rounding"
+  ' || failed "$1/metrics.jsonl differs from that of an undisturbed run by more than rounding"
+  h5diff --delta=1e-8 "$undisturbed/step-$steps/index.h5" "$1/step-$steps/index.h5" /parameters ||
+    failed "the parameters of $1 differ by more than rounding"
 }

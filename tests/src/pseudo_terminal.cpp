@@ -42,7 +42,7 @@ bool PseudoTerminal::read_more() {
   if (::poll(&in, 1, 60'000) <= 0) return false;
   char block[4096];
   const ssize_t got = ::read(terminal_, block, sizeof block);
-  if (got <= 0) return false;  // EIO: nobody has the terminal open any more
+  if (got <= 0) return false;  // EIO: no process has the terminal open
   written_.append(block, static_cast<std::size_t>(got));
   return true;
 }

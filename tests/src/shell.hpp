@@ -11,10 +11,10 @@ struct Outcome {
   std::string out, err;
 };
 
-/// `command` with @causeway and @mpirun replaced by the built binary and the MPI it was built with.
+/// `command` with @causeway and @mpirun replaced by the paths of the program and of mpirun.
 std::string expanded(std::string command);
 
-/// Runs an expanded shell command in `folder`. A hang ends with 124.
+/// Runs an expanded shell command in `folder`. After 100 seconds it is ended with code 124.
 Outcome shell(const testing::TemporaryFolder& folder, const std::string& command);
 
 }  // namespace causeway::test

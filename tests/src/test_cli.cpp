@@ -1,4 +1,4 @@
-/// The program as a shell sees it: exit codes, what is printed where, and how several processes end.
+/// The program as a shell runs it: exit codes, what is printed where, and how several processes end.
 
 #include <gtest/gtest.h>
 
@@ -33,10 +33,10 @@ void write_conv_case(const std::string& path) {
 struct Row {
   std::string arguments;
   int exit;
-  std::string out, err;  ///< must be found there
+  std::string out, err;  ///< a part of what is printed there
 };
 
-/// Runs every row and compares what came of it.
+/// Runs every row and compares exit code and output.
 void expect_rows(const TemporaryFolder& folder, std::span<const Row> table) {
   for (const auto& [arguments, exit, out, err] : table) {
     const Outcome outcome = shell(folder, "@causeway " + arguments);
@@ -44,7 +44,7 @@ void expect_rows(const TemporaryFolder& folder, std::span<const Row> table) {
     EXPECT_NE(outcome.out.find(out), std::string::npos) << arguments << "\n" << outcome.out;
     EXPECT_NE(outcome.err.find(err), std::string::npos) << arguments << "\n" << outcome.err;
     if (exit != 0) {
-      EXPECT_EQ(count(outcome.err, "\n"), 1u) << "one line, and only one: " << outcome.err;
+      EXPECT_EQ(count(outcome.err, "\n"), 1u) << "expected exactly one line: " << outcome.err;
     }
   }
 }
@@ -60,6 +60,12 @@ TEST(CommandLineInterface, AnswersAndRefusalsHaveTheirExitCodes) {
       {"--version", 0, "causeway ", ""},
       {"--man", 0, ".TH CAUSEWAY", ""},
       {"op --help", 0, "usage: causeway op", ""},
+      {"help", 0, "usage: causeway COMMAND", ""},
+      {"help help", 0, "usage: causeway COMMAND", ""},
+      {"help op", 0, "usage: causeway op", ""},
+      {"help train", 0, "usage: causeway train", ""},
+      {"--completion bash", 0, "complete -F _causeway causeway", ""},
+      {"--completion zsh", 0, "#compdef causeway", ""},
       {"op --help", 0, "hyena_li        q [T,D], k [T,D], v [T,D], residues [D,M], log_rates [D,M], skip [D]?", ""},
       {"op --list", 0, "causal_conv\thalo\t", ""},
       {"op --list --batch x", 0, "causal_conv\thalo\t", ""},
@@ -70,6 +76,10 @@ TEST(CommandLineInterface, AnswersAndRefusalsHaveTheirExitCodes) {
       {"op causal_conv --in case.h5 --dry-run --ranks 2", 0, "causal_conv halo", ""},
       {"", 2, "", "no command"},
       {"opp", 2, "", "did you mean 'op'"},
+      {"help trian", 2, "", "unknown command 'trian'; did you mean 'train'"},
+      {"hepl", 2, "", "did you mean 'help'"},
+      {"help op train", 2, "", "help takes one command"},
+      {"--completion fish", 2, "", "expected bash or zsh"},
       {"--hlep", 2, "", "unknown command"},
       {"''", 2, "", "unknown command"},
       {"op", 2, "", "no operator"},
@@ -89,6 +99,15 @@ TEST(CommandLineInterface, AnswersAndRefusalsHaveTheirExitCodes) {
       {"op --batch /dev/zero", 2, "", "--batch"},
   };
   expect_rows(folder, table);
+}
+
+TEST(CommandLineInterface, HelpOfACommandIsWhatItsHelpOptionPrints) {
+  const TemporaryFolder folder;
+  for (const char* command : {"import", "train", "op", "bench"}) {
+    const Outcome outcome = shell(folder, fmt::format("@causeway help {}", command));
+    EXPECT_EQ(outcome.exit, 0) << command;
+    EXPECT_EQ(outcome.out, shell(folder, fmt::format("@causeway {} --help", command)).out);
+  }
 }
 
 TEST(CommandLineInterface, DataCommandsAnswerAndRefuse) {
@@ -135,12 +154,12 @@ TEST(CommandLineInterface, AnAnswerThatCannotBeWrittenIsAnError) {
   const TemporaryFolder folder;
   write_conv_case(folder / "case.h5");
   folder.write("list", "causal_conv --in case.h5 --out r.h5\n");
-  for (const char* arguments : {"--help", "--version", "--man", "op --help", "op --list", "op --batch list",
-                                "op causal_conv --in case.h5 --dry-run"})
+  for (const char* arguments : {"--help", "--version", "--man", "op --help", "help op", "--completion bash",
+                                "op --list", "op --batch list", "op causal_conv --in case.h5 --dry-run"})
     EXPECT_EQ(shell(folder, fmt::format("sh -c '@causeway {} > /dev/full'", arguments)).exit, 74) << arguments;
 }
 
-TEST(CommandLineInterface, ABatchGetsThroughWhateverItsLinesSay) {
+TEST(CommandLineInterface, ABatchRunsEveryLineWhateverTheOthersDo) {
   const TemporaryFolder folder;
   write_conv_case(folder / "case.h5");
   write_conv_case(folder / "with space.h5");
@@ -181,8 +200,7 @@ TEST(CommandLineInterface, ABatchGetsThroughWhateverItsLinesSay) {
     EXPECT_EQ(count(outcome.out, "\n"), std::size(lines)) << outcome.out;
     for (const char* made : {"1.h5", "3 .h5", "16.h5"})
       EXPECT_TRUE(std::filesystem::remove(folder / made)) << start << " " << made;
-    EXPECT_EQ(folder.count(), 5u) << start
-                                  << ": something else is left beside two cases, the list and what was printed";
+    EXPECT_EQ(folder.count(), 5u) << start << ": a file is left beside the two cases, the list and the output";
   }
 }
 
@@ -192,7 +210,7 @@ TEST(CommandLineInterface, ProcessesAnswerOnceAndEndWithOneCode) {
   struct Processes {
     std::string command;
     int exit;
-    std::string printed;  ///< exactly once, in what all processes print
+    std::string printed;  ///< exactly once in the output of all processes
   };
   const std::string good = "@causeway op causal_conv --in case.h5 --out r.h5 --backward";
   const Processes table[] = {
@@ -205,7 +223,7 @@ TEST(CommandLineInterface, ProcessesAnswerOnceAndEndWithOneCode) {
       {"@mpirun -n 3 @causeway import --nonsense", 2, "unknown option"},
       {"@mpirun -n 3 @causeway imprt", 2, "did you mean 'import'"},
       {"@mpirun -n 3 " + good + " --ranks 2", 2, "--ranks is 2"},
-      // One rank alone meets the error; the others are on their way to a collective.
+      // Only one rank has the error; the others wait in a collective.
       {"@mpirun -n 2 " + good + " : -n 1 @causeway op causal_conv --in missing.h5 --out r.h5 --backward", 2,
        "missing.h5"},
       {"@mpirun -n 1 @causeway op causal_conv --in missing.h5 --out r.h5 --backward : -n 2 " + good, 2, "missing.h5"},

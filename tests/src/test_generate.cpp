@@ -1,4 +1,4 @@
-/// Continuing a text through the program. That the logits are those of one pass: test_continuation.cpp.
+/// `causeway generate`, run as a program. tests/src/model tests that its logits are those of one pass over the text.
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@ namespace {
 
 using testing::TemporaryFolder;
 
-/// A model of every layer in `folder`/run that knows ABCDE, over and over.
+/// Trains a model with every kind of layer in `folder`/run on repetitions of ABCDE.
 void train_on_the_alphabet(const TemporaryFolder& folder) {
   std::string text;
   for (int line = 0; line < 40; ++line) {
@@ -24,7 +24,7 @@ void train_on_the_alphabet(const TemporaryFolder& folder) {
   ASSERT_EQ(trained.exit, 0) << trained.err;
 }
 
-TEST(Generate, WritesWhatTheModelExpectsAndNothingElse) {
+TEST(Generate, WritesTheMostLikelyBytesAndNothingElse) {
   const TemporaryFolder folder;
   ASSERT_NO_FATAL_FAILURE(train_on_the_alphabet(folder));
   folder.write("prompt", "ABCDEABCDE");
@@ -48,7 +48,7 @@ TEST(Generate, WritesWhatTheModelExpectsAndNothingElse) {
   EXPECT_NE(text(hot), text(hot + " --seed 1"));
 }
 
-TEST(Generate, WhatCannotBeContinuedIsRefused) {
+TEST(Generate, WrongOptionsAndPromptsAreRefused) {
   const TemporaryFolder folder;
   ASSERT_NO_FATAL_FAILURE(train_on_the_alphabet(folder));
   folder.write("empty", "");

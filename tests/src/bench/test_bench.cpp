@@ -1,4 +1,4 @@
-/// `causeway bench`: that it measures every row, that its figures agree with each other, and that its JSON is JSON.
+/// `causeway bench`: it measures every row, its figures are consistent, and its JSON can be parsed.
 
 #include <gtest/gtest.h>
 
@@ -68,7 +68,7 @@ TEST(Bench, ACopyReachesNoMoreThanTheCopyMeasuredBefore) {
   const Stopwatch stopwatch(Stream(), 0.05);
   const Ceilings ceilings = measure_ceilings(stopwatch, DType::f32);
   std::vector<Measurement> rows;
-  // Larger than the caches of most machines; a neighbour's load may slow the ceiling down, hence the margin.
+  // Larger than the caches of most machines. Other load on the machine may lower the ceiling, hence the margin.
   bench_operators({.filter = "scale", .tokens = 32768, .channels = 1024}, stopwatch, ceilings,
                   [&](const Measurement& row) { rows.push_back(row); });
   ASSERT_EQ(rows.size(), 1u);
@@ -77,7 +77,7 @@ TEST(Bench, ACopyReachesNoMoreThanTheCopyMeasuredBefore) {
   EXPECT_LT(rows[0].part_of_ceiling(), 5);
 }
 
-TEST(Bench, WhatHasNoKernelIsSaidAndTheRestIsMeasured) {
+TEST(Bench, RowsWithoutAKernelAreReportedAndTheOthersMeasured) {
   const Stopwatch stopwatch(Stream(), 0);
   std::vector<Measurement> rows;
   bench_operators({.dtype = DType::i32, .filter = "gated silu", .tokens = 16, .channels = 16}, stopwatch, {1, 1, 1},
@@ -86,7 +86,7 @@ TEST(Bench, WhatHasNoKernelIsSaidAndTheRestIsMeasured) {
   for (const Measurement& row : rows) EXPECT_NE(row.failure, "") << row.name;
 }
 
-TEST(Bench, PacksAreFullOfDocumentsAsLongAsPackMambas) {
+TEST(Bench, PacksAreFullOfDocumentsWithPackMambasLengths) {
   const std::vector<std::int64_t> cu_seqlens = packed_documents(1'000'000);
   EXPECT_EQ(cu_seqlens.front(), 0);
   EXPECT_EQ(cu_seqlens.back(), 1'000'000);
@@ -98,7 +98,7 @@ TEST(Bench, PacksAreFullOfDocumentsAsLongAsPackMambas) {
   EXPECT_EQ(packed_documents(5), (std::vector<std::int64_t>{0, 5}));
 }
 
-TEST(Bench, MadeUpNumbersStayInTheirBoundsAndDoNotRepeatByRows) {
+TEST(Bench, RandomValuesStayInTheirBoundsAndRowsDiffer) {
   const Stream stream;
   for (const std::int64_t count : {1, 5, 65537, 65538, 200'000}) {
     const Tensor x(stream, DType::f64, {count});
@@ -136,7 +136,7 @@ TEST(Bench, ACheckpointIsMeasuredAndRemoved) {
     EXPECT_FALSE(entry.path().filename().string().starts_with("checkpoint-bench")) << entry.path();
 }
 
-TEST(Bench, RefusesWhatItCannotMeasure) {
+TEST(Bench, RefusesWrongOptions) {
   const TemporaryFolder folder;
   const std::pair<const char*, const char*> rows[] = {
       {"--tokens 5", "--channels"}, {"--tokens 5 --channels 17", "--channels is 17"}, {"--dtype i32", "--dtype"},

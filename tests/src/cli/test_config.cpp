@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "src/cli/command.hpp"
+#include "src/cli/suggest.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 namespace causeway::test {
@@ -32,7 +33,7 @@ CommandLine declare(Settings& s) {
                       {{"steps", &s.steps, "N", "how many"},
                        {"ranks", &s.ranks, "N", "how many"},
                        {"learning-rate", &s.learning_rate, "X", "how fast"},
-                       {"resume", &s.resume, "", "go on"},
+                       {"resume", &s.resume, "", "continue"},
                        {"policy", &s.policy, "", "how to pack", {"greedy", "split"}}}}},
           .examples = "causeway thing a.h5"};
 }
@@ -65,7 +66,7 @@ TEST(Config, FieldsKeepTheirDefaultsUnlessGiven) {
           .has_value());
   EXPECT_EQ(s.steps, 7);
   EXPECT_TRUE(s.resume);
-  EXPECT_EQ(s.file, "in.h5") << "a switch must not swallow the word after it";
+  EXPECT_EQ(s.file, "in.h5") << "a switch must not take the next word as its value";
   EXPECT_EQ(s.learning_rate, 1e-3);
   EXPECT_EQ(s.data, (Words{"a", "b"}));
 }
@@ -103,12 +104,12 @@ TEST(Config, ThePrintedIniRepeatsTheRun) {
   EXPECT_EQ(second.steps, first.steps);
 }
 
-TEST(Config, ValuesAnIniCannotHoldAreRefusedRatherThanChanged) {
+TEST(Config, ValuesThatAnIniCannotExpressAreRefused) {
   for (const std::string value : {"a#b", " a", "a ", "a\nb"})
     EXPECT_NE(error_of_parsing({value, "--print-config"}).find("--file"), std::string::npos) << value;
 }
 
-TEST(Config, HelpTeachesEveryOptionWithItsDefaultAndAnExample) {
+TEST(Config, HelpHasEveryOptionWithItsDefaultAndAnExample) {
   Settings s;
   const std::string text = parse_into(s, {"--help"}).value();
   for (const char* part : {"usage: causeway thing [FILE]", "--steps N", "[100]", "[0.0003]", "greedy|split",
@@ -202,7 +203,7 @@ TEST(Config, EveryIniOfAFewRandomBytesIsReadOrRefused) {
   }
 }
 
-TEST(Suggestion, FindsWhatWasMeantAndNothingFarAway) {
+TEST(Suggestion, FindsCloseWordsAndNoOthers) {
   const Words known = {"train", "score", "op", "inspect"};
   EXPECT_EQ(did_you_mean("trian", known), "; did you mean 'train'?");
   EXPECT_EQ(did_you_mean("scor", known), "; did you mean 'score'?");
@@ -225,7 +226,7 @@ TEST(Help, LinesThatStartWithASpaceStayAsTheyAre) {
   EXPECT_NE(help_text(line, "thing").find("Formats:\n  fasta    a record\n"), std::string::npos);
 }
 
-TEST(Commands, EveryCommandDeclaresOptionsThatCanBePrintedAndTaught) {
+TEST(Commands, EveryCommandDeclaresOptionsWithHelp) {
   for (const Command& command : commands()) {
     EXPECT_FALSE(command.summary.empty()) << command.name;
     command.describe([&](const CommandLine& line) {

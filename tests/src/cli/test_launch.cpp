@@ -34,7 +34,7 @@ TEST(Launch, OneRanksErrorEndsAllAndNamesTheRank) {
   try {
     launch(local(3), [](Communicator world) {
       if (world.rank() == 2) fail(ExitCode::io, "disk is full");
-      world.barrier();  // where the others wait for it
+      world.barrier();  // the others wait here
       return ExitCode::ok;
     });
     ADD_FAILURE() << "nothing was thrown";
@@ -64,7 +64,7 @@ TEST(Launch, ExceptionsOfOtherTypesAreInternalErrors) {
 }
 
 TEST(Launch, WrongOptionsAreRefusedBeforeAnyRankStarts) {
-  const LaunchOptions table[] = {{"local", 0}, {"local", -3}, {"local", 1 << 20}, {"smoke signals", 1}};
+  const LaunchOptions table[] = {{"local", 0}, {"local", -3}, {"local", 1 << 20}, {"pigeon", 1}};
   for (const LaunchOptions& options : table) {
     try {
       launch(options, [](Communicator) -> ExitCode { throw std::logic_error("started"); });

@@ -94,7 +94,7 @@ Values selective_scan(const ReferenceCase& c) {
           out["d_B"][t * N + n] += g[n] * step[t] * u[t * D + d];
           out["d_C"][t * N + n] += ds * h[t * N + n];
           out["d_A"][d * N + n] += g[n] * step[t] * decay * before;
-          g[n] *= decay;  // what the token before gets
+          g[n] *= decay;  // to the previous token
         }
         out["d_u"][t * D + d] = du;
         out["d_D"][d] += ds * u[t * D + d];
@@ -105,8 +105,8 @@ Values selective_scan(const ReferenceCase& c) {
   return out;
 }
 
-/// y = q ⊙ (h∗x + skip⊙x), x = k⊙v, with the filter h[d·length + lag]; absent q and k are 1. What h owes to the loss
-/// goes to `d_h`.
+/// y = q ⊙ (h∗x + skip⊙x), x = k⊙v, with the filter h[d·length + lag]; absent q and k are 1. The gradient of h goes to
+/// `d_h`.
 Values gated_conv(const ReferenceCase& c, const std::string& v_name, std::int64_t length, const std::vector<double>& h,
                   std::vector<double>& d_h) {
   const std::int64_t D = c.D;
@@ -191,7 +191,7 @@ ReferenceCase grouped_case(std::int64_t T, std::vector<std::int64_t> cu_seqlens,
   return c;
 }
 
-/// Query by query over all keys of its document; D heads of N numbers.
+/// Softmax attention, for each query over the keys of its document up to itself; D heads of N channels.
 Values attention(const ReferenceCase& c) {
   const std::int64_t H = c.D, E = c.N;
   const double base = std::stod(c.attributes.at("rope_base")), scale = 1 / std::sqrt(static_cast<double>(E));
@@ -306,7 +306,7 @@ const std::map<std::string, Reference>& op_references() {
                               .cu_seqlens = std::move(cu_seqlens),
                               .attributes = {{"delta_softplus", optional ? "1" : "0"}}};
               for (const char* name : {"u", "d_y"}) add(c, name, {T, c.D});
-              // Without softplus the step is taken as it is, and must not be negative for the state to decay.
+              // Without softplus delta is the step size; it must not be negative, so that the state decays.
               add(c, "delta", {T, c.D}, optional ? -2 : 0.1, optional ? 2 : 1);
               for (const char* name : {"B", "C"}) add(c, name, {T, c.N});
               add(c, "A", {c.D, c.N}, -2, -0.1);

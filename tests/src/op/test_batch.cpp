@@ -22,14 +22,14 @@ TEST(Batch, AQuoteThatDoesNotEndIsAnError) {
   for (const char* line : {"'a", "\"a", "a\\", "'a\"", "\"a\\\""}) EXPECT_THROW(split_words(line), Error) << line;
 }
 
-TEST(Batch, ALastLineEndStartsNoLine) {
+TEST(Batch, ALineEndAtTheEndStartsNoLine) {
   EXPECT_EQ(split_lines("").size(), 0u);
   EXPECT_EQ(split_lines("a\nb").size(), 2u);
   EXPECT_EQ(split_lines("a\nb\n").size(), 2u);
   EXPECT_EQ(split_lines("a\n\nb\n").size(), 3u);
 }
 
-TEST(Batch, AMessageStaysInItsField) { EXPECT_EQ(on_one_line("a\tb\nc\x7f"), "a b c "); }
+TEST(Batch, AMessageIsOneFieldOfOneLine) { EXPECT_EQ(on_one_line("a\tb\nc\x7f"), "a b c "); }
 
 }  // namespace
 }  // namespace causeway::test

@@ -34,7 +34,7 @@ void write_case(const std::string& path, const ReferenceCase& c, bool in_float32
   file.close();
 }
 
-/// run_op on that many ranks; the error all ranks got, or nothing.
+/// run_op on that many ranks; the agreed error, or nothing.
 std::optional<Error> run_on(int ranks, const OpRequest& request) {
   std::optional<Error> error;
   on_ranks(ranks, [&](Communicator& world) {
@@ -48,7 +48,7 @@ std::optional<Error> run_on(int ranks, const OpRequest& request) {
   return error;
 }
 
-/// Every way the table lists to run an operator.
+/// All ways to run an operator that the table lists.
 std::vector<OpRequest> every_way(const OpRow& row) {
   std::vector<OpRequest> ways;
   for (const OpStrategy& strategy : row.strategies)
@@ -89,7 +89,7 @@ TEST(Op, EveryWayOfEveryOperatorGivesItsFormulaOnAnyRanks) {
   const std::string in = folder / "case.h5", out = folder / "result.h5";
   for (const OpRow& row : op_rows()) {
     ASSERT_TRUE(op_references().contains(std::string(row.name)))
-        << "a new operator wants its formula in tests/src/op/op_references.cpp: " << row.name;
+        << "a new operator needs its formula in tests/src/op/op_references.cpp: " << row.name;
     const Reference& reference = op_references().at(std::string(row.name));
     for (const Packing& packing : packings)
       for (const bool optional : {true, false}) {
@@ -154,7 +154,7 @@ TEST(Op, TheResultSaysHowItWasMade) {
   for (const char* name : {"schedule", "method"}) EXPECT_TRUE(file.has_attribute(name)) << name;
 }
 
-TEST(Op, AResultReplacesWhatStoodThereAndAFailureLeavesIt) {
+TEST(Op, AResultReplacesAnOlderOneAndAFailureLeavesIt) {
   const TemporaryFolder folder;
   const ReferenceCase c = op_references().at("causal_conv").make(20, {0, 20}, true);
   write_case(folder / "case.h5", c);
@@ -177,7 +177,7 @@ TEST(Op, ADryRunChecksAndWritesNothing) {
   EXPECT_EQ(folder.count(), 1u);
 }
 
-/// What is wrong with a case or a request, and what the message must name.
+/// A change that makes a case or a request wrong, and what the message must contain.
 struct Wrong {
   const char* op;
   std::function<void(ReferenceCase&)> spoil;
@@ -188,7 +188,7 @@ struct Wrong {
 void keep(ReferenceCase&) {}
 void plainly(OpRequest&) {}
 
-TEST(Op, BadInputIsNamedAndLeavesNoFile) {
+TEST(Op, BadInputIsReportedAndLeavesNoFile) {
   const auto reshape = [](std::string name, std::vector<std::int64_t> shape) {
     return [=](ReferenceCase& c) {
       std::int64_t size = 1;
@@ -288,7 +288,7 @@ TEST(Op, BadInputIsNamedAndLeavesNoFile) {
   }
 }
 
-TEST(Op, DatasetsOfOtherKindsAreNamed) {
+TEST(Op, DatasetsOfWrongTypesAreReported) {
   const std::pair<std::string, std::function<void(hdf5::File&)>> table[] = {
       {"/x holds i32",
        [](hdf5::File& f) {
@@ -363,7 +363,7 @@ TEST(Op, HelpNamesEveryInputAndAttributeOfEveryOperator) {
     const std::size_t at = text.find(fmt::format("\n  {} ", row.name));
     ASSERT_NE(at, std::string::npos) << row.name << text;
     std::size_t end = text.find("\n  ", at + 1);
-    while (end != std::string::npos && text[end + 3] == ' ') end = text.find("\n  ", end + 1);  // it goes on
+    while (end != std::string::npos && text[end + 3] == ' ') end = text.find("\n  ", end + 1);  // a continued line
     const std::string lines = text.substr(at, end - at);
     for (const OpInput& input : row.inputs)
       EXPECT_NE(lines.find(fmt::format(" {} [", input.name)), std::string::npos) << lines;

@@ -1,0 +1,25 @@
+# Everything that `cmake --install` copies out of the build folder BUILD must be made by configuring, or by building the
+# target causeway: then installing works after scripts/quickstart, which builds nothing else. This script builds
+# nothing. It compares the install rules with the commands that NINJA would run for the target.
+execute_process(COMMAND ${NINJA} -C ${BUILD} -t commands causeway OUTPUT_VARIABLE commands COMMAND_ERROR_IS_FATAL ANY)
+file(STRINGS ${BUILD}/cmake_install.cmake rules REGEX "FILES \"")
+set(checked 0)
+foreach(rule ${rules})
+  string(REGEX MATCHALL "\"[^\"]+\"" files "${rule}")
+  foreach(file ${files})
+    string(REPLACE "\"" "" file ${file})
+    if(NOT file MATCHES "^${BUILD}/" OR file MATCHES "\\.cmake$")
+      continue()
+    endif()
+    get_filename_component(name ${file} NAME)
+    string(FIND "${commands}" "${name}" found)
+    if(found EQUAL -1)
+      message(SEND_ERROR "${file} is installed, but building the target causeway does not make it")
+    endif()
+    math(EXPR checked "${checked} + 1")
+  endforeach()
+endforeach()
+# The program, its man page, two completion scripts, and at least four libraries.
+if(checked LESS 8)
+  message(SEND_ERROR "only ${checked} installed files found in ${BUILD}/cmake_install.cmake")
+endif()
