@@ -22,6 +22,7 @@ struct Option {
   std::string help;   ///< says what it does and when one wants it
   std::vector<std::string> choices = {};  ///< of a string: what it may be; empty: anything
   bool positional = false;                ///< may be given without its name; a vector takes all that follow
+  std::string shown_default = {};         ///< --help prints it as the default instead of the field's value, if not ""
 };
 
 struct OptionGroup {

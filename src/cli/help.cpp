@@ -37,6 +37,7 @@ std::string wrapped(const std::string& text, std::size_t column) {
 }
 
 std::string default_of(const Option& option) {
+  if (!option.shown_default.empty()) return option.shown_default;
   return std::visit(
       [](const auto* field) -> std::string {
         using T = std::remove_cv_t<std::remove_pointer_t<decltype(field)>>;
