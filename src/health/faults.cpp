@@ -24,7 +24,7 @@
 namespace causeway {
 namespace {
 
-constexpr std::int64_t room_left = 16384;  // of enospc: for metrics and what is printed, not for a shard
+constexpr std::int64_t enospc_file_bytes = 16384;  // enough for metrics and output, not for a shard
 constexpr int exit_code_of_exit = 7;
 
 constexpr std::array<std::string_view, 12> kind_names = {"kill",        "stop",   "hang",     "exit", "throw", "nan",
@@ -35,11 +35,11 @@ constexpr CheckpointStage stages[] = {CheckpointStage::copy,    CheckpointStage:
 constexpr Phase phases[] = {Phase::start,     Phase::restore,  Phase::data,       Phase::forward, Phase::backward,
                             Phase::optimizer, Phase::evaluate, Phase::checkpoint, Phase::write};
 
-std::string_view name_of_moment(FaultPoint moment) {
-  return std::visit([](auto any) { return std::string_view(name_of(any)); }, moment);
+std::string_view name_of_point(FaultPoint point) {
+  return std::visit([](auto any) { return std::string_view(name_of(any)); }, point);
 }
 
-std::optional<FaultPoint> moment_named(std::string_view name) {
+std::optional<FaultPoint> point_named(std::string_view name) {
   for (const Phase phase : phases)
     if (name == name_of(phase)) return phase;
   for (const CheckpointStage stage : stages)
@@ -49,35 +49,35 @@ std::optional<FaultPoint> moment_named(std::string_view name) {
 
 bool damages(FaultKind kind) { return kind == FaultKind::short_write || kind == FaultKind::bit_flip; }
 
-/// What is damaged is a file that has been hashed: the moment at which that is so, and the file's name where the stage
-/// is not about it.
-struct Target {
-  CheckpointStage file, hashed;
-  const char* name;
+/// A file is damaged after it has been hashed.
+struct DamageTarget {
+  CheckpointStage written;  ///< the stage that writes the file, as the option names it
+  CheckpointStage hashed;   ///< the stage at which the hash is known
+  const char* name;         ///< of the file, where the path that this stage reports is another file or a folder
 };
-constexpr Target targets[] = {{CheckpointStage::shard, CheckpointStage::hashed, ""},
-                              {CheckpointStage::index, CheckpointStage::manifest, "index.h5"},
-                              {CheckpointStage::manifest, CheckpointStage::publish, "manifest.json"}};
+constexpr DamageTarget targets[] = {{CheckpointStage::shard, CheckpointStage::hashed, ""},
+                                    {CheckpointStage::index, CheckpointStage::manifest, "index.h5"},
+                                    {CheckpointStage::manifest, CheckpointStage::publish, "manifest.json"}};
 
-const Target* target_of(const Fault& fault) {
-  const auto* const stage = std::get_if<CheckpointStage>(&fault.moment);
+const DamageTarget* target_of(const Fault& fault) {
+  const auto* const stage = std::get_if<CheckpointStage>(&fault.point);
   if (!damages(fault.kind) || stage == nullptr) return nullptr;
-  const auto* const found = std::ranges::find(targets, *stage, &Target::file);
+  const auto* const found = std::ranges::find(targets, *stage, &DamageTarget::written);
   return found == std::end(targets) ? nullptr : found;
 }
 
-/// Where the fault goes off.
+/// The point at which the fault occurs.
 FaultPoint due_at(const Fault& fault) {
-  const Target* const target = target_of(fault);
-  return target == nullptr ? fault.moment : FaultPoint(target->hashed);
+  const DamageTarget* const target = target_of(fault);
+  return target == nullptr ? fault.point : FaultPoint(target->hashed);
 }
 
-FaultPoint default_moment(FaultKind kind) {
+FaultPoint default_point(FaultKind kind) {
   return damages(kind) || kind == FaultKind::enospc ? FaultPoint(CheckpointStage::shard) : FaultPoint(Phase::forward);
 }
 
 void damage(const Fault& fault, const std::string& path) {
-  const Target& target = *target_of(fault);
+  const DamageTarget& target = *target_of(fault);
   std::filesystem::path file = path;
   if (*target.name != '\0') file = (std::filesystem::is_directory(file) ? file : file.parent_path()) / target.name;
   const auto bytes = std::filesystem::file_size(file);
@@ -90,11 +90,11 @@ void damage(const Fault& fault, const std::string& path) {
   stream.seekp(middle).put(static_cast<char>(byte ^ 1));
 }
 
-void refuse_growth() {
-  std::signal(SIGXFSZ, SIG_IGN);  // so that write() says EFBIG, as a full disk makes it say ENOSPC
-  const rlimit limit{.rlim_cur = room_left, .rlim_max = room_left};
+void limit_file_growth() {
+  std::signal(SIGXFSZ, SIG_IGN);  // so that write() fails with EFBIG, as it fails with ENOSPC on a full disk
+  const rlimit limit{.rlim_cur = enospc_file_bytes, .rlim_max = enospc_file_bytes};
   if (::setrlimit(RLIMIT_FSIZE, &limit) != 0)
-    fail(ExitCode::internal, "cannot limit the size of files: {}", std::strerror(errno));
+    fail(ExitCode::internal, "setrlimit(RLIMIT_FSIZE) failed: {}", std::strerror(errno));
 }
 
 }  // namespace
@@ -107,7 +107,7 @@ Fault parse_fault(const std::string& text) {
   const auto kind = std::ranges::find(kind_names, std::string_view(text).substr(0, colon));
   if (kind == kind_names.end()) refuse("KIND is one of " + fault_kinds_text());
   Fault fault{.kind = static_cast<FaultKind>(kind - kind_names.begin())};
-  fault.moment = default_moment(fault.kind);
+  fault.point = default_point(fault.kind);
   bool step_given = false;
   for (std::size_t begin = colon + 1; begin < text.size();) {
     const std::size_t end = std::min(text.find(',', begin), text.size());
@@ -116,12 +116,12 @@ Fault parse_fault(const std::string& text) {
     const std::size_t equals = std::min(word.find('='), word.size());
     const std::string_view key = word.substr(0, equals), value = word.substr(std::min(equals + 1, word.size()));
     if (key == "phase") {
-      const std::optional<FaultPoint> moment = moment_named(value);
-      if (!moment) refuse("P is one of " + moments_text());
-      fault.moment = *moment;
+      const std::optional<FaultPoint> point = point_named(value);
+      if (!point) refuse("P is one of " + fault_points_text());
+      fault.point = *point;
       continue;
     }
-    if (key != "step" && key != "rank" && key != "layer") refuse(fmt::format("it has '{}'", word));
+    if (key != "step" && key != "rank" && key != "layer") refuse(fmt::format("unknown part '{}'", word));
     std::int64_t number = 0;
     const auto [stop, error] = std::from_chars(value.data(), value.data() + value.size(), number);
     if (error != std::errc() || stop != value.data() + value.size() || number < 0 ||
@@ -131,28 +131,28 @@ Fault parse_fault(const std::string& text) {
     if (key == "rank") fault.rank = static_cast<int>(number);
     if (key == "layer") fault.layer = number;
   }
-  if (!step_given) refuse("it has no step");
-  const bool of_layers = fault.moment == FaultPoint(Phase::forward) || fault.moment == FaultPoint(Phase::backward);
+  if (!step_given) refuse("step is missing");
+  const bool of_layers = fault.point == FaultPoint(Phase::forward) || fault.point == FaultPoint(Phase::backward);
   if (fault.layer && !of_layers) refuse("only forward and backward have layers");
-  if (fault.kind == FaultKind::nan && !of_layers) refuse("nan is for forward and backward");
-  if (damages(fault.kind) && target_of(fault) == nullptr)
-    refuse("what can be damaged is a shard, the index or the manifest");
+  if (fault.kind == FaultKind::nan && !of_layers) refuse("nan is possible only in forward and backward");
+  if (damages(fault.kind) && target_of(fault) == nullptr) refuse("only shard, index and manifest can be damaged");
   return fault;
 }
 
 std::string fault_kinds_text() { return fmt::format("{}", fmt::join(kind_names, ", ")); }
 
-std::string moments_text() {
+std::string fault_points_text() {
   std::string text;
   for (const Phase phase : phases) text += fmt::format("{}{}", text.empty() ? "" : ", ", name_of(phase));
   for (const CheckpointStage stage : stages) text += fmt::format(", {}", name_of(stage));
   return text;
 }
 
-std::optional<Fault> Faults::take(std::int64_t step, FaultPoint moment, std::int64_t layer) {
+std::optional<Fault> Faults::take(const ProgressPoint& point) {
+  const std::lock_guard lock(mutex_);
   const auto due = std::ranges::find_if(pending_, [&](const Fault& fault) {
-    return fault.kind != FaultKind::nan && fault.step == step && due_at(fault) == moment &&
-           (!fault.layer || *fault.layer == layer);
+    return fault.kind != FaultKind::nan && fault.step == point.step && due_at(fault) == point.at &&
+           (!fault.layer || *fault.layer == point.layer);
   });
   if (due == pending_.end()) return std::nullopt;
   Fault fault = *due;
@@ -160,16 +160,26 @@ std::optional<Fault> Faults::take(std::int64_t step, FaultPoint moment, std::int
   return fault;
 }
 
-bool Faults::poison(std::int64_t step, Phase phase, std::int64_t layer) const {
+void Faults::reach(const ProgressPoint& point) {
+  if (const std::optional<Fault> fault = take(point)) set_off(*fault, std::string(point.path));
+}
+
+bool Faults::has_nan() const {
+  const std::lock_guard lock(mutex_);
+  return std::ranges::any_of(pending_, [](const Fault& fault) { return fault.kind == FaultKind::nan; });
+}
+
+bool Faults::makes_nan(std::int64_t step, Phase phase, std::int64_t layer) const {
+  const std::lock_guard lock(mutex_);
   return std::ranges::any_of(pending_, [&](const Fault& fault) {
-    return fault.kind == FaultKind::nan && fault.step == step && fault.moment == FaultPoint(phase) &&
+    return fault.kind == FaultKind::nan && fault.step == step && fault.point == FaultPoint(phase) &&
            fault.layer.value_or(0) == layer;
   });
 }
 
 void Faults::set_off(const Fault& fault, const std::string& path) const {
   fmt::print(stderr, "rank {} ({}): injected fault: {}, step {}, {}{}\n", rank_, host_name(),
-             kind_names[static_cast<std::size_t>(fault.kind)], fault.step, name_of_moment(fault.moment),
+             kind_names[static_cast<std::size_t>(fault.kind)], fault.step, name_of_point(fault.point),
              fault.layer ? fmt::format(" of layer {}", *fault.layer) : "");
   switch (fault.kind) {
     case FaultKind::kill:
@@ -185,12 +195,12 @@ void Faults::set_off(const Fault& fault, const std::string& path) const {
     case FaultKind::fail:
       throw std::runtime_error("injected fault");
     case FaultKind::nan:
-      return;  // it is the model's to carry out
+      return;  // never taken: see makes_nan()
     case FaultKind::short_write:
     case FaultKind::bit_flip:
       return damage(fault, path);
     case FaultKind::enospc:
-      return refuse_growth();
+      return limit_file_growth();
     case FaultKind::term:
       ::kill(::getpid(), SIGTERM);
       return;

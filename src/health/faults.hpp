@@ -1,62 +1,68 @@
 #pragma once
 
 #include <cstdint>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
-#include "io/checkpoint/checkpoint_stage.hpp"
-#include "src/health/phase.hpp"
+#include "src/health/rank_progress.hpp"
 
 namespace causeway {
 
 enum class FaultKind : std::uint8_t {
-  kill,  ///< SIGKILL to the process
-  stop,  ///< SIGSTOP
-  hang,  ///< the thread sleeps for ever
-  exit,  ///< the process ends with 7, without a word to MPI
-  fail,  ///< spelled "throw": an exception of no type of ours
-  nan,  ///< the first token's output of a layer, or the gradient of that output, becomes NaN; as long as the step lasts
-  short_write,  ///< a file of the checkpoint loses its last byte once it has been hashed
-  enospc,       ///< from now on the kernel lets no file of the process grow beyond 16 KiB
-  bit_flip,     ///< a bit in the middle of a file of the checkpoint changes once it has been hashed
-  term,         ///< the process is sent TERM, USR1 or USR2: no failure, but what a scheduler does
+  kill,         ///< SIGKILL to the process
+  stop,         ///< SIGSTOP to the process
+  hang,         ///< the thread sleeps for ever
+  exit,         ///< the process exits with 7 and does not call MPI_Finalize
+  fail,         ///< spelled "throw": throws a std::runtime_error, which is none of the program's own errors
+  nan,          ///< the first token's output of a layer, or that output's gradient, is NaN in every pack of the step
+  short_write,  ///< a file of the checkpoint loses its last byte after it has been hashed
+  enospc,       ///< from this point on no file of the process can grow beyond 16 KiB
+  bit_flip,     ///< one bit in the middle of a file of the checkpoint changes after it has been hashed
+  term,         ///< SIGTERM, SIGUSR1 or SIGUSR2 to the process, as a scheduler sends them; not a failure
   usr1,
   usr2,
 };
 
-/// Where a thread of a rank comes to: the training thread to a phase, the thread that writes a checkpoint to a stage.
-using FaultPoint = std::variant<Phase, CheckpointStage>;
+/// Where a fault can occur: a phase of the training thread, or a stage of the thread that writes a checkpoint.
+using FaultPoint = decltype(ProgressPoint::at);
 
 /// "KIND:step=N[,rank=R][,phase=P][,layer=L]".
 struct Fault {
   FaultKind kind = FaultKind::kill;
-  std::int64_t step = 0;  ///< 0: before the first
+  std::int64_t step = 0;  ///< 0: before the first step
   int rank = 0;
-  FaultPoint moment = Phase::forward;  ///< of short_write and bit_flip: the file, by the stage that writes it
-  std::optional<std::int64_t> layer;   ///< of forward and backward; not given: whichever comes first
+  FaultPoint point = Phase::forward;  ///< for short_write and bit_flip: the stage that writes the file to damage
+  std::optional<std::int64_t> layer;  ///< for forward and backward; without a value: the first layer reached
 };
-/// Throws Error(usage) saying what is expected.
+/// Throws Error(usage) that names what was found and what is expected.
 Fault parse_fault(const std::string& text);
-/// For --help: the kinds and the moments there are.
+/// For --help: the kinds, and the points where a fault can occur.
 std::string fault_kinds_text();
-std::string moments_text();
+std::string fault_points_text();
 
-/// What is to go wrong on one rank. Each fault goes off once, at the first place that fits.
+/// The faults of one rank that have not occurred yet. Each occurs once, at the first matching point. Used by the
+/// training thread and by the thread that writes checkpoints.
 class Faults {
  public:
-  Faults() = default;
-  Faults(std::vector<Fault> own, int rank) : pending_(std::move(own)), rank_(rank) {}
+  Faults(std::vector<Fault> of_this_rank, int rank) : pending_(std::move(of_this_rank)), rank_(rank) {}
 
-  /// The fault that is due where a thread comes to, which is then no longer pending.
-  std::optional<Fault> take(std::int64_t step, FaultPoint moment, std::int64_t layer);
-  /// Whether a layer's output (forward), or its gradient (backward), is to be NaN.
-  bool poison(std::int64_t step, Phase phase, std::int64_t layer) const;
-  /// Lets it happen: may not return, may throw. `path`: the file or folder that a writing thread is about.
-  void set_off(const Fault& fault, const std::string& path) const;
+  /// Lets the fault occur that is due at this point, if there is one. May not return, may throw.
+  void reach(const ProgressPoint& point);
+  /// The fault that is due at this point, which is then no longer pending. Never one of kind nan.
+  std::optional<Fault> take(const ProgressPoint& point);
+
+  /// Whether any fault is of kind nan. Those stay pending: they apply to every pack of their step.
+  bool has_nan() const;
+  /// Whether a layer's output (forward) or that output's gradient (backward) must become NaN.
+  bool makes_nan(std::int64_t step, Phase phase, std::int64_t layer) const;
 
  private:
+  void set_off(const Fault& fault, const std::string& path) const;
+
+  mutable std::mutex mutex_;  // of pending_
   std::vector<Fault> pending_;
   int rank_ = 0;
 };

@@ -1,36 +1,52 @@
 #include "src/health/rank_board.hpp"
-#include "src/run/utc_text.hpp"
 
 #include <fcntl.h>
-#include <fmt/chrono.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <cstring>
 #include <ctime>
+#include <span>
 
 #include "io/file/atomic_file.hpp"
+#include "io/file/descriptor.hpp"
 #include "kernels/core/error.hpp"
-#include "kernels/core/handle.hpp"
+#include "src/run/regular_file.hpp"
+#include "src/run/utc_text.hpp"
 
 namespace causeway {
 namespace {
 
 constexpr std::size_t most_ranks = 65536;
 constexpr std::size_t host_width = 24;
-constexpr std::string_view nothing = "-";
+constexpr std::string_view no_value = "-";
 
-struct DescriptorTraits {
-  using type = int;
-  static type null() { return -1; }
-  static void close(type descriptor) noexcept { ::close(descriptor); }
+struct Column {
+  std::string_view name;
+  int width;
+  char alignment;  ///< '<' or '>', as fmt has it
 };
-using Descriptor = Handle<DescriptorTraits>;
+constexpr std::array<Column, 16> columns{{{"rank", 5, '>'},
+                                          {"host", host_width, '<'},
+                                          {"pid", 8, '>'},
+                                          {"step", 9, '>'},
+                                          {"phase", 10, '<'},
+                                          {"layer", 5, '>'},
+                                          {"moves", 6, '>'},
+                                          {"still_s", 8, '>'},
+                                          {"heard", 24, '<'},
+                                          {"writing", 8, '<'},
+                                          {"writing_s", 9, '>'},
+                                          {"step_s", 9, '>'},
+                                          {"compute_s", 9, '>'},
+                                          {"exposed_s", 9, '>'},
+                                          {"tokens", 10, '>'},
+                                          {"memory_bytes", 14, '>'}}};
 
 bool visible(char c) { return c > ' ' && c <= '~'; }
 
@@ -38,24 +54,24 @@ bool visible(char c) { return c > ' ' && c <= '~'; }
 std::string host_word(std::string host) {
   std::ranges::replace_if(
       host, [](char c) { return !visible(c); }, '?');
-  return host.empty() ? std::string(nothing) : host.substr(0, host_width);
+  return host.empty() ? std::string(no_value) : host.substr(0, host_width);
 }
 
-/// A line's text without the blanks and the end that bring it to its length.
-std::string columns(std::string_view rank, std::string_view host, std::string_view pid, std::string_view step,
-                    std::string_view phase, std::string_view layer, std::string_view moves, std::string_view still,
-                    std::string_view heard, std::string_view writing, std::string_view writing_still,
-                    std::string_view step_s, std::string_view compute_s, std::string_view exposed_s,
-                    std::string_view tokens, std::string_view memory) {
-  return fmt::format(
-      "{:>5} {:<24} {:>8} {:>9} {:<10} {:>5} {:>6} {:>8} {:<24} {:<8} {:>9} {:>9} {:>9} {:>9} {:>10} {:>14}", rank,
-      host, pid, step, phase, layer, moves, still, heard, writing, writing_still, step_s, compute_s, exposed_s, tokens,
-      memory);
-}
-
+/// Pads or cuts `text` to the length of a line.
 std::string to_line(std::string text) {
   text.resize(rank_line_bytes - 1, ' ');
   return text + '\n';
+}
+
+/// A line with one value a column.
+std::string to_line(const std::array<std::string, columns.size()>& values) {
+  std::string text;
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    if (i > 0) text += ' ';
+    text += columns[i].alignment == '<' ? fmt::format("{:<{}}", values[i], columns[i].width)
+                                        : fmt::format("{:>{}}", values[i], columns[i].width);
+  }
+  return to_line(std::move(text));
 }
 
 std::string seconds_text(double seconds, int digits) {
@@ -89,7 +105,7 @@ bool read_time(std::string_view word, double& into) {
 }
 
 bool read_stage(std::string_view word, CheckpointStage& into) {
-  if (word == nothing) word = name_of(CheckpointStage::idle);
+  if (word == no_value) word = name_of(CheckpointStage::idle);
   for (int i = 0; i <= static_cast<int>(CheckpointStage::idle); ++i)
     if (word == name_of(static_cast<CheckpointStage>(i))) {
       into = static_cast<CheckpointStage>(i);
@@ -111,21 +127,23 @@ std::vector<std::string_view> words_of(std::string_view line) {
 }  // namespace
 
 std::string rank_board_header() {
-  return to_line(columns("rank", "host", "pid", "step", "phase", "layer", "moves", "still_s", "heard", "writing",
-                         "writing_s", "step_s", "compute_s", "exposed_s", "tokens", "memory_bytes"));
+  std::array<std::string, columns.size()> names;
+  std::ranges::transform(columns, names.begin(), [](const Column& column) { return std::string(column.name); });
+  return to_line(names);
 }
 
 std::string rank_line_text(const RankLine& line) {
-  const auto& [place, still_s, writing, writing_still_s, figures] = line.view;
+  const auto& [position, idle_s, writing, writing_idle_s, figures] = line.progress;
   const bool writes = writing != CheckpointStage::idle;
   const auto count = [](std::int64_t value) { return fmt::format("{}", std::max<std::int64_t>(0, value)); };
-  return to_line(columns(count(line.rank), host_word(line.host), count(line.pid), count(place.step),
-                         name_of(place.phase), place.layer < 0 ? std::string(nothing) : count(place.layer),
-                         count(place.moves), seconds_text(still_s, 1), utc_text(line.heard),
-                         writes ? name_of(writing) : nothing,
-                         writes ? seconds_text(writing_still_s, 1) : std::string(nothing),
-                         seconds_text(figures.step_s, 4), seconds_text(figures.compute_s, 4),
-                         seconds_text(figures.comm_exposed_s, 4), count(figures.tokens), count(figures.memory_bytes)));
+  return to_line(
+      std::array{count(line.rank), host_word(line.host), count(line.pid), count(position.step),
+                 std::string(name_of(position.phase)),
+                 position.layer < 0 ? std::string(no_value) : count(position.layer), count(position.heartbeats),
+                 seconds_text(idle_s, 1), utc_text(line.written_at), std::string(writes ? name_of(writing) : no_value),
+                 writes ? seconds_text(writing_idle_s, 1) : std::string(no_value), seconds_text(figures.step_s, 4),
+                 seconds_text(figures.compute_s, 4), seconds_text(figures.comm_exposed_s, 4), count(figures.tokens),
+                 count(figures.memory_bytes)});
 }
 
 std::optional<RankLine> parse_rank_line(std::string_view text) {
@@ -134,25 +152,21 @@ std::optional<RankLine> parse_rank_line(std::string_view text) {
       !std::ranges::all_of(text, [](char c) { return c == ' ' || visible(c); }))
     return std::nullopt;
   const std::vector<std::string_view> words = words_of(text);
-  if (words.size() != 16) return std::nullopt;
+  if (words.size() != columns.size()) return std::nullopt;
   RankLine line;
-  RankProgress::View& view = line.view;
-  StepFigures& figures = view.figures;
+  auto& [position, idle_s, writing, writing_idle_s, figures] = line.progress;
   const std::optional<Phase> phase = phase_named(words[4]);
-  const auto count_or_nothing = [](std::string_view word, std::int64_t& into) {
-    return word == nothing || read_count(word, into);
-  };
-  const bool good = read_number(words[0], line.rank) && line.rank >= 0 && read_count(words[2], line.pid) &&
-                    read_count(words[3], view.place.step) && phase && count_or_nothing(words[5], view.place.layer) &&
-                    read_count(words[6], view.place.moves) && read_seconds(words[7], view.still_s) &&
-                    read_time(words[8], line.heard) && read_stage(words[9], view.writing) &&
-                    (words[10] == nothing || read_seconds(words[10], view.writing_still_s)) &&
-                    read_seconds(words[11], figures.step_s) && read_seconds(words[12], figures.compute_s) &&
-                    read_seconds(words[13], figures.comm_exposed_s) && read_count(words[14], figures.tokens) &&
-                    read_count(words[15], figures.memory_bytes);
+  const bool good =
+      read_number(words[0], line.rank) && line.rank >= 0 && read_count(words[2], line.pid) &&
+      read_count(words[3], position.step) && phase && (words[5] == no_value || read_count(words[5], position.layer)) &&
+      read_count(words[6], position.heartbeats) && read_seconds(words[7], idle_s) &&
+      read_time(words[8], line.written_at) && read_stage(words[9], writing) &&
+      (words[10] == no_value || read_seconds(words[10], writing_idle_s)) && read_seconds(words[11], figures.step_s) &&
+      read_seconds(words[12], figures.compute_s) && read_seconds(words[13], figures.comm_exposed_s) &&
+      read_count(words[14], figures.tokens) && read_count(words[15], figures.memory_bytes);
   if (!good) return std::nullopt;
   line.host = words[1];
-  view.place.phase = *phase;
+  position.phase = *phase;
   return line;
 }
 
@@ -170,20 +184,10 @@ std::vector<std::optional<RankLine>> parse_rank_board(std::string_view text) {
 }
 
 std::vector<std::optional<RankLine>> read_rank_board(const std::string& path) {
-  // What is no regular file might never end, or never begin.
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  struct stat status {};
-  if (!file || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) return {};
+  const std::optional<RegularFile> file = RegularFile::open(path);
+  if (!file) return {};
   const auto most = static_cast<std::int64_t>(most_ranks + 1) * rank_line_bytes;
-  std::string text(static_cast<std::size_t>(std::clamp<std::int64_t>(status.st_size, 0, most)), '\0');
-  std::size_t have = 0;
-  while (have < text.size()) {
-    const ssize_t count = ::pread(file.get(), text.data() + have, text.size() - have, static_cast<off_t>(have));
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) break;
-    have += static_cast<std::size_t>(count);
-  }
-  return parse_rank_board(std::string_view(text).substr(0, have));
+  return parse_rank_board(file->text(0, std::min(file->bytes(), most)));
 }
 
 void RankBoard::create(const std::string& path, int ranks) {
@@ -191,7 +195,7 @@ void RankBoard::create(const std::string& path, int ranks) {
   {
     const Descriptor out(::open(file.temporary().c_str(), O_WRONLY | O_CLOEXEC));
     std::string text = rank_board_header();
-    for (int rank = 0; rank < ranks; ++rank) text += to_line(fmt::format("{:>5} {}", rank, nothing));
+    for (int rank = 0; rank < ranks; ++rank) text += to_line(fmt::format("{:>5} {}", rank, no_value));
     if (!out || ::write(out.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
       fail(ExitCode::io, "{}: cannot write: {}", path, std::strerror(errno));
   }
@@ -200,8 +204,8 @@ void RankBoard::create(const std::string& path, int ranks) {
 
 void RankBoard::write(const RankLine& line) const {
   const std::string text = rank_line_text(line);
-  // Opened and closed for every line: that is when NFS shows other machines what was written. Never created here: the
-  // folder may have been taken away.
+  // Opened and closed for every line, because NFS shows other machines what was written when the file is closed. Never
+  // created here: somebody may have removed the run directory.
   Descriptor file(::open(path_.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!file && errno == ENOENT) return;
   const off_t offset = (std::int64_t{line.rank} + 1) * rank_line_bytes;

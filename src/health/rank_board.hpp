@@ -15,32 +15,33 @@ struct RankLine {
   int rank = 0;
   std::string host;
   std::int64_t pid = 0;
-  double heard = 0;  ///< when the line was written, in seconds since 1970
-  RankProgress::View view;
+  double written_at = 0;  ///< seconds since 1970
+  RankProgress::Snapshot progress;
 };
 
-/// ranks.txt: a line that names the columns, then a line of `rank_line_bytes` a rank. Every field but the last is
-/// followed by blanks, none is empty ("-": nothing), so that one can read it with cat, awk, or read_rank_board.
+/// ranks.txt has a header line that names the columns, then one line of `rank_line_bytes` bytes for each rank. Columns
+/// are separated by blanks and no field is empty ("-": no value), so that cat, awk and read_rank_board can read it.
 inline constexpr std::int64_t rank_line_bytes = 192;
 std::string rank_board_header();
 std::string rank_line_text(const RankLine& line);
-/// Nothing for a line that is not whole, or not one of these: the file may be anybody's.
+/// Returns no value for a line that is incomplete or has another format: the file is not trusted.
 std::optional<RankLine> parse_rank_line(std::string_view line);
-/// [rank]: nothing where a rank has not written its line yet, or it cannot be understood. Empty where `text` is no
-/// board.
+/// Element r is rank r's line; without a value where the rank has not written it yet, or it cannot be parsed. Empty
+/// where `text` does not begin with the header.
 std::vector<std::optional<RankLine>> parse_rank_board(std::string_view text);
-/// The same of a file; empty where there is none that can be read. Reads at most 65,536 ranks' lines.
+/// The same of a file; empty where it cannot be read. Reads at most 65,536 ranks' lines.
 std::vector<std::optional<RankLine>> read_rank_board(const std::string& path);
 
-/// One rank's place in ranks.txt. Every rank writes its own line, over whatever file system they share.
+/// Writes one rank's line of ranks.txt. Every rank writes its own line; the ranks share the file through their file
+/// system.
 class RankBoard {
  public:
-  /// The first rank makes the file anew before any rank writes: Error(io) where it cannot.
+  /// Creates the file, replacing an older one. The first rank calls it before any rank writes. Throws Error(io).
   static void create(const std::string& path, int ranks);
 
   explicit RankBoard(std::string path) : path_(std::move(path)) {}
   const std::string& path() const { return path_; }
-  /// Writes the line where it belongs; nothing where the file has gone. Error(io) where that fails.
+  /// Writes the line in place. Does nothing where the file no longer exists. Throws Error(io) where writing fails.
   void write(const RankLine& line) const;
 
  private:

@@ -4,62 +4,59 @@
 
 namespace causeway {
 
-void RankProgress::begin_step(std::int64_t step) { move({.step = step, .phase = Phase::data}); }
+void RankProgress::begin_step(std::int64_t step) { move_to({.step = step, .phase = Phase::data}); }
 
-void RankProgress::enter(Phase phase) { move({.step = view().place.step, .phase = phase}); }
+void RankProgress::enter(Phase phase) { move_to({.step = snapshot().position.step, .phase = phase}); }
 
-void RankProgress::come_to_layer(std::int64_t layer) {
-  const Place now = view().place;
-  move({.step = now.step, .phase = now.phase, .layer = layer});
+void RankProgress::record_layer(std::int64_t layer) {
+  const RankPosition now = snapshot().position;
+  move_to({.step = now.step, .phase = now.phase, .layer = layer});
 }
 
-void RankProgress::move(const Place& place) {
-  std::unique_lock lock(mutex_);
-  const std::int64_t moves = place.step == place_.step ? place_.moves + 1 : 0;
-  place_ = place;
-  place_.moves = moves;
-  since_ = Clock::now();
-  const std::optional<Fault> fault = faults_.take(place.step, place.phase, place.layer);
-  lock.unlock();
-  if (fault) faults_.set_off(*fault, "");
+void RankProgress::move_to(const RankPosition& position) {
+  {
+    const std::lock_guard lock(mutex_);
+    const std::int64_t heartbeats = position.step == position_.step ? position_.heartbeats + 1 : 0;
+    position_ = position;
+    position_.heartbeats = heartbeats;
+    last_heartbeat_ = Clock::now();
+  }
+  if (observer_) observer_({.step = position.step, .at = position.phase, .layer = position.layer});
 }
 
-bool RankProgress::poisoned(Phase phase) const {
+void RankProgress::heartbeat() {
   const std::lock_guard lock(mutex_);
-  return place_.phase == phase && faults_.poison(place_.step, phase, place_.layer);
+  ++position_.heartbeats;
+  last_heartbeat_ = Clock::now();
 }
 
-void RankProgress::beat() {
-  const std::lock_guard lock(mutex_);
-  ++place_.moves;
-  since_ = Clock::now();
-}
-
-void RankProgress::finished(const StepFigures& figures) {
+void RankProgress::record_figures(const StepFigures& figures) {
   const std::lock_guard lock(mutex_);
   figures_ = figures;
-  since_ = Clock::now();
+  last_heartbeat_ = Clock::now();
 }
 
-void RankProgress::writing(CheckpointStage stage, const std::string& path) {
-  std::unique_lock lock(mutex_);
-  if (stage == CheckpointStage::copy) writing_step_ = place_.step;
-  writing_ = stage;
-  writing_since_ = Clock::now();
-  const std::optional<Fault> fault = faults_.take(writing_step_, stage, -1);
-  lock.unlock();
-  if (fault) faults_.set_off(*fault, path);
+void RankProgress::record_writing(CheckpointStage stage, const std::string& path) {
+  std::int64_t step = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (stage == CheckpointStage::copy) writing_step_ = position_.step;
+    writing_ = stage;
+    last_writing_heartbeat_ = Clock::now();
+    step = writing_step_;
+  }
+  if (observer_) observer_({.step = step, .at = stage, .path = path});
 }
 
-RankProgress::View RankProgress::view() const {
+RankProgress::Snapshot RankProgress::snapshot() const {
   const auto seconds = [now = Clock::now()](Clock::time_point since) {
     return std::max(0.0, std::chrono::duration<double>(now - since).count());
   };
   const std::lock_guard lock(mutex_);
-  return {.place = place_,
-          .still_s = seconds(since_),
+  return {.position = position_,
+          .idle_s = seconds(last_heartbeat_),
           .writing = writing_,
-          .writing_still_s = seconds(writing_since_),
+          .writing_idle_s = seconds(last_writing_heartbeat_),
           .figures = figures_};
 }
 

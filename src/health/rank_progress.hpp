@@ -2,69 +2,82 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <string>
+#include <string_view>
+#include <variant>
 
 #include "io/checkpoint/checkpoint_stage.hpp"
-#include "src/health/faults.hpp"
+#include "src/health/phase.hpp"
 
 namespace causeway {
 
-/// What a rank knows of its last whole step.
+/// One rank's measurements of its last complete step.
 struct StepFigures {
   double step_s = 0, compute_s = 0, comm_exposed_s = 0;
   std::int64_t tokens = 0;        ///< of its shards
-  std::int64_t memory_bytes = 0;  ///< high water of its tensors
+  std::int64_t memory_bytes = 0;  ///< peak of its tensors
 };
 
-/// Where a rank is.
-struct Place {
-  std::int64_t step = 0;  ///< being computed, or the last one computed where there is none
+/// The point that a rank's training thread has reached.
+struct RankPosition {
+  std::int64_t step = 0;  ///< the step being computed, or the last one that was
   Phase phase = Phase::start;
-  std::int64_t layer = -1;  ///< -1: in none
-  std::int64_t moves = 0;   ///< signs of life since the step began: of ranks that do the same, how far each has come
+  std::int64_t layer = -1;  ///< -1: in no layer
+  std::int64_t heartbeats =
+      0;  ///< since the step began. Ranks do the same work, so the smallest count is furthest behind.
 };
 
-/// Where one rank is, and since when it has shown no sign of life: told by its training thread and by the thread that
-/// writes its checkpoint, read by its watchdog at any time. Faults that are injected go off as it is told.
+/// A point that a thread of a rank has just reached: the training thread a phase, the thread that writes a checkpoint
+/// a stage.
+struct ProgressPoint {
+  std::int64_t step = 0;  ///< for a stage: the step whose checkpoint is written
+  std::variant<Phase, CheckpointStage> at;
+  std::int64_t layer = -1;     ///< -1: in no layer
+  std::string_view path = {};  ///< for a stage: the file or folder being written
+};
+
+/// How far one rank has come, and how long each of its threads has been idle. The training thread and the thread that
+/// writes the checkpoint record it; the watchdog's thread reads it at any time.
 class RankProgress {
  public:
-  RankProgress() = default;
-  explicit RankProgress(Faults faults) : faults_(std::move(faults)) {}
+  /// Called in the thread that has reached the point, after it is recorded. May throw, and may not return.
+  using Observer = std::function<void(const ProgressPoint&)>;
+  /// Without this call nothing observes. Call it before any other thread uses this object.
+  void observe(Observer observer) { observer_ = std::move(observer); }
 
-  /// The training thread. Each of these is a sign of life.
+  /// For the training thread. Each of these five counts as a heartbeat.
   void begin_step(std::int64_t step);
   void enter(Phase phase);
-  void come_to_layer(std::int64_t layer);
-  void beat();
-  void finished(const StepFigures& figures);
-  /// Whether the output of the layer it came to last, or the gradient of that output, is to become NaN in `phase`.
-  bool poisoned(Phase phase) const;
+  void record_layer(std::int64_t layer);
+  void heartbeat();
+  void record_figures(const StepFigures& figures);
 
-  /// Whichever thread writes a checkpoint, as a CheckpointHook does: at each stage and, within one, as often as it
-  /// likes.
-  void writing(CheckpointStage stage, const std::string& path);
+  /// For the thread that writes a checkpoint, called as a CheckpointHook is: at the start of each stage, and any number
+  /// of times within one.
+  void record_writing(CheckpointStage stage, const std::string& path);
 
-  struct View {
-    Place place;
-    double still_s = 0;  ///< seconds since the training thread's last sign of life
+  struct Snapshot {
+    RankPosition position;
+    double idle_s = 0;  ///< seconds since the training thread's last heartbeat
     CheckpointStage writing = CheckpointStage::idle;
-    double writing_still_s = 0;  ///< and since the writing thread's
-    StepFigures figures;         ///< of the last whole step
+    double writing_idle_s = 0;  ///< seconds since the writing thread's last heartbeat
+    StepFigures figures;        ///< of the last complete step
   };
-  View view() const;
+  Snapshot snapshot() const;
 
  private:
   using Clock = std::chrono::steady_clock;
 
-  void move(const Place& place);
+  void move_to(const RankPosition& position);
 
+  Observer observer_;
   mutable std::mutex mutex_;  // of everything below; held for a few instructions
-  Faults faults_;
-  Place place_;
-  Clock::time_point since_ = Clock::now(), writing_since_ = since_;
+  RankPosition position_;
+  Clock::time_point last_heartbeat_ = Clock::now(), last_writing_heartbeat_ = last_heartbeat_;
   CheckpointStage writing_ = CheckpointStage::idle;
-  std::int64_t writing_step_ = 0;  // whose checkpoint it is
+  std::int64_t writing_step_ = 0;  // the step whose checkpoint is written
   StepFigures figures_;
 };
 

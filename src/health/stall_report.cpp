@@ -9,80 +9,91 @@
 namespace causeway {
 namespace {
 
-double age(const RankLine& line, double now) { return std::max(0.0, now - line.heard); }
+double age(const RankLine& line, double now) { return std::max(0.0, now - line.written_at); }
 
-/// A line is written every second; the file system may show it later.
-bool silent(const RankLine& line, double now, double limit_s) {
+/// A rank writes its line every second; a shared file system may show it later.
+bool is_silent(const RankLine& line, double now, double limit_s) {
   return age(line, now) > std::clamp(limit_s / 2, 2.0, 10.0);
 }
 
-std::string place_text(const RankProgress::View& view) {
-  std::string text = fmt::format("step {}, {}", view.place.step, name_of(view.place.phase));
-  if (view.place.layer >= 0) text += fmt::format(" of layer {}", view.place.layer);
+std::string position_text(const RankPosition& position) {
+  std::string text = fmt::format("step {}, {}", position.step, name_of(position.phase));
+  if (position.layer >= 0) text += fmt::format(" of layer {}", position.layer);
   return text;
 }
 
 std::string rank_text(const RankLine& line, double now, double limit_s) {
-  const RankProgress::View& view = line.view;
+  const RankProgress::Snapshot& progress = line.progress;
+  const std::string position = position_text(progress.position);
   std::string text = fmt::format("rank {} ({}): ", line.rank, line.host);
-  if (silent(line, now, limit_s))
-    text += fmt::format("not heard for {:.0f} s, stopped or gone; was at {}", age(line, now), place_text(view));
+  if (is_silent(line, now, limit_s))
+    text += fmt::format("silent for {:.0f} s, stopped or gone; last at {}", age(line, now), position);
   else
-    text += fmt::format("{}, for {:.1f} s", place_text(view), view.still_s + age(line, now));
-  if (writes(view))
-    text += fmt::format("; writing its checkpoint: {}, for {:.1f} s", name_of(view.writing),
-                        view.writing_still_s + age(line, now));
+    text += fmt::format("{}, for {:.1f} s", position, progress.idle_s + age(line, now));
+  if (is_writing(progress))
+    text += fmt::format("; writing its checkpoint: {}, for {:.1f} s", name_of(progress.writing),
+                        progress.writing_idle_s + age(line, now));
   return text;
+}
+
+/// The rank that most likely keeps the others waiting: first a silent one, then one whose checkpoint is no longer
+/// written, then the one furthest behind, then the one idle longest. Null without lines.
+const RankLine* likely_cause(const std::vector<std::optional<RankLine>>& lines, double now, double limit_s) {
+  const auto suspicion = [&](const RankLine& line) {
+    const RankPosition& position = line.progress.position;
+    return std::tuple(is_silent(line, now, limit_s), is_writing(line.progress), -position.step, -position.heartbeats,
+                      idle_s(line.progress) + age(line, now));
+  };
+  const RankLine* cause = nullptr;
+  for (const std::optional<RankLine>& line : lines)
+    if (line && (cause == nullptr || suspicion(*line) > suspicion(*cause))) cause = &*line;
+  return cause;
 }
 
 }  // namespace
 
-bool writes(const RankProgress::View& view) {
+bool is_writing(const RankProgress::Snapshot& progress) {
   using enum CheckpointStage;
-  return view.writing != idle && view.writing != copy && view.writing != hashed;
+  return progress.writing != idle && progress.writing != copy && progress.writing != hashed;
 }
 
-double still_s(const RankProgress::View& view) { return writes(view) ? view.writing_still_s : view.still_s; }
+double idle_s(const RankProgress::Snapshot& progress) {
+  return is_writing(progress) ? progress.writing_idle_s : progress.idle_s;
+}
 
-double still_s(const std::vector<std::optional<RankLine>>& lines, double now) {
+double idle_s(const std::vector<std::optional<RankLine>>& lines, double now) {
   double least = std::numeric_limits<double>::infinity();
   for (const std::optional<RankLine>& line : lines) {
     if (!line) continue;
-    const double training = line->view.still_s, writing = writes(line->view) ? line->view.writing_still_s : training;
+    const double training = line->progress.idle_s;
+    const double writing = is_writing(line->progress) ? line->progress.writing_idle_s : training;
     least = std::min(least, std::min(training, writing) + age(*line, now));
   }
   return least;
 }
 
-Stall describe_stall(const std::vector<std::optional<RankLine>>& lines, double now, double limit_s) {
-  Stall stall;
-  const RankLine* cause = nullptr;
-  const auto stands = [&](const RankLine& line) { return still_s(line.view) + age(line, now); };
-  for (std::size_t rank = 0; rank < lines.size(); ++rank) {
-    const std::optional<RankLine>& line = lines[rank];
-    stall.ranks.push_back(line ? rank_text(*line, now, limit_s) : fmt::format("rank {}: not heard yet", rank));
-    if (!line) continue;
-    // Silence says most; then a checkpoint that is not being written any more; then who is behind the others.
-    const auto weight = [&](const RankLine& any) {
-      const Place& place = any.view.place;
-      return std::tuple(silent(any, now, limit_s), writes(any.view), -place.step, -place.moves, stands(any));
-    };
-    if (cause == nullptr || weight(*line) > weight(*cause)) cause = &*line;
-  }
+StallReport describe_stall(const std::vector<std::optional<RankLine>>& lines, double now, double limit_s) {
+  StallReport stall;
+  for (std::size_t rank = 0; rank < lines.size(); ++rank)
+    stall.ranks.push_back(lines[rank] ? rank_text(*lines[rank], now, limit_s)
+                                      : fmt::format("rank {}: has not reported yet", rank));
   stall.reason = fmt::format("no progress for {:.0f} s", limit_s);
+  const RankLine* const cause = likely_cause(lines, now, limit_s);
   if (cause == nullptr) return stall;
   const std::string who = fmt::format("rank {} ({})", cause->rank, cause->host);
+  const RankPosition& position = cause->progress.position;
   const auto as_far = [&](const std::optional<RankLine>& line) {
-    return line && line->view.place.step == cause->view.place.step && line->view.place.moves == cause->view.place.moves;
+    return line && line->progress.position.step == position.step &&
+           line->progress.position.heartbeats == position.heartbeats;
   };
-  if (silent(*cause, now, limit_s))
+  if (is_silent(*cause, now, limit_s))
     stall.reason += fmt::format("; {} has been stopped, or is gone", who);
-  else if (writes(cause->view))
-    stall.reason += fmt::format("; {} stands in writing its checkpoint: {}", who, name_of(cause->view.writing));
+  else if (is_writing(cause->progress))
+    stall.reason += fmt::format("; {} is stuck writing its checkpoint: {}", who, name_of(cause->progress.writing));
   else if (lines.size() > 1 && std::ranges::all_of(lines, as_far))
-    stall.reason += fmt::format("; all ranks stand at {}, {} for longest", place_text(cause->view), who);
+    stall.reason += fmt::format("; all ranks are at {}, {} for the longest time", position_text(position), who);
   else
-    stall.reason += fmt::format("; {} is furthest behind, at {}", who, place_text(cause->view));
+    stall.reason += fmt::format("; {} is furthest behind, at {}", who, position_text(position));
   return stall;
 }
 

@@ -8,24 +8,25 @@
 
 namespace causeway {
 
-/// Whether its checkpoint is being written by a thread beside the training thread, whose own `copy` is; a rank that is
-/// `hashed` waits for the others.
-bool writes(const RankProgress::View& view);
+/// Whether the rank's writing thread is writing its checkpoint. False in `copy`, which the training thread does, and in
+/// `hashed`, where the rank waits for the others.
+bool is_writing(const RankProgress::Snapshot& progress);
 
-/// How long a rank has stood still, by what it says of itself: while its checkpoint is being written, that counts, in
-/// either direction. The training thread may wait for it as long as it moves, and it may not stop behind the other's
-/// back.
-double still_s(const RankProgress::View& view);
+/// How long a rank has been idle, as it knows itself. While its checkpoint is being written, the writing thread's time
+/// counts and not the training thread's: the training thread may wait for a writing thread that makes progress, and a
+/// writing thread that hangs must be noticed although training continues.
+double idle_s(const RankProgress::Snapshot& progress);
 
-/// How long no rank has moved, as the ranks' lines say at `now` (seconds since 1970); infinite without any.
-double still_s(const std::vector<std::optional<RankLine>>& lines, double now);
+/// How long all ranks have been idle, by the ranks' lines as read at `now` (seconds since 1970); infinite without
+/// lines.
+double idle_s(const std::vector<std::optional<RankLine>>& lines, double now);
 
-/// What to say of ranks that do not move.
-struct Stall {
-  std::string reason;              ///< one line: for how long, and who is the likeliest cause
-  std::vector<std::string> ranks;  ///< a line each: where it stands
+/// What the watchdog reports of ranks that make no progress.
+struct StallReport {
+  std::string reason;              ///< one line: for how long, and the rank that is the most likely cause
+  std::vector<std::string> ranks;  ///< one line a rank: where it is
 };
-/// `limit_s`: what --watchdog says. A rank whose line is older than others' has been stopped, or is gone.
-Stall describe_stall(const std::vector<std::optional<RankLine>>& lines, double now, double limit_s);
+/// `limit_s`: the value of --watchdog. A rank whose line is much older than it should be was stopped or is gone.
+StallReport describe_stall(const std::vector<std::optional<RankLine>>& lines, double now, double limit_s);
 
 }  // namespace causeway

@@ -19,17 +19,20 @@ namespace causeway {
 namespace {
 
 constexpr double tick_s = 0.25, line_every_s = 1;
-/// Between ticks: longer, and this process itself had been stopped, as Slurm suspends jobs. Nobody is to blame.
+/// A longer time between two ticks means that this process was stopped itself, as Slurm suspends jobs. That time does
+/// not count as idle.
 constexpr double suspended_s = 5;
-/// What the end of the job may take before this process just ends.
-constexpr double last_resort_s = 10;
+/// If the job has not ended after this time, this process exits by itself.
+constexpr double abort_timeout_s = 10;
+/// Another rank's line in Phase::watchdog is that rank's report for this job if it is not older than this.
+constexpr double report_age_s = 60;
 
 double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-/// To standard error without its lock, which the thread that hangs may hold.
-void say(const std::string& text) {
+/// Writes to standard error without its lock, which the thread that hangs may hold.
+void write_to_stderr(const std::string& text) {
   std::string_view rest = text;
   while (!rest.empty()) {
     const ssize_t count = ::write(STDERR_FILENO, rest.data(), rest.size());
@@ -51,7 +54,7 @@ Watchdog::Watchdog(const Options& options, std::shared_ptr<const RankProgress> r
 Watchdog::~Watchdog() {
   thread_.request_stop();
   thread_.join();
-  if (!spoke_) write_line(line());  // else the others still have to see who did
+  if (!reported_) write_line(line());  // the line of a rank that has reported must stay for the others to see
 }
 
 void Watchdog::open(const std::string& board, const std::string& exit_file) {
@@ -59,7 +62,7 @@ void Watchdog::open(const std::string& board, const std::string& exit_file) {
     const std::lock_guard lock(mutex_);
     files_.emplace(Files{RankBoard(board), exit_file});
   }
-  write_line(line());  // a rank that stops at once has been heard of
+  write_line(line());  // at once, so that even a rank that stops right away has a line
 }
 
 void Watchdog::watch(const std::stop_token& stop) {
@@ -70,19 +73,19 @@ void Watchdog::watch(const std::stop_token& stop) {
     if (seconds_since(tick) > suspended_s) awake_since = Clock::now();
     tick = Clock::now();
     const RankLine now = line();
-    if (files() && (now.view.place.step != step || seconds_since(written) >= line_every_s)) {
+    if (files() && (now.progress.position.step != step || seconds_since(written) >= line_every_s)) {
       write_line(now);
-      step = now.view.place.step;
+      step = now.progress.position.step;
       written = tick;
     }
-    const auto stands_still = [&] {
-      return std::min(still_s(rank_progress_->view()), seconds_since(awake_since)) > options_.limit_s &&
-             job_still_s() > options_.limit_s;
+    const auto is_stalled = [&] {
+      return std::min(idle_s(rank_progress_->snapshot()), seconds_since(awake_since)) > options_.limit_s &&
+             job_idle_s() > options_.limit_s;
     };
-    if (options_.limit_s <= 0 || !stands_still()) continue;
-    // The first of the ranks that can speaks for all.
+    if (options_.limit_s <= 0 || !is_stalled()) continue;
+    // Ranks wait for different times, so that the first one that still runs reports for all.
     if (!wait(stop, 0.5 * std::min(options_.rank, 20))) return;
-    if (stands_still()) return end_job(stop);
+    if (is_stalled()) return end_job(stop);
   }
 }
 
@@ -96,11 +99,11 @@ RankLine Watchdog::line() const {
   return {.rank = options_.rank,
           .host = host_,
           .pid = ::getpid(),
-          .heard = seconds_since_1970(),
-          .view = rank_progress_->view()};
+          .written_at = seconds_since_1970(),
+          .progress = rank_progress_->snapshot()};
 }
 
-/// A full disk is not the end of a run that can do without the line.
+/// A line that cannot be written is a warning only, given once: a run with a full disk may still complete.
 void Watchdog::write_line(const RankLine& line) {
   const std::optional<Files> open = files();
   if (!open) return;
@@ -116,7 +119,7 @@ std::optional<Watchdog::Files> Watchdog::files() const {
   return files_;
 }
 
-/// All ranks', this one's as it is now.
+/// The lines of all ranks; this rank's own as it is now.
 std::vector<std::optional<RankLine>> Watchdog::lines() const {
   const std::optional<Files> open = files();
   std::vector<std::optional<RankLine>> lines;
@@ -127,47 +130,49 @@ std::vector<std::optional<RankLine>> Watchdog::lines() const {
   return lines;
 }
 
-/// A rank may wait for another that works, reading a slow disk for one. A checkpoint of its own that is not being
-/// written any more is enough: training goes on beside it.
-double Watchdog::job_still_s() const {
-  const RankProgress::View view = rank_progress_->view();
-  if (writes(view)) return still_s(view);
-  return still_s(lines(), seconds_since_1970());
+/// The idle time of the whole job: a rank may wait for another one that makes progress, for example one that reads a
+/// slow disk. While this rank's writing thread writes a checkpoint, only that thread counts: training continues beside
+/// it, so the other ranks' progress says nothing about it.
+double Watchdog::job_idle_s() const {
+  const RankProgress::Snapshot own = rank_progress_->snapshot();
+  if (is_writing(own)) return idle_s(own);
+  return idle_s(lines(), seconds_since_1970());
 }
 
 void Watchdog::end_job(const std::stop_token& stop) {
   const auto all = lines();
   const double now = seconds_since_1970();
-  const bool another_speaks = std::ranges::any_of(all, [&](const std::optional<RankLine>& line) {
-    return line && line->rank != options_.rank && line->view.place.phase == Phase::watchdog && now - line->heard < 60;
+  const bool another_reports = std::ranges::any_of(all, [&](const std::optional<RankLine>& line) {
+    return line && line->rank != options_.rank && line->progress.position.phase == Phase::watchdog &&
+           now - line->written_at < report_age_s;
   });
-  // In a thread of its own: any of this may hang too.
+  // In a separate thread, because any of this may hang too.
   std::jthread end;
-  spoke_ = !another_speaks;
-  if (spoke_)
+  reported_ = !another_reports;
+  if (reported_)
     end = std::jthread([&] {
-      RankLine mine = line();
-      mine.view.place.phase = Phase::watchdog;
-      write_line(mine);
-      const Stall stall = describe_stall(all, now, options_.limit_s);
+      RankLine own = line();
+      own.progress.position.phase = Phase::watchdog;
+      write_line(own);
+      const StallReport stall = describe_stall(all, now, options_.limit_s);
       std::string text = fmt::format("causeway: watchdog: {}\n", stall.reason);
       for (std::size_t rank = 0; rank < all.size(); ++rank)
         if (all[rank] || files()) text += fmt::format("  {}\n", stall.ranks[rank]);
-      say(text);
+      write_to_stderr(text);
       if (const auto open = files(); open && !open->exit_file.empty()) {
         try {
           write_ending(std::filesystem::path(open->exit_file).parent_path().string(),
                        {.code = ExitCode::watchdog,
                         .reason = "watchdog: " + stall.reason,
-                        .step = rank_progress_->view().place.step,
+                        .step = rank_progress_->snapshot().position.step,
                         .ranks = stall.ranks});
         } catch (const std::exception& error) {
-          say(fmt::format("causeway: {}\n", error.what()));
+          write_to_stderr(fmt::format("causeway: {}\n", error.what()));
         }
       }
       job_->abort(static_cast<int>(ExitCode::watchdog));
     });
-  if (wait(stop, last_resort_s)) std::_Exit(static_cast<int>(ExitCode::watchdog));
+  if (wait(stop, abort_timeout_s)) std::_Exit(static_cast<int>(ExitCode::watchdog));
 }
 
 }  // namespace causeway

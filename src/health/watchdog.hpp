@@ -14,23 +14,25 @@
 
 namespace causeway {
 
-/// A thread of a rank that keeps the rank's line in ranks.txt, and ends the job with ExitCode::watchdog once no rank
-/// has moved for too long. It needs nothing of the thread it watches, nor HDF5, nor of MPI more than an end to the job.
+/// A thread of a rank that keeps the rank's line in ranks.txt up to date, and ends the job with ExitCode::watchdog once
+/// no rank has made progress for too long. It depends on no other thread, does not use HDF5, and of MPI it uses only
+/// the call that ends the job.
 class Watchdog {
  public:
   struct Options {
     double limit_s = 0;  ///< 0: never ends the job
     int rank = 0;
   };
-  /// `job`: a group of all ranks that nothing else uses.
+  /// `job`: a group of all ranks that no other code uses.
   Watchdog(const Options& options, std::shared_ptr<const RankProgress> rank_progress, std::unique_ptr<Transport> job);
-  /// Writes the line as it is at the end.
+  /// Writes the rank's last line.
   ~Watchdog();
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
 
-  /// From now on the rank's line stands in the board, made before by the first rank; what the ranks stand still at will
-  /// be told of all of them, and in `exit_file`, JSON, where that is not "". Until then it is told of this rank alone.
+  /// From now on writes the rank's line to `board`, which the first rank has created before. A stall is then reported
+  /// with the lines of all ranks, and in `exit_file` (JSON) where that is not "". Before this call a stall is reported
+  /// with this rank's line only.
   void open(const std::string& board, const std::string& exit_file);
 
  private:
@@ -45,7 +47,7 @@ class Watchdog {
   void write_line(const RankLine& line);
   std::optional<Files> files() const;
   std::vector<std::optional<RankLine>> lines() const;
-  double job_still_s() const;
+  double job_idle_s() const;
   void end_job(const std::stop_token& stop);
 
   Options options_;
@@ -56,8 +58,8 @@ class Watchdog {
   std::condition_variable_any stopped_;
   std::optional<Files> files_;
   std::atomic<bool> warned_ = false;
-  bool spoke_ = false;   // the thread's, until it has been joined
-  std::jthread thread_;  // last: it uses all of the above
+  bool reported_ = false;  // written by the thread; read after it has been joined
+  std::jthread thread_;    // last: it uses all of the above
 };
 
 }  // namespace causeway

@@ -16,6 +16,7 @@
 #include "src/model/model_checkpoint.hpp"
 #include "src/runtime/host_copy.hpp"
 #include "src/runtime/strategy_choice.hpp"
+#include "src/train/fault_injection.hpp"
 #include "src/train/training_data.hpp"
 
 namespace causeway {
@@ -229,12 +230,12 @@ void score(const ScoreSettings& settings, Communicator world_of_all) {
   std::optional<Checkpoint> checkpoint;
   DataMixture data;
   std::optional<EmbeddingRequest> embeddings;
-  const std::shared_ptr<RankProgress> rank_progress = make_rank_progress(settings.faults, world_of_all);
+  const std::shared_ptr<RankProgress> rank_progress = make_rank_progress(make_faults(settings.faults, world_of_all));
   const std::string ranks = settings.out + ".ranks.txt";
   std::optional<OwnFile> board;
   Watchdog watchdog({.limit_s = settings.faults.watchdog, .rank = world_of_all.rank()}, rank_progress,
                     world_of_all.transport().split(0, world_of_all.rank()));
-  checkpoint.emplace(settings.checkpoint, world_of_all, [rank_progress] { rank_progress->beat(); });
+  checkpoint.emplace(settings.checkpoint, world_of_all, [rank_progress] { rank_progress->heartbeat(); });
   collectively(world_of_all, [&] {
     options.shape = model_options_of(*checkpoint);
     options.dtype = parse_dtype(compute.dtype.empty() ? checkpoint->text("dtype") : compute.dtype);

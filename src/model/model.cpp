@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "kernels/activation.hpp"
 #include "kernels/core/profile_range.hpp"
@@ -28,12 +27,6 @@ Tensor copy_of(const Stream& stream, TensorView x) {
   Tensor copy(stream, x.dtype, x.shape);
   stream.copy(copy.view().data, x.data, x.bytes());
   return copy;
-}
-
-/// As an injected fault wants it: the first token's row becomes NaN.
-void poison(const Stream& stream, TensorView x) {
-  if (x.rows() == 0) return;
-  fill(stream, {.value = std::numeric_limits<double>::quiet_NaN(), .y = x.slice_rows(0, 1)});
 }
 
 }  // namespace
@@ -157,10 +150,10 @@ std::string Model::name_of(const Step& step) const {
 }
 
 Tensor Model::forward_of(const Pass& pass, std::size_t i, TensorView normalised, Saved* saved) {
-  RankProgress& rank_progress = *pass.runtime.rank_progress;
-  rank_progress.come_to_layer(static_cast<std::int64_t>(steps_[i].block));
+  const auto block = static_cast<std::int64_t>(steps_[i].block);
+  pass.runtime.rank_progress->record_layer(block);
   Tensor x = steps_[i].op->forward(pass, normalised, saved);
-  if (ends_block(i) && rank_progress.poisoned(Phase::forward)) poison(pass.runtime.stream, x);
+  if (layer_hook_ && ends_block(i)) layer_hook_(pass.runtime.stream, Phase::forward, block, x);
   return x;
 }
 
@@ -186,15 +179,14 @@ Tensor Model::forward_steps(const Stream& stream, TensorView ids, TensorView res
 void Model::backward_steps(const Pass& pass, TensorView ids, TensorView d_residual, Trail& trail,
                            const Observer& observer) {
   const Stream& stream = pass.runtime.stream;
-  RankProgress& rank_progress = *pass.runtime.rank_progress;
   const ProfileRange range("backward");
   const Shape shape = d_residual.shape;
   for (std::size_t i = steps_.size(); i-- > 0; trail.steps.pop_back()) {
     const ProfileRange of_step(name_of(steps_[i]));
     const auto block = static_cast<std::int64_t>(steps_[i].block);
-    rank_progress.come_to_layer(block);
+    pass.runtime.rank_progress->record_layer(block);
     if (ends_block(i)) {
-      if (rank_progress.poisoned(Phase::backward)) poison(stream, d_residual);
+      if (layer_hook_) layer_hook_(stream, Phase::backward, block, d_residual);
       if (observer) observer(block + 1, d_residual);
       if (options_.recompute) recompute_block(pass, i, trail);
     }

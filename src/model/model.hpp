@@ -46,6 +46,11 @@ class Model {
   /// Receives the residual stream [local tokens, width] after `layer` blocks (0: the embedding), or its gradient there.
   using Observer = std::function<void(std::int64_t layer, TensorView residual)>;
 
+  /// Receives each layer's output before it is added to the residual stream (Phase::forward), and the gradient of that
+  /// output (Phase::backward), both [local tokens, width], and may change them. Not set in a normal run.
+  using LayerHook = std::function<void(const Stream& stream, Phase phase, std::int64_t layer, TensorView values)>;
+  void set_layer_hook(LayerHook hook) { layer_hook_ = std::move(hook); }
+
   /// Runs the pack forth and back, adds ∂(Σ token losses)/∂parameter over this rank's tokens to the gradients, and that
   /// sum, in nats, to `loss`, one f64. Waits for nothing. `observer` sees gradients, from the last block's output on.
   void train(const Pass& pass, const Batch& batch, TensorView loss, const Observer& observer = {});
@@ -69,7 +74,7 @@ class Model {
   struct Trail;
   std::string name_of(const Step& step) const;
   bool ends_block(std::size_t i) const { return i + 1 == steps_.size() || steps_[i + 1].first; }
-  /// Step i's operator; a sign of life, and where a fault that is injected makes its output NaN.
+  /// Records the layer that step i belongs to as reached, and runs the step's operator.
   Tensor forward_of(const Pass& pass, std::size_t i, TensorView normalised, Saved* saved);
   /// Runs step i on its normalised input. `residual` is the stream that the norm read, `rstd` what it divided by.
   using RunStep = std::function<Tensor(std::size_t i, TensorView residual, Tensor normalised, Tensor rstd)>;
@@ -92,6 +97,7 @@ class Model {
   double norm_eps_;
   const Parameter* norm_f_;
   const Parameter* head_;  ///< the embedding where tied
+  LayerHook layer_hook_;
 };
 
 /// Σ of a dense floating tensor, in float64, in order.

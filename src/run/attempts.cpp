@@ -62,9 +62,8 @@ Attempt start_of(const nlohmann::json& line) {
 std::vector<Attempt> read_attempts(const std::string& run) {
   const std::optional<RegularFile> file = RegularFile::open(path_in(run));
   if (!file) return {};
-  std::string text(static_cast<std::size_t>(std::min(file->bytes(), most_read)), '\0');
-  const std::int64_t begin = file->bytes() - std::ssize(text);
-  text.resize(file->read(begin, text));
+  const std::int64_t begin = std::max<std::int64_t>(0, file->bytes() - most_read);
+  std::string text = file->text(begin, file->bytes() - begin);
   if (begin > 0) text.erase(0, text.find('\n') + 1);
   std::vector<Attempt> attempts;
   for (std::size_t from = 0, end = 0; from < text.size(); from = end + 1) {

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 namespace causeway {
@@ -29,18 +30,22 @@ std::size_t RegularFile::read(std::int64_t offset, std::span<char> into) const {
   }
 }
 
-std::optional<std::string> read_regular(const std::string& path, std::size_t limit) {
-  const std::optional<RegularFile> file = RegularFile::open(path);
-  if (!file || file->bytes() > static_cast<std::int64_t>(limit)) return std::nullopt;
-  std::string text(static_cast<std::size_t>(file->bytes()), '\0');
+std::string RegularFile::text(std::int64_t offset, std::int64_t count) const {
+  std::string text(static_cast<std::size_t>(std::max<std::int64_t>(0, count)), '\0');
   std::size_t filled = 0;
   while (filled < text.size()) {
-    const std::size_t got = file->read(static_cast<std::int64_t>(filled), std::span(text).subspan(filled));
+    const std::size_t got = read(offset + static_cast<std::int64_t>(filled), std::span(text).subspan(filled));
     if (got == 0) break;
     filled += got;
   }
   text.resize(filled);
   return text;
+}
+
+std::optional<std::string> read_regular(const std::string& path, std::size_t limit) {
+  const std::optional<RegularFile> file = RegularFile::open(path);
+  if (!file || file->bytes() > static_cast<std::int64_t>(limit)) return std::nullopt;
+  return file->text(0, file->bytes());
 }
 
 }  // namespace causeway

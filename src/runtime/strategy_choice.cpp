@@ -112,7 +112,7 @@ std::vector<StrategyChoice> choose_strategies(std::span<const OperatorCall> call
 std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> calls, DType dtype, Layout layout,
                               std::int64_t tokens, std::string_view why_given) {
   Mesh& mesh = runtime.mesh;
-  const auto beat = [&] { runtime.rank_progress->beat(); };
+  const auto beat = [&] { runtime.rank_progress->heartbeat(); };
   const Machine machine = slowest(measure(mesh.context, dtype, runtime.stream, beat), mesh.world);
   const Sharding sharding(ShardLayout(tokens, mesh.context.size(), layout), Segments::one_document(tokens),
                           mesh.context.rank());

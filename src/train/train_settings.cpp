@@ -105,20 +105,6 @@ OptimizerOptions optimizer_options_of(const TrainSettings& settings) {
       .beta1 = settings.beta1, .beta2 = settings.beta2, .weight_decay = settings.weight_decay, .clip = settings.clip};
 }
 
-std::shared_ptr<RankProgress> make_rank_progress(const FaultSettings& settings, Communicator& world) {
-  std::vector<Fault> own;
-  collectively(world, [&] {
-    within("watchdog", settings.watchdog, 0.0, 1e9);
-    for (const std::string& text : settings.inject) {
-      const Fault fault = parse_fault(text);
-      require(fault.rank < world.size(), "--inject-fault {}: there is no rank {} among {}", text, fault.rank,
-              world.size());
-      if (fault.rank == world.rank()) own.push_back(fault);
-    }
-  });
-  return std::make_shared<RankProgress>(Faults(std::move(own), world.rank()));
-}
-
 Runtime make_runtime(const ComputeSettings& settings, Communicator world, std::shared_ptr<RankProgress> rank_progress) {
   Device device{};
   StrategyNames strategies;
@@ -143,7 +129,7 @@ OptionGroup fault_group(FaultSettings& settings) {
             "end with 76 and say where each rank stands, once none has made progress for so long; 0: never"},
            {"inject-fault", &settings.inject, "KIND:step=N[,rank=R][,phase=P][,layer=L]",
             "let a rank fail on purpose, to try out a cluster's set-up: " + fault_kinds_text() +
-                "; phases: " + moments_text() + "; config.ini does not keep it"}}};
+                "; phases: " + fault_points_text() + "; config.ini does not keep it"}}};
 }
 
 OptionGroup compute_group(ComputeSettings& settings) {

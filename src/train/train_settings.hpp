@@ -67,10 +67,6 @@ OptimizerOptions optimizer_options_of(const TrainSettings& settings);
 /// Collective; what the settings have wrong is an AgreedError.
 Runtime make_runtime(const ComputeSettings& settings, Communicator world, std::shared_ptr<RankProgress> rank_progress);
 
-/// This rank's standing, in which the faults that it is to have go off. Collective; what the settings have wrong is an
-/// AgreedError.
-std::shared_ptr<RankProgress> make_rank_progress(const FaultSettings& settings, Communicator& world);
-
 /// The option groups train and score share.
 OptionGroup compute_group(ComputeSettings& settings);
 OptionGroup model_group(ModelSettings& settings);

@@ -95,15 +95,17 @@ struct Trainer::Step {
 
 Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicator world, const StopSignals& signals)
     : settings_(settings),
-      rank_progress_(make_rank_progress(settings.faults, world)),
+      faults_(make_faults(settings.faults, world)),
+      rank_progress_(make_rank_progress(faults_)),
       watchdog_({.limit_s = settings.faults.watchdog, .rank = world.rank()}, rank_progress_,
                 world.transport().split(0, world.rank())),
       runtime_(make_runtime(settings.compute, std::move(world), rank_progress_)),
       layout_(parse_layout(settings.compute.layout)),
       log_(runtime_.mesh.world.rank()),
       signals_(signals),
-      start_(find_starting_point(settings_, runtime_.mesh.world, log_, [&] { rank_progress_->beat(); })),
+      start_(find_starting_point(settings_, runtime_.mesh.world, log_, [&] { rank_progress_->heartbeat(); })),
       model_(model_to_train(settings_, start_, runtime_.mesh.world)) {
+  inject_nan(faults_, rank_progress_, model_);
   const std::int64_t vocabulary = model_.options().shape.vocabulary;
   data_ = open_on_all(settings_.data, vocabulary, settings_, runtime_.mesh.world);
   valid_ = open_on_all(settings_.valid_data, vocabulary, settings_, runtime_.mesh.world);
@@ -187,7 +189,7 @@ void Trainer::open_run_folder(const Config& config) {
   });
   checkpoints_.emplace(settings_, runtime_, log_, start_.damaged,
                        [rank_progress = rank_progress_](CheckpointStage stage, const std::string& path) {
-                         rank_progress->writing(stage, path);
+                         rank_progress->record_writing(stage, path);
                        });
 }
 
@@ -248,11 +250,11 @@ Trainer::Step Trainer::train_step(std::int64_t number) {
   step.shares = gather_shares(world, own);
   if (gemm_rate_) step.mfu = flops / (step.shares.step_s * *gemm_rate_ * world.size());
   tokens_seen_ += step.tokens;
-  rank_progress_->finished({.step_s = own.step_s,
-                            .compute_s = std::max(0.0, own.step_s - own.exposed_s),
-                            .comm_exposed_s = own.exposed_s,
-                            .tokens = own_tokens,
-                            .memory_bytes = own.memory_bytes});
+  rank_progress_->record_figures({.step_s = own.step_s,
+                                  .compute_s = std::max(0.0, own.step_s - own.exposed_s),
+                                  .comm_exposed_s = own.exposed_s,
+                                  .tokens = own_tokens,
+                                  .memory_bytes = own.memory_bytes});
   return step;
 }
 

@@ -11,6 +11,7 @@
 #include "src/cli/signals.hpp"
 #include "src/health/watchdog.hpp"
 #include "src/train/checkpointing.hpp"
+#include "src/train/fault_injection.hpp"
 #include "src/train/train_settings.hpp"
 #include "src/train/training_data.hpp"
 
@@ -52,6 +53,7 @@ class Trainer {
   void write_exit_file(ExitCode code, const std::string& reason) const;
 
   TrainSettings settings_;
+  std::shared_ptr<Faults> faults_;  // null in a normal run
   std::shared_ptr<RankProgress> rank_progress_;
   Watchdog watchdog_;
   Runtime runtime_;

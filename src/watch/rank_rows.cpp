@@ -23,17 +23,17 @@ std::string cell(std::string_view text, int columns, const Look& look) {
 
 /// A rank that has done its part has nothing more to say.
 double silent_s(const RankLine& rank, double now) {
-  return rank.view.place.phase == Phase::done ? 0 : now - rank.heard;
+  return rank.progress.position.phase == Phase::done ? 0 : now - rank.written_at;
 }
-double compute_s(const RankLine& rank) { return rank.view.figures.compute_s; }
-double step_s(const RankLine& rank) { return rank.view.figures.compute_s + rank.view.figures.comm_exposed_s; }
+double compute_s(const RankLine& rank) { return rank.progress.figures.compute_s; }
+double step_s(const RankLine& rank) { return rank.progress.figures.compute_s + rank.progress.figures.comm_exposed_s; }
 
 /// What the rank is doing: "forward 3".
-std::string place_text(const RankLine& rank) {
-  const Place& place = rank.view.place;
-  std::string text(name_of(place.phase));
-  if (place.layer >= 0) text += fmt::format(" {}", place.layer);
-  if (rank.view.writing != CheckpointStage::idle) text += fmt::format(", {}", name_of(rank.view.writing));
+std::string position_text(const RankLine& rank) {
+  const RankPosition& position = rank.progress.position;
+  std::string text(name_of(position.phase));
+  if (position.layer >= 0) text += fmt::format(" {}", position.layer);
+  if (rank.progress.writing != CheckpointStage::idle) text += fmt::format(", {}", name_of(rank.progress.writing));
   return text;
 }
 
@@ -57,16 +57,16 @@ Line row(const RankLine& rank, double now, double slowest, bool most, const Look
     return text;
   };
   const bool silent = silent_s(rank, now) > silent_after_s;
-  Line line{{fmt::format("{:>5} {} {:>8} {} ", rank.rank, cell(rank.host, 12, look), rank.view.place.step,
-                         cell(place_text(rank), 14, look)),
+  Line line{{fmt::format("{:>5} {} {:>8} {} ", rank.rank, cell(rank.host, 12, look), rank.progress.position.step,
+                         cell(position_text(rank), 14, look)),
              silent ? Style::bad : Style::plain},
             {repeated(computing, look.unicode ? "█" : "#"), most ? Style::warning : Style::accent},
             {repeated(waiting, look.unicode ? "░" : "-"), Style::dim},
             {repeated(bar_columns - computing - waiting, " ")}};
   std::string text = fmt::format(" {:>8}", short_time(step_s(rank)));
   if (look.width >= wide)
-    text += fmt::format(" {:>8} {:>10}", shortened(static_cast<double>(rank.view.figures.tokens)),
-                        binary_bytes(static_cast<double>(rank.view.figures.memory_bytes)));
+    text += fmt::format(" {:>8} {:>10}", shortened(static_cast<double>(rank.progress.figures.tokens)),
+                        binary_bytes(static_cast<double>(rank.progress.figures.memory_bytes)));
   line.push_back({std::move(text)});
   return line;
 }
@@ -122,7 +122,7 @@ Section silent_ranks(std::span<const RankLine> ranks, double now, const Look& lo
     if (silent_s(rank, now) <= silent_after_s) continue;
     if (++silent <= most_named)
       row.add(fmt::format("rank {} on {} for {}, was at {} of step {}", rank.rank, rank.host,
-                          duration(silent_s(rank, now)), place_text(rank), rank.view.place.step),
+                          duration(silent_s(rank, now)), position_text(rank), rank.progress.position.step),
               Style::bad);
   }
   if (silent > most_named) row.add(fmt::format("and {} more", silent - most_named), Style::bad);

@@ -158,7 +158,7 @@ TEST_P(FaultTable, TheJobEndsAsItShouldAndGoesOnAsIfNothingHadHappened) {
   const auto lines = read_rank_board(folder / "cut/ranks.txt");
   EXPECT_EQ(lines.size(), 3u);
   EXPECT_TRUE(
-      std::ranges::all_of(lines, [](const auto& line) { return line && line->view.place.phase == Phase::done; }));
+      std::ranges::all_of(lines, [](const auto& line) { return line && line->progress.position.phase == Phase::done; }));
   EXPECT_EQ(results(folder / "cut"), results(folder / "whole"));
   EXPECT_TRUE(files(folder / "cut/latest/") == files(folder / "whole/latest/"));
 }

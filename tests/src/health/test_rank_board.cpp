@@ -18,17 +18,17 @@ RankLine some_line(int rank) {
       .rank = rank,
       .host = "node-17.cluster",
       .pid = 4711,
-      .heard = 1795332011.25,
-      .view = {
-          .place = {.step = 120, .phase = Phase::backward, .layer = 3, .moves = 9},
-          .still_s = 1.5,
+      .written_at = 1795332011.25,
+      .progress = {
+          .position = {.step = 120, .phase = Phase::backward, .layer = 3, .heartbeats = 9},
+          .idle_s = 1.5,
           .writing = CheckpointStage::hash,
-          .writing_still_s = 0.5,
+          .writing_idle_s = 0.5,
           .figures = {
               .step_s = 0.125, .compute_s = 0.1, .comm_exposed_s = 0.025, .tokens = 4096, .memory_bytes = 1 << 30}}};
 }
 
-TEST(RankBoard, ALineSaysWhatWasWrittenAndIsAlwaysAsLong) {
+TEST(RankBoard, ALineIsReadAsItWasWrittenAndHasAFixedLength) {
   EXPECT_EQ(utc_text(0), "1970-01-01T00:00:00.000Z");
   const RankLine line = some_line(7);
   const std::string text = rank_line_text(line);
@@ -38,40 +38,40 @@ TEST(RankBoard, ALineSaysWhatWasWrittenAndIsAlwaysAsLong) {
   ASSERT_TRUE(read);
   EXPECT_EQ(rank_line_text(*read), text);
   EXPECT_EQ(read->host, line.host);
-  EXPECT_EQ(read->heard, line.heard);
-  EXPECT_EQ(read->view.writing, CheckpointStage::hash);
-  EXPECT_EQ(read->view.figures.memory_bytes, 1 << 30);
+  EXPECT_EQ(read->written_at, line.written_at);
+  EXPECT_EQ(read->progress.writing, CheckpointStage::hash);
+  EXPECT_EQ(read->progress.figures.memory_bytes, 1 << 30);
 
   RankLine odd = line;
   odd.host = "a host\nwith more than twenty-four characters";
   odd.pid = -1;
-  odd.view.place = {.step = 123'456'789'012, .phase = Phase::start};
-  odd.view.still_s = std::numeric_limits<double>::quiet_NaN();
-  odd.view.writing = CheckpointStage::idle;
-  odd.view.figures.memory_bytes = std::int64_t{1} << 50;
+  odd.progress.position = {.step = 123'456'789'012, .phase = Phase::start};
+  odd.progress.idle_s = std::numeric_limits<double>::quiet_NaN();
+  odd.progress.writing = CheckpointStage::idle;
+  odd.progress.figures.memory_bytes = std::int64_t{1} << 50;
   const std::string odd_text = rank_line_text(odd);
   EXPECT_EQ(std::ssize(odd_text), rank_line_bytes);
   ASSERT_TRUE(parse_rank_line(odd_text)) << odd_text;
   EXPECT_EQ(parse_rank_line(odd_text)->host, "a?host?with?more?than?tw");
-  EXPECT_EQ(parse_rank_line(odd_text)->view.place.step, 123'456'789'012);
-  EXPECT_EQ(parse_rank_line(odd_text)->view.place.layer, -1);
+  EXPECT_EQ(parse_rank_line(odd_text)->progress.position.step, 123'456'789'012);
+  EXPECT_EQ(parse_rank_line(odd_text)->progress.position.layer, -1);
   EXPECT_EQ(std::ssize(rank_board_header()), rank_line_bytes);
 }
 
-TEST(RankBoard, EveryPhaseAndStageHasItsWord) {
+TEST(RankBoard, EveryPhaseAndStageIsReadAsItWasWritten) {
   RankLine line = some_line(0);
   for (int phase = 0; phase <= static_cast<int>(Phase::watchdog); ++phase)
     for (int stage = 0; stage <= static_cast<int>(CheckpointStage::idle); ++stage) {
-      line.view.place.phase = static_cast<Phase>(phase);
-      line.view.writing = static_cast<CheckpointStage>(stage);
+      line.progress.position.phase = static_cast<Phase>(phase);
+      line.progress.writing = static_cast<CheckpointStage>(stage);
       const auto read = parse_rank_line(rank_line_text(line));
       ASSERT_TRUE(read);
-      EXPECT_EQ(read->view.place.phase, line.view.place.phase);
-      EXPECT_EQ(read->view.writing, line.view.writing);
+      EXPECT_EQ(read->progress.position.phase, line.progress.position.phase);
+      EXPECT_EQ(read->progress.writing, line.progress.writing);
     }
 }
 
-TEST(RankBoard, EachRankWritesItsLineAndTheRestStaysAsItWas) {
+TEST(RankBoard, EachRankWritesOnlyItsOwnLine) {
   const testing::TemporaryFolder folder;
   const std::string path = folder / "ranks.txt";
   RankBoard::create(path, 3);
@@ -86,11 +86,11 @@ TEST(RankBoard, EachRankWritesItsLineAndTheRestStaysAsItWas) {
   EXPECT_TRUE(lines[0] && lines[2]);
   EXPECT_FALSE(lines[1]);
   EXPECT_EQ(std::ssize(testing::bytes_of(path)), 4 * rank_line_bytes);
-  RankBoard::create(path, 2);  // the next run's
+  RankBoard::create(path, 2);  // as the next run does
   EXPECT_EQ(read_rank_board(path).size(), 2u);
 }
 
-TEST(RankBoard, WhatCannotBeWrittenIsAnIoErrorAndWhatHasGoneStaysAway) {
+TEST(RankBoard, FailedWritesAreIoErrorsAndARemovedFileIsNotCreatedAgain) {
   const testing::TemporaryFolder folder;
   RankBoard(folder / "ranks.txt").write(some_line(0));
   EXPECT_EQ(folder.count(), 0u);
@@ -104,7 +104,7 @@ TEST(RankBoard, WhatCannotBeWrittenIsAnIoErrorAndWhatHasGoneStaysAway) {
   }
 }
 
-TEST(RankBoard, AFileThatIsNoBoardOrHalfOneIsReadWithoutHarm) {
+TEST(RankBoard, FilesOfAnotherFormatAndIncompleteOnesAreReadSafely) {
   const testing::TemporaryFolder folder;
   EXPECT_TRUE(read_rank_board(folder / "absent").empty());
   EXPECT_TRUE(read_rank_board(folder / "").empty());

@@ -3,25 +3,52 @@
 #include <gtest/gtest.h>
 
 #include <thread>
+#include <vector>
 
 namespace causeway::test {
 namespace {
 
-TEST(RankProgress, EverySignOfLifeIsOneAndTheThreadsHaveTheirOwn) {
-  RankProgress rank_progress;
-  rank_progress.begin_step(4);
-  rank_progress.enter(Phase::forward);
-  rank_progress.come_to_layer(2);
-  EXPECT_EQ(rank_progress.view().place.step, 4);
-  EXPECT_EQ(rank_progress.view().place.phase, Phase::forward);
-  EXPECT_EQ(rank_progress.view().place.layer, 2);
+TEST(RankProgress, RecordsTheTrainingThreadAndTheWritingThreadSeparately) {
+  RankProgress progress;
+  progress.begin_step(4);
+  progress.enter(Phase::forward);
+  progress.record_layer(2);
+  EXPECT_EQ(progress.snapshot().position.step, 4);
+  EXPECT_EQ(progress.snapshot().position.phase, Phase::forward);
+  EXPECT_EQ(progress.snapshot().position.layer, 2);
+  EXPECT_EQ(progress.snapshot().position.heartbeats, 2);
   std::this_thread::sleep_for(std::chrono::milliseconds(30));
-  EXPECT_GE(rank_progress.view().still_s, 0.03);
-  rank_progress.writing(CheckpointStage::shard, "shard-00000.h5");
-  EXPECT_GE(rank_progress.view().still_s, rank_progress.view().writing_still_s);
-  EXPECT_EQ(rank_progress.view().writing, CheckpointStage::shard);
-  rank_progress.enter(Phase::backward);
-  EXPECT_EQ(rank_progress.view().place.layer, -1);
+  EXPECT_GE(progress.snapshot().idle_s, 0.03);
+  progress.record_writing(CheckpointStage::shard, "shard-00000.h5");
+  EXPECT_GE(progress.snapshot().idle_s, progress.snapshot().writing_idle_s);
+  EXPECT_EQ(progress.snapshot().writing, CheckpointStage::shard);
+  progress.enter(Phase::backward);
+  EXPECT_EQ(progress.snapshot().position.layer, -1);
+}
+
+TEST(RankProgress, TheObserverSeesEveryPointAfterItIsRecorded) {
+  RankProgress progress;
+  std::vector<ProgressPoint> points;
+  progress.observe([&](const ProgressPoint& point) {
+    if (const auto* phase = std::get_if<Phase>(&point.at)) {
+      EXPECT_EQ(progress.snapshot().position.phase, *phase);
+    }
+    points.push_back({.step = point.step, .at = point.at, .layer = point.layer});
+  });
+  progress.begin_step(7);
+  progress.enter(Phase::forward);
+  progress.record_layer(1);
+  progress.heartbeat();
+  progress.record_writing(CheckpointStage::copy, "step-7.tmp");
+  progress.begin_step(8);
+  progress.record_writing(CheckpointStage::shard, "step-7.tmp/shard-00000.h5");
+  ASSERT_EQ(points.size(), 6u);
+  EXPECT_EQ(std::get<Phase>(points[0].at), Phase::data);
+  EXPECT_EQ(std::get<Phase>(points[2].at), Phase::forward);
+  EXPECT_EQ(points[2].layer, 1);
+  EXPECT_EQ(points[4].step, 8);
+  EXPECT_EQ(std::get<CheckpointStage>(points[5].at), CheckpointStage::shard);
+  EXPECT_EQ(points[5].step, 7);  // the step whose checkpoint is written
 }
 
 }  // namespace

@@ -58,14 +58,14 @@ RunState running() {
   return run;
 }
 
-RankLine rank_line(int rank, double compute_s, double heard) {
-  RankLine line{.rank = rank, .host = rank < 2 ? "a" : "b", .pid = 100, .heard = heard};
-  line.view.place = {.step = 201, .phase = Phase::backward, .layer = 3};
-  line.view.figures = {.step_s = 0.5,
-                       .compute_s = compute_s,
-                       .comm_exposed_s = 0.5 - compute_s,
-                       .tokens = 4096,
-                       .memory_bytes = 1 << 30};
+RankLine rank_line(int rank, double compute_s, double written_at) {
+  RankLine line{.rank = rank, .host = rank < 2 ? "a" : "b", .pid = 100, .written_at = written_at};
+  line.progress.position = {.step = 201, .phase = Phase::backward, .layer = 3};
+  line.progress.figures = {.step_s = 0.5,
+                           .compute_s = compute_s,
+                           .comm_exposed_s = 0.5 - compute_s,
+                           .tokens = 4096,
+                           .memory_bytes = 1 << 30};
   return line;
 }
 
@@ -177,7 +177,7 @@ TEST(WatchFrame, NamesRanksThatAreSilent) {
   for (int rank = 0; rank < 4; ++rank) run.ranks.push_back(rank_line(rank, 0.3, now - (rank == 2 ? 45 : 1)));
   const std::string silent = "silent   rank 2 on b for 45 s, was at backward 3 of step 201\n";
   EXPECT_NE(joined(build_frame(run, now, {})).find(silent), std::string::npos);
-  run.ranks[2].view.place.phase = Phase::done;
+  run.ranks[2].progress.position.phase = Phase::done;
   EXPECT_EQ(joined(build_frame(run, now, {})).find("silent"), std::string::npos);
 }
 
