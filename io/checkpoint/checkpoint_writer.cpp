@@ -1,6 +1,7 @@
 #include "io/checkpoint/checkpoint_writer.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -93,22 +94,21 @@ void CheckpointWriter::run_aside(std::future<Result>& future, Result (Checkpoint
   }
 }
 
-std::array<double, 2> CheckpointWriter::progress() {
+CheckpointProgress CheckpointWriter::progress() {
   if (ready(writing_)) take(writing_, shard_, failure_);
   if (ready(publishing_)) take(publishing_, published_, failure_);
   const bool done = state_ == State::shards ? shard_.has_value() : published_.has_value();
-  return {done ? 1.0 : 0.0, failure_ ? 1.0 : 0.0};
+  return {.done = done ? 1.0 : 0.0, .failed = failure_ ? 1.0 : 0.0};
 }
 
-std::optional<PublishedCheckpoint> CheckpointWriter::advance(std::array<double, 2> sum) {
-  const auto [done, failed] = sum;
+std::optional<PublishedCheckpoint> CheckpointWriter::advance(CheckpointProgress sum) {
   if (state_ == State::idle) return std::nullopt;
-  if (failed > 0) fail_together();
+  if (sum.failed > 0) fail_together();
   if (state_ == State::shards) {
-    if (done == ranks_.size()) publish_once_all_are_there();
+    if (sum.done == ranks_.size()) publish_once_all_are_there();
     return std::nullopt;
   }
-  if (done == 0) return std::nullopt;
+  if (sum.done == 0) return std::nullopt;
   state_ = State::idle;
   tell(CheckpointStage::idle, (fs::path(options_.run) / step_folder(step_)).string());
   return published_ ? std::move(published_) : PublishedCheckpoint{.step = step_};
@@ -119,9 +119,9 @@ std::optional<PublishedCheckpoint> CheckpointWriter::finish() {
   while (busy()) {
     if (writing_.valid()) writing_.wait();
     if (publishing_.valid()) publishing_.wait();
-    const auto [done, failed] = progress();
-    const double all_done = ranks_.sum(done), all_failed = ranks_.sum(failed);
-    published = advance({all_done, all_failed});
+    const CheckpointProgress own = progress();
+    const double done = ranks_.sum(own.done), failed = ranks_.sum(own.failed);
+    published = advance({.done = done, .failed = failed});
   }
   return published;
 }

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <exception>
@@ -33,6 +32,12 @@ struct PublishedCheckpoint {
   std::vector<std::string> not_removed;  ///< why older ones are still there that should not be
 };
 
+/// Progress in writing a checkpoint: one rank's, or the sum over the ranks.
+struct CheckpointProgress {
+  double done = 0;    ///< 1 if the rank has completed its current part of the work
+  double failed = 0;  ///< 1 if the rank has failed
+};
+
 /// Writes checkpoints, one at a time: every rank its shard, and rank 0 then index.h5 and manifest.json. Between start()
 /// and the end the ranks learn how far all are by a sum which the caller makes, so that asking costs no message of its
 /// own:
@@ -55,10 +60,10 @@ class CheckpointWriter {
   std::int64_t host_bytes() const { return copy_.bytes(); }  ///< memory this rank keeps for its copy
   /// Returns when this rank's part is in host memory: the content may change then. Not while busy().
   void start(std::int64_t step, const CheckpointContent& content);
-  /// {parts of the work that this rank has done, 1 if it failed}
-  std::array<double, 2> progress();
+  /// Of this rank.
+  CheckpointProgress progress();
   /// `sum`: of progress() over all ranks, called at the same moment. A value once the checkpoint is published.
-  std::optional<PublishedCheckpoint> advance(std::array<double, 2> sum);
+  std::optional<PublishedCheckpoint> advance(CheckpointProgress sum);
   /// Waits for what is being written.
   std::optional<PublishedCheckpoint> finish();
 

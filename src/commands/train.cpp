@@ -3,7 +3,7 @@
 
 #include "src/cli/command.hpp"
 #include "src/run/run_ending.hpp"
-#include "src/train/run_folder.hpp"
+#include "src/train/run_directory.hpp"
 #include "src/train/trainer.hpp"
 
 namespace causeway {

@@ -46,7 +46,7 @@ std::string shown(const hdf5::Value& value) {
 
 std::string describe_checkpoint(const std::string& path, bool verify) {
   const Checkpoint checkpoint(path);
-  if (verify) run_state_of(checkpoint);
+  if (verify) training_state_of(checkpoint);
   std::string text = fmt::format("{}: checkpoint\n", checkpoint.path());
   if (const auto& manifest = checkpoint.manifest())
     text += fmt::format("  files         {} bytes in {}, written by {} ranks; sizes and SHA-256 as {} says\n",
@@ -89,7 +89,7 @@ RunReport verify_run(const std::string& run) {
     const std::string name = step_folder(step);
     try {
       const Checkpoint checkpoint((std::filesystem::path(run) / name).string());
-      run_state_of(checkpoint);
+      training_state_of(checkpoint);
       std::int64_t values = 0;
       for (const Checkpoint::TensorInfo& tensor : checkpoint.tensors()) {
         read_tensor(checkpoint, tensor);

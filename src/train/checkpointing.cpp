@@ -15,7 +15,7 @@
 namespace causeway {
 namespace {
 
-/// The steps of the run's checkpoints, the last first, as rank 0 sees the folder.
+/// The steps of the run's checkpoints, the newest first, as rank 0 lists the run directory.
 std::vector<std::int64_t> steps_of(const std::string& run, Communicator& world) {
   std::string text;
   collectively(world, [&] {
@@ -27,16 +27,16 @@ std::vector<std::int64_t> steps_of(const std::string& run, Communicator& world) 
   return steps;
 }
 
-/// The newest of the run's checkpoints that is whole; nothing where it has none at all. Those before it go to
-/// `damaged`.
-std::optional<Checkpoint> newest_whole(const std::string& run, Communicator& world, const Log& log,
-                                       const std::function<void()>& beat, std::vector<std::int64_t>& damaged) {
+/// The newest of the run's checkpoints without damage; no value where the run has no checkpoint. Adds the steps of
+/// newer ones to `damaged`.
+std::optional<Checkpoint> newest_undamaged(const std::string& run, Communicator& world, const Log& log,
+                                           const std::function<void()>& heartbeat, std::vector<std::int64_t>& damaged) {
   const std::vector<std::int64_t> steps = steps_of(run, world);
   std::string reason;
   for (const std::int64_t step : steps) {
     try {
-      Checkpoint checkpoint((std::filesystem::path(run) / step_folder(step)).string(), world, beat);
-      collectively(world, [&] { run_state_of(checkpoint); });
+      Checkpoint checkpoint((std::filesystem::path(run) / step_folder(step)).string(), world, heartbeat);
+      collectively(world, [&] { training_state_of(checkpoint); });
       return checkpoint;
     } catch (const AgreedError& error) {
       if (error.code() == ExitCode::internal) throw;
@@ -46,20 +46,20 @@ std::optional<Checkpoint> newest_whole(const std::string& run, Communicator& wor
     }
   }
   collectively(world, [&] {
-    latest_checkpoint(run);  // a link without its checkpoint: there was one
+    latest_checkpoint(run);  // throws where the link exists and its checkpoint is missing
     if (!steps.empty())
-      fail(ExitCode::corrupt, "{}: none of its {} checkpoints is whole; of the newest: {}", run, steps.size(), reason);
+      fail(ExitCode::corrupt, "{}: all of its {} checkpoints are damaged; the newest: {}", run, steps.size(), reason);
   });
   return std::nullopt;
 }
 
-/// What decides which tokens a step takes: a cursor counts packs of these.
+/// The settings that decide which tokens a step takes. The cursor counts packs made with them.
 std::map<std::string, hdf5::Value> data_order_of(const TrainSettings& settings) {
   return {{"pack_tokens", settings.pack_tokens}, {"policy", settings.policy}, {"window", settings.window}};
 }
 
-/// Throws Error(usage) for a setting that would deal other packs than before. Checkpoints older than these attributes
-/// pass.
+/// Throws Error(usage) for a setting with which the sequence of packs would differ from the checkpoint's. Checkpoints
+/// written before these attributes existed pass.
 void require_same_data_order(const hdf5::Object& state, const TrainSettings& settings, const std::string& checkpoint) {
   const auto text = [](const hdf5::Value& any) {
     return std::visit([](const auto& held) { return fmt::format("{}", held); }, any);
@@ -69,70 +69,72 @@ void require_same_data_order(const hdf5::Object& state, const TrainSettings& set
     std::string option = name;
     std::ranges::replace(option, '_', '-');
     const hdf5::Value found = state.attribute(name);
-    require(found == wanted, "--{} is {}, but {} was trained with {}: what it has not read yet could not be told",
+    require(found == wanted,
+            "--{} is {}, but {} was trained with {}; the run could not continue with the same sequence of packs",
             option, text(wanted), checkpoint, text(found));
   }
 }
 
 }  // namespace
 
-RunState run_state_of(const Checkpoint& checkpoint) {
+TrainingState training_state_of(const Checkpoint& checkpoint) {
   return damage_is_corrupt([&] {
     const hdf5::Object state = checkpoint.state();
-    const RunState run{.step = state.integer_attribute("step"),
-                       .tokens_seen = state.integer_attribute("tokens_seen"),
-                       .cursor = state.integer_attribute("cursor"),
-                       .seed = state.integer_attribute("seed"),
-                       .loss = state.number_attribute("loss")};
+    const TrainingState run{.step = state.integer_attribute("step"),
+                            .tokens_seen = state.integer_attribute("tokens_seen"),
+                            .cursor = state.integer_attribute("cursor"),
+                            .seed = state.integer_attribute("seed"),
+                            .loss = state.number_attribute("loss")};
     const std::int64_t step = checkpoint.manifest() ? checkpoint.manifest()->step : run.step;
     require(run.step == step && step >= 0, "{}: step is {}, expected {}", state.where(), run.step, step);
-    // A pack holds a token at least.
-    require(run.cursor >= 0 && run.cursor <= run.tokens_seen, "{}: cursor is {}, expected 0 to the {} tokens seen",
+    // Every pack has at least one token.
+    require(run.cursor >= 0 && run.cursor <= run.tokens_seen, "{}: cursor is {}, expected 0 to {}, the tokens seen",
             state.where(), run.cursor, run.tokens_seen);
     try {
       model_options_of(checkpoint);
       parse_dtype(checkpoint.text("dtype"));
     } catch (const Error& error) {
-      fail(ExitCode::corrupt, "{}: describes no model: {}", checkpoint.path(), error.what());
+      fail(ExitCode::corrupt, "{}: the description of the model is invalid: {}", checkpoint.path(), error.what());
     }
     return run;
   });
 }
 
 StartingPoint find_starting_point(const TrainSettings& settings, Communicator& world, const Log& log,
-                                  const std::function<void()>& beat) {
+                                  const std::function<void()>& heartbeat) {
   StartingPoint start;
   if (!settings.dry_run)
     collectively(world, [&] {
       if (world.rank() != 0 || !std::filesystem::is_directory(settings.run)) return;
-      // A requeued job may start while its last attempt is still being ended, or a lost node's lock lives on (NFS: 90
-      // s).
+      // A requeued job may start while its last attempt is still ending. On NFS the lock of a lost node stays for 90 s.
       start.lock = RunLock(settings.run, std::chrono::seconds(settings.resume.empty() ? 0 : 120));
       recover_checkpoints(settings.run);
     });
   if (settings.resume == "auto") {
-    start.checkpoint = newest_whole(settings.run, world, log, beat, start.damaged);
-    if (start.checkpoint && !settings.dry_run)  // a crash may have come before `latest` named it
+    start.checkpoint = newest_undamaged(settings.run, world, log, heartbeat, start.damaged);
+    if (start.checkpoint && !settings.dry_run)  // a crash may have come before `latest` pointed to it
       collectively(world, [&] {
         if (world.rank() == 0) point_latest_at(settings.run, start.checkpoint->state().integer_attribute("step"));
       });
   } else if (!settings.resume.empty()) {
-    start.checkpoint.emplace(settings.resume, world, beat);
+    start.checkpoint.emplace(settings.resume, world, heartbeat);
   }
   start.resumes = start.checkpoint.has_value();
-  if (!start.resumes && !settings.init_from.empty()) start.checkpoint.emplace(settings.init_from, world, beat);
+  if (!start.resumes && !settings.init_from.empty()) start.checkpoint.emplace(settings.init_from, world, heartbeat);
   if (settings.resume == "auto") return start;
 
   const std::vector<std::int64_t> steps = steps_of(settings.run, world);
   collectively(world, [&] {
     if (steps.empty()) return;
-    require(start.resumes, "{}: holds a run already; --resume auto goes on with it, another --run starts afresh",
+    require(start.resumes,
+            "{}: contains a run already; use --resume auto to continue it, or another --run to start a new one",
             settings.run);
     const std::int64_t from = start.checkpoint->state().integer_attribute("step");
-    require(steps.front() <= from,
-            "{}: holds {} already, beyond step {} which --resume names; remove what is beyond it, or go on in another "
-            "--run",
-            settings.run, step_folder(steps.front()), from);
+    require(
+        steps.front() <= from,
+        "{}: contains {} already, which is newer than step {} that --resume names; remove the newer checkpoints, or "
+        "use another --run",
+        settings.run, step_folder(steps.front()), from);
   });
   return start;
 }
@@ -148,9 +150,9 @@ Model::Options model_to_train(const TrainSettings& settings, const StartingPoint
       const Checkpoint& checkpoint = *start.checkpoint;
       options.shape = resolve(settings.model, model_options_of(checkpoint));
       require_same_model(checkpoint, options.shape);
-      // Weights convert; a resumed run's numbers do not.
+      // Weights are converted to another dtype, but a resumed run must compute the same bits.
       require(!start.resumes || checkpoint.text("dtype") == settings.compute.dtype,
-              "{}: the checkpoint's dtype is {}, the options say {}", checkpoint.path(), checkpoint.text("dtype"),
+              "{}: the checkpoint's dtype is {}, but --dtype is {}", checkpoint.path(), checkpoint.text("dtype"),
               settings.compute.dtype);
     }
     options.shape.check();
@@ -162,17 +164,17 @@ void restore_weights(const Checkpoint& checkpoint, Model& model, Runtime& runtim
   collectively(runtime.mesh.world, [&] { load_parameters(checkpoint, model.parameters(), runtime.stream); });
 }
 
-RunState restore_run(const Checkpoint& checkpoint, const TrainSettings& settings, const Model& model,
-                     const Optimizer& optimizer, Runtime& runtime) {
-  RunState run;
+TrainingState restore_run(const Checkpoint& checkpoint, const TrainSettings& settings, const Model& model,
+                          const Optimizer& optimizer, Runtime& runtime) {
+  TrainingState run;
   Communicator& world = runtime.mesh.world;
   collectively(world, [&] {
     load_optimizer(checkpoint, model.parameters(), optimizer, world.rank(), runtime.stream);
-    run = run_state_of(checkpoint);
-    require(run.seed == settings.seed, "--seed is {}, but {} was started with {}", settings.seed, checkpoint.path(),
+    run = training_state_of(checkpoint);
+    require(run.seed == settings.seed, "--seed is {}, but {} was trained with {}", settings.seed, checkpoint.path(),
             run.seed);
     require_same_data_order(checkpoint.state(), settings, checkpoint.path());
-    require(run.step <= settings.steps, "--steps is {}, but {} has done {}", settings.steps, checkpoint.path(),
+    require(run.step <= settings.steps, "--steps is {}, but {} has completed {}", settings.steps, checkpoint.path(),
             run.step);
   });
   return run;
@@ -183,14 +185,14 @@ RunCheckpoints::RunCheckpoints(const TrainSettings& settings, Runtime& runtime, 
     : settings_(settings),
       runtime_(runtime),
       log_(log),
-      beside_(hdf5::thread_safe()),
+      asynchronous_(hdf5::thread_safe()),
       writer_({.run = settings.run,
                .retention = {.last = settings.keep_last, .every = settings.keep_every, .damaged = std::move(damaged)},
                .hook = std::move(hook),
-               .beside = beside_},
+               .beside = asynchronous_},
               runtime.mesh.world, runtime.stream) {}
 
-std::optional<PublishedCheckpoint> RunCheckpoints::save(const RunState& state, const Model& model,
+std::optional<PublishedCheckpoint> RunCheckpoints::save(const TrainingState& state, const Model& model,
                                                         const Optimizer& optimizer) {
   std::optional<PublishedCheckpoint> published = finish();
   std::map<std::string, hdf5::Value> kept = data_order_of(settings_);
@@ -203,10 +205,10 @@ std::optional<PublishedCheckpoint> RunCheckpoints::save(const RunState& state, c
   writer_.start(state.step, {.attributes = attributes_of(model.options().shape, model.options().dtype),
                              .state = std::move(kept),
                              .tensors = checkpoint_tensors(model.parameters(), optimizer, runtime_.mesh.world.rank())});
-  return beside_ ? published : finish();
+  return asynchronous_ ? published : finish();
 }
 
-std::optional<PublishedCheckpoint> RunCheckpoints::advance(std::array<double, 2> sum) {
+std::optional<PublishedCheckpoint> RunCheckpoints::advance(CheckpointProgress sum) {
   return announced(writer_.advance(sum));
 }
 
@@ -216,7 +218,8 @@ std::optional<PublishedCheckpoint> RunCheckpoints::announced(std::optional<Publi
   if (!published) return published;
   log_.info("checkpoint {}/{}: {:.1f} MB in {:.2f} s", settings_.run, step_folder(published->step),
             static_cast<double>(published->bytes) / 1e6, published->seconds);
-  for (const std::string& reason : published->not_removed) log_.warn("an older checkpoint stays: {}", reason);
+  for (const std::string& reason : published->not_removed)
+    log_.warn("an older checkpoint could not be removed: {}", reason);
   return published;
 }
 

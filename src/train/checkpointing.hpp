@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <functional>
 #include <optional>
 #include <string>
@@ -19,52 +18,55 @@ namespace causeway {
 
 /// What a run starts from.
 struct StartingPoint {
-  std::optional<Checkpoint> checkpoint;  ///< every file of it looked at; nothing for a fresh start
-  bool resumes = false;                  ///< it is gone on with; else its weights alone are taken
-  std::vector<std::int64_t> damaged;     ///< steps of newer checkpoints that are not whole
-  RunLock lock;                          ///< of the run's folder if that was there, on the first rank
+  std::optional<Checkpoint> checkpoint;  ///< with every file checked; no value for a new run
+  bool resumes = false;                  ///< true: the run continues from it; false: only its weights are used
+  std::vector<std::int64_t> damaged;     ///< steps of newer checkpoints that are damaged
+  RunLock lock;                          ///< of the run directory, if that exists; on the first rank only
 };
 
-/// Finds it as --resume and --init-from say, having cleared away what a crash left in the run's folder. `--resume auto`
-/// takes the newest checkpoint that is whole, says of each newer one what is wrong with it, and throws Error(corrupt)
-/// where there are checkpoints and none is. Throws Error(usage) where the run has checkpoints beyond the one it would
-/// go on from: which of them was the newest could not be told. Collective; what throws is an AgreedError. `beat` is
-/// called between pieces of what is read, then and later.
+/// Finds it as --resume and --init-from ask, after removing what a crash left in the run directory. `--resume auto`
+/// takes the newest checkpoint without damage, warns of each newer one that is damaged, and throws Error(corrupt) where
+/// all of the run's checkpoints are damaged. Throws Error(usage) where the run has checkpoints newer than the one it
+/// would continue from, because they would mix with those still to be written. Collective; all errors are AgreedErrors.
+/// `heartbeat` is called regularly while files are read, now and when the checkpoint is read later.
 StartingPoint find_starting_point(const TrainSettings& settings, Communicator& world, const Log& log,
-                                  const std::function<void()>& beat);
+                                  const std::function<void()>& heartbeat);
 
-/// The model as the options say it, or as the checkpoint has it where they name none. Collective.
+/// The model that the options describe; what they leave open is as in the checkpoint. Collective.
 Model::Options model_to_train(const TrainSettings& settings, const StartingPoint& start, Communicator& world);
 
-/// How far a run has come, beside its weights.
-struct RunState {
-  std::int64_t step = 0, tokens_seen = 0, cursor = 0;  ///< cursor: packs taken of the sequence
+/// The state of a run beside weights and optimizer.
+struct TrainingState {
+  std::int64_t step = 0, tokens_seen = 0, cursor = 0;  ///< cursor: number of packs taken from the sequence
   std::int64_t seed = 0;
   double loss = 0;
 };
-/// What a checkpoint says of it. Error(corrupt) where that, or what it says of the model, is nothing that a run writes.
-RunState run_state_of(const Checkpoint& checkpoint);
+/// Reads it from a checkpoint. Throws Error(corrupt) where it, or the description of the model, is invalid.
+TrainingState training_state_of(const Checkpoint& checkpoint);
 
-/// Weights as the checkpoint has them. Collective.
+/// Reads the weights. Collective.
 void restore_weights(const Checkpoint& checkpoint, Model& model, Runtime& runtime);
-/// The optimizer and all else that goes on from there. Collective; Error(usage) where the settings do not.
-RunState restore_run(const Checkpoint& checkpoint, const TrainSettings& settings, const Model& model,
-                     const Optimizer& optimizer, Runtime& runtime);
+/// Reads the optimizer state and the training state, with which a run resumes. Collective; throws AgreedError(usage)
+/// where the settings do not fit them.
+TrainingState restore_run(const Checkpoint& checkpoint, const TrainSettings& settings, const Model& model,
+                          const Optimizer& optimizer, Runtime& runtime);
 
-/// A run's checkpoints while it trains: written beside it, announced when they are there, the older ones removed as
-/// told.
+/// Writes a run's checkpoints while it trains, logs each published one, and removes older ones as --keep-last and
+/// --keep-every say.
 class RunCheckpoints {
  public:
-  /// `damaged`: of StartingPoint.
+  /// `damaged`: as in StartingPoint.
   RunCheckpoints(const TrainSettings& settings, Runtime& runtime, const Log& log, std::vector<std::int64_t> damaged,
                  CheckpointHook hook);
 
-  /// Copies everything and goes on; waits first for the one before.
-  std::optional<PublishedCheckpoint> save(const RunState& state, const Model& model, const Optimizer& optimizer);
-  /// What this rank adds to the sum that a step makes anyway, and what the sum of all tells.
-  std::array<double, 2> progress() { return writer_.progress(); }
-  std::optional<PublishedCheckpoint> advance(std::array<double, 2> sum);
-  /// Waits for what is being written.
+  /// Copies everything to host memory and returns; a thread writes it. First waits for the checkpoint before, and
+  /// returns that one.
+  std::optional<PublishedCheckpoint> save(const TrainingState& state, const Model& model, const Optimizer& optimizer);
+  /// This rank's progress. The trainer sums it over the ranks, in a sum that every step needs anyway, and gives the
+  /// result to advance(), which returns the checkpoint when it has been published.
+  CheckpointProgress progress() { return writer_.progress(); }
+  std::optional<PublishedCheckpoint> advance(CheckpointProgress sum);
+  /// Waits until the checkpoint being written is published.
   std::optional<PublishedCheckpoint> finish();
 
  private:
@@ -73,7 +75,7 @@ class RunCheckpoints {
   const TrainSettings& settings_;
   Runtime& runtime_;
   const Log& log_;
-  bool beside_;
+  bool asynchronous_;  // whether a thread can write while training continues
   CheckpointWriter writer_;
 };
 

@@ -11,16 +11,16 @@
 namespace causeway {
 namespace {
 
-constexpr std::int64_t nowhere = std::numeric_limits<std::int32_t>::max();
+constexpr std::int64_t not_found = std::numeric_limits<std::int32_t>::max();
 
-/// The least of the ranks' values, and the first rank that has it.
-struct First {
+/// The smallest of the ranks' values, and the lowest rank that has it.
+struct FirstOccurrence {
   std::int64_t at, rank;
-  bool found() const { return at != nowhere; }
+  bool found() const { return at != not_found; }
 };
-First first_of(Communicator& world, std::int64_t at) {
+FirstOccurrence first_of(Communicator& world, std::int64_t at) {
   const std::int64_t least = -world.max(-at);
-  return {least, -world.max(at == least ? -std::int64_t{world.rank()} : -nowhere)};
+  return {least, -world.max(at == least ? -std::int64_t{world.rank()} : -not_found)};
 }
 
 bool finite(const Stream& stream, TensorView x) { return std::isfinite(sum_in_order(stream, x)); }
@@ -36,7 +36,7 @@ std::string find_non_finite(Model& model, Runtime& runtime, const DataMixture& d
   };
   const auto on = [&](std::int64_t rank) { return fmt::format("rank {} of {}", rank, world.size()); };
 
-  std::int64_t layer = nowhere;
+  std::int64_t layer = not_found;
   for (const Pack& pack : packs) {
     const PackOnRank work = place_pack(data, pack, layout, runtime);
     const Tensor losses(stream, accumulator_of(model.options().dtype), {work.sharding->local_tokens()});
@@ -45,11 +45,11 @@ std::string find_non_finite(Model& model, Runtime& runtime, const DataMixture& d
       if (!finite(stream, residual)) layer = std::min(layer, layers);
     });
   }
-  if (const First first = first_of(world, layer); first.found())
+  if (const FirstOccurrence first = first_of(world, layer); first.found())
     return fmt::format("first in {}, {}", output_of(first.at), on(first.rank));
 
   const std::int64_t depth = std::ssize(model.options().shape.layers);
-  std::int64_t back = nowhere;  // layers from the end
+  std::int64_t back = not_found;  // counted in layers from the end
   model.parameters().zero_gradients(stream);
   const Tensor loss = Tensor::zeros(stream, DType::f64, {1});
   for (const Pack& pack : packs) {
@@ -58,7 +58,7 @@ std::string find_non_finite(Model& model, Runtime& runtime, const DataMixture& d
       if (!finite(stream, gradient)) back = std::min(back, depth - layers);
     });
   }
-  if (const First first = first_of(world, back); first.found())
+  if (const FirstOccurrence first = first_of(world, back); first.found())
     return fmt::format("every layer's output is finite; first in the gradient of {}, {}", output_of(depth - first.at),
                        on(first.rank));
 
@@ -66,7 +66,8 @@ std::string find_non_finite(Model& model, Runtime& runtime, const DataMixture& d
   const auto last = std::find_if(parameters.rbegin(), parameters.rend(), [&](const Parameter& parameter) {
     return parameter.gradient.present() && !finite(stream, parameter.gradient);
   });
-  const First first = first_of(world, last == parameters.rend() ? nowhere : std::distance(parameters.rbegin(), last));
+  const FirstOccurrence first =
+      first_of(world, last == parameters.rend() ? not_found : std::distance(parameters.rbegin(), last));
   if (first.found())
     return fmt::format("every layer's output is finite, so is its gradient; first in the gradient of {}, {}",
                        parameters[parameters.size() - 1 - static_cast<std::size_t>(first.at)].spec.name,

@@ -8,10 +8,11 @@
 
 namespace causeway {
 
-/// Where a step's numbers first cease to be finite, in words: the layer whose output does, or, where all outputs are
-/// finite, the layer whose output's gradient does on the way back, or else the last parameter whose gradient does; and
-/// the first rank on which it does. Runs the packs once more, and backward only where forward finds nothing; the
-/// gradients are lost. `packs`: this rank's. Collective; the same on every rank.
+/// Finds where the values of a step first become non-finite, and returns it as text. Looks for, in this order: the
+/// first layer whose output is not finite; the last layer whose output's gradient is not (backward meets it first); the
+/// last parameter whose gradient is not. Names the lowest rank on which it is so. Runs the packs again, and backward
+/// only where forward finds nothing; the gradients are overwritten. `packs`: this rank's. Collective; all ranks return
+/// the same text.
 std::string find_non_finite(Model& model, Runtime& runtime, const DataMixture& data, std::span<const Pack> packs,
                             Layout layout);
 

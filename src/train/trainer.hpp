@@ -14,42 +14,61 @@
 #include "src/train/fault_injection.hpp"
 #include "src/train/train_settings.hpp"
 #include "src/train/training_data.hpp"
+#include "src/train/training_step.hpp"
 
 namespace causeway {
 
-/// Trains a model on this rank's part of a data × context mesh. A step takes `accumulate` packs on every data group:
-/// pack (step·accumulate + k)·data
-/// + data index of one global sequence. Its loss is Σ token losses / Σ labels over all of them, the same number however
-/// the step is cut.
+/// Trains a model on this rank's part of a data × context mesh. In each step every data group takes `accumulate` packs:
+/// number (step · accumulate + k) · data groups + data index of one global sequence, for k < accumulate. The step's
+/// loss is Σ token losses / Σ labels over all packs, which does not depend on how the packs are cut.
 class Trainer {
  public:
-  /// `config`: what config.ini shall hold, of the settings as used.
+  /// Returns the content of config.ini for the settings as used.
   using Config = std::function<std::string(const TrainSettings&)>;
   Trainer(const TrainSettings& settings, const Config& config, Communicator world, const StopSignals& signals);
 
-  /// To the last step, or to the step after a signal (ExitCode::requeue).
+  /// Trains to the last step, or to the end of the step in which a rank received a signal (ExitCode::requeue).
   ExitCode run();
-  /// What would be trained, in words: parameters, memory, mesh.
+  /// What will be trained, for a person: parameters, memory, mesh, data.
   std::string plan() const;
 
  private:
-  struct Step;
+  struct DeviceResults;
+  struct DealtPacks {
+    std::vector<Pack> own;    ///< of this rank's data group
+    std::int64_t tokens = 0;  ///< of all data groups
+    double flops = 0;         ///< of all data groups
+  };
+  /// Of one step.
+  struct RankCounts {
+    double labels = 0;
+    std::int64_t tokens = 0;
+  };
+  struct Evaluation {
+    double loss = 0, seconds = 0;
+  };
 
-  void choose();
-  void restore();
-  void make_run_folder();
-  void open_run_folder(const Config& config);
+  void choose_operator_strategies();
+  void set_initial_state();
+  void make_run_directory();
+  void open_run_directory(const Config& config);
   Pass pass(const PackOnRank& work) { return {runtime_, *work.sharding}; }
 
   ExitCode train();
-  Step train_step(std::int64_t number);
-  [[noreturn]] void report_non_finite(std::int64_t step, const std::vector<Pack>& packs, const std::string& what);
+  TrainingStep train_step(std::int64_t number);
+  DealtPacks deal_packs();
+  RankCounts run_packs(const std::vector<Pack>& packs, const DeviceResults& results);
+  void reduce(TrainingStep& step, const RankCounts& own, const std::vector<Pack>& packs, const DeviceResults& results);
+  void report(TrainingStep& step, const RankCounts& own, double flops, const RankMeasurements& measured);
+  [[noreturn]] void stop_at_non_finite(std::int64_t step, const std::vector<Pack>& packs, const std::string& what);
   double evaluate();
-  void save(Step& step);
+  Evaluation timed_evaluation();
+  void evaluate_before_training();
+  void save(TrainingStep& step);
   void finish_checkpoint();
-  void write_metrics(const Step& step, bool amend);
+  void write_metrics(const TrainingStep& step, bool amend);
   void write_exit(ExitCode code, const std::string& reason) const;
-  void write_exit_of_own(const Error& error) const;
+  void write_exit_of_this_rank(const Error& error) const;
   void write_exit_file(ExitCode code, const std::string& reason) const;
 
   TrainSettings settings_;
@@ -58,7 +77,7 @@ class Trainer {
   Watchdog watchdog_;
   Runtime runtime_;
   Layout layout_;
-  std::string choice_;  // of strategies, explained
+  std::string choice_;  // explains how the strategies were chosen
   Log log_;
   const StopSignals& signals_;
   DataMixture data_, valid_;
@@ -66,11 +85,11 @@ class Trainer {
   Model model_;
   std::optional<Optimizer> optimizer_;
   std::optional<PackSequence> packs_;
-  std::optional<MetricsLog> metrics_;  // rank 0's
+  std::optional<MetricsLog> metrics_;  // on rank 0 only
   std::int64_t step_ = 0, tokens_seen_ = 0;
   double loss_ = 0;
   std::optional<double> gemm_rate_;            // where MFU is reported: on a GPU
-  std::optional<RunCheckpoints> checkpoints_;  // gone before what it writes from
+  std::optional<RunCheckpoints> checkpoints_;  // destroyed before the tensors that it writes
 };
 
 }  // namespace causeway

@@ -13,10 +13,10 @@
 namespace causeway {
 namespace {
 
-/// Stream numbers under the run's seed; parameters use hashes of their names.
-constexpr std::uint64_t which_dataset = 1, first_order = std::uint64_t{1} << 32;
+/// Numbers of random streams under the run's seed. (The streams of parameters are hashes of their names.)
+constexpr std::uint64_t dataset_choice_stream = 1, first_shuffle_stream = std::uint64_t{1} << 32;
 
-/// "data.h5:0.5" → path and weight; a colon that no number follows belongs to the path.
+/// "data.h5:0.5" → path and weight. A colon without a number after it is part of the path.
 std::pair<std::string, double> parse_source(const std::string& source) {
   const std::size_t colon = source.rfind(':');
   if (colon == std::string::npos || colon + 1 == source.size()) return {source, 1.0};
@@ -31,13 +31,13 @@ std::pair<std::string, double> parse_source(const std::string& source) {
 }  // namespace
 
 DataMixture DataMixture::open(const std::vector<std::string>& sources, std::int64_t vocabulary) {
-  require(!sources.empty(), "--data is missing: expected at least one dataset (causeway import makes them)");
+  require(!sources.empty(), "--data is missing: expected at least one dataset, as causeway import writes them");
   DataMixture mixture;
   for (const std::string& source : sources) {
     const auto [path, weight] = std::filesystem::exists(source) ? std::pair(source, 1.0) : parse_source(source);
     const Dataset& dataset = mixture.datasets.emplace_back(path);
     mixture.weights.push_back(weight);
-    require(dataset.tokens() > 0, "{}: has no tokens", path);
+    require(dataset.tokens() > 0, "{}: the dataset has no tokens", path);
     require(dataset.vocabulary_size() <= vocabulary, "{}: vocabulary_size is {}, expected at most the model's {}", path,
             dataset.vocabulary_size(), vocabulary);
   }
@@ -57,43 +57,44 @@ void DataMixture::refuse_longer(std::int64_t most) const {
 }
 
 PackSequence::PackSequence(const DataMixture& data, const PackingOptions& packing, std::uint64_t seed)
-    : seed_(seed), decks_(data.datasets.size()), packer_(packing, [this] { return std::optional(draw()); }) {
+    : seed_(seed), datasets_(data.datasets.size()), packer_(packing, [this] { return std::optional(draw()); }) {
   std::partial_sum(data.weights.begin(), data.weights.end(), std::back_inserter(cumulative_weights_));
-  for (std::size_t d = 0; d < decks_.size(); ++d) {
+  for (std::size_t d = 0; d < datasets_.size(); ++d) {
     const auto cu_seqlens = data.datasets[d].cu_seqlens();
     for (std::int64_t document = 0; document + 1 < std::ssize(cu_seqlens); ++document) {
       const std::int64_t length = cu_seqlens[document + 1] - cu_seqlens[document];
       const std::int64_t longest =
           packing.long_documents == LongDocuments::cut ? packing.pack_tokens : std::max<std::int64_t>(1, length);
       for (std::int64_t begin = 0; begin < length; begin += longest)
-        decks_[d].pieces.push_back({.dataset = static_cast<std::int32_t>(d),
-                                    .document = document,
-                                    .begin = begin,
-                                    .end = std::min(length, begin + longest)});
+        datasets_[d].pieces.push_back({.dataset = static_cast<std::int32_t>(d),
+                                       .document = document,
+                                       .begin = begin,
+                                       .end = std::min(length, begin + longest)});
     }
     shuffle(d);
   }
 }
 
-/// Fisher and Yates. Each epoch's order depends on seed, dataset and epoch, and on the order before it.
+/// Fisher-Yates shuffle. An epoch's order depends on seed, dataset and epoch, and on the order before it.
 void PackSequence::shuffle(std::size_t dataset) {
-  Deck& deck = decks_[dataset];
-  const RandomStream random(seed_, first_order * (dataset + 1) + deck.epoch);
-  for (std::size_t i = deck.pieces.size(); i > 1; --i) std::swap(deck.pieces[i - 1], deck.pieces[random.below(i, i)]);
-  deck.dealt = 0;
-  ++deck.epoch;
+  ShuffledPieces& source = datasets_[dataset];
+  const RandomStream random(seed_, first_shuffle_stream * (dataset + 1) + source.epoch);
+  for (std::size_t i = source.pieces.size(); i > 1; --i)
+    std::swap(source.pieces[i - 1], source.pieces[random.below(i, i)]);
+  source.drawn = 0;
+  ++source.epoch;
 }
 
 Piece PackSequence::draw() {
   std::size_t dataset = 0;
-  if (decks_.size() > 1) {
-    const double at = RandomStream(seed_, which_dataset).uniform(draws_++) * cumulative_weights_.back();
+  if (datasets_.size() > 1) {
+    const double at = RandomStream(seed_, dataset_choice_stream).uniform(draws_++) * cumulative_weights_.back();
     dataset = static_cast<std::size_t>(
         std::upper_bound(cumulative_weights_.begin(), cumulative_weights_.end() - 1, at) - cumulative_weights_.begin());
   }
-  Deck& deck = decks_[dataset];
-  if (deck.dealt == deck.pieces.size()) shuffle(dataset);
-  return deck.pieces[deck.dealt++];
+  ShuffledPieces& source = datasets_[dataset];
+  if (source.drawn == source.pieces.size()) shuffle(dataset);
+  return source.pieces[source.drawn++];
 }
 
 Pack PackSequence::next() {

@@ -12,21 +12,21 @@
 
 namespace causeway {
 
-/// Datasets and how often documents are drawn from each: `FILE` or `FILE:WEIGHT`, as --data gives them.
+/// Datasets, with the weight by which documents are drawn from each: `FILE` or `FILE:WEIGHT`, as --data gives them.
 struct DataMixture {
   std::vector<Dataset> datasets;
   std::vector<double> weights;
-  /// Opens every file. Throws Error(usage) for a weight that is not positive, a dataset without tokens, or ids the
-  /// model has no row for.
+  /// Opens every file. Throws Error(usage) for a weight that is not positive, a dataset without tokens, or a dataset
+  /// whose vocabulary is larger than `vocabulary`.
   static DataMixture open(const std::vector<std::string>& sources, std::int64_t vocabulary);
-  /// Throws Error(usage) naming the first document of more than `most` tokens, so that a run ends before it begins.
+  /// Throws Error(usage) that names the first document with more than `most` tokens.
   void refuse_longer(std::int64_t most) const;
 };
 
-/// The endless sequence of packs a run trains on, the same on every rank whatever the mesh: documents drawn from the
-/// datasets by weight, each dataset's in a fresh order every epoch, packed in that order. It looks at lengths only.
-/// With LongDocuments::cut, documents are cut into pieces of at most a pack before they are shuffled, so that one long
-/// genome is not read from front to back.
+/// The endless sequence of packs that a run trains on. It is the same on every rank and for every mesh. Documents are
+/// drawn from the datasets by weight, in a new random order in every epoch of a dataset, and packed in the order drawn.
+/// Only the documents' lengths are read. With LongDocuments::cut, documents are cut into pieces of at most one pack
+/// before they are shuffled, so that the pieces of one long genome do not follow each other.
 class PackSequence {
  public:
   PackSequence(const DataMixture& data, const PackingOptions& packing, std::uint64_t seed);
@@ -34,13 +34,15 @@ class PackSequence {
   PackSequence& operator=(const PackSequence&) = delete;
 
   Pack next();
-  std::int64_t cursor() const { return cursor_; }  ///< packs taken so far
+  std::int64_t cursor() const { return cursor_; }  ///< number of packs taken so far
+  /// Takes packs until that many have been taken.
   void advance_to(std::int64_t cursor);
 
  private:
-  struct Deck {
+  /// The pieces of one dataset, in the order of the current epoch.
+  struct ShuffledPieces {
     std::vector<Piece> pieces;
-    std::size_t dealt = 0;
+    std::size_t drawn = 0;
     std::uint64_t epoch = 0;
   };
   Piece draw();
@@ -48,36 +50,39 @@ class PackSequence {
 
   std::vector<double> cumulative_weights_;
   std::uint64_t seed_, draws_ = 0;
-  std::vector<Deck> decks_;
+  std::vector<ShuffledPieces> datasets_;
   Packer packer_;
   std::int64_t cursor_ = 0;
 };
 
-/// Every document of the datasets once, in order.
+/// Packs every document of the datasets once, in order.
 Packer make_packer_in_order(const DataMixture& data, const PackingOptions& packing);
 
-/// Whether a dataset's loss_mask silences labels: a label counts where the mask is not 0 at the label's own token.
+/// Whether a dataset's loss_mask removes labels: with `honoured`, a label counts where the mask at the label's own
+/// token is not 0.
 enum class LossMask : std::uint8_t { honoured, ignored };
 
 /// This rank's rows of a pack, in host memory.
 struct HostBatch {
-  std::vector<std::int32_t> ids, labels;  ///< as Batch
-  std::int64_t labelled = 0;              ///< tokens of this rank that have a label
+  std::vector<std::int32_t> ids, labels;  ///< as in Batch
+  std::int64_t labelled = 0;              ///< number of this rank's tokens that have a label
 };
-/// Reads this rank's tokens, and the one behind each of its chunks, whose label it needs.
+/// Reads this rank's tokens, and the token after each of its chunks, which is the label of the chunk's last token.
 HostBatch read_batch(const DataMixture& data, const Pack& pack, const Sharding& sharding,
                      LossMask loss_mask = LossMask::honoured);
 
-/// A pack as this rank computes on it.
+/// This rank's part of a pack, on its device.
 struct PackOnRank {
   std::unique_ptr<Sharding> sharding;
   Tensor ids, labels;
   std::int64_t labelled = 0;
   Batch batch() const { return {ids, labels}; }
 };
+/// Reads this rank's part of a pack and copies it to the device.
 PackOnRank place_pack(const DataMixture& data, const Pack& pack, Layout layout, const Runtime& runtime,
                       LossMask loss_mask = LossMask::honoured);
 
+/// The documents of a pack: one segment a piece.
 Segments segments_of(const Pack& pack);
 
 }  // namespace causeway

@@ -1,6 +1,6 @@
 /// What a run leaves in its folder, and what is made of it when it is anybody's.
 
-#include "src/train/run_folder.hpp"
+#include "src/train/run_directory.hpp"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>

@@ -1,0 +1,129 @@
+/// How a Trainer is made ready: data, strategies, initial state, run directory.
+
+#include <chrono>
+#include <filesystem>
+
+#include "src/runtime/gemm_rate.hpp"
+#include "src/runtime/strategy_choice.hpp"
+#include "src/train/run_directory.hpp"
+#include "src/train/trainer.hpp"
+
+namespace causeway {
+namespace {
+
+DataMixture open_on_all(const std::vector<std::string>& sources, std::int64_t vocabulary, const TrainSettings& settings,
+                        Communicator& world) {
+  DataMixture mixture;
+  if (sources.empty()) return mixture;
+  collectively(world, [&] {
+    mixture = DataMixture::open(sources, vocabulary);
+    if (settings.long_documents == "refuse") mixture.refuse_longer(settings.pack_tokens);
+  });
+  return mixture;
+}
+
+}  // namespace
+
+Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicator world, const StopSignals& signals)
+    : settings_(settings),
+      faults_(make_faults(settings.faults, world)),
+      rank_progress_(make_rank_progress(faults_)),
+      watchdog_({.limit_s = settings.faults.watchdog, .rank = world.rank()}, rank_progress_,
+                world.transport().split(0, world.rank())),
+      runtime_(make_runtime(settings.compute, std::move(world), rank_progress_)),
+      layout_(parse_layout(settings.compute.layout)),
+      log_(runtime_.mesh.world.rank()),
+      signals_(signals),
+      start_(find_starting_point(settings_, runtime_.mesh.world, log_, [&] { rank_progress_->heartbeat(); })),
+      model_(model_to_train(settings_, start_, runtime_.mesh.world)) {
+  inject_nan(faults_, rank_progress_, model_);
+  const std::int64_t vocabulary = model_.options().shape.vocabulary;
+  data_ = open_on_all(settings_.data, vocabulary, settings_, runtime_.mesh.world);
+  valid_ = open_on_all(settings_.valid_data, vocabulary, settings_, runtime_.mesh.world);
+  packs_.emplace(data_, packing_of(settings_), static_cast<std::uint64_t>(settings_.seed));
+  if (!settings_.dry_run) make_run_directory();
+  rank_progress_->enter(Phase::start);
+  choose_operator_strategies();
+  if (settings_.dry_run) return;
+  rank_progress_->enter(Phase::restore);
+  model_.parameters().allocate(runtime_.stream, runtime_.mesh.world.size());
+  set_initial_state();
+  open_run_directory(config);
+}
+
+/// Each operator's strategy: the one --strategy names; else, in a resumed run, the one it had before, so that the run
+/// computes the same bits; else the one with the lowest estimated time.
+void Trainer::choose_operator_strategies() {
+  Communicator& world = runtime_.mesh.world;
+  const bool forced = !runtime_.strategies.names().empty();
+  if (start_.resumes)
+    collectively(world, [&] {
+      const hdf5::Object state = start_.checkpoint->state();
+      if (state.has_attribute("strategies"))
+        runtime_.strategies.add(usable_strategies(state.string_attribute("strategies"), layout_));
+    });
+  choice_ = choose_strategies(runtime_, model_.calls(), model_.options().dtype, layout_, settings_.pack_tokens,
+                              !start_.resumes ? "forced"
+                              : forced        ? "forced, or as before"
+                                              : "as before");
+  settings_.compute.strategy = strategies_text(runtime_.strategies.names());
+}
+
+/// Weights and optimizer state: new, or with another run's weights, or as the checkpoint of this run has them.
+void Trainer::set_initial_state() {
+  ParameterSet& parameters = model_.parameters();
+  if (start_.checkpoint)
+    restore_weights(*start_.checkpoint, model_, runtime_);
+  else
+    parameters.initialise(static_cast<std::uint64_t>(settings_.seed), runtime_.stream);
+  optimizer_.emplace(optimizer_options_of(settings_), parameters, runtime_.mesh.world, runtime_.stream);
+  if (start_.resumes) {
+    const TrainingState run = restore_run(*start_.checkpoint, settings_, model_, *optimizer_, runtime_);
+    step_ = run.step;
+    tokens_seen_ = run.tokens_seen;
+    loss_ = run.loss;
+    packs_->advance_to(run.cursor);
+    log_.info("resumed from {} (step {}, {} tokens seen)", start_.checkpoint->path(), step_, tokens_seen_);
+  }
+  start_.checkpoint.reset();
+}
+
+/// Creates the run directory with ranks.txt in it. It comes first, so that ranks.txt shows every slow part of the
+/// start.
+void Trainer::make_run_directory() {
+  Communicator& world = runtime_.mesh.world;
+  const std::filesystem::path run = settings_.run;
+  collectively(world, [&] {
+    if (world.rank() != 0) return;
+    std::error_code error;
+    std::filesystem::create_directories(run, error);
+    if (error) fail(ExitCode::io, "{}: cannot create the run directory: {}", settings_.run, error.message());
+    if (!start_.lock.asked()) start_.lock = RunLock(settings_.run, std::chrono::seconds(0));
+    std::filesystem::remove(run / "exit.json", error);
+    RankBoard::create(run / "ranks.txt", world.size());
+  });
+  watchdog_.open(run / "ranks.txt", run / "exit.json");
+}
+
+/// Writes the files that describe the run, and opens its metrics and checkpoints.
+void Trainer::open_run_directory(const Config& config) {
+  Communicator& world = runtime_.mesh.world;
+  nlohmann::ordered_json environment = describe_environment(settings_, model_, runtime_);
+  if (runtime_.stream.device() != Device::cpu) {
+    gemm_rate_ = gemm_rate(Stopwatch(runtime_.stream, 0), model_.options().dtype);
+    runtime_.stream.memory().reset_peak();
+    environment["gemm_flops_per_s"] = *gemm_rate_;
+  }
+  collectively(world, [&] {
+    if (world.rank() != 0) return;
+    const std::filesystem::path run = settings_.run;
+    write_start(settings_.run, {.config = config(settings_), .environment = environment, .resumed_step = step_});
+    metrics_.emplace(run / "metrics.jsonl", step_);
+  });
+  checkpoints_.emplace(settings_, runtime_, log_, start_.damaged,
+                       [rank_progress = rank_progress_](CheckpointStage stage, const std::string& path) {
+                         rank_progress->record_writing(stage, path);
+                       });
+}
+
+}  // namespace causeway
