@@ -139,7 +139,7 @@ void print_folder(const std::string& path, bool verify) {
   if (run || checkpoints) print_answer(run_summary(path));
   if (run && !checkpoints) return;
   if (!verify || !checkpoints) return print_answer(describe_checkpoint(path, verify));
-  const RunReport report = verify_run(path);
+  const RunVerification report = verify_run(path);
   print_answer(report.text);
   if (report.damaged > 0)
     fail(ExitCode::corrupt, "{}: {} of {} checkpoints damaged", path, report.damaged, report.checkpoints);

@@ -13,57 +13,64 @@ CommandLine declare(TrainSettings& settings) {
   std::vector<std::string> policies;
   for (const PackingPolicy& policy : packing_policies()) policies.emplace_back(policy.name);
   return {
-      .usage = "--data FILE --run FOLDER --model PRESET [options]",
+      .usage = "--data FILE --run DIRECTORY --model PRESET [options]",
       .description =
-          "Trains a model on packs of documents, each pack's tokens sharded over the context ranks.\n\n"
-          "The run's folder receives config.ini, environment.json, metrics.jsonl, step-N/ checkpoints, latest and "
-          "exit.json. TERM, USR1 and USR2 "
-          "checkpoint at the next step and end with 75; --resume auto goes on bit for bit.",
+          "Trains a model on packs of documents. The tokens of each pack are sharded over the context ranks.\n\n"
+          "The run directory receives config.ini, environment.json, metrics.jsonl, ranks.txt, step-N/ checkpoints, "
+          "latest and exit.json. After a TERM, USR1 or USR2 signal the run writes a checkpoint at the end of the step "
+          "and "
+          "exits with 75; --resume auto continues it with exactly the same results.",
       .groups =
           {{"Data",
             {{"data", &settings.data, "FILE[:WEIGHT]",
-              "a dataset of causeway import; documents are drawn from several by weight"},
+              "a dataset written by causeway import; from several, documents are drawn by weight"},
              {"pack-tokens", &settings.pack_tokens, "N", "tokens of a pack, over all of its context ranks"},
-             {"policy", &settings.policy, "", "how documents are packed; causeway pack --report compares", policies},
-             {"window", &settings.window, "N", "documents a policy looks ahead"},
+             {"policy", &settings.policy, "", "how documents are packed; causeway pack --report compares them",
+              policies},
+             {"window", &settings.window, "N", "number of documents among which a policy chooses"},
              {"long-documents",
               &settings.long_documents,
               "",
-              "what becomes of a document longer than a pack",
+              "documents longer than a pack are cut into pieces, or refused",
               {"cut", "refuse"}},
              {"valid-data", &settings.valid_data, "FILE",
-              "held-out data: its loss is measured before and after, and in between as --eval-every says"},
-             {"eval-every", &settings.eval_every, "N", "steps between two evaluations; 0: none in between"},
-             {"eval-packs", &settings.eval_packs, "N", "packs of an evaluation; 0: all"}}},
+              "held-out dataset; its loss is measured before training, after training and every --eval-every steps"},
+             {"eval-every", &settings.eval_every, "N", "steps between two evaluations; 0: none during training"},
+             {"eval-packs", &settings.eval_packs, "N", "number of packs of an evaluation; 0: all"}}},
            model_group(settings.model),
            {"Training",
-            {{"run", &settings.run, "FOLDER", "where everything the run leaves behind goes"},
-             {"steps", &settings.steps, "N", "updates of the weights"},
-             {"accumulate", &settings.accumulate, "N", "packs of a step and data group, one after the other"},
-             {"learning-rate", &settings.learning_rate, "X", "AdamW's, at its highest"},
-             {"warmup-steps", &settings.warmup_steps, "N", "steps to get there; then a half cosine"},
-             {"learning-rate-floor", &settings.learning_rate_floor, "X", "the last step's, as a part of the highest"},
-             {"beta1", &settings.beta1, "X", "decay of AdamW's mean"},
-             {"beta2", &settings.beta2, "X", "decay of its mean square"},
+            {{"run", &settings.run, "DIRECTORY", "run directory: all files of the run are written there"},
+             {"steps", &settings.steps, "N", "number of training steps, each one update of the weights"},
+             {"accumulate", &settings.accumulate, "N",
+              "packs that each data group computes, one after another, in a step"},
+             {"learning-rate", &settings.learning_rate, "X", "peak learning rate of AdamW"},
+             {"warmup-steps", &settings.warmup_steps, "N",
+              "steps of linear warm-up to the peak; then the rate decays along a half cosine"},
+             {"learning-rate-floor", &settings.learning_rate_floor, "X",
+              "learning rate of the last step, as a fraction of the peak"},
+             {"beta1", &settings.beta1, "X", "AdamW's decay rate of the first moment"},
+             {"beta2", &settings.beta2, "X", "AdamW's decay rate of the second moment"},
              {"weight-decay", &settings.weight_decay, "X",
-              "of matrices; biases, norms, long filters, A_log and D have none"},
-             {"clip", &settings.clip, "X", "longest gradient over all parameters and ranks; 0: any"},
-             {"seed", &settings.seed, "N", "of weights and document order"},
+              "weight decay of matrices; biases, norms, long filters, A_log and D have none"},
+             {"clip", &settings.clip, "X", "maximum global gradient L2 norm; 0: no clipping"},
+             {"seed", &settings.seed, "N", "seed of the initial weights and of the document order"},
              {"recompute", &settings.recompute, "",
-              "keep each block's input alone and run it again on the way back: less memory, a third more work"},
+              "keep only each block's input and run the block again in backward: less memory, a third more work"},
              {"recompute-blocks", &settings.recompute_blocks, "N",
-              "with --recompute: keep the input of every N-th block alone, for yet less memory and yet a third more "
+              "with --recompute: keep only the input of every N-th block: still less memory, another third more "
               "work"}}},
-           {"Stopping and going on",
+           {"Checkpoints and resuming",
             {{"checkpoint-every", &settings.checkpoint_every, "N",
-              "steps between two checkpoints; the last step always has one"},
-             {"keep-last", &settings.keep_last, "N", "keep the newest N checkpoints alone; 0: all"},
-             {"keep-every", &settings.keep_every, "N", "and for good those of steps that N divides; 0: no others"},
-             {"resume", &settings.resume, "auto|FOLDER",
-              "go on from the newest checkpoint of the run that is whole, if it has any; or from this one"},
-             {"init-from", &settings.init_from, "FOLDER", "start a new run with a checkpoint's weights"},
-             {"log-every", &settings.log_every, "N", "steps a line on the screen"},
-             {"dry-run", &settings.dry_run, "", "say what would be trained, and stop"}}},
+              "steps between two checkpoints; 0: only after the last step, which always has one"},
+             {"keep-last", &settings.keep_last, "N", "keep only the newest N checkpoints; 0: all"},
+             {"keep-every", &settings.keep_every, "N",
+              "with --keep-last: also keep the checkpoints of steps divisible by N; 0: no others"},
+             {"resume", &settings.resume, "auto|DIRECTORY",
+              "auto: continue from the run's newest undamaged checkpoint, or start if it has none; DIRECTORY: continue "
+              "from this checkpoint"},
+             {"init-from", &settings.init_from, "DIRECTORY", "start a new run with the weights of this checkpoint"},
+             {"log-every", &settings.log_every, "N", "steps between two log lines"},
+             {"dry-run", &settings.dry_run, "", "print what would be trained, and stop"}}},
            fault_group(settings.faults),
            compute_group(settings.compute),
            launch_group(settings.launch)},
@@ -74,17 +81,17 @@ CommandLine declare(TrainSettings& settings) {
           "mpirun -n 4 causeway train --config runs/mix/config.ini --resume auto"};
 }
 
-void try_to_tell(const std::string& run, const Error& error) {
+void try_to_report(const std::string& run, const Error& error) {
   try {
     write_failed_start(run, error);
-  } catch (const Error&) {  // why the run did not start matters more
+  } catch (const Error&) {  // the error that ended the start matters more
   }
 }
 
 ExitCode execute(const TrainSettings& settings) {
   check(settings);
   const auto config = [](TrainSettings used) {
-    used.faults.inject.clear();  // a run that goes on is not to fail again
+    used.faults.inject.clear();  // a resumed run must not fail again
     return to_ini(declare(used));
   };
   const StopSignals signals;
@@ -94,10 +101,10 @@ ExitCode execute(const TrainSettings& settings) {
     try {
       trainer.emplace(settings, config, std::move(world), signals);
     } catch (const AgreedError& error) {
-      // Of a wrong option nothing is written: the folder may be another run's.
+      // After a wrong option nothing is written, because the directory may be another run's.
       const bool damage = error.code() == ExitCode::corrupt || error.code() == ExitCode::io;
       if (first && damage && !settings.dry_run && std::filesystem::is_directory(settings.run))
-        try_to_tell(settings.run, error);
+        try_to_report(settings.run, error);
       throw;
     }
     if (!settings.dry_run) return trainer->run();

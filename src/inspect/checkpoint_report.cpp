@@ -16,8 +16,8 @@
 namespace causeway {
 namespace {
 
-/// Throws Error(corrupt) unless every value of a tensor is finite.
-void read_tensor(const Checkpoint& checkpoint, const Checkpoint::TensorInfo& tensor) {
+/// Reads a tensor. Throws Error(corrupt) unless all its values are finite.
+void verify_tensor(const Checkpoint& checkpoint, const Checkpoint::TensorInfo& tensor) {
   constexpr std::int64_t piece = std::int64_t{1} << 20;
   std::int64_t non_finite = 0;
   std::vector<double> values;
@@ -49,7 +49,7 @@ std::string describe_checkpoint(const std::string& path, bool verify) {
   if (verify) training_state_of(checkpoint);
   std::string text = fmt::format("{}: checkpoint\n", checkpoint.path());
   if (const auto& manifest = checkpoint.manifest())
-    text += fmt::format("  files         {} bytes in {}, written by {} ranks; sizes and SHA-256 as {} says\n",
+    text += fmt::format("  files         {} bytes in {}, written by {} ranks; sizes and SHA-256 match {}\n",
                         grouped(manifest->bytes()), manifest->files.size(), manifest->ranks(), manifest_name);
   const auto list_attributes = [&text](const hdf5::Object& object) {
     for (const std::string& name : object.attribute_names())
@@ -67,7 +67,7 @@ std::string describe_checkpoint(const std::string& path, bool verify) {
     std::string table;
     for (auto tensor = begin; tensor != end; ++tensor) {
       values += tensor->size();
-      if (verify) read_tensor(checkpoint, *tensor);
+      if (verify) verify_tensor(checkpoint, *tensor);
       table += fmt::format("    {:<56} {:>4} {:>18} {:>14}\n", tensor->name.substr(group.size() + 1),
                            tensor->type.to_string(), fmt::format("[{}]", fmt::join(tensor->shape, ", ")),
                            grouped(tensor->size()));
@@ -80,8 +80,8 @@ std::string describe_checkpoint(const std::string& path, bool verify) {
   return text;
 }
 
-RunReport verify_run(const std::string& run) {
-  RunReport report;
+RunVerification verify_run(const std::string& run) {
+  RunVerification report;
   std::vector<std::int64_t> steps = published_steps(run);
   std::ranges::reverse(steps);
   for (const std::int64_t step : steps) {
@@ -92,14 +92,14 @@ RunReport verify_run(const std::string& run) {
       training_state_of(checkpoint);
       std::int64_t values = 0;
       for (const Checkpoint::TensorInfo& tensor : checkpoint.tensors()) {
-        read_tensor(checkpoint, tensor);
+        verify_tensor(checkpoint, tensor);
         values += tensor.size();
       }
-      report.text += fmt::format("  {:<13} whole: {} values, all finite{}\n", name, grouped(values),
+      report.text += fmt::format("  {:<13} undamaged: {} values, all finite{}\n", name, grouped(values),
                                  checkpoint.manifest()
                                      ? fmt::format("; {} bytes in {} files", grouped(checkpoint.manifest()->bytes()),
                                                    checkpoint.manifest()->files.size())
-                                     : "; of version 1, without manifest");
+                                     : "; version 1, without manifest");
     } catch (const Error& error) {
       ++report.damaged;
       report.text += fmt::format("  {:<13} DAMAGED: {}\n", name, error.what());

@@ -7,19 +7,20 @@
 
 namespace causeway {
 
-/// What `causeway inspect` tells of a checkpoint: its step-N folder, or a run's, whose latest it then is. With `verify`
-/// every value is read too; what is damaged or not finite throws Error(corrupt).
+/// The text that `causeway inspect` prints of a checkpoint. `path`: a step-N directory, or a run directory, for its
+/// latest checkpoint. With `verify` it also reads every value, and throws Error(corrupt) where one is damaged or not
+/// finite.
 std::string describe_checkpoint(const std::string& path, bool verify);
 
-/// A line for each checkpoint of a run, and for `latest`, every file and value of it read: what it holds or what is
-/// wrong with it.
-struct RunReport {
+/// One line for each checkpoint of a run and one for `latest`: its content, or the damage found.
+struct RunVerification {
   std::string text;
   std::int64_t checkpoints = 0, damaged = 0;
 };
-RunReport verify_run(const std::string& run);
+/// Reads every file and every value of all checkpoints of a run.
+RunVerification verify_run(const std::string& run);
 
-/// An attribute for a reader.
+/// An attribute as text: numbers shortened, long texts cut, no control characters.
 std::string shown(const hdf5::Value& value);
 
 }  // namespace causeway

@@ -15,16 +15,16 @@
 namespace causeway {
 namespace {
 
-constexpr double reading_s = 60;
+constexpr double most_reading_s = 60;
 
-/// What a file says, harmless and of bounded length.
+/// Text from a file, shortened and without characters that could control the terminal.
 std::string quoted(const std::string& text) {
   constexpr std::size_t longest = 200;
   return printable(text.substr(0, longest), true);
 }
 
 std::string ending(const std::optional<std::int64_t>& code, const std::string& reason) {
-  if (!code) return "ended, it is not said how";
+  if (!code) return "ended; its exit.json has no exit code";
   const auto row = exit_code_row(*code);
   std::string text = row && *code == 0 ? "done" : fmt::format("ended with {}", *code);
   if (*code != 0 && !reason.empty()) text += ": " + quoted(reason);
@@ -33,7 +33,8 @@ std::string ending(const std::optional<std::int64_t>& code, const std::string& r
 
 std::string attempt_line(const Attempt& attempt, bool last, bool ended) {
   std::string text = fmt::format("    {:>4}  {}  ", attempt.number, quoted(attempt.time));
-  text += attempt.resumed_step > 0 ? fmt::format("from step {}", grouped(attempt.resumed_step)) : std::string("afresh");
+  text += attempt.resumed_step > 0 ? fmt::format("from step {}", grouped(attempt.resumed_step))
+                                   : std::string("from the start");
   text += fmt::format(", {} ranks", grouped(attempt.ranks));
   if (!attempt.hosts.empty())
     text += fmt::format(" on {}{}", quoted(attempt.hosts.front()),
@@ -45,12 +46,12 @@ std::string attempt_line(const Attempt& attempt, bool last, bool ended) {
     if (attempt.end->seconds) text += fmt::format(" in {}", duration(*attempt.end->seconds));
     text += ", " + ending(attempt.end->code, attempt.end->reason);
   } else if (!ended || !last) {
-    text += last ? ", not ended: it goes on, or was killed" : ", killed";
+    text += last ? ", not ended: active, or killed" : ", killed";
   }
   return text + "\n";
 }
 
-/// The last ones, the newest first.
+/// The first, newest ones of `steps`.
 std::string listed(const std::vector<std::int64_t>& steps) {
   constexpr std::size_t most = 8;
   std::string text;
@@ -62,7 +63,7 @@ std::string listed(const std::vector<std::int64_t>& steps) {
 }  // namespace
 
 std::string run_summary(const std::string& run) {
-  const RunState state = RunReader(run).poll(reading_s);
+  const RunState state = RunReader(run).poll(most_reading_s);
   const History& history = state.history;
   std::string text = fmt::format("{}: run\n", run);
   if (history.last) {
@@ -71,9 +72,9 @@ std::string run_summary(const std::string& run) {
     text += history.step_s > 0 ? fmt::format(", {} tokens/s\n", shortened(history.tokens / history.step_s)) : "\n";
   }
   if (history.first_loss && history.last->loss) {
-    text += fmt::format("  loss          {:.6g} at first, {:.6g} at last", *history.first_loss, *history.last->loss);
+    text += fmt::format("  loss          first {:.6g}, last {:.6g}", *history.first_loss, *history.last->loss);
     if (history.best_evaluation)
-      text += fmt::format("; held-out {:.6g} at best, at step {}", history.best_evaluation->loss,
+      text += fmt::format("; best held-out {:.6g} at step {}", history.best_evaluation->loss,
                           grouped(history.best_evaluation->step));
     text += "\n";
   }

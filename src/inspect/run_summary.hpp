@@ -4,8 +4,8 @@
 
 namespace causeway {
 
-/// What a run's folder tells of the run, in lines for a person: its attempts, how far it came, its losses, its
-/// checkpoints, how it ended. Whatever is missing is left out.
+/// A summary of a run, as text: its steps, losses, checkpoints, end and attempts, as the run directory's files show
+/// them. Leaves out what the files do not contain.
 std::string run_summary(const std::string& run);
 
 }  // namespace causeway

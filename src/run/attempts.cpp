@@ -25,12 +25,12 @@ constexpr std::int64_t most_read = std::int64_t{1} << 20;
 
 std::string path_in(const std::string& run) { return (std::filesystem::path(run) / "attempts.jsonl").string(); }
 
-/// One write, brought to the disk. A line that a crash has cut short is ended first.
+/// Appends the line in one write, and syncs it to the disk. First ends the last line if a crash has cut it short.
 void append_line(const std::string& path, const nlohmann::ordered_json& line) {
   const Descriptor file(::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666));
   struct stat facts {};
   if (!file || ::fstat(file.get(), &facts) != 0) fail(ExitCode::io, "{}: cannot write: {}", path, std::strerror(errno));
-  if (!S_ISREG(facts.st_mode)) fail(ExitCode::io, "{}: is no regular file", path);
+  if (!S_ISREG(facts.st_mode)) fail(ExitCode::io, "{}: not a regular file", path);
   char last = '\n';
   if (facts.st_size > 0 && ::pread(file.get(), &last, 1, facts.st_size - 1) != 1) last = '\0';
   std::string text = last == '\n' ? "" : "\n";
@@ -71,7 +71,7 @@ std::vector<Attempt> read_attempts(const std::string& run) {
     const nlohmann::json line = json_object(std::string_view(text).substr(from, end - from));
     const std::string event = text_field(line, "event");
     if (event == "start") attempts.push_back(start_of(line));
-    // Of two ends, of ranks that failed for themselves, the first is the cause.
+    // Several ranks may have failed and written an end: the first one is the cause.
     if (event != "end" || attempts.empty() || attempts.back().end ||
         attempts.back().number != integer_field(line, "attempt"))
       continue;

@@ -7,8 +7,9 @@
 
 namespace causeway {
 
-/// One start of a run: requeued jobs and resumed runs leave a pair of lines each in the run's attempts.jsonl, one as
-/// the attempt starts and one as it ends. Where the second is missing, the attempt goes on, or was killed.
+/// One attempt at a run: the first start of it, or a later one that resumed it. Each writes two lines to the run's
+/// attempts.jsonl, one when it starts and one when it ends. Without the second line the attempt is active or was
+/// killed.
 struct Attempt {
   struct End {
     std::string time, reason;
@@ -18,20 +19,22 @@ struct Attempt {
 
   std::int64_t number = 1;
   std::string time;               ///< "2026-11-22T07:19:33.120Z"
-  double started = 0;             ///< the same in seconds since 1970
-  std::int64_t resumed_step = 0;  ///< 0: it began afresh
+  double started = 0;             ///< the same time in seconds since 1970
+  std::int64_t resumed_step = 0;  ///< 0: the run was started, not resumed
   std::int64_t ranks = 0, data = 0, context = 0;
-  std::vector<std::string> hosts;                           ///< each once
-  std::string revision, slurm_job_id, slurm_restart_count;  ///< Slurm's are "" without it
+  std::vector<std::string> hosts;                           ///< without repetitions
+  std::string revision, slurm_job_id, slurm_restart_count;  ///< Slurm's are "" outside of Slurm jobs
   std::optional<End> end;
 };
 
-/// The attempts of a run, oldest first: the last thousand or so of them. Lines that are none are passed over.
+/// The attempts of a run, oldest first. Reads the last MiB of the file, about a thousand attempts, and skips invalid
+/// lines.
 std::vector<Attempt> read_attempts(const std::string& run);
 
-/// Appends the line of an attempt's start. `number` is found here; `time` is that of `started`. Throws Error(io).
+/// Appends the line of an attempt's start. Sets `number` to the next free one, and `time` from `started`. Throws
+/// Error(io).
 void append_start(const std::string& run, Attempt attempt);
-/// Appends the line of its end, to the last attempt that has started. Any rank, whoever knows of it. Throws Error(io).
+/// Appends the line of an attempt's end. Any rank that detects the end may call it. Throws Error(io).
 void append_end(const std::string& run, std::int64_t attempt, const Attempt::End& end);
 
 }  // namespace causeway

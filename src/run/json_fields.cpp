@@ -5,7 +5,7 @@
 namespace causeway {
 namespace {
 
-/// nullptr where there is no such member.
+/// Null where the object has no such member.
 const nlohmann::json* member(const nlohmann::json& object, const char* name) {
   if (!object.is_object()) return nullptr;
   const auto found = object.find(name);
@@ -21,7 +21,7 @@ std::optional<double> number_field(const nlohmann::json& object, const char* nam
 }
 
 std::optional<std::int64_t> integer_field(const nlohmann::json& object, const char* name) {
-  constexpr double exact = 9007199254740992;  // 2^53: what is shown as a number of steps or bytes
+  constexpr double exact = 9007199254740992;  // 2^53: integers up to here are exact in a double
   const std::optional<double> value = number_field(object, name);
   if (!value || std::abs(*value) > exact || *value != std::floor(*value)) return std::nullopt;
   return static_cast<std::int64_t>(*value);

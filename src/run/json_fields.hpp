@@ -8,13 +8,13 @@
 
 namespace causeway {
 
-/// What a JSON object holds under a name, or nothing where it is missing, of another type, or beyond what the type
-/// holds: files of a run are read as anybody may have written them.
+/// The value of a member of a JSON object. Without a value (text: "") where the member is missing, has another type, or
+/// is out of the type's range: files of a run are not trusted.
 std::optional<double> number_field(const nlohmann::json& object, const char* name);
 std::optional<std::int64_t> integer_field(const nlohmann::json& object, const char* name);
 std::string text_field(const nlohmann::json& object, const char* name);
 
-/// The object that `text` is, or an empty one where it is none.
+/// Parses a JSON object; an empty one where `text` is not a JSON object.
 nlohmann::json json_object(std::string_view text);
 
 }  // namespace causeway

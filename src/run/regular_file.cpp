@@ -11,7 +11,7 @@ namespace causeway {
 
 std::optional<RegularFile> RegularFile::open(const std::string& path) {
   RegularFile file;
-  // Without O_NONBLOCK opening a pipe would wait for its writer.
+  // Without O_NONBLOCK, opening a pipe would wait for a writer.
   file.file_ = Descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   struct stat facts {};
   if (!file.file_ || ::fstat(file.file_.get(), &facts) != 0 || !S_ISREG(facts.st_mode)) return std::nullopt;

@@ -1,4 +1,4 @@
-#include "src/train/run_folder.hpp"
+#include "src/train/run_directory.hpp"
 
 #include <unistd.h>
 
@@ -20,42 +20,42 @@
 namespace causeway {
 namespace {
 
-constexpr std::string_view readme = R"(A run of causeway train.
+constexpr std::string_view readme = R"(This is the directory of a run of "causeway train".
 
-  config.ini        every option as it was used; its first lines say how to go on with the run
-  environment.json  how the program was built, what is trained, ranks, mesh and hosts, what carries the messages,
-                    and the variables that steer MPI, NCCL, Slurm and threads; of the last attempt
-  metrics.jsonl     a line a step: loss, learning rate, tokens a second, seconds computed, waited for communication and
-                    communicated behind computing, bytes sent, memory, held-out losses, checkpoints and their cost
-  ranks.txt         where each rank stands, rewritten in place while the run goes on
-  lock              held while a training works in this folder, so that no second one does
-  attempts.jsonl    a line as each attempt starts and one as it ends; a start without an end goes on, or was killed
-  exit.json         how the last attempt ended; not there while it goes on, nor after a kill
-  step-N/           a checkpoint, whole once it has this name; HDF5
-  latest            the newest of them
+  config.ini        every option with the value used; its first lines show the command that resumes the run
+  environment.json  of the last attempt: how the program was built, what is trained, the ranks, their mesh and hosts, the
+                    transport, and the environment variables that configure MPI, NCCL, Slurm and threads
+  metrics.jsonl     a line for each step: loss, learning rate, tokens a second; seconds of computing, of waiting for
+                    communication and of communication during computing; bytes sent, memory, held-out losses, checkpoints
+  ranks.txt         a line for each rank: its step, phase and layer; rewritten in place while the run is active
+  lock              locked while a training uses this directory, so that no second one starts in it
+  attempts.jsonl    a line when an attempt starts and one when it ends; a start without an end: it is active or was killed
+  exit.json         how the last attempt ended; missing while it is active and after it was killed
+  step-N/           the checkpoint after step N, in HDF5; complete as soon as it has this name
+  latest            a link to the newest checkpoint
 
-Commands that look at them, RUN being this folder:
+Commands for it, RUN being this directory:
 
-  causeway watch RUN                       live in a terminal; --once for one frame
+  causeway watch RUN                       shows it live in a terminal; --once prints one frame
   causeway inspect RUN                     attempts, losses and the latest checkpoint; --verify reads every value
-  h5ls -r RUN/latest/index.h5              its tensors, as any HDF5 program sees them
-  causeway train --config RUN/config.ini --resume auto      goes on from the latest checkpoint
+  h5ls -r RUN/latest/index.h5              the checkpoint's tensors, as any HDF5 program shows them
+  causeway train --config RUN/config.ini --resume auto      resumes from the latest checkpoint
 )";
 
 std::string path_in(const std::string& run, const char* name) { return (std::filesystem::path(run) / name).string(); }
 
-/// A path within a comment: no character of it may end the line.
+/// A path for a comment line. Control characters, which could end the line, become '?'.
 std::string in_a_line(std::string path) {
   std::ranges::replace_if(
       path, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
   return path;
 }
 
-std::string how_to_go_on(const std::string& run, std::int64_t ranks, bool processes) {
+std::string resume_comment(const std::string& run, std::int64_t ranks, bool processes) {
   std::error_code unknown;
   return fmt::format(
-      "# Every option of this run. In {}\n#     {}causeway train --config {} --resume auto\n# goes on from its latest "
-      "checkpoint.\n",
+      "# Every option of this run. To resume it from its latest checkpoint, run in {}\n#     {}causeway train --config "
+      "{} --resume auto\n",
       in_a_line(std::filesystem::current_path(unknown).string()), processes ? fmt::format("mpirun -n {} ", ranks) : "",
       in_a_line(path_in(run, "config.ini")));
 }
@@ -114,7 +114,7 @@ void write_start(const std::string& run, const RunStart& start) {
   const auto& mesh = start.environment.at("mesh");
   const auto ranks = mesh.at("ranks").get<std::int64_t>();
   write_text(path_in(run, "README.txt"), std::string(readme));
-  write_text(path_in(run, "config.ini"), how_to_go_on(run, ranks, mesh.at("transport") == "MPI") + start.config);
+  write_text(path_in(run, "config.ini"), resume_comment(run, ranks, mesh.at("transport") == "MPI") + start.config);
   write_text(path_in(run, "environment.json"),
              start.environment.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
   auto hosts = start.environment.at("hosts").get<std::vector<std::string>>();

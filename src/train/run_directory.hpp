@@ -10,18 +10,18 @@
 
 namespace causeway {
 
-/// environment.json: how the binary was built, what is trained, the mesh, each rank's host, and the variables that
-/// steer MPI, NCCL, Slurm and threads. Collective; the same on every rank.
+/// The content of environment.json: how the binary was built, what is trained, the mesh, each rank's host, and the
+/// environment variables that configure MPI, NCCL, Slurm and threads. Collective; the same on every rank.
 nlohmann::ordered_json describe_environment(const TrainSettings& settings, const Model& model, Runtime& runtime);
 
-/// What an attempt leaves in the run's folder as it starts.
+/// What the start of an attempt writes to the run directory.
 struct RunStart {
-  std::string config;                  ///< INI
+  std::string config;                  ///< config.ini without its first comment
   nlohmann::ordered_json environment;  ///< of describe_environment
   std::int64_t resumed_step = 0;
 };
-/// Writes README.txt, config.ini, environment.json and the attempt's first line of attempts.jsonl. The first rank
-/// alone. Throws Error(io).
+/// Writes README.txt, config.ini, environment.json and the attempt's first line of attempts.jsonl. Called on the first
+/// rank only. Throws Error(io).
 void write_start(const std::string& run, const RunStart& start);
 
 }  // namespace causeway

@@ -18,7 +18,7 @@ void within(std::string_view option, auto value, decltype(value) low, decltype(v
 
 void check(const TrainSettings& settings) {
   constexpr auto most = std::numeric_limits<std::int64_t>::max() / 2;
-  require(!settings.run.empty(), "--run is missing: expected the folder of the run");
+  require(!settings.run.empty(), "--run is missing: expected the run directory");
   within("steps", settings.steps, std::int64_t{1}, most);
   within("pack-tokens", settings.pack_tokens, std::int64_t{1}, std::int64_t{1} << 40);
   within("window", settings.window, std::int64_t{1}, std::int64_t{1} << 24);
@@ -48,8 +48,8 @@ void check(const TrainSettings& settings) {
           settings.eval_every);
 }
 
-ModelOptions resolve(const ModelSettings& settings, const ModelOptions& unnamed) {
-  ModelOptions options = unnamed;
+ModelOptions resolve(const ModelSettings& settings, const ModelOptions& otherwise) {
+  ModelOptions options = otherwise;
   if (!settings.model.empty())
     options = preset_options(settings.model);
   else if (!settings.layers.empty())
@@ -58,7 +58,7 @@ ModelOptions resolve(const ModelSettings& settings, const ModelOptions& unnamed)
   if (settings.layers_count != 0) {
     within("layers-count", settings.layers_count, std::int64_t{1}, std::int64_t{10'000});
     const std::vector<std::string> pattern = options.layers;
-    require(!pattern.empty(), "--layers names no layer");
+    require(!pattern.empty(), "--layers is empty: expected at least one layer");
     options.layers.clear();
     for (std::int64_t i = 0; i < settings.layers_count; ++i)
       options.layers.push_back(pattern[static_cast<std::size_t>(i) % pattern.size()]);
@@ -126,39 +126,46 @@ Runtime make_runtime(const ComputeSettings& settings, Communicator world, std::s
 OptionGroup fault_group(FaultSettings& settings) {
   return {"Faults",
           {{"watchdog", &settings.watchdog, "SECONDS",
-            "end with 76 and say where each rank stands, once none has made progress for so long; 0: never"},
+            "if no rank makes progress for so long, report where each rank is and exit with 76; 0: never"},
            {"inject-fault", &settings.inject, "KIND:step=N[,rank=R][,phase=P][,layer=L]",
-            "let a rank fail on purpose, to try out a cluster's set-up: " + fault_kinds_text() +
-                "; phases: " + fault_points_text() + "; config.ini does not keep it"}}};
+            "make a rank fail on purpose, to test a cluster's set-up. KIND: " + fault_kinds_text() +
+                ". P: " + fault_points_text() + ". config.ini does not contain this option"}}};
 }
 
 OptionGroup compute_group(ComputeSettings& settings) {
-  return {"Ranks and numbers",
-          {{"data-parallel", &settings.data_parallel, "A",
-            "groups of ranks that work on different packs; 0: as many as --context-parallel leaves"},
-           {"context-parallel", &settings.context_parallel, "B",
-            "ranks that share one pack, each holding its shard of the tokens; 0: as many as --data-parallel leaves, "
-            "all if that is 0 too"},
-           {"layout",
-            &settings.layout,
-            "",
-            "which tokens a rank holds: one run, or one from the front and one from the back",
-            {"contiguous", "zigzag"}},
-           {"strategy", &settings.strategy, "auto|OPERATOR=NAME,…",
-            "how operators cross the ranks' edges; auto takes the ones thought fastest, train --dry-run says why, op "
-            "--list "
-            "shows them"},
-           {"schedule",
-            &settings.schedule,
-            "",
-            "how states are carried over the ranks: from neighbour to neighbour, or all gathered; the same bits",
-            {"auto", "chain", "gather"}},
-           {"dtype",
-            &settings.dtype,
-            "",
-            "type of activations and weights; states and sums are f32, or f64 with f64",
-            {"f32", "f64", "bf16"}},
-           {"device", &settings.device, "", "where to compute", {"cpu", "cuda"}}}};
+  return {
+      "Ranks and precision",
+      {{.name = "data-parallel",
+        .field = &settings.data_parallel,
+        .value = "A",
+        .help = "number of groups of ranks; each group works on its own packs",
+        .shown_default = "ranks / context-parallel"},
+       {.name = "context-parallel",
+        .field = &settings.context_parallel,
+        .value = "B",
+        .help = "number of ranks that share one pack, each with its shard of the tokens",
+        .shown_default = "ranks / data-parallel; all ranks if neither is given"},
+       {"layout",
+        &settings.layout,
+        "",
+        "which tokens of a pack a rank holds: contiguous: one run of tokens; zigzag: one run from the front and one "
+        "from the back, which balances attention",
+        {"contiguous", "zigzag"}},
+       {"strategy", &settings.strategy, "auto|OPERATOR=NAME,…",
+        "how operators communicate where a pack is cut. auto: the strategy with the lowest estimated time; train "
+        "--dry-run shows the estimates, op --list all strategies"},
+       {"schedule",
+        &settings.schedule,
+        "",
+        "how states travel over the ranks: chain: from neighbour to neighbour; gather: all at once. The results are "
+        "identical",
+        {"auto", "chain", "gather"}},
+       {"dtype",
+        &settings.dtype,
+        "",
+        "type of activations and weights; states and sums are f32, or f64 with f64",
+        {"f32", "f64", "bf16"}},
+       {"device", &settings.device, "", "device that computes", {"cpu", "cuda"}}}};
 }
 
 OptionGroup model_group(ModelSettings& settings) {
@@ -167,34 +174,52 @@ OptionGroup model_group(ModelSettings& settings) {
     for (const auto& row : table) names += fmt::format("{}{}", names.empty() ? "" : ", ", row.name);
     return names;
   };
+  const auto option = [](const char* name, Option::Field field, const char* value, std::string help,
+                         std::string_view shown_default) {
+    return Option{.name = name,
+                  .field = field,
+                  .value = value,
+                  .help = std::move(help),
+                  .shown_default = std::string(shown_default)};
+  };
+  constexpr const char* preset = "the preset's";
   return {
       "Model",
-      {{"model", &settings.model, "PRESET", "one of: " + names_of(presets()) + "; the options below change it"},
-       {"layers", &settings.layers, "\"NAME NAME*COUNT …\"", "the kind of each layer, of: " + names_of(layers())},
-       {"layers-count", &settings.layers_count, "N", "that many layers, the pattern repeated or cut"},
-       {"width", &settings.width, "N", "channels of the residual stream"},
-       {"state", &settings.state, "N", "states a channel of the selective scan"},
-       {"expand", &settings.expand, "N", "inner channels of a Mamba block, in widths"},
-       {"conv-taps", &settings.conv_taps, "N", "taps of the short convolution"},
-       {"dt-rank", &settings.dt_rank, "N", "rank of the step size's projection, else width/16"},
-       {"heads", &settings.heads, "N", "heads of attention"},
-       {"rope-base", &settings.rope_base, "X",
-        "base of attention's rotary positions; 0: no positions; -1: the preset's, else 10000"},
-       {"filter-groups", &settings.filter_groups, "N",
-        "filters of se and mr, each for as many channels; else the preset's, or one for 16 channels"},
-       {"se-taps", &settings.se_taps, "N", "taps of se's filters, else 7"},
-       {"mr-taps", &settings.mr_taps, "N", "taps of mr's filters, else the preset's, or 128"},
-       {"mr-decay", &settings.mr_decay, "strong|normal|weak",
-        "how far apart mr's filters decay: the slowest by exp(-1), exp(-0.1) or exp(-0.01) over its taps, else weak"},
-       {"modes", &settings.modes, "N", "modes a channel of li's filters, else 16"},
-       {"ffn", &settings.ffn, "N",
-        "inner width of the gated MLP after each mixer; 0: none; -1: the preset's, else none"},
-       {"mlp-activation", &settings.mlp_activation, "gelu_first|swiglu",
-        "of the MLP's gate: GELU in the first layer and none after it (else this), or SiLU everywhere"},
-       {"norm-eps", &settings.norm_eps, "X",
-        "added to the mean square in RMSNorm; 0: 1e-5 where every layer is mamba, else 1e-6"},
-       {"vocabulary", &settings.vocabulary, "N", "token ids the model knows"},
-       {"untied-head", &settings.untied_head, "", "an output head of its own instead of the embedding's transpose"}}};
+      {option("model", &settings.model, "PRESET", "one of " + names_of(presets()) + "; the options below change it",
+              default_preset),
+       option("layers", &settings.layers, "\"NAME NAME*COUNT …\"",
+              "the kind of each layer, each one of " + names_of(layers()), preset),
+       option("layers-count", &settings.layers_count, "N",
+              "number of layers; the pattern of --layers is repeated or cut", preset),
+       option("width", &settings.width, "N", "channels of the residual stream", preset),
+       option("state", &settings.state, "N", "states of each channel of the selective scan", preset),
+       option("expand", &settings.expand, "N", "inner channels of a Mamba block, as a multiple of the width", preset),
+       option("conv-taps", &settings.conv_taps, "N", "taps of the short convolution", preset),
+       option("dt-rank", &settings.dt_rank, "N", "rank of the projection to the step size",
+              "the preset's, else width/16"),
+       option("heads", &settings.heads, "N", "attention heads", preset),
+       option("rope-base", &settings.rope_base, "X",
+              "base of the rotary position embedding of attention; 0: no positions", "the preset's, else 10000"),
+       option("filter-groups", &settings.filter_groups, "N",
+              "number of filters of se and of mr; each filter serves the same number of channels",
+              "the preset's, else one for 16 channels"),
+       option("se-taps", &settings.se_taps, "N", "taps of se's filters", "the preset's, else 7"),
+       option("mr-taps", &settings.mr_taps, "N", "taps of mr's filters", "the preset's, else 128"),
+       option("mr-decay", &settings.mr_decay, "strong|normal|weak",
+              "range of decay rates of mr's filters: over its taps the slowest decays to exp(-1), exp(-0.1) or "
+              "exp(-0.01)",
+              "the preset's, else weak"),
+       option("modes", &settings.modes, "N", "modes of each channel of li's filters", "the preset's, else 16"),
+       option("ffn", &settings.ffn, "N", "inner width of the gated MLP after each mixer; 0: no MLP",
+              "the preset's, else 0"),
+       option("mlp-activation", &settings.mlp_activation, "gelu_first|swiglu",
+              "activation of the MLP's gate: gelu_first: GELU in the first layer and none in the others; swiglu: "
+              "SiLU in all",
+              "the preset's, else gelu_first"),
+       option("norm-eps", &settings.norm_eps, "X", "added to the mean square in RMSNorm",
+              "the preset's, else 1e-5 if all layers are mamba and 1e-6 if not"),
+       option("vocabulary", &settings.vocabulary, "N", "number of token ids", preset),
+       {"untied-head", &settings.untied_head, "", "use a separate output head instead of the transposed embedding"}}};
 }
 
 }  // namespace causeway

@@ -13,8 +13,8 @@
 
 namespace causeway {
 
-/// Which model: what `train` is told about its shape. 0 and "", or -1 where 0 has a meaning, take the preset's, or the
-/// checkpoint's that is resumed or started from.
+/// The model options of `train`. 0 and "", or -1 where 0 has a meaning, stand for the preset's value, or for that of
+/// the checkpoint which the run resumes or starts from.
 struct ModelSettings {
   std::string model, layers;
   std::int64_t layers_count = 0, width = 0, state = 0, expand = 0, conv_taps = 0, dt_rank = 0, vocabulary = 0,
@@ -24,19 +24,19 @@ struct ModelSettings {
   bool untied_head = false;
 };
 
-/// How a pack is cut and computed: shared by train and score.
+/// How packs are divided over ranks and computed. Used by train and score.
 struct ComputeSettings {
   int data_parallel = 0, context_parallel = 0;
   std::string layout = "contiguous", strategy = "auto", schedule = "auto", dtype = "f32", device = "cpu";
 };
 
-/// What a run does about ranks that fail, and which it lets fail: shared by train and score.
+/// The watchdog's limit, and the faults to inject. Used by train and score.
 struct FaultSettings {
-  double watchdog = 1800;  ///< seconds without progress; 0: for ever
-  std::vector<std::string> inject;
+  double watchdog = 1800;           ///< seconds without progress; 0: no limit
+  std::vector<std::string> inject;  ///< as parse_fault reads them
 };
 
-/// Everything `causeway train` can be told, at its defaults.
+/// All options of `causeway train`, with their defaults.
 struct TrainSettings {
   LaunchOptions launch;
   ModelSettings model;
@@ -56,18 +56,18 @@ struct TrainSettings {
   bool dry_run = false;
 };
 
-/// Each throws Error(usage) naming the option that is wrong.
+/// Throws Error(usage) that names the first wrong option.
 void check(const TrainSettings& settings);
-/// The preset, or mamba-tiny for --layers alone, or `unnamed` where neither is given, changed by the other options;
-/// that they make a model is for ModelOptions::check.
-ModelOptions resolve(const ModelSettings& settings, const ModelOptions& unnamed);
+/// The preset of --model; without --model the default preset if --layers is given, else `otherwise`; changed by the
+/// other options. Whether the result is a valid model is checked by ModelOptions::check.
+ModelOptions resolve(const ModelSettings& settings, const ModelOptions& otherwise);
 PackingOptions packing_of(const TrainSettings& settings);
 LearningRate schedule_of(const TrainSettings& settings);
 OptimizerOptions optimizer_options_of(const TrainSettings& settings);
-/// Collective; what the settings have wrong is an AgreedError.
+/// Collective; wrong settings throw AgreedError(usage).
 Runtime make_runtime(const ComputeSettings& settings, Communicator world, std::shared_ptr<RankProgress> rank_progress);
 
-/// The option groups train and score share.
+/// Groups of options, for --help and the parser. `train` has all, `score` the first and the third.
 OptionGroup compute_group(ComputeSettings& settings);
 OptionGroup model_group(ModelSettings& settings);
 OptionGroup fault_group(FaultSettings& settings);

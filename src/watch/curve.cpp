@@ -13,7 +13,7 @@ std::string utf8(std::uint32_t code) {
           static_cast<char>(0x80 | (code & 0x3f))};
 }
 
-/// Where the curve's axes lie.
+/// The ranges of the curve's axes.
 struct Axes {
   double low = 0, high = 0;
   std::int64_t first_step = 0, last_step = 0;
@@ -44,14 +44,15 @@ Axes axes_of(const Series& series, const Series& marks) {
   return axes;
 }
 
-int place(double share, int count) { return std::min(static_cast<int>(share * count), count - 1); }
+int index_of(double share, int count) { return std::min(static_cast<int>(share * count), count - 1); }
 
-/// The series' mean in each of `columns` columns; between columns that have one, on the straight line.
+/// The series' mean in each of `columns` columns. Columns without values are interpolated linearly between those
+/// beside.
 std::vector<std::optional<double>> columns_of(const Series& series, const Axes& axes, int columns) {
   std::vector<double> sums(static_cast<std::size_t>(columns)), counts(sums.size());
   for (const Series::Bucket& bucket : series.buckets()) {
     const double middle = 0.5 * (static_cast<double>(bucket.first_step) + static_cast<double>(bucket.last_step));
-    const auto column = static_cast<std::size_t>(place(axes.across(middle), columns));
+    const auto column = static_cast<std::size_t>(index_of(axes.across(middle), columns));
     sums[column] += bucket.mean();
     ++counts[column];
   }
@@ -69,7 +70,7 @@ std::vector<std::optional<double>> columns_of(const Series& series, const Axes& 
   return means;
 }
 
-/// Dots on a grid finer than characters.
+/// Dots on a grid that is finer than the characters.
 class Canvas {
  public:
   Canvas(int columns, int rows, bool unicode)
@@ -91,7 +92,8 @@ class Canvas {
  private:
   std::uint8_t& cell(int column, int row) { return cells_[static_cast<std::size_t>(row * columns_ + column)]; }
   static std::uint8_t dot(int x, int y) {
-    constexpr std::uint8_t bits[4][2] = {{0x01, 0x08}, {0x02, 0x10}, {0x04, 0x20}, {0x40, 0x80}};  // Unicode's order
+    constexpr std::uint8_t bits[4][2] = {
+        {0x01, 0x08}, {0x02, 0x10}, {0x04, 0x20}, {0x40, 0x80}};  // the bits of U+2800 to U+28FF
     return bits[y][x];
   }
 
@@ -110,16 +112,16 @@ Curve draw_curve(const Series& series, const Series& marks, int columns, int row
   for (int x = 0; x < canvas.dots_across(); ++x) {
     const auto& mean = means[static_cast<std::size_t>(x)];
     if (!mean) continue;
-    const int y = place(axes.down(*mean), canvas.dots_down());
-    // A steep piece is a line too: from beside the last dot.
+    const int y = index_of(axes.down(*mean), canvas.dots_down());
+    // Where the curve is steep, fill the dots from the last one up or down to this one.
     const int from = !before || *before == y ? y : *before < y ? *before + 1 : *before - 1;
     for (int dot = std::min(from, y); dot <= std::max(from, y); ++dot) canvas.set(x, dot);
     before = y;
   }
   std::vector<bool> marked(static_cast<std::size_t>(columns * rows));
   for (const Series::Bucket& bucket : marks.buckets()) {
-    const int column = place(axes.across(static_cast<double>(bucket.last_step)), columns),
-              row = place(axes.down(bucket.mean()), rows);
+    const int column = index_of(axes.across(static_cast<double>(bucket.last_step)), columns),
+              row = index_of(axes.down(bucket.mean()), rows);
     marked[static_cast<std::size_t>(row * columns + column)] = true;
   }
   Curve curve{.low = axes.low, .high = axes.high, .first_step = axes.first_step, .last_step = axes.last_step};

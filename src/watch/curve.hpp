@@ -8,21 +8,21 @@
 
 namespace causeway {
 
-/// A curve in characters, from the series' first step to its last over the whole width.
+/// A curve drawn with characters. Its width spans the series' steps from the first to the last.
 struct Curve {
   std::vector<std::string> rows;  ///< from the top, `columns` characters each
   double low = 0, high = 0;       ///< the values of the lowest and the highest row
   std::int64_t first_step = 0, last_step = 0;
 };
 
-/// Braille, two by four dots a character, or asterisks without `unicode`; `marks`, such as held-out losses, are drawn
-/// over it as • or o. A few values far above all others are drawn at the top and do not flatten the rest. No rows where
-/// the series is empty.
+/// Draws `series` with braille characters of 2 × 4 dots, or with asterisks without `unicode`; and `marks`, such as
+/// held-out losses, over it as • or o. A few values far above all others are drawn at the top, so that they do not
+/// flatten the rest. Has no rows where the series is empty.
 Curve draw_curve(const Series& series, const Series& marks, int columns, int rows, bool unicode);
 
-/// `share` of `columns` as a bar, exact to an eighth of a character.
+/// A bar that fills `share` of `columns`, exact to an eighth of a character.
 std::string draw_bar(double share, int columns, bool unicode);
-/// A character a value, its height value / highest: ▁▂▃▄▅▆▇█, or digits 0 to 9.
+/// One character a value, with height value / highest: ▁▂▃▄▅▆▇█, or digits 0 to 9.
 std::string draw_strip(const std::vector<double>& values, double highest, bool unicode);
 
 }  // namespace causeway

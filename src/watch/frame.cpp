@@ -19,12 +19,12 @@ constexpr int narrow = 60;  // below it: no bars and no curve
 
 std::string percent(double share) { return fmt::format("{:.0f} %", 100 * share); }
 
-/// A long number would push everything else from the line.
+/// At most nine characters for usual losses, so that the rest of the line has room.
 std::string loss_text(double loss) {
   return std::abs(loss) < 1e5 ? fmt::format("{:.4f}", loss) : fmt::format("{:.3e}", loss);
 }
 
-/// What the last steps took, on average.
+/// Averages over the last steps; compute, exposed and hidden as shares of a step's time.
 struct Pace {
   double step_s = 0, tokens_per_s = 0, compute = 0, exposed = 0, hidden = 0;
 };
@@ -47,7 +47,7 @@ Pace pace_of(const History& history) {
           .hidden = hidden / seconds};
 }
 
-/// Seconds to the last step, evaluations and checkpoints in between at their share so far.
+/// Estimated seconds to the last step. Evaluations and checkpoints are assumed as frequent and slow as so far.
 std::optional<double> seconds_left(const RunState& run) {
   const Pace pace = pace_of(run.history);
   if (!run.history.last || !run.setup.steps || pace.step_s <= 0) return std::nullopt;
@@ -55,20 +55,20 @@ std::optional<double> seconds_left(const RunState& run) {
   return std::max(0.0, steps) * (pace.step_s + run.history.beside_s / static_cast<double>(run.history.steps));
 }
 
-Span how_it_stands(const RunState& run, double now) {
+Span status_of(const RunState& run, double now) {
   if (run.end) {
-    if (!run.end->code) return {"ended; its exit.json does not say how", Style::warning};
+    if (!run.end->code) return {"ended; its exit.json has no exit code", Style::warning};
     const std::optional<ExitCodeRow> row = exit_code_row(*run.end->code);
     if (*run.end->code == 0) return {"done", Style::good};
-    return {fmt::format("ended with {}: {}", *run.end->code, row ? row->meaning : "a code that is not Causeway's"),
+    return {fmt::format("ended with {}: {}", *run.end->code, row ? row->meaning : "not an exit code of Causeway"),
             row && row->code == ExitCode::requeue ? Style::warning : Style::bad};
   }
   if (run.unread_bytes > 0)
-    return {fmt::format("reading, {} to go", binary_bytes(static_cast<double>(run.unread_bytes))), Style::dim};
+    return {fmt::format("reading, {} left", binary_bytes(static_cast<double>(run.unread_bytes))), Style::dim};
   if (!run.history.last || !run.metrics_modified) return {"no step yet", Style::dim};
   const double silent = now - *run.metrics_modified, usual = pace_of(run.history).step_s;
   if (silent > std::max(30.0, 10 * usual))
-    return {fmt::format("no step for {} (one takes {})", duration(silent), short_time(usual)), Style::warning};
+    return {fmt::format("no step for {} (usually {} each)", duration(silent), short_time(usual)), Style::warning};
   return {"running", Style::good};
 }
 
@@ -88,15 +88,15 @@ std::string hosts_text(const std::vector<std::string>& hosts) {
 Section title_section(const RunState& run, double now, const Look& look) {
   Row row("causeway", look);
   row.add(run.path, Style::bold);
-  const Span standing = how_it_stands(run, now);
-  row.add(standing.text, standing.style);
+  const Span status = status_of(run, now);
+  row.add(status.text, status.style);
   return row.section(0);
 }
 
-/// Why it ended, in words that may take several lines.
+/// The reason why the run ended; may take several lines.
 Section reason_section(const RunState& run, const Look& look) {
   constexpr std::size_t longest = 400;
-  Row row("because", look, 1);
+  Row row("reason", look, 1);
   if (run.end && run.end->code != 0) {
     const std::string reason = run.end->reason.substr(0, longest);
     for (std::size_t from = 0, end = 0; from < reason.size(); from = end + 1) {
@@ -130,7 +130,7 @@ Section ranks_section(const RunSetup& setup, const Look& look) {
   return row.section(7);
 }
 
-/// Which start of the run this is, where it is not the first, and what became of the one before.
+/// The number of this attempt, where it is not the first, and how the one before ended.
 Section attempt_section(const RunState& run, double now, const Look& look) {
   Row row("attempt", look);
   if (run.attempts.size() < 2) return row.section(7);
@@ -142,9 +142,9 @@ Section attempt_section(const RunState& run, double now, const Look& look) {
     row.add(fmt::format("Slurm job {}{}", last.slurm_job_id.substr(0, 32),
                         last.slurm_restart_count.empty() ? "" : ", restart " + last.slurm_restart_count.substr(0, 8)));
   if (!before.end)
-    row.add("the one before was killed");
+    row.add("the previous one was killed");
   else if (before.end->code)
-    row.add(fmt::format("the one before ended with {}", *before.end->code));
+    row.add(fmt::format("the previous one ended with {}", *before.end->code));
   return row.section(7);
 }
 
@@ -247,8 +247,8 @@ Section balance_section(const StepRecord& last, const Look& look) {
   if (last.balance) {
     const double share = std::min(*last.balance, 1.0);
     row.add(fmt::format("{:.2f}", share), share < 0.8 ? Style::warning : Style::plain);
-    row.add(last.slowest_rank ? fmt::format("the mean of computing over rank {}'s, the slowest", *last.slowest_rank)
-                              : "the mean of computing over the slowest's");
+    row.add(last.slowest_rank ? fmt::format("mean computing time / that of rank {}, the slowest", *last.slowest_rank)
+                              : "mean computing time / that of the slowest rank");
   }
   return row.section(10);
 }
@@ -276,8 +276,8 @@ int lines_in(const std::vector<Section>& sections) {
   return lines;
 }
 
-/// Leaves out the least important of them until the rest fits.
-void shorten(std::vector<Section>& sections, int height) {
+/// Removes the least important sections until the others fit.
+void remove_least_important(std::vector<Section>& sections, int height) {
   while (lines_in(sections) > height && sections.size() > 1) {
     const auto least = std::ranges::max_element(sections, {}, &Section::importance);
     sections.erase(least);
@@ -311,13 +311,13 @@ std::vector<std::string> build_frame(const RunState& run, double now, const Look
   }
   const auto room = [&] { return look.height - lines_in(sections); };
   if (look.width >= narrow) {
-    // The table of the ranks may take half of what is left, the curve the rest: a line of it is its axis.
+    // The table of ranks may take half of the remaining lines. The curve takes the rest; one line of it is the axis.
     const bool curve = history.losses.buckets().size() > 1;
     sections.push_back(rank_rows(run.ranks, now, look, curve ? room() / 2 : room()));
     if (curve && room() > fewest_rows)
       sections.insert(sections.begin() + curve_at, curve_section(history, look, std::min(room() - 1, most_rows)));
   }
-  shorten(sections, look.height);
+  remove_least_important(sections, look.height);
 
   std::vector<std::string> lines;
   for (const Section& section : sections)
@@ -327,8 +327,8 @@ std::vector<std::string> build_frame(const RunState& run, double now, const Look
 }
 
 std::string status_line(const RunState& run, double now, const Look& look) {
-  const Span standing = how_it_stands(run, now);
-  std::string text = standing.text;
+  const Span status = status_of(run, now);
+  std::string text = status.text;
   if (const auto& last = run.history.last) {
     text = fmt::format("step {}", grouped(last->step));
     if (run.setup.steps) text += fmt::format(" of {}", grouped(*run.setup.steps));
@@ -337,7 +337,7 @@ std::string status_line(const RunState& run, double now, const Look& look) {
     if (pace.step_s > 0) text += fmt::format("  {} tokens/s", shortened(pace.tokens_per_s));
     if (const auto left = seconds_left(run); left && *left > 0 && !run.end)
       text += fmt::format("  {} left", duration(*left));
-    text += "  " + standing.text;
+    text += "  " + status.text;
   }
   return render({{std::move(text)}}, look);
 }

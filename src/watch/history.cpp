@@ -8,7 +8,7 @@ std::optional<StepRecord> StepRecord::parse(std::string_view line) {
   const nlohmann::json object = json_object(line);
   const std::optional<std::int64_t> step = integer_field(object, "step");
   if (!step || *step < 0) return std::nullopt;
-  constexpr double largest = 1e18;  // nobody's seconds or bytes; sums of them stay finite
+  constexpr double largest = 1e18;  // more than any real number of seconds or bytes; sums stay finite
   const auto positive = [&](const char* name) {
     const std::optional<double> value = number_field(object, name);
     return value && *value >= 0 && *value <= largest ? value : std::nullopt;
@@ -36,7 +36,7 @@ std::optional<StepRecord> StepRecord::parse(std::string_view line) {
 }
 
 void History::add(const StepRecord& record) {
-  constexpr double weight = 0.05;  // of the newest loss: the mean looks back about twenty steps
+  constexpr double weight = 0.05;  // of the newest loss: an average over about twenty steps
   if (lines++ == 0) first_step = record.step;
   last = record;
   if (record.loss) {

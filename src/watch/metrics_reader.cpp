@@ -21,11 +21,11 @@ History MetricsReader::history() const {
   return all;
 }
 
-bool MetricsReader::take(std::string_view line, std::int64_t offset) {
+bool MetricsReader::add(std::string_view line, std::int64_t offset) {
   const std::optional<StepRecord> record = StepRecord::parse(line);
-  if (offset == offset_ && last_) {  // the last line of the poll before
+  if (offset == offset_ && last_) {  // the last line of the previous poll
     if (line == last_text_) return true;
-    if (!record) return true;  // caught while it is being rewritten
+    if (!record) return true;  // read while it is being rewritten
     if (record->step != last_->step) return false;
   } else if (last_) {
     committed_.add(*last_);
@@ -36,7 +36,7 @@ bool MetricsReader::take(std::string_view line, std::int64_t offset) {
   return true;
 }
 
-void MetricsReader::pass_over(std::int64_t offset, bool in_a_line) {
+void MetricsReader::skip_to(std::int64_t offset, bool in_a_line) {
   if (last_) committed_.add(*last_);
   last_.reset();
   last_text_.clear();
@@ -66,7 +66,7 @@ void MetricsReader::poll(double seconds) {
   modified_ = file->modified();
 
   std::vector<char> block(std::size_t{1} << 20);
-  std::string rest;              // of a line whose end is not read yet
+  std::string rest;              // of a line whose end has not been read yet
   std::int64_t start = offset_;  // of that line
   std::int64_t at = offset_;     // read up to here
   bool restarted = false;
@@ -80,9 +80,9 @@ void MetricsReader::poll(double seconds) {
       const std::string_view line = std::string_view(rest).substr(from, end - from);
       const std::int64_t next = start + static_cast<std::int64_t>(line.size()) + 1;
       if (skipping_ || static_cast<std::int64_t>(line.size()) > longest_line) {
-        pass_over(next, false);
-      } else if (!take(line, start)) {
-        if (restarted) break;  // it changes faster than it is read
+        skip_to(next, false);
+      } else if (!add(line, start)) {
+        if (restarted) break;  // the file changes faster than it can be read
         restarted = true;
         restart();
         at = 0;
@@ -93,10 +93,10 @@ void MetricsReader::poll(double seconds) {
       start = next;
     }
     rest.erase(0, from);
-    if (static_cast<std::int64_t>(rest.size()) > longest_line) {  // its end may be far, or never come
+    if (static_cast<std::int64_t>(rest.size()) > longest_line) {  // its end may be far away or never come
       start += static_cast<std::int64_t>(rest.size());
       rest.clear();
-      pass_over(start, true);
+      skip_to(start, true);
     }
   } while (std::chrono::duration<double>(Clock::now() - started).count() < seconds);
   unread_ = std::max<std::int64_t>(0, file->bytes() - at);

@@ -12,23 +12,23 @@
 namespace causeway {
 namespace {
 
-constexpr int wide = 100;  // from here on there is room for tokens and memory
+constexpr int wide = 100;  // from this width on, tokens and memory are shown too
 
-/// `text` in exactly so many columns.
+/// `text`, cut or padded to exactly that many columns.
 std::string cell(std::string_view text, int columns, const Look& look) {
   std::string shown = render({{std::string(text)}}, {.width = columns, .unicode = look.unicode});
   shown.append(static_cast<std::size_t>(columns - columns_of(shown)), ' ');
   return shown;
 }
 
-/// A rank that has done its part has nothing more to say.
+/// How long the rank has not written its line. A rank that is done is not silent.
 double silent_s(const RankLine& rank, double now) {
   return rank.progress.position.phase == Phase::done ? 0 : now - rank.written_at;
 }
 double compute_s(const RankLine& rank) { return rank.progress.figures.compute_s; }
 double step_s(const RankLine& rank) { return rank.progress.figures.compute_s + rank.progress.figures.comm_exposed_s; }
 
-/// What the rank is doing: "forward 3".
+/// Phase and layer: "forward 3".
 std::string position_text(const RankLine& rank) {
   const RankPosition& position = rank.progress.position;
   std::string text(name_of(position.phase));
@@ -71,7 +71,7 @@ Line row(const RankLine& rank, double now, double slowest, bool most, const Look
   return line;
 }
 
-/// The ranks in rank order, as many neighbours a column as it takes; the column is its slowest.
+/// All ranks in rank order, in one line: each column stands for some neighbours, and shows the slowest of them.
 Line strip(std::span<const RankLine> ranks, double slowest, const Look& look) {
   const std::size_t columns = static_cast<std::size_t>(std::max(look.width - Row::label_columns, 1));
   const std::size_t together = ceil_div(ranks.size(), columns);

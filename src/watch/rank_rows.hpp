@@ -7,14 +7,15 @@
 
 namespace causeway {
 
-/// A rank not heard of for this long has stopped, or its host is gone: it writes at least once a step or a second.
+/// A rank that has not written its line for this long was stopped, or its host is gone: it writes every second.
 inline constexpr double silent_after_s = 30;
 
-/// A bar a rank: how its step was spent, computing and communicating, against the slowest's; at most `room` lines. More
-/// ranks than that become one strip, a column for so many neighbours, and the slowest ranks by name.
+/// At most `room` lines with a bar for each rank: the time of its step, computing and waiting for communication,
+/// relative to the slowest rank's. If that is not enough for all ranks: one line for all of them, and bars of the
+/// slowest ones.
 Section rank_rows(std::span<const RankLine> ranks, double now, const Look& look, int room);
 
-/// The ranks not heard of for long; no line where there are none.
+/// The ranks that are silent for longer than silent_after_s; no line without such ranks.
 Section silent_ranks(std::span<const RankLine> ranks, double now, const Look& look);
 
 }  // namespace causeway

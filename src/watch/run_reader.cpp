@@ -47,7 +47,7 @@ std::optional<RunEnd> end_of(const std::string& path) {
                 .seconds = number_field(exit, "seconds")};
 }
 
-/// The N of step-N, which the link `latest` names.
+/// The N of the step-N that the link `latest` points to.
 std::optional<std::int64_t> latest_step(const std::filesystem::path& run) {
   std::error_code error;
   const std::string name = std::filesystem::read_symlink(run / "latest", error).string();
@@ -66,7 +66,7 @@ std::vector<RankLine> ranks_of(const std::string& path) {
 RunReader::RunReader(std::string run) : run_(std::move(run)), metrics_(run_ + "/metrics.jsonl") {}
 
 RunState RunReader::poll(double seconds) {
-  // How it ended is looked at before its last lines are, so that an ended run is shown with all of them.
+  // exit.json is read before metrics.jsonl, so that an ended run is shown with all its lines.
   std::optional<RunEnd> end = end_of(run_ + "/exit.json");
   metrics_.poll(seconds);
   return {.path = run_,

@@ -7,13 +7,13 @@
 
 namespace causeway {
 
-/// Reads a run's folder again and again, and nothing else: no lock, no message, no file of its own. Whatever is missing
-/// or is not what it should be stays empty.
+/// Reads the files of a run directory repeatedly. It takes no lock, sends no message and writes no file. What is
+/// missing or invalid stays empty.
 class RunReader {
  public:
   explicit RunReader(std::string run);
 
-  /// Reads what is new, for at most about `seconds`.
+  /// Reads all files again; of metrics.jsonl only the new lines, for at most about `seconds`.
   RunState poll(double seconds);
 
  private:

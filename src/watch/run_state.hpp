@@ -11,21 +11,22 @@
 
 namespace causeway {
 
-/// What is trained and on what, as environment.json says it.
+/// Model, machine and mesh, from environment.json.
 struct RunSetup {
   std::string model, dtype, device, layout, transport, revision;
   std::optional<std::int64_t> parameters, steps, ranks, data, context;
-  std::vector<std::string> hosts;  ///< a rank each
+  std::vector<std::string> hosts;  ///< one for each rank
 };
 
-/// exit.json.
+/// The content of exit.json.
 struct RunEnd {
   std::optional<std::int64_t> code, step;
   std::string reason;
   std::optional<double> seconds;
 };
 
-/// All that `causeway watch` knows of a run. Texts are as the files have them: whoever shows them makes them harmless.
+/// Everything that `causeway watch` shows of a run. Texts are as in the files: before they are shown they must pass
+/// through printable().
 struct RunState {
   std::string path;
   RunSetup setup;

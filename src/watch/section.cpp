@@ -5,7 +5,7 @@
 namespace causeway {
 
 void Row::add(std::string_view text, Style style) {
-  // An item has a line at most, and a character four bytes at most: what may come from a file is not looked at further.
+  // An item fills at most one line, and a character has at most four bytes. Text from a file may be much longer.
   const std::string_view seen = text.substr(0, 4 * static_cast<std::size_t>(look_.width) + 4);
   if (!seen.empty()) items_.push_back({printable(seen, look_.unicode), style});
 }

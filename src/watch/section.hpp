@@ -10,18 +10,18 @@ namespace causeway {
 
 /// Lines of a frame that are shown or left out together.
 struct Section {
-  int importance = 0;  ///< of two that do not both fit, the one with the lower number stays
+  int importance = 0;  ///< 0 is the most important; sections with large numbers are left out first
   std::vector<Line> lines;
 };
 
-/// A label and, beside it, what there is to say, on as many lines as it takes.
+/// A label with items beside it, on as many lines as needed.
 class Row {
  public:
   /// `gap`: columns between two items.
   Row(std::string_view label, const Look& look, int gap = 2) : label_(label), look_(look), gap_(gap) {}
-  /// An item, which is not parted; an empty one is left out.
+  /// Adds an item, which is not broken over lines. An empty one is ignored.
   void add(std::string_view text, Style style = Style::plain);
-  /// No line where there is no item.
+  /// Without items it has no lines.
   Section section(int importance) const;
 
   static constexpr int label_columns = 9;

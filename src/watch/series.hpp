@@ -6,8 +6,8 @@
 
 namespace causeway {
 
-/// Values over steps in bounded memory: a run of any length becomes at most `most_buckets` means. When they are full,
-/// neighbours are merged and each new one takes twice as many values.
+/// Values over steps, in bounded memory: at most `most_buckets` means. When all buckets are used, neighbours are
+/// merged, and from then on a bucket takes twice as many values.
 class Series {
  public:
   struct Bucket {
@@ -17,13 +17,13 @@ class Series {
   };
   static constexpr std::size_t most_buckets = 2048;
 
-  /// A value that is not finite, or too large to be summed, is left out.
+  /// Ignores a value that is not finite, or too large to be summed.
   void add(std::int64_t step, double value);
   const std::vector<Bucket>& buckets() const { return buckets_; }
 
  private:
   std::vector<Bucket> buckets_;
-  std::int64_t stride_ = 1;  // values a bucket takes
+  std::int64_t stride_ = 1;  // number of values a bucket takes
 };
 
 }  // namespace causeway

@@ -21,11 +21,11 @@ constexpr std::string_view enter_sequence = "\033[?1049h\033[?25l\033[H\033[2J";
 constexpr std::string_view leave_sequence = "\033[0m\033[?25h\033[?1049l";
 constexpr char control_z = 26;
 
-/// False where it cannot be written.
+/// Returns false where writing fails.
 bool write_all(std::string_view text) noexcept {
   while (!text.empty()) {
     const ssize_t written = ::write(STDOUT_FILENO, text.data(), text.size());
-    if (written < 0 && errno == EAGAIN) {  // somebody made the terminal non-blocking
+    if (written < 0 && errno == EAGAIN) {  // another program has made the terminal non-blocking
       pollfd out{.fd = STDOUT_FILENO, .events = POLLOUT};
       ::poll(&out, 1, 100);
       continue;
@@ -76,7 +76,7 @@ void Screen::enter() {
     keys.c_cc[VMIN] = 0;
     keys.c_cc[VTIME] = 0;
     keys.c_cc[VSUSP] =
-        _POSIX_VDISABLE;  // so that Ctrl-Z comes as a key, and the screen is left before the program stops
+        _POSIX_VDISABLE;  // Ctrl-Z is then read as a key, and the screen is restored before the program stops
     ::tcsetattr(STDIN_FILENO, TCSANOW, &keys);
   }
   write_all(enter_sequence);

@@ -12,7 +12,7 @@ namespace causeway {
 struct TerminalSize {
   int columns = 80, rows = 24;
 };
-/// Of standard output; 80 × 24 where it does not say.
+/// Of standard output; 80 × 24 where it is unknown.
 TerminalSize terminal_size();
 
 /// Whether standard output is a terminal on which the cursor can be moved.
@@ -20,9 +20,9 @@ bool can_redraw();
 /// Whether the locale's characters are UTF-8.
 bool locale_is_utf8();
 
-/// A screen of lines on standard output, redrawn in place. While it lives the terminal shows its alternate screen,
-/// without a cursor, and keys come unechoed; afterwards it is as it was before. Plain ANSI sequences, which every
-/// terminal since the VT100 and xterm understands; a frame is one write, of the lines that changed alone.
+/// A screen of lines on standard output, redrawn in place. While the object exists, the terminal shows its alternate
+/// screen without a cursor, and keys are not echoed; the destructor restores the terminal. Uses only ANSI sequences
+/// that every terminal since the VT100 and xterm understands. A frame is one write of the lines that changed.
 class Screen {
  public:
   Screen();
@@ -30,19 +30,19 @@ class Screen {
   Screen(const Screen&) = delete;
   Screen& operator=(const Screen&) = delete;
 
-  /// Throws Error(io) where the terminal is gone.
+  /// Throws Error(io) where writing to the terminal fails.
   void draw(const std::vector<std::string>& lines);
-  /// Waits at most `seconds` for a key. Ctrl-Z suspends the program, as everywhere.
+  /// Waits at most `seconds` for a key. Ctrl-Z suspends the program, as usual.
   std::optional<char> key(double seconds);
 
  private:
   void enter();
   void leave() noexcept;
 
-  std::optional<termios> before_;  // what the keyboard was set to; nothing where it is none
+  std::optional<termios> before_;  // the keyboard's settings before; no value where standard input is not a terminal
   std::vector<std::string> shown_;
   TerminalSize size_;
-  bool whole_ = true;  // the next frame is drawn anew
+  bool whole_ = true;  // the next frame is drawn completely
 };
 
 }  // namespace causeway

@@ -12,7 +12,7 @@ struct Character {
   std::size_t bytes = 1;
 };
 
-/// The character that `text`, not empty, begins with; code 0 for a byte that begins none.
+/// The first character of `text`, which is not empty; code 0 for a byte that begins no valid character.
 Character first_character(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
   const std::uint8_t lead = byte(0);
@@ -28,10 +28,10 @@ Character first_character(std::string_view text) {
   return code < shortest[bytes] ? Character{} : Character{.code = code, .bytes = bytes};
 }
 
-bool harmless(std::uint32_t code, bool unicode) {
+bool is_printable(std::uint32_t code, bool unicode) {
   const auto in = [&](std::uint32_t low, std::uint32_t high) { return code >= low && code <= high; };
   if (in(0x20, 0x7e)) return true;
-  if (!unicode || code == 0xad) return false;  // a soft hyphen takes a column or none
+  if (!unicode || code == 0xad) return false;  // a soft hyphen may take one column or none
   return in(0xa1, 0x17f) || in(0x2010, 0x2026) || in(0x2500, 0x259f) || in(0x2800, 0x28ff);
 }
 
@@ -61,7 +61,7 @@ std::string printable(std::string_view text, bool unicode) {
   std::string out;
   while (!text.empty()) {
     const Character character = first_character(text);
-    if (harmless(character.code, unicode))
+    if (is_printable(character.code, unicode))
       out += text.substr(0, character.bytes);
     else
       out += '?';
@@ -79,10 +79,10 @@ std::string render(const Line& line, const Look& look) {
   const auto blank = [](const Span& span) { return span.text.find_first_not_of(' ') == std::string::npos; };
   std::string out;
   int left = look.width;
-  // Blanks at the end are bytes to send and nothing to see.
+  // Blanks at the end are not visible, so they are not sent.
   const auto end = std::find_if_not(line.rbegin(), line.rend(), blank).base();
   for (const Span& span : std::span(line.begin(), end)) {
-    // What lies beyond the width need not be looked at, however long: a character has at most four bytes.
+    // Text beyond the width is not processed, however long it is: a character has at most four bytes.
     const std::string text = printable(
         std::string_view(span.text).substr(0, 4 * static_cast<std::size_t>(std::max(left, 0)) + 4), look.unicode);
     std::string_view shown = text;

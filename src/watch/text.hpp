@@ -9,7 +9,7 @@ namespace causeway {
 
 enum class Style : std::uint8_t { plain, dim, bold, good, warning, bad, accent };
 
-/// A piece of a line in one style. Whatever it holds, render() lets nothing through that could steer a terminal.
+/// A piece of a line in one style. It may contain any bytes: render() removes what could control the terminal.
 struct Span {
   std::string text;
   Style style = Style::plain;
@@ -20,17 +20,17 @@ using Line = std::vector<Span>;
 struct Look {
   int width = 80, height = 24;
   bool colour = false;
-  bool unicode = true;  ///< else ASCII alone
+  bool unicode = true;  ///< false: only ASCII
 };
 
-/// `text` as a terminal may get it, a column a character: printable ASCII, and with `unicode` Latin letters,
-/// punctuation, blocks and braille; '?' for every other character and for what is not UTF-8. (What takes two columns or
-/// none, or turns the direction of writing, is not among them.)
+/// `text` with '?' in place of every character that is not printable ASCII or, with `unicode`, a Latin letter,
+/// punctuation, a block or a braille character, and of bytes that are not UTF-8. Every character of the result takes
+/// one column; none controls the terminal or changes the direction of writing.
 std::string printable(std::string_view text, bool unicode);
-/// Columns of printable text.
+/// Number of columns of printable text.
 int columns_of(std::string_view printable_text);
 
-/// One line, cut to the width, with escape sequences for colours alone, and those only where the look has them.
+/// One line, cut to the width. Contains escape sequences only for colours, and only where `look` asks for them.
 std::string render(const Line& line, const Look& look);
 
 }  // namespace causeway

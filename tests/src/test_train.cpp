@@ -258,7 +258,7 @@ TEST(Train, WrongOptionsAndDamagedCheckpointsHaveTheirExitCodes) {
       {"run", "flipped"}, {"seed", "1"}, {"resume", "auto"}, {"steps", "40"}};
   const Row table[] = {
       {train({}), 2, "--run is missing"},
-      {train({{"run", "good"}, {"seed", "1"}}), 2, "holds a run already"},
+      {train({{"run", "good"}, {"seed", "1"}}), 2, "contains a run already"},
       {train({{"run", "good"}, {"resume", "auto"}}), 2, "--seed is 0"},
       {train({{"run", "good"}, {"seed", "1"}, {"resume", "auto"}, {"width", "64"}}), 2,
        "width is 8, the options say 64"},
@@ -280,10 +280,10 @@ TEST(Train, WrongOptionsAndDamagedCheckpointsHaveTheirExitCodes) {
       {train({{"run", "x"}, {"strategy", "selective_scan=magic"}}), 2, "magic"},
       {train({{"run", "x"}, {"init-from", "nowhere"}}), 2, "nowhere"},
       {train({{"run", "x"}, {"long-documents", "refuse"}}), 2, "64"},
-      {train(flipped), 65, "none of its 3 checkpoints is whole; of the newest: flipped/step-30/shard-00000.h5"},
+      {train(flipped), 65, "all of its 3 checkpoints are damaged; the newest: flipped/step-30/shard-00000.h5"},
       {"@mpirun -n 2 " + train(flipped), 65, "flipped/step-10/shard-00000.h5: is damaged"},
       {train({{"run", "x"}, {"init-from", "cut"}}), 65, "cut/step-30/index.h5: has 5000 bytes"},
-      {train({{"run", "cut"}, {"seed", "1"}, {"resume", "cut/step-20"}}), 2, "holds step-30 already"},
+      {train({{"run", "cut"}, {"seed", "1"}, {"resume", "cut/step-20"}}), 2, "contains step-30 already"},
       {train({{"run", "cut"}, {"seed", "1"}, {"resume", "auto"}}), 0, "warning: cut/step-30/index.h5: has 5000 bytes"},
       {train({{"run", "good"}, {"seed", "1"}, {"resume", "auto"}, {"keep-every", "10"}}), 2, "--keep-every is 10"},
       {train({{"run", "/proc/nowhere/x"}}), 74, "/proc/nowhere"},

@@ -141,8 +141,8 @@ TEST(Checkpointing, AutoTakesTheNewestThatIsWhole) {
     for (const char* step : {"2", "4", "6", "8"}) fs::remove(fmt::format("{}/step-{}/index.h5", run, step));
   });
   EXPECT_EQ(none.exit, 65);
-  EXPECT_NE(bytes_of(folder / "run/exit.json").find("none of its 4 checkpoints is whole"), std::string::npos);
-  EXPECT_NE(none.err.find("none of its 4 checkpoints is whole; of the newest: run/step-8/index.h5: is missing"),
+  EXPECT_NE(bytes_of(folder / "run/exit.json").find("all of its 4 checkpoints are damaged"), std::string::npos);
+  EXPECT_NE(none.err.find("all of its 4 checkpoints are damaged; the newest: run/step-8/index.h5: is missing"),
             std::string::npos)
       << none.err;
   const Outcome inspected = shell(folder, "@causeway inspect run --verify");

@@ -121,13 +121,13 @@ TEST(RunFolder, ExplainsAKilledRunThatWentOn) {
   EXPECT_TRUE(testing::bytes_of(folder / "run/config.ini").starts_with("# "));
 
   const std::string shown = shell(folder, "@causeway watch run").out;
-  EXPECT_NE(shown.find(fmt::format("attempt  2  from step {}  Slurm job 41, restart 1  the one before was killed",
+  EXPECT_NE(shown.find(fmt::format("attempt  2  from step {}  Slurm job 41, restart 1  the previous one was killed",
                                    attempts[1].resumed_step)),
             std::string::npos)
       << shown;
-  EXPECT_NE(shown.find("the mean of computing over rank"), std::string::npos);
+  EXPECT_NE(shown.find("mean computing time / that of rank"), std::string::npos);
   const std::string summary = run_summary(folder / "run");
-  EXPECT_NE(summary.find("afresh, 3 ranks"), std::string::npos) << summary;
+  EXPECT_NE(summary.find("from the start, 3 ranks"), std::string::npos) << summary;
   EXPECT_NE(summary.find(", killed\n"), std::string::npos) << summary;
   EXPECT_NE(summary.find("  steps         8 of 8"), std::string::npos) << summary;
 

@@ -91,7 +91,7 @@ time     ################....  computing 80 %  communicating 20 %
          hidden behind computing 10 %
 memory   2.79 GiB on the largest rank  sent 1.00 MiB in the step  200 MiB in all
 saved    step 150, 50 steps ago  cost the step 12 ms  written in 1.5 s  47.7 MiB
-balance  0.93  the mean of computing over rank 3's, the slowest
+balance  0.93  mean computing time / that of rank 3, the slowest
  rank host             step at             computing, waiting   a step
     0 a                 201 backward 3     ###########-------   500 ms
     1 a                 201 backward 3     #############-----   500 ms
@@ -156,7 +156,7 @@ TEST(WatchFrame, SaysHowTheRunStandsAndHowItEnded) {
   RunState run = running();
   EXPECT_EQ(first_line(run), "causeway runs/first  running");
   run.metrics_modified = now - 95;
-  EXPECT_EQ(first_line(run), "causeway runs/first  no step for 1 min 35 s (one takes 500 ms)");
+  EXPECT_EQ(first_line(run), "causeway runs/first  no step for 1 min 35 s (usually 500 ms each)");
   EXPECT_EQ(first_line({.path = "x"}), "causeway x  no step yet");
   run.end = RunEnd{.code = 0, .reason = "done"};
   EXPECT_EQ(first_line(run), "causeway runs/first  done");
@@ -164,12 +164,12 @@ TEST(WatchFrame, SaysHowTheRunStandsAndHowItEnded) {
   EXPECT_NE(first_line(run).find("ended with 75: checkpointed after a signal: start it again"), std::string::npos);
   run.end = RunEnd{.code = 70, .reason = "step 3: the loss is nan; first in the output of layer 1"};
   EXPECT_NE(
-      joined(build_frame(run, now, {})).find("because  step 3: the loss is nan; first in the output of layer 1\n"),
+      joined(build_frame(run, now, {})).find("reason   step 3: the loss is nan; first in the output of layer 1\n"),
       std::string::npos);
   run.end = RunEnd{.code = 12345};
   EXPECT_NE(first_line(run).find("not Causeway's"), std::string::npos);
   run.end = RunEnd{};
-  EXPECT_NE(first_line(run).find("does not say how"), std::string::npos);
+  EXPECT_NE(first_line(run).find("has no exit code"), std::string::npos);
 }
 
 TEST(WatchFrame, NamesRanksThatAreSilent) {
