@@ -23,13 +23,15 @@ namespace {
 constexpr std::string_view readme = R"(This is the directory of a run of "causeway train".
 
   config.ini        every option with the value used; its first lines show the command that resumes the run
-  environment.json  of the last attempt: how the program was built, what is trained, the ranks, their mesh and hosts, the
-                    transport, and the environment variables that configure MPI, NCCL, Slurm and threads
+  environment.json  of the last attempt: how the program was built, what is trained, the ranks, their mesh and hosts,
+                    the transport, and the environment variables that configure MPI, NCCL, Slurm and threads
   metrics.jsonl     a line for each step: loss, learning rate, tokens a second; seconds of computing, of waiting for
-                    communication and of communication during computing; bytes sent, memory, held-out losses, checkpoints
+                    communication and of communication during computing; bytes sent, memory, held-out losses,
+                    checkpoints
   ranks.txt         a line for each rank: its step, phase and layer; rewritten in place while the run is active
   lock              locked while a training uses this directory, so that no second one starts in it
-  attempts.jsonl    a line when an attempt starts and one when it ends; a start without an end: it is active or was killed
+  attempts.jsonl    a line when an attempt starts and one when it ends; a start without an end: the attempt is active
+                    or was killed
   exit.json         how the last attempt ended; missing while it is active and after it was killed
   step-N/           the checkpoint after step N, in HDF5; complete as soon as it has this name
   latest            a link to the newest checkpoint

@@ -1,5 +1,5 @@
-/// Ranks that fail, as processes: how the job ends, what it says, what it leaves, and that going on gives what nothing
-/// happening would have given. scripts/fault_table has all kinds of faults at all moments; these are one of each.
+/// Ranks that fail, as processes: how the job ends, what it prints, which files remain, and that the resumed run gives
+/// the results of an undisturbed one. Here are examples of each kind; scripts/fault_table has all kinds at all points.
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -25,15 +25,14 @@ struct Row {
   const char* name;
   std::string faults;  ///< options
   int exit;
-  std::string says;  ///< standard error has it
-  std::vector<std::string>
-      there;                 ///< checkpoints that there must be before the run goes on; others may have been finished
-  std::string damaged = {};  ///< a file that is, which resuming says
+  std::string says;                ///< standard error contains it
+  std::vector<std::string> there;  ///< checkpoints that must exist before the run resumes; others may too
+  std::string damaged = {};        ///< a damaged file, which the resumed run must name
 };
 
 void PrintTo(const Row& row, std::ostream* out) { *out << row.faults; }
 
-// Checkpoints fall due after steps 2, 4 and 6. One is written beside the steps that follow, but before the next.
+// Checkpoints are due after steps 2, 4 and 6. Each is written during the steps that follow, and before the next one.
 const Row rows[] = {
     {"KillInBackward", "kill:step=5,rank=1,phase=backward,layer=1", 137, "signal 9", {"step-2"}},
     {"KillBeforeAFileIsNamedACheckpoint", "kill:step=4,phase=publish", 137, "signal 9", {"step-2"}},
@@ -73,7 +72,7 @@ const Row rows[] = {
      75,
      "injected fault: usr2",
      {"step-2", "step-3"}},
-    {"SignalWhileTheRunIsMadeReady", "usr2:step=0,rank=1,phase=start", 75, "injected fault: usr2", {}},
+    {"SignalDuringTheStart", "usr2:step=0,rank=1,phase=start", 75, "injected fault: usr2", {}},
     {"SignalInTheLastStep", "term:step=6,rank=1", 0, "injected fault: term", {"step-2", "step-4", "step-6"}},
 };
 
@@ -90,7 +89,7 @@ void write_dataset(const std::string& path) {
   writer.finish();
 }
 
-/// What must not depend on when a run was stopped.
+/// The results that must not depend on whether a run was stopped.
 std::vector<std::string> results(const std::string& run) {
   std::vector<std::string> lines;
   std::ifstream file(run + "/metrics.jsonl");
@@ -123,7 +122,7 @@ std::vector<std::string> checkpoints(const std::string& run) {
 
 class FaultTable : public ::testing::TestWithParam<Row> {};
 
-TEST_P(FaultTable, TheJobEndsAsItShouldAndGoesOnAsIfNothingHadHappened) {
+TEST_P(FaultTable, TheJobEndsAsExpectedAndResumesAsIfUndisturbed) {
   const Row& row = GetParam();
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5");
@@ -145,7 +144,7 @@ TEST_P(FaultTable, TheJobEndsAsItShouldAndGoesOnAsIfNothingHadHappened) {
     EXPECT_EQ(shell(folder, fmt::format("@causeway inspect cut/{} --verify", checkpoint)).exit, damaged ? 65 : 0)
         << checkpoint;
   }
-  // Nobody is left to write exit.json where a rank goes without a word.
+  // No rank is left to write exit.json after a rank is killed or exits.
   if (row.exit == 137 || row.exit == 7)
     EXPECT_FALSE(fs::exists(folder / "cut/exit.json"));
   else
@@ -157,8 +156,8 @@ TEST_P(FaultTable, TheJobEndsAsItShouldAndGoesOnAsIfNothingHadHappened) {
   EXPECT_NE(resumed.err.find(row.damaged), std::string::npos) << resumed.err;
   const auto lines = read_rank_board(folder / "cut/ranks.txt");
   EXPECT_EQ(lines.size(), 3u);
-  EXPECT_TRUE(
-      std::ranges::all_of(lines, [](const auto& line) { return line && line->progress.position.phase == Phase::done; }));
+  EXPECT_TRUE(std::ranges::all_of(
+      lines, [](const auto& line) { return line && line->progress.position.phase == Phase::done; }));
   EXPECT_EQ(results(folder / "cut"), results(folder / "whole"));
   EXPECT_TRUE(files(folder / "cut/latest/") == files(folder / "whole/latest/"));
 }

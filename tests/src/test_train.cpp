@@ -44,7 +44,7 @@ std::vector<nlohmann::json> metrics(const std::string& run) {
   return lines;
 }
 
-/// What must not depend on when a run was stopped.
+/// The results that must not depend on whether a run was stopped.
 std::vector<std::string> results(const std::string& run) {
   std::vector<std::string> lines;
   for (const auto& line : metrics(run)) {
@@ -85,8 +85,8 @@ std::string train(const std::map<std::string, std::string>& changes) {
   return command;
 }
 
-/// A script that starts `command` in the background, waits until `run` has done `step` steps, and then does `what` to
-/// it, $pid being its process.
+/// A script that starts `command` in the background, waits until `run` has completed `step` steps, and then executes
+/// `what`, where $pid is the process of the command.
 std::string after_step(const TemporaryFolder& folder, const std::string& command, const std::string& run, int step,
                        const std::string& what) {
   return "sh " +
@@ -99,7 +99,7 @@ std::string after_step(const TemporaryFolder& folder, const std::string& command
                           command, step, run, what)));
 }
 
-TEST(Train, AKilledRunGoesOnBitForBit) {
+TEST(Train, AKilledRunResumesBitForBit) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5", 40, 90);
   std::map<std::string, std::string> options{
@@ -107,9 +107,9 @@ TEST(Train, AKilledRunGoesOnBitForBit) {
       {"eval-every", "12"},
       {"eval-packs", "3"},
       {"run", "whole"},
-      {"accumulate", "16"}};  // so that the steps left outlast the poll for step 14, on a busy machine too
+      {"accumulate", "16"}};  // so that enough steps are left when step 14 is seen, on a busy machine too
   ASSERT_EQ(shell(folder, "@mpirun -n 3 " + train(options)).exit, 0);
-  // The middle rank dies once step 14 is on record, at whatever it is doing.
+  // The middle rank is killed at any point after step 14 is recorded.
   options["run"] = "cut";
   shell(folder,
         after_step(folder, "@mpirun -n 3 " + train(options), "cut", 14, "kill -9 $(pgrep -P $pid | sed -n 2p)"));
@@ -125,7 +125,7 @@ TEST(Train, AKilledRunGoesOnBitForBit) {
             testing::bytes_of(folder / "whole/latest/manifest.json"));
 }
 
-TEST(Train, ASignalCheckpointsAndAsksToBeStartedAgain) {
+TEST(Train, ASignalWritesACheckpointAndExitsWithRequeue) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5", 40, 90);
   for (const std::string signal : {"USR1", "USR2", "TERM"}) {
@@ -141,7 +141,7 @@ TEST(Train, ASignalCheckpointsAndAsksToBeStartedAgain) {
   }
 }
 
-TEST(Train, FiftyStepsAgreeHoweverTheyAreCut) {
+TEST(Train, FiftyStepsAgreeOnEveryMeshAndLayout) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5", 60, 90);
   const std::string common = train({{"dtype", "f64"}, {"steps", "50"}, {"checkpoint-every", "0"}});
@@ -166,7 +166,7 @@ TEST(Train, FiftyStepsAgreeHoweverTheyAreCut) {
   }
 }
 
-TEST(Train, FiftyStepsAgreeByEveryStrategy) {
+TEST(Train, FiftyStepsAgreeWithEveryStrategy) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5", 60, 90);
   struct Row {
@@ -208,7 +208,7 @@ TEST(Train, FiftyStepsAgreeByEveryStrategy) {
   }
 }
 
-TEST(Train, ACheckpointGoesOnOnAnotherNumberOfRanks) {
+TEST(Train, ACheckpointResumesOnAnotherNumberOfRanks) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5", 60, 90);
   const std::string common = train({{"dtype", "f64"}, {"transport", "local"}});
@@ -220,7 +220,7 @@ TEST(Train, ACheckpointGoesOnOnAnotherNumberOfRanks) {
   EXPECT_NEAR(other.back()["loss"].get<double>() / whole.back()["loss"].get<double>(), 1, 1e-8);
 }
 
-TEST(Train, InitFromTakesWeightsAndModelAlone) {
+TEST(Train, InitFromTakesOnlyWeightsAndModel) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5", 60, 90);
   ASSERT_EQ(shell(folder, train({{"run", "first"}})).exit, 0);
@@ -306,7 +306,7 @@ bool gpu_answers() {
   }
 }
 
-TEST(Train, WhatNoRankCanDoIsSaidOnceByThemAll) {
+TEST(Train, AnErrorOfAllRanksIsReportedOnce) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5", 30, 90);
   folder.write("long.txt", std::string(200, 'A'));
@@ -341,7 +341,7 @@ TEST(Train, WhatNoRankCanDoIsSaidOnceByThemAll) {
   }
 }
 
-TEST(Train, ALossMaskSilencesTokens) {
+TEST(Train, ALossMaskRemovesLabels) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5", 30, 90, true);
   const Outcome outcome = shell(folder, train({{"run", "masked"}}));
@@ -350,7 +350,7 @@ TEST(Train, ALossMaskSilencesTokens) {
             metrics(folder / "masked").front()["loss"].get<double>());
 }
 
-TEST(Score, IsTheSameOnAnyRanksAndTheLossOfTraining) {
+TEST(Score, IsTheSameOnAnyNumberOfRanksAndEqualsTheTrainingLoss) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5", 25, 200);  // most documents longer than a pack
   ASSERT_EQ(shell(folder,
@@ -392,7 +392,7 @@ TEST(Score, IsTheSameOnAnyRanksAndTheLossOfTraining) {
   EXPECT_FALSE(std::filesystem::exists(folder / "x.h5"));
 }
 
-TEST(Score, NeverWritesOverWhatItReads) {
+TEST(Score, NeverOverwritesItsInputs) {
   namespace fs = std::filesystem;
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5", 5, 90);

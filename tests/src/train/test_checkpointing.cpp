@@ -1,4 +1,4 @@
-/// Checkpoints of runs of the program: written beside training, gone on with on any mesh, kept and removed, damaged.
+/// Checkpoints of runs of the program: written while training continues, resumed on any mesh, kept, removed, damaged.
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -63,10 +63,10 @@ TEST(Checkpointing, ChangesNoBitOfTraining) {
     EXPECT_GT(line["checkpoint_bytes"], 0);
     EXPECT_GT(line["checkpoint_write_s"], 0);
   }
-  EXPECT_GE(announced, 11);  // the last step's line tells of its own alone
+  EXPECT_GE(announced, 11);  // the last step's line contains only its own
 }
 
-TEST(Checkpointing, GoesOnOnEveryMeshInF64) {
+TEST(Checkpointing, ResumesOnEveryMeshInF64) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5");
   const std::string f64 = train + "--dtype f64 --steps 60 --checkpoint-every 10 ";
@@ -98,7 +98,7 @@ TEST(Checkpointing, GoesOnOnEveryMeshInF64) {
   }
 }
 
-TEST(Checkpointing, AutoTakesTheNewestThatIsWhole) {
+TEST(Checkpointing, ResumeAutoTakesTheNewestUndamagedOne) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5");
   const std::string go = train + "--ranks 2 --steps 8 --checkpoint-every 2 ";
@@ -128,12 +128,12 @@ TEST(Checkpointing, AutoTakesTheNewestThatIsWhole) {
                   {"run/step-8/shard-00001.h5: is missing", "run/step-6/manifest.json: is damaged",
                    "run/step-4/manifest.json: is missing"});
   expect_to_go_on(damaged_run([](const std::string& run) {
-                    fs::remove(run + "/latest");  // which it does not need,
+                    fs::remove(run + "/latest");  // --resume auto does not need it
                     fs::create_symlink("step-2", run + "/latest");
                   }),
                   "step-8", {});
   expect_to_go_on(damaged_run([](const std::string& run) {
-                    fs::rename(run + "/step-8", run + "/step-8.old");  // a crash in the middle of replacing it
+                    fs::rename(run + "/step-8", run + "/step-8.old");  // as a crash while it is replaced leaves it
                     fs::create_directories(run + "/step-9.tmp");
                   }),
                   "step-8", {});
@@ -152,8 +152,8 @@ TEST(Checkpointing, AutoTakesTheNewestThatIsWhole) {
   EXPECT_NE(inspected.err.find("4 of 4 checkpoints damaged"), std::string::npos) << inspected.err;
 }
 
-/// Sets an attribute of /state in a checkpoint's index and makes its manifest right again, as only somebody with a
-/// reason does.
+/// Sets an attribute of /state in a checkpoint's index, and updates the manifest so that it matches. No crash does
+/// that.
 void forge_state(const std::string& checkpoint, const std::string& name, std::int64_t value) {
   const std::string index = checkpoint + "/index.h5";
   {
@@ -166,7 +166,7 @@ void forge_state(const std::string& checkpoint, const std::string& name, std::in
   std::ofstream(checkpoint + "/manifest.json", std::ios::binary) << manifest.to_json();
 }
 
-TEST(Checkpointing, WhatIsNoCheckpointOrDescribesNoRunIsPassedOver) {
+TEST(Checkpointing, InvalidCheckpointsAreSkipped) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5");
   ASSERT_EQ(shell(folder, train + "--steps 4 --checkpoint-every 2 --run good").exit, 0);
@@ -189,7 +189,7 @@ TEST(Checkpointing, WhatIsNoCheckpointOrDescribesNoRunIsPassedOver) {
   }
 }
 
-TEST(Checkpointing, WhatIsDamagedDoesNotCountAmongThoseKept) {
+TEST(Checkpointing, DamagedOnesDoNotCountAmongThoseKept) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5");
   ASSERT_EQ(shell(folder, train + "--steps 6 --checkpoint-every 2 --keep-last 2 --run run").exit, 0);
@@ -198,7 +198,7 @@ TEST(Checkpointing, WhatIsDamagedDoesNotCountAmongThoseKept) {
   EXPECT_EQ(published_steps(folder / "run"), (std::vector<std::int64_t>{7, 6, 4}));
 }
 
-TEST(Checkpointing, PacksThatWouldBeDealtOtherwiseAreRefused) {
+TEST(Checkpointing, OptionsThatChangeTheSequenceOfPacksAreRefused) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5");
   ASSERT_EQ(shell(folder, train + "--steps 2 --run run").exit, 0);
@@ -212,7 +212,7 @@ TEST(Checkpointing, PacksThatWouldBeDealtOtherwiseAreRefused) {
   }
 }
 
-TEST(Checkpointing, ARunIsTrainedByOneAtATime) {
+TEST(Checkpointing, OnlyOneProcessTrainsInARunDirectory) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5");
   ASSERT_EQ(shell(folder, train + "--steps 2 --run run").exit, 0);
@@ -222,7 +222,7 @@ TEST(Checkpointing, ARunIsTrainedByOneAtATime) {
   EXPECT_NE(outcome.err.find("another process trains in this folder"), std::string::npos) << outcome.err;
 }
 
-TEST(Checkpointing, WhatIsBeingWrittenIsFinishedWhereAllRanksEndTogether) {
+TEST(Checkpointing, TheOneBeingWrittenIsCompletedAfterAnAgreedError) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5");
   const Outcome outcome =
@@ -233,7 +233,7 @@ TEST(Checkpointing, WhatIsBeingWrittenIsFinishedWhereAllRanksEndTogether) {
   EXPECT_EQ(shell(folder, "@causeway inspect run --verify").exit, 0);
 }
 
-TEST(Checkpointing, DamageIsNamedByWhoeverReads) {
+TEST(Checkpointing, EveryCommandThatReadsOneNamesTheDamage) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5");
   ASSERT_EQ(shell(folder, train + "--ranks 2 --steps 2 --run run").exit, 0);

@@ -1,4 +1,4 @@
-/// What a run leaves in its folder, and what is made of it when it is anybody's.
+/// The files that a run writes to its directory, and reading them when their content is not trusted.
 
 #include "src/train/run_directory.hpp"
 
@@ -23,7 +23,7 @@ std::vector<nlohmann::json> lines_of(const std::string& path) {
   return lines;
 }
 
-TEST(Attempts, EachStartFindsItsEndAndAKilledOneHasNone) {
+TEST(Attempts, AStartIsMatchedWithItsEndAndAKilledOneHasNone) {
   const TemporaryFolder folder;
   const std::string run = folder / "";
   EXPECT_TRUE(read_attempts(run).empty());
@@ -50,7 +50,7 @@ TEST(Attempts, EachStartFindsItsEndAndAKilledOneHasNone) {
   EXPECT_EQ(lines_of(folder / "attempts.jsonl")[1]["exit"], "internal");
 }
 
-TEST(Attempts, ALineCutShortSpoilsNoOther) {
+TEST(Attempts, AnIncompleteLineDoesNotAffectTheOthers) {
   const TemporaryFolder folder;
   const std::string run = folder / "";
   append_start(run, {.started = 1000});
@@ -65,7 +65,7 @@ TEST(Attempts, ALineCutShortSpoilsNoOther) {
   EXPECT_EQ(run_summary(run).find('\033'), std::string::npos);
 }
 
-TEST(Attempts, WhatIsNoFileIsNotWrittenTo) {
+TEST(Attempts, OnlyARegularFileIsWritten) {
   const TemporaryFolder folder;
   std::filesystem::create_symlink("elsewhere", folder / "attempts.jsonl");
   EXPECT_THROW(append_start(folder / "", {}), Error);
@@ -73,7 +73,7 @@ TEST(Attempts, WhatIsNoFileIsNotWrittenTo) {
   EXPECT_THROW(append_start(folder / "absent", {}), Error);
 }
 
-TEST(RunFolder, ExplainsAKilledRunThatWentOn) {
+TEST(RunDirectory, DescribesARunThatWasKilledAndResumed) {
   const TemporaryFolder folder;
   folder.write("text.txt", std::string(3000, 'A') + std::string(3000, 'C'));
   ASSERT_EQ(shell(folder, "@causeway import text.txt --out data.h5").exit, 0);
@@ -108,7 +108,7 @@ TEST(RunFolder, ExplainsAKilledRunThatWentOn) {
   EXPECT_EQ(environment["mesh"]["transport"], "threads");
   EXPECT_EQ(environment["run"]["steps"], 8);
   EXPECT_EQ(environment["variables"]["SLURM_JOB_ID"], "41");
-  // README.txt names what is there, and what it names is there.
+  // README.txt names every file of the directory, and every file that it names exists.
   const std::string readme = testing::bytes_of(folder / "run/README.txt");
   for (const auto& entry : std::filesystem::directory_iterator(folder / "run")) {
     const std::string name = entry.path().filename().string();

@@ -35,7 +35,7 @@ std::vector<Pack> take(PackSequence& packs, int count) {
   return taken;
 }
 
-TEST(PackSequence, GoesOnFromAnyCursor) {
+TEST(PackSequence, ResumesFromAnyCursor) {
   const TemporaryFolder folder;
   write_dataset(folder / "a.h5", lengths);
   write_dataset(folder / "b.h5", {9, 9, 9});
@@ -55,7 +55,7 @@ TEST(PackSequence, GoesOnFromAnyCursor) {
   }
 }
 
-TEST(PackSequence, EveryTokenComesOnceAnEpochInAnOrderOfItsOwn) {
+TEST(PackSequence, EveryTokenComesOnceInEachEpochInANewOrder) {
   const TemporaryFolder folder;
   write_dataset(folder / "a.h5", lengths);
   const DataMixture data = DataMixture::open({folder / "a.h5"}, 512);
@@ -88,7 +88,7 @@ TEST(PackSequence, DrawsDocumentsByWeight) {
   EXPECT_NEAR(drawn[0], 3000, 120);
 }
 
-TEST(DataMixture, RefusesWhatCannotBeTrainedOn) {
+TEST(DataMixture, RefusesDatasetsThatCannotBeTrainedOn) {
   const TemporaryFolder folder;
   write_dataset(folder / "a.h5", {10});
   write_dataset(folder / "empty.h5", {0, 0});
@@ -99,7 +99,7 @@ TEST(DataMixture, RefusesWhatCannotBeTrainedOn) {
   EXPECT_THROW(DataMixture::open({}, 512), Error);
 }
 
-TEST(ReadBatch, RanksTogetherReadThePackAndItsLabels) {
+TEST(ReadBatch, TheRanksTogetherReadThePackAndItsLabels) {
   const TemporaryFolder folder;
   for (const bool masked : {false, true}) {
     write_dataset(folder / "a.h5", lengths, masked);

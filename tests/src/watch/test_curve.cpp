@@ -49,7 +49,7 @@ TEST(WatchCurve, HeldOutLossesAreDots) {
   EXPECT_NE(curve.rows[2].find('o'), std::string::npos);
 }
 
-TEST(WatchCurve, OddSeriesDraw) {
+TEST(WatchCurve, UnusualSeriesAreDrawn) {
   EXPECT_TRUE(draw_curve({}, {}, 10, 4, true).rows.empty());
   EXPECT_TRUE(draw_curve(line(3, 1, 2), {}, 0, 4, true).rows.empty());
   Series wild;

@@ -100,7 +100,7 @@ balance  0.93  mean computing time / that of rank 3, the slowest
 )");
 }
 
-TEST(WatchFrame, AtFortyColumnsThereAreWordsAlone) {
+TEST(WatchFrame, AtFortyColumnsItHasOnlyText) {
   EXPECT_EQ(joined(build_frame(running(), now, {.width = 40, .height = 24, .unicode = true})), R"(
 causeway runs/first  running
 model    mamba-tiny  1.23M parameters
@@ -127,7 +127,7 @@ saved    step 150, 50 steps ago
 )");
 }
 
-TEST(WatchFrame, ALowTerminalKeepsWhatMattersMost) {
+TEST(WatchFrame, ALowTerminalShowsTheMostImportantSections) {
   EXPECT_EQ(joined(build_frame(running(), now, {.width = 80, .height = 4, .unicode = false})), R"(
 causeway runs/first  running
 step     200 of 400  ############............  50.0 %  1 min 40 s left
@@ -151,7 +151,7 @@ TEST(WatchFrame, NeverWiderNorHigherThanAsked) {
   }
 }
 
-TEST(WatchFrame, SaysHowTheRunStandsAndHowItEnded) {
+TEST(WatchFrame, SaysWhetherTheRunIsActiveAndHowItEnded) {
   const auto first_line = [](const RunState& run) { return build_frame(run, now, {.unicode = false}).at(0); };
   RunState run = running();
   EXPECT_EQ(first_line(run), "causeway runs/first  running");
@@ -181,7 +181,7 @@ TEST(WatchFrame, NamesRanksThatAreSilent) {
   EXPECT_EQ(joined(build_frame(run, now, {})).find("silent"), std::string::npos);
 }
 
-TEST(WatchFrame, ManyRanksAreAStripAndTheSlowestByName) {
+TEST(WatchFrame, ManyRanksAreOneLineAndTheSlowestHaveTheirOwn) {
   RunState run = running();
   for (int rank = 0; rank < 1000; ++rank) run.ranks.push_back(rank_line(rank, rank == 777 ? 0.4 : 0.2, now));
   const auto lines = build_frame(run, now, {.width = 109, .height = 40, .unicode = false});
@@ -191,7 +191,7 @@ TEST(WatchFrame, ManyRanksAreAStripAndTheSlowestByName) {
   EXPECT_TRUE(found[2].starts_with("  777 b ")) << found[2];
 }
 
-TEST(WatchFrame, HostileTextAndNumbersStayHarmless) {
+TEST(WatchFrame, HostileTextAndNumbersAreMadePrintable) {
   RunState run = running();
   const std::string nasty = "\033]0;owned\a\033[2J\r\n\xc2\x9b\x80\xff\xe2\x80\xae" + std::string(100'000, '\b');
   run.path = run.setup.model = run.setup.dtype = run.setup.device = run.setup.layout = run.setup.transport = nasty;
@@ -224,7 +224,7 @@ TEST(WatchFrame, HostileTextAndNumbersStayHarmless) {
   }
 }
 
-TEST(WatchFrame, ColoursComeOnlyWhenAsked) {
+TEST(WatchFrame, HasColoursOnlyIfAsked) {
   const auto has_escape = [](const std::vector<std::string>& lines) {
     return joined(lines).find('\033') != std::string::npos;
   };

@@ -24,7 +24,7 @@ History poll(MetricsReader& reader) {
   return reader.history();
 }
 
-TEST(MetricsReader, EachLineCountsOnceHoweverOftenItIsLookedAt) {
+TEST(MetricsReader, EachLineCountsOnceHoweverOftenItIsRead) {
   const TemporaryFolder folder;
   MetricsReader reader(folder / "metrics.jsonl");
   EXPECT_EQ(poll(reader).lines, 0);
@@ -39,7 +39,7 @@ TEST(MetricsReader, EachLineCountsOnceHoweverOftenItIsLookedAt) {
   }
 }
 
-TEST(MetricsReader, TheLastLineIsAmendedAndHalfALineWaits) {
+TEST(MetricsReader, ReadsAnAmendedLastLineAndWaitsForTheEndOfALine) {
   const TemporaryFolder folder;
   MetricsLog log(folder / "metrics.jsonl", 0);
   MetricsReader reader(folder / "metrics.jsonl");
@@ -57,7 +57,7 @@ TEST(MetricsReader, TheLastLineIsAmendedAndHalfALineWaits) {
   EXPECT_EQ(poll(reader).lines, 5);
 }
 
-TEST(MetricsReader, AResumedRunsFileIsReadAnew) {
+TEST(MetricsReader, AResumedRunsFileIsReadFromTheStart) {
   const TemporaryFolder folder;
   const std::string path = folder / "metrics.jsonl";
   MetricsReader reader(path);
@@ -70,7 +70,7 @@ TEST(MetricsReader, AResumedRunsFileIsReadAnew) {
   EXPECT_EQ(poll(reader).lines, 10);
   log.append({{"step", 11}, {"loss", 2.0}});
   EXPECT_EQ(poll(reader).last->step, 11);
-  // In place, by whoever: shorter, or other steps where the last line was.
+  // Changed in place: shorter, or with another step where the last line was.
   std::ofstream(path) << line_of(1);
   EXPECT_EQ(poll(reader).lines, 1);
   std::ofstream(path) << line_of(5) << line_of(6);
@@ -80,7 +80,7 @@ TEST(MetricsReader, AResumedRunsFileIsReadAnew) {
   EXPECT_EQ(poll(reader).lines, 0);
 }
 
-TEST(MetricsReader, LinesThatAreNoneArePassedOver) {
+TEST(MetricsReader, InvalidLinesAreSkipped) {
   const TemporaryFolder folder;
   const std::string nested(50'000, '['), giant = "{\"step\":9,\"x\":\"" + std::string(3'000'000, 'x') + "\"}\n";
   const std::string wrong = "\n[]\n7\n{\"step\":\"2\"}\n{\"step\":-1}\n{\"step\":1e300}\n{\"step\":2.5}\n";
@@ -98,7 +98,7 @@ TEST(MetricsReader, LinesThatAreNoneArePassedOver) {
   EXPECT_EQ(poll(reader).last->step, 4);
 }
 
-TEST(MetricsReader, OfAHugeFileOnlyTheEndIsReadAndAPipeNotAtAll) {
+TEST(MetricsReader, ReadsOnlyTheEndOfAHugeFileAndNoPipe) {
   const TemporaryFolder folder;
   const std::string path = folder.write("metrics.jsonl", line_of(1));
   std::filesystem::resize_file(path, static_cast<std::uintmax_t>(MetricsReader::most_read) + 100'000);  // a hole
@@ -111,7 +111,7 @@ TEST(MetricsReader, OfAHugeFileOnlyTheEndIsReadAndAPipeNotAtAll) {
   EXPECT_EQ(poll(piped).lines, 0);
 }
 
-TEST(MetricsReader, AShortTimeReadsAPartAndTheNextPollGoesOn) {
+TEST(MetricsReader, AShortPollReadsAPartAndTheNextOneContinues) {
   const TemporaryFolder folder;
   std::string text;
   for (std::int64_t step = 1; step <= 40'000; ++step) text += line_of(step);

@@ -24,7 +24,7 @@ TEST(WatchSeries, AMillionValuesBecomeMeansInOrder) {
   EXPECT_EQ(last, count);
 }
 
-TEST(WatchSeries, WhatIsNotFiniteIsLeftOut) {
+TEST(WatchSeries, IgnoresValuesThatAreNotFinite) {
   Series series;
   for (const double value :
        {1.0, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(), 1e300, 3.0})

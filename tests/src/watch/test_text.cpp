@@ -5,7 +5,7 @@
 namespace causeway::test {
 namespace {
 
-TEST(WatchText, NothingThatSteersATerminalPasses) {
+TEST(WatchText, ReplacesEverythingThatControlsATerminal) {
   EXPECT_EQ(printable("step \033[2J\a\r\n\t\x7f 7", true), "step ?[2J????? 7");
   EXPECT_EQ(printable("\xc2\x9b"
                       "31m",
@@ -25,7 +25,7 @@ TEST(WatchText, NothingThatSteersATerminalPasses) {
   EXPECT_EQ(printable(std::string("a\0b", 3), true), "a?b");
 }
 
-TEST(WatchText, LettersBlocksAndBrailleAreAColumnEach) {
+TEST(WatchText, LettersBlocksAndBrailleTakeOneColumnEach) {
   EXPECT_EQ(printable("München 2 × 3 ⣿█", true), "München 2 × 3 ⣿█");
   EXPECT_EQ(columns_of("München 2 × 3 ⣿█"), 16);
   EXPECT_EQ(printable("2 × 3", false), "2 ? 3");

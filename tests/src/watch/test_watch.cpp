@@ -1,4 +1,4 @@
-/// `causeway watch` as a program, on a terminal and off it.
+/// `causeway watch` as a program, with a terminal and without one.
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -23,7 +23,7 @@ std::string line_of(int step) {
   return fmt::format("{{\"step\":{},\"loss\":{},\"tokens\":64,\"step_s\":0.25}}\n", step, 1 + 1.0 / step);
 }
 
-/// A run's folder with ten steps done.
+/// A run directory with ten completed steps.
 std::string write_run(const TemporaryFolder& folder) {
   const std::string run = folder / "run";
   std::filesystem::create_directory(run);
@@ -31,7 +31,7 @@ std::string write_run(const TemporaryFolder& folder) {
   return run;
 }
 
-TEST(Watch, HoweverItIsEndedTheTerminalIsAsItWasBefore) {
+TEST(Watch, RestoresTheTerminalHoweverItEnds) {
   const TemporaryFolder folder;
   const std::string run = write_run(folder);
   for (const std::string how : {"q", "\x03", "TERM", "HUP"}) {
@@ -57,7 +57,7 @@ TEST(Watch, HoweverItIsEndedTheTerminalIsAsItWasBefore) {
   }
 }
 
-TEST(Watch, DrawsWhatChangesFollowsTheSizeAndEndsWithTheRun) {
+TEST(Watch, DrawsChangedLinesFollowsTheSizeAndEndsWithTheRun) {
   const TemporaryFolder folder;
   const std::string run = write_run(folder);
   PseudoTerminal terminal("@causeway watch " + run + " --interval 0.05 --no-color", 80, 24);
@@ -65,7 +65,7 @@ TEST(Watch, DrawsWhatChangesFollowsTheSizeAndEndsWithTheRun) {
   terminal.forget();
   std::ofstream(run + "/metrics.jsonl", std::ios::app) << line_of(12);
   ASSERT_TRUE(terminal.shows("step     12")) << terminal.written();
-  EXPECT_EQ(terminal.written().find("causeway"), std::string::npos) << "a line that is as it was is not sent again";
+  EXPECT_EQ(terminal.written().find("causeway"), std::string::npos) << "a line that has not changed is not sent again";
   terminal.forget();
   terminal.resize(70, 5);
   ASSERT_TRUE(terminal.shows("\033[2J")) << terminal.written();
@@ -76,7 +76,7 @@ TEST(Watch, DrawsWhatChangesFollowsTheSizeAndEndsWithTheRun) {
   EXPECT_NE(terminal.written().find("ended with 75"), std::string::npos);
 }
 
-TEST(Watch, AKeyboardThatIsNoneAndATerminalThatIsDumb) {
+TEST(Watch, WorksWithoutAKeyboardAndOnADumbTerminal) {
   const TemporaryFolder folder;
   const std::string run = write_run(folder);
   PseudoTerminal deaf("@causeway watch " + run + " </dev/null", 80, 24);
@@ -92,7 +92,7 @@ TEST(Watch, AKeyboardThatIsNoneAndATerminalThatIsDumb) {
   EXPECT_EQ(dumb.written().find('\033'), std::string::npos);
 }
 
-TEST(Watch, ARunIsShownWhileItTrainsAndWhenItHasEnded) {
+TEST(Watch, ShowsARunWhileItTrainsAndAfterItsEnd) {
   const TemporaryFolder folder;
   folder.write("text.txt", std::string(3000, 'A') + std::string(3000, 'C'));
   ASSERT_EQ(shell(folder, "@causeway import text.txt --out data.h5").exit, 0);
@@ -115,7 +115,7 @@ TEST(Watch, ARunIsShownWhileItTrainsAndWhenItHasEnded) {
   EXPECT_EQ(outcome.out.find('\033'), std::string::npos);
 }
 
-TEST(Watch, WrongWordsAreRefused) {
+TEST(Watch, RefusesWrongOptions) {
   const TemporaryFolder folder;
   struct Row {
     std::string arguments, error;
@@ -130,7 +130,7 @@ TEST(Watch, WrongWordsAreRefused) {
   }
 }
 
-TEST(Watch, AFolderOfSomethingElseIsShownAsARunWithoutAStep) {
+TEST(Watch, ShowsAnotherDirectoryAsARunWithoutSteps) {
   const TemporaryFolder folder;
   for (const char* name : {"metrics.jsonl", "exit.json.x", "environment.json", "ranks.txt"})
     folder.write(name, std::string(1000, '\xfe'));
