@@ -16,7 +16,7 @@ enum class FaultKind : std::uint8_t {
   stop,         ///< SIGSTOP to the process
   hang,         ///< the thread sleeps for ever
   exit,         ///< the process exits with 7 and does not call MPI_Finalize
-  fail,         ///< spelled "throw": throws a std::runtime_error, which is none of the program's own errors
+  fail,         ///< spelled "throw": throws a std::runtime_error, which is not an Error of the program
   nan,          ///< the first token's output of a layer, or that output's gradient, is NaN in every pack of the step
   short_write,  ///< a file of the checkpoint loses its last byte after it has been hashed
   enospc,       ///< from this point on no file of the process can grow beyond 16 KiB
@@ -26,7 +26,8 @@ enum class FaultKind : std::uint8_t {
   usr2,
 };
 
-/// Where a fault can occur: a phase of the training thread, or a stage of the thread that writes a checkpoint.
+/// A point at which a fault can occur: a phase of the training thread, or a stage of the thread that writes a
+/// checkpoint.
 using FaultPoint = decltype(ProgressPoint::at);
 
 /// "KIND:step=N[,rank=R][,phase=P][,layer=L]".

@@ -6,19 +6,19 @@
 
 namespace causeway {
 
-/// What a rank is at.
+/// The phases of a rank's training thread, as ranks.txt shows them.
 enum class Phase : std::uint8_t {
-  start,    ///< data, mesh and devices are made ready, strategies measured
-  restore,  ///< weights and optimizer get their values
-  data,     ///< a pack is read and placed
+  start,    ///< opens data, sets up mesh and device, measures strategies
+  restore,  ///< initializes or reads weights and optimizer state
+  data,     ///< reads a pack and copies it to the device
   forward,
   backward,
-  optimizer,  ///< gradients are summed, weights updated; on a GPU also the wait for all of the step
+  optimizer,  ///< sums gradients, updates weights; on a GPU also waits for the whole step
   evaluate,
-  checkpoint,  ///< the training thread's part of it, and its wait for the one before
-  write,       ///< scores come together and are written
+  checkpoint,  ///< copies a checkpoint's content, after waiting for the checkpoint before
+  write,       ///< gathers and writes scores
   done,
-  watchdog,  ///< this rank has found that nothing moves, and ends the job
+  watchdog,  ///< this rank has detected a stall and ends the job
 };
 
 std::string_view name_of(Phase phase);

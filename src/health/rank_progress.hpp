@@ -25,8 +25,8 @@ struct RankPosition {
   std::int64_t step = 0;  ///< the step being computed, or the last one that was
   Phase phase = Phase::start;
   std::int64_t layer = -1;  ///< -1: in no layer
-  std::int64_t heartbeats =
-      0;  ///< since the step began. Ranks do the same work, so the smallest count is furthest behind.
+  /// Since the step began. Ranks do the same work, so the rank with the smallest count is furthest behind.
+  std::int64_t heartbeats = 0;
 };
 
 /// A point that a thread of a rank has just reached: the training thread a phase, the thread that writes a checkpoint

@@ -21,7 +21,7 @@ double idle_s(const RankProgress::Snapshot& progress);
 /// lines.
 double idle_s(const std::vector<std::optional<RankLine>>& lines, double now);
 
-/// What the watchdog reports of ranks that make no progress.
+/// The watchdog's report on ranks that make no progress.
 struct StallReport {
   std::string reason;              ///< one line: for how long, and the rank that is the most likely cause
   std::vector<std::string> ranks;  ///< one line a rank: where it is

@@ -15,7 +15,7 @@ struct RunEnding {
   std::string reason;
   std::int64_t step = 0;
   std::optional<double> loss = std::nullopt;
-  std::vector<std::string> ranks = {};  ///< where each rank was; only the watchdog says it
+  std::vector<std::string> ranks = {};  ///< where each rank was; only the watchdog knows it
 };
 /// Writes exit.json and the attempt's last line of attempts.jsonl. Any rank that detects the end may call it. Throws
 /// Error(io).

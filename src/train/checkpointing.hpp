@@ -16,7 +16,7 @@
 
 namespace causeway {
 
-/// What a run starts from.
+/// The checkpoint that a run starts from, if any.
 struct StartingPoint {
   std::optional<Checkpoint> checkpoint;  ///< with every file checked; no value for a new run
   bool resumes = false;                  ///< true: the run continues from it; false: only its weights are used

@@ -14,7 +14,7 @@ namespace causeway {
 /// environment variables that configure MPI, NCCL, Slurm and threads. Collective; the same on every rank.
 nlohmann::ordered_json describe_environment(const TrainSettings& settings, const Model& model, Runtime& runtime);
 
-/// What the start of an attempt writes to the run directory.
+/// Content that the start of an attempt writes to the run directory.
 struct RunStart {
   std::string config;                  ///< config.ini without its first comment
   nlohmann::ordered_json environment;  ///< of describe_environment

@@ -91,8 +91,8 @@ ExitCode Trainer::train() {
   return ExitCode::ok;
 }
 
-/// What a step computes on the device: the loss, the gradient norm, and the factor that clips the gradients, which is
-/// not finite where a gradient is not.
+/// Results of a step that stay on the device: the loss, the gradient norm, and the factor that clips the gradients,
+/// which is not finite where a gradient is not.
 struct Trainer::DeviceResults {
   Tensor values;  // f64 [3]
 

@@ -29,7 +29,7 @@ class Trainer {
 
   /// Trains to the last step, or to the end of the step in which a rank received a signal (ExitCode::requeue).
   ExitCode run();
-  /// What will be trained, for a person: parameters, memory, mesh, data.
+  /// A description of the training for a person: parameters, memory, mesh, data.
   std::string plan() const;
 
  private:
