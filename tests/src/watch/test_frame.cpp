@@ -167,7 +167,7 @@ TEST(WatchFrame, SaysWhetherTheRunIsActiveAndHowItEnded) {
       joined(build_frame(run, now, {})).find("reason   step 3: the loss is nan; first in the output of layer 1\n"),
       std::string::npos);
   run.end = RunEnd{.code = 12345};
-  EXPECT_NE(first_line(run).find("not Causeway's"), std::string::npos);
+  EXPECT_NE(first_line(run).find("not an exit code of Causeway"), std::string::npos);
   run.end = RunEnd{};
   EXPECT_NE(first_line(run).find("has no exit code"), std::string::npos);
 }
