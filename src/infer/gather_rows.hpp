@@ -27,7 +27,7 @@ void gather_rows_on_first_rank(const ShardLayout& layout, int group, std::span<c
     for (std::int64_t begin = chunk.begin; begin < chunk.end; begin += at_once) {
       const auto count = static_cast<std::size_t>(std::min(at_once, chunk.end - begin) * columns);
       const auto part = [&] {
-        const std::int64_t row = layout.local_offset(number) + begin - chunk.begin;
+        const std::int64_t row = layout.first_local_row(number) + begin - chunk.begin;
         return local.subspan(static_cast<std::size_t>(row * columns), count);
       };
       if (owner == 0) {
