@@ -6,18 +6,17 @@
 #include <vector>
 
 #include "kernels/cpu/blas.hpp"
-#include "kernels/cpu/channel_tile.hpp"
-#include "kernels/cpu/team.hpp"
+#include "kernels/cpu/channel_tiles.hpp"
+#include "kernels/cpu/openmp.hpp"
 #include "kernels/expect.hpp"
 
 namespace causeway::cpu {
 namespace {
 
 constexpr std::int64_t query_block = 64, key_block = 128;
-constexpr std::int64_t rows_together = 16;  // of a block that the causal edge runs through
+constexpr std::int64_t diagonal_rows = 16;  // rows taken together in a block that the causal diagonal crosses
 
-/// Up to query_block queries of one document, and the keys [first_key, last_key) of the pair that the last of them
-/// sees.
+/// Up to query_block queries of one document, and the keys [first_key, last_key) that the last of them attends to.
 struct QueryTile {
   std::int64_t first, count;
   std::int64_t first_key, last_key;
@@ -37,29 +36,30 @@ std::vector<QueryTile> query_tiles(const AttentionInputs& in) {
   return tiles;
 }
 
-/// A block of scores, [query][key_block], and how many of its keys each query sees: a later query sees no fewer.
+/// Which entries of a block of scores, [query][key_block], are not masked: query i attends to the first keys_of(i)
+/// keys.
 struct CausalMask {
   std::int64_t queries, keys;
-  std::int64_t earliest;  ///< keys that the first query sees, were the block endless; one more each query
+  std::int64_t first_query_keys;  ///< keys of query 0 if the block had no limits; each next query has one more
 
-  std::int64_t of(std::int64_t query) const { return std::clamp<std::int64_t>(earliest + query, 0, keys); }
-  bool complete() const { return of(0) == keys; }
+  std::int64_t keys_of(std::int64_t query) const { return std::clamp<std::int64_t>(first_query_keys + query, 0, keys); }
+  bool all_unmasked() const { return keys_of(0) == keys; }
 };
 
-/// Calls whole(query, count, keys) for rectangles of the block and single(query, key) for the entries that are left
-/// along the causal edge: what no query sees is never multiplied, not even by zero.
-template <class Whole, class Single>
-void for_each_seen(const CausalMask& sight, const Whole& whole, const Single& single) {
-  if (sight.complete()) return whole(0, sight.queries, sight.keys);
-  for (std::int64_t first = 0; first < sight.queries; first += rows_together) {
-    const std::int64_t count = std::min(rows_together, sight.queries - first), seen_by_all = sight.of(first);
-    if (seen_by_all > 0) whole(first, count, seen_by_all);
+/// Covers the unmasked entries of a block: calls rectangle(first_query, count, keys), and entry(query, key) for the
+/// entries near the diagonal that no rectangle covers. A masked entry is never multiplied, not even by zero.
+template <class Rectangle, class Entry>
+void for_each_unmasked(const CausalMask& mask, const Rectangle& rectangle, const Entry& entry) {
+  if (mask.all_unmasked()) return rectangle(0, mask.queries, mask.keys);
+  for (std::int64_t first = 0; first < mask.queries; first += diagonal_rows) {
+    const std::int64_t count = std::min(diagonal_rows, mask.queries - first), common_keys = mask.keys_of(first);
+    if (common_keys > 0) rectangle(first, count, common_keys);
     for (std::int64_t i = first; i < first + count; ++i)
-      for (std::int64_t j = seen_by_all; j < sight.of(i); ++j) single(i, j);
+      for (std::int64_t j = common_keys; j < mask.keys_of(i); ++j) entry(i, j);
   }
 }
 
-/// Rows [first, first + count) of one head in R, E numbers each.
+/// to = factor · rows [first, first + count) of one head, E elements each, converted to R.
 template <class T, class R = Accumulator<T>>
 void load_head(TensorView from, std::int64_t first, std::int64_t count, std::int64_t head, std::int64_t E, R* to,
                R factor = 1) {
@@ -76,31 +76,32 @@ void add_scaled(R* to, R factor, const R* from, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) to[i] += factor * from[i];
 }
 
-/// Scores of a block: Q Kᵀ, Q scaled already.
+/// The scores of a block, Q Kᵀ. Q already contains the factor 1/√E.
 template <class R>
 void score(const R* q, const R* k, std::int64_t queries, std::int64_t keys, std::int64_t E, R* scores) {
   blas(false, true, queries, keys, E, q, E, k, E, R{0}, scores, key_block);
 }
 
-/// One query's scores of a block become weights relative to its new running maximum; the sums so far are brought to it.
+/// The online softmax update of one query (Dao et al., arXiv 2205.14135): its scores of a block become weights relative
+/// to the new running maximum; its earlier sum and y are rescaled to that maximum.
 template <class R>
 void online_softmax_update(R* scores, std::int64_t count, R& maximum, R& sum, R* y, std::int64_t E) {
   R highest = maximum;
 #pragma omp simd reduction(max : highest)
   for (std::int64_t j = 0; j < count; ++j) highest = scores[j] > highest ? scores[j] : highest;
-  const R shrink = sum == 0 ? R{0} : exponential(maximum - highest);
-  R here = 0;
-#pragma omp simd reduction(+ : here)
+  const R rescale = sum == 0 ? R{0} : exponential(maximum - highest);
+  R block_sum = 0;
+#pragma omp simd reduction(+ : block_sum)
   for (std::int64_t j = 0; j < count; ++j) {
     scores[j] = exponential(scores[j] - highest);
-    here += scores[j];
+    block_sum += scores[j];
   }
-  sum = sum * shrink + here;
-  for (std::int64_t e = 0; e < E; ++e) y[e] *= shrink;
+  sum = sum * rescale + block_sum;
+  for (std::int64_t e = 0; e < E; ++e) y[e] *= rescale;
   maximum = highest;
 }
 
-// Floor: 4·E flops for each pair of a query and a key that it sees.
+// Lower bound: 4·E flops for each pair of a query and a key that it attends to.
 template <class T, class Y>
 void forward(const Stream& stream, const AttentionForward& args) {
   using R = Accumulator<T>;
@@ -109,8 +110,8 @@ void forward(const Stream& stream, const AttentionForward& args) {
   const R scale = static_cast<R>(1 / std::sqrt(static_cast<double>(E)));
   const std::vector<QueryTile> tiles = query_tiles(in);
   const std::int64_t count = static_cast<std::int64_t>(tiles.size()),
-                     room = (2 * query_block + 2 * key_block) * E + query_block * key_block;
-  const Tensor scratch(stream, dtype_of<R>, {thread_count(), room});
+                     scratch_size = (2 * query_block + 2 * key_block) * E + query_block * key_block;
+  const Tensor scratch(stream, dtype_of<R>, {thread_count(), scratch_size});
   use_one_blas_thread();
 
 #pragma omp parallel for schedule(dynamic)
@@ -129,16 +130,15 @@ void forward(const Stream& stream, const AttentionForward& args) {
       for (std::int64_t e = 0; e < E; ++e) y[i * E + e] = sum[i] == 0 ? R{0} : static_cast<R>(before[e]);
     }
     for (std::int64_t key = tile.first_key; key < tile.last_key; key += key_block) {
-      const CausalMask sight{tile.count, std::min(key_block, tile.last_key - key),
-                             tile.first - in.key_offset - key + 1};
-      load_head<T>(in.k, key, sight.keys, head, E, k);
-      load_head<T>(in.v, key, sight.keys, head, E, v);
-      score(q, k, sight.queries, sight.keys, E, scores);
-      for (std::int64_t i = 0; i < sight.queries; ++i)
-        if (sight.of(i) > 0)
-          online_softmax_update(scores + i * key_block, sight.of(i), maximum[i], sum[i], y + i * E, E);
-      for_each_seen(
-          sight,
+      const CausalMask mask{tile.count, std::min(key_block, tile.last_key - key), tile.first - in.key_offset - key + 1};
+      load_head<T>(in.k, key, mask.keys, head, E, k);
+      load_head<T>(in.v, key, mask.keys, head, E, v);
+      score(q, k, mask.queries, mask.keys, E, scores);
+      for (std::int64_t i = 0; i < mask.queries; ++i)
+        if (mask.keys_of(i) > 0)
+          online_softmax_update(scores + i * key_block, mask.keys_of(i), maximum[i], sum[i], y + i * E, E);
+      for_each_unmasked(
+          mask,
           [&](std::int64_t first, std::int64_t rows, std::int64_t keys) {
             blas(false, false, rows, E, keys, scores + first * key_block, key_block, v, E, R{1}, y + first * E, E);
           },
@@ -146,16 +146,16 @@ void forward(const Stream& stream, const AttentionForward& args) {
     }
     for (std::int64_t i = 0; i < tile.count; ++i) {
       Y* const to = args.y.row<Y>(tile.first + i) + head * E;
-      const R over = sum[i] == 0 ? R{0} : 1 / sum[i];
-      for (std::int64_t e = 0; e < E; ++e) to[e] = static_cast<Y>(y[i * E + e] * over);
+      const R inverse_sum = sum[i] == 0 ? R{0} : 1 / sum[i];
+      for (std::int64_t e = 0; e < E; ++e) to[e] = static_cast<Y>(y[i * E + e] * inverse_sum);
       args.lse.row<R>(tile.first + i)[head] =
           sum[i] == 0 ? -std::numeric_limits<R>::infinity() : maximum[i] + std::log(sum[i]);
     }
   }
 }
 
-/// d_q of a tile, d_k and d_v of the keys it sees. Parallel over heads: no two write the same numbers.
-// Floor: 10·E flops for each pair of a query and a key that it sees.
+/// The gradients, tile by tile. Parallel over heads: no two heads write the same elements.
+// Lower bound: 10·E flops for each pair of a query and a key that it attends to.
 template <class T>
 void backward(const Stream& stream, const AttentionBackward& args) {
   using R = Accumulator<T>;
@@ -163,8 +163,8 @@ void backward(const Stream& stream, const AttentionBackward& args) {
   const std::int64_t heads = in.q.shape[1], E = in.q.shape[2];
   const R scale = static_cast<R>(1 / std::sqrt(static_cast<double>(E)));
   const std::vector<QueryTile> tiles = query_tiles(in);
-  const std::int64_t room = 2 * (query_block + key_block) * E + 2 * query_block * key_block;
-  const Tensor scratch(stream, dtype_of<R>, {thread_count(), room});
+  const std::int64_t scratch_size = 2 * (query_block + key_block) * E + 2 * query_block * key_block;
+  const Tensor scratch(stream, dtype_of<R>, {thread_count(), scratch_size});
   use_one_blas_thread();
 
 #pragma omp parallel for schedule(dynamic)
@@ -177,32 +177,33 @@ void backward(const Stream& stream, const AttentionBackward& args) {
       load_head<T>(args.d_y, tile.first, tile.count, head, E, d_y);
       const auto d_q = [&](std::int64_t i) { return args.d_q.row<R>(tile.first + i) + head * E; };
       for (std::int64_t key = tile.first_key; key < tile.last_key; key += key_block) {
-        const CausalMask sight{tile.count, std::min(key_block, tile.last_key - key),
-                               tile.first - in.key_offset - key + 1};
+        const CausalMask mask{tile.count, std::min(key_block, tile.last_key - key),
+                              tile.first - in.key_offset - key + 1};
         const auto d_k = [&](std::int64_t j) { return args.d_k.row<R>(key + j) + head * E; };
         const auto d_v = [&](std::int64_t j) { return args.d_v.row<R>(key + j) + head * E; };
-        load_head<T>(in.k, key, sight.keys, head, E, k);
-        load_head<T>(in.v, key, sight.keys, head, E, v);
-        score(q, k, sight.queries, sight.keys, E, p);
-        score(d_y, v, sight.queries, sight.keys, E, ds);
-        for (std::int64_t i = 0; i < sight.queries; ++i) {
+        load_head<T>(in.k, key, mask.keys, head, E, k);
+        load_head<T>(in.v, key, mask.keys, head, E, v);
+        score(q, k, mask.queries, mask.keys, E, p);
+        score(d_y, v, mask.queries, mask.keys, E, ds);
+        for (std::int64_t i = 0; i < mask.queries; ++i) {
           const R lse = args.lse.row<const R>(tile.first + i)[head],
                   delta = args.delta.row<const R>(tile.first + i)[head];
-          R *const weights = p + i * key_block, *const slopes = ds + i * key_block;
+          R *const weights = p + i * key_block, *const d_scores = ds + i * key_block;
 #pragma omp simd
-          for (std::int64_t j = 0; j < sight.of(i); ++j) {
+          for (std::int64_t j = 0; j < mask.keys_of(i); ++j) {
             weights[j] = exponential(weights[j] - lse);
-            slopes[j] = weights[j] * (slopes[j] - delta);
+            d_scores[j] = weights[j] * (d_scores[j] - delta);
           }
         }
-        for (std::int64_t j = 0; j < sight.keys; ++j)  // d_q = dS·K/√E; q carries the factor already
+        for (std::int64_t j = 0; j < mask.keys; ++j)  // d_q = dS·K/√E; for d_k the factor is in q already
           for (std::int64_t e = 0; e < E; ++e) k[j * E + e] *= scale;
-        for_each_seen(
-            sight,
+        for_each_unmasked(
+            mask,
             [&](std::int64_t first, std::int64_t rows, std::int64_t keys) {
-              const R *const weights = p + first * key_block, *const slopes = ds + first * key_block;
-              blas(false, false, rows, E, keys, slopes, key_block, k, E, R{1}, d_q(first), args.d_q.row_stride);
-              blas(true, false, keys, E, rows, slopes, key_block, q + first * E, E, R{1}, d_k(0), args.d_k.row_stride);
+              const R *const weights = p + first * key_block, *const d_scores = ds + first * key_block;
+              blas(false, false, rows, E, keys, d_scores, key_block, k, E, R{1}, d_q(first), args.d_q.row_stride);
+              blas(true, false, keys, E, rows, d_scores, key_block, q + first * E, E, R{1}, d_k(0),
+                   args.d_k.row_stride);
               blas(true, false, keys, E, rows, weights, key_block, d_y + first * E, E, R{1}, d_v(0),
                    args.d_v.row_stride);
             },
@@ -232,7 +233,7 @@ void delta(const AttentionDelta& args) {
     }
 }
 
-/// Calls body.template operator()<T, Y>() where y is T's or its accumulator.
+/// Calls body.template operator()<T, Y>(), where Y, the type of y, is T or its accumulator type.
 template <class Body>
 void dispatch_result(DType dtype, DType result, const Body& body) {
   dispatch(dtype, [&]<class T> {

@@ -3,24 +3,23 @@
 
 #include <algorithm>
 
+#include "kernels/cpu/openmp.hpp"
+#include "kernels/cpu/partial_sums.hpp"
 #include "kernels/cpu/vector_math.hpp"
 #include "kernels/expect.hpp"
 
 namespace causeway::cpu {
 namespace {
 
-/// Parts that the backward cuts the tokens into to sum parameter gradients: a fixed number, so that sums do not depend
-/// on the number of threads.
-constexpr std::int64_t most_parts = 32;
+/// The backward divides the tokens into at most this many parts, each with its own sums of parameter gradients. The
+/// number is fixed, so that sums do not depend on the number of threads.
+constexpr std::int64_t max_parts = 32;
 
-/// Tokens that a thread takes at a time, and whose parameter gradients are summed in the accumulator type before
-/// float64 takes over.
+/// Tokens that a thread takes at a time. The parameter gradients of so many tokens are summed in the accumulator type,
+/// then added to sums in float64.
 constexpr std::int64_t token_block = 64;
 
-/// Elements below which a second thread costs more than it brings.
-constexpr std::int64_t worth_threads = 1 << 14;
-
-/// What both directions read. Lanes are channels: a tile is one vector of channels.
+/// The inputs of both directions. Lanes are channels: a tile is one vector of channels.
 template <class T>
 struct Inputs {
   using R = Accumulator<T>;
@@ -33,7 +32,7 @@ struct Inputs {
   std::int64_t width(std::int64_t tile) const { return std::min(lanes<R>, channels - tile * lanes<R>); }
 };
 
-/// weight and bias as [tile][W + 1] vectors: lag 0 first, the bias last, zeros beyond the last channel.
+/// weight and bias as [tile][W + 1] vectors: the lags from 0 on, then the bias; zeros beyond the last channel.
 template <class T, class R = Accumulator<T>>
 Tensor arrange_weights(const Stream& stream, const Inputs<T>& in) {
   Tensor arranged = Tensor::zeros(stream, dtype_of<R>, {in.tiles, in.taps + 1, lanes<R>});
@@ -46,12 +45,13 @@ Tensor arrange_weights(const Stream& stream, const Inputs<T>& in) {
   return arranged;
 }
 
-/// The document of each token, for tokens visited in rising order.
-class DocumentWalk {
+/// Finds the document of each token, for tokens in rising order.
+class DocumentCursor {
  public:
-  explicit DocumentWalk(const SegmentsView& segments) : at_(segments.cu_seqlens), last_(at_ + segments.count - 1) {}
-  /// t may lie in the halo, before the first document too: then it is that document that does not reach it.
-  void go_to(std::int64_t t) {
+  explicit DocumentCursor(const SegmentsView& segments) : at_(segments.cu_seqlens), last_(at_ + segments.count - 1) {}
+  /// Moves to token t. For a token before the first document (in the halo), it stays at the first document, and t is
+  /// below start().
+  void advance_to(std::int64_t t) {
     if (at_ != last_ && at_[1] <= t) at_ = std::upper_bound(at_ + 1, last_ + 1, t) - 1;
   }
   std::int64_t start() const { return at_[0]; }
@@ -61,18 +61,18 @@ class DocumentWalk {
   const std::int64_t *at_, *last_;
 };
 
-/// Calls body(j, x[t-j] of a tile) for j < reach. Tokens before the run lie in the halo.
+/// Calls body(j, x[t-j] of a tile) for j < reach. Rows before the run are read from the halo.
 template <class T, class Body, class R = Accumulator<T>>
 [[gnu::always_inline]] inline void for_each_tap(const Inputs<T>& in, std::int64_t t, std::int64_t reach,
                                                 std::int64_t tile, const Body& body) {
-  const std::int64_t first = tile * lanes<R>, width = in.width(tile), own = std::min(reach, t + 1);
+  const std::int64_t first = tile * lanes<R>, width = in.width(tile), in_run = std::min(reach, t + 1);
   const T* x = in.x.template row<const T>(t) + first;
-  for (std::int64_t j = 0; j < own; ++j, x -= in.x.row_stride) body(j, load_lanes<R>(x, width));
-  for (std::int64_t j = own; j < reach; ++j)
+  for (std::int64_t j = 0; j < in_run; ++j, x -= in.x.row_stride) body(j, load_lanes<R>(x, width));
+  for (std::int64_t j = in_run; j < reach; ++j)
     body(j, load_lanes<R>(in.halo.template row<const T>(in.taps - 1 + t - j) + first, width));
 }
 
-/// bias + Σ_{j<reach} weight_j · x[t-j] of a tile; `weights` are the tile's.
+/// bias + Σ_{j<reach} weight_j · x[t-j] of a tile, whose arranged weights are `weights`.
 template <class T, class R = Accumulator<T>>
 [[gnu::always_inline]] inline Vector<R> pre_activation(const Inputs<T>& in, std::int64_t t, std::int64_t reach,
                                                        std::int64_t tile, const Vector<R>* weights) {
@@ -81,7 +81,7 @@ template <class T, class R = Accumulator<T>>
   return sum;
 }
 
-// Floor: x read once, y written once; 2W flops and one exp an element hide behind that.
+// Lower bound: x read once, y written once; 2W flops and one exp an element take less time than that.
 template <class T>
 void forward(const Stream& stream, const CausalConvForward& args) {
   using R = Accumulator<T>;
@@ -89,11 +89,11 @@ void forward(const Stream& stream, const CausalConvForward& args) {
   const Tensor arranged = arrange_weights(stream, in);
   const auto* const weights = static_cast<const Vector<R>*>(arranged.view().data);
 
-#pragma omp parallel for schedule(static) if (in.tokens * in.channels > worth_threads)
+#pragma omp parallel for schedule(static) if (in.tokens * in.channels > min_parallel_work)
   for (std::int64_t begin = 0; begin < in.tokens; begin += token_block) {
-    DocumentWalk document(in.segments);
+    DocumentCursor document(in.segments);
     for (std::int64_t t = begin; t < std::min(begin + token_block, in.tokens); ++t) {
-      document.go_to(t);
+      document.advance_to(t);
       const std::int64_t reach = std::min(in.taps, t - document.start() + 1);
       T* const y = args.y.template row<T>(t);
       for (std::int64_t c = 0; c < in.tiles; ++c) {
@@ -105,32 +105,32 @@ void forward(const Stream& stream, const CausalConvForward& args) {
   }
 }
 
-/// The backward of a part [begin, end) of the tokens, token after token. g of the last W tokens stands in a ring of
-/// rows: as soon as g[t] is there, d_x[t - W + 1] is complete. g of the W - 1 tokens behind the part is computed once
-/// more by the part they belong to.
+/// The backward of a part [begin, end) of the tokens, token by token. A ring buffer holds g of the last W tokens: once
+/// g[t] is known, d_x[t - W + 1] can be computed. g of the W - 1 tokens after the part is computed twice: here, and in
+/// the part that they belong to.
 template <class T>
 class BackwardPart {
  public:
   using R = Accumulator<T>;
 
-  /// weights: as arranged. ring: [W][tiles] vectors. d_weights: [tiles][W + 1] vectors, zero; sums: the same as
+  /// weights: as arranged. ring: [W][tiles] vectors. d_weights: [tiles][W + 1] vectors, zero. sums: the same in
   /// float64, zero.
   BackwardPart(const Inputs<T>& in, const CausalConvBackward& args, const Vector<R>* weights, Vector<R>* ring,
                Vector<R>* d_weights, double* sums)
       : in_(in), args_(args), weights_(weights), ring_(ring), d_weights_(d_weights), sums_(sums) {}
 
   void run(std::int64_t begin, std::int64_t end) {
-    DocumentWalk later(in_.segments), here(in_.segments);
+    DocumentCursor of_g(in_.segments), of_d_x(in_.segments);
     const std::int64_t reach = in_.taps - 1, first = std::max<std::int64_t>(begin, 0);
     for (std::int64_t t = first; t < end + reach; ++t) {
       if (t < in_.tokens) {
-        later.go_to(t);
-        take(t, std::min(in_.taps, t - later.start() + 1), t < end);
+        of_g.advance_to(t);
+        compute_g(t, std::min(in_.taps, t - of_g.start() + 1), t < end);
         if (t < end && (t + 1 - first) % token_block == 0) flush();
       }
       if (t - reach < begin) continue;
-      here.go_to(t - reach);
-      give(t - reach, first, here);
+      of_d_x.advance_to(t - reach);
+      write_d_x(t - reach, first, of_d_x);
     }
     flush();
   }
@@ -138,25 +138,25 @@ class BackwardPart {
  private:
   Vector<R>* ring(std::int64_t t) const { return ring_ + t % in_.taps * in_.tiles; }
 
-  /// g[t] = d_y ∘ act'(pre-activation) into the ring and, where the token is this part's own, what it adds to the
-  /// parameters' gradients.
-  void take(std::int64_t t, std::int64_t reach, bool own) {
+  /// Writes g[t] = d_y ⊙ act'(pre-activation) to the ring. Adds the token's contribution to the parameters' gradients
+  /// if the token belongs to this part (`in_part`).
+  void compute_g(std::int64_t t, std::int64_t reach, bool in_part) {
     const T* const d_y = args_.d_y.template row<const T>(t);
     for (std::int64_t c = 0; c < in_.tiles; ++c) {
       const std::int64_t at = c * (in_.taps + 1);
       Vector<R> g = load_lanes<R>(d_y + c * lanes<R>, in_.width(c));
       if (in_.activation == Activation::silu)
-        g *= lanewise<R>(pre_activation(in_, t, reach, c, weights_ + at), silu_slope<R>);
+        g *= lanewise<R>(pre_activation(in_, t, reach, c, weights_ + at), silu_derivative<R>);
       ring(t)[c] = g;
-      if (!own) continue;
+      if (!in_part) continue;
       for_each_tap(in_, t, reach, c, [&](std::int64_t j, const Vector<R>& x) { d_weights_[at + j] += g * x; });
       d_weights_[at + in_.taps] += g;
     }
   }
 
-  /// d_x[t], or d_halo where t < 0, from g[t … t+W-1] as far as the document and the run reach; g before `first` does
-  /// not belong to the run.
-  void give(std::int64_t t, std::int64_t first, const DocumentWalk& document) {
+  /// Writes d_x[t], or d_halo if t < 0, from g[t … t+W-1] within the document and the run. `first` is the first token
+  /// whose g is in the ring.
+  void write_d_x(std::int64_t t, std::int64_t first, const DocumentCursor& document) {
     T* const to = t >= 0 ? args_.d_x.template row<T>(t) : args_.d_halo.template row<T>(in_.taps - 1 + t);
     const std::int64_t stop = document.start() <= t ? std::min({t + in_.taps, document.end(), in_.tokens}) : t;
     for (std::int64_t c = 0; c < in_.tiles; ++c) {
@@ -167,6 +167,7 @@ class BackwardPart {
     }
   }
 
+  /// Moves the parameter gradients summed so far to the sums in float64.
   void flush() {
     for (std::int64_t i = 0; i < in_.tiles * (in_.taps + 1); ++i) {
       for (std::int64_t d = 0; d < lanes<R>; ++d) sums_[i * lanes<R> + d] += static_cast<double>(d_weights_[i][d]);
@@ -181,7 +182,7 @@ class BackwardPart {
   double* sums_;
 };
 
-// Floor: x and d_y read once, d_x written once; 6W flops and one exp an element hide behind that.
+// Lower bound: x and d_y read once, d_x written once; 6W flops and one exp an element take less time than that.
 template <class T>
 void backward(const Stream& stream, const CausalConvBackward& args) {
   using R = Accumulator<T>;
@@ -193,12 +194,12 @@ void backward(const Stream& stream, const CausalConvBackward& args) {
   }
   const Tensor arranged = arrange_weights(stream, in);
   const auto* const weights = static_cast<const Vector<R>*>(arranged.view().data);
-  const std::int64_t blocks = ceil_div(in.tokens, token_block), parts = std::min(blocks, most_parts);
+  const std::int64_t blocks = ceil_div(in.tokens, token_block), parts = std::min(blocks, max_parts);
   const std::int64_t size = in.tiles * (in.taps + 1);
   const Tensor vectors = Tensor::zeros(stream, dtype_of<R>, {parts, in.taps * in.tiles + size, lanes<R>});
   const Tensor sums = Tensor::zeros(stream, DType::f64, {parts, size, lanes<R>});
 
-#pragma omp parallel for schedule(static) if (in.tokens * in.channels > worth_threads)
+#pragma omp parallel for schedule(static) if (in.tokens * in.channels > min_parallel_work)
   for (std::int64_t part = 0; part < parts; ++part) {
     auto* const ring = reinterpret_cast<Vector<R>*>(vectors.view().template row<R>(part));
     const std::int64_t begin = part * blocks / parts * token_block,
@@ -208,9 +209,8 @@ void backward(const Stream& stream, const CausalConvBackward& args) {
   }
   for (std::int64_t c = 0; c < in.channels; ++c)
     for (std::int64_t j = 0; j <= in.taps; ++j) {
-      double sum = 0;
       const std::int64_t at = (c / lanes<R> * (in.taps + 1) + j) * lanes<R> + c % lanes<R>;
-      for (std::int64_t part = 0; part < parts; ++part) sum += sums.view().template row<const double>(part)[at];
+      const double sum = sum_of_parts(sums.view().template row<const double>(0) + at, parts, sums.view().row_stride);
       if (j < in.taps)
         args.d_weight.template row<R>(c)[in.taps - 1 - j] += static_cast<R>(sum);
       else if (args.d_bias.present())
@@ -223,12 +223,13 @@ void expect_inputs(const Args& args) {
   const DType dtype = args.x.dtype;
   const std::int64_t T = args.segments.tokens, D = args.weight.rows(), W = args.weight.columns();
   expect("x", args.x, dtype, {T, D});
-  ensure(args.activation != Activation::gelu, "causal_conv with activation {}", name_of(args.activation));
+  ensure(args.activation != Activation::gelu, "causal_conv's activation is {}, expected none or silu",
+         name_of(args.activation));
   expect("weight", args.weight, dtype, {D, W});
   expect_if_present("bias", args.bias, dtype, {D});
   expect_if_present("halo", args.halo, dtype, {W - 1, D});
   ensure(args.halo.present() || W == 1 || !args.segments.continues_from_left(),
-         "a document begins before the run, but halo is absent");
+         "a document begins before the run: expected a halo, but it is absent");
 }
 
 }  // namespace

@@ -3,19 +3,20 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "kernels/cpu/channel_tile.hpp"
+#include "kernels/cpu/channel_tiles.hpp"
 #include "kernels/expect.hpp"
 #include "kernels/gated_conv.hpp"
 
-/// A tile's channels of rows of tokens, in the accumulator type R, and the gates around a convolution.
+/// Loads and stores of rows of tokens, of one tile's channels, converted to the accumulator type R; and the gates
+/// around a convolution.
 namespace causeway::cpu {
 
-/// One row of a tile after the other, the same tile's row some way ahead fetched into the second-level cache: rows
-/// stand too far apart for the hardware to guess. The read-only walk through an activation, or the written one.
+/// Iterates over the rows of one tile, to read or to write, and prefetches the row `distance` tokens later into the L2
+/// cache: rows are too far apart for the hardware prefetcher.
 template <class T, bool written = false>
-class RowWalk {
+class PrefetchedRows {
  public:
-  RowWalk(TensorView x, std::int64_t first, const Tile& tile)
+  PrefetchedRows(TensorView x, std::int64_t first, const Tile& tile)
       : row_(x.row<T>(first) + tile.first), stride_(x.row_stride), fetchable_(x.rows() - first - distance) {}
   T* operator*() const { return row_; }
   void next() {
@@ -29,19 +30,20 @@ class RowWalk {
   std::int64_t stride_, fetchable_;
 };
 
+/// Rows [first, first + count) of a tile.
 template <class T, class R = Accumulator<T>>
 void load_rows(TensorView from, std::int64_t first, std::int64_t count, const Tile& tile, Vector<R>* to) {
-  RowWalk<const T> row(from, first, tile);
+  PrefetchedRows<const T> row(from, first, tile);
   for (std::int64_t i = 0; i < count; ++i, row.next()) to[i] = load_lanes<R>(*row, tile.width);
 }
 
 template <class T, class R = Accumulator<T>>
 void store_rows(const Vector<R>* from, std::int64_t first, std::int64_t count, const Tile& tile, TensorView to) {
-  RowWalk<T, true> row(to, first, tile);
+  PrefetchedRows<T, true> row(to, first, tile);
   for (std::int64_t i = 0; i < count; ++i, row.next()) store_lanes<R>(from[i], *row, tile.width);
 }
 
-/// x in T's precision.
+/// x rounded to T.
 template <class T, class R = Accumulator<T>>
 Vector<R> rounded(const Vector<R>& x) {
   if constexpr (std::is_same_v<T, R>) return x;
@@ -50,37 +52,37 @@ Vector<R> rounded(const Vector<R>& x) {
   return y;
 }
 
-/// Rows of k⊙v, rounded to T.
+/// Rows of k⊙v, rounded to T; of v if k is absent.
 template <class T, class R = Accumulator<T>>
 void load_product(const GatedConvInputs& in, std::int64_t first, std::int64_t count, const Tile& tile, Vector<R>* to) {
   if (!in.k.present()) return load_rows<T>(in.v, first, count, tile, to);
-  RowWalk<const T> k(in.k, first, tile), v(in.v, first, tile);
+  PrefetchedRows<const T> k(in.k, first, tile), v(in.v, first, tile);
   for (std::int64_t i = 0; i < count; ++i, k.next(), v.next())
     to[i] = rounded<T>(load_lanes<R>(*k, tile.width) * load_lanes<R>(*v, tile.width));
 }
 
-/// y = gate ⊙ x of rows; x itself where the gate is absent.
+/// Rows of y = gate ⊙ x; y = x if the gate is absent.
 template <class T, class R = Accumulator<T>>
 void store_gated(const Vector<R>* x, TensorView gate, std::int64_t first, std::int64_t count, const Tile& tile,
                  TensorView y) {
   if (!gate.present()) return store_rows<T>(x, first, count, tile, y);
-  RowWalk<const T> g(gate, first, tile);
-  RowWalk<T, true> row(y, first, tile);
+  PrefetchedRows<const T> g(gate, first, tile);
+  PrefetchedRows<T, true> row(y, first, tile);
   for (std::int64_t i = 0; i < count; ++i, g.next(), row.next())
     store_lanes<R>(load_lanes<R>(*g, tile.width) * x[i], *row, tile.width);
 }
 
-/// dc = d_y⊙q of rows, unrounded.
+/// Rows of dc = d_y⊙q, not rounded to T; of d_y if q is absent.
 template <class T, class R = Accumulator<T>>
 void load_output_gradient(const GatedConvInputs& in, TensorView d_y, std::int64_t first, std::int64_t count,
                           const Tile& tile, Vector<R>* to) {
   load_rows<T>(d_y, first, count, tile, to);
   if (!in.q.present()) return;
-  RowWalk<const T> q(in.q, first, tile);
+  PrefetchedRows<const T> q(in.q, first, tile);
   for (std::int64_t i = 0; i < count; ++i, q.next()) to[i] *= load_lanes<R>(*q, tile.width);
 }
 
-/// d_k = d_kv⊙v and d_v = d_kv⊙k of rows, or d_v = d_kv without k.
+/// Rows of d_k = d_kv⊙v and d_v = d_kv⊙k; without k only d_v = d_kv.
 template <class T, class R = Accumulator<T>>
 void store_product_gradient(const Vector<R>* d_kv, const GatedConvInputs& in, const GatedConvGradients& to,
                             std::int64_t first, std::int64_t count, const Tile& tile) {
@@ -88,7 +90,7 @@ void store_product_gradient(const Vector<R>* d_kv, const GatedConvInputs& in, co
   store_gated<T>(d_kv, in.k, first, count, tile, to.d_v);
 }
 
-/// A parameter that may be stored in the activations' type T or its accumulator type.
+/// An element of a parameter that is stored in the activations' type T or in its accumulator type.
 template <class T>
 Accumulator<T> parameter(TensorView x, std::int64_t row, std::int64_t column) {
   using R = Accumulator<T>;

@@ -5,27 +5,29 @@
 #include <limits>
 
 #include "kernels/cpu/blas.hpp"
+#include "kernels/cpu/openmp.hpp"
 #include "kernels/cpu/pointwise/elementwise.hpp"
-#include "kernels/cpu/team.hpp"
 
 namespace causeway::cpu {
 namespace {
 
-// Threads take tiles of c. Their size depends on the shapes alone and OpenBLAS itself computes each with one thread, so
-// that no bit of c depends on how many threads there are.
+// Each thread computes tiles of c. The tiles' size depends only on the shapes, and OpenBLAS computes each tile with one
+// thread, so that no bit of c depends on the number of threads.
 constexpr std::int64_t largest_tile_rows = 256, largest_tile_columns = 512, smallest_tile = 64, enough_tiles = 16;
-constexpr std::int64_t depth = 256;  // of the panels that bf16 is widened in: all three fit a core's L2 cache
+constexpr std::int64_t depth = 256;  // inner extent of the f32 panels of a bf16 product: three fit a core's L2 cache
 
 blasint blas_int(std::int64_t value) {
-  ensure(value <= std::numeric_limits<blasint>::max(), "gemm: extent {} does not fit OpenBLAS's integer", value);
+  ensure(value <= std::numeric_limits<blasint>::max(), "gemm: extent {} does not fit OpenBLAS's integer, at most {}",
+         value, std::numeric_limits<blasint>::max());
   return static_cast<blasint>(value);
 }
 
-struct Tiles {
+/// How c [m, n] is divided into tiles: halved until there are enough for the threads, or the smallest size is reached.
+struct TileGrid {
   std::int64_t rows, columns;  ///< of one tile
   std::int64_t down, across;   ///< how many
 
-  Tiles(std::int64_t m, std::int64_t n) : rows(largest_tile_rows), columns(largest_tile_columns) {
+  TileGrid(std::int64_t m, std::int64_t n) : rows(largest_tile_rows), columns(largest_tile_columns) {
     while (count(m, n) < enough_tiles && (rows > smallest_tile || columns > smallest_tile))
       (columns >= rows ? columns : rows) /= 2;
   }
@@ -35,7 +37,8 @@ struct Tiles {
   }
 };
 
-struct Block {
+/// Rows [row, row + rows) and columns [column, column + columns) of a matrix.
+struct SubMatrix {
   std::int64_t row, column, rows, columns;
 };
 
@@ -44,21 +47,23 @@ T* at(TensorView x, std::int64_t row, std::int64_t column) {
   return x.row<T>(row) + column;
 }
 
-/// The rows x columns corner of op(x) at (row, column), as it is stored.
-Block stored(bool transpose, std::int64_t row, std::int64_t column, std::int64_t rows, std::int64_t columns) {
-  return transpose ? Block{column, row, columns, rows} : Block{row, column, rows, columns};
+/// The part of op(x) with this origin and size, as a part of x.
+SubMatrix stored(bool transpose, std::int64_t row, std::int64_t column, std::int64_t rows, std::int64_t columns) {
+  return transpose ? SubMatrix{column, row, columns, rows} : SubMatrix{row, column, rows, columns};
 }
 
+/// A tile of a product in f64 or f32.
 template <class T>
-void multiply(const Gemm& args, std::int64_t k, const Block& tile) {
-  const Block a = stored(args.transpose_a, tile.row, 0, tile.rows, k),
-              b = stored(args.transpose_b, 0, tile.column, k, tile.columns);
+void multiply(const Gemm& args, std::int64_t k, const SubMatrix& tile) {
+  const SubMatrix a = stored(args.transpose_a, tile.row, 0, tile.rows, k),
+                  b = stored(args.transpose_b, 0, tile.column, k, tile.columns);
   blas(args.transpose_a, args.transpose_b, tile.rows, tile.columns, k, at<T>(args.a, a.row, a.column),
        args.a.row_stride, at<T>(args.b, b.row, b.column), args.b.row_stride, static_cast<T>(args.beta),
        at<T>(args.c, tile.row, tile.column), args.c.row_stride);
 }
 
-void widen(TensorView x, const Block& block, float* to) {
+/// Converts a part of x to f32, dense.
+void widen(TensorView x, const SubMatrix& block, float* to) {
   for (std::int64_t r = 0; r < block.rows; ++r) {
     const bf16* from = at<bf16>(x, block.row + r, block.column);
     float* row = to + r * block.columns;
@@ -67,7 +72,8 @@ void widen(TensorView x, const Block& block, float* to) {
   }
 }
 
-void round_to_bf16(const float* from, TensorView x, const Block& block) {
+/// The reverse of widen.
+void round_to_bf16(const float* from, TensorView x, const SubMatrix& block) {
   for (std::int64_t r = 0; r < block.rows; ++r) {
     const float* row = from + r * block.columns;
     bf16* to = at<bf16>(x, block.row + r, block.column);
@@ -76,9 +82,9 @@ void round_to_bf16(const float* from, TensorView x, const Block& block) {
   }
 }
 
-/// A tile of a bf16 product: panels of `depth` are widened to f32, summed in f32 (in c itself where c is f32) and
-/// rounded once.
-void multiply_bf16(const Gemm& args, std::int64_t k, const Block& tile, float* scratch) {
+/// A tile of a product in bf16: panels of `depth` are converted to f32, and their products summed in f32 (in c itself
+/// if c is f32) and rounded once.
+void multiply_bf16(const Gemm& args, std::int64_t k, const SubMatrix& tile, float* scratch) {
   float* const a_panel = scratch;
   float* const b_panel = a_panel + tile.rows * depth;
   const bool narrow = args.c.dtype == DType::bf16;
@@ -87,8 +93,8 @@ void multiply_bf16(const Gemm& args, std::int64_t k, const Block& tile, float* s
   if (narrow && args.beta != 0) widen(args.c, tile, sum);
   for (std::int64_t begin = 0; begin < k; begin += depth) {
     const std::int64_t count = std::min(depth, k - begin);
-    const Block a = stored(args.transpose_a, tile.row, begin, tile.rows, count),
-                b = stored(args.transpose_b, begin, tile.column, count, tile.columns);
+    const SubMatrix a = stored(args.transpose_a, tile.row, begin, tile.rows, count),
+                    b = stored(args.transpose_b, begin, tile.column, count, tile.columns);
     widen(args.a, a, a_panel);
     widen(args.b, b, b_panel);
     blas(args.transpose_a, args.transpose_b, tile.rows, tile.columns, count, a_panel, a.columns, b_panel, b.columns,
@@ -97,13 +103,12 @@ void multiply_bf16(const Gemm& args, std::int64_t k, const Block& tile, float* s
   if (narrow) round_to_bf16(sum, args.c, tile);
 }
 
-/// c = beta·c: the product of matrices with no inner extent. What c held does not count where beta is zero, NaN
-/// neither.
+/// c = beta·c: the product of matrices whose inner extent is 0. If beta is 0, c becomes 0 even where it held NaN.
 void scale_only(const Gemm& args) {
   dispatch(args.c.dtype, [&]<class T>() {
     using Wide = Accumulator<T>;
     const auto beta = static_cast<Wide>(args.beta);
-    for_each_run({args.c}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
+    for_each_span({args.c}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
       T* c = at<T>(args.c, row, column);
       for (std::int64_t i = 0; i < count; ++i) c[i] = beta == 0 ? Wide{0} : beta * static_cast<Wide>(c[i]);
     });
@@ -117,23 +122,24 @@ void gemm(const Stream& stream, const Gemm& args) {
   const std::int64_t m = c.rows(), n = c.columns(), k = args.transpose_a ? a.rows() : a.columns();
   ensure((args.transpose_a ? a.columns() : a.rows()) == m && (args.transpose_b ? b.columns() : b.rows()) == k &&
              (args.transpose_b ? b.rows() : b.columns()) == n,
-         "gemm of {}{} and {}{} into {}", a.shape.to_string(), args.transpose_a ? "ᵀ" : "", b.shape.to_string(),
-         args.transpose_b ? "ᵀ" : "", c.shape.to_string());
-  ensure(a.dtype == b.dtype && (c.dtype == a.dtype || c.dtype == accumulator_of(a.dtype)), "gemm of {} and {} into {}",
+         "gemm: shapes {}{} and {}{} do not fit the result {}", a.shape.to_string(), args.transpose_a ? "ᵀ" : "",
+         b.shape.to_string(), args.transpose_b ? "ᵀ" : "", c.shape.to_string());
+  ensure(a.dtype == b.dtype && (c.dtype == a.dtype || c.dtype == accumulator_of(a.dtype)),
+         "gemm: a is {}, b is {}, c is {}; expected a and b of one type, c of that or of its accumulator type",
          name_of(a.dtype), name_of(b.dtype), name_of(c.dtype));
   if (m == 0 || n == 0) return;
   if (k == 0) return scale_only(args);
   for (const std::int64_t extent : {m, n, k, a.row_stride, b.row_stride, c.row_stride}) blas_int(extent);
 
   use_one_blas_thread();
-  const Tiles tiles(m, n);
+  const TileGrid tiles(m, n);
   const std::int64_t scratch_size =
       a.dtype == DType::bf16 ? (tiles.rows + tiles.columns) * depth + tiles.rows * tiles.columns : 0;
   const Tensor scratch(stream, DType::f32, {scratch_size > 0 ? thread_count() : 0, scratch_size});
-#pragma omp parallel for schedule(static) if (m * n * k > 32 * run_length)
+#pragma omp parallel for schedule(static) if (m * n * k > 32 * span_length)
   for (std::int64_t i = 0; i < tiles.down * tiles.across; ++i) {
     const std::int64_t row = i / tiles.across * tiles.rows, column = i % tiles.across * tiles.columns;
-    const Block tile{row, column, std::min(tiles.rows, m - row), std::min(tiles.columns, n - column)};
+    const SubMatrix tile{row, column, std::min(tiles.rows, m - row), std::min(tiles.columns, n - column)};
     switch (a.dtype) {
       case DType::f64:
         multiply<double>(args, k, tile);

@@ -5,9 +5,10 @@
 #include <cstdint>
 #include <cstring>
 
-/// exp, log1p, expm1 and erf on whole vectors. glibc has them on x86-64 (libmvec, at most 4 ulp, NaN and infinity as in
-/// IEEE) but tells the compiler so only under -ffast-math, which would take NaN's meaning away everywhere; these
-/// redeclarations tell it without. Elsewhere loops call the scalar functions.
+/// exp, log1p, expm1 and erf for whole vectors. On x86-64 glibc has vector versions (libmvec; at most 4 ulp; NaN and
+/// infinity as in IEEE 754), but declares them to the compiler only under -ffast-math, which would break the handling
+/// of NaN everywhere. These redeclarations make GCC use them without that option. On other systems loops call the
+/// scalar functions.
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
 extern "C" {
 [[gnu::simd("notinbranch")]] double exp(double) noexcept;
@@ -24,8 +25,8 @@ extern "C" {
 
 namespace causeway::cpu {
 
-/// 64 bytes of R, one cache line, as one value with + - * /: an AVX-512 register, or as many narrower ones as the
-/// machine needs.
+/// 64 bytes of R as one value with + - * /: one cache line, one AVX-512 register, or several narrower registers on
+/// other machines. `lanes` is its number of elements: 16 floats or 8 doubles.
 template <class R>
 inline constexpr std::int64_t lanes = 64 / sizeof(R);
 template <class R>
@@ -41,6 +42,7 @@ struct VectorOf<double> {
 template <class R>
 using Vector = typename VectorOf<R>::type;
 
+/// exp(x).
 template <class R>
 R exponential(R x) {
   if constexpr (sizeof(R) == sizeof(float))
@@ -49,6 +51,7 @@ R exponential(R x) {
     return ::exp(x);
 }
 
+/// log(1 + x).
 template <class R>
 R log_one_plus(R x) {
   if constexpr (sizeof(R) == sizeof(float))
@@ -60,6 +63,7 @@ R log_one_plus(R x) {
 /// exp(x) - 1.
 inline double exponential_minus_one(double x) { return ::expm1(x); }
 
+/// erf(x).
 template <class R>
 R error_function(R x) {
   if constexpr (sizeof(R) == sizeof(float))
@@ -68,11 +72,13 @@ R error_function(R x) {
     return ::erf(x);
 }
 
+/// σ(x) = 1 / (1 + exp(-x)).
 template <class R>
 R sigmoid(R x) {
   return 1 / (1 + exponential(-x));
 }
 
+/// x·σ(x).
 template <class R>
 R silu(R x) {
   return x * sigmoid(x);
@@ -80,9 +86,9 @@ R silu(R x) {
 
 /// dsilu/dx = σ(x)(1 + x(1 - σ(x))).
 template <class R>
-R silu_slope(R x) {
-  const R open = sigmoid(x);
-  return open * (1 + x * (1 - open));
+R silu_derivative(R x) {
+  const R s = sigmoid(x);
+  return s * (1 + x * (1 - s));
 }
 
 /// log(1 + exp(x)); x itself above 20, where they differ by less than 2.1e-9.
@@ -92,14 +98,14 @@ R softplus(R x) {
   return x > 20 ? x : smooth;
 }
 
-/// The derivative of softplus as it is above: 1 above 20.
+/// The derivative of softplus() as defined above: σ(x), and 1 above 20.
 template <class R>
-R softplus_slope(R x) {
+R softplus_derivative(R x) {
   const R smooth = sigmoid(x);
   return x > 20 ? 1 : smooth;
 }
 
-/// f of every lane.
+/// f applied to every lane.
 template <class R, class F>
 [[gnu::always_inline]] inline Vector<R> lanewise(const Vector<R>& x, const F& f) {
   Vector<R> y;
@@ -110,14 +116,14 @@ template <class R, class F>
 
 /// The sum of the lanes.
 template <class R>
-[[gnu::always_inline]] inline R sum_of(const Vector<R>& x) {
+[[gnu::always_inline]] inline R sum_of_lanes(const Vector<R>& x) {
   R sum = 0;
 #pragma omp simd simdlen(64 / sizeof(R)) reduction(+ : sum)
   for (std::int64_t d = 0; d < lanes<R>; ++d) sum += x[d];
   return sum;
 }
 
-/// `width` <= lanes elements from memory, converted from T; zeros beyond.
+/// Loads `width` <= lanes elements, converted from T; the other lanes are zero.
 template <class R, class T>
 [[gnu::always_inline]] inline Vector<R> load_lanes(const T* from, std::int64_t width) {
   T copy[lanes<R>];
@@ -132,7 +138,7 @@ template <class R, class T>
   return to;
 }
 
-/// The first `width` lanes to memory, converted to T.
+/// Stores the first `width` lanes, converted to T.
 template <class R, class T>
 [[gnu::always_inline]] inline void store_lanes(const Vector<R>& from, T* to, std::int64_t width) {
   T copy[lanes<R>];

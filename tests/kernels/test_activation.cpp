@@ -41,7 +41,7 @@ TEST_P(ElementsOfEveryType, ScaleByOneIsAConversionToNearestEven) {
   EXPECT_TRUE(same_bits(y, converted(stream, x, DType::bf16)));
 }
 
-TEST_P(ElementsOfEveryType, FillWritesEveryElementAndNoOther) {
+TEST_P(ElementsOfEveryType, FillWritesEveryElementAndNothingElse) {
   const Stream stream;
   for (const Shape& shape : shapes) {
     const Padded wide(stream, random_tensor(stream, GetParam(), {shape[0], shape.row_size()}, 1));
@@ -110,7 +110,7 @@ TEST_P(ElementsOfEveryType, ElementwiseKernelsGiveTheSameBitsOnAnyNumberOfThread
 INSTANTIATE_TEST_SUITE_P(Types, ElementsOfEveryType, testing::ValuesIn(floating_types),
                          dtype_name<testing::TestParamInfo<DType>>);
 
-TEST(NegativeExponential, EqualsTheFormulaAndItsGradientIsWhatFiniteDifferencesSay) {
+TEST(NegativeExponential, EqualsTheFormulaAndItsGradientEqualsFiniteDifferences) {
   const Stream stream;
   const Tensor x = random_tensor(stream, DType::f64, {6, 7}, 1, -3, 3), y(stream, DType::f64, {6, 7}),
                d_y = random_tensor(stream, DType::f64, {6, 7}, 2);

@@ -73,8 +73,8 @@ TEST_P(AdamWOfBothTypes, GivesTheSameBitsOnAnyNumberOfThreads) {
   }
 }
 
-// Sharded optimizer state (ZeRO-1) relies on it: a rank steps its piece alone and must find what one rank would have
-// found.
+// Sharded optimizer state (ZeRO-1) needs this: each rank updates only its piece, and the result must be the same as on
+// one rank.
 TEST_P(AdamWOfBothTypes, GivesTheSameBitsInPieces) {
   const Stream stream;
   const State whole(stream, GetParam(), 10007), pieces(stream, GetParam(), 10007);
@@ -133,7 +133,7 @@ TEST(AdamW, AFactorThatIsNotFiniteChangesNothing) {
   EXPECT_NE(values_of(master), values_of(vector(4)));
 }
 
-TEST(GradientFactor, ScalesClipsAndRefusesWhatIsNotFinite) {
+TEST(GradientFactor, ScalesAndClipsAndIsNanForNonFiniteInput) {
   struct Row {
     double squares, loss, clip, norm, factor;
   };

@@ -19,7 +19,7 @@ struct Heads {
   std::vector<std::int64_t> cu_seqlens;
 };
 
-/// Attention query by query with a softmax over all its keys, and the chain rule through it.
+/// The formula query by query: a softmax over all its keys, and its derivative by the chain rule.
 Values reference(const Heads& c, const Values& in) {
   const std::int64_t H = c.heads, E = c.width, T = c.cu_seqlens.back();
   Values out;
@@ -60,7 +60,7 @@ Values reference(const Heads& c, const Values& in) {
   return out;
 }
 
-/// Every run of queries meets every run of keys, in an order that leaves some queries without a key at first.
+/// Combines every run of queries with every run of keys, in an order in which some queries have no key at first.
 void run(const Stream& stream, const Views& in, const Views& out, const Segments& segments,
          std::vector<std::int64_t> cuts) {
   const TensorView q = view(in, "q");
@@ -138,7 +138,7 @@ TEST(Attention, BackwardIsTheAdjointOfForward) { expect_backward_is_the_adjoint(
 TEST(Attention, PackedEqualsOneDocumentAtATime) { expect_packed_equal_to_one_document_at_a_time(cases, limits); }
 TEST(Attention, RunsOfQueriesOverRunsOfKeysEqualOnePair) { expect_cut_anywhere_equal_to_one_run(cases); }
 TEST(Attention, WritesEveryResult) { expect_results_are_written_and_parameter_gradients_added_to(cases); }
-TEST(Attention, TakesAndGivesColumnsOfWiderMatrices) { expect_row_strides_are_free(cases); }
+TEST(Attention, AcceptsColumnsOfWiderMatrices) { expect_row_strides_are_free(cases); }
 
 TEST(Attention, NonFiniteValuesStayInTheirDocument) {
   expect_non_finite_values_stay_in_their_document(packed(Heads{"three documents", 2, 5, {0, 30, 55, 90}}),
@@ -149,8 +149,8 @@ TEST(Attention, GivesTheSameBitsOnAnyNumberOfThreads) {
   expect_same_bits_on_any_number_of_threads(packed(Heads{"long", 5, 16, growing_documents(900, 3)}));
 }
 
-TEST(Attention, AQueryDoesNotSeeLaterTokensOfItsDocument) {
-  expect_a_token_sees_only_what_is_before_it(packed(Heads{"one document", 1, 4, {0, 90}}));
+TEST(Attention, AQueryIgnoresLaterTokensOfItsDocument) {
+  expect_a_token_depends_only_on_earlier_tokens(packed(Heads{"one document", 1, 4, {0, 90}}));
 }
 
 TEST(Attention, StaysFiniteForScoresBeyondTheRangeOfTheExponential) {
@@ -162,7 +162,7 @@ TEST(Attention, StaysFiniteForScoresBeyondTheRangeOfTheExponential) {
     for (const double value : values) ASSERT_TRUE(std::isfinite(value)) << name;
 }
 
-TEST(Attention, AQueryThatSeesNoKeyGetsZeroAndMinusInfinity) {
+TEST(Attention, AQueryWithoutAKeyGetsZeroAndMinusInfinity) {
   const Stream stream;
   const Tensor q = random_tensor(stream, DType::f32, {4, 2, 3}, 1), k = random_tensor(stream, DType::f32, {5, 2, 3}, 2);
   const Tensor y = random_tensor(stream, DType::f32, {4, 2, 3}, 3), lse(stream, DType::f32, {4, 2});
@@ -177,9 +177,10 @@ TEST(Attention, AQueryThatSeesNoKeyGetsZeroAndMinusInfinity) {
   }
 }
 
-TEST(Rope, TurnsPairsByThePositionInTheDocument) {
+TEST(Rope, RotatesPairsByThePositionInTheDocument) {
   const Stream stream;
-  constexpr std::int64_t T = 200, H = 3, E = 6, before = 999'900;  // the run's first document began long before it
+  constexpr std::int64_t T = 200, H = 3, E = 6,
+                         before = 999'900;  // the run's first document begins this many tokens before the run
   const std::vector<std::int64_t> cu_seqlens{-before, 70, 71, 260};
   for (const auto& [dtype, limit] :
        {std::pair{DType::f64, 1e-9}, std::pair{DType::f32, 2e-7}, std::pair{DType::bf16, 4e-3}}) {
@@ -200,7 +201,7 @@ TEST(Rope, TurnsPairsByThePositionInTheDocument) {
   }
 }
 
-TEST(Rope, InverseTurnsBackAndIsTheAdjoint) {
+TEST(Rope, InverseRotatesBackAndIsTheAdjoint) {
   const Stream stream;
   const std::vector<std::int64_t> cu_seqlens{0, 17, 40};
   const Tensor x = random_tensor(stream, DType::f64, {40, 2, 8}, 1),

@@ -18,8 +18,8 @@ struct Convolution {
   std::int64_t block = 64;
 };
 
-/// Runs cut at `cuts`, each seeing what came before through its halo alone, the halo's gradient going back through the
-/// product's gates.
+/// The pack divided into runs at `cuts`. A run gets earlier rows only through its halo, and the gradient of the halo is
+/// propagated through the product k⊙v.
 void run(const Convolution& c, const Stream& stream, const Views& in, const Views& out, const Segments& segments,
          const std::vector<std::int64_t>& cuts) {
   const DType dtype = view(in, "v").dtype;
@@ -27,7 +27,7 @@ void run(const Convolution& c, const Stream& stream, const Views& in, const View
   for (const PackedRun& run : runs_of(segments, cuts)) {
     const std::int64_t begin = run.begin, end = run.end;
     Tensor halo, d_halo;
-    std::int64_t before = 0;  // rows of the halo that a document reaches; the others hold NaN
+    std::int64_t before = 0;  // rows of the halo that a document reaches; the other rows hold NaN
     if (run.segments().continues_from_left()) {
       before = std::min(reach, -run.cu_seqlens[0]);
       halo = Tensor(stream, dtype, {reach, D});
@@ -67,7 +67,7 @@ void run(const Convolution& c, const Stream& stream, const Views& in, const View
         scale(stream, {.x = returned, .accumulate = true, .y = rows(out, "d_v", begin - before, begin)});
       }
       EXPECT_EQ(norm(values_of(d_halo.view().slice_rows(0, reach - before))), 0)
-          << "a gradient for rows no document reaches";
+          << "a gradient of rows that no document reaches";
     }
   }
 }
@@ -104,7 +104,7 @@ TEST(BlockedConv, CutAnywhereEqualsOneRun) { expect_cut_anywhere_equal_to_one_ru
 TEST(BlockedConv, WritesResultsAndAddsToParameterGradients) {
   expect_results_are_written_and_parameter_gradients_added_to(cases);
 }
-TEST(BlockedConv, TakesAndGivesColumnsOfWiderMatrices) { expect_row_strides_are_free(cases); }
+TEST(BlockedConv, AcceptsColumnsOfWiderMatrices) { expect_row_strides_are_free(cases); }
 
 TEST(BlockedConv, NonFiniteValuesStayInTheirDocument) {
   expect_non_finite_values_stay_in_their_document(packed({{"SE", 3, 7, 7, {0, 30, 60, 90}}, 16}),
@@ -128,7 +128,7 @@ TEST(BlockedConv, IsExactForAnyBlockAndNumberOfTaps) {
     }
 }
 
-TEST(BlockedConv, NeedsThreeStagesWhereTheTapsExceedABlockByTwo) {
+TEST(BlockedConv, NeedsThreeStagesIfTheTapsExceedABlockByTwo) {
   EXPECT_EQ(blocked_conv_stages(1, 16), 1);
   EXPECT_EQ(blocked_conv_stages(2, 16), 2);
   EXPECT_EQ(blocked_conv_stages(17, 16), 2);
@@ -137,11 +137,11 @@ TEST(BlockedConv, NeedsThreeStagesWhereTheTapsExceedABlockByTwo) {
   EXPECT_EQ(blocked_conv_stages(128, 64), 3);
 }
 
-TEST(BlockedConv, ATokenDoesNotSeeWhatIsLaterOrOutOfReach) {
-  expect_a_token_sees_only_what_is_before_it(packed({{"one document", 1, 5, 9, {0, 64}}, 8}), 9);
+TEST(BlockedConv, ATokenDependsOnlyOnEarlierTokensWithinReach) {
+  expect_a_token_depends_only_on_earlier_tokens(packed({{"one document", 1, 5, 9, {0, 64}}, 8}), 9);
 }
 
-TEST(BlockedConv, TakesTapsAndSkipInTheAccumulatorTypeToo) {
+TEST(BlockedConv, AcceptsTapsAndSkipInTheAccumulatorType) {
   const Stream stream;
   PackedCase c = cases[0];
   for (PackedInput& input : c.inputs) input.accumulator = !input.tokenwise;

@@ -22,7 +22,7 @@ struct Convolution {
   bool bias = true;
 };
 
-/// operators.md's formula.
+/// The formula of kernels/causal_conv.hpp.
 Values reference(const Convolution& c, const Values& in) {
   const std::int64_t D = c.channels, W = c.taps, T = c.cu_seqlens.back();
   const auto at = [&](std::int64_t t, std::int64_t d) { return static_cast<std::size_t>(t * D + d); };
@@ -50,7 +50,8 @@ Values reference(const Convolution& c, const Values& in) {
   return out;
 }
 
-/// Runs cut at `cuts`, each seeing the others through its halo alone. Halo rows that no document reaches hold NaN.
+/// The pack divided into runs at `cuts`. A run gets earlier rows only through its halo; halo rows that no document
+/// reaches hold NaN.
 void run(const Convolution& c, const Stream& stream, const Views& in, const Views& out, const Segments& segments,
          const std::vector<std::int64_t>& cuts) {
   const std::int64_t reach = c.taps - 1;
@@ -89,7 +90,7 @@ void run(const Convolution& c, const Stream& stream, const Views& in, const View
                      .accumulate = true,
                      .y = rows(out, "d_x", begin - before, begin)});
       EXPECT_EQ(norm(values_of(d_halo.view().slice_rows(0, reach - before))), 0)
-          << "a gradient for rows no document reaches";
+          << "a gradient of rows that no document reaches";
     }
   }
 }
@@ -135,7 +136,7 @@ TEST(CausalConv, CutAnywhereEqualsOneRun) { expect_cut_anywhere_equal_to_one_run
 TEST(CausalConv, WritesResultsAndAddsToParameterGradients) {
   expect_results_are_written_and_parameter_gradients_added_to(cases);
 }
-TEST(CausalConv, TakesAndGivesColumnsOfWiderMatrices) { expect_row_strides_are_free(cases); }
+TEST(CausalConv, AcceptsColumnsOfWiderMatrices) { expect_row_strides_are_free(cases); }
 
 TEST(CausalConv, BackwardOfTheLinearConvolutionIsItsAdjoint) {
   std::vector<Convolution> linear = convolutions;
@@ -148,15 +149,15 @@ TEST(CausalConv, NonFiniteValuesStayInTheirDocument) {
                                                   {{}, {29}, {31}, {59}, {60}, {61}});
 }
 
-TEST(CausalConv, ATokenDoesNotSeeWhatIsLaterOrOutOfReach) {
-  expect_a_token_sees_only_what_is_before_it(packed({"one document", 9, 4, {0, 40}}), 4);
+TEST(CausalConv, ATokenDependsOnlyOnEarlierTokensWithinReach) {
+  expect_a_token_depends_only_on_earlier_tokens(packed({"one document", 9, 4, {0, 40}}), 4);
 }
 
 TEST(CausalConv, GivesTheSameBitsOnAnyNumberOfThreads) {
   expect_same_bits_on_any_number_of_threads(packed({"long", 300, 4, growing_documents(5000)}), {2500});
 }
 
-TEST(CausalConv, ANonFiniteWeightMeetsOnlyTokensThatReachBackToIt) {
+TEST(CausalConv, ANonFiniteWeightChangesOnlyTokensThatUseIt) {
   const Stream stream;
   const PackedCase c = packed({"two documents", 3, 4, {0, 5, 9}});
   const NamedTensors in = inputs_of(c, stream, DType::f64);

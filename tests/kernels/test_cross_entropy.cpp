@@ -18,7 +18,7 @@ struct Result {
   std::vector<double> loss, d_logits;
 };
 
-/// The definition in float64; labels below 0 have neither loss nor gradient.
+/// The definition, in float64. Tokens with a negative label have no loss and no gradient.
 Result reference(std::span<const double> logits, std::span<const double> labels) {
   Result result;
   const std::size_t vocabulary = logits.size() / labels.size();
@@ -69,7 +69,7 @@ TEST_P(CrossEntropyOfEveryType, GradientMayReplaceTheLogitsAndRowsMayBeStrided) 
   EXPECT_TRUE(same_bits(loss, again));
 }
 
-TEST_P(CrossEntropyOfEveryType, SurvivesLogitsThatOverflowExp) {
+TEST_P(CrossEntropyOfEveryType, StaysFiniteForLogitsThatOverflowExp) {
   const Stream stream;
   const Tensor logits = tensor_of(stream, GetParam(), {2, 3}, std::vector<double>{1e4, 0, -1e4, -inf, 2, 2}),
                labels = tensor_of(stream, DType::i32, {2}, std::vector<double>{0, 1});
@@ -79,7 +79,7 @@ TEST_P(CrossEntropyOfEveryType, SurvivesLogitsThatOverflowExp) {
   EXPECT_EQ(values_of(d_logits), (std::vector<double>{0, 0, 0, 0, -0.5, 0.5}));
 }
 
-TEST_P(CrossEntropyOfEveryType, SeesNothingOfAnUnlabelledTokenAndKeepsANanInItsToken) {
+TEST_P(CrossEntropyOfEveryType, IgnoresUnlabelledTokensAndKeepsANanInItsToken) {
   const Stream stream;
   for (const double poison : {nan, inf, -inf}) {
     const Tensor logits = random_tensor(stream, GetParam(), {4, 50}, 1),
@@ -129,7 +129,7 @@ TEST_P(CrossEntropyOfEveryType, GivesTheSameBitsOnAnyNumberOfThreads) {
 INSTANTIATE_TEST_SUITE_P(Types, CrossEntropyOfEveryType, testing::ValuesIn(floating_types),
                          dtype_name<testing::TestParamInfo<DType>>);
 
-TEST(CrossEntropy, GradientIsWhatFiniteDifferencesOfTheLossSay) {
+TEST(CrossEntropy, GradientEqualsFiniteDifferencesOfTheLoss) {
   const Stream stream;
   const Tensor logits = random_tensor(stream, DType::f64, {6, 9}, 1, -2, 2),
                labels = random_tensor(stream, DType::i32, {6}, 2, -1, 9);

@@ -21,14 +21,14 @@
 #include "kernels/reorder.hpp"
 #include "tests/support/gpu.hpp"
 
-/// The GPU's kernels against the CPU's, which are the specification: every row of `kernels` below, over random shapes
-/// and row strides. Skipped where no GPU answers.
+/// Compares the GPU's kernels with the CPU's, which are the specification: every entry of `kernels` below, with random
+/// shapes and row strides. Skipped on a machine without a usable GPU.
 namespace causeway::test {
 namespace {
 
-/// The same tensor on both devices, maybe columns of a wider one, whose other columns nobody may touch.
-struct Twin {
-  Tensor start, cpu, gpu;  ///< what it held at first, and the two
+/// The same tensor on both devices. It may be columns of a wider one, whose other columns must not change.
+struct TensorOnBoth {
+  Tensor start, cpu, gpu;  ///< its initial values, and the two copies
   Shape shape;
   std::int64_t left = 0;
 
@@ -41,10 +41,10 @@ struct Twin {
   }
 };
 
-/// Draws one call's arguments, makes it on both devices, and compares.
-class Trial {
+/// One call of a kernel with random arguments: makes it on both devices and compares the results.
+class RandomCall {
  public:
-  Trial(const Stream& cpu, const Stream& gpu, DType of, std::uint64_t seed)
+  RandomCall(const Stream& cpu, const Stream& gpu, DType of, std::uint64_t seed)
       : dtype(of), wide(accumulator_of(of)), cpu_(cpu), gpu_(gpu), draws_(seed, 0x9b0) {}
 
   const DType dtype, wide;
@@ -57,9 +57,9 @@ class Trial {
   T one_of(std::initializer_list<T> choices) {
     return choices.begin()[below(static_cast<std::int64_t>(choices.size()))];
   }
-  /// Below, at and above a warp and a block; sometimes none.
+  /// Fewer rows than a warp or a block has threads, as many, and more; sometimes none.
   std::int64_t rows() { return one_of<std::int64_t>({0, 1, 2, 7, 31, 32, 33, 64, 129, 257, 1000}); }
-  /// The same, odd and even, and more than a block holds in registers.
+  /// The same for columns, odd and even; and more columns than a block holds in registers.
   std::int64_t columns() {
     return one_of<std::int64_t>({1, 2, 3, 4, 5, 8, 24, 31, 33, 64, 70, 128, 255, 256, 1030, 2048, 5000, 8200});
   }
@@ -68,9 +68,9 @@ class Trial {
     return {across > 1000 ? rows() % 100 : rows(), across};
   }
 
-  /// Random numbers of any shape, its rows maybe further apart and maybe not aligned; `unit` divides where they start
-  /// and how far apart they are.
-  Twin& tensor(DType type, Shape shape, double low = -1, double high = 1, std::int64_t unit = 1) {
+  /// Random numbers. Rows may be further apart than they are long, and not aligned; `unit` divides their offset and
+  /// their distance.
+  TensorOnBoth& tensor(DType type, Shape shape, double low = -1, double high = 1, std::int64_t unit = 1) {
     const bool strided = shape.rank() > 1 && coin();
     const std::int64_t left = strided ? unit * one_of<std::int64_t>({0, 1, 8}) : 0,
                        right = strided ? unit * one_of<std::int64_t>({0, 3, 8}) : 0;
@@ -78,110 +78,111 @@ class Trial {
                                  static_cast<std::uint64_t>(below(1 << 30)), low, high);
     Tensor cpu(cpu_, type, start.view().shape), gpu(gpu_, type, start.view().shape);
     cpu_.copy(cpu.view().data, start.view().data, start.view().bytes());
-    twins_.push_back(std::make_unique<Twin>(std::move(start), std::move(cpu), std::move(gpu), shape, left));
-    return *twins_.back();
+    tensors_.push_back(std::make_unique<TensorOnBoth>(std::move(start), std::move(cpu), std::move(gpu), shape, left));
+    return *tensors_.back();
   }
-  Twin& ids(std::int64_t count, std::int64_t first, std::int64_t vocabulary) {
+  TensorOnBoth& ids(std::int64_t count, std::int64_t first, std::int64_t vocabulary) {
     return tensor(DType::i32, {count}, static_cast<double>(first), static_cast<double>(vocabulary));
   }
   /// The documents of a run, on both devices.
   SegmentsView segments(std::int64_t tokens, const Stream& stream) {
     if (!segments_) {
       const Segments pack = random_segments(tokens + 20, static_cast<std::uint64_t>(below(1 << 30)));
-      const auto place = [&](const Stream& there) {
-        return DeviceSegments(there, pack.slice(10, 10 + tokens), tokens);
+      const auto segments_on = [&](const Stream& stream_of) {
+        return DeviceSegments(stream_of, pack.slice(10, 10 + tokens), tokens);
       };
-      segments_.emplace(place(cpu_), place(gpu_));
+      segments_.emplace(segments_on(cpu_), segments_on(gpu_));
     }
     return (stream.device() == Device::cuda ? segments_->second : segments_->first).view();
   }
 
-  /// What `call` leaves in every tensor: the same on both devices up to `roundings` of its type, the same bits when
-  /// called again, and nothing changed outside of the columns it was given. A sum of bf16 numbers is kept in float32
-  /// and rounded once, whatever it is of.
+  /// Checks what `call` writes: every tensor is the same on both devices up to `roundings` of its type, a second call
+  /// on the GPU gives the same bits, and nothing outside the given columns changes. For bf16 at most two roundings are
+  /// allowed: every sum is kept in float32 and rounded once.
   void compare(const std::function<void(const Stream&)>& call, double roundings) {
     call(cpu_);
     std::vector<Tensor> first;
-    for (int time = 0; time < 2; ++time) {
-      for (const auto& twin : twins_)
-        gpu_.copy(twin->gpu.view().data, twin->start.view().data, twin->start.view().bytes());
+    for (int repeat = 0; repeat < 2; ++repeat) {
+      for (const auto& both : tensors_)
+        gpu_.copy(both->gpu.view().data, both->start.view().data, both->start.view().bytes());
       call(gpu_);
-      for (std::size_t i = 0; i < twins_.size(); ++i) {
-        Tensor now(cpu_, twins_[i]->cpu.view().dtype, twins_[i]->cpu.view().shape);
-        gpu_.copy(now.view().data, twins_[i]->gpu.view().data, now.view().bytes());
+      for (std::size_t i = 0; i < tensors_.size(); ++i) {
+        Tensor now(cpu_, tensors_[i]->cpu.view().dtype, tensors_[i]->cpu.view().shape);
+        gpu_.copy(now.view().data, tensors_[i]->gpu.view().data, now.view().bytes());
         gpu_.wait();
-        if (time == 0) {
+        if (repeat == 0) {
           first.push_back(std::move(now));
         } else {
           EXPECT_TRUE(same_bits(now, first[i]))
-              << "argument " << i << " " << twins_[i]->shape.to_string() << " differs from call to call";
+              << "argument " << i << " " << tensors_[i]->shape.to_string() << " differs from call to call";
         }
       }
     }
-    for (std::size_t i = 0; i < twins_.size(); ++i) {
-      const Twin& twin = *twins_[i];
-      const TensorView got = twin.view(first[i]), expected = twin.view(twin.cpu);
+    for (std::size_t i = 0; i < tensors_.size(); ++i) {
+      const TensorOnBoth& both = *tensors_[i];
+      const TensorView got = both.view(first[i]), expected = both.view(both.cpu);
       if (roundings == 0) {
-        EXPECT_TRUE(same_bits(got, expected)) << "argument " << i << " " << twin.shape.to_string();
+        EXPECT_TRUE(same_bits(got, expected)) << "argument " << i << " " << both.shape.to_string();
       } else if (expected.dtype != DType::i32) {
         EXPECT_LE(relative_error(got, expected),
                   (expected.dtype == DType::bf16 ? std::min(roundings, 2.0) : roundings) * rounding_of(expected.dtype))
-            << "argument " << i << " " << name_of(expected.dtype) << " " << twin.shape.to_string() << " at stride "
+            << "argument " << i << " " << name_of(expected.dtype) << " " << both.shape.to_string() << " at stride "
             << expected.row_stride;
       }
-      EXPECT_TRUE(same_outside(first[i], twin))
-          << "argument " << i << " " << twin.shape.to_string() << " is written outside of its columns";
+      EXPECT_TRUE(same_outside(first[i], both))
+          << "argument " << i << " " << both.shape.to_string() << " is written outside its columns";
     }
   }
 
  private:
-  static bool same_outside(TensorView now, const Twin& twin) {
-    const std::int64_t end = twin.left + twin.shape.row_size();
-    const TensorView start = twin.start;
-    if (start.columns() == twin.shape.row_size() || twin.shape.rank() < 2) return true;
-    return same_bits(now.slice_columns(0, twin.left), start.slice_columns(0, twin.left)) &&
+  static bool same_outside(TensorView now, const TensorOnBoth& both) {
+    const std::int64_t end = both.left + both.shape.row_size();
+    const TensorView start = both.start;
+    if (start.columns() == both.shape.row_size() || both.shape.rank() < 2) return true;
+    return same_bits(now.slice_columns(0, both.left), start.slice_columns(0, both.left)) &&
            same_bits(now.slice_columns(end, now.columns() - end), start.slice_columns(end, now.columns() - end));
   }
 
   Stream cpu_, gpu_;
   RandomStream draws_;
   std::uint64_t next_ = 0;
-  std::vector<std::unique_ptr<Twin>> twins_;
+  std::vector<std::unique_ptr<TensorOnBoth>> tensors_;
   std::optional<std::pair<DeviceSegments, DeviceSegments>> segments_;
 };
 
-/// A kernel: what one random call of it is, and how far the devices may be apart, in roundings.
-struct Row {
+/// A kernel, and a function that makes a random call of it and compares the devices.
+struct KernelCase {
   const char* name;
-  void (*run)(Trial&);
+  void (*run)(RandomCall&);
 };
 
-Activation any_activation(Trial& t) { return t.one_of({Activation::none, Activation::silu, Activation::gelu}); }
+Activation any_activation(RandomCall& t) { return t.one_of({Activation::none, Activation::silu, Activation::gelu}); }
 
-const Row kernels[] = {
+const KernelCase kernels[] = {
     {"scale",
-     [](Trial& t) {
+     [](RandomCall& t) {
        const Shape shape = t.matrix();
-       const Twin &x = t.tensor(t.dtype, shape), &y = t.tensor(t.one_of({DType::f64, DType::f32, DType::bf16}), shape);
+       const TensorOnBoth &x = t.tensor(t.dtype, shape),
+                          &y = t.tensor(t.one_of({DType::f64, DType::f32, DType::bf16}), shape);
        const bool accumulate = t.coin();
-       // A power of two, so that neither device's multiplication rounds and a fused multiply-add is no different.
+       // A power of two: the multiplication is exact, so that a fused multiply-add gives the same result.
        t.compare(
            [&](const Stream& s) { scale(s, {.x = x.on(s), .alpha = -0.5, .accumulate = accumulate, .y = y.on(s)}); },
            0);
      }},
     {"fill",
-     [](Trial& t) {
-       const Twin& y = t.tensor(t.dtype, t.matrix());
+     [](RandomCall& t) {
+       const TensorOnBoth& y = t.tensor(t.dtype, t.matrix());
        t.compare([&](const Stream& s) { fill(s, {.value = 0.1, .y = y.on(s)}); }, 0);
      }},
     {"copy_rows",
-     [](Trial& t) {
+     [](RandomCall& t) {
        const RowRange ranges[] = {{.from = 2, .to = 0, .count = 3},
                                   {.from = 0, .to = 90, .count = 1},
                                   {.from = 4, .to = 1, .count = 80},
                                   {.from = 7, .to = 7}};
        const Shape shape{100, t.columns()};
-       const Twin &x = t.tensor(t.dtype, shape), &y = t.tensor(t.dtype, shape);
+       const TensorOnBoth &x = t.tensor(t.dtype, shape), &y = t.tensor(t.dtype, shape);
        const bool accumulate = t.coin();
        t.compare(
            [&](const Stream& s) {
@@ -190,16 +191,18 @@ const Row kernels[] = {
            0);
      }},
     {"transpose",
-     [](Trial& t) {
+     [](RandomCall& t) {
        const Shape shape = t.matrix();
-       const Twin &x = t.tensor(t.dtype, shape), &y = t.tensor(t.one_of({t.dtype, t.wide}), {shape[1], shape[0]});
+       const TensorOnBoth &x = t.tensor(t.dtype, shape),
+                          &y = t.tensor(t.one_of({t.dtype, t.wide}), {shape[1], shape[0]});
        const bool accumulate = t.coin();
        t.compare([&](const Stream& s) { transpose(s, {.x = x.on(s), .accumulate = accumulate, .y = y.on(s)}); }, 0);
      }},
     {"gated_activation_forward",
-     [](Trial& t) {
+     [](RandomCall& t) {
        const Shape shape = t.matrix();
-       const Twin &a = t.tensor(t.dtype, shape, -6, 6), &b = t.tensor(t.dtype, shape), &y = t.tensor(t.dtype, shape);
+       const TensorOnBoth &a = t.tensor(t.dtype, shape, -6, 6), &b = t.tensor(t.dtype, shape),
+                          &y = t.tensor(t.dtype, shape);
        const Activation activation = any_activation(t);
        t.compare(
            [&](const Stream& s) {
@@ -208,11 +211,11 @@ const Row kernels[] = {
            32);
      }},
     {"gated_activation_backward",
-     [](Trial& t) {
+     [](RandomCall& t) {
        const Shape shape = t.matrix();
-       const Twin &a = t.tensor(t.dtype, shape, -6, 6), &b = t.tensor(t.dtype, shape), &d_y = t.tensor(t.dtype, shape),
-                  &d_b = t.tensor(t.dtype, shape);
-       const Twin& d_a = t.coin() ? a : t.tensor(t.dtype, shape);  // may stand where its input stands
+       const TensorOnBoth &a = t.tensor(t.dtype, shape, -6, 6), &b = t.tensor(t.dtype, shape),
+                          &d_y = t.tensor(t.dtype, shape), &d_b = t.tensor(t.dtype, shape);
+       const TensorOnBoth& d_a = t.coin() ? a : t.tensor(t.dtype, shape);  // may be the same memory as its input
        const Activation activation = any_activation(t);
        t.compare(
            [&](const Stream& s) {
@@ -226,24 +229,25 @@ const Row kernels[] = {
            32);
      }},
     {"multiply",
-     [](Trial& t) {
+     [](RandomCall& t) {
        const Shape shape = t.matrix();
-       const Twin &a = t.tensor(t.dtype, shape), &b = t.tensor(t.dtype, shape), &y = t.tensor(t.dtype, shape);
+       const TensorOnBoth &a = t.tensor(t.dtype, shape), &b = t.tensor(t.dtype, shape), &y = t.tensor(t.dtype, shape);
        const bool accumulate = t.coin();
        t.compare(
            [&](const Stream& s) { multiply(s, {.a = a.on(s), .b = b.on(s), .accumulate = accumulate, .y = y.on(s)}); },
            4);
      }},
     {"negative_exponential",
-     [](Trial& t) {
+     [](RandomCall& t) {
        const Shape shape = t.matrix();
-       const Twin &x = t.tensor(t.dtype, shape, -8, 3), &y = t.tensor(t.dtype, shape);
+       const TensorOnBoth &x = t.tensor(t.dtype, shape, -8, 3), &y = t.tensor(t.dtype, shape);
        t.compare([&](const Stream& s) { negative_exponential(s, {.x = x.on(s), .y = y.on(s)}); }, 8);
      }},
     {"negative_exponential_backward",
-     [](Trial& t) {
+     [](RandomCall& t) {
        const Shape shape = t.matrix();
-       const Twin &y = t.tensor(t.dtype, shape), &d_y = t.tensor(t.dtype, shape), &d_x = t.tensor(t.dtype, shape);
+       const TensorOnBoth &y = t.tensor(t.dtype, shape), &d_y = t.tensor(t.dtype, shape),
+                          &d_x = t.tensor(t.dtype, shape);
        t.compare(
            [&](const Stream& s) {
              negative_exponential_backward(s, {.y = y.on(s), .d_y = d_y.on(s), .d_x = d_x.on(s)});
@@ -251,24 +255,24 @@ const Row kernels[] = {
            4);
      }},
     {"repeated_exponential",
-     [](Trial& t) {
+     [](RandomCall& t) {
        const Shape shape = t.matrix();
-       const Twin &x = t.tensor(t.dtype, shape), &y = t.tensor(t.dtype, shape);
+       const TensorOnBoth &x = t.tensor(t.dtype, shape), &y = t.tensor(t.dtype, shape);
        const std::int64_t times = t.below(20);
        t.compare([&](const Stream& s) { repeated_exponential(s, {.x = x.on(s), .times = times, .y = y.on(s)}); }, 16);
      }},
     {"sum_of_elements",
-     [](Trial& t) {
-       // Of one sign: a sum that cancels has no relative error to speak of. The CPU adds n numbers one by one, whose
-       // roundings wander by about √n.
-       const Twin &x = t.tensor(t.dtype, t.matrix(), 0, 1), &sum = t.tensor(DType::f64, {1});
+     [](RandomCall& t) {
+       // All values have one sign: with cancellation the relative error would mean nothing. The CPU adds n numbers one
+       // by one; their rounding errors grow like √n.
+       const TensorOnBoth &x = t.tensor(t.dtype, t.matrix(), 0, 1), &sum = t.tensor(DType::f64, {1});
        t.compare([&](const Stream& s) { sum_of_elements(s, {.x = x.on(s), .sum = sum.on(s)}); },
                  64 + std::sqrt(static_cast<double>(x.shape.size())));
      }},
     {"gradient_factor",
-     [](Trial& t) {
-       const Twin &squares = t.tensor(DType::f64, {1}, 0, 9), &loss = t.tensor(DType::f64, {1}),
-                  &norm = t.tensor(DType::f64, {1}), &factor = t.tensor(DType::f64, {1});
+     [](RandomCall& t) {
+       const TensorOnBoth &squares = t.tensor(DType::f64, {1}, 0, 9), &loss = t.tensor(DType::f64, {1}),
+                          &norm = t.tensor(DType::f64, {1}), &factor = t.tensor(DType::f64, {1});
        const double clip = t.one_of({0.0, 0.3, 100.0});
        t.compare(
            [&](const Stream& s) {
@@ -282,19 +286,19 @@ const Row kernels[] = {
            4);
      }},
     {"sum_of_squares",
-     [](Trial& t) {
-       const Twin &x = t.tensor(t.dtype, t.matrix()), &sum = t.tensor(DType::f64, {1});
+     [](RandomCall& t) {
+       const TensorOnBoth &x = t.tensor(t.dtype, t.matrix()), &sum = t.tensor(DType::f64, {1});
        t.compare([&](const Stream& s) { sum_of_squares(s, {.x = x.on(s), .sum = sum.on(s)}); }, 64);
      }},
     {"gemm",
-     [](Trial& t) {
+     [](RandomCall& t) {
        const auto extent = [&] { return t.one_of<std::int64_t>({0, 1, 3, 8, 31, 64, 100, 129, 257}); };
        const std::int64_t m = extent(), n = extent(), k = extent();
        const bool transpose_a = t.coin(), transpose_b = t.coin();
        const double beta = t.one_of({0.0, 1.0, -0.5});
-       const Twin &a = t.tensor(t.dtype, transpose_a ? Shape{k, m} : Shape{m, k}),
-                  &b = t.tensor(t.dtype, transpose_b ? Shape{n, k} : Shape{k, n}),
-                  &c = t.tensor(t.one_of({t.dtype, t.wide}), {m, n});
+       const TensorOnBoth &a = t.tensor(t.dtype, transpose_a ? Shape{k, m} : Shape{m, k}),
+                          &b = t.tensor(t.dtype, transpose_b ? Shape{n, k} : Shape{k, n}),
+                          &c = t.tensor(t.one_of({t.dtype, t.wide}), {m, n});
        t.compare(
            [&](const Stream& s) {
              gemm(s, {.a = a.on(s),
@@ -307,12 +311,12 @@ const Row kernels[] = {
            32);
      }},
     {"rms_norm_forward",
-     [](Trial& t) {
+     [](RandomCall& t) {
        const Shape shape = t.matrix();
        const bool with_x = t.coin();
-       const Twin &x = t.tensor(t.dtype, shape), &residual = t.tensor(t.wide, shape),
-                  &weight = t.tensor(t.wide, {shape[1]}), &y = t.tensor(t.dtype, shape),
-                  &rstd = t.tensor(t.wide, {shape[0]});
+       const TensorOnBoth &x = t.tensor(t.dtype, shape), &residual = t.tensor(t.wide, shape),
+                          &weight = t.tensor(t.wide, {shape[1]}), &y = t.tensor(t.dtype, shape),
+                          &rstd = t.tensor(t.wide, {shape[0]});
        t.compare(
            [&](const Stream& s) {
              rms_norm_forward(s, {.x = with_x ? x.on(s) : TensorView{},
@@ -324,12 +328,12 @@ const Row kernels[] = {
            32);
      }},
     {"rms_norm_backward",
-     [](Trial& t) {
+     [](RandomCall& t) {
        Shape shape = t.matrix();
-       if (shape[1] < 40 && t.coin()) shape = shape.with_rows(3 * shape[0]);  // more tokens than teams
-       const Twin &residual = t.tensor(t.wide, shape), &weight = t.tensor(t.wide, {shape[1]}),
-                  &rstd = t.tensor(t.wide, {shape[0]}, 0.5, 2), &d_y = t.tensor(t.dtype, shape),
-                  &d_residual = t.tensor(t.wide, shape), &d_weight = t.tensor(t.wide, {shape[1]});
+       if (shape[1] < 40 && t.coin()) shape = shape.with_rows(3 * shape[0]);  // more tokens than thread groups
+       const TensorOnBoth &residual = t.tensor(t.wide, shape), &weight = t.tensor(t.wide, {shape[1]}),
+                          &rstd = t.tensor(t.wide, {shape[0]}, 0.5, 2), &d_y = t.tensor(t.dtype, shape),
+                          &d_residual = t.tensor(t.wide, shape), &d_weight = t.tensor(t.wide, {shape[1]});
        t.compare(
            [&](const Stream& s) {
              rms_norm_backward(s, {.residual = residual.on(s),
@@ -342,21 +346,21 @@ const Row kernels[] = {
            64);
      }},
     {"embedding_forward",
-     [](Trial& t) {
+     [](RandomCall& t) {
        const Shape shape = t.matrix();
        const std::int64_t vocabulary = t.one_of<std::int64_t>({1, 4, 300});
-       const Twin &ids = t.ids(shape[0], 0, vocabulary), &weight = t.tensor(t.dtype, {vocabulary, shape[1]}),
-                  &y = t.tensor(t.one_of({t.dtype, t.wide}), shape);
+       const TensorOnBoth &ids = t.ids(shape[0], 0, vocabulary), &weight = t.tensor(t.dtype, {vocabulary, shape[1]}),
+                          &y = t.tensor(t.one_of({t.dtype, t.wide}), shape);
        t.compare(
            [&](const Stream& s) { embedding_forward(s, {.ids = ids.on(s), .weight = weight.on(s), .y = y.on(s)}); }, 0);
      }},
     {"embedding_backward",
-     [](Trial& t) {
+     [](RandomCall& t) {
        Shape shape = t.matrix();
-       if (shape[1] < 40 && t.coin()) shape = shape.with_rows(5 * shape[0]);  // runs over many chunks
+       if (shape[1] < 40 && t.coin()) shape = shape.with_rows(5 * shape[0]);  // more tokens than one chunk
        const std::int64_t vocabulary = t.one_of<std::int64_t>({1, 4, 300});
-       const Twin &ids = t.ids(shape[0], 0, vocabulary), &d_y = t.tensor(t.dtype, shape),
-                  &d_weight = t.tensor(t.wide, {vocabulary, shape[1]});
+       const TensorOnBoth &ids = t.ids(shape[0], 0, vocabulary), &d_y = t.tensor(t.dtype, shape),
+                          &d_weight = t.tensor(t.wide, {vocabulary, shape[1]});
        t.compare(
            [&](const Stream& s) {
              embedding_backward(s, {.ids = ids.on(s), .d_y = d_y.on(s), .d_weight = d_weight.on(s)});
@@ -364,12 +368,13 @@ const Row kernels[] = {
            256);
      }},
     {"cross_entropy",
-     [](Trial& t) {
+     [](RandomCall& t) {
        const std::int64_t vocabulary = t.one_of<std::int64_t>({1, 4, 5, 31, 64, 512, 1001, 50280}),
                           tokens = vocabulary > 1001 ? t.below(8) : t.rows();
-       const Twin &logits = t.tensor(t.dtype, {tokens, vocabulary}, -8, 8), &labels = t.ids(tokens, -1, vocabulary),
-                  &loss = t.tensor(t.wide, {tokens});
-       const Twin* const d_logits = t.one_of<const Twin*>({nullptr, &logits, &t.tensor(t.dtype, {tokens, vocabulary})});
+       const TensorOnBoth &logits = t.tensor(t.dtype, {tokens, vocabulary}, -8, 8),
+                          &labels = t.ids(tokens, -1, vocabulary), &loss = t.tensor(t.wide, {tokens});
+       const TensorOnBoth* const d_logits =
+           t.one_of<const TensorOnBoth*>({nullptr, &logits, &t.tensor(t.dtype, {tokens, vocabulary})});
        t.compare(
            [&](const Stream& s) {
              cross_entropy(s, {.logits = logits.on(s),
@@ -380,11 +385,11 @@ const Row kernels[] = {
            64);
      }},
     {"adamw",
-     [](Trial& t) {
+     [](RandomCall& t) {
        const Shape shape{t.matrix().size()};
-       const Twin &gradient = t.tensor(t.wide, shape), &master = t.tensor(t.wide, shape),
-                  &exp_avg = t.tensor(t.wide, shape), &exp_avg_sq = t.tensor(t.wide, shape, 0, 1),
-                  &factor = t.tensor(DType::f64, {1});
+       const TensorOnBoth &gradient = t.tensor(t.wide, shape), &master = t.tensor(t.wide, shape),
+                          &exp_avg = t.tensor(t.wide, shape), &exp_avg_sq = t.tensor(t.wide, shape, 0, 1),
+                          &factor = t.tensor(DType::f64, {1});
        t.compare(
            [&](const Stream& s) {
              adamw(s, {.gradient = gradient.on(s),
@@ -400,45 +405,45 @@ const Row kernels[] = {
            16);
      }},
     {"rope",
-     [](Trial& t) {
+     [](RandomCall& t) {
        const std::int64_t tokens = t.rows();
        const Shape shape{tokens, t.one_of<std::int64_t>({1, 3, 8}), t.one_of<std::int64_t>({2, 6, 16, 64, 128})};
-       const Twin& x = t.tensor(t.dtype, shape);
-       const Twin& y = t.coin() ? x : t.tensor(t.dtype, shape);
+       const TensorOnBoth& x = t.tensor(t.dtype, shape);
+       const TensorOnBoth& y = t.coin() ? x : t.tensor(t.dtype, shape);
        const bool inverse = t.coin();
        t.compare(
            [&](const Stream& s) {
              rope(s, {.x = x.on(s), .segments = t.segments(tokens, s), .inverse = inverse, .y = y.on(s)});
            },
-           t.dtype == DType::f64 ? 5000 : 8);  // float64 sees the angle's own rounding
+           t.dtype == DType::f64 ? 5000 : 8);  // in float64 the rounding of the angle is visible
      }},
     {"attention_delta",
-     [](Trial& t) {
+     [](RandomCall& t) {
        const Shape shape{t.rows(), t.one_of<std::int64_t>({1, 3, 8}),
                          t.one_of<std::int64_t>({1, 5, 16, 64, 100, 128, 300})};
-       const Twin &y = t.tensor(t.one_of({t.dtype, t.wide}), shape), &d_y = t.tensor(t.dtype, shape),
-                  &delta = t.tensor(t.wide, {shape[0], shape[1]});
+       const TensorOnBoth &y = t.tensor(t.one_of({t.dtype, t.wide}), shape), &d_y = t.tensor(t.dtype, shape),
+                          &delta = t.tensor(t.wide, {shape[0], shape[1]});
        t.compare([&](const Stream& s) { attention_delta(s, {.y = y.on(s), .d_y = d_y.on(s), .delta = delta.on(s)}); },
                  64);
      }},
     {"fourier_transform",
-     [](Trial& t) {
+     [](RandomCall& t) {
        const std::int64_t length = t.one_of<std::int64_t>({1, 2, 3, 7, 16, 100, 1009, 4096, 10000, 131072}),
                           blocks = t.below(length > 10000 ? 2 : 3);
-       const Twin& x = t.tensor(t.wide, {blocks * length, t.one_of<std::int64_t>({1, 3, 8, 33}), 2}, -1, 1, 2);
+       const TensorOnBoth& x = t.tensor(t.wide, {blocks * length, t.one_of<std::int64_t>({1, 3, 8, 33}), 2}, -1, 1, 2);
        const bool inverse = t.coin();
        t.compare([&](const Stream& s) { fourier_transform(s, {.length = length, .inverse = inverse, .x = x.on(s)}); },
                  64);
      }},
     {"rotate",
-     [](Trial& t) {
+     [](RandomCall& t) {
        const std::int64_t rows = t.rows(), channels = t.one_of<std::int64_t>({1, 3, 8, 33, 300});
        const bool from_complex = t.coin(), to_complex = t.coin(), accumulate = t.coin();
        const auto shape = [&](bool complex) { return complex ? Shape{rows, channels, 2} : Shape{rows, channels}; };
-       const Twin& x = t.tensor(from_complex ? t.wide : t.dtype, shape(from_complex), -1, 1, 2);
-       const Twin& y = from_complex && to_complex && t.coin()
-                           ? x
-                           : t.tensor(to_complex ? t.wide : t.dtype, shape(to_complex), -1, 1, 2);
+       const TensorOnBoth& x = t.tensor(from_complex ? t.wide : t.dtype, shape(from_complex), -1, 1, 2);
+       const TensorOnBoth& y = from_complex && to_complex && t.coin()
+                                   ? x
+                                   : t.tensor(to_complex ? t.wide : t.dtype, shape(to_complex), -1, 1, 2);
        const std::int64_t modulus = t.one_of<std::int64_t>({1, 8, 12, 1009, std::int64_t{1} << 40}),
                           first = t.below(100) - 50, step = t.below(2000) - 1000;
        t.compare(
@@ -454,12 +459,12 @@ const Row kernels[] = {
            16);
      }},
     {"complex_multiply",
-     [](Trial& t) {
+     [](RandomCall& t) {
        const std::int64_t rows = t.rows(), groups = t.one_of<std::int64_t>({1, 3, 8, 70}),
                           size = t.one_of<std::int64_t>({1, 1, 2, 5, 16});
        const Shape shape{rows, groups * size, 2};
-       const Twin &a = t.tensor(t.wide, shape, -1, 1, 2), &b = t.tensor(t.wide, {rows, groups, 2}, -1, 1, 2);
-       const Twin& y = t.coin() ? a : t.tensor(t.wide, shape, -1, 1, 2);
+       const TensorOnBoth &a = t.tensor(t.wide, shape, -1, 1, 2), &b = t.tensor(t.wide, {rows, groups, 2}, -1, 1, 2);
+       const TensorOnBoth& y = t.coin() ? a : t.tensor(t.wide, shape, -1, 1, 2);
        const bool conjugate = t.coin();
        t.compare(
            [&](const Stream& s) {
@@ -468,41 +473,41 @@ const Row kernels[] = {
            16);
      }},
     {"complex_multiply_reduce",
-     [](Trial& t) {
+     [](RandomCall& t) {
        const std::int64_t rows = t.rows(), groups = t.one_of<std::int64_t>({1, 3, 8, 70}),
                           size = t.one_of<std::int64_t>({1, 2, 5, 16, 100});
        const Shape shape{rows, groups * size, 2};
-       const Twin &a = t.tensor(t.wide, shape, -1, 1, 2), &b = t.tensor(t.wide, shape, -1, 1, 2),
-                  &y = t.tensor(t.wide, {rows, groups, 2}, -1, 1, 2);
+       const TensorOnBoth &a = t.tensor(t.wide, shape, -1, 1, 2), &b = t.tensor(t.wide, shape, -1, 1, 2),
+                          &y = t.tensor(t.wide, {rows, groups, 2}, -1, 1, 2);
        t.compare([&](const Stream& s) { complex_multiply_reduce(s, {.a = a.on(s), .b = b.on(s), .y = y.on(s)}); }, 64);
      }},
 };
 
-class Devices : public testing::TestWithParam<Row> {
+class Devices : public testing::TestWithParam<KernelCase> {
  protected:
   void SetUp() override {
     gpu_ = gpu_stream();
-    if (!gpu_) GTEST_SKIP() << "no GPU answers";
+    if (!gpu_) GTEST_SKIP() << "no usable GPU";
   }
 
   Stream cpu_;
   std::optional<Stream> gpu_;
 };
 
-TEST_P(Devices, GpuEqualsCpuAndItselfOverRandomShapes) {
+TEST_P(Devices, TheGpuEqualsTheCpuAndRepeatsItsBitsOverRandomShapes) {
   for (const DType dtype : floating_types)
     for (std::uint64_t seed = 0; seed < cases(60) && !HasFailure(); ++seed) {
       SCOPED_TRACE(testing::Message() << GetParam().name << " " << name_of(dtype) << " seed " << seed);
-      Trial trial(cpu_, *gpu_, dtype, seed);
-      GetParam().run(trial);
+      RandomCall call(cpu_, *gpu_, dtype, seed);
+      GetParam().run(call);
     }
 }
 
-TEST(DevicesLarge, OffsetsBeyond32BitsAreReached) {
+TEST(DevicesLarge, ReachesOffsetsBeyond32Bits) {
   const std::optional<Stream> gpu = gpu_stream();
-  if (!gpu) GTEST_SKIP() << "no GPU answers";
+  if (!gpu) GTEST_SKIP() << "no usable GPU";
   const Shape shape{(std::int64_t{1} << 19) + 3,
-                    4099};  // odd and more than 2^31 elements, whole and as columns of a wider matrix
+                    4099};  // more than 2^31 elements and odd; used whole, and as columns of a wider matrix
   const Tensor x(*gpu, DType::bf16, shape), sum = Tensor::zeros(*gpu, DType::f64, {2});
   const TensorView inner = x.view().slice_columns(1, 4096);
   fill(*gpu, {.value = 1, .y = x});
@@ -517,9 +522,9 @@ TEST(DevicesLarge, OffsetsBeyond32BitsAreReached) {
   EXPECT_EQ(sums[1], 16 * static_cast<double>(inner.size()));
 }
 
-TEST(DevicesLarge, RowsFartherApartThanAPitchMayBeAreCopied) {
+TEST(DevicesLarge, CopiesRowsFurtherApartThanTheLargestPitch) {
   const std::optional<Stream> gpu = gpu_stream();
-  if (!gpu) GTEST_SKIP() << "no GPU answers";
+  if (!gpu) GTEST_SKIP() << "no usable GPU";
   const Tensor x = Tensor::zeros(*gpu, DType::bf16, {2, (std::int64_t{1} << 30) + 5}),
                y = Tensor::zeros(*gpu, DType::bf16, {2, 3});
   const TensorView inner = x.view().slice_columns(1, 3);

@@ -10,14 +10,14 @@
 namespace causeway::test {
 namespace {
 
-/// A run of queries of a pack and a run of keys of it.
-struct Meeting {
+/// A run of queries and a run of keys of the same pack.
+struct QueriesAndKeys {
   std::int64_t heads, width;
   std::int64_t queries, keys, key_offset;
   std::vector<std::int64_t> cu_seqlens;  // of the queries' run
-  std::int64_t spare = 0;                // columns that stand beside each tensor's own
+  std::int64_t spare = 0;                // columns beside each tensor's own
   bool accumulate = false, wide_result = false;
-  double spread = 1;  // of the queries
+  double spread = 1;  // largest absolute value of the queries
 
   std::string name() const {
     return fmt::format("{} queries in {} documents [{}, {}], {} keys from {} on, {} heads of {}, {} columns beside{}{}",
@@ -26,32 +26,32 @@ struct Meeting {
   }
 };
 
-/// Sizes on either side of 16 rows, of blocks of 64 and 128, of heads of 64 and 128; keys before, beside and after.
-Meeting random_meeting(std::uint64_t seed) {
-  Dice dice(seed);
-  const std::int64_t pack = dice.chance(40) ? dice.number(1, 80) : dice.number(81, 700);
-  const Segments segments = dice.chance(25) ? Segments::one_document(pack) : random_segments(pack, seed);
+/// Sizes below and above 16 rows, blocks of 64 and 128, heads of 64 and 128; keys before, at and after the queries.
+QueriesAndKeys random_queries_and_keys(std::uint64_t seed) {
+  RandomChoices choose(seed);
+  const std::int64_t pack = choose.chance(40) ? choose.number(1, 80) : choose.number(81, 700);
+  const Segments segments = choose.chance(25) ? Segments::one_document(pack) : random_segments(pack, seed);
   const auto cut = [&] {
-    const std::int64_t begin = dice.chance(50) ? 0 : dice.number(0, pack - 1);
-    return std::pair{begin, dice.chance(50) ? pack : dice.number(begin, pack)};
+    const std::int64_t begin = choose.chance(50) ? 0 : choose.number(0, pack - 1);
+    return std::pair{begin, choose.chance(50) ? pack : choose.number(begin, pack)};
   };
   const auto [begin, end] = cut();
-  const auto [first_key, last_key] = dice.chance(40) ? std::pair{begin, end} : cut();
+  const auto [first_key, last_key] = choose.chance(40) ? std::pair{begin, end} : cut();
   constexpr std::int64_t widths[] = {1, 4, 7, 10, 24, 32, 64, 64, 64, 80, 96, 100, 128, 128, 128, 200, 256, 300};
   constexpr std::int64_t spares[] = {0, 0, 8, 5};
-  return {.heads = dice.number(1, 3),
-          .width = widths[dice.number(0, std::ssize(widths) - 1)],
+  return {.heads = choose.number(1, 3),
+          .width = widths[choose.number(0, std::ssize(widths) - 1)],
           .queries = end - begin,
           .keys = last_key - first_key,
           .key_offset = first_key - begin,
           .cu_seqlens = segments.slice(begin, end),
-          .spare = spares[dice.number(0, 3)],
-          .accumulate = dice.chance(40),
-          .wide_result = dice.chance(50),
-          .spread = dice.chance(70) ? 1.0 : 12.0};
+          .spare = spares[choose.number(0, 3)],
+          .accumulate = choose.chance(40),
+          .wide_result = choose.chance(50),
+          .spread = choose.chance(70) ? 1.0 : 12.0};
 }
 
-Tensors inputs(const Stream& stream, const Meeting& m, DType dtype, std::uint64_t seed) {
+Tensors inputs(const Stream& stream, const QueriesAndKeys& m, DType dtype, std::uint64_t seed) {
   const DType accumulator = accumulator_of(dtype);
   const std::int64_t columns = m.heads * m.width + m.spare;
   const Shape queries{m.queries, columns}, keys{m.keys, columns}, per_query{m.queries, m.heads};
@@ -61,10 +61,10 @@ Tensors inputs(const Stream& stream, const Meeting& m, DType dtype, std::uint64_
   in["v"] = random_tensor(stream, dtype, keys, seed + 2);
   in["d_y"] = random_tensor(stream, dtype, queries, seed + 3);
   in["delta"] = random_tensor(stream, accumulator, per_query, seed + 4);
-  // Garbage to be overwritten, or sums to be added to.
+  // Values that are overwritten, or sums that are added to.
   in["y"] = random_tensor(stream, m.wide_result ? accumulator : dtype, queries, seed + 5);
   in["lse"] = random_tensor(stream, accumulator, per_query, seed + 6, -2, 5);
-  for (std::int64_t t = 0; t < m.queries; t += 3)  // these have seen nothing before
+  for (std::int64_t t = 0; t < m.queries; t += 3)  // these queries have attended to no key yet
     assign(in["lse"].view().slice_rows(t, 1),
            std::vector<double>(static_cast<std::size_t>(m.heads), -std::numeric_limits<double>::infinity()));
   in["d_q"] = random_tensor(stream, accumulator, queries, seed + 7, -0.1, 0.1);
@@ -75,8 +75,8 @@ Tensors inputs(const Stream& stream, const Meeting& m, DType dtype, std::uint64_
 
 const char* const result_names[] = {"y", "lse", "d_q", "d_k", "d_v"};
 
-/// Forward, and backward with its lse.
-void execute(const Stream& stream, const Meeting& m, const Tensors& all, SegmentsView segments) {
+/// Runs forward, and backward with the lse that it wrote.
+void execute(const Stream& stream, const QueriesAndKeys& m, const Tensors& all, SegmentsView segments) {
   const auto heads = [&](const char* name) {
     TensorView x = all.at(name).view().slice_columns(m.spare % 8 == 0 ? 0 : 3, m.heads * m.width);
     x.shape = {x.rows(), m.heads, m.width};
@@ -94,7 +94,7 @@ void execute(const Stream& stream, const Meeting& m, const Tensors& all, Segment
                               .d_v = heads("d_v")});
 }
 
-/// As expect_close, where equal infinities are equal.
+/// Like expect_close, but equal infinities are equal.
 void expect_close_or_infinite(TensorView a, TensorView b, double limit, std::string_view name) {
   std::vector<double> left = values_of(a), right = values_of(b);
   for (std::size_t i = 0; i < left.size(); ++i)
@@ -104,14 +104,14 @@ void expect_close_or_infinite(TensorView a, TensorView b, double limit, std::str
 
 class DevicesAttention : public GpuTest {
  protected:
-  /// What the GPU leaves in all the tensors.
-  Tensors on_gpu(const Meeting& m, const Tensors& in) const {
+  /// All tensors after the call on the GPU.
+  Tensors on_gpu(const QueriesAndKeys& m, const Tensors& in) const {
     return GpuTest::on_gpu(
         in, m.cu_seqlens, m.queries,
         [&](const Stream& stream, const Tensors& all, SegmentsView segments) { execute(stream, m, all, segments); });
   }
 
-  void expect_equal_to_the_cpu(const Meeting& m, std::uint64_t seed) const {
+  void expect_equal_to_the_cpu(const QueriesAndKeys& m, std::uint64_t seed) const {
     SCOPED_TRACE(fmt::format("seed {}: {}", seed, m.name()));
     const double limit = GetParam() == DType::f64 ? 1e-13 : GetParam() == DType::f32 ? 3e-6 : 6e-3;
     const Tensors want = inputs(cpu(), m, GetParam(), seed);
@@ -125,36 +125,36 @@ class DevicesAttention : public GpuTest {
 };
 
 TEST_P(DevicesAttention, EqualsTheCpuOnRandomRunsOfQueriesAndKeys) {
-  for (std::uint64_t seed = 0; seed < cases(200); ++seed) expect_equal_to_the_cpu(random_meeting(seed), seed);
+  for (std::uint64_t seed = 0; seed < cases(200); ++seed) expect_equal_to_the_cpu(random_queries_and_keys(seed), seed);
 }
 
 TEST_P(DevicesAttention, EqualsTheCpuOverManyBlocks) {
-  Meeting m{.heads = 2, .width = 128, .queries = 3000, .keys = 3000, .key_offset = 0, .cu_seqlens = {0, 3000}};
-  if (GetParam() == DType::f64) GTEST_SKIP() << "in float32 and bf16";
+  QueriesAndKeys m{.heads = 2, .width = 128, .queries = 3000, .keys = 3000, .key_offset = 0, .cu_seqlens = {0, 3000}};
+  if (GetParam() == DType::f64) GTEST_SKIP() << "only in float32 and bf16";
   expect_equal_to_the_cpu(m, 1);
   m.width = 64;
   m.cu_seqlens = {-40, 57, 58, 700, 2748, 3100};
   expect_equal_to_the_cpu(m, 2);
-  m.queries = 5;  // a few tokens after a cache of keys
+  m.queries = 5;  // new tokens after a KV cache
   m.key_offset = -2995;
   m.cu_seqlens = {-2995, 5};
   expect_equal_to_the_cpu(m, 3);
 }
 
-TEST_P(DevicesAttention, NonFiniteValuesReachWhoSeesThemAndNobodyElse) {
+TEST_P(DevicesAttention, NonFiniteValuesReachOnlyQueriesAndKeysThatUseThem) {
   for (const std::int64_t width : {10, 64, 128, 200})
     for (const double poison : {std::nan(""), std::numeric_limits<double>::infinity()})
       for (const char* where : {"q", "k", "v", "d_y"})
         for (const std::int64_t t : {62, 100, 149}) {
-          const Meeting m{.heads = 2,
-                          .width = width,
-                          .queries = 300,
-                          .keys = 300,
-                          .key_offset = 0,
-                          .cu_seqlens = {0, 62, 150, 300}};
+          const QueriesAndKeys m{.heads = 2,
+                                 .width = width,
+                                 .queries = 300,
+                                 .keys = 300,
+                                 .key_offset = 0,
+                                 .cu_seqlens = {0, 62, 150, 300}};
           const Tensors in = inputs(cpu(), m, GetParam(), 1);
           const Tensors clean = on_gpu(m, in);
-          // One number of one head.
+          // One element of one head.
           TensorView target = in.at(where).view().slice_rows(t, 1).slice_columns(width + 3, 1);
           assign(target, std::vector<double>{poison});
           const Tensors out = on_gpu(m, in);
@@ -171,32 +171,32 @@ TEST_P(DevicesAttention, NonFiniteValuesReachWhoSeesThemAndNobodyElse) {
           }
           for (const char* name : {"y", "d_q"}) {
             if (key) expect_untouched(name, 62, t);
-            if (!key) {  // a query's own
+            if (!key) {  // a query changes only its own row
               expect_untouched(name, 62, t);
               expect_untouched(name, t + 1, 150);
             }
           }
           if (!key)
             for (const char* name : {"d_k", "d_v"}) expect_untouched(name, t + 1, 150);
-          const auto arrives = [&](const char* name, std::int64_t at) {
+          const auto expect_reached = [&](const char* name, std::int64_t at) {
             bool found = false;
             for (const double x : values_of(out.at(name).view().slice_rows(at, 1))) found = found || !std::isfinite(x);
             EXPECT_TRUE(found) << poison << " in " << where << " of token " << t << ", heads of " << width
                                << " does not reach " << name << " of " << at;
           };
-          if (where[0] == 'v' || (forward && std::isnan(poison))) arrives("y", t);
-          if (key && std::isnan(poison)) arrives("y", 149);
+          if (where[0] == 'v' || (forward && std::isnan(poison))) expect_reached("y", t);
+          if (key && std::isnan(poison)) expect_reached("y", 149);
           if (where[0] == 'd' || std::isnan(poison)) {
-            arrives("d_q", t);
-            if (where[0] != 'v') arrives("d_v", t);
-            arrives("d_k", t);
+            expect_reached("d_q", t);
+            if (where[0] != 'v') expect_reached("d_v", t);
+            expect_reached("d_k", t);
           }
         }
 }
 
-TEST_P(DevicesAttention, LeavesTheColumnsBesideItsHeadsAlone) {
+TEST_P(DevicesAttention, DoesNotWriteColumnsBesideItsHeads) {
   for (const std::int64_t width : {10, 64, 128}) {
-    const Meeting m{
+    const QueriesAndKeys m{
         .heads = 2, .width = width, .queries = 70, .keys = 70, .key_offset = 0, .cu_seqlens = {0, 30, 70}, .spare = 8};
     const Tensors in = inputs(cpu(), m, GetParam(), 1);
     const Tensors out = on_gpu(m, in);
@@ -209,7 +209,7 @@ TEST_P(DevicesAttention, LeavesTheColumnsBesideItsHeadsAlone) {
 }
 
 TEST_P(DevicesAttention, ReachesOffsetsBeyond32Bits) {
-  if (GetParam() == DType::f64) GTEST_SKIP() << "in float32 and bf16";
+  if (GetParam() == DType::f64) GTEST_SKIP() << "only in float32 and bf16";
   constexpr std::int64_t T = 80, H = 2, E = 128, D = H * E;
   const DType accumulator = accumulator_of(GetParam());
   const Shape wide{T, (std::int64_t{1} << 25) + 8};
@@ -220,7 +220,7 @@ TEST_P(DevicesAttention, ReachesOffsetsBeyond32Bits) {
   for (std::uint64_t seed = 1; seed <= 4; ++seed)
     near.push_back(to_gpu(random_tensor(cpu(), GetParam(), {T, D}, seed)));
   for (int i = 0; i < 4; ++i) results.push_back(Tensor::zeros(gpu(), accumulator, {T, D}));
-  // The same twice: dense, and as columns of matrices of more than 2^31 elements.
+  // The same inputs twice: dense, and as columns of matrices of more than 2^31 elements.
   const auto call = [&](const auto& input, const auto& result) {
     const auto heads = [](TensorView x) {
       x.shape = {T, H, E};

@@ -9,12 +9,12 @@
 namespace causeway::test {
 namespace {
 
-struct Stretch {
+struct RunCase {
   std::int64_t groups, group_size, taps, tokens;
   std::vector<std::int64_t> cu_seqlens;  // of the run
   bool q = true, k = true, skip = true;
   bool wide_parameters = false;      // taps and skip in the accumulator type
-  bool halo = true;                  // where a document reaches back there is one in any case
+  bool halo = true;                  // if a document reaches back, there is a halo in any case
   std::int64_t left = 0, right = 0;  // columns beside the channels
 
   std::int64_t channels() const { return groups * group_size; }
@@ -27,34 +27,34 @@ struct Stretch {
   }
 };
 
-/// Sizes on either side of a tile, a warp, a block; cut out of a pack anywhere. Half of them fit tensor cores.
-Stretch random_stretch(std::uint64_t seed) {
-  Dice dice(seed);
-  const std::int64_t pack = dice.chance(40) ? dice.number(1, 70) : dice.number(71, 900);
-  const std::int64_t begin = dice.chance(40) ? 0 : dice.number(0, pack - 1),
-                     end = dice.chance(40) ? pack : dice.number(begin, pack);
-  const Segments segments = dice.chance(25) ? Segments::one_document(pack) : random_segments(pack, seed);
-  const bool tiles = dice.chance(60);
+/// Sizes below and above a tile, a warp and a block, at random places of a pack. Half of them fit tensor cores.
+RunCase random_run(std::uint64_t seed) {
+  RandomChoices choose(seed);
+  const std::int64_t pack = choose.chance(40) ? choose.number(1, 70) : choose.number(71, 900);
+  const std::int64_t begin = choose.chance(40) ? 0 : choose.number(0, pack - 1),
+                     end = choose.chance(40) ? pack : choose.number(begin, pack);
+  const Segments segments = choose.chance(25) ? Segments::one_document(pack) : random_segments(pack, seed);
+  const bool tiles = choose.chance(60);
   const std::int64_t reaches[] = {1, 2, 3, 4, 7, 16, 17, 18, 33, 64, 65, 127, 128, 129};
-  return {.groups = dice.number(1, 6),
-          .group_size = tiles ? 16 * dice.number(1, 3) : dice.number(1, 40),
-          .taps = dice.chance(70) ? reaches[dice.number(0, 13)] : dice.number(1, 300),
+  return {.groups = choose.number(1, 6),
+          .group_size = tiles ? 16 * choose.number(1, 3) : choose.number(1, 40),
+          .taps = choose.chance(70) ? reaches[choose.number(0, 13)] : choose.number(1, 300),
           .tokens = end - begin,
           .cu_seqlens = segments.slice(begin, end),
-          .q = dice.chance(70),
-          .k = dice.chance(70),
-          .skip = dice.chance(70),
-          .wide_parameters = dice.chance(50),
-          .halo = dice.chance(50),
-          .left = dice.chance(60) ? 0
-                  : tiles         ? 8 * dice.number(0, 3)
-                                  : dice.number(0, 5),
-          .right = dice.chance(60) ? 0
-                   : tiles         ? 8 * dice.number(0, 3)
-                                   : dice.number(0, 5)};
+          .q = choose.chance(70),
+          .k = choose.chance(70),
+          .skip = choose.chance(70),
+          .wide_parameters = choose.chance(50),
+          .halo = choose.chance(50),
+          .left = choose.chance(60) ? 0
+                  : tiles           ? 8 * choose.number(0, 3)
+                                    : choose.number(0, 5),
+          .right = choose.chance(60) ? 0
+                   : tiles           ? 8 * choose.number(0, 3)
+                                     : choose.number(0, 5)};
 }
 
-Tensors inputs(const Stream& stream, const Stretch& run, DType dtype, std::uint64_t seed) {
+Tensors inputs(const Stream& stream, const RunCase& run, DType dtype, std::uint64_t seed) {
   const DType accumulator = accumulator_of(dtype), parameters = run.wide_parameters ? accumulator : dtype;
   const std::int64_t D = run.channels();
   const Shape rows{run.tokens, run.left + D + run.right};
@@ -66,14 +66,14 @@ Tensors inputs(const Stream& stream, const Stretch& run, DType dtype, std::uint6
   in["taps"] = random_tensor(stream, parameters, {run.groups, run.taps}, seed + 4);
   in["d_y"] = random_tensor(stream, dtype, rows, seed + 5);
   for (const char* name : {"y", "d_q", "d_k", "d_v"})
-    in[name] = random_tensor(stream, dtype, rows, seed + 6);  // garbage to be overwritten
+    in[name] = random_tensor(stream, dtype, rows, seed + 6);  // values that are overwritten
   in["d_taps"] = random_tensor(stream, accumulator, {run.groups, run.taps}, seed + 7);
   in["d_skip"] = random_tensor(stream, accumulator, {D}, seed + 8);
   if (run.taps > 1 && (run.halo || run.cu_seqlens[0] < 0)) {
-    // Rows that the first document does not hold are NaN: read, they would show.
+    // Rows before the first document are NaN: reading them would change results.
     std::vector<double> halo = values_of(random_tensor(stream, dtype, {run.taps - 1, D}, seed + 9));
-    const std::int64_t unseen = std::clamp<std::int64_t>(run.taps - 1 + run.cu_seqlens[0], 0, run.taps - 1);
-    std::fill_n(halo.begin(), unseen * D, std::nan(""));
+    const std::int64_t unused = std::clamp<std::int64_t>(run.taps - 1 + run.cu_seqlens[0], 0, run.taps - 1);
+    std::fill_n(halo.begin(), unused * D, std::nan(""));
     in["halo"] = tensor_of(stream, dtype, {run.taps - 1, D}, halo);
     in["d_halo"] = random_tensor(stream, dtype, {run.taps - 1, D}, seed + 10);
   }
@@ -82,8 +82,8 @@ Tensors inputs(const Stream& stream, const Stretch& run, DType dtype, std::uint6
 
 const char* const results[] = {"y", "d_q", "d_k", "d_v", "d_skip", "d_taps", "d_halo"};
 
-/// Both directions.
-void execute(const Stream& stream, const Stretch& run, const Tensors& all, SegmentsView segments) {
+/// Runs forward and backward.
+void execute(const Stream& stream, const RunCase& run, const Tensors& all, SegmentsView segments) {
   const auto columns = [&](const char* name) {
     return view(all, name).present() ? view(all, name).slice_columns(run.left, run.channels()) : TensorView{};
   };
@@ -102,32 +102,22 @@ void execute(const Stream& stream, const Stretch& run, const Tensors& all, Segme
                                  .d_taps = view(all, "d_taps")});
 }
 
-class DevicesBlockedConv : public GpuTest {
+class DevicesBlockedConv : public GpuCaseTest<RunCase> {
  protected:
-  static auto call_of(const Stretch& run) {
-    return
-        [&](const Stream& stream, const Tensors& all, SegmentsView segments) { execute(stream, run, all, segments); };
-  }
-  /// What the GPU leaves in all the tensors.
-  Tensors on_gpu(const Stretch& run, const Tensors& in) const {
-    return GpuTest::on_gpu(in, run.cu_seqlens, run.tokens, call_of(run));
-  }
-
-  void expect_equal_to_the_cpu(const Stretch& run, std::uint64_t seed) const {
+  void expect_equal_to_the_cpu(const RunCase& run, std::uint64_t seed) const {
     SCOPED_TRACE(fmt::format("seed {}: {}", seed, run.name()));
-    // In bf16 a filter's gradient is a long sum of products of rounded factors, which may cancel.
+    // In bf16 a filter's gradient is a long sum of products of rounded factors, and terms may cancel.
     const auto limit_of = [](const std::string& name) {
       const bool sum = name == "d_taps" || name == "d_skip";
       return GetParam() == DType::f64 ? 1e-13 : GetParam() == DType::f32 ? 1e-6 : sum ? 2e-2 : 5e-3;
     };
-    expect_as_on_the_cpu(inputs(cpu(), run, GetParam(), seed), run.cu_seqlens, run.tokens, results, limit_of,
-                         call_of(run));
+    expect_as_on_the_cpu(run, inputs(cpu(), run, GetParam(), seed), results, limit_of);
   }
 };
 
 TEST_P(DevicesBlockedConv, EqualsTheCpuOnRandomRuns) {
   for (std::uint64_t seed = 0; seed < cases(400) && !HasFailure(); ++seed)
-    expect_equal_to_the_cpu(random_stretch(seed), seed);
+    expect_equal_to_the_cpu(random_run(seed), seed);
 }
 
 TEST_P(DevicesBlockedConv, EqualsTheCpuOnLongRuns) {
@@ -143,7 +133,7 @@ TEST_P(DevicesBlockedConv, EqualsTheCpuOnLongRuns) {
                           4);
 }
 
-TEST_P(DevicesBlockedConv, TakesDocumentsOfOneTokenAndDocumentsThatEndWithATile) {
+TEST_P(DevicesBlockedConv, AcceptsDocumentsOfOneTokenAndDocumentsThatEndWithATile) {
   for (const std::int64_t taps : {7, 128})
     for (const std::int64_t length : {1, 2, 15, 16, 17, 64}) {
       std::vector<std::int64_t> cu_seqlens{0};
@@ -158,7 +148,7 @@ TEST_P(DevicesBlockedConv, KeepsNonFiniteValuesInTheirDocument) {
     for (const std::int64_t group_size : {5, 16})
       for (const double poison : {std::nan(""), std::numeric_limits<double>::infinity()})
         for (const char* where : {"q", "k", "v", "d_y"}) {
-          const Stretch run{.groups = 2,
+          const RunCase run{.groups = 2,
                             .group_size = group_size,
                             .taps = taps,
                             .tokens = 260,

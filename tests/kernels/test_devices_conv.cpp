@@ -9,7 +9,7 @@
 namespace causeway::test {
 namespace {
 
-struct Stretch {
+struct RunCase {
   std::int64_t channels, taps, tokens;
   std::vector<std::int64_t> cu_seqlens;  // of the run
   Activation activation;
@@ -21,26 +21,26 @@ struct Stretch {
   }
 };
 
-/// Sizes on either side of a warp, a strip, a block; cut out of a pack anywhere.
-Stretch random_stretch(std::uint64_t seed) {
-  Dice dice(seed);
-  const std::int64_t pack = dice.chance(50) ? dice.number(1, 40) : dice.number(41, 700);
-  std::int64_t begin = dice.chance(50) ? 0 : dice.number(0, pack - 1),
-               end = dice.chance(50) ? pack : dice.number(begin, pack);
+/// Sizes below and above a warp, a strip and a block, at random places of a pack.
+RunCase random_run(std::uint64_t seed) {
+  RandomChoices choose(seed);
+  const std::int64_t pack = choose.chance(50) ? choose.number(1, 40) : choose.number(41, 700);
+  std::int64_t begin = choose.chance(50) ? 0 : choose.number(0, pack - 1),
+               end = choose.chance(50) ? pack : choose.number(begin, pack);
   const Segments segments = random_segments(pack, seed);
-  const std::int64_t channels = dice.chance(50) ? 8 * dice.number(1, 70) : dice.number(1, 300);
+  const std::int64_t channels = choose.chance(50) ? 8 * choose.number(1, 70) : choose.number(1, 300);
   return {.channels = channels,
-          .taps = dice.chance(60)   ? dice.number(2, 4)
-                  : dice.chance(60) ? dice.number(1, 16)
-                                    : dice.number(17, 140),
+          .taps = choose.chance(60)   ? choose.number(2, 4)
+                  : choose.chance(60) ? choose.number(1, 16)
+                                      : choose.number(17, 140),
           .tokens = end - begin,
           .cu_seqlens = segments.slice(begin, end),
-          .activation = dice.chance(70) ? Activation::silu : Activation::none,
-          .bias = dice.chance(70),
-          .wide = dice.chance(30)};
+          .activation = choose.chance(70) ? Activation::silu : Activation::none,
+          .bias = choose.chance(70),
+          .wide = choose.chance(30)};
 }
 
-Tensors inputs(const Stream& stream, const Stretch& run, DType dtype, std::uint64_t seed) {
+Tensors inputs(const Stream& stream, const RunCase& run, DType dtype, std::uint64_t seed) {
   const DType accumulator = accumulator_of(dtype);
   const std::int64_t width = run.channels + (run.wide ? 5 : 0);
   Tensors in;
@@ -49,11 +49,11 @@ Tensors inputs(const Stream& stream, const Stretch& run, DType dtype, std::uint6
   if (run.bias) in["bias"] = random_tensor(stream, dtype, {run.channels}, seed + 2);
   in["d_y"] = random_tensor(stream, dtype, {run.tokens, width}, seed + 3);
   for (const char* name : {"y", "d_x"})
-    in[name] = random_tensor(stream, dtype, {run.tokens, width}, seed + 4);  // garbage to be overwritten
+    in[name] = random_tensor(stream, dtype, {run.tokens, width}, seed + 4);  // values that are overwritten
   in["d_weight"] = random_tensor(stream, accumulator, {run.channels, run.taps}, seed + 5);
   if (run.bias) in["d_bias"] = random_tensor(stream, accumulator, {run.channels}, seed + 6);
   if (run.cu_seqlens[0] < 0) {
-    // Rows that the first document does not hold are NaN: read, they would show.
+    // Rows before the first document are NaN: reading them would change results.
     std::vector<double> halo = values_of(random_tensor(stream, dtype, {run.taps - 1, run.channels}, seed + 7));
     for (std::int64_t t = 1 - run.taps; t < std::min<std::int64_t>(0, run.cu_seqlens[0]); ++t)
       std::fill_n(halo.begin() + (run.taps - 1 + t) * run.channels, run.channels, std::nan(""));
@@ -63,8 +63,8 @@ Tensors inputs(const Stream& stream, const Stretch& run, DType dtype, std::uint6
   return in;
 }
 
-/// Both directions; writes y, d_x, d_halo, d_weight and d_bias.
-void execute(const Stream& stream, const Stretch& run, const Tensors& all, SegmentsView segments) {
+/// Runs forward and backward; writes y, d_x, d_halo, d_weight and d_bias.
+void execute(const Stream& stream, const RunCase& run, const Tensors& all, SegmentsView segments) {
   const auto columns = [&](const char* name) { return view(all, name).slice_columns(run.wide ? 3 : 0, run.channels); };
   causal_conv_forward(stream, {.x = columns("x"),
                                .halo = view(all, "halo"),
@@ -86,29 +86,18 @@ void execute(const Stream& stream, const Stretch& run, const Tensors& all, Segme
                                 .d_bias = view(all, "d_bias")});
 }
 
-class DevicesConv : public GpuTest {
+class DevicesConv : public GpuCaseTest<RunCase> {
  protected:
-  static auto call_of(const Stretch& run) {
-    return
-        [&](const Stream& stream, const Tensors& all, SegmentsView segments) { execute(stream, run, all, segments); };
-  }
-  /// What the GPU leaves in all the tensors.
-  Tensors on_gpu(const Stretch& run, const Tensors& in) const {
-    return GpuTest::on_gpu(in, run.cu_seqlens, run.tokens, call_of(run));
-  }
-
-  void expect_equal_to_the_cpu(const Stretch& run, std::uint64_t seed) const {
+  void expect_equal_to_the_cpu(const RunCase& run, std::uint64_t seed) const {
     SCOPED_TRACE(fmt::format("seed {}: {}", seed, run.name()));
     const double limit = GetParam() == DType::f64 ? 1e-13 : GetParam() == DType::f32 ? 2e-6 : 4e-3;
     constexpr const char* results[] = {"y", "d_x", "d_halo", "d_weight", "d_bias"};
-    expect_as_on_the_cpu(
-        inputs(cpu(), run, GetParam(), seed), run.cu_seqlens, run.tokens, results,
-        [&](std::string_view) { return limit; }, call_of(run));
+    expect_as_on_the_cpu(run, inputs(cpu(), run, GetParam(), seed), results, [&](std::string_view) { return limit; });
   }
 };
 
 TEST_P(DevicesConv, CausalConvEqualsTheCpuOnRandomRuns) {
-  for (std::uint64_t seed = 0; seed < cases(300); ++seed) expect_equal_to_the_cpu(random_stretch(seed), seed);
+  for (std::uint64_t seed = 0; seed < cases(300); ++seed) expect_equal_to_the_cpu(random_run(seed), seed);
 }
 
 TEST_P(DevicesConv, CausalConvOfManyTapsEqualsTheCpu) {
@@ -128,7 +117,7 @@ TEST_P(DevicesConv, CausalConvKeepsNonFiniteValuesInTheirDocument) {
   for (const auto& [channels, taps] : {std::pair{19, 4}, {64, 4}, {19, 30}})
     for (const double poison : {std::nan(""), std::numeric_limits<double>::infinity()})
       for (const char* where : {"x", "d_y"}) {
-        const Stretch run{.channels = channels,
+        const RunCase run{.channels = channels,
                           .taps = taps,
                           .tokens = 90,
                           .cu_seqlens = {0, 30, 61, 90},

@@ -24,24 +24,24 @@ struct Pack {
   }
 };
 
-/// Documents and filters on either side of each other's length, of a tile, of a step of padded lengths.
+/// Documents shorter and longer than the filter; sizes below and above a tile and a step of padded lengths.
 Pack random_pack(std::uint64_t seed) {
-  Dice dice(seed);
-  const std::int64_t tokens = dice.chance(40) ? dice.number(1, 70) : dice.number(71, 1200);
-  const Segments segments = dice.chance(25) ? Segments::one_document(tokens) : random_segments(tokens, seed);
-  const bool grouped = dice.chance(50);
-  return {.groups = grouped           ? dice.number(1, 6)
-                    : dice.chance(50) ? dice.number(1, 30)
-                                      : 8 * dice.number(1, 12),
-          .group_size = grouped ? dice.chance(50) ? dice.number(2, 20) : 8 * dice.number(1, 5) : 1,
-          .length = dice.chance(50) ? tokens : dice.number(1, 2 * tokens),
+  RandomChoices choose(seed);
+  const std::int64_t tokens = choose.chance(40) ? choose.number(1, 70) : choose.number(71, 1200);
+  const Segments segments = choose.chance(25) ? Segments::one_document(tokens) : random_segments(tokens, seed);
+  const bool grouped = choose.chance(50);
+  return {.groups = grouped             ? choose.number(1, 6)
+                    : choose.chance(50) ? choose.number(1, 30)
+                                        : 8 * choose.number(1, 12),
+          .group_size = grouped ? choose.chance(50) ? choose.number(2, 20) : 8 * choose.number(1, 5) : 1,
+          .length = choose.chance(50) ? tokens : choose.number(1, 2 * tokens),
           .cu_seqlens = segments.slice(0, tokens),
-          .q = dice.chance(60),
-          .k = dice.chance(60),
-          .skip = dice.chance(70),
-          .wide_skip = dice.chance(50),
-          .wide_taps = dice.chance(50),
-          .wide = dice.chance(30)};
+          .q = choose.chance(60),
+          .k = choose.chance(60),
+          .skip = choose.chance(70),
+          .wide_skip = choose.chance(50),
+          .wide_taps = choose.chance(50),
+          .wide = choose.chance(30)};
 }
 
 Tensors inputs(const Stream& stream, const Pack& pack, DType dtype, std::uint64_t seed) {
@@ -54,7 +54,7 @@ Tensors inputs(const Stream& stream, const Pack& pack, DType dtype, std::uint64_
   if (pack.skip) in["skip"] = random_tensor(stream, pack.wide_skip ? accumulator : dtype, {pack.channels()}, seed + 3);
   in["taps"] = random_tensor(stream, pack.wide_taps ? accumulator : dtype, filter, seed + 4);
   in["d_y"] = random_tensor(stream, dtype, rows, seed + 5);
-  // Garbage to be overwritten, or sums to be added to.
+  // Values that are overwritten, or sums that are added to.
   for (const char* name : {"y", "d_q", "d_k", "d_v"}) in[name] = random_tensor(stream, dtype, rows, seed + 6);
   in["d_skip"] = random_tensor(stream, accumulator, {pack.channels()}, seed + 7);
   in["d_taps"] = random_tensor(stream, accumulator, filter, seed + 8);
@@ -81,23 +81,12 @@ void execute(const Stream& stream, const Pack& pack, const Tensors& all, Segment
                              .d_taps = view(all, "d_taps")});
 }
 
-class DevicesFftConv : public GpuTest {
+class DevicesFftConv : public GpuCaseTest<Pack> {
  protected:
-  static auto call_of(const Pack& pack) {
-    return
-        [&](const Stream& stream, const Tensors& all, SegmentsView segments) { execute(stream, pack, all, segments); };
-  }
-  /// What the GPU leaves in all the tensors.
-  Tensors on_gpu(const Pack& pack, const Tensors& in) const {
-    return GpuTest::on_gpu(in, pack.cu_seqlens, pack.tokens(), call_of(pack));
-  }
-
   void expect_equal_to_the_cpu(const Pack& pack, std::uint64_t seed) const {
     SCOPED_TRACE(fmt::format("seed {}: {}", seed, pack.name()));
     const double limit = GetParam() == DType::f64 ? 1e-13 : GetParam() == DType::f32 ? 6e-6 : 4e-3;
-    expect_as_on_the_cpu(
-        inputs(cpu(), pack, GetParam(), seed), pack.cu_seqlens, pack.tokens(), results,
-        [&](std::string_view) { return limit; }, call_of(pack));
+    expect_as_on_the_cpu(pack, inputs(cpu(), pack, GetParam(), seed), results, [&](std::string_view) { return limit; });
   }
 };
 
@@ -111,8 +100,8 @@ TEST_P(DevicesFftConv, EqualsTheCpuOnRandomPacks) {
   for (std::uint64_t seed = 0; seed < cases(250); ++seed) expect_equal_to_the_cpu(random_pack(seed), seed);
 }
 
-TEST_P(DevicesFftConv, EqualsTheCpuWhereWorkIsCutIntoPieces) {
-  // Slices of channels of a long document, one that cuts groups, documents in several pieces, one group of all rows.
+TEST_P(DevicesFftConv, EqualsTheCpuWhereWorkIsDividedIntoPieces) {
+  // Cases: slices of channels of a long document; a slice that divides a group; documents in several pieces; one group.
   for (const Pack& pack : {Pack{.groups = 80, .group_size = 1, .length = 70000, .cu_seqlens = {0, 70000}},
                            Pack{.groups = 3, .group_size = 40, .length = 300, .cu_seqlens = {0, 65536, 65537, 140000}},
                            Pack{.groups = 2, .group_size = 300, .length = 32, .cu_seqlens = equal_documents(3000, 9)},
@@ -121,7 +110,7 @@ TEST_P(DevicesFftConv, EqualsTheCpuWhereWorkIsCutIntoPieces) {
 }
 
 TEST_P(DevicesFftConv, EqualsItselfInFloat64OnDocumentsOfEveryPowerOfTwo) {
-  // 64 to a million numbers: float32 has kernels of its own, float64 goes through cuFFT.
+  // 64 to a million elements. float32 has its own kernels, float64 uses cuFFT.
   if (GetParam() == DType::f64) return;
   for (const Pack& pack :
        {Pack{.groups = 24, .group_size = 1, .length = 5000, .cu_seqlens = {0, 3000, 3001, 8001, 17001, 20000}},
@@ -144,7 +133,7 @@ TEST_P(DevicesFftConv, EqualsItselfInFloat64OnDocumentsOfEveryPowerOfTwo) {
   }
 }
 
-TEST_P(DevicesFftConv, TakesThousandsOfDocumentsOfOneToken) {
+TEST_P(DevicesFftConv, AcceptsThousandsOfDocumentsOfOneToken) {
   expect_equal_to_the_cpu({.groups = 7, .group_size = 3, .length = 5, .cu_seqlens = equal_documents(9000, 1)}, 1);
 }
 
@@ -166,23 +155,23 @@ TEST_P(DevicesFftConv, KeepsNonFiniteValuesInTheirDocument) {
       }
 }
 
-TEST_P(DevicesFftConv, TakesAnEmptyRun) {
+TEST_P(DevicesFftConv, AcceptsAnEmptyRun) {
   const std::vector<std::int64_t> none{0};
   expect_equal_to_the_cpu({.groups = 3, .group_size = 2, .length = 4, .cu_seqlens = none}, 1);
 }
 
 TEST_P(DevicesFftConv, ModalSpectrumAndItsBackwardEqualTheCpu) {
-  if (GetParam() == DType::bf16) return;  // filters are never bf16
+  if (GetParam() == DType::bf16) return;  // filters are never stored in bf16
   const double limit = GetParam() == DType::f64 ? 1e-11 : 3e-6;
   for (std::uint64_t seed = 0; seed < cases(100); ++seed) {
-    Dice dice(seed);
-    const std::int64_t channels = dice.number(1, 300), modes = dice.chance(50) ? 16 : dice.number(1, 40),
-                       length = dice.chance(50) ? dice.number(1, 40) : dice.number(41, 100000),
-                       rows = dice.number(1, 300), first = dice.chance(30) ? 0 : dice.number(-5, 4 * length),
-                       step = dice.chance(50) ? 4 * dice.number(1, 8) : dice.number(-3, 3);
+    RandomChoices choose(seed);
+    const std::int64_t channels = choose.number(1, 300), modes = choose.chance(50) ? 16 : choose.number(1, 40),
+                       length = choose.chance(50) ? choose.number(1, 40) : choose.number(41, 100000),
+                       rows = choose.number(1, 300), first = choose.chance(30) ? 0 : choose.number(-5, 4 * length),
+                       step = choose.chance(50) ? 4 * choose.number(1, 8) : choose.number(-3, 3);
     SCOPED_TRACE(fmt::format("seed {}: {} channels, {} modes, {} taps, {} rows from {} by {}", seed, channels, modes,
                              length, rows, first, step));
-    const double low = dice.chance(50) ? -6 : -14, high = dice.chance(80) ? 0 : 3;
+    const double low = choose.chance(50) ? -6 : -14, high = choose.chance(80) ? 0 : 3;
     const auto made = [&](Shape shape, std::uint64_t of, double from = -1, double to = 1) {
       return random_tensor(cpu(), GetParam(), shape, 10 * seed + of, from, to);
     };

@@ -9,11 +9,11 @@
 namespace causeway::test {
 namespace {
 
-struct Stretch {
+struct RunCase {
   std::int64_t channels, modes, tokens;
   std::vector<std::int64_t> cu_seqlens;  // of the run
   bool q = true, k = true, skip = true, wide_skip = false, carries = true, wide = false;
-  double highest_rate = 0;  // logarithm
+  double highest_rate = 0;  // its logarithm
 
   std::string name() const {
     return fmt::format("{} tokens in {} documents [{}, {}], {} channels, {} modes{}{}{}{}{}", tokens,
@@ -22,27 +22,27 @@ struct Stretch {
   }
 };
 
-Stretch random_stretch(std::uint64_t seed) {
-  Dice dice(seed);
-  const std::int64_t pack = dice.chance(40) ? dice.number(1, 70) : dice.number(71, 900);
-  const std::int64_t begin = dice.chance(40) ? 0 : dice.number(0, pack - 1),
-                     end = dice.chance(40) ? pack : dice.number(begin, pack);
-  const Segments segments = dice.chance(25) ? Segments::one_document(pack) : random_segments(pack, seed);
-  return {.channels = dice.chance(70) ? dice.number(1, 70) : dice.number(71, 300),
-          .modes = dice.chance(50)   ? 16
-                   : dice.chance(70) ? dice.number(1, 32)
-                                     : dice.number(33, 100),
+RunCase random_run(std::uint64_t seed) {
+  RandomChoices choose(seed);
+  const std::int64_t pack = choose.chance(40) ? choose.number(1, 70) : choose.number(71, 900);
+  const std::int64_t begin = choose.chance(40) ? 0 : choose.number(0, pack - 1),
+                     end = choose.chance(40) ? pack : choose.number(begin, pack);
+  const Segments segments = choose.chance(25) ? Segments::one_document(pack) : random_segments(pack, seed);
+  return {.channels = choose.chance(70) ? choose.number(1, 70) : choose.number(71, 300),
+          .modes = choose.chance(50)   ? 16
+                   : choose.chance(70) ? choose.number(1, 32)
+                                       : choose.number(33, 100),
           .tokens = end - begin,
           .cu_seqlens = segments.slice(begin, end),
-          .q = dice.chance(70),
-          .k = dice.chance(70),
-          .skip = dice.chance(70),
-          .wide_skip = dice.chance(50),
-          .carries = dice.chance(80),
-          .wide = dice.chance(30)};
+          .q = choose.chance(70),
+          .k = choose.chance(70),
+          .skip = choose.chance(70),
+          .wide_skip = choose.chance(50),
+          .carries = choose.chance(80),
+          .wide = choose.chance(30)};
 }
 
-Tensors inputs(const Stream& stream, const Stretch& run, DType dtype, std::uint64_t seed) {
+Tensors inputs(const Stream& stream, const RunCase& run, DType dtype, std::uint64_t seed) {
   const DType accumulator = accumulator_of(dtype);
   const Shape rows{run.tokens, run.channels + (run.wide ? 5 : 0)}, matrix{run.channels, run.modes},
       vector{run.channels};
@@ -56,7 +56,7 @@ Tensors inputs(const Stream& stream, const Stretch& run, DType dtype, std::uint6
   in["d_y"] = random_tensor(stream, dtype, rows, seed + 6);
   if (run.carries)
     for (const char* name : {"state_in", "adjoint_in"}) in[name] = random_tensor(stream, accumulator, matrix, seed + 7);
-  // Garbage to be overwritten, or sums to be added to.
+  // Values that are overwritten, or sums that are added to.
   for (const char* name : {"y", "d_q", "d_k", "d_v"}) in[name] = random_tensor(stream, dtype, rows, seed + 8);
   for (const char* name : {"d_residues", "d_log_rates", "summary", "adjoint", "carry"})
     in[name] = random_tensor(stream, accumulator, matrix, seed + 9);
@@ -67,8 +67,8 @@ Tensors inputs(const Stream& stream, const Stretch& run, DType dtype, std::uint6
 const char* const results[] = {"y",          "d_q",         "d_k",     "d_v",     "d_skip",
                                "d_residues", "d_log_rates", "summary", "adjoint", "carry"};
 
-/// All five kernels.
-void execute(const Stream& stream, const Stretch& run, const Tensors& all, SegmentsView segments) {
+/// Runs all five kernels.
+void execute(const Stream& stream, const RunCase& run, const Tensors& all, SegmentsView segments) {
   const auto columns = [&](const char* name) {
     return view(all, name).present() ? view(all, name).slice_columns(run.wide ? 3 : 0, run.channels) : TensorView{};
   };
@@ -104,36 +104,25 @@ void execute(const Stream& stream, const Stretch& run, const Tensors& all, Segme
                            .carry = view(all, "carry")});
 }
 
-class DevicesModal : public GpuTest {
+class DevicesModal : public GpuCaseTest<RunCase> {
  protected:
-  static auto call_of(const Stretch& run) {
-    return
-        [&](const Stream& stream, const Tensors& all, SegmentsView segments) { execute(stream, run, all, segments); };
-  }
-  /// What the GPU leaves in all the tensors.
-  Tensors on_gpu(const Stretch& run, const Tensors& in) const {
-    return GpuTest::on_gpu(in, run.cu_seqlens, run.tokens, call_of(run));
-  }
-
-  void expect_equal_to_the_cpu(const Stretch& run, std::uint64_t seed) const {
+  void expect_equal_to_the_cpu(const RunCase& run, std::uint64_t seed) const {
     SCOPED_TRACE(fmt::format("seed {}: {}", seed, run.name()));
     const double limit = GetParam() == DType::f64 ? 1e-11 : GetParam() == DType::f32 ? 1e-5 : 4e-3;
-    expect_as_on_the_cpu(
-        inputs(cpu(), run, GetParam(), seed), run.cu_seqlens, run.tokens, results,
-        [&](std::string_view) { return limit; }, call_of(run));
+    expect_as_on_the_cpu(run, inputs(cpu(), run, GetParam(), seed), results, [&](std::string_view) { return limit; });
   }
 };
 
 TEST_P(DevicesModal, ModalConvEqualsTheCpuOnRandomRuns) {
-  for (std::uint64_t seed = 0; seed < cases(200); ++seed) expect_equal_to_the_cpu(random_stretch(seed), seed);
+  for (std::uint64_t seed = 0; seed < cases(200); ++seed) expect_equal_to_the_cpu(random_run(seed), seed);
 }
 
 TEST_P(DevicesModal, ModalConvEqualsTheCpuWhereChunksAreLong) {
-  Stretch run{.channels = 1100, .modes = 16, .tokens = 33000, .cu_seqlens = {-3, 20000, 20001, 33001}};
+  RunCase run{.channels = 1100, .modes = 16, .tokens = 33000, .cu_seqlens = {-3, 20000, 20001, 33001}};
   if (GetParam() != DType::f64) expect_equal_to_the_cpu(run, 1);
 }
 
-TEST_P(DevicesModal, ModalConvOfManyModesAddsTheirGroupsUp) {
+TEST_P(DevicesModal, ModalConvOfManyModesAddsGroupsOfModes) {
   for (const std::int64_t modes : {33, 64, 100})
     expect_equal_to_the_cpu({.channels = 70, .modes = modes, .tokens = 700, .cu_seqlens = {-9, 62, 450, 701}}, 1);
 }
@@ -148,7 +137,7 @@ TEST_P(DevicesModal, ModalConvKeepsNonFiniteValuesInTheirDocument) {
   for (const std::int64_t modes : {16, 40})
     for (const double poison : {std::nan(""), std::numeric_limits<double>::infinity()})
       for (const char* where : {"q", "k", "v", "d_y"}) {
-        const Stretch run{.channels = 37, .modes = modes, .tokens = 200, .cu_seqlens = {-9, 62, 150, 201}};
+        const RunCase run{.channels = 37, .modes = modes, .tokens = 200, .cu_seqlens = {-9, 62, 150, 201}};
         const Tensors in = inputs(cpu(), run, GetParam(), 1);
         const Tensors clean = on_gpu(run, in);
         const TensorView target = view(in, where);
@@ -165,7 +154,7 @@ TEST_P(DevicesModal, ModalConvKeepsNonFiniteValuesInTheirDocument) {
 }
 
 TEST_P(DevicesModal, ModalFilterAndItsBackwardEqualTheCpu) {
-  if (GetParam() == DType::bf16) return;  // filters are never bf16
+  if (GetParam() == DType::bf16) return;  // filters are never stored in bf16
   const double limit = GetParam() == DType::f64 ? 1e-13 : 2e-6;
   for (const auto& [channels, modes, length, highest] : {std::tuple{1, 1, 1, 0.0},
                                                          {3, 16, 255, 0.0},

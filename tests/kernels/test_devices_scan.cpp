@@ -9,7 +9,7 @@
 namespace causeway::test {
 namespace {
 
-struct Stretch {
+struct RunCase {
   std::int64_t channels, states, tokens;
   std::vector<std::int64_t> cu_seqlens;  // of the run
   bool gate = true, skip = true, bias = true, softplus = true, carries = true, wide = false;
@@ -22,35 +22,35 @@ struct Stretch {
   }
 };
 
-/// Sizes on either side of 8 tokens, of a block of 64 and of many chunks, of a warp's and of a block's channels, of 4,
-/// 16, 32 and more states.
-Stretch random_stretch(std::uint64_t seed) {
-  Dice dice(seed);
-  const std::int64_t pack = dice.chance(40) ? dice.number(1, 70) : dice.number(71, 900);
-  const std::int64_t begin = dice.chance(40) ? 0 : dice.number(0, pack - 1),
-                     end = dice.chance(40) ? pack : dice.number(begin, pack);
-  const Segments segments = dice.chance(25) ? Segments::one_document(pack) : random_segments(pack, seed);
-  return {.channels = dice.chance(70) ? dice.number(1, 70) : dice.number(71, 300),
-          .states = dice.chance(50)   ? 16
-                    : dice.chance(70) ? dice.number(1, 32)
-                                      : dice.number(33, 100),
+/// Sizes below and above 8 tokens, a block of 64, many chunks, the channels of a warp and of a block, and 4, 16 and 32
+/// states.
+RunCase random_run(std::uint64_t seed) {
+  RandomChoices choose(seed);
+  const std::int64_t pack = choose.chance(40) ? choose.number(1, 70) : choose.number(71, 900);
+  const std::int64_t begin = choose.chance(40) ? 0 : choose.number(0, pack - 1),
+                     end = choose.chance(40) ? pack : choose.number(begin, pack);
+  const Segments segments = choose.chance(25) ? Segments::one_document(pack) : random_segments(pack, seed);
+  return {.channels = choose.chance(70) ? choose.number(1, 70) : choose.number(71, 300),
+          .states = choose.chance(50)   ? 16
+                    : choose.chance(70) ? choose.number(1, 32)
+                                        : choose.number(33, 100),
           .tokens = end - begin,
           .cu_seqlens = segments.slice(begin, end),
-          .gate = dice.chance(70),
-          .skip = dice.chance(80),
-          .bias = dice.chance(70),
-          .softplus = dice.chance(80),
-          .carries = dice.chance(80),
-          .wide = dice.chance(30)};
+          .gate = choose.chance(70),
+          .skip = choose.chance(80),
+          .bias = choose.chance(70),
+          .softplus = choose.chance(80),
+          .carries = choose.chance(80),
+          .wide = choose.chance(30)};
 }
 
-Tensors inputs(const Stream& stream, const Stretch& run, DType dtype, std::uint64_t seed) {
+Tensors inputs(const Stream& stream, const RunCase& run, DType dtype, std::uint64_t seed) {
   const DType accumulator = accumulator_of(dtype);
   const std::int64_t spare = run.wide ? 5 : 0, T = run.tokens, D = run.channels, N = run.states;
   const Shape rows{T, D + spare}, entries{T, N + spare}, matrix{D, N}, vector{D};
   Tensors in;
   in["u"] = random_tensor(stream, dtype, rows, seed);
-  // Steps of every size, some beyond 20, where softplus becomes the identity.
+  // Step sizes of all magnitudes, some above 20, where softplus is the identity.
   in["delta"] = run.softplus ? random_tensor(stream, dtype, rows, seed + 1, -6, 3)
                              : random_tensor(stream, dtype, rows, seed + 1, 0.01, 0.5);
   if (run.softplus && T > 60)
@@ -64,7 +64,7 @@ Tensors inputs(const Stream& stream, const Stretch& run, DType dtype, std::uint6
   in["d_y"] = random_tensor(stream, dtype, rows, seed + 8);
   if (run.carries)
     for (const char* name : {"state_in", "adjoint_in"}) in[name] = random_tensor(stream, accumulator, matrix, seed + 9);
-  // Garbage to be overwritten, or sums to be added to.
+  // Values that are overwritten, or sums that are added to.
   for (const char* name : {"y", "d_u", "d_delta", "d_z"}) in[name] = random_tensor(stream, dtype, rows, seed + 10);
   for (const char* name : {"d_B", "d_C"}) in[name] = random_tensor(stream, dtype, entries, seed + 11);
   for (const char* name : {"d_A", "summary", "adjoint", "carry"})
@@ -77,8 +77,8 @@ Tensors inputs(const Stream& stream, const Stretch& run, DType dtype, std::uint6
 const char* const results[] = {"y",   "d_u",          "d_delta", "d_z",        "d_B",     "d_C",        "d_A",
                                "d_D", "d_delta_bias", "summary", "tail_steps", "adjoint", "head_steps", "carry"};
 
-/// All five kernels.
-void execute(const Stream& stream, const Stretch& run, const Tensors& all, SegmentsView segments) {
+/// Runs all five kernels.
+void execute(const Stream& stream, const RunCase& run, const Tensors& all, SegmentsView segments) {
   const auto columns = [&](const char* name, std::int64_t count) {
     return view(all, name).present() ? view(all, name).slice_columns(run.wide ? 3 : 0, count) : TensorView{};
   };
@@ -119,38 +119,27 @@ void execute(const Stream& stream, const Stretch& run, const Tensors& all, Segme
                                .carry = view(all, "carry")});
 }
 
-class DevicesScan : public GpuTest {
+class DevicesScan : public GpuCaseTest<RunCase> {
  protected:
-  static auto call_of(const Stretch& run) {
-    return
-        [&](const Stream& stream, const Tensors& all, SegmentsView segments) { execute(stream, run, all, segments); };
-  }
-  /// What the GPU leaves in all the tensors.
-  Tensors on_gpu(const Stretch& run, const Tensors& in) const {
-    return GpuTest::on_gpu(in, run.cu_seqlens, run.tokens, call_of(run));
-  }
-
-  void expect_equal_to_the_cpu(const Stretch& run, std::uint64_t seed) const {
+  void expect_equal_to_the_cpu(const RunCase& run, std::uint64_t seed) const {
     SCOPED_TRACE(fmt::format("seed {}: {}", seed, run.name()));
     const double limit = GetParam() == DType::f64 ? 1e-11 : GetParam() == DType::f32 ? 1e-5 : 4e-3;
-    expect_as_on_the_cpu(
-        inputs(cpu(), run, GetParam(), seed), run.cu_seqlens, run.tokens, results,
-        [&](std::string_view) { return limit; }, call_of(run));
+    expect_as_on_the_cpu(run, inputs(cpu(), run, GetParam(), seed), results, [&](std::string_view) { return limit; });
   }
 };
 
 TEST_P(DevicesScan, SelectiveScanEqualsTheCpuOnRandomRuns) {
-  for (std::uint64_t seed = 0; seed < cases(250); ++seed) expect_equal_to_the_cpu(random_stretch(seed), seed);
+  for (std::uint64_t seed = 0; seed < cases(250); ++seed) expect_equal_to_the_cpu(random_run(seed), seed);
 }
 
 TEST_P(DevicesScan, SelectiveScanEqualsTheCpuWhereChunksAreLongAndChannelsMany) {
-  Stretch run{.channels = 1100, .states = 16, .tokens = 33000, .cu_seqlens = {-3}};
+  RunCase run{.channels = 1100, .states = 16, .tokens = 33000, .cu_seqlens = {-3}};
   for (std::int64_t length = 1; run.cu_seqlens.back() < run.tokens; length = length * 3 % 2999)
     run.cu_seqlens.push_back(run.cu_seqlens.back() + length);
   if (GetParam() != DType::f64) expect_equal_to_the_cpu(run, 1);
 }
 
-TEST_P(DevicesScan, SelectiveScanOfManyStatesAddsTheirGroupsUp) {
+TEST_P(DevicesScan, SelectiveScanOfManyStatesAddsGroupsOfStates) {
   for (const std::int64_t states : {33, 64, 100})
     expect_equal_to_the_cpu({.channels = 70, .states = states, .tokens = 700, .cu_seqlens = {-9, 62, 450, 701}}, 1);
 }
@@ -159,7 +148,7 @@ TEST_P(DevicesScan, SelectiveScanKeepsNonFiniteValuesInTheirDocument) {
   for (const std::int64_t states : {16, 40})
     for (const double poison : {std::nan(""), std::numeric_limits<double>::infinity()})
       for (const char* where : {"u", "delta", "z", "B", "C", "d_y"}) {
-        const Stretch run{.channels = 37, .states = states, .tokens = 200, .cu_seqlens = {-9, 62, 150, 201}};
+        const RunCase run{.channels = 37, .states = states, .tokens = 200, .cu_seqlens = {-9, 62, 150, 201}};
         const Tensors in = inputs(cpu(), run, GetParam(), 1);
         const Tensors clean = on_gpu(run, in);
         const TensorView target = view(in, where);

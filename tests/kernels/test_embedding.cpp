@@ -12,7 +12,7 @@ constexpr std::int64_t tokens = 700, vocabulary = 13, channels = 150;
 
 class EmbeddingOfEveryType : public testing::TestWithParam<DType> {};
 
-TEST_P(EmbeddingOfEveryType, ForwardPicksRows) {
+TEST_P(EmbeddingOfEveryType, ForwardCopiesTheRowsOfTheIds) {
   const DType dtype = GetParam();
   const Stream stream;
   const Tensor ids = random_tensor(stream, DType::i32, {tokens}, 1, 0, vocabulary),
@@ -79,7 +79,7 @@ TEST(Embedding, RefusesIdsOutsideTheVocabulary) {
   }
 }
 
-TEST(Embedding, TakesNoTokens) {
+TEST(Embedding, AcceptsARunWithoutTokens) {
   const Stream stream;
   const Tensor ids(stream, DType::i32, {0}), weight = random_tensor(stream, DType::f32, {vocabulary, channels}, 1),
                                              y(stream, DType::f32, {0, channels});

@@ -17,7 +17,7 @@ struct Convolution {
   GatedConvolution of;
 };
 
-/// Nothing is cut: a transform takes whole documents.
+/// The pack is not divided: the kernel needs whole documents.
 void run(const Stream& stream, const Views& in, const Views& out, const Segments& segments,
          const std::vector<std::int64_t>&) {
   const std::int64_t T = segments.tokens();
@@ -61,7 +61,7 @@ TEST(FftConv, PackedEqualsOneDocumentAtATime) { expect_packed_equal_to_one_docum
 TEST(FftConv, WritesResultsAndAddsToParameterGradients) {
   expect_results_are_written_and_parameter_gradients_added_to(cases);
 }
-TEST(FftConv, TakesAndGivesColumnsOfWiderMatrices) { expect_row_strides_are_free(cases); }
+TEST(FftConv, AcceptsColumnsOfWiderMatrices) { expect_row_strides_are_free(cases); }
 
 TEST(FftConv, NonFiniteValuesStayInTheirDocument) {
   expect_non_finite_values_stay_in_their_document(packed({{"of one length", 3, 3, 40, {0, 30, 60, 90}}}));

@@ -96,7 +96,7 @@ TEST(Fourier, RotatesRealAndComplexRows) {
         }
 }
 
-TEST(Fourier, AnglesAreExactFarAlongTheRows) {
+TEST(Fourier, AnglesAreExactForLargeRowNumbers) {
   const Stream stream;
   const Tensor one = tensor_of(stream, DType::f64, {2, 1}, std::vector<double>{1, 1}), y(stream, DType::f64, {2, 1, 2});
   constexpr std::int64_t modulus = std::int64_t{1} << 40;
@@ -120,7 +120,7 @@ TEST(Fourier, MultipliesByAGroupsSpectrumAndSumsItsGradient) {
     complex_multiply(stream, {.a = a, .b = b, .conjugate = conjugate, .alpha = 0.25, .y = y});
     EXPECT_LE(relative_error(values_of(y), parts_of(want)), 1e-15);
   }
-  // The gradient of Σ Re(conj(d_y)·a·b) by b.
+  // The gradient of Σ Re(conj(d_y)·a·b) with respect to b.
   const Tensor d_y = random_tensor(stream, DType::f64, {rows, D, 2}, 3),
                d_b = Tensor::zeros(stream, DType::f64, {rows, G, 2});
   complex_multiply_reduce(stream, {.a = d_y, .b = a, .y = d_b});
@@ -150,7 +150,7 @@ TEST(Fourier, SpectrumOfTheModalFilterEqualsItsTransform) {
                 unit(-static_cast<double>(j * t % (4 * length)) / static_cast<double>(4 * length));
       modal_spectrum(stream, {.residues = residues, .log_rates = log_rates, .length = length, .y = y});
       EXPECT_LE(relative_error(values_of(y), parts_of(want)), 1e-12) << length;
-      // One residue class of it.
+      // The frequencies of one residue class.
       const Tensor part(stream, DType::f64, {(4 * length + 2) / 3, D, 2});
       modal_spectrum(
           stream, {.residues = residues, .log_rates = log_rates, .length = length, .first = -1, .step = 3, .y = part});

@@ -43,7 +43,7 @@ double slope_of(Activation activation, double x) {
   return std::nan("");
 }
 
-/// a, b and d_y as columns of one matrix each, and what the formulas make of them.
+/// a, b and d_y, each as columns of a wider matrix, and the expected results.
 struct Example {
   Example(const Stream& stream, Activation activation, DType dtype, Shape shape)
       : a(stream, random_tensor(stream, dtype, shape, 1, -6, 6)),
@@ -113,7 +113,7 @@ TEST(GatedActivation, GradientsMayReplaceTheirInputs) {
   }
 }
 
-TEST(GatedActivation, GeluIsTheErrorFunctionsAndNotItsTanhApproximation) {
+TEST(GatedActivation, GeluUsesTheErrorFunctionAndNotTheTanhApproximation) {
   const Stream stream;
   const Tensor a = tensor_of(stream, DType::f64, {1, 2}, std::vector<double>{1, -2}),
                one = tensor_of(stream, DType::f64, {1, 2}, std::vector<double>{1, 1});

@@ -19,10 +19,10 @@ struct Recurrence {
   std::int64_t channels, modes;
   std::vector<std::int64_t> cu_seqlens;
   bool gates = true, skip = true;
-  double slowest = -4, fastest = 1;  ///< of log_rates
+  double slowest = -4, fastest = 1;  ///< range of log_rates
 };
 
-/// operators.md's formulas: the recurrence token by token, and its adjoint.
+/// The formulas of kernels/modal_conv.hpp: the recurrence token by token, and its adjoint.
 Values reference(const Recurrence& c, const Values& in) {
   const std::int64_t D = c.channels, M = c.modes, T = c.cu_seqlens.back();
   const auto at = [&](const char* name, std::int64_t i, double otherwise) {
@@ -76,8 +76,8 @@ Values reference(const Recurrence& c, const Values& in) {
   return out;
 }
 
-/// Runs cut at `cuts`, state carried rightwards and the adjoint leftwards by summaries and folds. A carry that nothing
-/// continues from is NaN.
+/// The pack divided into runs at `cuts`. Summaries and folds carry the state to the right and the adjoint to the left.
+/// A carry that no document needs is NaN.
 void run(const Stream& stream, const Views& in, const Views& out, const Segments& segments,
          const std::vector<std::int64_t>& cuts) {
   const TensorView residues = view(in, "residues"), log_rates = view(in, "log_rates");
@@ -170,7 +170,7 @@ TEST(ModalConv, CutAnywhereEqualsOneRun) { expect_cut_anywhere_equal_to_one_run(
 TEST(ModalConv, WritesResultsAndAddsToParameterGradients) {
   expect_results_are_written_and_parameter_gradients_added_to(cases);
 }
-TEST(ModalConv, TakesAndGivesColumnsOfWiderMatrices) { expect_row_strides_are_free(cases); }
+TEST(ModalConv, AcceptsColumnsOfWiderMatrices) { expect_row_strides_are_free(cases); }
 
 TEST(ModalConv, NonFiniteValuesStayInTheirDocument) {
   expect_non_finite_values_stay_in_their_document(packed(Recurrence{"three documents", 9, 4, {0, 50, 80, 140}}),
@@ -189,8 +189,8 @@ TEST(ModalConv, KeepsFloat32AccurateOverManyTokensOfNearlyConstantModes) {
   for (const auto& [name, expected] : want) EXPECT_LE(relative_error(got.at(name), expected), 5e-6) << name;
 }
 
-TEST(ModalConv, ATokenDoesNotSeeWhatIsLater) {
-  expect_a_token_sees_only_what_is_before_it(packed(Recurrence{"one document", 5, 4, {0, 64}}));
+TEST(ModalConv, ATokenDependsOnlyOnEarlierTokens) {
+  expect_a_token_depends_only_on_earlier_tokens(packed(Recurrence{"one document", 5, 4, {0, 64}}));
 }
 
 TEST(ModalConv, TheDirectMethodGivesTheSameResult) {
@@ -240,7 +240,7 @@ TEST(ModalFilter, StaysAccurateAlongTheFilter) {
   EXPECT_LE(relative_error(values_of(taps), want), 3e-7);
 }
 
-TEST(ModalFilter, RatesBeyondAllExponentsLeaveOneTapOrAConstant) {
+TEST(ModalFilter, ExtremeRatesGiveOneTapOrAConstant) {
   const Stream stream;
   constexpr std::int64_t length = 300;
   const std::vector<double> ones(2, 1.0), extremes{800, -800};

@@ -68,7 +68,7 @@ TEST_P(RmsNormOfEveryType, ForwardEqualsTheFormulaInFloat64) {
   }
 }
 
-TEST_P(RmsNormOfEveryType, WithoutXLeavesTheResidualAlone) {
+TEST_P(RmsNormOfEveryType, WithoutXDoesNotChangeTheResidual) {
   const Stream stream;
   const Tensors t(stream, GetParam(), 9, 33);
   const auto before = values_of(t.residual);
@@ -95,7 +95,7 @@ TEST_P(RmsNormOfEveryType, GivesTheSameBitsOnAnyNumberOfThreads) {
   }
 }
 
-TEST_P(RmsNormOfEveryType, TakesAndGivesColumnsOfWiderMatrices) {
+TEST_P(RmsNormOfEveryType, AcceptsColumnsOfWiderMatrices) {
   const Stream stream;
   const Tensors t(stream, GetParam(), 12, 19), dense(stream, GetParam(), 12, 19);
   const Padded x(stream, t.x), residual(stream, t.residual), y(stream, t.y), d_y(stream, t.d_y),
@@ -128,7 +128,7 @@ TEST_P(RmsNormOfEveryType, KeepsANanInItsToken) {
 INSTANTIATE_TEST_SUITE_P(Types, RmsNormOfEveryType, testing::ValuesIn(floating_types),
                          dtype_name<testing::TestParamInfo<DType>>);
 
-TEST(RmsNorm, BackwardAddsWhatFiniteDifferencesOfForwardSay) {
+TEST(RmsNorm, BackwardAddsGradientsThatEqualFiniteDifferences) {
   const Stream stream;
   const Tensors t(stream, DType::f64, 7, 11);
   const auto loss = [&] {

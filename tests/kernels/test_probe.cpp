@@ -11,7 +11,7 @@ namespace {
 
 class RepeatedExponentials : public testing::TestWithParam<DType> {};
 
-TEST_P(RepeatedExponentials, EqualTheFormulaAppliedAsOften) {
+TEST_P(RepeatedExponentials, EqualTheFormulaAppliedAsManyTimes) {
   const Stream stream;
   for (const std::int64_t times : {0, 1, 2, 17}) {
     const Tensor x = random_tensor(stream, GetParam(), {3, 5000}, 1);

@@ -24,7 +24,7 @@ struct Scan {
   double longest = 3;     ///< delta lies in [-6, longest] before softplus
 };
 
-/// operators.md's formulas, token after token.
+/// The formulas of kernels/selective_scan.hpp, token by token.
 Values reference(const Scan& c, const Values& in) {
   Values out;
   for (const auto& [name, values] : in)
@@ -99,8 +99,8 @@ SelectiveScanInputs arguments(const Scan& c, const Views& in, const PackedRun& r
           .segments = run.segments()};
 }
 
-/// Runs cut at `cuts`, which know each other through summaries, folds, state_in and adjoint_in alone. A carry that
-/// nothing continues from is NaN.
+/// The pack divided into runs at `cuts`, which are connected only by summaries, folds, state_in and adjoint_in. A carry
+/// that no document needs is NaN.
 void run(const Scan& c, const Stream& stream, const Views& in, const Views& out, const Segments& segments,
          const std::vector<std::int64_t>& cuts) {
   const TensorView A = view(in, "A");
@@ -196,15 +196,15 @@ TEST(SelectiveScan, CutAnywhereEqualsOneRun) { expect_cut_anywhere_equal_to_one_
 TEST(SelectiveScan, WritesResultsAndAddsToParameterGradients) {
   expect_results_are_written_and_parameter_gradients_added_to(cases);
 }
-TEST(SelectiveScan, TakesAndGivesColumnsOfWiderMatrices) { expect_row_strides_are_free(cases); }
+TEST(SelectiveScan, AcceptsColumnsOfWiderMatrices) { expect_row_strides_are_free(cases); }
 
 TEST(SelectiveScan, NonFiniteValuesStayInTheirDocument) {
   expect_non_finite_values_stay_in_their_document(packed({"three documents", 19, 3, {0, 30, 60, 90}}),
                                                   {{}, {29}, {31}, {59}, {60}, {61}});
 }
 
-TEST(SelectiveScan, ATokenDoesNotSeeWhatIsLater) {
-  expect_a_token_sees_only_what_is_before_it(packed({"one document", 9, 3, {0, 150}}));
+TEST(SelectiveScan, ATokenDependsOnlyOnEarlierTokens) {
+  expect_a_token_depends_only_on_earlier_tokens(packed({"one document", 9, 3, {0, 150}}));
 }
 
 TEST(SelectiveScan, GivesTheSameBitsOnAnyNumberOfThreads) {
@@ -235,7 +235,7 @@ TEST(SelectiveScan, SummariesCoverOnlyTheDocumentThatCrossesTheEdge) {
   EXPECT_EQ(adjoint_summary(whole), adjoint_summary(first));
 }
 
-TEST(SelectiveScan, SumsTheStepsOfALongRunWithoutLosingDigits) {
+TEST(SelectiveScan, SumsTheStepSizesOfALongRunWithoutLosingDigits) {
   const Stream stream;
   const Scan c{"long", 1, 1, {0, 200000}, false, false, false};
   const NamedTensors in = inputs_of(packed(c), stream, DType::f32);

@@ -90,7 +90,7 @@ TEST_P(EveryCarrier, BringsTheFirstTokenWholeShardsFurther) {
 
 TEST_P(EveryCarrier, KnowsNothingWhereRanksAreDeaf) {
   const double loss =
-      recall_loss([](Communicator& world) { return Mesh(deaf_groups(world), 1, ranks); }, GetParam(), 150);
+      recall_loss([](Communicator& world) { return Mesh(groups_receiving_zeros(world), 1, ranks); }, GetParam(), 150);
   if (IsSkipped()) return;
   if (!std::isnan(loss)) {
     EXPECT_GT(loss, 1.3);

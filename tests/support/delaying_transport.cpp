@@ -11,7 +11,7 @@
 namespace causeway::test {
 namespace {
 
-/// A rank's clock. It holds the one core while it computes.
+/// A rank's clock. A rank holds the lock of the only core while it computes.
 class Clock final : public VirtualRank {
  public:
   explicit Clock(std::mutex& core) : core_(core) {}
@@ -33,7 +33,7 @@ class Clock final : public VirtualRank {
     time_.computing_s += spent;
     time_.total_s += spent;
   }
-  /// When a message that is sent now is there.
+  /// The time at which a message that is sent now arrives.
   double send(std::int64_t bytes) {
     time_.bytes_sent += bytes;
     link_free_ = std::max(link_free_, time_.total_s) + static_cast<double>(bytes) * network_.seconds_a_byte;
@@ -56,7 +56,7 @@ class Clock final : public VirtualRank {
   RankTime time_;
 };
 
-/// Stops the clock while the transport works.
+/// Stops the clock during the transport's work.
 class Paused {
  public:
   explicit Paused(Clock& clock) : clock_(clock) { clock_.pause(); }
@@ -75,7 +75,7 @@ class DelayingTransport final : public ExchangingTransport {
   int rank() const override { return inner_->rank(); }
   int size() const override { return inner_->size(); }
 
-  /// Every message is followed by another that says when it arrives.
+  /// Every message is followed by a second one that contains its arrival time.
   Pending start(std::span<const Transfer> transfers, const Stream& stream) override {
     const Paused paused(clock_);
     struct Flight {

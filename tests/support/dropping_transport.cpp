@@ -52,7 +52,7 @@ class DroppingTransport final : public Transport {
 
 }  // namespace
 
-Communicator deaf_groups(Communicator& world) {
+Communicator groups_receiving_zeros(Communicator& world) {
   return Communicator(std::make_unique<DroppingTransport>(world.transport().split(0, world.rank()), false));
 }
 

@@ -3,8 +3,8 @@
 #include "kernels/gated_conv.hpp"
 #include "tests/support/packed_operator.hpp"
 
-/// What the tests of the gated convolutions share: their arguments by name, and the formula of those whose filter is a
-/// row of taps.
+/// What the tests of gated convolutions share: their arguments by name, and the formula of those with an explicit
+/// filter.
 namespace causeway::test {
 
 /// Rows [begin, end) of q, k and v; skip.
@@ -21,7 +21,7 @@ struct GatedConvolution {
   std::int64_t channels() const { return groups * group_size; }
 };
 
-/// A case of it by operators.md's formula, without a kernel yet: `run` is the caller's to set.
+/// A test case with that formula as its reference. The caller sets `run`, which calls the kernels.
 PackedCase packed(const GatedConvolution& c);
 
 }  // namespace causeway::test

@@ -18,18 +18,18 @@
 #include "kernels/core/segments.hpp"
 #include "tests/support/tensors.hpp"
 
-/// What tests of the GPU's kernels against the CPU's share.
+/// What tests share that compare the GPU's kernels with the CPU's.
 namespace causeway::test {
 
-/// What a test of the GPU runs on; absent, and the test to be skipped, where no GPU answers. One that is there but
-/// fails is an error.
+/// A stream on the GPU; empty if no GPU is visible, and then the test is to be skipped. A visible GPU that fails is an
+/// error.
 inline std::optional<Stream> gpu_stream() {
   std::optional<Stream> stream;
   if (visible_gpus() > 0) stream.emplace(Device::cuda);
   return stream;
 }
 
-/// max|a - b| / max|b|; max|a| where b is zero; infinite where either holds a NaN or the sizes differ.
+/// max|a - b| / max|b|; max|a| if b is zero; infinite if either holds a NaN or the sizes differ.
 inline double largest_error(std::span<const double> a, std::span<const double> b) {
   constexpr double never = std::numeric_limits<double>::infinity();
   if (a.size() != b.size()) return never;
@@ -42,7 +42,8 @@ inline double largest_error(std::span<const double> a, std::span<const double> b
   return difference / (scale > 0 ? scale : 1);
 }
 
-/// `got` is `want` up to `limit` of its norm, and no element of it is far off, which a norm over many does not see.
+/// Expects that `got` equals `want` up to `limit` of its norm, and that no single element is far off, which a norm over
+/// many elements would not show.
 inline void expect_close(std::span<const double> got, std::span<const double> want, double limit,
                          std::string_view name) {
   EXPECT_LE(relative_error(got, want), limit) << name;
@@ -52,7 +53,7 @@ inline void expect_close(TensorView got, TensorView want, double limit, std::str
   expect_close(values_of(got), values_of(want), limit, name);
 }
 
-/// The tensors of an operator's calls, by name.
+/// The tensors of an operator's calls by name.
 using Tensors = std::map<std::string, Tensor>;
 
 /// The view of that name, or an absent one.
@@ -61,18 +62,18 @@ inline TensorView view(const Tensors& tensors, const std::string& name) {
   return found == tensors.end() ? TensorView{} : found->second.view();
 }
 
-/// A test over dtypes with a stream on each device; skipped where no GPU answers.
+/// A test that runs over dtypes, with a stream on each device. Skipped if no GPU is visible.
 class GpuTest : public testing::TestWithParam<DType> {
  protected:
   void SetUp() override {
     gpu_ = gpu_stream();
-    if (!gpu_) GTEST_SKIP() << "no GPU answers";
+    if (!gpu_) GTEST_SKIP() << "no usable GPU";
   }
 
   const Stream& cpu() const { return cpu_; }
   const Stream& gpu() const { return *gpu_; }
 
-  /// A dense copy on the GPU; absent where x is.
+  /// A dense copy on the GPU; absent if x is.
   Tensor to_gpu(TensorView x) const {
     if (!x.present()) return {};
     Tensor copy(gpu(), x.dtype, x.shape);
@@ -87,20 +88,21 @@ class GpuTest : public testing::TestWithParam<DType> {
     return copy;
   }
 
-  /// What call(stream, tensors, segments) leaves in copies of `in` on the GPU. The documents are those of a run.
+  /// Copies `in` to the GPU, makes call(stream, tensors, segments) on_device, and returns all tensors afterwards. The
+  /// documents are those of a run.
   template <class Call>
   Tensors on_gpu(const Tensors& in, const std::vector<std::int64_t>& cu_seqlens, std::int64_t tokens,
                  const Call& call) const {
-    Tensors there, back;
-    for (const auto& [name, tensor] : in) there[name] = to_gpu(tensor);
+    Tensors on_device, back;
+    for (const auto& [name, tensor] : in) on_device[name] = to_gpu(tensor);
     const DeviceSegments segments(gpu(), cu_seqlens, tokens);
-    call(gpu(), there, segments.view());
-    for (const auto& [name, tensor] : there) back[name] = to_cpu(tensor);
+    call(gpu(), on_device, segments.view());
+    for (const auto& [name, tensor] : on_device) back[name] = to_cpu(tensor);
     return back;
   }
 
-  /// call() leaves the same in the tensors named on both devices, up to limit_of(name), and the same bits on the GPU
-  /// each time.
+  /// Expects that call() gives the same values of the named tensors on both devices, up to limit_of(name), and the same
+  /// bits on the GPU when repeated.
   template <class Names, class Limit, class Call>
   void expect_as_on_the_cpu(const Tensors& in, const std::vector<std::int64_t>& cu_seqlens, std::int64_t tokens,
                             const Names& names, const Limit& limit_of, const Call& call) const {
@@ -118,21 +120,46 @@ class GpuTest : public testing::TestWithParam<DType> {
   std::optional<Stream> gpu_;
 };
 
-/// How many random cases a test takes: `count`, or as few as CAUSEWAY_TEST_CASES says but at least one, for tools under
-/// which each takes a hundred times as long.
+/// A GpuTest over cases of one operator. Beside `Case`, which has the documents `cu_seqlens` and the number of
+/// `tokens`, the test defines execute(stream, case, tensors, segments), which calls the operator's kernels.
+template <class Case>
+class GpuCaseTest : public GpuTest {
+ protected:
+  static auto call_of(const Case& c) {
+    return [&](const Stream& stream, const Tensors& all, SegmentsView segments) { execute(stream, c, all, segments); };
+  }
+  static std::int64_t tokens_of(const Case& c) {
+    if constexpr (requires { c.tokens(); })
+      return c.tokens();
+    else
+      return c.tokens;
+  }
+  /// All tensors after the call on the GPU.
+  Tensors on_gpu(const Case& c, const Tensors& in) const {
+    return GpuTest::on_gpu(in, c.cu_seqlens, tokens_of(c), call_of(c));
+  }
+  template <class Names, class Limit>
+  void expect_as_on_the_cpu(const Case& c, const Tensors& in, const Names& names, const Limit& limit_of) const {
+    GpuTest::expect_as_on_the_cpu(in, c.cu_seqlens, tokens_of(c), names, limit_of, call_of(c));
+  }
+};
+
+/// How many random cases a test makes: `count`, or CAUSEWAY_TEST_CASES if that is set and less (at least one). For
+/// tools under which a case takes a hundred times as long.
 inline std::uint64_t cases(std::uint64_t count) {
-  const char* const most = std::getenv("CAUSEWAY_TEST_CASES");
-  return most == nullptr ? count : std::clamp<std::uint64_t>(std::strtoull(most, nullptr, 10), 1, count);
+  const char* const limit = std::getenv("CAUSEWAY_TEST_CASES");
+  return limit == nullptr ? count : std::clamp<std::uint64_t>(std::strtoull(limit, nullptr, 10), 1, count);
 }
 
-/// Small random numbers for shapes, the same for the same seed.
-class Dice {
+/// Small random integers and yes/no choices for test cases; the same for the same seed.
+class RandomChoices {
  public:
-  explicit Dice(std::uint64_t seed) : engine_(seed * 7919 + 1) {}
+  explicit RandomChoices(std::uint64_t seed) : engine_(seed * 7919 + 1) {}
   /// In [low, high].
   std::int64_t number(std::int64_t low, std::int64_t high) {
     return low + static_cast<std::int64_t>(engine_() % static_cast<std::uint64_t>(high - low + 1));
   }
+  /// True in `percent` of 100 cases.
   bool chance(int percent) { return number(0, 99) < percent; }
 
  private:

@@ -15,10 +15,10 @@ namespace {
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
 bool has_gradient(const PackedInput& input) { return input.name != "d_y"; }
-/// What is written of its shape: its gradient, or y.
+/// The result that has its shape: its gradient, or y for d_y.
 std::string result_of(const PackedInput& input) { return has_gradient(input) ? "d_" + input.name : "y"; }
 
-/// What `c` writes: y and the gradients, zero.
+/// The results of `c`, y and the gradients, set to zero.
 NamedTensors outputs_of(const PackedCase& c, const Stream& stream, DType dtype) {
   NamedTensors out;
   for (const PackedInput& input : c.inputs) {
@@ -33,8 +33,8 @@ void run_views(const PackedCase& c, const Stream& stream, const Views& in, const
   c.run(stream, in, out, Segments(c.cu_seqlens), cuts);
 }
 
-/// Each document run as if it were the whole pack.
-NamedTensors run_alone(const PackedCase& c, const Stream& stream, const NamedTensors& in) {
+/// Runs each document as if it were the whole pack.
+NamedTensors run_each_document(const PackedCase& c, const Stream& stream, const NamedTensors& in) {
   NamedTensors out = outputs_of(c, stream, in["d_y"].dtype);
   for (std::size_t s = 0; s + 1 < c.cu_seqlens.size(); ++s) {
     const std::int64_t begin = c.cu_seqlens[s], end = c.cu_seqlens[s + 1];
@@ -116,7 +116,7 @@ void expect_equal_to_the_formula(const std::vector<PackedCase>& cases, Tolerance
       SCOPED_TRACE(fmt::format("{} in {}", c.name, name_of(dtype)));
       const NamedTensors in = inputs_of(c, stream, dtype);
       const Values got = run_case(c, stream, in).values(), want = c.reference(in.values());
-      EXPECT_EQ(got.size(), want.size()) << "the formula leaves a gradient out";
+      EXPECT_EQ(got.size(), want.size()) << "the formula lacks a gradient";
       for (const auto& [name, expected] : want)
         EXPECT_LE(relative_error(got.at(name), expected), limits.of(dtype)) << name;
     }
@@ -158,9 +158,9 @@ void expect_packed_equal_to_one_document_at_a_time(const std::vector<PackedCase>
   for (const PackedCase& c : cases)
     for (const DType dtype : floating_types) {
       SCOPED_TRACE(fmt::format("{} in {}", c.name, name_of(dtype)));
-      const NamedTensors in = inputs_of(c, stream, dtype), alone = run_alone(c, stream, in);
+      const NamedTensors in = inputs_of(c, stream, dtype), separate = run_each_document(c, stream, in);
       for (const auto& [name, values] : run_case(c, stream, in).values())
-        EXPECT_LE(relative_error(values_of(alone[name]), values), limits.of(dtype)) << name;
+        EXPECT_LE(relative_error(values_of(separate[name]), values), limits.of(dtype)) << name;
     }
 }
 
@@ -171,13 +171,13 @@ void expect_packed_equal_to_one_document_at_a_time_bit_for_bit(const std::vector
     for (const DType dtype : floating_types) {
       SCOPED_TRACE(fmt::format("{} in {}", c.name, name_of(dtype)));
       const NamedTensors in = inputs_of(c, stream, dtype), packed = run_case(c, stream, in),
-                         alone = run_alone(c, stream, in);
+                         separate = run_each_document(c, stream, in);
       for (const PackedInput& input : c.inputs) {
         const std::string name = result_of(input);
         if (input.tokenwise)
-          EXPECT_TRUE(same_bits(alone[name], packed[name])) << name;
+          EXPECT_TRUE(same_bits(separate[name], packed[name])) << name;
         else
-          EXPECT_LE(relative_error(alone[name], packed[name]), of_sums.of(dtype)) << name;
+          EXPECT_LE(relative_error(separate[name], packed[name]), of_sums.of(dtype)) << name;
       }
     }
 }
@@ -191,9 +191,9 @@ void expect_cut_anywhere_equal_to_one_run(const std::vector<PackedCase>& cases, 
     with_threads(1, [&] {
       const Values whole = run_case(c, stream, in).values();
       for (std::int64_t cut = 0; cut <= c.tokens(); ++cut)
-        for (const std::int64_t further : apart) {
-          SCOPED_TRACE(fmt::format("{} cut at {} and {} on", c.name, cut, further));
-          const NamedTensors parts = run_case(c, stream, in, {cut, std::min(cut + further, c.tokens())});
+        for (const std::int64_t distance : apart) {
+          SCOPED_TRACE(fmt::format("{} cut at {} and {} tokens later", c.name, cut, distance));
+          const NamedTensors parts = run_case(c, stream, in, {cut, std::min(cut + distance, c.tokens())});
           for (const auto& [name, values] : whole)
             EXPECT_LE(relative_error(values_of(parts[name]), values), limit) << name;
         }
@@ -228,7 +228,7 @@ void expect_results_are_written_and_parameter_gradients_added_to(const std::vect
     }
 }
 
-void expect_a_token_sees_only_what_is_before_it(const PackedCase& c, std::int64_t reach) {
+void expect_a_token_depends_only_on_earlier_tokens(const PackedCase& c, std::int64_t reach) {
   const Stream stream;
   ASSERT_EQ(c.cu_seqlens.size(), 2u);
   const std::int64_t bad = c.tokens() / 2;

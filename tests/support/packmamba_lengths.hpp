@@ -9,9 +9,9 @@
 
 namespace causeway::testing {
 
-/// Document lengths as PackMamba (arXiv 2408.03865) describes its corpus: 57 to 2048 tokens, 646 in the mean. The shape
-/// it leaves open is taken as log-normal, exp(mu + sigma·N(0, 1)) rounded and clipped to that range, mu such that the
-/// mean is 646.
+/// Document lengths like those of PackMamba's corpus (arXiv 2408.03865): 57 to 2048 tokens, with a mean of 646. The
+/// paper does not give the distribution; here it is log-normal, exp(mu + sigma·N(0, 1)), rounded and clipped to that
+/// range, with mu chosen for a mean of 646.
 inline std::vector<std::int64_t> packmamba_lengths(std::int64_t documents, double sigma, std::uint64_t seed = 1) {
   const RandomStream random(seed, 646);
   std::vector<std::int64_t> lengths(static_cast<std::size_t>(documents));

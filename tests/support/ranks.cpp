@@ -14,16 +14,16 @@
 namespace causeway::test {
 namespace {
 
-/// Messages longer than this are cut under MPI, so that the tests meet what a production run meets above a gigabyte.
+/// Under MPI longer messages are divided, so that tests cover what a production run does with more than a gigabyte.
 constexpr std::int64_t piece_bytes = 4000;
 
 std::optional<Communicator>& mpi_world() {
-  static std::optional<Communicator> world;  // GoogleTest gives a test no other way to reach what its main made
+  static std::optional<Communicator> world;  // static: GoogleTest gives a test no other access to an object of main
   return world;
 }
 
-/// What is dear to make, kept from test to test: a stream for every rank of this process, and the groups of processes
-/// on GPUs, by size.
+/// Expensive objects that are kept from test to test: a stream for every rank of this process, and the groups of
+/// processes on GPUs, by size.
 struct Gpus {
   std::vector<Stream> streams;
   std::map<int, Communicator> worlds;
@@ -38,7 +38,7 @@ std::optional<Gpus>& gpus() {
   return kept;
 }
 
-/// Shows what fails on the ranks that do not print.
+/// Prints the failures of ranks that print nothing else.
 class FailurePrinter : public testing::EmptyTestEventListener {
  public:
   explicit FailurePrinter(int rank) : rank_(rank) {}
@@ -71,7 +71,7 @@ void on_ranks(int ranks, Device device, const std::function<void(Communicator& w
     gpus()->stream(ranks - 1);
     return on_ranks(ranks, [&](Communicator& world) {
       body(world, gpus()->streams[static_cast<std::size_t>(world.rank())]);
-      world.barrier();  // no rank gives back what another still reads
+      world.barrier();  // no rank frees memory that another one still reads
     });
   }
   on_ranks(ranks, [&](Communicator& processes) {
@@ -96,7 +96,7 @@ void on_ranks(int ranks, const std::function<void(Communicator& world)>& body) {
     return;
   }
   Communicator& all = *mpi_world();
-  if (ranks > all.size()) GTEST_SKIP() << ranks << " ranks wanted, mpirun started " << all.size();
+  if (ranks > all.size()) GTEST_SKIP() << ranks << " ranks needed, mpirun started " << all.size();
   Communicator world = all.split(all.rank() < ranks ? 0 : 1, all.rank());
   if (all.rank() >= ranks) return;
   try {
@@ -113,7 +113,7 @@ int run_all_tests(int argc, char** argv) {
       std::any_of(argv, argv + argc, [](const char* argument) { return std::string_view(argument) == "--mpi"; });
   if (!mpi) {
     const int failed = RUN_ALL_TESTS();
-    gpus().reset();  // while CUDA is there
+    gpus().reset();  // before CUDA shuts down
     return failed;
   }
   mpi_world().emplace(make_mpi_transport(piece_bytes));
@@ -121,8 +121,8 @@ int run_all_tests(int argc, char** argv) {
   const int rank = mpi_world()->rank();
   if (rank != 0) {
     auto& listeners = testing::UnitTest::GetInstance()->listeners();
-    delete listeners.Release(listeners.default_result_printer());  // GoogleTest hands its ownership over
-    listeners.Append(new FailurePrinter(rank));                    // and takes this one's
+    delete listeners.Release(listeners.default_result_printer());  // GoogleTest transfers its ownership
+    listeners.Append(new FailurePrinter(rank));                    // and takes ownership of this one
   }
   const int failed = RUN_ALL_TESTS();
   const auto anywhere = mpi_world()->max(std::int64_t{failed});

@@ -19,19 +19,19 @@ std::vector<NamedPack> awkward_packs(int ranks, Layout layout) {
       {"fewer tokens than ranks", one(std::max<std::int64_t>(1, n - 1))},
       {"one or two tokens a rank", Segments({0, 1, n + 1, n + 2})},
       {"a document over all ranks", one(23 * n + 5)},
-      {"and a little one before and after it", Segments({0, 2, 2, 23 * n, 23 * n + 3, 23 * n + 3})}};
+      {"a document over all ranks between two short ones", Segments({0, 2, 2, 23 * n, 23 * n + 3, 23 * n + 3})}};
   const std::int64_t tokens = 19 * n + 3;
   const ShardLayout shards(tokens, ranks, layout);
   for (const std::int64_t shift : {-1, 0, 1}) {
-    std::vector<std::int64_t> edges{0};
-    for (int c = 1; c < shards.chunk_count(); ++c) edges.push_back(shards.chunk(c).begin + shift);
-    edges.push_back(tokens);
-    packs.push_back({fmt::format("documents start on every edge {:+}", shift), Segments(std::move(edges))});
+    std::vector<std::int64_t> boundaries{0};
+    for (int c = 1; c < shards.chunk_count(); ++c) boundaries.push_back(shards.chunk(c).begin + shift);
+    boundaries.push_back(tokens);
+    packs.push_back({fmt::format("documents start at every boundary {:+}", shift), Segments(std::move(boundaries))});
   }
   std::vector<std::int64_t> ones;
   for (std::int64_t t = 0; t <= 4 * n; ++t) ones.push_back(t);
   packs.push_back({"documents of one token", Segments(std::move(ones))});
-  // More than the scan's block of tokens in a shard.
+  // A shard has more tokens than a block of the scan.
   packs.push_back({"long documents", Segments({0, 67, 80 * n / 2 + 30, 80 * n})});
   for (std::uint64_t seed = 0; seed < 4; ++seed)
     packs.push_back(

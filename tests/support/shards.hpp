@@ -7,7 +7,7 @@
 #include "parallel/layout/sharding.hpp"
 #include "parallel/transport/communicator.hpp"
 
-/// Between a whole pack, which tests compare, and the shards, which strategies work on.
+/// Converts between a whole pack, which tests compare, and the shards that strategies work on.
 namespace causeway::test {
 
 struct NamedPack {
@@ -15,9 +15,9 @@ struct NamedPack {
   Segments segments;
 };
 
-/// Packs that have broken context parallelism before: none or one token, fewer tokens than ranks, shards shorter than a
-/// filter, a document over all ranks, documents that start on every edge between ranks, one token before and after it,
-/// documents of one token, empty ones, random ones.
+/// Packs that are difficult for context parallelism: no or one token, fewer tokens than ranks, shards shorter than a
+/// filter, a document over all ranks, documents that start at every boundary between ranks or one token before or after
+/// it, documents of one token, empty ones, random ones.
 std::vector<NamedPack> awkward_packs(int ranks, Layout layout);
 
 struct RandomPack {
@@ -25,14 +25,14 @@ struct RandomPack {
   Segments segments;
 };
 
-/// Hundreds of packs, by these layouts in turn: 0 to 60 tokens on 1 to 9 ranks, documents of every kind, many ranks
+/// Hundreds of packs, in these layouts in turn: 0 to 60 tokens on 1 to 9 ranks, documents of all kinds, many ranks
 /// without a token.
 std::vector<RandomPack> random_packs(std::span<const Layout> layouts);
 
-/// This rank's rows of a whole pack's tensor [tokens, …], chunk after chunk.
+/// This rank's rows of a whole pack's tensor [tokens, …], one chunk after the other.
 Tensor local_rows(const Stream& stream, const Sharding& sharding, TensorView whole);
-/// The whole pack's values, row-major, with this rank's rows where they belong and zeros elsewhere: what has to be
-/// summed over the ranks.
+/// Values of a whole pack, row-major: this rank's rows at their global tokens, zeros elsewhere. Their sum over the
+/// ranks is the whole pack.
 std::vector<double> own_part(const Sharding& sharding, TensorView local);
 /// Element-wise sum over the ranks.
 std::vector<double> summed(Communicator& ranks, std::span<const double> values);

@@ -12,8 +12,8 @@
 
 namespace causeway::testing {
 
-/// A fresh folder that goes away with its test; in memory where the system has such a place, for tests write files by
-/// the thousand.
+/// A new folder that is removed at the end of its test. It is in memory (/dev/shm) if possible, because tests write
+/// thousands of files.
 class TemporaryFolder {
  public:
   TemporaryFolder() {
@@ -21,7 +21,7 @@ class TemporaryFolder {
     const bool in_memory = ::access(memory.c_str(), W_OK) == 0 && ::getenv("TMPDIR") == nullptr;
     std::string pattern =
         ((in_memory ? memory : std::filesystem::temp_directory_path()) / "causeway-test-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("cannot make a temporary folder");
+    if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("cannot create a temporary folder");
     path_ = pattern;
   }
   ~TemporaryFolder() {

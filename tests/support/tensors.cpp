@@ -12,7 +12,7 @@ namespace {
 
 constexpr double sentinel = 119;  // exact in every dtype
 
-/// Calls body.template operator()<T>() for every dtype that tests put numbers in.
+/// dispatch() for all dtypes, integers too.
 template <class Body>
 decltype(auto) dispatch_number(DType dtype, Body&& body) {
   switch (dtype) {

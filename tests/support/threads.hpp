@@ -6,7 +6,7 @@
 
 namespace causeway::test {
 
-/// Calls run() with `threads` OpenMP threads, then restores the number. Without OpenMP it just calls.
+/// Calls run() with `threads` OpenMP threads, then restores their number. Without OpenMP it only calls run().
 template <class Run>
 void with_threads([[maybe_unused]] int threads, Run&& run) {
 #ifdef _OPENMP

@@ -2,8 +2,8 @@
 
 namespace causeway::cpu {
 
-// A static because what it guards is one: FFTW's own tables. The alternative, fftw_make_planner_thread_safe(), needs a
-// further library.
+// Static, because it guards FFTW's own global tables. The alternative, fftw_make_planner_thread_safe(), needs another
+// library.
 std::mutex& fftw_planner() {
   static std::mutex mutex;
   return mutex;

@@ -8,12 +8,13 @@
 
 #include "kernels/core/error.hpp"
 #include "kernels/core/handle.hpp"
+#include "kernels/core/integer.hpp"
 
-/// FFTW in double and in single precision under one name. Every plan transforms `batch` rows in place and is made for
-/// buffers aligned as `like` is; executing it is thread-safe.
+/// FFTW in double and single precision under one name. Every plan transforms `batch` rows in place, in buffers with the
+/// alignment of the one it was made with. Executing a plan is thread-safe.
 namespace causeway::cpu {
 
-/// FFTW's planner is one for the process, whichever rank's thread calls it.
+/// The lock of FFTW's planner, which is not thread-safe. Ranks may be threads of one process.
 std::mutex& fftw_planner();
 
 struct FftwPlanTraits {
@@ -35,33 +36,34 @@ struct FftwfPlanTraits {
 template <class R>
 using FftwPlan = Handle<std::conditional_t<std::is_same_v<R, double>, FftwPlanTraits, FftwfPlanTraits>>;
 
-/// Elements from one row to the next: every row aligned alike, and rows of a power of two not all on the same lines of
-/// a cache.
-constexpr std::int64_t fft_row_stride(std::int64_t length) { return (length + 15) / 16 * 16 + 16; }
+/// Elements from the start of one row to the start of the next. All rows have the same alignment, and rows of a power
+/// of two do not all map to the same cache sets.
+constexpr std::int64_t fft_row_stride(std::int64_t length) { return round_up(length, 16) + 16; }
 
-/// Rows of `length` reals to length/2 + 1 complex numbers and back (times length). `length` is even; rows stand
+/// Transforms rows of `length` reals, an even number, to length/2 + 1 complex points, and back (times length). Rows are
 /// fft_row_stride(length) reals apart.
 template <class R>
 class RealFft {
  public:
+  /// Plans for `batch` rows in buffers with the alignment of `like`. Throws Error(internal) if FFTW has no plan.
   RealFft(std::int64_t length, std::int64_t batch, R* like) {
     const int n = static_cast<int>(length), howmany = static_cast<int>(batch),
               distance = static_cast<int>(fft_row_stride(length));
     const std::lock_guard lock(fftw_planner());
     if constexpr (std::is_same_v<R, double>) {
-      auto* const numbers = reinterpret_cast<fftw_complex*>(like);
-      forward_ = FftwPlan<R>(fftw_plan_many_dft_r2c(1, &n, howmany, like, nullptr, 1, distance, numbers, nullptr, 1,
+      auto* const points = reinterpret_cast<fftw_complex*>(like);
+      forward_ = FftwPlan<R>(fftw_plan_many_dft_r2c(1, &n, howmany, like, nullptr, 1, distance, points, nullptr, 1,
                                                     distance / 2, FFTW_ESTIMATE));
-      inverse_ = FftwPlan<R>(fftw_plan_many_dft_c2r(1, &n, howmany, numbers, nullptr, 1, distance / 2, like, nullptr, 1,
+      inverse_ = FftwPlan<R>(fftw_plan_many_dft_c2r(1, &n, howmany, points, nullptr, 1, distance / 2, like, nullptr, 1,
                                                     distance, FFTW_ESTIMATE));
     } else {
-      auto* const numbers = reinterpret_cast<fftwf_complex*>(like);
-      forward_ = FftwPlan<R>(fftwf_plan_many_dft_r2c(1, &n, howmany, like, nullptr, 1, distance, numbers, nullptr, 1,
+      auto* const points = reinterpret_cast<fftwf_complex*>(like);
+      forward_ = FftwPlan<R>(fftwf_plan_many_dft_r2c(1, &n, howmany, like, nullptr, 1, distance, points, nullptr, 1,
                                                      distance / 2, FFTW_ESTIMATE));
-      inverse_ = FftwPlan<R>(fftwf_plan_many_dft_c2r(1, &n, howmany, numbers, nullptr, 1, distance / 2, like, nullptr,
-                                                     1, distance, FFTW_ESTIMATE));
+      inverse_ = FftwPlan<R>(fftwf_plan_many_dft_c2r(1, &n, howmany, points, nullptr, 1, distance / 2, like, nullptr, 1,
+                                                     distance, FFTW_ESTIMATE));
     }
-    ensure(forward_ && inverse_, "FFTW has no plan for {} rows of {} numbers", batch, length);
+    ensure(forward_ && inverse_, "FFTW has no plan for {} rows of {} reals", batch, length);
   }
   void forward(R* rows) const {
     if constexpr (std::is_same_v<R, double>)
@@ -80,7 +82,8 @@ class RealFft {
   FftwPlan<R> forward_, inverse_;
 };
 
-/// Rows of `length` complex numbers, forwards or inverse; rows stand fft_row_stride(length) complex numbers apart.
+/// Transforms rows of `length` complex points, forwards or inverse, not scaled. Rows are fft_row_stride(length) complex
+/// points apart.
 template <class R>
 class ComplexFft {
  public:
@@ -98,7 +101,7 @@ class ComplexFft {
       plan_ = FftwPlan<R>(
           fftwf_plan_many_dft(1, &n, howmany, x, nullptr, 1, distance, x, nullptr, 1, distance, sign, FFTW_ESTIMATE));
     }
-    ensure(static_cast<bool>(plan_), "FFTW has no plan for {} rows of {} complex numbers", batch, length);
+    ensure(static_cast<bool>(plan_), "FFTW has no plan for {} rows of {} complex points", batch, length);
   }
   void operator()(R* rows) const {
     if constexpr (std::is_same_v<R, double>)

@@ -8,14 +8,14 @@
 #include <type_traits>
 
 #include "kernels/cpu/fft_conv/fftw.hpp"
-#include "kernels/cpu/team.hpp"
+#include "kernels/cpu/openmp.hpp"
 #include "kernels/expect.hpp"
 
 namespace causeway::cpu {
 namespace {
 
-constexpr std::int64_t channels_together = 8;  // of a transposition
-constexpr std::int64_t rotated_together = 64;  // rows after which an angle's index is multiplied out anew
+constexpr std::int64_t tile_channels = 8;    // channels that are transposed and transformed together
+constexpr std::int64_t rotation_block = 64;  // rows between two angles whose index is computed from the row number
 
 bool is_complex(TensorView x) { return x.shape.rank() == 3 && x.shape[2] == 2; }
 
@@ -29,7 +29,7 @@ std::complex<R>* complex_row(TensorView x, std::int64_t row) {
   return reinterpret_cast<std::complex<R>*>(x.row<R>(row));
 }
 
-/// exp(2πi · index/modulus) for an index reduced to [0, modulus): exact at the multiples of a quarter turn.
+/// exp(2πi · index/modulus), for an index in [0, modulus). Exact for multiples of π/2.
 std::complex<double> unit(std::int64_t index, std::int64_t modulus) {
   if (index == 0) return {1, 0};
   if (2 * index == modulus) return {-1, 0};
@@ -38,6 +38,7 @@ std::complex<double> unit(std::int64_t index, std::int64_t modulus) {
   return std::polar(1.0, 2 * std::numbers::pi * static_cast<double>(index) / static_cast<double>(modulus));
 }
 
+/// (first + row · step) mod modulus, in [0, modulus).
 std::int64_t reduced(std::int64_t first, std::int64_t row, std::int64_t step, std::int64_t modulus) {
   const auto index = static_cast<std::int64_t>((static_cast<__int128>(row) * step + first) % modulus);
   return index < 0 ? index + modulus : index;
@@ -47,16 +48,16 @@ template <class R>
 void transform(const Stream& stream, const FourierTransform& args) {
   const std::int64_t n = args.length, channels = args.x.shape[1], blocks = args.x.rows() / n,
                      stride = fft_row_stride(n);
-  const std::int64_t tiles = ceil_div(channels, channels_together);
-  const Tensor buffers(stream, dtype_of<R>, {thread_count(), channels_together, stride, 2});
-  const ComplexFft<R> fft(n, channels_together, args.inverse, buffers.view().row<R>(0));
+  const std::int64_t tiles = ceil_div(channels, tile_channels);
+  const Tensor buffers(stream, dtype_of<R>, {thread_count(), tile_channels, stride, 2});
+  const ComplexFft<R> fft(n, tile_channels, args.inverse, buffers.view().row<R>(0));
 #pragma omp parallel for schedule(static)
   for (std::int64_t item = 0; item < blocks * tiles; ++item) {
-    const std::int64_t begin = item / tiles * n, first = item % tiles * channels_together,
-                       width = std::min(channels_together, channels - first);
+    const std::int64_t begin = item / tiles * n, first = item % tiles * tile_channels,
+                       width = std::min(tile_channels, channels - first);
     R* const rows = buffers.view().row<R>(thread_index());
     auto* const to = reinterpret_cast<std::complex<R>*>(rows);
-    std::fill(to + width * stride, to + channels_together * stride, std::complex<R>{});
+    std::fill(to + width * stride, to + tile_channels * stride, std::complex<R>{});
     for (std::int64_t t = 0; t < n; ++t)
       for (std::int64_t c = 0; c < width; ++c) to[c * stride + t] = complex_row<R>(args.x, begin + t)[first + c];
     fft(rows);
@@ -65,16 +66,16 @@ void transform(const Stream& stream, const FourierTransform& args) {
   }
 }
 
-/// What x and y are, known where the inner loop is compiled.
+/// Template parameters tell what x and y are, so that the inner loop has no branches.
 template <class X, class Y, bool from_complex, bool to_complex, bool accumulate>
 void rotate_rows(const Rotate& args) {
   using R = Accumulator<Y>;
   const std::int64_t channels = args.x.shape[1], step = reduced(0, 1, args.step, args.modulus);
 #pragma omp parallel for schedule(static)
-  for (std::int64_t block = 0; block < args.x.rows(); block += rotated_together) {
+  for (std::int64_t block = 0; block < args.x.rows(); block += rotation_block) {
     std::int64_t index = reduced(args.first, block, args.step, args.modulus);
     std::complex<double> w = args.alpha * unit(index, args.modulus);
-    for (std::int64_t r = block; r < std::min(block + rotated_together, args.x.rows()); ++r) {
+    for (std::int64_t r = block; r < std::min(block + rotation_block, args.x.rows()); ++r) {
       if (r > block && step != 0) {
         index += index < args.modulus - step ? step : step - args.modulus;
         w = args.alpha * unit(index, args.modulus);
@@ -116,8 +117,8 @@ void rotate_of_types(const Rotate& args) {
   });
 }
 
-/// Calls body(a's row, b's row, y's row, channel, its group) for every row and channel: element d of a complex row is
-/// its numbers 2d and 2d+1. With a group a channel, as for hyena_li, they are the same and the loop is a vector's.
+/// Calls body(a's row, b's row, y's row, channel, its group) for every row and channel. Complex point d of a row is its
+/// elements 2d and 2d+1. If every channel is its own group, as for hyena_li, the loop over channels is vectorized.
 template <class R, class Body>
 void for_each_product(TensorView a, TensorView b, TensorView y, std::int64_t groups, const Body& body) {
   const std::int64_t channels = a.shape[1], group_size = channels / std::max<std::int64_t>(groups, 1);
@@ -160,19 +161,21 @@ void reduce_spectra(const ComplexMultiplyReduce& args) {
 
 void fourier_transform(const Stream& stream, const FourierTransform& args) {
   expect_complex("x", args.x);
-  ensure(args.length > 0 && args.x.rows() % args.length == 0, "transforms of {} rows in a tensor {}", args.length,
+  ensure(args.length > 0 && args.x.rows() % args.length == 0,
+         "transforms of length {} over the rows of a tensor {}, expected a divisor of the rows", args.length,
          args.x.shape.to_string());
   if (args.x.size() == 0 || args.length == 1) return;
   dispatch(args.x.dtype, [&]<class Type> { transform<Accumulator<Type>>(stream, args); });
 }
 
 void rotate(const Stream&, const Rotate& args) {
-  ensure(args.modulus > 0, "a rotation by fractions of {}", args.modulus);
+  ensure(args.modulus > 0, "modulus is {}, expected at least 1", args.modulus);
   for (const auto& [name, x] : {std::pair{"x", args.x}, std::pair{"y", args.y}})
     ensure(is_complex(x) || x.shape.rank() == 2, "{} is {}, expected [rows, D] or [rows, D, 2]", name,
            x.shape.to_string());
-  ensure(args.x.rows() == args.y.rows() && args.x.shape[1] == args.y.shape[1], "a rotation of {} into {}",
-         args.x.shape.to_string(), args.y.shape.to_string());
+  ensure(args.x.rows() == args.y.rows() && args.x.shape[1] == args.y.shape[1],
+         "a rotation from {} to {}, expected equal rows and channels", args.x.shape.to_string(),
+         args.y.shape.to_string());
   dispatch(args.x.dtype, [&]<class X> { dispatch(args.y.dtype, [&]<class Y> { rotate_of_types<X, Y>(args); }); });
 }
 
@@ -180,8 +183,9 @@ void complex_multiply(const Stream&, const ComplexMultiply& args) {
   expect_complex("a", args.a);
   expect("y", args.y, args.a.dtype, args.a.shape);
   expect("b", args.b, args.a.dtype, {args.a.rows(), args.b.shape[1], 2});
-  ensure(args.b.shape[1] == 0 ? args.a.shape[1] == 0 : args.a.shape[1] % args.b.shape[1] == 0, "a product of {} and {}",
-         args.a.shape.to_string(), args.b.shape.to_string());
+  ensure(args.b.shape[1] == 0 ? args.a.shape[1] == 0 : args.a.shape[1] % args.b.shape[1] == 0,
+         "a product of {} and {}, expected groups that divide the channels", args.a.shape.to_string(),
+         args.b.shape.to_string());
   dispatch(args.a.dtype, [&]<class Type> { multiply_spectra<Accumulator<Type>>(args); });
 }
 
@@ -190,7 +194,8 @@ void complex_multiply_reduce(const Stream&, const ComplexMultiplyReduce& args) {
   expect("b", args.b, args.a.dtype, args.a.shape);
   expect("y", args.y, args.a.dtype, {args.a.rows(), args.y.shape[1], 2});
   ensure(args.y.shape[1] == 0 ? args.a.shape[1] == 0 : args.a.shape[1] % args.y.shape[1] == 0,
-         "a product of {} into {}", args.a.shape.to_string(), args.y.shape.to_string());
+         "a product of {} summed into {}, expected groups that divide the channels", args.a.shape.to_string(),
+         args.y.shape.to_string());
   dispatch(args.a.dtype, [&]<class Type> { reduce_spectra<Accumulator<Type>>(args); });
 }
 

@@ -8,81 +8,82 @@ namespace {
 
 constexpr std::int64_t pieces_a_block = modal_conv_block / modal_piece;
 
-/// A piece [first, last) of a document [start, end), tokens of the run.
-struct Piece {
+/// A piece [first, last) of a document [start, end), in run rows.
+struct DocumentPiece {
   std::int64_t first, last, start, end;
   std::int64_t count() const { return last - first; }
-  bool fresh() const { return first == start; }  ///< no state enters
-  bool closing() const { return last == end; }   ///< no adjoint enters
+  bool starts_document() const { return first == start; }  ///< no state enters
+  bool ends_document() const { return last == end; }       ///< no adjoint enters
 };
 
-/// What a tile keeps from visit to visit, in this order in its scratch.
+/// What a tile keeps from panel to panel. The members are in this order in its scratch.
 template <class R>
-struct Kept {
-  Kept(Vector<R>* memory, std::int64_t M)
+struct TileState {
+  TileState(Vector<R>* memory, std::int64_t M)
       : modes(memory, M),
-        adjoint(memory + Modes<R>::size(M)),
+        adjoint(memory + ModeTables<R>::size(M)),
         states(adjoint + M),
         weighted(states + pieces_a_block * M),
         d_residues(weighted + M),
         d_exponents(d_residues + M) {}
-  static std::int64_t size(std::int64_t M) { return Modes<R>::size(M) + (pieces_a_block + 4) * M; }
+  static std::int64_t size(std::int64_t M) { return ModeTables<R>::size(M) + (pieces_a_block + 4) * M; }
 
-  Modes<R> modes;
-  Vector<R>* adjoint;      ///< [M]: λ G at the right edge of the piece at hand
+  ModeTables<R> modes;
+  Vector<R>* adjoint;      ///< [M]: λ G just after the current piece
   Vector<R>* states;       ///< [pieces_a_block, M]: s just before each multiple of modal_piece tokens of a block
-  Vector<R>* weighted;     ///< [M]
-  Vector<R>* d_residues;   ///< [M]: Σ dc s, of this visit, what enters its pieces from outside
-  Vector<R>* d_exponents;  ///< [M]: likewise Σ λ G s_{t-1}
+  Vector<R>* weighted;     ///< [M]: residues ⊙ s, a temporary
+  Vector<R>* d_residues;   ///< [M]: Σ dc s over this panel, from states that enter its pieces
+  Vector<R>* d_exponents;  ///< [M]: Σ λ G s_{t-1} over this panel, likewise
 };
 
-/// Sums over all visits, in float64, of a tile: [M] d_residues, [M] d_exponents, [modal_piece] Σ_t dc_t x_{t-lag}
-/// within pieces.
+/// The size of a tile's sums over all panels, in float64: [M] d_residues, [M] d_exponents, [modal_piece] Σ_t dc_t
+/// x_{t-lag} within pieces.
 inline std::int64_t sums_size(std::int64_t M) { return 2 * M + modal_piece; }
 
+/// Adds the lanes of a vector to sums in float64, and sets the vector to zero.
 template <class R>
 void add_to(double* to, Vector<R>& from) {
   for (std::int64_t d = 0; d < lanes<R>; ++d) to[d] += static_cast<double>(from[d]);
   from = Vector<R>{};
 }
 
-/// Parameter gradients and the adjoint across one piece: what the tokens inside owe to the state s before it (`s` null:
-/// none) and to the adjoint behind it.
+/// Moves the adjoint from the end of a piece to its start, and adds the piece's terms of the parameter gradients that
+/// depend on the state s before the piece (null: there is none) or on the adjoint after it.
 template <class R>
-void cross_piece(Kept<R>& kept, const Piece& piece, const Vector<R>* x, const Vector<R>* dc, const Vector<R>* s,
-                 TensorView log_rates, const Tile& tile) {
-  const Modes<R>& modes = kept.modes;
+void cross_piece(TileState<R>& tile_state, const DocumentPiece& piece, const Vector<R>* x, const Vector<R>* dc,
+                 const Vector<R>* s, TensorView log_rates, const Tile& tile) {
+  const ModeTables<R>& modes = tile_state.modes;
   const std::int64_t n = piece.count();
-  Vector<R> dc_counted[modal_piece], x_counted[modal_piece];  // times the power of λ that they meet
+  Vector<R> dc_weighted[modal_piece], x_weighted[modal_piece];  // multiplied by the exponent of λ in their term
   for (std::int64_t i = 0; i < n; ++i) {
-    dc_counted[i] = dc[i] * static_cast<R>(i + 1);
-    x_counted[i] = x[i] * static_cast<R>(n - 1 - i);
+    dc_weighted[i] = dc[i] * static_cast<R>(i + 1);
+    x_weighted[i] = x[i] * static_cast<R>(n - 1 - i);
   }
   for (std::int64_t m = 0; m < modes.count; ++m) {
     const Vector<R>* const power = modes.powers(m);
-    if (!piece.closing()) {
+    if (!piece.ends_document()) {
       Vector<R> later{};  // Σ_j (n-1-j) λ^{n-1-j} x_j
-      for (std::int64_t j = 0; j < n; ++j) later += power[n - 1 - j] * x_counted[j];
+      for (std::int64_t j = 0; j < n; ++j) later += power[n - 1 - j] * x_weighted[j];
       if (s != nullptr) later += power[n] * s[m] * static_cast<R>(n);
-      kept.d_exponents[m] += kept.adjoint[m] * later;
+      tile_state.d_exponents[m] += tile_state.adjoint[m] * later;
     }
     if (s == nullptr) continue;
     Vector<R> through{}, counted{};  // Σ_i λ^{i+1} dc_i, Σ_i (i+1) λ^{i+1} dc_i
     for (std::int64_t i = 0; i < n; ++i) {
       through += power[i + 1] * dc[i];
-      counted += power[i + 1] * dc_counted[i];
+      counted += power[i + 1] * dc_weighted[i];
     }
-    kept.d_residues[m] += s[m] * through;
-    kept.d_exponents[m] += modes.residue(m) * s[m] * counted;
+    tile_state.d_residues[m] += s[m] * through;
+    tile_state.d_exponents[m] += modes.residue(m) * s[m] * counted;
     const Vector<R> own = modes.residue(m) * through;
-    if (piece.closing())
-      kept.adjoint[m] = own;
+    if (piece.ends_document())
+      tile_state.adjoint[m] = own;
     else
-      kept.adjoint[m] += own - modes.loss(m, n, log_rates, tile) * kept.adjoint[m];
+      tile_state.adjoint[m] += own - modes.loss(m, n, log_rates, tile) * tile_state.adjoint[m];
   }
 }
 
-// Floor: q, k, v, d_y read once, d_q, d_k, d_v written once; 2·(3·piece/2 + 6·M) flops an element.
+// Lower bound: q, k, v, d_y read once, d_q, d_k, d_v written once; 2·(3·piece/2 + 6·M) flops an element.
 template <class T>
 void backward(const Stream& stream, const ModalConvBackward& args) {
   using R = Accumulator<T>;
@@ -90,7 +91,7 @@ void backward(const Stream& stream, const ModalConvBackward& args) {
   const GatedConvGradients& out = args.gradients;
   const std::int64_t tokens = in.segments.tokens, M = args.log_rates.columns();
   const TileGroups<R> groups(in.v.columns());
-  const Scratch<R> scratch(stream, groups.tiles * Kept<R>::size(M));
+  const VectorScratch<R> scratch(stream, groups.tiles * TileState<R>::size(M));
   const Tensor sums = Tensor::zeros(stream, DType::f64, {groups.tiles, sums_size(M), lanes<R>});
 
 #pragma omp parallel for schedule(static)
@@ -98,38 +99,38 @@ void backward(const Stream& stream, const ModalConvBackward& args) {
     const std::int64_t first_tile = groups.first_tile(group), last_tile = groups.first_tile(group + 1);
     for (std::int64_t index = first_tile; index < last_tile; ++index) {
       const Tile tile = groups.tile(index);
-      Kept<R> kept(scratch.data() + index * Kept<R>::size(M), M);
-      kept.modes.template prepare<T>(args.residues, args.log_rates, in.skip, tile);
+      TileState<R> tile_state(scratch.data() + index * TileState<R>::size(M), M);
+      tile_state.modes.template prepare<T>(args.residues, args.log_rates, in.skip, tile);
       if (args.adjoint_in.present() && in.segments.continues_to_right())
-        load_matrix<R>(args.adjoint_in, tile, kept.adjoint);
+        load_matrix<R>(args.adjoint_in, tile, tile_state.adjoint);
     }
-    for (std::int64_t visit = (tokens - 1) / modal_visit * modal_visit; visit >= 0 && tokens > 0;
-         visit -= modal_visit) {
-      const std::int64_t count = std::min(modal_visit, tokens - visit);
+    for (std::int64_t panel = (tokens - 1) / modal_panel * modal_panel; panel >= 0 && tokens > 0;
+         panel -= modal_panel) {
+      const std::int64_t count = std::min(modal_panel, tokens - panel);
       for (std::int64_t index = first_tile; index < last_tile; ++index) {
         const Tile tile = groups.tile(index);
-        Kept<R> kept(scratch.data() + index * Kept<R>::size(M), M);
-        Vector<R> x[modal_visit], dc[modal_visit], c[modal_visit], d_kv[modal_visit], products[modal_piece] = {};
-        load_product<T>(in, visit, count, tile, x);
-        load_output_gradient<T>(in, out.d_y, visit, count, tile, dc);
+        TileState<R> tile_state(scratch.data() + index * TileState<R>::size(M), M);
+        Vector<R> x[modal_panel], dc[modal_panel], c[modal_panel], d_kv[modal_panel], products[modal_piece] = {};
+        load_product<T>(in, panel, count, tile, x);
+        load_output_gradient<T>(in, out.d_y, panel, count, tile, dc);
         for (std::int64_t block = (count - 1) / modal_conv_block * modal_conv_block; block >= 0;
              block -= modal_conv_block) {
-          const std::int64_t begin = visit + block, end = std::min(begin + modal_conv_block, tokens);
-          // Forward again for the states between the block's pieces.
-          load_saved(args.states.template row<const R>(begin / modal_conv_block), M, tile, kept.states);
+          const std::int64_t begin = panel + block, end = std::min(begin + modal_conv_block, tokens);
+          // Computes the states between the block's pieces again.
+          load_saved_states(args.states.template row<const R>(begin / modal_conv_block), M, tile, tile_state.states);
           for (std::int64_t t = begin; t + modal_piece < end; t += modal_piece) {
-            Vector<R>* const s = kept.states + ((t - begin) / modal_piece + 1) * M;
+            Vector<R>* const s = tile_state.states + ((t - begin) / modal_piece + 1) * M;
             std::copy(s - M, s, s);
             for_each_document(
                 in.segments, t, t + modal_piece,
                 [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t document_end) {
                   if (last != document_end)
-                    advance_state(kept.modes, x + (first - visit), last - first, first == start, args.log_rates, tile,
-                                  s);
+                    advance_state(tile_state.modes, x + (first - panel), last - first, first == start, args.log_rates,
+                                  tile, s);
                 });
           }
           for (std::int64_t t = begin + (end - begin - 1) / modal_piece * modal_piece; t >= begin; t -= modal_piece) {
-            Piece pieces[modal_piece];
+            DocumentPiece pieces[modal_piece];
             std::int64_t found = 0;
             for_each_document(
                 in.segments, t, std::min(t + modal_piece, end),
@@ -137,33 +138,34 @@ void backward(const Stream& stream, const ModalConvBackward& args) {
                   pieces[found++] = {first, last, start, document_end};
                 });
             for (std::int64_t i = found - 1; i >= 0; --i) {
-              const Piece& piece = pieces[i];
-              const std::int64_t at = piece.first - visit, n = piece.count();
-              // Only a piece at a multiple of modal_piece goes on with a document.
-              const Vector<R>* const s = piece.fresh() ? nullptr : kept.states + (t - begin) / modal_piece * M;
+              const DocumentPiece& piece = pieces[i];
+              const std::int64_t at = piece.first - panel, n = piece.count();
+              // Only a piece at a multiple of modal_piece can continue a document.
+              const Vector<R>* const s =
+                  piece.starts_document() ? nullptr : tile_state.states + (t - begin) / modal_piece * M;
               if (in.q.present()) {
-                multiply_piece<1>(kept.modes.taps(), x + at, n, c + at);
+                multiply_toeplitz_rows<1>(tile_state.modes.taps(), modal_piece, x + at, n, 0, c + at);
                 if (s != nullptr) {
-                  for (std::int64_t m = 0; m < M; ++m) kept.weighted[m] = kept.modes.residue(m) * s[m];
-                  add_from_state<true>(kept.modes, kept.weighted, n, c + at);
+                  for (std::int64_t m = 0; m < M; ++m) tile_state.weighted[m] = tile_state.modes.residue(m) * s[m];
+                  add_from_state<true>(tile_state.modes, tile_state.weighted, n, c + at);
                 }
               }
-              multiply_piece<-1>(kept.modes.taps(), dc + at, n, d_kv + at);
-              if (!piece.closing()) add_from_state<false>(kept.modes, kept.adjoint, n, d_kv + at);
+              multiply_toeplitz_rows<-1>(tile_state.modes.taps(), modal_piece, dc + at, n, 0, d_kv + at);
+              if (!piece.ends_document()) add_from_state<false>(tile_state.modes, tile_state.adjoint, n, d_kv + at);
               for (std::int64_t lag = 0; lag < n; lag += 8) {
                 Vector<R>(&sum)[8] = *reinterpret_cast<Vector<R>(*)[8]>(products + lag);
                 correlate<8>(dc + at, x + at, lag, 0, n, 0, sum);
               }
-              cross_piece(kept, piece, x + at, dc + at, s, args.log_rates, tile);
+              cross_piece(tile_state, piece, x + at, dc + at, s, args.log_rates, tile);
             }
           }
         }
-        if (in.q.present()) store_gated<T>(c, out.d_y, visit, count, tile, out.d_q);
-        store_product_gradient<T>(d_kv, in, out, visit, count, tile);
+        if (in.q.present()) store_gated<T>(c, out.d_y, panel, count, tile, out.d_q);
+        store_product_gradient<T>(d_kv, in, out, panel, count, tile);
         double* const to = sums.view().template row<double>(index);
         for (std::int64_t m = 0; m < M; ++m) {
-          add_to<R>(to + m * lanes<R>, kept.d_residues[m]);
-          add_to<R>(to + (M + m) * lanes<R>, kept.d_exponents[m]);
+          add_to<R>(to + m * lanes<R>, tile_state.d_residues[m]);
+          add_to<R>(to + (M + m) * lanes<R>, tile_state.d_exponents[m]);
         }
         for (std::int64_t lag = 0; lag < modal_piece; ++lag) add_to<R>(to + (2 * M + lag) * lanes<R>, products[lag]);
       }

@@ -8,7 +8,7 @@
 namespace causeway::cpu {
 namespace {
 
-/// Taps whose powers of λ a table holds: λ^t = λ^{t0} · λ^{t-t0}, both accurate, so that no error builds up along the
+/// Powers of λ in a table: λ^t = λ^{t0} · λ^{t-t0}. Both factors are accurate, so that no error accumulates along the
 /// filter.
 constexpr std::int64_t table_size = 128;
 
@@ -17,6 +17,7 @@ double rate_of(TensorView log_rates, std::int64_t d, std::int64_t m) {
   return modal_rate(static_cast<double>(log_rates.row<const R>(d)[m]));
 }
 
+/// power[i] = λ^i.
 template <class R>
 void fill_table(double rate, R* power) {
 #pragma omp simd
@@ -57,16 +58,17 @@ void filter_backward(const Stream& stream, const ModalFilterBackward& args) {
       fill_table(rate, power);
       double sum = 0, counted = 0;  // Σ d_taps λ^t, Σ d_taps t λ^t
       for (std::int64_t t = 0; t < length; t += table_size) {
-        R here = 0, from_here = 0;
-#pragma omp simd reduction(+ : here, from_here)
+        R block_sum = 0, block_counted = 0;  // of the table's range, with t counted from its start
+#pragma omp simd reduction(+ : block_sum, block_counted)
         for (std::int64_t i = 0; i < std::min(table_size, length - t); ++i) {
           const R term = d_taps[t + i] * power[i];
-          here += term;
-          from_here += term * static_cast<R>(i);
+          block_sum += term;
+          block_counted += term * static_cast<R>(i);
         }
         const double scale = std::exp(-rate * static_cast<double>(t));
-        sum += scale * static_cast<double>(here);
-        counted += scale * (static_cast<double>(from_here) + static_cast<double>(t) * static_cast<double>(here));
+        sum += scale * static_cast<double>(block_sum);
+        counted +=
+            scale * (static_cast<double>(block_counted) + static_cast<double>(t) * static_cast<double>(block_sum));
       }
       args.d_residues.row<R>(d)[m] += static_cast<R>(sum);
       args.d_log_rates.row<R>(d)[m] += static_cast<R>(-rate * residue * counted);
@@ -75,7 +77,8 @@ void filter_backward(const Stream& stream, const ModalFilterBackward& args) {
 }
 
 void expect_filter(TensorView residues, TensorView log_rates, std::string_view name, TensorView taps) {
-  ensure(residues.dtype == accumulator_of(residues.dtype), "residues are {}", name_of(residues.dtype));
+  ensure(residues.dtype == accumulator_of(residues.dtype), "residues are {}, expected f64 or f32",
+         name_of(residues.dtype));
   expect("log_rates", log_rates, residues.dtype, residues.shape);
   expect(name, taps, residues.dtype, {residues.rows(), taps.columns()});
 }

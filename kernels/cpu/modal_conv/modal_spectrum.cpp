@@ -10,9 +10,10 @@
 namespace causeway::cpu {
 namespace {
 
-constexpr std::int64_t block_rows = 256;  // of frequencies: what a block holds stays in the first-level cache
+constexpr std::int64_t block_rows = 256;  // frequencies of a block: its tables fit the L1 cache
 
-/// One mode in float64: what 1 - λ loses to cancellation where λ is near 1 would be lost for good.
+/// One mode, in float64. 1 - λ is computed without cancellation: for λ near 1, digits lost there would be lost in the
+/// result.
 struct Mode {
   Mode(double log_rate, std::int64_t length_)
       : length(static_cast<double>(length_)),
@@ -22,8 +23,8 @@ struct Mode {
         far(std::exp(-rate * length)),
         far_loss(-std::expm1(-rate * length)) {}
 
-  /// Of 1 - λ^length ω^length the real part, ω^length having -1, 0 or 1 there.
-  double numerator(double turn) const { return far_loss * turn + (1 - turn); }
+  /// The real part of 1 - λ^length ω^length, given that of ω^length, which is -1, 0 or 1.
+  double numerator(double power) const { return far_loss * power + (1 - power); }
 
   double length;
   double rate, decay, loss;  ///< λ = decay, 1 - λ = loss
@@ -39,34 +40,35 @@ std::vector<Mode> modes_of(TensorView log_rates, std::int64_t length) {
   return modes;
 }
 
-/// Some frequencies of the grid of 4·length points: ω = exp(-2πi j/(4·length)), and twice the squared sine of half its
-/// angle, so that 1 - λω = (1 - λ) + λ (2 sin²) - iλ Im ω keeps what 1 - λ has; and ω^length, a power of -i. Every
-/// channel's modes meet the same ones.
+/// Some frequencies of the grid of 4·length points, which all modes of all channels use: ω = exp(-2πi j/(4·length)) as
+/// `re` and `im`; `twice` = 2 sin² of half its angle, so that 1 - λω = (1 - λ) + λ·twice - iλ Im ω keeps the digits of
+/// 1 - λ; and ω^length, a power of -i, as `power_re` and `power_im`.
 struct Frequencies {
   Frequencies(std::int64_t first, std::int64_t step, std::int64_t length, std::int64_t rows) : count(rows) {
     constexpr double powers_re[] = {1, 0, -1, 0}, powers_im[] = {0, -1, 0, 1};
     for (std::int64_t r = 0; r < rows; ++r) {
       const std::int64_t index = first + r * step, j = (index % (4 * length) + 4 * length) % (4 * length);
       const std::int64_t near =
-          j > 2 * length ? j - 4 * length : j;  // near 0 an angle has more digits than near a whole turn
+          j > 2 * length ? j - 4 * length : j;  // an angle near 0 is more accurate than one near 2π
       const double half = std::numbers::pi * static_cast<double>(near) / static_cast<double>(4 * length);
       const double sine = std::sin(half);
-      turn_re[r] = powers_re[j % 4];
-      turn_im[r] = powers_im[j % 4];
+      power_re[r] = powers_re[j % 4];
+      power_im[r] = powers_im[j % 4];
       twice[r] = 2 * sine * sine;
       re[r] = 1 - twice[r];
       im[r] = -2 * sine * std::cos(half);
     }
   }
   std::int64_t count;
-  double turn_re[block_rows], turn_im[block_rows], twice[block_rows], re[block_rows], im[block_rows];
+  double power_re[block_rows], power_im[block_rows], twice[block_rows], re[block_rows], im[block_rows];
 };
 
-struct Numbers {
+/// Complex points of a block.
+struct ComplexBlock {
   double re[block_rows], im[block_rows];
 };
 
-/// Calls body(first row, frequencies) block by block, in order.
+/// Calls body(first row, frequencies) for one block after the other.
 template <class Args, class Body>
 void for_each_block(const Args& args, std::int64_t rows, const Body& body) {
   for (std::int64_t row = 0; row < rows; row += block_rows)
@@ -80,15 +82,15 @@ void spectrum(const ModalSpectrum& args) {
   for_each_block(args, args.y.rows(), [&](std::int64_t row, const Frequencies& at) {
 #pragma omp parallel for schedule(static)
     for (std::int64_t d = 0; d < D; ++d) {
-      Numbers sum{};
+      ComplexBlock sum{};
       for (std::int64_t m = 0; m < M; ++m) {
         const Mode mode = modes[static_cast<std::size_t>(d * M + m)];
         const double residue = static_cast<double>(args.residues.row<const R>(d)[m]);
 #pragma omp simd
         for (std::int64_t r = 0; r < at.count; ++r) {
           const double re = mode.loss + mode.decay * at.twice[r], im = mode.decay * at.im[r];  // of conj(1 - λω)
-          const double over = residue / (re * re + im * im), n_re = mode.numerator(at.turn_re[r]),
-                       n_im = -mode.far * at.turn_im[r];
+          const double over = residue / (re * re + im * im), n_re = mode.numerator(at.power_re[r]),
+                       n_im = -mode.far * at.power_im[r];
           sum.re[r] += over * (n_re * re - n_im * im);
           sum.im[r] += over * (n_re * im + n_im * re);
         }
@@ -111,7 +113,7 @@ void spectrum_backward(const ModalSpectrumBackward& args) {
   for_each_block(args, args.d_y.rows(), [&](std::int64_t row, const Frequencies& at) {
 #pragma omp parallel for schedule(static)
     for (std::int64_t d = 0; d < D; ++d) {
-      Numbers g;
+      ComplexBlock g;
       for (std::int64_t r = 0; r < at.count; ++r) {
         g.re[r] = static_cast<double>(args.d_y.row<const R>(row + r)[2 * d]);
         g.im[r] = static_cast<double>(args.d_y.row<const R>(row + r)[2 * d + 1]);
@@ -119,17 +121,17 @@ void spectrum_backward(const ModalSpectrumBackward& args) {
       for (std::int64_t m = 0; m < M; ++m) {
         const auto i = static_cast<std::size_t>(d * M + m);
         const Mode mode = modes[i];
-        const double lost = mode.length * mode.far;
+        const double far_slope = mode.length * mode.far;
         double value = 0, slope = 0;
 #pragma omp simd reduction(+ : value, slope)
         for (std::int64_t r = 0; r < at.count; ++r) {
           const double re = mode.loss + mode.decay * at.twice[r], im = mode.decay * at.im[r];  // of conj(1 - λω)
           const double over = 1 / (re * re + im * im), o_re = over * re, o_im = over * im;
-          const double n_re = mode.numerator(at.turn_re[r]), n_im = -mode.far * at.turn_im[r];
+          const double n_re = mode.numerator(at.power_re[r]), n_im = -mode.far * at.power_im[r];
           const double v_re = n_re * o_re - n_im * o_im, v_im = n_re * o_im + n_im * o_re;
           const double z_re = mode.decay * at.re[r], z_im = mode.decay * at.im[r];
-          const double t_re = v_re * z_re - v_im * z_im - lost * at.turn_re[r],
-                       t_im = v_re * z_im + v_im * z_re - lost * at.turn_im[r];
+          const double t_re = v_re * z_re - v_im * z_im - far_slope * at.power_re[r],
+                       t_im = v_re * z_im + v_im * z_re - far_slope * at.power_im[r];
           value += g.re[r] * v_re + g.im[r] * v_im;
           slope += g.re[r] * (t_re * o_re - t_im * o_im) + g.im[r] * (t_re * o_im + t_im * o_re);
         }
@@ -149,8 +151,9 @@ void spectrum_backward(const ModalSpectrumBackward& args) {
 
 template <class Args>
 void expect_spectrum(const Args& args, std::string_view name, TensorView y) {
-  ensure(args.length > 0, "a filter of {} taps", args.length);
-  ensure(args.residues.dtype == accumulator_of(args.residues.dtype), "residues are {}", name_of(args.residues.dtype));
+  ensure(args.length > 0, "length is {} taps, expected at least 1", args.length);
+  ensure(args.residues.dtype == accumulator_of(args.residues.dtype), "residues are {}, expected f64 or f32",
+         name_of(args.residues.dtype));
   expect("log_rates", args.log_rates, args.residues.dtype, args.residues.shape);
   expect(name, y, args.residues.dtype, {y.rows(), args.residues.rows(), 2});
 }

@@ -8,29 +8,31 @@
 #include "kernels/cpu/toeplitz.hpp"
 #include "kernels/modal_conv.hpp"
 
-/// The modal recurrence of one tile of channels, by pieces: up to `modal_piece` tokens of one document. Within a piece
-/// outputs come from a Toeplitz product with the first taps of the filter and from the state just before the piece.
+/// The modal recurrence of one tile of channels. Tokens are processed in pieces of at most `modal_piece` tokens of one
+/// document. The outputs of a piece are the sum of a Toeplitz product with the first taps of the filter and of terms
+/// from the state just before the piece.
 namespace causeway::cpu {
 
 inline constexpr std::int64_t modal_piece = 16;
 
-/// Tokens that a tile works off before the next tile's turn: enough to make loading the tile's tables worth it.
-inline constexpr std::int64_t modal_visit = 4 * modal_conv_block;
+/// Tokens of one tile that are processed before the next tile: enough that loading the tile's tables costs little.
+inline constexpr std::int64_t modal_panel = 4 * modal_conv_block;
 
-/// What a tile knows of its modes.
+/// Tables of a tile's modes: powers of λ, 1 - λ^modal_piece, residues, and the filter's first taps.
 template <class R>
-class Modes {
+class ModeTables {
  public:
+  /// Vectors of memory that the tables take.
   static std::int64_t size(std::int64_t modes) { return modes * (modal_piece + 3) + modal_piece; }
 
-  Modes(Vector<R>* memory, std::int64_t modes)
+  ModeTables(Vector<R>* memory, std::int64_t modes)
       : count(modes),
         powers_(memory),
         loss_(memory + modes * (modal_piece + 1)),
         residues_(loss_ + modes),
         taps_(residues_ + modes) {}
 
-  /// Fills the tables, in float64 throughout. `residues` may be absent.
+  /// Fills the tables; computes them in float64. `residues` and `skip` may be absent.
   template <class T>
   void prepare(TensorView residues, TensorView log_rates, TensorView skip, const Tile& tile) {
     double taps[modal_piece][lanes<R>] = {};
@@ -66,9 +68,10 @@ class Modes {
 
   const Vector<R>* powers(std::int64_t m) const { return powers_ + m * (modal_piece + 1); }  ///< λ^0 … λ^modal_piece
   const Vector<R>& residue(std::int64_t m) const { return residues_[m]; }
-  const Vector<R>* taps() const { return taps_; }  ///< h of a piece, the skip added to lag 0
+  const Vector<R>* taps() const { return taps_; }  ///< h_0 … h_{modal_piece-1}, with the skip added to lag 0
 
-  /// 1 - λ^n without cancellation: what a state loses over n tokens. Whole pieces have it ready.
+  /// 1 - λ^n without cancellation: the fraction of a state that is lost over n tokens. The tables hold it for whole
+  /// pieces.
   Vector<R> loss(std::int64_t m, std::int64_t n, TensorView log_rates, const Tile& tile) const {
     if (n == modal_piece) return loss_[m];
     Vector<R> result{};
@@ -84,50 +87,28 @@ class Modes {
   Vector<R>*powers_, *loss_, *residues_, *taps_;
 };
 
-/// y = H x (Direction +1) or Hᵀ x (-1) of a piece's n rows, H the Toeplitz factor of `taps`.
-template <int Direction, class V>
-void multiply_piece(const V* taps, const V* x, std::int64_t n, V* y) {
-  std::int64_t i = 0;
-  const auto take = [&]<int R>() {
-    for (; i + R <= n; i += R) {
-      V sum[R] = {};
-      if constexpr (Direction > 0) {
-        multiply_toeplitz<1>(taps, modal_piece, x + i, i, sum);
-        for (int r = 0; r < R; ++r) y[i + r] = sum[r];
-      } else {
-        multiply_toeplitz<-1>(taps, modal_piece, x + i + R - 1, n - i - R, sum);
-        for (int r = 0; r < R; ++r) y[i + R - 1 - r] = sum[r];
-      }
-    }
-  };
-  take.template operator()<8>();
-  take.template operator()<4>();
-  take.template operator()<2>();
-  take.template operator()<1>();
-}
-
-/// y[i] += Σ_m λ_m^{i+1} w_m (`rising`), or Σ_m λ_m^{n-1-i} w_m, of a piece's n rows.
+/// For the n rows of a piece: y[i] += Σ_m λ_m^{i+1} w_m if `rising`, otherwise y[i] += Σ_m λ_m^{n-1-i} w_m.
 template <bool rising, class R>
-void add_from_state(const Modes<R>& modes, const Vector<R>* w, std::int64_t n, Vector<R>* y) {
-  constexpr std::int64_t together = 8;
-  for (std::int64_t first = 0; first < n; first += together) {
-    Vector<R> sum[together] = {};
-    if (n - first >= together) {
+void add_from_state(const ModeTables<R>& modes, const Vector<R>* w, std::int64_t n, Vector<R>* y) {
+  constexpr std::int64_t unrolled = 8;
+  for (std::int64_t first = 0; first < n; first += unrolled) {
+    Vector<R> sum[unrolled] = {};
+    if (n - first >= unrolled) {
       for (std::int64_t m = 0; m < modes.count; ++m)
-        for (std::int64_t r = 0; r < together; ++r)
+        for (std::int64_t r = 0; r < unrolled; ++r)
           sum[r] += modes.powers(m)[rising ? first + r + 1 : n - 1 - first - r] * w[m];
     } else {
       for (std::int64_t m = 0; m < modes.count; ++m)
         for (std::int64_t r = 0; r < n - first; ++r)
           sum[r] += modes.powers(m)[rising ? first + r + 1 : n - 1 - first - r] * w[m];
     }
-    for (std::int64_t r = 0; r < std::min(together, n - first); ++r) y[first + r] += sum[r];
+    for (std::int64_t r = 0; r < std::min(unrolled, n - first); ++r) y[first + r] += sum[r];
   }
 }
 
 /// Σ_j λ_m^{n-1-j} x_j: the state after a piece from a zero start.
 template <class R>
-Vector<R> state_of_piece(const Modes<R>& modes, std::int64_t m, const Vector<R>* x, std::int64_t n) {
+Vector<R> state_of_piece(const ModeTables<R>& modes, std::int64_t m, const Vector<R>* x, std::int64_t n) {
   const Vector<R>* const power = modes.powers(m) + n - 1;
   Vector<R> even{}, odd{};
   std::int64_t j = 0;
@@ -139,9 +120,9 @@ Vector<R> state_of_piece(const Modes<R>& modes, std::int64_t m, const Vector<R>*
   return even + odd;
 }
 
-/// s becomes the state after a piece; `fresh`: its document starts with the piece.
+/// s becomes the state after a piece. If the piece starts its document (`fresh`), s was not set before.
 template <class R>
-void advance_state(const Modes<R>& modes, const Vector<R>* x, std::int64_t n, bool fresh, TensorView log_rates,
+void advance_state(const ModeTables<R>& modes, const Vector<R>* x, std::int64_t n, bool fresh, TensorView log_rates,
                    const Tile& tile, Vector<R>* s) {
   for (std::int64_t m = 0; m < modes.count; ++m) {
     const Vector<R> own = state_of_piece(modes, m, x, n);

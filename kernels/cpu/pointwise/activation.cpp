@@ -3,6 +3,7 @@
 
 #include <type_traits>
 
+#include "kernels/cpu/partial_sums.hpp"
 #include "kernels/cpu/pointwise/elementwise.hpp"
 #include "kernels/cpu/vector_math.hpp"
 
@@ -14,7 +15,7 @@ void scale(const Stream&, const Scale& args) {
     dispatch(y.dtype, [&]<class Y>() {
       using Wide = std::common_type_t<Accumulator<X>, Accumulator<Y>>;
       const auto alpha = static_cast<Wide>(args.alpha);
-      for_each_run({x, y}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
+      for_each_span({x, y}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
         const X* from = x.row<X>(row) + column;
         Y* to = y.row<Y>(row) + column;
         if (args.accumulate) {
@@ -34,17 +35,17 @@ void scale(const Stream&, const Scale& args) {
 void fill(const Stream&, const Fill& args) {
   dispatch(args.y.dtype, [&]<class T>() {
     const T value(static_cast<Accumulator<T>>(args.value));
-    for_each_run({args.y}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
+    for_each_span({args.y}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
       std::fill_n(args.y.row<T>(row) + column, count, value);
     });
   });
 }
 
 void negative_exponential(const Stream&, const NegativeExponential& args) {
-  ensure(args.x.dtype == args.y.dtype, "negative_exponential from {} to {}", name_of(args.x.dtype),
-         name_of(args.y.dtype));
+  ensure(args.x.dtype == args.y.dtype, "negative_exponential: x is {}, y is {}, expected one type",
+         name_of(args.x.dtype), name_of(args.y.dtype));
   dispatch(args.x.dtype, [&]<class T>() {
-    for_each_run({args.x, args.y}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
+    for_each_span({args.x, args.y}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
       const T* x = args.x.row<T>(row) + column;
       T* y = args.y.row<T>(row) + column;
 #pragma omp simd
@@ -55,11 +56,11 @@ void negative_exponential(const Stream&, const NegativeExponential& args) {
 
 void negative_exponential_backward(const Stream&, const NegativeExponentialBackward& args) {
   ensure(args.y.dtype == args.d_y.dtype && args.y.dtype == args.d_x.dtype,
-         "negative_exponential_backward of {}, {} and {}", name_of(args.y.dtype), name_of(args.d_y.dtype),
-         name_of(args.d_x.dtype));
+         "negative_exponential_backward: y is {}, d_y is {}, d_x is {}, expected one type", name_of(args.y.dtype),
+         name_of(args.d_y.dtype), name_of(args.d_x.dtype));
   dispatch(args.y.dtype, [&]<class T>() {
     using Wide = Accumulator<T>;
-    for_each_run({args.y, args.d_y, args.d_x}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
+    for_each_span({args.y, args.d_y, args.d_x}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
       const T* y = args.y.row<T>(row) + column;
       const T* d_y = args.d_y.row<T>(row) + column;
       T* d_x = args.d_x.row<T>(row) + column;
@@ -72,7 +73,7 @@ void negative_exponential_backward(const Stream&, const NegativeExponentialBackw
 
 void sum_of_elements(const Stream&, const SumOfElements& args) {
   const std::span<double> sum = args.sum.as<double>();
-  ensure(sum.size() == 1, "sum_of_elements into a tensor {}, expected one element", args.sum.shape.to_string());
+  ensure(sum.size() == 1, "sum_of_elements: sum is {}, expected one element", args.sum.shape.to_string());
   if (args.x.size() == 0) return;
   double total = 0;
   dispatch(args.x.dtype, [&]<class T>() {
@@ -86,21 +87,21 @@ void sum_of_elements(const Stream&, const SumOfElements& args) {
 void sum_of_squares(const Stream& stream, const SumOfSquares& args) {
   const TensorView x = args.x;
   const std::span<double> sum = args.sum.as<double>();
-  ensure(sum.size() == 1, "sum_of_squares into a tensor {}, expected one element", args.sum.shape.to_string());
+  ensure(sum.size() == 1, "sum_of_squares: sum is {}, expected one element", args.sum.shape.to_string());
   if (x.size() == 0) return;
   const bool dense = x.dense();
-  const std::int64_t columns = dense ? x.size() : x.columns(), runs = ceil_div(columns, run_length);
-  const Tensor partial(stream, DType::f64, {dense ? 1 : x.rows(), runs});  // one sum a run, added up in order below
+  const std::int64_t columns = dense ? x.size() : x.columns(), spans = ceil_div(columns, span_length);
+  const Tensor partial(stream, DType::f64, {dense ? 1 : x.rows(), spans});  // one sum for each span
   dispatch(x.dtype, [&]<class T>() {
-    for_each_run({x}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
+    for_each_span({x}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
       const T* from = x.row<T>(row) + column;
-      double of_run = 0;
-#pragma omp simd reduction(+ : of_run)
-      for (std::int64_t i = 0; i < count; ++i) of_run += static_cast<double>(from[i]) * static_cast<double>(from[i]);
-      partial.view().row<double>(row)[column / run_length] = of_run;
+      double span_sum = 0;
+#pragma omp simd reduction(+ : span_sum)
+      for (std::int64_t i = 0; i < count; ++i) span_sum += static_cast<double>(from[i]) * static_cast<double>(from[i]);
+      partial.view().row<double>(row)[column / span_length] = span_sum;
     });
   });
-  for (const double of_run : partial.view().as<double>()) sum[0] += of_run;
+  add_parts(sum.data(), 1, partial.view().row<const double>(0), partial.view().size(), 1);
 }
 
 }  // namespace causeway::cpu

@@ -20,8 +20,10 @@ void adamw(const Stream&, const AdamW& args) {
   const DType dtype = args.master.dtype;
   ensure(args.step >= 1 && args.gradient.dtype == dtype && args.exp_avg.dtype == dtype &&
              args.exp_avg_sq.dtype == dtype && accumulator_of(dtype) == dtype,
-         "adamw step {} with gradient {}, master {}, moments {} and {}", args.step, name_of(args.gradient.dtype),
-         name_of(dtype), name_of(args.exp_avg.dtype), name_of(args.exp_avg_sq.dtype));
+         "adamw: step {}, gradient {}, master {}, moments {} and {}; expected a step of at least 1 and one accumulator "
+         "type",
+         args.step, name_of(args.gradient.dtype), name_of(dtype), name_of(args.exp_avg.dtype),
+         name_of(args.exp_avg_sq.dtype));
   const double factor = args.factor.present() ? args.factor.as<double>()[0] : 1;
   if (!std::isfinite(factor)) return;
   dispatch(dtype, [&]<class T>() {
@@ -30,24 +32,25 @@ void adamw(const Stream&, const AdamW& args) {
     const auto scale = static_cast<Wide>(args.gradient_scale * factor), rate = static_cast<Wide>(args.learning_rate),
                eps = static_cast<Wide>(args.eps), decay = static_cast<Wide>(args.weight_decay),
                beta1 = static_cast<Wide>(args.beta1), beta2 = static_cast<Wide>(args.beta2),
-               fresh1 = static_cast<Wide>(1 - args.beta1), fresh2 = static_cast<Wide>(1 - args.beta2),
-               unbias1 = static_cast<Wide>(1 / (1 - std::pow(args.beta1, steps))),
-               unbias2 = static_cast<Wide>(1 / (1 - std::pow(args.beta2, steps)));
-    for_each_run({args.gradient, args.master, args.exp_avg, args.exp_avg_sq},
-                 [&](std::int64_t row, std::int64_t column, std::int64_t count) {
-                   const Wide* gradient = args.gradient.row<Wide>(row) + column;
-                   Wide* master = args.master.row<Wide>(row) + column;
-                   Wide* exp_avg = args.exp_avg.row<Wide>(row) + column;
-                   Wide* exp_avg_sq = args.exp_avg_sq.row<Wide>(row) + column;
+               one_minus_beta1 = static_cast<Wide>(1 - args.beta1), one_minus_beta2 = static_cast<Wide>(1 - args.beta2),
+               bias_correction1 = static_cast<Wide>(1 / (1 - std::pow(args.beta1, steps))),
+               bias_correction2 = static_cast<Wide>(1 / (1 - std::pow(args.beta2, steps)));
+    for_each_span({args.gradient, args.master, args.exp_avg, args.exp_avg_sq},
+                  [&](std::int64_t row, std::int64_t column, std::int64_t count) {
+                    const Wide* gradient = args.gradient.row<Wide>(row) + column;
+                    Wide* master = args.master.row<Wide>(row) + column;
+                    Wide* exp_avg = args.exp_avg.row<Wide>(row) + column;
+                    Wide* exp_avg_sq = args.exp_avg_sq.row<Wide>(row) + column;
 #pragma omp simd
-                   for (std::int64_t i = 0; i < count; ++i) {
-                     const Wide g = scale * gradient[i];
-                     exp_avg[i] = beta1 * exp_avg[i] + fresh1 * g;
-                     exp_avg_sq[i] = beta2 * exp_avg_sq[i] + fresh2 * g * g;
-                     const Wide update = unbias1 * exp_avg[i] / (std::sqrt(unbias2 * exp_avg_sq[i]) + eps);
-                     master[i] -= rate * (update + decay * master[i]);
-                   }
-                 });
+                    for (std::int64_t i = 0; i < count; ++i) {
+                      const Wide g = scale * gradient[i];
+                      exp_avg[i] = beta1 * exp_avg[i] + one_minus_beta1 * g;
+                      exp_avg_sq[i] = beta2 * exp_avg_sq[i] + one_minus_beta2 * g * g;
+                      const Wide update =
+                          bias_correction1 * exp_avg[i] / (std::sqrt(bias_correction2 * exp_avg_sq[i]) + eps);
+                      master[i] -= rate * (update + decay * master[i]);
+                    }
+                  });
   });
 }
 

@@ -15,11 +15,11 @@ template <class T>
 void loss_and_gradient(const CrossEntropy& args, std::span<const std::int32_t> labels) {
   using Wide = Accumulator<T>;
   const std::int64_t tokens = args.logits.rows(), vocabulary = args.logits.columns();
-#pragma omp parallel for schedule(static) if (tokens * vocabulary > 4 * run_length)
+#pragma omp parallel for schedule(static) if (tokens * vocabulary > 4 * span_length)
   for (std::int64_t t = 0; t < tokens; ++t) {
     const std::int32_t label = labels[static_cast<std::size_t>(t)];
     T* d_logits = args.d_logits.present() ? args.d_logits.row<T>(t) : nullptr;
-    if (label < 0) {  // selected, not multiplied away: the logits here may be anything
+    if (label < 0) {  // not multiplied by zero: logits may be NaN or infinite here
       *args.loss.row<Wide>(t) = 0;
       if (d_logits != nullptr) std::fill_n(d_logits, vocabulary, T(Wide{0}));
       continue;
@@ -37,8 +37,8 @@ void loss_and_gradient(const CrossEntropy& args, std::span<const std::int32_t> l
 #pragma omp simd
     for (std::int64_t v = 0; v < vocabulary; ++v)
       d_logits[v] = exponential(static_cast<Wide>(logits[v]) - largest) / sum;
-    d_logits[label] =
-        exponential(at_label) / sum - 1;  // from the unrounded probability: bf16 would lose what is left of p - 1
+    d_logits[label] = exponential(at_label) / sum -
+                      1;  // p - 1 from the unrounded p: after rounding to bf16 the difference would be lost
   }
 }
 
@@ -53,8 +53,8 @@ void cross_entropy(const Stream&, const CrossEntropy& args) {
   const auto wrong =
       std::find_if(labels.begin(), labels.end(), [&](std::int32_t label) { return label >= logits.columns(); });
   if (wrong != labels.end())
-    fail(ExitCode::usage, "label {} is id {}, expected at most {} (the vocabulary's last)", wrong - labels.begin(),
-         *wrong, logits.columns() - 1);
+    fail(ExitCode::usage, "label {} is id {}, expected at most {}, the last id of the vocabulary",
+         wrong - labels.begin(), *wrong, logits.columns() - 1);
   dispatch(logits.dtype, [&]<class T>() { loss_and_gradient<T>(args, labels); });
 }
 

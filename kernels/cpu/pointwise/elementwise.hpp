@@ -9,14 +9,15 @@
 
 namespace causeway::cpu {
 
-/// Elements a thread takes at a time, and below which a second thread does not pay. Fixed, so that where a vector loop
-/// ends and its remainder begins, and with it every bit of the result, does not depend on the number of threads.
-inline constexpr std::int64_t run_length = 4096;
+/// Elements that a thread takes at a time. Fixed: so the end of a vectorized loop and its remainder, and with them
+/// every bit of the result, do not depend on the number of threads.
+inline constexpr std::int64_t span_length = 4096;
 
-/// Calls body(row, column, count) for runs of elements that are contiguous in every one of `tensors` (all of one
-/// shape), in parallel: element i of a run is x.row<T>(row)[column + i]. Where all are dense the whole is one row.
+/// Calls body(row, column, count), in parallel, for spans of at most span_length elements that are contiguous in each
+/// of `tensors`: element i of a span is x.row<T>(row)[column + i]. If all tensors are dense, they count as one row.
+/// Throws Error(internal) unless all tensors have one shape.
 template <class Body>
-void for_each_run(std::initializer_list<TensorView> tensors, const Body& body) {
+void for_each_span(std::initializer_list<TensorView> tensors, const Body& body) {
   const TensorView& first = *tensors.begin();
   bool dense = true;
   for (const TensorView& x : tensors) {
@@ -25,11 +26,11 @@ void for_each_run(std::initializer_list<TensorView> tensors, const Body& body) {
   }
   if (first.size() == 0) return;
   const std::int64_t rows = dense ? 1 : first.rows(), columns = dense ? first.size() : first.columns();
-  const std::int64_t runs = ceil_div(columns, run_length);
-#pragma omp parallel for schedule(static) if (first.size() > 4 * run_length)
-  for (std::int64_t i = 0; i < rows * runs; ++i) {
-    const std::int64_t column = i % runs * run_length;
-    body(i / runs, column, std::min(run_length, columns - column));
+  const std::int64_t spans = ceil_div(columns, span_length);
+#pragma omp parallel for schedule(static) if (first.size() > 4 * span_length)
+  for (std::int64_t i = 0; i < rows * spans; ++i) {
+    const std::int64_t column = i % spans * span_length;
+    body(i / spans, column, std::min(span_length, columns - column));
   }
 }
 

@@ -8,32 +8,33 @@
 namespace causeway::cpu {
 namespace {
 
-/// The ids, checked: tokens come from files, and an id past the table would read or write somebody else's memory.
+/// Checks the ids: tokens come from files, and an id outside the vocabulary would access memory outside the table.
 std::span<const std::int32_t> checked_ids(TensorView ids, std::int64_t vocabulary) {
   const std::span<const std::int32_t> all = ids.as<std::int32_t>();
   const auto wrong = std::find_if(all.begin(), all.end(), [&](std::int32_t id) { return id < 0 || id >= vocabulary; });
   if (wrong != all.end())
-    fail(ExitCode::usage, "token {} is id {}, expected 0 to {} (the vocabulary's last)", wrong - all.begin(), *wrong,
-         vocabulary - 1);
+    fail(ExitCode::usage, "token {} is id {}, expected 0 to {}, the last id of the vocabulary", wrong - all.begin(),
+         *wrong, vocabulary - 1);
   return all;
 }
 
+/// Copies the rows of the tokens' ids.
 template <class From, class To>
 void gather(const EmbeddingForward& args, std::span<const std::int32_t> ids) {
   const std::int64_t tokens = args.y.rows(), channels = args.y.columns();
-#pragma omp parallel for schedule(static) if (tokens * channels > 4 * run_length)
+#pragma omp parallel for schedule(static) if (tokens * channels > 4 * span_length)
   for (std::int64_t t = 0; t < tokens; ++t)
     std::copy_n(args.weight.row<From>(ids[static_cast<std::size_t>(t)]), channels, args.y.row<To>(t));
 }
 
-/// A thread owns columns, not tokens: each table entry then sums in token order, and a DNA pack, all of whose tokens
-/// share four rows, still divides evenly.
+/// A thread takes columns, not tokens. So each row of the table is summed in the order of the tokens, and the work is
+/// divided evenly even for DNA, whose tokens all use four rows.
 template <class T>
 void scatter_add(const EmbeddingBackward& args, std::span<const std::int32_t> ids) {
   using Wide = Accumulator<T>;
   constexpr std::int64_t width = 64;
   const std::int64_t tokens = args.d_y.rows(), channels = args.d_y.columns();
-#pragma omp parallel for schedule(static) if (tokens * channels > 4 * run_length)
+#pragma omp parallel for schedule(static) if (tokens * channels > 4 * span_length)
   for (std::int64_t column = 0; column < channels; column += width) {
     const std::int64_t count = std::min(width, channels - column);
     for (std::int64_t t = 0; t < tokens; ++t) {

@@ -10,18 +10,18 @@ namespace {
 
 /// act(x) and act'(x).
 template <class R>
-struct ValueAndSlope {
-  R value, slope;
+struct ValueAndDerivative {
+  R value, derivative;
 };
 
 template <Activation activation, class R>
-ValueAndSlope<R> activate(R x) {
+ValueAndDerivative<R> activate(R x) {
   if constexpr (activation == Activation::silu) {
-    return {silu(x), silu_slope(x)};
+    return {silu(x), silu_derivative(x)};
   } else if constexpr (activation == Activation::gelu) {
-    const R below = (1 + error_function(x * static_cast<R>(std::numbers::sqrt2 / 2))) / 2;  // Φ(x)
+    const R phi = (1 + error_function(x * static_cast<R>(std::numbers::sqrt2 / 2))) / 2;  // Φ(x)
     const R density = exponential(-x * x / 2) * static_cast<R>(std::numbers::inv_sqrtpi / std::numbers::sqrt2);
-    return {x * below, below + x * density};
+    return {x * phi, phi + x * density};
   } else {
     return {x, 1};
   }
@@ -49,7 +49,7 @@ void gated_activation_forward(const Stream&, const GatedActivationForward& args)
   expect("y", args.y, args.a.dtype, args.a.shape);
   dispatch_activation(args.a.dtype, args.activation, [&]<class T, Activation activation>() {
     using R = Accumulator<T>;
-    for_each_run({args.a, args.b, args.y}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
+    for_each_span({args.a, args.b, args.y}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
       const T *a = args.a.row<const T>(row) + column, *b = args.b.row<const T>(row) + column;
       T* y = args.y.row<T>(row) + column;
 #pragma omp simd
@@ -65,19 +65,19 @@ void gated_activation_backward(const Stream&, const GatedActivationBackward& arg
     expect(name, view, args.a.dtype, args.a.shape);
   dispatch_activation(args.a.dtype, args.activation, [&]<class T, Activation activation>() {
     using R = Accumulator<T>;
-    for_each_run({args.a, args.b, args.d_y, args.d_a, args.d_b},
-                 [&](std::int64_t row, std::int64_t column, std::int64_t count) {
-                   const T *a = args.a.row<const T>(row) + column, *b = args.b.row<const T>(row) + column,
-                           *d_y = args.d_y.row<const T>(row) + column;
-                   T *d_a = args.d_a.row<T>(row) + column, *d_b = args.d_b.row<T>(row) + column;
+    for_each_span({args.a, args.b, args.d_y, args.d_a, args.d_b},
+                  [&](std::int64_t row, std::int64_t column, std::int64_t count) {
+                    const T *a = args.a.row<const T>(row) + column, *b = args.b.row<const T>(row) + column,
+                            *d_y = args.d_y.row<const T>(row) + column;
+                    T *d_a = args.d_a.row<T>(row) + column, *d_b = args.d_b.row<T>(row) + column;
 #pragma omp simd
-                   for (std::int64_t i = 0; i < count; ++i) {
-                     const auto [value, slope] = activate<activation>(static_cast<R>(a[i]));
-                     const R g = static_cast<R>(d_y[i]), gate = static_cast<R>(b[i]);
-                     d_a[i] = static_cast<T>(g * gate * slope);
-                     d_b[i] = static_cast<T>(g * value);
-                   }
-                 });
+                    for (std::int64_t i = 0; i < count; ++i) {
+                      const auto [value, derivative] = activate<activation>(static_cast<R>(a[i]));
+                      const R g = static_cast<R>(d_y[i]), gate = static_cast<R>(b[i]);
+                      d_a[i] = static_cast<T>(g * gate * derivative);
+                      d_b[i] = static_cast<T>(g * value);
+                    }
+                  });
   });
 }
 
@@ -86,7 +86,7 @@ void multiply(const Stream&, const Multiply& args) {
   expect("y", args.y, args.a.dtype, args.a.shape);
   dispatch(args.a.dtype, [&]<class T>() {
     using R = Accumulator<T>;
-    for_each_run({args.a, args.b, args.y}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
+    for_each_span({args.a, args.b, args.y}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
       const T *a = args.a.row<const T>(row) + column, *b = args.b.row<const T>(row) + column;
       T* y = args.y.row<T>(row) + column;
       if (args.accumulate) {

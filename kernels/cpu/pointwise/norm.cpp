@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/cpu/partial_sums.hpp"
 #include "kernels/cpu/pointwise/elementwise.hpp"
 #include "kernels/expect.hpp"
 
@@ -15,7 +16,7 @@ void forward(const RmsNormForward& args) {
   using Wide = Accumulator<T>;
   const std::int64_t tokens = args.y.rows(), channels = args.y.columns();
   const Wide* weight = args.weight.row<Wide>(0);
-#pragma omp parallel for schedule(static) if (tokens * channels > 4 * run_length)
+#pragma omp parallel for schedule(static) if (tokens * channels > 4 * span_length)
   for (std::int64_t t = 0; t < tokens; ++t) {
     Wide* residual = args.residual.row<Wide>(t);
     if (args.x.present()) {
@@ -23,7 +24,7 @@ void forward(const RmsNormForward& args) {
 #pragma omp simd
       for (std::int64_t d = 0; d < channels; ++d) residual[d] += static_cast<Wide>(x[d]);
     }
-    Wide squares = 0;  // in one loop for both: recomputation, which adds no x, finds the same bits
+    Wide squares = 0;  // not in the loop above: recomputation, which has no x, must give the same bits
 #pragma omp simd reduction(+ : squares)
     for (std::int64_t d = 0; d < channels; ++d) squares += residual[d] * residual[d];
     const Wide rstd = 1 / std::sqrt(squares / static_cast<Wide>(channels) + static_cast<Wide>(args.eps));
@@ -34,14 +35,14 @@ void forward(const RmsNormForward& args) {
   }
 }
 
-/// `partial` [blocks, D], zero: d_weight is summed over `block` tokens at a time and then over the blocks in order.
-/// Their number depends on the shape alone.
+/// `partial` [blocks, D], zero at first: d_weight is summed within blocks of `block` tokens, then over the blocks in
+/// order. The blocks depend only on the shape.
 template <class T>
 void backward(const RmsNormBackward& args, std::int64_t block, TensorView partial) {
   using Wide = Accumulator<T>;
   const std::int64_t tokens = args.d_y.rows(), channels = args.d_y.columns();
   const Wide* weight = args.weight.row<Wide>(0);
-#pragma omp parallel for schedule(static) if (tokens * channels > 4 * run_length)
+#pragma omp parallel for schedule(static) if (tokens * channels > 4 * span_length)
   for (std::int64_t b = 0; b < partial.rows(); ++b) {
     Wide* sum = partial.row<Wide>(b);
     for (std::int64_t t = b * block; t < std::min(tokens, (b + 1) * block); ++t) {
@@ -62,12 +63,7 @@ void backward(const RmsNormBackward& args, std::int64_t block, TensorView partia
         d_residual[d] += rstd * (static_cast<Wide>(d_y[d]) * weight[d] - residual[d] * rstd * mean);
     }
   }
-  Wide* d_weight = args.d_weight.row<Wide>(0);
-  for (std::int64_t b = 0; b < partial.rows(); ++b) {
-    const Wide* sum = partial.row<Wide>(b);
-#pragma omp simd
-    for (std::int64_t d = 0; d < channels; ++d) d_weight[d] += sum[d];
-  }
+  add_parts(args.d_weight.row<Wide>(0), channels, partial.row<const Wide>(0), partial.rows(), partial.row_stride);
 }
 
 }  // namespace
@@ -75,7 +71,7 @@ void backward(const RmsNormBackward& args, std::int64_t block, TensorView partia
 void rms_norm_forward(const Stream&, const RmsNormForward& args) {
   const TensorView y = args.y;
   const DType wide = accumulator_of(y.dtype);
-  ensure(y.columns() > 0, "rms_norm of tokens without channels: y is {}", y.shape.to_string());
+  ensure(y.columns() > 0, "rms_norm: y is {}, expected at least one channel", y.shape.to_string());
   expect_if_present("rms_norm's x", args.x, y.dtype, y.shape);
   expect("rms_norm's residual", args.residual, wide, y.shape);
   expect("rms_norm's weight", args.weight, wide, {y.columns()});
@@ -87,13 +83,13 @@ void rms_norm_backward(const Stream& stream, const RmsNormBackward& args) {
   const TensorView d_y = args.d_y;
   const DType wide = accumulator_of(d_y.dtype);
   const std::int64_t tokens = d_y.rows();
-  ensure(d_y.columns() > 0, "rms_norm backward of tokens without channels: d_y is {}", d_y.shape.to_string());
+  ensure(d_y.columns() > 0, "rms_norm backward: d_y is {}, expected at least one channel", d_y.shape.to_string());
   expect("rms_norm backward's residual", args.residual, wide, d_y.shape);
   expect("rms_norm backward's weight", args.weight, wide, {d_y.columns()});
   expect("rms_norm backward's rstd", args.rstd, wide, {tokens});
   expect("rms_norm backward's d_residual", args.d_residual, wide, d_y.shape);
   expect("rms_norm backward's d_weight", args.d_weight, wide, {d_y.columns()});
-  const std::int64_t block = std::max<std::int64_t>(32, (tokens + 63) / 64);
+  const std::int64_t block = std::max<std::int64_t>(32, ceil_div(tokens, 64));
   const Tensor partial = Tensor::zeros(stream, wide, {ceil_div(tokens, block), d_y.columns()});
   dispatch(d_y.dtype, [&]<class T>() { backward<T>(args, block, partial); });
 }

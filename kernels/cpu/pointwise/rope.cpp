@@ -3,38 +3,38 @@
 
 #include "kernels/attention.hpp"
 #include "kernels/core/integer.hpp"
-#include "kernels/cpu/channel_tile.hpp"
+#include "kernels/cpu/channel_tiles.hpp"
 #include "kernels/expect.hpp"
 
 namespace causeway::cpu {
 namespace {
 
-/// Positions between two angles that are computed afresh: those between come by one complex product of float64.
+/// cos and sin are evaluated once in so many positions. The angles between follow by one complex product in float64.
 constexpr std::int64_t position_block = 64;
 
 template <class T>
-void turn(const Stream& stream, const Rope& args) {
+void rotate_pairs(const Stream& stream, const Rope& args) {
   using R = Accumulator<T>;
   const std::int64_t tokens = args.x.rows(), heads = args.x.shape[1], E = args.x.shape[2], pairs = E / 2;
   std::vector<double> frequencies;
   for (std::int64_t i = 0; i < pairs; ++i)
     frequencies.push_back(std::pow(args.base, -2.0 * static_cast<double>(i) / static_cast<double>(E)));
   const Tensor table(stream, DType::f64,
-                     {position_block, pairs, 2});  // exp(i · position · frequency), position < position_block
+                     {position_block, pairs, 2});  // exp(i · position · frequency) for position < position_block
   for (std::int64_t position = 0; position < position_block; ++position)
     for (std::int64_t i = 0; i < pairs; ++i) {
       const double angle = static_cast<double>(position) * frequencies[static_cast<std::size_t>(i)];
       table.view().row<double>(position)[2 * i] = std::cos(angle);
       table.view().row<double>(position)[2 * i + 1] = std::sin(angle);
     }
-  const std::int64_t runs = ceil_div(tokens, position_block);
-  const Tensor bases(stream, DType::f64, {runs, pairs, 2}), angles(stream, dtype_of<R>, {runs, pairs, 2});
+  const std::int64_t blocks = ceil_div(tokens, position_block);
+  const Tensor bases(stream, DType::f64, {blocks, pairs, 2}), angles(stream, dtype_of<R>, {blocks, pairs, 2});
 
 #pragma omp parallel for schedule(static)
-  for (std::int64_t run = 0; run < runs; ++run) {
-    double* const base = bases.view().row<double>(run);
-    R* const angle = angles.view().row<R>(run);
-    for_each_document(args.segments, run * position_block, std::min((run + 1) * position_block, tokens),
+  for (std::int64_t block = 0; block < blocks; ++block) {
+    double* const base = bases.view().row<double>(block);
+    R* const angle = angles.view().row<R>(block);
+    for_each_document(args.segments, block * position_block, std::min((block + 1) * position_block, tokens),
                       [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t) {
                         for (std::int64_t i = 0; i < pairs; ++i) {
                           const double at =
@@ -70,9 +70,9 @@ void rope(const Stream& stream, const Rope& args) {
   ensure(args.x.shape.rank() == 3 && args.x.rows() == args.segments.tokens && args.x.shape[2] % 2 == 0,
          "rope of {} for {} tokens, expected [tokens, H, E] with even E", args.x.shape.to_string(),
          args.segments.tokens);
-  ensure(args.base > 0, "rope's base is {}", args.base);
+  ensure(args.base > 0, "rope's base is {}, expected more than 0", args.base);
   expect("y", args.y, args.x.dtype, args.x.shape);
-  dispatch(args.x.dtype, [&]<class Type> { turn<Type>(stream, args); });
+  dispatch(args.x.dtype, [&]<class Type> { rotate_pairs<Type>(stream, args); });
 }
 
 }  // namespace causeway::cpu

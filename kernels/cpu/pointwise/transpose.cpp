@@ -6,10 +6,10 @@
 namespace causeway::cpu {
 namespace {
 
-constexpr std::int64_t side = 32;  // of a square whose rows and columns both stay in the first-level cache
+constexpr std::int64_t side = 32;  // of a square block of x and y: both fit the L1 cache
 
 template <class X, class Y>
-void transpose_squares(const Transpose& args) {
+void transpose_blocks(const Transpose& args) {
   using Wide = Accumulator<Y>;
   const std::int64_t rows = args.x.rows(), columns = args.x.columns();
 #pragma omp parallel for schedule(static) collapse(2)
@@ -27,9 +27,10 @@ void transpose_squares(const Transpose& args) {
 }  // namespace
 
 void transpose(const Stream&, const Transpose& args) {
-  ensure(args.x.shape.rank() == 2 && args.y.shape == Shape({args.x.columns(), args.x.rows()}), "{} transposed into {}",
-         args.x.shape.to_string(), args.y.shape.to_string());
-  dispatch(args.x.dtype, [&]<class X> { dispatch(args.y.dtype, [&]<class Y> { transpose_squares<X, Y>(args); }); });
+  ensure(args.x.shape.rank() == 2 && args.y.shape == Shape({args.x.columns(), args.x.rows()}),
+         "transpose: x is {}, y is {}, expected [rows, columns] and [columns, rows]", args.x.shape.to_string(),
+         args.y.shape.to_string());
+  dispatch(args.x.dtype, [&]<class X> { dispatch(args.y.dtype, [&]<class Y> { transpose_blocks<X, Y>(args); }); });
 }
 
 }  // namespace causeway::cpu

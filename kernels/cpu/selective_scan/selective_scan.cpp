@@ -1,13 +1,14 @@
 #include "kernels/selective_scan.hpp"
 #include "kernels/core/integer.hpp"
 
+#include "kernels/cpu/openmp.hpp"
 #include "kernels/cpu/selective_scan/selective_scan_tile.hpp"
 
 namespace causeway::cpu {
 namespace {
 
-/// h_t = exp(Δ_t A) ∘ h_{t-1} + Δ_t u_t B_t and s_t += C_t h_t over a block, one state n: `state` enters and leaves. x
-/// = Δu.
+/// One state n over a block: h_t = exp(Δ_t A) ⊙ h_{t-1} + x_t B_t and s_t += C_t h_t, with x = Δu. `state` is h before
+/// the block, and becomes h after it.
 template <class R>
 void scan_block_forward(const TokenBlock& block, const Panel<R>& decay, const Panel<R>& x, const R* B, const R* C,
                         Vector<R>& state, Panel<R>& s) {
@@ -20,7 +21,7 @@ void scan_block_forward(const TokenBlock& block, const Panel<R>& decay, const Pa
   state = h;
 }
 
-/// One block of one tile: h enters and leaves, y is written.
+/// One block of one tile: writes y; `h` is the states before the block, and becomes those after it.
 template <class T, class R>
 void forward_tile(const SelectiveScanForward& args, const TokenBlock& block, const Tile& tile, const Vector<R>* A,
                   const Vector<R>& bias, const Vector<R>& D, const R* B, const R* C, Vector<R>* h) {
@@ -46,19 +47,19 @@ void forward_tile(const SelectiveScanForward& args, const TokenBlock& block, con
   store<T>(s, block, tile, args.y);
 }
 
-// Floor: u, delta and z read once, y written once, h written every 64 tokens: (4 + N·4/(64·s))·s bytes a token and
-// channel of s bytes. Against that stand N exponentials and 6N flops, so that for N = 16 a core is busy with exp for
-// several times the memory's time.
+// Lower bound: u, delta and z read once, y written once, h written every 64 tokens: (4 + N·4/(64·s))·s bytes for a
+// token and channel of s bytes. It also takes N exponentials and 6N flops: for N = 16 the exponentials take a core
+// several times as long as the memory traffic.
 template <class T>
 void forward(const Stream& stream, const SelectiveScanForward& args) {
   using R = Accumulator<T>;
   const SelectiveScanInputs& in = args.in;
   const std::int64_t tokens = in.segments.tokens, N = in.A.columns();
   const TileGroups<R> groups(in.A.rows());
-  const TileScratch<R> kept(stream, groups, N, 2, 2);                        // A and h, delta_bias and D
+  const TileScratch<R> kept(stream, groups, N, 2, 2);                        // arrays: A, h; singles: delta_bias, D
   const Tensor rows(stream, dtype_of<R>, {groups.count, 2, N, scan_block});  // B and C of a block
 
-#pragma omp parallel for schedule(static) if (tokens * groups.channels * N > worth_threads)
+#pragma omp parallel for schedule(static) if (tokens * groups.channels * N > min_parallel_work)
   for (std::int64_t group = 0; group < groups.count; ++group) {
     const std::int64_t begin = groups.first_tile(group), end = groups.first_tile(group + 1);
     R* const B = rows.view().template row<R>(group);
@@ -71,12 +72,12 @@ void forward(const Stream& stream, const SelectiveScanForward& args) {
       kept.single(t, 1) = load_channels<R>(in.D, groups.tile(t));
     }
     for (std::int64_t b = 0; b * scan_block < tokens; ++b) {
-      const TokenBlock block(in.segments, 0, tokens, b, false);
+      const TokenBlock block(in.segments, 0, tokens, b, ScanDirection::left_to_right);
       load_transposed<T>(in.B, block, B);
       load_transposed<T>(in.C, block, C);
       for (std::int64_t t = begin; t < end; ++t) {
         const Tile tile = groups.tile(t);
-        if (args.states.present()) store_saved(kept.array(t, 1), N, tile, args.states.template row<R>(b));
+        if (args.states.present()) store_saved_states(kept.array(t, 1), N, tile, args.states.template row<R>(b));
         forward_tile<T>(args, block, tile, kept.array(t, 0), kept.single(t, 0), kept.single(t, 1), B, C,
                         kept.array(t, 1));
       }

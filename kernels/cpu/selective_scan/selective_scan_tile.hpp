@@ -3,40 +3,39 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "kernels/cpu/channel_tile.hpp"
+#include "kernels/core/scan_direction.hpp"
+#include "kernels/cpu/channel_tiles.hpp"
 #include "kernels/expect.hpp"
 #include "kernels/selective_scan.hpp"
 
-/// How the scan is cut for a CPU. Lanes are channels: a tile is one vector of channels, its state N vectors. Tokens
-/// come in blocks of selective_scan_block, so that everything a tile needs of a block, converted to the accumulator
-/// type R once, stays in the first-level cache while the states n run over it one after the other, each with its h in a
-/// register. A thread takes groups of tiles, and walks over the blocks with all tiles of the group side by side, so
-/// that neighbouring channels are read soon after each other. Groups depend on the number of channels alone, never on
-/// the number of threads.
+/// How the scan is divided on a CPU. Lanes are channels: a tile is one vector of channels, and its state is N vectors.
+/// Tokens are processed in blocks of selective_scan_block: all that a tile needs of a block is converted once to the
+/// accumulator type R and stays in the L1 cache. Then the states n are scanned over the block one after the other, each
+/// with its h in a register. A thread takes a group of tiles, and processes all tiles of the group before the next
+/// block, so that adjacent channels are read shortly after each other. Groups depend only on the number of channels,
+/// never on the number of threads.
 namespace causeway::cpu {
 
 inline constexpr std::int64_t scan_block = selective_scan_block;
 
-/// State updates below which a second thread costs more than it brings.
-inline constexpr std::int64_t worth_threads = 1 << 14;
-
-/// One value a token of a block and channel of a tile.
+/// One value for each token of a block and channel of a tile.
 template <class R>
 struct Panel {
   Vector<R> at[scan_block];
 };
 
-/// Tokens [begin, begin + count); bit i of `starts` tells that token begin + i is a document's first. The walk goes on
-/// at begin + to_next; 0: it ends.
+/// Tokens [begin, begin + count) of a run. Bit i of `starts` is set if token begin + i is the first of its document.
+/// The next block of the scan begins at begin + to_next; 0 means that this block is the last.
 struct TokenBlock {
   std::int64_t begin, count, to_next;
   std::uint64_t starts = 0;
   static_assert(scan_block <= 64);
 
-  /// Block b of [first, end) in a walk rightwards, or leftwards.
-  TokenBlock(const SegmentsView& segments, std::int64_t first, std::int64_t end, std::int64_t b, bool leftwards)
+  /// Block b of the rows [first, end), in a scan of this direction.
+  TokenBlock(const SegmentsView& segments, std::int64_t first, std::int64_t end, std::int64_t b,
+             ScanDirection direction)
       : begin(first + b * scan_block), count(std::min(scan_block, end - begin)) {
-    if (leftwards)
+    if (direction == ScanDirection::right_to_left)
       to_next = b > 0 ? -scan_block : 0;
     else
       to_next = begin + 2 * scan_block <= end ? scan_block : 0;
@@ -48,18 +47,19 @@ struct TokenBlock {
   bool starts_at(std::int64_t i) const { return (starts >> i) & 1; }
 };
 
-/// What a view holds of a block and a tile, converted to R. Fetches the same tile of the block that comes next into the
-/// second-level cache: rows stand too far apart for the hardware to guess.
+/// Loads a block of a tile, converted to R. Prefetches the same tile of the next block into the L2 cache: rows are too
+/// far apart for the hardware prefetcher.
 template <class T, class R>
 void load(TensorView from, const TokenBlock& block, const Tile& tile, Panel<R>& to) {
   const T* row = from.row<const T>(block.begin) + tile.first;
-  const std::int64_t ahead = block.to_next * from.row_stride;
+  const std::int64_t next_block = block.to_next * from.row_stride;
   for (std::int64_t i = 0; i < block.count; ++i, row += from.row_stride) {
     to.at[i] = load_lanes<R>(row, tile.width);
-    if (ahead != 0) __builtin_prefetch(row + ahead, 0, 2);
+    if (next_block != 0) __builtin_prefetch(row + next_block, 0, 2);
   }
 }
 
+/// The reverse of load, without prefetching.
 template <class T, class R>
 void store(const Panel<R>& from, const TokenBlock& block, const Tile& tile, TensorView to) {
   T* row = to.row<T>(block.begin) + tile.first;
@@ -76,11 +76,11 @@ void load_transposed(TensorView from, const TokenBlock& block, R* to) {
   }
 }
 
-/// N vectors of scratch a tile, all zero at first, and what a tile keeps there while the blocks go by.
+/// Scratch vectors that each tile keeps from block to block, zero at first.
 template <class R>
 class TileScratch {
  public:
-  /// `arrays` of N vectors and `singles` of one.
+  /// A tile gets `arrays` arrays of N vectors and `singles` single vectors.
   TileScratch(const Stream& stream, const TileGroups<R>& groups, std::int64_t states, std::int64_t arrays,
               std::int64_t singles)
       : states_(states),
@@ -97,7 +97,7 @@ class TileScratch {
   Tensor memory_;
 };
 
-/// delta + delta_bias in place becomes Δ.
+/// In place: delta becomes Δ.
 template <class R>
 void step_sizes(const Vector<R>& bias, bool with_softplus, std::int64_t tokens, Panel<R>& delta) {
   for (std::int64_t i = 0; i < tokens; ++i) {
@@ -112,7 +112,7 @@ void decays(const Panel<R>& delta, const Vector<R>& A, std::int64_t tokens, Pane
   for (std::int64_t i = 0; i < tokens; ++i) decay.at[i] = lanewise<R>(delta.at[i] * A, exponential<R>);
 }
 
-/// ds = d_y·silu(z), or d_y without a gate; z is loaded into `z`.
+/// ds = d_y·silu(z), and z; or ds = d_y if the gate is absent.
 template <class T, class R>
 void load_gated(TensorView d_y, TensorView gate, const TokenBlock& block, const Tile& tile, Panel<R>& z, Panel<R>& ds) {
   load<T>(d_y, block, tile, ds);
@@ -121,7 +121,7 @@ void load_gated(TensorView d_y, TensorView gate, const TokenBlock& block, const 
   for (std::int64_t i = 0; i < block.count; ++i) ds.at[i] *= lanewise<R>(z.at[i], silu<R>);
 }
 
-/// Shapes and types of what all of the scan's kernels read.
+/// Checks shapes and dtypes of the inputs.
 inline void expect_inputs(const SelectiveScanInputs& in) {
   const DType dtype = in.delta.dtype, accumulator = accumulator_of(dtype);
   const std::int64_t T = in.segments.tokens, D = in.A.rows(), N = in.A.columns();

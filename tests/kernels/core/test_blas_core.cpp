@@ -7,7 +7,7 @@
 namespace causeway {
 namespace {
 
-TEST(BlasCore, LeavesTheUsersChoiceAlone) {
+TEST(BlasCore, KeepsTheUsersChoice) {
   const char* const before = std::getenv("OPENBLAS_CORETYPE");
   setenv("OPENBLAS_CORETYPE", "Prescott", 1);
   EXPECT_EQ(better_blas_core(), "");
@@ -17,7 +17,7 @@ TEST(BlasCore, LeavesTheUsersChoiceAlone) {
     setenv("OPENBLAS_CORETYPE", before, 1);
 }
 
-TEST(BlasCore, AsksForNothingThisCpuLacks) {
+TEST(BlasCore, ReturnsOnlyCoresThatThisCpuSupports) {
   const std::string_view core = better_blas_core();
   EXPECT_TRUE(core.empty() || core == "SkylakeX" || core == "Haswell") << core;
 #ifdef __x86_64__

@@ -8,7 +8,7 @@
 namespace causeway::test {
 namespace {
 
-TEST(Bf16, EveryBitPatternSurvivesTheWayThroughFloat) {
+TEST(Bf16, EveryBitPatternIsUnchangedByConversionToFloatAndBack) {
   for (std::uint32_t bits = 0; bits < 0x10000; ++bits) {
     bf16 value;
     value.bits = static_cast<std::uint16_t>(bits);
@@ -20,20 +20,20 @@ TEST(Bf16, EveryBitPatternSurvivesTheWayThroughFloat) {
   }
 }
 
-TEST(Bf16, RoundsToTheNearerAndTiesToEven) {
+TEST(Bf16, RoundsToNearestAndTiesToEven) {
   struct Rounding {
     std::uint32_t from;
     std::uint16_t to;
   };
   for (const auto& [from, to] : {Rounding{0x3f800000, 0x3f80},  // 1 exactly
                                  {0x3f807fff, 0x3f80},          // just below the tie
-                                 {0x3f808000, 0x3f80},          // the tie between an even and an odd: down
+                                 {0x3f808000, 0x3f80},          // a tie: the even neighbour is below
                                  {0x3f808001, 0x3f81},          // just above it
-                                 {0x3f818000, 0x3f82},          // the tie between an odd and an even: up
-                                 {0xbf818000, 0xbf82},          // the same below zero
+                                 {0x3f818000, 0x3f82},          // a tie: the even neighbour is above
+                                 {0xbf818000, 0xbf82},          // the same for a negative number
                                  {0x3fffffff, 0x4000},          // carries into the exponent
                                  {0x7f7fffff, 0x7f80},
-                                 {0xff7fffff, 0xff80},  // the largest float is nearer to infinity
+                                 {0xff7fffff, 0xff80},  // the largest float rounds to infinity
                                  {0x7f7f7fff, 0x7f7f},
                                  {0x00000001, 0x0000},
                                  {0x00008001, 0x0001},
@@ -43,12 +43,12 @@ TEST(Bf16, RoundsToTheNearerAndTiesToEven) {
     EXPECT_EQ(bf16(std::bit_cast<float>(from)).bits, to) << std::hex << from;
 }
 
-TEST(Bf16, NansStayNansWhereverTheirBitsAre) {
+TEST(Bf16, EveryNanStaysANan) {
   for (const std::uint32_t bits : {0x7f800001u, 0x7fffffffu, 0x7fc00000u, 0xff800001u, 0xffffffffu, 0x7f80ffffu})
     EXPECT_TRUE(std::isnan(static_cast<float>(bf16(std::bit_cast<float>(bits))))) << std::hex << bits;
 }
 
-TEST(DType, NamesOfActivationTypesAreParsedAndOthersRefused) {
+TEST(DType, ParsesTheNamesOfActivationTypesAndRefusesOthers) {
   for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) EXPECT_EQ(parse_dtype(name_of(dtype)), dtype);
   for (const char* name : {"", "f16", "F32", "i32", "float"}) {
     try {

@@ -13,7 +13,7 @@
 namespace causeway::test {
 namespace {
 
-TEST(Events, OnTheCpuAreReachedAtOnceAndTellTheTime) {
+TEST(Events, OnTheCpuAreReachedAtOnceAndMeasureTime) {
   const Stream stream;
   const Event begin(stream, true), end(stream, true);
   EXPECT_TRUE(begin.reached());
@@ -26,11 +26,11 @@ TEST(Events, OnTheCpuAreReachedAtOnceAndTellTheTime) {
 class GpuEvents : public testing::Test {
  protected:
   void SetUp() override {
-    if (visible_gpus() == 0) GTEST_SKIP() << "no GPU answers";
+    if (visible_gpus() == 0) GTEST_SKIP() << "no usable GPU";
     stream_.emplace(Device::cuda);
   }
   const Stream& stream() const { return *stream_; }
-  /// Some tens of milliseconds of work, and what they leave behind.
+  /// Enqueues some tens of milliseconds of work that end with `value` in every element.
   Tensor slow_work(double value) const {
     Tensor x(stream(), DType::f32, {std::int64_t{1} << 28});
     for (int i = 0; i < 100; ++i) fill(stream(), {.value = i == 99 ? value : i, .y = x});
@@ -41,7 +41,7 @@ class GpuEvents : public testing::Test {
   std::optional<Stream> stream_;
 };
 
-TEST_F(GpuEvents, AQueueBesideStartsAfterWhatItIsHeldFor) {
+TEST_F(GpuEvents, ASideStreamStartsAfterTheEventThatBlocksIt) {
   const Stream other = stream().side_stream();
   const Tensor x = slow_work(7), first(stream(), DType::f32, {1000});
   const Event written(stream());
@@ -54,7 +54,7 @@ TEST_F(GpuEvents, AQueueBesideStartsAfterWhatItIsHeldFor) {
   EXPECT_EQ(values_of(moved(first, stream(), Stream())), std::vector<double>(1000, 7));
 }
 
-TEST_F(GpuEvents, TellTheDevicesTime) {
+TEST_F(GpuEvents, MeasureTheDevicesTime) {
   const Event begin(stream(), true);
   const Tensor x = slow_work(0);
   const Event end(stream(), true);
@@ -63,12 +63,12 @@ TEST_F(GpuEvents, TellTheDevicesTime) {
   EXPECT_LT(end.seconds_since(begin), 10);
 }
 
-TEST_F(GpuEvents, AHostThatWaitsForLongAsksTheWatcherWhoMayEndTheWait) {
-  int asked = 0;
-  check_while_waiting(stream(), [&] { ++asked; });
+TEST_F(GpuEvents, AWaitingHostCallsTheCheckWhichMayEndTheWait) {
+  int calls = 0;
+  check_while_waiting(stream(), [&] { ++calls; });
   Tensor x = slow_work(1);
   stream().wait();
-  EXPECT_GT(asked, 0);
+  EXPECT_GT(calls, 0);
   check_while_waiting(stream(), [] { throw std::runtime_error("gone"); });
   x = slow_work(2);
   EXPECT_THROW(stream().wait(), std::runtime_error);
@@ -76,11 +76,11 @@ TEST_F(GpuEvents, AHostThatWaitsForLongAsksTheWatcherWhoMayEndTheWait) {
   EXPECT_NO_THROW(stream().wait());
 }
 
-TEST_F(GpuEvents, UploadedNumbersMayChangeAtOnce) {
+TEST_F(GpuEvents, TheSourceOfAnUploadMayChangeAtOnce) {
   const Tensor busy = slow_work(0), x(stream(), DType::f64, {5000});
-  std::vector<double> numbers(5000, 3);
-  stream().upload(x.view().data, numbers.data(), x.view().bytes());
-  std::ranges::fill(numbers, 4);
+  std::vector<double> source(5000, 3);
+  stream().upload(x.view().data, source.data(), x.view().bytes());
+  std::ranges::fill(source, 4);
   EXPECT_EQ(values_of(moved(x, stream(), Stream())), std::vector<double>(5000, 3));
 }
 

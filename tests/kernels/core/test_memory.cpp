@@ -16,7 +16,7 @@
 namespace causeway::test {
 namespace {
 
-TEST(MemoryPool, GivesAReturnedBlockToTheNextRequestOfItsSize) {
+TEST(MemoryPool, ReusesAReleasedBlockForTheNextRequestOfItsSize) {
   MemoryPool pool(Device::cpu);
   void* const first = pool.allocate(1000);
   pool.release(first, 1000);
@@ -56,21 +56,20 @@ TEST(MemoryPool, CountsLiveAndPeakBytes) {
   EXPECT_EQ(pool.live_bytes(), 0);
 }
 
-TEST(MemoryPool, NoBytesAreNoBlock) {
+TEST(MemoryPool, ZeroBytesGiveANullPointer) {
   MemoryPool pool(Device::cpu);
   EXPECT_EQ(pool.allocate(0), nullptr);
   pool.release(nullptr, 0);
   EXPECT_EQ(pool.live_bytes(), 0);
 }
 
-TEST(MemoryPool, RefusesWhatTheMachineDoesNotHave) {
+TEST(MemoryPool, RefusesMoreMemoryThanTheMachineHas) {
   MemoryPool pool(Device::cpu);
   EXPECT_THROW(static_cast<void>(pool.allocate(std::int64_t{1} << 60)), Error);
   EXPECT_EQ(pool.live_bytes(), 0);
 }
 
-// The promise that makes "peak memory of a rank" a number one can trust: returned blocks do not pile up beside live
-// ones.
+// This makes the reported peak memory of a rank meaningful: released blocks do not accumulate beside live ones.
 TEST(MemoryPool, LiveAndCachedBytesStayBelowThePeakPlusOneRequest) {
   MemoryPool pool(Device::cpu);
   const RandomStream draws(2, 0);
@@ -94,19 +93,19 @@ TEST(MemoryPool, LiveAndCachedBytesStayBelowThePeakPlusOneRequest) {
 TEST(MemoryPool, ServesSeveralThreads) {
   MemoryPool pool(Device::cpu);
   std::vector<std::thread> threads;
-  std::vector<int> spoiled(4, 0);
+  std::vector<int> corrupted(4, 0);
   for (int id = 0; id < 4; ++id)
-    threads.emplace_back([&pool, &spoiled, id] {
+    threads.emplace_back([&pool, &corrupted, id] {
       for (int i = 0; i < 500; ++i) {
         const std::int64_t bytes = 256 * (1 + i % 7);
         auto* block = static_cast<unsigned char*>(pool.allocate(bytes));
         std::memset(block, id, static_cast<std::size_t>(bytes));
-        spoiled[static_cast<std::size_t>(id)] += std::count(block, block + bytes, id) != bytes;
+        corrupted[static_cast<std::size_t>(id)] += std::count(block, block + bytes, id) != bytes;
         pool.release(block, bytes);
       }
     });
   for (std::thread& thread : threads) thread.join();
-  EXPECT_EQ(spoiled, std::vector<int>(4, 0));
+  EXPECT_EQ(corrupted, std::vector<int>(4, 0));
   EXPECT_EQ(pool.live_bytes(), 0);
 }
 
@@ -118,10 +117,10 @@ std::int64_t resident_bytes() {
   return resident * sysconf(_SC_PAGE_SIZE);
 }
 
-TEST(MemoryPool, WhatItGivesUpIsTheSystemsAgain) {
-  // A block of this size, freed, is what glibc learns from to keep all smaller ones.
-  void* volatile lesson = std::malloc(24 << 20);
-  std::free(lesson);
+TEST(MemoryPool, FreedMemoryReturnsToTheSystem) {
+  // After a block of this size is freed, glibc keeps all smaller freed blocks (its dynamic mmap threshold).
+  void* volatile freed = std::malloc(24 << 20);
+  std::free(freed);
   constexpr std::int64_t count = 16, bytes = 4 << 20;
   const std::int64_t before = resident_bytes();
   void* volatile after_the_blocks = nullptr;

@@ -9,14 +9,14 @@ namespace {
 
 using Counter = std::array<std::uint32_t, 4>;
 
-// Random123 1.14's kat_vectors for philox4x32-10.
+// The known answers (kat_vectors) of Random123 1.14 for philox4x32-10.
 static_assert(philox({0, 0, 0, 0}, {0, 0}) == Counter{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
 static_assert(philox({~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}) == Counter{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
 static_assert(philox({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}) ==
               Counter{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1});
 
-TEST(Philox, GivesRandom123sKnownAnswers) {
-  const Counter zeros = philox({0, 0, 0, 0}, {0, 0});  // at run time too, not only in the compiler
+TEST(Philox, EqualsTheKnownAnswersOfRandom123) {
+  const Counter zeros = philox({0, 0, 0, 0}, {0, 0});  // at run time, not only at compile time
   EXPECT_EQ(zeros, (Counter{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
 }
 
@@ -40,7 +40,7 @@ TEST(RandomStream, UniformHasTheMomentsOfTheUnitIntervalAndStaysInside) {
     sum += u, squares += (u - 0.5) * (u - 0.5), lagged += (u - 0.5) * (previous - 0.5);
     previous = u;
   }
-  // Four standard errors of each.
+  // Four standard errors each.
   EXPECT_NEAR(sum / count, 0.5, 4 * std::sqrt(1. / 12 / count));
   EXPECT_NEAR(squares / count, 1. / 12, 4 * std::sqrt(1. / 180 / count));
   EXPECT_NEAR(lagged / count, 0, 4 / 12. / std::sqrt(count));

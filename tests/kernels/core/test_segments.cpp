@@ -10,7 +10,7 @@
 namespace causeway::test {
 namespace {
 
-/// Start of every token's document, from the definition: token by token.
+/// The start of every token's document, by the definition, token by token.
 std::vector<std::int64_t> starts_of(const Segments& segments) {
   std::vector<std::int64_t> starts;
   for (std::int64_t s = 0; s < segments.count(); ++s)
@@ -36,7 +36,7 @@ TEST(Segments, StartsEndsAndPositionsOverRandomSegmentations) {
   }
 }
 
-TEST(Segments, ASliceSaysOfItsTokensWhatThePackSays) {
+TEST(Segments, ASliceGivesTheSameDocumentsAsThePack) {
   for (std::uint64_t seed = 0; seed < 300; ++seed) {
     const auto tokens = static_cast<std::int64_t>(1 + seed % 50);
     const Segments segments = random_segments(tokens, seed);
@@ -72,7 +72,7 @@ TEST(Segments, AnEmptySliceTouchesNoDocument) {
   }
 }
 
-TEST(Segments, EmptyDocumentsAreNotInASlice) {
+TEST(Segments, ASliceLeavesOutEmptyDocuments) {
   const Segments segments({0, 0, 0, 4, 4, 4, 9, 9});
   EXPECT_EQ(segments.slice(0, 9), (std::vector<std::int64_t>{0, 4, 9}));
   EXPECT_EQ(segments.slice(4, 9), (std::vector<std::int64_t>{0, 5}));
@@ -88,7 +88,7 @@ TEST(Segments, OfLengthsAndOneDocument) {
   EXPECT_EQ(Segments().count(), 0);
 }
 
-TEST(Segments, RefusesWhatIsNoCuSeqlensAndNamesTheDataset) {
+TEST(Segments, RefusesInvalidCuSeqlensAndNamesTheDataset) {
   for (const auto& [wrong, reason] : {std::pair{std::vector<std::int64_t>{}, "is empty"},
                                       {{1, 2}, "starts at 1"},
                                       {{0, 5, 4}, "value 2 is 4 after 5"},

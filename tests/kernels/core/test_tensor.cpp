@@ -27,7 +27,7 @@ TEST(Shape, KnowsItsSizes) {
   EXPECT_THROW((Shape{-1}), Error);
 }
 
-TEST(TensorView, ADefaultOneIsAbsent) {
+TEST(TensorView, ADefaultConstructedViewIsAbsent) {
   const TensorView absent;
   EXPECT_FALSE(absent.present());
   EXPECT_EQ(absent.size(), 0);
@@ -47,7 +47,7 @@ TEST(TensorView, RowsAndColumnsOfAMatrix) {
   EXPECT_EQ(x.view().slice_columns(5, 0).size(), 0);
 }
 
-TEST(TensorView, RefusesSlicesThatLeaveTheTensor) {
+TEST(TensorView, RefusesSlicesOutsideTheTensor) {
   const Stream stream;
   const Tensor x = counting(stream, {4, 5}), cube = counting(stream, {2, 3, 4});
   for (const auto& [begin, count] : {std::pair{-1, 1}, {0, 5}, {4, 1}, {2, -1}})
@@ -57,7 +57,7 @@ TEST(TensorView, RefusesSlicesThatLeaveTheTensor) {
   EXPECT_THROW(cube.view().slice_columns(0, 1), Error);
 }
 
-TEST(TensorView, ReshapesAndSpansOnlyWhatIsDense) {
+TEST(TensorView, OnlyADenseViewCanBeReshapedOrSpanned) {
   const Stream stream;
   const Tensor x = counting(stream, {4, 6});
   EXPECT_EQ(x.view().reshaped({2, 3, 4}).row_stride, 12);
@@ -72,7 +72,7 @@ TEST(TensorView, ReshapesAndSpansOnlyWhatIsDense) {
   EXPECT_EQ(gaps.slice_rows(1, 1).as<float>()[2], 8);
 }
 
-TEST(Tensor, GivesItsMemoryBackOnceHoweverOftenItMoves) {
+TEST(Tensor, ReleasesItsMemoryExactlyOnceAfterMoves) {
   const Stream stream;
   {
     Tensor x = counting(stream, {10, 10});

@@ -62,7 +62,7 @@ TEST_P(Meshes, ExtentsWhoseProductIsNotTheNumberOfRanksAreRefused) {
 TEST_P(Meshes, ADeafGroupReceivesZerosAndStillReduces) {
   on_ranks(GetParam(), [](Communicator& world) {
     const int n = world.size(), me = world.rank(), right = (me + 1) % n, left = (me + n - 1) % n;
-    Mesh mesh(deaf_groups(world), 1, n);
+    Mesh mesh(groups_receiving_zeros(world), 1, n);
     const std::vector<std::byte> sent(3, std::byte{7});
     const auto received = [&](Communicator& ranks) {
       std::vector<std::byte> bytes(3);
