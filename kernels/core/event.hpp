@@ -22,7 +22,7 @@ class Event {
  private:
   std::shared_ptr<void> native_;                        // the cudaEvent_t; null on the CPU
   std::shared_ptr<const std::function<void()>> check_;  // the stream's check_while_waiting()
-  double host_seconds_ = 0;                             // when it was made; what a CPU event is timed by
+  double host_seconds_ = 0;                             // when it was made; times a CPU event
 };
 
 /// From now on a host that waits for `stream`, or for an event recorded on it later, calls `check` every 200 µs.

@@ -4,7 +4,7 @@
 
 namespace causeway {
 
-/// The number of GPUs that this process sees; 0 in a build without CUDA.
+/// The number of GPUs that are visible to this process; 0 in a build without CUDA.
 int visible_gpus();
 
 /// Streams that the calling thread makes from now on are on the GPU of this ordinal, counted from 0 among the visible
