@@ -15,7 +15,7 @@
 ///
 ///     document             0           1             2                 example: a pack of T = 14 tokens,
 ///     global token   |0 1 2 3 4|5 6 7 8 9 10|11 12 13|                 cu_seqlens = {0, 5, 11, 14},
-///                          |<-- chunk -->|                             the chunk is tokens [3, 9)
+///                          |<- chunk ->|                               the chunk is tokens [3, 9)
 ///     chunk row      (-3..) 0 1 2 3 4 5 (..10)                         its cu_seqlens = {-3, 2, 8}
 ///     rank-local row    offset + chunk row                             chunk = rows [offset, offset + 6)
 ///
