@@ -83,6 +83,7 @@ void cross_piece(TileState<R>& tile_state, const DocumentPiece& piece, const Vec
   }
 }
 
+// Longer than 80 lines, because all steps of a panel use the vectors of that panel, which are on the thread's stack.
 // Lower bound: q, k, v, d_y read once, d_q, d_k, d_v written once; 2·(3·piece/2 + 6·M) flops an element.
 template <class T>
 void backward(const Stream& stream, const ModalConvBackward& args) {
