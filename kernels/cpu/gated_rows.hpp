@@ -4,7 +4,7 @@
 #include <type_traits>
 
 #include "kernels/cpu/channel_tiles.hpp"
-#include "kernels/expect.hpp"
+#include "kernels/expect_gated_conv.hpp"
 #include "kernels/gated_conv.hpp"
 
 /// Loads and stores of rows of tokens, of one tile's channels, converted to the accumulator type R; and the gates
@@ -95,24 +95,6 @@ template <class T>
 Accumulator<T> parameter(TensorView x, std::int64_t row, std::int64_t column) {
   using R = Accumulator<T>;
   return x.dtype == dtype_of<R> ? x.row<const R>(row)[column] : static_cast<R>(x.row<const T>(row)[column]);
-}
-
-inline void expect_gated_inputs(const GatedConvInputs& in) {
-  const DType dtype = in.v.dtype;
-  const Shape rows{in.segments.tokens, in.v.columns()};
-  expect("v", in.v, dtype, rows);
-  expect_if_present("q", in.q, dtype, rows);
-  expect_if_present("k", in.k, dtype, rows);
-  if (in.skip.present()) expect_dtype_or_accumulator("skip", in.skip, dtype, {in.v.columns()});
-}
-
-inline void expect_gated_gradients(const GatedConvInputs& in, const GatedConvGradients& gradients) {
-  const DType dtype = in.v.dtype;
-  expect("d_y", gradients.d_y, dtype, in.v.shape);
-  expect("d_v", gradients.d_v, dtype, in.v.shape);
-  if (in.q.present()) expect("d_q", gradients.d_q, dtype, in.v.shape);
-  if (in.k.present()) expect("d_k", gradients.d_k, dtype, in.v.shape);
-  if (in.skip.present()) expect("d_skip", gradients.d_skip, accumulator_of(dtype), in.skip.shape);
 }
 
 }  // namespace causeway::cpu

@@ -349,7 +349,7 @@ void modal_conv_backward(const Stream& stream, const ModalConvBackward& args) {
   const DType accumulator = accumulator_of(in.v.dtype);
   const std::int64_t T = in.segments.tokens, D = in.v.columns(), M = args.log_rates.columns();
   expect_modal(in, args.residues, args.log_rates);
-  expect_modal_gradients(in, args.gradients);
+  expect_gated_gradients(in, args.gradients);
   expect("states", args.states, accumulator, {ceil_div(T, block_tokens), D, M});
   expect_if_present("adjoint_in", args.adjoint_in, accumulator, {D, M});
   expect("d_residues", args.d_residues, accumulator, {D, M});

@@ -6,7 +6,7 @@
 #include "kernels/cuda/device/documents.cuh"
 #include "kernels/cuda/device/functions.cuh"
 #include "kernels/cuda/device/packet.cuh"
-#include "kernels/expect.hpp"
+#include "kernels/expect_gated_conv.hpp"
 #include "kernels/modal_conv.hpp"
 
 /// The modal recurrence on a GPU, in the three passes of device/chunk_fold.cuh: sums of all chunks from a zero state, a
@@ -126,24 +126,13 @@ void fold_modal_chunks(const Stream& stream, ScanDirection direction, const Moda
 
 /// Throws unless the inputs have the shapes and types that kernels/modal_conv.hpp demands.
 inline void expect_modal(const GatedConvInputs& in, TensorView residues, TensorView log_rates) {
-  const DType dtype = in.v.dtype, accumulator = accumulator_of(dtype);
-  const Shape rows{in.segments.tokens, in.v.columns()}, matrix{in.v.columns(), log_rates.columns()};
-  expect("v", in.v, dtype, rows);
-  expect_if_present("q", in.q, dtype, rows);
-  expect_if_present("k", in.k, dtype, rows);
-  expect_if_present("skip", in.skip, in.skip.dtype == accumulator ? accumulator : dtype, {in.v.columns()});
+  const DType accumulator = accumulator_of(in.v.dtype);
+  const Shape matrix{in.v.columns(), log_rates.columns()};
+  expect_gated_inputs(in);
   expect("log_rates", log_rates, accumulator, matrix);
   expect_if_present("residues", residues, accumulator, matrix);
 }
 
 /// The same for the gradients.
-inline void expect_modal_gradients(const GatedConvInputs& in, const GatedConvGradients& gradients) {
-  const DType dtype = in.v.dtype;
-  expect("d_y", gradients.d_y, dtype, in.v.shape);
-  expect("d_v", gradients.d_v, dtype, in.v.shape);
-  if (in.q.present()) expect("d_q", gradients.d_q, dtype, in.v.shape);
-  if (in.k.present()) expect("d_k", gradients.d_k, dtype, in.v.shape);
-  if (in.skip.present()) expect("d_skip", gradients.d_skip, accumulator_of(dtype), in.skip.shape);
-}
 
 }  // namespace causeway::cuda
