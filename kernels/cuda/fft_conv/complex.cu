@@ -17,16 +17,18 @@ void expect_complex(std::string_view name, TensorView x) {
          "{} is {} {}, expected [rows, D, 2] in an accumulator type", name, name_of(x.dtype), x.shape.to_string());
 }
 
+/// The factor of a row of `rotate`.
 template <class R>
-struct Complex {
+struct RowFactor {
   R re, im;
 };
 
-/// factors[r] = alpha · exp(2πi (first + r·step) / modulus), its index reduced as an integer and exact at the multiples
-/// of a quarter turn.
+/// factors[r] = alpha · exp(2πi (first + r·step) / modulus). The index is reduced modulo `modulus` as an integer; the
+/// results at multiples of π/2 are exact.
+/// thread: one row
 template <class R>
-__global__ void __launch_bounds__(threads) rotations(std::int64_t first, std::int64_t step, std::int64_t modulus,
-                                                     double alpha, std::int64_t rows, Complex<R>* factors) {
+__global__ void __launch_bounds__(threads) row_factors(std::int64_t first, std::int64_t step, std::int64_t modulus,
+                                                       double alpha, std::int64_t rows, RowFactor<R>* factors) {
   const std::int64_t row = std::int64_t{blockIdx.x} * threads + threadIdx.x;
   if (row >= rows) return;
   auto index = static_cast<std::int64_t>((static_cast<__int128>(row) * step + first) % modulus);
@@ -36,18 +38,19 @@ __global__ void __launch_bounds__(threads) rotations(std::int64_t first, std::in
   factors[row] = {static_cast<R>(alpha * cosine), static_cast<R>(alpha * sine)};
 }
 
+/// y = factor · x for each row; real x have no imaginary part, and real y take the real part.
 template <class X, class Y, bool from_complex, bool to_complex, bool accumulate>
-struct Rotated {
+struct RotateBody {
   using R = Accumulator<Y>;
   static constexpr int width = from_complex || to_complex ? packet_width<X, Y> / 2 : packet_width<X, Y>;
   Rows<const X> x;
   Rows<Y> y;
-  const Complex<R>* factors;
+  const RowFactor<R>* factors;
 
   template <int V>
   __device__ void operator()(std::int64_t row, std::int64_t column) const {
     constexpr int from = from_complex ? 2 : 1, to = to_complex ? 2 : 1;
-    const Complex<R> w = factors[row];
+    const RowFactor<R> w = factors[row];
     const auto in = x.template load<from * V>(row, from * column);
     Packet<Y, to * V> out;
     if constexpr (accumulate) out = y.template load<to * V>(row, to * column);
@@ -71,8 +74,10 @@ struct Rotated {
   }
 };
 
+/// y = alpha · a ⊙ b, or a ⊙ conj(b) if sign = -1; group_size neighbouring channels of a are multiplied by one channel
+/// of b.
 template <class R>
-struct Products {
+struct MultiplyBody {
   static constexpr int width = packet_width<R> / 2;
   Rows<const R> a, b;
   Rows<R> y;
@@ -109,21 +114,25 @@ struct Products {
   }
 };
 
-/// `lanes` neighbouring lanes share a group of a row, V channels at once; the order of a sum depends on the group's
-/// size alone.
+/// y[row, group] += Σ a ⊙ conj(b) over the channels of the group.
+/// block: blockDim.x / lanes neighbouring groups by blockDim.y rows; goes over the rows in steps of gridDim.y blocks
+/// warp: `lanes` neighbouring lanes for one group
+/// thread: packets of V channels of one group, every lanes-th packet
+/// The order of a sum depends on group_size only.
 template <class R, int V>
 __global__ void __launch_bounds__(threads)
     reduce_products(Rows<const R> a, Rows<const R> b, Rows<R> y, std::int64_t rows, std::int64_t groups,
                     std::int64_t group_size, int lanes) {
   const int lane = static_cast<int>(threadIdx.x) % lanes;
   const std::int64_t group = std::int64_t{blockIdx.x} * (blockDim.x / lanes) + threadIdx.x / lanes;
-  // All threads of a block walk as often: a warp's lanes meet in reduce_lanes, and may be of several rows.
+  // All threads of a block make the same number of iterations: a warp calls reduce_lanes together, and its lanes may be
+  // in different rows.
   for (std::int64_t first = std::int64_t{blockIdx.y} * blockDim.y; first < rows;
        first += std::int64_t{gridDim.y} * blockDim.y) {
     const std::int64_t row = first + threadIdx.y;
-    const bool here = row < rows && group < groups;
+    const bool active = row < rows && group < groups;
     R re = 0, im = 0;
-    for (std::int64_t i = lane * V; here && i < group_size; i += lanes * V) {
+    for (std::int64_t i = lane * V; active && i < group_size; i += lanes * V) {
       const std::int64_t column = 2 * (group * group_size + i);
       const auto x = a.template load<2 * V>(row, column), w = b.template load<2 * V>(row, column);
 #pragma unroll
@@ -134,12 +143,20 @@ __global__ void __launch_bounds__(threads)
     }
     re = reduce_lanes(re, lanes);
     im = reduce_lanes(im, lanes);
-    if (!here || lane != 0) continue;
+    if (!active || lane != 0) continue;
     auto to = y.template load<2>(row, 2 * group);
     to.at[0] += re;
     to.at[1] += im;
     y.template store<2>(row, 2 * group, to);
   }
+}
+
+/// Checks x [rows, G, 2], where each of the G channels belongs to D / G channels of a [rows, D, 2].
+void expect_grouped(std::string_view name, TensorView x, TensorView a) {
+  const std::int64_t channels = a.shape[1], groups = x.shape[1];
+  expect(name, x, a.dtype, {a.rows(), groups, 2});
+  ensure(groups == 0 ? channels == 0 : channels % groups == 0,
+         "{} is {}, a is {}, expected whole groups of channels of a", name, x.shape.to_string(), a.shape.to_string());
 }
 
 /// Calls body.template operator()<flag>().
@@ -148,43 +165,43 @@ void dispatch_flag(bool flag, const Body& body) {
   flag ? body.template operator()<true>() : body.template operator()<false>();
 }
 
-/// Complex numbers go as pairs, even where not as whole packets.
+/// A complex value is read by one access of its two parts, so that it must be aligned to its size.
 void expect_pairs(std::initializer_list<TensorView> tensors) {
   for (const TensorView& x : tensors)
-    ensure(!is_complex(x) || rows_start_aligned({x}, 2),
-           "the complex numbers of a tensor {} do not stand at multiples of their size", x.shape.to_string());
+    ensure(!is_complex(x) || rows_start_aligned({x}, 2), "complex tensor {}: its values are not aligned to their size",
+           x.shape.to_string());
 }
 
 }  // namespace
 
-// Floor: x read, y written, and read too with `accumulate`. Complex f32 [16384, 4096]: 1.07 GB, 0.22 ms at 4.8 TB/s.
-// The factors are one a row.
+// Lower bound: x is read, y is written, and also read with `accumulate`. Complex f32 [16384, 4096]: 1.07 GB, 0.22 ms
+// at 4.8 TB/s. There is one factor for each row.
 void rotate(const Stream& stream, const Rotate& args) {
   const TensorView x = args.x, y = args.y;
-  ensure(args.modulus > 0, "a rotation by fractions of {}", args.modulus);
+  ensure(args.modulus > 0, "rotate: the modulus is {}, expected a positive one", args.modulus);
   for (const auto& [name, of] : {std::pair{"x", x}, std::pair{"y", y}})
     ensure(is_complex(of) || of.shape.rank() == 2, "{} is {}, expected [rows, D] or [rows, D, 2]", name,
            of.shape.to_string());
-  ensure(x.rows() == y.rows() && x.shape[1] == y.shape[1], "a rotation of {} into {}", x.shape.to_string(),
-         y.shape.to_string());
+  ensure(x.rows() == y.rows() && x.shape[1] == y.shape[1],
+         "rotate: x is {}, y is {}, expected the same rows and channels", x.shape.to_string(), y.shape.to_string());
   expect_pairs({x, y});
   if (x.size() == 0) return;
   const std::int64_t rows = x.rows();
   dispatch(y.dtype, [&]<class Y>() {
     using R = Accumulator<Y>;
     const Tensor factors(stream, dtype_of<R>, {rows, 2});
-    auto* const of_rows = static_cast<Complex<R>*>(factors.view().data);
-    rotations<R><<<grid_of(rows, threads), threads, 0, native_of(stream)>>>(args.first, args.step, args.modulus,
-                                                                            args.alpha, rows, of_rows);
+    auto* const factors_of_rows = static_cast<RowFactor<R>*>(factors.view().data);
+    row_factors<R><<<grid_of(rows, threads), threads, 0, native_of(stream)>>>(args.first, args.step, args.modulus,
+                                                                              args.alpha, rows, factors_of_rows);
     cuda_check(cudaGetLastError());
     dispatch(x.dtype, [&]<class X>() {
       dispatch_flag(is_complex(x), [&]<bool from_complex>() {
         dispatch_flag(is_complex(y), [&]<bool to_complex>() {
           dispatch_flag(args.accumulate, [&]<bool accumulate>() {
-            using Body = Rotated<X, Y, from_complex, to_complex, accumulate>;
+            using Body = RotateBody<X, Y, from_complex, to_complex, accumulate>;
             const bool aligned = rows_start_aligned({x}, from_complex ? 2 * Body::width : Body::width) &&
                                  rows_start_aligned({y}, to_complex ? 2 * Body::width : Body::width);
-            for_each_packet(stream, rows, x.shape[1], aligned, Body{Rows<const X>(x), Rows<Y>(y), of_rows});
+            for_each_packet(stream, rows, x.shape[1], aligned, Body{Rows<const X>(x), Rows<Y>(y), factors_of_rows});
           });
         });
       });
@@ -192,18 +209,17 @@ void rotate(const Stream& stream, const Rotate& args) {
   });
 }
 
-// Floor: a and b read, y written. Complex f32 [16384, 4096] with a group a channel: 1.61 GB, 0.34 ms at 4.8 TB/s.
+// Lower bound: a and b are read, y is written. Complex f32 [16384, 4096] with one channel per group: 1.61 GB, 0.34 ms
+// at 4.8 TB/s.
 void complex_multiply(const Stream& stream, const ComplexMultiply& args) {
   expect_complex("a", args.a);
   expect("y", args.y, args.a.dtype, args.a.shape);
-  expect("b", args.b, args.a.dtype, {args.a.rows(), args.b.shape[1], 2});
-  const std::int64_t channels = args.a.shape[1], groups = args.b.shape[1];
-  ensure(groups == 0 ? channels == 0 : channels % groups == 0, "a product of {} and {}", args.a.shape.to_string(),
-         args.b.shape.to_string());
+  expect_grouped("b", args.b, args.a);
   expect_pairs({args.a, args.b, args.y});
+  const std::int64_t channels = args.a.shape[1], groups = args.b.shape[1];
   if (args.a.size() == 0) return;
   dispatch(args.a.dtype, [&]<class T>() {
-    using Body = Products<Accumulator<T>>;
+    using Body = MultiplyBody<Accumulator<T>>;
     using R = Accumulator<T>;
     const bool aligned = rows_start_aligned({args.a, args.y}, 2 * Body::width) &&
                          (groups < channels || rows_start_aligned({args.b}, 2 * Body::width));
@@ -213,15 +229,14 @@ void complex_multiply(const Stream& stream, const ComplexMultiply& args) {
   });
 }
 
-// Floor: a and b read, y read and written. Complex f32 [16384, 4096] in 256 groups: 1.14 GB, 0.24 ms at 4.8 TB/s.
+// Lower bound: a and b are read, y is read and written. Complex f32 [16384, 4096] in 256 groups: 1.14 GB, 0.24 ms
+// at 4.8 TB/s.
 void complex_multiply_reduce(const Stream& stream, const ComplexMultiplyReduce& args) {
   expect_complex("a", args.a);
   expect("b", args.b, args.a.dtype, args.a.shape);
-  expect("y", args.y, args.a.dtype, {args.a.rows(), args.y.shape[1], 2});
-  const std::int64_t channels = args.a.shape[1], groups = args.y.shape[1];
-  ensure(groups == 0 ? channels == 0 : channels % groups == 0, "a product of {} into {}", args.a.shape.to_string(),
-         args.y.shape.to_string());
+  expect_grouped("y", args.y, args.a);
   expect_pairs({args.a, args.b, args.y});
+  const std::int64_t channels = args.a.shape[1], groups = args.y.shape[1];
   if (args.a.size() == 0) return;
   dispatch(args.a.dtype, [&]<class T>() {
     using R = Accumulator<T>;

@@ -8,8 +8,8 @@
 
 namespace causeway::cuda {
 
-/// `count` complex transforms of `length` numbers `stride` apart, each `distance` from the last; dtype is that of their
-/// parts.
+/// `count` complex transforms of `length` points each. Neighbouring points of a transform are `stride` points apart,
+/// the first points of neighbouring transforms `distance`. `dtype` is the type of a real or imaginary part.
 struct TransformBatch {
   DType dtype;
   std::int64_t length, count, stride, distance;
@@ -17,7 +17,8 @@ struct TransformBatch {
   auto operator<=>(const TransformBatch&) const = default;
 };
 
-/// In place, unscaled, by cuFFT. A plan a batch is kept as a companion of the stream, whose pool gives the workspace.
+/// Transforms `data` in place by cuFFT, unscaled. The plan of each TransformBatch is a resource of the stream;
+/// the stream's memory pool provides the workspace.
 void transform(const Stream& stream, const TransformBatch& batch, bool inverse, void* data);
 
 }  // namespace causeway::cuda

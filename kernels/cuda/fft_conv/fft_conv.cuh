@@ -10,26 +10,32 @@
 #include "kernels/cuda/fft_conv/small_dft.cuh"
 #include "kernels/fft_conv.hpp"
 
-/// A document of l tokens and m taps that it meets needs l + m - 1 numbers. 2N of them, a(0) … a(2N-1), stand as the N
-/// complex ones (a(t) + i·a(t+N)) w^t with w = exp(πi/2N): the transform F of those evaluates the polynomial Σ a(t) X^t
-/// where X^N = i, so that products of spectra are products modulo X^2N + 1, and nothing that wraps around reaches the
-/// l + m - 1 numbers. A spectrum is N numbers, no half of it a mirror image, and is multiplied number by number:
+/// fft_conv by a half-length complex transform of each document.
+///
+/// The convolution of l tokens with m <= l taps has l + m - 1 values. Take N with 2N >= l + m - 1 and pad the document
+/// with zeros to 2N real values a(0) … a(2N-1). They are stored as the N complex points (a(t) + i·a(t+N)) w^t with
+/// w = exp(πi/2N). The DFT F of these points evaluates the polynomial Σ a(t) X^t at the N solutions of X^N = i, so that
+/// the product of two spectra belongs to the product of the polynomials modulo X^2N + 1; with 2N >= l + m - 1 nothing
+/// wraps around. A spectrum has N points, none is the mirror image of another, and spectra are multiplied point by
+/// point, in any order of the points. With U for the multiplication of point t by w^t:
 ///   c = U* F* ((H + skip) ⊙ F U kv) / N,   d_kv = U* F* (conj(H + skip) ⊙ F U dc) / N,
-///   d_taps = U* F* (Σ conj(F U kv) ⊙ F U dc) / N,
-/// U being the turn by w^t. Documents of one N go together; N is one of few, so that the number of calls does not
-/// depend on the number of documents. Rows of channels by documents are worked off in pieces of a bounded size.
+///   d_taps = U* F* (Σ conj(F U kv) ⊙ F U dc) / N.
+///
+/// Documents with the same N form a length class and are transformed together. There are few values of N, so that the
+/// number of kernel calls does not depend on the number of documents. A class has one row of N points for each document
+/// and channel; its rows are processed in batches of a bounded size.
 namespace causeway::cuda {
 
-/// Numbers that are transformed at a time, 256 MiB of float32, but for documents whose fewest channels take more.
-/// Smaller pieces, which stay in the L2 cache, were slower: a few rows do not fill the device.
-constexpr std::int64_t piece_numbers = std::int64_t{1} << 25;
+/// Complex points of a batch: 256 MiB of float32. A batch is larger only if min_batch_channels rows of one document
+/// are. Batches that fit into the L2 cache were slower: their few rows do not fill the device.
+constexpr std::int64_t max_batch_points = std::int64_t{1} << 25;
 
-/// Rows of bf16 are read in stretches of no less than 64 bytes.
-constexpr std::int64_t fewest_channels = 32;
+/// Channels of a batch at least, so that at least 64 contiguous bytes of a bf16 row are read.
+constexpr std::int64_t min_batch_channels = 32;
 
-/// The least of the powers of two up to `coarse` and the multiples of a quarter of one beyond, from `smallest` on, that
-/// is no less than `needed`: few, and at most a quarter too much.
-__host__ __device__ inline std::int64_t stepped(std::int64_t needed, std::int64_t smallest, std::int64_t coarse) {
+/// The smallest permitted size that is not below `needed`. Permitted are the powers of two from `smallest` to `coarse`
+/// and, above `coarse`, also the multiples of a quarter of a power of two: few sizes, at most a quarter too large.
+__host__ __device__ inline std::int64_t padded_size(std::int64_t needed, std::int64_t smallest, std::int64_t coarse) {
   std::int64_t power = smallest;
   while (power < needed) power *= 2;
   if (power > coarse)
@@ -38,131 +44,142 @@ __host__ __device__ inline std::int64_t stepped(std::int64_t needed, std::int64_
   return power;
 }
 
-/// Complex numbers that a document takes, which has `tokens` tokens. Up to 512 and beyond 2048 these are powers of two,
-/// which in float32 have kernels of our own that are faster by more than a step in between would save.
-__host__ __device__ inline std::int64_t points_of(std::int64_t tokens, std::int64_t taps) {
+/// N for a document of `tokens` tokens. Up to 512 and above 2048 it is a power of two: in float32 there are kernels of
+/// our own for these, and they gain more than a size between two powers of two would.
+__host__ __device__ inline std::int64_t points_for(std::int64_t tokens, std::int64_t taps) {
   const std::int64_t needed = (tokens + (taps < tokens ? taps : tokens)) / 2;
-  return stepped(needed, 8, needed > 2048 ? needed * 2 : 512);
+  return padded_size(needed, 8, needed > 2048 ? needed * 2 : 512);
 }
 
-/// A document's tokens.
+/// The tokens of a document.
 struct Extent {
   std::int64_t first, count;
 };
 
-/// Documents of one length after padding.
+/// The documents with the same N.
 struct LengthClass {
   std::int64_t points;     ///< N
-  std::int64_t documents;  ///< how many
-  std::int64_t taps;       ///< that any of them meets
+  std::int64_t documents;  ///< number of documents
+  std::int64_t taps;       ///< the largest number of taps that one of these documents uses
 };
 
-/// By rising points. Reads segments' host copy.
+/// The length classes of a run in ascending order of N. Reads the host copy of cu_seqlens.
 std::vector<LengthClass> classes_of(const SegmentsView& segments, std::int64_t taps);
 
-/// Where the documents are, [count, 2], class by class, in their order in the pack; made on the device from the
-/// device's cu_seqlens.
+/// The Extents of all documents as a tensor [count, 2]: class after class, in each class in the order of the pack. The
+/// device computes them from its own copy of cu_seqlens.
 Tensor extents_of(const Stream& stream, const SegmentsView& segments, std::int64_t taps,
                   const std::vector<LengthClass>& classes);
 
-/// Some documents of a class by some channels: `documents` times `channels` rows of `points` numbers, one after the
-/// other.
-struct Piece {
-  const Extent* extents;
+/// The rows that are transformed together: some documents of a class by some channels. In memory they are
+/// [documents, channels, points].
+struct RowBatch {
+  const Extent* extents;  ///< of the batch's documents
   std::int64_t points, documents;
   std::int64_t first_channel, channels;
 
   std::int64_t rows() const { return documents * channels; }
 };
 
-/// Some groups of the filter by the channels of a piece that they have.
-struct Groups {
-  std::int64_t first, count, size;  ///< size: channels of a group of the filter
+/// The filter groups that have channels in a batch.
+struct FilterGroups {
+  std::int64_t first, count;
+  std::int64_t size;  ///< channels that share one filter
 
-  Groups(const Piece& piece, std::int64_t size_)
-      : first(piece.first_channel / size_),
-        count((piece.first_channel + piece.channels - 1) / size_ + 1 - first),
+  FilterGroups(const RowBatch& batch, std::int64_t size_)
+      : first(batch.first_channel / size_),
+        count((batch.first_channel + batch.channels - 1) / size_ + 1 - first),
         size(size_) {}
 };
 
-/// How the rows of a class are cut into pieces.
-struct Slices {
-  std::int64_t channels, width, together;  ///< of all channels, width at a time; documents together
+/// Channels and documents of a batch of a class; the last batches may be smaller.
+struct BatchSizes {
+  std::int64_t channels, documents;
 
-  Slices(const LengthClass& of, std::int64_t channels_) : channels(channels_) {
-    const std::int64_t most = std::min(channels, std::max(fewest_channels, piece_numbers / of.points)),
-                       count = ceil_div(channels, most);
-    width = std::min(channels, round_up(ceil_div(channels, count), 16));
-    together = std::clamp<std::int64_t>(piece_numbers / (of.points * width), 1, of.documents);
+  BatchSizes(const LengthClass& of, std::int64_t all_channels) {
+    const std::int64_t most = std::min(all_channels, std::max(min_batch_channels, max_batch_points / of.points)),
+                       count = ceil_div(all_channels, most);
+    channels = std::min(all_channels, round_up(ceil_div(all_channels, count), 16));
+    documents = std::clamp<std::int64_t>(max_batch_points / (of.points * channels), 1, of.documents);
   }
 };
 
-/// One of `parts` equal parts of a group's rows (documents by the group's channels) in a piece.
-struct Share {
-  std::int64_t first_channel, channels;  ///< of the group, in the piece
+/// Part `part` of `parts` equal parts of the rows that a filter group has in a batch. The rows are numbered document by
+/// document, within a document by the channels of the group.
+struct GroupRows {
+  std::int64_t first_channel, channels;  ///< of the group; first_channel counts from the batch's first channel
   std::int64_t begin, end;               ///< rows
 
-  __device__ Share(const Piece& piece, const Groups& groups, std::int64_t group, std::int64_t part,
-                   std::int64_t parts) {
-    const std::int64_t left = (groups.first + group) * groups.size - piece.first_channel, right = left + groups.size;
+  __device__ GroupRows(const RowBatch& batch, const FilterGroups& groups, std::int64_t group, std::int64_t part,
+                       std::int64_t parts) {
+    const std::int64_t left = (groups.first + group) * groups.size - batch.first_channel, right = left + groups.size;
     first_channel = left < 0 ? 0 : left;
-    channels = (right < piece.channels ? right : piece.channels) - first_channel;
-    const std::int64_t rows = piece.documents * channels;
+    channels = (right < batch.channels ? right : batch.channels) - first_channel;
+    const std::int64_t rows = batch.documents * channels;
     begin = rows * part / parts;
     end = rows * (part + 1) / parts;
   }
 };
 
-/// Parts that the rows of groups are cut into, of the shape alone: as many as make `enough` of `shares`.
-inline std::int64_t parts_for(const Piece& piece, const Groups& groups, std::int64_t shares, std::int64_t enough) {
-  return std::clamp<std::int64_t>(enough / shares, 1, piece.documents * std::min(piece.channels, groups.size));
+/// The number of parts into which the rows of each group are cut, so that `items` (threads or blocks for one part)
+/// become about `target`. It depends on the shape only.
+inline std::int64_t parts_for(const RowBatch& batch, const FilterGroups& groups, std::int64_t items,
+                              std::int64_t target) {
+  return std::clamp<std::int64_t>(target / items, 1, batch.documents * std::min(batch.channels, groups.size));
 }
 
-/// Calls begin(piece), which has no documents, for slices of the channels, then body(piece, whether it is the first)
-/// for some documents after the other, then end(piece).
+/// Goes over the batches of a class. For each range of channels it calls begin(batch) with a batch without documents,
+/// then body(batch, is_first) for range after range of the documents, then end(batch).
 template <class Begin, class Body, class End>
-void for_each_piece(const LengthClass& of, const Extent* extents, std::int64_t channels, const Begin& begin,
+void for_each_batch(const LengthClass& of, const Extent* extents, std::int64_t channels, const Begin& begin,
                     const Body& body, const End& end) {
-  const Slices slices(of, channels);
-  for (std::int64_t first = 0; first < channels; first += slices.width) {
-    Piece piece{extents, of.points, 0, first, std::min(slices.width, channels - first)};
-    begin(piece);
-    for (std::int64_t d = 0; d < of.documents; d += slices.together) {
-      piece.extents = extents + d;
-      piece.documents = std::min(slices.together, of.documents - d);
-      body(piece, d == 0);
+  const BatchSizes sizes(of, channels);
+  for (std::int64_t first = 0; first < channels; first += sizes.channels) {
+    RowBatch batch{extents, of.points, 0, first, std::min(sizes.channels, channels - first)};
+    begin(batch);
+    for (std::int64_t d = 0; d < of.documents; d += sizes.documents) {
+      batch.extents = extents + d;
+      batch.documents = std::min(sizes.documents, of.documents - d);
+      body(batch, d == 0);
     }
-    end(piece);
+    end(batch);
   }
 }
 
-/// So many rows are transformed where there are `rows`, a power of two or a multiple of a quarter of one: a cuFFT plan
-/// is for one number of rows, and there shall be few.
-inline std::int64_t rows_together(std::int64_t rows) { return stepped(rows, 1, 4); }
+/// The number of rows that cuFFT transforms for `rows` rows: a power of two or a multiple of a quarter of one. A cuFFT
+/// plan is for one number of rows, and the number of plans must stay small.
+inline std::int64_t padded_rows(std::int64_t rows) { return padded_size(rows, 1, 4); }
 
-/// Numbers that the largest piece takes, no rows of those that stay in a block, and the filters that go with a piece.
+/// Complex points that the workspaces hold.
 struct WorkspaceSizes {
-  std::int64_t rows = 0, filters = 0;
+  std::int64_t batch = 0;    ///< the largest batch; 0 if all classes are transformed within one block
+  std::int64_t filters = 0;  ///< the filter groups of a batch, at most
 
   WorkspaceSizes(const std::vector<LengthClass>& classes, std::int64_t channels, std::int64_t group_size, DType dtype);
 };
 
+/// A workspace of complex points, which cuFFT transforms row by row in place.
 template <class R>
 class Spectra {
  public:
   Spectra() = default;
-  Spectra(const Stream& stream, std::int64_t numbers) : rows_(stream, dtype_of<R>, {numbers, 2}) {}
-  Complex<R>* data() const { return static_cast<Complex<R>*>(rows_.view().data); }
+  Spectra(const Stream& stream, std::int64_t points) : points_(stream, dtype_of<R>, {points, 2}) {}
+  Complex<R>* data() const { return static_cast<Complex<R>*>(points_.view().data); }
 
-  void forward(const Stream& stream, std::int64_t points, std::int64_t rows) const { run(stream, points, rows, false); }
-  void inverse(const Stream& stream, std::int64_t points, std::int64_t rows) const { run(stream, points, rows, true); }
+  /// Unscaled transforms of the first `rows` rows of `points` points. Rows up to padded_rows(rows) are overwritten.
+  void forward(const Stream& stream, std::int64_t points, std::int64_t rows) const {
+    transform_rows(stream, points, rows, false);
+  }
+  void inverse(const Stream& stream, std::int64_t points, std::int64_t rows) const {
+    transform_rows(stream, points, rows, true);
+  }
 
  private:
-  void run(const Stream& stream, std::int64_t points, std::int64_t rows, bool inverse) const;
-  Tensor rows_;
+  void transform_rows(const Stream& stream, std::int64_t points, std::int64_t rows, bool inverse) const;
+  Tensor points_;
 };
 
-/// skip is a tap at lag 0, whose spectrum is 1. It is one of two types.
+/// The parameter `skip`, stored in T or in its accumulator type. It acts as a tap at lag 0, whose spectrum is 1.
 template <class T>
 struct Skip {
   using R = Accumulator<T>;
@@ -176,37 +193,57 @@ struct Skip {
     else
       narrow = static_cast<const T*>(x.data);
   }
-  /// 0 where it is absent.
+  /// 0 if skip is absent.
   __device__ R operator()(std::int64_t channel) const {
     return wide != nullptr ? wide[channel] : narrow != nullptr ? widened(narrow[channel]) : R{0};
   }
 };
 
-/// One of a token's values: a, or a⊙b, rounded to T where every kernel rounds it.
+/// What is read for a token: x, or x⊙gate, rounded to T if `rounded`.
 template <class T>
-struct Factors {
-  TensorView a, b;
+struct GatedInput {
+  TensorView x, gate;
   bool rounded = false;
 };
 
-/// to = U of the factors on a piece's documents, zeros behind them.
+/// GatedInput in device code.
 template <class T>
-void load_rows(const Stream& stream, const Piece& piece, const Factors<T>& from, Complex<Accumulator<T>>* to);
+struct GatedInputRows {
+  Rows<const T> x, gate;
+  bool gated, rounded;
 
-/// y = the real numbers of U* from / N, times `gate` where that is present.
+  explicit GatedInputRows(const GatedInput<T>& of)
+      : x(of.x), gate(of.gate), gated(of.gate.present()), rounded(of.rounded) {}
+  template <int V>
+  __device__ __forceinline__ void load(std::int64_t token, std::int64_t channel, float (&values)[V]) const {
+    const auto a = x.template load<V>(token, channel);
+#pragma unroll
+    for (int v = 0; v < V; ++v) values[v] = widened(a.at[v]);
+    if (gated) {
+      const auto b = gate.template load<V>(token, channel);
+#pragma unroll
+      for (int v = 0; v < V; ++v) {
+        values[v] *= widened(b.at[v]);
+        if (rounded) values[v] = widened(narrowed<T>(values[v]));
+      }
+    }
+  }
+};
+
+/// What is written for a token: the real values of U* from / N, multiplied by `gate` if that is present.
 struct GatedOutput {
   TensorView gate, y;
 };
 
-/// As device code stores it.
+/// GatedOutput in device code.
 template <class T>
-struct GatedRows {
+struct GatedOutputRows {
   using R = Accumulator<T>;
   Rows<const T> gate;
   Rows<T> y;
   bool gated;
 
-  explicit GatedRows(const GatedOutput& of) : gate(of.gate), y(of.y), gated(of.gate.present()) {}
+  explicit GatedOutputRows(const GatedOutput& of) : gate(of.gate), y(of.y), gated(of.gate.present()) {}
   template <int V>
   __device__ void store(std::int64_t token, std::int64_t channel, const R (&values)[V]) const {
     R products[V];
@@ -218,27 +255,14 @@ struct GatedRows {
   }
 };
 
-/// Channels are read 16 bytes at once where all rows start at multiples of that; slices of channels do.
+/// Whether channels can be read in packets of 16 bytes: each row must begin at a multiple of 16 bytes and hold whole
+/// packets. The channel ranges of batches keep this.
 template <class T>
-bool whole_packets(std::int64_t columns, std::initializer_list<TensorView> tensors) {
+bool packets_fit(std::int64_t columns, std::initializer_list<TensorView> tensors) {
   return columns % packet_width<T> == 0 && rows_start_aligned(tensors, packet_width<T>);
 }
 
-/// For one output or two.
-template <class T>
-void store_rows(const Stream& stream, const Piece& piece, const Complex<Accumulator<T>>* from, const GatedOutput& first,
-                const GatedOutput& second = {});
-
-/// to = U of the first `count` taps of the groups, a row each.
-template <class T>
-void load_taps(const Stream& stream, std::int64_t points, std::int64_t count, const Groups& groups, TensorView taps,
-               Complex<Accumulator<T>>* to);
-
-/// taps += the real numbers of U* from / N.
-template <class T>
-void add_taps(const Stream& stream, std::int64_t points, std::int64_t count, const Groups& groups,
-              const Complex<Accumulator<T>>* from, TensorView taps);
-
-void expect_fft_conv(const GatedConvInputs& in, TensorView taps);
+/// Checks types, shapes, and that the run holds whole documents.
+void expect_fft_conv_inputs(const GatedConvInputs& in, TensorView taps);
 
 }  // namespace causeway::cuda

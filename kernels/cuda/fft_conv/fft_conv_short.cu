@@ -1,399 +1,281 @@
 #include "kernels/cuda/fft_conv/fft_conv_short.cuh"
 
 #include "kernels/core/integer.hpp"
+#include "kernels/cuda/fft_conv/fft_conv_short_dft.cuh"
 
 namespace causeway::cuda {
 namespace {
 
-constexpr int threads = 256, held = 16, block_channels = 8;
+constexpr int threads = short_threads, block_channels = 8;
 
-/// Rows of N = 16 · 16 · last numbers, or 16 · last below 256, a team of N/16 threads each; number s of a row stands at
-/// s + s/16 of its place in shared memory, so that none of the strides meets itself in a bank. Thread r comes with the
-/// numbers t = a N/16 + r and leaves with those at 16 r + i of a spectrum in no particular order.
-template <int points_>
-struct Shape {
-  static constexpr int points = points_, team = points / held, rows = threads / team;
-  static constexpr bool three = points >= 256;
-  static constexpr int last = three ? points / 256 : points / held;
-  static constexpr int pitch = points + points / held;
-};
-
-__device__ __forceinline__ int place(int s) { return s + s / held; }
-
-/// A thread's row in shared memory and its place in the team.
+/// Documents of a block, each by block_channels channels.
 template <class S>
-struct Team {
-  Complex<float>* row;
-  int r, index;
+constexpr int block_documents = S::rows / block_channels;
 
-  __device__ explicit Team(Complex<float>* storage)
-      : r(static_cast<int>(threadIdx.x) % S::team), index(static_cast<int>(threadIdx.x) / S::team) {
-    row = storage + index * S::pitch;
-  }
-  /// Numbers `stride` apart.
-  __device__ __forceinline__ void get(Complex<float> (&x)[held], int first, int stride) const {
-#pragma unroll
-    for (int i = 0; i < held; ++i) x[i] = row[place(first + i * stride)];
-  }
-  __device__ __forceinline__ void put(const Complex<float> (&x)[held], int first, int stride) const {
-#pragma unroll
-    for (int i = 0; i < held; ++i) row[place(first + i * stride)] = x[i];
-  }
-};
-
-template <int n, bool inverse>
-__device__ __forceinline__ void dft_groups(Complex<float> (&x)[held]) {
-#pragma unroll
-  for (int first = 0; first < held; first += n) {
-    Complex<float> group[n];
-#pragma unroll
-    for (int i = 0; i < n; ++i) group[i] = x[first + i];
-    dft_towards<inverse>(group);
-#pragma unroll
-    for (int i = 0; i < n; ++i) x[first + i] = group[i];
-  }
-}
-
-constexpr float turn_step = 1.0f / (2 * held);  ///< w^(N/16) in half turns
-
-/// From numbers turned by w^t to a spectrum, both in registers. All threads of the block call it together; none may
-/// still read in shared memory numbers of another.
+/// First document and first channel of a block in its batch. Row i of the block is document i / block_channels and
+/// channel i % block_channels from there.
 template <class S>
-__device__ __forceinline__ void row_forward(Complex<float> (&x)[held], const Team<S>& team) {
-  const int r = team.r;
-  dft(x);
-  multiply_by_powers(x, unit(-2.0f * static_cast<float>(r) / S::points));
-  team.put(x, r, S::team);
-  __syncthreads();
-  if constexpr (S::three) {
-    const int first = r / S::last * S::team + r % S::last;
-    team.get(x, first, S::last);
-    dft(x);
-    if constexpr (S::last > 1) {
-      multiply_by_powers(x, unit(-2.0f * static_cast<float>(r % S::last) / S::team));
-      team.put(x, first, S::last);
-      __syncthreads();
-    }
-  }
-  if constexpr (!S::three || S::last > 1) {
-    team.get(x, held * r, 1);
-    dft_groups<S::last, false>(x);
-  }
-}
-
-/// From the numbers in shared memory, which the block has met behind.
-template <class S>
-__device__ __forceinline__ void forward(Complex<float> (&x)[held], const Team<S>& team) {
-  team.get(x, team.r, S::team);
-  multiply_by_powers(x, unit(static_cast<float>(team.r) / (2 * S::points)), unit(turn_step));
-  row_forward(x, team);
-}
-
-/// Back, times N, under the same conditions.
-template <class S>
-__device__ __forceinline__ void row_inverse(Complex<float> (&x)[held], const Team<S>& team) {
-  const int r = team.r;
-  if constexpr (!S::three || S::last > 1) {
-    dft_groups<S::last, true>(x);
-    team.put(x, held * r, 1);
-    __syncthreads();
-  }
-  if constexpr (S::three) {
-    const int first = r / S::last * S::team + r % S::last;
-    if constexpr (S::last > 1) {
-      team.get(x, first, S::last);
-      multiply_by_powers(x, unit(2.0f * static_cast<float>(r % S::last) / S::team));
-    }
-    dft_towards<true>(x);
-    team.put(x, first, S::last);
-    __syncthreads();
-  }
-  team.get(x, r, S::team);
-  multiply_by_powers(x, unit(2.0f * static_cast<float>(r) / S::points));
-  dft_towards<true>(x);
-}
-
-/// Back, turned and / N, into shared memory. The block meets at the end.
-template <class S>
-__device__ __forceinline__ void inverse(Complex<float> (&x)[held], const Team<S>& team) {
-  row_inverse(x, team);
-  Complex<float> back = unit(-static_cast<float>(team.r) / (2 * S::points));
-  back = {back.re / S::points, back.im / S::points};
-  multiply_by_powers(x, back, unit(-turn_step));
-  team.put(x, team.r, S::team);
-  __syncthreads();
-}
-
-/// The rest of a block's rows are channels.
-template <class S>
-constexpr int documents_of = S::rows / block_channels;
-
-/// The documents and channels of a block: row document · block_channels + channel.
-template <class S>
-struct Place {
+struct TileCoordinates {
   std::int64_t document, channel;
 
-  __device__ Place(const Piece& piece, std::int64_t across, std::int64_t down)
-      : document(down * documents_of<S>), channel(across * block_channels) {}
+  __device__ TileCoordinates(std::int64_t across, std::int64_t down)
+      : document(down * block_documents<S>), channel(across * block_channels) {}
 };
 
-/// body(row's first number in shared memory, its position t, token of t, channel of the piece, channels at once) for
-/// everything of the block; tokens beyond a document's end are -1.
+/// Calls body(row, t, low, high, channel) for each point t and each packet of V channels of the block. `row` is the
+/// offset in shared memory of the row of the first channel, `low` and `high` are the tokens of the point's real and
+/// imaginary part, or -1 beyond the end of the document, `channel` is the first channel in the batch.
 template <class S, int V, class Body>
-__device__ __forceinline__ void for_each_packet_of(const Piece& piece, const Place<S>& at, const Body& body) {
+__device__ __forceinline__ void for_each_packet_of(const RowBatch& batch, const TileCoordinates<S>& tile,
+                                                   const Body& body) {
   constexpr int packets = block_channels / V;
 #pragma unroll 4
-  for (int i = static_cast<int>(threadIdx.x); i < documents_of<S> * S::points * packets; i += threads) {
+  for (int i = static_cast<int>(threadIdx.x); i < block_documents<S> * S::points * packets; i += threads) {
     const int c = i % packets * V, t = i / packets % S::points, d = i / packets / S::points;
-    const Extent extent = at.document + d < piece.documents ? piece.extents[at.document + d] : Extent{0, 0};
-    if (at.channel + c >= piece.channels) {
-      body((d * block_channels + c) * S::pitch, t, std::int64_t{-1}, std::int64_t{-1}, at.channel);
+    const Extent extent = tile.document + d < batch.documents ? batch.extents[tile.document + d] : Extent{0, 0};
+    if (tile.channel + c >= batch.channels) {
+      body((d * block_channels + c) * S::pitch, t, std::int64_t{-1}, std::int64_t{-1}, tile.channel);
       continue;
     }
     body((d * block_channels + c) * S::pitch, t, t < extent.count ? extent.first + t : -1,
-         t + S::points < extent.count ? extent.first + t + S::points : -1, at.channel + c);
+         t + S::points < extent.count ? extent.first + t + S::points : -1, tile.channel + c);
   }
 }
 
-template <class T>
-struct Source {
-  Rows<const T> a, b;
-  bool product, rounded;
-
-  explicit Source(const Factors<T>& of) : a(of.a), b(of.b), product(of.b.present()), rounded(of.rounded) {}
-  template <int V>
-  __device__ __forceinline__ void load(std::int64_t token, std::int64_t channel, float (&values)[V]) const {
+template <class T, int V>
+__device__ __forceinline__ void load_or_zero(const GatedInputRows<T>& from, std::int64_t token, std::int64_t channel,
+                                             float (&values)[V]) {
 #pragma unroll
-    for (int v = 0; v < V; ++v) values[v] = 0;
-    if (token < 0) return;
-    const auto x = a.template load<V>(token, channel);
-#pragma unroll
-    for (int v = 0; v < V; ++v) values[v] = widened(x.at[v]);
-    if (!product) return;
-    const auto y = b.template load<V>(token, channel);
-#pragma unroll
-    for (int v = 0; v < V; ++v) {
-      values[v] *= widened(y.at[v]);
-      if (rounded) values[v] = widened(narrowed<T>(values[v]));
-    }
-  }
-};
+  for (int v = 0; v < V; ++v) values[v] = 0;
+  if (token < 0) return;
+  from.template load<V>(token, channel, values);
+}
 
 template <class S, class T, int V>
-__device__ __forceinline__ void load_packets(const Piece& piece, const Place<S>& at, const Source<T>& from,
-                                             Complex<float>* storage) {
-  for_each_packet_of<S, V>(piece, at, [&](int row, int t, std::int64_t low, std::int64_t high, std::int64_t channel) {
+__device__ __forceinline__ void load_packets(const RowBatch& batch, const TileCoordinates<S>& tile,
+                                             const GatedInputRows<T>& from, Complex<float>* storage) {
+  for_each_packet_of<S, V>(batch, tile, [&](int row, int t, std::int64_t low, std::int64_t high, std::int64_t channel) {
     float re[V], im[V];
-    from.template load<V>(low, piece.first_channel + channel, re);
-    from.template load<V>(high, piece.first_channel + channel, im);
+    load_or_zero(from, low, batch.first_channel + channel, re);
+    load_or_zero(from, high, batch.first_channel + channel, im);
 #pragma unroll
-    for (int v = 0; v < V; ++v) storage[row + v * S::pitch + place(t)] = {re[v], im[v]};
+    for (int v = 0; v < V; ++v) storage[row + v * S::pitch + padded_offset(t)] = {re[v], im[v]};
   });
 }
 
 template <class S, class T, int V>
-__device__ __forceinline__ void store_packets(const Piece& piece, const Place<S>& at, const GatedRows<T>& to,
-                                              const Complex<float>* storage) {
-  for_each_packet_of<S, V>(piece, at, [&](int row, int t, std::int64_t low, std::int64_t high, std::int64_t channel) {
+__device__ __forceinline__ void store_packets(const RowBatch& batch, const TileCoordinates<S>& tile,
+                                              const GatedOutputRows<T>& to, const Complex<float>* storage) {
+  for_each_packet_of<S, V>(batch, tile, [&](int row, int t, std::int64_t low, std::int64_t high, std::int64_t channel) {
     float re[V], im[V];
 #pragma unroll
     for (int v = 0; v < V; ++v) {
-      const Complex<float> z = storage[row + v * S::pitch + place(t)];
+      const Complex<float> z = storage[row + v * S::pitch + padded_offset(t)];
       re[v] = z.re;
       im[v] = z.im;
     }
-    if (low >= 0) to.template store<V>(low, piece.first_channel + channel, re);
-    if (high >= 0) to.template store<V>(high, piece.first_channel + channel, im);
+    if (low >= 0) to.template store<V>(low, batch.first_channel + channel, re);
+    if (high >= 0) to.template store<V>(high, batch.first_channel + channel, im);
   });
 }
 
 template <class S, class T>
-__device__ __forceinline__ void load(const Piece& piece, const Place<S>& at, const Source<T>& from, bool whole,
-                                     Complex<float>* storage) {
-  whole ? load_packets<S, T, packet_width<T>>(piece, at, from, storage)
-        : load_packets<S, T, 1>(piece, at, from, storage);
+__device__ __forceinline__ void load(const RowBatch& batch, const TileCoordinates<S>& tile,
+                                     const GatedInputRows<T>& from, bool packets, Complex<float>* storage) {
+  packets ? load_packets<S, T, packet_width<T>>(batch, tile, from, storage)
+          : load_packets<S, T, 1>(batch, tile, from, storage);
 }
 template <class S, class T>
-__device__ __forceinline__ void store(const Piece& piece, const Place<S>& at, const GatedRows<T>& to, bool whole,
-                                      const Complex<float>* storage) {
-  whole ? store_packets<S, T, packet_width<T>>(piece, at, to, storage) : store_packets<S, T, 1>(piece, at, to, storage);
+__device__ __forceinline__ void store(const RowBatch& batch, const TileCoordinates<S>& tile,
+                                      const GatedOutputRows<T>& to, bool packets, const Complex<float>* storage) {
+  packets ? store_packets<S, T, packet_width<T>>(batch, tile, to, storage)
+          : store_packets<S, T, 1>(batch, tile, to, storage);
 }
 
-/// A thread's row as a document and a channel of the piece, and its group's filter.
+/// The channel of a thread's row, and the filter of that channel's group.
 template <class S>
-struct Own {
-  std::int64_t channel;
-  bool present;  ///< the channel
+struct RowChannel {
+  std::int64_t channel;  ///< in the batch
+  bool present;          ///< whether the batch has that channel
 
-  __device__ Own(const Piece& piece, const Place<S>& at, const Team<S>& team)
-      : channel(at.channel + team.index % block_channels), present(channel < piece.channels) {}
-  __device__ Complex<float> filter(const Piece& piece, const Groups& groups, const Complex<float>* h,
-                                   const Team<S>& team, int i) const {
-    const std::int64_t group = (piece.first_channel + channel) / groups.size - groups.first;
-    return present ? h[group * S::points + i * S::team + team.r] : Complex<float>{0, 0};
+  __device__ RowChannel(const RowBatch& batch, const TileCoordinates<S>& tile, const RowThread<S>& thread)
+      : channel(tile.channel + thread.row_index % block_channels), present(channel < batch.channels) {}
+  /// Point i of the thread.
+  __device__ Complex<float> filter(const RowBatch& batch, const FilterGroups& groups, const Complex<float>* h,
+                                   const RowThread<S>& thread, int i) const {
+    const std::int64_t group = (batch.first_channel + channel) / groups.size - groups.first;
+    return present ? h[group * S::points + i * S::row_threads + thread.rank] : Complex<float>{0, 0};
   }
 };
 
+/// block: 8 channels of one or several documents, 4096 points
+/// thread: packets of tokens while it loads and stores, 16 points of one row while it transforms
+/// shared memory: the rows
+/// registers: the thread's 16 points
 template <class S, class T>
 __global__ void __launch_bounds__(threads, 2)
-    forward_block(Piece piece, Groups groups, const Complex<float>* h, Skip<T> skip, Source<T> from, GatedRows<T> to,
-                  bool whole, std::int64_t across) {
+    forward_block(RowBatch batch, FilterGroups groups, const Complex<float>* h, Skip<T> skip, GatedInputRows<T> from,
+                  GatedOutputRows<T> to, bool packets, std::int64_t across) {
   __shared__ Complex<float> storage[S::rows * S::pitch];
-  const Place<S> at(piece, blockIdx.x % across, blockIdx.x / across);
-  const Team<S> team(storage);
-  const Own<S> own(piece, at, team);
-  load<S>(piece, at, from, whole, storage);
+  const TileCoordinates<S> tile(blockIdx.x % across, blockIdx.x / across);
+  const RowThread<S> thread(storage);
+  const RowChannel<S> row_channel(batch, tile, thread);
+  // 1. Load the tokens.
+  load<S>(batch, tile, from, packets, storage);
   __syncthreads();
-  Complex<float> x[held];
-  forward(x, team);
-  const float added = own.present ? skip(piece.first_channel + own.channel) : 0;
+  // 2. Transform, multiply by the spectrum of the filter, transform back.
+  Complex<float> x[thread_points];
+  to_spectrum(x, thread);
+  const float skip_tap = row_channel.present ? skip(batch.first_channel + row_channel.channel) : 0;
 #pragma unroll
-  for (int i = 0; i < held; ++i) {
-    Complex<float> filter = own.filter(piece, groups, h, team, i);
-    filter.re += added;
+  for (int i = 0; i < thread_points; ++i) {
+    Complex<float> filter = row_channel.filter(batch, groups, h, thread, i);
+    filter.re += skip_tap;
     x[i] = x[i] * filter;
   }
-  inverse(x, team);
-  store<S>(piece, at, to, whole, storage);
+  from_spectrum(x, thread);
+  // 3. Store the outputs.
+  store<S>(batch, tile, to, packets, storage);
 }
 
-extern __shared__ float4 two_rows[];
+extern __shared__ float4 backward_storage[];
 
-/// A block goes over a part of the documents of its channels and holds their share of d_h in registers; sums[part,
-/// document of the block, channel] takes it. While dc is transformed, the spectrum of kv stands in shared memory.
+/// block: 8 channels (blockIdx.x), part blockIdx.y of the documents, which it goes over one tile after the other
+/// thread: packets of tokens while it loads and stores, 16 points of one row while it transforms
+/// shared memory: the rows that are loaded, transformed and stored; the spectrum of kv, kept while dc is transformed
+/// registers: the thread's 16 points, and their sum of conj(kv) ⊙ dc over the documents, which goes to
+///   sums[part, document of the block, channel, point]
 template <class S, class T>
 __global__ void __launch_bounds__(threads, 2)
-    backward_block(Piece piece, Groups groups, const Complex<float>* h, Skip<T> skip, Source<T> kv, Source<T> dc,
-                   GatedRows<T> d_v, GatedRows<T> d_k, GatedRows<T> d_q, bool two, bool output, bool whole,
-                   Complex<float>* sums) {
-  auto* const storage = reinterpret_cast<Complex<float>*>(two_rows);
-  const Team<S> team(storage), kept(storage + S::rows * S::pitch);
-  const std::int64_t steps = ceil_div(piece.documents, documents_of<S>), begin = steps * blockIdx.y / gridDim.y,
+    backward_block(RowBatch batch, FilterGroups groups, const Complex<float>* h, Skip<T> skip, GatedInputRows<T> kv,
+                   GatedInputRows<T> dc, GatedOutputRows<T> d_v, GatedOutputRows<T> d_k, GatedOutputRows<T> d_q,
+                   bool two, bool output, bool packets, Complex<float>* sums) {
+  auto* const storage = reinterpret_cast<Complex<float>*>(backward_storage);
+  const RowThread<S> thread(storage), kv_spectrum(storage + S::rows * S::pitch);
+  const std::int64_t steps = ceil_div(batch.documents, block_documents<S>), begin = steps * blockIdx.y / gridDim.y,
                      end = steps * (blockIdx.y + 1) / gridDim.y;
-  Complex<float> sum[held]{};
+  Complex<float> sum[thread_points]{};
   for (std::int64_t step = begin; step < end; ++step) {
-    const Place<S> at(piece, blockIdx.x, step);
-    const Own<S> own(piece, at, team);
-    Complex<float> g[held];
+    const TileCoordinates<S> tile(blockIdx.x, step);
+    const RowChannel<S> row_channel(batch, tile, thread);
+    Complex<float> g[thread_points];
+    // 1. The spectrum of kv.
     __syncthreads();
-    load<S>(piece, at, kv, whole, storage);
+    load<S>(batch, tile, kv, packets, storage);
     __syncthreads();
-    forward(g, team);
-    kept.put(g, held * team.r, 1);
+    to_spectrum(g, thread);
+    kv_spectrum.put(g, thread_points * thread.rank, 1);
+    // 2. The spectrum of dc.
     __syncthreads();
-    load<S>(piece, at, dc, whole, storage);
+    load<S>(batch, tile, dc, packets, storage);
     __syncthreads();
-    forward(g, team);
-    const float added = own.present ? skip(piece.first_channel + own.channel) : 0;
+    to_spectrum(g, thread);
+    // 3. Their products with each other and with the filter.
+    const float skip_tap = row_channel.present ? skip(batch.first_channel + row_channel.channel) : 0;
 #pragma unroll
-    for (int i = 0; i < held; ++i) {
-      Complex<float> filter = own.filter(piece, groups, h, team, i);
-      filter.re += added;
-      Complex<float>& x = kept.row[place(held * team.r + i)];
+    for (int i = 0; i < thread_points; ++i) {
+      Complex<float> filter = row_channel.filter(batch, groups, h, thread, i);
+      filter.re += skip_tap;
+      Complex<float>& x = kv_spectrum.row[padded_offset(thread_points * thread.rank + i)];
       sum[i] = sum[i] + g[i] * conjugate(x);
       x = x * filter;
       g[i] = g[i] * conjugate(filter);
     }
-    inverse(g, team);
-    store<S>(piece, at, d_v, whole, storage);
-    if (two) store<S>(piece, at, d_k, whole, storage);
+    // 4. d_v and d_k.
+    from_spectrum(g, thread);
+    store<S>(batch, tile, d_v, packets, storage);
+    if (two) store<S>(batch, tile, d_k, packets, storage);
+    // 5. d_q.
     if (!output) continue;
     __syncthreads();
-    kept.get(g, held * team.r, 1);
-    inverse(g, team);
-    store<S>(piece, at, d_q, whole, storage);
+    kv_spectrum.get(g, thread_points * thread.rank, 1);
+    from_spectrum(g, thread);
+    store<S>(batch, tile, d_q, packets, storage);
   }
-  const Place<S> at(piece, blockIdx.x, begin);
-  const Own<S> own(piece, at, team);
-  if (!own.present) return;
-  sums += ((blockIdx.y * documents_of<S> + team.index / block_channels) * piece.channels + own.channel) * S::points;
+  const TileCoordinates<S> tile(blockIdx.x, begin);
+  const RowChannel<S> row_channel(batch, tile, thread);
+  if (!row_channel.present) return;
+  sums +=
+      ((blockIdx.y * block_documents<S> + thread.row_index / block_channels) * batch.channels + row_channel.channel) *
+      S::points;
 #pragma unroll
-  for (int i = 0; i < held; ++i) sums[i * S::team + team.r] = sum[i];
+  for (int i = 0; i < thread_points; ++i) sums[i * S::row_threads + thread.rank] = sum[i];
 }
 
-/// d_h[g] (+)= Σ over parts and the group's channels, in their order.
-__global__ void __launch_bounds__(threads) add_channel_sums(Piece piece, Groups groups, const Complex<float>* sums,
-                                                            std::int64_t parts, bool accumulate, Complex<float>* d_h) {
-  const std::int64_t at = std::int64_t{blockIdx.x} * threads + threadIdx.x, group = at / piece.points,
-                     number = at % piece.points;
+/// d_h[g] = Σ sums over the parts and the channels of group g, in this order in float64; added to d_h if `accumulate`.
+/// thread: one point of one group
+__global__ void __launch_bounds__(threads)
+    add_channel_sums(RowBatch batch, FilterGroups groups, const Complex<float>* sums, std::int64_t parts,
+                     bool accumulate, Complex<float>* d_h) {
+  const std::int64_t at = std::int64_t{blockIdx.x} * threads + threadIdx.x, group = at / batch.points,
+                     point = at % batch.points;
   if (group >= groups.count) return;
-  const Share share(piece, groups, group, 0, 1);
+  const GroupRows rows(batch, groups, group, 0, 1);
   Complex<double> sum{0, 0};
   if (accumulate) sum = {d_h[at].re, d_h[at].im};
   for (std::int64_t part = 0; part < parts; ++part)
 #pragma unroll 4
-    for (std::int64_t c = 0; c < share.channels; ++c) {
-      const Complex<float> term = sums[(part * piece.channels + share.first_channel + c) * piece.points + number];
+    for (std::int64_t c = 0; c < rows.channels; ++c) {
+      const Complex<float> term = sums[(part * batch.channels + rows.first_channel + c) * batch.points + point];
       sum = sum + Complex<double>{term.re, term.im};
     }
   d_h[at] = {static_cast<float>(sum.re), static_cast<float>(sum.im)};
 }
 
-/// A team a group's taps.
+/// block: the taps of S::rows groups
+/// thread: 16 points of one row
+/// shared memory: the rows
 template <class S, class T>
 __global__ void __launch_bounds__(threads, 2)
-    filter_block(Groups groups, Rows<const T> taps, std::int64_t count, Complex<float>* to) {
+    filter_block(FilterGroups groups, Rows<const T> taps, std::int64_t count, Complex<float>* to) {
   __shared__ Complex<float> storage[S::rows * S::pitch];
-  const Team<S> team(storage);
-  const std::int64_t g = std::int64_t{blockIdx.x} * S::rows + team.index;
+  const RowThread<S> thread(storage);
+  const std::int64_t g = std::int64_t{blockIdx.x} * S::rows + thread.row_index;
   const auto tap = [&](std::int64_t t) {
     return g < groups.count && t < count ? static_cast<float>(taps(groups.first + g, t)) : 0;
   };
-  Complex<float> x[held];
+  Complex<float> x[thread_points];
 #pragma unroll
-  for (int i = 0; i < held; ++i) x[i] = {tap(i * S::team + team.r), tap(i * S::team + team.r + S::points)};
-  team.put(x, team.r, S::team);
+  for (int i = 0; i < thread_points; ++i)
+    x[i] = {tap(i * S::row_threads + thread.rank), tap(i * S::row_threads + thread.rank + S::points)};
+  thread.put(x, thread.rank, S::row_threads);
   __syncthreads();
-  forward(x, team);
+  to_spectrum(x, thread);
   if (g >= groups.count) return;
 #pragma unroll
-  for (int i = 0; i < held; ++i) to[g * S::points + i * S::team + team.r] = x[i];
+  for (int i = 0; i < thread_points; ++i) to[g * S::points + i * S::row_threads + thread.rank] = x[i];
 }
 
+/// block: the gradients of the taps of S::rows groups
+/// thread: 16 points of one row
+/// shared memory: the rows
 template <class S>
 __global__ void __launch_bounds__(threads, 2)
-    add_filter_block(Groups groups, const Complex<float>* from, std::int64_t count, Rows<float> taps) {
+    add_filter_block(FilterGroups groups, const Complex<float>* from, std::int64_t count, Rows<float> taps) {
   __shared__ Complex<float> storage[S::rows * S::pitch];
-  const Team<S> team(storage);
-  const std::int64_t g = std::int64_t{blockIdx.x} * S::rows + team.index;
-  Complex<float> x[held];
+  const RowThread<S> thread(storage);
+  const std::int64_t g = std::int64_t{blockIdx.x} * S::rows + thread.row_index;
+  Complex<float> x[thread_points];
 #pragma unroll
-  for (int i = 0; i < held; ++i)
-    x[i] = g < groups.count ? from[g * S::points + i * S::team + team.r] : Complex<float>{0, 0};
-  inverse(x, team);
+  for (int i = 0; i < thread_points; ++i)
+    x[i] = g < groups.count ? from[g * S::points + i * S::row_threads + thread.rank] : Complex<float>{0, 0};
+  from_spectrum(x, thread);
   if (g >= groups.count) return;
-  team.get(x, team.r, S::team);
+  thread.get(x, thread.rank, S::row_threads);
 #pragma unroll
-  for (int i = 0; i < held; ++i) {
-    const std::int64_t t = i * S::team + team.r;
+  for (int i = 0; i < thread_points; ++i) {
+    const std::int64_t t = i * S::row_threads + thread.rank;
     if (t < count) taps(groups.first + g, t) += x[i].re;
     if (t + S::points < count) taps(groups.first + g, t + S::points) += x[i].im;
-  }
-}
-
-/// Calls body<Shape>() for rows of `points` numbers.
-template <class Body>
-void with_shape(std::int64_t points, const Body& body) {
-  switch (points) {
-    case 64:
-      return body.template operator()<Shape<64>>();
-    case 128:
-      return body.template operator()<Shape<128>>();
-    case 256:
-      return body.template operator()<Shape<256>>();
-    case 512:
-      return body.template operator()<Shape<512>>();
-    default:
-      fail(ExitCode::internal, "{} numbers in one block", points);
   }
 }
 
 }  // namespace
 
 template <class T>
-void short_filters(const Stream& stream, std::int64_t points, std::int64_t count, const Groups& groups, TensorView taps,
-                   Complex<float>* to) {
-  with_shape(points, [&]<class S> {
+void short_filters(const Stream& stream, std::int64_t points, std::int64_t count, const FilterGroups& groups,
+                   TensorView taps, Complex<float>* to) {
+  with_short_transform(points, [&]<class S> {
     const unsigned grid = grid_of(groups.count, S::rows);
     if (taps.dtype == DType::f32)
       filter_block<S, float><<<grid, threads, 0, native_of(stream)>>>(groups, Rows<const float>(taps), count, to);
@@ -403,9 +285,9 @@ void short_filters(const Stream& stream, std::int64_t points, std::int64_t count
   });
 }
 
-void add_short_filters(const Stream& stream, std::int64_t points, std::int64_t count, const Groups& groups,
+void add_short_filters(const Stream& stream, std::int64_t points, std::int64_t count, const FilterGroups& groups,
                        const Complex<float>* from, TensorView taps) {
-  with_shape(points, [&]<class S> {
+  with_short_transform(points, [&]<class S> {
     add_filter_block<S>
         <<<grid_of(groups.count, S::rows), threads, 0, native_of(stream)>>>(groups, from, count, Rows<float>(taps));
     cuda_check(cudaGetLastError());
@@ -413,48 +295,50 @@ void add_short_filters(const Stream& stream, std::int64_t points, std::int64_t c
 }
 
 template <class T>
-void short_forward(const Stream& stream, const Piece& piece, const Groups& groups, const Complex<float>* h,
-                   const Skip<T>& skip, const Factors<T>& from, const GatedOutput& output) {
-  const bool whole = whole_packets<T>(output.y.columns(), {from.a, from.b, output.gate, output.y});
-  with_shape(piece.points, [&]<class S> {
-    const std::int64_t across = ceil_div(piece.channels, block_channels),
-                       down = ceil_div(piece.documents, documents_of<S>);
+void short_forward(const Stream& stream, const RowBatch& batch, const FilterGroups& groups, const Complex<float>* h,
+                   const Skip<T>& skip, const GatedInput<T>& input, const GatedOutput& output) {
+  const bool packets = packets_fit<T>(output.y.columns(), {input.x, input.gate, output.gate, output.y});
+  with_short_transform(batch.points, [&]<class S> {
+    const std::int64_t across = ceil_div(batch.channels, block_channels),
+                       down = ceil_div(batch.documents, block_documents<S>);
     forward_block<S, T><<<grid_of(across * down), threads, 0, native_of(stream)>>>(
-        piece, groups, h, skip, Source<T>(from), GatedRows<T>(output), whole, across);
+        batch, groups, h, skip, GatedInputRows<T>(input), GatedOutputRows<T>(output), packets, across);
     cuda_check(cudaGetLastError());
   });
 }
 
 template <class T>
-void short_backward(const Stream& stream, const Piece& piece, const Groups& groups, const Complex<float>* h,
+void short_backward(const Stream& stream, const RowBatch& batch, const FilterGroups& groups, const Complex<float>* h,
                     const Skip<T>& skip, const ShortGradients<T>& of, bool accumulate, Complex<float>* d_h) {
-  constexpr std::int64_t enough_blocks = 1024;
-  const bool whole = whole_packets<T>(of.d_v.y.columns(), {of.kv.a, of.kv.b, of.dc.a, of.dc.b, of.d_v.gate, of.d_v.y,
-                                                           of.d_k.gate, of.d_k.y, of.d_q.gate, of.d_q.y});
-  with_shape(piece.points, [&]<class S> {
-    const std::int64_t across = ceil_div(piece.channels, block_channels),
-                       steps = ceil_div(piece.documents, documents_of<S>),
-                       parts = std::clamp<std::int64_t>(enough_blocks / across, 1, steps);
-    const Spectra<float> sums(stream, parts * documents_of<S> * piece.channels * piece.points);
+  constexpr std::int64_t target_blocks = 1024;
+  const bool packets = packets_fit<T>(of.d_v.y.columns(), {of.kv.x, of.kv.gate, of.dc.x, of.dc.gate, of.d_v.gate,
+                                                           of.d_v.y, of.d_k.gate, of.d_k.y, of.d_q.gate, of.d_q.y});
+  with_short_transform(batch.points, [&]<class S> {
+    const std::int64_t across = ceil_div(batch.channels, block_channels),
+                       steps = ceil_div(batch.documents, block_documents<S>),
+                       parts = std::clamp<std::int64_t>(target_blocks / across, 1, steps);
+    const Spectra<float> sums(stream, parts * block_documents<S> * batch.channels * batch.points);
     const auto kernel = backward_block<S, T>;
     constexpr int bytes = 2 * S::rows * S::pitch * static_cast<int>(sizeof(Complex<float>));
-    cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));  // beyond 48 KiB
+    cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                    bytes));  // more than 48 KiB must be requested
     kernel<<<dim3(grid_of(across), static_cast<unsigned>(parts)), threads, bytes, native_of(stream)>>>(
-        piece, groups, h, skip, Source<T>(of.kv), Source<T>(of.dc), GatedRows<T>(of.d_v), GatedRows<T>(of.d_k),
-        GatedRows<T>(of.d_q), of.d_k.y.present(), of.d_q.y.present(), whole, sums.data());
-    add_channel_sums<<<grid_of(groups.count * piece.points, threads), threads, 0, native_of(stream)>>>(
-        piece, groups, sums.data(), parts * documents_of<S>, accumulate, d_h);
+        batch, groups, h, skip, GatedInputRows<T>(of.kv), GatedInputRows<T>(of.dc), GatedOutputRows<T>(of.d_v),
+        GatedOutputRows<T>(of.d_k), GatedOutputRows<T>(of.d_q), of.d_k.y.present(), of.d_q.y.present(), packets,
+        sums.data());
+    add_channel_sums<<<grid_of(groups.count * batch.points, threads), threads, 0, native_of(stream)>>>(
+        batch, groups, sums.data(), parts * block_documents<S>, accumulate, d_h);
     cuda_check(cudaGetLastError());
   });
 }
 
-#define CAUSEWAY_FFT_CONV_SHORT(T)                                                                                   \
-  template void short_filters<T>(const Stream&, std::int64_t, std::int64_t, const Groups&, TensorView,               \
-                                 Complex<float>*);                                                                   \
-  template void short_forward<T>(const Stream&, const Piece&, const Groups&, const Complex<float>*, const Skip<T>&,  \
-                                 const Factors<T>&, const GatedOutput&);                                             \
-  template void short_backward<T>(const Stream&, const Piece&, const Groups&, const Complex<float>*, const Skip<T>&, \
-                                  const ShortGradients<T>&, bool, Complex<float>*)
+#define CAUSEWAY_FFT_CONV_SHORT(T)                                                                            \
+  template void short_filters<T>(const Stream&, std::int64_t, std::int64_t, const FilterGroups&, TensorView,  \
+                                 Complex<float>*);                                                            \
+  template void short_forward<T>(const Stream&, const RowBatch&, const FilterGroups&, const Complex<float>*,  \
+                                 const Skip<T>&, const GatedInput<T>&, const GatedOutput&);                   \
+  template void short_backward<T>(const Stream&, const RowBatch&, const FilterGroups&, const Complex<float>*, \
+                                  const Skip<T>&, const ShortGradients<T>&, bool, Complex<float>*)
 CAUSEWAY_FFT_CONV_SHORT(float);
 CAUSEWAY_FFT_CONV_SHORT(bf16);
 

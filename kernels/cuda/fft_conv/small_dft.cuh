@@ -1,8 +1,9 @@
 #pragma once
 
-/// Discrete Fourier transforms of up to 16 complex numbers in a thread's registers.
+/// Discrete Fourier transforms of at most 16 complex points, in the registers of one thread.
 namespace causeway::cuda {
 
+/// A complex point. The alignment lets one memory access move both parts.
 template <class R>
 struct alignas(2 * sizeof(R)) Complex {
   R re, im;
@@ -26,15 +27,15 @@ __device__ Complex<R> conjugate(Complex<R> a) {
 }
 
 /// exp(πi·x).
-__device__ inline Complex<float> unit(float half_turns) {
+__device__ inline Complex<float> cis_pi(float x) {
   Complex<float> w;
-  ::sincospif(half_turns, &w.im, &w.re);
+  ::sincospif(x, &w.im, &w.re);
   return w;
 }
 
-/// x · exp(-2πi k/16); what is exact costs no multiplication.
+/// x · exp(-2πi k/16). Factors whose parts are 0, ±1 or equal in size take fewer multiplications.
 template <int k>
-__device__ __forceinline__ Complex<float> turned(Complex<float> x) {
+__device__ __forceinline__ Complex<float> times_twiddle(Complex<float> x) {
   constexpr float root = 0.70710678118654752f, c = 0.92387953251128674f, s = 0.38268343236508977f;
   if constexpr (k == 0) return x;
   if constexpr (k == 2) return {root * (x.re + x.im), root * (x.im - x.re)};
@@ -46,16 +47,17 @@ __device__ __forceinline__ Complex<float> turned(Complex<float> x) {
   if constexpr (k == 7) return x * Complex<float>{-c, -s};
 }
 
-/// x[k] and x[k + n/2] for k = at, at + 1, … from the transforms of the even and odd numbers. Not a loop, since turned
-/// wants a constant, and not a lambda, which the compiler may leave a function and the arrays in memory.
+/// The last stage of a transform by decimation in time: x[k] and x[k + n/2] for k >= at, from the transforms of the
+/// even and of the odd points. It is a recursion and not a loop because times_twiddle needs a constant. It is not a
+/// lambda because the compiler may keep a lambda as a function call, and then the arrays are in memory.
 template <int n, int at = 0>
-__device__ __forceinline__ void combine(const Complex<float> (&even)[n / 2], const Complex<float> (&odd)[n / 2],
-                                        Complex<float> (&x)[n]) {
+__device__ __forceinline__ void butterflies(const Complex<float> (&even)[n / 2], const Complex<float> (&odd)[n / 2],
+                                            Complex<float> (&x)[n]) {
   if constexpr (at < n / 2) {
-    const Complex<float> w = turned<at * 16 / n>(odd[at]);
+    const Complex<float> w = times_twiddle<at * 16 / n>(odd[at]);
     x[at] = even[at] + w;
     x[at + n / 2] = even[at] - w;
-    combine<n, at + 1>(even, odd, x);
+    butterflies<n, at + 1>(even, odd, x);
   }
 }
 
@@ -72,7 +74,7 @@ __device__ __forceinline__ void dft(Complex<float> (&x)[n]) {
     }
     dft(even);
     dft(odd);
-    combine(even, odd, x);
+    butterflies(even, odd, x);
   }
 }
 
@@ -82,15 +84,16 @@ __device__ __forceinline__ void swap_parts(Complex<float> (&x)[n]) {
   for (int j = 0; j < n; ++j) x[j] = {x[j].im, x[j].re};
 }
 
-/// The same with exp(+2πi jk/n), or without `inverse`.
-template <bool inverse, int n>
-__device__ __forceinline__ void dft_towards(Complex<float> (&x)[n]) {
-  if constexpr (inverse) swap_parts(x);
+/// x[j] = Σ_k x[k] exp(+2πi jk/n): the inverse of dft, times n.
+template <int n>
+__device__ __forceinline__ void inverse_dft(Complex<float> (&x)[n]) {
+  swap_parts(x);
   dft(x);
-  if constexpr (inverse) swap_parts(x);
+  swap_parts(x);
 }
 
-/// w[j] = w[0] · step^j from w[known] on. Powers are products of squares: their error grows with the logarithm of j.
+/// Sets w[j] = w[0] · step^j for all j >= known; the powers below `known` are given. Powers are products of squares,
+/// so that the rounding error grows with the logarithm of j.
 template <int n, int known = 1>
 __device__ __forceinline__ void fill_powers(Complex<float> (&w)[n], Complex<float> step) {
   if constexpr (known < n) {
@@ -110,7 +113,7 @@ __device__ __forceinline__ void multiply_by_powers(Complex<float> (&x)[n], Compl
   for (int j = 0; j < n; ++j) x[j] = x[j] * w[j];
 }
 
-/// The same with first = 1.
+/// x[j] *= step^j.
 template <int n>
 __device__ __forceinline__ void multiply_by_powers(Complex<float> (&x)[n], Complex<float> step) {
   Complex<float> w[n];
