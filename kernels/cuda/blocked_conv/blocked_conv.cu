@@ -1,23 +1,28 @@
 #include "kernels/cuda/blocked_conv/blocked_conv.cuh"
 
+#include "kernels/core/integer.hpp"
 #include "kernels/cuda/device/reduce.cuh"
-#include "kernels/expect.hpp"
+#include "kernels/expect_gated_conv.hpp"
 
 namespace causeway::cuda {
 namespace {
 
-/// A warp a tap of a group, or 32 channels' skips.
+/// add_filter_parts.
+/// block: 8 warps
+/// warp: one tap of one group; after these, 32 channels of d_skip
+/// thread: every 32nd of the tap's partial sums, of which lane 0 then has the total; or one channel of d_skip
+/// registers: one float64 sum
 template <class R>
 __global__ void __launch_bounds__(256)
-    add_parts(FilterParts<R> from, std::int64_t groups, std::int64_t length, R* d_taps, std::int64_t taps_stride,
-              R* d_skip, std::int64_t skip_stride, std::int64_t channels) {
+    add_filter_parts_kernel(FilterParts<R> from, std::int64_t groups, std::int64_t length, R* d_taps,
+                            std::int64_t taps_stride, R* d_skip, std::int64_t skip_stride, std::int64_t channels) {
   const std::int64_t item = std::int64_t{blockIdx.x} * 8 + threadIdx.y;
   const int lane = static_cast<int>(threadIdx.x);
   if (item < groups * length) {
-    const std::int64_t group = item / length, lag = item % length, each = from.columns / groups;
+    const std::int64_t group = item / length, lag = item % length, group_columns = from.columns / groups;
     double sum = 0;
-    for (std::int64_t i = lane; i < from.parts * each; i += 32) {
-      const std::int64_t part = i / each, column = group * each + i % each;
+    for (std::int64_t i = lane; i < from.parts * group_columns; i += 32) {
+      const std::int64_t part = i / group_columns, column = group * group_columns + i % group_columns;
       sum += static_cast<double>(from.partial[(part * length + lag) * from.columns + column]);
     }
     sum = reduce_lanes(sum);
@@ -34,20 +39,13 @@ __global__ void __launch_bounds__(256)
 
 template <class Args>
 void expect_inputs(const Args& args) {
-  const GatedConvInputs& in = args.in;
-  const DType dtype = in.v.dtype, accumulator = accumulator_of(dtype);
-  const std::int64_t D = in.v.columns(), G = args.taps.rows(), length = args.taps.columns();
-  const Shape rows{in.segments.tokens, D};
-  expect("v", in.v, dtype, rows);
-  expect_if_present("q", in.q, dtype, rows);
-  expect_if_present("k", in.k, dtype, rows);
-  expect_if_present("skip", in.skip, in.skip.dtype == accumulator ? accumulator : dtype, {D});
-  expect("taps", args.taps, args.taps.dtype == accumulator ? accumulator : dtype, {G, length});
-  ensure(length > 0 && (G == 0 ? D == 0 : D % G == 0), "taps {} for {} channels", args.taps.shape.to_string(), D);
-  ensure(args.block > 0, "a block of {} tokens", args.block);
-  expect_if_present("halo", args.halo, dtype, {length - 1, D});
-  ensure(args.halo.present() || length == 1 || !in.segments.continues_from_left(),
-         "a document begins before the run, but halo is absent");
+  const std::int64_t length = args.taps.columns();
+  expect_gated_inputs(args.in);
+  expect_taps("blocked_conv", args.in, args.taps);
+  ensure(args.block > 0, "blocked_conv: a block has {} tokens, expected at least 1", args.block);
+  expect_if_present("halo", args.halo, args.in.v.dtype, {length - 1, args.in.v.columns()});
+  ensure(args.halo.present() || length == 1 || !args.in.segments.continues_from_left(),
+         "blocked_conv: a document begins before the run, but halo is absent");
 }
 
 }  // namespace
@@ -55,9 +53,10 @@ void expect_inputs(const Args& args) {
 template <class R>
 void add_filter_parts(const Stream& stream, const FilterParts<R>& from, TensorView d_taps, TensorView d_skip) {
   const std::int64_t channels = d_skip.present() ? d_skip.rows() : 0, groups = d_taps.rows(), length = d_taps.columns();
-  add_parts<R><<<grid_of(groups * length + (channels + 31) / 32, 8), dim3(32, 8), 0, native_of(stream)>>>(
-      from, groups, length, static_cast<R*>(d_taps.data), d_taps.row_stride,
-      d_skip.present() ? static_cast<R*>(d_skip.data) : nullptr, d_skip.row_stride, channels);
+  add_filter_parts_kernel<R>
+      <<<grid_of(groups * length + ceil_div(channels, 32), 8), dim3(32, 8), 0, native_of(stream)>>>(
+          from, groups, length, static_cast<R*>(d_taps.data), d_taps.row_stride,
+          d_skip.present() ? static_cast<R*>(d_skip.data) : nullptr, d_skip.row_stride, channels);
   cuda_check(cudaGetLastError());
 }
 template void add_filter_parts(const Stream&, const FilterParts<float>&, TensorView, TensorView);
@@ -73,16 +72,10 @@ void blocked_conv_forward(const Stream& stream, const BlockedConvForward& args) 
 
 void blocked_conv_backward(const Stream& stream, const BlockedConvBackward& args) {
   expect_inputs(args);
-  const GatedConvGradients& out = args.gradients;
-  const DType dtype = args.in.v.dtype, accumulator = accumulator_of(dtype);
-  const Shape rows = args.in.v.shape;
-  expect("d_y", out.d_y, dtype, rows);
-  expect("d_v", out.d_v, dtype, rows);
-  if (args.in.q.present()) expect("d_q", out.d_q, dtype, rows);
-  if (args.in.k.present()) expect("d_k", out.d_k, dtype, rows);
-  if (args.in.skip.present()) expect("d_skip", out.d_skip, accumulator, args.in.skip.shape);
+  const DType dtype = args.in.v.dtype;
+  expect_gated_gradients(args.in, args.gradients);
   expect_if_present("d_halo", args.d_halo, dtype, {args.taps.columns() - 1, args.in.v.columns()});
-  expect("d_taps", args.d_taps, accumulator, args.taps.shape);
+  expect("d_taps", args.d_taps, accumulator_of(dtype), args.taps.shape);
   if (args.in.v.columns() == 0) return;
   if (suits_tensor_cores(args)) return tensor_core_conv_backward(stream, args);
   dispatch(dtype, [&]<class Type> { direct_conv_backward<Type>(stream, args); });

@@ -7,25 +7,28 @@
 #include "kernels/cuda/device/elementwise.cuh"
 #include "kernels/cuda/device/packet.cuh"
 
-/// The gated grouped convolution on a GPU, two ways: as Toeplitz products on tensor cores (bf16, a group of whole tiles
-/// of 16 channels, up to 129 taps; blocked_conv_mma*.cu) and by multiply-adds for every other type and shape
-/// (blocked_conv_direct.cu). Both are one walk for the two directions: y = q⊙(h∗(k⊙v)) from left to right, and from
-/// right to left the gradient of the product, h∗(q⊙d_y) seen in reversed time.
+/// The gated grouped convolution on a GPU, in two ways:
+/// - as Toeplitz products on tensor cores (blocked_conv_mma.cu, blocked_conv_mma_backward.cu) for bf16, groups of a
+///   multiple of 16 channels and at most 129 taps;
+/// - by multiply-adds (blocked_conv_direct.cu) for every other type and shape.
+/// In both, one algorithm serves both scan directions: y = q⊙(h∗(k⊙v)) from left to right, and from right to left the
+/// gradient of the product k⊙v, which is h∗(q⊙d_y) in reversed time.
 ///
-/// Floor (H200, 4.2 TB/s of copies; L 65536, D 4096, bf16): 4 accesses an element forward, 0.51 ms, 7 backward, 0.89.
-/// Reached with 256 groups, documents of 57 to 2048 tokens as one long one: 7 taps 0.53 and 1.40 ms, 128 taps 0.57 and
-/// 1.82 ms, that is 1.01, 1.54, 1.08 and 1.99 times a copy of as many bytes in the same run.
+/// Lower bound (H200, 4.2 TB/s of copies; L 65536, D 4096, bf16): 4 accesses per element forward, 0.51 ms; 7 backward,
+/// 0.89 ms. Measured with 256 groups, the same for documents of 57 to 2048 tokens and for one long one: 7 taps 0.53 and
+/// 1.40 ms, 128 taps 0.57 and 1.82 ms. These are 1.01, 1.54, 1.08 and 1.99 times a copy of as many bytes in the same
+/// run.
 namespace causeway::cuda {
 
-/// A parameter that may be stored in the activations' type T or its accumulator type; absent: zero.
+/// A parameter stored in the type T of the activations or in its accumulator type. An absent one is zero.
 template <class T>
-struct Parameter {
+struct ParameterRows {
   using R = Accumulator<T>;
   const T* narrow;
   const R* wide;
   std::int64_t stride;
 
-  explicit Parameter(TensorView x)
+  explicit ParameterRows(TensorView x)
       : narrow(x.present() && x.dtype != dtype_of<R> ? static_cast<const T*>(x.data) : nullptr),
         wide(x.present() && x.dtype == dtype_of<R> ? static_cast<const R*>(x.data) : nullptr),
         stride(x.row_stride) {}
@@ -36,7 +39,7 @@ struct Parameter {
   }
 };
 
-/// Rows of a tensor; data is null where it is absent.
+/// The rows of a tensor; `data` is null if the tensor is absent.
 template <class T>
 Rows<T> rows_of(TensorView x) {
   Rows<T> rows(x);
@@ -44,25 +47,27 @@ Rows<T> rows_of(TensorView x) {
   return rows;
 }
 
-/// d_taps[g, j] += Σ over parts, and over the `columns / groups` columns of group g, of partial[part][j][column], and
-/// d_skip[channel] += Σ over parts of skips[part · skip_step + channel]: always in the same order.
+/// Partial sums of the gradients of the filter, one for each part of the tokens.
 template <class R>
 struct FilterParts {
-  const R* partial;
+  const R* partial;  ///< [parts, taps, columns] of d_taps; a group of the filter has columns / groups columns
   std::int64_t parts, columns;
-  const R* skips;
+  const R* skips;  ///< of d_skip: channel c of part p is at p · skip_step + c
   std::int64_t skip_step;
 };
+
+/// d_taps[g, j] += Σ partial[p, j, c] over the parts p and the columns c of group g, and d_skip[c] += Σ skips over the
+/// parts. The order of the additions is fixed.
 template <class R>
 void add_filter_parts(const Stream& stream, const FilterParts<R>& from, TensorView d_taps, TensorView d_skip);
 
-/// Multiply-adds, any type and shape.
+/// By multiply-adds, for any type and shape.
 template <class T>
 void direct_conv_forward(const Stream& stream, const BlockedConvForward& args);
 template <class T>
 void direct_conv_backward(const Stream& stream, const BlockedConvBackward& args);
 
-/// Tensor cores: whether they can, and both directions where they can.
+/// Whether tensor cores support these types and shapes; and both directions on them.
 bool suits_tensor_cores(const BlockedConvForward& args);
 bool suits_tensor_cores(const BlockedConvBackward& args);
 void tensor_core_conv_forward(const Stream& stream, const BlockedConvForward& args);

@@ -8,33 +8,34 @@
 #include "kernels/cuda/device/documents.cuh"
 #include "kernels/cuda/device/tensor_core.cuh"
 
-/// The tensor-core form of the convolution. A warp takes 16 channels of one group down a strip of tokens, a tile of 16
-/// tokens at a time: y_n = Σ_b x_{n-b} H_b with tiles x [16 channels, 16 tokens] and Toeplitz blocks (H_b)_{ji} =
-/// h[16 b + i - j]. What the filter reaches back of x stands in registers, 4 a tile, and so does the filter: a lane's
-/// part of H_b depends on 16 b + i - j alone, so that neighbouring blocks share it, 19 registers for 128 taps. Walking
-/// left, a tile's tokens count from the right: then the blocks are the same.
+/// The convolution on tensor cores. A warp has 16 channels of one group and goes down a strip of tokens, one tile of 16
+/// tokens at a time: y_n = Σ_b x_{n-b} H_b with tiles x [16 channels, 16 tokens] and Toeplitz blocks
+/// (H_b)_{ji} = h[16 b + i - j]. The tiles of x that the filter reaches back to are in registers, 4 per tile. The
+/// filter is in registers too: the part of H_b in a lane depends on 16 b + i - j only, so that neighbouring blocks
+/// share it, and 128 taps take 19 registers. In the scan direction from right to left the tokens of a tile are numbered
+/// from the right; then the Toeplitz blocks are the same.
 ///
-/// The warps of a block take neighbouring channels, so that memory is read and written by whole lines: tiles of 64 or
-/// 128 channels arrive in shared memory some ahead, one 16-byte copy a thread, and results leave the same way, a tile
-/// later, when the barrier that hands over the next tile has seen all warps through.
+/// The warps of a block have neighbouring channels, so that whole cache lines are read and written. Tiles of 64 or 128
+/// channels are prefetched to shared memory, one 16-byte copy for each thread. The results are written one tile later,
+/// after the barrier for the next tile, which all warps have passed.
 ///
-/// Where a document begins, the tiles before are dropped by writing zeros, and a tile that holds an edge is multiplied
-/// once for every document in it, each time from that document's tokens only: what is inside of a document is
-/// mask-free, and nothing of one document ever meets another's. Within one, a NaN or an infinity may spoil tokens that
-/// it does not reach, since H_b holds zeros there: all from its own tile's first, up to 15 before it, to the last of
-/// the tiles that some H_b links with it. These blocks are 2, 3, 5 or 9, no fewer than the taps touch: that may be 60
-/// and more tokens beyond the filter.
+/// At the start of a document the tiles before it are replaced by zeros. A tile that contains a start is multiplied
+/// once for each document in it, each time with the tokens of that document only. So nothing of one document is ever
+/// multiplied into another, and there are no masks inside a document. Within a document a NaN or an infinity can spoil
+/// tokens that it does not reach, because H_b has zeros there: from the first token of its own tile, at most 15 before
+/// it, to the end of the last tile that some H_b connects with it. The number of blocks is 2, 3, 5 or 9, at least as
+/// many as the taps need, so that this may be more than 60 tokens beyond the filter.
 ///
-/// The filter is rounded to bf16 where it comes in float32, as q⊙d_y is; sums, skip and gates are in float32.
+/// A filter in float32 is rounded to bf16, and so is q⊙d_y; sums, skip and gates are in float32.
 namespace causeway::cuda {
 
 inline constexpr int conv_tile = 16;
-inline constexpr std::int64_t most_conv_taps = 129;
+inline constexpr std::int64_t max_conv_taps = 129;
 
-/// Toeplitz blocks that `taps` taps touch.
+/// The number of Toeplitz blocks that `taps` taps need.
 constexpr int conv_blocks(std::int64_t taps) { return static_cast<int>(ceil_div(taps - 1, conv_tile)) + 1; }
 
-/// Calls body<Blocks>() with no fewer Toeplitz blocks than the taps touch.
+/// Calls body<Blocks>() with at least as many Toeplitz blocks as the taps need.
 template <class Body>
 void with_conv_blocks(std::int64_t taps, const Body& body) {
   const int blocks = conv_blocks(taps);
@@ -45,73 +46,80 @@ void with_conv_blocks(std::int64_t taps, const Body& body) {
   else if (blocks <= 5)
     body.template operator()<5>();
   else
-    body.template operator()<conv_blocks(most_conv_taps)>();
+    body.template operator()<conv_blocks(max_conv_taps)>();
 }
 
-/// How tokens are cut into strips, and channels into blocks of `tiles_across` tiles.
+/// The cut of the tokens into strips and of the channels into blocks of `tiles_across` tiles.
 struct StripPlan {
-  std::int64_t tiles, channel_tiles, across, strip_tiles, strips;
+  std::int64_t tiles, channel_tiles;  ///< of all tokens, of all channels
+  std::int64_t across;                ///< blocks across the channels
+  std::int64_t strip_tiles, strips;   ///< tiles of a strip, number of strips
 
-  /// Strips of at most `longest` tiles: a longer one looks back at less that is not its own, but 256 blocks are what an
-  /// H200 holds at once of those that fill a half of a multiprocessor.
-  StripPlan(std::int64_t tokens, std::int64_t channels, int tiles_across, std::int64_t longest)
+  /// Strips of at most `max_strip_tiles` tiles. The longer the strips, the fewer tiles before them are read again; but
+  /// there should be 256 blocks, as many as an H200 runs at once if a block takes half a multiprocessor.
+  StripPlan(std::int64_t tokens, std::int64_t channels, int tiles_across, std::int64_t max_strip_tiles)
       : tiles(ceil_div(tokens, conv_tile)),
         channel_tiles(channels / conv_tile),
         across(ceil_div(channel_tiles, tiles_across)),
-        strip_tiles(std::clamp<std::int64_t>(tiles * across / 256, 16, longest)),
+        strip_tiles(std::clamp<std::int64_t>(tiles * across / 256, 16, max_strip_tiles)),
         strips(ceil_div(tiles, strip_tiles)) {}
   unsigned grid() const { return grid_of(across * strips); }
 };
 
 /// A block's tile in shared memory, 16 tokens by the channels of `Across` warps. The parts of a row, 8 channels each,
-/// trade places, so that the eight rows of a matrix lie in eight different banks.
+/// are permuted (XOR swizzle), so that the eight rows of a matrix are in eight different banks.
 template <int Across>
 struct BlockTile {
   static constexpr int row_parts = 2 * Across, copies = conv_tile * row_parts, bytes = copies * 16;
 
-  __device__ static unsigned place(int token, int part) {
+  /// Byte offset of a part of a row.
+  __device__ static unsigned offset(int token, int part) {
     return static_cast<unsigned>((token * row_parts + (part ^ (token % 8))) * 16);
   }
-  /// The row of a warp's tile that a lane names to ldmatrix_x4<true>, for tiles [channels, tokens].
-  __device__ static unsigned channels_by_tokens(ScanDirection direction, int which, int lane) {
+  /// Offset of the row that a lane passes to ldmatrix_x4<true>, for tiles [channels, tokens] of warp `warp`. In the
+  /// direction from right to left the tokens are reversed.
+  __device__ static unsigned channels_by_tokens(ScanDirection direction, int warp, int lane) {
     const int token = lane % 8 + lane / 16 * 8;
-    return place(direction == ScanDirection::left_to_right ? token : conv_tile - 1 - token, 2 * which + lane / 8 % 2);
+    return offset(direction == ScanDirection::left_to_right ? token : conv_tile - 1 - token, 2 * warp + lane / 8 % 2);
   }
-  /// The same to ldmatrix_x4<false>, for tiles [tokens, channels].
-  __device__ static unsigned tokens_by_channels(int which, int lane) { return place(lane % 16, 2 * which + lane / 16); }
+  /// The same for ldmatrix_x4<false>, for tiles [tokens, channels].
+  __device__ static unsigned tokens_by_channels(int warp, int lane) { return offset(lane % 16, 2 * warp + lane / 16); }
 };
 
-/// Where a thread works: its warp's channels, and what it copies of each tile.
+/// The work of a thread: the strip and the channels of its warp, and the 16 bytes of each tile that it copies.
 template <int Across>
-struct StripPlace {
-  int lane, which, role, row;  ///< role: of several warps with the same channels
-  std::int64_t strip, tile, channel, column;
-  unsigned copied;
-  bool exists, inside;  ///< the warp's channels, the thread's columns; what does not exist goes along with zeros
+struct TileThread {
+  int lane, warp;
+  int row;  ///< token of the tile that the thread copies
+  std::int64_t strip;
+  std::int64_t tile, channel;  ///< the warp's channel tile, the lane's first channel
+  std::int64_t column;         ///< first channel that the thread copies
+  unsigned copy_offset;        ///< of the copy in a BlockTile
+  bool exists;                 ///< whether the warp's channels exist; if not, it computes with zeros
+  bool copies;                 ///< whether the channels that the thread copies exist
 
-  __device__ explicit StripPlace(const StripPlan& plan)
+  __device__ explicit TileThread(const StripPlan& plan)
       : lane(static_cast<int>(threadIdx.x) % 32),
-        which(static_cast<int>(threadIdx.x) / 32 % Across),
-        role(static_cast<int>(threadIdx.x) / 32 / Across),
+        warp(static_cast<int>(threadIdx.x) / 32 % Across),
         row(static_cast<int>(threadIdx.x) % BlockTile<Across>::copies / BlockTile<Across>::row_parts),
         strip(blockIdx.x / plan.across),
-        tile(blockIdx.x % plan.across * Across + which),
+        tile(blockIdx.x % plan.across * Across + warp),
         channel(tile * conv_tile + lane / 4) {
     const int part = static_cast<int>(threadIdx.x) % BlockTile<Across>::row_parts;
     column = blockIdx.x % plan.across * Across * conv_tile + part * 8;
-    copied = BlockTile<Across>::place(row, part);
+    copy_offset = BlockTile<Across>::offset(row, part);
     exists = tile < plan.channel_tiles;
-    inside = column < plan.channel_tiles * conv_tile;
+    copies = column < plan.channel_tiles * conv_tile;
   }
 };
 
-/// The documents' edges along a walk: which tokens of a tile, counted in the walk's direction, are the first of a
-/// document.
+/// Finds the starts of documents along a scan. Tokens are numbered in the scan's direction, so that from right to left
+/// the start is the last token of a document.
 template <ScanDirection direction>
-class Edges {
+class TileStarts {
  public:
-  /// Before the walk's first tile. A warp calls it together.
-  __device__ Edges(const SegmentsView& segments, std::int64_t first_tile, int lane)
+  /// first_tile: the first tile of the scan. A warp calls it together.
+  __device__ TileStarts(const SegmentsView& segments, std::int64_t first_tile, int lane)
       : entries_(segments.cu_seqlens), count_(segments.count) {
     if constexpr (direction == ScanDirection::left_to_right)
       index_ = warp_upper_bound(entries_, count_ + 1, first_tile * conv_tile - 1, lane);
@@ -119,7 +127,7 @@ class Edges {
       index_ = warp_upper_bound(entries_, count_ + 1, (first_tile + 1) * conv_tile, lane) - 1;
     fetch();
   }
-  /// Bit i: a document begins with token i of this tile, the next of the walk.
+  /// Bit i: a document begins with token i of `tile`. Must be called for the tiles in the order of the scan.
   __device__ unsigned of_tile(std::int64_t tile) {
     unsigned bits = 0;
     if constexpr (direction == ScanDirection::left_to_right) {
@@ -139,17 +147,17 @@ class Edges {
   std::int64_t count_, index_, next_;
 };
 
-/// Tokens of a tile before its first edge.
-__device__ inline int tokens_before(unsigned edges) {
-  return edges == 0 ? conv_tile : __ffs(static_cast<int>(edges)) - 1;
+/// The number of tokens of a tile before its first start.
+__device__ inline int tokens_before(unsigned starts) {
+  return starts == 0 ? conv_tile : __ffs(static_cast<int>(starts)) - 1;
 }
-/// Calls body(low, high) for every document that begins in the tile: its tokens there.
+/// Calls body(low, high) with the tokens [low, high) of each document that begins in the tile.
 template <class Body>
-__device__ void for_each_start(unsigned edges, const Body& body) {
-  for (unsigned rest = edges; rest != 0; rest &= rest - 1) body(tokens_before(rest), tokens_before(rest & (rest - 1)));
+__device__ void for_each_start(unsigned starts, const Body& body) {
+  for (unsigned rest = starts; rest != 0; rest &= rest - 1) body(tokens_before(rest), tokens_before(rest & (rest - 1)));
 }
 
-/// The tokens [low, high) of a tile [channels, tokens], zeros elsewhere.
+/// to = x for the tokens [low, high) of a tile [channels, tokens], zeros elsewhere.
 __device__ inline void keep_columns(std::uint32_t (&to)[4], const std::uint32_t (&x)[4], int low, int high, int lane) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -160,7 +168,7 @@ __device__ inline void keep_columns(std::uint32_t (&to)[4], const std::uint32_t 
     to[2 * half + 1] = x[2 * half + 1] & mask;
   }
 }
-/// The same of a tile [tokens, channels].
+/// The same for a tile [tokens, channels].
 __device__ inline void keep_rows(std::uint32_t (&to)[4], const std::uint32_t (&x)[4], int low, int high, int lane) {
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -175,11 +183,11 @@ __device__ void multiply_pairs(std::uint32_t (&x)[count], const std::uint32_t (&
   for (int i = 0; i < count; ++i) x[i] = multiply_bf16_pairs(x[i], by[i]);
 }
 
-/// The Toeplitz blocks of a group's filter.
+/// The Toeplitz blocks of a group's filter, in registers as pairs of taps.
 template <int Blocks>
 class ToeplitzFilter {
  public:
-  __device__ ToeplitzFilter(const Parameter<bf16>& taps, std::int64_t group, std::int64_t length, int lane) {
+  __device__ ToeplitzFilter(const ParameterRows<bf16>& taps, std::int64_t group, std::int64_t length, int lane) {
     const auto tap = [&](int lag) { return lag >= 0 && lag < length ? taps(group, lag) : 0.0f; };
 #pragma unroll
     for (int i = 0; i < 2 * Blocks + 1; ++i) {
@@ -194,14 +202,14 @@ class ToeplitzFilter {
   }
   /// The columns [low, high) of sum become those of x H_0.
   __device__ void replace(float (&sum)[2][4], const std::uint32_t (&x)[4], int low, int high, int lane) const {
-    float alone[2][4] = {};
-    multiply(alone, x, 0);
+    float replacement[2][4] = {};
+    multiply(replacement, x, 0);
 #pragma unroll
     for (int n = 0; n < 2; ++n)
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         const int token = 8 * n + 2 * (lane % 4) + e % 2;
-        if (token >= low && token < high) sum[n][e] = alone[n][e];
+        if (token >= low && token < high) sum[n][e] = replacement[n][e];
       }
   }
 
@@ -209,7 +217,7 @@ class ToeplitzFilter {
   std::uint32_t pairs_[2 * Blocks + 1];
 };
 
-/// sum += skip⊙x, channel by channel; sums of a tile [channels, tokens] and the tile itself lie alike.
+/// sum += skip⊙x for a tile [channels, tokens]. The sums and the tile have the same arrangement in registers.
 __device__ inline void add_skip(float (&sum)[2][4], const float (&skip)[2], const std::uint32_t (&x)[4]) {
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -217,7 +225,7 @@ __device__ inline void add_skip(float (&sum)[2][4], const float (&skip)[2], cons
     sum[i / 2][i % 2 * 2 + 1] += skip[i % 2] * high_bf16(x[i]);
   }
 }
-/// gate⊙sum, rounded.
+/// to = gate⊙sum, or sum, rounded to bf16.
 __device__ inline void round_gated(std::uint32_t (&to)[4], const float (&sum)[2][4], bool gated,
                                    const std::uint32_t (&gate)[4]) {
 #pragma unroll
@@ -227,7 +235,7 @@ __device__ inline void round_gated(std::uint32_t (&to)[4], const float (&sum)[2]
   }
 }
 
-/// 16 bytes of a row from shared memory, not to be read again soon.
+/// Writes 16 bytes of a row from shared memory to `to`, with the hint that they are not read again soon.
 __device__ inline void write_row(bf16* to, unsigned from) {
   uint4 word;
   asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
