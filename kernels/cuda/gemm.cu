@@ -18,29 +18,30 @@ void cublas_check(cublasStatus_t status, std::source_location where = std::sourc
 }
 
 template <class T, cublasStatus_t (*destroy)(T)>
-struct Destroyed {
+struct CublasLtTraits {
   using type = T;
   static type null() { return nullptr; }
   static void close(type value) noexcept { destroy(value); }
 };
-using LtHandle = Handle<Destroyed<cublasLtHandle_t, cublasLtDestroy>>;
-using Operation = Handle<Destroyed<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>>;
-using Layout = Handle<Destroyed<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>>;
-using Preference = Handle<Destroyed<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>>;
+using LtHandle = Handle<CublasLtTraits<cublasLtHandle_t, cublasLtDestroy>>;
+using MatmulOperation = Handle<CublasLtTraits<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>>;
+using MatrixLayout = Handle<CublasLtTraits<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>>;
+using MatmulPreference = Handle<CublasLtTraits<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>>;
 
-/// Everything that cuBLASLt's choice of an algorithm depends on.
-struct Problem {
+/// Everything that the choice of an algorithm by cuBLASLt depends on.
+struct GemmProblem {
   std::int64_t m, n, k, stride_a, stride_b, stride_c;
   DType from, to;
   bool transpose_a, transpose_b;
   std::uint32_t alignment_a, alignment_b, alignment_c;  ///< bytes
 
-  auto operator<=>(const Problem&) const = default;
+  auto operator<=>(const GemmProblem&) const = default;
 };
 
-struct Plan {
-  Operation operation;
-  Layout a, b, c;
+/// What cuBLASLt needs for the calls of a GemmProblem.
+struct GemmPlan {
+  MatmulOperation operation;
+  MatrixLayout a, b, c;
   cublasLtMatmulAlgo_t algorithm;
   std::int64_t workspace;  ///< bytes
 };
@@ -54,64 +55,64 @@ cudaDataType_t data_type(DType dtype) {
     case DType::bf16:
       return CUDA_R_16BF;
     default:
-      fail(ExitCode::internal, "gemm of {}", name_of(dtype));
+      fail(ExitCode::internal, "gemm: the type is {}, expected f64, f32 or bf16", name_of(dtype));
   }
 }
 
-/// Rows of ours are cuBLAS's columns.
-Layout layout_of(DType dtype, std::int64_t rows, std::int64_t columns, std::int64_t row_stride) {
+/// Our rows are the columns of cuBLASLt.
+MatrixLayout layout_of(DType dtype, std::int64_t rows, std::int64_t columns, std::int64_t row_stride) {
   cublasLtMatrixLayout_t created = nullptr;
   cublas_check(cublasLtMatrixLayoutCreate(&created, data_type(dtype), static_cast<std::uint64_t>(columns),
                                           static_cast<std::uint64_t>(rows), std::max(row_stride, columns)));
-  return Layout(created);
+  return MatrixLayout(created);
 }
 
 template <class T>
-void set(const Operation& operation, cublasLtMatmulDescAttributes_t attribute, T value) {
+void set(const MatmulOperation& operation, cublasLtMatmulDescAttributes_t attribute, T value) {
   cublas_check(cublasLtMatmulDescSetAttribute(operation.get(), attribute, &value, sizeof(value)));
 }
 template <class T>
-void set(const Preference& preference, cublasLtMatmulPreferenceAttributes_t attribute, T value) {
+void set(const MatmulPreference& preference, cublasLtMatmulPreferenceAttributes_t attribute, T value) {
   cublas_check(cublasLtMatmulPreferenceSetAttribute(preference.get(), attribute, &value, sizeof(value)));
 }
 
-/// One stream's cuBLASLt and the plans it has made: a heuristic is asked once a problem.
-class Plans {
+/// The cuBLASLt handle of one stream and its plans. The heuristic of cuBLASLt is called once for each problem.
+class GemmPlans {
  public:
-  Plans() {
+  GemmPlans() {
     cublasLtHandle_t created = nullptr;
     cublas_check(cublasLtCreate(&created));
     handle_ = LtHandle(created);
   }
   cublasLtHandle_t handle() const { return handle_.get(); }
-  const Plan& operator()(const Problem& problem) {
+  const GemmPlan& operator()(const GemmProblem& problem) {
     const auto found = plans_.find(problem);
-    return found != plans_.end() ? found->second : plans_.emplace(problem, made(problem)).first->second;
+    return found != plans_.end() ? found->second : plans_.emplace(problem, make_plan(problem)).first->second;
   }
 
  private:
-  /// cᵀ = op(b)ᵀ·op(a)ᵀ by columns is c = op(a)·op(b) by rows: the operands change places and nothing is moved.
-  Plan made(const Problem& of) const {
+  /// c = op(a)·op(b) stored by rows is cᵀ = op(b)ᵀ·op(a)ᵀ stored by columns: the operands are exchanged, no data moves.
+  GemmPlan make_plan(const GemmProblem& of) const {
     const bool wide = of.from == DType::f64;
     cublasLtMatmulDesc_t operation = nullptr;
-    // Plain float32, not tf32: what the CPU computes.
+    // float32 and not tf32, as on the CPU.
     cublas_check(cublasLtMatmulDescCreate(&operation, wide ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F,
                                           wide ? CUDA_R_64F : CUDA_R_32F));
-    Plan plan{.operation = Operation(operation),
-              .a = layout_of(of.from, of.transpose_a ? of.k : of.m, of.transpose_a ? of.m : of.k, of.stride_a),
-              .b = layout_of(of.from, of.transpose_b ? of.n : of.k, of.transpose_b ? of.k : of.n, of.stride_b),
-              .c = layout_of(of.to, of.m, of.n, of.stride_c),
-              .algorithm = {},
-              .workspace = 0};
+    GemmPlan plan{.operation = MatmulOperation(operation),
+                  .a = layout_of(of.from, of.transpose_a ? of.k : of.m, of.transpose_a ? of.m : of.k, of.stride_a),
+                  .b = layout_of(of.from, of.transpose_b ? of.n : of.k, of.transpose_b ? of.k : of.n, of.stride_b),
+                  .c = layout_of(of.to, of.m, of.n, of.stride_c),
+                  .algorithm = {},
+                  .workspace = 0};
     set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSA, of.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSB, of.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
 
-    constexpr std::uint64_t most_workspace = 32 << 20;  // what NVIDIA advises for Hopper
+    constexpr std::uint64_t max_workspace = 32 << 20;  // bytes; NVIDIA recommends this for Hopper
     cublasLtMatmulPreference_t created = nullptr;
     cublas_check(cublasLtMatmulPreferenceCreate(&created));
-    const Preference preference(created);
-    set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, most_workspace);
-    // Where k is split, parts are added in the workspace in a fixed order: not in c, whose type may be narrow.
+    const MatmulPreference preference(created);
+    set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, max_workspace);
+    // If k is split, the partial sums are added in the workspace in a fixed order, not in c, whose type may be narrow.
     set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
         static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
     set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, of.alignment_b);
@@ -130,7 +131,7 @@ class Plans {
   }
 
   LtHandle handle_;
-  std::map<Problem, Plan> plans_;
+  std::map<GemmProblem, GemmPlan> plans_;
 };
 
 std::uint32_t alignment_of(const void* data) {
@@ -140,9 +141,9 @@ std::uint32_t alignment_of(const void* data) {
   return alignment;
 }
 
-/// c = beta·c. What c held does not count where beta is zero, NaN neither.
+/// c = beta·c, and 0 if beta is zero, whatever c contains.
 template <class T>
-struct ScaledOnly {
+struct ScaleByBetaBody {
   static constexpr int width = packet_width<T>;
   Rows<T> c;
   Accumulator<T> beta;
@@ -158,8 +159,8 @@ struct ScaledOnly {
 
 }  // namespace
 
-// Floor: 2mnk operations at the matrix units' rate, about 990 TFLOP/s in dense bf16 and 67 in f32, or the bytes of a, b
-// and c.
+// Lower bound: 2mnk operations at the rate of the matrix units, about 990 TFLOP/s in dense bf16 and 67 in f32, or the
+// bytes of a, b and c.
 void gemm(const Stream& stream, const Gemm& args) {
   const TensorView a = args.a, b = args.b, c = args.c;
   const std::int64_t m = c.rows(), n = c.columns(), k = args.transpose_a ? a.rows() : a.columns();
@@ -172,24 +173,24 @@ void gemm(const Stream& stream, const Gemm& args) {
   if (m == 0 || n == 0) return;
   if (k == 0)
     return dispatch(c.dtype, [&]<class T>() {
-      for_each_element(stream, {c}, ScaledOnly<T>{Rows<T>(c), static_cast<Accumulator<T>>(args.beta)});
+      for_each_element(stream, {c}, ScaleByBetaBody<T>{Rows<T>(c), static_cast<Accumulator<T>>(args.beta)});
     });
-  Plans& plans = stream.resource<Plans>();
-  const Plan& plan = plans({.m = m,
-                            .n = n,
-                            .k = k,
-                            .stride_a = a.row_stride,
-                            .stride_b = b.row_stride,
-                            .stride_c = c.row_stride,
-                            .from = a.dtype,
-                            .to = c.dtype,
-                            .transpose_a = args.transpose_a,
-                            .transpose_b = args.transpose_b,
-                            .alignment_a = alignment_of(a.data),
-                            .alignment_b = alignment_of(b.data),
-                            .alignment_c = alignment_of(c.data)});
+  GemmPlans& plans = stream.resource<GemmPlans>();
+  const GemmPlan& plan = plans({.m = m,
+                                .n = n,
+                                .k = k,
+                                .stride_a = a.row_stride,
+                                .stride_b = b.row_stride,
+                                .stride_c = c.row_stride,
+                                .from = a.dtype,
+                                .to = c.dtype,
+                                .transpose_a = args.transpose_a,
+                                .transpose_b = args.transpose_b,
+                                .alignment_a = alignment_of(a.data),
+                                .alignment_b = alignment_of(b.data),
+                                .alignment_c = alignment_of(c.data)});
   const Tensor workspace(stream, DType::u8, {plan.workspace});
-  const auto multiply = [&]<class R> {  // the factors are of the type that sums are kept in
+  const auto multiply = [&]<class R> {  // alpha and beta have the type of the sums
     const R alpha = 1, beta = static_cast<R>(args.beta);
     cublas_check(cublasLtMatmul(plans.handle(), plan.operation.get(), &alpha, b.data, plan.b.get(), a.data,
                                 plan.a.get(), &beta, c.data, plan.c.get(), c.data, plan.c.get(), &plan.algorithm,

@@ -8,8 +8,9 @@
 namespace causeway::cuda {
 namespace {
 
+/// y = alpha x, or y += alpha x.
 template <class X, class Y>
-struct Scaled {
+struct ScaleBody {
   using Wide = std::common_type_t<Accumulator<X>, Accumulator<Y>>;
   static constexpr int width = packet_width<X, Y>;
   Rows<X> x;
@@ -31,8 +32,9 @@ struct Scaled {
   }
 };
 
+/// y = value.
 template <class T>
-struct Filled {
+struct FillBody {
   static constexpr int width = packet_width<T>;
   Rows<T> y;
   Accumulator<T> value;
@@ -46,12 +48,14 @@ struct Filled {
   }
 };
 
-/// The parameters' own exponential, to the last bit but one: it is little and decides how long a state lives.
+/// The exponential of parameters, accurate to the last bit but one. Parameters are few, and their error would change
+/// how long a state lasts.
 __device__ float exact_exponential(float x) { return ::expf(x); }
 __device__ double exact_exponential(double x) { return ::exp(x); }
 
+/// y = -exp(x).
 template <class T>
-struct NegativeExponentials {
+struct NegativeExponentialBody {
   static constexpr int width = packet_width<T>;
   Rows<T> x, y;
 
@@ -64,8 +68,9 @@ struct NegativeExponentials {
   }
 };
 
+/// d_x += d_y y.
 template <class T>
-struct NegativeExponentialGradients {
+struct NegativeExponentialBackwardBody {
   static constexpr int width = packet_width<T>;
   Rows<T> y, d_y, d_x;
 
@@ -81,11 +86,11 @@ struct NegativeExponentialGradients {
 
 }  // namespace
 
-// Floor: x read, y written, and read too with `accumulate`.
+// Lower bound: x is read, y is written, and also read with `accumulate`.
 void scale(const Stream& stream, const Scale& args) {
   dispatch(args.x.dtype, [&]<class X>() {
     dispatch(args.y.dtype, [&]<class Y>() {
-      using Body = Scaled<X, Y>;
+      using Body = ScaleBody<X, Y>;
       for_each_element(
           stream, {args.x, args.y},
           Body{Rows<X>(args.x), Rows<Y>(args.y), static_cast<typename Body::Wide>(args.alpha), args.accumulate});
@@ -93,30 +98,30 @@ void scale(const Stream& stream, const Scale& args) {
   });
 }
 
-// Floor: y written.
+// Lower bound: y is written.
 void fill(const Stream& stream, const Fill& args) {
   dispatch(args.y.dtype, [&]<class T>() {
-    for_each_element(stream, {args.y}, Filled<T>{Rows<T>(args.y), static_cast<Accumulator<T>>(args.value)});
+    for_each_element(stream, {args.y}, FillBody<T>{Rows<T>(args.y), static_cast<Accumulator<T>>(args.value)});
   });
 }
 
-// Floor: x read, y written; [D, N] is small, so that a launch is what it costs.
+// Lower bound: x is read, y is written. [D, N] is small, so that the cost is that of a launch.
 void negative_exponential(const Stream& stream, const NegativeExponential& args) {
   ensure(args.x.dtype == args.y.dtype, "negative_exponential from {} to {}", name_of(args.x.dtype),
          name_of(args.y.dtype));
   dispatch(args.x.dtype, [&]<class T>() {
-    for_each_element(stream, {args.x, args.y}, NegativeExponentials<T>{Rows<T>(args.x), Rows<T>(args.y)});
+    for_each_element(stream, {args.x, args.y}, NegativeExponentialBody<T>{Rows<T>(args.x), Rows<T>(args.y)});
   });
 }
 
-// Floor: y and d_y read, d_x read and written.
+// Lower bound: y and d_y are read, d_x is read and written.
 void negative_exponential_backward(const Stream& stream, const NegativeExponentialBackward& args) {
   ensure(args.y.dtype == args.d_y.dtype && args.y.dtype == args.d_x.dtype,
          "negative_exponential_backward of {}, {} and {}", name_of(args.y.dtype), name_of(args.d_y.dtype),
          name_of(args.d_x.dtype));
   dispatch(args.y.dtype, [&]<class T>() {
     for_each_element(stream, {args.y, args.d_y, args.d_x},
-                     NegativeExponentialGradients<T>{Rows<T>(args.y), Rows<T>(args.d_y), Rows<T>(args.d_x)});
+                     NegativeExponentialBackwardBody<T>{Rows<T>(args.y), Rows<T>(args.d_y), Rows<T>(args.d_x)});
   });
 }
 

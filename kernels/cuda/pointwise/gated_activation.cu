@@ -20,19 +20,20 @@ struct ValueAndSlope {
 template <Activation activation, class R>
 __device__ ValueAndSlope<R> activate(R x) {
   if constexpr (activation == Activation::silu) {
-    const R open = sigmoid(x);
-    return {x * open, open * (1 + x * (1 - open))};
+    const R s = sigmoid(x);
+    return {x * s, s * (1 + x * (1 - s))};
   } else if constexpr (activation == Activation::gelu) {
-    const R below = (1 + error_function(x * static_cast<R>(std::numbers::sqrt2 / 2))) / 2;  // Φ(x)
+    const R cdf = (1 + error_function(x * static_cast<R>(std::numbers::sqrt2 / 2))) / 2;  // Φ(x)
     const R density = exponential(-x * x / 2) * static_cast<R>(std::numbers::inv_sqrtpi / std::numbers::sqrt2);
-    return {x * below, below + x * density};
+    return {x * cdf, cdf + x * density};
   } else {
     return {x, 1};
   }
 }
 
+/// y = act(a) b.
 template <class T, Activation activation>
-struct Forward {
+struct GatedForwardBody {
   static constexpr int width = packet_width<T>;
   Rows<T> a, b, y;
 
@@ -47,8 +48,9 @@ struct Forward {
   }
 };
 
+/// d_a = d_y b act'(a), d_b = d_y act(a).
 template <class T, Activation activation>
-struct Backward {
+struct GatedBackwardBody {
   static constexpr int width = packet_width<T>;
   Rows<T> a, b, d_y, d_a, d_b;
 
@@ -68,8 +70,9 @@ struct Backward {
   }
 };
 
+/// y = a b, or y += a b.
 template <class T, bool accumulate>
-struct Product {
+struct ProductBody {
   static constexpr int width = packet_width<T>;
   Rows<T> a, b, y;
 
@@ -105,17 +108,17 @@ void dispatch_activation(DType dtype, Activation activation, const Body& body) {
 
 }  // namespace
 
-// Floor: a and b read, y written. bf16 [65536, 4096]: 1.61 GB, 0.34 ms at 4.8 TB/s.
+// Lower bound: a and b are read, y is written. bf16 [65536, 4096]: 1.61 GB, 0.34 ms at 4.8 TB/s.
 void gated_activation_forward(const Stream& stream, const GatedActivationForward& args) {
   expect("b", args.b, args.a.dtype, args.a.shape);
   expect("y", args.y, args.a.dtype, args.a.shape);
   dispatch_activation(args.a.dtype, args.activation, [&]<class T, Activation activation>() {
     for_each_element(stream, {args.a, args.b, args.y},
-                     Forward<T, activation>{Rows<T>(args.a), Rows<T>(args.b), Rows<T>(args.y)});
+                     GatedForwardBody<T, activation>{Rows<T>(args.a), Rows<T>(args.b), Rows<T>(args.y)});
   });
 }
 
-// Floor: a, b and d_y read, d_a and d_b written. bf16 [65536, 4096]: 2.68 GB, 0.56 ms at 4.8 TB/s.
+// Lower bound: a, b and d_y are read, d_a and d_b are written. bf16 [65536, 4096]: 2.68 GB, 0.56 ms at 4.8 TB/s.
 void gated_activation_backward(const Stream& stream, const GatedActivationBackward& args) {
   expect("b", args.b, args.a.dtype, args.a.shape);
   expect("d_y", args.d_y, args.a.dtype, args.a.shape);
@@ -123,22 +126,23 @@ void gated_activation_backward(const Stream& stream, const GatedActivationBackwa
   expect("d_b", args.d_b, args.a.dtype, args.a.shape);
   dispatch_activation(args.a.dtype, args.activation, [&]<class T, Activation activation>() {
     for_each_element(stream, {args.a, args.b, args.d_y, args.d_a, args.d_b},
-                     Backward<T, activation>{Rows<T>(args.a), Rows<T>(args.b), Rows<T>(args.d_y), Rows<T>(args.d_a),
-                                             Rows<T>(args.d_b)});
+                     GatedBackwardBody<T, activation>{Rows<T>(args.a), Rows<T>(args.b), Rows<T>(args.d_y),
+                                                      Rows<T>(args.d_a), Rows<T>(args.d_b)});
   });
 }
 
-// Floor: a and b read, y written, and read too with `accumulate`. bf16 [65536, 4096]: 1.61 GB, 0.34 ms at 4.8 TB/s.
+// Lower bound: a and b are read, y is written, and also read with `accumulate`. bf16 [65536, 4096]: 1.61 GB, 0.34 ms
+// at 4.8 TB/s.
 void multiply(const Stream& stream, const Multiply& args) {
   expect("b", args.b, args.a.dtype, args.a.shape);
   expect("y", args.y, args.a.dtype, args.a.shape);
   dispatch(args.a.dtype, [&]<class T>() {
     if (args.accumulate)
       for_each_element(stream, {args.a, args.b, args.y},
-                       Product<T, true>{Rows<T>(args.a), Rows<T>(args.b), Rows<T>(args.y)});
+                       ProductBody<T, true>{Rows<T>(args.a), Rows<T>(args.b), Rows<T>(args.y)});
     else
       for_each_element(stream, {args.a, args.b, args.y},
-                       Product<T, false>{Rows<T>(args.a), Rows<T>(args.b), Rows<T>(args.y)});
+                       ProductBody<T, false>{Rows<T>(args.a), Rows<T>(args.b), Rows<T>(args.y)});
   });
 }
 

@@ -10,20 +10,21 @@
 namespace causeway::cuda {
 namespace {
 
-// Packets of a row that a thread holds in registers; longer rows are read again. The backward holds four rows.
-constexpr int kept = 4, kept_backward = 2;
-constexpr std::int64_t most_blocks = 1024;  // of the backward: rows of partial sums of d_weight
+// Packets of a row that a thread keeps in registers; longer rows are read again. The backward keeps four tensors.
+constexpr int kept_forward = 4, kept_backward = 2;
+constexpr std::int64_t max_blocks = 1024;  // of the backward; each has a row of partial sums of d_weight
 
+/// The arguments of the forward kernel and its steps for a packet.
 template <class T, int V>
-struct Forward {
+struct NormForward {
   using R = Accumulator<T>;
-  Rows<const T> x;  ///< data null where x is absent
+  Rows<const T> x;  ///< data is null if x is absent
   Rows<R> residual, weight;
   Rows<T> y;
   Rows<R> rstd;
   R eps;
 
-  /// residual += x, and its squares.
+  /// residual += x; returns the new residual and adds its squares to `squares`.
   __device__ Packet<R, V> updated(std::int64_t t, std::int64_t column, R& squares) const {
     auto sum = residual.template load<V>(t, column);
     if (x.data != nullptr) {
@@ -36,6 +37,7 @@ struct Forward {
     for (int v = 0; v < V; ++v) squares += sum.at[v] * sum.at[v];
     return sum;
   }
+  /// y = weight · residual · scale.
   __device__ void write(std::int64_t t, std::int64_t column, const Packet<R, V>& sum, R scale) const {
     const auto w = weight.template load<V>(0, column);
     Packet<T, V> to;
@@ -45,37 +47,45 @@ struct Forward {
   }
 };
 
+/// block: one long row, or 8 rows of at most a warp each (RowTeams)
+/// thread: every blockDim.x-th packet of V channels of a row
+/// shared memory: the sums of the warps of a row (reduce_team)
+/// registers: the first 4 packets of the thread
 template <class T, int V>
-__global__ void __launch_bounds__(1024) forward(Forward<T, V> args, std::int64_t tokens, std::int64_t channels) {
+__global__ void __launch_bounds__(1024)
+    norm_forward_rows(NormForward<T, V> args, std::int64_t tokens, std::int64_t channels) {
   using R = Accumulator<T>;
   const std::int64_t t = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y, first = threadIdx.x * V,
                      step = std::int64_t{blockDim.x} * V;
-  const bool here = t < tokens;
-  Packet<R, V> sums[kept];
+  const bool active = t < tokens;
+  // 1. Update the residual and add up its squares.
+  Packet<R, V> sums[kept_forward];
   R squares = 0;
 #pragma unroll
-  for (int i = 0; i < kept; ++i)
-    if (here && first + i * step < channels) sums[i] = args.updated(t, first + i * step, squares);
-  for (std::int64_t column = first + kept * step; here && column < channels; column += step)
+  for (int i = 0; i < kept_forward; ++i)
+    if (active && first + i * step < channels) sums[i] = args.updated(t, first + i * step, squares);
+  for (std::int64_t column = first + kept_forward * step; active && column < channels; column += step)
     args.updated(t, column, squares);
   squares = reduce_team(squares);
-  if (!here) return;
+  if (!active) return;
+  // 2. Normalize.
   const R rstd = 1 / std::sqrt(squares / static_cast<R>(channels) + args.eps);
   if (threadIdx.x == 0) args.rstd(t, 0) = rstd;
 #pragma unroll
-  for (int i = 0; i < kept; ++i)
+  for (int i = 0; i < kept_forward; ++i)
     if (first + i * step < channels) args.write(t, first + i * step, sums[i], rstd);
-  for (std::int64_t column = first + kept * step; column < channels; column += step)
+  for (std::int64_t column = first + kept_forward * step; column < channels; column += step)
     args.write(t, column, args.residual.template load<V>(t, column), rstd);
 }
 
+/// The arguments of the backward kernel and its steps for a packet.
 template <class T, int V>
-struct Backward {
+struct NormBackward {
   using R = Accumulator<T>;
   Rows<const R> residual, weight, rstd;
   Rows<const T> d_y;
   Rows<R> d_residual;
-  Rows<R> partial;  ///< [blocks, D], each block's share of d_weight
+  Rows<R> partial;  ///< [blocks, D], the partial sums of d_weight of each block
 
   struct Loaded {
     Packet<R, V> residual;
@@ -86,7 +96,7 @@ struct Backward {
     return {residual.template load<V>(t, column), d_y.template load<V>(t, column),
             d_residual.template load<V>(t, column)};
   }
-  /// sum += d_y·normalized; returns the packet's share of ⟨d_y ∘ weight, normalized⟩.
+  /// sum += d_y ⊙ normalized; returns the packet's part of ⟨d_y ⊙ weight, normalized⟩.
   __device__ R add(const Loaded& from, std::int64_t column, R scale, Packet<R, V>& sum) const {
     const auto w = weight.template load<V>(0, column);
     R dot = 0;
@@ -98,6 +108,7 @@ struct Backward {
     }
     return dot;
   }
+  /// d_residual += scale · (d_y ⊙ weight - normalized · mean).
   __device__ void write(const Loaded& from, std::int64_t t, std::int64_t column, R scale, R mean) const {
     const auto w = weight.template load<V>(0, column);
     auto to = from.d_residual;
@@ -108,58 +119,62 @@ struct Backward {
   }
 };
 
-/// Team i takes the tokens i, i + teams, …; what it adds to d_weight it keeps in registers down its tokens, and at last
-/// the block's teams add up.
+/// block: one team for long rows, or 8 teams of a warp each (RowTeams); team i has the tokens i, i + teams, …
+/// thread: every blockDim.x-th packet of V channels of a token
+/// shared memory: the sums of the warps of a row (reduce_team); at the end the partial sums of d_weight of the 8 teams
+/// registers: the first 2 packets of the thread and their partial sums of d_weight over the team's tokens
 template <class T, int V>
-__global__ void __launch_bounds__(1024) backward(Backward<T, V> args, std::int64_t tokens, std::int64_t channels) {
+__global__ void __launch_bounds__(1024)
+    norm_backward_rows(NormBackward<T, V> args, std::int64_t tokens, std::int64_t channels) {
   using R = Accumulator<T>;
-  constexpr int kept = kept_backward;
   const std::int64_t teams = std::int64_t{gridDim.x} * blockDim.y,
                      team = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
   const std::int64_t first = threadIdx.x * V, step = std::int64_t{blockDim.x} * V;
-  Packet<R, V> sums[kept] = {};
-  // Every team of a block walks as often: they meet in reduce_team.
+  Packet<R, V> sums[kept_backward] = {};
+  // 1. The tokens of the team. All teams of a block make the same number of iterations, since they call reduce_team
+  // together.
   for (std::int64_t round = 0; round * teams < tokens; ++round) {
     const std::int64_t t = round * teams + team;
-    const bool here = t < tokens;
-    const R rstd = here ? args.rstd(t, 0) : R{0};
-    typename Backward<T, V>::Loaded rows[kept];
+    const bool active = t < tokens;
+    const R rstd = active ? args.rstd(t, 0) : R{0};
+    typename NormBackward<T, V>::Loaded rows[kept_backward];
     R dot = 0;
 #pragma unroll
-    for (int i = 0; i < kept; ++i)
-      if (here && first + i * step < channels) rows[i] = args.load(t, first + i * step);
+    for (int i = 0; i < kept_backward; ++i)
+      if (active && first + i * step < channels) rows[i] = args.load(t, first + i * step);
 #pragma unroll
-    for (int i = 0; i < kept; ++i)
-      if (here && first + i * step < channels) dot += args.add(rows[i], first + i * step, rstd, sums[i]);
-    // Rows too long for this have a block to themselves, and so a row of `partial`.
-    for (std::int64_t column = first + kept * step; here && column < channels; column += step) {
+    for (int i = 0; i < kept_backward; ++i)
+      if (active && first + i * step < channels) dot += args.add(rows[i], first + i * step, rstd, sums[i]);
+    // A row with more packets has its own block, and so its own row of `partial`.
+    for (std::int64_t column = first + kept_backward * step; active && column < channels; column += step) {
       auto sum = round == 0 ? Packet<R, V>{} : args.partial.template load<V>(blockIdx.x, column);
       dot += args.add(args.load(t, column), column, rstd, sum);
       args.partial.template store<V>(blockIdx.x, column, sum);
     }
     const R mean = reduce_team(dot) / static_cast<R>(channels);
 #pragma unroll
-    for (int i = 0; i < kept; ++i)
-      if (here && first + i * step < channels) args.write(rows[i], t, first + i * step, rstd, mean);
-    for (std::int64_t column = first + kept * step; here && column < channels; column += step)
+    for (int i = 0; i < kept_backward; ++i)
+      if (active && first + i * step < channels) args.write(rows[i], t, first + i * step, rstd, mean);
+    for (std::int64_t column = first + kept_backward * step; active && column < channels; column += step)
       args.write(args.load(t, column), t, column, rstd, mean);
   }
-  if (blockDim.y > 1) {  // warps: a row fits what they keep
-    __shared__ R of_teams[8][kept * 32 * V];
+  // 2. The partial sums of the block. If there are several teams, each is a warp that keeps a whole row.
+  if (blockDim.y > 1) {
+    __shared__ R team_sums[8][kept_backward * 32 * V];
 #pragma unroll
-    for (int i = 0; i < kept; ++i)
+    for (int i = 0; i < kept_backward; ++i)
 #pragma unroll
-      for (int v = 0; v < V; ++v) of_teams[threadIdx.y][(i * 32 + threadIdx.x) * V + v] = sums[i].at[v];
+      for (int v = 0; v < V; ++v) team_sums[threadIdx.y][(i * 32 + threadIdx.x) * V + v] = sums[i].at[v];
     __syncthreads();
     for (std::int64_t column = threadIdx.y * 32 + threadIdx.x; column < channels; column += 256) {
-      R sum = of_teams[0][column];
-      for (int other = 1; other < 8; ++other) sum += of_teams[other][column];
+      R sum = team_sums[0][column];
+      for (int other = 1; other < 8; ++other) sum += team_sums[other][column];
       args.partial(blockIdx.x, column) = sum;
     }
     return;
   }
 #pragma unroll
-  for (int i = 0; i < kept; ++i)
+  for (int i = 0; i < kept_backward; ++i)
     if (first + i * step < channels) args.partial.template store<V>(blockIdx.x, first + i * step, sums[i]);
 }
 
@@ -168,13 +183,13 @@ TensorView as_row(TensorView x) { return x.reshaped({1, x.size()}); }
 
 }  // namespace
 
-// Floor: residual read, y written; with x, that read and residual written. bf16 with x, 12 bytes an element: [65536,
-// 4096] in 0.67 ms at 4.8 TB/s.
+// Lower bound: residual is read and y is written; if x is present, it is read and residual is also written. bf16 with
+// x, 12 bytes an element: [65536, 4096] in 0.67 ms at 4.8 TB/s.
 void rms_norm_forward(const Stream& stream, const RmsNormForward& args) {
   const TensorView y = args.y, weight = as_row(args.weight);
   const DType wide = accumulator_of(y.dtype);
   const std::int64_t tokens = y.rows(), channels = y.columns();
-  ensure(channels > 0, "rms_norm of tokens without channels: y is {}", y.shape.to_string());
+  ensure(channels > 0, "rms_norm: y is {}, expected at least one channel", y.shape.to_string());
   expect_if_present("rms_norm's x", args.x, y.dtype, y.shape);
   expect("rms_norm's residual", args.residual, wide, y.shape);
   expect("rms_norm's weight", args.weight, wide, {channels});
@@ -185,23 +200,23 @@ void rms_norm_forward(const Stream& stream, const RmsNormForward& args) {
     constexpr int width = packet_width<T, R>;
     dispatch_width<width>(channels % width == 0 && rows_start_aligned({args.x, args.residual, weight, y}, width),
                           [&]<int V> {
-                            const RowTeams teams(channels / V, kept);
-                            forward<T, V><<<teams.grid(tokens), teams.block(), 0, native_of(stream)>>>(
-                                Forward<T, V>{Rows<const T>(args.x), Rows<R>(args.residual), Rows<R>(weight),
-                                              Rows<T>(y), Rows<R>(args.rstd), static_cast<R>(args.eps)},
+                            const RowTeams teams(channels / V, kept_forward);
+                            norm_forward_rows<T, V><<<teams.grid(tokens), teams.block(), 0, native_of(stream)>>>(
+                                NormForward<T, V>{Rows<const T>(args.x), Rows<R>(args.residual), Rows<R>(weight),
+                                                  Rows<T>(y), Rows<R>(args.rstd), static_cast<R>(args.eps)},
                                 tokens, channels);
                             cuda_check(cudaGetLastError());
                           });
   });
 }
 
-// Floor: residual and d_y read, d_residual read and written. bf16, 14 bytes an element: [65536, 4096] in 0.78 ms at 4.8
-// TB/s.
+// Lower bound: residual and d_y are read, d_residual is read and written. bf16, 14 bytes an element: [65536, 4096] in
+// 0.78 ms at 4.8 TB/s.
 void rms_norm_backward(const Stream& stream, const RmsNormBackward& args) {
   const TensorView d_y = args.d_y, weight = as_row(args.weight);
   const DType wide = accumulator_of(d_y.dtype);
   const std::int64_t tokens = d_y.rows(), channels = d_y.columns();
-  ensure(channels > 0, "rms_norm backward of tokens without channels: d_y is {}", d_y.shape.to_string());
+  ensure(channels > 0, "rms_norm backward: d_y is {}, expected at least one channel", d_y.shape.to_string());
   expect("rms_norm backward's residual", args.residual, wide, d_y.shape);
   expect("rms_norm backward's weight", args.weight, wide, {channels});
   expect("rms_norm backward's rstd", args.rstd, wide, {tokens});
@@ -212,15 +227,15 @@ void rms_norm_backward(const Stream& stream, const RmsNormBackward& args) {
   dispatch(d_y.dtype, [&]<class T>() {
     using R = Accumulator<T>;
     constexpr int width = packet_width<T, R>;
-    const bool whole =
+    const bool packets =
         channels % width == 0 && rows_start_aligned({args.residual, weight, d_y, args.d_residual}, width);
-    dispatch_width<width>(whole, [&]<int V> {
+    dispatch_width<width>(packets, [&]<int V> {
       const RowTeams teams(channels / V, kept_backward);
-      const std::int64_t blocks = std::min<std::int64_t>(ceil_div(tokens, teams.in_block), most_blocks);
+      const std::int64_t blocks = std::min<std::int64_t>(ceil_div(tokens, teams.in_block), max_blocks);
       const Tensor partial(stream, wide, {blocks, channels});
-      backward<T, V><<<grid_of(blocks), teams.block(), 0, native_of(stream)>>>(
-          Backward<T, V>{Rows<const R>(args.residual), Rows<const R>(weight), Rows<const R>(args.rstd),
-                         Rows<const T>(d_y), Rows<R>(args.d_residual), Rows<R>(partial)},
+      norm_backward_rows<T, V><<<grid_of(blocks), teams.block(), 0, native_of(stream)>>>(
+          NormBackward<T, V>{Rows<const R>(args.residual), Rows<const R>(weight), Rows<const R>(args.rstd),
+                             Rows<const T>(d_y), Rows<R>(args.d_residual), Rows<R>(partial)},
           tokens, channels);
       cuda_check(cudaGetLastError());
       add_column_sums<R>(stream, partial, static_cast<R*>(args.d_weight.data));

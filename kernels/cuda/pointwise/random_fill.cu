@@ -7,8 +7,9 @@
 namespace causeway::cuda {
 namespace {
 
+/// y = scale times a uniform value in [-1, 1), or a normal value by the Box-Muller transform.
 template <class T, bool uniform>
-struct Draws {
+struct RandomBody {
   static constexpr int width = packet_width<T>;
   Rows<T> y;
   RandomStream random;
@@ -35,15 +36,15 @@ struct Draws {
 
 }  // namespace
 
-// Floor: y written; the generator and float64's log and cos cost more, about 200 operations a number: 7e9 of them in
-// 0.1 s.
+// Lower bound: y is written. The generator and float64's log and cos take longer, about 200 operations for a value: 7e9
+// values in 0.1 s.
 void random_fill(const Stream& stream, const RandomFill& args) {
-  ensure(args.y.dense(), "random_fill of rows of {} that stand apart", args.y.shape.to_string());
+  ensure(args.y.dense(), "random_fill: y {} is not dense", args.y.shape.to_string());
   dispatch(args.y.dtype, [&]<class T>() {
     if (args.distribution == RandomFill::Distribution::uniform)
-      for_each_element(stream, {args.y}, Draws<T, true>{Rows<T>(args.y), args.random, args.scale});
+      for_each_element(stream, {args.y}, RandomBody<T, true>{Rows<T>(args.y), args.random, args.scale});
     else
-      for_each_element(stream, {args.y}, Draws<T, false>{Rows<T>(args.y), args.random, args.scale});
+      for_each_element(stream, {args.y}, RandomBody<T, false>{Rows<T>(args.y), args.random, args.scale});
   });
 }
 

@@ -8,8 +8,9 @@
 namespace causeway::cuda {
 namespace {
 
+/// y += x.
 template <class T>
-struct Added {
+struct AddBody {
   static constexpr int width = packet_width<T>;
   Rows<T> x, y;
 
@@ -23,8 +24,9 @@ struct Added {
   }
 };
 
+/// y = x.
 template <class T>
-struct Copied {
+struct CopyBody {
   static constexpr int width = packet_width<T>;
   Rows<T> x, y;
 
@@ -34,12 +36,12 @@ struct Copied {
   }
 };
 
-/// y = x, of as many rows and columns.
+/// y = x for tensors with equal rows and columns.
 void copy(const Stream& stream, TensorView x, TensorView y) {
-  const std::int64_t item = size_of(x.dtype), most_pitch = std::numeric_limits<std::int32_t>::max();
+  const std::int64_t item = size_of(x.dtype), max_pitch = std::numeric_limits<std::int32_t>::max();
   if (x.rows() == 1 || (x.dense() && y.dense())) return stream.copy(y.data, x.data, x.bytes());
-  if (std::max(x.row_stride, y.row_stride) * item > most_pitch)  // which cudaMemcpy2D refuses
-    return dispatch(x.dtype, [&]<class T>() { for_each_element(stream, {x, y}, Copied<T>{Rows<T>(x), Rows<T>(y)}); });
+  if (std::max(x.row_stride, y.row_stride) * item > max_pitch)  // cudaMemcpy2D refuses it
+    return dispatch(x.dtype, [&]<class T>() { for_each_element(stream, {x, y}, CopyBody<T>{Rows<T>(x), Rows<T>(y)}); });
   cuda_check(cudaMemcpy2DAsync(y.data, static_cast<std::size_t>(y.row_stride * item), x.data,
                                static_cast<std::size_t>(x.row_stride * item),
                                static_cast<std::size_t>(x.columns() * item), static_cast<std::size_t>(x.rows()),
@@ -49,17 +51,18 @@ void copy(const Stream& stream, TensorView x, TensorView y) {
 }  // namespace
 
 void copy_rows(const Stream& stream, const CopyRows& args) {
-  ensure(args.x.dtype == args.y.dtype && args.x.columns() == args.y.columns(), "copy_rows from {} of {} to {} of {}",
-         args.x.shape.to_string(), name_of(args.x.dtype), args.y.shape.to_string(), name_of(args.y.dtype));
-  // One range after the other, as on the CPU: several may add to the same row, and then their order decides the last
-  // bit.
+  ensure(args.x.dtype == args.y.dtype && args.x.columns() == args.y.columns(),
+         "copy_rows: x is {} {}, y is {} {}, expected the same columns and type", args.x.shape.to_string(),
+         name_of(args.x.dtype), args.y.shape.to_string(), name_of(args.y.dtype));
+  // One range after the other, as on the CPU: several ranges may add to the same row, and then the order determines the
+  // last bit.
   for (const RowRange& range : args.ranges) {
     TensorView x = args.x.slice_rows(range.from, range.count), y = args.y.slice_rows(range.to, range.count);
     if (x.size() == 0) continue;
-    // They may differ in how their rows are shaped, not in how long they are.
+    // The rows have the same number of elements, but may have different shapes.
     x.shape = y.shape = {x.rows(), x.columns()};
     if (args.accumulate)
-      dispatch(x.dtype, [&]<class T>() { for_each_element(stream, {x, y}, Added<T>{Rows<T>(x), Rows<T>(y)}); });
+      dispatch(x.dtype, [&]<class T>() { for_each_element(stream, {x, y}, AddBody<T>{Rows<T>(x), Rows<T>(y)}); });
     else
       copy(stream, x, y);
   }

@@ -7,16 +7,21 @@ namespace {
 
 constexpr int side = 64, threads = 256;
 
-/// A block turns a square of side x side through shared memory, so that it reads and writes rows of packets.
+/// y = xᵀ, or y += xᵀ. Both are accessed along their rows.
+/// block: a square of 64 x 64 elements
+/// thread: packets of VX elements of x, then packets of VY elements of y
+/// shared memory: the square
 template <class X, class Y, bool accumulate, int VX, int VY>
 __global__ void __launch_bounds__(threads)
     transpose_squares(Rows<const X> x, Rows<Y> y, std::int64_t rows, std::int64_t columns, std::int64_t across) {
   using Wide = Accumulator<Y>;
   constexpr int pitch =
-      side + (sizeof(X) == 2 ? 2 : 1);  // an odd number of banks, so that a column does not stand in one of them
-  __shared__ alignas(16) unsigned char storage[side * pitch * sizeof(X)];  // raw: bf16 has a constructor
+      side +
+      (sizeof(X) == 2 ? 2 : 1);  // an odd number of banks, so that the elements of a column are in different banks
+  __shared__ alignas(16) unsigned char storage[side * pitch * sizeof(X)];  // bytes, since bf16 has a constructor
   auto* const square = reinterpret_cast<X(*)[pitch]>(storage);
   const std::int64_t row = blockIdx.x / across * side, column = blockIdx.x % across * side;
+  // 1. Rows of x to shared memory.
   for (int i = threadIdx.x; i < side * side / VX; i += threads) {
     const int r = i / (side / VX), c = i % (side / VX) * VX;
     if (row + r >= rows || column + c >= columns) continue;
@@ -25,6 +30,7 @@ __global__ void __launch_bounds__(threads)
     for (int v = 0; v < VX; ++v) square[r][c + v] = from.at[v];
   }
   __syncthreads();
+  // 2. Columns of the square to rows of y.
   for (int i = threadIdx.x; i < side * side / VY; i += threads) {
     const int c = i / (side / VY), r = i % (side / VY) * VY;
     if (row + r >= rows || column + c >= columns) continue;
@@ -42,11 +48,13 @@ __global__ void __launch_bounds__(threads)
 
 }  // namespace
 
-// Floor: x read, y written, and read too with `accumulate`. bf16 [65536, 4096]: 1.07 GB, 0.22 ms at 4.8 TB/s.
+// Lower bound: x is read, y is written, and also read with `accumulate`. bf16 [65536, 4096]: 1.07 GB, 0.22 ms at 4.8
+// TB/s.
 void transpose(const Stream& stream, const Transpose& args) {
   const std::int64_t rows = args.x.rows(), columns = args.x.columns();
-  ensure(args.x.shape.rank() == 2 && args.y.shape == Shape({columns, rows}), "{} transposed into {}",
-         args.x.shape.to_string(), args.y.shape.to_string());
+  ensure(args.x.shape.rank() == 2 && args.y.shape == Shape({columns, rows}),
+         "transpose: x is {}, y is {}, expected rows and columns exchanged", args.x.shape.to_string(),
+         args.y.shape.to_string());
   if (args.x.size() == 0) return;
   const std::int64_t across = ceil_div(columns, side), down = ceil_div(rows, side);
   dispatch(args.x.dtype, [&]<class X> {
@@ -57,11 +65,11 @@ void transpose(const Stream& stream, const Transpose& args) {
             Rows<const X>(args.x), Rows<Y>(args.y), rows, columns, across);
         cuda_check(cudaGetLastError());
       };
-      const bool whole = rows_start_aligned({args.x}, wide_x) && rows_start_aligned({args.y}, wide_y) &&
-                         columns % wide_x == 0 && rows % wide_y == 0;
-      if (whole && args.accumulate)
+      const bool packets = rows_start_aligned({args.x}, wide_x) && rows_start_aligned({args.y}, wide_y) &&
+                           columns % wide_x == 0 && rows % wide_y == 0;
+      if (packets && args.accumulate)
         launch.template operator()<true, wide_x, wide_y>();
-      else if (whole)
+      else if (packets)
         launch.template operator()<false, wide_x, wide_y>();
       else if (args.accumulate)
         launch.template operator()<true, 1, 1>();
