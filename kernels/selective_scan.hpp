@@ -31,7 +31,7 @@ struct SelectiveScanForward {
   SelectiveScanInputs in;
   TensorView state_in;  ///< [D, N], accumulator type: h just before the run. Read only if the run's first document
                         ///< began before it. Absent: zero
-  TensorView y;       ///< [tokens, D]
+  TensorView y;         ///< [tokens, D]
   TensorView states;  ///< [⌈tokens/selective_scan_block⌉, D, N], accumulator type, written: h just before each block,
                       ///< for the backward, in an order that the device chooses; or absent
 };
