@@ -25,12 +25,11 @@ inline void expect_gated_gradients(const GatedConvInputs& in, const GatedConvGra
 }
 
 /// The explicit filter [G, len] of a convolution, in the type of the activations or in its accumulator type.
-inline void expect_taps(std::string_view kernel, const GatedConvInputs& in, TensorView taps) {
+inline void expect_taps(const GatedConvInputs& in, TensorView taps) {
   const std::int64_t D = in.v.columns(), G = taps.rows();
   expect_dtype_or_accumulator("taps", taps, in.v.dtype, {G, taps.columns()});
   ensure(taps.columns() > 0 && (G == 0 ? D == 0 : D % G == 0),
-         "{}: taps are {} for {} channels, expected at least one tap and whole groups of channels", kernel,
-         taps.shape.to_string(), D);
+         "taps are {} for {} channels, expected [G, len] with G a divisor of the channels", taps.shape.to_string(), D);
 }
 
 }  // namespace causeway

@@ -221,11 +221,8 @@ template <class Args>
 void expect_inputs(const Args& args) {
   expect_gated_inputs(args.in);
   const DType dtype = args.in.v.dtype;
-  const std::int64_t D = args.in.v.columns(), G = args.taps.rows(), length = args.taps.columns();
-  expect_dtype_or_accumulator("taps", args.taps, dtype, {G, length});
-  ensure(length > 0 && (G == 0 ? D == 0 : D % G == 0),
-         "taps are {} for {} channels, expected [G, len] with G a divisor of the channels", args.taps.shape.to_string(),
-         D);
+  const std::int64_t D = args.in.v.columns(), length = args.taps.columns();
+  expect_taps(args.in, args.taps);
   ensure(args.block > 0, "block is {} tokens, expected at least 1", args.block);
   expect_if_present("halo", args.halo, dtype, {length - 1, D});
   ensure(args.halo.present() || length == 1 || !args.in.segments.continues_from_left(),

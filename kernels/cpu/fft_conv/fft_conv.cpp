@@ -368,10 +368,7 @@ void backward(const Stream& stream, const FftConvBackward& args) {
 
 void expect_inputs(const GatedConvInputs& in, TensorView taps) {
   expect_gated_inputs(in);
-  const std::int64_t D = in.v.columns(), G = taps.rows();
-  expect_dtype_or_accumulator("taps", taps, in.v.dtype, {G, taps.columns()});
-  ensure(taps.columns() > 0 && (G == 0 ? D == 0 : D % G == 0),
-         "taps are {} for {} channels, expected [G, len] with G a divisor of the channels", taps.shape.to_string(), D);
+  expect_taps(in, taps);
   ensure(!in.segments.continues_from_left() && !in.segments.continues_to_right(),
          "fft_conv: a document reaches beyond the run, expected whole documents");
 }

@@ -41,11 +41,11 @@ template <class Args>
 void expect_inputs(const Args& args) {
   const std::int64_t length = args.taps.columns();
   expect_gated_inputs(args.in);
-  expect_taps("blocked_conv", args.in, args.taps);
-  ensure(args.block > 0, "blocked_conv: a block has {} tokens, expected at least 1", args.block);
+  expect_taps(args.in, args.taps);
+  ensure(args.block > 0, "block is {} tokens, expected at least 1", args.block);
   expect_if_present("halo", args.halo, args.in.v.dtype, {length - 1, args.in.v.columns()});
   ensure(args.halo.present() || length == 1 || !args.in.segments.continues_from_left(),
-         "blocked_conv: a document begins before the run, but halo is absent");
+         "a document begins before the run: expected a halo, but it is absent");
 }
 
 }  // namespace

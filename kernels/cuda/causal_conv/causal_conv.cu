@@ -68,13 +68,13 @@ void expect_inputs(const Args& args) {
   const DType dtype = args.x.dtype;
   const std::int64_t T = args.segments.tokens, D = args.weight.rows(), W = args.weight.columns();
   expect("x", args.x, dtype, {T, D});
-  ensure(args.activation != Activation::gelu, "causal_conv: the activation is {}, expected none or silu",
+  ensure(args.activation != Activation::gelu, "causal_conv's activation is {}, expected none or silu",
          name_of(args.activation));
   expect("weight", args.weight, dtype, {D, W});
   expect_if_present("bias", args.bias, dtype, {D});
   expect_if_present("halo", args.halo, dtype, {W - 1, D});
   ensure(args.halo.present() || W == 1 || !args.segments.continues_from_left(),
-         "causal_conv: a document begins before the run, but halo is absent");
+         "a document begins before the run: expected a halo, but it is absent");
 }
 
 }  // namespace

@@ -178,12 +178,12 @@ void expect_pairs(std::initializer_list<TensorView> tensors) {
 // at 4.8 TB/s. There is one factor for each row.
 void rotate(const Stream& stream, const Rotate& args) {
   const TensorView x = args.x, y = args.y;
-  ensure(args.modulus > 0, "rotate: the modulus is {}, expected a positive one", args.modulus);
+  ensure(args.modulus > 0, "modulus is {}, expected at least 1", args.modulus);
   for (const auto& [name, of] : {std::pair{"x", x}, std::pair{"y", y}})
     ensure(is_complex(of) || of.shape.rank() == 2, "{} is {}, expected [rows, D] or [rows, D, 2]", name,
            of.shape.to_string());
-  ensure(x.rows() == y.rows() && x.shape[1] == y.shape[1],
-         "rotate: x is {}, y is {}, expected the same rows and channels", x.shape.to_string(), y.shape.to_string());
+  ensure(x.rows() == y.rows() && x.shape[1] == y.shape[1], "a rotation from {} to {}, expected equal rows and channels",
+         x.shape.to_string(), y.shape.to_string());
   expect_pairs({x, y});
   if (x.size() == 0) return;
   const std::int64_t rows = x.rows();

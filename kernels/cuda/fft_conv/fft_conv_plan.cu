@@ -105,9 +105,9 @@ template class Spectra<double>;
 
 void expect_fft_conv_inputs(const GatedConvInputs& in, TensorView taps) {
   expect_gated_inputs(in);
-  expect_taps("fft_conv", in, taps);
+  expect_taps(in, taps);
   ensure(!in.segments.continues_from_left() && !in.segments.continues_to_right(),
-         "fft_conv: a document begins before the run or ends after it, expected whole documents");
+         "fft_conv: a document reaches beyond the run, expected whole documents");
 }
 
 }  // namespace causeway::cuda

@@ -44,7 +44,7 @@ void fourier_transform(const Stream& stream, const FourierTransform& args) {
   ensure(rows_start_aligned({x}, 2), "complex tensor {}: its values are not aligned to their size",
          x.shape.to_string());
   ensure(args.length > 0 && x.rows() % args.length == 0,
-         "fourier_transform: the length is {}, x is {}, expected a whole number of transforms", args.length,
+         "transforms of length {} over the rows of a tensor {}, expected a divisor of the rows", args.length,
          x.shape.to_string());
   if (x.size() == 0 || args.length == 1) return;
   for (std::int64_t row = 0; row < x.rows(); row += args.length) {

@@ -107,8 +107,8 @@ void fill(const Stream& stream, const Fill& args) {
 
 // Lower bound: x is read, y is written. [D, N] is small, so that the cost is that of a launch.
 void negative_exponential(const Stream& stream, const NegativeExponential& args) {
-  ensure(args.x.dtype == args.y.dtype, "negative_exponential from {} to {}", name_of(args.x.dtype),
-         name_of(args.y.dtype));
+  ensure(args.x.dtype == args.y.dtype, "negative_exponential: x is {}, y is {}, expected one type",
+         name_of(args.x.dtype), name_of(args.y.dtype));
   dispatch(args.x.dtype, [&]<class T>() {
     for_each_element(stream, {args.x, args.y}, NegativeExponentialBody<T>{Rows<T>(args.x), Rows<T>(args.y)});
   });
@@ -117,8 +117,8 @@ void negative_exponential(const Stream& stream, const NegativeExponential& args)
 // Lower bound: y and d_y are read, d_x is read and written.
 void negative_exponential_backward(const Stream& stream, const NegativeExponentialBackward& args) {
   ensure(args.y.dtype == args.d_y.dtype && args.y.dtype == args.d_x.dtype,
-         "negative_exponential_backward of {}, {} and {}", name_of(args.y.dtype), name_of(args.d_y.dtype),
-         name_of(args.d_x.dtype));
+         "negative_exponential_backward: y is {}, d_y is {}, d_x is {}, expected one type", name_of(args.y.dtype),
+         name_of(args.d_y.dtype), name_of(args.d_x.dtype));
   dispatch(args.y.dtype, [&]<class T>() {
     for_each_element(stream, {args.y, args.d_y, args.d_x},
                      NegativeExponentialBackwardBody<T>{Rows<T>(args.y), Rows<T>(args.d_y), Rows<T>(args.d_x)});

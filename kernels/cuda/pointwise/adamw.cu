@@ -70,8 +70,10 @@ void adamw(const Stream& stream, const AdamW& args) {
   const DType dtype = args.master.dtype;
   ensure(args.step >= 1 && args.gradient.dtype == dtype && args.exp_avg.dtype == dtype &&
              args.exp_avg_sq.dtype == dtype && accumulator_of(dtype) == dtype,
-         "adamw: step {} with gradient {}, master {}, moments {} and {}", args.step, name_of(args.gradient.dtype),
-         name_of(dtype), name_of(args.exp_avg.dtype), name_of(args.exp_avg_sq.dtype));
+         "adamw: step {}, gradient {}, master {}, moments {} and {}; expected a step of at least 1 and one accumulator "
+         "type",
+         args.step, name_of(args.gradient.dtype), name_of(dtype), name_of(args.exp_avg.dtype),
+         name_of(args.exp_avg_sq.dtype));
   dispatch(dtype, [&]<class T>() {
     using R = Accumulator<T>;
     const auto steps = static_cast<double>(args.step);

@@ -39,7 +39,8 @@ struct RandomBody {
 // Lower bound: y is written. The generator and float64's log and cos take longer, about 200 operations for a value: 7e9
 // values in 0.1 s.
 void random_fill(const Stream& stream, const RandomFill& args) {
-  ensure(args.y.dense(), "random_fill: y {} is not dense", args.y.shape.to_string());
+  ensure(args.y.dense(), "random_fill: y, {}, has gaps between its rows, expected a dense tensor",
+         args.y.shape.to_string());
   dispatch(args.y.dtype, [&]<class T>() {
     if (args.distribution == RandomFill::Distribution::uniform)
       for_each_element(stream, {args.y}, RandomBody<T, true>{Rows<T>(args.y), args.random, args.scale});

@@ -52,8 +52,8 @@ void copy(const Stream& stream, TensorView x, TensorView y) {
 
 void copy_rows(const Stream& stream, const CopyRows& args) {
   ensure(args.x.dtype == args.y.dtype && args.x.columns() == args.y.columns(),
-         "copy_rows: x is {} {}, y is {} {}, expected the same columns and type", args.x.shape.to_string(),
-         name_of(args.x.dtype), args.y.shape.to_string(), name_of(args.y.dtype));
+         "copy_rows: x is {} {}, y is {} {}, expected one type and equally long rows", name_of(args.x.dtype),
+         args.x.shape.to_string(), name_of(args.y.dtype), args.y.shape.to_string());
   // One range after the other, as on the CPU: several ranges may add to the same row, and then the order determines the
   // last bit.
   for (const RowRange& range : args.ranges) {

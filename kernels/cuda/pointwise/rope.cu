@@ -70,7 +70,7 @@ void rope(const Stream& stream, const Rope& args) {
   const TensorView x = args.x;
   ensure(x.shape.rank() == 3 && x.rows() == args.segments.tokens && x.shape[2] % 2 == 0,
          "rope: x is {} for {} tokens, expected [tokens, H, E] with even E", x.shape.to_string(), args.segments.tokens);
-  ensure(args.base > 0, "rope: the base is {}, expected a positive one", args.base);
+  ensure(args.base > 0, "rope's base is {}, expected more than 0", args.base);
   expect("y", args.y, x.dtype, x.shape);
   const std::int64_t heads = x.shape[1], pairs = x.shape[2] / 2;
   ensure(pairs <= max_angles, "rope: heads have {} channels, expected at most {} on cuda", 2 * pairs, 2 * max_angles);

@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(threads)
 void transpose(const Stream& stream, const Transpose& args) {
   const std::int64_t rows = args.x.rows(), columns = args.x.columns();
   ensure(args.x.shape.rank() == 2 && args.y.shape == Shape({columns, rows}),
-         "transpose: x is {}, y is {}, expected rows and columns exchanged", args.x.shape.to_string(),
+         "transpose: x is {}, y is {}, expected [rows, columns] and [columns, rows]", args.x.shape.to_string(),
          args.y.shape.to_string());
   if (args.x.size() == 0) return;
   const std::int64_t across = ceil_div(columns, side), down = ceil_div(rows, side);
