@@ -188,10 +188,11 @@ void score(const ScoreSettings& settings, Communicator world) {
   std::optional<ScopedFile> ranks_file;
   Watchdog watchdog({.limit_s = settings.faults.watchdog, .rank = world.rank()}, rank_progress,
                     world.transport().split(0, world.rank()));
-  ScoreInputs inputs{.checkpoint = Checkpoint(settings.checkpoint, world, [rank_progress] { rank_progress->heartbeat(); }),
-                     .options = {},
-                     .data = {},
-                     .embeddings = {}};
+  ScoreInputs inputs{
+      .checkpoint = Checkpoint(settings.checkpoint, world, [rank_progress] { rank_progress->heartbeat(); }),
+      .options = {},
+      .data = {},
+      .embeddings = {}};
   collectively(world, [&] {
     open_inputs(settings, inputs);
     if (world.rank() != 0) return;

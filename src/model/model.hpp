@@ -11,9 +11,8 @@ namespace causeway {
 
 /// This rank's tokens of one pack, and the token that follows each of them.
 struct Batch {
-  TensorView ids;  ///< [local tokens] i32
-  TensorView
-      labels;  ///< [local tokens] i32, the next token's id; negative: no loss (a document's last token, or masked)
+  TensorView ids;     ///< [local tokens] i32
+  TensorView labels;  ///< [local tokens] i32, the next token's id; negative: no loss (last of its document, or masked)
 };
 
 /// The decode states of all sublayers for one document; empty before the first token. Their size does not depend on
@@ -36,8 +35,7 @@ class Model {
     ModelOptions shape;
     DType dtype = DType::f32;
     bool recompute = false;  ///< keep only the input of a block, and run the block again in the backward pass
-    /// With recompute: keep the input of every N-th block only, and run the blocks between them forward once more
-    /// first.
+    /// With recompute: keep the input of every N-th block only; the blocks between run forward once more first.
     std::int64_t recompute_blocks = 1;
   };
   /// Parameters have no memory before parameters().allocate(). Throws Error(usage) if the options do not fit together.

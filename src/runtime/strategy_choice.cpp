@@ -65,8 +65,8 @@ StrategyChoice choose_strategy(std::string_view op, std::vector<Estimate> rows) 
   if (rows.size() == 1)
     choice.why = "the only one";
   else if (&chosen != &least && chosen.seconds > least.seconds)
-    choice.why = fmt::format("within {:.0f} % of {}, which comes later in the table", 100 * (equal_within - 1),
-                             least.strategy);
+    choice.why =
+        fmt::format("within {:.0f} % of {}, which comes later in the table", 100 * (equal_within - 1), least.strategy);
   choice.rows = std::move(rows);
   return choice;
 }
