@@ -25,7 +25,7 @@ struct Option {
   std::vector<std::string> choices = {};  ///< of a string: the values it can have; empty: any
   bool positional = false;                ///< can be given without its name; a vector then takes all words that follow
   std::vector<std::string> suggestions = {};  ///< values that completion offers, where others are valid too
-  std::string shown_default = {};  ///< --help prints it as the default instead of the field's value, if not ""
+  std::string shown_default = {};  ///< if not "": printed as the default in --help instead of the field's value
 };
 
 struct OptionGroup {

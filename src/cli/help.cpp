@@ -13,25 +13,29 @@ constexpr std::size_t text_width = 100;
 constexpr std::size_t help_column = 30;
 
 /// The words of `text` in lines that start at `column` and end before text_width. Blank lines stay, and so do lines
-/// that start with a space.
+/// that start with a space; if one is too long, it continues with a larger indent.
 std::string wrapped(const std::string& text, std::size_t column) {
   std::string result;
   std::istringstream paragraphs(text);
   for (std::string paragraph; std::getline(paragraphs, paragraph);) {
-    if (paragraph.starts_with(' ')) {
+    const std::size_t indent = paragraph.find_first_not_of(' ');
+    if (indent != 0 && indent != std::string::npos && column + paragraph.size() <= text_width) {
       result += std::string(column, ' ') + paragraph + '\n';
       continue;
     }
     std::istringstream words(paragraph);
-    std::string line;
+    std::string line(indent == std::string::npos ? 0 : indent, ' ');
+    bool begins = true;
     for (std::string word; words >> word;) {
-      if (!line.empty() && column + line.size() + 1 + word.size() > text_width) {
+      if (!begins && column + line.size() + 1 + word.size() > text_width) {
         result += std::string(column, ' ') + line + '\n';
-        line.clear();
+        line = std::string(indent == 0 ? 0 : indent + 2, ' ');
+        begins = true;
       }
-      line += (line.empty() ? "" : " ") + word;
+      line += (begins ? "" : " ") + word;
+      begins = false;
     }
-    result += line.empty() ? "\n" : std::string(column, ' ') + line + '\n';
+    result += begins ? "\n" : std::string(column, ' ') + line + '\n';
   }
   return result;
 }

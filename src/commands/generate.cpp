@@ -27,8 +27,11 @@ CommandLine declare(GenerateSettings& settings) {
                    {"top-k", &settings.sampling.top_k, "N", "sample only from the N most likely bytes; 0: from all"},
                    {"seed", &settings.seed, "N", "seed of the random draws; the same seed gives the same text"}}},
                  {"Computation",
-                  {{"dtype", &settings.dtype, "f32|f64|bf16",
-                    "type of activations and weights; by default that of the checkpoint"},
+                  {{.name = "dtype",
+                    .field = &settings.dtype,
+                    .value = "f32|f64|bf16",
+                    .help = "type of activations and weights",
+                    .shown_default = "the checkpoint's"},
                    {"device", &settings.device, "", "where to compute", {"cpu", "cuda"}}}}},
       .examples =
           "causeway generate --checkpoint runs/first --prompt ACGTACGT --tokens 200\n"

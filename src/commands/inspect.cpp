@@ -146,7 +146,7 @@ void print_folder(const std::string& path, bool verify) {
 
 ExitCode execute(const InspectSettings& settings) {
   if (launcher_rank() != 0) return ExitCode::ok;
-  require(!settings.paths.empty(), "nothing to inspect: give a dataset or a checkpoint's folder");
+  require(!settings.paths.empty(), "nothing to inspect: expected a dataset, a checkpoint or a run");
   for (const std::string& path : settings.paths) {
     std::error_code ignored;
     require(std::filesystem::exists(path, ignored), "{}: no such file or folder", path);

@@ -6,8 +6,11 @@ namespace {
 
 CommandLine declare(ScoreSettings& settings) {
   OptionGroup compute = compute_group(settings.compute);
-  find_option(compute, "dtype") = {"dtype", &settings.compute.dtype, "f32|f64|bf16",
-                                   "type of activations and weights; by default that of the checkpoint"};
+  find_option(compute, "dtype") = {.name = "dtype",
+                                   .field = &settings.compute.dtype,
+                                   .value = "f32|f64|bf16",
+                                   .help = "type of activations and weights",
+                                   .shown_default = "the checkpoint's"};
   return {
       .usage = "--checkpoint DIRECTORY --data FILE --out FILE [options]",
       .description =

@@ -219,6 +219,14 @@ TEST(Help, TextInTheManPageIsNeverTakenForRoff) {
   EXPECT_NE(text.find("\\&.TH is no request\n\\&'nor this\na\\eb \\[u2013] 1\n"), std::string::npos) << text;
 }
 
+TEST(Help, LongLinesThatStartWithASpaceContinueWithALargerIndent) {
+  Settings s;
+  CommandLine line = declare(s);
+  line.description = "Formats:\n  fasta: " + std::string(60, 'a') + " " + std::string(60, 'b');
+  const std::string expected = "Formats:\n  fasta: " + std::string(60, 'a') + "\n    " + std::string(60, 'b') + "\n";
+  EXPECT_NE(help_text(line, "thing").find(expected), std::string::npos) << help_text(line, "thing");
+}
+
 TEST(Help, LinesThatStartWithASpaceStayAsTheyAre) {
   Settings s;
   CommandLine line = declare(s);
