@@ -1,6 +1,6 @@
 # The rules of the structure that a compiler does not see:
 #   - An include points to the same floor or to one below, and within a floor to the same room or to one below.
-#   - Code outside io/hdf5_guard/ includes only that library's entry header, hdf5_guard.hpp; tests may include the others.
+#   - Code outside io/hdf5_guard/ includes only that library's entry header, hdf5_guard.hpp. Tests may include others.
 #   - No header of ours includes one of MPI, HDF5, NCCL or CUDA.
 #   - Only six files ask for CAUSEWAY_CUDA.
 #   - A folder of code holds at most 30 files of its own; src/ holds at most 6.
@@ -11,7 +11,7 @@ set(above_io src)
 set(above_src)
 set(complaints)
 
-# The rooms of each floor, from the bottom up. Files beside the rooms are above all of them, unless "." stands in the list.
+# The rooms of each floor, from the bottom up. "." is the floor's own folder.
 set(rooms_kernels core .)
 set(rooms_parallel transport layout cost exchange .)
 set(rooms_io file hdf5_guard hdf5 data checkpoint .)
@@ -33,7 +33,9 @@ foreach(floor kernels parallel io src)
   foreach(file ${files})
     file(STRINGS ${SOURCE}/${file} switches REGEX "CAUSEWAY_CUDA")
     if(switches AND NOT file MATCHES "^kernels/(registry|core/(stream|memory|event|gpu|profile_range))\\.cpp$")
-      list(APPEND complaints "${file}: asks for CAUSEWAY_CUDA, which is for kernels/registry.cpp and stream.cpp, memory.cpp, event.cpp, gpu.cpp and profile_range.cpp in kernels/core")
+      string(CONCAT allowed "kernels/registry.cpp and, in kernels/core, stream.cpp, memory.cpp, event.cpp, gpu.cpp and "
+                            "profile_range.cpp")
+      list(APPEND complaints "${file}: asks for CAUSEWAY_CUDA, which only these may: ${allowed}")
     endif()
     file(STRINGS ${SOURCE}/${file} includes REGEX "^ *# *include")
     foreach(include ${includes})

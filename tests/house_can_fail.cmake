@@ -1,8 +1,10 @@
-# Breaks every rule of house.cmake once, in a tree of one file, and expects the complaint. Run as `cmake -DSCRATCH=… -P house_can_fail.cmake`.
+# Breaks every rule of house.cmake once, in a tree of one file, and expects the complaint.
+# Run as `cmake -DSCRATCH=… -P house_can_fail.cmake`.
 function(expect outcome file line)
   file(REMOVE_RECURSE ${SCRATCH})
   file(WRITE ${SCRATCH}/${file} "${line}\n")
-  execute_process(COMMAND ${CMAKE_COMMAND} -DSOURCE=${SCRATCH} -P ${CMAKE_CURRENT_LIST_DIR}/house.cmake RESULT_VARIABLE result ERROR_VARIABLE text)
+  execute_process(COMMAND ${CMAKE_COMMAND} -DSOURCE=${SCRATCH} -P ${CMAKE_CURRENT_LIST_DIR}/house.cmake
+                  RESULT_VARIABLE result ERROR_VARIABLE text)
   string(REGEX REPLACE "[ \n]+" " " text "${text}")
   if(outcome STREQUAL "fine" AND NOT result EQUAL 0)
     message(SEND_ERROR "${file} with '${line}' was refused: ${text}")
@@ -43,7 +45,8 @@ file(REMOVE_RECURSE ${SCRATCH})
 foreach(i RANGE 1 7)
   file(WRITE ${SCRATCH}/src/file${i}.cpp "")
 endforeach()
-execute_process(COMMAND ${CMAKE_COMMAND} -DSOURCE=${SCRATCH} -P ${CMAKE_CURRENT_LIST_DIR}/house.cmake RESULT_VARIABLE result ERROR_VARIABLE text)
+execute_process(COMMAND ${CMAKE_COMMAND} -DSOURCE=${SCRATCH} -P ${CMAKE_CURRENT_LIST_DIR}/house.cmake
+                  RESULT_VARIABLE result ERROR_VARIABLE text)
 if(result EQUAL 0 OR NOT text MATCHES "src: holds 7 files")
   message(SEND_ERROR "src/ with 7 files was not refused: ${text}")
 endif()
