@@ -6,27 +6,28 @@
 #include <filesystem>
 
 #include "io/checkpoint/checkpoint_folders.hpp"
-#include "io/checkpoint/damage.hpp"
+#include "io/checkpoint/corrupt_errors.hpp"
 
 namespace causeway {
 namespace {
 
 namespace fs = std::filesystem;
 
-/// Read at once.
+/// The most bytes of one read, between calls of between().
 constexpr std::int64_t piece_bytes = std::int64_t{4} << 20;
 
 std::string in(const std::string& folder, const std::string& file) { return (fs::path(folder) / file).string(); }
 
-/// Whether there is anything of that name, if only a broken link.
+/// Whether a file, folder or link has that name; also true for a broken link.
 bool is_there(const std::string& path) {
   std::error_code ignored;
   return fs::exists(fs::symlink_status(path, ignored));
 }
 
-/// The datasets below `group`, by path. A damaged file's groups may lead back to themselves.
+/// The paths of all datasets below `group`. In a damaged file a group may contain itself, hence a limit to the depth.
 void list_tensors(const hdf5::File& file, const std::string& group, std::vector<std::string>& names) {
-  require(std::ranges::count(group, '/') < 3, "{}:/{}: lies too deep for a tensor", file.path(), group.substr(0, 80));
+  require(std::ranges::count(group, '/') < 3, "{}:/{}: is nested too deep for a tensor", file.path(),
+          group.substr(0, 80));
   for (const std::string& name : file.list(group)) {
     const std::string path = group + "/" + name;
     if (file.is_dataset(path))
@@ -36,9 +37,9 @@ void list_tensors(const hdf5::File& file, const std::string& group, std::vector<
   }
 }
 
-/// Names of all tensors of a checkpoint's index.
+/// The names of all tensors in a checkpoint's index.
 std::vector<std::string> tensor_names(const hdf5::File& index) {
-  return damage_is_corrupt([&] {
+  return usage_errors_as_corrupt([&] {
     std::vector<std::string> names;
     for (const char* group : {"parameters", "optimizer"})
       if (index.exists(group)) list_tensors(index, group, names);
@@ -71,12 +72,15 @@ Checkpoint::Checkpoint(const std::string& path, Communicator& ranks, std::functi
 
 void Checkpoint::find(const std::string& path) {
   path_ = path;
-  const auto holds_one = [&] { return is_there(in(path_, checkpoint_file(0))) || is_there(in(path_, manifest_name)); };
-  if (!holds_one()) {
+  const auto has_checkpoint = [&] {
+    return is_there(in(path_, checkpoint_file(0))) || is_there(in(path_, manifest_name));
+  };
+  if (!has_checkpoint()) {
     const std::optional<std::string> latest = latest_checkpoint(path);
     if (!latest && fs::is_directory(path) && step_of_folder(fs::path(path).filename().string()))
       fail(ExitCode::corrupt, "{}: is missing", in(path_, manifest_name));
-    require(latest.has_value(), "{}: is no checkpoint: it has neither {} nor latest", path, checkpoint_file(0));
+    require(latest.has_value(), "{}: is not a checkpoint or a run: it has neither {} nor latest", path,
+            checkpoint_file(0));
     path_ = *latest;
   }
   if (is_there(in(path_, manifest_name))) {
@@ -94,17 +98,17 @@ void Checkpoint::check_files(int rank, int ranks) const {
 
 void Checkpoint::open_index(int rank, int ranks) {
   const std::string path = in(path_, checkpoint_file(0));
-  damage_is_corrupt([&] {
+  usage_errors_as_corrupt([&] {
     index_ = hdf5::File::open(path, hdf5::Access::read, ExitCode::corrupt);
     require(index_.string_attribute("format") == checkpoint_format, "{}: attribute format is not '{}'", path,
             checkpoint_format);
   });
-  const auto version = damage_is_corrupt([&] { return index_.integer_attribute("version"); });
+  const auto version = usage_errors_as_corrupt([&] { return index_.integer_attribute("version"); });
   if (version != 1 && version != 2)
     fail(ExitCode::corrupt, "{}: attribute version is {}, expected 1 or 2", path, version);
   if (version == 2 && !manifest_) fail(ExitCode::corrupt, "{}: is missing", in(path_, manifest_name));
   if (version == 1 && manifest_)
-    fail(ExitCode::corrupt, "{}: attribute version is 1, but there is a {}", path, manifest_name);
+    fail(ExitCode::corrupt, "{}: attribute version is 1, but the folder has a {}", path, manifest_name);
   if (!manifest_) return;
   const std::vector<std::string> names = tensor_names(index_);
   for (std::size_t tensor = static_cast<std::size_t>(rank); tensor < names.size();
@@ -117,7 +121,7 @@ Checkpoint::TensorInfo Checkpoint::describe(const std::string& name) const {
     TensorParts parts = tensor_parts(index_, name, manifest_->ranks());
     return {name, std::move(parts.shape), parts.type};
   }
-  return damage_is_corrupt([&] {
+  return usage_errors_as_corrupt([&] {
     const hdf5::Dataset dataset = index_.dataset(name);
     require(dataset.type() == hdf5::f32 || dataset.type() == hdf5::f64, "{}: holds {}, expected f32 or f64",
             dataset.where(), dataset.type().to_string());
@@ -132,7 +136,7 @@ std::vector<Checkpoint::TensorInfo> Checkpoint::tensors() const {
 }
 
 const hdf5::File& Checkpoint::shard(std::int64_t number) const {
-  constexpr std::size_t most_open = 16;  // a rank reads few at a time, one after the other
+  constexpr std::size_t most_open = 16;  // a rank reads only a few shards at a time
   const auto found = shards_.find(number);
   if (found != shards_.end()) return found->second;
   if (shards_.size() >= most_open) shards_.clear();
@@ -179,7 +183,7 @@ void Checkpoint::read_pieces(const std::string& name, const TensorInfo& tensor, 
 void Checkpoint::read(const std::string& name, const Shape& shape, DType dtype, Range range, void* out,
                       const Stream& stream) const {
   if (range.size() <= 0) return;
-  damage_is_corrupt([&] {
+  usage_errors_as_corrupt([&] {
     const TensorInfo tensor = describe(name);
     require(tensor.shape == extents_of(shape), "{}:/{}: shape is [{}], expected {}", index_.path(), name,
             fmt::join(tensor.shape, ", "), shape.to_string());
@@ -200,7 +204,7 @@ void Checkpoint::read(const std::string& name, const Shape& shape, DType dtype, 
 }
 
 void Checkpoint::read(const std::string& name, std::int64_t begin, std::span<double> out) const {
-  damage_is_corrupt([&] {
+  usage_errors_as_corrupt([&] {
     const TensorInfo tensor = describe(name);
     const Range range{begin, begin + std::ssize(out)};
     require(begin >= 0 && range.end <= tensor.size(), "{}:/{}: has {} elements, expected [{}, {})", index_.path(), name,

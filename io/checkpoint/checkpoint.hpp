@@ -17,16 +17,16 @@
 
 namespace causeway {
 
-/// A checkpoint on disk, read by any number of ranks in any ranges. Opening it looks at every file: it is there, a
-/// regular file, and of the size and SHA-256 that manifest.json says; and at what the index shows of each tensor. What
-/// is damaged or missing throws Error(corrupt) naming the file. Checkpoints of version 1, one index.h5 without a
-/// manifest, are read too; what is damaged in them shows when it is read.
+/// A checkpoint on disk. Any number of ranks can read it, in any ranges. Opening it verifies every file (a regular file
+/// with the size and SHA-256 in manifest.json) and the index's parts of each tensor. A damaged or missing file throws
+/// Error(corrupt) with its name. Version 1 (one index.h5 without a manifest) can be read too; damage in it throws when
+/// the damaged part is read.
 class Checkpoint {
  public:
-  /// `path`: a step-N folder, or a run, whose latest it then is.
+  /// `path`: a step-N folder, or a run's folder, for its latest checkpoint.
   explicit Checkpoint(const std::string& path);
-  /// The same by all ranks together, each looking at some of the files. Throws the same AgreedError on all. `between`
-  /// is called between pieces of what this and read() read.
+  /// Collective: each rank verifies some of the files. Throws the same AgreedError on all ranks. `between` is called
+  /// between the pieces that the constructor and read() read.
   Checkpoint(const std::string& path, Communicator& ranks, std::function<void()> between = {});
 
   const std::string& path() const { return path_; }  ///< the step-N folder
@@ -36,7 +36,7 @@ class Checkpoint {
   std::string text(const std::string& name) const { return index_.string_attribute(name); }
   const hdf5::Object& attributes() const { return index_; }
   hdf5::Object state() const { return index_.group("state"); }
-  /// Of version 2.
+  /// Nothing for version 1.
   const std::optional<Manifest>& manifest() const { return manifest_; }
 
   struct TensorInfo {
@@ -47,11 +47,11 @@ class Checkpoint {
   };
   std::vector<TensorInfo> tensors() const;
 
-  /// Elements `range` of a tensor that must have this shape, converted to dtype, to `out` in the memory of the stream's
-  /// device. Does not wait for it.
+  /// Reads the row-major elements `range` of a tensor, converted to dtype, into `out` in the memory of the stream's
+  /// device. The tensor must have this shape. Does not wait for the stream.
   void read(const std::string& name, const Shape& shape, DType dtype, Range range, void* out,
             const Stream& stream = Stream()) const;
-  /// Elements of a tensor of any shape from `begin` on.
+  /// Reads the row-major elements [begin, begin + out.size()) of a tensor of any shape.
   void read(const std::string& name, std::int64_t begin, std::span<double> out) const;
 
  private:
@@ -68,7 +68,7 @@ class Checkpoint {
   std::function<void()> between_;
   std::optional<Manifest> manifest_;
   hdf5::File index_;
-  mutable std::map<std::int64_t, hdf5::File> shards_;  // those opened last
+  mutable std::map<std::int64_t, hdf5::File> shards_;  ///< open shards, by number
 };
 
 }  // namespace causeway

@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view prefix = "step-";
 
-/// Turns what std::filesystem throws into Error(io).
+/// Calls `work`; throws Error(io) for an exception of std::filesystem.
 template <class Work>
 auto with_io_errors(Work&& work) {
   try {
@@ -29,7 +29,7 @@ auto with_io_errors(Work&& work) {
   }
 }
 
-/// Puts `fresh` in the place of `target`, which is there; the one before is then called `fresh`, or gone.
+/// Renames `fresh` to `target`, which exists. The old target is `fresh` afterwards, or target.old.
 void exchange(const fs::path& fresh, const fs::path& target) {
 #ifdef RENAME_EXCHANGE
   if (::renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) == 0) return;
@@ -72,7 +72,7 @@ std::optional<std::string> latest_checkpoint(const std::string& run) {
   if (!fs::exists(fs::symlink_status(link, error))) return std::nullopt;
   const fs::path target = fs::canonical(link, error);
   if (error || !fs::is_directory(target))
-    fail(ExitCode::corrupt, "{}: names no checkpoint that is there", link.string());
+    fail(ExitCode::corrupt, "{}: points to a checkpoint that does not exist", link.string());
   return target.string();
 }
 
@@ -99,7 +99,7 @@ void publish_checkpoint(const std::string& run, std::int64_t step, const Checkpo
   with_io_errors([&] {
     const std::string name = step_folder(step);
     const fs::path target = fs::path(run) / name, fresh = fs::path(run) / (name + ".tmp");
-    const bool replaces = is_there(target);  // left by a run that went on from an earlier step
+    const bool replaces = is_there(target);  // an earlier run wrote it, and this run resumed from an earlier step
     if (replaces)
       exchange(fresh, target);
     else
@@ -113,7 +113,7 @@ void publish_checkpoint(const std::string& run, std::int64_t step, const Checkpo
 }
 
 void discard_checkpoint(const std::string& run, std::int64_t step) noexcept {
-  std::error_code ignored;  // what went wrong before matters more
+  std::error_code ignored;  // an earlier error is being reported
   fs::remove_all(fs::path(run) / (step_folder(step) + ".tmp"), ignored);
 }
 
@@ -130,7 +130,7 @@ std::vector<std::string> retire_checkpoints(const std::string& run, std::int64_t
     if (hook) hook(CheckpointStage::retire, folder.string());
     try {
       fs::remove_all(gone);
-      fs::rename(folder, gone);  // half removed, it is no checkpoint
+      fs::rename(folder, gone);  // renamed first: a partly removed step-N must not look like a checkpoint
       fs::remove_all(gone);
     } catch (const fs::filesystem_error& error) {
       left.emplace_back(error.what());
@@ -144,7 +144,7 @@ void recover_checkpoints(const std::string& run) {
     if (!fs::is_directory(run)) return;
     std::vector<fs::path> found;
     for (const auto& entry : fs::directory_iterator(run)) found.push_back(entry.path());
-    std::error_code ignored;  // what cannot be removed does no harm
+    std::error_code ignored;  // a folder that cannot be removed does no harm
     for (const fs::path& path : found) {
       const std::string ending = path.extension().string();
       const fs::path whole = path.parent_path() / path.stem();

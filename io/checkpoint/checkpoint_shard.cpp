@@ -23,7 +23,7 @@ void write_shard(const std::string& path, std::span<const ShardTensor> tensors,
     const ShardTensor& tensor = tensors[t];
     if (tensor.elements == 0) continue;
     const hdf5::ElementType stored = stored_as(tensor.dtype);
-    // The last chunk takes its whole room in the file too, so all are made equal.
+    // The last chunk is stored whole, so all chunks get about the same size.
     const std::int64_t most = chunk_bytes / stored.bytes, chunks = ceil_div(tensor.elements, most);
     const std::int64_t chunk = ceil_div(tensor.elements, chunks);
     hdf5::Dataset dataset = file.create_dataset(

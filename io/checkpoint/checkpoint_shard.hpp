@@ -11,16 +11,17 @@
 
 namespace causeway {
 
-/// A rank's part of one tensor, as its shard has it.
+/// A rank's part of one tensor.
 struct ShardTensor {
   std::string name;  ///< path of its dataset
   DType dtype = DType::f32;
   std::int64_t elements = 0;  ///< 0: the shard has no such dataset
 };
 
-/// Writes a rank's shard of a checkpoint: a one-dimensional dataset a tensor, chunked, with a checksum a chunk; and
-/// brings it to the disk. `read(tensor, first byte, out)` gives the elements in their own type. HDF5, which one thread
-/// of a process uses at a time, is held for a MiB at most; `between` is called before each and may throw to end it.
+/// Writes a rank's shard of a checkpoint and syncs it to the disk. It has a one-dimensional dataset for each tensor, in
+/// chunks with checksums. `read(tensor, first byte, out)` gives the elements in the tensor's type. Only one thread of a
+/// process uses libHDF5 at a time, so its lock is held for one MiB at most. `between` is called before each MiB and may
+/// throw to stop.
 void write_shard(const std::string& path, std::span<const ShardTensor> tensors,
                  const std::function<void(std::size_t tensor, std::int64_t begin, std::span<std::byte> out)>& read,
                  const std::function<void()>& between);

@@ -7,18 +7,18 @@
 
 namespace causeway {
 
-/// Where a rank stands in writing a checkpoint, in the order in which it gets there.
+/// The stages of writing a checkpoint, in order.
 enum class CheckpointStage : std::uint8_t {
-  copy,    ///< its part is copied to host memory, by the training thread; the rest is the writing thread's
-  shard,   ///< its shard is written
-  hash,    ///< its shard is on the disk and is hashed
-  hashed,  ///< its shard's hash is taken: what becomes of the file now is damage. Other ranks than the first stay here
-  index,   ///< rank 0, once every rank is at `hashed`: index.h5 is written
+  copy,      ///< the training thread copies the rank's part to host memory; the writing thread does the other stages
+  shard,     ///< the rank's shard is written
+  hash,      ///< the shard is on the disk and is hashed
+  hashed,    ///< the hash is known, the file must not change any more; the last stage of ranks other than 0
+  index,     ///< rank 0, after every rank reached `hashed`: index.h5 is written
   manifest,  ///< rank 0: index.h5 is on the disk and hashed, manifest.json is written
-  publish,   ///< rank 0: step-N.tmp is whole and on the disk, and is renamed to step-N
-  latest,    ///< rank 0: step-N is there, and `latest` is pointed at it
+  publish,   ///< rank 0: step-N.tmp is complete and on the disk, and is renamed to step-N
+  latest,    ///< rank 0: step-N exists, and `latest` is made to point to it
   retire,    ///< rank 0: an older checkpoint that is not kept is removed
-  idle,      ///< every rank, told by the training thread: the checkpoint is published, or given up
+  idle,      ///< every rank, on the training thread: the checkpoint is published, or was abandoned
 };
 
 constexpr const char* name_of(CheckpointStage stage) {
@@ -27,10 +27,10 @@ constexpr const char* name_of(CheckpointStage stage) {
   return names[static_cast<std::size_t>(stage)];
 }
 
-/// Told as a rank comes to a stage, before anything of it is done, and in long ones again about every MiB as a sign of
-/// life; with the file or folder it is about, as that is called at the time ("run/step-10.tmp/shard-00003.h5"; copy,
-/// publish, latest, retire and idle: a checkpoint's folder). An exception from it fails the checkpoint as a failing
-/// disk would. Called by the training thread for `copy` and `idle`, by the writing thread for the rest, never by both
+/// Called at the start of each stage, and in long stages again for about every MiB, so that the watchdog sees progress.
+/// `path`: the file or folder of the stage, with its current name ("run/step-10.tmp/shard-00003.h5"; for copy, publish,
+/// latest, retire and idle a checkpoint's folder). An exception from the hook makes the checkpoint fail, as an I/O
+/// error does. The training thread calls it for `copy` and `idle`, the writing thread for the other stages, never both
 /// at once.
 using CheckpointHook = std::function<void(CheckpointStage stage, const std::string& path)>;
 

@@ -17,8 +17,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// A shard's fingerprint on its way between the ranks.
-struct Sealed {
+/// A shard's Fingerprint as plain bytes, for the communication between ranks.
+struct PackedFingerprint {
   std::int64_t bytes = 0;
   std::array<char, 64> sha256{};
 };
@@ -34,7 +34,7 @@ bool ready(const auto& future) {
   return future.valid() && future.wait_for(std::chrono::seconds(0)) != std::future_status::timeout;
 }
 
-/// Takes what a future brings: its value to `value` or its exception to `failure`.
+/// Moves a future's value to `value`, or its exception to `failure`.
 template <class Result>
 void take(std::future<Result>& future, std::optional<Result>& value, std::exception_ptr& failure) {
   try {
@@ -57,12 +57,12 @@ void write_manifest(const std::string& path, const Manifest& manifest) {
 }  // namespace
 
 CheckpointWriter::CheckpointWriter(CheckpointWriterOptions options, Communicator& ranks, const Stream& stream)
-    : options_(std::move(options)), ranks_(ranks), copy_(stream) {}
+    : options_(std::move(options)), ranks_(ranks), snapshot_(stream) {}
 
-CheckpointWriter::~CheckpointWriter() { abandoned_ = true; }
+CheckpointWriter::~CheckpointWriter() { cancelled_ = true; }
 
 void CheckpointWriter::start(std::int64_t step, const CheckpointContent& content) {
-  ensure(!busy(), "a checkpoint is started while another is written");
+  ensure(!busy(), "a checkpoint is started while another one is being written");
   started_ = std::chrono::steady_clock::now();
   step_ = step;
   content_ = content;
@@ -72,24 +72,24 @@ void CheckpointWriter::start(std::int64_t step, const CheckpointContent& content
     collectively(ranks_, [&] {
       tell(CheckpointStage::copy, folder());
       if (ranks_.rank() == 0) prepare_checkpoint(options_.run, step_);
-      std::vector<HostSlabs::Source> sources;
+      std::vector<HostSnapshot::Source> sources;
       for (const CheckpointTensor& tensor : content_.tensors)
         sources.push_back({tensor.data, tensor.owned.size() * size_of(tensor.dtype)});
-      copy_.take(sources);
+      snapshot_.take(sources);
     });
   } catch (...) {
     if (ranks_.rank() == 0) discard_checkpoint(options_.run, step_);
     throw;
   }
   state_ = State::shards;
-  run_aside(writing_, &CheckpointWriter::write_own_shard);
+  run_on_writer_thread(writing_, &CheckpointWriter::write_this_ranks_shard);
 }
 
 template <class Result>
-void CheckpointWriter::run_aside(std::future<Result>& future, Result (CheckpointWriter::*work)()) {
+void CheckpointWriter::run_on_writer_thread(std::future<Result>& future, Result (CheckpointWriter::*work)()) {
   try {
-    future = std::async(options_.beside ? std::launch::async : std::launch::deferred, work, this);
-  } catch (...) {  // no more threads to be had: told to the others as any other failure
+    future = std::async(options_.on_own_thread ? std::launch::async : std::launch::deferred, work, this);
+  } catch (...) {  // no thread could be started: reported to the other ranks like any failure
     failure_ = std::current_exception();
   }
 }
@@ -105,7 +105,7 @@ std::optional<PublishedCheckpoint> CheckpointWriter::advance(CheckpointProgress 
   if (state_ == State::idle) return std::nullopt;
   if (sum.failed > 0) fail_together();
   if (state_ == State::shards) {
-    if (sum.done == ranks_.size()) publish_once_all_are_there();
+    if (sum.done == ranks_.size()) start_publishing();
     return std::nullopt;
   }
   if (sum.done == 0) return std::nullopt;
@@ -126,7 +126,7 @@ std::optional<PublishedCheckpoint> CheckpointWriter::finish() {
   return published;
 }
 
-Fingerprint CheckpointWriter::write_own_shard() {
+Fingerprint CheckpointWriter::write_this_ranks_shard() {
   const std::string path = (fs::path(folder()) / shard_file(ranks_.rank())).string();
   tell(CheckpointStage::shard, path);
   std::vector<ShardTensor> tensors;
@@ -134,35 +134,35 @@ Fingerprint CheckpointWriter::write_own_shard() {
     tensors.push_back({tensor.name, tensor.dtype, tensor.owned.size()});
   write_shard(
       path, tensors,
-      [&](std::size_t tensor, std::int64_t begin, std::span<std::byte> out) { copy_.read(tensor, begin, out); },
-      [&] { live(CheckpointStage::shard, path); });
+      [&](std::size_t tensor, std::int64_t begin, std::span<std::byte> out) { snapshot_.read(tensor, begin, out); },
+      [&] { tell_or_stop(CheckpointStage::shard, path); });
   tell(CheckpointStage::hash, path);
-  Fingerprint fingerprint = fingerprint_of(path, [&] { live(CheckpointStage::hash, path); });
+  Fingerprint fingerprint = fingerprint_of(path, [&] { tell_or_stop(CheckpointStage::hash, path); });
   tell(CheckpointStage::hashed, path);
   return fingerprint;
 }
 
-void CheckpointWriter::publish_once_all_are_there() {
+void CheckpointWriter::start_publishing() {
   std::vector<Range> own;
   for (const CheckpointTensor& tensor : content_.tensors) own.push_back(tensor.owned);
   owned_ = gather<Range>(ranks_, own);
-  Sealed mine{.bytes = shard_->bytes};
+  PackedFingerprint mine{.bytes = shard_->bytes};
   std::ranges::copy(shard_->sha256, mine.sha256.begin());
   files_.clear();
-  for (const Sealed& shard : gather<Sealed>(ranks_, {&mine, 1}))
+  for (const PackedFingerprint& shard : gather<PackedFingerprint>(ranks_, {&mine, 1}))
     files_.push_back({shard.bytes, {shard.sha256.begin(), shard.sha256.end()}});
   state_ = State::publishing;
-  if (ranks_.rank() == 0) run_aside(publishing_, &CheckpointWriter::publish);
+  if (ranks_.rank() == 0) run_on_writer_thread(publishing_, &CheckpointWriter::publish);
 }
 
 PublishedCheckpoint CheckpointWriter::publish() {
   const fs::path folder = this->folder();
   const std::string index = (folder / checkpoint_file(0)).string(), manifest_path = (folder / manifest_name).string();
-  live(CheckpointStage::index, index);
+  tell_or_stop(CheckpointStage::index, index);
   write_index(index, content_, owned_);
   Manifest manifest{.step = step_, .files = {fingerprint_of(index)}};
   manifest.files.insert(manifest.files.end(), files_.begin(), files_.end());
-  live(CheckpointStage::manifest, manifest_path);
+  tell_or_stop(CheckpointStage::manifest, manifest_path);
   write_manifest(manifest_path, manifest);
   sync_to_disk(folder.string());
   tell(CheckpointStage::publish, folder.string());
@@ -176,11 +176,11 @@ PublishedCheckpoint CheckpointWriter::publish() {
 }
 
 void CheckpointWriter::fail_together() {
-  abandoned_ = true;
-  std::exception_ptr given_up;  // which is not why
-  if (writing_.valid()) take(writing_, shard_, given_up);
-  if (publishing_.valid()) take(publishing_, published_, given_up);
-  abandoned_ = false;
+  cancelled_ = true;
+  std::exception_ptr cancelled;  // not the cause
+  if (writing_.valid()) take(writing_, shard_, cancelled);
+  if (publishing_.valid()) take(publishing_, published_, cancelled);
+  cancelled_ = false;
   state_ = State::idle;
   const std::exception_ptr failure = std::exchange(failure_, nullptr);
   const auto clean_up = [&] {
@@ -195,17 +195,17 @@ void CheckpointWriter::fail_together() {
     clean_up();
     throw;
   }
-  fail(ExitCode::internal, "a checkpoint failed on no rank");
+  fail(ExitCode::internal, "a checkpoint failed, but no rank has an error");
 }
 
 void CheckpointWriter::tell(CheckpointStage stage, const std::string& path) const {
   if (options_.hook) options_.hook(stage, path);
 }
 
-/// Between pieces of work: a sign of life, and the place to end where nobody wants the rest.
-void CheckpointWriter::live(CheckpointStage stage, const std::string& path) const {
+/// Called between pieces of work: reports progress to the hook, and throws if the checkpoint was abandoned.
+void CheckpointWriter::tell_or_stop(CheckpointStage stage, const std::string& path) const {
   tell(stage, path);
-  if (abandoned_) fail(ExitCode::io, "{}: given up", folder());
+  if (cancelled_) fail(ExitCode::io, "{}: abandoned", folder());
 }
 
 std::string CheckpointWriter::folder() const {

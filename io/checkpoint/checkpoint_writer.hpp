@@ -11,7 +11,7 @@
 #include "io/checkpoint/checkpoint_content.hpp"
 #include "io/checkpoint/checkpoint_folders.hpp"
 #include "io/checkpoint/checkpoint_shard.hpp"
-#include "io/checkpoint/host_slabs.hpp"
+#include "io/checkpoint/host_snapshot.hpp"
 #include "io/file/sha256.hpp"
 #include "parallel/transport/communicator.hpp"
 
@@ -21,79 +21,78 @@ struct CheckpointWriterOptions {
   std::string run;  ///< the folder that step-N/ appears in
   Retention retention;
   CheckpointHook hook;
-  /// Writes on a thread of its own while the caller goes on; else when finish() is called.
-  bool beside = hdf5::thread_safe();
+  /// True: a thread of the writer's own writes while the caller continues. False: finish() or progress() writes.
+  bool on_own_thread = hdf5::thread_safe();
 };
 
-/// A checkpoint that is there now. Bytes and seconds are known to rank 0.
+/// A published checkpoint. Only rank 0 knows bytes, seconds and not_removed.
 struct PublishedCheckpoint {
   std::int64_t step = 0, bytes = 0;
-  double seconds = 0;                    ///< from start() until it was published
-  std::vector<std::string> not_removed;  ///< why older ones are still there that should not be
+  double seconds = 0;                    ///< from start() to publication
+  std::vector<std::string> not_removed;  ///< older checkpoints that could not be removed, with the reason
 };
 
-/// Progress in writing a checkpoint: one rank's, or the sum over the ranks.
+/// How far the ranks are with a checkpoint: of one rank from progress(), or summed over all ranks for advance().
 struct CheckpointProgress {
-  double done = 0;    ///< 1 if the rank has completed its current part of the work
-  double failed = 0;  ///< 1 if the rank has failed
+  double done = 0;    ///< ranks that have finished their part of the current phase
+  double failed = 0;  ///< ranks that have failed
 };
 
-/// Writes checkpoints, one at a time: every rank its shard, and rank 0 then index.h5 and manifest.json. Between start()
-/// and the end the ranks learn how far all are by a sum which the caller makes, so that asking costs no message of its
-/// own:
+/// Writes checkpoints, one at a time: each rank its shard, then rank 0 index.h5 and manifest.json. The caller sums the
+/// progress over the ranks, together with values that it sums anyway, so that this needs no message of its own:
 ///
-///     start(step, content)                           copies the content
-///     while busy():  sum progress() over the ranks, give it to advance()
+///     start(step, content)                                    copies the content
+///     while busy():  sum progress() over the ranks, pass the sums to advance()
 ///
-/// All but progress() and busy() is collective. What goes wrong on any rank, in whichever thread, throws the same
-/// AgreedError on every rank from advance() or finish(), and leaves the checkpoints before as they are and nothing of
-/// this one.
+/// All functions except progress() and busy() are collective. A failure on any rank, in any thread, throws the same
+/// AgreedError on every rank from advance() or finish(). Earlier checkpoints stay as they are; nothing is left of the
+/// one that failed.
 class CheckpointWriter {
  public:
   CheckpointWriter(CheckpointWriterOptions options, Communicator& ranks, const Stream& stream);
-  /// Gives up what is not published; waits for the thread only as long as it takes to do so.
+  /// Abandons a checkpoint that is not published. The thread stops at its next MiB.
   ~CheckpointWriter();
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
   bool busy() const { return state_ != State::idle; }
-  std::int64_t host_bytes() const { return copy_.bytes(); }  ///< memory this rank keeps for its copy
-  /// Returns when this rank's part is in host memory: the content may change then. Not while busy().
+  std::int64_t host_bytes() const { return snapshot_.bytes(); }  ///< host memory of this rank for the copy
+  /// Copies this rank's part to host memory; the caller may change the content afterwards. Not while busy().
   void start(std::int64_t step, const CheckpointContent& content);
-  /// Of this rank.
+  /// Of this rank; not collective.
   CheckpointProgress progress();
-  /// `sum`: of progress() over all ranks, called at the same moment. A value once the checkpoint is published.
+  /// `sum`: of the progress() of all ranks in the same step. Returns a value when the checkpoint is published.
   std::optional<PublishedCheckpoint> advance(CheckpointProgress sum);
-  /// Waits for what is being written.
+  /// Waits until the current checkpoint is published.
   std::optional<PublishedCheckpoint> finish();
 
  private:
   enum class State : std::uint8_t { idle, shards, publishing };
 
   template <class Result>
-  void run_aside(std::future<Result>& future, Result (CheckpointWriter::*work)());
+  void run_on_writer_thread(std::future<Result>& future, Result (CheckpointWriter::*work)());
   void tell(CheckpointStage stage, const std::string& path) const;
-  void live(CheckpointStage stage, const std::string& path) const;
-  Fingerprint write_own_shard();
+  void tell_or_stop(CheckpointStage stage, const std::string& path) const;
+  Fingerprint write_this_ranks_shard();
   PublishedCheckpoint publish();
-  void publish_once_all_are_there();
+  void start_publishing();
   [[noreturn]] void fail_together();
   std::string folder() const;  ///< step-N.tmp
 
   CheckpointWriterOptions options_;
   Communicator& ranks_;
-  HostSlabs copy_;
+  HostSnapshot snapshot_;
   State state_ = State::idle;
   std::chrono::steady_clock::time_point started_;
   std::int64_t step_ = 0;
-  CheckpointContent content_;  // its data is in copy_
+  CheckpointContent content_;  ///< the values are in snapshot_
   std::optional<Fingerprint> shard_;
   std::optional<PublishedCheckpoint> published_;
   std::exception_ptr failure_;
-  std::vector<Fingerprint> files_;  // of all shards
-  std::vector<Range> owned_;        // [rank][tensor]
-  std::atomic<bool> abandoned_ = false;
-  // The last members: they end before what they work on.
+  std::vector<Fingerprint> files_;  ///< of all shards
+  std::vector<Range> owned_;        ///< [rank][tensor]
+  std::atomic<bool> cancelled_ = false;
+  // The last members, so that the threads end before the members that they use are destroyed.
   std::future<Fingerprint> writing_;
   std::future<PublishedCheckpoint> publishing_;
 };

@@ -12,17 +12,17 @@ namespace causeway {
 namespace {
 
 constexpr std::int64_t format_version = 2;
-/// Of more than 60,000 ranks.
+/// Enough for more than 60,000 ranks.
 constexpr std::int64_t largest_manifest = std::int64_t{8} << 20;
-/// So that the sizes of all files have a sum.
+/// A bound with which the sum of all sizes fits in 64 bits.
 constexpr std::int64_t largest_file = std::int64_t{1} << 46;
 
-/// A member of an object that came from outside; throws nlohmann's exceptions, of one base. A number that is no integer
-/// is -1, which nothing may be.
+/// A member of an untrusted object. Throws exceptions of nlohmann, which have one base class. Returns -1, which is
+/// never valid, for a number that is not an integer.
 template <class T>
 T member(const nlohmann::ordered_json& object, const char* name) {
   const auto& value = object.at(name);
-  // nlohmann converts any number to any other, an infinite one too.
+  // nlohmann would convert floats to integers, infinite ones too.
   if constexpr (std::is_integral_v<T>)
     if (!value.is_number_integer()) return T{-1};
   return value.template get<T>();
@@ -60,7 +60,7 @@ Manifest Manifest::parse(const std::string& text, const std::string& where) {
   Manifest manifest;
   try {
     const auto json = nlohmann::ordered_json::parse(text, watch_depth);
-    if (too_deep) fail(ExitCode::corrupt, "{}: is nested too deep for a manifest", where);
+    if (too_deep) fail(ExitCode::corrupt, "{}: is damaged: it is nested more than {} deep", where, deepest);
     if (const auto version = member<std::int64_t>(json, "version"); version != format_version)
       fail(ExitCode::corrupt, "{}: version is {}, expected {}", where, version, format_version);
     manifest.step = member<std::int64_t>(json, "step");
@@ -68,14 +68,14 @@ Manifest Manifest::parse(const std::string& text, const std::string& where) {
       manifest.files.push_back({member<std::int64_t>(file, "bytes"), member<std::string>(file, "sha256")});
       const std::int64_t bytes = manifest.files.back().bytes;
       if (bytes < 0 || bytes > largest_file)
-        fail(ExitCode::corrupt, "{}: a file of {} bytes, expected 0 to {}", where, bytes, largest_file);
+        fail(ExitCode::corrupt, "{}: has a file of {} bytes, expected 0 to {}", where, bytes, largest_file);
     }
-    // Whatever else it says or leaves out, in whatever form, is not what was written.
+    // The comparison also finds additional and missing members, and any other form.
     if (manifest.step >= 0 && manifest.files.size() > 1 && text == manifest.to_json()) return manifest;
   } catch (const nlohmann::json::exception& error) {
     fail(ExitCode::corrupt, "{}: is damaged: {}", where, error.what());
   }
-  fail(ExitCode::corrupt, "{}: is damaged: it is not in the form in which it was written", where);
+  fail(ExitCode::corrupt, "{}: is damaged: it does not have the form that Causeway writes", where);
 }
 
 Manifest read_manifest(const std::string& folder) {
@@ -89,7 +89,7 @@ Manifest read_manifest(const std::string& folder) {
   Manifest manifest = Manifest::parse(text, path);
   const auto step = step_of_folder(std::filesystem::path(folder).filename().string());
   if (step && *step != manifest.step)
-    fail(ExitCode::corrupt, "{}: is of step {}, expected that of its folder", path, manifest.step);
+    fail(ExitCode::corrupt, "{}: has step {}, expected the step of its folder's name", path, manifest.step);
   return manifest;
 }
 
@@ -98,11 +98,11 @@ void check_file(const std::string& folder, const Manifest& manifest, std::int64_
   const std::string path = (std::filesystem::path(folder) / checkpoint_file(number)).string();
   const Fingerprint& expected = manifest.files[static_cast<std::size_t>(number)];
   if (const std::int64_t bytes = size_of_file(path); bytes != expected.bytes)
-    fail(ExitCode::corrupt, "{}: has {} bytes, {} says {}", path, bytes, manifest_name, expected.bytes);
+    fail(ExitCode::corrupt, "{}: has {} bytes, expected {} as in {}", path, bytes, expected.bytes, manifest_name);
   const Fingerprint found = fingerprint_of(path, between);
   if (found != expected)
-    fail(ExitCode::corrupt, "{}: is damaged: its SHA-256 is {}, {} says {}", path, found.sha256, manifest_name,
-         expected.sha256);
+    fail(ExitCode::corrupt, "{}: is damaged: its SHA-256 is {}, expected {} as in {}", path, found.sha256,
+         expected.sha256, manifest_name);
 }
 
 }  // namespace causeway

@@ -9,30 +9,32 @@
 
 namespace causeway {
 
-/// manifest.json: what makes a folder a checkpoint. Written last, it names every other file with size and SHA-256.
+/// manifest.json, which makes a folder a valid checkpoint. It is written last, and has the name, size and SHA-256 of
+/// every other file.
 struct Manifest {
   std::int64_t step = 0;
-  std::vector<Fingerprint> files;  ///< index.h5, then shard-00000.h5 … of the ranks that wrote it
+  std::vector<Fingerprint> files;  ///< index.h5, then shard-00000.h5 … of each rank
 
   std::int64_t ranks() const { return static_cast<std::int64_t>(files.size()) - 1; }
-  std::int64_t bytes() const;  ///< of all files it names
+  std::int64_t bytes() const;  ///< of all files in it
 
   std::string to_json() const;
-  /// Of untrusted text: Error(corrupt), `where` first, for anything that to_json() does not write.
+  /// Parses untrusted text. Throws Error(corrupt), starting with `where`, for any text that to_json() does not write.
   static Manifest parse(const std::string& text, const std::string& where);
 };
 
 inline constexpr const char* manifest_name = "manifest.json";
 /// File `number` of a manifest: "index.h5", "shard-00000.h5", "shard-00001.h5" …
 std::string checkpoint_file(std::int64_t number);
-/// The shard of a rank.
+/// The file name of a rank's shard.
 inline std::string shard_file(std::int64_t rank) { return checkpoint_file(rank + 1); }
 
-/// The manifest in a checkpoint's folder. Error(corrupt) where it is missing, damaged, or of another step than a folder
-/// called step-N says.
+/// Reads the manifest of a checkpoint's folder. Throws Error(corrupt) if it is missing, damaged, or of another step
+/// than the folder's name step-N.
 Manifest read_manifest(const std::string& folder);
 
-/// Throws Error(corrupt) unless file `number` of the folder is the one the manifest names.
+/// Throws Error(corrupt) unless file `number` of the folder has the size and SHA-256 in the manifest. `between`: see
+/// fingerprint_of().
 void check_file(const std::string& folder, const Manifest& manifest, std::int64_t number,
                 const std::function<void()>& between = {});
 

@@ -19,18 +19,18 @@ constexpr std::int64_t format_version = 1;
 constexpr std::int64_t largest_vocabulary = std::int64_t{1} << 31;
 constexpr std::int64_t u16_vocabulary = 65536;
 
-/// 128 KiB of 16-bit tokens a chunk: small enough that reading one pack inflates little beside it, large enough to
-/// compress.
+/// A chunk is 128 KiB of 16-bit tokens: small enough that a reader of one pack inflates few other tokens, large enough
+/// to compress well.
 constexpr std::int64_t chunk_tokens = 65536;
 constexpr std::int64_t chunk_documents = 4096;
-constexpr int deflate_level = 1;  // tokens: level 6 takes 5 times as long for 3 % fewer bytes
+constexpr int deflate_level = 1;  // level 6 takes 5 times as long and saves 3 % of the bytes of tokens
 
-/// Documents by length: bin 0 holds the empty ones, bin k those of [2^(k-1), 2^k) tokens.
+/// The bin of a document's length: bin 0 is for empty documents, bin k for lengths in [2^(k-1), 2^k).
 std::size_t histogram_bin(std::int64_t length) {
   return static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(length)));
 }
 
-/// A list of numbers of its declared kind.
+/// Opens a one-dimensional dataset.
 hdf5::Dataset open_list(const hdf5::File& file, const char* name) {
   hdf5::Dataset list = file.dataset(name);
   require(list.shape().size() == 1, "{}: has {} dimensions, expected 1", list.where(), list.shape().size());
@@ -82,21 +82,21 @@ Dataset::Dataset(const std::string& path) : state_(std::make_unique<State>()) {
   state.cu_seqlens = boundaries.read_all<std::int64_t>(boundaries.rows());
   const auto& cu_seqlens = state.cu_seqlens;
   require_documents_in_order(cu_seqlens, boundaries.where());
-  require(cu_seqlens.back() == tokens, "{}: has {} values, expected {} where /cu_seqlens ends", state.tokens.where(),
-          tokens, cu_seqlens.back());
+  require(cu_seqlens.back() == tokens, "{}: has {} values, expected {} as the last value of /cu_seqlens",
+          state.tokens.where(), tokens, cu_seqlens.back());
 
   state.names = open_list(file, "names");
   require(state.names.type().kind == hdf5::ElementType::Kind::string, "{}: holds {}, expected strings",
           state.names.where(), state.names.type().to_string());
-  require(state.names.rows() == documents(), "{}: has {} names, expected {} as /cu_seqlens says", state.names.where(),
-          state.names.rows(), documents());
+  require(state.names.rows() == documents(), "{}: has {} names, expected {} for the documents in /cu_seqlens",
+          state.names.where(), state.names.rows(), documents());
 
   state.has_loss_mask = file.exists("loss_mask");
   if (state.has_loss_mask) {
     state.loss_mask = open_list(file, "loss_mask");
     require(state.loss_mask.type() == hdf5::u8, "{}: holds {}, expected u8", state.loss_mask.where(),
             state.loss_mask.type().to_string());
-    require(state.loss_mask.rows() == tokens, "{}: has {} values, expected {} as /tokens", state.loss_mask.where(),
+    require(state.loss_mask.rows() == tokens, "{}: has {} values, expected {} as in /tokens", state.loss_mask.where(),
             state.loss_mask.rows(), tokens);
   }
 }
@@ -172,7 +172,7 @@ struct DatasetWriter::State {
       : target(path), vocabulary_size(vocabulary), with_loss_mask(mask) {}
 
   std::int64_t token_count() const { return written_tokens + static_cast<std::int64_t>(pending_tokens.size()); }
-  /// Notes where the open document ends.
+  /// Adds the end of the current document.
   void end_document() {
     if (document_count == 0) return;
     const std::int64_t length = token_count() - document_start;
@@ -216,7 +216,8 @@ DatasetWriter::DatasetWriter(const std::string& path, std::int64_t vocabulary_si
   State& state = *state_;
   state.file = hdf5::File::open(state.target.temporary(), hdf5::Access::create);
   const auto list = [&](const char* name, hdf5::ElementType type, std::int64_t chunk) {
-    // HDF5 refuses a checksum of strings, which live on its heap anyway, where no filter reaches; verify() has its own.
+    // HDF5 has no checksum for strings: they are on its heap, where filters do not apply. verify() uses `crc32`
+    // instead.
     return state.file.create_dataset(name, {.shape = {0},
                                             .type = type,
                                             .chunk_rows = chunk,
@@ -248,12 +249,12 @@ void DatasetWriter::begin_document(const std::string& name) {
 
 void DatasetWriter::append(std::span<const std::int32_t> tokens, std::span<const std::uint8_t> loss_mask) {
   State& state = *state_;
-  ensure(state.document_count > 0, "tokens before the first document");
+  ensure(state.document_count > 0, "append() before the first begin_document()");
   ensure(loss_mask.size() == (state.with_loss_mask ? tokens.size() : 0), "{} loss mask values for {} tokens",
          loss_mask.size(), tokens.size());
   while (!tokens.empty()) {
-    const std::size_t room = static_cast<std::size_t>(chunk_tokens) - state.pending_tokens.size(),
-                      count = std::min(room, tokens.size());
+    const std::size_t free_tokens = static_cast<std::size_t>(chunk_tokens) - state.pending_tokens.size(),
+                      count = std::min(free_tokens, tokens.size());
     for (const std::int32_t token : tokens.first(count))
       require(token >= 0 && token < state.vocabulary_size,
               "token {} of document {}, expected less than the vocabulary's {}", token, state.document_count - 1,

@@ -8,12 +8,10 @@
 
 namespace causeway {
 
-/// A tokenised corpus on disk (data.h5): `/tokens` u16 or u32, `/cu_seqlens` i64 [S+1], `/names`, optional `/loss_mask`
-/// u8,
-/// `/statistics/length_histogram`, root attributes format = "causeway-dataset", version, vocabulary_size, …
-/// (io/README.md). Everything in the file is checked before it is believed; errors name file and dataset, Error(usage)
-/// where the form is wrong and Error(corrupt) where bytes are damaged. A rank holds cu_seqlens and reads only the
-/// tokens it asks for.
+/// A tokenised corpus on disk (data.h5): `/tokens` u16 or u32 [T], `/cu_seqlens` i64 [S+1], `/names` [S], optional
+/// `/loss_mask` u8 [T], `/statistics/length_histogram`, and attributes of the root (format: io/data/README.md). The
+/// file is not trusted: errors name file and dataset, Error(usage) for a wrong form and Error(corrupt) for damage.
+/// Keeps cu_seqlens in memory; tokens are read on demand.
 class Dataset {
  public:
   explicit Dataset(const std::string& path);
@@ -29,11 +27,11 @@ class Dataset {
   std::span<const std::int64_t> cu_seqlens() const;
   std::string name(std::int64_t document) const;
 
-  /// Tokens [begin, begin + out.size()) of the whole corpus; throws Error(corrupt) where one is not below
-  /// vocabulary_size.
+  /// Tokens [begin, begin + out.size()) of the corpus. Throws Error(corrupt) for a token that is not below
+  /// vocabulary_size().
   void read_tokens(std::int64_t begin, std::span<std::int32_t> out) const;
   void read_loss_mask(std::int64_t begin, std::span<std::uint8_t> out) const;
-  /// Reads everything once: throws Error(corrupt) where a checksum or a token is wrong.
+  /// Reads the whole dataset once. Throws Error(corrupt) for a wrong checksum or token.
   void verify() const;
 
  private:
@@ -41,8 +39,8 @@ class Dataset {
   std::unique_ptr<State> state_;
 };
 
-/// Writes a dataset a document at a time with bounded memory: into `path`.tmp-…, renamed by finish(); without finish()
-/// nothing is left behind.
+/// Writes a dataset document by document, in bounded memory. finish() makes the file appear at `path`; without finish()
+/// no file is left.
 class DatasetWriter {
  public:
   DatasetWriter(const std::string& path, std::int64_t vocabulary_size, const std::string& source, bool with_loss_mask);
@@ -50,7 +48,7 @@ class DatasetWriter {
   DatasetWriter(const DatasetWriter&) = delete;
   DatasetWriter& operator=(const DatasetWriter&) = delete;
 
-  /// A document arrives in parts: begin, any number of appends, begin of the next.
+  /// For each document: one begin_document(), then any number of append().
   void begin_document(const std::string& name);
   void append(std::span<const std::int32_t> tokens, std::span<const std::uint8_t> loss_mask = {});
   void finish();

@@ -15,13 +15,14 @@ struct FormatRow {
   Reader read;
 };
 constexpr std::array format_table = {
-    FormatRow{{"fasta", ".fa .fasta .fna .ffn .faa .frn .fas", "a record a document"}, read_fasta},
-    FormatRow{{"fastq", ".fq .fastq", "a read a document, its qualities checked and dropped"}, read_fastq},
-    FormatRow{{"text", ".txt .text .md", "a file a document"}, read_text},
-    FormatRow{{"lines", ".lines", "a line a document, blank ones skipped"}, read_lines},
-    FormatRow{{"jsonl", ".jsonl .ndjson", "a line a document: its member \"text\", named by \"id\" or \"name\""},
+    FormatRow{{"fasta", ".fa .fasta .fna .ffn .faa .frn .fas", "each record is a document"}, read_fasta},
+    FormatRow{{"fastq", ".fq .fastq", "each read is a document; qualities are checked and dropped"}, read_fastq},
+    FormatRow{{"text", ".txt .text .md", "each file is a document"}, read_text},
+    FormatRow{{"lines", ".lines", "each line is a document; blank lines are skipped"}, read_lines},
+    FormatRow{{"jsonl", ".jsonl .ndjson",
+               "each line is a JSON object: \"text\" is the document, \"id\" or \"name\" its name"},
               read_jsonl},
-    FormatRow{{"tokens", ".tokens .ids", "a line a document of token ids between blanks"}, read_tokens},
+    FormatRow{{"tokens", ".tokens .ids", "each line is a document: token ids separated by blanks"}, read_tokens},
 };
 
 constexpr auto descriptions = [] {
@@ -44,7 +45,7 @@ const FormatRow& format_of(const std::string& file, const std::string& asked) {
     names += fmt::format("{}{}", names.empty() ? "" : ", ", row.description.name);
   }
   require(asked == "auto", "format is '{}', expected auto or one of {}", asked, names);
-  fail(ExitCode::usage, "{}: its name does not tell its format, expected --format with one of {}", file, names);
+  fail(ExitCode::usage, "{}: the format is not clear from its name, expected --format with one of {}", file, names);
 }
 
 struct Input {
@@ -54,26 +55,25 @@ struct Input {
 };
 
 std::vector<Input> check_inputs(const ImportOptions& options) {
-  require(!options.files.empty(), "no file to import");
-  require(!options.out.empty(), "no name for the dataset to write");
+  require(!options.files.empty(), "no input file, expected at least one");
+  require(!options.out.empty(), "no output file, expected a name for the dataset");
   std::error_code ignored;
   std::vector<Input> inputs;
   for (const std::string& path : options.files) {
     const auto status = std::filesystem::status(path, ignored);
     require(std::filesystem::exists(status), "{}: no such file", path);
     require(!std::filesystem::is_directory(status), "{}: is a folder, expected a file", path);
-    require(!same_file(path, options.out), "{}: is to be read and written, expected another name for the dataset",
-            path);
+    require(!same_file(path, options.out), "{}: is input and output, expected another name for the dataset", path);
     const FormatRow& format = format_of(path, options.format);
     require(format.read == read_tokens || options.vocabulary_size >= 256,
-            "vocabulary is {}, expected at least 256 where bytes are tokens", options.vocabulary_size);
+            "vocabulary is {}, expected at least 256 for a format whose tokens are bytes", options.vocabulary_size);
     const auto bytes = std::filesystem::is_regular_file(status) ? std::filesystem::file_size(path, ignored) : 0;
     inputs.push_back({path, format.read, static_cast<std::int64_t>(bytes)});
   }
   return inputs;
 }
 
-/// The files' names for the dataset's `source`, the first few of many.
+/// The dataset's attribute `source`: the names of the first files.
 std::string source_of(std::span<const Input> inputs) {
   constexpr std::size_t shown_files = 16;
   std::string source;
@@ -115,7 +115,7 @@ ImportReport import_files(const ImportOptions& options) {
     bytes_before += input.bytes;
   }
   end_document();
-  require(dataset.tokens() > 0, "{}: found {} documents and no token, expected some", source_of(inputs),
+  require(dataset.tokens() > 0, "{}: found {} documents and no token, expected at least one token", source_of(inputs),
           dataset.documents());
   dataset.finish();
   return {.documents = dataset.documents(), .tokens = dataset.tokens(), .empty_documents = empty};

@@ -11,8 +11,8 @@
 namespace causeway {
 namespace {
 
-/// The documents as packers take them: none empty, none longer than a pack, numbered in order of arrival.
-struct Arrivals {
+/// The documents for the policies: none empty, none longer than a pack, numbered in order of arrival.
+struct DocumentQueue {
   struct Item {
     std::int64_t number = 0;
     Piece piece;
@@ -20,8 +20,8 @@ struct Arrivals {
 
   PackingOptions options;
   PieceSource source;
-  std::optional<Piece> rest;  ///< of a document being cut
-  bool counted = false;       ///< whether that one is in `cut` already
+  std::optional<Piece> rest;  ///< of the document that is being cut
+  bool counted = false;       ///< whether `cut` includes that document
   bool ended = false;
   std::int64_t arrived = 0, cut = 0;
 
@@ -36,7 +36,7 @@ struct Arrivals {
       ensure(rest->begin >= 0 && rest->size() >= 0, "a piece is tokens [{}, {})", rest->begin, rest->end);
       const bool longer = rest->size() > options.pack_tokens;
       require(!longer || options.long_documents == LongDocuments::cut,
-              "document {} has {} tokens, expected at most the pack's {}, or to be allowed to cut it", rest->document,
+              "document {} has {} tokens, expected at most {} (a pack), or permission to cut it", rest->document,
               rest->size(), options.pack_tokens);
       counted = false;
     }
@@ -50,17 +50,17 @@ struct Arrivals {
     return item;
   }
 };
-using Item = Arrivals::Item;
+using Item = DocumentQueue::Item;
 
-/// What a policy holds between two packs; each uses what it needs.
-struct Held {
+/// What a policy keeps between two packs. Each policy uses its own members.
+struct PolicyState {
   std::optional<Item> waiting;                                // in_order
   std::set<std::pair<std::int64_t, std::int64_t>> by_length;  // greedy: (-length, number) of `window`
   std::deque<Item> window;                                    // greedy
   std::deque<Pack> packs;                                     // first_fit_decreasing
 };
 
-using Policy = std::optional<Pack> (*)(Arrivals&, Held&);
+using Policy = std::optional<Pack> (*)(DocumentQueue&, PolicyState&);
 
 Pack in_arrival_order(std::vector<Item> items) {
   std::sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return a.number < b.number; });
@@ -69,79 +69,82 @@ Pack in_arrival_order(std::vector<Item> items) {
   return pack;
 }
 
-std::optional<Pack> in_order(Arrivals& arrivals, Held& held) {
+std::optional<Pack> in_order(DocumentQueue& queue, PolicyState& state) {
   Pack pack;
-  std::int64_t room = arrivals.options.pack_tokens;
-  if (!held.waiting) held.waiting = arrivals.next();
-  while (held.waiting && held.waiting->piece.size() <= room) {
-    room -= held.waiting->piece.size();
-    pack.pieces.push_back(held.waiting->piece);
-    held.waiting = arrivals.next();
+  std::int64_t free_tokens = queue.options.pack_tokens;
+  if (!state.waiting) state.waiting = queue.next();
+  while (state.waiting && state.waiting->piece.size() <= free_tokens) {
+    free_tokens -= state.waiting->piece.size();
+    pack.pieces.push_back(state.waiting->piece);
+    state.waiting = queue.next();
   }
   if (pack.pieces.empty()) return std::nullopt;
   return pack;
 }
 
-std::optional<Pack> split(Arrivals& arrivals, Held&) {
+std::optional<Pack> split(DocumentQueue& queue, PolicyState&) {
   Pack pack;
-  for (std::int64_t room = arrivals.options.pack_tokens; room > 0;) {
-    const std::optional<Item> item = arrivals.next(room);
+  for (std::int64_t free_tokens = queue.options.pack_tokens; free_tokens > 0;) {
+    const std::optional<Item> item = queue.next(free_tokens);
     if (!item) break;
-    room -= item->piece.size();
+    free_tokens -= item->piece.size();
     pack.pieces.push_back(item->piece);
   }
   if (pack.pieces.empty()) return std::nullopt;
   return pack;
 }
 
-std::optional<Pack> greedy(Arrivals& arrivals, Held& held) {
+std::optional<Pack> greedy(DocumentQueue& queue, PolicyState& state) {
   std::vector<Item> chosen;
-  for (std::int64_t room = arrivals.options.pack_tokens; room > 0;) {
-    while (static_cast<std::int64_t>(held.window.size()) < arrivals.options.window) {
-      const std::optional<Item> item = arrivals.next();
+  for (std::int64_t free_tokens = queue.options.pack_tokens; free_tokens > 0;) {
+    while (static_cast<std::int64_t>(state.window.size()) < queue.options.window) {
+      const std::optional<Item> item = queue.next();
       if (!item) break;
-      held.window.push_back(*item);
-      held.by_length.emplace(-item->piece.size(), item->number);
+      state.window.push_back(*item);
+      state.by_length.emplace(-item->piece.size(), item->number);
     }
-    const auto longest = held.by_length.lower_bound({-room, 0});  // of equally long ones, the first to arrive
-    if (longest == held.by_length.end()) break;
-    const auto place = std::lower_bound(held.window.begin(), held.window.end(), longest->second,
-                                        [](const Item& item, std::int64_t number) { return item.number < number; });
-    room -= place->piece.size();
-    chosen.push_back(*place);
-    held.window.erase(place);
-    held.by_length.erase(longest);
+    const auto longest =
+        state.by_length.lower_bound({-free_tokens, 0});  // of several with this length, the first to arrive
+    if (longest == state.by_length.end()) break;
+    const auto chosen_item =
+        std::lower_bound(state.window.begin(), state.window.end(), longest->second,
+                         [](const Item& item, std::int64_t number) { return item.number < number; });
+    free_tokens -= chosen_item->piece.size();
+    chosen.push_back(*chosen_item);
+    state.window.erase(chosen_item);
+    state.by_length.erase(longest);
   }
   if (chosen.empty()) return std::nullopt;
   return in_arrival_order(std::move(chosen));
 }
 
-std::optional<Pack> first_fit_decreasing(Arrivals& arrivals, Held& held) {
-  if (held.packs.empty()) {
+std::optional<Pack> first_fit_decreasing(DocumentQueue& queue, PolicyState& state) {
+  if (state.packs.empty()) {
     std::vector<Item> window;
-    while (static_cast<std::int64_t>(window.size()) < arrivals.options.window) {
-      const std::optional<Item> item = arrivals.next();
+    while (static_cast<std::int64_t>(window.size()) < queue.options.window) {
+      const std::optional<Item> item = queue.next();
       if (!item) break;
       window.push_back(*item);
     }
     std::stable_sort(window.begin(), window.end(),
                      [](const Item& a, const Item& b) { return a.piece.size() > b.piece.size(); });
     std::vector<std::vector<Item>> bins;
-    std::vector<std::int64_t> room;
+    std::vector<std::int64_t> free_tokens;
     for (const Item& item : window) {
-      auto bin = std::find_if(room.begin(), room.end(), [&](std::int64_t left) { return left >= item.piece.size(); });
-      if (bin == room.end()) {
+      auto bin = std::find_if(free_tokens.begin(), free_tokens.end(),
+                              [&](std::int64_t left) { return left >= item.piece.size(); });
+      if (bin == free_tokens.end()) {
         bins.emplace_back();
-        bin = room.insert(bin, arrivals.options.pack_tokens);
+        bin = free_tokens.insert(bin, queue.options.pack_tokens);
       }
       *bin -= item.piece.size();
-      bins[static_cast<std::size_t>(bin - room.begin())].push_back(item);
+      bins[static_cast<std::size_t>(bin - free_tokens.begin())].push_back(item);
     }
-    for (auto& bin : bins) held.packs.push_back(in_arrival_order(std::move(bin)));
+    for (auto& bin : bins) state.packs.push_back(in_arrival_order(std::move(bin)));
   }
-  if (held.packs.empty()) return std::nullopt;
-  Pack pack = std::move(held.packs.front());
-  held.packs.pop_front();
+  if (state.packs.empty()) return std::nullopt;
+  Pack pack = std::move(state.packs.front());
+  state.packs.pop_front();
   return pack;
 }
 
@@ -150,11 +153,12 @@ struct PolicyRow {
   Policy next;
 };
 constexpr std::array policy_table = {
-    PolicyRow{{"in_order", "in the order of arrival; seal a pack when the next document does not fit"}, in_order},
-    PolicyRow{{"greedy", "of a sliding window, the longest document that still fits"}, greedy},
-    PolicyRow{{"first_fit_decreasing", "sort a window by length, every document into the first pack with room"},
-              first_fit_decreasing},
-    PolicyRow{{"split", "fill every pack to the brim, cutting documents"}, split},
+    PolicyRow{{"in_order", "in order of arrival; a new pack starts when the next document does not fit"}, in_order},
+    PolicyRow{{"greedy", "from a sliding window, the longest document that still fits"}, greedy},
+    PolicyRow{
+        {"first_fit_decreasing", "sorts a window by length; each document goes into the first pack in which it fits"},
+        first_fit_decreasing},
+    PolicyRow{{"split", "every pack is full; documents are cut where a pack ends"}, split},
 };
 
 constexpr auto descriptions = [] {
@@ -173,9 +177,9 @@ std::int64_t Pack::tokens() const {
 }
 
 struct Packer::State {
-  Arrivals arrivals;
+  DocumentQueue queue;
   Policy next = nullptr;
-  Held held;
+  PolicyState policy_state;
 };
 
 Packer::Packer(const PackingOptions& options, PieceSource source) : state_(std::make_unique<State>()) {
@@ -187,14 +191,14 @@ Packer::Packer(const PackingOptions& options, PieceSource source) : state_(std::
     known += fmt::format("{}{}", known.empty() ? "" : ", ", row.description.name);
   }
   require(state_->next != nullptr, "packing policy is '{}', expected one of {}", options.policy, known);
-  state_->arrivals.options = options;
-  state_->arrivals.source = std::move(source);
+  state_->queue.options = options;
+  state_->queue.source = std::move(source);
 }
 
 Packer::~Packer() = default;
 
-std::optional<Pack> Packer::next() { return state_->next(state_->arrivals, state_->held); }
-std::int64_t Packer::documents_cut() const { return state_->arrivals.cut; }
+std::optional<Pack> Packer::next() { return state_->next(state_->queue, state_->policy_state); }
+std::int64_t Packer::documents_cut() const { return state_->queue.cut; }
 
 PieceSource documents_of(std::span<const std::int64_t> cu_seqlens, std::int32_t dataset) {
   return [cu_seqlens, dataset, document = std::size_t{0}]() mutable -> std::optional<Piece> {

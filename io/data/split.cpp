@@ -13,7 +13,7 @@
 namespace causeway {
 namespace {
 
-/// How often each token id is asked of a model: at every token but a document's first, where the loss mask allows it.
+/// How often each token id is a label: every token that is not the first of its document, if its loss mask is not 0.
 class LabelCounts {
  public:
   explicit LabelCounts(std::int64_t vocabulary_size) : counts_(static_cast<std::size_t>(vocabulary_size), 0) {}
@@ -23,14 +23,14 @@ class LabelCounts {
       if (loss_mask.empty() || loss_mask[t] != 0) ++counts_[static_cast<std::size_t>(tokens[t])];
   }
 
-  /// Nats a label at which this one's frequencies, plus one each, predict the labels of `other`.
+  /// Cross entropy (nats per label) of the labels of `other` under these frequencies, each count plus one.
   double cross_entropy(const LabelCounts& other) const {
     double total = 0, labels = 0, sum = 0;
     for (const std::int64_t count : counts_) total += static_cast<double>(count) + 1;
     for (std::size_t id = 0; id < counts_.size(); ++id) {
-      const auto asked = static_cast<double>(other.counts_[id]);
-      labels += asked;
-      sum -= asked * std::log((static_cast<double>(counts_[id]) + 1) / total);
+      const auto count = static_cast<double>(other.counts_[id]);
+      labels += count;
+      sum -= count * std::log((static_cast<double>(counts_[id]) + 1) / total);
     }
     return labels > 0 ? sum / labels : 0;
   }
@@ -39,7 +39,7 @@ class LabelCounts {
   std::vector<std::int64_t> counts_;
 };
 
-/// Copies tokens [begin, end) of the corpus, document by document, in parts of bounded size.
+/// Copies tokens [begin, end) of the corpus, document by document, in bounded memory.
 void copy_range(const Dataset& data, std::int64_t begin, std::int64_t end, DatasetWriter& writer, LabelCounts& counts) {
   constexpr std::int64_t most_at_once = 1 << 20;
   const auto cu_seqlens = data.cu_seqlens();
@@ -74,22 +74,22 @@ DatasetSplit split_dataset(const Dataset& data, double held_out, const std::stri
   const auto cut =
       data.tokens() - static_cast<std::int64_t>(std::llround(static_cast<double>(data.tokens()) * held_out));
   for (const std::string& part : {train, valid})
-    require(!same_file(part, data.path()), "{}: is the dataset to be cut, and cannot be one of its parts too", part);
+    require(!same_file(part, data.path()), "{}: is the dataset to be split, expected another name for its parts", part);
   require(cut > 0 && cut < data.tokens(), "{}: holding out {} of {} tokens leaves one part empty", data.path(),
           held_out, data.tokens());
 
-  LabelCounts trained(data.vocabulary_size()), asked(data.vocabulary_size());
+  LabelCounts train_labels(data.vocabulary_size()), valid_labels(data.vocabulary_size());
   DatasetWriter train_writer(train, data.vocabulary_size(), data.path(), data.has_loss_mask());
-  copy_range(data, 0, cut, train_writer, trained);
+  copy_range(data, 0, cut, train_writer, train_labels);
   DatasetWriter valid_writer(valid, data.vocabulary_size(), data.path(), data.has_loss_mask());
-  copy_range(data, cut, data.tokens(), valid_writer, asked);
+  copy_range(data, cut, data.tokens(), valid_writer, valid_labels);
   train_writer.finish();
   valid_writer.finish();
   return {.train_tokens = train_writer.tokens(),
           .train_documents = train_writer.documents(),
           .valid_tokens = valid_writer.tokens(),
           .valid_documents = valid_writer.documents(),
-          .unigram_loss = trained.cross_entropy(asked)};
+          .unigram_loss = train_labels.cross_entropy(valid_labels)};
 }
 
 }  // namespace causeway

@@ -15,14 +15,14 @@
 namespace causeway {
 
 bool same_file(const std::string& a, const std::string& b) {
-  std::error_code not_there;
-  return std::filesystem::equivalent(a, b, not_there);
+  std::error_code ignored;
+  return std::filesystem::equivalent(a, b, ignored);
 }
 
 void sync_to_disk(const std::string& path) {
   const Descriptor file(posix_check(::open(path.c_str(), O_RDONLY | O_CLOEXEC), path, "open"));
-  // Some file systems cannot sync a folder and say so with EINVAL; there is nothing more to be had from them.
-  if (::fsync(file.get()) < 0 && errno != EINVAL) posix_check(-1, path, "bring to the disk");
+  // Some file systems cannot sync a folder and return EINVAL. Then there is nothing more to do.
+  if (::fsync(file.get()) < 0 && errno != EINVAL) posix_check(-1, path, "sync to the disk");
 }
 
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {

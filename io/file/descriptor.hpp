@@ -12,11 +12,11 @@ struct DescriptorTraits {
   static type null() { return -1; }
   static void close(type descriptor) noexcept;
 };
-/// An open file of the system's.
+/// An open file descriptor.
 using Descriptor = Handle<DescriptorTraits>;
 
-/// The checker of system calls on files: where `result` is negative, throws Error(io): "path: cannot doing: errno's
-/// text".
+/// Checks the result of a system call on a file. Throws Error(io) if it is negative: "path: cannot `doing`: text of
+/// errno".
 int posix_check(int result, const std::string& path, const char* doing,
                 std::source_location location = std::source_location::current());
 

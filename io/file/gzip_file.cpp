@@ -13,12 +13,10 @@
 namespace causeway {
 namespace {
 
-constexpr int gzip_window_bits = 15 + 16;  // zlib's way to say gzip and nothing else
+constexpr int gzip_window_bits = 15 + 16;  // zlib: 16 more for the gzip format only
 constexpr unsigned char magic[] = {0x1f, 0x8b};
 
 }  // namespace
-
-void GzipFile::DescriptorTraits::close(int descriptor) noexcept { ::close(descriptor); }
 
 void GzipFile::InflateEnd::operator()(z_stream_s* stream) const noexcept {
   inflateEnd(stream);
@@ -29,11 +27,11 @@ GzipFile::GzipFile(const std::string& path, std::size_t buffer_bytes)
     : path_(path),
       file_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)),
       buffer_(std::max(buffer_bytes, std::size(magic))),
-      held_(buffer_.data(), 0) {
+      unused_(buffer_.data(), 0) {
   if (!file_) fail(ExitCode::io, "{}: cannot open: {}", path_, std::strerror(errno));
-  while (held_.size() < std::size(magic) && fill()) {
+  while (unused_.size() < std::size(magic) && fill()) {
   }
-  if (held_.size() < std::size(magic) || !std::equal(std::begin(magic), std::end(magic), held_.begin())) return;
+  if (unused_.size() < std::size(magic) || !std::equal(std::begin(magic), std::end(magic), unused_.begin())) return;
   auto stream = std::make_unique<z_stream>();
   if (inflateInit2(stream.get(), gzip_window_bits) != Z_OK) throw std::bad_alloc();
   stream_.reset(stream.release());
@@ -41,14 +39,14 @@ GzipFile::GzipFile(const std::string& path, std::size_t buffer_bytes)
 
 GzipFile::~GzipFile() = default;
 
-/// Reads behind what is held, which it moves to the front; false at the end of the file.
+/// Moves the unused bytes to the front of the buffer and reads more behind them; false at the end of the file.
 bool GzipFile::fill() {
-  std::memmove(buffer_.data(), held_.data(), held_.size());
+  std::memmove(buffer_.data(), unused_.data(), unused_.size());
   ssize_t count = 0;
-  do count = ::read(file_.get(), buffer_.data() + held_.size(), buffer_.size() - held_.size());
+  do count = ::read(file_.get(), buffer_.data() + unused_.size(), buffer_.size() - unused_.size());
   while (count < 0 && errno == EINTR);
   if (count < 0) fail(ExitCode::io, "{}: cannot read: {}", path_, std::strerror(errno));
-  held_ = {buffer_.data(), held_.size() + static_cast<std::size_t>(count)};
+  unused_ = {buffer_.data(), unused_.size() + static_cast<std::size_t>(count)};
   offset_ += count;
   return count > 0;
 }
@@ -56,52 +54,52 @@ bool GzipFile::fill() {
 std::size_t GzipFile::read(std::span<char> out) {
   std::size_t done = 0;
   while (done < out.size() && !ended_) {
-    if (held_.empty() && !fill()) {
-      require(!compressed() || !inside_member_, "{}: compressed data ends too early", path_);
+    if (unused_.empty() && !fill()) {
+      require(!compressed() || !inside_member_, "{}: the file ends within its compressed data", path_);
       ended_ = true;
     } else if (compressed()) {
       done += inflate_into(out.subspan(done));
     } else {
-      const std::size_t count = std::min(held_.size(), out.size() - done);
-      std::memcpy(out.data() + done, held_.data(), count);
-      held_ = held_.subspan(count);
+      const std::size_t count = std::min(unused_.size(), out.size() - done);
+      std::memcpy(out.data() + done, unused_.data(), count);
+      unused_ = unused_.subspan(count);
       done += count;
     }
   }
   return done;
 }
 
-/// Uses some of what is held, which is not nothing.
+/// Inflates some of the unused bytes, of which there is at least one. Returns the bytes written to `out`.
 std::size_t GzipFile::inflate_into(std::span<char> out) {
   if (!inside_member_) {
-    if (held_.front() == 0) {
+    if (unused_.front() == 0) {
       skip_padding();
       return 0;
     }
-    require(held_.front() == magic[0], "{}: is damaged gzip: other bytes follow its compressed data", path_);
+    require(unused_.front() == magic[0], "{}: is damaged gzip: other bytes follow its compressed data", path_);
     inflateReset(stream_.get());
     inside_member_ = true;
   }
   z_stream& stream = *stream_;
-  stream.next_in = held_.data();
-  stream.avail_in = static_cast<uInt>(held_.size());
+  stream.next_in = unused_.data();
+  stream.avail_in = static_cast<uInt>(unused_.size());
   stream.next_out = reinterpret_cast<Bytef*>(out.data());
   stream.avail_out = static_cast<uInt>(std::min<std::size_t>(out.size(), std::size_t{1} << 30));
-  const uInt room = stream.avail_out;
+  const uInt available = stream.avail_out;
   const int outcome = inflate(&stream, Z_NO_FLUSH);
   if (outcome == Z_MEM_ERROR) throw std::bad_alloc();
   require(outcome == Z_OK || outcome == Z_STREAM_END, "{}: is damaged gzip: {}", path_,
-          stream.msg == nullptr ? "it asks for a dictionary" : stream.msg);
-  held_ = held_.last(stream.avail_in);
+          stream.msg == nullptr ? "it needs a preset dictionary" : stream.msg);
+  unused_ = unused_.last(stream.avail_in);
   inside_member_ = outcome != Z_STREAM_END;
-  return room - stream.avail_out;
+  return available - stream.avail_out;
 }
 
 void GzipFile::skip_padding() {
   do {
-    const auto other = std::find_if(held_.begin(), held_.end(), [](unsigned char byte) { return byte != 0; });
-    require(other == held_.end(), "{}: is damaged gzip: other bytes follow its compressed data", path_);
-    held_ = held_.last(0);
+    const auto other = std::find_if(unused_.begin(), unused_.end(), [](unsigned char byte) { return byte != 0; });
+    require(other == unused_.end(), "{}: is damaged gzip: other bytes follow its compressed data", path_);
+    unused_ = unused_.last(0);
   } while (fill());
 }
 

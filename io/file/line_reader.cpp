@@ -24,13 +24,14 @@ LineReader::LineReader(std::string path, std::function<void(std::int64_t)> on_re
       on_read_(std::move(on_read)),
       file_(checked(path_), buffer_bytes),
       buffer_(std::max<std::size_t>(buffer_bytes, 2)) {
-  require(file_.compressed() || !ends_with_gz(path_) || file_.offset() == 0, "{}: is not gzip, expected it by its name",
-          path_);
+  require(file_.compressed() || !ends_with_gz(path_) || file_.offset() == 0,
+          "{}: is not gzip, but its name ends with .gz", path_);
 }
 
 std::string LineReader::file_name() const { return std::filesystem::path(path_).filename().string(); }
 
-/// Reads behind what is still to be given, which it moves to the front; false at the end of the file.
+/// Moves the bytes not returned yet to the front of the buffer and reads more behind them; false at the end of the
+/// file.
 bool LineReader::fill() {
   if (ended_) return false;
   std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
@@ -44,7 +45,7 @@ bool LineReader::fill() {
 }
 
 std::optional<LinePart> LineReader::next() {
-  // A carriage return at the end of what is in memory may belong to a line end of which the rest is not.
+  // A carriage return as the last byte in memory may be the first half of a line end.
   const auto undecided = [this] { return begin_ == end_ || (end_ - begin_ == 1 && buffer_[begin_] == '\r'); };
   while (undecided() && fill()) {
   }

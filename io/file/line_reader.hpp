@@ -13,28 +13,28 @@
 
 namespace causeway {
 
-/// A line, or as much of one as is in memory: a genome without a newline passes through in many parts.
+/// A line, or a part of a long one. A genome without line ends comes in many parts, so that memory stays bounded.
 struct LinePart {
-  std::string_view text;  ///< without the end of line; valid until the next call
+  std::string_view text;  ///< without the line end; valid until the next call
   bool first = false;     ///< starts its line
   bool last = false;      ///< ends it
 };
 
-/// Reads a file, gzip-compressed or not, in bounded memory. Lines end with LF or CR LF; the last one may lack its end.
-/// Throws Error(usage) where the file is missing, a folder, or damaged or cut off gzip.
+/// Reads the lines of a file, gzip-compressed or not, in bounded memory. Lines end with LF or CR LF; the last line may
+/// end without. Throws Error(usage) for a missing file, a folder, and damaged or truncated gzip.
 class LineReader {
  public:
-  /// `on_read` is told after every read how many bytes of the file (compressed ones, where it is compressed) are done.
-  /// It holds `buffer_bytes` of the file at a time, at least two.
+  /// `on_read` gets the bytes of the file (compressed bytes of a compressed file) read so far, after every read.
+  /// `buffer_bytes`: of the buffer, at least two.
   explicit LineReader(std::string path, std::function<void(std::int64_t)> on_read = {},
                       std::size_t buffer_bytes = 256 << 10);
 
   const std::string& path() const { return path_; }
-  std::string file_name() const;               ///< the path's last part
-  std::int64_t line() const { return line_; }  ///< of the last part, from 1
+  std::string file_name() const;               ///< the last part of the path
+  std::int64_t line() const { return line_; }  ///< number of the line of the last part, from 1
 
   std::optional<LinePart> next();
-  /// The bytes as they are, line ends included; empty at the end. Not to be mixed with next().
+  /// The next bytes, line ends included; empty at the end. Do not mix with next().
   std::string_view next_bytes();
 
   /// Throws Error(usage): "file:line: …".
@@ -50,7 +50,7 @@ class LineReader {
   std::function<void(std::int64_t)> on_read_;
   GzipFile file_;
   std::vector<char> buffer_;
-  std::size_t begin_ = 0, end_ = 0;  ///< what of the buffer is still to be given
+  std::size_t begin_ = 0, end_ = 0;  ///< the part of the buffer not returned yet
   bool ended_ = false, inside_line_ = false;
   std::int64_t line_ = 0;
 };

@@ -14,7 +14,7 @@
 namespace causeway {
 namespace {
 
-/// The step of a line, or nothing for a line cut short by a crash.
+/// The step of a line; nothing for a line that a crash truncated.
 std::optional<std::int64_t> step_of(const std::string& line) {
   const auto parsed = nlohmann::json::parse(line, nullptr, false);
   if (!parsed.is_object() || !parsed.contains("step") || !parsed["step"].is_number_integer()) return std::nullopt;
@@ -25,7 +25,7 @@ std::optional<std::int64_t> step_of(const std::string& line) {
 
 MetricsLog::MetricsLog(const std::string& path, std::int64_t resumed_step) : path_(path) {
   std::string kept;
-  AtomicFile file(path);  // looks whether there is something else of that name, which reading might wait for
+  AtomicFile file(path);  // throws if `path` is not a regular file: reading a pipe would wait
   if (resumed_step > 0) {
     std::ifstream before(path);
     for (std::string line; std::getline(before, line);) {
@@ -56,7 +56,7 @@ void MetricsLog::amend(const nlohmann::ordered_json& line) {
 
 void MetricsLog::write_at(std::int64_t offset, const std::string& text) {
   const Descriptor file(::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
-  // One call a line: a process killed at any moment leaves whole lines.
+  // One system call for each line: a killed process leaves only complete lines.
   const bool written =
       file && ::pwrite(file.get(), text.data(), text.size(), offset) == static_cast<ssize_t>(text.size());
   if (!written) fail(ExitCode::io, "{}: cannot write: {}", path_, std::strerror(errno));

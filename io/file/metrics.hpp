@@ -6,15 +6,15 @@
 
 namespace causeway {
 
-/// metrics.jsonl: one JSON object a line, each with its "step". Complete lines only, whenever the process ends.
+/// metrics.jsonl: a JSON object on each line, with its "step". The file has only complete lines at every moment.
 class MetricsLog {
  public:
-  /// Keeps the lines of steps up to `resumed_step` and drops what an earlier run wrote beyond it, so that a resumed
-  /// run's file is that of a run that was never stopped. Throws Error(io).
+  /// Keeps the lines of steps up to `resumed_step` and removes later ones, so that the file of a resumed run equals
+  /// that of an uninterrupted run. Throws Error(io).
   MetricsLog(const std::string& path, std::int64_t resumed_step);
 
   void append(const nlohmann::ordered_json& line);
-  /// Puts a longer line in the place of the last one, for what is known only later (a checkpoint's seconds).
+  /// Replaces the last line by one that is not shorter, for values that are known later (seconds of a checkpoint).
   void amend(const nlohmann::ordered_json& line);
 
  private:

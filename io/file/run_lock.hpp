@@ -7,16 +7,17 @@
 
 namespace causeway {
 
-/// Held by whoever works in a run's folder, through the file `lock` in it, until it goes or its process ends in
-/// whatever way: two at once would clear away and publish each other's files. flock(2), which NFS and Lustre pass on;
-/// on a file system that has no locks nothing is held.
+/// A lock on a run's folder (the file `lock` in it), until the object is destroyed or the process ends. Two trainings
+/// in one folder would remove and replace each other's files. Uses flock(2), which NFS and Lustre support. On a file
+/// system without locks the folder is not locked.
 class RunLock {
  public:
   RunLock() = default;
-  /// The folder must be there. Waits up to `patience` for who holds it (a job that is about to end), then throws
+  /// The folder must exist. Waits up to `patience` for another holder (a job that is about to end), then throws
   /// Error(usage).
   RunLock(const std::string& run, std::chrono::seconds patience);
 
+  /// False for a default-constructed object.
   bool asked() const { return asked_; }
 
  private:

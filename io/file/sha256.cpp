@@ -41,9 +41,9 @@ class Sha256 {
   Handle<DigestTraits> digest_;
 };
 
-/// The file, opened, and its size.
+/// Opens the file; returns it and its size.
 std::pair<Descriptor, std::int64_t> open_regular(const std::string& path) {
-  // A pipe is opened without waiting for its other end, and is then refused.
+  // O_NONBLOCK: opening a pipe must not wait for its writer; it throws below.
   Descriptor file(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   if (!file && (errno == ENOENT || errno == ENOTDIR)) fail(ExitCode::corrupt, "{}: is missing", path);
   if (!file && errno == ELOOP) fail(ExitCode::corrupt, "{}: is a link to elsewhere, expected the file itself", path);

@@ -6,21 +6,20 @@
 
 namespace causeway {
 
-/// What a file holds, in so many words that another content is noticed.
+/// Size and SHA-256 of a file: enough to detect another content.
 struct Fingerprint {
   std::int64_t bytes = 0;
   std::string sha256;  ///< 64 lower-case hexadecimal digits, as sha256sum prints them (FIPS 180-4)
   bool operator==(const Fingerprint&) const = default;
 };
 
-/// Reads the file once. A link is not followed, and anything but a regular file is Error(corrupt), as is a file that is
-/// missing; what the system cannot read is Error(io). `between`, where given, is called about every MiB and may throw
-/// to end it.
+/// Reads the file once. Throws Error(corrupt) for a missing file, a link, and anything but a regular file; Error(io)
+/// for a file that cannot be read. `between`, if given, is called for about every MiB and may throw to stop.
 Fingerprint fingerprint_of(const std::string& path, const std::function<void()>& between = {});
-/// The size alone, under the same conditions.
+/// The size only; throws as fingerprint_of().
 std::int64_t size_of_file(const std::string& path);
 
-/// Of bytes in memory.
+/// The SHA-256 of bytes in memory, as 64 hexadecimal digits.
 std::string sha256_of(const std::string& bytes);
 
 }  // namespace causeway

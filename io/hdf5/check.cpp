@@ -6,21 +6,21 @@
 
 namespace causeway::hdf5 {
 
-Quiet::Quiet() {
-  // HDF5 1.10 leaks a little where a structure's checksum is wrong, and its clean-up at exit then complains of an
-  // infinite loop on standard error. Owners close everything before, so nothing needs that clean-up. Has an effect only
-  // before HDF5 is first used.
+SilencedErrors::SilencedErrors() {
+  // libHDF5 1.10 leaks some objects after it found a wrong checksum. Its clean-up at exit then prints an "infinite
+  // loop" error. The owners close everything earlier, so the clean-up is not needed. This call has an effect only
+  // before libHDF5 is first used.
   H5dont_atexit();
   H5Eget_auto2(H5E_DEFAULT, &function_, &data_);
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
 }
 
-Quiet::~Quiet() { H5Eset_auto2(H5E_DEFAULT, function_, data_); }
+SilencedErrors::~SilencedErrors() { H5Eset_auto2(H5E_DEFAULT, function_, data_); }
 
 namespace {
 
-/// HDF5 tells what the system refused in two lines with addresses and byte counts: what it did and the system's reason
-/// are kept.
+/// For a failed system call libHDF5 gives two lines with addresses and byte counts. Keeps the call and the system's
+/// reason.
 std::string readable(const std::string& cause) {
   constexpr std::string_view before = "error message = '";
   const auto quoted = cause.find(before);
@@ -31,8 +31,8 @@ std::string readable(const std::string& cause) {
 
 }  // namespace
 
-void report(std::string_view where, std::string_view doing, ExitCode code, std::source_location location) {
-  // The innermost function names the cause; the outer ones only repeat that something failed.
+void throw_hdf5_error(std::string_view where, std::string_view doing, ExitCode code, std::source_location location) {
+  // The innermost function names the cause. The outer functions only repeat that something failed.
   std::string cause;
   const auto keep_first = [](unsigned, const H5E_error2_t* error, void* out) -> herr_t {
     *static_cast<std::string*>(out) = error->desc == nullptr ? "" : error->desc;

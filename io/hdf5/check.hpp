@@ -9,27 +9,29 @@
 
 namespace causeway::hdf5 {
 
-/// Turns HDF5's own printing of errors off while it lives; the setting belongs to the thread in a thread-safe library.
-class Quiet {
+/// Keeps libHDF5 from printing its errors to standard error, as long as the object exists. In a thread-safe libHDF5
+/// this is for the calling thread only.
+class SilencedErrors {
  public:
-  Quiet();
-  ~Quiet();
-  Quiet(const Quiet&) = delete;
-  Quiet& operator=(const Quiet&) = delete;
+  SilencedErrors();
+  ~SilencedErrors();
+  SilencedErrors(const SilencedErrors&) = delete;
+  SilencedErrors& operator=(const SilencedErrors&) = delete;
 
  private:
   int (*function_)(std::int64_t, void*) = nullptr;
   void* data_ = nullptr;
 };
 
-/// Throws Error: "file.h5:/x: cannot read: what HDF5's innermost function said (hdf5.cpp:123)".
-[[noreturn]] void report(std::string_view where, std::string_view doing, ExitCode code, std::source_location location);
+/// Throws Error: "file.h5:/x: cannot read: the message of libHDF5's innermost function (hdf5.cpp:123)".
+[[noreturn]] void throw_hdf5_error(std::string_view where, std::string_view doing, ExitCode code,
+                                   std::source_location location);
 
-/// The checker of every HDF5 call: negative is failure.
+/// Checks the result of a call of libHDF5: throws Error where it is negative. `doing` completes "cannot …".
 template <class Result>
 Result check(Result result, std::string_view where, std::string_view doing, ExitCode code,
              std::source_location location = std::source_location::current()) {
-  if (result < 0) report(where, doing, code, location);
+  if (result < 0) throw_hdf5_error(where, doing, code, location);
   return result;
 }
 

@@ -181,7 +181,7 @@ void ChunkReader::read_rows(std::int64_t dataset, std::int64_t begin, std::int64
   }
 }
 
-/// Reads the elements of `box`, which are in the chunk that begins at `chunk`, into their place in `out`.
+/// Reads the elements of `box`, which are in the chunk that begins at `chunk`, into `out`.
 void ChunkReader::read_box(std::int64_t dataset, const Coordinates& chunk, Box box, std::int64_t memory_type,
                            const Output& out) {
   const Id stored_type(check(H5Dget_type(dataset), where_, "read its type", damaged_));
@@ -189,7 +189,7 @@ void ChunkReader::read_box(std::int64_t dataset, const Coordinates& chunk, Box b
   const Values stored = read_chunk(dataset, chunk);
   const std::vector<std::byte> fill =
       stored ? std::vector<std::byte>() : fill_value(dataset, memory_type, memory_bytes);
-  // H5Tconvert needs room for the larger type: a few rows at a time, so that the room is bounded.
+  // H5Tconvert needs memory for the larger type. A few rows at a time, so that the memory is bounded.
   const std::uint64_t box_end = box.begin[0] + box.extents[0],
                       row_bytes = count_of(box.extents) / box.extents[0] * larger_bytes,
                       rows = std::max<std::uint64_t>(1, most_converted_bytes / row_bytes);

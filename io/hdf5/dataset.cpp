@@ -10,7 +10,7 @@
 namespace causeway::hdf5 {
 
 std::vector<std::int64_t> Dataset::shape() const {
-  const Quiet quiet;
+  const SilencedErrors silenced;
   const Id space(check(H5Dget_space(id()), where_, "read its shape", damaged_));
   const int rank = check(H5Sget_simple_extent_ndims(space.get()), where_, "read its shape", damaged_);
   require(H5Sget_simple_extent_type(space.get()) != H5S_NULL, "{}: has no values", where_);
@@ -32,37 +32,38 @@ std::int64_t Dataset::row_size() const {
 }
 
 ElementType Dataset::type() const {
-  const Quiet quiet;
+  const SilencedErrors silenced;
   const Id type(check(H5Dget_type(id()), where_, "read its type", damaged_));
   return element_type_of(type.get());
 }
 
 std::optional<std::int64_t> Dataset::file_offset() const {
-  const Quiet quiet;
+  const SilencedErrors silenced;
   const haddr_t offset = H5Dget_offset(id());
   if (offset == HADDR_UNDEF) return std::nullopt;
   return static_cast<std::int64_t>(offset);
 }
 
 void Dataset::extend(std::int64_t rows) {
-  const Quiet quiet;
+  const SilencedErrors silenced;
   auto extents = shape();
   ensure(!extents.empty(), "{}: a scalar cannot grow", where_);
   extents.front() = rows;
   const std::vector<hsize_t> wanted(extents.begin(), extents.end());
-  check(H5Dset_extent(id(), wanted.data()), where_, "make room", ExitCode::io);
+  check(H5Dset_extent(id(), wanted.data()), where_, "extend", ExitCode::io);
 }
 
 void Dataset::require_at_most(std::int64_t limit) const {
   require(size() <= limit, "{}: has {} values, expected at most {}", where_, size(), limit);
 }
 
-/// Moves `count` elements, whole rows from `begin`, between the file and one of `out` and `in`.
+/// Reads `count` elements into `out`, or writes them from `in`: whole rows, the first one `begin`. The other pointer is
+/// null.
 void Dataset::transfer(std::int64_t begin, std::int64_t count, std::int64_t memory, void* out, const void* in) const {
   const auto extents = shape();
   const std::int64_t row = row_size();
   if (count == 0) return;
-  ensure(row > 0 && count % row == 0, "{}: {} values are no whole rows of {}", where_, count, row);
+  ensure(row > 0 && count % row == 0, "{}: {} values are not whole rows of {}", where_, count, row);
   const std::int64_t rows = count / row, all_rows = extents.empty() ? 1 : extents.front();
   require(begin >= 0 && rows <= all_rows && begin <= all_rows - rows, "{}: has {} rows, expected {} from row {} on",
           where_, all_rows, rows, begin);
@@ -84,7 +85,7 @@ void Dataset::transfer(std::int64_t begin, std::int64_t count, std::int64_t memo
 }
 
 void Dataset::read_rows(std::int64_t begin, void* out, std::int64_t count, ElementType wanted) const {
-  const Quiet quiet;
+  const SilencedErrors silenced;
   using Kind = ElementType::Kind;
   const ElementType found = type();
   const bool readable = found.kind == wanted.kind || (found.kind == Kind::integer && wanted.kind == Kind::floating);
@@ -93,12 +94,12 @@ void Dataset::read_rows(std::int64_t begin, void* out, std::int64_t count, Eleme
 }
 
 void Dataset::write_rows(std::int64_t begin, const void* in, std::int64_t count, ElementType given) {
-  const Quiet quiet;
+  const SilencedErrors silenced;
   transfer(begin, count, memory_type(given), nullptr, in);
 }
 
 std::vector<std::string> Dataset::read_strings(std::int64_t begin, std::int64_t count) const {
-  const Quiet quiet;
+  const SilencedErrors silenced;
   const ElementType found = type();
   require(found.kind == ElementType::Kind::string && shape().size() == 1,
           "{}: holds {} of rank {}, expected a list of strings", where_, found.to_string(), shape().size());
@@ -134,7 +135,7 @@ std::vector<std::string> Dataset::read_strings(std::int64_t begin, std::int64_t 
 }
 
 void Dataset::write_strings(std::int64_t begin, std::span<const std::string> in) {
-  const Quiet quiet;
+  const SilencedErrors silenced;
   std::vector<const char*> pointers;
   for (const std::string& text : in) pointers.push_back(text.c_str());
   transfer(begin, static_cast<std::int64_t>(pointers.size()), string_type().get(), nullptr, pointers.data());

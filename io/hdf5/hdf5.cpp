@@ -13,14 +13,14 @@
 namespace causeway::hdf5 {
 
 File File::open(const std::string& path, Access access, ExitCode damaged) {
-  const Quiet quiet;
+  const SilencedErrors silenced;
   std::error_code ignored;
   Id id;
   std::shared_ptr<hdf5_guard::FileGuard> guard;  // only for reading: a file being written is not complete on disk
   if (access == Access::create) {
     const Id creation(check(H5Pcreate(H5P_FILE_CREATE), path, "create", ExitCode::internal));
     check(H5Pset_obj_track_times(creation.get(), false), path, "create", ExitCode::internal);
-    // This version of the format has checksums on its own structures, so that damage to them is noticed too.
+    // Format 1.10 has checksums on its own structures too, so that damage to them is detected.
     const Id format(check(H5Pcreate(H5P_FILE_ACCESS), path, "create", ExitCode::internal));
     check(H5Pset_libver_bounds(format.get(), H5F_LIBVER_V110, H5F_LIBVER_V110), path, "create", ExitCode::internal);
     id = Id(check(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), format.get()), path, "create", ExitCode::io));
@@ -43,40 +43,40 @@ File File::open(const std::string& path, Access access, ExitCode damaged) {
 }
 
 bool File::exists(std::string_view path) const {
-  const Quiet quiet;
-  const std::vector<std::string> parts = parts_of(path);
+  const SilencedErrors silenced;
+  const std::vector<std::string> parts = path_parts(path);
   std::string so_far;
   for (const std::string& part : parts) {
     if (!so_far.empty() && H5Iget_type(open_checked(so_far).get()) != H5I_GROUP) return false;
     so_far += "/" + part;
-    const std::string place = path_ + ":" + so_far;
-    if (check(H5Lexists(id(), so_far.c_str(), H5P_DEFAULT), place, "look it up", damaged_) == 0) return false;
+    const std::string where = path_ + ":" + so_far;
+    if (check(H5Lexists(id(), so_far.c_str(), H5P_DEFAULT), where, "look it up", damaged_) == 0) return false;
     H5L_info_t link{};
-    check(H5Lget_info(id(), so_far.c_str(), &link, H5P_DEFAULT), place, "look it up", damaged_);
-    require(link.type == H5L_TYPE_HARD, "{}: is a link to elsewhere, expected the object itself", place);
-    if (guard_) guard_->check_object(link.u.address, place);
+    check(H5Lget_info(id(), so_far.c_str(), &link, H5P_DEFAULT), where, "look it up", damaged_);
+    require(link.type == H5L_TYPE_HARD, "{}: is a link to elsewhere, expected the object itself", where);
+    if (guard_) guard_->check_object(link.u.address, where);
   }
   return true;
 }
 
-/// Opens what exists() has looked at part by part.
+/// Opens an object after exists() has checked every part of its path.
 Id File::open_checked(const std::string& path) const {
   return Id(check(H5Oopen(id(), path.c_str(), H5P_DEFAULT), path_ + ":" + path, "open", damaged_));
 }
 
 Id File::open_object(std::string_view path) const {
-  const std::string place = place_of(path_, path);
-  require(exists(path), "{}: is missing", place);
-  return open_checked(place.substr(path_.size() + 1));
+  const std::string where = where_of(path_, path);
+  require(exists(path), "{}: is missing", where);
+  return open_checked(where.substr(path_.size() + 1));
 }
 
 bool File::is_dataset(std::string_view path) const {
-  const Quiet quiet;
+  const SilencedErrors silenced;
   return exists(path) && H5Iget_type(open_object(path).get()) == H5I_DATASET;
 }
 
 std::vector<std::string> File::list(std::string_view path) const {
-  const Quiet quiet;
+  const SilencedErrors silenced;
   const Object folder = group(path);
   std::vector<std::string> names;
   hsize_t position = 0;
@@ -90,32 +90,32 @@ std::vector<std::string> File::list(std::string_view path) const {
 }
 
 Dataset File::dataset(std::string_view path) const {
-  const Quiet quiet;
+  const SilencedErrors silenced;
   Id found = open_object(path);
-  const std::string place = place_of(path_, path);
-  require(H5Iget_type(found.get()) == H5I_DATASET, "{}: is not a dataset", place);
-  check_storage(found.get(), place, damaged_);
-  Dataset dataset(std::move(found), place, damaged_);
+  const std::string where = where_of(path_, path);
+  require(H5Iget_type(found.get()) == H5I_DATASET, "{}: is not a dataset", where);
+  check_storage(found.get(), where, damaged_);
+  Dataset dataset(std::move(found), where, damaged_);
   if (access_ == Access::read) {
     check_size(dataset, path_);
     check_strings_outside_chunks(dataset, path_, damaged_);
-    if (is_chunked(dataset.id(), place, damaged_))
-      dataset.chunk_reader_ = std::make_shared<ChunkReader>(dataset.id(), path_, place, damaged_);
+    if (is_chunked(dataset.id(), where, damaged_))
+      dataset.chunk_reader_ = std::make_shared<ChunkReader>(dataset.id(), path_, where, damaged_);
   }
   return dataset;
 }
 
 Object File::group(std::string_view path) const {
-  const Quiet quiet;
+  const SilencedErrors silenced;
   Id found = open_object(path);
-  const std::string place = place_of(path_, path);
-  require(H5Iget_type(found.get()) == H5I_GROUP, "{}: is not a group", place);
-  return Object(std::move(found), place, damaged_);
+  const std::string where = where_of(path_, path);
+  require(H5Iget_type(found.get()) == H5I_GROUP, "{}: is not a group", where);
+  return Object(std::move(found), where, damaged_);
 }
 
-/// Creates the groups that are missing on the way to `path`. HDF5 would do so itself, but would note the time in them.
+/// Creates the parent groups of `path` that are missing. libHDF5 could create them, but would store the time in them.
 void File::create_parents(std::string_view path) {
-  const std::vector<std::string> parts = parts_of(path);
+  const std::vector<std::string> parts = path_parts(path);
   std::string so_far;
   for (std::size_t p = 0; p + 1 < parts.size(); ++p) {
     so_far += "/" + parts[p];
@@ -124,75 +124,75 @@ void File::create_parents(std::string_view path) {
 }
 
 Id File::create_one_group(const std::string& path) {
-  const std::string place = path_ + ":" + path;
-  const Id creation(check(H5Pcreate(H5P_GROUP_CREATE), place, "create", ExitCode::internal));
-  check(H5Pset_obj_track_times(creation.get(), false), place, "create", ExitCode::internal);
+  const std::string where = path_ + ":" + path;
+  const Id creation(check(H5Pcreate(H5P_GROUP_CREATE), where, "create", ExitCode::internal));
+  check(H5Pset_obj_track_times(creation.get(), false), where, "create", ExitCode::internal);
   return Id(
-      check(H5Gcreate2(id(), path.c_str(), H5P_DEFAULT, creation.get(), H5P_DEFAULT), place, "create", ExitCode::io));
+      check(H5Gcreate2(id(), path.c_str(), H5P_DEFAULT, creation.get(), H5P_DEFAULT), where, "create", ExitCode::io));
 }
 
 Dataset File::create_dataset(std::string_view path, const DatasetOptions& options) {
-  const Quiet quiet;
+  const SilencedErrors silenced;
   create_parents(path);
-  const std::string place = place_of(path_, path);
+  const std::string where = where_of(path_, path);
   const bool chunked = options.chunk_rows > 0;
   ensure(chunked || (!options.shuffle && options.deflate == 0 && !options.fletcher32), "{}: filters need chunks",
-         place);
-  ensure(!(chunked && options.allocate_early), "{}: only a contiguous dataset is allocated early", place);
+         where);
+  ensure(!(chunked && options.allocate_early), "{}: only a contiguous dataset is allocated early", where);
 
-  const Id creation(check(H5Pcreate(H5P_DATASET_CREATE), place, "create", ExitCode::internal));
-  check(H5Pset_obj_track_times(creation.get(), false), place, "create", ExitCode::internal);
+  const Id creation(check(H5Pcreate(H5P_DATASET_CREATE), where, "create", ExitCode::internal));
+  check(H5Pset_obj_track_times(creation.get(), false), where, "create", ExitCode::internal);
   const std::vector<hsize_t> extents(options.shape.begin(), options.shape.end());
   std::vector<hsize_t> largest = extents;
   if (chunked) {
-    ensure(!extents.empty(), "{}: a scalar has no chunks", place);
+    ensure(!extents.empty(), "{}: a scalar has no chunks", where);
     std::vector<hsize_t> chunk = extents;
     chunk.front() = static_cast<hsize_t>(options.chunk_rows);
     largest.front() = H5S_UNLIMITED;
-    check(H5Pset_chunk(creation.get(), static_cast<int>(chunk.size()), chunk.data()), place, "choose chunks",
+    check(H5Pset_chunk(creation.get(), static_cast<int>(chunk.size()), chunk.data()), where, "set its chunks",
           ExitCode::internal);
-    if (options.shuffle) check(H5Pset_shuffle(creation.get()), place, "choose filters", ExitCode::internal);
+    if (options.shuffle) check(H5Pset_shuffle(creation.get()), where, "set its filters", ExitCode::internal);
     if (options.deflate > 0)
-      check(H5Pset_deflate(creation.get(), static_cast<unsigned>(options.deflate)), place, "choose filters",
+      check(H5Pset_deflate(creation.get(), static_cast<unsigned>(options.deflate)), where, "set its filters",
             ExitCode::internal);
-    if (options.fletcher32) check(H5Pset_fletcher32(creation.get()), place, "choose filters", ExitCode::internal);
+    if (options.fletcher32) check(H5Pset_fletcher32(creation.get()), where, "set its filters", ExitCode::internal);
   }
   if (options.allocate_early) {
-    check(H5Pset_alloc_time(creation.get(), H5D_ALLOC_TIME_EARLY), place, "choose its place", ExitCode::internal);
-    check(H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER), place, "choose its place", ExitCode::internal);
+    check(H5Pset_alloc_time(creation.get(), H5D_ALLOC_TIME_EARLY), where, "set its allocation", ExitCode::internal);
+    check(H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER), where, "set its allocation", ExitCode::internal);
   }
   const Id space(extents.empty()
-                     ? check(H5Screate(H5S_SCALAR), place, "create", ExitCode::internal)
-                     : check(H5Screate_simple(static_cast<int>(extents.size()), extents.data(), largest.data()), place,
+                     ? check(H5Screate(H5S_SCALAR), where, "create", ExitCode::internal)
+                     : check(H5Screate_simple(static_cast<int>(extents.size()), extents.data(), largest.data()), where,
                              "create", ExitCode::usage));
   const Id text = options.type == string ? string_type() : Id();
   const hid_t stored = text ? text.get() : file_type(options.type);
   Id made(check(
-      H5Dcreate2(id(), place.c_str() + path_.size() + 1, stored, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
-      place, "create", ExitCode::io));
-  return Dataset(std::move(made), place, damaged_);
+      H5Dcreate2(id(), where.c_str() + path_.size() + 1, stored, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
+      where, "create", ExitCode::io));
+  return Dataset(std::move(made), where, damaged_);
 }
 
 Object File::create_group(std::string_view path) {
-  const Quiet quiet;
+  const SilencedErrors silenced;
   create_parents(path);
-  const std::string place = place_of(path_, path);
-  return Object(create_one_group(place.substr(path_.size() + 1)), place, damaged_);
+  const std::string where = where_of(path_, path);
+  return Object(create_one_group(where.substr(path_.size() + 1)), where, damaged_);
 }
 
 void File::remove(std::string_view path) {
-  const Quiet quiet;
-  const std::string place = place_of(path_, path);
-  check(H5Ldelete(id(), place.c_str() + path_.size() + 1, H5P_DEFAULT), place, "remove", ExitCode::io);
+  const SilencedErrors silenced;
+  const std::string where = where_of(path_, path);
+  check(H5Ldelete(id(), where.c_str() + path_.size() + 1, H5P_DEFAULT), where, "remove", ExitCode::io);
 }
 
 void File::flush() {
-  const Quiet quiet;
+  const SilencedErrors silenced;
   check(H5Fflush(id(), H5F_SCOPE_LOCAL), path_, "write", ExitCode::io);
 }
 
 void File::close() {
-  const Quiet quiet;
+  const SilencedErrors silenced;
   if (!id_) return;
   const hid_t file = id();
   check(H5Fflush(file, H5F_SCOPE_LOCAL), path_, "write", ExitCode::io);

@@ -12,12 +12,12 @@
 #include "kernels/core/error.hpp"
 #include "kernels/core/handle.hpp"
 
-/// Thin owners over HDF5's C API, which stays behind this header. Files are untrusted: links other than hard ones,
-/// external storage, virtual datasets (but for their description), filters from plug-ins and giant chunks are refused,
-/// sizes are checked before memory is taken, and every error says "file.h5:/dataset: what was found". A damaged file
-/// throws Error with Access::damaged; a file of the wrong form Error(usage). Objects keep no pointer to their File;
-/// HDF5 closes the file with its last object. Several threads may use different objects of one process where
-/// thread_safe() holds.
+/// Owners of libHDF5's handles. Its C API is used only in this room. Files are not trusted: io/hdf5_guard checks them
+/// first; soft and external links, external storage, virtual datasets (except their description), filters from plug-ins
+/// and chunks of more than 256 MiB throw; sizes are checked before memory is allocated. Every error says
+/// "file.h5:/dataset: found …, expected …". A damaged file throws Error with the code given to File::open(), a file of
+/// the wrong form Error(usage). Objects keep no pointer to their File; libHDF5 closes the file with its last object.
+/// Several threads may use different objects if thread_safe().
 namespace causeway::hdf5_guard {
 class FileGuard;
 }
@@ -34,7 +34,7 @@ struct IdTraits {
 };
 using Id = Handle<IdTraits>;
 
-/// What one element is, in the file or in memory. Byte order is HDF5's business.
+/// The type of an element, in the file or in memory. libHDF5 converts byte orders.
 struct ElementType {
   enum class Kind : std::uint8_t { integer, floating, string, other };
   Kind kind = Kind::other;
@@ -60,7 +60,7 @@ constexpr ElementType element_type() {
 /// A scalar attribute: any integer type, any float type, fixed or variable strings.
 using Value = std::variant<std::int64_t, double, std::string>;
 
-/// What files, groups and datasets have in common: a place and attributes.
+/// Common to files, groups and datasets: an open handle and attributes.
 class Object {
  public:
   Object() = default;
@@ -73,7 +73,8 @@ class Object {
   bool has_attribute(const std::string& name) const;
   std::vector<std::string> attribute_names() const;
   Value attribute(const std::string& name) const;
-  /// As attribute(), and of that kind: an integer may be stored as an integral float and a number as an integer.
+  /// As attribute(), of one kind. Throws Error(usage) for another kind. An integer may be stored as a float without
+  /// fraction, a number as an integer.
   std::int64_t integer_attribute(const std::string& name) const;
   double number_attribute(const std::string& name) const;
   std::string string_attribute(const std::string& name) const;
@@ -86,16 +87,15 @@ class Object {
   ExitCode damaged_ = ExitCode::corrupt;
 };
 
-/// How a dataset lies in the file. Contiguous unless chunk_rows > 0.
+/// How a dataset is stored. Contiguous unless chunk_rows > 0.
 struct DatasetOptions {
   std::vector<std::int64_t> shape;  ///< empty: a scalar
   ElementType type = f32;
-  std::int64_t chunk_rows = 0;  ///< rows of a chunk; chunked datasets may grow by extend()
-  bool shuffle = false;         ///< chunked only, as the next two
+  std::int64_t chunk_rows = 0;  ///< rows of a chunk; a chunked dataset can grow with extend()
+  bool shuffle = false;         ///< this and the next two: only for chunked datasets
   int deflate = 0;              ///< zlib level, 0 none
-  bool fletcher32 = false;      ///< a checksum a chunk: a flipped byte is an error on reading
-  bool allocate_early =
-      false;  ///< contiguous only: its bytes have a place in the file at once, unwritten (file_offset)
+  bool fletcher32 = false;      ///< a checksum for each chunk: a changed byte is an error when it is read
+  bool allocate_early = false;  ///< only for contiguous datasets: it has a file_offset() before it is written
 };
 
 class ChunkReader;
@@ -110,12 +110,12 @@ class Dataset : public Object {
   std::int64_t row_size() const;  ///< elements of one row
   std::int64_t size() const { return rows() * row_size(); }
   ElementType type() const;
-  /// Where a contiguous dataset's first byte lies in the file; nothing if it has no such place.
+  /// The first byte of a contiguous dataset in the file; nothing for other datasets and before allocation.
   std::optional<std::int64_t> file_offset() const;
   void extend(std::int64_t rows);
 
-  /// Rows [begin, begin + out.size() / row_size()) converted to T; integers out of T's range saturate, floats are not
-  /// read as integers.
+  /// Rows [begin, begin + out.size() / row_size()), converted to T. Integers outside T's range become its nearest
+  /// value. Throws Error(usage) where floats are read as integers.
   template <class T>
   void read_rows(std::int64_t begin, std::span<T> out) const {
     read_rows(begin, out.data(), static_cast<std::int64_t>(out.size()), element_type<T>());
@@ -132,7 +132,7 @@ class Dataset : public Object {
     read_rows(0, std::span<T>(values));
     return values;
   }
-  /// Strings, of fixed or variable length, of a one-dimensional dataset.
+  /// Strings of fixed or variable length, of a one-dimensional dataset.
   std::vector<std::string> read_strings(std::int64_t begin, std::int64_t count) const;
   void write_strings(std::int64_t begin, std::span<const std::string> in);
 
@@ -146,13 +146,13 @@ class Dataset : public Object {
   std::shared_ptr<ChunkReader> chunk_reader_;  ///< of a chunked dataset in a file that is open for reading only
 };
 
-/// A dataset that shows elements of others: each box those of a one-dimensional dataset of the same path in another
-/// file, row-major.
+/// A virtual dataset: each box (hyperslab) of it is a run of elements, in row-major order, of a one-dimensional dataset
+/// with the same path in another file.
 struct VirtualDataset {
   struct Part {
-    std::string file;                         ///< beside the file that shows it
+    std::string file;                         ///< name of the source file, in the same folder
     std::vector<std::int64_t> start, extent;  ///< the box
-    std::int64_t source_begin = 0;            ///< its first element there
+    std::int64_t source_begin = 0;            ///< first element in the source
     bool operator==(const Part&) const = default;
   };
   std::vector<std::int64_t> shape;
@@ -161,14 +161,14 @@ struct VirtualDataset {
 };
 
 enum class Access : std::uint8_t {
-  read,    ///< an existing file
+  read,    ///< an existing file, checked by io/hdf5_guard
   update,  ///< an existing file, to be changed
-  create,  ///< a new file, replacing what is there
+  create,  ///< a new file; replaces an existing one
 };
 
 class File : public Object {
  public:
-  /// `damaged` is the exit code of errors HDF5 itself finds when reading: truncation, checksums, nonsense.
+  /// `damaged`: the exit code of errors for a damaged file (truncation, checksums, wrong structures).
   static File open(const std::string& path, Access access, ExitCode damaged = ExitCode::corrupt);
 
   const std::string& path() const { return path_; }
@@ -179,14 +179,14 @@ class File : public Object {
   std::vector<std::string> list(std::string_view path = "/") const;  ///< names in a group, sorted
   Dataset dataset(std::string_view path) const;
   Object group(std::string_view path) const;
-  /// Both create missing groups on the way.
+  /// Both create missing parent groups.
   Dataset create_dataset(std::string_view path, const DatasetOptions& options);
   Object create_group(std::string_view path);
   void remove(std::string_view path);
-  /// What no part covers, and what is missing, shows as NaN.
+  /// Elements without a part, and elements whose source file is missing, read as NaN.
   void create_virtual(std::string_view path, const VirtualDataset& dataset);
-  /// What a virtual dataset says it shows; opens none of it, and does not say whether it may be trusted. Error(usage)
-  /// for any other dataset, one of more than `most_parts`, and for what is not made of boxes of floating numbers.
+  /// The parts of a virtual dataset. Opens no source file; the caller must check the parts. Throws Error(usage) for
+  /// other datasets, for more than `most_parts` parts, and for parts that are not boxes of floating-point numbers.
   VirtualDataset virtual_dataset(std::string_view path, std::int64_t most_parts) const;
   template <class T>
   Dataset write(std::string_view path, std::vector<std::int64_t> shape, std::span<const T> values) {
@@ -196,8 +196,8 @@ class File : public Object {
   }
 
   void flush();
-  /// Closes and reports what went wrong on the way to the disk, which a destructor cannot. All objects of the file must
-  /// be gone.
+  /// Closes the file and throws Error(io) if that fails, which a destructor cannot. All objects of the file must be
+  /// destroyed before.
   void close();
 
  private:

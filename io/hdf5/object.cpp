@@ -9,12 +9,12 @@
 namespace causeway::hdf5 {
 
 bool Object::has_attribute(const std::string& name) const {
-  const Quiet quiet;
+  const SilencedErrors silenced;
   return check(H5Aexists(id(), name.c_str()), where_, "look for attribute " + name, damaged_) > 0;
 }
 
 std::vector<std::string> Object::attribute_names() const {
-  const Quiet quiet;
+  const SilencedErrors silenced;
   std::vector<std::string> names;
   hsize_t position = 0;
   const auto collect = [](hid_t, const char* name, const H5A_info_t*, void* out) -> herr_t {
@@ -27,36 +27,36 @@ std::vector<std::string> Object::attribute_names() const {
 }
 
 Value Object::attribute(const std::string& name) const {
-  const Quiet quiet;
-  const std::string place = fmt::format("{}: attribute {}", where_, name);
-  require(has_attribute(name), "{} is missing", place);
-  const Id attribute(check(H5Aopen(id(), name.c_str(), H5P_DEFAULT), place, "open", damaged_));
-  const Id space(check(H5Aget_space(attribute.get()), place, "read its shape", damaged_));
-  require(H5Sget_simple_extent_npoints(space.get()) == 1, "{} has {} values, expected one", place,
+  const SilencedErrors silenced;
+  const std::string where = fmt::format("{}: attribute {}", where_, name);
+  require(has_attribute(name), "{} is missing", where);
+  const Id attribute(check(H5Aopen(id(), name.c_str(), H5P_DEFAULT), where, "open", damaged_));
+  const Id space(check(H5Aget_space(attribute.get()), where, "read its shape", damaged_));
+  require(H5Sget_simple_extent_npoints(space.get()) == 1, "{} has {} values, expected one", where,
           H5Sget_simple_extent_npoints(space.get()));
-  const Id type(check(H5Aget_type(attribute.get()), place, "read its type", damaged_));
+  const Id type(check(H5Aget_type(attribute.get()), where, "read its type", damaged_));
   const ElementType found = element_type_of(type.get());
   switch (found.kind) {
     case ElementType::Kind::integer: {
       std::int64_t value = 0;
-      check(H5Aread(attribute.get(), H5T_NATIVE_INT64, &value), place, "read", damaged_);
+      check(H5Aread(attribute.get(), H5T_NATIVE_INT64, &value), where, "read", damaged_);
       return value;
     }
     case ElementType::Kind::floating: {
       double value = 0;
-      check(H5Aread(attribute.get(), H5T_NATIVE_DOUBLE, &value), place, "read", damaged_);
+      check(H5Aread(attribute.get(), H5T_NATIVE_DOUBLE, &value), where, "read", damaged_);
       return value;
     }
     case ElementType::Kind::string: {
       if (found.bytes > 0) {
-        require(found.bytes <= longest_fixed_string, "{} is a string of {} bytes, expected at most {}", place,
+        require(found.bytes <= longest_fixed_string, "{} is a string of {} bytes, expected at most {}", where,
                 found.bytes, longest_fixed_string);
         std::string text(static_cast<std::size_t>(found.bytes), '\0');
-        check(H5Aread(attribute.get(), type.get(), text.data()), place, "read", damaged_);
+        check(H5Aread(attribute.get(), type.get(), text.data()), where, "read", damaged_);
         return unpadded(std::move(text), type.get());
       }
       char* text = nullptr;
-      check(H5Aread(attribute.get(), type.get(), &text), place, "read", damaged_);
+      check(H5Aread(attribute.get(), type.get(), &text), where, "read", damaged_);
       std::string value = text == nullptr ? "" : text;
       H5Dvlen_reclaim(type.get(), space.get(), H5P_DEFAULT, &text);
       return value;
@@ -64,7 +64,7 @@ Value Object::attribute(const std::string& name) const {
     case ElementType::Kind::other:
       break;
   }
-  fail(ExitCode::usage, "{} is neither a number nor a string", place);
+  fail(ExitCode::usage, "{} is neither a number nor a string", where);
 }
 
 std::int64_t Object::integer_attribute(const std::string& name) const {
@@ -90,22 +90,22 @@ std::string Object::string_attribute(const std::string& name) const {
 }
 
 void Object::set_attribute(const std::string& name, const Value& value) {
-  const Quiet quiet;
-  const std::string place = fmt::format("{}: attribute {}", where_, name);
-  if (has_attribute(name)) check(H5Adelete(id(), name.c_str()), place, "replace", ExitCode::io);
-  const Id space(check(H5Screate(H5S_SCALAR), place, "create", ExitCode::internal));
+  const SilencedErrors silenced;
+  const std::string where = fmt::format("{}: attribute {}", where_, name);
+  if (has_attribute(name)) check(H5Adelete(id(), name.c_str()), where, "replace", ExitCode::io);
+  const Id space(check(H5Screate(H5S_SCALAR), where, "create", ExitCode::internal));
   const auto create = [&](hid_t type) {
-    return Id(check(H5Acreate2(id(), name.c_str(), type, space.get(), H5P_DEFAULT, H5P_DEFAULT), place, "create",
+    return Id(check(H5Acreate2(id(), name.c_str(), type, space.get(), H5P_DEFAULT, H5P_DEFAULT), where, "create",
                     ExitCode::io));
   };
   if (const auto* integer = std::get_if<std::int64_t>(&value)) {
-    check(H5Awrite(create(H5T_STD_I64LE).get(), H5T_NATIVE_INT64, integer), place, "write", ExitCode::io);
+    check(H5Awrite(create(H5T_STD_I64LE).get(), H5T_NATIVE_INT64, integer), where, "write", ExitCode::io);
   } else if (const auto* number = std::get_if<double>(&value)) {
-    check(H5Awrite(create(H5T_IEEE_F64LE).get(), H5T_NATIVE_DOUBLE, number), place, "write", ExitCode::io);
+    check(H5Awrite(create(H5T_IEEE_F64LE).get(), H5T_NATIVE_DOUBLE, number), where, "write", ExitCode::io);
   } else {
     const Id type = string_type();  // of variable length, which h5py shows as str and not as bytes
     const char* text = std::get<std::string>(value).c_str();
-    check(H5Awrite(create(type.get()).get(), type.get(), &text), place, "write", ExitCode::io);
+    check(H5Awrite(create(type.get()).get(), type.get(), &text), where, "write", ExitCode::io);
   }
 }
 

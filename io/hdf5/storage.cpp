@@ -13,10 +13,10 @@
 namespace causeway::hdf5 {
 namespace {
 
-/// A chunk is decompressed whole, so its size is memory taken on the file's word.
+/// A chunk is inflated whole, so this bounds the memory that a file makes its reader allocate.
 constexpr std::int64_t largest_chunk = std::int64_t{256} << 20;
-/// Deflate makes at most 1032 bytes of one, so a dataset that claims much more than it stores lies; small ones may be
-/// unwritten.
+/// Deflate makes at most 1032 bytes of one byte, so a larger ratio of shape to stored bytes is damage. A dataset
+/// without any stored bytes (never written) may have up to always_plausible bytes.
 constexpr std::int64_t most_inflation = 1100, always_plausible = std::int64_t{64} << 20;
 
 }  // namespace
@@ -51,14 +51,15 @@ void check_storage(std::int64_t dataset, const std::string& where, ExitCode dama
 void check_size(const Dataset& dataset, const std::string& path) {
   const Id type(H5Dget_type(dataset.id())), creation(H5Dget_create_plist(dataset.id()));
   const std::int64_t size = dataset.size(), element = static_cast<std::int64_t>(H5Tget_size(type.get()));
-  require(element > 0, "{}: holds a type without a size", dataset.where());
+  require(element > 0, "{}: has a datatype of 0 bytes", dataset.where());
   std::error_code error;
   const auto file_size = static_cast<std::int64_t>(std::filesystem::file_size(path, error));
   if (error) fail(ExitCode::io, "{}: cannot read its size: {}", path, error.message());
   const std::int64_t stored = std::min(static_cast<std::int64_t>(H5Dget_storage_size(dataset.id())), file_size);
   const std::int64_t plausible =
       always_plausible + stored * (H5Pget_layout(creation.get()) == H5D_CHUNKED ? most_inflation : 1);
-  require(size <= plausible / element, "{}: claims {} values but stores {} bytes", dataset.where(), size, stored);
+  require(size <= plausible / element, "{}: has a shape of {} values but only {} stored bytes", dataset.where(), size,
+          stored);
 }
 
 bool is_chunked(std::int64_t dataset, const std::string& where, ExitCode damaged) {

@@ -7,10 +7,12 @@
 
 namespace causeway::hdf5 {
 
-/// Refuses what would make reading a dataset (a hid_t) read other files or run foreign code, and chunks without bound.
+/// Throws for a dataset (a hid_t) that reads other files, uses filters from plug-ins, or has chunks of more than 256
+/// MiB.
 void check_storage(std::int64_t dataset, const std::string& where, ExitCode damaged);
 
-/// Refuses a shape that the bytes in the file cannot be, so that a reader may take memory on the shape's word.
+/// Throws for a shape that is too large for the bytes stored in the file. After it a reader may allocate memory for the
+/// shape.
 void check_size(const Dataset& dataset, const std::string& path);
 
 bool is_chunked(std::int64_t dataset, const std::string& where, ExitCode damaged);

@@ -17,7 +17,7 @@ bool thread_safe() {
 }
 
 void IdTraits::close(type id) noexcept {
-  const Quiet quiet;
+  const SilencedErrors silenced;
   H5Idec_ref(id);
 }
 
@@ -72,7 +72,7 @@ ElementType element_type_of(std::int64_t type) {
             false};
   if (bytes > 16) return {};
   if (kind == H5T_FLOAT) return {Kind::floating, static_cast<int>(bytes), true};
-  // Enumerations convert like their integers: h5py writes booleans so.
+  // Enumerations convert like integers: h5py writes booleans as enumerations.
   if (kind == H5T_INTEGER) return {Kind::integer, static_cast<int>(bytes), H5Tget_sign(type) == H5T_SGN_2};
   if (kind == H5T_ENUM) return {Kind::integer, static_cast<int>(bytes), true};
   return {};
@@ -84,7 +84,7 @@ std::string unpadded(std::string text, std::int64_t type) {
   return text;
 }
 
-std::vector<std::string> parts_of(std::string_view path) {
+std::vector<std::string> path_parts(std::string_view path) {
   std::vector<std::string> parts;
   for (std::size_t begin = 0; begin < path.size();) {
     const std::size_t end = std::min(path.find('/', begin), path.size());
@@ -94,15 +94,15 @@ std::vector<std::string> parts_of(std::string_view path) {
   return parts;
 }
 
-std::string place_of(const std::string& file, std::string_view path) {
-  return fmt::format("{}:/{}", file, fmt::join(parts_of(path), "/"));
+std::string where_of(const std::string& file, std::string_view path) {
+  return fmt::format("{}:/{}", file, fmt::join(path_parts(path), "/"));
 }
 
 std::int64_t product(std::span<const std::int64_t> extents, const std::string& where) {
   std::int64_t size = 1;
   for (const std::int64_t extent : extents)
     if (extent < 0 || __builtin_mul_overflow(size, extent, &size))
-      fail(ExitCode::usage, "{}: shape [{}] has more elements than 64 bits count", where, fmt::join(extents, ", "));
+      fail(ExitCode::usage, "{}: shape [{}] has 2^63 elements or more", where, fmt::join(extents, ", "));
   return size;
 }
 

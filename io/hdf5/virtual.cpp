@@ -14,11 +14,11 @@ constexpr ssize_t longest_name = 4096;
 
 std::string text_of(ssize_t (*get)(hid_t, std::size_t, char*, std::size_t), hid_t creation, std::size_t part,
                     const std::string& where, ExitCode damaged) {
-  const ssize_t length = check(get(creation, part, nullptr, 0), where, "read what it shows", damaged);
-  require(length < longest_name, "{}: part {} has a name of {} bytes, expected less than {}", where, part, length,
+  const ssize_t length = check(get(creation, part, nullptr, 0), where, "read its mappings", damaged);
+  require(length < longest_name, "{}: mapping {} has a name of {} bytes, expected less than {}", where, part, length,
           longest_name);
   std::string text(static_cast<std::size_t>(length) + 1, '\0');
-  check(get(creation, part, text.data(), text.size()), where, "read what it shows", damaged);
+  check(get(creation, part, text.data(), text.size()), where, "read its mappings", damaged);
   text.pop_back();
   return text;
 }
@@ -36,21 +36,21 @@ struct Selection {
   std::vector<std::int64_t> start, extent;
 };
 
-/// What is selected in a space, which must be one box.
+/// The selection of a dataspace, which must be one box.
 Selection box_of(hid_t space, const std::string& where, ExitCode damaged) {
   const std::vector<std::int64_t> shape = extents_of(space, where, damaged);
   const hssize_t points = H5Sget_select_npoints(space);
   std::vector<hsize_t> first(shape.size()), last(shape.size());
   const bool bounded = points > 0 && !shape.empty() && H5Sget_select_bounds(space, first.data(), last.data()) >= 0;
-  require(bounded, "{}: shows no box of elements", where);
+  require(bounded, "{}: a mapping selects no box of elements", where);
   Selection box;
   for (std::size_t axis = 0; axis < shape.size(); ++axis) {
     require(first[axis] <= last[axis] && last[axis] < static_cast<hsize_t>(shape[axis]),
-            "{}: shows elements outside [{}]", where, fmt::join(shape, ", "));
+            "{}: a mapping selects elements outside [{}]", where, fmt::join(shape, ", "));
     box.start.push_back(static_cast<std::int64_t>(first[axis]));
     box.extent.push_back(static_cast<std::int64_t>(last[axis] - first[axis]) + 1);
   }
-  require(product(box.extent, where) == points, "{}: shows {} elements that are no box", where, points);
+  require(product(box.extent, where) == points, "{}: a mapping selects {} elements that are not a box", where, points);
   return box;
 }
 
@@ -68,65 +68,66 @@ Id space_of(std::span<const std::int64_t> shape, std::span<const std::int64_t> s
 }  // namespace
 
 void File::create_virtual(std::string_view path, const VirtualDataset& dataset) {
-  const Quiet quiet;
+  const SilencedErrors silenced;
   create_parents(path);
-  const std::string place = place_of(path_, path), inside = place.substr(path_.size() + 1);
-  ensure(place.find('%') == place.npos, "{}: a virtual dataset's name has no %", place);
-  const Id creation(check(H5Pcreate(H5P_DATASET_CREATE), place, "create", ExitCode::internal));
-  check(H5Pset_obj_track_times(creation.get(), false), place, "create", ExitCode::internal);
+  const std::string where = where_of(path_, path), inside = where.substr(path_.size() + 1);
+  ensure(where.find('%') == where.npos, "{}: the name of a virtual dataset must not contain %", where);
+  const Id creation(check(H5Pcreate(H5P_DATASET_CREATE), where, "create", ExitCode::internal));
+  check(H5Pset_obj_track_times(creation.get(), false), where, "create", ExitCode::internal);
   const double nothing = std::numeric_limits<double>::quiet_NaN();
-  check(H5Pset_fill_value(creation.get(), H5T_NATIVE_DOUBLE, &nothing), place, "create", ExitCode::internal);
+  check(H5Pset_fill_value(creation.get(), H5T_NATIVE_DOUBLE, &nothing), where, "create", ExitCode::internal);
   for (const VirtualDataset::Part& part : dataset.parts) {
-    const std::int64_t count = product(part.extent, place), end = part.source_begin + count;
-    const Id shown = space_of(dataset.shape, part.start, part.extent, place);
+    const std::int64_t count = product(part.extent, where), end = part.source_begin + count;
+    const Id shown = space_of(dataset.shape, part.start, part.extent, where);
     const Id source = space_of({&end, 1}, {&part.source_begin, 1}, {&count, 1},
-                               place);  // the file keeps what is selected, not of how many
-    check(H5Pset_virtual(creation.get(), shown.get(), part.file.c_str(), inside.c_str(), source.get()), place, "create",
+                               where);  // the file stores the selection, not the source's extent
+    check(H5Pset_virtual(creation.get(), shown.get(), part.file.c_str(), inside.c_str(), source.get()), where, "create",
           ExitCode::internal);
   }
   const std::vector<hsize_t> extents(dataset.shape.begin(), dataset.shape.end());
-  const Id space(check(H5Screate_simple(static_cast<int>(extents.size()), extents.data(), nullptr), place, "create",
+  const Id space(check(H5Screate_simple(static_cast<int>(extents.size()), extents.data(), nullptr), where, "create",
                        ExitCode::usage));
   const Id made(check(
       H5Dcreate2(id(), inside.c_str(), file_type(dataset.type), space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
-      place, "create", ExitCode::io));
+      where, "create", ExitCode::io));
 }
 
 VirtualDataset File::virtual_dataset(std::string_view path, std::int64_t most_parts) const {
-  const Quiet quiet;
+  const SilencedErrors silenced;
   const Id found = open_object(path);
-  const std::string place = place_of(path_, path), inside = place.substr(path_.size() + 1);
-  require(H5Iget_type(found.get()) == H5I_DATASET, "{}: is not a dataset", place);
-  const Id creation(check(H5Dget_create_plist(found.get()), place, "read how it is stored", damaged_));
-  require(H5Pget_layout(creation.get()) == H5D_VIRTUAL, "{}: is not a virtual dataset", place);
+  const std::string where = where_of(path_, path), inside = where.substr(path_.size() + 1);
+  require(H5Iget_type(found.get()) == H5I_DATASET, "{}: is not a dataset", where);
+  const Id creation(check(H5Dget_create_plist(found.get()), where, "read how it is stored", damaged_));
+  require(H5Pget_layout(creation.get()) == H5D_VIRTUAL, "{}: is not a virtual dataset", where);
   std::size_t count = 0;
-  check(H5Pget_virtual_count(creation.get(), &count), place, "read what it shows", damaged_);
-  require(count <= static_cast<std::size_t>(most_parts), "{}: shows {} parts, expected at most {}", place, count,
+  check(H5Pget_virtual_count(creation.get(), &count), where, "read its mappings", damaged_);
+  require(count <= static_cast<std::size_t>(most_parts), "{}: has {} mappings, expected at most {}", where, count,
           most_parts);
 
-  // Not before all of it is known to be of fixed extent: HDF5 opens the sources of what grows to learn how far it has.
+  // Reading the shape comes last. For a mapping without a fixed extent libHDF5 would open the source files to compute
+  // the shape; such mappings have thrown by then.
   VirtualDataset dataset;
   for (std::size_t p = 0; p < count; ++p) {
-    VirtualDataset::Part part{.file = text_of(H5Pget_virtual_filename, creation.get(), p, place, damaged_)};
-    const std::string source_path = text_of(H5Pget_virtual_dsetname, creation.get(), p, place, damaged_);
-    require(source_path == inside, "{}: part {} shows {}:{}, expected a dataset of the same path", place, p, part.file,
-            source_path);
-    const Id shown(check(H5Pget_virtual_vspace(creation.get(), p), place, "read what it shows", damaged_));
-    const Id source(check(H5Pget_virtual_srcspace(creation.get(), p), place, "read what it shows", damaged_));
-    Selection box = box_of(shown.get(), place, damaged_), from = box_of(source.get(), place, damaged_);
-    require(from.start.size() == 1 && from.extent[0] == product(box.extent, place),
-            "{}: part {} shows a box of [{}] of one of [{}] in {}", place, p, fmt::join(box.extent, ", "),
-            fmt::join(from.extent, ", "), part.file);
+    VirtualDataset::Part part{.file = text_of(H5Pget_virtual_filename, creation.get(), p, where, damaged_)};
+    const std::string source_path = text_of(H5Pget_virtual_dsetname, creation.get(), p, where, damaged_);
+    require(source_path == inside, "{}: mapping {} has source {}:{}, expected a dataset of the same path", where, p,
+            part.file, source_path);
+    const Id shown(check(H5Pget_virtual_vspace(creation.get(), p), where, "read its mappings", damaged_));
+    const Id source(check(H5Pget_virtual_srcspace(creation.get(), p), where, "read its mappings", damaged_));
+    Selection box = box_of(shown.get(), where, damaged_), from = box_of(source.get(), where, damaged_);
+    require(from.start.size() == 1 && from.extent[0] == product(box.extent, where),
+            "{}: mapping {} has a box of [{}], but its source selection is [{}] in {}", where, p,
+            fmt::join(box.extent, ", "), fmt::join(from.extent, ", "), part.file);
     part.start = std::move(box.start);
     part.extent = std::move(box.extent);
     part.source_begin = from.start[0];
     dataset.parts.push_back(std::move(part));
   }
-  const Id space(check(H5Dget_space(found.get()), place, "read its shape", damaged_));
-  dataset.shape = extents_of(space.get(), place, damaged_);
-  const Id type(check(H5Dget_type(found.get()), place, "read its type", damaged_));
+  const Id space(check(H5Dget_space(found.get()), where, "read its shape", damaged_));
+  dataset.shape = extents_of(space.get(), where, damaged_);
+  const Id type(check(H5Dget_type(found.get()), where, "read its type", damaged_));
   dataset.type = element_type_of(type.get());
-  require(dataset.type == f32 || dataset.type == f64, "{}: holds {}, expected f32 or f64", place,
+  require(dataset.type == f32 || dataset.type == f64, "{}: holds {}, expected f32 or f64", where,
           dataset.type.to_string());
   return dataset;
 }

@@ -7,37 +7,39 @@
 
 namespace causeway::hdf5_guard {
 
-std::uint64_t Fields::number(std::size_t size) {
+std::uint64_t FieldReader::number(std::size_t size) {
   std::uint64_t value = 0;
   const auto bytes = take(size);
   for (std::size_t i = 0; i < size; ++i) value |= static_cast<std::uint64_t>(bytes[i]) << (8 * i);
   return value;
 }
 
-std::span<const std::byte> Fields::take(std::size_t count) {
-  location_.require(count <= left(), "a structure ends within its fields");
+std::span<const std::byte> FieldReader::take(std::size_t count) {
+  location_.require(count <= left(), "a structure of {} bytes is too short: {} more bytes expected at byte {}",
+                    bytes_.size(), count, at_);
   const auto taken = bytes_.subspan(at_, count);
   at_ += count;
   return taken;
 }
 
-std::string_view Fields::text() {
+std::string_view FieldReader::text() {
   const auto rest = bytes_.subspan(at_);
   const auto end = std::find(rest.begin(), rest.end(), std::byte{0});
-  location_.require(end != rest.end(), "a name does not end");
+  location_.require(end != rest.end(), "a name has no NUL at its end");
   const auto taken = take(static_cast<std::size_t>(end - rest.begin()) + 1);
   return {reinterpret_cast<const char*>(taken.data()), taken.size() - 1};
 }
 
-void Fields::signature(std::string_view expected) {
+void FieldReader::signature(std::string_view expected) {
   const std::size_t before = at_;
   location_.require(std::memcmp(take(expected.size()).data(), expected.data(), expected.size()) == 0,
-                    "expected '{}' {} bytes into a structure", expected, before);
+                    "expected signature '{}' at byte {} of a structure", expected, before);
 }
 
-void Fields::checksum() {
+void FieldReader::checksum() {
   const std::uint32_t expected = metadata_checksum(bytes_.first(at_));
-  location_.require(number(4) == expected, "a structure's checksum does not fit it");
+  const std::uint64_t found = number(4);
+  location_.require(found == expected, "a structure has checksum {:08x}, expected {:08x}", expected, found);
 }
 
 FileBytes::FileBytes(const std::string& path) : path_(path), file_(path, std::ios::binary | std::ios::ate) {
@@ -46,7 +48,8 @@ FileBytes::FileBytes(const std::string& path) : path_(path), file_(path, std::io
 }
 
 std::vector<std::byte> FileBytes::read(std::uint64_t address, std::uint64_t count, const FileLocation& location) {
-  location.require(contains(address, count), "{} bytes at {} lie past the end of the file", count, address);
+  location.require(contains(address, count), "expected {} bytes at address {}, but the file has {} bytes", count,
+                   address, size_);
   std::vector<std::byte> bytes(count);
   file_.seekg(static_cast<std::streamoff>(address));
   file_.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(count));

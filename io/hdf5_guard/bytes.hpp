@@ -14,11 +14,12 @@ namespace causeway::hdf5_guard {
 
 inline constexpr std::uint64_t undefined_address = ~std::uint64_t{0};
 
-/// What is being looked at, for errors: "file.h5:/a", and the exit code of damage.
+/// The object of a file that is being checked: its name for errors ("file.h5:/a"), and the exit code of damage.
 struct FileLocation {
   std::string where;
   ExitCode damaged = ExitCode::corrupt;
 
+  /// Throws Error(damaged): "file.h5:/a: …".
   template <class... Args>
   [[noreturn]] void refuse(fmt::format_string<Args...> format, Args&&... args) const {
     fail(damaged, "{}: {}", where, fmt::format(format, std::forward<Args>(args)...));
@@ -29,21 +30,21 @@ struct FileLocation {
   }
 };
 
-/// Reads fields one after the other from bytes of a file, little-endian; whoever reads past their end is refused.
-class Fields {
+/// Reads little-endian fields one after the other from bytes of a file. Throws where a field is past their end.
+class FieldReader {
  public:
-  Fields(std::span<const std::byte> bytes, const FileLocation& location) : bytes_(bytes), location_(location) {}
+  FieldReader(std::span<const std::byte> bytes, const FileLocation& location) : bytes_(bytes), location_(location) {}
 
   std::uint64_t number(std::size_t size);
   std::uint64_t address() { return number(8); }
   void skip(std::size_t count) { take(count); }
   std::span<const std::byte> take(std::size_t count);
-  /// The bytes up to the next NUL, which is taken too.
+  /// The bytes up to the next NUL, which is skipped.
   std::string_view text();
-  /// Refuses where other bytes than these come next.
+  /// Throws unless these bytes come next.
   void signature(std::string_view expected);
 
-  /// Refuses where the four bytes that come next are not the checksum of those before.
+  /// Throws unless the next four bytes are the checksum of all bytes before them.
   void checksum();
 
   std::size_t left() const { return bytes_.size() - at_; }
@@ -56,7 +57,7 @@ class Fields {
   std::size_t at_ = 0;
 };
 
-/// A file's bytes by address; none that the file does not have.
+/// Reads a file's bytes by address. Throws where they are past the end of the file.
 class FileBytes {
  public:
   explicit FileBytes(const std::string& path);

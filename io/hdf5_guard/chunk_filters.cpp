@@ -56,7 +56,7 @@ std::vector<std::byte> unshuffled(std::span<const std::byte> shuffled, std::size
 void check_fletcher32(std::vector<std::byte>& bytes, const FileLocation& location) {
   location.require(bytes.size() >= fletcher32_bytes, "a chunk has {} bytes, expected a checksum of {} and values",
                    bytes.size(), fletcher32_bytes);
-  Fields stored(std::span<const std::byte>(bytes).last(fletcher32_bytes), location);
+  FieldReader stored(std::span<const std::byte>(bytes).last(fletcher32_bytes), location);
   const auto found = static_cast<std::uint32_t>(stored.number(fletcher32_bytes));
   bytes.resize(bytes.size() - fletcher32_bytes);
   const std::uint32_t computed = fletcher32(bytes);

@@ -21,7 +21,7 @@ std::vector<std::byte> GlobalHeap::read_file(std::uint64_t address, std::uint64_
 
 std::span<const std::byte> GlobalHeap::find_referenced(std::span<const std::byte, reference_bytes> reference,
                                                        std::uint64_t element_bytes) {
-  Fields fields(reference, location_);
+  FieldReader fields(reference, location_);
   const std::uint64_t length = fields.number(4), address = fields.address(), index = fields.number(4);
   if (address == 0) return {};  // a null reference
   const auto object = find_object(address, index);
@@ -60,7 +60,7 @@ void GlobalHeap::load_collection(std::uint64_t address) {
   objects_.clear();
   collection_ = 0;
   const auto header = file_.read(address, header_bytes, location_);
-  Fields head(header, location_);
+  FieldReader head(header, location_);
   head.signature(signature);
   head.skip(3);
   const std::uint64_t size = head.number(8);
@@ -70,17 +70,17 @@ void GlobalHeap::load_collection(std::uint64_t address) {
   collection_bytes_ = file_.read(address, size, location_);
   const std::span<const std::byte> all(collection_bytes_);
   for (std::uint64_t at = header_bytes; size - at >= header_bytes;) {
-    Fields fields(all.subspan(at, header_bytes), location_);
+    FieldReader fields(all.subspan(at, header_bytes), location_);
     const std::uint64_t index = fields.number(2);
     fields.skip(6);
-    const std::uint64_t length = fields.number(8), room = size - at;
-    location_.require(length <= room, "object {} of the heap collection at {} has {} bytes, but only {} are left in it",
-                      index, address, length, room);
+    const std::uint64_t length = fields.number(8), left = size - at;
+    location_.require(length <= left, "object {} of the heap collection at {} has {} bytes, but only {} are left in it",
+                      index, address, length, left);
     // Index 0 is the free space, whose length includes its header.
     const std::uint64_t used = index == 0 ? length : header_bytes + round_up(length, std::uint64_t{8});
-    location_.require(used >= header_bytes && used <= room,
+    location_.require(used >= header_bytes && used <= left,
                       "object {} of the heap collection at {} takes {} bytes, expected {} to {}", index, address, used,
-                      header_bytes, room);
+                      header_bytes, left);
     location_.require(index == 0 || objects_.emplace(index, all.subspan(at + header_bytes, length)).second,
                       "the heap collection at {} has two objects {}", address, index);
     at += used;

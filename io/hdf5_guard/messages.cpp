@@ -3,27 +3,29 @@
 #include <algorithm>
 #include <bit>
 
+#include "kernels/core/integer.hpp"
+
 namespace causeway::hdf5_guard {
 namespace {
 
 constexpr std::uint64_t most_dimensions = 32;
 
-std::size_t padded(std::size_t bytes) { return (bytes + 7) / 8 * 8; }
+std::size_t padded(std::size_t bytes) { return round_up(bytes, std::size_t{8}); }
 
-void expect_version(Fields& fields, std::uint64_t lowest, std::uint64_t highest, std::uint64_t found,
+void expect_version(FieldReader& fields, std::uint64_t lowest, std::uint64_t highest, std::uint64_t found,
                     const char* what) {
   fields.location().require(found >= lowest && found <= highest, "{} has version {}, expected {} to {}", what, found,
                             lowest, highest);
 }
 
-/// The numbers that processors know; HDF5 converts any others bit by bit, with sizes that it believes.
-void read_integer(Fields& fields, std::uint64_t size) {
+/// Only integers that processors have. libHDF5 converts others bit by bit and trusts the sizes in the file.
+void read_integer(FieldReader& fields, std::uint64_t size) {
   const std::uint64_t offset = fields.number(2), precision = fields.number(2);
   fields.location().require(size <= 8 && std::has_single_bit(size) && offset == 0 && precision == 8 * size,
-                            "holds integers of {} bits in {} bytes, expected whole bytes", precision, size);
+                            "has integers of {} bits in {} bytes, expected 8, 16, 32 or 64 bits", precision, size);
 }
 
-void read_float(Fields& fields, std::uint64_t size, std::uint64_t bits) {
+void read_float(FieldReader& fields, std::uint64_t size, std::uint64_t bits) {
   struct Ieee {
     std::uint64_t bytes, exponent, mantissa, bias;
   };
@@ -36,10 +38,10 @@ void read_float(Fields& fields, std::uint64_t size, std::uint64_t bits) {
            exponent == row.exponent && mantissa_at == 0 && mantissa == row.mantissa && bias == row.bias &&
            (bits >> 8 & 0xff) == 8 * size - 1;
   });
-  fields.location().require(fits, "holds floating-point numbers of {} bytes that are not IEEE's", size);
+  fields.location().require(fits, "has floating-point numbers of {} bytes that are not IEEE 754", size);
 }
 
-void read_members(Fields& fields, std::uint64_t version, std::uint64_t count, std::uint64_t size) {
+void read_members(FieldReader& fields, std::uint64_t version, std::uint64_t count, std::uint64_t size) {
   for (std::uint64_t m = 0; m < count; ++m) {
     const std::size_t before = fields.at();
     fields.text();
@@ -50,41 +52,42 @@ void read_members(Fields& fields, std::uint64_t version, std::uint64_t count, st
 
 }  // namespace
 
-Dataspace read_dataspace(Fields& fields) {
+Dataspace read_dataspace(FieldReader& fields) {
   const std::uint64_t version = fields.number(1), rank = fields.number(1), flags = fields.number(1),
                       kind = fields.number(1);
-  expect_version(fields, 1, 2, version, "a shape");
+  expect_version(fields, 1, 2, version, "a dataspace");
   fields.location().require(rank <= most_dimensions && (flags & ~std::uint64_t{1}) == 0,
-                            "a shape has {} dimensions and flags {}", rank, flags);
+                            "a dataspace has {} dimensions and flags {}, expected at most 32 and flags 0 or 1", rank,
+                            flags);
   if (version == 1) fields.skip(4);
   Dataspace space;
   const bool null = version == 2 && kind == 2;
   fields.location().require(version == 1 || (kind <= 2 && (kind == 1 || rank == 0)),
-                            "a shape is of kind {} with {} dimensions", kind, rank);
+                            "a dataspace has kind {} and {} dimensions", kind, rank);
   for (std::uint64_t d = 0; d < rank; ++d) {
     space.extents.push_back(fields.address());
     fields.location().require(
         !__builtin_mul_overflow(space.elements, space.extents.back(), &space.elements) && space.elements >> 62 == 0,
-        "a shape has more elements than 62 bits count");
+        "a dataspace has 2^62 elements or more");
   }
   space.largest = space.extents;
   if (flags & 1)
     for (std::uint64_t d = 0; d < rank; ++d) {
       space.largest[d] = fields.address();
-      fields.location().require(space.largest[d] >= space.extents[d], "a shape is larger than it may become");
+      fields.location().require(space.largest[d] >= space.extents[d], "a dataspace has an extent above its maximum");
     }
   if (null) space.elements = 0;
   return space;
 }
 
-Datatype read_datatype(Fields& fields, int depth) {
+Datatype read_datatype(FieldReader& fields, int depth) {
   constexpr int deepest = 4;
   const FileLocation& location = fields.location();
-  location.require(depth < deepest, "a type is nested more than {} deep", deepest);
+  location.require(depth < deepest, "a datatype is nested more than {} deep", deepest);
   const std::uint64_t head = fields.number(1), version = head >> 4, bits = fields.number(3);
   Datatype type{.size = fields.number(4)};
-  expect_version(fields, 1, 3, version, "a type");
-  location.require(type.size > 0, "a type has no size");
+  expect_version(fields, 1, 3, version, "a datatype");
+  location.require(type.size > 0, "a datatype has 0 bytes");
   switch (head & 15) {
     case 0:
       read_integer(fields, type.size);
@@ -93,34 +96,36 @@ Datatype read_datatype(Fields& fields, int depth) {
       read_float(fields, type.size, bits);
       break;
     case 3:
-      location.require((bits & 15) <= 2 && (bits >> 4 & 15) <= 1, "a string has padding and characters {}", bits);
+      location.require((bits & 15) <= 2 && (bits >> 4 & 15) <= 1,
+                       "a string type has unknown padding or character set (bits {:#x})", bits);
       break;
     case 7:
-      location.require(bits <= 1 && type.size == (bits == 0 ? 8 : 12), "a reference has {} bytes", type.size);
+      location.require(bits <= 1 && type.size == (bits == 0 ? 8 : 12),
+                       "a reference type has {} bytes, expected 8 or 12", type.size);
       break;
     case 8: {
       const Datatype base = read_datatype(fields, depth + 1);
-      location.require(base.on_heap == 0 && base.size == type.size, "an enumeration has {} bytes and its numbers {}",
-                       type.size, base.size);
+      location.require(base.on_heap == 0 && base.size == type.size,
+                       "an enumeration type has {} bytes, but its integers have {}", type.size, base.size);
       read_members(fields, version, bits & 0xffff, base.size);
       break;
     }
     case 9: {
       constexpr std::uint64_t reference_bytes = 16;
       location.require((bits & 15) <= 1 && type.size == reference_bytes,
-                       "what is of variable length has {} bytes, expected {}", type.size, reference_bytes);
+                       "a type of variable length has {} bytes, expected {}", type.size, reference_bytes);
       const Datatype element = read_datatype(fields, depth + 1);
-      location.require(element.on_heap == 0, "what is of variable length is made of the same");
+      location.require(element.on_heap == 0, "a type of variable length has elements of variable length");
       type.on_heap = element.size;
       break;
     }
     default:
-      fail(ExitCode::usage, "{}: holds a type of class {}, expected numbers or strings", location.where, head & 15);
+      fail(ExitCode::usage, "{}: has a datatype of class {}, expected numbers or strings", location.where, head & 15);
   }
   return type;
 }
 
-std::uint64_t read_fill_value(Fields& fields) {
+std::uint64_t read_fill_value(FieldReader& fields) {
   const std::uint64_t version = fields.number(1);
   expect_version(fields, 1, 3, version, "a fill value");
   std::uint64_t defined = 0;
@@ -136,85 +141,85 @@ std::uint64_t read_fill_value(Fields& fields) {
   return bytes;
 }
 
-std::uint64_t read_old_fill_value(Fields& fields) {
+std::uint64_t read_old_fill_value(FieldReader& fields) {
   const std::uint64_t bytes = fields.number(4);
   fields.skip(bytes);
   return bytes;
 }
 
-void read_link(Fields& fields) {
+void read_link(FieldReader& fields) {
   constexpr std::uint64_t hard = 0, soft = 1, external = 64;
   const std::uint64_t version = fields.number(1), flags = fields.number(1);
   expect_version(fields, 1, 1, version, "a link");
-  fields.location().require(flags < 32, "a link has flags {}", flags);
+  fields.location().require(flags < 32, "a link has flags {}, expected less than 32", flags);
   const std::uint64_t kind = flags & 8 ? fields.number(1) : hard;
   if (flags & 4) fields.skip(8);
-  if (flags & 16) fields.location().require(fields.number(1) <= 1, "a link's name has an unknown character set");
+  if (flags & 16) fields.location().require(fields.number(1) <= 1, "a link name has an unknown character set");
   const std::uint64_t length = fields.number(std::size_t{1} << (flags & 3));
-  fields.location().require(length > 0, "a link has no name");
+  fields.location().require(length > 0, "a link has an empty name");
   fields.skip(length);
   if (kind == hard) {
     fields.address();
     return;
   }
-  fields.location().require(kind == soft || kind == external, "a link is of kind {}", kind);
+  fields.location().require(kind == soft || kind == external, "a link has kind {}, expected hard, soft or external",
+                            kind);
   const std::uint64_t target = fields.number(2);
-  fields.location().require(target > 0, "a link leads to nothing");
-  Fields whither(fields.take(target), fields.location());
+  fields.location().require(target > 0, "a link has an empty target");
+  FieldReader target_fields(fields.take(target), fields.location());
   if (kind == soft) return;
-  fields.location().require(whither.number(1) == 0, "a link to another file is of an unknown version");
-  whither.text();
-  whither.text();
+  fields.location().require(target_fields.number(1) == 0, "an external link has an unknown version, expected 0");
+  target_fields.text();
+  target_fields.text();
 }
 
-DenseStorage read_link_info(Fields& fields) {
+DenseStorage read_link_info(FieldReader& fields) {
   const std::uint64_t version = fields.number(1), flags = fields.number(1);
-  expect_version(fields, 0, 0, version, "a group's links");
-  fields.location().require(flags < 4, "a group's links have flags {}", flags);
+  expect_version(fields, 0, 0, version, "a link info message");
+  fields.location().require(flags < 4, "a link info message has flags {}, expected less than 4", flags);
   if (flags & 1) fields.skip(8);
   DenseStorage storage{.heap = fields.address(), .by_name = fields.address()};
   if (flags & 2) storage.by_order = fields.address();
   return storage;
 }
 
-DenseStorage read_attribute_info(Fields& fields) {
+DenseStorage read_attribute_info(FieldReader& fields) {
   const std::uint64_t version = fields.number(1), flags = fields.number(1);
-  expect_version(fields, 0, 0, version, "an object's attributes");
-  fields.location().require(flags < 4, "an object's attributes have flags {}", flags);
+  expect_version(fields, 0, 0, version, "an attribute info message");
+  fields.location().require(flags < 4, "an attribute info message has flags {}, expected less than 4", flags);
   if (flags & 1) fields.skip(2);
   DenseStorage storage{.heap = fields.address(), .by_name = fields.address()};
   if (flags & 2) storage.by_order = fields.address();
   return storage;
 }
 
-Attribute read_attribute(Fields& fields) {
+Attribute read_attribute(FieldReader& fields) {
   const std::uint64_t version = fields.number(1), flags = fields.number(1), name = fields.number(2),
                       type = fields.number(2), space = fields.number(2);
   expect_version(fields, 1, 3, version, "an attribute");
   fields.location().require(version == 1 || flags == 0,
-                            "an attribute has flags {}, expected a type and a shape of its own", flags);
-  if (version == 3)
-    fields.location().require(fields.number(1) <= 1, "an attribute's name has an unknown character set");
+                            "an attribute has flags {}, expected 0: a type and dataspace that are not shared", flags);
+  if (version == 3) fields.location().require(fields.number(1) <= 1, "an attribute name has an unknown character set");
   const auto part = [&](std::uint64_t bytes) {
-    return Fields(fields.take(version == 1 ? padded(bytes) : bytes), fields.location());
+    return FieldReader(fields.take(version == 1 ? padded(bytes) : bytes), fields.location());
   };
-  Fields name_fields = part(name), type_fields = part(type), space_fields = part(space);
+  FieldReader name_fields = part(name), type_fields = part(type), space_fields = part(space);
   const std::string_view text = name_fields.text();
-  fields.location().require(text.size() + 1 == name, "an attribute's name has {} bytes, expected {}", text.size() + 1,
+  fields.location().require(text.size() + 1 == name, "an attribute name has {} bytes, expected {}", text.size() + 1,
                             name);
   Attribute attribute{.type = read_datatype(type_fields), .elements = read_dataspace(space_fields).elements};
   std::uint64_t bytes = 0;
   fields.location().require(
       !__builtin_mul_overflow(attribute.elements, attribute.type.size, &bytes) && bytes <= fields.left(),
-      "attribute {} holds {} values in {} bytes", text, attribute.elements, fields.left());
+      "attribute {} has {} values, too many for its {} bytes", text, attribute.elements, fields.left());
   attribute.data = fields.take(bytes);
   return attribute;
 }
 
-bool read_filters(Fields& fields) {
+bool read_filters(FieldReader& fields) {
   constexpr std::uint64_t most = 32;
   const std::uint64_t version = fields.number(1), count = fields.number(1);
-  expect_version(fields, 1, 2, version, "a list of filters");
+  expect_version(fields, 1, 2, version, "a filter pipeline");
   fields.location().require(count <= most, "has {} filters, expected at most {}", count, most);
   if (version == 1) fields.skip(6);
   for (std::uint64_t f = 0; f < count; ++f) {
@@ -229,10 +234,10 @@ bool read_filters(Fields& fields) {
   return count > 0;
 }
 
-DatasetLayout read_layout(Fields& fields) {
+DatasetLayout read_layout(FieldReader& fields) {
   const FileLocation& location = fields.location();
   const std::uint64_t version = fields.number(1), kind = fields.number(1);
-  expect_version(fields, 3, 4, version, "a layout");
+  expect_version(fields, 3, 4, version, "a data layout");
   DatasetLayout layout{.kind = static_cast<DatasetLayout::Kind>(kind)};
   switch (layout.kind) {
     case DatasetLayout::Kind::compact: {
@@ -245,36 +250,37 @@ DatasetLayout read_layout(Fields& fields) {
       layout.bytes = fields.address();
       return layout;
     case DatasetLayout::Kind::virtual_dataset:
-      location.require(version == 4, "a virtual dataset in a layout of version {}", version);
+      location.require(version == 4, "a virtual dataset has a data layout of version {}, expected 4", version);
       layout.address = fields.address();
       layout.heap_index = fields.number(4);
       return layout;
     case DatasetLayout::Kind::chunked:
       break;
     default:
-      location.refuse("a layout of kind {}", kind);
+      location.refuse("a data layout has kind {}, expected compact, contiguous, chunked or virtual", kind);
   }
   const std::uint64_t flags = version == 4 ? fields.number(1) : 0, rank = fields.number(1);
   location.require(rank >= 2 && rank <= most_dimensions + 1 && (flags & ~std::uint64_t{2}) == 0,
-                   "chunks of {} dimensions with flags {}", rank, flags);
+                   "a chunked layout has {} dimensions and flags {}, expected 2 to 33 and flags 0 or 2", rank, flags);
   if (version == 3) layout.address = fields.address();
   const std::uint64_t extent_bytes = version == 3 ? 4 : fields.number(1);
-  location.require(extent_bytes >= 1 && extent_bytes <= 8, "chunks with extents of {} bytes", extent_bytes);
+  location.require(extent_bytes >= 1 && extent_bytes <= 8, "a chunked layout has extents of {} bytes, expected 1 to 8",
+                   extent_bytes);
   std::uint64_t bytes = 1;
   for (std::uint64_t d = 0; d < rank; ++d) {
     layout.chunk.push_back(fields.number(extent_bytes));
     location.require(
         layout.chunk.back() > 0 && !__builtin_mul_overflow(bytes, layout.chunk.back(), &bytes) && bytes >> 32 == 0,
-        "a chunk is empty or has more than 4 GiB");
+        "a chunk has 0 bytes, or 4 GiB or more");
   }
   if (version == 3) return layout;
   const std::uint64_t index = fields.number(1);
-  location.require(index >= 1 && index <= 5, "chunks are found by index {}", index);
+  location.require(index >= 1 && index <= 5, "a chunk index has type {}, expected 1 to 5", index);
   layout.index = static_cast<DatasetLayout::Index>(index);
-  // What HDF5 gives these is fixed; what else stands there it computes memory from.
+  // libHDF5 always writes these values. From other values it would compute sizes of memory.
   const auto settings = [&](std::initializer_list<std::uint64_t> expected) {
     for (const std::uint64_t value : expected)
-      location.require(fields.number(1) == value, "an index of chunks is not as HDF5 makes it");
+      location.require(fields.number(1) == value, "a chunk index has other settings than libHDF5 writes");
   };
   switch (layout.index) {
     case DatasetLayout::Index::single:
@@ -290,7 +296,7 @@ DatasetLayout read_layout(Fields& fields) {
       settings({32, 4, 4, 16, 10});
       break;
     case DatasetLayout::Index::tree:
-      location.require(fields.number(4) == 2048, "an index of chunks is not as HDF5 makes it");
+      location.require(fields.number(4) == 2048, "a chunk index has other settings than libHDF5 writes");
       settings({100, 40});
       break;
     default:
@@ -300,10 +306,10 @@ DatasetLayout read_layout(Fields& fields) {
   return layout;
 }
 
-void read_group_info(Fields& fields) {
+void read_group_info(FieldReader& fields) {
   const std::uint64_t version = fields.number(1), flags = fields.number(1);
-  expect_version(fields, 0, 0, version, "a group");
-  fields.location().require(flags < 4, "a group has flags {}", flags);
+  expect_version(fields, 0, 0, version, "a group info message");
+  fields.location().require(flags < 4, "a group info message has flags {}, expected less than 4", flags);
   if (flags & 1) fields.skip(4);
   if (flags & 2) fields.skip(4);
 }

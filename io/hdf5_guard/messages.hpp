@@ -6,8 +6,8 @@
 
 #include "io/hdf5_guard/bytes.hpp"
 
-/// The messages that an HDF5 object header is made of, taken apart as far as HDF5 itself takes them apart: what it
-/// would read past its memory for, or divide by, is refused here. Format: HDF5 File Format Specification 3.0, IV.A.2.
+/// The messages of an HDF5 object header, decoded as far as libHDF5 decodes them. Values with which libHDF5 would read
+/// past the end of its memory, or divide by zero, throw. Format: HDF5 File Format Specification 3.0, IV.A.2.
 namespace causeway::hdf5_guard {
 
 enum class Message : std::uint16_t {
@@ -33,17 +33,18 @@ enum class Message : std::uint16_t {
 };
 
 struct Dataspace {
-  std::vector<std::uint64_t> extents, largest;  ///< as it is and as it may become, 2^64 - 1: of any size
-  std::uint64_t elements = 1;                   ///< 0 where it holds none
+  std::vector<std::uint64_t> extents, largest;  ///< now, and the most allowed; 2^64 - 1: unlimited
+  std::uint64_t elements = 1;                   ///< 0: it has none
 };
 
 struct Datatype {
   std::uint64_t size = 0;
-  std::uint64_t on_heap =
-      0;  ///< of variable length, elements being references to the global heap: bytes of what is there each; else 0
+  /// 0: the elements are in the dataset. Else the type is of variable length: the dataset has references to the global
+  /// heap, and this is the bytes of one item there.
+  std::uint64_t on_heap = 0;
 };
 
-/// Where dense links or attributes are: a fractal heap, and B-trees over it.
+/// Where links or attributes are that do not fit in the header: a fractal heap, and the B-trees that index it.
 struct DenseStorage {
   std::uint64_t heap = undefined_address, by_name = undefined_address, by_order = undefined_address;
 };
@@ -60,24 +61,25 @@ struct DatasetLayout {
   Kind kind = Kind::contiguous;
   Index index = Index::old_tree;
   std::uint64_t address = undefined_address, bytes = 0;  ///< bytes: of a contiguous dataset
-  std::vector<std::byte> compact;                        ///< a compact dataset's values
-  std::uint64_t heap_index = 0;                          ///< of a virtual dataset's mappings
-  std::vector<std::uint64_t> chunk;                      ///< its extents, the last an element's bytes
+  std::vector<std::byte> compact;                        ///< the values of a compact dataset
+  std::uint64_t heap_index = 0;                          ///< of the mappings of a virtual dataset
+  std::vector<std::uint64_t> chunk;  ///< extents of a chunk; the last entry is the bytes of an element
 };
 
-Dataspace read_dataspace(Fields& fields);
-/// Numbers as processors have them, enumerations, references, strings, and what is of variable length.
-Datatype read_datatype(Fields& fields, int depth = 0);
+Dataspace read_dataspace(FieldReader& fields);
+/// Throws for other types than native integers and IEEE floats, enumerations, references, strings, and lists of
+/// variable length.
+Datatype read_datatype(FieldReader& fields, int depth = 0);
 /// Bytes of the fill value.
-std::uint64_t read_fill_value(Fields& fields);
-std::uint64_t read_old_fill_value(Fields& fields);
-void read_link(Fields& fields);
-DenseStorage read_link_info(Fields& fields);
-DenseStorage read_attribute_info(Fields& fields);
-Attribute read_attribute(Fields& fields);
-/// Whether there are any; which, is for whoever reads through them.
-bool read_filters(Fields& fields);
-DatasetLayout read_layout(Fields& fields);
-void read_group_info(Fields& fields);
+std::uint64_t read_fill_value(FieldReader& fields);
+std::uint64_t read_old_fill_value(FieldReader& fields);
+void read_link(FieldReader& fields);
+DenseStorage read_link_info(FieldReader& fields);
+DenseStorage read_attribute_info(FieldReader& fields);
+Attribute read_attribute(FieldReader& fields);
+/// Whether the dataset has filters. Which ones is checked by its reader.
+bool read_filters(FieldReader& fields);
+DatasetLayout read_layout(FieldReader& fields);
+void read_group_info(FieldReader& fields);
 
 }  // namespace causeway::hdf5_guard

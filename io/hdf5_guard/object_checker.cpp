@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "io/hdf5_guard/chunk_index.hpp"
 #include "io/hdf5_guard/global_heap.hpp"
+#include "io/hdf5_guard/link_storage.hpp"
 #include "io/hdf5_guard/virtual_mappings.hpp"
 
 namespace causeway::hdf5_guard {
@@ -13,12 +15,12 @@ constexpr std::uint64_t most_header_parts = 4096;
 
 }  // namespace
 
-/// What an object's header says, as far as parts of it have to fit each other.
+/// The messages of an object header that have to fit each other.
 struct ObjectChecker::Object {
   struct Part {
     std::uint64_t address, bytes;
   };
-  std::vector<Part> parts;  ///< that are still to be read: a header goes on elsewhere
+  std::vector<Part> parts;  ///< continuation blocks, to be read after the first block of the header
   std::set<std::uint64_t> seen;
   std::set<std::uint64_t> kinds;
   std::optional<Dataspace> space;
@@ -38,11 +40,11 @@ ObjectChecker::ObjectChecker(const std::string& path, ExitCode damaged) : path_(
 void ObjectChecker::read_superblock(const FileLocation& location) {
   constexpr std::uint64_t longest = 100;
   const auto bytes = file_.read(0, std::min(longest, file_.size()), location);
-  Fields fields(bytes, location);
+  FieldReader fields(bytes, location);
   fields.signature(file_signature);
   const std::uint64_t version = fields.number(1);
-  location.require(version == 0 || version == 2 || version == 3,
-                   "is HDF5 with a superblock of version {}, expected 0, 2 or 3", version);
+  location.require(version == 0 || version == 2 || version == 3, "has a superblock of version {}, expected 0, 2 or 3",
+                   version);
   const auto sizes = [&] {
     const std::uint64_t offsets = fields.number(1), lengths = fields.number(1);
     location.require(offsets == 8 && lengths == 8, "has addresses of {} and lengths of {} bytes, expected 8", offsets,
@@ -59,19 +61,19 @@ void ObjectChecker::read_superblock(const FileLocation& location) {
     widths_.groups = fields.number(2);
     constexpr std::uint64_t widest = 1024;
     location.require(widths_.links >= 1 && widths_.links <= widest && widths_.groups >= 1 && widths_.groups <= widest,
-                     "has trees {} and {} wide", widths_.links, widths_.groups);
+                     "has B-tree widths {} and {}, expected 1 to 1024", widths_.links, widths_.groups);
     fields.skip(4);
-    location.require(fields.address() == 0, "begins elsewhere in its file");
-    absent("a list of free space");
+    location.require(fields.address() == 0, "has a base address that is not 0 (a user block)");
+    absent("a free space list");
     fields.address();
-    absent("a driver of its own");
-    fields.address();  // the root's name
+    absent("a driver information block");
+    fields.address();  // the name of the root
     root_ = fields.address();
-    location.require(fields.number(4) <= 1, "has a root that is cached as a link");
+    location.require(fields.number(4) <= 1, "has a root group that is cached as a link");
   } else {
     sizes();
     fields.skip(1);
-    location.require(fields.address() == 0, "begins elsewhere in its file");
+    location.require(fields.address() == 0, "has a base address that is not 0 (a user block)");
     absent("a superblock extension");
     fields.address();
     root_ = fields.address();
@@ -84,10 +86,10 @@ void ObjectChecker::check_object(std::uint64_t address, const std::string& where
   const FileLocation location{where, damaged_};
   Object object;
   read_header(address, location, object);
-  const auto links = [&](Fields& message) { read_link(message); };
-  const auto attributes = [&](Fields& message) { check_attribute(message); };
-  check_dense(file_, object.links, DenseKind::links, location, links);
-  check_dense(file_, object.attributes, DenseKind::attributes, location, attributes);
+  const auto links = [&](FieldReader& message) { read_link(message); };
+  const auto attributes = [&](FieldReader& message) { check_attribute(message); };
+  check_dense_storage(file_, object.links, DenseKind::links, location, links);
+  check_dense_storage(file_, object.attributes, DenseKind::attributes, location, attributes);
   if (object.symbol_table)
     check_symbol_table(file_, object.symbol_table->first, object.symbol_table->second, widths_, location);
   check_dataset(object, location);
@@ -95,7 +97,7 @@ void ObjectChecker::check_object(std::uint64_t address, const std::string& where
 }
 
 void ObjectChecker::read_header(std::uint64_t address, const FileLocation& location, Object& object) {
-  location.require(file_.contains(address, 16), "an object's header at {} lies past the end of the file", address);
+  location.require(file_.contains(address, 16), "object header at address {} is past the end of the file", address);
   auto bytes = file_.read(address, 16, location);
   const std::string_view start(reinterpret_cast<const char*>(bytes.data()), 4);
   if (start != "OHDR") {
@@ -104,10 +106,10 @@ void ObjectChecker::read_header(std::uint64_t address, const FileLocation& locat
   }
   constexpr std::uint64_t longest = 6 + 16 + 4 + 8;
   bytes = file_.read(address, std::min(longest, file_.size() - address), location);
-  Fields fields(bytes, location);
+  FieldReader fields(bytes, location);
   fields.signature("OHDR\2");
   const std::uint64_t flags = fields.number(1);
-  location.require(flags < 64, "an object's header has flags {}", flags);
+  location.require(flags < 64, "object header at address {} has flags {}, expected less than 64", address, flags);
   if (flags & 0x20) fields.skip(16);
   if (flags & 0x10) fields.skip(4);
   const std::uint64_t size = fields.number(std::size_t{1} << (flags & 3));
@@ -117,18 +119,19 @@ void ObjectChecker::read_header(std::uint64_t address, const FileLocation& locat
   for (std::size_t p = 0; p < object.parts.size(); ++p) {
     const Object::Part part = object.parts[p];
     const auto whole = file_.read(part.address, part.bytes, location);
-    Fields frame(whole, location);
+    FieldReader frame(whole, location);
     frame.signature("OCHK");
-    location.require(frame.left() >= 4, "a part of an object's header has {} bytes", part.bytes);
+    location.require(frame.left() >= 4, "object header continuation at address {} has {} bytes, expected at least 8",
+                     part.address, part.bytes);
     read_messages(frame.take(frame.left() - 4), false, ordered, object, location);
   }
 }
 
 void ObjectChecker::read_old_header(std::uint64_t address, const FileLocation& location, Object& object) {
   const auto bytes = file_.read(address, 16, location);
-  Fields fields(bytes, location);
+  FieldReader fields(bytes, location);
   const std::uint64_t version = fields.number(1);
-  location.require(version == 1, "an object's header has version {}", version);
+  location.require(version == 1, "object header at address {} has version {}, expected 1 or 2", address, version);
   fields.skip(7);
   const std::uint64_t size = fields.number(4);
   object.seen.insert(address);
@@ -143,24 +146,25 @@ void ObjectChecker::read_messages(std::span<const std::byte> bytes, bool old, bo
                                   const FileLocation& location) {
   constexpr std::uint64_t shared = 2;
   const std::size_t head = old ? 8 : 4 + (ordered ? 2 : 0);
-  Fields fields(bytes, location);
+  FieldReader fields(bytes, location);
   while (fields.left() >= head) {
     const std::uint64_t kind = fields.number(old ? 2 : 1), size = fields.number(2), flags = fields.number(1);
     fields.skip(old ? 3 : ordered ? 2 : 0);
-    location.require((flags & shared) == 0, "a part of its description is shared with other objects");
-    location.require(!old || size % 8 == 0, "a message of {} bytes", size);
-    read_message(kind, Fields(fields.take(size), location), object);
+    location.require((flags & shared) == 0,
+                     "has a header message that is shared with other objects, which Causeway does not read");
+    location.require(!old || size % 8 == 0, "has a header message of {} bytes, expected a multiple of 8", size);
+    read_message(kind, FieldReader(fields.take(size), location), object);
   }
-  location.require(!old || fields.left() == 0, "an object's header ends within a message");
+  location.require(!old || fields.left() == 0, "has an object header that ends within a message");
 }
 
-void ObjectChecker::read_message(std::uint64_t kind, Fields fields, Object& object) {
+void ObjectChecker::read_message(std::uint64_t kind, FieldReader fields, Object& object) {
   const FileLocation& location = fields.location();
   const bool first = object.kinds.insert(kind).second;
   const auto message = static_cast<Message>(kind);
   const bool may_repeat = message == Message::nothing || message == Message::link || message == Message::attribute ||
                           message == Message::continuation;
-  location.require(first || may_repeat, "has two messages of kind {}", kind);
+  location.require(first || may_repeat, "has two header messages of kind {}, expected one", kind);
   switch (message) {
     case Message::nothing:
       return;
@@ -213,9 +217,12 @@ void ObjectChecker::read_message(std::uint64_t kind, Fields fields, Object& obje
       return;
     case Message::continuation: {
       const Object::Part part{fields.address(), fields.address()};
-      location.require(
-          part.bytes >= 8 && object.seen.insert(part.address).second && object.parts.size() < most_header_parts,
-          "an object's header goes on in a circle or for ever");
+      location.require(part.bytes >= 8, "object header continuation at address {} has {} bytes, expected at least 8",
+                       part.address, part.bytes);
+      location.require(object.seen.insert(part.address).second, "object header has a cycle at address {}",
+                       part.address);
+      location.require(object.parts.size() < most_header_parts, "object header has more than {} continuations",
+                       most_header_parts);
       object.parts.push_back(part);
       return;
     }
@@ -225,10 +232,10 @@ void ObjectChecker::read_message(std::uint64_t kind, Fields fields, Object& obje
       return;
     }
   }
-  location.refuse("has a message of kind {}, which Causeway has no use for", kind);
+  location.refuse("has a header message of kind {:#x}, which Causeway does not read", kind);
 }
 
-void ObjectChecker::check_attribute(Fields& message) {
+void ObjectChecker::check_attribute(FieldReader& message) {
   const Attribute attribute = read_attribute(message);
   check_references(attribute.data, attribute.elements, attribute.type, message.location());
 }
@@ -244,27 +251,30 @@ void ObjectChecker::check_references(std::span<const std::byte> references, std:
 
 void ObjectChecker::check_dataset(const Object& object, const FileLocation& location) {
   if (!object.layout && !object.space && !object.type) return;
-  location.require(object.layout && object.space && object.type, "is neither a group nor a whole dataset");
+  location.require(object.layout && object.space && object.type,
+                   "has only some of the messages of a dataset: layout, dataspace, datatype");
   const DatasetLayout& layout = *object.layout;
   location.require(object.fill_bytes == 0 || (object.fill_bytes == object.type->size && !object.type->on_heap),
-                   "is filled with {} bytes for elements of {}", object.fill_bytes, object.type->size);
+                   "has a fill value of {} bytes, but elements of {}", object.fill_bytes, object.type->size);
   std::uint64_t bytes = 0;
   location.require(!__builtin_mul_overflow(object.space->elements, object.type->size, &bytes),
-                   "has more bytes than 64 bits count");
+                   "has 2^64 bytes or more");
   switch (layout.kind) {
     case DatasetLayout::Kind::compact:
-      location.require(layout.compact.size() == bytes, "keeps {} bytes, expected {}", layout.compact.size(), bytes);
+      location.require(layout.compact.size() == bytes, "has {} bytes of compact data, expected {}",
+                       layout.compact.size(), bytes);
       check_references(layout.compact, object.space->elements, *object.type, location);
       break;
     case DatasetLayout::Kind::contiguous:
       location.require(layout.address == undefined_address ||
                            (layout.bytes >= bytes && file_.contains(layout.address, layout.bytes)),
-                       "keeps its {} bytes past the end of the file", layout.bytes);
+                       "has {} bytes of data at address {}, expected {} within the file", layout.bytes, layout.address,
+                       bytes);
       break;
     case DatasetLayout::Kind::chunked:
       location.require(
           layout.chunk.size() == object.space->extents.size() + 1 && layout.chunk.back() == object.type->size,
-          "has chunks of another shape or type than its own");
+          "has chunks with another rank or element size than the dataset");
       check_chunk_index(file_, layout, *object.space, object.filtered, widths_, location);
       break;
     case DatasetLayout::Kind::virtual_dataset:

@@ -5,23 +5,22 @@
 #include <set>
 #include <string>
 
+#include "io/hdf5_guard/b_trees.hpp"
 #include "io/hdf5_guard/bytes.hpp"
 #include "io/hdf5_guard/messages.hpp"
-#include "io/hdf5_guard/trees.hpp"
 
 namespace causeway::hdf5_guard {
 
-/// What stands between a file that anybody may have made and HDF5 1.10, which believes most of what a file says: sizes,
-/// counts, addresses, and that what is to end ends. Every object is taken apart here first, with the structures that
-/// hold its attributes, links and chunks; what HDF5 would stumble over, what it never writes, and what Causeway has no
-/// use for (links' and types' sharing, compound types, files within files) is refused. Safe to use from several
-/// threads.
+/// Checks the objects of a file: each one's header, and the structures outside it that have its attributes, links and
+/// chunks. Throws for an object that libHDF5 could not read safely, for one that libHDF5 never writes, and for one with
+/// features that Causeway does not use (shared messages, compound types, superblock extensions). Each object is checked
+/// once. Safe to use from several threads.
 class ObjectChecker {
  public:
-  /// Looks at the superblock and the root group. Throws with the code `damaged`.
+  /// Checks the superblock and the root group. `damaged`: exit code of the errors thrown.
   ObjectChecker(const std::string& path, ExitCode damaged);
 
-  /// Looks at the object whose header lies at `address`; `where` names it in errors.
+  /// Checks the object whose header is at byte `address`; `where` names it in errors.
   void check_object(std::uint64_t address, const std::string& where);
 
  private:
@@ -32,8 +31,8 @@ class ObjectChecker {
   void read_old_header(std::uint64_t address, const FileLocation& location, Object& object);
   void read_messages(std::span<const std::byte> bytes, bool old, bool ordered, Object& object,
                      const FileLocation& location);
-  void read_message(std::uint64_t kind, Fields fields, Object& object);
-  void check_attribute(Fields& message);
+  void read_message(std::uint64_t kind, FieldReader fields, Object& object);
+  void check_attribute(FieldReader& message);
   void check_references(std::span<const std::byte> references, std::uint64_t count, const Datatype& type,
                         const FileLocation& location);
   void check_dataset(const Object& object, const FileLocation& location);

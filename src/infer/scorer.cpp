@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <optional>
 
-#include "io/file/first_rank.hpp"
+#include "io/file/rank_zero_work.hpp"
 #include "src/cli/log.hpp"
 #include "src/cli/progress.hpp"
 #include "src/health/watchdog.hpp"
@@ -116,9 +116,9 @@ class Scorer {
         model_(model),
         layout_(parse_layout(settings.compute.layout)),
         packs_(plan_packs(inputs.dataset().cu_seqlens(), settings.pack_tokens)),
-        first_rank_(runtime.mesh.world) {
-    first_rank_([&] { file_.emplace(settings.out, inputs.dataset(), inputs.embeddings, width()); });
-    first_rank_.agree();
+        rank_zero_(runtime.mesh.world) {
+    rank_zero_([&] { file_.emplace(settings.out, inputs.dataset(), inputs.embeddings, width()); });
+    rank_zero_.agree_on_failure();
   }
 
   /// Returns the log-likelihood of the dataset on rank 0, 0 on the others.
@@ -136,11 +136,11 @@ class Scorer {
       }
     }
     double total = 0;
-    first_rank_([&] {
+    rank_zero_([&] {
       file_->finish();
       total = file_->total();
     });
-    first_rank_.agree();
+    rank_zero_.agree_on_failure();
     return total;
   }
 
@@ -161,13 +161,13 @@ class Scorer {
     runtime_.rank_progress->enter(Phase::write);
     gather_rows_on_first_rank<double>(shards, group, scores.losses, 1, losses_at_once, mesh,
                                       [&](std::int64_t row, std::span<const double> values) {
-                                        first_rank_([&] { file_->add_losses(pack.first_token + row, values); });
+                                        rank_zero_([&] { file_->add_losses(pack.first_token + row, values); });
                                       });
     if (!inputs_.embeddings) return;
     const std::int64_t at_once = std::max<std::int64_t>(1, losses_at_once / width());
     gather_rows_on_first_rank<float>(shards, group, scores.embeddings, width(), at_once, mesh,
                                      [&](std::int64_t row, std::span<const float> values) {
-                                       first_rank_([&] { file_->add_embeddings(pack.first_token + row, values); });
+                                       rank_zero_([&] { file_->add_embeddings(pack.first_token + row, values); });
                                      });
   }
 
@@ -176,7 +176,7 @@ class Scorer {
   Model& model_;
   Layout layout_;
   std::vector<ScorePack> packs_;
-  FirstRank first_rank_;
+  RankZeroWork rank_zero_;
   std::optional<ScoreFile> file_;  // on rank 0
 };
 

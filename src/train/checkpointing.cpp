@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "io/checkpoint/checkpoint_folders.hpp"
-#include "io/checkpoint/damage.hpp"
+#include "io/checkpoint/corrupt_errors.hpp"
 #include "src/model/model_checkpoint.hpp"
 
 namespace causeway {
@@ -78,7 +78,7 @@ void require_same_data_order(const hdf5::Object& state, const TrainSettings& set
 }  // namespace
 
 TrainingState training_state_of(const Checkpoint& checkpoint) {
-  return damage_is_corrupt([&] {
+  return usage_errors_as_corrupt([&] {
     const hdf5::Object state = checkpoint.state();
     const TrainingState run{.step = state.integer_attribute("step"),
                             .tokens_seen = state.integer_attribute("tokens_seen"),
@@ -189,7 +189,7 @@ RunCheckpoints::RunCheckpoints(const TrainSettings& settings, Runtime& runtime, 
       writer_({.run = settings.run,
                .retention = {.last = settings.keep_last, .every = settings.keep_every, .damaged = std::move(damaged)},
                .hook = std::move(hook),
-               .beside = asynchronous_},
+               .on_own_thread = asynchronous_},
               runtime.mesh.world, runtime.stream) {}
 
 std::optional<PublishedCheckpoint> RunCheckpoints::save(const TrainingState& state, const Model& model,

@@ -1,6 +1,6 @@
-// A checkpoint of two ranks under a manifest that fits its files, as whoever made them would write it: it opens and
-// every tensor is read, or an error says why not. One whose files are damaged is told by the manifest alone
-// (tests/io/checkpoint/test_checkpoint.cpp).
+// A checkpoint of two ranks with a manifest that fits its mutated files, as an attacker would write it: every tensor is
+// read, or opening or reading throws Error. (Files that do not fit the manifest:
+// tests/io/checkpoint/test_checkpoint.cpp.)
 #include "io/checkpoint/checkpoint.hpp"
 
 #include "io/file/sha256.hpp"

@@ -8,7 +8,7 @@
 
 namespace causeway::fuzz {
 
-/// The files of a checkpoint in one input: each but the last with three bytes of its length before it.
+/// The files of a checkpoint in one input. Before each file except the last are three bytes with its length.
 inline std::vector<std::string> files_of(std::string_view input, std::size_t count) {
   std::vector<std::string> files;
   for (std::size_t f = 0; f < count; ++f) {

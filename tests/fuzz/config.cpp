@@ -1,5 +1,5 @@
-// A command's options, from its command line or an INI file: refused, or printed as an INI file (--print-config) that
-// sets the same once more.
+// The options of a command, from its command line or an INI file: refused, or printed as an INI file (--print-config)
+// that sets the same options again.
 #include <vector>
 
 #include "src/cli/command.hpp"
@@ -9,7 +9,7 @@
 namespace causeway::fuzz {
 namespace {
 
-/// What --print-config would print, where the arguments are taken.
+/// The output of --print-config; nothing if the arguments are refused.
 std::optional<std::string> ini_of(const Command& command, const std::vector<std::string>& arguments) {
   std::optional<std::string> ini;
   accepts(
@@ -50,7 +50,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const Command& command = commands()[data[0] % commands().size()];
   if (data[1] % 8 == 7) read_layers(text);
   const bool from_file = data[1] % 2 == 0;
-  if (!from_file && text.find('\0') != text.npos) return 0;  // no command line holds one
+  if (!from_file && text.find('\0') != text.npos) return 0;  // a command line cannot contain a NUL
   const auto ini = ini_of(
       command, from_file ? std::vector<std::string>{"--config", folder.write("given.ini", text)} : lines_of(text));
   if (!ini) return 0;

@@ -12,12 +12,12 @@
 #include "kernels/core/error.hpp"
 #include "tests/support/temporary_folder.hpp"
 
-/// What the fuzz targets share. A target is one LLVMFuzzerTestOneInput in a file of its own: it gives an input, as a
-/// file in memory, to the entry point that the program itself calls. libFuzzer looks for inputs that break it
-/// (scripts/fuzz); replay.cpp runs those it has kept.
+/// Shared by the fuzz targets. A target is a file with one LLVMFuzzerTestOneInput: it writes an input to a file in
+/// memory and calls the same function as the program does. libFuzzer searches for inputs that make it fail
+/// (scripts/fuzz); replay.cpp runs the inputs in tests/fuzz/corpus.
 namespace causeway::fuzz {
 
-/// Ends the process as a crash does: libFuzzer then keeps the input.
+/// Ends the process like a crash, so that libFuzzer keeps the input.
 template <class... Args>
 [[noreturn]] void violated(fmt::format_string<Args...> format, Args&&... args) {
   fmt::print(stderr, "\nviolated: {}\n", fmt::format(format, std::forward<Args>(args)...));
@@ -30,8 +30,8 @@ void holds(bool condition, fmt::format_string<Args...> format, Args&&... args) {
   if (!condition) violated(format, std::forward<Args>(args)...);
 }
 
-/// Whether `work` took the input. It may refuse it by an Error of one of these codes and in no other way:
-/// std::bad_alloc is a size that was believed, any other exception one nobody thought of.
+/// Whether `work` accepts the input. It may refuse it only with an Error of one of these codes. std::bad_alloc means
+/// that it trusted a size; any other exception is a defect too.
 template <class Work>
 bool accepts(Work&& work, std::initializer_list<ExitCode> refusals) {
   try {

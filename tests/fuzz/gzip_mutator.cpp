@@ -1,5 +1,5 @@
-// Mutates what is compressed instead of its compressed bytes, three times of four: no chain of random flips makes
-// deflate and CRC-32 right again.
+// Three times of four mutates the uncompressed text and compresses it again, because random changes of compressed bytes
+// never give valid deflate data and a valid CRC-32.
 #include <zlib.h>
 
 #include <algorithm>
@@ -15,7 +15,7 @@ namespace {
 constexpr int gzip_format = 15 + 16;  // zlib's window bits for gzip
 constexpr std::size_t head = 1;       // the byte before the file that chooses its reader's buffer, see reader.cpp
 
-/// The first member's bytes; empty where it is damaged.
+/// The uncompressed bytes of the first member; empty if it is damaged.
 std::vector<std::uint8_t> inflated(const std::uint8_t* data, std::size_t size, std::size_t limit) {
   std::vector<std::uint8_t> plain(limit);
   z_stream stream{};

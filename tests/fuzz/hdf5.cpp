@@ -1,4 +1,4 @@
-// Any HDF5 file: everything in it is listed and read, or refused.
+// Any HDF5 file: everything in it is listed and read, or throws Error.
 #include "io/hdf5/hdf5.hpp"
 
 #include <algorithm>
@@ -8,7 +8,7 @@
 namespace causeway::fuzz {
 namespace {
 
-constexpr int deepest = 4;  // a group may have become its own member
+constexpr int deepest = 4;  // a mutated group may contain itself
 constexpr std::int64_t most_values = 1 << 20, most_strings = 1000;
 constexpr std::initializer_list<ExitCode> refusals = {ExitCode::usage, ExitCode::corrupt};
 

@@ -1,5 +1,5 @@
-// HDF5 files whose metadata was changed get its checksums right again, so that the fuzzer gets beyond them. Format:
-// HDF5 File Format Specification 3.0.
+// Corrects the checksums of an HDF5 file's structures after a mutation, so that the fuzzer gets past them. Format: HDF5
+// File Format Specification 3.0.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,7 @@ namespace causeway::fuzz {
 
 inline constexpr std::size_t checksum_bytes = 4;
 
-/// A file's structures, each followed by its checksum.
+/// Finds the structures of a file by their signatures; a checksum follows each.
 class Hdf5Repair {
  public:
   explicit Hdf5Repair(std::span<std::uint8_t> file)
@@ -64,7 +64,7 @@ class Hdf5Repair {
     messages(body, size, flags, 0);
   }
 
-  /// Follows the messages that say where the header goes on.
+  /// Follows the continuation messages of a header.
   void messages(std::size_t begin, std::uint64_t size, std::uint64_t header_flags, int depth) {
     constexpr std::uint64_t continuation = 0x10;
     const std::size_t head = header_flags & 4 ? 6 : 4;
@@ -100,8 +100,8 @@ class Hdf5Repair {
                         pointers = number(at + 10, 1), block = number(at + 60, 8);
     const std::uint64_t bits = number(at + 7, 1);
     if (smallest == 0 || !std::has_single_bit(smallest) || pointers == 0 || !std::has_single_bit(pointers)) return;
-    // Super blocks 2·log2(pointers) and up are pointed at from the index block; the data blocks of those before are,
-    // one by one.
+    // The index block has pointers to super blocks 2·log2(pointers) and up, and to each data block of the earlier super
+    // blocks.
     const auto log2 = [](std::uint64_t value) { return static_cast<std::uint64_t>(std::countr_zero(value)); };
     const std::uint64_t super_blocks = 1 + bits - log2(smallest), direct = 2 * log2(pointers);
     if (super_blocks < direct || super_blocks > 64) return;
@@ -109,7 +109,7 @@ class Hdf5Repair {
   }
 
   std::span<std::uint8_t> file_;
-  std::string_view text_;  ///< the same
+  std::string_view text_;  ///< the same bytes as file_
 };
 
 }  // namespace causeway::fuzz

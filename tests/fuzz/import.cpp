@@ -1,5 +1,5 @@
-// `causeway import` of one file of any format: a dataset that verifies and holds what was reported, or an error that
-// says why and no trace of a file.
+// `causeway import` of one file of any format: writes a dataset that verifies and has the reported counts, or throws
+// Error and leaves no file.
 #include "io/data/import.hpp"
 #include "io/data/dataset.hpp"
 #include "tests/fuzz/fuzz.hpp"

@@ -1,4 +1,4 @@
-// manifest.json: refused as damaged, or exactly what would be written again.
+// manifest.json: refused as damaged, or written again with exactly the same bytes.
 #include "io/checkpoint/manifest.hpp"
 
 #include "tests/fuzz/fuzz.hpp"

@@ -1,6 +1,6 @@
-// Built once a text format, with CAUSEWAY_READER and CAUSEWAY_ENDING: the reader over a buffer of a few bytes finds the
-// documents that it finds with all of the file in memory, or both refuse it. What begins as gzip does is a file ending
-// in .gz.
+// Built for each text format, with CAUSEWAY_READER and CAUSEWAY_ENDING. With a buffer of a few bytes the reader finds
+// the same documents as with the whole file in memory, or both refuse the file. An input that starts as gzip does gets
+// a name that ends with .gz.
 #include <vector>
 
 #include "io/data/readers/reader.hpp"
@@ -56,8 +56,8 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const bool compressed = text.starts_with("\x1f\x8b");
   const std::string path = folder.write(std::string("input" CAUSEWAY_ENDING) + (compressed ? ".gz" : ""), text);
   const Outcome whole = read(path, std::size_t{1} << 13), pieces = read(path, 2 + data[0] % 30);
-  // Where gzip is damaged, how much comes out before that shows depends on the buffer, and so does which of two faults
-  // is met first.
+  // In damaged gzip the text before the damage is found depends on the buffer, and so does which of two faults is
+  // reported.
   if (compressed)
     holds(whole.refusal.empty() == pieces.refusal.empty(), "'{}' but '{}' in pieces", whole.refusal, pieces.refusal);
   else

@@ -1,5 +1,4 @@
-// The fuzz targets without libFuzzer: gives every file of the folders and files named to one target, as an ordinary
-// test.
+// The fuzz targets without libFuzzer, as ordinary tests: runs one target on every file of the given folders and files.
 #include <algorithm>
 #include <vector>
 

@@ -12,7 +12,7 @@
 #include "io/checkpoint/checkpoint_folders.hpp"
 #include "io/checkpoint/checkpoint_writer.hpp"
 
-/// What tests of checkpoints share: a small one with tensors of every kind, and how it is looked at.
+/// Shared by the tests of checkpoints: writes and checks a small checkpoint with tensors of every kind.
 namespace causeway::test {
 
 /// Tensors of one to four axes and every type.
@@ -44,7 +44,7 @@ inline std::vector<std::byte> elements(std::size_t n, Range range, std::int64_t 
   return bytes;
 }
 
-/// Rank r of R brings elements ⌊rn/R⌋ … ⌊(r+1)n/R⌋ of each tensor; the last tensor comes from the last rank alone.
+/// Rank r of R writes elements ⌊rn/R⌋ … ⌊(r+1)n/R⌋ of each tensor; only the last rank writes the last tensor.
 struct Part {
   CheckpointContent content;
   std::vector<std::vector<std::byte>> data;

@@ -1,5 +1,4 @@
-// Seeded mutations of good inputs: whatever they became, reading ends with success or with an Error, and no file is
-// left half-written.
+// Seeded mutations of valid inputs: reading each of them succeeds or throws Error, and leaves no incomplete file.
 #include <gtest/gtest.h>
 
 #include "io/data/dataset.hpp"
@@ -14,7 +13,7 @@ namespace {
 
 using testing::TemporaryFolder;
 
-/// Draws in a row.
+/// A sequence of random numbers.
 class Dice {
  public:
   explicit Dice(std::uint64_t seed) : random_(seed, 17) {}
@@ -25,7 +24,7 @@ class Dice {
   std::uint64_t index_ = 0;
 };
 
-/// Flips, overwrites, inserts, repeats, removes and cuts, one to four times.
+/// One to four changes: a flipped bit, an overwritten byte, inserted, repeated or removed bytes, a truncation.
 std::string mutated(std::string bytes, Dice& dice, std::string_view alphabet) {
   for (std::size_t times = 1 + dice.below(4); times > 0 && !bytes.empty(); --times) {
     const std::size_t at = dice.below(bytes.size()), length = std::min(1 + dice.below(30), bytes.size() - at);
@@ -73,7 +72,7 @@ const std::vector<Seed>& seeds() {
 class EverySeed : public ::testing::TestWithParam<Seed> {};
 INSTANTIATE_TEST_SUITE_P(Fuzz, EverySeed, ::testing::ValuesIn(seeds()), [](const auto& row) { return row.param.name; });
 
-TEST_P(EverySeed, ImportsOrSaysWhyNot) {
+TEST_P(EverySeed, IsImportedOrRefused) {
   const TemporaryFolder folder;
   Dice dice(GetParam().name.size());
   int imported = 0, refused = 0;
@@ -95,9 +94,9 @@ TEST_P(EverySeed, ImportsOrSaysWhyNot) {
   EXPECT_TRUE(refused > 0 || GetParam().name == "Lines");
 }
 
-/// Reads all there is in a file that may be anything.
+/// Reads everything in a file with arbitrary bytes.
 void read_everything(const hdf5::File& file, const std::string& group, int depth = 0) {
-  if (depth > 4) return;  // a group may have become its own member
+  if (depth > 4) return;  // a mutated group may contain itself
   for (const std::string& name : file.attribute_names()) file.attribute(name);
   for (const std::string& name : file.list(group)) {
     const std::string path = group + "/" + name;

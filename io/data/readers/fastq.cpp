@@ -46,7 +46,7 @@ void read_fastq(LineReader& lines, DocumentSink& out) {
     if (part->last)
       expected = expected == Line::quality ? Line::name : static_cast<Line>(static_cast<int>(expected) + 1);
   }
-  // The empty quality line of an empty record may be missing, as the last line's end may.
+  // At the end of the file an empty record may lack its quality line, which is empty too.
   const bool complete = expected == Line::name || (expected == Line::quality && bases == 0);
   if (!complete) lines.refuse("found the end of the file within record '{}', expected four lines", name.get());
 }

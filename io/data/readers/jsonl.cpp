@@ -9,8 +9,8 @@ namespace {
 
 using Json = nlohmann::json;
 
-/// Keeps `text`, `id` and `name` of the outermost object and nothing else, so that a line of a million brackets builds
-/// no tree.
+/// Keeps only `text`, `id` and `name` of the outermost object. No tree is built, so a line of a million brackets needs
+/// no memory.
 class Record : public nlohmann::json_sax<Json> {
  public:
   std::optional<std::string> text, id, name;

@@ -11,7 +11,7 @@
 
 namespace causeway {
 
-/// Where readers put documents, a part at a time.
+/// Receives the documents of a reader, in parts.
 class DocumentSink {
  public:
   std::function<void(const std::string& name)> begin;
@@ -26,9 +26,8 @@ class DocumentSink {
   std::array<std::int32_t, 4096> tokens_;
 };
 
-/// The formats, a file each under io/readers/. Each reads a whole file, in memory bounded by `longest_name` and
-/// `longest_json_line` whatever is in it, and throws Error(usage) saying file, line, what was found and what was
-/// expected.
+/// Reads a whole file of one format, in memory bounded by `longest_name` and `longest_json_line`. Throws Error(usage)
+/// with file, line, what was found and what was expected. Each format has a file in this folder.
 using Reader = void (*)(LineReader& lines, DocumentSink& out);
 
 /// >name description, then lines of letters, '*', '-' and '.'. A record is a document, named by its first word; a
@@ -40,7 +39,7 @@ void read_fasta(LineReader& lines, DocumentSink& out);
 /// qualities are checked and dropped.
 void read_fastq(LineReader& lines, DocumentSink& out);
 
-/// The file is one document, byte for byte, named as the file is.
+/// The file is one document, byte for byte, with the name of the file.
 void read_text(LineReader& lines, DocumentSink& out);
 
 /// A line is a document, named file:line, without its line end; blank lines are skipped.
@@ -56,7 +55,7 @@ void read_tokens(LineReader& lines, DocumentSink& out);
 constexpr std::size_t longest_name = 4096;
 constexpr std::size_t longest_json_line = 64 << 20;
 
-/// Collects the first word of a line that comes in parts.
+/// The first word of a line that comes in parts.
 class FirstWord {
  public:
   void clear() {
@@ -71,7 +70,7 @@ class FirstWord {
   bool done_ = false;
 };
 
-/// Appends a part of a sequence without its blanks, and returns how many letters it has; refuses what is no sequence.
+/// Appends a part of a sequence without its blanks. Returns its number of letters. Throws for other characters.
 std::int64_t append_sequence(std::string_view text, const LineReader& lines, DocumentSink& out);
 
 }  // namespace causeway

@@ -4,7 +4,7 @@ namespace causeway {
 
 void read_tokens(LineReader& lines, DocumentSink& out) {
   std::vector<std::int32_t> tokens;  // of this part of the line
-  std::int64_t value = -1;           // of the number being read, which may go on in the next part; -1: none
+  std::int64_t value = -1;           // of the current number, which may continue in the next part; -1: none
   bool begun = false;
   const auto end_number = [&] {
     if (value >= 0) tokens.push_back(static_cast<std::int32_t>(value));

@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 using testing::bytes_of;
 using testing::TemporaryFolder;
 
-TEST(Checkpoint, IsReadInAnyRangesHoweverManyRanksWroteIt) {
+TEST(Checkpoint, IsReadInAnyRangesForAnyNumberOfWriters) {
   const TemporaryFolder folder;
   for (const int ranks : {1, 2, 3, 7}) {
     const std::string run = folder / fmt::format("run{}", ranks);
@@ -34,7 +34,7 @@ TEST(Checkpoint, IsReadInAnyRangesHoweverManyRanksWroteIt) {
   }
 }
 
-TEST(Checkpoint, HasTheSameBytesWheneverItIsWritten) {
+TEST(Checkpoint, HasTheSameBytesAtEveryTime) {
   const TemporaryFolder folder;
   for (const char* run : {"a", "b"}) on_ranks(3, [&](Communicator& world) { write(folder / run, 5, world); });
   const std::vector<std::string> names = names_in(folder / "a/step-5");
@@ -58,7 +58,7 @@ TEST(Checkpoint, TheLatestIsTheLastOneWritten) {
   EXPECT_EQ(names_in(run), (std::vector<std::string>{"latest", "step-1", "step-2"}));
 }
 
-/// What can happen to a file of a checkpoint that lies around; `other`: the same file of another checkpoint.
+/// Damage to a file of a checkpoint. `other`: the same file of another checkpoint.
 struct Damage {
   const char* name;
   std::function<void(const std::string& file, const std::string& other)> happen;
@@ -100,7 +100,7 @@ std::vector<Damage> damages() {
   return all;
 }
 
-TEST(Checkpoint, EveryDamageToEveryFileIsNamed) {
+TEST(Checkpoint, EveryDamageNamesItsFile) {
   const TemporaryFolder folder;
   on_ranks(2, [&](Communicator& world) {
     for (const std::int64_t step : {1, 2}) write(folder / "run", step, world);
@@ -116,7 +116,7 @@ TEST(Checkpoint, EveryDamageToEveryFileIsNamed) {
     }
 }
 
-TEST(Checkpoint, DamageIsFoundByWhicheverRankLooksAtIt) {
+TEST(Checkpoint, DamageFoundByAnyRankThrowsOnAll) {
   const TemporaryFolder folder;
   on_ranks(5, [&](Communicator& world) { write(folder / "run", 1, world); });
   flip(folder / "run/step-1/shard-00004.h5", 0.5, 3);
@@ -127,7 +127,7 @@ TEST(Checkpoint, DamageIsFoundByWhicheverRankLooksAtIt) {
   EXPECT_EQ(told, 3);
 }
 
-TEST(Checkpoint, WhatIsNoCheckpointSaysSo) {
+TEST(Checkpoint, OtherFoldersAreNotCheckpoints) {
   const TemporaryFolder folder;
   const std::string run = folder / "run";
   on_ranks(2, [&](Communicator& world) { write(run, 1, world); });
@@ -144,14 +144,14 @@ TEST(Checkpoint, WhatIsNoCheckpointSaysSo) {
             ExitCode::corrupt);
   EXPECT_EQ(code_of([&] { Checkpoint(folder / "nowhere"); }, "nowhere"), ExitCode::usage);
   fs::rename(run + "/step-1", run + "/step-7");
-  EXPECT_EQ(code_of([&] { Checkpoint(run + "/step-7"); }, "manifest.json: is of step 1"), ExitCode::corrupt);
+  EXPECT_EQ(code_of([&] { Checkpoint(run + "/step-7"); }, "manifest.json: has step 1"), ExitCode::corrupt);
   EXPECT_EQ(code_of([&] { latest_checkpoint(run); }, "latest"), ExitCode::corrupt);
   fs::rename(run + "/step-7", run + "/best");
   expect_whole(Checkpoint(run + "/best"));
 }
 
-/// Checkpoints as they were before shards: one index.h5 that holds the tensors, and no manifest.
-TEST(Checkpoint, OfVersionOneIsStillRead) {
+/// A checkpoint of version 1: one index.h5 with the tensors, and no manifest.
+TEST(Checkpoint, VersionOneIsRead) {
   const TemporaryFolder folder;
   const std::string index = folder / "run/step-5/index.h5";
   fs::create_directories(folder / "run/step-5");
@@ -187,18 +187,18 @@ TEST(Checkpoint, OfVersionOneIsStillRead) {
   }
 }
 
-/// No file of this process grows beyond `bytes` from now on, as on a full disk.
+/// Limits the size of every file that this process writes, as a full disk does.
 void fill_the_disk(rlim_t bytes) {
   std::signal(SIGXFSZ, SIG_IGN);
   const rlimit limit{bytes, bytes};
   setrlimit(RLIMIT_FSIZE, &limit);
 }
 
-TEST(CheckpointDeathTest, AFullDiskLeavesTheOneBeforeAndNothingElse) {
+TEST(CheckpointDeathTest, AFullDiskKeepsTheEarlierCheckpointAndLeavesNothingElse) {
   const TemporaryFolder folder;
   const std::string run = folder / "run";
   on_ranks(1, [&](Communicator& world) { write(run, 1, world); });
-  // In a process of its own: HDF5 1.10 never quite lets go of a file that it could not write to its end.
+  // In another process: libHDF5 1.10 keeps a file open that it could not write completely.
   const auto in_a_child = [&] {
     fill_the_disk(4096);
     std::atomic<int> told = 0;
@@ -212,7 +212,7 @@ TEST(CheckpointDeathTest, AFullDiskLeavesTheOneBeforeAndNothingElse) {
   EXPECT_EQ(names_in(run), (std::vector<std::string>{"latest", "step-1"}));
 }
 
-TEST(Checkpoint, AFolderThatCannotBeEndsEveryRankAlike) {
+TEST(Checkpoint, AFolderThatCannotBeCreatedThrowsOnEveryRank) {
   const TemporaryFolder folder;
   folder.write("run", "a file where the folder should be");
   std::atomic<int> failed = 0;

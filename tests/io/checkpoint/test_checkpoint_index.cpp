@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "io/checkpoint/tensor_boxes.hpp"
+#include "io/checkpoint/hyperslabs.hpp"
 #include "tests/io/checkpoint_support.hpp"
 #include "tests/support/ranks.hpp"
 #include "tests/support/temporary_folder.hpp"
@@ -17,7 +17,7 @@ namespace {
 using testing::TemporaryFolder;
 using Part = hdf5::VirtualDataset::Part;
 
-TEST(CheckpointIndex, ShowsOthersWhatAPlainFileWould) {
+TEST(CheckpointIndex, LooksToOtherProgramsLikeAPlainFile) {
   const TemporaryFolder folder;
   on_ranks(5, [&](Communicator& world) { write(folder / "run", 5, world); });
   {
@@ -45,12 +45,12 @@ TEST(CheckpointIndex, ShowsOthersWhatAPlainFileWould) {
       EXPECT_EQ(quietly(fmt::format("h5dump -d /{} -y -o {}.txt {}", tensor.name, file, file)), 0);
     EXPECT_EQ(testing::bytes_of(index + ".txt"), testing::bytes_of(folder / "plain.h5.txt")) << tensor.name;
   }
-  // What a missing shard leaves is not taken for numbers.
+  // The elements of a missing shard must not look like values.
   std::filesystem::remove(folder / "run/step-5/shard-00000.h5");
   EXPECT_NE(quietly(fmt::format("h5diff {} {} /parameters/matrix /parameters/matrix", index, folder / "plain.h5")), 0);
 }
 
-/// An index with one tensor of [6, 4] elements that shows these parts.
+/// An index with one tensor of [6, 4] elements and these mappings.
 std::string index_of(const TemporaryFolder& folder, const std::vector<Part>& parts) {
   hdf5::File file = hdf5::File::open(folder / "index.h5", hdf5::Access::create);
   file.create_virtual("parameters/x", {.shape = {6, 4}, .type = hdf5::f32, .parts = parts});
@@ -58,7 +58,7 @@ std::string index_of(const TemporaryFolder& folder, const std::vector<Part>& par
   return folder / "index.h5";
 }
 
-TEST(CheckpointIndex, LeadsNowhereButToItsShards) {
+TEST(CheckpointIndex, RefusesOtherFilesThanItsShards) {
   const TemporaryFolder folder;
   const auto parts_of = [&](const std::vector<Part>& parts) {
     return tensor_parts(hdf5::File::open(index_of(folder, parts), hdf5::Access::read), "parameters/x", 2);
@@ -82,7 +82,7 @@ TEST(CheckpointIndex, LeadsNowhereButToItsShards) {
       {shard(a, 0, 2), shard(b, 2, 2), shard(a, 4, 2)},      // and back
       {shard(a, 0, 2, 1), shard(b, 2, 4)},                   // not from the shard's first element
       {shard(a, 0, 2), shard(b, 2, 3), shard(b, 5, 1, 13)},  // a gap in the shard
-      {shard(a, 0, 1), shard(a, 1, 1, 4), shard(b, 2, 4)},   // not in the fewest boxes
+      {shard(a, 0, 1), shard(a, 1, 1, 4), shard(b, 2, 4)},   // not in the fewest slabs
       {{.file = a, .start = {0, 0}, .extent = {6, 2}, .source_begin = 0},
        {.file = b, .start = {0, 2}, .extent = {6, 2}, .source_begin = 0}}};
   for (std::size_t row = 0; row < bad.size(); ++row)
@@ -93,7 +93,7 @@ TEST(CheckpointIndex, LeadsNowhereButToItsShards) {
     EXPECT_EQ(code_of([&] { parts_of({shard(file, 0, 6)}); }, "index.h5:/parameters/x"), ExitCode::corrupt) << file;
 }
 
-/// Of what create_virtual() cannot write.
+/// Mappings that create_virtual() cannot write.
 TEST(CheckpointIndex, RefusesOtherPathsGrowingSourcesAndLinks) {
   const TemporaryFolder folder;
   const auto parts = [&] {

@@ -19,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::TemporaryFolder;
 
-/// What a training loop does about its checkpoint, until that is there: one sum a step.
+/// What a training loop does until its checkpoint is published: one sum in each step.
 PublishedCheckpoint step_on(CheckpointWriter& writer, Communicator& ranks) {
   while (true) {
     const auto [done, failed] = writer.progress();
@@ -29,7 +29,7 @@ PublishedCheckpoint step_on(CheckpointWriter& writer, Communicator& ranks) {
   }
 }
 
-TEST(CheckpointWriter, KeepsWhatWasThereWhenItStarted) {
+TEST(CheckpointWriter, WritesTheValuesThatWereThereAtStart) {
   const TemporaryFolder folder;
   on_ranks(3, [&](Communicator& world) {
     Part part(5, world);
@@ -42,7 +42,7 @@ TEST(CheckpointWriter, KeepsWhatWasThereWhenItStarted) {
                                  }},
                             world, Stream());
     writer.start(5, part.content);
-    EXPECT_TRUE(writer.busy());  // its thread waits for what comes next
+    EXPECT_TRUE(writer.busy());  // its thread waits for this test
     for (auto& bytes : part.data) std::ranges::fill(bytes, std::byte{0x55});
     promise.set_value();
     const PublishedCheckpoint published = step_on(writer, world);
@@ -56,18 +56,18 @@ TEST(CheckpointWriter, KeepsWhatWasThereWhenItStarted) {
   expect_whole(Checkpoint(folder / "run"));
 }
 
-/// Every stage at which something can happen, on a run that has step 1 and writes step 2 with one older to be removed.
+/// Every stage, for a run that has step 1 and writes step 2, after which an older checkpoint is removed.
 constexpr CheckpointStage stages[] = {CheckpointStage::copy,    CheckpointStage::shard,  CheckpointStage::hash,
                                       CheckpointStage::hashed,  CheckpointStage::index,  CheckpointStage::manifest,
                                       CheckpointStage::publish, CheckpointStage::latest, CheckpointStage::retire};
 
-bool on_first_rank_alone(CheckpointStage stage) { return stage >= CheckpointStage::index; }
+bool on_rank_zero_only(CheckpointStage stage) { return stage >= CheckpointStage::index; }
 
-TEST(CheckpointWriter, WhatFailsAnywhereEndsAllRanksAlikeAndLeavesTheOthersWhole) {
-  for (const bool beside : {true, false})
+TEST(CheckpointWriter, AFailureAnywhereThrowsOnAllRanksAndKeepsEarlierCheckpoints) {
+  for (const bool on_own_thread : {true, false})
     for (const CheckpointStage stage : stages) {
       if (stage == CheckpointStage::retire || stage == CheckpointStage::latest)
-        continue;  // the checkpoint is there by then
+        continue;  // the checkpoint is published already
       const TemporaryFolder folder;
       const std::string run = folder / "run";
       std::atomic<int> told = 0;
@@ -75,14 +75,14 @@ TEST(CheckpointWriter, WhatFailsAnywhereEndsAllRanksAlikeAndLeavesTheOthersWhole
         write(run, 1, world);
         const Part part(2, world);
         bool failing = true;
-        const int failing_rank = on_first_rank_alone(stage) ? 0 : 1;
+        const int failing_rank = on_rank_zero_only(stage) ? 0 : 1;
         CheckpointWriter writer({.run = run,
                                  .hook =
                                      [&](CheckpointStage at, const std::string& path) {
                                        if (failing && at == stage && world.rank() == failing_rank)
                                          fail(ExitCode::io, "{}: no room here", path);
                                      },
-                                 .beside = beside},
+                                 .on_own_thread = on_own_thread},
                                 world, Stream());
         told += code_of(
                     [&] {
@@ -95,7 +95,7 @@ TEST(CheckpointWriter, WhatFailsAnywhereEndsAllRanksAlikeAndLeavesTheOthersWhole
         EXPECT_FALSE(fs::exists(run + "/step-2.tmp"));
         EXPECT_FALSE(fs::exists(run + "/step-2"));
         world.barrier();
-        failing = false;  // room was made
+        failing = false;  // the cause is gone
         writer.start(2, part.content);
         EXPECT_EQ(writer.finish().value().step, 2);
       });
@@ -104,7 +104,7 @@ TEST(CheckpointWriter, WhatFailsAnywhereEndsAllRanksAlikeAndLeavesTheOthersWhole
     }
 }
 
-TEST(CheckpointWriter, GoneWhileItWritesAnnouncesNothing) {
+TEST(CheckpointWriter, DestroyedWhileWritingItPublishesNothing) {
   const TemporaryFolder folder;
   const std::string run = folder / "run";
   on_ranks(2, [&](Communicator& world) {
@@ -124,7 +124,7 @@ TEST(CheckpointWriter, GoneWhileItWritesAnnouncesNothing) {
   EXPECT_EQ(names_in(run), (std::vector<std::string>{"latest", "step-1", "step-3"}));
 }
 
-/// Runs `body` in a process of its own; its exit status.
+/// Runs `body` in another process; returns its exit status.
 int in_a_child(const std::function<void()>& body) {
   const pid_t child = fork();
   if (child == 0) {
@@ -136,11 +136,11 @@ int in_a_child(const std::function<void()>& body) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
 }
 
-TEST(CheckpointWriter, ACrashAtAnyStageLeavesEveryAnnouncedCheckpointWhole) {
-  for (const std::int64_t step : {3, 2})  // a new one, and one in the place of another
+TEST(CheckpointWriter, ACrashAtAnyStageKeepsEveryPublishedCheckpointComplete) {
+  for (const std::int64_t step : {3, 2})  // a new checkpoint, and one that replaces another
     for (const CheckpointStage stage : stages)
       for (const int rank : {0, 1}) {
-        if (on_first_rank_alone(stage) && rank != 0) continue;
+        if (on_rank_zero_only(stage) && rank != 0) continue;
         const TemporaryFolder folder;
         const std::string run = folder / "run";
         on_ranks(2, [&](Communicator& world) {
@@ -163,9 +163,9 @@ TEST(CheckpointWriter, ACrashAtAnyStageLeavesEveryAnnouncedCheckpointWhole) {
         EXPECT_EQ(exit, 9) << name_of(stage);
         for (int again = 0; again < 2; ++again) {
           const std::vector<std::int64_t> steps = published_steps(run);
-          EXPECT_GE(steps.size(), 2u) << name_of(stage);  // retiring comes last
+          EXPECT_GE(steps.size(), 2u) << name_of(stage);  // old checkpoints are removed last
           for (const std::int64_t there : steps) expect_whole(Checkpoint(run + "/" + step_folder(there)));
-          expect_whole(Checkpoint(run));  // as `latest` says
+          expect_whole(Checkpoint(run));  // the one that `latest` points to
           EXPECT_EQ(steps.front() == 3, step == 3 && stage >= CheckpointStage::latest) << name_of(stage);
           recover_checkpoints(run);
         }
@@ -176,11 +176,11 @@ TEST(CheckpointWriter, ACrashAtAnyStageLeavesEveryAnnouncedCheckpointWhole) {
       }
 }
 
-TEST(CheckpointFolders, AnExchangeCutInHalfIsTakenBack) {
+TEST(CheckpointFolders, AnInterruptedExchangeIsReverted) {
   const TemporaryFolder folder;
   const std::string run = folder / "run";
   on_ranks(1, [&](Communicator& world) { write(run, 4, world); });
-  fs::rename(run + "/step-4", run + "/step-4.old");  // as where the file system cannot exchange
+  fs::rename(run + "/step-4", run + "/step-4.old");  // as on a file system that cannot exchange
   for (const char* left : {"/step-4.tmp", "/step-3.gone", "/step-2.old"}) fs::create_directories(run + left);
   fs::create_directories(run + "/step-2");
   fs::create_directories(run + "/notes.old");
@@ -203,21 +203,21 @@ TEST(CheckpointFolders, TheNewestAndEveryNthAreKept) {
     const TemporaryFolder folder;
     for (int step = 0; step < 10; ++step) fs::create_directories(folder / fmt::format("step-{}/inside", step));
     fs::create_directories(folder / "step-07");
-    EXPECT_TRUE(retire_checkpoints(folder / "", 7, row.retention).empty());  // 8 and 9 are another run's affair
+    EXPECT_TRUE(retire_checkpoints(folder / "", 7, row.retention).empty());  // 8 and 9 are of another run
     EXPECT_EQ(published_steps(folder / ""), row.kept) << row.retention.last << " " << row.retention.every;
     EXPECT_TRUE(fs::exists(folder / "step-07"));
     EXPECT_EQ(folder.count(), row.kept.size() + 1);
   }
 }
 
-TEST(HostSlabs, HoldWhatWasTaken) {
+TEST(HostSnapshot, KeepsTheCopiedBytes) {
   std::vector<std::byte> a(1000), b(1), c(70);
   for (std::size_t i = 0; i < a.size(); ++i) a[i] = static_cast<std::byte>(i * 7);
   b[0] = std::byte{3};
   for (std::size_t i = 0; i < c.size(); ++i) c[i] = static_cast<std::byte>(i + 100);
-  HostSlabs slabs(Stream(), 64);
+  HostSnapshot slabs(Stream(), 64);
   for (int again = 0; again < 2; ++again) {
-    const HostSlabs::Source sources[] = {{a.data(), 1000}, {nullptr, 0}, {b.data(), 1}, {c.data(), 70}};
+    const HostSnapshot::Source sources[] = {{a.data(), 1000}, {nullptr, 0}, {b.data(), 1}, {c.data(), 70}};
     slabs.take(sources);
     EXPECT_EQ(slabs.bytes(), 17 * 64);
     const auto found = [&](std::size_t source, std::size_t begin, std::size_t count) {

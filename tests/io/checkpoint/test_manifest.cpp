@@ -18,7 +18,7 @@ Manifest manifest_of(std::int64_t ranks) {
   return manifest;
 }
 
-TEST(Sha256, IsWhatSha256sumPrints) {
+TEST(Sha256, EqualsTheOutputOfSha256sum) {
   const TemporaryFolder folder;
   const std::string path = folder.write("abc", "abc");
   const std::string expected =
@@ -27,7 +27,7 @@ TEST(Sha256, IsWhatSha256sumPrints) {
   EXPECT_EQ(fingerprint_of(path), (Fingerprint{3, expected}));
 }
 
-TEST(Manifest, OfAThousandRanksIsReadAsItWasWritten) {
+TEST(Manifest, OfAThousandRanksIsReadBack) {
   for (const std::int64_t ranks : {1, 7, 1000}) {
     const Manifest written = manifest_of(ranks), found = Manifest::parse(written.to_json(), "manifest.json");
     EXPECT_EQ(found.step, 12);
@@ -36,7 +36,7 @@ TEST(Manifest, OfAThousandRanksIsReadAsItWasWritten) {
   }
 }
 
-TEST(Manifest, InAnyOtherFormIsDamaged) {
+TEST(Manifest, AnyOtherFormIsDamage) {
   const std::string good = manifest_of(2).to_json();
   const auto replaced = [&](const std::string& what, const std::string& by) {
     std::string text = good;
@@ -78,7 +78,7 @@ TEST(Manifest, InAnyOtherFormIsDamaged) {
   }
 }
 
-TEST(Manifest, TooLargeToBeOneIsNotRead) {
+TEST(Manifest, ATooLargeFileIsNotRead) {
   const TemporaryFolder folder;
   folder.write("manifest.json", "");
   std::filesystem::resize_file(folder / "manifest.json", std::uintmax_t{1} << 40);  // without a block of it

@@ -26,7 +26,7 @@ void write_dataset(const std::string& path, const std::vector<Tokens>& documents
   writer.finish();
 }
 
-/// The error a call ends with: its code and text.
+/// The code and text of the error that a call throws.
 struct Failure {
   ExitCode code = ExitCode::ok;
   std::string what;
@@ -98,7 +98,7 @@ TEST(Dataset, KeepsTheLossMaskBesideTheTokens) {
   EXPECT_TRUE(std::equal(read.begin(), read.end(), mask.begin() + 10));
 }
 
-TEST(Dataset, LeavesNothingBehindWithoutFinish) {
+TEST(Dataset, LeavesNoFileWithoutFinish) {
   const TemporaryFolder folder;
   folder.write("kept.h5", "what was there before");
   for (const std::string name : {"fresh.h5", "kept.h5"}) {
@@ -119,21 +119,21 @@ TEST(Dataset, WritesTheSameBytesForTheSameData) {
   EXPECT_TRUE(testing::bytes_of(folder / "a.h5") == testing::bytes_of(folder / "b.h5"));
 }
 
-TEST(Dataset, AFlippedByteAmongTheTokensIsAnErrorThatNamesThem) {
+TEST(Dataset, AFlippedByteInTheTokensNamesTheDataset) {
   const TemporaryFolder folder;
   const RandomStream random(5, 5);
   Tokens tokens(100'000);
   for (std::size_t t = 0; t < tokens.size(); ++t) tokens[t] = static_cast<std::int32_t>(random.below(t, 512));
   write_dataset(folder / "good.h5", {tokens});
   std::string bytes = testing::bytes_of(folder / "good.h5");
-  // The compressed tokens are nearly all of the file, so its middle is in them.
+  // The middle of the file is in the compressed tokens, which are most of it.
   bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 4);
   const Failure failure = failure_of_reading(folder.write("bad.h5", bytes));
   EXPECT_EQ(failure.code, ExitCode::corrupt);
   EXPECT_NE(failure.what.find("bad.h5:/tokens"), std::string::npos) << failure.what;
 }
 
-TEST(Dataset, EveryFlippedByteIsNoticedOrHarmless) {
+TEST(Dataset, EveryFlippedByteIsDetectedOrHarmless) {
   const TemporaryFolder folder;
   const std::vector<Tokens> documents = {Tokens(300, 65), {}, Tokens(70, 66)};
   write_dataset(folder / "good.h5", documents);
@@ -160,7 +160,7 @@ TEST(Dataset, EveryFlippedByteIsNoticedOrHarmless) {
     ASSERT_EQ(dataset.tokens(), 370) << "byte " << at;
     for (std::size_t t = 0; t < tokens.size(); ++t) ASSERT_EQ(tokens[t], t < 300 ? 65 : 66) << "byte " << at;
   }
-  EXPECT_GT(noticed, rounds / 10);  // most of so small a file is unused room
+  EXPECT_GT(noticed, rounds / 10);  // most bytes of so small a file are unused
 }
 
 TEST(Dataset, EveryTruncationIsAnError) {
@@ -173,10 +173,10 @@ TEST(Dataset, EveryTruncationIsAnError) {
   }
 }
 
-/// A file that lies in one way, and what the error must say.
-struct Lie {
+/// A file that is wrong in one way, and a part of the expected error.
+struct WrongFile {
   std::string name;
-  std::function<void(hdf5::File&)> tell;
+  std::function<void(hdf5::File&)> make;
   std::string expected;
   ExitCode code = ExitCode::usage;
 };
@@ -186,8 +186,8 @@ void replace(hdf5::File& file, const std::string& name, const std::vector<std::i
   file.write<std::int64_t>(name, {static_cast<std::int64_t>(values.size())}, values);
 }
 
-const std::vector<Lie>& lies() {
-  static const std::vector<Lie> table = {
+const std::vector<WrongFile>& wrong_files() {
+  static const std::vector<WrongFile> table = {
       {"NoTokens", [](hdf5::File& f) { f.remove("tokens"); }, "/tokens: is missing"},
       {"NoBoundaries", [](hdf5::File& f) { f.remove("cu_seqlens"); }, "/cu_seqlens: is missing"},
       {"NoNames", [](hdf5::File& f) { f.remove("names"); }, "/names: is missing"},
@@ -269,13 +269,13 @@ const std::vector<Lie>& lies() {
          f.remove("tokens");
          f.create_dataset("tokens", {.shape = {std::int64_t{1} << 50}, .type = hdf5::u16, .chunk_rows = 1 << 16});
        },
-       "/tokens: claims 1125899906842624 values but stores 0 bytes"},
+       "/tokens: has a shape of 1125899906842624 values but only 0 stored bytes"},
       {"ImmenseBoundaries",
        [](hdf5::File& f) {
          f.remove("cu_seqlens");
          f.create_dataset("cu_seqlens", {.shape = {std::int64_t{1} << 40}, .type = hdf5::i64, .chunk_rows = 1 << 16});
        },
-       "/cu_seqlens: claims"},
+       "/cu_seqlens: has a shape of"},
       {"ImmenseChunk",
        [](hdf5::File& f) {
          f.remove("tokens");
@@ -286,16 +286,16 @@ const std::vector<Lie>& lies() {
   return table;
 }
 
-class EveryLie : public ::testing::TestWithParam<Lie> {};
-INSTANTIATE_TEST_SUITE_P(Dataset, EveryLie, ::testing::ValuesIn(lies()),
+class EveryWrongFile : public ::testing::TestWithParam<WrongFile> {};
+INSTANTIATE_TEST_SUITE_P(Dataset, EveryWrongFile, ::testing::ValuesIn(wrong_files()),
                          [](const auto& row) { return row.param.name; });
 
-TEST_P(EveryLie, IsAnErrorThatNamesTheDataset) {
+TEST_P(EveryWrongFile, IsAnErrorThatNamesTheDataset) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5", {Tokens(300, 65), Tokens(70, 66)});
   {
     auto file = hdf5::File::open(folder / "data.h5", hdf5::Access::update);
-    GetParam().tell(file);
+    GetParam().make(file);
     file.close();
   }
   const Failure failure = failure_of_reading(folder / "data.h5");
@@ -303,7 +303,7 @@ TEST_P(EveryLie, IsAnErrorThatNamesTheDataset) {
   EXPECT_NE(failure.what.find(GetParam().expected), std::string::npos) << failure.what;
 }
 
-TEST(Dataset, AFileThatIsMissingOrNoHdf5IsAUsageError) {
+TEST(Dataset, AMissingFileAndAnotherFormatAreUsageErrors) {
   const TemporaryFolder folder;
   EXPECT_EQ(failure_of_reading(folder / "absent.h5").code, ExitCode::usage);
   EXPECT_EQ(failure_of_reading(folder / "").code, ExitCode::usage);

@@ -87,7 +87,7 @@ class EveryFormat : public ::testing::TestWithParam<Case> {};
 INSTANTIATE_TEST_SUITE_P(Import, EveryFormat, ::testing::ValuesIn(cases()),
                          [](const auto& row) { return row.param.name; });
 
-TEST_P(EveryFormat, BecomesItsDocuments) {
+TEST_P(EveryFormat, GivesItsDocuments) {
   const TemporaryFolder folder;
   const ImportReport report =
       import_files({.files = {folder.write(GetParam().file, GetParam().text)}, .out = folder / "data.h5"});
@@ -96,7 +96,7 @@ TEST_P(EveryFormat, BecomesItsDocuments) {
   EXPECT_EQ(report.tokens, Dataset(folder / "data.h5").tokens());
 }
 
-TEST_P(EveryFormat, MayEndItsLinesWithCarriageReturnsToo) {
+TEST_P(EveryFormat, MayHaveCarriageReturns) {
   const TemporaryFolder folder;
   import_files({.files = {folder.write(GetParam().file, with_crlf(GetParam().text))}, .out = folder / "data.h5"});
   EXPECT_EQ(documents_in(folder / "data.h5"), GetParam().expected);
@@ -111,7 +111,7 @@ TEST_P(EveryFormat, MayLackItsLastLineEnd) {
 
 TEST_P(EveryFormat, MayBeCompressed) {
   const TemporaryFolder folder;
-  // In two members, as block-wise compressors write it.
+  // Two members, as block-wise compressors write.
   const std::size_t half = GetParam().text.size() / 2;
   const std::string bytes = compressed(GetParam().text.substr(0, half)) + compressed(GetParam().text.substr(half));
   import_files({.files = {folder.write(GetParam().file + ".gz", bytes)}, .out = folder / "data.h5"});
@@ -122,7 +122,7 @@ TEST_P(EveryFormat, MayBeCompressed) {
   EXPECT_EQ(documents_in(folder / "data.h5"), expected);
 }
 
-TEST_P(EveryFormat, IsAnErrorWhereItsCompressionIsCutOff) {
+TEST_P(EveryFormat, IsAnErrorWithTruncatedCompression) {
   const TemporaryFolder folder;
   const std::string bytes = compressed(GetParam().text);
   for (std::size_t size = 0; size < bytes.size(); size += std::max<std::size_t>(1, bytes.size() / 40)) {
@@ -142,13 +142,13 @@ TEST(Import, TextIsOneDocumentByteForByte) {
   EXPECT_EQ(documents_in(folder / "data.h5"), (Documents{"a.txt=" + bytes, "empty.txt=", "b=two\r\n"}));
 }
 
-TEST(Import, UppercaseMakesLettersLarge) {
+TEST(Import, UppercaseConvertsLetters) {
   const TemporaryFolder folder;
   import_files({.files = {folder.write("a.fa", ">one\nACgtn-\n")}, .out = folder / "data.h5", .uppercase = true});
   EXPECT_EQ(documents_in(folder / "data.h5"), (Documents{"one=ACGTN-"}));
 }
 
-TEST(Import, LinesMeetTheBuffersEndAnywhere) {
+TEST(Import, LinesMayCrossTheBuffersEndAnywhere) {
   const TemporaryFolder folder;
   for (std::size_t length = (256 << 10) - 4; length < (256 << 10) + 3; ++length) {
     for (const std::string end : {"\n", "\r\n"}) {
@@ -162,7 +162,7 @@ TEST(Import, LinesMeetTheBuffersEndAnywhere) {
   }
 }
 
-/// What is wrong with an input, and what the error says.
+/// A wrong input, and a part of the expected error.
 struct Fault {
   std::string name, file, text, expected;
 };
@@ -197,7 +197,7 @@ const std::vector<Fault>& faults() {
       {"TokenImmense", "a.tokens", std::string(500, '9') + "\n", "a.tokens:1: found token 999"},
       {"TokenNegative", "a.tokens", "-1\n", "a.tokens:1: found '-'"},
       {"NotCompressed", "a.fa.gz", ">a\nACGT\n", "is not gzip"},
-      {"UnknownEnding", "a.xyz", ">a\nACGT\n", "does not tell its format"},
+      {"UnknownEnding", "a.xyz", ">a\nACGT\n", "the format is not clear from its name"},
   };
   return table;
 }
@@ -206,7 +206,7 @@ class EveryFault : public ::testing::TestWithParam<Fault> {};
 INSTANTIATE_TEST_SUITE_P(Import, EveryFault, ::testing::ValuesIn(faults()),
                          [](const auto& row) { return row.param.name; });
 
-TEST_P(EveryFault, IsAUsageErrorThatSaysWhereAndLeavesNoFile) {
+TEST_P(EveryFault, IsAUsageErrorWithFileAndLineAndLeavesNoFile) {
   const TemporaryFolder folder;
   const std::string path = folder.write(GetParam().file, GetParam().text);
   try {
@@ -244,7 +244,7 @@ TEST(Import, RefusesOptionsThatDoNotFit) {
   EXPECT_EQ(testing::bytes_of(path), ">a\nACGT\n");
 }
 
-TEST(Import, TellsItsProgressToTheEnd) {
+TEST(Import, ReportsProgressUpToTheEnd) {
   const TemporaryFolder folder;
   const std::string path = folder.write("a.fa", ">a\n" + std::string(2'000'000, 'A') + "\n");
   std::int64_t last = 0, total = 0;

@@ -44,7 +44,7 @@ INSTANTIATE_TEST_SUITE_P(Packing, EveryPolicy,
                          ::testing::ValuesIn(packing_policies().begin(), packing_policies().end()),
                          [](const auto& row) { return std::string(row.param.name); });
 
-TEST_P(EveryPolicy, PutsEveryTokenInExactlyOnePackThatHasRoom) {
+TEST_P(EveryPolicy, PutsEveryTokenInExactlyOnePackAndOverfillsNone) {
   const RandomStream random(7, 0);
   std::uint64_t draw = 0;
   for (int round = 0; round < 300; ++round) {
@@ -85,7 +85,7 @@ TEST_P(EveryPolicy, PutsEveryTokenInExactlyOnePackThatHasRoom) {
   }
 }
 
-TEST_P(EveryPolicy, NeverHoldsMoreThanItsWindow) {
+TEST_P(EveryPolicy, KeepsAtMostItsWindow) {
   constexpr std::int64_t window = 8, pack_tokens = 20;
   const RandomStream random(3, 1);
   std::int64_t taken = 0, given = 0;
@@ -113,14 +113,14 @@ TEST_P(EveryPolicy, RefusesOrCutsADocumentLongerThanAPack) {
   EXPECT_EQ(statistics.tokens, 39);
 }
 
-TEST_P(EveryPolicy, MakesNoPackOfNothing) {
+TEST_P(EveryPolicy, MakesNoPackWithoutDocuments) {
   EXPECT_TRUE(packs_of({.policy = GetParam().name, .pack_tokens = 5}, {}).empty());
   EXPECT_TRUE(packs_of({.policy = GetParam().name, .pack_tokens = 5}, {0, 0, 0}).empty());
   const std::vector<std::int64_t> nothing = {0};
   EXPECT_EQ(measure_packing({.policy = GetParam().name, .pack_tokens = 5}, documents_of(nothing)).padding_rate(), 0);
 }
 
-TEST(Packing, EachPolicyMakesThePacksItsNameSays) {
+TEST(Packing, EachPolicyMakesTheExpectedPacks) {
   const std::vector<std::int64_t> lengths = {5, 7, 3, 6, 2, 1};
   EXPECT_EQ(shape_of(packs_of({.policy = "in_order", .pack_tokens = 10}, lengths)), (Shape2{{5}, {7, 3}, {6, 2, 1}}));
   EXPECT_EQ(shape_of(packs_of({.policy = "greedy", .pack_tokens = 10}, lengths)), (Shape2{{7, 3}, {6, 2, 1}, {5}}));
@@ -138,7 +138,7 @@ TEST(Packing, SplitFillsAllPacksButTheLast) {
   EXPECT_EQ(packs.back().tokens(), 1080 % 64);
 }
 
-TEST(Packing, PadsAsMuchAsPackMambaPublishedOnLengthsLikeItsOwn) {
+TEST(Packing, PadsAsMuchAsPackMambaPublished) {
   const auto lengths =
       testing::packmamba_lengths(20'000, 2.3);  // the width at which in_order pads as published; the rest follows
   EXPECT_EQ(*std::min_element(lengths.begin(), lengths.end()), 57);

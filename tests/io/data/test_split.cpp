@@ -44,7 +44,7 @@ std::vector<Document> read(const std::string& path) {
   return documents;
 }
 
-TEST(Split, HoldsTheLastTokensOutAndCutsTheDocumentTheyBeginIn) {
+TEST(Split, PutsTheLastTokensInValidAndCutsTheDocumentAtTheBoundary) {
   const TemporaryFolder folder;
   write(
       folder / "data.h5",
@@ -59,7 +59,7 @@ TEST(Split, HoldsTheLastTokensOutAndCutsTheDocumentTheyBeginIn) {
   EXPECT_EQ(split.valid_documents, 2);
 }
 
-TEST(Split, AtADocumentsEdgeCutsNone) {
+TEST(Split, CutsNoDocumentWhenTheBoundaryIsBetweenTwo) {
   const TemporaryFolder folder;
   write(folder / "data.h5", {{"a", {1, 2}, {}}, {"b", {3, 4}, {}}}, false);
   split_dataset(Dataset(folder / "data.h5"), 0.5, folder / "train.h5", folder / "valid.h5");
@@ -67,7 +67,7 @@ TEST(Split, AtADocumentsEdgeCutsNone) {
   EXPECT_EQ(read(folder / "valid.h5"), (std::vector<Document>{{"b", {3, 4}, {}}}));
 }
 
-TEST(Split, LongDocumentsArriveWhole) {
+TEST(Split, CopiesLongDocumentsWhole) {
   const TemporaryFolder folder;
   std::vector<std::int32_t> tokens(3'000'001);
   for (std::size_t t = 0; t < tokens.size(); ++t) tokens[t] = static_cast<std::int32_t>(t * t % 7);
@@ -80,15 +80,15 @@ TEST(Split, LongDocumentsArriveWhole) {
   EXPECT_EQ(joined, tokens);
 }
 
-TEST(Split, TheUnigramIsOfTheFirstPartsLabelsAndAskedForTheSecondsUnmaskedOnes) {
+TEST(Split, TheUnigramLossUsesTrainFrequenciesAndUnmaskedValidLabels) {
   const TemporaryFolder folder;
-  // Labels of the first part: 2, 2, 3. Of the second: 2 and 5, its first token being none and its last masked.
+  // Labels of the train part: 2, 2, 3. Of the valid part: 2 and 5; its first token is no label, its last is masked.
   write(folder / "data.h5", {{"a", {1, 2, 2, 3}, {1, 1, 1, 1}}, {"b", {7, 2, 5, 6}, {1, 1, 1, 0}}}, true);
   const DatasetSplit split = split_dataset(Dataset(folder / "data.h5"), 0.5, folder / "train.h5", folder / "valid.h5");
   EXPECT_NEAR(split.unigram_loss, -(std::log(3 / 11.0) + std::log(1 / 11.0)) / 2, 1e-14);
 }
 
-TEST(Split, RefusesToLeaveAPartEmptyOrToReplaceItsSource) {
+TEST(Split, RefusesEmptyPartsAndReplacingItsSource) {
   const TemporaryFolder folder;
   write(folder / "data.h5", {{"a", {1, 2, 3}, {}}}, false);
   const Dataset data(folder / "data.h5");

@@ -27,21 +27,21 @@ std::string read_all(const std::string& path, std::size_t buffer_bytes) {
 
 const std::string text = "ACGTACGTACGTAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAACC";
 
-TEST(GzipFile, GivesTheSameTextHoweverLittleIsInMemory) {
+TEST(GzipFile, GivesTheSameTextForAnyBufferSize) {
   const TemporaryFolder folder;
   const std::string path =
       folder.write("a.gz", compressed(folder, text) + compressed(folder, "") + compressed(folder, text));
   for (std::size_t bytes = 1; bytes < 200; ++bytes) EXPECT_EQ(read_all(path, bytes), text + text) << bytes;
 }
 
-TEST(GzipFile, GivesAFileThatIsNotCompressedAsItIs) {
+TEST(GzipFile, GivesAnUncompressedFileUnchanged) {
   const TemporaryFolder folder;
   for (const std::string& plain : {std::string(), std::string("\x1f"), text, "\x1f\x8c" + text})
     for (const std::size_t bytes : {1, 2, 7, 1000}) EXPECT_EQ(read_all(folder.write("a", plain), bytes), plain);
 }
 
-// zlib's gzread() does not notice where the text up to the cut ends with a buffer.
-TEST(GzipFile, ACutOffFileIsNoticedHoweverMuchIsAskedFor) {
+// zlib's gzread() reports no error if the truncated text ends exactly at the end of its buffer.
+TEST(GzipFile, DetectsATruncatedFileForAnyReadSize) {
   const TemporaryFolder folder;
   const std::string bytes = compressed(folder, text);
   for (std::size_t size = 2; size < bytes.size(); ++size) {
@@ -51,7 +51,7 @@ TEST(GzipFile, ACutOffFileIsNoticedHoweverMuchIsAskedFor) {
   }
 }
 
-TEST(GzipFile, ZerosMayFollowTheLastMemberAndNothingElse) {
+TEST(GzipFile, OnlyZerosMayFollowTheLastMember) {
   const TemporaryFolder folder;
   const std::string member = compressed(folder, text);
   EXPECT_EQ(read_all(folder.write("a.gz", member + std::string(700, '\0')), 16), text);

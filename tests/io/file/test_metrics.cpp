@@ -10,7 +10,7 @@ namespace {
 using testing::bytes_of;
 using testing::TemporaryFolder;
 
-TEST(MetricsLog, AnAmendedLineTakesTheLastOnesPlace) {
+TEST(MetricsLog, AnAmendedLineReplacesTheLastOne) {
   const TemporaryFolder folder;
   MetricsLog log(folder / "m", 0);
   log.append({{"step", 1}});
@@ -20,7 +20,7 @@ TEST(MetricsLog, AnAmendedLineTakesTheLastOnesPlace) {
   EXPECT_EQ(bytes_of(folder / "m"), "{\"step\":1}\n{\"step\":2,\"checkpoint_s\":0.5}\n{\"step\":3}\n");
 }
 
-TEST(MetricsLog, AResumedRunDropsWhatCameAfter) {
+TEST(MetricsLog, AResumedRunRemovesLaterLines) {
   const TemporaryFolder folder;
   struct Row {
     std::string before;

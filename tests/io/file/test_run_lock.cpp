@@ -14,7 +14,7 @@ namespace {
 
 using testing::TemporaryFolder;
 
-TEST(RunLock, IsHeldByOneAtATime) {
+TEST(RunLock, OneHolderAtATime) {
   const TemporaryFolder folder;
   const std::string run = folder / "run";
   std::filesystem::create_directory(run);
@@ -30,7 +30,7 @@ TEST(RunLock, IsHeldByOneAtATime) {
   EXPECT_NO_THROW(RunLock(run, std::chrono::seconds(0)));
 }
 
-TEST(RunLock, WaitsForWhoIsAboutToEnd) {
+TEST(RunLock, WaitsForAHolderThatEnds) {
   const TemporaryFolder folder;
   const std::string run = folder / "run";
   std::filesystem::create_directory(run);

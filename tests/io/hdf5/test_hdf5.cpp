@@ -15,7 +15,7 @@ namespace {
 using hdf5::Access;
 using testing::TemporaryFolder;
 
-/// What the Error of a call says, or "".
+/// The text of the Error that a call throws, or "".
 std::string error_of(const std::function<void()>& call) {
   try {
     call();
@@ -29,7 +29,7 @@ void expect_error(const std::string& part, const std::function<void()>& call) {
   EXPECT_NE(found.find(part), std::string::npos) << "found '" << found << "', expected '" << part << "'";
 }
 
-TEST(Hdf5, ReadsRowsBackInEveryTypeTheyFitIn) {
+TEST(Hdf5, ReadsRowsBackInEveryType) {
   const TemporaryFolder folder;
   hdf5::File file = hdf5::File::open(folder / "a.h5", Access::create);
   std::vector<std::int32_t> values(5 * 6);
@@ -55,7 +55,7 @@ TEST(Hdf5, ReadsRowsBackInEveryTypeTheyFitIn) {
   EXPECT_EQ(file.list(), std::vector<std::string>{"deep"});
 }
 
-TEST(Hdf5, HoldsScalarsAndEmptyLists) {
+TEST(Hdf5, ReadsScalarsAndEmptyLists) {
   const TemporaryFolder folder;
   hdf5::File file = hdf5::File::open(folder / "a.h5", Access::create);
   file.write<double>("scalar", {}, std::vector<double>{2.5});
@@ -67,7 +67,7 @@ TEST(Hdf5, HoldsScalarsAndEmptyLists) {
   EXPECT_EQ(file.dataset("empty_rows").rows(), 3);
 }
 
-TEST(Hdf5, ChunkedDatasetsGrowAndNoticeAFlippedByte) {
+TEST(Hdf5, ChunkedDatasetsGrowAndDetectAFlippedByte) {
   const TemporaryFolder folder;
   {
     hdf5::File file = hdf5::File::open(folder / "a.h5", Access::create);
@@ -93,7 +93,7 @@ TEST(Hdf5, ChunkedDatasetsGrowAndNoticeAFlippedByte) {
                [&] { hdf5::File::open(bad, Access::read).dataset("x").read_all<double>(192); });
 }
 
-TEST(Hdf5, AnEarlyDatasetHasItsPlaceInTheFile) {
+TEST(Hdf5, ADatasetAllocatedEarlyHasAFileOffset) {
   const TemporaryFolder folder;
   hdf5::File file = hdf5::File::open(folder / "a.h5", Access::create);
   hdf5::Dataset dataset = file.create_dataset("x", {.shape = {1000}, .type = hdf5::f32, .allocate_early = true});
@@ -134,7 +134,7 @@ TEST(Hdf5, KeepsAttributesOfEveryKind) {
   expect_error("a.h5:/: attribute absent is missing", [&] { file.attribute("absent"); });
 }
 
-TEST(Hdf5, ReadsDatasetsThatMayGrowOrHaveShrunk) {
+TEST(Hdf5, ReadsDatasetsThatCanGrowOrShrank) {
   const TemporaryFolder folder;
   for (const hsize_t most : {hsize_t{900}, H5S_UNLIMITED}) {
     const std::string path = folder / "a.h5";
@@ -196,7 +196,7 @@ TEST(Hdf5, ReadsWhatOtherProgramsWrite) {
   EXPECT_EQ(read.integer_attribute("truth"), 1);
 }
 
-TEST(Hdf5, FollowsNothingOutOfTheFile) {
+TEST(Hdf5, ReadsNoOtherFile) {
   const TemporaryFolder folder;
   { hdf5::File::open(folder / "other.h5", Access::create).write<double>("x", {1}, std::vector<double>{1}); }
   folder.write("secret", "not for everybody");
@@ -225,7 +225,7 @@ TEST(Hdf5, FollowsNothingOutOfTheFile) {
   expect_error("a.h5:/virtual: is a virtual dataset", [&] { read.dataset("virtual"); });
 }
 
-TEST(Hdf5, NamesWhatIsMissingOrOfAnotherKind) {
+TEST(Hdf5, NamesAMissingObjectOrOneOfAnotherKind) {
   const TemporaryFolder folder;
   hdf5::File file = hdf5::File::open(folder / "a.h5", Access::create);
   file.write<double>("group/x", {2, 3}, std::vector<double>(6));
@@ -244,7 +244,7 @@ TEST(Hdf5, NamesWhatIsMissingOrOfAnotherKind) {
   expect_error("holds f64 of rank 2, expected a list of strings", [&] { file.dataset("group/x").read_strings(0, 1); });
 }
 
-TEST(Hdf5, DamageHasTheExitCodeItsReaderChose) {
+TEST(Hdf5, DamageHasTheExitCodeOfTheReader) {
   const TemporaryFolder folder;
   { hdf5::File::open(folder / "a.h5", Access::create).write<double>("x", {1000}, std::vector<double>(1000, 1)); }
   const std::string bytes = testing::bytes_of(folder / "a.h5"),
@@ -261,7 +261,7 @@ TEST(Hdf5, DamageHasTheExitCodeItsReaderChose) {
   }
 }
 
-TEST(Hdf5, PrintsNothingOfItsOwn) {
+TEST(Hdf5, LibHdf5PrintsNothing) {
   const TemporaryFolder folder;
   ::testing::internal::CaptureStderr();
   error_of([&] { hdf5::File::open(folder / "absent.h5", Access::read); });
@@ -298,7 +298,7 @@ TEST(Hdf5, SeveralThreadsReadOneFile) {
   EXPECT_EQ(wrong, std::vector<int>(4, 0));
 }
 
-TEST(AtomicFile, AppearsWholeOrNotAtAll) {
+TEST(AtomicFile, AppearsCompleteOrNotAtAll) {
   const TemporaryFolder folder;
   const std::string path = folder / "target";
   const auto write = [](const AtomicFile& file, std::string_view text) { std::ofstream(file.temporary()) << text; };
@@ -320,7 +320,7 @@ TEST(AtomicFile, AppearsWholeOrNotAtAll) {
   EXPECT_EQ(folder.count(), 1u);
 }
 
-TEST(AtomicFile, RefusesATargetThatIsNoFile) {
+TEST(AtomicFile, RefusesATargetThatIsNotARegularFile) {
   const TemporaryFolder folder;
   std::filesystem::create_directory(folder / "folder");
   expect_error("exists and is not a regular file", [&] { AtomicFile(folder / "folder"); });

@@ -310,11 +310,11 @@ TEST(Op, DatasetsOfWrongTypesAreReported) {
          f.write<double>("x", {4, 2}, std::vector<double>(8));
          f.write<std::int64_t>("cu_seqlens", {1, 2}, std::vector<std::int64_t>{0, 4});
        }},
-      {"/x: claims 2199023255552 values",
+      {"/x: has a shape of 2199023255552 values",
        [](hdf5::File& f) {
          f.create_dataset("x", {.shape = {std::int64_t{1} << 40, 2}, .type = hdf5::f64});
        }},
-      {"/x: claims 2305843009213693952 values",
+      {"/x: has a shape of 2305843009213693952 values",
        [](hdf5::File& f) {
          f.create_dataset("x", {.shape = {std::int64_t{1} << 60, 2}, .type = hdf5::f32});
        }},

@@ -1,10 +1,10 @@
-#include "io/file/first_rank.hpp"
+#include "io/file/rank_zero_work.hpp"
 
 #include <filesystem>
 
 namespace causeway {
 
-void FirstRank::operator()(const std::function<void()>& work) {
+void RankZeroWork::operator()(const std::function<void()>& work) {
   if (failure_ || ranks_.rank() != 0) return;
   try {
     work();
@@ -15,7 +15,7 @@ void FirstRank::operator()(const std::function<void()>& work) {
   }
 }
 
-void FirstRank::agree() {
+void RankZeroWork::agree_on_failure() {
   collectively(ranks_, [&] {
     if (failure_) std::rethrow_exception(failure_);
   });

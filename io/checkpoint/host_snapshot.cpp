@@ -1,4 +1,4 @@
-#include "io/checkpoint/host_slabs.hpp"
+#include "io/checkpoint/host_snapshot.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -20,14 +20,14 @@ void for_slabs(std::int64_t offset, std::int64_t bytes, std::int64_t slab_bytes,
 
 }  // namespace
 
-void HostSlabs::take(std::span<const Source> sources) {
+void HostSnapshot::take(std::span<const Source> sources) {
   offsets_.clear();
   std::int64_t total = 0;
   for (const Source& source : sources) {
     offsets_.push_back(total);
     total += source.bytes;
   }
-  if (slabs_.empty() && total > 0)  // what is small takes one slab of its size
+  if (slabs_.empty() && total > 0)  // a small copy takes one slab of its size
     slab_bytes_ = std::min(slab_bytes_, static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(total))));
   while (std::ssize(slabs_) * slab_bytes_ < total) slabs_.emplace_back(stream_.host(), DType::u8, Shape{slab_bytes_});
   for (std::size_t i = 0; i < sources.size(); ++i)
@@ -39,7 +39,7 @@ void HostSlabs::take(std::span<const Source> sources) {
   stream_.wait();
 }
 
-void HostSlabs::read(std::size_t index, std::int64_t begin, std::span<std::byte> out) const {
+void HostSnapshot::read(std::size_t index, std::int64_t begin, std::span<std::byte> out) const {
   for_slabs(offsets_[index] + begin, std::ssize(out), slab_bytes_,
             [&](std::size_t slab, std::int64_t inside, std::int64_t done, std::int64_t count) {
               std::memcpy(out.data() + done, slabs_[slab].view().row<std::byte>(0) + inside,
@@ -47,6 +47,6 @@ void HostSlabs::read(std::size_t index, std::int64_t begin, std::span<std::byte>
             });
 }
 
-std::int64_t HostSlabs::bytes() const { return std::ssize(slabs_) * slab_bytes_; }
+std::int64_t HostSnapshot::bytes() const { return std::ssize(slabs_) * slab_bytes_; }
 
 }  // namespace causeway

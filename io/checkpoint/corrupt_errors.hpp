@@ -6,10 +6,10 @@
 
 namespace causeway {
 
-/// Runs `work` on a file that Causeway itself wrote, a checkpoint's: whatever does not fit in it is damage,
-/// Error(corrupt), and not a wrong input.
+/// Calls `work`, which reads a file that Causeway wrote (a checkpoint). There a wrong form means damage, not a wrong
+/// input: an Error(usage) from `work` becomes Error(corrupt).
 template <class Work>
-auto damage_is_corrupt(Work&& work) {
+auto usage_errors_as_corrupt(Work&& work) {
   try {
     return std::forward<Work>(work)();
   } catch (const Error& error) {

@@ -1,4 +1,4 @@
-#include "io/checkpoint/tensor_boxes.hpp"
+#include "io/checkpoint/hyperslabs.hpp"
 
 #include <gtest/gtest.h>
 
@@ -9,15 +9,15 @@
 namespace causeway {
 namespace {
 
-/// Row-major indices of a box's elements, in order.
-std::vector<std::int64_t> indices(const Box& box, const std::vector<std::int64_t>& shape) {
+/// Row-major indices of the elements of a slab, in order.
+std::vector<std::int64_t> indices(const Hyperslab& slab, const std::vector<std::int64_t>& shape) {
   std::vector<std::int64_t> all;
-  for (std::int64_t i = 0; i < box.size(); ++i) {
+  for (std::int64_t i = 0; i < slab.size(); ++i) {
     std::int64_t flat = 0, rest = i, stride = 1;
     for (auto axis = std::ssize(shape) - 1; axis >= 0; --axis) {
       const auto a = static_cast<std::size_t>(axis);
-      flat += (box.start[a] + rest % box.extent[a]) * stride;
-      rest /= box.extent[a];
+      flat += (slab.start[a] + rest % slab.extent[a]) * stride;
+      rest /= slab.extent[a];
       stride *= shape[a];
     }
     all.push_back(flat);
@@ -25,7 +25,7 @@ std::vector<std::int64_t> indices(const Box& box, const std::vector<std::int64_t
   return all;
 }
 
-TEST(TensorBoxes, AreTheRunInOrderAndFew) {
+TEST(Hyperslabs, CoverTheRunInOrderAndAreFew) {
   const RandomStream random(1, 2);
   std::uint64_t draw = 0;
   for (int round = 0; round < 3000; ++round) {
@@ -38,18 +38,18 @@ TEST(TensorBoxes, AreTheRunInOrderAndFew) {
     const std::int64_t begin = below(size + 1), end = begin + below(size - begin + 1);
     std::vector<std::int64_t> expected(static_cast<std::size_t>(end - begin)), found;
     std::iota(expected.begin(), expected.end(), begin);
-    const std::vector<Box> boxes = boxes_of(shape, {begin, end});
-    for (const Box& box : boxes)
-      for (const std::int64_t index : indices(box, shape)) found.push_back(index);
+    const std::vector<Hyperslab> slabs = hyperslabs_of(shape, {begin, end});
+    for (const Hyperslab& slab : slabs)
+      for (const std::int64_t index : indices(slab, shape)) found.push_back(index);
     ASSERT_EQ(found, expected);
-    ASSERT_LE(boxes.size(), 2 * shape.size() - 1);
+    ASSERT_LE(slabs.size(), 2 * shape.size() - 1);
   }
 }
 
-TEST(TensorBoxes, OfAWholeTensorAreOne) {
+TEST(Hyperslabs, OfAWholeTensorIsOne) {
   const std::vector<std::int64_t> shape{3, 4, 5};
-  EXPECT_EQ(boxes_of(shape, {0, 60}), (std::vector<Box>{{{0, 0, 0}, {3, 4, 5}}}));
-  EXPECT_TRUE(boxes_of(shape, {7, 7}).empty());
+  EXPECT_EQ(hyperslabs_of(shape, {0, 60}), (std::vector<Hyperslab>{{{0, 0, 0}, {3, 4, 5}}}));
+  EXPECT_TRUE(hyperslabs_of(shape, {7, 7}).empty());
 }
 
 }  // namespace
