@@ -50,6 +50,17 @@ void read_members(FieldReader& fields, std::uint64_t version, std::uint64_t coun
   fields.skip(count * size);
 }
 
+/// `order_bytes`: of the largest creation order, which comes before the addresses if it is tracked.
+DenseStorage read_dense_storage(FieldReader& fields, const char* what, std::size_t order_bytes) {
+  const std::uint64_t version = fields.number(1), flags = fields.number(1);
+  expect_version(fields, 0, 0, version, what);
+  fields.location().require(flags < 4, "{} has flags {}, expected less than 4", what, flags);
+  if (flags & 1) fields.skip(order_bytes);
+  DenseStorage storage{.heap = fields.address(), .by_name = fields.address()};
+  if (flags & 2) storage.by_order = fields.address();
+  return storage;
+}
+
 }  // namespace
 
 Dataspace read_dataspace(FieldReader& fields) {
@@ -173,24 +184,10 @@ void read_link(FieldReader& fields) {
   target_fields.text();
 }
 
-DenseStorage read_link_info(FieldReader& fields) {
-  const std::uint64_t version = fields.number(1), flags = fields.number(1);
-  expect_version(fields, 0, 0, version, "a link info message");
-  fields.location().require(flags < 4, "a link info message has flags {}, expected less than 4", flags);
-  if (flags & 1) fields.skip(8);
-  DenseStorage storage{.heap = fields.address(), .by_name = fields.address()};
-  if (flags & 2) storage.by_order = fields.address();
-  return storage;
-}
+DenseStorage read_link_info(FieldReader& fields) { return read_dense_storage(fields, "a link info message", 8); }
 
 DenseStorage read_attribute_info(FieldReader& fields) {
-  const std::uint64_t version = fields.number(1), flags = fields.number(1);
-  expect_version(fields, 0, 0, version, "an attribute info message");
-  fields.location().require(flags < 4, "an attribute info message has flags {}, expected less than 4", flags);
-  if (flags & 1) fields.skip(2);
-  DenseStorage storage{.heap = fields.address(), .by_name = fields.address()};
-  if (flags & 2) storage.by_order = fields.address();
-  return storage;
+  return read_dense_storage(fields, "an attribute info message", 2);
 }
 
 Attribute read_attribute(FieldReader& fields) {
