@@ -12,24 +12,24 @@ namespace {
 constexpr std::size_t text_width = 100;
 constexpr std::size_t help_column = 30;
 
-/// The words of `text` in lines that start at `column` and end before text_width. Blank lines stay, and so do lines
-/// that start with a space; if one is too long, it continues with a larger indent.
+/// The words of `text` in lines that start at `column` and end before text_width. Blank lines and the indent of a line
+/// stay; a line that is too long continues with a larger indent.
 std::string wrapped(const std::string& text, std::size_t column) {
   std::string result;
   std::istringstream paragraphs(text);
   for (std::string paragraph; std::getline(paragraphs, paragraph);) {
-    const std::size_t indent = paragraph.find_first_not_of(' ');
-    if (indent != 0 && indent != std::string::npos && column + paragraph.size() <= text_width) {
-      result += std::string(column, ' ') + paragraph + '\n';
-      continue;
-    }
-    std::istringstream words(paragraph);
-    std::string line(indent == std::string::npos ? 0 : indent, ' ');
+    const std::size_t indent = std::min(paragraph.find_first_not_of(' '), paragraph.size());
+    // A row of a list, "  name   description", keeps its first column; its other lines begin below the description.
+    std::size_t hang = indent == 0 ? 0 : indent + 2, start = indent;
+    const std::size_t gap = indent == 0 ? std::string::npos : paragraph.find("  ", indent);
+    if (gap != std::string::npos) hang = start = std::min(paragraph.find_first_not_of(' ', gap), paragraph.size());
+    std::istringstream words(paragraph.substr(start));
+    std::string line = paragraph.substr(0, start);
     bool begins = true;
     for (std::string word; words >> word;) {
       if (!begins && column + line.size() + 1 + word.size() > text_width) {
         result += std::string(column, ' ') + line + '\n';
-        line = std::string(indent == 0 ? 0 : indent + 2, ' ');
+        line = std::string(hang, ' ');
         begins = true;
       }
       line += (begins ? "" : " ") + word;

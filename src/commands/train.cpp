@@ -93,10 +93,10 @@ CommandLine declare(TrainSettings& settings) {
       .usage = "--data FILE --run DIRECTORY --model PRESET [options]",
       .description =
           "Trains a model on packs of documents. The tokens of each pack are sharded over the context ranks.\n\n"
-          "The run directory receives config.ini, environment.json, metrics.jsonl, ranks.txt, checkpoints (step-N/), "
-          "latest and exit.json. On the signals TERM, USR1 and USR2 the run writes a checkpoint after the current step "
-          "and ends "
-          "with exit code 75; --resume auto then continues it bit for bit.",
+          "The run directory receives README.txt, which explains the other files: config.ini, environment.json, "
+          "metrics.jsonl, ranks.txt, attempts.jsonl, checkpoints (step-N/), latest, exit.json and lock. On the signals "
+          "TERM, USR1 and USR2 the run writes a checkpoint after the current step and ends with exit code 75; --resume "
+          "auto then continues it bit for bit.",
       .groups = {data_group(settings), std::move(model), training_group(settings), checkpoint_group(settings),
                  fault_group(settings.faults), std::move(compute), launch_group(settings.launch)},
       .examples =

@@ -203,7 +203,7 @@ TEST_P(EveryStrategy, BackwardIsTheDerivativeOfForward) {
   });
 }
 
-TEST(DerivativeOfForward, ExchangedGradientsOfEqualShapeAreDetected) {
+TEST(DerivativeOfForward, SwappedGradientsOfEqualShapeAreDetected) {
   const int ranks = 3;
   on_ranks(ranks, [&](Communicator& world) {
     const Stream stream;
