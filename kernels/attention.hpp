@@ -30,7 +30,7 @@ struct AttentionInputs {
 struct AttentionForward {
   AttentionInputs in;
   bool accumulate = false;
-  TensorView y;    ///< [queries, H, E], q's dtype or its accumulator type; the latter where runs of keys add up
+  TensorView y;    ///< [queries, H, E], q's dtype or its accumulator type, which is for sums over runs of keys
   TensorView lse;  ///< [queries, H], accumulator type
 };
 extern const Kernel<AttentionForward> attention_forward;

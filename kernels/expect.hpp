@@ -4,8 +4,8 @@
 
 #include "kernels/core/tensor.hpp"
 
-/// Checks of a kernel's arguments, for both devices. They find defects of Causeway: input of users is checked before,
-/// by the callers of kernels.
+/// Checks of a kernel's arguments, for both devices. They detect defects of Causeway. The callers of kernels have
+/// already checked the input of users.
 namespace causeway {
 
 /// Throws Error(internal) that names the argument, what it is and what was expected, unless it has this dtype and

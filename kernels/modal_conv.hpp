@@ -42,8 +42,8 @@ struct ModalConvBackward {
 };
 extern const Kernel<ModalConvBackward> modal_conv_backward;
 
-/// What a run passes on to the run on its right: s after the run's last token, from a zero start, over the tokens of
-/// the run that belong to its last document.
+/// The state that a run passes to the run on its right: s after the run's last token, from a zero start, over the
+/// tokens of the run that belong to its last document.
 struct ModalConvSummary {
   GatedConvInputs in;    ///< only k and v are read
   TensorView log_rates;  ///< [D, M]
@@ -51,8 +51,8 @@ struct ModalConvSummary {
 };
 extern const Kernel<ModalConvSummary> modal_conv_summary;
 
-/// What a run passes on to the run on its left: ∂loss/∂(s just before the run) through the run's own tokens, over the
-/// tokens of the run that belong to its first document.
+/// The adjoint that a run passes to the run on its left: ∂loss/∂(s just before the run) through the run's own tokens,
+/// over the tokens of the run that belong to its first document.
 struct ModalConvAdjointSummary {
   GatedConvInputs in;              ///< q is read; of v only the shape and the dtype
   TensorView residues, log_rates;  ///< [D, M]

@@ -8,7 +8,7 @@
 namespace causeway {
 
 /// A measurement probe: y = f(f(… f(x) …)), f(v) = 2^(-v) applied `times` times, in the accumulator type. It reads and
-/// writes memory once, whatever `times` is, so that its speed is the device's rate of exponentials. `causeway bench`
+/// writes memory only once, so that for many `times` its speed is the device's rate of exponentials. `causeway bench`
 /// compares the selective scan with that rate. Throws Error(internal) if x and y differ in shape or dtype.
 struct RepeatedExponential {
   TensorView x;

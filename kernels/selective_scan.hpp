@@ -12,7 +12,7 @@ namespace causeway {
 /// Tokens between two states that the forward saves for the backward.
 inline constexpr std::int64_t selective_scan_block = 64;
 
-/// What forward, backward and both summaries read, for D channels with N states each. Activations have one dtype.
+/// The inputs of forward, backward and both summaries, for D channels with N states each. Activations have one dtype.
 struct SelectiveScanInputs {
   TensorView u, delta;    ///< [tokens, D]
   TensorView z;           ///< [tokens, D], or absent: no gate
@@ -57,8 +57,9 @@ struct SelectiveScanBackward {
 };
 extern const Kernel<SelectiveScanBackward> selective_scan_backward;
 
-/// What a run passes on to the run on its right, from a zero start: `state` = h after the run's last token, and
-/// `sum_delta` = Σ Δ (since Π exp(Δ A) = exp(A ΣΔ)), both over the tokens of the run that belong to its last document.
+/// The summary that a run passes to the run on its right, from a zero start: `state` = h after the run's last token,
+/// and `sum_delta` = Σ Δ (since Π exp(Δ A) = exp(A ΣΔ)), both over the tokens of the run that belong to its last
+/// document.
 struct SelectiveScanSummary {
   SelectiveScanInputs in;  ///< C, D and z are not read
   TensorView state;        ///< [D, N], accumulator type, written
@@ -66,8 +67,8 @@ struct SelectiveScanSummary {
 };
 extern const Kernel<SelectiveScanSummary> selective_scan_summary;
 
-/// What a run passes on to the run on its left: `adjoint` = ∂loss/∂(h just before the run) through the run's own
-/// tokens, and `sum_delta` = Σ Δ, both over the tokens of the run that belong to its first document.
+/// The summary that a run passes to the run on its left: `adjoint` = ∂loss/∂(h just before the run) through the run's
+/// own tokens, and `sum_delta` = Σ Δ, both over the tokens of the run that belong to its first document.
 struct SelectiveScanAdjointSummary {
   SelectiveScanInputs in;  ///< u, B and D are not read
   TensorView d_y;          ///< [tokens, D]

@@ -10,7 +10,7 @@
 namespace causeway {
 
 /// The tensors that a forward pass keeps for its backward pass, in named slots. An operator that calls another one
-/// gives it a scope of its own, so that both can use the same slot names. Backward takes every slot out, which frees a
+/// gives it a separate scope, so that both can use the same slot names. Backward takes every slot out, which frees a
 /// tensor as soon as its user is done with it. All violations are defects: Error(internal) names the scope and the
 /// slot.
 class Saved {
@@ -25,7 +25,7 @@ class Saved {
   /// The scope of that name within this one; made at the first call. The reference stays valid.
   Saved& scope(std::string_view name);
 
-  bool empty() const;         ///< no slot is in use, neither here nor in a scope below
+  bool empty() const;         ///< no slot is in use, in this scope or one below it
   void ensure_empty() const;  ///< to be called after backward: fails with the names of the slots that are left
 
  private:
@@ -36,7 +36,7 @@ class Saved {
   std::map<std::string, std::unique_ptr<Saved>, std::less<>> scopes_;
 };
 
-/// The scope of that name within `saved`; null where `saved` is null, that is where nothing is kept (scoring).
+/// The scope of that name within `saved`; null if `saved` is null, which means that no tensor is kept (scoring).
 inline Saved* scope_of(Saved* saved, std::string_view name) { return saved == nullptr ? nullptr : &saved->scope(name); }
 
 }  // namespace causeway

@@ -1,9 +1,9 @@
-# The rules of the structure that a compiler does not see:
+# The rules of the structure that a compiler does not check:
 #   - An include points to the same floor or to one below, and within a floor to the same room or to one below.
 #   - Code outside io/hdf5_guard/ includes only that library's entry header, hdf5_guard.hpp. Tests may include others.
 #   - No header of ours includes one of MPI, HDF5, NCCL or CUDA.
 #   - Only six files ask for CAUSEWAY_CUDA.
-#   - A folder of code holds at most 30 files of its own; src/ holds at most 6.
+#   - A folder of code holds at most 30 files, without its subfolders; src/ holds at most 6.
 # Run as `cmake -DSOURCE=… -P house.cmake`.
 set(above_kernels parallel io src)
 set(above_parallel io src)
@@ -17,7 +17,7 @@ set(rooms_parallel transport layout cost exchange . strategies)
 set(rooms_io file hdf5_guard hdf5 data checkpoint .)
 set(rooms_src cli run health runtime model train infer watch inspect op bench commands .)
 
-# Sets `result` to the place of `path`'s room in the list of its floor; -1 for a room that the list does not have.
+# Sets `result` to the index of `path`'s room in the list of its floor; -1 for a room that the list does not have.
 function(level_of floor path result)
   string(REGEX REPLACE "^${floor}/" "" rest "${path}")
   if(rest MATCHES "^([^/]+)/")

@@ -1,4 +1,4 @@
-# Breaks every rule of house.cmake once, in a tree of one file, and expects the complaint.
+# Breaks every rule of house.cmake once, in a tree of one file, and expects the error message.
 # Run as `cmake -DSCRATCH=… -P house_can_fail.cmake`.
 function(expect outcome file line)
   file(REMOVE_RECURSE ${SCRATCH})

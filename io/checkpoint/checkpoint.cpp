@@ -13,7 +13,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The most bytes of one read, between calls of between().
+/// The largest number of bytes of one read. between() is called between two reads.
 constexpr std::int64_t piece_bytes = std::int64_t{4} << 20;
 
 std::string in(const std::string& folder, const std::string& file) { return (fs::path(folder) / file).string(); }
@@ -24,7 +24,7 @@ bool is_there(const std::string& path) {
   return fs::exists(fs::symlink_status(path, ignored));
 }
 
-/// The paths of all datasets below `group`. In a damaged file a group may contain itself, hence a limit to the depth.
+/// The paths of all datasets below `group`. The depth is limited, because in a damaged file a group may contain itself.
 void list_tensors(const hdf5::File& file, const std::string& group, std::vector<std::string>& names) {
   require(std::ranges::count(group, '/') < 3, "{}:/{}: is nested too deep for a tensor", file.path(),
           group.substr(0, 80));

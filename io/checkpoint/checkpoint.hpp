@@ -23,7 +23,7 @@ namespace causeway {
 /// the damaged part is read.
 class Checkpoint {
  public:
-  /// `path`: a step-N folder, or a run's folder, for its latest checkpoint.
+  /// `path`: a step-N folder, or the folder of a run, which means its latest checkpoint.
   explicit Checkpoint(const std::string& path);
   /// Collective: each rank verifies some of the files. Throws the same AgreedError on all ranks. `between` is called
   /// between the pieces that the constructor and read() read.

@@ -46,7 +46,8 @@ struct Retention {
 std::vector<std::string> retire_checkpoints(const std::string& run, std::int64_t step, const Retention& retention,
                                             const CheckpointHook& hook = {});
 
-/// Removes what a crash left: unfinished and partly removed checkpoints. Renames step-N.old back if step-N is missing.
+/// Removes the checkpoints that a crash left unfinished or partly removed. Renames step-N.old back if step-N is
+/// missing.
 void recover_checkpoints(const std::string& run);
 
 }  // namespace causeway

@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::int64_t version = 2, most_shards = std::int64_t{1} << 24;
 constexpr std::size_t most_axes = 4;
-/// The most boxes (hyperslabs) that a shard's run of elements consists of.
+/// The largest number of boxes (hyperslabs) into which a shard's run of elements is divided.
 constexpr std::int64_t most_boxes = 2 * static_cast<std::int64_t>(most_axes) - 1;
 
 /// The mappings that write_index() writes for a tensor with these parts.

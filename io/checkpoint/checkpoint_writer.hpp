@@ -32,21 +32,21 @@ struct PublishedCheckpoint {
   std::vector<std::string> not_removed;  ///< older checkpoints that could not be removed, with the reason
 };
 
-/// How far the ranks are with a checkpoint: of one rank from progress(), or summed over all ranks for advance().
+/// The progress of the ranks with a checkpoint: of one rank from progress(), or summed over all ranks for advance().
 struct CheckpointProgress {
   double done = 0;    ///< ranks that have finished their part of the current phase
   double failed = 0;  ///< ranks that have failed
 };
 
 /// Writes checkpoints, one at a time: each rank its shard, then rank 0 index.h5 and manifest.json. The caller sums the
-/// progress over the ranks, together with values that it sums anyway, so that this needs no message of its own:
+/// progress over the ranks, together with values that it sums anyway, so that this needs no additional message:
 ///
 ///     start(step, content)                                    copies the content
 ///     while busy():  sum progress() over the ranks, pass the sums to advance()
 ///
 /// All functions except progress() and busy() are collective. A failure on any rank, in any thread, throws the same
-/// AgreedError on every rank from advance() or finish(). Earlier checkpoints stay as they are; nothing is left of the
-/// one that failed.
+/// AgreedError on every rank from advance() or finish(). Earlier checkpoints are not changed; all files of the failed
+/// one are removed.
 class CheckpointWriter {
  public:
   CheckpointWriter(CheckpointWriterOptions options, Communicator& ranks, const Stream& stream);

@@ -11,7 +11,7 @@
 namespace causeway {
 namespace {
 
-/// The documents for the policies: none empty, none longer than a pack, numbered in order of arrival.
+/// The documents that the policies receive, numbered in order of arrival. No document is empty or longer than a pack.
 struct DocumentQueue {
   struct Item {
     std::int64_t number = 0;
@@ -52,7 +52,7 @@ struct DocumentQueue {
 };
 using Item = DocumentQueue::Item;
 
-/// What a policy keeps between two packs. Each policy uses its own members.
+/// The state of a policy between two packs. Each policy uses its own members.
 struct PolicyState {
   std::optional<Item> waiting;                                // in_order
   std::set<std::pair<std::int64_t, std::int64_t>> by_length;  // greedy: (-length, number) of `window`
@@ -103,8 +103,7 @@ std::optional<Pack> greedy(DocumentQueue& queue, PolicyState& state) {
       state.window.push_back(*item);
       state.by_length.emplace(-item->piece.size(), item->number);
     }
-    const auto longest =
-        state.by_length.lower_bound({-free_tokens, 0});  // of several with this length, the first to arrive
+    const auto longest = state.by_length.lower_bound({-free_tokens, 0});  // the earliest document of this length
     if (longest == state.by_length.end()) break;
     const auto chosen_item =
         std::lower_bound(state.window.begin(), state.window.end(), longest->second,

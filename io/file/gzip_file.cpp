@@ -39,7 +39,7 @@ GzipFile::GzipFile(const std::string& path, std::size_t buffer_bytes)
 
 GzipFile::~GzipFile() = default;
 
-/// Moves the unused bytes to the front of the buffer and reads more behind them; false at the end of the file.
+/// Moves the unused bytes to the front of the buffer and reads more bytes after them; false at the end of the file.
 bool GzipFile::fill() {
   std::memmove(buffer_.data(), unused_.data(), unused_.size());
   ssize_t count = 0;

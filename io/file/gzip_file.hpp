@@ -12,10 +12,10 @@ struct z_stream_s;
 
 namespace causeway {
 
-/// Reads a file's bytes in order, and inflates them if the file starts as gzip does (RFC 1952). Several members are one
-/// text; zeros after the last member are padding. Throws Error(usage) for damage, for a file that ends within a member,
-/// and for other bytes after the last member. zlib's gzFile is not used, because it reports no error where a read ends
-/// exactly at the end of a truncated file, and takes a member with a damaged first byte for the end.
+/// Reads a file's bytes in order, and inflates them if the file starts as gzip does (RFC 1952). Several members form
+/// one text; zeros after the last member are padding. Throws Error(usage) for damage, for a file that ends within a
+/// member, and for other bytes after the last member. zlib's gzFile is not used, because it reports no error if a read
+/// ends exactly at the end of a truncated file, and treats a member with a damaged first byte as the end of the file.
 class GzipFile {
  public:
   /// Keeps about `buffer_bytes` of the file in memory.

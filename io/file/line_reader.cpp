@@ -30,7 +30,7 @@ LineReader::LineReader(std::string path, std::function<void(std::int64_t)> on_re
 
 std::string LineReader::file_name() const { return std::filesystem::path(path_).filename().string(); }
 
-/// Moves the bytes not returned yet to the front of the buffer and reads more behind them; false at the end of the
+/// Moves the bytes not returned yet to the front of the buffer and reads more bytes after them; false at the end of the
 /// file.
 bool LineReader::fill() {
   if (ended_) return false;

@@ -21,7 +21,7 @@ struct LinePart {
 };
 
 /// Reads the lines of a file, gzip-compressed or not, in bounded memory. Lines end with LF or CR LF; the last line may
-/// end without. Throws Error(usage) for a missing file, a folder, and damaged or truncated gzip.
+/// lack its line end. Throws Error(usage) for a missing file, a folder, and damaged or truncated gzip.
 class LineReader {
  public:
   /// `on_read` gets the bytes of the file (compressed bytes of a compressed file) read so far, after every read.

@@ -7,9 +7,9 @@
 
 namespace causeway {
 
-/// Work of rank 0 only (usually writing a file) between communication of all ranks. A failure on rank 0 must not stop
-/// the communication, since the other ranks would wait for ever. So the failure is kept, later work is skipped, and
-/// agree_on_failure(), which all ranks call, throws it on all of them.
+/// Work that only rank 0 does (usually writing a file), between communication of all ranks. A failure on rank 0 must
+/// not stop the communication, since the other ranks would wait forever. So the failure is kept, later work is skipped,
+/// and agree_on_failure(), which all ranks call, throws it on all of them.
 class RankZeroWork {
  public:
   explicit RankZeroWork(Communicator& ranks) : ranks_(ranks) {}

@@ -6,7 +6,7 @@
 
 namespace causeway {
 
-/// Size and SHA-256 of a file: enough to detect another content.
+/// The size and SHA-256 of a file, which detect any change of its content.
 struct Fingerprint {
   std::int64_t bytes = 0;
   std::string sha256;  ///< 64 lower-case hexadecimal digits, as sha256sum prints them (FIPS 180-4)

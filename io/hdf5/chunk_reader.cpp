@@ -13,12 +13,12 @@ namespace {
 
 using Coordinates = std::vector<std::uint64_t>;
 
-/// What H5Dread keeps of a dataset by default.
+/// The size of H5Dread's chunk cache of a dataset by default.
 constexpr std::size_t most_recent_bytes = std::size_t{1} << 20, most_recent_chunks = 64;
 constexpr std::size_t most_converted_bytes = std::size_t{1} << 18;
 
 std::size_t element_bytes_of(hid_t type) {
-  // H5Tget_size() of strings of variable length is the size in memory, of a pointer.
+  // For strings of variable length H5Tget_size() returns the size of a pointer in memory.
   return H5Tis_variable_str(type) > 0 ? hdf5_guard::StringReader::reference_bytes : H5Tget_size(type);
 }
 
@@ -53,7 +53,7 @@ struct ArrayPart {
   Coordinates begin;
   const Coordinates& extents;
 
-  /// The array's element that is `at` in the box, in row-major order.
+  /// The row-major index in the array of the box's element `at`.
   std::uint64_t element(const Coordinates& at) const {
     std::uint64_t index = 0;
     for (std::size_t d = 0; d < at.size(); ++d) index = index * extents[d] + begin[d] + at[d];
@@ -108,7 +108,7 @@ std::uint64_t ChunkReader::stored_bytes(std::int64_t dataset, const Coordinates&
   const std::vector<hsize_t> offset(begin.begin(), begin.end());
   hsize_t bytes = 0;
   if (H5Dget_chunk_storage_size(dataset, offset.data(), &bytes) < 0 || bytes == 0) {
-    // HDF5 1.10 fails for a chunk that is missing. This call tells that from damage, but goes through all chunks.
+    // HDF5 1.10 fails for a chunk that is missing. This call distinguishes that from damage, but visits all chunks.
     haddr_t address = HADDR_UNDEF;
     unsigned skipped = 0;
     check(H5Dget_chunk_info_by_coord(dataset, offset.data(), &skipped, &address, &bytes), where_, "find a chunk",
@@ -143,7 +143,7 @@ ChunkReader::Values ChunkReader::read_chunk(std::int64_t dataset, const Coordina
   }
   Values values = load_chunk(dataset, begin);
   if (!values) return values;
-  // One chunk is kept whatever its size.
+  // At least one chunk is kept, however large it is.
   const std::size_t kept = std::min(most_recent_chunks, std::max<std::size_t>(1, most_recent_bytes / chunk_bytes_));
   if (recent_.size() >= kept) recent_.resize(kept - 1);
   recent_.insert(recent_.begin(), {begin, values});

@@ -16,17 +16,17 @@
 namespace causeway::hdf5 {
 
 /// Reads a chunked dataset of a file that is open for reading only. libHDF5 finds the chunks and reads their bytes as
-/// they are stored; the filters are reverted here, once for each chunk, by io/hdf5_guard, which makes sure of a chunk's
-/// size. (H5Dread would inflate the chunk itself and read past the end of one that is too short, so it would have to be
-/// inflated twice.) The chunks read last are kept, as H5Dread keeps them. Several threads may use one reader.
+/// they are stored; the filters are reverted here, once for each chunk, by io/hdf5_guard, which checks the size of the
+/// result. (H5Dread would inflate the chunk itself and read past the end of one that is too short, so it would have to
+/// be inflated twice.) The most recently read chunks are cached, as in H5Dread. Several threads may use one reader.
 class ChunkReader {
  public:
-  /// `dataset`, here and below: its hid_t. `path`: its file's.
+  /// `dataset`, here and below: the hid_t of the dataset. `path`: the path of its file.
   ChunkReader(std::int64_t dataset, const std::string& path, const std::string& where, ExitCode damaged);
 
   /// Rows [begin, begin + rows), converted to `memory_type` (a hid_t) as H5Dread does. The dataset must have them.
   void read_rows(std::int64_t dataset, std::int64_t begin, std::int64_t rows, std::int64_t memory_type, void* out);
-  /// The same of a list of strings of variable length.
+  /// The same for a list of strings of variable length.
   std::vector<std::string> read_strings(std::int64_t dataset, std::int64_t begin, std::int64_t rows);
 
  private:
@@ -38,7 +38,7 @@ class ChunkReader {
   };
   struct Output {
     std::byte* values;
-    const Coordinates& begin;  ///< the element of the dataset that comes first
+    const Coordinates& begin;  ///< the first element of the output, as an index of the dataset
     const Coordinates& extents;
   };
 

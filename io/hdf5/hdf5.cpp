@@ -16,7 +16,7 @@ File File::open(const std::string& path, Access access, ExitCode damaged) {
   const SilencedErrors silenced;
   std::error_code ignored;
   Id id;
-  std::shared_ptr<hdf5_guard::FileGuard> guard;  // only for reading: a file being written is not complete on disk
+  std::shared_ptr<hdf5_guard::FileGuard> guard;  // only for reading: a file that is being written is incomplete on disk
   if (access == Access::create) {
     const Id creation(check(H5Pcreate(H5P_FILE_CREATE), path, "create", ExitCode::internal));
     check(H5Pset_obj_track_times(creation.get(), false), path, "create", ExitCode::internal);

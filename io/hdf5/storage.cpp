@@ -13,9 +13,9 @@
 namespace causeway::hdf5 {
 namespace {
 
-/// A chunk is inflated whole, so this bounds the memory that a file makes its reader allocate.
+/// A chunk is inflated whole, so this limits the memory that a reader of a file allocates.
 constexpr std::int64_t largest_chunk = std::int64_t{256} << 20;
-/// Deflate makes at most 1032 bytes of one byte, so a larger ratio of shape to stored bytes is damage. A dataset
+/// Deflate inflates one byte to at most 1032 bytes, so a larger ratio of shape to stored bytes is damage. A dataset
 /// without any stored bytes (never written) may have up to always_plausible bytes.
 constexpr std::int64_t most_inflation = 1100, always_plausible = std::int64_t{64} << 20;
 

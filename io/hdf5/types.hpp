@@ -20,7 +20,7 @@ ElementType element_type_of(std::int64_t type);
 /// A string of fixed length without its padding.
 std::string unpadded(std::string text, std::int64_t type);
 
-/// The most bytes of a string of fixed length. A longer one throws.
+/// The largest size in bytes of a string of fixed length. A longer string throws.
 inline constexpr std::int64_t longest_fixed_string = std::int64_t{1} << 20;
 
 std::vector<std::string> path_parts(std::string_view path);

@@ -104,8 +104,8 @@ VirtualDataset File::virtual_dataset(std::string_view path, std::int64_t most_pa
   require(count <= static_cast<std::size_t>(most_parts), "{}: has {} mappings, expected at most {}", where, count,
           most_parts);
 
-  // Reading the shape comes last. For a mapping without a fixed extent libHDF5 would open the source files to compute
-  // the shape; such mappings have thrown by then.
+  // The shape is read last. For a mapping without a fixed extent libHDF5 would open the source files to compute the
+  // shape; an error was thrown for such mappings before.
   VirtualDataset dataset;
   for (std::size_t p = 0; p < count; ++p) {
     VirtualDataset::Part part{.file = text_of(H5Pget_virtual_filename, creation.get(), p, where, damaged_)};

@@ -17,7 +17,7 @@ std::uint64_t bytes_for(std::uint64_t limit) {
 
 void BTreeV1::walk(std::uint64_t address, std::optional<std::uint64_t> level) {
   location.require(seen.insert(address).second, "B-tree has a cycle at address {}", address);
-  // libHDF5 reads a node whole, unused entries too.
+  // libHDF5 reads a complete node, including its unused entries.
   const auto bytes = file.read(address, 24 + most * (key_bytes + address_bytes) + key_bytes, location);
   FieldReader fields(bytes, location);
   fields.signature("TREE");

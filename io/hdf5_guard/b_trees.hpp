@@ -14,7 +14,7 @@ namespace causeway::hdf5_guard {
 
 inline constexpr std::uint64_t address_bytes = 8, checksum_bytes = 4;
 
-/// Half of the most entries in a node of a version 1 B-tree, from the superblock.
+/// Half of the maximum number of entries in a node of a version 1 B-tree, from the superblock.
 struct TreeWidths {
   std::uint64_t links = 4, groups = 16, chunks = 32;  ///< a node has at most twice that
 };
@@ -28,7 +28,7 @@ struct BTreeV1 {
   std::function<void(FieldReader& key, std::uint64_t child)> leaf;
   std::set<std::uint64_t> seen = {};
 
-  /// `level`: the one expected; the root may have any.
+  /// `level`: the expected level of the node; the root may have any level.
   void walk(std::uint64_t address, std::optional<std::uint64_t> level);
 };
 
@@ -38,8 +38,8 @@ struct BTreeV2 {
   const FileLocation& location;
   std::uint64_t kind, record_bytes, node_bytes;
   std::function<void(FieldReader& record)> visit;
-  /// For each level: the most records of a node; the bytes of a child's count of records, and of the count in its whole
-  /// subtree.
+  /// For each level: the maximum number of records of a node; the sizes in bytes of two counts: a child's records, and
+  /// the records of the child's subtree.
   std::vector<std::uint64_t> most = {}, count_bytes = {}, total_bytes = {};
   std::set<std::uint64_t> seen = {};
   std::uint64_t visited = 0;

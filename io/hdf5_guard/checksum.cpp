@@ -45,7 +45,7 @@ std::uint32_t metadata_checksum(std::span<const std::byte> key) {
 }
 
 std::uint32_t fletcher32(std::span<const std::byte> bytes) {
-  constexpr std::size_t words_between_folds = 360;  // as many as 32 bits hold for certain
+  constexpr std::size_t words_between_folds = 360;  // so few that no sum exceeds 32 bits
   const auto fold = [](std::uint32_t sum) { return (sum & 0xffff) + (sum >> 16); };
   std::uint32_t sum = 0, sum_of_sums = 0;
   const auto add = [&](std::byte upper, std::byte lower) {

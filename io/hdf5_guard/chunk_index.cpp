@@ -48,7 +48,7 @@ void check_fixed_array(const ChunkedDataset& dataset) {
   fields.signature(std::string_view("FAHD\0", 5));
   const std::uint64_t client = fields.number(1), bytes = fields.number(1), bits = fields.number(1),
                       elements = fields.address(), block = fields.address();
-  // It has entries for the largest extents.
+  // The array has an entry for each chunk of the largest extents.
   const std::uint64_t most = chunks_of(dataset.layout, dataset.space.largest, dataset.location);
   dataset.location.require(client == dataset.client() && bytes == element_bytes && bits == 10 && elements == most,
                            "fixed array at address {} has other settings than libHDF5 writes for {} chunks", address,

@@ -11,16 +11,17 @@
 namespace causeway::hdf5_guard {
 
 /// The file's global heap: where HDF5 keeps values of variable length (strings) and the mappings of virtual datasets.
-/// It consists of collections; a reference names an object by its collection's address and its index in it. HDF5, up
-/// to 1.14, trusts the sizes in both. Format: HDF5 File Format Specification 3.0, III.E (heap) and VIII.A (references).
+/// It consists of collections; a reference names an object by its collection's address and its index in it. HDF5, up to
+/// 1.14, does not check the sizes in both. Format: HDF5 File Format Specification 3.0, III.E (heap) and VIII.A
+/// (references).
 class GlobalHeap {
  public:
   static constexpr std::size_t reference_bytes = 16;  ///< u32 length, u64 address of the collection, u32 index in it
 
   GlobalHeap(const std::string& path, FileLocation location);
 
-  /// Throws unless the reference names an object of as many bytes as it says: its length counts elements of
-  /// `element_bytes` each. Throws too when all references so far name more bytes than the file has.
+  /// Throws unless the reference names an object of the size that the reference contains: its length counts elements of
+  /// `element_bytes` each. Also throws when all references so far together name more bytes than the file has.
   void check_reference(std::span<const std::byte, reference_bytes> reference, std::uint64_t element_bytes);
   /// The string that a reference names, up to its first NUL; "" for a null reference. Not counted.
   std::string read_string(std::span<const std::byte, reference_bytes> reference);

@@ -9,9 +9,9 @@
 
 #include "kernels/core/error.hpp"
 
-/// Checks an HDF5 file before libHDF5 reads it. HDF5 1.10 trusts most of what a file says about itself: sizes, counts,
-/// addresses, and that lists end. A damaged or malicious file makes it read and free memory that is not its own, or
-/// never return. This library reads the same bytes first, with a bound on everything, and throws Error for a file that
+/// Checks an HDF5 file before libHDF5 reads it. libHDF5 1.10 does not check most sizes, counts and addresses in a file,
+/// nor that its lists end. With a damaged or malicious file it accesses and frees memory out of bounds, or never
+/// returns. This library reads the same bytes first, with a bound on everything, and throws Error for a file that
 /// libHDF5 could not read safely. It uses neither libHDF5 nor the rest of io/. This is its only public header.
 /// Format: HDF5 File Format Specification 3.0.
 namespace causeway::hdf5_guard {

@@ -32,8 +32,8 @@ std::vector<std::byte> local_heap(FileBytes& file, std::uint64_t address, const 
   return bytes;
 }
 
-/// A fractal heap: four blocks a row, and a row has blocks twice as large as the row before. Only with the settings
-/// that libHDF5 writes for links and attributes, and only with direct blocks.
+/// A fractal heap: four blocks a row, and a row has blocks twice as large as the row before. Only the settings that
+/// libHDF5 writes for links and attributes are supported, and only direct blocks.
 class FractalHeap {
  public:
   FractalHeap(FileBytes& file, std::uint64_t address, DenseKind kind, const FileLocation& location)

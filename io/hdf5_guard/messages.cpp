@@ -18,7 +18,7 @@ void expect_version(FieldReader& fields, std::uint64_t lowest, std::uint64_t hig
                             lowest, highest);
 }
 
-/// Only integers that processors have. libHDF5 converts others bit by bit and trusts the sizes in the file.
+/// Only integer types of processors are allowed. libHDF5 converts others bit by bit, without checking their sizes.
 void read_integer(FieldReader& fields, std::uint64_t size) {
   const std::uint64_t offset = fields.number(2), precision = fields.number(2);
   fields.location().require(size <= 8 && std::has_single_bit(size) && offset == 0 && precision == 8 * size,
@@ -274,7 +274,7 @@ DatasetLayout read_layout(FieldReader& fields) {
   const std::uint64_t index = fields.number(1);
   location.require(index >= 1 && index <= 5, "a chunk index has type {}, expected 1 to 5", index);
   layout.index = static_cast<DatasetLayout::Index>(index);
-  // libHDF5 always writes these values. From other values it would compute sizes of memory.
+  // libHDF5 always writes these values. When it reads other values, it computes sizes of memory blocks from them.
   const auto settings = [&](std::initializer_list<std::uint64_t> expected) {
     for (const std::uint64_t value : expected)
       location.require(fields.number(1) == value, "a chunk index has other settings than libHDF5 writes");

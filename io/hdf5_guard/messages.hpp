@@ -77,7 +77,7 @@ void read_link(FieldReader& fields);
 DenseStorage read_link_info(FieldReader& fields);
 DenseStorage read_attribute_info(FieldReader& fields);
 Attribute read_attribute(FieldReader& fields);
-/// Whether the dataset has filters. Which ones is checked by its reader.
+/// Whether the dataset has filters. The reader of the dataset checks which filters these are.
 bool read_filters(FieldReader& fields);
 DatasetLayout read_layout(FieldReader& fields);
 void read_group_info(FieldReader& fields);

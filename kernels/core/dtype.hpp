@@ -101,8 +101,8 @@ inline constexpr DType dtype_of<std::int64_t> = DType::i64;
 template <>
 inline constexpr DType dtype_of<std::int32_t> = DType::i32;
 
-/// Calls `body.template operator()<T>()` with the C++ type T of a floating-point dtype. Only here a run-time type
-/// becomes a template parameter. Throws Error(internal) for integer types.
+/// Calls `body.template operator()<T>()` with the C++ type T of a floating-point dtype. This is the only place where a
+/// run-time type becomes a template parameter. Throws Error(internal) for integer types.
 template <class Body>
 decltype(auto) dispatch(DType dtype, Body&& body) {
   switch (dtype) {

@@ -16,7 +16,7 @@ namespace {
 constexpr std::int64_t alignment = 256;
 #ifdef __linux__
 constexpr std::int64_t huge_page = 2 << 20;
-// Blocks of this size and more get a mapping of their own: malloc would keep freed blocks of up to 32 MiB.
+// Each block of this size or more gets a separate mapping, because malloc would keep freed blocks of up to 32 MiB.
 constexpr std::int64_t smallest_mapping = 1 << 20;
 
 /// A mapping that begins at a huge page. It maps one huge page more and unmaps what is before and after the block.

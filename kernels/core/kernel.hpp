@@ -7,9 +7,9 @@
 
 namespace causeway {
 
-/// One operation and its implementation on each device. Only here a device is chosen. kernels/cpu/ holds the
-/// specification, whose code follows the formula; kernels/cuda/ holds the fast version; kernels/registry.cpp pairs
-/// them.
+/// One operation and its implementation on each device. This is the only place where a device is chosen. kernels/cpu/
+/// holds the specification, whose code follows the formula; kernels/cuda/ holds the fast version; kernels/registry.cpp
+/// pairs them.
 template <class Args>
 struct Kernel {
   using Function = void (*)(const Stream&, const Args&);

@@ -33,7 +33,7 @@ class MemoryPool {
   MemoryPool(const MemoryPool&) = delete;
   MemoryPool& operator=(const MemoryPool&) = delete;
 
-  /// Null for 0 bytes. Throws Error(internal) if the system has not enough memory.
+  /// Null for 0 bytes. Throws Error(internal) if the system does not have enough memory.
   void* allocate(std::int64_t bytes);
   /// `bytes` as they were requested.
   void release(void* block, std::int64_t bytes) noexcept;

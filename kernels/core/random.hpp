@@ -9,8 +9,8 @@ namespace causeway {
 
 /// Philox4x32-10 (Salmon et al., SC'11): maps a counter and a key to four random 32-bit words. A draw depends only on
 /// its index, never on how many ranks or threads draw. It is implemented here because every device and machine must
-/// give the same bits, and neither the standard library (before C++26) nor Boost has it. Tested against the known
-/// answers of Random123.
+/// give the same bits, and the standard library (before C++26) and Boost do not contain it. It is tested against the
+/// known answers of Random123.
 constexpr std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t a = std::uint64_t{0xD2511F53} * counter[0], b = std::uint64_t{0xCD9E8D57} * counter[2];

@@ -22,17 +22,17 @@
 /// - global token: 0 <= t < T, the same on every rank. `Segments` and layouts use it.
 /// - rank-local row: a row of a rank's tensors, which hold its chunks one after the other. A chunk begins at row
 ///   `offset` (Chunk, parallel/layout/sharding.hpp).
-/// - chunk row (run row, where the run is no chunk): global token minus the run's first token, from 0. It is the row of
-///   the tensors that a kernel gets. Rows below 0 lie before the run: a halo or a carried state stands for them. Rows
-///   from `tokens` on lie after the run. `SegmentsView` uses it.
+/// - chunk row (run row, if the run is not a chunk): global token minus the run's first token, from 0. It is the row of
+///   the tensors that a kernel gets. Rows below 0 are before the run: a halo or a carried state replaces them. Rows
+///   from `tokens` on are after the run. `SegmentsView` uses it.
 /// - document: an index into a cu_seqlens, counted within the pack (`Segments`) or within the run (`SegmentsView`).
 /// - position: global token minus the first token of its document, from 0. RoPE uses it.
 namespace causeway {
 
 /// The documents that a run touches, in run rows: document s holds rows [cu_seqlens[s], cu_seqlens[s+1]). The first one
 /// may begin before the run (cu_seqlens[0] <= 0), the last one may end after it (cu_seqlens[count] >= tokens). The
-/// entries increase strictly: empty documents are left out. A kernel knows nothing else about packing: row t may read
-/// back to the start of its document, and finds negative rows in the halo.
+/// entries increase strictly: empty documents are left out. A kernel needs no other information about packing: row t
+/// may read rows back to the start of its document, and negative rows are in the halo.
 struct SegmentsView {
   const std::int64_t* cu_seqlens = nullptr;  ///< count + 1 entries, in the memory of the device that computes
   std::int64_t count = 0;                    ///< documents

@@ -26,8 +26,8 @@ class Stream {
   /// A second queue on the same device, with the same memory pool: its work runs concurrently with this one's, at a
   /// higher priority. Memory is allocated and freed in the order of this queue.
   Stream side_stream() const;
-  /// A CPU stream for data that this stream exchanges with the host: this stream itself on the CPU; for a GPU's, one
-  /// whose memory is page-locked, so that the GPU copies from and to it asynchronously.
+  /// A CPU stream for data that this stream exchanges with the host: for a CPU stream this stream itself; for a GPU
+  /// stream one whose memory is page-locked, so that the GPU copies from and to it asynchronously.
   Stream host() const;
 
   /// Enqueues a copy of `bytes` from `source` to `destination`. Each is memory that this device can address, or

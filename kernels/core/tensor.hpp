@@ -32,9 +32,9 @@ class Shape {
   int rank_ = 0;
 };
 
-/// A view of the elements of a tensor, row-major; it owns nothing. Rows may be further apart than they are long
-/// (`row_stride`): so the columns [begin, end) of a wider matrix are a view too. All other axes are contiguous. Passed
-/// by value. A default-constructed view is "absent": an optional argument that is left out.
+/// A view of the elements of a tensor, row-major; it owns nothing. The distance between rows (`row_stride`) may be
+/// larger than a row, so that the columns [begin, end) of a wider matrix are also a view. All other axes are
+/// contiguous. Passed by value. A default-constructed view is "absent": an optional argument that is left out.
 struct TensorView {
   void* data = nullptr;
   DType dtype = DType::f32;

@@ -6,7 +6,7 @@
 #include <omp.h>
 #endif
 
-/// The OpenMP threads of a kernel: what it needs to give each thread its own scratch memory.
+/// The number and the index of a kernel's OpenMP threads, so that each thread can have its own scratch memory.
 namespace causeway::cpu {
 
 /// Multiply-adds or state updates below which a second thread costs more time than it saves.

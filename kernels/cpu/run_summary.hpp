@@ -7,10 +7,10 @@
 #include "kernels/core/scan_direction.hpp"
 #include "kernels/cpu/channel_tiles.hpp"
 
-/// What the summaries of modal_conv and selective_scan share. Both operators are linear recurrences along the tokens,
-/// h_t = a_t h_{t-1} + x_t. When a document lies on several runs, each run computes a summary from a zero start: the
+/// Shared by the summaries of modal_conv and selective_scan. Both operators are linear recurrences along the tokens,
+/// h_t = a_t h_{t-1} + x_t. When a document spans several runs, each run computes a summary from a zero start: the
 /// state after its last token (left to right) or the adjoint before its first token (right to left). A fold over the
-/// runs, in their order, then gives each run what enters it.
+/// runs, in their order, then gives the state or the adjoint that enters each run.
 namespace causeway::cpu {
 
 /// Run rows [begin, end).

@@ -38,7 +38,7 @@ struct GemmProblem {
   auto operator<=>(const GemmProblem&) const = default;
 };
 
-/// What cuBLASLt needs for the calls of a GemmProblem.
+/// The cuBLASLt objects for the calls of a GemmProblem.
 struct GemmPlan {
   MatmulOperation operation;
   MatrixLayout a, b, c;
@@ -59,7 +59,7 @@ cudaDataType_t data_type(DType dtype) {
   }
 }
 
-/// Our rows are the columns of cuBLASLt.
+/// Causeway's rows are the columns of cuBLASLt.
 MatrixLayout layout_of(DType dtype, std::int64_t rows, std::int64_t columns, std::int64_t row_stride) {
   cublasLtMatrixLayout_t created = nullptr;
   cublas_check(cublasLtMatrixLayoutCreate(&created, data_type(dtype), static_cast<std::uint64_t>(columns),
@@ -141,7 +141,7 @@ std::uint32_t alignment_of(const void* data) {
   return alignment;
 }
 
-/// c = beta·c, and 0 if beta is zero, whatever c contains.
+/// c = beta·c. If beta is zero, c becomes 0 even where it contained NaN.
 template <class T>
 struct ScaleByBetaBody {
   static constexpr int width = packet_width<T>;

@@ -11,7 +11,7 @@ namespace causeway {
 /// messages in a ring, with all ranks sending at once, and its multiply-adds per second in a blocked convolution of
 /// `dtype`. Each figure is the best of a few runs, which varies least. Takes a few tens of milliseconds, or as long as
 /// messages of 2 MiB (on GPUs 64 MiB) take. Collective; nothing is counted in ranks.traffic(). With one rank, messages
-/// cost nothing. `between` is called before each run: ranks that share few cores may be a long time in one.
+/// have no cost. `between` is called before each run: a run may take long if ranks share few cores.
 Machine measure(Communicator& ranks, DType dtype, const Stream& stream, const std::function<void()>& between = {});
 
 /// Combines all ranks' figures: the largest latency, the lowest bandwidth and rate. Collective.

@@ -128,7 +128,7 @@ Schedule parse_schedule(std::string_view name) {
 }
 
 Schedule cheaper_schedule(const Sharding& sharding, std::int64_t state_bytes, std::int64_t summary_bytes) {
-  constexpr std::int64_t latency_bytes = 32 << 10;  // the latency of a message takes as long as sending these
+  constexpr std::int64_t latency_bytes = 32 << 10;  // sending these takes as long as the latency of a message
   const std::int64_t ranks = sharding.layout().ranks(), chunks = sharding.layout().chunk_count();
   const std::int64_t chain = longest_chain(sharding) * (latency_bytes + state_bytes);
   const std::int64_t gather = latency_bytes + (ranks - 1) * (chunks / ranks) * summary_bytes;

@@ -22,8 +22,9 @@ std::string_view name_of(Schedule schedule);
 Schedule parse_schedule(std::string_view name);  ///< throws Error(usage)
 
 /// The schedule that `automatic` uses, the same on every rank: the one with the lower estimated time, where a message
-/// of b bytes takes as long as streaming 32 KiB + b bytes (3 µs latency at 10 GB/s). A chain takes as many messages of
-/// one state as wait for one another, a gather one message of all other ranks' summaries.
+/// of b bytes takes as long as streaming 32 KiB + b bytes (3 µs latency at 10 GB/s). The time of a chain is that of its
+/// messages that wait for one another, each of one state. The time of a gather is that of one message with the
+/// summaries of all other ranks.
 Schedule cheaper_schedule(const Sharding& sharding, std::int64_t state_bytes, std::int64_t summary_bytes);
 
 enum class Direction : std::uint8_t { rightwards, leftwards };
@@ -39,7 +40,7 @@ struct CarryExchange {
   Direction direction = Direction::rightwards;
   Schedule schedule = Schedule::automatic;
   TensorView summaries;  ///< [this rank's chunks, S], dense: the summary of each chunk, that is its last state from a
-                         ///< zero start and whatever `fold` needs besides
+                         ///< zero start, and all other values that `fold` needs
   TensorView carries;    ///< [this rank's chunks, S'], dense, written: the state that each chunk receives. The first
                          ///< S' <= S elements of a summary are its state
   /// carry = state of the summary + decay ∘ carry, in place. `summary` is [1, S], `carry` [1, S'], `tokens` the number

@@ -84,7 +84,7 @@ struct StageExchange {
 ButterflyPlan plan_butterflies(int ranks, int position) {
   ensure(0 <= position && position < ranks, "butterflies: position {} among {} ranks", position, ranks);
   ButterflyPlan plan;
-  // After each stage the ranks [begin, begin + points) around this one are a transform of their own.
+  // After each stage the ranks [begin, begin + points) around this one form a separate transform.
   std::int64_t begin = 0, points = ranks, weight = 1;
   for (const int radix : prime_factors(ranks)) {
     const std::int64_t apart = points / radix, index = position - begin, own = index / apart;

@@ -47,7 +47,7 @@ enum class FftDirection : std::uint8_t { forward, inverse };
 /// forward: X[k] = Σ_j x[j] exp(-2πi jk/(ranks·S)); inverse: x[j] = Σ_k X[k] exp(+2πi jk/(ranks·S)), not scaled. Each
 /// is the adjoint of the other, and inverse after forward is ranks·S times the identity. Between ranks there is a
 /// butterfly of radix p for every prime factor p of their number, then twiddle factors and a transform of S points on
-/// each rank. In a stage a rank sends its whole tensor to p-1 others, one message each.
+/// each rank. In a stage a rank sends its whole tensor to p-1 other ranks, in one message to each.
 ///
 /// All `transforms` advance together: one exchange holds the i-th stage of each of them, so that a rank that is in two
 /// transforms does not delay the ranks of the second. The ranks of one transform must list the transforms that they

@@ -10,7 +10,7 @@ namespace causeway {
 /// Which chunk edges the state of a recurrence crosses: an edge where a document continues. The same on all ranks.
 /// exchange/carry.hpp executes the plan.
 struct CarryPlan {
-  /// Of an empty chunk both edges are the same place: it passes on the state that it receives.
+  /// Both edges of an empty chunk are at the same position: the chunk passes on the state that it receives.
   struct ChunkEdges {
     bool from_left = false;     ///< the document of the chunk's first token begins before the chunk
     bool to_right = false;      ///< the document of the chunk's last token continues after the chunk

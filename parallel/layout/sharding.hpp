@@ -26,13 +26,13 @@ inline TensorView columns_of(TensorView x, Range columns) { return x.slice_colum
 struct Chunk {
   int index = 0;                      ///< chunk index in the ShardLayout, of a rank's chunk or a part of it
   Range tokens;                       ///< global tokens
-  std::int64_t first_row = 0;         ///< the row of the tensors that holds the first token: a rank-local row; of the
+  std::int64_t first_row = 0;         ///< the row of the tensors that holds the first token: a rank-local row; for the
                                       ///< whole pack a global token (0)
   DeviceSegments documents;           ///< the documents that have tokens in the chunk, in chunk rows
   std::int64_t longest_document = 0;  ///< tokens of the longest of these, tokens outside the chunk included
 
   SegmentsView segments() const { return documents.view(); }
-  /// Chunk rows at which the documents begin; the first may be negative, the last may lie after the chunk's end.
+  /// Chunk rows at which the documents begin; the first may be negative, the last may be after the chunk's end.
   std::span<const std::int64_t> cu_seqlens() const { return documents.cu_seqlens(); }
   /// The chunk's rows of one of those tensors; an absent view stays absent.
   TensorView rows(TensorView x) const { return rows_of(x, {first_row, first_row + tokens.size()}); }
@@ -74,7 +74,7 @@ class Sharding {
   Stream stream_;
   std::vector<Chunk> chunks_;
   CarryPlan carry_plan_;
-  // Made at the first request. No lock: every rank has a Sharding of its own and one thread that uses it.
+  // Made at the first request. They need no lock: every rank has its own Sharding, which only one thread uses.
   mutable std::map<std::int64_t, HaloPlan> halo_plans_;  // by reach
   mutable std::optional<SpanPlan> span_plan_;
   mutable std::map<std::pair<std::int64_t, std::int64_t>, Chunk> sub_chunks_;  // by tokens

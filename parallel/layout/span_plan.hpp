@@ -31,7 +31,7 @@ struct SpanningDocument {
 /// (or one that does both).
 struct SpanPlan {
   std::vector<SpanningDocument> spanning;
-  Range unshared_rows;  ///< rank-local rows whose documents no other rank holds a token of
+  Range unshared_rows;  ///< rank-local rows of the documents that only this rank holds
 };
 
 /// A pure function: it communicates with no rank. Its time does not depend on the number of documents.

@@ -9,7 +9,7 @@ namespace causeway {
 /// all_to_all, and with several slices all_to_all_pipelined, of a gated convolution with a row of parameters for each
 /// of `groups` groups of channels. The gates are applied on this rank's own rows. `run` writes c = h∗x + skip⊙x for the
 /// groups [begin, end); `plain` has the operator's inputs on the channels of these groups of the whole pack, without
-/// the gates. x is kept for backward; whatever else `run` keeps it puts into slice_scope(saved, groups).
+/// the gates. x is kept for backward; `run` puts all other tensors that it keeps into slice_scope(saved, groups).
 void gated_all_to_all_forward(const StrategyContext& context, const GatedConvInputs& in, TensorView y,
                               std::int64_t groups, int slices, Saved* saved,
                               const std::function<void(Range groups, const GatedConvInputs& plain, TensorView c)>& run);

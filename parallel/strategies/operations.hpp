@@ -5,8 +5,8 @@
 
 namespace causeway {
 
-/// Multiply-adds of one channel of one token, for cost functions; an exponential counts as 10. These are rough, because
-/// the strategies of an operator compute the same and differ in what they send and how much of it overlaps.
+/// Multiply-adds of one channel of one token, for cost functions; an exponential counts as 10. Rough values are enough:
+/// all strategies of an operator compute the same, and differ in their communication and its overlap with computation.
 inline double selective_scan_operations(std::int64_t states) { return 13.0 * static_cast<double>(states); }
 inline double modal_conv_operations(std::int64_t modes) { return 2.0 * static_cast<double>(modes) + 8; }
 inline double direct_conv_operations(std::int64_t longest_document) {

@@ -11,18 +11,18 @@
 
 namespace causeway {
 
-/// What one rank sent through a communicator since its construction (a split-off communicator counts its own). A
-/// message counts with its bytes, a copy within the rank not at all. A collective counts with the least that a rank
-/// must send, whatever the implementation does. With N ranks:
+/// The traffic that one rank sent through a communicator since its construction (a split-off communicator counts its
+/// own). A message counts with its bytes, a copy within the rank not at all. A collective counts with the minimum that
+/// a rank must send, independent of the implementation. With N ranks:
 ///   all_gather       (N-1) · the rank's own bytes           in N-1 messages
 ///   broadcast        (N-1) · the bytes, at the root only    in N-1
 ///   all_reduce       2 (N-1)/N · the buffer's bytes         in 2 (N-1)
 ///   reduce_scatter   (N-1)/N · the buffer's bytes           in N-1
 /// Host scalars, text and barriers are control messages and are not counted.
 ///
-/// On the CPU times are measured by the host's clock, on a GPU by events on the streams: there the exposed time is how
-/// long a stream waited for communication only. Communication that the stream has not reached yet is counted by a later
-/// call of traffic().
+/// On the CPU times are measured by the host's clock, on a GPU by events on the streams: there the exposed time is the
+/// time in which a stream waited only for communication. Communication that the stream has not reached yet is counted
+/// by a later call of traffic().
 struct Traffic {
   std::int64_t bytes_sent = 0;
   std::int64_t messages_sent = 0;

@@ -12,14 +12,14 @@ namespace causeway {
 /// wait for NCCL. Call it before anything else uses a GPU. Collective; does nothing if no GPU is visible.
 void select_gpu(Transport& ranks);
 
-/// A group of the same ranks whose device memory takes the fastest way that all of them have: NCCL between GPUs, if
-/// this build has it and no two ranks share a GPU; otherwise the way of `ranks` itself. Host memory, scalars and
-/// barriers always take the way of `ranks`. `stream` is the one on which the rank computes. Collective. For a CPU
-/// stream the result is of the same kind as `ranks`.
+/// A group of the same ranks that sends device memory in the fastest way that all of them support: by NCCL between
+/// GPUs, if this build has it and no two ranks share a GPU; otherwise as `ranks` does. It sends host memory and
+/// scalars, and waits in barriers, always as `ranks` does. `stream` is the one on which the rank computes. Collective.
+/// For a CPU stream the result is of the same kind as `ranks`.
 std::unique_ptr<Transport> make_device_transport(Transport& ranks, const Stream& stream);
 
-/// Which way device memory takes in the transport that make_device_transport returns for the same arguments: "NCCL",
-/// "MPI", "MPI, staged by the host" or, between threads, "copies"; "" for CPU streams. Collective.
+/// How the transport that make_device_transport returns for the same arguments sends device memory: "NCCL", "MPI",
+/// "MPI, staged by the host" or, between threads, "copies"; "" for CPU streams. Collective.
 std::string_view device_transfer_method(Transport& ranks, const Stream& stream, bool threads);
 /// Whether this MPI accepts addresses of GPU memory.
 bool mpi_accepts_device_memory();

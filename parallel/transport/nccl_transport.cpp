@@ -1,6 +1,6 @@
-/// Ranks with a GPU each. NCCL sends from GPU to GPU on a queue (a stream of its own) beside the stream on which the
-/// rank computes: start() makes the queue wait for the stream, Pending::wait() makes the stream wait for the queue, and
-/// the host waits for neither. Host memory and control messages use the control transport.
+/// Ranks with a GPU each. NCCL sends from GPU to GPU on a queue: a second stream, in addition to the stream on which
+/// the rank computes. start() makes the queue wait for the stream, Pending::wait() makes the stream wait for the queue.
+/// The host waits for neither. Host memory and control messages use the control transport.
 ///
 /// All groups of a rank share one queue. Every rank starts its operations in the same order, so that operations of
 /// different groups cannot deadlock, as they could on separate queues.

@@ -57,9 +57,10 @@ class [[nodiscard]] Pending {
 };
 
 /// Moves bytes between the ranks of one group, in the memory of a stream's device and in the order of that stream.
-/// Knows neither tensors nor operators. Every rank must call the same operations in the same order. The messages from
-/// one rank to another arrive in the order in which they were started, and must be as long as the receiver expects.
-/// Reductions add in rank order, ((x₀ + x₁) + x₂) + …, so that the same inputs give the same bits on every transport.
+/// Does not depend on tensors or operators. Every rank must call the same operations in the same order. The messages
+/// from one rank to another arrive in the order in which they were started, and must be as long as the receiver
+/// expects. Reductions add in rank order, ((x₀ + x₁) + x₂) + …, so that the same inputs give the same bits on every
+/// transport.
 class Transport {
  public:
   virtual ~Transport() = default;

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the templates share. Nothing here needs editing.
+# The code that the templates share. Nothing here needs editing.
 #
 # `run_or_requeue COMMAND…` runs the command of a batch job. When the command has ended, either the job ends with its
 # exit code, or the job is requeued, at most MAX_RESTARTS times:
@@ -37,7 +37,7 @@ out_of_restarts() {
 requeue() {
   local state
   # A job that was cancelled, or that Slurm is requeueing, is not RUNNING; scontrol would restart even a cancelled job.
-  # Slurm's controller may not answer for a while: ask again for two minutes.
+  # Slurm's controller may not answer for a while: the request is repeated for two minutes.
   for _ in {1..12}; do
     state=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T) && break
     state=unknown
@@ -54,7 +54,7 @@ requeue() {
   exit "$1"
 }
 
-# What exit code $1 means, for the log.
+# The meaning of exit code $1, for the log.
 meaning() {
   case $1 in
     0) echo "done" ;;

@@ -7,10 +7,10 @@
 
 namespace causeway {
 
-/// What a checkpoint of generated values takes: seconds of the slowest rank.
+/// The time that a checkpoint of generated values takes, in seconds of the slowest rank.
 struct CheckpointMeasurement {
   std::int64_t bytes = 0;       ///< of all files
-  double first_copy_s = 0;      ///< until training could continue, where the copy's memory is first allocated
+  double first_copy_s = 0;      ///< until training could continue, for the first copy, which allocates its memory
   double copy_s = 0;            ///< the same in later checkpoints: the fastest
   double published_s = 0;       ///< from the start of the copy until the checkpoint is published: the fastest
   double checked_s = 0;         ///< opening it, which checks the size and the SHA-256 of every file

@@ -10,8 +10,8 @@
 namespace causeway {
 
 /// A call to time, and the least work it must do. `bytes`: every input is read once and every output is written once;
-/// what a kernel reads twice or stores for itself does not count. `flops`: multiplications and additions.
-/// `exponentials`: those of the formula.
+/// repeated reads and temporary data of a kernel do not count. `flops`: multiplications and additions. `exponentials`:
+/// those of the formula.
 struct Task {
   std::function<void()> run;
   std::string shape;

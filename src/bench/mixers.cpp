@@ -170,8 +170,8 @@ Task modal_backward_task(const Workload& of) {
                  {g.d_q, g.d_k, g.d_v, args.d_residues, args.d_log_rates});
 }
 
-/// long_conv with as many taps as tokens and one filter for each `channels_per_filter` channels. Taps beyond the
-/// longest document need not be read.
+/// long_conv with as many taps as tokens and one filter for each `channels_per_filter` channels. A kernel need not read
+/// taps beyond the longest document.
 template <std::int64_t channels_per_filter>
 Task long_conv_forward_task(const Workload& of) {
   const auto made = std::make_shared<MadeTensors>(of.stream);

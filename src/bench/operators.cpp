@@ -20,8 +20,8 @@ std::vector<Size> sizes_of(const OperatorBenchmark& row, const OperatorBenchSett
   return sizes;
 }
 
-/// cu_seqlens of the packs of a row: the documents of the size; and many short ones, if it says one document and the
-/// operator has documents.
+/// cu_seqlens of the packs of a row: the documents of the size. If the size has one document and the operator has
+/// documents, also many short ones.
 std::vector<std::vector<std::int64_t>> packs_of(const OperatorBenchmark& row, const Size& size) {
   std::vector<std::vector<std::int64_t>> packs{equal_documents(size.tokens, size.documents)};
   if (row.packed && size.documents == 1) packs.push_back(packed_documents(size.tokens));
@@ -42,7 +42,7 @@ Measurement measure(const OperatorBenchmark& row, const Workload& work, const St
     result.exponentials = task.exponentials;
     result.floor = floor_of(task, ceilings);
   } catch (const Error& error) {
-    // No kernel for this device or type, or not enough memory. The other rows can still be measured.
+    // No kernel for this device or type, or not enough memory. The other rows are still measured.
     result.failure = error.what();
     result.code = error.code();
   }

@@ -32,7 +32,7 @@ std::string completion_script(std::string_view shell);
 void print_answer(std::string_view text, int rank = launcher_rank());
 
 /// Runs a body that communicates with no other process, even if a launcher started several. Its errors become
-/// AgreedErrors: no other rank is told about them, because none waits.
+/// AgreedErrors: other ranks are not informed, because no rank waits.
 ExitCode run_alone(const std::function<ExitCode()>& body);
 
 /// Settings of a command that runs on ranks: they contain the LaunchOptions, with which the command calls launch().

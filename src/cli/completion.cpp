@@ -74,7 +74,7 @@ std::string bash_value(const Option& option) {
   return text;
 }
 
-/// The functions that know the option table: the rest of the script only asks them.
+/// The functions that contain the option table: the rest of the script only calls them.
 std::string bash_tables() {
   std::string options_cases, value_cases, positional_cases;
   std::vector<std::string> names;
@@ -182,7 +182,7 @@ std::string zsh_text(std::string_view text) {
   return result;
 }
 
-/// What _arguments calls to complete a value.
+/// The action of _arguments that completes a value.
 std::string zsh_action(const Option& option) {
   const ValueCompletion value = value_completion(option);
   const std::string words = fmt::format("({})", fmt::join(value.words, " "));

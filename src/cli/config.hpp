@@ -43,7 +43,7 @@ struct CommandLine {
   std::string examples;  ///< command lines that can be pasted
 };
 
-/// The options that every command has beside its own.
+/// The options that every command has in addition to its own.
 struct GeneralOptions {
   std::string config;
   bool print_config = false;

@@ -24,10 +24,10 @@ bool started_by_launcher();
 /// The rank of this process in that group; 0 if there is none.
 int launcher_rank();
 
-/// Runs `body` on every rank and returns the largest exit code of all ranks, on every rank. An AgreedError passes
-/// through on every rank (main prints it on the first). Any other error is of one rank: it is printed here with rank
-/// and host, and ends the job with its code. Unless OMP_NUM_THREADS is set, each rank computes with its share of the
-/// cores that it may use.
+/// Runs `body` on every rank and returns the largest exit code of all ranks, on every rank. An AgreedError is rethrown
+/// on every rank (main prints it on the first). Any other error belongs to one rank: it is printed here with rank and
+/// host, and ends the job with its code. Unless OMP_NUM_THREADS is set, each rank computes with its share of the cores
+/// that it may use.
 ExitCode launch(const LaunchOptions& options, const std::function<ExitCode(Communicator world)>& body);
 
 /// For an error before launch(): informs the other processes of the group, so that all end with its code, even those

@@ -7,8 +7,8 @@
 namespace causeway {
 
 /// While the object exists, some signals set a flag instead of ending the process: by default TERM, USR1 and USR2,
-/// which ask a run to write a checkpoint and to end with 75. Only one object may exist at a time. After its end the
-/// signals are ignored: a process that is ending must not be killed by a signal that arrives late.
+/// which ask a run to write a checkpoint and to end with 75. Only one object may exist at a time. After its destruction
+/// the signals are ignored: a late signal must not kill a process that is ending.
 class StopSignals {
  public:
   StopSignals() : StopSignals({SIGTERM, SIGUSR1, SIGUSR2}) {}

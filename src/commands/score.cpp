@@ -25,7 +25,7 @@ CommandLine declare(ScoreSettings& settings) {
              {"data", &settings.data, "FILE", "a dataset made by causeway import"},
              {"out", &settings.out, "FILE", "the file of scores to write (HDF5)"},
              {"pack-tokens", &settings.pack_tokens, "N",
-              "tokens to compute at a time, all context ranks together; a longer document is a pack of its own, uncut"},
+              "tokens to compute at a time, all context ranks together; a longer document is one pack and is not cut"},
              {"embeddings", &settings.embeddings, "LAYER[:mean|tokens]",
               "also write the residual stream after that many layers: its mean over each document, or one row per "
               "token"}}},

@@ -127,7 +127,7 @@ ExitCode execute(const TrainSettings& settings) {
     try {
       trainer.emplace(settings, config, std::move(world), signals);
     } catch (const AgreedError& error) {
-      // After a wrong option nothing is written: the folder may belong to another run.
+      // After a wrong option no file is written: the folder may belong to another run.
       const bool damage = error.code() == ExitCode::corrupt || error.code() == ExitCode::io;
       if (first && damage && !settings.dry_run && std::filesystem::is_directory(settings.run))
         try_write_ending(settings.run, error);

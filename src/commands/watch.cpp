@@ -54,7 +54,7 @@ CommandLine declare(WatchSettings& settings) {
           ">> diary.txt"};
 }
 
-/// Shows the run until the user or the end of the run ends it.
+/// Shows the run until the user ends the command or the run ends.
 class Watch {
  public:
   explicit Watch(const WatchSettings& settings) : settings_(settings), reader_(settings.run) {

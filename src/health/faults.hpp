@@ -14,7 +14,7 @@ namespace causeway {
 enum class FaultKind : std::uint8_t {
   kill,         ///< SIGKILL to the process
   stop,         ///< SIGSTOP to the process
-  hang,         ///< the thread sleeps for ever
+  hang,         ///< the thread sleeps forever
   exit,         ///< the process exits with 7 and does not call MPI_Finalize
   fail,         ///< spelled "throw": throws a std::runtime_error, which is not an Error of the program
   nan,          ///< the first token's output of a layer, or that output's gradient, is NaN in every pack of the step

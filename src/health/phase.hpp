@@ -15,7 +15,7 @@ enum class Phase : std::uint8_t {
   backward,
   optimizer,  ///< sums gradients, updates weights; on a GPU also waits for the whole step
   evaluate,
-  checkpoint,  ///< copies a checkpoint's content, after waiting for the checkpoint before
+  checkpoint,  ///< copies a checkpoint's content, after waiting for the previous checkpoint
   write,       ///< gathers and writes scores
   done,
   watchdog,  ///< this rank has detected a stall and ends the job

@@ -63,7 +63,7 @@ std::string to_line(std::string text) {
   return text + '\n';
 }
 
-/// A line with one value a column.
+/// A line with one value in each column.
 std::string to_line(const std::array<std::string, columns.size()>& values) {
   std::string text;
   for (std::size_t i = 0; i < columns.size(); ++i) {
@@ -204,8 +204,8 @@ void RankBoard::create(const std::string& path, int ranks) {
 
 void RankBoard::write(const RankLine& line) const {
   const std::string text = rank_line_text(line);
-  // Opened and closed for every line, because NFS shows other machines what was written when the file is closed. Never
-  // created here: somebody may have removed the run directory.
+  // The file is opened and closed for every line, because NFS shows written data to other machines when the file is
+  // closed. It is never created here: the user may have removed the run directory.
   Descriptor file(::open(path_.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!file && errno == ENOENT) return;
   const off_t offset = (std::int64_t{line.rank} + 1) * rank_line_bytes;

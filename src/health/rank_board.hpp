@@ -29,7 +29,7 @@ std::optional<RankLine> parse_rank_line(std::string_view line);
 /// Element r is rank r's line; without a value where the rank has not written it yet, or it cannot be parsed. Empty
 /// where `text` does not begin with the header.
 std::vector<std::optional<RankLine>> parse_rank_board(std::string_view text);
-/// The same of a file; empty where it cannot be read. Reads at most 65,536 ranks' lines.
+/// The same for a file; empty if it cannot be read. Reads at most 65,536 ranks' lines.
 std::vector<std::optional<RankLine>> read_rank_board(const std::string& path);
 
 /// Writes one rank's line of ranks.txt. Every rank writes its own line; the ranks share the file through their file

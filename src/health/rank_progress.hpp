@@ -44,7 +44,7 @@ class RankProgress {
  public:
   /// Called in the thread that has reached the point, after it is recorded. May throw, and may not return.
   using Observer = std::function<void(const ProgressPoint&)>;
-  /// Without this call nothing observes. Call it before any other thread uses this object.
+  /// Without this call there is no observer. Call it before any other thread uses this object.
   void observe(Observer observer) { observer_ = std::move(observer); }
 
   /// For the training thread. Each of these five counts as a heartbeat.

@@ -24,7 +24,7 @@ double idle_s(const std::vector<std::optional<RankLine>>& lines, double now);
 /// The watchdog's report on ranks that make no progress.
 struct StallReport {
   std::string reason;              ///< one line: for how long, and the rank that is the most likely cause
-  std::vector<std::string> ranks;  ///< one line a rank: where it is
+  std::vector<std::string> ranks;  ///< one line for each rank, with its position
 };
 /// `limit_s`: the value of --watchdog. A rank whose line is much older than it should be was stopped or is gone.
 StallReport describe_stall(const std::vector<std::optional<RankLine>>& lines, double now, double limit_s);

@@ -131,8 +131,8 @@ std::vector<std::optional<RankLine>> Watchdog::lines() const {
 }
 
 /// The idle time of the whole job: a rank may wait for another one that makes progress, for example one that reads a
-/// slow disk. While this rank's writing thread writes a checkpoint, only that thread counts: training continues beside
-/// it, so the other ranks' progress does not show whether it hangs.
+/// slow disk. While this rank's writing thread writes a checkpoint, only that thread counts: training continues in the
+/// meantime, so the other ranks' progress does not show whether it hangs.
 double Watchdog::job_idle_s() const {
   const RankProgress::Snapshot own = rank_progress_->snapshot();
   if (is_writing(own)) return idle_s(own);

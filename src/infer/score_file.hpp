@@ -12,8 +12,8 @@
 
 namespace causeway {
 
-/// What --embeddings asks for, "LAYER[:mean|tokens]": the residual stream after `layer` blocks, a row a document (the
-/// mean over its tokens) or a row a token.
+/// The value of --embeddings, "LAYER[:mean|tokens]": the residual stream after `layer` blocks, one row for each
+/// document (the mean over its tokens) or for each token.
 struct EmbeddingRequest {
   std::int64_t layer = 0;
   bool mean = true;
@@ -35,7 +35,7 @@ class ScoreFile {
   void add_losses(std::int64_t first, std::span<const double> losses);
   /// Adds the residual stream [tokens, width] of the tokens from number `first` on.
   void add_embeddings(std::int64_t first, std::span<const float> values);
-  /// Writes what is known only when all tokens are added, and puts the file into place.
+  /// Writes the values that are known only after all tokens are added, and renames the file to its final name.
   void finish();
 
   double total() const;  ///< the log-likelihood of all documents, in nats

@@ -36,7 +36,7 @@ class ScopedFile {
   std::string path_;
 };
 
-/// What is scored, and the model that scores it.
+/// The dataset to score, and the model that scores it.
 struct ScoreInputs {
   Checkpoint checkpoint;
   Model::Options options;
@@ -106,8 +106,8 @@ PackScores score_pack(const ScoreInputs& inputs, const Pack& pack, Layout layout
   return scores;
 }
 
-/// Scores every pack and writes what the ranks computed on rank 0. The data groups score different packs at the same
-/// time: in round r group g has pack r·groups + g.
+/// Scores every pack; rank 0 writes the results of all ranks. The data groups score different packs at the same time:
+/// in round r group g has pack r·groups + g.
 class Scorer {
  public:
   Scorer(const ScoreSettings& settings, const ScoreInputs& inputs, Runtime& runtime, Model& model)
@@ -154,7 +154,7 @@ class Scorer {
  private:
   std::int64_t width() const { return inputs_.options.shape.width; }
 
-  /// `scores` are this rank's rows of the pack; unread on ranks outside its data group.
+  /// `scores` are this rank's rows of the pack; not read on ranks outside its data group.
   void write(const ScorePack& pack, int group, const PackScores& scores) {
     Mesh& mesh = runtime_.mesh;
     const ShardLayout shards(pack.pack.tokens(), mesh.context.size(), layout_);

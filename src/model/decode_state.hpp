@@ -7,8 +7,8 @@
 
 namespace causeway {
 
-/// What a sublayer keeps of the tokens of one document so far, in order to compute the next tokens: a convolution the
-/// last rows of its input, a scan its SSM state, attention its key/value cache.
+/// The state that a sublayer keeps after the tokens of one document so far, in order to compute the next tokens: the
+/// last input rows of a convolution, the SSM state of a scan, the key/value cache of attention.
 struct DecodeState {
   std::int64_t tokens = 0;    ///< of the document so far; the caller of Sublayer::extend adds to it
   std::vector<Tensor> cache;  ///< in an order that the sublayer defines; empty before the first token

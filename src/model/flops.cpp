@@ -8,7 +8,8 @@ double training_flops(const Model& model, const Segments& documents) {
   const ModelOptions& shape = model.options().shape;
   double matrices = 0;
   for (const Parameter& parameter : model.parameters().parameters()) {
-    // A table that is only looked up is no matrix product; a tied embedding is one, as the head.
+    // An embedding that is only looked up is not a matrix product. A tied embedding is one, because it is also the
+    // head.
     const bool table = !shape.tied_head && parameter.spec.name == "backbone.embedding.weight";
     if (parameter.spec.decay && parameter.spec.shape.rank() == 2 && !table)
       matrices += static_cast<double>(parameter.spec.shape.size());

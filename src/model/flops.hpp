@@ -10,7 +10,7 @@ namespace causeway {
 ///   6·P a token, P the number of elements of all weight matrices that tokens are multiplied with;
 ///   6·width·L² an attention layer and document of L tokens: forward two products of half an L × L matrix, backward
 ///   twice as many.
-/// Convolutions, scans and norms (a few percent) are left out, and so is what recomputation computes a second time.
+/// Convolutions, scans and norms (a few percent) are left out, and so are the operations that recomputation repeats.
 double training_flops(const Model& model, const Segments& documents);
 
 }  // namespace causeway

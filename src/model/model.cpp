@@ -31,8 +31,8 @@ Tensor copy_of(const Stream& stream, TensorView x) {
 
 }  // namespace
 
-/// What a forward pass keeps for the backward pass, branch by branch. With recomputation only the residual stream at
-/// the start of every N-th block, N = recompute_blocks.
+/// The tensors that a forward pass keeps for the backward pass, branch by branch. With recomputation only the residual
+/// stream at the start of every N-th block, N = recompute_blocks.
 struct Model::Activations {
   struct OfBranch {
     std::size_t branch;
@@ -216,7 +216,7 @@ void Model::backward_branches(const Pass& pass, TensorView ids, TensorView d_res
 }
 
 /// Runs forward from the last block whose input is kept to branch `until`, which begins a block, and keeps the inputs
-/// of the blocks on the way.
+/// of the blocks that it runs.
 void Model::recompute_inputs(const Pass& pass, std::size_t until, Activations& activations) {
   const Stream& stream = pass.runtime.stream;
   const std::size_t from = activations.branches.back().branch;
@@ -239,8 +239,8 @@ void Model::recompute_inputs(const Pass& pass, std::size_t until, Activations& a
   }
 }
 
-/// Replaces the kept input of the block that ends with branch `last` by what a forward pass without recomputation keeps
-/// of its branches. The same kernels run on the same values, so the bits are the same.
+/// Replaces the kept input of the block that ends with branch `last` by the tensors that a forward pass without
+/// recomputation keeps of its branches. The same kernels run on the same values, so the bits are the same.
 void Model::recompute_block(const Pass& pass, std::size_t last, Activations& activations) {
   const Stream& stream = pass.runtime.stream;
   std::size_t first = last;

@@ -37,12 +37,12 @@ class Optimizer {
   /// Sums gradients over all ranks, scales and clips them, updates this rank's shards and gathers the new weights on
   /// every rank; `step` counts from 1. Only enqueues: `loss`, `norm` and `factor` are one f64 each on the device.
   /// `loss` (or absent) is the step's loss, the same on every rank. Writes to `norm` the L2 norm of the scaled
-  /// gradient, and to `factor` what the summed gradient was multiplied by. If loss or norm is not finite, `factor` is
-  /// NaN and no weight changes. Afterwards the gradients' values are undefined.
+  /// gradient, and to `factor` the factor that multiplied the summed gradient. If loss or norm is not finite, `factor`
+  /// is NaN and no weight changes. Afterwards the gradients' values are undefined.
   void step(std::int64_t step, double learning_rate, double gradient_scale, TensorView loss, TensorView norm,
             TensorView factor);
 
-  const std::vector<Shard>& shards() const { return shards_; }  ///< one an arena, in their order
+  const std::vector<Shard>& shards() const { return shards_; }  ///< one for each arena, in the order of the arenas
 
  private:
   OptimizerOptions options_;

@@ -19,7 +19,7 @@ struct Pass {
   const OperatorStrategies& strategies() const { return runtime.strategies.chosen(); }
 };
 
-/// A mixer or an MLP, with its parameters: what a block adds to the residual stream. Its input and output are
+/// A mixer or an MLP, with its parameters. A block adds its output to the residual stream. Its input and output are
 /// [local tokens, width] in the compute type. A mixer runs operators over the ranks, each by its strategy
 /// (parallel/strategy.hpp); everything else that it computes needs this rank's tokens only.
 class Sublayer {

@@ -7,7 +7,7 @@
 
 namespace causeway {
 
-/// The words of a line as a POSIX shell splits them: blanks separate words, '…' is literal, "…" and \ quote. Nothing is
+/// The words of a line as a POSIX shell splits them: blanks separate words, '…' is literal, "…" and \ quote. No word is
 /// expanded. Throws Error(usage) for a quote that does not end.
 std::vector<std::string> split_words(std::string_view line);
 

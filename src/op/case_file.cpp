@@ -35,7 +35,7 @@ bool is_number(const hdf5::Value& value) {
       value);
 }
 
-/// What a dataset should be: "[T, D] with T = 96 (of /u)".
+/// The expected shape of a dataset: "[T, D] with T = 96 (of /u)".
 std::string pattern_text(std::string_view pattern, const std::map<char, std::pair<std::int64_t, std::string>>& sizes) {
   std::vector<std::string> axes, known;
   for (const char letter : pattern) {

@@ -11,9 +11,9 @@
 
 namespace causeway {
 
-/// A case file, opened for an operator. The constructor checks shapes, types, attributes and cu_seqlens, each and
-/// against the others, before memory for any tensor is allocated. It throws Error(usage) with the dataset, what was
-/// found and what was expected.
+/// A case file, opened for an operator. The constructor checks shapes, types, attributes and cu_seqlens, and that they
+/// fit each other, before memory for any tensor is allocated. It throws Error(usage) with the dataset, what was found
+/// and what was expected.
 class CaseFile {
  public:
   CaseFile(const std::string& path, const OpRow& row, bool with_d_y);

@@ -4,7 +4,7 @@
 namespace causeway {
 namespace {
 
-/// What hyena_se, hyena_mr and hyena_li have in common: y = q ⊙ (filter * (k ⊙ v) + skip ⊙ k ⊙ v).
+/// Common to hyena_se, hyena_mr and hyena_li: y = q ⊙ (filter * (k ⊙ v) + skip ⊙ k ⊙ v).
 template <class Forward, class Backward>
 void map_gated(const OpTensors& tensors, Forward& forward, Backward& backward) {
   tensors.map("q", forward.in.q, backward.in.q, backward.gradients.d_q);

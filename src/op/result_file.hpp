@@ -24,8 +24,8 @@ struct ResultTensor {
 /// collective.
 class ResultFile {
  public:
-  /// The first rank creates a temporary file beside `path`. So a path that cannot be written is found before anything
-  /// is computed.
+  /// The first rank creates a temporary file in the folder of `path`. So a path that cannot be written is detected
+  /// before anything is computed.
   ResultFile(const std::string& path, Communicator& ranks);
 
   /// The ranks write one after the other: f64 tensors as float64, all others as float32.

@@ -20,10 +20,10 @@
 namespace causeway {
 namespace {
 
-/// A request whose words were checked, each and against the others.
+/// A request whose options are valid and fit each other.
 struct Plan {
   const OpRow& row;
-  std::vector<const OpStrategy*> strategies;  ///< the one asked for; for "auto" every one that the options allow
+  std::vector<const OpStrategy*> strategies;  ///< the requested one; for "auto" all that the options allow
   Layout layout;
   DType dtype;
   Device device;

@@ -25,8 +25,8 @@ struct DeviceGroup {
   std::optional<Machine> machine;  ///< as measured for the first case that asked for strategy "auto"
 };
 
-/// What the cases of one start of the program share: the ranks, and a DeviceGroup for each device that a case asked
-/// for. The groups are kept, because connecting GPUs takes longer than most cases take to run.
+/// Shared by all cases of one start of the program: the ranks, and a DeviceGroup for each device that a case requested.
+/// The groups are kept, because connecting GPUs takes longer than most cases take to run.
 class OpWorld {
  public:
   explicit OpWorld(Communicator& control) : control_(control) {}

@@ -56,8 +56,9 @@ inline TensorView find_tensor(const OpViews& tensors, std::string_view name) {
 /// The value of an attribute that may be any number.
 double number_attribute(const OpAttributes& attributes, std::string_view name);
 
-/// What an operator computes on: this rank's part of every tensor, by the names of the inputs, and the attributes.
-/// To estimate what a strategy takes, shapes are enough: then the views have no data, and the gradients are absent.
+/// The data of an operator: this rank's part of every tensor, by the names of the inputs, and the attributes.
+/// To estimate the cost of a strategy, only shapes are needed: then the views have no data, and the gradients are
+/// absent.
 struct OpTensors {
   OpViews inputs, gradients;
   TensorView y, d_y;
@@ -77,7 +78,7 @@ struct BoundOperator {
   std::function<void(Saved& saved)> backward;  ///< writes gradients of per-token inputs, adds to those of parameters
 };
 
-/// One operator: what it reads and how it runs. make_op_row() completes a row; README.md says how to add one.
+/// One operator: its inputs and its strategies. make_op_row() completes a row; README.md says how to add one.
 struct OpRow {
   std::string_view name;
   std::vector<OpInput> inputs;  ///< y and d_y have the shape and the type of the first
@@ -85,7 +86,7 @@ struct OpRow {
   std::vector<std::pair<char, char>> divides;  ///< axes: the size of the first divides the size of the second
   void (*check)(const CaseFile&) = nullptr;    ///< throws Error(usage) for what the members above cannot express
   std::vector<OpStrategy> strategies;
-  /// The arguments of the forward pass, to estimate what each strategy takes.
+  /// The arguments of the forward pass, to estimate the cost of each strategy.
   std::function<OperatorArguments(const OpTensors&)> arguments;
   /// Finds the strategy and maps the tensors to its arguments, once for all passes. The context's sharding, ranks and
   /// stream, and the tensors' memory, must outlive the result.
@@ -144,9 +145,9 @@ std::span<const OpRow> op_rows();
 const OpRow& find_op(std::string_view name);
 const OpStrategy& find_op_strategy(const OpRow& row, std::string_view name);
 
-/// What `causeway op --list` prints.
+/// The output of `causeway op --list`.
 std::string op_list();
-/// What every operator reads, for --help: its inputs with their axes and a question mark after optional ones; on a
+/// The inputs of every operator, for --help: their names and axes, with a question mark after optional ones; on a
 /// second line the axes that divide others, and its attributes.
 std::string op_inputs_text();
 

@@ -12,7 +12,7 @@ namespace causeway {
 /// A file that another program writes, opened to be read. Never a pipe or a device, on which a reader would wait.
 class RegularFile {
  public:
-  /// Returns no value where the file is missing, is no regular file, or cannot be opened.
+  /// Returns no value if the file is missing, is not a regular file, or cannot be opened.
   static std::optional<RegularFile> open(const std::string& path);
 
   std::int64_t bytes() const { return bytes_; }  ///< its size when it was opened

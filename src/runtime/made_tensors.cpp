@@ -18,7 +18,7 @@ void fill_with_random(const Stream& stream, TensorView x, double low, double hig
   });
   auto* const bytes = static_cast<std::byte*>(x.data);
   stream.upload(bytes, pattern.view().data, pattern.view().bytes());
-  // Copies the part that is filled behind itself, until all is filled. That part is a whole number of periods.
+  // Copies the filled part to the elements after it, until all are filled. The filled part always has whole periods.
   for (std::int64_t done = pattern.view().bytes(), all = x.bytes(); done < all; done += std::min(done, all - done))
     stream.copy(bytes + done, bytes, std::min(done, all - done));
 }

@@ -16,7 +16,7 @@ struct Runtime {
   Mesh mesh;
   ChosenStrategies strategies;
   Schedule schedule = Schedule::automatic;
-  /// This rank's; work that takes long reports to it, so that the watchdog sees that the rank is not stuck.
+  /// The progress of this rank; long work reports to it, so that the watchdog sees that the rank is not stuck.
   std::shared_ptr<RankProgress> rank_progress = std::make_shared<RankProgress>();
 };
 

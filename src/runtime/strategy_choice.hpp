@@ -40,7 +40,8 @@ std::vector<StrategyChoice> choose_strategies(std::span<const OperatorCall> call
 std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> calls, DType dtype, Layout layout,
                               std::int64_t tokens, std::string_view why_given);
 
-/// The measured figures in one line; and for an operator a table with a line a strategy, the chosen one marked.
+/// The measured figures in one line; and for an operator a table with one line for each strategy, in which the chosen
+/// one is marked.
 std::string machine_text(const Machine& machine, int ranks);
 std::string choice_text(const StrategyChoice& choice);
 

@@ -24,18 +24,19 @@ struct StartingPoint {
   RunLock lock;                          ///< of the run directory, if that exists; on the first rank only
 };
 
-/// Finds it as --resume and --init-from ask, after removing what a crash left in the run directory. `--resume auto`
-/// takes the newest checkpoint without damage, warns of each newer one that is damaged, and throws Error(corrupt) where
-/// all of the run's checkpoints are damaged. Throws Error(usage) where the run has checkpoints newer than the one it
-/// would continue from, because they would mix with those still to be written. Collective; all errors are AgreedErrors.
-/// `heartbeat` is called regularly while files are read, now and when the checkpoint is read later.
+/// Finds it by --resume and --init-from, after removing incomplete checkpoints that a crash left in the run directory.
+/// `--resume auto` takes the newest checkpoint without damage, warns of each newer one that is damaged, and throws
+/// Error(corrupt) where all of the run's checkpoints are damaged. Throws Error(usage) where the run has checkpoints
+/// newer than the one it would continue from, because they would mix with those still to be written. Collective; all
+/// errors are AgreedErrors. `heartbeat` is called regularly while files are read, now and when the checkpoint is read
+/// later.
 StartingPoint find_starting_point(const TrainSettings& settings, Communicator& world, const Log& log,
                                   const std::function<void()>& heartbeat);
 
-/// The model that the options describe; what they leave open is as in the checkpoint. Collective.
+/// The model that the options describe; all settings that they do not contain are as in the checkpoint. Collective.
 Model::Options model_to_train(const TrainSettings& settings, const StartingPoint& start, Communicator& world);
 
-/// The state of a run beside weights and optimizer.
+/// The state of a run in addition to weights and optimizer.
 struct TrainingState {
   std::int64_t step = 0, tokens_seen = 0, cursor = 0;  ///< cursor: number of packs taken from the sequence
   std::int64_t seed = 0;
@@ -59,7 +60,7 @@ class RunCheckpoints {
   RunCheckpoints(const TrainSettings& settings, Runtime& runtime, const Log& log, std::vector<std::int64_t> damaged,
                  CheckpointHook hook);
 
-  /// Copies everything to host memory and returns; a thread writes it. First waits for the checkpoint before, and
+  /// Copies everything to host memory and returns; a thread writes it. First waits for the previous checkpoint, and
   /// returns that one.
   std::optional<PublishedCheckpoint> save(const TrainingState& state, const Model& model, const Optimizer& optimizer);
   /// This rank's progress. The trainer sums it over the ranks, in a sum that every step needs anyway, and gives the

@@ -13,8 +13,8 @@
 
 namespace causeway {
 
-/// The model options of `train`. 0 and "", or -1 where 0 has a meaning, stand for the preset's value, or for that of
-/// the checkpoint which the run resumes or starts from.
+/// The model options of `train`. 0 and "", or -1 where 0 has a meaning, mean the value of the preset, or of the
+/// checkpoint from which the run resumes or starts.
 struct ModelSettings {
   std::string model, layers;
   std::int64_t layers_count = 0, width = 0, state = 0, expand = 0, conv_taps = 0, dt_rank = 0, vocabulary = 0,

@@ -83,7 +83,7 @@ ExitCode Trainer::train() {
       step.eval_s = found.seconds;
     }
     step.add(checkpoints_->advance(step.writing));
-    // Before the checkpoint, which a resumed run starts after: every step up to it must have its line.
+    // The line is written before the checkpoint: a run that resumes from it needs the lines of all steps up to it.
     write_metrics(step, false);
     if (due(settings_.checkpoint_every) || step.stop) save(step);
     if (step.stop && step_ < settings_.steps) return ExitCode::requeue;
@@ -263,7 +263,7 @@ void Trainer::finish_checkpoint() {
   }
 }
 
-/// For an error of this rank that the other ranks do not know of.
+/// For an error of this rank that the other ranks do not have.
 void Trainer::write_exit_of_this_rank(const Error& error) const {
   write_exit_file(error.code(), fmt::format("rank {} ({}): {}", runtime_.mesh.world.rank(), host_name(), error.what()));
 }

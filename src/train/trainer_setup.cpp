@@ -69,7 +69,7 @@ void Trainer::choose_operator_strategies() {
   settings_.compute.strategy = strategies_text(runtime_.strategies.names());
 }
 
-/// Weights and optimizer state: new, or with another run's weights, or as the checkpoint of this run has them.
+/// Weights and optimizer state: new, or new with another run's weights, or from the checkpoint of this run.
 void Trainer::set_initial_state() {
   ParameterSet& parameters = model_.parameters();
   if (start_.checkpoint)

@@ -82,7 +82,7 @@ struct PackOnRank {
 PackOnRank place_pack(const DataMixture& data, const Pack& pack, Layout layout, const Runtime& runtime,
                       LossMask loss_mask = LossMask::honoured);
 
-/// The documents of a pack: one segment a piece.
+/// The documents of a pack: one segment for each piece.
 Segments segments_of(const Pack& pack);
 
 }  // namespace causeway

@@ -46,8 +46,8 @@ Axes axes_of(const Series& series, const Series& marks) {
 
 int index_of(double share, int count) { return std::min(static_cast<int>(share * count), count - 1); }
 
-/// The series' mean in each of `columns` columns. Columns without values are interpolated linearly between those
-/// beside.
+/// The series' mean in each of `columns` columns. Columns without values are interpolated linearly between their
+/// neighbours.
 std::vector<std::optional<double>> columns_of(const Series& series, const Axes& axes, int columns) {
   std::vector<double> sums(static_cast<std::size_t>(columns)), counts(sums.size());
   for (const Series::Bucket& bucket : series.buckets()) {

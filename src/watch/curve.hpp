@@ -22,7 +22,7 @@ Curve draw_curve(const Series& series, const Series& marks, int columns, int row
 
 /// A bar that fills `share` of `columns`, exact to an eighth of a character.
 std::string draw_bar(double share, int columns, bool unicode);
-/// One character a value, with height value / highest: ▁▂▃▄▅▆▇█, or digits 0 to 9.
+/// One character for each value, with height value / highest: ▁▂▃▄▅▆▇█, or digits 0 to 9.
 std::string draw_strip(const std::vector<double>& values, double highest, bool unicode);
 
 }  // namespace causeway

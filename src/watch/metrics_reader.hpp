@@ -11,7 +11,7 @@
 namespace causeway {
 
 /// Reads metrics.jsonl while it is being written, each line once. Only the last line is read again each time, because
-/// it is amended in place. Starts again where the file was replaced or has become shorter (a resumed run removes the
+/// the run may replace it. Starts again where the file was replaced or has become shorter (a resumed run removes the
 /// lines after its step). Skips lines that are invalid or longer than `longest_line`.
 class MetricsReader {
  public:

@@ -71,7 +71,7 @@ Line row(const RankLine& rank, double now, double slowest, bool most, const Look
   return line;
 }
 
-/// All ranks in rank order, in one line: each column stands for some neighbours, and shows the slowest of them.
+/// All ranks in rank order, in one line: each column shows the slowest of several neighbouring ranks.
 Line strip(std::span<const RankLine> ranks, double slowest, const Look& look) {
   const std::size_t columns = static_cast<std::size_t>(std::max(look.width - Row::label_columns, 1));
   const std::size_t together = ceil_div(ranks.size(), columns);

@@ -14,7 +14,7 @@ struct Section {
   std::vector<Line> lines;
 };
 
-/// A label with items beside it, on as many lines as needed.
+/// A label with items to its right, on as many lines as needed.
 class Row {
  public:
   /// `gap`: columns between two items.

@@ -1,4 +1,4 @@
-// Mutates one file of a checkpoint and, three times of four, corrects its checksums.
+// Mutates one file of a checkpoint and, in three of four cases, corrects its checksums.
 #include "tests/fuzz/checkpoint_files.hpp"
 #include "tests/fuzz/fuzz.hpp"
 #include "tests/fuzz/hdf5_repair.hpp"

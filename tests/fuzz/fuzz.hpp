@@ -31,7 +31,7 @@ void holds(bool condition, fmt::format_string<Args...> format, Args&&... args) {
 }
 
 /// Whether `work` accepts the input. It may refuse it only with an Error of one of these codes. std::bad_alloc means
-/// that it trusted a size; any other exception is a defect too.
+/// that it did not check a size; any other exception is also a defect.
 template <class Work>
 bool accepts(Work&& work, std::initializer_list<ExitCode> refusals) {
   try {

@@ -1,5 +1,5 @@
-// Three times of four mutates the uncompressed text and compresses it again, because random changes of compressed bytes
-// never give valid deflate data and a valid CRC-32.
+// In three of four cases mutates the uncompressed text and compresses it again, because random changes of compressed
+// bytes never give valid deflate data and a valid CRC-32.
 #include <zlib.h>
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Mutates an HDF5 file and, three times of four, corrects its checksums.
+// Mutates an HDF5 file and, in three of four cases, corrects its checksums.
 #include "tests/fuzz/fuzz.hpp"
 #include "tests/fuzz/hdf5_repair.hpp"
 

@@ -1,5 +1,5 @@
-// Corrects the checksums of an HDF5 file's structures after a mutation, so that the fuzzer gets past them. Format: HDF5
-// File Format Specification 3.0.
+// Corrects the checksums of an HDF5 file's structures after a mutation, so that the fuzzer also reaches the code after
+// their checks. Format: HDF5 File Format Specification 3.0.
 #pragma once
 
 #include <algorithm>

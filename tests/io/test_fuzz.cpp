@@ -94,7 +94,7 @@ TEST_P(EverySeed, IsImportedOrRefused) {
   EXPECT_TRUE(refused > 0 || GetParam().name == "Lines");
 }
 
-/// Reads everything in a file with arbitrary bytes.
+/// Reads all objects of a file with arbitrary bytes.
 void read_everything(const hdf5::File& file, const std::string& group, int depth = 0) {
   if (depth > 4) return;  // a mutated group may contain itself
   for (const std::string& name : file.attribute_names()) file.attribute(name);

@@ -57,7 +57,7 @@ class RandomCall {
   T one_of(std::initializer_list<T> choices) {
     return choices.begin()[below(static_cast<std::int64_t>(choices.size()))];
   }
-  /// Fewer rows than a warp or a block has threads, as many, and more; sometimes none.
+  /// A number of rows below, equal to and above the threads of a warp or a block; sometimes zero.
   std::int64_t rows() { return one_of<std::int64_t>({0, 1, 2, 7, 31, 32, 33, 64, 129, 257, 1000}); }
   /// The same for columns, odd and even; and more columns than a block holds in registers.
   std::int64_t columns() {
@@ -263,8 +263,8 @@ const KernelCase kernels[] = {
      }},
     {"sum_of_elements",
      [](RandomCall& t) {
-       // All values have one sign: with cancellation the relative error would mean nothing. The CPU adds n numbers one
-       // by one; their rounding errors grow like √n.
+       // All values have one sign: with cancellation the relative error would have no meaning. The CPU adds n numbers
+       // one by one; their rounding errors grow like √n.
        const TensorOnBoth &x = t.tensor(t.dtype, t.matrix(), 0, 1), &sum = t.tensor(DType::f64, {1});
        t.compare([&](const Stream& s) { sum_of_elements(s, {.x = x.on(s), .sum = sum.on(s)}); },
                  64 + std::sqrt(static_cast<double>(x.shape.size())));

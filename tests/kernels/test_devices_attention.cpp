@@ -15,7 +15,7 @@ struct QueriesAndKeys {
   std::int64_t heads, width;
   std::int64_t queries, keys, key_offset;
   std::vector<std::int64_t> cu_seqlens;  // of the queries' run
-  std::int64_t spare = 0;                // columns beside each tensor's own
+  std::int64_t spare = 0;                // additional columns of the matrices of which the tensors are columns
   bool accumulate = false, wide_result = false;
   double spread = 1;  // largest absolute value of the queries
 

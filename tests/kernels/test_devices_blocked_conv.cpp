@@ -15,7 +15,7 @@ struct RunCase {
   bool q = true, k = true, skip = true;
   bool wide_parameters = false;      // taps and skip in the accumulator type
   bool halo = true;                  // if a document reaches back, there is a halo in any case
-  std::int64_t left = 0, right = 0;  // columns beside the channels
+  std::int64_t left = 0, right = 0;  // columns to the left and right of the channels
 
   std::int64_t channels() const { return groups * group_size; }
   std::string name() const {

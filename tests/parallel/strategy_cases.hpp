@@ -25,8 +25,8 @@ struct StrategyCase {
   std::string linear_in;
   /// The inputs of a whole pack and d_y, by the names of the operator's arguments.
   std::function<Tensors(const Stream&, DType, std::int64_t tokens, std::uint64_t seed)> inputs;
-  /// Forward and backward over the ranks on this rank's rows: y and d_<input>. The tensors are in host memory whatever
-  /// device the context's stream computes on.
+  /// Forward and backward over the ranks on this rank's rows: y and d_<input>. The tensors are in host memory, even if
+  /// the context's stream computes on a GPU.
   std::function<Tensors(const StrategyContext&, const Tensors& local)> run;
   /// Forward only, with nothing saved: y.
   std::function<Tensor(const StrategyContext&, const Tensors& local)> run_forward;

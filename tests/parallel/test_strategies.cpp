@@ -155,8 +155,8 @@ class LossAlongDirection {
 
   Values gradients() const { return run_and_gather(strategy_, world_, stream_, sharding_, inputs_); }
 
-  /// |(L(in + εv) - L(in - εv)) / 2ε - ⟨gradients, v⟩|, in units of what the difference quotient may be wrong by: above
-  /// 1 the gradients are wrong. Collective.
+  /// |(L(in + εv) - L(in - εv)) / 2ε - ⟨gradients, v⟩|, divided by the error that the difference quotient may have:
+  /// above 1 the gradients are wrong. Collective.
   double mismatch(const Values& gradients) const {
     constexpr double step = 1e-5;
     const double difference = (loss(step) - loss(-step)) / (2 * step);

@@ -1,6 +1,6 @@
-# shellcheck shell=bash disable=SC2154 # run sets what is used here A scenario is a function: it submits a job, disturbs
-# it, and compares the end with the undisturbed run. To add one, write a function and a line in this list: its name, and
-# short or long; the long ones take a minute or more.
+# shellcheck shell=bash disable=SC2154 # run sets what is used here
+# A scenario is a function: it submits a job, disturbs it, and compares the end with the undisturbed run. To add one,
+# write a function and a line in this list: its name, and short or long; the long ones take a minute or more.
 
 scenarios() {
   cat <<'END'
@@ -111,8 +111,9 @@ LostNodeIsReplaced() {
   expect_undisturbed "$run"
 }
 
-# The node that runs the batch script dies: only Slurm itself can requeue the job. Here Slurm is told, as by the health
-# check of a site. Without that it notices after half a minute, as in LostNodeIsReplaced and CutLinkIsNoticed.
+# The node that runs the batch script dies: only Slurm itself can requeue the job. Here the test reports this to Slurm,
+# as the health check of a site does. Without the report Slurm notices it after half a minute, as in LostNodeIsReplaced
+# and CutLinkIsNoticed.
 LostBatchHostIsReplaced() {
   local job node run=$work/lost
   job=$(EXTRA="--checkpoint-every 5" submit_training "$run")

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154 # run sets what is used here
-# What scenarios are made of: submit a template as a user edits it, wait for steps and states, disturb, compare. It runs
+# The steps of scenarios: submit a template as a user edits it, wait for steps and states, disturb, compare. It runs
 # inside tests/slurm/cluster, which sets CLUSTER and CLUSTER_NETWORK; run sets causeway, project, work and undisturbed.
 
 say() { echo "slurm: $*"; }

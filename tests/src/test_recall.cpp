@@ -1,5 +1,5 @@
-/// Shows that what crosses the cuts between ranks is needed and arrives: a model learns to repeat at the end of a
-/// document its first token, which is several shards before.
+/// Shows that the data that cross the boundaries between ranks are needed and arrive: a model learns to repeat at the
+/// end of a document its first token, which is several shards before.
 
 #include <gtest/gtest.h>
 
@@ -31,7 +31,7 @@ WholePack recall_document(std::int64_t key, std::uint64_t seed) {
   return pack;
 }
 
-/// A layer that uses earlier tokens, and the operator and strategy that bring them over the cuts.
+/// A layer that uses earlier tokens, and the operator and strategy that bring them over the boundaries.
 struct Carrier {
   std::string layer, op, strategy;
   Schedule schedule = Schedule::automatic;

@@ -31,11 +31,11 @@ class VirtualRank {
 };
 
 /// Runs `body` on `ranks` threads in virtual time, at first without delays. A rank's clock advances by its thread's
-/// processor time while the rank computes, and stands still during the transport's work. A message leaves when the
-/// sender's link is free, occupies the link for bytes · seconds_a_byte, and arrives after the latency. A wait sets the
-/// clock to the last arrival of the messages it waits for, and at least to the time when its own messages have left. A
-/// barrier sets all clocks to the latest one. One rank computes at a time, with one thread, so that ranks do not slow
-/// each other down.
+/// processor time while the rank computes, and stops during the transport's work. A message leaves when the sender's
+/// link is free, occupies the link for bytes · seconds_a_byte, and arrives after the latency. A wait sets the clock to
+/// the last arrival of the messages it waits for, and at least to the time when its own messages have left. A barrier
+/// sets all clocks to the latest one. One rank computes at a time, with one thread, so that ranks do not slow each
+/// other down.
 void in_virtual_time(int ranks, const std::function<void(Communicator& world, VirtualRank& self)>& body);
 
 }  // namespace causeway::test

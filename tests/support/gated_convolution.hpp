@@ -3,7 +3,7 @@
 #include "kernels/gated_conv.hpp"
 #include "tests/support/packed_operator.hpp"
 
-/// What the tests of gated convolutions share: their arguments by name, and the formula of those with an explicit
+/// Shared by the tests of gated convolutions: their arguments by name, and the formula of those with an explicit
 /// filter.
 namespace causeway::test {
 

@@ -18,7 +18,7 @@
 #include "kernels/core/segments.hpp"
 #include "tests/support/tensors.hpp"
 
-/// What tests share that compare the GPU's kernels with the CPU's.
+/// Shared by the tests that compare the GPU's kernels with the CPU's.
 namespace causeway::test {
 
 /// A stream on the GPU; empty if no GPU is visible, and then the test is to be skipped. A visible GPU that fails is an
@@ -120,7 +120,7 @@ class GpuTest : public testing::TestWithParam<DType> {
   std::optional<Stream> gpu_;
 };
 
-/// A GpuTest over cases of one operator. Beside `Case`, which has the documents `cu_seqlens` and the number of
+/// A GpuTest over cases of one operator. In addition to `Case`, which has the documents `cu_seqlens` and the number of
 /// `tokens`, the test defines execute(stream, case, tensors, segments), which calls the operator's kernels.
 template <class Case>
 class GpuCaseTest : public GpuTest {

@@ -14,7 +14,7 @@
 namespace causeway::test {
 namespace {
 
-/// Under MPI longer messages are divided, so that tests cover what a production run does with more than a gigabyte.
+/// Under MPI longer messages are divided, so that tests cover the code for messages of more than a gigabyte.
 constexpr std::int64_t piece_bytes = 4000;
 
 std::optional<Communicator>& mpi_world() {

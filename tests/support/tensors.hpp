@@ -9,7 +9,7 @@
 #include "kernels/core/segments.hpp"
 #include "kernels/core/tensor.hpp"
 
-/// What tests share: tensors of random numbers, their values as doubles, and comparisons.
+/// Shared by tests: tensors of random numbers, their values as doubles, and comparisons.
 namespace causeway::test {
 
 /// Uniform in [low, high), rounded to dtype (i32: floored); the same for the same seed.

@@ -106,7 +106,7 @@ Accumulator<T> gated_product(const GatedConvInputs& in, std::int64_t t, std::int
   return in.k.present() ? static_cast<Accumulator<T>>(static_cast<T>(at<T>(in.k, t, c) * v)) : v;
 }
 
-/// What both directions share: how channels are divided into items of work, the threads' buffers and the bins' plans.
+/// Shared by both directions: the division of channels into items of work, the threads' buffers and the bins' plans.
 template <class T, class R = Accumulator<T>>
 struct FftConvPlan {
   GatedConvInputs in;

@@ -66,7 +66,7 @@ void transform(const Stream& stream, const FourierTransform& args) {
   }
 }
 
-/// Template parameters tell what x and y are, so that the inner loop has no branches.
+/// The types of x and y are template parameters, so that the inner loop has no branches.
 template <class X, class Y, bool from_complex, bool to_complex, bool accumulate>
 void rotate_rows(const Rotate& args) {
   using R = Accumulator<Y>;

@@ -16,7 +16,7 @@ struct DocumentPiece {
   bool ends_document() const { return last == end; }       ///< no adjoint enters
 };
 
-/// What a tile keeps from panel to panel. The members are in this order in its scratch.
+/// The values that a tile keeps from panel to panel. The members are in this order in its scratch.
 template <class R>
 struct TileState {
   TileState(Vector<R>* memory, std::int64_t M)
@@ -48,7 +48,7 @@ void add_to(double* to, Vector<R>& from) {
 }
 
 /// Moves the adjoint from the end of a piece to its start, and adds the piece's terms of the parameter gradients that
-/// depend on the state s before the piece (null: there is none) or on the adjoint after it.
+/// depend on the state s before the piece (null: no such state) or on the adjoint after it.
 template <class R>
 void cross_piece(TileState<R>& tile_state, const DocumentPiece& piece, const Vector<R>* x, const Vector<R>* dc,
                  const Vector<R>* s, TensorView log_rates, const Tile& tile) {

@@ -11,7 +11,7 @@ struct PanelRows {
   std::int64_t first, count;
 };
 
-/// What both summaries keep: for each tile the tables of its modes and M vectors of state or adjoint.
+/// Common to both summaries: for each tile the tables of its modes and M vectors of state or adjoint.
 template <class T>
 struct ModalSummary {
   using R = Accumulator<T>;

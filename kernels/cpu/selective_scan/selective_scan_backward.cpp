@@ -17,7 +17,7 @@ struct BlockWorkspace {
   Panel<R> u, delta, slope, x, z, ds, s, decay, before, gB, gA;
 };
 
-/// What a tile keeps from block to block; blocks are processed from right to left.
+/// The values that a tile keeps from block to block; blocks are processed from right to left.
 template <class R>
 struct TileSums {
   const Vector<R>*A, &bias, &D;

@@ -13,7 +13,7 @@ struct SharedBlock {
   const R* rows;
 };
 
-/// What both summaries keep: for each tile A, N vectors of state or adjoint, delta_bias and ΣΔ; for each group B or C
+/// Common to both summaries: for each tile A, N vectors of state or adjoint, delta_bias and ΣΔ; for each group B or C
 /// of a block. ΣΔ is summed in float64: over a long run a float32 sum would lose the digits that exp(A ΣΔ) needs.
 template <class T>
 struct ScanSummary {

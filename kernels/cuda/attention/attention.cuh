@@ -10,7 +10,7 @@
 #include "kernels/cuda/device/documents.cuh"
 #include "kernels/cuda/device/elementwise.cuh"
 
-/// What the kernels of attention share: the mask, and the loads of tiles of a head to shared memory.
+/// Shared by the kernels of attention: the mask, and the loads of tiles of a head to shared memory.
 ///
 /// "A query sees a key" means that the mask lets the query attend to the key: both are in one document, and the key is
 /// not after the query. The keys that one query sees follow each other, and so do the queries that see one key.

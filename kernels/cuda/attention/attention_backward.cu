@@ -159,7 +159,7 @@ __global__ void __launch_bounds__(threads, E > 128 ? 1 : 2) backward_keys(Argume
   __shared__ CausalMask::Range ranges[rows];
   __shared__ __align__(16) float lse[2][step], delta[2][step];
   const int head = static_cast<int>(blockIdx.y), column = static_cast<int>(blockIdx.z) * width;
-  const int start = static_cast<int>(blockIdx.x) * rows;  // the first keys, which the most queries see, first
+  const int start = static_cast<int>(blockIdx.x) * rows;  // begins with the first keys, which most queries see
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const HeadTile<E> k{shared_address(memory)}, v = k.skip_rows(rows);
   const auto q_at = [&](int stage) { return v.skip_rows(rows + 2 * step * stage); };

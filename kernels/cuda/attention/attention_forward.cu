@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(threads, E > 128 ? 1 : 2)
   extern __shared__ __align__(128) unsigned char memory[];
   __shared__ CausalMask::Range ranges[queries];
   const int head = static_cast<int>(blockIdx.y),
-            block = static_cast<int>(gridDim.x - 1 - blockIdx.x);  // the last queries, with the most keys, first
+            block = static_cast<int>(gridDim.x - 1 - blockIdx.x);  // begins with the last queries, which see most keys
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32,
             top_row = 16 * M * warp;
   const HeadTile<E> q{shared_address(memory)}, k = q.skip_rows(queries), v = k.skip_rows(key_block);

@@ -116,7 +116,7 @@ struct TileReach {
   __device__ void set(int i, std::int64_t lag, std::int64_t length) { of[i] = static_cast<int>(min(lag, length - 1)); }
 };
 
-/// What the convolution writes: y = gate⊙x; or for the product k⊙v the gradients of both factors, and d_halo.
+/// The results of the convolution: y = gate⊙x; or for the product k⊙v the gradients of both factors, and d_halo.
 template <class T>
 struct DirectOutputs {
   Rows<const T> d_y;

@@ -7,9 +7,8 @@
 // tiles of dc are kept twice: as [channels, tokens] in registers for d_x = Σ_b dc_{n+b} H_bᵀ, and as [tokens, channels]
 // in shared memory for d_taps.
 //
-// Lower bound: the bytes (blocked_conv.cuh). There are three more accesses per element than counted exists, because d_q
-// is computed separately. At 128 taps there are 54 products of 4,096 flops for 256 elements: 0.39 ms for L 65536, D
-// 4096.
+// Lower bound: the bytes (blocked_conv.cuh). There are three more accesses per element than it counts, because d_q is
+// computed separately. At 128 taps there are 54 products of 4,096 flops for 256 elements: 0.39 ms for L 65536, D 4096.
 namespace causeway::cuda {
 namespace {
 

@@ -20,11 +20,11 @@
 /// after the barrier for the next tile, which all warps have passed.
 ///
 /// At the start of a document the tiles before it are replaced by zeros. A tile that contains a start is multiplied
-/// once for each document in it, each time with the tokens of that document only. So nothing of one document is ever
-/// multiplied into another, and there are no masks inside a document. Within a document a NaN or an infinity can spoil
-/// tokens that it does not reach, because H_b has zeros there: from the first token of its own tile, at most 15 before
-/// it, to the end of the last tile that some H_b connects with it. The number of blocks is 2, 3, 5 or 9, at least as
-/// many as the taps need, so that this may be more than 60 tokens beyond the filter.
+/// once for each document in it, each time with the tokens of that document only. So no value of one document is
+/// multiplied with values of another one, and a tile without a start needs no mask. Within a document a NaN or an
+/// infinity can change tokens outside the reach of the filter, because H_b has zeros there: from the first token of its
+/// own tile, at most 15 before it, to the end of the last tile that some H_b connects with it. The number of blocks is
+/// 2, 3, 5 or 9, at least as many as the taps need, so that this may be more than 60 tokens beyond the filter.
 ///
 /// A filter in float32 is rounded to bf16, and so is q⊙d_y; sums, skip and gates are in float32.
 namespace causeway::cuda {

@@ -4,7 +4,7 @@
 namespace causeway::cuda {
 namespace {
 
-/// The reaches of consecutive tokens, in few registers: the backward kernel has none to spare.
+/// The reaches of consecutive tokens, in few registers, because the backward kernel uses nearly all registers.
 class ReachSequence {
  public:
   __device__ ReachSequence(const DocumentStarts& starts, int taps) : bits_(starts.bits), taps_(taps) {
@@ -23,7 +23,7 @@ class ReachSequence {
   int taps_, reach_;
 };
 
-/// What the backward kernel reads and writes beside its inputs.
+/// The tensors that the backward kernel reads and writes in addition to its inputs.
 template <class T>
 struct BackwardTensors {
   const T* d_y;

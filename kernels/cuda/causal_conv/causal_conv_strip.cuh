@@ -19,7 +19,7 @@
 /// Lower bound (H200, 4.3 TB/s of copies): 2 accesses per element forward, 3 backward; at L 16384, D 4096 in bf16 0.063
 /// and 0.094 ms. Two exponential-unit operations per element for silu and its slope take 0.035 ms, and about 15
 /// instructions 0.04 ms: both overlap with the memory accesses. Measured at L 65536: 0.343 and 0.705 ms, 1.3 and 1.8
-/// times a copy of as many bytes in the same run, whatever the documents are.
+/// times a copy of as many bytes in the same run, independent of the documents.
 namespace causeway::cuda {
 
 /// Tokens of a strip. A backward strip and the taps that reach beyond its end are together at most the 64 tokens that
@@ -98,7 +98,7 @@ struct Window {
     }
   }
 
-  /// Moves on by one token.
+  /// Advances by one token.
   __device__ void push(const Packet<T, V>& latest) {
 #pragma unroll
     for (int j = Taps - 1; j > 0; --j)

@@ -101,9 +101,9 @@ struct ChunkThread {
   std::int64_t begin, end;  ///< tokens [begin, end) of the run: the chunk
   std::int64_t channel;     ///< threads beyond the last channel read the last channel and write nothing
   std::int64_t channels;
-  int part, lane;  ///< part: which of the L threads of its channel; lane: of its warp
+  int part, lane;  ///< part: index among the L threads of its channel; lane: index in its warp
   int states;      ///< states of a channel
-  bool inside;     ///< the thread has a channel of its own
+  bool inside;     ///< the thread's channel exists
 
   __device__ ChunkThread(std::int64_t tokens, std::int64_t tokens_each, std::int64_t channels_, int states_)
       : begin(std::int64_t{blockIdx.x} * tokens_each),

@@ -79,7 +79,7 @@ struct DocumentStarts {
     const std::uint64_t upto = bits & ((std::uint64_t{2} << k) - 1);
     return upto == 0 ? before : begin + 63 - __clzll(static_cast<long long>(upto));
   }
-  /// The number of tokens from begin + k to the next start; 64 if none of the 64 tokens after it is a start.
+  /// The number of tokens from begin + k to the next start; 64 if there is no start among the 64 tokens after it.
   __device__ int distance_to_next(int k) const {
     const int distance = __ffsll(static_cast<long long>(bits >> k >> 1));
     return distance == 0 ? 64 : distance;

@@ -12,9 +12,9 @@
 #include "kernels/cuda/device/check.cuh"
 #include "kernels/cuda/device/packet.cuh"
 
-/// Element-wise kernels, and what all kernels over rows share. An element-wise kernel is a struct ("body") whose
-/// operator()<V>(row, column) computes V neighbouring columns of a row. It is compiled for packets of up to 16 bytes
-/// and for single elements.
+/// Element-wise kernels, and the code that all kernels over rows share. An element-wise kernel is a struct ("body")
+/// whose operator()<V>(row, column) computes V neighbouring columns of a row. It is compiled for packets of up to 16
+/// bytes and for single elements.
 namespace causeway::cuda {
 
 /// Elements of a packet, if a packet of the largest of these types has 16 bytes.

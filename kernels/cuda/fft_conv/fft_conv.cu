@@ -13,10 +13,10 @@
 // Chooses one of three ways for each length class: within one block, by the four-step FFT, or around cuFFT.
 //
 // Lower bound: the bytes of the tensors, 0.25 ms forward and 0.375 ms backward for bf16 [65536, 4096] without gates
-// (H200, 4.3 TB/s). Short documents move just these bytes and are bound by arithmetic and shared memory. The other two
-// ways also move padded rows of float32 points, eight times the bytes of a bf16 tensor for each pass over them: the
-// four-step FFT makes four passes forward and nine backward, and one or two more for the filters if there are as many
-// filters as channels; cuFFT makes nine passes forward.
+// (H200, 4.3 TB/s). The kernels for short documents move only these bytes and are limited by arithmetic and shared
+// memory. The other two ways also move padded rows of float32 points, eight times the bytes of a bf16 tensor for each
+// pass over them: the four-step FFT makes four passes forward and nine backward, and one or two more for the filters if
+// there are as many filters as channels; cuFFT makes nine passes forward.
 namespace causeway::cuda {
 namespace {
 

@@ -44,8 +44,8 @@ __host__ __device__ inline std::int64_t padded_size(std::int64_t needed, std::in
   return power;
 }
 
-/// N for a document of `tokens` tokens. Up to 512 and above 2048 it is a power of two: in float32 there are kernels of
-/// our own for these, and they gain more than a size between two powers of two would.
+/// N for a document of `tokens` tokens. Up to 512 and above 2048 it is a power of two: float32 has special kernels for
+/// these sizes, which save more time than a size between two powers of two.
 __host__ __device__ inline std::int64_t points_for(std::int64_t tokens, std::int64_t taps) {
   const std::int64_t needed = (tokens + (taps < tokens ? taps : tokens)) / 2;
   return padded_size(needed, 8, needed > 2048 ? needed * 2 : 512);
@@ -199,7 +199,7 @@ struct Skip {
   }
 };
 
-/// What is read for a token: x, or x⊙gate, rounded to T if `rounded`.
+/// The value that is read for a token: x, or x⊙gate, rounded to T if `rounded`.
 template <class T>
 struct GatedInput {
   TensorView x, gate;
@@ -230,7 +230,7 @@ struct GatedInputRows {
   }
 };
 
-/// What is written for a token: the real values of U* from / N, multiplied by `gate` if that is present.
+/// The value that is written for a token: the real values of U* from / N, multiplied by `gate` if that is present.
 struct GatedOutput {
   TensorView gate, y;
 };

@@ -79,7 +79,7 @@ struct TokenLoader {
   }
 };
 
-/// Fills a tile from the first `count` taps of the groups' filters; a group stands for a channel.
+/// Fills a tile from the first `count` taps of the groups' filters; each group is treated as one channel.
 template <class T>
 struct TapLoader {
   std::int64_t points, count;

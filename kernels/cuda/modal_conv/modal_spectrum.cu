@@ -21,7 +21,7 @@ constexpr int threads = 128;
 constexpr int backward_modes = 8;  // modes of a channel that a thread computes in the backward pass
 constexpr std::int64_t fewest_chunk_rows = 64, most_chunks = 128;  // chunks of rows in the backward pass
 
-/// What is computed once for each mode: matrices [modes, channels] in scratch memory, one after the other.
+/// The values that are computed once for each mode: matrices [modes, channels] in scratch memory, one after the other.
 enum Field {
   residue_field,    ///< the residue
   loss_field,       ///< 1 - λ

@@ -48,8 +48,8 @@ struct FillBody {
   }
 };
 
-/// The exponential of parameters, accurate to the last bit but one. Parameters are few, and their error would change
-/// how long a state lasts.
+/// The exponential of parameters, accurate to the last bit but one. Parameters are few, and an error in them would
+/// change the decay time of a state.
 __device__ float exact_exponential(float x) { return ::expf(x); }
 __device__ double exact_exponential(double x) { return ::exp(x); }
 

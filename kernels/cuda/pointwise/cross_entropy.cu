@@ -28,7 +28,7 @@ __device__ SoftmaxState<R> shuffle_xor(const SoftmaxState<R>& x, int distance) {
 __device__ float natural_logarithm(float x) { return ::logf(x); }
 __device__ double natural_logarithm(double x) { return ::log(x); }
 
-/// What is subtracted from every x: the maximum, but 0 if that is -∞, since -∞ - -∞ is NaN.
+/// The value that is subtracted from every x: the maximum, but 0 if that is -∞, since -∞ - -∞ is NaN.
 template <class R>
 __device__ R shift_of(R largest) {
   return largest == -std::numeric_limits<R>::infinity() ? R{0} : largest;

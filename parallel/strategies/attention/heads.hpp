@@ -45,7 +45,7 @@ inline void apply_rope_adjoint(const StrategyContext& context, TensorView x, dou
 }
 
 /// A gradient that is summed in the accumulator type and then stored in `to`. If `to` has that dtype, it is summed
-/// there; otherwise in a tensor of its own, which store() rounds.
+/// there; otherwise in a separate tensor, which store() rounds.
 class GradientAccumulator {
  public:
   GradientAccumulator(const Stream& stream, TensorView to)

@@ -9,9 +9,9 @@
 
 namespace causeway::long_convolution::fft {
 
-/// fft processes the channels in slices, so that spectra and received tensors need little memory beside the tokens. A
-/// message has at least a MiB, so that its latency does not matter, and a slice at least as many channels as the
-/// transform on each rank processes together.
+/// fft processes the channels in slices, so that spectra and received tensors need little memory compared with the
+/// tokens. A message has at least one MiB, so that its latency is small compared with its transfer. A slice has at
+/// least as many channels as the transform on each rank processes together.
 inline constexpr std::int64_t most_slices = 16, message_bytes = 1 << 20, fewest_channels = 8;
 
 /// Rows of the equal shards of a document that all ranks hold.

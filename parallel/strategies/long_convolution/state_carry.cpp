@@ -1,5 +1,5 @@
 /// state_carry of hyena_li: sends the M states of each channel after a chunk's last token to the right; backward, the
-/// adjoint states before its first token to the left. 4·M·D bytes per edge, whatever the length of the context.
+/// adjoint states before its first token to the left. 4·M·D bytes per edge, independent of the context length.
 
 #include "parallel/strategies/gates.hpp"
 #include "parallel/strategies/operations.hpp"

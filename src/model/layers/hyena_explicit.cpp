@@ -8,7 +8,7 @@ namespace {
 /// Initial values of ĥ are filter_scale·N(0, 1)/√taps: so small that at first a block computes q ⊙ skip ⊙ k ⊙ v only.
 constexpr double filter_scale = 1e-5;
 
-/// What se and mr differ in.
+/// The settings in which se and mr differ.
 struct ExplicitFilterKind {
   std::string_view op;
   const GatedConvolutionStrategy* OperatorStrategies::*strategy;  ///< the one chosen for `op`

@@ -50,7 +50,7 @@ TEST(Checkpoint, TheLatestIsTheLastOneWritten) {
   EXPECT_FALSE(latest_checkpoint(run).has_value());
   on_ranks(1, [&](Communicator& world) {
     fs::create_directories(run + "/step-2.tmp/left over");
-    for (const std::int64_t step : {1, 2, 2}) {  // step 2 twice: by a run that went on from step 1
+    for (const std::int64_t step : {1, 2, 2}) {  // step 2 twice: by a run that resumed from step 1
       write(run, step, world);
       EXPECT_EQ(latest_of(run), fmt::format("step-{}", step));
     }

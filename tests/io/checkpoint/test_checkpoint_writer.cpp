@@ -19,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::TemporaryFolder;
 
-/// What a training loop does until its checkpoint is published: one sum in each step.
+/// Does the same as a training loop until its checkpoint is published: one sum in each step.
 PublishedCheckpoint step_on(CheckpointWriter& writer, Communicator& ranks) {
   while (true) {
     const auto [done, failed] = writer.progress();

@@ -69,7 +69,7 @@ TEST(MemoryPool, RefusesMoreMemoryThanTheMachineHas) {
   EXPECT_EQ(pool.live_bytes(), 0);
 }
 
-// This makes the reported peak memory of a rank meaningful: released blocks do not accumulate beside live ones.
+// This makes the reported peak memory of a rank meaningful: released blocks do not accumulate in addition to live ones.
 TEST(MemoryPool, LiveAndCachedBytesStayBelowThePeakPlusOneRequest) {
   MemoryPool pool(Device::cpu);
   const RandomStream draws(2, 0);

@@ -163,7 +163,7 @@ TEST_P(FftOverRanks, SendsAWholeShardToEachOfTheOtherBranches) {
 
 TEST_P(FftOverRanks, TransformsThatShareARankGiveTheSameBitsTogetherAndSeparately) {
   on_ranks(GetParam(), [](Communicator& world) {
-    // Groups of 2, 3, 4, … ranks, of which neighbours share one rank, and a group with rank 0 only.
+    // Groups of 2, 3, 4, … ranks, where neighbouring groups share one rank, and a group with only rank 0.
     std::vector<std::vector<int>> groups{{0}};
     for (int begin = 0, size = 2; begin + 1 < world.size(); begin += size - 1, ++size) {
       std::vector<int>& group = groups.emplace_back();

@@ -22,7 +22,7 @@ Words sorted(Words words) {
 /// Completes one command line after another in one bash; the script is sourced once.
 class Bash {
  public:
-  /// What COMPREPLY contains for each of `lines`, words as bash divides them: at blanks, '=' and ':'.
+  /// The content of COMPREPLY for each of `lines`. Words are divided as bash divides them: at blanks, '=' and ':'.
   std::vector<Words> complete(const std::vector<std::string>& lines) const {
     std::string script = "source <(@causeway --completion bash)\ncomplete_words() {\n  COMP_WORDS=(\"$@\")\n";
     script += "  COMP_CWORD=$(($# - 1))\n  _causeway\n  echo \"${COMPREPLY[*]}\"\n}\n";

@@ -262,7 +262,7 @@ TEST(Model, StripedPresetsAreThePublishedOnes) {
   struct Row {
     const char* name;
     double billions;
-    std::string pattern;  // one letter a layer, as in the papers
+    std::string pattern;  // one letter for each layer, as in the papers
   };
   const std::string block = "SDHSDH*";
   const Row table[] = {{"sh2-1b", 1.1, "SDH*" + block + block + block},

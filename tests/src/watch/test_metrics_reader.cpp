@@ -119,7 +119,7 @@ TEST(MetricsReader, AShortPollReadsAPartAndTheNextOneContinues) {
   MetricsReader reader(folder / "metrics.jsonl");
   int polls = 0;
   do {
-    reader.poll(0);  // a block a time
+    reader.poll(0);  // one block at a time
     ASSERT_LT(++polls, 100);
   } while (reader.unread_bytes() > 0);
   EXPECT_GT(polls, 1);
