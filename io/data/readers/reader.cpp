@@ -9,10 +9,10 @@ enum class Letter : std::uint8_t { foreign, sequence, blank };
 
 constexpr std::array<Letter, 256> letters = [] {
   std::array<Letter, 256> table{};
-  for (const char first : {'A', 'a'})
-    for (int i = 0; i < 26; ++i) table[static_cast<std::size_t>(first + i)] = Letter::sequence;
-  for (const char other : {'*', '-', '.'}) table[static_cast<std::size_t>(other)] = Letter::sequence;
-  for (const char blank : {' ', '\t'}) table[static_cast<std::size_t>(blank)] = Letter::blank;
+  for (const unsigned char first : {'A', 'a'})
+    for (std::size_t i = 0; i < 26; ++i) table[first + i] = Letter::sequence;
+  for (const unsigned char other : {'*', '-', '.'}) table[other] = Letter::sequence;
+  for (const unsigned char blank : {' ', '\t'}) table[blank] = Letter::blank;
   return table;
 }();
 
