@@ -11,6 +11,7 @@
 #include "io/checkpoint/checkpoint_folders.hpp"
 #include "src/cli/log.hpp"
 #include "src/cli/number_format.hpp"
+#include "src/run/natural_order.hpp"
 #include "src/train/checkpointing.hpp"
 
 namespace causeway {
@@ -58,7 +59,8 @@ std::string describe_checkpoint(const std::string& path, bool verify) {
   list_attributes(checkpoint.state());
   text += "  model\n";
   list_attributes(checkpoint.attributes());
-  const std::vector<Checkpoint::TensorInfo> tensors = checkpoint.tensors();
+  std::vector<Checkpoint::TensorInfo> tensors = checkpoint.tensors();
+  std::ranges::sort(tensors, NaturalLess(), &Checkpoint::TensorInfo::name);  // layer 2 before layer 10
   for (auto begin = tensors.begin(); begin != tensors.end();) {
     const std::string group = group_of(begin->name);
     const auto end =

@@ -15,6 +15,7 @@
 #include "src/cli/log.hpp"
 #include "src/cli/version.hpp"
 #include "src/run/attempts.hpp"
+#include "src/run/natural_order.hpp"
 #include "src/run/utc_text.hpp"
 
 namespace causeway {
@@ -120,7 +121,7 @@ void write_start(const std::string& run, const RunStart& start) {
   write_text(path_in(run, "environment.json"),
              start.environment.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
   auto hosts = start.environment.at("hosts").get<std::vector<std::string>>();
-  std::ranges::sort(hosts);
+  std::ranges::sort(hosts, NaturalLess());
   hosts.erase(std::unique(hosts.begin(), hosts.end()), hosts.end());
   append_start(run, {.started = seconds_since_1970(),
                      .resumed_step = start.resumed_step,

@@ -8,6 +8,7 @@
 
 #include "src/cli/exit_codes.hpp"
 #include "src/cli/number_format.hpp"
+#include "src/run/natural_order.hpp"
 #include "src/watch/curve.hpp"
 #include "src/watch/rank_rows.hpp"
 #include "src/watch/section.hpp"
@@ -74,7 +75,7 @@ Span status_of(const RunState& run, double now) {
 
 std::string hosts_text(const std::vector<std::string>& hosts) {
   constexpr std::size_t most_named = 4;
-  std::map<std::string, std::int64_t> ranks;
+  std::map<std::string, std::int64_t, NaturalLess> ranks;
   for (const std::string& host : hosts) ++ranks[host];
   if (ranks.empty()) return "";
   if (ranks.size() > most_named) return fmt::format("on {} hosts", ranks.size());
