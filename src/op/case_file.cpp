@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "src/watch/text.hpp"
+
 namespace causeway {
 namespace {
 
@@ -72,6 +74,10 @@ void read_rows(const hdf5::Dataset& dataset, std::int64_t begin, TensorView out)
 
 CaseFile::CaseFile(const std::string& path, const OpRow& row, bool with_d_y)
     : path_(path), file_(hdf5::File::open(path, hdf5::Access::read, ExitCode::usage)) {
+  known_datasets_ = {"cu_seqlens", "d_y"};
+  for (const OpInput& input : row.inputs) known_datasets_.emplace_back(input.name);
+  known_attributes_ = {"op"};
+  for (const OpAttribute& attribute : row.attributes) known_attributes_.emplace_back(attribute.name);
   if (file_.has_attribute("op")) {
     const std::string found = file_.string_attribute("op");
     require(found == row.name, "{}: attribute op is '{}', expected '{}'", path, found, row.name);
@@ -180,6 +186,30 @@ std::string CaseFile::sizes() const {
   std::vector<std::string> texts;
   for (const auto& [letter, size] : sizes_) texts.push_back(fmt::format("{}={}", letter, size.first));
   return fmt::format("{}", fmt::join(texts, " "));
+}
+
+std::string CaseFile::ignored() const {
+  constexpr std::size_t most_named = 8, longest_name = 64;
+  std::string text;
+  std::size_t count = 0;
+  const auto add = [&](std::string_view kind, const std::vector<std::string>& known, const std::string& name) {
+    if (std::ranges::find(known, name) != known.end()) return;
+    if (++count <= most_named)
+      text += fmt::format("{}{} {}{}", text.empty() ? "" : ", ", kind, printable(name.substr(0, longest_name), true),
+                          name.size() > longest_name ? "…" : "");
+  };
+  const auto is_group = [&](const std::string& name) {
+    try {
+      return !file_.is_dataset(name);
+    } catch (const Error&) {  // it is damaged, or a link that leads nowhere: not read, so named
+      return false;
+    }
+  };
+  for (const std::string& name : file_.list())
+    if (!is_group(name)) add("dataset", known_datasets_, name);
+  for (const std::string& name : file_.attribute_names()) add("attribute", known_attributes_, name);
+  if (count > most_named) text += fmt::format(" and {} more", count - most_named);
+  return text;
 }
 
 Tensor CaseFile::read(const OpInput& input, std::string_view name, DType dtype, const Sharding& sharding,

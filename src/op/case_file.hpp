@@ -28,6 +28,9 @@ class CaseFile {
   Shape shape_of(const OpInput& input) const;
   /// The size of each axis: "D=8 N=16 T=96".
   std::string sizes() const;
+  /// The datasets and root attributes that neither the operator nor this program knows, as a text of bounded length:
+  /// "dataset biass, attribute activaton". "" without any. Groups and d_y do not count.
+  std::string ignored() const;
 
   /// This rank's part of a dataset of an input (or of "d_y", which is like the first input), converted to `dtype`, in
   /// the stream's memory: the rows of this rank where the input has one for each token, else all of it.
@@ -44,6 +47,7 @@ class CaseFile {
   std::map<char, std::pair<std::int64_t, std::string>>
       sizes_;  ///< of each letter: its size, and the first dataset with it
   std::vector<OpInput> present_;
+  std::vector<std::string> known_datasets_, known_attributes_;
   std::int64_t tokens_ = 0;
   Segments segments_;
   OpAttributes attributes_;

@@ -9,6 +9,7 @@
 #include "io/file/atomic_file.hpp"
 #include "parallel/cost/measure.hpp"
 #include "parallel/transport/device_transport.hpp"
+#include "src/cli/log.hpp"
 #include "src/op/case_file.hpp"
 #include "src/op/result_file.hpp"
 #include "src/op/table.hpp"
@@ -215,6 +216,9 @@ std::string run_op(const OpRequest& request, OpWorld& world) {
   collectively(ranks, [&] {
     checked.emplace(plan_of(request));
     opened.emplace(request.in, checked->row, request.backward);
+    if (ranks.rank() != 0) return;
+    if (const std::string ignored = opened->ignored(); !ignored.empty())
+      Log().warn("{}: not an input of {}, ignored: {}", request.in, checked->row.name, ignored);
   });
   const Plan& plan = *checked;
   const CaseFile& file = *opened;

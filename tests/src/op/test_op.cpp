@@ -4,9 +4,11 @@
 #include <functional>
 
 #include "io/hdf5/hdf5.hpp"
+#include "src/op/case_file.hpp"
 #include "src/op/run.hpp"
 #include "src/op/table.hpp"
 #include "tests/src/op/op_references.hpp"
+#include "tests/src/shell.hpp"
 #include "tests/support/ranks.hpp"
 #include "tests/support/temporary_folder.hpp"
 #include "tests/support/tensors.hpp"
@@ -370,6 +372,85 @@ TEST(Op, HelpNamesEveryInputAndAttributeOfEveryOperator) {
     for (const OpAttribute& attribute : row.attributes)
       EXPECT_NE(lines.find(fmt::format(" {} = ", attribute.name)), std::string::npos) << lines;
   }
+}
+
+/// What --help says is the same on any number of ranks, in bits. That all other values agree within rounding is tested
+/// above, with every way and number of ranks.
+TEST(Op, TheOutputOfFiltersOfFiniteLengthHasTheSameBitsOnAnyRanks) {
+  const TemporaryFolder folder;
+  const std::string in = folder / "case.h5", out = folder / "result.h5";
+  for (const char* op : {"causal_conv", "hyena_se", "hyena_mr"}) {
+    write_case(in, op_references().at(op).make(67, {0, 0, 3, 4, 40, 40, 67}, true));
+    for (const char* dtype : {"f64", "f32", "bf16"})
+      for (OpRequest way : every_way(find_op(op))) {
+        way.in = in;
+        way.out = out;
+        way.dtype = dtype;
+        way.backward = false;
+        std::vector<double> alone;
+        for (const int ranks : {1, 2, 5}) {
+          ASSERT_EQ(run_on(ranks, way), std::nullopt) << op;
+          const std::vector<double> y =
+              hdf5::File::open(out, hdf5::Access::read).dataset("y").read_all<double>(1 << 20);
+          if (alone.empty()) alone = y;
+          EXPECT_EQ(y, alone) << op << " " << way.strategy << " " << way.layout << " " << dtype << ", " << ranks;
+        }
+      }
+  }
+}
+
+TEST(Op, WhatACaseHasBesideTheOperatorsInputsIsNamed) {
+  const TemporaryFolder folder;
+  write_case(folder / "case.h5", op_references().at("causal_conv").make(5, {0, 5}, true));
+  const auto ignored = [&](bool backward) {
+    return CaseFile(folder / "case.h5", find_op("causal_conv"), backward).ignored();
+  };
+  EXPECT_EQ(ignored(false), "");  // d_y is not read either, but a case for both passes has it
+  EXPECT_EQ(ignored(true), "");
+  {
+    hdf5::File file = hdf5::File::open(folder / "case.h5", hdf5::Access::update);
+    file.set_attribute("op", std::string("causal_conv"));
+    file.create_group("notes/of/mine");
+    file.write<double>("notes/x", {1}, std::vector<double>{1});
+    file.close();
+  }
+  EXPECT_EQ(ignored(false), "");
+  {
+    hdf5::File file = hdf5::File::open(folder / "case.h5", hdf5::Access::update);
+    file.write<double>("biass", {1}, std::vector<double>{1});
+    file.set_attribute("activaton", std::string("silu"));
+    file.close();
+  }
+  EXPECT_EQ(ignored(false), "dataset biass, attribute activaton");
+  {
+    hdf5::File file = hdf5::File::open(folder / "case.h5", hdf5::Access::update);
+    for (int i = 0; i < 40; ++i) file.write<double>(fmt::format("b{:02}", i), {1}, std::vector<double>{1});
+    file.write<double>("\x1b[31m" + std::string(300, 'a'), {1}, std::vector<double>{1});
+    file.close();
+  }
+  const std::string text = ignored(false);
+  EXPECT_EQ(text.find('\x1b'), std::string::npos) << text;
+  EXPECT_NE(text.find(" and 35 more"), std::string::npos) << text;
+  EXPECT_LE(text.size(), 800u) << text;
+}
+
+TEST(Op, ALineOnStandardErrorNamesWhatIsIgnored) {
+  const TemporaryFolder folder;
+  write_case(folder / "case.h5", op_references().at("causal_conv").make(5, {0, 5}, true));
+  {
+    hdf5::File file = hdf5::File::open(folder / "case.h5", hdf5::Access::update);
+    file.write<double>("biass", {1}, std::vector<double>{1});
+    file.close();
+  }
+  const std::string says = "warning: case.h5: not an input of causal_conv, ignored: dataset biass\n";
+  const Outcome alone = shell(folder, "@causeway op causal_conv --in case.h5 --out r.h5 --ranks 3");
+  EXPECT_EQ(alone.exit, 0);
+  EXPECT_EQ(alone.err, says);
+  folder.write("batch", "causal_conv --in case.h5 --out a.h5\n");
+  const Outcome batch = shell(folder, "@causeway op --batch batch --ranks 2");
+  EXPECT_EQ(batch.exit, 0);
+  EXPECT_EQ(batch.err, says);
+  EXPECT_EQ(batch.out.substr(0, 4), "1\t0\t") << batch.out;
 }
 
 }  // namespace
