@@ -1,5 +1,6 @@
 #include "io/data/import.hpp"
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 
@@ -17,7 +18,7 @@ struct FormatRow {
 constexpr std::array format_table = {
     FormatRow{{"fasta", ".fa .fasta .fna .ffn .faa .frn .fas", "each record is a document"}, read_fasta},
     FormatRow{{"fastq", ".fq .fastq", "each read is a document; qualities are checked and dropped"}, read_fastq},
-    FormatRow{{"text", ".txt .text .md", "each file is a document"}, read_text},
+    FormatRow{{"text", ".txt .text .md", "each file is a document, byte for byte, line ends too"}, read_text},
     FormatRow{{"lines", ".lines", "each line is a document; blank lines are skipped"}, read_lines},
     FormatRow{{"jsonl", ".jsonl .ndjson",
                "each line is a JSON object: \"text\" is the document, \"id\" or \"name\" its name"},
@@ -48,6 +49,13 @@ const FormatRow& format_of(const std::string& file, const std::string& asked) {
   fail(ExitCode::usage, "{}: the format is not clear from its name, expected --format with one of {}", file, names);
 }
 
+Reader reader_of(const std::string& file, const ImportOptions& options) {
+  const FormatRow& format = format_of(file, options.format);
+  require(format.read == read_tokens || options.vocabulary_size >= 256,
+          "vocabulary is {}, expected at least 256 for a format whose tokens are bytes", options.vocabulary_size);
+  return format.read;
+}
+
 struct Input {
   std::string path;
   Reader read;
@@ -60,15 +68,19 @@ std::vector<Input> check_inputs(const ImportOptions& options) {
   std::error_code ignored;
   std::vector<Input> inputs;
   for (const std::string& path : options.files) {
+    if (path == standard_input) {
+      require(std::ranges::count(options.files, path) == 1, "-: standard input is given twice");
+      require(options.format != "auto", "-: standard input has no name that tells its format, expected --format");
+      inputs.push_back({path, reader_of(path, options), 0});
+      continue;
+    }
     const auto status = std::filesystem::status(path, ignored);
     require(std::filesystem::exists(status), "{}: no such file", path);
     require(!std::filesystem::is_directory(status), "{}: is a folder, expected a file", path);
     require(!same_file(path, options.out), "{}: is input and output, expected another name for the dataset", path);
-    const FormatRow& format = format_of(path, options.format);
-    require(format.read == read_tokens || options.vocabulary_size >= 256,
-            "vocabulary is {}, expected at least 256 for a format whose tokens are bytes", options.vocabulary_size);
+    const Reader read = reader_of(path, options);
     const auto bytes = std::filesystem::is_regular_file(status) ? std::filesystem::file_size(path, ignored) : 0;
-    inputs.push_back({path, format.read, static_cast<std::int64_t>(bytes)});
+    inputs.push_back({path, read, static_cast<std::int64_t>(bytes)});
   }
   return inputs;
 }

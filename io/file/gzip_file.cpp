@@ -16,6 +16,14 @@ namespace {
 constexpr int gzip_window_bits = 15 + 16;  // zlib: 16 more for the gzip format only
 constexpr unsigned char magic[] = {0x1f, 0x8b};
 
+/// A copy of standard input's descriptor, not /dev/stdin: that cannot be opened where it is a socket, and starts a file
+/// again at its first byte.
+int open_to_read(const std::string& path) {
+  constexpr int lowest = 3;
+  return path == standard_input ? ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, lowest)
+                                : ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+}
+
 }  // namespace
 
 void GzipFile::InflateEnd::operator()(z_stream_s* stream) const noexcept {
@@ -24,8 +32,9 @@ void GzipFile::InflateEnd::operator()(z_stream_s* stream) const noexcept {
 }
 
 GzipFile::GzipFile(const std::string& path, std::size_t buffer_bytes)
-    : path_(path),
-      file_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)),
+    : path_(path == standard_input ? "standard input" : path),
+      is_standard_input_(path == standard_input),
+      file_(open_to_read(path)),
       buffer_(std::max(buffer_bytes, std::size(magic))),
       unused_(buffer_.data(), 0) {
   if (!file_) fail(ExitCode::io, "{}: cannot open: {}", path_, std::strerror(errno));

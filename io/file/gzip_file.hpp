@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "io/file/descriptor.hpp"
@@ -11,6 +12,9 @@
 struct z_stream_s;
 
 namespace causeway {
+
+/// The path that means standard input, as programs of text have it. A file of this name is "./-".
+inline constexpr std::string_view standard_input = "-";
 
 /// Reads a file's bytes in order, and inflates them if the file starts as gzip does (RFC 1952). Several members form
 /// one text; zeros after the last member are padding. Throws Error(usage) for damage, for a file that ends within a
@@ -24,6 +28,7 @@ class GzipFile {
   GzipFile(const GzipFile&) = delete;
   GzipFile& operator=(const GzipFile&) = delete;
 
+  bool is_standard_input() const { return is_standard_input_; }
   bool compressed() const { return stream_ != nullptr; }
   std::int64_t offset() const { return offset_; }  ///< bytes of the file read so far
 
@@ -40,6 +45,7 @@ class GzipFile {
   std::size_t inflate_into(std::span<char> out);
 
   std::string path_;
+  bool is_standard_input_;
   Descriptor file_;
   std::vector<unsigned char> buffer_;
   std::span<unsigned char> unused_;  ///< the part of the buffer that is not consumed yet

@@ -10,6 +10,7 @@ namespace {
 bool ends_with_gz(std::string_view path) { return path.ends_with(".gz") || path.ends_with(".GZ"); }
 
 const std::string& checked(const std::string& path) {
+  if (path == standard_input) return path;
   std::error_code ignored;
   const auto status = std::filesystem::status(path, ignored);
   require(std::filesystem::exists(status), "{}: no such file", path);
@@ -19,16 +20,18 @@ const std::string& checked(const std::string& path) {
 
 }  // namespace
 
-LineReader::LineReader(std::string path, std::function<void(std::int64_t)> on_read, std::size_t buffer_bytes)
-    : path_(std::move(path)),
+LineReader::LineReader(const std::string& path, std::function<void(std::int64_t)> on_read, std::size_t buffer_bytes)
+    : path_(path == standard_input ? "standard input" : path),
       on_read_(std::move(on_read)),
-      file_(checked(path_), buffer_bytes),
+      file_(checked(path), buffer_bytes),
       buffer_(std::max<std::size_t>(buffer_bytes, 2)) {
   require(file_.compressed() || !ends_with_gz(path_) || file_.offset() == 0,
           "{}: is not gzip, but its name ends with .gz", path_);
 }
 
-std::string LineReader::file_name() const { return std::filesystem::path(path_).filename().string(); }
+std::string LineReader::file_name() const {
+  return file_.is_standard_input() ? "stdin" : std::filesystem::path(path_).filename().string();
+}
 
 /// Moves the bytes not returned yet to the front of the buffer and reads more bytes after them; false at the end of the
 /// file.
@@ -45,9 +48,16 @@ bool LineReader::fill() {
 }
 
 std::optional<LinePart> LineReader::next() {
-  // A carriage return as the last byte in memory may be the first half of a line end.
-  const auto undecided = [this] { return begin_ == end_ || (end_ - begin_ == 1 && buffer_[begin_] == '\r'); };
-  while (undecided() && fill()) {
+  while (begin_ == end_ && fill()) {
+  }
+  // The line feed of a CR LF may come after the buffer's end. It is skipped here, so that a line is complete at its
+  // carriage return.
+  if (after_return_ && begin_ < end_) {
+    after_return_ = false;
+    if (buffer_[begin_] == '\n') {
+      ++begin_;
+      return next();
+    }
   }
   if (begin_ == end_) {
     if (!inside_line_) return std::nullopt;
@@ -57,21 +67,14 @@ std::optional<LinePart> LineReader::next() {
   LinePart part{.first = !inside_line_};
   if (part.first) ++line_;
   const std::string_view held(buffer_.data() + begin_, end_ - begin_);
-  const std::size_t newline = held.find('\n');
-  part.last = newline != held.npos || ended_;
-  std::size_t taken = held.size();
-  if (newline != held.npos) {
-    part.text = held.substr(0, newline);
-    taken = newline + 1;
-  } else {
-    part.text = held;
-    if (!ended_ && part.text.ends_with('\r')) {
-      part.text.remove_suffix(1);
-      --taken;
-    }
+  const auto end = std::find_if(held.begin(), held.end(), [](char byte) { return byte == '\n' || byte == '\r'; });
+  part.text = held.substr(0, static_cast<std::size_t>(end - held.begin()));
+  begin_ += part.text.size();
+  if (end != held.end()) {
+    after_return_ = *end == '\r';
+    ++begin_;
   }
-  if (part.last && part.text.ends_with('\r')) part.text.remove_suffix(1);
-  begin_ += taken;
+  part.last = end != held.end() || ended_;
   inside_line_ = !part.last;
   return part;
 }

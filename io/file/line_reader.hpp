@@ -20,18 +20,20 @@ struct LinePart {
   bool last = false;      ///< ends it
 };
 
-/// Reads the lines of a file, gzip-compressed or not, in bounded memory. Lines end with LF or CR LF; the last line may
-/// lack its line end. Throws Error(usage) for a missing file, a folder, and damaged or truncated gzip.
+/// Reads the lines of a file, gzip-compressed or not, in bounded memory. A line ends with LF, CR LF or CR, whatever the
+/// other lines end with; the last line may lack its line end. Throws Error(usage) for a missing file, a folder, and
+/// damaged or truncated gzip.
 class LineReader {
  public:
   /// `on_read` gets the bytes of the file (compressed bytes of a compressed file) read so far, after every read.
   /// `buffer_bytes`: of the buffer, at least two.
-  explicit LineReader(std::string path, std::function<void(std::int64_t)> on_read = {},
+  /// `path` "-" is standard input.
+  explicit LineReader(const std::string& path, std::function<void(std::int64_t)> on_read = {},
                       std::size_t buffer_bytes = 256 << 10);
 
-  const std::string& path() const { return path_; }
-  std::string file_name() const;               ///< the last part of the path
-  std::int64_t line() const { return line_; }  ///< number of the line of the last part, from 1
+  const std::string& path() const { return path_; }  ///< for messages
+  std::string file_name() const;                     ///< the last part of the path; "stdin" for standard input
+  std::int64_t line() const { return line_; }        ///< number of the line of the last part, from 1
 
   std::optional<LinePart> next();
   /// The next bytes, line ends included; empty at the end. Do not mix with next().
@@ -52,6 +54,7 @@ class LineReader {
   std::vector<char> buffer_;
   std::size_t begin_ = 0, end_ = 0;  ///< the part of the buffer not returned yet
   bool ended_ = false, inside_line_ = false;
+  bool after_return_ = false;  ///< the byte before begin_ is a CR that ended a line: a LF here belongs to it
   std::int64_t line_ = 0;
 };
 

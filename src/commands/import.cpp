@@ -22,12 +22,14 @@ CommandLine declare(ImportOptions& settings) {
       .usage = "FILES… --out FILE [options]",
       .description =
           "Makes a dataset (HDF5) from sequences or texts. Token ids are byte values, except in the format 'tokens', "
-          "which contains ids. Files can be compressed with gzip. They are read in the given order; memory use does "
-          "not grow with their size. The dataset appears under its name when it is complete, or not at "
+          "which contains ids. Files can be compressed with gzip. Lines end with LF, CR LF or CR. Files are read in "
+          "the "
+          "given order; memory use does not grow with their size. The dataset appears under its name when it is "
+          "complete, or not at "
           "all.\n\nFormats:" +
           format_list(),
       .groups = {{"Input",
-                  {{"files", &settings.files, "FILE", "files to read", {}, true},
+                  {{"files", &settings.files, "FILE", "files to read; - is standard input", {}, true},
                    {"format", &settings.format, "", "format of the files; auto: by the ending of each file name",
                     formats},
                    {"uppercase", &settings.uppercase, "",

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 #include <zlib.h>
 
+#include <fcntl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <numeric>
 
@@ -45,9 +47,11 @@ Documents documents_in(const std::string& path) {
   return documents;
 }
 
-std::string with_crlf(const std::string& text) {
+/// `text` with other line ends: those of `ends`, one after the other.
+std::string with_ends(const std::string& text, const std::vector<std::string>& ends) {
   std::string out;
-  for (const char byte : text) out += byte == '\n' ? "\r\n" : std::string(1, byte);
+  std::size_t line = 0;
+  for (const char byte : text) out += byte == '\n' ? ends[line++ % ends.size()] : std::string(1, byte);
   return out;
 }
 
@@ -96,10 +100,16 @@ TEST_P(EveryFormat, GivesItsDocuments) {
   EXPECT_EQ(report.tokens, Dataset(folder / "data.h5").tokens());
 }
 
-TEST_P(EveryFormat, MayHaveCarriageReturns) {
+TEST_P(EveryFormat, MayEndItsLinesInAnyWay) {
   const TemporaryFolder folder;
-  import_files({.files = {folder.write(GetParam().file, with_crlf(GetParam().text))}, .out = folder / "data.h5"});
-  EXPECT_EQ(documents_in(folder / "data.h5"), GetParam().expected);
+  for (const std::vector<std::string>& ends :
+       {std::vector<std::string>{"\r\n"}, {"\r"}, {"\n", "\r", "\r\n"}, {"\r\n", "\n", "\r"}}) {
+    const std::string text = with_ends(GetParam().text, ends);
+    for (const std::string& bytes : {text, text.substr(0, text.find_last_not_of("\r\n") + 1) + "\r"}) {
+      import_files({.files = {folder.write(GetParam().file, bytes)}, .out = folder / "data.h5"});
+      EXPECT_EQ(documents_in(folder / "data.h5"), GetParam().expected) << ends.size() << " ends, first " << ends[0];
+    }
+  }
 }
 
 TEST_P(EveryFormat, MayLackItsLastLineEnd) {
@@ -148,18 +158,56 @@ TEST(Import, UppercaseConvertsLetters) {
   EXPECT_EQ(documents_in(folder / "data.h5"), (Documents{"one=ACGTN-"}));
 }
 
+TEST(Import, ARecordIsNeverLostToItsLineEnds) {
+  const TemporaryFolder folder;
+  const auto imported = [&](const std::string& name, const std::string& bytes) {
+    import_files({.files = {folder.write(name, bytes)}, .out = folder / "data.h5"});
+    return documents_in(folder / "data.h5");
+  };
+  EXPECT_EQ(imported("m.fa", ">a x\rACGT\r>b\rTT\r>c y\nGG\n"), (Documents{"a=ACGT", "b=TT", "c=GG"}));
+  EXPECT_EQ(imported("m.fa", ">a\r\r\nAC\r\r\nGT\r\r\n>b\r\r\n"), (Documents{"a=ACGT", "b="}));
+  EXPECT_EQ(imported("m.fq", "@a\rAC\r+\rII\r@b\r\r+\r\r"), (Documents{"a=AC", "b="}));
+  EXPECT_EQ(imported("m.lines", "a\rb\n\rc\r\n\nd\r"),
+            (Documents{"m.lines:1=a", "m.lines:2=b", "m.lines:4=c", "m.lines:6=d"}));
+  EXPECT_EQ(imported("m.tokens", "65\r66\n67 68"), (Documents{"m.tokens:1=A", "m.tokens:2=B", "m.tokens:3=CD"}));
+  EXPECT_EQ(imported("m.jsonl", "{\"text\": \"a\"}\r{\"text\": \"b\\r\"}\r"),
+            (Documents{"m.jsonl:1=a", "m.jsonl:2=b\r"}));
+}
+
 TEST(Import, LinesMayCrossTheBuffersEndAnywhere) {
   const TemporaryFolder folder;
   for (std::size_t length = (256 << 10) - 4; length < (256 << 10) + 3; ++length) {
-    for (const std::string end : {"\n", "\r\n"}) {
+    for (const std::string end : {"\n", "\r\n", "\r"}) {
       const std::string first(length, 'a'), second(length, 'b');
       import_files(
-          {.files = {folder.write("a.lines", first + end + second + end + "c\rd" + end)}, .out = folder / "data.h5"});
+          {.files = {folder.write("a.lines", first + end + second + end + end + "c")}, .out = folder / "data.h5"});
       EXPECT_EQ(documents_in(folder / "data.h5"),
-                (Documents{"a.lines:1=" + first, "a.lines:2=" + second, "a.lines:3=c\rd"}))
+                (Documents{"a.lines:1=" + first, "a.lines:2=" + second, "a.lines:4=c"}))
           << length;
     }
   }
+}
+
+TEST(Import, ReadsStandardInput) {
+  const TemporaryFolder folder;
+  const int kept = ::dup(STDIN_FILENO);
+  for (const bool gzip : {false, true}) {
+    const std::string text = ">a\rACGT\r\n>b\nT\n";
+    const int input = ::open(folder.write("in", gzip ? compressed(text) : text).c_str(), O_RDONLY);
+    ASSERT_EQ(::dup2(input, STDIN_FILENO), STDIN_FILENO);
+    ::close(input);
+    import_files({.files = {"-", folder.write("c.fa", ">c\nG\n")}, .out = folder / "data.h5", .format = "fasta"});
+    EXPECT_EQ(documents_in(folder / "data.h5"), (Documents{"a=ACGT", "b=T", "c=G"}));
+  }
+  const int input = ::open(folder.write("in", "ab\rc\n").c_str(), O_RDONLY);
+  ::dup2(input, STDIN_FILENO);
+  ::close(input);
+  import_files({.files = {"-"}, .out = folder / "data.h5", .format = "lines"});
+  EXPECT_EQ(documents_in(folder / "data.h5"), (Documents{"stdin:1=ab", "stdin:2=c"}));
+  ::dup2(kept, STDIN_FILENO);
+  ::close(kept);
+  EXPECT_THROW(import_files({.files = {"-"}, .out = folder / "data.h5"}), Error);
+  EXPECT_THROW(import_files({.files = {"-", "-"}, .out = folder / "data.h5", .format = "fasta"}), Error);
 }
 
 /// A wrong input, and a part of the expected error.
@@ -174,9 +222,9 @@ const std::vector<Fault>& faults() {
       {"NoHeader", "a.fa", "ACGT\n", "a.fa:1: found 'A', expected '>'"},
       {"FastqAsFasta", "a.fa", ">x\nAC\n@r\n", "a.fa:3: found '@' in a sequence"},
       {"ByteInSequence", "a.fa", ">x\nAC\x07T\n", "a.fa:2: found byte 0x07 in a sequence"},
-      {"CarriageReturnInSequence", "a.fa", ">x\nAC\rT\n", "a.fa:2: found byte 0x0d"},
       {"EndlessName", "a.fa", ">" + std::string(1'000'000, 'x'), "a.fa:1: found a name of more than 4096 bytes"},
       {"NoAt", "a.fq", "r1\nA\n+\nI\n", "a.fq:1: found 'r', expected '@'"},
+      {"TwoLineEnds", "a.fq", "@r1\r\r\nAC\r\r\n+\r\r\nII\r\r\n", "a.fq:3: found 'A', expected '+'"},
       {"NoPlus", "a.fq", "@r1\nAC\nGT\n+\nIIII\n", "a.fq:3: found 'G', expected '+'"},
       {"FewQualities", "a.fq", "@r1\nACGT\n+\nII\n", "a.fq:4: found 2 qualities of record 'r1', expected 4"},
       {"ManyQualities", "a.fq", "@r1\nA\n+\nII\n", "a.fq:4: found 2 qualities"},
@@ -189,6 +237,7 @@ const std::vector<Fault>& faults() {
       {"NoObject", "a.jsonl", "[1]\n", "found a list, expected an object"},
       {"BareString", "a.jsonl", "\"text\"\n", "found a string, expected an object"},
       {"BrokenJson", "a.jsonl", "{\"text\": \"a\n", "a.jsonl:1: found broken JSON"},
+      {"LineEndInJson", "a.jsonl", "{\"text\": \"a\"}\r{\"text\":\r\"b\"}\n", "a.jsonl:2: found broken JSON"},
       {"TwoObjects", "a.jsonl", "{\"text\": \"a\"} {}\n", "found broken JSON"},
       {"DeepJson", "a.jsonl", std::string(3'000'000, '['), "a.jsonl:1: found a list"},
       {"DeepJsonInside", "a.jsonl", "{\"a\":" + std::string(3'000'000, '['), "a.jsonl:1: found broken JSON"},
