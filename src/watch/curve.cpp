@@ -15,7 +15,7 @@ std::string utf8(std::uint32_t code) {
 
 /// The ranges of the curve's axes.
 struct Axes {
-  double low = 0, high = 0;
+  double low = 0, high = 0, highest = 0;
   std::int64_t first_step = 0, last_step = 0;
 
   /// 0 at the first step, 1 at the last.
@@ -27,6 +27,13 @@ struct Axes {
   double down(double value) const { return high > low ? std::clamp((high - value) / (high - low), 0.0, 1.0) : 0.5; }
 };
 
+/// The value that `share` of the values do not exceed.
+double quantile(std::vector<double> values, double share) {
+  const auto at = values.begin() + static_cast<std::ptrdiff_t>(share * static_cast<double>(values.size() - 1));
+  std::nth_element(values.begin(), at, values.end());
+  return *at;
+}
+
 Axes axes_of(const Series& series, const Series& marks) {
   std::vector<double> values;
   Axes axes{.first_step = series.buckets().front().first_step, .last_step = series.buckets().front().last_step};
@@ -36,11 +43,13 @@ Axes axes_of(const Series& series, const Series& marks) {
       axes.first_step = std::min(axes.first_step, bucket.first_step);
       axes.last_step = std::max(axes.last_step, bucket.last_step);
     }
-  std::sort(values.begin(), values.end());
-  axes.low = values.front();
-  const double usual = values[(values.size() - 1) * 19 / 20];
-  axes.high = std::min(values.back(), usual + 4 * (usual - axes.low));
-  if (!(axes.high > axes.low)) axes.high = values.back();
+  const auto last_tenth = static_cast<std::ptrdiff_t>((series.buckets().size() + 9) / 10);
+  const auto end_of_series = values.begin() + static_cast<std::ptrdiff_t>(series.buckets().size());
+  const double usual = quantile(values, 0.8), recent = quantile({end_of_series - last_tenth, end_of_series}, 0.5);
+  axes.low = std::ranges::min(values);
+  axes.highest = std::ranges::max(values);
+  axes.high = std::min(axes.highest, std::max(usual + (usual - axes.low), recent + 0.2 * (recent - axes.low)));
+  if (!(axes.high > axes.low)) axes.high = axes.highest;
   return axes;
 }
 
@@ -109,10 +118,12 @@ Curve draw_curve(const Series& series, const Series& marks, int columns, int row
   Canvas canvas(columns, rows, unicode);
   const auto means = columns_of(series, axes, canvas.dots_across());
   std::optional<int> before;
+  std::vector<bool> cut_off(static_cast<std::size_t>(columns));
   for (int x = 0; x < canvas.dots_across(); ++x) {
     const auto& mean = means[static_cast<std::size_t>(x)];
     if (!mean) continue;
     const int y = index_of(axes.down(*mean), canvas.dots_down());
+    if (*mean > axes.high) cut_off[static_cast<std::size_t>(x * columns / canvas.dots_across())] = true;
     // Where the curve is steep, fill the dots from the last one up or down to this one.
     const int from = !before || *before == y ? y : *before < y ? *before + 1 : *before - 1;
     for (int dot = std::min(from, y); dot <= std::max(from, y); ++dot) canvas.set(x, dot);
@@ -124,12 +135,21 @@ Curve draw_curve(const Series& series, const Series& marks, int columns, int row
               row = index_of(axes.down(bucket.mean()), rows);
     marked[static_cast<std::size_t>(row * columns + column)] = true;
   }
-  Curve curve{.low = axes.low, .high = axes.high, .first_step = axes.first_step, .last_step = axes.last_step};
+  Curve curve{.low = axes.low,
+              .high = axes.high,
+              .highest = axes.highest,
+              .first_step = axes.first_step,
+              .last_step = axes.last_step};
   for (int row = 0; row < rows; ++row) {
     std::string text;
-    for (int column = 0; column < columns; ++column)
-      text += marked[static_cast<std::size_t>(row * columns + column)] ? (unicode ? "•" : "o")
-                                                                       : canvas.character(column, row);
+    for (int column = 0; column < columns; ++column) {
+      if (row == 0 && cut_off[static_cast<std::size_t>(column)])
+        text += "^";
+      else if (marked[static_cast<std::size_t>(row * columns + column)])
+        text += unicode ? "•" : "o";
+      else
+        text += canvas.character(column, row);
+    }
     curve.rows.push_back(std::move(text));
   }
   return curve;

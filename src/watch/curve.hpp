@@ -12,12 +12,16 @@ namespace causeway {
 struct Curve {
   std::vector<std::string> rows;  ///< from the top, `columns` characters each
   double low = 0, high = 0;       ///< the values of the lowest and the highest row
+  double highest = 0;             ///< the largest value; more than `high` where the curve is cut off
   std::int64_t first_step = 0, last_step = 0;
 };
 
 /// Draws `series` with braille characters of 2 × 4 dots, or with asterisks without `unicode`; and `marks`, such as
-/// held-out losses, over it as • or o. A few values far above all others are drawn at the top, so that they do not
-/// flatten the rest. Has no rows where the series is empty.
+/// held-out losses, over it as • or o. Has no rows where the series is empty.
+///
+/// The axis is linear and made for the values that most steps have: a loss that falls from 6 to 1.4 in the first steps
+/// would make a flat line of all later ones. It ends at p + (p - low), p being the value that four fifths of the values
+/// do not exceed, but not below the values of the last tenth. What is above it is cut off, with ^ in the top row.
 Curve draw_curve(const Series& series, const Series& marks, int columns, int rows, bool unicode);
 
 /// A bar that fills `share` of `columns`, exact to an eighth of a character.

@@ -16,7 +16,9 @@
 namespace causeway {
 namespace {
 
-constexpr int narrow = 60;  // below it: no bars and no curve
+constexpr int narrow = 60;            // below it: no bars
+constexpr int narrow_for_curve = 30;  // below it: no curve
+constexpr int curve_importance = 4;   // after title, step, loss and speed; before everything else
 
 std::string percent(double share) { return fmt::format("{:.0f} %", 100 * share); }
 
@@ -114,7 +116,7 @@ Section model_section(const RunSetup& setup, const Look& look) {
   if (setup.parameters) row.add(fmt::format("{} parameters", shortened(static_cast<double>(*setup.parameters))));
   row.add(setup.dtype);
   row.add(setup.device);
-  return row.section(6);
+  return row.section(7);
 }
 
 Section ranks_section(const RunSetup& setup, const Look& look) {
@@ -128,13 +130,13 @@ Section ranks_section(const RunSetup& setup, const Look& look) {
   row.add(setup.layout);
   row.add(hosts_text(setup.hosts));
   if (!setup.transport.empty()) row.add("by " + setup.transport);
-  return row.section(7);
+  return row.section(8);
 }
 
 /// The number of this attempt, where it is not the first, and how the one before ended.
 Section attempt_section(const RunState& run, double now, const Look& look) {
   Row row("attempt", look);
-  if (run.attempts.size() < 2) return row.section(7);
+  if (run.attempts.size() < 2) return row.section(8);
   const Attempt &last = run.attempts.back(), &before = run.attempts[run.attempts.size() - 2];
   row.add(grouped(last.number));
   if (last.resumed_step > 0) row.add(fmt::format("from step {}", grouped(last.resumed_step)));
@@ -146,7 +148,7 @@ Section attempt_section(const RunState& run, double now, const Look& look) {
     row.add("the previous one was killed");
   else if (before.end->code)
     row.add(fmt::format("the previous one ended with {}", *before.end->code));
-  return row.section(7);
+  return row.section(8);
 }
 
 Section step_section(const RunState& run, const Look& look) {
@@ -187,7 +189,7 @@ Section rate_section(const StepRecord& last, const Look& look) {
   Row row("rate", look);
   if (last.learning_rate) row.add(fmt::format("learning rate {:.2e}", *last.learning_rate));
   if (last.grad_norm) row.add(fmt::format("gradient norm {:.3g}", *last.grad_norm));
-  return row.section(8);
+  return row.section(9);
 }
 
 Section speed_section(const History& history, const Look& look) {
@@ -213,7 +215,7 @@ Section time_section(const History& history, const Look& look) {
     row.add(fmt::format("communicating {}", percent(pace.exposed)), pace.exposed > 0.3 ? Style::warning : Style::plain);
     row.add(fmt::format("hidden behind computing {}", percent(pace.hidden)));
   }
-  return row.section(4);
+  return row.section(5);
 }
 
 Section resources_section(const History& history, const Look& look) {
@@ -224,7 +226,7 @@ Section resources_section(const History& history, const Look& look) {
     row.add(fmt::format("sent {} in the step", binary_bytes(*history.last->bytes_sent)));
     row.add(fmt::format("{} in all", binary_bytes(history.bytes_sent)));
   }
-  return row.section(9);
+  return row.section(10);
 }
 
 Section saved_section(const RunState& run, const Look& look) {
@@ -233,14 +235,14 @@ Section saved_section(const RunState& run, const Look& look) {
   const std::optional<std::int64_t> step = run.latest_checkpoint ? run.latest_checkpoint
                                            : history.published   ? std::optional(history.published->step)
                                                                  : std::nullopt;
-  if (!step) return row.section(5);
+  if (!step) return row.section(6);
   const std::int64_t since = history.last->step - *step;
   row.add(fmt::format("step {}{}", grouped(*step), since > 0 ? fmt::format(", {} steps ago", grouped(since)) : ""));
   if (history.last_checkpoint_s) row.add(fmt::format("cost the step {}", short_time(*history.last_checkpoint_s)));
   if (history.published && history.published->write_s)
     row.add(fmt::format("written in {}", short_time(*history.published->write_s)));
   if (history.published && history.published->bytes) row.add(binary_bytes(*history.published->bytes));
-  return row.section(5);
+  return row.section(6);
 }
 
 Section balance_section(const StepRecord& last, const Look& look) {
@@ -251,12 +253,12 @@ Section balance_section(const StepRecord& last, const Look& look) {
     row.add(last.slowest_rank ? fmt::format("mean computing time / that of rank {}, the slowest", *last.slowest_rank)
                               : "mean computing time / that of the slowest rank");
   }
-  return row.section(10);
+  return row.section(11);
 }
 
 Section curve_section(const History& history, const Look& look, int rows) {
   constexpr int axis = 10;
-  Section section{.importance = 11};
+  Section section{.importance = curve_importance};
   const Curve curve = draw_curve(history.losses, history.evaluations, look.width - axis, rows, look.unicode);
   for (std::size_t row = 0; row < curve.rows.size(); ++row) {
     const bool top = row == 0, bottom = row + 1 == curve.rows.size();
@@ -265,7 +267,12 @@ Section curve_section(const History& history, const Look& look, int rows) {
         {{fmt::format("{:>{}} {}", value, axis - 2, look.unicode ? (top || bottom ? "┤" : "│") : "|"), Style::dim},
          {curve.rows[row], Style::accent}});
   }
-  const std::string first = fmt::format("step {}", grouped(curve.first_step)), last = grouped(curve.last_step);
+  std::string first = fmt::format("step {}", grouped(curve.first_step));
+  const std::string last = grouped(curve.last_step);
+  if (curve.highest > curve.high) {
+    const std::string above = fmt::format("   ^ above the axis, up to {}", loss_text(curve.highest));
+    if (axis + columns_of(first + above) + columns_of(last) < look.width) first += above;
+  }
   const int gap = look.width - axis - columns_of(first) - columns_of(last);
   section.lines.push_back({{fmt::format("{:{}}{}{:{}}{}", "", axis, first, "", std::max(gap, 1), last), Style::dim}});
   return section;
@@ -277,12 +284,21 @@ int lines_in(const std::vector<Section>& sections) {
   return lines;
 }
 
-/// Removes the least important sections until the others fit.
-void remove_least_important(std::vector<Section>& sections, int height) {
-  while (lines_in(sections) > height && sections.size() > 1) {
+/// Removes the least important sections, of those that are less important than `kept`, until the others fit.
+void remove_least_important(std::vector<Section>& sections, int height, int kept) {
+  while (lines_in(sections) > height) {
     const auto least = std::ranges::max_element(sections, {}, &Section::importance);
+    if (least->importance <= kept) return;
     sections.erase(least);
   }
+}
+
+/// Shortens loss and speed to a line each, the less important first, until all sections fit.
+void shorten(std::vector<Section>& sections, int height) {
+  for (const int importance : {3, 2})
+    for (Section& section : sections)
+      if (section.importance == importance && lines_in(sections) > height && section.lines.size() > 1)
+        section.lines.resize(1);
 }
 
 }  // namespace
@@ -301,7 +317,7 @@ std::vector<std::string> build_frame(const RunState& run, double now, const Look
   sections.push_back(attempt_section(run, now, look));
   sections.push_back(step_section(run, look));
   sections.push_back(loss_section(history, look));
-  const auto curve_at = std::ssize(sections);
+  sections.push_back({.importance = curve_importance, .lines = {}});  // the curve's place
   if (history.last) {
     sections.push_back(rate_section(*history.last, look));
     sections.push_back(speed_section(history, look));
@@ -310,15 +326,21 @@ std::vector<std::string> build_frame(const RunState& run, double now, const Look
     sections.push_back(saved_section(run, look));
     sections.push_back(balance_section(*history.last, look));
   }
+  // A fourth of the lines is the curve's, and one more is its axis. The table of ranks may take half of what remains,
+  // and the curve takes the rest.
+  const bool curve = history.losses.buckets().size() > 1 && look.width >= narrow_for_curve;
+  const int for_curve = curve ? std::clamp(look.height / 4, fewest_rows, most_rows) + 1 : 0;
+  remove_least_important(sections, look.height - for_curve, curve_importance);
   const auto room = [&] { return look.height - lines_in(sections); };
-  if (look.width >= narrow) {
-    // The table of ranks may take half of the remaining lines. The curve takes the rest; one line of it is the axis.
-    const bool curve = history.losses.buckets().size() > 1;
-    sections.push_back(rank_rows(run.ranks, now, look, curve ? room() / 2 : room()));
-    if (curve && room() > fewest_rows)
-      sections.insert(sections.begin() + curve_at, curve_section(history, look, std::min(room() - 1, most_rows)));
+  if (look.width >= narrow && room() > for_curve)
+    sections.push_back(rank_rows(run.ranks, now, look, curve ? std::min(room() / 2, room() - for_curve) : room()));
+  if (curve) {
+    shorten(sections, look.height - fewest_rows - 1);
+    if (room() > fewest_rows)
+      *std::ranges::find(sections, curve_importance, &Section::importance) =
+          curve_section(history, look, std::min(room() - 1, most_rows));
   }
-  remove_least_important(sections, look.height);
+  remove_least_important(sections, look.height, 0);
 
   std::vector<std::string> lines;
   for (const Section& section : sections)

@@ -78,13 +78,13 @@ model    mamba-tiny  1.23M parameters  f32  cpu
 ranks    4 = 2 data x 2 context  zigzag  on a (2), b (2)  by MPI
 step     200 of 400  ############............  50.0 %  1 min 40 s left
 loss     2.0270  smoothed 2.0518  first 5.9012  held-out 2.1270 at 200  the best
-  5.9012 |***
-         |   ***
-         |      ****
+  4.7726 |^^^^^**
+         |       ***
          |          *****
-         |               **o*******
-  2.0270 |                         *********o*****************o****************o
-          step 1                                                             200
+         |               **o**
+         |                    *********
+  2.0270 |                             *****o*****************o****************o
+          step 1   ^ above the axis, up to 5.9012                            200
 rate     learning rate 1.00e-03  gradient norm 0.5
 speed    16.4k tokens/s  16.4k on average  500 ms a step  1.64M tokens in all
 time     ################....  computing 80 %  communicating 20 %
@@ -100,21 +100,23 @@ balance  0.93  mean computing time / that of rank 3, the slowest
 )");
 }
 
-TEST(WatchFrame, AtFortyColumnsItHasOnlyText) {
-  EXPECT_EQ(joined(build_frame(running(), now, {.width = 40, .height = 24, .unicode = true})), R"(
+TEST(WatchFrame, AtFortyColumnsItHasACurveAndNoBars) {
+  EXPECT_EQ(joined(build_frame(running(), now, {.width = 40, .height = 24, .unicode = false})), R"(
 causeway runs/first  running
-model    mamba-tiny  1.23M parameters
-         f32  cpu
-ranks    4 = 2 data × 2 context  zigzag
-         on a (2), b (2)  by MPI
 step     200 of 400  50.0 %
          1 min 40 s left
 loss     2.0270  smoothed 2.0518
          first 5.9012
          held-out 2.1270 at 200
          the best
-rate     learning rate 1.00e-03
-         gradient norm 0.5
+  4.7726 |^^*
+         |   *
+         |    *
+         |     **o
+         |       **
+         |         **** o
+  2.0270 |             *********o******o
+          step 1                     200
 speed    16.4k tokens/s
          16.4k on average  500 ms a step
          1.64M tokens in all
@@ -125,6 +127,35 @@ saved    step 150, 50 steps ago
          cost the step 12 ms
          written in 1.5 s  47.7 MiB
 )");
+}
+
+TEST(WatchFrame, ASmallWindowKeepsTheCurveBeforeMemoryAndNorms) {
+  EXPECT_EQ(joined(build_frame(running(), now, {.width = 40, .height = 10, .unicode = false})), R"(
+causeway runs/first  running
+step     200 of 400  50.0 %
+         1 min 40 s left
+loss     2.0270  smoothed 2.0518
+  4.7726 |^^**
+         |    **
+         |      *o**
+  2.0270 |          ****o*******o******o
+          step 1                     200
+speed    16.4k tokens/s
+)");
+  RunState many = running();
+  for (int rank = 0; rank < 200; ++rank) many.ranks.push_back(rank_line(rank, 0.3, now));
+  for (const RunState& run : {running(), many})
+    for (const auto& [width, height] : {std::pair(80, 24), {60, 15}, {40, 10}, {80, 10}, {60, 12}, {132, 9}, {30, 9}}) {
+      const auto lines = build_frame(run, now, {.width = width, .height = height, .unicode = false});
+      const auto has = [&](std::string_view text) {
+        return std::ranges::any_of(lines, [&](const std::string& line) { return line.find(text) != line.npos; });
+      };
+      EXPECT_LE(std::ssize(lines), height);
+      EXPECT_TRUE(has("2.0270 |") && has("4.7726 |")) << width << " x " << height << joined(lines);
+      if (height < 13) {
+        EXPECT_FALSE(has("memory ") || has("gradient norm")) << width << " x " << height << joined(lines);
+      }
+    }
 }
 
 TEST(WatchFrame, ALowTerminalShowsTheMostImportantSections) {
