@@ -7,6 +7,7 @@
 
 #include "io/checkpoint/checkpoint_folders.hpp"
 #include "io/checkpoint/corrupt_errors.hpp"
+#include "io/file/look_up.hpp"
 
 namespace causeway {
 namespace {
@@ -17,12 +18,6 @@ namespace fs = std::filesystem;
 constexpr std::int64_t piece_bytes = std::int64_t{4} << 20;
 
 std::string in(const std::string& folder, const std::string& file) { return (fs::path(folder) / file).string(); }
-
-/// Whether a file, folder or link has that name; also true for a broken link.
-bool is_there(const std::string& path) {
-  std::error_code ignored;
-  return fs::exists(fs::symlink_status(path, ignored));
-}
 
 /// The paths of all datasets below `group`. The depth is limited, because in a damaged file a group may contain itself.
 void list_tensors(const hdf5::File& file, const std::string& group, std::vector<std::string>& names) {
@@ -77,7 +72,7 @@ void Checkpoint::find(const std::string& path) {
   };
   if (!has_checkpoint()) {
     const std::optional<std::string> latest = latest_checkpoint(path);
-    if (!latest && fs::is_directory(path) && step_of_folder(fs::path(path).filename().string()))
+    if (!latest && is_there(path) && step_of_folder(fs::path(path).filename().string()))
       fail(ExitCode::corrupt, "{}: is missing", in(path_, manifest_name));
     require(latest.has_value(), "{}: is not a checkpoint or a run: it has neither {} nor latest", path,
             checkpoint_file(0));

@@ -10,6 +10,7 @@
 
 #include "io/file/atomic_file.hpp"
 #include "io/file/descriptor.hpp"
+#include "io/file/look_up.hpp"
 #include "kernels/core/error.hpp"
 
 namespace causeway {
@@ -41,8 +42,6 @@ void exchange(const fs::path& fresh, const fs::path& target) {
   fs::rename(fresh, target);
 }
 
-bool is_there(const fs::path& path) { return fs::exists(fs::symlink_status(path)); }
-
 }  // namespace
 
 std::string step_folder(std::int64_t step) { return fmt::format("{}{}", prefix, step); }
@@ -58,7 +57,7 @@ std::optional<std::int64_t> step_of_folder(std::string_view name) {
 std::vector<std::int64_t> published_steps(const std::string& run) {
   return with_io_errors([&] {
     std::vector<std::int64_t> steps;
-    if (!fs::is_directory(run)) return steps;
+    if (kind_of(run) != fs::file_type::directory) return steps;
     for (const auto& entry : fs::directory_iterator(run))
       if (const auto step = step_of_folder(entry.path().filename().string())) steps.push_back(*step);
     std::ranges::sort(steps, std::greater());
@@ -67,11 +66,13 @@ std::vector<std::int64_t> published_steps(const std::string& run) {
 }
 
 std::optional<std::string> latest_checkpoint(const std::string& run) {
-  std::error_code error;
   const fs::path link = fs::path(run) / "latest";
-  if (!fs::exists(fs::symlink_status(link, error))) return std::nullopt;
+  if (!is_there(link)) return std::nullopt;
+  std::error_code error;
   const fs::path target = fs::canonical(link, error);
-  if (error || !fs::is_directory(target))
+  if (error && !means_missing(error.value()) && error.value() != ELOOP)
+    fail(ExitCode::io, "{}: cannot follow it: {}", link.string(), error.message());
+  if (error || kind_of(target) != fs::file_type::directory)
     fail(ExitCode::corrupt, "{}: points to a checkpoint that does not exist", link.string());
   return target.string();
 }
@@ -141,7 +142,7 @@ std::vector<std::string> retire_checkpoints(const std::string& run, std::int64_t
 
 void recover_checkpoints(const std::string& run) {
   with_io_errors([&] {
-    if (!fs::is_directory(run)) return;
+    if (kind_of(run) != fs::file_type::directory) return;
     std::vector<fs::path> found;
     for (const auto& entry : fs::directory_iterator(run)) found.push_back(entry.path());
     std::error_code ignored;  // a folder that cannot be removed does no harm

@@ -1,11 +1,11 @@
 #include "io/checkpoint/manifest.hpp"
 
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "io/checkpoint/checkpoint_content.hpp"
 #include "io/checkpoint/checkpoint_folders.hpp"
+#include "io/file/untrusted_file.hpp"
 #include "kernels/core/error.hpp"
 
 namespace causeway {
@@ -80,13 +80,7 @@ Manifest Manifest::parse(const std::string& text, const std::string& where) {
 
 Manifest read_manifest(const std::string& folder) {
   const std::string path = (std::filesystem::path(folder) / manifest_name).string();
-  const std::int64_t size = size_of_file(path);
-  if (size > largest_manifest)
-    fail(ExitCode::corrupt, "{}: has {} bytes, expected at most {}", path, size, largest_manifest);
-  std::string text(static_cast<std::size_t>(size), '\0');
-  std::ifstream file(path, std::ios::binary);
-  if (!file.read(text.data(), size)) fail(ExitCode::io, "{}: cannot read", path);
-  Manifest manifest = Manifest::parse(text, path);
+  Manifest manifest = Manifest::parse(read_untrusted(path, largest_manifest), path);
   const auto step = step_of_folder(std::filesystem::path(folder).filename().string());
   if (step && *step != manifest.step)
     fail(ExitCode::corrupt, "{}: has step {}, expected the step of its folder's name", path, manifest.step);

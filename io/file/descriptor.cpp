@@ -19,4 +19,6 @@ int posix_check(int result, const std::string& path, const char* doing, std::sou
   return result;
 }
 
+bool means_no_locks(int error) { return error == ENOLCK || error == ENOSYS || error == EOPNOTSUPP || error == EINVAL; }
+
 }  // namespace causeway

@@ -20,4 +20,7 @@ using Descriptor = Handle<DescriptorTraits>;
 int posix_check(int result, const std::string& path, const char* doing,
                 std::source_location location = std::source_location::current());
 
+/// Whether an errno of flock(2) says that the file system has no locks, as some NFS and Lustre mounts.
+bool means_no_locks(int error);
+
 }  // namespace causeway

@@ -9,6 +9,7 @@
 
 #include "io/file/atomic_file.hpp"
 #include "io/file/descriptor.hpp"
+#include "io/file/look_up.hpp"
 #include "kernels/core/error.hpp"
 
 namespace causeway {
@@ -27,11 +28,15 @@ MetricsLog::MetricsLog(const std::string& path, std::int64_t resumed_step) : pat
   std::string kept;
   AtomicFile file(path);  // throws if `path` is not a regular file: reading a pipe would wait
   if (resumed_step > 0) {
+    errno = 0;
     std::ifstream before(path);
+    const bool missing = !before && means_missing(errno);
     for (std::string line; std::getline(before, line);) {
       const auto step = step_of(line);
       if (step && *step <= resumed_step) kept += line + "\n";
     }
+    // Lines that cannot be read now must not be lost.
+    if (!missing && !before.eof()) fail(ExitCode::io, "{}: cannot read: {}", path, std::strerror(errno));
   }
   path_ = file.temporary();
   write_at(0, kept);

@@ -8,8 +8,8 @@
 namespace causeway {
 
 /// A lock on a run's folder (the file `lock` in it), until the object is destroyed or the process ends. Two trainings
-/// in one folder would remove and replace each other's files. Uses flock(2), which NFS and Lustre support. On a file
-/// system without locks the folder is not locked.
+/// in one folder would remove and replace each other's files. Uses flock(2), which NFS and Lustre usually support. On a
+/// file system without locks the folder is not locked, and warning() says so.
 class RunLock {
  public:
   RunLock() = default;
@@ -19,9 +19,12 @@ class RunLock {
 
   /// False for a default-constructed object.
   bool asked() const { return asked_; }
+  /// Why the folder is not locked although that was asked; "" where it is.
+  const std::string& warning() const { return warning_; }
 
  private:
   Descriptor file_;
+  std::string warning_;
   bool asked_ = false;
 };
 

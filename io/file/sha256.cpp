@@ -1,15 +1,11 @@
 #include "io/file/sha256.hpp"
 
-#include <fcntl.h>
 #include <openssl/evp.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <array>
-#include <cerrno>
 #include <vector>
 
-#include "io/file/descriptor.hpp"
+#include "io/file/untrusted_file.hpp"
 #include "kernels/core/error.hpp"
 
 namespace causeway {
@@ -41,38 +37,21 @@ class Sha256 {
   Handle<DigestTraits> digest_;
 };
 
-/// Opens the file; returns it and its size.
-std::pair<Descriptor, std::int64_t> open_regular(const std::string& path) {
-  // O_NONBLOCK: opening a pipe must not wait for its writer; it throws below.
-  Descriptor file(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-  if (!file && (errno == ENOENT || errno == ENOTDIR)) fail(ExitCode::corrupt, "{}: is missing", path);
-  if (!file && errno == ELOOP) fail(ExitCode::corrupt, "{}: is a link to elsewhere, expected the file itself", path);
-  posix_check(file.get(), path, "open");
-  struct stat status {};
-  posix_check(::fstat(file.get(), &status), path, "read its size");
-  if (!S_ISREG(status.st_mode)) fail(ExitCode::corrupt, "{}: is not a regular file", path);
-  return {std::move(file), status.st_size};
-}
-
 }  // namespace
 
 Fingerprint fingerprint_of(const std::string& path, const std::function<void()>& between) {
-  const auto [file, size] = open_regular(path);
+  const Descriptor file = open_untrusted(path).first;
   Sha256 digest;
   std::int64_t bytes = 0;
   for (std::vector<char> buffer(std::size_t{1} << 20);;) {
     if (between) between();
-    const ssize_t count = ::read(file.get(), buffer.data(), buffer.size());
-    if (count < 0 && errno == EINTR) continue;
-    posix_check(static_cast<int>(count), path, "read");
+    const std::size_t count = read_some(file, buffer.data(), buffer.size(), path);
     if (count == 0) break;
-    digest.add(buffer.data(), static_cast<std::size_t>(count));
-    bytes += count;
+    digest.add(buffer.data(), count);
+    bytes += static_cast<std::int64_t>(count);
   }
   return {bytes, digest.hexadecimal()};
 }
-
-std::int64_t size_of_file(const std::string& path) { return open_regular(path).second; }
 
 std::string sha256_of(const std::string& bytes) {
   Sha256 digest;

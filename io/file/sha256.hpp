@@ -16,8 +16,6 @@ struct Fingerprint {
 /// Reads the file once. Throws Error(corrupt) for a missing file, a link, and anything but a regular file; Error(io)
 /// for a file that cannot be read. `between`, if given, is called for about every MiB and may throw to stop.
 Fingerprint fingerprint_of(const std::string& path, const std::function<void()>& between = {});
-/// The size only; throws as fingerprint_of().
-std::int64_t size_of_file(const std::string& path);
 
 /// The SHA-256 of bytes in memory, as 64 hexadecimal digits.
 std::string sha256_of(const std::string& bytes);

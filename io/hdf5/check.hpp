@@ -23,7 +23,18 @@ class SilencedErrors {
   void* data_ = nullptr;
 };
 
-/// Throws Error: "file.h5:/x: cannot read: the message of libHDF5's innermost function (hdf5.cpp:123)".
+/// The last error of libHDF5 in this thread. Its innermost function names the cause; the outer ones only repeat that
+/// something failed.
+struct LibraryError {
+  std::string cause;       ///< the innermost function's message; "" without an error
+  int system_error = 0;    ///< errno of a system call that failed; 0 for another cause
+  bool locking = false;    ///< the file could not be locked, or is open in this process with other settings of locks
+  bool no_memory = false;  ///< memory could not be allocated
+};
+LibraryError last_error();
+
+/// Throws Error: "file.h5:/x: cannot read: the message of libHDF5's innermost function (hdf5.cpp:123)". A failed system
+/// call says nothing about the file's content: it is Error(io), whatever `code` is.
 [[noreturn]] void throw_hdf5_error(std::string_view where, std::string_view doing, ExitCode code,
                                    std::source_location location);
 

@@ -4,6 +4,8 @@
 
 #include <filesystem>
 
+#include "io/file/descriptor.hpp"
+#include "io/file/look_up.hpp"
 #include "io/hdf5/check.hpp"
 #include "io/hdf5/chunk_reader.hpp"
 #include "io/hdf5/storage.hpp"
@@ -12,27 +14,48 @@
 
 namespace causeway::hdf5 {
 
+namespace {
+
+/// Opens or creates a file by open(access properties). libHDF5 locks each file that it opens. On a file system without
+/// locks it is opened again without one, as is a file that another thread has open so. HDF5_USE_FILE_LOCKING in the
+/// environment takes precedence over this in libHDF5.
+template <class Open>
+hid_t open_locked_if_possible(hid_t properties, Open&& open) {
+  const hid_t file = open(properties);
+#if H5_VERSION_GE(1, 12, 1) || (H5_VERSION_GE(1, 10, 7) && !H5_VERSION_GE(1, 12, 0))
+  if (file >= 0) return file;
+  const LibraryError error = last_error();
+  if (!error.locking || (error.system_error != 0 && !means_no_locks(error.system_error))) return file;
+  if (H5Pset_file_locking(properties, false, true) >= 0) return open(properties);
+#endif
+  return file;
+}
+
+}  // namespace
+
 File File::open(const std::string& path, Access access, ExitCode damaged) {
   const SilencedErrors silenced;
-  std::error_code ignored;
+  const Id properties(check(H5Pcreate(H5P_FILE_ACCESS), path, "open", ExitCode::internal));
   Id id;
   std::shared_ptr<hdf5_guard::FileGuard> guard;  // only for reading: a file that is being written is incomplete on disk
   if (access == Access::create) {
     const Id creation(check(H5Pcreate(H5P_FILE_CREATE), path, "create", ExitCode::internal));
     check(H5Pset_obj_track_times(creation.get(), false), path, "create", ExitCode::internal);
     // Format 1.10 has checksums on its own structures too, so that damage to them is detected.
-    const Id format(check(H5Pcreate(H5P_FILE_ACCESS), path, "create", ExitCode::internal));
-    check(H5Pset_libver_bounds(format.get(), H5F_LIBVER_V110, H5F_LIBVER_V110), path, "create", ExitCode::internal);
-    id = Id(check(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), format.get()), path, "create", ExitCode::io));
+    check(H5Pset_libver_bounds(properties.get(), H5F_LIBVER_V110, H5F_LIBVER_V110), path, "create", ExitCode::internal);
+    const auto create = [&](hid_t with) { return H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), with); };
+    id = Id(check(open_locked_if_possible(properties.get(), create), path, "create", ExitCode::io));
   } else {
-    require(std::filesystem::exists(path, ignored), "{}: no such file", path);
-    require(std::filesystem::is_regular_file(path, ignored), "{}: is not a regular file", path);
+    const std::filesystem::file_type kind = kind_of(path);
+    require(kind != std::filesystem::file_type::not_found, "{}: no such file", path);
+    require(kind == std::filesystem::file_type::regular, "{}: is not a regular file", path);
     const htri_t recognised = H5Fis_hdf5(path.c_str());
     check(recognised, path, "read", ExitCode::io);
     require(recognised > 0, "{}: is not an HDF5 file", path);
     if (access == Access::read) guard = std::make_shared<hdf5_guard::FileGuard>(path, damaged);
-    id = Id(check(H5Fopen(path.c_str(), access == Access::read ? H5F_ACC_RDONLY : H5F_ACC_RDWR, H5P_DEFAULT), path,
-                  "open", damaged));
+    const unsigned mode = access == Access::read ? H5F_ACC_RDONLY : H5F_ACC_RDWR;
+    const auto open = [&](hid_t with) { return H5Fopen(path.c_str(), mode, with); };
+    id = Id(check(open_locked_if_possible(properties.get(), open), path, "open", damaged));
   }
   File file(std::move(id), path, damaged);
   file.path_ = path;

@@ -1,6 +1,11 @@
 #include "io/hdf5_guard/bytes.hpp"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "io/hdf5_guard/checksum.hpp"
@@ -42,19 +47,32 @@ void FieldReader::checksum() {
   location_.require(found == expected, "a structure has checksum {:08x}, expected {:08x}", expected, found);
 }
 
-FileBytes::FileBytes(const std::string& path) : path_(path), file_(path, std::ios::binary | std::ios::ate) {
-  if (!file_) fail(ExitCode::io, "{}: cannot read", path);
-  size_ = static_cast<std::uint64_t>(file_.tellg());
+void FileTraits::close(type file) noexcept { ::close(file); }
+
+FileBytes::FileBytes(const std::string& path) : path_(path), file_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+  struct stat status {};
+  if (!file_) fail_to("open");
+  if (::fstat(file_.get(), &status) < 0) fail_to("read its size");
+  size_ = static_cast<std::uint64_t>(status.st_size);
 }
 
 std::vector<std::byte> FileBytes::read(std::uint64_t address, std::uint64_t count, const FileLocation& location) {
   location.require(contains(address, count), "expected {} bytes at address {}, but the file has {} bytes", count,
                    address, size_);
   std::vector<std::byte> bytes(count);
-  file_.seekg(static_cast<std::streamoff>(address));
-  file_.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(count));
-  if (!file_) fail(ExitCode::io, "{}: cannot read {} bytes at {}", path_, count, address);
+  for (std::uint64_t done = 0; done < count;) {
+    const ssize_t got = ::pread(file_.get(), bytes.data() + done, count - done, static_cast<off_t>(address + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail_to("read");
+    if (got == 0) fail(ExitCode::io, "{}: became shorter while it was read", path_);
+    done += static_cast<std::uint64_t>(got);
+  }
   return bytes;
+}
+
+/// The system's refusal says nothing about the file's content.
+void FileBytes::fail_to(const char* what) const {
+  fail(ExitCode::io, "{}: cannot {}: {}", path_, what, std::strerror(errno));
 }
 
 }  // namespace causeway::hdf5_guard

@@ -2,13 +2,13 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <fstream>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "kernels/core/error.hpp"
+#include "kernels/core/handle.hpp"
 
 namespace causeway::hdf5_guard {
 
@@ -57,7 +57,14 @@ class FieldReader {
   std::size_t at_ = 0;
 };
 
-/// Reads a file's bytes by address. Throws where they are past the end of the file.
+struct FileTraits {
+  using type = int;
+  static type null() { return -1; }
+  static void close(type file) noexcept;
+};
+
+/// Reads a file's bytes by address. Throws where they are past the end of the file; Error(io) where the system cannot
+/// open or read the file.
 class FileBytes {
  public:
   explicit FileBytes(const std::string& path);
@@ -69,8 +76,10 @@ class FileBytes {
   std::vector<std::byte> read(std::uint64_t address, std::uint64_t count, const FileLocation& location);
 
  private:
+  [[noreturn]] void fail_to(const char* what) const;
+
   std::string path_;
-  std::ifstream file_;
+  Handle<FileTraits> file_;
   std::uint64_t size_ = 0;
 };
 

@@ -142,6 +142,7 @@ void print_folder(const std::string& path, bool verify) {
   print_answer(report.text);
   if (report.damaged > 0)
     fail(ExitCode::corrupt, "{}: {} of {} checkpoints damaged", path, report.damaged, report.checkpoints);
+  if (report.not_read) throw Error(*report.not_read);
 }
 
 ExitCode execute(const InspectSettings& settings) {

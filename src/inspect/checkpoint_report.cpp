@@ -84,6 +84,14 @@ std::string describe_checkpoint(const std::string& path, bool verify) {
 
 RunVerification verify_run(const std::string& run) {
   RunVerification report;
+  const auto add_failure = [&](const std::string& name, const Error& error) {
+    const bool damaged = error.code() == ExitCode::corrupt;
+    if (damaged)
+      ++report.damaged;
+    else if (!report.not_read)
+      report.not_read = error;
+    report.text += fmt::format("  {:<13} {}: {}\n", name, damaged ? "DAMAGED" : "NOT READ", error.what());
+  };
   std::vector<std::int64_t> steps = published_steps(run);
   std::ranges::reverse(steps);
   for (const std::int64_t step : steps) {
@@ -103,16 +111,14 @@ RunVerification verify_run(const std::string& run) {
                                                    checkpoint.manifest()->files.size())
                                      : "; version 1, without manifest");
     } catch (const Error& error) {
-      ++report.damaged;
-      report.text += fmt::format("  {:<13} DAMAGED: {}\n", name, error.what());
+      add_failure(name, error);
     }
   }
   try {
     if (const auto latest = latest_checkpoint(run))
       report.text += fmt::format("  {:<13} {}\n", "latest", std::filesystem::path(*latest).filename().string());
   } catch (const Error& error) {
-    ++report.damaged;
-    report.text += fmt::format("  {:<13} DAMAGED: {}\n", "latest", error.what());
+    add_failure("latest", error);
   }
   return report;
 }

@@ -10,6 +10,7 @@
 
 #include "io/checkpoint/checkpoint_folders.hpp"
 #include "io/checkpoint/corrupt_errors.hpp"
+#include "io/file/look_up.hpp"
 #include "src/model/model_checkpoint.hpp"
 
 namespace causeway {
@@ -39,7 +40,13 @@ std::optional<Checkpoint> newest_undamaged(const std::string& run, Communicator&
       collectively(world, [&] { training_state_of(checkpoint); });
       return checkpoint;
     } catch (const AgreedError& error) {
-      if (error.code() == ExitCode::internal) throw;
+      // Only wrong content makes an older checkpoint the newest good one. A file that cannot be read now may be good.
+      if (error.code() == ExitCode::io)
+        throw AgreedError(ExitCode::io,
+                          fmt::format("{}; --resume auto takes no older checkpoint because of that: make {}/{} "
+                                      "readable and resume again",
+                                      error.what(), run, step_folder(step)));
+      if (error.code() != ExitCode::corrupt) throw;
       damaged.push_back(step);
       if (log.speaks()) log.warn("{}", error.what());
       if (reason.empty()) reason = error.what();
@@ -105,9 +112,10 @@ StartingPoint find_starting_point(const TrainSettings& settings, Communicator& w
   StartingPoint start;
   if (!settings.dry_run)
     collectively(world, [&] {
-      if (world.rank() != 0 || !std::filesystem::is_directory(settings.run)) return;
+      if (world.rank() != 0 || kind_of(settings.run) != std::filesystem::file_type::directory) return;
       // A requeued job may start while its last attempt is still ending. On NFS the lock of a lost node stays for 90 s.
       start.lock = RunLock(settings.run, std::chrono::seconds(settings.resume.empty() ? 0 : 120));
+      if (!start.lock.warning().empty()) log.warn("{}", start.lock.warning());
       recover_checkpoints(settings.run);
     });
   if (settings.resume == "auto") {

@@ -98,7 +98,10 @@ void Trainer::make_run_directory() {
     std::error_code error;
     std::filesystem::create_directories(run, error);
     if (error) fail(ExitCode::io, "{}: cannot create the run directory: {}", settings_.run, error.message());
-    if (!start_.lock.asked()) start_.lock = RunLock(settings_.run, std::chrono::seconds(0));
+    if (!start_.lock.asked()) {
+      start_.lock = RunLock(settings_.run, std::chrono::seconds(0));
+      if (!start_.lock.warning().empty()) log_.warn("{}", start_.lock.warning());
+    }
     std::filesystem::remove(run / "exit.json", error);
     RankBoard::create(run / "ranks.txt", world.size());
   });
