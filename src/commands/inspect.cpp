@@ -5,15 +5,20 @@
 #include <bit>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <map>
 
 #include "io/checkpoint/checkpoint_folders.hpp"
+#include "io/checkpoint/manifest.hpp"
 #include "io/data/dataset.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
+#include "src/cli/log.hpp"
 #include "src/cli/number_format.hpp"
 #include "src/inspect/checkpoint_report.hpp"
 #include "src/inspect/run_summary.hpp"
+#include "src/run/utc_text.hpp"
+#include "src/watch/run_list.hpp"
 
 namespace causeway {
 namespace {
@@ -29,12 +34,17 @@ CommandLine declare(InspectSettings& settings) {
       .description =
           "Prints a summary: of a dataset its documents, their lengths and the most frequent tokens; of a checkpoint "
           "its step, its loss and every tensor; of a run its attempts, its losses, how it ended, and its latest "
-          "checkpoint, or with --verify one line for each checkpoint.",
+          "checkpoint, or with --verify one line for each checkpoint; of a folder of runs a line for each of them.",
       .groups = {{"Input",
-                  {{"paths", &settings.paths, "FILE|DIRECTORY", "a dataset, a checkpoint (step-N) or a run", {}, true},
+                  {{"paths",
+                    &settings.paths,
+                    "FILE|DIRECTORY",
+                    "a dataset, a checkpoint (step-N), a run, or a folder of runs",
+                    {},
+                    true},
                    {"verify", &settings.verify, "",
                     "read everything and check every checksum and value; exit code 65 if something is damaged"}}}},
-      .examples = "causeway inspect train.h5\ncauseway inspect runs/first --verify"};
+      .examples = "causeway inspect train.h5\ncauseway inspect runs/first --verify\ncauseway inspect runs"};
 }
 
 /// The character of a token that is a printable byte, else its number.
@@ -131,11 +141,8 @@ std::string describe_dataset(const std::string& path, bool verify) {
 /// Describes a checkpoint; or a run and its latest checkpoint, with `verify` one line for each of its checkpoints.
 void print_folder(const std::string& path, bool verify) {
   const std::filesystem::path folder = path;
-  const bool checkpoints = !published_steps(path).empty();
-  std::error_code ignored;
-  const bool run = std::filesystem::exists(folder / "metrics.jsonl", ignored) ||
-                   std::filesystem::exists(folder / "attempts.jsonl", ignored);
-  if (run || checkpoints) print_answer(run_summary(path));
+  const bool checkpoints = !published_steps(path).empty(), run = is_run(path);
+  if (run) print_answer(run_summary(path));
   if (run && !checkpoints) return;
   if (!verify || !checkpoints) return print_answer(describe_checkpoint(path, verify));
   const RunVerification report = verify_run(path);
@@ -145,16 +152,48 @@ void print_folder(const std::string& path, bool verify) {
   if (report.not_read) throw Error(*report.not_read);
 }
 
+/// Whether a folder has the files of a checkpoint, or the name of one whose files are missing.
+bool is_checkpoint(const std::string& path) {
+  const std::filesystem::path folder = path;
+  std::error_code ignored;
+  for (const char* file : {"index.h5", manifest_name})
+    if (std::filesystem::exists(folder / file, ignored)) return true;
+  return step_of_folder((folder.has_filename() ? folder : folder.parent_path()).filename().string()).has_value();
+}
+
+/// Lists the runs in a folder; with `verify` also verifies each of them.
+void print_runs(const std::string& path, bool verify) {
+  const std::vector<std::string> names = require_runs_in(path);
+  constexpr double most_reading_s = 60;
+  const Look look{.width = 200, .height = std::numeric_limits<int>::max(), .colour = false, .unicode = true};
+  for (const std::string& line :
+       build_run_list(path, RunListReader(path).poll(most_reading_s), seconds_since_1970(), look))
+    print_answer(line + "\n");
+  std::size_t damaged = 0;
+  for (const std::string& name : verify ? names : std::vector<std::string>()) {
+    try {
+      print_folder((std::filesystem::path(path) / name).string(), true);
+    } catch (const Error& error) {
+      if (error.code() != ExitCode::corrupt) throw;
+      print_answer(fmt::format("  DAMAGED: {}\n", one_line(error.what())));
+      ++damaged;
+    }
+  }
+  if (damaged > 0) fail(ExitCode::corrupt, "{}: {} of {} runs are damaged", path, damaged, names.size());
+}
+
 ExitCode execute(const InspectSettings& settings) {
   if (launcher_rank() != 0) return ExitCode::ok;
   require(!settings.paths.empty(), "nothing to inspect: expected a dataset, a checkpoint or a run");
   for (const std::string& path : settings.paths) {
     std::error_code ignored;
     require(std::filesystem::exists(path, ignored), "{}: no such file or folder", path);
-    if (std::filesystem::is_directory(path, ignored))
+    if (!std::filesystem::is_directory(path, ignored))
+      print_answer(describe_dataset(path, settings.verify));
+    else if (is_run(path) || is_checkpoint(path))
       print_folder(path, settings.verify);
     else
-      print_answer(describe_dataset(path, settings.verify));
+      print_runs(path, settings.verify);
   }
   return ExitCode::ok;
 }

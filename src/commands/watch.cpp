@@ -5,14 +5,14 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <memory>
 #include <thread>
 
 #include "src/cli/command.hpp"
 #include "src/cli/signals.hpp"
 #include "src/run/utc_text.hpp"
-#include "src/watch/frame.hpp"
-#include "src/watch/run_reader.hpp"
 #include "src/watch/terminal.hpp"
+#include "src/watch/view.hpp"
 
 namespace causeway {
 namespace {
@@ -33,31 +33,36 @@ CommandLine declare(WatchSettings& settings) {
           "last checkpoint and its cost, each rank, and how the run ended. It only reads the files of the run "
           "directory. So it can be started on any machine that sees the directory, any number of times, and with "
           "--follow also before the run; it needs no MPI and does not disturb the run.\n\n"
-          "q or Ctrl-C ends it; the run continues. It ends when the run has ended. If standard output is not a "
+          "Of a folder of runs it shows a list: the name of each run, its state (running, finished, stopped, failed), "
+          "step, losses, and when it changed last.\n\n"
+          "q or Ctrl-C ends it; the run continues. It ends when the run, or every run of the list, has ended. If "
+          "standard output is not a "
           "terminal, it prints one frame of 80 columns and ends. On a terminal whose cursor cannot be moved "
           "(TERM=dumb) it prints one line per step.",
-      .groups = {{"Watching",
-                  {{"run", &settings.run, "RUN", "run directory, as given to train as --run", {}, true},
-                   {"interval", &settings.interval, "SECONDS", "time between two reads of the files"},
-                   {"once", &settings.once, "", "print one frame and end, for scripts"},
-                   {"follow", &settings.follow, "",
-                    "wait for a run that has not started, and keep watching after its end, as a requeued job "
-                    "continues it"},
-                   {"no-color", &settings.no_color, "", "no colours; the variable NO_COLOR does the same"},
-                   {"symbols",
-                    &settings.symbols,
-                    "",
-                    "characters for the curve and the bars; auto: Unicode if the locale is UTF-8",
-                    {"auto", "unicode", "ascii"}}}}},
+      .groups =
+          {{"Watching",
+            {{"run", &settings.run, "RUN", "run directory, as given to train as --run, or a folder of runs", {}, true},
+             {"interval", &settings.interval, "SECONDS", "time between two reads of the files"},
+             {"once", &settings.once, "", "print one frame and end, for scripts"},
+             {"follow", &settings.follow, "",
+              "wait for a run that has not started, and keep watching after its end, as a requeued job "
+              "continues it"},
+             {"no-color", &settings.no_color, "", "no colours; the variable NO_COLOR does the same"},
+             {"symbols",
+              &settings.symbols,
+              "",
+              "characters for the curve and the bars; auto: Unicode if the locale is UTF-8",
+              {"auto", "unicode", "ascii"}}}}},
       .examples =
-          "causeway watch runs/first\nssh -t cluster causeway watch runs/first\ncauseway watch runs/first --once "
+          "causeway watch runs/first\ncauseway watch runs\nssh -t cluster causeway watch runs/first\ncauseway watch "
+          "runs/first --once "
           ">> diary.txt"};
 }
 
 /// Shows the run until the user ends the command or the run ends.
 class Watch {
  public:
-  explicit Watch(const WatchSettings& settings) : settings_(settings), reader_(settings.run) {
+  Watch(const WatchSettings& settings, View& view) : settings_(settings), view_(view) {
     const char* no_color = std::getenv("NO_COLOR");
     look_.unicode = settings.symbols == "unicode" || (settings.symbols == "auto" && locale_is_utf8());
     look_.colour = can_redraw() && !settings.no_color && (no_color == nullptr || *no_color == '\0');
@@ -65,20 +70,20 @@ class Watch {
 
   void once() {
     look_ = {.width = 80, .height = 50, .colour = false, .unicode = look_.unicode};
-    RunState run = reader_.poll(once_seconds);
-    print(build_frame(run, seconds_since_1970(), look_));
+    view_.poll(once_seconds);
+    print(view_.frame(seconds_since_1970(), look_));
   }
 
   /// For a terminal whose cursor cannot be moved: prints a line when it has changed.
   void lines(const StopSignals& stop) {
     std::string before;
     while (true) {
-      const RunState run = reader_.poll(settings_.interval);
+      view_.poll(settings_.interval);
       look_.width = terminal_size().columns;
-      const std::string line = status_line(run, seconds_since_1970(), look_);
+      const std::string line = view_.line(seconds_since_1970(), look_);
       if (line != before) print({line});
       before = line;
-      if (ended(run) || !rest(settings_.interval, stop, [](double seconds) {
+      if (ended() || !rest(settings_.interval, stop, [](double seconds) {
             std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
             return true;
           }))
@@ -91,17 +96,17 @@ class Watch {
     {
       Screen terminal;
       while (true) {
-        const RunState run = reader_.poll(settings_.interval);
+        view_.poll(settings_.interval);
         const auto draw = [&] {
           const TerminalSize size = terminal_size();
           look_.width = size.columns;
           look_.height = size.rows;
-          frame = build_frame(run, seconds_since_1970(), look_);
+          frame = view_.frame(seconds_since_1970(), look_);
           terminal.draw(frame);
         };
         draw();
-        if (ended(run)) break;
-        const bool go_on = rest(run.unread_bytes > 0 ? 0 : settings_.interval, stop, [&](double seconds) {
+        if (ended()) break;
+        const bool go_on = rest(view_.reading() ? 0 : settings_.interval, stop, [&](double seconds) {
           const std::optional<char> key = terminal.key(seconds);
           const TerminalSize size = terminal_size();
           if (size.columns != look_.width || size.rows != look_.height) draw();
@@ -122,7 +127,7 @@ class Watch {
     print_answer(text);
   }
 
-  bool ended(const RunState& run) const { return run.end && !settings_.follow && run.unread_bytes == 0; }
+  bool ended() const { return view_.ended() && !settings_.follow; }
 
   /// Waits in short pieces, because a signal that another thread handles does not wake this one. False: stop.
   template <class Piece>
@@ -136,9 +141,19 @@ class Watch {
   }
 
   const WatchSettings& settings_;
-  RunReader reader_;
+  View& view_;
   Look look_;
 };
+
+/// A run, or a list of the runs in a folder. With --follow a folder that is nothing yet is taken for a run that starts.
+std::unique_ptr<View> view_of(const WatchSettings& settings) {
+  if (is_run(settings.run)) return std::make_unique<RunView>(settings.run);
+  const bool waits = settings.follow && !settings.once;
+  if (waits && (!std::filesystem::is_directory(settings.run) || runs_in(settings.run).empty()))
+    return std::make_unique<RunView>(settings.run);
+  require_runs_in(settings.run);
+  return std::make_unique<RunListView>(settings.run);
+}
 
 ExitCode execute(const WatchSettings& settings) {
   if (launcher_rank() != 0) return ExitCode::ok;
@@ -149,7 +164,8 @@ ExitCode execute(const WatchSettings& settings) {
   const bool there = std::filesystem::is_directory(settings.run, ignored);
   require(there || (settings.follow && !settings.once), "{}: no such folder{}", settings.run,
           settings.once ? "" : "; --follow waits for it");
-  Watch watch(settings);
+  const std::unique_ptr<View> view = view_of(settings);
+  Watch watch(settings, *view);
   if (settings.once || ::isatty(STDOUT_FILENO) != 1) {
     watch.once();
     return ExitCode::ok;
