@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include "io/checkpoint/checkpoint_folders.hpp"
@@ -30,16 +31,6 @@ void list_tensors(const hdf5::File& file, const std::string& group, std::vector<
     else
       list_tensors(file, path, names);
   }
-}
-
-/// The names of all tensors in a checkpoint's index.
-std::vector<std::string> tensor_names(const hdf5::File& index) {
-  return usage_errors_as_corrupt([&] {
-    std::vector<std::string> names;
-    for (const char* group : {"parameters", "optimizer"})
-      if (index.exists(group)) list_tensors(index, group, names);
-    return names;
-  });
 }
 
 }  // namespace
@@ -105,13 +96,12 @@ void Checkpoint::open_index(int rank, int ranks) {
   if (version == 1 && manifest_)
     fail(ExitCode::corrupt, "{}: attribute version is 1, but the folder has a {}", path, manifest_name);
   if (!manifest_) return;
-  const std::vector<std::string> names = tensor_names(index_);
-  for (std::size_t tensor = static_cast<std::size_t>(rank); tensor < names.size();
-       tensor += static_cast<std::size_t>(ranks))
-    describe(names[tensor]);
+  const std::vector<std::string> all = names();
+  for (std::size_t n = static_cast<std::size_t>(rank); n < all.size(); n += static_cast<std::size_t>(ranks))
+    tensor(all[n]);  // throws unless its parts are valid
 }
 
-Checkpoint::TensorInfo Checkpoint::describe(const std::string& name) const {
+Checkpoint::TensorInfo Checkpoint::tensor(const std::string& name) const {
   if (manifest_) {
     TensorParts parts = tensor_parts(index_, name, manifest_->ranks());
     return {name, std::move(parts.shape), parts.type};
@@ -124,9 +114,18 @@ Checkpoint::TensorInfo Checkpoint::describe(const std::string& name) const {
   });
 }
 
+std::vector<std::string> Checkpoint::names() const {
+  return usage_errors_as_corrupt([&] {
+    std::vector<std::string> names;
+    for (const char* group : {"parameters", "optimizer"})
+      if (index_.exists(group)) list_tensors(index_, group, names);
+    return names;
+  });
+}
+
 std::vector<Checkpoint::TensorInfo> Checkpoint::tensors() const {
   std::vector<TensorInfo> all;
-  for (const std::string& name : tensor_names(index_)) all.push_back(describe(name));
+  for (const std::string& name : names()) all.push_back(tensor(name));
   return all;
 }
 
@@ -179,14 +178,20 @@ void Checkpoint::read(const std::string& name, const Shape& shape, DType dtype, 
                       const Stream& stream) const {
   if (range.size() <= 0) return;
   usage_errors_as_corrupt([&] {
-    const TensorInfo tensor = describe(name);
+    const TensorInfo tensor = this->tensor(name);
     require(tensor.shape == extents_of(shape), "{}:/{}: shape is [{}], expected {}", index_.path(), name,
             fmt::join(tensor.shape, ", "), shape.to_string());
     const auto convert = [&]<class Stored>(std::int64_t begin, std::span<const Stored> values) {
       dispatch(dtype, [&]<class T>() {
         std::vector<T> converted;
         converted.reserve(values.size());
-        for (const Stored value : values) converted.push_back(T(static_cast<Accumulator<T>>(value)));
+        for (const Stored value : values) {
+          converted.push_back(T(static_cast<Accumulator<T>>(value)));
+          if (std::isfinite(static_cast<double>(static_cast<Accumulator<T>>(converted.back())))) continue;
+          fail(ExitCode::non_finite, "{}:/{}: value {} of {} is {}{}, expected finite numbers", index_.path(), name,
+               begin + std::ssize(converted) - 1, tensor.size(), value,
+               std::isfinite(value) ? fmt::format(", too large for {}", name_of(dtype)) : "");
+        }
         stream.upload(static_cast<T*>(out) + (begin - range.begin), converted.data(),
                       std::ssize(converted) * static_cast<std::int64_t>(sizeof(T)));
       });
@@ -200,7 +205,7 @@ void Checkpoint::read(const std::string& name, const Shape& shape, DType dtype, 
 
 void Checkpoint::read(const std::string& name, std::int64_t begin, std::span<double> out) const {
   usage_errors_as_corrupt([&] {
-    const TensorInfo tensor = describe(name);
+    const TensorInfo tensor = this->tensor(name);
     const Range range{begin, begin + std::ssize(out)};
     require(begin >= 0 && range.end <= tensor.size(), "{}:/{}: has {} elements, expected [{}, {})", index_.path(), name,
             tensor.size(), range.begin, range.end);

@@ -46,9 +46,13 @@ class Checkpoint {
     std::int64_t size() const;
   };
   std::vector<TensorInfo> tensors() const;
+  /// Their names only, which is cheaper, and one of them.
+  std::vector<std::string> names() const;
+  TensorInfo tensor(const std::string& name) const;
 
   /// Reads the row-major elements `range` of a tensor, converted to dtype, into `out` in the memory of the stream's
-  /// device. The tensor must have this shape. Does not wait for the stream.
+  /// device. The tensor must have this shape. Throws Error(non_finite) for a value that is not finite in dtype: nothing
+  /// that a checkpoint stores is usable then. Does not wait for the stream.
   void read(const std::string& name, const Shape& shape, DType dtype, Range range, void* out,
             const Stream& stream = Stream()) const;
   /// Reads the row-major elements [begin, begin + out.size()) of a tensor of any shape.
@@ -58,7 +62,6 @@ class Checkpoint {
   void find(const std::string& path);
   void check_files(int rank, int ranks) const;
   void open_index(int rank, int ranks);
-  TensorInfo describe(const std::string& name) const;
   template <class Stored>
   void read_pieces(const std::string& name, const TensorInfo& tensor, Range range,
                    const std::function<void(std::int64_t begin, std::span<const Stored>)>& take) const;

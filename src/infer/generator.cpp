@@ -75,6 +75,7 @@ void generate(const GenerateSettings& settings, Communicator world, const std::f
     prompt = prompt_of(settings);
     checkpoint.emplace(settings.checkpoint);
     options.shape = model_options_of(*checkpoint);
+    require_tensors_of_its_model(*checkpoint, false);
     options.dtype = parse_dtype(settings.dtype.empty() ? checkpoint->text("dtype") : settings.dtype);
     require(options.shape.vocabulary == byte_vocabulary,
             "{}: the checkpoint's vocabulary is {}, expected {} (bytes): generate reads and writes text",

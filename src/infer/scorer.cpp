@@ -54,10 +54,11 @@ void require_other_file(const std::string& out, const std::string& data, const C
 }
 
 /// Reads and checks everything but the checkpoint's tensors.
-void open_inputs(const ScoreSettings& settings, ScoreInputs& inputs) {
+void open_inputs(const ScoreSettings& settings, const Communicator& world, ScoreInputs& inputs) {
   const std::string& dtype = settings.compute.dtype;
   inputs.options.shape = model_options_of(inputs.checkpoint);
   inputs.options.dtype = parse_dtype(dtype.empty() ? inputs.checkpoint.text("dtype") : dtype);
+  require_tensors_of_its_model(inputs.checkpoint, false, world.rank(), world.size());
   inputs.embeddings = EmbeddingRequest::parse(settings.embeddings, std::ssize(inputs.options.shape.layers));
   inputs.data.datasets.emplace_back(settings.data);
   require_other_file(settings.out, settings.data, inputs.checkpoint);
@@ -194,7 +195,7 @@ void score(const ScoreSettings& settings, Communicator world) {
       .data = {},
       .embeddings = {}};
   collectively(world, [&] {
-    open_inputs(settings, inputs);
+    open_inputs(settings, world, inputs);
     if (world.rank() != 0) return;
     RankBoard::create(ranks_path, world.size());
     ranks_file.emplace(ranks_path);

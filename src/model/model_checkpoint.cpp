@@ -1,6 +1,10 @@
 #include "src/model/model_checkpoint.hpp"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
+#include <set>
+#include <span>
 
 namespace causeway {
 namespace {
@@ -23,6 +27,34 @@ Range owned_part(const ParameterSet& parameters, const Parameter& parameter, int
 
 std::byte* element(TensorView flat, std::int64_t index) {
   return static_cast<std::byte*>(flat.data) + index * size_of(flat.dtype);
+}
+
+struct StoredTensor {
+  std::vector<std::int64_t> shape;
+  hdf5::ElementType type;
+};
+
+/// What a checkpoint of these parameters has, by name.
+std::map<std::string, StoredTensor> stored_tensors(const ParameterSet& parameters) {
+  std::map<std::string, StoredTensor> all;
+  for (const Parameter& parameter : parameters.parameters()) {
+    const DType dtype = parameters.arenas()[static_cast<std::size_t>(parameter.arena)].dtype;
+    const std::vector<std::int64_t> shape = extents_of(parameter.spec.shape);
+    all["parameters/" + parameter.spec.name] = {shape, stored_as(dtype)};
+    if (parameter.spec.frozen) continue;
+    for (const OptimizerGroup& group : optimizer_groups)
+      all[group.name + parameter.spec.name] = {shape, stored_as(accumulator_of(dtype))};
+  }
+  return all;
+}
+
+bool is_of_optimizer(const std::string& name) { return name.starts_with("optimizer/"); }
+
+/// The first of the names, and how many more there are.
+std::string listed(const std::vector<std::string>& names) {
+  constexpr std::size_t most = 6;
+  std::string text = fmt::format("{}", fmt::join(std::span(names).first(std::min(most, names.size())), ", "));
+  return names.size() > most ? fmt::format("{} and {} more", text, names.size() - most) : text;
 }
 
 }  // namespace
@@ -87,6 +119,35 @@ void require_same_model(const Checkpoint& checkpoint, const ModelOptions& wanted
   };
   for (const char* name : {"width", "layers"}) require_same(name);  // first: the defaults of others derive from them
   for (const auto& [name, value] : wanted) require_same(name);
+}
+
+void require_tensors_of_its_model(const Checkpoint& checkpoint, bool whole, int rank, int ranks) {
+  const Model model({.shape = model_options_of(checkpoint), .dtype = parse_dtype(checkpoint.text("dtype"))});
+  const std::map<std::string, StoredTensor> wanted = stored_tensors(model.parameters());
+  const std::vector<std::string> found = checkpoint.names();
+  const bool weights_only = !whole && std::ranges::none_of(found, is_of_optimizer);
+  std::vector<std::string> unused, missing;
+  for (const std::string& name : found)
+    if (!wanted.contains(name)) unused.push_back(name);
+  const std::set<std::string> there(found.begin(), found.end());
+  for (const auto& [name, tensor] : wanted)
+    if (!there.contains(name) && !(weights_only && is_of_optimizer(name))) missing.push_back(name);
+  const std::string lacks = missing.empty() ? "" : fmt::format("has no {}", listed(missing));
+  require(unused.empty(), "{}: has {}, for which its model ({}, width {}) has no use{}{}", checkpoint.path(),
+          listed(unused), layers_text(model.options().shape.layers), model.options().shape.width,
+          missing.empty() ? "" : "; it ", lacks);
+  require(!whole || std::ranges::any_of(found, is_of_optimizer),
+          "{}: has no optimizer state, expected a checkpoint of a run to resume; --init-from takes only its weights",
+          checkpoint.path());
+  if (!missing.empty()) fail(ExitCode::corrupt, "{}: {}, expected all tensors of its model", checkpoint.path(), lacks);
+  for (std::size_t n = static_cast<std::size_t>(rank); n < found.size(); n += static_cast<std::size_t>(ranks)) {
+    const Checkpoint::TensorInfo tensor = checkpoint.tensor(found[n]);
+    const StoredTensor& expected = wanted.at(tensor.name);
+    if (tensor.shape != expected.shape || tensor.type != expected.type)
+      fail(ExitCode::corrupt, "{}:/{}: is {} [{}], expected {} [{}] for the model that the checkpoint describes",
+           checkpoint.path(), tensor.name, tensor.type.to_string(), fmt::join(tensor.shape, ", "),
+           expected.type.to_string(), fmt::join(expected.shape, ", "));
+  }
 }
 
 std::vector<CheckpointTensor> checkpoint_tensors(const ParameterSet& parameters, const Optimizer& optimizer, int rank) {

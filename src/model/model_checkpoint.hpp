@@ -17,6 +17,13 @@ ModelOptions model_options_of(const Checkpoint& checkpoint);
 /// Throws Error(usage) with the first option whose value in the checkpoint differs from `wanted`.
 void require_same_model(const Checkpoint& checkpoint, const ModelOptions& wanted);
 
+/// Throws unless the checkpoint has exactly the tensors of the model that its attributes describe, each with its shape
+/// and type: Error(usage) for tensors that the model has no use for (it is another model's checkpoint), Error(corrupt)
+/// for missing ones and wrong shapes (it does not fit itself). All are named. Without `whole`, as for a checkpoint of
+/// which only the weights are used, the optimizer's tensors may be missing all together. Each of `ranks` ranks, which
+/// call this at the same time, checks the shapes of some of them.
+void require_tensors_of_its_model(const Checkpoint& checkpoint, bool whole, int rank = 0, int ranks = 1);
+
 /// This rank's part of the weights and the optimizer state; views, valid until the next step.
 std::vector<CheckpointTensor> checkpoint_tensors(const ParameterSet& parameters, const Optimizer& optimizer, int rank);
 

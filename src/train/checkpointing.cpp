@@ -37,7 +37,10 @@ std::optional<Checkpoint> newest_undamaged(const std::string& run, Communicator&
   for (const std::int64_t step : steps) {
     try {
       Checkpoint checkpoint((std::filesystem::path(run) / step_folder(step)).string(), world, heartbeat);
-      collectively(world, [&] { training_state_of(checkpoint); });
+      collectively(world, [&] {
+        training_state_of(checkpoint);
+        require_tensors_of_its_model(checkpoint, true, world.rank(), world.size());
+      });
       return checkpoint;
     } catch (const AgreedError& error) {
       // Only wrong content makes an older checkpoint the newest good one. A file that cannot be read now may be good.
@@ -129,6 +132,10 @@ StartingPoint find_starting_point(const TrainSettings& settings, Communicator& w
   }
   start.resumes = start.checkpoint.has_value();
   if (!start.resumes && !settings.init_from.empty()) start.checkpoint.emplace(settings.init_from, world, heartbeat);
+  if (start.checkpoint && settings.resume != "auto")
+    collectively(world, [&] {
+      require_tensors_of_its_model(*start.checkpoint, start.resumes, world.rank(), world.size());
+    });
   if (settings.resume == "auto") return start;
 
   const std::vector<std::int64_t> steps = steps_of(settings.run, world);
