@@ -123,6 +123,13 @@ std::vector<std::string> Checkpoint::names() const {
   });
 }
 
+std::vector<std::string> Checkpoint::unknown_objects() const {
+  std::vector<std::string> unknown = index_.list();
+  std::erase_if(unknown,
+                [](const std::string& name) { return name == "parameters" || name == "optimizer" || name == "state"; });
+  return unknown;
+}
+
 std::vector<Checkpoint::TensorInfo> Checkpoint::tensors() const {
   std::vector<TensorInfo> all;
   for (const std::string& name : names()) all.push_back(tensor(name));

@@ -49,6 +49,8 @@ class Checkpoint {
   /// Their names only, which is cheaper, and one of them.
   std::vector<std::string> names() const;
   TensorInfo tensor(const std::string& name) const;
+  /// Groups and datasets of the root that no checkpoint of Causeway has.
+  std::vector<std::string> unknown_objects() const;
 
   /// Reads the row-major elements `range` of a tensor, converted to dtype, into `out` in the memory of the stream's
   /// device. The tensor must have this shape. Throws Error(non_finite) for a value that is not finite in dtype: nothing

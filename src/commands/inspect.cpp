@@ -144,7 +144,12 @@ void print_folder(const std::string& path, bool verify) {
   const bool checkpoints = !published_steps(path).empty(), run = is_run(path);
   if (run) print_answer(run_summary(path));
   if (run && !checkpoints) return;
-  if (!verify || !checkpoints) return print_answer(describe_checkpoint(path, verify));
+  if (!verify || !checkpoints) {
+    const CheckpointDescription found = describe_checkpoint(path, verify);
+    print_answer(found.text);
+    if (found.refused) throw Error(*found.refused);
+    return;
+  }
   const RunVerification report = verify_run(path);
   print_answer(report.text);
   if (report.damaged > 0)

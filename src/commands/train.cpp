@@ -128,7 +128,8 @@ ExitCode execute(const TrainSettings& settings) {
       trainer.emplace(settings, config, std::move(world), signals);
     } catch (const AgreedError& error) {
       // After a wrong option no file is written: the folder may belong to another run.
-      const bool damage = error.code() == ExitCode::corrupt || error.code() == ExitCode::io;
+      const bool damage =
+          error.code() == ExitCode::corrupt || error.code() == ExitCode::io || error.code() == ExitCode::non_finite;
       if (first && damage && !settings.dry_run && std::filesystem::is_directory(settings.run))
         try_write_ending(settings.run, error);
       throw;

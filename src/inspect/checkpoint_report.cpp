@@ -11,6 +11,7 @@
 #include "io/checkpoint/checkpoint_folders.hpp"
 #include "src/cli/log.hpp"
 #include "src/cli/number_format.hpp"
+#include "src/model/model_checkpoint.hpp"
 #include "src/run/natural_order.hpp"
 #include "src/train/checkpointing.hpp"
 
@@ -45,7 +46,7 @@ std::string shown(const hdf5::Value& value) {
   return one_line(text.size() <= longest ? text : text.substr(0, longest) + "…");
 }
 
-std::string describe_checkpoint(const std::string& path, bool verify) {
+CheckpointDescription describe_checkpoint(const std::string& path, bool verify) {
   const Checkpoint checkpoint(path);
   if (verify) training_state_of(checkpoint);
   std::string text = fmt::format("{}: checkpoint\n", checkpoint.path());
@@ -79,7 +80,12 @@ std::string describe_checkpoint(const std::string& path, bool verify) {
     begin = end;
   }
   if (verify) text += "  verified      every value read, all finite\n";
-  return text;
+  try {
+    require_tensors_of_its_model(checkpoint, false);
+  } catch (const Error& error) {
+    return {text, error};
+  }
+  return {text, std::nullopt};
 }
 
 RunVerification verify_run(const std::string& run) {
@@ -90,7 +96,8 @@ RunVerification verify_run(const std::string& run) {
       ++report.damaged;
     else if (!report.not_read)
       report.not_read = error;
-    report.text += fmt::format("  {:<13} {}: {}\n", name, damaged ? "DAMAGED" : "NOT READ", error.what());
+    const char* const word = damaged ? "DAMAGED" : error.code() == ExitCode::io ? "NOT READ" : "REFUSED";
+    report.text += fmt::format("  {:<13} {}: {}\n", name, word, error.what());
   };
   std::vector<std::int64_t> steps = published_steps(run);
   std::ranges::reverse(steps);
@@ -100,6 +107,7 @@ RunVerification verify_run(const std::string& run) {
     try {
       const Checkpoint checkpoint((std::filesystem::path(run) / name).string());
       training_state_of(checkpoint);
+      require_tensors_of_its_model(checkpoint, false);
       std::int64_t values = 0;
       for (const Checkpoint::TensorInfo& tensor : checkpoint.tensors()) {
         verify_tensor(checkpoint, tensor);

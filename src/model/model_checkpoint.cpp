@@ -126,7 +126,7 @@ void require_tensors_of_its_model(const Checkpoint& checkpoint, bool whole, int 
   const std::map<std::string, StoredTensor> wanted = stored_tensors(model.parameters());
   const std::vector<std::string> found = checkpoint.names();
   const bool weights_only = !whole && std::ranges::none_of(found, is_of_optimizer);
-  std::vector<std::string> unused, missing;
+  std::vector<std::string> unused = checkpoint.unknown_objects(), missing;
   for (const std::string& name : found)
     if (!wanted.contains(name)) unused.push_back(name);
   const std::set<std::string> there(found.begin(), found.end());

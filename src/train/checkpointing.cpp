@@ -132,10 +132,10 @@ StartingPoint find_starting_point(const TrainSettings& settings, Communicator& w
   }
   start.resumes = start.checkpoint.has_value();
   if (!start.resumes && !settings.init_from.empty()) start.checkpoint.emplace(settings.init_from, world, heartbeat);
-  if (start.checkpoint && settings.resume != "auto")
-    collectively(world, [&] {
-      require_tensors_of_its_model(*start.checkpoint, start.resumes, world.rank(), world.size());
-    });
+  const bool checked = start.resumes && settings.resume == "auto";
+  if (start.checkpoint && !checked)
+    collectively(world,
+                 [&] { require_tensors_of_its_model(*start.checkpoint, start.resumes, world.rank(), world.size()); });
   if (settings.resume == "auto") return start;
 
   const std::vector<std::int64_t> steps = steps_of(settings.run, world);
