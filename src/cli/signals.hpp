@@ -11,7 +11,9 @@ namespace causeway {
 /// the signals are ignored: a late signal must not kill a process that is ending.
 class StopSignals {
  public:
-  StopSignals() : StopSignals({SIGTERM, SIGUSR1, SIGUSR2}) {}
+  ///
+  /// The first INT (Ctrl-C) does the same, and says so on standard error; the second one ends the process at once.
+  StopSignals();
   explicit StopSignals(std::initializer_list<int> signals);
   ~StopSignals();
   StopSignals(const StopSignals&) = delete;

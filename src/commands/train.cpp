@@ -71,18 +71,21 @@ OptionGroup training_group(TrainSettings& settings) {
 }
 
 OptionGroup checkpoint_group(TrainSettings& settings) {
-  return {"Checkpoints and resuming",
-          {{"checkpoint-every", &settings.checkpoint_every, "N",
-            "steps between two checkpoints; 0: only one, after the last step, which always has one"},
-           {"keep-last", &settings.keep_last, "N", "keep only the newest N checkpoints; 0: keep all"},
-           {"keep-every", &settings.keep_every, "N",
-            "with --keep-last: also keep the checkpoints of every N-th step; 0: none"},
-           {"resume", &settings.resume, "auto|DIRECTORY",
-            "resume from this checkpoint; auto: from the newest undamaged checkpoint of the run, or start if the run "
-            "has none"},
-           {"init-from", &settings.init_from, "DIRECTORY", "start a new run with the weights of a checkpoint"},
-           {"log-every", &settings.log_every, "N", "print progress every N steps"},
-           {"dry-run", &settings.dry_run, "", "print what would be trained and how strategies were chosen, and stop"}}};
+  return {
+      "Checkpoints and resuming",
+      {{"checkpoint-every", &settings.checkpoint_every, "N",
+        "steps between two checkpoints; 0: only one, after the last step, which always has one"},
+       {"keep-last", &settings.keep_last, "N", "keep only the newest N checkpoints; 0: keep all"},
+       {"keep-every", &settings.keep_every, "N",
+        "with --keep-last: also keep the checkpoints of every N-th step; 0: none"},
+       {"resume", &settings.resume, "auto|DIRECTORY",
+        "resume from this checkpoint; auto: from the newest undamaged checkpoint of the run, or start if the run "
+        "has none"},
+       {"init-from", &settings.init_from, "DIRECTORY", "start a new run with the weights of a checkpoint"},
+       {"log-every", &settings.log_every, "N",
+        "print a line of progress every N steps; one is also printed after the first step, after the last step, and "
+        "after ten seconds without a line"},
+       {"dry-run", &settings.dry_run, "", "print what would be trained and how strategies were chosen, and stop"}}};
 }
 
 CommandLine declare(TrainSettings& settings) {
@@ -95,8 +98,9 @@ CommandLine declare(TrainSettings& settings) {
           "Trains a model on packs of documents. The tokens of each pack are sharded over the context ranks.\n\n"
           "The run directory receives README.txt, which explains the other files: config.ini, environment.json, "
           "metrics.jsonl, ranks.txt, attempts.jsonl, checkpoints (step-N/), latest, exit.json and lock. On the signals "
-          "TERM, USR1 and USR2 the run writes a checkpoint after the current step and ends with exit code 75; --resume "
-          "auto then continues it bit for bit.",
+          "TERM, USR1 and USR2, and on the first Ctrl-C, the run writes a checkpoint after the current step, prints "
+          "the "
+          "command that resumes it, and ends with exit code 75; --resume auto then continues it bit for bit.",
       .groups = {data_group(settings), std::move(model), training_group(settings), checkpoint_group(settings),
                  fault_group(settings.faults), std::move(compute), launch_group(settings.launch)},
       .examples =

@@ -16,6 +16,7 @@
 #include "src/cli/version.hpp"
 #include "src/run/attempts.hpp"
 #include "src/run/natural_order.hpp"
+#include "src/run/resume_command.hpp"
 #include "src/run/utc_text.hpp"
 
 namespace causeway {
@@ -47,20 +48,9 @@ Commands for it, RUN being this directory:
 
 std::string path_in(const std::string& run, const char* name) { return (std::filesystem::path(run) / name).string(); }
 
-/// A path for a comment line. Control characters, which could end the line, become '?'.
-std::string in_a_line(std::string path) {
-  std::ranges::replace_if(
-      path, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
-  return path;
-}
-
-std::string resume_comment(const std::string& run, std::int64_t ranks, bool processes) {
-  std::error_code unknown;
-  return fmt::format(
-      "# Every option of this run. To resume it from its latest checkpoint, run in {}\n#     {}causeway train --config "
-      "{} --resume auto\n",
-      in_a_line(std::filesystem::current_path(unknown).string()), processes ? fmt::format("mpirun -n {} ", ranks) : "",
-      in_a_line(path_in(run, "config.ini")));
+std::string resume_comment(const std::string& run, int ranks, bool processes) {
+  return fmt::format("# Every option of this run. To resume it from its latest checkpoint:\n#     {}\n",
+                     resume_command(run, ranks, processes));
 }
 
 std::string variable(const char* name) {
@@ -117,7 +107,8 @@ void write_start(const std::string& run, const RunStart& start) {
   const auto& mesh = start.environment.at("mesh");
   const auto ranks = mesh.at("ranks").get<std::int64_t>();
   write_text(path_in(run, "README.txt"), std::string(readme));
-  write_text(path_in(run, "config.ini"), resume_comment(run, ranks, mesh.at("transport") == "MPI") + start.config);
+  write_text(path_in(run, "config.ini"),
+             resume_comment(run, static_cast<int>(ranks), mesh.at("transport") == "MPI") + start.config);
   write_text(path_in(run, "environment.json"),
              start.environment.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
   auto hosts = start.environment.at("hosts").get<std::vector<std::string>>();

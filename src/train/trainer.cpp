@@ -5,11 +5,14 @@
 #include <cmath>
 
 #include "kernels/core/profile_range.hpp"
+#include "src/cli/number_format.hpp"
 #include "src/model/flops.hpp"
+#include "src/run/resume_command.hpp"
 #include "src/run/run_ending.hpp"
 #include "src/runtime/host_copy.hpp"
 #include "src/runtime/wall_clock.hpp"
 #include "src/train/non_finite.hpp"
+#include "src/train/progress_report.hpp"
 #include "src/train/training_plan.hpp"
 
 namespace causeway {
@@ -27,10 +30,6 @@ Traffic traffic_of(const Mesh& mesh) {
           world.exposed_s + context.exposed_s, world.hidden_s + context.hidden_s};
 }
 
-std::string rate(double per_second) {
-  return per_second >= 1e4 ? fmt::format("{:.1f}k", per_second / 1e3) : fmt::format("{:.0f}", per_second);
-}
-
 }  // namespace
 
 std::string Trainer::plan() const { return describe_plan(settings_, runtime_.mesh, model_, data_, choice_); }
@@ -42,6 +41,7 @@ ExitCode Trainer::run() {
     write_exit(code, code == ExitCode::ok ? "done"
                      : step_ == 0         ? "stopped by a signal before the first step"
                                           : "checkpointed after a signal");
+    if (code == ExitCode::requeue) say_how_to_resume();
     return code;
   } catch (const AgreedError& error) {
     finish_checkpoint();
@@ -62,20 +62,30 @@ ExitCode Trainer::train() {
   if (stop && step_ < settings_.steps) return ExitCode::requeue;
   const bool evaluates = !valid_.datasets.empty();
   if (evaluates && step_ == 0) evaluate_before_training();
-  WallClock interval;
+  const WallClock since_start;
+  ProgressSchedule schedule(settings_.log_every, settings_.steps);
+  TimeLeft time_left(step_);
   std::int64_t interval_tokens = 0;
+  double interval_s = 0;  // of steps only, without evaluations and checkpoints
   while (step_ < settings_.steps) {
     TrainingStep step = train_step(step_ + 1);
     ++step_;
     loss_ = step.loss;
     const auto due = [&](std::int64_t every) { return step_ == settings_.steps || (every > 0 && step_ % every == 0); };
     interval_tokens += step.tokens;
-    if (due(settings_.log_every) || step_ == 1) {
-      log_.info("step {}/{}  loss {:.4f}  lr {:.2e}  |g| {:.3f}  {} tokens/s", step_, settings_.steps, step.loss,
-                step.learning_rate, step.gradient_norm,
-                rate(static_cast<double>(interval_tokens) / interval.seconds()));
-      interval = WallClock();
+    interval_s += step.measured.step_s;
+    const double elapsed_s = since_start.seconds(), left_s = time_left.after(step_, settings_.steps, elapsed_s);
+    if (schedule.due(step_, elapsed_s)) {
+      log_.info("{}", progress_line({.step = step_,
+                                     .steps = settings_.steps,
+                                     .epoch = epochs_seen(),
+                                     .loss = step.loss,
+                                     .tokens_per_s = static_cast<double>(interval_tokens) / std::max(interval_s, 1e-9),
+                                     .elapsed_s = elapsed_s,
+                                     .left_s = left_s},
+                                    log_columns()));
       interval_tokens = 0;
+      interval_s = 0;
     }
     if (evaluates && due(settings_.eval_every)) {
       const Evaluation found = timed_evaluation();
@@ -89,6 +99,13 @@ ExitCode Trainer::train() {
     if (step.stop && step_ < settings_.steps) return ExitCode::requeue;
   }
   return ExitCode::ok;
+}
+
+/// Tokens seen in relation to those of the data.
+double Trainer::epochs_seen() const {
+  std::int64_t tokens = 0;
+  for (const Dataset& dataset : data_.datasets) tokens += dataset.tokens();
+  return static_cast<double>(tokens_seen_) / static_cast<double>(std::max<std::int64_t>(tokens, 1));
 }
 
 /// Results of a step that stay on the device: the loss, the gradient norm, and the factor that clips the gradients,
@@ -223,7 +240,7 @@ Trainer::Evaluation Trainer::timed_evaluation() {
   const WallClock watch;
   Evaluation found{.loss = evaluate()};
   found.seconds = watch.seconds();
-  log_.info("step {}/{}  held-out {:.4f}", step_, settings_.steps, found.loss);
+  log_.info("step {} of {}  {}", grouped(step_), grouped(settings_.steps), loss_text("held-out", found.loss));
   return found;
 }
 
@@ -270,6 +287,13 @@ void Trainer::write_exit_of_this_rank(const Error& error) const {
 
 void Trainer::write_exit(ExitCode code, const std::string& reason) const {
   if (runtime_.mesh.world.rank() == 0) write_exit_file(code, reason);
+}
+
+/// The last lines of a run that a signal stopped; the last one can be pasted into a shell.
+void Trainer::say_how_to_resume() const {
+  if (!log_.speaks()) return;
+  log_.info("stopped by a signal at step {} of {}; to resume:", grouped(step_), grouped(settings_.steps));
+  log_.info("{}", resume_command(settings_.run, runtime_.mesh.world.size(), uses_mpi(settings_.launch)));
 }
 
 void Trainer::write_exit_file(ExitCode code, const std::string& reason) const {

@@ -64,6 +64,8 @@ class Trainer {
   double evaluate();
   Evaluation timed_evaluation();
   void evaluate_before_training();
+  double epochs_seen() const;
+  void say_how_to_resume() const;
   void save(TrainingStep& step);
   void finish_checkpoint();
   void write_metrics(const TrainingStep& step, bool amend);
