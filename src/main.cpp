@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "io/file/temporary_file.hpp"
 #include "kernels/core/blas_core.hpp"
 #include "src/cli/launch.hpp"
 #include "src/cli/log.hpp"
@@ -30,6 +31,7 @@ void restart_with_better_blas(char** argv) {
 
 int main(int argc, char** argv) {
   restart_with_better_blas(argv);
+  causeway::remove_temporary_files_at_signals();
   const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
   try {
     try {

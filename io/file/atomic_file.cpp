@@ -13,6 +13,23 @@
 #include "kernels/core/error.hpp"
 
 namespace causeway {
+namespace {
+
+const std::string& checked(const std::string& path, Existing existing) {
+  std::error_code error;
+  const auto status = std::filesystem::status(path, error);
+  require(!std::filesystem::exists(status) || std::filesystem::is_regular_file(status),
+          "{}: exists and is not a regular file", path);
+  if (existing == Existing::refused) require_absent(path);
+  return path;
+}
+
+}  // namespace
+
+void require_absent(const std::string& path) {
+  std::error_code error;
+  require(!std::filesystem::exists(path, error), "{}: exists; --force replaces it", path);
+}
 
 bool same_file(const std::string& a, const std::string& b) {
   std::error_code ignored;
@@ -25,30 +42,18 @@ void sync_to_disk(const std::string& path) {
   if (::fsync(file.get()) < 0 && errno != EINVAL) posix_check(-1, path, "sync to the disk");
 }
 
-AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
-  std::error_code error;
-  const auto status = std::filesystem::status(path_, error);
-  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
-    fail(ExitCode::usage, "{}: exists and is not a regular file", path_);
-  for (int attempt = 0;; ++attempt) {
-    temporary_ = fmt::format("{}.tmp-{}-{}", path_, ::getpid(), attempt);
-    const Descriptor file(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-    if (file) return;
-    if (errno != EEXIST || attempt == 1000) {
-      const std::string name = std::exchange(temporary_, "");
-      posix_check(-1, name, "create");
-    }
-  }
-}
-
-AtomicFile::~AtomicFile() {
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
-}
+AtomicFile::AtomicFile(std::string path, Existing existing)
+    : path_(std::move(path)), existing_(existing), temporary_(checked(path_, existing)) {}
 
 void AtomicFile::commit() {
-  sync_to_disk(temporary_);
-  posix_check(::rename(temporary_.c_str(), path_.c_str()), path_, "rename the finished file to it");
-  temporary_.clear();
+  sync();
+  publish();
+}
+
+void AtomicFile::sync() { sync_to_disk(temporary()); }
+
+void AtomicFile::publish() {
+  temporary_.rename_to(path_, existing_ == Existing::replaced);
   const auto folder = std::filesystem::path(path_).parent_path();
   sync_to_disk(folder.empty() ? "." : folder.string());
 }

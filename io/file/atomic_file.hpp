@@ -1,28 +1,40 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
+
+#include "io/file/temporary_file.hpp"
 
 namespace causeway {
 
+/// What happens to a file that has the target's name already.
+enum class Existing : std::uint8_t { replaced, refused };
+
 /// A file that appears complete or not at all. It is written as temporary(), in the target's folder, and commit()
-/// renames it to the target. Without commit() the destructor removes it. An existing target must be a regular file; it
-/// is replaced.
+/// renames it to the target. Without commit() the destructor removes it, and so do signals
+/// (io/file/temporary_file.hpp). An existing target must be a regular file.
 class AtomicFile {
  public:
-  /// Creates the empty temporary file. Throws Error(io).
-  explicit AtomicFile(std::string path);
-  ~AtomicFile();
-  AtomicFile(const AtomicFile&) = delete;
-  AtomicFile& operator=(const AtomicFile&) = delete;
+  /// Creates the empty temporary file. Throws Error(io); Error(usage) for a target that is refused.
+  explicit AtomicFile(std::string path, Existing existing = Existing::replaced);
 
   const std::string& path() const { return path_; }
-  const std::string& temporary() const { return temporary_; }
-  /// fsync of the temporary file, rename, fsync of the folder. The writer must have closed the file. Throws Error(io).
+  const std::string& temporary() const { return temporary_.path(); }
+  /// sync() and publish(). The writer must have closed the file. Throws Error(io).
   void commit();
+  /// The two halves of commit(), for several files that appear together: fsync of the temporary file; then rename and
+  /// fsync of the folder.
+  void sync();
+  void publish();
 
  private:
-  std::string path_, temporary_;
+  std::string path_;
+  Existing existing_;
+  TemporaryFile temporary_;
 };
+
+/// Throws Error(usage), with a word on --force, if `path` exists.
+void require_absent(const std::string& path);
 
 /// Whether both paths are the same existing file, also through links and "..". For commands that must not overwrite a
 /// file that they read.

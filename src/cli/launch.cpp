@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "io/file/temporary_file.hpp"
 #include "io/hdf5/hdf5.hpp"
 #include "src/cli/cores.hpp"
 #include "src/cli/log.hpp"
@@ -25,6 +26,7 @@ int number_in(const char* variable, int otherwise) {
   const std::string who = group.size() > 1 ? fmt::format("rank {} ({}): ", group.rank(), host_name()) : "";
   fmt::print(stderr, "causeway: {}{}\n", who, one_line(error.what()));
   std::fflush(nullptr);
+  remove_temporary_files();
   group.transport().abort(static_cast<int>(error.code()));
   std::_Exit(static_cast<int>(error.code()));
 }

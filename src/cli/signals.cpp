@@ -9,8 +9,9 @@
 namespace causeway {
 namespace {
 
-// The only global variable: a signal handler has nothing else to write to. (Blocking the signals and reading a signalfd
-// would need none, but libraries start threads before main, in which the signals are not blocked.)
+// A global variable, as in io/file/temporary_file.cpp: a signal handler has nothing else to write to. (Blocking the
+// signals and reading a signalfd would need none, but libraries start threads before main, in which the signals are not
+// blocked.)
 std::atomic<bool> stop_raised = false;
 static_assert(std::atomic<bool>::is_always_lock_free);
 

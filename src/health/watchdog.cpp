@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "io/file/temporary_file.hpp"
 #include "kernels/core/error.hpp"
 #include "src/cli/log.hpp"
 #include "src/health/stall_report.hpp"
@@ -170,9 +171,12 @@ void Watchdog::end_job(const std::stop_token& stop) {
           write_to_stderr(fmt::format("causeway: {}\n", error.what()));
         }
       }
+      remove_temporary_files();
       job_->abort(static_cast<int>(ExitCode::watchdog));
     });
-  if (wait(stop, abort_timeout_s)) std::_Exit(static_cast<int>(ExitCode::watchdog));
+  if (!wait(stop, abort_timeout_s)) return;
+  remove_temporary_files();
+  std::_Exit(static_cast<int>(ExitCode::watchdog));
 }
 
 }  // namespace causeway

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "io/file/rank_zero_work.hpp"
+#include "io/file/temporary_file.hpp"
 #include "src/cli/log.hpp"
 #include "src/cli/progress.hpp"
 #include "src/health/watchdog.hpp"
@@ -185,7 +186,7 @@ class Scorer {
 
 void score(const ScoreSettings& settings, Communicator world) {
   const std::shared_ptr<RankProgress> rank_progress = make_rank_progress(make_faults(settings.faults, world));
-  const std::string ranks_path = settings.out + ".ranks.txt";
+  const std::string ranks_path = name_beside(settings.out, ".ranks.txt");
   std::optional<ScopedFile> ranks_file;
   Watchdog watchdog({.limit_s = settings.faults.watchdog, .rank = world.rank()}, rank_progress,
                     world.transport().split(0, world.rank()));

@@ -1,0 +1,46 @@
+// What commands leave of the files that they write, however they end.
+#include <gtest/gtest.h>
+
+#include "tests/src/shell.hpp"
+
+namespace causeway::test {
+namespace {
+
+using testing::TemporaryFolder;
+
+/// Starts an import that waits for more input, and sends it a signal as soon as its temporary file exists. Returns its
+/// exit code and what is in the folder then.
+std::string import_ended_by(const TemporaryFolder& folder, const std::string& signal) {
+  folder.write("script", expanded("mkfifo input; @causeway import input --format lines --out data.h5 & import=$!\n"
+                                  "exec 3>input; echo line >&3; until ls data.h5.tmp-*; do sleep 0.01; done >&2\n"
+                                  "kill -" +
+                                  signal + " $import; wait $import; echo $?; exec 3>&-; rm input script; ls\n"));
+  return shell(folder, "bash script").out;
+}
+
+TEST(Outputs, AnImportThatASignalEndsRemovesItsTemporaryFile) {
+  const TemporaryFolder folder;
+  EXPECT_EQ(import_ended_by(folder, "TERM"), "143\nstderr\nstdout\n");
+  EXPECT_EQ(import_ended_by(folder, "HUP"), "129\nstderr\nstdout\n");
+}
+
+TEST(Outputs, WhatAKilledImportLeavesIsRemovedByTheNext) {
+  const TemporaryFolder folder;
+  const std::string killed = import_ended_by(folder, "KILL");
+  EXPECT_EQ(killed.find("137\ndata.h5.tmp-"), 0u) << killed;
+  folder.write("a.lines", "one\n");
+  EXPECT_EQ(shell(folder, "@causeway import a.lines --out data.h5").exit, 0);
+  EXPECT_EQ(folder.count(), 4u);
+}
+
+TEST(Outputs, ANameOf255BytesIsWritten) {
+  const TemporaryFolder folder;
+  folder.write("a.lines", "one\n");
+  const std::string name = std::string(252, 'x') + ".h5";
+  const Outcome outcome = shell(folder, "@causeway import a.lines --out " + name);
+  EXPECT_EQ(outcome.exit, 0) << outcome.err;
+  EXPECT_TRUE(std::filesystem::exists(folder / name));
+}
+
+}  // namespace
+}  // namespace causeway::test
