@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -9,13 +8,15 @@
 #include "io/file/temporary_file.hpp"
 #include "kernels/core/blas_core.hpp"
 #include "src/cli/launch.hpp"
-#include "src/cli/log.hpp"
 #include "src/cli/program.hpp"
+#include "src/output/safe_text.hpp"
+#include "src/output/standard_streams.hpp"
 
 namespace {
 
 int report(const causeway::Error& error) {
-  if (causeway::launcher_rank() == 0) fmt::print(stderr, "causeway: {}\n", causeway::one_line(error.what()));
+  if (causeway::launcher_rank() == 0)
+    causeway::write_log(fmt::format("causeway: {}\n", causeway::one_line(error.what())));
   return static_cast<int>(error.code());
 }
 
@@ -30,6 +31,7 @@ void restart_with_better_blas(char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  causeway::prepare_standard_streams();
   restart_with_better_blas(argv);
   causeway::remove_temporary_files_at_signals();
   const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);

@@ -65,6 +65,7 @@ void Checkpoint::find(const std::string& path) {
     const std::optional<std::string> latest = latest_checkpoint(path);
     if (!latest && is_there(path) && step_of_folder(fs::path(path).filename().string()))
       fail(ExitCode::corrupt, "{}: is missing", in(path_, manifest_name));
+    require(is_there(path), "{}: no such folder", path);
     require(latest.has_value(), "{}: is not a checkpoint or a run: it has neither {} nor latest", path,
             checkpoint_file(0));
     path_ = *latest;

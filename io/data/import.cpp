@@ -7,6 +7,7 @@
 #include "io/data/dataset.hpp"
 #include "io/data/readers/reader.hpp"
 #include "io/file/atomic_file.hpp"
+#include "io/file/look_up.hpp"
 
 namespace causeway {
 namespace {
@@ -74,12 +75,10 @@ std::vector<Input> check_inputs(const ImportOptions& options) {
       inputs.push_back({path, reader_of(path, options), 0});
       continue;
     }
-    const auto status = std::filesystem::status(path, ignored);
-    require(std::filesystem::exists(status), "{}: no such file", path);
-    require(!std::filesystem::is_directory(status), "{}: is a folder, expected a file", path);
+    const auto kind = require_file(path);
     require(!same_file(path, options.out), "{}: is input and output, expected another name for the dataset", path);
     const Reader read = reader_of(path, options);
-    const auto bytes = std::filesystem::is_regular_file(status) ? std::filesystem::file_size(path, ignored) : 0;
+    const auto bytes = kind == std::filesystem::file_type::regular ? std::filesystem::file_size(path, ignored) : 0;
     inputs.push_back({path, read, static_cast<std::int64_t>(bytes)});
   }
   return inputs;

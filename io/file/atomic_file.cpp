@@ -4,21 +4,19 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <utility>
 
 #include "io/file/descriptor.hpp"
+#include "io/file/look_up.hpp"
 #include "kernels/core/error.hpp"
 
 namespace causeway {
 namespace {
 
 const std::string& checked(const std::string& path, Existing existing) {
-  std::error_code error;
-  const auto status = std::filesystem::status(path, error);
-  require(!std::filesystem::exists(status) || std::filesystem::is_regular_file(status),
+  const auto before = kind_of(path);
+  require(before == std::filesystem::file_type::not_found || before == std::filesystem::file_type::regular,
           "{}: exists and is not a regular file", path);
   if (existing == Existing::refused) require_absent(path);
   return path;
@@ -27,8 +25,7 @@ const std::string& checked(const std::string& path, Existing existing) {
 }  // namespace
 
 void require_absent(const std::string& path) {
-  std::error_code error;
-  require(!std::filesystem::exists(path, error), "{}: exists; --force replaces it", path);
+  require(kind_of(path) == std::filesystem::file_type::not_found, "{}: exists; --force replaces it", path);
 }
 
 bool same_file(const std::string& a, const std::string& b) {
@@ -61,10 +58,8 @@ void AtomicFile::publish() {
 void write_text(const std::string& path, const std::string& text) {
   AtomicFile file(path);
   {
-    std::ofstream out(file.temporary(), std::ios::binary);
-    out << text;
-    out.close();
-    if (!out) fail(ExitCode::io, "{}: cannot write: {}", path, std::strerror(errno));
+    const Descriptor out(posix_check(::open(file.temporary().c_str(), O_WRONLY | O_CLOEXEC), path, "write"));
+    if (!write_all(out.get(), text)) posix_check(-1, path, "write");
   }
   file.commit();
 }

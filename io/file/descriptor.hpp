@@ -1,7 +1,9 @@
 #pragma once
 
+#include <cstdint>
 #include <source_location>
 #include <string>
+#include <string_view>
 
 #include "kernels/core/handle.hpp"
 
@@ -22,5 +24,11 @@ int posix_check(int result, const std::string& path, const char* doing,
 
 /// Whether an errno of flock(2) says that the file system has no locks, as some NFS and Lustre mounts.
 bool means_no_locks(int error);
+
+/// Writes all of `text`, in several calls where the system writes only a part. Returns false where it fails; errno then
+/// has the reason. Waits while a descriptor that another program made non-blocking is not ready.
+bool write_all(int descriptor, std::string_view text) noexcept;
+/// The same at an offset of a file.
+bool write_all_at(int descriptor, std::string_view text, std::int64_t offset) noexcept;
 
 }  // namespace causeway

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include "io/file/look_up.hpp"
+
 namespace causeway {
 namespace {
 
@@ -11,10 +13,7 @@ bool ends_with_gz(std::string_view path) { return path.ends_with(".gz") || path.
 
 const std::string& checked(const std::string& path) {
   if (path == standard_input) return path;
-  std::error_code ignored;
-  const auto status = std::filesystem::status(path, ignored);
-  require(std::filesystem::exists(status), "{}: no such file", path);
-  require(!std::filesystem::is_directory(status), "{}: is a folder, expected a file", path);
+  require_file(path);
   return path;
 }
 

@@ -1,8 +1,11 @@
 #include "io/file/look_up.hpp"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <system_error>
 
+#include "io/file/descriptor.hpp"
 #include "kernels/core/error.hpp"
 
 namespace causeway {
@@ -29,6 +32,17 @@ fs::file_type kind_of(const std::string& path) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   return type_in(status, error, path);
+}
+
+fs::file_type require_file(const std::string& path) {
+  const fs::file_type kind = kind_of(path);
+  require(kind != fs::file_type::not_found, "{}: no such file", path);
+  require(kind != fs::file_type::directory, "{}: is a folder, expected a file", path);
+  return kind;
+}
+
+void require_readable_folder(const std::string& path) {
+  posix_check(::access(path.c_str(), R_OK | X_OK), path, "read the folder");
 }
 
 }  // namespace causeway

@@ -1,15 +1,11 @@
 #include "io/file/rank_zero_work.hpp"
 
-#include <filesystem>
-
 namespace causeway {
 
 void RankZeroWork::operator()(const std::function<void()>& work) {
   if (failure_ || ranks_.rank() != 0) return;
   try {
     work();
-  } catch (const std::filesystem::filesystem_error& error) {
-    failure_ = std::make_exception_ptr(Error(ExitCode::io, error.what()));
   } catch (...) {
     failure_ = std::current_exception();
   }

@@ -1,5 +1,6 @@
 #include "io/hdf5/hdf5.hpp"
 
+#include <fcntl.h>
 #include <hdf5.h>
 
 #include <filesystem>
@@ -46,9 +47,9 @@ File File::open(const std::string& path, Access access, ExitCode damaged) {
     const auto create = [&](hid_t with) { return H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), with); };
     id = Id(check(open_locked_if_possible(properties.get(), create), path, "create", ExitCode::io));
   } else {
-    const std::filesystem::file_type kind = kind_of(path);
-    require(kind != std::filesystem::file_type::not_found, "{}: no such file", path);
-    require(kind == std::filesystem::file_type::regular, "{}: is not a regular file", path);
+    require(require_file(path) == std::filesystem::file_type::regular, "{}: is not a regular file", path);
+    // libHDF5 says of a file that it cannot open only that it is not HDF5.
+    const Descriptor readable(posix_check(::open(path.c_str(), O_RDONLY | O_CLOEXEC), path, "open"));
     const htri_t recognised = H5Fis_hdf5(path.c_str());
     check(recognised, path, "read", ExitCode::io);
     require(recognised > 0, "{}: is not an HDF5 file", path);

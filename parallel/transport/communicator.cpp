@@ -3,6 +3,7 @@
 #include <deque>
 #include <optional>
 
+#include "kernels/core/error_of.hpp"
 #include "kernels/core/event.hpp"
 #include "kernels/core/profile_range.hpp"
 
@@ -162,10 +163,8 @@ void collectively(Communicator& ranks, const std::function<void()>& local) {
   std::optional<Error> failure;
   try {
     local();
-  } catch (const Error& error) {
-    failure = error;
-  } catch (const std::exception& error) {
-    failure.emplace(ExitCode::internal, error.what());
+  } catch (const std::exception& exception) {
+    failure = error_of(exception);
   }
   // The lowest failing rank is the one with the largest distance from the end. 0: no rank failed.
   const std::int64_t distance = ranks.max(failure ? std::int64_t{ranks.size() - ranks.rank()} : std::int64_t{0});

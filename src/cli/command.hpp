@@ -28,7 +28,8 @@ std::span<const Command> commands();
 /// other shell.
 std::string completion_script(std::string_view shell);
 
-/// Prints to standard output, only on the first rank. Throws Error(io) where that fails.
+/// Prints lines of text to standard output, only on the first rank, with escapes for what could control a terminal.
+/// Throws Error(io) where that fails.
 void print_answer(std::string_view text, int rank = launcher_rank());
 
 /// Runs a body that communicates with no other process, even if a launcher started several. Its errors become

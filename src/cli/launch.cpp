@@ -10,6 +10,8 @@
 #include "io/hdf5/hdf5.hpp"
 #include "src/cli/cores.hpp"
 #include "src/cli/log.hpp"
+#include "src/output/safe_text.hpp"
+#include "src/output/standard_streams.hpp"
 
 namespace causeway {
 namespace {
@@ -24,8 +26,7 @@ int number_in(const char* variable, int otherwise) {
 [[noreturn]] void fail_alone(const Error& error, Communicator& group) {
   std::this_thread::sleep_for(std::chrono::milliseconds(group.rank() == 0 ? 0 : 200 + 20 * std::min(group.rank(), 40)));
   const std::string who = group.size() > 1 ? fmt::format("rank {} ({}): ", group.rank(), host_name()) : "";
-  fmt::print(stderr, "causeway: {}{}\n", who, one_line(error.what()));
-  std::fflush(nullptr);
+  write_log(fmt::format("causeway: {}{}\n", who, one_line(error.what())));
   remove_temporary_files();
   group.transport().abort(static_cast<int>(error.code()));
   std::_Exit(static_cast<int>(error.code()));
@@ -141,12 +142,6 @@ void fail_with_group(const Error& error) {
     check_together(world, [&] { throw error; });
   }
   throw error;
-}
-
-Error error_of(const std::exception& exception) {
-  if (const auto* error = dynamic_cast<const Error*>(&exception)) return *error;
-  if (dynamic_cast<const std::bad_alloc*>(&exception) != nullptr) return {ExitCode::internal, "out of memory"};
-  return {ExitCode::internal, fmt::format("internal error: {}", exception.what())};
 }
 
 }  // namespace causeway

@@ -3,7 +3,7 @@
 #include <functional>
 #include <string_view>
 
-#include "kernels/core/error.hpp"
+#include "kernels/core/error_of.hpp"
 #include "parallel/transport/communicator.hpp"
 #include "src/cli/config.hpp"
 
@@ -33,8 +33,5 @@ ExitCode launch(const LaunchOptions& options, const std::function<ExitCode(Commu
 /// For an error before launch(): informs the other processes of the group, so that all end with its code, even those
 /// that had no error. Throws the error that the group agrees on.
 [[noreturn]] void fail_with_group(const Error& error);
-
-/// An exception of any type as an Error, with an exit code and a message.
-Error error_of(const std::exception& exception);
 
 }  // namespace causeway

@@ -3,7 +3,8 @@
 #include <unistd.h>
 
 #include <array>
-#include <cstdio>
+
+#include "src/output/standard_streams.hpp"
 
 namespace causeway {
 
@@ -12,19 +13,6 @@ std::string host_name() {
   return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown host";
 }
 
-std::string one_line(std::string_view text) {
-  constexpr std::size_t longest = 4000;
-  std::string line;
-  for (const char character : text.substr(0, longest)) {
-    const auto byte = static_cast<unsigned char>(character);
-    if (byte < 0x20 || byte == 0x7f)
-      line += fmt::format("\\x{:02x}", byte);
-    else
-      line += character;
-  }
-  return text.size() > longest ? line + "…" : line;
-}
-
-void Log::write(std::string_view line) { fmt::print(stderr, "{}\n", line); }
+void Log::write(std::string_view line) { write_log(fmt::format("{}\n", line)); }
 
 }  // namespace causeway

@@ -6,22 +6,25 @@
 #include <string_view>
 #include <utility>
 
+#include "src/output/safe_text.hpp"
+
 namespace causeway {
 
 std::string host_name();
 
-/// `text` as one line that is safe to print: text from a file or an option may be long and contain control characters.
-std::string one_line(std::string_view text);
-
-/// Messages on standard error. Only the first rank prints information; every rank prints warnings, the others with
-/// their rank and host.
+/// Messages on standard error, one line each. Only the first rank prints information; every rank prints warnings, the
+/// others with their rank and host.
 class Log {
  public:
   explicit Log(int rank = 0) : rank_(rank), host_(host_name()) {}
 
   template <class... Args>
   void info(fmt::format_string<Args...> format, Args&&... args) const {
-    if (rank_ == 0) write(fmt::format(format, std::forward<Args>(args)...));
+    if (rank_ == 0) write(one_line(fmt::format(format, std::forward<Args>(args)...)));
+  }
+  /// Information of several lines.
+  void paragraph(std::string_view text) const {
+    if (rank_ == 0) write(safe_lines(text));
   }
   template <class... Args>
   void warn(fmt::format_string<Args...> format, Args&&... args) const {

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <vector>
 
 #include "src/cli/command.hpp"
@@ -10,6 +9,8 @@
 #include "src/cli/launch.hpp"
 #include "src/cli/suggest.hpp"
 #include "src/cli/version.hpp"
+#include "src/output/safe_text.hpp"
+#include "src/output/standard_streams.hpp"
 
 namespace causeway {
 namespace {
@@ -64,9 +65,7 @@ std::string manual() {
 }  // namespace
 
 void print_answer(std::string_view text, int rank) {
-  if (rank != 0) return;
-  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
-  if (!written) fail(ExitCode::io, "cannot write to standard output");
+  if (rank == 0) write_result(safe_lines(text));
 }
 
 ExitCode run_alone(const std::function<ExitCode()>& body) {

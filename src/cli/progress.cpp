@@ -6,9 +6,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 
 #include "src/cli/number_format.hpp"
+#include "src/output/safe_text.hpp"
+#include "src/output/standard_streams.hpp"
 
 namespace causeway {
 namespace {
@@ -40,7 +41,7 @@ std::string facts(std::int64_t done, std::int64_t total, std::string_view unit, 
 
 std::string progress_line(std::string_view title, std::int64_t done, std::int64_t total, std::string_view unit,
                           double seconds, std::string_view note) {
-  return fmt::format("{}: {}", title, facts(done, total, unit, seconds, note));
+  return one_line(fmt::format("{}: {}", title, facts(done, total, unit, seconds, note)));
 }
 
 std::string progress_bar(std::string_view title, std::int64_t done, std::int64_t total, std::string_view unit,
@@ -50,8 +51,14 @@ std::string progress_bar(std::string_view title, std::int64_t done, std::int64_t
   std::string text = total > 0 ? fmt::format("{} [{}{}] ", title, std::string(static_cast<std::size_t>(full), '#'),
                                              std::string(static_cast<std::size_t>(bar - full), '.'))
                                : fmt::format("{} ", title);
-  text += facts(done, total, unit, seconds, note);
-  text.resize(static_cast<std::size_t>(std::max(width - 1, 1)), ' ');  // overwrites the previous bar, and never wraps
+  const std::string whole = one_line(text + facts(done, total, unit, seconds, note));
+  std::string_view left = whole;
+  text.clear();
+  for (int column = 1; column < std::max(width, 2); ++column) {  // overwrites the previous bar, and never wraps
+    const std::size_t bytes = left.empty() ? 0 : first_character(left).bytes;
+    text += left.empty() ? " " : left.substr(0, bytes);
+    left.remove_prefix(bytes);
+  }
   return text;
 }
 
@@ -65,7 +72,7 @@ Progress::Progress(std::string title, std::int64_t total, std::string unit, bool
       drawn_(started_) {}
 
 Progress::~Progress() {
-  if (open_) std::fputc('\n', stderr);
+  if (open_) write_log("\n");
 }
 
 void Progress::update(std::int64_t done, std::string_view note) {
@@ -82,10 +89,10 @@ void Progress::draw(std::string_view note, bool last) {
   drawn_ = Clock::now();
   const double seconds = std::chrono::duration<double>(drawn_ - started_).count();
   if (terminal_)
-    fmt::print(stderr, "\r{}{}", progress_bar(title_, done_, total_, unit_, seconds, note, terminal_width()),
-               last ? "\n" : "");
+    write_log(fmt::format("\r{}{}", progress_bar(title_, done_, total_, unit_, seconds, note, terminal_width()),
+                          last ? "\n" : ""));
   else
-    fmt::print(stderr, "{}\n", progress_line(title_, done_, total_, unit_, seconds, note));
+    write_log(fmt::format("{}\n", progress_line(title_, done_, total_, unit_, seconds, note)));
   open_ = terminal_ && !last;
 }
 

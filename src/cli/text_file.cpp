@@ -1,26 +1,34 @@
 #include "src/cli/text_file.hpp"
 
-#include <algorithm>
-#include <filesystem>
-#include <fstream>
+#include <fcntl.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
+
+#include "io/file/descriptor.hpp"
+#include "io/file/look_up.hpp"
 #include "kernels/core/error.hpp"
 
 namespace causeway {
 
 std::string read_bytes(const std::string& path, std::string_view option, std::size_t limit) {
-  std::error_code ignored;
-  require(!std::filesystem::is_directory(path, ignored), "{}: '{}' is a directory, expected a file", option, path);
-  std::ifstream file(path, std::ios::binary);
-  require(file.good(), "{}: cannot open '{}'", option, path);
+  const auto kind = kind_of(path);
+  require(kind != std::filesystem::file_type::not_found, "{}: '{}': no such file", option, path);
+  require(kind != std::filesystem::file_type::directory, "{}: '{}' is a directory, expected a file", option, path);
+  const std::string where = fmt::format("{}: {}", option, path);
+  const Descriptor file(posix_check(::open(path.c_str(), O_RDONLY | O_CLOEXEC), where, "open"));
   std::string text;
-  for (std::size_t step = 4096; file && text.size() <= limit; step = text.size()) {
+  for (std::size_t step = 4096; text.size() <= limit; step = text.size()) {
     const std::size_t before = text.size();
     text.resize(before + step);
-    file.read(text.data() + before, static_cast<std::streamsize>(step));
-    text.resize(before + static_cast<std::size_t>(file.gcount()));
+    ssize_t count = 0;
+    do count = ::read(file.get(), text.data() + before, step);
+    while (count < 0 && errno == EINTR);
+    posix_check(static_cast<int>(count), where, "read");
+    text.resize(before + static_cast<std::size_t>(count));
+    if (count == 0) break;
   }
-  require(!file.bad(), "{}: cannot read '{}'", option, path);
   require(text.size() <= limit, "{}: '{}' has more than {} bytes", option, path, limit);
   return text;
 }

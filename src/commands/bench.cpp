@@ -1,7 +1,5 @@
 #include <fmt/format.h>
 
-#include <cstdio>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -119,21 +117,19 @@ void write_json(const BenchSettings& settings, nlohmann::json report) {
   report["topic"] = settings.topic;
   report["device"] = settings.device;
   report["dtype"] = name_of(settings.compute_dtype());
-  AtomicFile file(settings.json);
-  std::ofstream(file.temporary()) << report.dump(2) << '\n';
-  file.commit();
+  write_text(settings.json, report.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 void print(const Measurement& row) {
   const std::string documents = row.documents > 0 ? fmt::to_string(row.documents) : "";
   if (row.failure.empty())
-    fmt::print("{:<24} {:>22} {:>9} {:>10.3f} {:>8.1f} {:>9} {:>6.1f} % {}\n", row.name, row.shape, documents,
-               row.seconds * 1e3, row.bytes_per_second() / 1e9,
-               row.flops > 0 ? fmt::format("{:.0f}", row.flops / row.seconds / 1e9) : "", 100 * row.part_of_ceiling(),
-               row.floor.binds);
+    print_answer(fmt::format("{:<24} {:>22} {:>9} {:>10.3f} {:>8.1f} {:>9} {:>6.1f} % {}\n", row.name, row.shape,
+                             documents, row.seconds * 1e3, row.bytes_per_second() / 1e9,
+                             row.flops > 0 ? fmt::format("{:.0f}", row.flops / row.seconds / 1e9) : "",
+                             100 * row.part_of_ceiling(), row.floor.binds),
+                 0);
   else
-    fmt::print("{:<24} {:>22} {:>9} not measured: {}\n", row.name, row.shape, documents, row.failure);
-  std::fflush(stdout);
+    print_answer(fmt::format("{:<24} {:>22} {:>9} not measured: {}\n", row.name, row.shape, documents, row.failure), 0);
 }
 
 nlohmann::json to_json(const Measurement& row) {
@@ -159,11 +155,14 @@ ExitCode run_operators(const BenchSettings& settings) {
     compute_with(fair_threads(1));
     const Stopwatch stopwatch(Stream(settings.compute_device()), settings.least_seconds);
     const Ceilings ceilings = measure_ceilings(stopwatch, settings.compute_dtype());
-    fmt::print("ceilings on {}: copy {:.1f} GB/s (read + write), gemm {:.1f} GFLOP/s in {}, exp2 {:.2f} G/s\n",
-               settings.device, ceilings.bytes_per_second / 1e9, ceilings.flops_per_second / 1e9,
-               name_of(settings.compute_dtype()), ceilings.exponentials_per_second / 1e9);
-    fmt::print("{:<24} {:>22} {:>9} {:>10} {:>8} {:>9} {:>8} {}\n", name_of(settings.compute_dtype()), "shape",
-               "documents", "ms", "GB/s", "GFLOP/s", "of", "ceiling");
+    print_answer(
+        fmt::format("ceilings on {}: copy {:.1f} GB/s (read + write), gemm {:.1f} GFLOP/s in {}, exp2 {:.2f} G/s\n",
+                    settings.device, ceilings.bytes_per_second / 1e9, ceilings.flops_per_second / 1e9,
+                    name_of(settings.compute_dtype()), ceilings.exponentials_per_second / 1e9),
+        0);
+    print_answer(fmt::format("{:<24} {:>22} {:>9} {:>10} {:>8} {:>9} {:>8} {}\n", name_of(settings.compute_dtype()),
+                             "shape", "documents", "ms", "GB/s", "GFLOP/s", "of", "ceiling"),
+                 0);
     nlohmann::json rows = nlohmann::json::array();
     ExitCode worst = ExitCode::ok;
     bench_operators({.dtype = settings.compute_dtype(),
@@ -189,10 +188,11 @@ nlohmann::json report_strategy(const StrategyWorkload& work, const StrategyMeasu
   const std::string name =
       fmt::format("{} {}{}{}", work.row.name, work.strategy.name, work.variant.empty() ? "" : " ", work.variant);
   if (prints) {
-    fmt::print("{:<46} {:>8} {:>9} {:>10.2f} {:>11.2f} {:>10.2f} {:>9.2f} {:>12} {:>8}\n", name, work.tokens,
-               work.documents, measured.forward_s * 1e3, measured.backward_s * 1e3, measured.exposed_s * 1e3,
-               measured.hidden_s * 1e3, measured.bytes_sent, measured.messages_sent);
-    std::fflush(stdout);
+    print_answer(
+        fmt::format("{:<46} {:>8} {:>9} {:>10.2f} {:>11.2f} {:>10.2f} {:>9.2f} {:>12} {:>8}\n", name, work.tokens,
+                    work.documents, measured.forward_s * 1e3, measured.backward_s * 1e3, measured.exposed_s * 1e3,
+                    measured.hidden_s * 1e3, measured.bytes_sent, measured.messages_sent),
+        0);
   }
   return {{"operator", work.row.name},
           {"strategy", work.strategy.name},
@@ -231,11 +231,12 @@ ExitCode run_strategies(const BenchSettings& settings) {
     Communicator ranks(make_device_transport(world.transport(), stream));
     const bool first = world.rank() == 0;
     if (first)
-      fmt::print("{:<46} {:>8} {:>9} {:>10} {:>11} {:>10} {:>9} {:>12} {:>8}\n",
-                 fmt::format("{} {}, {} ranks, {} channels", settings.device, name_of(settings.compute_dtype()),
-                             world.size(), sizes.channels),
-                 "tokens", "documents", "forward ms", "backward ms", "exposed ms", "hidden ms", "bytes sent",
-                 "messages");
+      print_answer(fmt::format("{:<46} {:>8} {:>9} {:>10} {:>11} {:>10} {:>9} {:>12} {:>8}\n",
+                               fmt::format("{} {}, {} ranks, {} channels", settings.device,
+                                           name_of(settings.compute_dtype()), world.size(), sizes.channels),
+                               "tokens", "documents", "forward ms", "backward ms", "exposed ms", "hidden ms",
+                               "bytes sent", "messages"),
+                   0);
     nlohmann::json rows = nlohmann::json::array();
     const auto measure = [&](StrategyWorkload work) {
       for (const std::int64_t tokens : sizes.tokens)
@@ -276,16 +277,16 @@ ExitCode run_checkpoint(const BenchSettings& settings) {
         measure_checkpoint(settings.folder, settings.megabytes * 1'000'000, world, stream);
     const auto rate = [&](double seconds) { return static_cast<double>(found.bytes) / seconds / 1e9; };
     if (world.rank() == 0)
-      fmt::print(
-          "{} ranks, {}: {:.1f} MB of files, {:.1f} MB of memory a rank\n"
-          "training waits  {:>9.1f} ms, the first time {:.1f} ms\n"
-          "published after {:>9.1f} ms, {:.2f} GB/s\n"
-          "checked in      {:>9.1f} ms, {:.2f} GB/s\n"
-          "read in         {:>9.1f} ms, {:.2f} GB/s\n",
-          world.size(), settings.device, static_cast<double>(found.bytes) / 1e6,
-          static_cast<double>(found.host_bytes) / 1e6, found.copy_s * 1e3, found.first_copy_s * 1e3,
-          found.published_s * 1e3, rate(found.published_s), found.checked_s * 1e3, rate(found.checked_s),
-          found.read_s * 1e3, rate(found.read_s));
+      print_answer(fmt::format("{} ranks, {}: {:.1f} MB of files, {:.1f} MB of memory a rank\n"
+                               "training waits  {:>9.1f} ms, the first time {:.1f} ms\n"
+                               "published after {:>9.1f} ms, {:.2f} GB/s\n"
+                               "checked in      {:>9.1f} ms, {:.2f} GB/s\n"
+                               "read in         {:>9.1f} ms, {:.2f} GB/s\n",
+                               world.size(), settings.device, static_cast<double>(found.bytes) / 1e6,
+                               static_cast<double>(found.host_bytes) / 1e6, found.copy_s * 1e3,
+                               found.first_copy_s * 1e3, found.published_s * 1e3, rate(found.published_s),
+                               found.checked_s * 1e3, rate(found.checked_s), found.read_s * 1e3, rate(found.read_s)),
+                   0);
     collectively(world, [&] {
       if (world.rank() == 0)
         write_json(settings, {{"ranks", world.size()},

@@ -11,6 +11,7 @@
 #include "io/checkpoint/checkpoint_folders.hpp"
 #include "io/checkpoint/manifest.hpp"
 #include "io/data/dataset.hpp"
+#include "io/file/look_up.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
 #include "src/cli/log.hpp"
@@ -191,9 +192,10 @@ ExitCode execute(const InspectSettings& settings) {
   if (launcher_rank() != 0) return ExitCode::ok;
   require(!settings.paths.empty(), "nothing to inspect: expected a dataset, a checkpoint or a run");
   for (const std::string& path : settings.paths) {
-    std::error_code ignored;
-    require(std::filesystem::exists(path, ignored), "{}: no such file or folder", path);
-    if (!std::filesystem::is_directory(path, ignored))
+    const auto kind = kind_of(path);
+    require(kind != std::filesystem::file_type::not_found, "{}: no such file or folder", path);
+    if (kind == std::filesystem::file_type::directory) require_readable_folder(path);
+    if (kind != std::filesystem::file_type::directory)
       print_answer(describe_dataset(path, settings.verify));
     else if (is_run(path) || is_checkpoint(path))
       print_folder(path, settings.verify);

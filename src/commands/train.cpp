@@ -139,7 +139,7 @@ ExitCode execute(const TrainSettings& settings) {
       throw;
     }
     if (!settings.dry_run) return trainer->run();
-    if (first) fmt::print("{}\n", trainer->plan());
+    print_answer(trainer->plan() + "\n", first ? 0 : 1);
     return ExitCode::ok;
   });
 }

@@ -4,10 +4,10 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <thread>
 
+#include "io/file/look_up.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/signals.hpp"
 #include "src/run/utc_text.hpp"
@@ -160,10 +160,10 @@ ExitCode execute(const WatchSettings& settings) {
   require(!settings.run.empty(), "no run given: expected its directory");
   require(settings.interval >= 0.05 && settings.interval <= 3600, "--interval is {}, expected 0.05 to 3600",
           settings.interval);
-  std::error_code ignored;
-  const bool there = std::filesystem::is_directory(settings.run, ignored);
+  const bool there = kind_of(settings.run) == std::filesystem::file_type::directory;
   require(there || (settings.follow && !settings.once), "{}: no such folder{}", settings.run,
           settings.once ? "" : "; --follow waits for it");
+  if (there) require_readable_folder(settings.run);
   const std::unique_ptr<View> view = view_of(settings);
   Watch watch(settings, *view);
   if (settings.once || ::isatty(STDOUT_FILENO) != 1) {

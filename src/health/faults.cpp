@@ -20,6 +20,7 @@
 
 #include "kernels/core/error.hpp"
 #include "src/cli/log.hpp"
+#include "src/output/standard_streams.hpp"
 
 namespace causeway {
 namespace {
@@ -91,7 +92,7 @@ void damage(const Fault& fault, const std::string& path) {
 }
 
 void limit_file_growth() {
-  std::signal(SIGXFSZ, SIG_IGN);  // so that write() fails with EFBIG, as it fails with ENOSPC on a full disk
+  // main() ignores SIGXFSZ, so that write() fails with EFBIG, as it fails with ENOSPC on a full disk.
   const rlimit limit{.rlim_cur = enospc_file_bytes, .rlim_max = enospc_file_bytes};
   if (::setrlimit(RLIMIT_FSIZE, &limit) != 0)
     fail(ExitCode::internal, "setrlimit(RLIMIT_FSIZE) failed: {}", std::strerror(errno));
@@ -178,9 +179,9 @@ bool Faults::makes_nan(std::int64_t step, Phase phase, std::int64_t layer) const
 }
 
 void Faults::set_off(const Fault& fault, const std::string& path) const {
-  fmt::print(stderr, "rank {} ({}): injected fault: {}, step {}, {}{}\n", rank_, host_name(),
-             kind_names[static_cast<std::size_t>(fault.kind)], fault.step, name_of_point(fault.point),
-             fault.layer ? fmt::format(" of layer {}", *fault.layer) : "");
+  write_log(fmt::format("rank {} ({}): injected fault: {}, step {}, {}{}\n", rank_, host_name(),
+                        kind_names[static_cast<std::size_t>(fault.kind)], fault.step, name_of_point(fault.point),
+                        fault.layer ? fmt::format(" of layer {}", *fault.layer) : ""));
   switch (fault.kind) {
     case FaultKind::kill:
       ::kill(::getpid(), SIGKILL);

@@ -196,8 +196,7 @@ void RankBoard::create(const std::string& path, int ranks) {
     const Descriptor out(::open(file.temporary().c_str(), O_WRONLY | O_CLOEXEC));
     std::string text = rank_board_header();
     for (int rank = 0; rank < ranks; ++rank) text += to_line(fmt::format("{:>5} {}", rank, no_value));
-    if (!out || ::write(out.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
-      fail(ExitCode::io, "{}: cannot write: {}", path, std::strerror(errno));
+    if (!out || !write_all(out.get(), text)) fail(ExitCode::io, "{}: cannot write: {}", path, std::strerror(errno));
   }
   file.commit();
 }
@@ -209,9 +208,7 @@ void RankBoard::write(const RankLine& line) const {
   Descriptor file(::open(path_.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!file && errno == ENOENT) return;
   const off_t offset = (std::int64_t{line.rank} + 1) * rank_line_bytes;
-  const bool written = file &&
-                       ::pwrite(file.get(), text.data(), text.size(), offset) == static_cast<ssize_t>(text.size()) &&
-                       ::close(file.release()) == 0;
+  const bool written = file && write_all_at(file.get(), text, offset) && ::close(file.release()) == 0;
   if (!written) fail(ExitCode::io, "{}: cannot write: {}", path_, std::strerror(errno));
 }
 

@@ -13,6 +13,8 @@
 #include "kernels/core/error.hpp"
 #include "src/cli/log.hpp"
 #include "src/health/stall_report.hpp"
+#include "src/output/safe_text.hpp"
+#include "src/output/standard_streams.hpp"
 #include "src/run/run_ending.hpp"
 #include "src/run/utc_text.hpp"
 
@@ -30,16 +32,6 @@ constexpr double report_age_s = 60;
 
 double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
-/// Writes to standard error without its lock, which the thread that hangs may hold.
-void write_to_stderr(const std::string& text) {
-  std::string_view rest = text;
-  while (!rest.empty()) {
-    const ssize_t count = ::write(STDERR_FILENO, rest.data(), rest.size());
-    if (count <= 0) return;
-    rest.remove_prefix(static_cast<std::size_t>(count));
-  }
 }
 
 }  // namespace
@@ -159,7 +151,7 @@ void Watchdog::end_job(const std::stop_token& stop) {
       std::string text = fmt::format("causeway: watchdog: {}\n", stall.reason);
       for (std::size_t rank = 0; rank < all.size(); ++rank)
         if (all[rank] || files()) text += fmt::format("  {}\n", stall.ranks[rank]);
-      write_to_stderr(text);
+      write_log(safe_lines(text));
       if (const auto open = files(); open && !open->exit_file.empty()) {
         try {
           write_ending(std::filesystem::path(open->exit_file).parent_path().string(),
@@ -168,7 +160,7 @@ void Watchdog::end_job(const std::stop_token& stop) {
                         .step = rank_progress_->snapshot().position.step,
                         .ranks = stall.ranks});
         } catch (const std::exception& error) {
-          write_to_stderr(fmt::format("causeway: {}\n", error.what()));
+          write_log(fmt::format("causeway: {}\n", one_line(error.what())));
         }
       }
       remove_temporary_files();

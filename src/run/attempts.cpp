@@ -36,7 +36,7 @@ void append_line(const std::string& path, const nlohmann::ordered_json& line) {
   std::string text = last == '\n' ? "" : "\n";
   text += line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   text += '\n';
-  if (::write(file.get(), text.data(), text.size()) != std::ssize(text) || ::fsync(file.get()) != 0)
+  if (!write_all(file.get(), text) || ::fsync(file.get()) != 0)
     fail(ExitCode::io, "{}: cannot write: {}", path, std::strerror(errno));
 }
 

@@ -56,7 +56,7 @@ ExitCode Trainer::run() {
 }
 
 ExitCode Trainer::train() {
-  log_.info("{}", plan());
+  log_.paragraph(plan() + "\n");
   // A signal that came before the first step: there is no new state to keep.
   const bool stop = runtime_.mesh.world.max(std::int64_t{signals_.raised()}) != 0;
   if (stop && step_ < settings_.steps) return ExitCode::requeue;

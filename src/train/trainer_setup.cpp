@@ -121,7 +121,8 @@ void Trainer::open_run_directory(const Config& config) {
     if (world.rank() != 0) return;
     const std::filesystem::path run = settings_.run;
     write_start(settings_.run, {.config = config(settings_), .environment = environment, .resumed_step = step_});
-    metrics_.emplace(run / "metrics.jsonl", step_);
+    metrics_.emplace((run / "metrics.jsonl").string(), step_,
+                     [this](const std::string& text) { log_.warn("{}", text); });
   });
   checkpoints_.emplace(settings_, runtime_, log_, start_.damaged,
                        [rank_progress = rank_progress_](CheckpointStage stage, const std::string& path) {

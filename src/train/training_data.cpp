@@ -4,9 +4,9 @@
 #include <cerrno>
 #include <cmath>
 #include <cstdlib>
-#include <filesystem>
 #include <numeric>
 
+#include "io/file/look_up.hpp"
 #include "kernels/core/random.hpp"
 #include "src/runtime/host_copy.hpp"
 
@@ -34,7 +34,8 @@ DataMixture DataMixture::open(const std::vector<std::string>& sources, std::int6
   require(!sources.empty(), "--data is missing: expected at least one dataset, as causeway import writes them");
   DataMixture mixture;
   for (const std::string& source : sources) {
-    const auto [path, weight] = std::filesystem::exists(source) ? std::pair(source, 1.0) : parse_source(source);
+    const auto [path, weight] =
+        kind_of(source) != std::filesystem::file_type::not_found ? std::pair(source, 1.0) : parse_source(source);
     const Dataset& dataset = mixture.datasets.emplace_back(path);
     mixture.weights.push_back(weight);
     require(dataset.tokens() > 0, "{}: the dataset has no tokens", path);

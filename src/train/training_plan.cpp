@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "kernels/core/integer.hpp"
+#include "src/output/safe_text.hpp"
 
 namespace causeway {
 namespace {
@@ -42,7 +43,8 @@ std::string describe_plan(const TrainSettings& settings, const Mesh& mesh, const
       settings.steps);
   text += settings.dry_run ? '\n' + choice : fmt::format("\nstrategies: {}", settings.compute.strategy);
   for (const Dataset& dataset : data.datasets)
-    text += fmt::format("\ndata: {}, {} documents, {} tokens", dataset.path(), dataset.documents(), dataset.tokens());
+    text += fmt::format("\ndata: {}, {} documents, {} tokens", one_line(dataset.path()), dataset.documents(),
+                        dataset.tokens());
   return text;
 }
 

@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "io/file/descriptor.hpp"
 #include "kernels/core/error.hpp"
 
 namespace causeway {
@@ -20,21 +21,6 @@ namespace {
 constexpr std::string_view enter_sequence = "\033[?1049h\033[?25l\033[H\033[2J";  // alternate screen, no cursor, empty
 constexpr std::string_view leave_sequence = "\033[0m\033[?25h\033[?1049l";
 constexpr char control_z = 26;
-
-/// Returns false where writing fails.
-bool write_all(std::string_view text) noexcept {
-  while (!text.empty()) {
-    const ssize_t written = ::write(STDOUT_FILENO, text.data(), text.size());
-    if (written < 0 && errno == EAGAIN) {  // another program has made the terminal non-blocking
-      pollfd out{.fd = STDOUT_FILENO, .events = POLLOUT};
-      ::poll(&out, 1, 100);
-      continue;
-    }
-    if (written < 0 && errno != EINTR) return false;
-    if (written > 0) text.remove_prefix(static_cast<std::size_t>(written));
-  }
-  return true;
-}
 
 std::string_view variable(const char* name) {
   const char* value = std::getenv(name);
@@ -79,12 +65,12 @@ void Screen::enter() {
         _POSIX_VDISABLE;  // Ctrl-Z is then read as a key, and the screen is restored before the program stops
     ::tcsetattr(STDIN_FILENO, TCSANOW, &keys);
   }
-  write_all(enter_sequence);
+  write_all(STDOUT_FILENO, enter_sequence);
   whole_ = true;
 }
 
 void Screen::leave() noexcept {
-  write_all(leave_sequence);
+  write_all(STDOUT_FILENO, leave_sequence);
   if (before_) ::tcsetattr(STDIN_FILENO, TCSANOW, &*before_);
 }
 
@@ -101,7 +87,7 @@ void Screen::draw(const std::vector<std::string>& lines) {
     if (row < shown_.size() ? line == shown_[row] : line.empty()) continue;
     text += fmt::format("\033[{};1H\033[2K{}", row + 1, line);
   }
-  if (!write_all(text)) fail(ExitCode::io, "cannot write to the terminal: {}", std::strerror(errno));
+  if (!write_all(STDOUT_FILENO, text)) fail(ExitCode::io, "cannot write to the terminal: {}", std::strerror(errno));
   shown_ = lines;
   size_ = size;
   whole_ = false;

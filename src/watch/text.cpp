@@ -4,29 +4,10 @@
 #include <iterator>
 #include <span>
 
+#include "src/output/safe_text.hpp"
+
 namespace causeway {
 namespace {
-
-struct Character {
-  std::uint32_t code = 0;
-  std::size_t bytes = 1;
-};
-
-/// The first character of `text`, which is not empty; code 0 for a byte that begins no valid character.
-Character first_character(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
-  const std::uint8_t lead = byte(0);
-  if (lead < 0x80) return {.code = lead};
-  const std::size_t bytes = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-  if (lead < 0xc2 || lead > 0xf4 || text.size() < bytes) return {};
-  std::uint32_t code = lead & (0xffu >> (bytes + 1));
-  for (std::size_t i = 1; i < bytes; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return {};
-    code = code << 6 | (byte(i) & 0x3fu);
-  }
-  constexpr std::uint32_t shortest[] = {0, 0, 0x80, 0x800, 0x10000};
-  return code < shortest[bytes] ? Character{} : Character{.code = code, .bytes = bytes};
-}
 
 bool is_printable(std::uint32_t code, bool unicode) {
   const auto in = [&](std::uint32_t low, std::uint32_t high) { return code >= low && code <= high; };
