@@ -49,7 +49,7 @@ File File::open(const std::string& path, Access access, ExitCode damaged) {
   } else {
     require(require_file(path) == std::filesystem::file_type::regular, "{}: is not a regular file", path);
     // libHDF5 says of a file that it cannot open only that it is not HDF5.
-    const Descriptor readable(posix_check(::open(path.c_str(), O_RDONLY | O_CLOEXEC), path, "open"));
+    Descriptor(posix_check(::open(path.c_str(), O_RDONLY | O_CLOEXEC), path, "open"));
     const htri_t recognised = H5Fis_hdf5(path.c_str());
     check(recognised, path, "read", ExitCode::io);
     require(recognised > 0, "{}: is not an HDF5 file", path);
