@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <deque>
+#include <memory_resource>
 #include <numeric>
 #include <set>
 
@@ -52,25 +54,52 @@ struct DocumentQueue {
 };
 using Item = DocumentQueue::Item;
 
-/// The state of a policy between two packs. Each policy uses its own members.
-struct PolicyState {
-  std::optional<Item> waiting;                                // in_order
-  std::set<std::pair<std::int64_t, std::int64_t>> by_length;  // greedy: (-length, number) of `window`
-  std::deque<Item> window;                                    // greedy
-  std::deque<Pack> packs;                                     // first_fit_decreasing
+/// The documents that greedy chooses from. The longest is first, the earliest of equally long ones before the others.
+struct LongestFirst {
+  using is_transparent = void;
+  bool operator()(const Item& a, const Item& b) const {
+    return a.piece.size() != b.piece.size() ? a.piece.size() > b.piece.size() : a.number < b.number;
+  }
+  bool operator()(const Item& a, std::int64_t tokens) const { return a.piece.size() > tokens; }
 };
 
-using Policy = std::optional<Pack> (*)(DocumentQueue&, PolicyState&);
+/// The free tokens of the packs of one window, for first-fit: finds the first pack with enough of them in O(log packs).
+class FreeTokens {
+ public:
+  FreeTokens(std::size_t packs, std::int64_t each) : leaves_(std::bit_ceil(packs)), most_(2 * leaves_, each) {}
+  /// The first pack with at least `tokens`, which one must have. Takes them from it.
+  std::size_t take(std::int64_t tokens) {
+    std::size_t node = 1;
+    while (node < leaves_) node = most_[2 * node] >= tokens ? 2 * node : 2 * node + 1;
+    const std::size_t pack = node - leaves_;
+    most_[node] -= tokens;
+    for (node /= 2; node >= 1; node /= 2) most_[node] = std::max(most_[2 * node], most_[2 * node + 1]);
+    return pack;
+  }
 
-Pack in_arrival_order(std::vector<Item> items) {
+ private:
+  std::size_t leaves_;              // a power of two
+  std::vector<std::int64_t> most_;  // [1, leaves): the larger of nodes 2i and 2i+1; [leaves, 2·leaves): of each pack
+};
+
+/// The state of a policy between two packs. Each policy uses its own members.
+struct PolicyState {
+  std::optional<Item> waiting;  // in_order
+  std::vector<Item> chosen;     // greedy: of the pack that is filled; kept for its memory
+  std::pmr::unsynchronized_pool_resource nodes;
+  std::pmr::set<Item, LongestFirst> window{&nodes};  // greedy
+  std::deque<Pack> packs;                            // first_fit_decreasing
+};
+
+/// Fills an empty pack, or leaves it empty at the end.
+using Policy = void (*)(DocumentQueue&, PolicyState&, Pack&);
+
+void add_in_arrival_order(std::vector<Item>& items, Pack& pack) {
   std::sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return a.number < b.number; });
-  Pack pack;
   for (const Item& item : items) pack.pieces.push_back(item.piece);
-  return pack;
 }
 
-std::optional<Pack> in_order(DocumentQueue& queue, PolicyState& state) {
-  Pack pack;
+void in_order(DocumentQueue& queue, PolicyState& state, Pack& pack) {
   std::int64_t free_tokens = queue.options.pack_tokens;
   if (!state.waiting) state.waiting = queue.next();
   while (state.waiting && state.waiting->piece.size() <= free_tokens) {
@@ -78,46 +107,35 @@ std::optional<Pack> in_order(DocumentQueue& queue, PolicyState& state) {
     pack.pieces.push_back(state.waiting->piece);
     state.waiting = queue.next();
   }
-  if (pack.pieces.empty()) return std::nullopt;
-  return pack;
 }
 
-std::optional<Pack> split(DocumentQueue& queue, PolicyState&) {
-  Pack pack;
+void split(DocumentQueue& queue, PolicyState&, Pack& pack) {
   for (std::int64_t free_tokens = queue.options.pack_tokens; free_tokens > 0;) {
     const std::optional<Item> item = queue.next(free_tokens);
     if (!item) break;
     free_tokens -= item->piece.size();
     pack.pieces.push_back(item->piece);
   }
-  if (pack.pieces.empty()) return std::nullopt;
-  return pack;
 }
 
-std::optional<Pack> greedy(DocumentQueue& queue, PolicyState& state) {
-  std::vector<Item> chosen;
+void greedy(DocumentQueue& queue, PolicyState& state, Pack& pack) {
+  state.chosen.clear();
   for (std::int64_t free_tokens = queue.options.pack_tokens; free_tokens > 0;) {
     while (static_cast<std::int64_t>(state.window.size()) < queue.options.window) {
       const std::optional<Item> item = queue.next();
       if (!item) break;
-      state.window.push_back(*item);
-      state.by_length.emplace(-item->piece.size(), item->number);
+      state.window.insert(*item);
     }
-    const auto longest = state.by_length.lower_bound({-free_tokens, 0});  // the earliest document of this length
-    if (longest == state.by_length.end()) break;
-    const auto chosen_item =
-        std::lower_bound(state.window.begin(), state.window.end(), longest->second,
-                         [](const Item& item, std::int64_t number) { return item.number < number; });
-    free_tokens -= chosen_item->piece.size();
-    chosen.push_back(*chosen_item);
-    state.window.erase(chosen_item);
-    state.by_length.erase(longest);
+    const auto longest = state.window.lower_bound(free_tokens);  // the earliest document of this length
+    if (longest == state.window.end()) break;
+    free_tokens -= longest->piece.size();
+    state.chosen.push_back(*longest);
+    state.window.erase(longest);
   }
-  if (chosen.empty()) return std::nullopt;
-  return in_arrival_order(std::move(chosen));
+  add_in_arrival_order(state.chosen, pack);
 }
 
-std::optional<Pack> first_fit_decreasing(DocumentQueue& queue, PolicyState& state) {
+void first_fit_decreasing(DocumentQueue& queue, PolicyState& state, Pack& pack) {
   if (state.packs.empty()) {
     std::vector<Item> window;
     while (static_cast<std::int64_t>(window.size()) < queue.options.window) {
@@ -128,23 +146,17 @@ std::optional<Pack> first_fit_decreasing(DocumentQueue& queue, PolicyState& stat
     std::stable_sort(window.begin(), window.end(),
                      [](const Item& a, const Item& b) { return a.piece.size() > b.piece.size(); });
     std::vector<std::vector<Item>> bins;
-    std::vector<std::int64_t> free_tokens;
+    FreeTokens free_tokens(window.size(), queue.options.pack_tokens);  // at most one pack a document
     for (const Item& item : window) {
-      auto bin = std::find_if(free_tokens.begin(), free_tokens.end(),
-                              [&](std::int64_t left) { return left >= item.piece.size(); });
-      if (bin == free_tokens.end()) {
-        bins.emplace_back();
-        bin = free_tokens.insert(bin, queue.options.pack_tokens);
-      }
-      *bin -= item.piece.size();
-      bins[static_cast<std::size_t>(bin - free_tokens.begin())].push_back(item);
+      const std::size_t bin = free_tokens.take(item.piece.size());
+      if (bin == bins.size()) bins.emplace_back();
+      bins[bin].push_back(item);
     }
-    for (auto& bin : bins) state.packs.push_back(in_arrival_order(std::move(bin)));
+    for (auto& bin : bins) add_in_arrival_order(bin, state.packs.emplace_back());
   }
-  if (state.packs.empty()) return std::nullopt;
-  Pack pack = std::move(state.packs.front());
+  if (state.packs.empty()) return;
+  pack = std::move(state.packs.front());
   state.packs.pop_front();
-  return pack;
 }
 
 struct PolicyRow {
@@ -196,7 +208,18 @@ Packer::Packer(const PackingOptions& options, PieceSource source) : state_(std::
 
 Packer::~Packer() = default;
 
-std::optional<Pack> Packer::next() { return state_->next(state_->queue, state_->policy_state); }
+bool Packer::next(Pack& pack) {
+  pack.pieces.clear();
+  state_->next(state_->queue, state_->policy_state, pack);
+  return !pack.pieces.empty();
+}
+
+std::optional<Pack> Packer::next() {
+  Pack pack;
+  if (!next(pack)) return std::nullopt;
+  return pack;
+}
+
 std::int64_t Packer::documents_cut() const { return state_->queue.cut; }
 
 PieceSource documents_of(std::span<const std::int64_t> cu_seqlens, std::int32_t dataset) {
@@ -211,9 +234,9 @@ PieceSource documents_of(std::span<const std::int64_t> cu_seqlens, std::int32_t 
 PackingStatistics measure_packing(const PackingOptions& options, PieceSource source) {
   PackingStatistics statistics{.pack_tokens = options.pack_tokens};
   Packer packer(options, std::move(source));
-  while (const std::optional<Pack> pack = packer.next()) {
-    const auto pieces = static_cast<std::int64_t>(pack->pieces.size());
-    const std::int64_t tokens = pack->tokens();
+  for (Pack pack; packer.next(pack);) {
+    const auto pieces = static_cast<std::int64_t>(pack.pieces.size());
+    const std::int64_t tokens = pack.tokens();
     statistics.least_tokens = statistics.packs == 0 ? tokens : std::min(statistics.least_tokens, tokens);
     statistics.most_pieces = std::max(statistics.most_pieces, pieces);
     ++statistics.packs;

@@ -47,6 +47,8 @@ class Packer {
   Packer(const PackingOptions& options, PieceSource source);
   ~Packer();
   std::optional<Pack> next();
+  /// Replaces `pack` and reuses its memory. False, and an empty pack, at the end.
+  bool next(Pack& pack);
   std::int64_t documents_cut() const;  ///< so far
 
  private:

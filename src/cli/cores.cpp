@@ -48,6 +48,13 @@ int fair_threads(int local_ranks) {
   return std::max(1, CPU_COUNT(&own.cores) / std::max(1, local_ranks));
 }
 
+int most_local_ranks() {
+  // The messages of a collective grow with the square of the ranks: on 2 cores, 64 ranks take a second a step, and 512
+  // a minute.
+  constexpr int always_allowed = 64, per_core = 16, most = 256;
+  return std::clamp(per_core * fair_threads(1), always_allowed, most);
+}
+
 void compute_with(int threads) {
   const char* chosen = std::getenv("OMP_NUM_THREADS");
   if (chosen == nullptr || *chosen == '\0') set_threads(threads);

@@ -10,6 +10,9 @@ namespace causeway {
 int fair_threads(Communicator& ranks);
 int fair_threads(int local_ranks);
 
+/// The largest number of ranks that are threads of this process. Beyond it, the ranks only wait for each other.
+int most_local_ranks();
+
 /// Sets the number of threads that kernels called by this thread use, unless OMP_NUM_THREADS is set.
 void compute_with(int threads);
 

@@ -10,7 +10,7 @@ std::span<const ExitCodeRow> exit_codes() {
       {ExitCode::corrupt, "corrupt", "a checkpoint or dataset is damaged"},
       {ExitCode::non_finite, "non_finite", "the loss became infinite or NaN"},
       {ExitCode::io, "io", "reading or writing a file failed"},
-      {ExitCode::requeue, "requeue", "checkpointed after a signal: start it again"},
+      {ExitCode::requeue, "requeue", "stopped by a signal: start it again"},
       {ExitCode::watchdog, "watchdog", "no progress for too long"},
   };
   return table;

@@ -59,8 +59,10 @@ ExitCode launch_processes(const LaunchOptions& options, const std::function<Exit
 }
 
 ExitCode launch_threads(const LaunchOptions& options, const std::function<ExitCode(Communicator)>& body) {
-  constexpr int most = 1024;
-  require(options.ranks >= 1 && options.ranks <= most, "--ranks is {}, expected 1 to {}", options.ranks, most);
+  require(options.ranks >= 1 && options.ranks <= most_local_ranks(),
+          "--ranks is {}, expected 1 to {}: the ranks of --transport local are threads of this process, which has {} "
+          "cores; start more ranks with mpirun",
+          options.ranks, most_local_ranks(), fair_threads(1));
   require(options.ranks == 1 || hdf5::thread_safe(),
           "--ranks is {}, but this HDF5 library is not thread-safe: start processes with mpirun instead",
           options.ranks);

@@ -85,6 +85,27 @@ void require_same_data_order(const hdf5::Object& state, const TrainSettings& set
   }
 }
 
+/// A cursor that no run can have reached is damage: finding its place in the data would take as long as it is large.
+void check_cursor(const hdf5::Object& state, const TrainingState& run) {
+  // Every pack has at least one token.
+  require(run.cursor >= 0 && run.cursor <= run.tokens_seen, "{}: cursor is {}, expected 0 to {}, the tokens seen",
+          state.where(), run.cursor, run.tokens_seen);
+  if (state.has_attribute("most_packs_a_step")) {
+    const double most = static_cast<double>(run.step) * static_cast<double>(run.most_packs_a_step);
+    require(run.most_packs_a_step >= 1 && static_cast<double>(run.cursor) <= most,
+            "{}: cursor is {}, expected at most {:.0f}, {} packs in each of {} steps", state.where(), run.cursor, most,
+            run.most_packs_a_step, run.step);
+  }
+  // Two packs in a row have more tokens than one holds, except at the end of a window of first_fit_decreasing.
+  if (state.has_attribute("pack_tokens") && state.string_attribute("policy") != "first_fit_decreasing") {
+    const double least =
+        static_cast<double>(run.cursor / 2) * static_cast<double>(state.integer_attribute("pack_tokens"));
+    require(static_cast<double>(run.tokens_seen) >= least,
+            "{}: cursor is {}, but {} tokens were seen, expected at least {:.0f} in as many packs", state.where(),
+            run.cursor, run.tokens_seen, least);
+  }
+}
+
 }  // namespace
 
 TrainingState training_state_of(const Checkpoint& checkpoint) {
@@ -93,13 +114,14 @@ TrainingState training_state_of(const Checkpoint& checkpoint) {
     const TrainingState run{.step = state.integer_attribute("step"),
                             .tokens_seen = state.integer_attribute("tokens_seen"),
                             .cursor = state.integer_attribute("cursor"),
+                            .most_packs_a_step = state.has_attribute("most_packs_a_step")
+                                                     ? state.integer_attribute("most_packs_a_step")
+                                                     : 0,
                             .seed = state.integer_attribute("seed"),
                             .loss = state.number_attribute("loss")};
     const std::int64_t step = checkpoint.manifest() ? checkpoint.manifest()->step : run.step;
     require(run.step == step && step >= 0, "{}: step is {}, expected {}", state.where(), run.step, step);
-    // Every pack has at least one token.
-    require(run.cursor >= 0 && run.cursor <= run.tokens_seen, "{}: cursor is {}, expected 0 to {}, the tokens seen",
-            state.where(), run.cursor, run.tokens_seen);
+    check_cursor(state, run);
     try {
       model_options_of(checkpoint);
       parse_dtype(checkpoint.text("dtype"));
@@ -214,6 +236,7 @@ std::optional<PublishedCheckpoint> RunCheckpoints::save(const TrainingState& sta
   kept.insert({{"step", state.step},
                {"tokens_seen", state.tokens_seen},
                {"cursor", state.cursor},
+               {"most_packs_a_step", state.most_packs_a_step},
                {"seed", settings_.seed},
                {"loss", state.loss},
                {"strategies", settings_.compute.strategy}});

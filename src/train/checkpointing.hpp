@@ -39,6 +39,8 @@ Model::Options model_to_train(const TrainSettings& settings, const StartingPoint
 /// The state of a run in addition to weights and optimizer.
 struct TrainingState {
   std::int64_t step = 0, tokens_seen = 0, cursor = 0;  ///< cursor: number of packs taken from the sequence
+  /// The largest number of packs that a step took, over all attempts; 0 in checkpoints of versions before 0.3.
+  std::int64_t most_packs_a_step = 0;
   std::int64_t seed = 0;
   double loss = 0;
 };

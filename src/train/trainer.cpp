@@ -38,15 +38,15 @@ ExitCode Trainer::run() {
   try {
     const ExitCode code = train();
     rank_progress_->enter(Phase::done);
-    write_exit(code, code == ExitCode::ok ? "done"
-                     : step_ == 0         ? "stopped by a signal before the first step"
-                                          : "checkpointed after a signal");
+    write_exit(code, code == ExitCode::ok ? "done" : "checkpointed after a signal");
     if (code == ExitCode::requeue) say_how_to_resume();
     return code;
   } catch (const AgreedError& error) {
     finish_checkpoint();
     write_exit(error.code(), error.what());
-    throw;
+    if (error.code() != ExitCode::requeue) throw;
+    say_how_to_resume();  // a signal came before the first step
+    return error.code();
   } catch (const PeerFailed&) {
     throw;  // the rank that failed has reported it
   } catch (const std::exception& exception) {
@@ -57,9 +57,7 @@ ExitCode Trainer::run() {
 
 ExitCode Trainer::train() {
   log_.paragraph(plan() + "\n");
-  // A signal that came before the first step: there is no new state to keep.
-  const bool stop = runtime_.mesh.world.max(std::int64_t{signals_.raised()}) != 0;
-  if (stop && step_ < settings_.steps) return ExitCode::requeue;
+  if (step_ < settings_.steps) agree_on_signals_before_first_step();
   const bool evaluates = !valid_.datasets.empty();
   if (evaluates && step_ == 0) evaluate_before_training();
   const WallClock since_start;
@@ -153,6 +151,7 @@ Trainer::DealtPacks Trainer::deal_packs() {
       packs.flops += training_flops(model_, segments_of(pack));
       if (group == runtime_.mesh.data_index) packs.own.push_back(std::move(pack));
     }
+  first_step_dealt_ = true;
   return packs;
 }
 
@@ -224,6 +223,7 @@ double Trainer::evaluate() {
   for (std::int64_t index = 0; settings_.eval_packs == 0 || index < settings_.eval_packs; ++index) {
     const std::optional<Pack> pack = packer.next();
     if (!pack) break;
+    if (index % runtime_.mesh.data_size == 0) agree_on_signals_before_first_step();
     if (index % runtime_.mesh.data_size != runtime_.mesh.data_index) continue;
     rank_progress_->enter(Phase::evaluate);
     const PackOnRank work = place_pack(valid_, *pack, layout_, runtime_);
@@ -254,7 +254,11 @@ void Trainer::evaluate_before_training() {
 void Trainer::save(TrainingStep& step) {
   rank_progress_->enter(Phase::checkpoint);
   const WallClock watch;
-  const TrainingState run{.step = step_, .tokens_seen = tokens_seen_, .cursor = packs_->cursor(), .loss = loss_};
+  const TrainingState run{.step = step_,
+                          .tokens_seen = tokens_seen_,
+                          .cursor = packs_->cursor(),
+                          .most_packs_a_step = most_packs_a_step_,
+                          .loss = loss_};
   step.add(checkpoints_->save(run, model_, *optimizer_));
   if (step.stop || step_ == settings_.steps) step.add(checkpoints_->finish());
   step.checkpoint_s = watch.seconds();

@@ -48,6 +48,10 @@ class Trainer {
     double loss = 0, seconds = 0;
   };
 
+  void get_ready(const Config& config);
+  void hear_signals() const;
+  void agree_on_signals_before_first_step();
+  void write_exit_of_stopped_start(const AgreedError& error) const;
   void choose_operator_strategies();
   void set_initial_state();
   void make_run_directory();
@@ -82,6 +86,8 @@ class Trainer {
   std::string choice_;  // explains how the strategies were chosen
   Log log_;
   const StopSignals& signals_;
+  bool first_step_dealt_ = false;   // the first step of this attempt has its packs
+  std::int64_t most_packs_a_step_;  // of all attempts: bounds the checkpoint's cursor
   DataMixture data_, valid_;
   StartingPoint start_;
   Model model_;

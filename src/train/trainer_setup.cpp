@@ -3,6 +3,8 @@
 #include <chrono>
 #include <filesystem>
 
+#include "src/cli/progress.hpp"
+#include "src/run/run_ending.hpp"
 #include "src/runtime/gemm_rate.hpp"
 #include "src/runtime/strategy_choice.hpp"
 #include "src/train/run_directory.hpp"
@@ -34,21 +36,61 @@ Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicat
       layout_(parse_layout(settings.compute.layout)),
       log_(runtime_.mesh.world.rank()),
       signals_(signals),
-      start_(find_starting_point(settings_, runtime_.mesh.world, log_, [&] { rank_progress_->heartbeat(); })),
+      most_packs_a_step_(settings.accumulate * runtime_.mesh.data_size),
+      start_(find_starting_point(settings_, runtime_.mesh.world, log_, [&] { hear_signals(); })),
       model_(model_to_train(settings_, start_, runtime_.mesh.world)) {
   inject_nan(faults_, rank_progress_, model_);
   const std::int64_t vocabulary = model_.options().shape.vocabulary;
   data_ = open_on_all(settings_.data, vocabulary, settings_, runtime_.mesh.world);
   valid_ = open_on_all(settings_.valid_data, vocabulary, settings_, runtime_.mesh.world);
-  packs_.emplace(data_, packing_of(settings_), static_cast<std::uint64_t>(settings_.seed));
+  collectively(runtime_.mesh.world, [&] { data_.refuse_too_large_packs(settings_.pack_tokens); });
   if (!settings_.dry_run) make_run_directory();
+  try {
+    get_ready(config);
+  } catch (const AgreedError& error) {
+    if (error.code() == ExitCode::requeue && !settings_.dry_run) write_exit_of_stopped_start(error);
+    throw;
+  }
+}
+
+/// The parts of the start that can take long; on a signal they end.
+void Trainer::get_ready(const Config& config) {
+  packs_.emplace(data_, packing_of(settings_), static_cast<std::uint64_t>(settings_.seed),
+                 [this] { agree_on_signals_before_first_step(); });
   rank_progress_->enter(Phase::start);
   choose_operator_strategies();
   if (settings_.dry_run) return;
+  agree_on_signals_before_first_step();
   rank_progress_->enter(Phase::restore);
   model_.parameters().allocate(runtime_.stream, runtime_.mesh.world.size());
   set_initial_state();
   open_run_directory(config);
+}
+
+/// Before the first step there is no new state to keep: a signal ends the run at once. For work that a rank does
+/// without the others, inside collectively().
+void Trainer::hear_signals() const {
+  rank_progress_->heartbeat();
+  if (signals_.raised())
+    fail(ExitCode::requeue, "stopped by a signal before the first step; {}",
+         start_.resumes ? "the checkpoint from which it resumes is unchanged" : "there was nothing to checkpoint yet");
+}
+
+/// The same for work that all ranks do in the same way; called at the same points on each.
+void Trainer::agree_on_signals_before_first_step() {
+  if (first_step_dealt_)
+    rank_progress_->heartbeat();
+  else
+    collectively(runtime_.mesh.world, [&] { hear_signals(); });
+}
+
+void Trainer::write_exit_of_stopped_start(const AgreedError& error) const {
+  if (runtime_.mesh.world.rank() != 0) return;
+  try {
+    write_failed_start(settings_.run, error);
+  } catch (const Error& failure) {
+    log_.warn("{}", failure.what());  // the run ends anyway, and its end is reported
+  }
 }
 
 /// Each operator's strategy: the one --strategy names; else, in a resumed run, the one it had before, so that the run
@@ -82,7 +124,9 @@ void Trainer::set_initial_state() {
     step_ = run.step;
     tokens_seen_ = run.tokens_seen;
     loss_ = run.loss;
-    packs_->advance_to(run.cursor);
+    most_packs_a_step_ = std::max(most_packs_a_step_, run.most_packs_a_step);
+    Progress progress("packs of earlier steps", run.cursor, "packs", log_.speaks());
+    packs_->advance_to(run.cursor, [&](std::int64_t done) { progress.update(done); });
     log_.info("resumed from {} (step {}, {} tokens seen)", start_.checkpoint->path(), step_, tokens_seen_);
   }
   start_.checkpoint.reset();

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstdlib>
+#include <limits>
 #include <numeric>
 
 #include "io/file/look_up.hpp"
@@ -28,6 +29,18 @@ std::pair<std::string, double> parse_source(const std::string& source) {
   return {source.substr(0, colon), weight};
 }
 
+/// Multiplies all weights by one power of two, which is exact, so that their sum neither overflows nor is subnormal.
+void bring_into_range(std::vector<double>& weights) {
+  int exponent = 0;
+  std::frexp(*std::ranges::max_element(weights), &exponent);
+  constexpr int safe = 512;
+  if (exponent > -safe && exponent < safe) return;
+  for (double& weight : weights) weight = std::ldexp(weight, -exponent);
+}
+
+/// The smallest share of all weights with which a dataset can be drawn: a random number has 53 bits.
+constexpr double smallest_share = 1e-15;
+
 }  // namespace
 
 DataMixture DataMixture::open(const std::vector<std::string>& sources, std::int64_t vocabulary) {
@@ -42,7 +55,28 @@ DataMixture DataMixture::open(const std::vector<std::string>& sources, std::int6
     require(dataset.vocabulary_size() <= vocabulary, "{}: vocabulary_size is {}, expected at most the model's {}", path,
             dataset.vocabulary_size(), vocabulary);
   }
+  bring_into_range(mixture.weights);
+  const double all = std::accumulate(mixture.weights.begin(), mixture.weights.end(), 0.0);
+  for (std::size_t d = 0; d < sources.size(); ++d)
+    require(
+        mixture.weights[d] / all >= smallest_share,
+        "--data {}: the weight is {:.1e} of all weights, expected at least {:.0e}: no document would be drawn from it",
+        sources[d], mixture.weights[d] / all, smallest_share);
   return mixture;
+}
+
+std::int64_t DataMixture::tokens() const {
+  return std::accumulate(datasets.begin(), datasets.end(), std::int64_t{0},
+                         [](std::int64_t sum, const Dataset& dataset) { return sum + dataset.tokens(); });
+}
+
+void DataMixture::refuse_too_large_packs(std::int64_t pack_tokens) const {
+  constexpr std::int64_t always_allowed = std::int64_t{1} << 20, most_repeats = 16;
+  const std::int64_t most = std::max(always_allowed, most_repeats * tokens());
+  require(pack_tokens <= most,
+          "--pack-tokens is {}, but the data have {} tokens; expected at most {}: a larger pack would only repeat the "
+          "same documents",
+          pack_tokens, tokens(), most);
 }
 
 void DataMixture::refuse_longer(std::int64_t most) const {
@@ -57,36 +91,58 @@ void DataMixture::refuse_longer(std::int64_t most) const {
   }
 }
 
-PackSequence::PackSequence(const DataMixture& data, const PackingOptions& packing, std::uint64_t seed)
-    : seed_(seed), datasets_(data.datasets.size()), packer_(packing, [this] { return std::optional(draw()); }) {
+PackSequence::PackSequence(const DataMixture& data, const PackingOptions& packing, std::uint64_t seed,
+                           std::function<void()> between)
+    : seed_(seed),
+      between_(std::move(between)),
+      datasets_(data.datasets.size()),
+      packer_(packing, [this] { return std::optional(draw()); }) {
   std::partial_sum(data.weights.begin(), data.weights.end(), std::back_inserter(cumulative_weights_));
   for (std::size_t d = 0; d < datasets_.size(); ++d) {
+    ShuffledPieces& source = datasets_[d];
     const auto cu_seqlens = data.datasets[d].cu_seqlens();
     for (std::int64_t document = 0; document + 1 < std::ssize(cu_seqlens); ++document) {
       const std::int64_t length = cu_seqlens[document + 1] - cu_seqlens[document];
       const std::int64_t longest =
           packing.long_documents == LongDocuments::cut ? packing.pack_tokens : std::max<std::int64_t>(1, length);
-      for (std::int64_t begin = 0; begin < length; begin += longest)
-        datasets_[d].pieces.push_back({.dataset = static_cast<std::int32_t>(d),
-                                       .document = document,
-                                       .begin = begin,
-                                       .end = std::min(length, begin + longest)});
+      for (std::int64_t begin = 0; begin < length; begin += longest) {
+        count_work();
+        source.pieces.push_back({.dataset = static_cast<std::int32_t>(d),
+                                 .document = document,
+                                 .begin = begin,
+                                 .end = std::min(length, begin + longest)});
+      }
     }
+    constexpr std::size_t most = std::numeric_limits<std::uint32_t>::max();
+    require(source.pieces.size() <= most, "{}: has {} pieces of at most --pack-tokens {}, expected at most {}",
+            data.datasets[d].path(), source.pieces.size(), packing.pack_tokens, most);
+    source.order.resize(source.pieces.size());
+    std::iota(source.order.begin(), source.order.end(), 0U);
     shuffle(d);
   }
+}
+
+void PackSequence::count_work() {
+  constexpr std::int64_t often = std::int64_t{1} << 18;  // some milliseconds
+  if (++work_ < often) return;
+  work_ = 0;
+  if (between_) between_();
 }
 
 /// Fisher-Yates shuffle. An epoch's order depends on seed, dataset and epoch, and on the order before it.
 void PackSequence::shuffle(std::size_t dataset) {
   ShuffledPieces& source = datasets_[dataset];
   const RandomStream random(seed_, first_shuffle_stream * (dataset + 1) + source.epoch);
-  for (std::size_t i = source.pieces.size(); i > 1; --i)
-    std::swap(source.pieces[i - 1], source.pieces[random.below(i, i)]);
+  for (std::size_t i = source.order.size(); i > 1; --i) {
+    count_work();
+    std::swap(source.order[i - 1], source.order[random.below(i, i)]);
+  }
   source.drawn = 0;
   ++source.epoch;
 }
 
 Piece PackSequence::draw() {
+  count_work();
   std::size_t dataset = 0;
   if (datasets_.size() > 1) {
     const double at = RandomStream(seed_, dataset_choice_stream).uniform(draws_++) * cumulative_weights_.back();
@@ -94,8 +150,8 @@ Piece PackSequence::draw() {
         std::upper_bound(cumulative_weights_.begin(), cumulative_weights_.end() - 1, at) - cumulative_weights_.begin());
   }
   ShuffledPieces& source = datasets_[dataset];
-  if (source.drawn == source.pieces.size()) shuffle(dataset);
-  return source.pieces[source.drawn++];
+  if (source.drawn == source.order.size()) shuffle(dataset);
+  return source.pieces[source.order[source.drawn++]];
 }
 
 Pack PackSequence::next() {
@@ -105,8 +161,12 @@ Pack PackSequence::next() {
   return *std::move(pack);
 }
 
-void PackSequence::advance_to(std::int64_t cursor) {
-  while (cursor_ < cursor) next();
+void PackSequence::advance_to(std::int64_t cursor, const std::function<void(std::int64_t)>& progress) {
+  constexpr std::int64_t often = 1024;
+  for (Pack pack; cursor_ < cursor; ++cursor_) {
+    packer_.next(pack);
+    if (progress && cursor_ % often == 0) progress(cursor_);
+  }
 }
 
 Packer make_packer_in_order(const DataMixture& data, const PackingOptions& packing) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,11 +17,15 @@ namespace causeway {
 struct DataMixture {
   std::vector<Dataset> datasets;
   std::vector<double> weights;
-  /// Opens every file. Throws Error(usage) for a weight that is not positive, a dataset without tokens, or a dataset
-  /// whose vocabulary is larger than `vocabulary`.
+  /// Opens every file. Throws Error(usage) for a weight that is not positive, one so small beside the others that no
+  /// document would ever be drawn, a dataset without tokens, or a dataset whose vocabulary is larger than `vocabulary`.
   static DataMixture open(const std::vector<std::string>& sources, std::int64_t vocabulary);
   /// Throws Error(usage) that names the first document with more than `most` tokens.
   void refuse_longer(std::int64_t most) const;
+  /// Throws Error(usage) where packs are so much larger than all data together that planning one would take longer
+  /// than reading the data: a pack of an endless sequence repeats the data until it is full.
+  void refuse_too_large_packs(std::int64_t pack_tokens) const;
+  std::int64_t tokens() const;  ///< of all datasets
 };
 
 /// The endless sequence of packs that a run trains on. It is the same on every rank and for every mesh. Documents are
@@ -29,27 +34,34 @@ struct DataMixture {
 /// before they are shuffled, so that the pieces of one long genome do not follow each other.
 class PackSequence {
  public:
-  PackSequence(const DataMixture& data, const PackingOptions& packing, std::uint64_t seed);
+  /// `between`, if given, is called regularly while documents are shuffled and drawn: after the same documents on every
+  /// rank, so that it may communicate. It may throw to stop.
+  PackSequence(const DataMixture& data, const PackingOptions& packing, std::uint64_t seed,
+               std::function<void()> between = {});
   PackSequence(const PackSequence&) = delete;  // the packer draws from it
   PackSequence& operator=(const PackSequence&) = delete;
 
   Pack next();
   std::int64_t cursor() const { return cursor_; }  ///< number of packs taken so far
-  /// Takes packs until that many have been taken.
-  void advance_to(std::int64_t cursor);
+  /// Takes packs until that many have been taken. `progress`, if given, is called with the number taken so far.
+  void advance_to(std::int64_t cursor, const std::function<void(std::int64_t)>& progress = {});
 
  private:
-  /// The pieces of one dataset, in the order of the current epoch.
+  /// The pieces of one dataset, and the order of the current epoch: indices of 4 bytes are shuffled, not pieces of 32.
   struct ShuffledPieces {
     std::vector<Piece> pieces;
+    std::vector<std::uint32_t> order;
     std::size_t drawn = 0;
     std::uint64_t epoch = 0;
   };
   Piece draw();
   void shuffle(std::size_t dataset);
+  void count_work();
 
   std::vector<double> cumulative_weights_;
   std::uint64_t seed_, draws_ = 0;
+  std::function<void()> between_;
+  std::int64_t work_ = 0;  // since the last call of between_
   std::vector<ShuffledPieces> datasets_;
   Packer packer_;
   std::int64_t cursor_ = 0;

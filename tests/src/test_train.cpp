@@ -141,6 +141,27 @@ TEST(Train, ASignalWritesACheckpointAndExitsWithRequeue) {
   }
 }
 
+TEST(Train, ASignalBeforeTheFirstStepIsHeardWhilePacksArePlanned) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "data.h5", 40, 90);
+  // The packs of the first step: a million, of hundreds of documents each.
+  const std::string command = train({{"pack-tokens", "60000"}, {"accumulate", "1048576"}});
+  for (const std::string ranks : {"1", "3"}) {
+    const std::string script =
+        "sh " + folder.write("script", expanded(command + " --transport local --run " + ranks + " --ranks " + ranks +
+                                                " & pid=$!\n"
+                                                "until test -s " +
+                                                ranks + "/metrics.jsonl -o -s " + ranks +
+                                                "/attempts.jsonl; do sleep 0.02; done\n"
+                                                "kill -TERM $pid\nwait $pid\n"));
+    const Outcome outcome = shell(folder, script);
+    EXPECT_EQ(outcome.exit, 75) << outcome.err;
+    EXPECT_NE(outcome.err.find("stopped by a signal"), std::string::npos) << outcome.err;
+    EXPECT_EQ(nlohmann::json::parse(testing::bytes_of(folder / (ranks + "/exit.json")))["exit_code"], 75);
+    EXPECT_FALSE(std::filesystem::exists(folder / (ranks + "/step-1")));
+  }
+}
+
 TEST(Train, FiftyStepsAgreeOnEveryMeshAndLayout) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5", 60, 90);

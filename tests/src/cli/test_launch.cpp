@@ -64,7 +64,7 @@ TEST(Launch, ExceptionsOfOtherTypesAreInternalErrors) {
 }
 
 TEST(Launch, WrongOptionsAreRefusedBeforeAnyRankStarts) {
-  const LaunchOptions table[] = {{"local", 0}, {"local", -3}, {"local", 1 << 20}, {"pigeon", 1}};
+  const LaunchOptions table[] = {{"local", 0}, {"local", -3}, {"local", 1 << 20}, {"local", 1024}, {"pigeon", 1}};
   for (const LaunchOptions& options : table) {
     try {
       launch(options, [](Communicator) -> ExitCode { throw std::logic_error("started"); });

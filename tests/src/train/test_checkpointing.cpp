@@ -176,7 +176,13 @@ TEST(Checkpointing, InvalidCheckpointsAreSkipped) {
       {"run/step-9/manifest.json: is missing", [&] { fs::create_directory(folder / "run/step-9"); }},
       {"step is 3, expected 4", [&] { forge_state(folder / "run/step-4", "step", 3); }},
       {"cursor is -1", [&] { forge_state(folder / "run/step-4", "cursor", -1); }},
-      {"cursor is 4611686018427387904", [&] { forge_state(folder / "run/step-4", "cursor", std::int64_t{1} << 62); }}};
+      {"cursor is 4611686018427387904", [&] { forge_state(folder / "run/step-4", "cursor", std::int64_t{1} << 62); }},
+      {"cursor is 1000000000, expected at most 4, 1 packs in each of 4 steps",
+       [&] {
+         forge_state(folder / "run/step-4", "tokens_seen", std::int64_t{1} << 40);
+         forge_state(folder / "run/step-4", "cursor", 1'000'000'000);
+       }},
+      {"but 5 tokens were seen, expected at least 128", [&] { forge_state(folder / "run/step-4", "tokens_seen", 5); }}};
   for (const auto& [said, damage] : table) {
     fs::remove_all(folder / "run");
     fs::copy(folder / "good", folder / "run", fs::copy_options::recursive | fs::copy_options::copy_symlinks);

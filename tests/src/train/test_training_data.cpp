@@ -88,6 +88,51 @@ TEST(PackSequence, DrawsDocumentsByWeight) {
   EXPECT_NEAR(drawn[0], 3000, 120);
 }
 
+TEST(DataMixture, WeightsOfAnySizeGiveTheSameDrawsAsTheirRatio) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "a.h5", {10, 10});
+  write_dataset(folder / "b.h5", {10, 10, 10});
+  const auto drawn = [&](const char* a, const char* b) {
+    const DataMixture data = DataMixture::open({(folder / "a.h5") + ":" + a, (folder / "b.h5") + ":" + b}, 512);
+    PackSequence packs(data, {.policy = "in_order", .pack_tokens = 10}, 1);
+    return take(packs, 200);
+  };
+  const std::vector<Pack> even = drawn("1", "1");
+  for (const char* weight : {"1e308", "1.7e308", "1e-308", "4e-320"})  // their sum overflows, or is subnormal
+    EXPECT_EQ(drawn(weight, weight), even) << weight;
+  for (const auto& [a, b] : {std::pair("1", "1e-20"), {"1e308", "1e-308"}, {"1e-308", "1"}})
+    EXPECT_THROW(drawn(a, b), Error) << a << " " << b;
+}
+
+TEST(DataMixture, RefusesPacksThatWouldOnlyRepeatTheData) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "a.h5", lengths);
+  const DataMixture data = DataMixture::open({folder / "a.h5"}, 512);
+  data.refuse_too_large_packs(8192);
+  data.refuse_too_large_packs(1 << 20);
+  EXPECT_THROW(data.refuse_too_large_packs(std::int64_t{1} << 40), Error);
+}
+
+TEST(PackSequence, CanBeStoppedWhileItPlans) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "a.h5", lengths);
+  const DataMixture data = DataMixture::open({folder / "a.h5"}, 512);
+  struct Stop {};
+  for (const PackingPolicy& policy : packing_policies()) {
+    int calls = 0;
+    const auto stop = [&] {
+      if (++calls == 3) throw Stop();
+    };
+    PackSequence packs(data, {.policy = policy.name, .pack_tokens = std::int64_t{1} << 40}, 1, stop);
+    if (policy.name != "first_fit_decreasing") {
+      EXPECT_THROW(packs.next(), Stop) << policy.name;  // a pack that never becomes full
+    } else {
+      EXPECT_THROW(packs.advance_to(std::int64_t{1} << 40), Stop) << policy.name;
+    }
+    EXPECT_EQ(calls, 3);
+  }
+}
+
 TEST(DataMixture, RefusesDatasetsThatCannotBeTrainedOn) {
   const TemporaryFolder folder;
   write_dataset(folder / "a.h5", {10});

@@ -192,7 +192,7 @@ TEST(WatchFrame, SaysWhetherTheRunIsActiveAndHowItEnded) {
   run.end = RunEnd{.code = 0, .reason = "done"};
   EXPECT_EQ(first_line(run), "causeway runs/first  done");
   run.end = RunEnd{.code = 75};
-  EXPECT_NE(first_line(run).find("ended with 75: checkpointed after a signal: start it again"), std::string::npos);
+  EXPECT_NE(first_line(run).find("ended with 75: stopped by a signal: start it again"), std::string::npos);
   run.end = RunEnd{.code = 70, .reason = "step 3: the loss is nan; first in the output of layer 1"};
   EXPECT_NE(
       joined(build_frame(run, now, {})).find("reason   step 3: the loss is nan; first in the output of layer 1\n"),

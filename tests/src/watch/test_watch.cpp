@@ -110,7 +110,7 @@ TEST(Watch, ShowsARunWhileItTrainsAndAfterItsEnd) {
   EXPECT_TRUE(during.starts_with("causeway run  running\n")) << during;
   for (const char* part : {"mamba", "of 1,000,000", "loss     ", "tokens/s", "computing"})
     EXPECT_NE(during.find(part), std::string::npos) << part;
-  EXPECT_NE(after.find("ended with 75: checkpointed after a signal: start it again"), std::string::npos) << after;
+  EXPECT_NE(after.find("ended with 75: stopped by a signal: start it again"), std::string::npos) << after;
   EXPECT_NE(after.find("saved    step"), std::string::npos) << after;
   EXPECT_EQ(outcome.out.find('\033'), std::string::npos);
 }
