@@ -31,7 +31,7 @@ struct Column {
   int width;
   char alignment;  ///< '<' or '>', as fmt has it
 };
-constexpr std::array<Column, 16> columns{{{"rank", 5, '>'},
+constexpr std::array<Column, 17> columns{{{"rank", 5, '>'},
                                           {"host", host_width, '<'},
                                           {"pid", 8, '>'},
                                           {"step", 9, '>'},
@@ -42,6 +42,7 @@ constexpr std::array<Column, 16> columns{{{"rank", 5, '>'},
                                           {"heard", 24, '<'},
                                           {"writing", 8, '<'},
                                           {"writing_s", 9, '>'},
+                                          {"system", 6, '<'},
                                           {"step_s", 9, '>'},
                                           {"compute_s", 9, '>'},
                                           {"exposed_s", 9, '>'},
@@ -104,6 +105,20 @@ bool read_time(std::string_view word, double& into) {
   return true;
 }
 
+/// Which threads of a rank are inside the system, by the values of both flags.
+constexpr std::array<std::string_view, 4> system_names = {no_value, "train", "write", "both"};
+
+std::string_view system_name(const RankProgress::Snapshot& progress) {
+  return system_names[(progress.in_system ? 1u : 0u) + (progress.writing_in_system ? 2u : 0u)];
+}
+
+bool read_system(std::string_view word, RankProgress::Snapshot& into) {
+  const auto found = std::ranges::find(system_names, word) - system_names.begin();
+  into.in_system = found % 2 == 1;
+  into.writing_in_system = found >= 2;
+  return found < std::ssize(system_names);
+}
+
 bool read_stage(std::string_view word, CheckpointStage& into) {
   if (word == no_value) word = name_of(CheckpointStage::idle);
   for (int i = 0; i <= static_cast<int>(CheckpointStage::idle); ++i)
@@ -133,17 +148,17 @@ std::string rank_board_header() {
 }
 
 std::string rank_line_text(const RankLine& line) {
-  const auto& [position, idle_s, writing, writing_idle_s, figures] = line.progress;
+  const auto& [position, idle_s, writing, writing_idle_s, figures, in_system, writing_in_system] = line.progress;
   const bool writes = writing != CheckpointStage::idle;
   const auto count = [](std::int64_t value) { return fmt::format("{}", std::max<std::int64_t>(0, value)); };
-  return to_line(
-      std::array{count(line.rank), host_word(line.host), count(line.pid), count(position.step),
-                 std::string(name_of(position.phase)),
-                 position.layer < 0 ? std::string(no_value) : count(position.layer), count(position.heartbeats),
-                 seconds_text(idle_s, 1), utc_text(line.written_at), std::string(writes ? name_of(writing) : no_value),
-                 writes ? seconds_text(writing_idle_s, 1) : std::string(no_value), seconds_text(figures.step_s, 4),
-                 seconds_text(figures.compute_s, 4), seconds_text(figures.comm_exposed_s, 4), count(figures.tokens),
-                 count(figures.memory_bytes)});
+  return to_line(std::array{
+      count(line.rank), host_word(line.host), count(line.pid), count(position.step),
+      std::string(name_of(position.phase)), position.layer < 0 ? std::string(no_value) : count(position.layer),
+      count(position.heartbeats), seconds_text(idle_s, 1), utc_text(line.written_at),
+      std::string(writes ? name_of(writing) : no_value),
+      writes ? seconds_text(writing_idle_s, 1) : std::string(no_value), std::string(system_name(line.progress)),
+      seconds_text(figures.step_s, 4), seconds_text(figures.compute_s, 4), seconds_text(figures.comm_exposed_s, 4),
+      count(figures.tokens), count(figures.memory_bytes)});
 }
 
 std::optional<RankLine> parse_rank_line(std::string_view text) {
@@ -154,16 +169,17 @@ std::optional<RankLine> parse_rank_line(std::string_view text) {
   const std::vector<std::string_view> words = words_of(text);
   if (words.size() != columns.size()) return std::nullopt;
   RankLine line;
-  auto& [position, idle_s, writing, writing_idle_s, figures] = line.progress;
+  auto& [position, idle_s, writing, writing_idle_s, figures, in_system, writing_in_system] = line.progress;
   const std::optional<Phase> phase = phase_named(words[4]);
-  const bool good =
-      read_number(words[0], line.rank) && line.rank >= 0 && read_count(words[2], line.pid) &&
-      read_count(words[3], position.step) && phase && (words[5] == no_value || read_count(words[5], position.layer)) &&
-      read_count(words[6], position.heartbeats) && read_seconds(words[7], idle_s) &&
-      read_time(words[8], line.written_at) && read_stage(words[9], writing) &&
-      (words[10] == no_value || read_seconds(words[10], writing_idle_s)) && read_seconds(words[11], figures.step_s) &&
-      read_seconds(words[12], figures.compute_s) && read_seconds(words[13], figures.comm_exposed_s) &&
-      read_count(words[14], figures.tokens) && read_count(words[15], figures.memory_bytes);
+  const bool good = read_number(words[0], line.rank) && line.rank >= 0 && read_count(words[2], line.pid) &&
+                    read_count(words[3], position.step) && phase &&
+                    (words[5] == no_value || read_count(words[5], position.layer)) &&
+                    read_count(words[6], position.heartbeats) && read_seconds(words[7], idle_s) &&
+                    read_time(words[8], line.written_at) && read_stage(words[9], writing) &&
+                    (words[10] == no_value || read_seconds(words[10], writing_idle_s)) &&
+                    read_system(words[11], line.progress) && read_seconds(words[12], figures.step_s) &&
+                    read_seconds(words[13], figures.compute_s) && read_seconds(words[14], figures.comm_exposed_s) &&
+                    read_count(words[15], figures.tokens) && read_count(words[16], figures.memory_bytes);
   if (!good) return std::nullopt;
   line.host = words[1];
   position.phase = *phase;

@@ -30,6 +30,18 @@ void RankProgress::heartbeat() {
   last_heartbeat_ = Clock::now();
 }
 
+void RankProgress::enter_system() {
+  const std::lock_guard lock(mutex_);
+  ++system_depth_;
+  last_heartbeat_ = Clock::now();
+}
+
+void RankProgress::leave_system() {
+  const std::lock_guard lock(mutex_);
+  --system_depth_;
+  last_heartbeat_ = Clock::now();
+}
+
 void RankProgress::record_figures(const StepFigures& figures) {
   const std::lock_guard lock(mutex_);
   figures_ = figures;
@@ -42,10 +54,14 @@ void RankProgress::record_writing(CheckpointStage stage, const std::string& path
     const std::lock_guard lock(mutex_);
     if (stage == CheckpointStage::copy) writing_step_ = position_.step;
     writing_ = stage;
+    writing_in_system_ = false;
     last_writing_heartbeat_ = Clock::now();
     step = writing_step_;
   }
   if (observer_) observer_({.step = step, .at = stage, .path = path});
+  using enum CheckpointStage;
+  const std::lock_guard lock(mutex_);
+  writing_in_system_ = stage != copy && stage != hashed && stage != idle;
 }
 
 RankProgress::Snapshot RankProgress::snapshot() const {
@@ -57,7 +73,9 @@ RankProgress::Snapshot RankProgress::snapshot() const {
           .idle_s = seconds(last_heartbeat_),
           .writing = writing_,
           .writing_idle_s = seconds(last_writing_heartbeat_),
-          .figures = figures_};
+          .figures = figures_,
+          .in_system = system_depth_ > 0,
+          .writing_in_system = writing_in_system_};
 }
 
 }  // namespace causeway

@@ -38,8 +38,8 @@ struct ProgressPoint {
   std::string_view path = {};  ///< for a stage: the file or folder being written
 };
 
-/// How far one rank has come, and how long each of its threads has been idle. The training thread and the thread that
-/// writes the checkpoint record it; the watchdog's thread reads it at any time.
+/// How far one rank has come, how long each of its threads has been idle, and whether it is inside the system. The
+/// training thread and the thread that writes the checkpoint record it; the watchdog's thread reads it at any time.
 class RankProgress {
  public:
   /// Called in the thread that has reached the point, after it is recorded. May throw, and may not return.
@@ -54,16 +54,24 @@ class RankProgress {
   void heartbeat();
   void record_figures(const StepFigures& figures);
 
+  /// Around system calls of the training thread that may take long on a slow file system (fsync, rename, removing
+  /// files), and around waiting for a rank that makes them: see SystemCalls.
+  void enter_system();
+  void leave_system();
+
   /// For the thread that writes a checkpoint, called as a CheckpointHook is: at the start of each stage, and any number
-  /// of times within one.
+  /// of times within one. Between two of these calls the thread is inside the system: it writes, flushes, renames or
+  /// removes files.
   void record_writing(CheckpointStage stage, const std::string& path);
 
   struct Snapshot {
     RankPosition position;
     double idle_s = 0;  ///< seconds since the training thread's last heartbeat
     CheckpointStage writing = CheckpointStage::idle;
-    double writing_idle_s = 0;  ///< seconds since the writing thread's last heartbeat
-    StepFigures figures;        ///< of the last complete step
+    double writing_idle_s = 0;       ///< seconds since the writing thread's last heartbeat
+    StepFigures figures;             ///< of the last complete step
+    bool in_system = false;          ///< the training thread is inside the system
+    bool writing_in_system = false;  ///< so is the writing thread
   };
   Snapshot snapshot() const;
 
@@ -79,6 +87,20 @@ class RankProgress {
   CheckpointStage writing_ = CheckpointStage::idle;
   std::int64_t writing_step_ = 0;  // the step whose checkpoint is written
   StepFigures figures_;
+  int system_depth_ = 0;
+  bool writing_in_system_ = false;
+};
+
+/// While it exists, the training thread counts as inside the system.
+class SystemCalls {
+ public:
+  explicit SystemCalls(RankProgress& progress) : progress_(progress) { progress_.enter_system(); }
+  ~SystemCalls() { progress_.leave_system(); }
+  SystemCalls(const SystemCalls&) = delete;
+  SystemCalls& operator=(const SystemCalls&) = delete;
+
+ private:
+  RankProgress& progress_;
 };
 
 }  // namespace causeway

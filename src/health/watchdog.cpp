@@ -72,7 +72,8 @@ void Watchdog::watch(const std::stop_token& stop) {
       written = tick;
     }
     const auto is_stalled = [&] {
-      return std::min(idle_s(rank_progress_->snapshot()), seconds_since(awake_since)) > options_.limit_s &&
+      return std::min(idle_s(rank_progress_->snapshot(), patience_s()), seconds_since(awake_since)) >
+                 options_.limit_s &&
              job_idle_s() > options_.limit_s;
     };
     if (options_.limit_s <= 0 || !is_stalled()) continue;
@@ -128,8 +129,14 @@ std::vector<std::optional<RankLine>> Watchdog::lines() const {
 /// meantime, so the other ranks' progress does not show whether it hangs.
 double Watchdog::job_idle_s() const {
   const RankProgress::Snapshot own = rank_progress_->snapshot();
-  if (is_writing(own)) return idle_s(own);
-  return idle_s(lines(), seconds_since_1970());
+  if (is_writing(own)) return idle_s(own, patience_s());
+  return idle_s(lines(), seconds_since_1970(), patience_s());
+}
+
+/// How much longer than anything else a system call may take.
+double Watchdog::patience_s() const {
+  if (options_.system_s <= 0) return std::numeric_limits<double>::infinity();
+  return std::max(0.0, options_.system_s - options_.limit_s);
 }
 
 void Watchdog::end_job(const std::stop_token& stop) {
@@ -147,7 +154,7 @@ void Watchdog::end_job(const std::stop_token& stop) {
       RankLine own = line();
       own.progress.position.phase = Phase::watchdog;
       write_line(own);
-      const StallReport stall = describe_stall(all, now, options_.limit_s);
+      const StallReport stall = describe_stall(all, now, options_.limit_s, patience_s());
       std::string text = fmt::format("causeway: watchdog: {}\n", stall.reason);
       for (std::size_t rank = 0; rank < all.size(); ++rank)
         if (all[rank] || files()) text += fmt::format("  {}\n", stall.ranks[rank]);

@@ -20,7 +20,8 @@ namespace causeway {
 class Watchdog {
  public:
   struct Options {
-    double limit_s = 0;  ///< 0: never ends the job
+    double limit_s = 0;   ///< 0: never ends the job
+    double system_s = 0;  ///< the limit for a thread inside the system, if it is above limit_s; 0: no limit
     int rank = 0;
   };
   /// `job`: a group of all ranks that no other code uses.
@@ -47,6 +48,7 @@ class Watchdog {
   void write_line(const RankLine& line);
   std::optional<Files> files() const;
   std::vector<std::optional<RankLine>> lines() const;
+  double patience_s() const;
   double job_idle_s() const;
   void end_job(const std::stop_token& stop);
 

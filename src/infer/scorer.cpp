@@ -119,6 +119,7 @@ class Scorer {
         layout_(parse_layout(settings.compute.layout)),
         packs_(plan_packs(inputs.dataset().cu_seqlens(), settings.pack_tokens)),
         rank_zero_(runtime.mesh.world) {
+    const SystemCalls waiting(*runtime_.rank_progress);
     rank_zero_([&] { file_.emplace(settings.out, inputs.dataset(), inputs.embeddings, width()); });
     rank_zero_.agree_on_failure();
   }
@@ -138,6 +139,7 @@ class Scorer {
       }
     }
     double total = 0;
+    const SystemCalls waiting(*runtime_.rank_progress);
     rank_zero_([&] {
       file_->finish();
       total = file_->total();
@@ -163,12 +165,14 @@ class Scorer {
     runtime_.rank_progress->enter(Phase::write);
     gather_rows_on_first_rank<double>(shards, group, scores.losses, 1, losses_at_once, mesh,
                                       [&](std::int64_t row, std::span<const double> values) {
+                                        const SystemCalls writing(*runtime_.rank_progress);
                                         rank_zero_([&] { file_->add_losses(pack.first_token + row, values); });
                                       });
     if (!inputs_.embeddings) return;
     const std::int64_t at_once = std::max<std::int64_t>(1, losses_at_once / width());
     gather_rows_on_first_rank<float>(shards, group, scores.embeddings, width(), at_once, mesh,
                                      [&](std::int64_t row, std::span<const float> values) {
+                                       const SystemCalls writing(*runtime_.rank_progress);
                                        rank_zero_([&] { file_->add_embeddings(pack.first_token + row, values); });
                                      });
   }
@@ -188,19 +192,23 @@ void score(const ScoreSettings& settings, Communicator world) {
   const std::shared_ptr<RankProgress> rank_progress = make_rank_progress(make_faults(settings.faults, world));
   const std::string ranks_path = name_beside(settings.out, ".ranks.txt");
   std::optional<ScopedFile> ranks_file;
-  Watchdog watchdog({.limit_s = settings.faults.watchdog, .rank = world.rank()}, rank_progress,
-                    world.transport().split(0, world.rank()));
+  Watchdog watchdog(
+      {.limit_s = settings.faults.watchdog, .system_s = settings.faults.watchdog_io, .rank = world.rank()},
+      rank_progress, world.transport().split(0, world.rank()));
   ScoreInputs inputs{
       .checkpoint = Checkpoint(settings.checkpoint, world, [rank_progress] { rank_progress->heartbeat(); }),
       .options = {},
       .data = {},
       .embeddings = {}};
-  collectively(world, [&] {
-    open_inputs(settings, world, inputs);
-    if (world.rank() != 0) return;
-    RankBoard::create(ranks_path, world.size());
-    ranks_file.emplace(ranks_path);
-  });
+  {
+    const SystemCalls writing(*rank_progress);
+    collectively(world, [&] {
+      open_inputs(settings, world, inputs);
+      if (world.rank() != 0) return;
+      RankBoard::create(ranks_path, world.size());
+      ranks_file.emplace(ranks_path);
+    });
+  }
   watchdog.open(ranks_path, "");
 
   rank_progress->enter(Phase::start);

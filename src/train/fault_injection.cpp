@@ -10,8 +10,9 @@ namespace causeway {
 std::shared_ptr<Faults> make_faults(const FaultSettings& settings, Communicator& world) {
   std::vector<Fault> of_this_rank;
   collectively(world, [&] {
-    require(settings.watchdog >= 0 && settings.watchdog <= 1e9, "--watchdog is {}, expected 0 to {}", settings.watchdog,
-            1e9);
+    for (const auto& [option, seconds] :
+         {std::pair("--watchdog", settings.watchdog), std::pair("--watchdog-io", settings.watchdog_io)})
+      require(seconds >= 0 && seconds <= 1e9, "{} is {}, expected 0 to {}", option, seconds, 1e9);
     for (const std::string& text : settings.inject) {
       const Fault fault = parse_fault(text);
       require(fault.rank < world.size(), "--inject-fault {}: rank is {}, expected 0 to {}", text, fault.rank,

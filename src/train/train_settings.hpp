@@ -30,9 +30,10 @@ struct ComputeSettings {
   std::string layout = "contiguous", strategy = "auto", schedule = "auto", dtype = "f32", device = "cpu";
 };
 
-/// The watchdog's limit, and the faults to inject. Used by train and score.
+/// The watchdog's limits, and the faults to inject. Used by train and score.
 struct FaultSettings {
   double watchdog = 1800;           ///< seconds without progress; 0: no limit
+  double watchdog_io = 7200;        ///< seconds inside one system call that writes; 0: no limit
   std::vector<std::string> inject;  ///< as parse_fault reads them
 };
 

@@ -246,6 +246,7 @@ Trainer::Evaluation Trainer::timed_evaluation() {
 
 void Trainer::evaluate_before_training() {
   const Evaluation found = timed_evaluation();
+  const SystemCalls writing(*rank_progress_);
   collectively(runtime_.mesh.world, [&] {
     if (metrics_) metrics_->append({{"step", 0}, {"eval_loss", found.loss}, {"eval_s", found.seconds}});
   });
@@ -266,6 +267,7 @@ void Trainer::save(TrainingStep& step) {
 }
 
 void Trainer::write_metrics(const TrainingStep& step, bool amend) {
+  const SystemCalls writing(*rank_progress_);
   collectively(runtime_.mesh.world, [&] {
     if (!metrics_) return;
     if (amend)
@@ -301,6 +303,7 @@ void Trainer::say_how_to_resume() const {
 }
 
 void Trainer::write_exit_file(ExitCode code, const std::string& reason) const {
+  const SystemCalls writing(*rank_progress_);
   try {
     write_ending(settings_.run, {.code = code, .reason = reason, .step = step_, .loss = loss_});
   } catch (const Error& error) {

@@ -30,14 +30,17 @@ Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicat
     : settings_(settings),
       faults_(make_faults(settings.faults, world)),
       rank_progress_(make_rank_progress(faults_)),
-      watchdog_({.limit_s = settings.faults.watchdog, .rank = world.rank()}, rank_progress_,
-                world.transport().split(0, world.rank())),
+      watchdog_({.limit_s = settings.faults.watchdog, .system_s = settings.faults.watchdog_io, .rank = world.rank()},
+                rank_progress_, world.transport().split(0, world.rank())),
       runtime_(make_runtime(settings.compute, std::move(world), rank_progress_)),
       layout_(parse_layout(settings.compute.layout)),
       log_(runtime_.mesh.world.rank()),
       signals_(signals),
       most_packs_a_step_(settings.accumulate * runtime_.mesh.data_size),
-      start_(find_starting_point(settings_, runtime_.mesh.world, log_, [&] { hear_signals(); })),
+      start_([&] {
+        const SystemCalls reading(*rank_progress_);
+        return find_starting_point(settings_, runtime_.mesh.world, log_, [&] { hear_signals(); });
+      }()),
       model_(model_to_train(settings_, start_, runtime_.mesh.world)) {
   inject_nan(faults_, rank_progress_, model_);
   const std::int64_t vocabulary = model_.options().shape.vocabulary;
@@ -137,6 +140,7 @@ void Trainer::set_initial_state() {
 void Trainer::make_run_directory() {
   Communicator& world = runtime_.mesh.world;
   const std::filesystem::path run = settings_.run;
+  const SystemCalls writing(*rank_progress_);
   collectively(world, [&] {
     if (world.rank() != 0) return;
     std::error_code error;
@@ -161,6 +165,7 @@ void Trainer::open_run_directory(const Config& config) {
     runtime_.stream.memory().reset_peak();
     environment["gemm_flops_per_s"] = *gemm_rate_;
   }
+  const SystemCalls writing(*rank_progress_);
   collectively(world, [&] {
     if (world.rank() != 0) return;
     const std::filesystem::path run = settings_.run;

@@ -12,6 +12,7 @@
 namespace causeway {
 namespace {
 
+constexpr double slow_call_s = 2;
 constexpr int wide = 100;  // from this width on, tokens and memory are shown too
 
 /// `text`, cut or padded to exactly that many columns.
@@ -28,9 +29,15 @@ double silent_s(const RankLine& rank, double now) {
 double compute_s(const RankLine& rank) { return rank.progress.figures.compute_s; }
 double step_s(const RankLine& rank) { return rank.progress.figures.compute_s + rank.progress.figures.comm_exposed_s; }
 
-/// Phase and layer: "forward 3".
+/// Phase and layer: "forward 3"; of a rank inside a long system call: "index I/O 12 s".
 std::string position_text(const RankLine& rank) {
-  const RankPosition& position = rank.progress.position;
+  const RankProgress::Snapshot& progress = rank.progress;
+  const RankPosition& position = progress.position;
+  // Only a system call that takes long is worth a word.
+  if (progress.writing_in_system && progress.writing_idle_s > slow_call_s)
+    return fmt::format("{} I/O {:.0f} s", name_of(progress.writing), progress.writing_idle_s);
+  if (progress.in_system && progress.idle_s > slow_call_s)
+    return fmt::format("{} I/O {:.0f} s", name_of(position.phase), progress.idle_s);
   std::string text(name_of(position.phase));
   if (position.layer >= 0) text += fmt::format(" {}", position.layer);
   if (rank.progress.writing != CheckpointStage::idle) text += fmt::format(", {}", name_of(rank.progress.writing));

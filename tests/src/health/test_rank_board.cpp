@@ -69,6 +69,15 @@ TEST(RankBoard, EveryPhaseAndStageIsReadAsItWasWritten) {
       EXPECT_EQ(read->progress.position.phase, line.progress.position.phase);
       EXPECT_EQ(read->progress.writing, line.progress.writing);
     }
+  for (const bool training : {false, true})
+    for (const bool writing : {false, true}) {
+      line.progress.in_system = training;
+      line.progress.writing_in_system = writing;
+      const auto read = parse_rank_line(rank_line_text(line));
+      ASSERT_TRUE(read);
+      EXPECT_EQ(read->progress.in_system, training);
+      EXPECT_EQ(read->progress.writing_in_system, writing);
+    }
 }
 
 TEST(RankBoard, EachRankWritesOnlyItsOwnLine) {

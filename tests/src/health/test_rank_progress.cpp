@@ -26,6 +26,28 @@ TEST(RankProgress, RecordsTheTrainingThreadAndTheWritingThreadSeparately) {
   EXPECT_EQ(progress.snapshot().position.layer, -1);
 }
 
+TEST(RankProgress, KnowsWhichThreadIsInsideTheSystem) {
+  RankProgress progress;
+  bool in_hook = true;
+  progress.observe([&](const ProgressPoint&) { in_hook = progress.snapshot().writing_in_system; });
+  for (const auto stage : {CheckpointStage::shard, CheckpointStage::shard, CheckpointStage::retire}) {
+    progress.record_writing(stage, "a file");
+    EXPECT_FALSE(in_hook);  // a fault that hangs there is not a system call
+    EXPECT_TRUE(progress.snapshot().writing_in_system);
+  }
+  for (const auto stage : {CheckpointStage::copy, CheckpointStage::hashed, CheckpointStage::idle}) {
+    progress.record_writing(stage, "a file");
+    EXPECT_FALSE(progress.snapshot().writing_in_system);
+  }
+  EXPECT_FALSE(progress.snapshot().in_system);
+  {
+    const SystemCalls outer(progress);
+    { const SystemCalls inner(progress); }
+    EXPECT_TRUE(progress.snapshot().in_system);
+  }
+  EXPECT_FALSE(progress.snapshot().in_system);
+}
+
 TEST(RankProgress, TheObserverSeesEveryPointAfterItIsRecorded) {
   RankProgress progress;
   std::vector<ProgressPoint> points;

@@ -41,6 +41,35 @@ TEST(StallReport, TheWritingThreadCountsWhileItWrites) {
   EXPECT_EQ(idle_s(progress), 0);  // the training thread copies
 }
 
+TEST(StallReport, AThreadInsideTheSystemMayTakeLonger) {
+  RankProgress::Snapshot progress{.idle_s = 30, .in_system = true};
+  EXPECT_EQ(idle_s(progress, 100), 0);
+  EXPECT_EQ(idle_s(progress, 25), 5);
+  progress.writing = CheckpointStage::index;
+  progress.writing_idle_s = 50;
+  EXPECT_EQ(idle_s(progress, 25), 50);  // the writing thread is not inside the system
+  progress.writing_in_system = true;
+  EXPECT_EQ(idle_s(progress, 25), 25);
+  // A rank that waits for one inside the system is not stuck.
+  RankLine writer = line(0, 9, 40);
+  writer.progress.writing = CheckpointStage::publish;
+  writer.progress.writing_idle_s = 40;
+  writer.progress.writing_in_system = true;
+  EXPECT_DOUBLE_EQ(idle_s({writer, line(1, 9, 40)}, now, 100), 0.5);
+  EXPECT_DOUBLE_EQ(idle_s({writer, line(1, 9, 40)}, now, 15), 25.5);
+  RankLine stopped = writer;  // inside the system when it was stopped
+  stopped.written_at = now - 60;
+  EXPECT_DOUBLE_EQ(idle_s({stopped, line(1, 9, 80)}, now, 100), 60);
+  EXPECT_EQ(describe_stall({writer, line(1, 9, 140)}, now, 20, 100).reason,
+            "no progress for 120 s; rank 0 (node) is stuck writing its checkpoint: publish, inside the system (fsync, "
+            "write, rename or removal)");
+  RankLine starting = line(0, 9, 40);
+  starting.progress.in_system = true;
+  EXPECT_EQ(describe_stall({starting, line(1, 7, 140)}, now, 20, 100).reason,
+            "no progress for 120 s; rank 0 (node) is stuck, inside the system (fsync, write, rename or removal), at "
+            "step 5, forward of layer 1");
+}
+
 TEST(StallReport, NamesTheMostLikelyCause) {
   using Lines = std::vector<std::optional<RankLine>>;
   const auto reason = [](const Lines& lines) { return describe_stall(lines, now, 20).reason; };
