@@ -228,8 +228,8 @@ void score(const ScoreSettings& settings, Communicator world) {
   const double total = scorer.run(progress);
   progress.finish();
   const std::int64_t scored = scorer.scored_tokens();
-  log.info("{}: {} documents, {} tokens, {:.4f} nats a token", settings.out, dataset.documents(), dataset.tokens(),
-           scored > 0 ? -total / static_cast<double>(scored) : 0.0);
+  log.info("{}: {} documents, {} tokens, {} nats a token", settings.out, dataset.documents(), dataset.tokens(),
+           scored > 0 ? fmt::format("{:.4f}", -total / static_cast<double>(scored)) : "–");
 }
 
 }  // namespace causeway

@@ -40,7 +40,8 @@ std::string group_of(const std::string& name) { return name.substr(0, name.rfind
 
 std::string shown(const hdf5::Value& value) {
   if (const auto* integer = std::get_if<std::int64_t>(&value)) return std::to_string(*integer);
-  if (const auto* number = std::get_if<double>(&value)) return fmt::format("{:.6g}", *number);
+  if (const auto* number = std::get_if<double>(&value))
+    return std::isnan(*number) ? "–" : fmt::format("{:.6g}", *number);  // NaN: of a step without a label
   constexpr std::size_t longest = 200;
   const std::string& text = std::get<std::string>(value);
   return one_line(text.size() <= longest ? text : text.substr(0, longest) + "…");

@@ -71,11 +71,14 @@ std::string run_summary(const std::string& run) {
     if (state.setup.steps) text += fmt::format(" of {}", grouped(*state.setup.steps));
     text += history.step_s > 0 ? fmt::format(", {} tokens/s\n", shortened(history.tokens / history.step_s)) : "\n";
   }
-  if (history.first_loss && history.last->loss) {
-    text += fmt::format("  loss          first {:.6g}, last {:.6g}", *history.first_loss, *history.last->loss);
+  if (history.first_loss) {
+    text += fmt::format("  loss          first {:.6g}, last {}", *history.first_loss,
+                        history.last->loss ? fmt::format("{:.6g}", *history.last->loss) : "–");
     if (history.best_evaluation)
-      text += fmt::format("; best held-out {:.6g} at step {}", history.best_evaluation->loss,
+      text += fmt::format("; best held-out {:.6g} at step {}", *history.best_evaluation->loss,
                           grouped(history.best_evaluation->step));
+    else if (history.last_evaluation)
+      text += "; held-out –";
     text += "\n";
   }
   const std::vector<std::int64_t> steps = published_steps(run);

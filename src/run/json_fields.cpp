@@ -32,6 +32,10 @@ std::string text_field(const nlohmann::json& object, const char* name) {
   return value != nullptr && value->is_string() ? value->get<std::string>() : std::string();
 }
 
+nlohmann::ordered_json number_or_null(const std::optional<double>& value) {
+  return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
+}
+
 nlohmann::json json_object(std::string_view text) {
   nlohmann::json parsed = nlohmann::json::parse(text, nullptr, false);
   return parsed.is_object() ? parsed : nlohmann::json::object();

@@ -14,6 +14,9 @@ std::optional<double> number_field(const nlohmann::json& object, const char* nam
 std::optional<std::int64_t> integer_field(const nlohmann::json& object, const char* name);
 std::string text_field(const nlohmann::json& object, const char* name);
 
+/// Null for no value: JSON has no other way to say that a mean over nothing is undefined.
+nlohmann::ordered_json number_or_null(const std::optional<double>& value);
+
 /// Parses a JSON object; an empty one where `text` is not a JSON object.
 nlohmann::json json_object(std::string_view text);
 

@@ -6,6 +6,7 @@
 #include "io/file/atomic_file.hpp"
 #include "src/cli/exit_codes.hpp"
 #include "src/run/attempts.hpp"
+#include "src/run/json_fields.hpp"
 #include "src/run/utc_text.hpp"
 
 namespace causeway {
@@ -25,8 +26,8 @@ void write_ending(const std::string& run, const RunEnding& ending) {
   nlohmann::ordered_json exit{{"exit_code", static_cast<int>(ending.code)},
                               {"exit", row ? row->name : ""},
                               {"reason", ending.reason},
-                              {"step", ending.step}};
-  if (ending.loss) exit["loss"] = *ending.loss;
+                              {"step", ending.step},
+                              {"loss", number_or_null(ending.loss)}};
   exit["time"] = utc_text(now);
   if (!attempts.empty()) {
     exit["attempt"] = attempts.back().number;

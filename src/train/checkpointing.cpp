@@ -3,7 +3,9 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <sstream>
 #include <vector>
@@ -111,16 +113,16 @@ void check_cursor(const hdf5::Object& state, const TrainingState& run) {
 TrainingState training_state_of(const Checkpoint& checkpoint) {
   return usage_errors_as_corrupt([&] {
     const hdf5::Object state = checkpoint.state();
-    const TrainingState run{.step = state.integer_attribute("step"),
-                            .tokens_seen = state.integer_attribute("tokens_seen"),
-                            .cursor = state.integer_attribute("cursor"),
-                            .most_packs_a_step = state.has_attribute("most_packs_a_step")
-                                                     ? state.integer_attribute("most_packs_a_step")
-                                                     : 0,
-                            .seed = state.integer_attribute("seed"),
-                            .loss = state.number_attribute("loss")};
+    TrainingState run{.step = state.integer_attribute("step"),
+                      .tokens_seen = state.integer_attribute("tokens_seen"),
+                      .cursor = state.integer_attribute("cursor"),
+                      .most_packs_a_step =
+                          state.has_attribute("most_packs_a_step") ? state.integer_attribute("most_packs_a_step") : 0,
+                      .seed = state.integer_attribute("seed"),
+                      .loss = std::nullopt};
     const std::int64_t step = checkpoint.manifest() ? checkpoint.manifest()->step : run.step;
     require(run.step == step && step >= 0, "{}: step is {}, expected {}", state.where(), run.step, step);
+    if (const double loss = state.number_attribute("loss"); !std::isnan(loss)) run.loss = loss;
     check_cursor(state, run);
     try {
       model_options_of(checkpoint);
@@ -238,7 +240,7 @@ std::optional<PublishedCheckpoint> RunCheckpoints::save(const TrainingState& sta
                {"cursor", state.cursor},
                {"most_packs_a_step", state.most_packs_a_step},
                {"seed", settings_.seed},
-               {"loss", state.loss},
+               {"loss", state.loss.value_or(std::numeric_limits<double>::quiet_NaN())},
                {"strategies", settings_.compute.strategy}});
   writer_.start(state.step, {.attributes = attributes_of(model.options().shape, model.options().dtype),
                              .state = std::move(kept),

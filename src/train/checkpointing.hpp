@@ -42,7 +42,7 @@ struct TrainingState {
   /// The largest number of packs that a step took, over all attempts; 0 in checkpoints of versions before 0.3.
   std::int64_t most_packs_a_step = 0;
   std::int64_t seed = 0;
-  double loss = 0;
+  std::optional<double> loss;  ///< of the last step; NaN in the file where that had no label
 };
 /// Reads it from a checkpoint. Throws Error(corrupt) where it, or the description of the model, is invalid.
 TrainingState training_state_of(const Checkpoint& checkpoint);

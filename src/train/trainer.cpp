@@ -7,6 +7,7 @@
 #include "kernels/core/profile_range.hpp"
 #include "src/cli/number_format.hpp"
 #include "src/model/flops.hpp"
+#include "src/run/json_fields.hpp"
 #include "src/run/resume_command.hpp"
 #include "src/run/run_ending.hpp"
 #include "src/runtime/host_copy.hpp"
@@ -180,13 +181,14 @@ void Trainer::reduce(TrainingStep& step, const RankCounts& own, const std::vecto
       sum_over_ranks(world, std::array{own.labels, signals_.raised() ? 1.0 : 0.0, writing.done, writing.failed});
   step.stop = stops > 0;
   step.writing = {.done = done, .failed = failed};
-  optimizer_->step(step.number, step.learning_rate, labels > 0 ? 1 / labels : 0, results.loss(),
-                   results.gradient_norm(), results.clip_factor());
+  if (labels == 0) return;  // a mean over nothing has no gradient: weights, moments and their decay stay as they are
+  optimizer_->step(step.number, step.learning_rate, 1 / labels, results.loss(), results.gradient_norm(),
+                   results.clip_factor());
 
   // The only time that a step waits for the device.
   const std::vector<double> values = host_values<double>(runtime_.stream, results.values);
   const double loss = values[0], gradient_norm = values[1], clip_factor = values[2];
-  step.loss = labels > 0 ? loss / labels : 0;
+  step.loss = loss / labels;
   step.gradient_norm = gradient_norm;
   const auto text = [](double x) { return std::isnan(x) ? std::string("NaN") : fmt::format("{}", x); };
   if (!std::isfinite(loss)) stop_at_non_finite(step.number, packs, "the loss is " + text(loss));
@@ -216,8 +218,8 @@ void Trainer::stop_at_non_finite(std::int64_t step, const std::vector<Pack>& pac
   fail(ExitCode::internal, "collectively() returned");
 }
 
-/// The mean loss in nats over the labels of the held-out packs.
-double Trainer::evaluate() {
+/// The mean loss in nats over the labels of the held-out packs; no value where they have none.
+std::optional<double> Trainer::evaluate() {
   Packer packer = make_packer_in_order(valid_, packing_of(settings_));
   double loss = 0, labels = 0;
   for (std::int64_t index = 0; settings_.eval_packs == 0 || index < settings_.eval_packs; ++index) {
@@ -233,7 +235,8 @@ double Trainer::evaluate() {
     labels += static_cast<double>(work.labelled);
   }
   const auto [total_loss, total_labels] = sum_over_ranks(runtime_.mesh.world, std::array{loss, labels});
-  return total_labels > 0 ? total_loss / total_labels : 0;
+  if (total_labels == 0) return std::nullopt;
+  return total_loss / total_labels;
 }
 
 Trainer::Evaluation Trainer::timed_evaluation() {
@@ -248,7 +251,7 @@ void Trainer::evaluate_before_training() {
   const Evaluation found = timed_evaluation();
   const SystemCalls writing(*rank_progress_);
   collectively(runtime_.mesh.world, [&] {
-    if (metrics_) metrics_->append({{"step", 0}, {"eval_loss", found.loss}, {"eval_s", found.seconds}});
+    if (metrics_) metrics_->append({{"step", 0}, {"eval_loss", number_or_null(found.loss)}, {"eval_s", found.seconds}});
   });
 }
 

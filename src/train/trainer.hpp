@@ -45,7 +45,8 @@ class Trainer {
     std::int64_t tokens = 0;
   };
   struct Evaluation {
-    double loss = 0, seconds = 0;
+    std::optional<double> loss;  ///< no value where the held-out packs have no label
+    double seconds = 0;
   };
 
   void get_ready(const Config& config);
@@ -65,7 +66,7 @@ class Trainer {
   void reduce(TrainingStep& step, const RankCounts& own, const std::vector<Pack>& packs, const DeviceResults& results);
   void report(TrainingStep& step, const RankCounts& own, double flops, const RankMeasurements& measured);
   [[noreturn]] void stop_at_non_finite(std::int64_t step, const std::vector<Pack>& packs, const std::string& what);
-  double evaluate();
+  std::optional<double> evaluate();
   Evaluation timed_evaluation();
   void evaluate_before_training();
   double epochs_seen() const;
@@ -95,7 +96,7 @@ class Trainer {
   std::optional<PackSequence> packs_;
   std::optional<MetricsLog> metrics_;  // on rank 0 only
   std::int64_t step_ = 0, tokens_seen_ = 0;
-  double loss_ = 0;
+  std::optional<double> loss_;                 // of the last step; no value where it had no label
   std::optional<double> gemm_rate_;            // where MFU is reported: on a GPU
   std::optional<RunCheckpoints> checkpoints_;  // destroyed before the tensors that it writes
 };

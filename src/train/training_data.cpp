@@ -38,6 +38,33 @@ void bring_into_range(std::vector<double>& weights) {
   for (double& weight : weights) weight = std::ldexp(weight, -exponent);
 }
 
+/// Whether a token of the dataset is a label, when documents are cut into pieces of at most `longest` tokens: every
+/// token but the first of a piece is one, unless the loss mask is 0 there.
+bool has_label(const Dataset& dataset, std::int64_t longest, const std::function<void()>& between) {
+  constexpr std::int64_t at_once = std::int64_t{1} << 20;
+  const auto starts = dataset.cu_seqlens();
+  std::vector<std::uint8_t> mask;
+  std::int64_t mask_begin = 0;  // of the values in `mask`
+  std::int64_t pieces = 0;
+  for (std::int64_t document = 0; document + 1 < std::ssize(starts); ++document)
+    for (std::int64_t begin = starts[document]; begin < starts[document + 1];) {
+      const std::int64_t end = begin + std::min(longest, starts[document + 1] - begin);
+      if (end - begin > 1 && !dataset.has_loss_mask()) return true;
+      if (between && ++pieces % at_once == 0) between();
+      for (std::int64_t token = begin + 1; token < end && dataset.has_loss_mask(); ++token) {
+        if (token >= mask_begin + std::ssize(mask)) {
+          if (between) between();
+          mask_begin = token;
+          mask.resize(static_cast<std::size_t>(std::min(at_once, dataset.tokens() - token)));
+          dataset.read_loss_mask(token, mask);
+        }
+        if (mask[static_cast<std::size_t>(token - mask_begin)] != 0) return true;
+      }
+      begin = end;
+    }
+  return false;
+}
+
 /// The smallest share of all weights with which a dataset can be drawn: a random number has 53 bits.
 constexpr double smallest_share = 1e-15;
 
@@ -68,6 +95,18 @@ DataMixture DataMixture::open(const std::vector<std::string>& sources, std::int6
 std::int64_t DataMixture::tokens() const {
   return std::accumulate(datasets.begin(), datasets.end(), std::int64_t{0},
                          [](std::int64_t sum, const Dataset& dataset) { return sum + dataset.tokens(); });
+}
+
+void DataMixture::refuse_without_labels(const PackingOptions& packing, const std::function<void()>& between) const {
+  const std::int64_t longest =
+      packing.long_documents == LongDocuments::cut ? packing.pack_tokens : std::numeric_limits<std::int64_t>::max();
+  for (const Dataset& dataset : datasets)
+    require(has_label(dataset, longest, between),
+            "{}: no token is a label{}, so there is nothing to learn from: the first token of a document{} has none, "
+            "and {}",
+            dataset.path(), longest == 1 ? " with --pack-tokens 1" : "",
+            longest < dataset.tokens() ? fmt::format(", or of its pieces of at most --pack-tokens {},", longest) : "",
+            dataset.has_loss_mask() ? "the loss mask is 0 at all others" : "there is no other token");
 }
 
 void DataMixture::refuse_too_large_packs(std::int64_t pack_tokens) const {

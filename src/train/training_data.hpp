@@ -25,6 +25,10 @@ struct DataMixture {
   /// Throws Error(usage) where packs are so much larger than all data together that planning one would take longer
   /// than reading the data: a pack of an endless sequence repeats the data until it is full.
   void refuse_too_large_packs(std::int64_t pack_tokens) const;
+  /// Throws Error(usage) that names the first dataset of which no token would be a label: documents, or their pieces,
+  /// of one token, or a loss mask without a value that counts. Reads a mask up to the first such value. `between`, if
+  /// given, is called regularly and may throw to stop.
+  void refuse_without_labels(const PackingOptions& packing, const std::function<void()>& between) const;
   std::int64_t tokens() const;  ///< of all datasets
 };
 

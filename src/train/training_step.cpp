@@ -1,5 +1,7 @@
 #include "src/train/training_step.hpp"
 
+#include "src/run/json_fields.hpp"
+
 namespace causeway {
 
 double TrainingStep::tokens_per_s() const {
@@ -8,9 +10,9 @@ double TrainingStep::tokens_per_s() const {
 
 nlohmann::ordered_json TrainingStep::metrics_line() const {
   nlohmann::ordered_json line{{"step", number},
-                              {"loss", loss},
+                              {"loss", number_or_null(loss)},
                               {"learning_rate", learning_rate},
-                              {"grad_norm", gradient_norm},
+                              {"grad_norm", number_or_null(gradient_norm)},
                               {"tokens", tokens},
                               {"tokens_per_s", tokens_per_s()},
                               {"step_s", measured.step_s},
@@ -22,8 +24,10 @@ nlohmann::ordered_json TrainingStep::metrics_line() const {
                               {"balance", measured.balance},
                               {"slowest_rank", measured.slowest_rank}};
   if (mfu) line["mfu"] = *mfu;
-  if (eval_loss) line["eval_loss"] = *eval_loss;
-  if (eval_s) line["eval_s"] = *eval_s;
+  if (eval_s) {
+    line["eval_loss"] = number_or_null(eval_loss);
+    line["eval_s"] = *eval_s;
+  }
   if (checkpoint_s) line["checkpoint_s"] = *checkpoint_s;
   if (published) {
     line["checkpoint_step"] = published->step;

@@ -26,6 +26,10 @@ std::string percent(double share) { return fmt::format("{:.0f} %", 100 * share);
 std::string loss_text(double loss) {
   return std::abs(loss) < 1e5 ? fmt::format("{:.4f}", loss) : fmt::format("{:.3e}", loss);
 }
+/// "–" for a step or an evaluation without a label.
+std::string loss_text(const std::optional<double>& loss, const Look& look) {
+  return loss ? loss_text(*loss) : look.unicode ? "–" : "-";
+}
 
 /// Averages over the last steps; compute, exposed and hidden as shares of a step's time.
 struct Pace {
@@ -170,16 +174,16 @@ Section step_section(const RunState& run, const Look& look) {
 
 Section loss_section(const History& history, const Look& look) {
   Row row("loss", look);
-  if (history.last && history.last->loss) row.add(loss_text(*history.last->loss), Style::bold);
+  if (history.last && history.last->step > 0) row.add(loss_text(history.last->loss, look), Style::bold);
   if (history.smoothed_loss) row.add(fmt::format("smoothed {}", loss_text(*history.smoothed_loss)));
   if (history.first_loss) row.add(fmt::format("first {}", loss_text(*history.first_loss)));
   if (history.last_evaluation) {
     const auto [step, found] = *history.last_evaluation;
-    row.add(fmt::format("held-out {} at {}", loss_text(found), grouped(step)));
-    if (history.best_evaluation->step == step)
+    row.add(fmt::format("held-out {} at {}", loss_text(found, look), grouped(step)));
+    if (history.best_evaluation && history.best_evaluation->step == step)
       row.add("the best");
-    else
-      row.add(fmt::format("best {} at {}", loss_text(history.best_evaluation->loss),
+    else if (history.best_evaluation)
+      row.add(fmt::format("best {} at {}", loss_text(history.best_evaluation->loss, look),
                           grouped(history.best_evaluation->step)));
   }
   return row.section(2);
@@ -355,7 +359,7 @@ std::string status_line(const RunState& run, double now, const Look& look) {
   if (const auto& last = run.history.last) {
     text = fmt::format("step {}", grouped(last->step));
     if (run.setup.steps) text += fmt::format(" of {}", grouped(*run.setup.steps));
-    if (last->loss) text += fmt::format("  loss {}", loss_text(*last->loss));
+    if (last->step > 0) text += fmt::format("  loss {}", loss_text(last->loss, look));
     const Pace pace = pace_of(run.history);
     if (pace.step_s > 0) text += fmt::format("  {} tokens/s", shortened(pace.tokens_per_s));
     if (const auto left = seconds_left(run); left && *left > 0 && !run.end)

@@ -47,7 +47,9 @@ void History::add(const StepRecord& record) {
   if (record.eval_loss) {
     evaluations.add(record.step, *record.eval_loss);
     last_evaluation = {.step = record.step, .loss = *record.eval_loss};
-    if (!best_evaluation || *record.eval_loss < best_evaluation->loss) best_evaluation = last_evaluation;
+    if (!best_evaluation || *record.eval_loss < *best_evaluation->loss) best_evaluation = last_evaluation;
+  } else if (record.eval_s) {
+    last_evaluation = {.step = record.step, .loss = std::nullopt};
   }
   beside_s += record.eval_s.value_or(0) + record.checkpoint_s.value_or(0);
   if (record.checkpoint_s) last_checkpoint_s = record.checkpoint_s;

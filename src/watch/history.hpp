@@ -24,10 +24,10 @@ struct StepRecord {
 
 /// Statistics of a run's lines, in bounded memory.
 struct History {
-  /// A held-out loss and its step.
+  /// A held-out loss and its step. No loss where the held-out data have no label.
   struct Evaluation {
     std::int64_t step = 0;
-    double loss = 0;
+    std::optional<double> loss;
   };
   struct Published {
     std::int64_t step = 0;

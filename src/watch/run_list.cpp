@@ -75,8 +75,7 @@ Cells cells_of(const ListedRun& run, double now, const Look& look) {
               .state = state_of(run.state, now),
               .step = step_text(run.state),
               .loss = loss_text(history.last ? history.last->loss : std::nullopt, look),
-              .held_out = loss_text(
-                  history.last_evaluation ? std::optional(history.last_evaluation->loss) : std::nullopt, look),
+              .held_out = loss_text(history.last_evaluation ? history.last_evaluation->loss : std::nullopt, look),
               .when = "-"};
   if (run.name.size() > longest_name) cells.name += look.unicode ? "…" : "...";
   cells.state.reason = printable(cells.state.reason.substr(0, longest_reason), look.unicode);
