@@ -81,8 +81,8 @@ TEST(Labels, AStepWithoutAnyHasNoLossAndChangesNothing) {
   write_dataset(folder / "data.h5", lengths);
   for (const std::string mesh : {"--ranks 1", "--ranks 2 --data-parallel 2", "--ranks 2 --context-parallel 2"}) {
     const Outcome outcome =
-        shell(folder, train + mesh + " --data data.h5 --steps 12 --checkpoint-every 1 --log-every 1 --run 'run " +
-                          mesh + "'");
+        shell(folder,
+              train + mesh + " --data data.h5 --steps 12 --checkpoint-every 1 --log-every 1 --run 'run " + mesh + "'");
     ASSERT_EQ(outcome.exit, 0) << outcome.err;
     EXPECT_NE(outcome.err.find("loss –"), std::string::npos) << outcome.err;
     EXPECT_EQ(outcome.err.find("loss 0.0000"), std::string::npos) << outcome.err;
