@@ -27,21 +27,31 @@ std::vector<std::string> names_of(const CommandLine& line) {
   return names;
 }
 
+/// The type of an option's text: of an optional field, the type of its value.
+template <class Field>
+struct ValueOf {
+  using type = Field;
+};
+template <class T>
+struct ValueOf<std::optional<T>> {
+  using type = T;
+};
+template <class Pointer>
+using Value = typename ValueOf<std::remove_cv_t<std::remove_pointer_t<Pointer>>>::type;
+
 /// The rows as Boost.Program_options takes them, to parse the texts.
 po::options_description parser_of(const CommandLine& line) {
   po::options_description parser;
   each_option(line, [&](const Option& option) {
     const po::value_semantic* semantic = std::visit(
-        [](auto* field) -> const po::value_semantic* { return po::value<std::remove_pointer_t<decltype(field)>>(); },
-        option.field);
+        [](auto* field) -> const po::value_semantic* { return po::value<Value<decltype(field)>>(); }, option.field);
     parser.add_options()(option.name.c_str(), semantic);
   });
   return parser;
 }
 
 void assign(const Option& option, const boost::any& parsed) {
-  std::visit([&](auto* field) { *field = boost::any_cast<std::remove_pointer_t<decltype(field)>>(parsed); },
-             option.field);
+  std::visit([&](auto* field) { *field = boost::any_cast<Value<decltype(field)>>(parsed); }, option.field);
 }
 
 void check_choice(const Option& option) {
@@ -103,6 +113,33 @@ po::parsed_options parse_ini(const CommandLine& line, const po::options_descript
   }
 }
 
+/// The last text given for an option; no value where it is not given.
+std::optional<std::string> text_of(const po::parsed_options& parsed, const std::string& name) {
+  std::optional<std::string> text;
+  for (const auto& option : parsed.options)
+    if (option.string_key == name && !option.value.empty()) text = option.value.back();
+  return text;
+}
+
+/// Removes the options of the INI file that one on the command line overrides.
+void remove_overridden(const CommandLine& line, const po::parsed_options& arguments, po::parsed_options& ini) {
+  std::vector<std::string> removed;
+  each_option(line, [&](const Option& option) {
+    const auto whole = text_of(arguments, option.part_of), whole_in_ini = text_of(ini, option.part_of);
+    if ((whole && whole_in_ini && whole != whole_in_ini) || text_of(arguments, option.excludes))
+      removed.push_back(option.name);
+  });
+  std::erase_if(ini.options,
+                [&](const auto& option) { return std::ranges::find(removed, option.string_key) != removed.end(); });
+}
+
+void check_exclusions(const CommandLine& line, const po::variables_map& values) {
+  each_option(line, [&](const Option& option) {
+    require(option.excludes.empty() || values.count(option.name) == 0 || values.count(option.excludes) == 0,
+            "--{} and --{} exclude each other: expected one of them", option.name, option.excludes);
+  });
+}
+
 void store_ini(const po::parsed_options& parsed, const std::string& path, po::variables_map& values) {
   try {
     po::store(parsed, values);
@@ -145,12 +182,17 @@ std::optional<std::string> parse(const CommandLine& line, std::string_view comma
   const po::options_description parser = parser_of(whole);
   po::variables_map values;
   try {
-    po::store(parse_arguments(whole, parser, arguments), values);
+    const po::parsed_options given = parse_arguments(whole, parser, arguments);
+    po::store(given, values);
     if (values.count("help") != 0) return help_text(whole, command);
     if (values.count("config") != 0) {
       const auto path = values["config"].as<std::string>();
-      store_ini(parse_ini(line, parser_of(line), path), path, values);
+      const po::options_description ini_parser = parser_of(line);
+      po::parsed_options ini = parse_ini(line, ini_parser, path);
+      remove_overridden(line, given, ini);
+      store_ini(ini, path, values);
     }
+    check_exclusions(line, values);
     each_option(whole, [&](const Option& option) {
       if (values.count(option.name) != 0) assign(option, values[option.name].value());
       check_choice(option);
@@ -174,6 +216,8 @@ std::string to_ini(const CommandLine& line) {
             using T = std::remove_cv_t<std::remove_pointer_t<decltype(field)>>;
             if constexpr (std::is_same_v<T, std::vector<std::string>>) {
               for (const std::string& item : *field) text += ini_line(option, item);
+            } else if constexpr (!std::is_same_v<T, Value<decltype(field)>>) {
+              text += *field ? ini_line(option, fmt::format("{}", **field)) : fmt::format("# {} =\n", option.name);
             } else {
               const std::string value = fmt::format("{}", *field);
               text += value.empty() ? fmt::format("# {} =\n", option.name) : ini_line(option, value);

@@ -14,7 +14,8 @@ namespace causeway {
 /// One option of a command. The command line, the INI file, --help, --print-config, the man page and the completion
 /// scripts are all made from these rows. The default is the value of the field when the row is declared.
 struct Option {
-  using Field = std::variant<std::string*, int*, std::int64_t*, double*, bool*, std::vector<std::string>*>;
+  using Field = std::variant<std::string*, int*, std::int64_t*, double*, bool*, std::vector<std::string>*,
+                             std::optional<std::int64_t>*, std::optional<double>*>;
 
   std::string name;  ///< without dashes: --name on the command line, name = value in the INI file
   Field field;       ///< set by parse(); a bool takes no value, a vector can be given several times
@@ -26,6 +27,10 @@ struct Option {
   bool positional = false;                ///< can be given without its name; a vector then takes all words that follow
   std::vector<std::string> suggestions = {};  ///< values that completion offers, where others are valid too
   std::string shown_default = {};  ///< if not "": printed as the default in --help instead of the field's value
+  /// The option of which this one is a part, as --width of --model: if the command line sets that option to another
+  /// value than the INI file, the INI file's value of this one is not used.
+  std::string part_of = {};
+  std::string excludes = {};  ///< the option that cannot be given together with this one; each names the other
 };
 
 struct OptionGroup {

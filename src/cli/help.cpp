@@ -49,6 +49,8 @@ std::string default_of(const Option& option) {
           return *field ? "on" : "";
         else if constexpr (std::is_same_v<T, std::vector<std::string>>)
           return fmt::format("{}", fmt::join(*field, " "));
+        else if constexpr (std::is_same_v<T, std::optional<std::int64_t>> || std::is_same_v<T, std::optional<double>>)
+          return *field ? fmt::format("{}", **field) : "";
         else
           return fmt::format("{}", *field);
       },

@@ -19,7 +19,10 @@ void within(std::string_view option, auto value, decltype(value) low, decltype(v
 void check(const TrainSettings& settings) {
   constexpr auto most = std::numeric_limits<std::int64_t>::max() / 2;
   require(!settings.run.empty(), "--run is missing: expected the run directory");
-  within("steps", settings.steps, std::int64_t{1}, most);
+  if (settings.asked_steps) within("steps", *settings.asked_steps, std::int64_t{1}, most);
+  if (settings.epochs)
+    require(*settings.epochs > 0 && *settings.epochs <= 1e6, "--epochs is {}, expected a number above 0, at most 1e6",
+            *settings.epochs);
   within("pack-tokens", settings.pack_tokens, std::int64_t{1}, std::int64_t{1} << 40);
   within("window", settings.window, std::int64_t{1}, std::int64_t{1} << 24);
   within("accumulate", settings.accumulate, std::int64_t{1}, std::int64_t{1} << 20);
@@ -84,6 +87,28 @@ ModelOptions resolve(const ModelSettings& settings, const ModelOptions& otherwis
   choose(options.norm_eps, settings.norm_eps, 0);
   if (settings.untied_head) options.tied_head = false;
   return options;
+}
+
+ModelSettings settings_of(const ModelOptions& shape, const std::string& model) {
+  return {.model = model,
+          .layers = layers_text(shape.layers),
+          .width = shape.width,
+          .state = shape.state,
+          .expand = shape.expand,
+          .conv_taps = shape.conv_taps,
+          .dt_rank = shape.dt_rank,
+          .vocabulary = shape.vocabulary,
+          .heads = shape.heads,
+          .filter_groups = shape.filter_groups,
+          .se_taps = shape.se_taps,
+          .mr_taps = shape.mr_taps,
+          .modes = shape.modes,
+          .ffn = shape.ffn,
+          .rope_base = shape.rope_base,
+          .norm_eps = shape.norm_eps,
+          .mr_decay = shape.mr_decay,
+          .mlp_activation = shape.mlp_activation,
+          .untied_head = !shape.tied_head};
 }
 
 PackingOptions packing_of(const TrainSettings& settings) {
@@ -186,7 +211,7 @@ OptionGroup model_group(ModelSettings& settings) {
                   .shown_default = std::string(shown_default)};
   };
   constexpr const char* preset = "the preset's";
-  return {
+  OptionGroup group = {
       "Model",
       {option("model", &settings.model, "PRESET", "one of " + names_of(presets()) + "; the options below change it",
               default_preset),
@@ -223,6 +248,9 @@ OptionGroup model_group(ModelSettings& settings) {
               "the preset's, else 1e-5 if all layers are mamba and 1e-6 if not"),
        option("vocabulary", &settings.vocabulary, "N", "number of token ids", preset),
        {"untied-head", &settings.untied_head, "", "use a separate output head instead of the transposed embedding"}}};
+  for (Option& row : group.options)
+    if (row.name != "model") row.part_of = "model";
+  return group;
 }
 
 }  // namespace causeway

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,8 @@ struct FaultSettings {
   std::vector<std::string> inject;  ///< as parse_fault reads them
 };
 
+inline constexpr std::int64_t default_steps = 1000;
+
 /// All options of `causeway train`, with their defaults.
 struct TrainSettings {
   LaunchOptions launch;
@@ -45,7 +48,10 @@ struct TrainSettings {
   FaultSettings faults;
   std::vector<std::string> data;
   std::string run;
-  std::int64_t steps = 1000, pack_tokens = 8192, window = 256, accumulate = 1, seed = 0;
+  std::optional<std::int64_t> asked_steps;  ///< --steps
+  std::optional<double> epochs;             ///< --epochs; excludes --steps
+  std::int64_t steps = default_steps;       ///< in total, as --steps or --epochs give them
+  std::int64_t pack_tokens = 8192, window = 256, accumulate = 1, seed = 0;
   std::string policy = "greedy", long_documents = "cut";
   double learning_rate = 1e-3, learning_rate_floor = 0.1, beta1 = 0.9, beta2 = 0.95, weight_decay = 0.1, clip = 1;
   std::int64_t warmup_steps = 0;
@@ -62,6 +68,9 @@ void check(const TrainSettings& settings);
 /// The preset of --model; without --model the default preset if --layers is given, else `otherwise`; changed by the
 /// other options. Whether the result is a valid model is checked by ModelOptions::check.
 ModelOptions resolve(const ModelSettings& settings, const ModelOptions& otherwise);
+/// The options that give this shape: what config.ini contains. A size that the preset leaves to the program, because it
+/// derives from the others, is not set.
+ModelSettings settings_of(const ModelOptions& shape, const std::string& model);
 PackingOptions packing_of(const TrainSettings& settings);
 LearningRate schedule_of(const TrainSettings& settings);
 OptimizerOptions optimizer_options_of(const TrainSettings& settings);

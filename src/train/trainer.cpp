@@ -101,11 +101,7 @@ ExitCode Trainer::train() {
 }
 
 /// Tokens seen in relation to those of the data.
-double Trainer::epochs_seen() const {
-  std::int64_t tokens = 0;
-  for (const Dataset& dataset : data_.datasets) tokens += dataset.tokens();
-  return static_cast<double>(tokens_seen_) / static_cast<double>(std::max<std::int64_t>(tokens, 1));
-}
+double Trainer::epochs_seen() const { return static_cast<double>(tokens_seen_) / static_cast<double>(data_.tokens()); }
 
 /// Results of a step that stay on the device: the loss, the gradient norm, and the factor that clips the gradients,
 /// which is not finite where a gradient is not.

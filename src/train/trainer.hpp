@@ -53,6 +53,7 @@ class Trainer {
   void hear_signals() const;
   void agree_on_signals_before_first_step();
   void write_exit_of_stopped_start(const AgreedError& error) const;
+  void settle_steps();
   void choose_operator_strategies();
   void set_initial_state();
   void make_run_directory();

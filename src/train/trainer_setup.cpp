@@ -3,6 +3,7 @@
 #include <chrono>
 #include <filesystem>
 
+#include "kernels/core/integer.hpp"
 #include "src/cli/progress.hpp"
 #include "src/run/run_ending.hpp"
 #include "src/runtime/gemm_rate.hpp"
@@ -63,6 +64,7 @@ Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicat
 void Trainer::get_ready(const Config& config) {
   packs_.emplace(data_, packing_of(settings_), static_cast<std::uint64_t>(settings_.seed),
                  [this] { agree_on_signals_before_first_step(); });
+  settle_steps();
   rank_progress_->enter(Phase::start);
   choose_operator_strategies();
   if (settings_.dry_run) return;
@@ -71,6 +73,18 @@ void Trainer::get_ready(const Config& config) {
   model_.parameters().allocate(runtime_.stream, runtime_.mesh.world.size());
   set_initial_state();
   open_run_directory(config);
+}
+
+/// The number of steps: --steps, or the fewest that take --epochs times the tokens of the data.
+void Trainer::settle_steps() {
+  settings_.steps = settings_.asked_steps.value_or(default_steps);
+  if (!settings_.epochs) return;
+  const double tokens = *settings_.epochs * static_cast<double>(data_.tokens());
+  PackSequence packs(data_, packing_of(settings_), static_cast<std::uint64_t>(settings_.seed),
+                     [this] { agree_on_signals_before_first_step(); });
+  Progress progress("packs of all epochs", static_cast<std::int64_t>(tokens), "tokens", log_.speaks());
+  const std::int64_t count = packs.advance_by_tokens(tokens, [&](std::int64_t done) { progress.update(done); });
+  settings_.steps = ceil_div(count, settings_.accumulate * runtime_.mesh.data_size);
 }
 
 /// Before the first step there is no new state to keep: a signal ends the run at once. For work that a rank does
@@ -172,7 +186,12 @@ void Trainer::open_run_directory(const Config& config) {
   collectively(world, [&] {
     if (world.rank() != 0) return;
     const std::filesystem::path run = settings_.run;
-    write_start(settings_.run, {.config = config(settings_), .environment = environment, .resumed_step = step_});
+    TrainSettings used = settings_;
+    const bool new_model = !start_.resumes && settings_.init_from.empty();
+    used.model =
+        settings_of(model_.options().shape,
+                    settings_.model.model.empty() && new_model ? std::string(default_preset) : settings_.model.model);
+    write_start(settings_.run, {.config = config(used), .environment = environment, .resumed_step = step_});
     metrics_.emplace((run / "metrics.jsonl").string(), step_,
                      [this](const std::string& text) { log_.warn("{}", text); });
   });

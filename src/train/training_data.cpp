@@ -208,6 +208,18 @@ void PackSequence::advance_to(std::int64_t cursor, const std::function<void(std:
   }
 }
 
+std::int64_t PackSequence::advance_by_tokens(double tokens, const std::function<void(std::int64_t)>& progress) {
+  constexpr std::int64_t often = 1024;
+  const std::int64_t before = cursor_;
+  std::int64_t taken = 0;
+  for (Pack pack; static_cast<double>(taken) < tokens; ++cursor_) {
+    packer_.next(pack);
+    taken += pack.tokens();
+    if (cursor_ % often == 0) progress(taken);
+  }
+  return cursor_ - before;
+}
+
 Packer make_packer_in_order(const DataMixture& data, const PackingOptions& packing) {
   return Packer(
       packing, [&data, dataset = std::size_t{0}, document = std::int64_t{0}]() mutable -> std::optional<Piece> {

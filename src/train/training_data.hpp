@@ -49,6 +49,8 @@ class PackSequence {
   std::int64_t cursor() const { return cursor_; }  ///< number of packs taken so far
   /// Takes packs until that many have been taken. `progress`, if given, is called with the number taken so far.
   void advance_to(std::int64_t cursor, const std::function<void(std::int64_t)>& progress = {});
+  /// Takes packs until those taken have that many tokens; returns how many packs were taken.
+  std::int64_t advance_by_tokens(double tokens, const std::function<void(std::int64_t)>& progress);
 
  private:
   /// The pieces of one dataset, and the order of the current epoch: indices of 4 bytes are shuffled, not pieces of 32.

@@ -104,6 +104,67 @@ TEST(Config, ThePrintedIniRepeatsTheRun) {
   EXPECT_EQ(second.steps, first.steps);
 }
 
+struct DependentSettings {
+  std::string model;
+  std::int64_t width = 0;
+  std::optional<std::int64_t> steps;
+  std::optional<double> epochs;
+};
+
+std::optional<std::string> parse_into(DependentSettings& s, const Words& words) {
+  const CommandLine line{.groups = {{"Model",
+                                     {{"model", &s.model, "NAME", "preset"},
+                                      {.name = "width", .field = &s.width, .part_of = "model"},
+                                      {.name = "steps", .field = &s.steps, .shown_default = "7", .excludes = "epochs"},
+                                      {.name = "epochs", .field = &s.epochs, .excludes = "steps"}}}}};
+  return parse(line, "thing", words);
+}
+
+TEST(Config, AnotherModelOnTheCommandLineTakesNoSizesFromTheIniFile) {
+  const TemporaryFolder folder;
+  const std::string ini = folder.write("run.ini", "model = a\nwidth = 5\n"),
+                    without = folder.write("without.ini", "width = 5\n");
+  const auto width = [](const Words& words) {
+    DependentSettings s;
+    parse_into(s, words);
+    return s.width;
+  };
+  EXPECT_EQ(width({"--config", ini}), 5);
+  EXPECT_EQ(width({"--config", ini, "--model", "a"}), 5);
+  EXPECT_EQ(width({"--config", ini, "--model", "b"}), 0);
+  EXPECT_EQ(width({"--config", ini, "--model", "b", "--width", "6"}), 6);
+  EXPECT_EQ(width({"--config", without, "--model", "b"}), 5);
+}
+
+TEST(Config, OptionsThatExcludeEachOther) {
+  const TemporaryFolder folder;
+  const std::string ini = folder.write("run.ini", "steps = 5\n"),
+                    both = folder.write("both.ini", "steps = 5\nepochs = 0.5\n");
+  DependentSettings s;
+  parse_into(s, {"--config", ini, "--epochs", "2"});
+  EXPECT_FALSE(s.steps.has_value());
+  EXPECT_EQ(s.epochs, 2);
+  s = {};
+  parse_into(s, {"--config", both, "--steps", "9"});
+  EXPECT_EQ(s.steps, 9);
+  EXPECT_FALSE(s.epochs.has_value());
+  for (const Words& words : {Words{"--config", both}, Words{"--steps", "1", "--epochs", "1"}}) try {
+      parse_into(s, words);
+      ADD_FAILURE() << "both were accepted";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::usage);
+      EXPECT_NE(std::string(error.what()).find("--steps and --epochs exclude each other"), std::string::npos);
+    }
+}
+
+TEST(Config, AnOptionWithoutAValueIsACommentInTheIniFile) {
+  DependentSettings s;
+  const std::optional<std::string> ini = parse_into(s, {"--epochs", "1.5", "--print-config"});
+  ASSERT_TRUE(ini.has_value());
+  EXPECT_NE(ini->find("# steps =\n"), std::string::npos) << *ini;
+  EXPECT_NE(ini->find("\nepochs = 1.5\n"), std::string::npos) << *ini;
+}
+
 TEST(Config, ValuesThatAnIniCannotExpressAreRefused) {
   for (const std::string value : {"a#b", " a", "a ", "a\nb"})
     EXPECT_NE(error_of_parsing({value, "--print-config"}).find("--file"), std::string::npos) << value;

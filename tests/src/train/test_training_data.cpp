@@ -77,6 +77,29 @@ TEST(PackSequence, EveryTokenComesOnceInEachEpochInANewOrder) {
   EXPECT_NE(epochs[1], epochs[2]);
 }
 
+TEST(PackSequence, CountsThePacksOfEpochs) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "a.h5", lengths);
+  write_dataset(folder / "b.h5", {9, 9, 9});
+  const DataMixture one = DataMixture::open({folder / "a.h5"}, 512),
+                    two = DataMixture::open({folder / "a.h5", folder / "b.h5"}, 512);
+  for (const DataMixture* data : {&one, &two})
+    for (const PackingPolicy& policy : packing_policies())
+      for (const double epochs : {0.1, 1.0, 2.5}) {
+        const PackingOptions options{.policy = policy.name, .pack_tokens = 32, .window = 4};
+        const double asked = epochs * static_cast<double>(data->tokens());
+        PackSequence counted(*data, options, 1), taken(*data, options, 1);
+        const std::int64_t packs = counted.advance_by_tokens(asked, [](std::int64_t) {});
+        double tokens = 0, last = 0;
+        for (const Pack& pack : take(taken, static_cast<int>(packs))) {
+          last = static_cast<double>(pack.tokens());
+          tokens += last;
+        }
+        EXPECT_GE(tokens, asked) << policy.name;
+        EXPECT_LT(tokens - last, asked) << policy.name << ": a pack more than needed";
+      }
+}
+
 TEST(PackSequence, DrawsDocumentsByWeight) {
   const TemporaryFolder folder;
   write_dataset(folder / "a.h5", {10, 10});
