@@ -1,12 +1,11 @@
 #include "io/data/dataset.hpp"
 
-#include <zlib.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
 
-#include "io/file/atomic_file.hpp"
+#include "io/data/name_reader.hpp"
+#include "io/file/utf8.hpp"
 #include "io/hdf5/hdf5.hpp"
 #include "kernels/core/error.hpp"
 #include "kernels/core/segments.hpp"
@@ -25,21 +24,11 @@ constexpr std::int64_t chunk_tokens = 65536;
 constexpr std::int64_t chunk_documents = 4096;
 constexpr int deflate_level = 1;  // level 6 takes 5 times as long and saves 3 % of the bytes of tokens
 
-/// The bin of a document's length: bin 0 is for empty documents, bin k for lengths in [2^(k-1), 2^k).
-std::size_t histogram_bin(std::int64_t length) {
-  return static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(length)));
-}
-
 /// Opens a one-dimensional dataset.
 hdf5::Dataset open_list(const hdf5::File& file, const char* name) {
   hdf5::Dataset list = file.dataset(name);
   require(list.shape().size() == 1, "{}: has {} dimensions, expected 1", list.where(), list.shape().size());
   return list;
-}
-
-std::uint32_t checksum(std::uint32_t so_far, const std::string& text) {
-  return static_cast<std::uint32_t>(
-      crc32(so_far, reinterpret_cast<const Bytef*>(text.c_str()), static_cast<uInt>(text.size() + 1)));
 }
 
 }  // namespace
@@ -115,7 +104,16 @@ std::span<const std::int64_t> Dataset::cu_seqlens() const { return state_->cu_se
 std::string Dataset::name(std::int64_t document) const {
   require(document >= 0 && document < documents(), "{}: has {} names, expected number {}", state_->names.where(),
           documents(), document);
-  return state_->names.read_strings(document, 1).front();
+  return names(document, 1).front();
+}
+
+std::vector<std::string> Dataset::names(std::int64_t begin, std::int64_t count) const {
+  return state_->names.read_strings(begin, count);
+}
+
+std::optional<std::int64_t> Dataset::stored_names_checksum() const {
+  if (!state_->names.has_attribute("crc32")) return std::nullopt;
+  return state_->names.integer_attribute("crc32");
 }
 
 void Dataset::read_tokens(std::int64_t begin, std::span<std::int32_t> out) const {
@@ -133,21 +131,8 @@ void Dataset::read_loss_mask(std::int64_t begin, std::span<std::uint8_t> out) co
   state_->loss_mask.read_rows(begin, out);
 }
 
-void Dataset::verify() const {
-  std::vector<std::int32_t> values(static_cast<std::size_t>(std::min(tokens(), chunk_tokens)));
-  std::vector<std::uint8_t> mask(has_loss_mask() ? values.size() : 0);
-  for (std::int64_t begin = 0; begin < tokens(); begin += chunk_tokens) {
-    const auto count = static_cast<std::size_t>(std::min(chunk_tokens, tokens() - begin));
-    read_tokens(begin, std::span(values).first(count));
-    if (has_loss_mask()) read_loss_mask(begin, std::span(mask).first(count));
-  }
-  std::uint32_t names = 0;
-  for (std::int64_t begin = 0; begin < documents(); begin += chunk_documents)
-    for (const std::string& name : state_->names.read_strings(begin, std::min(chunk_documents, documents() - begin)))
-      names = checksum(names, name);
-  if (state_->names.has_attribute("crc32") && state_->names.integer_attribute("crc32") != names)
-    fail(ExitCode::corrupt, "{}: checksum is {}, expected {}", state_->names.where(), names,
-         state_->names.integer_attribute("crc32"));
+std::size_t histogram_bin(std::int64_t length) {
+  return static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(length)));
 }
 
 struct DatasetWriter::State {
@@ -168,8 +153,8 @@ struct DatasetWriter::State {
   std::int64_t shortest = 0, longest = 0;
   std::array<std::int64_t, 65> histogram{};
 
-  State(const std::string& path, std::int64_t vocabulary, bool mask)
-      : target(path), vocabulary_size(vocabulary), with_loss_mask(mask) {}
+  State(const std::string& path, std::int64_t vocabulary, bool mask, Existing existing)
+      : target(path, existing), vocabulary_size(vocabulary), with_loss_mask(mask) {}
 
   std::int64_t token_count() const { return written_tokens + static_cast<std::int64_t>(pending_tokens.size()); }
   /// Adds the end of the current document.
@@ -209,14 +194,14 @@ struct DatasetWriter::State {
 };
 
 DatasetWriter::DatasetWriter(const std::string& path, std::int64_t vocabulary_size, const std::string& source,
-                             bool with_loss_mask) {
+                             bool with_loss_mask, Existing existing) {
   require(vocabulary_size >= 1 && vocabulary_size <= largest_vocabulary, "vocabulary size is {}, expected 1 to {}",
           vocabulary_size, largest_vocabulary);
-  state_ = std::make_unique<State>(path, vocabulary_size, with_loss_mask);
+  state_ = std::make_unique<State>(path, vocabulary_size, with_loss_mask, existing);
   State& state = *state_;
   state.file = hdf5::File::open(state.target.temporary(), hdf5::Access::create);
   const auto list = [&](const char* name, hdf5::ElementType type, std::int64_t chunk) {
-    // HDF5 has no checksum for strings: they are on its heap, where filters do not apply. verify() uses `crc32`
+    // HDF5 has no checksum for strings: they are on its heap, where filters do not apply. NameReader uses `crc32`
     // instead.
     return state.file.create_dataset(name, {.shape = {0},
                                             .type = type,
@@ -240,9 +225,8 @@ void DatasetWriter::begin_document(const std::string& name) {
   state.end_document();
   ++state.document_count;
   state.document_start = state.token_count();
-  std::string text = name;
-  std::replace(text.begin(), text.end(), '\0', '?');  // HDF5's strings end at a NUL
-  state.names_checksum = checksum(state.names_checksum, text);
+  std::string text = stored_name(name);
+  state.names_checksum = names_checksum(state.names_checksum, text);
   state.pending_names.push_back(std::move(text));
   if (static_cast<std::int64_t>(state.pending_names.size()) == chunk_documents) state.flush_names();
 }
@@ -271,7 +255,20 @@ void DatasetWriter::append(std::span<const std::int32_t> tokens, std::span<const
   }
 }
 
+std::string stored_name(const std::string& name) {
+  std::string text = as_utf8(name);
+  std::replace(text.begin(), text.end(), '\0', '?');  // HDF5's strings end at a NUL
+  return text;
+}
+
 void DatasetWriter::finish() {
+  complete();
+  publish();
+}
+
+void DatasetWriter::publish() { state_->target.publish(); }
+
+void DatasetWriter::complete() {
   State& state = *state_;
   state.end_document();
   state.flush_tokens();
@@ -294,7 +291,7 @@ void DatasetWriter::finish() {
                            documents() == 0 ? 0.0 : static_cast<double>(tokens()) / static_cast<double>(documents()));
   for (hdf5::Dataset* dataset : {&state.tokens, &state.loss_mask, &state.cu_seqlens, &state.names}) *dataset = {};
   state.file.close();
-  state.target.commit();
+  state.target.sync();
 }
 
 std::int64_t DatasetWriter::documents() const { return state_->document_count; }

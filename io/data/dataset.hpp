@@ -2,9 +2,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
+
+#include "io/file/atomic_file.hpp"
 
 namespace causeway {
 
@@ -25,25 +28,37 @@ class Dataset {
   std::int64_t vocabulary_size() const;
   bool has_loss_mask() const;
   std::span<const std::int64_t> cu_seqlens() const;
+  /// Names are checked only by a NameReader (io/data/name_reader.hpp), which reads all of them.
   std::string name(std::int64_t document) const;
+  std::vector<std::string> names(std::int64_t begin, std::int64_t count) const;
+  std::optional<std::int64_t> stored_names_checksum() const;
 
   /// Tokens [begin, begin + out.size()) of the corpus. Throws Error(corrupt) for a token that is not below
   /// vocabulary_size().
   void read_tokens(std::int64_t begin, std::span<std::int32_t> out) const;
   void read_loss_mask(std::int64_t begin, std::span<std::uint8_t> out) const;
-  /// Reads the whole dataset once. Throws Error(corrupt) for a wrong checksum or token.
-  void verify() const;
+  /// Reads everything in the file: every dataset and attribute, known or not. Throws Error(corrupt) for a wrong
+  /// checksum or token, and for attributes and statistics that do not fit the documents. Returns a line for each object
+  /// that could not be checked, with the reason, and one for names that are not UTF-8.
+  std::vector<std::string> verify() const;
 
  private:
   struct State;
   std::unique_ptr<State> state_;
 };
 
+/// The bin of a document's length: bin 0 is for empty documents, bin k for lengths in [2^(k-1), 2^k).
+std::size_t histogram_bin(std::int64_t length);
+
+/// How a dataset stores a name: bytes that are not UTF-8 are taken as Latin-1, a NUL becomes '?'.
+std::string stored_name(const std::string& name);
+
 /// Writes a dataset document by document, in bounded memory. finish() makes the file appear at `path`; without finish()
 /// no file is left.
 class DatasetWriter {
  public:
-  DatasetWriter(const std::string& path, std::int64_t vocabulary_size, const std::string& source, bool with_loss_mask);
+  DatasetWriter(const std::string& path, std::int64_t vocabulary_size, const std::string& source, bool with_loss_mask,
+                Existing existing = Existing::replaced);
   ~DatasetWriter();
   DatasetWriter(const DatasetWriter&) = delete;
   DatasetWriter& operator=(const DatasetWriter&) = delete;
@@ -52,6 +67,10 @@ class DatasetWriter {
   void begin_document(const std::string& name);
   void append(std::span<const std::int32_t> tokens, std::span<const std::uint8_t> loss_mask = {});
   void finish();
+  /// The two halves of finish(), for several datasets that appear together: everything is written and on the disk; then
+  /// the file gets its name.
+  void complete();
+  void publish();
 
   std::int64_t documents() const;
   std::int64_t tokens() const;

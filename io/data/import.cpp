@@ -81,6 +81,7 @@ std::vector<Input> check_inputs(const ImportOptions& options) {
     const auto bytes = kind == std::filesystem::file_type::regular ? std::filesystem::file_size(path, ignored) : 0;
     inputs.push_back({path, read, static_cast<std::int64_t>(bytes)});
   }
+  check_target(options.out, options.existing());
   return inputs;
 }
 
@@ -94,6 +95,15 @@ std::string source_of(std::span<const Input> inputs) {
   return source;
 }
 
+std::string warning_about(const std::string& path, const DocumentSink::ChangedNames& changed) {
+  std::string text = path + ": ";
+  if (changed.latin1 > 0) text += fmt::format("{} names are not UTF-8 and are taken as Latin-1", changed.latin1);
+  if (changed.nul > 0)
+    text +=
+        fmt::format("{}{} names contain a NUL, which is stored as '?'", changed.latin1 > 0 ? "; " : "", changed.nul);
+  return text + fmt::format("; the first is '{}'", changed.first);
+}
+
 }  // namespace
 
 std::span<const ImportFormat> import_formats() { return descriptions; }
@@ -103,7 +113,8 @@ ImportReport import_files(const ImportOptions& options) {
   std::int64_t bytes_total = 0, bytes_before = 0;
   for (const Input& input : inputs) bytes_total += input.bytes;
 
-  DatasetWriter dataset(options.out, options.vocabulary_size, source_of(inputs), false);
+  DatasetWriter dataset(options.out, options.vocabulary_size, source_of(inputs), false, options.existing());
+  std::vector<std::string> warnings;
   std::int64_t empty = 0, document_start = 0;
   const auto end_document = [&] {
     if (dataset.documents() > 0 && dataset.tokens() == document_start) ++empty;
@@ -111,7 +122,7 @@ ImportReport import_files(const ImportOptions& options) {
   DocumentSink sink;
   sink.vocabulary_size = options.vocabulary_size;
   sink.uppercase = options.uppercase;
-  sink.begin = [&](const std::string& name) {
+  sink.on_document = [&](const std::string& name) {
     end_document();
     dataset.begin_document(name);
     document_start = dataset.tokens();
@@ -122,14 +133,19 @@ ImportReport import_files(const ImportOptions& options) {
       if (options.progress)
         options.progress({input.path, bytes_before + done, bytes_total, dataset.documents(), dataset.tokens()});
     });
+    sink.changed_names = {};
     input.read(lines, sink);
+    if (sink.changed_names.count() > 0) warnings.push_back(warning_about(lines.path(), sink.changed_names));
     bytes_before += input.bytes;
   }
   end_document();
   require(dataset.tokens() > 0, "{}: found {} documents and no token, expected at least one token", source_of(inputs),
           dataset.documents());
   dataset.finish();
-  return {.documents = dataset.documents(), .tokens = dataset.tokens(), .empty_documents = empty};
+  return {.documents = dataset.documents(),
+          .tokens = dataset.tokens(),
+          .empty_documents = empty,
+          .warnings = std::move(warnings)};
 }
 
 }  // namespace causeway

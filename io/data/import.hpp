@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "io/file/atomic_file.hpp"
+
 namespace causeway {
 
 /// A file format of `causeway import`.
@@ -26,19 +28,24 @@ struct ImportProgress {
 struct ImportOptions {
   std::vector<std::string> files;
   std::string out;
+  bool force = false;           ///< replaces `out` if it exists
   std::string format = "auto";  ///< of all files; "auto": for each file by the ending of its name
   std::int64_t vocabulary_size = 512;
   bool uppercase = false;
   std::function<void(const ImportProgress&)> progress;
+
+  Existing existing() const { return force ? Existing::replaced : Existing::refused; }
 };
 
 struct ImportReport {
   std::int64_t documents = 0, tokens = 0;
-  std::int64_t empty_documents = 0;  ///< counted in documents too
+  std::int64_t empty_documents = 0;   ///< counted in documents too
+  std::vector<std::string> warnings;  ///< at most one for each file: about names that could not be stored as they are
 };
 
 /// Reads the files in order, in bounded memory, into one dataset. Writes the whole dataset, or throws and writes
-/// nothing: Error(usage) for a wrong option or wrong content of a file, Error(io) for the disk.
+/// nothing: Error(usage) for a wrong option or wrong content of a file, Error(io) for the disk. An existing output is
+/// refused before anything is read.
 ImportReport import_files(const ImportOptions& options);
 
 }  // namespace causeway

@@ -1,23 +1,55 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
-#include "io/data/dataset.hpp"
+#include "io/file/atomic_file.hpp"
 
 namespace causeway {
 
-struct DatasetSplit {
-  std::int64_t train_tokens = 0, train_documents = 0;
-  std::int64_t valid_tokens = 0, valid_documents = 0;
-  /// Cross entropy (nats per token) of the valid part under the token frequencies of the train part, each count plus
-  /// one: the loss of a unigram model, which a trained model must be below.
-  double unigram_loss = 0;
+struct SplitOptions {
+  std::string train, valid;     ///< the datasets to write
+  std::string test;             ///< a third part, as large as `valid`; empty: none
+  double held_out = 0.1;        ///< fraction of the tokens for `valid`, and as much for `test`; between 0 and 1
+  std::string by = "document";  ///< "document": whole documents, drawn by the seed; "tail": the last tokens
+  std::int64_t seed = 0;
+  bool force = false;  ///< replaces existing files
+  std::function<void(std::int64_t tokens_done, std::int64_t tokens)> progress;
+
+  Existing existing() const { return force ? Existing::replaced : Existing::refused; }
 };
 
-/// Copies the last part of the corpus (a fraction `held_out` of its tokens, between 0 and 1) to the dataset `valid`,
-/// and the tokens before it to `train`. A document at the boundary is cut; its second part is named NAME:OFFSET. Empty
-/// documents are not copied. Each file appears complete or not at all. Throws Error(usage) if a part would be empty.
-DatasetSplit split_dataset(const Dataset& data, double held_out, const std::string& train, const std::string& valid);
+/// One part, in the order train, valid, test.
+struct SplitPart {
+  std::string_view name;
+  std::string path;
+  std::int64_t documents = 0, tokens = 0;
+  double asked = 0;  ///< fraction of the tokens
+  /// Of a held-out part: cross entropy (nats per token) under the token frequencies of the train part, each count plus
+  /// one: the loss of a unigram model, which a trained model must be below. Nothing if the part has no label.
+  std::optional<double> unigram_loss;
+};
+
+struct DatasetSplit {
+  std::vector<SplitPart> parts;
+  std::int64_t tokens = 0;           ///< of all parts
+  std::int64_t empty_documents = 0;  ///< they are in no part
+};
+
+/// Divides a dataset into two or three, whose documents keep their order.
+///
+/// By document: goes through the documents in an order drawn by the seed. Each goes to `valid` if that brings its
+/// tokens nearer to the fraction, else to `test` likewise, else to `train`; the last ones to parts that have none. So
+/// the fractions are met as well as whole documents allow, and a document longer than twice a part is in `train`. By
+/// tail: `train` is the first part of the tokens, then `valid`, then `test`. A document at a boundary is cut; its
+/// second part is named NAME:OFFSET.
+///
+/// The files appear complete, all or none. Throws Error(usage) if a part would be empty, if a path is an input or given
+/// twice, and for an existing file without `force`; Error(corrupt) for damaged data and names.
+DatasetSplit split_dataset(const std::string& path, const SplitOptions& options);
 
 }  // namespace causeway

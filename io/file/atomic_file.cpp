@@ -15,17 +15,17 @@ namespace causeway {
 namespace {
 
 const std::string& checked(const std::string& path, Existing existing) {
-  const auto before = kind_of(path);
-  require(before == std::filesystem::file_type::not_found || before == std::filesystem::file_type::regular,
-          "{}: exists and is not a regular file", path);
-  if (existing == Existing::refused) require_absent(path);
+  check_target(path, existing);
   return path;
 }
 
 }  // namespace
 
-void require_absent(const std::string& path) {
-  require(kind_of(path) == std::filesystem::file_type::not_found, "{}: exists; --force replaces it", path);
+void check_target(const std::string& path, Existing existing) {
+  const auto found = kind_of(path);
+  if (found == std::filesystem::file_type::not_found) return;
+  require(found == std::filesystem::file_type::regular, "{}: exists and is not a regular file", path);
+  require(existing == Existing::replaced, "{}: exists; --force replaces it", path);
 }
 
 bool same_file(const std::string& a, const std::string& b) {

@@ -33,8 +33,9 @@ class AtomicFile {
   TemporaryFile temporary_;
 };
 
-/// Throws Error(usage), with a word on --force, if `path` exists.
-void require_absent(const std::string& path);
+/// Throws Error(usage) if something is at `path` that is not a regular file, or, with a word on --force, if a file is
+/// there that is refused. For commands that check their outputs before they read.
+void check_target(const std::string& path, Existing existing);
 
 /// Whether both paths are the same existing file, also through links and "..". For commands that must not overwrite a
 /// file that they read.

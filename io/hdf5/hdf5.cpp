@@ -113,6 +113,15 @@ std::vector<std::string> File::list(std::string_view path) const {
   return names;
 }
 
+std::uint64_t File::address(std::string_view path) const {
+  const SilencedErrors silenced;
+  const std::string where = where_of(path_, path);
+  require(exists(path), "{}: is missing", where);
+  H5L_info_t link{};
+  check(H5Lget_info(id(), where.c_str() + path_.size() + 1, &link, H5P_DEFAULT), where, "look it up", damaged_);
+  return link.u.address;
+}
+
 Dataset File::dataset(std::string_view path) const {
   const SilencedErrors silenced;
   Id found = open_object(path);

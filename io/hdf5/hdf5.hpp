@@ -177,6 +177,8 @@ class File : public Object {
   bool exists(std::string_view path) const;
   bool is_dataset(std::string_view path) const;
   std::vector<std::string> list(std::string_view path = "/") const;  ///< names in a group, sorted
+  /// Where the object is in the file: the same for two paths to one object.
+  std::uint64_t address(std::string_view path) const;
   Dataset dataset(std::string_view path) const;
   Object group(std::string_view path) const;
   /// Both create missing parent groups.

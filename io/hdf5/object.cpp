@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "io/file/utf8.hpp"
 #include "io/hdf5/check.hpp"
 #include "io/hdf5/hdf5.hpp"
 #include "io/hdf5/types.hpp"
@@ -104,7 +105,8 @@ void Object::set_attribute(const std::string& name, const Value& value) {
     check(H5Awrite(create(H5T_IEEE_F64LE).get(), H5T_NATIVE_DOUBLE, number), where, "write", ExitCode::io);
   } else {
     const Id type = string_type();  // of variable length, which h5py shows as str and not as bytes
-    const char* text = std::get<std::string>(value).c_str();
+    const std::string utf8 = as_utf8(std::get<std::string>(value));  // paths may be any bytes
+    const char* text = utf8.c_str();
     check(H5Awrite(create(type.get()).get(), type.get(), &text), where, "write", ExitCode::io);
   }
 }

@@ -3,6 +3,7 @@
 #include "io/data/import.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
+#include "src/cli/log.hpp"
 #include "src/cli/progress.hpp"
 
 namespace causeway {
@@ -37,7 +38,8 @@ CommandLine declare(ImportOptions& settings) {
                    {"vocabulary", &settings.vocabulary_size, "N",
                     "number of token ids; above 65536 a token takes 4 bytes instead of 2"}}},
                  {"Output",
-                  {{"out", &settings.out, "FILE", "the dataset to write; causeway split divides it for validation"}}}},
+                  {{"out", &settings.out, "FILE", "the dataset to write; causeway split divides it for validation"},
+                   {"force", &settings.force, "", "replace the dataset if it exists"}}}},
       .examples =
           "causeway import reads_1.fq.gz reads_2.fq.gz --out reads.h5\n"
           "causeway import genome.fna.gz --out train.h5\n"
@@ -55,6 +57,7 @@ ExitCode execute(const ImportOptions& settings) {
   const ImportReport report = import_files(options);
   if (bar) bar->finish(fmt::format("{} documents", report.documents));
   bar.reset();
+  for (const std::string& warning : report.warnings) Log().warn("{}", warning);
   std::string text = fmt::format("{}: {} {}, {} tokens\n", options.out, report.documents,
                                  report.documents == 1 ? "document" : "documents", report.tokens);
   if (report.empty_documents > 0)

@@ -108,7 +108,7 @@ std::string composition(const Dataset& dataset) {
 std::string describe_dataset(const std::string& path, bool verify) {
   constexpr std::int64_t names_shown = 5;
   const Dataset dataset(path);
-  if (verify) dataset.verify();
+  const std::vector<std::string> notes = verify ? dataset.verify() : std::vector<std::string>();
   const auto file = hdf5::File::open(path, hdf5::Access::read);
   const auto cu_seqlens = dataset.cu_seqlens();
   std::vector<std::int64_t> lengths(static_cast<std::size_t>(dataset.documents()));
@@ -135,7 +135,10 @@ std::string describe_dataset(const std::string& path, bool verify) {
   for (std::int64_t d = 0; d < std::min(dataset.documents(), names_shown); ++d)
     text += fmt::format("{}{}", d == 0 ? "" : ", ", dataset.name(d));
   text += dataset.documents() > names_shown ? ", …\n" : "\n";
-  if (verify) text += "  verified      every token, name and checksum read\n";
+  if (verify)
+    text += fmt::format("  verified      {} read; attributes and statistics fit the documents\n",
+                        notes.empty() ? "every dataset, attribute and checksum" : "tokens, names and their checksums");
+  for (const std::string& note : notes) text += fmt::format("  not checked   {}\n", one_line(note));
   return text;
 }
 

@@ -4,6 +4,8 @@
 #include <charconv>
 #include <limits>
 
+#include "io/data/name_reader.hpp"
+
 namespace causeway {
 namespace {
 
@@ -52,9 +54,11 @@ ScoreFile::ScoreFile(const std::string& path, const Dataset& data, std::optional
 void ScoreFile::write_names() {
   const std::int64_t documents = data_.documents();
   hdf5::Dataset names = file_.create_dataset("names", {.shape = {documents}, .type = hdf5::string});
+  NameReader reader(data_);
   for (std::int64_t begin = 0; begin < documents; begin += names_at_once) {
     std::vector<std::string> batch;
-    for (std::int64_t i = begin; i < std::min(documents, begin + names_at_once); ++i) batch.push_back(data_.name(i));
+    for (std::int64_t i = begin; i < std::min(documents, begin + names_at_once); ++i)
+      batch.push_back(stored_name(reader.next()));
     names.write_strings(begin, batch);
   }
 }

@@ -24,7 +24,7 @@ Outcome read(const std::string& path, std::size_t buffer_bytes) {
   Outcome outcome;
   DocumentSink sink;
   sink.vocabulary_size = 512;
-  sink.begin = [&](const std::string& name) { outcome.documents.push_back({name, {}}); };
+  sink.on_document = [&](const std::string& name) { outcome.documents.push_back({name, {}}); };
   sink.append = [&](std::span<const std::int32_t> tokens) {
     holds(!outcome.documents.empty(), "tokens before the first document");
     for (const std::int32_t token : tokens) holds(token >= 0 && token < 512, "token {}", token);

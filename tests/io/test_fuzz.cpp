@@ -79,7 +79,7 @@ TEST_P(EverySeed, IsImportedOrRefused) {
   for (int round = 0; round < 400; ++round) {
     const std::string path = folder.write(GetParam().file, mutated(GetParam().text, dice, "\n>@+{}[]\"\\: 0A\r"));
     try {
-      import_files({.files = {path}, .out = folder / "data.h5"});
+      import_files({.files = {path}, .out = folder / "data.h5", .force = true});
       ++imported;
       Dataset(folder / "data.h5").verify();
       std::filesystem::remove(folder / "data.h5");

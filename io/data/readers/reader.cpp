@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "io/data/dataset.hpp"
+#include "io/file/utf8.hpp"
+
 namespace causeway {
 namespace {
 
@@ -19,6 +22,16 @@ constexpr std::array<Letter, 256> letters = [] {
 Letter kind_of(char byte) { return letters[static_cast<unsigned char>(byte)]; }
 
 }  // namespace
+
+void DocumentSink::begin(const std::string& name, bool latin1) {
+  latin1 = latin1 || !is_utf8(name);
+  const bool nul = name.find('\0') != std::string::npos;
+  const std::string stored = stored_name(name);
+  if (changed_names.count() == 0 && (latin1 || nul)) changed_names.first = stored;
+  changed_names.latin1 += latin1 ? 1 : 0;
+  changed_names.nul += nul ? 1 : 0;
+  on_document(stored);
+}
 
 void DocumentSink::append_bytes(std::string_view bytes) {
   while (!bytes.empty()) {

@@ -14,11 +14,21 @@ namespace causeway {
 /// Receives the documents of a reader, in parts.
 class DocumentSink {
  public:
-  std::function<void(const std::string& name)> begin;
+  std::function<void(const std::string& name)> on_document;
   std::function<void(std::span<const std::int32_t> tokens)> append;
   std::int64_t vocabulary_size = 0;
   bool uppercase = false;  ///< a–z become A–Z in append_bytes()
 
+  /// How many names are stored in another form: see stored_name() in io/data/dataset.hpp.
+  struct ChangedNames {
+    std::int64_t latin1 = 0, nul = 0;
+    std::string first;
+    std::int64_t count() const { return latin1 + nul; }
+  };
+  ChangedNames changed_names;  ///< since it was last set
+
+  /// Begins a document. `latin1`: the name was converted already.
+  void begin(const std::string& name, bool latin1 = false);
   /// Byte b is token b.
   void append_bytes(std::string_view bytes);
 

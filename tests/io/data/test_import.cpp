@@ -93,8 +93,8 @@ INSTANTIATE_TEST_SUITE_P(Import, EveryFormat, ::testing::ValuesIn(cases()),
 
 TEST_P(EveryFormat, GivesItsDocuments) {
   const TemporaryFolder folder;
-  const ImportReport report =
-      import_files({.files = {folder.write(GetParam().file, GetParam().text)}, .out = folder / "data.h5"});
+  const ImportReport report = import_files(
+      {.files = {folder.write(GetParam().file, GetParam().text)}, .out = folder / "data.h5", .force = true});
   EXPECT_EQ(documents_in(folder / "data.h5"), GetParam().expected);
   EXPECT_EQ(report.documents, static_cast<std::int64_t>(GetParam().expected.size()));
   EXPECT_EQ(report.tokens, Dataset(folder / "data.h5").tokens());
@@ -106,7 +106,7 @@ TEST_P(EveryFormat, MayEndItsLinesInAnyWay) {
        {std::vector<std::string>{"\r\n"}, {"\r"}, {"\n", "\r", "\r\n"}, {"\r\n", "\n", "\r"}}) {
     const std::string text = with_ends(GetParam().text, ends);
     for (const std::string& bytes : {text, text.substr(0, text.find_last_not_of("\r\n") + 1) + "\r"}) {
-      import_files({.files = {folder.write(GetParam().file, bytes)}, .out = folder / "data.h5"});
+      import_files({.files = {folder.write(GetParam().file, bytes)}, .out = folder / "data.h5", .force = true});
       EXPECT_EQ(documents_in(folder / "data.h5"), GetParam().expected) << ends.size() << " ends, first " << ends[0];
     }
   }
@@ -115,7 +115,7 @@ TEST_P(EveryFormat, MayEndItsLinesInAnyWay) {
 TEST_P(EveryFormat, MayLackItsLastLineEnd) {
   const TemporaryFolder folder;
   const std::string text = GetParam().text.substr(0, GetParam().text.size() - 1);
-  import_files({.files = {folder.write(GetParam().file, text)}, .out = folder / "data.h5"});
+  import_files({.files = {folder.write(GetParam().file, text)}, .out = folder / "data.h5", .force = true});
   EXPECT_EQ(documents_in(folder / "data.h5"), GetParam().expected);
 }
 
@@ -124,7 +124,7 @@ TEST_P(EveryFormat, MayBeCompressed) {
   // Two members, as block-wise compressors write.
   const std::size_t half = GetParam().text.size() / 2;
   const std::string bytes = compressed(GetParam().text.substr(0, half)) + compressed(GetParam().text.substr(half));
-  import_files({.files = {folder.write(GetParam().file + ".gz", bytes)}, .out = folder / "data.h5"});
+  import_files({.files = {folder.write(GetParam().file + ".gz", bytes)}, .out = folder / "data.h5", .force = true});
   Documents expected = GetParam().expected;
   const std::string in_name = GetParam().file + ":";
   for (std::string& document : expected)
@@ -137,7 +137,8 @@ TEST_P(EveryFormat, IsAnErrorWithTruncatedCompression) {
   const std::string bytes = compressed(GetParam().text);
   for (std::size_t size = 0; size < bytes.size(); size += std::max<std::size_t>(1, bytes.size() / 40)) {
     const std::string path = folder.write(GetParam().file + ".gz", std::string_view(bytes).substr(0, size));
-    EXPECT_THROW(import_files({.files = {path}, .out = folder / "data.h5"}), Error) << size << " of " << bytes.size();
+    EXPECT_THROW(import_files({.files = {path}, .out = folder / "data.h5", .force = true}), Error)
+        << size << " of " << bytes.size();
     EXPECT_EQ(folder.count(), 1u);
   }
 }
@@ -148,20 +149,22 @@ TEST(Import, TextIsOneDocumentByteForByte) {
   std::iota(bytes.begin(), bytes.end(), '\0');
   import_files({.files = {folder.write("a.txt", bytes), folder.write("empty.txt", ""), folder.write("b", "two\r\n")},
                 .out = folder / "data.h5",
+                .force = true,
                 .format = "text"});
   EXPECT_EQ(documents_in(folder / "data.h5"), (Documents{"a.txt=" + bytes, "empty.txt=", "b=two\r\n"}));
 }
 
 TEST(Import, UppercaseConvertsLetters) {
   const TemporaryFolder folder;
-  import_files({.files = {folder.write("a.fa", ">one\nACgtn-\n")}, .out = folder / "data.h5", .uppercase = true});
+  import_files(
+      {.files = {folder.write("a.fa", ">one\nACgtn-\n")}, .out = folder / "data.h5", .force = true, .uppercase = true});
   EXPECT_EQ(documents_in(folder / "data.h5"), (Documents{"one=ACGTN-"}));
 }
 
 TEST(Import, ARecordIsNeverLostToItsLineEnds) {
   const TemporaryFolder folder;
   const auto imported = [&](const std::string& name, const std::string& bytes) {
-    import_files({.files = {folder.write(name, bytes)}, .out = folder / "data.h5"});
+    import_files({.files = {folder.write(name, bytes)}, .out = folder / "data.h5", .force = true});
     return documents_in(folder / "data.h5");
   };
   EXPECT_EQ(imported("m.fa", ">a x\rACGT\r>b\rTT\r>c y\nGG\n"), (Documents{"a=ACGT", "b=TT", "c=GG"}));
@@ -179,8 +182,9 @@ TEST(Import, LinesMayCrossTheBuffersEndAnywhere) {
   for (std::size_t length = (256 << 10) - 4; length < (256 << 10) + 3; ++length) {
     for (const std::string end : {"\n", "\r\n", "\r"}) {
       const std::string first(length, 'a'), second(length, 'b');
-      import_files(
-          {.files = {folder.write("a.lines", first + end + second + end + end + "c")}, .out = folder / "data.h5"});
+      import_files({.files = {folder.write("a.lines", first + end + second + end + end + "c")},
+                    .out = folder / "data.h5",
+                    .force = true});
       EXPECT_EQ(documents_in(folder / "data.h5"),
                 (Documents{"a.lines:1=" + first, "a.lines:2=" + second, "a.lines:4=c"}))
           << length;
@@ -196,18 +200,19 @@ TEST(Import, ReadsStandardInput) {
     const int input = ::open(folder.write("in", gzip ? compressed(text) : text).c_str(), O_RDONLY);
     ASSERT_EQ(::dup2(input, STDIN_FILENO), STDIN_FILENO);
     ::close(input);
-    import_files({.files = {"-", folder.write("c.fa", ">c\nG\n")}, .out = folder / "data.h5", .format = "fasta"});
+    import_files(
+        {.files = {"-", folder.write("c.fa", ">c\nG\n")}, .out = folder / "data.h5", .force = true, .format = "fasta"});
     EXPECT_EQ(documents_in(folder / "data.h5"), (Documents{"a=ACGT", "b=T", "c=G"}));
   }
   const int input = ::open(folder.write("in", "ab\rc\n").c_str(), O_RDONLY);
   ::dup2(input, STDIN_FILENO);
   ::close(input);
-  import_files({.files = {"-"}, .out = folder / "data.h5", .format = "lines"});
+  import_files({.files = {"-"}, .out = folder / "data.h5", .force = true, .format = "lines"});
   EXPECT_EQ(documents_in(folder / "data.h5"), (Documents{"stdin:1=ab", "stdin:2=c"}));
   ::dup2(kept, STDIN_FILENO);
   ::close(kept);
-  EXPECT_THROW(import_files({.files = {"-"}, .out = folder / "data.h5"}), Error);
-  EXPECT_THROW(import_files({.files = {"-", "-"}, .out = folder / "data.h5", .format = "fasta"}), Error);
+  EXPECT_THROW(import_files({.files = {"-"}, .out = folder / "data.h5", .force = true}), Error);
+  EXPECT_THROW(import_files({.files = {"-", "-"}, .out = folder / "data.h5", .force = true, .format = "fasta"}), Error);
 }
 
 /// A wrong input, and a part of the expected error.
@@ -241,7 +246,7 @@ const std::vector<Fault>& faults() {
       {"TwoObjects", "a.jsonl", "{\"text\": \"a\"} {}\n", "found broken JSON"},
       {"DeepJson", "a.jsonl", std::string(3'000'000, '['), "a.jsonl:1: found a list"},
       {"DeepJsonInside", "a.jsonl", "{\"a\":" + std::string(3'000'000, '['), "a.jsonl:1: found broken JSON"},
-      {"NotUtf8", "a.jsonl", "{\"text\": \"\xff\"}\n", "a.jsonl:1: found broken JSON"},
+      {"NotUtf8", "a.jsonl", "{\"text\": \"\xff\"}\n", "a.jsonl:1: found bytes that are not UTF-8 in \"text\""},
       {"TokenTooLarge", "a.tokens", "1 2\n3 512\n", "a.tokens:2: found token 512"},
       {"TokenImmense", "a.tokens", std::string(500, '9') + "\n", "a.tokens:1: found token 999"},
       {"TokenNegative", "a.tokens", "-1\n", "a.tokens:1: found '-'"},
@@ -259,7 +264,7 @@ TEST_P(EveryFault, IsAUsageErrorWithFileAndLineAndLeavesNoFile) {
   const TemporaryFolder folder;
   const std::string path = folder.write(GetParam().file, GetParam().text);
   try {
-    import_files({.files = {path}, .out = folder / "data.h5"});
+    import_files({.files = {path}, .out = folder / "data.h5", .force = true});
     ADD_FAILURE() << "no error";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::usage);
@@ -297,7 +302,10 @@ TEST(Import, ReportsProgressUpToTheEnd) {
   const TemporaryFolder folder;
   const std::string path = folder.write("a.fa", ">a\n" + std::string(2'000'000, 'A') + "\n");
   std::int64_t last = 0, total = 0;
-  import_files({.files = {path, path}, .out = folder / "data.h5", .progress = [&](const ImportProgress& progress) {
+  import_files({.files = {path, path},
+                .out = folder / "data.h5",
+                .force = true,
+                .progress = [&](const ImportProgress& progress) {
                   EXPECT_GE(progress.bytes_done, last);
                   last = progress.bytes_done;
                   total = progress.bytes_total;
@@ -321,7 +329,7 @@ TEST(Import, MemoryStaysBoundedOverARecordOfAHundredMegabytes) {
     return usage.ru_maxrss;  // KiB
   };
   const auto before = peak();
-  EXPECT_EQ(import_files({.files = {folder / "a.fa"}, .out = folder / "data.h5"}).tokens, 100 << 20);
+  EXPECT_EQ(import_files({.files = {folder / "a.fa"}, .out = folder / "data.h5", .force = true}).tokens, 100 << 20);
   EXPECT_LT(peak() - before, 16 << 10);
 }
 #endif
