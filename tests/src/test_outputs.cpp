@@ -42,5 +42,28 @@ TEST(Outputs, ANameOf255BytesIsWritten) {
   EXPECT_TRUE(std::filesystem::exists(folder / name));
 }
 
+TEST(Outputs, DamagedNamesEndScoreAndSplitWith65AndWithoutAFile) {
+  const TemporaryFolder folder;
+  folder.write("a.fa", ">first_name\nACGT\n>last_name\nTTGACA\n");
+  ASSERT_EQ(shell(folder, "@causeway import a.fa --out data.h5").exit, 0);
+  const Outcome trained = shell(folder,
+                                "@causeway train --data data.h5 --run run --layers attention --width 8 --heads 2 "
+                                "--pack-tokens 16 --steps 1 --checkpoint-every 1");
+  ASSERT_EQ(trained.exit, 0) << trained.err;
+  std::string bytes = testing::bytes_of(folder / "data.h5");
+  bytes.replace(bytes.find("last_name"), 4, "lost");
+  folder.write("data.h5", bytes);
+  for (const char* command :
+       {"@causeway score --checkpoint run --data data.h5 --out scores.h5",
+        "@mpirun -n 2 @causeway score --checkpoint run --data data.h5 --out scores.h5",
+        "@causeway split data.h5 --train scores.h5 --valid valid.h5", "@causeway inspect data.h5 --verify"}) {
+    const std::size_t files = folder.count();
+    const Outcome outcome = shell(folder, command);
+    EXPECT_EQ(outcome.exit, 65) << command << "\n" << outcome.err;
+    EXPECT_NE(outcome.err.find("data.h5:/names"), std::string::npos) << outcome.err;
+    EXPECT_EQ(folder.count(), files) << command;
+  }
+}
+
 }  // namespace
 }  // namespace causeway::test
