@@ -108,7 +108,9 @@ std::uint64_t ChunkReader::stored_bytes(std::int64_t dataset, const Coordinates&
   const std::vector<hsize_t> offset(begin.begin(), begin.end());
   hsize_t bytes = 0;
   if (H5Dget_chunk_storage_size(dataset, offset.data(), &bytes) < 0 || bytes == 0) {
-    // HDF5 1.10 fails for a chunk that is missing. This call distinguishes that from damage, but visits all chunks.
+    // HDF5 1.10 fails for a chunk that is missing.
+    if (last_error().cause == "chunk storage is not allocated") return 0;
+    // This call distinguishes a missing chunk from damage too, but visits all chunks.
     haddr_t address = HADDR_UNDEF;
     unsigned skipped = 0;
     check(H5Dget_chunk_info_by_coord(dataset, offset.data(), &skipped, &address, &bytes), where_, "find a chunk",

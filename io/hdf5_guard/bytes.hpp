@@ -7,12 +7,16 @@
 #include <string_view>
 #include <vector>
 
+#include "io/hdf5_guard/hdf5_guard.hpp"
 #include "kernels/core/error.hpp"
 #include "kernels/core/handle.hpp"
 
 namespace causeway::hdf5_guard {
 
 inline constexpr std::uint64_t undefined_address = ~std::uint64_t{0};
+
+/// What a person can do about a feature that Causeway does not read.
+inline constexpr const char* write_again = "write the file again without it, for example with h5repack";
 
 /// The object of a file that is being checked: its name for errors ("file.h5:/a"), and the exit code of damage.
 struct FileLocation {
@@ -23,6 +27,10 @@ struct FileLocation {
   template <class... Args>
   [[noreturn]] void refuse(fmt::format_string<Args...> format, Args&&... args) const {
     fail(damaged, "{}: {}", where, fmt::format(format, std::forward<Args>(args)...));
+  }
+  /// Throws UnsupportedFile: the file is well-formed. `feature`: "has …".
+  [[noreturn]] void refuse_feature(const std::string& feature, const std::string& remedy = write_again) const {
+    throw UnsupportedFile(fmt::format("{}: {}, which Causeway does not read; {}", where, feature, remedy));
   }
   template <class... Args>
   void require(bool holds, fmt::format_string<Args...> format, Args&&... args) const {

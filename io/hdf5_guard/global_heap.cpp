@@ -49,16 +49,27 @@ std::vector<std::byte> GlobalHeap::read_object(std::uint64_t address, std::uint6
 }
 
 std::span<const std::byte> GlobalHeap::find_object(std::uint64_t address, std::uint64_t index) {
-  if (address != collection_) load_collection(address);
-  const auto found = objects_.find(index);
-  location_.require(found != objects_.end(), "the heap collection at {} has no object {}", address, index);
+  const Collection& collection = collection_at(address);
+  const auto found = collection.objects.find(index);
+  location_.require(found != collection.objects.end(), "the heap collection at {} has no object {}", address, index);
   return found->second;
 }
 
+const GlobalHeap::Collection& GlobalHeap::collection_at(std::uint64_t address) {
+  constexpr std::uint64_t most_kept_bytes = std::uint64_t{32} << 20;
+  const auto found = collections_.find(address);
+  if (found != collections_.end()) return found->second;
+  Collection collection = load_collection(address);
+  if (collection_bytes_ + collection.bytes.size() > most_kept_bytes) {
+    collections_.clear();
+    collection_bytes_ = 0;
+  }
+  collection_bytes_ += collection.bytes.size();
+  return collections_.emplace(address, std::move(collection)).first->second;
+}
+
 /// Lists a collection's objects, which follow each other without gaps.
-void GlobalHeap::load_collection(std::uint64_t address) {
-  objects_.clear();
-  collection_ = 0;
+GlobalHeap::Collection GlobalHeap::load_collection(std::uint64_t address) {
   const auto header = file_.read(address, header_bytes, location_);
   FieldReader head(header, location_);
   head.signature(signature);
@@ -67,8 +78,8 @@ void GlobalHeap::load_collection(std::uint64_t address) {
   location_.require(size >= smallest_collection && size <= largest_collection,
                     "the heap collection at {} has {} bytes, expected {} to {}", address, size, smallest_collection,
                     largest_collection);
-  collection_bytes_ = file_.read(address, size, location_);
-  const std::span<const std::byte> all(collection_bytes_);
+  Collection collection{.bytes = file_.read(address, size, location_), .objects = {}};
+  const std::span<const std::byte> all(collection.bytes);
   for (std::uint64_t at = header_bytes; size - at >= header_bytes;) {
     FieldReader fields(all.subspan(at, header_bytes), location_);
     const std::uint64_t index = fields.number(2);
@@ -81,11 +92,11 @@ void GlobalHeap::load_collection(std::uint64_t address) {
     location_.require(used >= header_bytes && used <= left,
                       "object {} of the heap collection at {} takes {} bytes, expected {} to {}", index, address, used,
                       header_bytes, left);
-    location_.require(index == 0 || objects_.emplace(index, all.subspan(at + header_bytes, length)).second,
+    location_.require(index == 0 || collection.objects.emplace(index, all.subspan(at + header_bytes, length)).second,
                       "the heap collection at {} has two objects {}", address, index);
     at += used;
   }
-  collection_ = address;
+  return collection;
 }
 
 }  // namespace causeway::hdf5_guard

@@ -30,18 +30,23 @@ class GlobalHeap {
   std::vector<std::byte> read_file(std::uint64_t address, std::uint64_t count);
 
  private:
-  /// The object that a reference names, in the collection loaded last.
+  struct Collection {
+    std::vector<std::byte> bytes;                                 ///< all of it
+    std::map<std::uint64_t, std::span<const std::byte>> objects;  ///< by index
+  };
+
+  /// The object that a reference names.
   std::span<const std::byte> find_referenced(std::span<const std::byte, reference_bytes> reference,
                                              std::uint64_t element_bytes);
   std::span<const std::byte> find_object(std::uint64_t address, std::uint64_t index);
-  void load_collection(std::uint64_t address);
+  const Collection& collection_at(std::uint64_t address);
+  Collection load_collection(std::uint64_t address);
 
   FileLocation location_;
   FileBytes file_;
-  std::uint64_t collection_ = 0;                                 ///< address of the collection loaded last; 0: none yet
-  std::vector<std::byte> collection_bytes_;                      ///< all of it
-  std::map<std::uint64_t, std::span<const std::byte>> objects_;  ///< of it, by index
-  std::uint64_t referenced_bytes_ = 0;                           ///< by all references so far
+  std::map<std::uint64_t, Collection> collections_;  ///< those read last, by address: references may alternate
+  std::uint64_t collection_bytes_ = 0;               ///< of all in the map
+  std::uint64_t referenced_bytes_ = 0;               ///< by all references so far
 };
 
 }  // namespace causeway::hdf5_guard

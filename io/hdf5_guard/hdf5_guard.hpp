@@ -14,6 +14,16 @@
 /// returns. This library reads the same bytes first, with a bound on everything, and throws Error for a file that
 /// libHDF5 could not read safely. It uses neither libHDF5 nor the rest of io/. This is its only public header.
 /// Format: HDF5 File Format Specification 3.0.
+namespace causeway {
+
+/// A file that is well-formed, but uses a feature of HDF5 that Causeway does not read. It is not damaged.
+class UnsupportedFile : public Error {
+ public:
+  explicit UnsupportedFile(const std::string& what) : Error(ExitCode::usage, what) {}
+};
+
+}  // namespace causeway
+
 namespace causeway::hdf5_guard {
 
 class ObjectChecker;

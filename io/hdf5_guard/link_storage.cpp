@@ -57,16 +57,13 @@ class FractalHeap {
     root_ = fields.address();
     rows_ = fields.number(2);
     fields.checksum();
+    if (filters != 0) location.refuse_feature("has compressed links or attributes");
     location.require(id == (kind == DenseKind::links ? 7u : 8u) && filters == 0 && (flags & ~std::uint64_t{1}) == 2 &&
                          largest == 4096 && width == columns && smallest == smallest_ &&
                          largest_direct == largest_block && bits == 8 * offset_bytes_ && first_rows == 1,
                      "fractal heap at address {} has other settings than libHDF5 writes", address);
-    location.require(
-        huge == 0 && tiny == 0,
-        "fractal heap at address {} has links or attributes of more than 4096 bytes, which Causeway does not read",
-        address);
-    location.require(rows_ <= direct_rows(),
-                     "fractal heap at address {} has more than half a megabyte, which Causeway does not read", address);
+    if (huge != 0 || tiny != 0) location.refuse_feature("has links or attributes of more than 4096 bytes");
+    if (rows_ > direct_rows()) location.refuse_feature("has more than half a megabyte of links or attributes");
     if (rows_ > 0) read_rows();
     location.require(objects == 0 || root_ != undefined_address,
                      "fractal heap at address {} has {} objects, but no blocks", address, objects);
@@ -195,8 +192,7 @@ void check_dense_storage(FileBytes& file, const DenseStorage& storage, DenseKind
     record.skip(before);
     FieldReader id(record.take(links ? 7 : 8), location);
     if (!links)
-      location.require((record.number(1) & 2) == 0,
-                       "an attribute is shared with other objects, which Causeway does not read");
+      if ((record.number(1) & 2) != 0) location.refuse_feature("has an attribute that is shared with other objects");
     const auto bytes = heap.object(id);
     if (!look) return;
     FieldReader message(bytes, location);

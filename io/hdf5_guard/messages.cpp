@@ -12,8 +12,15 @@ constexpr std::uint64_t most_dimensions = 32;
 
 std::size_t padded(std::size_t bytes) { return round_up(bytes, std::size_t{8}); }
 
+/// Versions that HDF5 has or will have, in other files than libHDF5 1.10 writes, are a feature; other numbers are
+/// damage.
 void expect_version(FieldReader& fields, std::uint64_t lowest, std::uint64_t highest, std::uint64_t found,
                     const char* what) {
+  constexpr std::uint64_t newest = 8;
+  if ((found > highest && found <= newest) || (found > 0 && found < lowest))
+    fields.location().refuse_feature(
+        fmt::format("has {} of version {}, expected {} to {}", what, found, lowest, highest),
+        "write the file again with the format of HDF5 1.10, for example with h5repack -j 2 -k 2");
   fields.location().require(found >= lowest && found <= highest, "{} has version {}, expected {} to {}", what, found,
                             lowest, highest);
 }
@@ -21,8 +28,12 @@ void expect_version(FieldReader& fields, std::uint64_t lowest, std::uint64_t hig
 /// Only integer types of processors are allowed. libHDF5 converts others bit by bit, without checking their sizes.
 void read_integer(FieldReader& fields, std::uint64_t size) {
   const std::uint64_t offset = fields.number(2), precision = fields.number(2);
-  fields.location().require(size <= 8 && std::has_single_bit(size) && offset == 0 && precision == 8 * size,
-                            "has integers of {} bits in {} bytes, expected 8, 16, 32 or 64 bits", precision, size);
+  fields.location().require(precision >= 1 && offset + precision <= 8 * size,
+                            "has integers of {} bits at bit {} in {} bytes", precision, offset, size);
+  if (size > 8 || !std::has_single_bit(size) || offset != 0 || precision != 8 * size)
+    fields.location().refuse_feature(
+        fmt::format("has integers of {} bits in {} bytes, expected 8, 16, 32 or 64 bits", precision, size),
+        "write it with another integer type");
 }
 
 void read_float(FieldReader& fields, std::uint64_t size, std::uint64_t bits) {
@@ -38,7 +49,29 @@ void read_float(FieldReader& fields, std::uint64_t size, std::uint64_t bits) {
            exponent == row.exponent && mantissa_at == 0 && mantissa == row.mantissa && bias == row.bias &&
            (bits >> 8 & 0xff) == 8 * size - 1;
   });
-  fields.location().require(fits, "has floating-point numbers of {} bytes that are not IEEE 754", size);
+  if (!fits)
+    fields.location().refuse_feature(
+        fmt::format("has floating-point numbers of {} bytes, expected IEEE 754 of 2, 4 or 8 bytes", size),
+        "write it with another type");
+}
+
+const char* class_name(std::uint64_t number) {
+  switch (number) {
+    case 2:
+      return "time";
+    case 4:
+      return "bit field";
+    case 5:
+      return "opaque";
+    case 6:
+      return "compound";
+    case 10:
+      return "array";
+    case 11:
+      return "complex";
+    default:
+      return "newer";
+  }
 }
 
 void read_members(FieldReader& fields, std::uint64_t version, std::uint64_t count, std::uint64_t size) {
@@ -111,8 +144,8 @@ Datatype read_datatype(FieldReader& fields, int depth) {
                        "a string type has unknown padding or character set (bits {:#x})", bits);
       break;
     case 7:
-      location.require(bits <= 1 && type.size == (bits == 0 ? 8 : 12),
-                       "a reference type has {} bytes, expected 8 or 12", type.size);
+      if (bits > 1 || type.size != (bits == 0 ? 8 : 12))
+        location.refuse_feature(fmt::format("has references of {} bytes, expected 8 or 12", type.size));
       break;
     case 8: {
       const Datatype base = read_datatype(fields, depth + 1);
@@ -126,12 +159,14 @@ Datatype read_datatype(FieldReader& fields, int depth) {
       location.require((bits & 15) <= 1 && type.size == reference_bytes,
                        "a type of variable length has {} bytes, expected {}", type.size, reference_bytes);
       const Datatype element = read_datatype(fields, depth + 1);
-      location.require(element.on_heap == 0, "a type of variable length has elements of variable length");
+      if (element.on_heap != 0) location.refuse_feature("has lists of variable length of such lists");
       type.on_heap = element.size;
       break;
     }
     default:
-      fail(ExitCode::usage, "{}: has a datatype of class {}, expected numbers or strings", location.where, head & 15);
+      location.refuse_feature(
+          fmt::format("has values of a {} type, expected numbers or strings", class_name(head & 15)),
+          "write them as numbers or strings");
   }
   return type;
 }
@@ -173,6 +208,7 @@ void read_link(FieldReader& fields) {
     fields.address();
     return;
   }
+  if (kind > external) fields.location().refuse_feature(fmt::format("has a link of a user's own kind {}", kind));
   fields.location().require(kind == soft || kind == external, "a link has kind {}, expected hard, soft or external",
                             kind);
   const std::uint64_t target = fields.number(2);
@@ -194,8 +230,9 @@ Attribute read_attribute(FieldReader& fields) {
   const std::uint64_t version = fields.number(1), flags = fields.number(1), name = fields.number(2),
                       type = fields.number(2), space = fields.number(2);
   expect_version(fields, 1, 3, version, "an attribute");
-  fields.location().require(version == 1 || flags == 0,
-                            "an attribute has flags {}, expected 0: a type and dataspace that are not shared", flags);
+  fields.location().require(version == 1 || flags < 4, "an attribute has flags {}, expected less than 4", flags);
+  if (version > 1 && flags != 0)
+    fields.location().refuse_feature("has an attribute of a committed (named) datatype", "write it with a plain type");
   if (version == 3) fields.location().require(fields.number(1) <= 1, "an attribute name has an unknown character set");
   const auto part = [&](std::uint64_t bytes) {
     return FieldReader(fields.take(version == 1 ? padded(bytes) : bytes), fields.location());
@@ -257,8 +294,9 @@ DatasetLayout read_layout(FieldReader& fields) {
       location.refuse("a data layout has kind {}, expected compact, contiguous, chunked or virtual", kind);
   }
   const std::uint64_t flags = version == 4 ? fields.number(1) : 0, rank = fields.number(1);
-  location.require(rank >= 2 && rank <= most_dimensions + 1 && (flags & ~std::uint64_t{2}) == 0,
-                   "a chunked layout has {} dimensions and flags {}, expected 2 to 33 and flags 0 or 2", rank, flags);
+  location.require(rank >= 2 && rank <= most_dimensions + 1 && flags < 4,
+                   "a chunked layout has {} dimensions and flags {}, expected 2 to 33 and flags 0 to 3", rank, flags);
+  if (flags & 1) location.refuse_feature("has chunks at its edges without the filters of the others");
   if (version == 3) layout.address = fields.address();
   const std::uint64_t extent_bytes = version == 3 ? 4 : fields.number(1);
   location.require(extent_bytes >= 1 && extent_bytes <= 8, "a chunked layout has extents of {} bytes, expected 1 to 8",

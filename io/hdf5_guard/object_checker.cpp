@@ -1,6 +1,8 @@
 #include "io/hdf5_guard/object_checker.hpp"
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
 
 #include "io/hdf5_guard/chunk_index.hpp"
 #include "io/hdf5_guard/global_heap.hpp"
@@ -12,6 +14,13 @@ namespace {
 
 constexpr std::string_view file_signature("\x89HDF\r\n\x1a\n");
 constexpr std::uint64_t most_header_parts = 4096;
+
+/// Throws unless the last four bytes are the checksum of those before: only then is an unknown message a feature.
+void check_checksum(std::span<const std::byte> bytes, const FileLocation& location) {
+  FieldReader fields(bytes, location);
+  fields.skip(bytes.size() - checksum_bytes);
+  fields.checksum();
+}
 
 }  // namespace
 
@@ -37,21 +46,44 @@ ObjectChecker::ObjectChecker(const std::string& path, ExitCode damaged) : path_(
   check_object(root_, path + ":/");
 }
 
+/// libHDF5 finds the superblock at byte 0, 512, 1024, 2048 … A user block is what comes before it.
+void ObjectChecker::refuse_user_block(const FileLocation& location) {
+  for (std::uint64_t at = 512; file_.contains(at, file_signature.size()); at *= 2) {
+    const auto bytes = file_.read(at, file_signature.size(), location);
+    if (std::memcmp(bytes.data(), file_signature.data(), bytes.size()) == 0)
+      location.refuse_feature(fmt::format("has a user block of {} bytes before its data", at),
+                              fmt::format("remove it with h5unjam -i {} -o NEW.h5 --delete", location.where));
+  }
+}
+
 void ObjectChecker::read_superblock(const FileLocation& location) {
   constexpr std::uint64_t longest = 100;
   const auto bytes = file_.read(0, std::min(longest, file_.size()), location);
+  if (bytes.size() < file_signature.size() ||
+      std::memcmp(bytes.data(), file_signature.data(), file_signature.size()) != 0)
+    refuse_user_block(location);
   FieldReader fields(bytes, location);
   fields.signature(file_signature);
   const std::uint64_t version = fields.number(1);
+  if (version == 1 || (version > 3 && version < 8))
+    location.refuse_feature(fmt::format("has a superblock of version {}, expected 0, 2 or 3", version),
+                            "write the file again with h5repack -j 2 -k 2");
   location.require(version == 0 || version == 2 || version == 3, "has a superblock of version {}, expected 0, 2 or 3",
                    version);
   const auto sizes = [&] {
     const std::uint64_t offsets = fields.number(1), lengths = fields.number(1);
-    location.require(offsets == 8 && lengths == 8, "has addresses of {} and lengths of {} bytes, expected 8", offsets,
-                     lengths);
+    const auto possible = [](std::uint64_t size) { return std::has_single_bit(size) && size >= 2 && size <= 32; };
+    location.require(possible(offsets) && possible(lengths), "has addresses of {} and lengths of {} bytes, expected 8",
+                     offsets, lengths);
+    if (offsets != 8 || lengths != 8)
+      location.refuse_feature(fmt::format("has addresses of {} and lengths of {} bytes, expected 8", offsets, lengths));
   };
-  const auto absent = [&](const char* what) {
-    location.require(fields.address() == undefined_address, "has {}, expected none", what);
+  // libHDF5 takes the place of the superblock, which is 0 here, and not what the file says.
+  constexpr std::uint64_t largest_user_block = std::uint64_t{1} << 40;
+  const auto base_address = [&] {
+    const std::uint64_t base = fields.address();
+    location.require(base == 0 || (base >= 512 && std::has_single_bit(base) && base <= largest_user_block),
+                     "has base address {}, expected 0 or that of a user block", base);
   };
   if (version == 0) {
     fields.skip(4);
@@ -63,20 +95,29 @@ void ObjectChecker::read_superblock(const FileLocation& location) {
     location.require(widths_.links >= 1 && widths_.links <= widest && widths_.groups >= 1 && widths_.groups <= widest,
                      "has B-tree widths {} and {}, expected 1 to 1024", widths_.links, widths_.groups);
     fields.skip(4);
-    location.require(fields.address() == 0, "has a base address that is not 0 (a user block)");
-    absent("a free space list");
+    base_address();
+    location.require(fields.address() == undefined_address, "has a free space list, expected none");
     fields.address();
-    absent("a driver information block");
+    if (fields.address() != undefined_address)
+      location.refuse_feature("was written by a file driver (family, multi or split)");
     fields.address();  // the name of the root
     root_ = fields.address();
     location.require(fields.number(4) <= 1, "has a root group that is cached as a link");
   } else {
     sizes();
-    fields.skip(1);
-    location.require(fields.address() == 0, "has a base address that is not 0 (a user block)");
-    absent("a superblock extension");
+    const std::uint64_t state = fields.number(1);
+    base_address();
+    const bool extension = fields.address() != undefined_address;
     fields.address();
     root_ = fields.address();
+    fields.checksum();  // what follows is certain then
+    if (extension)
+      location.refuse_feature("has a superblock extension (paged file space, shared messages or a file driver)",
+                              fmt::format("write the file again with h5repack -S FSM_AGGR {} NEW.h5", location.where));
+    constexpr std::uint64_t open_for_writing = 1;
+    if (version == 3 && (state & open_for_writing) != 0)
+      location.refuse_feature("is open for writing, or its writer ended without closing it",
+                              fmt::format("close it there; if no program writes to it: h5clear -s {}", location.where));
   }
 }
 
@@ -115,7 +156,12 @@ void ObjectChecker::read_header(std::uint64_t address, const FileLocation& locat
   const std::uint64_t size = fields.number(std::size_t{1} << (flags & 3));
   object.seen.insert(address);
   const bool ordered = (flags & 4) != 0;
-  read_messages(file_.read(address + fields.at(), size, location), false, ordered, object, location);
+  location.require(file_.contains(address, fields.at()) && file_.contains(address + fields.at(), size) &&
+                       file_.contains(address + fields.at() + size, checksum_bytes),
+                   "object header at address {} is past the end of the file", address);
+  const auto header = file_.read(address, fields.at() + size + checksum_bytes, location);
+  check_checksum(header, location);
+  read_messages(std::span<const std::byte>(header).subspan(fields.at(), size), false, ordered, object, location);
   for (std::size_t p = 0; p < object.parts.size(); ++p) {
     const Object::Part part = object.parts[p];
     const auto whole = file_.read(part.address, part.bytes, location);
@@ -123,6 +169,7 @@ void ObjectChecker::read_header(std::uint64_t address, const FileLocation& locat
     frame.signature("OCHK");
     location.require(frame.left() >= 4, "object header continuation at address {} has {} bytes, expected at least 8",
                      part.address, part.bytes);
+    check_checksum(whole, location);
     read_messages(frame.take(frame.left() - 4), false, ordered, object, location);
   }
 }
@@ -150,8 +197,9 @@ void ObjectChecker::read_messages(std::span<const std::byte> bytes, bool old, bo
   while (fields.left() >= head) {
     const std::uint64_t kind = fields.number(old ? 2 : 1), size = fields.number(2), flags = fields.number(1);
     fields.skip(old ? 3 : ordered ? 2 : 0);
-    location.require((flags & shared) == 0,
-                     "has a header message that is shared with other objects, which Causeway does not read");
+    if ((flags & shared) != 0)
+      location.refuse_feature("has a committed (named) datatype, or another header message that objects share",
+                              "write it with a plain type");
     location.require(!old || size % 8 == 0, "has a header message of {} bytes, expected a multiple of 8", size);
     read_message(kind, FieldReader(fields.take(size), location), object);
   }
@@ -187,7 +235,8 @@ void ObjectChecker::read_message(std::uint64_t kind, FieldReader fields, Object&
       read_link(fields);
       return;
     case Message::external_files:
-      fail(ExitCode::usage, "{}: keeps its data in another file, expected it in this one", location.where);
+      location.refuse_feature("keeps its data in another file, expected it in this one",
+                              "copy the data into the file, for example with h5repack");
     case Message::layout:
       object.layout = read_layout(fields);
       return;
@@ -232,7 +281,9 @@ void ObjectChecker::read_message(std::uint64_t kind, FieldReader fields, Object&
       return;
     }
   }
-  location.refuse("has a header message of kind {:#x}, which Causeway does not read", kind);
+  constexpr std::uint64_t most_known = 0x30;
+  if (kind <= most_known) location.refuse_feature(fmt::format("has a header message of kind {:#x}", kind));
+  location.refuse("has a header message of kind {:#x}", kind);
 }
 
 void ObjectChecker::check_attribute(FieldReader& message) {

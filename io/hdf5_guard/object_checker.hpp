@@ -26,6 +26,7 @@ class ObjectChecker {
  private:
   struct Object;
 
+  void refuse_user_block(const FileLocation& location);
   void read_superblock(const FileLocation& location);
   void read_header(std::uint64_t address, const FileLocation& location, Object& object);
   void read_old_header(std::uint64_t address, const FileLocation& location, Object& object);

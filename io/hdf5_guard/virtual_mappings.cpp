@@ -28,6 +28,7 @@ void check_hyperslab(FieldReader& fields) {
     }
     return;
   }
+  if (version == 3) fields.location().refuse_feature("has mappings of version 3, expected 1 or 2");
   fields.location().require(version == 2, "a mapping has version {}, expected 1 or 2", version);
   const std::uint64_t flags = fields.number(1), bytes = fields.number(4);
   FieldReader body(fields.take(bytes), fields.location());
@@ -52,6 +53,7 @@ void check_selection(FieldReader& fields) {
     check_hyperslab(fields);
     return;
   }
+  if (kind < hyperslab) fields.location().refuse_feature("has mappings of single elements, expected boxes");
   fields.location().require(kind == all && fields.number(4) == 1,
                             "a mapping has a selection of kind {}, expected a hyperslab or all", kind);
   fields.skip(8);
