@@ -97,10 +97,9 @@ std::string source_of(std::span<const Input> inputs) {
 
 std::string warning_about(const std::string& path, const DocumentSink::ChangedNames& changed) {
   std::string text = path + ": ";
-  if (changed.latin1 > 0) text += fmt::format("{} names are not UTF-8 and are taken as Latin-1", changed.latin1);
+  if (changed.latin1 > 0) text += fmt::format("names that are not UTF-8, taken as Latin-1: {}", changed.latin1);
   if (changed.nul > 0)
-    text +=
-        fmt::format("{}{} names contain a NUL, which is stored as '?'", changed.latin1 > 0 ? "; " : "", changed.nul);
+    text += fmt::format("{}names with a NUL, stored as '?': {}", changed.latin1 > 0 ? "; " : "", changed.nul);
   return text + fmt::format("; the first is '{}'", changed.first);
 }
 

@@ -32,7 +32,7 @@ class FileReader {
       work();
     } catch (const Error& error) {
       if (error.code() != ExitCode::usage) throw;
-      not_read_.emplace_back(error.what());
+      not_read_.push_back(fmt::format("not checked: {}", error.what()));
     }
   }
 

@@ -23,9 +23,10 @@ const std::string& checked(const std::string& path, Existing existing) {
 
 void check_target(const std::string& path, Existing existing) {
   const auto found = kind_of(path);
-  if (found == std::filesystem::file_type::not_found) return;
-  require(found == std::filesystem::file_type::regular, "{}: exists and is not a regular file", path);
-  require(existing == Existing::replaced, "{}: exists; --force replaces it", path);
+  require(found == std::filesystem::file_type::not_found || found == std::filesystem::file_type::regular,
+          "{}: exists and is not a regular file", path);
+  // A broken link is something too: it may mean a file on a disk that is not there now.
+  require(existing == Existing::replaced || !is_there(path), "{}: exists; --force replaces it", path);
 }
 
 bool same_file(const std::string& a, const std::string& b) {

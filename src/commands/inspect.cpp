@@ -138,7 +138,7 @@ std::string describe_dataset(const std::string& path, bool verify) {
   if (verify)
     text += fmt::format("  verified      {} read; attributes and statistics fit the documents\n",
                         notes.empty() ? "every dataset, attribute and checksum" : "tokens, names and their checksums");
-  for (const std::string& note : notes) text += fmt::format("  not checked   {}\n", one_line(note));
+  for (const std::string& note : notes) text += fmt::format("  note          {}\n", one_line(note));
   return text;
 }
 

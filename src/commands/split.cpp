@@ -58,7 +58,7 @@ std::string report(const SplitSettings& settings, const DatasetSplit& split) {
         percent(static_cast<double>(part.tokens) / static_cast<double>(split.tokens)), percent(part.asked), part.path);
   text += settings.by == "document" ? fmt::format("held out  whole documents, drawn by seed {}\n", settings.seed)
                                     : std::string("held out  the last tokens\n");
-  if (split.empty_documents > 0) text += fmt::format("left out  {} empty documents\n", grouped(split.empty_documents));
+  if (split.empty_documents > 0) text += fmt::format("left out  empty documents: {}\n", grouped(split.empty_documents));
   for (const SplitPart& part : split.parts)
     if (&part != &split.parts.front())
       text += fmt::format("unigram   {} nats a token on {}\n",

@@ -124,7 +124,7 @@ TEST(CommandLineInterface, DataCommandsAnswerAndRefuse) {
       {"import bad.fa --out data.h5", 2, "", "data.h5: exists; --force replaces it"},
       {"import a.fa b.jsonl --out data.h5 --force", 0, "data.h5: 4 documents", ""},
       {"split data.h5 --train train.h5 --valid valid.h5 --test test.h5 --held-out 0.2", 0,
-       "held out  whole documents, drawn by seed 0\nleft out  1 empty documents\n", "15 of 15 tokens"},
+       "held out  whole documents, drawn by seed 0\nleft out  empty documents: 1\n", "15 of 15 tokens"},
       {"split data.h5 --train train.h5 --valid new.h5", 2, "", "train.h5: exists; --force replaces it"},
       {"split data.h5 --train train.h5 --valid valid.h5 --force --by tail", 0,
        "valid                 1                 2     13.33 %      10 %   valid.h5", ""},

@@ -205,7 +205,10 @@ TEST(AtomicFile, MayRefuseToReplaceAFile) {
     one.commit();
     EXPECT_NE(refusal([&] { two.commit(); }).find("new: exists, and was made since"), std::string::npos);
   }
-  EXPECT_EQ(names_in(folder), (std::vector<std::string>{"kept", "new"}));
+  fs::create_symlink(folder / "absent", folder / "broken");
+  EXPECT_NE(refusal([&] { AtomicFile(folder / "broken", Existing::refused); }).find("exists; --force"),
+            std::string::npos);
+  EXPECT_EQ(names_in(folder), (std::vector<std::string>{"broken", "kept", "new"}));
 }
 
 }  // namespace
