@@ -11,6 +11,7 @@
 #include "io/file/atomic_file.hpp"
 #include "io/file/descriptor.hpp"
 #include "io/file/look_up.hpp"
+#include "io/file/temporary_file.hpp"
 #include "kernels/core/error.hpp"
 
 namespace causeway {
@@ -40,6 +41,15 @@ void exchange(const fs::path& fresh, const fs::path& target) {
   fs::remove_all(old);
   fs::rename(target, old);
   fs::rename(fresh, target);
+}
+
+/// Whether the process that writes step-N.tmp is known to be gone.
+bool is_writer_gone(const fs::path& folder) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored))
+    if (entry.path().filename().string().starts_with(fmt::format("{}.tmp-", writer_mark)))
+      return is_abandoned(entry.path());
+  return false;
 }
 
 }  // namespace
@@ -140,7 +150,7 @@ std::vector<std::string> retire_checkpoints(const std::string& run, std::int64_t
   return left;
 }
 
-void recover_checkpoints(const std::string& run) {
+void recover_checkpoints(const std::string& run, bool alone) {
   with_io_errors([&] {
     if (kind_of(run) != fs::file_type::directory) return;
     std::vector<fs::path> found;
@@ -152,6 +162,8 @@ void recover_checkpoints(const std::string& run) {
       if (!step_of_folder(whole.filename().string())) continue;
       if (ending == ".old" && !is_there(whole))
         fs::rename(path, whole);
+      else if (ending == ".tmp" && !alone && !is_writer_gone(path))
+        continue;
       else if (ending == ".tmp" || ending == ".old" || ending == ".gone")
         fs::remove_all(path, ignored);
     }

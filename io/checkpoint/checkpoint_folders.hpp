@@ -46,8 +46,12 @@ struct Retention {
 std::vector<std::string> retire_checkpoints(const std::string& run, std::int64_t step, const Retention& retention,
                                             const CheckpointHook& hook = {});
 
+/// A file in step-N.tmp while it is written, whose name says which process writes it (io/file/temporary_file.hpp).
+inline constexpr std::string_view writer_mark = "writer";
+
 /// Removes the checkpoints that a crash left unfinished or partly removed. Renames step-N.old back if step-N is
-/// missing.
-void recover_checkpoints(const std::string& run);
+/// missing. `alone`: the run's folder is locked, so that no other process writes there. Otherwise an unfinished one is
+/// removed only if its writer is known to be gone: never that of a live process, on this or another host.
+void recover_checkpoints(const std::string& run, bool alone = true);
 
 }  // namespace causeway

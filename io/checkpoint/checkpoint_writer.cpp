@@ -71,13 +71,17 @@ void CheckpointWriter::start(std::int64_t step, const CheckpointContent& content
   try {
     collectively(ranks_, [&] {
       tell(CheckpointStage::copy, folder());
-      if (ranks_.rank() == 0) prepare_checkpoint(options_.run, step_);
+      if (ranks_.rank() == 0) {
+        prepare_checkpoint(options_.run, step_);
+        mark_.emplace((fs::path(folder()) / writer_mark).string());
+      }
       std::vector<HostSnapshot::Source> sources;
       for (const CheckpointTensor& tensor : content_.tensors)
         sources.push_back({tensor.data, tensor.owned.size() * size_of(tensor.dtype)});
       snapshot_.take(sources);
     });
   } catch (...) {
+    mark_.reset();
     if (ranks_.rank() == 0) discard_checkpoint(options_.run, step_);
     throw;
   }
@@ -164,6 +168,7 @@ PublishedCheckpoint CheckpointWriter::publish() {
   manifest.files.insert(manifest.files.end(), files_.begin(), files_.end());
   tell_or_stop(CheckpointStage::manifest, manifest_path);
   write_manifest(manifest_path, manifest);
+  mark_.reset();
   sync_to_disk(folder.string());
   tell(CheckpointStage::publish, folder.string());
   publish_checkpoint(options_.run, step_, options_.hook);
@@ -184,6 +189,7 @@ void CheckpointWriter::fail_together() {
   state_ = State::idle;
   const std::exception_ptr failure = std::exchange(failure_, nullptr);
   const auto clean_up = [&] {
+    mark_.reset();
     if (ranks_.rank() == 0) discard_checkpoint(options_.run, step_);
     tell(CheckpointStage::idle, folder());
   };

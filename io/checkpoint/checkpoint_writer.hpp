@@ -13,6 +13,7 @@
 #include "io/checkpoint/checkpoint_shard.hpp"
 #include "io/checkpoint/host_snapshot.hpp"
 #include "io/file/sha256.hpp"
+#include "io/file/temporary_file.hpp"
 #include "parallel/transport/communicator.hpp"
 
 namespace causeway {
@@ -85,7 +86,8 @@ class CheckpointWriter {
   State state_ = State::idle;
   std::chrono::steady_clock::time_point started_;
   std::int64_t step_ = 0;
-  CheckpointContent content_;  ///< the values are in snapshot_
+  CheckpointContent content_;          ///< the values are in snapshot_
+  std::optional<TemporaryFile> mark_;  ///< on rank 0, in the folder while it is written
   std::optional<Fingerprint> shard_;
   std::optional<PublishedCheckpoint> published_;
   std::exception_ptr failure_;

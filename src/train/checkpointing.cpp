@@ -143,7 +143,7 @@ StartingPoint find_starting_point(const TrainSettings& settings, Communicator& w
       // A requeued job may start while its last attempt is still ending. On NFS the lock of a lost node stays for 90 s.
       start.lock = RunLock(settings.run, std::chrono::seconds(settings.resume.empty() ? 0 : 120));
       if (!start.lock.warning().empty()) log.warn("{}", start.lock.warning());
-      recover_checkpoints(settings.run);
+      recover_checkpoints(settings.run, start.lock.warning().empty());
     });
   if (settings.resume == "auto") {
     start.checkpoint = newest_undamaged(settings.run, world, log, heartbeat, start.damaged);

@@ -189,6 +189,55 @@ TEST(CheckpointFolders, AnInterruptedExchangeIsReverted) {
   expect_whole(Checkpoint(run));
 }
 
+TEST(CheckpointFolders, WithoutALockOnlyTheStagesOfProcessesThatAreGoneAreRemoved) {
+  const TemporaryFolder folder;
+  const std::string run = folder / "run";
+  const auto stage = [&](const std::string& name) {
+    fs::create_directories(run + "/" + name);
+    return run + "/" + name + "/" + std::string(writer_mark);
+  };
+  const TemporaryFile live(stage("step-1.tmp"));
+  // A process of this host that has ended: a child wrote the mark.
+  const std::string of_child = stage("step-2.tmp");
+  const pid_t child = ::fork();
+  if (child == 0) {
+    new TemporaryFile(of_child);  // never destroyed, as after SIGKILL
+    ::_exit(0);
+  }
+  ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  // Another host's, and one that says nothing.
+  std::string name = fs::path(live.path()).filename();
+  name.replace(name.find(".tmp-") + 5, name.find('-', name.find(".tmp-") + 5) - name.find(".tmp-") - 5, "elsewhere");
+  std::ofstream(fs::path(stage("step-3.tmp")).parent_path() / name) << "";
+  stage("step-4.tmp");
+  recover_checkpoints(run, false);
+  EXPECT_EQ(names_in(run), (std::vector<std::string>{"step-1.tmp", "step-3.tmp", "step-4.tmp"}));
+  recover_checkpoints(run, true);
+  EXPECT_EQ(names_in(run), std::vector<std::string>{});
+}
+
+TEST(CheckpointFolders, AStageHasItsWritersMarkUntilItIsPublished) {
+  const TemporaryFolder folder;
+  const std::string run = folder / "run";
+  int marked = 0;
+  on_ranks(2, [&](Communicator& world) {
+    const Part part(1, world);
+    CheckpointWriter writer({.run = run,
+                             .hook =
+                                 [&](CheckpointStage stage, const std::string&) {
+                                   if (stage != CheckpointStage::index) return;
+                                   for (const std::string& name : names_in(run + "/step-1.tmp"))
+                                     marked += name.starts_with("writer.tmp-");
+                                 }},
+                            world, Stream());
+    writer.start(1, part.content);
+    writer.finish();
+  });
+  EXPECT_EQ(marked, 1);
+  EXPECT_EQ(names_in(run + "/step-1"),
+            (std::vector<std::string>{"index.h5", "manifest.json", "shard-00000.h5", "shard-00001.h5"}));
+}
+
 TEST(CheckpointFolders, TheNewestAndEveryNthAreKept) {
   struct Row {
     Retention retention;
