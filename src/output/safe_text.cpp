@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "io/file/utf8.hpp"
+
 namespace causeway {
 namespace {
 
@@ -37,17 +39,11 @@ bool continues_a_character(char byte) { return (static_cast<unsigned char>(byte)
 
 Character first_character(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
-  const std::uint8_t lead = byte(0);
-  if (lead < 0x80) return {.code = lead};
-  const std::size_t bytes = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-  if (lead < 0xc2 || lead > 0xf4 || text.size() < bytes) return {};
-  std::uint32_t code = lead & (0xffu >> (bytes + 1));
-  for (std::size_t i = 1; i < bytes; ++i) {
-    if (!continues_a_character(text[i])) return {};
-    code = code << 6 | (byte(i) & 0x3fu);
-  }
-  constexpr std::uint32_t shortest[] = {0, 0, 0x80, 0x800, 0x10000};
-  return code < shortest[bytes] || code > 0x10ffff ? Character{} : Character{.code = code, .bytes = bytes};
+  const std::size_t bytes = utf8_character_bytes(text);
+  if (bytes <= 1) return {.code = bytes == 1 ? byte(0) : 0u};
+  std::uint32_t code = byte(0) & (0xffu >> (bytes + 1));
+  for (std::size_t i = 1; i < bytes; ++i) code = code << 6 | (byte(i) & 0x3fu);
+  return {.code = code, .bytes = bytes};
 }
 
 std::size_t incomplete_bytes(std::string_view text) {
