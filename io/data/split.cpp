@@ -101,7 +101,7 @@ void plan_by_document(const Dataset& data, const std::vector<std::int64_t>& targ
   const auto cu_seqlens = data.cu_seqlens();
   const std::vector<std::int64_t> order = drawn_order(cu_seqlens, seed);
   require(order.size() >= targets.size(),
-          "{}: has {} documents that are not empty, expected at least {}, a whole one for each part; --by tail cuts "
+          "{}: found documents that are not empty: {}, expected at least {}, a whole one for each part; --by tail cuts "
           "documents instead",
           data.path(), order.size(), targets.size());
   std::vector<std::int64_t> tokens(targets.size(), 0);
