@@ -115,6 +115,17 @@ void MemoryPool::reset_peak() {
   peak_bytes_ = live_bytes_;
 }
 
+std::optional<std::int64_t> MemoryPool::free_device_bytes() const {
+#if CAUSEWAY_CUDA
+  if (device_ == Device::cuda) {
+    std::size_t free = 0, all = 0;
+    cuda_check(cudaMemGetInfo(&free, &all));
+    return static_cast<std::int64_t>(free) + cached_bytes();
+  }
+#endif
+  return std::nullopt;
+}
+
 void MemoryPool::drop_cache() noexcept {
   for (const auto& [bytes, block] : cached_) to_system(block, bytes);
   cached_.clear();

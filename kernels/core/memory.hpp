@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string_view>
 
 namespace causeway {
@@ -43,6 +44,8 @@ class MemoryPool {
   std::int64_t cached_bytes() const;  ///< kept for later requests
   std::int64_t peak_bytes() const;    ///< maximum of the live bytes since the last reset
   void reset_peak();
+  /// What the GPU has free, with this pool's cached blocks. No value for host memory.
+  std::optional<std::int64_t> free_device_bytes() const;
 
  private:
   std::int64_t block_size(std::int64_t bytes) const;

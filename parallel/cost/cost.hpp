@@ -18,6 +18,7 @@ struct Machine {
   double latency_s = 3e-6;         ///< of one message
   double bytes_per_s = 1e10;       ///< that one rank sends
   double operations_per_s = 1e10;  ///< multiply-adds of one rank
+  bool repeats = true;             ///< false: this rate was not the same again within a second
 };
 
 double computing_seconds(const Cost& cost, const Machine& machine);

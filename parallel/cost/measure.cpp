@@ -4,9 +4,11 @@
 #include <chrono>
 #include <functional>
 #include <limits>
+#include <utility>
 
 #include "kernels/activation.hpp"
 #include "kernels/blocked_conv.hpp"
+#include "parallel/cost/repeated_seconds.hpp"
 
 namespace causeway {
 namespace {
@@ -37,6 +39,23 @@ double best_seconds(int tries, const TimedGroup& group, const std::function<void
   return best;
 }
 
+/// The same, measured until the fastest time repeats, for at most about a second; the ranks agree when to stop. At
+/// least fifty milliseconds: where another program has the cores, all runs of a few milliseconds may be disturbed
+/// alike.
+RepeatedSeconds repeated_seconds(const TimedGroup& group, const std::function<void()>& run) {
+  constexpr double least = 0.05, most = 1;
+  constexpr int together = 5;
+  using Clock = std::chrono::steady_clock;
+  RepeatedSeconds times;
+  const auto begin = Clock::now();
+  while (true) {
+    for (int i = 0; i < together; ++i) times.add(best_seconds(1, group, run));
+    const double elapsed = group.ranks.max(std::chrono::duration<double>(Clock::now() - begin).count());
+    const bool settled = group.ranks.max(std::int64_t{!times.settled()}) == 0;
+    if ((settled && elapsed >= least) || elapsed >= most) return times;
+  }
+}
+
 /// Seconds of one exchange in which every rank sends `bytes` to the next rank: the mean of `repeats` exchanges.
 double ring_seconds(std::int64_t bytes, int repeats, int tries, const TimedGroup& group) {
   const Communicator& ranks = group.ranks;
@@ -52,23 +71,24 @@ double ring_seconds(std::int64_t bytes, int repeats, int tries, const TimedGroup
          repeats;
 }
 
-double operations_per_second(const TimedGroup& group, DType dtype) {
+/// The rate, and whether it could be measured again.
+std::pair<double, bool> operations_per_second(const TimedGroup& group, DType dtype) {
   const Stream& stream = group.stream;
-  // A GPU needs 64 times as much work to be fully used.
-  const std::int64_t tokens = stream.device() == Device::cpu ? 512 : 4096,
-                     channels = stream.device() == Device::cpu ? 128 : 1024, taps = 64;
+  // Enough work that a GPU is fully used; on a CPU, that threads which wait for each other do not take most of the
+  // time.
+  const std::int64_t tokens = 4096, channels = stream.device() == Device::cpu ? 256 : 1024, taps = 64;
   const Tensor x = Tensor::zeros(stream, dtype, {tokens, channels}), y(stream, dtype, {tokens, channels}),
                filter = Tensor::zeros(stream, dtype, {channels, taps});
   fill(stream, {.value = 1, .y = x});
   fill(stream, {.value = 1, .y = filter});
   const DeviceSegments documents(stream, {0, tokens}, tokens);
-  const double seconds = best_seconds(5, group, [&] {
+  const RepeatedSeconds times = repeated_seconds(group, [&] {
     blocked_conv_forward(stream, {.in = {.q = {}, .k = {}, .v = x, .skip = {}, .segments = documents.view()},
                                   .halo = {},
                                   .taps = filter,
                                   .y = y});
   });
-  return static_cast<double>(tokens * channels * taps) / seconds;
+  return {static_cast<double>(tokens * channels * taps) / times.seconds(), times.settled()};
 }
 
 }  // namespace
@@ -76,7 +96,8 @@ double operations_per_second(const TimedGroup& group, DType dtype) {
 Machine measure(Communicator& ranks, DType dtype, const Stream& stream, const std::function<void()>& between) {
   Communicator uncounted = ranks.split(0, ranks.rank());  // its traffic does not count in `ranks`
   const TimedGroup group{uncounted, stream, between};
-  Machine machine{.operations_per_s = operations_per_second(group, dtype)};
+  const auto [rate, repeats] = operations_per_second(group, dtype);
+  Machine machine{.operations_per_s = rate, .repeats = repeats};
   if (uncounted.size() > 1) {
     // Long enough that the latency, and on a GPU the time of the host, is a small fraction.
     const bool on_host = stream.device() == Device::cpu;
@@ -91,7 +112,8 @@ Machine measure(Communicator& ranks, DType dtype, const Stream& stream, const st
 Machine slowest(const Machine& machine, Communicator& ranks) {
   return {.latency_s = ranks.max(machine.latency_s),
           .bytes_per_s = -ranks.max(-machine.bytes_per_s),
-          .operations_per_s = -ranks.max(-machine.operations_per_s)};
+          .operations_per_s = -ranks.max(-machine.operations_per_s),
+          .repeats = ranks.max(std::int64_t{!machine.repeats}) == 0};
 }
 
 }  // namespace causeway

@@ -45,7 +45,7 @@ Floor floor_of(const Task& task, const Ceilings& ceilings) {
 
 Ceilings measure_ceilings(const Stopwatch& stopwatch, DType dtype) {
   return {.bytes_per_second = copy_rate(stopwatch),
-          .flops_per_second = gemm_rate(stopwatch, dtype),
+          .flops_per_second = gemm_rate(stopwatch, dtype).flops_per_s,
           .exponentials_per_second = exponential_rate(stopwatch, dtype)};
 }
 

@@ -96,7 +96,9 @@ OptionGroup checkpoint_group(TrainSettings& settings) {
        {"log-every", &settings.log_every, "N",
         "print a line of progress every N steps; one is also printed after the first step, after the last step, and "
         "after ten seconds without a line"},
-       {"dry-run", &settings.dry_run, "", "print what would be trained and how strategies were chosen, and stop"}}};
+       {"dry-run", &settings.dry_run, "",
+        "answer and stop: what would be trained, how strategies were chosen, whether it fits into memory, how many "
+        "epochs it is, and how long a step takes here, for which a few steps run if that takes seconds"}}};
 }
 
 CommandLine declare(TrainSettings& settings) {
@@ -150,7 +152,8 @@ ExitCode execute(const TrainSettings& settings) {
       throw;
     }
     if (!settings.dry_run) return trainer->run();
-    print_answer(trainer->plan() + "\n", first ? 0 : 1);
+    const std::string answers = trainer->dry_run();
+    print_answer(answers + "\n", first ? 0 : 1);
     return ExitCode::ok;
   });
 }

@@ -16,9 +16,6 @@
 namespace causeway {
 namespace {
 
-/// Tokens whose logits exist at one time: enough rows for an efficient GEMM, few compared with a long pack.
-constexpr std::int64_t head_tile = 1024;
-
 ParameterSpec norm_spec(const std::string& name, std::int64_t width) {
   return {.name = name, .shape = {width}, .wide = true, .initial = initial::constant(1)};
 }

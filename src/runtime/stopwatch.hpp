@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "kernels/core/tensor.hpp"
+#include "parallel/cost/repeated_seconds.hpp"
 
 namespace causeway {
 
@@ -22,8 +23,12 @@ class Stopwatch {
   /// Before every run it reads a buffer larger than the caches, so that `run` finds its tensors in memory and not in a
   /// cache. On a GPU this also gives the host the time to enqueue all launches of `run` before the first one starts.
   double median_seconds(const std::function<void()>& run) const;
+  /// Measures runs in the same way until their time repeats, for at most about `most` seconds.
+  RepeatedSeconds repeated_seconds(double most, const std::function<void()>& run) const;
 
  private:
+  double timed_run(const std::function<void()>& run) const;
+
   Stream stream_;
   double least_seconds_;
   Tensor flush_, sum_;

@@ -108,7 +108,9 @@ std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> ca
 }
 
 std::string machine_text(const Machine& machine, int ranks) {
-  const std::string computing = fmt::format("{:.2f}e9 multiply-adds/s a rank", machine.operations_per_s / 1e9);
+  const std::string computing =
+      fmt::format("{:.2f}e9 multiply-adds/s a rank{}", machine.operations_per_s / 1e9,
+                  machine.repeats ? "" : " (not repeatable: other programs compute on these cores)");
   if (ranks == 1) return fmt::format("measured: {}; one rank sends nothing", computing);
   return fmt::format("measured on {} ranks: a message takes {:.1f} µs, a rank sends {:.2f} GB/s, {}", ranks,
                      machine.latency_s * 1e6, machine.bytes_per_s / 1e9, computing);

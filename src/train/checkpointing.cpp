@@ -13,6 +13,7 @@
 #include "io/checkpoint/checkpoint_folders.hpp"
 #include "io/checkpoint/corrupt_errors.hpp"
 #include "io/file/look_up.hpp"
+#include "src/cli/number_format.hpp"
 #include "src/model/model_checkpoint.hpp"
 
 namespace causeway {
@@ -256,8 +257,8 @@ std::optional<PublishedCheckpoint> RunCheckpoints::finish() { return announced(w
 
 std::optional<PublishedCheckpoint> RunCheckpoints::announced(std::optional<PublishedCheckpoint> published) const {
   if (!published) return published;
-  log_.info("checkpoint {}/{}: {:.1f} MB in {:.2f} s", settings_.run, step_folder(published->step),
-            static_cast<double>(published->bytes) / 1e6, published->seconds);
+  log_.info("checkpoint {}/{}: {} in {}", settings_.run, step_folder(published->step),
+            binary_bytes(static_cast<double>(published->bytes)), short_time(published->seconds));
   for (const std::string& reason : published->not_removed)
     log_.warn("an older checkpoint could not be removed: {}", reason);
   return published;

@@ -33,7 +33,7 @@ Traffic traffic_of(const Mesh& mesh) {
 
 }  // namespace
 
-std::string Trainer::plan() const { return describe_plan(settings_, runtime_.mesh, model_, data_, choice_); }
+std::string Trainer::plan() const { return describe_plan(settings_, runtime_, model_, data_); }
 
 ExitCode Trainer::run() {
   try {

@@ -31,6 +31,9 @@ class Trainer {
   ExitCode run();
   /// A description of the training for a person: parameters, memory, mesh, data.
   std::string plan() const;
+  /// What --dry-run prints: the plan and the reasons for the strategies; whether it fits into memory; epochs; the time
+  /// of a step, from a few steps that are trained and forgotten where they take seconds. Writes no file. Collective.
+  std::string dry_run();
 
  private:
   struct DeviceResults;
@@ -70,6 +73,7 @@ class Trainer {
   std::optional<double> evaluate();
   Evaluation timed_evaluation();
   void evaluate_before_training();
+  std::string step_time(double flops);
   double epochs_seen() const;
   void say_how_to_resume() const;
   void save(TrainingStep& step);

@@ -178,9 +178,10 @@ void Trainer::open_run_directory(const Config& config) {
   Communicator& world = runtime_.mesh.world;
   nlohmann::ordered_json environment = describe_environment(settings_, model_, runtime_);
   if (runtime_.stream.device() != Device::cpu) {
-    gemm_rate_ = gemm_rate(Stopwatch(runtime_.stream, 0), model_.options().dtype);
+    if (const GemmRate rate = gemm_rate(Stopwatch(runtime_.stream, 0), model_.options().dtype); rate.repeats)
+      gemm_rate_ = rate.flops_per_s;
     runtime_.stream.memory().reset_peak();
-    environment["gemm_flops_per_s"] = *gemm_rate_;
+    if (gemm_rate_) environment["gemm_flops_per_s"] = *gemm_rate_;
   }
   const SystemCalls writing(*rank_progress_);
   collectively(world, [&] {

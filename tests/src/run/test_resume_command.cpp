@@ -25,6 +25,8 @@ TEST(ResumeCommand, HarmlessWordsStayAndOthersAreQuoted) {
   EXPECT_EQ(shell_quoted("a b"), "'a b'");
   EXPECT_EQ(shell_quoted("it's"), "'it'\\''s'");
   EXPECT_EQ(shell_quoted("~"), "'~'");
+  EXPECT_EQ(shell_quoted("a\xff"), "$'a\\377'");
+  EXPECT_EQ(shell_quoted("a\xe2\x80\xae"), "$'a\\342\\200\\256'") << "it would change the direction of writing";
   EXPECT_EQ(shell_quoted("caf\xc3\xa9"), "'caf\xc3\xa9'");
   EXPECT_EQ(shell_quoted("a\nb\x1b'\\"), "$'a\\012b\\033\\'\\\\'");
 }

@@ -1,0 +1,159 @@
+#include "src/model/activation_memory.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "kernels/core/error.hpp"
+#include "kernels/modal_conv.hpp"
+#include "kernels/selective_scan.hpp"
+#include "src/model/model.hpp"
+
+namespace causeway {
+namespace {
+
+/// Bytes a local token of a sublayer: kept for backward; the most that exists beside it in its forward and in its
+/// backward pass.
+struct SublayerBytes {
+  double kept = 0, forward = 0, backward = 0;
+
+  SublayerBytes& operator+=(const SublayerBytes& other) {
+    kept += other.kept;
+    forward += other.forward;
+    backward += other.backward;
+    return *this;
+  }
+};
+
+/// The sizes of a model in the types of a run. Names of tensors are those of the layers' files.
+class Sizes {
+ public:
+  Sizes(const ModelOptions& model, const ActivationShape& shape)
+      : m(model), s(shape), w(size_of(shape.dtype)), a(size_of(accumulator_of(shape.dtype))) {}
+
+  SublayerBytes mixer(std::string_view layer) const {
+    if (layer == "mamba") return mamba();
+    if (layer == "attention") return attention();
+    if (layer == "se") return hyena("hyena_se");
+    if (layer == "mr") return hyena("hyena_mr");
+    if (layer == "li") return hyena("hyena_li");
+    fail(ExitCode::internal, "the memory of layer '{}' is not known", layer);
+  }
+
+  SublayerBytes mlp() const {
+    const auto F = static_cast<double>(m.ffn);
+    // kept: ab. forward: gated, out. backward: gated, d_gated; then d_x.
+    return {.kept = 2 * F * w, .forward = (F + width()) * w, .backward = (2 * F + width()) * w};
+  }
+
+  /// What Model::train keeps of a branch beside the sublayer's own: residual, normalised, rstd.
+  double norm() const { return width() * (a + w) + a; }
+  double residual() const { return width() * a; }
+  double output() const { return width() * w; }                   ///< of a branch
+  double always() const { return 2 * sizeof(std::int32_t) + a; }  ///< ids, labels, losses
+  /// Not for each token: the tiles of the head.
+  double head(double tokens) const {
+    const double rows = std::min<double>(tokens, Model::head_tile);
+    return rows * (width() * w + a + static_cast<double>(m.vocabulary) * (a + (w == a ? 0 : w)));
+  }
+
+ private:
+  double width() const { return static_cast<double>(m.width); }
+
+  /// Whether the operator's strategy is `name`, or `name` + "_pipelined" or "_overlapped".
+  bool runs_by(std::string_view op, std::string_view name) const {
+    const auto found = s.strategies.find(op);
+    return found != s.strategies.end() && found->second.starts_with(name);
+  }
+
+  /// causal_conv over `channels`.
+  SublayerBytes convolution(double channels) const {
+    if (!runs_by("causal_conv", "all_to_all")) return {};
+    return {.kept = channels * w, .forward = 2 * channels * w, .backward = 3 * channels * w};
+  }
+
+  SublayerBytes mamba() const {
+    const auto I = static_cast<double>(m.d_inner()), N = static_cast<double>(m.state),
+               R = static_cast<double>(m.rank_of_dt());
+    // kept: xz, u, dbc, delta, y. backward: d_y, d_xz, d_u, d_delta, d_dbc, without y.
+    SublayerBytes bytes{
+        .kept = (5 * I + R + 2 * N) * w, .forward = width() * w, .backward = (4 * I + R + 2 * N + width()) * w};
+    bytes += convolution(I);
+    bytes.kept += I * N * a / static_cast<double>(selective_scan_block);  // states
+    if (runs_by("selective_scan", "all_to_all")) {
+      const double gathered = 2 * N * static_cast<double>(s.context_size) * w;  // B and C of the whole pack
+      bytes += {.kept = gathered + 3 * I * w, .forward = 2 * I * w, .backward = gathered + 4 * I * w};
+    }
+    return bytes;
+  }
+
+  SublayerBytes hyena(std::string_view op) const {
+    const double W = width();
+    // kept: projected, features, y. backward: d_features, d_y or d_projected, without y.
+    SublayerBytes bytes{.kept = 7 * W * w, .forward = W * w, .backward = 4 * W * w};
+    bytes += convolution(3 * W);
+    if (op == "hyena_li" && !runs_by(op, "fft"))
+      bytes.kept += W * static_cast<double>(m.modes) * a / static_cast<double>(modal_conv_block);  // states
+    if (runs_by(op, "all_to_all")) bytes += {.kept = 2 * W * w, .forward = 2 * W * w, .backward = 4 * W * w};
+    if (runs_by(op, "fft")) bytes += {.kept = 2 * W * w, .forward = 8 * W * a, .backward = 12 * W * a};
+    return bytes;
+  }
+
+  SublayerBytes attention() const {
+    const double W = width(), H = static_cast<double>(m.heads), B = static_cast<double>(s.context_size);
+    // kept: qkv, y; of the operator y and lse in the accumulator type. backward: d_qkv, d_y without y; delta.
+    SublayerBytes bytes{.kept = 4 * W * w + (W + H) * a, .forward = W * w, .backward = 4 * W * w + H * a};
+    if (runs_by("attention", "ring"))
+      bytes += {.kept = 0, .forward = 4 * W * w, .backward = 4 * W * w + 4 * W * a};
+    else if (runs_by("attention", "all_gather"))
+      bytes += {.kept = 2 * W * B * w, .forward = W * w, .backward = 2 * W * B * a + W * w};
+    else
+      bytes += {.kept = 3 * W * w, .forward = 3 * W * w, .backward = 6 * W * w};
+    return bytes;
+  }
+
+  const ModelOptions& m;
+  const ActivationShape& s;
+  const double w, a;  // bytes of an element in the compute type and in the accumulator type
+};
+
+}  // namespace
+
+ActivationBytes activation_bytes(const ModelOptions& model, const ActivationShape& shape) {
+  const Sizes sizes(model, shape);
+  const auto tokens = static_cast<double>(shape.tokens);
+  std::vector<std::vector<SublayerBytes>> blocks;  // the branches of each block, with what Model::train keeps of them
+  for (const std::string& layer : model.layers) {
+    blocks.push_back({sizes.mixer(layer)});
+    if (model.ffn > 0) blocks.back().push_back(sizes.mlp());
+    for (SublayerBytes& branch : blocks.back()) branch.kept += sizes.norm();
+  }
+  // A branch's backward pass begins when all branches before it are kept, and those after it are released.
+  const auto most_in_backward = [](const std::vector<SublayerBytes>& branches, double& kept) {
+    double most = 0;
+    for (const SublayerBytes& branch : branches) {
+      kept += branch.kept;
+      most = std::max(most, kept + std::max(branch.forward, branch.backward));
+    }
+    return most;
+  };
+  double kept = 0, most = 0;  // for each token
+  if (shape.recompute) {
+    // The input of every N-th block is kept. In the backward pass come the inputs of the blocks up to the one that is
+    // computed again, and what this one keeps, of which its input is one.
+    const auto every = static_cast<double>(shape.recompute_blocks), count = static_cast<double>(blocks.size());
+    kept = sizes.residual() * std::ceil(count / every);
+    const double inputs = kept + sizes.residual() * (std::min(every, count) - 2);
+    for (const std::vector<SublayerBytes>& block : blocks) {
+      double of_block = inputs;
+      most = std::max(most, most_in_backward(block, of_block));
+    }
+  } else {
+    for (const std::vector<SublayerBytes>& block : blocks) most = std::max(most, most_in_backward(block, kept));
+  }
+  const double in_backward = (most + sizes.residual()) * tokens,
+               in_head = (kept + 2 * sizes.residual() + sizes.output()) * tokens + sizes.head(tokens);
+  return {.kept = kept * tokens, .working = std::max(in_backward, in_head) + sizes.always() * tokens - kept * tokens};
+}
+
+}  // namespace causeway

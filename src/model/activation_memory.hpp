@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/core/dtype.hpp"
+#include "src/model/model_options.hpp"
+#include "src/runtime/chosen_strategies.hpp"
+
+namespace causeway {
+
+/// What decides how much memory the activations of a training step take on a rank.
+struct ActivationShape {
+  std::int64_t tokens = 0;        ///< of a pack that the rank holds
+  std::int64_t context_size = 1;  ///< ranks that share the pack
+  DType dtype = DType::f32;
+  bool recompute = false;
+  std::int64_t recompute_blocks = 1;
+  StrategyNames strategies = {};  ///< of the operators; one that is missing: the first row of its table
+};
+
+/// Bytes of a rank.
+struct ActivationBytes {
+  double kept = 0;     ///< tensors that the forward pass keeps for the backward pass, of all blocks
+  double working = 0;  ///< the most that exists at one time beside them
+  double total() const { return kept + working; }
+};
+
+/// Estimates the activations of one pack's forward and backward pass without a tensor being made. The formulas count
+/// the tensors of Model::train and of each sublayer's forward and backward; buffers that do not grow with the tokens,
+/// and halos, are left out. tests/src/model/test_activation_memory.cpp compares them with runs.
+ActivationBytes activation_bytes(const ModelOptions& model, const ActivationShape& shape);
+
+}  // namespace causeway

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "src/model/model.hpp"
+#include "src/runtime/runtime.hpp"
+
+namespace causeway {
+
+/// The memory that a training takes on a rank, in bytes.
+struct RankMemory {
+  double weights = 0, gradients = 0, optimizer = 0;  ///< exact
+  double activations = 0, workspace = 0;             ///< estimated: kept for the backward pass, and beside it
+  double checkpoint = 0;                             ///< the copy that is written while training continues
+  double program = 0;                                ///< this process now: libraries, index of the data
+
+  /// What metrics.jsonl reports as memory_bytes.
+  double tensors() const { return weights + gradients + optimizer + activations + workspace; }
+  /// In the memory of the device that computes.
+  double on_device(Device device) const { return tensors() + (device == Device::cpu ? checkpoint + program : 0); }
+};
+
+/// Estimates it for packs of `pack_tokens`, with the strategies that `runtime` has. No tensor is made.
+RankMemory memory_of_rank(const Model& model, const Runtime& runtime, std::int64_t pack_tokens);
+
+/// Memory that is available for this run's ranks.
+struct AvailableMemory {
+  double bytes = 0;
+  int ranks = 1;      ///< that share it
+  std::string where;  ///< "host a", "the GPU of rank 0"
+};
+/// The least memory a rank of all hosts, or of all GPUs. No value where it is not known. Collective; the same on every
+/// rank.
+std::optional<AvailableMemory> available_memory(Runtime& runtime);
+
+/// The lines of --dry-run: what a rank takes, what there is, and whether it fits. `with_recompute`: the bytes a rank
+/// takes with --recompute, where that was not asked for.
+std::string memory_text(const RankMemory& memory, Device device, const std::optional<AvailableMemory>& available,
+                        std::optional<double> with_recompute);
+
+}  // namespace causeway
