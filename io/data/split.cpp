@@ -11,6 +11,7 @@
 
 #include "io/data/dataset.hpp"
 #include "io/data/name_reader.hpp"
+#include "io/file/utf8.hpp"
 #include "kernels/core/error.hpp"
 #include "kernels/core/random.hpp"
 
@@ -241,6 +242,7 @@ DatasetSplit split_dataset(const std::string& path, const SplitOptions& options)
   plan.for_each_segment(data.cu_seqlens(), [&](const Segment& segment) {
     for (; named < segment.document; ++named) name = names.next();
     const std::int64_t offset = segment.begin - data.cu_seqlens()[static_cast<std::size_t>(segment.document)];
+    if (offset == 0 && !is_utf8(name)) ++split.latin1_names;
     DatasetWriter& writer = *writers[segment.part];
     writer.begin_document(offset == 0 ? name : fmt::format("{}:{}", name, offset));
     for (std::int64_t at = segment.begin; at < segment.end;) {

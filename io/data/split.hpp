@@ -38,6 +38,7 @@ struct DatasetSplit {
   std::vector<SplitPart> parts;
   std::int64_t tokens = 0;           ///< of all parts
   std::int64_t empty_documents = 0;  ///< they are in no part
+  std::int64_t latin1_names = 0;     ///< names that were not UTF-8, as older versions stored them; the parts' are
 };
 
 /// Divides a dataset into two or three, whose documents keep their order.

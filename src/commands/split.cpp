@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "src/cli/command.hpp"
+#include "src/cli/log.hpp"
 #include "src/cli/number_format.hpp"
 #include "src/cli/progress.hpp"
 
@@ -80,6 +81,8 @@ ExitCode execute(const SplitSettings& settings) {
   const DatasetSplit split = split_dataset(settings.data, options);
   if (bar) bar->finish();
   bar.reset();
+  if (split.latin1_names > 0)
+    Log().warn("{}: names that are not UTF-8, taken as Latin-1: {}", settings.data, split.latin1_names);
   print_answer(report(settings, split));
   return ExitCode::ok;
 }

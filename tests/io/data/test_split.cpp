@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "io/data/dataset.hpp"
+#include "io/hdf5/hdf5.hpp"
 
 #include "kernels/core/error.hpp"
 #include "kernels/core/random.hpp"
@@ -277,6 +278,21 @@ TEST(Split, DamagedNamesAreFoundAndLeaveNoPart) {
     EXPECT_NE(refusal.find("data.h5:/names: the checksum"), std::string::npos) << refusal;
   }
   EXPECT_EQ(folder.count(), 1u);
+}
+
+TEST(Split, NamesThatOlderVersionsStoredAsTheyWereAreLatin1) {
+  const TemporaryFolder folder;
+  write(folder / "data.h5", {{"cafe", {1, 2}, {}}, {"b", {1}, {}}}, false);
+  {
+    auto file = hdf5::File::open(folder / "data.h5", hdf5::Access::update);
+    file.remove("names");
+    file.create_dataset("names", {.shape = {2}, .type = hdf5::string})
+        .write_strings(0, std::vector<std::string>{"caf\xe9", "b"});
+    file.close();
+  }
+  EXPECT_EQ(Dataset(folder / "data.h5").verify().size(), 1u);
+  EXPECT_EQ(divide(folder, {.held_out = 0.3, .by = "tail"}).latin1_names, 1);
+  EXPECT_EQ(read(folder / "train.h5").at(0).name, "caf\xc3\xa9");
 }
 
 TEST(Split, ProgressEndsAtTheLastToken) {
