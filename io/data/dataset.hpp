@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -40,7 +41,8 @@ class Dataset {
   /// Reads everything in the file: every dataset and attribute, known or not. Throws Error(corrupt) for a wrong
   /// checksum or token, and for attributes and statistics that do not fit the documents. Returns a line for each object
   /// that could not be checked, with the reason, and one for names that are not UTF-8.
-  std::vector<std::string> verify() const;
+  /// `read`, if given, is called with the number of tokens read so far.
+  std::vector<std::string> verify(const std::function<void(std::int64_t tokens)>& read = {}) const;
 
  private:
   struct State;

@@ -128,13 +128,14 @@ void check_histogram(const hdf5::File& file, const Dataset& data) {
 
 }  // namespace
 
-std::vector<std::string> Dataset::verify() const {
+std::vector<std::string> Dataset::verify(const std::function<void(std::int64_t)>& read) const {
   std::vector<std::int32_t> values(static_cast<std::size_t>(std::min(tokens(), values_at_once)));
   std::vector<std::uint8_t> mask(has_loss_mask() ? values.size() : 0);
   for (std::int64_t begin = 0; begin < tokens(); begin += values_at_once) {
     const auto count = static_cast<std::size_t>(std::min(values_at_once, tokens() - begin));
     read_tokens(begin, std::span(values).first(count));
     if (has_loss_mask()) read_loss_mask(begin, std::span(mask).first(count));
+    if (read) read(begin + static_cast<std::int64_t>(count));
   }
   NameReader names(*this);
   std::int64_t not_utf8 = 0;

@@ -14,6 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 
 fs::file_type type_in(const fs::file_status& status, const std::error_code& error, const std::string& path) {
+  if (error.value() == ELOOP) return fs::file_type::not_found;  // links that lead nowhere
   if (status.type() == fs::file_type::none) fail(ExitCode::io, "{}: cannot look it up: {}", path, error.message());
   return status.type();
 }

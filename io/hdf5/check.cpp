@@ -2,6 +2,7 @@
 
 #include <hdf5.h>
 
+#include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <filesystem>
@@ -36,8 +37,9 @@ std::string readable(const LibraryError& error) {
 std::string lock_advice(int error) {
   if (means_no_locks(error))
     return "; the file system has no locks: set HDF5_USE_FILE_LOCKING=FALSE in the environment";
-  return "; another program has the file open: wait until it closes it, or set HDF5_USE_FILE_LOCKING=FALSE in the "
-         "environment to open it all the same";
+  const char* const reason =
+      error == EAGAIN || error == EACCES ? "another program has the file open: wait until it closes it" : "try again";
+  return fmt::format("; {}, or set HDF5_USE_FILE_LOCKING=FALSE in the environment to open it without a lock", reason);
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include "src/cli/launch.hpp"
 #include "src/cli/log.hpp"
 #include "src/cli/number_format.hpp"
+#include "src/cli/progress.hpp"
 #include "src/inspect/checkpoint_report.hpp"
 #include "src/inspect/run_summary.hpp"
 #include "src/run/utc_text.hpp"
@@ -108,7 +109,11 @@ std::string composition(const Dataset& dataset) {
 std::string describe_dataset(const std::string& path, bool verify) {
   constexpr std::int64_t names_shown = 5;
   const Dataset dataset(path);
-  const std::vector<std::string> notes = verify ? dataset.verify() : std::vector<std::string>();
+  std::vector<std::string> notes;
+  if (verify) {
+    Progress progress("verify", dataset.tokens(), "tokens");
+    notes = dataset.verify([&](std::int64_t tokens) { progress.update(tokens); });
+  }
   const auto file = hdf5::File::open(path, hdf5::Access::read);
   const auto cu_seqlens = dataset.cu_seqlens();
   std::vector<std::int64_t> lengths(static_cast<std::size_t>(dataset.documents()));
