@@ -30,7 +30,7 @@ struct FileLocation {
   }
   /// Throws UnsupportedFile: the file is well-formed. `feature`: "has …".
   [[noreturn]] void refuse_feature(const std::string& feature, const std::string& remedy = write_again) const {
-    throw UnsupportedFile(fmt::format("{}: {}, which Causeway does not read; {}", where, feature, remedy));
+    throw UnsupportedFile(fmt::format("{}: {}; Causeway does not read this: {}", where, feature, remedy));
   }
   template <class... Args>
   void require(bool holds, fmt::format_string<Args...> format, Args&&... args) const {
