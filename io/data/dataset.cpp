@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 
+#include "io/data/identity.hpp"
 #include "io/data/name_reader.hpp"
 #include "io/file/utf8.hpp"
 #include "io/hdf5/hdf5.hpp"
@@ -116,6 +117,11 @@ std::optional<std::int64_t> Dataset::stored_names_checksum() const {
   return state_->names.integer_attribute("crc32");
 }
 
+std::optional<std::string> Dataset::stated_identity() const {
+  if (!state_->file.has_attribute("identity")) return std::nullopt;
+  return state_->file.string_attribute("identity");
+}
+
 void Dataset::read_tokens(std::int64_t begin, std::span<std::int32_t> out) const {
   state_->check_range(state_->tokens, begin, out.size());
   state_->tokens.read_rows(begin, out);
@@ -148,13 +154,14 @@ struct DatasetWriter::State {
   std::vector<std::string> pending_names;
   std::int64_t written_tokens = 0, written_ends = 0, written_names = 0;
   std::uint32_t names_checksum = 0;
+  IdentityDigest identity;
 
   std::int64_t document_count = 0, document_start = 0;
   std::int64_t shortest = 0, longest = 0;
   std::array<std::int64_t, 65> histogram{};
 
   State(const std::string& path, std::int64_t vocabulary, bool mask, Existing existing)
-      : target(path, existing), vocabulary_size(vocabulary), with_loss_mask(mask) {}
+      : target(path, existing), vocabulary_size(vocabulary), with_loss_mask(mask), identity(mask) {}
 
   std::int64_t token_count() const { return written_tokens + static_cast<std::int64_t>(pending_tokens.size()); }
   /// Adds the end of the current document.
@@ -171,9 +178,11 @@ struct DatasetWriter::State {
     const std::int64_t end = token_count();
     tokens.extend(end);
     tokens.write_rows<std::int32_t>(written_tokens, pending_tokens);
+    identity.add_tokens(pending_tokens);
     if (with_loss_mask) {
       loss_mask.extend(end);
       loss_mask.write_rows<std::uint8_t>(written_tokens, pending_mask);
+      identity.add_loss_mask(pending_mask);
     }
     written_tokens = end;
     pending_tokens.clear();
@@ -182,6 +191,7 @@ struct DatasetWriter::State {
   void flush_ends() {
     cu_seqlens.extend(written_ends + static_cast<std::int64_t>(pending_ends.size()));
     cu_seqlens.write_rows<std::int64_t>(written_ends, pending_ends);
+    identity.add_boundaries(pending_ends);
     written_ends += static_cast<std::int64_t>(pending_ends.size());
     pending_ends.clear();
   }
@@ -280,6 +290,7 @@ void DatasetWriter::complete() {
                            std::span(state.histogram).first(bins))
       .set_attribute("bins", std::string("bin 0: empty documents; bin k: 2^(k-1) <= length < 2^k"));
   state.names.set_attribute("crc32", static_cast<std::int64_t>(state.names_checksum));
+  state.file.set_attribute("identity", state.identity.finish());
   state.file.set_attribute("format", std::string(format_name));
   state.file.set_attribute("version", format_version);
   state.file.set_attribute("vocabulary_size", state.vocabulary_size);

@@ -34,6 +34,9 @@ class Dataset {
   std::vector<std::string> names(std::int64_t begin, std::int64_t count) const;
   std::optional<std::int64_t> stored_names_checksum() const;
 
+  /// The attribute `identity` (io/data/identity.hpp), which import and split write. Nothing if the file has none.
+  std::optional<std::string> stated_identity() const;
+
   /// Tokens [begin, begin + out.size()) of the corpus. Throws Error(corrupt) for a token that is not below
   /// vocabulary_size().
   void read_tokens(std::int64_t begin, std::span<std::int32_t> out) const;

@@ -11,33 +11,39 @@
 namespace causeway {
 namespace {
 
-struct DigestTraits {
+void check(bool worked) { ensure(worked, "OpenSSL cannot compute SHA-256"); }
+
+}  // namespace
+
+struct Sha256::DigestTraits {
   using type = EVP_MD_CTX*;
   static type null() { return nullptr; }
   static void close(type digest) noexcept { EVP_MD_CTX_free(digest); }
 };
 
-class Sha256 {
- public:
-  Sha256() : digest_(EVP_MD_CTX_new()) {
-    check(digest_.get() != nullptr && EVP_DigestInit_ex(digest_.get(), EVP_sha256(), nullptr) == 1);
-  }
-  void add(const void* bytes, std::size_t count) { check(EVP_DigestUpdate(digest_.get(), bytes, count) == 1); }
-  std::string hexadecimal() {
-    std::array<unsigned char, EVP_MAX_MD_SIZE> result{};
-    unsigned length = 0;
-    check(EVP_DigestFinal_ex(digest_.get(), result.data(), &length) == 1);
-    std::string text;
-    for (unsigned i = 0; i < length; ++i) text += fmt::format("{:02x}", result[i]);
-    return text;
-  }
-
- private:
-  static void check(bool worked) { ensure(worked, "OpenSSL cannot compute SHA-256"); }
-  Handle<DigestTraits> digest_;
+struct Sha256::State {
+  Handle<DigestTraits> digest{EVP_MD_CTX_new()};
 };
 
-}  // namespace
+Sha256::Sha256() : state_(std::make_unique<State>()) {
+  check(state_->digest.get() != nullptr && EVP_DigestInit_ex(state_->digest.get(), EVP_sha256(), nullptr) == 1);
+}
+Sha256::~Sha256() = default;
+Sha256::Sha256(Sha256&&) noexcept = default;
+Sha256& Sha256::operator=(Sha256&&) noexcept = default;
+
+void Sha256::add(const void* bytes, std::size_t count) {
+  check(EVP_DigestUpdate(state_->digest.get(), bytes, count) == 1);
+}
+
+std::string Sha256::hexadecimal() {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> result{};
+  unsigned length = 0;
+  check(EVP_DigestFinal_ex(state_->digest.get(), result.data(), &length) == 1);
+  std::string text;
+  for (unsigned i = 0; i < length; ++i) text += fmt::format("{:02x}", result[i]);
+  return text;
+}
 
 Fingerprint fingerprint_of(const std::string& path, const std::function<void()>& between) {
   const Descriptor file = open_untrusted(path).first;

@@ -2,9 +2,28 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 
 namespace causeway {
+
+/// A SHA-256 (FIPS 180-4) of bytes that are added one part after the other.
+class Sha256 {
+ public:
+  Sha256();
+  ~Sha256();
+  Sha256(Sha256&&) noexcept;
+  Sha256& operator=(Sha256&&) noexcept;
+
+  void add(const void* bytes, std::size_t count);
+  /// 64 lower-case hexadecimal digits. Nothing can be added after it.
+  std::string hexadecimal();
+
+ private:
+  struct DigestTraits;
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 /// The size and SHA-256 of a file, which detect any change of its content.
 struct Fingerprint {

@@ -11,6 +11,7 @@
 #include "io/checkpoint/checkpoint_folders.hpp"
 #include "io/checkpoint/manifest.hpp"
 #include "io/data/dataset.hpp"
+#include "io/data/identity.hpp"
 #include "io/file/look_up.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
@@ -111,6 +112,7 @@ std::string describe_dataset(const std::string& path, bool verify) {
   const Dataset dataset(path);
   std::vector<std::string> notes;
   if (verify) {
+    verify_identity(dataset);
     Progress progress("verify", dataset.tokens(), "tokens");
     notes = dataset.verify([&](std::int64_t tokens) { progress.update(tokens); });
   }
@@ -126,6 +128,7 @@ std::string describe_dataset(const std::string& path, bool verify) {
                       grouped(std::count(lengths.begin(), lengths.end(), 0)));
   text += fmt::format("  tokens        {} of a vocabulary of {}, stored as {}\n", grouped(dataset.tokens()),
                       grouped(dataset.vocabulary_size()), file.dataset("tokens").type().to_string());
+  text += fmt::format("  identity      {}\n", identity_of(dataset));
   text += fmt::format("  loss mask     {}\n", dataset.has_loss_mask() ? "yes" : "none");
   if (!lengths.empty()) {
     std::vector<std::int64_t> sorted = lengths;

@@ -92,6 +92,9 @@ OptionGroup checkpoint_group(TrainSettings& settings) {
        {"resume", &settings.resume, "auto|DIRECTORY",
         "resume from this checkpoint; auto: from the newest undamaged checkpoint of the run, or start if the run "
         "has none"},
+       {"allow-changed-data", &settings.allow_changed_data, "",
+        "resume on data with another content than the run was trained on, which is an error otherwise. config.ini does "
+        "not contain this option"},
        {"init-from", &settings.init_from, "DIRECTORY", "start a new run with the weights of a checkpoint"},
        {"log-every", &settings.log_every, "N",
         "print a line of progress every N steps; one is also printed after the first step, after the last step, and "
@@ -134,7 +137,8 @@ void try_write_ending(const std::string& run, const Error& error) {
 ExitCode execute(const TrainSettings& settings) {
   check(settings);
   const auto config = [](TrainSettings used) {
-    used.faults.inject.clear();  // a resumed run must not fail again
+    used.faults.inject.clear();       // a resumed run must not fail again
+    used.allow_changed_data = false;  // it is for one attempt: the next one resumes on these data
     return to_ini(declare(used));
   };
   const StopSignals signals;

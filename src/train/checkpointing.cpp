@@ -220,9 +220,10 @@ TrainingState restore_run(const Checkpoint& checkpoint, const TrainSettings& set
   return run;
 }
 
-RunCheckpoints::RunCheckpoints(const TrainSettings& settings, Runtime& runtime, const Log& log,
+RunCheckpoints::RunCheckpoints(const TrainSettings& settings, ResumeRecord record, Runtime& runtime, const Log& log,
                                std::vector<std::int64_t> damaged, CheckpointHook hook)
     : settings_(settings),
+      record_(std::move(record)),
       runtime_(runtime),
       log_(log),
       asynchronous_(hdf5::thread_safe()),
@@ -236,6 +237,7 @@ std::optional<PublishedCheckpoint> RunCheckpoints::save(const TrainingState& sta
                                                         const Optimizer& optimizer) {
   std::optional<PublishedCheckpoint> published = finish();
   std::map<std::string, hdf5::Value> kept = data_order_of(settings_);
+  kept.insert(record_.begin(), record_.end());
   kept.insert({{"step", state.step},
                {"tokens_seen", state.tokens_seen},
                {"cursor", state.cursor},

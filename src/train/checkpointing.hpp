@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -54,13 +55,16 @@ void restore_weights(const Checkpoint& checkpoint, Model& model, Runtime& runtim
 TrainingState restore_run(const Checkpoint& checkpoint, const TrainSettings& settings, const Model& model,
                           const Optimizer& optimizer, Runtime& runtime);
 
+/// The attributes that resume_record() (resume_checks.hpp) returns.
+using ResumeRecord = std::map<std::string, hdf5::Value>;
+
 /// Writes a run's checkpoints while it trains, logs each published one, and removes older ones as --keep-last and
 /// --keep-every say.
 class RunCheckpoints {
  public:
   /// `damaged`: as in StartingPoint.
-  RunCheckpoints(const TrainSettings& settings, Runtime& runtime, const Log& log, std::vector<std::int64_t> damaged,
-                 CheckpointHook hook);
+  RunCheckpoints(const TrainSettings& settings, ResumeRecord record, Runtime& runtime, const Log& log,
+                 std::vector<std::int64_t> damaged, CheckpointHook hook);
 
   /// Copies everything to host memory and returns; a thread writes it. First waits for the previous checkpoint, and
   /// returns that one.
@@ -76,6 +80,7 @@ class RunCheckpoints {
   std::optional<PublishedCheckpoint> announced(std::optional<PublishedCheckpoint> published) const;
 
   const TrainSettings& settings_;
+  ResumeRecord record_;
   Runtime& runtime_;
   const Log& log_;
   bool asynchronous_;  // whether a thread can write while training continues

@@ -60,6 +60,7 @@ struct TrainSettings {
   std::int64_t checkpoint_every = 0, keep_last = 0, keep_every = 0, eval_every = 0, eval_packs = 0, log_every = 10;
   std::string resume, init_from;
   std::vector<std::string> valid_data;
+  bool allow_changed_data = false;
   bool dry_run = false;
 };
 

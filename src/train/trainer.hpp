@@ -57,6 +57,7 @@ class Trainer {
   void agree_on_signals_before_first_step();
   void write_exit_of_stopped_start(const AgreedError& error) const;
   void settle_steps();
+  void identify_data();
   void choose_operator_strategies();
   void set_initial_state();
   void make_run_directory();
@@ -95,6 +96,8 @@ class Trainer {
   bool first_step_dealt_ = false;   // the first step of this attempt has its packs
   std::int64_t most_packs_a_step_;  // of all attempts: bounds the checkpoint's cursor
   DataMixture data_, valid_;
+  ResumeRecord resume_record_;
+  nlohmann::ordered_json data_identities_, valid_identities_;  // as environment.json has them
   StartingPoint start_;
   Model model_;
   std::optional<Optimizer> optimizer_;

@@ -8,6 +8,7 @@
 #include "src/run/run_ending.hpp"
 #include "src/runtime/gemm_rate.hpp"
 #include "src/runtime/strategy_choice.hpp"
+#include "src/train/resume_checks.hpp"
 #include "src/train/run_directory.hpp"
 #include "src/train/trainer.hpp"
 
@@ -51,6 +52,8 @@ Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicat
     data_.refuse_too_large_packs(settings_.pack_tokens);
     if (runtime_.mesh.world.rank() == 0) data_.refuse_without_labels(packing_of(settings_), [&] { hear_signals(); });
   });
+  settle_steps();
+  if (!settings_.dry_run || start_.resumes) identify_data();
   if (!settings_.dry_run) make_run_directory();
   try {
     get_ready(config);
@@ -64,7 +67,6 @@ Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicat
 void Trainer::get_ready(const Config& config) {
   packs_.emplace(data_, packing_of(settings_), static_cast<std::uint64_t>(settings_.seed),
                  [this] { agree_on_signals_before_first_step(); });
-  settle_steps();
   rank_progress_->enter(Phase::start);
   choose_operator_strategies();
   if (settings_.dry_run) return;
@@ -111,6 +113,24 @@ void Trainer::write_exit_of_stopped_start(const AgreedError& error) const {
   } catch (const Error& failure) {
     log_.warn("{}", failure.what());  // the run ends anyway, and its end is reported
   }
+}
+
+/// Computes the identities of the data, and compares them and the options with those of the checkpoint from which the
+/// run resumes. Before the run directory is touched: other data may mean that this is another run.
+void Trainer::identify_data() {
+  Communicator& world = runtime_.mesh.world;
+  const auto found = [&](const DataMixture& data) { return identities_of(data, world, log_, [&] { hear_signals(); }); };
+  const std::vector<DataIdentity> data = found(data_), valid = found(valid_);
+  resume_record_ = resume_record(settings_, runtime_.mesh.data_size, data, valid);
+  data_identities_ = to_json(data);
+  valid_identities_ = to_json(valid);
+  if (!start_.resumes) return;
+  std::vector<std::string> lines;
+  collectively(world, [&] {
+    const Checkpoint& checkpoint = *start_.checkpoint;
+    lines = compare_with_record(checkpoint.state(), checkpoint.path(), resume_record_, settings_.allow_changed_data);
+  });
+  for (const std::string& line : lines) log_.info("{}", one_line(line));
 }
 
 /// Each operator's strategy: the one --strategy names; else, in a resumed run, the one it had before, so that the run
@@ -177,6 +197,8 @@ void Trainer::make_run_directory() {
 void Trainer::open_run_directory(const Config& config) {
   Communicator& world = runtime_.mesh.world;
   nlohmann::ordered_json environment = describe_environment(settings_, model_, runtime_);
+  environment["data"] = data_identities_;
+  environment["valid_data"] = valid_identities_;
   if (runtime_.stream.device() != Device::cpu) {
     if (const GemmRate rate = gemm_rate(Stopwatch(runtime_.stream, 0), model_.options().dtype); rate.repeats)
       gemm_rate_ = rate.flops_per_s;
@@ -196,7 +218,7 @@ void Trainer::open_run_directory(const Config& config) {
     metrics_.emplace((run / "metrics.jsonl").string(), step_,
                      [this](const std::string& text) { log_.warn("{}", text); });
   });
-  checkpoints_.emplace(settings_, runtime_, log_, start_.damaged,
+  checkpoints_.emplace(settings_, resume_record_, runtime_, log_, start_.damaged,
                        [rank_progress = rank_progress_](CheckpointStage stage, const std::string& path) {
                          rank_progress->record_writing(stage, path);
                        });

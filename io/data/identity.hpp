@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+
+#include "io/file/sha256.hpp"
+
+namespace causeway {
+
+class Dataset;
+
+/// The identity of a dataset's content: equal for equal tokens, document boundaries and loss masks. Names, file names,
+/// the width of stored tokens, chunks and compression do not count. With SHA-256 (FIPS 180-4) it is, as hexadecimal
+/// digits, that of the text "causeway-dataset-identity 1 TOKENS BOUNDARIES MASK", of which each word is the SHA-256 of
+///   TOKENS      the tokens, as u32, little-endian
+///   BOUNDARIES  cu_seqlens, as i64, little-endian
+///   MASK        a byte for each token: 0 where the loss mask is 0, else 1; without a loss mask the word is "none"
+class IdentityDigest {
+ public:
+  explicit IdentityDigest(bool with_loss_mask) : with_loss_mask_(with_loss_mask) {}
+
+  void add_tokens(std::span<const std::int32_t> tokens);
+  void add_boundaries(std::span<const std::int64_t> cu_seqlens);
+  void add_loss_mask(std::span<const std::uint8_t> values);
+  std::string finish();
+
+ private:
+  Sha256 tokens_, boundaries_, loss_mask_;
+  bool with_loss_mask_;
+};
+
+/// Reads the whole dataset once. `progress`, if given, is called regularly with the number of tokens read, and may
+/// throw to stop.
+std::string computed_identity(const Dataset& data, const std::function<void(std::int64_t)>& progress = {});
+
+/// The identity that the file states, or the computed one if it states none.
+std::string identity_of(const Dataset& data, const std::function<void(std::int64_t)>& progress = {});
+
+/// Reads the whole dataset once. Throws Error(corrupt) if the file states another identity than its content has.
+void verify_identity(const Dataset& data);
+
+/// The first digits of an identity, for messages.
+std::string short_identity(const std::string& identity);
+
+}  // namespace causeway

@@ -1,0 +1,81 @@
+#include "io/data/identity.hpp"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "io/data/dataset.hpp"
+
+#include "io/hdf5/hdf5.hpp"
+#include "tests/support/temporary_folder.hpp"
+
+namespace causeway::test {
+namespace {
+
+using testing::TemporaryFolder;
+
+struct Content {
+  std::vector<std::vector<std::int32_t>> documents{{1, 2, 3}, {}, {4, 5}};
+  std::vector<std::vector<std::uint8_t>> masks;  ///< none: no loss mask
+  std::int64_t vocabulary = 512;
+  std::string name = "d";
+};
+
+std::string write(const std::string& path, const Content& content) {
+  DatasetWriter writer(path, content.vocabulary, "test", !content.masks.empty());
+  for (std::size_t d = 0; d < content.documents.size(); ++d) {
+    writer.begin_document(content.name);
+    writer.append(content.documents[d],
+                  content.masks.empty() ? std::span<const std::uint8_t>() : std::span(content.masks[d]));
+  }
+  writer.finish();
+  const Dataset data(path);
+  EXPECT_EQ(data.stated_identity(), computed_identity(data));
+  return identity_of(data);
+}
+
+TEST(DatasetIdentity, DependsOnTokensBoundariesAndMaskOnly) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "data.h5";
+  const std::string identity = write(path, {});
+  EXPECT_EQ(identity.size(), 64u);
+  EXPECT_EQ(write(path, {.name = "another name"}), identity);
+  EXPECT_EQ(write(path, {.vocabulary = 100'000}), identity);  // stored as u32
+  const std::vector<std::vector<std::uint8_t>> mask{{1, 0, 1}, {}, {1, 1}};
+  const std::string masked = write(path, {.masks = mask});
+  EXPECT_EQ(write(path, {.masks = {{7, 0, 255}, {}, {1, 2}}}), masked);  // what is not 0 counts
+  const std::vector<Content> others{{.documents = {{1, 2, 3}, {}, {4, 6}}},
+                                    {.documents = {{1, 2, 3}, {4, 5}}},
+                                    {.documents = {{1, 2}, {}, {3, 4, 5}}},
+                                    {.documents = {{4, 5}, {}, {1, 2, 3}}},
+                                    {.documents = {{1, 2, 3}, {}, {4, 5}}, .masks = {{1, 1, 1}, {}, {1, 0}}}};
+  std::set<std::string> all{identity, masked};
+  for (const Content& other : others) EXPECT_TRUE(all.insert(write(path, other)).second);
+}
+
+TEST(DatasetIdentity, IsTheSameForManyChunks) {
+  const TemporaryFolder folder;
+  std::vector<std::int32_t> tokens(200'000);
+  for (std::size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<std::int32_t>(i * 7 % 500);
+  write(folder / "data.h5", {.documents = {tokens, std::vector<std::int32_t>(70'000, 3), {1}}});
+}
+
+TEST(DatasetIdentity, IsComputedWhereTheFileStatesNoneAndVerifiedWhereItLies) {
+  const TemporaryFolder folder;
+  const std::string identity = write(folder / "data.h5", {});
+  {
+    auto file = hdf5::File::open(folder / "data.h5", hdf5::Access::update);
+    file.set_attribute("identity", std::string(64, '0'));
+  }
+  EXPECT_EQ(identity_of(Dataset(folder / "data.h5")), std::string(64, '0'));
+  try {
+    verify_identity(Dataset(folder / "data.h5"));
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::corrupt);
+    EXPECT_NE(std::string(error.what()).find(identity), std::string::npos) << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace causeway::test

@@ -1,0 +1,94 @@
+/// What a resumed run compares with its checkpoint: data by their content, and options. Through the program.
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "io/data/dataset.hpp"
+#include "io/data/identity.hpp"
+#include "tests/src/shell.hpp"
+
+namespace causeway::test {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::TemporaryFolder;
+
+void write_dataset(const std::string& path, int first, const std::string& name = "d") {
+  DatasetWriter writer(path, 512, "test", false);
+  for (int d = first; d < first + 20; ++d) {
+    writer.begin_document(name);
+    std::vector<std::int32_t> tokens(static_cast<std::size_t>(2 + d * 37 % 40), 65 + d % 7);
+    writer.append(tokens, {});
+  }
+  writer.finish();
+}
+
+const std::string train =
+    "@causeway train --model mamba-tiny --width 8 --state 4 --pack-tokens 64 --transport local --run run ";
+
+struct Resumed {
+  std::string options;
+  int exit;
+  std::vector<std::string> said;
+  std::vector<std::string> not_said = {};
+};
+
+TEST(ResumeChecks, OtherDataAreRefusedAndOtherOptionsAreNamed) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "a.h5", 0);
+  write_dataset(folder / "b.h5", 7);
+  write_dataset(folder / "renamed.h5", 0, "another name");
+  ASSERT_EQ(shell(folder, train + "--data a.h5 --data b.h5:2 --steps 2").exit, 0);
+  const std::string a = short_identity(identity_of(Dataset(folder / "a.h5"))),
+                    b = short_identity(identity_of(Dataset(folder / "b.h5")));
+  const std::string both = fmt::format("a.h5 (identity {}), b.h5 (identity {})", a, b);
+  const std::vector<Resumed> table = {
+      {"--data a.h5 --steps 3", 2, {"--data is a.h5 (identity " + a, "was trained on " + both, "--allow-changed-data"}},
+      {"--data b.h5:2 --data a.h5 --steps 3", 2, {"was trained on " + both}},
+      {"--data a.h5 --data a.h5:2 --steps 3 --ranks 3", 2, {"was trained on " + both}},
+      {"--data a.h5 --data b.h5:2 --steps 2", 0, {"resumed from"}, {"changed", "before"}},
+      {"--data renamed.h5:10 --data b.h5:20 --steps 2", 0, {"resumed from"}, {"changed", "before"}},
+      {"--data a.h5 --data b.h5:3 --steps 2", 0, {"--data a.h5:1 b.h5:3, before a.h5:1 b.h5:2"}},
+      {"--data a.h5 --data b.h5:2 --steps 3 --accumulate 2 --learning-rate 0.5 --warmup-steps 1",
+       0,
+       {"--steps 3, before 2", "--accumulate 2, before 1", "--learning-rate 0.5, before 0.001",
+        "--warmup-steps 1, before 0"}},
+      {"--data a.h5 --steps 3 --allow-changed-data", 0, {"was trained on " + both, "because of --allow-changed-data"}},
+      {"--data a.h5 --data b.h5:2 --steps 3 --valid-data a.h5", 0, {"--valid-data is a.h5", "before none"}}};
+  fs::rename(folder / "run", folder / "first");
+  for (const Resumed& row : table)
+    for (const std::string& resume : {std::string("auto"), std::string("first")}) {
+      fs::remove_all(folder / "run");
+      if (resume == "auto")
+        fs::copy(folder / "first", folder / "run", fs::copy_options::recursive | fs::copy_options::copy_symlinks);
+      const Outcome outcome = shell(folder, train + row.options + " --resume " + resume);
+      EXPECT_EQ(outcome.exit, row.exit) << row.options << outcome.err;
+      for (const std::string& text : row.said)
+        EXPECT_NE(outcome.err.find(text), std::string::npos) << row.options << '\n' << text << '\n' << outcome.err;
+      for (const std::string& text : row.not_said)
+        EXPECT_EQ(outcome.err.find(text), std::string::npos) << row.options << '\n' << text << '\n' << outcome.err;
+      // A refused run leaves the directory as it was.
+      EXPECT_EQ(fs::exists(folder / "run/exit.json"), row.exit == 0 || resume == "auto") << row.options;
+    }
+}
+
+TEST(ResumeChecks, ANewRunWithTheWeightsOfAnotherComparesNothing) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "a.h5", 0);
+  write_dataset(folder / "b.h5", 7);
+  ASSERT_EQ(shell(folder, train + "--data a.h5 --steps 2").exit, 0);
+  std::string other = train + "--data b.h5 --steps 3 --init-from run";
+  other.replace(other.find("--run run"), 9, "--run new");
+  const Outcome outcome = shell(folder, other);
+  EXPECT_EQ(outcome.exit, 0) << outcome.err;
+  EXPECT_EQ(outcome.err.find("before"), std::string::npos) << outcome.err;
+  const auto environment = nlohmann::json::parse(testing::bytes_of(folder / "new/environment.json"));
+  EXPECT_EQ(environment.at("data").at(0).at("identity"), identity_of(Dataset(folder / "b.h5")));
+  EXPECT_EQ(testing::bytes_of(folder / "new/config.ini").find("allow-changed-data = true"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace causeway::test
