@@ -40,19 +40,18 @@ double best_seconds(int tries, const TimedGroup& group, const std::function<void
 }
 
 /// The same, measured until the fastest time repeats, for at most about a second; the ranks agree when to stop. At
-/// least fifty milliseconds: where another program has the cores, all runs of a few milliseconds may be disturbed
-/// alike.
+/// least forty runs: where another program has the cores, many in a row may be disturbed alike, and so repeat.
 RepeatedSeconds repeated_seconds(const TimedGroup& group, const std::function<void()>& run) {
-  constexpr double least = 0.05, most = 1;
-  constexpr int together = 5;
+  constexpr double most = 1;
+  constexpr int fewest = 40, together = 5;
   using Clock = std::chrono::steady_clock;
   RepeatedSeconds times;
   const auto begin = Clock::now();
-  while (true) {
+  for (int runs = together;; runs += together) {
     for (int i = 0; i < together; ++i) times.add(best_seconds(1, group, run));
     const double elapsed = group.ranks.max(std::chrono::duration<double>(Clock::now() - begin).count());
     const bool settled = group.ranks.max(std::int64_t{!times.settled()}) == 0;
-    if ((settled && elapsed >= least) || elapsed >= most) return times;
+    if ((settled && runs >= fewest) || elapsed >= most) return times;
   }
 }
 
