@@ -88,7 +88,8 @@ std::string Trainer::step_time(double flops) {
 
   model_.parameters().allocate(runtime_.stream, world.size());
   set_initial_state();
-  checkpoints_.emplace(settings_, runtime_, log_, std::vector<std::int64_t>(), CheckpointHook());  // writes nothing
+  checkpoints_.emplace(settings_, resume_record_, runtime_, log_, std::vector<std::int64_t>(),
+                       CheckpointHook());  // writes nothing
   RepeatedSeconds times;
   std::int64_t tokens = 0, bytes = 0, steps = 0;
   double slowest = 0;
