@@ -134,11 +134,27 @@ void try_write_ending(const std::string& run, const Error& error) {
   }
 }
 
+/// So that config.ini means the same from every folder. Links are kept, and a weight after the path stays behind it.
+void make_paths_absolute(TrainSettings& settings) {
+  const auto make_absolute = [](std::string& path) {
+    std::error_code failed;
+    const std::string whole = std::filesystem::absolute(path, failed).string();
+    const bool expressible = whole.find_first_of("#\r\n") == std::string::npos;  // in an INI file
+    if (!path.empty() && !failed && expressible) path = whole;
+  };
+  for (std::string& path : settings.data) make_absolute(path);
+  for (std::string& path : settings.valid_data) make_absolute(path);
+  make_absolute(settings.run);
+  make_absolute(settings.init_from);
+  if (settings.resume != "auto") make_absolute(settings.resume);
+}
+
 ExitCode execute(const TrainSettings& settings) {
   check(settings);
   const auto config = [](TrainSettings used) {
     used.faults.inject.clear();       // a resumed run must not fail again
     used.allow_changed_data = false;  // it is for one attempt: the next one resumes on these data
+    make_paths_absolute(used);
     return to_ini(declare(used));
   };
   const StopSignals signals;

@@ -148,6 +148,10 @@ StartingPoint find_starting_point(const TrainSettings& settings, Communicator& w
     });
   if (settings.resume == "auto") {
     start.checkpoint = newest_undamaged(settings.run, world, log, heartbeat, start.damaged);
+    std::error_code unknown;
+    if (!start.checkpoint)
+      log.info("--resume auto: no checkpoint in {}; a new run starts",
+               one_line(std::filesystem::absolute(settings.run, unknown).string()));
     if (start.checkpoint && !settings.dry_run)  // a crash may have come before `latest` pointed to it
       collectively(world, [&] {
         if (world.rank() == 0) point_latest_at(settings.run, start.checkpoint->state().integer_attribute("step"));

@@ -75,6 +75,20 @@ TEST(ResumeChecks, OtherDataAreRefusedAndOtherOptionsAreNamed) {
     }
 }
 
+TEST(ResumeChecks, ConfigResumesFromEveryFolderAndAutoSaysWhereItLooked) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "a.h5", 0);
+  fs::create_directory(folder / "elsewhere");
+  const Outcome first = shell(folder, train + "--data a.h5:2 --valid-data a.h5 --steps 2 --resume auto");
+  ASSERT_EQ(first.exit, 0) << first.err;
+  EXPECT_NE(first.err.find("--resume auto: no checkpoint in " + (folder / "run")), std::string::npos) << first.err;
+  const Outcome second =
+      shell(folder, "env -C elsewhere @causeway train --config ../run/config.ini --resume auto --steps 3");
+  EXPECT_EQ(second.exit, 0) << second.err;
+  EXPECT_NE(second.err.find("resumed from " + (folder / "run/step-2")), std::string::npos) << second.err;
+  EXPECT_TRUE(fs::is_empty(folder / "elsewhere"));
+}
+
 TEST(ResumeChecks, ANewRunWithTheWeightsOfAnotherComparesNothing) {
   const TemporaryFolder folder;
   write_dataset(folder / "a.h5", 0);
