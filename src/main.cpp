@@ -1,4 +1,3 @@
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -9,14 +8,12 @@
 #include "kernels/core/blas_core.hpp"
 #include "src/cli/launch.hpp"
 #include "src/cli/program.hpp"
-#include "src/output/safe_text.hpp"
 #include "src/output/standard_streams.hpp"
 
 namespace {
 
 int report(const causeway::Error& error) {
-  if (causeway::launcher_rank() == 0)
-    causeway::write_log(fmt::format("causeway: {}\n", causeway::one_line(error.what())));
+  if (causeway::launcher_rank() == 0) causeway::write_error(error.what());
   return static_cast<int>(error.code());
 }
 

@@ -65,7 +65,11 @@ void Checkpoint::find(const std::string& path) {
     const std::optional<std::string> latest = latest_checkpoint(path);
     if (!latest && is_there(path) && step_of_folder(fs::path(path).filename().string()))
       fail(ExitCode::corrupt, "{}: is missing", in(path_, manifest_name));
-    require(is_there(path), "{}: no such folder", path);
+    const auto kind = kind_of(path);
+    require(kind != fs::file_type::not_found, "{}: no such folder", path);
+    require(kind == fs::file_type::directory,
+            "{}: is a file, expected the folder of a checkpoint (step-N) or of a run; a dataset is given as --data",
+            path);
     require(latest.has_value(), "{}: is not a checkpoint or a run: it has neither {} nor latest", path,
             checkpoint_file(0));
     path_ = *latest;

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <filesystem>
 
 #include "io/data/identity.hpp"
 #include "io/data/name_reader.hpp"
+#include "io/file/look_up.hpp"
 #include "io/file/utf8.hpp"
 #include "io/hdf5/hdf5.hpp"
 #include "kernels/core/error.hpp"
@@ -32,6 +34,24 @@ hdf5::Dataset open_list(const hdf5::File& file, const char* name) {
   return list;
 }
 
+/// Refuses what users give instead of a dataset, with what they have to do.
+void require_dataset_file(const std::string& path) {
+  namespace fs = std::filesystem;
+  if (kind_of(path) == fs::file_type::directory) {
+    const auto has = [&](const char* name) { return is_there((fs::path(path) / name).string()); };
+    require(!has("latest") && !has("index.h5") && !has("config.ini"),
+            "{}: is the folder of a run or a checkpoint, expected a dataset, a file that causeway import writes", path);
+  }
+  const fs::path name = fs::path(path).filename(),
+                 stem = name.extension() == ".gz" || name.extension() == ".GZ" ? name.stem() : name;
+  if (require_file(path) != fs::file_type::regular || name.extension() == ".h5" || hdf5::is_hdf5(path)) return;
+  fail(ExitCode::usage,
+       "{}: is not a dataset (HDF5); make one of it with: causeway import {}{} --out {}.h5, which reads FASTA, FASTQ, "
+       "text, "
+       "JSONL and token ids",
+       path, path, stem.has_extension() ? "" : " --format FORMAT", stem.stem().string());
+}
+
 }  // namespace
 
 struct Dataset::State {
@@ -52,10 +72,12 @@ struct Dataset::State {
 Dataset::Dataset(const std::string& path) : state_(std::make_unique<State>()) {
   State& state = *state_;
   state.path = path;
+  require_dataset_file(path);
   state.file = hdf5::File::open(path, hdf5::Access::read);
   const hdf5::File& file = state.file;
   require(file.has_attribute("format") && file.string_attribute("format") == format_name,
-          "{}: is not a dataset, expected attribute format = {} (see causeway import)", path, format_name);
+          "{}: is not a dataset, expected attribute format = {}, as causeway import writes it, found {}", path,
+          format_name, file.has_attribute("format") ? fmt::format("'{}'", file.string_attribute("format")) : "none");
   const std::int64_t version = file.integer_attribute("version");
   require(version == format_version, "{}: has version {}, expected {}", path, version, format_version);
   state.vocabulary_size = file.integer_attribute("vocabulary_size");

@@ -34,6 +34,13 @@ hid_t open_locked_if_possible(hid_t properties, Open&& open) {
 
 }  // namespace
 
+bool is_hdf5(const std::string& path) {
+  const SilencedErrors silenced;
+  // libHDF5 says of a file that it cannot open only that it is not HDF5.
+  Descriptor(posix_check(::open(path.c_str(), O_RDONLY | O_CLOEXEC), path, "open"));
+  return check(H5Fis_hdf5(path.c_str()), path, "read", ExitCode::io) > 0;
+}
+
 File File::open(const std::string& path, Access access, ExitCode damaged) {
   const SilencedErrors silenced;
   const Id properties(check(H5Pcreate(H5P_FILE_ACCESS), path, "open", ExitCode::internal));
@@ -48,11 +55,7 @@ File File::open(const std::string& path, Access access, ExitCode damaged) {
     id = Id(check(open_locked_if_possible(properties.get(), create), path, "create", ExitCode::io));
   } else {
     require(require_file(path) == std::filesystem::file_type::regular, "{}: is not a regular file", path);
-    // libHDF5 says of a file that it cannot open only that it is not HDF5.
-    Descriptor(posix_check(::open(path.c_str(), O_RDONLY | O_CLOEXEC), path, "open"));
-    const htri_t recognised = H5Fis_hdf5(path.c_str());
-    check(recognised, path, "read", ExitCode::io);
-    require(recognised > 0, "{}: is not an HDF5 file", path);
+    require(is_hdf5(path), "{}: is not an HDF5 file", path);
     if (access == Access::read) guard = std::make_shared<hdf5_guard::FileGuard>(path, damaged);
     const unsigned mode = access == Access::read ? H5F_ACC_RDONLY : H5F_ACC_RDWR;
     const auto open = [&](hid_t with) { return H5Fopen(path.c_str(), mode, with); };

@@ -27,6 +27,9 @@ namespace causeway::hdf5 {
 /// Whether the library was built so that several threads may call it.
 bool thread_safe();
 
+/// Whether a file is HDF5, by its first bytes. Throws Error(io) for one that cannot be read.
+bool is_hdf5(const std::string& path);
+
 struct IdTraits {
   using type = std::int64_t;  // hid_t
   static type null() { return -1; }

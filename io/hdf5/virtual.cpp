@@ -71,12 +71,14 @@ void File::create_virtual(std::string_view path, const VirtualDataset& dataset) 
   const SilencedErrors silenced;
   create_parents(path);
   const std::string where = where_of(path_, path), inside = where.substr(path_.size() + 1);
-  ensure(where.find('%') == where.npos, "{}: the name of a virtual dataset must not contain %", where);
+  // In the names of a mapping libHDF5 takes % for the start of a pattern. The path of the file itself may contain it.
+  ensure(inside.find('%') == inside.npos, "{}: the name of a virtual dataset must not contain %", where);
   const Id creation(check(H5Pcreate(H5P_DATASET_CREATE), where, "create", ExitCode::internal));
   check(H5Pset_obj_track_times(creation.get(), false), where, "create", ExitCode::internal);
   const double nothing = std::numeric_limits<double>::quiet_NaN();
   check(H5Pset_fill_value(creation.get(), H5T_NATIVE_DOUBLE, &nothing), where, "create", ExitCode::internal);
   for (const VirtualDataset::Part& part : dataset.parts) {
+    ensure(part.file.find('%') == part.file.npos, "{}: the source file {} must not contain %", where, part.file);
     const std::int64_t count = product(part.extent, where), end = part.source_begin + count;
     const Id shown = space_of(dataset.shape, part.start, part.extent, where);
     const Id source = space_of({&end, 1}, {&part.source_begin, 1}, {&count, 1},

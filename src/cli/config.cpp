@@ -9,6 +9,7 @@
 #include "kernels/core/error.hpp"
 #include "src/cli/suggest.hpp"
 #include "src/cli/text_file.hpp"
+#include "src/output/safe_text.hpp"
 
 namespace causeway {
 namespace {
@@ -95,22 +96,96 @@ po::parsed_options parse_arguments(const CommandLine& line, const po::options_de
         .run();
   } catch (const po::unknown_option& error) {
     const std::string typed = without_dashes(error.get_option_name());
-    fail(ExitCode::usage, "unknown option '{}'{}", error.get_option_name(), did_you_mean(typed, names_of(line)));
+    fail(ExitCode::usage, "unknown option '{}'{}", error.get_option_name(), option_hint(typed, names_of(line), "--"));
   } catch (const po::too_many_positional_options_error&) {
     fail(ExitCode::usage, "more arguments than the usage '{}' has", line.usage);
   }
 }
 
-po::parsed_options parse_ini(const CommandLine& line, const po::options_description& parser, const std::string& path) {
-  std::istringstream text(read_text(path, "--config", std::size_t{1} << 20));
-  try {
-    return po::parse_config_file(text, parser);
-  } catch (const po::unknown_option& error) {
-    fail(ExitCode::usage, "{}: unknown option '{}'{}", path, error.get_option_name(),
-         did_you_mean(error.get_option_name(), names_of(line)));
-  } catch (const po::error& error) {
-    fail(ExitCode::usage, "{}: {}", path, error.what());
+std::string_view trimmed(std::string_view text) {
+  constexpr std::string_view blanks = " \t\r\n\v\f";
+  const std::size_t begin = std::min(text.find_first_not_of(blanks), text.size());
+  return text.substr(begin, text.find_last_not_of(blanks) + 1 - begin);
+}
+
+/// The text of a quoted value: the reverse of quoted(). `text` is trimmed and starts with a quotation mark; only a
+/// comment may follow the value.
+std::string unquoted(std::string_view text, const std::string& where) {
+  constexpr std::string_view hexadecimal = "0123456789abcdef";
+  std::string value;
+  for (text.remove_prefix(1); !text.empty(); text.remove_prefix(1)) {
+    if (text.front() == '"') {
+      const std::string_view rest = trimmed(text.substr(1));
+      require(rest.empty() || rest.front() == '#', "{}: '{}' follows the quoted value", where, rest);
+      return value;
+    }
+    if (text.front() != '\\') {
+      value += text.front();
+      continue;
+    }
+    text.remove_prefix(1);
+    const char code = text.empty() ? '\0' : text.front();
+    if (code == '"' || code == '\\') {
+      value += code;
+    } else if (code == 'n' || code == 't' || code == 'r') {
+      value += code == 'n' ? '\n' : code == 't' ? '\t' : '\r';
+    } else {
+      const std::size_t high = text.size() > 2 ? hexadecimal.find(text[1]) : hexadecimal.npos;
+      const std::size_t low = text.size() > 2 ? hexadecimal.find(text[2]) : hexadecimal.npos;
+      require(code == 'x' && high < 16 && low < 16 && high + low > 0,
+              "{}: the quoted value has a \\ that is not followed by \", \\, n, t, r or x with two digits 0–f, not 00",
+              where);
+      value += static_cast<char>(16 * high + low);
+      text.remove_prefix(2);
+    }
   }
+  fail(ExitCode::usage, "{}: the quoted value has no quotation mark at its end", where);
+}
+
+/// The value as an INI line has it: in quotes where it would be read differently without them, or could not be shown.
+std::string quoted(std::string_view text) {
+  bool plain = trimmed(text) == text && text.find('#') == text.npos && !text.starts_with('"');
+  std::string inside;
+  for (std::string_view rest = text; !rest.empty();) {
+    const std::string_view character = rest.substr(0, first_character(rest).bytes);
+    rest.remove_prefix(character.size());
+    if (one_line(character) != character) {
+      plain = false;
+      for (const char byte : character)
+        inside += byte == '\n'   ? "\\n"
+                  : byte == '\t' ? "\\t"
+                  : byte == '\r' ? "\\r"
+                                 : fmt::format("\\x{:02x}", static_cast<unsigned char>(byte));
+    } else {
+      inside += character == "\"" || character == "\\" ? fmt::format("\\{}", character) : std::string(character);
+    }
+  }
+  return plain ? std::string(text) : fmt::format("\"{}\"", inside);
+}
+
+/// Reads an INI file: name = value, and comments after #. (Boost's reader has no quotes: it could not read every path.)
+po::parsed_options parse_ini(const CommandLine& line, const po::options_description& parser, const std::string& path) {
+  po::parsed_options parsed(&parser);
+  std::istringstream text(read_text(path, "--config", std::size_t{1} << 20));
+  int number = 0;
+  for (std::string row; std::getline(text, row);) {
+    const std::string where = fmt::format("{}:{}", path, ++number);
+    const std::string_view content = trimmed(row);
+    if (content.empty() || content.front() == '#') continue;
+    require(content.front() != '[', "{}: found a section, '{}', but options have no sections", where, content);
+    const std::size_t equals = content.find('='), comment = content.find('#');
+    require(equals < comment, "{}: found '{}', expected name = value", where, content);
+    const std::string name(trimmed(content.substr(0, equals)));
+    require(!name.empty() && parser.find_nothrow(name, false) != nullptr, "{}: unknown option '{}'{}", where, name,
+            option_hint(name, names_of(line), ""));
+    const std::string_view value = trimmed(content.substr(equals + 1));
+    po::option option;
+    option.string_key = name;
+    option.value = {value.starts_with('"') ? unquoted(value, where)
+                                           : std::string(trimmed(value.substr(0, value.find('#'))))};
+    parsed.options.push_back(std::move(option));
+  }
+  return parsed;
 }
 
 /// The last text given for an option; no value where it is not given.
@@ -149,13 +224,8 @@ void store_ini(const po::parsed_options& parsed, const std::string& path, po::va
 }
 
 /// The line of the INI file that sets an option.
-std::string ini_line(const Option& option, const std::string& text) {
-  const bool expressible = text.find_first_of("#\r\n") == std::string::npos &&
-                           (text.empty() || (!std::isspace(static_cast<unsigned char>(text.front())) &&
-                                             !std::isspace(static_cast<unsigned char>(text.back()))));
-  require(expressible, "--{} is '{}': an INI file cannot express '#', line ends, or spaces at the start or end",
-          option.name, text);
-  return fmt::format("{} = {}\n", option.name, text);
+std::string ini_line(const Option& option, std::string_view text) {
+  return fmt::format("{} = {}\n", option.name, quoted(text));
 }
 
 }  // namespace
@@ -169,7 +239,9 @@ Option& find_option(OptionGroup& group, std::string_view name) {
 OptionGroup general_group(GeneralOptions& general) {
   return {"General",
           {{"config", &general.config, "FILE",
-            "read options from an INI file (name = value, # comments); the command line overrides it"},
+            "read options from an INI file: name = value, or name = \"value\" with the escapes \\\" \\\\ \\n \\t \\r "
+            "\\xNN; # "
+            "starts a comment; the command line overrides the file"},
            {"print-config", &general.print_config, "", "print the INI file that repeats this run, and stop"},
            {"help", &general.help, "", "print this text, and stop"}}};
 }

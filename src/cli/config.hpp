@@ -62,7 +62,7 @@ OptionGroup general_group(GeneralOptions& general);
 std::optional<std::string> parse(const CommandLine& line, std::string_view command,
                                  std::span<const std::string> arguments);
 
-/// The INI file that sets every field to its present value. Throws Error(usage) if INI cannot express a value.
+/// The INI file that sets every field to its present value, whatever bytes it has.
 std::string to_ini(const CommandLine& line);
 
 /// The text of --help, and the command's part of the man page.

@@ -10,7 +10,6 @@
 #include "io/hdf5/hdf5.hpp"
 #include "src/cli/cores.hpp"
 #include "src/cli/log.hpp"
-#include "src/output/safe_text.hpp"
 #include "src/output/standard_streams.hpp"
 
 namespace causeway {
@@ -26,7 +25,7 @@ int number_in(const char* variable, int otherwise) {
 [[noreturn]] void fail_alone(const Error& error, Communicator& group) {
   std::this_thread::sleep_for(std::chrono::milliseconds(group.rank() == 0 ? 0 : 200 + 20 * std::min(group.rank(), 40)));
   const std::string who = group.size() > 1 ? fmt::format("rank {} ({}): ", group.rank(), host_name()) : "";
-  write_log(fmt::format("causeway: {}{}\n", who, one_line(error.what())));
+  if (*error.what() != '\0') write_error(who + error.what());
   remove_temporary_files();
   group.transport().abort(static_cast<int>(error.code()));
   std::_Exit(static_cast<int>(error.code()));

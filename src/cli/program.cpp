@@ -90,7 +90,7 @@ const Command& find_command(std::string_view word) {
     if (command.name == word) return command;
     names.emplace_back(command.name);
   }
-  fail(ExitCode::usage, "unknown command '{}'{}; see 'causeway --help'", word, did_you_mean(word, names));
+  fail(ExitCode::usage, "unknown command '{}'{}; see 'causeway --help'", word, command_hint(word, names));
 }
 
 /// `causeway help` and `causeway help COMMAND`.

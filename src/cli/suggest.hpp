@@ -11,8 +11,14 @@
 
 namespace causeway {
 
-/// "; did you mean 'x'?" where a known word is close to what was typed, else "".
-std::string did_you_mean(std::string_view typed, std::span<const std::string> known);
+/// "; did you mean 'x'?" where a known word is close to what was typed, else "". `dashes` are shown before the word.
+std::string did_you_mean(std::string_view typed, std::span<const std::string> known, std::string_view dashes = "");
+
+/// A hint for an unknown option (typed without dashes): what other programs call so and a command with the options
+/// `known` calls differently, else did_you_mean().
+std::string option_hint(std::string_view typed, std::span<const std::string> known, std::string_view dashes);
+/// The same for an unknown command.
+std::string command_hint(std::string_view typed, std::span<const std::string> known);
 
 /// The row of a table that has this `name`. Throws Error(usage) where none has: "<what> '<name>', expected one of: …",
 /// with the names in `also` first and a suggestion last.

@@ -5,6 +5,7 @@
 #include "src/cli/launch.hpp"
 #include "src/cli/log.hpp"
 #include "src/cli/progress.hpp"
+#include "src/output/safe_text.hpp"
 
 namespace causeway {
 namespace {
@@ -58,7 +59,7 @@ ExitCode execute(const ImportOptions& settings) {
   if (bar) bar->finish(fmt::format("{} documents", report.documents));
   bar.reset();
   for (const std::string& warning : report.warnings) Log().warn("{}", warning);
-  std::string text = fmt::format("{}: {} {}, {} tokens\n", options.out, report.documents,
+  std::string text = fmt::format("{}: {} {}, {} tokens\n", one_line(options.out), report.documents,
                                  report.documents == 1 ? "document" : "documents", report.tokens);
   if (report.empty_documents > 0)
     text += fmt::format("{} of the documents are empty; packing skips them\n", report.empty_documents);

@@ -20,6 +20,7 @@
 #include "src/cli/progress.hpp"
 #include "src/inspect/checkpoint_report.hpp"
 #include "src/inspect/run_summary.hpp"
+#include "src/output/safe_text.hpp"
 #include "src/run/utc_text.hpp"
 #include "src/watch/run_list.hpp"
 
@@ -109,6 +110,7 @@ std::string composition(const Dataset& dataset) {
 
 std::string describe_dataset(const std::string& path, bool verify) {
   constexpr std::int64_t names_shown = 5;
+  constexpr std::size_t longest_name = 100;
   const Dataset dataset(path);
   std::vector<std::string> notes;
   if (verify) {
@@ -121,7 +123,7 @@ std::string describe_dataset(const std::string& path, bool verify) {
   std::vector<std::int64_t> lengths(static_cast<std::size_t>(dataset.documents()));
   for (std::size_t d = 0; d < lengths.size(); ++d) lengths[d] = cu_seqlens[d + 1] - cu_seqlens[d];
 
-  std::string text = fmt::format("{}: dataset, {} bytes\n", path,
+  std::string text = fmt::format("{}: dataset, {} bytes\n", one_line(path),
                                  grouped(static_cast<std::int64_t>(std::filesystem::file_size(path))));
   if (file.has_attribute("source")) text += fmt::format("  source        {}\n", shown(file.attribute("source")));
   text += fmt::format("  documents     {}, {} of them empty\n", grouped(dataset.documents()),
@@ -141,7 +143,7 @@ std::string describe_dataset(const std::string& path, bool verify) {
   text += composition(dataset);
   text += "  first names   ";
   for (std::int64_t d = 0; d < std::min(dataset.documents(), names_shown); ++d)
-    text += fmt::format("{}{}", d == 0 ? "" : ", ", dataset.name(d));
+    text += fmt::format("{}{}", d == 0 ? "" : ", ", one_line(dataset.name(d), longest_name));
   text += dataset.documents() > names_shown ? ", …\n" : "\n";
   if (verify)
     text += fmt::format("  verified      {} read; attributes and statistics fit the documents\n",

@@ -6,6 +6,7 @@
 #include "src/op/batch.hpp"
 #include "src/op/run.hpp"
 #include "src/op/table.hpp"
+#include "src/output/safe_text.hpp"
 
 namespace causeway {
 namespace {
@@ -135,7 +136,7 @@ void run_batch(const std::string& path, Communicator& world) {
   OpWorld cases(world);
   for (const std::string_view line : split_lines(text)) {
     const auto [code, message] = run_line(line, cases);
-    const std::string report = fmt::format("{}\t{}\t{}\n", ++number, static_cast<int>(code), on_one_line(message));
+    const std::string report = fmt::format("{}\t{}\t{}\n", ++number, static_cast<int>(code), one_line(message));
     collectively(world, [&] { print_answer(report, world.rank()); });
   }
 }

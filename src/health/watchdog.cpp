@@ -167,7 +167,7 @@ void Watchdog::end_job(const std::stop_token& stop) {
                         .step = rank_progress_->snapshot().position.step,
                         .ranks = stall.ranks});
         } catch (const std::exception& error) {
-          write_log(fmt::format("causeway: {}\n", one_line(error.what())));
+          write_error(error.what());
         }
       }
       remove_temporary_files();

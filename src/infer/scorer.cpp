@@ -64,8 +64,10 @@ void open_inputs(const ScoreSettings& settings, const Communicator& world, Score
   inputs.data.datasets.emplace_back(settings.data);
   require_other_file(settings.out, settings.data, inputs.checkpoint);
   const std::int64_t vocabulary = inputs.dataset().vocabulary_size();
-  require(vocabulary <= inputs.options.shape.vocabulary, "{}: vocabulary_size is {}, expected at most the model's {}",
-          settings.data, vocabulary, inputs.options.shape.vocabulary);
+  require(
+      vocabulary <= inputs.options.shape.vocabulary,
+      "{}: vocabulary_size is {}, expected at most the model's {}; import the data with --vocabulary {} for this model",
+      settings.data, vocabulary, inputs.options.shape.vocabulary, inputs.options.shape.vocabulary);
 }
 
 /// Consecutive whole documents of the dataset, scored as one pack.

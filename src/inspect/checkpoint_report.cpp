@@ -12,6 +12,7 @@
 #include "src/cli/log.hpp"
 #include "src/cli/number_format.hpp"
 #include "src/model/model_checkpoint.hpp"
+#include "src/output/safe_text.hpp"
 #include "src/run/natural_order.hpp"
 #include "src/train/checkpointing.hpp"
 
@@ -33,6 +34,9 @@ void verify_tensor(const Checkpoint& checkpoint, const Checkpoint::TensorInfo& t
          tensor.size());
 }
 
+/// The longest name or text of a file that is shown whole.
+constexpr std::size_t longest_text = 200;
+
 /// "optimizer/master/x" → "optimizer/master"
 std::string group_of(const std::string& name) { return name.substr(0, name.rfind('/')); }
 
@@ -42,21 +46,19 @@ std::string shown(const hdf5::Value& value) {
   if (const auto* integer = std::get_if<std::int64_t>(&value)) return std::to_string(*integer);
   if (const auto* number = std::get_if<double>(&value))
     return std::isnan(*number) ? "–" : fmt::format("{:.6g}", *number);  // NaN: of a step without a label
-  constexpr std::size_t longest = 200;
-  const std::string& text = std::get<std::string>(value);
-  return one_line(text.size() <= longest ? text : text.substr(0, longest) + "…");
+  return one_line(std::get<std::string>(value), longest_text);
 }
 
 CheckpointDescription describe_checkpoint(const std::string& path, bool verify) {
   const Checkpoint checkpoint(path);
   if (verify) training_state_of(checkpoint);
-  std::string text = fmt::format("{}: checkpoint\n", checkpoint.path());
+  std::string text = fmt::format("{}: checkpoint\n", one_line(checkpoint.path()));
   if (const auto& manifest = checkpoint.manifest())
     text += fmt::format("  files         {} bytes in {}, written by {} ranks; sizes and SHA-256 match {}\n",
                         grouped(manifest->bytes()), manifest->files.size(), manifest->ranks(), manifest_name);
   const auto list_attributes = [&text](const hdf5::Object& object) {
     for (const std::string& name : object.attribute_names())
-      text += fmt::format("  {:<13} {}\n", name, shown(object.attribute(name)));
+      text += fmt::format("  {:<13} {}\n", one_line(name, longest_text), shown(object.attribute(name)));
   };
   list_attributes(checkpoint.state());
   text += "  model\n";
@@ -72,12 +74,12 @@ CheckpointDescription describe_checkpoint(const std::string& path, bool verify) 
     for (auto tensor = begin; tensor != end; ++tensor) {
       values += tensor->size();
       if (verify) verify_tensor(checkpoint, *tensor);
-      table += fmt::format("    {:<56} {:>4} {:>18} {:>14}\n", tensor->name.substr(group.size() + 1),
-                           tensor->type.to_string(), fmt::format("[{}]", fmt::join(tensor->shape, ", ")),
-                           grouped(tensor->size()));
+      table += fmt::format("    {:<56} {:>4} {:>18} {:>14}\n",
+                           one_line(tensor->name.substr(group.size() + 1), longest_text), tensor->type.to_string(),
+                           fmt::format("[{}]", fmt::join(tensor->shape, ", ")), grouped(tensor->size()));
     }
-    text += fmt::format("  {:<13} {} values in {} tensors\n{}", group, grouped(values), end - begin,
-                        group == "parameters" ? table : "");
+    text += fmt::format("  {:<13} {} values in {} tensors\n{}", one_line(group, longest_text), grouped(values),
+                        end - begin, group == "parameters" ? table : "");
     begin = end;
   }
   if (verify) text += "  verified      every value read, all finite\n";
@@ -98,7 +100,7 @@ RunVerification verify_run(const std::string& run) {
     else if (!report.not_read)
       report.not_read = error;
     const char* const word = damaged ? "DAMAGED" : error.code() == ExitCode::io ? "NOT READ" : "REFUSED";
-    report.text += fmt::format("  {:<13} {}: {}\n", name, word, error.what());
+    report.text += fmt::format("  {:<13} {}: {}\n", name, word, one_line(error.what()));
   };
   std::vector<std::int64_t> steps = published_steps(run);
   std::ranges::reverse(steps);
@@ -125,7 +127,8 @@ RunVerification verify_run(const std::string& run) {
   }
   try {
     if (const auto latest = latest_checkpoint(run))
-      report.text += fmt::format("  {:<13} {}\n", "latest", std::filesystem::path(*latest).filename().string());
+      report.text +=
+          fmt::format("  {:<13} {}\n", "latest", one_line(std::filesystem::path(*latest).filename().string()));
   } catch (const Error& error) {
     add_failure("latest", error);
   }

@@ -9,8 +9,8 @@
 #include "io/checkpoint/checkpoint_folders.hpp"
 #include "src/cli/exit_codes.hpp"
 #include "src/cli/number_format.hpp"
+#include "src/output/safe_text.hpp"
 #include "src/watch/run_reader.hpp"
-#include "src/watch/text.hpp"
 
 namespace causeway {
 namespace {
@@ -19,8 +19,8 @@ constexpr double most_reading_s = 60;
 
 /// Text from a file, shortened and without characters that could control the terminal.
 std::string quoted(const std::string& text) {
-  constexpr std::size_t longest = 200;
-  return printable(text.substr(0, longest), true);
+  constexpr std::size_t longest = 300;
+  return one_line(text, longest);
 }
 
 std::string ending(const std::optional<std::int64_t>& code, const std::string& reason) {
@@ -65,7 +65,7 @@ std::string listed(const std::vector<std::int64_t>& steps) {
 std::string run_summary(const std::string& run) {
   const RunState state = RunReader(run).poll(most_reading_s);
   const History& history = state.history;
-  std::string text = fmt::format("{}: run\n", run);
+  std::string text = fmt::format("{}: run\n", one_line(run));
   if (history.last) {
     text += fmt::format("  steps         {}", grouped(history.last->step));
     if (state.setup.steps) text += fmt::format(" of {}", grouped(*state.setup.steps));

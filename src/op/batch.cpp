@@ -54,11 +54,4 @@ std::vector<std::string_view> split_lines(std::string_view text) {
   return lines;
 }
 
-std::string on_one_line(std::string_view message) {
-  std::string line(message);
-  std::ranges::replace_if(
-      line, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, ' ');
-  return line;
-}
-
 }  // namespace causeway

@@ -14,7 +14,4 @@ std::vector<std::string> split_words(std::string_view line);
 /// The lines of a text. A line end at the end of the text does not start another line.
 std::vector<std::string_view> split_lines(std::string_view text);
 
-/// A message as one field of one line: control characters become spaces.
-std::string on_one_line(std::string_view message);
-
 }  // namespace causeway

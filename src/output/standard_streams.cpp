@@ -9,6 +9,7 @@
 
 #include "io/file/descriptor.hpp"
 #include "kernels/core/error.hpp"
+#include "src/output/safe_text.hpp"
 
 namespace causeway {
 
@@ -21,8 +22,14 @@ void prepare_standard_streams() noexcept {
 
 void write_log(std::string_view text) noexcept { (void)write_all(STDERR_FILENO, text); }
 
+void write_error(std::string_view text) {
+  if (!text.empty()) write_log(fmt::format("causeway: {}\n", one_line(text)));
+}
+
 void write_result(std::string_view text) {
-  if (!write_all(STDOUT_FILENO, text)) fail(ExitCode::io, "cannot write to standard output: {}", std::strerror(errno));
+  if (write_all(STDOUT_FILENO, text)) return;
+  if (errno == EPIPE) throw Error(ExitCode::io, "");
+  fail(ExitCode::io, "cannot write to standard output: {}", std::strerror(errno));
 }
 
 }  // namespace causeway

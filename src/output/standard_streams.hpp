@@ -15,8 +15,11 @@ void prepare_standard_streams() noexcept;
 /// Writes to standard error. A log that cannot be written never ends a run or changes its exit code: failures are
 /// ignored. Takes no lock, so it can also be called while another thread hangs.
 void write_log(std::string_view text) noexcept;
+/// The line "causeway: TEXT", with `text` as one_line() has it; nothing for an empty text.
+void write_error(std::string_view text);
 
-/// Writes the result of a command to standard output. Throws Error(io) with the system's reason where that fails.
+/// Writes the result of a command to standard output. Throws Error(io) with the system's reason where that fails; without
+/// a text, so that nothing is printed, where the reader of a pipe has gone: `causeway inspect … | head -1` wants no more.
 void write_result(std::string_view text);
 
 }  // namespace causeway

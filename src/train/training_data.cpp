@@ -79,8 +79,9 @@ DataMixture DataMixture::open(const std::vector<std::string>& sources, std::int6
     const Dataset& dataset = mixture.datasets.emplace_back(path);
     mixture.weights.push_back(weight);
     require(dataset.tokens() > 0, "{}: the dataset has no tokens", path);
-    require(dataset.vocabulary_size() <= vocabulary, "{}: vocabulary_size is {}, expected at most the model's {}", path,
-            dataset.vocabulary_size(), vocabulary);
+    require(dataset.vocabulary_size() <= vocabulary,
+            "{}: vocabulary_size is {}, expected at most the model's {}; a new model has it with --vocabulary {}", path,
+            dataset.vocabulary_size(), vocabulary, dataset.vocabulary_size());
   }
   bring_into_range(mixture.weights);
   const double all = std::accumulate(mixture.weights.begin(), mixture.weights.end(), 0.0);

@@ -165,9 +165,39 @@ TEST(Config, AnOptionWithoutAValueIsACommentInTheIniFile) {
   EXPECT_NE(ini->find("\nepochs = 1.5\n"), std::string::npos) << *ini;
 }
 
-TEST(Config, ValuesThatAnIniCannotExpressAreRefused) {
-  for (const std::string value : {"a#b", " a", "a ", "a\nb"})
-    EXPECT_NE(error_of_parsing({value, "--print-config"}).find("--file"), std::string::npos) << value;
+TEST(Config, AnIniHoldsEveryValueThatACommandLineCanHave) {
+  const TemporaryFolder folder;
+  Words values = {"a#b",   " a",       "a ",    "a\nb",    "a\r", "\ta",   "50%",     "a=b",       "a;b",
+                  "\"a\"", "\"a",      "a\"b",  "'a'",     "a\\", "a\\nb", "caf\xe9", "caf\u00e9", "[a]",
+                  "-a",    "--data",   "#",     "\"",      "\\",  " ",     "a # b",   "\x1b[2J",   "\u202e",
+                  "a:3",   "\xff\xfe", "\\x41", "\"a\" b", "漢",  "a\v"};
+  for (int byte = 1; byte < 256; ++byte) values.emplace_back(1, static_cast<char>(byte));
+  for (const std::string& value : values) {
+    Settings first, ignored, second;
+    const Words words = {"--file=" + value, "--data=x", "--data=" + value};
+    parse_into(first, words);
+    ASSERT_EQ(first.file, value);
+    Words printing = words;
+    printing.push_back("--print-config");
+    const auto ini = parse_into(ignored, printing);
+    ASSERT_TRUE(ini.has_value());
+    parse_into(second, {"--config", folder.write("run.ini", *ini)});
+    EXPECT_EQ(second.file, value) << *ini;
+    EXPECT_EQ(second.data, (Words{"x", value})) << *ini;
+  }
+}
+
+TEST(Config, QuotedValuesOfAnIniAreReadOrRefused) {
+  const TemporaryFolder folder;
+  Settings s;
+  parse_into(s, {"--config", folder.write("good.ini", "  file = \"a # b\" # why\r\npolicy = \"split\"\n")});
+  EXPECT_EQ(s.file, "a # b");
+  EXPECT_EQ(s.policy, "split");
+  for (const std::string text : {"file = \"a", "file = \"a\" b", "file = \"\\q\"", "file = \"\\x4\"",
+                                 "file = \"\\x00\"", "file = \"\\", "[training]\nsteps = 3\n"}) {
+    const std::string path = folder.write("bad.ini", "\n" + text);
+    EXPECT_NE(error_of_parsing({"--config", path}).find(path + ":2: "), std::string::npos) << text;
+  }
 }
 
 TEST(Config, HelpHasEveryOptionWithItsDefaultAndAnExample) {
@@ -185,8 +215,8 @@ struct BadWords {
 
 TEST(Config, WrongCommandLinesNameTheOption) {
   const BadWords table[] = {
-      {{"--stepz", "3"}, "did you mean 'steps'"},
-      {{"--ste", "3"}, "did you mean 'steps'"},
+      {{"--stepz", "3"}, "did you mean '--steps'"},
+      {{"--ste", "3"}, "did you mean '--steps'"},
       {{"--steps"}, "--steps"},
       {{"--steps", "many"}, "--steps"},
       {{"--steps", "1.5"}, "--steps"},
@@ -221,7 +251,7 @@ TEST(Config, WrongIniFilesNameTheFileAndTheKey) {
   const TemporaryFolder folder;
   const std::pair<std::string, std::string> table[] = {
       {"stepz = 3\n", "stepz"},
-      {"[training]\nsteps = 3\n", "training.steps"},
+      {"[training]\nsteps = 3\n", "[training]"},
       {"steps = many\n", "steps"},
       {"steps = 1\nsteps = 2\n", "steps"},
       {"steps\n", "steps"},

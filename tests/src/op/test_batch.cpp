@@ -29,7 +29,5 @@ TEST(Batch, ALineEndAtTheEndStartsNoLine) {
   EXPECT_EQ(split_lines("a\n\nb\n").size(), 3u);
 }
 
-TEST(Batch, AMessageIsOneFieldOfOneLine) { EXPECT_EQ(on_one_line("a\tb\nc\x7f"), "a b c "); }
-
 }  // namespace
 }  // namespace causeway::test

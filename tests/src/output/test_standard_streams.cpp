@@ -67,7 +67,9 @@ TEST(StandardStreams, AReaderThatGoesAwayIsAnIoErrorAndNoSignal) {
   std::string cases;
   for (int i = 0; i < 3000; ++i) cases += "causal_conv --in missing.h5\n";
   folder.write("cases", cases);
-  EXPECT_EQ(shell(folder, "bash -c '@causeway op --batch cases | head -1; exit ${PIPESTATUS[0]}'").exit, 74);
+  const Outcome outcome = shell(folder, "bash -c '@causeway op --batch cases | head -1; exit ${PIPESTATUS[0]}'");
+  EXPECT_EQ(outcome.exit, 74);
+  EXPECT_EQ(outcome.err, "");  // nothing is wrong: the reader wanted no more
 }
 
 TEST(StandardStreams, AFileSizeLimitIsAnIoErrorAndLeavesNoFile) {
