@@ -18,8 +18,9 @@ void write_log(std::string_view text) noexcept;
 /// The line "causeway: TEXT", with `text` as one_line() has it; nothing for an empty text.
 void write_error(std::string_view text);
 
-/// Writes the result of a command to standard output. Throws Error(io) with the system's reason where that fails; without
-/// a text, so that nothing is printed, where the reader of a pipe has gone: `causeway inspect … | head -1` wants no more.
+/// Writes the result of a command to standard output. Throws Error(io) with the system's reason where that fails. Where
+/// the reader of a pipe has gone, the error has no text and nothing is printed: `causeway inspect … | head -1` wants no
+/// more.
 void write_result(std::string_view text);
 
 }  // namespace causeway

@@ -87,7 +87,7 @@ TEST(CommandLineInterface, AnswersAndRefusalsHaveTheirExitCodes) {
       {"op causal_conv --in case.h5", 2, "", "--out"},
       {"op casual_conv --in case.h5 --out r.h5", 2, "", "did you mean 'causal_conv'"},
       {"op causal_conv --in case.h5 --out r.h5 --stratgy halo", 2, "", "did you mean '--strategy'"},
-      {"op causal_conv --config bad.ini", 2, "", "bad.ini: unknown option 'layuot'"},
+      {"op causal_conv --config bad.ini", 2, "", "bad.ini:1: unknown option 'layuot'"},
       {"op causal_conv --in case.h5 --out r.h5 --ranks 0", 2, "", "--ranks"},
       {"op causal_conv --in case.h5 --out r.h5 --ranks 99999", 2, "", "--ranks"},
       {"op causal_conv --in case.h5 --out r.h5 --transport pigeon", 2, "", "--transport"},
