@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <new>
+#include <system_error>
 
 namespace causeway {
 
@@ -12,6 +13,10 @@ Error error_of(const std::exception& exception) {
     const std::string path = refused->path1().string();
     return {ExitCode::io, path.empty() ? refused->what() : fmt::format("{}: {}", path, refused->code().message())};
   }
+  if (const auto* refused = dynamic_cast<const std::system_error*>(&exception);
+      refused != nullptr && refused->code() == std::errc::resource_unavailable_try_again)
+    return {ExitCode::internal,
+            fmt::format("the system refused a thread: {}; ulimit -u limits their number", refused->code().message())};
   return {ExitCode::internal, fmt::format("internal error: {}", exception.what())};
 }
 

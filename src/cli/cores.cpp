@@ -60,4 +60,9 @@ void compute_with(int threads) {
   if (chosen == nullptr || *chosen == '\0') set_threads(threads);
 }
 
+void require_threads(int local_ranks) {
+  constexpr int beside = 2;  // of a rank: the watchdog, and a writer of checkpoints
+  require_startable(local_ranks * (computing_threads() + beside));
+}
+
 }  // namespace causeway

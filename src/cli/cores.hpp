@@ -16,4 +16,8 @@ int most_local_ranks();
 /// Sets the number of threads that kernels called by this thread use, unless OMP_NUM_THREADS is set.
 void compute_with(int threads);
 
+/// Throws Error(internal) if the system does not let this process start the threads of that many ranks, each of which
+/// computes with as many threads as this thread.
+void require_threads(int local_ranks);
+
 }  // namespace causeway

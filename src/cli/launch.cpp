@@ -48,6 +48,7 @@ ExitCode launch_processes(const LaunchOptions& options, const std::function<Exit
   });
   try {
     compute_with(fair_threads(control));
+    require_threads(1);
     const ExitCode code = body(std::move(world));
     return static_cast<ExitCode>(control.max(std::int64_t{static_cast<int>(code)}));
   } catch (const AgreedError&) {
@@ -65,6 +66,8 @@ ExitCode launch_threads(const LaunchOptions& options, const std::function<ExitCo
   require(options.ranks == 1 || hdf5::thread_safe(),
           "--ranks is {}, but this HDF5 library is not thread-safe: start processes with mpirun instead",
           options.ranks);
+  compute_with(fair_threads(options.ranks));
+  require_threads(options.ranks);
   std::vector<ExitCode> codes(static_cast<std::size_t>(options.ranks), ExitCode::ok);
   std::vector<std::string> failures(
       codes.size());  // the message of each rank's own error; run_local_ranks throws one of them

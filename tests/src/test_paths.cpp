@@ -38,7 +38,7 @@ TEST(Paths, EveryCommandWritesAndReadsFilesUnderAnyName) {
     const std::string config = word("run/" + name + "/config.ini");
     const std::string commands[] = {
         fmt::format("import {} --format fasta --out whole.h5", input),
-        fmt::format("split whole.h5 --train {} --valid {} --held-out 0.4", data, valid),
+        fmt::format("split whole.h5 --train {} --valid {} --held-out 0.4 --by tail", data, valid),
         fmt::format("pack --data {}", data),
         fmt::format("train --data {} --valid-data {} --run {} {} --steps 1", data, valid, run, small),
         fmt::format("train --config {} --resume auto --steps 2", config),
@@ -94,8 +94,8 @@ TEST(Paths, WhatTheSystemRefusesHasTheSystemsReasonAndMakesNoFolder) {
   for (const Row& row : table)
     for (const std::string& command :
          {"import " + row.path + " --format fasta --out o.h5", "import a.fa --out " + row.path, "inspect " + row.path,
-          "pack --data " + row.path, "split " + row.path + " --train t.h5 --valid v.h5",
-          "split d.h5 --train " + row.path + " --valid v.h5", "watch --once " + row.path,
+          "pack --data " + row.path, "split " + row.path + " --train t.h5 --valid v.h5 --by tail",
+          "split d.h5 --train " + row.path + " --valid v.h5 --by tail", "watch --once " + row.path,
           "score --data d.h5 --out s.h5 --checkpoint " + row.path, "generate --prompt A --checkpoint " + row.path,
           "op --batch " + row.path, "op causal_conv --out o.h5 --in " + row.path, "train --config " + row.path,
           fmt::format("train --data d.h5 --steps 1 {} --run {}", small, row.path),
@@ -136,7 +136,7 @@ TEST(Paths, WhatMayNotBeReadOrWrittenIsAnIoErrorAndNotMissing) {
         std::string("watch --once closed"),
         std::string("pack --data secret.h5"),
         std::string("pack --data closed/d.h5"),
-        std::string("split d.h5 --train t.h5 --valid v.h5"),
+        std::string("split d.h5 --train t.h5 --valid v.h5 --by tail"),
         std::string("score --checkpoint closed/r --data d.h5 --out o.h5"),
         std::string("score --checkpoint r --data secret.h5 --out o.h5"),
         std::string("op --batch secret.fa"),

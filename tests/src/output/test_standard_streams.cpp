@@ -77,7 +77,7 @@ TEST(StandardStreams, AFileSizeLimitIsAnIoErrorAndLeavesNoFile) {
   import_reads(folder);
   ASSERT_EQ(shell(folder, fmt::format("{} --run r", train)).exit, 0);
   const std::size_t before = folder.count();
-  for (const char* command : {"import a.fa --out new.h5", "split d.h5 --train new1.h5 --valid new2.h5",
+  for (const char* command : {"import a.fa --out new.h5", "split d.h5 --train new1.h5 --valid new2.h5 --by tail",
                               "score --checkpoint r --data d.h5 --out new.h5", "bench checkpoint --megabytes 1"})
     for (const int limit : {0, 1, 4}) {  // blocks of 1024 bytes, for the first and for a later write of a file
       // The log goes through a pipe: it is under the limit too where it is a file.
