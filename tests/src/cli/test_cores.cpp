@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-
 #include "kernels/core/threads.hpp"
 #include "tests/src/shell.hpp"
 #include "tests/support/temporary_folder.hpp"
