@@ -66,7 +66,7 @@ void Checkpoint::find(const std::string& path) {
     if (!latest && is_there(path) && step_of_folder(fs::path(path).filename().string()))
       fail(ExitCode::corrupt, "{}: is missing", in(path_, manifest_name));
     const auto kind = kind_of(path);
-    require(kind != fs::file_type::not_found, "{}: no such folder", path);
+    require(kind != fs::file_type::not_found, "{}: {}", path, why_missing(path, "folder"));
     require(kind == fs::file_type::directory,
             "{}: is a file, expected the folder of a checkpoint (step-N) or of a run; a dataset is given as --data",
             path);

@@ -35,9 +35,15 @@ fs::file_type kind_of(const std::string& path) {
   return type_in(status, error, path);
 }
 
+std::string why_missing(const std::string& path, const char* what) {
+  std::error_code error;
+  fs::status(path, error);
+  return error.value() == ELOOP ? error.message() : fmt::format("no such {}", what);
+}
+
 fs::file_type require_file(const std::string& path) {
   const fs::file_type kind = kind_of(path);
-  require(kind != fs::file_type::not_found, "{}: no such file", path);
+  require(kind != fs::file_type::not_found, "{}: {}", path, why_missing(path));
   require(kind != fs::file_type::directory, "{}: is a folder, expected a file", path);
   return kind;
 }

@@ -4,7 +4,7 @@
 #include <string>
 
 /// What has a name. An answer is "this" or "nothing"; where the system gives none (no permission, a name that is too
-/// long, a circle of links, a server that does not answer), these functions throw Error(io): such a file must not be
+/// long, a server that does not answer), these functions throw Error(io): such a file must not be
 /// taken for a missing one. The rule for all commands: what the user names and does not exist, or is of the wrong kind,
 /// is Error(usage); what the system refuses is Error(io).
 namespace causeway {
@@ -15,7 +15,9 @@ bool means_missing(int error);
 bool is_there(const std::string& path);
 /// What the name means, links followed; file_type::not_found for nothing.
 std::filesystem::file_type kind_of(const std::string& path);
-/// The same; throws Error(usage) for nothing and for a folder.
+/// Why kind_of() found nothing, for messages: "no such WHAT", or the system's words for a circle of links.
+std::string why_missing(const std::string& path, const char* what = "file");
+/// The same as kind_of(); throws Error(usage) for nothing and for a folder.
 std::filesystem::file_type require_file(const std::string& path);
 /// Throws Error(io) for a folder whose files may not be listed or opened.
 void require_readable_folder(const std::string& path);

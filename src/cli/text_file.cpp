@@ -14,7 +14,7 @@ namespace causeway {
 
 std::string read_bytes(const std::string& path, std::string_view option, std::size_t limit) {
   const auto kind = kind_of(path);
-  require(kind != std::filesystem::file_type::not_found, "{}: '{}': no such file", option, path);
+  require(kind != std::filesystem::file_type::not_found, "{}: '{}': {}", option, path, why_missing(path));
   require(kind != std::filesystem::file_type::directory, "{}: '{}' is a directory, expected a file", option, path);
   const std::string where = fmt::format("{}: {}", option, path);
   const Descriptor file(posix_check(::open(path.c_str(), O_RDONLY | O_CLOEXEC), where, "open"));

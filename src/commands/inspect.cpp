@@ -206,7 +206,7 @@ ExitCode execute(const InspectSettings& settings) {
   require(!settings.paths.empty(), "nothing to inspect: expected a dataset, a checkpoint or a run");
   for (const std::string& path : settings.paths) {
     const auto kind = kind_of(path);
-    require(kind != std::filesystem::file_type::not_found, "{}: no such file or folder", path);
+    require(kind != std::filesystem::file_type::not_found, "{}: {}", path, why_missing(path, "file or folder"));
     if (kind == std::filesystem::file_type::directory) require_readable_folder(path);
     if (kind != std::filesystem::file_type::directory)
       print_answer(describe_dataset(path, settings.verify));

@@ -161,7 +161,7 @@ ExitCode execute(const WatchSettings& settings) {
   require(settings.interval >= 0.05 && settings.interval <= 3600, "--interval is {}, expected 0.05 to 3600",
           settings.interval);
   const bool there = kind_of(settings.run) == std::filesystem::file_type::directory;
-  require(there || (settings.follow && !settings.once), "{}: no such folder{}", settings.run,
+  require(there || (settings.follow && !settings.once), "{}: {}{}", settings.run, why_missing(settings.run, "folder"),
           settings.once ? "" : "; --follow waits for it");
   if (there) require_readable_folder(settings.run);
   const std::unique_ptr<View> view = view_of(settings);

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -224,6 +225,9 @@ void RankBoard::write(const RankLine& line) const {
   Descriptor file(::open(path_.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!file && errno == ENOENT) return;
   const off_t offset = (std::int64_t{line.rank} + 1) * rank_line_bytes;
+  struct stat facts {};
+  if (file && ::fstat(file.get(), &facts) == 0 && S_ISREG(facts.st_mode) && facts.st_size < offset)
+    return;  // cut short: no hole of zeros
   const bool written = file && write_all_at(file.get(), text, offset) && ::close(file.release()) == 0;
   if (!written) fail(ExitCode::io, "{}: cannot write: {}", path_, std::strerror(errno));
 }

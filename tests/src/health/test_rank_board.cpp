@@ -140,5 +140,13 @@ TEST(RankBoard, FilesOfAnotherFormatAndIncompleteOnesAreReadSafely) {
   }
 }
 
+TEST(RankBoard, ABoardThatWasCutShortGetsNoHoleOfZeros) {
+  const TemporaryFolder folder;
+  RankBoard::create(folder / "ranks.txt", 2);
+  std::filesystem::resize_file(folder / "ranks.txt", 0);
+  RankBoard(folder / "ranks.txt").write(some_line(1));
+  EXPECT_EQ(std::filesystem::file_size(folder / "ranks.txt"), 0u);
+}
+
 }  // namespace
 }  // namespace causeway::test
