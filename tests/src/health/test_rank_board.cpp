@@ -141,7 +141,7 @@ TEST(RankBoard, FilesOfAnotherFormatAndIncompleteOnesAreReadSafely) {
 }
 
 TEST(RankBoard, ABoardThatWasCutShortGetsNoHoleOfZeros) {
-  const TemporaryFolder folder;
+  const testing::TemporaryFolder folder;
   RankBoard::create(folder / "ranks.txt", 2);
   std::filesystem::resize_file(folder / "ranks.txt", 0);
   RankBoard(folder / "ranks.txt").write(some_line(1));
