@@ -208,6 +208,13 @@ void remove_overridden(const CommandLine& line, const po::parsed_options& argume
                 [&](const auto& option) { return std::ranges::find(removed, option.string_key) != removed.end(); });
 }
 
+IniOrigin origin_of(const std::string& path, const po::parsed_options& ini, const po::parsed_options& arguments) {
+  IniOrigin origin{.file = path};
+  for (const auto& option : ini.options)
+    if (!text_of(arguments, option.string_key)) origin.options.push_back(option.string_key);
+  return origin;
+}
+
 void check_exclusions(const CommandLine& line, const po::variables_map& values) {
   each_option(line, [&](const Option& option) {
     require(option.excludes.empty() || values.count(option.name) == 0 || values.count(option.excludes) == 0,
@@ -263,6 +270,7 @@ std::optional<std::string> parse(const CommandLine& line, std::string_view comma
       po::parsed_options ini = parse_ini(line, ini_parser, path);
       remove_overridden(line, given, ini);
       store_ini(ini, path, values);
+      if (line.origin != nullptr) *line.origin = origin_of(path, ini, given);
     }
     check_exclusions(line, values);
     each_option(whole, [&](const Option& option) {

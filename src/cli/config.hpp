@@ -40,12 +40,19 @@ struct OptionGroup {
 /// The option of that name in the group, which must have it.
 Option& find_option(OptionGroup& group, std::string_view name);
 
+/// The INI file that --config names, and the options whose values it gave.
+struct IniOrigin {
+  std::string file;
+  std::vector<std::string> options;
+};
+
 /// The options of a command, and the text of its --help.
 struct CommandLine {
   std::string usage;        ///< after the command's name: "OPERATOR --in FILE --out FILE [options]"
   std::string description;  ///< blank lines separate paragraphs
   std::vector<OptionGroup> groups;
-  std::string examples;  ///< command lines that can be pasted
+  std::string examples;         ///< command lines that can be pasted
+  IniOrigin* origin = nullptr;  ///< if not null: set by parse()
 };
 
 /// The options that every command has in addition to its own.

@@ -3,6 +3,7 @@
 
 #include "parallel/choose.hpp"
 #include "src/cli/command.hpp"
+#include "src/cli/log.hpp"
 #include "src/model/model_options.hpp"
 #include "src/run/run_ending.hpp"
 #include "src/train/run_directory.hpp"
@@ -123,7 +124,8 @@ CommandLine declare(TrainSettings& settings) {
           "causeway train --data train.h5 --valid-data valid.h5 --run runs/first --model mamba-tiny --steps 500\n"
           "mpirun -n 4 causeway train --data a.h5:3 --data b.h5:1 --run runs/mix --layers \"mamba*4\" --width 96 "
           "--pack-tokens 65536\n"
-          "mpirun -n 4 causeway train --config runs/mix/config.ini --resume auto"};
+          "mpirun -n 4 causeway train --config runs/mix/config.ini --resume auto",
+      .origin = &settings.origin};
 }
 
 /// Writes exit.json for a run that could not start.
@@ -139,8 +141,7 @@ void make_paths_absolute(TrainSettings& settings) {
   const auto make_absolute = [](std::string& path) {
     std::error_code failed;
     const std::string whole = std::filesystem::absolute(path, failed).string();
-    const bool expressible = whole.find_first_of("#\r\n") == std::string::npos;  // in an INI file
-    if (!path.empty() && !failed && expressible) path = whole;
+    if (!path.empty() && !failed) path = whole;
   };
   for (std::string& path : settings.data) make_absolute(path);
   for (std::string& path : settings.valid_data) make_absolute(path);
@@ -149,8 +150,10 @@ void make_paths_absolute(TrainSettings& settings) {
   if (settings.resume != "auto") make_absolute(settings.resume);
 }
 
-ExitCode execute(const TrainSettings& settings) {
-  check(settings);
+ExitCode execute(const TrainSettings& given) {
+  check(given);
+  TrainSettings settings = given;
+  settings.run = run_of_config(given.origin, given.run);
   const auto config = [](TrainSettings used) {
     used.faults.inject.clear();       // a resumed run must not fail again
     used.allow_changed_data = false;  // it is for one attempt: the next one resumes on these data
@@ -160,6 +163,8 @@ ExitCode execute(const TrainSettings& settings) {
   const StopSignals signals;
   return launch(settings.launch, [&](Communicator world) {
     const bool first = world.rank() == 0;
+    if (settings.run != given.run)
+      Log(world.rank()).info("the run was moved from {} to {}", one_line(given.run), one_line(settings.run));
     std::optional<Trainer> trainer;
     try {
       trainer.emplace(settings, config, std::move(world), signals);

@@ -29,7 +29,10 @@ struct SublayerBytes {
 class Sizes {
  public:
   Sizes(const ModelOptions& model, const ActivationShape& shape)
-      : m(model), s(shape), w(size_of(shape.dtype)), a(size_of(accumulator_of(shape.dtype))) {}
+      : m(model),
+        s(shape),
+        w(static_cast<double>(size_of(shape.dtype))),
+        a(static_cast<double>(size_of(accumulator_of(shape.dtype)))) {}
 
   SublayerBytes mixer(std::string_view layer) const {
     if (layer == "mamba") return mamba();

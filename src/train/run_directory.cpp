@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "io/file/atomic_file.hpp"
+#include "io/file/look_up.hpp"
 #include "parallel/transport/device_transport.hpp"
 #include "src/cli/launch.hpp"
 #include "src/cli/log.hpp"
@@ -101,6 +102,20 @@ nlohmann::ordered_json describe_environment(const TrainSettings& settings, const
   std::sort(kept.begin(), kept.end());
   for (const std::string& line : kept) variables[line.substr(0, line.find('='))] = line.substr(line.find('=') + 1);
   return environment;
+}
+
+std::string run_of_config(const IniOrigin& origin, const std::string& run) {
+  namespace fs = std::filesystem;
+  const fs::path file = origin.file;
+  const fs::path folder = file.has_parent_path() ? file.parent_path() : ".";
+  const bool of_a_run = file.filename() == "config.ini" && is_there(folder / "environment.json");
+  if (!of_a_run || std::ranges::find(origin.options, "run") == origin.options.end()) return run;
+  if (!is_there(run)) return folder.string();
+  std::error_code failed;
+  require(fs::equivalent(folder, run, failed) || failed,
+          "{}: was copied with its run directory and still names the first one, {}; expected --run {} or --run {}",
+          origin.file, run, folder.string(), run);
+  return run;
 }
 
 void write_start(const std::string& run, const RunStart& start) {

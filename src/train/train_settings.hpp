@@ -8,6 +8,7 @@
 
 #include "io/data/packing.hpp"
 #include "parallel/layout/shard_layout.hpp"
+#include "src/cli/config.hpp"
 #include "src/cli/launch.hpp"
 #include "src/model/model.hpp"
 #include "src/model/optimizer.hpp"
@@ -60,6 +61,7 @@ struct TrainSettings {
   std::int64_t checkpoint_every = 0, keep_last = 0, keep_every = 0, eval_every = 0, eval_packs = 0, log_every = 10;
   std::string resume, init_from;
   std::vector<std::string> valid_data;
+  IniOrigin origin;  ///< of the options that config.ini gave
   bool allow_changed_data = false;
   bool dry_run = false;
 };

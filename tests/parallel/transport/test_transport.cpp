@@ -323,7 +323,7 @@ TEST_P(Transports, CollectivelyThrowsTheLowestFailingRanksErrorEverywhere) {
     }
     EXPECT_EQ(caught, fmt::format("rank {} failed", first));
     EXPECT_EQ(code, ExitCode::corrupt);
-    EXPECT_EQ(other, "not ours");
+    EXPECT_EQ(other, "internal error: not ours");
     EXPECT_EQ(world.sum(std::int64_t{1}), n) << "the ranks can communicate afterwards";
   });
 }

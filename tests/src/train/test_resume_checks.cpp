@@ -89,6 +89,30 @@ TEST(ResumeChecks, ConfigResumesFromEveryFolderAndAutoSaysWhereItLooked) {
   EXPECT_TRUE(fs::is_empty(folder / "elsewhere"));
 }
 
+TEST(ResumeChecks, AMovedRunContinuesWhereItIsAndACopyIsRefused) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "a.h5", 0);
+  ASSERT_EQ(shell(folder, train + "--data a.h5 --steps 1").exit, 0);
+  const std::string resume = "@causeway train --resume auto --config 'moved 5% #1/config.ini' ";
+  const Outcome moved = shell(folder, "mv run 'moved 5% #1' && " + resume + "--steps 2");
+  ASSERT_EQ(moved.exit, 0) << moved.err;
+  EXPECT_NE(moved.err.find("the run was moved from " + (folder / "run") + " to moved 5% #1"), std::string::npos)
+      << moved.err;
+  EXPECT_FALSE(fs::exists(folder / "run"));
+  EXPECT_EQ(shell(folder, resume + "--steps 3").exit, 0) << "config.ini names the new place";
+
+  const Outcome copied = shell(folder,
+                               "cp -r 'moved 5% #1' run && @causeway train --resume auto --config "
+                               "run/config.ini --steps 4");
+  EXPECT_EQ(copied.exit, 2);
+  EXPECT_NE(copied.err.find("run/config.ini: was copied"), std::string::npos) << copied.err;
+  EXPECT_EQ(shell(folder, "@causeway train --resume auto --config run/config.ini --run run --steps 4").exit, 0);
+  EXPECT_TRUE(fs::exists(folder / "run/step-4"));
+  EXPECT_FALSE(fs::exists(folder / "moved 5% #1/step-4"));
+  EXPECT_EQ(shell(folder, "@causeway train --config run/config.ini --run other --resume auto --steps 1").exit, 0)
+      << "the options of a run serve for another one";
+}
+
 TEST(ResumeChecks, ANewRunWithTheWeightsOfAnotherComparesNothing) {
   const TemporaryFolder folder;
   write_dataset(folder / "a.h5", 0);

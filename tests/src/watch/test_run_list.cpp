@@ -62,8 +62,11 @@ TEST(RunList, ARunWithSlowStepsIsStillRunningAndOneThatOnlyStartedToo) {
   slow.state.history.add(record);
   ListedRun started{.name = "started", .state = {}};
   started.state.ranks.push_back({.rank = 0, .host = "a", .written_at = now - 1});
-  for (const std::string& line : build_run_list("runs", std::vector{slow, started}, now, {}))
-    if (line.starts_with("s")) EXPECT_NE(line.find("running"), std::string::npos) << line;
+  for (const std::string& line : build_run_list("runs", std::vector{slow, started}, now, {})) {
+    if (line.starts_with("s")) {
+      EXPECT_NE(line.find("running"), std::string::npos) << line;
+    }
+  }
 }
 
 TEST(RunList, FitsTheWindowAndShowsWhatChangedLast) {
