@@ -2,10 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <utility>
 
 #include "io/checkpoint/checkpoint_index.hpp"
@@ -44,14 +41,6 @@ void take(std::future<Result>& future, std::optional<Result>& value, std::except
   } catch (...) {
     failure = std::current_exception();
   }
-}
-
-void write_manifest(const std::string& path, const Manifest& manifest) {
-  std::ofstream file(path, std::ios::binary);
-  file << manifest.to_json();
-  file.close();
-  if (!file) fail(ExitCode::io, "{}: cannot write: {}", path, std::strerror(errno));
-  sync_to_disk(path);
 }
 
 }  // namespace
@@ -167,7 +156,7 @@ PublishedCheckpoint CheckpointWriter::publish() {
   Manifest manifest{.step = step_, .files = {fingerprint_of(index)}};
   manifest.files.insert(manifest.files.end(), files_.begin(), files_.end());
   tell_or_stop(CheckpointStage::manifest, manifest_path);
-  write_manifest(manifest_path, manifest);
+  write_text(manifest_path, manifest.to_json());
   mark_.reset();
   sync_to_disk(folder.string());
   tell(CheckpointStage::publish, folder.string());

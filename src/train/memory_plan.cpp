@@ -48,8 +48,10 @@ std::optional<AvailableMemory> available_memory(Runtime& runtime) {
   } own;
   const bool on_gpu = runtime.stream.device() == Device::cuda;
   host_name().copy(own.host.data(), own.host.size() - 1);
-  own.bytes = static_cast<double>(on_gpu ? runtime.stream.memory().free_device_bytes().value_or(-1)
-                                         : available_host_memory().value_or(-1));
+  if (!on_gpu)
+    own.bytes = available_host_memory().value_or(-1);
+  else
+    own.bytes = static_cast<double>(runtime.stream.memory().free_device_bytes().value_or(-1));
   Communicator& world = runtime.mesh.world;
   std::vector<OfRank> all(static_cast<std::size_t>(world.size()));
   world.all_gather(std::as_bytes(std::span(&own, 1)), std::as_writable_bytes(std::span(all)), Stream());
