@@ -37,7 +37,7 @@ fs::file_type kind_of(const std::string& path) {
 
 std::string why_missing(const std::string& path, const char* what) {
   std::error_code error;
-  fs::status(path, error);
+  static_cast<void>(fs::status(path, error));
   return error.value() == ELOOP ? error.message() : fmt::format("no such {}", what);
 }
 

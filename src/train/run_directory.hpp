@@ -20,8 +20,9 @@ struct RunStart {
   nlohmann::ordered_json environment;  ///< of describe_environment
   std::int64_t resumed_step = 0;
 };
-/// The run directory of a training with `run` as --run. If config.ini gave it, and the directory of config.ini was moved
-/// since, this is where config.ini lies. Throws Error(usage) where that directory is a copy of another that still exists.
+/// The run directory of a training with `run` as --run. If config.ini gave it, and the directory of config.ini was
+/// moved since, this is where config.ini lies. Throws Error(usage) where that directory is a copy of another one, which
+/// still exists.
 std::string run_of_config(const IniOrigin& origin, const std::string& run);
 
 /// Writes README.txt, config.ini, environment.json and the attempt's first line of attempts.jsonl. Called on the first
