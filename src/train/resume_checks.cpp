@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -114,7 +115,9 @@ nlohmann::ordered_json to_json(const std::vector<DataIdentity>& data) {
 std::map<std::string, hdf5::Value> resume_record(const TrainSettings& settings, std::int64_t data_groups,
                                                  const std::vector<DataIdentity>& data,
                                                  const std::vector<DataIdentity>& valid) {
-  const auto text = [](const std::vector<DataIdentity>& list) {
+  // Without folders: the bytes of a checkpoint do not depend on where its data are.
+  const auto text = [](std::vector<DataIdentity> list) {
+    for (DataIdentity& item : list) item.path = std::filesystem::path(item.path).filename().string();
     return to_json(list).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   };
   return {{"steps", settings.steps},

@@ -25,7 +25,8 @@ struct DataIdentity {
 std::vector<DataIdentity> identities_of(const DataMixture& data, Communicator& world, const Log& log,
                                         const std::function<void()>& between);
 
-/// As a checkpoint and environment.json keep them: a JSON list of objects with path, weight and identity.
+/// As a checkpoint and environment.json keep them: a JSON list of objects with path, weight and identity. A checkpoint
+/// has only the names of the files.
 nlohmann::ordered_json to_json(const std::vector<DataIdentity>& data);
 
 /// What a checkpoint records so that a resumed run can compare: the identities of its data and of its held-out data,

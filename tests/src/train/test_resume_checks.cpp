@@ -113,6 +113,19 @@ TEST(ResumeChecks, AMovedRunContinuesWhereItIsAndACopyIsRefused) {
       << "the options of a run serve for another one";
 }
 
+TEST(ResumeChecks, TheFolderOfTheDataChangesNoByteOfACheckpoint) {
+  const TemporaryFolder folder;
+  for (const char* where : {"one", "two"}) {
+    fs::create_directory(folder / where);
+    write_dataset((folder / where) + "/a.h5", 0);
+    ASSERT_EQ(shell(folder, fmt::format("env -C {} {} --data {}/a.h5 --steps 1", where, train, folder / where)).exit,
+              0);
+  }
+  for (const char* file : {"index.h5", "manifest.json"})
+    EXPECT_EQ(testing::bytes_of(folder / fmt::format("one/run/step-1/{}", file)),
+              testing::bytes_of(folder / fmt::format("two/run/step-1/{}", file)));
+}
+
 TEST(ResumeChecks, ANewRunWithTheWeightsOfAnotherComparesNothing) {
   const TemporaryFolder folder;
   write_dataset(folder / "a.h5", 0);
