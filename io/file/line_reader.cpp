@@ -24,8 +24,9 @@ LineReader::LineReader(const std::string& path, std::function<void(std::int64_t)
       on_read_(std::move(on_read)),
       file_(checked(path), buffer_bytes),
       buffer_(std::max<std::size_t>(buffer_bytes, 2)) {
-  require(file_.compressed() || !ends_with_gz(path_) || file_.offset() == 0,
-          "{}: is not gzip, but its name ends with .gz", path_);
+  if (file_.compressed() || !ends_with_gz(path_)) return;
+  require(file_.offset() > 0, "{}: is empty, but its name ends with .gz, and gzip of nothing has 20 bytes", path_);
+  fail(ExitCode::usage, "{}: is not gzip, but its name ends with .gz", path_);
 }
 
 std::string LineReader::file_name() const {

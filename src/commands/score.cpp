@@ -23,7 +23,7 @@ CommandLine declare(ScoreSettings& settings) {
             {{"checkpoint", &settings.checkpoint, "DIRECTORY",
               "a checkpoint (step-N), or a run, which means its latest checkpoint"},
              {"data", &settings.data, "FILE", "a dataset made by causeway import"},
-             {"out", &settings.out, "FILE", "the file of scores to write (HDF5)"},
+             {"out", &settings.out, "FILE", "the file of scores to write (HDF5); replaces an earlier file of scores"},
              {"pack-tokens", &settings.pack_tokens, "N",
               "tokens to compute at a time, all context ranks together; a longer document is one pack and is not cut"},
              {"embeddings", &settings.embeddings, "LAYER[:mean|tokens]",

@@ -9,6 +9,7 @@
 #include "src/cli/log.hpp"
 #include "src/cli/number_format.hpp"
 #include "src/cli/progress.hpp"
+#include "src/output/safe_text.hpp"
 
 namespace causeway {
 namespace {
@@ -54,9 +55,10 @@ std::string report(const SplitSettings& settings, const DatasetSplit& split) {
   std::string text =
       fmt::format("{:<9}{:>14}{:>18}{:>12}{:>10}   file\n", "part", "documents", "tokens", "of all", "asked");
   for (const SplitPart& part : split.parts)
-    text += fmt::format(
-        "{:<9}{:>14}{:>18}{:>12}{:>10}   {}\n", part.name, grouped(part.documents), grouped(part.tokens),
-        percent(static_cast<double>(part.tokens) / static_cast<double>(split.tokens)), percent(part.asked), part.path);
+    text +=
+        fmt::format("{:<9}{:>14}{:>18}{:>12}{:>10}   {}\n", part.name, grouped(part.documents), grouped(part.tokens),
+                    percent(static_cast<double>(part.tokens) / static_cast<double>(split.tokens)), percent(part.asked),
+                    one_line(part.path));
   text += settings.by == "document" ? fmt::format("held out  whole documents, drawn by seed {}\n", settings.seed)
                                     : std::string("held out  the last tokens\n");
   if (split.empty_documents > 0) text += fmt::format("left out  empty documents: {}\n", grouped(split.empty_documents));

@@ -36,7 +36,7 @@ ScoreFile::ScoreFile(const std::string& path, const Dataset& data, std::optional
       embeddings_(embeddings),
       width_(width) {
   const std::int64_t documents = data.documents(), tokens = data.tokens();
-  file_.set_attribute("format", "causeway-scores");
+  file_.set_attribute("format", format);
   file_.set_attribute("version", std::int64_t{1});
   file_.set_attribute("data", data.path());
   file_.write<std::int64_t>("cu_seqlens", {documents + 1}, data.cu_seqlens());

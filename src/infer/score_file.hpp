@@ -26,6 +26,8 @@ struct EmbeddingRequest {
 /// its name when it is complete.
 class ScoreFile {
  public:
+  static constexpr const char* format = "causeway-scores";  ///< the root's attribute `format`
+
   /// `width` is the number of channels of an embedding. `data` must outlive the file.
   ScoreFile(const std::string& path, const Dataset& data, std::optional<EmbeddingRequest> embeddings,
             std::int64_t width);

@@ -6,8 +6,10 @@
 #include <filesystem>
 #include <optional>
 
+#include "io/file/look_up.hpp"
 #include "io/file/rank_zero_work.hpp"
 #include "io/file/temporary_file.hpp"
+#include "io/hdf5/hdf5.hpp"
 #include "src/cli/log.hpp"
 #include "src/cli/progress.hpp"
 #include "src/health/watchdog.hpp"
@@ -52,6 +54,19 @@ void require_other_file(const std::string& out, const std::string& data, const C
   require(!same_file(out, data), "--out is '{}', the dataset itself", out);
   for (const auto& entry : std::filesystem::directory_iterator(checkpoint.path()))
     require(!same_file(out, entry.path()), "--out is '{}', a file of the checkpoint {}", out, checkpoint.path());
+}
+
+/// Throws Error(usage) if --out is a file that scoring did not write: it is replaced without --force, so it may hold
+/// nothing else. An empty file, as mktemp makes it, holds nothing.
+void require_earlier_scores(const std::string& out) {
+  std::error_code ignored;
+  if (kind_of(out) != std::filesystem::file_type::regular || std::filesystem::file_size(out, ignored) == 0) return;
+  bool scores = false;
+  if (hdf5::is_hdf5(out)) {
+    const hdf5::File file = hdf5::File::open(out, hdf5::Access::read);
+    scores = file.has_attribute("format") && file.string_attribute("format") == ScoreFile::format;
+  }
+  require(scores, "{}: exists and is not an earlier result of causeway score, expected another name for --out", out);
 }
 
 /// Reads and checks everything but the checkpoint's tensors.
@@ -207,6 +222,7 @@ void score(const ScoreSettings& settings, Communicator world) {
     collectively(world, [&] {
       open_inputs(settings, world, inputs);
       if (world.rank() != 0) return;
+      require_earlier_scores(settings.out);
       RankBoard::create(ranks_path, world.size());
       ranks_file.emplace(ranks_path);
     });

@@ -42,6 +42,39 @@ TEST(Outputs, ANameOf255BytesIsWritten) {
   EXPECT_TRUE(std::filesystem::exists(folder / name));
 }
 
+TEST(Outputs, ScoreReplacesItsEarlierResultAndNoOtherFile) {
+  const TemporaryFolder folder;
+  folder.write("a.lines", "one\ntwo\n");
+  folder.write("empty", "");
+  ASSERT_EQ(shell(folder, "@causeway import a.lines --out data.h5 && @causeway import a.lines --out other.h5").exit, 0);
+  const Outcome trained = shell(folder,
+                                "@causeway train --data data.h5 --run run --layers attention --width 8 --heads 2 "
+                                "--pack-tokens 16 --steps 1 --checkpoint-every 1");
+  ASSERT_EQ(trained.exit, 0) << trained.err;
+  const std::string score = "@causeway score --checkpoint run --data data.h5 --out ";
+  for (const char* name : {"a.lines", "other.h5"}) {
+    const std::string bytes = testing::bytes_of(folder / name);
+    const std::size_t files = folder.count();
+    const Outcome outcome = shell(folder, score + name);
+    EXPECT_EQ(outcome.exit, 2) << outcome.err;
+    EXPECT_NE(outcome.err.find(std::string(name) + ": exists and is not an earlier result"), std::string::npos)
+        << outcome.err;
+    EXPECT_EQ(testing::bytes_of(folder / name), bytes);
+    EXPECT_EQ(folder.count(), files);
+  }
+  for (const char* name : {"scores.h5", "scores.h5", "empty"}) EXPECT_EQ(shell(folder, score + name).exit, 0) << name;
+}
+
+TEST(Outputs, SplitPrintsALineForAFileWithALineEndInItsName) {
+  const TemporaryFolder folder;
+  folder.write("a.lines", "one\ntwo\n");
+  const Outcome outcome = shell(folder,
+                                "@causeway import a.lines --out data.h5 && "
+                                "@causeway split data.h5 --train 't\n.h5' --valid v.h5");
+  EXPECT_EQ(outcome.exit, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("t\\x0a.h5\nvalid"), std::string::npos) << outcome.out;
+}
+
 TEST(Outputs, DamagedNamesEndScoreAndSplitWith65AndWithoutAFile) {
   const TemporaryFolder folder;
   folder.write("a.fa", ">first_name\nACGT\n>last_name\nTTGACA\n");

@@ -251,6 +251,7 @@ const std::vector<Fault>& faults() {
       {"TokenImmense", "a.tokens", std::string(500, '9') + "\n", "a.tokens:1: found token 999"},
       {"TokenNegative", "a.tokens", "-1\n", "a.tokens:1: found '-'"},
       {"NotCompressed", "a.fa.gz", ">a\nACGT\n", "is not gzip"},
+      {"CompressedNothing", "a.fa.gz", "", "a.fa.gz: is empty, but its name ends with .gz"},
       {"UnknownEnding", "a.xyz", ">a\nACGT\n", "the format is not clear from its name"},
   };
   return table;
