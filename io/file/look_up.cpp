@@ -1,5 +1,6 @@
 #include "io/file/look_up.hpp"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -50,6 +51,13 @@ fs::file_type require_file(const std::string& path) {
 
 void require_readable_folder(const std::string& path) {
   posix_check(::access(path.c_str(), R_OK | X_OK), path, "read the folder");
+}
+
+void require_readable_if_there(const std::string& path) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (file < 0 && means_missing(errno)) return;
+  posix_check(file, path, "open");
+  ::close(file);
 }
 
 }  // namespace causeway

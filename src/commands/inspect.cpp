@@ -155,6 +155,8 @@ std::string describe_dataset(const std::string& path, bool verify) {
 /// Describes a checkpoint; or a run and its latest checkpoint, with `verify` one line for each of its checkpoints.
 void print_folder(const std::string& path, bool verify) {
   const std::filesystem::path folder = path;
+  for (const char* file : {"metrics.jsonl", "attempts.jsonl", "environment.json", "exit.json"})
+    require_readable_if_there((std::filesystem::path(path) / file).string());
   const bool checkpoints = !published_steps(path).empty(), run = is_run(path);
   if (run) print_answer(run_summary(path));
   if (run && !checkpoints) return;

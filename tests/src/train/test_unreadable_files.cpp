@@ -184,5 +184,18 @@ TEST(UnreadableFiles, PermissionBitsAreAnIoError) {
   EXPECT_EQ(published_steps(folder / "run"), (std::vector<std::int64_t>{4, 2}));
 }
 
+TEST(UnreadableFiles, InspectLeavesNoneOfARunOutWithoutAWord) {
+  const TemporaryFolder folder;
+  make_run(folder);
+  for (const std::string name : {"metrics.jsonl", "attempts.jsonl", "environment.json", "exit.json"}) {
+    const Outcome outcome = shell(folder, failing("open:run/" + name + ":5", "@causeway inspect run"));
+    EXPECT_EQ(outcome.exit, 74) << name << outcome.out << outcome.err;
+    EXPECT_NE(outcome.err.find("run/" + name + ": cannot open"), std::string::npos) << outcome.err;
+    EXPECT_EQ(outcome.out, "");
+  }
+  fs::remove(folder / "run/exit.json");
+  EXPECT_EQ(shell(folder, "@causeway inspect run").exit, 0);
+}
+
 }  // namespace
 }  // namespace causeway::test
