@@ -160,7 +160,10 @@ ExitCode execute(const WatchSettings& settings) {
   require(!settings.run.empty(), "no run given: expected its directory");
   require(settings.interval >= 0.05 && settings.interval <= 3600, "--interval is {}, expected 0.05 to 3600",
           settings.interval);
-  const bool there = kind_of(settings.run) == std::filesystem::file_type::directory;
+  const std::filesystem::file_type kind = kind_of(settings.run);
+  const bool there = kind == std::filesystem::file_type::directory;
+  require(there || kind == std::filesystem::file_type::not_found,
+          "{}: is a file, expected the folder of a run or of several; causeway inspect shows a file", settings.run);
   require(there || (settings.follow && !settings.once), "{}: {}{}", settings.run, why_missing(settings.run, "folder"),
           settings.once ? "" : "; --follow waits for it");
   if (there) require_readable_folder(settings.run);

@@ -107,6 +107,8 @@ TEST(Remedy, WhatIsGivenInsteadOfADatasetOrACheckpointSaysWhatToDo) {
       {"split corpus.jsonl --train a.h5 --valid b.h5", "causeway import corpus.jsonl --out corpus.h5"},
       {"pack --data corpus.txt", "causeway import corpus.txt --out corpus.h5"},
       {"inspect ids.npy", "causeway import"},
+      {"watch d.h5", "d.h5: is a file, expected the folder of a run"},
+      {"watch d.h5 --follow", "d.h5: is a file, expected the folder of a run"},
       {"train --data train.bin --run x " + small, "causeway import"},
       {"train --data plain --run x " + small, "causeway import plain --format FORMAT"},
       {"train --data r --run x " + small, "r: is the folder of a run or a checkpoint, expected a dataset"},
