@@ -69,7 +69,10 @@ struct Cells {
 };
 
 Cells cells_of(const ListedRun& run, double now, const Look& look) {
-  constexpr std::size_t longest_name = 40, longest_reason = 200;
+  // In a small window long names leave room for the other columns.
+  constexpr int other_columns = 50;
+  const auto longest_name = static_cast<std::size_t>(std::clamp(look.width - other_columns, 12, 40));
+  constexpr std::size_t longest_reason = 200;
   const History& history = run.state.history;
   Cells cells{.name = printable(run.name.substr(0, longest_name), look.unicode),
               .state = state_of(run.state, now),

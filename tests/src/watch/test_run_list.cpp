@@ -84,6 +84,16 @@ TEST(RunList, FitsTheWindowAndShowsWhatChangedLast) {
   EXPECT_EQ(lines[5], "and 297 more, which changed earlier");
 }
 
+TEST(RunList, ALongNameLeavesRoomForTheOtherColumns) {
+  ListedRun run = run_at(std::string(255, 'x'), 12, 3);
+  run.state.setup.steps = 100;
+  for (const int width : {62, 80, 120}) {
+    const std::string all = joined(build_run_list("runs", std::vector{run}, now, {.width = width, .height = 9}));
+    for (const char* text : {"running", "12 of 100", "1.3863", "3 s ago"})
+      EXPECT_NE(all.find(text), std::string::npos) << width << all;
+  }
+}
+
 TEST(RunList, HostileNamesAndReasonsArePrintable) {
   ListedRun run = run_at("a\033[2Jb\n\xff" + std::string(10'000, 'x'), 1, 1);
   run.state.end = RunEnd{.code = 1, .reason = "\033]0;owned\a" + std::string(10'000, '\b')};
