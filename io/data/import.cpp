@@ -65,7 +65,7 @@ struct Input {
 
 std::vector<Input> check_inputs(const ImportOptions& options) {
   require(!options.files.empty(), "no input file, expected at least one");
-  require(!options.out.empty(), "no output file, expected a name for the dataset");
+  require(!options.out.empty(), "no output file, expected --out with a name for the dataset");
   std::error_code ignored;
   std::vector<Input> inputs;
   for (const std::string& path : options.files) {

@@ -136,7 +136,7 @@ TEST(CommandLineInterface, DataCommandsAnswerAndRefuse) {
       {"inspect data.h5", 0, "lengths       0 to 10, mean 3.8, median 3", ""},
       {"inspect data.h5", 0, "first names   one, two, three, 4", ""},
       {"inspect data.h5", 0, "G 33.33 %, A 26.67 %, C 26.67 %", ""},
-      {"import a.fa", 2, "", "no output file"},
+      {"import a.fa", 2, "", "no output file, expected --out"},
       {"import --out x.h5", 2, "", "no input file"},
       {"import bad.fa --out x.h5", 2, "", "bad.fa:2: found byte 0x07 in a sequence"},
       {"import odd.h5 --out x.h5", 2, "", "odd.h5: the format is not clear from its name"},
