@@ -21,7 +21,7 @@ std::string why_missing(const std::string& path, const char* what = "file");
 std::filesystem::file_type require_file(const std::string& path);
 /// Throws Error(io) for a folder whose files may not be listed or opened.
 void require_readable_folder(const std::string& path);
-/// Throws Error(io) for a file that is there and cannot be opened for reading, so that nobody takes it for a missing one.
+/// Throws Error(io) for a file that is there and cannot be opened for reading: it must not count as missing.
 void require_readable_if_there(const std::string& path);
 
 }  // namespace causeway
