@@ -93,6 +93,8 @@ void check_cursor(const hdf5::Object& state, const TrainingState& run) {
   // Every pack has at least one token.
   require(run.cursor >= 0 && run.cursor <= run.tokens_seen, "{}: cursor is {}, expected 0 to {}, the tokens seen",
           state.where(), run.cursor, run.tokens_seen);
+  require(run.cursor >= run.step, "{}: cursor is {}, expected at least {}, a pack in each step", state.where(),
+          run.cursor, run.step);
   if (state.has_attribute("most_packs_a_step")) {
     const double most = static_cast<double>(run.step) * static_cast<double>(run.most_packs_a_step);
     require(run.most_packs_a_step >= 1 && static_cast<double>(run.cursor) <= most,

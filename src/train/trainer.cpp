@@ -58,7 +58,10 @@ ExitCode Trainer::run() {
 
 ExitCode Trainer::train() {
   log_.paragraph(plan() + "\n");
-  if (step_ < settings_.steps) agree_on_signals_before_first_step();
+  if (step_ < settings_.steps)
+    agree_on_signals_before_first_step();
+  else
+    log_.info("all {} steps are done already; a larger --steps continues", grouped(settings_.steps));
   const bool evaluates = !valid_.datasets.empty();
   if (evaluates && step_ == 0) evaluate_before_training();
   const WallClock since_start;

@@ -176,6 +176,7 @@ TEST(Checkpointing, InvalidCheckpointsAreSkipped) {
       {"run/step-9/manifest.json: is missing", [&] { fs::create_directory(folder / "run/step-9"); }},
       {"step is 3, expected 4", [&] { forge_state(folder / "run/step-4", "step", 3); }},
       {"cursor is -1", [&] { forge_state(folder / "run/step-4", "cursor", -1); }},
+      {"cursor is 3, expected at least 4", [&] { forge_state(folder / "run/step-4", "cursor", 3); }},
       {"cursor is 4611686018427387904", [&] { forge_state(folder / "run/step-4", "cursor", std::int64_t{1} << 62); }},
       {"cursor is 1000000000, expected at most 4, 1 packs in each of 4 steps",
        [&] {
@@ -193,6 +194,15 @@ TEST(Checkpointing, InvalidCheckpointsAreSkipped) {
     EXPECT_NE(outcome.err.find(said), std::string::npos) << outcome.err;
     EXPECT_EQ(bytes_of(folder / "run/metrics.jsonl").find("\"step\":9"), std::string::npos);
   }
+}
+
+TEST(Checkpointing, AResumedRunWithoutAStepLeftSaysSo) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "data.h5");
+  ASSERT_EQ(shell(folder, train + "--steps 2 --run run").exit, 0);
+  const Outcome again = shell(folder, train + "--steps 2 --run run --resume auto");
+  EXPECT_EQ(again.exit, 0);
+  EXPECT_NE(again.err.find("all 2 steps are done already"), std::string::npos) << again.err;
 }
 
 TEST(Checkpointing, DamagedOnesDoNotCountAmongThoseKept) {
