@@ -118,10 +118,10 @@ std::string machine_text(const Machine& machine, int ranks) {
 
 std::string choice_text(const StrategyChoice& choice) {
   std::string text =
-      fmt::format("{}: {} ({})\n  {:<22}{:>16}{:>10}{:>15}{:>12}{:>12}", choice.op, choice.strategy, choice.why,
+      fmt::format("{}: {} ({})\n  {:<22} {:>15} {:>9} {:>15} {:>15} {:>15}", choice.op, choice.strategy, choice.why,
                   "strategy", "bytes sent", "messages", "computing ms", "sending ms", "total ms");
   for (const Estimate& row : choice.rows)
-    text += fmt::format("\n{} {:<22}{:>16}{:>10}{:>15}{:>12}{:>12}", row.strategy == choice.strategy ? '*' : ' ',
+    text += fmt::format("\n{} {:<22} {:>15} {:>9} {:>15} {:>15} {:>15}", row.strategy == choice.strategy ? '*' : ' ',
                         row.strategy, row.bytes_sent, row.messages, milliseconds(row.computing_s),
                         milliseconds(row.communicating_s), milliseconds(row.seconds));
   return text;
