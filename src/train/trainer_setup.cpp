@@ -46,8 +46,11 @@ Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicat
       model_(model_to_train(settings_, start_, runtime_.mesh.world)) {
   inject_nan(faults_, rank_progress_, model_);
   const std::int64_t vocabulary = model_.options().shape.vocabulary;
-  data_ = open_on_all(settings_.data, vocabulary, settings_, runtime_.mesh.world);
-  valid_ = open_on_all(settings_.valid_data, vocabulary, settings_, runtime_.mesh.world);
+  {
+    const SystemCalls reading(*rank_progress_);
+    data_ = open_on_all(settings_.data, vocabulary, settings_, runtime_.mesh.world);
+    valid_ = open_on_all(settings_.valid_data, vocabulary, settings_, runtime_.mesh.world);
+  }
   collectively(runtime_.mesh.world, [&] {
     data_.refuse_too_large_packs(settings_.pack_tokens);
     if (runtime_.mesh.world.rank() == 0) data_.refuse_without_labels(packing_of(settings_), [&] { hear_signals(); });

@@ -54,6 +54,15 @@ TEST(SlowFiles, ASlowStartAndASlowResultEndNoJob) {
   EXPECT_EQ(outcome.exit, 0) << outcome.err;
 }
 
+TEST(SlowFiles, DataThatOpenSlowlyEndNoRun) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "data.h5");
+  std::string command = train;  // on one rank: every rank opens the file several times
+  command.replace(command.find("--ranks 2"), 9, "--ranks 1");
+  const Outcome outcome = shell(folder, slow("open:data.h5:0:1300", command));
+  EXPECT_EQ(outcome.exit, 0) << outcome.err;
+}
+
 TEST(SlowFiles, ACallThatNeverReturnsIsFound) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5");
