@@ -93,13 +93,14 @@ const Command& find_command(std::string_view word) {
   fail(ExitCode::usage, "unknown command '{}'{}; see 'causeway --help'", word, command_hint(word, names));
 }
 
+const std::string help_option = "--help";
+
 /// `causeway help` and `causeway help COMMAND`.
 ExitCode help(std::span<const std::string> words) {
   require(words.size() <= 1, "help takes one command, found {}", words.size());
   if (words.empty() || words.front() == "help") return answer(overview());
   const Command& command = find_command(words.front());
-  const std::string option = "--help";
-  return command.run(command.name, std::span(&option, 1));
+  return command.run(command.name, std::span(&help_option, 1));
 }
 
 ExitCode completion(std::span<const std::string> words) {
@@ -115,11 +116,12 @@ ExitCode run_program(std::span<const std::string> arguments) {
   const std::span<const std::string> rest = arguments.subspan(1);
   if (word == "--help" || word == "-h") return answer(overview());
   if (word == "help") return help(rest);
-  if (word == "--version") return answer(version());
+  if (word == "--version" || word == "version") return answer(version());
   if (word == "--man") return answer(manual());
   if (word == "--completion") return completion(rest);
   const Command& command = find_command(word);
-  return command.run(command.name, rest);
+  const bool asks_for_help = rest.size() == 1 && rest.front() == "-h";
+  return command.run(command.name, asks_for_help ? std::span(&help_option, 1) : rest);
 }
 
 }  // namespace causeway

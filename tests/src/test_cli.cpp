@@ -56,6 +56,8 @@ TEST(CommandLineInterface, AnswersAndRefusalsHaveTheirExitCodes) {
   folder.write("bad.ini", "layuot = zigzag\n");
   const Row table[] = {
       {"--help", 0, "Exit codes", ""},
+      {"train -h", 0, "--pack-tokens", ""},
+      {"version", 0, "causeway", ""},
       {"-h", 0, "Commands:", ""},
       {"--version", 0, "causeway ", ""},
       {"--man", 0, ".TH CAUSEWAY", ""},
