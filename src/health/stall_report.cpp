@@ -82,6 +82,13 @@ double idle_s(const std::vector<std::optional<RankLine>>& lines, double now, dou
   return least;
 }
 
+bool has_lost_rank(const std::vector<std::optional<RankLine>>& lines, double now, double limit_s) {
+  constexpr double several_lines_s = 5;
+  return std::ranges::any_of(lines, [&](const std::optional<RankLine>& line) {
+    return line && age(*line, now) > std::max(limit_s, several_lines_s);
+  });
+}
+
 StallReport describe_stall(const std::vector<std::optional<RankLine>>& lines, double now, double limit_s,
                            double patience_s) {
   constexpr const char* inside = ", inside the system (fsync, write, rename or removal)";

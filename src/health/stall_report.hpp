@@ -22,6 +22,10 @@ double idle_s(const RankProgress::Snapshot& progress, double patience_s = 0);
 /// lines.
 double idle_s(const std::vector<std::optional<RankLine>>& lines, double now, double patience_s = 0);
 
+/// Whether a rank has written no line for so long that it was stopped or is gone: longer than `limit_s`, and than five
+/// of its lines would take. Then no rank has patience: those that seem to be inside the system may wait for this one.
+bool has_lost_rank(const std::vector<std::optional<RankLine>>& lines, double now, double limit_s);
+
 /// The watchdog's report on ranks that make no progress.
 struct StallReport {
   std::string reason;              ///< one line: for how long, and the rank that is the most likely cause

@@ -43,6 +43,7 @@ const Row rows[] = {
     {"HangInBackward", "hang:step=5,rank=2,phase=backward", 76, "is furthest behind, at step 5, backward", {"step-2"}},
     {"HangInTheWritingThread", "hang:step=4,rank=1,phase=shard", 76, "rank 1 (", {"step-2"}},
     {"StopInEvaluation", "stop:step=3,phase=evaluate", 76, "has been stopped, or is gone", {}},
+    {"StopWhileWriting", "stop:step=4,rank=0,phase=index", 76, "has been stopped, or is gone", {"step-2"}},
     {"DiskFull", "enospc:step=4,rank=1", 74, "shard-00001.h5", {"step-2"}},
     {"FlippedBit",
      "bit_flip:step=4,rank=1 --inject-fault kill:step=6,phase=copy",

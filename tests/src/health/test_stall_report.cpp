@@ -60,6 +60,10 @@ TEST(StallReport, AThreadInsideTheSystemMayTakeLonger) {
   RankLine stopped = writer;  // inside the system when it was stopped
   stopped.written_at = now - 60;
   EXPECT_DOUBLE_EQ(idle_s({stopped, line(1, 9, 80)}, now, 100), 60);
+  // A rank that waits for one that was stopped seems to be inside the system for ever.
+  EXPECT_TRUE(has_lost_rank({stopped, line(1, 9, 80)}, now, 20));
+  EXPECT_FALSE(has_lost_rank({stopped, line(1, 9, 80)}, now, 100)) << "not longer than the limit";
+  EXPECT_FALSE(has_lost_rank({writer, line(1, 9, 80)}, now, 0.1)) << "a line that is late";
   EXPECT_EQ(describe_stall({writer, line(1, 9, 140)}, now, 20, 100).reason,
             "no progress for 120 s; rank 0 (node) is stuck writing its checkpoint: publish, inside the system (fsync, "
             "write, rename or removal)");

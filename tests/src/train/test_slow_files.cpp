@@ -63,6 +63,26 @@ TEST(SlowFiles, DataThatOpenSlowlyEndNoRun) {
   EXPECT_EQ(outcome.exit, 0) << outcome.err;
 }
 
+/// Rank 0 is stopped while it writes its line of metrics, for which the other rank waits: that rank must not be taken
+/// for one that is inside the system itself.
+TEST(SlowFiles, ARankThatIsStoppedWhileOthersWaitForItsFilesIsFound) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "data.h5");
+  const std::string command =
+      "@mpirun -n 2 " + slow("open:metrics.jsonl:0:1000",
+                             "@causeway train --data data.h5 --model mamba-tiny --width 8 --state 4 --pack-tokens 64 "
+                             "--steps 50 --run run --watchdog 2");
+  const std::string script = folder.write(
+      "script", expanded(command) +
+                    " & pid=$!\n"
+                    "until grep -qs '.step.:2,' run/metrics.jsonl; do kill -0 $pid || break; sleep 0.05; done\n"
+                    "sleep 0.3\nkill -STOP $(pgrep -P $pid | sed -n 1p)\nwait $pid\n");
+  const Outcome outcome = shell(folder, "sh " + script);
+  EXPECT_EQ(outcome.exit, 76) << outcome.err;
+  EXPECT_NE(outcome.err.find("rank 0"), std::string::npos) << outcome.err;
+  EXPECT_NE(outcome.err.find("has been stopped, or is gone"), std::string::npos) << outcome.err;
+}
+
 TEST(SlowFiles, ACallThatNeverReturnsIsFound) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5");
