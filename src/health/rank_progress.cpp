@@ -56,6 +56,8 @@ void RankProgress::record_writing(CheckpointStage stage, const std::string& path
     writing_ = stage;
     writing_in_system_ = false;
     last_writing_heartbeat_ = Clock::now();
+    // The training thread may have waited for the writing thread: that time is over.
+    if (stage == CheckpointStage::hashed || stage == CheckpointStage::idle) last_heartbeat_ = last_writing_heartbeat_;
     step = writing_step_;
   }
   if (observer_) observer_({.step = step, .at = stage, .path = path});

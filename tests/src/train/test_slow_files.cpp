@@ -22,7 +22,7 @@ void write_dataset(const std::string& path) {
 
 const std::string train =
     "@causeway train --data data.h5 --model mamba-tiny --width 8 --state 4 --pack-tokens 64 --steps 2 --run run "
-    "--transport local --ranks 2 --watchdog 1 ";
+    "--transport local --ranks 2 --watchdog 2 ";
 
 std::string slow(const std::string& rules, const std::string& command) {
   return fmt::format("env LD_PRELOAD='{}' CAUSEWAY_TEST_CALLS='{}' {}", CAUSEWAY_TEST_FAILING_CALLS, rules, command);
@@ -32,24 +32,24 @@ TEST(SlowFiles, ASlowFlushOfACheckpointEndsNoRun) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5");
   // A shard, while the other rank waits for this one; then the index, which rank 0 writes.
-  const Outcome outcome = shell(folder, slow("fsync:shard-00001:0:2000,fsync:index.h5:0:2000", train));
+  const Outcome outcome = shell(folder, slow("fsync:shard-00001:0:3500,fsync:index.h5:0:3500", train));
   EXPECT_EQ(outcome.exit, 0) << outcome.err;
 }
 
 TEST(SlowFiles, ASlowRemovalOfAnOldCheckpointEndsNoRun) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5");
-  const Outcome outcome = shell(folder, slow("remove:index.h5:0:2500", train + "--checkpoint-every 1 --keep-last 1 "));
+  const Outcome outcome = shell(folder, slow("remove:index.h5:0:3500", train + "--checkpoint-every 1 --keep-last 1 "));
   EXPECT_EQ(outcome.exit, 0) << outcome.err;
 }
 
 TEST(SlowFiles, ASlowStartAndASlowResultEndNoJob) {
   const TemporaryFolder folder;
   write_dataset(folder / "data.h5");
-  ASSERT_EQ(shell(folder, slow("fsync:config.ini:0:2500", train)).exit, 0);
+  ASSERT_EQ(shell(folder, slow("fsync:config.ini:0:3500", train)).exit, 0);
   const Outcome outcome =
-      shell(folder, slow("fsync:scores.h5.tmp:0:2500",
-                         "@causeway score --transport local --ranks 2 --watchdog 1 --checkpoint run "
+      shell(folder, slow("fsync:scores.h5.tmp:0:3500",
+                         "@causeway score --transport local --ranks 2 --watchdog 2 --checkpoint run "
                          "--data data.h5 --out scores.h5"));
   EXPECT_EQ(outcome.exit, 0) << outcome.err;
 }
@@ -59,7 +59,7 @@ TEST(SlowFiles, DataThatOpenSlowlyEndNoRun) {
   write_dataset(folder / "data.h5");
   std::string command = train;  // on one rank: every rank opens the file several times
   command.replace(command.find("--ranks 2"), 9, "--ranks 1");
-  const Outcome outcome = shell(folder, slow("open:data.h5:0:1300", command));
+  const Outcome outcome = shell(folder, slow("open:data.h5:0:600", command));
   EXPECT_EQ(outcome.exit, 0) << outcome.err;
 }
 
