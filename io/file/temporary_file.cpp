@@ -38,7 +38,7 @@ std::array<std::atomic<const char*>, 64> registered;
 static_assert(std::atomic<const char*>::is_always_lock_free);
 
 /// Returns the path's slot; -1 if none is free: that file is left to the next writer.
-int enter(const std::string& path) {
+int add_to_list(const std::string& path) {
   const char* const text = ::strdup(path.c_str());
   for (std::size_t slot = 0; slot < registered.size(); ++slot) {
     const char* empty = nullptr;
@@ -48,7 +48,7 @@ int enter(const std::string& path) {
   return -1;
 }
 
-void strike_out(int slot) {
+void remove_from_list(int slot) {
   if (slot >= 0) std::free(const_cast<char*>(registered[static_cast<std::size_t>(slot)].exchange(nullptr)));
 }
 
@@ -197,11 +197,11 @@ TemporaryFile::TemporaryFile(const std::string& target) {
                         fmt::format("{}{}-{}-{:08x}-{:x}-{}", mark, host_word(), ::getpid(),
                                     process_space().value_or(0), start, attempt),
                         longest_suffix);
-    slot_ = enter(path_);
+    slot_ = add_to_list(path_);
     const Descriptor file(::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
     if (file) return;
     const int error = errno;
-    strike_out(slot_);
+    remove_from_list(slot_);
     errno = error;
     if (error != EEXIST || attempt == 1000) posix_check(-1, target, "create");
   }
@@ -210,7 +210,7 @@ TemporaryFile::TemporaryFile(const std::string& target) {
 TemporaryFile::~TemporaryFile() {
   if (path_.empty()) return;
   ::unlink(path_.c_str());
-  strike_out(slot_);
+  remove_from_list(slot_);
 }
 
 void TemporaryFile::rename_to(const std::string& target, bool replace) {
@@ -224,7 +224,7 @@ void TemporaryFile::rename_to(const std::string& target, bool replace) {
     if (result < 0 && (errno == EINVAL || errno == ENOSYS)) result = ::rename(path_.c_str(), target.c_str());
   }
   posix_check(result, target, "rename the finished file to it");
-  strike_out(slot_);
+  remove_from_list(slot_);
   path_.clear();
 }
 

@@ -117,8 +117,7 @@ OptionGroup launch_group(LaunchOptions& options) {
         &options.transport,
         "",
         "how ranks communicate: as processes of mpirun or srun (mpi), or as threads of this process (local); auto: mpi "
-        "if "
-        "one of these started the program",
+        "if one of these started the program",
         {"auto", "mpi", "local"}},
        {"ranks", &options.ranks, "N", "number of ranks of the local transport; with mpirun or srun give it there"}}};
 }

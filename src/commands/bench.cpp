@@ -47,8 +47,7 @@ constexpr Topic topics[] = {
      run_operators},
     {"strategies",
      "every operator with every strategy, over ranks: milliseconds, the seconds of communication that computation "
-     "waits "
-     "for (exposed) and does not wait for (hidden), bytes and messages, each of the rank with the most",
+     "waits for (exposed) and does not wait for (hidden), bytes and messages, each of the rank with the most",
      run_strategies},
     {"checkpoint",
      "a checkpoint of --megabytes of training state, over ranks, written below --folder: how long training waits for "
@@ -67,12 +66,10 @@ CommandLine declare(BenchSettings& settings) {
       .usage = "[TOPIC] [options]",
       .description = fmt::format(
           "Measures this machine. operators: first the ceilings, that is the rates that the device reaches when it "
-          "only "
-          "copies, only multiplies matrices, or only computes exponentials. Then for each operator: median "
+          "only copies, only multiplies matrices, or only computes exponentials. Then for each operator: median "
           "milliseconds, GB/s over the bytes that must be read or written at least once, and the fraction of its "
           "ceiling (the one under which it would take longest). Caches are emptied before every run. On a GPU the "
-          "sizes "
-          "are those of a large model; on the CPU tokens are divided by {} and channels by {}.\n\nTopics:{}",
+          "sizes are those of a large model; on the CPU tokens are divided by {} and channels by {}.\n\nTopics:{}",
           cpu_token_divisor, cpu_channel_divisor, summaries),
       .groups = {{"Measurement",
                   {{"topic", &settings.topic, "TOPIC", "what to measure", names, true},

@@ -116,8 +116,7 @@ CommandLine declare(TrainSettings& settings) {
           "The run directory receives README.txt, which explains the other files: config.ini, environment.json, "
           "metrics.jsonl, ranks.txt, attempts.jsonl, checkpoints (step-N/), latest, exit.json and lock. On the signals "
           "TERM, USR1 and USR2, and on the first Ctrl-C, the run writes a checkpoint after the current step, prints "
-          "the "
-          "command that resumes it, and ends with exit code 75; --resume auto then continues it bit for bit.",
+          "the command that resumes it, and ends with exit code 75; --resume auto then continues it bit for bit.",
       .groups = {data_group(settings), std::move(model), training_group(settings), checkpoint_group(settings),
                  fault_group(settings.faults), std::move(compute), launch_group(settings.launch)},
       .examples =

@@ -11,9 +11,7 @@ namespace {
 
 double age(const RankLine& line, double now) { return std::max(0.0, now - line.written_at); }
 
-double beyond(double idle, bool in_system, double patience_s) {
-  return in_system ? std::max(0.0, idle - patience_s) : idle;
-}
+double beyond(double idle, bool in_system, double extra_s) { return in_system ? std::max(0.0, idle - extra_s) : idle; }
 
 /// A rank writes its line every second; a shared file system may show it later.
 bool is_silent(const RankLine& line, double now, double limit_s) {
@@ -63,21 +61,21 @@ bool is_writing(const RankProgress::Snapshot& progress) {
   return progress.writing != idle && progress.writing != copy && progress.writing != hashed;
 }
 
-double idle_s(const RankProgress::Snapshot& progress, double patience_s) {
-  return is_writing(progress) ? beyond(progress.writing_idle_s, progress.writing_in_system, patience_s)
-                              : beyond(progress.idle_s, progress.in_system, patience_s);
+double idle_s(const RankProgress::Snapshot& progress, double extra_s) {
+  return is_writing(progress) ? beyond(progress.writing_idle_s, progress.writing_in_system, extra_s)
+                              : beyond(progress.idle_s, progress.in_system, extra_s);
 }
 
-double idle_s(const std::vector<std::optional<RankLine>>& lines, double now, double patience_s) {
+double idle_s(const std::vector<std::optional<RankLine>>& lines, double now, double extra_s) {
   double least = std::numeric_limits<double>::infinity();
   for (const std::optional<RankLine>& line : lines) {
     if (!line) continue;
     const RankProgress::Snapshot& progress = line->progress;
     // After its last line nothing is known of a rank, not even that it is still inside the system: that time counts.
     const double since = age(*line, now);
-    least = std::min(least, beyond(progress.idle_s, progress.in_system, patience_s) + since);
+    least = std::min(least, beyond(progress.idle_s, progress.in_system, extra_s) + since);
     if (is_writing(progress))
-      least = std::min(least, beyond(progress.writing_idle_s, progress.writing_in_system, patience_s) + since);
+      least = std::min(least, beyond(progress.writing_idle_s, progress.writing_in_system, extra_s) + since);
   }
   return least;
 }
@@ -90,16 +88,17 @@ bool has_lost_rank(const std::vector<std::optional<RankLine>>& lines, double now
 }
 
 StallReport describe_stall(const std::vector<std::optional<RankLine>>& lines, double now, double limit_s,
-                           double patience_s) {
+                           double extra_s) {
   constexpr const char* inside = ", inside the system (fsync, write, rename or removal)";
   StallReport stall;
   for (std::size_t rank = 0; rank < lines.size(); ++rank)
     stall.ranks.push_back(lines[rank] ? rank_text(*lines[rank], now, limit_s)
                                       : fmt::format("rank {}: has not reported yet", rank));
   const RankLine* const cause = likely_cause(lines, now, limit_s);
-  const bool in_system =
-      cause != nullptr && (is_writing(cause->progress) ? cause->progress.writing_in_system : cause->progress.in_system);
-  stall.reason = fmt::format("no progress for {:.0f} s", limit_s + (in_system ? patience_s : 0));
+  // After the last line of a silent rank all time counts, also if it was inside the system then.
+  const bool in_system = cause != nullptr && !is_silent(*cause, now, limit_s) &&
+                         (is_writing(cause->progress) ? cause->progress.writing_in_system : cause->progress.in_system);
+  stall.reason = fmt::format("no progress for {:.0f} s", limit_s + (in_system ? extra_s : 0));
   if (cause == nullptr) return stall;
   const std::string who = fmt::format("rank {} ({})", cause->rank, cause->host);
   const RankPosition& position = cause->progress.position;

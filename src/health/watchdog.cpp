@@ -75,8 +75,8 @@ void Watchdog::watch(const std::stop_token& stop) {
       const auto own = [&] { return rank_progress_->snapshot(); };
       if (std::min(idle_s(own()), seconds_since(awake_since)) <= options_.limit_s) return false;
       const auto all = lines();
-      const double patience = patience_s(all);
-      return idle_s(own(), patience) > options_.limit_s && job_idle_s(all, patience) > options_.limit_s;
+      const double extra = extra_s(all);
+      return idle_s(own(), extra) > options_.limit_s && job_idle_s(all, extra) > options_.limit_s;
     };
     if (options_.limit_s <= 0 || !is_stalled()) continue;
     // Ranks wait for different times, so that the first one that still runs reports for all.
@@ -129,14 +129,14 @@ std::vector<std::optional<RankLine>> Watchdog::lines() const {
 /// The idle time of the whole job: a rank may wait for another one that makes progress, for example one that reads a
 /// slow disk. While this rank's writing thread writes a checkpoint, only that thread counts: training continues in the
 /// meantime, so the other ranks' progress does not show whether it hangs.
-double Watchdog::job_idle_s(const std::vector<std::optional<RankLine>>& all, double patience_s) const {
+double Watchdog::job_idle_s(const std::vector<std::optional<RankLine>>& all, double extra_s) const {
   const RankProgress::Snapshot own = rank_progress_->snapshot();
-  if (is_writing(own)) return idle_s(own, patience_s);
-  return idle_s(all, seconds_since_1970(), patience_s);
+  if (is_writing(own)) return idle_s(own, extra_s);
+  return idle_s(all, seconds_since_1970(), extra_s);
 }
 
 /// How much longer than anything else a system call may take.
-double Watchdog::patience_s(const std::vector<std::optional<RankLine>>& all) const {
+double Watchdog::extra_s(const std::vector<std::optional<RankLine>>& all) const {
   if (has_lost_rank(all, seconds_since_1970(), options_.limit_s)) return 0;
   if (options_.system_s <= 0) return std::numeric_limits<double>::infinity();
   return std::max(0.0, options_.system_s - options_.limit_s);
@@ -157,7 +157,7 @@ void Watchdog::end_job(const std::stop_token& stop) {
       RankLine own = line();
       own.progress.position.phase = Phase::watchdog;
       write_line(own);
-      const StallReport stall = describe_stall(all, now, options_.limit_s, patience_s(all));
+      const StallReport stall = describe_stall(all, now, options_.limit_s, extra_s(all));
       std::string text = fmt::format("causeway: watchdog: {}\n", stall.reason);
       for (std::size_t rank = 0; rank < all.size(); ++rank)
         if (all[rank] || files()) text += fmt::format("  {}\n", stall.ranks[rank]);

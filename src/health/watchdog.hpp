@@ -48,8 +48,8 @@ class Watchdog {
   void write_line(const RankLine& line);
   std::optional<Files> files() const;
   std::vector<std::optional<RankLine>> lines() const;
-  double patience_s(const std::vector<std::optional<RankLine>>& all) const;
-  double job_idle_s(const std::vector<std::optional<RankLine>>& all, double patience_s) const;
+  double extra_s(const std::vector<std::optional<RankLine>>& all) const;
+  double job_idle_s(const std::vector<std::optional<RankLine>>& all, double extra_s) const;
   void end_job(const std::stop_token& stop);
 
   Options options_;

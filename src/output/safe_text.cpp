@@ -37,6 +37,10 @@ bool continues_a_character(char byte) { return (static_cast<unsigned char>(byte)
 
 }  // namespace
 
+int columns_of(std::string_view text) {
+  return static_cast<int>(std::ranges::count_if(text, [](char byte) { return !continues_a_character(byte); }));
+}
+
 Character first_character(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
   const std::size_t bytes = utf8_character_bytes(text);

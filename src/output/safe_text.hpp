@@ -19,6 +19,9 @@ Character first_character(std::string_view text);
 /// The number of bytes at the end of `text` that are the start of a character whose rest is still to come.
 std::size_t incomplete_bytes(std::string_view text);
 
+/// The number of columns of a UTF-8 text on a terminal, if every character takes one.
+int columns_of(std::string_view text);
+
 /// `text` as one line that is safe to print. Control characters (also those of U+0080 to U+009F), bytes that are not
 /// UTF-8, and invisible characters, such as those that change the direction of writing, become escapes: \x1b, \u202e.
 /// Of a text of more than `longest` bytes the middle is replaced by " … ": the end of a message often says what was

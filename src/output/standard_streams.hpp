@@ -19,7 +19,7 @@ void write_log(std::string_view text) noexcept;
 void write_error(std::string_view text);
 
 /// Writes the result of a command to standard output. Throws Error(io) with the system's reason where that fails. Where
-/// the reader of a pipe has gone, the error has no text and nothing is printed: `causeway inspect … | head -1` wants no
+/// the reader of a pipe has gone, the error has no text and nothing is printed: `causeway inspect … | head -1` needs no
 /// more.
 void write_result(std::string_view text);
 

@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <optional>
 
-#include "src/cli/log.hpp"
+#include "src/output/safe_text.hpp"
 #include "src/run/regular_file.hpp"
 
 namespace causeway {
@@ -16,17 +16,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The number of bytes of the UTF-8 character that `text` begins with, by its first byte.
-std::size_t bytes_of_first(std::string_view text) {
-  const auto lead = static_cast<unsigned char>(text.front());
-  const std::size_t bytes = lead < 0xc0 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-  return std::min(bytes, text.size());
-}
-
 /// Whether every character of `word` can be seen and pasted.
 bool visible(std::string_view word) {
   while (!word.empty()) {
-    const std::string_view character = word.substr(0, bytes_of_first(word));
+    const std::string_view character = word.substr(0, first_character(word).bytes);
     if (one_line(character) != character) return false;
     word.remove_prefix(character.size());
   }
@@ -37,7 +30,7 @@ bool visible(std::string_view word) {
 std::string escaped(std::string_view word) {
   std::string text;
   while (!word.empty()) {
-    const std::string_view character = word.substr(0, bytes_of_first(word));
+    const std::string_view character = word.substr(0, first_character(word).bytes);
     word.remove_prefix(character.size());
     if (one_line(character) != character)
       for (const char byte : character) text += fmt::format("\\{:03o}", static_cast<unsigned char>(byte));

@@ -10,18 +10,12 @@
 #include <string_view>
 
 #include "src/cli/number_format.hpp"
+#include "src/output/safe_text.hpp"
 
 namespace causeway {
 namespace {
 
 std::string bits_text(double nats) { return fmt::format("{:.3f} bits a token", nats / std::numbers::ln2); }
-
-/// The number of characters of a UTF-8 text.
-std::size_t characters_in(std::string_view text) {
-  std::size_t count = 0;
-  for (const char byte : text) count += (static_cast<unsigned char>(byte) & 0xc0) != 0x80;
-  return count;
-}
 
 }  // namespace
 
@@ -63,7 +57,7 @@ std::string progress_line(const StepProgress& progress, int columns) {
     for (const Item& item : items)
       if (!item.text.empty() && (item.left_out == 0 || item.left_out > turn))
         line += fmt::format("{}{}", line.empty() ? "" : "  ", item.text);
-    if (turn == 3 || columns == 0 || characters_in(line) <= static_cast<std::size_t>(columns)) return line;
+    if (turn == 3 || columns == 0 || columns_of(line) <= columns) return line;
   }
 }
 

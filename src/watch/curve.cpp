@@ -4,6 +4,8 @@
 #include <cmath>
 #include <optional>
 
+#include "src/output/safe_text.hpp"
+
 namespace causeway {
 namespace {
 

@@ -8,6 +8,7 @@
 
 #include "src/cli/exit_codes.hpp"
 #include "src/cli/number_format.hpp"
+#include "src/output/safe_text.hpp"
 #include "src/run/natural_order.hpp"
 #include "src/watch/curve.hpp"
 #include "src/watch/rank_rows.hpp"

@@ -7,6 +7,7 @@
 
 #include "kernels/core/integer.hpp"
 #include "src/cli/number_format.hpp"
+#include "src/output/safe_text.hpp"
 #include "src/watch/curve.hpp"
 
 namespace causeway {

@@ -11,6 +11,7 @@
 #include "kernels/core/error.hpp"
 #include "src/cli/exit_codes.hpp"
 #include "src/cli/number_format.hpp"
+#include "src/output/safe_text.hpp"
 #include "src/watch/rank_rows.hpp"
 
 namespace causeway {
@@ -47,7 +48,7 @@ State state_of(const RunState& run, double now) {
   const History& history = run.history;
   const double usual = history.steps > 0 ? history.step_s / static_cast<double>(history.steps) : 0;
   if (now - *last <= std::max(silent_after_s, 10 * usual)) return {"running", "", Style::good};
-  return {"failed", "no sign of life: killed, or its host is gone", Style::bad};
+  return {"failed", "no changes any more: killed, or host gone", Style::bad};
 }
 
 std::string step_text(const RunState& run) {

@@ -39,7 +39,7 @@ class RunListReader {
 
 /// The lines that `causeway watch RUNS` and `causeway inspect RUNS` print of the runs in `folder` at `now` (seconds
 /// since 1970): a line for each with its name, state (running, finished, stopped, failed), step, losses, the time of
-/// its last sign of life, and the reason of a failure. At most look.height lines: the runs that were active most
+/// its last change, and the reason of a failure. At most look.height lines: the runs that were active most
 /// recently are shown. A pure function.
 std::vector<std::string> build_run_list(const std::string& folder, std::span<const ListedRun> runs, double now,
                                         const Look& look);

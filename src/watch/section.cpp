@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "src/output/safe_text.hpp"
+
 namespace causeway {
 
 void Row::add(std::string_view text, Style style) {

@@ -51,11 +51,6 @@ std::string printable(std::string_view text, bool unicode) {
   return out;
 }
 
-int columns_of(std::string_view printable_text) {
-  return static_cast<int>(std::ranges::count_if(
-      printable_text, [](char byte) { return (static_cast<std::uint8_t>(byte) & 0xc0) != 0x80; }));
-}
-
 std::string render(const Line& line, const Look& look) {
   const auto blank = [](const Span& span) { return span.text.find_first_not_of(' ') == std::string::npos; };
   std::string out;

@@ -27,8 +27,6 @@ struct Look {
 /// punctuation, a block or a braille character, and of bytes that are not UTF-8. Every character of the result takes
 /// one column; none controls the terminal or changes the direction of writing.
 std::string printable(std::string_view text, bool unicode);
-/// Number of columns of printable text.
-int columns_of(std::string_view printable_text);
 
 /// One line, cut to the width. Contains escape sequences only for colours, and only where `look` asks for them.
 std::string render(const Line& line, const Look& look);

@@ -17,6 +17,10 @@ std::string expanded(std::string command) {
   return command;
 }
 
+std::string with_calls(const std::string& rules, const std::string& command) {
+  return fmt::format("env LD_PRELOAD='{}' CAUSEWAY_TEST_CALLS='{}' {}", CAUSEWAY_TEST_FAILING_CALLS, rules, command);
+}
+
 Outcome shell(const testing::TemporaryFolder& folder, const std::string& command) {
   const char* environment =
       "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 "

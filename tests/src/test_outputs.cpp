@@ -42,14 +42,15 @@ TEST(Outputs, ANameOf255BytesIsWritten) {
   EXPECT_TRUE(std::filesystem::exists(folder / name));
 }
 
+const std::string train =
+    "@causeway train --data data.h5 --run run --layers attention --width 8 --heads 2 --pack-tokens 16 --steps 1";
+
 TEST(Outputs, ScoreReplacesItsEarlierResultAndNoOtherFile) {
   const TemporaryFolder folder;
   folder.write("a.lines", "one\ntwo\n");
   folder.write("empty", "");
   ASSERT_EQ(shell(folder, "@causeway import a.lines --out data.h5 && @causeway import a.lines --out other.h5").exit, 0);
-  const Outcome trained = shell(folder,
-                                "@causeway train --data data.h5 --run run --layers attention --width 8 --heads 2 "
-                                "--pack-tokens 16 --steps 1 --checkpoint-every 1");
+  const Outcome trained = shell(folder, train);
   ASSERT_EQ(trained.exit, 0) << trained.err;
   const std::string score = "@causeway score --checkpoint run --data data.h5 --out ";
   for (const char* name : {"a.lines", "other.h5"}) {
@@ -79,9 +80,7 @@ TEST(Outputs, DamagedNamesEndScoreAndSplitWith65AndWithoutAFile) {
   const TemporaryFolder folder;
   folder.write("a.fa", ">first_name\nACGT\n>last_name\nTTGACA\n");
   ASSERT_EQ(shell(folder, "@causeway import a.fa --out data.h5").exit, 0);
-  const Outcome trained = shell(folder,
-                                "@causeway train --data data.h5 --run run --layers attention --width 8 --heads 2 "
-                                "--pack-tokens 16 --steps 1 --checkpoint-every 1");
+  const Outcome trained = shell(folder, train);
   ASSERT_EQ(trained.exit, 0) << trained.err;
   std::string bytes = testing::bytes_of(folder / "data.h5");
   bytes.replace(bytes.find("last_name"), 4, "lost");

@@ -60,6 +60,8 @@ TEST(StallReport, AThreadInsideTheSystemMayTakeLonger) {
   RankLine stopped = writer;  // inside the system when it was stopped
   stopped.written_at = now - 60;
   EXPECT_DOUBLE_EQ(idle_s({stopped, line(1, 9, 80)}, now, 100), 60);
+  EXPECT_EQ(describe_stall({stopped, line(1, 9, 80)}, now, 20, 100).reason,
+            "no progress for 20 s; rank 0 (node) has been stopped, or is gone");
   // A rank that waits for one that was stopped seems to be inside the system for ever.
   EXPECT_TRUE(has_lost_rank({stopped, line(1, 9, 80)}, now, 20));
   EXPECT_FALSE(has_lost_rank({stopped, line(1, 9, 80)}, now, 100)) << "not longer than the limit";

@@ -15,6 +15,7 @@
 #include "io/checkpoint/checkpoint_writer.hpp"
 #include "io/data/dataset.hpp"
 #include "tests/src/shell.hpp"
+#include "tests/src/small_dataset.hpp"
 #include "tests/support/ranks.hpp"
 
 namespace causeway::test {
@@ -24,15 +25,6 @@ namespace fs = std::filesystem;
 using testing::TemporaryFolder;
 
 const std::string train = "@causeway train --data data.h5 --pack-tokens 64 --transport local --ranks 2 ";
-
-void write_dataset(const std::string& path) {
-  DatasetWriter writer(path, 512, "test", false);
-  for (int d = 0; d < 20; ++d) {
-    writer.begin_document(fmt::format("document {}", d));
-    writer.append(std::vector<std::int32_t>(static_cast<std::size_t>(5 + d), 65 + d % 4), {});
-  }
-  writer.finish();
-}
 
 struct Values {
   std::vector<std::int64_t> shape;
@@ -102,7 +94,7 @@ std::string first_with(const Tensors& tensors, const std::string& prefix, const 
 class CheckpointTensors : public ::testing::Test {
  protected:
   void SetUp() override {
-    write_dataset(folder_ / "data.h5");
+    write_small_dataset(folder_ / "data.h5");
     const Outcome made = shell(folder_, train + "--steps 2 --run good --model mamba-tiny --width 8 --state 4");
     ASSERT_EQ(made.exit, 0) << made.err;
   }

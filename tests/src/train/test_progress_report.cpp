@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "src/output/safe_text.hpp"
 #include "src/watch/text.hpp"
 
 namespace causeway::test {

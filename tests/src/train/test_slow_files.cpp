@@ -5,61 +5,50 @@
 
 #include "io/data/dataset.hpp"
 #include "tests/src/shell.hpp"
+#include "tests/src/small_dataset.hpp"
 
 namespace causeway::test {
 namespace {
 
 using testing::TemporaryFolder;
 
-void write_dataset(const std::string& path) {
-  DatasetWriter writer(path, 512, "test", false);
-  for (int d = 0; d < 20; ++d) {
-    writer.begin_document(fmt::format("document {}", d));
-    writer.append(std::vector<std::int32_t>(static_cast<std::size_t>(5 + d), 65 + d % 4), {});
-  }
-  writer.finish();
-}
-
 const std::string train =
     "@causeway train --data data.h5 --model mamba-tiny --width 8 --state 4 --pack-tokens 64 --steps 2 --run run "
     "--transport local --ranks 2 --watchdog 2 ";
 
-std::string slow(const std::string& rules, const std::string& command) {
-  return fmt::format("env LD_PRELOAD='{}' CAUSEWAY_TEST_CALLS='{}' {}", CAUSEWAY_TEST_FAILING_CALLS, rules, command);
-}
-
 TEST(SlowFiles, ASlowFlushOfACheckpointEndsNoRun) {
   const TemporaryFolder folder;
-  write_dataset(folder / "data.h5");
+  write_small_dataset(folder / "data.h5");
   // A shard, while the other rank waits for this one; then the index, which rank 0 writes.
-  const Outcome outcome = shell(folder, slow("fsync:shard-00001:0:3500,fsync:index.h5:0:3500", train));
+  const Outcome outcome = shell(folder, with_calls("fsync:shard-00001:0:3500,fsync:index.h5:0:3500", train));
   EXPECT_EQ(outcome.exit, 0) << outcome.err;
 }
 
 TEST(SlowFiles, ASlowRemovalOfAnOldCheckpointEndsNoRun) {
   const TemporaryFolder folder;
-  write_dataset(folder / "data.h5");
-  const Outcome outcome = shell(folder, slow("remove:index.h5:0:3500", train + "--checkpoint-every 1 --keep-last 1 "));
+  write_small_dataset(folder / "data.h5");
+  const Outcome outcome =
+      shell(folder, with_calls("remove:index.h5:0:3500", train + "--checkpoint-every 1 --keep-last 1 "));
   EXPECT_EQ(outcome.exit, 0) << outcome.err;
 }
 
 TEST(SlowFiles, ASlowStartAndASlowResultEndNoJob) {
   const TemporaryFolder folder;
-  write_dataset(folder / "data.h5");
-  ASSERT_EQ(shell(folder, slow("fsync:config.ini:0:3500", train)).exit, 0);
+  write_small_dataset(folder / "data.h5");
+  ASSERT_EQ(shell(folder, with_calls("fsync:config.ini:0:3500", train)).exit, 0);
   const Outcome outcome =
-      shell(folder, slow("fsync:scores.h5.tmp:0:3500",
-                         "@causeway score --transport local --ranks 2 --watchdog 2 --checkpoint run "
-                         "--data data.h5 --out scores.h5"));
+      shell(folder, with_calls("fsync:scores.h5.tmp:0:3500",
+                               "@causeway score --transport local --ranks 2 --watchdog 2 --checkpoint run "
+                               "--data data.h5 --out scores.h5"));
   EXPECT_EQ(outcome.exit, 0) << outcome.err;
 }
 
 TEST(SlowFiles, DataThatOpenSlowlyEndNoRun) {
   const TemporaryFolder folder;
-  write_dataset(folder / "data.h5");
+  write_small_dataset(folder / "data.h5");
   std::string command = train;  // on one rank: every rank opens the file several times
   command.replace(command.find("--ranks 2"), 9, "--ranks 1");
-  const Outcome outcome = shell(folder, slow("open:data.h5:0:600", command));
+  const Outcome outcome = shell(folder, with_calls("open:data.h5:0:600", command));
   EXPECT_EQ(outcome.exit, 0) << outcome.err;
 }
 
@@ -67,11 +56,12 @@ TEST(SlowFiles, DataThatOpenSlowlyEndNoRun) {
 /// for one that is inside the system itself.
 TEST(SlowFiles, ARankThatIsStoppedWhileOthersWaitForItsFilesIsFound) {
   const TemporaryFolder folder;
-  write_dataset(folder / "data.h5");
+  write_small_dataset(folder / "data.h5");
   const std::string command =
-      "@mpirun -n 2 " + slow("open:metrics.jsonl:0:1000",
-                             "@causeway train --data data.h5 --model mamba-tiny --width 8 --state 4 --pack-tokens 64 "
-                             "--steps 50 --run run --watchdog 2");
+      "@mpirun -n 2 " +
+      with_calls("open:metrics.jsonl:0:1000",
+                 "@causeway train --data data.h5 --model mamba-tiny --width 8 --state 4 --pack-tokens 64 "
+                 "--steps 50 --run run --watchdog 2");
   const std::string script = folder.write(
       "script", expanded(command) +
                     " & pid=$!\n"
@@ -85,11 +75,11 @@ TEST(SlowFiles, ARankThatIsStoppedWhileOthersWaitForItsFilesIsFound) {
 
 TEST(SlowFiles, ACallThatNeverReturnsIsFound) {
   const TemporaryFolder folder;
-  write_dataset(folder / "data.h5");
+  write_small_dataset(folder / "data.h5");
   std::string command = train + "--watchdog-io 2";
   command.replace(command.find("--transport local --ranks 2"), 27, "");
   command.replace(command.find("@causeway"), 9, "@mpirun -n 2 @causeway");
-  const Outcome outcome = shell(folder, slow("fsync:shard-00001:0:90000", command));
+  const Outcome outcome = shell(folder, with_calls("fsync:shard-00001:0:90000", command));
   EXPECT_EQ(outcome.exit, 76) << outcome.err;
   EXPECT_NE(outcome.err.find("no progress for 2 s; rank 1"), std::string::npos) << outcome.err;
   EXPECT_NE(outcome.err.find("is stuck writing its checkpoint: shard, inside the system"), std::string::npos)

@@ -16,6 +16,7 @@
 #include "io/data/dataset.hpp"
 #include "io/file/descriptor.hpp"
 #include "tests/src/shell.hpp"
+#include "tests/src/small_dataset.hpp"
 
 namespace causeway::test {
 namespace {
@@ -30,21 +31,9 @@ const std::string train =
 
 /// The folder of a test: data.h5 and a run with checkpoints of steps 2 and 4.
 void make_run(const TemporaryFolder& folder) {
-  {
-    DatasetWriter writer(folder / "data.h5", 512, "test", false);
-    for (int d = 0; d < 20; ++d) {
-      writer.begin_document(fmt::format("document {}", d));
-      writer.append(std::vector<std::int32_t>(static_cast<std::size_t>(5 + d), 65 + d % 4), {});
-    }
-    writer.finish();
-  }
+  write_small_dataset(folder / "data.h5");
   const Outcome outcome = shell(folder, train + "--steps 4 --checkpoint-every 2 --run run");
   ASSERT_EQ(outcome.exit, 0) << outcome.err;
-}
-
-/// `command` with system calls that fail by these rules (tests/preload/failing_calls.cpp).
-std::string failing(const std::string& rules, const std::string& command) {
-  return fmt::format("env LD_PRELOAD='{}' CAUSEWAY_TEST_CALLS='{}' {}", CAUSEWAY_TEST_FAILING_CALLS, rules, command);
 }
 
 std::vector<std::string> names_of_all(const std::string& folder) {
@@ -75,7 +64,7 @@ TEST(UnreadableFiles, ResumeAutoEndsWith74AndChangesNoCheckpoint) {
                                                        {"stat", "run/latest", EIO}}) {
     const std::string rule = fmt::format("{}:{}:{}", row.call, row.path, row.error);
     const Outcome outcome =
-        shell(folder, failing(rule, train + "--steps 6 --checkpoint-every 2 --keep-last 1 --run run --resume auto"));
+        shell(folder, with_calls(rule, train + "--steps 6 --checkpoint-every 2 --keep-last 1 --run run --resume auto"));
     EXPECT_EQ(outcome.exit, 74) << rule << outcome.err;
     EXPECT_NE(outcome.err.find(std::string(row.path).substr(0, 10)), std::string::npos) << outcome.err;
     EXPECT_EQ(outcome.err.find("damaged"), std::string::npos) << outcome.err;
@@ -94,12 +83,13 @@ TEST(UnreadableFiles, AreNotCalledDamagedByAnyCommand) {
           train + "--steps 6 --run other --init-from run", train + "--steps 6 --run run --resume run/step-4",
           std::string("@causeway score --checkpoint run --data data.h5 --out scores.h5"),
           std::string("@causeway generate --checkpoint run --prompt A --tokens 1")}) {
-      const Outcome outcome = shell(folder, failing(rule, command));
+      const Outcome outcome = shell(folder, with_calls(rule, command));
       EXPECT_EQ(outcome.exit, 74) << rule << " " << command << outcome.err;
       EXPECT_EQ(outcome.out.find("DAMAGED"), std::string::npos) << outcome.out;
       EXPECT_FALSE(fs::exists(folder / "scores.h5"));
     }
-  const Outcome verified = shell(folder, failing("read:run/step-4/shard-00001.h5:5", "@causeway inspect run --verify"));
+  const Outcome verified =
+      shell(folder, with_calls("read:run/step-4/shard-00001.h5:5", "@causeway inspect run --verify"));
   EXPECT_NE(verified.out.find("step-2        undamaged"), std::string::npos) << verified.out;
   EXPECT_NE(verified.out.find("step-4        NOT READ: run/step-4/shard-00001.h5: cannot read: Input/output error"),
             std::string::npos)
@@ -110,7 +100,8 @@ TEST(UnreadableFiles, AMissingFileIsStillDamage) {
   const TemporaryFolder folder;
   make_run(folder);
   fs::remove(folder / "run/step-4/shard-00001.h5");
-  const Outcome verified = shell(folder, failing("read:run/step-2/shard-00001.h5:5", "@causeway inspect run --verify"));
+  const Outcome verified =
+      shell(folder, with_calls("read:run/step-2/shard-00001.h5:5", "@causeway inspect run --verify"));
   EXPECT_EQ(verified.exit, 65) << verified.out;
   EXPECT_NE(verified.out.find("step-2        NOT READ"), std::string::npos) << verified.out;
   EXPECT_NE(verified.out.find("step-4        DAMAGED"), std::string::npos) << verified.out;
@@ -122,17 +113,18 @@ TEST(UnreadableFiles, AFileSystemWithoutLocksWorks) {
   for (const int error : {ENOLCK, ENOSYS, EOPNOTSUPP}) {
     const std::string rule = fmt::format("flock:causeway-test:{}", error);
     const Outcome outcome =
-        shell(folder, failing(rule, train + fmt::format("--steps 4 --checkpoint-every 2 --run run{}", error)));
+        shell(folder, with_calls(rule, train + fmt::format("--steps 4 --checkpoint-every 2 --run run{}", error)));
     EXPECT_EQ(outcome.exit, 0) << outcome.err;
     EXPECT_NE(outcome.err.find(fmt::format("warning: run{}: is not locked", error)), std::string::npos) << outcome.err;
     EXPECT_EQ(bytes_of(fmt::format("{}{}/step-4/manifest.json", folder / "run", error)),
               bytes_of(folder / "run/step-4/manifest.json"));
-    EXPECT_EQ(shell(folder, failing(rule, train + fmt::format("--steps 5 --run run{} --resume auto", error))).exit, 0);
-    EXPECT_EQ(shell(folder, failing(rule, "@causeway inspect run data.h5 --verify")).exit, 0);
+    EXPECT_EQ(shell(folder, with_calls(rule, train + fmt::format("--steps 5 --run run{} --resume auto", error))).exit,
+              0);
+    EXPECT_EQ(shell(folder, with_calls(rule, "@causeway inspect run data.h5 --verify")).exit, 0);
   }
   // The variable has precedence in libHDF5: who asks for locks gets an error that names it.
-  const Outcome forced = shell(folder, failing(fmt::format("flock:data.h5:{}", ENOLCK),
-                                               "env HDF5_USE_FILE_LOCKING=TRUE @causeway inspect data.h5"));
+  const Outcome forced = shell(folder, with_calls(fmt::format("flock:data.h5:{}", ENOLCK),
+                                                  "env HDF5_USE_FILE_LOCKING=TRUE @causeway inspect data.h5"));
   EXPECT_EQ(forced.exit, 74) << forced.err;
   EXPECT_NE(forced.err.find("HDF5_USE_FILE_LOCKING"), std::string::npos) << forced.err;
 }
@@ -156,7 +148,7 @@ TEST(UnreadableFiles, MetricsThatCannotBeReadAreKept) {
   make_run(folder);
   const std::string before = bytes_of(folder / "run/metrics.jsonl");
   for (const char* rule : {"open:run/metrics.jsonl:13", "read:run/metrics.jsonl:5"}) {
-    const Outcome outcome = shell(folder, failing(rule, train + "--steps 6 --run run --resume auto"));
+    const Outcome outcome = shell(folder, with_calls(rule, train + "--steps 6 --run run --resume auto"));
     EXPECT_EQ(outcome.exit, 74) << outcome.err;
     EXPECT_EQ(bytes_of(folder / "run/metrics.jsonl"), before);
   }
@@ -188,7 +180,7 @@ TEST(UnreadableFiles, InspectLeavesNoneOfARunOutWithoutAWord) {
   const TemporaryFolder folder;
   make_run(folder);
   for (const std::string name : {"metrics.jsonl", "attempts.jsonl", "environment.json", "exit.json"}) {
-    const Outcome outcome = shell(folder, failing("open:run/" + name + ":5", "@causeway inspect run"));
+    const Outcome outcome = shell(folder, with_calls("open:run/" + name + ":5", "@causeway inspect run"));
     EXPECT_EQ(outcome.exit, 74) << name << outcome.out << outcome.err;
     EXPECT_NE(outcome.err.find("run/" + name + ": cannot open"), std::string::npos) << outcome.err;
     EXPECT_EQ(outcome.out, "");

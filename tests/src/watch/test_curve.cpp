@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "src/output/safe_text.hpp"
 #include "src/watch/text.hpp"
 
 namespace causeway::test {

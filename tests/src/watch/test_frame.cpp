@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "kernels/core/random.hpp"
+#include "src/output/safe_text.hpp"
 
 namespace causeway::test {
 namespace {

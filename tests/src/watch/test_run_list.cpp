@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "src/output/safe_text.hpp"
 #include "tests/src/shell.hpp"
 
 namespace causeway::test {
@@ -48,7 +49,7 @@ run      state               step     loss  held-out  last change
 a        running      12 of 2,000   1.3863         -  3 s ago
 done     finished  2,000 of 2,000        -    1.2500  1 min 40 s ago
 full     failed        7 of 2,000   1.3863         -  1 min 30 s ago  74: no space left on device
-lost     failed    1,234 of 2,000   1.3863         -  2 h 00 min ago  no sign of life: killed, or its host is gone
+lost     failed    1,234 of 2,000   1.3863         -  2 h 00 min ago  no changes any more: killed, or host gone
 stopped  stopped      40 of 2,000   1.3863         -  1 min 01 s ago  checkpointed after a signal
 weights  unknown                -        -         -  -               it has no metrics and no ranks.txt
 )");

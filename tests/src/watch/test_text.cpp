@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "src/output/safe_text.hpp"
+
 namespace causeway::test {
 namespace {
 
