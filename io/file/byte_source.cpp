@@ -1,0 +1,49 @@
+#include "io/file/byte_source.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "io/file/look_up.hpp"
+#include "kernels/core/error.hpp"
+
+namespace causeway {
+
+ByteSource::ByteSource(std::vector<std::string> paths) {
+  ensure(!paths.empty(), "a source of bytes has no file");
+  for (std::string& path : paths) {
+    require_file(path);
+    // O_NONBLOCK: opening a pipe must not wait for its writer.
+    Descriptor descriptor(posix_check(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC), path, "open"));
+    struct stat status {};
+    posix_check(::fstat(descriptor.get(), &status), path, "read its size");
+    require(S_ISREG(status.st_mode), "{}: is not a regular file", path);
+    files_.push_back({std::move(path), std::move(descriptor), size_, status.st_size});
+    size_ += status.st_size;
+  }
+}
+
+void ByteSource::read(std::int64_t begin, std::span<std::byte> out) const {
+  if (begin < 0 || begin > size_ || std::ssize(out) > size_ - begin)
+    fail(ExitCode::corrupt, "{}: has {} bytes, expected {} from byte {} on", path(), size_, out.size(), begin);
+  auto file = std::ranges::upper_bound(files_, begin, {}, &File::begin) - 1;
+  while (!out.empty()) {
+    const std::int64_t inside = begin - file->begin;
+    if (inside == file->size) {  // also an empty file
+      ++file;
+      continue;
+    }
+    const std::size_t count = std::min(out.size(), static_cast<std::size_t>(file->size - inside));
+    const ssize_t got = ::pread(file->descriptor.get(), out.data(), count, inside);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) posix_check(-1, file->path, "read");
+    if (got == 0) fail(ExitCode::corrupt, "{}: became shorter while it was read", file->path);
+    out = out.subspan(static_cast<std::size_t>(got));
+    begin += got;
+  }
+}
+
+}  // namespace causeway

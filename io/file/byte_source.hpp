@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/file/descriptor.hpp"
+
+namespace causeway {
+
+/// The bytes of a file, or of several files one after the other, as of NAME.part0, NAME.part1 … . Links are followed:
+/// Hugging Face's cache has links. Only regular files are opened.
+class ByteSource {
+ public:
+  explicit ByteSource(std::vector<std::string> paths);
+  explicit ByteSource(const std::string& path) : ByteSource(std::vector{path}) {}
+
+  const std::string& path() const { return files_.front().path; }  ///< of the first file, for messages
+  std::int64_t size() const { return size_; }
+  /// Reads bytes [begin, begin + out.size()). Throws Error(corrupt) where the files end before, Error(io) where the
+  /// system cannot read.
+  void read(std::int64_t begin, std::span<std::byte> out) const;
+
+ private:
+  struct File {
+    std::string path;
+    Descriptor descriptor;
+    std::int64_t begin = 0, size = 0;  ///< of its bytes in the whole
+  };
+  std::vector<File> files_;
+  std::int64_t size_ = 0;
+};
+
+}  // namespace causeway
