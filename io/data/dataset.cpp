@@ -1,31 +1,16 @@
 #include "io/data/dataset.hpp"
 
 #include <algorithm>
-#include <array>
-#include <bit>
 #include <filesystem>
 
-#include "io/data/identity.hpp"
-#include "io/data/name_reader.hpp"
+#include "io/data/dataset_format.hpp"
 #include "io/file/look_up.hpp"
-#include "io/file/utf8.hpp"
 #include "io/hdf5/hdf5.hpp"
 #include "kernels/core/error.hpp"
 #include "kernels/core/segments.hpp"
 
 namespace causeway {
 namespace {
-
-constexpr const char* format_name = "causeway-dataset";
-constexpr std::int64_t format_version = 1;
-constexpr std::int64_t largest_vocabulary = std::int64_t{1} << 31;
-constexpr std::int64_t u16_vocabulary = 65536;
-
-/// A chunk is 128 KiB of 16-bit tokens: small enough that a reader of one pack inflates few other tokens, large enough
-/// to compress well.
-constexpr std::int64_t chunk_tokens = 65536;
-constexpr std::int64_t chunk_documents = 4096;
-constexpr int deflate_level = 1;  // level 6 takes 5 times as long and saves 3 % of the bytes of tokens
 
 /// Opens a one-dimensional dataset.
 hdf5::Dataset open_list(const hdf5::File& file, const char* name) {
@@ -57,8 +42,8 @@ void require_dataset_file(const std::string& path) {
 struct Dataset::State {
   std::string path;
   hdf5::File file;
-  hdf5::Dataset tokens, names, loss_mask;
-  bool has_loss_mask = false;
+  hdf5::Dataset tokens, names;
+  std::optional<hdf5::Dataset> loss_mask, loss_weights;
   std::int64_t vocabulary_size = 0;
   std::vector<std::int64_t> cu_seqlens;
 
@@ -75,14 +60,17 @@ Dataset::Dataset(const std::string& path) : state_(std::make_unique<State>()) {
   require_dataset_file(path);
   state.file = hdf5::File::open(path, hdf5::Access::read);
   const hdf5::File& file = state.file;
-  require(file.has_attribute("format") && file.string_attribute("format") == format_name,
+  require(file.has_attribute("format") && file.string_attribute("format") == dataset_format::name,
           "{}: is not a dataset, expected attribute format = {}, as causeway import writes it, found {}", path,
-          format_name, file.has_attribute("format") ? fmt::format("'{}'", file.string_attribute("format")) : "none");
+          dataset_format::name,
+          file.has_attribute("format") ? fmt::format("'{}'", file.string_attribute("format")) : "none");
   const std::int64_t version = file.integer_attribute("version");
-  require(version == format_version, "{}: has version {}, expected {}", path, version, format_version);
+  require(version == dataset_format::version, "{}: has version {}, expected {}", path, version,
+          dataset_format::version);
   state.vocabulary_size = file.integer_attribute("vocabulary_size");
-  require(state.vocabulary_size >= 1 && state.vocabulary_size <= largest_vocabulary,
-          "{}: vocabulary_size is {}, expected 1 to {}", path, state.vocabulary_size, largest_vocabulary);
+  require(state.vocabulary_size >= 1 && state.vocabulary_size <= dataset_format::largest_vocabulary,
+          "{}: vocabulary_size is {}, expected 1 to {}", path, state.vocabulary_size,
+          dataset_format::largest_vocabulary);
 
   state.tokens = open_list(file, "tokens");
   const hdf5::ElementType type = state.tokens.type();
@@ -103,14 +91,18 @@ Dataset::Dataset(const std::string& path) : state_(std::make_unique<State>()) {
   require(state.names.rows() == documents(), "{}: has {} names, expected {} for the documents in /cu_seqlens",
           state.names.where(), state.names.rows(), documents());
 
-  state.has_loss_mask = file.exists("loss_mask");
-  if (state.has_loss_mask) {
-    state.loss_mask = open_list(file, "loss_mask");
-    require(state.loss_mask.type() == hdf5::u8, "{}: holds {}, expected u8", state.loss_mask.where(),
-            state.loss_mask.type().to_string());
-    require(state.loss_mask.rows() == tokens, "{}: has {} values, expected {} as in /tokens", state.loss_mask.where(),
-            state.loss_mask.rows(), tokens);
-  }
+  using Kind = hdf5::ElementType::Kind;
+  const auto list_of_tokens = [&](const char* name, auto&& fits, const char* expected) -> std::optional<hdf5::Dataset> {
+    if (!file.exists(name)) return std::nullopt;
+    hdf5::Dataset list = open_list(file, name);
+    require(fits(list.type()), "{}: holds {}, expected {}", list.where(), list.type().to_string(), expected);
+    require(list.rows() == tokens, "{}: has {} values, expected {} as in /tokens", list.where(), list.rows(), tokens);
+    return list;
+  };
+  state.loss_mask = list_of_tokens(
+      "loss_mask", [](auto held) { return held.kind == Kind::integer && held.bytes == 1; }, "u8 or numpy's bool");
+  state.loss_weights = list_of_tokens(
+      "loss_weight", [](auto held) { return held.kind == Kind::floating; }, "f32 or other floats");
 }
 
 Dataset::~Dataset() = default;
@@ -121,7 +113,8 @@ const std::string& Dataset::path() const { return state_->path; }
 std::int64_t Dataset::documents() const { return static_cast<std::int64_t>(state_->cu_seqlens.size()) - 1; }
 std::int64_t Dataset::tokens() const { return state_->cu_seqlens.back(); }
 std::int64_t Dataset::vocabulary_size() const { return state_->vocabulary_size; }
-bool Dataset::has_loss_mask() const { return state_->has_loss_mask; }
+bool Dataset::has_loss_mask() const { return state_->loss_mask.has_value(); }
+bool Dataset::has_loss_weights() const { return state_->loss_weights.has_value(); }
 std::span<const std::int64_t> Dataset::cu_seqlens() const { return state_->cu_seqlens; }
 
 std::string Dataset::name(std::int64_t document) const {
@@ -155,179 +148,34 @@ void Dataset::read_tokens(std::int64_t begin, std::span<std::int32_t> out) const
 
 void Dataset::read_loss_mask(std::int64_t begin, std::span<std::uint8_t> out) const {
   require(has_loss_mask(), "{}:/loss_mask: is missing", path());
-  state_->check_range(state_->loss_mask, begin, out.size());
-  state_->loss_mask.read_rows(begin, out);
-}
-
-std::size_t histogram_bin(std::int64_t length) {
-  return static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(length)));
-}
-
-struct DatasetWriter::State {
-  AtomicFile target;
-  std::int64_t vocabulary_size;
-  bool with_loss_mask;
-  hdf5::File file;
-  hdf5::Dataset tokens, loss_mask, cu_seqlens, names;
-
-  std::vector<std::int32_t> pending_tokens;
-  std::vector<std::uint8_t> pending_mask;
-  std::vector<std::int64_t> pending_ends;
-  std::vector<std::string> pending_names;
-  std::int64_t written_tokens = 0, written_ends = 0, written_names = 0;
-  std::uint32_t names_checksum = 0;
-  IdentityDigest identity;
-
-  std::int64_t document_count = 0, document_start = 0;
-  std::int64_t shortest = 0, longest = 0;
-  std::array<std::int64_t, 65> histogram{};
-
-  State(const std::string& path, std::int64_t vocabulary, bool mask, Existing existing)
-      : target(path, existing), vocabulary_size(vocabulary), with_loss_mask(mask), identity(mask) {}
-
-  std::int64_t token_count() const { return written_tokens + static_cast<std::int64_t>(pending_tokens.size()); }
-  /// Adds the end of the current document.
-  void end_document() {
-    if (document_count == 0) return;
-    const std::int64_t length = token_count() - document_start;
-    shortest = document_count == 1 ? length : std::min(shortest, length);
-    longest = std::max(longest, length);
-    ++histogram[histogram_bin(length)];
-    pending_ends.push_back(token_count());
-    if (static_cast<std::int64_t>(pending_ends.size()) == chunk_documents) flush_ends();
-  }
-  void flush_tokens() {
-    const std::int64_t end = token_count();
-    tokens.extend(end);
-    tokens.write_rows<std::int32_t>(written_tokens, pending_tokens);
-    identity.add_tokens(pending_tokens);
-    if (with_loss_mask) {
-      loss_mask.extend(end);
-      loss_mask.write_rows<std::uint8_t>(written_tokens, pending_mask);
-      identity.add_loss_mask(pending_mask);
-    }
-    written_tokens = end;
-    pending_tokens.clear();
-    pending_mask.clear();
-  }
-  void flush_ends() {
-    cu_seqlens.extend(written_ends + static_cast<std::int64_t>(pending_ends.size()));
-    cu_seqlens.write_rows<std::int64_t>(written_ends, pending_ends);
-    identity.add_boundaries(pending_ends);
-    written_ends += static_cast<std::int64_t>(pending_ends.size());
-    pending_ends.clear();
-  }
-  void flush_names() {
-    names.extend(written_names + static_cast<std::int64_t>(pending_names.size()));
-    names.write_strings(written_names, pending_names);
-    written_names += static_cast<std::int64_t>(pending_names.size());
-    pending_names.clear();
-  }
-};
-
-DatasetWriter::DatasetWriter(const std::string& path, std::int64_t vocabulary_size, const std::string& source,
-                             bool with_loss_mask, Existing existing) {
-  require(vocabulary_size >= 1 && vocabulary_size <= largest_vocabulary, "vocabulary size is {}, expected 1 to {}",
-          vocabulary_size, largest_vocabulary);
-  state_ = std::make_unique<State>(path, vocabulary_size, with_loss_mask, existing);
-  State& state = *state_;
-  state.file = hdf5::File::open(state.target.temporary(), hdf5::Access::create);
-  const auto list = [&](const char* name, hdf5::ElementType type, std::int64_t chunk) {
-    // HDF5 has no checksum for strings: they are on its heap, where filters do not apply. NameReader uses `crc32`
-    // instead.
-    return state.file.create_dataset(name, {.shape = {0},
-                                            .type = type,
-                                            .chunk_rows = chunk,
-                                            .shuffle = true,
-                                            .deflate = deflate_level,
-                                            .fletcher32 = type != hdf5::string});
-  };
-  state.tokens = list("tokens", vocabulary_size <= u16_vocabulary ? hdf5::u16 : hdf5::u32, chunk_tokens);
-  if (with_loss_mask) state.loss_mask = list("loss_mask", hdf5::u8, chunk_tokens);
-  state.cu_seqlens = list("cu_seqlens", hdf5::i64, chunk_documents);
-  state.names = list("names", hdf5::string, chunk_documents);
-  state.file.set_attribute("source", source);
-  state.pending_ends.push_back(0);
-}
-
-DatasetWriter::~DatasetWriter() = default;
-
-void DatasetWriter::begin_document(const std::string& name) {
-  State& state = *state_;
-  state.end_document();
-  ++state.document_count;
-  state.document_start = state.token_count();
-  std::string text = stored_name(name);
-  state.names_checksum = names_checksum(state.names_checksum, text);
-  state.pending_names.push_back(std::move(text));
-  if (static_cast<std::int64_t>(state.pending_names.size()) == chunk_documents) state.flush_names();
-}
-
-void DatasetWriter::append(std::span<const std::int32_t> tokens, std::span<const std::uint8_t> loss_mask) {
-  State& state = *state_;
-  ensure(state.document_count > 0, "append() before the first begin_document()");
-  ensure(loss_mask.size() == (state.with_loss_mask ? tokens.size() : 0), "{} loss mask values for {} tokens",
-         loss_mask.size(), tokens.size());
-  while (!tokens.empty()) {
-    const std::size_t free_tokens = static_cast<std::size_t>(chunk_tokens) - state.pending_tokens.size(),
-                      count = std::min(free_tokens, tokens.size());
-    for (const std::int32_t token : tokens.first(count))
-      require(token >= 0 && token < state.vocabulary_size,
-              "token {} of document {}, expected less than the vocabulary's {}", token, state.document_count - 1,
-              state.vocabulary_size);
-    state.pending_tokens.insert(state.pending_tokens.end(), tokens.begin(),
-                                tokens.begin() + static_cast<std::ptrdiff_t>(count));
-    tokens = tokens.subspan(count);
-    if (state.with_loss_mask) {
-      state.pending_mask.insert(state.pending_mask.end(), loss_mask.begin(),
-                                loss_mask.begin() + static_cast<std::ptrdiff_t>(count));
-      loss_mask = loss_mask.subspan(count);
-    }
-    if (static_cast<std::int64_t>(state.pending_tokens.size()) == chunk_tokens) state.flush_tokens();
+  state_->check_range(*state_->loss_mask, begin, out.size());
+  if (state_->loss_mask->type() == hdf5::u8) return state_->loss_mask->read_rows(begin, out);
+  std::vector<std::int32_t> values(out.size());
+  state_->loss_mask->read_rows(begin, std::span(values));
+  for (std::size_t t = 0; t < out.size(); ++t) {
+    require(values[t] == 0 || values[t] == 1, "{}: value {} is {}, expected 0 or 1, as numpy's bool has them",
+            state_->loss_mask->where(), begin + static_cast<std::int64_t>(t), values[t]);
+    out[t] = static_cast<std::uint8_t>(values[t]);
   }
 }
 
-std::string stored_name(const std::string& name) {
-  std::string text = as_utf8(name);
-  std::replace(text.begin(), text.end(), '\0', '?');  // HDF5's strings end at a NUL
-  return text;
+void Dataset::read_loss_weights(std::int64_t begin, std::span<float> out) const {
+  require(has_loss_weights(), "{}:/loss_weight: is missing", path());
+  state_->check_range(*state_->loss_weights, begin, out.size());
+  state_->loss_weights->read_rows(begin, out);
+  dataset_format::require_loss_weights(out, begin, state_->loss_weights->where());
 }
 
-void DatasetWriter::finish() {
-  complete();
-  publish();
+void Dataset::read_label_weights(std::int64_t begin, std::span<float> out) const {
+  if (has_loss_weights())
+    read_loss_weights(begin, out);
+  else
+    std::ranges::fill(out, 1.0F);
+  if (!has_loss_mask()) return;
+  std::vector<std::uint8_t> mask(out.size());
+  read_loss_mask(begin, mask);
+  for (std::size_t t = 0; t < out.size(); ++t)
+    if (mask[t] == 0) out[t] = 0;
 }
-
-void DatasetWriter::publish() { state_->target.publish(); }
-
-void DatasetWriter::complete() {
-  State& state = *state_;
-  state.end_document();
-  state.flush_tokens();
-  state.flush_ends();
-  state.flush_names();
-  const std::size_t bins = state.document_count == 0 ? 1 : histogram_bin(state.longest) + 1;
-  state.file
-      .write<std::int64_t>("statistics/length_histogram", {static_cast<std::int64_t>(bins)},
-                           std::span(state.histogram).first(bins))
-      .set_attribute("bins", std::string("bin 0: empty documents; bin k: 2^(k-1) <= length < 2^k"));
-  state.names.set_attribute("crc32", static_cast<std::int64_t>(state.names_checksum));
-  state.file.set_attribute("identity", state.identity.finish());
-  state.file.set_attribute("format", std::string(format_name));
-  state.file.set_attribute("version", format_version);
-  state.file.set_attribute("vocabulary_size", state.vocabulary_size);
-  state.file.set_attribute("documents", documents());
-  state.file.set_attribute("tokens", tokens());
-  state.file.set_attribute("min_length", state.shortest);
-  state.file.set_attribute("max_length", state.longest);
-  state.file.set_attribute("mean_length",
-                           documents() == 0 ? 0.0 : static_cast<double>(tokens()) / static_cast<double>(documents()));
-  for (hdf5::Dataset* dataset : {&state.tokens, &state.loss_mask, &state.cu_seqlens, &state.names}) *dataset = {};
-  state.file.close();
-  state.target.sync();
-}
-
-std::int64_t DatasetWriter::documents() const { return state_->document_count; }
-std::int64_t DatasetWriter::tokens() const { return state_->token_count(); }
 
 }  // namespace causeway

@@ -12,9 +12,15 @@
 
 namespace causeway {
 
+/// The optional lists of a dataset, which have a value for each token.
+struct LabelLists {
+  bool loss_mask = false, loss_weights = false;
+};
+
 /// A tokenised corpus on disk (data.h5): `/tokens` u16 or u32 [T], `/cu_seqlens` i64 [S+1], `/names` [S], optional
-/// `/loss_mask` u8 [T], `/statistics/length_histogram`, and attributes of the root (format: io/data/README.md). The
-/// file is not trusted: errors name file and dataset, Error(usage) for a wrong form and Error(corrupt) for damage.
+/// `/loss_mask` u8 [T] and `/loss_weight` f32 [T], `/statistics/length_histogram`, and attributes of the root (format:
+/// io/data/README.md). The file is not trusted: errors name file and dataset, Error(usage) for a wrong form and
+/// Error(corrupt) for damage.
 /// Keeps cu_seqlens in memory; tokens are read on demand.
 class Dataset {
  public:
@@ -28,6 +34,8 @@ class Dataset {
   std::int64_t tokens() const;
   std::int64_t vocabulary_size() const;
   bool has_loss_mask() const;
+  bool has_loss_weights() const;
+  LabelLists label_lists() const { return {has_loss_mask(), has_loss_weights()}; }
   std::span<const std::int64_t> cu_seqlens() const;
   /// Names are checked only by a NameReader (io/data/name_reader.hpp), which reads all of them.
   std::string name(std::int64_t document) const;
@@ -40,7 +48,12 @@ class Dataset {
   /// Tokens [begin, begin + out.size()) of the corpus. Throws Error(corrupt) for a token that is not below
   /// vocabulary_size().
   void read_tokens(std::int64_t begin, std::span<std::int32_t> out) const;
+  /// 0: the token is not a label. numpy's bool, which h5py writes as an enumeration, is read as 0 and 1.
   void read_loss_mask(std::int64_t begin, std::span<std::uint8_t> out) const;
+  /// Values of /loss_weight. Throws Error(usage) for one that is not in [0, 1].
+  void read_loss_weights(std::int64_t begin, std::span<float> out) const;
+  /// The weight of each token as a label: /loss_weight, or 1 without it, and 0 where /loss_mask is 0.
+  void read_label_weights(std::int64_t begin, std::span<float> out) const;
   /// Reads everything in the file: every dataset and attribute, known or not. Throws Error(corrupt) for a wrong
   /// checksum or token, and for attributes and statistics that do not fit the documents. Returns a line for each object
   /// that could not be checked, with the reason, and one for names that are not UTF-8.
@@ -62,15 +75,18 @@ std::string stored_name(const std::string& name);
 /// no file is left.
 class DatasetWriter {
  public:
-  DatasetWriter(const std::string& path, std::int64_t vocabulary_size, const std::string& source, bool with_loss_mask,
+  DatasetWriter(const std::string& path, std::int64_t vocabulary_size, const std::string& source, LabelLists lists = {},
                 Existing existing = Existing::replaced);
   ~DatasetWriter();
   DatasetWriter(const DatasetWriter&) = delete;
   DatasetWriter& operator=(const DatasetWriter&) = delete;
 
-  /// For each document: one begin_document(), then any number of append().
+  /// For each document: one begin_document(), then any number of append(), with a value for each token for every list
+  /// that the dataset has. Throws Error(usage) for a token of the vocabulary's size or more, and for a weight that is
+  /// not in [0, 1].
   void begin_document(const std::string& name);
-  void append(std::span<const std::int32_t> tokens, std::span<const std::uint8_t> loss_mask = {});
+  void append(std::span<const std::int32_t> tokens, std::span<const std::uint8_t> loss_mask = {},
+              std::span<const float> loss_weights = {});
   void finish();
   /// The two halves of finish(), for several datasets that appear together: everything is written and on the disk; then
   /// the file gets its name.

@@ -27,27 +27,42 @@ void IdentityDigest::add_loss_mask(std::span<const std::uint8_t> values) {
   loss_mask_.add(counts.data(), counts.size());
 }
 
+void IdentityDigest::add_loss_weights(std::span<const float> values) {
+  std::vector<float> numbers(values.size());
+  std::ranges::transform(values, numbers.begin(), [](float value) { return value + 0.0F; });  // -0 becomes 0
+  loss_weights_.add(numbers.data(), numbers.size() * sizeof(float));
+}
+
 std::string IdentityDigest::finish() {
   const std::string tokens = tokens_.hexadecimal(), boundaries = boundaries_.hexadecimal();
-  return sha256_of(fmt::format("causeway-dataset-identity 1 {} {} {}", tokens, boundaries,
-                               with_loss_mask_ ? loss_mask_.hexadecimal() : "none"));
+  std::string text = fmt::format("causeway-dataset-identity 1 {} {} {}", tokens, boundaries,
+                                 lists_.loss_mask ? loss_mask_.hexadecimal() : "none");
+  if (lists_.loss_weights) text += fmt::format(" {}", loss_weights_.hexadecimal());
+  return sha256_of(text);
 }
 
 std::string computed_identity(const Dataset& data, const std::function<void(std::int64_t)>& progress) {
   constexpr std::int64_t at_once = std::int64_t{1} << 18;
-  IdentityDigest digest(data.has_loss_mask());
+  IdentityDigest digest(data.label_lists());
   digest.add_boundaries(data.cu_seqlens());
   std::vector<std::int32_t> tokens;
   std::vector<std::uint8_t> mask;
+  std::vector<float> weights;
   for (std::int64_t begin = 0; begin < data.tokens(); begin += at_once) {
     if (progress) progress(begin);
     tokens.resize(static_cast<std::size_t>(std::min(at_once, data.tokens() - begin)));
     data.read_tokens(begin, tokens);
     digest.add_tokens(tokens);
-    if (!data.has_loss_mask()) continue;
-    mask.resize(tokens.size());
-    data.read_loss_mask(begin, mask);
-    digest.add_loss_mask(mask);
+    if (data.has_loss_mask()) {
+      mask.resize(tokens.size());
+      data.read_loss_mask(begin, mask);
+      digest.add_loss_mask(mask);
+    }
+    if (data.has_loss_weights()) {
+      weights.resize(tokens.size());
+      data.read_loss_weights(begin, weights);
+      digest.add_loss_weights(weights);
+    }
   }
   return digest.finish();
 }
@@ -63,7 +78,7 @@ void verify_identity(const Dataset& data) {
   const std::string found = computed_identity(data);
   if (found != *stated)
     fail(ExitCode::corrupt,
-         "{}: attribute identity is {}, but the tokens, boundaries and loss mask have {}: the file "
+         "{}: attribute identity is {}, but the tokens, boundaries, loss mask and weights have {}: the file "
          "was changed after it was made",
          data.path(), *stated, found);
 }

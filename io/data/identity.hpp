@@ -5,30 +5,32 @@
 #include <span>
 #include <string>
 
+#include "io/data/dataset.hpp"
 #include "io/file/sha256.hpp"
 
 namespace causeway {
 
-class Dataset;
-
-/// The identity of a dataset's content: equal for equal tokens, document boundaries and loss masks. Names, file names,
+/// The identity of a dataset's content: equal for equal tokens, document boundaries, loss masks and loss
+/// weights. Names, file names,
 /// the width of stored tokens, chunks and compression do not count. With SHA-256 (FIPS 180-4) it is, as hexadecimal
 /// digits, that of the text "causeway-dataset-identity 1 TOKENS BOUNDARIES MASK", of which each word is the SHA-256 of
 ///   TOKENS      the tokens, as u32, little-endian
 ///   BOUNDARIES  cu_seqlens, as i64, little-endian
 ///   MASK        a byte for each token: 0 where the loss mask is 0, else 1; without a loss mask the word is "none"
+/// With loss weights a fifth word follows: the SHA-256 of the weights as f32, little-endian, -0 as 0.
 class IdentityDigest {
  public:
-  explicit IdentityDigest(bool with_loss_mask) : with_loss_mask_(with_loss_mask) {}
+  explicit IdentityDigest(LabelLists lists) : lists_(lists) {}
 
   void add_tokens(std::span<const std::int32_t> tokens);
   void add_boundaries(std::span<const std::int64_t> cu_seqlens);
   void add_loss_mask(std::span<const std::uint8_t> values);
+  void add_loss_weights(std::span<const float> values);
   std::string finish();
 
  private:
-  Sha256 tokens_, boundaries_, loss_mask_;
-  bool with_loss_mask_;
+  Sha256 tokens_, boundaries_, loss_mask_, loss_weights_;
+  LabelLists lists_;
 };
 
 /// Reads the whole dataset once. `progress`, if given, is called regularly with the number of tokens read, and may

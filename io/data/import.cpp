@@ -112,7 +112,7 @@ ImportReport import_files(const ImportOptions& options) {
   std::int64_t bytes_total = 0, bytes_before = 0;
   for (const Input& input : inputs) bytes_total += input.bytes;
 
-  DatasetWriter dataset(options.out, options.vocabulary_size, source_of(inputs), false, options.existing());
+  DatasetWriter dataset(options.out, options.vocabulary_size, source_of(inputs), {}, options.existing());
   std::vector<std::string> warnings;
   std::int64_t empty = 0, document_start = 0;
   const auto end_document = [&] {

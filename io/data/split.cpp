@@ -23,17 +23,24 @@ namespace fs = std::filesystem;
 /// The stream of the draw: "split" as bytes.
 constexpr std::uint64_t draw_stream = 0x73706c6974;
 
-/// How often each token id is a label: every token that is not the first of its document, if its loss mask is not 0.
+/// Tokens, and their loss mask and weights if the dataset has them.
+struct LabelledTokens {
+  std::span<const std::int32_t> tokens;
+  std::span<const std::uint8_t> loss_mask;
+  std::span<const float> loss_weights;
+};
+
+/// How often each token id is a label: every token that is not the first of its document, by its weight.
 class LabelCounts {
  public:
   explicit LabelCounts(std::int64_t vocabulary_size) : vocabulary_size_(vocabulary_size) {}
 
-  void add(std::span<const std::int32_t> tokens, std::span<const std::uint8_t> loss_mask, bool starts_document) {
-    for (std::size_t t = starts_document ? 1 : 0; t < tokens.size(); ++t) {
-      if (!loss_mask.empty() && loss_mask[t] == 0) continue;
-      const auto id = static_cast<std::size_t>(tokens[t]);
+  void add(const LabelledTokens& some, bool starts_document) {
+    for (std::size_t t = starts_document ? 1 : 0; t < some.tokens.size(); ++t) {
+      if (!some.loss_mask.empty() && some.loss_mask[t] == 0) continue;
+      const auto id = static_cast<std::size_t>(some.tokens[t]);
       if (id >= counts_.size()) counts_.resize(id + 1, 0);
-      ++counts_[id];
+      counts_[id] += some.loss_weights.empty() ? 1 : static_cast<double>(some.loss_weights[t]);
     }
   }
 
@@ -42,16 +49,16 @@ class LabelCounts {
     const double total = std::accumulate(counts_.begin(), counts_.end(), 0.0) + static_cast<double>(vocabulary_size_);
     double labels = 0, sum = 0;
     for (std::size_t id = 0; id < other.counts_.size(); ++id) {
-      const auto count = static_cast<double>(other.counts_[id]);
+      const double count = other.counts_[id];
       labels += count;
-      sum -= count * std::log((id < counts_.size() ? static_cast<double>(counts_[id]) + 1 : 1.0) / total);
+      sum -= count * std::log((id < counts_.size() ? counts_[id] + 1 : 1.0) / total);
     }
     return labels > 0 ? std::optional(sum / labels) : std::nullopt;
   }
 
  private:
   std::int64_t vocabulary_size_;
-  std::vector<std::int64_t> counts_;  ///< up to the largest id that occurred
+  std::vector<double> counts_;  ///< up to the largest id that occurred
 };
 
 /// Tokens [begin, end) of the corpus, all of one document, and the part that they are in.
@@ -147,17 +154,13 @@ SplitPlan make_plan(const Dataset& data, const SplitOptions& options, std::size_
   return plan;
 }
 
-/// Reads tokens and loss mask of the corpus in large pieces, also where they are asked for in small ones.
+/// Reads tokens, loss mask and loss weights of the corpus in large pieces, also where they are asked for in small ones.
 class TokenReader {
  public:
   explicit TokenReader(const Dataset& data) : data_(data) {}
 
-  struct Tokens {
-    std::span<const std::int32_t> tokens;
-    std::span<const std::uint8_t> loss_mask;
-  };
   /// Some tokens from `begin` on, at least one and not past `end`. Valid until the next call.
-  Tokens some(std::int64_t begin, std::int64_t end) {
+  LabelledTokens some(std::int64_t begin, std::int64_t end) {
     if (begin < begin_ || begin >= begin_ + std::ssize(tokens_)) {
       constexpr std::int64_t most_at_once = 1 << 20;
       begin_ = begin;
@@ -165,11 +168,15 @@ class TokenReader {
       data_.read_tokens(begin, tokens_);
       loss_mask_.resize(data_.has_loss_mask() ? tokens_.size() : 0);
       if (data_.has_loss_mask()) data_.read_loss_mask(begin, loss_mask_);
+      loss_weights_.resize(data_.has_loss_weights() ? tokens_.size() : 0);
+      if (data_.has_loss_weights()) data_.read_loss_weights(begin, loss_weights_);
     }
     const auto first = static_cast<std::size_t>(begin - begin_),
                count = std::min(tokens_.size() - first, static_cast<std::size_t>(end - begin));
-    return {std::span(tokens_).subspan(first, count),
-            data_.has_loss_mask() ? std::span(loss_mask_).subspan(first, count) : std::span<const std::uint8_t>()};
+    const auto part_of = [&](const auto& values) {
+      return std::span(values).subspan(values.empty() ? 0 : first, values.empty() ? 0 : count);
+    };
+    return {part_of(tokens_), part_of(loss_mask_), part_of(loss_weights_)};
   }
 
  private:
@@ -177,6 +184,7 @@ class TokenReader {
   std::int64_t begin_ = 0;
   std::vector<std::int32_t> tokens_;
   std::vector<std::uint8_t> loss_mask_;
+  std::vector<float> loss_weights_;
 };
 
 /// One file, also where it does not exist yet and the paths are written differently.
@@ -233,7 +241,7 @@ DatasetSplit split_dataset(const std::string& path, const SplitOptions& options)
   std::vector<std::unique_ptr<DatasetWriter>> writers;
   std::vector<LabelCounts> labels(split.parts.size(), LabelCounts(data.vocabulary_size()));
   for (const SplitPart& part : split.parts)
-    writers.push_back(std::make_unique<DatasetWriter>(part.path, data.vocabulary_size(), path, data.has_loss_mask(),
+    writers.push_back(std::make_unique<DatasetWriter>(part.path, data.vocabulary_size(), path, data.label_lists(),
                                                       options.existing()));
   NameReader names(data);
   TokenReader reader(data);
@@ -246,9 +254,9 @@ DatasetSplit split_dataset(const std::string& path, const SplitOptions& options)
     DatasetWriter& writer = *writers[segment.part];
     writer.begin_document(offset == 0 ? name : fmt::format("{}:{}", name, offset));
     for (std::int64_t at = segment.begin; at < segment.end;) {
-      const TokenReader::Tokens some = reader.some(at, segment.end);
-      writer.append(some.tokens, some.loss_mask);
-      labels[segment.part].add(some.tokens, some.loss_mask, at == segment.begin);
+      const LabelledTokens some = reader.some(at, segment.end);
+      writer.append(some.tokens, some.loss_mask, some.loss_weights);
+      labels[segment.part].add(some, at == segment.begin);
       at += std::ssize(some.tokens);
       if (options.progress) options.progress(at, data.tokens());
     }

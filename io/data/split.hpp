@@ -30,7 +30,8 @@ struct SplitPart {
   std::int64_t documents = 0, tokens = 0;
   double asked = 0;  ///< fraction of the tokens
   /// Of a held-out part: cross entropy (nats per token) under the token frequencies of the train part, each count plus
-  /// one: the loss of a unigram model, which a trained model must be below. Nothing if the part has no label.
+  /// one: the loss of a unigram model, which a trained model must be below. Labels count by their weight. Nothing
+  /// if the part has no label.
   std::optional<double> unigram_loss;
 };
 

@@ -131,10 +131,12 @@ void check_histogram(const hdf5::File& file, const Dataset& data) {
 std::vector<std::string> Dataset::verify(const std::function<void(std::int64_t)>& read) const {
   std::vector<std::int32_t> values(static_cast<std::size_t>(std::min(tokens(), values_at_once)));
   std::vector<std::uint8_t> mask(has_loss_mask() ? values.size() : 0);
+  std::vector<float> weights(has_loss_weights() ? values.size() : 0);
   for (std::int64_t begin = 0; begin < tokens(); begin += values_at_once) {
     const auto count = static_cast<std::size_t>(std::min(values_at_once, tokens() - begin));
     read_tokens(begin, std::span(values).first(count));
     if (has_loss_mask()) read_loss_mask(begin, std::span(mask).first(count));
+    if (has_loss_weights()) read_loss_weights(begin, std::span(weights).first(count));
     if (read) read(begin + static_cast<std::int64_t>(count));
   }
   NameReader names(*this);
@@ -143,7 +145,8 @@ std::vector<std::string> Dataset::verify(const std::function<void(std::int64_t)>
   const auto file = hdf5::File::open(path(), hdf5::Access::read);
   check_attributes(file, *this);
   check_histogram(file, *this);
-  std::vector<std::string> notes = FileReader(file, {"/tokens", "/cu_seqlens", "/names", "/loss_mask"}).not_read();
+  std::vector<std::string> notes =
+      FileReader(file, {"/tokens", "/cu_seqlens", "/names", "/loss_mask", "/loss_weight"}).not_read();
   if (not_utf8 > 0)
     notes.push_back(
         fmt::format("{}:/names: {} of {} strings are not UTF-8, which h5py refuses; causeway split and "

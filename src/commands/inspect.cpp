@@ -108,6 +108,28 @@ std::string composition(const Dataset& dataset) {
   return text + fmt::format("\n  unigram       {:.4f} nats a token\n", entropy);
 }
 
+/// The weights of the labels, over the start of the dataset.
+std::string loss_weights_of(const Dataset& dataset) {
+  if (!dataset.has_loss_weights()) return "none";
+  constexpr std::int64_t most_read = std::int64_t{1} << 24, chunk = std::int64_t{1} << 16;
+  const std::int64_t read = std::min(dataset.tokens(), most_read);
+  double sum = 0;
+  std::int64_t zeros = 0;
+  std::vector<float> weights;
+  for (std::int64_t begin = 0; begin < read; begin += chunk) {
+    weights.resize(static_cast<std::size_t>(std::min(chunk, read - begin)));
+    dataset.read_label_weights(begin, weights);
+    for (const float weight : weights) {
+      sum += static_cast<double>(weight);
+      zeros += weight == 0;
+    }
+  }
+  return fmt::format("sum {:.1f}{}; {:.2f} % of the tokens have weight 0{}", sum,
+                     dataset.has_loss_mask() ? " with the mask" : "",
+                     read == 0 ? 0.0 : 100.0 * static_cast<double>(zeros) / static_cast<double>(read),
+                     read < dataset.tokens() ? fmt::format(" (of the first {})", grouped(read)) : "");
+}
+
 std::string describe_dataset(const std::string& path, bool verify) {
   constexpr std::int64_t names_shown = 5;
   constexpr std::size_t longest_name = 100;
@@ -132,6 +154,7 @@ std::string describe_dataset(const std::string& path, bool verify) {
                       grouped(dataset.vocabulary_size()), file.dataset("tokens").type().to_string());
   text += fmt::format("  identity      {}\n", identity_of(dataset));
   text += fmt::format("  loss mask     {}\n", dataset.has_loss_mask() ? "yes" : "none");
+  text += fmt::format("  loss weights  {}\n", loss_weights_of(dataset));
   if (!lengths.empty()) {
     std::vector<std::int64_t> sorted = lengths;
     std::sort(sorted.begin(), sorted.end());

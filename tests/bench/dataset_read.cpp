@@ -20,7 +20,7 @@ constexpr std::int64_t document_tokens = 2000, pack_tokens = 1 << 18;
 /// Documents of random bases, two bits a token: what deflate makes of a genome.
 void write_dataset(const std::string& path, std::int64_t tokens) {
   const RandomStream random(1, 2);
-  DatasetWriter writer(path, 512, "bench", false);
+  DatasetWriter writer(path, 512, "bench");
   std::vector<std::int32_t> document(document_tokens);
   for (std::int64_t begin = 0; begin < tokens; begin += document_tokens) {
     for (std::size_t t = 0; t < document.size(); ++t)

@@ -28,6 +28,9 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
           std::vector<std::uint8_t> mask(dataset.has_loss_mask() ? tokens.size() : 0);
           dataset.read_tokens(begin, tokens);
           if (dataset.has_loss_mask()) dataset.read_loss_mask(begin, mask);
+          std::vector<float> weights(tokens.size());
+          dataset.read_label_weights(begin, weights);
+          for (const float weight : weights) holds(weight >= 0 && weight <= 1, "weight {}", weight);
           dataset.name(d);
           for (const std::int32_t token : tokens)
             holds(token >= 0 && token < dataset.vocabulary_size(), "token {}", token);

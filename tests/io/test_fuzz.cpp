@@ -117,7 +117,7 @@ void read_everything(const hdf5::File& file, const std::string& group, int depth
 TEST(Fuzz, Hdf5IsReadOrRefused) {
   const TemporaryFolder folder;
   {
-    DatasetWriter writer(folder / "good.h5", 512, "somewhere", true);
+    DatasetWriter writer(folder / "good.h5", 512, "somewhere", {.loss_mask = true});
     for (int d = 0; d < 20; ++d) {
       writer.begin_document("document " + std::to_string(d));
       writer.append(std::vector<std::int32_t>(static_cast<std::size_t>(d), d),

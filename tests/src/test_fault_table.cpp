@@ -79,7 +79,7 @@ const Row rows[] = {
 
 void write_dataset(const std::string& path) {
   const RandomStream random(3, 1);
-  DatasetWriter writer(path, 512, "test", false);
+  DatasetWriter writer(path, 512, "test");
   for (std::uint64_t d = 0; d < 40; ++d) {
     writer.begin_document(fmt::format("document {}", d));
     std::vector<std::int32_t> tokens(1 + random.below(2 * d, 90));

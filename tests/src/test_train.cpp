@@ -24,7 +24,7 @@ using testing::TemporaryFolder;
 /// Documents of 1 to `longest` tokens that repeat a short pattern each, so that there is something to learn.
 void write_dataset(const std::string& path, int documents, std::int64_t longest, bool masked = false) {
   const RandomStream random(3, 1);
-  DatasetWriter writer(path, 512, "test", masked);
+  DatasetWriter writer(path, 512, "test", {.loss_mask = masked});
   for (int d = 0; d < documents; ++d) {
     writer.begin_document(fmt::format("document {}", d));
     std::vector<std::int32_t> tokens(1 + random.below(2 * d, static_cast<std::uint64_t>(longest)));

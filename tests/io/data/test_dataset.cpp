@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cmath>
 #include <functional>
+#include <limits>
 #include <thread>
 
 #include "io/hdf5/hdf5.hpp"
@@ -18,7 +20,7 @@ using testing::TemporaryFolder;
 using Tokens = std::vector<std::int32_t>;
 
 void write_dataset(const std::string& path, const std::vector<Tokens>& documents, std::int64_t vocabulary = 512) {
-  DatasetWriter writer(path, vocabulary, "test", false);
+  DatasetWriter writer(path, vocabulary, "test");
   for (std::size_t d = 0; d < documents.size(); ++d) {
     writer.begin_document("document " + std::to_string(d));
     writer.append(documents[d]);
@@ -86,7 +88,7 @@ TEST(Dataset, KeepsTheLossMaskBesideTheTokens) {
   std::vector<std::uint8_t> mask(100'000);
   for (std::size_t t = 0; t < mask.size(); ++t) mask[t] = t % 3 == 0;
   {
-    DatasetWriter writer(folder / "data.h5", 512, "test", true);
+    DatasetWriter writer(folder / "data.h5", 512, "test", {.loss_mask = true});
     writer.begin_document("a");
     writer.append(Tokens(mask.size(), 65), mask);
     writer.finish();
@@ -98,11 +100,75 @@ TEST(Dataset, KeepsTheLossMaskBesideTheTokens) {
   EXPECT_TRUE(std::equal(read.begin(), read.end(), mask.begin() + 10));
 }
 
+TEST(Dataset, KeepsLossWeightsWhichTheMaskSetsTo0) {
+  const TemporaryFolder folder;
+  std::vector<float> weights(100'000);
+  std::vector<std::uint8_t> mask(weights.size());
+  for (std::size_t t = 0; t < weights.size(); ++t) {
+    weights[t] = static_cast<float>(t % 11) / 10;
+    mask[t] = t % 3 == 0 ? 0 : 7;
+  }
+  for (const bool masked : {false, true}) {
+    const std::string path = folder / "data.h5";
+    DatasetWriter writer(path, 512, "test", {.loss_mask = masked, .loss_weights = true});
+    writer.begin_document("a");
+    writer.append(Tokens(weights.size(), 65), masked ? std::span<const std::uint8_t>(mask) : std::span<std::uint8_t>(),
+                  weights);
+    writer.finish();
+    const Dataset dataset(path);
+    ASSERT_TRUE(dataset.has_loss_weights());
+    EXPECT_EQ(dataset.has_loss_mask(), masked);
+    std::vector<float> read(weights.size() - 10), of_labels(read.size());
+    dataset.read_loss_weights(10, read);
+    dataset.read_label_weights(10, of_labels);
+    for (std::size_t t = 0; t < read.size(); ++t) {
+      ASSERT_EQ(read[t], weights[t + 10]);
+      ASSERT_EQ(of_labels[t], masked && mask[t + 10] == 0 ? 0 : weights[t + 10]);
+    }
+    dataset.verify();
+    EXPECT_EQ(hdf5::File::open(path, hdf5::Access::read).dataset("loss_weight").type(), hdf5::f32);
+  }
+}
+
+TEST(Dataset, LossWeightsOutsideOf0To1AreRefusedByNameWhereTheyAreWrittenAndRead) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "data.h5";
+  for (const float wrong : {std::nanf(""), -0.1F, 1.5F, std::numeric_limits<float>::infinity()}) {
+    DatasetWriter writer(path, 512, "test", {.loss_weights = true});
+    writer.begin_document("a");
+    writer.append(Tokens(4, 65), {}, std::vector<float>{0, 1, -0.0F, 0.5F});
+    const Failure written = failure_of([&] { writer.append(Tokens(2, 65), {}, std::vector<float>{1, wrong}); });
+    EXPECT_EQ(written.code, ExitCode::usage);
+    EXPECT_NE(written.what.find("data.h5:/loss_weight: value 5 is "), std::string::npos) << written.what;
+    writer.finish();
+    { hdf5::File::open(path, hdf5::Access::update).dataset("loss_weight").write_rows<float>(3, std::vector{wrong}); }
+    const Failure read = failure_of_reading(path);
+    EXPECT_EQ(read.code, ExitCode::usage);
+    EXPECT_NE(read.what.find("data.h5:/loss_weight: value 3 is "), std::string::npos) << read.what;
+  }
+}
+
+TEST(Dataset, LossWeightsOfAnotherFormAreRefused) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "data.h5";
+  const auto refused_with = [&](const auto& values) {
+    write_dataset(path, {Tokens(3, 65)});
+    using T = typename std::decay_t<decltype(values)>::value_type;
+    hdf5::File::open(path, hdf5::Access::update)
+        .write<T>("loss_weight", {static_cast<std::int64_t>(values.size())}, std::span<const T>(values));
+    return failure_of([&] { const Dataset opened(path); }).what;
+  };
+  EXPECT_NE(refused_with(std::vector<float>(4)).find("has 4 values, expected 3 as in /tokens"), std::string::npos);
+  EXPECT_NE(refused_with(std::vector<std::uint8_t>(3)).find("holds u8, expected f32 or other floats"),
+            std::string::npos);
+  EXPECT_EQ(refused_with(std::vector<double>{0.25, 0.5, 1}), "");
+}
+
 TEST(Dataset, LeavesNoFileWithoutFinish) {
   const TemporaryFolder folder;
   folder.write("kept.h5", "what was there before");
   for (const std::string name : {"fresh.h5", "kept.h5"}) {
-    DatasetWriter writer(folder / name, 512, "test", false);
+    DatasetWriter writer(folder / name, 512, "test");
     writer.begin_document("a");
     writer.append(Tokens(300'000, 1));
     EXPECT_EQ(failure_of([&] { writer.append(Tokens{1, 512}); }).code, ExitCode::usage);

@@ -17,16 +17,19 @@ using testing::TemporaryFolder;
 struct Content {
   std::vector<std::vector<std::int32_t>> documents{{1, 2, 3}, {}, {4, 5}};
   std::vector<std::vector<std::uint8_t>> masks;  ///< none: no loss mask
+  std::vector<std::vector<float>> weights;       ///< none: no loss weights
   std::int64_t vocabulary = 512;
   std::string name = "d";
 };
 
 std::string write(const std::string& path, const Content& content) {
-  DatasetWriter writer(path, content.vocabulary, "test", !content.masks.empty());
+  DatasetWriter writer(path, content.vocabulary, "test",
+                       {.loss_mask = !content.masks.empty(), .loss_weights = !content.weights.empty()});
   for (std::size_t d = 0; d < content.documents.size(); ++d) {
     writer.begin_document(content.name);
     writer.append(content.documents[d],
-                  content.masks.empty() ? std::span<const std::uint8_t>() : std::span(content.masks[d]));
+                  content.masks.empty() ? std::span<const std::uint8_t>() : std::span(content.masks[d]),
+                  content.weights.empty() ? std::span<const float>() : std::span(content.weights[d]));
   }
   writer.finish();
   const Dataset data(path);
@@ -34,7 +37,7 @@ std::string write(const std::string& path, const Content& content) {
   return identity_of(data);
 }
 
-TEST(DatasetIdentity, DependsOnTokensBoundariesAndMaskOnly) {
+TEST(DatasetIdentity, DependsOnTokensBoundariesMaskAndWeightsOnly) {
   const TemporaryFolder folder;
   const std::string path = folder / "data.h5";
   const std::string identity = write(path, {});
@@ -44,12 +47,15 @@ TEST(DatasetIdentity, DependsOnTokensBoundariesAndMaskOnly) {
   const std::vector<std::vector<std::uint8_t>> mask{{1, 0, 1}, {}, {1, 1}};
   const std::string masked = write(path, {.masks = mask});
   EXPECT_EQ(write(path, {.masks = {{7, 0, 255}, {}, {1, 2}}}), masked);  // what is not 0 counts
-  const std::vector<Content> others{{.documents = {{1, 2, 3}, {}, {4, 6}}},
-                                    {.documents = {{1, 2, 3}, {4, 5}}},
-                                    {.documents = {{1, 2}, {}, {3, 4, 5}}},
-                                    {.documents = {{4, 5}, {}, {1, 2, 3}}},
-                                    {.documents = {{1, 2, 3}, {}, {4, 5}}, .masks = {{1, 1, 1}, {}, {1, 0}}}};
-  std::set<std::string> all{identity, masked};
+  const std::vector<std::vector<float>> weights{{1, 0, 0.1F}, {}, {1, 0.5F}}, same{{1, -0.0F, 0.1F}, {}, {1, 0.5F}};
+  const std::string weighted = write(path, {.weights = weights});
+  EXPECT_EQ(write(path, {.weights = same}), weighted);
+  const std::vector<Content> others{
+      {.masks = mask, .weights = weights},    {.weights = {{1, 0, 0.1F}, {}, {1, 0.25F}}},
+      {.weights = {{1, 1, 1}, {}, {1, 1}}},   {.documents = {{1, 2, 3}, {}, {4, 6}}},
+      {.documents = {{1, 2, 3}, {4, 5}}},     {.documents = {{1, 2}, {}, {3, 4, 5}}},
+      {.documents = {{4, 5}, {}, {1, 2, 3}}}, {.documents = {{1, 2, 3}, {}, {4, 5}}, .masks = {{1, 1, 1}, {}, {1, 0}}}};
+  std::set<std::string> all{identity, masked, weighted};
   for (const Content& other : others) EXPECT_TRUE(all.insert(write(path, other)).second);
 }
 

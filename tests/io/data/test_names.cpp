@@ -87,7 +87,7 @@ TEST(Names, ANulIsReplacedWithAWarning) {
 TEST(Names, AreReadInOrderAndCheckedAtTheLast) {
   const TemporaryFolder folder;
   {
-    DatasetWriter writer(folder / "data.h5", 8, "test", false);
+    DatasetWriter writer(folder / "data.h5", 8, "test");
     for (int d = 0; d < 10'000; ++d) writer.begin_document("name " + std::to_string(d));
     writer.append(std::vector<std::int32_t>{1});
     writer.finish();

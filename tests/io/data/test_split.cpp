@@ -23,14 +23,16 @@ struct Document {
   std::string name;
   std::vector<std::int32_t> tokens;
   std::vector<std::uint8_t> loss_mask;
+  std::vector<float> loss_weights;
   bool operator==(const Document&) const = default;
 };
 
 void write(const std::string& path, const std::vector<Document>& documents, bool masked) {
-  DatasetWriter writer(path, 8, "test", masked);
+  const bool weighted = std::ranges::any_of(documents, [](const Document& d) { return !d.loss_weights.empty(); });
+  DatasetWriter writer(path, 8, "test", {.loss_mask = masked, .loss_weights = weighted});
   for (const Document& document : documents) {
     writer.begin_document(document.name);
-    writer.append(document.tokens, document.loss_mask);
+    writer.append(document.tokens, document.loss_mask, document.loss_weights);
   }
   writer.finish();
 }
@@ -42,9 +44,11 @@ std::vector<Document> read(const std::string& path) {
     const std::int64_t begin = data.cu_seqlens()[static_cast<std::size_t>(d)];
     const auto size = static_cast<std::size_t>(data.cu_seqlens()[static_cast<std::size_t>(d) + 1] - begin);
     Document document{data.name(d), std::vector<std::int32_t>(size),
-                      std::vector<std::uint8_t>(data.has_loss_mask() ? size : 0)};
+                      std::vector<std::uint8_t>(data.has_loss_mask() ? size : 0),
+                      std::vector<float>(data.has_loss_weights() ? size : 0)};
     data.read_tokens(begin, document.tokens);
     if (data.has_loss_mask()) data.read_loss_mask(begin, document.loss_mask);
+    if (data.has_loss_weights()) data.read_loss_weights(begin, document.loss_weights);
     documents.push_back(std::move(document));
   }
   return documents;
@@ -78,6 +82,7 @@ std::vector<Document> numbered_documents(int count, std::uint64_t longest, bool 
     for (std::uint64_t t = 0; t < length; ++t) {
       document.tokens.push_back(static_cast<std::int32_t>((static_cast<std::uint64_t>(d) + t) % 8));
       if (masked) document.loss_mask.push_back(t % 3 != 0);
+      if (masked) document.loss_weights.push_back(static_cast<float>((d + t) % 5) / 4);
     }
     documents.push_back(std::move(document));
   }
@@ -210,6 +215,15 @@ TEST(Split, TheUnigramLossUsesTrainFrequenciesAndUnmaskedValidLabels) {
   EXPECT_NEAR(*split.parts[1].unigram_loss, -(std::log(3 / 11.0) + std::log(1 / 11.0)) / 2, 1e-14);
   write(folder / "data.h5", {{"a", {1, 2, 2, 3}, {1, 1, 1, 1}}, {"b", {7, 2, 5, 6}, {1, 0, 0, 0}}}, true);
   EXPECT_FALSE(divide(folder, {.held_out = 0.5, .by = "tail"}).parts[1].unigram_loss) << "no label, no mean";
+}
+
+TEST(Split, TheUnigramLossCountsLabelsByTheirWeight) {
+  const TemporaryFolder folder;
+  // Labels of the train part: 2 by 0.5 and 1, 3 by 0.25. Of the valid part: 2 by 1, 5 by 0.5, 6 by 0.
+  write(folder / "data.h5", {{"a", {1, 2, 2, 3}, {}, {1, 0.5F, 1, 0.25F}}, {"b", {7, 2, 5, 6}, {}, {1, 1, 0.5F, 0}}},
+        false);
+  const DatasetSplit split = divide(folder, {.held_out = 0.5, .by = "tail"});
+  EXPECT_NEAR(split.parts[1].unigram_loss.value(), -(std::log(2.5 / 9.75) + 0.5 * std::log(1 / 9.75)) / 1.5, 1e-14);
 }
 
 TEST(Split, RefusesEmptyPartsAndReplacingItsSource) {

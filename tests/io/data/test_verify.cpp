@@ -17,7 +17,7 @@ namespace {
 using testing::TemporaryFolder;
 
 std::string written(const TemporaryFolder& folder) {
-  DatasetWriter writer(folder / "data.h5", 512, "test", true);
+  DatasetWriter writer(folder / "data.h5", 512, "test", {.loss_mask = true});
   for (const std::size_t length : {3u, 0u, 70u}) {
     writer.begin_document("document of " + std::to_string(length));
     writer.append(std::vector<std::int32_t>(length, 65), std::vector<std::uint8_t>(length, 1));

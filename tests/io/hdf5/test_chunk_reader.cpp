@@ -78,7 +78,7 @@ TEST(ChunkReader, ADatasetsTokensAndNamesAreInflatedOnce) {
   const TemporaryFolder folder;
   constexpr int documents = 10'000, name_chunks = 3, token_chunks = 2;
   {
-    DatasetWriter writer(folder / "data.h5", 512, "test", false);
+    DatasetWriter writer(folder / "data.h5", 512, "test");
     for (int d = 0; d < documents; ++d) {
       writer.begin_document("document " + std::to_string(d));
       writer.append(std::vector<std::int32_t>(10, d % 500));

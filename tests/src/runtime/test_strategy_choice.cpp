@@ -69,7 +69,7 @@ TEST(StrategyChoice, GivesTheReason) {
 
 TEST(StrategyChoice, ADryRunShowsEveryOperatorsStrategiesAndMarksTheChosen) {
   const TemporaryFolder folder;
-  DatasetWriter writer(folder / "data.h5", 512, "test", false);
+  DatasetWriter writer(folder / "data.h5", 512, "test");
   writer.begin_document("one");
   writer.append(std::vector<std::int32_t>(500, 65), {});
   writer.finish();

@@ -23,7 +23,7 @@ using testing::bytes_of;
 using testing::TemporaryFolder;
 
 void write_dataset(const std::string& path) {
-  DatasetWriter writer(path, 512, "test", false);
+  DatasetWriter writer(path, 512, "test");
   for (int d = 0; d < 60; ++d) {
     writer.begin_document(fmt::format("document {}", d));
     std::vector<std::int32_t> tokens(static_cast<std::size_t>(1 + d * 37 % 90));

@@ -19,7 +19,7 @@ using testing::TemporaryFolder;
 /// `mask` gives the loss mask of token i of a document; null: the dataset has none.
 void write_dataset(const std::string& path, const std::vector<std::int64_t>& lengths,
                    std::uint8_t (*mask)(std::int64_t) = nullptr) {
-  DatasetWriter writer(path, 512, "test", mask != nullptr);
+  DatasetWriter writer(path, 512, "test", {.loss_mask = mask != nullptr});
   for (const std::int64_t length : lengths) {
     writer.begin_document("d");
     std::vector<std::int32_t> tokens;

@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 using testing::TemporaryFolder;
 
 void write_dataset(const std::string& path, int first, const std::string& name = "d") {
-  DatasetWriter writer(path, 512, "test", false);
+  DatasetWriter writer(path, 512, "test");
   for (int d = first; d < first + 20; ++d) {
     writer.begin_document(name);
     std::vector<std::int32_t> tokens(static_cast<std::size_t>(2 + d * 37 % 40), 65 + d % 7);

@@ -34,7 +34,7 @@ TEST(TrainSettings, TheOptionsOfAShapeGiveIt) {
 
 /// 20 documents of 30 tokens; packs of 64 tokens have two of them each.
 void write_documents(const std::string& path) {
-  DatasetWriter writer(path, 512, "test", false);
+  DatasetWriter writer(path, 512, "test");
   for (int document = 0; document < 20; ++document) {
     writer.begin_document("d");
     const std::vector<std::int32_t> tokens(30, 65 + document % 4);

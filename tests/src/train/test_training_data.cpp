@@ -14,7 +14,7 @@ using testing::TemporaryFolder;
 
 /// Documents of the given lengths; token i of the whole dataset is i mod 500, its mask i mod 3.
 void write_dataset(const std::string& path, const std::vector<std::int64_t>& lengths, bool masked = false) {
-  DatasetWriter writer(path, 512, "test", masked);
+  DatasetWriter writer(path, 512, "test", {.loss_mask = masked});
   std::int64_t token = 0;
   for (const std::int64_t length : lengths) {
     writer.begin_document("d");
