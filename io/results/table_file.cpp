@@ -1,9 +1,8 @@
 #include "io/results/table_file.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 
-#include <array>
-#include <charconv>
 #include <cmath>
 #include <type_traits>
 
@@ -18,9 +17,7 @@ template <class Number>
 std::string number_text(Number value) {
   if constexpr (std::is_floating_point_v<Number>)
     if (std::isnan(value)) return "nan";  // without the sign that to_chars would write
-  std::array<char, 64> digits{};
-  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
-  return {digits.data(), end};
+  return fmt::format("{}", value);        // the shortest text from which the same bits are read
 }
 
 std::string tsv_text(std::string_view text) {

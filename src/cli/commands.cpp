@@ -6,6 +6,7 @@ namespace causeway {
 
 // Each is defined in the file of its name in src/commands/.
 Command bench_command();
+Command export_command();
 Command generate_command();
 Command import_command();
 Command inspect_command();
@@ -19,7 +20,7 @@ Command watch_command();
 std::span<const Command> commands() {
   static const std::vector<Command> table = {import_command(), split_command(), pack_command(),     train_command(),
                                              watch_command(),  score_command(), generate_command(), inspect_command(),
-                                             op_command(),     bench_command()};
+                                             export_command(), op_command(),    bench_command()};
   return table;
 }
 

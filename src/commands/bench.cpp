@@ -71,30 +71,32 @@ CommandLine declare(BenchSettings& settings) {
           "ceiling (the one under which it would take longest). Caches are emptied before every run. On a GPU the "
           "sizes are those of a large model; on the CPU tokens are divided by {} and channels by {}.\n\nTopics:{}",
           cpu_token_divisor, cpu_channel_divisor, summaries),
-      .groups = {{"Measurement",
-                  {{"topic", &settings.topic, "TOPIC", "what to measure", names, true},
-                   {"filter", &settings.filter, "WORDS", "only rows with this text in their names: \"scan backward\""},
-                   {"device", &settings.device, "", "where to compute", {"cpu", "cuda"}},
-                   {"dtype",
-                    &settings.dtype,
-                    "",
-                    "type of activations and weights; auto: bf16 on a GPU, f32 on the CPU",
-                    {"auto", "f32", "f64", "bf16"}},
-                   {.name = "tokens",
-                    .field = &settings.tokens,
-                    .value = "N",
-                    .help = "tokens of the pack, together with --channels",
-                    .shown_default = "built-in sizes"},
-                   {.name = "channels",
-                    .field = &settings.channels,
-                    .value = "N",
-                    .help = "channels, together with --tokens",
-                    .shown_default = "built-in sizes"},
-                   {"megabytes", &settings.megabytes, "N", "size of the checkpoint, all ranks together"},
-                   {"folder", &settings.folder, "DIRECTORY", "where the checkpoint is written and removed again"},
-                   {"seconds", &settings.least_seconds, "S", "measure each row for at least this long"},
-                   {"json", &settings.json, "FILE", "also write the figures to this file"}}},
-                 launch_group(settings.launch)},
+      .groups =
+          {{"Measurement",
+            {{"topic", &settings.topic, "TOPIC", "what to measure", names, true},
+             {"filter", &settings.filter, "WORDS", "only rows with this text in their names: \"scan backward\""},
+             {"device", &settings.device, "", "where to compute", {"cpu", "cuda"}},
+             {"dtype",
+              &settings.dtype,
+              "",
+              "type of activations and weights; auto: bf16 on a GPU, f32 on the CPU",
+              {"auto", "f32", "f64", "bf16"}},
+             {.name = "tokens",
+              .field = &settings.tokens,
+              .value = "N",
+              .help = "tokens of the pack, together with --channels",
+              .shown_default = "built-in sizes"},
+             {.name = "channels",
+              .field = &settings.channels,
+              .value = "N",
+              .help = "channels, together with --tokens",
+              .shown_default = "built-in sizes"},
+             {"megabytes", &settings.megabytes, "N", "size of the checkpoint, all ranks together"},
+             {"folder", &settings.folder, "DIRECTORY", "where the checkpoint is written and removed again"},
+             {"seconds", &settings.least_seconds, "S", "measure each row for at least this long"},
+             {"json", &settings.json, "FILE",
+              "also write the figures to this file; causeway export makes a table of it, scripts/plot a picture"}}},
+           launch_group(settings.launch)},
       .examples =
           "causeway bench operators\ncauseway bench operators --device cuda --filter scan --json scan.json\nmpirun "
           "-n 4 causeway bench strategies\nmpirun -n 4 causeway bench checkpoint --folder /scratch --megabytes 4000"};
@@ -109,12 +111,12 @@ void require_size(const BenchSettings& settings) {
           multiple);
 }
 
-void write_json(const BenchSettings& settings, nlohmann::json report) {
+void write_json(const BenchSettings& settings, const nlohmann::ordered_json& figures) {
   if (settings.json.empty()) return;
-  report["topic"] = settings.topic;
-  report["device"] = settings.device;
-  report["dtype"] = name_of(settings.compute_dtype());
-  write_text(settings.json, report.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  nlohmann::ordered_json report{
+      {"topic", settings.topic}, {"device", settings.device}, {"dtype", name_of(settings.compute_dtype())}};
+  report.update(figures);
+  write_text(settings.json, report.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
 }
 
 void print(const Measurement& row) {
@@ -129,8 +131,8 @@ void print(const Measurement& row) {
     print_answer(fmt::format("{:<24} {:>22} {:>9} not measured: {}\n", row.name, row.shape, documents, row.failure), 0);
 }
 
-nlohmann::json to_json(const Measurement& row) {
-  nlohmann::json entry{{"name", row.name}, {"shape", row.shape}, {"documents", row.documents}};
+nlohmann::ordered_json to_json(const Measurement& row) {
+  nlohmann::ordered_json entry{{"name", row.name}, {"shape", row.shape}, {"documents", row.documents}};
   if (!row.failure.empty()) {
     entry["failure"] = row.failure;
     return entry;
@@ -160,7 +162,7 @@ ExitCode run_operators(const BenchSettings& settings) {
     print_answer(fmt::format("{:<24} {:>22} {:>9} {:>10} {:>8} {:>9} {:>8} {}\n", name_of(settings.compute_dtype()),
                              "shape", "documents", "ms", "GB/s", "GFLOP/s", "of", "ceiling"),
                  0);
-    nlohmann::json rows = nlohmann::json::array();
+    nlohmann::ordered_json rows = nlohmann::ordered_json::array();
     ExitCode worst = ExitCode::ok;
     bench_operators({.dtype = settings.compute_dtype(),
                      .filter = settings.filter,
@@ -181,7 +183,7 @@ ExitCode run_operators(const BenchSettings& settings) {
 }
 
 /// Prints the line of one measurement, if `prints`, and returns its entry of the JSON.
-nlohmann::json report_strategy(const StrategyWorkload& work, const StrategyMeasurement& measured, bool prints) {
+nlohmann::ordered_json report_strategy(const StrategyWorkload& work, const StrategyMeasurement& measured, bool prints) {
   const std::string name =
       fmt::format("{} {}{}{}", work.row.name, work.strategy.name, work.variant.empty() ? "" : " ", work.variant);
   if (prints) {
@@ -234,7 +236,7 @@ ExitCode run_strategies(const BenchSettings& settings) {
                                "tokens", "documents", "forward ms", "backward ms", "exposed ms", "hidden ms",
                                "bytes sent", "messages"),
                    0);
-    nlohmann::json rows = nlohmann::json::array();
+    nlohmann::ordered_json rows = nlohmann::ordered_json::array();
     const auto measure = [&](StrategyWorkload work) {
       for (const std::int64_t tokens : sizes.tokens)
         for (const std::int64_t documents :

@@ -74,6 +74,7 @@ TEST(TableFile, NumbersAreReadBackWithTheSameBits) {
   expect_round_trip(std::numeric_limits<double>::max());
   expect_round_trip(std::numeric_limits<std::int64_t>::min());
   EXPECT_EQ(table_text(0.1F, TableFormat::tsv), "0.1");
+  EXPECT_EQ(table_text(100000.0, TableFormat::tsv), "100000");
   EXPECT_EQ(table_text(-std::numeric_limits<float>::quiet_NaN(), TableFormat::tsv), "nan");
   EXPECT_EQ(table_text(-std::numeric_limits<double>::infinity(), TableFormat::csv), "-inf");
 }
