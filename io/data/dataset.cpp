@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "io/data/dataset_format.hpp"
+#include "io/file/compression/compression.hpp"
 #include "io/file/look_up.hpp"
 #include "io/hdf5/hdf5.hpp"
 #include "kernels/core/error.hpp"
@@ -27,8 +28,7 @@ void require_dataset_file(const std::string& path) {
     require(!has("latest") && !has("index.h5") && !has("config.ini"),
             "{}: is the folder of a run or a checkpoint, expected a dataset, a file that causeway import writes", path);
   }
-  const fs::path name = fs::path(path).filename(),
-                 stem = name.extension() == ".gz" || name.extension() == ".GZ" ? name.stem() : name;
+  const fs::path name = fs::path(path).filename(), stem = without_compression_ending(name.string());
   if (require_file(path) != fs::file_type::regular || name.extension() == ".h5" || hdf5::is_hdf5(path)) return;
   fail(ExitCode::usage,
        "{}: is not a dataset (HDF5); make one of it with: causeway import {}{} --out {}.h5, which reads FASTA, FASTQ, "

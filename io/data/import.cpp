@@ -7,6 +7,7 @@
 #include "io/data/dataset.hpp"
 #include "io/data/readers/reader.hpp"
 #include "io/file/atomic_file.hpp"
+#include "io/file/compression/compression.hpp"
 #include "io/file/look_up.hpp"
 
 namespace causeway {
@@ -38,8 +39,7 @@ bool lists(std::string_view words, std::string_view word) {
 }
 
 const FormatRow& format_of(const std::string& file, const std::string& asked) {
-  std::filesystem::path name = std::filesystem::path(file).filename();
-  if (name.extension() == ".gz" || name.extension() == ".GZ") name = name.stem();
+  const std::filesystem::path name = without_compression_ending(std::filesystem::path(file).filename().string());
   std::string names;
   for (const FormatRow& row : format_table) {
     if (asked == "auto" ? lists(row.description.endings, name.extension().string()) : asked == row.description.name)

@@ -9,8 +9,6 @@
 namespace causeway {
 namespace {
 
-bool ends_with_gz(std::string_view path) { return path.ends_with(".gz") || path.ends_with(".GZ"); }
-
 const std::string& checked(const std::string& path) {
   if (path == standard_input) return path;
   require_file(path);
@@ -23,11 +21,7 @@ LineReader::LineReader(const std::string& path, std::function<void(std::int64_t)
     : path_(path == standard_input ? "standard input" : path),
       on_read_(std::move(on_read)),
       file_(checked(path), buffer_bytes),
-      buffer_(std::max<std::size_t>(buffer_bytes, 2)) {
-  if (file_.compressed() || !ends_with_gz(path_)) return;
-  require(file_.offset() > 0, "{}: is empty, but its name ends with .gz, and gzip of nothing has 20 bytes", path_);
-  fail(ExitCode::usage, "{}: is not gzip, but its name ends with .gz", path_);
-}
+      buffer_(std::max<std::size_t>(buffer_bytes, 4)) {}
 
 std::string LineReader::file_name() const {
   return file_.is_standard_input() ? "stdin" : std::filesystem::path(path_).filename().string();
@@ -44,7 +38,21 @@ bool LineReader::fill() {
   if (on_read_) on_read_(file_.offset());
   ended_ = count == 0;
   end_ += count;
+  if (!started_) skip_byte_order_mark();
   return !ended_;
+}
+
+/// The first part of the buffer is filled.
+void LineReader::skip_byte_order_mark() {
+  using namespace std::string_view_literals;
+  started_ = true;
+  const std::string_view held(buffer_.data(), end_);
+  for (const std::string_view mark : {"\xff\xfe"sv, "\xfe\xff"sv, "\0\0\xfe\xff"sv})
+    require(
+        !held.starts_with(mark),
+        "{}: is UTF-16 or UTF-32 text by its first bytes, expected UTF-8; convert it with: iconv -f UTF-16 -t UTF-8",
+        path_);
+  if (held.starts_with("\xef\xbb\xbf"sv)) begin_ = 3;
 }
 
 std::optional<LinePart> LineReader::next() {

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "io/file/gzip_file.hpp"
+#include "io/file/compressed_file.hpp"
 #include "kernels/core/error.hpp"
 
 namespace causeway {
@@ -20,13 +20,14 @@ struct LinePart {
   bool last = false;      ///< ends it
 };
 
-/// Reads the lines of a file, gzip-compressed or not, in bounded memory. A line ends with LF, CR LF or CR, whatever the
-/// other lines end with; the last line may lack its line end. Throws Error(usage) for a missing file, a folder, and
-/// damaged or truncated gzip.
+/// Reads the lines of a file, compressed or not (io/file/compressed_file.hpp), in bounded memory. A line ends with LF,
+/// CR LF or CR, whatever the other lines end with; the last line may lack its line end. A byte order mark of UTF-8 at
+/// the start is skipped. Throws Error(usage) for a missing file, a folder, damaged or truncated compression, and text
+/// that starts with a byte order mark of UTF-16 or UTF-32.
 class LineReader {
  public:
   /// `on_read` gets the bytes of the file (compressed bytes of a compressed file) read so far, after every read.
-  /// `buffer_bytes`: of the buffer, at least two.
+  /// `buffer_bytes`: of the buffer, at least four.
   /// `path` "-" is standard input.
   explicit LineReader(const std::string& path, std::function<void(std::int64_t)> on_read = {},
                       std::size_t buffer_bytes = 256 << 10);
@@ -47,13 +48,14 @@ class LineReader {
 
  private:
   bool fill();
+  void skip_byte_order_mark();
 
   std::string path_;
   std::function<void(std::int64_t)> on_read_;
-  GzipFile file_;
+  CompressedFile file_;
   std::vector<char> buffer_;
   std::size_t begin_ = 0, end_ = 0;  ///< the part of the buffer not returned yet
-  bool ended_ = false, inside_line_ = false;
+  bool started_ = false, ended_ = false, inside_line_ = false;
   bool after_return_ = false;  ///< the byte before begin_ is a CR that ended a line: a LF here belongs to it
   std::int64_t line_ = 0;
 };

@@ -24,7 +24,8 @@ CommandLine declare(ImportOptions& settings) {
       .usage = "FILES… --out FILE [options]",
       .description =
           "Makes a dataset (HDF5) from sequences or texts. Token ids are byte values, except in the format 'tokens', "
-          "which contains ids. Files can be compressed with gzip. Lines end with LF, CR LF or CR. Files are read in "
+          "which contains ids. Files can be compressed with gzip, zstd, xz or bzip2, whatever their names are. Lines "
+          "end with LF, CR LF or CR. Files are read in "
           "the given order; memory use does not grow with their size. The dataset appears under its name when it is "
           "complete, or not at "
           "all.\n\nFormats:" +

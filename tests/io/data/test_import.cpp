@@ -1,7 +1,6 @@
 #include "io/data/import.hpp"
 
 #include <gtest/gtest.h>
-#include <zlib.h>
 
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -11,26 +10,14 @@
 
 #include "io/data/dataset.hpp"
 #include "kernels/core/error.hpp"
+#include "tests/io/compressed.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 namespace causeway {
 namespace {
 
+using testing::gzip;
 using testing::TemporaryFolder;
-
-std::string compressed(std::string_view bytes) {
-  z_stream stream{};
-  deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
-  std::string out(deflateBound(&stream, bytes.size()) + 64, '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
-  stream.avail_in = static_cast<uInt>(bytes.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  deflate(&stream, Z_FINISH);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
-}
 
 /// A dataset's documents as "name=text".
 using Documents = std::vector<std::string>;
@@ -121,20 +108,25 @@ TEST_P(EveryFormat, MayLackItsLastLineEnd) {
 
 TEST_P(EveryFormat, MayBeCompressed) {
   const TemporaryFolder folder;
-  // Two members, as block-wise compressors write.
   const std::size_t half = GetParam().text.size() / 2;
-  const std::string bytes = compressed(GetParam().text.substr(0, half)) + compressed(GetParam().text.substr(half));
-  import_files({.files = {folder.write(GetParam().file + ".gz", bytes)}, .out = folder / "data.h5", .force = true});
-  Documents expected = GetParam().expected;
-  const std::string in_name = GetParam().file + ":";
-  for (std::string& document : expected)
-    if (document.starts_with(in_name)) document.insert(in_name.size() - 1, ".gz");
-  EXPECT_EQ(documents_in(folder / "data.h5"), expected);
+  for (const testing::Compressor& compressor : testing::compressors()) {
+    // Two members, as block-wise compressors write.
+    const std::string bytes =
+        compressor.compress(GetParam().text.substr(0, half)) + compressor.compress(GetParam().text.substr(half));
+    import_files({.files = {folder.write(GetParam().file + compressor.ending, bytes)},
+                  .out = folder / "data.h5",
+                  .force = true});
+    Documents expected = GetParam().expected;
+    const std::string in_name = GetParam().file + ":";
+    for (std::string& document : expected)
+      if (document.starts_with(in_name)) document.insert(in_name.size() - 1, compressor.ending);
+    EXPECT_EQ(documents_in(folder / "data.h5"), expected) << compressor.name;
+  }
 }
 
 TEST_P(EveryFormat, IsAnErrorWithTruncatedCompression) {
   const TemporaryFolder folder;
-  const std::string bytes = compressed(GetParam().text);
+  const std::string bytes = gzip(GetParam().text);
   for (std::size_t size = 0; size < bytes.size(); size += std::max<std::size_t>(1, bytes.size() / 40)) {
     const std::string path = folder.write(GetParam().file + ".gz", std::string_view(bytes).substr(0, size));
     EXPECT_THROW(import_files({.files = {path}, .out = folder / "data.h5", .force = true}), Error)
@@ -152,6 +144,27 @@ TEST(Import, TextIsOneDocumentByteForByte) {
                 .force = true,
                 .format = "text"});
   EXPECT_EQ(documents_in(folder / "data.h5"), (Documents{"a.txt=" + bytes, "empty.txt=", "b=two\r\n"}));
+}
+
+TEST(Import, AByteOrderMarkOfUtf8IsSkippedAndOtherEncodingsAreRefusedByName) {
+  using namespace std::string_view_literals;
+  const TemporaryFolder folder;
+  const auto imported = [&](const std::string& name, std::string_view bytes) {
+    import_files({.files = {folder.write(name, bytes)}, .out = folder / "data.h5", .force = true});
+    return documents_in(folder / "data.h5");
+  };
+  for (const Case& row : cases()) EXPECT_EQ(imported(row.file, "\xef\xbb\xbf" + row.text), row.expected) << row.name;
+  EXPECT_EQ(imported("a.txt", "\xef\xbb\xbfone"), (Documents{"a.txt=one"}));
+  for (const std::string_view bytes : {"\xff\xfe>\0a\0"sv, "\xfe\xff\0>\0a"sv, "\0\0\xfe\xff\0\0\0>"sv, "\xff\xfe"sv}) {
+    for (const char* name : {"a.fa", "a.fq", "a.txt", "a.lines", "a.jsonl", "a.tokens"}) {
+      try {
+        imported(name, bytes);
+        ADD_FAILURE() << name;
+      } catch (const Error& error) {
+        EXPECT_NE(std::string(error.what()).find("is UTF-16 or UTF-32 text"), std::string::npos) << error.what();
+      }
+    }
+  }
 }
 
 TEST(Import, UppercaseConvertsLetters) {
@@ -195,9 +208,9 @@ TEST(Import, LinesMayCrossTheBuffersEndAnywhere) {
 TEST(Import, ReadsStandardInput) {
   const TemporaryFolder folder;
   const int kept = ::dup(STDIN_FILENO);
-  for (const bool gzip : {false, true}) {
+  for (const bool compressed : {false, true}) {
     const std::string text = ">a\rACGT\r\n>b\nT\n";
-    const int input = ::open(folder.write("in", gzip ? compressed(text) : text).c_str(), O_RDONLY);
+    const int input = ::open(folder.write("in", compressed ? gzip(text) : text).c_str(), O_RDONLY);
     ASSERT_EQ(::dup2(input, STDIN_FILENO), STDIN_FILENO);
     ::close(input);
     import_files(
