@@ -33,6 +33,14 @@ void list_tensors(const hdf5::File& file, const std::string& group, std::vector<
   }
 }
 
+template <class Wide>
+std::vector<Wide> widened(hdf5::ElementType type, std::span<const std::byte> values) {
+  std::vector<Wide> wide(values.size() / static_cast<std::size_t>(type.bytes));
+  constexpr TensorType to = sizeof(Wide) == sizeof(double) ? TensorType::f64 : TensorType::f32;
+  convert_elements(tensor_type_of(type), values, to, std::as_writable_bytes(std::span(wide)));
+  return wide;
+}
+
 }  // namespace
 
 std::int64_t Checkpoint::TensorInfo::size() const {
@@ -113,8 +121,8 @@ Checkpoint::TensorInfo Checkpoint::tensor(const std::string& name) const {
   }
   return usage_errors_as_corrupt([&] {
     const hdf5::Dataset dataset = index_.dataset(name);
-    require(dataset.type() == hdf5::f32 || dataset.type() == hdf5::f64, "{}: holds {}, expected f32 or f64",
-            dataset.where(), dataset.type().to_string());
+    require(hdf5::is_weight(dataset.type()), "{}: holds {}, expected f64, f32, f16 or bf16", dataset.where(),
+            dataset.type().to_string());
     return TensorInfo{name, dataset.shape(), dataset.type()};
   });
 }
@@ -130,8 +138,8 @@ std::vector<std::string> Checkpoint::names() const {
 
 std::vector<std::string> Checkpoint::unknown_objects() const {
   std::vector<std::string> unknown = index_.list();
-  std::erase_if(unknown,
-                [](const std::string& name) { return name == "parameters" || name == "optimizer" || name == "state"; });
+  constexpr std::string_view known[] = {"parameters", "optimizer", "state", "source"};
+  std::erase_if(unknown, [&](const std::string& name) { return std::ranges::find(known, name) != std::end(known); });
   return unknown;
 }
 
@@ -150,22 +158,22 @@ const hdf5::File& Checkpoint::shard(std::int64_t number) const {
       .first->second;
 }
 
-template <class Stored>
 void Checkpoint::read_pieces(const std::string& name, const TensorInfo& tensor, Range range,
-                             const std::function<void(std::int64_t, std::span<const Stored>)>& take) const {
-  std::vector<Stored> values;
+                             const std::function<void(std::int64_t, std::span<const std::byte>)>& take) const {
+  const std::int64_t each = tensor.type.bytes;
+  std::vector<std::byte> values;
   if (!manifest_) {
     const hdf5::Dataset dataset = index_.dataset(name);
     const std::int64_t row_size = std::max<std::int64_t>(1, dataset.row_size());
-    const std::int64_t most_rows = std::max<std::int64_t>(1, piece_bytes / (row_size * tensor.type.bytes));
+    const std::int64_t most_rows = std::max<std::int64_t>(1, piece_bytes / (row_size * each));
     for (std::int64_t row = range.begin / row_size; row * row_size < range.end; row += most_rows) {
       const std::int64_t rows = std::min(most_rows, dataset.rows() - row), first = row * row_size;
-      values.resize(static_cast<std::size_t>(rows * row_size));
+      values.resize(static_cast<std::size_t>(rows * row_size * each));
       if (between_) between_();
-      dataset.read_rows(row, std::span<Stored>(values));
+      dataset.read_bytes(row, values);
       const std::int64_t begin = std::max(range.begin, first), end = std::min(range.end, first + rows * row_size);
-      take(begin, std::span<const Stored>(values).subspan(static_cast<std::size_t>(begin - first),
-                                                          static_cast<std::size_t>(end - begin)));
+      take(begin, std::span(values).subspan(static_cast<std::size_t>((begin - first) * each),
+                                            static_cast<std::size_t>((end - begin) * each)));
     }
     return;
   }
@@ -176,11 +184,11 @@ void Checkpoint::read_pieces(const std::string& name, const TensorInfo& tensor, 
     require(dataset.shape() == std::vector{part.elements.size()} && dataset.type() == tensor.type,
             "{}: holds {} [{}], expected {} [{}]", dataset.where(), dataset.type().to_string(),
             fmt::join(dataset.shape(), ", "), tensor.type.to_string(), part.elements.size());
-    const std::int64_t most = piece_bytes / tensor.type.bytes;
+    const std::int64_t most = piece_bytes / each;
     for (std::int64_t begin = wanted.begin; begin < wanted.end; begin += most) {
-      values.resize(static_cast<std::size_t>(std::min(most, wanted.end - begin)));
+      values.resize(static_cast<std::size_t>(std::min(most, wanted.end - begin) * each));
       if (between_) between_();
-      dataset.read_rows(begin - part.elements.begin, std::span<Stored>(values));
+      dataset.read_bytes(begin - part.elements.begin, values);
       take(begin, values);
     }
   }
@@ -193,11 +201,11 @@ void Checkpoint::read(const std::string& name, const Shape& shape, DType dtype, 
     const TensorInfo tensor = this->tensor(name);
     require(tensor.shape == extents_of(shape), "{}:/{}: shape is [{}], expected {}", index_.path(), name,
             fmt::join(tensor.shape, ", "), shape.to_string());
-    const auto convert = [&]<class Stored>(std::int64_t begin, std::span<const Stored> values) {
+    const auto convert = [&]<class Wide>(std::int64_t begin, const std::vector<Wide>& values) {
       dispatch(dtype, [&]<class T>() {
         std::vector<T> converted;
         converted.reserve(values.size());
-        for (const Stored value : values) {
+        for (const Wide value : values) {
           converted.push_back(T(static_cast<Accumulator<T>>(value)));
           if (std::isfinite(static_cast<double>(static_cast<Accumulator<T>>(converted.back())))) continue;
           fail(ExitCode::non_finite, "{}:/{}: value {} of {} is {}{}, expected finite numbers", index_.path(), name,
@@ -208,23 +216,44 @@ void Checkpoint::read(const std::string& name, const Shape& shape, DType dtype, 
                       std::ssize(converted) * static_cast<std::int64_t>(sizeof(T)));
       });
     };
-    if (tensor.type == hdf5::f64)
-      read_pieces<double>(name, tensor, range, convert);
-    else
-      read_pieces<float>(name, tensor, range, convert);
+    read_pieces(name, tensor, range, [&](std::int64_t begin, std::span<const std::byte> values) {
+      if (tensor.type == hdf5::f64)
+        convert(begin, widened<double>(tensor.type, values));
+      else
+        convert(begin, widened<float>(tensor.type, values));
+    });
   });
+}
+
+void Checkpoint::require_range(const TensorInfo& tensor, Range range) const {
+  require(range.begin >= 0 && range.end <= tensor.size(), "{}:/{}: has {} elements, expected [{}, {})", index_.path(),
+          tensor.name, tensor.size(), range.begin, range.end);
 }
 
 void Checkpoint::read(const std::string& name, std::int64_t begin, std::span<double> out) const {
   usage_errors_as_corrupt([&] {
     const TensorInfo tensor = this->tensor(name);
     const Range range{begin, begin + std::ssize(out)};
-    require(begin >= 0 && range.end <= tensor.size(), "{}:/{}: has {} elements, expected [{}, {})", index_.path(), name,
-            tensor.size(), range.begin, range.end);
-    read_pieces<double>(name, tensor, range, [&](std::int64_t at, std::span<const double> values) {
-      std::ranges::copy(values, out.begin() + (at - begin));
+    require_range(tensor, range);
+    read_pieces(name, tensor, range, [&](std::int64_t at, std::span<const std::byte> values) {
+      std::ranges::copy(widened<double>(tensor.type, values), out.begin() + (at - begin));
     });
   });
+}
+
+void Checkpoint::read_stored(const std::string& name, std::int64_t begin, std::span<std::byte> out) const {
+  usage_errors_as_corrupt([&] {
+    const TensorInfo tensor = this->tensor(name);
+    const Range range{begin, begin + std::ssize(out) / tensor.type.bytes};
+    require_range(tensor, range);
+    read_pieces(name, tensor, range, [&](std::int64_t at, std::span<const std::byte> values) {
+      std::ranges::copy(values, out.begin() + (at - begin) * tensor.type.bytes);
+    });
+  });
+}
+
+std::optional<CheckpointSource> Checkpoint::source() const {
+  return usage_errors_as_corrupt([&]() -> std::optional<CheckpointSource> { return read_source(index_); });
 }
 
 }  // namespace causeway

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "io/checkpoint/checkpoint_content.hpp"
 #include "io/checkpoint/checkpoint_index.hpp"
 #include "io/checkpoint/manifest.hpp"
 #include "io/hdf5/hdf5.hpp"
@@ -36,6 +37,8 @@ class Checkpoint {
   std::string text(const std::string& name) const { return index_.string_attribute(name); }
   const hdf5::Object& attributes() const { return index_; }
   hdf5::Object state() const { return index_.group("state"); }
+  /// What `causeway convert` kept of the files that the checkpoint was made from.
+  std::optional<CheckpointSource> source() const;
   /// Nothing for version 1.
   const std::optional<Manifest>& manifest() const { return manifest_; }
 
@@ -59,14 +62,17 @@ class Checkpoint {
             const Stream& stream = Stream()) const;
   /// Reads the row-major elements [begin, begin + out.size()) of a tensor of any shape.
   void read(const std::string& name, std::int64_t begin, std::span<double> out) const;
+  /// The same, in the type of the tensor in the file.
+  void read_stored(const std::string& name, std::int64_t begin, std::span<std::byte> out) const;
 
  private:
   void find(const std::string& path);
   void check_files(int rank, int ranks) const;
   void open_index(int rank, int ranks);
-  template <class Stored>
+  /// Calls `take` with the elements from `begin` on, in the tensor's type, for one piece of the range after the other.
   void read_pieces(const std::string& name, const TensorInfo& tensor, Range range,
-                   const std::function<void(std::int64_t begin, std::span<const Stored>)>& take) const;
+                   const std::function<void(std::int64_t begin, std::span<const std::byte>)>& take) const;
+  void require_range(const TensorInfo& tensor, Range range) const;
   const hdf5::File& shard(std::int64_t number) const;
 
   std::string path_;

@@ -16,6 +16,8 @@ namespace causeway {
 namespace {
 
 constexpr std::int64_t version = 2, most_shards = std::int64_t{1} << 24;
+/// Attributes must be smaller than 64 KiB; a larger configuration is not kept.
+constexpr std::int64_t most_config_bytes = 60'000, most_source_texts = 1'000'000;
 constexpr std::size_t most_axes = 4;
 /// The largest number of boxes (hyperslabs) into which a shard's run of elements is divided.
 constexpr std::int64_t most_boxes = 2 * static_cast<std::int64_t>(most_axes) - 1;
@@ -47,7 +49,37 @@ std::optional<std::int64_t> shard_called(std::string_view name) {
   return shard;
 }
 
+constexpr const char *source_extras = "source/extras", *source_types = "source/types";
+
+void write_source(hdf5::File& file, const CheckpointSource& source) {
+  {
+    hdf5::Object group = file.create_group("source");
+    group.set_attribute("format", source.format);
+    if (!source.config.empty() && std::ssize(source.config) <= most_config_bytes)
+      group.set_attribute("config", source.config);
+  }
+  for (const auto& [name, texts] : {std::pair(source_extras, &source.extras), {source_types, &source.types}}) {
+    if (texts->empty()) continue;
+    file.create_dataset(name, {.shape = {std::ssize(*texts)}, .type = hdf5::string}).write_strings(0, *texts);
+  }
+}
+
 }  // namespace
+
+std::optional<CheckpointSource> read_source(const hdf5::File& index) {
+  if (!index.exists("source")) return std::nullopt;
+  const hdf5::Object group = index.group("source");
+  CheckpointSource source{.format = group.string_attribute("format")};
+  if (group.has_attribute("config")) source.config = group.string_attribute("config");
+  for (const auto& [name, texts] : {std::pair(source_extras, &source.extras), {source_types, &source.types}}) {
+    if (!index.exists(name)) continue;
+    const hdf5::Dataset dataset = index.dataset(name);
+    require(dataset.rows() <= most_source_texts, "{}: has {} texts, expected at most {}", dataset.where(),
+            dataset.rows(), most_source_texts);
+    *texts = dataset.read_strings(0, dataset.rows());
+  }
+  return source;
+}
 
 void write_index(const std::string& path, const CheckpointContent& content, std::span<const Range> owned) {
   hdf5::File file = hdf5::File::open(path, hdf5::Access::create);
@@ -58,6 +90,7 @@ void write_index(const std::string& path, const CheckpointContent& content, std:
     hdf5::Object state = file.create_group("state");
     for (const auto& [key, value] : content.state) state.set_attribute(key, value);
   }
+  if (content.source) write_source(file, *content.source);
   const std::size_t tensors = content.tensors.size();
   for (std::size_t t = 0; t < tensors; ++t) {
     const CheckpointTensor& tensor = content.tensors[t];
@@ -74,7 +107,7 @@ void write_index(const std::string& path, const CheckpointContent& content, std:
            tensor.shape.size());
     const std::vector<std::int64_t> shape = extents_of(tensor.shape);
     file.create_virtual(tensor.name,
-                        {.shape = shape, .type = stored_as(tensor.dtype), .parts = mappings_of(shape, parts)});
+                        {.shape = shape, .type = tensor.type_in_file(), .parts = mappings_of(shape, parts)});
   }
   file.close();
   sync_to_disk(path);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -24,6 +25,9 @@ struct TensorParts {
 /// Writes index.h5, which has each whole tensor as a virtual dataset over the shards, and syncs it to the disk.
 /// `owned`: each rank's range of each tensor, [rank][tensor].
 void write_index(const std::string& path, const CheckpointContent& content, std::span<const Range> owned);
+
+/// The group /source of an index; nothing without it.
+std::optional<CheckpointSource> read_source(const hdf5::File& index);
 
 /// Reads the parts of one tensor from an index. Throws Error(corrupt) unless they are exactly what write_index()
 /// writes: boxes of shards 0 … shards-1 that cover the tensor once and in order. So a damaged or malicious index cannot

@@ -124,15 +124,25 @@ Fingerprint CheckpointWriter::write_this_ranks_shard() {
   tell(CheckpointStage::shard, path);
   std::vector<ShardTensor> tensors;
   for (const CheckpointTensor& tensor : content_.tensors)
-    tensors.push_back({tensor.name, tensor.dtype, tensor.owned.size()});
+    tensors.push_back({tensor.name, tensor.type_in_file(), tensor.owned.size()});
   write_shard(
       path, tensors,
-      [&](std::size_t tensor, std::int64_t begin, std::span<std::byte> out) { snapshot_.read(tensor, begin, out); },
+      [&](std::size_t tensor, std::int64_t begin, std::span<std::byte> out) { read_from_snapshot(tensor, begin, out); },
       [&] { tell_or_stop(CheckpointStage::shard, path); });
   tell(CheckpointStage::hash, path);
   Fingerprint fingerprint = fingerprint_of(path, [&] { tell_or_stop(CheckpointStage::hash, path); });
   tell(CheckpointStage::hashed, path);
   return fingerprint;
+}
+
+/// Elements of the copy as the file has them: bf16 as f32.
+void CheckpointWriter::read_from_snapshot(std::size_t tensor, std::int64_t begin, std::span<std::byte> out) const {
+  if (content_.tensors[tensor].dtype != DType::bf16) return snapshot_.read(tensor, begin, out);
+  constexpr std::int64_t stored_bytes = size_of(DType::f32), bytes = size_of(DType::bf16);
+  std::vector<bf16> values(out.size() / stored_bytes);
+  snapshot_.read(tensor, begin / stored_bytes * bytes, std::as_writable_bytes(std::span(values)));
+  const std::vector<float> wide(values.begin(), values.end());
+  std::ranges::copy(std::as_bytes(std::span(wide)), out.begin());
 }
 
 void CheckpointWriter::start_publishing() {

@@ -75,6 +75,7 @@ class CheckpointWriter {
   void tell(CheckpointStage stage, const std::string& path) const;
   void tell_or_stop(CheckpointStage stage, const std::string& path) const;
   Fingerprint write_this_ranks_shard();
+  void read_from_snapshot(std::size_t tensor, std::int64_t begin, std::span<std::byte> out) const;
   PublishedCheckpoint publish();
   void start_publishing();
   [[noreturn]] void fail_together();

@@ -88,7 +88,9 @@ void Dataset::read_rows(std::int64_t begin, void* out, std::int64_t count, Eleme
   const SilencedErrors silenced;
   using Kind = ElementType::Kind;
   const ElementType found = type();
-  const bool readable = found.kind == wanted.kind || (found.kind == Kind::integer && wanted.kind == Kind::floating);
+  const auto counts_as = [](Kind kind) { return kind == Kind::bfloat ? Kind::floating : kind; };
+  const bool readable =
+      counts_as(found.kind) == counts_as(wanted.kind) || (found.kind == Kind::integer && wanted.kind == Kind::floating);
   require(readable, "{}: holds {}, expected {}", where_, found.to_string(), wanted.to_string());
   transfer(begin, count, memory_type(wanted), out, nullptr);
 }
@@ -96,6 +98,20 @@ void Dataset::read_rows(std::int64_t begin, void* out, std::int64_t count, Eleme
 void Dataset::write_rows(std::int64_t begin, const void* in, std::int64_t count, ElementType given) {
   const SilencedErrors silenced;
   transfer(begin, count, memory_type(given), nullptr, in);
+}
+
+void Dataset::read_bytes(std::int64_t begin, std::span<std::byte> out) const {
+  const ElementType stored = type();
+  ensure(stored.bytes > 0 && std::ssize(out) % stored.bytes == 0, "{}: {} bytes are not whole elements", where_,
+         out.size());
+  read_rows(begin, out.data(), std::ssize(out) / stored.bytes, stored);
+}
+
+void Dataset::write_bytes(std::int64_t begin, std::span<const std::byte> in) {
+  const ElementType stored = type();
+  ensure(stored.bytes > 0 && std::ssize(in) % stored.bytes == 0, "{}: {} bytes are not whole elements", where_,
+         in.size());
+  write_rows(begin, in.data(), std::ssize(in) / stored.bytes, stored);
 }
 
 std::vector<std::string> Dataset::read_strings(std::int64_t begin, std::int64_t count) const {

@@ -39,15 +39,17 @@ using Id = Handle<IdTraits>;
 
 /// The type of an element, in the file or in memory. libHDF5 converts byte orders.
 struct ElementType {
-  enum class Kind : std::uint8_t { integer, floating, string, other };
+  enum class Kind : std::uint8_t { integer, floating, bfloat, string, other };
   Kind kind = Kind::other;
   int bytes = 0;  ///< 0 for strings of variable length
   bool is_signed = false;
 
-  std::string to_string() const;  ///< "u16", "f32", "string", "other"
+  std::string to_string() const;  ///< "u16", "f32", "bf16", "string", "other"
   bool operator==(const ElementType&) const = default;
 };
 inline constexpr ElementType f64{ElementType::Kind::floating, 8, true}, f32{ElementType::Kind::floating, 4, true};
+inline constexpr ElementType f16{ElementType::Kind::floating, 2, true}, bf16{ElementType::Kind::bfloat, 2, true};
+constexpr bool is_weight(ElementType type) { return type == f64 || type == f32 || type == f16 || type == bf16; }
 inline constexpr ElementType i64{ElementType::Kind::integer, 8, true}, i32{ElementType::Kind::integer, 4, true};
 inline constexpr ElementType u32{ElementType::Kind::integer, 4, false}, u16{ElementType::Kind::integer, 2, false};
 inline constexpr ElementType u8{ElementType::Kind::integer, 1, false};
@@ -127,6 +129,9 @@ class Dataset : public Object {
   void write_rows(std::int64_t begin, std::span<const T> in) {
     write_rows(begin, in.data(), static_cast<std::int64_t>(in.size()), element_type<T>());
   }
+  /// The same rows in the dataset's own type, little-endian.
+  void read_bytes(std::int64_t begin, std::span<std::byte> out) const;
+  void write_bytes(std::int64_t begin, std::span<const std::byte> in);
   /// The whole dataset; Error(usage) when it has more than `limit` elements.
   template <class T>
   std::vector<T> read_all(std::int64_t limit) const {

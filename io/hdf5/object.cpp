@@ -43,6 +43,7 @@ Value Object::attribute(const std::string& name) const {
       check(H5Aread(attribute.get(), H5T_NATIVE_INT64, &value), where, "read", damaged_);
       return value;
     }
+    case ElementType::Kind::bfloat:
     case ElementType::Kind::floating: {
       double value = 0;
       check(H5Aread(attribute.get(), H5T_NATIVE_DOUBLE, &value), where, "read", damaged_);

@@ -27,6 +27,8 @@ std::string ElementType::to_string() const {
       return fmt::format("{}{}", is_signed ? 'i' : 'u', bytes * 8);
     case Kind::floating:
       return fmt::format("f{}", bytes * 8);
+    case Kind::bfloat:
+      return "bf16";
     case Kind::string:
       return "string";
     case Kind::other:
@@ -34,9 +36,31 @@ std::string ElementType::to_string() const {
   }
   return "other";
 }
+
+namespace {
+
+/// A little-endian floating type of 16 bits. HDF5 1.10 has none of its own.
+Id floating_of_two_bytes(std::size_t exponent, std::size_t mantissa, std::size_t bias) {
+  const auto checked = [](herr_t result) { check(result, "HDF5", "make a type", ExitCode::internal); };
+  Id type(check(H5Tcopy(H5T_IEEE_F32LE), "HDF5", "copy a type", ExitCode::internal));
+  checked(H5Tset_fields(type.get(), 15, mantissa, exponent, 0, mantissa));
+  checked(H5Tset_size(type.get(), 2));
+  checked(H5Tset_ebias(type.get(), bias));
+  return type;
+}
+
+/// f16 as numpy's float16; bf16 as the upper half of an f32.
+std::int64_t small_floating_type(ElementType type) {
+  static const Id half = floating_of_two_bytes(5, 10, 15), brain = floating_of_two_bytes(8, 7, 127);
+  return type == f16 ? half.get() : brain.get();
+}
+
+}  // namespace
+
 std::int64_t memory_type(ElementType type) {
   if (type == f64) return H5T_NATIVE_DOUBLE;
   if (type == f32) return H5T_NATIVE_FLOAT;
+  if (type == f16 || type == bf16) return small_floating_type(type);
   if (type == i64) return H5T_NATIVE_INT64;
   if (type == i32) return H5T_NATIVE_INT32;
   if (type == u32) return H5T_NATIVE_UINT32;
@@ -48,6 +72,7 @@ std::int64_t memory_type(ElementType type) {
 std::int64_t file_type(ElementType type) {
   if (type == f64) return H5T_IEEE_F64LE;
   if (type == f32) return H5T_IEEE_F32LE;
+  if (type == f16 || type == bf16) return small_floating_type(type);
   if (type == i64) return H5T_STD_I64LE;
   if (type == i32) return H5T_STD_I32LE;
   if (type == u32) return H5T_STD_U32LE;
@@ -71,6 +96,7 @@ ElementType element_type_of(std::int64_t type) {
     return {Kind::string, H5Tis_variable_str(type) > 0 ? 0 : static_cast<int>(std::min<std::size_t>(bytes, INT32_MAX)),
             false};
   if (bytes > 16) return {};
+  if (kind == H5T_FLOAT && bytes == 2 && H5Tget_ebias(type) == 127) return bf16;
   if (kind == H5T_FLOAT) return {Kind::floating, static_cast<int>(bytes), true};
   // Enumerations convert like integers: h5py writes booleans as enumerations.
   if (kind == H5T_INTEGER) return {Kind::integer, static_cast<int>(bytes), H5Tget_sign(type) == H5T_SGN_2};

@@ -129,8 +129,7 @@ VirtualDataset File::virtual_dataset(std::string_view path, std::int64_t most_pa
   dataset.shape = extents_of(space.get(), where, damaged_);
   const Id type(check(H5Dget_type(found.get()), where, "read its type", damaged_));
   dataset.type = element_type_of(type.get());
-  require(dataset.type == f32 || dataset.type == f64, "{}: holds {}, expected f32 or f64", where,
-          dataset.type.to_string());
+  require(is_weight(dataset.type), "{}: holds {}, expected f64, f32, f16 or bf16", where, dataset.type.to_string());
   return dataset;
 }
 

@@ -40,7 +40,7 @@ void read_float(FieldReader& fields, std::uint64_t size, std::uint64_t bits) {
   struct Ieee {
     std::uint64_t bytes, exponent, mantissa, bias;
   };
-  constexpr Ieee known[] = {{2, 5, 10, 15}, {4, 8, 23, 127}, {8, 11, 52, 1023}};
+  constexpr Ieee known[] = {{2, 5, 10, 15}, {2, 8, 7, 127}, {4, 8, 23, 127}, {8, 11, 52, 1023}};
   const std::uint64_t offset = fields.number(2), precision = fields.number(2), exponent_at = fields.number(1),
                       exponent = fields.number(1), mantissa_at = fields.number(1), mantissa = fields.number(1),
                       bias = fields.number(4);
@@ -51,7 +51,7 @@ void read_float(FieldReader& fields, std::uint64_t size, std::uint64_t bits) {
   });
   if (!fits)
     fields.location().refuse_feature(
-        fmt::format("has floating-point numbers of {} bytes, expected IEEE 754 of 2, 4 or 8 bytes", size),
+        fmt::format("has floating-point numbers of {} bytes, expected IEEE 754 of 2, 4 or 8 bytes or bfloat16", size),
         "write it with another type");
 }
 

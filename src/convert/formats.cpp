@@ -1,0 +1,29 @@
+#include <array>
+
+#include "kernels/core/error.hpp"
+#include "src/convert/format.hpp"
+
+namespace causeway {
+namespace {
+
+constexpr std::array table = {
+    Format{"huggingface", "folder of config.json (model_type mamba) and safetensors", is_huggingface, open_huggingface,
+           huggingface_layout},
+    Format{"mamba_ssm", "folder of mamba_ssm's config.json and pytorch_model.bin or safetensors", is_mamba_ssm,
+           open_mamba_ssm, nullptr},
+};
+
+}  // namespace
+
+std::span<const Format> convert_formats() { return table; }
+
+const Format& find_convert_format(std::string_view name, std::string_view what) {
+  std::string known;
+  for (const Format& format : table) {
+    if (format.name == name) return format;
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", format.name);
+  }
+  fail(ExitCode::usage, "{} is '{}', expected one of: {}", what, name, known);
+}
+
+}  // namespace causeway

@@ -1,0 +1,71 @@
+#include "src/convert/mamba_mapping.hpp"
+
+#include <algorithm>
+
+#include "io/file/untrusted_json.hpp"
+#include "kernels/core/error.hpp"
+
+namespace causeway {
+
+void MambaShape::set_layers(std::int64_t count, const std::string& where) {
+  constexpr std::int64_t most = 10'000;
+  require(count >= 1 && count <= most, "{} is {}, expected 1 to {}", where, count, most);
+  options.layers.assign(static_cast<std::size_t>(count), "mamba");
+}
+
+Mapping mamba_mapping(const MambaShape& shape, const std::string& embedding) {
+  const ModelOptions& options = shape.options;
+  const std::int64_t width = options.width, inner = options.d_inner(), state = options.state,
+                     rank = options.rank_of_dt(), vocabulary = options.vocabulary;
+  Mapping mapping;
+  const auto row = [&](const std::string& name, std::vector<std::int64_t> extents) {
+    mapping.rows.push_back({.parameter = name, .tensors = {{name, std::move(extents)}}});
+  };
+  const auto zero = [&](const std::string& name, std::int64_t extent) {
+    mapping.extras.push_back({.tensor = {name, {extent}}, .kind = ExtraTensor::Kind::zero});
+  };
+  mapping.rows.push_back({.parameter = "backbone.embedding.weight", .tensors = {{embedding, {vocabulary, width}}}});
+  for (std::size_t layer = 0; layer < options.layers.size(); ++layer) {
+    const std::string block = fmt::format("backbone.layers.{}.", layer), mixer = block + "mixer.";
+    row(block + "norm.weight", {width});
+    row(mixer + "in_proj.weight", {2 * inner, width});
+    row(mixer + "conv1d.weight", {inner, 1, options.conv_taps});
+    if (shape.conv_bias)
+      row(mixer + "conv1d.bias", {inner});
+    else
+      mapping.rows.push_back({.parameter = mixer + "conv1d.bias", .tensors = {}, .transform = constant(inner, 0)});
+    row(mixer + "x_proj.weight", {rank + 2 * state, inner});
+    row(mixer + "dt_proj.weight", {inner, rank});
+    row(mixer + "dt_proj.bias", {inner});
+    row(mixer + "A_log", {inner, state});
+    row(mixer + "D", {inner});
+    row(mixer + "out_proj.weight", {width, inner});
+    zero(mixer + "in_proj.bias", 2 * inner);
+    zero(mixer + "out_proj.bias", width);
+  }
+  row("backbone.norm_f.weight", {width});
+  if (options.tied_head)
+    mapping.extras.push_back({.tensor = {"lm_head.weight", {vocabulary, width}},
+                              .kind = ExtraTensor::Kind::copy,
+                              .copy_of = embedding,
+                              .written_by_default = true});
+  else
+    row("lm_head.weight", {vocabulary, width});
+  return mapping;
+}
+
+MambaShape expressible_as_mamba(const ModelOptions& options, const Remembered& remembered) {
+  const auto other = std::ranges::find_if(options.layers, [](const std::string& name) { return name != "mamba"; });
+  require(other == options.layers.end(), "the model has a layer '{}', expected only mamba layers",
+          other == options.layers.end() ? "" : *other);
+  require(options.ffn == 0, "the model has gated MLPs (ffn {}), expected none", options.ffn);
+  MambaShape shape{.options = options};
+  if (remembered.config.empty()) return shape;
+  const auto config = parse_untrusted_json(remembered.config, "the source's configuration, as the checkpoint has it");
+  if (remembered.format == "huggingface") shape.conv_bias = config.value("use_conv_bias", true);
+  if (remembered.format == "mamba_ssm" && config.contains("ssm_cfg"))
+    shape.conv_bias = config["ssm_cfg"].value("conv_bias", true);
+  return shape;
+}
+
+}  // namespace causeway

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "src/convert/format.hpp"
+
+namespace causeway {
+
+/// A Mamba model as both of its published forms have it.
+struct MambaShape {
+  ModelOptions options;
+  bool conv_bias = true;  ///< false: the convolution's bias is zero, and no tensor has it
+
+  /// Throws Error(usage), starting with `where`, for a number of layers that is out of range.
+  void set_layers(std::int64_t count, const std::string& where);
+};
+
+/// The names of Hugging Face and mamba_ssm, which differ in that of the embedding. Causeway's are mamba_ssm's.
+Mapping mamba_mapping(const MambaShape& shape, const std::string& embedding);
+
+/// Throws Error(usage), saying what it is, for a model that these forms cannot express.
+MambaShape expressible_as_mamba(const ModelOptions& options, const Remembered& remembered);
+
+}  // namespace causeway

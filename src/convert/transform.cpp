@@ -1,0 +1,101 @@
+#include "src/convert/transform.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <span>
+
+#include "kernels/core/error.hpp"
+
+namespace causeway {
+namespace {
+
+/// Rows (outer, inner) of equal size to (inner, outer).
+Elements swapped(const Elements& in, std::int64_t outer, std::int64_t inner) {
+  const auto row = static_cast<std::int64_t>(in.bytes.size()) / (outer * inner);
+  ensure(row * outer * inner == std::ssize(in.bytes), "{} bytes are not {}·{} rows", in.bytes.size(), outer, inner);
+  Elements out{.type = in.type, .bytes = std::vector<std::byte>(in.bytes.size())};
+  for (std::int64_t o = 0; o < outer; ++o)
+    for (std::int64_t i = 0; i < inner; ++i)
+      std::memcpy(out.bytes.data() + (i * outer + o) * row, in.bytes.data() + (o * inner + i) * row,
+                  static_cast<std::size_t>(row));
+  return out;
+}
+
+Elements reversed(Elements elements, std::int64_t length) {
+  const std::int64_t each = size_of(elements.type);
+  ensure(elements.count() % length == 0, "{} elements are not rows of {}", elements.count(), length);
+  Elements out{.type = elements.type, .bytes = std::vector<std::byte>(elements.bytes.size())};
+  for (std::int64_t i = 0; i < elements.count(); ++i) {
+    const std::int64_t row = i / length * length, to = row + (length - 1 - (i - row));
+    std::memcpy(out.bytes.data() + to * each, elements.bytes.data() + i * each, static_cast<std::size_t>(each));
+  }
+  return out;
+}
+
+Elements mapped(Elements elements, double (*function)(double)) {
+  Elements out = converted(std::move(elements), TensorType::f64);
+  for (std::size_t at = 0; at < out.bytes.size(); at += sizeof(double)) {
+    double value = 0;
+    std::memcpy(&value, out.bytes.data() + at, sizeof(value));
+    value = function(value);
+    std::memcpy(out.bytes.data() + at, &value, sizeof(value));
+  }
+  return out;
+}
+
+/// A transform of one tensor, or of several that are concatenated first.
+Transform of_whole(std::function<Elements(Elements)> forward, std::function<Elements(Elements)> inverse) {
+  return {.to_parameter = [forward = std::move(forward)](
+                              std::vector<Elements> tensors) { return forward(concatenated(std::move(tensors))); },
+          .to_tensors =
+              [inverse = std::move(inverse)](Elements parameter, const std::vector<std::int64_t>& counts) {
+                Elements whole = inverse(std::move(parameter));
+                if (counts.size() == 1) return std::vector{std::move(whole)};
+                return divided(whole, counts);
+              }};
+}
+
+}  // namespace
+
+Transform stacked() {
+  const auto same = [](Elements elements) { return elements; };
+  return of_whole(same, same);
+}
+
+Transform outer_axes_swapped(std::int64_t outer, std::int64_t inner) {
+  return of_whole([=](Elements elements) { return swapped(elements, outer, inner); },
+                  [=](Elements elements) { return swapped(elements, inner, outer); });
+}
+
+Transform last_axis_reversed(std::int64_t length) {
+  const auto reverse = [=](Elements elements) { return reversed(std::move(elements), length); };
+  return of_whole(reverse, reverse);
+}
+
+Transform log_of_negative() {
+  return of_whole([](Elements elements) { return mapped(std::move(elements), [](double x) { return std::log(-x); }); },
+                  [](Elements elements) { return mapped(std::move(elements), [](double y) { return -std::exp(y); }); });
+}
+
+Transform constant(std::int64_t count, double value) {
+  return {.to_parameter =
+              [=](std::vector<Elements>) {
+                const std::vector<float> values(static_cast<std::size_t>(count), static_cast<float>(value));
+                const auto bytes = std::as_bytes(std::span(values));
+                return Elements{.type = TensorType::f32, .bytes = {bytes.begin(), bytes.end()}};
+              },
+          .to_tensors =
+              [=](Elements parameter, const std::vector<std::int64_t>&) {
+                const Elements wide = converted(std::move(parameter), TensorType::f64);
+                for (std::int64_t i = 0; i < wide.count(); ++i) {
+                  double found = 0;
+                  std::memcpy(&found, wide.bytes.data() + i * 8, sizeof(found));
+                  require(found == value, "is {} at element {}, expected {} everywhere: the format has no such tensor",
+                          found, i, value);
+                }
+                return std::vector<Elements>();
+              }};
+}
+
+}  // namespace causeway
