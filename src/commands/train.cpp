@@ -100,6 +100,9 @@ OptionGroup checkpoint_group(TrainSettings& settings) {
        {"log-every", &settings.log_every, "N",
         "print a line of progress every N steps; one is also printed after the first step, after the last step, and "
         "after ten seconds without a line"},
+       {"tensorboard", &settings.tensorboard, "",
+        "also write the figures of metrics.jsonl as TensorBoard event files into the run directory; tensorboard "
+        "--logdir then shows the curves of all runs in a folder, also while they train"},
        {"dry-run", &settings.dry_run, "",
         "answer and stop: what would be trained, how strategies were chosen, whether it fits into memory, how many "
         "epochs it is, and how long a step takes here, for which a few steps run if that takes seconds"}}};

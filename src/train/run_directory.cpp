@@ -31,6 +31,7 @@ constexpr std::string_view readme = R"(This is the directory of a run of "causew
   metrics.jsonl     a line for each step: loss, learning rate, tokens a second; seconds of computing, of waiting for
                     communication and of communication during computing; bytes sent, memory, held-out losses,
                     checkpoints
+  events.out.…      with --tensorboard: the same figures for TensorBoard, a file for each attempt
   ranks.txt         a line for each rank: its step, phase and layer; rewritten in place while the run is active
   lock              locked while a training uses this directory, so that no second one starts in it
   attempts.jsonl    a line when an attempt starts and one when it ends; a start without an end: the attempt is active
@@ -43,6 +44,8 @@ Commands for it, RUN being this directory:
 
   causeway watch RUN                       shows it live in a terminal; --once prints one frame
   causeway inspect RUN                     attempts, losses and the latest checkpoint; --verify reads every value
+  causeway export RUN --out steps.tsv      a table of metrics.jsonl; or steps.csv
+  tensorboard --logdir RUN                 the curves, with --tensorboard; of a folder of runs: of all of them
   h5ls -r RUN/latest/index.h5              the checkpoint's tensors, as any HDF5 program shows them
   causeway train --config RUN/config.ini --resume auto      resumes from the latest checkpoint
 )";

@@ -63,7 +63,7 @@ struct TrainSettings {
   std::vector<std::string> valid_data;
   IniOrigin origin;  ///< of the options that config.ini gave
   bool allow_changed_data = false;
-  bool dry_run = false;
+  bool tensorboard = false, dry_run = false;
 };
 
 /// Throws Error(usage) that names the first wrong option.

@@ -250,7 +250,11 @@ void Trainer::evaluate_before_training() {
   const Evaluation found = timed_evaluation();
   const SystemCalls writing(*rank_progress_);
   collectively(runtime_.mesh.world, [&] {
-    if (metrics_) metrics_->append({{"step", 0}, {"eval_loss", number_or_null(found.loss)}, {"eval_s", found.seconds}});
+    if (!metrics_) return;
+    const nlohmann::ordered_json line{
+        {"step", 0}, {"eval_loss", number_or_null(found.loss)}, {"eval_s", found.seconds}};
+    metrics_->append(line);
+    show_in_tensorboard(line);
   });
 }
 
@@ -272,11 +276,24 @@ void Trainer::write_metrics(const TrainingStep& step, bool amend) {
   const SystemCalls writing(*rank_progress_);
   collectively(runtime_.mesh.world, [&] {
     if (!metrics_) return;
+    const nlohmann::ordered_json line = step.metrics_line();
     if (amend)
-      metrics_->amend(step.metrics_line());
+      metrics_->amend(line);
     else
-      metrics_->append(step.metrics_line());
+      metrics_->append(line);
+    show_in_tensorboard(line);
   });
+}
+
+/// A picture that cannot be drawn does not end the training: metrics.jsonl has the same figures.
+void Trainer::show_in_tensorboard(const nlohmann::ordered_json& line) {
+  if (!tensorboard_) return;
+  try {
+    tensorboard_->add(line);
+  } catch (const Error& error) {
+    log_.warn("{}; TensorBoard will show no later steps of this attempt", error.what());
+    tensorboard_.reset();
+  }
 }
 
 /// After an error that all ranks agree on: all ranks are here, so the checkpoint being written can still be completed.

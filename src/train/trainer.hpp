@@ -10,6 +10,7 @@
 #include "src/cli/log.hpp"
 #include "src/cli/signals.hpp"
 #include "src/health/watchdog.hpp"
+#include "src/run/tensorboard_log.hpp"
 #include "src/train/checkpointing.hpp"
 #include "src/train/fault_injection.hpp"
 #include "src/train/train_settings.hpp"
@@ -80,6 +81,7 @@ class Trainer {
   void save(TrainingStep& step);
   void finish_checkpoint();
   void write_metrics(const TrainingStep& step, bool amend);
+  void show_in_tensorboard(const nlohmann::ordered_json& line);
   void write_exit(ExitCode code, const std::string& reason) const;
   void write_exit_of_this_rank(const Error& error) const;
   void write_exit_file(ExitCode code, const std::string& reason) const;
@@ -102,7 +104,8 @@ class Trainer {
   Model model_;
   std::optional<Optimizer> optimizer_;
   std::optional<PackSequence> packs_;
-  std::optional<MetricsLog> metrics_;  // on rank 0 only
+  std::optional<MetricsLog> metrics_;          // on rank 0 only
+  std::optional<TensorBoardLog> tensorboard_;  // the same; with --tensorboard
   std::int64_t step_ = 0, tokens_seen_ = 0;
   std::optional<double> loss_;                 // of the last step; no value where it had no label
   std::optional<double> gemm_rate_;            // where MFU is reported: on a GPU

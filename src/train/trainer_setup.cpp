@@ -220,6 +220,7 @@ void Trainer::open_run_directory(const Config& config) {
     write_start(settings_.run, {.config = config(used), .environment = environment, .resumed_step = step_});
     metrics_.emplace((run / "metrics.jsonl").string(), step_,
                      [this](const std::string& text) { log_.warn("{}", text); });
+    if (settings_.tensorboard) tensorboard_.emplace(settings_.run, step_);
   });
   checkpoints_.emplace(settings_, resume_record_, runtime_, log_, start_.damaged,
                        [rank_progress = rank_progress_](CheckpointStage stage, const std::string& path) {

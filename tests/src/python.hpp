@@ -1,0 +1,18 @@
+#pragma once
+
+#include <string>
+
+#include "tests/src/shell.hpp"
+
+namespace causeway::test {
+
+/// The Python that tests call: the environment variable CAUSEWAY_PYTHON, else python3.
+std::string python();
+
+/// Why a test that needs the Python modules (separated by blanks) is skipped; empty if Python has all of them.
+std::string without_python(const std::string& modules);
+
+/// Runs a script with arguments in `folder`, which gets a file for it.
+Outcome run_python(const testing::TemporaryFolder& folder, const std::string& script, const std::string& arguments);
+
+}  // namespace causeway::test
