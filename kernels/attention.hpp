@@ -53,14 +53,22 @@ struct AttentionBackward {
 };
 extern const Kernel<AttentionBackward> attention_backward;
 
+/// The angles of RoPE: pair i of a head at `position` is rotated by position / scaling · f_i, with f_i = base^(-2i/E),
+/// or inv_freq[i] if that is present. A scaling above 1 is linear position interpolation (Chen et al., arXiv
+/// 2306.15595).
+struct RopeAngles {
+  double base = 10000;  ///< > 0
+  double scaling = 1;   ///< > 0
+  TensorView inv_freq;  ///< [E/2], accumulator type, or absent
+};
+
 /// Rotary position embedding (Su et al., arXiv 2104.09864) with half-split pairs: the pair of elements (i, i + E/2) of
-/// each head is rotated by the angle position · base^(-2i/E). Positions start from 0 in each document. `inverse`
-/// rotates back by the same angle: that is the backward too. Angles are computed in float64. y may be the same memory
-/// as x.
+/// each head is rotated. Positions start from 0 in each document. `inverse` rotates back by the same angle: that is
+/// the backward too. Angles are computed in float64. y may be the same memory as x.
 struct Rope {
   TensorView x;           ///< [tokens, H, E], E even
   SegmentsView segments;  ///< documents of this run
-  double base = 10000;    ///< > 0
+  RopeAngles angles;
   bool inverse = false;
   TensorView y;  ///< x's shape and dtype
 };

@@ -3,6 +3,7 @@
 #include "kernels/activation.hpp"
 #include "kernels/adamw.hpp"
 #include "kernels/attention.hpp"
+#include "kernels/bias.hpp"
 #include "kernels/blocked_conv.hpp"
 #include "kernels/causal_conv.hpp"
 #include "kernels/cross_entropy.hpp"
@@ -51,6 +52,8 @@ CAUSEWAY_KERNEL(RepeatedExponential, repeated_exponential);
 CAUSEWAY_KERNEL(CopyRows, copy_rows);
 CAUSEWAY_KERNEL(Transpose, transpose);
 CAUSEWAY_KERNEL(Gemm, gemm);
+CAUSEWAY_KERNEL(BiasForward, bias_forward);
+CAUSEWAY_KERNEL(BiasBackward, bias_backward);
 CAUSEWAY_KERNEL(RmsNormForward, rms_norm_forward);
 CAUSEWAY_KERNEL(RmsNormBackward, rms_norm_backward);
 CAUSEWAY_KERNEL(EmbeddingForward, embedding_forward);

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "kernels/core/tensor.hpp"
+#include "kernels/attention.hpp"
 
 namespace causeway {
 
@@ -8,14 +8,14 @@ namespace causeway {
 /// then y = softmax(q·kᵀ/√E)·v (kernels/attention.hpp). q, k, v, y are this rank's rows, [local tokens, H, E].
 struct RotaryAttentionForward {
   TensorView q, k, v;
-  double rope_base = 0;  ///< 0: no RoPE
+  RopeAngles rope = {.base = 0};  ///< base 0: no RoPE
   TensorView y;
 };
 
 /// Writes d_q, d_k and d_v, of the shape of q, k and v.
 struct RotaryAttentionBackward {
   TensorView q, k, v;
-  double rope_base = 0;
+  RopeAngles rope = {.base = 0};
   TensorView d_y;
   TensorView d_q, d_k, d_v;
 };

@@ -45,6 +45,7 @@ Model::Model(const Options& options) : options_(options), parameters_(options.dt
   const ModelOptions& shape = options_.shape;
   shape.check();
   norm_eps_ = shape.eps_of_norms();
+  norm_form_ = shape.norm_form == "inside" ? NormForm::inside : NormForm::outside;
   embedding_ = &parameters_.add({.name = "backbone.embedding.weight",
                                  .shape = {shape.vocabulary, shape.width},
                                  .decay = true,
@@ -138,6 +139,7 @@ void Model::extend(const Stream& stream, TensorView ids, DocumentState& document
                             .residual = residual.view().slice_rows(count - asked, asked),
                             .weight = norm_f_->weight,
                             .eps = norm_eps_,
+                            .form = norm_form_,
                             .y = y,
                             .rstd = rstd});
   gemm(stream, {.a = y, .b = head_->weight, .transpose_b = true, .c = logits});
@@ -166,9 +168,13 @@ Tensor Model::forward_branches(const Stream& stream, TensorView ids, TensorView 
     const ResidualBranch& branch = branches_[i];
     const ProfileRange of_branch(name_of(branch));
     Tensor normalised(stream, options_.dtype, residual.shape), rstd(stream, residual.dtype, {residual.rows()});
-    rms_norm_forward(
-        stream,
-        {.x = x, .residual = residual, .weight = branch.norm->weight, .eps = norm_eps_, .y = normalised, .rstd = rstd});
+    rms_norm_forward(stream, {.x = x,
+                              .residual = residual,
+                              .weight = branch.norm->weight,
+                              .eps = norm_eps_,
+                              .form = norm_form_,
+                              .y = normalised,
+                              .rstd = rstd});
     x = {};
     if (observer && branch.is_mixer) observer(static_cast<std::int64_t>(branch.block), residual);
     x = run(i, residual, std::move(normalised), std::move(rstd));
@@ -204,6 +210,8 @@ void Model::backward_branches(const Pass& pass, TensorView ids, TensorView d_res
     rms_norm_backward(stream, {.residual = kept.residual,
                                .weight = branch.norm->weight,
                                .rstd = kept.rstd,
+                               .eps = norm_eps_,
+                               .form = norm_form_,
                                .d_y = d_normalised,
                                .d_residual = d_residual,
                                .d_weight = branch.norm->gradient});
@@ -227,6 +235,7 @@ void Model::recompute_inputs(const Pass& pass, std::size_t until, Activations& a
                               .residual = residual,
                               .weight = branches_[i].norm->weight,
                               .eps = norm_eps_,
+                              .form = norm_form_,
                               .y = normalised,
                               .rstd = rstd});
     if (i > from && branches_[i].is_mixer)
@@ -258,6 +267,7 @@ void Model::recompute_block(const Pass& pass, std::size_t last, Activations& act
                               .residual = kept.residual,
                               .weight = branches_[i].norm->weight,
                               .eps = norm_eps_,
+                              .form = norm_form_,
                               .y = kept.normalised,
                               .rstd = kept.rstd});
     x = forward_of(pass, i, kept.normalised, &kept.saved);
@@ -282,6 +292,7 @@ void Model::head(const Pass& pass, TensorView last, TensorView residual, TensorV
                               .residual = here(residual),
                               .weight = norm_f_->weight,
                               .eps = norm_eps_,
+                              .form = norm_form_,
                               .y = part(y),
                               .rstd = part(rstd)});
     gemm(stream, {.a = part(y), .b = head_->weight, .transpose_b = true, .c = part(logits)});
@@ -300,6 +311,8 @@ void Model::head(const Pass& pass, TensorView last, TensorView residual, TensorV
     rms_norm_backward(stream, {.residual = here(residual),
                                .weight = norm_f_->weight,
                                .rstd = part(rstd),
+                               .eps = norm_eps_,
+                               .form = norm_form_,
                                .d_y = part(y),
                                .d_residual = here(d_residual),
                                .d_weight = norm_f_->gradient});

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "kernels/norm.hpp"
 #include "src/model/layer.hpp"
 
 namespace causeway {
@@ -105,6 +106,7 @@ class Model {
   const Parameter* embedding_;
   std::vector<ResidualBranch> branches_;
   double norm_eps_;
+  NormForm norm_form_;
   const Parameter* norm_f_;
   const Parameter* head_;  ///< the embedding if the head is tied
   LayerHook layer_hook_;

@@ -70,6 +70,9 @@ std::map<std::string, hdf5::Value> attributes_of(const ModelOptions& options, DT
           {"dt_rank", options.rank_of_dt()},
           {"heads", options.heads},
           {"rope_base", options.rope_base},
+          {"rope_scaling", options.rope_scaling},
+          {"rope_stored", std::int64_t{options.rope_stored}},
+          {"out_bias", std::int64_t{options.out_bias}},
           {"filter_groups", options.groups_of_filters()},
           {"se_taps", options.se_taps},
           {"mr_taps", options.mr_taps},
@@ -78,6 +81,7 @@ std::map<std::string, hdf5::Value> attributes_of(const ModelOptions& options, DT
           {"ffn", options.ffn},
           {"mlp_activation", options.mlp_activation},
           {"norm_eps", options.eps_of_norms()},
+          {"norm_form", options.norm_form},
           {"tied_head", std::int64_t{options.tied_head}}};
 }
 
@@ -102,6 +106,12 @@ ModelOptions model_options_of(const Checkpoint& checkpoint) {
     options.ffn = checkpoint.integer("ffn");
     options.mlp_activation = checkpoint.text("mlp_activation");
     options.norm_eps = checkpoint.number("norm_eps");
+  }
+  if (checkpoint.has_attribute("out_bias")) {  // later ones
+    options.rope_scaling = checkpoint.number("rope_scaling");
+    options.rope_stored = checkpoint.integer("rope_stored") != 0;
+    options.out_bias = checkpoint.integer("out_bias") != 0;
+    options.norm_form = checkpoint.text("norm_form");
   }
   options.check();
   return options;

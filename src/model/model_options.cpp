@@ -92,10 +92,14 @@ void ModelOptions::check() const {
   within("norm-eps", norm_eps, 0, 1);
   one_of("mr-decay", mr_decay, mr_decays);
   one_of("mlp-activation", mlp_activation, mlp_activations);
+  one_of("norm-form", norm_form, norm_forms);
+  require(rope_scaling > 0 && rope_scaling <= 1e9, "--rope-scaling is {}, expected a number above 0, at most 1e9",
+          rope_scaling);
   if (uses("attention")) {
     require(width % heads == 0, "--heads is {}, expected a divisor of --width {}", heads, width);
     require(rope_base == 0 || width / heads % 2 == 0,
             "--heads is {}: a head has {} channels, expected an even number, or --rope-base 0", heads, width / heads);
+    require(rope_base > 0 || !rope_stored, "--rope-stored needs rotary positions, but --rope-base is 0");
   }
   if (uses("se") || uses("mr"))
     require(width % groups_of_filters() == 0, "--filter-groups is {}, expected a divisor of --width {}", filter_groups,

@@ -20,14 +20,18 @@ struct ModelOptions {
   std::int64_t dt_rank = 0;                   ///< 0: ⌈width/16⌉
   std::int64_t heads = 4;                     ///< of attention
   double rope_base = 10000;                   ///< 0: no rotary embedding
+  double rope_scaling = 1;                    ///< positions are divided by it before they are rotated
+  bool rope_stored = false;                   ///< attention has its rotary frequencies as a frozen parameter, inv_freq
+  bool out_bias = false;                      ///< the output projection of se, mr, li and attention has a bias
   std::int64_t filter_groups = 0;             ///< G, of se and mr; 0: groups of gcd(width, 16) channels
   std::int64_t se_taps = 7, mr_taps = 128;    ///< length of the filters of se and of mr
   std::string mr_decay = "weak";              ///< how fast mr's filters decay: "strong", "normal", "weak"
   std::int64_t modes = 16;                    ///< M, of li's filter: modes a channel
   std::int64_t ffn = 0;                       ///< inner width of the gated MLP after each mixer; 0: none
   std::string mlp_activation = "gelu_first";  ///< "gelu_first" or "swiglu"; see gated_mlp.hpp
-  double norm_eps = 0;    ///< 0: 1e-5 (Mamba's) if every layer is mamba, else 1e-6 (StripedHyena 2's)
-  bool tied_head = true;  ///< the head's weight is the embedding's
+  double norm_eps = 0;               ///< 0: 1e-5 (Mamba's) if every layer is mamba, else 1e-6 (StripedHyena 2's)
+  std::string norm_form = "inside";  ///< of the root, where eps is added: "inside" or "outside"; see kernels/norm.hpp
+  bool tied_head = true;             ///< the head's weight is the embedding's
   bool operator==(const ModelOptions&) const = default;
 
   std::int64_t d_inner() const { return expand * width; }
@@ -41,6 +45,7 @@ struct ModelOptions {
 
 inline constexpr std::string_view mr_decays[] = {"strong", "normal", "weak"};
 inline constexpr std::string_view mlp_activations[] = {"gelu_first", "swiglu"};
+inline constexpr std::string_view norm_forms[] = {"inside", "outside"};
 
 /// Parses "mamba mamba" or "mamba*24": names separated by spaces, each with an optional count. Throws Error(usage).
 std::vector<std::string> parse_layers(std::string_view text);

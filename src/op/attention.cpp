@@ -10,7 +10,9 @@ void map_arguments(const OpTensors& tensors, RotaryAttentionForward& forward, Ro
   tensors.map("q", forward.q, backward.q, backward.d_q);
   tensors.map("k", forward.k, backward.k, backward.d_k);
   tensors.map("v", forward.v, backward.v, backward.d_v);
-  forward.rope_base = backward.rope_base = number_attribute(tensors.attributes, "rope_base");
+  forward.rope = backward.rope = {.base = number_attribute(tensors.attributes, "rope_base"),
+                                  .scaling = number_attribute(tensors.attributes, "rope_scaling"),
+                                  .inv_freq = {}};
   forward.y = tensors.y;
   backward.d_y = tensors.d_y;
 }
@@ -18,6 +20,8 @@ void map_arguments(const OpTensors& tensors, RotaryAttentionForward& forward, Ro
 void check(const CaseFile& file) {
   const double base = number_attribute(file.attributes(), "rope_base");
   require(base >= 0, "{}: attribute rope_base is {}, expected 0 (no RoPE) or more", file.path(), base);
+  const double scaling = number_attribute(file.attributes(), "rope_scaling");
+  require(scaling > 0, "{}: attribute rope_scaling is {}, expected a number above 0", file.path(), scaling);
   const OpInput& q = file.present().front();
   const Shape shape = file.shape_of(q);
   require(base == 0 || shape[2] % 2 == 0, "{}:/q has shape {}, expected an even last axis for rope_base {}",
@@ -30,7 +34,7 @@ OpRow attention_row() {
   return make_op_row(
       {.name = "attention",
        .inputs = {{.name = "q", .shape = "THE"}, {.name = "k", .shape = "THE"}, {.name = "v", .shape = "THE"}},
-       .attributes = {{.name = "rope_base", .choices = {}}},
+       .attributes = {{.name = "rope_base", .choices = {}}, {.name = "rope_scaling", .choices = {}, .otherwise = "1"}},
        .check = check},
       map_arguments, attention_forward, attention_delta, attention_backward, rope);
 }

@@ -140,6 +140,10 @@ void CaseFile::read_attributes(const OpRow& row) {
     const std::string name(attribute.name);
     const std::string expected =
         attribute.choices.empty() ? "a number" : fmt::format("{}", fmt::join(attribute.choices, " or "));
+    if (!attribute.otherwise.empty() && !file_.has_attribute(name)) {
+      attributes_[name] = attribute.otherwise;
+      continue;
+    }
     require(file_.has_attribute(name), "{}: attribute {} is missing, expected {}", path_, name, expected);
     const hdf5::Value value = file_.attribute(name);
     const std::string found = text_of(value);

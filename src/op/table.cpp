@@ -59,9 +59,10 @@ std::string op_inputs_text() {
     for (const OpInput& input : row.inputs)
       inputs.push_back(fmt::format("{} [{}]{}", input.name, fmt::join(input.shape, ","), input.optional ? "?" : ""));
     for (const auto& [groups, channels] : row.divides) rules.push_back(fmt::format("{} divides {}", groups, channels));
-    for (const auto& [name, choices] : row.attributes)
-      rules.push_back(choices.empty() ? fmt::format("{} = a number", name)
-                                      : fmt::format("{} = {}", name, fmt::join(choices, " or ")));
+    for (const auto& [name, choices, otherwise] : row.attributes)
+      rules.push_back(fmt::format("{} = {}{}", name,
+                                  choices.empty() ? "a number" : fmt::format("{}", fmt::join(choices, " or ")),
+                                  otherwise.empty() ? "" : fmt::format(" ({} if absent)", otherwise)));
     text += fmt::format("\n  {:<15} {}", row.name, fmt::join(inputs, ", "));
     if (!rules.empty()) text += fmt::format("\n  {:<15} {}", "", fmt::join(rules, ", "));
   }

@@ -34,6 +34,7 @@ struct OpInput {
 struct OpAttribute {
   std::string_view name;
   std::vector<std::string_view> choices;  ///< the values it may have, integers in decimal; empty: any number
+  std::string_view otherwise = "";        ///< its value where the file does not have it; empty: the file must have it
 };
 
 /// One way to run an operator over ranks.

@@ -77,6 +77,7 @@ ModelOptions resolve(const ModelSettings& settings, const ModelOptions& otherwis
   choose(options.vocabulary, settings.vocabulary, 0);
   choose(options.heads, settings.heads, 0);
   choose(options.rope_base, settings.rope_base, -1);
+  choose(options.rope_scaling, settings.rope_scaling, 0);
   choose(options.filter_groups, settings.filter_groups, 0);
   choose(options.se_taps, settings.se_taps, 0);
   choose(options.mr_taps, settings.mr_taps, 0);
@@ -85,7 +86,10 @@ ModelOptions resolve(const ModelSettings& settings, const ModelOptions& otherwis
   choose(options.ffn, settings.ffn, -1);
   choose(options.mlp_activation, settings.mlp_activation, "");
   choose(options.norm_eps, settings.norm_eps, 0);
+  choose(options.norm_form, settings.norm_form, "");
   if (settings.untied_head) options.tied_head = false;
+  if (settings.out_bias) options.out_bias = true;
+  if (settings.rope_stored) options.rope_stored = true;
   return options;
 }
 
@@ -105,10 +109,14 @@ ModelSettings settings_of(const ModelOptions& shape, const std::string& model) {
           .modes = shape.modes,
           .ffn = shape.ffn,
           .rope_base = shape.rope_base,
+          .rope_scaling = shape.rope_scaling,
           .norm_eps = shape.norm_eps,
           .mr_decay = shape.mr_decay,
           .mlp_activation = shape.mlp_activation,
-          .untied_head = !shape.tied_head};
+          .norm_form = shape.norm_form,
+          .untied_head = !shape.tied_head,
+          .out_bias = shape.out_bias,
+          .rope_stored = shape.rope_stored};
 }
 
 PackingOptions packing_of(const TrainSettings& settings) {
@@ -228,6 +236,14 @@ OptionGroup model_group(ModelSettings& settings) {
        option("heads", &settings.heads, "N", "attention heads", preset),
        option("rope-base", &settings.rope_base, "X",
               "base of the rotary position embedding of attention; 0: no positions", "the preset's, else 10000"),
+       option("rope-scaling", &settings.rope_scaling, "S",
+              "divide positions by S before the rotary embedding (linear position interpolation, for contexts longer "
+              "than the first training's)",
+              "the preset's, else 1"),
+       {"rope-stored", &settings.rope_stored, "",
+        "store the rotary frequencies of each attention layer in the checkpoint, as the parameter inv_freq, which is "
+        "used but not trained"},
+       {"out-bias", &settings.out_bias, "", "add a bias to the output projection of se, mr, li and attention"},
        option("filter-groups", &settings.filter_groups, "N",
               "number of filters of se and of mr; each filter serves the same number of channels",
               "the preset's, else one for 16 channels"),
@@ -246,6 +262,11 @@ OptionGroup model_group(ModelSettings& settings) {
               "the preset's, else gelu_first"),
        option("norm-eps", &settings.norm_eps, "X", "added to the mean square in RMSNorm",
               "the preset's, else 1e-5 if all layers are mamba and 1e-6 if not"),
+       option(
+           "norm-form", &settings.norm_form, "inside|outside",
+           "where RMSNorm adds --norm-eps: inside the root, x / sqrt(ms + eps), or outside, x / (sqrt(ms) + eps), as "
+           "in the published StripedHyena 2 models; ms is the mean square",
+           "the preset's, else inside"),
        option("vocabulary", &settings.vocabulary, "N", "number of token ids", preset),
        {"untied-head", &settings.untied_head, "", "use a separate output head instead of the transposed embedding"}}};
   for (Option& row : group.options)

@@ -21,9 +21,9 @@ struct ModelSettings {
   std::string model, layers;
   std::int64_t layers_count = 0, width = 0, state = 0, expand = 0, conv_taps = 0, dt_rank = 0, vocabulary = 0,
                heads = 0, filter_groups = 0, se_taps = 0, mr_taps = 0, modes = 0, ffn = -1;
-  double rope_base = -1, norm_eps = 0;
-  std::string mr_decay, mlp_activation;
-  bool untied_head = false;
+  double rope_base = -1, rope_scaling = 0, norm_eps = 0;
+  std::string mr_decay, mlp_activation, norm_form;
+  bool untied_head = false, out_bias = false, rope_stored = false;
 };
 
 /// How packs are divided over ranks and computed. Used by train and score.

@@ -201,6 +201,36 @@ TEST(Rope, RotatesPairsByThePositionInTheDocument) {
   }
 }
 
+TEST(Rope, DividesPositionsByTheScaling) {
+  const Stream stream;
+  // With every position and the scaling seven times as large, the angles are the same.
+  const std::vector<std::int64_t> near{-5, 3}, far{-35, 1};
+  for (const DType dtype : floating_types) {
+    const Tensor x = random_tensor(stream, dtype, {1, 2, 8}, 1), y(stream, dtype, {1, 2, 8}),
+                 z(stream, dtype, {1, 2, 8});
+    rope(stream, {.x = x, .segments = segments_view(near, 1), .angles = {.scaling = 0.5}, .y = y});
+    rope(stream, {.x = x, .segments = segments_view(far, 1), .angles = {.scaling = 3.5}, .y = z});
+    EXPECT_LE(relative_error(y, z), 4 * rounding_of(dtype)) << name_of(dtype);
+    rope(stream, {.x = x, .segments = segments_view(near, 1), .y = z});
+    EXPECT_GT(relative_error(y, z), 0.1);
+  }
+}
+
+TEST(Rope, UsesTheStoredFrequenciesInsteadOfTheBase) {
+  const Stream stream;
+  const std::vector<std::int64_t> cu_seqlens{-5, 3};
+  for (const DType dtype : floating_types) {
+    const Tensor x = random_tensor(stream, dtype, {3, 2, 8}, 1), y(stream, dtype, {3, 2, 8}),
+                 z(stream, dtype, {3, 2, 8});
+    // exp2(-i) is exact in every type, and the frequency of pair i for the base 16.
+    const Tensor stored = tensor_of(stream, accumulator_of(dtype), {4}, std::vector{1.0, 0.5, 0.25, 0.125});
+    const SegmentsView documents = segments_view(cu_seqlens, 3);
+    rope(stream, {.x = x, .segments = documents, .angles = {.base = 7, .scaling = 3, .inv_freq = stored}, .y = y});
+    rope(stream, {.x = x, .segments = documents, .angles = {.base = 16, .scaling = 3}, .y = z});
+    EXPECT_LE(relative_error(y, z), 4 * rounding_of(dtype)) << name_of(dtype);
+  }
+}
+
 TEST(Rope, InverseRotatesBackAndIsTheAdjoint) {
   const Stream stream;
   const std::vector<std::int64_t> cu_seqlens{0, 17, 40};
@@ -208,10 +238,10 @@ TEST(Rope, InverseRotatesBackAndIsTheAdjoint) {
                g = random_tensor(stream, DType::f64, {40, 2, 8}, 2);
   const Tensor y(stream, DType::f64, {40, 2, 8}), back(stream, DType::f64, {40, 2, 8});
   const SegmentsView documents = segments_view(cu_seqlens, 40);
-  rope(stream, {.x = x, .segments = documents, .base = 1e6, .y = y});
-  rope(stream, {.x = g, .segments = documents, .base = 1e6, .inverse = true, .y = back});
+  rope(stream, {.x = x, .segments = documents, .angles = {.base = 1e6}, .y = y});
+  rope(stream, {.x = g, .segments = documents, .angles = {.base = 1e6}, .inverse = true, .y = back});
   EXPECT_LE(adjoint_mismatch(values_of(y), values_of(g), values_of(x), values_of(back)), 1e-15);
-  rope(stream, {.x = y, .segments = documents, .base = 1e6, .inverse = true, .y = y});
+  rope(stream, {.x = y, .segments = documents, .angles = {.base = 1e6}, .inverse = true, .y = y});
   EXPECT_LE(relative_error(y, x), 1e-15);
 }
 
@@ -252,6 +282,11 @@ TEST(Attention, RefusesShapesThatDoNotFit) {
   EXPECT_THROW(call(q, other, y), Error);
   EXPECT_THROW(call(q, q, other), Error);
   EXPECT_THROW(rope(stream, {.x = other, .segments = segments_view(cu_seqlens, 6), .y = other}), Error);
+  const auto rotate_by = [&](const RopeAngles& angles) {
+    rope(stream, {.x = q, .segments = segments_view(cu_seqlens, 6), .angles = angles, .y = y});
+  };
+  EXPECT_THROW(rotate_by({.scaling = 0}), Error);
+  EXPECT_THROW(rotate_by({.inv_freq = lse}), Error);
 }
 
 }  // namespace

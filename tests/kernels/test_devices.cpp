@@ -10,6 +10,7 @@
 #include "kernels/activation.hpp"
 #include "kernels/adamw.hpp"
 #include "kernels/attention.hpp"
+#include "kernels/bias.hpp"
 #include "kernels/core/random.hpp"
 #include "kernels/core/segments.hpp"
 #include "kernels/cross_entropy.hpp"
@@ -310,10 +311,24 @@ const KernelCase kernels[] = {
            },
            32);
      }},
+    {"bias_forward",
+     [](RandomCall& t) {
+       const Shape shape = t.matrix();
+       const TensorOnBoth &bias = t.tensor(t.wide, {shape[1]}), &y = t.tensor(t.dtype, shape);
+       t.compare([&](const Stream& s) { bias_forward(s, {.bias = bias.on(s), .y = y.on(s)}); }, 0);
+     }},
+    {"bias_backward",
+     [](RandomCall& t) {
+       Shape shape = t.matrix();
+       if (shape[1] < 40 && t.coin()) shape = shape.with_rows(9 * shape[0]);  // more tokens than chunks
+       const TensorOnBoth &d_y = t.tensor(t.dtype, shape), &d_bias = t.tensor(t.wide, {shape[1]});
+       t.compare([&](const Stream& s) { bias_backward(s, {.d_y = d_y.on(s), .d_bias = d_bias.on(s)}); }, 64);
+     }},
     {"rms_norm_forward",
      [](RandomCall& t) {
        const Shape shape = t.matrix();
        const bool with_x = t.coin();
+       const NormForm form = t.one_of({NormForm::inside, NormForm::outside});
        const TensorOnBoth &x = t.tensor(t.dtype, shape), &residual = t.tensor(t.wide, shape),
                           &weight = t.tensor(t.wide, {shape[1]}), &y = t.tensor(t.dtype, shape),
                           &rstd = t.tensor(t.wide, {shape[0]});
@@ -322,6 +337,7 @@ const KernelCase kernels[] = {
              rms_norm_forward(s, {.x = with_x ? x.on(s) : TensorView{},
                                   .residual = residual.on(s),
                                   .weight = weight.on(s),
+                                  .form = form,
                                   .y = y.on(s),
                                   .rstd = rstd.on(s)});
            },
@@ -331,6 +347,7 @@ const KernelCase kernels[] = {
      [](RandomCall& t) {
        Shape shape = t.matrix();
        if (shape[1] < 40 && t.coin()) shape = shape.with_rows(3 * shape[0]);  // more tokens than thread groups
+       const NormForm form = t.one_of({NormForm::inside, NormForm::outside});
        const TensorOnBoth &residual = t.tensor(t.wide, shape), &weight = t.tensor(t.wide, {shape[1]}),
                           &rstd = t.tensor(t.wide, {shape[0]}, 0.5, 2), &d_y = t.tensor(t.dtype, shape),
                           &d_residual = t.tensor(t.wide, shape), &d_weight = t.tensor(t.wide, {shape[1]});
@@ -339,6 +356,8 @@ const KernelCase kernels[] = {
              rms_norm_backward(s, {.residual = residual.on(s),
                                    .weight = weight.on(s),
                                    .rstd = rstd.on(s),
+                                   .eps = 0.3,
+                                   .form = form,
                                    .d_y = d_y.on(s),
                                    .d_residual = d_residual.on(s),
                                    .d_weight = d_weight.on(s)});
@@ -410,10 +429,16 @@ const KernelCase kernels[] = {
        const Shape shape{tokens, t.one_of<std::int64_t>({1, 3, 8}), t.one_of<std::int64_t>({2, 6, 16, 64, 128})};
        const TensorOnBoth& x = t.tensor(t.dtype, shape);
        const TensorOnBoth& y = t.coin() ? x : t.tensor(t.dtype, shape);
-       const bool inverse = t.coin();
+       const bool inverse = t.coin(), stored = t.coin();
+       const double scaling = t.one_of({1.0, 32.0});
+       const TensorOnBoth& inv_freq = t.tensor(t.wide, {shape[2] / 2}, 0, 1);
        t.compare(
            [&](const Stream& s) {
-             rope(s, {.x = x.on(s), .segments = t.segments(tokens, s), .inverse = inverse, .y = y.on(s)});
+             rope(s, {.x = x.on(s),
+                      .segments = t.segments(tokens, s),
+                      .angles = {.scaling = scaling, .inv_freq = stored ? inv_freq.on(s) : TensorView{}},
+                      .inverse = inverse,
+                      .y = y.on(s)});
            },
            t.dtype == DType::f64 ? 5000 : 8);  // in float64 the rounding of the angle is visible
      }},

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/activation.hpp"
 #include "tests/support/tensors.hpp"
 #include "tests/support/threads.hpp"
 
@@ -26,13 +27,16 @@ struct Tensors {
         d_residual(random_tensor(stream, accumulator_of(dtype), {tokens, channels}, 5)),
         d_weight(random_tensor(stream, accumulator_of(dtype), {channels}, 6)) {}
 
-  void forward(const Stream& stream) const {
-    rms_norm_forward(stream, {.x = x, .residual = residual, .weight = weight, .eps = eps, .y = y, .rstd = rstd});
+  void forward(const Stream& stream, NormForm form = NormForm::inside) const {
+    rms_norm_forward(stream,
+                     {.x = x, .residual = residual, .weight = weight, .eps = eps, .form = form, .y = y, .rstd = rstd});
   }
-  void backward(const Stream& stream) const {
+  void backward(const Stream& stream, double norm_eps = eps, NormForm form = NormForm::inside) const {
     rms_norm_backward(stream, {.residual = residual,
                                .weight = weight,
                                .rstd = rstd,
+                               .eps = norm_eps,
+                               .form = form,
                                .d_y = d_y,
                                .d_residual = d_residual,
                                .d_weight = d_weight});
@@ -43,29 +47,31 @@ class RmsNormOfEveryType : public testing::TestWithParam<DType> {};
 
 TEST_P(RmsNormOfEveryType, ForwardEqualsTheFormulaInFloat64) {
   const Stream stream;
-  for (const auto& [tokens, channels] : {std::pair{1, 1}, {3, 7}, {50, 64}, {129, 1000}, {0, 5}}) {
-    const Tensors t(stream, GetParam(), tokens, channels);
-    auto x = values_of(t.x), residual = values_of(t.residual);
-    const auto weight = values_of(t.weight);
-    std::vector<double> y, rstd;
-    for (int i = 0; i < tokens; ++i) {
-      double squares = 0;
-      for (int d = 0; d < channels; ++d) {
-        double& r = residual[static_cast<std::size_t>(i * channels + d)];
-        r += x[static_cast<std::size_t>(i * channels + d)];
-        squares += r * r;
+  for (const NormForm form : {NormForm::inside, NormForm::outside})
+    for (const auto& [tokens, channels] : {std::pair{1, 1}, {3, 7}, {50, 64}, {129, 1000}, {0, 5}}) {
+      const Tensors t(stream, GetParam(), tokens, channels);
+      auto x = values_of(t.x), residual = values_of(t.residual);
+      const auto weight = values_of(t.weight);
+      std::vector<double> y, rstd;
+      for (int i = 0; i < tokens; ++i) {
+        double squares = 0;
+        for (int d = 0; d < channels; ++d) {
+          double& r = residual[static_cast<std::size_t>(i * channels + d)];
+          r += x[static_cast<std::size_t>(i * channels + d)];
+          squares += r * r;
+        }
+        rstd.push_back(form == NormForm::inside ? 1 / std::sqrt(squares / channels + eps)
+                                                : 1 / (std::sqrt(squares / channels) + eps));
+        for (int d = 0; d < channels; ++d)
+          y.push_back(weight[static_cast<std::size_t>(d)] * residual[static_cast<std::size_t>(i * channels + d)] *
+                      rstd.back());
       }
-      rstd.push_back(1 / std::sqrt(squares / channels + eps));
-      for (int d = 0; d < channels; ++d)
-        y.push_back(weight[static_cast<std::size_t>(d)] * residual[static_cast<std::size_t>(i * channels + d)] *
-                    rstd.back());
+      t.forward(stream, form);
+      const double wide = 8 * rounding_of(accumulator_of(GetParam()));
+      EXPECT_LT(relative_error(values_of(t.residual), residual), wide);
+      EXPECT_LT(relative_error(values_of(t.rstd), rstd), wide);
+      EXPECT_LT(relative_error(values_of(t.y), y), 8 * rounding_of(GetParam()));
     }
-    t.forward(stream);
-    const double wide = 8 * rounding_of(accumulator_of(GetParam()));
-    EXPECT_LT(relative_error(values_of(t.residual), residual), wide);
-    EXPECT_LT(relative_error(values_of(t.rstd), rstd), wide);
-    EXPECT_LT(relative_error(values_of(t.y), y), 8 * rounding_of(GetParam()));
-  }
 }
 
 TEST_P(RmsNormOfEveryType, WithoutXDoesNotChangeTheResidual) {
@@ -128,11 +134,27 @@ TEST_P(RmsNormOfEveryType, KeepsANanInItsToken) {
 INSTANTIATE_TEST_SUITE_P(Types, RmsNormOfEveryType, testing::ValuesIn(floating_types),
                          dtype_name<testing::TestParamInfo<DType>>);
 
-TEST(RmsNorm, BackwardAddsGradientsThatEqualFiniteDifferences) {
+/// eps is small compared with the mean square of the rows, or of its size.
+struct NormCase {
+  NormForm form;
+  double eps;
+};
+class RmsNorm : public testing::TestWithParam<NormCase> {};
+INSTANTIATE_TEST_SUITE_P(Forms, RmsNorm,
+                         testing::Values(NormCase{NormForm::inside, eps}, NormCase{NormForm::outside, eps},
+                                         NormCase{NormForm::inside, 0.5}, NormCase{NormForm::outside, 0.5}),
+                         [](const auto& of) {
+                           return fmt::format("{}_{}", of.param.form == NormForm::inside ? "inside" : "outside",
+                                              of.param.eps < 0.1 ? "small" : "large");
+                         });
+
+TEST_P(RmsNorm, BackwardAddsGradientsThatEqualFiniteDifferences) {
   const Stream stream;
   const Tensors t(stream, DType::f64, 7, 11);
-  const auto loss = [&] {
-    rms_norm_forward(stream, {.residual = t.residual, .weight = t.weight, .eps = eps, .y = t.y, .rstd = t.rstd});
+  const auto [form, norm_eps] = GetParam();
+  const auto loss = [&, form = form, norm_eps = norm_eps] {
+    rms_norm_forward(
+        stream, {.residual = t.residual, .weight = t.weight, .eps = norm_eps, .form = form, .y = t.y, .rstd = t.rstd});
     return dot(t.y, t.d_y);
   };
   auto d_residual = values_of(t.d_residual), d_weight = values_of(t.d_weight);
@@ -140,12 +162,34 @@ TEST(RmsNorm, BackwardAddsGradientsThatEqualFiniteDifferences) {
   for (std::size_t i = 0; i < d_residual.size(); ++i) d_residual[i] += more_residual[i];
   for (std::size_t i = 0; i < d_weight.size(); ++i) d_weight[i] += more_weight[i];
   loss();
-  t.backward(stream);
+  t.backward(stream, norm_eps, form);
   EXPECT_LT(relative_error(values_of(t.d_residual), d_residual), 1e-9);
   EXPECT_LT(relative_error(values_of(t.d_weight), d_weight), 1e-9);
 }
 
-TEST(RmsNorm, LowPrecisionBackwardEqualsFloat64s) {
+TEST(RmsNormOutside, RowsThatAreZeroOrTinyHaveTheGradientsOfTheirLimit) {
+  // y = weight · x/eps near x = 0, whose gradient is d_y · weight/eps.
+  const Stream stream;
+  for (const DType dtype : {DType::f64, DType::f32})
+    for (const double size : {0.0, 1e-30, 1e-24}) {
+      const Tensors t(stream, dtype, 3, 5);
+      fill(stream, {.value = 0, .y = t.d_residual});
+      fill(stream, {.value = size, .y = t.residual});
+      rms_norm_forward(stream, {.residual = t.residual,
+                                .weight = t.weight,
+                                .eps = eps,
+                                .form = NormForm::outside,
+                                .y = t.y,
+                                .rstd = t.rstd});
+      t.backward(stream, eps, NormForm::outside);
+      auto expected = values_of(t.d_y);
+      const auto weight = values_of(t.weight);
+      for (std::size_t i = 0; i < expected.size(); ++i) expected[i] *= weight[i % 5] / eps;
+      EXPECT_LT(relative_error(values_of(t.d_residual), expected), 8 * rounding_of(dtype)) << size;
+    }
+}
+
+TEST(RmsNormOfLowPrecision, BackwardEqualsFloat64s) {
   const Stream stream;
   for (const DType dtype : {DType::f32, DType::bf16}) {
     Tensors narrow(stream, dtype, 300, 65), wide(stream, DType::f64, 300, 65);

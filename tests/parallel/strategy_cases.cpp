@@ -353,8 +353,8 @@ Family<SelectiveScanForward, SelectiveScanBackward> selective_scan(bool gate, bo
               }};
 }
 
-Family<RotaryAttentionForward, RotaryAttentionBackward> attention(std::int64_t width, double rope_base) {
-  return {.name = fmt::format("attention_E{}_rope{}", width, rope_base),
+Family<RotaryAttentionForward, RotaryAttentionBackward> attention(std::int64_t width, RopeAngles angles) {
+  return {.name = fmt::format("attention_E{}_rope{}_scaling{}", width, angles.base, angles.scaling),
           .op = "attention",
           .linear_in = "v",
           .inputs =
@@ -366,14 +366,13 @@ Family<RotaryAttentionForward, RotaryAttentionBackward> attention(std::int64_t w
                 return in;
               },
           .forward = [=](const Tensors& in, const Tensors& out) -> RotaryAttentionForward {
-            return {
-                .q = get(in, "q"), .k = get(in, "k"), .v = get(in, "v"), .rope_base = rope_base, .y = get(out, "y")};
+            return {.q = get(in, "q"), .k = get(in, "k"), .v = get(in, "v"), .rope = angles, .y = get(out, "y")};
           },
           .backward = [=](const Tensors& in, const Tensors& out) -> RotaryAttentionBackward {
             return {.q = get(in, "q"),
                     .k = get(in, "k"),
                     .v = get(in, "v"),
-                    .rope_base = rope_base,
+                    .rope = angles,
                     .d_y = get(in, "d_y"),
                     .d_q = get(out, "d_q"),
                     .d_k = get(out, "d_k"),
@@ -388,8 +387,8 @@ Family<RotaryAttentionForward, RotaryAttentionBackward> attention(std::int64_t w
                              k = converted(stream, forward.k, forward.k.dtype), y(stream, wide, shape),
                              lse(stream, wide, per_head), delta(stream, wide, per_head);
                 const auto apply_rope = [&](TensorView x, bool inverse) {
-                  if (rope_base > 0)
-                    rope(stream, {.x = x, .segments = segments, .base = rope_base, .inverse = inverse, .y = x});
+                  if (angles.base > 0)
+                    rope(stream, {.x = x, .segments = segments, .angles = angles, .inverse = inverse, .y = x});
                 };
                 apply_rope(q, false);
                 apply_rope(k, false);
@@ -428,8 +427,9 @@ std::vector<StrategyCase> every_strategy_case() {
   add(cases, long_convolution_strategies(), long_conv());
   add(cases, selective_scan_strategies(), selective_scan(true, true, true));
   add(cases, selective_scan_strategies(), selective_scan(false, false, false));
-  add(cases, attention_strategies(), attention(4, 10000));
-  add(cases, attention_strategies(), attention(3, 0));
+  add(cases, attention_strategies(), attention(4, {.base = 10000}));
+  add(cases, attention_strategies(), attention(4, {.base = 100, .scaling = 7}));
+  add(cases, attention_strategies(), attention(3, {.base = 0}));
   return cases;
 }
 

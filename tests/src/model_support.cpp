@@ -37,6 +37,18 @@ ModelOptions small_mixed_model() {
   return small_model_of(std::move(names));
 }
 
+ModelOptions small_published_model() {
+  ModelOptions shape = small_mixed_model();
+  shape.vocabulary = 13;
+  shape.rope_base = 100;
+  shape.rope_scaling = 1.5;
+  shape.rope_stored = shape.out_bias = true;
+  shape.norm_eps = 0.1;
+  shape.norm_form = "outside";
+  shape.tied_head = false;
+  return shape;
+}
+
 namespace {
 
 /// Calls visit(operator, names of its strategies that work on the layout).

@@ -33,6 +33,8 @@ inline ModelOptions small_model_of(std::vector<std::string> layers) {
 }
 /// A model with every layer of the layers table, in its order.
 ModelOptions small_mixed_model();
+/// The same with every option that the published Evo 2 models need, and an untied head for an odd vocabulary.
+ModelOptions small_published_model();
 
 /// A whole pack: every token and label. A document's last token has no label.
 struct WholePack {

@@ -27,7 +27,8 @@ void forward(const RmsNormForward& args) {
     Wide squares = 0;  // not in the loop above: recomputation, which has no x, must give the same bits
 #pragma omp simd reduction(+ : squares)
     for (std::int64_t d = 0; d < channels; ++d) squares += residual[d] * residual[d];
-    const Wide rstd = 1 / std::sqrt(squares / static_cast<Wide>(channels) + static_cast<Wide>(args.eps));
+    const Wide mean = squares / static_cast<Wide>(channels), eps = static_cast<Wide>(args.eps);
+    const Wide rstd = 1 / (args.form == NormForm::inside ? std::sqrt(mean + eps) : std::sqrt(mean) + eps);
     *args.rstd.row<Wide>(t) = rstd;
     T* y = args.y.row<T>(t);
 #pragma omp simd
@@ -42,6 +43,7 @@ void backward(const RmsNormBackward& args, std::int64_t block, TensorView partia
   using Wide = Accumulator<T>;
   const std::int64_t tokens = args.d_y.rows(), channels = args.d_y.columns();
   const Wide* weight = args.weight.row<Wide>(0);
+  const Wide eps_outside = args.form == NormForm::outside ? static_cast<Wide>(args.eps) : 0;
 #pragma omp parallel for schedule(static) if (tokens * channels > 4 * span_length)
   for (std::int64_t b = 0; b < partial.rows(); ++b) {
     Wide* sum = partial.row<Wide>(b);
@@ -57,7 +59,8 @@ void backward(const RmsNormBackward& args, std::int64_t block, TensorView partia
         sum[d] += g * normalized;
         dot += g * weight[d] * normalized;
       }
-      const Wide mean = dot / static_cast<Wide>(channels);
+      const Wide root = 1 - eps_outside * rstd;  // √ms · rstd, or 1
+      const Wide mean = dot / static_cast<Wide>(channels) * (root > 0 ? 1 / root : 0);
 #pragma omp simd
       for (std::int64_t d = 0; d < channels; ++d)
         d_residual[d] += rstd * (static_cast<Wide>(d_y[d]) * weight[d] - residual[d] * rstd * mean);

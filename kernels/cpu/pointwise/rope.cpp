@@ -17,8 +17,13 @@ void rotate_pairs(const Stream& stream, const Rope& args) {
   using R = Accumulator<T>;
   const std::int64_t tokens = args.x.rows(), heads = args.x.shape[1], E = args.x.shape[2], pairs = E / 2;
   std::vector<double> frequencies;
-  for (std::int64_t i = 0; i < pairs; ++i)
-    frequencies.push_back(std::pow(args.base, -2.0 * static_cast<double>(i) / static_cast<double>(E)));
+  for (std::int64_t i = 0; i < pairs; ++i) {
+    const TensorView stored = args.angles.inv_freq;
+    const double frequency = stored.present()
+                                 ? static_cast<double>(stored.row<const R>(0)[i])
+                                 : std::pow(args.angles.base, -2.0 * static_cast<double>(i) / static_cast<double>(E));
+    frequencies.push_back(frequency / args.angles.scaling);
+  }
   const Tensor table(stream, DType::f64,
                      {position_block, pairs, 2});  // exp(i · position · frequency) for position < position_block
   for (std::int64_t position = 0; position < position_block; ++position)
@@ -70,7 +75,9 @@ void rope(const Stream& stream, const Rope& args) {
   ensure(args.x.shape.rank() == 3 && args.x.rows() == args.segments.tokens && args.x.shape[2] % 2 == 0,
          "rope of {} for {} tokens, expected [tokens, H, E] with even E", args.x.shape.to_string(),
          args.segments.tokens);
-  ensure(args.base > 0, "rope's base is {}, expected more than 0", args.base);
+  ensure(args.angles.base > 0 && args.angles.scaling > 0, "rope's base is {} and its scaling {}, expected more than 0",
+         args.angles.base, args.angles.scaling);
+  expect_if_present("rope's inv_freq", args.angles.inv_freq, accumulator_of(args.x.dtype), {args.x.shape[2] / 2});
   expect("y", args.y, args.x.dtype, args.x.shape);
   dispatch(args.x.dtype, [&]<class Type> { rotate_pairs<Type>(stream, args); });
 }

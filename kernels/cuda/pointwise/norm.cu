@@ -23,6 +23,7 @@ struct NormForward {
   Rows<T> y;
   Rows<R> rstd;
   R eps;
+  bool eps_inside;
 
   /// residual += x; returns the new residual and adds its squares to `squares`.
   __device__ Packet<R, V> updated(std::int64_t t, std::int64_t column, R& squares) const {
@@ -69,7 +70,8 @@ __global__ void __launch_bounds__(1024)
   squares = reduce_team(squares);
   if (!active) return;
   // 2. Normalize.
-  const R rstd = 1 / std::sqrt(squares / static_cast<R>(channels) + args.eps);
+  const R mean = squares / static_cast<R>(channels);
+  const R rstd = 1 / (args.eps_inside ? std::sqrt(mean + args.eps) : std::sqrt(mean) + args.eps);
   if (threadIdx.x == 0) args.rstd(t, 0) = rstd;
 #pragma unroll
   for (int i = 0; i < kept_forward; ++i)
@@ -86,6 +88,7 @@ struct NormBackward {
   Rows<const T> d_y;
   Rows<R> d_residual;
   Rows<R> partial;  ///< [blocks, D], the partial sums of d_weight of each block
+  R eps_outside;    ///< 0 for the form inside
 
   struct Loaded {
     Packet<R, V> residual;
@@ -151,7 +154,8 @@ __global__ void __launch_bounds__(1024)
       dot += args.add(args.load(t, column), column, rstd, sum);
       args.partial.template store<V>(blockIdx.x, column, sum);
     }
-    const R mean = reduce_team(dot) / static_cast<R>(channels);
+    const R root = 1 - args.eps_outside * rstd;  // √ms · rstd, or 1
+    const R mean = reduce_team(dot) / static_cast<R>(channels) * (root > 0 ? 1 / root : R{0});
 #pragma unroll
     for (int i = 0; i < kept_backward; ++i)
       if (active && first + i * step < channels) args.write(rows[i], t, first + i * step, rstd, mean);
@@ -198,15 +202,15 @@ void rms_norm_forward(const Stream& stream, const RmsNormForward& args) {
   dispatch(y.dtype, [&]<class T>() {
     using R = Accumulator<T>;
     constexpr int width = packet_width<T, R>;
-    dispatch_width<width>(channels % width == 0 && rows_start_aligned({args.x, args.residual, weight, y}, width),
-                          [&]<int V> {
-                            const RowTeams teams(channels / V, kept_forward);
-                            norm_forward_rows<T, V><<<teams.grid(tokens), teams.block(), 0, native_of(stream)>>>(
-                                NormForward<T, V>{Rows<const T>(args.x), Rows<R>(args.residual), Rows<R>(weight),
-                                                  Rows<T>(y), Rows<R>(args.rstd), static_cast<R>(args.eps)},
-                                tokens, channels);
-                            cuda_check(cudaGetLastError());
-                          });
+    dispatch_width<width>(
+        channels % width == 0 && rows_start_aligned({args.x, args.residual, weight, y}, width), [&]<int V> {
+          const RowTeams teams(channels / V, kept_forward);
+          norm_forward_rows<T, V><<<teams.grid(tokens), teams.block(), 0, native_of(stream)>>>(
+              NormForward<T, V>{Rows<const T>(args.x), Rows<R>(args.residual), Rows<R>(weight), Rows<T>(y),
+                                Rows<R>(args.rstd), static_cast<R>(args.eps), args.form == NormForm::inside},
+              tokens, channels);
+          cuda_check(cudaGetLastError());
+        });
   });
 }
 
@@ -235,7 +239,8 @@ void rms_norm_backward(const Stream& stream, const RmsNormBackward& args) {
       const Tensor partial(stream, wide, {blocks, channels});
       norm_backward_rows<T, V><<<grid_of(blocks), teams.block(), 0, native_of(stream)>>>(
           NormBackward<T, V>{Rows<const R>(args.residual), Rows<const R>(weight), Rows<const R>(args.rstd),
-                             Rows<const T>(d_y), Rows<R>(args.d_residual), Rows<R>(partial)},
+                             Rows<const T>(d_y), Rows<R>(args.d_residual), Rows<R>(partial),
+                             args.form == NormForm::outside ? static_cast<R>(args.eps) : R{0}},
           tokens, channels);
       cuda_check(cudaGetLastError());
       add_column_sums<R>(stream, partial, static_cast<R*>(args.d_weight.data));

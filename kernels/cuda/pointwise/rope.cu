@@ -22,6 +22,19 @@ __device__ std::int64_t position_of(const SegmentsView& segments, std::int64_t t
   return t - segments.cu_seqlens[low];
 }
 
+/// The frequencies of the pairs of a head, over the scaling of positions.
+template <class R>
+struct Frequencies {
+  const R* stored;  ///< or null: powers of the base
+  double log2_base, inverse_scaling;
+
+  __device__ double of_pair(std::int64_t i, std::int64_t pairs) const {
+    return inverse_scaling * (stored != nullptr
+                                  ? static_cast<double>(stored[i])
+                                  : ::exp2(-log2_base * static_cast<double>(i) / static_cast<double>(pairs)));
+  }
+};
+
 /// The angles are computed in float64: in float32 they would be wrong by a tenth of 2π at a million positions.
 /// block: up to 8 tokens; at most 1024 angles, which all heads of these tokens share
 /// thread: first some of the angles, then packets of V pairs of channels
@@ -29,16 +42,16 @@ __device__ std::int64_t position_of(const SegmentsView& segments, std::int64_t t
 template <class T, int V>
 __global__ void __launch_bounds__(threads)
     rotate_heads(Rows<const T> x, Rows<T> y, SegmentsView segments, std::int64_t heads, std::int64_t pairs,
-                 double log2_base, bool inverse, std::int64_t block_tokens) {
+                 Frequencies<Accumulator<T>> frequencies, bool inverse, std::int64_t block_tokens) {
   using R = Accumulator<T>;
   __shared__ R cosines[max_angles], sines[max_angles];
   const std::int64_t first = blockIdx.x * block_tokens;
   // 1. The angles of the tokens.
   const std::int64_t left = segments.tokens - first, tokens = left < block_tokens ? left : block_tokens;
   for (std::int64_t i = threadIdx.x; i < tokens * pairs; i += threads) {
-    const double frequency = ::exp2(-log2_base * static_cast<double>(i % pairs) / static_cast<double>(pairs));
     double sine, cosine;
-    ::sincos(static_cast<double>(position_of(segments, first + i / pairs)) * frequency, &sine, &cosine);
+    ::sincos(static_cast<double>(position_of(segments, first + i / pairs)) * frequencies.of_pair(i % pairs, pairs),
+             &sine, &cosine);
     cosines[i] = static_cast<R>(cosine);
     sines[i] = static_cast<R>(inverse ? -sine : sine);
   }
@@ -70,7 +83,9 @@ void rope(const Stream& stream, const Rope& args) {
   const TensorView x = args.x;
   ensure(x.shape.rank() == 3 && x.rows() == args.segments.tokens && x.shape[2] % 2 == 0,
          "rope: x is {} for {} tokens, expected [tokens, H, E] with even E", x.shape.to_string(), args.segments.tokens);
-  ensure(args.base > 0, "rope's base is {}, expected more than 0", args.base);
+  ensure(args.angles.base > 0 && args.angles.scaling > 0, "rope's base is {} and its scaling {}, expected more than 0",
+         args.angles.base, args.angles.scaling);
+  expect_if_present("rope's inv_freq", args.angles.inv_freq, accumulator_of(x.dtype), {x.shape[2] / 2});
   expect("y", args.y, x.dtype, x.shape);
   const std::int64_t heads = x.shape[1], pairs = x.shape[2] / 2;
   ensure(pairs <= max_angles, "rope: heads have {} channels, expected at most {} on cuda", 2 * pairs, 2 * max_angles);
@@ -78,10 +93,11 @@ void rope(const Stream& stream, const Rope& args) {
   const std::int64_t block_tokens = std::clamp<std::int64_t>(max_angles / pairs, 1, max_tokens);
   dispatch(x.dtype, [&]<class T>() {
     constexpr int width = packet_width<T>;
+    const Frequencies<Accumulator<T>> frequencies{static_cast<const Accumulator<T>*>(args.angles.inv_freq.data),
+                                                  std::log2(args.angles.base), 1 / args.angles.scaling};
     dispatch_width<width>(pairs % width == 0 && rows_start_aligned({x, args.y}, width), [&]<int V> {
       rotate_heads<T, V><<<grid_of(x.rows(), block_tokens), threads, 0, native_of(stream)>>>(
-          Rows<const T>(x), Rows<T>(args.y), args.segments, heads, pairs, std::log2(args.base), args.inverse,
-          block_tokens);
+          Rows<const T>(x), Rows<T>(args.y), args.segments, heads, pairs, frequencies, args.inverse, block_tokens);
       cuda_check(cudaGetLastError());
     });
   });

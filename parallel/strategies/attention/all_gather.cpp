@@ -22,9 +22,9 @@ AttentionInputs inputs_of(const Chunk& chunk, TensorView q, const Range& keys, T
 Range keys_of(const Chunk& chunk) { return {chunk.tokens.begin + chunk.cu_seqlens()[0], chunk.tokens.end}; }
 
 /// x with RoPE applied.
-Tensor rotated(const StrategyContext& context, TensorView x, double base) {
+Tensor rotated(const StrategyContext& context, TensorView x, const RopeAngles& angles) {
   Tensor y(context.stream, x.dtype, x.shape);
-  apply_rope(context, x, base, y);
+  apply_rope(context, x, angles, y);
   return y;
 }
 
@@ -36,14 +36,14 @@ void forward(const StrategyContext& context, RotaryAttentionForward args, Saved*
   const DType accumulator = accumulator_of(args.q.dtype);
   Tensor k(stream, args.k.dtype, all), v(stream, args.v.dtype, all);
   {
-    const Tensor local = rotated(context, args.k, args.rope_base);
+    const Tensor local = rotated(context, args.k, args.rope);
     start_gather_tokens(
         sharding,
         std::vector<LocalAndWhole>{{flatten_heads(local), flatten_heads(k)}, {flatten_heads(args.v), flatten_heads(v)}},
         ranks, stream)
         .wait();
   }
-  const Tensor q = rotated(context, args.q, args.rope_base);
+  const Tensor q = rotated(context, args.q, args.rope);
   Tensor y(stream, accumulator, args.q.shape), lse(stream, accumulator, {args.q.rows(), args.q.shape[1]});
   for (const Chunk& chunk : sharding.chunks())
     if (chunk.tokens.size() > 0)
@@ -61,7 +61,7 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
   const auto& [sharding, ranks, stream, schedule, method] = context;
   const DType accumulator = accumulator_of(args.q.dtype);
   const Tensor k = saved.take("k"), v = saved.take("v"), y = saved.take("y"), lse = saved.take("lse");
-  const Tensor delta = delta_of(stream, y, args.d_y), q = rotated(context, args.q, args.rope_base);
+  const Tensor delta = delta_of(stream, y, args.d_y), q = rotated(context, args.q, args.rope);
   const GradientAccumulator d_q(stream, args.d_q);
   d_q.zero();
   const Tensor d_k = Tensor::zeros(stream, accumulator, k.view().shape),
@@ -77,10 +77,10 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
                                 .d_k = d_k.view().slice_rows(keys.begin, keys.size()),
                                 .d_v = d_v.view().slice_rows(keys.begin, keys.size())});
   }
-  apply_rope_adjoint(context, d_q.view(), args.rope_base);
+  apply_rope_adjoint(context, d_q.view(), args.rope);
   d_q.store();
   // The adjoint of RoPE is applied before a rank's part is rounded and sent.
-  apply_rope_adjoint(stream, d_k, sharding.whole_pack().segments(), args.rope_base);
+  apply_rope_adjoint(stream, d_k, sharding.whole_pack().segments(), args.rope);
   reduce_tokens(sharding,
                 std::vector<LocalAndWhole>{{flatten_heads(args.d_k), flatten_heads(d_k)},
                                            {flatten_heads(args.d_v), flatten_heads(d_v)}},

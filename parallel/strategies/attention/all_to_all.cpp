@@ -34,7 +34,7 @@ void forward(const StrategyContext& context, RotaryAttentionForward args, Saved*
                   .run =
                       [&](Range, std::vector<Tensor>& moved, std::span<const TensorView> out) {
                         const AttentionInputs in = inputs_of(moved[0], moved[1], moved[2], width, segments);
-                        for (const TensorView x : {in.q, in.k}) apply_rope(stream, x, segments, args.rope_base, x);
+                        for (const TensorView x : {in.q, in.k}) apply_rope(stream, x, segments, args.rope, x);
                         y = Tensor(stream, accumulator, in.q.shape);
                         lse = Tensor(stream, accumulator, {in.q.rows(), in.q.shape[1]});
                         attention_forward(stream, {.in = in, .y = y, .lse = lse});
@@ -80,7 +80,7 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
                                                     .d_v = d_v.view()});
                         for (Tensor* const done : {&q, &k, &v, &lse}) *done = {};
                         for (const GradientAccumulator* gradient : {&d_q, &d_k})
-                          apply_rope_adjoint(stream, gradient->view(), segments, args.rope_base);
+                          apply_rope_adjoint(stream, gradient->view(), segments, args.rope);
                         for (const GradientAccumulator* gradient : {&d_q, &d_k, &d_v}) gradient->store();
                       }},
                  1);

@@ -22,26 +22,27 @@ inline TensorView flatten_heads(TensorView x) {
 }
 
 /// y = RoPE(x), or a copy of x without RoPE (base 0). y may be x.
-inline void apply_rope(const Stream& stream, TensorView x, SegmentsView segments, double base, TensorView y) {
-  if (base > 0)
-    rope(stream, {.x = x, .segments = segments, .base = base, .y = y});
+inline void apply_rope(const Stream& stream, TensorView x, SegmentsView segments, const RopeAngles& angles,
+                       TensorView y) {
+  if (angles.base > 0)
+    rope(stream, {.x = x, .segments = segments, .angles = angles, .y = y});
   else if (y.data != x.data)
     scale(stream, {.x = x, .y = y});
 }
 
 /// The adjoint of RoPE, in place, on a gradient in the accumulator type.
-inline void apply_rope_adjoint(const Stream& stream, TensorView x, SegmentsView segments, double base) {
-  if (base > 0) rope(stream, {.x = x, .segments = segments, .base = base, .inverse = true, .y = x});
+inline void apply_rope_adjoint(const Stream& stream, TensorView x, SegmentsView segments, const RopeAngles& angles) {
+  if (angles.base > 0) rope(stream, {.x = x, .segments = segments, .angles = angles, .inverse = true, .y = x});
 }
 
 /// The same on a rank's chunks: positions count from the start of the document, which may be before the chunk.
-inline void apply_rope(const StrategyContext& context, TensorView x, double base, TensorView y) {
+inline void apply_rope(const StrategyContext& context, TensorView x, const RopeAngles& angles, TensorView y) {
   for (const Chunk& chunk : context.sharding.chunks())
-    apply_rope(context.stream, chunk.rows(x), chunk.segments(), base, chunk.rows(y));
+    apply_rope(context.stream, chunk.rows(x), chunk.segments(), angles, chunk.rows(y));
 }
-inline void apply_rope_adjoint(const StrategyContext& context, TensorView x, double base) {
+inline void apply_rope_adjoint(const StrategyContext& context, TensorView x, const RopeAngles& angles) {
   for (const Chunk& chunk : context.sharding.chunks())
-    apply_rope_adjoint(context.stream, chunk.rows(x), chunk.segments(), base);
+    apply_rope_adjoint(context.stream, chunk.rows(x), chunk.segments(), angles);
 }
 
 /// A gradient that is summed in the accumulator type and then stored in `to`. If `to` has that dtype, it is summed

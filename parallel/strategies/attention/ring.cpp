@@ -45,8 +45,8 @@ struct RotatedHeads {
     for (int rank = 0; rank < context.ranks.size(); ++rank)
       shapes.push_back({2 * context.sharding.layout().local_tokens(rank), heads.size(), args.q.shape[2]});
     block = Tensor(context.stream, args.k.dtype, shapes[static_cast<std::size_t>(context.ranks.rank())]);
-    apply_rope(context, heads_of(args.q, heads), args.rope_base, q);
-    apply_rope(context, heads_of(args.k, heads), args.rope_base, keys_of(block));
+    apply_rope(context, heads_of(args.q, heads), args.rope, q);
+    apply_rope(context, heads_of(args.k, heads), args.rope, keys_of(block));
     scale(context.stream, {.x = heads_of(args.v, heads), .y = values_of(block)});
   }
   Ring ring(const StrategyContext& context) const { return {shapes, context.ranks, context.stream}; }
@@ -107,8 +107,8 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
                                                           .d_k = rows_of(pair, keys_of(d_block)),
                                                           .d_v = rows_of(pair, values_of(d_block))});
                           });
-    apply_rope_adjoint(context, d_q.view(), args.rope_base);
-    apply_rope_adjoint(context, keys_of(d_own), args.rope_base);
+    apply_rope_adjoint(context, d_q.view(), args.rope);
+    apply_rope_adjoint(context, keys_of(d_own), args.rope);
     d_q.store();
     scale(stream, {.x = keys_of(d_own), .y = heads_of(args.d_k, heads)});
     scale(stream, {.x = values_of(d_own), .y = heads_of(args.d_v, heads)});

@@ -15,20 +15,36 @@ constexpr std::int64_t first_capacity = 256;
 /// The tensors of DecodeState::cache: [capacity, H, E] each. Keys are rotated (RoPE) already.
 constexpr std::size_t cached_keys = 0, cached_values = 1;
 
+/// The rotary frequencies of the pairs of a head of `channels`: [channels/2], base^(-2i/channels) at first. Published
+/// models store them in float32, which is not what float64 gives; these values are used as they are.
+ParameterSpec inv_freq_spec(const std::string& name, std::int64_t channels, double base) {
+  return {.name = name,
+          .shape = {channels / 2},
+          .wide = true,
+          .frozen = true,
+          .initial = [=](const RandomStream&, std::int64_t i) {
+            return std::pow(base, -2.0 * static_cast<double>(i) / static_cast<double>(channels));
+          }};
+}
+
 /// Multi-head causal attention with rotary position embeddings (RoPE, arXiv 2104.09864), in each document separately:
 ///   (q, k, v) = x·Wᵀ                               x (T, D), q, k, v (T, H, E) with D = H·E
 ///   y = softmax(rope(q)·rope(k)ᵀ / √E + mask)·v    the mask leaves the document's tokens up to the query
-///   out = y·W_outᵀ
+///   out = y·W_outᵀ + bias                          the bias if options.out_bias
 class Attention final : public Sublayer {
  public:
   Attention(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters)
       : width_(options.width),
         heads_(options.heads),
-        rope_base_(options.rope_base),
+        rope_{.base = options.rope_base, .scaling = options.rope_scaling, .inv_freq = {}},
         projections_(
             parameters.add(dense_spec(prefix + "projections.weight", 3 * width_, width_, deviation_in(width_)))),
         out_proj_(parameters.add(
-            dense_spec(prefix + "out_proj.weight", width_, width_, deviation_out(width_, options.layers.size())))) {}
+            dense_spec(prefix + "out_proj.weight", width_, width_, deviation_out(width_, options.layers.size())))) {
+    if (options.out_bias) out_bias_ = &parameters.add(bias_spec(prefix + "out_proj.bias", width_));
+    if (options.rope_stored)
+      inv_freq_ = &parameters.add(inv_freq_spec(prefix + "inv_freq", width_ / heads_, options.rope_base));
+  }
 
   Tensor forward(const Pass& pass, TensorView x, Saved* saved) override {
     const Stream& stream = pass.runtime.stream;
@@ -36,9 +52,9 @@ class Attention final : public Sublayer {
     Tensor y(stream, x.dtype, x.shape);
     pass.strategies().attention->forward(
         pass.strategy_context(),
-        {.q = part(qkv, 0), .k = part(qkv, 1), .v = part(qkv, 2), .rope_base = rope_base_, .y = by_heads(y)},
+        {.q = part(qkv, 0), .k = part(qkv, 1), .v = part(qkv, 2), .rope = rope(), .y = by_heads(y)},
         scope_of(saved, "attention"));
-    Tensor out = dense(stream, out_proj_, y);
+    Tensor out = dense(stream, out_proj_, y, out_bias_);
     if (saved != nullptr) {
       saved->put("qkv", std::move(qkv));
       saved->put("y", std::move(y));
@@ -50,13 +66,13 @@ class Attention final : public Sublayer {
     const Stream& stream = pass.runtime.stream;
     Tensor y = saved.take("y");
     const Tensor qkv = saved.take("qkv");
-    const Tensor d_y = dense_backward(stream, out_proj_, y, d_out), d_qkv(stream, x.dtype, qkv.view().shape);
+    const Tensor d_y = dense_backward(stream, out_proj_, y, d_out, out_bias_), d_qkv(stream, x.dtype, qkv.view().shape);
     y = {};
     pass.strategies().attention->backward(pass.strategy_context(),
                                           {.q = part(qkv, 0),
                                            .k = part(qkv, 1),
                                            .v = part(qkv, 2),
-                                           .rope_base = rope_base_,
+                                           .rope = rope(),
                                            .d_y = by_heads(d_y),
                                            .d_q = part(d_qkv, 0),
                                            .d_k = part(d_qkv, 1),
@@ -67,7 +83,7 @@ class Attention final : public Sublayer {
 
   std::vector<OperatorCall> calls(DType dtype) const override {
     const TensorView x = by_heads(without_data(dtype, {1, width_}));
-    return {{"attention", RotaryAttentionForward{.q = x, .k = x, .v = x, .rope_base = rope_base_, .y = x}}};
+    return {{"attention", RotaryAttentionForward{.q = x, .k = x, .v = x, .rope = rope(), .y = x}}};
   }
 
   Tensor extend(const Stream& stream, TensorView x, DecodeState& state) override {
@@ -75,9 +91,9 @@ class Attention final : public Sublayer {
     const DeviceSegments segments = segments_of_next(stream, before, count);
     const Tensor qkv = dense(stream, projections_, x), y(stream, x.dtype, x.shape);
     const TensorView q = part(qkv, 0), k = part(qkv, 1), v = part(qkv, 2);
-    if (rope_base_ > 0)
+    if (rope_.base > 0)
       for (const TensorView rotated : {q, k})
-        rope(stream, {.x = rotated, .segments = segments.view(), .base = rope_base_, .y = rotated});
+        causeway::rope(stream, {.x = rotated, .segments = segments.view(), .angles = rope(), .y = rotated});
     grow_cache(stream, x.dtype, before, count, state.cache);
     const TensorView keys = state.cache[cached_keys], values = state.cache[cached_values];
     const RowRange appended{.from = 0, .to = before, .count = count};
@@ -91,10 +107,16 @@ class Attention final : public Sublayer {
                                       .segments = segments.view()},
                                .y = by_heads(y),
                                .lse = lse});
-    return dense(stream, out_proj_, y);
+    return dense(stream, out_proj_, y, out_bias_);
   }
 
  private:
+  /// The angles of this layer; its stored frequencies have memory only after the set's allocate().
+  RopeAngles rope() const {
+    RopeAngles angles = rope_;
+    if (inv_freq_ != nullptr) angles.inv_freq = inv_freq_->weight;
+    return angles;
+  }
   /// A [T, D] view as [T, H, E]; its rows can be part of wider ones.
   TensorView by_heads(TensorView x) const {
     x.shape = {x.rows(), heads_, width_ / heads_};
@@ -119,8 +141,9 @@ class Attention final : public Sublayer {
   }
 
   std::int64_t width_, heads_;
-  double rope_base_;
+  RopeAngles rope_;
   const Parameter &projections_, &out_proj_;
+  const Parameter *out_bias_ = nullptr, *inv_freq_ = nullptr;
 };
 
 }  // namespace

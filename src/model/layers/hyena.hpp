@@ -13,7 +13,7 @@ inline constexpr std::int64_t featurizer_taps = 3;
 ///   projected = x·Wᵀ                              x (T, D), projected (T, 3·D)
 ///   (q, k, v) = causal_conv(projected)            the featurizer: 3 taps, no bias, no activation; q, k, v (T, D)
 ///   y = q ⊙ (h ∗ (k⊙v) + skip ⊙ (k⊙v))
-///   out = y·W_outᵀ
+///   out = y·W_outᵀ + bias                         the bias if options.out_bias
 /// se, mr and li differ only in `Filter`, which holds the parameters of h and of skip and has
 ///   forward(pass, inputs, y, saved), backward(pass, inputs, gradients, saved): y and its adjoint, by the strategy
 ///     that was chosen for the filter's operator
@@ -33,7 +33,9 @@ class Hyena final : public Sublayer {
                                     .initial = initial::uniform(1 / std::sqrt(double(featurizer_taps)))})),
         filter_(options, prefix + "filter.", parameters),
         out_proj_(parameters.add(
-            dense_spec(prefix + "out_proj.weight", width_, width_, deviation_out(width_, options.layers.size())))) {}
+            dense_spec(prefix + "out_proj.weight", width_, width_, deviation_out(width_, options.layers.size())))) {
+    if (options.out_bias) out_bias_ = &parameters.add(bias_spec(prefix + "out_proj.bias", width_));
+  }
 
   Tensor forward(const Pass& pass, TensorView x, Saved* saved) override {
     const Stream& stream = pass.runtime.stream;
@@ -42,7 +44,7 @@ class Hyena final : public Sublayer {
                                            scope_of(saved, "featurizer"));
     Tensor y = like(stream, x);
     filter_.forward(pass, inputs(features), y, scope_of(saved, "filter"));
-    Tensor out = dense(stream, out_proj_, y);
+    Tensor out = dense(stream, out_proj_, y, out_bias_);
     if (saved != nullptr) {
       saved->put("projected", std::move(projected));
       saved->put("features", std::move(features));
@@ -57,7 +59,7 @@ class Hyena final : public Sublayer {
     const Tensor projected = saved.take("projected");
     Tensor d_features = like(stream, features);
     {
-      const Tensor d_y = dense_backward(stream, out_proj_, y, d_out);
+      const Tensor d_y = dense_backward(stream, out_proj_, y, d_out, out_bias_);
       y = {};
       const GatedConvInputs gradients = inputs(d_features);
       filter_.backward(pass, inputs(features),
@@ -100,7 +102,7 @@ class Hyena final : public Sublayer {
     GatedConvInputs in = inputs(features);
     in.segments = segments.view();
     filter_.extend(stream, in, y, state.cache[filter_state]);
-    return dense(stream, out_proj_, y);
+    return dense(stream, out_proj_, y, out_bias_);
   }
 
  private:
@@ -121,6 +123,7 @@ class Hyena final : public Sublayer {
   const Parameter &projections_, &featurizer_;
   Filter filter_;
   const Parameter& out_proj_;
+  const Parameter* out_bias_ = nullptr;
 };
 
 }  // namespace causeway

@@ -27,6 +27,7 @@ std::vector<Subject> subjects() {
     all.push_back({name, shape});
   }
   all.push_back({"mixed", small_mixed_model()});
+  all.push_back({"published", small_published_model()});
   ModelOptions one_tap = small_model_of({"se", "mr", "mamba"});  // convolutions cache no rows
   one_tap.se_taps = one_tap.mr_taps = one_tap.conv_taps = 1;
   all.push_back({"one_tap", one_tap});

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "tests/src/model_support.hpp"
 
@@ -38,13 +39,15 @@ INSTANTIATE_TEST_SUITE_P(Model, EveryCut, testing::ValuesIn(every_cut()), [](con
 
 TEST_P(EveryCut, LossesAndGradientsEqualThoseOfOneRank) {
   const std::vector<WholePack> packs{awkward_pack()};
-  const Model::Options options{.shape = small_mixed_model(), .dtype = DType::f64};
-  const PassResult whole = run_pass(options, packs, {}, 7, excite),
-                   cut = run_pass(options, packs, GetParam(), 7, excite);
-  if (IsSkipped()) return;
-  EXPECT_NEAR(cut.loss / whole.loss, 1, 1e-12);
-  EXPECT_LT(relative_error(cut.token_losses, whole.token_losses), 1e-12);
-  expect_gradients_near(cut, whole, 1e-10);
+  for (const ModelOptions& shape : {small_mixed_model(), small_published_model()}) {
+    const Model::Options options{.shape = shape, .dtype = DType::f64};
+    const PassResult whole = run_pass(options, packs, {}, 7, excite),
+                     cut = run_pass(options, packs, GetParam(), 7, excite);
+    if (IsSkipped()) return;
+    EXPECT_NEAR(cut.loss / whole.loss, 1, 1e-12);
+    EXPECT_LT(relative_error(cut.token_losses, whole.token_losses), 1e-12);
+    expect_gradients_near(cut, whole, 1e-10);
+  }
 }
 
 TEST_P(EveryCut, F32GradientsAreWithin1e5OfThoseOfOneRank) {
@@ -62,11 +65,15 @@ struct Subject {
   ModelOptions shape;
 };
 
-/// A model of every layer, and of every kind of head and of MLP.
+/// A model of every layer, without and with the options of the published models, and of every kind of head and of MLP.
 std::vector<Subject> subjects() {
   std::vector<Subject> all;
-  for (const Layer& layer : layers())
-    all.push_back({std::string(layer.name), small_model_of({std::string(layer.name)})});
+  for (const Layer& layer : layers()) {
+    const std::string name(layer.name);
+    all.push_back({name, small_model_of({name})});
+    all.push_back({fmt::format("{}_published", name), small_published_model()});
+    all.back().shape.layers = {name};
+  }
   for (Subject& subject : all) subject.shape.ffn = 0;
   ModelOptions shape = small_model();
   shape.width = 4;
@@ -133,11 +140,11 @@ TEST(Model, PackedDocumentsEqualSeparateDocuments) {
 TEST(Model, RecomputationChangesNoBit) {
   for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
     const std::vector<WholePack> packs{awkward_pack()};
-    const PassResult kept = run_pass({.shape = small_mixed_model(), .dtype = dtype}, packs, {.ranks = 3});
+    const ModelOptions shape = dtype == DType::f32 ? small_mixed_model() : small_published_model();
+    const PassResult kept = run_pass({.shape = shape, .dtype = dtype}, packs, {.ranks = 3});
     for (const std::int64_t blocks : {1, 2, 99}) {
-      const PassResult again =
-          run_pass({.shape = small_mixed_model(), .dtype = dtype, .recompute = true, .recompute_blocks = blocks}, packs,
-                   {.ranks = 3});
+      const PassResult again = run_pass({.shape = shape, .dtype = dtype, .recompute = true, .recompute_blocks = blocks},
+                                        packs, {.ranks = 3});
       if (testing::Test::IsSkipped()) return;
       EXPECT_EQ(kept.loss, again.loss);
       EXPECT_EQ(kept.gradients, again.gradients) << name_of(dtype) << ", every " << blocks << " blocks";
@@ -300,6 +307,60 @@ TEST(Model, MediumFiltersDecayFromWeakToFast) {
   });
 }
 
+TEST(Model, TheOptionsOfPublishedModelsHaveParametersOfTheirOwn) {
+  ModelOptions shape = small_published_model();
+  shape.tied_head = true;
+  const Model with({.shape = shape});
+  shape.out_bias = shape.rope_stored = false;
+  const Model plain({.shape = shape});
+  std::set<std::string> without, added;
+  for (const Parameter& parameter : plain.parameters().parameters()) without.insert(parameter.spec.name);
+  for (const Parameter& parameter : with.parameters().parameters()) {
+    if (without.contains(parameter.spec.name)) continue;
+    added.insert(parameter.spec.name + parameter.spec.shape.to_string());
+    EXPECT_FALSE(parameter.spec.decay);
+    EXPECT_TRUE(parameter.spec.wide);
+    EXPECT_EQ(parameter.spec.frozen, parameter.spec.name.ends_with("inv_freq"));
+  }
+  EXPECT_EQ(added, (std::set<std::string>{
+                       "backbone.layers.0.mixer.out_proj.bias[12]", "backbone.layers.1.mixer.out_proj.bias[12]",
+                       "backbone.layers.2.mixer.out_proj.bias[12]", "backbone.layers.3.mixer.out_proj.bias[12]",
+                       "backbone.layers.3.mixer.inv_freq[2]"}));
+}
+
+/// A new model with biases and stored frequencies computes what one without computes.
+TEST(Model, TheInitialBiasesAndFrequenciesChangeNothing) {
+  const std::vector<WholePack> packs{awkward_pack()};
+  ModelOptions shape = small_mixed_model();
+  const PassResult without = run_pass({.shape = shape, .dtype = DType::f64}, packs, {});
+  shape.out_bias = shape.rope_stored = true;
+  const PassResult with = run_pass({.shape = shape, .dtype = DType::f64}, packs, {});
+  EXPECT_EQ(with.token_losses, without.token_losses);
+}
+
+TEST(Model, OddVocabulariesTrainAndScore) {
+  for (const std::int64_t vocabulary : {2, 7, 513, 50280, 100003})
+    for (const DType dtype : floating_types)
+      for (const bool tied : {true, false}) {
+        ModelOptions shape = small_model();
+        shape.vocabulary = vocabulary;
+        shape.tied_head = tied;
+        // More tokens than one tile of the head has; the largest id occurs as a token and as a label.
+        const std::int64_t tokens = vocabulary < 1000 ? Model::head_tile + 77 : 40;
+        WholePack pack = random_pack(Segments({0, 3, tokens}), vocabulary, 1);
+        pack.ids[5] = pack.labels[4] = static_cast<std::int32_t>(vocabulary - 1);
+        const PassResult found = run_pass({.shape = shape, .dtype = dtype}, {&pack, 1}, {});
+        // The logits are nearly 0 at first.
+        EXPECT_NEAR(found.loss / static_cast<double>(tokens - 2), std::log(static_cast<double>(vocabulary)), 0.3);
+        double sum = 0;
+        for (const double loss : found.token_losses) sum += loss;
+        EXPECT_NEAR(sum / found.loss, 1, 1e-5);
+        const std::vector<double>& head = found.gradients.at(tied ? "backbone.embedding.weight" : "lm_head.weight");
+        EXPECT_EQ(std::ssize(head), vocabulary * shape.width);
+        EXPECT_NE(head.back(), 0);
+      }
+}
+
 TEST(ModelOptions, AWrongOptionIsNamed) {
   const auto error_of = [](auto change) -> std::string {
     ModelOptions options = small_mixed_model();
@@ -321,6 +382,10 @@ TEST(ModelOptions, AWrongOptionIsNamed) {
   EXPECT_NE(error_of([](auto& o) { o.mr_decay = "slow"; }).find("--mr-decay is 'slow'"), std::string::npos);
   EXPECT_NE(error_of([](auto& o) { o.mlp_activation = "relu"; }).find("--mlp-activation is 'relu'"), std::string::npos);
   EXPECT_NE(error_of([](auto& o) { o.se_taps = 0; }).find("--se-taps is 0"), std::string::npos);
+  EXPECT_NE(error_of([](auto& o) { o.norm_form = "around"; }).find("--norm-form is 'around'"), std::string::npos);
+  for (const double wrong : {0.0, -1.0, 1e10, std::nan("")})
+    EXPECT_NE(error_of([=](auto& o) { o.rope_scaling = wrong; }).find("--rope-scaling is"), std::string::npos) << wrong;
+  EXPECT_NE(error_of([](auto& o) { o.rope_stored = true, o.rope_base = 0; }).find("--rope-stored"), std::string::npos);
 }
 
 TEST(ModelOptions, LayersTextHasCounts) {

@@ -35,6 +35,9 @@ TEST(ModelCheckpoint, RecordsEveryOptionOfTheModel) {
                                .dt_rank = 4,
                                .heads = 2,
                                .rope_base = 500.5,
+                               .rope_scaling = 2.25,
+                               .rope_stored = true,
+                               .out_bias = true,
                                .filter_groups = 6,
                                .se_taps = 5,
                                .mr_taps = 17,
@@ -43,6 +46,7 @@ TEST(ModelCheckpoint, RecordsEveryOptionOfTheModel) {
                                .ffn = 9,
                                .mlp_activation = "swiglu",
                                .norm_eps = 3e-7,
+                               .norm_form = "outside",
                                .tied_head = false};
     Model model({.shape = changed});
     model.parameters().allocate(stream, 1);
@@ -59,13 +63,28 @@ TEST(ModelCheckpoint, OfTheFirstVersionWithMambaOnlyIsRead) {
     model.parameters().allocate(stream, 1);
     auto attributes = attributes_of(small_model(), DType::f32);
     for (const char* later : {"heads", "rope_base", "filter_groups", "se_taps", "mr_taps", "mr_decay", "modes", "ffn",
-                              "mlp_activation", "norm_eps"})
+                              "mlp_activation", "norm_eps", "norm_form", "rope_scaling", "rope_stored", "out_bias"})
       EXPECT_EQ(attributes.erase(later), 1u) << later;
     EXPECT_EQ(attributes.size(), 9u);
     write(folder, model, attributes, world, stream);
     const ModelOptions found = model_options_of(Checkpoint(folder / "run"));
     EXPECT_EQ(found.eps_of_norms(), 1e-5);
     EXPECT_EQ(attributes_of(found, DType::f32), attributes_of(small_model(), DType::f32));
+  });
+}
+
+TEST(ModelCheckpoint, WithoutTheOptionsOfPublishedModelsIsRead) {
+  on_ranks(1, [](Communicator& world) {
+    const TemporaryFolder folder;
+    const Stream stream;
+    Model model({.shape = small_mixed_model()});
+    model.parameters().allocate(stream, 1);
+    auto attributes = attributes_of(small_mixed_model(), DType::f32);
+    for (const char* later : {"norm_form", "rope_scaling", "rope_stored", "out_bias"})
+      EXPECT_EQ(attributes.erase(later), 1u) << later;
+    write(folder, model, attributes, world, stream);
+    const ModelOptions found = model_options_of(Checkpoint(folder / "run"));
+    EXPECT_EQ(attributes_of(found, DType::f32), attributes_of(small_mixed_model(), DType::f32));
   });
 }
 

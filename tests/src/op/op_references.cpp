@@ -194,6 +194,7 @@ ReferenceCase grouped_case(std::int64_t T, std::vector<std::int64_t> cu_seqlens,
 /// Softmax attention, for each query over the keys of its document up to itself; D heads of N channels.
 Values attention(const ReferenceCase& c) {
   const std::int64_t H = c.D, E = c.N;
+  const double scaling = c.attributes.contains("rope_scaling") ? std::stod(c.attributes.at("rope_scaling")) : 1;
   const double base = std::stod(c.attributes.at("rope_base")), scale = 1 / std::sqrt(static_cast<double>(E));
   const auto &v = c.inputs.at("v"), &d_y = c.inputs.at("d_y");
   std::vector<double> zeros(v.size());
@@ -203,7 +204,7 @@ Values attention(const ReferenceCase& c) {
       for (std::int64_t t = begin; t < end; ++t)
         for (std::int64_t h = 0; h < H; ++h)
           for (std::int64_t i = 0; base > 0 && i < E / 2; ++i) {
-            const double angle = sense * static_cast<double>(t - begin) *
+            const double angle = sense * static_cast<double>(t - begin) / scaling *
                                  std::pow(base, -2.0 * static_cast<double>(i) / static_cast<double>(E));
             double &first = x[(t * H + h) * E + i], &second = x[(t * H + h) * E + i + E / 2];
             const double a = first, b = second;
@@ -324,6 +325,7 @@ const std::map<std::string, Reference>& op_references() {
                               .N = 4,
                               .cu_seqlens = std::move(cu_seqlens),
                               .attributes = {{"rope_base", optional ? "10000" : "0"}}};
+              if (optional) c.attributes["rope_scaling"] = "3";
               for (const char* name : {"q", "k", "v", "d_y"}) add(c, name, {T, c.D, c.N});
               return c;
             },

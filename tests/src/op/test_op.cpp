@@ -247,6 +247,7 @@ TEST(Op, BadInputIsReportedAndLeavesNoFile) {
       {attention, drop("v"), plainly, "/v is missing"},
       {attention, say("rope_base", "many"), plainly, "attribute rope_base is 'many', expected a number"},
       {attention, say("rope_base", "-1"), plainly, "attribute rope_base is -1"},
+      {attention, say("rope_scaling", "0"), plainly, "attribute rope_scaling is 0"},
       {attention, [](ReferenceCase& c) { c.attributes.clear(); }, plainly, "attribute rope_base is missing"},
       {attention,
        [=](ReferenceCase& c) {

@@ -19,10 +19,13 @@ TEST(TrainSettings, TheOptionsOfAShapeGiveIt) {
     const ModelOptions other = preset_options(preset.name == "sh2-1b" ? "mamba-130m" : "sh2-1b");
     for (const bool changed : {false, true}) {
       if (changed) {
-        shape.rope_base = 0;
+        shape.rope_base = 7;
         shape.ffn = 0;
         shape.tied_head = false;
         shape.norm_eps = 1e-3;
+        shape.norm_form = "outside";
+        shape.rope_scaling = 4;
+        shape.rope_stored = shape.out_bias = true;
         shape.dt_rank = 3;
         shape.layers.push_back("attention");
       }

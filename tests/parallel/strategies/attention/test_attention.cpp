@@ -26,14 +26,20 @@ Result run(std::string_view strategy, Communicator& world, const Sharding& shard
   const AttentionStrategy& row = find_strategy(attention_strategies(), "attention", strategy);
   const Traffic before = world.traffic();
   Saved saved;
-  row.forward(context, {.q = q, .k = k, .v = v, .rope_base = 100, .y = result.y}, &saved);
+  row.forward(context, {.q = q, .k = k, .v = v, .rope = {.base = 100}, .y = result.y}, &saved);
   result.forward = world.traffic();
   result.forward.messages_sent -= before.messages_sent;
   result.forward.bytes_sent -= before.bytes_sent;
-  row.backward(
-      context,
-      {.q = q, .k = k, .v = v, .rope_base = 100, .d_y = d_y, .d_q = result.d_q, .d_k = result.d_k, .d_v = result.d_v},
-      saved);
+  row.backward(context,
+               {.q = q,
+                .k = k,
+                .v = v,
+                .rope = {.base = 100},
+                .d_y = d_y,
+                .d_q = result.d_q,
+                .d_k = result.d_k,
+                .d_v = result.d_v},
+               saved);
   saved.ensure_empty();
   return result;
 }
