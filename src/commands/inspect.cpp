@@ -20,6 +20,7 @@
 #include "src/cli/progress.hpp"
 #include "src/inspect/checkpoint_report.hpp"
 #include "src/inspect/run_summary.hpp"
+#include "src/inspect/score_report.hpp"
 #include "src/output/safe_text.hpp"
 #include "src/run/utc_text.hpp"
 #include "src/watch/run_list.hpp"
@@ -33,22 +34,22 @@ struct InspectSettings {
 };
 
 CommandLine declare(InspectSettings& settings) {
-  return {
-      .usage = "FILE|DIRECTORY… [--verify]",
-      .description =
-          "Prints a summary: of a dataset its documents, their lengths and the most frequent tokens; of a checkpoint "
-          "its step, its loss and every tensor; of a run its attempts, its losses, how it ended, and its latest "
-          "checkpoint, or with --verify one line for each checkpoint; of a folder of runs a line for each of them.",
-      .groups = {{"Input",
-                  {{"paths",
-                    &settings.paths,
-                    "FILE|DIRECTORY",
-                    "a dataset, a checkpoint (step-N), a run, or a folder of runs",
-                    {},
-                    true},
-                   {"verify", &settings.verify, "",
-                    "read everything and check every checksum and value; exit code 65 if something is damaged"}}}},
-      .examples = "causeway inspect train.h5\ncauseway inspect runs/first --verify\ncauseway inspect runs"};
+  return {.usage = "FILE|DIRECTORY… [--verify]",
+          .description =
+              "Prints a summary: of a dataset its documents, their lengths and the most frequent tokens; of a file of "
+              "scores its mean, the best and the worst documents and what else it contains; of a checkpoint its step, "
+              "its loss and every tensor; of a run its attempts, its losses, how it ended, and its latest checkpoint, "
+              "or with --verify one line for each checkpoint; of a folder of runs a line for each of them.",
+          .groups = {{"Input",
+                      {{"paths",
+                        &settings.paths,
+                        "FILE|DIRECTORY",
+                        "a dataset, a file of scores, a checkpoint (step-N), a run, or a folder of runs",
+                        {},
+                        true},
+                       {"verify", &settings.verify, "",
+                        "read everything and check every checksum and value; exit code 65 if something is damaged"}}}},
+          .examples = "causeway inspect train.h5\ncauseway inspect runs/first --verify\ncauseway inspect runs"};
 }
 
 /// The character of a token that is a printable byte, else its number.
@@ -175,6 +176,13 @@ std::string describe_dataset(const std::string& path, bool verify) {
   return text;
 }
 
+std::string describe_file(const std::string& path, bool verify) {
+  if (kind_of(path) == std::filesystem::file_type::regular && hdf5::is_hdf5(path) &&
+      is_score_file(hdf5::File::open(path, hdf5::Access::read)))
+    return describe_scores(path, verify);
+  return describe_dataset(path, verify);
+}
+
 /// Describes a checkpoint; or a run and its latest checkpoint, with `verify` one line for each of its checkpoints.
 void print_folder(const std::string& path, bool verify) {
   const std::filesystem::path folder = path;
@@ -228,13 +236,13 @@ void print_runs(const std::string& path, bool verify) {
 
 ExitCode execute(const InspectSettings& settings) {
   if (launcher_rank() != 0) return ExitCode::ok;
-  require(!settings.paths.empty(), "nothing to inspect: expected a dataset, a checkpoint or a run");
+  require(!settings.paths.empty(), "nothing to inspect: expected a dataset, a file of scores, a checkpoint or a run");
   for (const std::string& path : settings.paths) {
     const auto kind = kind_of(path);
     require(kind != std::filesystem::file_type::not_found, "{}: {}", path, why_missing(path, "file or folder"));
     if (kind == std::filesystem::file_type::directory) require_readable_folder(path);
     if (kind != std::filesystem::file_type::directory)
-      print_answer(describe_dataset(path, settings.verify));
+      print_answer(describe_file(path, settings.verify));
     else if (is_run(path) || is_checkpoint(path))
       print_folder(path, settings.verify);
     else
@@ -247,7 +255,7 @@ ExitCode execute(const InspectSettings& settings) {
 
 Command inspect_command() {
   return make_command<InspectSettings, declare, execute>("inspect",
-                                                         "print a summary of a dataset, a checkpoint or a run");
+                                                         "print a summary of a dataset, scores, a checkpoint or a run");
 }
 
 }  // namespace causeway

@@ -17,7 +17,14 @@ CommandLine declare(ScoreSettings& settings) {
           "Scores documents: computes the log-likelihood of every token and of every document under a trained model, "
           "in nats.\n\n"
           "The result contains /document/log_likelihood, /document/tokens, /token/log_likelihood (NaN at the first "
-          "token of a document), /cu_seqlens and /names. Every token is scored, also where loss_mask is 0.",
+          "token of a document), /cu_seqlens and /names. Every token is scored, also where loss_mask is 0.\n\n"
+          "--reverse-complement also scores the reverse complement of each document (IUPAC letters in either case; "
+          "other "
+          "tokens stay as they are; tokens 0 at a document's ends keep their place). /document/log_likelihood is then "
+          "the mean of the two strands, which are in /document/log_likelihood_forward and _reverse. "
+          "/token/log_likelihood stays the forward strand; /token/log_likelihood_reverse has at each token the score "
+          "of "
+          "the one opposite, given what comes after it. Embeddings and probabilities are of the forward strand.",
       .groups =
           {{"Scoring",
             {{"checkpoint", &settings.checkpoint, "DIRECTORY",
@@ -26,15 +33,25 @@ CommandLine declare(ScoreSettings& settings) {
              {"out", &settings.out, "FILE", "the file of scores to write (HDF5); replaces an earlier file of scores"},
              {"pack-tokens", &settings.pack_tokens, "N",
               "tokens to compute at a time, all context ranks together; a longer document is one pack and is not cut"},
-             {"embeddings", &settings.embeddings, "LAYER[:mean|tokens]",
-              "also write the residual stream after that many layers: its mean over each document, or one row per "
-              "token"}}},
+             {"tsv", &settings.tsv, "FILE",
+              "also write a table: name, tokens, log_likelihood, per_token and perplexity of each document"}}},
+           {"More results",
+            {{"reverse-complement", &settings.reverse_complement, "",
+              "score both strands of nucleotide documents; a document's log-likelihood is their mean"},
+             {"embeddings", &settings.embeddings, "LAYER[:mean|tokens],…",
+              "also write the residual stream after that many layers, as /embeddings/layer_LAYER: its mean over each "
+              "document, or one row per token; can be given several times"},
+             {"probabilities", &settings.probabilities, "BYTES",
+              "also write, as /token/probability [tokens, BYTES], the probability of each of these bytes at every "
+              "token, given the tokens before it in its document (NaN at the first): --probabilities ACGT"},
+             {"probabilities-dtype", &settings.probabilities_dtype, "", "how they are stored", {"f32", "f16"}}}},
            compute,
            fault_group(settings.faults),
            launch_group(settings.launch)},
       .examples =
           "mpirun -n 4 causeway score --checkpoint runs/first --data valid.h5 --out scores.h5\n"
-          "causeway score --checkpoint runs/first/step-500 --data genes.h5 --out embedded.h5 --embeddings 2:mean"};
+          "causeway score --checkpoint runs/first/step-500 --data genes.h5 --out embedded.h5 --embeddings 2,4:tokens\n"
+          "causeway score --checkpoint runs/first --data genes.h5 --out both.h5 --reverse-complement --tsv both.tsv"};
 }
 
 ExitCode execute(const ScoreSettings& settings) {

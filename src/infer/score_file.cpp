@@ -1,8 +1,8 @@
 #include "src/infer/score_file.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <limits>
+#include <utility>
 
 #include "io/data/name_reader.hpp"
 
@@ -11,44 +11,32 @@ namespace {
 
 constexpr std::int64_t names_at_once = 4096;
 constexpr std::int64_t file_chunk_bytes = 1 << 20;
+constexpr float no_score = std::numeric_limits<float>::quiet_NaN();
 
 }  // namespace
 
-std::optional<EmbeddingRequest> EmbeddingRequest::parse(const std::string& text, std::int64_t layers) {
-  if (text.empty()) return std::nullopt;
-  EmbeddingRequest request;
-  const std::size_t colon = std::min(text.find(':'), text.size());
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + colon, request.layer);
-  const std::string kind = colon == text.size() ? "mean" : text.substr(colon + 1);
-  request.mean = kind == "mean";
-  require(error == std::errc() && stop == text.data() + colon && (kind == "mean" || kind == "tokens"),
-          "--embeddings is '{}', expected LAYER, LAYER:mean or LAYER:tokens", text);
-  require(request.layer >= 0 && request.layer <= layers,
-          "--embeddings names layer {}, expected 0 (the embedding) to {}", request.layer, layers);
-  return request;
-}
-
-ScoreFile::ScoreFile(const std::string& path, const Dataset& data, std::optional<EmbeddingRequest> embeddings,
-                     std::int64_t width)
+ScoreFile::ScoreFile(const std::string& path, const Dataset& data, ScoreRequest request, std::int64_t width)
     : target_(path),
       file_(hdf5::File::open(target_.temporary(), hdf5::Access::create)),
       data_(data),
-      embeddings_(embeddings),
-      width_(width) {
+      request_(std::move(request)),
+      strands_(request_.reverse_complement ? 2 : 1) {
   const std::int64_t documents = data.documents(), tokens = data.tokens();
   file_.set_attribute("format", format);
   file_.set_attribute("version", std::int64_t{1});
   file_.set_attribute("data", data.path());
   file_.write<std::int64_t>("cu_seqlens", {documents + 1}, data.cu_seqlens());
   write_names();
-  documents_.assign(static_cast<std::size_t>(documents), 0);
-  token_scores_ = file_.create_dataset("token/log_likelihood", rows_of(tokens, 1, hdf5::f32));
-  if (!embeddings_) return;
-  const std::string name = fmt::format("embeddings/layer_{}", embeddings_->layer);
-  embedding_rows_ = file_.create_dataset(name, rows_of(embeddings_->mean ? documents : tokens, width, hdf5::f32));
-  embedding_rows_.set_attribute("layer", embeddings_->layer);
-  embedding_rows_.set_attribute("of", embeddings_->mean ? "documents" : "tokens");
-  sum_.assign(static_cast<std::size_t>(width), 0);
+  for (StrandScores& strand : strands_) strand.documents.assign(static_cast<std::size_t>(documents), 0);
+  of(Strand::forward).tokens = file_.create_dataset("token/log_likelihood", rows_of(tokens, 1, hdf5::f32));
+  if (request_.reverse_complement) {
+    file_.set_attribute("strands", "both");
+    hdf5::Dataset& reverse = of(Strand::reverse).tokens;
+    reverse = file_.create_dataset("token/log_likelihood_reverse", rows_of(tokens, 1, hdf5::f32));
+    reverse.set_attribute("position", "the forward token opposite");
+  }
+  create_embeddings(width);
+  create_probabilities();
 }
 
 void ScoreFile::write_names() {
@@ -63,53 +51,118 @@ void ScoreFile::write_names() {
   }
 }
 
-void ScoreFile::add_losses(std::int64_t first, std::span<const double> losses) {
-  std::vector<float> scores(losses.size());
-  for (std::size_t i = 0; i < losses.size(); ++i) {
-    const std::int64_t token = first + static_cast<std::int64_t>(i);
-    advance_to(token, document_of_losses_);
-    const bool starts = token == data_.cu_seqlens()[document_of_losses_];
-    scores[i] = starts ? std::numeric_limits<float>::quiet_NaN() : static_cast<float>(-last_loss_);
-    last_loss_ = losses[i];
-    documents_[static_cast<std::size_t>(document_of_losses_)] -= losses[i];
+void ScoreFile::create_embeddings(std::int64_t width) {
+  for (const EmbeddingRequest& request : request_.embeddings) {
+    hdf5::Dataset rows =
+        file_.create_dataset(fmt::format("embeddings/layer_{}", request.layer),
+                             rows_of(request.mean ? data_.documents() : data_.tokens(), width, hdf5::f32));
+    rows.set_attribute("layer", request.layer);
+    rows.set_attribute("of", request.mean ? "documents" : "tokens");
+    embeddings_.push_back(
+        {.request = request, .rows = std::move(rows), .sum = std::vector<double>(static_cast<std::size_t>(width), 0)});
   }
-  token_scores_.write_rows(first, std::span<const float>(scores));
 }
 
-void ScoreFile::add_embeddings(std::int64_t first, std::span<const float> values) {
-  if (!embeddings_->mean) return embedding_rows_.write_rows(first, values);
-  for (std::size_t i = 0; i < values.size(); i += sum_.size()) {
-    const std::int64_t token = first + static_cast<std::int64_t>(i) / width_;
-    advance_to(token, document_of_embeddings_);
-    for (std::size_t d = 0; d < sum_.size(); ++d) sum_[d] += values[i + d];
-    const std::int64_t begin = data_.cu_seqlens()[document_of_embeddings_],
-                       end = data_.cu_seqlens()[document_of_embeddings_ + 1];
-    if (token + 1 < end) continue;
-    std::vector<float> mean(sum_.size());
-    for (std::size_t d = 0; d < sum_.size(); ++d)
-      mean[d] = static_cast<float>(sum_[d] / static_cast<double>(end - begin));
-    embedding_rows_.write_rows(document_of_embeddings_, std::span<const float>(mean));
-    std::fill(sum_.begin(), sum_.end(), 0);
+void ScoreFile::create_probabilities() {
+  const std::int64_t count = std::ssize(request_.probability_tokens);
+  if (count == 0) return;
+  hdf5::DatasetOptions options = rows_of(data_.tokens(), count, request_.probability_type);
+  options.shape = {data_.tokens(), count};  // also for one token
+  probabilities_.rows = file_.create_dataset("token/probability", options);
+  probabilities_.last.assign(static_cast<std::size_t>(count), no_score);
+  file_.write<std::int32_t>("token/probability_ids", {count}, request_.probability_tokens);
+}
+
+void ScoreFile::add_losses(Strand strand, std::int64_t first, std::span<const double> losses) {
+  StrandScores& to = of(strand);
+  std::vector<float> scores(losses.size());
+  for (std::size_t i = 0; i < losses.size(); ++i) {
+    const bool starts = advance_to(first + static_cast<std::int64_t>(i), to.document);
+    scores[i] = starts ? no_score : static_cast<float>(-to.last_loss);
+    to.last_loss = losses[i];
+    to.documents[static_cast<std::size_t>(to.document)] -= losses[i];
   }
+  if (strand == Strand::forward)
+    to.tokens.write_rows(first, std::span<const float>(scores));
+  else
+    write_opposite(first, scores);
+}
+
+void ScoreFile::write_opposite(std::int64_t first, std::span<const float> scores) {
+  const auto starts = data_.cu_seqlens();
+  const std::int64_t end = first + std::ssize(scores);
+  std::vector<std::pair<std::int64_t, float>> placed;  // token, score
+  placed.reserve(scores.size());
+  std::int64_t document = std::ranges::upper_bound(starts, first) - starts.begin() - 1;
+  for (std::int64_t token = first; token < end; ++document) {
+    const ReverseDocument reversed(data_, document);
+    for (; token < std::min(end, starts[document + 1]); ++token)
+      placed.emplace_back(starts[document] + reversed.opposite(token - starts[document]),
+                          scores[static_cast<std::size_t>(token - first)]);
+  }
+  std::ranges::sort(placed, {}, &std::pair<std::int64_t, float>::first);
+  std::vector<float> run;  // scores of consecutive tokens
+  for (std::size_t i = 0; i < placed.size(); ++i) {
+    run.push_back(placed[i].second);
+    if (i + 1 < placed.size() && placed[i + 1].first == placed[i].first + 1) continue;
+    of(Strand::reverse).tokens.write_rows(placed[i].first + 1 - std::ssize(run), std::span<const float>(run));
+    run.clear();
+  }
+}
+
+void ScoreFile::add_embeddings(std::size_t request, std::int64_t first, std::span<const float> values) {
+  Embedding& to = embeddings_[request];
+  if (!to.request.mean) return to.rows.write_rows(first, values);
+  for (std::size_t i = 0; i < values.size(); i += to.sum.size()) {
+    const std::int64_t token = first + static_cast<std::int64_t>(i / to.sum.size());
+    advance_to(token, to.document);
+    for (std::size_t d = 0; d < to.sum.size(); ++d) to.sum[d] += values[i + d];
+    const std::int64_t begin = data_.cu_seqlens()[to.document], end = data_.cu_seqlens()[to.document + 1];
+    if (token + 1 < end) continue;
+    std::vector<float> mean(to.sum.size());
+    for (std::size_t d = 0; d < to.sum.size(); ++d)
+      mean[d] = static_cast<float>(to.sum[d] / static_cast<double>(end - begin));
+    to.rows.write_rows(to.document, std::span<const float>(mean));
+    std::fill(to.sum.begin(), to.sum.end(), 0);
+  }
+}
+
+void ScoreFile::add_probabilities(std::int64_t first, std::span<const float> values) {
+  const std::size_t count = probabilities_.last.size();
+  std::vector<float> shifted(values.size());
+  for (std::size_t i = 0; i < values.size(); i += count) {
+    const bool starts = advance_to(first + static_cast<std::int64_t>(i / count), probabilities_.document);
+    for (std::size_t c = 0; c < count; ++c) shifted[i + c] = starts ? no_score : probabilities_.last[c];
+    std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(i), count, probabilities_.last.begin());
+  }
+  probabilities_.rows.write_rows(first, std::span<const float>(shifted));
 }
 
 void ScoreFile::finish() {
   const auto starts = data_.cu_seqlens();
   std::vector<std::int64_t> lengths;
   for (std::size_t s = 0; s + 1 < starts.size(); ++s) lengths.push_back(starts[s + 1] - starts[s]);
-  const std::int64_t documents = data_.documents();
-  file_.write<double>("document/log_likelihood", {documents}, documents_);
-  file_.write<std::int64_t>("document/tokens", {documents}, lengths);
-  token_scores_ = {};
-  embedding_rows_ = {};
+  const std::int64_t count = data_.documents();
+  const DocumentScores scores = documents();
+  file_.write<double>("document/log_likelihood", {count}, scores.log_likelihood);
+  file_.write<std::int64_t>("document/tokens", {count}, lengths);
+  if (request_.reverse_complement) {
+    file_.write<double>("document/log_likelihood_forward", {count}, scores.forward);
+    file_.write<double>("document/log_likelihood_reverse", {count}, scores.reverse);
+  }
+  for (StrandScores& strand : strands_) strand.tokens = {};
+  embeddings_.clear();
+  probabilities_ = {};
   file_.close();
   target_.commit();
 }
 
-double ScoreFile::total() const {
-  double sum = 0;
-  for (const double document : documents_) sum += document;
-  return sum;
+DocumentScores ScoreFile::documents() const {
+  if (!request_.reverse_complement) return {.log_likelihood = strands_[0].documents, .forward = {}, .reverse = {}};
+  DocumentScores scores{.log_likelihood = {}, .forward = strands_[0].documents, .reverse = strands_[1].documents};
+  for (std::size_t d = 0; d < scores.forward.size(); ++d)
+    scores.log_likelihood.push_back((scores.forward[d] + scores.reverse[d]) / 2);
+  return scores;
 }
 
 hdf5::DatasetOptions ScoreFile::rows_of(std::int64_t rows, std::int64_t columns, hdf5::ElementType type) {
@@ -121,8 +174,9 @@ hdf5::DatasetOptions ScoreFile::rows_of(std::int64_t rows, std::int64_t columns,
           .fletcher32 = true};
 }
 
-void ScoreFile::advance_to(std::int64_t token, std::int64_t& document) const {
+bool ScoreFile::advance_to(std::int64_t token, std::int64_t& document) const {
   while (data_.cu_seqlens()[document + 1] <= token) ++document;
+  return data_.cu_seqlens()[document] == token;
 }
 
 }  // namespace causeway

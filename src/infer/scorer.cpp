@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <numeric>
 #include <optional>
 
 #include "io/file/look_up.hpp"
@@ -15,6 +16,8 @@
 #include "src/health/watchdog.hpp"
 #include "src/infer/gather_rows.hpp"
 #include "src/infer/score_file.hpp"
+#include "src/infer/score_table.hpp"
+#include "src/infer/strand.hpp"
 #include "src/model/model_checkpoint.hpp"
 #include "src/runtime/host_copy.hpp"
 #include "src/runtime/strategy_choice.hpp"
@@ -24,8 +27,8 @@
 namespace causeway {
 namespace {
 
-/// Losses that rank 0 receives at one time; of embeddings as many elements.
-constexpr std::int64_t losses_at_once = 65536;
+/// Values that rank 0 receives at one time.
+constexpr std::int64_t values_at_once = 65536;
 
 /// Removes the file when it is destroyed.
 class ScopedFile {
@@ -43,17 +46,25 @@ class ScopedFile {
 struct ScoreInputs {
   Checkpoint checkpoint;
   Model::Options options;
-  DataMixture data;  ///< one dataset
-  std::optional<EmbeddingRequest> embeddings;
+  std::optional<Dataset> data;
+  ScoreRequest request;
 
-  const Dataset& dataset() const { return data.datasets.front(); }
+  const Dataset& dataset() const { return *data; }
 };
 
-/// Throws Error(usage) if --out is one of the files that are read, which it would replace.
-void require_other_file(const std::string& out, const std::string& data, const Checkpoint& checkpoint) {
-  require(!same_file(out, data), "--out is '{}', the dataset itself", out);
+/// Throws Error(usage) if the value of an option is one of the files that are read, which it would replace.
+void require_other_file(std::string_view option, const std::string& out, const std::string& data,
+                        const Checkpoint& checkpoint) {
+  require(!same_file(out, data), "--{} is '{}', the dataset itself", option, out);
   for (const auto& entry : std::filesystem::directory_iterator(checkpoint.path()))
-    require(!same_file(out, entry.path()), "--out is '{}', a file of the checkpoint {}", out, checkpoint.path());
+    require(!same_file(out, entry.path()), "--{} is '{}', a file of the checkpoint {}", option, out, checkpoint.path());
+}
+
+ScoreRequest request_of(const ScoreSettings& settings, const ModelOptions& shape) {
+  return {.embeddings = EmbeddingRequest::parse(settings.embeddings, std::ssize(shape.layers)),
+          .reverse_complement = settings.reverse_complement,
+          .probability_tokens = tokens_of_bytes(settings.probabilities, shape.vocabulary, "probabilities"),
+          .probability_type = settings.probabilities_dtype == "f16" ? hdf5::f16 : hdf5::f32};
 }
 
 /// Throws Error(usage) if --out is a file that scoring did not write: it is replaced without --force, so it may hold
@@ -75,9 +86,14 @@ void open_inputs(const ScoreSettings& settings, const Communicator& world, Score
   inputs.options.shape = model_options_of(inputs.checkpoint);
   inputs.options.dtype = parse_dtype(dtype.empty() ? inputs.checkpoint.text("dtype") : dtype);
   require_tensors_of_its_model(inputs.checkpoint, false, world.rank(), world.size());
-  inputs.embeddings = EmbeddingRequest::parse(settings.embeddings, std::ssize(inputs.options.shape.layers));
-  inputs.data.datasets.emplace_back(settings.data);
-  require_other_file(settings.out, settings.data, inputs.checkpoint);
+  inputs.request = request_of(settings, inputs.options.shape);
+  inputs.data.emplace(settings.data);
+  require_other_file("out", settings.out, settings.data, inputs.checkpoint);
+  if (!settings.tsv.empty()) {
+    require_other_file("tsv", settings.tsv, settings.data, inputs.checkpoint);
+    require(settings.tsv != settings.out && !same_file(settings.tsv, settings.out), "--tsv is '{}', as --out",
+            settings.tsv);
+  }
   const std::int64_t vocabulary = inputs.dataset().vocabulary_size();
   require(
       vocabulary <= inputs.options.shape.vocabulary,
@@ -106,22 +122,48 @@ std::vector<ScorePack> plan_packs(std::span<const std::int64_t> cu_seqlens, std:
 
 /// This rank's rows of one scored pack.
 struct PackScores {
-  std::vector<double> losses;     ///< [local tokens]
-  std::vector<float> embeddings;  ///< [local tokens, width], if they are asked for
+  std::vector<double> losses;                  ///< [local tokens]
+  std::vector<double> reverse_losses;          ///< [local tokens], of the reverse strand, if it is asked for
+  std::vector<std::vector<float>> embeddings;  ///< [local tokens, width] for each request
+  std::vector<float> probabilities;            ///< [local tokens, probability_tokens], of the token after each
 };
+
+/// exp(-losses) of the candidates [count, tokens], as [tokens, count].
+std::vector<float> probabilities_of(const Stream& stream, TensorView losses) {
+  const std::vector<double> values = host_values<double>(stream, losses);
+  const std::size_t count = static_cast<std::size_t>(losses.rows()), tokens = values.size() / count;
+  std::vector<float> probabilities(values.size());
+  for (std::size_t c = 0; c < count; ++c)
+    for (std::size_t t = 0; t < tokens; ++t)
+      probabilities[t * count + c] = static_cast<float>(std::exp(-values[c * tokens + t]));
+  return probabilities;
+}
 
 PackScores score_pack(const ScoreInputs& inputs, const Pack& pack, Layout layout, Runtime& runtime, Model& model) {
   PackScores scores;
-  const PackOnRank placed = place_pack(inputs.data, pack, layout, runtime, LossMask::ignored);
-  const Tensor losses(runtime.stream, accumulator_of(inputs.options.dtype), {placed.sharding->local_tokens()});
+  const ScoreRequest& request = inputs.request;
+  const DType wide = accumulator_of(inputs.options.dtype);
+  const auto evaluate = [&](Strand strand, const Model::Observer& observer, bool with_candidates) {
+    const StrandOnRank placed = place_strand(inputs.dataset(), pack, strand, layout, runtime);
+    const std::int64_t tokens = placed.sharding->local_tokens();
+    const Tensor losses(runtime.stream, wide, {tokens});
+    Tensor candidates;
+    if (with_candidates) candidates = Tensor(runtime.stream, wide, {std::ssize(request.probability_tokens), tokens});
+    runtime.rank_progress->enter(Phase::evaluate);
+    model.evaluate({runtime, *placed.sharding}, placed.batch(), losses, observer,
+                   with_candidates ? Model::Candidates{request.probability_tokens, candidates} : Model::Candidates{});
+    if (with_candidates) scores.probabilities = probabilities_of(runtime.stream, candidates);
+    return host_values<double>(runtime.stream, losses);
+  };
   Model::Observer observer;
-  if (inputs.embeddings)
+  scores.embeddings.resize(request.embeddings.size());
+  if (!request.embeddings.empty())
     observer = [&](std::int64_t layer, TensorView residual) {
-      if (layer == inputs.embeddings->layer) scores.embeddings = host_values<float>(runtime.stream, residual);
+      for (std::size_t e = 0; e < request.embeddings.size(); ++e)
+        if (layer == request.embeddings[e].layer) scores.embeddings[e] = host_values<float>(runtime.stream, residual);
     };
-  runtime.rank_progress->enter(Phase::evaluate);
-  model.evaluate({runtime, *placed.sharding}, placed.batch(), losses, observer);
-  scores.losses = host_values<double>(runtime.stream, losses);
+  scores.losses = evaluate(Strand::forward, observer, !request.probability_tokens.empty());
+  if (request.reverse_complement) scores.reverse_losses = evaluate(Strand::reverse, {}, false);
   return scores;
 }
 
@@ -137,7 +179,10 @@ class Scorer {
         packs_(plan_packs(inputs.dataset().cu_seqlens(), settings.pack_tokens)),
         rank_zero_(runtime.mesh.world) {
     const SystemCalls waiting(*runtime_.rank_progress);
-    rank_zero_([&] { file_.emplace(settings.out, inputs.dataset(), inputs.embeddings, width()); });
+    rank_zero_([&] {
+      file_.emplace(settings.out, inputs.dataset(), inputs.request, inputs.options.shape.width);
+      if (!settings.tsv.empty()) table_.emplace(settings.tsv);
+    });
     rank_zero_.agree_on_failure();
   }
 
@@ -158,8 +203,10 @@ class Scorer {
     double total = 0;
     const SystemCalls waiting(*runtime_.rank_progress);
     rank_zero_([&] {
+      const DocumentScores documents = file_->documents();
+      total = std::accumulate(documents.log_likelihood.begin(), documents.log_likelihood.end(), 0.0);
+      if (table_) table_->write(inputs_.dataset(), documents);
       file_->finish();
-      total = file_->total();
     });
     rank_zero_.agree_on_failure();
     return total;
@@ -173,25 +220,41 @@ class Scorer {
   }
 
  private:
-  std::int64_t width() const { return inputs_.options.shape.width; }
-
   /// `scores` are this rank's rows of the pack; not read on ranks outside its data group.
   void write(const ScorePack& pack, int group, const PackScores& scores) {
+    const ScoreRequest& request = inputs_.request;
+    runtime_.rank_progress->enter(Phase::write);
+    write_rows<double>(pack, group, scores.losses, 1, [&](std::int64_t first, std::span<const double> values) {
+      file_->add_losses(Strand::forward, first, values);
+    });
+    if (request.reverse_complement)
+      write_rows<double>(pack, group, scores.reverse_losses, 1,
+                         [&](std::int64_t first, std::span<const double> values) {
+                           file_->add_losses(Strand::reverse, first, values);
+                         });
+    for (std::size_t e = 0; e < request.embeddings.size(); ++e)
+      write_rows<float>(pack, group, scores.embeddings.empty() ? std::span<const float>() : scores.embeddings[e],
+                        inputs_.options.shape.width, [&](std::int64_t first, std::span<const float> values) {
+                          file_->add_embeddings(e, first, values);
+                        });
+    if (!request.probability_tokens.empty())
+      write_rows<float>(
+          pack, group, scores.probabilities, std::ssize(request.probability_tokens),
+          [&](std::int64_t first, std::span<const float> values) { file_->add_probabilities(first, values); });
+  }
+
+  /// Brings rows [tokens, columns] of the pack to rank 0, which calls add(number in the dataset of the first, rows).
+  template <class T>
+  void write_rows(const ScorePack& pack, int group, std::span<const T> local, std::int64_t columns,
+                  const std::function<void(std::int64_t, std::span<const T>)>& add) {
     Mesh& mesh = runtime_.mesh;
     const ShardLayout shards(pack.pack.tokens(), mesh.context.size(), layout_);
-    runtime_.rank_progress->enter(Phase::write);
-    gather_rows_on_first_rank<double>(shards, group, scores.losses, 1, losses_at_once, mesh,
-                                      [&](std::int64_t row, std::span<const double> values) {
-                                        const SystemCalls writing(*runtime_.rank_progress);
-                                        rank_zero_([&] { file_->add_losses(pack.first_token + row, values); });
-                                      });
-    if (!inputs_.embeddings) return;
-    const std::int64_t at_once = std::max<std::int64_t>(1, losses_at_once / width());
-    gather_rows_on_first_rank<float>(shards, group, scores.embeddings, width(), at_once, mesh,
-                                     [&](std::int64_t row, std::span<const float> values) {
-                                       const SystemCalls writing(*runtime_.rank_progress);
-                                       rank_zero_([&] { file_->add_embeddings(pack.first_token + row, values); });
-                                     });
+    const std::int64_t at_once = std::max<std::int64_t>(1, values_at_once / columns);
+    gather_rows_on_first_rank<T>(shards, group, local, columns, at_once, mesh,
+                                 [&](std::int64_t row, std::span<const T> values) {
+                                   const SystemCalls writing(*runtime_.rank_progress);
+                                   rank_zero_([&] { add(pack.first_token + row, values); });
+                                 });
   }
 
   const ScoreInputs& inputs_;
@@ -200,7 +263,8 @@ class Scorer {
   Layout layout_;
   std::vector<ScorePack> packs_;
   RankZeroWork rank_zero_;
-  std::optional<ScoreFile> file_;  // on rank 0
+  std::optional<ScoreFile> file_;    // on rank 0
+  std::optional<ScoreTable> table_;  // on rank 0, with --tsv
 };
 
 }  // namespace
@@ -216,13 +280,14 @@ void score(const ScoreSettings& settings, Communicator world) {
       .checkpoint = Checkpoint(settings.checkpoint, world, [rank_progress] { rank_progress->heartbeat(); }),
       .options = {},
       .data = {},
-      .embeddings = {}};
+      .request = {}};
   {
     const SystemCalls writing(*rank_progress);
     collectively(world, [&] {
       open_inputs(settings, world, inputs);
       if (world.rank() != 0) return;
       require_earlier_scores(settings.out);
+      if (!settings.tsv.empty()) require_earlier_table(settings.tsv);
       RankBoard::create(ranks_path, world.size());
       ranks_file.emplace(ranks_path);
     });

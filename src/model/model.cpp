@@ -26,6 +26,14 @@ Tensor copy_of(const Stream& stream, TensorView x) {
   return copy;
 }
 
+/// For each id a tensor [count] that holds it everywhere.
+std::vector<Tensor> repeated_ids(const Stream& stream, std::span<const std::int32_t> ids, std::int64_t count) {
+  std::vector<Tensor> tensors;
+  for (const std::int32_t id : ids)
+    tensors.push_back(on_device<std::int32_t>(stream, std::vector<std::int32_t>(static_cast<std::size_t>(count), id)));
+  return tensors;
+}
+
 }  // namespace
 
 /// The tensors that a forward pass keeps for the backward pass, branch by branch. With recomputation only the residual
@@ -111,13 +119,14 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const O
   backward_branches(pass, batch.ids, d_residual, activations, observer);
 }
 
-void Model::evaluate(const Pass& pass, const Batch& batch, TensorView token_losses, const Observer& observer) {
+void Model::evaluate(const Pass& pass, const Batch& batch, TensorView token_losses, const Observer& observer,
+                     const Candidates& candidates) {
   const Tensor residual(pass.runtime.stream, accumulator_of(options_.dtype), {batch.ids.size(), options_.shape.width});
   const auto run = [&](std::size_t i, TensorView, const Tensor& normalised, const Tensor&) {
     return forward_of(pass, i, normalised, nullptr);
   };
   const Tensor last = forward_branches(pass.runtime.stream, batch.ids, residual, run, observer);
-  head(pass, last, residual, batch.labels, token_losses, {});
+  head(pass, last, residual, batch.labels, token_losses, {}, candidates);
   if (observer) observer(std::ssize(options_.shape.layers), residual);
 }
 
@@ -276,7 +285,7 @@ void Model::recompute_block(const Pass& pass, std::size_t last, Activations& act
 }
 
 void Model::head(const Pass& pass, TensorView last, TensorView residual, TensorView labels, TensorView token_losses,
-                 TensorView d_residual) {
+                 TensorView d_residual, const Candidates& candidates) {
   const Stream& stream = pass.runtime.stream;
   const DType wide = residual.dtype, narrow = options_.dtype;
   const std::int64_t tokens = residual.rows(), width = residual.columns(), vocabulary = options_.shape.vocabulary;
@@ -284,6 +293,7 @@ void Model::head(const Pass& pass, TensorView last, TensorView residual, TensorV
   const Tensor y(stream, narrow, {tile, width}), rstd(stream, wide, {tile}), logits(stream, wide, {tile, vocabulary});
   const Tensor d_logits =
       wide == narrow || !d_residual.present() ? Tensor() : Tensor(stream, narrow, {tile, vocabulary});
+  const std::vector<Tensor> candidate_labels = repeated_ids(stream, candidates.ids, tile);
   for (std::int64_t begin = 0; begin < tokens; begin += tile) {
     const std::int64_t count = std::min(tile, tokens - begin);
     const auto here = [&](TensorView whole) { return whole.slice_rows(begin, count); };
@@ -300,6 +310,12 @@ void Model::head(const Pass& pass, TensorView last, TensorView residual, TensorV
                            .labels = here(labels),
                            .loss = here(token_losses),
                            .d_logits = d_residual.present() ? part(logits) : TensorView{}});
+    for (std::size_t i = 0; i < candidate_labels.size(); ++i)
+      cross_entropy(stream,
+                    {.logits = part(logits),
+                     .labels = part(candidate_labels[i]),
+                     .loss = here(candidates.losses.slice_rows(static_cast<std::int64_t>(i), 1).reshaped({tokens})),
+                     .d_logits = {}});
     if (!d_residual.present()) continue;
     TensorView gradient = part(logits);
     if (d_logits.present()) {

@@ -64,9 +64,17 @@ class Model {
   /// residual stream, from the last block to the embedding.
   void train(const Pass& pass, const Batch& batch, TensorView loss, const Observer& observer = {});
 
+  /// Tokens whose loss is computed at every position, as if each of them were the next token: exp(-loss) is the
+  /// probability that the model gives it.
+  struct Candidates {
+    std::span<const std::int32_t> ids;
+    TensorView losses;  ///< [ids, local tokens], accumulator type, written
+  };
+
   /// Forward pass. Writes the loss in nats of each of this rank's tokens (0 without a label) to `token_losses`
   /// [local tokens], accumulator type. `observer` receives the residual stream.
-  void evaluate(const Pass& pass, const Batch& batch, TensorView token_losses, const Observer& observer = {});
+  void evaluate(const Pass& pass, const Batch& batch, TensorView token_losses, const Observer& observer = {},
+                const Candidates& candidates = {});
 
   /// Appends `ids` [n >= 1] i32 to the document and writes the logits of the tokens after its last m <= n tokens to
   /// `logits` [m, vocabulary], accumulator type. Prompts and generated tokens are computed in the same way, by the
@@ -99,7 +107,7 @@ class Model {
   /// Final norm, head and loss, and with `d_residual` their backward; a tile of tokens at a time, so that there is
   /// never a [tokens, vocabulary] tensor.
   void head(const Pass& pass, TensorView last, TensorView residual, TensorView labels, TensorView token_losses,
-            TensorView d_residual);
+            TensorView d_residual, const Candidates& candidates = {});
 
   Options options_;
   ParameterSet parameters_;

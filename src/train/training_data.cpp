@@ -282,6 +282,23 @@ PackOnRank place_pack(const DataMixture& data, const Pack& pack, Layout layout, 
   return placed;
 }
 
+void for_each_local_run(const Pack& pack, const Sharding& sharding, const std::function<void(const LocalRun&)>& visit) {
+  const auto starts = sharding.segments().cu_seqlens();
+  for (const Chunk& chunk : sharding.chunks()) {
+    if (chunk.tokens.size() == 0) continue;
+    auto piece = static_cast<std::size_t>(std::upper_bound(starts.begin(), starts.end(), chunk.tokens.begin) -
+                                          starts.begin() - 1);
+    for (std::int64_t at = chunk.tokens.begin; at < chunk.tokens.end; ++piece) {
+      const std::int64_t end = std::min(chunk.tokens.end, starts[piece + 1]);
+      visit({.piece = pack.pieces[piece],
+             .tokens = {at - starts[piece], end - starts[piece]},
+             .row = chunk.first_row + at - chunk.tokens.begin,
+             .ends_piece = end == starts[piece + 1]});
+      at = end;
+    }
+  }
+}
+
 Segments segments_of(const Pack& pack) {
   std::vector<std::int64_t> lengths;
   for (const Piece& piece : pack.pieces) lengths.push_back(piece.size());

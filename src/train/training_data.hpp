@@ -100,6 +100,16 @@ struct PackOnRank {
 PackOnRank place_pack(const DataMixture& data, const Pack& pack, Layout layout, const Runtime& runtime,
                       LossMask loss_mask = LossMask::honoured);
 
+/// Consecutive tokens of one piece that this rank holds.
+struct LocalRun {
+  const Piece& piece;
+  Range tokens;            ///< of the piece: its first token is 0
+  std::int64_t row = 0;    ///< the rank-local row of the first one
+  bool ends_piece = true;  ///< otherwise a token follows in the piece, the label of the last one here
+};
+/// Calls visit for each run of this rank's tokens, in the order of its rows.
+void for_each_local_run(const Pack& pack, const Sharding& sharding, const std::function<void(const LocalRun&)>& visit);
+
 /// The documents of a pack: one segment for each piece.
 Segments segments_of(const Pack& pack);
 
