@@ -1,0 +1,86 @@
+/// scripts/plot on files that the program wrote. How the pictures look must be seen.
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "tests/src/python.hpp"
+#include "tests/src/small_dataset.hpp"
+
+namespace causeway::test {
+namespace {
+
+using testing::bytes_of;
+using testing::TemporaryFolder;
+
+Outcome plot(const TemporaryFolder& folder, const std::string& arguments, const std::string& environment = "") {
+  return shell(folder, fmt::format("env MPLCONFIGDIR=. {} '{}' {}/scripts/plot {}", environment, python(),
+                                   CAUSEWAY_TEST_SOURCE, arguments));
+}
+
+/// Draws a picture, and expects each text in its SVG.
+void expect_picture(const TemporaryFolder& folder, const std::string& name, const std::string& files,
+                    const std::vector<std::string>& texts) {
+  const Outcome outcome = plot(folder, name + " " + files);
+  EXPECT_EQ(outcome.exit, 0) << outcome.err;
+  EXPECT_EQ(outcome.err, "");
+  EXPECT_EQ(bytes_of(folder / (name + ".png")).substr(1, 3), "PNG");
+  const std::string svg = bytes_of(folder / (name + ".svg"));
+  for (const std::string& text : texts) EXPECT_NE(svg.find(text), std::string::npos) << name << ": " << text;
+}
+
+TEST(PlotScript, DrawsEveryPictureFromTheProgramsFiles) {
+  if (const std::string why = without_python("matplotlib numpy h5py"); !why.empty()) GTEST_SKIP() << why;
+  const TemporaryFolder folder;
+  write_small_dataset(folder / "data.h5");
+  for (const char* command :
+       {"train --data data.h5 --valid-data data.h5 --run run --layers attention --width 8 --heads 2 --pack-tokens 32 "
+        "--steps 8 --eval-every 4",
+        "score --checkpoint run --data data.h5 --out scores.h5",
+        "pack --data data.h5 --pack-tokens 32 --report --json pack.json",
+        "bench operators --tokens 96 --channels 16 --seconds 0 --filter rms_norm --json bench.json"}) {
+    const Outcome outcome = shell(folder, std::string("@causeway ") + command);
+    ASSERT_EQ(outcome.exit, 0) << outcome.err;
+  }
+  expect_picture(folder, "loss", "run", {"loss (nats per token)", "tokens/s", "run, training", "run, held out"});
+  expect_picture(folder, "lengths", "data.h5", {"length of a document (tokens)", "data.h5: 20 documents, 290 tokens"});
+  expect_picture(folder, "padding", "pack.json", {"padding (% of all tokens", "greedy", "first_fit_decreasing"});
+  expect_picture(folder, "scores", "scores.h5 scores.h5", {"log-likelihood (nats per token)", "20 documents, median"});
+  expect_picture(folder, "bench", "bench.json", {"share of the ceiling (%), cpu, f32", "rms_norm forward"});
+  EXPECT_EQ(plot(folder, "loss run").exit, 2) << "pictures that exist are refused";
+  const std::string before = bytes_of(folder / "loss.svg");
+  EXPECT_EQ(plot(folder, "loss run/metrics.jsonl run --out loss.svg --force --x tokens").exit, 0);
+  EXPECT_NE(bytes_of(folder / "loss.svg"), before);
+}
+
+TEST(PlotScript, RefusesFilesOfAnotherKind) {
+  if (const std::string why = without_python("matplotlib numpy h5py"); !why.empty()) GTEST_SKIP() << why;
+  const TemporaryFolder folder;
+  write_small_dataset(folder / "data.h5");
+  folder.write("text", "hello\n");
+  folder.write("other.json", R"({"topic":"packing","results":[{"x":1}],"pack_tokens":4})");
+  for (const char* arguments :
+       {"loss text", "lengths text", "scores data.h5", "padding other.json", "bench other.json"}) {
+    const Outcome outcome = plot(folder, arguments);
+    EXPECT_EQ(outcome.exit, 2) << arguments << outcome.err;
+    EXPECT_EQ(outcome.err.find("plot: "), 0u) << outcome.err;
+    EXPECT_EQ(outcome.err.find("Traceback"), std::string::npos) << outcome.err;
+  }
+}
+
+TEST(PlotScript, SaysWhatToInstall) {
+  const TemporaryFolder folder;
+  if (shell(folder, fmt::format("'{}' --version", python())).exit != 0)
+    GTEST_SKIP() << python() << " cannot be started";
+  folder.write("matplotlib.py", "raise ImportError\n");
+  folder.write("numpy.py", "");
+  folder.write("metrics.jsonl", "{\"step\":1,\"loss\":1}\n");
+  const Outcome outcome = plot(folder, "loss metrics.jsonl", "PYTHONPATH=.");
+  EXPECT_EQ(outcome.exit, 2);
+  EXPECT_NE(outcome.err.find("the Python package matplotlib is missing"), std::string::npos) << outcome.err;
+  EXPECT_NE(outcome.err.find("-m pip install matplotlib"), std::string::npos) << outcome.err;
+}
+
+}  // namespace
+}  // namespace causeway::test
