@@ -31,18 +31,6 @@ auto with_io_errors(Work&& work) {
   }
 }
 
-/// Renames `fresh` to `target`, which exists. The old target is `fresh` afterwards, or target.old.
-void exchange(const fs::path& fresh, const fs::path& target) {
-#ifdef RENAME_EXCHANGE
-  if (::renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) == 0) return;
-  if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP) posix_check(-1, target.string(), "replace");
-#endif
-  const fs::path old = target.string() + ".old";
-  fs::remove_all(old);
-  fs::rename(target, old);
-  fs::rename(fresh, target);
-}
-
 /// Whether the process that writes step-N.tmp is known to be gone.
 bool is_writer_gone(const fs::path& folder) {
   std::error_code ignored;
@@ -112,7 +100,7 @@ void publish_checkpoint(const std::string& run, std::int64_t step, const Checkpo
     const fs::path target = fs::path(run) / name, fresh = fs::path(run) / (name + ".tmp");
     const bool replaces = is_there(target);  // an earlier run wrote it, and this run resumed from an earlier step
     if (replaces)
-      exchange(fresh, target);
+      exchange_folders(fresh.string(), target.string());
     else
       fs::rename(fresh, target);
     sync_to_disk(run);

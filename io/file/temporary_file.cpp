@@ -20,6 +20,8 @@
 #include <fstream>
 #include <iterator>
 #include <optional>
+#include <tuple>
+#include <utility>
 
 #include "io/file/descriptor.hpp"
 #include "kernels/core/error.hpp"
@@ -150,10 +152,29 @@ void remove_abandoned(const std::string& target) {
   const fs::path stem = name_beside(target, mark, longest_suffix);
   const std::string name = stem.filename().string();
   const fs::path folder = stem.has_parent_path() ? stem.parent_path() : fs::path(".");
-  std::error_code error;
+  std::error_code error, ignored;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
     if (entry->path().filename().string().starts_with(name) && is_abandoned(entry->path().string()))
-      ::unlink(entry->path().c_str());
+      fs::remove_all(entry->path(), ignored);
+}
+
+/// Calls `create` with a name beside `target` that says who writes it, until it can create something. Returns the path
+/// and its slot in the list.
+std::pair<std::string, int> create_beside(const std::string& target, bool (*create)(const char* path)) {
+  remove_abandoned(target);
+  const std::uint64_t start = process_state("self").value_or(ProcessState{}).start;
+  for (int attempt = 0;; ++attempt) {
+    const std::string path = name_beside(target,
+                                         fmt::format("{}{}-{}-{:08x}-{:x}-{}", mark, host_word(), ::getpid(),
+                                                     process_space().value_or(0), start, attempt),
+                                         longest_suffix);
+    const int slot = add_to_list(path);
+    if (create(path.c_str())) return {path, slot};
+    const int error = errno;
+    remove_from_list(slot);
+    errno = error;
+    if (error != EEXIST || attempt == 1000) posix_check(-1, target, "create");
+  }
 }
 
 void remove_and_end(int signal) {
@@ -190,21 +211,10 @@ bool is_abandoned(const std::string& temporary) {
 }
 
 TemporaryFile::TemporaryFile(const std::string& target) {
-  remove_abandoned(target);
-  const std::uint64_t start = process_state("self").value_or(ProcessState{}).start;
-  for (int attempt = 0;; ++attempt) {
-    path_ = name_beside(target,
-                        fmt::format("{}{}-{}-{:08x}-{:x}-{}", mark, host_word(), ::getpid(),
-                                    process_space().value_or(0), start, attempt),
-                        longest_suffix);
-    slot_ = add_to_list(path_);
-    const Descriptor file(::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-    if (file) return;
-    const int error = errno;
-    remove_from_list(slot_);
-    errno = error;
-    if (error != EEXIST || attempt == 1000) posix_check(-1, target, "create");
-  }
+  const auto create = [](const char* path) {
+    return Descriptor(::open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)).get() >= 0;
+  };
+  std::tie(path_, slot_) = create_beside(target, create);
 }
 
 TemporaryFile::~TemporaryFile() {
@@ -228,9 +238,55 @@ void TemporaryFile::rename_to(const std::string& target, bool replace) {
   path_.clear();
 }
 
+TemporaryFolder::TemporaryFolder(const std::string& target) {
+  int slot = -1;
+  std::tie(path_, slot) = create_beside(target, [](const char* path) { return ::mkdir(path, 0777) == 0; });
+  slots_.push_back(slot);
+}
+
+TemporaryFolder::~TemporaryFolder() {
+  std::error_code ignored;
+  if (!path_.empty()) fs::remove_all(path_, ignored);
+  for (const int slot : slots_) remove_from_list(slot);
+}
+
+std::string TemporaryFolder::file(const std::string& name) {
+  const std::string path = (fs::path(path_) / name).string();
+  slots_.push_back(add_to_list(path));
+  return path;
+}
+
+void TemporaryFolder::rename_to(const std::string& target, bool replace) {
+  std::error_code ignored;
+  if (replace && fs::exists(target, ignored)) return exchange_folders(path_, target);  // the destructor removes it
+  const int result = ::renameat2(AT_FDCWD, path_.c_str(), AT_FDCWD, target.c_str(), RENAME_NOREPLACE);
+  require(result == 0 || errno != EEXIST, "{}: exists, and was made since this command began", target);
+  // Some file systems have no such call; rename(2) refuses a folder that is not empty.
+  if (result < 0 && (errno == EINVAL || errno == ENOSYS))
+    posix_check(::rename(path_.c_str(), target.c_str()), target, "rename the finished folder to it");
+  else
+    posix_check(result, target, "rename the finished folder to it");
+  path_.clear();
+}
+
+void exchange_folders(const std::string& fresh, const std::string& target) {
+#ifdef RENAME_EXCHANGE
+  if (::renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) == 0) return;
+  if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP) posix_check(-1, target, "replace");
+#endif
+  const fs::path old = target + ".old";
+  fs::remove_all(old);
+  fs::rename(target, old);
+  fs::rename(fresh, target);
+}
+
 void remove_temporary_files() noexcept {
-  for (auto& slot : registered)
-    if (const char* const path = slot.exchange(nullptr)) ::unlink(path);
+  for (auto& slot : registered) {
+    const char* const path = slot.load();
+    if (path != nullptr && ::unlink(path) == 0) slot = nullptr;
+  }
+  for (auto& slot : registered)  // folders, which are empty now
+    if (const char* const path = slot.exchange(nullptr)) ::rmdir(path);
 }
 
 void remove_temporary_files_at_signals() {

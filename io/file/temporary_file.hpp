@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace causeway {
 
@@ -25,6 +26,30 @@ class TemporaryFile {
   std::string path_;
   int slot_ = -1;  ///< in the list of this process's temporary files
 };
+
+/// A folder beside `target`, as TemporaryFile is a file. It is removed with its contents.
+class TemporaryFolder {
+ public:
+  explicit TemporaryFolder(const std::string& target);
+  ~TemporaryFolder();
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+
+  const std::string& path() const { return path_; }
+  /// The path of a file in the folder. A signal that ends the process removes it too: files that the folder has besides
+  /// are left to the next writer.
+  std::string file(const std::string& name);
+  /// Renames the folder to `target`. If `replace` and `target` exists: exchanges both, and removes the old one.
+  void rename_to(const std::string& target, bool replace);
+
+ private:
+  std::string path_;
+  std::vector<int> slots_;  ///< of the folder and of its files, in the list of this process's temporary files
+};
+
+/// Exchanges two folders in one system call. On a file system without that call `target` becomes target.old for a
+/// moment. Throws Error(io).
+void exchange_folders(const std::string& fresh, const std::string& target);
 
 /// `path` with `suffix` at the end of its name. Where the file system does not take a name of that length, the name is
 /// shortened, and a checksum of the whole one follows. The part that is kept is the same for all suffixes of at most

@@ -6,6 +6,7 @@ namespace causeway {
 
 // Each is defined in the file of its name in src/commands/.
 Command bench_command();
+Command convert_command();
 Command export_command();
 Command generate_command();
 Command import_command();
@@ -18,9 +19,9 @@ Command train_command();
 Command watch_command();
 
 std::span<const Command> commands() {
-  static const std::vector<Command> table = {import_command(), split_command(), pack_command(),     train_command(),
-                                             watch_command(),  score_command(), generate_command(), inspect_command(),
-                                             export_command(), op_command(),    bench_command()};
+  static const std::vector<Command> table = {import_command(),  split_command(),  pack_command(),  convert_command(),
+                                             train_command(),   watch_command(),  score_command(), generate_command(),
+                                             inspect_command(), export_command(), op_command(),    bench_command()};
   return table;
 }
 

@@ -60,6 +60,7 @@ class ConfigKeys {
  private:
   const nlohmann::json& at(std::string_view key) const { return object_.at(std::string(key)); }
   std::string shown(std::string_view key) const {
+    if (!has(key)) return "missing";
     return at(key).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).substr(0, 80);
   }
 

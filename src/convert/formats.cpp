@@ -2,11 +2,13 @@
 
 #include "kernels/core/error.hpp"
 #include "src/convert/format.hpp"
+#include "src/convert/parameter_source.hpp"
 
 namespace causeway {
 namespace {
 
 constexpr std::array table = {
+    Format{"causeway", "a checkpoint, or a run, which means its latest checkpoint", is_causeway, nullptr, nullptr},
     Format{"huggingface", "folder of config.json (model_type mamba) and safetensors", is_huggingface, open_huggingface,
            huggingface_layout},
     Format{"mamba_ssm", "folder of mamba_ssm's config.json and pytorch_model.bin or safetensors", is_mamba_ssm,

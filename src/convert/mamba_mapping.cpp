@@ -59,6 +59,7 @@ MambaShape expressible_as_mamba(const ModelOptions& options, const Remembered& r
   require(other == options.layers.end(), "the model has a layer '{}', expected only mamba layers",
           other == options.layers.end() ? "" : *other);
   require(options.ffn == 0, "the model has gated MLPs (ffn {}), expected none", options.ffn);
+  require(options.norm_form == "inside", "the model has --norm-form {}, expected inside", options.norm_form);
   MambaShape shape{.options = options};
   if (remembered.config.empty()) return shape;
   const auto config = parse_untrusted_json(remembered.config, "the source's configuration, as the checkpoint has it");

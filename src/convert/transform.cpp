@@ -74,12 +74,16 @@ Transform last_axis_reversed(std::int64_t length) {
 }
 
 Transform log_of_negative() {
-  return of_whole([](Elements elements) { return mapped(std::move(elements), [](double x) { return std::log(-x); }); },
-                  [](Elements elements) { return mapped(std::move(elements), [](double y) { return -std::exp(y); }); });
+  Transform transform =
+      of_whole([](Elements elements) { return mapped(std::move(elements), [](double x) { return std::log(-x); }); },
+               [](Elements elements) { return mapped(std::move(elements), [](double y) { return -std::exp(y); }); });
+  transform.result_type = TensorType::f64;
+  return transform;
 }
 
 Transform constant(std::int64_t count, double value) {
-  return {.to_parameter =
+  return {.result_type = TensorType::f32,
+          .to_parameter =
               [=](std::vector<Elements>) {
                 const std::vector<float> values(static_cast<std::size_t>(count), static_cast<float>(value));
                 const auto bytes = std::as_bytes(std::span(values));

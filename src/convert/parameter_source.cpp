@@ -1,0 +1,35 @@
+#include "src/convert/parameter_source.hpp"
+
+#include "io/file/look_up.hpp"
+#include "kernels/core/error.hpp"
+
+namespace causeway {
+namespace {
+
+const Format& format_of(const ConvertSource& source, const std::string& from) {
+  if (from != "auto") return find_convert_format(from, "--from");
+  std::string known;
+  for (const Format& format : convert_formats()) {
+    if (format.recognises(source)) return format;
+    known += fmt::format("\n  {}: {}", format.name, format.summary);
+  }
+  fail(ExitCode::usage, "{}: its format is not known by its content, expected --from with one of:{}", source.path,
+       known);
+}
+
+}  // namespace
+
+std::int64_t NamedShape::elements() const {
+  std::int64_t count = 1;
+  for (const std::int64_t extent : shape) count *= extent;
+  return count;
+}
+
+ParameterSource open_parameter_source(const ConvertSource& source, const std::string& from) {
+  require(is_there(source.path), "{}: {}", source.path, why_missing(source.path, "file or folder"));
+  const Format& format = format_of(source, from);
+  if (format.open == nullptr) return checkpoint_parameters(source.path);
+  return foreign_parameters(std::make_shared<const ForeignModel>(format.open(source)), source, format.name);
+}
+
+}  // namespace causeway
