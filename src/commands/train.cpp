@@ -48,38 +48,45 @@ OptionGroup data_group(TrainSettings& settings) {
 }
 
 OptionGroup training_group(TrainSettings& settings) {
-  return {"Training",
-          {{"run", &settings.run, "DIRECTORY", "run directory: receives checkpoints, metrics and all other files"},
-           {.name = "steps",
-            .field = &settings.asked_steps,
-            .value = "N",
-            .help = "optimizer steps in total",
-            .shown_default = fmt::format("{}", default_steps),
-            .excludes = "epochs"},
-           {.name = "epochs",
-            .field = &settings.epochs,
-            .value = "X",
-            .help = "instead of --steps: as many steps as take X times the tokens of the data. Of several datasets an "
-                    "epoch has all their tokens, drawn by weight",
-            .excludes = "steps"},
-           {"accumulate", &settings.accumulate, "N", "packs per step and data-parallel group, computed in sequence"},
-           {"learning-rate", &settings.learning_rate, "X", "peak learning rate of AdamW"},
-           {"warmup-steps", &settings.warmup_steps, "N",
-            "steps of linear warm-up to the peak; after them the rate follows half a cosine"},
-           {"learning-rate-floor", &settings.learning_rate_floor, "X",
-            "learning rate of the last step, as a fraction of the peak"},
-           {"beta1", &settings.beta1, "X", "decay rate of AdamW's first moment"},
-           {"beta2", &settings.beta2, "X", "decay rate of AdamW's second moment"},
-           {"weight-decay", &settings.weight_decay, "X",
-            "weight decay of matrices; biases, norms, long filters, A_log and D have none"},
-           {"clip", &settings.clip, "X", "maximum global gradient L2 norm; 0: no clipping"},
-           {"seed", &settings.seed, "N", "seed of the initial weights and of the order of documents"},
-           {"recompute", &settings.recompute, "",
-            "activation recomputation: keep only the input of each block and compute the block again in the backward "
-            "pass; takes less memory and a third more operations"},
-           {"recompute-blocks", &settings.recompute_blocks, "N",
-            "with --recompute: keep only the input of every N-th block; takes still less memory, and another third "
-            "more operations"}}};
+  return {
+      "Training",
+      {{"run", &settings.run, "DIRECTORY", "run directory: receives checkpoints, metrics and all other files"},
+       {.name = "steps",
+        .field = &settings.asked_steps,
+        .value = "N",
+        .help = "optimizer steps in total",
+        .shown_default = fmt::format("{}", default_steps),
+        .excludes = "epochs"},
+       {.name = "epochs",
+        .field = &settings.epochs,
+        .value = "X",
+        .help = "instead of --steps: as many steps as take X times the tokens of the data. Of several datasets an "
+                "epoch has all their tokens, drawn by weight",
+        .excludes = "steps"},
+       {"accumulate", &settings.accumulate, "N", "packs per step and data-parallel group, computed in sequence"},
+       {"learning-rate", &settings.learning_rate, "X", "peak learning rate of AdamW"},
+       {"warmup-steps", &settings.warmup_steps, "N",
+        "steps of linear warm-up to the peak; after them the rate follows half a cosine"},
+       {"learning-rate-floor", &settings.learning_rate_floor, "X",
+        "learning rate of the last step, as a fraction of the peak"},
+       {"beta1", &settings.beta1, "X", "decay rate of AdamW's first moment"},
+       {"beta2", &settings.beta2, "X", "decay rate of AdamW's second moment"},
+       {"weight-decay", &settings.weight_decay, "X",
+        "weight decay of matrices; biases, norms, long filters, A_log and D have none"},
+       {"loss-normalisation",
+        &settings.loss_normalisation,
+        "",
+        "where the data have loss weights. step: the loss is Σ weight · loss / Σ weight over the step; pack: before, "
+        "each pack's weights are scaled to a mean of 1 over its labels, as in Evo 2's training",
+        {"step", "pack"}},
+       {"clip", &settings.clip, "X", "maximum global gradient L2 norm; 0: no clipping"},
+       {"seed", &settings.seed, "N", "seed of the initial weights and of the order of documents"},
+       {"recompute", &settings.recompute, "",
+        "activation recomputation: keep only the input of each block and compute the block again in the backward "
+        "pass; takes less memory and a third more operations"},
+       {"recompute-blocks", &settings.recompute_blocks, "N",
+        "with --recompute: keep only the input of every N-th block; takes still less memory, and another third "
+        "more operations"}}};
 }
 
 OptionGroup checkpoint_group(TrainSettings& settings) {

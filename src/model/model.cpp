@@ -112,7 +112,7 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const O
     };
     const Tensor last = forward_branches(stream, batch.ids, residual, run, {});
     fill(stream, {.value = 0, .y = d_residual});
-    head(pass, last, residual, batch.labels, losses, d_residual);
+    head(pass, last, residual, batch, losses, d_residual);
   }
   sum_of_elements(stream, {.x = losses, .sum = loss});
   pass.runtime.rank_progress->enter(Phase::backward);
@@ -126,7 +126,7 @@ void Model::evaluate(const Pass& pass, const Batch& batch, TensorView token_loss
     return forward_of(pass, i, normalised, nullptr);
   };
   const Tensor last = forward_branches(pass.runtime.stream, batch.ids, residual, run, observer);
-  head(pass, last, residual, batch.labels, token_losses, {}, candidates);
+  head(pass, last, residual, batch, token_losses, {}, candidates);
   if (observer) observer(std::ssize(options_.shape.layers), residual);
 }
 
@@ -284,7 +284,7 @@ void Model::recompute_block(const Pass& pass, std::size_t last, Activations& act
   }
 }
 
-void Model::head(const Pass& pass, TensorView last, TensorView residual, TensorView labels, TensorView token_losses,
+void Model::head(const Pass& pass, TensorView last, TensorView residual, const Batch& batch, TensorView token_losses,
                  TensorView d_residual, const Candidates& candidates) {
   const Stream& stream = pass.runtime.stream;
   const DType wide = residual.dtype, narrow = options_.dtype;
@@ -307,9 +307,11 @@ void Model::head(const Pass& pass, TensorView last, TensorView residual, TensorV
                               .rstd = part(rstd)});
     gemm(stream, {.a = part(y), .b = head_->weight, .transpose_b = true, .c = part(logits)});
     cross_entropy(stream, {.logits = part(logits),
-                           .labels = here(labels),
+                           .labels = here(batch.labels),
                            .loss = here(token_losses),
-                           .d_logits = d_residual.present() ? part(logits) : TensorView{}});
+                           .d_logits = d_residual.present() ? part(logits) : TensorView{},
+                           .weights = batch.weights.present() ? here(batch.weights) : TensorView{},
+                           .weight_scale = batch.weight_scale});
     for (std::size_t i = 0; i < candidate_labels.size(); ++i)
       cross_entropy(stream,
                     {.logits = part(logits),

@@ -14,6 +14,8 @@ namespace causeway {
 struct Batch {
   TensorView ids;     ///< [local tokens] i32
   TensorView labels;  ///< [local tokens] i32, the next token's id; negative: no loss (last of its document, or masked)
+  TensorView weights = {};  ///< [local tokens] f32, of the labels; absent: 1
+  double weight_scale = 1;  ///< by which the weights are multiplied
 };
 
 /// The decode states of all sublayers for one document; empty before the first token. Their size does not depend on
@@ -59,7 +61,8 @@ class Model {
   using LayerHook = std::function<void(const Stream& stream, Phase phase, std::int64_t layer, TensorView values)>;
   void set_layer_hook(LayerHook hook) { layer_hook_ = std::move(hook); }
 
-  /// Forward and backward pass. Adds to the gradients ∂(Σ token losses)/∂parameter, the sum over this rank's tokens,
+  /// Forward and backward pass. A token's loss is multiplied by its weight. Adds to the gradients ∂(Σ token
+  /// losses)/∂parameter, the sum over this rank's tokens,
   /// and to `loss` (one f64) that sum in nats. Does not wait for the device. `observer` receives the gradients of the
   /// residual stream, from the last block to the embedding.
   void train(const Pass& pass, const Batch& batch, TensorView loss, const Observer& observer = {});
@@ -71,7 +74,7 @@ class Model {
     TensorView losses;  ///< [ids, local tokens], accumulator type, written
   };
 
-  /// Forward pass. Writes the loss in nats of each of this rank's tokens (0 without a label) to `token_losses`
+  /// Forward pass. Writes the weighted loss in nats of each of this rank's tokens (0 without a label) to `token_losses`
   /// [local tokens], accumulator type. `observer` receives the residual stream.
   void evaluate(const Pass& pass, const Batch& batch, TensorView token_losses, const Observer& observer = {},
                 const Candidates& candidates = {});
@@ -106,7 +109,7 @@ class Model {
   void recompute_block(const Pass& pass, std::size_t last, Activations& activations);
   /// Final norm, head and loss, and with `d_residual` their backward; a tile of tokens at a time, so that there is
   /// never a [tokens, vocabulary] tensor.
-  void head(const Pass& pass, TensorView last, TensorView residual, TensorView labels, TensorView token_losses,
+  void head(const Pass& pass, TensorView last, TensorView residual, const Batch& batch, TensorView token_losses,
             TensorView d_residual, const Candidates& candidates = {});
 
   Options options_;

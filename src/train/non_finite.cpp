@@ -28,7 +28,7 @@ bool finite(const Stream& stream, TensorView x) { return std::isfinite(sum_in_or
 }  // namespace
 
 std::string find_non_finite(Model& model, Runtime& runtime, const DataMixture& data, std::span<const Pack> packs,
-                            Layout layout) {
+                            Layout layout, LabelWeights weights) {
   const Stream& stream = runtime.stream;
   Communicator& world = runtime.mesh.world;
   const auto output_of = [](std::int64_t layers) {
@@ -38,7 +38,7 @@ std::string find_non_finite(Model& model, Runtime& runtime, const DataMixture& d
 
   std::int64_t layer = not_found;
   for (const Pack& pack : packs) {
-    const PackOnRank work = place_pack(data, pack, layout, runtime);
+    const PackOnRank work = place_pack(data, pack, layout, runtime, weights);
     const Tensor losses(stream, accumulator_of(model.options().dtype), {work.sharding->local_tokens()});
     runtime.rank_progress->enter(Phase::forward);
     model.evaluate({runtime, *work.sharding}, work.batch(), losses, [&](std::int64_t layers, TensorView residual) {
@@ -53,7 +53,7 @@ std::string find_non_finite(Model& model, Runtime& runtime, const DataMixture& d
   model.parameters().zero_gradients(stream);
   const Tensor loss = Tensor::zeros(stream, DType::f64, {1});
   for (const Pack& pack : packs) {
-    const PackOnRank work = place_pack(data, pack, layout, runtime);
+    const PackOnRank work = place_pack(data, pack, layout, runtime, weights);
     model.train({runtime, *work.sharding}, work.batch(), loss, [&](std::int64_t layers, TensorView gradient) {
       if (!finite(stream, gradient)) back = std::min(back, depth - layers);
     });

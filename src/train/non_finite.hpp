@@ -14,6 +14,6 @@ namespace causeway {
 /// backward only where forward finds nothing; the gradients are overwritten. `packs`: this rank's. Collective; all
 /// ranks return the same text.
 std::string find_non_finite(Model& model, Runtime& runtime, const DataMixture& data, std::span<const Pack> packs,
-                            Layout layout);
+                            Layout layout, LabelWeights weights);
 
 }  // namespace causeway

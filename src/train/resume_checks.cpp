@@ -30,7 +30,8 @@ constexpr RecordedOption recorded_options[] = {{"steps", "--steps"},
                                                {"clip", "--clip"},
                                                {"accumulate", "--accumulate"},
                                                {"data_groups", "data-parallel groups"},
-                                               {"long_documents", "--long-documents"}};
+                                               {"long_documents", "--long-documents"},
+                                               {"loss_normalisation", "--loss-normalisation"}};
 constexpr const char *data_attribute = "data", *valid_attribute = "valid_data";
 
 std::string text_of(const hdf5::Value& any) {
@@ -131,6 +132,7 @@ std::map<std::string, hdf5::Value> resume_record(const TrainSettings& settings, 
           {"accumulate", settings.accumulate},
           {"data_groups", data_groups},
           {"long_documents", settings.long_documents},
+          {"loss_normalisation", settings.loss_normalisation},
           {data_attribute, text(data)},
           {valid_attribute, text(valid)}};
 }

@@ -126,6 +126,10 @@ PackingOptions packing_of(const TrainSettings& settings) {
           .long_documents = settings.long_documents == "refuse" ? LongDocuments::refuse : LongDocuments::cut};
 }
 
+LabelWeights label_weights_of(const TrainSettings& settings) {
+  return settings.loss_normalisation == "pack" ? LabelWeights::normalised_in_pack : LabelWeights::as_given;
+}
+
 LearningRate schedule_of(const TrainSettings& settings) {
   return {.peak = settings.learning_rate,
           .warmup_steps = settings.warmup_steps,

@@ -12,6 +12,7 @@
 #include "src/cli/launch.hpp"
 #include "src/model/model.hpp"
 #include "src/model/optimizer.hpp"
+#include "src/train/training_data.hpp"
 
 namespace causeway {
 
@@ -53,7 +54,7 @@ struct TrainSettings {
   std::optional<double> epochs;             ///< --epochs; excludes --steps
   std::int64_t steps = default_steps;       ///< in total, as --steps or --epochs give them
   std::int64_t pack_tokens = 8192, window = 256, accumulate = 1, seed = 0;
-  std::string policy = "greedy", long_documents = "cut";
+  std::string policy = "greedy", long_documents = "cut", loss_normalisation = "step";
   double learning_rate = 1e-3, learning_rate_floor = 0.1, beta1 = 0.9, beta2 = 0.95, weight_decay = 0.1, clip = 1;
   std::int64_t warmup_steps = 0;
   bool recompute = false;
@@ -75,6 +76,7 @@ ModelOptions resolve(const ModelSettings& settings, const ModelOptions& otherwis
 /// derives from the others, is not set.
 ModelSettings settings_of(const ModelOptions& shape, const std::string& model);
 PackingOptions packing_of(const TrainSettings& settings);
+LabelWeights label_weights_of(const TrainSettings& settings);
 LearningRate schedule_of(const TrainSettings& settings);
 OptimizerOptions optimizer_options_of(const TrainSettings& settings);
 /// Collective; wrong settings throw AgreedError(usage).

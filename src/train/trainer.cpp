@@ -160,9 +160,9 @@ Trainer::RankCounts Trainer::run_packs(const std::vector<Pack>& packs, const Dev
   RankCounts own;
   for (const Pack& pack : packs) {
     rank_progress_->enter(Phase::data);
-    const PackOnRank work = place_pack(data_, pack, layout_, runtime_);
+    const PackOnRank work = place_pack(data_, pack, layout_, runtime_, label_weights_of(settings_));
     model_.train(pass(work), work.batch(), results.loss());
-    own.labels += static_cast<double>(work.labelled);
+    own.label_weight += work.weight_sum;
     own.tokens += work.sharding->local_tokens();
   }
   return own;
@@ -176,18 +176,19 @@ void Trainer::reduce(TrainingStep& step, const RankCounts& own, const std::vecto
   rank_progress_->enter(Phase::optimizer);
   world.all_reduce(results.loss(), Reduction::sum, runtime_.stream);
   const CheckpointProgress writing = checkpoints_->progress();
-  const auto [labels, stops, done, failed] =
-      sum_over_ranks(world, std::array{own.labels, signals_.raised() ? 1.0 : 0.0, writing.done, writing.failed});
+  const auto [label_weight, stops, done, failed] =
+      sum_over_ranks(world, std::array{own.label_weight, signals_.raised() ? 1.0 : 0.0, writing.done, writing.failed});
   step.stop = stops > 0;
   step.writing = {.done = done, .failed = failed};
-  if (labels == 0) return;  // a mean over nothing has no gradient: weights, moments and their decay stay as they are
-  optimizer_->step(step.number, step.learning_rate, 1 / labels, results.loss(), results.gradient_norm(),
+  if (label_weight == 0)
+    return;  // a mean over nothing has no gradient: weights, moments and their decay stay as they are
+  optimizer_->step(step.number, step.learning_rate, 1 / label_weight, results.loss(), results.gradient_norm(),
                    results.clip_factor());
 
   // The only time that a step waits for the device.
   const std::vector<double> values = host_values<double>(runtime_.stream, results.values);
   const double loss = values[0], gradient_norm = values[1], clip_factor = values[2];
-  step.loss = loss / labels;
+  step.loss = loss / label_weight;
   step.gradient_norm = gradient_norm;
   const auto text = [](double x) { return std::isnan(x) ? std::string("NaN") : fmt::format("{}", x); };
   if (!std::isfinite(loss)) stop_at_non_finite(step.number, packs, "the loss is " + text(loss));
@@ -210,32 +211,32 @@ void Trainer::report(TrainingStep& step, const RankCounts& own, double flops, co
 
 /// Throws AgreedError(non_finite) on all ranks, with the first layer and rank that had a value that is not finite.
 void Trainer::stop_at_non_finite(std::int64_t step, const std::vector<Pack>& packs, const std::string& what) {
-  const std::string where = find_non_finite(model_, runtime_, data_, packs, layout_);
+  const std::string where = find_non_finite(model_, runtime_, data_, packs, layout_, label_weights_of(settings_));
   collectively(runtime_.mesh.world, [&] {
     fail(ExitCode::non_finite, "step {}: {}; {}. The weights are those of step {}", step, what, where, step - 1);
   });
   fail(ExitCode::internal, "collectively() returned");
 }
 
-/// The mean loss in nats over the labels of the held-out packs; no value where they have none.
+/// The mean loss in nats over the labels of the held-out packs, by their weights; no value where they have none.
 std::optional<double> Trainer::evaluate() {
   Packer packer = make_packer_in_order(valid_, packing_of(settings_));
-  double loss = 0, labels = 0;
+  double loss = 0, label_weight = 0;
   for (std::int64_t index = 0; settings_.eval_packs == 0 || index < settings_.eval_packs; ++index) {
     const std::optional<Pack> pack = packer.next();
     if (!pack) break;
     if (index % runtime_.mesh.data_size == 0) agree_on_signals_before_first_step();
     if (index % runtime_.mesh.data_size != runtime_.mesh.data_index) continue;
     rank_progress_->enter(Phase::evaluate);
-    const PackOnRank work = place_pack(valid_, *pack, layout_, runtime_);
+    const PackOnRank work = place_pack(valid_, *pack, layout_, runtime_, label_weights_of(settings_));
     const Tensor losses(runtime_.stream, accumulator_of(model_.options().dtype), {work.sharding->local_tokens()});
     model_.evaluate(pass(work), work.batch(), losses);
     loss += sum_in_order(runtime_.stream, losses);
-    labels += static_cast<double>(work.labelled);
+    label_weight += work.weight_sum;
   }
-  const auto [total_loss, total_labels] = sum_over_ranks(runtime_.mesh.world, std::array{loss, labels});
-  if (total_labels == 0) return std::nullopt;
-  return total_loss / total_labels;
+  const auto [total_loss, total_weight] = sum_over_ranks(runtime_.mesh.world, std::array{loss, label_weight});
+  if (total_weight == 0) return std::nullopt;
+  return total_loss / total_weight;
 }
 
 Trainer::Evaluation Trainer::timed_evaluation() {

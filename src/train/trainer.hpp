@@ -21,7 +21,8 @@ namespace causeway {
 
 /// Trains a model on this rank's part of a data × context mesh. In each step every data group takes `accumulate` packs:
 /// number (step · accumulate + k) · data groups + data index of one global sequence, for k < accumulate. The step's
-/// loss is Σ token losses / Σ labels over all packs, which does not depend on how the packs are cut.
+/// loss is Σ weight · token loss / Σ weight over the labels of all packs, which does not depend on how the packs are
+/// cut.
 class Trainer {
  public:
   /// Returns the content of config.ini for the settings as used.
@@ -45,7 +46,7 @@ class Trainer {
   };
   /// Of one step.
   struct RankCounts {
-    double labels = 0;
+    double label_weight = 0;  ///< the sum of the labels' weights
     std::int64_t tokens = 0;
   };
   struct Evaluation {

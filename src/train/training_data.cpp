@@ -1,6 +1,7 @@
 #include "src/train/training_data.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cmath>
 #include <cstdlib>
@@ -39,26 +40,27 @@ void bring_into_range(std::vector<double>& weights) {
 }
 
 /// Whether a token of the dataset is a label, when documents are cut into pieces of at most `longest` tokens: every
-/// token but the first of a piece is one, unless the loss mask is 0 there.
+/// token but the first of a piece is one, unless the loss mask or the loss weight is 0 there.
 bool has_label(const Dataset& dataset, std::int64_t longest, const std::function<void()>& between) {
   constexpr std::int64_t at_once = std::int64_t{1} << 20;
   const auto starts = dataset.cu_seqlens();
-  std::vector<std::uint8_t> mask;
-  std::int64_t mask_begin = 0;  // of the values in `mask`
+  const bool weighted = dataset.has_loss_mask() || dataset.has_loss_weights();
+  std::vector<float> weights;
+  std::int64_t weights_begin = 0;
   std::int64_t pieces = 0;
   for (std::int64_t document = 0; document + 1 < std::ssize(starts); ++document)
     for (std::int64_t begin = starts[document]; begin < starts[document + 1];) {
       const std::int64_t end = begin + std::min(longest, starts[document + 1] - begin);
-      if (end - begin > 1 && !dataset.has_loss_mask()) return true;
+      if (end - begin > 1 && !weighted) return true;
       if (between && ++pieces % at_once == 0) between();
-      for (std::int64_t token = begin + 1; token < end && dataset.has_loss_mask(); ++token) {
-        if (token >= mask_begin + std::ssize(mask)) {
+      for (std::int64_t token = begin + 1; token < end && weighted; ++token) {
+        if (token >= weights_begin + std::ssize(weights)) {
           if (between) between();
-          mask_begin = token;
-          mask.resize(static_cast<std::size_t>(std::min(at_once, dataset.tokens() - token)));
-          dataset.read_loss_mask(token, mask);
+          weights_begin = token;
+          weights.resize(static_cast<std::size_t>(std::min(at_once, dataset.tokens() - token)));
+          dataset.read_label_weights(token, weights);
         }
-        if (mask[static_cast<std::size_t>(token - mask_begin)] != 0) return true;
+        if (weights[static_cast<std::size_t>(token - weights_begin)] != 0) return true;
       }
       begin = end;
     }
@@ -98,6 +100,8 @@ std::int64_t DataMixture::tokens() const {
                          [](std::int64_t sum, const Dataset& dataset) { return sum + dataset.tokens(); });
 }
 
+bool DataMixture::has_loss_weights() const { return std::ranges::any_of(datasets, &Dataset::has_loss_weights); }
+
 void DataMixture::refuse_without_labels(const PackingOptions& packing, const std::function<void()>& between) const {
   const std::int64_t longest =
       packing.long_documents == LongDocuments::cut ? packing.pack_tokens : std::numeric_limits<std::int64_t>::max();
@@ -107,7 +111,9 @@ void DataMixture::refuse_without_labels(const PackingOptions& packing, const std
             "and {}",
             dataset.path(), longest == 1 ? " with --pack-tokens 1" : "",
             longest < dataset.tokens() ? fmt::format(", or of its pieces of at most --pack-tokens {},", longest) : "",
-            dataset.has_loss_mask() ? "the loss mask is 0 at all others" : "there is no other token");
+            dataset.has_loss_weights() ? "the loss weight is 0 at all others"
+            : dataset.has_loss_mask()  ? "the loss mask is 0 at all others"
+                                       : "there is no other token");
 }
 
 void DataMixture::refuse_too_large_packs(std::int64_t pack_tokens) const {
@@ -235,13 +241,14 @@ Packer make_packer_in_order(const DataMixture& data, const PackingOptions& packi
       });
 }
 
-HostBatch read_batch(const DataMixture& data, const Pack& pack, const Sharding& sharding, LossMask loss_mask) {
+HostBatch read_batch(const DataMixture& data, const Pack& pack, const Sharding& sharding) {
   const auto starts = sharding.segments().cu_seqlens();
   HostBatch batch;
   batch.ids.resize(static_cast<std::size_t>(sharding.local_tokens()));
   batch.labels.assign(batch.ids.size(), -1);
+  if (data.has_loss_weights()) batch.weights.assign(batch.ids.size(), 0);
   std::vector<std::int32_t> tokens;
-  std::vector<std::uint8_t> mask;
+  std::vector<float> token_weights;
   for (const Chunk& chunk : sharding.chunks()) {
     if (chunk.tokens.size() == 0) continue;
     auto piece = static_cast<std::size_t>(std::upper_bound(starts.begin(), starts.end(), chunk.tokens.begin) -
@@ -254,14 +261,17 @@ HostBatch read_batch(const DataMixture& data, const Pack& pack, const Sharding& 
       const std::int64_t offset = dataset.cu_seqlens()[source.document] + source.begin + (at - starts[piece]);
       tokens.resize(static_cast<std::size_t>(with_label + 1));
       dataset.read_tokens(offset, tokens);
-      mask.assign(tokens.size(), 1);
-      if (loss_mask == LossMask::honoured && dataset.has_loss_mask()) dataset.read_loss_mask(offset, mask);
+      token_weights.resize(tokens.size());
+      dataset.read_label_weights(offset, token_weights);
       const std::int64_t row = chunk.first_row + at - chunk.tokens.begin;
       std::copy_n(tokens.begin(), count, batch.ids.begin() + row);
       for (std::int64_t i = 0; i < with_label; ++i) {
-        if (mask[static_cast<std::size_t>(i + 1)] == 0) continue;
+        const float weight = token_weights[static_cast<std::size_t>(i + 1)];
+        if (weight == 0) continue;
         batch.labels[static_cast<std::size_t>(row + i)] = tokens[static_cast<std::size_t>(i + 1)];
+        if (!batch.weights.empty()) batch.weights[static_cast<std::size_t>(row + i)] = weight;
         ++batch.labelled;
+        batch.weight_sum += static_cast<double>(weight);
       }
       at = end;
     }
@@ -269,16 +279,23 @@ HostBatch read_batch(const DataMixture& data, const Pack& pack, const Sharding& 
   return batch;
 }
 
-PackOnRank place_pack(const DataMixture& data, const Pack& pack, Layout layout, const Runtime& runtime,
-                      LossMask loss_mask) {
-  const Communicator& context = runtime.mesh.context;
+PackOnRank place_pack(const DataMixture& data, const Pack& pack, Layout layout, Runtime& runtime,
+                      LabelWeights weights) {
+  Communicator& context = runtime.mesh.context;
   PackOnRank placed;
   placed.sharding = std::make_unique<Sharding>(ShardLayout(pack.tokens(), context.size(), layout), segments_of(pack),
                                                context.rank(), runtime.stream);
-  const HostBatch host = read_batch(data, pack, *placed.sharding, loss_mask);
+  const HostBatch host = read_batch(data, pack, *placed.sharding);
   placed.ids = on_device<std::int32_t>(runtime.stream, host.ids);
   placed.labels = on_device<std::int32_t>(runtime.stream, host.labels);
-  placed.labelled = host.labelled;
+  placed.weight_sum = host.weight_sum;
+  if (!data.has_loss_weights()) return placed;
+  placed.weights = on_device<float>(runtime.stream, host.weights);
+  if (weights == LabelWeights::as_given) return placed;
+  std::array<double, 2> of_pack{static_cast<double>(host.labelled), host.weight_sum};
+  context.all_reduce(view_of(of_pack.data(), DType::f64, {2}), Reduction::sum, Stream());
+  if (of_pack[1] > 0) placed.weight_scale = of_pack[0] / of_pack[1];
+  placed.weight_sum = static_cast<double>(host.labelled);  // the ranks' sum is the same, without rounding
   return placed;
 }
 

@@ -26,10 +26,12 @@ struct DataMixture {
   /// than reading the data: a pack of an endless sequence repeats the data until it is full.
   void refuse_too_large_packs(std::int64_t pack_tokens) const;
   /// Throws Error(usage) that names the first dataset of which no token would be a label: documents, or their pieces,
-  /// of one token, or a loss mask without a value that counts. Reads a mask up to the first such value. `between`, if
+  /// of one token, or a loss mask or loss weights without a value that counts. Reads them up to the first such value.
+  /// `between`, if
   /// given, is called regularly and may throw to stop.
   void refuse_without_labels(const PackingOptions& packing, const std::function<void()>& between) const;
-  std::int64_t tokens() const;  ///< of all datasets
+  std::int64_t tokens() const;    ///< of all datasets
+  bool has_loss_weights() const;  ///< whether a dataset has
 };
 
 /// The endless sequence of packs that a run trains on. It is the same on every rank and for every mesh. Documents are
@@ -76,29 +78,36 @@ class PackSequence {
 /// Packs every document of the datasets once, in order.
 Packer make_packer_in_order(const DataMixture& data, const PackingOptions& packing);
 
-/// Whether a dataset's loss_mask removes labels: with `honoured`, a label counts where the mask at the label's own
-/// token is not 0.
-enum class LossMask : std::uint8_t { honoured, ignored };
+/// How much a label counts. Its weight is that of its own token in the dataset: the row of token t predicts t+1 and has
+/// the weight of t+1.
+enum class LabelWeights : std::uint8_t {
+  as_given,  ///< Dataset::read_label_weights
+  /// As given, times the number of the pack's labels with a weight above 0 over the sum of their weights: a pack of
+  /// repeats counts as much as a pack of genes. Evo 2's training does so with a micro-batch: savanna
+  /// (github.com/Zymrael/savanna), reweighted_cross_entropy with normalize_per_batch.
+  normalised_in_pack
+};
 
 /// This rank's rows of a pack, in host memory.
 struct HostBatch {
   std::vector<std::int32_t> ids, labels;  ///< as in Batch
+  std::vector<float> weights;             ///< of the labels; empty if no dataset has weights
   std::int64_t labelled = 0;              ///< number of this rank's tokens that have a label
+  double weight_sum = 0;                  ///< of their labels; equal to `labelled` without weights
 };
 /// Reads this rank's tokens, and the token after each of its chunks, which is the label of the chunk's last token.
-HostBatch read_batch(const DataMixture& data, const Pack& pack, const Sharding& sharding,
-                     LossMask loss_mask = LossMask::honoured);
+HostBatch read_batch(const DataMixture& data, const Pack& pack, const Sharding& sharding);
 
 /// This rank's part of a pack, on its device.
 struct PackOnRank {
   std::unique_ptr<Sharding> sharding;
-  Tensor ids, labels;
-  std::int64_t labelled = 0;
-  Batch batch() const { return {ids, labels}; }
+  Tensor ids, labels, weights;
+  double weight_scale = 1;
+  double weight_sum = 0;  ///< of this rank's labels, scaled
+  Batch batch() const { return {ids, labels, weights, weight_scale}; }
 };
-/// Reads this rank's part of a pack and copies it to the device.
-PackOnRank place_pack(const DataMixture& data, const Pack& pack, Layout layout, const Runtime& runtime,
-                      LossMask loss_mask = LossMask::honoured);
+/// Reads this rank's part of a pack and copies it to the device. Collective over the pack's ranks.
+PackOnRank place_pack(const DataMixture& data, const Pack& pack, Layout layout, Runtime& runtime, LabelWeights weights);
 
 /// Consecutive tokens of one piece that this rank holds.
 struct LocalRun {

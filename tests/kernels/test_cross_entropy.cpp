@@ -18,8 +18,9 @@ struct Result {
   std::vector<double> loss, d_logits;
 };
 
-/// The definition, in float64. Tokens with a negative label have no loss and no gradient.
-Result reference(std::span<const double> logits, std::span<const double> labels) {
+/// The definition, in float64. Tokens with a negative label have no loss and no gradient. Without weights: 1.
+Result reference(std::span<const double> logits, std::span<const double> labels, std::span<const double> weights = {},
+                 double scale = 1) {
   Result result;
   const std::size_t vocabulary = logits.size() / labels.size();
   for (std::size_t t = 0; t < labels.size(); ++t) {
@@ -28,10 +29,11 @@ Result reference(std::span<const double> logits, std::span<const double> labels)
     double sum = 0;
     for (const double logit : row) sum += std::exp(logit - largest);
     const bool labelled = labels[t] >= 0;
-    result.loss.push_back(labelled ? std::log(sum) + largest - row[static_cast<std::size_t>(labels[t])] : 0);
+    const double factor = scale * (weights.empty() ? 1 : weights[t]);
+    result.loss.push_back(labelled ? factor * (std::log(sum) + largest - row[static_cast<std::size_t>(labels[t])]) : 0);
     for (std::size_t v = 0; v < vocabulary; ++v)
       result.d_logits.push_back(
-          labelled ? std::exp(row[v] - largest) / sum - (static_cast<double>(v) == labels[t] ? 1 : 0) : 0);
+          labelled ? factor * (std::exp(row[v] - largest) / sum - (static_cast<double>(v) == labels[t] ? 1 : 0)) : 0);
   }
   return result;
 }
@@ -53,6 +55,57 @@ TEST_P(CrossEntropyOfEveryType, EqualsTheDefinitionInFloat64) {
               4 * rounding_of(dtype) + 1e3 * rounding_of(accumulator_of(dtype)))
         << vocabulary;
   }
+}
+
+TEST_P(CrossEntropyOfEveryType, MultipliesLossAndGradientByTheWeight) {
+  const DType dtype = GetParam();
+  const Stream stream;
+  for (const auto& [tokens, vocabulary] : {std::pair{1, 1}, {5, 3}, {64, 512}, {33, 1000}}) {
+    const Tensor logits = random_tensor(stream, dtype, {tokens, vocabulary}, 1, -4, 4),
+                 labels = random_tensor(stream, DType::i32, {tokens}, 2, -1, vocabulary),
+                 weights = random_tensor(stream, DType::f32, {tokens}, 3, 0, 1);
+    const Tensor loss(stream, accumulator_of(dtype), {tokens}), d_logits(stream, dtype, {tokens, vocabulary});
+    const Result expected = reference(values_of(logits), values_of(labels), values_of(weights), 1.7);
+    cross_entropy(stream, {.logits = logits,
+                           .labels = labels,
+                           .loss = loss,
+                           .d_logits = d_logits,
+                           .weights = weights,
+                           .weight_scale = 1.7});
+    EXPECT_LT(relative_error(values_of(loss), expected.loss), 1e3 * rounding_of(accumulator_of(dtype))) << vocabulary;
+    EXPECT_LT(relative_error(values_of(d_logits), expected.d_logits),
+              4 * rounding_of(dtype) + 1e3 * rounding_of(accumulator_of(dtype)))
+        << vocabulary;
+  }
+}
+
+TEST_P(CrossEntropyOfEveryType, WeightsOf1GiveTheBitsOfNoneAndAWeightOf0IsNoLabel) {
+  const Stream stream;
+  const Shape shape{60, 70};
+  Tensor logits = random_tensor(stream, GetParam(), shape, 1, -3, 3),
+         labels = random_tensor(stream, DType::i32, {60}, 2, -1, 70);
+  const auto run = [&](TensorView weights) {
+    std::pair<Tensor, Tensor> result{Tensor(stream, accumulator_of(GetParam()), {60}),
+                                     Tensor(stream, GetParam(), shape)};
+    cross_entropy(
+        stream,
+        {.logits = logits, .labels = labels, .loss = result.first, .d_logits = result.second, .weights = weights});
+    return result;
+  };
+  const Tensor ones = tensor_of(stream, DType::f32, {60}, std::vector<double>(60, 1));
+  const auto without = run({}), with_ones = run(ones);
+  EXPECT_TRUE(same_bits(without.first, with_ones.first) && same_bits(without.second, with_ones.second));
+
+  std::vector<double> weights(60, 1), other_labels = values_of(labels);
+  for (std::size_t t = 0; t < 60; t += 3) {
+    weights[t] = 0;
+    other_labels[t] = -1;
+    assign(logits.view().slice_rows(static_cast<std::int64_t>(t), 1), std::vector<double>(70, t % 2 == 0 ? nan : inf));
+  }
+  const auto weight_0 = run(tensor_of(stream, DType::f32, {60}, weights));
+  labels = tensor_of(stream, DType::i32, {60}, other_labels);
+  const auto no_label = run({});
+  EXPECT_TRUE(same_bits(weight_0.first, no_label.first) && same_bits(weight_0.second, no_label.second));
 }
 
 TEST_P(CrossEntropyOfEveryType, GradientMayReplaceTheLogitsAndRowsMayBeStrided) {
@@ -132,16 +185,25 @@ INSTANTIATE_TEST_SUITE_P(Types, CrossEntropyOfEveryType, testing::ValuesIn(float
 TEST(CrossEntropy, GradientEqualsFiniteDifferencesOfTheLoss) {
   const Stream stream;
   const Tensor logits = random_tensor(stream, DType::f64, {6, 9}, 1, -2, 2),
-               labels = random_tensor(stream, DType::i32, {6}, 2, -1, 9);
+               labels = random_tensor(stream, DType::i32, {6}, 2, -1, 9),
+               weights = random_tensor(stream, DType::f32, {6}, 3, 0, 1);
   const Tensor loss(stream, DType::f64, {6}), d_logits(stream, DType::f64, {6, 9});
-  cross_entropy(stream, {.logits = logits, .labels = labels, .loss = loss, .d_logits = d_logits});
-  const auto expected = finite_differences(logits, [&] {
-    cross_entropy(stream, {.logits = logits, .labels = labels, .loss = loss});
-    double sum = 0;
-    for (const double value : values_of(loss)) sum += value;
-    return sum;
-  });
-  EXPECT_LT(relative_error(values_of(d_logits), expected), 1e-9);
+  for (const TensorView used : {TensorView{}, weights.view()}) {
+    const double scale = used.present() ? 1.3 : 1;
+    cross_entropy(stream, {.logits = logits,
+                           .labels = labels,
+                           .loss = loss,
+                           .d_logits = d_logits,
+                           .weights = used,
+                           .weight_scale = scale});
+    const auto expected = finite_differences(logits, [&] {
+      cross_entropy(stream, {.logits = logits, .labels = labels, .loss = loss, .weights = used, .weight_scale = scale});
+      double sum = 0;
+      for (const double value : values_of(loss)) sum += value;
+      return sum;
+    });
+    EXPECT_LT(relative_error(values_of(d_logits), expected), 1e-9);
+  }
 }
 
 TEST(CrossEntropy, RefusesLabelsPastTheVocabulary) {

@@ -394,12 +394,17 @@ const KernelCase kernels[] = {
                           &labels = t.ids(tokens, -1, vocabulary), &loss = t.tensor(t.wide, {tokens});
        const TensorOnBoth* const d_logits =
            t.one_of<const TensorOnBoth*>({nullptr, &logits, &t.tensor(t.dtype, {tokens, vocabulary})});
+       const TensorOnBoth* const weights =
+           t.one_of<const TensorOnBoth*>({nullptr, &t.tensor(DType::f32, {tokens}, 0, 1)});
+       const double scale = weights != nullptr ? 1.3 : 1;
        t.compare(
            [&](const Stream& s) {
              cross_entropy(s, {.logits = logits.on(s),
                                .labels = labels.on(s),
                                .loss = loss.on(s),
-                               .d_logits = d_logits != nullptr ? d_logits->on(s) : TensorView{}});
+                               .d_logits = d_logits != nullptr ? d_logits->on(s) : TensorView{},
+                               .weights = weights != nullptr ? weights->on(s) : TensorView{},
+                               .weight_scale = scale});
            },
            64);
      }},

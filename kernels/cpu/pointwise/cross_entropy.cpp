@@ -18,8 +18,10 @@ void loss_and_gradient(const CrossEntropy& args, std::span<const std::int32_t> l
 #pragma omp parallel for schedule(static) if (tokens * vocabulary > 4 * span_length)
   for (std::int64_t t = 0; t < tokens; ++t) {
     const std::int32_t label = labels[static_cast<std::size_t>(t)];
+    const float weight = args.weights.present() ? *args.weights.row<float>(t) : 1;
+    const Wide factor = static_cast<Wide>(args.weight_scale) * static_cast<Wide>(weight);
     T* d_logits = args.d_logits.present() ? args.d_logits.row<T>(t) : nullptr;
-    if (label < 0) {  // not multiplied by zero: logits may be NaN or infinite here
+    if (label < 0 || weight == 0) {  // not multiplied by zero: logits may be NaN or infinite here
       *args.loss.row<Wide>(t) = 0;
       if (d_logits != nullptr) std::fill_n(d_logits, vocabulary, T(Wide{0}));
       continue;
@@ -32,13 +34,13 @@ void loss_and_gradient(const CrossEntropy& args, std::span<const std::int32_t> l
 #pragma omp simd reduction(+ : sum)
     for (std::int64_t v = 0; v < vocabulary; ++v) sum += exponential(static_cast<Wide>(logits[v]) - largest);
     const Wide at_label = static_cast<Wide>(logits[label]) - largest;
-    *args.loss.row<Wide>(t) = std::log(sum) - at_label;
+    *args.loss.row<Wide>(t) = factor * (std::log(sum) - at_label);
     if (d_logits == nullptr) continue;
 #pragma omp simd
     for (std::int64_t v = 0; v < vocabulary; ++v)
-      d_logits[v] = exponential(static_cast<Wide>(logits[v]) - largest) / sum;
-    d_logits[label] = exponential(at_label) / sum -
-                      1;  // p - 1 from the unrounded p: after rounding to bf16 the difference would be lost
+      d_logits[v] = factor * (exponential(static_cast<Wide>(logits[v]) - largest) / sum);
+    // p - 1 from the unrounded p: after rounding to bf16 the difference would be lost
+    d_logits[label] = factor * (exponential(at_label) / sum - 1);
   }
 }
 
@@ -49,6 +51,7 @@ void cross_entropy(const Stream&, const CrossEntropy& args) {
   expect("cross entropy's labels", args.labels, DType::i32, {logits.rows()});
   expect("cross entropy's loss", args.loss, accumulator_of(logits.dtype), {logits.rows()});
   expect_if_present("cross entropy's d_logits", args.d_logits, logits.dtype, logits.shape);
+  expect_if_present("cross entropy's weights", args.weights, DType::f32, {logits.rows()});
   const std::span<const std::int32_t> labels = args.labels.as<std::int32_t>();
   const auto wrong =
       std::find_if(labels.begin(), labels.end(), [&](std::int32_t label) { return label >= logits.columns(); });

@@ -78,13 +78,16 @@ struct CrossEntropyArguments {
   Rows<const T> logits;
   Rows<const std::int32_t> labels;
   Rows<Accumulator<T>> loss;
-  Rows<T> d_logits;  ///< data is null if d_logits is absent
+  Rows<T> d_logits;           ///< data is null if d_logits is absent
+  Rows<const float> weights;  ///< data is null if weights are absent
+  Accumulator<T> weight_scale;
 };
 
-/// d_logits = softmax(logits) - one_hot(label) for a packet.
+/// d_logits = factor · (softmax(logits) - one_hot(label)) for a packet.
 template <class T, int V>
 __device__ void write(const CrossEntropyArguments<T>& args, std::int64_t t, std::int64_t column,
-                      const Packet<T, V>& logits, SoftmaxState<Accumulator<T>> softmax, std::int64_t label) {
+                      const Packet<T, V>& logits, SoftmaxState<Accumulator<T>> softmax, std::int64_t label,
+                      Accumulator<T> factor) {
   using R = Accumulator<T>;
   const R scale = 1 / softmax.sum, shift = shift_of(softmax.largest);
   R p[V];
@@ -95,6 +98,8 @@ __device__ void write(const CrossEntropyArguments<T>& args, std::int64_t t, std:
     for (int v = 0; v < V; ++v)
       if (column + v == label) p[v] -= 1;
   }
+#pragma unroll
+  for (int v = 0; v < V; ++v) p[v] *= factor;
   args.d_logits.template store<V>(t, column, Packet<T, V>::of(p));
 }
 
@@ -114,7 +119,9 @@ __global__ void __launch_bounds__(512, 2)
   for (int i = 0; i < kept_packets; ++i)
     if (t < tokens && first + i * step < vocabulary) logits[i] = args.logits.template load<V>(t, first + i * step);
   const std::int64_t label = t < tokens ? args.labels(t, 0) : -1;
-  const bool counted = label >= 0, gradient = args.d_logits.data != nullptr;
+  const float weight = t < tokens && args.weights.data != nullptr ? args.weights(t, 0) : 1;
+  const R factor = args.weight_scale * static_cast<R>(weight);
+  const bool counted = label >= 0 && weight != 0, gradient = args.d_logits.data != nullptr;
   // A label outside the vocabulary makes the loss NaN: it must not be used as an index, and a kernel cannot throw.
   const R at_label =
       counted ? label < vocabulary ? widened(args.logits(t, label)) : std::numeric_limits<R>::quiet_NaN() : R{0};
@@ -133,7 +140,7 @@ __global__ void __launch_bounds__(512, 2)
   // 2. The loss and the gradient.
   if (t >= tokens) return;
   if (threadIdx.x == 0)
-    args.loss(t, 0) = counted ? natural_logarithm(softmax.sum) - (at_label - softmax.largest) : R{0};
+    args.loss(t, 0) = counted ? factor * (natural_logarithm(softmax.sum) - (at_label - softmax.largest)) : R{0};
   if (!gradient) return;
   if (!counted) {  // a selection and not a product with 0: the logits may be NaN or infinite
     for (std::int64_t column = first; column < vocabulary; column += step)
@@ -142,9 +149,9 @@ __global__ void __launch_bounds__(512, 2)
   }
 #pragma unroll
   for (int i = 0; i < kept_packets; ++i)
-    if (first + i * step < vocabulary) write(args, t, first + i * step, logits[i], softmax, label);
+    if (first + i * step < vocabulary) write(args, t, first + i * step, logits[i], softmax, label, factor);
   for (std::int64_t column = first + kept_packets * step; column < vocabulary; column += step)
-    write(args, t, column, args.logits.template load<V>(t, column), softmax, label);
+    write(args, t, column, args.logits.template load<V>(t, column), softmax, label, factor);
 }
 
 }  // namespace
@@ -157,6 +164,7 @@ void cross_entropy(const Stream& stream, const CrossEntropy& args) {
   expect("cross entropy's labels", args.labels, DType::i32, {tokens});
   expect("cross entropy's loss", args.loss, accumulator_of(logits.dtype), {tokens});
   expect_if_present("cross entropy's d_logits", args.d_logits, logits.dtype, logits.shape);
+  expect_if_present("cross entropy's weights", args.weights, DType::f32, {tokens});
   if (tokens == 0) return;
   dispatch(logits.dtype, [&]<class T>() {
     using R = Accumulator<T>;
@@ -165,7 +173,8 @@ void cross_entropy(const Stream& stream, const CrossEntropy& args) {
       const RowTeams teams(vocabulary / V, kept_packets, 512);
       loss_and_gradient<T, V><<<teams.grid(tokens), teams.block(), 0, native_of(stream)>>>(
           CrossEntropyArguments<T>{Rows<const T>(logits), Rows<const std::int32_t>(args.labels), Rows<R>(args.loss),
-                                   Rows<T>(args.d_logits)},
+                                   Rows<T>(args.d_logits), Rows<const float>(args.weights),
+                                   static_cast<R>(args.weight_scale)},
           tokens, vocabulary);
       cuda_check(cudaGetLastError());
     });

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <numeric>
 #include <set>
 
 #include "tests/support/temporary_folder.hpp"
@@ -12,16 +13,19 @@ namespace {
 
 using testing::TemporaryFolder;
 
-/// Documents of the given lengths; token i of the whole dataset is i mod 500, its mask i mod 3.
-void write_dataset(const std::string& path, const std::vector<std::int64_t>& lengths, bool masked = false) {
-  DatasetWriter writer(path, 512, "test", {.loss_mask = masked});
+/// Documents of the given lengths; token i of the whole dataset is i mod 500, its mask i mod 3, its weight
+/// (i mod 5) / 4.
+void write_dataset(const std::string& path, const std::vector<std::int64_t>& lengths, LabelLists lists = {}) {
+  DatasetWriter writer(path, 512, "test", lists);
   std::int64_t token = 0;
   for (const std::int64_t length : lengths) {
     writer.begin_document("d");
     for (std::int64_t i = 0; i < length; ++i, ++token) {
       const std::int32_t id = static_cast<std::int32_t>(token % 500);
       const std::uint8_t mask = static_cast<std::uint8_t>(token % 3);
-      writer.append({&id, 1}, masked ? std::span(&mask, 1) : std::span<const std::uint8_t>());
+      const float weight = static_cast<float>(token % 5) / 4;
+      writer.append({&id, 1}, lists.loss_mask ? std::span(&mask, 1) : std::span<const std::uint8_t>(),
+                    lists.loss_weights ? std::span(&weight, 1) : std::span<const float>());
     }
   }
   writer.finish();
@@ -167,24 +171,29 @@ TEST(DataMixture, RefusesDatasetsThatCannotBeTrainedOn) {
   EXPECT_THROW(DataMixture::open({}, 512), Error);
 }
 
-TEST(ReadBatch, TheRanksTogetherReadThePackAndItsLabels) {
+TEST(ReadBatch, TheRanksTogetherReadThePackItsLabelsAndTheirWeights) {
   const TemporaryFolder folder;
-  for (const bool masked : {false, true}) {
-    write_dataset(folder / "a.h5", lengths, masked);
+  for (const auto& [masked, weighted] : {std::pair(false, false), {true, false}, {false, true}, {true, true}}) {
+    write_dataset(folder / "a.h5", lengths, {.loss_mask = masked, .loss_weights = weighted});
     const DataMixture data = DataMixture::open({folder / "a.h5"}, 512);
     const Pack pack{{{0, 5, 10, 60}, {0, 3, 0, 1}, {0, 0, 0, 3}, {0, 9, 1, 31}}};
     std::vector<std::int32_t> ids, labels;
+    std::vector<float> weights;
     for (const Piece& piece : pack.pieces)
       for (std::int64_t i = piece.begin; i < piece.end; ++i) {
         const std::int64_t token = data.datasets[0].cu_seqlens()[piece.document] + i;
         ids.push_back(static_cast<std::int32_t>(token % 500));
-        labels.push_back(
-            i + 1 < piece.end && (!masked || (token + 1) % 3 != 0) ? static_cast<std::int32_t>((token + 1) % 500) : -1);
+        const bool labelled =
+            i + 1 < piece.end && (!masked || (token + 1) % 3 != 0) && (!weighted || (token + 1) % 5 != 0);
+        labels.push_back(labelled ? static_cast<std::int32_t>((token + 1) % 500) : -1);
+        weights.push_back(!labelled ? 0 : weighted ? static_cast<float>((token + 1) % 5) / 4 : 1);
       }
     for (const int ranks : {1, 2, 3, 4, 7, 100})
       for (const Layout layout : {Layout::contiguous, Layout::zigzag}) {
         std::vector<std::int32_t> found_ids(ids.size()), found_labels(ids.size());
+        std::vector<float> found_weights(ids.size());
         std::int64_t labelled = 0;
+        double weight_sum = 0;
         for (int rank = 0; rank < ranks; ++rank) {
           const Sharding sharding(ShardLayout(pack.tokens(), ranks, layout), segments_of(pack), rank);
           const HostBatch batch = read_batch(data, pack, sharding);
@@ -193,11 +202,18 @@ TEST(ReadBatch, TheRanksTogetherReadThePackAndItsLabels) {
                         found_ids.begin() + chunk.tokens.begin);
             std::copy_n(batch.labels.begin() + chunk.first_row, chunk.tokens.size(),
                         found_labels.begin() + chunk.tokens.begin);
+            if (weighted)
+              std::copy_n(batch.weights.begin() + chunk.first_row, chunk.tokens.size(),
+                          found_weights.begin() + chunk.tokens.begin);
           }
+          EXPECT_EQ(batch.weights.size(), weighted ? batch.ids.size() : 0);
           labelled += batch.labelled;
+          weight_sum += batch.weight_sum;
         }
         EXPECT_EQ(found_ids, ids) << ranks;
         EXPECT_EQ(found_labels, labels) << ranks;
+        EXPECT_EQ(found_weights, weighted ? weights : std::vector<float>(ids.size())) << ranks;
+        EXPECT_EQ(weight_sum, std::accumulate(weights.begin(), weights.end(), 0.0));
         EXPECT_EQ(labelled, std::count_if(labels.begin(), labels.end(), [](std::int32_t label) { return label >= 0; }));
       }
   }
