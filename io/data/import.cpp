@@ -1,88 +1,89 @@
 #include "io/data/import.hpp"
 
 #include <algorithm>
-#include <array>
 #include <filesystem>
 
 #include "io/data/dataset.hpp"
-#include "io/data/readers/reader.hpp"
+#include "io/data/import_formats.hpp"
 #include "io/file/atomic_file.hpp"
-#include "io/file/compression/compression.hpp"
+#include "io/file/compression/compressed_file.hpp"
 #include "io/file/look_up.hpp"
 
 namespace causeway {
 namespace {
 
-struct FormatRow {
-  ImportFormat description;
-  Reader read;
-};
-constexpr std::array format_table = {
-    FormatRow{{"fasta", ".fa .fasta .fna .ffn .faa .frn .fas", "each record is a document"}, read_fasta},
-    FormatRow{{"fastq", ".fq .fastq", "each read is a document; qualities are checked and dropped"}, read_fastq},
-    FormatRow{{"text", ".txt .text .md", "each file is a document, byte for byte, line ends too"}, read_text},
-    FormatRow{{"lines", ".lines", "each line is a document; blank lines are skipped"}, read_lines},
-    FormatRow{{"jsonl", ".jsonl .ndjson",
-               "each line is a JSON object: \"text\" is the document, \"id\" or \"name\" its name"},
-              read_jsonl},
-    FormatRow{{"tokens", ".tokens .ids", "each line is a document: token ids separated by blanks"}, read_tokens},
-};
-
-constexpr auto descriptions = [] {
-  std::array<ImportFormat, format_table.size()> rows;
-  for (std::size_t row = 0; row < rows.size(); ++row) rows[row] = format_table[row].description;
-  return rows;
-}();
-
-bool lists(std::string_view words, std::string_view word) {
-  return !word.empty() && fmt::format(" {} ", words).find(fmt::format(" {} ", word)) != std::string::npos;
-}
-
-const FormatRow& format_of(const std::string& file, const std::string& asked) {
-  const std::filesystem::path name = without_compression_ending(std::filesystem::path(file).filename().string());
-  std::string names;
-  for (const FormatRow& row : format_table) {
-    if (asked == "auto" ? lists(row.description.endings, name.extension().string()) : asked == row.description.name)
-      return row;
-    names += fmt::format("{}{}", names.empty() ? "" : ", ", row.description.name);
-  }
-  require(asked == "auto", "format is '{}', expected auto or one of {}", asked, names);
-  fail(ExitCode::usage, "{}: the format is not clear from its name, expected --format with one of {}", file, names);
-}
-
-Reader reader_of(const std::string& file, const ImportOptions& options) {
-  const FormatRow& format = format_of(file, options.format);
-  require(format.read == read_tokens || options.vocabulary_size >= 256,
-          "vocabulary is {}, expected at least 256 for a format whose tokens are bytes", options.vocabulary_size);
-  return format.read;
-}
-
 struct Input {
-  std::string path;
-  Reader read;
-  std::int64_t bytes;
+  std::string path;  ///< as it was given
+  const FormatRow* format;
+  std::vector<std::string> files;  ///< that are read, the first one as progress; none for standard input
+  LabelLists lists;                ///< that they give
+  std::int64_t bytes = 0;
+
+  std::string shown() const { return path == standard_input ? "standard input" : path; }
 };
+
+const FormatRow& checked_format(const std::string& path, const ImportOptions& options) {
+  const FormatRow& format = format_of(path, options.format);
+  require(format.ids || options.vocabulary_size >= 256,
+          "vocabulary is {}, expected at least 256 for a format whose tokens are bytes", options.vocabulary_size);
+  return format;
+}
+
+Input check_input(const std::string& path, const ImportOptions& options) {
+  if (path == standard_input) {
+    require(std::ranges::count(options.files, path) == 1, "-: standard input is given twice");
+    require(options.format != "auto", "-: standard input has no name that tells its format, expected --format");
+    const FormatRow& format = checked_format(path, options);
+    require(format.lines != nullptr, "-: the format {} is read at any offset, expected the name of a file",
+            format.description.name);
+    return {path, &format};
+  }
+  Input input{path, &checked_format(path, options)};
+  if (input.format->lines != nullptr) {
+    require_file(path);
+    input.files = {path};
+  } else {
+    ArrayFiles found = input.format->arrays->find(path);
+    input.files = std::move(found.paths);
+    input.lists = {found.loss_mask, found.loss_weights};
+  }
+  for (const std::string& file : input.files)
+    require(!same_file(file, options.out), "{}: is input and output, expected another name for the dataset", file);
+  std::error_code ignored;
+  if (kind_of(input.files[0]) == std::filesystem::file_type::regular)
+    input.bytes = static_cast<std::int64_t>(std::filesystem::file_size(input.files[0], ignored));
+  return input;
+}
+
+/// A pattern of the shell finds both files of a pair.
+void require_each_pair_once(std::span<const Input> inputs) {
+  for (const Input& input : inputs)
+    for (const Input& other : inputs)
+      require(&input == &other || input.format->arrays == nullptr || input.path == other.path ||
+                  other.format != input.format || input.files != other.files,
+              "{} and {} are one dataset, expected only one of them", input.path, other.path);
+}
 
 std::vector<Input> check_inputs(const ImportOptions& options) {
   require(!options.files.empty(), "no input file, expected at least one");
   require(!options.out.empty(), "no output file, expected --out with a name for the dataset");
-  std::error_code ignored;
+  require_transform(options.transform, options.vocabulary_size);
   std::vector<Input> inputs;
-  for (const std::string& path : options.files) {
-    if (path == standard_input) {
-      require(std::ranges::count(options.files, path) == 1, "-: standard input is given twice");
-      require(options.format != "auto", "-: standard input has no name that tells its format, expected --format");
-      inputs.push_back({path, reader_of(path, options), 0});
-      continue;
-    }
-    const auto kind = require_file(path);
-    require(!same_file(path, options.out), "{}: is input and output, expected another name for the dataset", path);
-    const Reader read = reader_of(path, options);
-    const auto bytes = kind == std::filesystem::file_type::regular ? std::filesystem::file_size(path, ignored) : 0;
-    inputs.push_back({path, read, static_cast<std::int64_t>(bytes)});
-  }
+  for (const std::string& path : options.files) inputs.push_back(check_input(path, options));
+  require_each_pair_once(inputs);
   check_target(options.out, options.existing());
   return inputs;
+}
+
+/// The lists of the dataset: weights that all are 0 or 1 because the files give a mask are stored as a mask.
+LabelLists lists_of(std::span<const Input> inputs, const TransformOptions& transform) {
+  LabelLists lists{.loss_weights = transform.makes_weights()};
+  for (const Input& input : inputs) {
+    lists.loss_mask = lists.loss_mask || input.lists.loss_mask;
+    lists.loss_weights = lists.loss_weights || input.lists.loss_weights;
+  }
+  if (lists.loss_weights) lists.loss_mask = false;
+  return lists;
 }
 
 /// The dataset's attribute `source`: the names of the first files.
@@ -105,46 +106,46 @@ std::string warning_about(const std::string& path, const DocumentSink::ChangedNa
 
 }  // namespace
 
-std::span<const ImportFormat> import_formats() { return descriptions; }
-
 ImportReport import_files(const ImportOptions& options) {
   const std::vector<Input> inputs = check_inputs(options);
   std::int64_t bytes_total = 0, bytes_before = 0;
   for (const Input& input : inputs) bytes_total += input.bytes;
 
-  DatasetWriter dataset(options.out, options.vocabulary_size, source_of(inputs), {}, options.existing());
-  std::vector<std::string> warnings;
-  std::int64_t empty = 0, document_start = 0;
-  const auto end_document = [&] {
-    if (dataset.documents() > 0 && dataset.tokens() == document_start) ++empty;
-  };
+  const LabelLists lists = lists_of(inputs, options.transform);
+  DatasetWriter dataset(options.out, options.vocabulary_size, source_of(inputs), lists, options.existing());
+  DocumentTransform transform(
+      {.options = options.transform, .lists = lists, .may_drop = options.skip_bad, .beside = options.out}, dataset);
   DocumentSink sink;
+  sink.begin_document = [&](const std::string& name) { transform.begin(name); };
+  sink.append_tokens = [&](auto tokens, auto weights) { transform.append(tokens, weights); };
+  sink.end_document = [&] { transform.end(); };
+  sink.drop_document = [&] { transform.drop(); };
   sink.vocabulary_size = options.vocabulary_size;
-  sink.uppercase = options.uppercase;
-  sink.on_document = [&](const std::string& name) {
-    end_document();
-    dataset.begin_document(name);
-    document_start = dataset.tokens();
-  };
-  sink.append = [&](std::span<const std::int32_t> tokens) { dataset.append(tokens); };
+  sink.skip_bad = options.skip_bad;
+  std::vector<std::string> warnings;
   for (const Input& input : inputs) {
-    LineReader lines(input.path, [&](std::int64_t done) {
+    const auto progress = [&](std::int64_t done) {
       if (options.progress)
         options.progress({input.path, bytes_before + done, bytes_total, dataset.documents(), dataset.tokens()});
-    });
+    };
     sink.changed_names = {};
-    input.read(lines, sink);
-    if (sink.changed_names.count() > 0) warnings.push_back(warning_about(lines.path(), sink.changed_names));
+    if (input.format->lines != nullptr) {
+      LineReader lines(input.path, progress);
+      input.format->lines(lines, options.reader, sink);
+    } else {
+      input.format->arrays->read(input.path, sink, progress);
+    }
+    if (sink.changed_names.count() > 0) warnings.push_back(warning_about(input.shown(), sink.changed_names));
     bytes_before += input.bytes;
   }
-  end_document();
   require(dataset.tokens() > 0, "{}: found {} documents and no token, expected at least one token", source_of(inputs),
           dataset.documents());
   dataset.finish();
   return {.documents = dataset.documents(),
           .tokens = dataset.tokens(),
-          .empty_documents = empty,
-          .warnings = std::move(warnings)};
+          .empty_documents = transform.empty_documents(),
+          .warnings = std::move(warnings),
+          .passed_over = sink.passed_over};
 }
 
 }  // namespace causeway

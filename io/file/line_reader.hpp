@@ -8,10 +8,16 @@
 #include <string_view>
 #include <vector>
 
-#include "io/file/compressed_file.hpp"
+#include "io/file/compression/compressed_file.hpp"
 #include "kernels/core/error.hpp"
 
 namespace causeway {
+
+/// What is wrong in one record of a file: the records that follow may be good.
+class RecordError : public Error {
+ public:
+  explicit RecordError(const std::string& what) : Error(ExitCode::usage, what) {}
+};
 
 /// A line, or a part of a long one. A genome without line ends comes in many parts, so that memory stays bounded.
 struct LinePart {
@@ -20,10 +26,10 @@ struct LinePart {
   bool last = false;      ///< ends it
 };
 
-/// Reads the lines of a file, compressed or not (io/file/compressed_file.hpp), in bounded memory. A line ends with LF,
-/// CR LF or CR, whatever the other lines end with; the last line may lack its line end. A byte order mark of UTF-8 at
-/// the start is skipped. Throws Error(usage) for a missing file, a folder, damaged or truncated compression, and text
-/// that starts with a byte order mark of UTF-16 or UTF-32.
+/// Reads the lines of a file, compressed or not (io/file/compression/compressed_file.hpp), in bounded memory. A line
+/// ends with LF, CR LF or CR, whatever the other lines end with; the last line may lack its line end. A byte order mark
+/// of UTF-8 at the start is skipped. Throws Error(usage) for a missing file, a folder, damaged or truncated
+/// compression, and text that starts with a byte order mark of UTF-16 or UTF-32.
 class LineReader {
  public:
   /// `on_read` gets the bytes of the file (compressed bytes of a compressed file) read so far, after every read.
@@ -40,10 +46,10 @@ class LineReader {
   /// The next bytes, line ends included; empty at the end. Do not mix with next().
   std::string_view next_bytes();
 
-  /// Throws Error(usage): "file:line: …".
+  /// Throws RecordError: "file:line: …".
   template <class... Args>
   [[noreturn]] void refuse(fmt::format_string<Args...> format, Args&&... args) const {
-    fail(ExitCode::usage, "{}:{}: {}", path_, line_, fmt::format(format, std::forward<Args>(args)...));
+    throw RecordError(fmt::format("{}:{}: {}", path_, line_, fmt::format(format, std::forward<Args>(args)...)));
   }
 
  private:

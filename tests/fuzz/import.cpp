@@ -20,7 +20,8 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
                                .out = out,
                                .format = std::string(formats[choice % formats.size()].name),
                                .vocabulary_size = options & 2 ? 100'000 : 512,
-                               .uppercase = (options & 4) != 0});
+                               .transform = {.uppercase = (options & 4) != 0},
+                               .skip_bad = (options & 8) != 0});
       },
       {ExitCode::usage});
   holds(folder.count() == (imported ? 2u : 1u), "{} files after an import that {}", folder.count(),

@@ -24,8 +24,9 @@ Outcome read(const std::string& path, std::size_t buffer_bytes) {
   Outcome outcome;
   DocumentSink sink;
   sink.vocabulary_size = 512;
-  sink.on_document = [&](const std::string& name) { outcome.documents.push_back({name, {}}); };
-  sink.append = [&](std::span<const std::int32_t> tokens) {
+  sink.begin_document = [&](const std::string& name) { outcome.documents.push_back({name, {}}); };
+  sink.end_document = [] {};
+  sink.append_tokens = [&](std::span<const std::int32_t> tokens, std::span<const float>) {
     holds(!outcome.documents.empty(), "tokens before the first document");
     for (const std::int32_t token : tokens) holds(token >= 0 && token < 512, "token {}", token);
     std::vector<std::int32_t>& all = outcome.documents.back().tokens;
@@ -35,7 +36,7 @@ Outcome read(const std::string& path, std::size_t buffer_bytes) {
       [&] {
         try {
           LineReader lines(path, {}, buffer_bytes);
-          CAUSEWAY_READER(lines, sink);
+          CAUSEWAY_READER(lines, ReaderOptions(), sink);
         } catch (const Error& error) {
           outcome.refusal = error.what();
           throw;

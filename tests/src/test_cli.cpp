@@ -118,7 +118,18 @@ TEST(CommandLineInterface, DataCommandsAnswerAndRefuse) {
   folder.write("b.jsonl", "{\"text\": \"ACG\", \"id\": 4}\n");
   folder.write("bad.fa", ">one\nAC\x07T\n");
   folder.write("odd.h5", "no HDF5");
+  folder.write("c.jsonl", "{\"a\": {\"b\": \"acgN\"}, \"n\": \"x\"}\n{}\n");
   const Row table[] = {
+      {"import c.jsonl --out c.h5 --text-key a.b --name-key n --skip-bad --append-eod 0 --reverse-complement add "
+       "--uppercase --lower-case-weight 0.1 --mask-ambiguous --mask-between '|' --max-line 1KiB",
+       0, "c.h5: 2 documents, 10 tokens\n1 wrong record was passed over\n",
+       "passed over: c.jsonl:2: found no \"a.b\", expected one in every object"},
+      {"inspect c.h5", 0, "first names   x, x/rc", ""},
+      {"import c.jsonl --out c.h5 --force", 2, "", "c.jsonl:1: found no \"text\""},
+      {"import c.jsonl --out c.h5 --force --max-line 1MB", 2, "", "--max-line is '1MB', expected a number of bytes"},
+      {"import c.jsonl --out c.h5 --force --append-eod 600", 2, "", "append-eod is 600"},
+      {"import c.jsonl --out c.h5 --force --reverse-complement both", 2, "", "--reverse-complement"},
+      {"import --format megatron - --out c.h5 --force", 2, "", "is read at any offset, expected the name of a file"},
       {"import a.fa b.jsonl --out data.h5", 0, "data.h5: 4 documents, 15 tokens\n1 of the documents are empty",
        "4 documents"},
       {"import a.fa --out upper.h5 --format fasta --uppercase --vocabulary 256", 0, "12 tokens", ""},

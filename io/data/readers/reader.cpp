@@ -1,9 +1,7 @@
 #include "io/data/readers/reader.hpp"
 
 #include <algorithm>
-
-#include "io/data/dataset.hpp"
-#include "io/file/utf8.hpp"
+#include <array>
 
 namespace causeway {
 namespace {
@@ -22,28 +20,6 @@ constexpr std::array<Letter, 256> letters = [] {
 Letter kind_of(char byte) { return letters[static_cast<unsigned char>(byte)]; }
 
 }  // namespace
-
-void DocumentSink::begin(const std::string& name, bool latin1) {
-  latin1 = latin1 || !is_utf8(name);
-  const bool nul = name.find('\0') != std::string::npos;
-  const std::string stored = stored_name(name);
-  if (changed_names.count() == 0 && (latin1 || nul)) changed_names.first = stored;
-  changed_names.latin1 += latin1 ? 1 : 0;
-  changed_names.nul += nul ? 1 : 0;
-  on_document(stored);
-}
-
-void DocumentSink::append_bytes(std::string_view bytes) {
-  while (!bytes.empty()) {
-    const std::size_t count = std::min(bytes.size(), tokens_.size());
-    for (std::size_t i = 0; i < count; ++i) {
-      const auto byte = static_cast<unsigned char>(bytes[i]);
-      tokens_[i] = uppercase && byte >= 'a' && byte <= 'z' ? byte - 'a' + 'A' : byte;
-    }
-    append(std::span(tokens_).first(count));
-    bytes.remove_prefix(count);
-  }
-}
 
 void FirstWord::add(std::string_view text, const LineReader& lines) {
   if (done_) return;

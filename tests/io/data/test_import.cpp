@@ -11,28 +11,16 @@
 #include "io/data/dataset.hpp"
 #include "kernels/core/error.hpp"
 #include "tests/io/compressed.hpp"
+#include "tests/io/data/imported.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 namespace causeway {
 namespace {
 
+using testing::Documents;
+using testing::documents_in;
 using testing::gzip;
 using testing::TemporaryFolder;
-
-/// A dataset's documents as "name=text".
-using Documents = std::vector<std::string>;
-Documents documents_in(const std::string& path) {
-  const Dataset dataset(path);
-  Documents documents;
-  for (std::int64_t d = 0; d < dataset.documents(); ++d) {
-    const std::int64_t begin = dataset.cu_seqlens()[static_cast<std::size_t>(d)],
-                       end = dataset.cu_seqlens()[static_cast<std::size_t>(d) + 1];
-    std::vector<std::int32_t> tokens(static_cast<std::size_t>(end - begin));
-    dataset.read_tokens(begin, tokens);
-    documents.push_back(dataset.name(d) + "=" + std::string(tokens.begin(), tokens.end()));
-  }
-  return documents;
-}
 
 /// `text` with other line ends: those of `ends`, one after the other.
 std::string with_ends(const std::string& text, const std::vector<std::string>& ends) {
@@ -55,6 +43,13 @@ const std::vector<Case>& cases() {
       {"FastaProtein", "a.faa", "\n>p\nMKV*-X.\n", {"p=MKV*-X."}},
       {"FastaNoName", "a.fa", ">\nAC\n", {"=AC"}},
       {"Fastq", "a.fq", "@r1 x\nACGN\n+\n!~I@\n@r2\nA\n+r2\nI\n", {"r1=ACGN", "r2=A"}},
+      {"FastaComments", "a.fa", ";first\n>a x\nAC\n; no letters\nGT\n;\n>b\n;x\nT\n", {"a=ACGT", "b=T"}},
+      {"FastqWrapped",
+       "a.fq",
+       "@r1\nACGT\nACG\n+r1\n@III\n+II\n@r2\nAC\nG\n+\n@\n@I\n\n@r3\nA\n+\n@\n",
+       {"r1=ACGTACG", "r2=ACG", "r3=A"}},
+      {"FastqWrappedOtherwise", "a.fq", "@r1\nAC\nGT\n+\nIIII\n@r2\nA\nC\n+\nI\nI\n", {"r1=ACGT", "r2=AC"}},
+      {"FastqNoSequence", "a.fq", "@r1\n+\n@r2\nA\n+\nI\n", {"r1=", "r2=A"}},
       {"FastqEmptyRead", "a.fastq", "@r1\nA\n+\nI\n\n@r2\n\n+\n\n", {"r1=A", "r2="}},
       {"Lines", "a.lines", "one line\n\n  two\n", {"a.lines:1=one line", "a.lines:3=  two"}},
       {"Jsonl",
@@ -169,8 +164,10 @@ TEST(Import, AByteOrderMarkOfUtf8IsSkippedAndOtherEncodingsAreRefusedByName) {
 
 TEST(Import, UppercaseConvertsLetters) {
   const TemporaryFolder folder;
-  import_files(
-      {.files = {folder.write("a.fa", ">one\nACgtn-\n")}, .out = folder / "data.h5", .force = true, .uppercase = true});
+  import_files({.files = {folder.write("a.fa", ">one\nACgtn-\n")},
+                .out = folder / "data.h5",
+                .force = true,
+                .transform = {.uppercase = true}});
   EXPECT_EQ(documents_in(folder / "data.h5"), (Documents{"one=ACGTN-"}));
 }
 
@@ -242,8 +239,10 @@ const std::vector<Fault>& faults() {
       {"ByteInSequence", "a.fa", ">x\nAC\x07T\n", "a.fa:2: found byte 0x07 in a sequence"},
       {"EndlessName", "a.fa", ">" + std::string(1'000'000, 'x'), "a.fa:1: found a name of more than 4096 bytes"},
       {"NoAt", "a.fq", "r1\nA\n+\nI\n", "a.fq:1: found 'r', expected '@'"},
-      {"TwoLineEnds", "a.fq", "@r1\r\r\nAC\r\r\n+\r\r\nII\r\r\n", "a.fq:3: found 'A', expected '+'"},
-      {"NoPlus", "a.fq", "@r1\nAC\nGT\n+\nIIII\n", "a.fq:3: found 'G', expected '+'"},
+      {"TwoLineEnds", "a.fq", "@r1\r\r\nAC\r\r\n+\r\r\nII\r\r\n", "a.fq:6: found 0 qualities of record 'r1'"},
+      {"NoPlus", "a.fq", "@r1\nAC\nGT\n@r2\nA\n+\nI\n", "a.fq:4: found '@' within record 'r1'"},
+      {"ManyWrappedQualities", "a.fq", "@r1\nAC\nGT\n+\nIII\nII\n", "a.fq:6: found 5 qualities of record 'r1'"},
+      {"CutWrappedQualities", "a.fq", "@r1\nAC\nGT\n+\nIII\n", "a.fq:5: found the end of the file within record"},
       {"FewQualities", "a.fq", "@r1\nACGT\n+\nII\n", "a.fq:4: found 2 qualities of record 'r1', expected 4"},
       {"ManyQualities", "a.fq", "@r1\nA\n+\nII\n", "a.fq:4: found 2 qualities"},
       {"BadQuality", "a.fq", "@r1\nA\n+\n \n", "a.fq:4: found ' ' among the qualities"},

@@ -1,4 +1,4 @@
-#include "io/file/compressed_file.hpp"
+#include "io/file/compression/compressed_file.hpp"
 
 #include <gtest/gtest.h>
 
