@@ -63,5 +63,10 @@ bool is_huggingface(const ConvertSource& source);
 ForeignLayout huggingface_layout(const ModelOptions& options, const Remembered& remembered, TensorType type);
 ForeignModel open_mamba_ssm(const ConvertSource& source);
 bool is_mamba_ssm(const ConvertSource& source);
+ForeignModel open_vortex(const ConvertSource& source);
+bool is_vortex(const ConvertSource& source);
+ForeignLayout vortex_layout(const ModelOptions& options, const Remembered& remembered, TensorType type);
+ForeignModel open_savanna(const ConvertSource& source);
+bool is_savanna(const ConvertSource& source);
 
 }  // namespace causeway

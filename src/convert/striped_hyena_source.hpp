@@ -1,0 +1,29 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/tensors/tensor_files.hpp"
+#include "src/convert/format.hpp"
+#include "src/convert/vortex_config.hpp"
+
+/// The files of StripedHyena 2 models, in vortex's and in savanna's form.
+namespace causeway {
+
+/// The weights: a file of torch.save or its parts, a .safetensors file, or a folder of safetensors, as written by
+/// `causeway convert --to vortex`.
+TensorFiles striped_hyena_tensors(const ConvertSource& source);
+
+/// Whether the source has weights in one of these forms, with a tensor of this name.
+bool striped_hyena_source_has(const ConvertSource& source, std::string_view tensor);
+
+/// The YAML file of --model-config, or the one that `--to vortex` writes into its folder. Throws Error(usage) if there
+/// is none.
+YamlKeys striped_hyena_keys(const ConvertSource& source);
+
+std::vector<std::string> striped_hyena_warnings(const VortexShape& shape);
+
+inline constexpr const char* vortex_config_file = "config.yml";
+
+}  // namespace causeway
