@@ -21,17 +21,23 @@ double log_rate(double x) {
 
 double pole_of(double log_rate) { return log_rate == log_of_zero ? 0.0 : -std::exp(log_rate); }
 
-/// Of f64 elements.
-template <class Function>
-Elements mapped(Elements elements, Function function) {
-  Elements out = converted(std::move(elements), TensorType::f64);
-  for (std::size_t at = 0; at < out.bytes.size(); at += sizeof(double)) {
-    double value = 0;
-    std::memcpy(&value, out.bytes.data() + at, sizeof(value));
-    value = function(value);
-    std::memcpy(out.bytes.data() + at, &value, sizeof(value));
-  }
-  return out;
+std::vector<double> doubles_of(Elements elements) {
+  const Elements wide = converted(std::move(elements), TensorType::f64);
+  std::vector<double> values(static_cast<std::size_t>(wide.count()));
+  std::memcpy(values.data(), wide.bytes.data(), wide.bytes.size());
+  return values;
+}
+
+Elements of_doubles(std::span<const double> values) {
+  const auto bytes = std::as_bytes(values);
+  return {.type = TensorType::f64, .bytes = {bytes.begin(), bytes.end()}};
+}
+
+/// In f64.
+Elements mapped(Elements elements, double (*function)(double)) {
+  std::vector<double> values = doubles_of(std::move(elements));
+  std::ranges::transform(values, values.begin(), function);
+  return of_doubles(values);
 }
 
 Elements with_reversed_rows(Elements elements, std::int64_t taps) {
@@ -69,19 +75,23 @@ Elements to_stored(Elements parameter, const StoredFilter& filter) {
   return filter.reversed ? with_reversed_rows(std::move(out), filter.taps) : out;
 }
 
-/// The first `taps` elements of each of `rows` rows, as doubles.
+/// The first `taps` elements of each of `rows` rows.
 std::vector<double> leading(Elements elements, std::int64_t rows, std::int64_t taps) {
-  const Elements wide = converted(std::move(elements), TensorType::f64);
-  const std::int64_t columns = wide.count() / rows;
-  std::vector<double> values(static_cast<std::size_t>(rows * taps));
+  const std::vector<double> all = doubles_of(std::move(elements));
+  const std::int64_t columns = std::ssize(all) / rows;
+  std::vector<double> values;
   for (std::int64_t row = 0; row < rows; ++row)
-    std::memcpy(values.data() + row * taps, wide.bytes.data() + row * columns * 8, static_cast<std::size_t>(taps) * 8);
+    values.insert(values.end(), all.begin() + row * columns, all.begin() + row * columns + taps);
   return values;
 }
 
-Elements of_doubles(std::span<const double> values) {
-  const auto bytes = std::as_bytes(values);
-  return {.type = TensorType::f64, .bytes = {bytes.begin(), bytes.end()}};
+template <class Function>
+Elements combined(Elements values, Elements others, double neutral, Function function) {
+  const std::vector<double> second = doubles_of(std::move(others));
+  if (std::ranges::all_of(second, [=](double each) { return each == neutral; })) return values;
+  std::vector<double> first = doubles_of(std::move(values));
+  std::ranges::transform(first, second, first.begin(), function);
+  return of_doubles(first);
 }
 
 }  // namespace
@@ -106,24 +116,34 @@ Transform product_of_leading_taps(const StoredFilter& filter) {
 }
 
 Transform log_of_rate() {
-  return {.to_parameter = [](std::vector<Elements> tensors) { return mapped(std::move(tensors.at(0)), log_rate); },
+  return {.result_type = TensorType::f64,
+          .to_parameter = [](std::vector<Elements> tensors) { return mapped(std::move(tensors.at(0)), log_rate); },
           .to_tensors =
               [](Elements parameter, const std::vector<std::int64_t>&) {
                 return std::vector{mapped(std::move(parameter), pole_of)};
               }};
 }
 
-Transform computed_frequencies(double base, std::int64_t channels) {
-  const auto frequencies = [=](std::vector<Elements>) {
-    std::vector<double> values;
-    for (std::int64_t i = 0; i < channels; i += 2) {
-      const float exponent = static_cast<float>(i) / static_cast<float>(channels);
-      values.push_back(1.0F / static_cast<float>(std::pow(base, static_cast<double>(exponent))));
-    }
-    return converted(of_doubles(values), TensorType::f32);
-  };
-  return {.to_parameter = frequencies,
-          .to_tensors = [](Elements, const std::vector<std::int64_t>&) { return std::vector<Elements>(); }};
+Transform kept_in_other(std::int64_t count, double value) {
+  Transform transform = constant(count, value);
+  transform.to_tensors = [](Elements, const std::vector<std::int64_t>&) { return std::vector<Elements>(); };
+  return transform;
+}
+
+Elements product_of(Elements values, Elements factors) {
+  return combined(std::move(values), std::move(factors), 1, std::multiplies());
+}
+Elements sum_of(Elements values, Elements summands) {
+  return combined(std::move(values), std::move(summands), 0, std::plus());
+}
+
+Elements computed_frequencies(double base, std::int64_t channels) {
+  std::vector<double> values;
+  for (std::int64_t i = 0; i < channels; i += 2) {
+    const float exponent = static_cast<float>(i) / static_cast<float>(channels);
+    values.push_back(1.0F / static_cast<float>(std::pow(base, static_cast<double>(exponent))));
+  }
+  return converted(of_doubles(values), TensorType::f32);
 }
 
 }  // namespace causeway

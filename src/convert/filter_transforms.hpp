@@ -21,8 +21,15 @@ Transform product_of_leading_taps(const StoredFilter& filter);
 /// x > 0: such a filter grows without bound.
 Transform log_of_rate();
 
-/// A parameter of rotary frequencies base^(-2i/channels), computed in f32 as the published programs do, for files that
-/// do not have them; to files nothing is written.
-Transform computed_frequencies(double base, std::int64_t channels);
+/// A parameter of `count` elements that the format keeps in another one's tensor (MappingRow::other): every element is
+/// `value`, with which the other stays as it is; nothing is written.
+Transform kept_in_other(std::int64_t count, double value);
+/// For MappingRow::combine: the product, and the sum, in f64; the first ones unchanged if all others are 1 or 0.
+Elements product_of(Elements values, Elements factors);
+Elements sum_of(Elements values, Elements summands);
+
+/// Rotary frequencies base^(-2i/channels) [channels/2], computed in f32 as the published programs do, for files and
+/// models that do not have them.
+Elements computed_frequencies(double base, std::int64_t channels);
 
 }  // namespace causeway

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,10 @@ struct MappingRow {
   std::string parameter;            ///< "backbone.norm_f.weight"
   std::vector<NamedShape> tensors;  ///< none for a parameter that is constant in the format
   Transform transform = stacked();
+  /// For a format that keeps two parameters in one tensor: puts the values of `other`, whose row has no tensors, into
+  /// those of this parameter before they are written.
+  std::string other = {};
+  std::function<Elements(Elements parameter, Elements other)> combine = {};
 };
 
 /// A tensor without a parameter of its own, which a file may have or not.
@@ -29,12 +34,14 @@ struct ExtraTensor {
     copy,    ///< must equal tensor `copy_of`, as a tied head equals the embedding
     zero,    ///< must be zero: a bias for which the model has no place
     unused,  ///< does not matter; is not written
+    made,    ///< is only written, with the values of `make`
   };
   NamedShape tensor;
   Kind kind = Kind::unused;
   std::string copy_of = {};
   /// Of `copy`: written to models that did not come from a file which had it or not.
   bool written_by_default = false;
+  std::function<Elements()> make = {};
 };
 
 /// Every parameter of a model has one row. A tensor of a file that is in no row and no extra is refused.

@@ -1,6 +1,7 @@
 #include "src/convert/parameter_source.hpp"
 
 #include "io/file/look_up.hpp"
+#include "io/tensors/file_parts.hpp"
 #include "kernels/core/error.hpp"
 
 namespace causeway {
@@ -26,7 +27,8 @@ std::int64_t NamedShape::elements() const {
 }
 
 ParameterSource open_parameter_source(const ConvertSource& source, const std::string& from) {
-  require(is_there(source.path), "{}: {}", source.path, why_missing(source.path, "file or folder"));
+  require(is_there(parts_of_file(source.path).front()), "{}: {}", source.path,
+          why_missing(source.path, "file or folder"));
   const Format& format = format_of(source, from);
   if (format.open == nullptr) return checkpoint_parameters(source.path);
   return foreign_parameters(std::make_shared<const ForeignModel>(format.open(source)), source, format.name);

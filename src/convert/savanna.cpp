@@ -41,7 +41,7 @@ void add_short_filter(StripedHyenaRows& rows, const VortexShape& shape, const Te
   rows.row(parameter + "h", name, flat ? std::vector{groups, taps} : std::vector{groups, std::int64_t{1}, taps},
            stored_filter(
                {.groups = groups, .taps = taps, .repeated = options.groups_of_filters() / groups, .reversed = true}));
-  rows.constant_row(parameter + "skip", options.width, 0);
+  rows.add(parameter + "skip", constant(options.width, 0));
   rows.zero(mixer + "conv_bias", options.width);
 }
 
@@ -58,7 +58,7 @@ void add_medium_filter(StripedHyenaRows& rows, const VortexShape& shape, const T
       {.parameter = parameter + "h",
        .tensors = {stored(mixer + "filter.h"), stored(mixer + "filter.decay")},
        .transform = product_of_leading_taps({.groups = groups, .taps = taps, .repeated = all_groups / groups})});
-  rows.constant_row(parameter + "decay", all_groups * taps, 1);
+  rows.add(parameter + "decay", constant(all_groups * taps, 1));
   rows.row(parameter + "skip", mixer + "conv_bias", {options.width});
 }
 

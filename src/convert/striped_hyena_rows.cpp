@@ -13,8 +13,13 @@ void StripedHyenaRows::row(std::string parameter, std::string tensor, std::vecto
                           .transform = std::move(transform)});
 }
 
-void StripedHyenaRows::constant_row(std::string parameter, std::int64_t count, double value) {
-  mapping.rows.push_back({.parameter = std::move(parameter), .tensors = {}, .transform = constant(count, value)});
+void StripedHyenaRows::add(std::string parameter, Transform transform) {
+  mapping.rows.push_back({.parameter = std::move(parameter), .tensors = {}, .transform = std::move(transform)});
+}
+
+void StripedHyenaRows::combine_last(std::string other, Elements (*combine)(Elements, Elements)) {
+  mapping.rows.back().other = std::move(other);
+  mapping.rows.back().combine = combine;
 }
 
 void StripedHyenaRows::zero(std::string tensor, std::int64_t extent) {
@@ -27,7 +32,7 @@ void StripedHyenaRows::out_projection(const std::string& mixer, const std::strin
   if (bias)
     row(mixer + "out_proj.bias", tensor + ".bias", {width});
   else if (shape_.options.out_bias)
-    constant_row(mixer + "out_proj.bias", width, 0);
+    add(mixer + "out_proj.bias", constant(width, 0));
   if (!bias) zero(tensor + ".bias", width);
 }
 
@@ -39,12 +44,19 @@ void StripedHyenaRows::attention(const std::string& mixer, const std::string& pr
   row(mixer + "projections.weight", projections + ".weight", {3 * width, width}, outer_axes_swapped(options.heads, 3));
   zero(projections + ".bias", 3 * width);
   out_projection(mixer, prefix + names_.attention_out, shape_.attention_bias);
-  if (files_ == nullptr || files_->find(inv_freq) != nullptr)
+  const auto frequencies = [base = options.rope_base, channels] { return computed_frequencies(base, channels); };
+  if (!options.rope_stored) {
+    mapping.extras.push_back(
+        {.tensor = {inv_freq, {channels / 2}}, .kind = ExtraTensor::Kind::made, .make = frequencies});
+  } else if (files_ == nullptr || files_->find(inv_freq) != nullptr) {
     row(mixer + "inv_freq", inv_freq, {channels / 2});
-  else
-    mapping.rows.push_back({.parameter = mixer + "inv_freq",
-                            .tensors = {},
-                            .transform = computed_frequencies(options.rope_base, channels)});
+  } else {
+    mapping.rows.push_back(
+        {.parameter = mixer + "inv_freq",
+         .tensors = {},
+         .transform = {.result_type = TensorType::f32,
+                       .to_parameter = [frequencies](const std::vector<Elements>&) { return frequencies(); }}});
+  }
 }
 
 void StripedHyenaRows::layer(std::size_t number, const std::string& prefix,

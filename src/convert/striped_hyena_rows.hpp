@@ -25,8 +25,10 @@ class StripedHyenaRows {
 
   void row(std::string parameter, std::string tensor, std::vector<std::int64_t> extents,
            Transform transform = stacked());
-  /// A parameter that the form does not have.
-  void constant_row(std::string parameter, std::int64_t count, double value);
+  /// A parameter that has no tensor of its own.
+  void add(std::string parameter, Transform transform);
+  /// The last row's tensor keeps the parameter `other`, too.
+  void combine_last(std::string other, Elements (*combine)(Elements, Elements));
   /// A tensor for which the model has no place: it must be zero, if it is there.
   void zero(std::string tensor, std::int64_t extent);
 

@@ -1,7 +1,5 @@
 #include "src/convert/transform.hpp"
 
-#include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <span>
 
@@ -19,28 +17,6 @@ Elements swapped(const Elements& in, std::int64_t outer, std::int64_t inner) {
     for (std::int64_t i = 0; i < inner; ++i)
       std::memcpy(out.bytes.data() + (i * outer + o) * row, in.bytes.data() + (o * inner + i) * row,
                   static_cast<std::size_t>(row));
-  return out;
-}
-
-Elements reversed(Elements elements, std::int64_t length) {
-  const std::int64_t each = size_of(elements.type);
-  ensure(elements.count() % length == 0, "{} elements are not rows of {}", elements.count(), length);
-  Elements out{.type = elements.type, .bytes = std::vector<std::byte>(elements.bytes.size())};
-  for (std::int64_t i = 0; i < elements.count(); ++i) {
-    const std::int64_t row = i / length * length, to = row + (length - 1 - (i - row));
-    std::memcpy(out.bytes.data() + to * each, elements.bytes.data() + i * each, static_cast<std::size_t>(each));
-  }
-  return out;
-}
-
-Elements mapped(Elements elements, double (*function)(double)) {
-  Elements out = converted(std::move(elements), TensorType::f64);
-  for (std::size_t at = 0; at < out.bytes.size(); at += sizeof(double)) {
-    double value = 0;
-    std::memcpy(&value, out.bytes.data() + at, sizeof(value));
-    value = function(value);
-    std::memcpy(out.bytes.data() + at, &value, sizeof(value));
-  }
   return out;
 }
 
@@ -66,19 +42,6 @@ Transform stacked() {
 Transform outer_axes_swapped(std::int64_t outer, std::int64_t inner) {
   return of_whole([=](Elements elements) { return swapped(elements, outer, inner); },
                   [=](Elements elements) { return swapped(elements, inner, outer); });
-}
-
-Transform last_axis_reversed(std::int64_t length) {
-  const auto reverse = [=](Elements elements) { return reversed(std::move(elements), length); };
-  return of_whole(reverse, reverse);
-}
-
-Transform log_of_negative() {
-  Transform transform =
-      of_whole([](Elements elements) { return mapped(std::move(elements), [](double x) { return std::log(-x); }); },
-               [](Elements elements) { return mapped(std::move(elements), [](double y) { return -std::exp(y); }); });
-  transform.result_type = TensorType::f64;
-  return transform;
 }
 
 Transform constant(std::int64_t count, double value) {

@@ -25,10 +25,6 @@ Transform stacked();
 /// Of rows in a tensor (outer, inner, rest), all with the same `rest`, to (inner, outer, rest). With inner = 3 and
 /// outer = D it takes rows q, k, v, q, k, v … to all q, all k, all v; with `rest` of a head's rows it does so by head.
 Transform outer_axes_swapped(std::int64_t outer, std::int64_t inner);
-/// The last axis, of `length` elements, in reverse.
-Transform last_axis_reversed(std::int64_t length);
-/// log(-x), computed and stored in f64, so that -exp of it rounds to the same x in f32 or a narrower type.
-Transform log_of_negative();
 /// A parameter of `count` elements that the format does not have: every element is `value`.
 Transform constant(std::int64_t count, double value);
 

@@ -34,18 +34,22 @@ void add_explicit_filter(StripedHyenaRows& rows, const VortexShape& shape, bool 
   const bool is_long = taps >= vortex_long_filter;
   rows.row(parameter + "h", tensor + "h", {groups, 1, taps},
            stored_filter({.groups = groups, .taps = taps, .repeated = all_groups / groups, .reversed = !is_long}));
+  if (is_mr) {
+    rows.combine_last(parameter + "decay", product_of);
+    rows.add(parameter + "decay", kept_in_other(all_groups * taps, 1));
+  }
   if (is_long)
     rows.row(parameter + "skip", tensor + "D", {options.width});
   else
-    rows.constant_row(parameter + "skip", options.width, 0);
-  if (is_mr) rows.constant_row(parameter + "decay", all_groups * taps, 1);
+    rows.add(parameter + "skip", constant(options.width, 0));
 }
 
 void add_modal_filter(StripedHyenaRows& rows, const ModelOptions& options, const std::string& parameter,
                       const std::string& tensor) {
   const std::int64_t width = options.width, modes = options.modes;
-  rows.constant_row(parameter + "p", width * modes, 0);
   rows.row(parameter + "gamma", tensor + "log_poles", {width, modes, 1}, log_of_rate());
+  rows.combine_last(parameter + "p", sum_of);
+  rows.add(parameter + "p", kept_in_other(width * modes, 0));
   rows.row(parameter + "residues", tensor + "residues", {width, modes});
   rows.row(parameter + "skip", tensor + "D", {width});
 }

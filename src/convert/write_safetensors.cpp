@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <map>
 
 #include "io/file/atomic_file.hpp"
@@ -12,8 +13,8 @@ namespace {
 struct Origin {
   const MappingRow* row = nullptr;
   const ConvertedParameter* parameter = nullptr;
-  std::size_t part = 0;  ///< which of the row's tensors
-  bool zero = false;     ///< an extra of zeros
+  std::size_t part = 0;                ///< which of the row's tensors
+  const ExtraTensor* extra = nullptr;  ///< instead of a row
 };
 
 struct Plan {
@@ -46,7 +47,9 @@ void add_extras(Plan& plan, const ParameterSource& source, const Mapping& mappin
   for (const ExtraTensor& extra : mapping.extras) {
     const auto had = source.remembered.extras.find(extra.tensor.name);
     const bool by_default = extra.written_by_default && source.remembered.format.empty();
-    if (extra.kind == ExtraTensor::Kind::unused || (had == source.remembered.extras.end() && !by_default)) continue;
+    const bool made = extra.kind == ExtraTensor::Kind::made;
+    if (extra.kind == ExtraTensor::Kind::unused) continue;
+    if (had == source.remembered.extras.end() && !by_default && !made) continue;
     const bool copy = extra.kind == ExtraTensor::Kind::copy;
     TensorType type = TensorType::f32;
     if (had != source.remembered.extras.end())
@@ -54,7 +57,7 @@ void add_extras(Plan& plan, const ParameterSource& source, const Mapping& mappin
     else if (copy)
       type = plan.origins.at(extra.copy_of).parameter->type;
     plan.tensors.push_back({extra.tensor.name, target.type.value_or(type), extra.tensor.shape});
-    plan.origins[extra.tensor.name] = copy ? plan.origins.at(extra.copy_of) : Origin{.zero = true};
+    plan.origins[extra.tensor.name] = copy ? plan.origins.at(extra.copy_of) : Origin{.extra = &extra};
   }
 }
 
@@ -64,12 +67,25 @@ std::vector<Elements> tensors_of(const ParameterSource& source, const MappingRow
   require(row.transform.to_tensors != nullptr, "{} cannot be written in this format", parameter.name);
   std::vector<std::int64_t> counts;
   for (const NamedShape& tensor : row.tensors) counts.push_back(tensor.elements());
+  Elements values = source.read(parameter);
+  if (row.combine) {
+    const auto other = std::ranges::find(source.parameters, row.other, &ConvertedParameter::name);
+    ensure(other != source.parameters.end(), "the mapping combines {} with {}, which the model has not", row.parameter,
+           row.other);
+    values = row.combine(std::move(values), source.read(*other));
+  }
   try {
-    return row.transform.to_tensors(source.read(parameter), counts);
+    return row.transform.to_tensors(std::move(values), counts);
   } catch (const Error& error) {
     if (error.code() != ExitCode::usage) throw;
     fail(ExitCode::usage, "{}: {} {}", source.path, parameter.name, error.what());
   }
+}
+
+Elements values_of(const ExtraTensor& extra, TensorType type) {
+  if (extra.kind == ExtraTensor::Kind::made) return converted(extra.make(), type);
+  return {.type = type,
+          .bytes = std::vector<std::byte>(static_cast<std::size_t>(extra.tensor.elements() * size_of(type)))};
 }
 
 }  // namespace
@@ -93,8 +109,8 @@ std::int64_t write_model_as_safetensors(const ParameterSource& source, const For
   std::vector<Elements> parts;
   for (const TensorPlan& tensor : writer.order()) {
     const Origin& origin = plan.origins.at(tensor.name);
-    if (origin.zero) {
-      writer.write(std::vector<std::byte>(static_cast<std::size_t>(tensor.bytes())));
+    if (origin.extra != nullptr) {
+      writer.write(values_of(*origin.extra, tensor.type).bytes);
       continue;
     }
     if (current != origin.row) {

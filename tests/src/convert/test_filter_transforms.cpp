@@ -44,8 +44,7 @@ TEST(FilterTransforms, AFilterAndItsDecayAreMultipliedInTheirOwnType) {
   const Transform transform = product_of_leading_taps({.groups = 2, .taps = 2});
   const Elements product = transform.to_parameter({floats({0.1F, 0.2F, 9, 0.3F, 0.4F, 9}), floats({3, 5, 7, 11})});
   EXPECT_EQ(product.type, TensorType::f32);
-  EXPECT_EQ(doubles_of(product),
-            (std::vector<double>{0.1F * 3.0F, 0.2F * 5.0F, 0.3F * 7.0F, 0.4F * 11.0F}));
+  EXPECT_EQ(doubles_of(product), (std::vector<double>{0.1F * 3.0F, 0.2F * 5.0F, 0.3F * 7.0F, 0.4F * 11.0F}));
 }
 
 TEST(FilterTransforms, PolesComeBackBitForBit) {
@@ -63,9 +62,8 @@ TEST(FilterTransforms, PolesComeBackBitForBit) {
   const Elements gamma = transform.to_parameter({floats(poles)});
   EXPECT_EQ(gamma.type, TensorType::f64);
   for (const double value : doubles_of(gamma)) ASSERT_TRUE(std::isfinite(value));
-  const Elements back =
-      converted(std::move(transform.to_tensors(gamma, {static_cast<std::int64_t>(poles.size())}).at(0)),
-                TensorType::f32);
+  const Elements back = converted(
+      std::move(transform.to_tensors(gamma, {static_cast<std::int64_t>(poles.size())}).at(0)), TensorType::f32);
   EXPECT_EQ(std::memcmp(back.bytes.data(), poles.data(), back.bytes.size()), 0);
 }
 
@@ -73,8 +71,16 @@ TEST(FilterTransforms, APoleThatGrowsIsRefused) {
   EXPECT_THROW(log_of_rate().to_parameter({floats({-1, 0.5F})}), Error);
 }
 
+TEST(FilterTransforms, AFactorThatIsOneChangesNoByte) {
+  const Elements filter = floats({1, 2, 3});
+  EXPECT_EQ(product_of(filter, floats({1, 1, 1})).type, TensorType::f32);
+  EXPECT_EQ(doubles_of(product_of(filter, floats({1, 0.5F, 2}))), (std::vector<double>{1, 1, 6}));
+  EXPECT_EQ(sum_of(filter, floats({0, 0, 0})).type, TensorType::f32);
+  EXPECT_EQ(doubles_of(sum_of(filter, floats({-1, 0, 1}))), (std::vector<double>{0, 2, 4}));
+}
+
 TEST(FilterTransforms, FrequenciesAreThoseThatFloat32Gives) {
-  const Elements frequencies = computed_frequencies(10000, 8).to_parameter({});
+  const Elements frequencies = computed_frequencies(10000, 8);
   EXPECT_EQ(frequencies.type, TensorType::f32);
   EXPECT_EQ(doubles_of(frequencies), (std::vector<double>{1, 0.1F, 0.01F, 1.0F / static_cast<float>(1000)}));
 }

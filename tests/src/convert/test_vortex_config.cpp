@@ -10,36 +10,22 @@ namespace {
 
 /// The configuration of a small model, with one line changed, added (key not there yet) or removed (value "-").
 std::string yaml_with(const std::string& key = "", const std::string& value = "") {
-  const std::vector<std::pair<std::string, std::string>> lines = {{"vocab_size", "512"},
-                                                                  {"hidden_size", "32"},
-                                                                  {"num_filters", "32"},
-                                                                  {"num_layers", "4"},
-                                                                  {"hcs_layer_idxs", "[0]"},
-                                                                  {"hcm_layer_idxs", "[1]"},
-                                                                  {"hcl_layer_idxs", "[2]"},
-                                                                  {"attn_layer_idxs", "[3]"},
-                                                                  {"hcs_filter_length", "7"},
-                                                                  {"hcm_filter_length", "128"},
-                                                                  {"hcs_filter_groups", "4"},
-                                                                  {"hcm_filter_groups", "8"},
-                                                                  {"hcl_filter_groups", "32"},
-                                                                  {"state_size", "16"},
-                                                                  {"short_filter_length", "3"},
-                                                                  {"num_attention_heads", "4"},
-                                                                  {"inner_mlp_size", "48"},
-                                                                  {"eps", "1.0e-06"},
-                                                                  {"rotary_emb_base", "10000.0"},
-                                                                  {"tie_embeddings", "True"},
-                                                                  {"mha_out_proj_bias", "True"},
-                                                                  {"hyena_out_proj_bias", "True"},
-                                                                  {"qkv_proj_bias", "False"},
-                                                                  {"evo2_style_activations", "True"},
-                                                                  {"mlp_activation", "gelu"},
-                                                                  {"column_split_hyena", "False"},
-                                                                  {"interleave", "True"},
-                                                                  {"use_fp8_input_projections", "False"},
-                                                                  {"max_seqlen", "8192"},
-                                                                  {"model_name", "small"}};
+  const std::vector<std::pair<std::string, std::string>> lines = {
+      {"vocab_size", "512"},          {"hidden_size", "32"},
+      {"num_filters", "32"},          {"num_layers", "4"},
+      {"hcs_layer_idxs", "[0]"},      {"hcm_layer_idxs", "[1]"},
+      {"hcl_layer_idxs", "[2]"},      {"attn_layer_idxs", "[3]"},
+      {"hcs_filter_length", "7"},     {"hcm_filter_length", "128"},
+      {"hcs_filter_groups", "4"},     {"hcm_filter_groups", "8"},
+      {"hcl_filter_groups", "32"},    {"state_size", "16"},
+      {"short_filter_length", "3"},   {"num_attention_heads", "4"},
+      {"inner_mlp_size", "48"},       {"eps", "1.0e-06"},
+      {"rotary_emb_base", "10000.0"}, {"tie_embeddings", "True"},
+      {"mha_out_proj_bias", "True"},  {"hyena_out_proj_bias", "True"},
+      {"qkv_proj_bias", "False"},     {"evo2_style_activations", "True"},
+      {"mlp_activation", "gelu"},     {"column_split_hyena", "False"},
+      {"interleave", "True"},         {"use_fp8_input_projections", "False"},
+      {"max_seqlen", "8192"},         {"model_name", "small"}};
   std::string text;
   bool found = key.empty();
   for (const auto& [name, known] : lines) {
@@ -79,7 +65,7 @@ TEST_F(VortexConfig, GivesTheModelsOptions) {
 TEST_F(VortexConfig, HonoursTheValuesThatModelsDifferIn) {
   EXPECT_FALSE(shape_with("tie_embeddings", "False").options.tied_head);
   EXPECT_EQ(shape_with("rotary_emb_base", "1000000").options.rope_base, 1e6);
-  EXPECT_EQ(shape_with("rotary_emb_base", "-").options.rope_base, 1e6);  // vortex's default
+  EXPECT_EQ(shape_with("rotary_emb_base", "-").options.rope_base, 1e6);               // vortex's default
   EXPECT_EQ(shape_with("rotary_emb_scaling_factor", "128").options.rope_scaling, 1);  // not without interpolation
   EXPECT_EQ(shape_with("use_interpolated_rotary_pos_emb", "True\nrotary_emb_scaling_factor: 128").options.rope_scaling,
             128);
@@ -91,19 +77,41 @@ TEST_F(VortexConfig, HonoursTheValuesThatModelsDifferIn) {
 }
 
 TEST_F(VortexConfig, RefusesByNameWhatItCannotHonour) {
-  const std::pair<const char*, const char*> values[] = {
-      {"hyena_flip_x1x2", "True"},    {"short_filter_bias", "True"},   {"final_norm", "False"},
-      {"proj_groups", "4"},           {"hyena_filter_groups", "2"},    {"num_filters", "16"},
-      {"column_split_hyena", "True"}, {"column_split_hyena", "-"},     {"column_split", "False"},
-      {"interleave", "False"},        {"interleave", "-"},             {"qkv_proj_bias", "True"},
-      {"hcl_filter_groups", "16"},    {"short_filter_length", "4"},    {"mlp_activation", "relu"},
-      {"mlp_activation", "silu"},     {"hcs_filter_groups", "5"},      {"hcm_filter_groups", "0"},
-      {"hcm_layer_idxs", "[0]"},      {"hcm_layer_idxs", "[4]"},       {"hcm_layer_idxs", "[]"},
-      {"hcm_layer_idxs", "1"},        {"num_layers", "0"},             {"num_layers", "99999999"},
-      {"hidden_size", "0"},           {"hidden_size", "-"},            {"eps", "0"},
-      {"eps", "-"},                   {"inner_mlp_size", "0"},         {"rotary_emb_base", "0"},
-      {"long_fir_threshold", "4096"}, {"use_laughing_hyena", "True"},  {"sliding_window", "128"},
-      {"smeared_gqa", "True"},        {"use_fp8_input_projections", "maybe"}};
+  const std::pair<const char*, const char*> values[] = {{"hyena_flip_x1x2", "True"},
+                                                        {"short_filter_bias", "True"},
+                                                        {"final_norm", "False"},
+                                                        {"proj_groups", "4"},
+                                                        {"hyena_filter_groups", "2"},
+                                                        {"num_filters", "16"},
+                                                        {"column_split_hyena", "True"},
+                                                        {"column_split_hyena", "-"},
+                                                        {"column_split", "False"},
+                                                        {"interleave", "False"},
+                                                        {"interleave", "-"},
+                                                        {"qkv_proj_bias", "True"},
+                                                        {"hcl_filter_groups", "16"},
+                                                        {"short_filter_length", "4"},
+                                                        {"mlp_activation", "relu"},
+                                                        {"mlp_activation", "silu"},
+                                                        {"hcs_filter_groups", "5"},
+                                                        {"hcm_filter_groups", "0"},
+                                                        {"hcm_layer_idxs", "[0]"},
+                                                        {"hcm_layer_idxs", "[4]"},
+                                                        {"hcm_layer_idxs", "[]"},
+                                                        {"hcm_layer_idxs", "1"},
+                                                        {"num_layers", "0"},
+                                                        {"num_layers", "99999999"},
+                                                        {"hidden_size", "0"},
+                                                        {"hidden_size", "-"},
+                                                        {"eps", "0"},
+                                                        {"eps", "-"},
+                                                        {"inner_mlp_size", "0"},
+                                                        {"rotary_emb_base", "0"},
+                                                        {"long_fir_threshold", "4096"},
+                                                        {"use_laughing_hyena", "True"},
+                                                        {"sliding_window", "128"},
+                                                        {"smeared_gqa", "True"},
+                                                        {"use_fp8_input_projections", "maybe"}};
   for (const auto& [key, value] : values) {
     try {
       shape_with(key, value);
@@ -116,8 +124,11 @@ TEST_F(VortexConfig, RefusesByNameWhatItCannotHonour) {
 }
 
 TEST_F(VortexConfig, TheYamlThatIsWrittenGivesTheSameOptions) {
-  for (const auto& [key, value] : {std::pair{"", ""}, {"tie_embeddings", "False"}, {"eps", "0.00001"},
-                                   {"rotary_emb_base", "100000000000"}, {"hcs_filter_groups", "8"},
+  for (const auto& [key, value] : {std::pair{"", ""},
+                                   {"tie_embeddings", "False"},
+                                   {"eps", "0.00001"},
+                                   {"rotary_emb_base", "100000000000"},
+                                   {"hcs_filter_groups", "8"},
                                    {"use_interpolated_rotary_pos_emb", "True\nrotary_emb_scaling_factor: 32"}}) {
     const VortexShape shape = shape_with(key, value);
     const VortexShape again = vortex_shape(YamlKeys(vortex_yaml(shape), "written"));
