@@ -1,8 +1,8 @@
-#include "src/convert/striped_hyena_rows.hpp"
+#include "src/convert/striped_hyena/rows.hpp"
 
 #include <fmt/format.h>
 
-#include "src/convert/filter_transforms.hpp"
+#include "src/convert/striped_hyena/filter_transforms.hpp"
 
 namespace causeway {
 

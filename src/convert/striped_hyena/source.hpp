@@ -6,7 +6,7 @@
 
 #include "io/tensors/tensor_files.hpp"
 #include "src/convert/format.hpp"
-#include "src/convert/vortex_config.hpp"
+#include "src/convert/striped_hyena/vortex_config.hpp"
 
 /// The files of StripedHyena 2 models, in vortex's and in savanna's form.
 namespace causeway {

@@ -1,4 +1,4 @@
-#include "src/convert/filter_transforms.hpp"
+#include "src/convert/striped_hyena/filter_transforms.hpp"
 
 #include <gtest/gtest.h>
 

@@ -4,7 +4,7 @@
 
 #include "io/tensors/tensor_files.hpp"
 #include "src/convert/mapping.hpp"
-#include "src/convert/vortex_config.hpp"
+#include "src/convert/striped_hyena/vortex_config.hpp"
 
 namespace causeway {
 

@@ -1,4 +1,4 @@
-#include "src/convert/striped_hyena_source.hpp"
+#include "src/convert/striped_hyena/source.hpp"
 
 #include <filesystem>
 

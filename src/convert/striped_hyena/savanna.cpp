@@ -1,10 +1,10 @@
 #include <algorithm>
 
 #include "kernels/core/error.hpp"
-#include "src/convert/filter_transforms.hpp"
 #include "src/convert/format.hpp"
-#include "src/convert/striped_hyena_rows.hpp"
-#include "src/convert/striped_hyena_source.hpp"
+#include "src/convert/striped_hyena/filter_transforms.hpp"
+#include "src/convert/striped_hyena/rows.hpp"
+#include "src/convert/striped_hyena/source.hpp"
 
 /// Evo 2 as savanna, its training program, stores it (https://github.com/Zymrael/savanna): a file of torch.save with
 /// the model under "module", and vortex's YAML file of the shape.

@@ -1,4 +1,4 @@
-#include "src/convert/vortex_config.hpp"
+#include "src/convert/striped_hyena/vortex_config.hpp"
 
 #include <fmt/ranges.h>
 

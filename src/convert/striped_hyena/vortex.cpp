@@ -2,10 +2,10 @@
 #include <filesystem>
 
 #include "io/file/look_up.hpp"
-#include "src/convert/filter_transforms.hpp"
 #include "src/convert/format.hpp"
-#include "src/convert/striped_hyena_rows.hpp"
-#include "src/convert/striped_hyena_source.hpp"
+#include "src/convert/striped_hyena/filter_transforms.hpp"
+#include "src/convert/striped_hyena/rows.hpp"
+#include "src/convert/striped_hyena/source.hpp"
 #include "src/model/model_checkpoint.hpp"
 
 /// Evo 2 as published: vortex's names (https://github.com/Zymrael/vortex), in a file of torch.save or in safetensors,
