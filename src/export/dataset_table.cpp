@@ -37,8 +37,9 @@ void export_dataset(const ExportRequest& request, TableFile& table) {
                        end = data.cu_seqlens()[static_cast<std::size_t>(d) + 1];
     const std::string name = names.next();
     table.row({d, name, end - begin, weight_of(data, begin, end)});
-    if (request.progress && d % between_reports == 0) request.progress(d, data.documents());
+    if (request.progress && (d + 1) % between_reports == 0) request.progress(d + 1, data.documents());
   }
+  if (request.progress) request.progress(data.documents(), data.documents());
 }
 
 }  // namespace causeway

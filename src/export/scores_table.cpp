@@ -84,7 +84,7 @@ void export_documents(ScoreSource& source, const ExportRequest& request, TableFi
     const std::int64_t row = d % rows_at_once;
     if (row == 0) {
       for (NumberColumns& column : columns) column.load(d, std::min(rows_at_once, source.documents() - d));
-      if (request.progress) request.progress(d, source.documents());
+      if (request.progress && d > 0) request.progress(d, source.documents());
     }
     const std::int64_t tokens = source.begin(d + 1) - source.begin(d);
     const std::string& name = source.name(d);
@@ -97,6 +97,7 @@ void export_documents(ScoreSource& source, const ExportRequest& request, TableFi
     for (std::size_t c = 1; c < columns.size(); ++c) columns[c].add_cells(row, cells);
     table.row(cells);
   }
+  if (request.progress) request.progress(source.documents(), source.documents());
 }
 
 void export_tokens(ScoreSource& source, const ExportRequest& request, TableFile& table) {
@@ -110,7 +111,7 @@ void export_tokens(ScoreSource& source, const ExportRequest& request, TableFile&
     const std::int64_t row = token % rows_at_once;
     if (row == 0) {
       for (NumberColumns& column : columns) column.load(token, std::min(rows_at_once, source.tokens() - token));
-      if (request.progress) request.progress(token, source.tokens());
+      if (request.progress && token > 0) request.progress(token, source.tokens());
     }
     if (document < 0 || source.begin(document + 1) <= token) {
       while (source.begin(document + 1) <= token) ++document;
@@ -123,6 +124,7 @@ void export_tokens(ScoreSource& source, const ExportRequest& request, TableFile&
       if (const auto* value = std::get_if<float>(&cell); value != nullptr && std::isnan(*value)) cell = {};
     table.row(cells);
   }
+  if (request.progress) request.progress(source.tokens(), source.tokens());
 }
 
 }  // namespace
