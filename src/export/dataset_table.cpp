@@ -30,13 +30,13 @@ double weight_of(const Dataset& data, std::int64_t begin, std::int64_t end) {
 void export_dataset(const ExportRequest& request, TableFile& table) {
   constexpr std::int64_t between_reports = 1 << 12;
   const Dataset data(request.source);
-  table.columns(std::array<std::string, 4>{"document", "name", "tokens", "weight"});
+  table.columns(std::array<std::string, 3>{"name", "tokens", "weight"});
   NameReader names(data);
   for (std::int64_t d = 0; d < data.documents(); ++d) {
     const std::int64_t begin = data.cu_seqlens()[static_cast<std::size_t>(d)],
                        end = data.cu_seqlens()[static_cast<std::size_t>(d) + 1];
     const std::string name = names.next();
-    table.row({d, name, end - begin, weight_of(data, begin, end)});
+    table.row({name, end - begin, weight_of(data, begin, end)});
     if (request.progress && (d + 1) % between_reports == 0) request.progress(d + 1, data.documents());
   }
   if (request.progress) request.progress(data.documents(), data.documents());

@@ -18,11 +18,12 @@ bool NumberColumns::fits(const hdf5::Dataset& dataset, std::int64_t rows) {
          shape[0] == rows && (shape.size() == 1 || (shape[1] >= 1 && shape[1] <= most_columns));
 }
 
-NumberColumns::NumberColumns(hdf5::Dataset dataset, const std::string& name)
+NumberColumns::NumberColumns(hdf5::Dataset dataset, const std::string& name, const std::vector<std::string>& labels)
     : dataset_(std::move(dataset)), type_(dataset_.type()) {
   const std::vector<std::int64_t> shape = dataset_.shape();
   if (shape.size() == 1) names_ = {name};
-  for (std::int64_t c = 0; shape.size() == 2 && c < shape[1]; ++c) names_.push_back(fmt::format("{}_{}", name, c));
+  for (std::int64_t c = 0; shape.size() == 2 && c < shape[1]; ++c)
+    names_.push_back(fmt::format("{}_{}", name, std::ssize(labels) == shape[1] ? labels[c] : fmt::to_string(c)));
 }
 
 void NumberColumns::load(std::int64_t begin, std::int64_t count) {

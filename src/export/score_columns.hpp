@@ -16,8 +16,8 @@ class NumberColumns {
 
   /// Whether a dataset has this form: numbers, `rows` rows, at most most_columns columns.
   static bool fits(const hdf5::Dataset& dataset, std::int64_t rows);
-  /// The columns are called `name`, or "name_0" to "name_(k-1)".
-  NumberColumns(hdf5::Dataset dataset, const std::string& name);
+  /// The columns are called `name`, or "name_LABEL" for each of k labels; without labels "name_0" to "name_(k-1)".
+  NumberColumns(hdf5::Dataset dataset, const std::string& name, const std::vector<std::string>& labels = {});
 
   const std::vector<std::string>& names() const { return names_; }
   /// Reads rows [begin, begin + count).

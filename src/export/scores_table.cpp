@@ -4,6 +4,7 @@
 #include <cmath>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -54,14 +55,26 @@ class ScoreSource {
     columns.emplace_back(std::move(scores), "log_likelihood");
     for (const std::string& name : file_.list(group)) {
       const std::string path = group + "/" + name;
-      if (name == "log_likelihood" || name == without || !file_.is_dataset(path)) continue;
+      if (name == "log_likelihood" || name == without || name.ends_with(ids) || !file_.is_dataset(path)) continue;
       hdf5::Dataset dataset = file_.dataset(path);
-      if (NumberColumns::fits(dataset, rows)) columns.emplace_back(std::move(dataset), name);
+      if (NumberColumns::fits(dataset, rows)) columns.emplace_back(std::move(dataset), name, labels_of(path));
     }
     return columns;
   }
 
  private:
+  static constexpr std::string_view ids = "_ids";
+
+  /// What the columns of a dataset are called: by the tokens that the dataset NAME_ids beside it lists.
+  std::vector<std::string> labels_of(const std::string& path) const {
+    const std::string list = path + std::string(ids);
+    std::vector<std::string> labels;
+    if (!file_.exists(list) || !file_.is_dataset(list)) return labels;
+    for (const std::int64_t id : file_.dataset(list).read_all<std::int64_t>(NumberColumns::most_columns))
+      labels.push_back(id > 0x20 && id < 0x7f ? std::string(1, static_cast<char>(id)) : fmt::to_string(id));
+    return labels;
+  }
+
   hdf5::File file_;
   std::vector<std::int64_t> starts_;
   hdf5::Dataset names_;
@@ -76,8 +89,7 @@ void add_names(const std::vector<NumberColumns>& columns, std::size_t first, std
 
 void export_documents(ScoreSource& source, const ExportRequest& request, TableFile& table) {
   std::vector<NumberColumns> columns = source.columns("document", source.documents(), "tokens");
-  std::vector<std::string> names = {"document",  "name", "tokens", "log_likelihood", "log_likelihood_per_token",
-                                    "perplexity"};
+  std::vector<std::string> names = {"name", "tokens", "log_likelihood", "per_token", "perplexity"};
   add_names(columns, 1, names);
   table.columns(names);
   for (std::int64_t d = 0; d < source.documents(); ++d) {
@@ -90,7 +102,7 @@ void export_documents(ScoreSource& source, const ExportRequest& request, TableFi
     const std::string& name = source.name(d);
     std::optional<double> per_token;
     if (tokens > 1) per_token = columns.front().value(row) / static_cast<double>(tokens - 1);
-    std::vector<TableCell> cells = {d, name, tokens};
+    std::vector<TableCell> cells = {name, tokens};
     columns.front().add_cells(row, cells);
     cells.push_back(optional_cell(per_token));
     cells.push_back(per_token ? TableCell(std::exp(-*per_token)) : TableCell());

@@ -15,8 +15,8 @@ using testing::bytes_of;
 using testing::TemporaryFolder;
 
 Outcome plot(const TemporaryFolder& folder, const std::string& arguments, const std::string& environment = "") {
-  return shell(folder, fmt::format("env {} '{}' {}/scripts/plot {}", environment, python(),
-                                   CAUSEWAY_TEST_SOURCE, arguments));
+  return shell(folder,
+               fmt::format("env {} '{}' {}/scripts/plot {}", environment, python(), CAUSEWAY_TEST_SOURCE, arguments));
 }
 
 /// Draws a picture, and expects each text in its SVG.

@@ -53,7 +53,7 @@ TEST(PythonPage, ItsCodeReadsAndWritesFilesOfTheProgram) {
   const Outcome verified = shell(folder, "@causeway inspect --verify mine.h5");
   EXPECT_EQ(verified.exit, 0) << verified.err;
   EXPECT_EQ(shell(folder, "@causeway export mine.h5").out,
-            "document\tname\ttokens\tweight\n0\tfirst\t8\t6.200000002980232\n1\tsecond\t7\t4.300000004470348\n");
+            "name\ttokens\tweight\nfirst\t8\t6.200000002980232\nsecond\t7\t4.300000004470348\n");
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <limits>
@@ -51,6 +52,7 @@ void write_scores(const std::string& path) {
   file.create_group("document/group");
   file.write<float>("token/log_likelihood", {5}, std::vector<float>{nan, -1.5F, nan, -0.05F, -0.1F});
   file.write<float>("token/letters", {5, 2}, std::vector<float>{0, 1, 2, 3, 4, 5, 6, 7, 8, nan});
+  file.write<std::int32_t>("token/letters_ids", {2}, std::vector<std::int32_t>{'A', 9});
   file.write<float>("embeddings/layer_2", {3, 100}, std::vector<float>(300));
   file.close();
 }
@@ -60,12 +62,12 @@ TEST(Export, ScoresAreARowForEachDocumentOrToken) {
   const std::string path = folder / "scores.h5";
   write_scores(path);
   EXPECT_EQ(exported(path),
-            "document\tname\ttokens\tlog_likelihood\tlog_likelihood_per_token\tperplexity\treverse\n"
-            "0\ta\\tb\t2\t-1.5\t-1.5\t4.4816890703380645\t1\n"
-            "1\t\t0\t0\t\t\t2\n"
-            "2\tc\t3\t-0.1\t-0.05\t1.0512710963760241\t3\n");
+            "name\ttokens\tlog_likelihood\tper_token\tperplexity\treverse\n"
+            "a\\tb\t2\t-1.5\t-1.5\t4.4816890703380645\t1\n"
+            "\t0\t0\t\t\t2\n"
+            "c\t3\t-0.1\t-0.05\t1.0512710963760241\t3\n");
   EXPECT_EQ(exported(path, true),
-            "document\tname\tposition\tlog_likelihood\tletters_0\tletters_1\n"
+            "document\tname\tposition\tlog_likelihood\tletters_A\tletters_9\n"
             "0\ta\\tb\t0\t\t0\t1\n"
             "0\ta\\tb\t1\t-1.5\t2\t3\n"
             "2\tc\t0\t\t4\t5\n"
@@ -173,7 +175,7 @@ TEST(Export, DatasetsHaveARowForEachDocument) {
                   std::vector<float>(100'000, 0.5F));
     writer.finish();
   }
-  EXPECT_EQ(exported(path), "document\tname\ttokens\tweight\n0\tone\t3\t1.25\n1\tnone\t0\t0\n2\tlong\t100000\t50000\n");
+  EXPECT_EQ(exported(path), "name\ttokens\tweight\none\t3\t1.25\nnone\t0\t0\nlong\t100000\t50000\n");
 }
 
 TEST(Export, OtherFilesAreRefusedWithAListOfWhatCanBeExported) {
@@ -196,7 +198,7 @@ TEST(Export, TheCommandWritesATableOnceAndCompletely) {
   const TemporaryFolder folder;
   write_scores(folder / "scores.h5");
   EXPECT_EQ(shell(folder, "@causeway export scores.h5 --out x.csv").exit, 0);
-  EXPECT_EQ(bytes_of(folder / "x.csv").find("document,name,tokens,log_likelihood"), 0u);
+  EXPECT_EQ(bytes_of(folder / "x.csv").find("name,tokens,log_likelihood"), 0u);
   EXPECT_EQ(shell(folder, "@causeway export scores.h5 --out x.csv").exit, 2);
   EXPECT_EQ(shell(folder, "@causeway export scores.h5 --out x.csv --tokens --force").exit, 0);
   EXPECT_EQ(bytes_of(folder / "x.csv").find("document,name,position"), 0u);
@@ -208,6 +210,26 @@ TEST(Export, TheCommandWritesATableOnceAndCompletely) {
   EXPECT_EQ(shell(folder, "@causeway export scores.h5").out, exported(folder / "scores.h5"));
   EXPECT_EQ(shell(folder, with_calls("fsync:z.tsv:28", "@causeway export scores.h5 --out z.tsv")).exit, 74);
   EXPECT_FALSE(std::filesystem::exists(folder / "z.tsv"));
+}
+
+TEST(Export, ScoresOfTheProgramGiveTheTableThatItsOptionTsvGives) {
+  const TemporaryFolder folder;
+  folder.write("a.fa", ">one\nACGTACGT\n>two words\nA\n>three\n\n>four\nGATTACA\n");
+  for (const char* command : {"import a.fa --out data.h5",
+                              "train --data data.h5 --run run --layers attention --width 8 --heads 2 --pack-tokens 16 "
+                              "--steps 1",
+                              "score --checkpoint run --data data.h5 --out scores.h5 --tsv scores.tsv "
+                              "--reverse-complement --probabilities ACGT --embeddings 1:tokens"}) {
+    const Outcome outcome = shell(folder, std::string("@causeway ") + command);
+    ASSERT_EQ(outcome.exit, 0) << outcome.err;
+  }
+  EXPECT_EQ(exported(folder / "scores.h5"), bytes_of(folder / "scores.tsv"));
+  const std::string tokens = exported(folder / "scores.h5", true);
+  EXPECT_EQ(tokens.find("document\tname\tposition\tlog_likelihood\tlog_likelihood_reverse\tprobability_A\t"
+                        "probability_C\tprobability_G\tprobability_T\n0\tone\t0\t\t-"),
+            0u)
+      << tokens;
+  EXPECT_EQ(std::count(tokens.begin(), tokens.end(), '\n'), 1 + 8 + 1 + 7);
 }
 
 TEST(Export, PackingReportsOfTheProgramAreExported) {
