@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <map>
+#include <numeric>
 
 #include "io/file/atomic_file.hpp"
 #include "io/tensors/safetensors_writer.hpp"
@@ -33,8 +34,10 @@ void add_rows(Plan& plan, const ParameterSource& source, const Mapping& mapping,
     const auto& types = parameter.source_types;
     for (std::size_t part = 0; part < row.tensors.size(); ++part) {
       const NamedShape& tensor = row.tensors[part];
-      TensorType type = types.size() == row.tensors.size() ? types[part] : parameter.type;
-      if (types.size() == 1) type = types.front();
+      TensorType type = types.empty() ? parameter.type : types[types.size() == row.tensors.size() ? part : 0];
+      // Of a parameter that another format made of several tensors.
+      if (types.size() > row.tensors.size())
+        type = std::accumulate(types.begin(), types.end(), types.front(), common_type);
       plan.tensors.push_back({tensor.name, target.type.value_or(type), tensor.shape});
       plan.origins[tensor.name] = {&row, &parameter, part};
     }

@@ -103,7 +103,9 @@ Mapping mapping_of(const VortexShape& shape, const TensorFiles& files) {
 
 }  // namespace
 
-bool is_savanna(const ConvertSource& source) { return striped_hyena_source_has(source, embedding); }
+bool is_savanna(const ConvertSource& source) {
+  return striped_hyena_source_has(source, {embedding, "sequential.2.input_layernorm.weight"});
+}
 
 ForeignModel open_savanna(const ConvertSource& source) {
   const YamlKeys keys = striped_hyena_keys(source);

@@ -1,5 +1,6 @@
 #include "src/convert/striped_hyena/source.hpp"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "io/file/look_up.hpp"
@@ -21,11 +22,12 @@ TensorFiles striped_hyena_tensors(const ConvertSource& source) {
   return is_safetensors(source.path) ? read_safetensors(source.path) : read_torch_file(source.path);
 }
 
-bool striped_hyena_source_has(const ConvertSource& source, std::string_view tensor) {
+bool striped_hyena_source_has(const ConvertSource& source, std::initializer_list<std::string_view> tensors) {
   if (is_folder(source.path) ? !has_safetensors(source.path)
                              : !is_safetensors(source.path) && !is_torch_file(source.path))
     return false;
-  return striped_hyena_tensors(source).find(std::string(tensor)) != nullptr;
+  const TensorFiles files = striped_hyena_tensors(source);
+  return std::ranges::any_of(tensors, [&](std::string_view name) { return files.find(std::string(name)) != nullptr; });
 }
 
 YamlKeys striped_hyena_keys(const ConvertSource& source) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,8 +16,8 @@ namespace causeway {
 /// `causeway convert --to vortex`.
 TensorFiles striped_hyena_tensors(const ConvertSource& source);
 
-/// Whether the source has weights in one of these forms, with a tensor of this name.
-bool striped_hyena_source_has(const ConvertSource& source, std::string_view tensor);
+/// Whether the source has weights in one of these forms, with a tensor of one of these names.
+bool striped_hyena_source_has(const ConvertSource& source, std::initializer_list<std::string_view> tensors);
 
 /// The YAML file of --model-config, or the one that `--to vortex` writes into its folder. Throws Error(usage) if there
 /// is none.

@@ -74,7 +74,9 @@ Mapping mapping_of(const VortexShape& shape, const TensorFiles* files) {
 
 }  // namespace
 
-bool is_vortex(const ConvertSource& source) { return striped_hyena_source_has(source, "embedding_layer.weight"); }
+bool is_vortex(const ConvertSource& source) {
+  return striped_hyena_source_has(source, {"embedding_layer.weight", "blocks.0.pre_norm.scale"});
+}
 
 ForeignModel open_vortex(const ConvertSource& source) {
   const YamlKeys keys = striped_hyena_keys(source);
