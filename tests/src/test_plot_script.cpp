@@ -19,15 +19,21 @@ Outcome plot(const TemporaryFolder& folder, const std::string& arguments, const 
                fmt::format("env {} '{}' {}/scripts/plot {}", environment, python(), CAUSEWAY_TEST_SOURCE, arguments));
 }
 
-/// Draws a picture, and expects each text in its SVG.
-void expect_picture(const TemporaryFolder& folder, const std::string& name, const std::string& files,
-                    const std::vector<std::string>& texts) {
-  const Outcome outcome = plot(folder, name + " " + files);
-  EXPECT_EQ(outcome.exit, 0) << outcome.err;
-  EXPECT_EQ(bytes_of(folder / (name + ".png")).substr(1, 3), "PNG");
-  const std::string svg = bytes_of(folder / (name + ".svg"));
-  for (const std::string& text : texts) EXPECT_NE(svg.find(text), std::string::npos) << name << ": " << text;
-}
+/// Runs the script once for each line of arguments, in one process: importing matplotlib takes most of the time.
+constexpr const char* draw_all = R"(
+import runpy, sys
+for line in open("lines"):
+    sys.argv = [sys.argv[0]] + line.split()
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as end:
+        print(*sys.argv[1:], "exit", end.code)
+)";
+
+struct Picture {
+  std::string name, files;
+  std::vector<std::string> texts;  ///< of its SVG
+};
 
 TEST(PlotScript, DrawsEveryPictureFromTheProgramsFiles) {
   if (const std::string why = without_python("matplotlib numpy h5py"); !why.empty()) GTEST_SKIP() << why;
@@ -42,15 +48,33 @@ TEST(PlotScript, DrawsEveryPictureFromTheProgramsFiles) {
     const Outcome outcome = shell(folder, std::string("@causeway ") + command);
     ASSERT_EQ(outcome.exit, 0) << outcome.err;
   }
-  expect_picture(folder, "loss", "run", {"loss (nats per token)", "tokens/s", "run, training", "run, held out"});
-  expect_picture(folder, "lengths", "data.h5", {"length of a document (tokens)", "data.h5: 20 documents, 290 tokens"});
-  expect_picture(folder, "padding", "pack.json", {"padding (% of all tokens", "greedy", "first_fit_decreasing"});
-  expect_picture(folder, "scores", "scores.h5 scores.h5", {"log-likelihood (nats per token)", "20 documents, median"});
-  expect_picture(folder, "bench", "bench.json", {"share of the ceiling (%), cpu, f32", "rms_norm forward"});
-  EXPECT_EQ(plot(folder, "loss run").exit, 2) << "pictures that exist are refused";
-  const std::string before = bytes_of(folder / "loss.svg");
-  EXPECT_EQ(plot(folder, "loss run/metrics.jsonl run --out loss.svg --force --x tokens").exit, 0);
-  EXPECT_NE(bytes_of(folder / "loss.svg"), before);
+  const Picture pictures[] = {
+      {"loss", "run", {"loss (nats per token)", "tokens/s", "run, training", "run, held out"}},
+      {"lengths", "data.h5", {"length of a document (tokens)", "data.h5: 20 documents, 290 tokens"}},
+      {"padding", "pack.json", {"padding (% of all tokens", "greedy", "first_fit_decreasing"}},
+      {"scores", "scores.h5 scores.h5", {"log-likelihood (nats per token)", "20 documents, median"}},
+      {"bench", "bench.json", {"share of the ceiling (%), cpu, f32", "rms_norm forward"}},
+  };
+  std::string lines;
+  for (const Picture& picture : pictures) lines += fmt::format("{} {}\n", picture.name, picture.files);
+  lines += "loss run\nloss run/metrics.jsonl run --out other.svg --x tokens\nloss run --out other --force\n";
+  folder.write("lines", lines);
+  folder.write("draw.py", draw_all);
+  const Outcome outcome = shell(
+      folder, fmt::format("'{}' -c 'import sys; sys.argv = [\"{}/scripts/plot\"]; exec(open(\"draw.py\").read())'",
+                          python(), CAUSEWAY_TEST_SOURCE));
+  EXPECT_EQ(outcome.exit, 0) << outcome.err;
+  for (const Picture& picture : pictures) {
+    EXPECT_NE(outcome.out.find(fmt::format("{} {} exit 0", picture.name, picture.files)), std::string::npos)
+        << outcome.out << outcome.err;
+    EXPECT_EQ(bytes_of(folder / (picture.name + ".png")).substr(1, 3), "PNG");
+    const std::string svg = bytes_of(folder / (picture.name + ".svg"));
+    for (const std::string& text : picture.texts)
+      EXPECT_NE(svg.find(text), std::string::npos) << picture.name << ": " << text;
+  }
+  EXPECT_NE(outcome.out.find("loss run exit 2"), std::string::npos) << "pictures that exist are refused";
+  EXPECT_NE(outcome.out.find("--x tokens exit 0"), std::string::npos) << outcome.out;
+  EXPECT_NE(outcome.out.find("--force exit 0"), std::string::npos) << outcome.out;
 }
 
 TEST(PlotScript, RefusesFilesOfAnotherKind) {
