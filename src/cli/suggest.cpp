@@ -47,8 +47,8 @@ constexpr Elsewhere options_elsewhere[] = {
     {"output-dir out-dir outdir save-dir save-path save work-dir logdir log-dir logging-dir default-root-dir o out "
      "output run-dir",
      "run out"},
-    {"wandb wandb-project wandb-entity report-to project mlflow comet", "run",
-     "its metrics.jsonl has every figure, and causeway watch shows them"},
+    {"wandb wandb-project wandb-entity report-to project mlflow comet tensorboard-dir use-tensorboard", "tensorboard",
+     "event files in the run directory; its metrics.jsonl has every figure, and causeway watch shows them"},
     {"bf16 fp16 fp32 float32 half amp mixed-precision precision tf32 autocast param-dtype", "dtype",
      "bf16, f32 or f64; bf16 keeps float32 master weights"},
     {"grad-accum grad-accum-steps gradient-accumulation gradient-accumulation-steps accumulate-grad-batches "
@@ -102,7 +102,9 @@ constexpr Elsewhere commands_elsewhere[] = {
     {"tokenize preprocess prepare prepare-data build-dataset load ingest", "import"},
     {"info ls show stat describe list summary summarize view dump", "inspect"},
     {"verify check validate", "inspect", "--verify checks every checksum and value"},
-    {"monitor tail top tui plot tensorboard dashboard status logs", "watch"},
+    {"monitor tail top tui status logs", "watch"},
+    {"plot tensorboard dashboard", "watch", "scripts/plot draws pictures, train --tensorboard writes event files"},
+    {"table csv tsv to-csv to-tsv results dataframe", "export"},
     {"benchmark profile perf", "bench"},
     {"divide partition", "split"},
 };
