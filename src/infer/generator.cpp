@@ -1,105 +1,133 @@
 #include "src/infer/generator.hpp"
 
-#include <chrono>
+#include <algorithm>
 #include <optional>
 
 #include "src/cli/log.hpp"
-#include "src/cli/text_file.hpp"
+#include "src/cli/progress.hpp"
+#include "src/infer/batch_decoder.hpp"
+#include "src/infer/continuation.hpp"
+#include "src/infer/score_request.hpp"
 #include "src/model/model_checkpoint.hpp"
-#include "src/runtime/host_copy.hpp"
-#include "src/runtime/wall_clock.hpp"
 
 namespace causeway {
 namespace {
 
-constexpr std::int64_t byte_vocabulary = 512, bytes = 256;
-/// Tokens of the prompt that are computed at a time: enough for efficient kernels, and the memory does not depend on
-/// the prompt's length.
-constexpr std::int64_t prompt_piece = 16384;
-constexpr std::size_t longest_prompt = std::size_t{1} << 30;
+constexpr std::int64_t byte_values = 256, byte_vocabulary = 512;
 
-std::string prompt_of(const GenerateSettings& settings) {
-  const bool in_file = !settings.prompt_file.empty();
-  require(settings.prompt.empty() || !in_file, "--prompt and --prompt-file exclude each other");
-  const std::string prompt =
-      in_file ? read_bytes(settings.prompt_file, "--prompt-file", longest_prompt) : settings.prompt;
-  require(!prompt.empty(), "{} is empty, expected at least one byte",
-          in_file ? fmt::format("--prompt-file {}", settings.prompt_file) : "--prompt");
-  return prompt;
+/// What is generated, and how it is written.
+struct GenerationPlan {
+  Model::Options options;
+  std::vector<Prompt> prompts;
+  DrawOptions drawing;
+  TokenText text = TokenText::bytes;
+  ContinuationFormat format = ContinuationFormat::raw;
+  std::int64_t samples = 1;  ///< of each prompt
+
+  std::int64_t continuations() const { return std::ssize(prompts) * samples; }
+};
+
+TokenText token_text_of(const std::string& output, std::int64_t vocabulary) {
+  if (output != "auto") return output == "ids" ? TokenText::ids : TokenText::bytes;
+  return vocabulary >= byte_values && vocabulary <= byte_vocabulary ? TokenText::bytes : TokenText::ids;
 }
 
-/// A checkpoint's model, and one document with its decode state.
-class TextDecoder {
- public:
-  TextDecoder(const Checkpoint& checkpoint, const Model::Options& options, const Stream& stream)
-      : stream_(stream),
-        model_(options),
-        logits_(stream, accumulator_of(options.dtype), {1, options.shape.vocabulary}) {
-    model_.parameters().allocate(stream, 1, false);
-    load_parameters(checkpoint, model_.parameters(), stream);
-  }
+ContinuationFormat format_of(const std::string& format, TokenText text, bool single) {
+  if (format == "raw" || (format == "auto" && single)) return ContinuationFormat::raw;
+  if (format == "jsonl" || (format == "auto" && text == TokenText::ids)) return ContinuationFormat::jsonl;
+  require(text == TokenText::bytes, "--format fasta cannot hold token ids, expected jsonl or raw");
+  return ContinuationFormat::fasta;
+}
 
-  /// Appends the text to the document.
-  void append(std::string_view text) {
-    model_.extend(stream_, on_device<std::int32_t>(stream_, ids_of(text)), document_, logits_);
-  }
+/// The tokens that can be drawn, ascending; empty: all. A stop can always be drawn.
+std::vector<std::int32_t> allowed_tokens(const GenerateSettings& settings, TokenText text, std::int64_t vocabulary,
+                                         const std::vector<std::int32_t>& stop) {
+  std::vector<std::int32_t> allowed = tokens_of_bytes(settings.alphabet, vocabulary, "alphabet");
+  if (allowed.empty() && text == TokenText::ids) return {};
+  if (allowed.empty())
+    for (std::int32_t byte = 0; byte < std::min(byte_values, vocabulary); ++byte) allowed.push_back(byte);
+  allowed.insert(allowed.end(), stop.begin(), stop.end());
+  std::ranges::sort(allowed);
+  allowed.erase(std::ranges::unique(allowed).begin(), allowed.end());
+  return allowed;
+}
 
-  /// The logits of the 256 bytes for the next token. Ids above 255 are left out: they are never drawn.
-  std::vector<double> logits() const {
-    std::vector<double> values = host_values<double>(stream_, logits_);
-    values.resize(bytes);
-    return values;
-  }
+GenerationPlan make_plan(const GenerateSettings& settings, const Checkpoint& checkpoint) {
+  GenerationPlan plan;
+  plan.options.shape = model_options_of(checkpoint);
+  require_tensors_of_its_model(checkpoint, false);
+  plan.options.dtype = parse_dtype(settings.dtype.empty() ? checkpoint.text("dtype") : settings.dtype);
+  const std::int64_t vocabulary = plan.options.shape.vocabulary;
+  plan.prompts = read_prompts(settings.prompts, vocabulary);
+  plan.samples = settings.samples;
+  plan.text = token_text_of(settings.output, vocabulary);
+  plan.format = format_of(settings.format, plan.text, plan.continuations() == 1);
+  for (const std::string& ids : settings.stop)
+    for (const std::int32_t id : parse_ids(ids, vocabulary, "stop")) plan.drawing.stop.push_back(id);
+  plan.drawing.sampling = settings.sampling;
+  plan.drawing.sampling.allowed = allowed_tokens(settings, plan.text, vocabulary, plan.drawing.stop);
+  plan.drawing.tokens = settings.tokens;
+  plan.drawing.seed = static_cast<std::uint64_t>(settings.seed);
+  return plan;
+}
 
- private:
-  static std::vector<std::int32_t> ids_of(std::string_view text) {
-    std::vector<std::int32_t> ids;
-    for (const char byte : text) ids.push_back(static_cast<unsigned char>(byte));
-    return ids;
-  }
+/// Removes the stop at the end of drawn tokens, and returns it.
+std::optional<std::int32_t> take_stop(DrawnTokens& tokens, const std::vector<std::int32_t>& stops) {
+  if (tokens.empty() || std::ranges::find(stops, tokens.back()) == stops.end()) return std::nullopt;
+  const std::int32_t stop = tokens.back();
+  tokens.pop_back();
+  return stop;
+}
 
-  const Stream& stream_;
-  Model model_;
-  DocumentState document_;
-  Tensor logits_;  // (1, vocabulary), of the token after the document
-};
+/// The draws from number `first` on, in the order of prompts and samples.
+std::vector<Draw> draws_from(const GenerationPlan& plan, std::int64_t first, std::int64_t count) {
+  std::vector<Draw> draws;
+  for (std::int64_t d = first; d < std::min(plan.continuations(), first + count); ++d)
+    draws.push_back({.prompt = static_cast<std::size_t>(d / plan.samples), .sample = d % plan.samples});
+  return draws;
+}
 
 }  // namespace
 
 void generate(const GenerateSettings& settings, Communicator world, const std::function<void(std::string_view)>& emit) {
-  Model::Options options;
+  GenerationPlan plan;
   std::optional<Checkpoint> checkpoint;
-  std::string prompt;
   collectively(world, [&] {
     require(world.size() == 1, "generate runs on one rank, found {} ranks", world.size());
-    prompt = prompt_of(settings);
     checkpoint.emplace(settings.checkpoint);
-    options.shape = model_options_of(*checkpoint);
-    require_tensors_of_its_model(*checkpoint, false);
-    options.dtype = parse_dtype(settings.dtype.empty() ? checkpoint->text("dtype") : settings.dtype);
-    require(options.shape.vocabulary == byte_vocabulary,
-            "{}: the checkpoint's vocabulary is {}, expected {} (bytes): generate reads and writes text",
-            checkpoint->path(), options.shape.vocabulary, byte_vocabulary);
+    plan = make_plan(settings, *checkpoint);
   });
   const Stream stream(parse_device(settings.device));
-  TextDecoder decoder(*checkpoint, options, stream);
+  BatchDecoder decoder(*checkpoint, plan.options, stream);
 
-  const WallClock prefill;
-  for (std::size_t begin = 0; begin < prompt.size(); begin += prompt_piece)
-    decoder.append(std::string_view(prompt).substr(begin, prompt_piece));
-  const double prefill_s = prefill.seconds();
-
-  const WallClock decoding;
-  const RandomStream random(static_cast<std::uint64_t>(settings.seed), 0);
-  for (std::int64_t i = 0; i < settings.tokens; ++i) {
-    const char next =
-        static_cast<char>(sample(decoder.logits(), settings.sampling, random.uniform(static_cast<std::uint64_t>(i))));
-    emit({&next, 1});
-    if (i + 1 < settings.tokens) decoder.append({&next, 1});
+  const bool as_drawn = plan.continuations() == 1 && plan.format == ContinuationFormat::raw;
+  bool first = true;
+  if (as_drawn)
+    plan.drawing.on_token = [&](std::int32_t token) {
+      emit(text_of_token(token, plan.text, first));
+      first = false;
+    };
+  std::int64_t generated = 0, prompt_tokens = 0;
+  Progress progress("generate", plan.continuations(), "continuations", plan.continuations() > 1);
+  for (std::int64_t begin = 0; begin < plan.continuations(); begin += settings.batch) {
+    const std::vector<Draw> draws = draws_from(plan, begin, settings.batch);
+    std::vector<DrawnTokens> drawn = decoder.decode(plan.prompts, draws, plan.drawing);
+    for (std::size_t d = 0; d < draws.size(); ++d) {
+      generated += std::ssize(drawn[d]);
+      const Prompt& prompt = plan.prompts[draws[d].prompt];
+      if (draws[d].sample == 0) prompt_tokens += std::ssize(prompt.ids);
+      const auto stop = take_stop(drawn[d], plan.drawing.stop);
+      if (!as_drawn)
+        emit(text_of({.prompt = prompt, .sample = draws[d].sample + 1, .tokens = drawn[d], .stop = stop}, plan.format,
+                     plan.text));
+    }
+    progress.update(begin + std::ssize(draws));
   }
-  const double decoding_s = decoding.seconds();
-  Log().info("prompt: {} tokens in {:.2f} s; generated: {} tokens in {:.2f} s, {:.1f} tokens/s", prompt.size(),
-             prefill_s, settings.tokens, decoding_s, static_cast<double>(settings.tokens) / std::max(decoding_s, 1e-9));
+  progress.finish();
+  if (as_drawn && plan.text == TokenText::ids) emit("\n");
+  Log().info("prompt: {} tokens in {:.2f} s; generated: {} tokens in {:.2f} s, {:.1f} tokens/s", prompt_tokens,
+             decoder.prefill_s(), generated, decoder.decoding_s(),
+             static_cast<double>(generated) / std::max(decoder.decoding_s(), 1e-9));
 }
 
 }  // namespace causeway

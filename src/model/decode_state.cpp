@@ -6,6 +6,18 @@
 
 namespace causeway {
 
+DocumentState copy_of(const Stream& stream, const DocumentState& document) {
+  DocumentState copy{.tokens = document.tokens, .sublayers = {}};
+  for (const DecodeState& state : document.sublayers) {
+    DecodeState& to = copy.sublayers.emplace_back(DecodeState{.tokens = state.tokens, .cache = {}});
+    for (const Tensor& cached : state.cache) {
+      Tensor& same = to.cache.emplace_back(stream, cached.view().dtype, cached.view().shape);
+      stream.copy(same.view().data, cached.view().data, cached.view().bytes());
+    }
+  }
+  return copy;
+}
+
 Tensor last_rows(const Stream& stream, TensorView before, TensorView x) {
   const std::int64_t rows = before.rows(), from_x = std::min(rows, x.rows()), from_before = rows - from_x;
   Tensor after(stream, before.dtype, before.shape);

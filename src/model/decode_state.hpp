@@ -14,6 +14,23 @@ struct DecodeState {
   std::vector<Tensor> cache;  ///< in an order that the sublayer defines; empty before the first token
 };
 
+/// The decode states of all sublayers for one document; empty before the first token. Their size does not depend on
+/// the document's length, except for attention's key/value caches.
+struct DocumentState {
+  std::int64_t tokens = 0;  ///< of the document so far
+  std::vector<DecodeState> sublayers;
+};
+
+/// A copy, so that a document can be continued in several ways.
+DocumentState copy_of(const Stream& stream, const DocumentState& document);
+
+/// The next tokens of one document: rows [first_row, first_row + count) of tensors that hold those of several.
+struct NextTokens {
+  DecodeState& state;
+  std::int64_t first_row = 0, count = 0;
+  TensorView rows(TensorView x) const { return x.slice_rows(first_row, count); }
+};
+
 /// The segments of the next `count` tokens of a document that has `before` tokens already.
 inline DeviceSegments segments_of_next(const Stream& stream, std::int64_t before, std::int64_t count) {
   return {stream, {-before, count}, count};

@@ -40,7 +40,7 @@ class GatedMlp final : public Sublayer {
   }
 
   /// Each token is computed from itself only, so there is no state.
-  Tensor extend(const Stream& stream, TensorView x, DecodeState&) override {
+  Tensor extend(const Stream& stream, TensorView x, std::span<const NextTokens>) override {
     const Tensor ab = dense(stream, fc1_, x);
     return dense(stream, fc2_, gate(stream, ab));
   }

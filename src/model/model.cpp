@@ -9,6 +9,7 @@
 #include "kernels/embedding.hpp"
 #include "kernels/gemm.hpp"
 #include "kernels/norm.hpp"
+#include "kernels/reorder.hpp"
 #include "src/model/gated_mlp.hpp"
 #include "src/model/initial_values.hpp"
 #include "src/runtime/host_copy.hpp"
@@ -131,28 +132,64 @@ void Model::evaluate(const Pass& pass, const Batch& batch, TensorView token_loss
 }
 
 void Model::extend(const Stream& stream, TensorView ids, DocumentState& document, TensorView logits) {
-  const std::int64_t count = ids.size(), asked = logits.rows(), width = options_.shape.width;
+  const std::int64_t count = ids.size(), asked = logits.rows();
   ensure(count >= 1 && asked >= 1 && asked <= count, "logits of {} tokens are asked for, but {} tokens are appended",
          asked, count);
-  document.sublayers.resize(branches_.size());
+  const Tensor residual(stream, accumulator_of(options_.dtype), {count, options_.shape.width});
+  const Extension extension{document, count};
+  const Tensor last = extend_branches(stream, ids, {&extension, 1}, residual);
+  logits_of(stream, last.view().slice_rows(count - asked, asked), residual.view().slice_rows(count - asked, asked),
+            logits);
+}
+
+void Model::extend(const Stream& stream, TensorView ids, std::span<const Extension> documents, TensorView logits) {
+  const std::int64_t width = options_.shape.width;
+  std::vector<RowRange> last_rows;  // of each document, to its row of the logits
+  std::int64_t count = 0;
+  for (const Extension& extension : documents) {
+    count += extension.tokens;
+    last_rows.push_back({.from = count - 1, .to = std::ssize(last_rows), .count = 1});
+  }
+  ensure(count == ids.size() && logits.rows() == std::ssize(documents), "{} ids and {} logits for {} tokens of {}",
+         ids.size(), logits.rows(), count, documents.size());
   const Tensor residual(stream, accumulator_of(options_.dtype), {count, width});
+  const Tensor last = extend_branches(stream, ids, documents, residual);
+  const Tensor last_of_each(stream, options_.dtype, {logits.rows(), width}),
+      residual_of_each(stream, residual.view().dtype, {logits.rows(), width});
+  copy_rows(stream, {.x = last, .ranges = last_rows, .y = last_of_each});
+  copy_rows(stream, {.x = residual, .ranges = last_rows, .y = residual_of_each});
+  logits_of(stream, last_of_each, residual_of_each, logits);
+}
+
+Tensor Model::extend_branches(const Stream& stream, TensorView ids, std::span<const Extension> documents,
+                              TensorView residual) {
+  for (const Extension& extension : documents) extension.document.sublayers.resize(branches_.size());
   const auto run = [&](std::size_t i, TensorView, const Tensor& normalised, const Tensor&) {
-    DecodeState& state = document.sublayers[i];
-    Tensor x = branches_[i].sublayer->extend(stream, normalised, state);
-    state.tokens += count;
+    std::vector<NextTokens> next;
+    std::int64_t row = 0;
+    for (const auto& [document, tokens] : documents) {
+      next.push_back({.state = document.sublayers[i], .first_row = row, .count = tokens});
+      row += tokens;
+    }
+    Tensor x = branches_[i].sublayer->extend(stream, normalised, next);
+    for (const NextTokens& each : next) each.state.tokens += each.count;
     return x;
   };
-  const Tensor last = forward_branches(stream, ids, residual, run, {});
-  const Tensor y(stream, options_.dtype, {asked, width}), rstd(stream, residual.view().dtype, {asked});
-  rms_norm_forward(stream, {.x = last.view().slice_rows(count - asked, asked),
-                            .residual = residual.view().slice_rows(count - asked, asked),
+  Tensor last = forward_branches(stream, ids, residual, run, {});
+  for (const auto& [document, tokens] : documents) document.tokens += tokens;
+  return last;
+}
+
+void Model::logits_of(const Stream& stream, TensorView last, TensorView residual, TensorView logits) const {
+  const Tensor y(stream, options_.dtype, last.shape), rstd(stream, residual.dtype, {last.rows()});
+  rms_norm_forward(stream, {.x = last,
+                            .residual = residual,
                             .weight = norm_f_->weight,
                             .eps = norm_eps_,
                             .form = norm_form_,
                             .y = y,
                             .rstd = rstd});
   gemm(stream, {.a = y, .b = head_->weight, .transpose_b = true, .c = logits});
-  document.tokens += count;
 }
 
 /// "layer 3 mamba", "layer 3 mlp", for profilers.

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "kernels/norm.hpp"
@@ -16,13 +17,6 @@ struct Batch {
   TensorView labels;  ///< [local tokens] i32, the next token's id; negative: no loss (last of its document, or masked)
   TensorView weights = {};  ///< [local tokens] f32, of the labels; absent: 1
   double weight_scale = 1;  ///< by which the weights are multiplied
-};
-
-/// The decode states of all sublayers for one document; empty before the first token. Their size does not depend on
-/// the document's length, except for attention's key/value caches.
-struct DocumentState {
-  std::int64_t tokens = 0;  ///< of the document so far
-  std::vector<DecodeState> sublayers;
 };
 
 /// A language model on packed documents:
@@ -84,6 +78,16 @@ class Model {
   /// kernels of training, on this rank only.
   void extend(const Stream& stream, TensorView ids, DocumentState& document, TensorView logits);
 
+  /// The tokens that are appended to one of several documents.
+  struct Extension {
+    DocumentState& document;
+    std::int64_t tokens = 0;  ///< at least one
+  };
+  /// Appends to several documents in one pass over the weights: `ids` [n] i32 are the extensions' tokens, one extension
+  /// after the other. Writes the logits of the token after each document to `logits` [documents, vocabulary]. They
+  /// equal those of one document at a time up to the rounding of matrix products of other sizes.
+  void extend(const Stream& stream, TensorView ids, std::span<const Extension> documents, TensorView logits);
+
  private:
   struct ResidualBranch {
     std::size_t block;
@@ -103,6 +107,11 @@ class Model {
   /// From the tokens to the last branch's output, which is not yet added to `residual`.
   Tensor forward_branches(const Stream& stream, TensorView ids, TensorView residual, const RunBranch& run,
                           const Observer& observer) const;
+  /// forward_branches on the next tokens of documents; counts them in the documents.
+  Tensor extend_branches(const Stream& stream, TensorView ids, std::span<const Extension> documents,
+                         TensorView residual);
+  /// The logits of the rows whose residual stream is last + residual; overwrites residual.
+  void logits_of(const Stream& stream, TensorView last, TensorView residual, TensorView logits) const;
   void backward_branches(const Pass& pass, TensorView ids, TensorView d_residual, Activations& activations,
                          const Observer& observer);
   void recompute_inputs(const Pass& pass, std::size_t until, Activations& activations);

@@ -86,20 +86,28 @@ class Attention final : public Sublayer {
     return {{"attention", RotaryAttentionForward{.q = x, .k = x, .v = x, .rope = rope(), .y = x}}};
   }
 
-  Tensor extend(const Stream& stream, TensorView x, DecodeState& state) override {
-    const std::int64_t before = state.tokens, count = x.rows();
-    const DeviceSegments segments = segments_of_next(stream, before, count);
+  Tensor extend(const Stream& stream, TensorView x, std::span<const NextTokens> documents) override {
     const Tensor qkv = dense(stream, projections_, x), y(stream, x.dtype, x.shape);
+    for (const NextTokens& document : documents)
+      extend_one(stream, document.rows(qkv), document.rows(y), document.state);
+    return dense(stream, out_proj_, y, out_bias_);
+  }
+
+ private:
+  /// Attention of the next tokens of one document, of which qkv and y are the rows.
+  void extend_one(const Stream& stream, TensorView qkv, TensorView y, DecodeState& state) const {
+    const std::int64_t before = state.tokens, count = qkv.rows();
+    const DeviceSegments segments = segments_of_next(stream, before, count);
     const TensorView q = part(qkv, 0), k = part(qkv, 1), v = part(qkv, 2);
     if (rope_.base > 0)
       for (const TensorView rotated : {q, k})
         causeway::rope(stream, {.x = rotated, .segments = segments.view(), .angles = rope(), .y = rotated});
-    grow_cache(stream, x.dtype, before, count, state.cache);
+    grow_cache(stream, qkv.dtype, before, count, state.cache);
     const TensorView keys = state.cache[cached_keys], values = state.cache[cached_values];
     const RowRange appended{.from = 0, .to = before, .count = count};
     copy_rows(stream, {.x = k, .ranges = {&appended, 1}, .y = keys});
     copy_rows(stream, {.x = v, .ranges = {&appended, 1}, .y = values});
-    const Tensor lse(stream, accumulator_of(x.dtype), {count, heads_});
+    const Tensor lse(stream, accumulator_of(qkv.dtype), {count, heads_});
     attention_forward(stream, {.in = {.q = q,
                                       .k = keys.slice_rows(0, before + count),
                                       .v = values.slice_rows(0, before + count),
@@ -107,10 +115,8 @@ class Attention final : public Sublayer {
                                       .segments = segments.view()},
                                .y = by_heads(y),
                                .lse = lse});
-    return dense(stream, out_proj_, y, out_bias_);
   }
 
- private:
   /// The angles of this layer; its stored frequencies have memory only after the set's allocate().
   RopeAngles rope() const {
     RopeAngles angles = rope_;

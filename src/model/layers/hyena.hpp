@@ -88,20 +88,23 @@ class Hyena final : public Sublayer {
     return {{"causal_conv", conv}, filter_.call({.q = x, .k = x, .v = x, .skip = {}, .segments = {}})};
   }
 
-  Tensor extend(const Stream& stream, TensorView x, DecodeState& state) override {
+  Tensor extend(const Stream& stream, TensorView x, std::span<const NextTokens> documents) override {
     constexpr std::size_t featurizer_rows = 0, filter_state = 1;  // of state.cache
-    if (state.cache.empty()) {
-      state.cache.push_back(Tensor::zeros(stream, x.dtype, {featurizer_taps - 1, 3 * width_}));
-      state.cache.push_back(filter_.initial_state(stream, x.dtype));
-    }
-    const DeviceSegments segments = segments_of_next(stream, state.tokens, x.rows());
     const Tensor projected = dense(stream, projections_, x), features = like(stream, projected), y = like(stream, x);
-    CausalConvForward conv = featurizer(projected, features);
-    conv.segments = segments.view();
-    extend_convolution(stream, conv, state.cache[featurizer_rows]);
-    GatedConvInputs in = inputs(features);
-    in.segments = segments.view();
-    filter_.extend(stream, in, y, state.cache[filter_state]);
+    for (const NextTokens& document : documents) {
+      DecodeState& state = document.state;
+      if (state.cache.empty()) {
+        state.cache.push_back(Tensor::zeros(stream, x.dtype, {featurizer_taps - 1, 3 * width_}));
+        state.cache.push_back(filter_.initial_state(stream, x.dtype));
+      }
+      const DeviceSegments segments = segments_of_next(stream, state.tokens, document.count);
+      CausalConvForward conv = featurizer(document.rows(projected), document.rows(features));
+      conv.segments = segments.view();
+      extend_convolution(stream, conv, state.cache[featurizer_rows]);
+      GatedConvInputs in = inputs(document.rows(features));
+      in.segments = segments.view();
+      filter_.extend(stream, in, document.rows(y), state.cache[filter_state]);
+    }
     return dense(stream, out_proj_, y, out_bias_);
   }
 

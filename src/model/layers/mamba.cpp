@@ -27,7 +27,7 @@ class Mamba final : public Sublayer {
   Mamba(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters);
   Tensor forward(const Pass& pass, TensorView h, Saved* saved) override;
   Tensor backward(const Pass& pass, TensorView h, TensorView d_out, Saved& saved) override;
-  Tensor extend(const Stream& stream, TensorView h, DecodeState& state) override;
+  Tensor extend(const Stream& stream, TensorView h, std::span<const NextTokens> documents) override;
   std::vector<OperatorCall> calls(DType dtype) const override;
 
  private:
@@ -164,29 +164,41 @@ Tensor Mamba::forward(const Pass& pass, TensorView h, Saved* saved) {
       saved);
 }
 
-Tensor Mamba::extend(const Stream& stream, TensorView h, DecodeState& state) {
+Tensor Mamba::extend(const Stream& stream, TensorView h, std::span<const NextTokens> documents) {
   constexpr std::size_t conv_rows = 0, ssm_state = 1;  // of state.cache: x before the next token, and the scan's state
-  if (state.cache.empty()) {
-    state.cache.push_back(Tensor::zeros(stream, h.dtype, {conv_weight_.spec.shape[2] - 1, inner_}));
-    state.cache.push_back(Tensor::zeros(stream, accumulator_of(h.dtype), {inner_, state_}));
+  std::vector<DeviceSegments> segments;
+  for (const NextTokens& document : documents) {
+    std::vector<Tensor>& cache = document.state.cache;
+    if (cache.empty()) {
+      cache.push_back(Tensor::zeros(stream, h.dtype, {conv_weight_.spec.shape[2] - 1, inner_}));
+      cache.push_back(Tensor::zeros(stream, accumulator_of(h.dtype), {inner_, state_}));
+    }
+    segments.push_back(segments_of_next(stream, document.state.tokens, document.count));
   }
-  const DeviceSegments segments = segments_of_next(stream, state.tokens, h.rows());
-  return run(
-      stream, h,
-      [&](CausalConvForward args) {
-        args.segments = segments.view();
-        extend_convolution(stream, args, state.cache[conv_rows]);
-      },
-      [&](SelectiveScanForward args) {
-        const TensorView carry = state.cache[ssm_state];
-        args.in.segments = segments.view();
-        args.state_in = carry;
-        selective_scan_forward(stream, args);
-        const Tensor summary(stream, carry.dtype, carry.shape), sum_delta(stream, carry.dtype, {inner_});
-        selective_scan_summary(stream, {.in = args.in, .state = summary, .sum_delta = sum_delta});
-        selective_scan_fold(stream, {.A = args.in.A, .summary_state = summary, .sum_delta = sum_delta, .carry = carry});
-      },
-      nullptr);
+  const auto convolve = [&](const CausalConvForward& all) {
+    for (std::size_t d = 0; d < documents.size(); ++d) {
+      CausalConvForward args = all;
+      args.x = documents[d].rows(all.x);
+      args.y = documents[d].rows(all.y);
+      args.segments = segments[d].view();
+      extend_convolution(stream, args, documents[d].state.cache[conv_rows]);
+    }
+  };
+  const auto scan = [&](const SelectiveScanForward& all) {
+    for (std::size_t d = 0; d < documents.size(); ++d) {
+      const TensorView carry = documents[d].state.cache[ssm_state];
+      SelectiveScanForward args = all;
+      for (TensorView* rows : {&args.in.u, &args.in.delta, &args.in.z, &args.in.B, &args.in.C, &args.y})
+        *rows = documents[d].rows(*rows);
+      args.in.segments = segments[d].view();
+      args.state_in = carry;
+      selective_scan_forward(stream, args);
+      const Tensor summary(stream, carry.dtype, carry.shape), sum_delta(stream, carry.dtype, {inner_});
+      selective_scan_summary(stream, {.in = args.in, .state = summary, .sum_delta = sum_delta});
+      selective_scan_fold(stream, {.A = args.in.A, .summary_state = summary, .sum_delta = sum_delta, .carry = carry});
+    }
+  };
+  return run(stream, h, convolve, scan, nullptr);
 }
 
 Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& saved) {

@@ -35,6 +35,24 @@ TEST(Sampling, DrawsFromTheSoftmaxAtATemperature) {
   }
 }
 
+TEST(Sampling, AllowedTokensAreChosenBeforeTheOtherOptions) {
+  const auto share = shares({.allowed = {0, 2, 4}, .top_k = 2});
+  EXPECT_EQ(share[1] + share[2] + share[3] + share[5], 0);
+  EXPECT_NEAR(share[4], std::exp(1) / (1 + std::exp(1)), 0.015);
+  EXPECT_EQ(sample(logits, {.allowed = {0, 2, 4}, .temperature = 0}, 0.5), 4);
+}
+
+TEST(Sampling, TopPDrawsFromTheLikelyTokensThatReachIt) {
+  const double all = 2 * std::exp(2) + std::exp(1) + 1 + std::exp(-1);
+  const auto two = shares({.top_p = 2 * std::exp(2) / all - 1e-9}),
+             three = shares({.top_p = 2 * std::exp(2) / all + 1e-9});
+  EXPECT_NEAR(two[1], 0.5, 0.015);
+  EXPECT_EQ(two[0] + two[2] + two[4] + two[5], 0);
+  EXPECT_NEAR(three[4], std::exp(1) / (2 * std::exp(2) + std::exp(1)), 0.015);
+  EXPECT_EQ(three[0] + three[2] + three[5], 0);
+  EXPECT_NEAR(shares({.top_p = 1e-9})[1], 1, 1e-9);
+}
+
 TEST(Sampling, TopKDrawsOnlyTheMostLikelyTokens) {
   const auto share = shares({.top_k = 3});
   EXPECT_EQ(share[0] + share[2] + share[5], 0);

@@ -54,6 +54,10 @@ class Decoder {
   std::vector<double> append(std::int64_t begin, std::int64_t end, DocumentState& state, std::int64_t asked = 0) {
     const Tensor logits(runtime_.stream, DType::f64, {asked > 0 ? asked : end - begin, vocabulary()});
     model_.extend(runtime_.stream, ids_.view().slice_rows(begin, end - begin), state, logits);
+    return log_probabilities(logits);
+  }
+
+  std::vector<double> log_probabilities(TensorView logits) const {
     std::vector<double> values = values_of(logits);
     for (auto row = values.begin(); row != values.end(); row += vocabulary()) {
       double sum = 0;
@@ -62,6 +66,25 @@ class Decoder {
     }
     return values;
   }
+
+  /// The last logits of append() for several documents in one call: tokens [begin, end) of `ids` are appended to each.
+  struct Part {
+    DocumentState* state;
+    std::int64_t begin, end;
+  };
+  std::vector<double> append_to_each(const std::vector<Part>& parts) {
+    std::vector<std::int32_t> ids;
+    std::vector<Model::Extension> extensions;
+    for (const Part& part : parts) {
+      const auto all = ids_.view().as<std::int32_t>();
+      ids.insert(ids.end(), all.begin() + part.begin, all.begin() + part.end);
+      extensions.push_back({*part.state, part.end - part.begin});
+    }
+    const Tensor logits(runtime_.stream, DType::f64, {std::ssize(parts), vocabulary()});
+    model_.extend(runtime_.stream, on_device<std::int32_t>(runtime_.stream, ids), extensions, logits);
+    return log_probabilities(logits);
+  }
+  DocumentState copy(const DocumentState& state) const { return copy_of(runtime_.stream, state); }
 
   /// The same for the whole document by a pass as in training: its losses when each label is v give the column of v.
   std::vector<double> by_training_pass() {
@@ -127,6 +150,33 @@ TEST_P(Decoding, TokenByTokenAfterAPromptEqualsOnePass) {
       std::vector<double> found = decoder.append(0, prompt, document);
       for (std::int64_t t = prompt; t < 300; ++t) found = found + decoder.append(t, t + 1, document);
       EXPECT_LT(relative_error(found, expected), 1e-12) << prompt;
+    }
+  });
+}
+
+TEST_P(Decoding, SeveralDocumentsInOneCallEqualOneAtATime) {
+  on_ranks(1, [](Communicator& world) {
+    Decoder decoder(world, GetParam().shape, 120);
+    constexpr std::size_t count = 3;
+    const std::int64_t starts[count] = {0, 70, 31}, prompts[count] = {1, 40, 7};  // documents overlap in the ids
+    DocumentState alone[count], together[count];
+    std::vector<Decoder::Part> parts;
+    std::vector<double> expected;
+    for (std::size_t d = 0; d < count; ++d) {
+      parts.push_back({&together[d], starts[d], starts[d] + prompts[d]});
+      expected = expected + decoder.append(parts[d].begin, parts[d].end, alone[d], 1);
+    }
+    EXPECT_LT(relative_error(decoder.append_to_each(parts), expected), 1e-12);
+    DocumentState other = decoder.copy(together[1]);  // continues document 1 in another way, and changes nothing of it
+    decoder.append(0, 9, other);
+    for (int step = 0; step < 5; ++step) {
+      if (step == 3) parts.erase(parts.begin());  // a document that has ended
+      expected.clear();
+      for (Decoder::Part& part : parts) {
+        part = {part.state, part.end, part.end + 1 + step % 2};
+        expected = expected + decoder.append(part.begin, part.end, alone[part.state - together], 1);
+      }
+      EXPECT_LT(relative_error(decoder.append_to_each(parts), expected), 1e-12) << step;
     }
   });
 }
