@@ -20,7 +20,8 @@ ScoreFile::ScoreFile(const std::string& path, const Dataset& data, ScoreRequest 
       file_(hdf5::File::open(target_.temporary(), hdf5::Access::create)),
       data_(data),
       request_(std::move(request)),
-      strands_(request_.reverse_complement ? 2 : 1) {
+      strands_(request_.reverse_complement ? 2 : 1),
+      weighted_loss_(data) {
   const std::int64_t documents = data.documents(), tokens = data.tokens();
   file_.set_attribute("format", format);
   file_.set_attribute("version", std::int64_t{1});
@@ -82,10 +83,9 @@ void ScoreFile::add_losses(Strand strand, std::int64_t first, std::span<const do
     to.last_loss = losses[i];
     to.documents[static_cast<std::size_t>(to.document)] -= losses[i];
   }
-  if (strand == Strand::forward)
-    to.tokens.write_rows(first, std::span<const float>(scores));
-  else
-    write_opposite(first, scores);
+  if (strand == Strand::reverse) return write_opposite(first, scores);
+  to.tokens.write_rows(first, std::span<const float>(scores));
+  weighted_loss_.add(first, losses);
 }
 
 void ScoreFile::write_opposite(std::int64_t first, std::span<const float> scores) {
@@ -150,6 +150,7 @@ void ScoreFile::finish() {
     file_.write<double>("document/log_likelihood_forward", {count}, scores.forward);
     file_.write<double>("document/log_likelihood_reverse", {count}, scores.reverse);
   }
+  if (const std::optional<double> loss = weighted_loss()) file_.set_attribute("weighted_loss", *loss);
   for (StrandScores& strand : strands_) strand.tokens = {};
   embeddings_.clear();
   probabilities_ = {};

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "io/hdf5/hdf5.hpp"
 #include "src/infer/score_request.hpp"
 #include "src/infer/strand.hpp"
+#include "src/infer/weighted_loss.hpp"
 
 namespace causeway {
 
@@ -41,6 +43,7 @@ class ScoreFile {
   void finish();
 
   DocumentScores documents() const;
+  std::optional<double> weighted_loss() const { return weighted_loss_.mean(); }  ///< of the forward strand
 
  private:
   /// What is known of a strand when some of its tokens are added.
@@ -79,6 +82,7 @@ class ScoreFile {
   std::vector<StrandScores> strands_;  // forward, reverse
   std::vector<Embedding> embeddings_;
   Probabilities probabilities_;
+  WeightedLoss weighted_loss_;
 };
 
 }  // namespace causeway

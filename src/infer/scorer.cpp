@@ -186,8 +186,12 @@ class Scorer {
     rank_zero_.agree_on_failure();
   }
 
-  /// Returns the log-likelihood of the dataset on rank 0, 0 on the others.
-  double run(Progress& progress) {
+  /// What the dataset's scores amount to, on rank 0.
+  struct Summary {
+    double log_likelihood = 0;            ///< of all documents
+    std::optional<double> weighted_loss;  ///< WeightedLoss
+  };
+  Summary run(Progress& progress) {
     const auto groups = static_cast<std::size_t>(runtime_.mesh.data_size);
     for (std::size_t first = 0, round = 1; first < packs_.size(); first += groups, ++round) {
       runtime_.rank_progress->begin_step(static_cast<std::int64_t>(round));
@@ -200,16 +204,17 @@ class Scorer {
         progress.update(pack.first_token + pack.pack.tokens());
       }
     }
-    double total = 0;
+    Summary summary;
     const SystemCalls waiting(*runtime_.rank_progress);
     rank_zero_([&] {
       const DocumentScores documents = file_->documents();
-      total = std::accumulate(documents.log_likelihood.begin(), documents.log_likelihood.end(), 0.0);
+      summary.log_likelihood = std::accumulate(documents.log_likelihood.begin(), documents.log_likelihood.end(), 0.0);
       if (table_) table_->write(inputs_.dataset(), documents);
+      summary.weighted_loss = file_->weighted_loss();
       file_->finish();
     });
     rank_zero_.agree_on_failure();
-    return total;
+    return summary;
   }
 
   /// All tokens but the first of each document.
@@ -308,11 +313,12 @@ void score(const ScoreSettings& settings, Communicator world) {
   log.info("strategies: {}", strategies_text(runtime.strategies.names()));
   const Dataset& dataset = inputs.dataset();
   Progress progress("score", dataset.tokens(), "tokens", log.speaks());
-  const double total = scorer.run(progress);
+  const Scorer::Summary summary = scorer.run(progress);
   progress.finish();
   const std::int64_t scored = scorer.scored_tokens();
-  log.info("{}: {} documents, {} tokens, {} nats a token", settings.out, dataset.documents(), dataset.tokens(),
-           scored > 0 ? fmt::format("{:.4f}", -total / static_cast<double>(scored)) : "–");
+  log.info("{}: {} documents, {} tokens, {} nats a token{}", settings.out, dataset.documents(), dataset.tokens(),
+           scored > 0 ? fmt::format("{:.4f}", -summary.log_likelihood / static_cast<double>(scored)) : "–",
+           summary.weighted_loss ? fmt::format(", {:.4f} by loss mask and weights", *summary.weighted_loss) : "");
 }
 
 }  // namespace causeway

@@ -184,6 +184,9 @@ std::string describe_scores(const std::string& path, bool verify) {
     text += fmt::format("  mean          {:.4f} nats a token, perplexity {:.4f}\n", mean, std::exp(-mean));
     text += extremes(file, documents);
   }
+  if (file.has_attribute("weighted_loss"))
+    text += fmt::format("  weighted loss {:.4f} nats a label, by loss mask and weights\n",
+                        file.number_attribute("weighted_loss"));
   open_rows(file, "token/log_likelihood", documents.starts.back());
   text += other_results(file, documents, verify);
   if (!verify) return text;
