@@ -42,9 +42,8 @@ bool lists(std::string_view words, std::string_view word) {
   return !word.empty() && fmt::format(" {} ", words).find(fmt::format(" {} ", word)) != std::string::npos;
 }
 
-/// The ending of the name that tells the format. A name without a file of that name is perhaps Megatron's.
+/// The ending of the name that tells the format.
 std::string ending_of(const std::string& file) {
-  if (!is_there(file) && is_there(file + ".idx") && is_there(file + ".bin")) return ".idx";
   const std::filesystem::path name = without_compression_ending(std::filesystem::path(file).filename().string());
   return name.extension().string();
 }
@@ -61,6 +60,8 @@ const FormatRow& format_of(const std::string& file, const std::string& asked) {
     names += fmt::format("{}{}", names.empty() ? "" : ", ", row.description.name);
   }
   require(asked == "auto", "format is '{}', expected auto or one of {}", asked, names);
+  // A name without a file may be that of Megatron's two.
+  if (!is_there(file) && is_there(file + ".idx")) return format_of(file, "megatron");
   fail(ExitCode::usage, "{}: the format is not clear from its name, expected --format with one of {}", file, names);
 }
 

@@ -90,8 +90,9 @@ CommandLine declare(ImportSettings& settings) {
       .usage = "FILES… --out FILE [options]",
       .description =
           "Makes a dataset (HDF5) from sequences, texts or token ids. Token ids are byte values, except in the formats "
-          "'tokens', 'megatron' and 'npy', which contain ids. Files can be compressed with gzip, zstd, xz or bzip2, "
-          "whatever their names are; lines end with LF, CR LF or CR. Files are read in the given order; memory use "
+          "'tokens', 'megatron' and 'npy', which contain ids. Text files can be compressed with gzip, zstd, xz or "
+          "bzip2, whatever their names are; lines end with LF, CR LF or CR. Files are read in the given order; memory "
+          "use "
           "does "
           "not grow with their size. The dataset appears under its name when it is complete, or not at "
           "all.\n\nFormats:" +

@@ -49,8 +49,7 @@ void DocumentSink::pass_over(const char* reason, bool counts) {
 void DocumentSink::misfit(std::int64_t id, const std::string& where) {
   const std::string found = fmt::format("{}: found token {}, expected 0 to {}", where, id, vocabulary_size - 1);
   if (id < 0 || skip_bad) throw RecordError(found);
-  if (largest_id_ < 0) first_misfit_ = found;
-  largest_id_ = std::max(largest_id_, id);
+  first_misfit_ = found;
 }
 
 void DocumentSink::require_vocabulary() {

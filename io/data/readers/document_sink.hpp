@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <functional>
@@ -70,7 +71,8 @@ class DocumentSink {
   bool fits(std::int64_t id, Where&& where) {
     if (id >= 0 && id < vocabulary_size) [[likely]]
       return true;
-    misfit(id, where());
+    if (id < 0 || skip_bad || largest_id_ < 0) misfit(id, where());
+    largest_id_ = std::max(largest_id_, id);
     return false;
   }
   /// Throws RecordError for the first id that did not fit. To be called when a file was read.
