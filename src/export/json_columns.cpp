@@ -1,5 +1,7 @@
 #include "src/export/json_columns.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <limits>
@@ -19,7 +21,7 @@ void for_each_member(const Json& object, Use use) {
     if (!value.is_object())
       use(name, value);
     else
-      for (const auto& [inner, inner_value] : value.items()) use(name + "." + inner, inner_value);
+      for (const auto& [inner, inner_value] : value.items()) use(fmt::format("{}.{}", name, inner), inner_value);
   }
 }
 

@@ -1,5 +1,7 @@
 /// scores.h5 as a table of documents or of tokens.
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <optional>
@@ -54,7 +56,7 @@ class ScoreSource {
     std::vector<NumberColumns> columns;
     columns.emplace_back(std::move(scores), "log_likelihood");
     for (const std::string& name : file_.list(group)) {
-      const std::string path = group + "/" + name;
+      const std::string path = fmt::format("{}/{}", group, name);
       if (name == "log_likelihood" || name == without || name.ends_with(ids) || !file_.is_dataset(path)) continue;
       hdf5::Dataset dataset = file_.dataset(path);
       if (NumberColumns::fits(dataset, rows)) columns.emplace_back(std::move(dataset), name, labels_of(path));
