@@ -23,11 +23,12 @@ Outcome plot(const TemporaryFolder& folder, const std::string& arguments, const 
 constexpr const char* draw_all = R"(
 import runpy, sys
 for line in open("lines"):
-    sys.argv = [sys.argv[0]] + line.split()
+    sys.argv, code = [sys.argv[0]] + line.split(), 0
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as end:
-        print(*sys.argv[1:], "exit", end.code)
+        code = end.code
+    print(*sys.argv[1:], "exit", code)
 )";
 
 struct Picture {
