@@ -1,6 +1,7 @@
 #include "io/tensors/tensor_files.hpp"
 
 #include <fmt/ranges.h>
+#include <zlib.h>
 
 #include <algorithm>
 #include <cstring>
@@ -103,7 +104,10 @@ void TensorFiles::read(const FileTensor& tensor, std::span<std::byte> out) const
   ensure(std::ssize(out) == tensor.bytes(), "tensor '{}' has {} bytes, not {}", tensor.name, tensor.bytes(),
          out.size());
   if (out.empty()) return;
-  if (tensor.is_row_major()) return sources_[tensor.source].read(tensor.begin, out);
+  if (tensor.is_row_major()) {
+    sources_[tensor.source].read(tensor.begin, out);
+    return check(tensor, out);
+  }
   // A transposed tensor lies in as many bytes as it has; a small part of a large one could need much memory.
   constexpr std::int64_t factor = 4, small = std::int64_t{64} << 20;
   const std::int64_t bytes = span_of(tensor) * size_of(tensor.type);
@@ -112,7 +116,15 @@ void TensorFiles::read(const FileTensor& tensor, std::span<std::byte> out) const
          fmt::join(tensor.strides, ", "), tensor.elements(), bytes);
   std::vector<std::byte> stored(static_cast<std::size_t>(bytes));
   sources_[tensor.source].read(tensor.begin, stored);
+  check(tensor, stored);
   gather(tensor, 0, stored.data(), out.data());
+}
+
+void TensorFiles::check(const FileTensor& tensor, std::span<const std::byte> stored) const {
+  if (tensor.crc32 == 0) return;
+  const auto found = ::crc32_z(0, reinterpret_cast<const Bytef*>(stored.data()), stored.size());
+  if (found != tensor.crc32)
+    fail(ExitCode::corrupt, "{} is damaged: its CRC-32 is {:08x}, expected {:08x}", where(tensor), found, tensor.crc32);
 }
 
 void TensorFiles::read_part(const FileTensor& tensor, std::int64_t first, std::span<std::byte> out) const {

@@ -20,6 +20,7 @@ struct FileTensor {
   std::vector<std::int64_t> strides;  ///< in elements, one for each axis
   std::size_t source = 0;             ///< number of the ByteSource
   std::int64_t begin = 0;             ///< its first element's byte
+  std::uint32_t crc32 = 0;            ///< of its bytes as they are stored; 0: the file has none
 
   std::int64_t elements() const;
   std::int64_t bytes() const { return elements() * size_of(type); }
@@ -42,12 +43,15 @@ class TensorFiles {
   const FileTensor* find(const std::string& name) const;
   const ByteSource& source(std::size_t number) const { return sources_[number]; }
   std::string where(const FileTensor& tensor) const;  ///< "model.safetensors: tensor 'a.weight'"
-  /// The tensor's elements in row-major order, little-endian; `out` has tensor.bytes() bytes.
+  /// The tensor's elements in row-major order, little-endian; `out` has tensor.bytes() bytes. Throws Error(corrupt) for
+  /// bytes that do not have their checksum.
   void read(const FileTensor& tensor, std::span<std::byte> out) const;
   /// The row-major elements from `first` on, as many as fit into `out`. Only for a tensor that is_row_major().
   void read_part(const FileTensor& tensor, std::int64_t first, std::span<std::byte> out) const;
 
  private:
+  void check(const FileTensor& tensor, std::span<const std::byte> stored) const;
+
   std::vector<ByteSource> sources_;
   std::vector<FileTensor> tensors_;
   std::map<std::string, std::size_t> by_name_;

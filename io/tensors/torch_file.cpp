@@ -223,6 +223,9 @@ class TorchReader {
                bytes <= entry->second.bytes,
            name, "has a storage of {} elements in {} bytes", id.items[4]->integer, entry->second.bytes);
     place(tensor, arguments[1]->integer, entry->second.offset, bytes);
+    // A tensor that is its whole storage has the checksum of the archive's member.
+    if (tensor.begin == entry->second.offset && tensor.bytes() == entry->second.bytes)
+      tensor.crc32 = entry->second.crc32;
     files_.add(std::move(tensor));
   }
 

@@ -172,6 +172,18 @@ TEST_F(TorchFile, ReadsTheSameTensorsOrRefusesWhereverAByteOfItsPickleChanges) {
   }
 }
 
+TEST_F(TorchFile, FindsAChangedByteOfATensorByTheArchivesChecksum) {
+  for (const bool checksums : {true, false}) {
+    std::string bytes = testing::torch_archive(two_tensors, {.checksums = checksums});
+    bytes[bytes.find(two_tensors[0].bytes) + 5] ^= 1;
+    const TensorFiles files = read(bytes);
+    if (checksums)
+      EXPECT_THROW(values_of(files, "a.weight"), Error);
+    else
+      EXPECT_EQ(values_of(files, "a.weight").size(), 6u);
+  }
+}
+
 TEST_F(TorchFile, JoinsTheParts) {
   const std::string bytes = testing::torch_archive(two_tensors);
   const std::size_t cuts[] = {0, 1, bytes.find("\x80\x02}") + 5, bytes.size() - 7, bytes.size()};
