@@ -108,6 +108,35 @@ TEST_P(ModelOnAGpu, StepsAndIsCheckpointedAsOnTheCpu) {
   });
 }
 
+TEST_P(ModelOnAGpu, ExtendsSeveralDocumentsAsOnTheCpu) {
+  on_ranks(1, [&](Communicator& world) {
+    const Model::Options options{.shape = small_mixed_model(), .dtype = GetParam()};
+    Trained on_cpu(cpu(), world.split(0, 0), options), on_gpu(gpu(), world.split(0, 0), options);
+    const WholePack pack = packed_documents();
+    const std::int64_t steps[][3] = {{3, 200, 40}, {1, 1, 1}, {1, 1, 1}, {2, 1, 70}};
+    DocumentState states[2][3];
+    std::ptrdiff_t first = 0;
+    for (const auto& counts : steps) {
+      const std::int64_t count = counts[0] + counts[1] + counts[2];
+      const std::span ids(pack.ids.data() + first, static_cast<std::size_t>(count));
+      std::vector<double> logits[2];
+      for (Trained* each : {&on_cpu, &on_gpu}) {
+        const int device = each == &on_gpu ? 1 : 0;
+        const Stream& stream = each->runtime.stream;
+        std::vector<Model::Extension> extensions;
+        for (int d = 0; d < 3; ++d) extensions.push_back({states[device][d], counts[d]});
+        const Tensor out(stream, accumulator_of(options.dtype), {3, options.shape.vocabulary});
+        each->model.extend(stream, on_device<std::int32_t>(stream, ids), extensions, out);
+        logits[device] = host_values<double>(stream, out);
+      }
+      EXPECT_LT(relative_error(logits[1], logits[0]), GetParam() == DType::bf16 ? 0.1 : 1e-4);
+      first += count;
+    }
+    DocumentState copy = copy_of(on_gpu.runtime.stream, states[1][1]);
+    EXPECT_EQ(copy.tokens, 203);
+  });
+}
+
 TEST_P(ModelOnAGpu, OutOfMemoryIsReportedAndLeavesTheDeviceUsable) {
   const Stream stream(Device::cuda);
   try {
