@@ -4,7 +4,7 @@ import os
 
 from causeway_script import Refused, load
 
-BATCH_BYTES = 4 << 20
+BATCH_BYTES = 1 << 20  # a token takes some 100 bytes in the package
 BATCH_DOCUMENTS = 1024
 
 
@@ -38,7 +38,7 @@ class Tokenizer:
             self.eod = [end]
 
     def documents(self, texts):
-        """The (name, ids) of each (name, text), in order. Texts are tokenised a few MiB at a time, on all cores."""
+        """The (name, ids) of each (name, text), in order. Texts are tokenised a MiB at a time, on all cores."""
         batch, size = [], 0
         for name, text in texts:
             batch.append((name, text))

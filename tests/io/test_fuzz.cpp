@@ -117,11 +117,12 @@ void read_everything(const hdf5::File& file, const std::string& group, int depth
 TEST(Fuzz, Hdf5IsReadOrRefused) {
   const TemporaryFolder folder;
   {
-    DatasetWriter writer(folder / "good.h5", 512, "somewhere", {.loss_mask = true});
+    DatasetWriter writer(folder / "good.h5", 512, "somewhere", {.loss_mask = true, .loss_weights = true});
     for (int d = 0; d < 20; ++d) {
       writer.begin_document("document " + std::to_string(d));
       writer.append(std::vector<std::int32_t>(static_cast<std::size_t>(d), d),
-                    std::vector<std::uint8_t>(static_cast<std::size_t>(d), 1));
+                    std::vector<std::uint8_t>(static_cast<std::size_t>(d), 1),
+                    std::vector<float>(static_cast<std::size_t>(d), 0.5F));
     }
     writer.finish();
   }
