@@ -86,6 +86,16 @@ std::map<std::string, TensorType> check_tensors(const ForeignModel& model, const
   return found_extras;
 }
 
+/// The row's parameter. Errors of its transform get the name of its first tensor.
+Elements parameter_of(const ForeignModel& model, const MappingRow& row, std::vector<Elements> tensors) {
+  try {
+    return row.transform.to_parameter(std::move(tensors));
+  } catch (const Error& error) {
+    if (error.code() != ExitCode::usage || row.tensors.empty()) throw;
+    fail(ExitCode::usage, "{} {}", model.files.where(*model.files.find(row.tensors.front().name)), error.what());
+  }
+}
+
 }  // namespace
 
 ParameterSource foreign_parameters(std::shared_ptr<const ForeignModel> model, const ConvertSource& source,
@@ -117,7 +127,7 @@ ParameterSource foreign_parameters(std::shared_ptr<const ForeignModel> model, co
     std::vector<Elements> tensors;
     for (const NamedShape& tensor : row.tensors)
       tensors.push_back(values_of(model->files, *model->files.find(tensor.name)));
-    Elements elements = row.transform.to_parameter(std::move(tensors));
+    Elements elements = parameter_of(*model, row, std::move(tensors));
     ensure(elements.type == parameter.type && elements.count() == parameter.elements(),
            "{}: its transform gives {} elements of {}, not {} of {}", parameter.name, elements.count(),
            name_of(elements.type), parameter.elements(), name_of(parameter.type));

@@ -12,9 +12,9 @@ const Format& format_of(const ConvertSource& source, const std::string& from) {
   std::string known;
   for (const Format& format : convert_formats()) {
     if (format.recognises(source)) return format;
-    known += fmt::format("\n  {}: {}", format.name, format.summary);
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", format.name);
   }
-  fail(ExitCode::usage, "{}: its format is not known by its content, expected --from with one of:{}", source.path,
+  fail(ExitCode::usage, "{}: its format is not known by its content, expected --from with one of: {}", source.path,
        known);
 }
 

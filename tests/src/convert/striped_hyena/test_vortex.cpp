@@ -128,7 +128,7 @@ TEST_F(Vortex, AModelThatWasTrainedHereGoesThereAndBack) {
   EXPECT_NE(refused.err.find("backbone.layers.0.mixer.filter.skip is "), std::string::npos) << refused.err;
 }
 
-TEST_F(Vortex, NamesATensorThatIsMissingLeftOverOrOfAnotherShape) {
+TEST_F(Vortex, NamesATensorThatIsMissingLeftOverOrDoesNotFit) {
   std::vector<TorchTensor> tensors = tensors_of(read_torch_file(tiny + "model.pt"));
   std::vector<TorchTensor> changed(tensors.begin() + 1, tensors.end());
   expect_refusal(changed, "embedding_layer.weight");
@@ -144,6 +144,10 @@ TEST_F(Vortex, NamesATensorThatIsMissingLeftOverOrOfAnotherShape) {
   changed = tensors;
   changed.push_back({"unembed.weight", TensorType::bf16, {24, 8}, std::string(384, '\1')});
   expect_refusal(changed, "unembed.weight");
+  changed = tensors;
+  for (TorchTensor& tensor : changed)
+    if (tensor.name == "blocks.2.filter.log_poles") tensor.bytes[3] ^= '\x80';  // the sign
+  expect_refusal(changed, "tensor 'blocks.2.filter.log_poles' has a pole with logarithm");
 }
 
 TEST_F(Vortex, NeedsItsYamlFileAndHonoursIt) {
