@@ -131,6 +131,20 @@ void verify_tokens(const hdf5::File& file, const ScoredDocuments& documents, con
   });
 }
 
+/// Throws Error(corrupt) where a document's log-likelihood is not the mean of its strands'.
+void verify_means(const hdf5::File& file, const ScoredDocuments& documents) {
+  const auto read = [&](const char* name) {
+    return open_rows(file, name, documents.count()).read_all<double>(documents.count());
+  };
+  const std::vector<double> forward = read("document/log_likelihood_forward"),
+                            reverse = read("document/log_likelihood_reverse");
+  for (std::size_t d = 0; d < forward.size(); ++d)
+    if (documents.log_likelihood[d] != (forward[d] + reverse[d]) / 2)
+      fail(ExitCode::corrupt, "{}: value {} is {}, expected {}, the mean of both strands",
+           file.dataset("document/log_likelihood").where(), d, documents.log_likelihood[d],
+           (forward[d] + reverse[d]) / 2);
+}
+
 std::string other_results(const hdf5::File& file, const ScoredDocuments& documents, bool verify) {
   std::string text;
   const auto read = [&](const hdf5::Dataset& dataset) {
@@ -192,7 +206,10 @@ std::string describe_scores(const std::string& path, bool verify) {
   if (!verify) return text;
   verify_tokens(file, documents, "token/log_likelihood",
                 both ? "document/log_likelihood_forward" : "document/log_likelihood");
-  if (both) verify_tokens(file, documents, "token/log_likelihood_reverse", "document/log_likelihood_reverse");
+  if (both) {
+    verify_tokens(file, documents, "token/log_likelihood_reverse", "document/log_likelihood_reverse");
+    verify_means(file, documents);
+  }
   for (std::int64_t d = 0; d < documents.count(); d += values_at_once)
     file.dataset("names").read_strings(d, std::min(values_at_once, documents.count() - d));
   return text + "  verified      every value read; the tokens' scores sum to the documents'\n";

@@ -241,41 +241,48 @@ Packer make_packer_in_order(const DataMixture& data, const PackingOptions& packi
       });
 }
 
-HostBatch read_batch(const DataMixture& data, const Pack& pack, const Sharding& sharding) {
+void for_each_local_run(const Pack& pack, const Sharding& sharding, const std::function<void(const LocalRun&)>& visit) {
   const auto starts = sharding.segments().cu_seqlens();
+  for (const Chunk& chunk : sharding.chunks()) {
+    if (chunk.tokens.size() == 0) continue;
+    auto piece = static_cast<std::size_t>(std::upper_bound(starts.begin(), starts.end(), chunk.tokens.begin) -
+                                          starts.begin() - 1);
+    for (std::int64_t at = chunk.tokens.begin; at < chunk.tokens.end; ++piece) {
+      const std::int64_t end = std::min(chunk.tokens.end, starts[piece + 1]);
+      visit({.piece = pack.pieces[piece],
+             .tokens = {at - starts[piece], end - starts[piece]},
+             .row = chunk.first_row + at - chunk.tokens.begin,
+             .ends_piece = end == starts[piece + 1]});
+      at = end;
+    }
+  }
+}
+
+HostBatch read_batch(const DataMixture& data, const Pack& pack, const Sharding& sharding) {
   HostBatch batch;
   batch.ids.resize(static_cast<std::size_t>(sharding.local_tokens()));
   batch.labels.assign(batch.ids.size(), -1);
   if (data.has_loss_weights()) batch.weights.assign(batch.ids.size(), 0);
   std::vector<std::int32_t> tokens;
   std::vector<float> token_weights;
-  for (const Chunk& chunk : sharding.chunks()) {
-    if (chunk.tokens.size() == 0) continue;
-    auto piece = static_cast<std::size_t>(std::upper_bound(starts.begin(), starts.end(), chunk.tokens.begin) -
-                                          starts.begin() - 1);
-    for (std::int64_t at = chunk.tokens.begin; at < chunk.tokens.end; ++piece) {
-      const Piece& source = pack.pieces[piece];
-      const Dataset& dataset = data.datasets[static_cast<std::size_t>(source.dataset)];
-      const std::int64_t end = std::min(chunk.tokens.end, starts[piece + 1]), count = end - at;
-      const std::int64_t with_label = end < starts[piece + 1] ? count : count - 1;
-      const std::int64_t offset = dataset.cu_seqlens()[source.document] + source.begin + (at - starts[piece]);
-      tokens.resize(static_cast<std::size_t>(with_label + 1));
-      dataset.read_tokens(offset, tokens);
-      token_weights.resize(tokens.size());
-      dataset.read_label_weights(offset, token_weights);
-      const std::int64_t row = chunk.first_row + at - chunk.tokens.begin;
-      std::copy_n(tokens.begin(), count, batch.ids.begin() + row);
-      for (std::int64_t i = 0; i < with_label; ++i) {
-        const float weight = token_weights[static_cast<std::size_t>(i + 1)];
-        if (weight == 0) continue;
-        batch.labels[static_cast<std::size_t>(row + i)] = tokens[static_cast<std::size_t>(i + 1)];
-        if (!batch.weights.empty()) batch.weights[static_cast<std::size_t>(row + i)] = weight;
-        ++batch.labelled;
-        batch.weight_sum += static_cast<double>(weight);
-      }
-      at = end;
+  for_each_local_run(pack, sharding, [&](const LocalRun& run) {
+    const Dataset& dataset = data.datasets[static_cast<std::size_t>(run.piece.dataset)];
+    const std::int64_t count = run.tokens.size(), with_label = run.ends_piece ? count - 1 : count;
+    const std::int64_t offset = dataset.cu_seqlens()[run.piece.document] + run.piece.begin + run.tokens.begin;
+    tokens.resize(static_cast<std::size_t>(with_label + 1));
+    dataset.read_tokens(offset, tokens);
+    token_weights.resize(tokens.size());
+    dataset.read_label_weights(offset, token_weights);
+    std::copy_n(tokens.begin(), count, batch.ids.begin() + run.row);
+    for (std::int64_t i = 0; i < with_label; ++i) {
+      const float weight = token_weights[static_cast<std::size_t>(i + 1)];
+      if (weight == 0) continue;
+      batch.labels[static_cast<std::size_t>(run.row + i)] = tokens[static_cast<std::size_t>(i + 1)];
+      if (!batch.weights.empty()) batch.weights[static_cast<std::size_t>(run.row + i)] = weight;
+      ++batch.labelled;
+      batch.weight_sum += static_cast<double>(weight);
     }
-  }
+  });
   return batch;
 }
 
@@ -297,23 +304,6 @@ PackOnRank place_pack(const DataMixture& data, const Pack& pack, Layout layout, 
   if (of_pack[1] > 0) placed.weight_scale = of_pack[0] / of_pack[1];
   placed.weight_sum = static_cast<double>(host.labelled);  // the ranks' sum is the same, without rounding
   return placed;
-}
-
-void for_each_local_run(const Pack& pack, const Sharding& sharding, const std::function<void(const LocalRun&)>& visit) {
-  const auto starts = sharding.segments().cu_seqlens();
-  for (const Chunk& chunk : sharding.chunks()) {
-    if (chunk.tokens.size() == 0) continue;
-    auto piece = static_cast<std::size_t>(std::upper_bound(starts.begin(), starts.end(), chunk.tokens.begin) -
-                                          starts.begin() - 1);
-    for (std::int64_t at = chunk.tokens.begin; at < chunk.tokens.end; ++piece) {
-      const std::int64_t end = std::min(chunk.tokens.end, starts[piece + 1]);
-      visit({.piece = pack.pieces[piece],
-             .tokens = {at - starts[piece], end - starts[piece]},
-             .row = chunk.first_row + at - chunk.tokens.begin,
-             .ends_piece = end == starts[piece + 1]});
-      at = end;
-    }
-  }
 }
 
 Segments segments_of(const Pack& pack) {

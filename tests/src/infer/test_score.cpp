@@ -231,7 +231,7 @@ TEST_F(ScoreResults, InspectSummarizesScoresAndFindsDamage) {
     file.dataset(name).write_rows(row, std::span<const double>(&value, 1));
   };
   for (const char* name : {"token/log_likelihood", "token/log_likelihood_reverse", "document/log_likelihood_reverse",
-                           "document/tokens", "cu_seqlens"}) {
+                           "document/log_likelihood", "document/tokens", "cu_seqlens"}) {
     change(name, 5, 17);
     const Outcome outcome = shell(folder_, "@causeway inspect changed.h5 --verify");
     EXPECT_NE(outcome.exit, 0) << name << "\n" << outcome.out;
