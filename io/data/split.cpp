@@ -91,23 +91,43 @@ struct SplitPlan {
   }
 };
 
-/// The documents that are not empty, in an order that the seed determines.
-std::vector<std::int64_t> drawn_order(std::span<const std::int64_t> cu_seqlens, std::int64_t seed) {
+/// Which documents are the reverse complement of the one before them: import --reverse-complement add names them
+/// NAME/rc after NAME. Empty if the second document is not one of the first, as it would be.
+std::vector<bool> second_strands(const Dataset& data) {
+  constexpr std::int64_t at_once = 4096;
+  std::vector<bool> second;
+  std::string before;
+  for (std::int64_t begin = 0; begin < data.documents(); begin += at_once) {
+    for (std::string& name : data.names(begin, std::min(at_once, data.documents() - begin))) {
+      second.push_back(!second.empty() && name == before + "/rc");
+      if (second.size() == 2 && !second[1]) return {};
+      before = std::move(name);
+    }
+  }
+  return second;
+}
+
+/// The documents that are not empty and no second strands, in an order that the seed determines.
+std::vector<std::int64_t> drawn_order(std::span<const std::int64_t> cu_seqlens, const std::vector<bool>& second,
+                                      std::int64_t seed) {
   const RandomStream random(static_cast<std::uint64_t>(seed), draw_stream);
   std::vector<std::pair<std::uint64_t, std::int64_t>> keys;
   for (std::size_t d = 0; d + 1 < cu_seqlens.size(); ++d)
-    if (cu_seqlens[d] < cu_seqlens[d + 1]) keys.emplace_back(random.bits(d), static_cast<std::int64_t>(d));
+    if (cu_seqlens[d] < cu_seqlens[d + 1] && (second.empty() || !second[d]))
+      keys.emplace_back(random.bits(d), static_cast<std::int64_t>(d));
   std::ranges::sort(keys);
   std::vector<std::int64_t> order;
   for (const auto& [key, document] : keys) order.push_back(document);
   return order;
 }
 
-/// `targets`: the tokens of each part; train is the first.
+/// `targets`: the tokens of each part; train is the first. Both strands of a sequence are in one part: who has learnt
+/// one knows the other.
 void plan_by_document(const Dataset& data, const std::vector<std::int64_t>& targets, std::int64_t seed,
                       SplitPlan& plan) {
   const auto cu_seqlens = data.cu_seqlens();
-  const std::vector<std::int64_t> order = drawn_order(cu_seqlens, seed);
+  const std::vector<bool> second = second_strands(data);
+  const std::vector<std::int64_t> order = drawn_order(cu_seqlens, second, seed);
   require(order.size() >= targets.size(),
           "{}: found documents that are not empty: {}, expected at least {}, a whole one for each part; --by tail cuts "
           "documents instead",
@@ -116,7 +136,8 @@ void plan_by_document(const Dataset& data, const std::vector<std::int64_t>& targ
   plan.part_of.assign(static_cast<std::size_t>(data.documents()), 0);
   for (std::size_t i = 0; i < order.size(); ++i) {
     const auto d = static_cast<std::size_t>(order[i]);
-    const std::int64_t length = cu_seqlens[d + 1] - cu_seqlens[d];
+    const std::size_t end = d + 1 < second.size() && second[d + 1] ? d + 2 : d + 1;
+    const std::int64_t length = cu_seqlens[end] - cu_seqlens[d];
     const auto missing = [&](std::size_t part) { return targets[part] - tokens[part]; };
     const auto without = static_cast<std::size_t>(std::ranges::count(tokens, 0));
     std::size_t part = 0;
@@ -132,7 +153,7 @@ void plan_by_document(const Dataset& data, const std::vector<std::int64_t>& targ
         if (length < 2 * missing(p)) part = p;  // nearer to the target with this document than without
     }
     tokens[part] += length;
-    plan.part_of[d] = static_cast<std::uint8_t>(part);
+    for (std::size_t each = d; each < end; ++each) plan.part_of[each] = static_cast<std::uint8_t>(part);
   }
 }
 

@@ -50,6 +50,7 @@ TEST(ImportJson, KeysNameTheDocumentAndItsName) {
       (Documents{"a.jsonl:1=deep"}));
   EXPECT_EQ(imported("a.jsonl", R"({"a.b": "literal", "id": null, "name": "n"})", {.text_key = "a.b"}),
             (Documents{"n=literal"}));
+  EXPECT_EQ(imported("a.jsonl", R"({"a.b": ["no"], "text": "t"})", {.name_keys = {"a.b"}}), (Documents{"a.jsonl:1=t"}));
 }
 
 TEST(ImportJson, AKeyThatIsMissingOrOfAnotherTypeIsNamed) {

@@ -131,6 +131,29 @@ TEST(Split, TheSeedDeterminesThePartsOnEveryMachine) {
   EXPECT_EQ(held_out(0), "2 5 16 17 ");
 }
 
+TEST(Split, BothStrandsOfASequenceAreInOnePart) {
+  const TemporaryFolder folder;
+  std::vector<Document> documents;
+  for (int d = 0; d < 60; ++d)
+    for (const char* strand : {"", "/rc"})
+      documents.push_back({fmt::format("s{}{}", d, strand), std::vector<std::int32_t>(1 + d % 7, d % 8), {}, {}});
+  documents[40].tokens.clear();  // an empty sequence, and its empty complement
+  documents[41].tokens.clear();
+  write(folder / "data.h5", documents, false);
+  for (std::int64_t seed = 0; seed < 5; ++seed) {
+    divide(folder, {.held_out = 0.2, .seed = seed, .force = true}, true);
+    std::size_t found = 0;
+    for (const char* part : {"train.h5", "valid.h5", "test.h5"}) {
+      const std::vector<Document> kept = read(folder / part);
+      found += kept.size();
+      ASSERT_EQ(kept.size() % 2, 0u) << part;
+      ASSERT_GT(kept.size(), 0u) << part;
+      for (std::size_t d = 0; d < kept.size(); d += 2) EXPECT_EQ(kept[d + 1].name, kept[d].name + "/rc") << part;
+    }
+    EXPECT_EQ(found, documents.size() - 2);
+  }
+}
+
 TEST(Split, EveryPartGetsADocument) {
   const TemporaryFolder folder;
   const auto lengths = [](const std::vector<std::size_t>& sizes) {

@@ -49,7 +49,7 @@ TEST_P(EveryCompression, GivesTheSameTextForAnyBufferSizeAndAnyName) {
 TEST_P(EveryCompression, GivesALongTextInBoundedParts) {
   const TemporaryFolder folder;
   std::string all;
-  for (std::int64_t i = 0; i < 200'000; ++i) all += std::to_string(i * 7919);
+  for (std::int64_t i = 0; i < 50'000; ++i) all += std::to_string(i * 7919);
   const std::string path = folder.write("a", compressed(all) + compressed(all));
   EXPECT_TRUE(read_all(path, 100) == all + all);
   EXPECT_TRUE(read_all(path, 1 << 18) == all + all);
