@@ -76,6 +76,37 @@ TEST_F(VortexConfig, HonoursTheValuesThatModelsDifferIn) {
   EXPECT_TRUE(half.options.out_bias && half.attention_bias && !half.hyena_bias);
 }
 
+/// The keys of evo2-7b-1m.yml.
+TEST_F(VortexConfig, KnowsEveryKeyThatIsPublished) {
+  const char* more = R"(shc
+mlp_init_method: torch.nn.init.zeros_
+mlp_output_init_method: torch.nn.init.zeros_
+use_interpolated_rotary_pos_emb: True
+rotary_emb_scaling_factor: 128
+make_vocab_size_divisible_by: 8
+inner_size_multiple_of: 16
+log_intermediate_values: False
+proj_groups: 1
+hyena_filter_groups: 1
+short_filter_bias: false
+column_split: True
+model_parallel_size: 1
+pipe_parallel_size: 1
+hyena_flip_x1x2: False
+max_batch_size: 1
+final_norm: True # a comment
+use_flash_attn: True
+use_flash_rmsnorm: False
+use_flash_depthwise: False
+use_flashfft: False
+use_laughing_hyena: False
+inference_mode: True
+tokenizer_type: CharLevelTokenizer
+prefill_style: fft
+print_activations: False)";
+  EXPECT_EQ(shape_with("model_name", more).options.rope_scaling, 128);
+}
+
 TEST_F(VortexConfig, RefusesByNameWhatItCannotHonour) {
   const std::pair<const char*, const char*> values[] = {{"hyena_flip_x1x2", "True"},
                                                         {"short_filter_bias", "True"},
