@@ -61,7 +61,7 @@ class DatasetWriter:
             raise FileExistsError(f"{path}: exists" + (" and is no file" if force else "; --force replaces it"))
         self.path, self.vocabulary_size, self.force = path, vocabulary_size, force
         folder, name = os.path.split(os.path.abspath(path))
-        handle, self.temporary = tempfile.mkstemp(prefix=name[:100] + ".tmp-", dir=folder)
+        handle, self.temporary = tempfile.mkstemp(prefix=name[:40] + ".tmp-", dir=folder)
         os.close(handle)
         # 1.10: its structures have checksums, and older libraries read it.
         self.file = h5py.File(self.temporary, "w", libver=("v110", "v110"))
@@ -150,9 +150,21 @@ class DatasetWriter:
         if self.force:
             os.replace(self.temporary, self.path)
         else:
-            os.link(self.temporary, self.path)  # fails where a file has appeared meanwhile
-            os.unlink(self.temporary)
+            self._publish_new()
         self.temporary = None
+
+    def _publish_new(self):
+        """Gives the file its name, but not that of a file that has appeared meanwhile."""
+        try:
+            os.link(self.temporary, self.path)
+        except FileExistsError:
+            raise FileExistsError(f"{self.path}: exists; --force replaces it") from None
+        except OSError:  # a file system without hard links
+            if os.path.exists(self.path):
+                raise FileExistsError(f"{self.path}: exists; --force replaces it") from None
+            os.rename(self.temporary, self.path)
+        else:
+            os.unlink(self.temporary)
 
     def close(self):
         """Without finish() before: no file."""

@@ -1,4 +1,4 @@
-"""A Hugging Face tokenizer as Causeway's scripts use it: tokenizer.json to token ids, nothing cut and nothing padded."""
+"""A Hugging Face tokenizer as Causeway's scripts use it: text to token ids, nothing cut and nothing padded."""
 
 import os
 

@@ -219,5 +219,18 @@ TEST(ReadBatch, TheRanksTogetherReadThePackItsLabelsAndTheirWeights) {
   }
 }
 
+TEST(ReadBatch, LabelsOfADatasetWithoutWeightsWeigh1BesideOneThatHasThem) {
+  const TemporaryFolder folder;
+  write_dataset(folder / "a.h5", {10}, {.loss_weights = true});
+  write_dataset(folder / "b.h5", {5});
+  const DataMixture data = DataMixture::open({folder / "a.h5", folder / "b.h5"}, 512);
+  const Pack pack{{{0, 0, 0, 5}, {1, 0, 0, 5}}};
+  const HostBatch batch =
+      read_batch(data, pack, Sharding(ShardLayout(10, 1, Layout::contiguous), segments_of(pack), 0));
+  EXPECT_EQ(batch.weights, (std::vector<float>{0.25F, 0.5F, 0.75F, 1, 0, 1, 1, 1, 1, 0}));
+  EXPECT_EQ(batch.labelled, 8);
+  EXPECT_EQ(batch.weight_sum, 6.5);
+}
+
 }  // namespace
 }  // namespace causeway::test
