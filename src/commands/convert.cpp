@@ -60,23 +60,25 @@ CommandLine declare(ConvertSettings& settings) {
           "--dtype every tensor keeps its type, and the way back gives the same bytes of every tensor. The result "
           "appears under its name when it is complete, or not at all.\n\nFormats:" +
           format_list(),
-      .groups = {{"Input",
-                  {{"source", &options.source, "DIRECTORY|FILE", "the model to convert", {}, true},
-                   {"from", &options.from, "", "format of the source; auto: by its content", from},
-                   {"model-config", &options.model_config, "FILE",
-                    "the model's configuration, for formats that do not have it among their files"}}},
-                 {"Output",
-                  {{"to", &options.to, "", "format of the result", to},
-                   {"out", &options.out, "DIRECTORY", "the folder to write"},
-                   {"dtype",
-                    &options.dtype,
-                    "",
-                    "type of all tensors of the result; source: each keeps its own, or gets the one that an earlier "
-                    "conversion remembered",
-                    {"source", "f64", "f32", "f16", "bf16"}},
-                   {"max-shard-size", &settings.most_shard_size, "SIZE",
-                    "largest size of a file of weights; a larger model is written as several"},
-                   {"force", &options.force, "", "replace the folder if it exists and has only converted files"}}}},
+      .groups =
+          {{"Input",
+            {{"source", &options.source, "DIRECTORY|FILE", "the model to convert", {}, true},
+             {"from", &options.from, "", "format of the source; auto: by its content", from},
+             {"model-config", &options.model_config, "FILE",
+              "the model's configuration, for formats that do not have it among their files"}}},
+           {"Output",
+            {{"to", &options.to, "", "format of the result", to},
+             {"out", &options.out, "DIRECTORY", "the folder to write"},
+             {"dtype",
+              &options.dtype,
+              "",
+              "type of the result's tensors (in an f32 checkpoint the rates of li that come from poles are f64, so "
+              "that the way back is exact); source: each keeps its own, or gets the one that an earlier conversion "
+              "remembered",
+              {"source", "f64", "f32", "f16", "bf16"}},
+             {"max-shard-size", &settings.most_shard_size, "SIZE",
+              "largest size of a file of weights; a larger model is written as several"},
+             {"force", &options.force, "", "replace the folder if it exists and has only converted files"}}}},
       .examples =
           "causeway convert mamba-130m-hf --to causeway --out mamba-130m\n"
           "causeway convert runs/fine-tuned --to huggingface --out fine-tuned-hf --dtype bf16"};

@@ -15,6 +15,15 @@ DType compute_type(TensorType weights) {
   return weights == TensorType::bf16 ? DType::bf16 : DType::f32;
 }
 
+/// A parameter that a transform computed in f64 stays so in an f32 checkpoint, because f32 would not give its tensor's
+/// bytes back: the rates of li.
+TensorType stored_type(const ConvertedParameter& parameter, const ModelTarget& target) {
+  const auto& types = parameter.source_types;
+  const bool computed =
+      parameter.type == TensorType::f64 && !types.empty() && std::ranges::find(types, TensorType::f64) == types.end();
+  return computed && target.type == TensorType::f32 ? TensorType::f64 : target.type.value_or(parameter.type);
+}
+
 std::string joined(const std::string& name, const std::vector<TensorType>& types) {
   std::string text = name;
   for (const TensorType type : types) text += fmt::format(" {}", name_of(type));
@@ -25,7 +34,7 @@ CheckpointSource source_of(const ParameterSource& source, const ModelTarget& tar
   CheckpointSource kept{.format = source.remembered.format, .config = source.remembered.config};
   for (const auto& [name, type] : source.remembered.extras) kept.extras.push_back(joined(name, {type}));
   for (const ConvertedParameter& parameter : source.parameters) {
-    const TensorType stored = target.type.value_or(parameter.type);
+    const TensorType stored = stored_type(parameter, target);
     const auto& types = parameter.source_types;
     const bool other = std::ranges::any_of(types, [&](TensorType type) { return type != stored; });
     const bool exact = std::ranges::all_of(types, [&](TensorType type) { return holds_all_of(stored, type); });
@@ -53,14 +62,14 @@ std::int64_t write_model_as_checkpoint(const ParameterSource& source, const Mode
   for (const ConvertedParameter& parameter : source.parameters) {
     content.tensors.push_back({.name = "parameters/" + parameter.name,
                                .shape = parameter.shape,
-                               .stored = stored_as(target.type.value_or(parameter.type))});
+                               .stored = stored_as(stored_type(parameter, target))});
   }
   Elements current;
   checkpoint.read = [&](std::size_t tensor, std::int64_t begin, std::span<std::byte> out) {
     const ConvertedParameter& parameter = source.parameters[tensor];
     if (begin == 0) {
       current = {};  // frees the memory of the one before
-      current = converted_for(parameter.name, source.read(parameter), target.type.value_or(parameter.type));
+      current = converted_for(parameter.name, source.read(parameter), stored_type(parameter, target));
     }
     std::memcpy(out.data(), current.bytes.data() + begin, out.size());
   };

@@ -18,7 +18,6 @@ namespace causeway {
 namespace {
 
 constexpr std::int64_t largest_file = std::int64_t{1} << 20;
-constexpr std::size_t most_values = 100'000;
 
 /// Of text from a file, for messages: without control characters, and short.
 std::string printable(std::string_view text) {
@@ -92,6 +91,7 @@ class YamlHandler final : public YAML::EventHandler {
     key_.reset();
   }
 
+  static constexpr std::size_t most_values = 100'000;
   YamlKeys& keys_;
   bool in_map_ = false, in_list_ = false, ended_map_ = false;
   std::size_t count_ = 0;
