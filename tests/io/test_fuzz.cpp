@@ -64,6 +64,8 @@ const std::vector<Seed>& seeds() {
       {"Jsonl", "a.jsonl",
        "{\"text\": \"one \\u00e4\", \"id\": 12}\n{\"name\": \"x\", \"text\": \"two\", \"n\": {\"a\": [1, 2.5, "
        "null]}}\n"},
+      {"FastqWrapped", "a.fq", "@r1\nACGT\nAC\n+\nIII\n@II\n@r2 x\nAC\n+r2\n!~\n"},
+      {"Json", "a.json", "[{\"text\": \"one \\u00e4\", \"id\": 12}, \"two\",\n {\"n\": [1, {}], \"text\": \"\"}]\n"},
       {"Tokens", "a.tokens", "1 2 3 511\n7\n 8 9\t10\n"},
   };
   return table;
