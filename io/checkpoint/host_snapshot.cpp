@@ -4,6 +4,8 @@
 #include <bit>
 #include <cstring>
 
+#include "kernels/core/trace.hpp"
+
 namespace causeway {
 namespace {
 
@@ -21,6 +23,7 @@ void for_slabs(std::int64_t offset, std::int64_t bytes, std::int64_t slab_bytes,
 }  // namespace
 
 void HostSnapshot::take(std::span<const Source> sources) {
+  const ProfileRange range(stream_, "checkpoint copy");
   offsets_.clear();
   std::int64_t total = 0;
   for (const Source& source : sources) {

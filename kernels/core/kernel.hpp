@@ -4,6 +4,7 @@
 
 #include "kernels/core/error.hpp"
 #include "kernels/core/stream.hpp"
+#include "kernels/core/trace.hpp"
 
 namespace causeway {
 
@@ -17,10 +18,12 @@ struct Kernel {
   Function cpu;
   Function cuda;  ///< nullptr in a build without CUDA
 
-  /// Runs it on the stream's device. Throws Error(usage) if this build has no implementation there.
+  /// Runs it on the stream's device, as a span of the stream's trace if it has one. Throws Error(usage) if this build
+  /// has no implementation there.
   void operator()(const Stream& stream, const Args& args) const {
     const Function run = stream.device() == Device::cuda ? cuda : cpu;
     require(run != nullptr, "{} has no implementation on {}", name, name_of(stream.device()));
+    const TracedScope traced(stream, name, "operator");
     run(stream, args);
   }
 };

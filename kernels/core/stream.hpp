@@ -10,6 +10,8 @@
 
 namespace causeway {
 
+class Trace;
+
 /// An ordered queue of work on one device, together with a memory pool of that device. On the CPU work runs at once, in
 /// the caller. Copies are cheap and share the queue and the pool.
 class Stream {
@@ -39,6 +41,11 @@ class Stream {
   /// Enqueues zeroing `bytes` of `destination`.
   void zero(void* destination, std::int64_t bytes) const;
 
+  /// From now on the work of kernels on this stream and its copies is recorded in `trace`, which must live until it is
+  /// replaced. Null: not recorded, as at first. By the thread that enqueues.
+  void trace_in(Trace* trace) const { resources_->trace = trace; }
+  Trace* trace() const { return resources_->trace; }
+
   /// The T that this stream and its copies share, made by T() on the first call: for example a cuBLASLt handle and its
   /// plans. It lives as long as the stream. Only the thread that enqueues on the stream may use it.
   template <class T>
@@ -56,6 +63,7 @@ class Stream {
   struct Resources {
     std::mutex mutex;
     std::unordered_map<std::type_index, std::shared_ptr<void>> of_type;
+    Trace* trace = nullptr;
   };
   std::shared_ptr<void> native_;
   std::shared_ptr<MemoryPool> memory_;

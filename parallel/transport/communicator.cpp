@@ -5,7 +5,7 @@
 
 #include "kernels/core/error_of.hpp"
 #include "kernels/core/event.hpp"
-#include "kernels/core/profile_range.hpp"
+#include "kernels/core/trace.hpp"
 
 namespace causeway {
 
@@ -13,6 +13,7 @@ namespace causeway {
 /// CPU and on a GPU.
 struct Communicator::Record {
   Traffic traffic;
+  Trace* trace = nullptr;
 
   /// The time from `begin` to `end` is added to `kind`, exposed or hidden.
   struct Interval {
@@ -25,6 +26,9 @@ struct Communicator::Record {
     intervals.push_back({begin, end, kind});
     count_finished_intervals();
   }
+  void trace_span(std::string_view name, TraceLane lane, const Event& begin, const Event& end, std::int64_t bytes) {
+    if (trace != nullptr) trace->add(name, "exchange", lane, begin, end, bytes);
+  }
   void count_finished_intervals() {
     for (; !intervals.empty() && intervals.front().end.reached(); intervals.pop_front())
       traffic.*(intervals.front().kind) += intervals.front().end.seconds_since(intervals.front().begin);
@@ -33,21 +37,26 @@ struct Communicator::Record {
 
 class Communicator::TimedCall {
  public:
-  TimedCall(Communicator& ranks, const Stream& stream, std::int64_t bytes, std::int64_t messages)
-      : record_(*ranks.record_), stream_(stream), begin_(stream, true) {
+  TimedCall(Communicator& ranks, std::string_view name, const Stream& stream, std::int64_t bytes, std::int64_t messages)
+      : record_(*ranks.record_), name_(name), stream_(stream), bytes_(bytes), begin_(stream, true) {
     record_.traffic.bytes_sent += bytes;
     record_.traffic.messages_sent += messages;
   }
   TimedCall(const TimedCall&) = delete;
   TimedCall& operator=(const TimedCall&) = delete;
   ~TimedCall() noexcept(false) {
-    if (std::uncaught_exceptions() == 0) record_.add(begin_, Event(stream_, true), &Traffic::exposed_s);
+    if (std::uncaught_exceptions() > 0) return;
+    const Event end(stream_, true);
+    record_.add(begin_, end, &Traffic::exposed_s);
+    record_.trace_span(name_, lane_of(stream_), begin_, end, bytes_);
   }
 
  private:
   const ProfileRange range_{"communication"};
   Record& record_;
+  std::string_view name_;
   const Stream& stream_;
+  std::int64_t bytes_;
   Event begin_;
 };
 
@@ -59,6 +68,8 @@ const Traffic& Communicator::traffic() const {
   return record_->traffic;
 }
 
+void Communicator::trace_in(Trace* trace) { record_->trace = trace; }
+
 Pending Communicator::start(std::span<const Transfer> transfers, const Stream& stream) {
   // One rank on a GPU sends nothing, and the two events would cost more than the local copies that they measure.
   if (size() == 1 && stream.device() == Device::cuda) return transport_->start(transfers, stream);
@@ -68,13 +79,16 @@ Pending Communicator::start(std::span<const Transfer> transfers, const Stream& s
     bytes += std::ssize(transfer.send);
     ++messages;
   }
-  const TimedCall timed(*this, stream, bytes, messages);
+  const TimedCall timed(*this, "start exchange", stream, bytes, messages);
   const auto pending = std::make_shared<Pending>(transport_->start(transfers, stream));
-  return Pending([pending, record = record_, stream, started = Event(stream, true)] {
+  return Pending([pending, record = record_, stream, bytes, started = Event(stream, true)] {
     const Event wait_begins(stream, true);
     pending->wait();
+    const Event end(stream, true);
     record->add(started, wait_begins, &Traffic::hidden_s);
-    record->add(wait_begins, Event(stream, true), &Traffic::exposed_s);
+    record->add(wait_begins, end, &Traffic::exposed_s);
+    record->trace_span("exchange", TraceLane::in_flight, started, end, bytes);
+    record->trace_span("wait for exchange", lane_of(stream), wait_begins, end, -1);
   });
 }
 
@@ -83,7 +97,7 @@ void Communicator::exchange(std::span<const Transfer> transfers, const Stream& s
 }
 
 void Communicator::all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream) {
-  const TimedCall timed(*this, stream, (size() - 1) * std::ssize(send), size() - 1);
+  const TimedCall timed(*this, "all_gather", stream, (size() - 1) * std::ssize(send), size() - 1);
   if (size() == 1) {
     ensure(send.size() == recv.size(), "all_gather: {} bytes into {} on one rank", send.size(), recv.size());
     if (send.data() != recv.data()) stream.copy(recv.data(), send.data(), std::ssize(send));
@@ -94,13 +108,13 @@ void Communicator::all_gather(std::span<const std::byte> send, std::span<std::by
 
 void Communicator::broadcast(std::span<std::byte> data, int root, const Stream& stream) {
   const int receivers = rank() == root ? size() - 1 : 0;
-  const TimedCall timed(*this, stream, receivers * std::ssize(data), receivers);
+  const TimedCall timed(*this, "broadcast", stream, receivers * std::ssize(data), receivers);
   if (size() == 1) return;
   transport_->broadcast(data, root, stream);
 }
 
 void Communicator::all_reduce(TensorView data, Reduction op, const Stream& stream) {
-  const TimedCall timed(*this, stream, 2 * (size() - 1) * data.bytes() / size(), 2 * (size() - 1));
+  const TimedCall timed(*this, "all_reduce", stream, 2 * (size() - 1) * data.bytes() / size(), 2 * (size() - 1));
   if (size() == 1) return;
   transport_->all_reduce(data.as_bytes().data(), data.size(), data.dtype, op, stream);
 }
@@ -111,7 +125,7 @@ void Communicator::reduce_scatter(TensorView send, TensorView recv, std::span<co
              recv.size() == counts[static_cast<std::size_t>(rank())],
          "reduce_scatter: {} {} into {} {} with {} counts on {} ranks", name_of(send.dtype), send.shape.to_string(),
          name_of(recv.dtype), recv.shape.to_string(), counts.size(), size());
-  const TimedCall timed(*this, stream, (size() - 1) * send.bytes() / size(), size() - 1);
+  const TimedCall timed(*this, "reduce_scatter", stream, (size() - 1) * send.bytes() / size(), size() - 1);
   if (size() == 1) {
     if (send.data != recv.data) stream.copy(recv.data, send.data, recv.bytes());
     return;
@@ -120,38 +134,38 @@ void Communicator::reduce_scatter(TensorView send, TensorView recv, std::span<co
 }
 
 void Communicator::barrier() {
-  const TimedCall timed(*this, host_, 0, 0);
+  const TimedCall timed(*this, "barrier", host_, 0, 0);
   transport_->barrier();
 }
 
 Communicator Communicator::split(int color, int key) { return Communicator(transport_->split(color, key)); }
 
 std::int64_t Communicator::sum(std::int64_t value) {
-  const TimedCall timed(*this, host_, 0, 0);
+  const TimedCall timed(*this, "sum", host_, 0, 0);
   transport_->all_reduce(&value, 1, DType::i64, Reduction::sum, host_);
   return value;
 }
 
 double Communicator::sum(double value) {
-  const TimedCall timed(*this, host_, 0, 0);
+  const TimedCall timed(*this, "sum", host_, 0, 0);
   transport_->all_reduce(&value, 1, DType::f64, Reduction::sum, host_);
   return value;
 }
 
 std::int64_t Communicator::max(std::int64_t value) {
-  const TimedCall timed(*this, host_, 0, 0);
+  const TimedCall timed(*this, "max", host_, 0, 0);
   transport_->all_reduce(&value, 1, DType::i64, Reduction::max, host_);
   return value;
 }
 
 double Communicator::max(double value) {
-  const TimedCall timed(*this, host_, 0, 0);
+  const TimedCall timed(*this, "max", host_, 0, 0);
   transport_->all_reduce(&value, 1, DType::f64, Reduction::max, host_);
   return value;
 }
 
 std::string Communicator::broadcast(std::string text, int root) {
-  const TimedCall timed(*this, host_, 0, 0);
+  const TimedCall timed(*this, "broadcast", host_, 0, 0);
   std::int64_t length = std::ssize(text);
   transport_->broadcast(std::as_writable_bytes(std::span(&length, 1)), root, host_);
   text.resize(static_cast<std::size_t>(length));

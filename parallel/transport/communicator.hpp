@@ -40,6 +40,8 @@ class Communicator {
   int size() const { return transport_->size(); }
   Transport& transport() { return *transport_; }
   const Traffic& traffic() const;  ///< does not wait for the device
+  /// From now on calls, and messages in flight, are recorded in `trace`; null: not recorded, as at first.
+  void trace_in(Trace* trace);
 
   Pending start(std::span<const Transfer> transfers, const Stream& stream);
   void exchange(std::span<const Transfer> transfers, const Stream& stream);

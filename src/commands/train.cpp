@@ -110,6 +110,10 @@ OptionGroup checkpoint_group(TrainSettings& settings) {
        {"tensorboard", &settings.tensorboard, "",
         "also write the figures of metrics.jsonl as TensorBoard event files into the run directory; tensorboard "
         "--logdir then shows the curves of all runs in a folder, also while they train"},
+       {"trace", &settings.trace, "FILE",
+        "write a trace of some steps as JSON, which ui.perfetto.dev and chrome://tracing show: what each rank "
+        "computes, sends and waits for. An existing file is replaced. config.ini does not contain this option"},
+       {"trace-steps", &settings.trace_steps, "N", "steps that --trace records, after the first step of this start"},
        {"dry-run", &settings.dry_run, "",
         "answer and stop: what would be trained, how strategies were chosen, whether it fits into memory, how many "
         "epochs it is, and how long a step takes here, for which a few steps run if that takes seconds"}}};
@@ -166,6 +170,8 @@ ExitCode execute(const TrainSettings& given) {
   const auto config = [](TrainSettings used) {
     used.faults.inject.clear();       // a resumed run must not fail again
     used.allow_changed_data = false;  // it is for one attempt: the next one resumes on these data
+    used.trace.clear();               // the same: a resumed run would replace the file
+    used.trace_steps = default_trace_steps;
     make_paths_absolute(used);
     return to_ini(declare(used));
   };

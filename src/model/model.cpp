@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "kernels/activation.hpp"
-#include "kernels/core/profile_range.hpp"
+#include "kernels/core/trace.hpp"
 #include "kernels/cross_entropy.hpp"
 #include "kernels/embedding.hpp"
 #include "kernels/gemm.hpp"
@@ -208,11 +208,11 @@ Tensor Model::forward_of(const Pass& pass, std::size_t i, TensorView normalised,
 Tensor Model::forward_branches(const Stream& stream, TensorView ids, TensorView residual, const RunBranch& run,
                                const Observer& observer) const {
   embedding_forward(stream, {.ids = ids, .weight = embedding_->weight, .y = residual});
-  const ProfileRange range("forward");
+  const ProfileRange range(stream, "forward");
   Tensor x;  // the output of the branch before, which the next norm adds to the residual stream
   for (std::size_t i = 0; i < branches_.size(); ++i) {
     const ResidualBranch& branch = branches_[i];
-    const ProfileRange of_branch(name_of(branch));
+    const ProfileRange of_branch(stream, name_of(branch));
     Tensor normalised(stream, options_.dtype, residual.shape), rstd(stream, residual.dtype, {residual.rows()});
     rms_norm_forward(stream, {.x = x,
                               .residual = residual,
@@ -231,10 +231,10 @@ Tensor Model::forward_branches(const Stream& stream, TensorView ids, TensorView 
 void Model::backward_branches(const Pass& pass, TensorView ids, TensorView d_residual, Activations& activations,
                               const Observer& observer) {
   const Stream& stream = pass.runtime.stream;
-  const ProfileRange range("backward");
+  const ProfileRange range(stream, "backward");
   const Shape shape = d_residual.shape;
   for (std::size_t i = branches_.size(); i-- > 0; activations.branches.pop_back()) {
-    const ProfileRange of_branch(name_of(branches_[i]));
+    const ProfileRange of_branch(stream, name_of(branches_[i]));
     const auto block = static_cast<std::int64_t>(branches_[i].block);
     pass.runtime.rank_progress->record_layer(block);
     if (ends_block(i)) {
@@ -324,6 +324,7 @@ void Model::recompute_block(const Pass& pass, std::size_t last, Activations& act
 void Model::head(const Pass& pass, TensorView last, TensorView residual, const Batch& batch, TensorView token_losses,
                  TensorView d_residual, const Candidates& candidates) {
   const Stream& stream = pass.runtime.stream;
+  const ProfileRange range(stream, "head");
   const DType wide = residual.dtype, narrow = options_.dtype;
   const std::int64_t tokens = residual.rows(), width = residual.columns(), vocabulary = options_.shape.vocabulary;
   const std::int64_t tile = std::min(head_tile, tokens);

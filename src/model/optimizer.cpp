@@ -6,7 +6,7 @@
 
 #include "kernels/activation.hpp"
 #include "kernels/adamw.hpp"
-#include "kernels/core/profile_range.hpp"
+#include "kernels/core/trace.hpp"
 
 namespace causeway {
 
@@ -39,7 +39,7 @@ Optimizer::Optimizer(const OptimizerOptions& options, ParameterSet& parameters, 
 
 void Optimizer::step(std::int64_t step, double learning_rate, double gradient_scale, TensorView loss, TensorView norm,
                      TensorView factor) {
-  const ProfileRange range("optimizer");
+  const ProfileRange range(stream_, "optimizer");
   const auto own = [&](const ParameterArena& arena, TensorView whole) {
     const Range mine = parameters_.shard(arena, world_.rank());
     return whole.slice_rows(mine.begin, mine.size());

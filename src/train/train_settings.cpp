@@ -44,6 +44,9 @@ void check(const TrainSettings& settings) {
   within("recompute-blocks", settings.recompute_blocks, std::int64_t{1}, std::int64_t{10'000});
   require(settings.recompute_blocks == 1 || settings.recompute, "--recompute-blocks is {}, but --recompute is missing",
           settings.recompute_blocks);
+  within("trace-steps", settings.trace_steps, std::int64_t{1}, std::int64_t{1000});
+  require(settings.trace_steps == default_trace_steps || !settings.trace.empty(),
+          "--trace-steps is {}, but --trace is missing", settings.trace_steps);
   require(settings.seed >= 0, "--seed is {}, expected 0 or more", settings.seed);
   require(settings.resume.empty() || settings.init_from.empty() || settings.resume == "auto",
           "--resume {} and --init-from exclude each other", settings.resume);

@@ -40,7 +40,7 @@ struct FaultSettings {
   std::vector<std::string> inject;  ///< as parse_fault reads them
 };
 
-inline constexpr std::int64_t default_steps = 1000;
+inline constexpr std::int64_t default_steps = 1000, default_trace_steps = 3;
 
 /// All options of `causeway train`, with their defaults.
 struct TrainSettings {
@@ -65,6 +65,8 @@ struct TrainSettings {
   IniOrigin origin;  ///< of the options that config.ini gave
   bool allow_changed_data = false;
   bool tensorboard = false, dry_run = false;
+  std::string trace;  ///< file
+  std::int64_t trace_steps = default_trace_steps;
 };
 
 /// Throws Error(usage) that names the first wrong option.

@@ -4,7 +4,7 @@
 #include <array>
 #include <cmath>
 
-#include "kernels/core/profile_range.hpp"
+#include "kernels/core/trace.hpp"
 #include "src/cli/number_format.hpp"
 #include "src/model/flops.hpp"
 #include "src/run/json_fields.hpp"
@@ -38,6 +38,7 @@ std::string Trainer::plan() const { return describe_plan(settings_, runtime_, mo
 ExitCode Trainer::run() {
   try {
     const ExitCode code = train();
+    if (trace_) trace_->finish();
     rank_progress_->enter(Phase::done);
     write_exit(code, code == ExitCode::ok ? "done" : "checkpointed after a signal");
     if (code == ExitCode::requeue) say_how_to_resume();
@@ -70,6 +71,7 @@ ExitCode Trainer::train() {
   std::int64_t interval_tokens = 0;
   double interval_s = 0;  // of steps only, without evaluations and checkpoints
   while (step_ < settings_.steps) {
+    if (trace_) trace_->before_step(step_ + 1, settings_.steps);
     TrainingStep step = train_step(step_ + 1);
     ++step_;
     loss_ = step.loss;
@@ -122,7 +124,7 @@ TrainingStep Trainer::train_step(std::int64_t number) {
   const Traffic before = traffic_of(runtime_.mesh);
   TrainingStep step{.number = number, .learning_rate = schedule_of(settings_).at(number)};
   rank_progress_->begin_step(number);
-  const ProfileRange range(fmt::format("step {}", number));
+  const ProfileRange range(runtime_.stream, fmt::format("step {}", number));
 
   const DealtPacks packs = deal_packs();
   step.tokens = packs.tokens;
@@ -240,6 +242,7 @@ std::optional<double> Trainer::evaluate() {
 }
 
 Trainer::Evaluation Trainer::timed_evaluation() {
+  const ProfileRange range(runtime_.stream, "evaluation");
   const WallClock watch;
   Evaluation found{.loss = evaluate()};
   found.seconds = watch.seconds();
@@ -261,6 +264,7 @@ void Trainer::evaluate_before_training() {
 
 void Trainer::save(TrainingStep& step) {
   rank_progress_->enter(Phase::checkpoint);
+  const ProfileRange range(runtime_.stream, "checkpoint");
   const WallClock watch;
   const TrainingState run{.step = step_,
                           .tokens_seen = tokens_seen_,

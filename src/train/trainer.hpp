@@ -11,6 +11,7 @@
 #include "src/cli/signals.hpp"
 #include "src/health/watchdog.hpp"
 #include "src/run/tensorboard_log.hpp"
+#include "src/runtime/run_trace.hpp"
 #include "src/train/checkpointing.hpp"
 #include "src/train/fault_injection.hpp"
 #include "src/train/train_settings.hpp"
@@ -107,6 +108,7 @@ class Trainer {
   std::optional<PackSequence> packs_;
   std::optional<MetricsLog> metrics_;          // on rank 0 only
   std::optional<TensorBoardLog> tensorboard_;  // the same; with --tensorboard
+  std::optional<RunTrace> trace_;              // with --trace
   std::int64_t step_ = 0, tokens_seen_ = 0;
   std::optional<double> loss_;                 // of the last step; no value where it had no label
   std::optional<double> gemm_rate_;            // where MFU is reported: on a GPU

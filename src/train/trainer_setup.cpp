@@ -57,6 +57,8 @@ Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicat
   });
   settle_steps();
   if (!settings_.dry_run || start_.resumes) identify_data();
+  if (!settings_.trace.empty() && !settings_.dry_run)
+    trace_.emplace(RunTrace::Options{.path = settings_.trace, .steps = settings_.trace_steps}, runtime_, log_);
   if (!settings_.dry_run) make_run_directory();
   try {
     get_ready(config);
@@ -223,8 +225,9 @@ void Trainer::open_run_directory(const Config& config) {
     if (settings_.tensorboard) tensorboard_.emplace(settings_.run, step_);
   });
   checkpoints_.emplace(settings_, resume_record_, runtime_, log_, start_.damaged,
-                       [rank_progress = rank_progress_](CheckpointStage stage, const std::string& path) {
-                         rank_progress->record_writing(stage, path);
+                       [this](CheckpointStage stage, const std::string& path) {
+                         rank_progress_->record_writing(stage, path);
+                         if (trace_) trace_->record_stage(stage);
                        });
 }
 
