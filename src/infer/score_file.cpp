@@ -11,7 +11,8 @@ namespace {
 
 constexpr std::int64_t names_at_once = 4096;
 constexpr std::int64_t file_chunk_bytes = 1 << 20;
-constexpr float no_score = std::numeric_limits<float>::quiet_NaN();
+constexpr double no_score = std::numeric_limits<double>::quiet_NaN();
+constexpr float no_probability = std::numeric_limits<float>::quiet_NaN();
 
 }  // namespace
 
@@ -29,11 +30,11 @@ ScoreFile::ScoreFile(const std::string& path, const Dataset& data, ScoreRequest 
   file_.write<std::int64_t>("cu_seqlens", {documents + 1}, data.cu_seqlens());
   write_names();
   for (StrandScores& strand : strands_) strand.documents.assign(static_cast<std::size_t>(documents), 0);
-  of(Strand::forward).tokens = file_.create_dataset("token/log_likelihood", rows_of(tokens, 1, hdf5::f32));
+  of(Strand::forward).tokens = file_.create_dataset("token/log_likelihood", rows_of(tokens, 1, request_.score_type));
   if (request_.reverse_complement) {
     file_.set_attribute("strands", "both");
     hdf5::Dataset& reverse = of(Strand::reverse).tokens;
-    reverse = file_.create_dataset("token/log_likelihood_reverse", rows_of(tokens, 1, hdf5::f32));
+    reverse = file_.create_dataset("token/log_likelihood_reverse", rows_of(tokens, 1, request_.score_type));
     reverse.set_attribute("position", "the forward token opposite");
   }
   create_embeddings(width);
@@ -70,28 +71,28 @@ void ScoreFile::create_probabilities() {
   hdf5::DatasetOptions options = rows_of(data_.tokens(), count, request_.probability_type);
   options.shape = {data_.tokens(), count};  // also for one token
   probabilities_.rows = file_.create_dataset("token/probability", options);
-  probabilities_.last.assign(static_cast<std::size_t>(count), no_score);
+  probabilities_.last.assign(static_cast<std::size_t>(count), no_probability);
   file_.write<std::int32_t>("token/probability_ids", {count}, request_.probability_tokens);
 }
 
 void ScoreFile::add_losses(Strand strand, std::int64_t first, std::span<const double> losses) {
   StrandScores& to = of(strand);
-  std::vector<float> scores(losses.size());
+  std::vector<double> scores(losses.size());
   for (std::size_t i = 0; i < losses.size(); ++i) {
     const bool starts = advance_to(first + static_cast<std::int64_t>(i), to.document);
-    scores[i] = starts ? no_score : static_cast<float>(-to.last_loss);
+    scores[i] = starts ? no_score : -to.last_loss;
     to.last_loss = losses[i];
     to.documents[static_cast<std::size_t>(to.document)] -= losses[i];
   }
   if (strand == Strand::reverse) return write_opposite(first, scores);
-  to.tokens.write_rows(first, std::span<const float>(scores));
+  to.tokens.write_rows(first, std::span<const double>(scores));
   weighted_loss_.add(first, losses);
 }
 
-void ScoreFile::write_opposite(std::int64_t first, std::span<const float> scores) {
+void ScoreFile::write_opposite(std::int64_t first, std::span<const double> scores) {
   const auto starts = data_.cu_seqlens();
   const std::int64_t end = first + std::ssize(scores);
-  std::vector<std::pair<std::int64_t, float>> placed;  // token, score
+  std::vector<std::pair<std::int64_t, double>> placed;  // token, score
   placed.reserve(scores.size());
   std::int64_t document = std::ranges::upper_bound(starts, first) - starts.begin() - 1;
   for (std::int64_t token = first; token < end; ++document) {
@@ -100,12 +101,12 @@ void ScoreFile::write_opposite(std::int64_t first, std::span<const float> scores
       placed.emplace_back(starts[document] + reversed.opposite(token - starts[document]),
                           scores[static_cast<std::size_t>(token - first)]);
   }
-  std::ranges::sort(placed, {}, &std::pair<std::int64_t, float>::first);
-  std::vector<float> run;  // scores of consecutive tokens
+  std::ranges::sort(placed, {}, &std::pair<std::int64_t, double>::first);
+  std::vector<double> run;  // scores of consecutive tokens
   for (std::size_t i = 0; i < placed.size(); ++i) {
     run.push_back(placed[i].second);
     if (i + 1 < placed.size() && placed[i + 1].first == placed[i].first + 1) continue;
-    of(Strand::reverse).tokens.write_rows(placed[i].first + 1 - std::ssize(run), std::span<const float>(run));
+    of(Strand::reverse).tokens.write_rows(placed[i].first + 1 - std::ssize(run), std::span<const double>(run));
     run.clear();
   }
 }
@@ -132,7 +133,7 @@ void ScoreFile::add_probabilities(std::int64_t first, std::span<const float> val
   std::vector<float> shifted(values.size());
   for (std::size_t i = 0; i < values.size(); i += count) {
     const bool starts = advance_to(first + static_cast<std::int64_t>(i / count), probabilities_.document);
-    for (std::size_t c = 0; c < count; ++c) shifted[i + c] = starts ? no_score : probabilities_.last[c];
+    for (std::size_t c = 0; c < count; ++c) shifted[i + c] = starts ? no_probability : probabilities_.last[c];
     std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(i), count, probabilities_.last.begin());
   }
   probabilities_.rows.write_rows(first, std::span<const float>(shifted));

@@ -70,7 +70,7 @@ class ScoreFile {
   void create_embeddings(std::int64_t width);
   void create_probabilities();
   /// Writes the scores of tokens `first`, … of the reverse strand to the tokens opposite.
-  void write_opposite(std::int64_t first, std::span<const float> scores);
+  void write_opposite(std::int64_t first, std::span<const double> scores);
   StrandScores& of(Strand strand) { return strands_[strand == Strand::forward ? 0 : 1]; }
   /// Moves `document` on to the one that contains the token; whether the token is its first.
   bool advance_to(std::int64_t token, std::int64_t& document) const;

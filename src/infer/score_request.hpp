@@ -24,6 +24,7 @@ struct ScoreRequest {
   std::vector<EmbeddingRequest> embeddings;
   bool reverse_complement = false;  ///< also score the reverse complement of each document (src/infer/strand.hpp)
   std::vector<std::int32_t> probability_tokens;  ///< whose probabilities are stored for every position; maybe none
+  hdf5::ElementType score_type = hdf5::f32;      ///< of the tokens' log-likelihoods
   hdf5::ElementType probability_type = hdf5::f32;
 };
 

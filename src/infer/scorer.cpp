@@ -60,10 +60,11 @@ void require_other_file(std::string_view option, const std::string& out, const s
     require(!same_file(out, entry.path()), "--{} is '{}', a file of the checkpoint {}", option, out, checkpoint.path());
 }
 
-ScoreRequest request_of(const ScoreSettings& settings, const ModelOptions& shape) {
+ScoreRequest request_of(const ScoreSettings& settings, const ModelOptions& shape, DType dtype) {
   return {.embeddings = EmbeddingRequest::parse(settings.embeddings, std::ssize(shape.layers)),
           .reverse_complement = settings.reverse_complement,
           .probability_tokens = tokens_of_bytes(settings.probabilities, shape.vocabulary, "probabilities"),
+          .score_type = dtype == DType::f64 ? hdf5::f64 : hdf5::f32,
           .probability_type = settings.probabilities_dtype == "f16" ? hdf5::f16 : hdf5::f32};
 }
 
@@ -86,7 +87,7 @@ void open_inputs(const ScoreSettings& settings, const Communicator& world, Score
   inputs.options.shape = model_options_of(inputs.checkpoint);
   inputs.options.dtype = parse_dtype(dtype.empty() ? inputs.checkpoint.text("dtype") : dtype);
   require_tensors_of_its_model(inputs.checkpoint, false, world.rank(), world.size());
-  inputs.request = request_of(settings, inputs.options.shape);
+  inputs.request = request_of(settings, inputs.options.shape, inputs.options.dtype);
   inputs.data.emplace(settings.data);
   require_other_file("out", settings.out, settings.data, inputs.checkpoint);
   if (!settings.tsv.empty()) {

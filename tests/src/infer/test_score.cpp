@@ -69,6 +69,19 @@ class ScoreResults : public ::testing::Test {
 
 const std::string cuts[] = {"", "--ranks 3 --layout zigzag", "--ranks 4 --data-parallel 2"};
 
+TEST_F(ScoreResults, OfTokensAreStoredInTheModelsPrecision) {
+  for (const auto& [dtype, type, bound] : {std::tuple("f64", hdf5::f64, 1e-12), std::tuple("f32", hdf5::f32, 1e-6)}) {
+    succeed(std::string("--data data.h5 --out typed.h5 --dtype ") + dtype);
+    const auto tokens = values("typed.h5", "token/log_likelihood"),
+               documents = values("typed.h5", "document/log_likelihood");
+    EXPECT_EQ(hdf5::File::open(folder_ / "typed.h5", hdf5::Access::read).dataset("token/log_likelihood").type(), type);
+    double sum = 0, total = 0;
+    for (const double value : tokens) sum += std::isnan(value) ? 0 : value;
+    for (const double value : documents) total += value;
+    EXPECT_NEAR(sum, total, bound * std::abs(total)) << dtype;
+  }
+}
+
 TEST_F(ScoreResults, OfTheReverseStrandIsThatOfTheReverseComplement) {
   const Dataset data(folder_ / "data.h5");
   write_reverse_complements(data, folder_ / "reverse.h5");
