@@ -55,12 +55,16 @@ extern const Kernel<AttentionBackward> attention_backward;
 
 /// The angles of RoPE: pair i of a head at `position` is rotated by position / scaling · f_i, with f_i = base^(-2i/E),
 /// or inv_freq[i] if that is present. A scaling above 1 is linear position interpolation (Chen et al., arXiv
-/// 2306.15595).
+/// 2306.15595). Files store inv_freq in float32. In f64, an element that differs from base^(-2i/E) by float32's
+/// rounding only (relative 2^-21) is taken as base^(-2i/E): so do the published programs, which compute the frequencies
+/// again when a model is cast to float64.
 struct RopeAngles {
   double base = 10000;  ///< > 0
   double scaling = 1;   ///< > 0
   TensorView inv_freq;  ///< [E/2], accumulator type, or absent
 };
+/// Largest relative difference of an element of inv_freq that was computed and stored in float32.
+inline constexpr double inv_freq_rounding = 0x1p-21;
 
 /// Rotary position embedding (Su et al., arXiv 2104.09864) with half-split pairs: the pair of elements (i, i + E/2) of
 /// each head is rotated. Positions start from 0 in each document. `inverse` rotates back by the same angle: that is

@@ -231,6 +231,27 @@ TEST(Rope, UsesTheStoredFrequenciesInsteadOfTheBase) {
   }
 }
 
+TEST(Rope, InFloat64FrequenciesRoundedToFloat32AreTheirFormula) {
+  const Stream stream;
+  const std::vector<std::int64_t> cu_seqlens{-5000, 3};  // far positions: the rounding alone turns a pair visibly
+  const SegmentsView documents = segments_view(cu_seqlens, 3);
+  const Tensor x = random_tensor(stream, DType::f64, {3, 2, 8}, 1), y(stream, DType::f64, {3, 2, 8}),
+               z(stream, DType::f64, {3, 2, 8});
+  std::vector<double> rounded, changed;
+  for (int i = 0; i < 4; ++i) {
+    rounded.push_back(static_cast<float>(std::pow(10000.0, -2.0 * i / 8)));
+    changed.push_back(rounded.back() * (1 + 1e-6));
+  }
+  rope(stream, {.x = x, .segments = documents, .y = y});
+  const auto error_with = [&](const std::vector<double>& frequencies) {
+    const Tensor stored = tensor_of(stream, DType::f64, {4}, frequencies);
+    rope(stream, {.x = x, .segments = documents, .angles = {.inv_freq = stored}, .y = z});
+    return relative_error(y, z);
+  };
+  EXPECT_EQ(error_with(rounded), 0);
+  EXPECT_GT(error_with(changed), 1e-4);
+}
+
 TEST(Rope, InverseRotatesBackAndIsTheAdjoint) {
   const Stream stream;
   const std::vector<std::int64_t> cu_seqlens{0, 17, 40};

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/attention.hpp"
@@ -12,16 +13,23 @@ namespace {
 /// cos and sin are evaluated once in so many positions. The angles between follow by one complex product in float64.
 constexpr std::int64_t position_block = 64;
 
+/// See RopeAngles: in f64, the number that was rounded to float32.
+template <class R>
+double meant_frequency(R stored, double computed) {
+  const auto value = static_cast<double>(stored);
+  const bool rounded = std::abs(value - computed) <= inv_freq_rounding * computed;
+  return std::is_same_v<R, double> && rounded ? computed : value;
+}
+
 template <class T>
 void rotate_pairs(const Stream& stream, const Rope& args) {
   using R = Accumulator<T>;
   const std::int64_t tokens = args.x.rows(), heads = args.x.shape[1], E = args.x.shape[2], pairs = E / 2;
   std::vector<double> frequencies;
   for (std::int64_t i = 0; i < pairs; ++i) {
+    const double computed = std::pow(args.angles.base, -2.0 * static_cast<double>(i) / static_cast<double>(E));
     const TensorView stored = args.angles.inv_freq;
-    const double frequency = stored.present()
-                                 ? static_cast<double>(stored.row<const R>(0)[i])
-                                 : std::pow(args.angles.base, -2.0 * static_cast<double>(i) / static_cast<double>(E));
+    const double frequency = stored.present() ? meant_frequency<R>(stored.row<const R>(0)[i], computed) : computed;
     frequencies.push_back(frequency / args.angles.scaling);
   }
   const Tensor table(stream, DType::f64,

@@ -25,13 +25,16 @@ __device__ std::int64_t position_of(const SegmentsView& segments, std::int64_t t
 /// The frequencies of the pairs of a head, over the scaling of positions.
 template <class R>
 struct Frequencies {
-  const R* stored;  ///< or null: powers of the base
+  const R* stored;  ///< or null: powers of the base; in f64, RopeAngles says what they mean
   double log2_base, inverse_scaling;
 
   __device__ double of_pair(std::int64_t i, std::int64_t pairs) const {
-    return inverse_scaling * (stored != nullptr
-                                  ? static_cast<double>(stored[i])
-                                  : ::exp2(-log2_base * static_cast<double>(i) / static_cast<double>(pairs)));
+    if constexpr (!std::is_same_v<R, double>)
+      if (stored != nullptr) return inverse_scaling * static_cast<double>(stored[i]);
+    const double computed = ::exp2(-log2_base * static_cast<double>(i) / static_cast<double>(pairs));
+    if (stored != nullptr && !(::fabs(stored[i] - computed) <= inv_freq_rounding * computed))
+      return inverse_scaling * static_cast<double>(stored[i]);
+    return inverse_scaling * computed;
   }
 };
 
