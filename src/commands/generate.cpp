@@ -41,17 +41,16 @@ CommandLine declare(GenerateSettings& settings) {
              {"samples", &settings.samples, "N", "continuations of each prompt"},
              {"tokens", &settings.tokens, "N", "tokens to generate for each, at most"},
              {"stop", &settings.stop, "ID",
-              "a token that ends a continuation and is not written, as 0, Evo 2's end of a document; can be given "
-              "several times"}}},
+              "a token that ends a continuation and is not written, as 0, Evo 2's end of a document"}}},
            {"Sampling",
             {{"alphabet", &settings.alphabet, "BYTES",
               "draw only these bytes, and the stops: --alphabet ACGT; applied before the other options"},
              {"temperature", &settings.sampling.temperature, "X",
-              "divides the logits: below 1 the likely bytes become more likely, above 1 less; 0: always take the "
-              "most likely byte"},
-             {"top-k", &settings.sampling.top_k, "N", "sample only from the N most likely bytes; 0: from all"},
+              "divides the logits: below 1 the likely tokens become more likely, above 1 less; 0: always take the "
+              "most likely token"},
+             {"top-k", &settings.sampling.top_k, "N", "sample only from the N most likely tokens; 0: from all"},
              {"top-p", &settings.sampling.top_p, "P",
-              "sample only from the most likely bytes that have the probability P together; 1: from all"},
+              "sample only from the most likely tokens that have the probability P together; 1: from all"},
              {"seed", &settings.seed, "N", "seed of the random draws; the same seed gives the same text"}}},
            {"Output",
             {{"out", &settings.out, "FILE", "write to this file instead of standard output, when all is generated"},

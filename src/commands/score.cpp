@@ -42,7 +42,7 @@ CommandLine declare(ScoreSettings& settings) {
               "score both strands of nucleotide documents; a document's log-likelihood is their mean"},
              {"embeddings", &settings.embeddings, "LAYER[:mean|tokens],…",
               "also write the residual stream after that many layers, as /embeddings/layer_LAYER: its mean over each "
-              "document, or one row per token; can be given several times"},
+              "document, or one row per token"},
              {"probabilities", &settings.probabilities, "BYTES",
               "also write, as /token/probability [tokens, BYTES], the probability of each of these bytes at every "
               "token, given the tokens before it in its document (NaN at the first): --probabilities ACGT"},
