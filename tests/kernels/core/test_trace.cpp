@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/activation.hpp"
+#include "tests/support/gpu.hpp"
 
 namespace causeway::test {
 namespace {
@@ -62,6 +63,33 @@ TEST(Trace, TimesOfLaterStepsAreOnTheSameClock) {
   }
   ASSERT_EQ(trace.spans().size(), 3u);
   for (std::size_t i = 1; i < 3; ++i) EXPECT_LE(trace.spans()[i - 1].end_s, trace.spans()[i].begin_s);
+}
+
+TEST(Trace, OfAGpuIsOnTheGpusClock) {
+  const std::optional<Stream> gpu = gpu_stream();
+  if (!gpu) GTEST_SKIP() << "no usable GPU";
+  const Tensor x(*gpu, DType::f32, {std::int64_t{1} << 26});
+  Trace trace(*gpu);
+  gpu->trace_in(&trace);
+  for (int step = 0; step < 2; ++step) {
+    const ProfileRange range(*gpu, "step");
+    fill(*gpu, {.value = 1, .y = x});
+    scale(*gpu, {.x = x, .alpha = 2, .y = x});
+  }
+  trace.settle();
+  gpu->trace_in(nullptr);
+  const std::vector<TraceSpan>& spans = trace.spans();  // fill, scale, step; the same again
+  ASSERT_EQ(spans.size(), 6u);
+  for (const TraceSpan& span : spans) EXPECT_EQ(span.lane, TraceLane::device);
+  for (const std::size_t i : {0, 3}) {
+    EXPECT_LE(spans[i + 2].begin_s, spans[i].begin_s);
+    EXPECT_LE(spans[i].end_s, spans[i + 1].begin_s);
+    EXPECT_LE(spans[i + 1].end_s, spans[i + 2].end_s);
+    EXPECT_GT(spans[i + 1].end_s - spans[i + 1].begin_s, 20e-6);  // 512 MiB are read or written
+  }
+  EXPECT_LE(spans[2].end_s, spans[3].end_s);
+  EXPECT_LE(0, spans[2].begin_s);
+  EXPECT_LE(spans[5].end_s, trace.seconds());
 }
 
 }  // namespace
