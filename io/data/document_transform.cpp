@@ -38,7 +38,7 @@ DocumentTransform::DocumentTransform(Settings settings, DatasetWriter& dataset)
       end_of_document_(static_cast<std::int32_t>(settings_.options.append_eod.value_or(evo2_eod))),
       tokens_(settings_.beside, settings_.memory),
       weights_(settings_.beside, settings_.memory) {
-  if (!settings_.options.mask_between.empty()) tag_ = settings_.options.mask_between[0];
+  if (!settings_.options.mask_between.empty()) tag_ = static_cast<unsigned char>(settings_.options.mask_between[0]);
 }
 
 void DocumentTransform::begin(const std::string& name) {

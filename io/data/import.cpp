@@ -69,6 +69,7 @@ std::vector<Input> check_inputs(const ImportOptions& options) {
   require(!options.out.empty(), "no output file, expected --out with a name for the dataset");
   require_transform(options.transform, options.vocabulary_size);
   std::vector<Input> inputs;
+  inputs.reserve(options.files.size());
   for (const std::string& path : options.files) inputs.push_back(check_input(path, options));
   require_each_pair_once(inputs);
   check_target(options.out, options.existing());
