@@ -238,25 +238,25 @@ void TemporaryFile::rename_to(const std::string& target, bool replace) {
   path_.clear();
 }
 
-TemporaryFolder::TemporaryFolder(const std::string& target) {
+AtomicFolder::AtomicFolder(const std::string& target) {
   int slot = -1;
   std::tie(path_, slot) = create_beside(target, [](const char* path) { return ::mkdir(path, 0777) == 0; });
   slots_.push_back(slot);
 }
 
-TemporaryFolder::~TemporaryFolder() {
+AtomicFolder::~AtomicFolder() {
   std::error_code ignored;
   if (!path_.empty()) fs::remove_all(path_, ignored);
   for (const int slot : slots_) remove_from_list(slot);
 }
 
-std::string TemporaryFolder::file(const std::string& name) {
+std::string AtomicFolder::file(const std::string& name) {
   const std::string path = (fs::path(path_) / name).string();
   slots_.push_back(add_to_list(path));
   return path;
 }
 
-void TemporaryFolder::rename_to(const std::string& target, bool replace) {
+void AtomicFolder::rename_to(const std::string& target, bool replace) {
   std::error_code ignored;
   if (replace && fs::exists(target, ignored)) return exchange_folders(path_, target);  // the destructor removes it
   const int result = ::renameat2(AT_FDCWD, path_.c_str(), AT_FDCWD, target.c_str(), RENAME_NOREPLACE);

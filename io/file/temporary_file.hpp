@@ -28,12 +28,12 @@ class TemporaryFile {
 };
 
 /// A folder beside `target`, as TemporaryFile is a file. It is removed with its contents.
-class TemporaryFolder {
+class AtomicFolder {
  public:
-  explicit TemporaryFolder(const std::string& target);
-  ~TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  explicit AtomicFolder(const std::string& target);
+  ~AtomicFolder();
+  AtomicFolder(const AtomicFolder&) = delete;
+  AtomicFolder& operator=(const AtomicFolder&) = delete;
 
   const std::string& path() const { return path_; }
   /// The path of a file in the folder. A signal that ends the process removes it too: files that the folder has besides

@@ -78,7 +78,7 @@ ConvertReport convert(const ConvertOptions& options) {
   const std::int64_t step = to_checkpoint ? step_of(source, target) : 0;
   if (!to_checkpoint)
     layout = to.layout(source.options, source.remembered, type.value_or(source.parameters.front().type));
-  TemporaryFolder folder(target);
+  AtomicFolder folder(target);
   const ModelTarget files{.path_of = [&](const std::string& name) { return folder.file(name); },
                           .type = type,
                           .most_shard_bytes = options.most_shard_bytes,
