@@ -4,7 +4,6 @@
 
 #include "io/file/look_up.hpp"
 #include "io/file/untrusted_json.hpp"
-#include "io/tensors/safetensors.hpp"
 #include "src/convert/config_keys.hpp"
 #include "src/convert/format.hpp"
 #include "src/convert/mamba_mapping.hpp"
@@ -67,11 +66,8 @@ ForeignModel open_huggingface(const ConvertSource& source) {
   const ConfigKeys config(read_json_file(path, most_config_bytes), path);
   const MambaShape shape = shape_of(config);
   shape.options.check();
-  require(has_safetensors(source.path),
-          "{}: has neither {} nor {}; save the model by save_pretrained of a present version of transformers",
-          source.path, safetensors_file, safetensors_index_file);
   return {.options = shape.options,
-          .files = read_safetensors(source.path),
+          .files = read_mamba_weights(source.path),
           .mapping = mamba_mapping(shape, "backbone.embeddings.weight"),
           .config = config.text()};
 }

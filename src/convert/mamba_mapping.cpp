@@ -1,9 +1,14 @@
 #include "src/convert/mamba_mapping.hpp"
 
 #include <algorithm>
+#include <filesystem>
 
+#include "io/file/look_up.hpp"
 #include "io/file/untrusted_json.hpp"
+#include "io/tensors/safetensors.hpp"
+#include "io/tensors/torch_file.hpp"
 #include "kernels/core/error.hpp"
+#include "src/convert/config_keys.hpp"
 
 namespace causeway {
 
@@ -62,11 +67,19 @@ MambaShape expressible_as_mamba(const ModelOptions& options, const Remembered& r
   require(options.norm_form == "inside", "the model has --norm-form {}, expected inside", options.norm_form);
   MambaShape shape{.options = options};
   if (remembered.config.empty()) return shape;
-  const auto config = parse_untrusted_json(remembered.config, "the source's configuration, as the checkpoint has it");
-  if (remembered.format == "huggingface") shape.conv_bias = config.value("use_conv_bias", true);
-  if (remembered.format == "mamba_ssm" && config.contains("ssm_cfg"))
-    shape.conv_bias = config["ssm_cfg"].value("conv_bias", true);
+  const std::string where = "/source of the checkpoint: config";
+  const ConfigKeys config(parse_untrusted_json(remembered.config, where), where);
+  if (remembered.format == "huggingface") shape.conv_bias = config.boolean("use_conv_bias", true);
+  if (remembered.format == "mamba_ssm") shape.conv_bias = config.object("ssm_cfg").boolean("conv_bias", true);
   return shape;
+}
+
+TensorFiles read_mamba_weights(const std::string& folder) {
+  if (has_safetensors(folder)) return read_safetensors(folder);
+  const std::string torch_file = (std::filesystem::path(folder) / "pytorch_model.bin").string();
+  require(is_there(torch_file), "{}: has neither {} nor {} nor pytorch_model.bin", folder, safetensors_file,
+          safetensors_index_file);
+  return read_torch_file(torch_file);
 }
 
 }  // namespace causeway

@@ -19,6 +19,9 @@ struct MambaShape {
 /// The names of Hugging Face and mamba_ssm, which differ in that of the embedding. Causeway's are mamba_ssm's.
 Mapping mamba_mapping(const MambaShape& shape, const std::string& embedding);
 
+/// The folder's safetensors, or else its pytorch_model.bin.
+TensorFiles read_mamba_weights(const std::string& folder);
+
 /// Throws Error(usage), saying what it is, for a model that these forms cannot express.
 MambaShape expressible_as_mamba(const ModelOptions& options, const Remembered& remembered);
 

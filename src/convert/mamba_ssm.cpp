@@ -2,8 +2,6 @@
 
 #include "io/file/look_up.hpp"
 #include "io/file/untrusted_json.hpp"
-#include "io/tensors/safetensors.hpp"
-#include "io/tensors/torch_file.hpp"
 #include "kernels/core/integer.hpp"
 #include "src/convert/config_keys.hpp"
 #include "src/convert/format.hpp"
@@ -41,13 +39,6 @@ MambaShape shape_of(const ConfigKeys& config) {
   return shape;
 }
 
-TensorFiles tensors_of(const std::string& folder) {
-  const std::string torch_file = (fs::path(folder) / "pytorch_model.bin").string();
-  if (is_there(torch_file)) return read_torch_file(torch_file);
-  require(has_safetensors(folder), "{}: has neither pytorch_model.bin nor {}", folder, safetensors_file);
-  return read_safetensors(folder);
-}
-
 }  // namespace
 
 bool is_mamba_ssm(const ConvertSource& source) {
@@ -62,7 +53,7 @@ ForeignModel open_mamba_ssm(const ConvertSource& source) {
   const MambaShape shape = shape_of(config);
   shape.options.check();
   return {.options = shape.options,
-          .files = tensors_of(source.path),
+          .files = read_mamba_weights(source.path),
           .mapping = mamba_mapping(shape, "backbone.embedding.weight"),
           .config = config.text()};
 }

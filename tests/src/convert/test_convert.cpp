@@ -97,8 +97,7 @@ TEST_F(Convert, ThereAndBackGivesTheSameBytesOfEveryTensor) {
     EXPECT_EQ(tensors_in(folder_ / name("back")), tensors_in(folder_ / name("source"))) << models[m].config;
     const auto config = read_json_file(folder_ / (name("back") + "/config.json"), 1 << 20);
     for (const auto& [key, value] : models[m].config.items())
-      if (key != "time_step_rank") EXPECT_EQ(config[key], value) << key;
-    EXPECT_EQ(config["time_step_rank"], 1);
+      EXPECT_EQ(config[key], key == "time_step_rank" ? nlohmann::json(1) : value) << key;
   }
 }
 
