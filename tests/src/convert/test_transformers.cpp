@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <fstream>
 
 #include "io/hdf5/hdf5.hpp"
@@ -13,7 +14,7 @@ namespace {
 using testing::TemporaryFolder;
 
 /// Two models of transformers, one tied and in f32, one in bf16 and in several files; documents; and their
-/// log-likelihoods in float64, of the longest first.
+/// log-likelihoods. Also a model in float64 computes norms and logits in float32 there.
 constexpr const char* make_models = R"(
 import torch
 from transformers import MambaConfig, MambaForCausalLM
@@ -53,7 +54,8 @@ for name in ('tied', 'sharded'):
 )";
 
 TEST(ConvertWithTransformers, ScoresAreTransformersOwnAndTheWayBackGivesTheSameLogits) {
-  if (const std::string why = without_python("torch transformers safetensors"); !why.empty()) GTEST_SKIP() << why;
+  if (const std::string why = without_python("transformers.models.mamba.modeling_mamba"); !why.empty())
+    GTEST_SKIP() << why;
   const TemporaryFolder folder;
   const Outcome made = run_python(folder, make_models, "");
   ASSERT_EQ(made.exit, 0) << made.err;
@@ -75,7 +77,7 @@ TEST(ConvertWithTransformers, ScoresAreTransformersOwnAndTheWayBackGivesTheSameL
     for (const double score : scores) {
       double wanted = 0;
       expected >> wanted;
-      EXPECT_NEAR(score, wanted, 1e-9) << name;
+      EXPECT_NEAR(score, wanted, 1e-6 * std::abs(wanted)) << name;
     }
     run(fmt::format("@causeway convert {0}.checkpoint --to huggingface --out {0}.back --max-shard-size 40KB", name));
   }
