@@ -78,6 +78,27 @@ TEST(PlotScript, DrawsEveryPictureFromTheProgramsFiles) {
   EXPECT_NE(outcome.out.find("--force exit 0"), std::string::npos) << outcome.out;
 }
 
+/// A line of one point is invisible; a long name pushes the rest of the legend out of the picture.
+TEST(PlotScript, DrawsOneStepAndShortensLongNames) {
+  if (const std::string why = without_python("matplotlib numpy"); !why.empty()) GTEST_SKIP() << why;
+  const TemporaryFolder folder;
+  const std::string name = "first" + std::string(100, 'x') + "last";
+  folder.write(name, "{\"step\":1,\"loss\":6.2,\"tokens\":8,\"step_s\":0.1}\n");
+  folder.write("two",
+               "{\"step\":1,\"loss\":6.2,\"tokens\":8,\"step_s\":0.1}\n"
+               "{\"step\":2,\"loss\":1e999,\"tokens\":8,\"step_s\":0.1}\n"
+               "{\"step\":3,\"loss\":6.1,\"tokens\":8,\"step_s\":0.1}\n");
+  ASSERT_EQ(plot(folder, "loss two --out two").exit, 0);
+  ASSERT_EQ(plot(folder, "loss " + name + " --out one").exit, 0);
+  const std::string one = bytes_of(folder / "one.svg"), two = bytes_of(folder / "two.svg");
+  EXPECT_EQ(one.find(name), std::string::npos);
+  EXPECT_NE(one.find("firstxxxxxxxxxxx…xxxxxxxxxxxxxlast, training"), std::string::npos);
+  const auto colour = "style=\"fill: #0072b2";  // of a marker; a line has no fill
+  EXPECT_NE(one.find(colour), std::string::npos);
+  EXPECT_EQ(two.find(colour), std::string::npos);
+  EXPECT_EQ(one.find("up to"), std::string::npos);
+}
+
 TEST(PlotScript, RefusesFilesOfAnotherKind) {
   if (const std::string why = without_python("matplotlib numpy h5py"); !why.empty()) GTEST_SKIP() << why;
   const TemporaryFolder folder;
