@@ -68,8 +68,7 @@ ExitCode execute(const ExportSettings& settings) {
   if (to_file) check_target(settings.out, existing);
   require(!to_file || !same_file(settings.source, settings.out), "--out is '{}', the file that is read", settings.out);
   const ExportKind& kind = export_kind_of(settings.source);
-  require(!settings.tokens || kind.by_token, "--tokens: {} is a {}, which has no rows for tokens", settings.source,
-          kind.name);
+  require(!settings.tokens || kind.by_token, "--tokens is only for scores, found {}: {}", settings.source, kind.what);
   std::optional<Progress> bar;
   ExportRequest request{.source = settings.source, .tokens = settings.tokens};
   if (to_file)
