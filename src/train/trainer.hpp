@@ -63,6 +63,7 @@ class Trainer {
   void identify_data();
   void choose_operator_strategies();
   void set_initial_state();
+  void open_trace();
   void make_run_directory();
   void open_run_directory(const Config& config);
   Pass pass(const PackOnRank& work) { return {runtime_, *work.sharding}; }

@@ -26,6 +26,10 @@ DataMixture open_on_all(const std::vector<std::string>& sources, std::int64_t vo
   return mixture;
 }
 
+bool is_directly_in(const std::filesystem::path& file, const std::filesystem::path& folder) {
+  return file.lexically_normal().parent_path() == (folder / "").lexically_normal().parent_path();
+}
+
 }  // namespace
 
 Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicator world, const StopSignals& signals)
@@ -57,15 +61,23 @@ Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicat
   });
   settle_steps();
   if (!settings_.dry_run || start_.resumes) identify_data();
-  if (!settings_.trace.empty() && !settings_.dry_run)
-    trace_.emplace(RunTrace::Options{.path = settings_.trace, .steps = settings_.trace_steps}, runtime_, log_);
-  if (!settings_.dry_run) make_run_directory();
+  if (!settings_.dry_run) {
+    const bool trace_in_run = is_directly_in(settings_.trace, settings_.run);
+    if (!trace_in_run) open_trace();  // first, so that a wrong path leaves no run directory
+    make_run_directory();
+    if (trace_in_run) open_trace();
+  }
   try {
     get_ready(config);
   } catch (const AgreedError& error) {
     if (error.code() == ExitCode::requeue && !settings_.dry_run) write_exit_of_stopped_start(error);
     throw;
   }
+}
+
+void Trainer::open_trace() {
+  if (settings_.trace.empty()) return;
+  trace_.emplace(RunTrace::Options{.path = settings_.trace, .steps = settings_.trace_steps}, runtime_, log_);
 }
 
 /// The parts of the start that can take long; on a signal they end.

@@ -164,6 +164,14 @@ TEST(RunTrace, OfAResumedRunBeginsWithItsSecondStepAndReplacesTheFile) {
   expect_nested(events);
 }
 
+TEST(RunTrace, CanBeInTheDirectoryOfANewRun) {
+  const TemporaryFolder folder;
+  write_small_dataset(folder / "data.h5");
+  const Outcome run = shell(folder, train + "--run run/ --steps 2 --trace ./run/trace.json");
+  EXPECT_EQ(run.exit, 0) << run.err;
+  EXPECT_TRUE(names_of(read_trace(folder / "run/trace.json").at(0)).contains("step 2"));
+}
+
 TEST(RunTrace, ThatCannotBeWrittenIsRefusedBeforeTheRunBegins) {
   const TemporaryFolder folder;
   write_small_dataset(folder / "data.h5");
