@@ -6,6 +6,7 @@
 #include "io/file/atomic_file.hpp"
 #include "io/file/look_up.hpp"
 #include "io/file/temporary_file.hpp"
+#include "io/tensors/safetensors.hpp"
 #include "kernels/core/error.hpp"
 #include "src/convert/model_writer.hpp"
 
@@ -26,10 +27,11 @@ void check_target_folder(const ConvertOptions& options) {
   require(kind_of(out) == fs::file_type::directory && !fs::is_symlink(out), "{}: exists and is not a folder", out);
   require(!same_file(options.source, out), "{}: is input and output, expected another name for the result", out);
   for (const auto& entry : fs::directory_iterator(out)) {
-    const std::string ending = entry.path().extension().string();
-    const bool known = ending == ".safetensors" || ending == ".json" || ending == ".h5" || ending == ".yml";
+    const std::string name = entry.path().filename().string(), ending = entry.path().extension().string();
+    const bool json = name == "config.json" || name == "manifest.json" || name == safetensors_index_file;
+    const bool known = json || ending == ".safetensors" || ending == ".h5" || ending == ".yml";
     require(known && entry.is_regular_file() && !entry.is_symlink(),
-            "{}: has {}, which no conversion writes; it is not replaced", out, entry.path().filename().string());
+            "{}: has {}, which no conversion writes; it is not replaced", out, name);
   }
 }
 
@@ -45,6 +47,11 @@ void report_progress(ParameterSource& source, const ConvertOptions& options) {
     if (options.progress) options.progress(progress);
     return elements;
   };
+}
+
+/// The type that the first tensor of the result gets where --dtype does not say it, as in write_safetensors.
+TensorType own_type(const ConvertedParameter& first) {
+  return first.source_types.empty() ? first.type : first.source_types.front();
 }
 
 std::int64_t step_of(const ParameterSource& source, const std::string& out) {
@@ -77,7 +84,7 @@ ConvertReport convert(const ConvertOptions& options) {
   ForeignLayout layout;
   const std::int64_t step = to_checkpoint ? step_of(source, target) : 0;
   if (!to_checkpoint)
-    layout = to.layout(source.options, source.remembered, type.value_or(source.parameters.front().type));
+    layout = to.layout(source.options, source.remembered, type.value_or(own_type(source.parameters.front())));
   AtomicFolder folder(target);
   const ModelTarget files{.path_of = [&](const std::string& name) { return folder.file(name); },
                           .type = type,

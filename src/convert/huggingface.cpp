@@ -17,6 +17,9 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr const char* config_file = "config.json";
+constexpr const char* embedding = "backbone.embeddings.weight";
+/// Its name in mamba_ssm and in old files. transformers renames it when it loads them.
+constexpr const char* old_embedding = "backbone.embedding.weight";
 
 std::string config_path(const ConvertSource& source) { return (fs::path(source.path) / config_file).string(); }
 
@@ -65,10 +68,12 @@ ForeignModel open_huggingface(const ConvertSource& source) {
   const std::string path = config_path(source);
   const ConfigKeys config(read_json_file(path, most_config_bytes), path);
   const MambaShape shape = shape_of(config);
-  shape.options.check();
+  shape.check(path);
+  TensorFiles files = read_mamba_weights(source.path);
+  const bool old = files.find(embedding) == nullptr && files.find(old_embedding) != nullptr;
   return {.options = shape.options,
-          .files = read_mamba_weights(source.path),
-          .mapping = mamba_mapping(shape, "backbone.embeddings.weight"),
+          .files = std::move(files),
+          .mapping = mamba_mapping(shape, old ? old_embedding : embedding),
           .config = config.text()};
 }
 
@@ -96,8 +101,7 @@ ForeignLayout huggingface_layout(const ModelOptions& options, const Remembered& 
                  {"vocab_size", options.vocabulary}});
   const auto has_bias = [](const auto& extra) { return extra.first.ends_with("_proj.bias"); };
   config["use_bias"] = std::ranges::any_of(remembered.extras, has_bias);
-  return {.mapping = mamba_mapping(shape, "backbone.embeddings.weight"),
-          .texts = {{config_file, config.dump(2) + "\n"}}};
+  return {.mapping = mamba_mapping(shape, embedding), .texts = {{config_file, config.dump(2) + "\n"}}};
 }
 
 }  // namespace causeway

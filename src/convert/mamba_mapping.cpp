@@ -18,6 +18,14 @@ void MambaShape::set_layers(std::int64_t count, const std::string& where) {
   options.layers.assign(static_cast<std::size_t>(count), "mamba");
 }
 
+void MambaShape::check(const std::string& path) const {
+  try {
+    options.check();
+  } catch (const Error& error) {
+    fail(error.code(), "{}: describes a model that Causeway does not have: {}", path, error.what());
+  }
+}
+
 Mapping mamba_mapping(const MambaShape& shape, const std::string& embedding) {
   const ModelOptions& options = shape.options;
   const std::int64_t width = options.width, inner = options.d_inner(), state = options.state,

@@ -12,6 +12,8 @@ struct MambaShape {
   ModelOptions options;
   bool conv_bias = true;  ///< false: the convolution's bias is zero, and no tensor has it
 
+  /// ModelOptions::check, with errors that name the configuration's file.
+  void check(const std::string& path) const;
   /// Throws Error(usage), starting with `where`, for a number of layers that is out of range.
   void set_layers(std::int64_t count, const std::string& where);
 };

@@ -19,7 +19,6 @@ std::string config_path(const ConvertSource& source) { return (fs::path(source.p
 MambaShape shape_of(const ConfigKeys& config) {
   const ConfigKeys ssm = config.object("ssm_cfg");
   ssm.expect("layer", "Mamba1");
-  ssm.expect("use_fast_path", true);
   config.expect("d_intermediate", 0);
   config.expect("attn_layer_idx", nlohmann::json::array());
   config.expect("rms_norm", true);
@@ -51,7 +50,7 @@ ForeignModel open_mamba_ssm(const ConvertSource& source) {
   const std::string path = config_path(source);
   const ConfigKeys config(read_json_file(path, most_config_bytes), path);
   const MambaShape shape = shape_of(config);
-  shape.options.check();
+  shape.check(path);
   return {.options = shape.options,
           .files = read_mamba_weights(source.path),
           .mapping = mamba_mapping(shape, "backbone.embedding.weight"),

@@ -130,9 +130,25 @@ TEST_F(Convert, AWiderTypeRemembersTheOneOfTheSource) {
   run("wide", "causeway", "wider", "f64");
   run("wider", "huggingface", "back");
   EXPECT_EQ(tensors_in(folder_ / "back"), tensors_in(folder_ / "source"));
+  EXPECT_EQ(read_json_file(folder_ / "back/config.json", 1 << 20)["dtype"], "bfloat16");
   run("wider", "huggingface", "other", "f16");
+  EXPECT_EQ(read_json_file(folder_ / "other/config.json", 1 << 20)["dtype"], "float16");
   MambaFolder(TensorType::f16).write(folder_ / "half");
   EXPECT_EQ(tensors_in(folder_ / "other"), tensors_in(folder_ / "half"));
+}
+
+TEST_F(Convert, TheOldNameOfTheEmbeddingIsTaken) {
+  MambaFolder model;
+  model.write(folder_ / "source");
+  const auto expected = tensors_in(folder_ / "source");
+  model.value = [old = model.value](const std::string& name, std::int64_t i) {
+    return old(name == "backbone.embedding.weight" ? "backbone.embeddings.weight" : name, i);
+  };
+  model.tensor("backbone.embeddings.weight").name = "backbone.embedding.weight";
+  model.write(folder_ / "old");
+  run("old", "causeway", "checkpoint");
+  run("checkpoint", "huggingface", "back");
+  EXPECT_EQ(tensors_in(folder_ / "back"), expected);
 }
 
 TEST_F(Convert, WhatTheModelHasNoUseForIsRefusedByName) {
@@ -171,6 +187,9 @@ TEST_F(Convert, AConfigurationThatCannotBeHonouredIsRefusedByName) {
     model.config[key] = value;
     expect_refusal(model, std::string("config.json: ") + key);
   }
+  MambaFolder model;
+  model.config["state_size"] = 4096;
+  expect_refusal(model, "config.json: describes a model that Causeway does not have: --state is 4096");
 }
 
 TEST_F(Convert, ValuesThatAreNotFiniteAreRefused) {
@@ -206,9 +225,12 @@ TEST_F(Convert, AnExistingFolderIsReplacedOnlyIfAskedAndOnlyIfAConversionWroteIt
   replace();
   EXPECT_EQ(tensors_in(folder_ / "result"), tensors_in(folder_ / "source"));
   EXPECT_FALSE(std::filesystem::exists(folder_ / "result/index.h5"));
-  folder_.write("result/thesis.tex", "years of work");
-  EXPECT_THROW(replace(), Error);
-  EXPECT_EQ(testing::bytes_of(folder_ / "result/thesis.tex"), "years of work");
+  for (const char* name : {"result/tokenizer.json", "result/thesis.tex"}) {
+    folder_.write(name, "years of work");
+    EXPECT_THROW(replace(), Error) << name;
+    EXPECT_EQ(testing::bytes_of(folder_ / name), "years of work");
+    std::filesystem::remove(folder_ / name);
+  }
   EXPECT_EQ(folder_.count(), 2u) << "temporary folders are left";
 }
 
