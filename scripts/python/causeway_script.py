@@ -19,6 +19,12 @@ def load(module, package=None):
         raise Refused(f"the Python package {package} is missing: {sys.executable} -m pip install {package}") from error
 
 
+def open_start(path):
+    """The file, opened to read bytes, and its first bytes, which are still to be read: a pipe is opened only once."""
+    file = open(path, "rb")
+    return file, file.peek(6)[:6]
+
+
 def run(name, main):
     """Ends the program with main()'s result: 0, 2 for a wrong input or option, 74 for a file that cannot be read or
     written."""

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <filesystem>
 
 #include "io/data/readers/reader.hpp"
 #include "src/cli/text_file.hpp"
@@ -28,7 +29,12 @@ Prompt prompt_of_bytes(const std::string& bytes) {
 
 /// "fasta" or "lines", by the file's first character that is no blank.
 std::string format_of(const std::string& path) {
-  require(path != "-", "--prompts -: expected --prompts-format fasta, lines or ids for standard input");
+  std::error_code ignored;
+  const auto type = std::filesystem::status(path, ignored).type();
+  using enum std::filesystem::file_type;
+  // The file is opened again for its prompts: what is read here from a pipe would be lost.
+  require(path != "-" && type != fifo && type != character && type != socket,
+          "--prompts {}: expected --prompts-format fasta, lines or ids for standard input and pipes", path);
   LineReader reader(path);
   for (std::string_view bytes = reader.next_bytes(); !bytes.empty(); bytes = reader.next_bytes()) {
     const std::size_t found = bytes.find_first_not_of(" \t\r\n");

@@ -174,6 +174,7 @@ TEST(Generate, WrongOptionsAndPromptsAreRefused) {
       {generate + "--checkpoint run --prompts empty", 2, "--prompts empty: has no prompt"},
       {generate + "--checkpoint run --prompts no_sequence.fa", 2, "--prompts no_sequence.fa: 'b' is empty"},
       {generate + "--checkpoint run --prompts - < empty", 2, "expected --prompts-format"},
+      {"sh -c 'echo A | " + generate + "--checkpoint run --prompts /dev/stdin'", 2, "expected --prompts-format"},
       {generate + "--checkpoint run --prompt A --stop x", 2, "--stop: found 'x', expected token ids from 0 to 511"},
       {generate + "--checkpoint run --prompt A --samples 0", 2, "--samples is 0"},
       {generate + "--checkpoint run --prompt A --batch 0", 2, "--batch is 0"},

@@ -83,6 +83,22 @@ with h5py.File('data.h5') as file:
   EXPECT_NE(inspected(folder, "wide.h5", "tokens ").find("70,000, stored as u32"), std::string::npos);
 }
 
+TEST(TokenizeScript, ReadsAPipeFromItsFirstByteToItsLast) {
+  SKIP_WITHOUT("tokenizers h5py numpy");
+  const TemporaryFolder folder;
+  ASSERT_EQ(run_python(folder, make_inputs, "").exit, 0);
+  for (const std::string input : {"lines.txt", "documents.jsonl.gz"}) {
+    const std::string options = input == "lines.txt" ? "--format lines" : "--format jsonl --text-key content";
+    const std::string script =
+        fmt::format("{} {}/scripts/tokenize {} --tokenizer tokenizer --force", python(), CAUSEWAY_TEST_SOURCE, options);
+    const Outcome outcome = shell(folder, fmt::format("sh -c '{0} {1} --out file.h5 && cat {1} | {0} /dev/stdin --out "
+                                                      "pipe.h5'",
+                                                      script, input));
+    ASSERT_EQ(outcome.exit, 0) << outcome.err;
+    EXPECT_EQ(inspected(folder, "pipe.h5", "identity"), inspected(folder, "file.h5", "identity"));
+  }
+}
+
 TEST(TokenizeScript, SaysWhatIsWrongAndLeavesNoFile) {
   SKIP_WITHOUT("tokenizers h5py numpy");
   const TemporaryFolder folder;

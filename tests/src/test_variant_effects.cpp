@@ -157,6 +157,23 @@ TEST_F(VariantEffects, OfATableOnTheLambdaPhage) {
   expect_row(rows[2], {name, "1", "G", "c"}, by_hand[2], by_hand[4]);
 }
 
+TEST_F(VariantEffects, OfPipesAndOfFilesWithAByteOrderMark) {
+  const std::string alt = genome_[9] == 'A' ? "C" : "A";
+  const std::string record = fmt::format("s\t10\t.\t{}\t{}\n", genome_[9], alt);
+  const std::string top = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\n";
+  folder_.write("v.vcf", top + record);
+  folder_.write("marked.vcf", "\xef\xbb\xbf" + top + record);
+  const std::vector<Row> expected = effects_of("--reference small.fa --variants v.vcf");
+  ASSERT_EQ(expected.size(), 1u);
+  EXPECT_EQ(effects_of("--reference small.fa --variants marked.vcf"), expected);
+  const Outcome piped = shell(folder_, fmt::format("sh -c 'cat v.vcf | {} {}/scripts/variant_effects --causeway "
+                                                   "@causeway --checkpoint run --reference small.fa --variants "
+                                                   "/dev/stdin --out piped.tsv'",
+                                                   python(), CAUSEWAY_TEST_SOURCE));
+  EXPECT_EQ(piped.exit, 0) << piped.err;
+  EXPECT_EQ(rows_of(folder_ / "piped.tsv"), expected);
+}
+
 TEST_F(VariantEffects, WrongInputsAreNamedAndLeaveNothing) {
   folder_.write("kept.tsv", "mine");
   const std::string base(1, genome_[9]);
