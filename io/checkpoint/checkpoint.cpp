@@ -18,6 +18,10 @@ namespace fs = std::filesystem;
 /// The largest number of bytes of one read. between() is called between two reads.
 constexpr std::int64_t piece_bytes = std::int64_t{4} << 20;
 
+/// Of an error about a folder with a config.json, as Hugging Face's models have it.
+constexpr const char* other_program =
+    "; causeway convert --to causeway makes a checkpoint of a model of another program";
+
 std::string in(const std::string& folder, const std::string& file) { return (fs::path(folder) / file).string(); }
 
 /// The paths of all datasets below `group`. The depth is limited, because in a damaged file a group may contain itself.
@@ -78,8 +82,8 @@ void Checkpoint::find(const std::string& path) {
     require(kind == fs::file_type::directory,
             "{}: is a file, expected the folder of a checkpoint (step-N) or of a run; a dataset is given as --data",
             path);
-    require(latest.has_value(), "{}: is not a checkpoint or a run: it has neither {} nor latest", path,
-            checkpoint_file(0));
+    require(latest.has_value(), "{}: is not a checkpoint or a run: it has neither {} nor latest{}", path,
+            checkpoint_file(0), is_there(in(path, "config.json")) ? other_program : "");
     path_ = *latest;
   }
   if (is_there(in(path_, manifest_name))) {

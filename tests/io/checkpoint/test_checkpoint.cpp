@@ -143,6 +143,9 @@ TEST(Checkpoint, OtherFoldersAreNotCheckpoints) {
                 "parameters/matrix: shape is [37, 5], expected [5, 37]"),
             ExitCode::corrupt);
   EXPECT_EQ(code_of([&] { Checkpoint(folder / "nowhere"); }, "nowhere"), ExitCode::usage);
+  fs::create_directory(folder / "model");
+  folder.write("model/config.json", "{}");
+  EXPECT_EQ(code_of([&] { Checkpoint(folder / "model"); }, "causeway convert"), ExitCode::usage);
   fs::rename(run + "/step-1", run + "/step-7");
   EXPECT_EQ(code_of([&] { Checkpoint(run + "/step-7"); }, "manifest.json: has step 1"), ExitCode::corrupt);
   EXPECT_EQ(code_of([&] { latest_checkpoint(run); }, "latest"), ExitCode::corrupt);
