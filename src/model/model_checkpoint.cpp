@@ -75,6 +75,7 @@ std::map<std::string, hdf5::Value> attributes_of(const ModelOptions& options, DT
           {"out_bias", std::int64_t{options.out_bias}},
           {"filter_groups", options.groups_of_filters()},
           {"se_taps", options.se_taps},
+          {"se_skip", std::int64_t{options.se_skip}},
           {"mr_taps", options.mr_taps},
           {"mr_decay", options.mr_decay},
           {"modes", options.modes},
@@ -113,6 +114,7 @@ ModelOptions model_options_of(const Checkpoint& checkpoint) {
     options.out_bias = checkpoint.integer("out_bias") != 0;
     options.norm_form = checkpoint.text("norm_form");
   }
+  if (checkpoint.has_attribute("se_skip")) options.se_skip = checkpoint.integer("se_skip") != 0;
   options.check();
   return options;
 }

@@ -25,6 +25,7 @@ struct ModelOptions {
   bool out_bias = false;                      ///< the output projection of se, mr, li and attention has a bias
   std::int64_t filter_groups = 0;             ///< G, of se and mr; 0: groups of gcd(width, 16) channels
   std::int64_t se_taps = 7, mr_taps = 128;    ///< length of the filters of se and of mr
+  bool se_skip = true;                        ///< se has a skip, as mr and li have; published models' se has none
   std::string mr_decay = "weak";              ///< how fast mr's filters decay: "strong", "normal", "weak"
   std::int64_t modes = 16;                    ///< M, of li's filter: modes a channel
   std::int64_t ffn = 0;                       ///< inner width of the gated MLP after each mixer; 0: none

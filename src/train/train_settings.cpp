@@ -93,6 +93,7 @@ ModelOptions resolve(const ModelSettings& settings, const ModelOptions& otherwis
   if (settings.untied_head) options.tied_head = false;
   if (settings.out_bias) options.out_bias = true;
   if (settings.rope_stored) options.rope_stored = true;
+  if (settings.no_se_skip) options.se_skip = false;
   return options;
 }
 
@@ -119,7 +120,8 @@ ModelSettings settings_of(const ModelOptions& shape, const std::string& model) {
           .norm_form = shape.norm_form,
           .untied_head = !shape.tied_head,
           .out_bias = shape.out_bias,
-          .rope_stored = shape.rope_stored};
+          .rope_stored = shape.rope_stored,
+          .no_se_skip = !shape.se_skip};
 }
 
 PackingOptions packing_of(const TrainSettings& settings) {
@@ -255,6 +257,7 @@ OptionGroup model_group(ModelSettings& settings) {
               "number of filters of se and of mr; each filter serves the same number of channels",
               "the preset's, else one for 16 channels"),
        option("se-taps", &settings.se_taps, "N", "taps of se's filters", "the preset's, else 7"),
+       {"no-se-skip", &settings.no_se_skip, "", "se adds no skip to its filter's output, as in published models"},
        option("mr-taps", &settings.mr_taps, "N", "taps of mr's filters", "the preset's, else 128"),
        option("mr-decay", &settings.mr_decay, "strong|normal|weak",
               "range of decay rates of mr's filters: over its taps the slowest decays to exp(-1), exp(-0.1) or "

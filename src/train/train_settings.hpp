@@ -24,7 +24,7 @@ struct ModelSettings {
                heads = 0, filter_groups = 0, se_taps = 0, mr_taps = 0, modes = 0, ffn = -1;
   double rope_base = -1, rope_scaling = 0, norm_eps = 0;
   std::string mr_decay, mlp_activation, norm_form;
-  bool untied_head = false, out_bias = false, rope_stored = false;
+  bool untied_head = false, out_bias = false, rope_stored = false, no_se_skip = false;
 };
 
 /// How packs are divided over ranks and computed. Used by train and score.

@@ -43,6 +43,7 @@ ModelOptions small_published_model() {
   shape.rope_base = 100;
   shape.rope_scaling = 1.5;
   shape.rope_stored = shape.out_bias = true;
+  shape.se_skip = false;
   shape.norm_eps = 0.1;
   shape.norm_form = "outside";
   shape.tied_head = false;

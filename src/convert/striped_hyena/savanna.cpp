@@ -41,7 +41,7 @@ void add_short_filter(StripedHyenaRows& rows, const VortexShape& shape, const Te
   rows.row(parameter + "h", name, flat ? std::vector{groups, taps} : std::vector{groups, std::int64_t{1}, taps},
            stored_filter(
                {.groups = groups, .taps = taps, .repeated = options.groups_of_filters() / groups, .reversed = true}));
-  rows.add(parameter + "skip", constant(options.width, 0));
+  if (options.se_skip) rows.add(parameter + "skip", constant(options.width, 0));
   rows.zero(mixer + "conv_bias", options.width);
 }
 

@@ -40,7 +40,7 @@ void add_explicit_filter(StripedHyenaRows& rows, const VortexShape& shape, bool 
   }
   if (is_long)
     rows.row(parameter + "skip", tensor + "D", {options.width});
-  else
+  else if (is_mr || options.se_skip)
     rows.add(parameter + "skip", constant(options.width, 0));
 }
 

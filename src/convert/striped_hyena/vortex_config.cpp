@@ -124,6 +124,7 @@ void read_filters(const YamlKeys& keys, VortexShape& shape) {
   shape.se_groups = shape.mr_groups = 1;
   read("se", "hcs_filter_length", "hcs_filter_groups", options.se_taps, shape.se_groups);
   read("mr", "hcm_filter_length", "hcm_filter_groups", options.mr_taps, shape.mr_groups);
+  options.se_skip = !options.uses("se") || options.se_taps >= vortex_long_filter;
   options.filter_groups = std::lcm(shape.se_groups, shape.mr_groups);
   if (!options.uses("se")) shape.se_groups = options.filter_groups;
   if (!options.uses("mr")) shape.mr_groups = options.filter_groups;
@@ -181,6 +182,9 @@ VortexShape expressible_as_vortex(const ModelOptions& options) {
   require(options.ffn > 0, "the model has no MLPs (ffn is 0), expected one in each layer");
   require(!options.uses("attention") || options.rope_base > 0,
           "the model's attention has no rotary positions (rope_base is 0)");
+  require(!options.uses("se") || options.se_skip || options.se_taps < vortex_long_filter,
+          "the model's se filters have {} taps and no skip, expected a skip from {} taps on", options.se_taps,
+          vortex_long_filter);
   return {.options = options,
           .se_groups = options.groups_of_filters(),
           .mr_groups = options.groups_of_filters(),

@@ -14,6 +14,7 @@ struct ExplicitFilterKind {
   const GatedConvolutionStrategy* OperatorStrategies::*strategy;  ///< the one chosen for `op`
   std::int64_t taps;
   bool decays;  ///< h = ĥ ⊙ exp(-α_g τ), otherwise h = ĥ
+  bool skips;   ///< has a skip
 };
 
 /// log10 of the smallest decay rate α among mr's groups; the largest is always 100.
@@ -25,27 +26,29 @@ class ExplicitFilter {
                  ParameterSet& parameters)
       : op_(kind.op),
         strategy_(kind.strategy),
+        width_(options.width),
         h_(parameters.add({.name = prefix + "h",
                            .shape = {options.groups_of_filters(), kind.taps},
                            .wide = true,
-                           .initial = initial::normal(filter_scale / std::sqrt(double(kind.taps)))})),
-        skip_(parameters.add({.name = prefix + "skip",
-                              .shape = {options.width},
-                              .wide = true,
-                              .initial = initial::uniform(1 / std::sqrt(double(kind.taps)))})) {
+                           .initial = initial::normal(filter_scale / std::sqrt(double(kind.taps)))})) {
+    if (kind.skips)
+      skip_ = &parameters.add({.name = prefix + "skip",
+                               .shape = {options.width},
+                               .wide = true,
+                               .initial = initial::uniform(1 / std::sqrt(double(kind.taps)))});
     if (kind.decays) decay_ = &parameters.add(decay_spec(prefix, h_.spec.shape, slowest_exponent(options.mr_decay)));
   }
 
   void forward(const Pass& pass, GatedConvInputs in, TensorView y, Saved* saved) const {
-    in.skip = skip_.weight;
+    in.skip = skip();
     const Tensor decayed = decayed_taps(pass.runtime.stream);
     (pass.strategies().*strategy_)->forward(pass.strategy_context(), {.in = in, .taps = taps(decayed), .y = y}, saved);
   }
 
   void backward(const Pass& pass, GatedConvInputs in, GatedConvGradients gradients, Saved& saved) const {
     const Stream& stream = pass.runtime.stream;
-    in.skip = skip_.weight;
-    gradients.d_skip = skip_.gradient;
+    in.skip = skip();
+    if (skip_ != nullptr) gradients.d_skip = skip_->gradient;
     const Tensor decayed = decayed_taps(stream);
     const Tensor d_decayed = decay_ == nullptr ? Tensor() : Tensor::zeros(stream, h_.gradient.dtype, h_.gradient.shape);
     (pass.strategies().*strategy_)
@@ -66,11 +69,11 @@ class ExplicitFilter {
 
   /// The decode state: the taps-1 rows of k⊙v before the next token.
   Tensor initial_state(const Stream& stream, DType dtype) const {
-    return Tensor::zeros(stream, dtype, {h_.spec.shape[1] - 1, skip_.spec.shape[0]});
+    return Tensor::zeros(stream, dtype, {h_.spec.shape[1] - 1, width_});
   }
 
   void extend(const Stream& stream, GatedConvInputs in, TensorView y, Tensor& rows) const {
-    in.skip = skip_.weight;
+    in.skip = skip();
     const Tensor decayed = decayed_taps(stream);
     blocked_conv_forward(
         stream, {.in = in, .halo = rows.view().rows() > 0 ? rows.view() : TensorView(), .taps = taps(decayed), .y = y});
@@ -105,20 +108,24 @@ class ExplicitFilter {
   /// h, that is decayed_taps() or ĥ.
   TensorView taps(const Tensor& decayed) const { return decay_ == nullptr ? h_.weight : decayed.view(); }
 
+  /// Absent if the filter has none.
+  TensorView skip() const { return skip_ == nullptr ? TensorView() : skip_->weight; }
+
   std::string_view op_;
   const GatedConvolutionStrategy* OperatorStrategies::*strategy_;
-  const Parameter &h_, &skip_;
-  const Parameter* decay_ = nullptr;
+  std::int64_t width_;
+  const Parameter& h_;
+  const Parameter *skip_ = nullptr, *decay_ = nullptr;
 };
 
 struct ShortFilter : ExplicitFilter {
   ShortFilter(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters)
-      : ExplicitFilter({"hyena_se", &OperatorStrategies::hyena_se, options.se_taps, false}, options, prefix,
-                       parameters) {}
+      : ExplicitFilter({"hyena_se", &OperatorStrategies::hyena_se, options.se_taps, false, options.se_skip}, options,
+                       prefix, parameters) {}
 };
 struct MediumFilter : ExplicitFilter {
   MediumFilter(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters)
-      : ExplicitFilter({"hyena_mr", &OperatorStrategies::hyena_mr, options.mr_taps, true}, options, prefix,
+      : ExplicitFilter({"hyena_mr", &OperatorStrategies::hyena_mr, options.mr_taps, true, true}, options, prefix,
                        parameters) {}
 };
 

@@ -41,6 +41,7 @@ TEST(ModelCheckpoint, RecordsEveryOptionOfTheModel) {
                                .filter_groups = 6,
                                .se_taps = 5,
                                .mr_taps = 17,
+                               .se_skip = false,
                                .mr_decay = "strong",
                                .modes = 7,
                                .ffn = 9,
@@ -62,8 +63,9 @@ TEST(ModelCheckpoint, OfTheFirstVersionWithMambaOnlyIsRead) {
     Model model({.shape = small_model()});
     model.parameters().allocate(stream, 1);
     auto attributes = attributes_of(small_model(), DType::f32);
-    for (const char* later : {"heads", "rope_base", "filter_groups", "se_taps", "mr_taps", "mr_decay", "modes", "ffn",
-                              "mlp_activation", "norm_eps", "norm_form", "rope_scaling", "rope_stored", "out_bias"})
+    for (const char* later :
+         {"heads", "rope_base", "filter_groups", "se_taps", "mr_taps", "mr_decay", "modes", "ffn", "mlp_activation",
+          "norm_eps", "norm_form", "rope_scaling", "rope_stored", "out_bias", "se_skip"})
       EXPECT_EQ(attributes.erase(later), 1u) << later;
     EXPECT_EQ(attributes.size(), 9u);
     write(folder, model, attributes, world, stream);
@@ -80,7 +82,7 @@ TEST(ModelCheckpoint, WithoutTheOptionsOfPublishedModelsIsRead) {
     Model model({.shape = small_mixed_model()});
     model.parameters().allocate(stream, 1);
     auto attributes = attributes_of(small_mixed_model(), DType::f32);
-    for (const char* later : {"norm_form", "rope_scaling", "rope_stored", "out_bias"})
+    for (const char* later : {"norm_form", "rope_scaling", "rope_stored", "out_bias", "se_skip"})
       EXPECT_EQ(attributes.erase(later), 1u) << later;
     write(folder, model, attributes, world, stream);
     const ModelOptions found = model_options_of(Checkpoint(folder / "run"));

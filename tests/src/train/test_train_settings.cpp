@@ -26,6 +26,7 @@ TEST(TrainSettings, TheOptionsOfAShapeGiveIt) {
         shape.norm_form = "outside";
         shape.rope_scaling = 4;
         shape.rope_stored = shape.out_bias = true;
+        shape.se_skip = false;
         shape.dt_rank = 3;
         shape.layers.push_back("attention");
       }

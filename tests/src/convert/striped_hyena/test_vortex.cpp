@@ -128,6 +128,19 @@ TEST_F(Vortex, AModelThatWasTrainedHereGoesThereAndBack) {
   EXPECT_NE(refused.err.find("backbone.layers.0.mixer.filter.skip is "), std::string::npos) << refused.err;
 }
 
+TEST_F(Vortex, AFineTunedModelGoesBack) {
+  shell(folder_, "@causeway import " + tiny + "documents.tokens --vocabulary 24 --out data.h5");
+  ASSERT_NO_FATAL_FAILURE(succeed(convert(tiny + "model.pt", "--to causeway --out start --dtype f64")));
+  ASSERT_NO_FATAL_FAILURE(succeed(
+      shell(folder_,
+            "@causeway train --data data.h5 --init-from start --dtype f64 --pack-tokens 128 --steps 3 --run tuned")));
+  ASSERT_NO_FATAL_FAILURE(succeed(shell(folder_, "@causeway convert tuned --to vortex --out there")));
+  ASSERT_NO_FATAL_FAILURE(succeed(shell(folder_, "@causeway convert there --to causeway --out back")));
+  const std::vector<double> first = log_likelihoods("tuned", ""), again = log_likelihoods("back", "");
+  ASSERT_EQ(first.size(), again.size());
+  for (std::size_t d = 0; d < first.size(); ++d) EXPECT_NEAR(first[d], again[d], 1e-10);
+}
+
 TEST_F(Vortex, NamesATensorThatIsMissingLeftOverOrDoesNotFit) {
   std::vector<TorchTensor> tensors = tensors_of(read_torch_file(tiny + "model.pt"));
   std::vector<TorchTensor> changed(tensors.begin() + 1, tensors.end());
