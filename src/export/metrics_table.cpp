@@ -76,7 +76,8 @@ void export_metrics(const ExportRequest& request, TableFile& table) {
   const auto file = RegularFile::open(path);
   if (!file) fail(ExitCode::io, "{}: cannot be opened, or is not a regular file", path);
   const Lines lines = read_lines(*file, path);
-  if (lines.invalid > 0) Log().warn("{}: left out {} lines that are not JSON objects with a step", path, lines.invalid);
+  if (lines.invalid > 0)
+    Log().warn("{}: lines left out that are not JSON objects with a step: {}", path, lines.invalid);
   require(!lines.steps.empty(), "{}: contains no step yet", path);
   table.columns(lines.columns.names());
   for (const StepLine& line : lines.steps) {

@@ -317,7 +317,8 @@ void score(const ScoreSettings& settings, Communicator world) {
   const Scorer::Summary summary = scorer.run(progress);
   progress.finish();
   const std::int64_t scored = scorer.scored_tokens();
-  log.info("{}: {} documents, {} tokens, {} nats a token{}", settings.out, dataset.documents(), dataset.tokens(),
+  log.info("{}: {} document{}, {} tokens, {} nats a token{}", settings.out, dataset.documents(),
+           dataset.documents() == 1 ? "" : "s", dataset.tokens(),
            scored > 0 ? fmt::format("{:.4f}", -summary.log_likelihood / static_cast<double>(scored)) : "–",
            summary.weighted_loss ? fmt::format(", {:.4f} by loss mask and weights", *summary.weighted_loss) : "");
 }
