@@ -1,9 +1,12 @@
 """What Causeway's Python scripts share: exit codes, missing packages, a line of progress."""
 
+import argparse
 import importlib
 import signal
 import sys
 import time
+
+LARGEST_VOCABULARY = 1 << 31  # as causeway_dataset, which imports nothing of Causeway, has it
 
 
 class Refused(Exception):
@@ -23,6 +26,13 @@ def open_start(path):
     """The file, opened to read bytes, and its first bytes, which are still to be read: a pipe is opened only once."""
     file = open(path, "rb")
     return file, file.peek(6)[:6]
+
+
+def vocabulary_size(text):
+    """The value of --vocabulary, for argparse."""
+    if not text.isdigit() or not 1 <= int(text) <= LARGEST_VOCABULARY:
+        raise argparse.ArgumentTypeError(f"found '{text}', expected 1 to {LARGEST_VOCABULARY}")
+    return int(text)
 
 
 def run(name, main):

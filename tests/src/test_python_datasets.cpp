@@ -121,6 +121,7 @@ TEST(TokenizeScript, SaysWhatIsWrongAndLeavesNoFile) {
         {"lines.txt" + to + "lines.txt --force", "lines.txt: is input and output"},
         {"lines.txt --append-eod what" + to + "x.h5", "--append-eod is 'what', expected a token"},
         {"lines.txt --tokenizer bad.jsonl --out x.h5", "bad.jsonl: is not a tokenizer"},
+        {"lines.txt --vocabulary 0" + to + "x.h5", "--vocabulary: found '0', expected 1 to 2147483648"},
         {"lines.txt --vocabulary 9" + to + "x.h5", "--vocabulary is 9, expected at least"}}) {
     const Outcome outcome = run_script(folder, "tokenize", arguments);
     EXPECT_EQ(outcome.exit, 2) << arguments << outcome.err;
@@ -165,6 +166,7 @@ pyarrow.parquet.write_table(pyarrow.table({
                                         {"--column nothing", "has no column 'nothing', expected one of: text, bytes"},
                                         {"--column ids", "expected --vocabulary"},
                                         {"--column ids --vocabulary 9", "data.parquet:"},
+                                        {"--column ids --vocabulary -5", "--vocabulary: found '-5', expected 1"},
                                         {"--column gaps", "row 7 of 'gaps' is null; --skip-nulls"}}) {
     const Outcome outcome = run_script(folder, "parquet_import", fmt::format("data.parquet {} --out x.h5", arguments));
     EXPECT_EQ(outcome.exit, 2) << arguments << outcome.err;
