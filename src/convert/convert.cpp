@@ -54,6 +54,16 @@ TensorType own_type(const ConvertedParameter& first) {
   return first.source_types.empty() ? first.type : first.source_types.front();
 }
 
+/// How the source is written as `to`. Errors get the names of both.
+ForeignLayout layout_of(const ParameterSource& source, const Format& to, TensorType type) {
+  try {
+    return to.layout(source.options, source.remembered, type);
+  } catch (const Error& error) {
+    if (error.code() != ExitCode::usage) throw;
+    fail(ExitCode::usage, "{}: cannot be written as {}: {}", source.path, to.name, error.what());
+  }
+}
+
 std::int64_t step_of(const ParameterSource& source, const std::string& out) {
   const auto found = source.state.find("step");
   const auto* const step = found == source.state.end() ? nullptr : std::get_if<std::int64_t>(&found->second);
@@ -83,8 +93,7 @@ ConvertReport convert(const ConvertOptions& options) {
   const std::string target = out.ends_with('/') ? out.substr(0, out.size() - 1) : out;
   ForeignLayout layout;
   const std::int64_t step = to_checkpoint ? step_of(source, target) : 0;
-  if (!to_checkpoint)
-    layout = to.layout(source.options, source.remembered, type.value_or(own_type(source.parameters.front())));
+  if (!to_checkpoint) layout = layout_of(source, to, type.value_or(own_type(source.parameters.front())));
   AtomicFolder folder(target);
   const ModelTarget files{.path_of = [&](const std::string& name) { return folder.file(name); },
                           .type = type,

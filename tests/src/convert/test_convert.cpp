@@ -203,6 +203,18 @@ TEST_F(Convert, ValuesThatAreNotFiniteAreRefused) {
   EXPECT_THROW(run("large", "causeway", "half", "f16"), Error);  // 1e6 is too large for it
 }
 
+TEST_F(Convert, AModelThatTheFormatCannotExpressIsRefusedWithTheNamesOfBoth) {
+  MambaFolder().write(folder_ / "source");
+  try {
+    run("source", "vortex", "result");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(std::string(error.what()), (folder_ / "source") +
+                                             ": cannot be written as vortex: the model has a layer 'mamba', expected "
+                                             "se, mr, li and attention");
+  }
+}
+
 TEST_F(Convert, ATruncatedFileIsDamaged) {
   MambaFolder().write(folder_ / "source");
   const std::string weights = folder_ / "source/model.safetensors";
