@@ -102,9 +102,9 @@ TEST_F(VariantEffects, AreTheDifferencesOfTwoScores) {
   }
   folder_.write("v.vcf", vcf);
   ASSERT_EQ(shell(folder_, "gzip -k v.vcf small.fa").exit, 0);
-  for (const std::string& strands : {"", "--reverse-complement"}) {
+  for (const std::string strands : {"", "--reverse-complement"}) {
     const std::vector<double> by_hand = scores(sequences, strands);
-    for (const std::string& options :
+    for (const std::string options :
          {"--reference small.fa --variants v.vcf", "--reference small.fa.gz --variants v.vcf.gz --part 4",
           "--reference small.fa --variants v.vcf --ranks 3"}) {
       const auto rows = effects_of(options + " --window 100 " + strands);

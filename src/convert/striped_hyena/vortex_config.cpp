@@ -204,9 +204,9 @@ std::string vortex_yaml(const VortexShape& shape) {
   };
   // 1.0e-06: PyYAML reads 1e-06 as a string.
   const auto number = [](double value) {
-    std::string digits = fmt::format("{:#}", value);
-    if (const std::size_t at = digits.find(".e"); at != digits.npos) digits.insert(at + 1, "0");
-    return digits;
+    const std::string digits = fmt::format("{:#}", value);
+    const std::size_t at = digits.find(".e");
+    return at == digits.npos ? digits : fmt::format("{}.0{}", digits.substr(0, at), digits.substr(at + 1));
   };
   line("vocab_size", options.vocabulary);
   line("hidden_size", options.width);

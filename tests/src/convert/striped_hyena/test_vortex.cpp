@@ -92,7 +92,7 @@ TEST_F(Vortex, AModelHasTheLogLikelihoodsOfItsFormulasOnAnyNumberOfRanks) {
 
 TEST_F(Vortex, EveryTensorComesBackBitForBit) {
   const TensorFiles source = read_torch_file(tiny + "model.pt");
-  for (const std::string& options : {"", "--dtype f64", "--dtype f32"}) {
+  for (const std::string options : {"", "--dtype f64", "--dtype f32"}) {
     ASSERT_NO_FATAL_FAILURE(succeed(convert(tiny + "model.pt", "--to causeway --out there --force " + options)));
     ASSERT_NO_FATAL_FAILURE(succeed(shell(folder_, "@causeway convert there --to vortex --out back --force")));
     ASSERT_NO_FATAL_FAILURE(expect_same_tensors(source, "back"));
