@@ -57,11 +57,11 @@ Mapping mamba_mapping(const MambaShape& shape, const std::string& embedding) {
     zero(mixer + "out_proj.bias", width);
   }
   row("backbone.norm_f.weight", {width});
-  if (options.tied_head)
+  if (options.tied_head)  // always written: load_state_dict(strict=True) expects it
     mapping.extras.push_back({.tensor = {"lm_head.weight", {vocabulary, width}},
                               .kind = ExtraTensor::Kind::copy,
                               .copy_of = embedding,
-                              .written_by_default = true});
+                              .always_written = true});
   else
     row("lm_head.weight", {vocabulary, width});
   return mapping;

@@ -39,8 +39,8 @@ struct ExtraTensor {
   NamedShape tensor;
   Kind kind = Kind::unused;
   std::string copy_of = {};
-  /// Of `copy`: written to models that did not come from a file which had it or not.
-  bool written_by_default = false;
+  /// Of `copy`: written also where the source did not have it, for readers that expect every tensor.
+  bool always_written = false;
   std::function<Elements()> make = {};
 };
 

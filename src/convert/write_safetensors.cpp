@@ -49,16 +49,15 @@ void add_rows(Plan& plan, const ParameterSource& source, const Mapping& mapping,
 void add_extras(Plan& plan, const ParameterSource& source, const Mapping& mapping, const ModelTarget& target) {
   for (const ExtraTensor& extra : mapping.extras) {
     const auto had = source.remembered.extras.find(extra.tensor.name);
-    const bool by_default = extra.written_by_default && source.remembered.format.empty();
     const bool made = extra.kind == ExtraTensor::Kind::made;
     if (extra.kind == ExtraTensor::Kind::unused) continue;
-    if (had == source.remembered.extras.end() && !by_default && !made) continue;
+    if (had == source.remembered.extras.end() && !extra.always_written && !made) continue;
     const bool copy = extra.kind == ExtraTensor::Kind::copy;
     TensorType type = TensorType::f32;
     if (had != source.remembered.extras.end())
       type = had->second;
     else if (copy)
-      type = plan.origins.at(extra.copy_of).parameter->type;
+      type = std::ranges::find(plan.tensors, extra.copy_of, &TensorPlan::name)->type;
     plan.tensors.push_back({extra.tensor.name, target.type.value_or(type), extra.tensor.shape});
     plan.origins[extra.tensor.name] = copy ? plan.origins.at(extra.copy_of) : Origin{.extra = &extra};
   }

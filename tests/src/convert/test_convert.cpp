@@ -48,6 +48,12 @@ class Convert : public ::testing::Test {
   std::int64_t most_ = std::int64_t{1} << 40;
 };
 
+/// A tied head is written also where the source had none.
+std::map<std::string, std::string> with_head(std::map<std::string, std::string> tensors) {
+  tensors.try_emplace("lm_head.weight", tensors.at("backbone.embeddings.weight"));
+  return tensors;
+}
+
 std::vector<MambaFolder> variants() {
   std::vector<MambaFolder> all = {MambaFolder(TensorType::f32), MambaFolder(TensorType::bf16),
                                   MambaFolder(TensorType::f16), MambaFolder(TensorType::f64)};
@@ -94,7 +100,7 @@ TEST_F(Convert, ThereAndBackGivesTheSameBytesOfEveryTensor) {
     most_ = m % 2 == 0 ? 1000 : std::int64_t{1} << 40;
     run(name("source"), "causeway", name("checkpoint"));
     run(name("checkpoint"), "huggingface", name("back"));
-    EXPECT_EQ(tensors_in(folder_ / name("back")), tensors_in(folder_ / name("source"))) << models[m].config;
+    EXPECT_EQ(tensors_in(folder_ / name("back")), with_head(tensors_in(folder_ / name("source")))) << models[m].config;
     const auto config = read_json_file(folder_ / (name("back") + "/config.json"), 1 << 20);
     for (const auto& [key, value] : models[m].config.items())
       EXPECT_EQ(config[key], key == "time_step_rank" ? nlohmann::json(1) : value) << key;
@@ -129,18 +135,18 @@ TEST_F(Convert, AWiderTypeRemembersTheOneOfTheSource) {
   EXPECT_EQ(Checkpoint(folder_ / "wide").tensor("parameters/backbone.norm_f.weight").type, hdf5::f32);
   run("wide", "causeway", "wider", "f64");
   run("wider", "huggingface", "back");
-  EXPECT_EQ(tensors_in(folder_ / "back"), tensors_in(folder_ / "source"));
+  EXPECT_EQ(tensors_in(folder_ / "back"), with_head(tensors_in(folder_ / "source")));
   EXPECT_EQ(read_json_file(folder_ / "back/config.json", 1 << 20)["dtype"], "bfloat16");
   run("wider", "huggingface", "other", "f16");
   EXPECT_EQ(read_json_file(folder_ / "other/config.json", 1 << 20)["dtype"], "float16");
   MambaFolder(TensorType::f16).write(folder_ / "half");
-  EXPECT_EQ(tensors_in(folder_ / "other"), tensors_in(folder_ / "half"));
+  EXPECT_EQ(tensors_in(folder_ / "other"), with_head(tensors_in(folder_ / "half")));
 }
 
 TEST_F(Convert, TheOldNameOfTheEmbeddingIsTaken) {
   MambaFolder model;
   model.write(folder_ / "source");
-  const auto expected = tensors_in(folder_ / "source");
+  const auto expected = with_head(tensors_in(folder_ / "source"));
   model.value = [old = model.value](const std::string& name, std::int64_t i) {
     return old(name == "backbone.embedding.weight" ? "backbone.embeddings.weight" : name, i);
   };
@@ -235,7 +241,7 @@ TEST_F(Convert, AnExistingFolderIsReplacedOnlyIfAskedAndOnlyIfAConversionWroteIt
     convert({.source = folder_ / "source", .to = "huggingface", .out = folder_ / "result", .force = true});
   };
   replace();
-  EXPECT_EQ(tensors_in(folder_ / "result"), tensors_in(folder_ / "source"));
+  EXPECT_EQ(tensors_in(folder_ / "result"), with_head(tensors_in(folder_ / "source")));
   EXPECT_FALSE(std::filesystem::exists(folder_ / "result/index.h5"));
   for (const char* name : {"result/tokenizer.json", "result/thesis.tex"}) {
     folder_.write(name, "years of work");

@@ -48,8 +48,6 @@ for name in ('tied', 'sharded'):
     weights = {}
     for file in glob.glob(name + '.back/*.safetensors'):
         weights.update(load_file(file))
-    if config.tie_word_embeddings:  # a tied head is written as the source had it, here not
-        weights['lm_head.weight'] = weights['backbone.embeddings.weight']
     print(MambaForCausalLM(config).load_state_dict(weights, strict=True))
 )";
 
