@@ -23,13 +23,13 @@ bool is_base(std::int32_t token) {
 
 void require_transform(const TransformOptions& options, std::int64_t vocabulary_size) {
   if (const auto eod = options.append_eod)
-    require(*eod >= 0 && *eod < vocabulary_size, "append-eod is {}, expected an id from 0 to {}", *eod,
+    require(*eod >= 0 && *eod < vocabulary_size, "--append-eod is {}, expected an id from 0 to {}", *eod,
             vocabulary_size - 1);
   if (const auto weight = options.lower_case_weight)
-    require(*weight >= 0 && *weight <= 1, "lower-case-weight is {}, expected a weight from 0 to 1", *weight);
+    require(*weight >= 0 && *weight <= 1, "--lower-case-weight is {}, expected a weight from 0 to 1", *weight);
   const std::string& between = options.mask_between;
   require(between.empty() || (between.size() == 1 && static_cast<unsigned char>(between[0]) < 0x80),
-          "mask-between is '{}', expected one character of ASCII", between);
+          "--mask-between is '{}', expected one character of ASCII", between);
 }
 
 DocumentTransform::DocumentTransform(Settings settings, DatasetWriter& dataset)

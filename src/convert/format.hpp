@@ -45,6 +45,7 @@ struct ForeignLayout {
 struct Format {
   std::string_view name;
   std::string_view summary;
+  bool takes_model_config;  ///< whether --model-config describes its models
   /// Whether the source's files look like this format.
   bool (*recognises)(const ConvertSource& source);
   /// Opens a source. Throws Error(usage) for a configuration that cannot be honoured, by name. Null: Causeway's own.

@@ -8,14 +8,16 @@ namespace causeway {
 namespace {
 
 constexpr std::array table = {
-    Format{"causeway", "a checkpoint, or a run, which means its latest checkpoint", is_causeway, nullptr, nullptr},
-    Format{"huggingface", "folder of config.json (model_type mamba) and safetensors", is_huggingface, open_huggingface,
-           huggingface_layout},
-    Format{"mamba_ssm", "folder of mamba_ssm's config.json and pytorch_model.bin or safetensors", is_mamba_ssm,
+    Format{"causeway", "a checkpoint, or a run, which means its latest checkpoint", false, is_causeway, nullptr,
+           nullptr},
+    Format{"huggingface", "folder of config.json (model_type mamba) and safetensors", false, is_huggingface,
+           open_huggingface, huggingface_layout},
+    Format{"mamba_ssm", "folder of mamba_ssm's config.json and pytorch_model.bin or safetensors", false, is_mamba_ssm,
            open_mamba_ssm, nullptr},
-    Format{"vortex", "Evo 2 as published: a .pt file or its parts, or safetensors, and --model-config", is_vortex,
+    Format{"vortex", "Evo 2 as published: a .pt file or its parts, or safetensors, and --model-config", true, is_vortex,
            open_vortex, vortex_layout},
-    Format{"savanna", "Evo 2's training program: a .pt file and --model-config", is_savanna, open_savanna, nullptr},
+    Format{"savanna", "Evo 2's training program: a .pt file and --model-config", true, is_savanna, open_savanna,
+           nullptr},
 };
 
 }  // namespace

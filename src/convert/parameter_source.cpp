@@ -30,6 +30,9 @@ ParameterSource open_parameter_source(const ConvertSource& source, const std::st
   require(is_there(parts_of_file(source.path).front()), "{}: {}", source.path,
           why_missing(source.path, "file or folder"));
   const Format& format = format_of(source, from);
+  require(source.model_config.empty() || format.takes_model_config,
+          "--model-config is '{}', but {} is a {} model, which has a configuration of its own", source.model_config,
+          source.path, format.name);
   if (format.open == nullptr) return checkpoint_parameters(source.path);
   return foreign_parameters(std::make_shared<const ForeignModel>(format.open(source)), source, format.name);
 }

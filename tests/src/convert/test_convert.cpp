@@ -178,6 +178,16 @@ TEST_F(Convert, WhatTheModelHasNoUseForIsRefusedByName) {
   expect_refusal(model, "'lm_head.weight' differs from 'backbone.embeddings.weight'");
 }
 
+TEST_F(Convert, AModelConfigThatTheFormatDoesNotReadIsRefused) {
+  MambaFolder().write(folder_ / "source");
+  try {
+    convert({.source = folder_ / "source", .to = "causeway", .out = folder_ / "out", .model_config = "m.yml"});
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("--model-config is 'm.yml'"), std::string::npos) << error.what();
+  }
+}
+
 TEST_F(Convert, AConfigurationThatCannotBeHonouredIsRefusedByName) {
   const std::pair<const char*, nlohmann::json> table[] = {{"hidden_act", "gelu"},
                                                           {"intermediate_size", 24},
