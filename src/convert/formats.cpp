@@ -14,8 +14,8 @@ constexpr std::array table = {
            open_huggingface, huggingface_layout},
     Format{"mamba_ssm", "folder of mamba_ssm's config.json and pytorch_model.bin or safetensors", false, is_mamba_ssm,
            open_mamba_ssm, nullptr},
-    Format{"vortex", "Evo 2 as published: a .pt file or its parts, or safetensors, and --model-config", true, is_vortex,
-           open_vortex, vortex_layout},
+    Format{"vortex", "Evo 2 as published: a .pt file, its parts or their folder, or safetensors, and --model-config",
+           true, is_vortex, open_vortex, vortex_layout},
     Format{"savanna", "Evo 2's training program: a .pt file and --model-config", true, is_savanna, open_savanna,
            nullptr},
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
 
 #include "io/file/look_up.hpp"
 #include "io/tensors/safetensors.hpp"
@@ -16,16 +17,27 @@ namespace fs = std::filesystem;
 bool is_folder(const std::string& path) { return kind_of(path) == fs::file_type::directory; }
 bool is_safetensors(const std::string& path) { return is_folder(path) || path.ends_with(".safetensors"); }
 
+/// The source's path; for a folder that has one .pt file, or the parts of one, and no safetensors: that file.
+std::string path_of_weights(const ConvertSource& source) {
+  if (!is_folder(source.path) || has_safetensors(source.path)) return source.path;
+  std::set<std::string> files;
+  for (const auto& entry : fs::directory_iterator(source.path)) {
+    const std::string path = entry.path().string(), whole = path.substr(0, path.rfind(".part"));
+    if (whole.ends_with(".pt")) files.insert(whole);
+  }
+  return files.size() == 1 ? *files.begin() : source.path;
+}
+
 }  // namespace
 
 TensorFiles striped_hyena_tensors(const ConvertSource& source) {
-  return is_safetensors(source.path) ? read_safetensors(source.path) : read_torch_file(source.path);
+  const std::string path = path_of_weights(source);
+  return is_safetensors(path) ? read_safetensors(path) : read_torch_file(path);
 }
 
 bool striped_hyena_source_has(const ConvertSource& source, std::initializer_list<std::string_view> tensors) {
-  if (is_folder(source.path) ? !has_safetensors(source.path)
-                             : !is_safetensors(source.path) && !is_torch_file(source.path))
-    return false;
+  const std::string path = path_of_weights(source);
+  if (is_folder(path) ? !has_safetensors(path) : !is_safetensors(path) && !is_torch_file(path)) return false;
   const TensorFiles files = striped_hyena_tensors(source);
   return std::ranges::any_of(tensors, [&](std::string_view name) { return files.find(std::string(name)) != nullptr; });
 }

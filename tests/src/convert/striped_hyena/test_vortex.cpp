@@ -174,6 +174,24 @@ TEST_F(Vortex, NeedsItsYamlFileAndHonoursIt) {
   EXPECT_NE(unknown.err.find("sliding_window"), std::string::npos) << unknown.err;
 }
 
+TEST_F(Vortex, AFolderWithOneFileOfWeightsIsRead) {
+  const std::string weights = testing::bytes_of(tiny + "model.pt");
+  const std::size_t half = weights.size() / 2;
+  for (const bool cut : {false, true}) {
+    const std::string name = cut ? "parts" : "whole";
+    std::filesystem::create_directory(folder_ / name);
+    if (cut) folder_.write(name + "/evo.pt.part0", weights.substr(0, half));
+    if (cut) folder_.write(name + "/evo.pt.part1", weights.substr(half));
+    if (!cut) folder_.write(name + "/evo.pt", weights);
+    folder_.write(name + "/config.yml", testing::bytes_of(tiny + "config.yml"));
+    const Outcome outcome =
+        shell(folder_, fmt::format("@causeway convert {0} --to causeway --out {0}.checkpoint", name));
+    EXPECT_EQ(outcome.exit, 0) << outcome.err;
+  }
+  folder_.write("whole/other.pt", weights);
+  EXPECT_EQ(shell(folder_, "@causeway convert whole --to causeway --out two").exit, 2);
+}
+
 TEST_F(Vortex, WarnsOfModelsThatWereTrainedWithFp8) {
   std::string yaml = testing::bytes_of(tiny + "config.yml");
   const std::string off = "use_fp8_input_projections: false";
