@@ -87,10 +87,11 @@ TEST(ResumeCommand, TheLastLineAfterAnInterruptResumesTheRunFromElsewhere) {
   ASSERT_EQ(shell(folder, "@causeway import a.txt --out data.h5").exit, 0);
   for (const char* signal : {"INT", "TERM"}) {
     const std::string run = folder / (signal + odd);
-    folder.write("script", fmt::format("@causeway train --data {}/data.h5 --run {} --layers mamba --width 4 --state 2 "
-                                       "--pack-tokens 16 --steps 2000 --ranks 2 2>log & pid=$!\n"
-                                       "until grep -q '^step' log; do sleep 0.02; done; kill -{} $pid; wait $pid",
-                                       std::filesystem::canonical(folder / "").string(), shell_quoted(run), signal));
+    folder.write("script",
+                 fmt::format("rm -f log; @causeway train --data {}/data.h5 --run {} --layers mamba --width 4 --state 2 "
+                             "--pack-tokens 16 --steps 2000 --ranks 2 2>log & pid=$!\n"
+                             "until grep -qs '^step' log; do sleep 0.02; done; kill -{} $pid; wait $pid",
+                             std::filesystem::canonical(folder / "").string(), shell_quoted(run), signal));
     std::ofstream(folder / "expanded") << expanded(testing::bytes_of(folder / "script"));
     ASSERT_EQ(shell(folder, "bash expanded").exit, 75) << testing::bytes_of(folder / "log");
     const std::string log = testing::bytes_of(folder / "log"), command = last_line(log);
