@@ -20,7 +20,8 @@ ByteSource::ByteSource(std::vector<std::string> paths) {
     Descriptor descriptor(posix_check(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC), path, "open"));
     struct stat status {};
     posix_check(::fstat(descriptor.get(), &status), path, "read its size");
-    require(S_ISREG(status.st_mode), "{}: is not a regular file", path);
+    require(S_ISREG(status.st_mode), "{}: is not a regular file; it is read at any offset, expected a file on a disk",
+            path);
     files_.push_back({std::move(path), std::move(descriptor), size_, status.st_size});
     size_ += status.st_size;
   }
@@ -44,6 +45,12 @@ void ByteSource::read(std::int64_t begin, std::span<std::byte> out) const {
     out = out.subspan(static_cast<std::size_t>(got));
     begin += got;
   }
+}
+
+std::string ByteSource::text(std::int64_t begin, std::int64_t bytes) const {
+  std::string text(static_cast<std::size_t>(bytes), '\0');
+  read(begin, std::as_writable_bytes(std::span(text)));
+  return text;
 }
 
 }  // namespace causeway

@@ -1,7 +1,6 @@
 #include "io/file/untrusted_json.hpp"
 
 #include <set>
-#include <span>
 #include <vector>
 
 #include "io/file/byte_source.hpp"
@@ -30,9 +29,7 @@ nlohmann::json parse_untrusted_json(const std::string& text, const std::string& 
 nlohmann::json read_json_file(const std::string& path, std::int64_t most_bytes) {
   const ByteSource file(path);
   require(file.size() <= most_bytes, "{}: has {} bytes, expected at most {}", path, file.size(), most_bytes);
-  std::string text(static_cast<std::size_t>(file.size()), '\0');
-  file.read(0, std::as_writable_bytes(std::span(text)));
-  return parse_untrusted_json(text, path);
+  return parse_untrusted_json(file.text(0, file.size()), path);
 }
 
 }  // namespace causeway

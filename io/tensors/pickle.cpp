@@ -126,11 +126,11 @@ class PickleReader {
     push(value);
   }
   void append(const std::vector<PickleValue*>& items) {
-    expect(top().is(Kind::list), "it appends to what is no list");
+    expect(top().is(Kind::list), "it appends to a value that is not a list");
     top().items.insert(top().items.end(), items.begin(), items.end());
   }
   void set_items(const std::vector<PickleValue*>& items) {
-    expect(top().is(Kind::dictionary) && items.size() % 2 == 0, "it sets an item of what is no dictionary");
+    expect(top().is(Kind::dictionary) && items.size() % 2 == 0, "it sets an item of a value that is not a dictionary");
     top().items.insert(top().items.end(), items.begin(), items.end());
   }
 
@@ -151,7 +151,7 @@ class PickleReader {
   }
   void push_stack_global() {
     const auto names = pop(2);
-    expect(names[0]->is(Kind::text) && names[1]->is(Kind::text), "a global's name is no string");
+    expect(names[0]->is(Kind::text) && names[1]->is(Kind::text), "a global's name is not a string");
     push_global(names[0]->text, names[1]->text);
   }
   /// Of text from a file: printable ASCII, at most 100 characters.
@@ -165,7 +165,7 @@ class PickleReader {
   /// An OrderedDict is a dictionary; every other call stays one.
   void call() {
     const auto parts = pop(2);
-    expect(parts[0]->is(Kind::global) && parts[1]->is(Kind::tuple), "it calls what is no global");
+    expect(parts[0]->is(Kind::global) && parts[1]->is(Kind::tuple), "it calls a value that is not a global");
     if (parts[0]->text == "collections OrderedDict" && parts[1]->items.empty()) return push(make(Kind::dictionary));
     PickleValue& value = make(Kind::call);
     value.items = {parts[0], parts[1]};
@@ -180,7 +180,7 @@ class PickleReader {
   /// The state of an object: attributes of a dictionary (_metadata), the contents of a BytesIO. None is used.
   void build() {
     pop(1);
-    expect(top().is(Kind::dictionary) || top().is(Kind::call), "it gives a state to what is no object");
+    expect(top().is(Kind::dictionary) || top().is(Kind::call), "it gives a state to a value that is not an object");
   }
 
   void store(std::uint64_t index) {

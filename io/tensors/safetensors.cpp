@@ -51,8 +51,7 @@ Entry entry_of(const std::string& name, const json& object, const std::string& p
     if (!object.is_object() || object.size() != 3) return false;
     return object.contains("dtype") && object.contains("shape") && object.contains("data_offsets");
   };
-  if (!is_form())
-    fail(ExitCode::corrupt, "{} has not the members dtype, shape and data_offsets, and only these", where);
+  if (!is_form()) fail(ExitCode::corrupt, "{}: its members are not exactly dtype, shape and data_offsets", where);
   Entry entry{.tensor = {.name = name, .type = type_called(object["dtype"], where)}};
   const auto shape = integers(object["shape"]), offsets = integers(object["data_offsets"]);
   if (!shape || !offsets || offsets->size() != 2)
@@ -82,9 +81,7 @@ void add_file(TensorFiles& files, const std::string& path) {
       static_cast<std::int64_t>(header_bytes) > source.size() - size_bytes)
     fail(ExitCode::corrupt, "{}: its header has {} bytes, expected at most {} in a file of {} bytes", path,
          header_bytes, largest_header, source.size());
-  std::string text(static_cast<std::size_t>(header_bytes), '\0');
-  source.read(size_bytes, std::as_writable_bytes(std::span(text)));
-  const json header = parse_untrusted_json(text, path, 4);
+  const json header = parse_untrusted_json(source.text(size_bytes, static_cast<std::int64_t>(header_bytes)), path, 4);
   if (!header.is_object()) fail(ExitCode::corrupt, "{}: its header is not a JSON object", path);
 
   std::vector<Entry> entries;
@@ -98,21 +95,20 @@ void add_file(TensorFiles& files, const std::string& path) {
   std::int64_t covered = 0;
   for (Entry& entry : entries) {
     if (entry.tensor.begin != covered)
-      fail(ExitCode::corrupt, "{}: tensor '{}' begins at byte {} of the data, expected {}: there is a {}", path,
-           entry.tensor.name, entry.tensor.begin, covered, entry.tensor.begin > covered ? "gap" : "overlap");
+      fail(ExitCode::corrupt, "{}: tensor '{}' begins at byte {} of the data, expected {}: there is {}", path,
+           entry.tensor.name, entry.tensor.begin, covered, entry.tensor.begin > covered ? "a gap" : "an overlap");
     if (entry.end < covered || entry.end > source.size() - data)
       fail(ExitCode::corrupt, "{}: tensor '{}' ends at byte {} of the data, expected {} to {}", path, entry.tensor.name,
            entry.end, covered, source.size() - data);
     covered = entry.end;
     entry.tensor.source = number;
     entry.tensor.begin += data;
-    const std::string name = entry.tensor.name;
-    const std::int64_t begin = entry.tensor.begin;
     files.add(std::move(entry.tensor));
-    const FileTensor& added = *files.find(name);
-    if (added.bytes() != data + entry.end - begin)
-      fail(ExitCode::corrupt, "{} has {} bytes, expected {} for {} [{}]", files.where(added), data + entry.end - begin,
-           added.bytes(), name_of(added.type), fmt::join(added.shape, ", "));
+    const FileTensor& added = files.tensors().back();
+    const std::int64_t bytes = data + entry.end - added.begin;
+    if (added.bytes() != bytes)
+      fail(ExitCode::corrupt, "{} has {} bytes, expected {} for {} [{}]", files.where(added), bytes, added.bytes(),
+           name_of(added.type), fmt::join(added.shape, ", "));
   }
   if (covered != source.size() - data)
     fail(ExitCode::corrupt, "{}: has {} bytes after the last tensor's end", path, source.size() - data - covered);

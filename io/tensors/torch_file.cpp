@@ -61,8 +61,7 @@ std::vector<std::string_view> known_globals() {
 /// torch's files before 1.6 start with a pickle of this number, which is after a few bytes of the protocol.
 bool is_legacy(const ByteSource& file) {
   constexpr std::string_view magic = "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
-  std::string start(static_cast<std::size_t>(std::min<std::int64_t>(file.size(), 32)), '\0');
-  file.read(0, std::as_writable_bytes(std::span(start)));
+  const std::string start = file.text(0, std::min<std::int64_t>(file.size(), 32));
   return start.starts_with('\x80') && start.find(magic) != start.npos;
 }
 
@@ -79,10 +78,7 @@ class TorchReader {
         "_use_new_zipfile_serialization=False); save it again: torch.save(torch.load(FILE, weights_only=True), NEW)",
         file().path());
     require(looks_like_zip(file()), "{}: is not a file of torch.save", file().path());
-    for (ZipEntry& entry : read_zip_directory(file())) {
-      std::string name = entry.name;
-      entries_.emplace(std::move(name), std::move(entry));
-    }
+    for (const ZipEntry& entry : read_zip_directory(file())) entries_.emplace(entry.name, entry);
     find_root();
     if (entries_.contains(root_ + "byteorder")) {
       const std::string order = contents("byteorder");
@@ -124,8 +120,7 @@ class TorchReader {
     const ZipEntry& entry = entries_.at(root_ + name);
     require(entry.bytes <= largest_pickle, "{}: {} has {} bytes, expected at most {}", file().path(), entry.name,
             entry.bytes, largest_pickle);
-    std::string bytes(static_cast<std::size_t>(entry.bytes), '\0');
-    file().read(entry.offset, std::as_writable_bytes(std::span(bytes)));
+    std::string bytes = file().text(entry.offset, entry.bytes);
     const auto found = ::crc32(0, reinterpret_cast<const Bytef*>(bytes.data()), static_cast<uInt>(bytes.size()));
     if (entry.crc32 != 0 && found != entry.crc32)
       fail(ExitCode::corrupt, "{}: {} is damaged: its CRC-32 is {:08x}, expected {:08x}", file().path(), entry.name,
@@ -157,7 +152,7 @@ class TorchReader {
     std::set<std::string_view> names;
     for (std::size_t n = 0; n < dictionary.items.size(); n += 2) {
       const PickleValue &key = *dictionary.items[n], &value = *dictionary.items[n + 1];
-      require(key.is(Kind::text), "{}: its dictionary has a key that is no string, expected names of tensors",
+      require(key.is(Kind::text), "{}: its dictionary has a key that is not a string, expected names of tensors",
               file().path());
       expect(names.insert(key.text).second, key.text, "is there twice");
       if (is_extra_state(key.text)) continue;
@@ -183,10 +178,10 @@ class TorchReader {
   std::vector<std::int64_t> integers(const PickleValue& tuple, std::string_view name) const {
     const PickleValue& list =
         tuple.is_call_of("torch Size") && tuple.items[1]->items.size() == 1 ? *tuple.items[1]->items[0] : tuple;
-    expect(list.is(Kind::tuple), name, "is damaged: its shape or its strides are no tuple");
+    expect(list.is(Kind::tuple), name, "is damaged: its shape or strides are not a tuple");
     std::vector<std::int64_t> values;
     for (const PickleValue* item : list.items) {
-      expect(item->is(Kind::integer), name, "is damaged: its shape or its strides are no integers");
+      expect(item->is(Kind::integer), name, "is damaged: its shape or strides are not integers");
       values.push_back(item->integer);
     }
     return values;
@@ -229,7 +224,7 @@ class TorchReader {
     files_.add(std::move(tensor));
   }
 
-  /// Sets where the tensor begins: `offset` elements after the begin of its storage, in which it must lie.
+  /// Sets where the tensor begins: `offset` elements after the start of its storage, in which it must lie.
   void place(FileTensor& tensor, std::int64_t offset, std::int64_t storage, std::int64_t bytes) const {
     expect(tensor.shape.size() == tensor.strides.size(), tensor.name, "has {} strides for {} axes",
            tensor.strides.size(), tensor.shape.size());

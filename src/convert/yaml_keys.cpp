@@ -127,9 +127,7 @@ YamlKeys YamlKeys::read(const std::string& path) {
   const ByteSource file(path);
   require(file.size() <= largest_file, "{}: has {} bytes, expected at most {} for a model's configuration", path,
           file.size(), largest_file);
-  std::string text(static_cast<std::size_t>(file.size()), '\0');
-  file.read(0, std::as_writable_bytes(std::span(text)));
-  return {text, path};
+  return {file.text(0, file.size()), path};
 }
 
 std::string YamlKeys::where(std::string_view key) const { return fmt::format("{}: {}", where_, key); }

@@ -39,10 +39,9 @@ struct Index {
   NumberType type;
   NumberArray lengths, offsets, document_starts;
 
-  explicit Index(const RandomAccessFile& file) {
+  explicit Index(const ByteSource& file) {
     const std::string& path = file.path();
-    std::string start(static_cast<std::size_t>(std::min(file.size(), lists_at)), '\0');
-    file.read(0, std::as_writable_bytes(std::span(start)));
+    const std::string start = file.text(0, std::min(file.size(), lists_at));
     require(!start.starts_with(fairseq_magic),
             "{}: is an index of fairseq (TNTIDX), expected one of Megatron-LM (MMIDIDX); convert it with Megatron-LM's "
             "preprocess_data.py",
@@ -83,7 +82,7 @@ ArrayFiles find(const std::string& path) {
 }
 
 /// The tokens of a sequence, as its offset says.
-NumberArray sequence_of(const Index& index, const RandomAccessFile& bin, std::int64_t sequence) {
+NumberArray sequence_of(const Index& index, const ByteSource& bin, std::int64_t sequence) {
   const std::int64_t length = index.lengths.at(sequence), offset = index.offsets.at(sequence);
   require(length >= 0, "{}: sequence {} has {} tokens, expected 0 or more", index.lengths.where(), sequence, length);
   require(offset >= 0 && offset <= bin.size() && length <= (bin.size() - offset) / index.type.bytes,
@@ -94,7 +93,7 @@ NumberArray sequence_of(const Index& index, const RandomAccessFile& bin, std::in
 
 void read(const std::string& path, DocumentSink& out, const std::function<void(std::int64_t)>& progress) {
   const std::string name = name_of(path), shown = std::filesystem::path(name).filename().string();
-  const RandomAccessFile idx(name + ".idx"), bin(name + ".bin");
+  const ByteSource idx(name + ".idx"), bin(name + ".bin");
   const Index index(idx);
   std::int64_t bytes = 0;
   const auto appended = [&](std::int64_t tokens) {

@@ -29,7 +29,7 @@ ArrayFiles find(const std::string& path) {
     files.paths.push_back(boundaries);
   if (const std::string mask = beside(path, mask_ending); is_there(mask)) {
     files.paths.push_back(mask);
-    const RandomAccessFile file(mask);
+    const ByteSource file(mask);
     const bool fractions = read_npy_header(file).type().kind == NumberType::Kind::floating;
     (fractions ? files.loss_weights : files.loss_mask) = true;
   }
@@ -38,14 +38,14 @@ ArrayFiles find(const std::string& path) {
 
 /// An array of a file beside, and the file.
 struct Beside {
-  RandomAccessFile file;
+  ByteSource file;
   NumberArray array;
 
   explicit Beside(const std::string& path) : file(path), array(read_npy_header(file)) {}
 };
 
 void read(const std::string& path, DocumentSink& out, const std::function<void(std::int64_t)>& progress) {
-  const RandomAccessFile file(path);
+  const ByteSource file(path);
   const NumberArray tokens = read_npy_header(file);
   require(tokens.type().is_integer(), "{}: holds {}, expected token ids, integers", path, tokens.type().to_string());
   std::optional<Beside> boundaries, mask;

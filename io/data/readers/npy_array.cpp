@@ -119,18 +119,11 @@ NumberType type_of(const std::string& descr, const std::string& path) {
   return type;
 }
 
-/// Text of the file, which has it.
-std::string text_at(const RandomAccessFile& file, std::int64_t offset, std::int64_t bytes) {
-  std::string text(static_cast<std::size_t>(bytes), '\0');
-  file.read(offset, std::as_writable_bytes(std::span(text)));
-  return text;
-}
-
 }  // namespace
 
-NumberArray read_npy_header(const RandomAccessFile& file) {
+NumberArray read_npy_header(const ByteSource& file) {
   const std::string& path = file.path();
-  const std::string start = text_at(file, 0, std::min<std::int64_t>(file.size(), 12));
+  const std::string start = file.text(0, std::min<std::int64_t>(file.size(), 12));
   if (const Compression* const found = compression_of_bytes(start))
     fail(ExitCode::usage, "{}: is compressed with {}, but is read at any offset; decompress it first: {}", path,
          found->name, found->command);
@@ -145,7 +138,7 @@ NumberArray read_npy_header(const RandomAccessFile& file) {
   require(length <= longest_header && length <= file.size() - prefix,
           "{}: has a header of {} bytes, expected at most {} within the file's {} bytes", path, length, longest_header,
           file.size());
-  const Header header = HeaderParser(text_at(file, prefix, length), path).parse();
+  const Header header = HeaderParser(file.text(prefix, length), path).parse();
   const NumberType type = type_of(header.descr, path);
   require(header.shape.size() == 1, "{}: has {} dimensions, ({}), expected 1; numpy's reshape(-1) makes it so", path,
           header.shape.size(), fmt::join(header.shape, ", "));

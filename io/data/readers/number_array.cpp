@@ -54,7 +54,7 @@ std::string NumberType::to_string() const {
                      8 * bytes);
 }
 
-NumberArray::NumberArray(const RandomAccessFile& file, std::int64_t offset, std::int64_t count, NumberType type,
+NumberArray::NumberArray(const ByteSource& file, std::int64_t offset, std::int64_t count, NumberType type,
                          std::string what)
     : file_(&file), offset_(offset), count_(count), type_(type), what_(std::move(what)) {
   require(type.kind != NumberType::Kind::floating || type.bytes == 4 || type.bytes == 8,

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "io/file/random_access_file.hpp"
+#include "io/file/byte_source.hpp"
 
 namespace causeway {
 
@@ -27,7 +27,7 @@ class NumberArray {
   NumberArray() = default;
   /// `what` names the list in messages. Throws Error(usage) where the file does not hold it, and for floating-point
   /// numbers that are not of 4 or 8 bytes.
-  NumberArray(const RandomAccessFile& file, std::int64_t offset, std::int64_t count, NumberType type, std::string what);
+  NumberArray(const ByteSource& file, std::int64_t offset, std::int64_t count, NumberType type, std::string what);
 
   std::int64_t size() const { return count_; }
   const NumberType& type() const { return type_; }
@@ -45,7 +45,7 @@ class NumberArray {
   template <class T>
   void read_as(std::int64_t begin, std::span<T> out) const;
 
-  const RandomAccessFile* file_ = nullptr;
+  const ByteSource* file_ = nullptr;
   std::int64_t offset_ = 0, count_ = 0;
   NumberType type_;
   std::string what_;
