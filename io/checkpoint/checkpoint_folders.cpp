@@ -99,15 +99,16 @@ void publish_checkpoint(const std::string& run, std::int64_t step, const Checkpo
     const std::string name = step_folder(step);
     const fs::path target = fs::path(run) / name, fresh = fs::path(run) / (name + ".tmp");
     const bool replaces = is_there(target);  // an earlier run wrote it, and this run resumed from an earlier step
-    if (replaces)
+    if (replaces) {
+      fs::remove_all(target.string() + ".old");
       exchange_folders(fresh.string(), target.string());
-    else
+    } else {
       fs::rename(fresh, target);
+    }
     sync_to_disk(run);
     if (hook) hook(CheckpointStage::latest, target.string());
     point_latest_at(run, step);
-    if (replaces)
-      for (const char* before : {".tmp", ".old"}) fs::remove_all(target.string() + before);
+    if (replaces) fs::remove_all(fresh);
   });
 }
 

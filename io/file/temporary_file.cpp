@@ -274,10 +274,10 @@ void exchange_folders(const std::string& fresh, const std::string& target) {
   if (::renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) == 0) return;
   if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP) posix_check(-1, target, "replace");
 #endif
-  const fs::path old = target + ".old";
-  fs::remove_all(old);
-  fs::rename(target, old);
-  fs::rename(fresh, target);
+  const std::string old = target + ".old";
+  posix_check(::rename(target.c_str(), old.c_str()), old, "rename the folder that is replaced to it");
+  posix_check(::rename(fresh.c_str(), target.c_str()), target, "rename the finished folder to it");
+  posix_check(::rename(old.c_str(), fresh.c_str()), old, "rename the folder that was replaced");
 }
 
 void remove_temporary_files() noexcept {

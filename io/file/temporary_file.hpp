@@ -48,7 +48,7 @@ class AtomicFolder {
 };
 
 /// Exchanges two folders in one system call. On a file system without that call `target` becomes target.old for a
-/// moment. Throws Error(io).
+/// moment; a folder of that name that is not empty is Error(io), as other failures are.
 void exchange_folders(const std::string& fresh, const std::string& target);
 
 /// `path` with `suffix` at the end of its name. Where the file system does not take a name of that length, the name is

@@ -1,11 +1,17 @@
 #include "src/convert/convert.hpp"
 
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
+#include <cstddef>
 #include <filesystem>
 #include <limits>
 
@@ -20,6 +26,8 @@ namespace causeway::test {
 namespace {
 
 using testing::TemporaryFolder;
+
+constexpr int cannot_forbid = 99;  // exit code of a child
 
 class Convert : public ::testing::Test {
  protected:
@@ -262,6 +270,21 @@ TEST_F(Convert, AnExistingFolderIsReplacedOnlyIfAskedAndOnlyIfAConversionWroteIt
   EXPECT_EQ(folder_.count(), 2u) << "temporary folders are left";
 }
 
+/// From here on renameat2() fails with flags, as on file systems that cannot exchange two folders.
+void forbid_exchanges() {
+  sock_filter filter[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_renameat2, 0, 3),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[4])),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog program{static_cast<unsigned short>(std::size(filter)), filter};
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+    ::_exit(cannot_forbid);
+}
+
 /// Converts in a child process that calls `at` when a part of the result is written; returns how it ended.
 int status_of_child(const ConvertOptions& asked, const std::function<void()>& before, const std::function<void()>& at) {
   const pid_t child = ::fork();
@@ -300,6 +323,23 @@ TEST_F(Convert, AKilledConversionLeavesNoResultAndTheNextOneRemovesItsFiles) {
               0);
     EXPECT_EQ(folder_.count(), with_parts);
   }
+}
+
+TEST_F(Convert, WithoutAnExchangeTheReplacedFolderIsRemovedAndNoOtherOne) {
+  MambaFolder().write(folder_ / "source");
+  const ConvertOptions options{
+      .source = folder_ / "source", .to = "huggingface", .out = folder_ / "result", .force = true};
+  run("source", "causeway", "result");
+  const int status = status_of_child(options, forbid_exchanges, [] {});
+  if (WEXITSTATUS(status) == cannot_forbid) GTEST_SKIP() << "this system has no seccomp";
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(tensors_in(folder_ / "result"), with_head(tensors_in(folder_ / "source")));
+  EXPECT_EQ(folder_.count(), 2u) << "the replaced folder is left";
+  std::filesystem::create_directory(folder_ / "result.old");
+  folder_.write("result.old/thesis.tex", "years of work");
+  EXPECT_EQ(WEXITSTATUS(status_of_child(options, forbid_exchanges, [] {})), static_cast<int>(ExitCode::io));
+  EXPECT_EQ(testing::bytes_of(folder_ / "result.old/thesis.tex"), "years of work");
+  EXPECT_EQ(tensors_in(folder_ / "result"), with_head(tensors_in(folder_ / "source")));
 }
 
 TEST_F(Convert, AFullDiskLeavesNothing) {
