@@ -1,10 +1,7 @@
 #include <algorithm>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "io/file/look_up.hpp"
 #include "io/file/untrusted_json.hpp"
-#include "src/convert/config_keys.hpp"
 #include "src/convert/format.hpp"
 #include "src/convert/mamba_mapping.hpp"
 
@@ -13,15 +10,11 @@
 namespace causeway {
 namespace {
 
-namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr const char* config_file = "config.json";
 constexpr const char* embedding = "backbone.embeddings.weight";
 /// Its name in mamba_ssm and in old files. transformers renames it when it loads them.
 constexpr const char* old_embedding = "backbone.embedding.weight";
-
-std::string config_path(const ConvertSource& source) { return (fs::path(source.path) / config_file).string(); }
 
 MambaShape shape_of(const ConfigKeys& config) {
   config.expect("model_type", "mamba");
@@ -58,23 +51,10 @@ std::string_view torch_name(TensorType type) {
 
 }  // namespace
 
-bool is_huggingface(const ConvertSource& source) {
-  if (!is_there(config_path(source))) return false;
-  const json config = read_json_file(config_path(source), most_config_bytes);
-  return config.is_object() && config.contains("model_type");
-}
+bool is_huggingface(const ConvertSource& source) { return mamba_config_has(source, {"model_type"}); }
 
 ForeignModel open_huggingface(const ConvertSource& source) {
-  const std::string path = config_path(source);
-  const ConfigKeys config(read_json_file(path, most_config_bytes), path);
-  const MambaShape shape = shape_of(config);
-  shape.check(path);
-  TensorFiles files = read_mamba_weights(source.path);
-  const bool old = files.find(embedding) == nullptr && files.find(old_embedding) != nullptr;
-  return {.options = shape.options,
-          .files = std::move(files),
-          .mapping = mamba_mapping(shape, old ? old_embedding : embedding),
-          .config = config.text()};
+  return open_mamba(source, shape_of, {embedding, old_embedding});
 }
 
 ForeignLayout huggingface_layout(const ModelOptions& options, const Remembered& remembered, TensorType type) {
@@ -101,7 +81,7 @@ ForeignLayout huggingface_layout(const ModelOptions& options, const Remembered& 
                  {"vocab_size", options.vocabulary}});
   const auto has_bias = [](const auto& extra) { return extra.first.ends_with("_proj.bias"); };
   config["use_bias"] = std::ranges::any_of(remembered.extras, has_bias);
-  return {.mapping = mamba_mapping(shape, embedding), .texts = {{config_file, config.dump(2) + "\n"}}};
+  return {.mapping = mamba_mapping(shape, embedding), .texts = {{mamba_config_file, config.dump(2) + "\n"}}};
 }
 
 }  // namespace causeway

@@ -8,22 +8,37 @@
 #include "io/tensors/safetensors.hpp"
 #include "io/tensors/torch_file.hpp"
 #include "kernels/core/error.hpp"
-#include "src/convert/config_keys.hpp"
 
 namespace causeway {
+namespace {
 
-void MambaShape::set_layers(std::int64_t count, const std::string& where) {
-  constexpr std::int64_t most = 10'000;
-  require(count >= 1 && count <= most, "{} is {}, expected 1 to {}", where, count, most);
-  options.layers.assign(static_cast<std::size_t>(count), "mamba");
-}
+namespace fs = std::filesystem;
 
-void MambaShape::check(const std::string& path) const {
+std::string config_path(const ConvertSource& source) { return (fs::path(source.path) / mamba_config_file).string(); }
+
+/// ModelOptions::check, with errors that name the configuration's file.
+void check(const ModelOptions& options, const std::string& path) {
   try {
     options.check();
   } catch (const Error& error) {
     fail(error.code(), "{}: describes a model that Causeway does not have: {}", path, error.what());
   }
+}
+
+TensorFiles read_weights(const std::string& folder) {
+  if (has_safetensors(folder)) return read_safetensors(folder);
+  const std::string torch_file = (fs::path(folder) / "pytorch_model.bin").string();
+  require(is_there(torch_file), "{}: has neither {} nor {} nor pytorch_model.bin", folder, safetensors_file,
+          safetensors_index_file);
+  return read_torch_file(torch_file);
+}
+
+}  // namespace
+
+void MambaShape::set_layers(std::int64_t count, const std::string& where) {
+  constexpr std::int64_t most = 10'000;
+  require(count >= 1 && count <= most, "{} is {}, expected 1 to {}", where, count, most);
+  options.layers.assign(static_cast<std::size_t>(count), "mamba");
 }
 
 Mapping mamba_mapping(const MambaShape& shape, const std::string& embedding) {
@@ -82,12 +97,26 @@ MambaShape expressible_as_mamba(const ModelOptions& options, const Remembered& r
   return shape;
 }
 
-TensorFiles read_mamba_weights(const std::string& folder) {
-  if (has_safetensors(folder)) return read_safetensors(folder);
-  const std::string torch_file = (std::filesystem::path(folder) / "pytorch_model.bin").string();
-  require(is_there(torch_file), "{}: has neither {} nor {} nor pytorch_model.bin", folder, safetensors_file,
-          safetensors_index_file);
-  return read_torch_file(torch_file);
+bool mamba_config_has(const ConvertSource& source, std::initializer_list<const char*> keys) {
+  if (!is_there(config_path(source))) return false;
+  const nlohmann::json config = read_json_file(config_path(source), most_config_bytes);
+  return config.is_object() && std::ranges::all_of(keys, [&](const char* key) { return config.contains(key); });
+}
+
+ForeignModel open_mamba(const ConvertSource& source, MambaShape (*shape_of)(const ConfigKeys& config),
+                        std::initializer_list<const char*> embeddings) {
+  const std::string path = config_path(source);
+  const ConfigKeys config(read_json_file(path, most_config_bytes), path);
+  const MambaShape shape = shape_of(config);
+  check(shape.options, path);
+  TensorFiles files = read_weights(source.path);
+  const auto* const found =
+      std::ranges::find_if(embeddings, [&](const char* name) { return files.find(name) != nullptr; });
+  const std::string embedding = found == embeddings.end() ? *embeddings.begin() : *found;
+  return {.options = shape.options,
+          .files = std::move(files),
+          .mapping = mamba_mapping(shape, embedding),
+          .config = config.text()};
 }
 
 }  // namespace causeway

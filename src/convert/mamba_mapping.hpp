@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <string>
 
+#include "src/convert/config_keys.hpp"
 #include "src/convert/format.hpp"
 
 namespace causeway {
@@ -12,8 +14,6 @@ struct MambaShape {
   ModelOptions options;
   bool conv_bias = true;  ///< false: the convolution's bias is zero, and no tensor has it
 
-  /// ModelOptions::check, with errors that name the configuration's file.
-  void check(const std::string& path) const;
   /// Throws Error(usage), starting with `where`, for a number of layers that is out of range.
   void set_layers(std::int64_t count, const std::string& where);
 };
@@ -21,8 +21,15 @@ struct MambaShape {
 /// The names of Hugging Face and mamba_ssm, which differ in that of the embedding. Causeway's are mamba_ssm's.
 Mapping mamba_mapping(const MambaShape& shape, const std::string& embedding);
 
-/// The folder's safetensors, or else its pytorch_model.bin.
-TensorFiles read_mamba_weights(const std::string& folder);
+inline constexpr const char* mamba_config_file = "config.json";
+
+/// Whether the source is a folder with a config.json that has all of these keys.
+bool mamba_config_has(const ConvertSource& source, std::initializer_list<const char*> keys);
+
+/// Opens a folder with a config.json, which `shape_of` reads, and safetensors, or else a pytorch_model.bin.
+/// `embeddings`: the names that the embedding can have; the first one is the usual one.
+ForeignModel open_mamba(const ConvertSource& source, MambaShape (*shape_of)(const ConfigKeys& config),
+                        std::initializer_list<const char*> embeddings);
 
 /// Throws Error(usage), saying what it is, for a model that these forms cannot express.
 MambaShape expressible_as_mamba(const ModelOptions& options, const Remembered& remembered);

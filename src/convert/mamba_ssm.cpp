@@ -1,20 +1,10 @@
-#include <filesystem>
-
-#include "io/file/look_up.hpp"
-#include "io/file/untrusted_json.hpp"
 #include "kernels/core/integer.hpp"
-#include "src/convert/config_keys.hpp"
-#include "src/convert/format.hpp"
 #include "src/convert/mamba_mapping.hpp"
 
 /// mamba_ssm's own form (state-spaces/mamba, mamba_ssm/models/config_mamba.py): a folder of config.json with d_model
 /// and n_layer, and pytorch_model.bin.
 namespace causeway {
 namespace {
-
-namespace fs = std::filesystem;
-
-std::string config_path(const ConvertSource& source) { return (fs::path(source.path) / "config.json").string(); }
 
 MambaShape shape_of(const ConfigKeys& config) {
   const ConfigKeys ssm = config.object("ssm_cfg");
@@ -40,21 +30,10 @@ MambaShape shape_of(const ConfigKeys& config) {
 
 }  // namespace
 
-bool is_mamba_ssm(const ConvertSource& source) {
-  if (!is_there(config_path(source))) return false;
-  const nlohmann::json config = read_json_file(config_path(source), most_config_bytes);
-  return config.is_object() && config.contains("d_model") && config.contains("n_layer");
-}
+bool is_mamba_ssm(const ConvertSource& source) { return mamba_config_has(source, {"d_model", "n_layer"}); }
 
 ForeignModel open_mamba_ssm(const ConvertSource& source) {
-  const std::string path = config_path(source);
-  const ConfigKeys config(read_json_file(path, most_config_bytes), path);
-  const MambaShape shape = shape_of(config);
-  shape.check(path);
-  return {.options = shape.options,
-          .files = read_mamba_weights(source.path),
-          .mapping = mamba_mapping(shape, "backbone.embedding.weight"),
-          .config = config.text()};
+  return open_mamba(source, shape_of, {"backbone.embedding.weight"});
 }
 
 }  // namespace causeway
