@@ -22,8 +22,7 @@ struct ConvertSettings {
 std::string format_list() {
   std::string text;
   for (const Format& format : convert_formats())
-    text += fmt::format("\n  {:<12} {}{}", format.name, format.summary,
-                        format.open != nullptr && format.layout == nullptr ? "; only read" : "");
+    text += fmt::format("\n  {:<12} {}{}", format.name, format.summary, format.is_written() ? "" : "; only read");
   return text;
 }
 
@@ -49,7 +48,7 @@ CommandLine declare(ConvertSettings& settings) {
   std::vector<std::string> from = {"auto"}, to;
   for (const Format& format : convert_formats()) {
     from.emplace_back(format.name);
-    if (format.open == nullptr || format.layout != nullptr) to.emplace_back(format.name);
+    if (format.is_written()) to.emplace_back(format.name);
   }
   return {
       .usage = "SOURCE --to FORMAT --out DIRECTORY [options]",

@@ -30,7 +30,7 @@ std::map<std::string, std::vector<TensorType>> types_of(const std::vector<std::s
 
 bool is_causeway(const ConvertSource& source) {
   const std::filesystem::path path = source.path;
-  for (const char* name : {"index.h5", "manifest.json", "latest"})
+  for (const std::string& name : {checkpoint_file(0), std::string(manifest_name), std::string("latest")})
     if (is_there((path / name).string())) return true;
   return step_of_folder(path.filename().string()).has_value();
 }
@@ -59,8 +59,7 @@ ParameterSource checkpoint_parameters(const std::string& path) {
   for (const std::string& name : checkpoint->state().attribute_names())
     source.state[name] = checkpoint->state().attribute(name);
   source.read = [checkpoint](const ConvertedParameter& parameter) {
-    Elements elements{.type = parameter.type, .bytes = {}};
-    elements.bytes.resize(static_cast<std::size_t>(parameter.elements() * size_of(parameter.type)));
+    Elements elements = zeros(parameter.elements(), parameter.type);
     checkpoint->read_stored("parameters/" + parameter.name, 0, elements.bytes);
     return elements;
   };

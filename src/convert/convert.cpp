@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "io/checkpoint/checkpoint_folders.hpp"
+#include "io/checkpoint/manifest.hpp"
 #include "io/file/atomic_file.hpp"
 #include "io/file/look_up.hpp"
 #include "io/file/temporary_file.hpp"
@@ -28,7 +29,7 @@ void check_target_folder(const ConvertOptions& options) {
   require(!same_file(options.source, out), "{}: is input and output, expected another name for the result", out);
   for (const auto& entry : fs::directory_iterator(out)) {
     const std::string name = entry.path().filename().string(), ending = entry.path().extension().string();
-    const bool json = name == "config.json" || name == "manifest.json" || name == safetensors_index_file;
+    const bool json = name == "config.json" || name == manifest_name || name == safetensors_index_file;
     const bool known = json || ending == ".safetensors" || ending == ".h5" || ending == ".yml";
     require(known && entry.is_regular_file() && !entry.is_symlink(),
             "{}: has {}, which no conversion writes; it is not replaced", out, name);
@@ -77,8 +78,8 @@ std::int64_t step_of(const ParameterSource& source, const std::string& out) {
 
 ConvertReport convert(const ConvertOptions& options) {
   const Format& to = find_convert_format(options.to, "--to");
-  const bool to_checkpoint = to.open == nullptr;
-  require(to_checkpoint || to.layout != nullptr, "--to is '{}', which is only read", options.to);
+  const bool to_checkpoint = to.is_causeway();
+  require(to.is_written(), "--to is '{}', which is only read", options.to);
   std::optional<TensorType> type;
   if (options.dtype != "source") type = parse_tensor_type(options.dtype, "--dtype");
   require(options.most_shard_bytes >= 1, "--max-shard-size is {}, expected 1 or more", options.most_shard_bytes);

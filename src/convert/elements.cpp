@@ -1,13 +1,25 @@
 #include "src/convert/elements.hpp"
 
+#include <algorithm>
+
 #include "kernels/core/error.hpp"
 
 namespace causeway {
 
+Elements zeros(std::int64_t count, TensorType type) {
+  return {.type = type, .bytes = std::vector<std::byte>(static_cast<std::size_t>(count * size_of(type)))};
+}
+
+std::vector<double> doubles_of(Elements elements) {
+  const Elements wide = converted(std::move(elements), TensorType::f64);
+  std::vector<double> values(static_cast<std::size_t>(wide.count()));
+  std::ranges::copy(wide.bytes, std::as_writable_bytes(std::span(values)).begin());
+  return values;
+}
+
 Elements converted(Elements elements, TensorType type) {
   if (elements.type == type) return elements;
-  Elements out{.type = type, .bytes = {}};
-  out.bytes.resize(static_cast<std::size_t>(elements.count() * size_of(type)));
+  Elements out = zeros(elements.count(), type);
   convert_elements(elements.type, elements.bytes, type, out.bytes);
   return out;
 }
@@ -16,6 +28,12 @@ TensorType common_type(TensorType a, TensorType b) {
   if (holds_all_of(a, b)) return a;
   if (holds_all_of(b, a)) return b;
   return TensorType::f32;  // f16 and bf16
+}
+
+TensorType common_type(std::span<const TensorType> types) {
+  TensorType common = types.front();
+  for (const TensorType type : types) common = common_type(common, type);
+  return common;
 }
 
 Elements concatenated(std::vector<Elements> parts) {

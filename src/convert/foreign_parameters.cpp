@@ -1,9 +1,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cstring>
 #include <map>
-#include <numeric>
 #include <set>
 
 #include "kernels/core/error.hpp"
@@ -21,7 +19,7 @@ std::string listed(const std::vector<std::string>& names) {
 }
 
 Elements values_of(const TensorFiles& files, const FileTensor& tensor) {
-  Elements elements{.type = tensor.type, .bytes = std::vector<std::byte>(static_cast<std::size_t>(tensor.bytes()))};
+  Elements elements = zeros(tensor.elements(), tensor.type);
   files.read(tensor, elements.bytes);
   return elements;
 }
@@ -42,8 +40,7 @@ bool have_same_values(const TensorFiles& files, const FileTensor& a, const FileT
   constexpr std::int64_t piece = std::int64_t{1} << 20;
   for (std::int64_t first = 0; first < a.elements(); first += piece) {
     const auto part_of = [&](const FileTensor& tensor) {
-      Elements part{.type = tensor.type, .bytes = {}};
-      part.bytes.resize(static_cast<std::size_t>(std::min(piece, a.elements() - first) * size_of(tensor.type)));
+      Elements part = zeros(std::min(piece, a.elements() - first), tensor.type);
       files.read_part(tensor, first, part.bytes);
       return converted(std::move(part), TensorType::f64);
     };
@@ -57,13 +54,10 @@ void check_extra(const TensorFiles& files, const FileTensor& found, const ExtraT
   if (extra.kind == ExtraTensor::Kind::unused) return;
   check_form(files, found, extra.tensor);
   if (extra.kind == ExtraTensor::Kind::zero) {
-    const Elements values = converted(values_of(files, found), TensorType::f64);
-    for (std::int64_t i = 0; i < values.count(); ++i) {
-      double value = 0;
-      std::memcpy(&value, values.bytes.data() + i * size_of(TensorType::f64), sizeof(value));
-      require(value == 0, "{} has {} at element {}, expected zeros: the model has no place for this bias",
-              files.where(found), value, i);
-    }
+    const std::vector<double> values = doubles_of(values_of(files, found));
+    for (std::size_t i = 0; i < values.size(); ++i)
+      require(values[i] == 0, "{} has {} at element {}, expected zeros: the model has no place for this bias",
+              files.where(found), values[i], i);
     return;
   }
   const FileTensor* const original = files.find(extra.copy_of);
@@ -133,10 +127,7 @@ ParameterSource foreign_parameters(std::shared_ptr<const ForeignModel> model, co
     ConvertedParameter converted{.name = parameter.spec.name, .shape = parameter.spec.shape};
     const MappingRow& row = *rows[parameter.spec.name];
     for (const NamedShape& tensor : row.tensors) converted.source_types.push_back(model->files.find(tensor.name)->type);
-    converted.type = row.transform.result_type
-                         ? *row.transform.result_type
-                         : std::accumulate(converted.source_types.begin(), converted.source_types.end(),
-                                           converted.source_types.front(), common_type);
+    converted.type = row.transform.result_type ? *row.transform.result_type : common_type(converted.source_types);
     parameters.parameters.push_back(std::move(converted));
   }
   ensure(rows.size() == parameters.parameters.size(), "format {} has rows for other parameters", format);

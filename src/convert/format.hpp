@@ -53,6 +53,9 @@ struct Format {
   /// How the model is written, with `type` for most tensors. Throws Error(usage), saying what the format cannot
   /// express. Null: not written.
   ForeignLayout (*layout)(const ModelOptions& options, const Remembered& remembered, TensorType type);
+
+  constexpr bool is_causeway() const { return open == nullptr; }
+  constexpr bool is_written() const { return is_causeway() || layout != nullptr; }
 };
 std::span<const Format> convert_formats();
 /// The row of that name. Throws Error(usage) for other names; `what` is the option.

@@ -33,7 +33,7 @@ ParameterSource open_parameter_source(const ConvertSource& source, const std::st
   require(source.model_config.empty() || format.takes_model_config,
           "--model-config is '{}', but {} is a {} model, which has a configuration of its own", source.model_config,
           source.path, format.name);
-  if (format.open == nullptr) return checkpoint_parameters(source.path);
+  if (format.is_causeway()) return checkpoint_parameters(source.path);
   return foreign_parameters(std::make_shared<const ForeignModel>(format.open(source)), source, format.name);
 }
 

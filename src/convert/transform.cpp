@@ -12,7 +12,7 @@ namespace {
 Elements swapped(const Elements& in, std::int64_t outer, std::int64_t inner) {
   const auto row = static_cast<std::int64_t>(in.bytes.size()) / (outer * inner);
   ensure(row * outer * inner == std::ssize(in.bytes), "{} bytes are not {}·{} rows", in.bytes.size(), outer, inner);
-  Elements out{.type = in.type, .bytes = std::vector<std::byte>(in.bytes.size())};
+  Elements out = zeros(in.count(), in.type);
   for (std::int64_t o = 0; o < outer; ++o)
     for (std::int64_t i = 0; i < inner; ++i)
       std::memcpy(out.bytes.data() + (i * outer + o) * row, in.bytes.data() + (o * inner + i) * row,
@@ -54,13 +54,11 @@ Transform constant(std::int64_t count, double value) {
               },
           .to_tensors =
               [=](Elements parameter, const std::vector<std::int64_t>&) {
-                const Elements wide = converted(std::move(parameter), TensorType::f64);
-                for (std::int64_t i = 0; i < wide.count(); ++i) {
-                  double found = 0;
-                  std::memcpy(&found, wide.bytes.data() + i * 8, sizeof(found));
-                  require(found == value, "is {} at element {}, expected {} everywhere: the format has no such tensor",
-                          found, i, value);
-                }
+                const std::vector<double> values = doubles_of(std::move(parameter));
+                for (std::size_t i = 0; i < values.size(); ++i)
+                  require(values[i] == value,
+                          "is {} at element {}, expected {} everywhere: the format has no such tensor", values[i], i,
+                          value);
                 return std::vector<Elements>();
               }};
 }

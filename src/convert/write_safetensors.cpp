@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <map>
-#include <numeric>
 
 #include "io/file/atomic_file.hpp"
 #include "io/tensors/safetensors_writer.hpp"
@@ -28,16 +27,18 @@ void add_rows(Plan& plan, const ParameterSource& source, const Mapping& mapping,
   std::map<std::string, const ConvertedParameter*> parameters;
   for (const ConvertedParameter& parameter : source.parameters) parameters[parameter.name] = &parameter;
   for (const MappingRow& row : mapping.rows) {
-    ensure(parameters.contains(row.parameter), "the mapping has a row for {}, which the model has not", row.parameter);
+    ensure(parameters.contains(row.parameter), "the mapping has a row for {}, which is no parameter of the model",
+           row.parameter);
     const ConvertedParameter& parameter = *parameters[row.parameter];
     if (row.tensors.empty()) plan.constants.emplace_back(&row, &parameter);
     const auto& types = parameter.source_types;
     for (std::size_t part = 0; part < row.tensors.size(); ++part) {
       const NamedShape& tensor = row.tensors[part];
-      TensorType type = types.empty() ? parameter.type : types[types.size() == row.tensors.size() ? part : 0];
-      // Of a parameter that another format made of several tensors.
-      if (types.size() > row.tensors.size())
-        type = std::accumulate(types.begin(), types.end(), types.front(), common_type);
+      TensorType type = parameter.type;
+      if (types.size() == row.tensors.size())
+        type = types[part];
+      else if (!types.empty())  // another format makes the parameter of another number of tensors
+        type = common_type(types);
       plan.tensors.push_back({tensor.name, target.type.value_or(type), tensor.shape});
       plan.origins[tensor.name] = {&row, &parameter, part};
     }
@@ -72,8 +73,8 @@ std::vector<Elements> tensors_of(const ParameterSource& source, const MappingRow
   Elements values = source.read(parameter);
   if (row.combine) {
     const auto other = std::ranges::find(source.parameters, row.other, &ConvertedParameter::name);
-    ensure(other != source.parameters.end(), "the mapping combines {} with {}, which the model has not", row.parameter,
-           row.other);
+    ensure(other != source.parameters.end(), "the mapping combines {} with {}, which is no parameter of the model",
+           row.parameter, row.other);
     values = row.combine(std::move(values), source.read(*other));
   }
   try {
@@ -86,8 +87,7 @@ std::vector<Elements> tensors_of(const ParameterSource& source, const MappingRow
 
 Elements values_of(const ExtraTensor& extra, TensorType type) {
   if (extra.kind == ExtraTensor::Kind::made) return converted(extra.make(), type);
-  return {.type = type,
-          .bytes = std::vector<std::byte>(static_cast<std::size_t>(extra.tensor.elements() * size_of(type)))};
+  return zeros(extra.tensor.elements(), type);
 }
 
 }  // namespace

@@ -21,13 +21,6 @@ double log_rate(double x) {
 
 double pole_of(double log_rate) { return log_rate == log_of_zero ? 0.0 : -std::exp(log_rate); }
 
-std::vector<double> doubles_of(Elements elements) {
-  const Elements wide = converted(std::move(elements), TensorType::f64);
-  std::vector<double> values(static_cast<std::size_t>(wide.count()));
-  std::memcpy(values.data(), wide.bytes.data(), wide.bytes.size());
-  return values;
-}
-
 Elements of_doubles(std::span<const double> values) {
   const auto bytes = std::as_bytes(values);
   return {.type = TensorType::f64, .bytes = {bytes.begin(), bytes.end()}};
@@ -42,7 +35,7 @@ Elements mapped(Elements elements, double (*function)(double)) {
 
 Elements with_reversed_rows(Elements elements, std::int64_t taps) {
   const std::int64_t each = size_of(elements.type), row = taps * each;
-  Elements out{.type = elements.type, .bytes = std::vector<std::byte>(elements.bytes.size())};
+  Elements out = zeros(elements.count(), elements.type);
   for (std::int64_t at = 0; at < std::ssize(out.bytes); at += each) {
     const std::int64_t inside = at % row;
     std::memcpy(out.bytes.data() + at, elements.bytes.data() + (at - inside) + (row - each - inside),

@@ -22,7 +22,7 @@ struct MambaFolder {
   explicit MambaFolder(TensorType type = TensorType::f32);
   TensorPlan& tensor(const std::string& name);
   void remove(const std::string& name);
-  /// Writes config.json and the weights into the folder, which must exist.
+  /// Writes config.json and the weights into the folder, which is created if it is missing.
   void write(const std::string& folder) const;
 };
 

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "kernels/core/error.hpp"
@@ -15,13 +14,6 @@ namespace {
 Elements floats(const std::vector<float>& values) {
   const auto bytes = std::as_bytes(std::span(values));
   return {.type = TensorType::f32, .bytes = {bytes.begin(), bytes.end()}};
-}
-
-std::vector<double> doubles_of(Elements elements) {
-  const Elements wide = converted(std::move(elements), TensorType::f64);
-  std::vector<double> values(static_cast<std::size_t>(wide.count()));
-  std::memcpy(values.data(), wide.bytes.data(), wide.bytes.size());
-  return values;
 }
 
 TEST(FilterTransforms, AShortFilterIsReversedAndComesBack) {
