@@ -7,7 +7,6 @@
 #include <filesystem>
 #include <utility>
 
-#include "io/file/descriptor.hpp"
 #include "io/file/look_up.hpp"
 #include "kernels/core/error.hpp"
 
@@ -43,6 +42,10 @@ void sync_to_disk(const std::string& path) {
 AtomicFile::AtomicFile(std::string path, Existing existing)
     : path_(std::move(path)), existing_(existing), temporary_(checked(path_, existing)) {}
 
+Descriptor AtomicFile::open() const {
+  return Descriptor(posix_check(::open(temporary().c_str(), O_WRONLY | O_CLOEXEC), path_, "write"));
+}
+
 void AtomicFile::commit() {
   sync();
   publish();
@@ -59,7 +62,7 @@ void AtomicFile::publish() {
 void write_text(const std::string& path, const std::string& text) {
   AtomicFile file(path);
   {
-    const Descriptor out(posix_check(::open(file.temporary().c_str(), O_WRONLY | O_CLOEXEC), path, "write"));
+    const Descriptor out = file.open();
     if (!write_all(out.get(), text)) posix_check(-1, path, "write");
   }
   file.commit();

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 
+#include "io/file/descriptor.hpp"
 #include "io/file/temporary_file.hpp"
 
 namespace causeway {
@@ -20,6 +21,8 @@ class AtomicFile {
 
   const std::string& path() const { return path_; }
   const std::string& temporary() const { return temporary_.path(); }
+  /// Opens the temporary file to write it. Throws Error(io).
+  Descriptor open() const;
   /// sync() and publish(). The writer must have closed the file. Throws Error(io).
   void commit();
   /// The two halves of commit(), for several files that appear together: fsync of the temporary file; then rename and

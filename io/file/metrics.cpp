@@ -41,7 +41,7 @@ MetricsLog::MetricsLog(std::string path, std::int64_t resumed_step, Warn warn)
   }
   struct stat facts {};
   {
-    const Descriptor out(posix_check(::open(file.temporary().c_str(), O_WRONLY | O_CLOEXEC), path_, "write"));
+    const Descriptor out = file.open();
     if (!write_all(out.get(), kept)) posix_check(-1, path_, "write");
     posix_check(::fstat(out.get(), &facts), path_, "write");
   }

@@ -1,6 +1,5 @@
 #include "io/results/table_file.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <cmath>
@@ -73,7 +72,7 @@ std::string table_text(const TableCell& cell, TableFormat format) {
 
 TableFile::TableFile(const std::string& path, TableFormat format, Existing existing) : format_(format) {
   target_.emplace(path, existing);
-  file_ = Descriptor(posix_check(::open(target_->temporary().c_str(), O_WRONLY | O_CLOEXEC), path, "write"));
+  file_ = target_->open();
   output_ = [this](std::string_view text) {
     if (!write_all(file_.get(), text)) posix_check(-1, target_->path(), "write");
   };

@@ -1,4 +1,3 @@
-#include <fcntl.h>
 #include <unistd.h>
 
 #include "io/file/atomic_file.hpp"
@@ -100,7 +99,7 @@ void check(const GenerateSettings& settings) {
 /// Writes to --out, which appears when everything is written.
 void generate_to_file(const GenerateSettings& settings, Communicator world) {
   AtomicFile target(settings.out, settings.force ? Existing::replaced : Existing::refused);
-  Descriptor file(posix_check(::open(target.temporary().c_str(), O_WRONLY | O_CLOEXEC), target.path(), "write"));
+  Descriptor file = target.open();
   generate(settings, std::move(world),
            [&](std::string_view text) { posix_check(write_all(file.get(), text) ? 0 : -1, target.path(), "write"); });
   file.reset();

@@ -1,7 +1,5 @@
 #include "src/runtime/run_trace.hpp"
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <limits>
 #include <vector>
@@ -19,7 +17,7 @@ class TraceFile {
   explicit TraceFile(const std::string& path) {
     guarded([&] {
       file_.emplace(path);
-      out_ = Descriptor(posix_check(::open(file_->temporary().c_str(), O_WRONLY | O_CLOEXEC), path, "write"));
+      out_ = file_->open();
     });
   }
   void write(std::string_view text) {
@@ -71,8 +69,9 @@ void RunTrace::before_step(std::int64_t step, std::int64_t last) {
   attach(&*trace_);
 }
 
-/// How far this rank's trace is ahead of the first rank's: the least difference between the arrival of a time and this
-/// time over several messages, so that it is too large by the shortest latency only. Hosts need no common clock.
+/// How far this rank's trace is ahead of the first rank's. The first rank sends its time several times; the least
+/// difference between this rank's time of arrival and the time that was sent is too large only by the shortest latency.
+/// So the hosts need no common clock.
 double RunTrace::seconds_ahead_of_first_rank() {
   constexpr int rounds = 16;
   Communicator& world = runtime_.mesh.world;
