@@ -2,8 +2,10 @@
 
 import argparse
 import importlib
+import os
 import signal
 import sys
+import sysconfig
 import time
 
 LARGEST_VOCABULARY = 1 << 31  # as causeway_dataset, which imports nothing of Causeway, has it
@@ -13,13 +15,24 @@ class Refused(Exception):
     """A wrong input or option; the message names it. The script ends with 2."""
 
 
+def how_to_install(package):
+    """The command. Where the system's Python belongs to the distribution (PEP 668: Debian, Ubuntu), pip refuses it
+    outside a virtual environment."""
+    command = f"{sys.executable} -m pip install {package}"
+    managed = os.path.exists(os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED"))
+    if not managed or sys.prefix != sys.base_prefix:
+        return command
+    return (f"{command}; if pip refuses that: python3 -m venv venv && venv/bin/pip install {package}, then run "
+            f"venv/bin/python {sys.argv[0]}")
+
+
 def load(module, package=None):
     """Imports a module, or says how to install its package."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         package = package or module.split(".")[0]
-        raise Refused(f"the Python package {package} is missing: {sys.executable} -m pip install {package}") from error
+        raise Refused(f"the Python package {package} is missing: {how_to_install(package)}") from error
 
 
 def open_start(path):
