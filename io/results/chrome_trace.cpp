@@ -11,8 +11,8 @@
 namespace causeway {
 namespace {
 
-/// A span in whole nanoseconds: a sum of a time and a duration of the file is exact, and events that nest in the clock
-/// nest here.
+/// A span in whole nanoseconds, so that begin + duration is exact in the file, and events that nest in time nest there
+/// too.
 struct Interval {
   const TraceSpan* span;
   std::int64_t begin, end;

@@ -33,7 +33,7 @@ struct TraceSpan {
 /// a communicator its calls (Communicator::trace_in). add() may be called from any thread.
 class Trace {
  public:
-  /// Spans kept; a longer trace has no more use, and must not fill the memory.
+  /// Spans that are kept; later ones are only counted, so that a long trace does not fill the memory.
   static constexpr std::size_t most_spans = 4'000'000;
 
   /// For the work of `stream` and of the host.
@@ -44,8 +44,8 @@ class Trace {
   /// Both events are timed.
   void add(std::string_view name, std::string_view category, TraceLane lane, const Event& begin, const Event& end,
            std::int64_t bytes = -1);
-  /// Waits for the stream and takes the times of the events. Call it once a step: a GPU measures short times more
-  /// finely, and each event is an object of the driver.
+  /// Waits for the stream and takes the times of the events. Call it once a step: a GPU measures the time since a
+  /// recent event more finely, and each event that waits for this is an object of the driver.
   void settle();
   double seconds() const;                                         ///< of the host, since the trace was made
   const std::vector<TraceSpan>& spans() const { return spans_; }  ///< those that are settled

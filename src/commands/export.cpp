@@ -24,21 +24,18 @@ CommandLine declare(ExportSettings& settings) {
   return {
       .usage = "FILE|RUN [--out FILE.tsv|FILE.csv] [options]",
       .description =
-          "Makes a table for spreadsheets, R, pandas or awk from a file that Causeway wrote. What the file is, is "
-          "known "
-          "by its content.\n\nWhat can be exported:" +
+          "Makes a table for spreadsheets, R, pandas or awk from a file that Causeway wrote. The kind of the file is "
+          "recognized by its content.\n\nWhat can be exported:" +
           kinds +
           "\n\nThe first line has the names of the columns. Numbers have the fewest digits from which the same bits "
-          "are "
-          "read back; a value that is missing is an empty cell. TSV writes a tab, line feed, carriage return and "
+          "are read back; a value that is missing is an empty cell. TSV writes a tab, line feed, carriage return and "
           "backslash in a name as \\t, \\n, \\r and \\\\; CSV quotes as RFC 4180 says. Embeddings are not exported: "
           "h5py reads them.",
       .groups = {{"Input",
                   {{"source",
                     &settings.source,
                     "FILE|DIRECTORY",
-                    "scores, a run or its metrics.jsonl, a report, or a "
-                    "dataset",
+                    "scores, a run or its metrics.jsonl, a report, or a dataset",
                     {},
                     true},
                    {"tokens", &settings.tokens, "", "of scores: a row for each token, not for each document"}}},

@@ -113,7 +113,8 @@ OptionGroup checkpoint_group(TrainSettings& settings) {
        {"trace", &settings.trace, "FILE",
         "write a trace of some steps as JSON, which ui.perfetto.dev and chrome://tracing show: what each rank "
         "computes, sends and waits for. An existing file is replaced. config.ini does not contain this option"},
-       {"trace-steps", &settings.trace_steps, "N", "steps that --trace records, after the first step of this start"},
+       {"trace-steps", &settings.trace_steps, "N",
+        "number of steps that --trace records, 1 to 1000, after the first step of this start"},
        {"dry-run", &settings.dry_run, "",
         "answer and stop: what would be trained, how strategies were chosen, whether it fits into memory, how many "
         "epochs it is, and how long a step takes here, for which a few steps run if that takes seconds"}}};

@@ -21,8 +21,8 @@ class JsonColumns {
  public:
   static constexpr std::size_t most = 1000;
 
-  /// Adds the members that no object before had, each after the one that it follows here: so an object with few members
-  /// does not decide the order. Throws Error(usage) with `where` for more than `most`.
+  /// Adds a column for each member that has none yet, after the column of the member before it: the members of an
+  /// object with few of them do not all come first. Throws Error(usage) with `where` for more than `most` columns.
   void add(const nlohmann::ordered_json& object, const std::string& where);
   const std::vector<std::string>& names() const { return names_; }
   /// Writes the row of an object. Members that are null or missing are empty cells; members that were not added are

@@ -44,7 +44,7 @@ void NumberColumns::add_cells(std::int64_t index, std::vector<TableCell>& cells)
       cells.emplace_back(integers_[i]);
     else if (type_.bytes > 4)
       cells.emplace_back(numbers_[i]);
-    else  // the digits of a float32, which a double would have more of
+    else  // as a float32: a double would be written with more digits
       cells.emplace_back(static_cast<float>(numbers_[i]));
   }
 }

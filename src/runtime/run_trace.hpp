@@ -20,7 +20,7 @@ class RunTrace {
     std::string path;  ///< replaced if it exists
     std::int64_t steps = 1;
   };
-  /// Throws AgreedError if there can be no such file.
+  /// Throws AgreedError if the file cannot be made.
   RunTrace(const Options& options, Runtime& runtime, const Log& log);
   ~RunTrace() { detach(); }
   RunTrace(const RunTrace&) = delete;
