@@ -6,13 +6,13 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "io/data/dataset.hpp"
 #include "kernels/core/random.hpp"
 #include "src/health/rank_board.hpp"
+#include "tests/src/run_results.hpp"
 #include "tests/src/shell.hpp"
 
 namespace causeway::test {
@@ -88,20 +88,6 @@ void write_dataset(const std::string& path) {
     writer.append(tokens, {});
   }
   writer.finish();
-}
-
-/// The results that must not depend on whether a run was stopped.
-std::vector<std::string> results(const std::string& run) {
-  std::vector<std::string> lines;
-  std::ifstream file(run + "/metrics.jsonl");
-  for (std::string line; std::getline(file, line);) {
-    const auto all = nlohmann::json::parse(line);
-    nlohmann::json kept;
-    for (const char* key : {"step", "loss", "grad_norm", "eval_loss"})
-      if (all.contains(key)) kept[key] = all[key];
-    lines.push_back(kept.dump());
-  }
-  return lines;
 }
 
 /// name → bytes

@@ -13,6 +13,7 @@
 #include "io/hdf5/hdf5.hpp"
 #include "kernels/core/random.hpp"
 #include "tests/src/model_support.hpp"
+#include "tests/src/run_results.hpp"
 #include "tests/src/shell.hpp"
 #include "tests/support/tensors.hpp"
 
@@ -35,25 +36,6 @@ void write_dataset(const std::string& path, int documents, std::int64_t longest,
     writer.append(tokens, mask);
   }
   writer.finish();
-}
-
-std::vector<nlohmann::json> metrics(const std::string& run) {
-  std::vector<nlohmann::json> lines;
-  std::ifstream file(run + "/metrics.jsonl");
-  for (std::string line; std::getline(file, line);) lines.push_back(nlohmann::json::parse(line));
-  return lines;
-}
-
-/// The results that must not depend on whether a run was stopped.
-std::vector<std::string> results(const std::string& run) {
-  std::vector<std::string> lines;
-  for (const auto& line : metrics(run)) {
-    nlohmann::json kept;
-    for (const char* key : {"step", "loss", "learning_rate", "grad_norm", "tokens", "eval_loss"})
-      if (line.contains(key)) kept[key] = line[key];
-    lines.push_back(kept.dump());
-  }
-  return lines;
 }
 
 std::vector<double> values(const std::string& file, const std::string& dataset) {

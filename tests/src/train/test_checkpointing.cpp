@@ -6,13 +6,13 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <nlohmann/json.hpp>
 
 #include "io/checkpoint/checkpoint_folders.hpp"
 #include "io/checkpoint/manifest.hpp"
 #include "io/data/dataset.hpp"
 #include "io/file/run_lock.hpp"
 #include "io/hdf5/hdf5.hpp"
+#include "tests/src/run_results.hpp"
 #include "tests/src/shell.hpp"
 
 namespace causeway::test {
@@ -37,13 +37,6 @@ void write_dataset(const std::string& path) {
 const std::string train =
     "@causeway train --data data.h5 --model mamba-tiny --width 8 --state 4 --pack-tokens 64 --learning-rate 3e-3 "
     "--transport local ";
-
-std::vector<nlohmann::json> metrics(const std::string& run) {
-  std::vector<nlohmann::json> lines;
-  std::ifstream file(run + "/metrics.jsonl");
-  for (std::string line; std::getline(file, line);) lines.push_back(nlohmann::json::parse(line));
-  return lines;
-}
 
 TEST(Checkpointing, ChangesNoBitOfTraining) {
   const TemporaryFolder folder;

@@ -4,11 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
 
-#include "io/checkpoint/checkpoint.hpp"
 #include "io/data/dataset.hpp"
+#include "tests/src/run_results.hpp"
 #include "tests/src/shell.hpp"
 
 namespace causeway::test {
@@ -35,24 +33,6 @@ void write_dataset(const std::string& path, const std::vector<std::int64_t>& len
 
 const std::string train =
     "@causeway train --model mamba-tiny --width 8 --state 4 --pack-tokens 8 --policy in_order --transport local ";
-
-std::vector<nlohmann::json> metrics(const std::string& run) {
-  std::vector<nlohmann::json> lines;
-  std::ifstream file(run + "/metrics.jsonl");
-  for (std::string line; std::getline(file, line);) lines.push_back(nlohmann::json::parse(line));
-  return lines;
-}
-
-std::vector<double> weights_and_moments(const std::string& checkpoint) {
-  const Checkpoint opened(checkpoint);
-  std::vector<double> all;
-  for (const Checkpoint::TensorInfo& tensor : opened.tensors()) {
-    std::vector<double> values(static_cast<std::size_t>(tensor.size()));
-    opened.read(tensor.name, 0, values);
-    all.insert(all.end(), values.begin(), values.end());
-  }
-  return all;
-}
 
 TEST(Labels, TrainingDataWithoutAnyIsRefusedByName) {
   const TemporaryFolder folder;

@@ -4,13 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <fstream>
 #include <functional>
-#include <nlohmann/json.hpp>
 
-#include "io/checkpoint/checkpoint.hpp"
 #include "io/data/dataset.hpp"
 #include "io/hdf5/hdf5.hpp"
+#include "tests/src/run_results.hpp"
 #include "tests/src/shell.hpp"
 
 namespace causeway::test {
@@ -52,13 +50,6 @@ std::string train(const std::string& options, const std::string& learning_rate =
          learning_rate + " " + options;
 }
 
-std::vector<nlohmann::json> metrics(const std::string& run) {
-  std::vector<nlohmann::json> lines;
-  std::ifstream file(run + "/metrics.jsonl");
-  for (std::string line; std::getline(file, line);) lines.push_back(nlohmann::json::parse(line));
-  return lines;
-}
-
 /// Losses and gradient norms of all steps.
 std::vector<double> course(const std::string& run) {
   std::vector<double> values;
@@ -66,17 +57,6 @@ std::vector<double> course(const std::string& run) {
     for (const char* member : {"loss", "grad_norm", "eval_loss"})
       if (line.contains(member)) values.push_back(line[member].get<double>());
   return values;
-}
-
-std::vector<double> weights_and_moments(const std::string& run) {
-  const Checkpoint opened(run);
-  std::vector<double> all;
-  for (const Checkpoint::TensorInfo& tensor : opened.tensors()) {
-    std::vector<double> values(static_cast<std::size_t>(tensor.size()));
-    opened.read(tensor.name, 0, values);
-    all.insert(all.end(), values.begin(), values.end());
-  }
-  return all;
 }
 
 TEST(LossWeights, GiveTheSameLossesOnEveryMeshAndLayout) {
