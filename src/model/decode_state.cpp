@@ -9,7 +9,7 @@ namespace causeway {
 DocumentState copy_of(const Stream& stream, const DocumentState& document) {
   DocumentState copy{.tokens = document.tokens, .sublayers = {}};
   for (const DecodeState& state : document.sublayers) {
-    DecodeState& to = copy.sublayers.emplace_back(DecodeState{.tokens = state.tokens, .cache = {}});
+    DecodeState& to = copy.sublayers.emplace_back();
     for (const Tensor& cached : state.cache) {
       Tensor& same = to.cache.emplace_back(stream, cached.view().dtype, cached.view().shape);
       stream.copy(same.view().data, cached.view().data, cached.view().bytes());

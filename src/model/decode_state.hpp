@@ -4,13 +4,13 @@
 #include <vector>
 
 #include "kernels/causal_conv.hpp"
+#include "kernels/core/segments.hpp"
 
 namespace causeway {
 
 /// The state that a sublayer keeps after the tokens of one document so far, in order to compute the next tokens: the
 /// last input rows of a convolution, the SSM state of a scan, the key/value cache of attention.
 struct DecodeState {
-  std::int64_t tokens = 0;    ///< of the document so far; the caller of Sublayer::extend adds to it
   std::vector<Tensor> cache;  ///< in an order that the sublayer defines; empty before the first token
 };
 
@@ -27,14 +27,11 @@ DocumentState copy_of(const Stream& stream, const DocumentState& document);
 /// The next tokens of one document: rows [first_row, first_row + count) of tensors that hold those of several.
 struct NextTokens {
   DecodeState& state;
+  SegmentsView segments;    ///< of these tokens, as a run
+  std::int64_t before = 0;  ///< tokens of the document before them
   std::int64_t first_row = 0, count = 0;
   TensorView rows(TensorView x) const { return x.slice_rows(first_row, count); }
 };
-
-/// The segments of the next `count` tokens of a document that has `before` tokens already.
-inline DeviceSegments segments_of_next(const Stream& stream, std::int64_t before, std::int64_t count) {
-  return {stream, {-before, count}, count};
-}
 
 /// The last before.rows() rows of `before` followed by `x`: a convolution's rows before the next token.
 Tensor last_rows(const Stream& stream, TensorView before, TensorView x);

@@ -163,17 +163,24 @@ void Model::extend(const Stream& stream, TensorView ids, std::span<const Extensi
 
 Tensor Model::extend_branches(const Stream& stream, TensorView ids, std::span<const Extension> documents,
                               TensorView residual) {
-  for (const Extension& extension : documents) extension.document.sublayers.resize(branches_.size());
+  std::vector<DeviceSegments> segments;  // of each document's next tokens, for all sublayers
+  for (const auto& [document, tokens] : documents) {
+    document.sublayers.resize(branches_.size());
+    segments.emplace_back(stream, std::vector{-document.tokens, tokens}, tokens);
+  }
   const auto run = [&](std::size_t i, TensorView, const Tensor& normalised, const Tensor&) {
     std::vector<NextTokens> next;
     std::int64_t row = 0;
-    for (const auto& [document, tokens] : documents) {
-      next.push_back({.state = document.sublayers[i], .first_row = row, .count = tokens});
+    for (std::size_t d = 0; d < documents.size(); ++d) {
+      const auto& [document, tokens] = documents[d];
+      next.push_back({.state = document.sublayers[i],
+                      .segments = segments[d].view(),
+                      .before = document.tokens,
+                      .first_row = row,
+                      .count = tokens});
       row += tokens;
     }
-    Tensor x = branches_[i].sublayer->extend(stream, normalised, next);
-    for (const NextTokens& each : next) each.state.tokens += each.count;
-    return x;
+    return branches_[i].sublayer->extend(stream, normalised, next);
   };
   Tensor last = forward_branches(stream, ids, residual, run, {});
   for (const auto& [document, tokens] : documents) document.tokens += tokens;

@@ -55,10 +55,9 @@ class Model {
   using LayerHook = std::function<void(const Stream& stream, Phase phase, std::int64_t layer, TensorView values)>;
   void set_layer_hook(LayerHook hook) { layer_hook_ = std::move(hook); }
 
-  /// Forward and backward pass. A token's loss is multiplied by its weight. Adds to the gradients ∂(Σ token
-  /// losses)/∂parameter, the sum over this rank's tokens,
-  /// and to `loss` (one f64) that sum in nats. Does not wait for the device. `observer` receives the gradients of the
-  /// residual stream, from the last block to the embedding.
+  /// Forward and backward pass. L is the sum, in nats, of this rank's token losses, each times its weight. Adds
+  /// ∂L/∂parameter to the gradients and L to `loss` (one f64). Does not wait for the device. `observer` receives the
+  /// gradients of the residual stream, from the last block to the embedding.
   void train(const Pass& pass, const Batch& batch, TensorView loss, const Observer& observer = {});
 
   /// Tokens whose loss is computed at every position, as if each of them were the next token: exp(-loss) is the

@@ -108,7 +108,8 @@ ModelOptions model_options_of(const Checkpoint& checkpoint) {
     options.mlp_activation = checkpoint.text("mlp_activation");
     options.norm_eps = checkpoint.number("norm_eps");
   }
-  if (checkpoint.has_attribute("out_bias")) {  // later ones
+  // Later checkpoints also have the options of published StripedHyena 2 models.
+  if (checkpoint.has_attribute("out_bias")) {
     options.rope_scaling = checkpoint.number("rope_scaling");
     options.rope_stored = checkpoint.integer("rope_stored") != 0;
     options.out_bias = checkpoint.integer("out_bias") != 0;

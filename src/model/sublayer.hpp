@@ -32,9 +32,9 @@ class Sublayer {
   /// input that forward was given.
   virtual Tensor backward(const Pass& pass, TensorView x, TensorView d_y, Saved& saved) = 0;
   /// Forward on the next tokens of some documents, by the same kernels, on this rank only. The rows of x [n, width] are
-  /// those of the documents, one after the other, each at least one. Updates every state.cache to include them; the
-  /// caller adds to state.tokens. What is computed from each token alone (products with weights) is one call for all
-  /// rows, so that weights are read once; what depends on the tokens before is a call for each document.
+  /// those of the documents, one after the other, each at least one. Updates every state.cache to include them. What is
+  /// computed from each token alone (products with weights) is one call for all rows, so that weights are read once;
+  /// what depends on the tokens before is a call for each document.
   virtual Tensor extend(const Stream& stream, TensorView x, std::span<const NextTokens> documents) = 0;
   /// The operators that it runs over the ranks, with their arguments' shapes (parallel/choose.hpp), in order to choose
   /// their strategies; none if each token is computed from itself only.

@@ -16,7 +16,7 @@ constexpr std::int64_t first_capacity = 256;
 constexpr std::size_t cached_keys = 0, cached_values = 1;
 
 /// The rotary frequencies of the pairs of a head of `channels`: [channels/2], base^(-2i/channels) at first. Published
-/// models store them in float32, which is not what float64 gives; these values are used as they are.
+/// models store them in float32. RopeAngles says how they are used.
 ParameterSpec inv_freq_spec(const std::string& name, std::int64_t channels, double base) {
   return {.name = name,
           .shape = {channels / 2},
@@ -52,7 +52,7 @@ class Attention final : public Sublayer {
     Tensor y(stream, x.dtype, x.shape);
     pass.strategies().attention->forward(
         pass.strategy_context(),
-        {.q = part(qkv, 0), .k = part(qkv, 1), .v = part(qkv, 2), .rope = rope(), .y = by_heads(y)},
+        {.q = part(qkv, 0), .k = part(qkv, 1), .v = part(qkv, 2), .rope = angles(), .y = by_heads(y)},
         scope_of(saved, "attention"));
     Tensor out = dense(stream, out_proj_, y, out_bias_);
     if (saved != nullptr) {
@@ -72,7 +72,7 @@ class Attention final : public Sublayer {
                                           {.q = part(qkv, 0),
                                            .k = part(qkv, 1),
                                            .v = part(qkv, 2),
-                                           .rope = rope(),
+                                           .rope = angles(),
                                            .d_y = by_heads(d_y),
                                            .d_q = part(d_qkv, 0),
                                            .d_k = part(d_qkv, 1),
@@ -83,25 +83,23 @@ class Attention final : public Sublayer {
 
   std::vector<OperatorCall> calls(DType dtype) const override {
     const TensorView x = by_heads(without_data(dtype, {1, width_}));
-    return {{"attention", RotaryAttentionForward{.q = x, .k = x, .v = x, .rope = rope(), .y = x}}};
+    return {{"attention", RotaryAttentionForward{.q = x, .k = x, .v = x, .rope = angles(), .y = x}}};
   }
 
   Tensor extend(const Stream& stream, TensorView x, std::span<const NextTokens> documents) override {
     const Tensor qkv = dense(stream, projections_, x), y(stream, x.dtype, x.shape);
-    for (const NextTokens& document : documents)
-      extend_one(stream, document.rows(qkv), document.rows(y), document.state);
+    for (const NextTokens& document : documents) extend_one(stream, document.rows(qkv), document.rows(y), document);
     return dense(stream, out_proj_, y, out_bias_);
   }
 
  private:
   /// Attention of the next tokens of one document, of which qkv and y are the rows.
-  void extend_one(const Stream& stream, TensorView qkv, TensorView y, DecodeState& state) const {
-    const std::int64_t before = state.tokens, count = qkv.rows();
-    const DeviceSegments segments = segments_of_next(stream, before, count);
+  void extend_one(const Stream& stream, TensorView qkv, TensorView y, const NextTokens& document) const {
+    const auto& [state, segments, before, first_row, count] = document;
     const TensorView q = part(qkv, 0), k = part(qkv, 1), v = part(qkv, 2);
     if (rope_.base > 0)
       for (const TensorView rotated : {q, k})
-        causeway::rope(stream, {.x = rotated, .segments = segments.view(), .angles = rope(), .y = rotated});
+        rope(stream, {.x = rotated, .segments = segments, .angles = angles(), .y = rotated});
     grow_cache(stream, qkv.dtype, before, count, state.cache);
     const TensorView keys = state.cache[cached_keys], values = state.cache[cached_values];
     const RowRange appended{.from = 0, .to = before, .count = count};
@@ -112,16 +110,16 @@ class Attention final : public Sublayer {
                                       .k = keys.slice_rows(0, before + count),
                                       .v = values.slice_rows(0, before + count),
                                       .key_offset = -before,
-                                      .segments = segments.view()},
+                                      .segments = segments},
                                .y = by_heads(y),
                                .lse = lse});
   }
 
   /// The angles of this layer; its stored frequencies have memory only after the set's allocate().
-  RopeAngles rope() const {
-    RopeAngles angles = rope_;
-    if (inv_freq_ != nullptr) angles.inv_freq = inv_freq_->weight;
-    return angles;
+  RopeAngles angles() const {
+    RopeAngles all = rope_;
+    if (inv_freq_ != nullptr) all.inv_freq = inv_freq_->weight;
+    return all;
   }
   /// A [T, D] view as [T, H, E]; its rows can be part of wider ones.
   TensorView by_heads(TensorView x) const {

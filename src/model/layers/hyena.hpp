@@ -97,12 +97,11 @@ class Hyena final : public Sublayer {
         state.cache.push_back(Tensor::zeros(stream, x.dtype, {featurizer_taps - 1, 3 * width_}));
         state.cache.push_back(filter_.initial_state(stream, x.dtype));
       }
-      const DeviceSegments segments = segments_of_next(stream, state.tokens, document.count);
       CausalConvForward conv = featurizer(document.rows(projected), document.rows(features));
-      conv.segments = segments.view();
+      conv.segments = document.segments;
       extend_convolution(stream, conv, state.cache[featurizer_rows]);
       GatedConvInputs in = inputs(document.rows(features));
-      in.segments = segments.view();
+      in.segments = document.segments;
       filter_.extend(stream, in, document.rows(y), state.cache[filter_state]);
     }
     return dense(stream, out_proj_, y, out_bias_);

@@ -166,31 +166,29 @@ Tensor Mamba::forward(const Pass& pass, TensorView h, Saved* saved) {
 
 Tensor Mamba::extend(const Stream& stream, TensorView h, std::span<const NextTokens> documents) {
   constexpr std::size_t conv_rows = 0, ssm_state = 1;  // of state.cache: x before the next token, and the scan's state
-  std::vector<DeviceSegments> segments;
   for (const NextTokens& document : documents) {
     std::vector<Tensor>& cache = document.state.cache;
     if (cache.empty()) {
       cache.push_back(Tensor::zeros(stream, h.dtype, {conv_weight_.spec.shape[2] - 1, inner_}));
       cache.push_back(Tensor::zeros(stream, accumulator_of(h.dtype), {inner_, state_}));
     }
-    segments.push_back(segments_of_next(stream, document.state.tokens, document.count));
   }
   const auto convolve = [&](const CausalConvForward& all) {
-    for (std::size_t d = 0; d < documents.size(); ++d) {
+    for (const NextTokens& document : documents) {
       CausalConvForward args = all;
-      args.x = documents[d].rows(all.x);
-      args.y = documents[d].rows(all.y);
-      args.segments = segments[d].view();
-      extend_convolution(stream, args, documents[d].state.cache[conv_rows]);
+      args.x = document.rows(all.x);
+      args.y = document.rows(all.y);
+      args.segments = document.segments;
+      extend_convolution(stream, args, document.state.cache[conv_rows]);
     }
   };
   const auto scan = [&](const SelectiveScanForward& all) {
-    for (std::size_t d = 0; d < documents.size(); ++d) {
-      const TensorView carry = documents[d].state.cache[ssm_state];
+    for (const NextTokens& document : documents) {
+      const TensorView carry = document.state.cache[ssm_state];
       SelectiveScanForward args = all;
       for (TensorView* rows : {&args.in.u, &args.in.delta, &args.in.z, &args.in.B, &args.in.C, &args.y})
-        *rows = documents[d].rows(*rows);
-      args.in.segments = segments[d].view();
+        *rows = document.rows(*rows);
+      args.in.segments = document.segments;
       args.state_in = carry;
       selective_scan_forward(stream, args);
       const Tensor summary(stream, carry.dtype, carry.shape), sum_delta(stream, carry.dtype, {inner_});
