@@ -62,10 +62,8 @@ void ReverseDocument::read(std::int64_t begin, std::span<std::int32_t> out) cons
 }
 
 StrandOnRank place_strand(const Dataset& data, const Pack& pack, Strand strand, Layout layout, const Runtime& runtime) {
-  const Communicator& context = runtime.mesh.context;
   StrandOnRank placed;
-  placed.sharding = std::make_unique<Sharding>(ShardLayout(pack.tokens(), context.size(), layout), segments_of(pack),
-                                               context.rank(), runtime.stream);
+  placed.sharding = shard(pack, layout, runtime);
   std::vector<std::int32_t> ids(static_cast<std::size_t>(placed.sharding->local_tokens())), tokens;
   std::vector<std::int32_t> labels(ids.size(), -1);
   for_each_local_run(pack, *placed.sharding, [&](const LocalRun& run) {

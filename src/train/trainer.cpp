@@ -11,6 +11,7 @@
 #include "src/run/resume_command.hpp"
 #include "src/run/run_ending.hpp"
 #include "src/runtime/host_copy.hpp"
+#include "src/runtime/sum_over_ranks.hpp"
 #include "src/runtime/wall_clock.hpp"
 #include "src/train/non_finite.hpp"
 #include "src/train/progress_report.hpp"
@@ -18,12 +19,6 @@
 
 namespace causeway {
 namespace {
-
-template <std::size_t count>
-std::array<double, count> sum_over_ranks(Communicator& world, std::array<double, count> values) {
-  world.all_reduce(view_of(values.data(), DType::f64, {count}), Reduction::sum, Stream());
-  return values;
-}
 
 Traffic traffic_of(const Mesh& mesh) {
   const Traffic &world = mesh.world.traffic(), &context = mesh.context.traffic();
@@ -290,7 +285,7 @@ void Trainer::write_metrics(const TrainingStep& step, bool amend) {
   });
 }
 
-/// A picture that cannot be drawn does not end the training: metrics.jsonl has the same figures.
+/// An error of the event file does not end the training: metrics.jsonl has the same figures.
 void Trainer::show_in_tensorboard(const nlohmann::ordered_json& line) {
   if (!tensorboard_) return;
   try {

@@ -11,6 +11,7 @@
 #include "io/file/look_up.hpp"
 #include "kernels/core/random.hpp"
 #include "src/runtime/host_copy.hpp"
+#include "src/runtime/sum_over_ranks.hpp"
 
 namespace causeway {
 namespace {
@@ -288,10 +289,8 @@ HostBatch read_batch(const DataMixture& data, const Pack& pack, const Sharding& 
 
 PackOnRank place_pack(const DataMixture& data, const Pack& pack, Layout layout, Runtime& runtime,
                       LabelWeights weights) {
-  Communicator& context = runtime.mesh.context;
   PackOnRank placed;
-  placed.sharding = std::make_unique<Sharding>(ShardLayout(pack.tokens(), context.size(), layout), segments_of(pack),
-                                               context.rank(), runtime.stream);
+  placed.sharding = shard(pack, layout, runtime);
   const HostBatch host = read_batch(data, pack, *placed.sharding);
   placed.ids = on_device<std::int32_t>(runtime.stream, host.ids);
   placed.labels = on_device<std::int32_t>(runtime.stream, host.labels);
@@ -299,11 +298,17 @@ PackOnRank place_pack(const DataMixture& data, const Pack& pack, Layout layout, 
   if (!data.has_loss_weights()) return placed;
   placed.weights = on_device<float>(runtime.stream, host.weights);
   if (weights == LabelWeights::as_given) return placed;
-  std::array<double, 2> of_pack{static_cast<double>(host.labelled), host.weight_sum};
-  context.all_reduce(view_of(of_pack.data(), DType::f64, {2}), Reduction::sum, Stream());
-  if (of_pack[1] > 0) placed.weight_scale = of_pack[0] / of_pack[1];
-  placed.weight_sum = static_cast<double>(host.labelled);  // the ranks' sum is the same, without rounding
+  const auto own_labels = static_cast<double>(host.labelled);
+  const auto [labels, sum] = sum_over_ranks(runtime.mesh.context, std::array{own_labels, host.weight_sum});
+  if (sum > 0) placed.weight_scale = labels / sum;
+  placed.weight_sum = own_labels;  // the ranks' sum is the same, without rounding
   return placed;
+}
+
+std::unique_ptr<Sharding> shard(const Pack& pack, Layout layout, const Runtime& runtime) {
+  const Communicator& context = runtime.mesh.context;
+  return std::make_unique<Sharding>(ShardLayout(pack.tokens(), context.size(), layout), segments_of(pack),
+                                    context.rank(), runtime.stream);
 }
 
 Segments segments_of(const Pack& pack) {

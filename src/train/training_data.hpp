@@ -27,11 +27,10 @@ struct DataMixture {
   void refuse_too_large_packs(std::int64_t pack_tokens) const;
   /// Throws Error(usage) that names the first dataset of which no token would be a label: documents, or their pieces,
   /// of one token, or a loss mask or loss weights without a value that counts. Reads them up to the first such value.
-  /// `between`, if
-  /// given, is called regularly and may throw to stop.
+  /// `between`, if given, is called regularly and may throw to stop.
   void refuse_without_labels(const PackingOptions& packing, const std::function<void()>& between) const;
   std::int64_t tokens() const;    ///< of all datasets
-  bool has_loss_weights() const;  ///< whether a dataset has
+  bool has_loss_weights() const;  ///< whether any dataset has them
 };
 
 /// The endless sequence of packs that a run trains on. It is the same on every rank and for every mesh. Documents are
@@ -118,6 +117,9 @@ struct LocalRun {
 };
 /// Calls visit for each run of this rank's tokens, in the order of its rows.
 void for_each_local_run(const Pack& pack, const Sharding& sharding, const std::function<void(const LocalRun&)>& visit);
+
+/// How a pack is divided over the ranks of its context group, as this rank sees it.
+std::unique_ptr<Sharding> shard(const Pack& pack, Layout layout, const Runtime& runtime);
 
 /// The documents of a pack: one segment for each piece.
 Segments segments_of(const Pack& pack);
