@@ -14,11 +14,11 @@ CommandLine declare(GenerateSettings& settings) {
   return {
       .usage = "--checkpoint DIRECTORY --prompt TEXT --tokens N [options]",
       .description =
-          "Continues texts, or sequences of token ids, with a trained model. Of one prompt and one sample it writes "
-          "the "
-          "generated tokens, and nothing else: bytes where the model's vocabulary is one of bytes (256 to 512 ids), "
-          "otherwise ids between blanks. Of several it writes FASTA records \">NAME sample=N\", or lines of JSON for "
-          "ids. On a terminal, control characters and bytes that are not UTF-8 are shown as escapes (\\x1b).\n\n"
+          "Continues texts, or sequences of token ids, with a trained model. For one prompt and one sample it writes "
+          "the generated tokens and nothing else: bytes if the model has 256 to 512 token ids, otherwise ids with "
+          "blanks between them. For several it writes FASTA records \">NAME sample=N\", or lines of JSON if tokens "
+          "are written as ids. On a terminal, control characters and bytes that are not UTF-8 are shown as escapes "
+          "(\\x1b).\n\n"
           "A prompt is computed in one forward pass, by the kernels of training. Each further token is computed from "
           "the state of the layers: the last inputs of filters, the states of recurrences, and the keys and values of "
           "attention. Only the keys and values grow with the text. --batch continuations share every pass over the "
@@ -35,12 +35,12 @@ CommandLine declare(GenerateSettings& settings) {
              {"prompts-format",
               &settings.prompts.list_format,
               "",
-              "of that file; auto: FASTA if it starts with '>', else a prompt is a line",
+              "format of the file of --prompts; auto: fasta if it starts with '>', else lines: each line is a prompt",
               {"auto", "fasta", "lines", "ids"}},
              {"samples", &settings.samples, "N", "continuations of each prompt"},
              {"tokens", &settings.tokens, "N", "tokens to generate for each, at most"},
              {"stop", &settings.stop, "ID",
-              "a token that ends a continuation and is not written, as 0, Evo 2's end of a document"}}},
+              "a token that ends a continuation and is not written; Evo 2 ends a document with 0"}}},
            {"Sampling",
             {{"alphabet", &settings.alphabet, "BYTES",
               "draw only these bytes, and the stops: --alphabet ACGT; applied before the other options"},
@@ -49,7 +49,7 @@ CommandLine declare(GenerateSettings& settings) {
               "most likely token"},
              {"top-k", &settings.sampling.top_k, "N", "sample only from the N most likely tokens; 0: from all"},
              {"top-p", &settings.sampling.top_p, "P",
-              "sample only from the most likely tokens that have the probability P together; 1: from all"},
+              "sample only from the most likely tokens that together have the probability P; 1: from all"},
              {"seed", &settings.seed, "N", "seed of the random draws; the same seed gives the same text"}}},
            {"Output",
             {{"out", &settings.out, "FILE", "write to this file instead of standard output, when all is generated"},

@@ -18,15 +18,14 @@ CommandLine declare(ScoreSettings& settings) {
           "in nats.\n\n"
           "The result contains /document/log_likelihood, /document/tokens, /token/log_likelihood (NaN at the first "
           "token of a document), /cu_seqlens and /names. Every token is scored, also where the loss mask or the loss "
-          "weight is 0; the attribute weighted_loss is the "
-          "mean loss that training reports.\n\n"
-          "--reverse-complement also scores the reverse complement of each document (IUPAC letters in either case; "
-          "other "
-          "tokens stay as they are; tokens 0 at a document's ends keep their place). /document/log_likelihood is then "
-          "the mean of the two strands, which are in /document/log_likelihood_forward and _reverse. "
-          "/token/log_likelihood stays the forward strand; /token/log_likelihood_reverse has at each token the score "
-          "of "
-          "the one opposite, given what comes after it. Embeddings and probabilities are of the forward strand.",
+          "weight is 0. If the dataset has a mask or weights, the attribute weighted_loss is the mean loss by them, as "
+          "training computes it.\n\n"
+          "--reverse-complement also scores the reverse complement of each document. It replaces IUPAC letters of "
+          "either case by their complements and leaves other tokens as they are; tokens 0 at a document's ends keep "
+          "their place. /document/log_likelihood is then the mean of the two strands, which are in "
+          "/document/log_likelihood_forward and /document/log_likelihood_reverse. /token/log_likelihood is that of "
+          "the forward strand. /token/log_likelihood_reverse has at each token the score of the opposite token of the "
+          "reverse strand. Embeddings and probabilities are of the forward strand.",
       .groups =
           {{"Scoring",
             {{"checkpoint", &settings.checkpoint, "DIRECTORY",

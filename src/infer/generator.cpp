@@ -7,7 +7,7 @@
 #include "src/cli/progress.hpp"
 #include "src/infer/batch_decoder.hpp"
 #include "src/infer/continuation.hpp"
-#include "src/infer/score_request.hpp"
+#include "src/infer/token_lists.hpp"
 #include "src/model/model_checkpoint.hpp"
 
 namespace causeway {

@@ -24,7 +24,7 @@ struct GenerateSettings {
   SamplingOptions sampling;
   std::string alphabet;           ///< the bytes that can be drawn; "": all
   std::vector<std::string> stop;  ///< token ids that end a continuation
-  std::string output = "auto";    ///< bytes, ids; auto: bytes if the vocabulary is one of bytes (256 to 512 ids)
+  std::string output = "auto";    ///< bytes, ids; auto: bytes if the vocabulary has 256 to 512 ids
   std::string format = "auto";    ///< raw, fasta, jsonl; auto: raw for one continuation, else fasta, or jsonl for ids
   std::string out;                ///< "": standard output
   bool force = false;             ///< replaces `out` if it exists

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <filesystem>
 
 #include "io/data/readers/reader.hpp"
 #include "src/cli/text_file.hpp"
+#include "src/infer/token_lists.hpp"
 
 namespace causeway {
 namespace {
@@ -68,22 +68,6 @@ std::vector<Prompt> read_list(const PromptSource& source, std::int64_t vocabular
 }
 
 }  // namespace
-
-std::vector<std::int32_t> parse_ids(const std::string& text, std::int64_t vocabulary, const std::string& option) {
-  constexpr std::string_view separators = " \t\n,";
-  std::vector<std::int32_t> ids;
-  for (std::size_t begin = text.find_first_not_of(separators); begin != text.npos;) {
-    const std::size_t end = std::min(text.find_first_of(separators, begin), text.size());
-    const std::string word = text.substr(begin, end - begin);
-    std::int32_t id = -1;
-    const auto [stop, error] = std::from_chars(word.data(), word.data() + word.size(), id);
-    require(error == std::errc() && stop == word.data() + word.size() && id >= 0 && id < vocabulary,
-            "--{}: found '{}', expected token ids from 0 to {}", option, word, vocabulary - 1);
-    ids.push_back(id);
-    begin = text.find_first_not_of(separators, end);
-  }
-  return ids;
-}
 
 std::vector<Prompt> read_prompts(const PromptSource& source, std::int64_t vocabulary) {
   const std::array given{&source.text, &source.file, &source.ids, &source.list};

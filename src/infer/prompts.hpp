@@ -16,7 +16,7 @@ struct Prompt {
 struct PromptSource {
   std::string text;                  ///< --prompt: its bytes
   std::string file;                  ///< --prompt-file: all bytes of a file
-  std::string ids;                   ///< --prompt-ids: decimal token ids between blanks or commas
+  std::string ids;                   ///< --prompt-ids: decimal token ids with blanks or commas between them
   std::string list;                  ///< --prompts: a file of many
   std::string list_format = "auto";  ///< of `list`: fasta, lines, ids; auto: fasta if it starts with '>', else lines
 };
@@ -24,8 +24,5 @@ struct PromptSource {
 /// Reads the prompts. Byte b is token b. Throws Error(usage) with the option for none or several sources, an empty
 /// prompt, a token that is not below `vocabulary`, and more than 2^28 tokens in all.
 std::vector<Prompt> read_prompts(const PromptSource& source, std::int64_t vocabulary);
-
-/// Decimal token ids between blanks or commas, each below `vocabulary`; `option` is named in errors.
-std::vector<std::int32_t> parse_ids(const std::string& text, std::int64_t vocabulary, const std::string& option);
 
 }  // namespace causeway

@@ -35,15 +35,4 @@ std::vector<EmbeddingRequest> EmbeddingRequest::parse(const std::vector<std::str
   return requests;
 }
 
-std::vector<std::int32_t> tokens_of_bytes(const std::string& text, std::int64_t vocabulary, const std::string& option) {
-  std::vector<std::int32_t> tokens;
-  for (const char byte : text) {
-    const std::int32_t token = static_cast<unsigned char>(byte);
-    require(token < vocabulary, "--{}: byte {} is not below the model's vocabulary of {}", option, token, vocabulary);
-    require(std::ranges::find(tokens, token) == tokens.end(), "--{}: byte {} is there twice", option, token);
-    tokens.push_back(token);
-  }
-  return tokens;
-}
-
 }  // namespace causeway

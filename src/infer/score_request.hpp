@@ -28,8 +28,4 @@ struct ScoreRequest {
   hdf5::ElementType probability_type = hdf5::f32;
 };
 
-/// The tokens that are the bytes of `text`, in its order. Throws Error(usage), with the option's name, for a byte that
-/// is there twice or is no id below `vocabulary`.
-std::vector<std::int32_t> tokens_of_bytes(const std::string& text, std::int64_t vocabulary, const std::string& option);
-
 }  // namespace causeway

@@ -18,6 +18,7 @@
 #include "src/infer/score_file.hpp"
 #include "src/infer/score_table.hpp"
 #include "src/infer/strand.hpp"
+#include "src/infer/token_lists.hpp"
 #include "src/model/model_checkpoint.hpp"
 #include "src/runtime/host_copy.hpp"
 #include "src/runtime/strategy_choice.hpp"

@@ -21,9 +21,9 @@ struct ScoreSettings {
 
 /// Writes to settings.out (scores.h5) the log-likelihood in nats of each token and each document under a checkpoint's
 /// model, and what else is asked for: layers' residual streams, the score of the reverse complement, probabilities of
-/// tokens, a table of the documents. Documents are packed in the dataset's order; a document
-/// longer than a pack becomes one longer pack and is not cut. Every rank scores its shards and sends the results to
-/// rank 0 in parts of bounded size. The file appears complete or not at all.
+/// tokens, a table of the documents. Documents are packed in the dataset's order; a document longer than a pack becomes
+/// one longer pack and is not cut. Every rank scores its shards and sends the results to rank 0 in parts of bounded
+/// size. The file appears complete or not at all.
 void score(const ScoreSettings& settings, Communicator world);
 
 }  // namespace causeway

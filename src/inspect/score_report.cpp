@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -117,7 +118,10 @@ void verify_tokens(const hdf5::File& file, const ScoredDocuments& documents, con
     for (std::int64_t t = first; t < first + std::ssize(values); ++t) {
       while (documents.starts[std::size_t(document) + 1] <= t) ++document;
       const double value = values[std::size_t(t - first)];
-      std::isnan(value) ? void(++without) : void(sum += value);
+      if (std::isnan(value))
+        ++without;
+      else
+        sum += value;
       if (t + 1 < documents.starts[std::size_t(document) + 1]) continue;
       const double total = stated[std::size_t(document)];
       constexpr double f32_rounding = 1e-5;
