@@ -37,12 +37,6 @@ std::string header_of(std::span<const TensorPlan> tensors) {
 
 }  // namespace
 
-std::int64_t TensorPlan::bytes() const {
-  std::int64_t count = size_of(type);
-  for (const std::int64_t extent : shape) count *= extent;
-  return count;
-}
-
 SafetensorsWriter::SafetensorsWriter(PathOf path_of, std::vector<TensorPlan> tensors, std::int64_t most_shard_bytes)
     : path_of_(std::move(path_of)), order_(std::move(tensors)) {
   shards_.emplace_back();

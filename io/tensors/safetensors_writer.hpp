@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "io/file/descriptor.hpp"
-#include "io/tensors/tensor_type.hpp"
+#include "io/tensors/tensor_files.hpp"
 
 namespace causeway {
 
@@ -18,7 +18,7 @@ struct TensorPlan {
   TensorType type = TensorType::f32;
   std::vector<std::int64_t> shape;
 
-  std::int64_t bytes() const;
+  std::int64_t bytes() const { return elements_in(shape) * size_of(type); }
 };
 
 /// Writes model.safetensors into a folder; if the tensors have more than `most_shard_bytes`, shards

@@ -41,7 +41,7 @@ std::byte* gather(const FileTensor& tensor, std::size_t axis, const std::byte* f
 
 }  // namespace
 
-std::int64_t FileTensor::elements() const {
+std::int64_t elements_in(std::span<const std::int64_t> shape) {
   if (std::ranges::find(shape, 0) != shape.end()) return 0;  // the product of the others may not fit in 64 bits
   std::int64_t count = 1;
   for (const std::int64_t extent : shape) count *= extent;

@@ -12,6 +12,9 @@
 
 namespace causeway {
 
+/// The number of elements; 0 if an extent is 0.
+std::int64_t elements_in(std::span<const std::int64_t> shape);
+
 /// A tensor in a file of another program: where its elements are.
 struct FileTensor {
   std::string name;
@@ -22,7 +25,7 @@ struct FileTensor {
   std::int64_t begin = 0;             ///< its first element's byte
   std::uint32_t crc32 = 0;            ///< of its bytes as they are stored; 0: the file has none
 
-  std::int64_t elements() const;
+  std::int64_t elements() const { return elements_in(shape); }
   std::int64_t bytes() const { return elements() * size_of(type); }
   bool is_row_major() const;
 };

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "io/tensors/tensor_files.hpp"
 #include "src/convert/transform.hpp"
 
 namespace causeway {
@@ -14,7 +15,7 @@ struct NamedShape {
   std::string name;
   std::vector<std::int64_t> shape;
 
-  std::int64_t elements() const;
+  std::int64_t elements() const { return elements_in(shape); }
 };
 
 /// How one parameter of Causeway is stored in a format.

@@ -9,7 +9,7 @@
 
 namespace causeway {
 
-/// Where a converted model goes: a folder that another object makes appear.
+/// The folder of a converted model. The caller renames it when it is complete.
 struct ModelTarget {
   std::function<std::string(const std::string& name)> path_of;  ///< of a file in it
   std::optional<TensorType> type;                               ///< of all tensors; nothing: their source types

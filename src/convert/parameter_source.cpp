@@ -20,12 +20,6 @@ const Format& format_of(const ConvertSource& source, const std::string& from) {
 
 }  // namespace
 
-std::int64_t NamedShape::elements() const {
-  std::int64_t count = 1;
-  for (const std::int64_t extent : shape) count *= extent;
-  return count;
-}
-
 ParameterSource open_parameter_source(const ConvertSource& source, const std::string& from) {
   require(is_there(parts_of_file(source.path).front()), "{}: {}", source.path,
           why_missing(source.path, "file or folder"));

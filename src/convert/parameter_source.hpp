@@ -17,7 +17,7 @@ namespace causeway {
 struct ConvertedParameter {
   std::string name;  ///< "backbone.norm_f.weight"
   Shape shape;
-  TensorType type = TensorType::f32;  ///< in which its values come
+  TensorType type = TensorType::f32;  ///< of the values that `read` gives
   /// Of the tensors that it was made from, now or in an earlier conversion, one for each; empty if not known.
   std::vector<TensorType> source_types = {};
 

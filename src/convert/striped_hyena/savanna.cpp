@@ -107,17 +107,6 @@ bool is_savanna(const ConvertSource& source) {
   return striped_hyena_source_has(source, {embedding, "sequential.2.input_layernorm.weight"});
 }
 
-ForeignModel open_savanna(const ConvertSource& source) {
-  const YamlKeys keys = striped_hyena_keys(source);
-  VortexShape shape = vortex_shape(keys);
-  shape.options.rope_stored = shape.options.uses("attention");
-  TensorFiles files = striped_hyena_tensors(source);
-  Mapping mapping = mapping_of(shape, files);
-  return {.options = shape.options,
-          .files = std::move(files),
-          .mapping = std::move(mapping),
-          .config = keys.text(),
-          .warnings = striped_hyena_warnings(shape)};
-}
+ForeignModel open_savanna(const ConvertSource& source) { return open_striped_hyena(source, mapping_of); }
 
 }  // namespace causeway

@@ -28,21 +28,11 @@ std::string path_of_weights(const ConvertSource& source) {
   return files.size() == 1 ? *files.begin() : source.path;
 }
 
-}  // namespace
-
-TensorFiles striped_hyena_tensors(const ConvertSource& source) {
-  const std::string path = path_of_weights(source);
+TensorFiles tensors_of(const std::string& path) {
   return is_safetensors(path) ? read_safetensors(path) : read_torch_file(path);
 }
 
-bool striped_hyena_source_has(const ConvertSource& source, std::initializer_list<std::string_view> tensors) {
-  const std::string path = path_of_weights(source);
-  if (is_folder(path) ? !has_safetensors(path) : !is_safetensors(path) && !is_torch_file(path)) return false;
-  const TensorFiles files = striped_hyena_tensors(source);
-  return std::ranges::any_of(tensors, [&](std::string_view name) { return files.find(std::string(name)) != nullptr; });
-}
-
-YamlKeys striped_hyena_keys(const ConvertSource& source) {
+YamlKeys keys_of(const ConvertSource& source) {
   std::string path = source.model_config;
   if (path.empty() && is_folder(source.path)) path = (fs::path(source.path) / vortex_config_file).string();
   require(!path.empty() && is_there(path),
@@ -51,11 +41,34 @@ YamlKeys striped_hyena_keys(const ConvertSource& source) {
   return YamlKeys::read(path);
 }
 
-std::vector<std::string> striped_hyena_warnings(const VortexShape& shape) {
+std::vector<std::string> warnings_of(const VortexShape& shape) {
   if (!shape.fp8) return {};
   return {
       "the model was trained with FP8 input projections (use_fp8_input_projections), which Causeway does not have: "
       "expect losses higher by 0.16 to 0.78 nats a token (1B, 20B and 40B; the 7B models lose nothing)"};
+}
+
+}  // namespace
+
+bool striped_hyena_source_has(const ConvertSource& source, std::initializer_list<std::string_view> tensors) {
+  const std::string path = path_of_weights(source);
+  if (is_folder(path) ? !has_safetensors(path) : !is_safetensors(path) && !is_torch_file(path)) return false;
+  const TensorFiles files = tensors_of(path);
+  return std::ranges::any_of(tensors, [&](std::string_view name) { return files.find(std::string(name)) != nullptr; });
+}
+
+ForeignModel open_striped_hyena(const ConvertSource& source,
+                                Mapping (*mapping_of)(const VortexShape& shape, const TensorFiles& files)) {
+  const YamlKeys keys = keys_of(source);
+  VortexShape shape = vortex_shape(keys);
+  shape.options.rope_stored = shape.options.uses("attention");
+  TensorFiles files = tensors_of(path_of_weights(source));
+  Mapping mapping = mapping_of(shape, files);
+  return {.options = shape.options,
+          .files = std::move(files),
+          .mapping = std::move(mapping),
+          .config = keys.text(),
+          .warnings = warnings_of(shape)};
 }
 
 }  // namespace causeway

@@ -1,7 +1,3 @@
-#include <algorithm>
-#include <filesystem>
-
-#include "io/file/look_up.hpp"
 #include "src/convert/format.hpp"
 #include "src/convert/striped_hyena/filter_transforms.hpp"
 #include "src/convert/striped_hyena/rows.hpp"
@@ -54,6 +50,7 @@ void add_modal_filter(StripedHyenaRows& rows, const ModelOptions& options, const
   rows.row(parameter + "skip", tensor + "D", {width});
 }
 
+/// `files`: null for writing.
 Mapping mapping_of(const VortexShape& shape, const TensorFiles* files) {
   const ModelOptions& options = shape.options;
   StripedHyenaRows rows(shape, names, files);
@@ -79,16 +76,8 @@ bool is_vortex(const ConvertSource& source) {
 }
 
 ForeignModel open_vortex(const ConvertSource& source) {
-  const YamlKeys keys = striped_hyena_keys(source);
-  VortexShape shape = vortex_shape(keys);
-  shape.options.rope_stored = shape.options.uses("attention");
-  TensorFiles files = striped_hyena_tensors(source);
-  Mapping mapping = mapping_of(shape, &files);
-  return {.options = shape.options,
-          .files = std::move(files),
-          .mapping = std::move(mapping),
-          .config = keys.text(),
-          .warnings = striped_hyena_warnings(shape)};
+  return open_striped_hyena(
+      source, [](const VortexShape& shape, const TensorFiles& files) { return mapping_of(shape, &files); });
 }
 
 ForeignLayout vortex_layout(const ModelOptions& options, const Remembered& remembered, TensorType) {
