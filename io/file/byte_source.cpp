@@ -2,10 +2,8 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 
 #include "io/file/look_up.hpp"
 #include "kernels/core/error.hpp"
@@ -37,13 +35,11 @@ void ByteSource::read(std::int64_t begin, std::span<std::byte> out) const {
       ++file;
       continue;
     }
-    const std::size_t count = std::min(out.size(), static_cast<std::size_t>(file->size - inside));
-    const ssize_t got = ::pread(file->descriptor.get(), out.data(), count, inside);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) posix_check(-1, file->path, "read");
-    if (got == 0) fail(ExitCode::corrupt, "{}: became shorter while it was read", file->path);
-    out = out.subspan(static_cast<std::size_t>(got));
-    begin += got;
+    const auto some = out.first(std::min(out.size(), static_cast<std::size_t>(file->size - inside)));
+    if (read_all_at(file->descriptor.get(), some, inside, file->path, "read") < some.size())
+      fail(ExitCode::corrupt, "{}: became shorter while it was read", file->path);
+    out = out.subspan(some.size());
+    begin += std::ssize(some);
   }
 }
 

@@ -57,4 +57,18 @@ bool write_all_at(int descriptor, std::string_view text, std::int64_t offset) no
   });
 }
 
+std::size_t read_all_at(int descriptor, std::span<std::byte> out, std::int64_t offset, const std::string& path,
+                        const char* doing, std::source_location location) {
+  std::size_t done = 0;
+  while (done < out.size()) {
+    const ssize_t count =
+        ::pread(descriptor, out.data() + done, out.size() - done, offset + static_cast<std::int64_t>(done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) posix_check(-1, path, doing, location);
+    if (count == 0) break;
+    done += static_cast<std::size_t>(count);
+  }
+  return done;
+}
+
 }  // namespace causeway

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <source_location>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -30,5 +32,10 @@ bool means_no_locks(int error);
 bool write_all(int descriptor, std::string_view text) noexcept;
 /// The same at an offset of a file.
 bool write_all_at(int descriptor, std::string_view text, std::int64_t offset) noexcept;
+
+/// Reads from `offset` on until `out` is full or the file ends, in several calls where the system reads only a part.
+/// Returns the bytes read. Throws Error(io): "path: cannot `doing`: text of errno".
+std::size_t read_all_at(int descriptor, std::span<std::byte> out, std::int64_t offset, const std::string& path,
+                        const char* doing, std::source_location location = std::source_location::current());
 
 }  // namespace causeway

@@ -44,14 +44,11 @@ void Spool::read(std::int64_t begin, std::span<std::byte> out) const {
     out = out.subspan(count);
     begin += static_cast<std::int64_t>(count);
   }
-  while (!out.empty()) {
-    const ssize_t count = ::pread(file_.get(), out.data(), out.size(), begin - std::ssize(memory_));
-    if (count < 0 && errno == EINTR) continue;
-    if (count == 0) errno = EIO;
-    if (count <= 0) posix_check(-1, beside_, "read a temporary file beside it");
-    out = out.subspan(static_cast<std::size_t>(count));
-    begin += count;
-  }
+  if (out.empty()) return;
+  constexpr const char* doing = "read a temporary file beside it";
+  if (read_all_at(file_.get(), out, begin - std::ssize(memory_), beside_, doing) == out.size()) return;
+  errno = EIO;
+  posix_check(-1, beside_, doing);
 }
 
 }  // namespace causeway
