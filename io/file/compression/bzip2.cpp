@@ -2,7 +2,6 @@
 #include <bzlib.h>
 #endif
 
-#include <algorithm>
 #include <new>
 
 #include "io/file/compression/compression.hpp"
@@ -28,18 +27,15 @@ class Bzip2 final : public Decompressor {
   }
 
   Step step(std::span<const unsigned char> in, std::span<char> out) override {
-    constexpr std::size_t most = std::size_t{1} << 30;  // libbz2 counts in 32 bits
-    const auto available = static_cast<unsigned>(std::min(in.size(), most)),
-               room = static_cast<unsigned>(std::min(out.size(), most));
     stream_.next_in = const_cast<char*>(reinterpret_cast<const char*>(in.data()));
-    stream_.avail_in = available;
+    stream_.avail_in = static_cast<unsigned>(in.size());
     stream_.next_out = out.data();
-    stream_.avail_out = room;
+    stream_.avail_out = static_cast<unsigned>(out.size());
     const int outcome = BZ2_bzDecompress(&stream_);
     if (outcome == BZ_MEM_ERROR) throw std::bad_alloc();
     require(outcome == BZ_OK || outcome == BZ_STREAM_END, "is damaged bzip2: {}",
             outcome == BZ_DATA_ERROR_MAGIC ? "the header of a stream is wrong" : "its data or a checksum is wrong");
-    return {available - stream_.avail_in, room - stream_.avail_out, outcome == BZ_STREAM_END};
+    return {in.size() - stream_.avail_in, out.size() - stream_.avail_out, outcome == BZ_STREAM_END};
   }
 
  private:

@@ -112,7 +112,8 @@ std::size_t CompressedFile::decompress_into(std::span<char> out) {
   const bool more = !unused_.empty() || fill();
   Decompressor::Step step;
   try {
-    step = decompressor_->step(unused_, out);
+    constexpr std::size_t most = Decompressor::most_bytes;
+    step = decompressor_->step(unused_.first(std::min(unused_.size(), most)), out.first(std::min(out.size(), most)));
   } catch (const Error& error) {
     fail(error.code(), "{}: {}", path_, error.what());
   }
@@ -121,7 +122,7 @@ std::size_t CompressedFile::decompress_into(std::span<char> out) {
   // At the end of the file a step may still write what the decompressor holds.
   if (step.consumed == 0 && step.produced == 0 && !step.ended) {
     require(more, "{}: the file ends within its compressed data", path_);
-    fail(ExitCode::usage, "{}: is damaged {}: its data lead nowhere", path_, compression_->name);
+    fail(ExitCode::usage, "{}: is damaged {}: its data cannot be decompressed further", path_, compression_->name);
   }
   return step.produced;
 }

@@ -16,11 +16,13 @@ class Decompressor {
     std::size_t consumed = 0, produced = 0;
     bool ended = false;  ///< the member is complete
   };
+  static constexpr std::size_t most_bytes = std::size_t{1} << 30;  ///< zlib and libbz2 count in 32 bits
   virtual ~Decompressor() = default;
   /// Begins the next member: gzip's member, zstd's frame, a stream of xz or bzip2. Called before its first step.
   virtual void begin() = 0;
-  /// Reads some of `in`, writes some of `out`. A step that does neither needs more input. Throws Error(usage) for
-  /// damage and for a member that needs more memory than the format's limit; the text has no file name.
+  /// Reads some of `in`, writes some of `out`, each of at most `most_bytes`. A step that does neither needs more input.
+  /// Throws Error(usage) for damage and for a member that needs more memory than the format's limit; the text has no
+  /// file name.
   virtual Step step(std::span<const unsigned char> in, std::span<char> out) = 0;
 };
 

@@ -1,6 +1,5 @@
 #include <zlib.h>
 
-#include <algorithm>
 #include <new>
 
 #include "io/file/compression/compression.hpp"
@@ -23,18 +22,15 @@ class Gzip final : public Decompressor {
   void begin() override { inflateReset(&stream_); }
 
   Step step(std::span<const unsigned char> in, std::span<char> out) override {
-    constexpr std::size_t most = std::size_t{1} << 30;  // zlib counts in 32 bits
-    const auto available = static_cast<uInt>(std::min(in.size(), most)),
-               room = static_cast<uInt>(std::min(out.size(), most));
     stream_.next_in = const_cast<unsigned char*>(in.data());
-    stream_.avail_in = available;
+    stream_.avail_in = static_cast<uInt>(in.size());
     stream_.next_out = reinterpret_cast<Bytef*>(out.data());
-    stream_.avail_out = room;
+    stream_.avail_out = static_cast<uInt>(out.size());
     const int outcome = inflate(&stream_, Z_NO_FLUSH);
     if (outcome == Z_MEM_ERROR) throw std::bad_alloc();
     require(outcome == Z_OK || outcome == Z_STREAM_END || outcome == Z_BUF_ERROR, "is damaged gzip: {}",
             stream_.msg == nullptr ? "it needs a preset dictionary" : stream_.msg);
-    return {available - stream_.avail_in, room - stream_.avail_out, outcome == Z_STREAM_END};
+    return {in.size() - stream_.avail_in, out.size() - stream_.avail_out, outcome == Z_STREAM_END};
   }
 
  private:

@@ -39,8 +39,7 @@ class Zstd final : public Decompressor {
     if (code == ZSTD_error_frameParameter_windowTooLarge)
       fail(ExitCode::usage,
            "needs a window of more than {} MiB to be decompressed, expected at most that; compress it without --long, "
-           "or "
-           "with --long={}",
+           "or with --long={}",
            (1 << window_log) >> 20, window_log);
     fail(ExitCode::usage, "is damaged zstd: {}", ZSTD_getErrorString(code));
   }
