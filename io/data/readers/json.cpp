@@ -66,15 +66,10 @@ class Counted : public JsonRecords {
 
 void read_json(LineReader& lines, const ReaderOptions& options, DocumentSink& out) {
   const auto found = [&](JsonRecord& record) {
-    const auto refuse = [&](const std::string& why) {
-      throw RecordError(fmt::format("{}: record {}: {}", lines.path(), record.number, why));
-    };
     out.accepts([&] {
-      if (!record.problem.empty()) refuse(record.problem);
-      const std::string name = record.name.value_or(fmt::format("{}:{}", lines.file_name(), record.number));
-      if (name.size() > longest_name)
-        refuse(fmt::format("found a name of {} bytes, expected at most {}", name.size(), longest_name));
-      out.begin(name, record.name_converted);
+      if (!record.problem.empty())
+        throw RecordError(fmt::format("{}: record {}: {}", lines.path(), record.number, record.problem));
+      out.begin(record.name.value_or(fmt::format("{}:{}", lines.file_name(), record.number)), record.name_converted);
       out.append_bytes(record.text);
       out.end();
     });

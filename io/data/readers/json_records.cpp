@@ -146,6 +146,8 @@ bool JsonRecords::end_record() {
   if (name != names_.end()) {
     record_.name_converted = names_converted_[static_cast<std::size_t>(name - names_.begin())];
     record_.name = std::move(*name);
+    if (record_.name->size() > longest_name)
+      found_problem(fmt::format("found a name of {} bytes, expected at most {}", record_.name->size(), longest_name));
   }
   found_(record_);
   begin_record();

@@ -17,7 +17,7 @@ struct JsonRecord {
   std::optional<std::string> name;
   bool name_converted = false;  ///< the name was not UTF-8 and was converted
   std::int64_t number = 0;      ///< of the record, from 1
-  std::string problem;          ///< if not "": why there is no text
+  std::string problem;          ///< if not "": why the record is refused
 };
 
 /// Finds records in a JSON text as nlohmann's parser reads it. No tree is built: only the members that the options name

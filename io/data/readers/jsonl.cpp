@@ -33,10 +33,7 @@ std::vector<std::size_t> convert_strings(std::string& line) {
 void read_record(std::string& line, LineReader& lines, const ReaderOptions& options, DocumentSink& out) {
   const auto found = [&](JsonRecord& record) {
     if (!record.problem.empty()) lines.refuse("{}", record.problem);
-    const std::string name = record.name.value_or(fmt::format("{}:{}", lines.file_name(), lines.line()));
-    if (name.size() > longest_name)
-      lines.refuse("found a name of {} bytes, expected at most {}", name.size(), longest_name);
-    out.begin(name, record.name_converted);
+    out.begin(record.name.value_or(fmt::format("{}:{}", lines.file_name(), lines.line())), record.name_converted);
     out.append_bytes(record.text);
   };
   std::vector<std::size_t> converted = convert_strings(line);
