@@ -91,8 +91,8 @@ struct SplitPlan {
   }
 };
 
-/// Which documents are the reverse complement of the one before them: import --reverse-complement add names them
-/// NAME/rc after NAME. Empty if the second document is not one of the first, as it would be.
+/// Whether each document is the reverse complement of the one before it: import --reverse-complement add names them
+/// NAME and NAME/rc.
 std::vector<bool> second_strands(const Dataset& data) {
   constexpr std::int64_t at_once = 4096;
   std::vector<bool> second;
@@ -100,20 +100,19 @@ std::vector<bool> second_strands(const Dataset& data) {
   for (std::int64_t begin = 0; begin < data.documents(); begin += at_once) {
     for (std::string& name : data.names(begin, std::min(at_once, data.documents() - begin))) {
       second.push_back(!second.empty() && name == before + "/rc");
-      if (second.size() == 2 && !second[1]) return {};
       before = std::move(name);
     }
   }
   return second;
 }
 
-/// The documents that are not empty and no second strands, in an order that the seed determines.
+/// The documents that are not empty and not second strands, in an order that the seed determines.
 std::vector<std::int64_t> drawn_order(std::span<const std::int64_t> cu_seqlens, const std::vector<bool>& second,
                                       std::int64_t seed) {
   const RandomStream random(static_cast<std::uint64_t>(seed), draw_stream);
   std::vector<std::pair<std::uint64_t, std::int64_t>> keys;
   for (std::size_t d = 0; d + 1 < cu_seqlens.size(); ++d)
-    if (cu_seqlens[d] < cu_seqlens[d + 1] && (second.empty() || !second[d]))
+    if (cu_seqlens[d] < cu_seqlens[d + 1] && !second[d])
       keys.emplace_back(random.bits(d), static_cast<std::int64_t>(d));
   std::ranges::sort(keys);
   std::vector<std::int64_t> order;
@@ -121,8 +120,8 @@ std::vector<std::int64_t> drawn_order(std::span<const std::int64_t> cu_seqlens, 
   return order;
 }
 
-/// `targets`: the tokens of each part; train is the first. Both strands of a sequence are in one part: who has learnt
-/// one knows the other.
+/// `targets`: the tokens of each part; train is the first. Both strands of a sequence are in one part: a
+/// model that was trained on one of them knows the other.
 void plan_by_document(const Dataset& data, const std::vector<std::int64_t>& targets, std::int64_t seed,
                       SplitPlan& plan) {
   const auto cu_seqlens = data.cu_seqlens();

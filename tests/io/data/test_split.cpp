@@ -154,6 +154,22 @@ TEST(Split, BothStrandsOfASequenceAreInOnePart) {
   }
 }
 
+TEST(Split, BothStrandsAreInOnePartAlsoAfterADocumentWithoutItsOther) {
+  const TemporaryFolder folder;
+  std::vector<Document> documents{{"cut/rc", {1}, {}, {}}};  // as the tail of another split may start
+  for (int d = 0; d < 20; ++d)
+    for (const char* strand : {"", "/rc"})
+      documents.push_back({fmt::format("s{}{}", d, strand), std::vector<std::int32_t>(5, d % 8), {}, {}});
+  write(folder / "data.h5", documents, false);
+  divide(folder, {.held_out = 0.3});
+  for (const char* part : {"train.h5", "valid.h5"}) {
+    std::vector<Document> kept = read(folder / part);
+    if (kept.front().name == "cut/rc") kept.erase(kept.begin());
+    ASSERT_EQ(kept.size() % 2, 0u) << part;
+    for (std::size_t d = 0; d < kept.size(); d += 2) EXPECT_EQ(kept[d + 1].name, kept[d].name + "/rc") << part;
+  }
+}
+
 TEST(Split, EveryPartGetsADocument) {
   const TemporaryFolder folder;
   const auto lengths = [](const std::vector<std::size_t>& sizes) {
