@@ -32,7 +32,7 @@ std::string inspected(const TemporaryFolder& folder, const std::string& file, co
 
 /// Trains a tokenizer of bytes and pairs (tokenizer/), which cuts texts, and writes the same documents in many forms.
 const char* const make_inputs = R"(
-import gzip, json
+import bz2, gzip, json
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 words = ['the', 'Ωmega', 'cat', 'sat', 'überall', '\U0001F600', 'data']
 documents = [' '.join(words[(i * j) % 7] for j in range(i % 40)) for i in range(300)]
@@ -46,6 +46,9 @@ os.mkdir('tokenizer')
 tokenizer.save('tokenizer/tokenizer.json')
 with gzip.open('documents.jsonl.gz', 'wt') as file:
     for i, text in enumerate(documents): file.write(json.dumps({'content': text, 'id': i}) + '\n\n')
+damaged = bytearray(bz2.compress(open('documents.jsonl.gz', 'rb').read()))
+damaged[100] ^= 8
+open('damaged.jsonl.bz2', 'wb').write(damaged)
 open('lines.txt', 'w').write('\n'.join(documents) + '\n')
 tokenizer.no_truncation()
 json.dump([tokenizer.encode(text).ids + [0] for text in documents], open('expected.json', 'w'))
@@ -116,6 +119,7 @@ TEST(TokenizeScript, SaysWhatIsWrongAndLeavesNoFile) {
         {"half.jsonl" + to + "x.h5", "line 1: \"text\" has half of a surrogate pair"},
         {"latin1.txt" + to + "x.h5", "latin1.txt: found byte 3 that is not UTF-8"},
         {"cut.jsonl.gz --text-key content" + to + "x.h5", "cut.jsonl.gz: is damaged after line"},
+        {"damaged.jsonl.bz2" + to + "x.h5", "damaged.jsonl.bz2: is damaged after line 0"},
         {"nowhere.txt" + to + "x.h5", "nowhere.txt: No such file"},
         {"lines.txt" + to + "there.h5", "there.h5: exists; --force replaces it"},
         {"lines.txt" + to + "lines.txt --force", "lines.txt: is input and output"},
@@ -165,7 +169,7 @@ pyarrow.parquet.write_table(pyarrow.table({
   for (const auto& [arguments, text] : {std::pair("--column number", "column 'number' has values of type double"),
                                         {"--column nothing", "has no column 'nothing', expected one of: text, bytes"},
                                         {"--column ids", "expected --vocabulary"},
-                                        {"--column ids --vocabulary 9", "data.parquet:"},
+                                        {"--column ids --vocabulary 9", "data.parquet:1: token 0 is"},
                                         {"--column ids --vocabulary -5", "--vocabulary: found '-5', expected 1"},
                                         {"--column gaps", "row 7 of 'gaps' is null; --skip-nulls"}}) {
     const Outcome outcome = run_script(folder, "parquet_import", fmt::format("data.parquet {} --out x.h5", arguments));
