@@ -59,6 +59,18 @@ TEST(DatasetIdentity, DependsOnTokensBoundariesMaskAndWeightsOnly) {
   for (const Content& other : others) EXPECT_TRUE(all.insert(write(path, other)).second);
 }
 
+// Computed with hashlib and struct of Python, by the formula in identity.hpp: an identity that is stored in a file or a
+// checkpoint must not change.
+TEST(DatasetIdentity, IsThatOfItsFormula) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "data.h5";
+  EXPECT_EQ(write(path, {}), "ed6d08c8a83f5c3235cb3981412ff4b1d80c4744fa3ebaea2352eccca1f50a4c");
+  EXPECT_EQ(write(path, {.masks = {{1, 0, 1}, {}, {7, 1}}}),
+            "764c74bb92bc1275574185ad768893088f69b1b0dd1d114be545b6b561b7d385");
+  EXPECT_EQ(write(path, {.weights = {{1, -0.0F, 0.1F}, {}, {1, 0.5F}}}),
+            "b75c0a240e4fda15a9067d99d2755dcad01ab3a31a005d73062f9cbb798efc98");
+}
+
 TEST(DatasetIdentity, IsTheSameForManyChunks) {
   const TemporaryFolder folder;
   std::vector<std::int32_t> tokens(200'000);
