@@ -32,8 +32,7 @@ void require_dataset_file(const std::string& path) {
   if (require_file(path) != fs::file_type::regular || name.extension() == ".h5" || hdf5::is_hdf5(path)) return;
   fail(ExitCode::usage,
        "{}: is not a dataset (HDF5); make one of it with: causeway import {}{} --out {}.h5, which reads FASTA, FASTQ, "
-       "text, "
-       "JSONL and token ids",
+       "text, JSON and token ids",
        path, path, stem.has_extension() ? "" : " --format FORMAT", stem.stem().string());
 }
 

@@ -10,10 +10,10 @@
 
 namespace causeway {
 
-/// The identity of a dataset's content: equal for equal tokens, document boundaries, loss masks and loss
-/// weights. Names, file names,
-/// the width of stored tokens, chunks and compression do not count. With SHA-256 (FIPS 180-4) it is, as hexadecimal
-/// digits, that of the text "causeway-dataset-identity 1 TOKENS BOUNDARIES MASK", of which each word is the SHA-256 of
+/// The identity of a dataset's content: equal for equal tokens, document boundaries, loss masks and loss weights.
+/// Names, file names, the width of stored tokens, chunks and compression do not count. It is the SHA-256 (FIPS 180-4),
+/// as hexadecimal digits, of the text "causeway-dataset-identity 1 TOKENS BOUNDARIES MASK". Each of the words TOKENS,
+/// BOUNDARIES and MASK is the SHA-256 of
 ///   TOKENS      the tokens, as u32, little-endian
 ///   BOUNDARIES  cu_seqlens, as i64, little-endian
 ///   MASK        a byte for each token: 0 where the loss mask is 0, else 1; without a loss mask the word is "none"

@@ -21,7 +21,7 @@ constexpr std::array format_table = {
               read_tokens,
               nullptr,
               true},
-    FormatRow{{"json", ".json", "a JSON list of such objects or of strings, or one object"}, read_json},
+    FormatRow{{"json", ".json", "a JSON list of strings or of objects as in jsonl, or one such object"}, read_json},
     FormatRow{{"megatron", ".idx .bin", "token ids of Megatron-LM: NAME.idx with NAME.bin, given as either or as NAME"},
               nullptr,
               &megatron_format,

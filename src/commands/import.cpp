@@ -35,6 +35,11 @@ std::int64_t bytes_of(const std::string& text) {
   return std::stoll(text.substr(0, digits)) << (10 * (found - std::begin(units)));
 }
 
+/// (2, "token") → "2 tokens".
+std::string counted(std::int64_t count, const std::string& what) {
+  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
+}
+
 OptionGroup input_group(ImportSettings& settings, const std::vector<std::string>& formats) {
   ImportOptions& options = settings.options;
   return {"Input",
@@ -79,7 +84,8 @@ OptionGroup weight_group(ImportSettings& settings) {
            {"mask-ambiguous", &options.mask_ambiguous, "",
             "weight 0 for all tokens but A, C, G, T, a, c, g, t and the end of a document (--append-eod, else 0)"},
            {"mask-between", &options.mask_between, "CHARACTER",
-            "weight 0 from one of these characters to the next, both included: | for Evo 2's phylogenetic tags"}}};
+            "weight 0 from one of these characters to the next, both included: | for Evo 2's phylogenetic tags. "
+            "Sequences of FASTA and FASTQ cannot contain |: give documents with such tags as lines, text or JSON"}}};
 }
 
 CommandLine declare(ImportSettings& settings) {
@@ -92,9 +98,7 @@ CommandLine declare(ImportSettings& settings) {
           "Makes a dataset (HDF5) from sequences, texts or token ids. Token ids are byte values, except in the formats "
           "'tokens', 'megatron' and 'npy', which contain ids. Text files can be compressed with gzip, zstd, xz or "
           "bzip2, whatever their names are; lines end with LF, CR LF or CR. Files are read in the given order; memory "
-          "use "
-          "does "
-          "not grow with their size. The dataset appears under its name when it is complete, or not at "
+          "use does not grow with their size. The dataset appears under its name when it is complete, or not at "
           "all.\n\nFormats:" +
           format_list(),
       .groups = {input_group(settings, formats),
@@ -135,14 +139,14 @@ ExitCode execute(const ImportSettings& settings) {
   ImportOptions options = options_of(settings);
   options.progress = [&bar](const ImportProgress& progress) {
     if (!bar) bar.emplace("import", progress.bytes_total, "bytes");
-    bar->update(progress.bytes_done, fmt::format("{} documents", progress.documents));
+    bar->update(progress.bytes_done, counted(progress.documents, "document"));
   };
   const ImportReport report = import_files(options);
-  if (bar) bar->finish(fmt::format("{} documents", report.documents));
+  if (bar) bar->finish(counted(report.documents, "document"));
   bar.reset();
   warn_of(report);
-  std::string text = fmt::format("{}: {} {}, {} tokens\n", one_line(options.out), report.documents,
-                                 report.documents == 1 ? "document" : "documents", report.tokens);
+  std::string text = fmt::format("{}: {}, {}\n", one_line(options.out), counted(report.documents, "document"),
+                                 counted(report.tokens, "token"));
   if (report.empty_documents > 0)
     text += fmt::format("{} of the documents are empty; packing skips them\n", report.empty_documents);
   if (report.passed_over.records > 0)

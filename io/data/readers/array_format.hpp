@@ -32,12 +32,13 @@ extern const ArrayFormat megatron_format;
 /// from 0 to 1, gives the weight of each token as a label.
 extern const ArrayFormat npy_format;
 
-/// Appends tokens [begin, begin + count) of `tokens` to the open document, with those of `weights` if it is not null.
-/// Errors name them as "FILE: document D, position P"; the first one has position `position`.
+/// Tokens [begin, begin + count) of an array. Errors name each as "FILE: document D, position P".
 struct TokenRange {
   std::int64_t begin = 0, count = 0;
-  std::int64_t document = 0, position = 0;
+  std::int64_t document = 0, position = 0;  ///< D, and P of the first token
 };
+/// Appends the tokens to the open document, with the weights at the same places if `weights` is not null. `appended` is
+/// called with their number after each part. Throws RecordError for a wrong id or weight.
 void append_ids(const NumberArray& tokens, const TokenRange& range, const NumberArray* weights, DocumentSink& out,
                 const std::function<void(std::int64_t tokens)>& appended);
 
