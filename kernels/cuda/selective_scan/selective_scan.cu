@@ -49,11 +49,6 @@ __global__ void __launch_bounds__(scan_threads, 5)
     stage_rows<padded>(in.B, in.B_stride, in.states, from, 1, count, B);
     stage_rows<padded>(in.C, in.C_stride, in.states, from, 1, count, C);
     __syncthreads();
-    // 2. Save the state before these tokens for the backward pass.
-    if (out.states != nullptr && inside)
-#pragma unroll
-      for (int n = 0; n < thread_states; ++n)
-        if (thread.has_state(n)) out.states[from / block_tokens * out.states_stride + thread.index(n)] = h[n];
     const T *const delta_at = in.delta + from * in.delta_stride + channel,
                    *const u_at = in.u + from * in.u_stride + channel,
                    *const z_at = in.z != nullptr ? in.z + from * in.z_stride + channel : u_at;
@@ -69,6 +64,12 @@ __global__ void __launch_bounds__(scan_threads, 5)
     };
     prefetch(0);
     for (int k = 0; k < count; k += prefetch_rows) {
+      // 2. Save the state before every block of tokens for the backward pass.
+      if (k % selective_scan_block == 0 && out.states != nullptr && inside)
+#pragma unroll
+        for (int n = 0; n < thread_states; ++n)
+          if (thread.has_state(n))
+            out.states[(from + k) / selective_scan_block * out.states_stride + thread.index(n)] = h[n];
       // 3. Convert 4 tokens, and start to read the next 4.
       R step[prefetch_rows], u[prefetch_rows], gate[prefetch_rows];
 #pragma unroll
@@ -144,7 +145,7 @@ void selective_scan_forward(const Stream& stream, const SelectiveScanForward& ar
   const DType dtype = in.delta.dtype, accumulator = accumulator_of(dtype);
   expect("y", args.y, dtype, {T, D});
   expect_if_present("state_in", args.state_in, accumulator, {D, N});
-  expect_if_present("states", args.states, accumulator, {ceil_div(T, block_tokens), D, N});
+  expect_if_present("states", args.states, accumulator, {ceil_div(T, selective_scan_block), D, N});
   dispatch(dtype, [&]<class Type> { forward<Type>(stream, args); });
 }
 

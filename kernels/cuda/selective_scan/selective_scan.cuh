@@ -20,7 +20,7 @@
 /// The README of this room has the lower bounds and the measured times.
 namespace causeway::cuda {
 
-static_assert(selective_scan_block == block_tokens);
+static_assert(block_tokens % selective_scan_block == 0);
 
 /// Four neighbouring states of one token, read from or written to shared memory together.
 template <class R>

@@ -60,8 +60,9 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
 #pragma unroll
       for (int m = 0; m < tile_states; ++m) {
         const int n = part * tile_states + m;
-        h[m] = inside && n < in.states ? to.states[from / block_tokens * to.states_stride + n * in.channels + channel]
-                                       : R(0);
+        h[m] = inside && n < in.states
+                   ? to.states[from / selective_scan_block * to.states_stride + n * in.channels + channel]
+                   : R(0);
       }
       for (int group = 0; group < groups_a_block; ++group) {
         Quad<R> kept;
@@ -288,7 +289,7 @@ void selective_scan_backward(const Stream& stream, const SelectiveScanBackward& 
   const std::int64_t T = in.segments.tokens, D = in.A.rows(), N = in.A.columns();
   expect_scan_inputs(in);
   const DType dtype = in.delta.dtype, accumulator = accumulator_of(dtype);
-  expect("states", args.states, accumulator, {ceil_div(T, block_tokens), D, N});
+  expect("states", args.states, accumulator, {ceil_div(T, selective_scan_block), D, N});
   expect_if_present("adjoint_in", args.adjoint_in, accumulator, {D, N});
   expect("d_y", args.d_y, dtype, {T, D});
   expect("d_u", args.d_u, dtype, {T, D});
