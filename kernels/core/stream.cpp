@@ -7,6 +7,7 @@
 #include "kernels/core/error.hpp"
 #include "kernels/core/event.hpp"
 #include "kernels/core/tensor.hpp"
+#include "kernels/core/trace.hpp"
 
 #if CAUSEWAY_CUDA
 #include "kernels/cuda/device/check.cuh"
@@ -69,6 +70,7 @@ void Stream::wait() const {
 
 void Stream::copy(void* destination, const void* source, std::int64_t bytes) const {
   if (bytes <= 0) return;
+  const TracedScope traced(*this, "copy", "operator");
 #if CAUSEWAY_CUDA
   if (device() == Device::cuda)
     return cuda_check(
@@ -90,6 +92,7 @@ void Stream::upload(void* destination, const void* source, std::int64_t bytes) c
 
 void Stream::zero(void* destination, std::int64_t bytes) const {
   if (bytes <= 0) return;
+  const TracedScope traced(*this, "zero", "operator");
 #if CAUSEWAY_CUDA
   if (device() == Device::cuda)
     return cuda_check(cudaMemsetAsync(destination, 0, static_cast<std::size_t>(bytes), native_of(*this)));

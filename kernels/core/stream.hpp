@@ -41,8 +41,8 @@ class Stream {
   /// Enqueues zeroing `bytes` of `destination`.
   void zero(void* destination, std::int64_t bytes) const;
 
-  /// From now on the work of kernels on this stream and its copies is recorded in `trace`, which must live until it is
-  /// replaced. Null: not recorded, as at first. By the thread that enqueues.
+  /// From now on the work of kernels, copy() and zero() on this stream and on copies of this object is recorded in
+  /// `trace`, which must live until it is replaced. Null: not recorded, as at first. By the thread that enqueues.
   void trace_in(Trace* trace) const { resources_->trace = trace; }
   Trace* trace() const { return resources_->trace; }
 

@@ -43,6 +43,7 @@ void Trace::settle() {
 double Trace::seconds() const { return Event(host_, true).seconds_since(origin_); }
 
 void TracedScope::open(const Stream& stream, std::string_view name, std::string_view category) {
+  if (category == "range" && stream.trace()->before_range_) stream.trace()->before_range_();
   opened_.emplace(Opened{&stream, std::string(name), category, Event(stream, true)});
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -47,14 +48,18 @@ class Trace {
   /// Waits for the stream and takes the times of the events. Call it once a step: a GPU measures the time since a
   /// recent event more finely, and each event that waits for this is an object of the driver.
   void settle();
+  /// From now on `call` runs before each range begins. By the thread that enqueues.
+  void before_ranges(std::function<void()> call) { before_range_ = std::move(call); }
   double seconds() const;                                         ///< of the host, since the trace was made
   const std::vector<TraceSpan>& spans() const { return spans_; }  ///< those that are settled
   std::int64_t dropped() const { return dropped_; }               ///< spans beyond most_spans
 
  private:
+  friend class TracedScope;
   struct Measured {
     Event begin, end;
   };
+  std::function<void()> before_range_;
   const Stream stream_, host_;
   Event origin_, base_;  // of the host; of the stream, when the host had waited for it
   std::mutex mutex_;

@@ -3,8 +3,10 @@
 #include <cublasLt.h>
 
 #include <algorithm>
+#include <bit>
 #include <compare>
 #include <map>
+#include <optional>
 
 #include "kernels/core/handle.hpp"
 #include "kernels/cuda/device/elementwise.cuh"
@@ -76,7 +78,16 @@ void set(const MatmulPreference& preference, cublasLtMatmulPreferenceAttributes_
   cublas_check(cublasLtMatmulPreferenceSetAttribute(preference.get(), attribute, &value, sizeof(value)));
 }
 
-/// The cuBLASLt handle of one stream and its plans. The heuristic of cuBLASLt is called once for each problem.
+/// An extent near this one: up to 512 the same, above that rounded up to 16 values for each factor of two. Extents of a
+/// model's weights are such values already; the number of a pack's tokens changes from step to step.
+std::int64_t rounded(std::int64_t extent) {
+  constexpr std::int64_t most_exact = 512, steps = 16;
+  if (extent <= most_exact) return extent;
+  return round_up(extent, static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(extent))) / 2 / steps);
+}
+
+/// The cuBLASLt handle of one stream and its plans. The heuristic of cuBLASLt takes the host 0.1 to 0.3 ms, while the
+/// GPU waits; so it is called once for all problems with the same rounded extents, which then use one algorithm.
 class GemmPlans {
  public:
   GemmPlans() {
@@ -91,8 +102,34 @@ class GemmPlans {
   }
 
  private:
+  /// The plan with the algorithm of the rounded problem; with its own where that does not fit.
+  GemmPlan make_plan(const GemmProblem& of) {
+    GemmProblem near = of;
+    for (std::int64_t GemmProblem::*extent : {&GemmProblem::m, &GemmProblem::n, &GemmProblem::k})
+      near.*extent = rounded(of.*extent);
+    GemmPlan plan = describe(of);
+    auto found = algorithms_.find(near);
+    if (found == algorithms_.end()) found = algorithms_.emplace(near, choose(describe(near), near)).first;
+    cublasLtMatmulHeuristicResult_t fit = {};
+    if (found->second &&
+        cublasLtMatmulAlgoCheck(handle(), plan.operation.get(), plan.b.get(), plan.a.get(), plan.c.get(), plan.c.get(),
+                                &*found->second, &fit) == CUBLAS_STATUS_SUCCESS &&
+        fit.workspaceSize <= max_workspace) {
+      plan.algorithm = *found->second;
+    } else {
+      const std::optional<cublasLtMatmulAlgo_t> own = choose(plan, of);
+      ensure(own.has_value(), "cuBLASLt has no algorithm for a gemm of {} x {} x {} from {} to {}", of.m, of.k, of.n,
+             name_of(of.from), name_of(of.to));
+      plan.algorithm = *own;
+      cublas_check(cublasLtMatmulAlgoCheck(handle(), plan.operation.get(), plan.b.get(), plan.a.get(), plan.c.get(),
+                                           plan.c.get(), &plan.algorithm, &fit));
+    }
+    plan.workspace = static_cast<std::int64_t>(fit.workspaceSize);
+    return plan;
+  }
+
   /// c = op(a)·op(b) stored by rows is cᵀ = op(b)ᵀ·op(a)ᵀ stored by columns: the operands are exchanged, no data moves.
-  GemmPlan make_plan(const GemmProblem& of) const {
+  static GemmPlan describe(const GemmProblem& of) {
     const bool wide = of.from == DType::f64;
     cublasLtMatmulDesc_t operation = nullptr;
     // float32 and not tf32, as on the CPU.
@@ -106,8 +143,11 @@ class GemmPlans {
                   .workspace = 0};
     set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSA, of.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSB, of.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
+    return plan;
+  }
 
-    constexpr std::uint64_t max_workspace = 32 << 20;  // bytes; NVIDIA recommends this for Hopper
+  /// The first choice of the heuristic, if it has any.
+  std::optional<cublasLtMatmulAlgo_t> choose(const GemmPlan& plan, const GemmProblem& of) const {
     cublasLtMatmulPreference_t created = nullptr;
     cublas_check(cublasLtMatmulPreferenceCreate(&created));
     const MatmulPreference preference(created);
@@ -121,17 +161,17 @@ class GemmPlans {
     set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, of.alignment_c);
     cublasLtMatmulHeuristicResult_t found = {};
     int count = 0;
-    cublas_check(cublasLtMatmulAlgoGetHeuristic(handle(), plan.operation.get(), plan.b.get(), plan.a.get(),
-                                                plan.c.get(), plan.c.get(), preference.get(), 1, &found, &count));
-    ensure(count == 1, "cuBLASLt has no algorithm for a gemm of {} x {} x {} from {} to {}", of.m, of.k, of.n,
-           name_of(of.from), name_of(of.to));
-    plan.algorithm = found.algo;
-    plan.workspace = static_cast<std::int64_t>(found.workspaceSize);
-    return plan;
+    const cublasStatus_t status =
+        cublasLtMatmulAlgoGetHeuristic(handle(), plan.operation.get(), plan.b.get(), plan.a.get(), plan.c.get(),
+                                       plan.c.get(), preference.get(), 1, &found, &count);
+    if (status != CUBLAS_STATUS_NOT_SUPPORTED) cublas_check(status);
+    return count == 1 ? std::optional(found.algo) : std::nullopt;
   }
 
+  static constexpr std::uint64_t max_workspace = 32 << 20;  // bytes; NVIDIA recommends this for Hopper
   LtHandle handle_;
   std::map<GemmProblem, GemmPlan> plans_;
+  std::map<GemmProblem, std::optional<cublasLtMatmulAlgo_t>> algorithms_;  // by the rounded problem
 };
 
 std::uint32_t alignment_of(const void* data) {

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <boost/program_options.hpp>
+#include <charconv>
+#include <cstdlib>
+#include <limits>
 #include <sstream>
 
 #include "kernels/core/error.hpp"
@@ -188,6 +191,25 @@ po::parsed_options parse_ini(const CommandLine& line, const po::options_descript
   return parsed;
 }
 
+/// "64K" as "65536". What is no such number is left as it is, for Boost to refuse.
+std::string without_unit(const std::string& text) {
+  const std::int64_t unit = text.ends_with('K') ? 1 << 10 : text.ends_with('M') ? 1 << 20 : 1;
+  if (unit == 1) return text;
+  std::int64_t count = 0;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size() - 1, count);
+  const bool whole = error == std::errc() && stop + 1 == text.data() + text.size();
+  return whole && std::abs(count) <= std::numeric_limits<std::int64_t>::max() / unit ? fmt::format("{}", count * unit)
+                                                                                     : text;
+}
+
+void expand_units(const CommandLine& line, po::parsed_options& parsed) {
+  each_option(line, [&](const Option& option) {
+    for (po::option& given : parsed.options)
+      if (option.binary_units && given.string_key == option.name)
+        std::ranges::transform(given.value, given.value.begin(), without_unit);
+  });
+}
+
 /// The last text given for an option; no value where it is not given.
 std::optional<std::string> text_of(const po::parsed_options& parsed, const std::string& name) {
   std::optional<std::string> text;
@@ -261,13 +283,15 @@ std::optional<std::string> parse(const CommandLine& line, std::string_view comma
   const po::options_description parser = parser_of(whole);
   po::variables_map values;
   try {
-    const po::parsed_options given = parse_arguments(whole, parser, arguments);
+    po::parsed_options given = parse_arguments(whole, parser, arguments);
+    expand_units(whole, given);
     po::store(given, values);
     if (values.count("help") != 0) return help_text(whole, command);
     if (values.count("config") != 0) {
       const auto path = values["config"].as<std::string>();
       const po::options_description ini_parser = parser_of(line);
       po::parsed_options ini = parse_ini(line, ini_parser, path);
+      expand_units(line, ini);
       remove_overridden(line, given, ini);
       store_ini(ini, path, values);
       if (line.origin != nullptr) *line.origin = origin_of(path, ini, given);

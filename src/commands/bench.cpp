@@ -7,6 +7,7 @@
 #include "parallel/transport/device_transport.hpp"
 #include "src/bench/checkpoint.hpp"
 #include "src/bench/operators.hpp"
+#include "src/bench/step_report.hpp"
 #include "src/bench/strategies.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/cores.hpp"
@@ -18,14 +19,17 @@ namespace {
 struct BenchSettings {
   std::string topic = "operators";
   std::string json, filter;
-  std::string device = "cpu", dtype = "auto";
-  std::int64_t tokens = 0, channels = 0, megabytes = 256;
+  std::optional<std::int64_t> asked_tokens;
+  std::int64_t channels = 0, megabytes = 256;
   std::string folder = ".";
   double least_seconds = 0.1;
+  StepSettings step{.compute = {.dtype = "auto"}};  // all topics use its device and dtype
   LaunchOptions launch;
 
-  Device compute_device() const { return parse_device(device); }
+  std::int64_t tokens() const { return asked_tokens.value_or(0); }  ///< 0: built-in sizes
+  Device compute_device() const { return parse_device(step.compute.device); }
   DType compute_dtype() const {
+    const std::string& dtype = step.compute.dtype;
     return dtype == "auto" ? (compute_device() == Device::cuda ? DType::bf16 : DType::f32) : parse_dtype(dtype);
   }
 };
@@ -39,6 +43,7 @@ struct Topic {
 ExitCode run_operators(const BenchSettings& settings);
 ExitCode run_strategies(const BenchSettings& settings);
 ExitCode run_checkpoint(const BenchSettings& settings);
+ExitCode run_step(const BenchSettings& settings);
 
 constexpr Topic topics[] = {
     {"operators",
@@ -53,9 +58,43 @@ constexpr Topic topics[] = {
      "a checkpoint of --megabytes of training state, over ranks, written below --folder: how long training waits for "
      "the copy, and GB/s until the checkpoint is published, of checking it and of reading it",
      run_checkpoint},
+    {"step",
+     "a training step of any model, over ranks, on random tokens and without a run directory: forward and backward "
+     "pass, head, loss and optimizer, by the code that train runs. Prints the median time, tokens per second (without "
+     "padding and unused places), MFU on a GPU, peak memory, and the time of each part",
+     run_step},
 };
 
+OptionGroup step_group(StepSettings& settings) {
+  std::vector<std::string> policies;
+  for (const PackingPolicy& policy : packing_policies()) policies.emplace_back(policy.name);
+  return {"Topic step",
+          {{"lengths", &settings.lengths, "packed|one|FILE",
+            "the documents of a pack. packed: documents of 57 to 2048 tokens, one: a single one, which both fill it; "
+            "FILE: documents with the lengths that this file has, one a line, repeated and packed by --policy. A file "
+            "called packed or one is ./packed"},
+           {"policy", &settings.policy, "", "how the documents of a file are packed", policies},
+           {"window", &settings.window, "N", "how many of the next documents the policy chooses from"},
+           {"accumulate", &settings.accumulate, "N", "packs per step and data-parallel group, computed in sequence"},
+           {"steps", &settings.steps, "N", "steps to measure, after one or two that are not counted"},
+           {"one-at-a-time", &settings.one_at_a_time, "",
+            "also compute the same documents one a pass, with one update a step, and print how many times as fast "
+            "packed is"},
+           {"padded", &settings.padded, "",
+            "also compute the same documents padded to the longest, as many a pass as fit into --tokens, and print how "
+            "many times as fast packed is"},
+           {"recompute", &settings.recompute, "",
+            "keep only the input of each block and compute the block again in the backward pass"},
+           {"recompute-blocks", &settings.recompute_blocks, "N",
+            "with --recompute: keep only the input of every N-th block"}}};
+}
+
 CommandLine declare(BenchSettings& settings) {
+  OptionGroup model = model_group(settings.step.model), compute = compute_group(settings.step.compute);
+  model.title = "Model of topic step";
+  Option& dtype = find_option(compute, "dtype");
+  dtype.help = "type of activations and weights; auto: bf16 on a GPU, f32 on the CPU";
+  dtype.choices.insert(dtype.choices.begin(), "auto");
   std::vector<std::string> names;
   std::string summaries;
   for (const Topic& topic : topics) {
@@ -75,17 +114,12 @@ CommandLine declare(BenchSettings& settings) {
           {{"Measurement",
             {{"topic", &settings.topic, "TOPIC", "what to measure", names, true},
              {"filter", &settings.filter, "WORDS", "only rows with this text in their names: \"scan backward\""},
-             {"device", &settings.device, "", "where to compute", {"cpu", "cuda"}},
-             {"dtype",
-              &settings.dtype,
-              "",
-              "type of activations and weights; auto: bf16 on a GPU, f32 on the CPU",
-              {"auto", "f32", "f64", "bf16"}},
              {.name = "tokens",
-              .field = &settings.tokens,
+              .field = &settings.asked_tokens,
               .value = "N",
-              .help = "tokens of the pack, together with --channels",
-              .shown_default = "built-in sizes"},
+              .help = "tokens of the pack; of operators and strategies together with --channels",
+              .shown_default = fmt::format("built-in sizes; of step {}", StepSettings{}.tokens),
+              .binary_units = true},
              {.name = "channels",
               .field = &settings.channels,
               .value = "N",
@@ -96,15 +130,20 @@ CommandLine declare(BenchSettings& settings) {
              {"seconds", &settings.least_seconds, "S", "measure each row for at least this long"},
              {"json", &settings.json, "FILE",
               "also write the figures to this file; causeway export makes a table of it, scripts/plot a picture"}}},
+           step_group(settings.step),
+           std::move(model),
+           std::move(compute),
            launch_group(settings.launch)},
       .examples =
           "causeway bench operators\ncauseway bench operators --device cuda --filter scan --json scan.json\nmpirun "
-          "-n 4 causeway bench strategies\nmpirun -n 4 causeway bench checkpoint --folder /scratch --megabytes 4000"};
+          "-n 4 causeway bench strategies\nmpirun -n 4 causeway bench checkpoint --folder /scratch --megabytes 4000\n"
+          "causeway bench step --model mamba-130m --tokens 8K --device cuda --one-at-a-time --padded\n"
+          "causeway bench step --layers mamba --layers-count 8 --width 2048 --tokens 16K --lengths lengths.txt"};
 }
 
 void require_size(const BenchSettings& settings) {
-  require(settings.tokens >= 0 && settings.channels >= 0 && (settings.tokens > 0) == (settings.channels > 0),
-          "--tokens {} and --channels {}: expected both, and positive", settings.tokens, settings.channels);
+  require(settings.tokens() >= 0 && settings.channels >= 0 && (settings.tokens() > 0) == (settings.channels > 0),
+          "--tokens {} and --channels {}: expected both, and positive", settings.tokens(), settings.channels);
   const std::int64_t multiple =
       settings.channels > 1024 ? 128 : 16;  // heads have 128 channels; a filter is shared by 16
   require(settings.channels % multiple == 0, "--channels is {}, expected a multiple of {}", settings.channels,
@@ -113,8 +152,9 @@ void require_size(const BenchSettings& settings) {
 
 void write_json(const BenchSettings& settings, const nlohmann::ordered_json& figures) {
   if (settings.json.empty()) return;
-  nlohmann::ordered_json report{
-      {"topic", settings.topic}, {"device", settings.device}, {"dtype", name_of(settings.compute_dtype())}};
+  nlohmann::ordered_json report{{"topic", settings.topic},
+                                {"device", settings.step.compute.device},
+                                {"dtype", name_of(settings.compute_dtype())}};
   report.update(figures);
   write_text(settings.json, report.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
 }
@@ -156,7 +196,7 @@ ExitCode run_operators(const BenchSettings& settings) {
     const Ceilings ceilings = measure_ceilings(stopwatch, settings.compute_dtype());
     print_answer(
         fmt::format("ceilings on {}: copy {:.1f} GB/s (read + write), gemm {:.1f} GFLOP/s in {}, exp2 {:.2f} G/s\n",
-                    settings.device, ceilings.bytes_per_second / 1e9, ceilings.flops_per_second / 1e9,
+                    settings.step.compute.device, ceilings.bytes_per_second / 1e9, ceilings.flops_per_second / 1e9,
                     name_of(settings.compute_dtype()), ceilings.exponentials_per_second / 1e9),
         0);
     print_answer(fmt::format("{:<24} {:>22} {:>9} {:>10} {:>8} {:>9} {:>8} {}\n", name_of(settings.compute_dtype()),
@@ -166,7 +206,7 @@ ExitCode run_operators(const BenchSettings& settings) {
     ExitCode worst = ExitCode::ok;
     bench_operators({.dtype = settings.compute_dtype(),
                      .filter = settings.filter,
-                     .tokens = settings.tokens,
+                     .tokens = settings.tokens(),
                      .channels = settings.channels},
                     stopwatch, ceilings, [&](const Measurement& row) {
                       print(row);
@@ -224,14 +264,14 @@ ExitCode run_strategies(const BenchSettings& settings) {
   constexpr std::int64_t mean_document = 646, most_direct_taps = 8192;  // PackMamba's mean (src/bench/documents.hpp)
   require_size(settings);
   StrategySizes sizes = strategy_sizes(settings.compute_device());
-  if (settings.tokens > 0) sizes = {settings.channels, {settings.tokens}, sizes.longest_quadratic};
+  if (settings.tokens() > 0) sizes = {settings.channels, {settings.tokens()}, sizes.longest_quadratic};
   return launch(settings.launch, [&](Communicator world) {
     const Stream stream = make_rank_stream(settings.compute_device(), world);
     Communicator ranks(make_device_transport(world.transport(), stream));
     const bool first = world.rank() == 0;
     if (first)
       print_answer(fmt::format("{:<46} {:>8} {:>9} {:>10} {:>11} {:>10} {:>9} {:>12} {:>8}\n",
-                               fmt::format("{} {}, {} ranks, {} channels", settings.device,
+                               fmt::format("{} {}, {} ranks, {} channels", settings.step.compute.device,
                                            name_of(settings.compute_dtype()), world.size(), sizes.channels),
                                "tokens", "documents", "forward ms", "backward ms", "exposed ms", "hidden ms",
                                "bytes sent", "messages"),
@@ -281,7 +321,7 @@ ExitCode run_checkpoint(const BenchSettings& settings) {
                                "published after {:>9.1f} ms, {:.2f} GB/s\n"
                                "checked in      {:>9.1f} ms, {:.2f} GB/s\n"
                                "read in         {:>9.1f} ms, {:.2f} GB/s\n",
-                               world.size(), settings.device, static_cast<double>(found.bytes) / 1e6,
+                               world.size(), settings.step.compute.device, static_cast<double>(found.bytes) / 1e6,
                                static_cast<double>(found.host_bytes) / 1e6, found.copy_s * 1e3,
                                found.first_copy_s * 1e3, found.published_s * 1e3, rate(found.published_s),
                                found.checked_s * 1e3, rate(found.checked_s), found.read_s * 1e3, rate(found.read_s)),
@@ -306,6 +346,27 @@ ExitCode execute(const BenchSettings& settings) {
                                     [&](const Topic& each) { return each.name == settings.topic; });
   ensure(topic != std::end(topics), "bench has no topic '{}'", settings.topic);
   return topic->run(settings);
+}
+
+ExitCode run_step(const BenchSettings& settings) {
+  StepSettings step = settings.step;
+  step.compute.dtype = name_of(settings.compute_dtype());
+  step.tokens = settings.asked_tokens.value_or(step.tokens);
+  check(step);
+  return launch(settings.launch, [&](Communicator world) {
+    // measure_step() takes the communicator; this one is for the end.
+    Communicator ranks = world.split(0, world.rank());
+    collectively(ranks, [&] {
+      if (ranks.rank() == 0 && !settings.json.empty()) check_target(settings.json, Existing::replaced);
+    });
+    const StepMeasurement measured = measure_step(step, std::move(world));
+    collectively(ranks, [&] {
+      if (ranks.rank() != 0) return;
+      print_answer(step_text(step, measured), 0);
+      write_json(settings, step_json(step, measured));
+    });
+    return ExitCode::ok;
+  });
 }
 
 }  // namespace

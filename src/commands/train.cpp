@@ -1,7 +1,6 @@
 #include <filesystem>
 #include <optional>
 
-#include "parallel/choose.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/log.hpp"
 #include "src/model/model_options.hpp"
@@ -12,20 +11,6 @@
 namespace causeway {
 namespace {
 
-std::vector<std::string> preset_names() {
-  std::vector<std::string> names;
-  for (const auto& preset : presets()) names.emplace_back(preset.name);
-  return names;
-}
-
-/// Every OPERATOR=NAME that --strategy can contain.
-std::vector<std::string> strategy_choices() {
-  std::vector<std::string> words;
-  for (const ListedOperator& op : listed_operators())
-    for (const ListedStrategy& strategy : op.strategies) words.push_back(fmt::format("{}={}", op.name, strategy.name));
-  return words;
-}
-
 OptionGroup data_group(TrainSettings& settings) {
   std::vector<std::string> policies;
   for (const PackingPolicy& policy : packing_policies()) policies.emplace_back(policy.name);
@@ -33,7 +18,11 @@ OptionGroup data_group(TrainSettings& settings) {
           {{"data", &settings.data, "FILE[:WEIGHT]",
             "a dataset made by causeway import; with several, each document is drawn from one of them with a "
             "probability in proportion to its weight"},
-           {"pack-tokens", &settings.pack_tokens, "N", "tokens of a pack, all of its context ranks together"},
+           {.name = "pack-tokens",
+            .field = &settings.pack_tokens,
+            .value = "N",
+            .help = "tokens of a pack, all of its context ranks together",
+            .binary_units = true},
            {"policy", &settings.policy, "", "how documents are packed; causeway pack --report compares", policies},
            {"window", &settings.window, "N", "how many of the next documents the policy chooses from"},
            {"long-documents",
@@ -121,9 +110,6 @@ OptionGroup checkpoint_group(TrainSettings& settings) {
 }
 
 CommandLine declare(TrainSettings& settings) {
-  OptionGroup model = model_group(settings.model), compute = compute_group(settings.compute);
-  find_option(model, "model").suggestions = preset_names();
-  find_option(compute, "strategy").suggestions = strategy_choices();
   return {
       .usage = "--data FILE --run DIRECTORY --model PRESET [options]",
       .description =
@@ -132,8 +118,9 @@ CommandLine declare(TrainSettings& settings) {
           "metrics.jsonl, ranks.txt, attempts.jsonl, checkpoints (step-N/), latest, exit.json and lock. On the signals "
           "TERM, USR1 and USR2, and on the first Ctrl-C, the run writes a checkpoint after the current step, prints "
           "the command that resumes it, and ends with exit code 75; --resume auto then continues it bit for bit.",
-      .groups = {data_group(settings), std::move(model), training_group(settings), checkpoint_group(settings),
-                 fault_group(settings.faults), std::move(compute), launch_group(settings.launch)},
+      .groups = {data_group(settings), model_group(settings.model), training_group(settings),
+                 checkpoint_group(settings), fault_group(settings.faults), compute_group(settings.compute),
+                 launch_group(settings.launch)},
       .examples =
           "causeway train --data train.h5 --valid-data valid.h5 --run runs/first --model mamba-tiny --steps 500\n"
           "mpirun -n 4 causeway train --data a.h5:3 --data b.h5:1 --run runs/mix --layers \"mamba*4\" --width 96 "

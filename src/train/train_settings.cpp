@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "parallel/choose.hpp"
 #include "parallel/transport/device_transport.hpp"
 #include "src/health/faults.hpp"
 #include "src/runtime/rank_stream.hpp"
@@ -12,6 +13,14 @@ namespace {
 
 void within(std::string_view option, auto value, decltype(value) low, decltype(value) high) {
   require(value >= low && value <= high, "--{} is {}, expected {} to {}", option, value, low, high);
+}
+
+/// Every OPERATOR=NAME that --strategy can contain.
+std::vector<std::string> strategy_words() {
+  std::vector<std::string> words;
+  for (const ListedOperator& op : listed_operators())
+    for (const ListedStrategy& strategy : op.strategies) words.push_back(fmt::format("{}={}", op.name, strategy.name));
+  return words;
 }
 
 }  // namespace
@@ -196,9 +205,12 @@ OptionGroup compute_group(ComputeSettings& settings) {
         "which tokens of a pack a rank holds: contiguous: one run of tokens; zigzag: one run from the front and one "
         "from the back, which balances attention",
         {"contiguous", "zigzag"}},
-       {"strategy", &settings.strategy, "auto|OPERATOR=NAME,…",
-        "how operators communicate where a pack is cut. auto: the strategy with the lowest estimated time; train "
-        "--dry-run shows the estimates, op --list all strategies"},
+       {.name = "strategy",
+        .field = &settings.strategy,
+        .value = "auto|OPERATOR=NAME,…",
+        .help = "how operators communicate where a pack is cut. auto: the strategy with the lowest estimated time; "
+                "train --dry-run shows the estimates, op --list all strategies",
+        .suggestions = strategy_words()},
        {"schedule",
         &settings.schedule,
         "",
@@ -279,6 +291,7 @@ OptionGroup model_group(ModelSettings& settings) {
            "the preset's, else inside"),
        option("vocabulary", &settings.vocabulary, "N", "number of token ids", preset),
        {"untied-head", &settings.untied_head, "", "use a separate output head instead of the transposed embedding"}}};
+  for (const auto& row : presets()) find_option(group, "model").suggestions.emplace_back(row.name);
   for (Option& row : group.options)
     if (row.name != "model") row.part_of = "model";
   return group;

@@ -10,7 +10,6 @@
 #include "src/run/json_fields.hpp"
 #include "src/run/resume_command.hpp"
 #include "src/run/run_ending.hpp"
-#include "src/runtime/host_copy.hpp"
 #include "src/runtime/sum_over_ranks.hpp"
 #include "src/runtime/wall_clock.hpp"
 #include "src/train/non_finite.hpp"
@@ -103,17 +102,6 @@ ExitCode Trainer::train() {
 /// Tokens seen in relation to those of the data.
 double Trainer::epochs_seen() const { return static_cast<double>(tokens_seen_) / static_cast<double>(data_.tokens()); }
 
-/// Results of a step that stay on the device: the loss, the gradient norm, and the factor that clips the gradients,
-/// which is not finite where a gradient is not.
-struct Trainer::DeviceResults {
-  Tensor values;  // f64 [3]
-
-  explicit DeviceResults(const Stream& stream) : values(Tensor::zeros(stream, DType::f64, {3})) {}
-  TensorView loss() const { return values.view().slice_rows(0, 1); }
-  TensorView gradient_norm() const { return values.view().slice_rows(1, 1); }
-  TensorView clip_factor() const { return values.view().slice_rows(2, 1); }
-};
-
 TrainingStep Trainer::train_step(std::int64_t number) {
   const WallClock watch;
   const Traffic before = traffic_of(runtime_.mesh);
@@ -123,13 +111,15 @@ TrainingStep Trainer::train_step(std::int64_t number) {
 
   const DealtPacks packs = deal_packs();
   step.tokens = packs.tokens;
-  model_.parameters().zero_gradients(runtime_.stream);
-  const DeviceResults results(runtime_.stream);
-  const RankCounts own = run_packs(packs.own, results);
-  reduce(step, own, packs.own, results);
+  update_->begin();
+  for (const Pack& pack : packs.own) {
+    rank_progress_->enter(Phase::data);
+    update_->add(place_pack(data_, pack, layout_, runtime_, label_weights_of(settings_)));
+  }
+  finish(step, packs.own);
 
   const Traffic after = traffic_of(runtime_.mesh);
-  report(step, own, packs.flops,
+  report(step, update_->tokens(), packs.flops,
          {.step_s = watch.seconds(),
           .exposed_s = after.exposed_s - before.exposed_s,
           .hidden_s = after.hidden_s - before.hidden_s,
@@ -152,39 +142,18 @@ Trainer::DealtPacks Trainer::deal_packs() {
   return packs;
 }
 
-/// Forward and backward of each pack; adds to the gradients and to the loss.
-Trainer::RankCounts Trainer::run_packs(const std::vector<Pack>& packs, const DeviceResults& results) {
-  RankCounts own;
-  for (const Pack& pack : packs) {
-    rank_progress_->enter(Phase::data);
-    const PackOnRank work = place_pack(data_, pack, layout_, runtime_, label_weights_of(settings_));
-    model_.train(pass(work), work.batch(), results.loss());
-    own.label_weight += work.weight_sum;
-    own.tokens += work.sharding->local_tokens();
-  }
-  return own;
-}
-
-/// Sums over the ranks, updates the weights, and reads the results back. A value that is not finite ends the run; the
-/// device has left the weights as they were.
-void Trainer::reduce(TrainingStep& step, const RankCounts& own, const std::vector<Pack>& packs,
-                     const DeviceResults& results) {
-  Communicator& world = runtime_.mesh.world;
+/// Updates the weights. A value that is not finite ends the run; the device has left the weights as they were.
+void Trainer::finish(TrainingStep& step, const std::vector<Pack>& packs) {
   rank_progress_->enter(Phase::optimizer);
-  world.all_reduce(results.loss(), Reduction::sum, runtime_.stream);
   const CheckpointProgress writing = checkpoints_->progress();
   const auto [label_weight, stops, done, failed] =
-      sum_over_ranks(world, std::array{own.label_weight, signals_.raised() ? 1.0 : 0.0, writing.done, writing.failed});
+      sum_over_ranks(runtime_.mesh.world,
+                     std::array{update_->label_weight(), signals_.raised() ? 1.0 : 0.0, writing.done, writing.failed});
   step.stop = stops > 0;
   step.writing = {.done = done, .failed = failed};
   if (label_weight == 0)
     return;  // a mean over nothing has no gradient: weights, moments and their decay stay as they are
-  optimizer_->step(step.number, step.learning_rate, 1 / label_weight, results.loss(), results.gradient_norm(),
-                   results.clip_factor());
-
-  // The only time that a step waits for the device.
-  const std::vector<double> values = host_values<double>(runtime_.stream, results.values);
-  const double loss = values[0], gradient_norm = values[1], clip_factor = values[2];
+  const auto [loss, gradient_norm, clip_factor] = update_->finish(step.number, step.learning_rate, label_weight);
   step.loss = loss / label_weight;
   step.gradient_norm = gradient_norm;
   const auto text = [](double x) { return std::isnan(x) ? std::string("NaN") : fmt::format("{}", x); };
@@ -194,7 +163,7 @@ void Trainer::reduce(TrainingStep& step, const RankCounts& own, const std::vecto
 }
 
 /// Combines the ranks' measurements, and records this rank's for ranks.txt.
-void Trainer::report(TrainingStep& step, const RankCounts& own, double flops, const RankMeasurements& measured) {
+void Trainer::report(TrainingStep& step, std::int64_t own_tokens, double flops, const RankMeasurements& measured) {
   Communicator& world = runtime_.mesh.world;
   step.measured = gather_measurements(world, measured);
   if (gemm_rate_) step.mfu = flops / (step.measured.step_s * *gemm_rate_ * world.size());
@@ -202,7 +171,7 @@ void Trainer::report(TrainingStep& step, const RankCounts& own, double flops, co
   rank_progress_->record_figures({.step_s = measured.step_s,
                                   .compute_s = std::max(0.0, measured.step_s - measured.exposed_s),
                                   .comm_exposed_s = measured.exposed_s,
-                                  .tokens = own.tokens,
+                                  .tokens = own_tokens,
                                   .memory_bytes = measured.memory_bytes});
 }
 

@@ -14,6 +14,7 @@
 #include "src/runtime/run_trace.hpp"
 #include "src/train/checkpointing.hpp"
 #include "src/train/fault_injection.hpp"
+#include "src/train/model_update.hpp"
 #include "src/train/train_settings.hpp"
 #include "src/train/training_data.hpp"
 #include "src/train/training_step.hpp"
@@ -39,16 +40,10 @@ class Trainer {
   std::string dry_run();
 
  private:
-  struct DeviceResults;
   struct DealtPacks {
     std::vector<Pack> own;    ///< of this rank's data group
     std::int64_t tokens = 0;  ///< of all data groups
     double flops = 0;         ///< of all data groups
-  };
-  /// Of one step.
-  struct RankCounts {
-    double label_weight = 0;  ///< the sum of the labels' weights
-    std::int64_t tokens = 0;
   };
   struct Evaluation {
     std::optional<double> loss;  ///< no value where the held-out packs have no label
@@ -71,9 +66,8 @@ class Trainer {
   ExitCode train();
   TrainingStep train_step(std::int64_t number);
   DealtPacks deal_packs();
-  RankCounts run_packs(const std::vector<Pack>& packs, const DeviceResults& results);
-  void reduce(TrainingStep& step, const RankCounts& own, const std::vector<Pack>& packs, const DeviceResults& results);
-  void report(TrainingStep& step, const RankCounts& own, double flops, const RankMeasurements& measured);
+  void finish(TrainingStep& step, const std::vector<Pack>& packs);
+  void report(TrainingStep& step, std::int64_t own_tokens, double flops, const RankMeasurements& measured);
   [[noreturn]] void stop_at_non_finite(std::int64_t step, const std::vector<Pack>& packs, const std::string& what);
   std::optional<double> evaluate();
   Evaluation timed_evaluation();
@@ -106,6 +100,7 @@ class Trainer {
   StartingPoint start_;
   Model model_;
   std::optional<Optimizer> optimizer_;
+  std::optional<ModelUpdate> update_;
   std::optional<PackSequence> packs_;
   std::optional<MetricsLog> metrics_;          // on rank 0 only
   std::optional<TensorBoardLog> tensorboard_;  // the same; with --tensorboard

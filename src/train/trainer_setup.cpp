@@ -176,6 +176,7 @@ void Trainer::set_initial_state() {
   else
     parameters.initialise(static_cast<std::uint64_t>(settings_.seed), runtime_.stream);
   optimizer_.emplace(optimizer_options_of(settings_), parameters, runtime_.mesh.world, runtime_.stream);
+  update_.emplace(runtime_, model_, *optimizer_);
   if (start_.resumes) {
     const TrainingState run = restore_run(*start_.checkpoint, settings_, model_, *optimizer_, runtime_);
     step_ = run.step;

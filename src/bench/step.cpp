@@ -1,0 +1,251 @@
+#include "src/bench/step.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numeric>
+
+#include "kernels/core/trace.hpp"
+#include "kernels/probe.hpp"
+#include "src/bench/documents.hpp"
+#include "src/model/flops.hpp"
+#include "src/runtime/gemm_rate.hpp"
+#include "src/runtime/host_copy.hpp"
+#include "src/runtime/strategy_choice.hpp"
+#include "src/runtime/sum_over_ranks.hpp"
+#include "src/runtime/wall_clock.hpp"
+#include "src/train/model_update.hpp"
+
+namespace causeway {
+namespace {
+
+/// The packs of a step, of all data groups.
+std::vector<StepPass> packs_of(const StepSettings& settings, std::int64_t count) {
+  const PackingOptions packing{.policy = settings.policy, .pack_tokens = settings.tokens, .window = settings.window};
+  if (settings.lengths != "packed" && settings.lengths != "one")
+    return packs_of(read_lengths(settings.lengths, "--lengths"), packing, count);
+  const std::vector<std::int64_t> cu_seqlens =
+      settings.lengths == "one" ? std::vector<std::int64_t>{0, settings.tokens} : packed_documents(settings.tokens);
+  StepPass pack;
+  for (std::size_t d = 1; d < cu_seqlens.size(); ++d) pack.documents.push_back(cu_seqlens[d] - cu_seqlens[d - 1]);
+  return std::vector<StepPass>(static_cast<std::size_t>(count), pack);
+}
+
+/// Those of one data group: `train` deals the packs to the groups in turn.
+std::vector<StepPass> of_group(const std::vector<StepPass>& packs, int group, int groups) {
+  std::vector<StepPass> own;
+  for (auto i = static_cast<std::size_t>(group); i < packs.size(); i += static_cast<std::size_t>(groups))
+    own.push_back(packs[i]);
+  return own;
+}
+
+/// The id of a token. Any: random weights make of each the same work. Neighbours differ, and so do documents.
+std::int32_t token_at(std::int64_t document, std::int64_t position, std::int64_t vocabulary) {
+  const auto mixed = static_cast<std::uint64_t>(position) * 2654435761U + static_cast<std::uint64_t>(document) * 40503U;
+  return static_cast<std::int32_t>((mixed >> 5) % static_cast<std::uint64_t>(vocabulary));
+}
+
+/// This rank's part of a pass, on its device. Every token but the last of its document has a label.
+PackOnRank place(const StepPass& pass, std::int64_t vocabulary, Layout layout, const Runtime& runtime) {
+  Pack pack;
+  for (std::size_t d = 0; d < pass.documents.size(); ++d)
+    pack.pieces.push_back({.document = static_cast<std::int64_t>(d),
+                           .begin = 0,
+                           .end = pass.row_tokens == 0 ? pass.documents[d] : pass.row_tokens});
+  PackOnRank placed;
+  placed.sharding = shard(pack, layout, runtime);
+  std::vector<std::int32_t> ids(static_cast<std::size_t>(placed.sharding->local_tokens())), labels(ids.size(), -1);
+  for_each_local_run(pack, *placed.sharding, [&](const LocalRun& run) {
+    const std::int64_t document = run.piece.document, length = pass.documents[static_cast<std::size_t>(document)];
+    for (std::int64_t t = run.tokens.begin; t < run.tokens.end; ++t) {
+      const auto row = static_cast<std::size_t>(run.row + t - run.tokens.begin);
+      ids[row] = token_at(document, t, vocabulary);
+      if (t + 1 >= length) continue;
+      labels[row] = token_at(document, t + 1, vocabulary);
+      placed.weight_sum += 1;
+    }
+  });
+  placed.ids = on_device<std::int32_t>(runtime.stream, ids);
+  placed.labels = on_device<std::int32_t>(runtime.stream, labels);
+  return placed;
+}
+
+/// A model that trains on passes of random tokens.
+class StepRunner {
+ public:
+  StepRunner(const StepSettings& settings, Runtime& runtime)
+      : runtime_(runtime), layout_(parse_layout(settings.compute.layout)), model_([&] {
+          Model::Options options{.dtype = parse_dtype(settings.compute.dtype),
+                                 .recompute = settings.recompute,
+                                 .recompute_blocks = settings.recompute_blocks};
+          collectively(runtime_.mesh.world,
+                       [&] { options.shape = resolve(settings.model, preset_options(default_preset)); });
+          return options;
+        }()) {
+    choose_strategies(runtime_, model_.calls(), model_.options().dtype, layout_, settings.tokens, "forced");
+    if (on_gpu()) gemm_flops_per_s_ = gemm_rate(Stopwatch(runtime_.stream, 0), model_.options().dtype).flops_per_s;
+    model_.parameters().allocate(runtime_.stream, runtime_.mesh.world.size());
+    model_.parameters().initialise(0, runtime_.stream);
+    optimizer_.emplace(OptimizerOptions{}, model_.parameters(), runtime_.mesh.world, runtime_.stream);
+    update_.emplace(runtime_, model_, *optimizer_);
+    runtime_.stream.memory().reset_peak();
+  }
+
+  const Model& model() const { return model_; }
+  bool on_gpu() const { return runtime_.stream.device() == Device::cuda; }
+  std::optional<double> gemm_flops_per_s() const { return gemm_flops_per_s_; }
+
+  /// One step, with the calls of Trainer::train_step that compute.
+  void run(const std::vector<StepPass>& own) {
+    constexpr double learning_rate = 1e-4;
+    const ProfileRange range(runtime_.stream, "step");
+    update_->begin();
+    for (const StepPass& pass : own) update_->add(place(pass, model_.options().shape.vocabulary, layout_, runtime_));
+    const auto [labels] = sum_over_ranks(runtime_.mesh.world, std::array{update_->label_weight()});
+    const double loss = update_->finish(++number_, learning_rate, labels).loss / labels;
+    if (!std::isfinite(loss))
+      collectively(runtime_.mesh.world, [&] { fail(ExitCode::non_finite, "step {}: the loss is {}", number_, loss); });
+  }
+
+  /// The times of some steps, in ascending order, each of the slowest rank. One or two before them are not counted: the
+  /// first one allocates memory and finds algorithms.
+  std::vector<double> times(const std::vector<StepPass>& own, std::int64_t steps) {
+    for (int i = 0; i < (on_gpu() ? 2 : 1); ++i) run(own);
+    std::vector<double> seconds;
+    for (std::int64_t i = 0; i < steps; ++i) {
+      const WallClock watch;
+      run(own);
+      seconds.push_back(watch.seconds());
+    }
+    for (double& each : seconds) each = runtime_.mesh.world.max(each);
+    std::ranges::sort(seconds);
+    return seconds;
+  }
+
+  /// The mean time of each part over some steps.
+  StepParts traced_parts(const std::vector<StepPass>& own, std::int64_t steps);
+
+ private:
+  Runtime& runtime_;
+  Layout layout_;
+  Model model_;
+  std::optional<Optimizer> optimizer_;
+  std::optional<ModelUpdate> update_;
+  std::optional<double> gemm_flops_per_s_;
+  std::int64_t number_ = 0;
+};
+
+/// On a GPU each range waits until the host has enqueued it: without that, an operator's time would contain the time
+/// in which the GPU waits for the host between the two events around it.
+StepParts StepRunner::traced_parts(const std::vector<StepPass>& own, std::int64_t steps) {
+  constexpr std::int64_t exponentials =
+      100'000;  // one after the other; about 2 ms, longer than the host takes for a layer
+  const Tensor probe = Tensor::zeros(runtime_.stream, DType::f32, {32});
+  const auto attach = [&](Trace* trace) {
+    runtime_.stream.trace_in(trace);
+    runtime_.mesh.world.trace_in(trace);
+    runtime_.mesh.context.trace_in(trace);
+  };
+  Trace trace(runtime_.stream);
+  if (on_gpu())
+    trace.before_ranges(
+        [&] { repeated_exponential(runtime_.stream, {.x = probe, .times = exponentials, .y = probe}); });
+  attach(&trace);
+  try {
+    for (std::int64_t i = 0; i < steps; ++i) {
+      run(own);
+      trace.settle();
+    }
+  } catch (...) {
+    attach(nullptr);
+    throw;
+  }
+  attach(nullptr);
+  StepParts parts = parts_of(trace.spans(), lane_of(runtime_.stream), repeated_exponential.name);
+  for (auto& [name, seconds] : parts) seconds /= static_cast<double>(steps);
+  if (on_gpu()) parts.erase("rest");  // between kernels: the trace's own events, and what "idle" has without them
+  return parts;
+}
+
+double sum_of(const StepParts& parts) {
+  return std::accumulate(parts.begin(), parts.end(), 0.0,
+                         [](double sum, const auto& part) { return sum + part.second; });
+}
+
+/// Makes the parts add up to the time of a step without a trace. On a GPU the remainder is the part "idle".
+void settle_parts(StepMeasurement& found, bool on_gpu) {
+  found.traced_s = sum_of(found.parts);
+  if (found.traced_s <= 0) return;
+  found.parts_scale = found.step_s / found.traced_s;
+  if (on_gpu) found.parts_scale = std::min(1.0, found.parts_scale);
+  for (auto& [name, seconds] : found.parts) seconds *= found.parts_scale;
+  if (on_gpu) found.parts["idle"] = std::max(0.0, found.step_s - found.traced_s);
+}
+
+double median(const std::vector<double>& ascending) { return ascending[ascending.size() / 2]; }
+
+}  // namespace
+
+void check(const StepSettings& settings) {
+  const auto within = [](std::string_view option, std::int64_t value, std::int64_t most) {
+    require(value >= 1 && value <= most, "--{} is {}, expected 1 to {}", option, value, most);
+  };
+  within("tokens", settings.tokens, std::int64_t{1} << 31);
+  within("window", settings.window, std::int64_t{1} << 24);
+  within("accumulate", settings.accumulate, std::int64_t{1} << 20);
+  within("steps", settings.steps, 1000);
+  within("recompute-blocks", settings.recompute_blocks, 10'000);
+  require(settings.recompute_blocks == 1 || settings.recompute, "--recompute-blocks is {}, but --recompute is missing",
+          settings.recompute_blocks);
+}
+
+StepMeasurement measure_step(const StepSettings& settings, Communicator world) {
+  Runtime runtime = make_runtime(settings.compute, std::move(world), std::make_shared<RankProgress>());
+  Mesh& mesh = runtime.mesh;
+  std::vector<StepPass> all;
+  collectively(mesh.world, [&] {
+    all = packs_of(settings, settings.accumulate * mesh.data_size);
+    const auto has_label = [](const StepPass& pass) { return std::ranges::max(pass.documents) > 1; };
+    require(std::ranges::any_of(all, has_label),
+            "no document has two tokens, so that no token has a next one to learn: see --lengths and --tokens");
+  });
+  StepRunner runner(settings, runtime);
+  const std::vector<StepPass> own = of_group(all, mesh.data_index, mesh.data_size);
+
+  const std::int64_t few = std::min<std::int64_t>(settings.steps, 3);
+  const std::vector<double> seconds = runner.times(own, settings.steps);
+  StepMeasurement found{.shape = runner.model().options().shape,
+                        .parameters = runner.model().parameters().count(),
+                        .ranks = mesh.world.size(),
+                        .data_groups = mesh.data_size,
+                        .count = count_of(all),
+                        .most_places = settings.tokens * std::ssize(all),
+                        .step_s = median(seconds),
+                        .fastest_s = seconds.front(),
+                        .slowest_s = seconds.back(),
+                        .mfu = {},
+                        .gemm_flops_per_s = runner.gemm_flops_per_s(),
+                        .memory_bytes = mesh.world.max(runtime.stream.memory().peak_bytes()),
+                        .strategies = strategies_text(runtime.strategies.names())};
+  if (found.gemm_flops_per_s) {
+    double flops = 0;
+    for (const StepPass& pass : all) flops += training_flops(runner.model(), Segments::of_lengths(pass.documents));
+    found.mfu = flops / (found.step_s * *found.gemm_flops_per_s * mesh.world.size());
+  }
+  found.parts = runner.traced_parts(own, few);
+  settle_parts(found, runner.on_gpu());
+
+  const auto compare = [&](const auto& divided) {
+    StepComparison other;
+    for (int group = 0; group < mesh.data_size; ++group)
+      other.count += count_of(divided(of_group(all, group, mesh.data_size)));
+    other.step_s = median(runner.times(divided(own), few));
+    return other;
+  };
+  if (settings.one_at_a_time) found.one_at_a_time = compare(one_at_a_time);
+  if (settings.padded)
+    found.padded = compare([&](const std::vector<StepPass>& packs) { return padded(packs, settings.tokens); });
+  return found;
+}
+
+}  // namespace causeway

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "src/bench/step_documents.hpp"
+#include "src/bench/step_parts.hpp"
+#include "src/train/train_settings.hpp"
+
+namespace causeway {
+
+/// What `bench step` measures.
+struct StepSettings {
+  ModelSettings model;
+  ComputeSettings compute;  ///< with the dtype settled
+  std::int64_t tokens = 8192;
+  std::string lengths = "packed";  ///< "packed", "one", or a file
+  std::string policy = "greedy";
+  std::int64_t window = PackingOptions{}.window, accumulate = 1, steps = 5, recompute_blocks = 1;
+  bool recompute = false, one_at_a_time = false, padded = false;
+};
+
+/// The same documents in other passes.
+struct StepComparison {
+  StepCount count;  ///< of all data groups
+  double step_s = 0;
+  double tokens_per_s() const { return static_cast<double>(count.tokens) / step_s; }
+};
+
+/// Training steps, as measured. Times are those of the slowest rank.
+struct StepMeasurement {
+  ModelOptions shape;
+  std::int64_t parameters = 0;
+  int ranks = 1, data_groups = 1;
+  StepCount count;                                  ///< of all data groups
+  std::int64_t most_places = 0;                     ///< that the packs have room for
+  double step_s = 0, fastest_s = 0, slowest_s = 0;  ///< step_s: the median
+  std::optional<double> mfu, gemm_flops_per_s;      ///< on a GPU only
+  std::int64_t memory_bytes = 0;                    ///< the largest rank's peak of tensor memory
+  StepParts parts;                                  ///< of the first rank; their sum is step_s
+  double traced_s = 0;                              ///< the sum of the parts in the steps that were traced
+  double parts_scale = 1;                           ///< by which the traced parts were multiplied
+  std::string strategies;
+  std::optional<StepComparison> one_at_a_time, padded;
+
+  double tokens_per_s() const { return static_cast<double>(count.tokens) / step_s; }
+  double fill() const { return static_cast<double>(count.tokens) / static_cast<double>(most_places); }
+};
+
+/// Throws Error(usage) that names the first wrong option, or the file of lengths and the line.
+void check(const StepSettings& settings);
+
+/// Trains on random tokens: the same packs in every step, by the code that `train` runs. First steps without any
+/// instrumentation, which give the time; then a few with a trace, which give the parts; then the comparisons.
+/// Collective; the result is the same on every rank but for the parts.
+StepMeasurement measure_step(const StepSettings& settings, Communicator world);
+
+}  // namespace causeway

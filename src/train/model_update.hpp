@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+
+#include "src/model/optimizer.hpp"
+#include "src/train/training_data.hpp"
+
+namespace causeway {
+
+/// The arithmetic of training steps: forward and backward pass of some packs, the sum over the ranks, and the
+/// optimizer's update. `train` and `bench step` both run it: begin(), add() for each pack, finish(). All three are
+/// collective.
+class ModelUpdate {
+ public:
+  ModelUpdate(Runtime& runtime, Model& model, Optimizer& optimizer)
+      : runtime_(runtime), model_(model), optimizer_(optimizer) {}
+
+  /// Enqueues zeroing the gradients, unless the step before has done so.
+  void begin();
+  /// Enqueues the forward and backward pass of this rank's part of a pack, which adds to the gradients and to the loss.
+  void add(const PackOnRank& work);
+  double label_weight() const { return label_weight_; }  ///< the sum of the weights of this rank's labels in this step
+  std::int64_t tokens() const { return tokens_; }        ///< of this rank in this step
+
+  /// What a step reads back from the device.
+  struct Result {
+    double loss = 0;           ///< the sum over all labels, each times its weight
+    double gradient_norm = 0;  ///< of the mean loss
+    double clip_factor = 0;    ///< not finite where a gradient is not: no weight has changed then
+  };
+  /// Sums over the ranks and updates the weights. `label_weight`: of all ranks, above 0. Here a step waits for the
+  /// device, once. The device is not idle then: it zeroes the gradients while the host prepares the next step.
+  Result finish(std::int64_t number, double learning_rate, double label_weight);
+
+ private:
+  Runtime& runtime_;
+  Model& model_;
+  Optimizer& optimizer_;
+  Tensor results_;  // f64 [3]: as in Result
+  double label_weight_ = 0;
+  std::int64_t tokens_ = 0;
+  bool gradients_are_zero_ = false;
+};
+
+}  // namespace causeway
