@@ -9,12 +9,12 @@
 #include "kernels/probe.hpp"
 #include "src/bench/documents.hpp"
 #include "src/model/flops.hpp"
+#include "src/model/model_update.hpp"
 #include "src/runtime/gemm_rate.hpp"
 #include "src/runtime/host_copy.hpp"
 #include "src/runtime/strategy_choice.hpp"
 #include "src/runtime/sum_over_ranks.hpp"
 #include "src/runtime/wall_clock.hpp"
-#include "src/train/model_update.hpp"
 
 namespace causeway {
 namespace {
@@ -100,7 +100,10 @@ class StepRunner {
     constexpr double learning_rate = 1e-4;
     const ProfileRange range(runtime_.stream, "step");
     update_->begin();
-    for (const StepPass& pass : own) update_->add(place(pass, model_.options().shape.vocabulary, layout_, runtime_));
+    for (const StepPass& pass : own) {
+      const PackOnRank work = place(pass, model_.options().shape.vocabulary, layout_, runtime_);
+      update_->add(*work.sharding, work.batch(), work.weight_sum);
+    }
     const auto [labels] = sum_over_ranks(runtime_.mesh.world, std::array{update_->label_weight()});
     const double loss = update_->finish(++number_, learning_rate, labels).loss / labels;
     if (!std::isfinite(loss))

@@ -24,9 +24,9 @@ struct StepPass {
 /// and the line where something else is found.
 std::vector<std::int64_t> read_lengths(const std::string& path, std::string_view option);
 
-/// Packs of documents with these lengths, which are repeated without an end. The packs at the start are skipped: a policy
-/// with a window takes its longest documents first, and only later as many of each length as arrive. A document longer
-/// than a pack is cut.
+/// Packs of documents with these lengths, which are repeated without an end. The packs at the start are skipped: a
+/// policy with a window takes its longest documents first, and only later as many of each length as arrive. A document
+/// longer than a pack is cut.
 std::vector<StepPass> packs_of(const std::vector<std::int64_t>& lengths, const PackingOptions& packing,
                                std::int64_t packs);
 

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <boost/program_options.hpp>
 #include <charconv>
-#include <cstdlib>
 #include <limits>
 #include <sstream>
 
@@ -197,9 +196,9 @@ std::string without_unit(const std::string& text) {
   if (unit == 1) return text;
   std::int64_t count = 0;
   const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size() - 1, count);
+  const std::int64_t most = std::numeric_limits<std::int64_t>::max() / unit;
   const bool whole = error == std::errc() && stop + 1 == text.data() + text.size();
-  return whole && std::abs(count) <= std::numeric_limits<std::int64_t>::max() / unit ? fmt::format("{}", count * unit)
-                                                                                     : text;
+  return whole && count >= -most && count <= most ? fmt::format("{}", count * unit) : text;
 }
 
 void expand_units(const CommandLine& line, po::parsed_options& parsed) {

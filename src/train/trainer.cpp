@@ -114,7 +114,8 @@ TrainingStep Trainer::train_step(std::int64_t number) {
   update_->begin();
   for (const Pack& pack : packs.own) {
     rank_progress_->enter(Phase::data);
-    update_->add(place_pack(data_, pack, layout_, runtime_, label_weights_of(settings_)));
+    const PackOnRank work = place_pack(data_, pack, layout_, runtime_, label_weights_of(settings_));
+    update_->add(*work.sharding, work.batch(), work.weight_sum);
   }
   finish(step, packs.own);
 

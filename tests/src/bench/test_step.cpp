@@ -1,8 +1,8 @@
 /// `causeway bench step`: which documents a step computes, how spans become parts, and what the program prints.
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <nlohmann/json.hpp>
 #include <numeric>
 

@@ -21,6 +21,7 @@ struct Settings {
   double learning_rate = 3e-4;
   bool resume = false;
   std::string policy = "greedy";
+  std::int64_t tokens = 4096;
 };
 
 CommandLine declare(Settings& s) {
@@ -34,7 +35,8 @@ CommandLine declare(Settings& s) {
                        {"ranks", &s.ranks, "N", "how many"},
                        {"learning-rate", &s.learning_rate, "X", "how fast"},
                        {"resume", &s.resume, "", "continue"},
-                       {"policy", &s.policy, "", "how to pack", {"greedy", "split"}}}}},
+                       {"policy", &s.policy, "", "how to pack", {"greedy", "split"}},
+                       {.name = "tokens", .field = &s.tokens, .value = "N", .help = "size", .binary_units = true}}}},
           .examples = "causeway thing a.h5"};
 }
 
@@ -69,6 +71,24 @@ TEST(Config, FieldsKeepTheirDefaultsUnlessGiven) {
   EXPECT_EQ(s.file, "in.h5") << "a switch must not take the next word as its value";
   EXPECT_EQ(s.learning_rate, 1e-3);
   EXPECT_EQ(s.data, (Words{"a", "b"}));
+}
+
+TEST(Config, NumbersOfTokensCanHaveBinaryUnits) {
+  const TemporaryFolder folder;
+  folder.write("run.ini", "tokens = 3M\n");
+  const std::pair<Words, std::int64_t> rows[] = {{{"--tokens", "64K"}, 65536},
+                                                 {{"--tokens=1M"}, 1048576},
+                                                 {{"--tokens", "-2K"}, -2048},
+                                                 {{"--tokens", "12"}, 12},
+                                                 {{"--config", folder / "run.ini"}, 3 << 20}};
+  for (const auto& [words, tokens] : rows) {
+    Settings s;
+    EXPECT_FALSE(parse_into(s, words).has_value());
+    EXPECT_EQ(s.tokens, tokens) << words.back();
+  }
+  for (const char* wrong : {"K", "1.5K", "2k", "2KK", "K2", "9007199254740992K", "-9007199254740993K", "1G", "+K", ""})
+    EXPECT_NE(error_of_parsing({"--tokens", wrong}).find("--tokens"), std::string::npos) << wrong;
+  EXPECT_NE(error_of_parsing({"--steps", "1K"}).find("--steps"), std::string::npos);
 }
 
 TEST(Config, TheCommandLineWinsOverTheIniFile) {

@@ -1,4 +1,4 @@
-#include "src/train/model_update.hpp"
+#include "src/model/model_update.hpp"
 
 #include "kernels/core/event.hpp"
 
@@ -11,11 +11,11 @@ void ModelUpdate::begin() {
   tokens_ = 0;
 }
 
-void ModelUpdate::add(const PackOnRank& work) {
+void ModelUpdate::add(const Sharding& sharding, const Batch& batch, double label_weight) {
   gradients_are_zero_ = false;
-  model_.train({runtime_, *work.sharding}, work.batch(), results_.view().slice_rows(0, 1));
-  label_weight_ += work.weight_sum;
-  tokens_ += work.sharding->local_tokens();
+  model_.train({runtime_, sharding}, batch, results_.view().slice_rows(0, 1));
+  label_weight_ += label_weight;
+  tokens_ += sharding.local_tokens();
 }
 
 ModelUpdate::Result ModelUpdate::finish(std::int64_t number, double learning_rate, double label_weight) {
@@ -26,7 +26,7 @@ ModelUpdate::Result ModelUpdate::finish(std::int64_t number, double learning_rat
   const Tensor on_host(stream.host(), DType::f64, {3});
   stream.copy(on_host.view().data, results_.view().data, results_.view().bytes());
   const Event copied(stream);
-  model_.parameters().zero_gradients(stream);
+  model_.parameters().zero_gradients(stream);  // after the copy, for which the host waits
   gradients_are_zero_ = true;
   copied.wait();
   const auto values = on_host.view().as<double>();

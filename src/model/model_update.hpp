@@ -2,8 +2,8 @@
 
 #include <cstdint>
 
+#include "src/model/model.hpp"
 #include "src/model/optimizer.hpp"
-#include "src/train/training_data.hpp"
 
 namespace causeway {
 
@@ -18,7 +18,8 @@ class ModelUpdate {
   /// Enqueues zeroing the gradients, unless the step before has done so.
   void begin();
   /// Enqueues the forward and backward pass of this rank's part of a pack, which adds to the gradients and to the loss.
-  void add(const PackOnRank& work);
+  /// `label_weight`: the sum of the weights of its labels.
+  void add(const Sharding& sharding, const Batch& batch, double label_weight);
   double label_weight() const { return label_weight_; }  ///< the sum of the weights of this rank's labels in this step
   std::int64_t tokens() const { return tokens_; }        ///< of this rank in this step
 
