@@ -1,5 +1,7 @@
 #include "parallel/strategies/recurrence.hpp"
 
+#include <algorithm>
+
 #include "kernels/core/integer.hpp"
 
 namespace causeway {
@@ -12,6 +14,14 @@ void run_with_carry(const StrategyContext& context, const Recurrence& recurrence
   };
   const auto receives = [&](const Chunk& chunk) { return right ? edge(chunk).from_left : edge(chunk).to_right; };
   const auto sends = [&](const Chunk& chunk) { return right ? edge(chunk).to_right : edge(chunk).from_left; };
+
+  // On one rank, and where every edge between chunks is one between documents, no rank has a state to carry.
+  if (std::ranges::none_of(sharding.carry_plan().chunks,
+                           [](const CarryPlan::ChunkEdges& chunk) { return chunk.from_left || chunk.to_right; })) {
+    for (const Chunk& chunk : sharding.chunks())
+      if (chunk.tokens.size() > 0) recurrence.run(chunk, {});
+    return;
+  }
 
   const std::int64_t chunks = std::ssize(sharding.chunks());
   const Tensor summaries = Tensor::zeros(context.stream, recurrence.dtype, {chunks, recurrence.summary_size});

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "kernels/core/event.hpp"
 #include "kernels/core/trace.hpp"
 #include "kernels/probe.hpp"
 #include "src/bench/documents.hpp"
@@ -88,6 +89,7 @@ class StepRunner {
     model_.parameters().initialise(0, runtime_.stream);
     optimizer_.emplace(OptimizerOptions{}, model_.parameters(), runtime_.mesh.world, runtime_.stream);
     update_.emplace(runtime_, model_, *optimizer_);
+    probe_ = Tensor::zeros(runtime_.stream, DType::f32, {32});
     runtime_.stream.memory().reset_peak();
   }
 
@@ -127,6 +129,7 @@ class StepRunner {
 
   /// The mean time of each part over some steps.
   StepParts traced_parts(const std::vector<StepPass>& own, std::int64_t steps);
+  double seconds_ahead_of_gpu(const std::vector<StepPass>& own, double step_s);
 
  private:
   Runtime& runtime_;
@@ -136,23 +139,26 @@ class StepRunner {
   std::optional<ModelUpdate> update_;
   std::optional<double> gemm_flops_per_s_;
   std::int64_t number_ = 0;
+  Tensor probe_;  // that a GPU computes on while it is held back
 };
+
+/// Holds a GPU back for about `seconds`, so that the host can enqueue work ahead of it.
+void hold_back(const Stream& stream, TensorView probe, double seconds) {
+  constexpr double seconds_each = 2e-8;  // of an exponential that waits for the one before
+  repeated_exponential(stream, {.x = probe, .times = static_cast<std::int64_t>(seconds / seconds_each), .y = probe});
+}
 
 /// On a GPU each range waits until the host has enqueued it: without that, an operator's time would contain the time
 /// in which the GPU waits for the host between the two events around it.
 StepParts StepRunner::traced_parts(const std::vector<StepPass>& own, std::int64_t steps) {
-  constexpr std::int64_t exponentials =
-      100'000;  // one after the other; about 2 ms, longer than the host takes for a layer
-  const Tensor probe = Tensor::zeros(runtime_.stream, DType::f32, {32});
+  constexpr double host_s = 2e-3;  // longer than the host takes for a layer
   const auto attach = [&](Trace* trace) {
     runtime_.stream.trace_in(trace);
     runtime_.mesh.world.trace_in(trace);
     runtime_.mesh.context.trace_in(trace);
   };
   Trace trace(runtime_.stream);
-  if (on_gpu())
-    trace.before_ranges(
-        [&] { repeated_exponential(runtime_.stream, {.x = probe, .times = exponentials, .y = probe}); });
+  if (on_gpu()) trace.before_ranges([&] { hold_back(runtime_.stream, probe_, host_s); });
   attach(&trace);
   try {
     for (std::int64_t i = 0; i < steps; ++i) {
@@ -166,8 +172,19 @@ StepParts StepRunner::traced_parts(const std::vector<StepPass>& own, std::int64_
   attach(nullptr);
   StepParts parts = parts_of(trace.spans(), lane_of(runtime_.stream), repeated_exponential.name);
   for (auto& [name, seconds] : parts) seconds /= static_cast<double>(steps);
-  if (on_gpu()) parts.erase("rest");  // between kernels: the trace's own events, and what "idle" has without them
+  if (on_gpu()) parts.erase("rest");  // the trace's own events
   return parts;
+}
+
+/// On a GPU the time of a step without a trace that the host has enqueued ahead: the GPU then never waits for the host.
+double StepRunner::seconds_ahead_of_gpu(const std::vector<StepPass>& own, double step_s) {
+  constexpr double most_s = 0.5;
+  hold_back(runtime_.stream, probe_, std::min(step_s, most_s));
+  const Event begin(runtime_.stream, true);
+  run(own);
+  const Event end(runtime_.stream, true);
+  end.wait();
+  return end.seconds_since(begin);
 }
 
 double sum_of(const StepParts& parts) {
@@ -175,14 +192,15 @@ double sum_of(const StepParts& parts) {
                          [](double sum, const auto& part) { return sum + part.second; });
 }
 
-/// Makes the parts add up to the time of a step without a trace. On a GPU the remainder is the part "idle".
-void settle_parts(StepMeasurement& found, bool on_gpu) {
+/// Makes the parts add up to the time of a step without a trace. `without_host_s`: as much of it as the GPU works; the
+/// remainder is the part "host".
+void settle_parts(StepMeasurement& found, std::optional<double> without_host_s) {
   found.traced_s = sum_of(found.parts);
   if (found.traced_s <= 0) return;
-  found.parts_scale = found.step_s / found.traced_s;
-  if (on_gpu) found.parts_scale = std::min(1.0, found.parts_scale);
+  const double working_s = std::min(found.step_s, without_host_s.value_or(found.step_s));
+  found.parts_scale = working_s / found.traced_s;
   for (auto& [name, seconds] : found.parts) seconds *= found.parts_scale;
-  if (on_gpu) found.parts["idle"] = std::max(0.0, found.step_s - found.traced_s);
+  if (without_host_s) found.parts["host"] = found.step_s - working_s;
 }
 
 double median(const std::vector<double>& ascending) { return ascending[ascending.size() / 2]; }
@@ -236,7 +254,7 @@ StepMeasurement measure_step(const StepSettings& settings, Communicator world) {
     found.mfu = flops / (found.step_s * *found.gemm_flops_per_s * mesh.world.size());
   }
   found.parts = runner.traced_parts(own, few);
-  settle_parts(found, runner.on_gpu());
+  settle_parts(found, runner.on_gpu() ? std::optional(runner.seconds_ahead_of_gpu(own, found.step_s)) : std::nullopt);
 
   const auto compare = [&](const auto& divided) {
     StepComparison other;

@@ -7,15 +7,22 @@
 namespace causeway::convolution::halo {
 namespace {
 
+/// Whether no row moves to or from this rank, as on one rank: its chunks then need no halo, and give none a gradient.
+bool has_no_halo(const HaloPlan& plan) { return plan.sends.empty() && plan.receives.empty(); }
+
 template <class Forward>
 void run_forward(const StrategyContext& context, const Forward& args, Saved* saved) {
   const auto& [sharding, ranks, stream, schedule, method] = context;
   const std::int64_t reach = reach_of(args);
-  Tensor halos = allocate_halos(context, filter_input(args).a, reach);
-  start_halo(sharding.halo_plan(reach), filter_input(args), halos, ranks, stream).wait();
+  const HaloPlan& plan = sharding.halo_plan(reach);
+  Tensor halos;
+  if (!has_no_halo(plan)) {
+    halos = allocate_halos(context, filter_input(args).a, reach);
+    start_halo(plan, filter_input(args), halos, ranks, stream).wait();
+  }
   for (std::size_t i = 0; const Chunk& chunk : sharding.chunks()) {
     Forward local = on_chunk(args, chunk);
-    local.halo = halo_of(halos, i++, reach);
+    if (halos.present()) local.halo = halo_of(halos, i++, reach);
     if (chunk.tokens.size() > 0) convolve(stream, local);
   }
   if (saved != nullptr) saved->put("halos", std::move(halos));
@@ -25,15 +32,19 @@ template <class Backward>
 void run_backward(const StrategyContext& context, const Backward& args, Saved& saved) {
   const auto& [sharding, ranks, stream, schedule, method] = context;
   const std::int64_t reach = reach_of(args);
-  const Tensor halos = saved.take("halos"), d_halos = allocate_halos(context, filter_input(args).a, reach);
+  const HaloPlan& plan = sharding.halo_plan(reach);
+  const Tensor halos = saved.take("halos"),
+               d_halos = has_no_halo(plan) ? Tensor() : allocate_halos(context, filter_input(args).a, reach);
   for (std::size_t i = 0; const Chunk& chunk : sharding.chunks()) {
     Backward local = on_chunk(args, chunk);
-    local.halo = halo_of(halos, i, reach);
-    local.d_halo = halo_of(d_halos, i++, reach);
+    if (halos.present()) {
+      local.halo = halo_of(halos, i, reach);
+      local.d_halo = halo_of(d_halos, i++, reach);
+    }
     if (chunk.tokens.size() > 0) convolve(stream, local);
   }
-  start_halo_adjoint(sharding.halo_plan(reach), d_halos, filter_input(args), filter_input_gradient(args), ranks, stream)
-      .wait();
+  if (d_halos.present())
+    start_halo_adjoint(plan, d_halos, filter_input(args), filter_input_gradient(args), ranks, stream).wait();
 }
 
 }  // namespace
