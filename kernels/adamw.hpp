@@ -24,14 +24,16 @@ extern const Kernel<GradientFactor> gradient_factor;
 ///     exp_avg    = β₁·exp_avg + (1-β₁)·g
 ///     exp_avg_sq = β₂·exp_avg_sq + (1-β₂)·g²
 ///     master    -= learning_rate·( exp_avg/(1-β₁^step) / (√(exp_avg_sq/(1-β₂^step)) + eps) + weight_decay·master )
-/// All tensors are flat, [n], and of one accumulator type (f64 or f32). If the factor is not finite, nothing changes.
-/// Throws Error(internal) if step < 1 or dtypes differ.
+///     weights    = master, rounded to the compute type
+/// All tensors are flat, [n]. All but `weights` have one accumulator type (f64 or f32), which is that of weights'
+/// dtype. If the factor is not finite, nothing changes. Throws Error(internal) if step < 1 or dtypes do not fit.
 struct AdamW {
   TensorView gradient;
   TensorView factor;  ///< one f64, or absent: 1
   double gradient_scale = 1, learning_rate = 0, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0;
   std::int64_t step = 1;                   ///< counted from 1
   TensorView master, exp_avg, exp_avg_sq;  ///< weights, first and second moment: updated in place
+  TensorView weights;                      ///< written; or absent
 };
 extern const Kernel<AdamW> adamw;
 

@@ -53,11 +53,12 @@ class Sizes {
   double norm() const { return width() * (a + w) + a; }
   double residual() const { return width() * a; }
   double output() const { return width() * w; }                   ///< of a branch
+  double d_narrow() const { return w == a ? 0 : width() * w; }    ///< the gradient of the residual stream, rounded
   double always() const { return 2 * sizeof(std::int32_t) + a; }  ///< ids, labels, losses
   /// Not for each token: the tiles of the head.
   double head(double tokens) const {
     const double rows = std::min<double>(tokens, Model::head_tile);
-    return rows * (width() * w + a + static_cast<double>(m.vocabulary) * (a + (w == a ? 0 : w)));
+    return rows * (width() * (a + w) + a + static_cast<double>(m.vocabulary) * (a + (w == a ? 0 : w)));
   }
 
  private:
@@ -154,8 +155,10 @@ ActivationBytes activation_bytes(const ModelOptions& model, const ActivationShap
   } else {
     for (const std::vector<SublayerBytes>& block : blocks) most = std::max(most, most_in_backward(block, kept));
   }
-  const double in_backward = (most + sizes.residual()) * tokens,
-               in_head = (kept + 2 * sizes.residual() + sizes.output()) * tokens + sizes.head(tokens);
+  const double d_residual = sizes.residual() + sizes.d_narrow();
+  const double last = sizes.output() + (shape.recompute ? sizes.residual() : 0);  // otherwise among what is kept
+  const double in_backward = (most + d_residual) * tokens,
+               in_head = (kept + last + d_residual) * tokens + sizes.head(tokens);
   return {.kept = kept * tokens, .working = std::max(in_backward, in_head) + sizes.always() * tokens - kept * tokens};
 }
 

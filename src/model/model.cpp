@@ -21,12 +21,6 @@ ParameterSpec norm_spec(const std::string& name, std::int64_t width) {
   return {.name = name, .shape = {width}, .wide = true, .initial = initial::constant(1)};
 }
 
-Tensor copy_of(const Stream& stream, TensorView x) {
-  Tensor copy(stream, x.dtype, x.shape);
-  stream.copy(copy.view().data, x.data, x.bytes());
-  return copy;
-}
-
 /// For each id a tensor [count] that holds it everywhere.
 std::vector<Tensor> repeated_ids(const Stream& stream, std::span<const std::int32_t> ids, std::int64_t count) {
   std::vector<Tensor> tensors;
@@ -91,15 +85,15 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const O
   const Shape shape{tokens, options_.shape.width};
 
   Activations activations;
-  Tensor d_residual(stream, wide, shape);
-  Tensor losses(stream, wide, {tokens});
+  const Tensor losses(stream, wide, {tokens}), d_residual(stream, wide, shape),
+      d_narrow = wide == options_.dtype ? Tensor() : Tensor(stream, options_.dtype, shape);
   {
-    const Tensor residual(stream, wide, shape);
-    const auto run = [&](std::size_t i, TensorView before, Tensor normalised, Tensor rstd) {
+    ResidualStream residual(Tensor(stream, wide, shape));
+    const auto run = [&](std::size_t i, ResidualStream& before, Tensor normalised, Tensor rstd) {
       const bool kept_block = static_cast<std::int64_t>(branches_[i].block) % options_.recompute_blocks == 0;
       if (options_.recompute && !(branches_[i].is_mixer && kept_block)) return forward_of(pass, i, normalised, nullptr);
       Activations::OfBranch kept{.branch = i,
-                                 .residual = copy_of(stream, before),
+                                 .residual = std::move(before.values),
                                  .normalised = {},
                                  .rstd = {},
                                  .saved = Saved(name_of(branches_[i]))};
@@ -112,33 +106,33 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const O
       return x;
     };
     const Tensor last = forward_branches(stream, batch.ids, residual, run, {});
-    fill(stream, {.value = 0, .y = d_residual});
-    head(pass, last, residual, batch, losses, d_residual);
+    head(pass, last, residual.view, batch, losses, d_residual, d_narrow);
   }
   sum_of_elements(stream, {.x = losses, .sum = loss});
   pass.runtime.rank_progress->enter(Phase::backward);
-  backward_branches(pass, batch.ids, d_residual, activations, observer);
+  backward_branches(pass, batch.ids, d_residual, d_narrow, activations, observer);
 }
 
 void Model::evaluate(const Pass& pass, const Batch& batch, TensorView token_losses, const Observer& observer,
                      const Candidates& candidates) {
-  const Tensor residual(pass.runtime.stream, accumulator_of(options_.dtype), {batch.ids.size(), options_.shape.width});
-  const auto run = [&](std::size_t i, TensorView, const Tensor& normalised, const Tensor&) {
+  ResidualStream residual(
+      Tensor(pass.runtime.stream, accumulator_of(options_.dtype), {batch.ids.size(), options_.shape.width}));
+  const auto run = [&](std::size_t i, ResidualStream&, const Tensor& normalised, const Tensor&) {
     return forward_of(pass, i, normalised, nullptr);
   };
   const Tensor last = forward_branches(pass.runtime.stream, batch.ids, residual, run, observer);
-  head(pass, last, residual, batch, token_losses, {}, candidates);
-  if (observer) observer(std::ssize(options_.shape.layers), residual);
+  head(pass, last, residual.view, batch, token_losses, {}, {}, candidates);
+  if (observer) observer(std::ssize(options_.shape.layers), residual.view);
 }
 
 void Model::extend(const Stream& stream, TensorView ids, DocumentState& document, TensorView logits) {
   const std::int64_t count = ids.size(), asked = logits.rows();
   ensure(count >= 1 && asked >= 1 && asked <= count, "logits of {} tokens are asked for, but {} tokens are appended",
          asked, count);
-  const Tensor residual(stream, accumulator_of(options_.dtype), {count, options_.shape.width});
+  ResidualStream residual(Tensor(stream, accumulator_of(options_.dtype), {count, options_.shape.width}));
   const Extension extension{document, count};
   const Tensor last = extend_branches(stream, ids, {&extension, 1}, residual);
-  logits_of(stream, last.view().slice_rows(count - asked, asked), residual.view().slice_rows(count - asked, asked),
+  logits_of(stream, last.view().slice_rows(count - asked, asked), residual.view.slice_rows(count - asked, asked),
             logits);
 }
 
@@ -152,23 +146,23 @@ void Model::extend(const Stream& stream, TensorView ids, std::span<const Extensi
   }
   ensure(count == ids.size() && logits.rows() == std::ssize(documents), "{} ids and {} logits for {} tokens of {}",
          ids.size(), logits.rows(), count, documents.size());
-  const Tensor residual(stream, accumulator_of(options_.dtype), {count, width});
+  ResidualStream residual(Tensor(stream, accumulator_of(options_.dtype), {count, width}));
   const Tensor last = extend_branches(stream, ids, documents, residual);
   const Tensor last_of_each(stream, options_.dtype, {logits.rows(), width}),
-      residual_of_each(stream, residual.view().dtype, {logits.rows(), width});
+      residual_of_each(stream, residual.view.dtype, {logits.rows(), width});
   copy_rows(stream, {.x = last, .ranges = last_rows, .y = last_of_each});
-  copy_rows(stream, {.x = residual, .ranges = last_rows, .y = residual_of_each});
+  copy_rows(stream, {.x = residual.view, .ranges = last_rows, .y = residual_of_each});
   logits_of(stream, last_of_each, residual_of_each, logits);
 }
 
 Tensor Model::extend_branches(const Stream& stream, TensorView ids, std::span<const Extension> documents,
-                              TensorView residual) {
+                              ResidualStream& residual) {
   std::vector<DeviceSegments> segments;  // of each document's next tokens, for all sublayers
   for (const auto& [document, tokens] : documents) {
     document.sublayers.resize(branches_.size());
     segments.emplace_back(stream, std::vector{-document.tokens, tokens}, tokens);
   }
-  const auto run = [&](std::size_t i, TensorView, const Tensor& normalised, const Tensor&) {
+  const auto run = [&](std::size_t i, ResidualStream&, const Tensor& normalised, const Tensor&) {
     std::vector<NextTokens> next;
     std::int64_t row = 0;
     for (std::size_t d = 0; d < documents.size(); ++d) {
@@ -212,34 +206,44 @@ Tensor Model::forward_of(const Pass& pass, std::size_t i, TensorView normalised,
   return x;
 }
 
-Tensor Model::forward_branches(const Stream& stream, TensorView ids, TensorView residual, const RunBranch& run,
+void Model::normalise(const Stream& stream, std::size_t i, TensorView x, ResidualStream& residual,
+                      TensorView normalised, TensorView rstd) const {
+  const TensorView before = residual.view;
+  Tensor sum;
+  if (x.present() && !residual.values.present()) sum = Tensor(stream, before.dtype, before.shape);
+  rms_norm_forward(stream, {.x = x,
+                            .residual = before,
+                            .sum = sum,
+                            .weight = branches_[i].norm->weight,
+                            .eps = norm_eps_,
+                            .form = norm_form_,
+                            .y = normalised,
+                            .rstd = rstd});
+  if (sum.present()) residual = ResidualStream(std::move(sum));
+}
+
+Tensor Model::forward_branches(const Stream& stream, TensorView ids, ResidualStream& residual, const RunBranch& run,
                                const Observer& observer) const {
-  embedding_forward(stream, {.ids = ids, .weight = embedding_->weight, .y = residual});
+  embedding_forward(stream, {.ids = ids, .weight = embedding_->weight, .y = residual.view});
   const ProfileRange range(stream, "forward");
   Tensor x;  // the output of the branch before, which the next norm adds to the residual stream
   for (std::size_t i = 0; i < branches_.size(); ++i) {
     const ResidualBranch& branch = branches_[i];
     const ProfileRange of_branch(stream, name_of(branch));
-    Tensor normalised(stream, options_.dtype, residual.shape), rstd(stream, residual.dtype, {residual.rows()});
-    rms_norm_forward(stream, {.x = x,
-                              .residual = residual,
-                              .weight = branch.norm->weight,
-                              .eps = norm_eps_,
-                              .form = norm_form_,
-                              .y = normalised,
-                              .rstd = rstd});
+    Tensor normalised(stream, options_.dtype, residual.view.shape),
+        rstd(stream, residual.view.dtype, {residual.view.rows()});
+    normalise(stream, i, x, residual, normalised, rstd);
     x = {};
-    if (observer && branch.is_mixer) observer(static_cast<std::int64_t>(branch.block), residual);
+    if (observer && branch.is_mixer) observer(static_cast<std::int64_t>(branch.block), residual.view);
     x = run(i, residual, std::move(normalised), std::move(rstd));
   }
   return x;
 }
 
-void Model::backward_branches(const Pass& pass, TensorView ids, TensorView d_residual, Activations& activations,
-                              const Observer& observer) {
+void Model::backward_branches(const Pass& pass, TensorView ids, TensorView d_residual, TensorView d_narrow,
+                              Activations& activations, const Observer& observer) {
   const Stream& stream = pass.runtime.stream;
   const ProfileRange range(stream, "backward");
-  const Shape shape = d_residual.shape;
   for (std::size_t i = branches_.size(); i-- > 0; activations.branches.pop_back()) {
     const ProfileRange of_branch(stream, name_of(branches_[i]));
     const auto block = static_cast<std::int64_t>(branches_[i].block);
@@ -252,13 +256,8 @@ void Model::backward_branches(const Pass& pass, TensorView ids, TensorView d_res
     Activations::OfBranch& kept = activations.branches.back();
     const ResidualBranch& branch = branches_[i];
     // The gradient of the branch's output is that of the residual stream, in the compute type.
-    Tensor narrowed;
-    if (d_residual.dtype != options_.dtype) {
-      narrowed = Tensor(stream, options_.dtype, shape);
-      scale(stream, {.x = d_residual, .y = narrowed});
-    }
     const Tensor d_normalised =
-        branch.sublayer->backward(pass, kept.normalised, narrowed.present() ? narrowed.view() : d_residual, kept.saved);
+        branch.sublayer->backward(pass, kept.normalised, d_narrow.present() ? d_narrow : d_residual, kept.saved);
     kept.saved.ensure_empty();
     rms_norm_backward(stream, {.residual = kept.residual,
                                .weight = branch.norm->weight,
@@ -267,6 +266,7 @@ void Model::backward_branches(const Pass& pass, TensorView ids, TensorView d_res
                                .form = norm_form_,
                                .d_y = d_normalised,
                                .d_residual = d_residual,
+                               .d_narrow = i > 0 ? d_narrow : TensorView{},
                                .d_weight = branch.norm->gradient});
   }
   if (observer) observer(0, d_residual);
@@ -279,21 +279,16 @@ void Model::recompute_inputs(const Pass& pass, std::size_t until, Activations& a
   const Stream& stream = pass.runtime.stream;
   const std::size_t from = activations.branches.back().branch;
   if (from == until) return;
-  const Tensor residual = copy_of(stream, activations.branches.back().residual);
+  ResidualStream residual{Tensor()};
+  residual.view = activations.branches.back().residual;
   Tensor x;
   for (std::size_t i = from; i <= until; ++i) {
-    const Tensor normalised(stream, options_.dtype, residual.view().shape),
-        rstd(stream, residual.view().dtype, {residual.view().rows()});
-    rms_norm_forward(stream, {.x = x,
-                              .residual = residual,
-                              .weight = branches_[i].norm->weight,
-                              .eps = norm_eps_,
-                              .form = norm_form_,
-                              .y = normalised,
-                              .rstd = rstd});
+    const Tensor normalised(stream, options_.dtype, residual.view.shape),
+        rstd(stream, residual.view.dtype, {residual.view.rows()});
+    normalise(stream, i, x, residual, normalised, rstd);
     if (i > from && branches_[i].is_mixer)
       activations.branches.push_back(
-          {.branch = i, .residual = copy_of(stream, residual), .normalised = {}, .rstd = {}, .saved = {}});
+          {.branch = i, .residual = std::move(residual.values), .normalised = {}, .rstd = {}, .saved = {}});
     if (i < until) x = forward_of(pass, i, normalised, nullptr);
   }
 }
@@ -305,36 +300,32 @@ void Model::recompute_block(const Pass& pass, std::size_t last, Activations& act
   std::size_t first = last;
   while (!branches_[first].is_mixer) --first;
   recompute_inputs(pass, first, activations);
-  Tensor residual = std::move(activations.branches.back().residual), x;
+  ResidualStream residual(std::move(activations.branches.back().residual));
   activations.branches.pop_back();
-  const DType wide = residual.view().dtype;
-  const Shape shape = residual.view().shape;
+  const DType wide = residual.view.dtype;
+  const Shape shape = residual.view.shape;
+  Tensor x;
   for (std::size_t i = first; i <= last; ++i) {
-    Activations::OfBranch kept{
-        .branch = i,
-        .residual = i == first ? std::move(residual) : copy_of(stream, activations.branches.back().residual),
-        .normalised = Tensor(stream, options_.dtype, shape),
-        .rstd = Tensor(stream, wide, {shape[0]}),
-        .saved = Saved(name_of(branches_[i]))};
-    rms_norm_forward(stream, {.x = x,
-                              .residual = kept.residual,
-                              .weight = branches_[i].norm->weight,
-                              .eps = norm_eps_,
-                              .form = norm_form_,
-                              .y = kept.normalised,
-                              .rstd = kept.rstd});
+    Tensor normalised(stream, options_.dtype, shape), rstd(stream, wide, {shape[0]});
+    normalise(stream, i, x, residual, normalised, rstd);
+    Activations::OfBranch kept{.branch = i,
+                               .residual = std::move(residual.values),
+                               .normalised = std::move(normalised),
+                               .rstd = std::move(rstd),
+                               .saved = Saved(name_of(branches_[i]))};
     x = forward_of(pass, i, kept.normalised, &kept.saved);
     activations.branches.push_back(std::move(kept));
   }
 }
 
 void Model::head(const Pass& pass, TensorView last, TensorView residual, const Batch& batch, TensorView token_losses,
-                 TensorView d_residual, const Candidates& candidates) {
+                 TensorView d_residual, TensorView d_narrow, const Candidates& candidates) {
   const Stream& stream = pass.runtime.stream;
   const ProfileRange range(stream, "head");
   const DType wide = residual.dtype, narrow = options_.dtype;
   const std::int64_t tokens = residual.rows(), width = residual.columns(), vocabulary = options_.shape.vocabulary;
   const std::int64_t tile = std::min(head_tile, tokens);
+  const Tensor sum = d_residual.present() ? Tensor(stream, wide, {tile, width}) : Tensor();
   const Tensor y(stream, narrow, {tile, width}), rstd(stream, wide, {tile}), logits(stream, wide, {tile, vocabulary});
   const Tensor d_logits =
       wide == narrow || !d_residual.present() ? Tensor() : Tensor(stream, narrow, {tile, vocabulary});
@@ -345,6 +336,7 @@ void Model::head(const Pass& pass, TensorView last, TensorView residual, const B
     const auto part = [&](TensorView scratch) { return scratch.slice_rows(0, count); };
     rms_norm_forward(stream, {.x = here(last),
                               .residual = here(residual),
+                              .sum = sum.present() ? part(sum) : TensorView{},
                               .weight = norm_f_->weight,
                               .eps = norm_eps_,
                               .form = norm_form_,
@@ -371,13 +363,15 @@ void Model::head(const Pass& pass, TensorView last, TensorView residual, const B
     }
     gemm(stream, {.a = gradient, .b = part(y), .transpose_a = true, .beta = 1, .c = head_->gradient});
     gemm(stream, {.a = gradient, .b = head_->weight, .c = part(y)});  // overwrites y with its gradient
-    rms_norm_backward(stream, {.residual = here(residual),
+    rms_norm_backward(stream, {.residual = part(sum),
                                .weight = norm_f_->weight,
                                .rstd = part(rstd),
                                .eps = norm_eps_,
                                .form = norm_form_,
                                .d_y = part(y),
+                               .beta = 0,
                                .d_residual = here(d_residual),
+                               .d_narrow = d_narrow.present() ? here(d_narrow) : TensorView{},
                                .d_weight = norm_f_->gradient});
   }
 }

@@ -94,31 +94,43 @@ class Model {
     const Parameter* norm;
     std::unique_ptr<Sublayer> sublayer;
   };
+  /// The residual stream between two branches: [tokens, width], accumulator type.
+  struct ResidualStream {
+    explicit ResidualStream(Tensor of) : values(std::move(of)), view(values) {}
+    Tensor values;    ///< absent if a branch keeps them
+    TensorView view;  ///< of the values, wherever they are
+  };
   struct Activations;
   std::string name_of(const ResidualBranch& branch) const;
   bool ends_block(std::size_t i) const { return i + 1 == branches_.size() || branches_[i + 1].is_mixer; }
   /// Records the block of branch i as reached, and runs its sublayer.
   Tensor forward_of(const Pass& pass, std::size_t i, TensorView normalised, Saved* saved);
   /// Runs the sublayer of branch i on its normalised input. `residual` is the input of the norm, `rstd` [tokens] the
-  /// reciprocal of the root mean square of its rows.
-  using RunBranch = std::function<Tensor(std::size_t i, TensorView residual, Tensor normalised, Tensor rstd)>;
+  /// reciprocal of the root mean square of its rows. It may keep the residual stream by moving `residual.values` away:
+  /// then the next norm writes to new memory.
+  using RunBranch = std::function<Tensor(std::size_t i, ResidualStream& residual, Tensor normalised, Tensor rstd)>;
 
-  /// From the tokens to the last branch's output, which is not yet added to `residual`.
-  Tensor forward_branches(const Stream& stream, TensorView ids, TensorView residual, const RunBranch& run,
+  /// From the tokens to the last branch's output, which is not yet added to the residual stream.
+  Tensor forward_branches(const Stream& stream, TensorView ids, ResidualStream& residual, const RunBranch& run,
                           const Observer& observer) const;
   /// forward_branches on the next tokens of documents; counts them in the documents.
   Tensor extend_branches(const Stream& stream, TensorView ids, std::span<const Extension> documents,
-                         TensorView residual);
+                         ResidualStream& residual);
+  /// The norm of branch i: adds the output `x` of the branch before it, if there is one, to the residual stream.
+  void normalise(const Stream& stream, std::size_t i, TensorView x, ResidualStream& residual, TensorView normalised,
+                 TensorView rstd) const;
   /// The logits of the rows whose residual stream is last + residual; overwrites residual.
   void logits_of(const Stream& stream, TensorView last, TensorView residual, TensorView logits) const;
-  void backward_branches(const Pass& pass, TensorView ids, TensorView d_residual, Activations& activations,
-                         const Observer& observer);
+  /// d_narrow: d_residual in the compute type; absent if that is d_residual's type.
+  void backward_branches(const Pass& pass, TensorView ids, TensorView d_residual, TensorView d_narrow,
+                         Activations& activations, const Observer& observer);
   void recompute_inputs(const Pass& pass, std::size_t until, Activations& activations);
   void recompute_block(const Pass& pass, std::size_t last, Activations& activations);
-  /// Final norm, head and loss, and with `d_residual` their backward; a tile of tokens at a time, so that there is
-  /// never a [tokens, vocabulary] tensor.
+  /// Final norm, head and loss, a tile of tokens at a time, so that there is never a [tokens, vocabulary] tensor. With
+  /// `d_residual` also their backward, which writes it and d_narrow (see backward_branches) and leaves `residual` as it
+  /// was; without it, `last` is added to `residual`.
   void head(const Pass& pass, TensorView last, TensorView residual, const Batch& batch, TensorView token_losses,
-            TensorView d_residual, const Candidates& candidates = {});
+            TensorView d_residual, TensorView d_narrow, const Candidates& candidates = {});
 
   Options options_;
   ParameterSet parameters_;

@@ -66,6 +66,7 @@ void Optimizer::step(std::int64_t step, double learning_rate, double gradient_sc
     const ParameterArena& arena = parameters_.arenas()[i];
     if (arena.frozen) continue;
     const Shard& shard = shards_[i];
+    const TensorView weights = own(arena, arena.weights);
     adamw(stream_, {.gradient = own(arena, arena.gradients),
                     .factor = factor,
                     .learning_rate = learning_rate,
@@ -76,9 +77,8 @@ void Optimizer::step(std::int64_t step, double learning_rate, double gradient_sc
                     .step = step,
                     .master = shard.master,
                     .exp_avg = shard.exp_avg,
-                    .exp_avg_sq = shard.exp_avg_sq});
-    const TensorView weights = own(arena, arena.weights);
-    scale(stream_, {.x = shard.master, .y = weights});
+                    .exp_avg_sq = shard.exp_avg_sq,
+                    .weights = weights});
     world_.all_gather(weights.as_bytes(), arena.weights.view().as_bytes(), stream_);
   }
 }

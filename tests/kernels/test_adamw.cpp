@@ -7,6 +7,7 @@
 
 #include <cmath>
 
+#include "kernels/activation.hpp"
 #include "tests/support/tensors.hpp"
 #include "tests/support/threads.hpp"
 
@@ -59,6 +60,29 @@ TEST_P(AdamWOfBothTypes, EqualsTheFormulaInFloat64) {
       EXPECT_LT(relative_error(values_of(state.exp_avg_sq), v), tolerance);
       EXPECT_LT(relative_error(values_of(state.master), p), tolerance);
     }
+}
+
+TEST_P(AdamWOfBothTypes, WritesTheRoundedWeightsIfTheFactorIsFinite) {
+  const Stream stream;
+  for (const DType narrow : {DType::bf16, GetParam()}) {
+    if (accumulator_of(narrow) != GetParam()) continue;
+    const State state(stream, GetParam(), 5000);
+    const Tensor weights(stream, narrow, {5000}), rounded(stream, narrow, {5000}), factor(stream, DType::f64, {1});
+    for (const double value : {1.0, std::numeric_limits<double>::quiet_NaN()}) {
+      assign(factor, std::vector<double>{value});
+      if (std::isfinite(value)) scale(stream, {.x = state.master, .y = weights});
+      adamw(stream, {.gradient = state.gradient,
+                     .factor = factor,
+                     .learning_rate = 0.01,
+                     .step = 1,
+                     .master = state.master,
+                     .exp_avg = state.exp_avg,
+                     .exp_avg_sq = state.exp_avg_sq,
+                     .weights = weights});
+      scale(stream, {.x = state.master, .y = rounded});
+      EXPECT_TRUE(same_bits(weights, rounded)) << value;
+    }
+  }
 }
 
 TEST_P(AdamWOfBothTypes, GivesTheSameBitsOnAnyNumberOfThreads) {

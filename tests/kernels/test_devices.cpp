@@ -327,15 +327,16 @@ const KernelCase kernels[] = {
     {"rms_norm_forward",
      [](RandomCall& t) {
        const Shape shape = t.matrix();
-       const bool with_x = t.coin();
+       const bool with_x = t.coin(), with_sum = with_x && t.coin();
        const NormForm form = t.one_of({NormForm::inside, NormForm::outside});
        const TensorOnBoth &x = t.tensor(t.dtype, shape), &residual = t.tensor(t.wide, shape),
-                          &weight = t.tensor(t.wide, {shape[1]}), &y = t.tensor(t.dtype, shape),
-                          &rstd = t.tensor(t.wide, {shape[0]});
+                          &sum = t.tensor(t.wide, shape), &weight = t.tensor(t.wide, {shape[1]}),
+                          &y = t.tensor(t.dtype, shape), &rstd = t.tensor(t.wide, {shape[0]});
        t.compare(
            [&](const Stream& s) {
              rms_norm_forward(s, {.x = with_x ? x.on(s) : TensorView{},
                                   .residual = residual.on(s),
+                                  .sum = with_sum ? sum.on(s) : TensorView{},
                                   .weight = weight.on(s),
                                   .form = form,
                                   .y = y.on(s),
@@ -350,7 +351,10 @@ const KernelCase kernels[] = {
        const NormForm form = t.one_of({NormForm::inside, NormForm::outside});
        const TensorOnBoth &residual = t.tensor(t.wide, shape), &weight = t.tensor(t.wide, {shape[1]}),
                           &rstd = t.tensor(t.wide, {shape[0]}, 0.5, 2), &d_y = t.tensor(t.dtype, shape),
-                          &d_residual = t.tensor(t.wide, shape), &d_weight = t.tensor(t.wide, {shape[1]});
+                          &d_residual = t.tensor(t.wide, shape), &d_narrow = t.tensor(t.dtype, shape),
+                          &d_weight = t.tensor(t.wide, {shape[1]});
+       const double beta = t.one_of({1.0, 0.0});
+       const bool narrow = t.coin();
        t.compare(
            [&](const Stream& s) {
              rms_norm_backward(s, {.residual = residual.on(s),
@@ -359,7 +363,9 @@ const KernelCase kernels[] = {
                                    .eps = 0.3,
                                    .form = form,
                                    .d_y = d_y.on(s),
+                                   .beta = beta,
                                    .d_residual = d_residual.on(s),
+                                   .d_narrow = narrow ? d_narrow.on(s) : TensorView{},
                                    .d_weight = d_weight.on(s)});
            },
            64);
@@ -413,7 +419,8 @@ const KernelCase kernels[] = {
        const Shape shape{t.matrix().size()};
        const TensorOnBoth &gradient = t.tensor(t.wide, shape), &master = t.tensor(t.wide, shape),
                           &exp_avg = t.tensor(t.wide, shape), &exp_avg_sq = t.tensor(t.wide, shape, 0, 1),
-                          &factor = t.tensor(DType::f64, {1});
+                          &weights = t.tensor(t.dtype, shape), &factor = t.tensor(DType::f64, {1});
+       const bool with_weights = t.coin();
        t.compare(
            [&](const Stream& s) {
              adamw(s, {.gradient = gradient.on(s),
@@ -424,7 +431,8 @@ const KernelCase kernels[] = {
                        .step = 7,
                        .master = master.on(s),
                        .exp_avg = exp_avg.on(s),
-                       .exp_avg_sq = exp_avg_sq.on(s)});
+                       .exp_avg_sq = exp_avg_sq.on(s),
+                       .weights = with_weights ? weights.on(s) : TensorView{}});
            },
            16);
      }},

@@ -82,6 +82,40 @@ TEST_P(RmsNormOfEveryType, WithoutXDoesNotChangeTheResidual) {
   EXPECT_EQ(values_of(t.residual), before);
 }
 
+TEST_P(RmsNormOfEveryType, ASumOfItsOwnLeavesTheResidualAsItWas) {
+  const Stream stream;
+  const Tensors in_place(stream, GetParam(), 9, 33), t(stream, GetParam(), 9, 33);
+  const auto before = values_of(t.residual);
+  const Tensor sum(stream, accumulator_of(GetParam()), {9, 33});
+  in_place.forward(stream);
+  rms_norm_forward(
+      stream, {.x = t.x, .residual = t.residual, .sum = sum, .weight = t.weight, .eps = eps, .y = t.y, .rstd = t.rstd});
+  EXPECT_EQ(values_of(t.residual), before);
+  EXPECT_TRUE(same_bits(sum, in_place.residual) && same_bits(t.y, in_place.y) && same_bits(t.rstd, in_place.rstd));
+}
+
+TEST_P(RmsNormOfEveryType, BackwardWithBetaZeroDoesNotReadTheOldGradient) {
+  const Stream stream;
+  const Tensors of_zeros(stream, GetParam(), 9, 33), t(stream, GetParam(), 9, 33);
+  const Tensor d_narrow(stream, GetParam(), {9, 33}), rounded(stream, GetParam(), {9, 33});
+  for (const Tensors* each : {&of_zeros, &t}) each->forward(stream);
+  assign(of_zeros.d_residual, std::vector<double>(9 * 33, 0));
+  assign(t.d_residual, std::vector<double>(9 * 33, std::numeric_limits<double>::quiet_NaN()));
+  of_zeros.backward(stream);
+  rms_norm_backward(stream, {.residual = t.residual,
+                             .weight = t.weight,
+                             .rstd = t.rstd,
+                             .eps = eps,
+                             .d_y = t.d_y,
+                             .beta = 0,
+                             .d_residual = t.d_residual,
+                             .d_narrow = d_narrow,
+                             .d_weight = t.d_weight});
+  EXPECT_EQ(values_of(t.d_residual), values_of(of_zeros.d_residual));
+  scale(stream, {.x = t.d_residual, .y = rounded});
+  EXPECT_TRUE(same_bits(d_narrow, rounded));
+}
+
 TEST_P(RmsNormOfEveryType, GivesTheSameBitsOnAnyNumberOfThreads) {
   const Stream stream;
   const auto run = [&](int threads) {

@@ -18,15 +18,16 @@ void gradient_factor(const Stream&, const GradientFactor& args) {
 
 void adamw(const Stream&, const AdamW& args) {
   const DType dtype = args.master.dtype;
+  const TensorView weights = args.weights.present() ? args.weights : args.master;
   ensure(args.step >= 1 && args.gradient.dtype == dtype && args.exp_avg.dtype == dtype &&
-             args.exp_avg_sq.dtype == dtype && accumulator_of(dtype) == dtype,
-         "adamw: step {}, gradient {}, master {}, moments {} and {}; expected a step of at least 1 and one accumulator "
-         "type",
+             args.exp_avg_sq.dtype == dtype && accumulator_of(dtype) == dtype && accumulator_of(weights.dtype) == dtype,
+         "adamw: step {}, gradient {}, master {}, moments {} and {}, weights {}; expected a step of at least 1 and one "
+         "accumulator type",
          args.step, name_of(args.gradient.dtype), name_of(dtype), name_of(args.exp_avg.dtype),
-         name_of(args.exp_avg_sq.dtype));
+         name_of(args.exp_avg_sq.dtype), name_of(weights.dtype));
   const double factor = args.factor.present() ? args.factor.as<double>()[0] : 1;
   if (!std::isfinite(factor)) return;
-  dispatch(dtype, [&]<class T>() {
+  dispatch(weights.dtype, [&]<class T>() {
     using Wide = Accumulator<T>;
     const auto steps = static_cast<double>(args.step);
     const auto scale = static_cast<Wide>(args.gradient_scale * factor), rate = static_cast<Wide>(args.learning_rate),
@@ -35,7 +36,7 @@ void adamw(const Stream&, const AdamW& args) {
                one_minus_beta1 = static_cast<Wide>(1 - args.beta1), one_minus_beta2 = static_cast<Wide>(1 - args.beta2),
                bias_correction1 = static_cast<Wide>(1 / (1 - std::pow(args.beta1, steps))),
                bias_correction2 = static_cast<Wide>(1 / (1 - std::pow(args.beta2, steps)));
-    for_each_span({args.gradient, args.master, args.exp_avg, args.exp_avg_sq},
+    for_each_span({args.gradient, args.master, args.exp_avg, args.exp_avg_sq, weights},
                   [&](std::int64_t row, std::int64_t column, std::int64_t count) {
                     const Wide* gradient = args.gradient.row<Wide>(row) + column;
                     Wide* master = args.master.row<Wide>(row) + column;
@@ -50,6 +51,10 @@ void adamw(const Stream&, const AdamW& args) {
                           bias_correction1 * exp_avg[i] / (std::sqrt(bias_correction2 * exp_avg_sq[i]) + eps);
                       master[i] -= rate * (update + decay * master[i]);
                     }
+                    if (!args.weights.present()) return;
+                    T* rounded = args.weights.row<T>(row) + column;
+#pragma omp simd
+                    for (std::int64_t i = 0; i < count; ++i) rounded[i] = master[i];
                   });
   });
 }

@@ -18,11 +18,12 @@ void forward(const RmsNormForward& args) {
   const Wide* weight = args.weight.row<Wide>(0);
 #pragma omp parallel for schedule(static) if (tokens * channels > 4 * span_length)
   for (std::int64_t t = 0; t < tokens; ++t) {
-    Wide* residual = args.residual.row<Wide>(t);
+    const Wide* const before = args.residual.row<Wide>(t);
+    Wide* const residual = (args.sum.present() ? args.sum : args.residual).row<Wide>(t);
     if (args.x.present()) {
       const T* x = args.x.row<T>(t);
 #pragma omp simd
-      for (std::int64_t d = 0; d < channels; ++d) residual[d] += static_cast<Wide>(x[d]);
+      for (std::int64_t d = 0; d < channels; ++d) residual[d] = before[d] + static_cast<Wide>(x[d]);
     }
     Wide squares = 0;  // not in the loop above: recomputation, which has no x, must give the same bits
 #pragma omp simd reduction(+ : squares)
@@ -63,7 +64,12 @@ void backward(const RmsNormBackward& args, std::int64_t block, TensorView partia
       const Wide mean = dot / static_cast<Wide>(channels) * (root > 0 ? 1 / root : 0);
 #pragma omp simd
       for (std::int64_t d = 0; d < channels; ++d)
-        d_residual[d] += rstd * (static_cast<Wide>(d_y[d]) * weight[d] - residual[d] * rstd * mean);
+        d_residual[d] = (args.beta == 0 ? 0 : d_residual[d]) +
+                        rstd * (static_cast<Wide>(d_y[d]) * weight[d] - residual[d] * rstd * mean);
+      if (!args.d_narrow.present()) continue;
+      T* d_narrow = args.d_narrow.row<T>(t);
+#pragma omp simd
+      for (std::int64_t d = 0; d < channels; ++d) d_narrow[d] = d_residual[d];
     }
   }
   add_parts(args.d_weight.row<Wide>(0), channels, partial.row<const Wide>(0), partial.rows(), partial.row_stride);
@@ -77,6 +83,8 @@ void rms_norm_forward(const Stream&, const RmsNormForward& args) {
   ensure(y.columns() > 0, "rms_norm: y is {}, expected at least one channel", y.shape.to_string());
   expect_if_present("rms_norm's x", args.x, y.dtype, y.shape);
   expect("rms_norm's residual", args.residual, wide, y.shape);
+  expect_if_present("rms_norm's sum", args.sum, wide, y.shape);
+  ensure(args.x.present() || !args.sum.present(), "rms_norm: a sum is asked for, but x is absent");
   expect("rms_norm's weight", args.weight, wide, {y.columns()});
   expect("rms_norm's rstd", args.rstd, wide, {y.rows()});
   dispatch(y.dtype, [&]<class T>() { forward<T>(args); });
@@ -91,6 +99,7 @@ void rms_norm_backward(const Stream& stream, const RmsNormBackward& args) {
   expect("rms_norm backward's weight", args.weight, wide, {d_y.columns()});
   expect("rms_norm backward's rstd", args.rstd, wide, {tokens});
   expect("rms_norm backward's d_residual", args.d_residual, wide, d_y.shape);
+  expect_if_present("rms_norm backward's d_narrow", args.d_narrow, d_y.dtype, d_y.shape);
   expect("rms_norm backward's d_weight", args.d_weight, wide, {d_y.columns()});
   const std::int64_t block = std::max<std::int64_t>(32, ceil_div(tokens, 64));
   const Tensor partial = Tensor::zeros(stream, wide, {ceil_div(tokens, block), d_y.columns()});
