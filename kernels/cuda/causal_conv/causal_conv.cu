@@ -7,46 +7,70 @@
 namespace causeway::cuda {
 namespace {
 
-/// The reach of token begin + k: the number of taps whose token is in the same document. It can be computed for each k
-/// independently, so that rows do not wait for each other.
-__device__ int reach_of(const DocumentStarts& starts, int k, int taps) {
-  const std::int64_t before = starts.begin + k - starts.start_of(k);
-  return before >= taps ? taps : static_cast<int>(before) + 1;
-}
-
-/// block: 4 consecutive strips of 64 tokens by 32 packets of V channels
-/// warp: one strip by 32 packets
+/// block: 4 neighbouring warps
+/// warp: one strip by 32 packets of V channels; the warps of a strip follow each other
 /// thread: one packet of V channels, token after token
-/// registers: the weights and the last Taps rows of x (Window), 4 rows in flight
-template <class T, int V, int Taps>
-__global__ void __launch_bounds__(32 * strips_per_block)
-    forward_strips(CausalConvInputs<T> in, T* y, std::int64_t y_stride) {
-  const StripCoordinates<V> at(in.channels);
-  const std::int64_t tokens = in.segments.tokens, begin = at.strip * forward_strip, channel = at.channel;
-  if (begin >= tokens) return;
-  const DocumentStarts starts(in.segments, begin, static_cast<int>(threadIdx.x));
-  if (channel >= in.channels) return;
-  // 1. The weights, and the rows before the strip.
-  Window<T, V, Taps> window(in, channel);
-  window.fill(in, begin, starts.start_of(0), channel);
-  const int count = static_cast<int>(tokens - begin < forward_strip ? tokens - begin : forward_strip);
-  // 2. The tokens of the strip.
-  for (int first = 0; first < count; first += prefetch_rows) {
-    Packet<T, V> rows[prefetch_rows];
+/// shared memory: the queue of rows of each thread
+/// registers: the weights and the last Taps rows of x (Window), a group of rows
+template <class T, int V, int Taps, int Used, bool Silu>
+__global__ void __launch_bounds__(threads, sizeof(T) > 4 ? 2 : 3)
+    forward_strips(CausalConvInputs<T> in, int strip_tokens, T* y, std::int64_t y_stride) {
+  using Word = PacketWord<T, V>;
+  const std::int64_t warp = std::int64_t{blockIdx.x} * warps + threadIdx.y, columns = columns_of<V>(in.channels);
+  const std::int64_t begin = warp / columns * strip_tokens, lane = threadIdx.x,
+                     own_channel = (warp % columns * lanes + lane) * V;
+  if (begin >= in.segments.tokens) return;
+  // Threads beyond the last channel write what channel 0's thread writes.
+  const std::int64_t channel = own_channel < in.channels ? own_channel : 0;
+  const int count = static_cast<int>(min(in.segments.tokens - begin, std::int64_t{strip_tokens}));
+  // 1. The first rows of the strip, the weights, the rows before the strip, its documents.
+  __shared__ Word slots[queued_groups][group_rows][threads];
+  const auto queue = &slots[0][0][threadIdx.y * lanes + lane];
+  const T* from = in.x + begin * in.x_stride + channel;
+  int fetched = 0;
+  const auto fetch_group = [&](int slot) {
 #pragma unroll
-    for (int i = 0; i < prefetch_rows; ++i)
-      rows[i] = Packet<T, V>::load(in.x + (begin + min(first + i, count - 1)) * in.x_stride + channel);
+    for (int i = 0; i < group_rows; ++i, from += in.x_stride)
+      if (fetched + i < count) copy_word_async(queue + (slot * group_rows + i) * threads, from);
+    commit_async_copies();
+    fetched += group_rows;
+  };
 #pragma unroll
-    for (int i = 0; i < prefetch_rows; ++i) {
-      const int k = first + i;
-      if (k >= count) break;
+  for (int slot = 0; slot < queued_groups - 1; ++slot) fetch_group(slot);
+  const FirstReads<T, V, Taps> first_reads(in, begin, channel);
+  const DocumentStarts starts(in.segments, begin, static_cast<int>(lane));
+  Reaches reaches(starts, in.taps);
+  Window<T, V, Taps> window(first_reads, begin - starts.start_of(0), weight_scale<Accumulator<T>, Silu>);
+  // 2. The tokens of the strip, in groups. `whole`: all of them are in the strip and reach as far as the taps.
+  T* to = y + begin * y_stride + channel;
+  Word rows[group_rows];
+  const auto compute = [&]<bool whole>(int first) {
+#pragma unroll
+    for (int i = 0; i < group_rows; ++i) {
+      if (!whole && first + i >= count) return;
       window.push(rows[i]);
       Accumulator<T> sum[V];
-      window.pre_activation(reach_of(starts, k, in.taps), sum);
-      if (in.silu)
+      window.pre_activation(whole ? Used : reaches.next(in.taps), sum);
 #pragma unroll
-        for (int v = 0; v < V; ++v) sum[v] = silu(sum[v]);
-      Packet<T, V>::of(sum).store(y + (begin + k) * y_stride + channel);
+      for (int v = 0; v < V; ++v) sum[v] = activated<Silu>(sum[v]);
+      __stcs(reinterpret_cast<Word*>(to), std::bit_cast<Word>(Packet<T, V>::of(sum)));
+      to += y_stride;
+    }
+  };
+  const int last_whole = Taps == 4 && in.taps == Used ? count - group_rows : -1;  // the first token of a group
+  for (int first = 0, slot = 0, free = queued_groups - 1; first < count; first += group_rows) {
+    if (first > 0 && first % 64 == 0) reaches.continue_at(in.segments, begin + first);
+    wait_for_async_copies<queued_groups - 2>();
+#pragma unroll
+    for (int i = 0; i < group_rows; ++i) rows[i] = queue[(slot * group_rows + i) * threads];
+    fetch_group(free);
+    free = slot;
+    slot = slot + 1 == queued_groups ? 0 : slot + 1;
+    if (first <= last_whole && reaches.whole(group_rows, Used)) {
+      reaches.skip(group_rows, Used);
+      compute.template operator()<true>(first);
+    } else {
+      compute.template operator()<false>(first);
     }
   }
 }
@@ -54,11 +78,14 @@ __global__ void __launch_bounds__(32 * strips_per_block)
 template <class T>
 void forward(const Stream& stream, const CausalConvForward& args) {
   const CausalConvInputs<T> in(args);
-  if (in.segments.tokens == 0 || in.channels == 0) return;
-  with_packets_and_taps<T, 8>(in.taps, {args.x, args.halo, args.y}, [&]<int V, int Taps> {
-    const unsigned grid = StripCoordinates<V>::grid(in.segments.tokens, forward_strip, in.channels);
-    forward_strips<T, V, Taps><<<grid, dim3(packets_per_block, strips_per_block), 0, native_of(stream)>>>(
-        in, static_cast<T*>(args.y.data), args.y.row_stride);
+  const std::int64_t tokens = in.segments.tokens;
+  if (tokens == 0 || in.channels == 0) return;
+  with_packets_and_taps<T, 16>(in, {args.x, args.halo, args.y}, [&]<int V, int Taps, int Used, bool Silu> {
+    // Short strips: the rows that are in flight at the same time are near each other in memory.
+    const std::int64_t columns = columns_of<V>(in.channels), strip = strip_tokens(tokens, columns, 8, 16);
+    forward_strips<T, V, Taps, Used, Silu>
+        <<<grid_of(ceil_div(tokens, strip) * columns, warps), dim3(lanes, warps), 0, native_of(stream)>>>(
+            in, static_cast<int>(strip), static_cast<T*>(args.y.data), args.y.row_stride);
     cuda_check(cudaGetLastError());
   });
 }

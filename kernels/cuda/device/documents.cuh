@@ -49,27 +49,35 @@ struct DocumentBounds {
   }
 };
 
+/// Bit k says whether token begin + k is the first of its document, for 64 tokens. `first` is the index of the first
+/// entry of cu_seqlens that is at least `begin`. Each lane looks at two entries; the warp combines their bits, so that
+/// all lanes get the same. A warp calls it together.
+__device__ inline std::uint64_t document_start_bits(const SegmentsView& segments, std::int64_t first,
+                                                    std::int64_t begin, int lane) {
+  unsigned low = 0, high = 0;
+  for (int half = 0; half < 64; half += 32) {
+    const std::int64_t at = first + half + lane;
+    const std::int64_t offset = at < segments.count ? segments.cu_seqlens[at] - begin : 64;
+    if (offset < 32)
+      low |= 1u << offset;
+    else if (offset < 64)
+      high |= 1u << (offset - 32);
+  }
+  return std::uint64_t{__reduce_or_sync(~0u, high)} << 32 | __reduce_or_sync(~0u, low);
+}
+
 /// Which of the 64 tokens begin … begin + 63 are the first token of a document. All lanes of a warp hold the same.
 struct DocumentStarts {
   std::uint64_t bits;   ///< bit k: token begin + k is the first of its document
   std::int64_t begin;   ///< token of bit 0
   std::int64_t before;  ///< the last start left of begin; begin if there is none
+  std::int64_t first;   ///< the index in cu_seqlens of the first start that is not left of begin
 
-  /// A warp calls it together. Each lane looks at two entries of cu_seqlens; the warp combines their bits.
+  /// A warp calls it together.
   __device__ DocumentStarts(const SegmentsView& segments, std::int64_t begin_, int lane) : begin(begin_) {
-    const std::int64_t* const entries = segments.cu_seqlens;
-    const std::int64_t first = warp_upper_bound(entries, segments.count + 1, begin - 1, lane);
-    before = first > 0 ? entries[first - 1] : begin;
-    unsigned low = 0, high = 0;
-    for (int half = 0; half < 64; half += 32) {
-      const std::int64_t at = first + half + lane;
-      const std::int64_t offset = at < segments.count ? entries[at] - begin : 64;
-      if (offset < 32)
-        low |= 1u << offset;
-      else if (offset < 64)
-        high |= 1u << (offset - 32);
-    }
-    bits = std::uint64_t{__reduce_or_sync(~0u, high)} << 32 | __reduce_or_sync(~0u, low);
+    first = warp_upper_bound(segments.cu_seqlens, segments.count + 1, begin - 1, lane);
+    before = first > 0 ? segments.cu_seqlens[first - 1] : begin;
+    bits = document_start_bits(segments, first, begin, lane);
   }
 
   /// Whether token begin + k is the first of its document.

@@ -20,6 +20,14 @@ __device__ inline double exponential_base_2(double x) { return ::exp2(x); }
 __device__ inline float exponential(float x) { return __expf(x); }
 __device__ inline double exponential(double x) { return ::exp(x); }
 
+/// 1 / x; the error for float is at most one unit in the last place.
+__device__ inline float reciprocal(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+__device__ inline double reciprocal(double x) { return 1 / x; }
+
 /// 1 / (1 + e^-x).
 __device__ inline float sigmoid(float x) { return __fdividef(1.0f, 1.0f + __expf(-x)); }
 __device__ inline double sigmoid(double x) { return 1 / (1 + ::exp(-x)); }
