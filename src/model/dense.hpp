@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include "kernels/bias.hpp"
 #include "kernels/gemm.hpp"
@@ -12,7 +13,8 @@ namespace causeway {
 
 /// A dense layer's weight [outputs, inputs], initially N(0, deviation²), with weight decay.
 inline ParameterSpec dense_spec(const std::string& name, std::int64_t outputs, std::int64_t inputs, double deviation) {
-  return {.name = name, .shape = {outputs, inputs}, .decay = true, .initial = initial::normal(deviation)};
+  return {
+      .name = name, .shape = {outputs, inputs}, .decay = true, .product = true, .initial = initial::normal(deviation)};
 }
 /// Its bias [outputs], initially 0, without weight decay.
 inline ParameterSpec bias_spec(const std::string& name, std::int64_t outputs) {
@@ -23,6 +25,12 @@ inline ParameterSpec bias_spec(const std::string& name, std::int64_t outputs) {
 inline double deviation_in(std::int64_t width) { return std::sqrt(2 / (5 * static_cast<double>(width))); }
 inline double deviation_out(std::int64_t width, std::size_t layers) {
   return 2 / (static_cast<double>(layers) * std::sqrt(static_cast<double>(width)));
+}
+
+/// Adds d_yᵀ·x to the gradient of a parameter.
+inline void add_product(const Stream& stream, const Parameter& weight, TensorView d_y, TensorView x) {
+  const double beta = std::exchange(weight.gradient_unwritten, false) ? 0 : 1;
+  gemm(stream, {.a = d_y, .b = x, .transpose_a = true, .beta = beta, .c = weight.gradient});
 }
 
 /// y = x·Wᵀ + bias (if there is one), in x's dtype: [T, inputs] → [T, outputs].
@@ -39,7 +47,7 @@ inline Tensor dense_backward(const Stream& stream, const Parameter& weight, Tens
   if (bias != nullptr) bias_backward(stream, {.d_y = d_y, .d_bias = bias->gradient});
   Tensor d_x(stream, x.dtype, x.shape);
   gemm(stream, {.a = d_y, .b = weight.weight, .c = d_x});
-  gemm(stream, {.a = d_y, .b = x, .transpose_a = true, .beta = 1, .c = weight.gradient});
+  add_product(stream, weight, d_y, x);
   return d_x;
 }
 

@@ -10,6 +10,7 @@
 #include "kernels/gemm.hpp"
 #include "kernels/norm.hpp"
 #include "kernels/reorder.hpp"
+#include "src/model/dense.hpp"
 #include "src/model/gated_mlp.hpp"
 #include "src/model/initial_values.hpp"
 #include "src/runtime/host_copy.hpp"
@@ -67,6 +68,7 @@ Model::Model(const Options& options) : options_(options), parameters_(options.dt
     head_ = &parameters_.add({.name = "lm_head.weight",
                               .shape = {shape.vocabulary, shape.width},
                               .decay = true,
+                              .product = true,
                               .initial = initial::uniform(1 / std::sqrt(double(shape.width)))});
 }
 
@@ -361,7 +363,7 @@ void Model::head(const Pass& pass, TensorView last, TensorView residual, const B
       scale(stream, {.x = gradient, .y = part(d_logits)});
       gradient = part(d_logits);
     }
-    gemm(stream, {.a = gradient, .b = part(y), .transpose_a = true, .beta = 1, .c = head_->gradient});
+    add_product(stream, *head_, gradient, part(y));
     gemm(stream, {.a = gradient, .b = head_->weight, .c = part(y)});  // overwrites y with its gradient
     rms_norm_backward(stream, {.residual = part(sum),
                                .weight = norm_f_->weight,

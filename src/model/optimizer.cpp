@@ -44,6 +44,7 @@ void Optimizer::step(std::int64_t step, double learning_rate, double gradient_sc
     const Range mine = parameters_.shard(arena, world_.rank());
     return whole.slice_rows(mine.begin, mine.size());
   };
+  parameters_.finish_gradients(stream_);
   // In place: the sum and the new weights are written into this rank's part of the arenas. A second copy of all
   // gradients would not fit in memory.
   const Tensor squares = Tensor::zeros(stream_, DType::f64, {1});

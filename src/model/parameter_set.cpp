@@ -3,6 +3,7 @@
 #include "kernels/core/integer.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace causeway {
 namespace {
@@ -61,8 +62,26 @@ void ParameterSet::initialise(std::uint64_t seed, const Stream& stream) {
 }
 
 void ParameterSet::zero_gradients(const Stream& stream) {
-  for (const ParameterArena& arena : arenas_)
-    if (arena.gradients.present()) stream.zero(arena.gradients.view().data, arena.gradients.view().bytes());
+  std::vector<std::int64_t> done(arenas_.size(), 0);  // elements of each arena
+  const auto zero_up_to = [&](std::size_t arena, std::int64_t end) {
+    const TensorView rest = arenas_[arena].gradients.view().slice_rows(done[arena], end - done[arena]);
+    if (rest.size() > 0) stream.zero(rest.data, rest.bytes());
+  };
+  for (const Parameter& parameter : parameters_) {
+    if (!parameter.gradient.present() || !parameter.spec.product) continue;
+    const auto arena = static_cast<std::size_t>(parameter.arena);
+    zero_up_to(arena, parameter.flat.begin);
+    done[arena] = parameter.flat.end;
+    parameter.gradient_unwritten = true;
+  }
+  for (std::size_t i = 0; i < arenas_.size(); ++i)
+    if (arenas_[i].gradients.present()) zero_up_to(i, arenas_[i].gradients.view().size());
+}
+
+void ParameterSet::finish_gradients(const Stream& stream) {
+  for (const Parameter& parameter : parameters_)
+    if (std::exchange(parameter.gradient_unwritten, false))
+      stream.zero(parameter.gradient.data, parameter.gradient.bytes());
 }
 
 std::int64_t ParameterSet::count() const {

@@ -15,9 +15,10 @@ namespace causeway {
 struct ParameterSpec {
   std::string name;
   Shape shape;
-  bool wide = false;    ///< kept in the accumulator type: A_log, D, norms, Δ's bias
-  bool decay = false;   ///< subject to weight decay
-  bool frozen = false;  ///< stored in the checkpoint but never trained: no gradient, no optimizer state
+  bool wide = false;     ///< kept in the accumulator type: A_log, D, norms, Δ's bias
+  bool decay = false;    ///< subject to weight decay
+  bool frozen = false;   ///< stored in the checkpoint but never trained: no gradient, no optimizer state
+  bool product = false;  ///< its gradient is a sum of matrix products: layers add to it by add_product() (dense.hpp)
   InitialValues initial;
 };
 
@@ -28,6 +29,8 @@ struct Parameter {
   Range flat;           ///< its elements in the arena
   TensorView weight;    ///< compute type, or the accumulator type if wide
   TensorView gradient;  ///< accumulator type; layers add to it; absent if frozen
+  /// The gradient is zero but not written yet: the next product overwrites it.
+  mutable bool gradient_unwritten = false;
 };
 
 /// All parameters with the same dtype, weight decay and frozen, one after the other in a flat buffer. The gradient
@@ -54,7 +57,10 @@ class ParameterSet {
   void allocate(const Stream& stream, int shards, bool with_gradients = true);
   /// Writes every parameter's initial values, which depend on `seed` and the parameter's name only.
   void initialise(std::uint64_t seed, const Stream& stream);
+  /// Before the first pass of a step. Leaves the gradients of `product` parameters unwritten.
   void zero_gradients(const Stream& stream);
+  /// After the last pass: writes zeros to the gradients that are still unwritten.
+  void finish_gradients(const Stream& stream);
 
   DType dtype() const { return dtype_; }  ///< of the computation
   int shards() const { return shards_; }

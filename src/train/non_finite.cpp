@@ -62,6 +62,7 @@ std::string find_non_finite(Model& model, Runtime& runtime, const DataMixture& d
     return fmt::format("every layer's output is finite; first in the gradient of {}, {}", output_of(depth - first.at),
                        on(first.rank));
 
+  model.parameters().finish_gradients(stream);
   const auto& parameters = model.parameters().parameters();
   const auto last = std::find_if(parameters.rbegin(), parameters.rend(), [&](const Parameter& parameter) {
     return parameter.gradient.present() && !finite(stream, parameter.gradient);

@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "kernels/gemm.hpp"
+#include "src/model/dense.hpp"
 #include "src/model/initial_values.hpp"
 #include "src/model/layer.hpp"
 
@@ -51,6 +52,7 @@ Mamba::Mamba(const ModelOptions& options, const std::string& prefix, ParameterSe
       in_proj_(parameters.add({.name = prefix + "in_proj.weight",
                                .shape = {2 * inner_, width_},
                                .decay = true,
+                               .product = true,
                                .initial = initial::uniform(1 / std::sqrt(double(width_)))})),
       conv_weight_(parameters.add({.name = prefix + "conv1d.weight",
                                    .shape = {inner_, 1, options.conv_taps},
@@ -62,10 +64,12 @@ Mamba::Mamba(const ModelOptions& options, const std::string& prefix, ParameterSe
       x_proj_(parameters.add({.name = prefix + "x_proj.weight",
                               .shape = {dt_rank_ + 2 * state_, inner_},
                               .decay = true,
+                              .product = true,
                               .initial = initial::uniform(1 / std::sqrt(double(inner_)))})),
       dt_proj_(parameters.add({.name = prefix + "dt_proj.weight",
                                .shape = {inner_, dt_rank_},
                                .decay = true,
+                               .product = true,
                                .initial = initial::uniform(1 / std::sqrt(double(dt_rank_)))})),
       dt_bias_(parameters.add(
           {.name = prefix + "dt_proj.bias", .shape = {inner_}, .wide = true, .initial = initial_dt_bias})),
@@ -79,6 +83,7 @@ Mamba::Mamba(const ModelOptions& options, const std::string& prefix, ParameterSe
           {.name = prefix + "out_proj.weight",
            .shape = {width_, inner_},
            .decay = true,
+           .product = true,
            .initial = initial::uniform(1 / std::sqrt(double(inner_) * double(options.layers.size())))})) {}
 
 CausalConvForward Mamba::convolution(TensorView xz, TensorView u) const {
@@ -208,7 +213,7 @@ Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& 
 
   Tensor d_y = fresh(inner_);
   gemm(stream, {.a = d_out, .b = out_proj_.weight, .c = d_y});
-  gemm(stream, {.a = d_out, .b = y, .transpose_a = true, .beta = 1, .c = out_proj_.gradient});
+  add_product(stream, out_proj_, d_out, y);
   y = {};
 
   Tensor d_xz = fresh(2 * inner_), d_u = fresh(inner_), d_delta = fresh(inner_), d_dbc = fresh(dt_rank_ + 2 * state_);
@@ -230,9 +235,9 @@ Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& 
 
   const TensorView dt_low = dbc.view().slice_columns(0, dt_rank_), d_dt_low = d_dbc.view().slice_columns(0, dt_rank_);
   gemm(stream, {.a = d_delta, .b = dt_proj_.weight, .c = d_dt_low});
-  gemm(stream, {.a = d_delta, .b = dt_low, .transpose_a = true, .beta = 1, .c = dt_proj_.gradient});
+  add_product(stream, dt_proj_, d_delta, dt_low);
   gemm(stream, {.a = d_dbc, .b = x_proj_.weight, .beta = 1, .c = d_u});
-  gemm(stream, {.a = d_dbc, .b = u, .transpose_a = true, .beta = 1, .c = x_proj_.gradient});
+  add_product(stream, x_proj_, d_dbc, u);
 
   const CausalConvForward conv = convolution(xz, u);
   pass.strategies().causal_conv->backward(pass.strategy_context(),
@@ -248,7 +253,7 @@ Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& 
 
   Tensor d_h = fresh(width_);
   gemm(stream, {.a = d_xz, .b = in_proj_.weight, .c = d_h});
-  gemm(stream, {.a = d_xz, .b = h, .transpose_a = true, .beta = 1, .c = in_proj_.gradient});
+  add_product(stream, in_proj_, d_xz, h);
   return d_h;
 }
 

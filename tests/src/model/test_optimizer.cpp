@@ -5,6 +5,7 @@
 #include <cmath>
 #include <mutex>
 
+#include "src/model/dense.hpp"
 #include "tests/src/model_support.hpp"
 
 namespace causeway::test {
@@ -136,6 +137,33 @@ TEST(Optimizer, FrozenParametersKeepTheirInitialValues) {
     EXPECT_FALSE(frozen.gradient.present());
     EXPECT_EQ(parameters.count(), 5);
   });
+}
+
+TEST(ParameterSet, TheFirstProductOfAStepOverwritesAndTheOthersAreAdded) {
+  const Stream stream;
+  ParameterSet parameters(DType::f32);
+  const auto zero = [](const RandomStream&, std::int64_t) { return 0.0; };
+  parameters.add({.name = "before", .shape = {3}, .decay = true, .initial = zero});
+  const Parameter& weight =
+      parameters.add({.name = "weight", .shape = {2, 1}, .decay = true, .product = true, .initial = zero});
+  const Parameter& idle =
+      parameters.add({.name = "idle", .shape = {2, 1}, .decay = true, .product = true, .initial = zero});
+  parameters.add({.name = "after", .shape = {2}, .decay = true, .initial = zero});
+  parameters.allocate(stream, 2);
+  const Tensor d_y(stream, DType::f32, {1, 2}), x(stream, DType::f32, {1, 1});
+  assign(d_y, std::vector<double>{2, 3});
+  assign(x, std::vector<double>{5});
+  for (int step = 0; step < 2; ++step) {
+    assign(parameters.arenas()[0].gradients, std::vector<double>(10, std::nan("")));
+    parameters.zero_gradients(stream);
+    for (int passes = 1; passes <= 2; ++passes) {
+      add_product(stream, weight, d_y, x);
+      EXPECT_EQ(values_of(weight.gradient), (std::vector<double>{10.0 * passes, 15.0 * passes}));
+    }
+    parameters.finish_gradients(stream);
+    EXPECT_EQ(values_of(idle.gradient), (std::vector<double>{0, 0}));
+    EXPECT_EQ(values_of(parameters.arenas()[0].gradients), (std::vector<double>{0, 0, 0, 20, 30, 0, 0, 0, 0, 0}));
+  }
 }
 
 TEST(LearningRate, RisesLinearlyThenFallsAsACosine) {
