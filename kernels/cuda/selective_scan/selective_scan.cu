@@ -29,8 +29,10 @@ __global__ void __launch_bounds__(scan_threads, 5)
   const ChunkThread<L> thread(in.segments.tokens, chunks.tokens_each, in.channels, in.states);
   const std::int64_t channel = thread.channel;
   const bool inside = thread.inside;
-  const int delta_stride = static_cast<int>(in.delta_stride), u_stride = static_cast<int>(in.u_stride);
-  const int z_stride = in.z != nullptr ? static_cast<int>(in.z_stride) : u_stride;
+  const int delta_bytes = row_bytes<T>(in.delta_stride), u_bytes = row_bytes<T>(in.u_stride);
+  const int z_bytes = in.z != nullptr ? row_bytes<T>(in.z_stride) : u_bytes;
+
+  const int y_bytes = row_bytes<T>(out.y_stride);
 
   R rate[thread_states], h[thread_states];
 #pragma unroll
@@ -52,14 +54,15 @@ __global__ void __launch_bounds__(scan_threads, 5)
     const T *const delta_at = in.delta + from * in.delta_stride + channel,
                    *const u_at = in.u + from * in.u_stride + channel,
                    *const z_at = in.z != nullptr ? in.z + from * in.z_stride + channel : u_at;
+    T* const y_at = out.y + from * out.y_stride + channel;
     T raw_delta[prefetch_rows], raw_u[prefetch_rows], raw_z[prefetch_rows];
     const auto prefetch = [&](int k) {  // reads the last token again beyond it
 #pragma unroll
       for (int i = 0; i < prefetch_rows; ++i) {
         const int row = min(k + i, count - 1);
-        raw_delta[i] = delta_at[std::int64_t{row} * delta_stride];
-        raw_u[i] = u_at[std::int64_t{row} * u_stride];
-        raw_z[i] = z_at[std::int64_t{row} * z_stride];
+        raw_delta[i] = *row_of(delta_at, row, delta_bytes);
+        raw_u[i] = *row_of(u_at, row, u_bytes);
+        raw_z[i] = *row_of(z_at, row, z_bytes);
       }
     };
     prefetch(0);
@@ -79,36 +82,42 @@ __global__ void __launch_bounds__(scan_threads, 5)
         gate[i] = widened(raw_z[i]);
       }
       prefetch(k + prefetch_rows);
+      const auto advance = [&]<bool Starts>() {
 #pragma unroll
-      for (int i = 0; i < prefetch_rows; ++i) {
-        // 4. Advance the states by one token: h = exp(ΔA) h + Δ u B, s = ⟨C, h⟩.
-        if (starts.is_start((k + i) & 63))
+        for (int i = 0; i < prefetch_rows; ++i) {
+          // 4. Advance the states by one token: h = exp(ΔA) h + Δ u B, s = ⟨C, h⟩.
+          if (Starts && starts.is_start((k + i) & 63))
 #pragma unroll
-          for (int n = 0; n < thread_states; ++n) h[n] = 0;
-        const R delta = step[i], x = delta * u[i];
-        R s = 0;
-        const auto* const rows_B = reinterpret_cast<const Quad<R>*>(B + (k + i) * padded + thread.state(0));
-        const auto* const rows_C = reinterpret_cast<const Quad<R>*>(C + (k + i) * padded + thread.state(0));
+            for (int n = 0; n < thread_states; ++n) h[n] = 0;
+          const R delta = step[i], x = delta * u[i];
+          R s = 0;
+          const auto* const rows_B = reinterpret_cast<const Quad<R>*>(B + (k + i) * padded + thread.state(0));
+          const auto* const rows_C = reinterpret_cast<const Quad<R>*>(C + (k + i) * padded + thread.state(0));
 #pragma unroll
-        for (int q = 0; q < thread_states / 4; ++q) {
-          const Quad<R> b = rows_B[q], c = rows_C[q];
+          for (int q = 0; q < thread_states / 4; ++q) {
+            const Quad<R> b = rows_B[q], c = rows_C[q];
 #pragma unroll
-          for (int m = 0; m < 4; ++m) {
-            const int n = 4 * q + m;
-            h[n] = exponential_base_2(delta * rate[n]) * h[n] + x * b.at[m];
-            s += c.at[m] * h[n];
+            for (int m = 0; m < 4; ++m) {
+              const int n = 4 * q + m;
+              h[n] = exponential_base_2(delta * rate[n]) * h[n] + x * b.at[m];
+              s += c.at[m] * h[n];
+            }
           }
-        }
-        // 5. Add the parts of the channel, then write y = (s + D u) silu(z).
+          // 5. Add the parts of the channel, then write y = (s + D u) silu(z).
 #pragma unroll
-        for (int other = 1; other < L; other *= 2) s += __shfl_xor_sync(~0u, s, other);
-        if (!inside || thread.part != 0 || k + i >= count) continue;
-        if constexpr (Grouped)
-          if (!out.sums.complete(s, (from + k + i) * in.channels + channel)) continue;
-        s += skip * u[i];
-        if (in.z != nullptr) s *= silu(gate[i]);
-        out.y[(from + k + i) * out.y_stride + channel] = narrowed<T>(s);
-      }
+          for (int other = 1; other < L; other *= 2) s += __shfl_xor_sync(~0u, s, other);
+          if (!inside || thread.part != 0 || k + i >= count) continue;
+          if constexpr (Grouped)
+            if (!out.sums.complete(s, (from + k + i) * in.channels + channel)) continue;
+          s += skip * u[i];
+          if (in.z != nullptr) s *= silu(gate[i]);
+          *row_of(y_at, k + i, y_bytes) = narrowed<T>(s);
+        }
+      };
+      if ((starts.bits >> k & (1 << prefetch_rows) - 1) == 0)
+        advance.template operator()<false>();
+      else
+        advance.template operator()<true>();
     }
   }
 }

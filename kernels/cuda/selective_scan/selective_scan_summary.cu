@@ -24,8 +24,8 @@ __global__ void __launch_bounds__(scan_threads, 5)
   const T* const source = backwards ? d_y : in.u;
   const std::int64_t source_stride = backwards ? d_y_stride : in.u_stride;
   const bool gated = backwards && in.z != nullptr;
-  const int delta_stride = static_cast<int>(in.delta_stride), x_stride = static_cast<int>(source_stride);
-  const int z_stride = gated ? static_cast<int>(in.z_stride) : x_stride;
+  const int delta_bytes = row_bytes<T>(in.delta_stride), x_bytes = row_bytes<T>(source_stride);
+  const int z_bytes = gated ? row_bytes<T>(in.z_stride) : x_bytes;
 
   const ChunkTail<direction> tail(in.segments, thread.begin, thread.end, thread.lane);
   if (edge_only && !tail.at_run_edge) return;
@@ -52,9 +52,9 @@ __global__ void __launch_bounds__(scan_threads, 5)
 #pragma unroll
       for (int i = 0; i < prefetch_rows; ++i) {
         const int row = min(k + i, count - 1) * step;
-        raw_delta[i] = delta_at[std::int64_t{row} * delta_stride];
-        raw_x[i] = x_at[std::int64_t{row} * x_stride];
-        if (backwards) raw_z[i] = z_at[std::int64_t{row} * z_stride];
+        raw_delta[i] = *row_of(delta_at, row, delta_bytes);
+        raw_x[i] = *row_of(x_at, row, x_bytes);
+        if (backwards) raw_z[i] = *row_of(z_at, row, z_bytes);
       }
     };
     prefetch(0);
@@ -70,10 +70,10 @@ __global__ void __launch_bounds__(scan_threads, 5)
         if (!backwards) x[i] *= delta[i];
       }
       prefetch(k + prefetch_rows);
+      sum_delta += static_cast<double>((delta[0] + delta[1]) + (delta[2] + delta[3]));
       // 3. Advance the states by these tokens.
 #pragma unroll
       for (int i = 0; i < prefetch_rows; ++i) {
-        sum_delta += static_cast<double>(delta[i]);
         const auto* const row = reinterpret_cast<const Quad<R>*>(rows + (k + i) * padded + thread.state(0));
 #pragma unroll
         for (int q = 0; q < thread_states / 4; ++q) {
