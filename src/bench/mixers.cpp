@@ -11,7 +11,7 @@
 namespace causeway {
 namespace {
 
-constexpr std::int64_t states = 16, short_taps = 4, modes = 16;  // as in Mamba and StripedHyena 2
+constexpr std::int64_t short_taps = 4, modes = 16;  // as in Mamba and StripedHyena 2
 constexpr std::int64_t channels_per_group = 16, head = 128;
 
 std::int64_t groups_of(std::int64_t channels) { return std::max<std::int64_t>(channels / channels_per_group, 1); }
@@ -43,7 +43,7 @@ Task causal_conv_backward_task(const Workload& of) {
                  {args.d_x, args.d_weight, args.d_bias}, {.exponentials = of.elements()});
 }
 
-SelectiveScanInputs scan_inputs(MadeTensors& made, const Workload& of) {
+SelectiveScanInputs scan_inputs(MadeTensors& made, const Workload& of, std::int64_t states) {
   return {.u = made.random(of.dtype, of.rows()),
           .delta = made.random(of.dtype, of.rows(), -5, -1),
           .z = made.random(of.dtype, of.rows()),
@@ -55,26 +55,31 @@ SelectiveScanInputs scan_inputs(MadeTensors& made, const Workload& of) {
           .segments = of.segments};
 }
 
-TensorView scan_states(MadeTensors& made, const Workload& of) {
+TensorView scan_states(MadeTensors& made, const Workload& of, std::int64_t states) {
   return made.empty(of.wide(), {ceil_div(of.tokens, selective_scan_block), of.channels, states});
 }
 
 /// One exponential for each element and state: exp(ΔA).
-Least scan_least(const Workload& of) { return {.exponentials = of.elements() * static_cast<double>(states)}; }
-
-Task selective_scan_forward_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
-  const SelectiveScanInputs in = scan_inputs(*made, of);
-  const SelectiveScanForward args{.in = in, .y = made->empty(of.dtype, of.rows()), .states = scan_states(*made, of)};
-  return task_of(made, selective_scan_forward, args, args.y,
-                 {in.u, in.delta, in.z, in.A, in.B, in.C, in.D, in.delta_bias}, {args.y}, scan_least(of));
+Least scan_least(const Workload& of, std::int64_t states) {
+  return {.exponentials = of.elements() * static_cast<double>(states)};
 }
 
+template <std::int64_t states>
+Task selective_scan_forward_task(const Workload& of) {
+  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const SelectiveScanInputs in = scan_inputs(*made, of, states);
+  const SelectiveScanForward args{
+      .in = in, .y = made->empty(of.dtype, of.rows()), .states = scan_states(*made, of, states)};
+  return task_of(made, selective_scan_forward, args, args.y,
+                 {in.u, in.delta, in.z, in.A, in.B, in.C, in.D, in.delta_bias}, {args.y}, scan_least(of, states));
+}
+
+template <std::int64_t states>
 Task selective_scan_backward_task(const Workload& of) {
   const auto made = std::make_shared<MadeTensors>(of.stream);
-  const SelectiveScanInputs in = scan_inputs(*made, of);
+  const SelectiveScanInputs in = scan_inputs(*made, of, states);
   const Shape narrow{of.tokens, states};
-  const TensorView y = made->empty(of.dtype, of.rows()), saved = scan_states(*made, of);
+  const TensorView y = made->empty(of.dtype, of.rows()), saved = scan_states(*made, of, states);
   selective_scan_forward(of.stream, {.in = in, .y = y, .states = saved});
   const SelectiveScanBackward args{.in = in,
                                    .states = saved,
@@ -90,7 +95,7 @@ Task selective_scan_backward_task(const Workload& of) {
   return task_of(made, selective_scan_backward, args, args.d_u,
                  {in.u, in.delta, in.z, in.A, in.B, in.C, in.D, in.delta_bias, args.d_y},
                  {args.d_u, args.d_delta, args.d_z, args.d_B, args.d_C, args.d_A, args.d_D, args.d_delta_bias},
-                 scan_least(of));
+                 scan_least(of, states));
 }
 
 GatedConvInputs gated_inputs(MadeTensors& made, const Workload& of) {
@@ -261,13 +266,18 @@ Task rope_task(const Workload& of) {
   return task_of(made, rope, args, args.y, {args.x}, {args.y});
 }
 
+// The scan with 16 states a channel, as in Mamba, and with 64; also where there are few channels or few tokens.
+constexpr Size scan_sizes[] = {{16384, 4096}, {65536, 4096}, {2048, 4096}, {8192, 1536}, {2048, 512}};
+constexpr Size scan_64_sizes[] = {{8192, 4096}, {2048, 4096}, {2048, 512}};
 constexpr Size two_lengths[] = {{16384, 4096}, {65536, 4096}};
 constexpr Size one_length[] = {{65536, 4096}};
 constexpr Size long_lengths[] = {{8192, 4096}, {65536, 4096}, {262144, 2048}, {1048576, 512}, {524288, 512, 8}};
 
 constexpr OperatorBenchmark benchmarks[] = {
-    {"selective_scan forward", true, two_lengths, selective_scan_forward_task},
-    {"selective_scan backward", true, two_lengths, selective_scan_backward_task},
+    {"selective_scan forward", true, scan_sizes, selective_scan_forward_task<16>},
+    {"selective_scan backward", true, scan_sizes, selective_scan_backward_task<16>},
+    {"selective_scan/64 forward", true, scan_64_sizes, selective_scan_forward_task<64>},
+    {"selective_scan/64 backward", true, scan_64_sizes, selective_scan_backward_task<64>},
     {"causal_conv forward", true, two_lengths, causal_conv_forward_task},
     {"causal_conv backward", true, two_lengths, causal_conv_backward_task},
     {"hyena_se forward", true, one_length, blocked_forward_task<7>},
