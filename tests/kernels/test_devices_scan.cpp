@@ -12,13 +12,14 @@ namespace {
 struct RunCase {
   std::int64_t channels, states, tokens;
   std::vector<std::int64_t> cu_seqlens;  // of the run
-  bool gate = true, skip = true, bias = true, softplus = true, carries = true, wide = false;
+  bool gate = true, skip = true, bias = true, softplus = true, carries = true;
+  std::int64_t margin = 0;  // columns on both sides of the run's, in wider matrices
 
   std::string name() const {
     return fmt::format("{} tokens in {} documents [{}, {}], {} channels, {} states{}{}{}{}{}", tokens,
                        cu_seqlens.size() - 1, cu_seqlens.front(), cu_seqlens.back(), channels, states,
                        gate ? ", gate" : "", bias ? ", bias" : "", softplus ? ", softplus" : "",
-                       carries ? ", carries" : "", wide ? ", wide" : "");
+                       carries ? ", carries" : "", margin > 0 ? fmt::format(", margin {}", margin) : "");
   }
 };
 
@@ -41,20 +42,20 @@ RunCase random_run(std::uint64_t seed) {
           .bias = choose.chance(70),
           .softplus = choose.chance(80),
           .carries = choose.chance(80),
-          .wide = choose.chance(30)};
+          .margin = choose.chance(30) ? 3 : 0};
 }
 
 Tensors inputs(const Stream& stream, const RunCase& run, DType dtype, std::uint64_t seed) {
   const DType accumulator = accumulator_of(dtype);
-  const std::int64_t spare = run.wide ? 5 : 0, T = run.tokens, D = run.channels, N = run.states;
-  const Shape rows{T, D + spare}, entries{T, N + spare}, matrix{D, N}, vector{D};
+  const std::int64_t T = run.tokens, D = run.channels, N = run.states;
+  const Shape rows{T, D + 2 * run.margin}, entries{T, N + 2 * run.margin}, matrix{D, N}, vector{D};
   Tensors in;
   in["u"] = random_tensor(stream, dtype, rows, seed);
   // Step sizes of all magnitudes, some above 20, where softplus is the identity.
   in["delta"] = run.softplus ? random_tensor(stream, dtype, rows, seed + 1, -6, 3)
                              : random_tensor(stream, dtype, rows, seed + 1, 0.01, 0.5);
   if (run.softplus && T > 60)
-    assign(in["delta"].view().slice_rows(33, 1), std::vector<double>(static_cast<std::size_t>(D + spare), 21.5));
+    assign(in["delta"].view().slice_rows(33, 1), std::vector<double>(static_cast<std::size_t>(rows[1]), 21.5));
   if (run.gate) in["z"] = random_tensor(stream, dtype, rows, seed + 2, -3, 3);
   in["A"] = random_tensor(stream, accumulator, matrix, seed + 3, -2, -0.01);
   in["B"] = random_tensor(stream, dtype, entries, seed + 4);
@@ -80,7 +81,7 @@ const char* const results[] = {"y",   "d_u",          "d_delta", "d_z",        "
 /// Runs all five kernels.
 void execute(const Stream& stream, const RunCase& run, const Tensors& all, SegmentsView segments) {
   const auto columns = [&](const char* name, std::int64_t count) {
-    return view(all, name).present() ? view(all, name).slice_columns(run.wide ? 3 : 0, count) : TensorView{};
+    return view(all, name).present() ? view(all, name).slice_columns(run.margin, count) : TensorView{};
   };
   const auto channels = [&](const char* name) { return columns(name, run.channels); };
   const auto states = [&](const char* name) { return columns(name, run.states); };
@@ -139,16 +140,53 @@ TEST_P(DevicesScan, SelectiveScanEqualsTheCpuWhereChunksAreLongAndChannelsMany) 
   if (GetParam() != DType::f64) expect_equal_to_the_cpu(run, 1);
 }
 
+/// Documents of one token; then documents whose first tokens are at all places of 64 tokens.
+std::vector<std::int64_t> starts_at_every_place() {
+  std::vector<std::int64_t> cu_seqlens{-9};
+  for (std::int64_t t = 1; t < 70; ++t) cu_seqlens.push_back(t);
+  for (std::int64_t length = 40; cu_seqlens.back() < 500; length = length * 7 % 61 + 3)
+    cu_seqlens.push_back(cu_seqlens.back() + length);
+  return cu_seqlens;
+}
+
+TEST_P(DevicesScan, SelectiveScanEqualsTheCpuWhereOneBlockOfThreadsHasAllTokensOfManyChannels) {
+  const auto last = starts_at_every_place().back();
+  for (const auto& [channels, states] : {std::pair{2032, 16}, std::pair{4096, 8}, std::pair{5120, 16}})
+    expect_equal_to_the_cpu({.channels = channels,
+                             .states = states,
+                             .tokens = last - 4,
+                             .cu_seqlens = starts_at_every_place(),
+                             .margin = 8},
+                            1);
+  for (const std::int64_t tokens : {1, 31, 32, 33, 95})
+    expect_equal_to_the_cpu({.channels = 2056,
+                             .states = 16,
+                             .tokens = tokens,
+                             .cu_seqlens = {-2, tokens + 2},
+                             .gate = false,
+                             .skip = false,
+                             .bias = false,
+                             .softplus = false},
+                            2);
+}
+
+TEST_P(DevicesScan, SelectiveScanEqualsTheCpuWhereBlocksOfThreadsDivideTheTokens) {
+  RunCase run{.channels = 1024, .states = 16, .tokens = 16500, .cu_seqlens = {-3}};
+  for (std::int64_t length = 1; run.cu_seqlens.back() < run.tokens; length = length * 3 % 2999)
+    run.cu_seqlens.push_back(run.cu_seqlens.back() + length);
+  if (GetParam() != DType::f64) expect_equal_to_the_cpu(run, 1);
+}
+
 TEST_P(DevicesScan, SelectiveScanOfManyStatesAddsGroupsOfStates) {
   for (const std::int64_t states : {33, 64, 100})
     expect_equal_to_the_cpu({.channels = 70, .states = states, .tokens = 700, .cu_seqlens = {-9, 62, 450, 701}}, 1);
 }
 
 TEST_P(DevicesScan, SelectiveScanKeepsNonFiniteValuesInTheirDocument) {
-  for (const std::int64_t states : {16, 40})
+  for (const auto& [channels, states] : {std::pair{37, 16}, std::pair{37, 40}, std::pair{4096, 16}})
     for (const double poison : {std::nan(""), std::numeric_limits<double>::infinity()})
       for (const char* where : {"u", "delta", "z", "B", "C", "d_y"}) {
-        const RunCase run{.channels = 37, .states = states, .tokens = 200, .cu_seqlens = {-9, 62, 150, 201}};
+        const RunCase run{.channels = channels, .states = states, .tokens = 200, .cu_seqlens = {-9, 62, 150, 201}};
         const Tensors in = inputs(cpu(), run, GetParam(), 1);
         const Tensors clean = on_gpu(run, in);
         const TensorView target = view(in, where);

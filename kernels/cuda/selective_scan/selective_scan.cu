@@ -1,5 +1,7 @@
 #include "kernels/cuda/selective_scan/selective_scan.cuh"
 
+#include <type_traits>
+
 #include "kernels/core/integer.hpp"
 
 namespace causeway::cuda {
@@ -127,6 +129,8 @@ void forward(const Stream& stream, const SelectiveScanForward& args) {
   using R = Accumulator<T>;
   const std::int64_t tokens = args.in.segments.tokens, channels = args.in.A.rows(), states = args.in.A.columns();
   if (tokens == 0 || channels == 0) return;
+  if constexpr (std::is_same_v<T, bf16>)
+    if (walk_forward(stream, args)) return;
   const GroupMemory<R> sums(stream, states, 1, tokens, channels);
   for_each_state_group(states, [&](const StateGroup& group) {
     const ScanInputs<T> in(inputs_of_group(group, args.in));

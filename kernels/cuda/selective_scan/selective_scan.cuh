@@ -167,6 +167,10 @@ template <class T>
 void fold_scan_chunks(const Stream& stream, ScanDirection direction, const ScanInputs<T>& in, TensorView first,
                       const ScanChunks<T>& chunks);
 
+/// The forward scan of bf16 as a walk over the tokens, with one exponential for each element and state
+/// (selective_scan_walk.cu). Returns false, having done nothing, where it does not apply or is not faster.
+bool walk_forward(const Stream& stream, const SelectiveScanForward& args);
+
 /// Throws unless the inputs have the shapes and types that kernels/selective_scan.hpp demands.
 inline void expect_scan_inputs(const SelectiveScanInputs& in) {
   const DType dtype = in.delta.dtype, accumulator = accumulator_of(dtype);

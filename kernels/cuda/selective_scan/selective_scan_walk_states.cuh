@@ -1,0 +1,119 @@
+#pragma once
+
+#include "kernels/cuda/selective_scan/selective_scan_walk.cuh"
+
+namespace causeway::cuda {
+
+/// The scan warps' part of the walk: h of the warp's unit, and y's sums over the states of a lane.
+///
+/// The decays of a group do not depend on h. So a warp computes them while an earlier warp has its turn, waits for the
+/// state, advances it by the group's 8 tokens, hands it on, and computes y while the next warp has its turn.
+///
+/// registers: 8 tokens' decays and inputs, which become h, of the lane's states; the rates
+/// One function, because its phases share these registers.
+template <class Shape>
+__device__ void walk_over_states(const ScanInputs<bf16>& in, const WalkRun& run, const WalkPiece& piece,
+                                 WalkMemory<Shape>& shared) {
+  constexpr int N = Shape::lane_states, turns = Shape::turns, ring = Shape::stages * walk_groups;
+  static_assert(selective_scan_block == walk_tile);
+  // The shuffles hide from the compiler how these values were computed: it would compute them again within a turn.
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int warp = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0);
+  const int unit = warp % Shape::units, turn = warp / Shape::units;
+  const int part = unit % Shape::unit_parts * 2 + lane % 2, slot = unit / 2 * Shape::unit_channels + lane / 2;
+  const int first_state = part * N;
+  const std::int64_t channel =
+      std::int64_t{blockIdx.x} * Shape::channels + 2 * slot % Shape::channels + 2 * slot / Shape::channels;
+  const int real_states = channel < in.channels ? min(N, in.states - first_state) : 0;
+  const int barrier_before = (turn + turns - 1) % turns * Shape::units + unit;  // a scan warp arrives at its own number
+  Quad<float>* const handoff = &shared.handoff[0][0] + __shfl_sync(~0u, 32 * unit + lane, lane);
+
+  float rate[N];
+#pragma unroll
+  for (int m = 0; m < N; ++m) {
+    const int n = first_state + m;
+    rate[m] = m < real_states ? in.rate(channel, n) : 0.0f;
+    if (turn == 0)  // the state that enters the piece
+      handoff->at[m] = m < real_states && run.enter != nullptr
+                           ? run.enter[blockIdx.y * run.enter_piece + n * run.enter_state + channel * run.enter_channel]
+                           : 0.0f;
+  }
+  const std::int64_t first_saved =
+      piece.begin / selective_scan_block * run.saved_stride + first_state * in.channels + channel;
+  int n = turn;  // the warp's group of the piece
+  unsigned at;   // where it is in the ring, in bytes
+  const auto save = [&](const Quad<float>& h) {
+    float* to = run.saved + first_saved + n / (selective_scan_block / walk_group) * run.saved_stride;
+#pragma unroll
+    for (int m = 0; m < N; ++m, to += in.channels)
+      if (m < real_states) *to = h.at[m];
+  };
+  float decay[walk_group][N], states[walk_group][N];
+  std::uint32_t starts;
+  const auto prepare = [&] {
+    shared.full[n / walk_groups % Shape::stages].wait(static_cast<unsigned>(n) / ring % 2);
+    at = static_cast<unsigned>(n) % ring * unsigned{sizeof(shared.group[0])};
+    starts = displaced(shared.group[0].starts, at);
+    const Quad<float>* const delta = &displaced(shared.group[0].delta[0][slot], at);
+    const Quad<float>* const x = &displaced(shared.group[0].x[0][slot], at);
+    const auto* const B = reinterpret_cast<const Quad<float>*>(&displaced(shared.group[0].B[0][first_state], at));
+#pragma unroll
+    for (int i = 0; i < walk_group; ++i) {
+      const Quad<float> entries = B[i * (walk_states / 4)];
+#pragma unroll
+      for (int m = 0; m < N; ++m) {
+        decay[i][m] = exponential_base_2(delta[i / 4 * Shape::channels].at[i % 4] * rate[m]);
+        states[i][m] = x[i / 4 * Shape::channels].at[i % 4] * entries.at[m];
+      }
+    }
+  };
+  const int count = piece.tiles * walk_groups;
+  if (n >= count) return;
+  prepare();
+  while (true) {
+    // 1. Wait for the turn, take over the state, advance it, and hand it on: h = exp(ΔA) h + Δ u B. The next warp waits
+    // for these instructions, so there are no others among them.
+    Quad<float> h;
+    const auto take_turn = [&](std::uint32_t starts_here) {
+      if (n > 0) wait_at_barrier<64>(barrier_before);
+      h = *handoff;
+#pragma unroll
+      for (int i = 0; i < walk_group; ++i)
+#pragma unroll
+        for (int m = 0; m < N; ++m)
+          states[i][m] += decay[i][m] * (starts_here >> i & 1 ? 0.0f : i == 0 ? h.at[m] : states[i - 1][m]);
+      const auto& last = states[walk_group - 1];
+      *handoff = {last[0], last[1], last[2], last[3]};
+      if (n + 1 < count) arrive_at_barrier<64>(warp);
+    };
+    if (starts == 0)
+      take_turn(0);
+    else
+      take_turn(starts);
+    // 2. Save the state before every block of tokens for the backward pass.
+    if (n % (selective_scan_block / walk_group) == 0 && run.saved != nullptr) save(h);
+    // 3. y = ⟨C, h⟩ over the lane's states.
+    const auto* const C = reinterpret_cast<const Quad<float>*>(&displaced(shared.group[0].C[0][first_state], at));
+    Quad<float>* const to = &displaced(shared.group[0].y[part][slot], at);
+#pragma unroll
+    for (int quad = 0; quad < walk_group / 4; ++quad) {
+      Quad<float> y;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const Quad<float> entries = C[(4 * quad + i) * (walk_states / 4)];
+        y.at[i] = 0;
+#pragma unroll
+        for (int m = 0; m < N; ++m) y.at[i] += entries.at[m] * states[4 * quad + i][m];
+      }
+      to[quad * Shape::channels] = y;
+    }
+    shared.done[n / walk_groups % Shape::stages].arrive_as_warp();
+    // 4. Decays exp(ΔA) and inputs Δ u B of the warp's next group. They end the loop's body because the compiler would
+    // move some of the exponentials behind the wait, where they delay the next warp's turn.
+    n += turns;
+    if (n >= count) break;
+    prepare();
+  }
+}
+
+}  // namespace causeway::cuda
