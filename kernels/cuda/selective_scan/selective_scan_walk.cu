@@ -49,7 +49,7 @@ WalkPlan plan_walk(std::int64_t tokens, std::int64_t channels, std::int64_t mult
   const double elements = static_cast<double>(tokens * channels) / static_cast<double>(multiprocessors);
   WalkPlan best;
   double least = chunked_clocks * elements;
-  for (const auto& [block_channels, token_clocks] : {std::pair{32, 65.0}, std::pair{16, 40.0}})
+  for (const auto& [block_channels, token_clocks] : {std::pair{32, 64.0}, std::pair{16, 42.0}})
     for (std::int64_t pieces = 1; pieces <= 16; pieces *= 2) {
       const std::int64_t waves = ceil_div(ceil_div<std::int64_t>(channels, block_channels) * pieces, multiprocessors);
       const double clocks = static_cast<double>(waves * ceil_div(tokens, pieces)) * token_clocks +

@@ -14,7 +14,8 @@ namespace causeway::cuda {
 template <class Shape>
 __device__ void walk_over_states(const ScanInputs<bf16>& in, const WalkRun& run, const WalkPiece& piece,
                                  WalkMemory<Shape>& shared) {
-  constexpr int N = Shape::lane_states, turns = Shape::turns, ring = Shape::stages * walk_groups;
+  constexpr int N = Shape::lane_states;
+  constexpr unsigned turns = Shape::turns, ring = Shape::stages * walk_groups;
   static_assert(selective_scan_block == walk_tile);
   // The shuffles hide from the compiler how these values were computed: it would compute them again within a turn.
   const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -25,7 +26,8 @@ __device__ void walk_over_states(const ScanInputs<bf16>& in, const WalkRun& run,
   const std::int64_t channel =
       std::int64_t{blockIdx.x} * Shape::channels + 2 * slot % Shape::channels + 2 * slot / Shape::channels;
   const int real_states = channel < in.channels ? min(N, in.states - first_state) : 0;
-  const int barrier_before = (turn + turns - 1) % turns * Shape::units + unit;  // a scan warp arrives at its own number
+  const int barrier_before =
+      (turn + Shape::turns - 1) % Shape::turns * Shape::units + unit;  // a scan warp arrives at its own number
   Quad<float>* const handoff = &shared.handoff[0][0] + __shfl_sync(~0u, 32 * unit + lane, lane);
 
   float rate[N];
@@ -40,8 +42,8 @@ __device__ void walk_over_states(const ScanInputs<bf16>& in, const WalkRun& run,
   }
   const std::int64_t first_saved =
       piece.begin / selective_scan_block * run.saved_stride + first_state * in.channels + channel;
-  int n = turn;  // the warp's group of the piece
-  unsigned at;   // where it is in the ring, in bytes
+  unsigned n = static_cast<unsigned>(turn);  // the warp's group of the piece
+  unsigned at;                               // where it is in the ring, in bytes
   const auto save = [&](const Quad<float>& h) {
     float* to = run.saved + first_saved + n / (selective_scan_block / walk_group) * run.saved_stride;
 #pragma unroll
@@ -51,8 +53,7 @@ __device__ void walk_over_states(const ScanInputs<bf16>& in, const WalkRun& run,
   float decay[walk_group][N], states[walk_group][N];
   std::uint32_t starts;
   const auto prepare = [&] {
-    shared.full[n / walk_groups % Shape::stages].wait(static_cast<unsigned>(n) / ring % 2);
-    at = static_cast<unsigned>(n) % ring * unsigned{sizeof(shared.group[0])};
+    at = n % ring * unsigned{sizeof(shared.group[0])};
     starts = displaced(shared.group[0].starts, at);
     const Quad<float>* const delta = &displaced(shared.group[0].delta[0][slot], at);
     const Quad<float>* const x = &displaced(shared.group[0].x[0][slot], at);
@@ -67,8 +68,10 @@ __device__ void walk_over_states(const ScanInputs<bf16>& in, const WalkRun& run,
       }
     }
   };
-  const int count = piece.tiles * walk_groups;
+  const unsigned count = static_cast<unsigned>(piece.tiles * walk_groups);
+  const auto wait_for_tile = [&] { shared.full[n / walk_groups % Shape::stages].wait(n / ring % 2); };
   if (n >= count) return;
+  wait_for_tile();
   prepare();
   while (true) {
     // 1. Wait for the turn, take over the state, advance it, and hand it on: h = exp(ΔA) h + Δ u B. The next warp waits
@@ -110,8 +113,10 @@ __device__ void walk_over_states(const ScanInputs<bf16>& in, const WalkRun& run,
     shared.done[n / walk_groups % Shape::stages].arrive_as_warp();
     // 4. Decays exp(ΔA) and inputs Δ u B of the warp's next group. They end the loop's body because the compiler would
     // move some of the exponentials behind the wait, where they delay the next warp's turn.
+    const unsigned tile = n / walk_groups;
     n += turns;
     if (n >= count) break;
+    if (n / walk_groups != tile) wait_for_tile();
     prepare();
   }
 }
