@@ -45,7 +45,7 @@ struct WalkPlan {
 /// The fastest division by a model of the times, in clocks. A walking block takes `token_clocks` for each token. Two
 /// pieces or more need the chunk sums (pass 1) first. The chunked form's three passes are the alternative.
 WalkPlan plan_walk(std::int64_t tokens, std::int64_t channels, std::int64_t multiprocessors) {
-  constexpr double sum_clocks = 1.5, chunked_clocks = 3.6;  // for each element, times multiprocessors
+  constexpr double sum_clocks = 1.4, chunked_clocks = 3.3;  // for each element, times multiprocessors
   const double elements = static_cast<double>(tokens * channels) / static_cast<double>(multiprocessors);
   WalkPlan best;
   double least = chunked_clocks * elements;
