@@ -61,7 +61,8 @@ constexpr Topic topics[] = {
     {"step",
      "a training step of any model, over ranks, on random tokens and without a run directory: forward and backward "
      "pass, head, loss and optimizer, by the code that train runs. Prints the median time, tokens per second (without "
-     "padding and unused places), MFU on a GPU, peak memory, and the time of each part",
+     "padding and unused places), MFU on a GPU, peak memory, and the time of each part: every operator forward and "
+     "backward, matrix products (gemm), exchanges between ranks, the optimizer, and on a GPU its waiting for the host",
      run_step},
 };
 
