@@ -9,6 +9,7 @@
 #include "kernels/core/trace.hpp"
 #include "kernels/probe.hpp"
 #include "src/bench/documents.hpp"
+#include "src/cli/number_format.hpp"
 #include "src/model/flops.hpp"
 #include "src/model/model_update.hpp"
 #include "src/runtime/gemm_rate.hpp"
@@ -16,6 +17,7 @@
 #include "src/runtime/strategy_choice.hpp"
 #include "src/runtime/sum_over_ranks.hpp"
 #include "src/runtime/wall_clock.hpp"
+#include "src/train/memory_plan.hpp"
 
 namespace causeway {
 namespace {
@@ -85,6 +87,7 @@ class StepRunner {
         }()) {
     choose_strategies(runtime_, model_.calls(), model_.options().dtype, layout_, settings.tokens, "forced");
     if (on_gpu()) gemm_flops_per_s_ = gemm_rate(Stopwatch(runtime_.stream, 0), model_.options().dtype).flops_per_s;
+    require_memory(settings.tokens);
     model_.parameters().allocate(runtime_.stream, runtime_.mesh.world.size());
     model_.parameters().initialise(0, runtime_.stream);
     optimizer_.emplace(OptimizerOptions{}, model_.parameters(), runtime_.mesh.world, runtime_.stream);
@@ -132,6 +135,19 @@ class StepRunner {
   double seconds_ahead_of_gpu(const std::vector<StepPass>& own, double step_s);
 
  private:
+  /// Throws AgreedError where not even the state of the training fits: the system might end other programs.
+  void require_memory(std::int64_t tokens) {
+    const RankMemory memory = memory_of_rank(model_, runtime_, tokens);
+    const double state = memory.weights + memory.gradients + memory.optimizer;
+    const std::optional<AvailableMemory> available = available_memory(runtime_);
+    collectively(runtime_.mesh.world, [&] {
+      if (available && state * available->ranks > available->bytes)
+        fail(ExitCode::internal, "weights, gradients and optimizer state take {} on {} rank{}, but {} has {} available",
+             binary_bytes(state * available->ranks), available->ranks, available->ranks == 1 ? "" : "s",
+             available->where, binary_bytes(available->bytes));
+    });
+  }
+
   Runtime& runtime_;
   Layout layout_;
   Model model_;

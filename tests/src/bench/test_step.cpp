@@ -188,6 +188,13 @@ TEST(BenchStep, RunsOverRanks) {
   EXPECT_EQ(parallel.at("tokens"), 3 * 200);
 }
 
+TEST(BenchStep, SaysHowMuchMemoryIsMissing) {
+  const TemporaryFolder folder;
+  const Outcome outcome = shell(folder, "@causeway bench step --layers mamba*200 --width 100000 --tokens 8");
+  EXPECT_EQ(outcome.exit, 1);
+  EXPECT_NE(outcome.err.find("weights, gradients and optimizer state take"), std::string::npos) << outcome.err;
+}
+
 TEST(BenchStep, NamesTheFileAndTheLineThatIsWrong) {
   const TemporaryFolder folder;
   folder.write("word.txt", "12\nx7\n");
