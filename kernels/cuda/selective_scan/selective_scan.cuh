@@ -15,7 +15,8 @@
 ///
 /// A thread holds 16 states of one channel in registers; L threads share a channel that has more. B and C of 64 tokens
 /// are in shared memory in the accumulator type; all threads of a block read them from there. A channel with more than
-/// 32 states is computed in groups of 32. Sums over the groups (y, gradients) are kept in scratch memory.
+/// 32 states is computed in groups of 32; sums of y over the groups are kept in scratch memory. The backward pass has
+/// its own layout (selective_scan_backward.cuh).
 ///
 /// The README of this room has the lower bounds and the measured times.
 namespace causeway::cuda {

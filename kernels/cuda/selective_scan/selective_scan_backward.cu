@@ -3,210 +3,214 @@
 #include "kernels/core/integer.hpp"
 #include "kernels/cuda/device/sums.cuh"
 #include "kernels/cuda/selective_scan/selective_scan_backward.cuh"
+#include "kernels/cuda/selective_scan/selective_scan_group.cuh"
 
 namespace causeway::cuda {
 namespace {
 
+/// The row of state n in the matrix [rows][channels] of a chunk's states, which lie group of states by group, as passes
+/// 1 and 2 compute them: [groups][chunks][states of the group].
+__host__ __device__ std::int64_t chunk_state_row(std::int64_t chunks, int states, std::int64_t chunk, int n) {
+  const int first = n / group_states * group_states;
+  return chunks * first + chunk * (states - first < group_states ? states - first : group_states) + n - first;
+}
+
+/// Adds the warps' d_B and d_C of 32 tokens in their order, and the sums of the group's earlier tiles.
+template <class T, class S>
+__device__ void write_row_gradients(const ScanInputs<T>& in, Accumulator<T>* rows, int count, int first_state,
+                                    bool first_tile, const S& shared) {
+  using R = Accumulator<T>;
+  for (int e = static_cast<int>(threadIdx.x); e < token_groups * 32; e += scan_threads) {
+    const int group = e / 32, which = e / 16 % 2, token = group * group_tokens + e / 4 % 4, at = e % 16;
+    R sum[4] = {};
+#pragma unroll
+    for (int w = 0; w < scan_warps; ++w)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const Quad<R> x = shared.exchange[group][w][which * 32 + half * 16 + at];
+#pragma unroll
+        for (int m = 0; m < 4; ++m) sum[m] += x.at[m];
+      }
+    if (token >= count) continue;
+    R* const row = rows + (token * 2 + which) * in.states;
+#pragma unroll
+    for (int m = 0; m < 4; ++m) {
+      const int n = first_state + e % 4 * 4 + m;
+      if (n < in.states) row[n] = (first_tile ? R(0) : row[n]) + sum[m];
+    }
+  }
+}
+
 /// One chunk of the backward pass, for one group of tiles.
 ///
-/// block: one chunk; a group of tiles of C channels, one tile after the other (blockIdx.x: chunk, blockIdx.y: group)
-/// warp: 32 / L channels of a tile
-/// thread: 4 states of one channel, from the chunk's last block of tokens to its first
-/// shared memory: ScanTile, then d_B and d_C of the chunk, summed over the tiles so far: [tokens][2][NP]
-/// registers: rates, adjoint g and d_A of 4 states; h, exp(ΔA) and partial sums of 8 tokens
-/// One function of 190 lines, because its phases share registers and shared memory.
-template <class T, int L>
+/// block: one chunk; a group of tiles of 64 channels, one tile after the other (blockIdx.x: chunk, blockIdx.y: group)
+/// warp: 16 channels of a tile, 16 states at a time
+/// lane: 2 channels, 4 states (see the header), from the chunk's last block of 32 tokens to its first
+/// shared memory: ScanTile
+/// registers: LaneState; h and exp(ΔA) of 4 tokens
+/// One function, because its phases share registers and shared memory.
+template <class T, bool Many>
 __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 : 1)
     chunk_backward(ScanInputs<T> in, ScanChunks<T> chunks, ScanGradients<T> to) {
   using R = Accumulator<T>;
-  using S = ScanTile<R, L>;
-  constexpr int C = S::C, NP = S::NP, warp_channels = 32 / L,
-                held = warp_channels < group_tokens ? group_tokens / warp_channels : 1;
+  using S = ScanTile<R, Many>;
   extern __shared__ __align__(16) unsigned char memory[];
   S& shared = *reinterpret_cast<S*>(memory);
-  R* const sums = reinterpret_cast<R*>(memory + sizeof(S));
 
-  const std::int64_t tokens = in.segments.tokens, chunk = blockIdx.x, begin = chunk * chunks.tokens_each;
+  const std::int64_t tokens = in.segments.tokens, channels = in.channels, chunk = blockIdx.x;
+  const std::int64_t begin = chunk * chunks.tokens_each;
   const std::int64_t end = begin + chunks.tokens_each < tokens ? begin + chunks.tokens_each : tokens;
-  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32, part = thread % L,
-            c = thread / L;
+  const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
+  const int part = lane / 8, pair = lane % 8, column = warp * 8 + pair;
   const bool continues = DocumentBounds(in.segments, end - 1, lane).end > end;
-  for (int e = thread; e < (end - begin) * 2 * NP; e += scan_threads) sums[e] = 0;
+  OneDocumentSums<T> quads(lane);
+  QuadSums<R> careful_quads(lane);
 
-  const std::int64_t tiles = ceil_div(in.channels, C), first_tile = blockIdx.y * to.group_tiles;
+  const std::int64_t tiles = ceil_div(channels, tile_channels), first_tile = blockIdx.y * to.group_tiles;
   for (std::int64_t tile = first_tile; tile < tiles && tile < first_tile + to.group_tiles; ++tile) {
-    const std::int64_t channel = tile * C + c;
-    const bool inside = channel < in.channels;
-    R rate[tile_states], g[tile_states], d_A[tile_states] = {}, d_D = 0, d_bias = 0;
+    const std::int64_t channel = tile * tile_channels + 2 * column;
+    R* const parameters = to.parameters + chunk * (in.states + 2) * channels + channel;
+    Pair<R> skip, d_D = {}, d_bias = {};
 #pragma unroll
-    for (int m = 0; m < tile_states; ++m) {
-      const int n = part * tile_states + m;
-      const bool real = inside && n < in.states;
-      rate[m] = inside ? in.rate(channel, n) : R(0);
-      g[m] = real && continues ? chunks.state[(chunk * in.states + n) * in.channels + channel] : R(0);
-    }
-    const R skip = inside ? in.skip_of(channel) : R(0);
+    for (int c = 0; c < lane_channels; ++c) skip.at[c] = channel + c < channels ? in.skip_of(channel + c) : R(0);
+    LaneState<R> x;
+    // Whether the lane's state m of channel c exists, if the lane's first state is n.
+    const auto exists = [&](int c, int n) { return channel + c < channels && n < in.states; };
 
-    for (std::int64_t from = begin + (end - begin - 1) / block_tokens * block_tokens; from >= begin;
-         from -= block_tokens) {
-      const int count = static_cast<int>(end - from < block_tokens ? end - from : block_tokens);
-      // 1. Load 64 tokens of the tile to shared memory.
-      const DocumentStarts starts(in.segments, from, lane);
-      __syncthreads();
-      stage_block(in, to, from, count, tile * C, shared);
-      __syncthreads();
-      // 2. Forward over the 64 tokens; keep h before every group of 8.
-      R h[tile_states];
+    for (std::int64_t from = begin + (end - begin - 1) / backward_tokens * backward_tokens; from >= begin;
+         from -= backward_tokens) {
+      const int count = static_cast<int>(end - from < backward_tokens ? end - from : backward_tokens);
+      const bool last_block = from + count == end;
+      const unsigned starts = static_cast<unsigned>(DocumentStarts(in.segments, from, lane).bits);
+      for (int first_state = 0; first_state < (Many ? in.states : 1); first_state += warp_states) {
+        // 1. Load the lane's states, and 32 tokens of the tile to shared memory.
+        const bool enter = last_block || Many;
 #pragma unroll
-      for (int m = 0; m < tile_states; ++m) {
-        const int n = part * tile_states + m;
-        h[m] = inside && n < in.states
-                   ? to.states[from / selective_scan_block * to.states_stride + n * in.channels + channel]
-                   : R(0);
-      }
-      for (int group = 0; group < groups_a_block; ++group) {
-        Quad<R> kept;
+        for (int c = 0; c < lane_channels; ++c)
 #pragma unroll
-        for (int m = 0; m < tile_states; ++m) kept.at[m] = h[m];
-        shared.h[group][thread] = kept;
-        if (group + 1 == groups_a_block) break;
-#pragma unroll
-        for (int i = 0; i < group_tokens; ++i) {
-          const int k = group * group_tokens + i;
-          const R delta = shared.delta[k][c], x = delta * shared.u[k][c];
-          const Quad<R> b = *reinterpret_cast<const Quad<R>*>(&shared.B[k][part * tile_states]);
-          const bool starting = starts.is_start(k);
-#pragma unroll
-          for (int m = 0; m < tile_states; ++m) {
-            if (starting) h[m] = 0;
-            h[m] = exponential_base_2(delta * rate[m]) * h[m] + x * b.at[m];
+          for (int m = 0; m < lane_states; ++m) {
+            const int n = first_state + part * lane_states + m;
+            const std::int64_t at = n * channels + channel + c;
+            x.h[c][m] = exists(c, n) ? to.states[from / selective_scan_block * to.states_stride + at] : R(0);
+            if (!enter) continue;
+            x.rate[c][m] = exists(c, n) ? in.rate(channel + c, n) : R(0);
+            x.g[c][m] = exists(c, n) && (continues || !last_block)
+                            ? chunks.state[chunk_state_row(chunks.count, in.states, chunk, n) * channels + channel + c]
+                            : R(0);
+            x.d_A[c][m] = exists(c, n) && !last_block ? parameters[n * channels + c] : R(0);
           }
+        if (first_state == 0) {
+          if (to.pairs)
+            stage_tile<true>(in, to, from, count, static_cast<int>(tile) * tile_channels, shared);
+          else
+            stage_tile<false>(in, to, from, count, static_cast<int>(tile) * tile_channels, shared);
         }
-      }
-
-      for (int group = groups_a_block - 1; group >= 0; --group) {
-        // 3. Forward over a group of 8 tokens again: h and exp(ΔA) stay in registers; s = ⟨C, h⟩ and d_C = d_s h.
-        const Quad<R> kept = shared.h[group][thread];
-#pragma unroll
-        for (int m = 0; m < tile_states; ++m) h[m] = kept.at[m];
-        R before[group_tokens][tile_states], decay[group_tokens][tile_states],
-            s[group_tokens] = {}, gB[group_tokens] = {}, gA[group_tokens] = {};
-        R over_channels[tile_states][group_tokens];
-#pragma unroll
-        for (int i = 0; i < group_tokens; ++i) {
-          const int k = group * group_tokens + i;
-          const R delta = shared.delta[k][c], x = delta * shared.u[k][c], ds = shared.ds[k][c];
-          const Quad<R> b = *reinterpret_cast<const Quad<R>*>(&shared.B[k][part * tile_states]),
-                        cs = *reinterpret_cast<const Quad<R>*>(&shared.Cs[k][part * tile_states]);
-          const bool starting = starts.is_start(k);
-#pragma unroll
-          for (int m = 0; m < tile_states; ++m) {
-            before[i][m] = starting ? R(0) : h[m];
-            decay[i][m] = exponential_base_2(delta * rate[m]);
-            h[m] = decay[i][m] * before[i][m] + x * b.at[m];
-            s[i] += cs.at[m] * h[m];
-            over_channels[m][i] = ds * h[m];
-          }
-        }
-        // 4. d_C: sum over the channels of the warp.
-        R d_C[tile_states][held], d_B[tile_states][held];
-        int first_row = 0;
-#pragma unroll
-        for (int m = 0; m < tile_states; ++m) {
-          first_row = sum_over_lanes<warp_channels, L>(over_channels[m], lane / L);
-#pragma unroll
-          for (int j = 0; j < held; ++j) d_C[m][j] = over_channels[m][j];
-        }
-        // 5. Backward over the group: the adjoint g, d_B = g Δ u and, summed over states, ⟨g, B⟩ and the term of A.
-#pragma unroll
-        for (int i = group_tokens - 1; i >= 0; --i) {
-          const int k = group * group_tokens + i;
-          const R delta = shared.delta[k][c], x = delta * shared.u[k][c], ds = shared.ds[k][c];
-          const Quad<R> b = *reinterpret_cast<const Quad<R>*>(&shared.B[k][part * tile_states]),
-                        cs = *reinterpret_cast<const Quad<R>*>(&shared.Cs[k][part * tile_states]);
-          const bool starting = starts.is_start(k);
-#pragma unroll
-          for (int m = 0; m < tile_states; ++m) {
-            g[m] += ds * cs.at[m];
-            over_channels[m][i] = g[m] * x;
-            gB[i] += g[m] * b.at[m];
-            g[m] *= decay[i][m];
-            const R through = g[m] * before[i][m];
-            gA[i] += through * rate[m];
-            d_A[m] += through * delta;
-            if (starting) g[m] = 0;
-          }
-        }
-        // 6. d_B: sum over the channels of the warp. d_delta, s and d_u: sum over the states of the channel.
-#pragma unroll
-        for (int m = 0; m < tile_states; ++m) {
-          sum_over_lanes<warp_channels, L>(over_channels[m], lane / L);
-#pragma unroll
-          for (int j = 0; j < held; ++j) d_B[m][j] = over_channels[m][j];
-        }
-        sum_over_lanes<L, 1>(s, part);
-        sum_over_lanes<L, 1>(gB, part);
-        const int first = sum_over_lanes<L, 1>(gA, part);
-        __syncwarp();  // the channel's other lanes have read Δ, u and ds of these tokens
-#pragma unroll
-        for (int j = 0; j < group_tokens / L; ++j) {
-          const int k = group * group_tokens + first + j;
-          const R delta = shared.delta[k][c], u = shared.u[k][c], ds = shared.ds[k][c];
-          const R slope = in.softplus ? softplus_slope_at(delta) : R(1);
-          const R d_delta = slope * (gB[j] * u + gA[j] * static_cast<R>(ln_2));
-          if (k < count) {
-            d_D += ds * u;
-            d_bias += d_delta;
-          }
-          shared.delta[k][c] = d_delta;
-          shared.u[k][c] = s[j] + skip * u;
-          shared.ds[k][c] = skip * ds + gB[j] * delta;
-        }
-        // 7. Add the warps' d_B and d_C of these tokens, in the order of the warps.
-#pragma unroll
-        for (int j = 0; j < held; ++j) {
-          Quad<R> b, cs;
-#pragma unroll
-          for (int m = 0; m < tile_states; ++m) {
-            b.at[m] = d_B[m][j];
-            cs.at[m] = d_C[m][j];
-          }
-          *reinterpret_cast<Quad<R>*>(&shared.from_warps[warp][first_row + j][0][part * tile_states]) = b;
-          *reinterpret_cast<Quad<R>*>(&shared.from_warps[warp][first_row + j][1][part * tile_states]) = cs;
-        }
+        stage_states(in.B, in.B_stride, in.states, first_state, from, count, shared.B);
+        stage_states(in.C, in.C_stride, in.states, first_state, from, count, shared.C);
         __syncthreads();
-        for (int e = thread; e < group_tokens * 2 * NP; e += scan_threads) {
-          const std::int64_t row = from - begin + group * group_tokens + e / (2 * NP);
-          if (row >= end - begin) continue;
-          R sum = sums[row * 2 * NP + e % (2 * NP)];
-          for (int w = 0; w < scan_warps; ++w) sum += (&shared.from_warps[w][0][0][0])[e];
-          sums[row * 2 * NP + e % (2 * NP)] = sum;
+        // 2. Forward over all groups of tokens but the last; keep h before each.
+#pragma unroll 1
+        for (int group = 0; group + 1 < token_groups; ++group) {
+#pragma unroll
+          for (int c = 0; c < lane_channels; ++c)
+            shared.exchange[group][warp][c * 32 + lane] = {{x.h[c][0], x.h[c][1], x.h[c][2], x.h[c][3]}};
+          const unsigned bits = starts >> group * group_tokens & 15;
+          if (bits == 0)
+            sweep_group<false>(shared, group * group_tokens, 0, part, column, x);
+          else
+            sweep_group<true>(shared, group * group_tokens, bits, part, column, x);
         }
+#pragma unroll 1
+        for (int group = token_groups - 1; group >= 0; --group) {
+          // 3. Forward and backward over a group of tokens.
+          if (group + 1 < token_groups)
+#pragma unroll
+            for (int c = 0; c < lane_channels; ++c) {
+              const Quad<R> kept = shared.exchange[group][warp][c * 32 + lane];
+#pragma unroll
+              for (int m = 0; m < lane_states; ++m) x.h[c][m] = kept.at[m];
+            }
+          __syncwarp();  // all lanes have read their h
+          Quad<R> d_B, d_C;
+          const unsigned bits = starts >> group * group_tokens & 15;
+          ChannelSums<R> sums =
+              bits == 0
+                  ? scan_group<false>(shared, group * group_tokens, 0, lane, column, x, quads, d_B, d_C)
+                  : scan_group<true>(shared, group * group_tokens, bits, lane, column, x, careful_quads, d_B, d_C);
+          const int slot = lane / 4 % 2 * 16 + lane % 4 * 4 + part;
+          shared.exchange[group][warp][slot] = d_B;
+          shared.exchange[group][warp][32 + slot] = d_C;
+          // 4. Finish the token of this lane.
+          const int k = group * group_tokens + part;
+          if constexpr (Many) {
+            if (first_state > 0)
+#pragma unroll
+              for (int c = 0; c < lane_channels; ++c) {
+                sums.s.at[c] += shared.sums[0][k][column].at[c];
+                sums.gB.at[c] += shared.sums[1][k][column].at[c];
+                sums.gA.at[c] += shared.sums[2][k][column].at[c];
+              }
+            if (first_state + warp_states < in.states) {
+              shared.sums[0][k][column] = sums.s;
+              shared.sums[1][k][column] = sums.gB;
+              shared.sums[2][k][column] = sums.gA;
+              continue;
+            }
+          }
+          const Pair<R> delta = shared.delta[k][column], u = shared.u[k][column], ds = shared.ds[k][column],
+                        dz = shared.dz[k][column];
+          Pair<T> d_u, d_delta, d_z;
+#pragma unroll
+          for (int c = 0; c < lane_channels; ++c) {
+            const R slope = step_slope(in, delta.at[c]);
+            const R d = slope * (sums.gB.at[c] * u.at[c] + sums.gA.at[c] * static_cast<R>(ln_2));
+            if (k < count) {
+              d_D.at[c] += ds.at[c] * u.at[c];
+              d_bias.at[c] += d;
+            }
+            d_delta.at[c] = narrowed<T>(d);
+            d_u.at[c] = narrowed<T>(skip.at[c] * ds.at[c] + sums.gB.at[c] * delta.at[c]);
+            d_z.at[c] = narrowed<T>(dz.at[c] * (sums.s.at[c] + skip.at[c] * u.at[c]));
+          }
+          if (k >= count || channel >= channels) continue;
+          const auto store = [&](T* rows, std::int64_t stride, Pair<T> values) {
+            store_pair(row_of(rows + from * stride, k, row_bytes<T>(stride)), static_cast<int>(channel),
+                       static_cast<int>(channels), to.pairs, values);
+          };
+          store(to.d_delta, to.d_delta_stride, d_delta);
+          store(to.d_u, to.d_u_stride, d_u);
+          if (in.z != nullptr) store(to.d_z, to.d_z_stride, d_z);
+        }
+        // 5. Store what the next pass over these states needs, and the chunk's parts of d_A.
+        if (Many || from == begin)
+#pragma unroll
+          for (int c = 0; c < lane_channels; ++c)
+#pragma unroll
+            for (int m = 0; m < lane_states; ++m) {
+              const int n = first_state + part * lane_states + m;
+              if (!exists(c, n)) continue;
+              parameters[n * channels + c] = x.d_A[c][m];
+              if (Many)
+                chunks.state[chunk_state_row(chunks.count, in.states, chunk, n) * channels + channel + c] = x.g[c][m];
+            }
+        // 6. d_B and d_C of these tokens.
         __syncthreads();
+        write_row_gradients(in, to.rows + (blockIdx.y * tokens + from) * 2 * in.states, count, first_state,
+                            tile == first_tile, shared);
       }
-      // 8. Write the gradients of the tokens.
-      write_block(in, to, from, count, tile * C, shared);
     }
-    // 9. Write the chunk's parts of the parameter gradients of this tile.
+    // 7. Write the chunk's parts of d_D and d_delta_bias of this tile.
 #pragma unroll
-    for (int other = 1; other < L; other *= 2) {
-      d_D += __shfl_xor_sync(~0u, d_D, other);
-      d_bias += __shfl_xor_sync(~0u, d_bias, other);
+    for (int c = 0; c < lane_channels; ++c) {
+#pragma unroll
+      for (int other = 8; other < 32; other *= 2) {
+        d_D.at[c] += __shfl_xor_sync(~0u, d_D.at[c], other);
+        d_bias.at[c] += __shfl_xor_sync(~0u, d_bias.at[c], other);
+      }
+      if (part != 0 || channel + c >= channels) continue;
+      parameters[in.states * channels + c] = d_D.at[c];
+      parameters[(in.states + 1) * channels + c] = d_bias.at[c];
     }
-    if (!inside) continue;
-    R* const row = to.parameters + chunk * (in.states + 2) * in.channels + channel;
-#pragma unroll
-    for (int m = 0; m < tile_states; ++m)
-      if (part * tile_states + m < in.states) row[(part * tile_states + m) * in.channels] = d_A[m];
-    if (part != 0) continue;
-    row[in.states * in.channels] = d_D;
-    row[(in.states + 1) * in.channels] = d_bias;
-  }
-  // 10. Write the group's d_B and d_C of the chunk.
-  __syncthreads();
-  for (int e = thread; e < (end - begin) * 2 * NP; e += scan_threads) {
-    const int n = e % NP, which = e / NP % 2;
-    if (n < in.states) to.rows[((blockIdx.y * tokens + begin + e / (2 * NP)) * 2 + which) * in.states + n] = sums[e];
   }
 }
 
@@ -240,37 +244,54 @@ struct ParameterGradients {
   }
 };
 
-/// The backward pass of one group of states; args.states points to the group's first state.
-template <class T, int L>
-void backward(const Stream& stream, const SelectiveScanBackward& args, const GroupSums<Accumulator<T>>& group_sums) {
+/// Tokens of a chunk, 64 to 128: as long as there are some blocks of threads for each place on the device.
+std::int64_t backward_chunk_tokens(std::int64_t tokens, std::int64_t channels) {
+  return block_tokens *
+         std::clamp<std::int64_t>(tokens * ceil_div(channels, tile_channels) / block_tokens / 2048, 1, 2);
+}
+
+template <class T, bool Many>
+void backward(const Stream& stream, const SelectiveScanBackward& args) {
   using R = Accumulator<T>;
-  using S = ScanTile<R, L>;
   const auto data = [](TensorView x) { return x.present() ? static_cast<T*>(x.data) : nullptr; };
   const auto wide = [](TensorView x) { return x.present() ? static_cast<R*>(x.data) : nullptr; };
   const ScanInputs<T> in(args.in);
-  const std::int64_t tokens = in.segments.tokens, tiles = ceil_div(in.channels, S::C);
-  // d_B and d_C of a chunk must fit into shared memory: at most two blocks of tokens.
-  constexpr std::int64_t most = sizeof(R) == 4 && L == 4 ? 2 * block_tokens : block_tokens;
-  const std::int64_t each = std::min(chunk_tokens(tokens, in.channels), most);
-  const ScanChunkMemory<T> memory(stream, in, each);
+  const std::int64_t tokens = in.segments.tokens, tiles = ceil_div(in.channels, tile_channels);
+  const ScanChunkMemory<T> memory(stream, in, backward_chunk_tokens(tokens, in.channels));
   const ScanChunks<T> chunks = memory.view();
+  for_each_state_group(in.states, [&](const StateGroup& group) {
+    const ScanInputs<T> part(inputs_of_group(group, args.in));
+    ScanChunks<T> its = chunks;
+    its.state += chunk_state_row(chunks.count, in.states, 0, static_cast<int>(group.first)) * in.channels;
+    sum_scan_chunks<T>(stream, ScanDirection::right_to_left, part, args.d_y, its, false);
+    fold_scan_chunks<T>(stream, ScanDirection::right_to_left, part, group.columns_of(args.adjoint_in), its);
+  });
   // As few groups of tiles as fill the device: each group has its own copy of d_B and d_C.
   const std::int64_t wanted = std::clamp<std::int64_t>(2048 / chunks.count, 1, tiles),
                      group_tiles = ceil_div(tiles, wanted);
   const std::int64_t groups = ceil_div(tiles, group_tiles);
   const Tensor rows(stream, dtype_of<R>, {groups, tokens, 2 * in.states}),
       parameters(stream, dtype_of<R>, {chunks.count, in.states + 2, in.channels});
-
-  sum_scan_chunks<T>(stream, ScanDirection::right_to_left, in, args.d_y, chunks, false);
-  fold_scan_chunks<T>(stream, ScanDirection::right_to_left, in, args.adjoint_in, chunks);
-  const ScanGradients<T> to{
-      data(args.d_y),      data(args.d_u),          data(args.d_delta),  data(args.d_z),    args.d_y.row_stride,
-      args.d_u.row_stride, args.d_delta.row_stride, args.d_z.row_stride, wide(args.states), args.states.row_stride,
-      wide(rows.view()),   wide(parameters.view()), group_tiles,         group_sums};
-  const auto bytes = static_cast<int>(sizeof(S) + static_cast<std::size_t>(each * 2 * S::NP) * sizeof(R));
+  const bool pairs = aligned({args.in.u, args.in.delta, args.in.z, args.d_y, args.d_u, args.d_delta, args.d_z},
+                             std::int64_t{2} * static_cast<std::int64_t>(sizeof(T)));
+  const ScanGradients<T> to{data(args.d_y),
+                            data(args.d_u),
+                            data(args.d_delta),
+                            data(args.d_z),
+                            args.d_y.row_stride,
+                            args.d_u.row_stride,
+                            args.d_delta.row_stride,
+                            args.d_z.row_stride,
+                            wide(args.states),
+                            args.states.row_stride,
+                            wide(rows.view()),
+                            wide(parameters.view()),
+                            group_tiles,
+                            pairs};
+  constexpr auto bytes = static_cast<int>(sizeof(ScanTile<R, Many>));
   const auto queue = native_of(stream);
-  cuda_check(cudaFuncSetAttribute(chunk_backward<T, L>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-  chunk_backward<T, L>
+  cuda_check(cudaFuncSetAttribute(chunk_backward<T, Many>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+  chunk_backward<T, Many>
       <<<dim3(grid_of(chunks.count), grid_of(groups)), scan_threads, static_cast<std::size_t>(bytes), queue>>>(
           in, chunks, to);
   cuda_check(cudaGetLastError());
@@ -302,21 +323,7 @@ void selective_scan_backward(const Stream& stream, const SelectiveScanBackward& 
   expect_if_present("d_delta_bias", args.d_delta_bias, accumulator, {D});
   if (T == 0 || D == 0) return;
   dispatch(dtype, [&]<class Type> {
-    using R = Accumulator<Type>;
-    const GroupMemory<R> sums(stream, N, 3, T, D);
-    for_each_state_group(N, [&](const StateGroup& group) {
-      SelectiveScanBackward part = args;
-      part.in = inputs_of_group(group, in);
-      part.states.data = static_cast<R*>(args.states.data) + group.first * D;
-      part.adjoint_in = group.columns_of(args.adjoint_in);
-      part.d_B = group.columns_of(args.d_B);
-      part.d_C = group.columns_of(args.d_C);
-      part.d_A = group.columns_of(args.d_A);
-      if (!group.last) part.d_D = {};
-      // A thread holds 4 states here, 16 in the other kernels: four times as many threads per channel.
-      with_threads_per_channel("selective_scan", group.count,
-                               [&]<int threads> { backward<Type, 4 * threads>(stream, part, sums.sums_of(group)); });
-    });
+    N <= warp_states ? backward<Type, false>(stream, args) : backward<Type, true>(stream, args);
   });
 }
 

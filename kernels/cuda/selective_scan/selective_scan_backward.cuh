@@ -1,22 +1,29 @@
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/core/integer.hpp"
 #include "kernels/cuda/selective_scan/selective_scan.cuh"
 
 /// The backward pass has the three passes of the forward one: the adjoint's chunk sums, their fold, then each chunk
-/// from right to left. The third pass needs h and exp(ΔA) of 8 tokens in registers at a time, so a thread holds 4
-/// states of a channel here and L threads share a channel. Each block of 64 tokens is computed in two steps:
-///   forward    from the state that the forward pass saved; h before every 8th token is kept in shared memory
-///   backward   each group of 8 tokens, from the last to the first: h and exp(ΔA) again, then the adjoint
+/// from right to left. The third pass takes 32 tokens at a time, from the state that the forward pass saved before
+/// them, in two steps:
+///   sweep      forward; h before every 4th token is kept in shared memory
+///   backward   4 tokens at a time, from the last to the first: h and exp(ΔA) again, kept in registers, then the
+///              adjoint
 ///
-/// Sums over states (for d_u, d_delta, s) and over channels (for d_B, d_C) are taken over lanes by sum_over_lanes, 8
-/// tokens at once. Warps, tiles of channels and groups of tiles are added in their order.
+/// A lane has 2 neighbouring channels and 4 neighbouring states of each; a warp has 16 channels by 16 states:
+///   lane = part * 8 + pair    channels 2 * pair, 2 * pair + 1    states 4 * part … 4 * part + 3
+/// So B and C, which all channels share, are read from shared memory once for two channels, and what belongs to a
+/// channel once for four states. A channel with more than 16 states is computed 16 states at a time.
 namespace causeway::cuda {
 
-inline constexpr int tile_prefetch_rows = 8;  ///< rows that a thread reads before it uses the first of them
-inline constexpr int tile_states = 4;         ///< states of a channel that a thread holds
-inline constexpr int group_tokens = 8;        ///< tokens whose h a thread holds at a time
-inline constexpr int groups_a_block = block_tokens / group_tokens, scan_warps = scan_threads / 32;
+inline constexpr int lane_channels = 2, lane_states = 4;      ///< of a lane
+inline constexpr int warp_channels = 16, warp_states = 16;    ///< of a warp
+inline constexpr int group_tokens = 4;                        ///< tokens whose h a lane holds at a time
+inline constexpr int backward_tokens = selective_scan_block;  ///< tokens of a block of tokens here
+inline constexpr int token_groups = backward_tokens / group_tokens, scan_warps = scan_threads / 32;
+inline constexpr int tile_channels = warp_channels * scan_warps;
 
 /// The gradients as device code writes them; absent tensors are null.
 template <class T>
@@ -30,114 +37,199 @@ struct ScanGradients {
   R* rows;                   ///< [groups of tiles][tokens][2][N]: d_B and d_C
   R* parameters;             ///< [chunks][N + 2][channels]: d_A, d_D, d_delta_bias
   std::int64_t group_tiles;  ///< tiles of a group
-  GroupSums<R> sums;         ///< [3][tokens][channels]: d_delta, d_u, s
+  bool pairs;                ///< all rows consist of whole, aligned pairs of channels
 };
 
-/// The shared memory of a block of threads: a tile of C channels by 64 tokens, NP states per channel.
-template <class R, int L>
+/// The values of a lane's two channels.
+template <class R>
+struct alignas(2 * sizeof(R)) Pair {
+  R at[lane_channels];
+};
+
+/// A pair of neighbouring channels, read or written at once if they are `paired`, else one by one below `channels`.
+template <bool paired, class T>
+__device__ Pair<T> load_pair(const T* row, int channel, int channels) {
+  if constexpr (paired) return *reinterpret_cast<const Pair<T>*>(row + min(channel, channels - 2));
+  return {row[min(channel, channels - 1)], row[min(channel + 1, channels - 1)]};
+}
+template <class T>
+__device__ void store_pair(T* row, int channel, int channels, bool paired, Pair<T> x) {
+  if (paired) {
+    *reinterpret_cast<Pair<T>*>(row + channel) = x;
+    return;
+  }
+  row[channel] = x.at[0];
+  if (channel + 1 < channels) row[channel + 1] = x.at[1];
+}
+
+/// The shared memory of a block of threads: a tile of 64 channels by 32 tokens.
+template <class R, bool Many>
 struct ScanTile {
-  static constexpr int C = scan_threads / L, NP = tile_states * L;
-  // Δ, u and d_s of the tile. Tokens that are done hold d_delta, s and d_u there instead.
-  R delta[block_tokens][C], u[block_tokens][C], ds[block_tokens][C];
-  alignas(16) R B[block_tokens][NP], Cs[block_tokens][NP];
-  Quad<R> h[groups_a_block][scan_threads];  // each thread's states before each group of 8 tokens
-  alignas(16) R
-      from_warps[scan_warps][group_tokens][2][NP];  // each warp's sums over its channels: d_B, d_C of 8 tokens
+  using Row = Pair<R>[tile_channels / 2];
+  Row delta[backward_tokens], u[backward_tokens], ds[backward_tokens];
+  Row dz[backward_tokens];  // d_y silu'(z)
+  alignas(16) Quad<R> B[backward_tokens][warp_states / 4], C[backward_tokens][warp_states / 4];
+  // For each group of tokens and warp: first h of the lanes before the group, [2 channels][32 lanes]; then, when they
+  // have read it, their sums over channels, [d_B, d_C][2 halves of the warp's channels][4 tokens][4 parts].
+  Quad<R> exchange[token_groups][scan_warps][lane_channels * 32];
+  // Sums over the states so far: s, Σ g B, Σ g A exp(ΔA) h. Not used if one pass has all states.
+  Row sums[Many ? 3 : 1][Many ? backward_tokens : 1];
 };
 
-/// Sums 8 values over `Lanes` lanes that are `Stride` apart; `index` is this lane's number among them. Each exchange
-/// halves the number of values that a lane keeps, so 7 shuffles do the work of 24. The result is spread over the lanes:
-/// this lane has the sums of values [first, first + 8 / Lanes) in v[0 …], where `first` is returned. With more than 8
-/// lanes, several lanes have the same sum.
-template <int Lanes, int Stride, class R>
-__device__ int sum_over_lanes(R (&v)[group_tokens], int index) {
-  int first = 0;
+/// Sums 8 values over 4 lanes that are `Stride` apart; `index` is this lane's number among them. Each exchange halves
+/// the number of values that a lane keeps. This lane has the sums of values 2·index and 2·index + 1, in v[0] and v[1].
+template <int Stride, class R>
+__device__ void sum_over_parts(R (&v)[8], int index) {
 #pragma unroll
-  for (int bit = Lanes / 2, half = group_tokens / 2; bit > 0; bit /= 2, half /= 2) {
-    if (half == 0) {
-      v[0] += __shfl_xor_sync(~0u, v[0], bit * Stride);
-      continue;
-    }
+  for (int bit = 2, half = 4; bit > 0; bit /= 2, half /= 2) {
     const bool upper = (index & bit) != 0;
 #pragma unroll
     for (int j = 0; j < half; ++j) {
       const R give = upper ? v[j] : v[j + half], keep = upper ? v[j + half] : v[j];
       v[j] = keep + __shfl_xor_sync(~0u, give, bit * Stride);
     }
-    if (upper) first += half;
   }
-  return first;
 }
 
-/// Loads Δ, u and d_s of 64 tokens and the channels of a tile, and B and C of the tokens, to shared memory. Beyond
-/// `count` all are zero: the state stays.
-template <class T, class S>
-__device__ void stage_block(const ScanInputs<T>& in, const ScanGradients<T>& to, std::int64_t from, int count,
-                            std::int64_t first_channel, S& shared) {
-  using R = Accumulator<T>;
-  constexpr int rows = scan_threads / S::C;  // read at a time
-  const int c = static_cast<int>(threadIdx.x) % S::C, row = static_cast<int>(threadIdx.x) / S::C;
-  const std::int64_t channel = first_channel + c, column = channel < in.channels ? channel : in.channels - 1;
-  const R bias = in.bias_of(column);
-  for (int base = row; base < block_tokens; base += tile_prefetch_rows * rows) {
-    T delta[tile_prefetch_rows], u[tile_prefetch_rows], d_y[tile_prefetch_rows], z[tile_prefetch_rows];
+/// Sums over the 4 lanes of a quad (lanes 4g … 4g + 3): of 4 values for each of 4 tokens, lane i of the quad receives
+/// those of token i.
+template <class R>
+struct QuadSums {
+  static constexpr R correction = 1;
+  R sum[4] = {};
+
+  __device__ explicit QuadSums(int) {}
+  __device__ void clear() {}
+  template <int token>
+  __device__ void add(const R (&v)[4], int lane) {
 #pragma unroll
-    for (int i = 0; i < tile_prefetch_rows; ++i) {
-      const std::int64_t t = from + min(base + i * rows, count - 1);
-      delta[i] = in.delta[t * in.delta_stride + column];
-      u[i] = in.u[t * in.u_stride + column];
-      d_y[i] = to.d_y[t * to.d_y_stride + column];
-      if (in.z != nullptr) z[i] = in.z[t * in.z_stride + column];
-    }
-#pragma unroll
-    for (int i = 0; i < tile_prefetch_rows; ++i) {
-      const int token = base + i * rows;
-      const bool real = token < count && channel < in.channels;
-      const R ds = widened(d_y[i]) * (in.z != nullptr ? silu(widened(z[i])) : R(1));
-      shared.delta[token][c] = real ? in.step_size(widened(delta[i]) + bias) : R(0);
-      shared.u[token][c] = real ? widened(u[i]) : R(0);
-      shared.ds[token][c] = real ? ds : R(0);
+    for (int m = 0; m < 4; ++m) {
+      R x = v[m] + __shfl_xor_sync(~0u, v[m], 1);
+      x += __shfl_xor_sync(~0u, x, 2);
+      if (lane % 4 == token) sum[m] = x;
     }
   }
-  stage_rows<S::NP>(in.B, in.B_stride, in.states, from, 1, count, &shared.B[0][0]);
-  stage_rows<S::NP>(in.C, in.C_stride, in.states, from, 1, count, &shared.Cs[0][0]);
+};
+
+/// The same for float by tensor cores, if the results are rounded to bf16: the product m16n8k8 of tf32, D += A B, with
+/// the values as A and, as B, a column of ones for each half of A's columns. Lane 4g + t holds A's rows g and g + 8 in
+/// columns t and t + 4, and D's rows g and g + 8 in columns 2t and 2t + 1: so each row of D is a sum over the lanes of
+/// quad g. A's lower 13 bits are ignored, which makes a value smaller by 2^-11 times 0.72 on average; `correction`
+/// makes up for that. Since 0 · NaN is NaN, a NaN of one token reaches the others: they must be of one document.
+struct TensorQuadSums {
+  static constexpr float correction = 1 + 0.72f / 2048;
+  float sum[4] = {};
+  float ones[4][2];  // of token i: whether this lane has column 2i, or 2i + 1, of B
+
+  __device__ explicit TensorQuadSums(int lane) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) ones[i / 2][i % 2] = lane / 4 == i ? 1.0f : 0.0f;
+  }
+  __device__ void clear() { sum[0] = sum[1] = sum[2] = sum[3] = 0; }
+  template <int token>
+  __device__ void add(const float (&v)[4], int) {
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, "
+        "%2, %3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(__float_as_uint(v[0])), "r"(__float_as_uint(v[2])), "r"(__float_as_uint(v[1])),
+          "r"(__float_as_uint(v[3])), "r"(__float_as_uint(ones[token][0])), "r"(__float_as_uint(ones[token][1])));
+  }
+};
+/// The sums of tokens of one document.
+template <class T>
+using OneDocumentSums = std::conditional_t<sizeof(T) == 2, TensorQuadSums, QuadSums<Accumulator<T>>>;
+
+/// σ(x), and dΔ/d(delta + delta_bias) from Δ; for bf16 in fewer instructions.
+template <class T>
+__device__ Accumulator<T> quick_sigmoid(Accumulator<T> x) {
+  if constexpr (sizeof(T) == 2) {
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(1 + exponential_base_2(-x * static_cast<float>(log2_e))));
+    return y;
+  } else {
+    return sigmoid(x);
+  }
+}
+template <class T>
+__device__ Accumulator<T> step_slope(const ScanInputs<T>& in, Accumulator<T> y) {
+  if (!in.softplus) return 1;
+  if constexpr (sizeof(T) == 2) {
+    const float series = y * (1 - y * (1.0f / 2 - y * (1.0f / 6 - y * (1.0f / 24))));
+    return y < 0.0625f ? series : 1 - exponential_base_2(-y * static_cast<float>(log2_e));
+  } else {
+    return softplus_slope_at(y);
+  }
 }
 
-/// Writes d_delta, d_u and d_z of the tokens and channels of a tile from shared memory.
-template <class T, class S>
-__device__ void write_block(const ScanInputs<T>& in, const ScanGradients<T>& to, std::int64_t from, int count,
-                            std::int64_t first_channel, const S& shared) {
+/// Loads Δ, u, d_s and d_y silu'(z) of 32 tokens and the channels of a tile to shared memory. Beyond `count` all are
+/// zero: the state stays.
+template <bool paired, class T, class S>
+__device__ void stage_tile(const ScanInputs<T>& in, const ScanGradients<T>& to, std::int64_t from, int count,
+                           int first_channel, S& shared) {
   using R = Accumulator<T>;
-  constexpr int rows = scan_threads / S::C;
-  const int c = static_cast<int>(threadIdx.x) % S::C, row = static_cast<int>(threadIdx.x) / S::C;
-  const std::int64_t channel = first_channel + c;
-  if (channel >= in.channels) return;
-  for (int base = row; base < count; base += tile_prefetch_rows * rows) {
-    T d_y[tile_prefetch_rows], z[tile_prefetch_rows];
-    if (in.z != nullptr)
+  constexpr int batch = 4;  // rows that a thread reads before it uses the first of them
+  const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
+  const int channel = first_channel + 2 * lane, channels = static_cast<int>(in.channels);
+  const bool gated = in.z != nullptr, whole = count == backward_tokens && first_channel + tile_channels <= channels;
+  const T *const delta_at = in.delta + from * in.delta_stride, *const u_at = in.u + from * in.u_stride;
+  const T *const d_y_at = to.d_y + from * to.d_y_stride, *const z_at = gated ? in.z + from * in.z_stride : d_y_at;
+  const int delta_bytes = row_bytes<T>(in.delta_stride), u_bytes = row_bytes<T>(in.u_stride),
+            d_y_bytes = row_bytes<T>(to.d_y_stride), z_bytes = gated ? row_bytes<T>(in.z_stride) : d_y_bytes;
+  R bias[2];
 #pragma unroll
-      for (int i = 0; i < tile_prefetch_rows; ++i) {
-        const std::int64_t t = from + min(base + i * rows, count - 1);
-        d_y[i] = to.d_y[t * to.d_y_stride + channel];
-        z[i] = in.z[t * in.z_stride + channel];
-      }
+  for (int c = 0; c < 2; ++c) bias[c] = channel + c < channels ? in.bias_of(channel + c) : R(0);
+#pragma unroll 1
+  for (int base = warp; base < backward_tokens; base += batch * scan_warps) {
+    Pair<T> delta[batch], u[batch], d_y[batch], z[batch];
 #pragma unroll
-    for (int i = 0; i < tile_prefetch_rows; ++i) {
-      const int token = base + i * rows;
-      if (token >= count) break;
-      const std::int64_t t = from + token;
-      R d_delta = shared.delta[token][c], d_u = shared.ds[token][c], s = shared.u[token][c];
-      if (to.sums.sums != nullptr) {
-        const std::int64_t element = t * in.channels + channel, size = in.segments.tokens * in.channels;
-        to.sums.complete(d_delta, element);
-        to.sums.complete(d_u, size + element);
-        if (!to.sums.complete(s, 2 * size + element)) continue;
-      }
-      to.d_delta[t * to.d_delta_stride + channel] = narrowed<T>(d_delta);
-      to.d_u[t * to.d_u_stride + channel] = narrowed<T>(d_u);
-      if (in.z != nullptr)
-        to.d_z[t * to.d_z_stride + channel] = narrowed<T>(widened(d_y[i]) * s * silu_slope(widened(z[i])));
+    for (int i = 0; i < batch; ++i) {
+      const int row = min(base + i * scan_warps, count - 1);
+      delta[i] = load_pair<paired>(row_of(delta_at, row, delta_bytes), channel, channels);
+      u[i] = load_pair<paired>(row_of(u_at, row, u_bytes), channel, channels);
+      d_y[i] = load_pair<paired>(row_of(d_y_at, row, d_y_bytes), channel, channels);
+      z[i] = load_pair<paired>(row_of(z_at, row, z_bytes), channel, channels);
     }
+#pragma unroll
+    for (int i = 0; i < batch; ++i) {
+      const int token = base + i * scan_warps;
+      Pair<R> step, x, ds, dz;
+#pragma unroll
+      for (int c = 0; c < 2; ++c) {
+        const R dy = widened(d_y[i].at[c]), w = widened(z[i].at[c]), sigma = quick_sigmoid<T>(w);
+        step.at[c] = in.step_size(widened(delta[i].at[c]) + bias[c]);
+        x.at[c] = widened(u[i].at[c]);
+        ds.at[c] = gated ? dy * (w * sigma) : dy;
+        dz.at[c] = dy * (sigma * (1 + w * (1 - sigma)));
+      }
+      if (__builtin_expect(!whole, false)) {
+#pragma unroll
+        for (int c = 0; c < 2; ++c)
+          if (token >= count || channel + c >= channels) step.at[c] = x.at[c] = ds.at[c] = dz.at[c] = 0;
+      }
+      shared.delta[token][lane] = step;
+      shared.u[token][lane] = x;
+      shared.ds[token][lane] = ds;
+      shared.dz[token][lane] = dz;
+    }
+  }
+}
+
+/// Copies states [first_state, first_state + 16) of B or C of 32 tokens to shared memory in the accumulator type.
+/// Beyond `count` and the last state all are zero.
+template <class T, class R>
+__device__ void stage_states(const T* rows, std::int64_t stride, int states, int first_state, std::int64_t from,
+                             int count, Quad<R> (*to)[warp_states / 4]) {
+  constexpr int each = backward_tokens * warp_states / scan_threads;
+  T raw[each];
+#pragma unroll
+  for (int i = 0; i < each; ++i) {
+    const int e = static_cast<int>(threadIdx.x) + i * scan_threads, n = first_state + e % warp_states;
+    raw[i] = rows[(from + min(e / warp_states, count - 1)) * stride + min(n, states - 1)];
+  }
+#pragma unroll
+  for (int i = 0; i < each; ++i) {
+    const int e = static_cast<int>(threadIdx.x) + i * scan_threads, n = first_state + e % warp_states;
+    (&to[0][0].at[0])[e] = e / warp_states < count && n < states ? widened(raw[i]) : R(0);
   }
 }
 
