@@ -57,7 +57,7 @@ class Sizes {
   double always() const { return 2 * sizeof(std::int32_t) + a; }  ///< ids, labels, losses
   /// Not for each token: the tiles of the head.
   double head(double tokens) const {
-    const double rows = std::min<double>(tokens, Model::head_tile);
+    const double rows = std::min(tokens, static_cast<double>(Model::head_tile(m)));
     return rows * (width() * (a + w) + a + static_cast<double>(m.vocabulary) * (a + (w == a ? 0 : w)));
   }
 

@@ -1,6 +1,7 @@
 #include "src/model/model.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "kernels/activation.hpp"
@@ -320,13 +321,19 @@ void Model::recompute_block(const Pass& pass, std::size_t last, Activations& act
   }
 }
 
+std::int64_t Model::head_tile(const ModelOptions& shape) {
+  constexpr std::uint64_t values = 1 << 24;
+  const auto rows = std::bit_floor(values / static_cast<std::uint64_t>(shape.width + shape.vocabulary));
+  return std::clamp<std::int64_t>(static_cast<std::int64_t>(rows), 1024, 8192);
+}
+
 void Model::head(const Pass& pass, TensorView last, TensorView residual, const Batch& batch, TensorView token_losses,
                  TensorView d_residual, TensorView d_narrow, const Candidates& candidates) {
   const Stream& stream = pass.runtime.stream;
   const ProfileRange range(stream, "head");
   const DType wide = residual.dtype, narrow = options_.dtype;
   const std::int64_t tokens = residual.rows(), width = residual.columns(), vocabulary = options_.shape.vocabulary;
-  const std::int64_t tile = std::min(head_tile, tokens);
+  const std::int64_t tile = std::min(head_tile(options_.shape), tokens);
   const Tensor sum = d_residual.present() ? Tensor(stream, wide, {tile, width}) : Tensor();
   const Tensor y(stream, narrow, {tile, width}), rstd(stream, wide, {tile}), logits(stream, wide, {tile, vocabulary});
   const Tensor d_logits =

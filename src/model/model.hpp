@@ -35,8 +35,8 @@ class Model {
     /// With recompute: keep the input of every N-th block only; the blocks between run forward once more first.
     std::int64_t recompute_blocks = 1;
   };
-  /// Tokens whose logits exist at one time: enough rows for an efficient GEMM, few compared with a long pack.
-  static constexpr std::int64_t head_tile = 1024;
+  /// Tokens whose logits exist at one time: 1,024 to 8,192, and not many more than 16 M values a tensor of them.
+  static std::int64_t head_tile(const ModelOptions& shape);
 
   /// Parameters have no memory before parameters().allocate(). Throws Error(usage) if the options do not fit together.
   explicit Model(const Options& options);

@@ -346,7 +346,7 @@ TEST(Model, OddVocabulariesTrainAndScore) {
         shape.vocabulary = vocabulary;
         shape.tied_head = tied;
         // More tokens than one tile of the head has; the largest id occurs as a token and as a label.
-        const std::int64_t tokens = vocabulary < 1000 ? Model::head_tile + 77 : 40;
+        const std::int64_t tokens = vocabulary < 1000 ? Model::head_tile(shape) + 77 : 40;
         WholePack pack = random_pack(Segments({0, 3, tokens}), vocabulary, 1);
         pack.ids[5] = pack.labels[4] = static_cast<std::int32_t>(vocabulary - 1);
         const PassResult found = run_pass({.shape = shape, .dtype = dtype}, {&pack, 1}, {});
