@@ -10,7 +10,7 @@
 namespace causeway {
 
 /// Tokens between two states that the forward saves for the backward.
-inline constexpr std::int64_t selective_scan_block = 32;
+inline constexpr std::int64_t selective_scan_block = 16;
 
 /// The inputs of forward, backward and both summaries, for D channels with N states each. Activations have one dtype.
 struct SelectiveScanInputs {

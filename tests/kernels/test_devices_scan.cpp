@@ -134,7 +134,7 @@ TEST_P(DevicesScan, SelectiveScanEqualsTheCpuOnRandomRuns) {
 }
 
 TEST_P(DevicesScan, SelectiveScanEqualsTheCpuWhereChunksAreLongAndChannelsMany) {
-  RunCase run{.channels = 1100, .states = 16, .tokens = 33000, .cu_seqlens = {-3}};
+  RunCase run{.channels = 1104, .states = 16, .tokens = 33000, .cu_seqlens = {-3}};
   for (std::int64_t length = 1; run.cu_seqlens.back() < run.tokens; length = length * 3 % 2999)
     run.cu_seqlens.push_back(run.cu_seqlens.back() + length);
   if (GetParam() != DType::f64) expect_equal_to_the_cpu(run, 1);
@@ -177,13 +177,24 @@ TEST_P(DevicesScan, SelectiveScanEqualsTheCpuWhereBlocksOfThreadsDivideTheTokens
   if (GetParam() != DType::f64) expect_equal_to_the_cpu(run, 1);
 }
 
+TEST_P(DevicesScan, SelectiveScanEqualsTheCpuInWholeBlocksOfChannels) {
+  for (std::uint64_t seed = 0; seed < cases(60); ++seed) {
+    RunCase run = random_run(1000 + seed);
+    run.channels = std::int64_t{16} << seed % 5;
+    run.states = 16;
+    run.softplus = true;
+    run.wide = false;
+    expect_equal_to_the_cpu(run, seed);
+  }
+}
+
 TEST_P(DevicesScan, SelectiveScanOfManyStatesAddsGroupsOfStates) {
   for (const std::int64_t states : {33, 64, 100})
     expect_equal_to_the_cpu({.channels = 70, .states = states, .tokens = 700, .cu_seqlens = {-9, 62, 450, 701}}, 1);
 }
 
 TEST_P(DevicesScan, SelectiveScanKeepsNonFiniteValuesInTheirDocument) {
-  for (const auto& [channels, states] : {std::pair{37, 16}, std::pair{37, 40}, std::pair{4096, 16}})
+  for (const auto& [channels, states] : {std::pair{37, 16}, std::pair{37, 40}, std::pair{48, 16}, std::pair{4096, 16}})
     for (const double poison : {std::nan(""), std::numeric_limits<double>::infinity()})
       for (const char* where : {"u", "delta", "z", "B", "C", "d_y"}) {
         const RunCase run{.channels = channels, .states = states, .tokens = 200, .cu_seqlens = {-9, 62, 150, 201}};

@@ -47,7 +47,7 @@ void forward_tile(const SelectiveScanForward& args, const TokenBlock& block, con
   store<T>(s, block, tile, args.y);
 }
 
-// Lower bound: u, delta and z read once, y written once, h written every 32 tokens: (4 + N·4/(32·s))·s bytes for a
+// Lower bound: u, delta and z read once, y written once, h written every 16 tokens: (4 + N·4/(16·s))·s bytes for a
 // token and channel of s bytes. It also takes N exponentials and 6N flops: for N = 16 the exponentials take a core
 // several times as long as the memory traffic.
 template <class T>

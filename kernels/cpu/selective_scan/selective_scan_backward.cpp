@@ -8,7 +8,7 @@ namespace causeway::cpu {
 namespace {
 
 /// Tokens whose d_B and d_C each group sums over its channels, before the groups' sums are added in order.
-constexpr std::int64_t window = 16 * scan_block;
+constexpr std::int64_t window = 32 * scan_block;
 
 /// Temporaries of one block and tile. slope = dΔ/d(delta), x = Δu, ds = ∂loss/∂s; before = h_{t-1} of one state n, zero
 /// where a document starts; gB = Σ_n g B, gA = Σ_n g A exp(ΔA) h_{t-1}.
@@ -189,8 +189,8 @@ void add_to_parameters(const SelectiveScanBackward& args, const double* sums, co
   }
 }
 
-// Lower bound: u, delta, z, d_y read once and d_u, d_delta, d_z written once, h read every 32 tokens: (7 +
-// N·4/(32·s))·s bytes for a token and channel of s bytes; N exponentials and about 20N flops.
+// Lower bound: u, delta, z, d_y read once and d_u, d_delta, d_z written once, h read every 16 tokens: (7 +
+// N·4/(16·s))·s bytes for a token and channel of s bytes; N exponentials and about 20N flops.
 template <class T>
 void backward(const Stream& stream, const SelectiveScanBackward& args) {
   using R = Accumulator<T>;

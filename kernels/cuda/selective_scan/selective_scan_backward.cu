@@ -3,6 +3,7 @@
 #include "kernels/core/integer.hpp"
 #include "kernels/cuda/device/sums.cuh"
 #include "kernels/cuda/selective_scan/selective_scan_backward.cuh"
+#include "kernels/cuda/selective_scan/selective_scan_gradients.cuh"
 #include "kernels/cuda/selective_scan/selective_scan_group.cuh"
 
 namespace causeway::cuda {
@@ -214,36 +215,6 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
   }
 }
 
-/// Receives d_B and d_C from add_parts_in_order: elements of [tokens][2][N].
-template <class T>
-struct RowGradients {
-  T *d_B, *d_C;
-  std::int64_t B_stride, C_stride;
-  int states;
-
-  __device__ Accumulator<T> start(std::int64_t) const { return 0; }
-  __device__ void store(std::int64_t element, Accumulator<T> sum) const {
-    const std::int64_t t = element / (2 * states), n = element % states;
-    T& to = element / states % 2 == 0 ? d_B[t * B_stride + n] : d_C[t * C_stride + n];
-    to = narrowed<T>(sum);
-  }
-};
-
-/// Receives d_A, d_D and d_delta_bias from add_parts_by_warps: rows of [N + 2][channels].
-template <class R>
-struct ParameterGradients {
-  R *d_A, *d_D, *d_bias;
-  std::int64_t A_stride, D_stride, bias_stride;
-  int states;
-
-  __device__ void add(int n, std::int64_t channel, double sum) const {
-    R* const to = n < states    ? d_A + channel * A_stride + n
-                  : n == states ? (d_D == nullptr ? nullptr : d_D + channel * D_stride)
-                                : (d_bias == nullptr ? nullptr : d_bias + channel * bias_stride);
-    if (to != nullptr) *to = static_cast<R>(static_cast<double>(*to) + sum);
-  }
-};
-
 /// Tokens of a chunk, 64 to 128: as long as there are some blocks of threads for each place on the device.
 std::int64_t backward_chunk_tokens(std::int64_t tokens, std::int64_t channels) {
   return block_tokens *
@@ -322,6 +293,7 @@ void selective_scan_backward(const Stream& stream, const SelectiveScanBackward& 
   expect_if_present("d_D", args.d_D, accumulator, {D});
   expect_if_present("d_delta_bias", args.d_delta_bias, accumulator, {D});
   if (T == 0 || D == 0) return;
+  if (takes_turns(args)) return backward_in_turns(stream, args);
   dispatch(dtype, [&]<class Type> {
     N <= warp_states ? backward<Type, false>(stream, args) : backward<Type, true>(stream, args);
   });

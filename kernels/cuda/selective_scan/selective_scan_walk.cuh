@@ -18,7 +18,7 @@
 namespace causeway::cuda {
 
 inline constexpr int walk_tile = 32, walk_group = 8, walk_groups = walk_tile / walk_group, walk_states = 16;
-static_assert(selective_scan_block % walk_tile == 0);
+static_assert(selective_scan_block % walk_group == 0 && walk_tile % selective_scan_block == 0);
 
 template <int Channels, int Turns>
 struct WalkShape {

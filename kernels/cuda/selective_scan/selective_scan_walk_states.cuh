@@ -16,7 +16,6 @@ __device__ void walk_over_states(const ScanInputs<bf16>& in, const WalkRun& run,
                                  WalkMemory<Shape>& shared) {
   constexpr int N = Shape::lane_states;
   constexpr unsigned turns = Shape::turns, ring = Shape::stages * walk_groups;
-  static_assert(selective_scan_block == walk_tile);
   // The shuffles hide from the compiler how these values were computed: it would compute them again within a turn.
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0);
