@@ -224,18 +224,17 @@ __global__ void __launch_bounds__(128) mark_document_starts(SegmentsView segment
 /// of a multiprocessor. A block of threads alone on a multiprocessor takes `alone` for each token, two take `together`.
 /// Two pieces or more need the adjoint's chunk sums (pass 1) first.
 std::int64_t pieces_of(std::int64_t tokens, std::int64_t channels, std::int64_t chunks, std::int64_t multiprocessors) {
-  constexpr double alone = 130, together = 200, sum_clocks = 2, launch_clocks = 20000;
-  const std::int64_t blocks = channels / turn_channels;
+  constexpr double alone = 125, together = 200, sum_clocks = 2, launch_clocks = 20000;
+  const double sums =
+      sum_clocks * static_cast<double>(tokens * channels) / static_cast<double>(multiprocessors) + launch_clocks;
   std::int64_t best = 1;
   double least = std::numeric_limits<double>::infinity();
   for (std::int64_t pieces = 1; pieces <= std::min<std::int64_t>(chunks, 64); ++pieces) {
-    const std::int64_t each = ceil_div(blocks * pieces, multiprocessors);
-    const double walk = static_cast<double>(ceil_div(chunks, pieces)) / static_cast<double>(chunks) *
-                        static_cast<double>(tokens) *
-                        (each == 1 ? alone : together * static_cast<double>(ceil_div<std::int64_t>(each, 2)));
-    const double sums =
-        sum_clocks * static_cast<double>(tokens * channels) / static_cast<double>(multiprocessors) + launch_clocks;
-    const double clocks = walk + (pieces > 1 ? sums : 0);
+    const std::int64_t blocks = ceil_div(channels / turn_channels * pieces, multiprocessors);  // of a multiprocessor
+    const double share = static_cast<double>(ceil_div(chunks, pieces)) / static_cast<double>(chunks);
+    const double clocks = share * static_cast<double>(tokens) *
+                              (together * static_cast<double>(blocks / 2) + alone * static_cast<double>(blocks % 2)) +
+                          (pieces > 1 ? sums : 0);
     if (clocks < least) {
       least = clocks;
       best = pieces;
