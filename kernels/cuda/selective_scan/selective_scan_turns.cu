@@ -221,10 +221,11 @@ __global__ void __launch_bounds__(128) mark_document_starts(SegmentsView segment
 }
 
 /// The number of pieces into which the tokens are divided: as few as fill the device, by a model of the time in clocks
-/// of a multiprocessor. A block of threads alone on a multiprocessor takes `alone` for each token, two take `together`.
-/// Two pieces or more need the adjoint's chunk sums (pass 1) first.
+/// of a multiprocessor. A block of threads alone on a multiprocessor takes `alone` for each token, two take `together`;
+/// a last one after them begins before both have ended. Two pieces or more need the adjoint's chunk sums (pass 1)
+/// first.
 std::int64_t pieces_of(std::int64_t tokens, std::int64_t channels, std::int64_t chunks, std::int64_t multiprocessors) {
-  constexpr double alone = 125, together = 200, sum_clocks = 2, launch_clocks = 20000;
+  constexpr double alone = 150, together = 200, last = 125, sum_clocks = 2, launch_clocks = 20000;
   const double sums =
       sum_clocks * static_cast<double>(tokens * channels) / static_cast<double>(multiprocessors) + launch_clocks;
   std::int64_t best = 1;
@@ -232,9 +233,9 @@ std::int64_t pieces_of(std::int64_t tokens, std::int64_t channels, std::int64_t 
   for (std::int64_t pieces = 1; pieces <= std::min<std::int64_t>(chunks, 64); ++pieces) {
     const std::int64_t blocks = ceil_div(channels / turn_channels * pieces, multiprocessors);  // of a multiprocessor
     const double share = static_cast<double>(ceil_div(chunks, pieces)) / static_cast<double>(chunks);
-    const double clocks = share * static_cast<double>(tokens) *
-                              (together * static_cast<double>(blocks / 2) + alone * static_cast<double>(blocks % 2)) +
-                          (pieces > 1 ? sums : 0);
+    const double each =
+        blocks == 1 ? alone : together * static_cast<double>(blocks / 2) + last * static_cast<double>(blocks % 2);
+    const double clocks = share * static_cast<double>(tokens) * each + (pieces > 1 ? sums : 0);
     if (clocks < least) {
       least = clocks;
       best = pieces;
