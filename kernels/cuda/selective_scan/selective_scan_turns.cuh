@@ -1,5 +1,6 @@
 #pragma once
 
+#include "kernels/cuda/device/barrier.cuh"
 #include "kernels/cuda/device/tensor_core.cuh"
 #include "kernels/cuda/selective_scan/selective_scan.cuh"
 
@@ -112,11 +113,11 @@ struct TurnRun {
 /// keeps the compiler from moving work that comes before the turn into it.
 __device__ inline void wait_for_turn(int barrier, int times) {
 #pragma unroll 1
-  for (int i = 0; i < times; ++i) asm volatile("bar.sync %0, 64;" ::"r"(barrier) : "memory");
+  for (int i = 0; i < times; ++i) wait_at_barrier<64>(barrier);
 }
 __device__ inline void pass_turn(int barrier, int times) {
 #pragma unroll 1
-  for (int i = 0; i < times; ++i) asm volatile("bar.arrive %0, 64;" ::"r"(barrier) : "memory");
+  for (int i = 0; i < times; ++i) arrive_at_barrier<64>(barrier);
 }
 /// The barriers: 2, 3, 4 and 6, 7, 8 for h, the others for g.
 __device__ inline int turn_of_g(int warp) { return warp == 0 ? 1 : warp == 1 ? 5 : 7 + warp; }

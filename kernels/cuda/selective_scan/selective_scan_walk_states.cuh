@@ -68,6 +68,9 @@ __device__ void walk_over_states(const ScanInputs<bf16>& in, const WalkRun& run,
     }
   };
   const unsigned count = static_cast<unsigned>(piece.tiles * walk_groups);
+  // The last tile has groups beyond the run, before which nothing is saved.
+  const unsigned saved_groups =
+      run.saved != nullptr ? static_cast<unsigned>((piece.tokens + walk_group - 1) / walk_group) : 0;
   const auto wait_for_tile = [&] { shared.full[n / walk_groups % Shape::stages].wait(n / ring % 2); };
   if (n >= count) return;
   wait_for_tile();
@@ -93,7 +96,7 @@ __device__ void walk_over_states(const ScanInputs<bf16>& in, const WalkRun& run,
     else
       take_turn(starts);
     // 2. Save the state before every block of tokens for the backward pass.
-    if (n % (selective_scan_block / walk_group) == 0 && run.saved != nullptr) save(h);
+    if (n % (selective_scan_block / walk_group) == 0 && n < saved_groups) save(h);
     // 3. y = ⟨C, h⟩ over the lane's states.
     const auto* const C = reinterpret_cast<const Quad<float>*>(&displaced(shared.group[0].C[0][first_state], at));
     Quad<float>* const to = &displaced(shared.group[0].y[part][slot], at);
