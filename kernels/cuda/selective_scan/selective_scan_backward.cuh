@@ -18,10 +18,11 @@
 /// channel once for four states. A channel with more than 16 states is computed 16 states at a time.
 namespace causeway::cuda {
 
-inline constexpr int lane_channels = 2, lane_states = 4;      ///< of a lane
-inline constexpr int warp_channels = 16, warp_states = 16;    ///< of a warp
-inline constexpr int group_tokens = 4;                        ///< tokens whose h a lane holds at a time
-inline constexpr int backward_tokens = selective_scan_block;  ///< tokens of a block of tokens here
+inline constexpr int lane_channels = 2, lane_states = 4;    ///< of a lane
+inline constexpr int warp_channels = 16, warp_states = 16;  ///< of a warp
+inline constexpr int group_tokens = 4;                      ///< tokens whose h a lane holds at a time
+inline constexpr int backward_tokens = 32;                  ///< tokens of a block of tokens here
+static_assert(backward_tokens % selective_scan_block == 0);
 inline constexpr int token_groups = backward_tokens / group_tokens, scan_warps = scan_threads / 32;
 inline constexpr int tile_channels = warp_channels * scan_warps;
 

@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(32 * turn_warps, 2) walk_in_turns(ScanInputs<b
   if (l.warp == 0) {
     float rate[lane_chains];
 #pragma unroll
-    for (int j = 0; j < lane_chains; ++j) rate[j] = in.rate(channel + j % 2, lane_states * l.part + j / 2);
+    for (int j = 0; j < lane_chains; ++j) rate[j] = in.rate(channel + j % 2, part_states * l.part + j / 2);
     shared.rates.store(l.lane, rate);
     if (l.part == 0)
       shared.channels[l.pair] =
@@ -58,16 +58,16 @@ __global__ void __launch_bounds__(32 * turn_warps, 2) walk_in_turns(ScanInputs<b
 #pragma unroll
     for (int j = 0; j < lane_chains; ++j)
       g[j] = continues ? run.adjoint[chunk * run.adjoint_chunk + (channel + j % 2) * run.adjoint_channel +
-                                     (lane_states * l.part + j / 2) * run.adjoint_state]
+                                     (part_states * l.part + j / 2) * run.adjoint_state]
                        : 0;
     shared.g[top >> 1 & 1][l.warp].store(l.lane, g);
   }
   const auto fetch_h = [&](int step) {
     if (l.rank != 0) return;
 #pragma unroll
-    for (int s = 0; s < lane_states; ++s)
+    for (int s = 0; s < part_states; ++s)
       copy_8_bytes_async(shared_address(&shared.h[step >> 1 & 1][l.warp].half[s / 2][l.lane]) + s % 2 * 8,
-                         run.states + step * run.states_stride + (lane_states * l.part + s) * in.channels + channel);
+                         run.states + step * run.states_stride + (part_states * l.part + s) * in.channels + channel);
   };
   // Lane 8k + 2i + j copies 16 bytes, half j, of token i of input k, and of B (k = 0) or C (k = 1); it writes half j of
   // token i of gradient k.

@@ -22,7 +22,7 @@ inline constexpr int turn_channels = 16;  ///< channels of a block of threads
 inline constexpr int turn_states = 16;    ///< states of a channel
 inline constexpr int turn_warps = 8, team_warps = turn_warps / 2;
 inline constexpr int turn_tokens = 4, turn_step = team_warps * turn_tokens;
-inline constexpr int lane_states = 4, lane_chains = 2 * lane_states;  ///< states of a channel, of a pair
+inline constexpr int part_states = 4, lane_chains = 2 * part_states;  ///< states of a channel, of a pair
 static_assert(selective_scan_block == turn_step);
 
 /// A lane's place. Lane 8k + p has the states 4k … 4k + 3 (part k) of the pair of channels 2p and 2p + 1 of the block,

@@ -36,7 +36,7 @@ __device__ void walk_tokens(TurnMemory& shared, const TurnLane& l, int step, int
     fill(to[1], *reinterpret_cast<const float4*>(&rows[1][4 * l.pair]));
   };
   const auto per_state = [&](const float(&rows)[turn_tokens][turn_states], int i, float(&to)[4]) {
-    fill(to, *reinterpret_cast<const float4*>(&rows[i][lane_states * l.part]));
+    fill(to, *reinterpret_cast<const float4*>(&rows[i][part_states * l.part]));
   };
   const int parity = step >> 1 & 1;
   LaneOctets& h_entering = shared.h[parity][l.warp];
@@ -76,14 +76,14 @@ __device__ void walk_tokens(TurnMemory& shared, const TurnLane& l, int step, int
     pass_turn(2 + l.warp, l.rank != team_warps - 1 ? once : 0);
   }
   // 4. ⟨C, h⟩ and d_C.
-  float ds[2][4], cs[turn_tokens][lane_states];
+  float ds[2][4], cs[turn_tokens][part_states];
   per_token(own.ds, ds);
 #pragma unroll
   for (int i = 0; i < turn_tokens; ++i) {
     per_state(own.C, i, cs[i]);
     float y[2] = {}, over_channels[4];
 #pragma unroll
-    for (int s = 0; s < lane_states; ++s) {
+    for (int s = 0; s < part_states; ++s) {
       y[0] += cs[i][s] * h[i][2 * s];
       y[1] += cs[i][s] * h[i][2 * s + 1];
       over_channels[s] = ds[0][i] * h[i][2 * s] + ds[1][i] * h[i][2 * s + 1];
@@ -126,7 +126,7 @@ __device__ void walk_tokens(TurnMemory& shared, const TurnLane& l, int step, int
       float b[4], gB[2] = {}, gA[2] = {}, over_channels[4];
       per_state(own.B, i, b);
 #pragma unroll
-      for (int s = 0; s < lane_states; ++s) {
+      for (int s = 0; s < part_states; ++s) {
 #pragma unroll
         for (int c = 0; c < 2; ++c) {
           const int j = 2 * s + c;
