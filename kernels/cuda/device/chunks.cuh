@@ -12,7 +12,7 @@
 
 /// How selective_scan and modal_conv divide a recurrence along the tokens among the threads of a GPU.
 ///
-///   block of tokens  64 tokens; the forward pass saves the state before each of them (selective_scan: every 32 tokens)
+///   block of tokens  64 tokens; the forward pass saves the state before each of them (selective_scan: every 16 tokens)
 ///   chunk            1 to 8 blocks of tokens; one block of threads computes one chunk of some channels
 ///   thread           one channel of the chunk and up to 16 of its states; L threads share the states of a channel
 ///   state group      at most 32 states; a channel that has more is computed group by group, in several launches
