@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/core/integer.hpp"
+
 namespace causeway {
 namespace {
 
@@ -28,8 +30,16 @@ std::vector<ListedOperator> listed_operators() {
 }
 
 std::vector<Estimate> estimates(const Sharding& sharding, std::span<const OperatorArguments> calls,
-                                const Machine& machine) {
+                                const Machine& machine, PassCounts passes) {
   std::vector<Estimate> rows;
+  const auto add = [&](Estimate& row, const Cost& cost, double times) {
+    if (times == 0) return;
+    row.bytes_sent += times * static_cast<double>(cost.bytes_sent);
+    row.messages += times * static_cast<double>(cost.messages);
+    row.computing_s += times * computing_seconds(cost, machine);
+    row.communicating_s += times * communicating_seconds(cost, machine);
+    row.seconds += times * seconds(cost, machine);
+  };
   for (std::size_t call = 0; call < calls.size(); ++call)
     std::visit(
         [&](const auto& arguments) {
@@ -40,16 +50,20 @@ std::vector<Estimate> estimates(const Sharding& sharding, std::span<const Operat
             ensure(next < rows.size() && rows[next].strategy == strategy.name,
                    "estimates: the calls are of different operators");
             Estimate& row = rows[next++];
-            const Cost cost = strategy.cost(sharding, arguments);
-            row.bytes_sent += cost.bytes_sent;
-            row.messages += cost.messages;
-            row.computing_s += computing_seconds(cost, machine);
-            row.communicating_s += communicating_seconds(cost, machine);
-            row.seconds += seconds(cost, machine);
+            const PassCosts costs = strategy.cost(sharding, arguments);
+            add(row, costs.forward, passes.forward);
+            add(row, costs.backward, passes.backward);
+            add(row, costs.repeated, passes.repeated);
           }
         },
         calls[call]);
   return rows;
+}
+
+TimedShape timed_shape(const Sharding& sharding) {
+  const ShardLayout& layout = sharding.layout();
+  return {.local_tokens = ceil_div(layout.tokens(), layout.ranks()),
+          .longest_document = sharding.whole_pack().longest_document};
 }
 
 const Estimate& cheapest(std::span<const Estimate> rows) {

@@ -2,25 +2,13 @@
 
 #include <span>
 #include <string_view>
-#include <variant>
 #include <vector>
 
+#include "parallel/cost/kernel_runs.hpp"
+#include "parallel/cost/operator_arguments.hpp"
 #include "parallel/strategy.hpp"
 
 namespace causeway {
-
-/// The arguments of an operator that has a table of strategies. Estimates need shapes and dtypes only: the views may
-/// have no data.
-using OperatorArguments = std::variant<CausalConvForward, BlockedConvForward, ModalConvForward, FftConvForward,
-                                       SelectiveScanForward, RotaryAttentionForward>;
-
-/// A call of an operator by a layer or from a file, with the operator's name as --strategy spells it.
-struct OperatorCall {
-  std::string_view op;
-  OperatorArguments arguments;
-};
-
-inline TensorView without_data(DType dtype, Shape shape) { return view_of(nullptr, dtype, shape); }
 
 /// The table of the operator that takes these arguments.
 inline auto strategies_for(const CausalConvForward&) { return convolution_strategies(); }
@@ -43,10 +31,15 @@ struct ListedOperator {
 /// All operators that have strategies.
 std::vector<ListedOperator> listed_operators();
 
-/// The estimated cost of one strategy, summed over all calls of an operator.
+/// How often a step runs each pass of an operator: with recomputation `repeated` is 1, for scores `backward` is 0.
+struct PassCounts {
+  double forward = 1, backward = 1, repeated = 0;
+};
+
+/// The estimated cost of one strategy, summed over all calls of an operator and all passes.
 struct Estimate {
   std::string_view strategy;
-  std::int64_t bytes_sent = 0, messages = 0;
+  double bytes_sent = 0, messages = 0;
   double computing_s = 0, communicating_s = 0;
   double seconds = 0;  ///< of both, without the communication that overlaps with computation
 };
@@ -54,11 +47,14 @@ struct Estimate {
 /// Estimates for every strategy that works on the sharding's layout, in the order of the table. All calls must be of
 /// one operator.
 std::vector<Estimate> estimates(const Sharding& sharding, std::span<const OperatorArguments> calls,
-                                const Machine& machine);
+                                const Machine& machine, PassCounts passes);
 
-/// Estimates whose ratio is at most this count as equal, and the earlier row is chosen, so that noise of the
-/// measurement does not change what a run computes.
-inline constexpr double equal_within = 1.10;
+/// The part of the pack that is timed to measure kernels for its estimates (cost/measure.hpp).
+TimedShape timed_shape(const Sharding& sharding);
+
+/// Estimates whose ratio is at most this count as equal, and the earlier row is chosen: a measurement is not more
+/// exact, and most of its noise then does not change what a run computes.
+inline constexpr double equal_within = 1.03;
 
 /// The first row whose seconds are at most equal_within times the lowest. Throws Error(internal) if there are no rows.
 const Estimate& cheapest(std::span<const Estimate> rows);

@@ -8,7 +8,7 @@ namespace causeway {
 #define CAUSEWAY_STRATEGY(Forward, Backward)               \
   void forward(const StrategyContext&, Forward, Saved*);   \
   void backward(const StrategyContext&, Backward, Saved&); \
-  Cost cost(const Sharding&, const Forward&);
+  PassCosts cost(const Sharding&, const Forward&);
 
 // The same for strategies that work in slices of the channels.
 #define CAUSEWAY_SLICED_STRATEGY(Forward, Backward)        \
@@ -17,7 +17,7 @@ namespace causeway {
   template <int slices>                                    \
   void backward(const StrategyContext&, Backward, Saved&); \
   template <int slices>                                    \
-  Cost cost(const Sharding&, const Forward&);
+  PassCosts cost(const Sharding&, const Forward&);
 
 namespace convolution {
 namespace halo {

@@ -11,9 +11,10 @@
 #include "kernels/modal_conv.hpp"
 #include "kernels/selective_scan.hpp"
 #include "parallel/cost/cost.hpp"
+#include "parallel/cost/rotary_attention.hpp"
 #include "parallel/exchange/carry.hpp"
 #include "parallel/layout/sharding.hpp"
-#include "parallel/rotary_attention.hpp"
+#include "parallel/received.hpp"
 #include "parallel/saved.hpp"
 #include "parallel/transport/communicator.hpp"
 
@@ -34,6 +35,15 @@ struct StrategyContext {
   const Stream& stream;
   Schedule schedule = Schedule::automatic;
   Method method = Method::automatic;
+  Received* received =
+      nullptr;  ///< of a forward pass that will be computed again; strategies that send few rows use it
+
+  /// Whether an exchange is left out, because this pass repeats one.
+  bool repeats() const { return received != nullptr && received->repeats(); }
+  /// To be called with what an exchange wrote, or would have written.
+  void pass_received(TensorView x) const {
+    if (received != nullptr && x.size() > 0) received->pass(stream, x);
+  }
 };
 
 inline constexpr Layout every_layout[] = {Layout::contiguous, Layout::zigzag};
@@ -53,8 +63,8 @@ struct Strategy {
   std::span<const Method> methods;      ///< likewise
   void (*forward)(const StrategyContext&, Forward, Saved*);
   void (*backward)(const StrategyContext&, Backward, Saved&);
-  /// The cost of the forward pass. Uses only shapes and dtypes of the arguments: the views may have no data.
-  Cost (*cost)(const Sharding&, const Forward&);
+  /// The costs of both passes. Uses only shapes and dtypes of the arguments: the views may have no data.
+  PassCosts (*cost)(const Sharding&, const Forward&);
 };
 
 using ConvolutionStrategy = Strategy<CausalConvForward, CausalConvBackward>;

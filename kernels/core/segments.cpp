@@ -21,6 +21,12 @@ Segments::Segments(std::vector<std::int64_t> cu_seqlens, const std::string& wher
   require_documents_in_order(cu_seqlens_, where);
 }
 
+Segments Segments::equal_documents(std::int64_t tokens, std::int64_t count) {
+  std::vector<std::int64_t> cu_seqlens;
+  for (std::int64_t d = 0; d <= count; ++d) cu_seqlens.push_back(tokens * d / count);
+  return Segments(std::move(cu_seqlens));
+}
+
 Segments Segments::of_lengths(std::span<const std::int64_t> lengths) {
   std::vector<std::int64_t> cu_seqlens{0};
   cu_seqlens.reserve(lengths.size() + 1);

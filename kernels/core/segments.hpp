@@ -60,6 +60,8 @@ class Segments {
   /// Throws as require_documents_in_order().
   explicit Segments(std::vector<std::int64_t> cu_seqlens, const std::string& where = "cu_seqlens");
   static Segments one_document(std::int64_t tokens) { return Segments({0, tokens}); }
+  /// `count` documents of equal length, up to one token.
+  static Segments equal_documents(std::int64_t tokens, std::int64_t count);
   static Segments of_lengths(std::span<const std::int64_t> lengths);
 
   std::int64_t tokens() const { return cu_seqlens_.back(); }

@@ -1,118 +1,159 @@
 #include "parallel/cost/measure.hpp"
 
 #include <algorithm>
-#include <chrono>
-#include <functional>
-#include <limits>
-#include <utility>
+#include <vector>
 
 #include "kernels/activation.hpp"
-#include "kernels/blocked_conv.hpp"
-#include "parallel/cost/repeated_seconds.hpp"
+#include "kernels/reorder.hpp"
+#include "parallel/cost/timed_group.hpp"
 
 namespace causeway {
 namespace {
 
-/// The ranks that take part in a timed run, the stream, and the function that is called before each run.
-struct TimedGroup {
-  Communicator& ranks;
-  const Stream& stream;
-  const std::function<void()>& between;
+/// An exchange in which every rank sends `bytes` in all, the same to each of the next `peers` ranks.
+class TimedExchange {
+ public:
+  TimedExchange(std::int64_t bytes, int peers, const TimedGroup& group)
+      : group_(group),
+        out_(Tensor::zeros(group.stream, DType::u8, {peers, bytes / peers})),
+        in_(group.stream, DType::u8, {peers, bytes / peers}) {
+    const int ranks = group.ranks.size(), me = group.ranks.rank();
+    for (int peer = 0; peer < peers; ++peer) {
+      transfers_.push_back(
+          {.peer = (me + 1 + peer) % ranks, .send = out_.view().slice_rows(peer, 1).as_bytes(), .recv = {}});
+      transfers_.push_back(
+          {.peer = (me + ranks - 1 - peer) % ranks, .send = {}, .recv = in_.view().slice_rows(peer, 1).as_bytes()});
+    }
+  }
+  Pending start() const { return group_.ranks.start(transfers_, group_.stream); }
+  /// The mean of `repeats` exchanges, one after the other.
+  double seconds(int repeats) const {
+    return group_.median_seconds(tries, [&] {
+      for (int i = 0; i < repeats; ++i) start().wait();
+    }) / repeats;
+  }
+
+ private:
+  static constexpr int tries = 9;
+
+  const TimedGroup& group_;
+  Tensor out_, in_;
+  std::vector<Transfer> transfers_;
 };
 
-/// The shortest of `tries` runs, from the start, which is the same on all ranks, until the stream has finished. One run
-/// before them is not measured.
-double best_seconds(int tries, const TimedGroup& group, const std::function<void()>& run) {
-  using Clock = std::chrono::steady_clock;
-  const auto& [ranks, stream, between] = group;
-  run();
-  stream.wait();
-  double best = std::numeric_limits<double>::infinity();
-  for (int i = 0; i < tries; ++i) {
-    if (between) between();
-    ranks.barrier();
-    const auto begin = Clock::now();
-    run();
-    stream.wait();
-    best = std::min(best, std::chrono::duration<double>(Clock::now() - begin).count());
+/// Packs half of the columns of `rows` rows of 4 KiB.
+class TimedPacking {
+ public:
+  TimedPacking(std::int64_t rows, const TimedGroup& group)
+      : group_(group),
+        from_(Tensor::zeros(group.stream, DType::f32, {rows, columns})),
+        to_(group.stream, DType::f32, {rows, columns / 2}) {}
+
+  double bytes() const { return 2 * static_cast<double>(to_.view().bytes()); }  ///< read + written
+  void run() const {
+    const RowRange all[] = {{.from = 0, .to = 0, .count = to_.view().rows()}};
+    copy_rows(group_.stream, {.x = from_.view().slice_columns(0, columns / 2), .ranges = all, .y = to_});
   }
-  return best;
-}
-
-/// The same, measured until the fastest time repeats, for at most about a second; the ranks agree when to stop. At
-/// least forty runs: where another program has the cores, many in a row may be disturbed alike, and so repeat.
-RepeatedSeconds repeated_seconds(const TimedGroup& group, const std::function<void()>& run) {
-  constexpr double most = 1;
-  constexpr int fewest = 40, together = 5;
-  using Clock = std::chrono::steady_clock;
-  RepeatedSeconds times;
-  const auto begin = Clock::now();
-  for (int runs = together;; runs += together) {
-    for (int i = 0; i < together; ++i) times.add(best_seconds(1, group, run));
-    const double elapsed = group.ranks.max(std::chrono::duration<double>(Clock::now() - begin).count());
-    const bool settled = group.ranks.max(std::int64_t{!times.settled()}) == 0;
-    if ((settled && runs >= fewest) || elapsed >= most) return times;
+  double seconds(int repeats) const {
+    return group_.median_seconds(5, [&] {
+      for (int i = 0; i < repeats; ++i) run();
+    }) / repeats;
   }
-}
 
-/// Seconds of one exchange in which every rank sends `bytes` to the next rank: the mean of `repeats` exchanges.
-double ring_seconds(std::int64_t bytes, int repeats, int tries, const TimedGroup& group) {
-  const Communicator& ranks = group.ranks;
-  const Stream& stream = group.stream;
-  const Tensor out = Tensor::zeros(stream, DType::u8, {bytes}), in(stream, DType::u8, {bytes});
-  const int right = (ranks.rank() + 1) % ranks.size(), left = (ranks.rank() + ranks.size() - 1) % ranks.size();
-  const Transfer transfers[] = {{.peer = right, .send = out.view().as_bytes(), .recv = {}},
-                                {.peer = left, .send = {}, .recv = in.view().as_bytes()}};
-  return best_seconds(tries, group,
-                      [&] {
-                        for (int i = 0; i < repeats; ++i) group.ranks.exchange(transfers, group.stream);
-                      }) /
-         repeats;
-}
+ private:
+  static constexpr std::int64_t columns = 1024;
 
-/// The rate, and whether it could be measured again.
-std::pair<double, bool> operations_per_second(const TimedGroup& group, DType dtype) {
-  const Stream& stream = group.stream;
-  // Enough work that a GPU is fully used; on a CPU, that threads which wait for each other do not take most of the
-  // time.
-  const std::int64_t tokens = 4096, channels = stream.device() == Device::cpu ? 256 : 1024, taps = 64;
-  const Tensor x = Tensor::zeros(stream, dtype, {tokens, channels}), y(stream, dtype, {tokens, channels}),
-               filter = Tensor::zeros(stream, dtype, {channels, taps});
-  fill(stream, {.value = 1, .y = x});
-  fill(stream, {.value = 1, .y = filter});
-  const DeviceSegments documents(stream, {0, tokens}, tokens);
-  const RepeatedSeconds times = repeated_seconds(group, [&] {
-    blocked_conv_forward(stream, {.in = {.q = {}, .k = {}, .v = x, .skip = {}, .segments = documents.view()},
-                                  .halo = {},
-                                  .taps = filter,
-                                  .y = y});
+  const TimedGroup& group_;
+  Tensor from_, to_;
+};
+
+/// The part of an exchange that overlaps with work that takes as long, 0 to 1: with a network card or a second queue
+/// most of it; nothing if the processor that works also copies the messages.
+double overlap(const TimedExchange& exchange, const TimedPacking& packing, const TimedGroup& group) {
+  const double apart = exchange.seconds(1), each = packing.seconds(4);
+  const int packings = static_cast<int>(std::clamp(apart / std::max(each, 1e-9), 1.0, 1000.0));
+  const double working = packing.seconds(packings) * packings;
+  const double together = group.median_seconds(9, [&] {
+    Pending pending = exchange.start();
+    for (int i = 0; i < packings; ++i) packing.run();
+    pending.wait();
   });
-  return {static_cast<double>(tokens * channels * taps) / times.seconds(), times.settled()};
+  return std::clamp((apart + working - together) / std::max(std::min(apart, working), 1e-9), 0.0, 1.0);
+}
+
+/// The rate of one kernel on this rank, and whether it could be measured again.
+KernelRate rate_of_kernel(const OperatorArguments& call, const TimedKernel& kernel, const TimedShape& shape,
+                          const TimedGroup& group, bool& repeats) {
+  constexpr double most_seconds = 0.25;
+  const int calls = group.stream.device() == Device::cpu ? 1 : 4;  // so that the host's wait is a small part
+  const auto timed = [&](bool small) {
+    const KernelRun prepared = prepare_run(group.stream, call, kernel, shape, small);
+    const RepeatedSeconds times = group.repeated_seconds(most_seconds, [&] {
+      for (int i = 0; i < calls; ++i) prepared.run();
+    });
+    repeats = repeats && times.settled();
+    return std::pair(prepared.elements, times.seconds() / calls);
+  };
+  const auto [elements, seconds] = timed(false);
+  const auto [fewer, less] = timed(true);
+  KernelRate rate{.kernel = kernel, .element_s = seconds / std::max(elements, 1.0)};
+  if (elements > fewer && seconds > less)
+    rate.element_s = std::min(rate.element_s, (seconds - less) / (elements - fewer));
+  rate.call_s = std::max(0.0, seconds - elements * rate.element_s);
+  return rate;
 }
 
 }  // namespace
 
-Machine measure(Communicator& ranks, DType dtype, const Stream& stream, const std::function<void()>& between) {
+Machine measure_links(Communicator& ranks, const Stream& stream, const std::function<void()>& between) {
   Communicator uncounted = ranks.split(0, ranks.rank());  // its traffic does not count in `ranks`
   const TimedGroup group{uncounted, stream, between};
-  const auto [rate, repeats] = operations_per_second(group, dtype);
-  Machine machine{.operations_per_s = rate, .repeats = repeats};
+  const bool on_host = stream.device() == Device::cpu;
+  Machine machine;
+  const TimedPacking packing(on_host ? 1024 : 65536, group);
+  machine.copy_call_s = TimedPacking(1, group).seconds(16);
+  machine.copy_bytes_per_s = packing.bytes() / std::max(1e-9, packing.seconds(4) - machine.copy_call_s);
   if (uncounted.size() > 1) {
     // Long enough that the latency, and on a GPU the time of the host, is a small fraction.
-    const bool on_host = stream.device() == Device::cpu;
     const std::int64_t large = std::int64_t{on_host ? 2 : 64} << 20;
-    machine.latency_s = ring_seconds(8, 8, 10, group);
-    machine.bytes_per_s =
-        static_cast<double>(large) / std::max(1e-9, ring_seconds(large, on_host ? 1 : 4, 4, group) - machine.latency_s);
+    machine.latency_s = TimedExchange(8, 1, group).seconds(8);
+    const auto rate = [&](const TimedExchange& exchange) {
+      return static_cast<double>(large) / std::max(1e-9, exchange.seconds(on_host ? 1 : 4) - machine.latency_s);
+    };
+    const TimedExchange to_neighbour(large, 1, group);
+    machine.bytes_per_s = machine.all_bytes_per_s = rate(to_neighbour);
+    machine.overlap = overlap(to_neighbour, packing, group);
+    if (uncounted.size() > 2) machine.all_bytes_per_s = rate(TimedExchange(large, uncounted.size() - 1, group));
   }
   return slowest(machine, uncounted);
 }
 
+void measure_kernels(Machine& machine, Communicator& ranks, const Stream& stream,
+                     std::span<const OperatorArguments> calls, const TimedShape& shape,
+                     const std::function<void()>& between) {
+  Communicator uncounted = ranks.split(0, ranks.rank());
+  const TimedGroup group{uncounted, stream, between};
+  for (const OperatorArguments& call : calls)
+    for (const TimedKernel& kernel : kernels_of(call, shape))
+      if (std::ranges::find(machine.kernels, kernel, &KernelRate::kernel) == machine.kernels.end())
+        machine.kernels.push_back(rate_of_kernel(call, kernel, shape, group, machine.repeats));
+  machine = slowest(machine, uncounted);
+}
+
 Machine slowest(const Machine& machine, Communicator& ranks) {
-  return {.latency_s = ranks.max(machine.latency_s),
-          .bytes_per_s = -ranks.max(-machine.bytes_per_s),
-          .operations_per_s = -ranks.max(-machine.operations_per_s),
-          .repeats = ranks.max(std::int64_t{!machine.repeats}) == 0};
+  Machine all{.latency_s = ranks.max(machine.latency_s),
+              .bytes_per_s = -ranks.max(-machine.bytes_per_s),
+              .all_bytes_per_s = -ranks.max(-machine.all_bytes_per_s),
+              .overlap = -ranks.max(-machine.overlap),
+              .copy_bytes_per_s = -ranks.max(-machine.copy_bytes_per_s),
+              .copy_call_s = ranks.max(machine.copy_call_s),
+              .kernels = machine.kernels,
+              .repeats = ranks.max(std::int64_t{!machine.repeats}) == 0};
+  for (KernelRate& rate : all.kernels) {
+    rate.call_s = ranks.max(rate.call_s);
+    rate.element_s = ranks.max(rate.element_s);
+  }
+  return all;
 }
 
 }  // namespace causeway

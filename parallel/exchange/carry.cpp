@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "kernels/core/integer.hpp"
+
 namespace causeway {
 namespace {
 
@@ -107,6 +109,27 @@ std::int64_t longest_chain(const Sharding& sharding) {
   return longest;
 }
 
+/// The tokens of which the rank with the most computes summaries.
+std::int64_t most_summary_tokens(const Sharding& sharding, Direction direction) {
+  const ShardLayout& layout = sharding.layout();
+  const Segments& documents = sharding.segments();
+  std::int64_t most = 0;
+  for (int rank = 0; rank < layout.ranks(); ++rank) {
+    std::int64_t tokens = 0;
+    for (const int c : layout.chunks_of(rank)) {
+      const Range chunk = layout.chunk(c);
+      const CarryPlan::ChunkEdges& edges = sharding.carry_plan().chunks[static_cast<std::size_t>(c)];
+      if (chunk.size() == 0) continue;
+      if (direction == Direction::rightwards && edges.to_right)
+        tokens += chunk.end - std::max(chunk.begin, documents.start_of(chunk.end - 1));
+      if (direction == Direction::leftwards && edges.from_left)
+        tokens += std::min(chunk.end, documents.end_of(chunk.begin)) - chunk.begin;
+    }
+    most = std::max(most, tokens);
+  }
+  return most;
+}
+
 }  // namespace
 
 std::string_view name_of(Schedule schedule) {
@@ -156,16 +179,29 @@ void carry(const CarryExchange& exchange, Communicator& ranks, const Stream& str
     carry_by_chain(exchange, path, ranks, stream);
 }
 
-Cost carry_cost(const Sharding& sharding, std::int64_t state_bytes, std::int64_t summary_bytes,
-                double operations_per_token) {
+PassCosts carry_costs(const Sharding& sharding, const CarryWork& work) {
   const ShardLayout& layout = sharding.layout();
   const std::int64_t ranks = layout.ranks(), chunks = layout.chunk_count() / ranks;
-  Cost cost{.operations = operations_per_token * static_cast<double>(layout.tokens()) / static_cast<double>(ranks)};
-  if (ranks == 1) return cost;
-  const bool chain = cheaper_schedule(sharding, state_bytes, summary_bytes) == Schedule::chain;
-  cost.bytes_sent = chain ? chunks * state_bytes : (ranks - 1) * chunks * summary_bytes;
-  cost.messages = chain ? layout.chunk_count() - 1 : 1;
-  return cost;
+  const auto channels = static_cast<double>(work.channels);
+  Cost repeated;
+  repeated.kernels.push_back({.kernel = work.kernel,
+                              .elements = static_cast<double>(ceil_div(layout.tokens(), ranks)) * channels,
+                              .calls = static_cast<double>(chunks)});
+  const auto pass = [&](Direction direction) {
+    Cost cost = repeated;
+    const std::int64_t chain = longest_chain(sharding);
+    if (ranks == 1 || chain == 0) return cost;
+    cost.kernels.push_back({.kernel = work.summary,
+                            .elements = static_cast<double>(most_summary_tokens(sharding, direction)) * channels,
+                            .calls = static_cast<double>(chunks)});
+    const bool by_chain = cheaper_schedule(sharding, work.state_bytes, work.summary_bytes) == Schedule::chain;
+    cost.bytes_sent = by_chain ? chunks * work.state_bytes : (ranks - 1) * chunks * work.summary_bytes;
+    cost.messages = by_chain ? chain : 1;
+    cost.copies = 3 * static_cast<double>(chunks);  // summaries zeroed, states copied and folded
+    return cost;
+  };
+  return {
+      .forward = pass(Direction::rightwards), .backward = adjoint(pass(Direction::leftwards)), .repeated = repeated};
 }
 
 }  // namespace causeway

@@ -49,10 +49,13 @@ struct CarryExchange {
 };
 void carry(const CarryExchange& exchange, Communicator& ranks, const Stream& stream);
 
-/// The cost of a strategy that carries a state: by the formulas of strategies/README.md for the schedule that
-/// `automatic` uses. A chain sends state_bytes per chunk edge, a gather N-1 summaries. One document over all ranks is
-/// assumed. `operations_per_token` is the sum over all channels.
-Cost carry_cost(const Sharding& sharding, std::int64_t state_bytes, std::int64_t summary_bytes,
-                double operations_per_token);
+/// What a strategy that carries a state computes and sends, for its cost.
+struct CarryWork {
+  TimedKernel kernel, summary;  ///< of the forward pass
+  std::int64_t channels = 0, state_bytes = 0, summary_bytes = 0;
+};
+/// By the formulas of strategies/README.md for the schedule that `automatic` uses. A chain sends at most state_bytes
+/// per chunk edge, a gather N-1 summaries. A summary is computed of the tokens of the document that crosses the edge.
+PassCosts carry_costs(const Sharding& sharding, const CarryWork& work);
 
 }  // namespace causeway

@@ -109,10 +109,6 @@ Pending start_gather_tokens(const Sharding& sharding, std::span<const LocalAndWh
 
 namespace {
 
-/// Each chunk is reduced in so many pieces, one after the other, so that the received parts of N ranks need little
-/// memory.
-constexpr int reduce_pieces = 8;
-
 Range piece_of(const Range& tokens, int piece) {
   return {tokens.begin + tokens.size() * piece / reduce_pieces,
           tokens.begin + tokens.size() * (piece + 1) / reduce_pieces};

@@ -39,9 +39,13 @@ Pending start_channels_to_tokens(const Sharding& sharding, const ChannelPartitio
 /// Writes `whole` [T, D], dense: every rank's rows. A rank sends its rows to N-1 others.
 Pending start_gather_tokens(const Sharding& sharding, std::span<const LocalAndWhole> tensors, Communicator& ranks,
                             const Stream& stream);
+/// Each chunk is reduced in so many pieces, one after the other, so that the received parts of N ranks need little
+/// memory.
+inline constexpr int reduce_pieces = 8;
+
 /// The adjoint: `local` = Σ over the ranks of their `whole`'s rows of this rank's tokens. The parts are sent in local's
 /// dtype and added in the accumulator type, in rank order. Takes several exchanges, because all ranks' parts together
-/// would need as much memory as `whole`.
+/// would need as much memory as `whole`: reduce_pieces for each tensor.
 void reduce_tokens(const Sharding& sharding, std::span<const LocalAndWhole> tensors, Communicator& ranks,
                    const Stream& stream);
 

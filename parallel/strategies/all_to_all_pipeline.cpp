@@ -97,25 +97,36 @@ void run_all_to_all(const StrategyContext& context, const ChannelOperator& work,
   if (leaving) leaving->finish(context, work);
 }
 
-Cost all_to_all_cost(const Sharding& sharding, const AllToAllTensors& of, int wanted_slices,
-                     double operations_per_token) {
+PassCosts all_to_all_costs(const Sharding& sharding, const AllToAllWork& work, int wanted_slices) {
   const ShardLayout& layout = sharding.layout();
-  const int ranks = layout.ranks(), slices = useful_slices(wanted_slices, of.groups, ranks);
-  Cost cost;
-  for (int rank = 0; rank < ranks; ++rank) {
-    const std::int64_t mine = ChannelPartition{.channels = of.channels, .groups = of.groups}.share(ranks, rank).size(),
-                       tokens = layout.local_tokens(rank);
-    const std::int64_t computed = of.vectors ? slices * padded_to_vectors(ceil_div(mine, slices), of.dtype) : mine;
-    cost.operations = std::max(
-        cost.operations, operations_per_token * static_cast<double>(computed) * static_cast<double>(layout.tokens()));
-    const std::int64_t elements = of.in * tokens * (of.channels - mine) + of.out * (layout.tokens() - tokens) * mine +
-                                  of.gathered * tokens * (ranks - 1);
-    cost.bytes_sent = std::max(cost.bytes_sent, elements * size_of(of.dtype));
-  }
-  if (ranks == 1) return cost;
-  cost.messages = slices == 1 ? 2 : slices + 1;
-  cost.hidden = 1 - 1.0 / slices;
-  return cost;
+  const int ranks = layout.ranks(), slices = useful_slices(wanted_slices, work.groups, ranks);
+  const auto pass = [&](int in, int out, int gates) {
+    Cost cost{.copied_bytes = 0, .to_all = true};
+    double elements = 0;
+    for (int rank = 0; rank < ranks; ++rank) {
+      const std::int64_t
+          mine = ChannelPartition{.channels = work.channels, .groups = work.groups}.share(ranks, rank).size(),
+          tokens = layout.local_tokens(rank);
+      const std::int64_t computed =
+          work.vectors ? slices * padded_to_vectors(ceil_div(mine, slices), work.dtype) : mine;
+      elements = std::max(elements, work.elements * static_cast<double>(computed));
+      const std::int64_t sent = in * tokens * (work.channels - mine) + out * (layout.tokens() - tokens) * mine +
+                                work.gathered * tokens * (ranks - 1);
+      cost.bytes_sent = std::max(cost.bytes_sent, sent * size_of(work.dtype));
+      // Every row that is sent, received or stays is copied once; a few more accesses are gates.
+      const double own_rows = static_cast<double>(tokens * work.channels * size_of(work.dtype));
+      cost.copied_bytes = std::max(cost.copied_bytes, own_rows * (2 * (in + out) + gates));
+    }
+    cost.kernels.push_back({.kernel = work.kernel, .elements = elements, .calls = static_cast<double>(slices)});
+    cost.copies = static_cast<double>(slices * (ranks * (in + out) + ceil_div(gates, 3)));
+    if (ranks == 1) return cost;
+    cost.messages = slices == 1 ? 2 : slices + 1;
+    cost.hidden = 1 - 1.0 / slices;
+    return cost;
+  };
+  const Cost forward = pass(work.in, work.out, work.gates);
+  return {
+      .forward = forward, .backward = adjoint(pass(work.back_in, work.back_out, work.back_gates)), .repeated = forward};
 }
 
 }  // namespace causeway

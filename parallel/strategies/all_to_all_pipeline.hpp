@@ -41,16 +41,19 @@ inline Range groups_of(Range mine, std::int64_t channels, std::int64_t groups) {
   return {mine.begin * groups / channels, mine.end * groups / channels};
 }
 
-/// The tensors that an operator sends and receives, for the cost; all have the same number of channels.
-struct AllToAllTensors {
+/// What an operator sends, receives and computes, for the cost; all tensors have the same number of channels.
+struct AllToAllWork {
   std::int64_t channels = 0, groups = 1;
   DType dtype = DType::f32;
-  int in = 1, out = 1;
-  bool vectors = true;        ///< kernels compute whole vectors of channels, also if not all lanes are used
-  std::int64_t gathered = 0;  ///< elements per token that are gathered on every rank in addition
+  TimedKernel kernel;             ///< of the forward pass
+  double elements = 0;            ///< of the kernel, per channel
+  bool vectors = true;            ///< it computes whole vectors of channels, also if not all lanes are used
+  int in = 1, out = 1;            ///< tensors in the forward pass
+  int back_in = 1, back_out = 1;  ///< in the backward pass
+  int gates = 0, back_gates = 0;  ///< reads and writes of the rank's own rows by what stands outside of the kernel
+  std::int64_t gathered = 0;      ///< elements per token that are gathered on every rank in addition
 };
-/// A tensor costs a rank (T/N)·D·s·(N-1)/N bytes if tokens and groups are divisible by N. `operations_per_token` is for
-/// one channel.
-Cost all_to_all_cost(const Sharding& sharding, const AllToAllTensors& of, int slices, double operations_per_token);
+/// A tensor costs a rank (T/N)·D·s·(N-1)/N bytes if tokens and groups are divisible by N.
+PassCosts all_to_all_costs(const Sharding& sharding, const AllToAllWork& work, int slices);
 
 }  // namespace causeway

@@ -1,5 +1,6 @@
 #include "parallel/strategies/gated_all_to_all.hpp"
 
+#include "parallel/cost/operator_kernels.hpp"
 #include "parallel/strategies/all_to_all_pipeline.hpp"
 #include "parallel/strategies/gates.hpp"
 
@@ -57,6 +58,20 @@ void gated_all_to_all_backward(
          .finish = gates.after},
         slices);
   });
+}
+
+PassCosts gated_all_to_all_costs(const Sharding& sharding, const GatedConvInputs& in, std::int64_t groups,
+                                 const TimedKernel& kernel, int slices) {
+  const int gates = (in.q.present() ? 1 : 0) + (in.k.present() ? 1 : 0);
+  return all_to_all_costs(sharding,
+                          {.channels = in.v.columns(),
+                           .groups = groups,
+                           .dtype = in.v.dtype,
+                           .kernel = ungated(kernel),
+                           .elements = static_cast<double>(sharding.layout().tokens()),
+                           .gates = 3 * gates,        // a product of two tensors
+                           .back_gates = 6 * gates},  // two of them
+                          slices);
 }
 
 }  // namespace causeway

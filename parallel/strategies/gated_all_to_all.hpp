@@ -21,4 +21,8 @@ void gated_all_to_all_backward(
     int slices, Saved& saved,
     const std::function<void(Range groups, const GatedConvInputs& plain, const GatedConvGradients& d_plain)>& run);
 
+/// The costs of both; `kernel` is that of the forward pass with gates.
+PassCosts gated_all_to_all_costs(const Sharding& sharding, const GatedConvInputs& in, std::int64_t groups,
+                                 const TimedKernel& kernel, int slices);
+
 }  // namespace causeway

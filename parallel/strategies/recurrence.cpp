@@ -24,19 +24,22 @@ void run_with_carry(const StrategyContext& context, const Recurrence& recurrence
   }
 
   const std::int64_t chunks = std::ssize(sharding.chunks());
-  const Tensor summaries = Tensor::zeros(context.stream, recurrence.dtype, {chunks, recurrence.summary_size});
   const Tensor carries(context.stream, recurrence.dtype, {chunks, recurrence.state_size});
-  for (std::int64_t i = 0; const Chunk& chunk : sharding.chunks()) {
-    const TensorView summary = summaries.view().slice_rows(i++, 1);
-    if (sends(chunk) && chunk.tokens.size() > 0) recurrence.summarise(chunk, summary);
+  if (!context.repeats()) {
+    const Tensor summaries = Tensor::zeros(context.stream, recurrence.dtype, {chunks, recurrence.summary_size});
+    for (std::int64_t i = 0; const Chunk& chunk : sharding.chunks()) {
+      const TensorView summary = summaries.view().slice_rows(i++, 1);
+      if (sends(chunk) && chunk.tokens.size() > 0) recurrence.summarise(chunk, summary);
+    }
+    carry({.sharding = sharding,
+           .direction = recurrence.direction,
+           .schedule = context.schedule,
+           .summaries = summaries,
+           .carries = carries,
+           .fold = recurrence.fold},
+          context.ranks, context.stream);
   }
-  carry({.sharding = sharding,
-         .direction = recurrence.direction,
-         .schedule = context.schedule,
-         .summaries = summaries,
-         .carries = carries,
-         .fold = recurrence.fold},
-        context.ranks, context.stream);
+  context.pass_received(carries);
   for (std::int64_t i = 0; const Chunk& chunk : sharding.chunks()) {
     const TensorView carry = carries.view().slice_rows(i++, 1);
     if (chunk.tokens.size() > 0) recurrence.run(chunk, receives(chunk) ? carry : TensorView());

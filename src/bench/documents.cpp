@@ -20,10 +20,4 @@ std::vector<std::int64_t> packed_documents(std::int64_t tokens) {
   return cu_seqlens;
 }
 
-std::vector<std::int64_t> equal_documents(std::int64_t tokens, std::int64_t count) {
-  std::vector<std::int64_t> cu_seqlens;
-  for (std::int64_t d = 0; d <= count; ++d) cu_seqlens.push_back(tokens * d / count);
-  return cu_seqlens;
-}
-
 }  // namespace causeway

@@ -9,7 +9,5 @@ namespace causeway {
 /// 2408.03865) describes its corpus. PackMamba does not give the distribution; here it is log-normal. The last document
 /// is cut.
 std::vector<std::int64_t> packed_documents(std::int64_t tokens);
-/// cu_seqlens of `count` documents of equal length, up to one token.
-std::vector<std::int64_t> equal_documents(std::int64_t tokens, std::int64_t count);
 
 }  // namespace causeway

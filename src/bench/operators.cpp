@@ -23,7 +23,8 @@ std::vector<Size> sizes_of(const OperatorBenchmark& row, const OperatorBenchSett
 /// cu_seqlens of the packs of a row: the documents of the size. If the size has one document and the operator has
 /// documents, also many short ones.
 std::vector<std::vector<std::int64_t>> packs_of(const OperatorBenchmark& row, const Size& size) {
-  std::vector<std::vector<std::int64_t>> packs{equal_documents(size.tokens, size.documents)};
+  const Segments equal = Segments::equal_documents(size.tokens, size.documents);
+  std::vector<std::vector<std::int64_t>> packs{{equal.cu_seqlens().begin(), equal.cu_seqlens().end()}};
   if (row.packed && size.documents == 1) packs.push_back(packed_documents(size.tokens));
   return packs;
 }

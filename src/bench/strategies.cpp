@@ -4,7 +4,7 @@
 #include <chrono>
 #include <vector>
 
-#include "src/bench/documents.hpp"
+#include "parallel/cost/measure.hpp"
 #include "src/runtime/made_tensors.hpp"
 
 namespace causeway {
@@ -44,6 +44,22 @@ std::pair<double, double> bounds_of(std::string_view input) {
   return {-1, 1};
 }
 
+Shape shape_of(const OpInput& input, const StrategyWorkload& work, std::int64_t local_tokens) {
+  std::vector<std::int64_t> extents;
+  for (const char letter : input.shape) extents.push_back(letter == 'T' ? local_tokens : size_of_axis(letter, work));
+  return extents.size() == 1   ? Shape{extents[0]}
+         : extents.size() == 2 ? Shape{extents[0], extents[1]}
+                               : Shape{extents[0], extents[1], extents[2]};
+}
+
+/// The values of the operator's attributes.
+OpAttributes attributes_of(const OpRow& row) {
+  OpAttributes attributes;
+  for (const OpAttribute& attribute : row.attributes)
+    attributes[std::string(attribute.name)] = attribute.choices.empty() ? "10000" : attribute.choices.back();
+  return attributes;
+}
+
 /// An operator's tensors on this rank, filled with random values.
 struct RandomCase {
   std::map<std::string, Tensor, std::less<>> inputs, gradients;
@@ -51,14 +67,10 @@ struct RandomCase {
   OpAttributes attributes;
   OpTensors views{.attributes = attributes};
 
-  RandomCase(const StrategyWorkload& work, std::int64_t local_tokens, const Stream& stream) {
+  RandomCase(const StrategyWorkload& work, std::int64_t local_tokens, const Stream& stream)
+      : attributes(attributes_of(work.row)) {
     for (const OpInput& input : work.row.inputs) {
-      std::vector<std::int64_t> extents;
-      for (const char letter : input.shape)
-        extents.push_back(letter == 'T' ? local_tokens : size_of_axis(letter, work));
-      const Shape shape = extents.size() == 1   ? Shape{extents[0]}
-                          : extents.size() == 2 ? Shape{extents[0], extents[1]}
-                                                : Shape{extents[0], extents[1], extents[2]};
+      const Shape shape = shape_of(input, work, local_tokens);
       const DType wide = accumulator_of(work.dtype);
       const std::string name(input.name);
       inputs[name] = Tensor(stream, input.accumulator ? wide : work.dtype, shape);
@@ -74,8 +86,6 @@ struct RandomCase {
     fill_with_random(stream, d_y, -1, 1, 0);
     views.y = y;
     views.d_y = d_y;
-    for (const OpAttribute& attribute : work.row.attributes)
-      attributes[std::string(attribute.name)] = attribute.choices.empty() ? "10000" : attribute.choices.back();
   }
   RandomCase(const RandomCase&) = delete;  // `views` refers to the members
   RandomCase& operator=(const RandomCase&) = delete;
@@ -94,7 +104,7 @@ StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator&
   using Clock = std::chrono::steady_clock;
   stream.memory().reset_peak();
   const Sharding sharding(ShardLayout(work.tokens, ranks.size(), work.layout),
-                          Segments(equal_documents(work.tokens, work.documents)), ranks.rank(), stream);
+                          Segments::equal_documents(work.tokens, work.documents), ranks.rank(), stream);
   const RandomCase tensors(work, sharding.local_tokens(), stream);
   const auto chosen = [&](std::string_view option) -> std::string {
     return work.variant.starts_with(option) ? work.variant.substr(option.size()) : "auto";
@@ -138,6 +148,21 @@ StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator&
   result.hidden_s = median(hidden);
   result.memory_bytes = control.max(stream.memory().peak_bytes());
   return result;
+}
+
+std::vector<Estimate> estimate_strategies(const StrategyWorkload& work, Machine& machine, Communicator& ranks,
+                                          const Stream& stream) {
+  const Sharding sharding(ShardLayout(work.tokens, ranks.size(), work.layout),
+                          Segments::equal_documents(work.tokens, work.documents), ranks.rank());
+  const OpAttributes attributes = attributes_of(work.row);
+  OpTensors shapes{.attributes = attributes};
+  for (const OpInput& input : work.row.inputs)
+    shapes.inputs[std::string(input.name)] = without_data(input.accumulator ? accumulator_of(work.dtype) : work.dtype,
+                                                          shape_of(input, work, sharding.local_tokens()));
+  shapes.y = find_tensor(shapes.inputs, work.row.inputs.front().name);
+  const std::vector calls{work.row.arguments(shapes)};
+  measure_kernels(machine, ranks, stream, calls, timed_shape(sharding));
+  return estimates(sharding, calls, machine, {});
 }
 
 }  // namespace causeway

@@ -10,8 +10,8 @@ namespace causeway {
 /// One way to run one operator on random tensors.
 struct StrategyWorkload {
   const OpRow& row;
-  const OpStrategy& strategy;
-  std::string variant;  ///< one of strategy.variants, or "": the strategy chooses
+  const OpStrategy& strategy;  ///< not read by estimate_strategies
+  std::string variant;         ///< one of strategy.variants, or "": the strategy chooses
   Layout layout = Layout::contiguous;
   DType dtype = DType::f32;
   std::int64_t tokens = 0, documents = 1;  ///< documents of equal length
@@ -32,5 +32,10 @@ struct StrategyMeasurement {
 /// every rank.
 StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator& control, Communicator& ranks,
                                      const Stream& stream, int repetitions, double least_seconds);
+
+/// What `--strategy auto` estimates for this operator and pack: a row for every strategy. Adds the rates of the
+/// operator's kernels to `machine`, as far as it does not have them yet. Collective.
+std::vector<Estimate> estimate_strategies(const StrategyWorkload& work, Machine& machine, Communicator& ranks,
+                                          const Stream& stream);
 
 }  // namespace causeway

@@ -4,7 +4,9 @@
 #include <set>
 
 #include "io/file/atomic_file.hpp"
+#include "parallel/cost/measure.hpp"
 #include "parallel/transport/device_transport.hpp"
+#include "src/bench/auto_choice.hpp"
 #include "src/bench/checkpoint.hpp"
 #include "src/bench/operators.hpp"
 #include "src/bench/step_report.hpp"
@@ -12,6 +14,7 @@
 #include "src/cli/command.hpp"
 #include "src/cli/cores.hpp"
 #include "src/runtime/rank_stream.hpp"
+#include "src/runtime/strategy_choice.hpp"
 
 namespace causeway {
 namespace {
@@ -51,8 +54,10 @@ constexpr Topic topics[] = {
      "process only",
      run_operators},
     {"strategies",
-     "every operator with every strategy, over ranks: milliseconds, the seconds of communication that computation "
-     "waits for (exposed) and does not wait for (hidden), bytes and messages, each of the rank with the most",
+     "every operator with every strategy, over ranks: milliseconds, the estimate of --strategy auto for both passes, "
+     "the seconds of communication that computation waits for (exposed) and does not wait for (hidden), bytes and "
+     "messages, each of the rank with the most; then what --strategy auto takes beside the fastest, and the rates that "
+     "it measured",
      run_strategies},
     {"checkpoint",
      "a checkpoint of --megabytes of training state, over ranks, written below --folder: how long training waits for "
@@ -224,15 +229,16 @@ ExitCode run_operators(const BenchSettings& settings) {
 }
 
 /// Prints the line of one measurement, if `prints`, and returns its entry of the JSON.
-nlohmann::ordered_json report_strategy(const StrategyWorkload& work, const StrategyMeasurement& measured, bool prints) {
+nlohmann::ordered_json report_strategy(const StrategyWorkload& work, const StrategyMeasurement& measured,
+                                       const Estimate& estimate, bool prints) {
   const std::string name =
       fmt::format("{} {}{}{}", work.row.name, work.strategy.name, work.variant.empty() ? "" : " ", work.variant);
   if (prints) {
-    print_answer(
-        fmt::format("{:<46} {:>8} {:>9} {:>10.2f} {:>11.2f} {:>10.2f} {:>9.2f} {:>12} {:>8}\n", name, work.tokens,
-                    work.documents, measured.forward_s * 1e3, measured.backward_s * 1e3, measured.exposed_s * 1e3,
-                    measured.hidden_s * 1e3, measured.bytes_sent, measured.messages_sent),
-        0);
+    print_answer(fmt::format("{:<46} {:>8} {:>9} {:>10.2f} {:>11.2f} {:>11.2f} {:>10.2f} {:>9.2f} {:>12} {:>8}\n", name,
+                             work.tokens, work.documents, measured.forward_s * 1e3, measured.backward_s * 1e3,
+                             estimate.seconds * 1e3, measured.exposed_s * 1e3, measured.hidden_s * 1e3,
+                             measured.bytes_sent, measured.messages_sent),
+                 0);
   }
   return {{"operator", work.row.name},
           {"strategy", work.strategy.name},
@@ -242,6 +248,7 @@ nlohmann::ordered_json report_strategy(const StrategyWorkload& work, const Strat
           {"documents", work.documents},
           {"forward_milliseconds", measured.forward_s * 1e3},
           {"backward_milliseconds", measured.backward_s * 1e3},
+          {"estimated_milliseconds", estimate.seconds * 1e3},
           {"exposed_s", measured.exposed_s},
           {"hidden_s", measured.hidden_s},
           {"bytes_sent", measured.bytes_sent},
@@ -271,37 +278,56 @@ ExitCode run_strategies(const BenchSettings& settings) {
     Communicator ranks(make_device_transport(world.transport(), stream));
     const bool first = world.rank() == 0;
     if (first)
-      print_answer(fmt::format("{:<46} {:>8} {:>9} {:>10} {:>11} {:>10} {:>9} {:>12} {:>8}\n",
+      print_answer(fmt::format("{:<46} {:>8} {:>9} {:>10} {:>11} {:>11} {:>10} {:>9} {:>12} {:>8}\n",
                                fmt::format("{} {}, {} ranks, {} channels", settings.step.compute.device,
                                            name_of(settings.compute_dtype()), world.size(), sizes.channels),
-                               "tokens", "documents", "forward ms", "backward ms", "exposed ms", "hidden ms",
-                               "bytes sent", "messages"),
+                               "tokens", "documents", "forward ms", "backward ms", "estimate ms", "exposed ms",
+                               "hidden ms", "bytes sent", "messages"),
                    0);
+    Machine machine = measure_links(ranks, stream);
     nlohmann::ordered_json rows = nlohmann::ordered_json::array();
-    const auto measure = [&](StrategyWorkload work) {
+    std::vector<AutoChoice> autos;
+    for (const OpRow& row : op_rows()) {
+      const auto is_asked = [&](const OpStrategy& strategy) {
+        return fmt::format("{} {}", row.name, strategy.name).find(settings.filter) != std::string::npos;
+      };
+      if (std::ranges::none_of(row.strategies, is_asked)) continue;
+      StrategyWorkload work{.row = row,
+                            .strategy = row.strategies.front(),
+                            .dtype = settings.compute_dtype(),
+                            .channels = sizes.channels};
+      const std::size_t first_auto = autos.size();
       for (const std::int64_t tokens : sizes.tokens)
         for (const std::int64_t documents :
              std::set{std::int64_t{1}, std::max<std::int64_t>(tokens / mean_document, 1)}) {
-          if (work.row.name == "attention" && tokens / documents > sizes.longest_quadratic) continue;
-          if (work.variant == "--method direct" && tokens / documents > most_direct_taps) continue;
+          if (row.name == "attention" && tokens / documents > sizes.longest_quadratic) continue;
           work.tokens = tokens;
           work.documents = documents;
-          rows.push_back(
-              report_strategy(work, measure_strategy(work, world, ranks, stream, 3, settings.least_seconds), first));
+          autos.push_back({row.name, tokens, documents, estimate_strategies(work, machine, ranks, stream)});
         }
-    };
-    for (const OpRow& row : op_rows())
       for (const OpStrategy& strategy : row.strategies) {
-        if (fmt::format("{} {}", row.name, strategy.name).find(settings.filter) == std::string::npos) continue;
+        if (!is_asked(strategy)) continue;
         for (const std::string& variant : strategy.variants.empty() ? std::vector<std::string>{""} : strategy.variants)
-          measure({.row = row,
-                   .strategy = strategy,
-                   .variant = variant,
-                   .dtype = settings.compute_dtype(),
-                   .channels = sizes.channels});
+          for (AutoChoice& pack : std::span(autos).subspan(first_auto)) {
+            if (variant == "--method direct" && pack.tokens / pack.documents > most_direct_taps) continue;
+            const StrategyWorkload each{.row = row,
+                                        .strategy = strategy,
+                                        .variant = variant,
+                                        .dtype = work.dtype,
+                                        .tokens = pack.tokens,
+                                        .documents = pack.documents,
+                                        .channels = work.channels};
+            const StrategyMeasurement measured =
+                measure_strategy(each, world, ranks, stream, 3, settings.least_seconds);
+            pack.add(strategy.name, measured.forward_s + measured.backward_s);
+            rows.push_back(report_strategy(each, measured, pack.estimate_of(strategy.name), first));
+          }
       }
+    }
+    if (first) print_answer(fmt::format("\n{}\n{}\n", text_of(autos), machine_text(machine, world.size())), 0);
     collectively(world, [&] {
-      if (first) write_json(settings, {{"results", std::move(rows)}});
+      if (first)
+        write_json(settings, {{"results", std::move(rows)}, {"auto", to_json(autos)}, {"machine", to_json(machine)}});
     });
     return ExitCode::ok;
   });

@@ -310,10 +310,15 @@ void score(const ScoreSettings& settings, Communicator world) {
 
   Scorer scorer(settings, inputs, runtime, model);
   const Log log(runtime.mesh.world.rank());
-  choose_strategies(runtime, model.calls(), inputs.options.dtype, parse_layout(settings.compute.layout),
-                    settings.pack_tokens, "forced");
-  log.info("strategies: {}", strategies_text(runtime.strategies.names()));
   const Dataset& dataset = inputs.dataset();
+  const auto documents = static_cast<double>(std::max<std::int64_t>(dataset.documents(), 1));
+  choose_strategies(runtime, model.calls(),
+                    {.layout = parse_layout(settings.compute.layout),
+                     .tokens = settings.pack_tokens,
+                     .document_tokens = static_cast<double>(dataset.tokens()) / documents,
+                     .passes = {.forward = 1, .backward = 0}},
+                    "forced");
+  log.info("strategies: {}", strategies_text(runtime.strategies.names()));
   Progress progress("score", dataset.tokens(), "tokens", log.speaks());
   const Scorer::Summary summary = scorer.run(progress);
   progress.finish();

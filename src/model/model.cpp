@@ -34,7 +34,7 @@ std::vector<Tensor> repeated_ids(const Stream& stream, std::span<const std::int3
 }  // namespace
 
 /// The tensors that a forward pass keeps for the backward pass, branch by branch. With recomputation only the residual
-/// stream at the start of every N-th block, N = recompute_blocks.
+/// stream at the start of every N-th block, N = recompute_blocks, and what each branch received over chunk edges.
 struct Model::Activations {
   struct OfBranch {
     std::size_t branch;
@@ -44,6 +44,14 @@ struct Model::Activations {
     Saved saved;        // the sublayer's; empty again after its backward
   };
   std::vector<OfBranch> branches;
+  std::vector<Received> received;  // of every branch, with recomputation over several ranks
+
+  /// The pass of branch i with its Received. `repeats`: it was run before.
+  Pass of_branch(const Pass& pass, std::size_t i, bool repeats) {
+    if (received.empty()) return pass;
+    if (repeats) received[i].rewind();
+    return {pass.runtime, pass.sharding, &received[i]};
+  }
 };
 
 Model::Model(const Options& options) : options_(options), parameters_(options.dtype) {
@@ -88,19 +96,22 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const O
   const Shape shape{tokens, options_.shape.width};
 
   Activations activations;
+  if (options_.recompute && pass.runtime.mesh.context.size() > 1) activations.received.resize(branches_.size());
   const Tensor losses(stream, wide, {tokens}), d_residual(stream, wide, shape),
       d_narrow = wide == options_.dtype ? Tensor() : Tensor(stream, options_.dtype, shape);
   {
     ResidualStream residual(Tensor(stream, wide, shape));
     const auto run = [&](std::size_t i, ResidualStream& before, Tensor normalised, Tensor rstd) {
       const bool kept_block = static_cast<std::int64_t>(branches_[i].block) % options_.recompute_blocks == 0;
-      if (options_.recompute && !(branches_[i].is_mixer && kept_block)) return forward_of(pass, i, normalised, nullptr);
+      const Pass pass_of_branch = activations.of_branch(pass, i, false);
+      if (options_.recompute && !(branches_[i].is_mixer && kept_block))
+        return forward_of(pass_of_branch, i, normalised, nullptr);
       Activations::OfBranch kept{.branch = i,
                                  .residual = std::move(before.values),
                                  .normalised = {},
                                  .rstd = {},
                                  .saved = Saved(name_of(branches_[i]))};
-      Tensor x = forward_of(pass, i, normalised, options_.recompute ? nullptr : &kept.saved);
+      Tensor x = forward_of(pass_of_branch, i, normalised, options_.recompute ? nullptr : &kept.saved);
       if (!options_.recompute) {
         kept.normalised = std::move(normalised);
         kept.rstd = std::move(rstd);
@@ -262,6 +273,7 @@ void Model::backward_branches(const Pass& pass, TensorView ids, TensorView d_res
     const Tensor d_normalised =
         branch.sublayer->backward(pass, kept.normalised, d_narrow.present() ? d_narrow : d_residual, kept.saved);
     kept.saved.ensure_empty();
+    if (!activations.received.empty()) activations.received[i] = {};
     rms_norm_backward(stream, {.residual = kept.residual,
                                .weight = branch.norm->weight,
                                .rstd = kept.rstd,
@@ -292,7 +304,7 @@ void Model::recompute_inputs(const Pass& pass, std::size_t until, Activations& a
     if (i > from && branches_[i].is_mixer)
       activations.branches.push_back(
           {.branch = i, .residual = std::move(residual.values), .normalised = {}, .rstd = {}, .saved = {}});
-    if (i < until) x = forward_of(pass, i, normalised, nullptr);
+    if (i < until) x = forward_of(activations.of_branch(pass, i, true), i, normalised, nullptr);
   }
 }
 
@@ -316,7 +328,7 @@ void Model::recompute_block(const Pass& pass, std::size_t last, Activations& act
                                .normalised = std::move(normalised),
                                .rstd = std::move(rstd),
                                .saved = Saved(name_of(branches_[i]))};
-    x = forward_of(pass, i, kept.normalised, &kept.saved);
+    x = forward_of(activations.of_branch(pass, i, true), i, kept.normalised, &kept.saved);
     activations.branches.push_back(std::move(kept));
   }
 }

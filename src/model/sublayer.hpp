@@ -14,8 +14,13 @@ namespace causeway {
 struct Pass {
   Runtime& runtime;
   const Sharding& sharding;
+  Received* received = nullptr;  ///< of a sublayer's forward pass that will be computed again, over several ranks
   StrategyContext strategy_context() const {
-    return {sharding, runtime.mesh.context, runtime.stream, runtime.schedule};
+    return {.sharding = sharding,
+            .ranks = runtime.mesh.context,
+            .stream = runtime.stream,
+            .schedule = runtime.schedule,
+            .received = received};
   }
   const OperatorStrategies& strategies() const { return runtime.strategies.chosen(); }
 };

@@ -113,7 +113,8 @@ struct CaseTensors {
 };
 
 /// Estimates every allowed strategy on this rank's part of the case and chooses one.
-StrategyChoice choose(const Plan& plan, const CaseFile& file, const Sharding& sharding, const Machine& machine) {
+StrategyChoice choose(const Plan& plan, const CaseFile& file, const Sharding& sharding, bool backward,
+                      DeviceGroup& group) {
   OpTensors shapes{.attributes = file.attributes()};
   for (const OpInput& input : file.present()) {
     const Shape whole = file.shape_of(input);
@@ -121,7 +122,11 @@ StrategyChoice choose(const Plan& plan, const CaseFile& file, const Sharding& sh
         dtype_of_input(input, plan.dtype), input.per_token() ? whole.with_rows(sharding.local_tokens()) : whole);
   }
   shapes.y = find_tensor(shapes.inputs, plan.row.inputs.front().name);
-  std::vector<Estimate> rows = estimates(sharding, std::vector{plan.row.arguments(shapes)}, machine);
+  const std::vector calls{plan.row.arguments(shapes)};
+  if (!group.machine) group.machine = measure_links(group.ranks, group.stream);
+  measure_kernels(*group.machine, group.ranks, group.stream, calls, timed_shape(sharding));
+  std::vector<Estimate> rows =
+      estimates(sharding, calls, *group.machine, {.forward = 1, .backward = backward ? 1.0 : 0.0});
   std::erase_if(rows, [&](const Estimate& row) {
     return std::ranges::find(plan.strategies, row.strategy, &OpStrategy::name) == plan.strategies.end();
   });
@@ -227,9 +232,10 @@ std::string run_op(const OpRequest& request, OpWorld& world) {
   stream.memory().reset_peak();
   const Sharding sharding(ShardLayout(file.tokens(), ranks.size(), plan.layout), file.segments(), ranks.rank(), stream);
   std::string strategy(plan.strategies.front()->name), why;
-  if (request.strategy == "auto") {
-    if (!group.machine) group.machine = measure(group.ranks, plan.dtype, stream);
-    const StrategyChoice choice = choose(plan, file, sharding, *group.machine);
+  if (request.strategy == "auto" && ranks.size() == 1) {
+    why = "\none rank sends nothing: the first strategy";
+  } else if (request.strategy == "auto") {
+    const StrategyChoice choice = choose(plan, file, sharding, request.backward, group);
     strategy = choice.strategy;
     why = fmt::format("\n{}\n{}", machine_text(*group.machine, ranks.size()), choice_text(choice));
   }

@@ -22,7 +22,7 @@ struct OpRequest {
 struct DeviceGroup {
   Stream stream;
   Communicator ranks;              ///< carries the traffic of the operators, and no other
-  std::optional<Machine> machine;  ///< as measured for the first case that asked for strategy "auto"
+  std::optional<Machine> machine;  ///< measured for the cases that asked for strategy "auto"
 };
 
 /// Shared by all cases of one start of the program: the ranks, and a DeviceGroup for each device that a case requested.

@@ -72,7 +72,7 @@ StrategyChoice choose_strategy(std::string_view op, std::vector<Estimate> rows) 
 }
 
 std::vector<StrategyChoice> choose_strategies(std::span<const OperatorCall> calls, const Sharding& sharding,
-                                              const Machine& machine, const StrategyNames& given,
+                                              const Machine& machine, PassCounts passes, const StrategyNames& given,
                                               std::string_view why_given) {
   std::vector<std::pair<std::string_view, std::vector<OperatorArguments>>> operators;
   for (const OperatorCall& call : calls) {
@@ -82,7 +82,7 @@ std::vector<StrategyChoice> choose_strategies(std::span<const OperatorCall> call
   }
   std::vector<StrategyChoice> choices;
   for (const auto& [op, arguments] : operators) {
-    choices.push_back(choose_strategy(op, estimates(sharding, arguments, machine)));
+    choices.push_back(choose_strategy(op, estimates(sharding, arguments, machine, passes)));
     if (const auto fixed = given.find(op); fixed != given.end()) {
       choices.back().strategy = fixed->second;
       choices.back().why = why_given;
@@ -91,16 +91,34 @@ std::vector<StrategyChoice> choose_strategies(std::span<const OperatorCall> call
   return choices;
 }
 
-std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> calls, DType dtype, Layout layout,
-                              std::int64_t tokens, std::string_view why_given) {
+std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> calls, const UsualPack& pack,
+                              std::string_view why_given) {
   Mesh& mesh = runtime.mesh;
+  const std::int64_t tokens = pack.tokens;
+  const auto count = static_cast<std::int64_t>(static_cast<double>(tokens) / std::max(1.0, pack.document_tokens) + 0.5);
+  const Sharding sharding(
+      ShardLayout(tokens, mesh.context.size(), pack.layout),
+      Segments::equal_documents(tokens, std::clamp<std::int64_t>(count, 1, std::max<std::int64_t>(tokens, 1))),
+      mesh.context.rank());
+  const StrategyNames given = runtime.strategies.names();
+  if (mesh.context.size() == 1) {
+    std::string text = "one rank sends nothing: the first strategy of each operator";
+    for (const OperatorCall& call : calls)
+      if (!runtime.strategies.names().contains(call.op))
+        std::visit([&](const auto& args) { runtime.strategies.choose(call.op, strategies_for(args).front().name); },
+                   call.arguments);
+    for (const auto& [op, name] : runtime.strategies.names())
+      text += fmt::format("\n{}: {}{}", op, name, given.contains(op) ? fmt::format(" ({})", why_given) : "");
+    return text;
+  }
   const auto beat = [&] { runtime.rank_progress->heartbeat(); };
-  const Machine machine = slowest(measure(mesh.context, dtype, runtime.stream, beat), mesh.world);
-  const Sharding sharding(ShardLayout(tokens, mesh.context.size(), layout), Segments::one_document(tokens),
-                          mesh.context.rank());
+  std::vector<OperatorArguments> arguments;
+  for (const OperatorCall& call : calls) arguments.push_back(call.arguments);
+  Machine machine = measure_links(mesh.context, runtime.stream, beat);
+  measure_kernels(machine, mesh.context, runtime.stream, arguments, timed_shape(sharding), beat);
+  machine = slowest(machine, mesh.world);
   std::string text = machine_text(machine, mesh.context.size());
-  for (const StrategyChoice& choice :
-       choose_strategies(calls, sharding, machine, runtime.strategies.names(), why_given)) {
+  for (const StrategyChoice& choice : choose_strategies(calls, sharding, machine, pack.passes, given, why_given)) {
     runtime.strategies.choose(choice.op, choice.strategy);
     text += '\n' + choice_text(choice);
   }
@@ -108,12 +126,16 @@ std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> ca
 }
 
 std::string machine_text(const Machine& machine, int ranks) {
-  const std::string computing =
-      fmt::format("{:.2f}e9 multiply-adds/s a rank{}", machine.operations_per_s / 1e9,
-                  machine.repeats ? "" : " (not repeatable: other programs compute on these cores)");
-  if (ranks == 1) return fmt::format("measured: {}; one rank sends nothing", computing);
-  return fmt::format("measured on {} ranks: a message takes {:.1f} µs, a rank sends {:.2f} GB/s, {}", ranks,
-                     machine.latency_s * 1e6, machine.bytes_per_s / 1e9, computing);
+  std::string text = fmt::format(
+      "measured on {} ranks: a message takes {:.1f} µs, a rank sends {:.2f} GB/s to a neighbour, {:.2f} "
+      "GB/s to all, {:.0f} % of it while it computes; copies {:.1f} GB/s (read + write)",
+      ranks, machine.latency_s * 1e6, machine.bytes_per_s / 1e9, machine.all_bytes_per_s / 1e9, 100 * machine.overlap,
+      machine.copy_bytes_per_s / 1e9);
+  for (const KernelRate& rate : machine.kernels)
+    text += fmt::format("\n  {:<38} {:>9.2f} µs a call, {:>9.4f} ns an element", text_of(rate.kernel),
+                        rate.call_s * 1e6, rate.element_s * 1e9);
+  if (!machine.repeats) text += "\n  not repeatable: other programs compute on these cores";
+  return text;
 }
 
 std::string choice_text(const StrategyChoice& choice) {

@@ -31,17 +31,26 @@ StrategyChoice choose_strategy(std::string_view op, std::vector<Estimate> rows);
 /// A choice for every operator among the calls, in their order: the strategy in `given`, with the reason `why_given`,
 /// or else the cheapest one.
 std::vector<StrategyChoice> choose_strategies(std::span<const OperatorCall> calls, const Sharding& sharding,
-                                              const Machine& machine, const StrategyNames& given,
+                                              const Machine& machine, PassCounts passes, const StrategyNames& given,
                                               std::string_view why_given);
 
-/// Chooses in runtime.strategies a strategy for every operator among a model's calls for which none is chosen yet.
-/// Measures the ranks, takes the figures of the slowest one, and estimates for a pack of `tokens` in one document.
-/// Collective. Returns the texts below, which show the reasons.
-std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> calls, DType dtype, Layout layout,
-                              std::int64_t tokens, std::string_view why_given);
+/// A pack as the run will see it, and how often a step runs each pass.
+struct UsualPack {
+  Layout layout = Layout::contiguous;
+  std::int64_t tokens = 0;
+  double document_tokens = 0;  ///< mean length of the data's documents
+  PassCounts passes;
+};
 
-/// The measured figures in one line; and for an operator a table with one line for each strategy, in which the chosen
-/// one is marked.
+/// Chooses in runtime.strategies a strategy for every operator among a model's calls for which none is chosen yet.
+/// Measures the ranks, takes the figures of the slowest one, and estimates for the usual pack, with documents of equal
+/// length. On one rank nothing is measured: the first strategy of each table is the operator's kernel. Collective.
+/// Returns the texts below, which show the reasons.
+std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> calls, const UsualPack& pack,
+                              std::string_view why_given);
+
+/// The measured figures, one line for each kernel; and for an operator a table with one line for each strategy, in
+/// which the chosen one is marked.
 std::string machine_text(const Machine& machine, int ranks);
 std::string choice_text(const StrategyChoice& choice);
 

@@ -161,7 +161,11 @@ void Trainer::choose_operator_strategies() {
       if (state.has_attribute("strategies"))
         runtime_.strategies.add(usable_strategies(state.string_attribute("strategies"), layout_));
     });
-  choice_ = choose_strategies(runtime_, model_.calls(), model_.options().dtype, layout_, settings_.pack_tokens,
+  const UsualPack pack{.layout = layout_,
+                       .tokens = settings_.pack_tokens,
+                       .document_tokens = data_.mean_document(),
+                       .passes = {.repeated = settings_.recompute ? 1.0 : 0.0}};
+  choice_ = choose_strategies(runtime_, model_.calls(), pack,
                               !start_.resumes ? "forced"
                               : forced        ? "forced, or as before"
                                               : "as before");

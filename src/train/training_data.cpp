@@ -101,6 +101,12 @@ std::int64_t DataMixture::tokens() const {
                          [](std::int64_t sum, const Dataset& dataset) { return sum + dataset.tokens(); });
 }
 
+double DataMixture::mean_document() const {
+  std::int64_t documents = 0;
+  for (const Dataset& dataset : datasets) documents += dataset.documents();
+  return static_cast<double>(tokens()) / static_cast<double>(std::max<std::int64_t>(documents, 1));
+}
+
 bool DataMixture::has_loss_weights() const { return std::ranges::any_of(datasets, &Dataset::has_loss_weights); }
 
 void DataMixture::refuse_without_labels(const PackingOptions& packing, const std::function<void()>& between) const {

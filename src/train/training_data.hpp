@@ -30,6 +30,7 @@ struct DataMixture {
   /// `between`, if given, is called regularly and may throw to stop.
   void refuse_without_labels(const PackingOptions& packing, const std::function<void()>& between) const;
   std::int64_t tokens() const;    ///< of all datasets
+  double mean_document() const;   ///< tokens of a document, over all datasets
   bool has_loss_weights() const;  ///< whether any dataset has them
 };
 

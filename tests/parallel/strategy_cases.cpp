@@ -7,6 +7,7 @@
 #include "kernels/activation.hpp"
 #include "kernels/attention.hpp"
 #include "kernels/core/integer.hpp"
+#include "tests/support/shards.hpp"
 #include "tests/support/tensors.hpp"
 
 namespace causeway::test {
@@ -69,40 +70,40 @@ struct Family {
 template <class Forward, class Backward>
 StrategyCase make_case(const Strategy<Forward, Backward>& row, Schedule schedule, Method method,
                        const Family<Forward, Backward>& family) {
-  return {
-      .name = fmt::format("{}_{}_{}_{}", family.name, row.name, name_of(schedule), name_of(method)),
-      .strategy = fmt::format("{} {}", family.op, row.name),
-      .layouts = row.layouts,
-      .schedule = schedule,
-      .method = method,
-      .linear_in = family.linear_in,
-      .inputs = family.inputs,
-      .run =
-          [=](const StrategyContext& context, const Tensors& in) {
-            return computed(context.stream, in, [&](const Tensors& device_in, const Tensors& out) {
-              Saved saved;
-              row.forward(context, family.forward(device_in, out), &saved);
-              row.backward(context, family.backward(device_in, out), saved);
-              saved.ensure_empty();
-            });
-          },
-      .run_forward =
-          [=](const StrategyContext& context, const Tensors& in) {
-            Tensors computed_y = computed(context.stream, in, [&](const Tensors& device_in, const Tensors& out) {
-              row.forward(context, family.forward(device_in, out), nullptr);
-            });
-            return std::move(computed_y.at("y"));
-          },
-      .cost = [=](const Sharding& sharding, const Tensors& in) { return row.cost(sharding, family.forward(in, {})); },
-      .run_on_one_rank =
-          [=](const Stream& stream, const Segments& segments, const Tensors& in) {
-            Tensors out = outputs(stream, in);
-            const auto cu_seqlens = segments.slice(0, segments.tokens());
-            if (segments.tokens() > 0)
-              family.run_kernels(stream, segments_view(cu_seqlens, segments.tokens()), family.forward(in, out),
-                                 family.backward(in, out));
-            return out;
-          }};
+  return {.name = fmt::format("{}_{}_{}_{}", family.name, row.name, name_of(schedule), name_of(method)),
+          .strategy = fmt::format("{} {}", family.op, row.name),
+          .layouts = row.layouts,
+          .schedule = schedule,
+          .method = method,
+          .linear_in = family.linear_in,
+          .inputs = family.inputs,
+          .run =
+              [=](const StrategyContext& context, const Tensors& in) {
+                return computed(context.stream, in, [&](const Tensors& device_in, const Tensors& out) {
+                  Saved saved;
+                  row.forward(context, family.forward(device_in, out), &saved);
+                  row.backward(context, family.backward(device_in, out), saved);
+                  saved.ensure_empty();
+                });
+              },
+          .run_forward =
+              [=](const StrategyContext& context, const Tensors& in) {
+                Tensors computed_y = computed(context.stream, in, [&](const Tensors& device_in, const Tensors& out) {
+                  row.forward(context, family.forward(device_in, out), nullptr);
+                });
+                return std::move(computed_y.at("y"));
+              },
+          .cost = [=](const Sharding& sharding,
+                      const Tensors& in) { return row.cost(sharding, family.forward(in, {})).forward; },
+          .run_on_one_rank =
+              [=](const Stream& stream, const Segments& segments, const Tensors& in) {
+                Tensors out = outputs(stream, in);
+                const auto cu_seqlens = segments.slice(0, segments.tokens());
+                if (segments.tokens() > 0)
+                  family.run_kernels(stream, segments_view(cu_seqlens, segments.tokens()), family.forward(in, out),
+                                     family.backward(in, out));
+                return out;
+              }};
 }
 
 /// Adds a case for every row of a table and every schedule and method that the row offers.
@@ -431,6 +432,14 @@ std::vector<StrategyCase> every_strategy_case() {
   add(cases, attention_strategies(), attention(4, {.base = 100, .scaling = 7}));
   add(cases, attention_strategies(), attention(3, {.base = 0}));
   return cases;
+}
+
+Tensors local_inputs(const Stream& stream, const Sharding& sharding, const Tensors& whole) {
+  Tensors local;
+  for (const auto& [name, tensor] : whole)
+    local[name] =
+        per_token(name) ? local_rows(stream, sharding, tensor) : converted(stream, tensor, tensor.view().dtype);
+  return local;
 }
 
 }  // namespace causeway::test

@@ -46,4 +46,7 @@ inline StrategyContext context_of(const StrategyCase& strategy, const Sharding& 
 /// Whether an input or output has a row for each token; the others are parameters.
 bool per_token(const std::string& name);
 
+/// This rank's rows of a whole pack's inputs; parameters are copied.
+Tensors local_inputs(const Stream& stream, const Sharding& sharding, const Tensors& whole);
+
 }  // namespace causeway::test

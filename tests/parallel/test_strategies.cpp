@@ -20,15 +20,6 @@ std::vector<Device> gpu_devices() {
   return found;
 }
 
-/// This rank's rows of a whole pack's inputs; parameters are copied.
-Tensors local_inputs(const Stream& stream, const Sharding& sharding, const Tensors& whole) {
-  Tensors local;
-  for (const auto& [name, tensor] : whole)
-    local[name] =
-        per_token(name) ? local_rows(stream, sharding, tensor) : converted(stream, tensor, tensor.view().dtype);
-  return local;
-}
-
 /// Runs forward and backward of a case over the ranks; returns y and all gradients of the whole pack: rows of tokens
 /// gathered, gradients of parameters summed over the ranks.
 Values run_and_gather(const StrategyCase& strategy, Communicator& world, const Stream& stream, const Sharding& sharding,

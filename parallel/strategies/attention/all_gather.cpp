@@ -3,10 +3,10 @@
 
 #include <algorithm>
 
+#include "parallel/cost/operator_kernels.hpp"
 #include "parallel/exchange/reshard.hpp"
 #include "parallel/strategies/attention/heads.hpp"
 #include "parallel/strategies/attention/query_key_blocks.hpp"
-#include "parallel/strategies/operations.hpp"
 
 namespace causeway::attention::all_gather {
 namespace {
@@ -31,7 +31,7 @@ Tensor rotated(const StrategyContext& context, TensorView x, const RopeAngles& a
 }  // namespace
 
 void forward(const StrategyContext& context, RotaryAttentionForward args, Saved* saved) {
-  const auto& [sharding, ranks, stream, schedule, method] = context;
+  const auto& [sharding, ranks, stream, schedule, method, received] = context;
   const Shape all = args.k.shape.with_rows(sharding.layout().tokens());
   const DType accumulator = accumulator_of(args.q.dtype);
   Tensor k(stream, args.k.dtype, all), v(stream, args.v.dtype, all);
@@ -58,7 +58,7 @@ void forward(const StrategyContext& context, RotaryAttentionForward args, Saved*
 }
 
 void backward(const StrategyContext& context, RotaryAttentionBackward args, Saved& saved) {
-  const auto& [sharding, ranks, stream, schedule, method] = context;
+  const auto& [sharding, ranks, stream, schedule, method, received] = context;
   const DType accumulator = accumulator_of(args.q.dtype);
   const Tensor k = saved.take("k"), v = saved.take("v"), y = saved.take("y"), lse = saved.take("lse");
   const Tensor delta = delta_of(stream, y, args.d_y), q = rotated(context, args.q, args.rope);
@@ -87,15 +87,31 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
                 ranks, stream);
 }
 
-Cost cost(const Sharding& sharding, const RotaryAttentionForward& args) {
+PassCosts cost(const Sharding& sharding, const RotaryAttentionForward& args) {
   const ShardLayout& layout = sharding.layout();
   const std::int64_t peers = layout.ranks() - 1;
-  Cost cost{.operations = attention_operations(most_visible_pairs(sharding)) * static_cast<double>(args.q.columns())};
+  const double all = layout.ranks(), wide = accesses_of_accumulator(args.q.dtype);
+  std::int64_t own_bytes = 0;
   for (int rank = 0; rank < layout.ranks(); ++rank)
-    cost.bytes_sent =
-        std::max(cost.bytes_sent, 2 * peers * layout.local_tokens(rank) * args.k.columns() * size_of(args.k.dtype));
+    own_bytes = std::max(own_bytes, layout.local_tokens(rank) * args.k.columns() * size_of(args.k.dtype));
+  Cost cost{.to_all = true};
+  cost.kernels.push_back(
+      {.kernel = kernel_of(args),
+       .elements = static_cast<double>(most_visible_pairs(sharding)) * static_cast<double>(args.q.columns()),
+       .calls = static_cast<double>(layout.chunk_count()) / all});
+  cost.bytes_sent = 2 * peers * own_bytes;
   cost.messages = peers > 0 ? 1 : 0;
-  return cost;
+  PassCosts costs{.forward = cost, .backward = adjoint(cost), .repeated = {}};
+  // Forward q and k are rotated, k and v placed among all, y is rounded.
+  costs.forward.copied_bytes = static_cast<double>(own_bytes) * (8 + wide + 1);
+  costs.forward.copies = 5;
+  // Backward q is rotated, the gradients of all k and v are zeroed, rotated back, rounded and summed.
+  costs.backward.copied_bytes =
+      static_cast<double>(own_bytes) * (2 + 4 * wide + 1 + all * 4 * wide + 2 * all * (wide + 1) + 2 * all * 3 * wide);
+  costs.backward.copies = 6 + 2 * reduce_pieces * (2 * all + 2);
+  if (peers > 0) costs.backward.messages = 2 * reduce_pieces;
+  costs.repeated = costs.forward;
+  return costs;
 }
 
 }  // namespace causeway::attention::all_gather

@@ -2,10 +2,10 @@
 /// pack; y goes back to tokens. All ranks have the same work in both layouts. With fewer heads than ranks, some have
 /// none.
 
+#include "parallel/cost/operator_kernels.hpp"
 #include "parallel/strategies/all_to_all_pipeline.hpp"
 #include "parallel/strategies/attention/heads.hpp"
 #include "parallel/strategies/attention/query_key_blocks.hpp"
-#include "parallel/strategies/operations.hpp"
 
 namespace causeway::attention::all_to_all {
 namespace {
@@ -86,17 +86,23 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
                  1);
 }
 
-Cost cost(const Sharding& sharding, const RotaryAttentionForward& args) {
-  const std::int64_t tokens = sharding.layout().tokens();
-  const double operations = attention_operations(visible_pairs(sharding.segments(), {0, tokens}));
-  return all_to_all_cost(sharding,
-                         {.channels = args.q.columns(),
-                          .groups = args.q.shape[1],
-                          .dtype = args.q.dtype,
-                          .in = 3,
-                          .out = 1,
-                          .vectors = false},
-                         1, tokens == 0 ? 0 : operations / static_cast<double>(tokens));
+PassCosts cost(const Sharding& sharding, const RotaryAttentionForward& args) {
+  const int wide = accesses_of_accumulator(args.q.dtype);
+  return all_to_all_costs(
+      sharding,
+      {.channels = args.q.columns(),
+       .groups = args.q.shape[1],
+       .dtype = args.q.dtype,
+       .kernel = kernel_of(args),
+       .elements = static_cast<double>(visible_pairs(sharding.segments(), {0, sharding.layout().tokens()})),
+       .vectors = false,
+       .in = 3,
+       .out = 1,
+       .back_in = 1,
+       .back_out = 3,
+       .gates = 4 + wide + 1,                                // q and k are rotated, y is rounded
+       .back_gates = 3 * wide + 4 * wide + 3 * (wide + 1)},  // gradients are zeroed, rotated back and rounded
+      1);
 }
 
 }  // namespace causeway::attention::all_to_all

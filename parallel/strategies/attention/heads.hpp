@@ -15,6 +15,11 @@ inline TensorView heads_of(TensorView x, const Range& heads) {
   return part;
 }
 
+/// Reads or writes of an element in the accumulator type, counted in those of `dtype`, for costs.
+inline int accesses_of_accumulator(DType dtype) {
+  return static_cast<int>(size_of(accumulator_of(dtype)) / size_of(dtype));
+}
+
 /// [tokens, H, E] as [tokens, H·E].
 inline TensorView flatten_heads(TensorView x) {
   x.shape = {x.rows(), x.columns()};

@@ -7,9 +7,9 @@
 
 #include <algorithm>
 
+#include "parallel/cost/operator_kernels.hpp"
 #include "parallel/strategies/attention/heads.hpp"
 #include "parallel/strategies/attention/query_key_blocks.hpp"
-#include "parallel/strategies/operations.hpp"
 
 namespace causeway::attention::ring {
 namespace {
@@ -67,7 +67,7 @@ AttentionInputs inputs_of(const QueryKeyBlock& pair, TensorView q, TensorView bl
 }  // namespace
 
 void forward(const StrategyContext& context, RotaryAttentionForward args, Saved* saved) {
-  const auto& [sharding, ranks, stream, schedule, method] = context;
+  const auto& [sharding, ranks, stream, schedule, method, received] = context;
   const DType accumulator = accumulator_of(args.q.dtype);
   Tensor y(stream, accumulator, args.q.shape), lse(stream, accumulator, {args.q.rows(), args.q.shape[1]});
   for (const Range& heads : slices(sharding.layout(), args.k)) {
@@ -88,7 +88,7 @@ void forward(const StrategyContext& context, RotaryAttentionForward args, Saved*
 }
 
 void backward(const StrategyContext& context, RotaryAttentionBackward args, Saved& saved) {
-  const auto& [sharding, ranks, stream, schedule, method] = context;
+  const auto& [sharding, ranks, stream, schedule, method, received] = context;
   const Tensor lse = saved.take("lse"), delta = delta_of(stream, saved.take("y"), args.d_y);
   for (const Range& heads : slices(sharding.layout(), args.k)) {
     const RotatedHeads rotated(context, args, heads);
@@ -115,16 +115,37 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
   }
 }
 
-Cost cost(const Sharding& sharding, const RotaryAttentionForward& args) {
+PassCosts cost(const Sharding& sharding, const RotaryAttentionForward& args) {
   const ShardLayout& layout = sharding.layout();
-  Cost cost{.operations = attention_operations(most_visible_pairs(sharding)) * static_cast<double>(args.q.columns())};
-  for (int rank = 0; rank < layout.ranks(); ++rank)
+  const double peers = layout.ranks() - 1, wide = accesses_of_accumulator(args.q.dtype);
+  const std::int64_t count = slice_count(layout, args.k);
+  Cost cost;
+  std::int64_t own_bytes = 0;
+  for (int rank = 0; rank < layout.ranks(); ++rank) {
+    const std::int64_t row = args.k.columns() * size_of(args.k.dtype);
+    own_bytes = std::max(own_bytes, layout.local_tokens(rank) * row);
     cost.bytes_sent =
-        std::max(cost.bytes_sent, 2 * (layout.tokens() - layout.local_tokens((rank + 1) % layout.ranks())) *
-                                      args.k.columns() * size_of(args.k.dtype));
-  cost.messages = slice_count(layout, args.k) * (layout.ranks() - 1);
+        std::max(cost.bytes_sent, 2 * (layout.tokens() - layout.local_tokens((rank + 1) % layout.ranks())) * row);
+  }
+  cost.kernels.push_back(
+      {.kernel = kernel_of(args),
+       .elements = static_cast<double>(most_visible_pairs(sharding)) * static_cast<double>(args.q.columns()),
+       .calls = static_cast<double>(count) * (peers + 1)});
+  cost.messages = count * (layout.ranks() - 1);
   cost.hidden = 1;
-  return cost;
+  PassCosts costs{.forward = cost, .backward = adjoint(cost), .repeated = {}};
+  // Forward q, k and v are rotated or copied, y is added to at every hop and rounded.
+  costs.forward.copied_bytes = static_cast<double>(own_bytes) * (6 + peers * 2 * wide + wide + 1);
+  costs.forward.copies = static_cast<double>(count) * (3 + peers) + 1;
+  // Backward the same rows, and gradients that are zeroed, rounded and sent to their owner, which adds them: k and v
+  // first, and then as many bytes again.
+  costs.backward.copied_bytes =
+      static_cast<double>(own_bytes) * (6 + 10 * wide + 3 + peers * (4 * wide + 2 * (wide + 1) + 6 * wide));
+  costs.backward.copies = static_cast<double>(count) * (8 + 4 * peers);
+  costs.backward.bytes_sent *= 2;
+  costs.backward.messages *= 2;
+  costs.repeated = costs.forward;
+  return costs;
 }
 
 }  // namespace causeway::attention::ring

@@ -1,6 +1,7 @@
 /// all_to_all and all_to_all_pipelined: sends every token of some channels to each rank, convolves the whole pack
 /// there, and sends the results back. The gates are applied on the rank's own rows.
 
+#include "parallel/cost/operator_kernels.hpp"
 #include "parallel/strategies/all_to_all_pipeline.hpp"
 #include "parallel/strategies/convolution/short_filter.hpp"
 #include "parallel/strategies/gated_all_to_all.hpp"
@@ -76,37 +77,32 @@ void backward(const StrategyContext& context, BlockedConvBackward args, Saved& s
                             });
 }
 
-namespace {
-
-template <class Forward>
-Cost sliced_cost(const Sharding& sharding, const Forward& args, std::int64_t groups, int slices) {
-  const TensorView like = filter_input(args).a;
-  return all_to_all_cost(sharding, {.channels = like.columns(), .groups = groups, .dtype = like.dtype}, slices,
-                         operations_per_token(args));
-}
-
-}  // namespace
-
 template <int slices>
-Cost cost(const Sharding& sharding, const CausalConvForward& args) {
-  return sliced_cost(sharding, args, args.x.columns(), slices);
+PassCosts cost(const Sharding& sharding, const CausalConvForward& args) {
+  return all_to_all_costs(sharding,
+                          {.channels = args.x.columns(),
+                           .groups = args.x.columns(),
+                           .dtype = args.x.dtype,
+                           .kernel = kernel_of(args),
+                           .elements = static_cast<double>(sharding.layout().tokens())},
+                          slices);
 }
 template <int slices>
-Cost cost(const Sharding& sharding, const BlockedConvForward& args) {
-  return sliced_cost(sharding, args, args.taps.rows(), slices);
+PassCosts cost(const Sharding& sharding, const BlockedConvForward& args) {
+  return gated_all_to_all_costs(sharding, args.in, args.taps.rows(), kernel_of(args), slices);
 }
 
 template void forward<1>(const StrategyContext&, CausalConvForward, Saved*);
 template void backward<1>(const StrategyContext&, CausalConvBackward, Saved&);
-template Cost cost<1>(const Sharding&, const CausalConvForward&);
+template PassCosts cost<1>(const Sharding&, const CausalConvForward&);
 template void forward<1>(const StrategyContext&, BlockedConvForward, Saved*);
 template void backward<1>(const StrategyContext&, BlockedConvBackward, Saved&);
-template Cost cost<1>(const Sharding&, const BlockedConvForward&);
+template PassCosts cost<1>(const Sharding&, const BlockedConvForward&);
 template void forward<pipeline_slices>(const StrategyContext&, CausalConvForward, Saved*);
 template void backward<pipeline_slices>(const StrategyContext&, CausalConvBackward, Saved&);
-template Cost cost<pipeline_slices>(const Sharding&, const CausalConvForward&);
+template PassCosts cost<pipeline_slices>(const Sharding&, const CausalConvForward&);
 template void forward<pipeline_slices>(const StrategyContext&, BlockedConvForward, Saved*);
 template void backward<pipeline_slices>(const StrategyContext&, BlockedConvBackward, Saved&);
-template Cost cost<pipeline_slices>(const Sharding&, const BlockedConvForward&);
+template PassCosts cost<pipeline_slices>(const Sharding&, const BlockedConvForward&);
 
 }  // namespace causeway::convolution::all_to_all

@@ -12,13 +12,14 @@ bool has_no_halo(const HaloPlan& plan) { return plan.sends.empty() && plan.recei
 
 template <class Forward>
 void run_forward(const StrategyContext& context, const Forward& args, Saved* saved) {
-  const auto& [sharding, ranks, stream, schedule, method] = context;
+  const auto& [sharding, ranks, stream, schedule, method, received] = context;
   const std::int64_t reach = reach_of(args);
   const HaloPlan& plan = sharding.halo_plan(reach);
   Tensor halos;
   if (!has_no_halo(plan)) {
     halos = allocate_halos(context, filter_input(args).a, reach);
-    start_halo(plan, filter_input(args), halos, ranks, stream).wait();
+    if (!context.repeats()) start_halo(plan, filter_input(args), halos, ranks, stream).wait();
+    context.pass_received(halos);
   }
   for (std::size_t i = 0; const Chunk& chunk : sharding.chunks()) {
     Forward local = on_chunk(args, chunk);
@@ -30,7 +31,7 @@ void run_forward(const StrategyContext& context, const Forward& args, Saved* sav
 
 template <class Backward>
 void run_backward(const StrategyContext& context, const Backward& args, Saved& saved) {
-  const auto& [sharding, ranks, stream, schedule, method] = context;
+  const auto& [sharding, ranks, stream, schedule, method, received] = context;
   const std::int64_t reach = reach_of(args);
   const HaloPlan& plan = sharding.halo_plan(reach);
   const Tensor halos = saved.take("halos"),
@@ -61,7 +62,7 @@ void backward(const StrategyContext& context, CausalConvBackward args, Saved& sa
 void backward(const StrategyContext& context, BlockedConvBackward args, Saved& saved) {
   run_backward(context, args, saved);
 }
-Cost cost(const Sharding& sharding, const CausalConvForward& args) { return halo_cost(sharding, args, 0); }
-Cost cost(const Sharding& sharding, const BlockedConvForward& args) { return halo_cost(sharding, args, 0); }
+PassCosts cost(const Sharding& sharding, const CausalConvForward& args) { return halo_costs(sharding, args, 1, 0); }
+PassCosts cost(const Sharding& sharding, const BlockedConvForward& args) { return halo_costs(sharding, args, 1, 0); }
 
 }  // namespace causeway::convolution::halo

@@ -29,10 +29,11 @@ TensorView head_as_halo(const StrategyContext& context, const Args& args, const 
 
 template <class Forward>
 void run_forward(const StrategyContext& context, const Forward& args, Saved* saved) {
-  const auto& [sharding, ranks, stream, schedule, method] = context;
+  const auto& [sharding, ranks, stream, schedule, method, received] = context;
   const std::int64_t reach = reach_of(args);
   Tensor halos = allocate_halos(context, filter_input(args).a, reach);
-  Pending arriving = start_halo(sharding.halo_plan(reach), filter_input(args), halos, ranks, stream);
+  Pending arriving;
+  if (!context.repeats()) arriving = start_halo(sharding.halo_plan(reach), filter_input(args), halos, ranks, stream);
   for (const Chunk& chunk : sharding.chunks()) {
     const HeadAndBody parts(sharding, chunk, reach);
     if (parts.body.tokens.size() == 0) continue;
@@ -42,6 +43,7 @@ void run_forward(const StrategyContext& context, const Forward& args, Saved* sav
     convolve(stream, local);
   }
   arriving.wait();
+  context.pass_received(halos);
   for (std::size_t i = 0; const Chunk& chunk : sharding.chunks()) {
     const HeadAndBody parts(sharding, chunk, reach);
     Forward local = on_chunk(args, parts.head);
@@ -62,7 +64,7 @@ void add_to_head(const StrategyContext& context, const FilterInput& rows, const 
 
 template <class Backward>
 void run_backward(const StrategyContext& context, const Backward& args, Saved& saved) {
-  const auto& [sharding, ranks, stream, schedule, method] = context;
+  const auto& [sharding, ranks, stream, schedule, method, received] = context;
   const std::int64_t reach = reach_of(args);
   const Tensor halos = saved.take("halos"), d_halos = allocate_halos(context, filter_input(args).a, reach);
   for (std::size_t i = 0; const Chunk& chunk : sharding.chunks()) {
@@ -102,7 +104,7 @@ void backward(const StrategyContext& context, CausalConvBackward args, Saved& sa
 void backward(const StrategyContext& context, BlockedConvBackward args, Saved& saved) {
   run_backward(context, args, saved);
 }
-Cost cost(const Sharding& sharding, const CausalConvForward& args) { return halo_cost(sharding, args, 1); }
-Cost cost(const Sharding& sharding, const BlockedConvForward& args) { return halo_cost(sharding, args, 1); }
+PassCosts cost(const Sharding& sharding, const CausalConvForward& args) { return halo_costs(sharding, args, 2, 1); }
+PassCosts cost(const Sharding& sharding, const BlockedConvForward& args) { return halo_costs(sharding, args, 2, 1); }
 
 }  // namespace causeway::convolution::halo_overlapped

@@ -2,6 +2,7 @@
 
 #include "kernels/activation.hpp"
 #include "kernels/core/integer.hpp"
+#include "parallel/cost/operator_kernels.hpp"
 #include "parallel/exchange/halo.hpp"
 #include "parallel/strategies/gates.hpp"
 #include "parallel/strategy.hpp"
@@ -57,10 +58,6 @@ inline void convolve(const Stream& stream, const BlockedConvForward& args) { blo
 inline void convolve(const Stream& stream, const CausalConvBackward& args) { causal_conv_backward(stream, args); }
 inline void convolve(const Stream& stream, const BlockedConvBackward& args) { blocked_conv_backward(stream, args); }
 
-/// Multiply-adds of one channel of one token.
-inline double operations_per_token(const CausalConvForward& args) { return static_cast<double>(reach_of(args) + 1); }
-inline double operations_per_token(const BlockedConvForward& args) { return static_cast<double>(reach_of(args) + 1); }
-
 /// The halo of the rank's i-th chunk; absent if the filter has one tap.
 inline TensorView halo_of(TensorView halos, std::size_t chunk, std::int64_t reach) {
   return reach == 0 ? TensorView() : halos.slice_rows(static_cast<std::int64_t>(chunk) * reach, reach);
@@ -71,20 +68,29 @@ inline Tensor allocate_halos(const StrategyContext& context, TensorView like, st
   return Tensor(context.stream, like.dtype, {std::ssize(context.sharding.chunks()) * reach, like.columns()});
 }
 
-/// At most (taps-1)·D·s bytes per chunk.
+/// At most (taps-1)·D·s bytes per chunk. `parts`: calls of the kernel per chunk; `hidden`: of the communication.
 template <class Forward>
-Cost halo_cost(const Sharding& sharding, const Forward& args, double hidden) {
+PassCosts halo_costs(const Sharding& sharding, const Forward& args, int parts, double hidden) {
   const TensorView like = filter_input(args).a;
   const ShardLayout& layout = sharding.layout();
   const std::int64_t chunks = layout.chunk_count() / layout.ranks(),
                      tokens = chunks * ceil_div(layout.tokens(), layout.chunk_count());
-  const double operations =
-      operations_per_token(args) * static_cast<double>(like.columns()) * static_cast<double>(tokens);
-  if (layout.ranks() == 1 || reach_of(args) == 0) return {.operations = operations};
-  return {.operations = operations,
-          .bytes_sent = chunks * reach_of(args) * like.columns() * size_of(like.dtype),
-          .messages = 1,
-          .hidden = hidden};
+  Cost cost;
+  cost.kernels.push_back({.kernel = kernel_of(args),
+                          .elements = static_cast<double>(tokens) * static_cast<double>(like.columns()),
+                          .calls = static_cast<double>(chunks * parts)});
+  const Cost repeated = cost;
+  if (layout.ranks() > 1 && reach_of(args) > 0) {
+    const std::int64_t rows = chunks * reach_of(args) * like.columns() * size_of(like.dtype);
+    cost.bytes_sent = rows;
+    cost.messages = 1;
+    cost.hidden = hidden;
+    cost.copied_bytes = 4 * static_cast<double>(rows);
+    cost.copies = filter_input(args).b.present() ? 5 : 3;  // packed (two tensors, and their product), zeroed, unpacked
+  }
+  PassCosts costs{.forward = cost, .backward = adjoint(cost), .repeated = repeated};
+  if (parts > 1) costs.backward.copies += static_cast<double>(2 * chunks);  // the head's gradients are added
+  return costs;
 }
 
 }  // namespace causeway::convolution

@@ -2,10 +2,10 @@
 /// which then has whole documents, evaluates the filters of these channels only, convolves, and sends the results back.
 /// The gates are applied on the rank's own rows.
 
+#include "parallel/cost/operator_kernels.hpp"
 #include "parallel/strategies/all_to_all_pipeline.hpp"
 #include "parallel/strategies/gated_all_to_all.hpp"
 #include "parallel/strategies/long_convolution/filter_methods.hpp"
-#include "parallel/strategies/operations.hpp"
 
 namespace causeway::long_convolution::all_to_all {
 
@@ -63,37 +63,28 @@ void backward(const StrategyContext& context, FftConvBackward args, Saved& saved
                             });
 }
 
-namespace {
-
-Cost sliced_cost(const Sharding& sharding, const GatedConvInputs& in, std::int64_t groups, int slices,
-                 double operations_per_token) {
-  return all_to_all_cost(sharding, {.channels = in.v.columns(), .groups = groups, .dtype = in.v.dtype}, slices,
-                         operations_per_token);
-}
-
-}  // namespace
-
 template <int slices>
-Cost cost(const Sharding& sharding, const ModalConvForward& args) {
-  return sliced_cost(sharding, args.in, args.residues.rows(), slices, modal_conv_operations(args.residues.columns()));
+PassCosts cost(const Sharding& sharding, const ModalConvForward& args) {
+  return gated_all_to_all_costs(sharding, args.in, args.residues.rows(), kernel_of(args), slices);
 }
 template <int slices>
-Cost cost(const Sharding& sharding, const FftConvForward& args) {
-  return sliced_cost(sharding, args.in, args.taps.rows(), slices,
-                     fft_conv_operations(sharding.whole_pack().longest_document));
+PassCosts cost(const Sharding& sharding, const FftConvForward& args) {
+  return gated_all_to_all_costs(
+      sharding, args.in, args.taps.rows(),
+      fft_kernel(sharding.whole_pack().longest_document, args.in.v.columns(), args.taps.rows()), slices);
 }
 
 template void forward<1>(const StrategyContext&, ModalConvForward, Saved*);
 template void backward<1>(const StrategyContext&, ModalConvBackward, Saved&);
-template Cost cost<1>(const Sharding&, const ModalConvForward&);
+template PassCosts cost<1>(const Sharding&, const ModalConvForward&);
 template void forward<1>(const StrategyContext&, FftConvForward, Saved*);
 template void backward<1>(const StrategyContext&, FftConvBackward, Saved&);
-template Cost cost<1>(const Sharding&, const FftConvForward&);
+template PassCosts cost<1>(const Sharding&, const FftConvForward&);
 template void forward<pipeline_slices>(const StrategyContext&, ModalConvForward, Saved*);
 template void backward<pipeline_slices>(const StrategyContext&, ModalConvBackward, Saved&);
-template Cost cost<pipeline_slices>(const Sharding&, const ModalConvForward&);
+template PassCosts cost<pipeline_slices>(const Sharding&, const ModalConvForward&);
 template void forward<pipeline_slices>(const StrategyContext&, FftConvForward, Saved*);
 template void backward<pipeline_slices>(const StrategyContext&, FftConvBackward, Saved&);
-template Cost cost<pipeline_slices>(const Sharding&, const FftConvForward&);
+template PassCosts cost<pipeline_slices>(const Sharding&, const FftConvForward&);
 
 }  // namespace causeway::long_convolution::all_to_all

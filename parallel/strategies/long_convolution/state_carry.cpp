@@ -1,8 +1,8 @@
 /// state_carry of hyena_li: sends the M states of each channel after a chunk's last token to the right; backward, the
 /// adjoint states before its first token to the left. 4·M·D bytes per edge, independent of the context length.
 
+#include "parallel/cost/operator_kernels.hpp"
 #include "parallel/strategies/gates.hpp"
-#include "parallel/strategies/operations.hpp"
 #include "parallel/strategies/recurrence.hpp"
 
 namespace causeway::long_convolution::state_carry {
@@ -30,7 +30,7 @@ Recurrence recurrence(const StrategyContext& context, Direction direction, Tenso
 }  // namespace
 
 void forward(const StrategyContext& context, ModalConvForward args, Saved* saved) {
-  const auto& [sharding, ranks, stream, schedule, method] = context;
+  const auto& [sharding, ranks, stream, schedule, method, received] = context;
   const TensorView rates = args.log_rates;
   Tensor states = saved == nullptr ? Tensor()
                                    : Tensor(stream, rates.dtype,
@@ -52,7 +52,7 @@ void forward(const StrategyContext& context, ModalConvForward args, Saved* saved
 }
 
 void backward(const StrategyContext& context, ModalConvBackward args, Saved& saved) {
-  const auto& [sharding, ranks, stream, schedule, method] = context;
+  const auto& [sharding, ranks, stream, schedule, method, received] = context;
   const TensorView rates = args.log_rates;
   const Tensor states = saved.take("states");
   Recurrence modes = recurrence(context, Direction::leftwards, rates);
@@ -74,11 +74,13 @@ void backward(const StrategyContext& context, ModalConvBackward args, Saved& sav
   run_with_carry(context, modes);
 }
 
-Cost cost(const Sharding& sharding, const ModalConvForward& args) {
-  const std::int64_t modes = args.residues.columns(), channels = args.residues.rows();
-  const std::int64_t state = modes * channels * size_of(args.residues.dtype);
-  const double summarising = sharding.layout().ranks() > 1 ? 1.5 : 1;  // a second pass over k and v
-  return carry_cost(sharding, state, state, summarising * modal_conv_operations(modes) * static_cast<double>(channels));
+PassCosts cost(const Sharding& sharding, const ModalConvForward& args) {
+  const std::int64_t state = args.residues.size() * size_of(args.residues.dtype);
+  return carry_costs(sharding, {.kernel = kernel_of(args),
+                                .summary = summary_of(args),
+                                .channels = args.residues.rows(),
+                                .state_bytes = state,
+                                .summary_bytes = state});
 }
 
 }  // namespace causeway::long_convolution::state_carry

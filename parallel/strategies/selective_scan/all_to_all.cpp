@@ -4,9 +4,9 @@
 
 #include "kernels/activation.hpp"
 #include "kernels/core/integer.hpp"
+#include "parallel/cost/operator_kernels.hpp"
 #include "parallel/exchange/reshard.hpp"
 #include "parallel/strategies/all_to_all_pipeline.hpp"
-#include "parallel/strategies/operations.hpp"
 
 namespace causeway::selective_scan::all_to_all {
 namespace {
@@ -39,7 +39,7 @@ SelectiveScanInputs on_channels(const StrategyContext& context, const SelectiveS
 }  // namespace
 
 void forward(const StrategyContext& context, SelectiveScanForward args, Saved* saved) {
-  const auto& [sharding, ranks, stream, schedule, method] = context;
+  const auto& [sharding, ranks, stream, schedule, method, received] = context;
   const SelectiveScanInputs& in = args.in;
   Gathered gathered = allocate_gathered(context, in);
   Pending gathering =
@@ -79,7 +79,7 @@ void forward(const StrategyContext& context, SelectiveScanForward args, Saved* s
 }
 
 void backward(const StrategyContext& context, SelectiveScanBackward args, Saved& saved) {
-  const auto& [sharding, ranks, stream, schedule, method] = context;
+  const auto& [sharding, ranks, stream, schedule, method, received] = context;
   const SelectiveScanInputs& in = args.in;
   Gathered gathered{saved.take("B"), saved.take("C")};
   const Gathered d_gathered = allocate_gathered(context, in);
@@ -123,12 +123,28 @@ void backward(const StrategyContext& context, SelectiveScanBackward args, Saved&
                 stream);
 }
 
-Cost cost(const Sharding& sharding, const SelectiveScanForward& args) {
-  const std::int64_t channels = args.in.A.rows(), states = args.in.A.columns();
-  return all_to_all_cost(
-      sharding,
-      {.channels = channels, .groups = channels, .dtype = args.in.u.dtype, .in = 2, .out = 1, .gathered = 2 * states},
-      1, selective_scan_operations(states));
+PassCosts cost(const Sharding& sharding, const SelectiveScanForward& args) {
+  const std::int64_t channels = args.in.A.rows(), gathered = 2;  // B and C
+  const bool gate = args.in.z.present();
+  PassCosts costs = all_to_all_costs(sharding,
+                                     {.channels = channels,
+                                      .groups = channels,
+                                      .dtype = args.in.u.dtype,
+                                      .kernel = ungated(kernel_of(args)),
+                                      .elements = static_cast<double>(sharding.layout().tokens()),
+                                      .in = 2,
+                                      .out = 1,
+                                      .back_in = 1,
+                                      .back_out = 2,
+                                      .gates = gate ? 3 : 0,
+                                      .back_gates = gate ? 5 : 0,
+                                      .gathered = gathered * args.in.A.columns()},
+                                     1);
+  if (sharding.layout().ranks() == 1) return costs;
+  costs.forward.messages += 1;
+  costs.repeated.messages += 1;
+  costs.backward.messages += gathered * reduce_pieces;
+  return costs;
 }
 
 }  // namespace causeway::selective_scan::all_to_all

@@ -2,7 +2,7 @@
 /// its first token to the left. A summary also has ΣΔ, the sum of the chunk's step sizes: exp(A·ΣΔ) is the decay of an
 /// incoming state over the chunk.
 
-#include "parallel/strategies/operations.hpp"
+#include "parallel/cost/operator_kernels.hpp"
 #include "parallel/strategies/recurrence.hpp"
 
 namespace causeway::selective_scan::state_carry {
@@ -43,7 +43,7 @@ Recurrence recurrence(const StrategyContext& context, Direction direction, Tenso
 }  // namespace
 
 void forward(const StrategyContext& context, SelectiveScanForward args, Saved* saved) {
-  const auto& [sharding, ranks, stream, schedule, method] = context;
+  const auto& [sharding, ranks, stream, schedule, method, received] = context;
   const TensorView A = args.in.A;
   Tensor states = saved == nullptr
                       ? Tensor()
@@ -64,7 +64,7 @@ void forward(const StrategyContext& context, SelectiveScanForward args, Saved* s
 }
 
 void backward(const StrategyContext& context, SelectiveScanBackward args, Saved& saved) {
-  const auto& [sharding, ranks, stream, schedule, method] = context;
+  const auto& [sharding, ranks, stream, schedule, method, received] = context;
   const TensorView A = args.in.A;
   const Tensor states = saved.take("states");
   Recurrence scan = recurrence(context, Direction::leftwards, A);
@@ -88,11 +88,13 @@ void backward(const StrategyContext& context, SelectiveScanBackward args, Saved&
   run_with_carry(context, scan);
 }
 
-Cost cost(const Sharding& sharding, const SelectiveScanForward& args) {
+PassCosts cost(const Sharding& sharding, const SelectiveScanForward& args) {
   const std::int64_t channels = args.in.A.rows(), states = args.in.A.columns(), size = size_of(args.in.A.dtype);
-  const double summarising = sharding.layout().ranks() > 1 ? 1.9 : 1;  // a second pass over u, delta and B
-  return carry_cost(sharding, states * channels * size, (states + 1) * channels * size,
-                    summarising * selective_scan_operations(states) * static_cast<double>(channels));
+  return carry_costs(sharding, {.kernel = kernel_of(args),
+                                .summary = summary_of(args),
+                                .channels = channels,
+                                .state_bytes = states * channels * size,
+                                .summary_bytes = (states + 1) * channels * size});
 }
 
 }  // namespace causeway::selective_scan::state_carry
