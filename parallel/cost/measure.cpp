@@ -1,6 +1,8 @@
 #include "parallel/cost/measure.hpp"
 
 #include <algorithm>
+#include <limits>
+#include <utility>
 #include <vector>
 
 #include "kernels/activation.hpp"
@@ -81,27 +83,40 @@ double overlap(const TimedExchange& exchange, const TimedPacking& packing, const
   return std::clamp((apart + working - together) / std::max(std::min(apart, working), 1e-9), 0.0, 1.0);
 }
 
-/// The rate of one kernel on this rank, and whether it could be measured again.
-KernelRate rate_of_kernel(const OperatorArguments& call, const TimedKernel& kernel, const TimedShape& shape,
-                          const TimedGroup& group, bool& repeats) {
-  constexpr double most_seconds = 0.25;
-  const int calls = group.stream.device() == Device::cpu ? 1 : 4;  // so that the host's wait is a small part
-  const auto timed = [&](bool small) {
-    const KernelRun prepared = prepare_run(group.stream, call, kernel, shape, small);
-    const RepeatedSeconds times = group.repeated_seconds(most_seconds, [&] {
-      for (int i = 0; i < calls; ++i) prepared.run();
-    });
-    repeats = repeats && times.settled();
-    return std::pair(prepared.elements, times.seconds() / calls);
-  };
-  const auto [elements, seconds] = timed(false);
-  const auto [fewer, less] = timed(true);
-  KernelRate rate{.kernel = kernel, .element_s = seconds / std::max(elements, 1.0)};
-  if (elements > fewer && seconds > less)
-    rate.element_s = std::min(rate.element_s, (seconds - less) / (elements - fewer));
-  rate.call_s = std::max(0.0, seconds - elements * rate.element_s);
-  return rate;
-}
+/// The times of one kernel on this rank at two sizes.
+struct KernelTimes {
+  TimedKernel kernel;
+  double elements = 0, fewer = 0;
+  double seconds = std::numeric_limits<double>::infinity(), less = seconds;
+  bool repeats = false;
+
+  /// Measures again, and keeps the faster times.
+  void measure(const OperatorArguments& call, const TimedShape& shape, const TimedGroup& group) {
+    constexpr double most_seconds = 0.15;
+    const int calls = group.stream.device() == Device::cpu ? 1 : 4;  // so that the host's wait is a small part
+    bool settled = true;
+    const auto timed = [&](bool small, double& count, double& best) {
+      const KernelRun prepared = prepare_run(group.stream, call, kernel, shape, small);
+      const RepeatedSeconds times = group.repeated_seconds(most_seconds, [&] {
+        for (int i = 0; i < calls; ++i) prepared.run();
+      });
+      settled = settled && times.settled();
+      count = prepared.elements;
+      best = std::min(best, times.seconds() / calls);
+    };
+    timed(false, elements, seconds);
+    timed(true, fewer, less);
+    repeats = repeats || settled;
+  }
+
+  KernelRate rate() const {
+    KernelRate found{.kernel = kernel, .element_s = seconds / std::max(elements, 1.0)};
+    if (elements > fewer && seconds > less)
+      found.element_s = std::min(found.element_s, (seconds - less) / (elements - fewer));
+    found.call_s = std::max(0.0, seconds - elements * found.element_s);
+    return found;
+  }
+};
 
 }  // namespace
 
@@ -133,10 +148,22 @@ void measure_kernels(Machine& machine, Communicator& ranks, const Stream& stream
                      const std::function<void()>& between) {
   Communicator uncounted = ranks.split(0, ranks.rank());
   const TimedGroup group{uncounted, stream, between};
+  std::vector<std::pair<const OperatorArguments*, KernelTimes>> kernels;
   for (const OperatorArguments& call : calls)
-    for (const TimedKernel& kernel : kernels_of(call, shape))
-      if (std::ranges::find(machine.kernels, kernel, &KernelRate::kernel) == machine.kernels.end())
-        machine.kernels.push_back(rate_of_kernel(call, kernel, shape, group, machine.repeats));
+    for (const TimedKernel& kernel : kernels_of(call, shape)) {
+      const auto is_kernel = [&](const auto& other) { return other.second.kernel == kernel; };
+      if (std::ranges::find(machine.kernels, kernel, &KernelRate::kernel) == machine.kernels.end() &&
+          std::ranges::none_of(kernels, is_kernel))
+        kernels.emplace_back(&call, KernelTimes{.kernel = kernel});
+    }
+  // Twice, one after the other: a device may be slower for a second, and then some kernels would seem slower than
+  // others.
+  for (int sweep = 0; sweep < 2; ++sweep)
+    for (auto& [call, times] : kernels) times.measure(*call, shape, group);
+  for (const auto& [call, times] : kernels) {
+    machine.kernels.push_back(times.rate());
+    machine.repeats = machine.repeats && times.repeats;
+  }
   machine = slowest(machine, uncounted);
 }
 

@@ -18,8 +18,8 @@ namespace causeway {
 Machine measure_links(Communicator& ranks, const Stream& stream, const std::function<void()>& between = {});
 
 /// Measures the kernels that strategies of these calls run, as far as the machine has no rates of them yet, and adds
-/// those of the slowest rank. Each is timed at two sizes, at most the given shape, until its time repeats, for at most
-/// about a quarter of a second. Collective, like measure_links.
+/// those of the slowest rank. Each is timed twice at two sizes, at most the given shape, until its time repeats, for at
+/// most about half a second in all. Collective, like measure_links.
 void measure_kernels(Machine& machine, Communicator& ranks, const Stream& stream,
                      std::span<const OperatorArguments> calls, const TimedShape& shape,
                      const std::function<void()>& between = {});

@@ -73,10 +73,19 @@ PackOnRank place(const StepPass& pass, std::int64_t vocabulary, Layout layout, c
   return placed;
 }
 
+double mean_document_of(const std::vector<StepPass>& passes) {
+  std::int64_t tokens = 0, documents = 0;
+  for (const StepPass& pass : passes) {
+    documents += std::ssize(pass.documents);
+    for (const std::int64_t length : pass.documents) tokens += length;
+  }
+  return static_cast<double>(tokens) / static_cast<double>(std::max<std::int64_t>(documents, 1));
+}
+
 /// A model that trains on passes of random tokens.
 class StepRunner {
  public:
-  StepRunner(const StepSettings& settings, Runtime& runtime)
+  StepRunner(const StepSettings& settings, double mean_document, Runtime& runtime)
       : runtime_(runtime), layout_(parse_layout(settings.compute.layout)), model_([&] {
           Model::Options options{.dtype = parse_dtype(settings.compute.dtype),
                                  .recompute = settings.recompute,
@@ -85,7 +94,12 @@ class StepRunner {
                        [&] { options.shape = resolve(settings.model, preset_options(default_preset)); });
           return options;
         }()) {
-    choose_strategies(runtime_, model_.calls(), model_.options().dtype, layout_, settings.tokens, "forced");
+    choose_strategies(runtime_, model_.calls(),
+                      {.layout = layout_,
+                       .tokens = settings.tokens,
+                       .document_tokens = mean_document,
+                       .passes = {.repeated = settings.recompute ? 1.0 : 0.0}},
+                      "forced");
     if (on_gpu()) gemm_flops_per_s_ = gemm_rate(Stopwatch(runtime_.stream, 0), model_.options().dtype).flops_per_s;
     require_memory(settings.tokens);
     model_.parameters().allocate(runtime_.stream, runtime_.mesh.world.size());
@@ -246,7 +260,7 @@ StepMeasurement measure_step(const StepSettings& settings, Communicator world) {
     require(std::ranges::any_of(all, has_label),
             "no document has two tokens, so that no token has a next one to learn: see --lengths and --tokens");
   });
-  StepRunner runner(settings, runtime);
+  StepRunner runner(settings, mean_document_of(all), runtime);
   const std::vector<StepPass> own = of_group(all, mesh.data_index, mesh.data_size);
 
   const std::int64_t few = std::min<std::int64_t>(settings.steps, 3);

@@ -310,13 +310,8 @@ ExitCode run_strategies(const BenchSettings& settings) {
         for (const std::string& variant : strategy.variants.empty() ? std::vector<std::string>{""} : strategy.variants)
           for (AutoChoice& pack : std::span(autos).subspan(first_auto)) {
             if (variant == "--method direct" && pack.tokens / pack.documents > most_direct_taps) continue;
-            const StrategyWorkload each{.row = row,
-                                        .strategy = strategy,
-                                        .variant = variant,
-                                        .dtype = work.dtype,
-                                        .tokens = pack.tokens,
-                                        .documents = pack.documents,
-                                        .channels = work.channels};
+            const StrategyWorkload each{row,        strategy,    variant,        work.layout,
+                                        work.dtype, pack.tokens, pack.documents, work.channels};
             const StrategyMeasurement measured =
                 measure_strategy(each, world, ranks, stream, 3, settings.least_seconds);
             pack.add(strategy.name, measured.forward_s + measured.backward_s);

@@ -123,6 +123,12 @@ TEST(Bench, StrategiesRunOverThreadsAndWriteJson) {
   ASSERT_FALSE(report.at("results").empty());
   for (const nlohmann::json& row : report.at("results"))
     EXPECT_GT(row.at("forward_milliseconds").get<double>(), 0) << row;
+  // What auto takes is one of the measured strategies, and not faster than the fastest.
+  ASSERT_FALSE(report.at("auto").empty());
+  for (const nlohmann::json& row : report.at("auto"))
+    EXPECT_GE(row.at("auto_milliseconds").get<double>(), row.at("fastest_milliseconds").get<double>()) << row;
+  EXPECT_NE(outcome.out.find("--strategy auto"), std::string::npos);
+  EXPECT_FALSE(report.at("machine").at("kernels").empty());
 }
 
 TEST(Bench, ACheckpointIsMeasuredAndRemoved) {
