@@ -117,6 +117,7 @@ std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> ca
   Machine machine = measure_links(mesh.context, runtime.stream, beat);
   measure_kernels(machine, mesh.context, runtime.stream, arguments, timed_shape(sharding), beat);
   machine = slowest(machine, mesh.world);
+  runtime.stream.memory().reset_peak();  // what was timed is no part of a step
   std::string text = machine_text(machine, mesh.context.size());
   for (const StrategyChoice& choice : choose_strategies(calls, sharding, machine, pack.passes, given, why_given)) {
     runtime.strategies.choose(choice.op, choice.strategy);
