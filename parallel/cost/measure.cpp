@@ -125,7 +125,7 @@ Machine measure_links(Communicator& ranks, const Stream& stream, const std::func
   const TimedGroup group{uncounted, stream, between};
   const bool on_host = stream.device() == Device::cpu;
   Machine machine;
-  const TimedPacking packing(on_host ? 1024 : 65536, group);
+  const TimedPacking packing(on_host ? 8192 : 65536, group);  // larger than caches, as activations are
   machine.copy_call_s = TimedPacking(1, group).seconds(16);
   machine.copy_bytes_per_s = packing.bytes() / std::max(1e-9, packing.seconds(4) - machine.copy_call_s);
   if (uncounted.size() > 1) {
