@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(Shape::threads, 1) walk(ScanInputs<bf16> in, W
   if (threadIdx.x == 0)
     for (int i = 0; i < Shape::stages; ++i) {
       shared.full[i].initialize(Shape::set_warps);
-      shared.done[i].initialize(Shape::units * walk_groups);
+      shared.done[i].initialize(Shape::units * min(Shape::turns, walk_groups));  // warps with a group of the tile
     }
   __syncthreads();
   if (threadIdx.x < 32 * Shape::scan_warps)

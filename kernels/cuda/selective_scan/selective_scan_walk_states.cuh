@@ -112,13 +112,15 @@ __device__ void walk_over_states(const ScanInputs<bf16>& in, const WalkRun& run,
       }
       to[quad * Shape::channels] = y;
     }
-    shared.done[n / walk_groups % Shape::stages].arrive_as_warp();
     // 4. Decays exp(ΔA) and inputs Δ u B of the warp's next group. They end the loop's body because the compiler would
     // move some of the exponentials behind the wait, where they delay the next warp's turn.
     const unsigned tile = n / walk_groups;
     n += turns;
-    if (n >= count) break;
-    if (n / walk_groups != tile) wait_for_tile();
+    if (n / walk_groups != tile) {
+      shared.done[tile % Shape::stages].arrive_as_warp();
+      if (n >= count) break;
+      wait_for_tile();
+    }
     prepare();
   }
 }
