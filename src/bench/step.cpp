@@ -146,7 +146,7 @@ class StepRunner {
 
   /// The mean time of each part over some steps.
   StepParts traced_parts(const std::vector<StepPass>& own, std::int64_t steps);
-  double seconds_ahead_of_gpu(const std::vector<StepPass>& own, double step_s);
+  double seconds_of_host(const std::vector<StepPass>& own, double step_s);
 
  private:
   /// Throws AgreedError where not even the state of the training fits: the system might end other programs.
@@ -206,15 +206,26 @@ StepParts StepRunner::traced_parts(const std::vector<StepPass>& own, std::int64_
   return parts;
 }
 
-/// On a GPU the time of a step without a trace that the host has enqueued ahead: the GPU then never waits for the host.
-double StepRunner::seconds_ahead_of_gpu(const std::vector<StepPass>& own, double step_s) {
+/// On a GPU the time in which it waits for the host: that of a step without a trace minus that of a step which the host
+/// has enqueued ahead. A GPU that was held back is cooler and runs faster for a moment, so it is held back before both.
+double StepRunner::seconds_of_host(const std::vector<StepPass>& own, double step_s) {
   constexpr double most_s = 0.5;
-  hold_back(runtime_.stream, probe_, std::min(step_s, most_s));
-  const Event begin(runtime_.stream, true);
-  run(own);
-  const Event end(runtime_.stream, true);
-  end.wait();
-  return end.seconds_since(begin);
+  const auto seconds = [&](bool ahead) {
+    hold_back(runtime_.stream, probe_, std::min(step_s, most_s));
+    if (!ahead) runtime_.stream.wait();
+    const Event begin(runtime_.stream, true);
+    run(own);
+    const Event end(runtime_.stream, true);
+    end.wait();
+    return end.seconds_since(begin);
+  };
+  std::array<double, 3> differences{};
+  for (double& difference : differences) {
+    const double with_host = seconds(false);
+    difference = with_host - seconds(true);
+  }
+  std::ranges::sort(differences);
+  return std::clamp(differences[1], 0.0, step_s);
 }
 
 double sum_of(const StepParts& parts) {
@@ -222,15 +233,14 @@ double sum_of(const StepParts& parts) {
                          [](double sum, const auto& part) { return sum + part.second; });
 }
 
-/// Makes the parts add up to the time of a step without a trace. `without_host_s`: as much of it as the GPU works; the
-/// remainder is the part "host".
-void settle_parts(StepMeasurement& found, std::optional<double> without_host_s) {
+/// Makes the parts add up to the time of a step without a trace. `host_s`: for how long the GPU waits for the host in
+/// it; it becomes the part "host".
+void settle_parts(StepMeasurement& found, std::optional<double> host_s) {
   found.traced_s = sum_of(found.parts);
   if (found.traced_s <= 0) return;
-  const double working_s = std::min(found.step_s, without_host_s.value_or(found.step_s));
-  found.parts_scale = working_s / found.traced_s;
+  found.parts_scale = (found.step_s - host_s.value_or(0)) / found.traced_s;
   for (auto& [name, seconds] : found.parts) seconds *= found.parts_scale;
-  if (without_host_s) found.parts["host"] = found.step_s - working_s;
+  if (host_s) found.parts["host"] = *host_s;
 }
 
 double median(const std::vector<double>& ascending) { return ascending[ascending.size() / 2]; }
@@ -284,7 +294,7 @@ StepMeasurement measure_step(const StepSettings& settings, Communicator world) {
     found.mfu = flops / (found.step_s * *found.gemm_flops_per_s * mesh.world.size());
   }
   found.parts = runner.traced_parts(own, few);
-  settle_parts(found, runner.on_gpu() ? std::optional(runner.seconds_ahead_of_gpu(own, found.step_s)) : std::nullopt);
+  settle_parts(found, runner.on_gpu() ? std::optional(runner.seconds_of_host(own, found.step_s)) : std::nullopt);
 
   const auto compare = [&](const auto& divided) {
     StepComparison other;

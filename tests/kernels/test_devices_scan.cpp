@@ -125,7 +125,11 @@ class DevicesScan : public GpuCaseTest<RunCase> {
   void expect_equal_to_the_cpu(const RunCase& run, std::uint64_t seed) const {
     SCOPED_TRACE(fmt::format("seed {}: {}", seed, run.name()));
     const double limit = GetParam() == DType::f64 ? 1e-11 : GetParam() == DType::f32 ? 1e-5 : 4e-3;
-    expect_as_on_the_cpu(run, inputs(cpu(), run, GetParam(), seed), results, [&](std::string_view) { return limit; });
+    // With bf16 the sums over channels are in tf32, so that they may round to the other neighbour in bf16. If one value
+    // is most of the norm, that is an error of 2^-7.
+    const double sum_limit = GetParam() == DType::bf16 ? 0x1p-7 : limit;
+    expect_as_on_the_cpu(run, inputs(cpu(), run, GetParam(), seed), results,
+                         [&](std::string_view name) { return name == "d_B" || name == "d_C" ? sum_limit : limit; });
   }
 };
 
