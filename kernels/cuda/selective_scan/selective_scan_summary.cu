@@ -1,3 +1,5 @@
+#include <type_traits>
+
 #include "kernels/core/integer.hpp"
 #include "kernels/cuda/selective_scan/selective_scan.cuh"
 
@@ -171,7 +173,7 @@ template <class T>
 void sum_scan_chunks(const Stream& stream, ScanDirection direction, const ScanInputs<T>& in, TensorView d_y,
                      const ScanChunks<T>& chunks, bool edge_only) {
   if (chunks.count == 0) return;
-  with_threads_per_channel("selective_scan", in.states, [&]<int L> {
+  const auto launch = [&]<int L> {
     const dim3 grid(grid_of(chunks.count), grid_of(in.channels, scan_threads / L));
     const auto* const gradient = static_cast<const T*>(d_y.data);
     if (direction == ScanDirection::left_to_right)
@@ -181,7 +183,11 @@ void sum_scan_chunks(const Stream& stream, ScanDirection direction, const ScanIn
       sum_chunk<T, L, ScanDirection::right_to_left>
           <<<grid, scan_threads, 0, native_of(stream)>>>(in, gradient, d_y.row_stride, chunks, edge_only);
     cuda_check(cudaGetLastError());
-  });
+  };
+  // Only the walk (selective_scan_walk.cu) has the sums of more than group_states states computed in one launch.
+  if constexpr (std::is_same_v<T, bf16>)
+    if (in.states > group_states) return launch.template operator()<4>();
+  with_threads_per_channel("selective_scan", in.states, launch);
 }
 
 template <class T>

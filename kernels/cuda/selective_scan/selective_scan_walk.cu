@@ -1,8 +1,8 @@
 
 #include <optional>
-#include <utility>
 
 #include "kernels/core/integer.hpp"
+#include "kernels/cuda/selective_scan/selective_scan_walk_alone.cuh"
 #include "kernels/cuda/selective_scan/selective_scan_walk_rows.cuh"
 #include "kernels/cuda/selective_scan/selective_scan_walk_states.cuh"
 
@@ -11,55 +11,34 @@ namespace {
 
 // Lower bound: 16 exponentials for each element, softplus's and two of silu, 38 clocks for a token of 32 channels; at
 // L 16384, D 4096 on an H200 0.32 ms (0.26 ms without softplus and silu), and 0.157 ms for the bytes with the saved
-// states. Reached: 0.55 ms.
+// states. Reached: 0.55 ms. With 64 states, at L 8192: 0.54 ms for the exponentials, 0.17 ms for the bytes; reached:
+// 0.80 ms.
 
 /// The forward scan of one piece of the run, with one exponential for each element and state.
 ///
 /// block: `channels` channels (blockIdx.x) of one piece of the run (blockIdx.y); it walks over the piece's tokens
-/// warp: scan warps compute the states in turns; row warps convert the inputs of later tiles and write y of earlier
-/// ones thread: scan lane: lane_states states of one channel; row lane: two channels of four tokens of each tile shared
-/// memory: WalkMemory, 4 tiles in float32 and 7 tiles as they were read
+/// warp: scan warps compute the states; row warps convert the inputs of later tiles and write y of earlier ones
+/// thread: scan lane: four states of one or two channels; row lane: two channels of four tokens of each tile
+/// shared memory: WalkMemory, 4 tiles in float32 and the tiles that were read ahead
 template <class Shape>
 __global__ void __launch_bounds__(Shape::threads, 1) walk(ScanInputs<bf16> in, WalkRun run) {
   extern __shared__ __align__(16) unsigned char memory[];
   auto& shared = *reinterpret_cast<WalkMemory<Shape>*>(memory);
-  const WalkPiece piece(run.piece_tokens, in.segments.tokens);
-  if (threadIdx.x == 0)
+  const WalkPiece piece(run.piece_tokens, in.segments.tokens, Shape::tile);
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < Shape::sets; ++i) shared.read[i].initialize(Shape::set_warps);
     for (int i = 0; i < Shape::stages; ++i) {
       shared.full[i].initialize(Shape::set_warps);
-      shared.done[i].initialize(Shape::units * min(Shape::turns, walk_groups));  // warps with a group of the tile
+      shared.done[i].initialize(Shape::units * min(Shape::turns, Shape::groups));  // warps with a group of the tile
     }
+  }
   __syncthreads();
-  if (threadIdx.x < 32 * Shape::scan_warps)
-    walk_over_states<Shape>(in, run, piece, shared);
-  else
+  if (threadIdx.x >= 32 * Shape::scan_warps)
     walk_over_rows<Shape>(in, run, piece, shared);
-}
-
-/// How the walk divides a run.
-struct WalkPlan {
-  int channels = 0;  ///< of a block; 0: the chunked form is faster
-  std::int64_t pieces = 1;
-};
-
-/// The fastest division by a model of the times, in clocks. A walking block takes `token_clocks` for each token. Two
-/// pieces or more need the chunk sums (pass 1) first. The chunked form's three passes are the alternative.
-WalkPlan plan_walk(std::int64_t tokens, std::int64_t channels, std::int64_t multiprocessors) {
-  constexpr double sum_clocks = 1.4, chunked_clocks = 3.3;  // for each element, times multiprocessors
-  const double elements = static_cast<double>(tokens * channels) / static_cast<double>(multiprocessors);
-  WalkPlan best;
-  double least = chunked_clocks * elements;
-  for (const auto& [block_channels, token_clocks] : {std::pair{32, 64.0}, std::pair{16, 42.0}})
-    for (std::int64_t pieces = 1; pieces <= 16; pieces *= 2) {
-      const std::int64_t waves = ceil_div(ceil_div<std::int64_t>(channels, block_channels) * pieces, multiprocessors);
-      const double clocks = static_cast<double>(waves * ceil_div(tokens, pieces)) * token_clocks +
-                            (pieces > 1 ? sum_clocks * elements : 0.0);
-      if (clocks < least) {
-        least = clocks;
-        best = {block_channels, pieces};
-      }
-    }
-  return best;
+  else if constexpr (Shape::turns == 1)
+    walk_over_states_alone<Shape>(in, run, piece, shared);
+  else
+    walk_over_states<Shape>(in, run, piece, shared);
 }
 
 std::int64_t attribute_of_device(cudaDeviceAttr attribute) {
@@ -68,9 +47,6 @@ std::int64_t attribute_of_device(cudaDeviceAttr attribute) {
   cuda_check(cudaDeviceGetAttribute(&value, attribute, device));
   return value;
 }
-
-using WideWalk = WalkShape<32, 3>;
-using NarrowWalk = WalkShape<16, 6>;
 
 template <class Shape>
 void launch_walk(const Stream& stream, const ScanInputs<bf16>& in, const WalkRun& run, std::int64_t pieces) {
@@ -81,17 +57,63 @@ void launch_walk(const Stream& stream, const ScanInputs<bf16>& in, const WalkRun
   cuda_check(cudaGetLastError());
 }
 
+/// A shape of the walk that plan_walk may choose.
+struct WalkForm {
+  int channels, states;  ///< of a block
+  double token_clocks;   ///< a block's time for a token
+  std::int64_t memory;
+  void (*launch)(const Stream&, const ScanInputs<bf16>&, const WalkRun&, std::int64_t pieces);
+};
+
+template <int Channels, int States, int Turns, int Tile>
+constexpr WalkForm walk_form(double token_clocks) {
+  using Shape = WalkShape<Channels, States, Turns, Tile>;
+  return {Channels, States, token_clocks, sizeof(WalkMemory<Shape>), launch_walk<Shape>};
+}
+constexpr WalkForm walk_forms[] = {walk_form<32, 16, 3, 32>(64),  walk_form<16, 16, 6, 32>(42),
+                                   walk_form<32, 32, 2, 16>(111), walk_form<16, 32, 4, 16>(91),
+                                   walk_form<32, 64, 1, 16>(177), walk_form<16, 64, 2, 16>(144)};
+constexpr std::int64_t most_states = 64;
+
+/// How the walk divides a run.
+struct WalkPlan {
+  const WalkForm* form = nullptr;  ///< null: the chunked form is faster
+  std::int64_t pieces = 1;
+};
+
+/// The fastest division by a model of the times, in clocks. Two pieces or more need the chunk sums (pass 1) first. The
+/// chunked form's three passes are the alternative; their threads hold 16 states.
+WalkPlan plan_walk(std::int64_t tokens, std::int64_t channels, std::int64_t states, std::int64_t multiprocessors) {
+  constexpr double sum_clocks = 1.4, chunked_clocks = 3.3;  // for each element, times multiprocessors
+  const double elements = static_cast<double>(tokens * channels * ceil_div<std::int64_t>(states, thread_states)) /
+                          static_cast<double>(multiprocessors);
+  const std::int64_t of_a_block = states <= 16 ? 16 : states <= 32 ? 32 : most_states;
+  WalkPlan best;
+  double least = chunked_clocks * elements;
+  for (const WalkForm& form : walk_forms)
+    for (std::int64_t pieces = 1; pieces <= 16 && form.states == of_a_block; pieces *= 2) {
+      const std::int64_t waves = ceil_div(ceil_div<std::int64_t>(channels, form.channels) * pieces, multiprocessors);
+      const double clocks = static_cast<double>(waves * ceil_div(tokens, pieces)) * form.token_clocks +
+                            (pieces > 1 ? sum_clocks * elements : 0.0);
+      if (clocks < least) {
+        least = clocks;
+        best = {&form, pieces};
+      }
+    }
+  return best;
+}
+
 }  // namespace
 
 bool walk_forward(const Stream& stream, const SelectiveScanForward& args) {
   const SelectiveScanInputs& given = args.in;
   const std::int64_t tokens = given.segments.tokens, channels = given.A.rows(), states = given.A.columns();
-  if (states > walk_states || tokens >= std::int64_t{1} << 31 ||
-      !aligned({given.u, given.delta, given.z, given.B, given.C, args.y}, 16) ||
-      attribute_of_device(cudaDevAttrMaxSharedMemoryPerBlockOptin) < std::int64_t{sizeof(WalkMemory<WideWalk>)})
+  if (states > most_states || tokens >= std::int64_t{1} << 31 ||
+      !aligned({given.u, given.delta, given.z, given.B, given.C, args.y}, 16) || !aligned({args.states}, 8))
     return false;
-  const WalkPlan plan = plan_walk(tokens, channels, attribute_of_device(cudaDevAttrMultiProcessorCount));
-  if (plan.channels == 0) return false;
+  const WalkPlan plan = plan_walk(tokens, channels, states, attribute_of_device(cudaDevAttrMultiProcessorCount));
+  if (plan.form == nullptr || plan.form->memory > attribute_of_device(cudaDevAttrMaxSharedMemoryPerBlockOptin))
+    return false;
   const ScanInputs<bf16> in(given);
   WalkRun run{.piece_tokens = tokens,
               .enter = ScanInputs<bf16>::data<float>(args.state_in),
@@ -116,11 +138,7 @@ bool walk_forward(const Stream& stream, const SelectiveScanForward& args) {
     run.enter_state = channels;
     run.enter_channel = 1;
   }
-  const std::int64_t pieces = ceil_div(tokens, run.piece_tokens);
-  if (plan.channels == WideWalk::channels)
-    launch_walk<WideWalk>(stream, in, run, pieces);
-  else
-    launch_walk<NarrowWalk>(stream, in, run, pieces);
+  plan.form->launch(stream, in, run, ceil_div(tokens, run.piece_tokens));
   return true;
 }
 

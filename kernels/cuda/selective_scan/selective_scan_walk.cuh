@@ -8,60 +8,72 @@
 
 /// The layout of the walk (selective_scan_walk.cu): what a block of threads holds and how its warps meet.
 ///
-///   tile    32 tokens of the block's channels
-///   group   8 tokens of a tile, which one warp computes before the next warp takes its turn
-///   part    the lanes of a channel share its states: four lanes with four neighbouring states each
-///   unit    32 lanes: two parts of 16 channels; `turns` warps take turns to compute the unit's states
+///   tile    `tile` tokens of the block's channels
+///   group   8 tokens of a tile, which one warp computes; with turns, the next warp then takes its turn
+///   part    the lanes of a channel share its states: four neighbouring states each
+///   unit    the 32 lanes of a warp: 16 channels by two parts; `turns` warps take turns to compute the unit's states.
+///           With one turn the states stay in the warp's registers, no warp waits for another one, and a lane has two
+///           neighbouring channels
 ///   set     the row warps that convert and write one tile; the sets take turns, tile by tile
 ///   slot    the place of a channel in shared memory: first the even channels of the block, then the odd ones, so that
 ///           a row lane, which holds two neighbouring channels, has no bank conflicts
 namespace causeway::cuda {
 
-inline constexpr int walk_tile = 32, walk_group = 8, walk_groups = walk_tile / walk_group, walk_states = 16;
-static_assert(selective_scan_block % walk_group == 0 && walk_tile % selective_scan_block == 0);
+inline constexpr int walk_group = 8;
+static_assert(selective_scan_block % walk_group == 0);
 
-template <int Channels, int Turns>
+template <int Channels, int States, int Turns, int Tile>
 struct WalkShape {
-  static constexpr int channels = Channels, turns = Turns;
-  static constexpr int lane_states = 4, parts = walk_states / lane_states, unit_channels = 16, unit_parts = 2;
-  static constexpr int units = channels / unit_channels * (parts / unit_parts), scan_warps = units * turns;
-  static constexpr int sets = 2, set_warps = channels / 8, threads = 32 * (scan_warps + sets * set_warps);
-  static constexpr int stages = 4;                                 ///< tiles between the row warps' two steps
-  static constexpr int ahead = 2;                                  ///< tiles that a set reads before it needs them
-  static constexpr int raw = stages / sets + ahead;                ///< tiles of a set as they were read
-  static constexpr int entries = (4 + set_warps - 1) / set_warps;  ///< packets of B and C that a row lane loads
-  // The hardware's barriers: scan warp w arrives at barrier w, the warps of a set meet at one of the next two.
-  static constexpr int set_barrier = scan_warps;
-  static_assert(set_barrier + sets <= 16 && channels % unit_channels == 0);
+  static constexpr int channels = Channels, states = States, turns = Turns, tile = Tile;
+  static constexpr int groups = tile / walk_group, lane_states = 4, parts = states / lane_states;
+  static constexpr int lane_channels = turns == 1 ? 2 : 1, unit_parts = 2, unit_channels = 16 * lane_channels,
+                       channel_units = parts / unit_parts;  ///< units that share their channels
+  static constexpr int units = channels / unit_channels * channel_units, scan_warps = units * turns;
+  static constexpr int sets = turns == 1 ? 4 : 2, set_lanes = channels / 2 * (tile / 4), set_warps = set_lanes / 32,
+                       threads = 32 * scan_warps + sets * set_lanes;
+  static constexpr int stages = 4;                   ///< tiles between the row warps' two steps
+  static constexpr int ahead = turns == 1 ? 1 : 2;   ///< tiles that a set reads before it needs them
+  static constexpr int raw = stages / sets + ahead;  ///< tiles of a set as they were read
+  static constexpr int token_packets = states / 4;   ///< packets of B and C of a token
+  static constexpr int entries = (tile * token_packets + set_lanes - 1) / set_lanes;  ///< packets that a row lane loads
+  // With turns, scan warp w arrives at the hardware's barrier w, of which there are 16.
+  static_assert(turns == 1 || scan_warps <= 16);
+  static_assert(channels % unit_channels == 0 && parts % unit_parts == 0);
+  static_assert(set_lanes % 32 == 0 && tile % selective_scan_block == 0);
 };
 
 template <class Shape>
 struct WalkMemory {
-  /// Eight tokens in float32. A quad is four tokens of one channel. Without the padding, accesses to the two parts of a
-  /// unit, or to B and C, would have bank conflicts.
+  /// Eight tokens in float32. A quad is four tokens of one channel. Without the padding, accesses to B and C would have
+  /// bank conflicts.
   struct Group {
     Quad<float> delta[walk_group / 4][Shape::channels];
     Quad<float> x[walk_group / 4][Shape::channels];  ///< Δu
-    float B[walk_group][walk_states];
+    float B[walk_group][Shape::states];
     std::uint32_t starts, padding[3];  ///< bit k: token k starts a document
-    float C[walk_group][walk_states];
-    Quad<float> y[Shape::parts][walk_group / 4 * Shape::channels + 4];  ///< ⟨C, h⟩ over the states of a part
+    float C[walk_group][Shape::states];
+    Quad<float> y[Shape::parts][walk_group / 4][Shape::channels];  ///< ⟨C, h⟩ over the states of a part, by y_slot()
   };
   /// A set's tile as it was read: pairs of bf16. The fifth row of four tokens is padding.
   struct Raw {
-    std::uint32_t delta[walk_tile / 4][5][Shape::channels / 2], u[walk_tile / 4][5][Shape::channels / 2],
-        z[walk_tile / 4][5][Shape::channels / 2];
-    uint4 entries[Shape::entries][32 * Shape::set_warps];  ///< B and C
+    std::uint32_t delta[Shape::tile / 4][5][Shape::channels / 2], u[Shape::tile / 4][5][Shape::channels / 2],
+        z[Shape::tile / 4][5][Shape::channels / 2];
   };
-  Group group[Shape::stages * walk_groups];
+  /// B and C of a set's tile as they were read. The lane that reads a packet converts it.
+  struct RawEntries {
+    uint4 packets[Shape::entries][Shape::set_lanes];
+  };
+  Group group[Shape::stages * Shape::groups];
   Raw raw[Shape::sets][Shape::raw];
-  Quad<float> handoff[Shape::units][32];                   ///< the states between two turns
-  SharedBarrier full[Shape::stages], done[Shape::stages];  ///< a tile's inputs, and its y, are complete
+  RawEntries entries[Shape::sets][Shape::ahead];
+  Quad<float> handoff[Shape::turns > 1 ? Shape::units : 1][32];  ///< the states between two turns
+  SharedBarrier full[Shape::stages], done[Shape::stages];        ///< a tile's inputs, and its y, are complete
+  SharedBarrier read[Shape::sets];                               ///< a set has read a tile's inputs
 };
 
 /// What a walk reads and writes besides ScanInputs.
 struct WalkRun {
-  std::int64_t piece_tokens;                             ///< tokens that one block walks over; a multiple of walk_tile
+  std::int64_t piece_tokens;                             ///< tokens that one block walks over; a multiple of all tiles
   const float* enter;                                    ///< the state that enters a piece; null: zero
   std::int64_t enter_piece, enter_state, enter_channel;  ///< its strides
   bf16* y;
@@ -69,15 +81,33 @@ struct WalkRun {
   std::int64_t y_stride, saved_stride;
 };
 
-/// The tokens of a block's piece.
+/// The tokens of a block's piece, in tiles of `tile` tokens.
 struct WalkPiece {
   std::int64_t begin;
   int tokens, tiles;
 
-  __device__ WalkPiece(std::int64_t piece_tokens, std::int64_t all)
+  __device__ WalkPiece(std::int64_t piece_tokens, std::int64_t all, int tile)
       : begin(blockIdx.y * piece_tokens),
         tokens(static_cast<int>(min(piece_tokens, all - begin))),
-        tiles((tokens + walk_tile - 1) / walk_tile) {}
+        tiles((tokens + tile - 1) / tile) {}
+};
+
+/// A lane of a scan warp. The shuffles hide from the compiler how the values were computed: it would compute them again
+/// within a turn.
+template <class Shape>
+struct ScanLane {
+  int lane = static_cast<int>(threadIdx.x) % 32, warp = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0);
+  int unit = warp % Shape::units, turn = warp / Shape::units;
+  // Lanes 2k and 2k + 1 read the same Δ and u, and all lanes two different quads of B and C, in two cycles.
+  int part = unit % Shape::channel_units * Shape::unit_parts + lane % Shape::unit_parts,
+      slot = unit / Shape::channel_units * 16 + lane / Shape::unit_parts;  ///< of the lane's first channel
+
+  /// The place of its ⟨C, h⟩: with it, neighbouring parts are written to different banks.
+  __device__ int y_slot() const { return slot ^ part % 2 * 4; }
+  __device__ int first_state() const { return part * Shape::lane_states; }
+  __device__ std::int64_t channel() const {
+    return std::int64_t{blockIdx.x} * Shape::channels + 2 * slot % Shape::channels + 2 * slot / Shape::channels;
+  }
 };
 
 /// The object that is `bytes` behind x: for rings of equal objects, so that an access needs one addition for its place.

@@ -8,8 +8,8 @@ namespace causeway::cuda {
 
 /// The row warps' part of the walk: they read the inputs and write y.
 ///
-/// A lane loads packets of 8 channels of one token and 8 states of B and C, and computes two neighbouring channels of
-/// four tokens of a tile.
+/// A lane loads packets of 8 channels of one token and of 8 states of B and C, and computes two neighbouring channels
+/// of four tokens of a tile.
 template <class Shape>
 class RowLane {
  public:
@@ -18,12 +18,12 @@ class RowLane {
   /// The lane of a set begins with tile `set`, and continues with every `sets`-th one.
   __device__ RowLane(const ScanInputs<bf16>& in, const WalkRun& run, const WalkPiece& piece, int set)
       : in_(in),
-        index_((static_cast<int>(threadIdx.x) - 32 * Shape::scan_warps) % (32 * Shape::set_warps)),
+        index_((static_cast<int>(threadIdx.x) - 32 * Shape::scan_warps) % Shape::set_lanes),
         pair_(index_ % (Shape::channels / 2)),
         quad_(index_ / (Shape::channels / 2)),
         packet_(index_ % (Shape::channels / 8)),
         packet_row_(index_ / (Shape::channels / 8)),
-        entries_row_(index_ / 4),
+        entries_row_(index_ / Shape::token_packets),
         gated_(in.z != nullptr),
         softplus_(in.softplus) {
     const std::int64_t first_channel = std::int64_t{blockIdx.x} * Shape::channels, packet = first_channel + packet_ * 8,
@@ -36,7 +36,7 @@ class RowLane {
       skip_[v] = inside_ ? in.skip_of(channel + v) : 0.0f;
     }
     // Lanes that are outside read the first packet of their row.
-    const std::int64_t begin = piece.begin + set * walk_tile, row = begin + packet_row_,
+    const std::int64_t begin = piece.begin + set * Shape::tile, row = begin + packet_row_,
                        column = packet_inside_ ? packet : 0;
     delta_ = in.delta + row * in.delta_stride + column;
     u_ = in.u + row * in.u_stride + column;
@@ -46,14 +46,15 @@ class RowLane {
     z_stride_ = gated_ ? in.z_stride : 0;
     y_stride_ = run.y_stride;
     y_ = run.y + (begin + 4 * quad_) * y_stride_ + channel;
-    const bool is_C = (index_ & 2) != 0;
+    const bool is_C = entry_is_C();
     entry_inside_ = entry_state() < in.states;
     entries_stride_ = is_C ? in.C_stride : in.B_stride;
     entries_ = (is_C ? in.C : in.B) + (begin + entries_row_) * entries_stride_ + (entry_inside_ ? entry_state() : 0);
   }
 
   /// Starts to read the set's next tile; the piece has `left` tokens from the tile's first one on.
-  __device__ void load(int left, typename Memory::Raw& first, unsigned bytes) {
+  __device__ void load(int left, typename Memory::Raw& first, unsigned bytes,
+                       typename Memory::RawEntries& first_entries, unsigned entries_bytes) {
     if (left > 0) {  // a copy that is not valid writes zeros and reads nothing
       const bool valid = packet_inside_ && packet_row_ < left;
       const int at = (packet_row_ / 4 * 5 + packet_row_ % 4) * (Shape::channels / 2) + packet_ * 4;
@@ -62,23 +63,24 @@ class RowLane {
       if (gated_) copy_16_bytes_async(shared_address(&first.z[0][0][at]) + bytes, valid ? z_ : in_.z, valid);
 #pragma unroll
       for (int i = 0; i < Shape::entries; ++i) {
-        const int further = i * 8 * Shape::set_warps;
-        if (entries_row_ + further >= walk_tile) break;
+        const int further = i * entries_rows;
+        if (entries_row_ + further >= Shape::tile) break;
         const bool inside = entry_inside_ && entries_row_ + further < left;
-        copy_16_bytes_async(shared_address(&first.entries[i][index_]) + bytes,
+        copy_16_bytes_async(shared_address(&first_entries.packets[i][index_]) + entries_bytes,
                             inside ? entries_ + further * entries_stride_ : in_.B, inside);
       }
     }
-    delta_ += Shape::sets * walk_tile * delta_stride_;
-    u_ += Shape::sets * walk_tile * u_stride_;
-    z_ += Shape::sets * walk_tile * z_stride_;
-    entries_ += Shape::sets * walk_tile * entries_stride_;
+    delta_ += Shape::sets * Shape::tile * delta_stride_;
+    u_ += Shape::sets * Shape::tile * u_stride_;
+    z_ += Shape::sets * Shape::tile * z_stride_;
+    entries_ += Shape::sets * Shape::tile * entries_stride_;
     commit_async_copies();
   }
 
   /// Δ, Δu, B and C of a tile in float32. Beyond the piece Δ and u are zero: the state stays.
-  __device__ void convert(int left, const typename Memory::Raw& first, unsigned bytes, typename Memory::Group* groups,
-                          unsigned groups_bytes) const {
+  __device__ void convert(int left, const typename Memory::Raw& first, unsigned bytes,
+                          const typename Memory::RawEntries& first_entries, unsigned entries_bytes,
+                          typename Memory::Group* groups, unsigned groups_bytes) const {
     left -= 4 * quad_;
     Quad<float> delta[2], x[2];
 #pragma unroll
@@ -109,12 +111,12 @@ class RowLane {
     }
 #pragma unroll
     for (int i = 0; i < Shape::entries; ++i) {
-      const int token = entries_row_ + i * 8 * Shape::set_warps;
-      if (token >= walk_tile) break;
-      const uint4 p = displaced(first.entries[i][index_], bytes);
+      const int token = entries_row_ + i * entries_rows;
+      if (token >= Shape::tile) break;
+      const uint4 p = displaced(first_entries.packets[i][index_], entries_bytes);
       auto& to = groups[token / walk_group];
       auto* const row = reinterpret_cast<Quad<float>*>(
-          &displaced((index_ & 2 ? to.C : to.B)[token % walk_group][entry_state()], groups_bytes));
+          &displaced((entry_is_C() ? to.C : to.B)[token % walk_group][entry_state()], groups_bytes));
       row[0] = {low_bf16(p.x), high_bf16(p.x), low_bf16(p.y), high_bf16(p.y)};
       row[1] = {low_bf16(p.z), high_bf16(p.z), low_bf16(p.w), high_bf16(p.w)};
     }
@@ -128,11 +130,11 @@ class RowLane {
     Quad<float> y[2];
 #pragma unroll
     for (int v = 0; v < 2; ++v) {
-      const int at = quad_ % 2 * Shape::channels + v * (Shape::channels / 2) + pair_;
-      y[v] = displaced(from.y[0][at], groups_bytes);
+      const int at = v * (Shape::channels / 2) + pair_;
+      y[v] = displaced(from.y[0][quad_ % 2][at], groups_bytes);
 #pragma unroll
       for (int part = 1; part < Shape::parts; ++part) {
-        const Quad<float> other = displaced(from.y[part][at], groups_bytes);
+        const Quad<float> other = displaced(from.y[part][quad_ % 2][at ^ part % 2 * 4], groups_bytes);
 #pragma unroll
         for (int i = 0; i < 4; ++i) y[v].at[i] += other.at[i];
       }
@@ -160,11 +162,13 @@ class RowLane {
 #pragma unroll
       for (int i = 0; i < 3; ++i)
         if (i < left) store(i);
-    y_ += Shape::sets * walk_tile * y_stride_;
+    y_ += Shape::sets * Shape::tile * y_stride_;
   }
 
  private:
-  __device__ int entry_state() const { return 8 * (index_ & 1); }
+  static constexpr int entries_rows = Shape::set_lanes / Shape::token_packets;  ///< tokens whose B and C the lanes load
+  __device__ int entry_state() const { return 8 * (index_ % (Shape::token_packets / 2)); }
+  __device__ bool entry_is_C() const { return index_ / (Shape::token_packets / 2) % 2 != 0; }
 
   const ScanInputs<bf16>& in_;
   int index_, pair_, quad_;  ///< among the row lanes; the channels and tokens that the lane computes
@@ -178,7 +182,7 @@ class RowLane {
 };
 
 /// Finds the documents' starts in a set's tiles, one after the other. A warp holds it together.
-template <int sets>
+template <int sets, int tile>
 class TileStarts {
  public:
   __device__ TileStarts(const SegmentsView& segments, std::int64_t begin)
@@ -190,9 +194,9 @@ class TileStarts {
   }
   /// Bit k: token k of the set's next tile is the first of its document.
   __device__ std::uint32_t next() {
-    static_assert(sets <= 2);  // two starts a lane: one for each token until the set's tile after this one
-    const std::uint32_t bits = __reduce_or_sync(~0u, start_[0] - at_ < walk_tile ? 1u << (start_[0] - at_) : 0u);
-    at_ += sets * walk_tile;
+    static_assert(sets * tile <= 64);  // two starts a lane: one for each token until the set's tile after this one
+    const std::uint32_t bits = __reduce_or_sync(~0u, start_[0] - at_ < tile ? 1u << (start_[0] - at_) : 0u);
+    at_ += sets * tile;
     const int passed = __popc(__ballot_sync(~0u, start_[0] < at_)) + __popc(__ballot_sync(~0u, start_[1] < at_));
     if (passed > 0) {
       next_ += passed;
@@ -225,25 +229,29 @@ __device__ void walk_over_rows(const ScanInputs<bf16>& in, const WalkRun& run, c
   const int set = (static_cast<int>(threadIdx.x) / 32 - Shape::scan_warps) / Shape::set_warps;
   const bool first_warp = static_cast<int>(threadIdx.x) / 32 == Shape::scan_warps + set * Shape::set_warps;
   RowLane<Shape> lane(in, run, piece, set);
-  TileStarts<sets> starts(in.segments, piece.begin + set * walk_tile);
+  TileStarts<sets, Shape::tile> starts(in.segments, piece.begin + set * Shape::tile);
   const int tiles = (piece.tiles - set + sets - 1) / sets;  // of the set
-  int left = piece.tokens - set * walk_tile;                // tokens from the set's tile i on
+  int left = piece.tokens - set * Shape::tile;              // tokens from the set's tile i on
   typename WalkMemory<Shape>::Raw& raw = shared.raw[set][0];
-  typename WalkMemory<Shape>::Group* const groups = &shared.group[set * walk_groups];
+  typename WalkMemory<Shape>::RawEntries& entries = shared.entries[set][0];
+  typename WalkMemory<Shape>::Group* const groups = &shared.group[set * Shape::groups];
   const auto raw_bytes = [](int i) { return static_cast<unsigned>(i) % Shape::raw * unsigned{sizeof(raw)}; };
+  const auto entries_bytes = [](int i) { return static_cast<unsigned>(i) % Shape::ahead * unsigned{sizeof(entries)}; };
   const auto round = [](int i) { return static_cast<unsigned>(i) % rounds; };
-  constexpr unsigned round_bytes = sets * walk_groups * sizeof(*groups);
-  for (int i = 0; i < Shape::ahead; ++i) lane.load(left - i * sets * walk_tile, raw, raw_bytes(i));
-  for (int i = 0; i < tiles + lag; ++i, left -= sets * walk_tile) {
+  constexpr unsigned round_bytes = sets * Shape::groups * sizeof(*groups);
+  for (int i = 0; i < Shape::ahead; ++i)
+    lane.load(left - i * sets * Shape::tile, raw, raw_bytes(i), entries, entries_bytes(i));
+  for (int i = 0; i < tiles + lag; ++i, left -= sets * Shape::tile) {
     if (i < tiles) {
       // 1. Convert the set's tile i. Its place became free when tile i - rounds was written. The barrier also says that
       // all warps of the set have written tile i - lag - 1, whose raw inputs step 3 overwrites.
       wait_for_async_copies<Shape::ahead - 1>();
-      wait_at_barrier<32 * Shape::set_warps>(Shape::set_barrier + set);
-      lane.convert(left, raw, raw_bytes(i), groups, round(i) * round_bytes);
+      shared.read[set].arrive_as_warp();
+      shared.read[set].wait(static_cast<unsigned>(i) % 2);
+      lane.convert(left, raw, raw_bytes(i), entries, entries_bytes(i), groups, round(i) * round_bytes);
       if (first_warp) {
         const std::uint32_t bits = starts.next();
-        if (const unsigned g = threadIdx.x % 32; g < walk_groups)
+        if (const unsigned g = threadIdx.x % 32; g < Shape::groups)
           displaced(groups[g].starts, round(i) * round_bytes) = bits >> (g * walk_group) & ((1u << walk_group) - 1);
       }
       shared.full[round(i) * sets + static_cast<unsigned>(set)].arrive_as_warp();
@@ -251,10 +259,10 @@ __device__ void walk_over_rows(const ScanInputs<bf16>& in, const WalkRun& run, c
     if (const int before = i - lag; before >= 0) {
       // 2. Write y of tile i - lag.
       shared.done[round(before) * sets + static_cast<unsigned>(set)].wait(static_cast<unsigned>(before) / rounds % 2);
-      lane.write(left + lag * sets * walk_tile, raw, raw_bytes(before), groups, round(before) * round_bytes);
+      lane.write(left + lag * sets * Shape::tile, raw, raw_bytes(before), groups, round(before) * round_bytes);
     }
     // 3. Start to read tile i + ahead.
-    lane.load(left - Shape::ahead * sets * walk_tile, raw, raw_bytes(i + Shape::ahead));
+    lane.load(left - Shape::ahead * sets * Shape::tile, raw, raw_bytes(i + Shape::ahead), entries, entries_bytes(i));
   }
 }
 

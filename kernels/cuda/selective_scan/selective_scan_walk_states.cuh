@@ -15,15 +15,11 @@ template <class Shape>
 __device__ void walk_over_states(const ScanInputs<bf16>& in, const WalkRun& run, const WalkPiece& piece,
                                  WalkMemory<Shape>& shared) {
   constexpr int N = Shape::lane_states;
-  constexpr unsigned turns = Shape::turns, ring = Shape::stages * walk_groups;
-  // The shuffles hide from the compiler how these values were computed: it would compute them again within a turn.
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int warp = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0);
-  const int unit = warp % Shape::units, turn = warp / Shape::units;
-  const int part = unit % Shape::unit_parts * 2 + lane % 2, slot = unit / 2 * Shape::unit_channels + lane / 2;
-  const int first_state = part * N;
-  const std::int64_t channel =
-      std::int64_t{blockIdx.x} * Shape::channels + 2 * slot % Shape::channels + 2 * slot / Shape::channels;
+  constexpr unsigned turns = Shape::turns, groups = Shape::groups, ring = Shape::stages * groups;
+  const ScanLane<Shape> l;
+  const int lane = l.lane, warp = l.warp, unit = l.unit, turn = l.turn, part = l.part, slot = l.slot,
+            first_state = l.first_state();
+  const std::int64_t channel = l.channel();
   const int real_states = channel < in.channels ? min(N, in.states - first_state) : 0;
   const int barrier_before =
       (turn + Shape::turns - 1) % Shape::turns * Shape::units + unit;  // a scan warp arrives at its own number
@@ -59,7 +55,7 @@ __device__ void walk_over_states(const ScanInputs<bf16>& in, const WalkRun& run,
     const auto* const B = reinterpret_cast<const Quad<float>*>(&displaced(shared.group[0].B[0][first_state], at));
 #pragma unroll
     for (int i = 0; i < walk_group; ++i) {
-      const Quad<float> entries = B[i * (walk_states / 4)];
+      const Quad<float> entries = B[i * (Shape::states / 4)];
 #pragma unroll
       for (int m = 0; m < N; ++m) {
         decay[i][m] = exponential_base_2(delta[i / 4 * Shape::channels].at[i % 4] * rate[m]);
@@ -67,11 +63,11 @@ __device__ void walk_over_states(const ScanInputs<bf16>& in, const WalkRun& run,
       }
     }
   };
-  const unsigned count = static_cast<unsigned>(piece.tiles * walk_groups);
+  const unsigned count = static_cast<unsigned>(piece.tiles * Shape::groups);
   // The last tile has groups beyond the run, before which nothing is saved.
   const unsigned saved_groups =
       run.saved != nullptr ? static_cast<unsigned>((piece.tokens + walk_group - 1) / walk_group) : 0;
-  const auto wait_for_tile = [&] { shared.full[n / walk_groups % Shape::stages].wait(n / ring % 2); };
+  const auto wait_for_tile = [&] { shared.full[n / groups % Shape::stages].wait(n / ring % 2); };
   if (n >= count) return;
   wait_for_tile();
   prepare();
@@ -99,13 +95,13 @@ __device__ void walk_over_states(const ScanInputs<bf16>& in, const WalkRun& run,
     if (n % (selective_scan_block / walk_group) == 0 && n < saved_groups) save(h);
     // 3. y = ⟨C, h⟩ over the lane's states.
     const auto* const C = reinterpret_cast<const Quad<float>*>(&displaced(shared.group[0].C[0][first_state], at));
-    Quad<float>* const to = &displaced(shared.group[0].y[part][slot], at);
+    Quad<float>* const to = &displaced(shared.group[0].y[part][0][l.y_slot()], at);
 #pragma unroll
     for (int quad = 0; quad < walk_group / 4; ++quad) {
       Quad<float> y;
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const Quad<float> entries = C[(4 * quad + i) * (walk_states / 4)];
+        const Quad<float> entries = C[(4 * quad + i) * (Shape::states / 4)];
         y.at[i] = 0;
 #pragma unroll
         for (int m = 0; m < N; ++m) y.at[i] += entries.at[m] * states[4 * quad + i][m];
@@ -114,9 +110,9 @@ __device__ void walk_over_states(const ScanInputs<bf16>& in, const WalkRun& run,
     }
     // 4. Decays exp(ΔA) and inputs Δ u B of the warp's next group. They end the loop's body because the compiler would
     // move some of the exponentials behind the wait, where they delay the next warp's turn.
-    const unsigned tile = n / walk_groups;
+    const unsigned tile = n / groups;
     n += turns;
-    if (n / walk_groups != tile) {
+    if (n / groups != tile) {
       shared.done[tile % Shape::stages].arrive_as_warp();
       if (n >= count) break;
       wait_for_tile();
