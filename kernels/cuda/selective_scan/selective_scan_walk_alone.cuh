@@ -44,6 +44,7 @@ __device__ void walk_over_states_alone(const ScanInputs<bf16>& in, const WalkRun
     shared.full[tile % Shape::stages].wait(tile / Shape::stages % 2);
     const unsigned at = tile % Shape::stages * unsigned{Shape::groups * sizeof(shared.group[0])};
     // 2. Advance by the tile. If no document starts in it, all of it is one sequence of instructions without branches.
+    // The products and sums are the same at each place in a tile, so a document's y does not depend on where it starts.
     const auto advance = [&]<bool Starts>(int quad) {
       constexpr int quads = walk_group / 4;
       const int q = quad % quads;
@@ -73,8 +74,8 @@ __device__ void walk_over_states_alone(const ScanInputs<bf16>& in, const WalkRun
         for (int c = 0; c < 2; ++c)
 #pragma unroll
           for (int m = 0; m < N; ++m) {
-            h[c][m] = states[i][c][m] + decay[i][c][m] * (starts >> i & 1 ? 0.0f : h[c][m]);
-            y[c].at[i] += entries.at[m] * h[c][m];
+            h[c][m] = __fmaf_rn(decay[i][c][m], starts >> i & 1 ? 0.0f : h[c][m], states[i][c][m]);
+            y[c].at[i] = __fmaf_rn(entries.at[m], h[c][m], y[c].at[i]);
           }
       }
       group.y[lane.part][q][lane.y_slot()] = y[0];
