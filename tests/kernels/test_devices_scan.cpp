@@ -259,10 +259,10 @@ TEST_P(DevicesScan, SelectiveScanKeepsNonFiniteValuesInTheirDocument) {
       }
 }
 
+/// Where one block of threads has all tokens of its channels.
 TEST_P(DevicesScan, SelectiveScanOfAPackHasTheBitsOfItsDocumentsAlone) {
   if (GetParam() != DType::bf16) GTEST_SKIP() << "the others are computed in chunks";
-  for (const auto& [channels, states] :
-       {std::pair{2144, 64}, std::pair{1520, 64}, std::pair{2304, 32}, std::pair{4096, 16}}) {
+  for (const auto& [channels, states] : {std::pair{2144, 64}, std::pair{2304, 32}, std::pair{4096, 16}}) {
     const RunCase pack{
         .channels = channels, .states = states, .tokens = 200, .cu_seqlens = {0, 61, 150, 200}, .carries = false};
     const Tensors in = inputs(cpu(), pack, GetParam(), 3), packed = on_gpu(pack, in);
