@@ -222,6 +222,26 @@ TEST_P(DevicesScan, SelectiveScanEqualsTheCpuWhereBlocksOfThreadsDivideTheTokens
   }
 }
 
+/// 1024 channels of bf16 are divided into several pieces: at documents' starts, if there are some near.
+TEST_P(DevicesScan, SelectiveScanEqualsTheCpuWherePiecesBeginAtAnyToken) {
+  if (GetParam() != DType::bf16) GTEST_SKIP() << "the others are computed in chunks";
+  for (std::int64_t t = 0; t < 32; ++t)
+    expect_equal_to_the_cpu({.channels = 1024,
+                             .states = t % 4 == 3 ? 64 : 16,
+                             .tokens = 260,
+                             .cu_seqlens = {-5, 50 + t, 51 + t, 110 + t, 111 + t, 112 + t, 180 + t, 265},
+                             .margin = t % 2 * 8},
+                            static_cast<std::uint64_t>(t));
+}
+
+TEST_P(DevicesScan, SelectiveScanEqualsTheCpuWhereADocumentHasSeveralPieces) {
+  if (GetParam() != DType::bf16) GTEST_SKIP() << "the others are computed in chunks";
+  const std::vector<std::int64_t> documents[] = {
+      {-3, 3501}, {0, 3400}, {-70, 1, 3350, 3400}, {0, 40, 75, 3398, 3399, 3405}, {-1, 700, 2900, 3450}};
+  for (const auto& cu_seqlens : documents)
+    expect_equal_to_the_cpu({.channels = 1024, .states = 16, .tokens = 3400, .cu_seqlens = cu_seqlens}, 3);
+}
+
 TEST_P(DevicesScan, SelectiveScanEqualsTheCpuInWholeBlocksOfChannels) {
   for (std::uint64_t seed = 0; seed < cases(60); ++seed) {
     RunCase run = random_run(1000 + seed);
@@ -235,12 +255,12 @@ TEST_P(DevicesScan, SelectiveScanEqualsTheCpuInWholeBlocksOfChannels) {
 
 TEST_P(DevicesScan, SelectiveScanOfManyStatesAddsGroupsOfStates) {
   for (const std::int64_t states : {33, 64, 100})
-    expect_equal_to_the_cpu({.channels = 70, .states = states, .tokens = 700, .cu_seqlens = {-9, 62, 450, 701}}, 1);
+    expect_equal_to_the_cpu({.channels = 70, .states = states, .tokens = 260, .cu_seqlens = {-9, 62, 450, 701}}, 1);
 }
 
 TEST_P(DevicesScan, SelectiveScanKeepsNonFiniteValuesInTheirDocument) {
-  for (const auto& [channels, states] :
-       {std::pair{37, 16}, std::pair{37, 40}, std::pair{48, 16}, std::pair{4096, 16}, std::pair{2144, 64}})
+  for (const auto& [channels, states] : {std::pair{37, 16}, std::pair{37, 40}, std::pair{48, 16}, std::pair{1024, 16},
+                                         std::pair{4096, 16}, std::pair{2144, 64}})
     for (const double poison : {std::nan(""), std::numeric_limits<double>::infinity()})
       for (const char* where : {"u", "delta", "z", "B", "C", "d_y"}) {
         const RunCase run{.channels = channels, .states = states, .tokens = 200, .cu_seqlens = {-9, 62, 150, 201}};

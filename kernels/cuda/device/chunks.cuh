@@ -131,11 +131,12 @@ template <ScanDirection direction>
 struct ChunkTail {
   std::int64_t first, last;  ///< tokens [first, last) of the run
   bool passes;               ///< the document covers the whole chunk and also the token at which the chunk is entered
-  bool at_run_edge;          ///< it is the last (left to right) or the first (right to left) document of the run
+  DocumentBounds document;
+  bool at_run_edge;  ///< it is the last (left to right) or the first (right to left) document of the run
 
-  __device__ ChunkTail(const SegmentsView& segments, std::int64_t begin, std::int64_t end, int lane) {
+  __device__ ChunkTail(const SegmentsView& segments, std::int64_t begin, std::int64_t end, int lane)
+      : document(segments, direction == ScanDirection::right_to_left ? begin : end - 1, lane) {
     constexpr bool backwards = direction == ScanDirection::right_to_left;
-    const DocumentBounds document(segments, backwards ? begin : end - 1, lane);
     first = backwards || document.start < begin ? begin : document.start;
     last = !backwards || document.end > end ? end : document.end;
     passes = backwards ? document.end > end : document.start < begin;

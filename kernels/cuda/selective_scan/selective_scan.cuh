@@ -6,6 +6,7 @@
 #include "kernels/cuda/device/documents.cuh"
 #include "kernels/cuda/device/functions.cuh"
 #include "kernels/cuda/device/packet.cuh"
+#include "kernels/cuda/selective_scan/selective_scan_pieces.hpp"
 #include "kernels/expect.hpp"
 #include "kernels/selective_scan.hpp"
 
@@ -138,6 +139,48 @@ class ScanChunkMemory {
   Tensor sum_delta_;
 };
 
+/// The state (adjoint) that enters a piece.
+struct EnteringState {
+  const float* at = nullptr;  ///< null: zero
+  std::int64_t channel_stride = 0, state_stride = 0;
+
+  __device__ float operator()(std::int64_t channel, int n) const {
+    return at != nullptr ? at[channel * channel_stride + n * state_stride] : 0.0f;
+  }
+};
+
+/// The states (adjoints) that enter the pieces of a run.
+class PieceStates {
+ public:
+  /// `first` [channels, N] enters the run; absent: zero.
+  explicit PieceStates(TensorView first)
+      : first_(first.present() ? static_cast<const float*>(first.data) : nullptr), first_stride_(first.row_stride) {}
+  /// What passes 1 and 2 computed, for open pieces.
+  void set_chunks(const ScanChunks<bf16>& chunks, std::int64_t channels, std::int64_t states) {
+    chunks_ = chunks.state;
+    chunk_tokens_ = static_cast<int>(chunks.tokens_each);
+    chunk_stride_ = states * channels;
+    channels_ = channels;
+  }
+  /// What enters piece p from the left.
+  __device__ EnteringState left_of(const RunPieces& pieces, unsigned p) const {
+    if (pieces.open[p] != 0) return of_chunk(pieces.begin[p] / chunk_tokens_);
+    return pieces.begin[p] == 0 ? EnteringState{first_, first_stride_, 1} : EnteringState{};
+  }
+  /// What enters piece p of a run of `tokens` from the right.
+  __device__ EnteringState right_of(const RunPieces& pieces, unsigned p, std::int64_t tokens) const {
+    if (pieces.open[p] != 0) return of_chunk(pieces.end[p] / chunk_tokens_ - 1);
+    return pieces.end[p] == tokens ? EnteringState{first_, first_stride_, 1} : EnteringState{};
+  }
+
+ private:
+  __device__ EnteringState of_chunk(int chunk) const { return {chunks_ + chunk * chunk_stride_, 1, channels_}; }
+
+  const float *first_, *chunks_ = nullptr;
+  int chunk_tokens_ = 1;
+  std::int64_t first_stride_, chunk_stride_ = 0, channels_ = 0;
+};
+
 /// The inputs of the scan of one group of states. The term D u belongs to the last group.
 inline SelectiveScanInputs inputs_of_group(const StateGroup& group, SelectiveScanInputs in) {
   in.A = group.columns_of(in.A);
@@ -148,10 +191,11 @@ inline SelectiveScanInputs inputs_of_group(const StateGroup& group, SelectiveSca
 }
 
 /// Pass 1: computes every chunk's state and sum_delta from a zero state. With `edge_only` it computes only the chunks
-/// that contain tokens of the run's last document (right to left: of its first one).
+/// that contain tokens of the run's last document (right to left: of its first one); with `pieces` only those on which
+/// the states that enter its open pieces depend.
 template <class T>
 void sum_scan_chunks(const Stream& stream, ScanDirection direction, const ScanInputs<T>& in, TensorView d_y,
-                     const ScanChunks<T>& chunks, bool edge_only);
+                     const ScanChunks<T>& chunks, bool edge_only, const RunPieces* pieces = nullptr);
 
 /// Pass 2: folds the chunk sums from the state `first` (absent: zero). A chunk's `state` becomes the state that enters
 /// it.
@@ -162,6 +206,13 @@ void fold_scan_chunks(const Stream& stream, ScanDirection direction, const ScanI
 /// The forward scan of bf16 as a walk over the tokens, with one exponential for each element and state
 /// (selective_scan_walk.cu). Returns false, having done nothing, where it does not apply or is not faster.
 bool walk_forward(const Stream& stream, const SelectiveScanForward& args);
+
+inline std::int64_t attribute_of_device(cudaDeviceAttr attribute) {
+  int device = 0, value = 0;
+  cuda_check(cudaGetDevice(&device));
+  cuda_check(cudaDeviceGetAttribute(&value, attribute, device));
+  return value;
+}
 
 /// Throws unless the inputs have the shapes and types that kernels/selective_scan.hpp demands.
 inline void expect_scan_inputs(const SelectiveScanInputs& in) {

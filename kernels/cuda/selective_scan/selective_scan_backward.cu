@@ -293,7 +293,7 @@ void selective_scan_backward(const Stream& stream, const SelectiveScanBackward& 
   expect_if_present("d_D", args.d_D, accumulator, {D});
   expect_if_present("d_delta_bias", args.d_delta_bias, accumulator, {D});
   if (T == 0 || D == 0) return;
-  if (takes_turns(args)) return backward_in_turns(stream, args);
+  if (backward_in_turns(stream, args)) return;
   dispatch(dtype, [&]<class Type> {
     N <= warp_states ? backward<Type, false>(stream, args) : backward<Type, true>(stream, args);
   });

@@ -36,9 +36,8 @@ struct ParameterGradients {
   }
 };
 
-/// Whether backward_in_turns computes these arguments: bf16 with 16 states, softplus, 16-byte aligned rows and a
-/// multiple of 16 channels.
-bool takes_turns(const SelectiveScanBackward& args);
-void backward_in_turns(const Stream& stream, const SelectiveScanBackward& args);
+/// The backward pass in turns, for bf16 with 16 states, softplus, 16-byte aligned rows and a multiple of 16 channels.
+/// Returns false, having done nothing, where it does not apply or is not faster.
+bool backward_in_turns(const Stream& stream, const SelectiveScanBackward& args);
 
 }  // namespace causeway::cuda

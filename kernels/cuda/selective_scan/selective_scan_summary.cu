@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <type_traits>
 
 #include "kernels/core/integer.hpp"
@@ -5,6 +6,31 @@
 
 namespace causeway::cuda {
 namespace {
+
+/// The open cuts of a run, in their order: the edges of pieces at which chunk sums are needed. A count of -1: all sums
+/// are.
+struct OpenCuts {
+  std::int32_t at[most_pieces], count = -1;
+
+  OpenCuts(const RunPieces* pieces, ScanDirection direction) {
+    if (pieces == nullptr) return;
+    count = 0;
+    for (int p = 0; p < pieces->count; ++p)
+      if (pieces->open[p] != 0)
+        at[count++] = direction == ScanDirection::right_to_left ? pieces->end[p] : pieces->begin[p];
+    std::sort(at, at + count);
+  }
+  /// Whether the state at a cut depends on the chunk: whether one is between the chunk and the far end of the document
+  /// at the chunk's far edge.
+  template <ScanDirection direction>
+  __device__ bool depend_on(const ChunkTail<direction>& tail) const {
+    for (int i = 0; i < count; ++i)
+      if (direction == ScanDirection::right_to_left ? at[i] <= tail.first && at[i] > tail.document.start
+                                                    : at[i] >= tail.last && at[i] < tail.document.end)
+        return true;
+    return false;
+  }
+};
 
 /// The sum of one chunk. Left to right: h after the chunk's last token. Right to left: exp(Δ A) g at the chunk's left
 /// edge, where g is the adjoint of h. Both cover the tokens of ChunkTail only.
@@ -16,7 +42,8 @@ namespace {
 /// One function, because its phases share registers and shared memory.
 template <class T, int L, ScanDirection direction>
 __global__ void __launch_bounds__(scan_threads, 5)
-    sum_chunk(ScanInputs<T> in, const T* d_y, std::int64_t d_y_stride, ScanChunks<T> chunks, bool edge_only) {
+    sum_chunk(ScanInputs<T> in, const T* d_y, std::int64_t d_y_stride, ScanChunks<T> chunks, bool edge_only,
+              const __grid_constant__ OpenCuts cuts) {
   using R = Accumulator<T>;
   constexpr bool backwards = direction == ScanDirection::right_to_left;
   constexpr int padded = thread_states * L, prefetch_rows = 4, step = backwards ? -1 : 1;
@@ -31,6 +58,10 @@ __global__ void __launch_bounds__(scan_threads, 5)
 
   const ChunkTail<direction> tail(in.segments, thread.begin, thread.end, thread.lane);
   if (edge_only && !tail.at_run_edge) return;
+  if (cuts.count >= 0 && !cuts.depend_on(tail)) {
+    if (threadIdx.x == 0 && blockIdx.y == 0) chunks.passes[chunk] = false;
+    return;
+  }
 
   R rate[thread_states], state[thread_states] = {};
 #pragma unroll
@@ -171,17 +202,18 @@ void summarize(const Stream& stream, ScanDirection direction, const SelectiveSca
 
 template <class T>
 void sum_scan_chunks(const Stream& stream, ScanDirection direction, const ScanInputs<T>& in, TensorView d_y,
-                     const ScanChunks<T>& chunks, bool edge_only) {
+                     const ScanChunks<T>& chunks, bool edge_only, const RunPieces* pieces) {
   if (chunks.count == 0) return;
+  const OpenCuts cuts(pieces, direction);
   const auto launch = [&]<int L> {
     const dim3 grid(grid_of(chunks.count), grid_of(in.channels, scan_threads / L));
     const auto* const gradient = static_cast<const T*>(d_y.data);
     if (direction == ScanDirection::left_to_right)
       sum_chunk<T, L, ScanDirection::left_to_right>
-          <<<grid, scan_threads, 0, native_of(stream)>>>(in, gradient, d_y.row_stride, chunks, edge_only);
+          <<<grid, scan_threads, 0, native_of(stream)>>>(in, gradient, d_y.row_stride, chunks, edge_only, cuts);
     else
       sum_chunk<T, L, ScanDirection::right_to_left>
-          <<<grid, scan_threads, 0, native_of(stream)>>>(in, gradient, d_y.row_stride, chunks, edge_only);
+          <<<grid, scan_threads, 0, native_of(stream)>>>(in, gradient, d_y.row_stride, chunks, edge_only, cuts);
     cuda_check(cudaGetLastError());
   };
   // Only the walk (selective_scan_walk.cu) has the sums of more than group_states states computed in one launch.
@@ -198,11 +230,11 @@ void fold_scan_chunks(const Stream& stream, ScanDirection direction, const ScanI
 }
 
 template void sum_scan_chunks(const Stream&, ScanDirection, const ScanInputs<double>&, TensorView,
-                              const ScanChunks<double>&, bool);
+                              const ScanChunks<double>&, bool, const RunPieces*);
 template void sum_scan_chunks(const Stream&, ScanDirection, const ScanInputs<float>&, TensorView,
-                              const ScanChunks<float>&, bool);
+                              const ScanChunks<float>&, bool, const RunPieces*);
 template void sum_scan_chunks(const Stream&, ScanDirection, const ScanInputs<bf16>&, TensorView,
-                              const ScanChunks<bf16>&, bool);
+                              const ScanChunks<bf16>&, bool, const RunPieces*);
 template void fold_scan_chunks(const Stream&, ScanDirection, const ScanInputs<double>&, TensorView,
                                const ScanChunks<double>&);
 template void fold_scan_chunks(const Stream&, ScanDirection, const ScanInputs<float>&, TensorView,

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <initializer_list>
-#include <limits>
 #include <optional>
 
 #include "kernels/core/integer.hpp"
@@ -23,7 +22,8 @@ namespace {
 /// registers: exp(ΔA), then g, and h, then exp(ΔA) g h_{t-1}, of 4 tokens and 8 chains; d_A
 /// One function of 180 lines, because its phases share registers and shared memory.
 template <bool Gated>
-__global__ void __launch_bounds__(32 * turn_warps, 2) walk_in_turns(ScanInputs<bf16> in, TurnRun run) {
+__global__ void __launch_bounds__(32 * turn_warps, 2)
+    walk_in_turns(ScanInputs<bf16> in, const __grid_constant__ TurnRun run) {
   extern __shared__ __align__(16) unsigned char memory[];
   TurnMemory& shared = *reinterpret_cast<TurnMemory*>(memory);
   TurnLane l;
@@ -35,8 +35,10 @@ __global__ void __launch_bounds__(32 * turn_warps, 2) walk_in_turns(ScanInputs<b
   l.rank = l.warp % team_warps;
   l.pair = l.lane & 7;
   const int channel = static_cast<int>(blockIdx.x) * turn_channels + 2 * l.pair;
-  const std::int64_t begin = blockIdx.y * run.piece_tokens, end = min(begin + run.piece_tokens, in.segments.tokens);
-  const int steps_begin = static_cast<int>(begin / turn_step), steps_end = static_cast<int>(ceil_div(end, turn_step));
+  // The first and the last step may hold tokens outside of the piece: they leave h and g as they are.
+  const int begin = run.pieces.begin[blockIdx.y], end = run.pieces.end[blockIdx.y];
+  const int steps_begin = begin / turn_step, steps_end = (end + turn_step - 1) / turn_step;
+  const auto in_piece = [&](int token) { return token >= begin && token < end; };
   TurnWarpMemory& own = shared.warps[l.warp];
 
   float d_A[lane_chains] = {};
@@ -52,14 +54,10 @@ __global__ void __launch_bounds__(32 * turn_warps, 2) walk_in_turns(ScanInputs<b
   }
   const int top = steps_end - 1, own_top = (top & 1) == l.team ? top : top - 1;  // the team's first step
   if (l.rank == team_warps - 1 && own_top == top) {
-    const bool continues = DocumentBounds(in.segments, end - 1, l.lane).end > end && run.adjoint != nullptr;
-    const std::int64_t chunk = min((blockIdx.y + 1) * run.piece_chunks, run.chunks) - 1;
+    const EnteringState adjoint = run.adjoint.right_of(run.pieces, blockIdx.y, in.segments.tokens);
     float g[lane_chains];
 #pragma unroll
-    for (int j = 0; j < lane_chains; ++j)
-      g[j] = continues ? run.adjoint[chunk * run.adjoint_chunk + (channel + j % 2) * run.adjoint_channel +
-                                     (part_states * l.part + j / 2) * run.adjoint_state]
-                       : 0;
+    for (int j = 0; j < lane_chains; ++j) g[j] = adjoint(channel + j % 2, part_states * l.part + j / 2);
     shared.g[top >> 1 & 1][l.warp].store(l.lane, g);
   }
   const auto fetch_h = [&](int step) {
@@ -71,7 +69,7 @@ __global__ void __launch_bounds__(32 * turn_warps, 2) walk_in_turns(ScanInputs<b
   };
   // Lane 8k + 2i + j copies 16 bytes, half j, of token i of input k, and of B (k = 0) or C (k = 1); it writes half j of
   // token i of gradient k.
-  const int tokens = static_cast<int>(in.segments.tokens), moved = l.lane / 2 % 4;
+  const int moved = l.lane / 2 % 4;
   {
     const int row = l.rank * turn_tokens + moved, half = l.lane % 2 * 8,
               first_channel = static_cast<int>(blockIdx.x) * turn_channels;
@@ -91,7 +89,7 @@ __global__ void __launch_bounds__(32 * turn_warps, 2) walk_in_turns(ScanInputs<b
   const bool writes = l.part < (Gated ? 3 : 2);
   __syncwarp();
   if (own_top >= steps_begin) {
-    copy_turn_inputs(own, run.starts, l.lane, own_top, own_top * turn_step + l.rank * turn_tokens + moved < tokens);
+    copy_turn_inputs(own, run.starts, l.lane, own_top, in_piece(own_top * turn_step + l.rank * turn_tokens + moved));
     fetch_h(own_top);
   }
   __syncthreads();
@@ -104,10 +102,10 @@ __global__ void __launch_bounds__(32 * turn_warps, 2) walk_in_turns(ScanInputs<b
     const int parity = step >> 1 & 1;
     const unsigned starts = own.stages[parity].starts >> ((step & 1) * turn_step + l.rank * turn_tokens) & 15;
     if (step - 2 >= steps_begin) {
-      copy_turn_inputs(own, run.starts, l.lane, step - 2, true);
+      copy_turn_inputs(own, run.starts, l.lane, step - 2, first - 2 * turn_step + moved >= begin);
       fetch_h(step - 2);
     }
-    stage_turn_inputs<Gated>(own.stages[parity], l, first + l.part < tokens,
+    stage_turn_inputs<Gated>(own.stages[parity], l, in_piece(first + l.part),
                              *reinterpret_cast<const float2*>(&shared.channels[l.pair]), own);
     __syncwarp();
     float d_B[4] = {}, d_C[4] = {};
@@ -153,7 +151,7 @@ __global__ void __launch_bounds__(32 * turn_warps, 2) walk_in_turns(ScanInputs<b
       if constexpr (Gated) own.outputs[2][l.lane] = pack_bf16(d_z[0], d_z[1]);
     }
     __syncwarp();
-    if (writes && first + moved < tokens)
+    if (writes && in_piece(first + moved))
       *reinterpret_cast<uint4*>(own.pieces[2][l.lane].at(step)) =
           reinterpret_cast<const uint4*>(&own.outputs[0][0])[l.lane];
     // 8. d_B and d_C: add the other half of the channels. Lanes 8k + t keep d_B of token t, lanes 8k + 4 + t d_C.
@@ -165,9 +163,8 @@ __global__ void __launch_bounds__(32 * turn_warps, 2) walk_in_turns(ScanInputs<b
         const float give = keeps_C ? d_B[j] : d_C[j], keep = keeps_C ? d_C[j] : d_B[j];
         kept[j] = keep + __shfl_xor_sync(~0u, give, 4);
       }
-      if (first + (l.lane & 3) < tokens) {
-        float4* const rows =
-            reinterpret_cast<float4*>(run.rows + blockIdx.x * (std::int64_t{tokens} * 2 * turn_states));
+      if (in_piece(first + (l.lane & 3))) {
+        float4* const rows = reinterpret_cast<float4*>(run.rows + blockIdx.x * (in.segments.tokens * 2 * turn_states));
         rows[((first + (l.lane & 3)) * 2 + ((l.lane >> 2 & 1))) * 4 + l.part] =
             make_float4(kept[0], kept[2], kept[1], kept[3]);
       }
@@ -220,39 +217,15 @@ __global__ void __launch_bounds__(128) mark_document_starts(SegmentsView segment
     starts[2 * pair + lane] = static_cast<std::uint32_t>(found.bits >> (32 * lane));
 }
 
-/// The number of pieces into which the tokens are divided: as few as fill the device, by a model of the time in clocks
-/// of a multiprocessor. A block of threads alone on a multiprocessor takes `alone` for each token, two take `together`;
-/// a last one after them begins before both have ended. Two pieces or more need the adjoint's chunk sums (pass 1)
-/// first.
-std::int64_t pieces_of(std::int64_t tokens, std::int64_t channels, std::int64_t chunks, std::int64_t multiprocessors) {
-  constexpr double alone = 150, together = 200, last = 125, sum_clocks = 2, launch_clocks = 20000;
-  const double sums =
-      sum_clocks * static_cast<double>(tokens * channels) / static_cast<double>(multiprocessors) + launch_clocks;
-  std::int64_t best = 1;
-  double least = std::numeric_limits<double>::infinity();
-  for (std::int64_t pieces = 1; pieces <= std::min<std::int64_t>(chunks, 64); ++pieces) {
-    const std::int64_t blocks = ceil_div(channels / turn_channels * pieces, multiprocessors);  // of a multiprocessor
-    const double share = static_cast<double>(ceil_div(chunks, pieces)) / static_cast<double>(chunks);
-    const double each =
-        blocks == 1 ? alone : together * static_cast<double>(blocks / 2) + last * static_cast<double>(blocks % 2);
-    const double clocks = share * static_cast<double>(tokens) * each + (pieces > 1 ? sums : 0);
-    if (clocks < least) {
-      least = clocks;
-      best = pieces;
-    }
-  }
-  return best;
-}
+constexpr PieceCosts turn_costs{.any = {.launches = 25000, .element = 0.33},
+                                .channels = turn_channels,
+                                .places = 2,
+                                .token = 106,
+                                .token_alone = 82,
+                                .block = 50};
+constexpr ScanCosts chunked_costs{.launches = 37000, .element = 5.3};
 
-std::int64_t multiprocessors_of_device() {
-  int device = 0, count = 0;
-  cuda_check(cudaGetDevice(&device));
-  cuda_check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
-  return count;
-}
-
-}  // namespace
-
+/// Whether this form computes these arguments.
 bool takes_turns(const SelectiveScanBackward& args) {
   const SelectiveScanInputs& in = args.in;
   const std::initializer_list<TensorView> rows = {in.u,     in.delta,     in.z,     in.B,    in.C,
@@ -264,17 +237,26 @@ bool takes_turns(const SelectiveScanBackward& args) {
          in.A.rows() % turn_channels == 0 && aligned(rows, 16) && aligned({args.states}, 8) && short_strides;
 }
 
-void backward_in_turns(const Stream& stream, const SelectiveScanBackward& args) {
+}  // namespace
+
+bool backward_in_turns(const Stream& stream, const SelectiveScanBackward& args) {
+  if (!takes_turns(args)) return false;
   const ScanInputs<bf16> in(args.in);
   const std::int64_t tokens = in.segments.tokens, channels = in.channels, each = chunk_tokens(tokens, channels),
-                     chunks = ceil_div(tokens, each),
-                     piece_chunks = ceil_div(chunks, pieces_of(tokens, channels, chunks, multiprocessors_of_device())),
-                     pieces = ceil_div(chunks, piece_chunks), blocks = channels / turn_channels;
+                     blocks = channels / turn_channels;
+  const std::int64_t multiprocessors = attribute_of_device(cudaDevAttrMultiProcessorCount);
+  const PieceRun divided{.segments = args.in.segments,
+                         .channels = channels,
+                         .states = turn_states,
+                         .chunk_tokens = each,
+                         .direction = ScanDirection::right_to_left};
+  const auto& [pieces, time] = stream.resource<PlannedPieces>()(divided, turn_costs, multiprocessors);
+  if (time_of(divided, chunked_costs, multiprocessors) < time) return false;
   const auto data = [](TensorView x) { return x.present() ? static_cast<bf16*>(x.data) : nullptr; };
   const auto wide = [](TensorView x) { return x.present() ? static_cast<float*>(x.data) : nullptr; };
   const Tensor starts(stream, DType::i32, {ceil_div<std::int64_t>(tokens, 32)}),
       rows(stream, DType::f32, {blocks, tokens, 2 * turn_states}),
-      parameters(stream, DType::f32, {pieces, turn_states + 2, channels});
+      parameters(stream, DType::f32, {pieces.count, turn_states + 2, channels});
   TurnRun run{.d_y = data(args.d_y),
               .d_u = data(args.d_u),
               .d_delta = data(args.d_delta),
@@ -286,24 +268,16 @@ void backward_in_turns(const Stream& stream, const SelectiveScanBackward& args) 
               .states = wide(args.states),
               .states_stride = args.states.row_stride,
               .starts = static_cast<const std::uint32_t*>(starts.view().data),
-              .piece_tokens = piece_chunks * each,
-              .adjoint = wide(args.adjoint_in),
-              .piece_chunks = piece_chunks,
-              .chunks = chunks,
-              .adjoint_chunk = 0,
-              .adjoint_state = 1,
-              .adjoint_channel = args.adjoint_in.row_stride,
+              .pieces = pieces,
+              .adjoint = PieceStates(args.in.segments.continues_to_right() ? args.adjoint_in : TensorView{}),
               .rows = wide(rows.view()),
               .parameters = wide(parameters.view())};
   std::optional<ScanChunkMemory<bf16>> memory;
-  if (pieces > 1) {
+  if (pieces.any_open) {
     memory.emplace(stream, in, each);
-    sum_scan_chunks<bf16>(stream, ScanDirection::right_to_left, in, args.d_y, memory->view(), false);
+    sum_scan_chunks<bf16>(stream, ScanDirection::right_to_left, in, args.d_y, memory->view(), false, &pieces);
     fold_scan_chunks<bf16>(stream, ScanDirection::right_to_left, in, args.adjoint_in, memory->view());
-    run.adjoint = memory->view().state;
-    run.adjoint_chunk = turn_states * channels;
-    run.adjoint_state = channels;
-    run.adjoint_channel = 1;
+    run.adjoint.set_chunks(memory->view(), channels, turn_states);
   }
   const auto queue = native_of(stream);
   mark_document_starts<<<grid_of(tokens, 256), 128, 0, queue>>>(in.segments,
@@ -312,15 +286,16 @@ void backward_in_turns(const Stream& stream, const SelectiveScanBackward& args) 
   const auto kernel = in.z != nullptr ? walk_in_turns<true> : walk_in_turns<false>;
   constexpr std::size_t bytes = sizeof(TurnMemory);
   cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
-  kernel<<<dim3(grid_of(blocks), grid_of(pieces)), 32 * turn_warps, bytes, queue>>>(in, run);
+  kernel<<<dim3(grid_of(blocks), grid_of(pieces.count)), 32 * turn_warps, bytes, queue>>>(in, run);
   cuda_check(cudaGetLastError());
   add_parts_in_order<float>(stream, run.rows, blocks, tokens * 2 * turn_states,
                             RowGradients<bf16>{data(args.d_B), data(args.d_C), args.d_B.row_stride, args.d_C.row_stride,
                                                turn_states, tf32_correction});
   add_parts_by_warps(
-      stream, run.parameters, pieces, turn_states + 2, channels,
+      stream, run.parameters, pieces.count, turn_states + 2, channels,
       ParameterGradients<float>{wide(args.d_A), wide(args.d_D), wide(args.d_delta_bias), args.d_A.row_stride,
                                 args.d_D.row_stride, args.d_delta_bias.row_stride, turn_states});
+  return true;
 }
 
 }  // namespace causeway::cuda

@@ -100,13 +100,11 @@ struct TurnRun {
   const float* states;  ///< saved by the forward pass: [blocks of tokens][N][channels]
   std::int64_t states_stride;
   const std::uint32_t* starts;  ///< bit k of word s: token 32 s + k is the first of its document
-  std::int64_t piece_tokens;    ///< tokens that one block of threads walks over; a multiple of 32
-  const float* adjoint;         ///< what enters chunks of piece_tokens / piece_chunks tokens from the right; null: zero
-  std::int64_t piece_chunks, chunks;                           ///< chunks of a piece and of the run
-  std::int64_t adjoint_chunk, adjoint_state, adjoint_channel;  ///< strides
-  float* rows;                                                 ///< [blocks of channels][tokens][2][N]: d_B and d_C
-  float* parameters;                                           ///< [pieces][N + 2][channels]: d_A, d_D, d_delta_bias
-  int once = 1;                                                ///< see wait_for_turn
+  RunPieces pieces;             ///< one for each blockIdx.y
+  PieceStates adjoint;          ///< what enters them from the right
+  float* rows;                  ///< [blocks of channels][tokens][2][N]: d_B and d_C
+  float* parameters;            ///< [pieces][N + 2][channels]: d_A, d_D, d_delta_bias
+  int once = 1;                 ///< see wait_for_turn
 };
 
 /// Waits for the turn that another warp passes on, `times` times: 0 or 1. A loop, whose end the compiler does not know,
@@ -175,7 +173,7 @@ __device__ inline void fill(float (&to)[4], const float4& from) {
   to[0] = from.x, to[1] = from.y, to[2] = from.z, to[3] = from.w;
 }
 
-/// Starts to copy the raw inputs of a step. Tokens beyond the run's end become zero; `step` may be any then.
+/// Starts to copy the raw inputs of a step. Tokens outside of the piece become zero; `step` may be any then.
 __device__ inline void copy_turn_inputs(TurnWarpMemory& own, const std::uint32_t* starts, int lane, int step,
                                         bool real) {
   TurnStage& to = own.stages[step >> 1 & 1];

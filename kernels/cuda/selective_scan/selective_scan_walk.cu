@@ -21,10 +21,10 @@ namespace {
 /// thread: scan lane: four states of one or two channels; row lane: two channels of four tokens of each tile
 /// shared memory: WalkMemory, 4 tiles in float32 and the tiles that were read ahead
 template <class Shape>
-__global__ void __launch_bounds__(Shape::threads, 1) walk(ScanInputs<bf16> in, WalkRun run) {
+__global__ void __launch_bounds__(Shape::threads, 1) walk(ScanInputs<bf16> in, const __grid_constant__ WalkRun run) {
   extern __shared__ __align__(16) unsigned char memory[];
   auto& shared = *reinterpret_cast<WalkMemory<Shape>*>(memory);
-  const WalkPiece piece(run.piece_tokens, in.segments.tokens, Shape::tile);
+  const WalkPiece piece(run.pieces, Shape::tile);
   if (threadIdx.x == 0) {
     for (int i = 0; i < Shape::sets; ++i) shared.read[i].initialize(Shape::set_warps);
     for (int i = 0; i < Shape::stages; ++i) {
@@ -41,65 +41,59 @@ __global__ void __launch_bounds__(Shape::threads, 1) walk(ScanInputs<bf16> in, W
     walk_over_states<Shape>(in, run, piece, shared);
 }
 
-std::int64_t attribute_of_device(cudaDeviceAttr attribute) {
-  int device = 0, value = 0;
-  cuda_check(cudaGetDevice(&device));
-  cuda_check(cudaDeviceGetAttribute(&value, attribute, device));
-  return value;
-}
-
 template <class Shape>
-void launch_walk(const Stream& stream, const ScanInputs<bf16>& in, const WalkRun& run, std::int64_t pieces) {
+void launch_walk(const Stream& stream, const ScanInputs<bf16>& in, const WalkRun& run) {
   constexpr int bytes = sizeof(WalkMemory<Shape>);
   cuda_check(cudaFuncSetAttribute(walk<Shape>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-  const dim3 grid(grid_of(in.channels, Shape::channels), grid_of(pieces));
+  const dim3 grid(grid_of(in.channels, Shape::channels), grid_of(run.pieces.count));
   walk<Shape><<<grid, Shape::threads, bytes, native_of(stream)>>>(in, run);
   cuda_check(cudaGetLastError());
 }
 
 /// A shape of the walk that plan_walk may choose.
 struct WalkForm {
-  int channels, states;  ///< of a block
-  double token_clocks;   ///< a block's time for a token
+  PieceCosts costs;
+  int states;  ///< of a channel, at most
   std::int64_t memory;
-  void (*launch)(const Stream&, const ScanInputs<bf16>&, const WalkRun&, std::int64_t pieces);
+  void (*launch)(const Stream&, const ScanInputs<bf16>&, const WalkRun&);
 };
 
+/// `token` is a block's time for a token on an H200, in nanoseconds.
 template <int Channels, int States, int Turns, int Tile>
-constexpr WalkForm walk_form(double token_clocks) {
+constexpr WalkForm walk_form(double token) {
   using Shape = WalkShape<Channels, States, Turns, Tile>;
-  return {Channels, States, token_clocks, sizeof(WalkMemory<Shape>), launch_walk<Shape>};
+  return {.costs = {.any = {.launches = 10000, .element = 0},
+                    .channels = Channels,
+                    .token = token,
+                    .block = States == 16 ? 75 : 2600 / token},
+          .states = States,
+          .memory = sizeof(WalkMemory<Shape>),
+          .launch = launch_walk<Shape>};
 }
-constexpr WalkForm walk_forms[] = {walk_form<32, 16, 3, 32>(64),  walk_form<16, 16, 6, 32>(42),
-                                   walk_form<32, 32, 2, 16>(111), walk_form<16, 32, 4, 16>(91),
-                                   walk_form<32, 64, 1, 16>(177), walk_form<16, 64, 2, 16>(144)};
+constexpr WalkForm walk_forms[] = {walk_form<32, 16, 3, 32>(34.9), walk_form<16, 16, 6, 32>(21.9),
+                                   walk_form<32, 32, 2, 16>(61),   walk_form<16, 32, 4, 16>(50),
+                                   walk_form<32, 64, 1, 16>(97),   walk_form<16, 64, 2, 16>(79)};
 constexpr std::int64_t most_states = 64;
+constexpr ScanCosts chunked_costs{.launches = 35000, .element = 1.66};  // for up to 16 states
 
 /// How the walk divides a run.
 struct WalkPlan {
   const WalkForm* form = nullptr;  ///< null: the chunked form is faster
-  std::int64_t pieces = 1;
+  RunPieces pieces;
 };
 
-/// The fastest division by a model of the times, in clocks. Two pieces or more need the chunk sums (pass 1) first. The
-/// chunked form's three passes are the alternative; their threads hold 16 states.
-WalkPlan plan_walk(std::int64_t tokens, std::int64_t channels, std::int64_t states, std::int64_t multiprocessors) {
-  constexpr double sum_clocks = 1.4, chunked_clocks = 3.3;  // for each element, times multiprocessors
-  const double elements = static_cast<double>(tokens * channels * ceil_div<std::int64_t>(states, thread_states)) /
-                          static_cast<double>(multiprocessors);
+/// The fastest form by a model of the times. The chunked form's three passes are the alternative.
+WalkPlan plan_walk(const Stream& stream, const PieceRun& run, std::int64_t states, std::int64_t multiprocessors) {
   const std::int64_t of_a_block = states <= 16 ? 16 : states <= 32 ? 32 : most_states;
   WalkPlan best;
-  double least = chunked_clocks * elements;
-  for (const WalkForm& form : walk_forms)
-    for (std::int64_t pieces = 1; pieces <= 16 && form.states == of_a_block; pieces *= 2) {
-      const std::int64_t waves = ceil_div(ceil_div<std::int64_t>(channels, form.channels) * pieces, multiprocessors);
-      const double clocks = static_cast<double>(waves * ceil_div(tokens, pieces)) * form.token_clocks +
-                            (pieces > 1 ? sum_clocks * elements : 0.0);
-      if (clocks < least) {
-        least = clocks;
-        best = {&form, pieces};
-      }
-    }
+  double least = time_of(run, chunked_costs, multiprocessors);
+  for (const WalkForm& form : walk_forms) {
+    if (form.states != of_a_block) continue;
+    const PiecePlan& plan = stream.resource<PlannedPieces>()(run, form.costs, multiprocessors);
+    if (plan.time >= least) continue;
+    least = plan.time;
+    best = {&form, plan.pieces};
+  }
   return best;
 }
 
@@ -111,34 +105,30 @@ bool walk_forward(const Stream& stream, const SelectiveScanForward& args) {
   if (states > most_states || tokens >= std::int64_t{1} << 31 ||
       !aligned({given.u, given.delta, given.z, given.B, given.C, args.y}, 16) || !aligned({args.states}, 8))
     return false;
-  const WalkPlan plan = plan_walk(tokens, channels, states, attribute_of_device(cudaDevAttrMultiProcessorCount));
+  const std::int64_t each = chunk_tokens(tokens, channels);
+  const PieceRun divided{.segments = given.segments,
+                         .channels = channels,
+                         .states = states,
+                         .chunk_tokens = each,
+                         .direction = ScanDirection::left_to_right};
+  const WalkPlan plan = plan_walk(stream, divided, states, attribute_of_device(cudaDevAttrMultiProcessorCount));
   if (plan.form == nullptr || plan.form->memory > attribute_of_device(cudaDevAttrMaxSharedMemoryPerBlockOptin))
     return false;
   const ScanInputs<bf16> in(given);
-  WalkRun run{.piece_tokens = tokens,
-              .enter = ScanInputs<bf16>::data<float>(args.state_in),
-              .enter_piece = 0,
-              .enter_state = 1,
-              .enter_channel = args.state_in.row_stride,
+  WalkRun run{.pieces = plan.pieces,
+              .enter = PieceStates(given.segments.continues_from_left() ? args.state_in : TensorView{}),
               .y = static_cast<bf16*>(args.y.data),
               .saved = args.states.present() ? static_cast<float*>(args.states.data) : nullptr,
               .y_stride = args.y.row_stride,
               .saved_stride = args.states.row_stride};
   std::optional<ScanChunkMemory<bf16>> memory;
-  if (plan.pieces > 1) {
-    const std::int64_t each = chunk_tokens(tokens, channels);
+  if (plan.pieces.any_open) {
     memory.emplace(stream, in, each);
-    const ScanChunks<bf16> chunks = memory->view();
-    sum_scan_chunks<bf16>(stream, ScanDirection::left_to_right, in, {}, chunks, false);
-    fold_scan_chunks<bf16>(stream, ScanDirection::left_to_right, in, args.state_in, chunks);
-    const std::int64_t piece_chunks = ceil_div(chunks.count, plan.pieces);
-    run.piece_tokens = piece_chunks * each;
-    run.enter = chunks.state;
-    run.enter_piece = piece_chunks * states * channels;
-    run.enter_state = channels;
-    run.enter_channel = 1;
+    sum_scan_chunks<bf16>(stream, ScanDirection::left_to_right, in, {}, memory->view(), false, &plan.pieces);
+    fold_scan_chunks<bf16>(stream, ScanDirection::left_to_right, in, args.state_in, memory->view());
+    run.enter.set_chunks(memory->view(), channels, states);
   }
-  plan.form->launch(stream, in, run, ceil_div(tokens, run.piece_tokens));
+  plan.form->launch(stream, in, run);
   return true;
 }
 

@@ -5,6 +5,7 @@
 #include "kernels/cuda/device/barrier.cuh"
 #include "kernels/cuda/device/tensor_core.cuh"
 #include "kernels/cuda/selective_scan/selective_scan.cuh"
+#include "kernels/cuda/selective_scan/selective_scan_pieces.hpp"
 
 /// The layout of the walk (selective_scan_walk.cu): what a block of threads holds and how its warps meet.
 ///
@@ -73,22 +74,24 @@ struct WalkMemory {
 
 /// What a walk reads and writes besides ScanInputs.
 struct WalkRun {
-  std::int64_t piece_tokens;                             ///< tokens that one block walks over; a multiple of all tiles
-  const float* enter;                                    ///< the state that enters a piece; null: zero
-  std::int64_t enter_piece, enter_state, enter_channel;  ///< its strides
+  RunPieces pieces;   ///< one for each blockIdx.y
+  PieceStates enter;  ///< the states that enter them
   bf16* y;
   float* saved;  ///< [blocks of tokens][N][channels]; null: not saved
   std::int64_t y_stride, saved_stride;
 };
 
-/// The tokens of a block's piece, in tiles of `tile` tokens.
+/// The tokens of a block's piece, in tiles of `tile` tokens. Tiles begin where states are saved, so the first one may
+/// hold tokens before the piece, and the last one tokens after it: they leave the state as it is, and their y is not
+/// written.
 struct WalkPiece {
-  std::int64_t begin;
-  int tokens, tiles;
+  std::int64_t begin;         ///< of the first tile
+  int before, tokens, tiles;  ///< tokens of the first tile before the piece; tokens from `begin` to the piece's end
 
-  __device__ WalkPiece(std::int64_t piece_tokens, std::int64_t all, int tile)
-      : begin(blockIdx.y * piece_tokens),
-        tokens(static_cast<int>(min(piece_tokens, all - begin))),
+  __device__ WalkPiece(const RunPieces& pieces, int tile)
+      : begin(pieces.begin[blockIdx.y] / selective_scan_block * selective_scan_block),
+        before(static_cast<int>(pieces.begin[blockIdx.y] - begin)),
+        tokens(static_cast<int>(pieces.end[blockIdx.y] - begin)),
         tiles((tokens + tile - 1) / tile) {}
 };
 

@@ -20,6 +20,7 @@ __device__ void walk_over_states_alone(const ScanInputs<bf16>& in, const WalkRun
   const ScanLane<Shape> lane;
   const std::int64_t channel = lane.channel();
   const int real_states = channel < in.channels ? min(N, in.states - lane.first_state()) : 0;
+  const EnteringState enter = run.enter.left_of(run.pieces, blockIdx.y);
   float rate[2][N], h[2][N];
 #pragma unroll
   for (int c = 0; c < 2; ++c)
@@ -27,18 +28,17 @@ __device__ void walk_over_states_alone(const ScanInputs<bf16>& in, const WalkRun
     for (int m = 0; m < N; ++m) {
       const int n = lane.first_state() + m;
       rate[c][m] = m < real_states ? in.rate(channel + c, n) : 0.0f;
-      h[c][m] = m < real_states && run.enter != nullptr
-                    ? run.enter[blockIdx.y * run.enter_piece + n * run.enter_state + (channel + c) * run.enter_channel]
-                    : 0.0f;
+      h[c][m] = m < real_states ? enter(channel + c, n) : 0.0f;
     }
   float* to =
       run.saved + piece.begin / selective_scan_block * run.saved_stride + lane.first_state() * in.channels + channel;
   for (unsigned tile = 0; tile < static_cast<unsigned>(piece.tiles); ++tile) {
-    // 1. Save the state before the tile for the backward pass.
+    // 1. Save the state before the tile for the backward pass, unless the tile begins before the piece.
     if (run.saved != nullptr) {
 #pragma unroll
       for (int m = 0; m < N; ++m)
-        if (m < real_states) *reinterpret_cast<float2*>(to + m * in.channels) = make_float2(h[0][m], h[1][m]);
+        if (m < real_states && (tile > 0 || piece.before == 0))
+          *reinterpret_cast<float2*>(to + m * in.channels) = make_float2(h[0][m], h[1][m]);
       to += run.saved_stride;
     }
     shared.full[tile % Shape::stages].wait(tile / Shape::stages % 2);

@@ -52,11 +52,12 @@ class RowLane {
     entries_ = (is_C ? in.C : in.B) + (begin + entries_row_) * entries_stride_ + (entry_inside_ ? entry_state() : 0);
   }
 
-  /// Starts to read the set's next tile; the piece has `left` tokens from the tile's first one on.
-  __device__ void load(int left, typename Memory::Raw& first, unsigned bytes,
+  /// Starts to read the set's next tile. The piece has `left` tokens from the tile's first one on, without the first
+  /// `before` ones.
+  __device__ void load(int before, int left, typename Memory::Raw& first, unsigned bytes,
                        typename Memory::RawEntries& first_entries, unsigned entries_bytes) {
     if (left > 0) {  // a copy that is not valid writes zeros and reads nothing
-      const bool valid = packet_inside_ && packet_row_ < left;
+      const bool valid = packet_inside_ && packet_row_ < left && packet_row_ >= before;
       const int at = (packet_row_ / 4 * 5 + packet_row_ % 4) * (Shape::channels / 2) + packet_ * 4;
       copy_16_bytes_async(shared_address(&first.delta[0][0][at]) + bytes, valid ? delta_ : in_.delta, valid);
       copy_16_bytes_async(shared_address(&first.u[0][0][at]) + bytes, valid ? u_ : in_.u, valid);
@@ -65,7 +66,7 @@ class RowLane {
       for (int i = 0; i < Shape::entries; ++i) {
         const int further = i * entries_rows;
         if (entries_row_ + further >= Shape::tile) break;
-        const bool inside = entry_inside_ && entries_row_ + further < left;
+        const bool inside = entry_inside_ && entries_row_ + further < left && entries_row_ + further >= before;
         copy_16_bytes_async(shared_address(&first_entries.packets[i][index_]) + entries_bytes,
                             inside ? entries_ + further * entries_stride_ : in_.B, inside);
       }
@@ -77,11 +78,12 @@ class RowLane {
     commit_async_copies();
   }
 
-  /// Δ, Δu, B and C of a tile in float32. Beyond the piece Δ and u are zero: the state stays.
-  __device__ void convert(int left, const typename Memory::Raw& first, unsigned bytes,
+  /// Δ, Δu, B and C of a tile in float32. Outside of the piece Δ and u are zero: the state stays.
+  __device__ void convert(int before, int left, const typename Memory::Raw& first, unsigned bytes,
                           const typename Memory::RawEntries& first_entries, unsigned entries_bytes,
                           typename Memory::Group* groups, unsigned groups_bytes) const {
     left -= 4 * quad_;
+    before -= 4 * quad_;
     Quad<float> delta[2], x[2];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -97,10 +99,10 @@ class RowLane {
       for (int i = 0; i < 4; ++i)
 #pragma unroll
         for (int v = 0; v < 2; ++v) delta[v].at[i] = softplus(delta[v].at[i]);
-    if (left < 4)
+    if (left < 4 || before > 0)
 #pragma unroll
       for (int i = 0; i < 4; ++i)
-        if (i >= left) delta[0].at[i] = delta[1].at[i] = 0;
+        if (i >= left || i < before) delta[0].at[i] = delta[1].at[i] = 0;
 #pragma unroll
     for (int v = 0; v < 2; ++v) {
 #pragma unroll
@@ -123,9 +125,10 @@ class RowLane {
   }
 
   /// y = (⟨C, h⟩ + D u) silu(z) of the set's next tile.
-  __device__ void write(int left, const typename Memory::Raw& first, unsigned bytes,
+  __device__ void write(int before, int left, const typename Memory::Raw& first, unsigned bytes,
                         const typename Memory::Group* groups, unsigned groups_bytes) {
     left = inside_ ? left - 4 * quad_ : 0;
+    before -= 4 * quad_;
     const auto& from = groups[quad_ / 2];
     Quad<float> y[2];
 #pragma unroll
@@ -155,13 +158,13 @@ class RowLane {
     const auto store = [&](int i) {
       *reinterpret_cast<std::uint32_t*>(y_ + i * y_stride_) = pack_bf16(y[0].at[i], y[1].at[i]);
     };
-    if (left >= 4)
+    if (left >= 4 && before <= 0)
 #pragma unroll
       for (int i = 0; i < 4; ++i) store(i);
     else
 #pragma unroll
-      for (int i = 0; i < 3; ++i)
-        if (i < left) store(i);
+      for (int i = 0; i < 4; ++i)
+        if (i < left && i >= before) store(i);
     y_ += Shape::sets * Shape::tile * y_stride_;
   }
 
@@ -232,6 +235,7 @@ __device__ void walk_over_rows(const ScanInputs<bf16>& in, const WalkRun& run, c
   TileStarts<sets, Shape::tile> starts(in.segments, piece.begin + set * Shape::tile);
   const int tiles = (piece.tiles - set + sets - 1) / sets;  // of the set
   int left = piece.tokens - set * Shape::tile;              // tokens from the set's tile i on
+  const int first_before = set == 0 ? piece.before : 0;     // tokens of the set's first tile before the piece
   typename WalkMemory<Shape>::Raw& raw = shared.raw[set][0];
   typename WalkMemory<Shape>::RawEntries& entries = shared.entries[set][0];
   typename WalkMemory<Shape>::Group* const groups = &shared.group[set * Shape::groups];
@@ -240,7 +244,7 @@ __device__ void walk_over_rows(const ScanInputs<bf16>& in, const WalkRun& run, c
   const auto round = [](int i) { return static_cast<unsigned>(i) % rounds; };
   constexpr unsigned round_bytes = sets * Shape::groups * sizeof(*groups);
   for (int i = 0; i < Shape::ahead; ++i)
-    lane.load(left - i * sets * Shape::tile, raw, raw_bytes(i), entries, entries_bytes(i));
+    lane.load(i == 0 ? first_before : 0, left - i * sets * Shape::tile, raw, raw_bytes(i), entries, entries_bytes(i));
   for (int i = 0; i < tiles + lag; ++i, left -= sets * Shape::tile) {
     if (i < tiles) {
       // 1. Convert the set's tile i. Its place became free when tile i - rounds was written. The barrier also says that
@@ -248,7 +252,8 @@ __device__ void walk_over_rows(const ScanInputs<bf16>& in, const WalkRun& run, c
       wait_for_async_copies<Shape::ahead - 1>();
       shared.read[set].arrive_as_warp();
       shared.read[set].wait(static_cast<unsigned>(i) % 2);
-      lane.convert(left, raw, raw_bytes(i), entries, entries_bytes(i), groups, round(i) * round_bytes);
+      lane.convert(i == 0 ? first_before : 0, left, raw, raw_bytes(i), entries, entries_bytes(i), groups,
+                   round(i) * round_bytes);
       if (first_warp) {
         const std::uint32_t bits = starts.next();
         if (const unsigned g = threadIdx.x % 32; g < Shape::groups)
@@ -259,10 +264,11 @@ __device__ void walk_over_rows(const ScanInputs<bf16>& in, const WalkRun& run, c
     if (const int before = i - lag; before >= 0) {
       // 2. Write y of tile i - lag.
       shared.done[round(before) * sets + static_cast<unsigned>(set)].wait(static_cast<unsigned>(before) / rounds % 2);
-      lane.write(left + lag * sets * Shape::tile, raw, raw_bytes(before), groups, round(before) * round_bytes);
+      lane.write(before == 0 ? first_before : 0, left + lag * sets * Shape::tile, raw, raw_bytes(before), groups,
+                 round(before) * round_bytes);
     }
     // 3. Start to read tile i + ahead.
-    lane.load(left - Shape::ahead * sets * Shape::tile, raw, raw_bytes(i + Shape::ahead), entries, entries_bytes(i));
+    lane.load(0, left - Shape::ahead * sets * Shape::tile, raw, raw_bytes(i + Shape::ahead), entries, entries_bytes(i));
   }
 }
 

@@ -25,15 +25,14 @@ __device__ void walk_over_states(const ScanInputs<bf16>& in, const WalkRun& run,
       (turn + Shape::turns - 1) % Shape::turns * Shape::units + unit;  // a scan warp arrives at its own number
   Quad<float>* const handoff = &shared.handoff[0][0] + __shfl_sync(~0u, 32 * unit + lane, lane);
 
+  const EnteringState enter = run.enter.left_of(run.pieces, blockIdx.y);
   float rate[N];
 #pragma unroll
   for (int m = 0; m < N; ++m) {
     const int n = first_state + m;
     rate[m] = m < real_states ? in.rate(channel, n) : 0.0f;
     if (turn == 0)  // the state that enters the piece
-      handoff->at[m] = m < real_states && run.enter != nullptr
-                           ? run.enter[blockIdx.y * run.enter_piece + n * run.enter_state + channel * run.enter_channel]
-                           : 0.0f;
+      handoff->at[m] = m < real_states ? enter(channel, n) : 0.0f;
   }
   const std::int64_t first_saved =
       piece.begin / selective_scan_block * run.saved_stride + first_state * in.channels + channel;
@@ -64,9 +63,11 @@ __device__ void walk_over_states(const ScanInputs<bf16>& in, const WalkRun& run,
     }
   };
   const unsigned count = static_cast<unsigned>(piece.tiles * Shape::groups);
-  // The last tile has groups beyond the run, before which nothing is saved.
+  // The first tile may begin before the piece, and the last one has groups beyond it: nothing is saved before them.
+  const unsigned first_saved_group = piece.before > 0 ? 1 : 0;
   const unsigned saved_groups =
-      run.saved != nullptr ? static_cast<unsigned>((piece.tokens + walk_group - 1) / walk_group) : 0;
+      run.saved != nullptr ? static_cast<unsigned>((piece.tokens + walk_group - 1) / walk_group) - first_saved_group
+                           : 0;
   const auto wait_for_tile = [&] { shared.full[n / groups % Shape::stages].wait(n / ring % 2); };
   if (n >= count) return;
   wait_for_tile();
@@ -92,7 +93,7 @@ __device__ void walk_over_states(const ScanInputs<bf16>& in, const WalkRun& run,
     else
       take_turn(starts);
     // 2. Save the state before every block of tokens for the backward pass.
-    if (n % (selective_scan_block / walk_group) == 0 && n < saved_groups) save(h);
+    if (n % (selective_scan_block / walk_group) == 0 && n - first_saved_group < saved_groups) save(h);
     // 3. y = ⟨C, h⟩ over the lane's states.
     const auto* const C = reinterpret_cast<const Quad<float>*>(&displaced(shared.group[0].C[0][first_state], at));
     Quad<float>* const to = &displaced(shared.group[0].y[part][0][l.y_slot()], at);
