@@ -74,7 +74,6 @@ constexpr WalkForm walk_forms[] = {walk_form<32, 16, 3, 32>(34.9), walk_form<16,
                                    walk_form<32, 32, 2, 16>(61),   walk_form<16, 32, 4, 16>(50),
                                    walk_form<32, 64, 1, 16>(97),   walk_form<16, 64, 2, 16>(79)};
 constexpr std::int64_t most_states = 64;
-constexpr ScanCosts chunked_costs{.launches = 35000, .element = 1.66};  // for up to 16 states
 
 /// How the walk divides a run.
 struct WalkPlan {
@@ -86,7 +85,9 @@ struct WalkPlan {
 WalkPlan plan_walk(const Stream& stream, const PieceRun& run, std::int64_t states, std::int64_t multiprocessors) {
   const std::int64_t of_a_block = states <= 16 ? 16 : states <= 32 ? 32 : most_states;
   WalkPlan best;
-  double least = time_of(run, chunked_costs, multiprocessors);
+  const ScanCosts three_passes{.launches = 35000,
+                               .element = 1.5 + 0.15 * static_cast<double>(ceil_div<std::int64_t>(states, 16))};
+  double least = time_of(run, three_passes, multiprocessors);
   for (const WalkForm& form : walk_forms) {
     if (form.states != of_a_block) continue;
     const PiecePlan& plan = stream.resource<PlannedPieces>()(run, form.costs, multiprocessors);
