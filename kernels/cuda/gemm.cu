@@ -1,82 +1,14 @@
 #include "kernels/gemm.hpp"
 
-#include <cublasLt.h>
-
 #include <algorithm>
 #include <bit>
-#include <compare>
 #include <map>
-#include <optional>
 
-#include "kernels/core/handle.hpp"
 #include "kernels/cuda/device/elementwise.cuh"
+#include "kernels/cuda/gemm_plan.cuh"
 
 namespace causeway::cuda {
 namespace {
-
-void cublas_check(cublasStatus_t status, std::source_location where = std::source_location::current()) {
-  ensure(status == CUBLAS_STATUS_SUCCESS, "{}:{}: cuBLASLt: {}", where.file_name(), where.line(),
-         cublasLtGetStatusString(status));
-}
-
-template <class T, cublasStatus_t (*destroy)(T)>
-struct CublasLtTraits {
-  using type = T;
-  static type null() { return nullptr; }
-  static void close(type value) noexcept { destroy(value); }
-};
-using LtHandle = Handle<CublasLtTraits<cublasLtHandle_t, cublasLtDestroy>>;
-using MatmulOperation = Handle<CublasLtTraits<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>>;
-using MatrixLayout = Handle<CublasLtTraits<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>>;
-using MatmulPreference = Handle<CublasLtTraits<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>>;
-
-/// Everything that the choice of an algorithm by cuBLASLt depends on.
-struct GemmProblem {
-  std::int64_t m, n, k, stride_a, stride_b, stride_c;
-  DType from, to;
-  bool transpose_a, transpose_b;
-  std::uint32_t alignment_a, alignment_b, alignment_c;  ///< bytes
-
-  auto operator<=>(const GemmProblem&) const = default;
-};
-
-/// The cuBLASLt objects for the calls of a GemmProblem.
-struct GemmPlan {
-  MatmulOperation operation;
-  MatrixLayout a, b, c;
-  cublasLtMatmulAlgo_t algorithm;
-  std::int64_t workspace;  ///< bytes
-};
-
-cudaDataType_t data_type(DType dtype) {
-  switch (dtype) {
-    case DType::f64:
-      return CUDA_R_64F;
-    case DType::f32:
-      return CUDA_R_32F;
-    case DType::bf16:
-      return CUDA_R_16BF;
-    default:
-      fail(ExitCode::internal, "gemm: the type is {}, expected f64, f32 or bf16", name_of(dtype));
-  }
-}
-
-/// Causeway's rows are the columns of cuBLASLt.
-MatrixLayout layout_of(DType dtype, std::int64_t rows, std::int64_t columns, std::int64_t row_stride) {
-  cublasLtMatrixLayout_t created = nullptr;
-  cublas_check(cublasLtMatrixLayoutCreate(&created, data_type(dtype), static_cast<std::uint64_t>(columns),
-                                          static_cast<std::uint64_t>(rows), std::max(row_stride, columns)));
-  return MatrixLayout(created);
-}
-
-template <class T>
-void set(const MatmulOperation& operation, cublasLtMatmulDescAttributes_t attribute, T value) {
-  cublas_check(cublasLtMatmulDescSetAttribute(operation.get(), attribute, &value, sizeof(value)));
-}
-template <class T>
-void set(const MatmulPreference& preference, cublasLtMatmulPreferenceAttributes_t attribute, T value) {
-  cublas_check(cublasLtMatmulPreferenceSetAttribute(preference.get(), attribute, &value, sizeof(value)));
-}
 
 /// An extent near this one: up to 512 the same, above that rounded up to 16 values for each factor of two. Extents of a
 /// model's weights are such values already; the number of a pack's tokens changes from step to step.
@@ -86,8 +18,24 @@ std::int64_t rounded(std::int64_t extent) {
   return round_up(extent, static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(extent))) / 2 / steps);
 }
 
+/// The algorithms of all problems with the same rounded extents.
+struct GemmAlgorithms {
+  std::vector<GemmAlgorithm> proposed;  ///< of the rounded problem; empty: cuBLASLt has none
+  GemmAlgorithm chosen;                 ///< the first of them; later the fastest
+  std::int64_t calls = 0;               ///< that used the algorithm, until it is measured
+};
+
+/// The cuBLASLt objects for the calls of a GemmProblem.
+struct GemmPlan {
+  GemmDescription description;
+  GemmAlgorithm algorithm;
+  std::int64_t workspace;      ///< bytes
+  GemmAlgorithms* algorithms;  ///< null: the algorithm is of this problem only
+};
+
 /// The cuBLASLt handle of one stream and its plans. The heuristic of cuBLASLt takes the host 0.1 to 0.3 ms, while the
-/// GPU waits; so it is called once for all problems with the same rounded extents, which then use one algorithm.
+/// GPU waits; so it is called once for all problems with the same rounded extents, which then use one algorithm. Of the
+/// heuristic's answers with the bits of the first the fastest is used after a few calls, measured once.
 class GemmPlans {
  public:
   GemmPlans() {
@@ -96,82 +44,69 @@ class GemmPlans {
     handle_ = LtHandle(created);
   }
   cublasLtHandle_t handle() const { return handle_.get(); }
-  const GemmPlan& operator()(const GemmProblem& problem) {
-    const auto found = plans_.find(problem);
-    return found != plans_.end() ? found->second : plans_.emplace(problem, make_plan(problem)).first->second;
+
+  const GemmPlan& operator()(const Stream& stream, const GemmProblem& problem, const GemmOperands& operands) {
+    auto found = plans_.find(problem);
+    if (found == plans_.end()) found = plans_.emplace(problem, make_plan(problem)).first;
+    GemmPlan& plan = found->second;
+    if (plan.algorithms != nullptr && worth_measuring(problem) && ++plan.algorithms->calls == calls_before_measuring) {
+      GemmAlgorithms& of = *plan.algorithms;
+      of.chosen = fastest(stream, handle(), problem, plan.description, operands, of.proposed);
+      for (auto& [other, its_plan] : plans_)
+        if (its_plan.algorithms == &of) use_chosen(its_plan);
+    }
+    return plan;
   }
 
  private:
-  /// The plan with the algorithm of the rounded problem; with its own where that does not fit.
+  /// Measuring takes about as long as 30 calls, so a product that occurs a few times is not measured. In other types
+  /// the order of additions is not known.
+  static constexpr std::int64_t calls_before_measuring = 8;
+  static bool worth_measuring(const GemmProblem& of) {
+    constexpr std::int64_t least_products = 1 << 28;  // a GPU takes about 5 µs
+    return of.from == DType::bf16 && of.m * of.n >= least_products / of.k;
+  }
+
+  /// The plan with the algorithm of the rounded problem; with its own where the first one proposed does not fit.
   GemmPlan make_plan(const GemmProblem& of) {
     GemmProblem near = of;
     for (std::int64_t GemmProblem::*extent : {&GemmProblem::m, &GemmProblem::n, &GemmProblem::k})
       near.*extent = rounded(of.*extent);
-    GemmPlan plan = describe(of);
     auto found = algorithms_.find(near);
-    if (found == algorithms_.end()) found = algorithms_.emplace(near, choose(describe(near), near)).first;
-    cublasLtMatmulHeuristicResult_t fit = {};
-    if (found->second &&
-        cublasLtMatmulAlgoCheck(handle(), plan.operation.get(), plan.b.get(), plan.a.get(), plan.c.get(), plan.c.get(),
-                                &*found->second, &fit) == CUBLAS_STATUS_SUCCESS &&
-        fit.workspaceSize <= max_workspace) {
-      plan.algorithm = *found->second;
-    } else {
-      const std::optional<cublasLtMatmulAlgo_t> own = choose(plan, of);
-      ensure(own.has_value(), "cuBLASLt has no algorithm for a gemm of {} x {} x {} from {} to {}", of.m, of.k, of.n,
-             name_of(of.from), name_of(of.to));
-      plan.algorithm = *own;
-      cublas_check(cublasLtMatmulAlgoCheck(handle(), plan.operation.get(), plan.b.get(), plan.a.get(), plan.c.get(),
-                                           plan.c.get(), &plan.algorithm, &fit));
+    if (found == algorithms_.end()) {
+      GemmAlgorithms algorithms{.proposed = algorithms_for(handle(), describe(near), near), .chosen = {}};
+      if (!algorithms.proposed.empty()) algorithms.chosen = algorithms.proposed.front();
+      found = algorithms_.emplace(near, std::move(algorithms)).first;
     }
-    plan.workspace = static_cast<std::int64_t>(fit.workspaceSize);
+    GemmAlgorithms& of_near = found->second;
+    GemmPlan plan{.description = describe(of), .algorithm = {}, .workspace = 0, .algorithms = nullptr};
+    if (!of_near.proposed.empty() && use(plan, of_near.proposed.front())) {
+      plan.algorithms = &of_near;
+      use_chosen(plan);
+      return plan;
+    }
+    const std::vector<GemmAlgorithm> own = algorithms_for(handle(), plan.description, of);
+    ensure(!own.empty() && use(plan, own.front()), "cuBLASLt has no algorithm for a gemm of {} x {} x {} from {} to {}",
+           of.m, of.k, of.n, name_of(of.from), name_of(of.to));
     return plan;
   }
 
-  /// c = op(a)·op(b) stored by rows is cᵀ = op(b)ᵀ·op(a)ᵀ stored by columns: the operands are exchanged, no data moves.
-  static GemmPlan describe(const GemmProblem& of) {
-    const bool wide = of.from == DType::f64;
-    cublasLtMatmulDesc_t operation = nullptr;
-    // float32 and not tf32, as on the CPU.
-    cublas_check(cublasLtMatmulDescCreate(&operation, wide ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F,
-                                          wide ? CUDA_R_64F : CUDA_R_32F));
-    GemmPlan plan{.operation = MatmulOperation(operation),
-                  .a = layout_of(of.from, of.transpose_a ? of.k : of.m, of.transpose_a ? of.m : of.k, of.stride_a),
-                  .b = layout_of(of.from, of.transpose_b ? of.n : of.k, of.transpose_b ? of.k : of.n, of.stride_b),
-                  .c = layout_of(of.to, of.m, of.n, of.stride_c),
-                  .algorithm = {},
-                  .workspace = 0};
-    set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSA, of.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
-    set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSB, of.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
-    return plan;
+  /// Lets the plan use the algorithm if this can compute its problem.
+  bool use(GemmPlan& plan, const GemmAlgorithm& algorithm) const {
+    const std::optional<std::int64_t> workspace = workspace_of(handle(), plan.description, algorithm);
+    if (!workspace) return false;
+    plan.algorithm = algorithm;
+    plan.workspace = *workspace;
+    return true;
+  }
+  /// The chosen algorithm, or the first one, which has the same bits.
+  void use_chosen(GemmPlan& plan) const {
+    if (!use(plan, plan.algorithms->chosen)) use(plan, plan.algorithms->proposed.front());
   }
 
-  /// The first choice of the heuristic, if it has any.
-  std::optional<cublasLtMatmulAlgo_t> choose(const GemmPlan& plan, const GemmProblem& of) const {
-    cublasLtMatmulPreference_t created = nullptr;
-    cublas_check(cublasLtMatmulPreferenceCreate(&created));
-    const MatmulPreference preference(created);
-    set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, max_workspace);
-    // If k is split, the partial sums are added in the workspace in a fixed order, not in c, whose type may be narrow.
-    set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-        static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
-    set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, of.alignment_b);
-    set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, of.alignment_a);
-    set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, of.alignment_c);
-    set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, of.alignment_c);
-    cublasLtMatmulHeuristicResult_t found = {};
-    int count = 0;
-    const cublasStatus_t status =
-        cublasLtMatmulAlgoGetHeuristic(handle(), plan.operation.get(), plan.b.get(), plan.a.get(), plan.c.get(),
-                                       plan.c.get(), preference.get(), 1, &found, &count);
-    if (status != CUBLAS_STATUS_NOT_SUPPORTED) cublas_check(status);
-    return count == 1 ? std::optional(found.algo) : std::nullopt;
-  }
-
-  static constexpr std::uint64_t max_workspace = 32 << 20;  // bytes; NVIDIA recommends this for Hopper
   LtHandle handle_;
   std::map<GemmProblem, GemmPlan> plans_;
-  std::map<GemmProblem, std::optional<cublasLtMatmulAlgo_t>> algorithms_;  // by the rounded problem
+  std::map<GemmProblem, GemmAlgorithms> algorithms_;  // by the rounded problem; plans point to them
 };
 
 std::uint32_t alignment_of(const void* data) {
@@ -217,7 +152,9 @@ void gemm(const Stream& stream, const Gemm& args) {
       for_each_element(stream, {c}, ScaleByBetaBody<T>{Rows<T>(c), static_cast<Accumulator<T>>(args.beta)});
     });
   GemmPlans& plans = stream.resource<GemmPlans>();
-  const GemmPlan& plan = plans({.m = m,
+  const GemmOperands operands{.a = a.data, .b = b.data, .c = c.data, .d = c.data, .beta = args.beta};
+  const GemmPlan& plan = plans(stream,
+                               {.m = m,
                                 .n = n,
                                 .k = k,
                                 .stride_a = a.row_stride,
@@ -229,18 +166,11 @@ void gemm(const Stream& stream, const Gemm& args) {
                                 .transpose_b = args.transpose_b,
                                 .alignment_a = alignment_of(a.data),
                                 .alignment_b = alignment_of(b.data),
-                                .alignment_c = alignment_of(c.data)});
+                                .alignment_c = alignment_of(c.data)},
+                               operands);
   const Tensor workspace(stream, DType::u8, {plan.workspace});
-  const auto multiply = [&]<class R> {  // alpha and beta have the type of the sums
-    const R alpha = 1, beta = static_cast<R>(args.beta);
-    cublas_check(cublasLtMatmul(plans.handle(), plan.operation.get(), &alpha, b.data, plan.b.get(), a.data,
-                                plan.a.get(), &beta, c.data, plan.c.get(), c.data, plan.c.get(), &plan.algorithm,
-                                workspace.view().data, static_cast<std::size_t>(plan.workspace), native_of(stream)));
-  };
-  if (a.dtype == DType::f64)
-    multiply.template operator()<double>();
-  else
-    multiply.template operator()<float>();
+  cublas_check(multiply(plans.handle(), plan.description, operands, a.dtype == DType::f64, plan.algorithm, workspace,
+                        native_of(stream)));
 }
 
 }  // namespace causeway::cuda
