@@ -12,10 +12,12 @@ namespace causeway {
 /// give the same bits as none. A label of the vocabulary's size or more throws Error(usage) on the CPU; a GPU cannot
 /// throw and gives the loss NaN.
 struct CrossEntropy {
-  TensorView logits;    ///< [tokens, vocabulary]
-  TensorView labels;    ///< [tokens] i32
-  TensorView loss;      ///< [tokens], accumulator type, written
-  TensorView d_logits;  ///< [tokens, vocabulary], logits' dtype, written; may be the same memory as logits; or absent
+  TensorView logits;  ///< [tokens, vocabulary]
+  TensorView labels;  ///< [tokens] i32
+  TensorView loss;    ///< [tokens], accumulator type, written
+  /// [tokens, vocabulary], written; or absent. Logits' dtype (then it may be the same memory as logits), or bf16 beside
+  /// f32 logits, each value rounded once.
+  TensorView d_logits;
   TensorView weights = {};  ///< [tokens] f32, of the labels; absent: 1
   double weight_scale = 1;
 };

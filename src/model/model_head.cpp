@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <bit>
 
-#include "kernels/activation.hpp"
 #include "kernels/core/trace.hpp"
 #include "kernels/cross_entropy.hpp"
 #include "kernels/gemm.hpp"
@@ -37,7 +36,7 @@ void Model::logits_of(const Stream& stream, TensorView last, TensorView residual
 }
 
 std::int64_t Model::head_tile(const ModelOptions& shape) {
-  constexpr std::uint64_t values = 1 << 24;
+  constexpr std::uint64_t values = 1 << 27;
   const auto rows = std::bit_floor(values / static_cast<std::uint64_t>(shape.width + shape.vocabulary));
   return std::clamp<std::int64_t>(static_cast<std::int64_t>(rows), 1024, 8192);
 }
@@ -67,10 +66,12 @@ void Model::head(const Pass& pass, TensorView last, TensorView residual, const B
                               .y = part(y),
                               .rstd = part(rstd)});
     gemm(stream, {.a = part(y), .b = head_->weight, .transpose_b = true, .c = part(logits)});
+    TensorView gradient;  // in the compute type: where that is the type of the logits, it replaces them
+    if (d_residual.present()) gradient = part(d_logits.present() ? d_logits : logits);
     cross_entropy(stream, {.logits = part(logits),
                            .labels = here(batch.labels),
                            .loss = here(token_losses),
-                           .d_logits = d_residual.present() ? part(logits) : TensorView{},
+                           .d_logits = gradient,
                            .weights = batch.weights.present() ? here(batch.weights) : TensorView{},
                            .weight_scale = batch.weight_scale});
     for (std::size_t i = 0; i < candidate_labels.size(); ++i)
@@ -80,11 +81,6 @@ void Model::head(const Pass& pass, TensorView last, TensorView residual, const B
                      .loss = here(candidates.losses.slice_rows(static_cast<std::int64_t>(i), 1).reshaped({tokens})),
                      .d_logits = {}});
     if (!d_residual.present()) continue;
-    TensorView gradient = part(logits);
-    if (d_logits.present()) {
-      scale(stream, {.x = gradient, .y = part(d_logits)});
-      gradient = part(d_logits);
-    }
     add_product(stream, *head_, gradient, part(y));
     gemm(stream, {.a = gradient, .b = head_->weight, .c = part(y)});  // overwrites y with its gradient
     rms_norm_backward(stream, {.residual = part(sum),

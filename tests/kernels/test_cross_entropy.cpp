@@ -122,6 +122,26 @@ TEST_P(CrossEntropyOfEveryType, GradientMayReplaceTheLogitsAndRowsMayBeStrided) 
   EXPECT_TRUE(same_bits(loss, again));
 }
 
+TEST(CrossEntropy, GradientOfF32LogitsMayBeBf16) {
+  const Stream stream;
+  for (const int vocabulary : {1, 3, 64, 70, 20000}) {
+    const Shape shape{7, vocabulary};
+    const Tensor logits = random_tensor(stream, DType::f32, shape, 1, -3, 3),
+                 labels = random_tensor(stream, DType::i32, {7}, 2, -1, vocabulary);
+    const Tensor loss(stream, DType::f32, {7}), again(stream, DType::f32, {7}), wide(stream, DType::f32, shape),
+        zero = Tensor::zeros(stream, DType::bf16, shape);
+    cross_entropy(stream, {.logits = logits, .labels = labels, .loss = loss, .d_logits = wide, .weight_scale = 0.7});
+    const Padded narrow(stream, zero);
+    cross_entropy(stream, {.logits = logits, .labels = labels, .loss = again, .d_logits = narrow, .weight_scale = 0.7});
+    EXPECT_LE(relative_error(narrow, wide), 1.01 * rounding_of(DType::bf16)) << vocabulary;
+    EXPECT_LE(relative_error(again, loss), 4 * rounding_of(DType::f32)) << vocabulary;
+    EXPECT_TRUE(narrow.padding_untouched());
+  }
+  const Tensor logits(stream, DType::bf16, {2, 3}), loss(stream, DType::f32, {2}), wide(stream, DType::f32, {2, 3}),
+      labels = tensor_of(stream, DType::i32, {2}, std::vector<double>{0, 1});
+  EXPECT_THROW(cross_entropy(stream, {.logits = logits, .labels = labels, .loss = loss, .d_logits = wide}), Error);
+}
+
 TEST_P(CrossEntropyOfEveryType, StaysFiniteForLogitsThatOverflowExp) {
   const Stream stream;
   const Tensor logits = tensor_of(stream, GetParam(), {2, 3}, std::vector<double>{1e4, 0, -1e4, -inf, 2, 2}),

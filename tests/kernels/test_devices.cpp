@@ -398,8 +398,9 @@ const KernelCase kernels[] = {
                           tokens = vocabulary > 1001 ? t.below(8) : t.rows();
        const TensorOnBoth &logits = t.tensor(t.dtype, {tokens, vocabulary}, -8, 8),
                           &labels = t.ids(tokens, -1, vocabulary), &loss = t.tensor(t.wide, {tokens});
-       const TensorOnBoth* const d_logits =
-           t.one_of<const TensorOnBoth*>({nullptr, &logits, &t.tensor(t.dtype, {tokens, vocabulary})});
+       const TensorOnBoth* const d_logits = t.one_of<const TensorOnBoth*>(
+           {nullptr, &logits, &t.tensor(t.dtype, {tokens, vocabulary}),
+            &t.tensor(t.dtype == DType::f32 ? DType::bf16 : t.dtype, {tokens, vocabulary})});
        const TensorOnBoth* const weights =
            t.one_of<const TensorOnBoth*>({nullptr, &t.tensor(DType::f32, {tokens}, 0, 1)});
        const double scale = weights != nullptr ? 1.3 : 1;

@@ -11,7 +11,8 @@
 namespace causeway::cpu {
 namespace {
 
-template <class T>
+/// T: the type of the logits, G: that of their gradient.
+template <class T, class G>
 void loss_and_gradient(const CrossEntropy& args, std::span<const std::int32_t> labels) {
   using Wide = Accumulator<T>;
   const std::int64_t tokens = args.logits.rows(), vocabulary = args.logits.columns();
@@ -20,10 +21,10 @@ void loss_and_gradient(const CrossEntropy& args, std::span<const std::int32_t> l
     const std::int32_t label = labels[static_cast<std::size_t>(t)];
     const float weight = args.weights.present() ? *args.weights.row<float>(t) : 1;
     const Wide factor = static_cast<Wide>(args.weight_scale) * static_cast<Wide>(weight);
-    T* d_logits = args.d_logits.present() ? args.d_logits.row<T>(t) : nullptr;
+    G* d_logits = args.d_logits.present() ? args.d_logits.row<G>(t) : nullptr;
     if (label < 0 || weight == 0) {  // not multiplied by zero: logits may be NaN or infinite here
       *args.loss.row<Wide>(t) = 0;
-      if (d_logits != nullptr) std::fill_n(d_logits, vocabulary, T(Wide{0}));
+      if (d_logits != nullptr) std::fill_n(d_logits, vocabulary, G(Wide{0}));
       continue;
     }
     const T* logits = args.logits.row<T>(t);
@@ -50,7 +51,9 @@ void cross_entropy(const Stream&, const CrossEntropy& args) {
   const TensorView logits = args.logits;
   expect("cross entropy's labels", args.labels, DType::i32, {logits.rows()});
   expect("cross entropy's loss", args.loss, accumulator_of(logits.dtype), {logits.rows()});
-  expect_if_present("cross entropy's d_logits", args.d_logits, logits.dtype, logits.shape);
+  const bool narrower = args.d_logits.present() && args.d_logits.dtype != logits.dtype;
+  expect_if_present("cross entropy's d_logits", args.d_logits,
+                    narrower && logits.dtype == DType::f32 ? DType::bf16 : logits.dtype, logits.shape);
   expect_if_present("cross entropy's weights", args.weights, DType::f32, {logits.rows()});
   const std::span<const std::int32_t> labels = args.labels.as<std::int32_t>();
   const auto wrong =
@@ -58,7 +61,10 @@ void cross_entropy(const Stream&, const CrossEntropy& args) {
   if (wrong != labels.end())
     fail(ExitCode::usage, "label {} is id {}, expected at most {}, the last id of the vocabulary",
          wrong - labels.begin(), *wrong, logits.columns() - 1);
-  dispatch(logits.dtype, [&]<class T>() { loss_and_gradient<T>(args, labels); });
+  if (narrower)
+    loss_and_gradient<float, bf16>(args, labels);
+  else
+    dispatch(logits.dtype, [&]<class T>() { loss_and_gradient<T, T>(args, labels); });
 }
 
 }  // namespace causeway::cpu

@@ -140,7 +140,7 @@ Tensor Mamba::run(const Stream& stream, TensorView h, const std::function<void(c
   gemm(stream, {.a = dbc.view().slice_columns(0, dt_rank_), .b = dt_proj_.weight, .transpose_b = true, .c = delta});
 
   Tensor y = fresh(inner_);
-  const Tensor A = decay_rates(stream);
+  Tensor A = decay_rates(stream);
   scan({.in = scan_inputs(u, delta, xz, dbc, A), .y = y});
 
   Tensor out = fresh(width_);
@@ -151,6 +151,7 @@ Tensor Mamba::run(const Stream& stream, TensorView h, const std::function<void(c
     saved->put("dbc", std::move(dbc));
     saved->put("delta", std::move(delta));
     saved->put("y", std::move(y));
+    saved->put("A", std::move(A));
   }
   return out;
 }
@@ -209,7 +210,7 @@ Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& 
   const std::int64_t tokens = h.rows();
   const auto fresh = [&](std::int64_t columns) { return Tensor(stream, h.dtype, {tokens, columns}); };
   Tensor y = saved.take("y"), delta = saved.take("delta"), dbc = saved.take("dbc"), u = saved.take("u"),
-         xz = saved.take("xz");
+         xz = saved.take("xz"), A = saved.take("A");
 
   Tensor d_y = fresh(inner_);
   gemm(stream, {.a = d_out, .b = out_proj_.weight, .c = d_y});
@@ -217,7 +218,7 @@ Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& 
   y = {};
 
   Tensor d_xz = fresh(2 * inner_), d_u = fresh(inner_), d_delta = fresh(inner_), d_dbc = fresh(dt_rank_ + 2 * state_);
-  const Tensor A = decay_rates(stream), d_A = Tensor::zeros(stream, A.view().dtype, {inner_, state_});
+  const Tensor d_A = Tensor::zeros(stream, A.view().dtype, {inner_, state_});
   pass.strategies().selective_scan->backward(pass.strategy_context(),
                                              {.in = scan_inputs(u, delta, xz, dbc, A),
                                               .d_y = d_y,
