@@ -34,7 +34,15 @@ struct AdamW {
   std::int64_t step = 1;                   ///< counted from 1
   TensorView master, exp_avg, exp_avg_sq;  ///< weights, first and second moment: updated in place
   TensorView weights;                      ///< written; or absent
+  /// On a GPU: after what the stream has been given so far, but beside what it is given later, whose kernels go first.
+  bool in_background = false;
 };
 extern const Kernel<AdamW> adamw;
+
+/// What is enqueued from now on starts after the calls of adamw in this stream's background up to the `calls`-th.
+struct AwaitAdamW {
+  std::int64_t calls = 0;
+};
+extern const Kernel<AwaitAdamW> await_adamw;
 
 }  // namespace causeway

@@ -60,6 +60,7 @@ CAUSEWAY_KERNEL(EmbeddingForward, embedding_forward);
 CAUSEWAY_KERNEL(EmbeddingBackward, embedding_backward);
 CAUSEWAY_KERNEL(CrossEntropy, cross_entropy);
 CAUSEWAY_KERNEL(AdamW, adamw);
+CAUSEWAY_KERNEL(AwaitAdamW, await_adamw);
 CAUSEWAY_KERNEL(GradientFactor, gradient_factor);
 CAUSEWAY_KERNEL(RandomFill, random_fill);
 CAUSEWAY_KERNEL(CausalConvForward, causal_conv_forward);

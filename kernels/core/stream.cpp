@@ -1,5 +1,6 @@
 #include "kernels/core/stream.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <deque>
 #include <utility>
@@ -17,11 +18,13 @@ namespace causeway {
 namespace {
 
 #if CAUSEWAY_CUDA
+/// The lowest priority is left for work in the background of a stream (kernels/cuda/pointwise/adamw.cu).
 std::shared_ptr<void> new_cuda_stream(bool high_priority) {
-  int lowest = 0, highest = 0;
+  int lowest = 0, highest = 0;  // smaller numbers are higher priorities
   cuda_check(cudaDeviceGetStreamPriorityRange(&lowest, &highest));
+  const int priority = high_priority ? highest : std::max(highest, lowest - 1);
   cudaStream_t created = nullptr;
-  cuda_check(cudaStreamCreateWithPriority(&created, cudaStreamNonBlocking, high_priority ? highest : lowest));
+  cuda_check(cudaStreamCreateWithPriority(&created, cudaStreamNonBlocking, priority));
   return {created, [](void* stream) { cudaStreamDestroy(static_cast<cudaStream_t>(stream)); }};
 }
 #endif

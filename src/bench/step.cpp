@@ -106,6 +106,7 @@ class StepRunner {
     model_.parameters().initialise(0, runtime_.stream);
     optimizer_.emplace(OptimizerOptions{}, model_.parameters(), runtime_.mesh.world, runtime_.stream);
     update_.emplace(runtime_, model_, *optimizer_);
+    update_->update_beside_passes();
     probe_ = Tensor::zeros(runtime_.stream, DType::f32, {32});
     runtime_.stream.memory().reset_peak();
   }

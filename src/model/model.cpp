@@ -49,14 +49,18 @@ Model::Model(const Options& options) : options_(options), parameters_(options.dt
   embedding_ = &parameters_.add({.name = "backbone.embedding.weight",
                                  .shape = {shape.vocabulary, shape.width},
                                  .decay = true,
+                                 .product = shape.tied_head,  // the head's, to which embedding_backward adds later
                                  .initial = initial::normal(0.02)});
   for (std::size_t i = 0; i < shape.layers.size(); ++i) {
     const std::string prefix = fmt::format("backbone.layers.{}.", i);
     const Parameter& norm = parameters_.add(norm_spec(prefix + "norm.weight", shape.width));
-    branches_.push_back({i, true, &norm, find_layer(shape.layers[i]).make(shape, prefix + "mixer.", parameters_)});
+    const auto add = [&](bool is_mixer, const Parameter& its_norm, std::unique_ptr<Sublayer> sublayer) {
+      branches_.push_back({i, is_mixer, &its_norm, std::move(sublayer), parameters_.parameters().size()});
+    };
+    add(true, norm, find_layer(shape.layers[i]).make(shape, prefix + "mixer.", parameters_));
     if (shape.ffn == 0) continue;
     const Parameter& norm2 = parameters_.add(norm_spec(prefix + "norm2.weight", shape.width));
-    branches_.push_back({i, false, &norm2, make_gated_mlp(shape, i, prefix + "mlp.", parameters_)});
+    add(false, norm2, make_gated_mlp(shape, i, prefix + "mlp.", parameters_));
   }
   norm_f_ = &parameters_.add(norm_spec("backbone.norm_f.weight", shape.width));
   head_ = embedding_;
@@ -107,6 +111,7 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const O
       return x;
     };
     const Tensor last = forward_branches(stream, batch.ids, residual, run, {});
+    parameters_.begin_gradients(stream);
     head(pass, last, residual.view, batch, losses, d_residual, d_narrow);
   }
   sum_of_elements(stream, {.x = losses, .sum = loss});
@@ -213,12 +218,14 @@ void Model::normalise(const Stream& stream, std::size_t i, TensorView x, Residua
 
 Tensor Model::forward_branches(const Stream& stream, TensorView ids, ResidualStream& residual, const RunBranch& run,
                                const Observer& observer) const {
+  parameters_.await_updates(stream, 1);  // the embedding is the first parameter
   embedding_forward(stream, {.ids = ids, .weight = embedding_->weight, .y = residual.view});
   const ProfileRange range(stream, "forward");
   Tensor x;  // the output of the branch before, which the next norm adds to the residual stream
   for (std::size_t i = 0; i < branches_.size(); ++i) {
     const ResidualBranch& branch = branches_[i];
     const ProfileRange of_branch(stream, name_of(branch));
+    parameters_.await_updates(stream, branch.parameters);
     Tensor normalised(stream, options_.dtype, residual.view.shape),
         rstd(stream, residual.view.dtype, {residual.view.rows()});
     normalise(stream, i, x, residual, normalised, rstd);
@@ -226,6 +233,7 @@ Tensor Model::forward_branches(const Stream& stream, TensorView ids, ResidualStr
     if (observer && branch.is_mixer) observer(static_cast<std::int64_t>(branch.block), residual.view);
     x = run(i, residual, std::move(normalised), std::move(rstd));
   }
+  parameters_.await_updates(stream);
   return x;
 }
 

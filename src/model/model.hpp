@@ -35,7 +35,7 @@ class Model {
     /// With recompute: keep the input of every N-th block only; the blocks between run forward once more first.
     std::int64_t recompute_blocks = 1;
   };
-  /// Tokens whose logits exist at one time: 1,024 to 8,192, and not many more than 16 M values a tensor of them.
+  /// Tokens whose logits exist at one time: 1,024 to 8,192, and if possible fewer than 128 M values.
   static std::int64_t head_tile(const ModelOptions& shape);
 
   /// Parameters have no memory before parameters().allocate(). Throws Error(usage) if the options do not fit together.
@@ -93,6 +93,7 @@ class Model {
     bool is_mixer;  ///< otherwise the block's MLP
     const Parameter* norm;
     std::unique_ptr<Sublayer> sublayer;
+    std::size_t parameters;  ///< how many parameters the model has up to this branch
   };
   /// The residual stream between two branches: [tokens, width], accumulator type.
   struct ResidualStream {

@@ -14,6 +14,9 @@ class ModelUpdate {
  public:
   ModelUpdate(Runtime& runtime, Model& model, Optimizer& optimizer)
       : runtime_(runtime), model_(model), optimizer_(optimizer) {}
+  /// From now on the update of a step runs beside the next pass where it can: see Optimizer::step. The caller awaits
+  /// it before it uses weights or optimizer state other than by Model's passes.
+  void update_beside_passes() { beside_passes_ = true; }
 
   /// Enqueues zeroing the gradients, unless the step before has done so.
   void begin();
@@ -40,7 +43,7 @@ class ModelUpdate {
   Tensor results_;  // f64 [3]: as in Result
   double label_weight_ = 0;
   std::int64_t tokens_ = 0;
-  bool gradients_are_zero_ = false;
+  bool gradients_are_zero_ = false, beside_passes_ = false;
 };
 
 }  // namespace causeway

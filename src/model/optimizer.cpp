@@ -37,8 +37,15 @@ Optimizer::Optimizer(const OptimizerOptions& options, ParameterSet& parameters, 
   }
 }
 
+Optimizer::~Optimizer() {
+  try {
+    parameters_.await_updates(stream_);  // which use the state
+  } catch (const std::exception&) {      // of a device that failed: nothing runs there any more
+  }
+}
+
 void Optimizer::step(std::int64_t step, double learning_rate, double gradient_scale, TensorView loss, TensorView norm,
-                     TensorView factor) {
+                     TensorView factor, bool beside_next_pass) {
   const ProfileRange range(stream_, "optimizer");
   const auto own = [&](const ParameterArena& arena, TensorView whole) {
     const Range mine = parameters_.shard(arena, world_.rank());
@@ -63,25 +70,61 @@ void Optimizer::step(std::int64_t step, double learning_rate, double gradient_sc
                             .norm = norm,
                             .factor = factor});
 
+  AdamW args{.factor = factor,
+             .learning_rate = learning_rate,
+             .beta1 = options_.beta1,
+             .beta2 = options_.beta2,
+             .eps = options_.eps,
+             .step = step};
+  // The flat elements `part` of an arena, in this rank's shard.
+  const auto update = [&](std::size_t i, Range part) {
+    const ParameterArena& arena = parameters_.arenas()[i];
+    const Shard& shard = shards_[i];
+    const auto of = [&](TensorView flat) { return flat.slice_rows(part.begin, part.size()); };
+    args.gradient = of(own(arena, arena.gradients));
+    args.weight_decay = arena.decay ? options_.weight_decay : 0;
+    args.master = of(shard.master);
+    args.exp_avg = of(shard.exp_avg);
+    args.exp_avg_sq = of(shard.exp_avg_sq);
+    args.weights = of(own(arena, arena.weights));
+    adamw(stream_, args);
+  };
+  const std::size_t largest = largest_arena();
+  const bool in_background =
+      beside_next_pass && stream_.device() == Device::cuda && world_.size() == 1 && stream_.trace() == nullptr;
   for (std::size_t i = 0; i < shards_.size(); ++i) {
     const ParameterArena& arena = parameters_.arenas()[i];
-    if (arena.frozen) continue;
-    const Shard& shard = shards_[i];
-    const TensorView weights = own(arena, arena.weights);
-    adamw(stream_, {.gradient = own(arena, arena.gradients),
-                    .factor = factor,
-                    .learning_rate = learning_rate,
-                    .beta1 = options_.beta1,
-                    .beta2 = options_.beta2,
-                    .eps = options_.eps,
-                    .weight_decay = arena.decay ? options_.weight_decay : 0,
-                    .step = step,
-                    .master = shard.master,
-                    .exp_avg = shard.exp_avg,
-                    .exp_avg_sq = shard.exp_avg_sq,
-                    .weights = weights});
-    world_.all_gather(weights.as_bytes(), arena.weights.view().as_bytes(), stream_);
+    if (arena.frozen || (in_background && i == largest)) continue;
+    update(i, {0, shards_[i].master.view().size()});
+    world_.all_gather(own(arena, arena.weights).as_bytes(), arena.weights.view().as_bytes(), stream_);
   }
+  if (!in_background) return;
+  if (!background_factor_.present()) background_factor_ = Tensor(stream_, DType::f64, {1});
+  stream_.copy(background_factor_.view().data, factor.data, factor.bytes());
+  args.factor = background_factor_;
+  args.in_background = true;
+  // Parts in the order in which the next pass needs them.
+  constexpr std::int64_t least_elements = 1 << 22;
+  std::int64_t begin = 0;
+  for (std::size_t count = 1; count <= parameters_.parameters().size(); ++count) {
+    const Parameter& last = parameters_.parameters()[count - 1];
+    const bool ends = count == parameters_.parameters().size();
+    if (!ends && (static_cast<std::size_t>(last.arena) != largest || last.flat.end < begin + least_elements)) continue;
+    const std::int64_t end = ends ? shards_[largest].master.view().size() : last.flat.end;
+    if (begin < end) {
+      update(largest, {begin, end});
+      ++background_calls_;
+    }
+    parameters_.note_update(count, background_calls_);
+    begin = end;
+  }
+}
+
+std::size_t Optimizer::largest_arena() const {
+  std::size_t largest = 0;
+  for (std::size_t i = 0; i < shards_.size(); ++i)
+    if (shards_[i].master.view().size() > shards_[largest].master.view().size()) largest = i;
+  return largest;
 }
 
 }  // namespace causeway

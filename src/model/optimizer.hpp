@@ -39,17 +39,26 @@ class Optimizer {
   /// `loss` (or absent) is the step's loss, the same on every rank. Writes to `norm` the L2 norm of the scaled
   /// gradient, and to `factor` the factor that multiplied the summed gradient. If loss or norm is not finite, `factor`
   /// is NaN and no weight changes. Afterwards the gradients' values are undefined.
+  /// `beside_next_pass`: on one GPU weights and moments change in the background, while the stream computes what comes
+  /// next. Whoever uses them or the gradients calls ParameterSet::await_updates first, as Model's passes do.
   void step(std::int64_t step, double learning_rate, double gradient_scale, TensorView loss, TensorView norm,
-            TensorView factor);
+            TensorView factor, bool beside_next_pass = false);
+  ~Optimizer();
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
 
   const std::vector<Shard>& shards() const { return shards_; }  ///< one for each arena, in the order of the arenas
 
  private:
+  std::size_t largest_arena() const;
+
   OptimizerOptions options_;
   ParameterSet& parameters_;
   Communicator& world_;
   const Stream& stream_;
   std::vector<Shard> shards_;
+  Tensor background_factor_;  // f64 [1]: lives as long as the background uses it
+  std::int64_t background_calls_ = 0;
 };
 
 }  // namespace causeway

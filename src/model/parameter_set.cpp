@@ -1,8 +1,10 @@
 #include "src/model/parameter_set.hpp"
 
+#include "kernels/adamw.hpp"
 #include "kernels/core/integer.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace causeway {
@@ -78,10 +80,23 @@ void ParameterSet::zero_gradients(const Stream& stream) {
     if (arenas_[i].gradients.present()) zero_up_to(i, arenas_[i].gradients.view().size());
 }
 
+void ParameterSet::begin_gradients(const Stream& stream) {
+  if (std::exchange(zero_later_, false)) zero_gradients(stream);
+}
+
 void ParameterSet::finish_gradients(const Stream& stream) {
+  begin_gradients(stream);  // of a rank without a pass
   for (const Parameter& parameter : parameters_)
     if (std::exchange(parameter.gradient_unwritten, false))
       stream.zero(parameter.gradient.data, parameter.gradient.bytes());
+}
+
+void ParameterSet::await_updates(const Stream& stream, std::size_t count) const {
+  if (updates_.empty() || count == 0) return;
+  auto needed = std::ranges::find_if(updates_, [&](const Update& update) { return update.count >= count; });
+  if (needed == updates_.end()) --needed;
+  await_adamw(stream, {.calls = needed->call});
+  updates_.erase(updates_.begin(), std::next(needed));
 }
 
 std::int64_t ParameterSet::count() const {

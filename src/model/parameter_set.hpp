@@ -59,8 +59,20 @@ class ParameterSet {
   void initialise(std::uint64_t seed, const Stream& stream);
   /// Before the first pass of a step. Leaves the gradients of `product` parameters unwritten.
   void zero_gradients(const Stream& stream);
+  /// The same, but only when the next pass begins its backward part, which calls begin_gradients: until then the
+  /// gradients may still be in use.
+  void zero_gradients_later() { zero_later_ = true; }
+  void begin_gradients(const Stream& stream);
   /// After the last pass: writes zeros to the gradients that are still unwritten.
   void finish_gradients(const Stream& stream);
+
+  /// Notes that the first `count` parameters are updated by the calls of adamw in the background up to the `call`-th.
+  /// Both grow from note to note; the last note is of all parameters.
+  void note_update(std::size_t count, std::int64_t call) { updates_.push_back({count, call}); }
+  /// Work enqueued on `stream` from now on sees the new weights of the first `count` parameters; with all of them, also
+  /// the optimizer's state, and it may write gradients.
+  void await_updates(const Stream& stream, std::size_t count) const;
+  void await_updates(const Stream& stream) const { await_updates(stream, parameters_.size()); }
 
   DType dtype() const { return dtype_; }  ///< of the computation
   int shards() const { return shards_; }
@@ -75,6 +87,12 @@ class ParameterSet {
   int shards_ = 1;
   std::deque<Parameter> parameters_;
   std::vector<ParameterArena> arenas_;
+  bool zero_later_ = false;
+  struct Update {
+    std::size_t count;
+    std::int64_t call;
+  };
+  mutable std::deque<Update> updates_;  // that nothing has waited for yet
 };
 
 }  // namespace causeway

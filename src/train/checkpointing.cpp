@@ -242,6 +242,7 @@ RunCheckpoints::RunCheckpoints(const TrainSettings& settings, ResumeRecord recor
 std::optional<PublishedCheckpoint> RunCheckpoints::save(const TrainingState& state, const Model& model,
                                                         const Optimizer& optimizer) {
   std::optional<PublishedCheckpoint> published = finish();
+  model.parameters().await_updates(runtime_.stream);
   std::map<std::string, hdf5::Value> kept = data_order_of(settings_);
   kept.insert(record_.begin(), record_.end());
   kept.insert({{"step", state.step},

@@ -181,6 +181,7 @@ void Trainer::set_initial_state() {
     parameters.initialise(static_cast<std::uint64_t>(settings_.seed), runtime_.stream);
   optimizer_.emplace(optimizer_options_of(settings_), parameters, runtime_.mesh.world, runtime_.stream);
   update_.emplace(runtime_, model_, *optimizer_);
+  update_->update_beside_passes();
   if (start_.resumes) {
     const TrainingState run = restore_run(*start_.checkpoint, settings_, model_, *optimizer_, runtime_);
     step_ = run.step;

@@ -4,6 +4,7 @@
 #include "kernels/activation.hpp"
 #include "src/bench/documents.hpp"
 #include "src/model/model_checkpoint.hpp"
+#include "src/model/model_update.hpp"
 #include "tests/src/model_support.hpp"
 #include "tests/support/gpu.hpp"
 #include "tests/support/temporary_folder.hpp"
@@ -73,6 +74,54 @@ TEST_P(ModelOnAGpu, RepeatsItsBitsWithAndWithoutRecomputation) {
       if (recompute) {
         EXPECT_LT(stream.memory().peak_bytes(), kept_bytes);
       }
+    }
+  });
+}
+
+/// Losses, weights and optimizer state after some steps of two packs each.
+std::vector<std::vector<double>> after_updates(const Stream& stream, Communicator world, const Model::Options& options,
+                                               bool beside_passes) {
+  Trained run(stream, std::move(world), options);
+  ParameterSet& parameters = run.model.parameters();
+  Optimizer optimizer({}, parameters, run.runtime.mesh.world, stream);
+  ModelUpdate update(run.runtime, run.model, optimizer);
+  if (beside_passes) update.update_beside_passes();
+  const RankPack part = shard(packed_documents(), run.runtime, Layout::contiguous);
+  std::vector<std::vector<double>> found(1);
+  for (int step = 1; step <= 5; ++step) {
+    update.begin();
+    for (int pack = 0; pack < 2; ++pack) update.add(*part.sharding, part.batch(), 996);
+    found[0].push_back(update.finish(step, 1e-2, update.label_weight()).loss);
+  }
+  parameters.await_updates(stream);
+  for (std::size_t i = 0; i < parameters.arenas().size(); ++i) {
+    found.push_back(host_values<double>(stream, parameters.arenas()[i].weights));
+    for (const Tensor* state : {&optimizer.shards()[i].master, &optimizer.shards()[i].exp_avg_sq})
+      found.push_back(host_values<double>(stream, *state));
+  }
+  return found;
+}
+
+TEST(ModelUpdate, BesideTheNextPassIsTheSameOnTheCpu) {
+  on_ranks(1, [](Communicator& world) {
+    const Model::Options options{.shape = small_model()};
+    EXPECT_EQ(after_updates(Stream(), world.split(0, 0), options, true),
+              after_updates(Stream(), world.split(0, 0), options, false));
+  });
+}
+
+/// A model that is large enough for several parts of the update.
+TEST_P(ModelOnAGpu, AnUpdateBesideTheNextPassChangesNoBit) {
+  on_ranks(1, [&](Communicator& world) {
+    for (const bool tied : {false, true}) {
+      const Model::Options options{.shape = {.vocabulary = 5000,
+                                             .width = 512,
+                                             .layers = std::vector<std::string>(6, "mamba"),
+                                             .tied_head = tied},
+                                   .dtype = GetParam()};
+      const auto expected = after_updates(Stream(Device::cuda), world.split(0, 0), options, false);
+      for (int repeat = 0; repeat < 3; ++repeat)
+        EXPECT_EQ(after_updates(Stream(Device::cuda), world.split(0, 0), options, true), expected) << tied;
     }
   });
 }

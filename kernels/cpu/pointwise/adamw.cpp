@@ -59,4 +59,6 @@ void adamw(const Stream&, const AdamW& args) {
   });
 }
 
+void await_adamw(const Stream&, const AwaitAdamW&) {}  // on the CPU every call is done when it returns
+
 }  // namespace causeway::cpu

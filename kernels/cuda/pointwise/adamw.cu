@@ -43,6 +43,47 @@ struct AdamWBody {
   }
 };
 
+/// A queue of the lowest priority beside a stream's own, and events after the last launches in it.
+class Background {
+ public:
+  Background() {
+    int lowest = 0, highest = 0;
+    cuda_check(cudaDeviceGetStreamPriorityRange(&lowest, &highest));
+    cuda_check(cudaStreamCreateWithPriority(&queue_, cudaStreamNonBlocking, lowest));
+    cuda_check(cudaEventCreateWithFlags(&ready_, cudaEventDisableTiming));
+    for (cudaEvent_t& event : done_) cuda_check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  }
+  Background(const Background&) = delete;
+  Background& operator=(const Background&) = delete;
+  ~Background() {
+    cudaStreamSynchronize(queue_);
+    for (cudaEvent_t event : done_) cudaEventDestroy(event);
+    cudaEventDestroy(ready_);
+    cudaStreamDestroy(queue_);
+  }
+
+  /// Launches on the queue, after the stream's work so far.
+  template <class Launch>
+  void run(const Stream& stream, const Launch& launch) {
+    cuda_check(cudaEventRecord(ready_, native_of(stream)));
+    cuda_check(cudaStreamWaitEvent(queue_, ready_));
+    launch(queue_);
+    cuda_check(cudaEventRecord(done_[++calls_ % kept], queue_));
+  }
+  /// An event that was recorded again since stands for a later call: to wait for that is correct, too.
+  void await(const Stream& stream, std::int64_t calls) {
+    ensure(calls <= calls_, "await_adamw: call {} of {}", calls, calls_);
+    if (calls > 0) cuda_check(cudaStreamWaitEvent(native_of(stream), done_[calls % kept]));
+  }
+
+ private:
+  static constexpr std::int64_t kept = 128;
+  cudaStream_t queue_ = nullptr;
+  cudaEvent_t ready_ = nullptr;
+  cudaEvent_t done_[kept] = {};
+  std::int64_t calls_ = 0;
+};
+
 /// The global norm of the gradients, and the factor that scales and clips them: NaN if the norm or the loss is not
 /// finite.
 /// thread: the only one
@@ -81,24 +122,41 @@ void adamw(const Stream& stream, const AdamW& args) {
   dispatch(weights.dtype, [&]<class T>() {
     using R = Accumulator<T>;
     const auto steps = static_cast<double>(args.step);
-    for_each_element(stream, {args.gradient, args.master, args.exp_avg, args.exp_avg_sq, weights},
-                     AdamWBody<T>{.gradient = Rows<R>(args.gradient),
-                                  .master = Rows<R>(args.master),
-                                  .exp_avg = Rows<R>(args.exp_avg),
-                                  .exp_avg_sq = Rows<R>(args.exp_avg_sq),
-                                  .rounded = Rows<T>(args.weights),
-                                  .factor = static_cast<const double*>(args.factor.data),
-                                  .scale = args.gradient_scale,
-                                  .rate = static_cast<R>(args.learning_rate),
-                                  .eps = static_cast<R>(args.eps),
-                                  .decay = static_cast<R>(args.weight_decay),
-                                  .beta1 = static_cast<R>(args.beta1),
-                                  .beta2 = static_cast<R>(args.beta2),
-                                  .one_minus_beta1 = static_cast<R>(1 - args.beta1),
-                                  .one_minus_beta2 = static_cast<R>(1 - args.beta2),
-                                  .correction1 = static_cast<R>(1 / (1 - std::pow(args.beta1, steps))),
-                                  .correction2 = static_cast<R>(1 / (1 - std::pow(args.beta2, steps)))});
+    const AdamWBody<T> body{.gradient = Rows<R>(args.gradient),
+                            .master = Rows<R>(args.master),
+                            .exp_avg = Rows<R>(args.exp_avg),
+                            .exp_avg_sq = Rows<R>(args.exp_avg_sq),
+                            .rounded = Rows<T>(args.weights),
+                            .factor = static_cast<const double*>(args.factor.data),
+                            .scale = args.gradient_scale,
+                            .rate = static_cast<R>(args.learning_rate),
+                            .eps = static_cast<R>(args.eps),
+                            .decay = static_cast<R>(args.weight_decay),
+                            .beta1 = static_cast<R>(args.beta1),
+                            .beta2 = static_cast<R>(args.beta2),
+                            .one_minus_beta1 = static_cast<R>(1 - args.beta1),
+                            .one_minus_beta2 = static_cast<R>(1 - args.beta2),
+                            .correction1 = static_cast<R>(1 / (1 - std::pow(args.beta1, steps))),
+                            .correction2 = static_cast<R>(1 / (1 - std::pow(args.beta2, steps)))};
+    const std::initializer_list<TensorView> tensors = {args.gradient, args.master, args.exp_avg, args.exp_avg_sq,
+                                                       weights};
+    if (!args.in_background) return for_each_element(stream, tensors, body);
+    for (const TensorView& x : tensors)
+      ensure(x.shape == args.master.shape && x.dense(), "adamw in the background: a tensor is {}, expected dense {}",
+             x.shape.to_string(), args.master.shape.to_string());
+    if (args.master.size() == 0) return;
+    stream.resource<Background>().run(stream, [&](cudaStream_t queue) {
+      dispatch_width<AdamWBody<T>::width>(rows_start_aligned(tensors, AdamWBody<T>::width), [&]<int V> {
+        over_elements<V><<<grid_of(ceil_div(args.master.size(), V), 256), 256, 0, queue>>>(1, args.master.size(), body);
+        cuda_check(cudaGetLastError());
+      });
+    });
   });
+}
+
+// Lower bound: nothing is launched.
+void await_adamw(const Stream& stream, const AwaitAdamW& args) {
+  stream.resource<Background>().await(stream, args.calls);
 }
 
 }  // namespace causeway::cuda
