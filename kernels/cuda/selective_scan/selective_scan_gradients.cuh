@@ -11,13 +11,12 @@ struct RowGradients {
   T *d_B, *d_C;
   std::int64_t B_stride, C_stride;
   int states;
-  Accumulator<T> factor = 1;  ///< of the sums
 
   __device__ Accumulator<T> start(std::int64_t) const { return 0; }
   __device__ void store(std::int64_t element, Accumulator<T> sum) const {
     const std::int64_t t = element / (2 * states), n = element % states;
     T& to = element / states % 2 == 0 ? d_B[t * B_stride + n] : d_C[t * C_stride + n];
-    to = narrowed<T>(sum * factor);
+    to = narrowed<T>(sum);
   }
 };
 
