@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "kernels/core/integer.hpp"
+#include "kernels/cuda/device/shared_memory.cuh"
 #include "kernels/cuda/device/sums.cuh"
 #include "kernels/cuda/selective_scan/selective_scan_backward.cuh"
 #include "kernels/cuda/selective_scan/selective_scan_gradients.cuh"
@@ -16,12 +17,12 @@ __host__ __device__ std::int64_t chunk_state_row(std::int64_t chunks, int states
   return chunks * first + chunk * (states - first < group_states ? states - first : group_states) + n - first;
 }
 
-/// Adds the warps' d_B and d_C of 32 tokens in their order, and the sums of the group's earlier tiles.
+/// Adds the warps' d_B and d_C of a block of tokens in their order, and the sums of the group's earlier tiles.
 template <class T, class S>
 __device__ void write_row_gradients(const ScanInputs<T>& in, Accumulator<T>* rows, int count, int first_state,
                                     bool first_tile, const S& shared) {
   using R = Accumulator<T>;
-  for (int e = static_cast<int>(threadIdx.x); e < token_groups * 32; e += scan_threads) {
+  for (int e = static_cast<int>(threadIdx.x); e < S::groups * 32; e += scan_threads) {
     const int group = e / 32, which = e / 16 % 2, token = group * group_tokens + e / 4 % 4, at = e % 16;
     R sum[4] = {};
 #pragma unroll
@@ -46,7 +47,7 @@ __device__ void write_row_gradients(const ScanInputs<T>& in, Accumulator<T>* row
 ///
 /// block: one chunk; a group of tiles of 64 channels, one tile after the other (blockIdx.x: chunk, blockIdx.y: group)
 /// warp: 16 channels of a tile, 16 states at a time
-/// lane: 2 channels, 4 states (see the header), from the chunk's last block of 32 tokens to its first
+/// lane: 2 channels, 4 states (see the header), from the chunk's last block of tokens to its first
 /// shared memory: ScanTile
 /// registers: LaneState; h and exp(ΔA) of 4 tokens
 /// One function, because its phases share registers and shared memory.
@@ -78,13 +79,12 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
     // Whether the lane's state m of channel c exists, if the lane's first state is n.
     const auto exists = [&](int c, int n) { return channel + c < channels && n < in.states; };
 
-    for (std::int64_t from = begin + (end - begin - 1) / backward_tokens * backward_tokens; from >= begin;
-         from -= backward_tokens) {
-      const int count = static_cast<int>(end - from < backward_tokens ? end - from : backward_tokens);
+    for (std::int64_t from = begin + (end - begin - 1) / S::tokens * S::tokens; from >= begin; from -= S::tokens) {
+      const int count = static_cast<int>(end - from < S::tokens ? end - from : S::tokens);
       const bool last_block = from + count == end;
       const unsigned starts = static_cast<unsigned>(DocumentStarts(in.segments, from, lane).bits);
       for (int first_state = 0; first_state < (Many ? in.states : 1); first_state += warp_states) {
-        // 1. Load the lane's states, and 32 tokens of the tile to shared memory.
+        // 1. Load the lane's states, and a block of tokens of the tile to shared memory.
         const bool enter = last_block || Many;
 #pragma unroll
         for (int c = 0; c < lane_channels; ++c)
@@ -111,7 +111,7 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
         __syncthreads();
         // 2. Forward over all groups of tokens but the last; keep h before each.
 #pragma unroll 1
-        for (int group = 0; group + 1 < token_groups; ++group) {
+        for (int group = 0; group + 1 < S::groups; ++group) {
 #pragma unroll
           for (int c = 0; c < lane_channels; ++c)
             shared.exchange[group][warp][c * 32 + lane] = {{x.h[c][0], x.h[c][1], x.h[c][2], x.h[c][3]}};
@@ -122,9 +122,9 @@ __global__ void __launch_bounds__(scan_threads, sizeof(Accumulator<T>) == 4 ? 2 
             sweep_group<true>(shared, group * group_tokens, bits, part, column, x);
         }
 #pragma unroll 1
-        for (int group = token_groups - 1; group >= 0; --group) {
+        for (int group = S::groups - 1; group >= 0; --group) {
           // 3. Forward and backward over a group of tokens.
-          if (group + 1 < token_groups)
+          if (group + 1 < S::groups)
 #pragma unroll
             for (int c = 0; c < lane_channels; ++c) {
               const Quad<R> kept = shared.exchange[group][warp][c * 32 + lane];
@@ -259,12 +259,10 @@ void backward(const Stream& stream, const SelectiveScanBackward& args) {
                             wide(parameters.view()),
                             group_tiles,
                             pairs};
-  constexpr auto bytes = static_cast<int>(sizeof(ScanTile<R, Many>));
+  constexpr std::size_t bytes = sizeof(ScanTile<R, Many>);
   const auto queue = native_of(stream);
-  cuda_check(cudaFuncSetAttribute(chunk_backward<T, Many>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-  chunk_backward<T, Many>
-      <<<dim3(grid_of(chunks.count), grid_of(groups)), scan_threads, static_cast<std::size_t>(bytes), queue>>>(
-          in, chunks, to);
+  allow_shared_memory(chunk_backward<T, Many>, bytes);
+  chunk_backward<T, Many><<<dim3(grid_of(chunks.count), grid_of(groups)), scan_threads, bytes, queue>>>(in, chunks, to);
   cuda_check(cudaGetLastError());
   add_parts_in_order<R>(
       stream, to.rows, groups, tokens * 2 * in.states,

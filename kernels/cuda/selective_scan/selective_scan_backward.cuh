@@ -3,11 +3,12 @@
 #include <type_traits>
 
 #include "kernels/core/integer.hpp"
+#include "kernels/cuda/device/tensor_core_tf32.cuh"
 #include "kernels/cuda/selective_scan/selective_scan.cuh"
 
 /// The backward pass has the three passes of the forward one: the adjoint's chunk sums, their fold, then each chunk
-/// from right to left. The third pass takes 32 tokens at a time, from the state that the forward pass saved before
-/// them, in two steps:
+/// from right to left. The third pass takes 32 tokens at a time (float64: 16), from the state that the forward pass
+/// saved before them, in two steps:
 ///   sweep      forward; h before every 4th token is kept in shared memory
 ///   backward   4 tokens at a time, from the last to the first: h and exp(ΔA) again, kept in registers, then the
 ///              adjoint
@@ -21,10 +22,14 @@ namespace causeway::cuda {
 inline constexpr int lane_channels = 2, lane_states = 4;    ///< of a lane
 inline constexpr int warp_channels = 16, warp_states = 16;  ///< of a warp
 inline constexpr int group_tokens = 4;                      ///< tokens whose h a lane holds at a time
-inline constexpr int backward_tokens = 32;                  ///< tokens of a block of tokens here
-static_assert(backward_tokens % selective_scan_block == 0);
-inline constexpr int token_groups = backward_tokens / group_tokens, scan_warps = scan_threads / 32;
-inline constexpr int tile_channels = warp_channels * scan_warps;
+inline constexpr int scan_warps = scan_threads / 32, tile_channels = warp_channels * scan_warps;
+/// Tokens of a block of tokens here: of float64 half as many, so that the tile needs as much shared memory.
+template <class R>
+inline constexpr int backward_tokens = sizeof(R) == 8 ? 16 : 32;
+template <class R>
+inline constexpr int token_groups = backward_tokens<R> / group_tokens;
+static_assert(backward_tokens<double> % selective_scan_block == 0 &&
+              backward_tokens<float> % selective_scan_block == 0);
 
 /// The gradients as device code writes them; absent tensors are null.
 template <class T>
@@ -63,19 +68,22 @@ __device__ void store_pair(T* row, int channel, int channels, bool paired, Pair<
   if (channel + 1 < channels) row[channel + 1] = x.at[1];
 }
 
-/// The shared memory of a block of threads: a tile of 64 channels by 32 tokens.
+/// The shared memory of a block of threads: a tile of 64 channels by the tokens of a block.
 template <class R, bool Many>
 struct ScanTile {
+  static constexpr int tokens = backward_tokens<R>, groups = token_groups<R>;
   using Row = Pair<R>[tile_channels / 2];
-  Row delta[backward_tokens], u[backward_tokens], ds[backward_tokens];
-  Row dz[backward_tokens];  // d_y silu'(z)
-  alignas(16) Quad<R> B[backward_tokens][warp_states / 4], C[backward_tokens][warp_states / 4];
+  Row delta[tokens], u[tokens], ds[tokens];
+  Row dz[tokens];  // d_y silu'(z)
+  alignas(16) Quad<R> B[tokens][warp_states / 4], C[tokens][warp_states / 4];
   // For each group of tokens and warp: first h of the lanes before the group, [2 channels][32 lanes]; then, when they
   // have read it, their sums over channels, [d_B, d_C][2 halves of the warp's channels][4 tokens][4 parts].
-  Quad<R> exchange[token_groups][scan_warps][lane_channels * 32];
+  Quad<R> exchange[groups][scan_warps][lane_channels * 32];
   // Sums over the states so far: s, Σ g B, Σ g A exp(ΔA) h. Not used if one pass has all states.
-  Row sums[Many ? 3 : 1][Many ? backward_tokens : 1];
+  Row sums[Many ? 3 : 1][Many ? tokens : 1];
 };
+/// What every device of compute capability 8.0 and newer offers a block of threads, 8.6 and 8.9 included.
+static_assert(sizeof(ScanTile<double, true>) <= 99 * 1024 && sizeof(ScanTile<float, true>) <= 99 * 1024);
 
 /// Sums 8 values over 4 lanes that are `Stride` apart; `index` is this lane's number among them. Each exchange halves
 /// the number of values that a lane keeps. This lane has the sums of values 2·index and 2·index + 1, in v[0] and v[1].
@@ -112,13 +120,12 @@ struct QuadSums {
   }
 };
 
-/// The same for float by tensor cores, if the results are rounded to bf16: the product m16n8k8 of tf32, D += A B, with
-/// the values as A and, as B, a column of ones for each half of A's columns. Lane 4g + t holds A's rows g and g + 8 in
-/// columns t and t + 4, and D's rows g and g + 8 in columns 2t and 2t + 1: so each row of D is a sum over the lanes of
-/// quad g. A's lower 13 bits are ignored, which makes a value smaller by 2^-11 times 0.72 on average; `correction`
-/// makes up for that. Since 0 · NaN is NaN, a NaN of one token reaches the others: they must be of one document.
+/// The same for float by tensor cores, if the results are rounded to bf16: mma_tf32 with the values as A and, as B, a
+/// column of ones for each half of A's columns. Lane 4g + t holds A's rows g and g + 8 in columns t and t + 4, and C's
+/// rows g and g + 8 in columns 2t and 2t + 1: so each row of C is a sum over the lanes of quad g. A NaN of one token
+/// reaches the others: they must be of one document.
 struct TensorQuadSums {
-  static constexpr float correction = 1 + 0.72f / 2048;
+  static constexpr float correction = tf32_correction;
   float sum[4] = {};
   float ones[4][2];  // of token i: whether this lane has column 2i, or 2i + 1, of B
 
@@ -129,11 +136,8 @@ struct TensorQuadSums {
   __device__ void clear() { sum[0] = sum[1] = sum[2] = sum[3] = 0; }
   template <int token>
   __device__ void add(const float (&v)[4], int) {
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, "
-        "%2, %3};"
-        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-        : "r"(__float_as_uint(v[0])), "r"(__float_as_uint(v[2])), "r"(__float_as_uint(v[1])),
-          "r"(__float_as_uint(v[3])), "r"(__float_as_uint(ones[token][0])), "r"(__float_as_uint(ones[token][1])));
+    const float a[4] = {v[0], v[2], v[1], v[3]};
+    mma_tf32(sum, a, ones[token][0], ones[token][1]);
   }
 };
 /// The sums of tokens of one document.
@@ -162,8 +166,8 @@ __device__ Accumulator<T> step_slope(const ScanInputs<T>& in, Accumulator<T> y) 
   }
 }
 
-/// Loads Δ, u, d_s and d_y silu'(z) of 32 tokens and the channels of a tile to shared memory. Beyond `count` all are
-/// zero: the state stays.
+/// Loads Δ, u, d_s and d_y silu'(z) of a block of tokens and the channels of a tile to shared memory. Beyond `count`
+/// all are zero: the state stays.
 template <bool paired, class T, class S>
 __device__ void stage_tile(const ScanInputs<T>& in, const ScanGradients<T>& to, std::int64_t from, int count,
                            int first_channel, S& shared) {
@@ -171,7 +175,7 @@ __device__ void stage_tile(const ScanInputs<T>& in, const ScanGradients<T>& to, 
   constexpr int batch = 4;  // rows that a thread reads before it uses the first of them
   const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
   const int channel = first_channel + 2 * lane, channels = static_cast<int>(in.channels);
-  const bool gated = in.z != nullptr, whole = count == backward_tokens && first_channel + tile_channels <= channels;
+  const bool gated = in.z != nullptr, whole = count == S::tokens && first_channel + tile_channels <= channels;
   const T *const delta_at = in.delta + from * in.delta_stride, *const u_at = in.u + from * in.u_stride;
   const T *const d_y_at = to.d_y + from * to.d_y_stride, *const z_at = gated ? in.z + from * in.z_stride : d_y_at;
   const int delta_bytes = row_bytes<T>(in.delta_stride), u_bytes = row_bytes<T>(in.u_stride),
@@ -180,7 +184,7 @@ __device__ void stage_tile(const ScanInputs<T>& in, const ScanGradients<T>& to, 
 #pragma unroll
   for (int c = 0; c < 2; ++c) bias[c] = channel + c < channels ? in.bias_of(channel + c) : R(0);
 #pragma unroll 1
-  for (int base = warp; base < backward_tokens; base += batch * scan_warps) {
+  for (int base = warp; base < S::tokens; base += batch * scan_warps) {
     Pair<T> delta[batch], u[batch], d_y[batch], z[batch];
 #pragma unroll
     for (int i = 0; i < batch; ++i) {
@@ -215,12 +219,12 @@ __device__ void stage_tile(const ScanInputs<T>& in, const ScanGradients<T>& to, 
   }
 }
 
-/// Copies states [first_state, first_state + 16) of B or C of 32 tokens to shared memory in the accumulator type.
-/// Beyond `count` and the last state all are zero.
+/// Copies states [first_state, first_state + 16) of B or C of a block of tokens to shared memory in the accumulator
+/// type. Beyond `count` and the last state all are zero.
 template <class T, class R>
 __device__ void stage_states(const T* rows, std::int64_t stride, int states, int first_state, std::int64_t from,
                              int count, Quad<R> (*to)[warp_states / 4]) {
-  constexpr int each = backward_tokens * warp_states / scan_threads;
+  constexpr int each = backward_tokens<R> * warp_states / scan_threads;
   T raw[each];
 #pragma unroll
   for (int i = 0; i < each; ++i) {

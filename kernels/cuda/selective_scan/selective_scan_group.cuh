@@ -1,5 +1,7 @@
 #pragma once
 
+#include <utility>
+
 #include "kernels/cuda/selective_scan/selective_scan_backward.cuh"
 
 /// The steps of the backward pass over a group of 4 tokens, in the layout of selective_scan_backward.cuh.
@@ -17,6 +19,17 @@ template <class R>
 struct ChannelSums {
   Pair<R> s, gB, gA;  ///< ⟨C, h⟩, ⟨g, B⟩, Σ g A exp(ΔA) h_{t-1} · log2(e)
 };
+
+/// The tokens of a group as constants: step.operator()<i>() for each i, from the first to the last or back.
+using Tokens = std::make_integer_sequence<int, group_tokens>;
+template <class Step, int... i>
+__device__ __forceinline__ void in_order(const Step& step, std::integer_sequence<int, i...>) {
+  (step.template operator()<i>(), ...);
+}
+template <class Step, int... i>
+__device__ __forceinline__ void in_reverse(const Step& step, std::integer_sequence<int, i...>) {
+  (step.template operator()<group_tokens - 1 - i>(), ...);
+}
 
 /// h of 4 tokens from `first` on. `starts`: bit i is set if token first + i is the first of its document.
 template <bool Starts, class R, class S>
@@ -70,10 +83,7 @@ __device__ __forceinline__ ChannelSums<R> scan_group(const S& shared, int first,
     }
     quads.template add<i>(over_channels, lane);
   };
-  forward.template operator()<0>();
-  forward.template operator()<1>();
-  forward.template operator()<2>();
-  forward.template operator()<3>();
+  in_order(forward, Tokens());
   constexpr R correction = Sums::correction;
   d_C = {{quads.sum[0] * correction, quads.sum[1] * correction, quads.sum[2] * correction, quads.sum[3] * correction}};
   sum_over_parts<8>(s, part);
@@ -102,10 +112,7 @@ __device__ __forceinline__ ChannelSums<R> scan_group(const S& shared, int first,
     }
     quads.template add<i>(over_channels, lane);
   };
-  backward.template operator()<3>();
-  backward.template operator()<2>();
-  backward.template operator()<1>();
-  backward.template operator()<0>();
+  in_reverse(backward, Tokens());
   d_B = {{quads.sum[0] * correction, quads.sum[1] * correction, quads.sum[2] * correction, quads.sum[3] * correction}};
   sum_over_parts<8>(gB, part);
   sum_over_parts<8>(gA, part);

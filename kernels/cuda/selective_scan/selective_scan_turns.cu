@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "kernels/core/integer.hpp"
+#include "kernels/cuda/device/shared_memory.cuh"
 #include "kernels/cuda/device/sums.cuh"
 #include "kernels/cuda/selective_scan/selective_scan_gradients.cuh"
 #include "kernels/cuda/selective_scan/selective_scan_turns_walk.cuh"
@@ -289,7 +290,7 @@ bool backward_in_turns(const Stream& stream, const SelectiveScanBackward& args) 
   cuda_check(cudaGetLastError());
   const auto kernel = in.z != nullptr ? walk_in_turns<true> : walk_in_turns<false>;
   constexpr std::size_t bytes = sizeof(TurnMemory);
-  cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
+  allow_shared_memory(kernel, bytes);
   kernel<<<dim3(grid_of(blocks), grid_of(pieces.count)), 32 * turn_warps, bytes, queue>>>(in, run);
   cuda_check(cudaGetLastError());
   add_parts_in_order<float>(stream, run.rows, blocks, whole_tokens * 2 * turn_states,

@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/device/barrier.cuh"
 #include "kernels/cuda/device/tensor_core.cuh"
+#include "kernels/cuda/device/tensor_core_tf32.cuh"
 #include "kernels/cuda/selective_scan/selective_scan.cuh"
 
 /// The layout of the backward pass in turns (selective_scan_turns.cu): bf16, 16 states, channels in blocks of 16.
@@ -161,22 +162,6 @@ __device__ inline float settled_exponential(float x) {
   float y;
   asm volatile("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
-}
-
-/// What a product on tensor cores is multiplied by for each factor in float32: they cut it to tf32, which makes it
-/// smaller by 2^-11 / (2 ln 2) on average.
-inline constexpr float tf32_correction = 1.000352f;
-
-/// c += A B with operands cut to tf32 (PTX's m16n8k8). Lane 4g + t holds of A [16, 8] a[0]: row g, column t; a[1]: row
-/// g + 8, column t; a[2], a[3]: the same rows, column t + 4; of B [8, 8] rows t and t + 4 of column g; of C [16, 8]
-/// what device/tensor_core.cuh says.
-__device__ inline void mma_tf32(float (&c)[4], const float* a, float b0, float b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
-      "%3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(__float_as_uint(a[0])), "r"(__float_as_uint(a[1])), "r"(__float_as_uint(a[2])), "r"(__float_as_uint(a[3])),
-        "r"(__float_as_uint(b0)), "r"(__float_as_uint(b1)));
 }
 
 __device__ inline void fill(float (&to)[4], const float4& from) {

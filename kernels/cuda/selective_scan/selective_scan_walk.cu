@@ -2,6 +2,7 @@
 #include <optional>
 
 #include "kernels/core/integer.hpp"
+#include "kernels/cuda/device/shared_memory.cuh"
 #include "kernels/cuda/selective_scan/selective_scan_walk_alone.cuh"
 #include "kernels/cuda/selective_scan/selective_scan_walk_rows.cuh"
 #include "kernels/cuda/selective_scan/selective_scan_walk_states.cuh"
@@ -44,7 +45,7 @@ __global__ void __launch_bounds__(Shape::threads, 1) walk(ScanInputs<bf16> in, c
 template <class Shape>
 void launch_walk(const Stream& stream, const ScanInputs<bf16>& in, const WalkRun& run) {
   constexpr int bytes = sizeof(WalkMemory<Shape>);
-  cuda_check(cudaFuncSetAttribute(walk<Shape>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+  allow_shared_memory(walk<Shape>, bytes);
   const dim3 grid(grid_of(in.channels, Shape::channels), grid_of(run.pieces.count));
   walk<Shape><<<grid, Shape::threads, bytes, native_of(stream)>>>(in, run);
   cuda_check(cudaGetLastError());
