@@ -253,12 +253,8 @@ void check(const StepSettings& settings) {
     require(value >= 1 && value <= most, "--{} is {}, expected 1 to {}", option, value, most);
   };
   within("tokens", settings.tokens, std::int64_t{1} << 31);
-  within("window", settings.window, std::int64_t{1} << 24);
-  within("accumulate", settings.accumulate, std::int64_t{1} << 20);
   within("steps", settings.steps, 1000);
-  within("recompute-blocks", settings.recompute_blocks, 10'000);
-  require(settings.recompute_blocks == 1 || settings.recompute, "--recompute-blocks is {}, but --recompute is missing",
-          settings.recompute_blocks);
+  check_step_options(settings.window, settings.accumulate, settings.recompute, settings.recompute_blocks);
 }
 
 StepMeasurement measure_step(const StepSettings& settings, Communicator world) {

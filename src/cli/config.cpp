@@ -264,6 +264,11 @@ Option& find_option(OptionGroup& group, std::string_view name) {
   return *found;
 }
 
+void insert_after(OptionGroup& group, std::string_view name, const std::vector<Option>& options) {
+  const auto place = &find_option(group, name) - group.options.data() + 1;
+  group.options.insert(group.options.begin() + place, options.begin(), options.end());
+}
+
 OptionGroup general_group(GeneralOptions& general) {
   return {"General",
           {{"config", &general.config, "FILE",

@@ -40,6 +40,8 @@ struct OptionGroup {
 };
 /// The option of that name in the group, which must have it.
 Option& find_option(OptionGroup& group, std::string_view name);
+/// Inserts options after the one of that name.
+void insert_after(OptionGroup& group, std::string_view name, const std::vector<Option>& options);
 
 /// The INI file that --config names, and the options whose values it gave.
 struct IniOrigin {

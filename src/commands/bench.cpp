@@ -72,27 +72,23 @@ constexpr Topic topics[] = {
 };
 
 OptionGroup step_group(StepSettings& settings) {
-  std::vector<std::string> policies;
-  for (const PackingPolicy& policy : packing_policies()) policies.emplace_back(policy.name);
-  return {"Topic step",
-          {{"lengths", &settings.lengths, "packed|one|FILE",
-            "the documents of a pack. packed: documents of 57 to 2048 tokens, one: a single one, which both fill it; "
-            "FILE: documents with the lengths that this file has, one a line, repeated and packed by --policy. A file "
-            "called packed or one is ./packed"},
-           {"policy", &settings.policy, "", "how the documents of a file are packed", policies},
-           {"window", &settings.window, "N", "how many of the next documents the policy chooses from"},
-           {"accumulate", &settings.accumulate, "N", "packs per step and data-parallel group, computed in sequence"},
-           {"steps", &settings.steps, "N", "steps to measure, after one or two that are not counted"},
-           {"one-at-a-time", &settings.one_at_a_time, "",
-            "also compute the same documents one a pass, with one update a step, and print how many times as fast "
-            "packed is"},
-           {"padded", &settings.padded, "",
-            "also compute the same documents padded to the longest, as many a pass as fit into --tokens, and print how "
-            "many times as fast packed is"},
-           {"recompute", &settings.recompute, "",
-            "keep only the input of each block and compute the block again in the backward pass"},
-           {"recompute-blocks", &settings.recompute_blocks, "N",
-            "with --recompute: keep only the input of every N-th block"}}};
+  OptionGroup group{
+      "Topic step",
+      {{"lengths", &settings.lengths, "packed|one|FILE",
+        "the documents of a pack. packed: documents of 57 to 2048 tokens, one: a single one, which both fill it; "
+        "FILE: documents with the lengths that this file has, one a line, repeated and packed by --policy. A file "
+        "called packed or one is ./packed"},
+       accumulate_option(settings.accumulate),
+       {"steps", &settings.steps, "N", "steps to measure, after one or two that are not counted"},
+       {"one-at-a-time", &settings.one_at_a_time, "",
+        "also compute the same documents one a pass, with one update a step, and print how many times as fast "
+        "packed is"},
+       {"padded", &settings.padded, "",
+        "also compute the same documents padded to the longest, as many a pass as fit into --tokens, and print how "
+        "many times as fast packed is"}}};
+  insert_after(group, "lengths", packing_options(settings.policy, settings.window));
+  insert_after(group, "padded", recompute_options(settings.recompute, settings.recompute_blocks));
+  return group;
 }
 
 CommandLine declare(BenchSettings& settings) {

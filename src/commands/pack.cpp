@@ -6,6 +6,7 @@
 #include "io/file/atomic_file.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
+#include "src/train/train_settings.hpp"
 
 namespace causeway {
 namespace {
@@ -21,41 +22,38 @@ struct PackSettings {
 };
 
 CommandLine declare(PackSettings& settings) {
-  std::vector<std::string> policies;
   std::string explained;
-  for (const PackingPolicy& policy : packing_policies()) {
-    policies.emplace_back(policy.name);
+  for (const PackingPolicy& policy : packing_policies())
     explained += fmt::format("\n  {:<22}{}", policy.name, policy.summary);
-  }
-  return {.usage = "--data FILE --pack-tokens N [--report]",
-          .description =
-              "Reports how a dataset would be packed: the number of packs, their padding, and the number of documents "
-              "cut. It reads only the lengths of documents and makes no packs; training packs while it runs, with the "
-              "same code.\n\nPolicies:" +
-              explained,
-          .groups = {{"Packing",
-                      {{"data", &settings.data, "FILE",
-                        "a dataset made by causeway import; several are packed one after the other"},
-                       {.name = "pack-tokens",
-                        .field = &settings.pack_tokens,
-                        .value = "N",
-                        .help = "tokens of a pack",
-                        .binary_units = true},
-                       {"policy", &settings.policy, "", "how documents are packed", policies},
-                       {"window", &settings.window, "N",
-                        "how many of the next documents greedy and first_fit_decreasing choose from"},
-                       {"long-documents",
-                        &settings.long_documents,
-                        "",
-                        "what happens to a document longer than a pack: it is cut, or the command ends with an error",
-                        {"cut", "refuse"}},
-                       {"report", &settings.report, "", "report all policies, not only --policy"}}},
-                     {"Output",
-                      {{"json", &settings.json, "FILE",
-                        "also write the figures to this file; causeway export makes a table of it, scripts/plot a "
-                        "picture"},
-                       {"force", &settings.force, "", "replace that file if it exists"}}}},
-          .examples = "causeway pack --data reads.h5 --pack-tokens 16384 --report"};
+  CommandLine line{
+      .usage = "--data FILE --pack-tokens N [--report]",
+      .description =
+          "Reports how a dataset would be packed: the number of packs, their padding, and the number of documents "
+          "cut. It reads only the lengths of documents and makes no packs; training packs while it runs, with the "
+          "same code.\n\nPolicies:" +
+          explained,
+      .groups = {{"Packing",
+                  {{"data", &settings.data, "FILE",
+                    "a dataset made by causeway import; several are packed one after the other"},
+                   {.name = "pack-tokens",
+                    .field = &settings.pack_tokens,
+                    .value = "N",
+                    .help = "tokens of a pack",
+                    .binary_units = true},
+                   {"long-documents",
+                    &settings.long_documents,
+                    "",
+                    "what happens to a document longer than a pack: it is cut, or the command ends with an error",
+                    {"cut", "refuse"}},
+                   {"report", &settings.report, "", "report all policies, not only --policy"}}},
+                 {"Output",
+                  {{"json", &settings.json, "FILE",
+                    "also write the figures to this file; causeway export makes a table of it, scripts/plot a "
+                    "picture"},
+                   {"force", &settings.force, "", "replace that file if it exists"}}}},
+      .examples = "causeway pack --data reads.h5 --pack-tokens 16384 --report"};
+  insert_after(line.groups.front(), "pack-tokens", packing_options(settings.policy, settings.window));
+  return line;
 }
 
 /// The datasets' documents, one dataset after the other.

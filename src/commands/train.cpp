@@ -12,32 +12,31 @@ namespace causeway {
 namespace {
 
 OptionGroup data_group(TrainSettings& settings) {
-  std::vector<std::string> policies;
-  for (const PackingPolicy& policy : packing_policies()) policies.emplace_back(policy.name);
-  return {"Data",
-          {{"data", &settings.data, "FILE[:WEIGHT]",
-            "a dataset made by causeway import; with several, each document is drawn from one of them with a "
-            "probability in proportion to its weight"},
-           {.name = "pack-tokens",
-            .field = &settings.pack_tokens,
-            .value = "N",
-            .help = "tokens of a pack, all of its context ranks together",
-            .binary_units = true},
-           {"policy", &settings.policy, "", "how documents are packed; causeway pack --report compares", policies},
-           {"window", &settings.window, "N", "how many of the next documents the policy chooses from"},
-           {"long-documents",
-            &settings.long_documents,
-            "",
-            "what happens to a document longer than a pack: it is cut, or the run ends with an error",
-            {"cut", "refuse"}},
-           {"valid-data", &settings.valid_data, "FILE",
-            "held-out dataset; its loss is measured before training, after training, and every --eval-every steps"},
-           {"eval-every", &settings.eval_every, "N", "steps between two evaluations; 0: none during training"},
-           {"eval-packs", &settings.eval_packs, "N", "packs per evaluation; 0: all"}}};
+  OptionGroup group{
+      "Data",
+      {{"data", &settings.data, "FILE[:WEIGHT]",
+        "a dataset made by causeway import; with several, each document is drawn from one of them with a "
+        "probability in proportion to its weight"},
+       {.name = "pack-tokens",
+        .field = &settings.pack_tokens,
+        .value = "N",
+        .help = "tokens of a pack, all of its context ranks together",
+        .binary_units = true},
+       {"long-documents",
+        &settings.long_documents,
+        "",
+        "what happens to a document longer than a pack: it is cut, or the run ends with an error",
+        {"cut", "refuse"}},
+       {"valid-data", &settings.valid_data, "FILE",
+        "held-out dataset; its loss is measured before training, after training, and every --eval-every steps"},
+       {"eval-every", &settings.eval_every, "N", "steps between two evaluations; 0: none during training"},
+       {"eval-packs", &settings.eval_packs, "N", "packs per evaluation; 0: all"}}};
+  insert_after(group, "pack-tokens", packing_options(settings.policy, settings.window));
+  return group;
 }
 
 OptionGroup training_group(TrainSettings& settings) {
-  return {
+  OptionGroup group{
       "Training",
       {{"run", &settings.run, "DIRECTORY", "run directory: receives checkpoints, metrics and all other files"},
        {.name = "steps",
@@ -52,7 +51,7 @@ OptionGroup training_group(TrainSettings& settings) {
         .help = "instead of --steps: as many steps as take X times the tokens of the data. Of several datasets an "
                 "epoch has all their tokens, drawn by weight",
         .excludes = "steps"},
-       {"accumulate", &settings.accumulate, "N", "packs per step and data-parallel group, computed in sequence"},
+       accumulate_option(settings.accumulate),
        {"learning-rate", &settings.learning_rate, "X", "peak learning rate of AdamW"},
        {"warmup-steps", &settings.warmup_steps, "N",
         "steps of linear warm-up to the peak; after them the rate follows half a cosine"},
@@ -69,13 +68,9 @@ OptionGroup training_group(TrainSettings& settings) {
         "each pack's weights are scaled to a mean of 1 over its labels, as in Evo 2's training",
         {"step", "pack"}},
        {"clip", &settings.clip, "X", "maximum global gradient L2 norm; 0: no clipping"},
-       {"seed", &settings.seed, "N", "seed of the initial weights and of the order of documents"},
-       {"recompute", &settings.recompute, "",
-        "activation recomputation: keep only the input of each block and compute the block again in the backward "
-        "pass; takes less memory and a third more operations"},
-       {"recompute-blocks", &settings.recompute_blocks, "N",
-        "with --recompute: keep only the input of every N-th block; takes still less memory, and another third "
-        "more operations"}}};
+       {"seed", &settings.seed, "N", "seed of the initial weights and of the order of documents"}}};
+  insert_after(group, "seed", recompute_options(settings.recompute, settings.recompute_blocks));
+  return group;
 }
 
 OptionGroup checkpoint_group(TrainSettings& settings) {

@@ -33,8 +33,7 @@ void check(const TrainSettings& settings) {
     require(*settings.epochs > 0 && *settings.epochs <= 1e6, "--epochs is {}, expected a number above 0, at most 1e6",
             *settings.epochs);
   within("pack-tokens", settings.pack_tokens, std::int64_t{1}, std::int64_t{1} << 40);
-  within("window", settings.window, std::int64_t{1}, std::int64_t{1} << 24);
-  within("accumulate", settings.accumulate, std::int64_t{1}, std::int64_t{1} << 20);
+  check_step_options(settings.window, settings.accumulate, settings.recompute, settings.recompute_blocks);
   within("warmup-steps", settings.warmup_steps, std::int64_t{0}, most);
   within("learning-rate", settings.learning_rate, 0.0, 1e3);
   within("learning-rate-floor", settings.learning_rate_floor, 0.0, 1.0);
@@ -50,9 +49,6 @@ void check(const TrainSettings& settings) {
   within("eval-every", settings.eval_every, std::int64_t{0}, most);
   within("eval-packs", settings.eval_packs, std::int64_t{0}, most);
   within("log-every", settings.log_every, std::int64_t{1}, most);
-  within("recompute-blocks", settings.recompute_blocks, std::int64_t{1}, std::int64_t{10'000});
-  require(settings.recompute_blocks == 1 || settings.recompute, "--recompute-blocks is {}, but --recompute is missing",
-          settings.recompute_blocks);
   within("trace-steps", settings.trace_steps, std::int64_t{1}, std::int64_t{1000});
   require(settings.trace_steps == default_trace_steps || !settings.trace.empty(),
           "--trace-steps is {}, but --trace is missing", settings.trace_steps);
@@ -172,6 +168,33 @@ Runtime make_runtime(const ComputeSettings& settings, Communicator world, std::s
           .strategies = std::move(strategies),
           .schedule = schedule,
           .rank_progress = std::move(rank_progress)};
+}
+
+std::vector<Option> packing_options(std::string& policy, std::int64_t& window) {
+  std::vector<std::string> policies;
+  for (const PackingPolicy& known : packing_policies()) policies.emplace_back(known.name);
+  return {{"policy", &policy, "", "how documents are packed; causeway pack --report compares", policies},
+          {"window", &window, "N", "how many of the next documents greedy and first_fit_decreasing choose from"}};
+}
+
+Option accumulate_option(std::int64_t& accumulate) {
+  return {"accumulate", &accumulate, "N", "packs per step and data-parallel group, computed in sequence"};
+}
+
+std::vector<Option> recompute_options(bool& recompute, std::int64_t& blocks) {
+  return {{"recompute", &recompute, "",
+           "activation recomputation: keep only the input of each block and compute the block again in the backward "
+           "pass; takes less memory and a third more operations"},
+          {"recompute-blocks", &blocks, "N",
+           "with --recompute: keep only the input of every N-th block; takes still less memory, and another third "
+           "more operations"}};
+}
+
+void check_step_options(std::int64_t window, std::int64_t accumulate, bool recompute, std::int64_t recompute_blocks) {
+  within("window", window, std::int64_t{1}, std::int64_t{1} << 24);
+  within("accumulate", accumulate, std::int64_t{1}, std::int64_t{1} << 20);
+  within("recompute-blocks", recompute_blocks, std::int64_t{1}, std::int64_t{10'000});
+  require(recompute_blocks == 1 || recompute, "--recompute-blocks is {}, but --recompute is missing", recompute_blocks);
 }
 
 OptionGroup fault_group(FaultSettings& settings) {

@@ -89,4 +89,11 @@ OptionGroup compute_group(ComputeSettings& settings);
 OptionGroup model_group(ModelSettings& settings);
 OptionGroup fault_group(FaultSettings& settings);
 
+/// Options that several commands have: of packs (`train`, `bench step`, `pack`) and of a step (`train`, `bench step`).
+std::vector<Option> packing_options(std::string& policy, std::int64_t& window);
+Option accumulate_option(std::int64_t& accumulate);
+std::vector<Option> recompute_options(bool& recompute, std::int64_t& blocks);
+/// Throws Error(usage) that names the first of these numbers that is wrong.
+void check_step_options(std::int64_t window, std::int64_t accumulate, bool recompute, std::int64_t recompute_blocks);
+
 }  // namespace causeway
