@@ -22,14 +22,25 @@ class Clock final : public VirtualRank {
     return time_;
   }
   void set_network(const Network& network) override { network_ = network; }
+  void count_least(LeastSeconds* least) override {
+    pause();
+    least_ = least;
+    part_ = 0;
+    compute();
+  }
 
   void compute() {
     core_.lock();
     resumed_ = processor_seconds();
   }
   void pause() {
-    const double spent = processor_seconds() - resumed_;
+    double spent = processor_seconds() - resumed_;
     core_.unlock();
+    if (least_ != nullptr) {
+      if (part_ == least_->size()) least_->push_back(spent);
+      double& least = (*least_)[part_++];
+      spent = least = std::min(least, spent);
+    }
     time_.computing_s += spent;
     time_.total_s += spent;
   }
@@ -53,6 +64,8 @@ class Clock final : public VirtualRank {
   Network network_;
   std::mutex& core_;
   double resumed_ = 0, link_free_ = 0;
+  LeastSeconds* least_ = nullptr;
+  std::size_t part_ = 0;
   RankTime time_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "parallel/transport/communicator.hpp"
 
@@ -22,12 +23,20 @@ struct RankTime {
   std::int64_t bytes_sent = 0;
 };
 
+/// The processor time of each part of a run between two calls of the transport, the shortest of several runs. Processor
+/// time is an imprecise clock on a shared machine: two threads of one core slow each other. Every part of a run is fast
+/// in some repetition, but hardly ever all of them in the same one.
+using LeastSeconds = std::vector<double>;
+
 /// One rank's clock and network.
 class VirtualRank {
  public:
   virtual ~VirtualRank() = default;
   virtual RankTime now() = 0;
   virtual void set_network(const Network& network) = 0;  ///< from now on
+  /// From now on a run makes the same calls of the transport as those that `least` knows, and each part counts with its
+  /// least time, this run's included. Null: with its own time again.
+  virtual void count_least(LeastSeconds* least) = 0;
 };
 
 /// Runs `body` on `ranks` threads in virtual time, at first without delays. A rank's clock advances by its thread's
