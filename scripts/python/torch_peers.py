@@ -134,12 +134,26 @@ OPERATORS = [("selective_scan", "mamba_ssm", mamba_ssm_scan),
              ("gemm", "torch", torch_gemm)]
 
 
-def scan_in_chunks(u, delta, A, B, C, D, chunk=64):
+CHUNK = 16  # tokens of a chunk; torch.compile unrolls the loop over them
+
+
+def entering_states(decay, added):
+    """The state that enters each chunk, from what the chunks do: state_out = decay * state_in + added, (chunks, D, N).
+    In log2(chunks) steps, each of which combines twice as many chunks as the one before."""
+    shift = 1
+    while shift < len(added):
+        added = torch.cat([added[:shift], added[shift:] + decay[shift:] * added[:-shift]])
+        decay = torch.cat([decay[:shift], decay[shift:] * decay[:-shift]])
+        shift *= 2
+    return torch.cat([torch.zeros_like(added[:1]), added[:-1]])
+
+
+def scan_in_chunks(u, delta, A, B, C, D):
     """The selective scan of one sequence by PyTorch's operators. u, delta: (T, D); A: (D, N); B, C: (T, N). All chunks
     advance at the same time, token by token; then their states are carried from one to the next."""
     tokens, channels = u.shape
-    chunks = tokens // chunk
-    split = [x.view(chunks, chunk, -1).unbind(1) for x in (u, delta, B, C)]
+    chunks = tokens // CHUNK
+    split = [x.reshape(chunks, CHUNK, -1).unbind(1) for x in (u, delta, B, C)]
     h, ys, sums = u.new_zeros((chunks, channels, A.shape[1]), dtype=torch.float32), [], []
     total = torch.zeros_like(split[1][0], dtype=torch.float32)
     for x, step, b, _ in zip(*split):
@@ -147,12 +161,7 @@ def scan_in_chunks(u, delta, A, B, C, D, chunk=64):
         total = total + step.float()
         ys.append(h)
         sums.append(total)
-    carry, carries = torch.zeros_like(h[0]), []
-    decay = torch.exp(total[..., None] * A)
-    for i in range(chunks):
-        carries.append(carry)
-        carry = decay[i] * carry + h[i]
-    before = torch.stack(carries)
+    before = entering_states(torch.exp(total[..., None] * A), h)
     y = torch.stack([((state + torch.exp(total[..., None] * A) * before) * c.float()[:, None, :]).sum(-1)
                      for state, total, c in zip(ys, sums, split[3])], 1)
     return (y.reshape(tokens, channels) + u.float() * D).to(u.dtype)
@@ -230,11 +239,13 @@ def training_step(make, layers, width, vocabulary, tokens, like, compiled=False)
     model = make(layers, width, vocabulary).to(like["device"], like["dtype"])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=like["device"] == "cuda")
     ids = torch.randint(vocabulary, (1, tokens), device=like["device"])
-    forward = torch.compile(model) if compiled else model
+    if compiled:  # each mixer alone: all have the same code, which is then compiled once
+        for mixer in model.mixers:
+            mixer.compile()
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        forward(ids).backward()
+        model(ids).backward()
         optimizer.step()
 
     return step

@@ -52,12 +52,20 @@ Measurement measure(const OperatorBenchmark& row, const Workload& work, const St
 
 }  // namespace
 
+bool matches(std::string_view filter, std::string_view name) {
+  for (std::size_t begin = 0, end = 0; end != std::string_view::npos; begin = end + 1) {
+    end = filter.find(',', begin);
+    if (name.find(filter.substr(begin, end - begin)) != std::string_view::npos) return true;
+  }
+  return false;
+}
+
 void bench_operators(const OperatorBenchSettings& settings, const Stopwatch& stopwatch, const Ceilings& ceilings,
                      const std::function<void(const Measurement&)>& report) {
   const Stream& stream = stopwatch.stream();
   for (const auto& table : {mixer_benchmarks(), row_benchmarks()})
     for (const OperatorBenchmark& row : table) {
-      if (row.name.find(settings.filter) == std::string_view::npos) continue;
+      if (!matches(settings.filter, row.name)) continue;
       for (const Size& size : sizes_of(row, settings, stream.device()))
         for (std::vector<std::int64_t>& cu_seqlens : packs_of(row, size)) {
           const DeviceSegments documents(stream, std::move(cu_seqlens), size.tokens);

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 
 #include "src/bench/measure.hpp"
 
@@ -9,10 +10,13 @@ namespace causeway {
 
 struct OperatorBenchSettings {
   DType dtype = DType::f32;
-  std::string filter;         ///< only rows with this text in their names
+  std::string filter;         ///< only rows whose names match it
   std::int64_t tokens = 0;    ///< with `channels`: instead of the built-in sizes; 0: these
   std::int64_t channels = 0;  ///< a multiple of 16, of 128 above 1024
 };
+
+/// Whether the name has one of the filter's texts in it, which commas separate. An empty text is in every name.
+bool matches(std::string_view filter, std::string_view name);
 
 /// One line of the report.
 struct Measurement {

@@ -115,7 +115,8 @@ CommandLine declare(BenchSettings& settings) {
       .groups =
           {{"Measurement",
             {{"topic", &settings.topic, "TOPIC", "what to measure", names, true},
-             {"filter", &settings.filter, "WORDS", "only rows with this text in their names: \"scan backward\""},
+             {"filter", &settings.filter, "TEXT[,TEXT…]",
+              "only rows with this text, or one of several, in their names: \"scan backward,gemm\""},
              {.name = "tokens",
               .field = &settings.asked_tokens,
               .value = "N",
@@ -285,7 +286,7 @@ ExitCode run_strategies(const BenchSettings& settings) {
     std::vector<AutoChoice> autos;
     for (const OpRow& row : op_rows()) {
       const auto is_asked = [&](const OpStrategy& strategy) {
-        return fmt::format("{} {}", row.name, strategy.name).find(settings.filter) != std::string::npos;
+        return matches(settings.filter, fmt::format("{} {}", row.name, strategy.name));
       };
       if (std::ranges::none_of(row.strategies, is_asked)) continue;
       StrategyWorkload work{.row = row,

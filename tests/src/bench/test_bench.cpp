@@ -86,6 +86,15 @@ TEST(Bench, RowsWithoutAKernelAreReportedAndTheOthersMeasured) {
   for (const Measurement& row : rows) EXPECT_NE(row.failure, "") << row.name;
 }
 
+TEST(Bench, AFilterIsATextOrSeveral) {
+  EXPECT_TRUE(matches("", "gemm"));
+  EXPECT_TRUE(matches("scan back", "selective_scan backward"));
+  EXPECT_FALSE(matches("scan back", "selective_scan forward"));
+  EXPECT_TRUE(matches("gemm,scan", "selective_scan forward"));
+  EXPECT_TRUE(matches("gemm,scan", "gemm"));
+  EXPECT_FALSE(matches("gemm,scan", "attention"));
+}
+
 TEST(Bench, PacksAreFullOfDocumentsWithPackMambasLengths) {
   const std::vector<std::int64_t> cu_seqlens = packed_documents(1'000'000);
   EXPECT_EQ(cu_seqlens.front(), 0);
