@@ -38,6 +38,13 @@ std::string_view name_of(KernelKind kind) {
   return "?";
 }
 
+double waiting_seconds(const Cost& cost, const Machine& machine) {
+  return static_cast<double>(cost.messages) * machine.latency_s;
+}
+double transferring_seconds(const Cost& cost, const Machine& machine) {
+  return static_cast<double>(cost.bytes_sent) / (cost.to_all ? machine.all_bytes_per_s : machine.bytes_per_s);
+}
+
 }  // namespace
 
 std::string text_of(const TimedKernel& kernel) {
@@ -77,14 +84,18 @@ double computing_seconds(const Cost& cost, const Machine& machine) {
 }
 
 double communicating_seconds(const Cost& cost, const Machine& machine) {
-  return static_cast<double>(cost.messages) * machine.latency_s +
-         static_cast<double>(cost.bytes_sent) / (cost.to_all ? machine.all_bytes_per_s : machine.bytes_per_s);
+  return waiting_seconds(cost, machine) + transferring_seconds(cost, machine);
+}
+
+double hideable_seconds(const Cost& cost, const Machine& machine) {
+  return cost.hidden * (machine.latency_overlap * waiting_seconds(cost, machine) +
+                        machine.overlap * transferring_seconds(cost, machine));
 }
 
 double seconds(const Cost& cost, const Machine& machine) {
   const double computing = computing_seconds(cost, machine), communicating = communicating_seconds(cost, machine);
-  const double hidden = cost.hidden * machine.overlap;
-  return std::max(computing, hidden * communicating) + (1 - hidden) * communicating;
+  const double hideable = hideable_seconds(cost, machine);
+  return std::max(computing, hideable) + communicating - hideable;
 }
 
 }  // namespace causeway

@@ -75,7 +75,8 @@ struct Machine {
   double latency_s = 3e-6;         ///< of one message, its calls included
   double bytes_per_s = 1e10;       ///< that one rank sends to a neighbour while all do
   double all_bytes_per_s = 1e10;   ///< that one rank sends to all other ranks at the same time while all do
-  double overlap = 1;              ///< the part of an exchange that proceeds while the rank computes, 0 to 1
+  double overlap = 1;              ///< the part of a long exchange that proceeds while the rank computes, 0 to 1
+  double latency_overlap = 1;      ///< the same of a message's latency: what enqueues it is not hidden
   double copy_bytes_per_s = 1e10;  ///< of a rank's memory, read + written, while all ranks copy
   double copy_call_s = 1e-6;       ///< of a copy without bytes
   std::vector<KernelRate> kernels = {};
@@ -88,7 +89,9 @@ const KernelRate& rate_of(const Machine& machine, const TimedKernel& kernel);
 
 double computing_seconds(const Cost& cost, const Machine& machine);      ///< kernels and copies
 double communicating_seconds(const Cost& cost, const Machine& machine);  ///< hidden or exposed
-/// max(computing, h·communicating) + (1 - h)·communicating, h = hidden·overlap.
+/// Of the communication, what can proceed while the rank computes.
+double hideable_seconds(const Cost& cost, const Machine& machine);
+/// max(computing, hideable) + communicating - hideable.
 double seconds(const Cost& cost, const Machine& machine);
 
 }  // namespace causeway

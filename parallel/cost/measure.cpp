@@ -46,6 +46,8 @@ class TimedExchange {
 /// Packs half of the columns of `rows` rows of 4 KiB.
 class TimedPacking {
  public:
+  static constexpr double row_bytes = 4096;  ///< read + written
+
   TimedPacking(std::int64_t rows, const TimedGroup& group)
       : group_(group),
         from_(Tensor::zeros(group.stream, DType::f32, {rows, columns})),
@@ -57,9 +59,10 @@ class TimedPacking {
     copy_rows(group_.stream, {.x = from_.view().slice_columns(0, columns / 2), .ranges = all, .y = to_});
   }
   double seconds(int repeats) const {
-    return group_.median_seconds(5, [&] {
-      for (int i = 0; i < repeats; ++i) run();
-    }) / repeats;
+    return group_.median_seconds(5, [&] { run(repeats); }) / repeats;
+  }
+  void run(int repeats) const {
+    for (int i = 0; i < repeats; ++i) run();
   }
 
  private:
@@ -70,16 +73,17 @@ class TimedPacking {
 };
 
 /// The part of an exchange that overlaps with work that takes as long, 0 to 1: with a network card or a second queue
-/// most of it; nothing if the processor that works also copies the messages.
-double overlap(const TimedExchange& exchange, const TimedPacking& packing, const TimedGroup& group) {
-  const double apart = exchange.seconds(1), each = packing.seconds(4);
-  const int packings = static_cast<int>(std::clamp(apart / std::max(each, 1e-9), 1.0, 1000.0));
-  const double working = packing.seconds(packings) * packings;
-  const double together = group.median_seconds(9, [&] {
-    Pending pending = exchange.start();
-    for (int i = 0; i < packings; ++i) packing.run();
-    pending.wait();
-  });
+/// most of it; nothing if the processor that works also copies the messages. As in a pass, the device is idle before,
+/// so that the time in which the host enqueues is not hidden.
+double overlap(const TimedExchange& exchange, const TimedPacking& packing, int packings, const TimedGroup& group) {
+  constexpr int tries = 9;
+  const double idle = group.median_seconds(tries, [] {}), apart = exchange.seconds(1) - idle,
+               working = group.median_seconds(tries, [&] { packing.run(packings); }) - idle,
+               together = group.median_seconds(tries, [&] {
+                 Pending pending = exchange.start();
+                 packing.run(packings);
+                 pending.wait();
+               }) - idle;
   return std::clamp((apart + working - together) / std::max(std::min(apart, working), 1e-9), 0.0, 1.0);
 }
 
@@ -131,13 +135,18 @@ Machine measure_links(Communicator& ranks, const Stream& stream, const std::func
   if (uncounted.size() > 1) {
     // Long enough that the latency, and on a GPU the time of the host, is a small fraction.
     const std::int64_t large = std::int64_t{on_host ? 2 : 64} << 20;
-    machine.latency_s = TimedExchange(8, 1, group).seconds(8);
+    const TimedExchange short_exchange(8, 1, group);
+    machine.latency_s = short_exchange.seconds(8);
+    const auto rows = static_cast<std::int64_t>(machine.latency_s * machine.copy_bytes_per_s / TimedPacking::row_bytes);
+    machine.latency_overlap =
+        overlap(short_exchange, TimedPacking(std::clamp<std::int64_t>(rows, 1, 65536), group), 1, group);
     const auto rate = [&](const TimedExchange& exchange) {
       return static_cast<double>(large) / std::max(1e-9, exchange.seconds(on_host ? 1 : 4) - machine.latency_s);
     };
     const TimedExchange to_neighbour(large, 1, group);
     machine.bytes_per_s = machine.all_bytes_per_s = rate(to_neighbour);
-    machine.overlap = overlap(to_neighbour, packing, group);
+    const double packings = static_cast<double>(large) / machine.bytes_per_s / std::max(packing.seconds(4), 1e-9);
+    machine.overlap = overlap(to_neighbour, packing, static_cast<int>(std::clamp(packings, 1.0, 1000.0)), group);
     if (uncounted.size() > 2) machine.all_bytes_per_s = rate(TimedExchange(large, uncounted.size() - 1, group));
   }
   return slowest(machine, uncounted);
@@ -172,6 +181,7 @@ Machine slowest(const Machine& machine, Communicator& ranks) {
               .bytes_per_s = -ranks.max(-machine.bytes_per_s),
               .all_bytes_per_s = -ranks.max(-machine.all_bytes_per_s),
               .overlap = -ranks.max(-machine.overlap),
+              .latency_overlap = -ranks.max(-machine.latency_overlap),
               .copy_bytes_per_s = -ranks.max(-machine.copy_bytes_per_s),
               .copy_call_s = ranks.max(machine.copy_call_s),
               .kernels = machine.kernels,

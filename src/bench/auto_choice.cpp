@@ -68,6 +68,7 @@ nlohmann::ordered_json to_json(const Machine& machine) {
           {"bytes_per_s", machine.bytes_per_s},
           {"all_bytes_per_s", machine.all_bytes_per_s},
           {"overlap", machine.overlap},
+          {"latency_overlap", machine.latency_overlap},
           {"copy_bytes_per_s", machine.copy_bytes_per_s},
           {"copy_call_s", machine.copy_call_s},
           {"kernels", std::move(kernels)}};

@@ -128,10 +128,10 @@ std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> ca
 
 std::string machine_text(const Machine& machine, int ranks) {
   std::string text = fmt::format(
-      "measured on {} ranks: a message takes {:.1f} µs, a rank sends {:.2f} GB/s to a neighbour, {:.2f} "
-      "GB/s to all, {:.0f} % of it while it computes; copies {:.1f} GB/s (read + write)",
-      ranks, machine.latency_s * 1e6, machine.bytes_per_s / 1e9, machine.all_bytes_per_s / 1e9, 100 * machine.overlap,
-      machine.copy_bytes_per_s / 1e9);
+      "measured on {} ranks: a message takes {:.1f} µs, a rank sends {:.2f} GB/s to a neighbour, {:.2f} GB/s to all; "
+      "while it computes {:.0f} % of the first and {:.0f} % of the others; copies {:.1f} GB/s (read + write)",
+      ranks, machine.latency_s * 1e6, machine.bytes_per_s / 1e9, machine.all_bytes_per_s / 1e9,
+      100 * machine.latency_overlap, 100 * machine.overlap, machine.copy_bytes_per_s / 1e9);
   for (const KernelRate& rate : machine.kernels)
     text += fmt::format("\n  {:<38} {:>9.2f} µs a call, {:>9.4f} ns an element", text_of(rate.kernel),
                         rate.call_s * 1e6, rate.element_s * 1e9);

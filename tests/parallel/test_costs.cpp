@@ -165,7 +165,9 @@ TEST(Costs, HiddenCommunicationDoesNotCountTwice) {
   hidden.hidden = 0.5;
   EXPECT_DOUBLE_EQ(seconds(hidden, machine), 7.5);
   machine.overlap = 0.5;
-  EXPECT_DOUBLE_EQ(seconds(hidden, machine), 8.75);
+  EXPECT_DOUBLE_EQ(seconds(hidden, machine), 8.25);  // 3 s send bytes: a quarter of them is hidden
+  machine.latency_overlap = 0;
+  EXPECT_DOUBLE_EQ(seconds(hidden, machine), 9.25);  // 2 s are latency: no part of them is hidden
 }
 
 TEST(Costs, AKernelHasTheRateOfTheMostSimilarOne) {

@@ -75,6 +75,7 @@ TEST(SlowestMachine, IsTheResultOnAllRanks) {
                                  .bytes_per_s = 10 + rank,
                                  .all_bytes_per_s = 20 - rank,
                                  .overlap = 1 - rank / 4,
+                                 .latency_overlap = 0.25 + rank / 4,
                                  .copy_bytes_per_s = 100 - rank,
                                  .copy_call_s = rank,
                                  .kernels = {{{.width = 4}, 1 + rank, 10 - rank}}},
@@ -83,6 +84,7 @@ TEST(SlowestMachine, IsTheResultOnAllRanks) {
     EXPECT_EQ(all.bytes_per_s, 10);
     EXPECT_EQ(all.all_bytes_per_s, 18);
     EXPECT_EQ(all.overlap, 0.5);
+    EXPECT_EQ(all.latency_overlap, 0.25);
     EXPECT_EQ(all.copy_bytes_per_s, 98);
     EXPECT_EQ(all.copy_call_s, 2);
     ASSERT_EQ(all.kernels.size(), 1u);
