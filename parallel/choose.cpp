@@ -63,7 +63,8 @@ std::vector<Estimate> estimates(const Sharding& sharding, std::span<const Operat
 TimedShape timed_shape(const Sharding& sharding) {
   const ShardLayout& layout = sharding.layout();
   return {.local_tokens = ceil_div(layout.tokens(), layout.ranks()),
-          .longest_document = sharding.whole_pack().longest_document};
+          .longest_document = sharding.whole_pack().longest_document,
+          .ranks = layout.ranks()};
 }
 
 const Estimate& cheapest(std::span<const Estimate> rows) {

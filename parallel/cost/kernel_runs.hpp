@@ -12,6 +12,7 @@ namespace causeway {
 struct TimedShape {
   std::int64_t local_tokens = 0;      ///< of a rank
   std::int64_t longest_document = 0;  ///< of the pack
+  int ranks = 1;                      ///< that share the channels where each has whole documents
 };
 
 /// The kernels that the strategies of an operator run, in both passes.

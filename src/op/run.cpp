@@ -60,8 +60,6 @@ Plan plan_of(const OpRequest& request) {
             parse_device(request.device),
             parse_schedule(request.schedule),
             parse_method(request.method)};
-  require(plan.device == Device::cpu || plan.dtype != DType::f64,
-          "dtype f64 does not run on device cuda, expected f32 or bf16");
   const OpStrategy* const asked = request.strategy == "auto" ? nullptr : &find_op_strategy(row, request.strategy);
   std::string first_objection;
   for (const OpStrategy& strategy : row.strategies) {

@@ -11,12 +11,14 @@ namespace causeway::test {
 namespace {
 
 /// Two H200s over NVLink, bf16: times of a document of 65,536 tokens and 4,096 channels on one GPU
-/// (kernels/cuda/*/README.md), of messages (parallel/transport/README.md), of copies (a device copy).
+/// (kernels/cuda/*/README.md), of messages (parallel/transport/README.md; `bench strategies`), of copies (a device
+/// copy).
 Machine two_h200s() {
   Machine machine{.latency_s = 23e-6,
                   .bytes_per_s = 281e9,
                   .all_bytes_per_s = 281e9,
                   .overlap = 0.66,
+                  .latency_overlap = 0.05,
                   .copy_bytes_per_s = 4.0e12,
                   .copy_call_s = 5e-6};
   const auto add = [&](TimedKernel kernel, double forward_ps, double backward_ps) {
@@ -49,6 +51,7 @@ Machine laptop() {
                   .bytes_per_s = 3e9,
                   .all_bytes_per_s = 3e9,
                   .overlap = 0,
+                  .latency_overlap = 0,
                   .copy_bytes_per_s = 8e9,
                   .copy_call_s = 2e-7};
   const auto add = [&](TimedKernel kernel, double forward_ns, double backward_ns) {
