@@ -25,6 +25,8 @@ struct ModalConvForward {
   TensorView y;                    ///< [tokens, D], v's dtype
   TensorView states;  ///< [⌈tokens/modal_conv_block⌉, D, M], accumulator type, written: s just before each block, for
                       ///< the backward, in an order that the device chooses; or absent
+  TensorView state_out;  ///< [D, M], accumulator type, written unless the run has no tokens: s of the run's last token;
+                         ///< or absent. Defined only if the run's last document continues after it
 };
 extern const Kernel<ModalConvForward> modal_conv_forward;
 
@@ -39,6 +41,8 @@ struct ModalConvBackward {
                           ///< run. Read only if the run's last document continues after it. Absent: zero
   GatedConvGradients gradients;
   TensorView d_residues, d_log_rates;  ///< [D, M], accumulator type, added to
+  TensorView adjoint_out;  ///< [D, M], accumulator type, written unless the run has no tokens: ∂loss/∂(s just before
+                           ///< the run); or absent. Defined only if the run's first document began before it
 };
 extern const Kernel<ModalConvBackward> modal_conv_backward;
 

@@ -34,6 +34,8 @@ struct SelectiveScanForward {
   TensorView y;         ///< [tokens, D]
   TensorView states;  ///< [⌈tokens/selective_scan_block⌉, D, N], accumulator type, written: h just before each block,
                       ///< for the backward, in an order that the device chooses; or absent
+  TensorView state_out;  ///< [D, N], accumulator type, written unless the run has no tokens: h of the run's last token;
+                         ///< or absent. Defined only if the run's last document continues after it
 };
 extern const Kernel<SelectiveScanForward> selective_scan_forward;
 
@@ -54,6 +56,8 @@ struct SelectiveScanBackward {
   TensorView d_u, d_delta, d_B, d_C;  ///< the shapes and dtype of their inputs, written
   TensorView d_z;                     ///< likewise; absent if z is
   TensorView d_A, d_D, d_delta_bias;  ///< accumulator type, added to; d_delta_bias is absent if delta_bias is
+  TensorView adjoint_out;  ///< [D, N], accumulator type, written unless the run has no tokens: ∂loss/∂(h just before
+                           ///< the run); or absent. Defined only if the run's first document began before it
 };
 extern const Kernel<SelectiveScanBackward> selective_scan_backward;
 

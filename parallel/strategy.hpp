@@ -48,7 +48,7 @@ struct StrategyContext {
 
 inline constexpr Layout every_layout[] = {Layout::contiguous, Layout::zigzag};
 inline constexpr Layout contiguous_layout[] = {Layout::contiguous};
-inline constexpr Schedule every_schedule[] = {Schedule::chain, Schedule::gather};
+inline constexpr Schedule every_schedule[] = {Schedule::chain, Schedule::gather, Schedule::relay};
 inline constexpr Method every_method[] = {Method::direct, Method::fft, Method::modal};
 
 /// One way to run an operator over ranks. A strategy takes the kernel's argument structs with this rank's rows as

@@ -96,6 +96,18 @@ void carry_by_gather(const CarryExchange& exchange, const CarryPath& path, Commu
   }
 }
 
+/// The largest number of chunks that a relay scans one after the other before another rank's chunk, in a contiguous
+/// layout: the longest sequence of neighbouring edges that documents cross. Even if another document begins in a chunk,
+/// the state that leaves it is known only when all of it has been scanned.
+std::int64_t scans_before_the_last(const Sharding& sharding) {
+  std::int64_t longest = 0, scans = 0;
+  for (const CarryPlan::ChunkEdges& chunk : sharding.carry_plan().chunks) {
+    scans = chunk.to_right ? scans + 1 : 0;
+    longest = std::max(longest, scans);
+  }
+  return longest;
+}
+
 /// The largest number of messages of a chain of which each waits for the previous one; 0 if no document crosses an edge
 /// between ranks. It is the same in both directions.
 std::int64_t longest_chain(const Sharding& sharding) {
@@ -107,6 +119,11 @@ std::int64_t longest_chain(const Sharding& sharding) {
     longest = std::max(longest, chain);
   }
   return longest;
+}
+
+/// What a relay waits for in a layer, in scans of a chunk.
+double waits_of_relay(const Sharding& sharding) {
+  return static_cast<double>(scans_before_the_last(sharding)) / static_cast<double>(sharding.one_way_layers());
 }
 
 /// The tokens of which the rank with the most computes summaries.
@@ -130,6 +147,17 @@ std::int64_t most_summary_tokens(const Sharding& sharding, Direction direction) 
   return most;
 }
 
+/// In a zigzag layout the state passes twice through each rank within a layer: no rank can be ahead in the next layer.
+bool relay_is_cheaper(const Sharding& sharding) {
+  const ShardLayout& layout = sharding.layout();
+  if (layout.kind() != Layout::contiguous) return false;
+  const auto summaries = static_cast<double>(most_summary_tokens(sharding, Direction::rightwards) +
+                                             most_summary_tokens(sharding, Direction::leftwards)) /
+                         2;
+  const auto chunk_tokens = static_cast<double>(ceil_div<std::int64_t>(layout.tokens(), layout.ranks()));
+  return waits_of_relay(sharding) * chunk_tokens < summary_share * summaries;
+}
+
 }  // namespace
 
 std::string_view name_of(Schedule schedule) {
@@ -140,17 +168,20 @@ std::string_view name_of(Schedule schedule) {
       return "chain";
     case Schedule::gather:
       return "gather";
+    case Schedule::relay:
+      return "relay";
   }
   return "?";
 }
 
 Schedule parse_schedule(std::string_view name) {
-  for (const Schedule schedule : {Schedule::automatic, Schedule::chain, Schedule::gather})
+  for (const Schedule schedule : {Schedule::automatic, Schedule::chain, Schedule::gather, Schedule::relay})
     if (name == name_of(schedule)) return schedule;
-  fail(ExitCode::usage, "schedule is '{}', expected auto, chain or gather", name);
+  fail(ExitCode::usage, "schedule is '{}', expected auto, chain, gather or relay", name);
 }
 
 Schedule cheaper_schedule(const Sharding& sharding, std::int64_t state_bytes, std::int64_t summary_bytes) {
+  if (relay_is_cheaper(sharding)) return Schedule::relay;
   constexpr std::int64_t latency_bytes = 32 << 10;  // sending these takes as long as the latency of a message
   const std::int64_t ranks = sharding.layout().ranks(), chunks = sharding.layout().chunk_count();
   const std::int64_t chain = longest_chain(sharding) * (latency_bytes + state_bytes);
@@ -171,12 +202,41 @@ void carry(const CarryExchange& exchange, Communicator& ranks, const Stream& str
   const Schedule schedule = exchange.schedule != Schedule::automatic
                                 ? exchange.schedule
                                 : cheaper_schedule(sharding, carries.bytes() / chunks, summaries.bytes() / chunks);
+  ensure(schedule != Schedule::relay, "carry: a relay has no summaries");
   const CarryPath path(sharding, exchange.direction);
   // If no document crosses an edge between ranks, a chain sends nothing; a gather would send states that no rank reads.
   if (schedule == Schedule::gather && longest_chain(sharding) > 0)
     carry_by_gather(exchange, path, ranks, stream);
   else
     carry_by_chain(exchange, path, ranks, stream);
+}
+
+void run_relay(const Relay& relay, Communicator& ranks, const Stream& stream) {
+  const Sharding& sharding = relay.sharding;
+  ensure(relay.carries.rows() == std::ssize(sharding.chunks()),
+         "relay: carries {}, expected a row for each of {} chunks", relay.carries.shape.to_string(),
+         sharding.chunks().size());
+  sharding.ensure_rank(ranks.rank(), ranks.size());
+  const CarryPath path(sharding, relay.direction);
+  const int me = ranks.rank();
+  for (const int step : path.steps_of(me)) {
+    const TensorView in = row_of(relay.carries, path.row_on_owner(step));
+    if (!path.receives(step))
+      stream.zero(in.data, in.bytes());
+    else if (path.owner(step - 1) != me)  // otherwise the step before has written it
+      ranks.exchange(std::vector<Transfer>{{.peer = path.owner(step - 1), .send = {}, .recv = in.as_bytes()}}, stream);
+    Tensor leaving = path.sends(step) ? Tensor(stream, in.dtype, in.shape) : Tensor();
+    if (!path.empty(step))
+      relay.scan(sharding.chunks()[static_cast<std::size_t>(path.row_on_owner(step))],
+                 path.receives(step) ? in : TensorView(), leaving);
+    else if (path.sends(step))
+      copy_state(in, leaving, stream);
+    if (!path.sends(step)) continue;
+    if (path.owner(step + 1) == me)
+      copy_state(leaving, row_of(relay.carries, path.row_on_owner(step + 1)), stream);
+    else
+      ranks.post(std::move(leaving), path.owner(step + 1), stream);
+  }
 }
 
 PassCosts carry_costs(const Sharding& sharding, const CarryWork& work) {
@@ -191,10 +251,20 @@ PassCosts carry_costs(const Sharding& sharding, const CarryWork& work) {
     Cost cost = repeated;
     const std::int64_t chain = longest_chain(sharding);
     if (ranks == 1 || chain == 0) return cost;
+    const Schedule schedule = cheaper_schedule(sharding, work.state_bytes, work.summary_bytes);
+    if (schedule == Schedule::relay) {
+      const double waits = waits_of_relay(sharding);
+      cost.kernels.push_back({.kernel = work.kernel,
+                              .elements = waits * repeated.kernels.front().elements,
+                              .calls = waits * static_cast<double>(chunks)});
+      cost.bytes_sent = chunks * work.state_bytes;
+      cost.messages = 1;
+      return cost;
+    }
     cost.kernels.push_back({.kernel = work.summary,
                             .elements = static_cast<double>(most_summary_tokens(sharding, direction)) * channels,
                             .calls = static_cast<double>(chunks)});
-    const bool by_chain = cheaper_schedule(sharding, work.state_bytes, work.summary_bytes) == Schedule::chain;
+    const bool by_chain = schedule == Schedule::chain;
     cost.bytes_sent = by_chain ? chunks * work.state_bytes : (ranks - 1) * chunks * work.summary_bytes;
     cost.messages = by_chain ? chain : 1;
     cost.copies = 3 * static_cast<double>(chunks);  // summaries zeroed, states copied and folded

@@ -11,21 +11,29 @@
 
 namespace causeway {
 
-/// How states travel over the chunk edges.
+/// How states travel over the chunk edges. chain and gather fold summaries, relay takes the states of the scans.
 /// chain: each rank receives the state of the chunk to its left, folds its own summary onto it and sends the result to
 /// the next rank: one message per edge that a document crosses, of one state, one after the other.
 /// gather: every rank receives all summaries and folds those that it needs: one latency, N times the bytes.
 /// Both fold in chunk order with the same function, from the chunk in which the document begins: the same bits.
-enum class Schedule : std::uint8_t { automatic, chain, gather };
+/// relay: no summaries. A chunk is scanned when the state that enters it has arrived, and its scan's last state goes to
+/// the next rank. A rank is one scan behind the rank before it; over layers that pass data in this direction only it
+/// stays so, and the wait is lost once a pass, not once a layer. The bits differ from those of a fold.
+enum class Schedule : std::uint8_t { automatic, chain, gather, relay };
 
 std::string_view name_of(Schedule schedule);
 Schedule parse_schedule(std::string_view name);  ///< throws Error(usage)
 
-/// The schedule that `automatic` uses, the same on every rank: the one with the lower estimated time, where a message
-/// of b bytes takes as long as streaming 32 KiB + b bytes (3 µs latency at 10 GB/s). The time of a chain is that of its
-/// messages that wait for one another, each of one state. The time of a gather is that of one message with the
-/// summaries of all other ranks.
+/// The schedule that `automatic` uses, the same on every rank and in both directions.
+/// relay, if its waits are shorter than the summaries of the others take. It waits once a pass for the scans of all
+/// ranks before the last one: their share in a layer counts, by Sharding::one_way_layers(). A summary counts as
+/// `summary_share` of a scan of as many tokens (an H200 takes 0.37 of the time for selective_scan and 0.28 for
+/// hyena_li, a CPU core 0.40 and 0.21; of both passes together). Otherwise chain or gather: the one with the lower
+/// estimated time, where a message of b bytes takes as long as streaming 32 KiB + b bytes (3 µs latency at 10 GB/s).
+/// The time of a chain is that of its messages that wait for one another, each of one state. The time of a gather is
+/// that of one message with the summaries of all other ranks.
 Schedule cheaper_schedule(const Sharding& sharding, std::int64_t state_bytes, std::int64_t summary_bytes);
+inline constexpr double summary_share = 0.3;
 
 enum class Direction : std::uint8_t { rightwards, leftwards };
 
@@ -38,7 +46,7 @@ enum class Direction : std::uint8_t { rightwards, leftwards };
 struct CarryExchange {
   const Sharding& sharding;
   Direction direction = Direction::rightwards;
-  Schedule schedule = Schedule::automatic;
+  Schedule schedule = Schedule::automatic;  ///< chain or gather
   TensorView summaries;  ///< [this rank's chunks, S], dense: the summary of each chunk, that is its last state from a
                          ///< zero start, and all other values that `fold` needs
   TensorView carries;    ///< [this rank's chunks, S'], dense, written: the state that each chunk receives. The first
@@ -49,13 +57,26 @@ struct CarryExchange {
 };
 void carry(const CarryExchange& exchange, Communicator& ranks, const Stream& stream);
 
+/// The schedule relay: scans this rank's chunks in the order in which the state passes through them. States of
+/// documents that do not continue are not sent, so that a NaN stays in its document.
+struct Relay {
+  const Sharding& sharding;
+  Direction direction = Direction::rightwards;
+  TensorView carries;  ///< [this rank's chunks, S], dense, written: the state that each chunk receives, or zero
+  /// Scans a chunk that has tokens. `carry` [1, S] is the state that enters it; absent if its first document begins
+  /// with it. `leaving` [1, S] is to receive the state after its last token; absent if its last document ends with it.
+  std::function<void(const Chunk& chunk, TensorView carry, TensorView leaving)> scan;
+};
+void run_relay(const Relay& relay, Communicator& ranks, const Stream& stream);
+
 /// What a strategy that carries a state computes and sends, for its cost.
 struct CarryWork {
   TimedKernel kernel, summary;  ///< of the forward pass
   std::int64_t channels = 0, state_bytes = 0, summary_bytes = 0;
 };
-/// By the formulas of strategies/README.md for the schedule that `automatic` uses. A chain sends at most state_bytes
-/// per chunk edge, a gather N-1 summaries. A summary is computed of the tokens of the document that crosses the edge.
+/// By the formulas of strategies/README.md for the schedule that `automatic` uses. A chain and a relay send at most
+/// state_bytes per chunk edge, a gather N-1 summaries. A summary is computed of the tokens of the document that crosses
+/// the edge. The scans for which a relay waits count as the rank's own, divided by Sharding::one_way_layers().
 PassCosts carry_costs(const Sharding& sharding, const CarryWork& work);
 
 }  // namespace causeway

@@ -56,6 +56,12 @@ class Sharding {
   std::span<const Chunk> chunks() const { return chunks_; }  ///< this rank's, ascending
   std::int64_t local_tokens() const { return layout_.local_tokens(rank_); }
 
+  /// How many layers with a carried state a pass runs one after the other while all exchanges move data in one
+  /// direction only (halos and states, rightwards in the forward pass). Over these a rank can stay behind the rank
+  /// before it.
+  int one_way_layers() const { return one_way_layers_; }
+  void set_one_way_layers(int layers) { one_way_layers_ = layers; }
+
   /// Chunk rows [begin, end) of one of this rank's chunks.
   const Chunk& sub_chunk(const Chunk& chunk, std::int64_t begin, std::int64_t end) const;
   /// All tokens, for tensors [T, …] (strategies that hold all tokens of some channels).
@@ -72,6 +78,7 @@ class Sharding {
   Segments segments_;
   int rank_;
   Stream stream_;
+  int one_way_layers_ = 1;
   std::vector<Chunk> chunks_;
   CarryPlan carry_plan_;
   // Made at the first request. They need no lock: every rank has its own Sharding, which only one thread uses.

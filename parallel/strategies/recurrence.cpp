@@ -19,12 +19,23 @@ void run_with_carry(const StrategyContext& context, const Recurrence& recurrence
   if (std::ranges::none_of(sharding.carry_plan().chunks,
                            [](const CarryPlan::ChunkEdges& chunk) { return chunk.from_left || chunk.to_right; })) {
     for (const Chunk& chunk : sharding.chunks())
-      if (chunk.tokens.size() > 0) recurrence.run(chunk, {});
+      if (chunk.tokens.size() > 0) recurrence.run(chunk, {}, {});
     return;
   }
 
   const std::int64_t chunks = std::ssize(sharding.chunks());
   const Tensor carries(context.stream, recurrence.dtype, {chunks, recurrence.state_size});
+  const std::int64_t size = size_of(recurrence.dtype);
+  const Schedule schedule =
+      context.schedule != Schedule::automatic
+          ? context.schedule
+          : cheaper_schedule(sharding, recurrence.state_size * size, recurrence.summary_size * size);
+  if (schedule == Schedule::relay && !context.repeats()) {
+    run_relay({.sharding = sharding, .direction = recurrence.direction, .carries = carries, .scan = recurrence.run},
+              context.ranks, context.stream);
+    context.pass_received(carries);
+    return;
+  }
   if (!context.repeats()) {
     const Tensor summaries = Tensor::zeros(context.stream, recurrence.dtype, {chunks, recurrence.summary_size});
     for (std::int64_t i = 0; const Chunk& chunk : sharding.chunks()) {
@@ -33,7 +44,7 @@ void run_with_carry(const StrategyContext& context, const Recurrence& recurrence
     }
     carry({.sharding = sharding,
            .direction = recurrence.direction,
-           .schedule = context.schedule,
+           .schedule = schedule,
            .summaries = summaries,
            .carries = carries,
            .fold = recurrence.fold},
@@ -42,7 +53,7 @@ void run_with_carry(const StrategyContext& context, const Recurrence& recurrence
   context.pass_received(carries);
   for (std::int64_t i = 0; const Chunk& chunk : sharding.chunks()) {
     const TensorView carry = carries.view().slice_rows(i++, 1);
-    if (chunk.tokens.size() > 0) recurrence.run(chunk, receives(chunk) ? carry : TensorView());
+    if (chunk.tokens.size() > 0) recurrence.run(chunk, receives(chunk) ? carry : TensorView(), {});
   }
 }
 

@@ -6,9 +6,10 @@
 
 namespace causeway {
 
-/// A linear recurrence along the tokens, or its adjoint in the other direction, for the strategy state_carry in three
-/// steps: each chunk computes its summary from a zero start; carry() computes the state that each chunk receives; each
-/// chunk runs the operator from this state. Chunks without tokens only pass on the state.
+/// A linear recurrence along the tokens, or its adjoint in the other direction, for the strategy state_carry. chain and
+/// gather take three steps: each chunk computes its summary from a zero start; carry() computes the state that each
+/// chunk receives; each chunk runs the operator from this state. In a relay there is only the last of them: the
+/// operator also writes the state that leaves the chunk. Chunks without tokens only pass on the state.
 struct Recurrence {
   Direction direction = Direction::rightwards;
   DType dtype = DType::f32;       ///< of states
@@ -18,8 +19,8 @@ struct Recurrence {
   std::function<void(const Chunk& chunk, TensorView summary)> summarise;
   std::function<void(TensorView summary, TensorView carry, std::int64_t tokens)> fold;  ///< see CarryExchange
   /// Runs the operator on one chunk. `carry` [1, state_size] is the state that it receives; absent if its first
-  /// document begins with it.
-  std::function<void(const Chunk& chunk, TensorView carry)> run;
+  /// document begins with it. `leaving` [1, state_size] receives the state that leaves it; absent if none is wanted.
+  std::function<void(const Chunk& chunk, TensorView carry, TensorView leaving)> run;
 };
 void run_with_carry(const StrategyContext& context, const Recurrence& recurrence);
 

@@ -1,6 +1,5 @@
 #include "parallel/transport/communicator.hpp"
 
-#include <deque>
 #include <optional>
 
 #include "kernels/core/error_of.hpp"
@@ -94,6 +93,15 @@ Pending Communicator::start(std::span<const Transfer> transfers, const Stream& s
 
 void Communicator::exchange(std::span<const Transfer> transfers, const Stream& stream) {
   start(transfers, stream).wait();
+}
+
+void Communicator::post(Tensor message, int peer, const Stream& stream) {
+  constexpr std::size_t most = 2;
+  const TimedCall timed(*this, "post", stream, message.view().bytes(), 1);
+  for (; posted_.size() >= most; posted_.pop_front()) posted_.front().pending.wait();
+  const Transfer transfer{.peer = peer, .send = message.view().as_bytes(), .recv = {}};
+  Pending pending = transport_->start({&transfer, 1}, stream);
+  posted_.push_back({std::move(message), std::move(pending)});
 }
 
 void Communicator::all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <span>
@@ -45,6 +46,9 @@ class Communicator {
 
   Pending start(std::span<const Transfer> transfers, const Stream& stream);
   void exchange(std::span<const Transfer> transfers, const Stream& stream);
+  /// Sends a tensor and keeps it until it is sent: neither the host nor the stream waits for the peer, except for the
+  /// last message but one that was posted.
+  void post(Tensor message, int peer, const Stream& stream);
   /// recv = every rank's send, in rank order; send may be this rank's part of recv.
   void all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream);
   void broadcast(std::span<std::byte> data, int root, const Stream& stream);
@@ -68,8 +72,15 @@ class Communicator {
   /// Counts a call, and the time until the end of the caller's scope as exposed.
   class TimedCall;
 
+  /// A message of post().
+  struct Posted {
+    Tensor message;
+    Pending pending;  // destroyed first, which waits
+  };
+
   std::unique_ptr<Transport> transport_;
   std::shared_ptr<Record> record_;  // shared with Pending handles: the communicator may be moved before their wait()
+  std::deque<Posted> posted_;       // oldest first
   Stream host_;
 };
 

@@ -1,6 +1,7 @@
 /// Ranks as processes. All point-to-point messages are nonblocking, so that no order of sends and receives can block on
-/// a full buffer. MPI returns error codes, and every code is checked. Device memory is copied through page-locked host
-/// memory, or passed to MPI directly if this MPI accepts it; in both cases the host first waits for the stream.
+/// a full buffer. Up to 1 MiB is sent from a copy: wait() then does not wait until the peer receives it. MPI returns
+/// error codes, and every code is checked. Device memory is copied through page-locked host memory, or passed to MPI
+/// directly if this MPI accepts it; in both cases the host first waits for the stream.
 
 #include <mpi.h>
 #if defined(OPEN_MPI) && __has_include(<mpi-ext.h>)
@@ -73,7 +74,7 @@ class Requests {
     mpi_check(
         MPI_Irecv(bytes.data(), lengths_.back(), MPI_BYTE, peer, tag, comm, &receives_.emplace_back(MPI_REQUEST_NULL)));
   }
-  void wait() {
+  void wait_for_receives() {
     std::vector<MPI_Status> statuses(receives_.size());
     const int result = MPI_Waitall(static_cast<int>(receives_.size()), receives_.data(), statuses.data());
     if (result == MPI_ERR_IN_STATUS)
@@ -85,10 +86,20 @@ class Requests {
       mpi_check(MPI_Get_count(&statuses[i], MPI_BYTE, &length));
       ensure(length == lengths_[i], "rank {} sent {} bytes, expected {}", statuses[i].MPI_SOURCE, length, lengths_[i]);
     }
-    mpi_check(MPI_Waitall(static_cast<int>(sends_.size()), sends_.data(), MPI_STATUSES_IGNORE));
+  }
+  void wait_for_sends() { mpi_check(MPI_Waitall(static_cast<int>(sends_.size()), sends_.data(), MPI_STATUSES_IGNORE)); }
+  bool all_sent() {
+    int done = 0;
+    mpi_check(MPI_Testall(static_cast<int>(sends_.size()), sends_.data(), &done, MPI_STATUSES_IGNORE));
+    return done != 0;
+  }
+  /// A copy that lives as long as the messages.
+  std::span<const std::byte> copy_of(std::span<const std::byte> bytes) {
+    return copies_.emplace_back(bytes.begin(), bytes.end());
   }
 
  private:
+  std::deque<std::vector<std::byte>> copies_;
   std::vector<MPI_Request> sends_, receives_;
   std::vector<int> lengths_;
 };
@@ -127,6 +138,9 @@ class StagedTransfers {
   std::vector<std::span<std::byte>> destinations_;
 };
 
+/// Exchanges whose wait() is over while their sends, which are copies, are in flight.
+using SendsInFlight = std::deque<std::shared_ptr<Requests>>;
+
 /// Staged transfers whose copies to the device are in flight, oldest first.
 using DeviceCopies = std::deque<std::pair<Event, std::shared_ptr<StagedTransfers>>>;
 
@@ -139,21 +153,44 @@ class MpiTransport final : public Transport {
     mpi_check(MPI_Comm_size(comm_.get(), &size_));
   }
 
+  ~MpiTransport() override {
+    if (std::uncaught_exceptions() > 0) return;  // the peers may not receive any more
+    try {
+      for (const auto& requests : *sends_in_flight_) requests->wait_for_sends();
+    } catch (...) {  // a destructor must not throw
+    }
+  }
+  MpiTransport(const MpiTransport&) = delete;
+  MpiTransport& operator=(const MpiTransport&) = delete;
+
   int rank() const override { return rank_; }
   int size() const override { return size_; }
 
   Pending start(std::span<const Transfer> transfers, const Stream& stream) override {
+    while (!sends_in_flight_->empty() && sends_in_flight_->front()->all_sent()) sends_in_flight_->pop_front();
+    if (stream.device() == Device::cpu && sent_bytes(transfers) <= most_copied_bytes) {
+      const auto requests = begin(transfers, true);
+      exchange_with_self(transfers, rank_, stream);
+      return Pending([requests, in_flight = sends_in_flight_] {
+        requests->wait_for_receives();
+        if (!requests->all_sent()) in_flight->push_back(requests);
+      });
+    }
     if (stream.device() == Device::cpu || mpi_accepts_device_memory()) {
       stream.wait();
-      const auto requests = begin(transfers);
+      const auto requests = begin(transfers, false);
       exchange_with_self(transfers, rank_, stream);
-      return Pending([requests] { requests->wait(); });
+      return Pending([requests] {
+        requests->wait_for_receives();
+        requests->wait_for_sends();
+      });
     }
     while (!device_copies_->empty() && device_copies_->front().first.reached()) device_copies_->pop_front();
     exchange_with_self(transfers, rank_, stream);
     const auto staged = std::make_shared<StagedTransfers>(transfers, rank_, stream);
-    return Pending([staged, requests = begin(staged->transfers()), device_copies = device_copies_] {
-      requests->wait();
+    return Pending([staged, requests = begin(staged->transfers(), false), device_copies = device_copies_] {
+      requests->wait_for_receives();
+      requests->wait_for_sends();
       device_copies->emplace_back(staged->copy_to_device(), staged);
     });
   }
@@ -198,7 +235,16 @@ class MpiTransport final : public Transport {
   }
 
  private:
-  std::shared_ptr<Requests> begin(std::span<const Transfer> transfers) const {
+  static constexpr std::int64_t most_copied_bytes = 1 << 20;
+
+  std::int64_t sent_bytes(std::span<const Transfer> transfers) const {
+    std::int64_t bytes = 0;
+    for (const Transfer& transfer : transfers)
+      if (transfer.peer != rank_) bytes += std::ssize(transfer.send);
+    return bytes;
+  }
+  /// Starts the messages; with `copied` the sends are copies, which the requests own.
+  std::shared_ptr<Requests> begin(std::span<const Transfer> transfers, bool copied) const {
     auto requests = std::make_shared<Requests>();
     for (const auto& [peer, send, recv] : transfers)
       if (peer != rank_)
@@ -206,7 +252,7 @@ class MpiTransport final : public Transport {
                        [&, from = peer](std::span<std::byte> piece) { requests->receive(piece, from, comm_.get()); });
     for (const auto& [peer, send, recv] : transfers)
       if (peer != rank_)
-        for_each_piece(send,
+        for_each_piece(copied && !send.empty() ? requests->copy_of(send) : send,
                        [&, to = peer](std::span<const std::byte> piece) { requests->send(piece, to, comm_.get()); });
     return requests;
   }
@@ -219,6 +265,7 @@ class MpiTransport final : public Transport {
   }
 
   OwnedCommunicator comm_;
+  std::shared_ptr<SendsInFlight> sends_in_flight_ = std::make_shared<SendsInFlight>();
   std::shared_ptr<DeviceCopies> device_copies_ = std::make_shared<DeviceCopies>();
   std::size_t piece_bytes_;
   int rank_ = 0, size_ = 1;

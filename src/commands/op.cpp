@@ -69,9 +69,9 @@ CommandLine declare_request(OpRequest& request) {
              {"schedule",
               &request.schedule,
               "",
-              "how a state crosses ranks: from neighbour to neighbour, or all summaries to all ranks; the results are "
-              "the same bits",
-              {"auto", "chain", "gather"}},
+              "how a state crosses ranks: summaries from neighbour to neighbour, or all to all ranks, with the same "
+              "bits; or in a relay, in which each rank scans after its neighbour",
+              {"auto", "chain", "gather", "relay"}},
              {"method", &request.method, "", "how a long filter is applied", {"auto", "direct", "fft", "modal"}},
              {"backward", &request.backward, "", "also read d_y and write d_INPUT for every input"},
              {"dry-run", &request.dry_run, "", "check everything, print what would run, and stop"}}}},

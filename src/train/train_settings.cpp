@@ -237,9 +237,10 @@ OptionGroup compute_group(ComputeSettings& settings) {
        {"schedule",
         &settings.schedule,
         "",
-        "how states travel over the ranks: chain: from neighbour to neighbour; gather: all at once. The results are "
-        "identical",
-        {"auto", "chain", "gather"}},
+        "how states travel over the ranks: chain: summaries, from neighbour to neighbour; gather: all summaries at "
+        "once, with identical results; relay: without summaries, each rank scans when its neighbour has: ranks wait "
+        "once a pass, not once a layer. auto: by an estimate for each pack",
+        {"auto", "chain", "gather", "relay"}},
        {"dtype",
         &settings.dtype,
         "",

@@ -58,14 +58,14 @@ Tensors inputs(const Stream& stream, const RunCase& run, DType dtype, std::uint6
     for (const char* name : {"state_in", "adjoint_in"}) in[name] = random_tensor(stream, accumulator, matrix, seed + 7);
   // Values that are overwritten, or sums that are added to.
   for (const char* name : {"y", "d_q", "d_k", "d_v"}) in[name] = random_tensor(stream, dtype, rows, seed + 8);
-  for (const char* name : {"d_residues", "d_log_rates", "summary", "adjoint", "carry"})
+  for (const char* name : {"d_residues", "d_log_rates", "summary", "adjoint", "carry", "state_out", "adjoint_out"})
     in[name] = random_tensor(stream, accumulator, matrix, seed + 9);
   in["d_skip"] = random_tensor(stream, accumulator, vector, seed + 10);
   return in;
 }
 
-const char* const results[] = {"y",          "d_q",         "d_k",     "d_v",     "d_skip",
-                               "d_residues", "d_log_rates", "summary", "adjoint", "carry"};
+const char* const results[] = {"y",           "d_q",     "d_k",     "d_v",   "d_skip",    "d_residues",
+                               "d_log_rates", "summary", "adjoint", "carry", "state_out", "adjoint_out"};
 
 /// Runs all five kernels.
 void execute(const Stream& stream, const RunCase& run, const Tensors& all, SegmentsView segments) {
@@ -81,7 +81,8 @@ void execute(const Stream& stream, const RunCase& run, const Tensors& all, Segme
                               .log_rates = log_rates,
                               .state_in = view(all, "state_in"),
                               .y = columns("y"),
-                              .states = saved});
+                              .states = saved,
+                              .state_out = run.cu_seqlens.back() > run.tokens ? view(all, "state_out") : TensorView{}});
   modal_conv_backward(stream, {.in = in,
                                .residues = residues,
                                .log_rates = log_rates,
@@ -93,7 +94,8 @@ void execute(const Stream& stream, const RunCase& run, const Tensors& all, Segme
                                              .d_v = columns("d_v"),
                                              .d_skip = run.skip ? view(all, "d_skip") : TensorView{}},
                                .d_residues = view(all, "d_residues"),
-                               .d_log_rates = view(all, "d_log_rates")});
+                               .d_log_rates = view(all, "d_log_rates"),
+                               .adjoint_out = run.cu_seqlens.front() < 0 ? view(all, "adjoint_out") : TensorView{}});
   modal_conv_summary(stream, {.in = in, .log_rates = log_rates, .state = view(all, "summary")});
   modal_conv_adjoint_summary(
       stream,
@@ -148,7 +150,7 @@ TEST_P(DevicesModal, ModalConvKeepsNonFiniteValuesInTheirDocument) {
           for (const auto& [from, count] : {std::pair{0, 62}, std::pair{150, 50}})
             EXPECT_TRUE(same_bits(view(out, name).slice_rows(from, count), view(clean, name).slice_rows(from, count)))
                 << poison << " in " << where << ", " << name;
-        for (const char* name : {"summary", "adjoint"})
+        for (const char* name : {"summary", "adjoint", "state_out", "adjoint_out"})
           EXPECT_TRUE(same_bits(view(out, name), view(clean, name))) << poison << " in " << where << ", " << name;
       }
 }

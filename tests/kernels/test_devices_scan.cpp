@@ -69,15 +69,16 @@ Tensors inputs(const Stream& stream, const RunCase& run, DType dtype, std::uint6
   // Values that are overwritten, or sums that are added to.
   for (const char* name : {"y", "d_u", "d_delta", "d_z"}) in[name] = random_tensor(stream, dtype, rows, seed + 10);
   for (const char* name : {"d_B", "d_C"}) in[name] = random_tensor(stream, dtype, entries, seed + 11);
-  for (const char* name : {"d_A", "summary", "adjoint", "carry"})
+  for (const char* name : {"d_A", "summary", "adjoint", "carry", "state_out", "adjoint_out"})
     in[name] = random_tensor(stream, accumulator, matrix, seed + 12);
   for (const char* name : {"d_D", "d_delta_bias", "tail_steps", "head_steps"})
     in[name] = random_tensor(stream, accumulator, vector, seed + 13);
   return in;
 }
 
-const char* const results[] = {"y",   "d_u",          "d_delta", "d_z",        "d_B",     "d_C",        "d_A",
-                               "d_D", "d_delta_bias", "summary", "tail_steps", "adjoint", "head_steps", "carry"};
+const char* const results[] = {"y",          "d_u",   "d_delta",      "d_z",        "d_B",        "d_C",
+                               "d_A",        "d_D",   "d_delta_bias", "summary",    "tail_steps", "adjoint",
+                               "head_steps", "carry", "state_out",    "adjoint_out"};
 
 /// Runs all five kernels.
 void execute(const Stream& stream, const RunCase& run, const Tensors& all, SegmentsView segments) {
@@ -98,7 +99,12 @@ void execute(const Stream& stream, const RunCase& run, const Tensors& all, Segme
                                .segments = segments};
   const Tensor saved(stream, view(all, "A").dtype,
                      {ceil_div(run.tokens, selective_scan_block), run.channels, run.states});
-  selective_scan_forward(stream, {.in = in, .state_in = view(all, "state_in"), .y = channels("y"), .states = saved});
+  // Where no document continues, the results are undefined: none are asked for.
+  const TensorView state_out = run.cu_seqlens.back() > run.tokens ? view(all, "state_out") : TensorView{},
+                   adjoint_out = run.cu_seqlens.front() < 0 ? view(all, "adjoint_out") : TensorView{};
+  selective_scan_forward(
+      stream,
+      {.in = in, .state_in = view(all, "state_in"), .y = channels("y"), .states = saved, .state_out = state_out});
   selective_scan_backward(stream, {.in = in,
                                    .states = saved,
                                    .adjoint_in = view(all, "adjoint_in"),
@@ -110,7 +116,8 @@ void execute(const Stream& stream, const RunCase& run, const Tensors& all, Segme
                                    .d_z = run.gate ? channels("d_z") : TensorView{},
                                    .d_A = view(all, "d_A"),
                                    .d_D = run.skip ? view(all, "d_D") : TensorView{},
-                                   .d_delta_bias = run.bias ? view(all, "d_delta_bias") : TensorView{}});
+                                   .d_delta_bias = run.bias ? view(all, "d_delta_bias") : TensorView{},
+                                   .adjoint_out = adjoint_out});
   selective_scan_summary(stream, {.in = in, .state = view(all, "summary"), .sum_delta = view(all, "tail_steps")});
   selective_scan_adjoint_summary(
       stream,
@@ -274,7 +281,7 @@ TEST_P(DevicesScan, SelectiveScanKeepsNonFiniteValuesInTheirDocument) {
           for (const auto& [from, count] : {std::pair{0, 62}, std::pair{150, 50}})
             EXPECT_TRUE(same_bits(view(out, name).slice_rows(from, count), view(clean, name).slice_rows(from, count)))
                 << poison << " in " << where << ", " << name;
-        for (const char* name : {"summary", "tail_steps", "adjoint", "head_steps"})
+        for (const char* name : {"summary", "tail_steps", "adjoint", "head_steps", "state_out", "adjoint_out"})
           EXPECT_TRUE(same_bits(view(out, name), view(clean, name))) << poison << " in " << where << ", " << name;
       }
 }

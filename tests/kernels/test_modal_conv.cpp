@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 
 #include "kernels/activation.hpp"
 #include "kernels/blocked_conv.hpp"
@@ -76,14 +77,26 @@ Values reference(const Recurrence& c, const Values& in) {
   return out;
 }
 
-/// The pack divided into runs at `cuts`. Summaries and folds carry the state to the right and the adjoint to the left.
-/// A carry that no document needs is NaN.
-void run(const Stream& stream, const Views& in, const Views& out, const Segments& segments,
+/// How the state and the adjoint pass from run to run.
+enum class Carried : std::uint8_t { by_summaries, by_scans };
+
+/// The pack divided into runs at `cuts`. Summaries and folds carry the state to the right and the adjoint to the left;
+/// or each run takes what the run before wrote. A carry that no document needs is NaN.
+void run(Carried carried, const Stream& stream, const Views& in, const Views& out, const Segments& segments,
          const std::vector<std::int64_t>& cuts) {
   const TensorView residues = view(in, "residues"), log_rates = view(in, "log_rates");
   const std::vector<PackedRun> runs = runs_of(segments, cuts);
   const auto inputs = [&](const PackedRun& of) { return gated_inputs(in, of.begin, of.end, of.segments()); };
-  const Tensor carry(stream, log_rates.dtype, log_rates.shape), summary(stream, log_rates.dtype, log_rates.shape);
+  const Tensor carry(stream, log_rates.dtype, log_rates.shape), summary(stream, log_rates.dtype, log_rates.shape),
+      leaving(stream, log_rates.dtype, log_rates.shape);
+  const TensorView asked = carried == Carried::by_scans ? leaving.view() : TensorView{};
+  const auto take_leaving = [&](const PackedRun& of, bool continues) {
+    if (of.tokens() == 0) return;
+    if (continues)
+      scale(stream, {.x = leaving, .y = carry});
+    else
+      fill(stream, {.value = std::nan(""), .y = carry});
+  };
   const auto carry_over = [&](const PackedRun& of) {
     if (of.tokens() == 0) return;
     if (of.inside_a_document())
@@ -102,7 +115,12 @@ void run(const Stream& stream, const Views& in, const Views& out, const Segments
                                 .log_rates = log_rates,
                                 .state_in = carry,
                                 .y = rows(out, "y", of.begin, of.end),
-                                .states = states.back()});
+                                .states = states.back(),
+                                .state_out = asked});
+    if (carried == Carried::by_scans) {
+      take_leaving(of, of.segments().continues_to_right());
+      continue;
+    }
     modal_conv_summary(stream, {.in = inputs(of), .log_rates = log_rates, .state = summary});
     carry_over(of);
   }
@@ -116,7 +134,12 @@ void run(const Stream& stream, const Views& in, const Views& out, const Segments
                                  .adjoint_in = carry,
                                  .gradients = gated_gradients(in, out, of.begin, of.end),
                                  .d_residues = view(out, "d_residues"),
-                                 .d_log_rates = view(out, "d_log_rates")});
+                                 .d_log_rates = view(out, "d_log_rates"),
+                                 .adjoint_out = asked});
+    if (carried == Carried::by_scans) {
+      take_leaving(of, of.segments().continues_from_left());
+      continue;
+    }
     modal_conv_adjoint_summary(stream, {.in = inputs(of),
                                         .residues = residues,
                                         .log_rates = log_rates,
@@ -126,7 +149,7 @@ void run(const Stream& stream, const Views& in, const Views& out, const Segments
   }
 }
 
-PackedCase packed(const Recurrence& c) {
+PackedCase packed(const Recurrence& c, Carried carried = Carried::by_summaries) {
   const std::int64_t D = c.channels, T = c.cu_seqlens.back();
   PackedCase result{.name = c.name,
                     .cu_seqlens = c.cu_seqlens,
@@ -143,12 +166,12 @@ PackedCase packed(const Recurrence& c) {
                            .low = c.slowest,
                            .high = c.fastest});
   if (c.skip) result.inputs.push_back({.name = "skip", .shape = {D}, .tokenwise = false});
-  result.run = run;
+  result.run = std::bind_front(run, carried);
   result.reference = [c](const Values& in) { return reference(c, in); };
   return result;
 }
 
-const std::vector<PackedCase> cases = packed_cases<Recurrence>({
+const std::vector<Recurrence> table = {
     {"one document", 6, 16, {0, 256}},
     {"documents of every length up to two pieces", 3, 5, {0, 1, 3, 6, 10, 15, 16, 32, 49, 51, 83, 84, 150}},
     {"one-token documents", 5, 3, {0, 1, 2, 3, 4, 5}},
@@ -160,13 +183,23 @@ const std::vector<PackedCase> cases = packed_cases<Recurrence>({
     {"channels beyond a tile", 37, 4, {0, 62, 190, 192, 700}},
     {"no token", 2, 2, {0}},
     {"no channel", 0, 4, {0, 20}},
-});
+};
+const std::vector<PackedCase> cases = [] {
+  std::vector<PackedCase> all;
+  for (const Recurrence& c : table) all.push_back(packed(c));
+  return all;
+}();
 
 TEST(ModalConv, EqualsTheFormulaInEveryTypeAndShape) { expect_equal_to_the_formula(cases); }
 TEST(ModalConv, GradientsEqualFiniteDifferences) { expect_gradients_equal_to_finite_differences(cases); }
 TEST(ModalConv, BackwardIsTheAdjointOfForward) { expect_backward_is_the_adjoint(cases); }
 TEST(ModalConv, PackedEqualsOneDocumentAtATime) { expect_packed_equal_to_one_document_at_a_time(cases); }
 TEST(ModalConv, CutAnywhereEqualsOneRun) { expect_cut_anywhere_equal_to_one_run(cases, 1e-12); }
+TEST(ModalConv, CutAnywhereEqualsOneRunIfEachRunTakesTheStateAndAdjointThatTheNeighbourWrote) {
+  std::vector<PackedCase> by_scans;
+  for (const Recurrence& c : table) by_scans.push_back(packed(c, Carried::by_scans));
+  expect_cut_anywhere_equal_to_one_run(by_scans, 1e-12);
+}
 TEST(ModalConv, WritesResultsAndAddsToParameterGradients) {
   expect_results_are_written_and_parameter_gradients_added_to(cases);
 }

@@ -99,28 +99,42 @@ SelectiveScanInputs arguments(const Scan& c, const Views& in, const PackedRun& r
           .segments = run.segments()};
 }
 
-/// The pack divided into runs at `cuts`, which are connected only by summaries, folds, state_in and adjoint_in. A carry
-/// that no document needs is NaN.
-void run(const Scan& c, const Stream& stream, const Views& in, const Views& out, const Segments& segments,
-         const std::vector<std::int64_t>& cuts) {
+/// How the state and the adjoint pass from run to run.
+enum class Carried : std::uint8_t { by_summaries, by_scans };
+
+/// The pack divided into runs at `cuts`, which are connected only by state_in and adjoint_in. A carry comes from a
+/// summary and a fold, or is what the scan of the run before wrote. A carry that no document needs is NaN.
+void run(const Scan& c, Carried carried, const Stream& stream, const Views& in, const Views& out,
+         const Segments& segments, const std::vector<std::int64_t>& cuts) {
   const TensorView A = view(in, "A");
-  const Tensor carry(stream, A.dtype, A.shape), summary(stream, A.dtype, A.shape), steps(stream, A.dtype, {A.rows()});
+  const Tensor carry(stream, A.dtype, A.shape), summary(stream, A.dtype, A.shape), steps(stream, A.dtype, {A.rows()}),
+      leaving(stream, A.dtype, A.shape);
+  const auto take = [&](TensorView x) { stream.copy(carry.view().data, x.data, x.bytes()); };
   const auto carry_over = [&](const PackedRun& of) {
     if (of.tokens() > 0 && !of.inside_a_document()) fill(stream, {.value = 0, .y = carry});
     selective_scan_fold(stream, {.A = A, .summary_state = summary, .sum_delta = steps, .carry = carry});
   };
   const std::vector<PackedRun> runs = runs_of(segments, cuts);
   std::vector<Tensor> states;
-  fill(stream, {.value = std::nan(""), .y = carry});
+  const Tensor nothing(stream, A.dtype, A.shape);
+  fill(stream, {.value = std::nan(""), .y = nothing});
+  take(nothing);
   for (const PackedRun& of : runs) {
     const SelectiveScanInputs inputs = arguments(c, in, of);
     states.emplace_back(stream, A.dtype, Shape{ceil_div(of.tokens(), selective_scan_block), A.rows(), A.columns()});
-    selective_scan_forward(
-        stream, {.in = inputs, .state_in = carry, .y = rows(out, "y", of.begin, of.end), .states = states.back()});
+    selective_scan_forward(stream, {.in = inputs,
+                                    .state_in = carry,
+                                    .y = rows(out, "y", of.begin, of.end),
+                                    .states = states.back(),
+                                    .state_out = carried == Carried::by_scans ? leaving.view() : TensorView{}});
+    if (carried == Carried::by_scans) {
+      if (of.tokens() > 0) take(of.segments().continues_to_right() ? leaving.view() : nothing.view());
+      continue;
+    }
     selective_scan_summary(stream, {.in = inputs, .state = summary, .sum_delta = steps});
     carry_over(of);
   }
-  fill(stream, {.value = std::nan(""), .y = carry});
+  take(nothing);
   for (std::size_t i = runs.size(); i-- > 0;) {
     const PackedRun& of = runs[i];
     const SelectiveScanInputs inputs = arguments(c, in, of);
@@ -137,19 +151,24 @@ void run(const Scan& c, const Stream& stream, const Views& in, const Views& out,
                                      .d_z = part("d_z"),
                                      .d_A = view(out, "d_A"),
                                      .d_D = view(out, "d_D"),
-                                     .d_delta_bias = view(out, "d_delta_bias")});
+                                     .d_delta_bias = view(out, "d_delta_bias"),
+                                     .adjoint_out = carried == Carried::by_scans ? leaving.view() : TensorView{}});
+    if (carried == Carried::by_scans) {
+      if (of.tokens() > 0) take(of.segments().continues_from_left() ? leaving.view() : nothing.view());
+      continue;
+    }
     selective_scan_adjoint_summary(stream, {.in = inputs, .d_y = d_y, .adjoint = summary, .sum_delta = steps});
     carry_over(of);
   }
 }
 
-PackedCase packed(const Scan& c) {
+PackedCase packed(const Scan& c, Carried carried = Carried::by_summaries) {
   const std::int64_t D = c.channels, N = c.states, T = c.cu_seqlens.back();
   PackedCase result{.name = c.name,
                     .cu_seqlens = c.cu_seqlens,
                     .inputs = {{"d_y", {T, D}}, {"u", {T, D}}, {"B", {T, N}}, {"C", {T, N}}},
                     .linear_in = "u",
-                    .run = std::bind_front(run, c),
+                    .run = std::bind_front(run, c, carried),
                     .reference = std::bind_front(reference, c)};
   result.inputs.push_back(
       {.name = "delta", .shape = {T, D}, .low = c.softplus ? -6 : 0.01, .high = c.softplus ? c.longest : 0.5});
@@ -163,7 +182,7 @@ PackedCase packed(const Scan& c) {
   return result;
 }
 
-const std::vector<PackedCase> cases = packed_cases<Scan>({
+const std::vector<Scan> table = {
     {"one document of two blocks", 8, 4, {0, 100}},
     {"Mamba's 16 states", 16, 16, {0, 40, 64, 65, 130}},
     {"one state, one channel", 1, 1, {0, 5, 70}},
@@ -180,7 +199,12 @@ const std::vector<PackedCase> cases = packed_cases<Scan>({
     {"documents of eight", 20, 4, {0, 8, 16, 24, 32, 40, 48, 56, 64, 72}},
     {"longer than a window of the backward", 2, 2, {0, 3, 600, 1100}},
     {"no token", 4, 4, {0}},
-});
+};
+const std::vector<PackedCase> cases = [] {
+  std::vector<PackedCase> all;
+  for (const Scan& c : table) all.push_back(packed(c));
+  return all;
+}();
 
 TEST(SelectiveScan, EqualsTheFormulaInEveryTypeAndShape) {
   expect_equal_to_the_formula(cases, {.f64 = 1e-13, .f32 = 2e-6, .bf16 = 4e-3});
@@ -193,6 +217,11 @@ TEST(SelectiveScan, PackedEqualsOneDocumentAtATimeBitForBit) {
   expect_packed_equal_to_one_document_at_a_time_bit_for_bit(cases, {.f64 = 1e-14, .f32 = 2e-6, .bf16 = 2e-6});
 }
 TEST(SelectiveScan, CutAnywhereEqualsOneRun) { expect_cut_anywhere_equal_to_one_run(cases, 1e-13, {0, 1, 9}); }
+TEST(SelectiveScan, CutAnywhereEqualsOneRunIfEachRunTakesTheStateAndAdjointThatTheNeighbourWrote) {
+  std::vector<PackedCase> by_scans;
+  for (const Scan& c : table) by_scans.push_back(packed(c, Carried::by_scans));
+  expect_cut_anywhere_equal_to_one_run(by_scans, 1e-13, {0, 1, 9});
+}
 TEST(SelectiveScan, WritesResultsAndAddsToParameterGradients) {
   expect_results_are_written_and_parameter_gradients_added_to(cases);
 }

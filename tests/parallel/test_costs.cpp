@@ -105,6 +105,35 @@ TEST(Costs, TheSizeOfAStateDoesNotDependOnTheContextLength) {
   });
 }
 
+TEST(Costs, ARelayComputesNoSummaryAndWaitsForItsShareOfTheScansOfTheRanksBefore) {
+  constexpr std::int64_t tokens = 65536, channels = 256, states = 16;
+  for (const int ranks : {2, 3}) {
+    Sharding sharding(ShardLayout(tokens, ranks, Layout::contiguous), Segments::one_document(tokens), 0);
+    sharding.set_one_way_layers(10);
+    const TensorView x = shaped({tokens / ranks, channels}), B = shaped({tokens / ranks, states});
+    const PassCosts costs = find_strategy(selective_scan_strategies(), "test", "state_carry")
+                                .cost(sharding, SelectiveScanForward{.in = {.u = x,
+                                                                            .delta = x,
+                                                                            .A = shaped({channels, states}),
+                                                                            .B = B,
+                                                                            .C = B,
+                                                                            .D = shaped({channels})},
+                                                                     .y = x});
+    const double scan = costs.repeated.kernels.front().elements, waits = (ranks - 1) / 10.0;
+    for (const Cost& pass : {costs.forward, costs.backward}) {
+      EXPECT_EQ(pass.bytes_sent, states * channels * 4);
+      EXPECT_EQ(pass.messages, 1);
+      double elements = 0;
+      for (const KernelWork& work : pass.kernels) {
+        EXPECT_EQ(work.kernel.kind, KernelKind::selective_scan);
+        elements += work.elements;
+      }
+      EXPECT_NEAR(elements, (1 + waits) * scan, 1e-6 * scan);
+    }
+    EXPECT_EQ(costs.repeated.kernels.size(), 1u) << "received.hpp";
+  }
+}
+
 TEST(Costs, AttentionSendsKeysAndValuesToEveryOtherRankOrFourTensorsByHeads) {
   for (const Layout layout : every_layout)
     for_every_size(layout, [&](const Size& size, const Sharding& sharding, std::int64_t tensor) {

@@ -250,6 +250,37 @@ TEST_P(Overlap, CommunicationOverlapsWithComputation) {
   }
 }
 
+/// Messages take 100 s. Rank r has the states of all layers after r messages, if no rank waits for its own sends.
+TEST(VirtualTime, ARelayWaitsOnceForAllLayersThatPassStatesInOneDirection) {
+  if (under_mpi()) GTEST_SKIP() << "virtual time needs ranks that are threads";
+  in_virtual_time(3, [](Communicator& world, VirtualRank& self) {
+    world.barrier();
+    self.set_network({.latency_s = 100});
+    const Stream stream;
+    const Sharding sharding(ShardLayout(30, 3, Layout::contiguous), Segments::one_document(30), world.rank());
+    const Tensor carries(stream, DType::f32, {1, 1});
+    for (const Direction direction : {Direction::rightwards, Direction::leftwards}) {
+      const double begin = self.now().total_s;
+      for (int layer = 0; layer < 20; ++layer)
+        run_relay({.sharding = sharding,
+                   .direction = direction,
+                   .carries = carries,
+                   .scan =
+                       [&](const Chunk&, TensorView carry, TensorView leaving) {
+                         if (leaving.present())
+                           leaving.row<float>(0)[0] = carry.present() ? carry.row<float>(0)[0] + 1 : 1;
+                       }},
+                  world, stream);
+      const int before = direction == Direction::rightwards ? world.rank() : 2 - world.rank();
+      EXPECT_EQ(carries.view().row<float>(0)[0], static_cast<float>(before));
+      EXPECT_NEAR(self.now().total_s - begin, 100 * before, 0.5);
+      world.barrier();
+    }
+    self.set_network({});
+    world.barrier();
+  });
+}
+
 TEST(VirtualTime, AMessageIsSentWhenTheLinkIsFreeAndAWaitLastsUntilItArrives) {
   if (under_mpi()) GTEST_SKIP() << "virtual time needs ranks that are threads";
   in_virtual_time(2, [](Communicator& world, VirtualRank& self) {

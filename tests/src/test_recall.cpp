@@ -38,6 +38,7 @@ struct Carrier {
 };
 const Carrier carriers[] = {{"mamba", "selective_scan", "state_carry", Schedule::chain},
                             {"mamba", "selective_scan", "state_carry", Schedule::gather},
+                            {"mamba", "selective_scan", "state_carry", Schedule::relay},
                             {"li", "hyena_li", "state_carry", Schedule::chain},
                             {"li", "hyena_li", "state_carry", Schedule::gather},
                             {"attention", "attention", "ring"}};

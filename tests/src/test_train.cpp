@@ -155,7 +155,8 @@ TEST(Train, FiftyStepsAgreeOnEveryMeshAndLayout) {
   for (const std::string cut :
        {"--ranks 2 --context-parallel 2 --accumulate 2 --schedule chain", "--ranks 2 --data-parallel 2",
         "--ranks 3 --accumulate 2 --schedule gather --layout zigzag", "--ranks 4 --accumulate 2 --schedule gather",
-        "--ranks 4 --accumulate 2 --schedule chain --layout zigzag --recompute", "--ranks 4 --data-parallel 2"}) {
+        "--ranks 4 --accumulate 2 --schedule chain --layout zigzag --recompute", "--ranks 4 --data-parallel 2",
+        "--ranks 3 --accumulate 2 --schedule relay --recompute", "--ranks 4 --data-parallel 2 --schedule relay"}) {
     const std::string run = fmt::format("cut{}", number++);
     const Outcome outcome = shell(folder, fmt::format("{} --transport local {} --run {}", common, cut, run));
     ASSERT_EQ(outcome.exit, 0) << outcome.err;
@@ -194,8 +195,9 @@ TEST(Train, FiftyStepsAgreeWithEveryStrategy) {
         std::string strategies;
         for (const auto& [op, name] : strategies_in_turn(turn, layout))
           strategies += fmt::format("{}{}={}", strategies.empty() ? "" : ",", op, name);
-        const std::string cut = fmt::format("--ranks {} --layout {} --schedule {} --strategy {}", ranks,
-                                            name_of(layout), turn % 2 == 0 ? "chain" : "gather", strategies);
+        const std::string cut =
+            fmt::format("--ranks {} --layout {} --schedule {} --strategy {}", ranks, name_of(layout),
+                        name_of(every_schedule[static_cast<std::size_t>(turn) % 3]), strategies);
         const Outcome outcome = shell(folder, common + " --run cut " + cut);
         ASSERT_EQ(outcome.exit, 0) << cut << "\n" << outcome.err;
         const auto found = metrics(folder / "cut");

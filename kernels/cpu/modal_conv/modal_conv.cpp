@@ -50,13 +50,16 @@ void forward(const Stream& stream, const ModalConvForward& args) {
                                 for (std::int64_t m = 0; m < M; ++m) weighted[m] = tables.residue(m) * s[m];
                                 add_from_state<true>(tables, weighted, n, y + (first - panel));
                               }
-                              if (last != end && last != tokens)
+                              if (last != end && (last != tokens || args.state_out.present()))
                                 advance_state(tables, x + (first - panel), n, first == start, args.log_rates, tile, s);
                             });
         }
         store_gated<T>(y, in.q, panel, count, tile, args.y);
       }
     }
+    if (args.state_out.present() && tokens > 0)
+      for (std::int64_t index = first_tile; index < last_tile; ++index)
+        store_matrix<R>(state_of(index), groups.tile(index), args.state_out);
   }
 }
 
@@ -71,6 +74,7 @@ void modal_conv_forward(const Stream& stream, const ModalConvForward& args) {
   expect("y", args.y, in.v.dtype, {T, D});
   expect_if_present("state_in", args.state_in, accumulator, {D, M});
   expect_if_present("states", args.states, accumulator, {ceil_div(T, modal_conv_block), D, M});
+  expect_if_present("state_out", args.state_out, accumulator, {D, M});
   dispatch(in.v.dtype, [&]<class Type> { forward<Type>(stream, args); });
 }
 

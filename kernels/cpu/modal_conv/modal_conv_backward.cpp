@@ -171,6 +171,10 @@ void backward(const Stream& stream, const ModalConvBackward& args) {
         for (std::int64_t lag = 0; lag < modal_piece; ++lag) add_to<R>(to + (2 * M + lag) * lanes<R>, products[lag]);
       }
     }
+    if (args.adjoint_out.present() && tokens > 0)
+      for (std::int64_t index = first_tile; index < last_tile; ++index)
+        store_matrix<R>(TileState<R>(scratch.data() + index * TileState<R>::size(M), M).adjoint, groups.tile(index),
+                        args.adjoint_out);
   }
 
 #pragma omp parallel for schedule(static)
@@ -205,6 +209,7 @@ void modal_conv_backward(const Stream& stream, const ModalConvBackward& args) {
   expect_if_present("adjoint_in", args.adjoint_in, accumulator, {D, M});
   expect("d_residues", args.d_residues, accumulator, {D, M});
   expect("d_log_rates", args.d_log_rates, accumulator, {D, M});
+  expect_if_present("adjoint_out", args.adjoint_out, accumulator, {D, M});
   dispatch(in.v.dtype, [&]<class Type> { backward<Type>(stream, args); });
 }
 

@@ -82,6 +82,8 @@ void forward(const Stream& stream, const SelectiveScanForward& args) {
                         kept.array(t, 1));
       }
     }
+    if (args.state_out.present() && tokens > 0)
+      for (std::int64_t t = begin; t < end; ++t) store_matrix<R>(kept.array(t, 1), groups.tile(t), args.state_out);
   }
 }
 
@@ -95,6 +97,7 @@ void selective_scan_forward(const Stream& stream, const SelectiveScanForward& ar
   expect("y", args.y, dtype, {T, D});
   expect_if_present("state_in", args.state_in, accumulator, {D, N});
   expect_if_present("states", args.states, accumulator, {ceil_div(T, scan_block), D, N});
+  expect_if_present("state_out", args.state_out, accumulator, {D, N});
   dispatch(dtype, [&]<class Type> { forward<Type>(stream, args); });
 }
 

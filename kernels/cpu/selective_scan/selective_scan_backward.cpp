@@ -219,8 +219,11 @@ void backward(const Stream& stream, const SelectiveScanBackward& args) {
       add_groups(partial + (window + t - from) * N, groups.count, 2 * window * N, N, args.d_C.template row<T>(t));
     }
   }
-  for (std::int64_t t = 0; t < groups.tiles; ++t)
+  for (std::int64_t t = 0; t < groups.tiles; ++t) {
     add_to_parameters<R>(args, scratch.parameters.view().template row<const double>(t), groups.tile(t));
+    if (args.adjoint_out.present() && tokens > 0)
+      store_matrix<R>(scratch.tiles.array(t, 1), groups.tile(t), args.adjoint_out);
+  }
 }
 
 }  // namespace
@@ -241,6 +244,7 @@ void selective_scan_backward(const Stream& stream, const SelectiveScanBackward& 
   expect("d_A", args.d_A, accumulator, {D, N});
   expect_if_present("d_D", args.d_D, accumulator, {D});
   expect_if_present("d_delta_bias", args.d_delta_bias, accumulator, {D});
+  expect_if_present("adjoint_out", args.adjoint_out, accumulator, {D, N});
   dispatch(dtype, [&]<class Type> { backward<Type>(stream, args); });
 }
 

@@ -52,7 +52,8 @@ class ChunkStatesMemory {
   Tensor state_, passes_;
 };
 
-/// chunks.state becomes the state that enters each chunk; `first` [channels, states] enters the first one visited.
+/// chunks.state becomes the state that enters each chunk; `first` [channels, states] enters the first one visited, and
+/// `last` [channels, states] receives the state that leaves the last one.
 ///
 /// block: 128 neighbouring channels, one state each
 /// thread: visits all chunks in the order of the direction
@@ -60,7 +61,7 @@ class ChunkStatesMemory {
 template <class Decay, class R>
 __global__ void __launch_bounds__(128)
     fold_over_chunks_kernel(Decay decay, ChunkStates<R> chunks, std::int64_t channels, const R* first,
-                            std::int64_t first_stride, bool right_to_left) {
+                            std::int64_t first_stride, R* last, std::int64_t last_stride, bool right_to_left) {
   const std::int64_t channel = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x, states = gridDim.y;
   const int n = static_cast<int>(blockIdx.y);
   if (channel >= channels) return;
@@ -92,13 +93,15 @@ __global__ void __launch_bounds__(128)
       carry = passes[i] ? sum[i] + thread.decayed(factor[i], chunk, carry) : sum[i];
     }
   }
+  if (last != nullptr) last[channel * last_stride + n] = carry;
 }
 
 template <class Decay, class R>
 void fold_over_chunks(const Stream& stream, ScanDirection direction, const Decay& decay, const ChunkStates<R>& chunks,
-                      std::int64_t channels, std::int64_t states, TensorView first) {
+                      std::int64_t channels, std::int64_t states, TensorView first, TensorView last) {
   fold_over_chunks_kernel<<<dim3(grid_of(channels, 128), grid_of(states)), 128, 0, native_of(stream)>>>(
       decay, chunks, channels, first.present() ? static_cast<const R*>(first.data) : nullptr, first.row_stride,
+      last.present() ? static_cast<R*>(last.data) : nullptr, last.row_stride,
       direction == ScanDirection::right_to_left);
   cuda_check(cudaGetLastError());
 }

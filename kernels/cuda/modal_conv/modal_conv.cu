@@ -280,7 +280,8 @@ void forward(const Stream& stream, const ModalConvForward& args) {
     const auto memory = modal_chunk_memory(stream, in);
     const ModalChunks<T> chunks = memory.view();
     sum_modal_chunks<T>(stream, ScanDirection::left_to_right, in, {}, chunks, false);
-    fold_modal_chunks<T>(stream, ScanDirection::left_to_right, in, group.columns_of(args.state_in), chunks);
+    fold_modal_chunks<T>(stream, ScanDirection::left_to_right, in, group.columns_of(args.state_in),
+                         group.columns_of(args.state_out), chunks);
     R* const saved = args.states.present() ? static_cast<R*>(args.states.data) + group.first * channels : nullptr;
     const GroupSums<R> to = sums.sums_of(group);
     with_threads_per_channel("modal_conv", in.modes, to.sums != nullptr, [&]<int L, bool Grouped> {
@@ -316,7 +317,7 @@ void backward(const Stream& stream, const ModalConvBackward& args, const GroupSu
                              static_cast<R*>(parameters.view().data),
                              sums};
   sum_modal_chunks<T>(stream, ScanDirection::right_to_left, in, out.d_y, chunks, false);
-  fold_modal_chunks<T>(stream, ScanDirection::right_to_left, in, args.adjoint_in, chunks);
+  fold_modal_chunks<T>(stream, ScanDirection::right_to_left, in, args.adjoint_in, args.adjoint_out, chunks);
   with_threads_per_channel("modal_conv", in.modes, sums.sums != nullptr, [&]<int L, bool Grouped> {
     const dim3 grid(grid_of(chunks.count), grid_of(in.channels, scan_threads / L));
     modal_chunk_parameters<T, L, Grouped><<<grid, scan_threads, 0, queue>>>(in, chunks, to);
@@ -341,6 +342,7 @@ void modal_conv_forward(const Stream& stream, const ModalConvForward& args) {
   expect_if_present("state_in", args.state_in, accumulator, {D, M});
   expect("y", args.y, in.v.dtype, in.v.shape);
   expect_if_present("states", args.states, accumulator, {ceil_div(T, block_tokens), D, M});
+  expect_if_present("state_out", args.state_out, accumulator, {D, M});
   dispatch(in.v.dtype, [&]<class Type> { forward<Type>(stream, args); });
 }
 
@@ -354,6 +356,7 @@ void modal_conv_backward(const Stream& stream, const ModalConvBackward& args) {
   expect_if_present("adjoint_in", args.adjoint_in, accumulator, {D, M});
   expect("d_residues", args.d_residues, accumulator, {D, M});
   expect("d_log_rates", args.d_log_rates, accumulator, {D, M});
+  expect_if_present("adjoint_out", args.adjoint_out, accumulator, {D, M});
   if (T == 0 || D == 0) return;
   dispatch(in.v.dtype, [&]<class Type> {
     using R = Accumulator<Type>;
@@ -365,6 +368,7 @@ void modal_conv_backward(const Stream& stream, const ModalConvBackward& args) {
       part.log_rates = group.columns_of(args.log_rates);
       part.states.data = static_cast<R*>(args.states.data) + group.first * D;
       part.adjoint_in = group.columns_of(args.adjoint_in);
+      part.adjoint_out = group.columns_of(args.adjoint_out);
       part.d_residues = group.columns_of(args.d_residues);
       part.d_log_rates = group.columns_of(args.d_log_rates);
       if (!group.last) part.gradients.d_skip = {};

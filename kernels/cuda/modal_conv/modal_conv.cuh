@@ -119,10 +119,10 @@ void sum_modal_chunks(const Stream& stream, ScanDirection direction, const Modal
                       const ModalChunks<T>& chunks, bool edge_only);
 
 /// Pass 2: folds the chunk sums from the state `first` (absent: zero). A chunk's `state` becomes the state that enters
-/// it.
+/// it, and `last` (or absent) the state that leaves the run.
 template <class T>
 void fold_modal_chunks(const Stream& stream, ScanDirection direction, const ModalInputs<T>& in, TensorView first,
-                       const ModalChunks<T>& chunks);
+                       TensorView last, const ModalChunks<T>& chunks);
 
 /// Throws unless the inputs have the shapes and types that kernels/modal_conv.hpp demands.
 inline void expect_modal(const GatedConvInputs& in, TensorView residues, TensorView log_rates) {

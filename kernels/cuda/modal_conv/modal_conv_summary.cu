@@ -145,9 +145,9 @@ void sum_modal_chunks(const Stream& stream, ScanDirection direction, const Modal
 
 template <class T>
 void fold_modal_chunks(const Stream& stream, ScanDirection direction, const ModalInputs<T>& in, TensorView first,
-                       const ModalChunks<T>& chunks) {
+                       TensorView last, const ModalChunks<T>& chunks) {
   fold_over_chunks<ModalDecay<T>, Accumulator<T>>(stream, direction, {in, chunks.tokens_each, chunks.count}, chunks,
-                                                  in.channels, in.modes, first);
+                                                  in.channels, in.modes, first, last);
 }
 
 template void sum_modal_chunks<double>(const Stream&, ScanDirection, const ModalInputs<double>&, TensorView,
@@ -157,10 +157,10 @@ template void sum_modal_chunks<float>(const Stream&, ScanDirection, const ModalI
 template void sum_modal_chunks<bf16>(const Stream&, ScanDirection, const ModalInputs<bf16>&, TensorView,
                                      const ModalChunks<bf16>&, bool);
 template void fold_modal_chunks<double>(const Stream&, ScanDirection, const ModalInputs<double>&, TensorView,
-                                        const ModalChunks<double>&);
-template void fold_modal_chunks<float>(const Stream&, ScanDirection, const ModalInputs<float>&, TensorView,
+                                        TensorView, const ModalChunks<double>&);
+template void fold_modal_chunks<float>(const Stream&, ScanDirection, const ModalInputs<float>&, TensorView, TensorView,
                                        const ModalChunks<float>&);
-template void fold_modal_chunks<bf16>(const Stream&, ScanDirection, const ModalInputs<bf16>&, TensorView,
+template void fold_modal_chunks<bf16>(const Stream&, ScanDirection, const ModalInputs<bf16>&, TensorView, TensorView,
                                       const ModalChunks<bf16>&);
 
 void modal_conv_summary(const Stream& stream, const ModalConvSummary& args) {

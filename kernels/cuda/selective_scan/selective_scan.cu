@@ -137,7 +137,8 @@ void forward(const Stream& stream, const SelectiveScanForward& args) {
     const ScanChunkMemory<T> memory(stream, in, chunk_tokens(tokens, channels));
     const ScanChunks<T> chunks = memory.view();
     sum_scan_chunks<T>(stream, ScanDirection::left_to_right, in, {}, chunks, false);
-    fold_scan_chunks<T>(stream, ScanDirection::left_to_right, in, group.columns_of(args.state_in), chunks);
+    fold_scan_chunks<T>(stream, ScanDirection::left_to_right, in, group.columns_of(args.state_in),
+                        group.columns_of(args.state_out), chunks);
     R* const saved = args.states.present() ? static_cast<R*>(args.states.data) + group.first * channels : nullptr;
     const ForwardOutputs<T> out{static_cast<T*>(args.y.data), saved, args.y.row_stride, args.states.row_stride,
                                 sums.sums_of(group)};
@@ -159,6 +160,7 @@ void selective_scan_forward(const Stream& stream, const SelectiveScanForward& ar
   expect("y", args.y, dtype, {T, D});
   expect_if_present("state_in", args.state_in, accumulator, {D, N});
   expect_if_present("states", args.states, accumulator, {ceil_div(T, selective_scan_block), D, N});
+  expect_if_present("state_out", args.state_out, accumulator, {D, N});
   dispatch(dtype, [&]<class Type> { forward<Type>(stream, args); });
 }
 

@@ -198,10 +198,10 @@ void sum_scan_chunks(const Stream& stream, ScanDirection direction, const ScanIn
                      const ScanChunks<T>& chunks, bool edge_only, const RunPieces* pieces = nullptr);
 
 /// Pass 2: folds the chunk sums from the state `first` (absent: zero). A chunk's `state` becomes the state that enters
-/// it.
+/// it, and `last` (or absent) the state that leaves the run.
 template <class T>
 void fold_scan_chunks(const Stream& stream, ScanDirection direction, const ScanInputs<T>& in, TensorView first,
-                      const ScanChunks<T>& chunks);
+                      TensorView last, const ScanChunks<T>& chunks);
 
 /// The forward scan of bf16 as a walk over the tokens, with one exponential for each element and state
 /// (selective_scan_walk.cu). Returns false, having done nothing, where it does not apply or is not faster.

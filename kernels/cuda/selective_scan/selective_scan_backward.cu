@@ -235,7 +235,8 @@ void backward(const Stream& stream, const SelectiveScanBackward& args) {
     ScanChunks<T> its = chunks;
     its.state += chunk_state_row(chunks.count, in.states, 0, static_cast<int>(group.first)) * in.channels;
     sum_scan_chunks<T>(stream, ScanDirection::right_to_left, part, args.d_y, its, false);
-    fold_scan_chunks<T>(stream, ScanDirection::right_to_left, part, group.columns_of(args.adjoint_in), its);
+    fold_scan_chunks<T>(stream, ScanDirection::right_to_left, part, group.columns_of(args.adjoint_in),
+                        group.columns_of(args.adjoint_out), its);
   });
   // As few groups of tiles as fill the device: each group has its own copy of d_B and d_C.
   const std::int64_t wanted = std::clamp<std::int64_t>(2048 / chunks.count, 1, tiles),
@@ -290,6 +291,7 @@ void selective_scan_backward(const Stream& stream, const SelectiveScanBackward& 
   expect("d_A", args.d_A, accumulator, {D, N});
   expect_if_present("d_D", args.d_D, accumulator, {D});
   expect_if_present("d_delta_bias", args.d_delta_bias, accumulator, {D});
+  expect_if_present("adjoint_out", args.adjoint_out, accumulator, {D, N});
   if (T == 0 || D == 0) return;
   if (backward_in_turns(stream, args)) return;
   dispatch(dtype, [&]<class Type> {

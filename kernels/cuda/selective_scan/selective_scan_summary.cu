@@ -224,9 +224,9 @@ void sum_scan_chunks(const Stream& stream, ScanDirection direction, const ScanIn
 
 template <class T>
 void fold_scan_chunks(const Stream& stream, ScanDirection direction, const ScanInputs<T>& in, TensorView first,
-                      const ScanChunks<T>& chunks) {
+                      TensorView last, const ScanChunks<T>& chunks) {
   fold_over_chunks<ScanDecay<T>, Accumulator<T>>(stream, direction, {in, chunks.sum_delta}, chunks, in.channels,
-                                                 in.states, first);
+                                                 in.states, first, last);
 }
 
 template void sum_scan_chunks(const Stream&, ScanDirection, const ScanInputs<double>&, TensorView,
@@ -235,11 +235,11 @@ template void sum_scan_chunks(const Stream&, ScanDirection, const ScanInputs<flo
                               const ScanChunks<float>&, bool, const RunPieces*);
 template void sum_scan_chunks(const Stream&, ScanDirection, const ScanInputs<bf16>&, TensorView,
                               const ScanChunks<bf16>&, bool, const RunPieces*);
-template void fold_scan_chunks(const Stream&, ScanDirection, const ScanInputs<double>&, TensorView,
+template void fold_scan_chunks(const Stream&, ScanDirection, const ScanInputs<double>&, TensorView, TensorView,
                                const ScanChunks<double>&);
-template void fold_scan_chunks(const Stream&, ScanDirection, const ScanInputs<float>&, TensorView,
+template void fold_scan_chunks(const Stream&, ScanDirection, const ScanInputs<float>&, TensorView, TensorView,
                                const ScanChunks<float>&);
-template void fold_scan_chunks(const Stream&, ScanDirection, const ScanInputs<bf16>&, TensorView,
+template void fold_scan_chunks(const Stream&, ScanDirection, const ScanInputs<bf16>&, TensorView, TensorView,
                                const ScanChunks<bf16>&);
 
 void selective_scan_summary(const Stream& stream, const SelectiveScanSummary& args) {

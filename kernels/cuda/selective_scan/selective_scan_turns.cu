@@ -180,6 +180,10 @@ __global__ void __launch_bounds__(32 * turn_warps, 2)
       sum += reinterpret_cast<const float*>(
           &reinterpret_cast<const LaneOctets&>(shared.warps[w].g_sums).half[j / 4][lane])[j % 4];
     row[n * in.channels + c] = sum;
+    // The adjoint that leaves the run: the last turn of g left it for a step -1, which there is not.
+    if (run.leave != nullptr && piece.begin == 0)
+      run.leave[(std::int64_t{blockIdx.x} * turn_channels + c) * run.leave_channel + n] =
+          reinterpret_cast<const float*>(&shared.g.half[j / 4][lane])[j % 4];
   }
   if (threadIdx.x < 32) {
     const int c = l.lane % 16, which = l.lane / 16;
@@ -276,13 +280,15 @@ bool backward_in_turns(const Stream& stream, const SelectiveScanBackward& args) 
               .starts = static_cast<const uint4*>(starts.view().data),
               .pieces = pieces,
               .adjoint = PieceStates(args.in.segments.continues_to_right() ? args.adjoint_in : TensorView{}),
+              .leave = wide(args.adjoint_out),
+              .leave_channel = args.adjoint_out.row_stride,
               .rows = wide(rows.view()),
               .parameters = wide(parameters.view())};
   std::optional<ScanChunkMemory<bf16>> memory;
   if (pieces.any_open) {
     memory.emplace(stream, in, each);
     sum_scan_chunks<bf16>(stream, ScanDirection::right_to_left, in, args.d_y, memory->view(), false, &pieces);
-    fold_scan_chunks<bf16>(stream, ScanDirection::right_to_left, in, args.adjoint_in, memory->view());
+    fold_scan_chunks<bf16>(stream, ScanDirection::right_to_left, in, args.adjoint_in, {}, memory->view());
     run.adjoint.set_chunks(memory->view(), channels, turn_states);
   }
   const auto queue = native_of(stream);

@@ -118,12 +118,14 @@ struct TurnRun {
   std::int64_t d_y_stride, d_u_stride, d_delta_stride, d_z_stride;
   const float* states;  ///< saved by the forward pass: [blocks of tokens][N][channels]
   std::int64_t states_stride;
-  const uint4* starts;  ///< bit k of word s: token 4 s + k is the first of its document; four copies
-  RunPieces pieces;     ///< one for each blockIdx.y
-  PieceStates adjoint;  ///< what enters them from the right
-  float* rows;          ///< [blocks of channels][groups of 4 tokens][32 lanes][4]: d_B and d_C
-  float* parameters;    ///< [pieces][N + 2][channels]: d_A, d_D, d_delta_bias
-  int once = 1;         ///< see wait_for_turn
+  const uint4* starts;         ///< bit k of word s: token 4 s + k is the first of its document; four copies
+  RunPieces pieces;            ///< one for each blockIdx.y
+  PieceStates adjoint;         ///< what enters them from the right
+  float* leave;                ///< the adjoint that leaves the run to the left, [channels][N]; or null
+  std::int64_t leave_channel;  ///< its stride
+  float* rows;                 ///< [blocks of channels][groups of 4 tokens][32 lanes][4]: d_B and d_C
+  float* parameters;           ///< [pieces][N + 2][channels]: d_A, d_D, d_delta_bias
+  int once = 1;                ///< see wait_for_turn
 };
 
 /// Waits for the turn that another warp passes on. A loop, whose end the compiler does not know, keeps it from moving

@@ -119,6 +119,8 @@ bool walk_forward(const Stream& stream, const SelectiveScanForward& args) {
   const ScanInputs<bf16> in(given);
   WalkRun run{.pieces = plan.pieces,
               .enter = PieceStates(given.segments.continues_from_left() ? args.state_in : TensorView{}),
+              .leave = args.state_out.present() ? static_cast<float*>(args.state_out.data) : nullptr,
+              .leave_channel = args.state_out.row_stride,
               .y = static_cast<bf16*>(args.y.data),
               .saved = args.states.present() ? static_cast<float*>(args.states.data) : nullptr,
               .y_stride = args.y.row_stride,
@@ -127,7 +129,7 @@ bool walk_forward(const Stream& stream, const SelectiveScanForward& args) {
   if (plan.pieces.any_open) {
     memory.emplace(stream, in, each);
     sum_scan_chunks<bf16>(stream, ScanDirection::left_to_right, in, {}, memory->view(), false, &plan.pieces);
-    fold_scan_chunks<bf16>(stream, ScanDirection::left_to_right, in, args.state_in, memory->view());
+    fold_scan_chunks<bf16>(stream, ScanDirection::left_to_right, in, args.state_in, {}, memory->view());
     run.enter.set_chunks(memory->view(), channels, states);
   }
   plan.form->launch(stream, in, run);

@@ -74,8 +74,10 @@ struct WalkMemory {
 
 /// What a walk reads and writes besides ScanInputs.
 struct WalkRun {
-  RunPieces pieces;   ///< one for each blockIdx.y
-  PieceStates enter;  ///< the states that enter them
+  RunPieces pieces;            ///< one for each blockIdx.y
+  PieceStates enter;           ///< the states that enter them
+  float* leave;                ///< the state that leaves the run, [channels][N]; or null
+  std::int64_t leave_channel;  ///< its stride
   bf16* y;
   float* saved;  ///< [blocks of tokens][N][channels]; null: not saved
   std::int64_t y_stride, saved_stride;

@@ -120,6 +120,11 @@ __device__ void walk_over_states(const ScanInputs<bf16>& in, const WalkRun& run,
     }
     prepare();
   }
+  // 5. The warp with the last group of the run writes the state that leaves it.
+  if (run.leave != nullptr && n - turns + 1 == count && run.pieces.end[blockIdx.y] == in.segments.tokens)
+#pragma unroll
+    for (int m = 0; m < N; ++m)
+      if (m < real_states) run.leave[channel * run.leave_channel + first_state + m] = states[walk_group - 1][m];
 }
 
 }  // namespace causeway::cuda

@@ -39,13 +39,14 @@ void forward(const StrategyContext& context, ModalConvForward args, Saved* saved
   modes.summarise = [&](const Chunk& chunk, TensorView summary) {
     modal_conv_summary(stream, {.in = on_chunk(args.in, chunk), .log_rates = rates, .state = state(summary, rates)});
   };
-  modes.run = [&](const Chunk& chunk, TensorView carry) {
+  modes.run = [&](const Chunk& chunk, TensorView carry, TensorView leaving) {
     modal_conv_forward(stream, {.in = on_chunk(args.in, chunk),
                                 .residues = args.residues,
                                 .log_rates = rates,
                                 .state_in = state(carry, rates),
                                 .y = chunk.rows(args.y),
-                                .states = states_of_chunk(sharding, chunk, states, modal_conv_block)});
+                                .states = states_of_chunk(sharding, chunk, states, modal_conv_block),
+                                .state_out = state(leaving, rates)});
   };
   run_with_carry(context, modes);
   if (saved != nullptr) saved->put("states", std::move(states));
@@ -63,12 +64,13 @@ void backward(const StrategyContext& context, ModalConvBackward args, Saved& sav
                                         .d_y = chunk.rows(args.gradients.d_y),
                                         .adjoint = state(summary, rates)});
   };
-  modes.run = [&](const Chunk& chunk, TensorView carry) {
+  modes.run = [&](const Chunk& chunk, TensorView carry, TensorView leaving) {
     ModalConvBackward local = args;
     local.in = on_chunk(args.in, chunk);
     local.gradients = on_chunk(args.gradients, chunk);
     local.states = states_of_chunk(sharding, chunk, states, modal_conv_block);
     local.adjoint_in = state(carry, rates);
+    local.adjoint_out = state(leaving, rates);
     modal_conv_backward(stream, local);
   };
   run_with_carry(context, modes);

@@ -1,6 +1,6 @@
 /// state_carry of selective_scan: sends the state after a chunk's last token to the right; backward, the adjoint before
-/// its first token to the left. A summary also has ΣΔ, the sum of the chunk's step sizes: exp(A·ΣΔ) is the decay of an
-/// incoming state over the chunk.
+/// its first token to the left. In a relay the scan itself writes them. A summary also has ΣΔ, the sum of the chunk's
+/// step sizes: exp(A·ΣΔ) is the decay of an incoming state over the chunk.
 
 #include "parallel/cost/operator_kernels.hpp"
 #include "parallel/strategies/recurrence.hpp"
@@ -53,11 +53,12 @@ void forward(const StrategyContext& context, SelectiveScanForward args, Saved* s
     selective_scan_summary(
         stream, {.in = inputs_of(args.in, chunk), .state = state(summary, A), .sum_delta = sum_delta(summary, A)});
   };
-  scan.run = [&](const Chunk& chunk, TensorView carry) {
+  scan.run = [&](const Chunk& chunk, TensorView carry, TensorView leaving) {
     selective_scan_forward(stream, {.in = inputs_of(args.in, chunk),
                                     .state_in = state(carry, A),
                                     .y = chunk.rows(args.y),
-                                    .states = states_of_chunk(sharding, chunk, states, selective_scan_block)});
+                                    .states = states_of_chunk(sharding, chunk, states, selective_scan_block),
+                                    .state_out = state(leaving, A)});
   };
   run_with_carry(context, scan);
   if (saved != nullptr) saved->put("states", std::move(states));
@@ -74,11 +75,12 @@ void backward(const StrategyContext& context, SelectiveScanBackward args, Saved&
                                             .adjoint = state(summary, A),
                                             .sum_delta = sum_delta(summary, A)});
   };
-  scan.run = [&](const Chunk& chunk, TensorView carry) {
+  scan.run = [&](const Chunk& chunk, TensorView carry, TensorView leaving) {
     SelectiveScanBackward local = args;
     local.in = inputs_of(args.in, chunk);
     local.states = states_of_chunk(sharding, chunk, states, selective_scan_block);
     local.adjoint_in = state(carry, A);
+    local.adjoint_out = state(leaving, A);
     for (TensorView SelectiveScanBackward::*rows :
          {&SelectiveScanBackward::d_y, &SelectiveScanBackward::d_u, &SelectiveScanBackward::d_delta,
           &SelectiveScanBackward::d_z, &SelectiveScanBackward::d_B, &SelectiveScanBackward::d_C})

@@ -131,8 +131,74 @@ TEST(Schedules, ChainIsCheaperForLargeStatesOrFewHopsAndGatherOtherwise) {
   }
 }
 
+TEST(Schedules, ARelayIsCheaperIfItsWaitsAreShortBesideTheSummariesOfAllLayers) {
+  const std::int64_t tokens = 8000, state = 1 << 18;
+  const auto choice = [&](int ranks, int layers, Segments segments, Layout layout = Layout::contiguous) {
+    Sharding sharding(ShardLayout(tokens, ranks, layout), std::move(segments), 0);
+    sharding.set_one_way_layers(layers);
+    return cheaper_schedule(sharding, state, state + state / 16);
+  };
+  const auto one = [&] { return Segments::one_document(tokens); };
+  EXPECT_NE(choice(2, 1, one()), Schedule::relay) << "a scan is longer than a summary";
+  EXPECT_EQ(choice(2, 8, one()), Schedule::relay);
+  EXPECT_EQ(choice(3, 8, one()), Schedule::relay);
+  EXPECT_NE(choice(8, 8, one()), Schedule::relay);
+  EXPECT_EQ(choice(8, 48, one()), Schedule::relay);
+  EXPECT_NE(choice(64, 48, one()), Schedule::relay);
+  EXPECT_NE(choice(2, 48, one(), Layout::zigzag), Schedule::relay);
+  EXPECT_NE(choice(2, 8, Segments({0, 3900, 4100, tokens})), Schedule::relay) << "the summaries are short";
+  EXPECT_NE(choice(2, 8, Segments({0, 4000, tokens})), Schedule::relay) << "nothing crosses the edge";
+}
+
+/// A scan whose state of a chunk is 2·(state that enters) + the chunk's index, and that records the chunks.
+TEST_P(Carry, ARelayScansTheChunksInTheirOrderWithTheStatesThatTheScansBeforeWrote) {
+  on_ranks(GetParam(), [](Communicator& world) {
+    for (const Layout layout : {Layout::contiguous, Layout::zigzag})
+      for (const NamedPack& pack : awkward_packs(world.size(), layout))
+        for (const Direction direction : {Direction::rightwards, Direction::leftwards}) {
+          const bool right = direction == Direction::rightwards;
+          SCOPED_TRACE(fmt::format("{}, {}, {}", name_of(layout), pack.name, right ? "right" : "left"));
+          const Stream stream;
+          const Sharding sharding(ShardLayout(pack.segments.tokens(), world.size(), layout), pack.segments,
+                                  world.rank());
+          const auto edges = [&](int c) { return sharding.carry_plan().chunks[static_cast<std::size_t>(c)]; };
+          const int count = sharding.layout().chunk_count();
+          std::vector<float> entering(static_cast<std::size_t>(count)), after(static_cast<std::size_t>(count));
+          for (int step = 0; step < count; ++step) {
+            const int c = right ? step : count - 1 - step, before = right ? c - 1 : c + 1;
+            const auto at = static_cast<std::size_t>(c);
+            if (right ? edges(c).from_left : edges(c).to_right) entering[at] = after[static_cast<std::size_t>(before)];
+            const bool empty = sharding.layout().chunk(c).size() == 0;
+            after[at] = empty ? entering[at] : 2 * entering[at] + static_cast<float>(c);
+          }
+          const Tensor carries(stream, DType::f32, {std::ssize(sharding.chunks()), 1});
+          std::vector<int> scanned, expected_scans;
+          run_relay({.sharding = sharding,
+                     .direction = direction,
+                     .carries = carries,
+                     .scan =
+                         [&](const Chunk& chunk, TensorView carry, TensorView leaving) {
+                           scanned.push_back(chunk.index);
+                           const CarryPlan::ChunkEdges edge = edges(chunk.index);
+                           EXPECT_EQ(carry.present(), right ? edge.from_left : edge.to_right);
+                           EXPECT_EQ(leaving.present(), right ? edge.to_right : edge.from_left);
+                           if (leaving.present())
+                             leaving.row<float>(0)[0] =
+                                 (carry.present() ? 2 * carry.row<float>(0)[0] : 0) + static_cast<float>(chunk.index);
+                         }},
+                    world, stream);
+          for (const Chunk& chunk : sharding.chunks())
+            if (chunk.tokens.size() > 0)
+              expected_scans.insert(right ? expected_scans.end() : expected_scans.begin(), chunk.index);
+          EXPECT_EQ(scanned, expected_scans);
+          for (std::int64_t i = 0; const Chunk& chunk : sharding.chunks())
+            EXPECT_EQ(carries.view().row<float>(i++)[0], entering[static_cast<std::size_t>(chunk.index)]);
+        }
+  });
+}
+
 TEST(Schedules, NamesAreParsedAndOthersRefused) {
-  for (const Schedule schedule : {Schedule::automatic, Schedule::chain, Schedule::gather})
+  for (const Schedule schedule : {Schedule::automatic, Schedule::chain, Schedule::gather, Schedule::relay})
     EXPECT_EQ(parse_schedule(name_of(schedule)), schedule);
   EXPECT_THROW(parse_schedule("tree"), Error);
 }

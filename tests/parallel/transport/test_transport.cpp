@@ -104,6 +104,32 @@ TEST_P(TensorTransports, SeveralExchangesCanBeInFlightAndAreWaitedForInAnyOrder)
   });
 }
 
+TEST_P(Transports, TheWaitForAShortMessageIsNoWaitForItsReceiver) {
+  on_ranks(GetParam(), [](Communicator& world) {
+    const Stream stream;
+    const int right = (world.rank() + 1) % world.size(), left = (world.rank() + world.size() - 1) % world.size();
+    const std::vector<std::byte> expected = pattern(1 << 18, left, world.rank(), 0);
+    std::vector<std::byte> received(expected.size());
+    if (world.size() > 1) {
+      std::vector<std::byte> sent = pattern(1 << 18, world.rank(), right, 0);
+      Tensor posted = tensor_of(stream, DType::f64, {1, 3}, std::vector<double>{1, 2, 3.0 + world.rank()});
+      world.exchange(std::vector<Transfer>{{.peer = right, .send = sent, .recv = {}}}, stream);
+      std::ranges::fill(sent, std::byte{0});
+      for (int i = 0; i < 2; ++i) world.post(moved(posted, stream, stream), right, stream);
+    }
+    world.barrier();  // no rank receives before
+    if (world.size() == 1) return;
+    world.exchange(std::vector<Transfer>{{.peer = left, .send = {}, .recv = received}}, stream);
+    EXPECT_EQ(received, expected);
+    for (int i = 0; i < 2; ++i) {
+      std::vector<double> values(3);
+      world.exchange(
+          std::vector<Transfer>{{.peer = left, .send = {}, .recv = std::as_writable_bytes(std::span(values))}}, stream);
+      EXPECT_EQ(values, (std::vector<double>{1, 2, 3.0 + left}));
+    }
+  });
+}
+
 TEST_P(TensorTransports, AllGatherAndBroadcastDeliverWhatWasSent) {
   on_all([](Communicator& world, const Stream& stream) {
     const int n = world.size();

@@ -27,8 +27,8 @@ std::vector<Cut> every_cut() {
   for (const int ranks : {1, 2, 3, 4, 7})
     for (const Layout layout : {Layout::contiguous, Layout::zigzag})
       for (int turn = 0; turn < strategy_turns(); ++turn)
-        cuts.push_back(
-            {ranks, layout, turn % 2 == 0 ? Schedule::chain : Schedule::gather, strategies_in_turn(turn, layout)});
+        cuts.push_back({ranks, layout, every_schedule[static_cast<std::size_t>(turn) % std::size(every_schedule)],
+                        strategies_in_turn(turn, layout)});
   return cuts;
 }
 
