@@ -93,6 +93,13 @@ __device__ void walk_over_states_alone(const ScanInputs<bf16>& in, const WalkRun
     }
     shared.done[tile % Shape::stages].arrive_as_warp();
   }
+  // 3. The state that leaves the run.
+  if (run.leave == nullptr || run.pieces.end[blockIdx.y] != in.segments.tokens) return;
+#pragma unroll
+  for (int c = 0; c < 2; ++c)
+#pragma unroll
+    for (int m = 0; m < N; ++m)
+      if (m < real_states) run.leave[(channel + c) * run.leave_channel + lane.first_state() + m] = h[c][m];
 }
 
 }  // namespace causeway::cuda
