@@ -146,9 +146,9 @@ void in_virtual_time(int ranks, const std::function<void(Communicator& world, Vi
   run_local_ranks(ranks, [&](std::unique_ptr<Transport> transport) {
     set_threads(1);
     Clock clock(core);
-    Communicator world(std::make_unique<DelayingTransport>(std::move(transport), clock));
     clock.compute();
     try {
+      Communicator world(std::make_unique<DelayingTransport>(std::move(transport), clock));
       body(world, clock);
     } catch (...) {
       clock.pause();
