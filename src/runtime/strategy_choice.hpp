@@ -49,8 +49,8 @@ struct UsualPack {
 
 /// Chooses in runtime.strategies a strategy for every operator among a model's calls for which none is chosen yet.
 /// Measures the ranks, takes the figures of the slowest one, and estimates for the usual pack, with documents of equal
-/// length. Sets runtime.one_way_layers. On one rank nothing is measured: the first strategy of each table is the
-/// operator's kernel. Collective. Returns the texts below, which show the reasons.
+/// length. Sets runtime.one_way_layers (on GPUs 1: no relay). On one rank nothing is measured: the first strategy of
+/// each table is the operator's kernel. Collective. Returns the texts below, which show the reasons.
 std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> calls, const UsualPack& pack,
                               std::string_view why_given);
 
