@@ -23,8 +23,10 @@ class CausalMask {
     int begin, end;
   };
 
-  explicit CausalMask(const AttentionInputs& in)
-      : segments_(in.segments), keys_(in.k.rows()), key_offset_(in.key_offset) {
+  /// `computed`: null, or for each document of the run whether the fused kernels compute it. Then no query of it sees a
+  /// key here.
+  explicit CausalMask(const AttentionInputs& in, const std::uint8_t* computed = nullptr)
+      : segments_(in.segments), keys_(in.k.rows()), key_offset_(in.key_offset), computed_(computed) {
     constexpr std::int64_t most = std::numeric_limits<int>::max() - 1024;
     ensure(in.segments.tokens <= most && keys_ <= most,
            "attention of {} queries to {} keys, expected at most {} of each", in.segments.tokens, keys_, most);
@@ -33,19 +35,30 @@ class CausalMask {
   __device__ std::int64_t queries() const { return segments_.tokens; }
   __device__ std::int64_t keys() const { return keys_; }
 
+  /// Whether the fused kernels compute some documents.
+  __device__ bool leaves_out_documents() const { return computed_ != nullptr; }
+  /// Whether they compute query t.
+  __device__ bool leaves_out(std::int64_t t) const { return is_computed(document_of(t)); }
+
   /// The keys that query t sees.
   __device__ Range keys_of(std::int64_t t) const {
-    const std::int64_t start = segments_.cu_seqlens[upper_bound(segments_.cu_seqlens, segments_.count + 1, t) - 1];
-    return within(start - key_offset_, t + 1 - key_offset_, keys_);
+    const std::int64_t document = document_of(t), start = segments_.cu_seqlens[document];
+    return within(start - key_offset_, (is_computed(document) ? start : t + 1) - key_offset_, keys_);
   }
   /// The queries that see key j.
   __device__ Range queries_of(std::int64_t j) const {
     const std::int64_t t = j + key_offset_, next = upper_bound(segments_.cu_seqlens, segments_.count + 1, t);
-    const std::int64_t end = next == 0 ? t : next > segments_.count ? segments_.tokens : segments_.cu_seqlens[next];
+    const std::int64_t end = next == 0 || (next <= segments_.count && is_computed(next - 1)) ? t
+                             : next > segments_.count                                        ? segments_.tokens
+                                                      : segments_.cu_seqlens[next];
     return within(t, end, segments_.tokens);
   }
 
  private:
+  __device__ std::int64_t document_of(std::int64_t t) const {
+    return upper_bound(segments_.cu_seqlens, segments_.count + 1, t) - 1;
+  }
+  __device__ bool is_computed(std::int64_t document) const { return computed_ != nullptr && computed_[document] != 0; }
   /// [begin, end) limited to [0, count).
   __device__ static Range within(std::int64_t begin, std::int64_t end, std::int64_t count) {
     begin = begin < 0 ? 0 : begin < count ? begin : count;
@@ -55,6 +68,7 @@ class CausalMask {
 
   SegmentsView segments_;
   std::int64_t keys_, key_offset_;
+  const std::uint8_t* computed_;
 };
 
 /// A tensor [tokens, H, width] in bf16, from which tiles of one head are loaded.

@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "kernels/cuda/attention/attention.cuh"
+#include "kernels/cuda/attention/fused_attention.cuh"
 #include "kernels/cuda/device/functions.cuh"
 #include "kernels/expect.hpp"
 
@@ -129,8 +130,8 @@ struct Arguments {
   HeadGradients d_q, d_k, d_v;
   float scale;
 
-  explicit Arguments(const AttentionBackward& args)
-      : mask(args.in),
+  Arguments(const AttentionBackward& args, const std::uint8_t* computed)
+      : mask(args.in, computed),
         q(args.in.q),
         k(args.in.k),
         v(args.in.v),
@@ -336,18 +337,19 @@ __global__ void __launch_bounds__(threads, E > 128 ? 1 : 2) backward_queries(Arg
 }
 
 template <int E, bool exact>
-void launch(const Stream& stream, const AttentionBackward& args) {
+void launch(const Stream& stream, const AttentionBackward& args, const std::uint8_t* computed) {
   const AttentionInputs& in = args.in;
   const unsigned heads = grid_of(in.q.shape[1]);
   constexpr int step = step_of<E>, parts = E / width_of<E>;
   constexpr int of_keys = HeadTile<E>::bytes(2 * rows + 4 * step), of_queries = HeadTile<E>::bytes(4 * step);
   allow_shared(backward_keys<E, exact>, of_keys);
   allow_shared(backward_queries<E, exact>, of_queries);
-  backward_keys<E, exact>
-      <<<dim3(grid_of(in.k.rows(), rows), heads, parts), threads, of_keys, native_of(stream)>>>(Arguments(args));
+  backward_keys<E, exact><<<dim3(grid_of(in.k.rows(), rows), heads, parts), threads, of_keys, native_of(stream)>>>(
+      Arguments(args, computed));
   cuda_check(cudaGetLastError());
   backward_queries<E, exact>
-      <<<dim3(grid_of(in.q.rows(), rows), heads, parts), threads, of_queries, native_of(stream)>>>(Arguments(args));
+      <<<dim3(grid_of(in.q.rows(), rows), heads, parts), threads, of_queries, native_of(stream)>>>(
+          Arguments(args, computed));
   cuda_check(cudaGetLastError());
 }
 
@@ -373,16 +375,18 @@ void attention_backward(const Stream& stream, const AttentionBackward& args) {
   if (in.q.size() == 0 || in.k.size() == 0) return;
   if (dtype != DType::bf16 || E > 256 || H > 65535) return simt_attention_backward(stream, args);
   const bool aligned = Heads(in.q).aligned && Heads(in.k).aligned && Heads(in.v).aligned && Heads(args.d_y).aligned;
+  const RemainingDocuments remaining = fused_attention_backward(stream, args);
+  if (!remaining.any) return;
   if (E == 128 && aligned)
-    launch<128, true>(stream, args);
+    launch<128, true>(stream, args, remaining.flags());
   else if (E == 64 && aligned)
-    launch<64, true>(stream, args);
+    launch<64, true>(stream, args, remaining.flags());
   else if (E <= 64)
-    launch<64, false>(stream, args);
+    launch<64, false>(stream, args, remaining.flags());
   else if (E <= 128)
-    launch<128, false>(stream, args);
+    launch<128, false>(stream, args, remaining.flags());
   else
-    launch<256, false>(stream, args);
+    launch<256, false>(stream, args, remaining.flags());
 }
 
 }  // namespace causeway::cuda

@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "kernels/cuda/attention/attention.cuh"
+#include "kernels/cuda/attention/fused_attention.cuh"
 #include "kernels/cuda/device/functions.cuh"
 #include "kernels/expect.hpp"
 
@@ -126,6 +127,7 @@ __global__ void __launch_bounds__(threads, E > 128 ? 1 : 2)
   constexpr int queries = 64 * M;
   extern __shared__ __align__(128) unsigned char memory[];
   __shared__ CausalMask::Range ranges[queries];
+  __shared__ bool left_out[queries];
   const int head = static_cast<int>(blockIdx.y),
             block = static_cast<int>(gridDim.x - 1 - blockIdx.x);  // begins with the last queries, which see most keys
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32,
@@ -136,6 +138,11 @@ __global__ void __launch_bounds__(threads, E > 128 ? 1 : 2)
 
   // 1. Find the keys that each query sees; load the queries and the first keys.
   if (threadIdx.x < queries) ranges[threadIdx.x] = mask.keys_of(start + min(static_cast<int>(threadIdx.x), last));
+  if (mask.leaves_out_documents()) {
+    const bool out = threadIdx.x >= queries || mask.leaves_out(start + min(static_cast<int>(threadIdx.x), last));
+    if (threadIdx.x < queries) left_out[threadIdx.x] = out;
+    if (__syncthreads_and(out)) return;
+  }
   load_tile<E, exact, queries, threads>(q, q_rows, head, start);
   __syncthreads();
   const int begin = ranges[0].begin, end = ranges[queries - 1].end;
@@ -210,19 +217,19 @@ __global__ void __launch_bounds__(threads, E > 128 ? 1 : 2)
       float row_sum = sum[m][half];
       row_sum += __shfl_xor_sync(~0u, row_sum, 1);
       row_sum += __shfl_xor_sync(~0u, row_sum, 2);
-      if (row <= last)
+      if (row <= last && !(mask.leaves_out_documents() && left_out[row]))
         write_row<E>(result, q_rows, start + row, head, half, before, row_max[m][half], row_sum, scale, y[m], lane);
     }
 }
 
 template <int E, int M, bool exact>
-void launch(const Stream& stream, const AttentionForward& args) {
+void launch(const Stream& stream, const AttentionForward& args, const std::uint8_t* computed) {
   const AttentionInputs& in = args.in;
   const float scale = 1 / std::sqrt(static_cast<float>(in.q.shape[2]));
   constexpr int bytes = HeadTile<E>::bytes(64 * M + 2 * key_block);
   allow_shared(forward<E, M, exact>, bytes);
   const dim3 grid(grid_of(in.q.rows(), 64 * M), grid_of(in.q.shape[1]));
-  forward<E, M, exact><<<grid, threads, bytes, native_of(stream)>>>(CausalMask(in), Heads(in.q), Heads(in.k),
+  forward<E, M, exact><<<grid, threads, bytes, native_of(stream)>>>(CausalMask(in, computed), Heads(in.q), Heads(in.k),
                                                                     Heads(in.v), ForwardOutput(args), scale);
   cuda_check(cudaGetLastError());
 }
@@ -244,16 +251,18 @@ void attention_forward(const Stream& stream, const AttentionForward& args) {
   if (args.lse.size() == 0) return;
   if (dtype != DType::bf16 || E > 256 || H > 65535) return simt_attention_forward(stream, args);
   const bool aligned = Heads(in.q).aligned && Heads(in.k).aligned && Heads(in.v).aligned;
+  const RemainingDocuments remaining = fused_attention_forward(stream, args);
+  if (!remaining.any) return;
   if (E == 128 && aligned)
-    launch<128, 2, true>(stream, args);
+    launch<128, 2, true>(stream, args, remaining.flags());
   else if (E == 64 && aligned)
-    launch<64, 2, true>(stream, args);
+    launch<64, 2, true>(stream, args, remaining.flags());
   else if (E <= 64)
-    launch<64, 2, false>(stream, args);
+    launch<64, 2, false>(stream, args, remaining.flags());
   else if (E <= 128)
-    launch<128, 2, false>(stream, args);
+    launch<128, 2, false>(stream, args, remaining.flags());
   else
-    launch<256, 1, false>(stream, args);
+    launch<256, 1, false>(stream, args, remaining.flags());
 }
 
 }  // namespace causeway::cuda

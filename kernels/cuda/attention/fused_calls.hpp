@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/core/segments.hpp"
+
+/// Which documents the fused kernels (cuDNN's) compute, and in which calls: functions of the documents' lengths only.
+/// Host code, also compiled without CUDA.
+namespace causeway::cuda {
+
+/// Which of its keys query i of n queries sees.
+enum class PairMask : std::uint8_t {
+  causal,           ///< keys 0 … i
+  causal_from_end,  ///< all keys but the last n - 1 - i
+  all
+};
+
+/// Consecutive queries and consecutive keys of one document, of which each query sees at least one.
+struct DocumentPart {
+  std::int64_t query, queries;  ///< the first row of the queries' run, and how many
+  std::int64_t key, keys;       ///< the same of the keys' run
+  PairMask mask;
+  bool operator==(const DocumentPart&) const = default;
+};
+
+/// What one call of the fused kernels computes: parts of similar size, and some neighbouring heads.
+struct FusedCall {
+  PairMask mask;
+  std::int64_t documents;      ///< at least the number of parts; the others are empty
+  std::int64_t queries, keys;  ///< at least those of every part
+  std::int64_t head, heads;    ///< the first head, and how many
+  std::vector<DocumentPart> parts;
+  bool operator==(const FusedCall&) const = default;
+};
+
+struct FusedCalls {
+  std::vector<FusedCall> calls;
+  std::vector<std::uint8_t> computed;  ///< for each document of the run: 1 if the calls compute all of its pairs
+  /// The documents that the calls leave to the other kernels contain some query.
+  bool leaves_some = false;
+};
+
+/// A run of queries and a run of keys, as AttentionInputs describes them.
+struct RunsOfAttention {
+  SegmentsView segments;  ///< of the queries' run; only its host entries are read
+  std::int64_t keys, key_offset;
+  std::int64_t heads;
+};
+
+/// Documents with fewer queries or keys than this stay with the other kernels.
+inline constexpr std::int64_t least_fused_rows = 128;
+
+/// The size class of `rows` rows: a power of two, at least least_fused_rows. cuDNN compiles a kernel for each size
+/// (0.65 s), so a few sizes serve packs of all lengths.
+std::int64_t size_class(std::int64_t rows);
+
+/// Bytes of workspace of a deterministic backward call: it keeps dS, of each document and head [queries, keys] in bf16.
+constexpr std::int64_t backward_workspace(std::int64_t documents, std::int64_t heads, std::int64_t queries,
+                                          std::int64_t keys) {
+  return 2 * documents * heads * queries * keys;
+}
+
+/// Forward: one call for each size class, with all heads. Only documents all of whose earlier keys are in the run of
+/// keys: their result is final, so it may be rounded to bf16. The other kernels sum results over several runs of keys.
+FusedCalls forward_calls(const RunsOfAttention& runs);
+
+/// Backward: calls whose workspace is at most `most_bytes`. A class takes as many heads at a time as fit, and then as
+/// many documents. A document of which four heads do not fit is cut into blocks of queries and keys; their gradients
+/// are sums over the calls, in the order of the calls. No row is in two parts of a call.
+FusedCalls backward_calls(const RunsOfAttention& runs, std::int64_t most_bytes);
+
+}  // namespace causeway::cuda
