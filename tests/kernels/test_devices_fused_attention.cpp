@@ -5,8 +5,9 @@
 #include "kernels/attention.hpp"
 #include "tests/support/gpu.hpp"
 
-/// Attention over documents long enough for cuDNN's fused kernels (kernels/cuda/attention/fused_calls.hpp). In a build
-/// without cuDNN the same tests check our kernels.
+/// Attention over documents of all lengths with heads of 128: cuDNN's fused kernels compute those of 64 tokens or more,
+/// another kernel the shorter ones (kernels/cuda/attention/fused_calls.hpp). In a build without cuDNN the same tests
+/// check our kernels.
 namespace causeway::test {
 namespace {
 
@@ -103,6 +104,9 @@ TEST_P(FusedAttention, EqualsFloat64AndRepeatsItsBits) {
       pack({1500}),
       pack({128, 127, 700, 57, 8, 300, 1000, 129, 1}, 3),  // between them documents that our kernels compute
       pack({400, 130, 90, 500}, 5, true),
+      pack({8, 8, 8, 63, 1, 1, 40, 17, 31, 62, 64, 5, 16, 16, 16, 16, 16, 16, 16},
+           3),  // 63 + 1 and 40 + 17 share a block
+      pack({30, 2, 63, 9}, 2, true),
       {.cu_seqlens = {-70, 300, 800}, .queries = 600, .keys = 600},                        // a chunk
       {.cu_seqlens = {-500, 300, 900}, .queries = 900, .keys = 1400, .key_offset = -500},  // and earlier keys
       {.cu_seqlens = {-900, 300}, .queries = 300, .keys = 500, .key_offset = -800, .wide_result = true},  // only those
@@ -187,29 +191,30 @@ TEST_P(FusedAttention, ADocumentInAPackGivesWhatItGivesAlone) {
 }
 
 TEST_P(FusedAttention, NonFiniteValuesStayInTheirDocument) {
-  const LongDocuments m = pack({200, 300, 60, 200, 700});
-  const Tensors in = inputs(cpu(), m, DType::bf16, 9), clean = run(m, in);
-  for (const double poison : {std::nan(""), std::numeric_limits<double>::infinity()})
-    for (const char* where : {"q", "k", "v", "d_y"})
-      for (const std::int64_t document : {1, 2, 3}) {
-        const std::int64_t begin = m.cu_seqlens[static_cast<std::size_t>(document)],
-                           end = m.cu_seqlens[static_cast<std::size_t>(document) + 1];
-        Tensors poisoned;
-        for (const auto& [name, tensor] : in) poisoned[name] = moved(tensor, cpu(), cpu());
-        TensorView row = rows(poisoned, where, begin + 50, begin + 51);
-        row.shape = {1, m.heads * E};
-        assign(row.slice_columns(E + 3, 1), std::vector<double>{poison});
-        const Tensors out = run(m, poisoned);
-        for (const char* name : result_names) {
-          EXPECT_TRUE(same_bits(rows(out, name, 0, begin), rows(clean, name, 0, begin)))
-              << name << " before document " << document << ", " << poison << " in " << where;
-          EXPECT_TRUE(same_bits(rows(out, name, end, m.queries), rows(clean, name, end, m.queries)))
-              << name << " after document " << document << ", " << poison << " in " << where;
+  for (const std::vector<std::int64_t>& lengths :
+       std::vector<std::vector<std::int64_t>>{{200, 300, 60, 200, 700}, {10, 20, 33, 5, 90}}) {
+    const LongDocuments m = pack(lengths);
+    const Tensors in = inputs(cpu(), m, DType::bf16, 9), clean = run(m, in);
+    for (const double poison : {std::nan(""), std::numeric_limits<double>::infinity()})
+      for (const char* where : {"q", "k", "v", "d_y"})
+        for (const std::size_t document : {1u, 2u, 3u}) {
+          const std::int64_t begin = m.cu_seqlens[document], end = m.cu_seqlens[document + 1], at = (begin + end) / 2;
+          Tensors poisoned;
+          for (const auto& [name, tensor] : in) poisoned[name] = moved(tensor, cpu(), cpu());
+          TensorView row = rows(poisoned, where, at, at + 1);
+          row.shape = {1, m.heads * E};
+          assign(row.slice_columns(E + 3, 1), std::vector<double>{poison});
+          const Tensors out = run(m, poisoned);
+          for (const char* name : result_names)
+            for (const auto& [from, to] : {std::pair(std::int64_t{0}, begin), std::pair(end, m.queries)})
+              EXPECT_TRUE(same_bits(rows(out, name, from, to), rows(clean, name, from, to)))
+                  << name << " of [" << from << ", " << to << ") with " << poison << " in " << where << " of [" << begin
+                  << ", " << end << ")";
+          bool reached = false;
+          for (const double x : values_of(rows(out, "d_k", begin, end))) reached = reached || !std::isfinite(x);
+          EXPECT_TRUE(reached) << poison << " in " << where << " of [" << begin << ", " << end << ")";
         }
-        bool reached = false;
-        for (const double x : values_of(rows(out, "d_k", begin, end))) reached = reached || !std::isfinite(x);
-        EXPECT_TRUE(reached) << poison << " in " << where << " of document " << document;
-      }
+  }
 }
 
 TEST_P(FusedAttention, DoesNotWriteBesideItsHeads) {
@@ -228,9 +233,9 @@ TEST_P(FusedAttention, DoesNotWriteBesideItsHeads) {
   const auto part = [&](const Tensors& all, const std::string& name, bool heads) {
     const TensorView x = all.at(name);
     const std::int64_t columns = x.columns() - 16;
-    TensorView part = heads ? x.slice_columns(0, columns) : x.slice_columns(columns, 16);
-    if (heads && name != "lse" && name != "delta") part.shape = {m.queries, m.heads, E};
-    return part;
+    TensorView some = heads ? x.slice_columns(0, columns) : x.slice_columns(columns, 16);
+    if (heads && name != "lse" && name != "delta") some.shape = {m.queries, m.heads, E};
+    return some;
   };
   const DeviceSegments segments(gpu(), m.cu_seqlens, m.queries);
   const auto heads = [&](const char* name) { return part(wide, name, true); };

@@ -130,7 +130,7 @@ TEST(FusedCalls, TheirNumberDoesNotGrowWithTheNumberOfDocuments) {
 }
 
 TEST(FusedCalls, LikeLengthsShareACallAndShortDocumentsStayWithTheOtherKernels) {
-  const FusedCalls calls = forward_calls(whole_pack({130, 10, 900, 200, 127, 1000}).view());
+  const FusedCalls calls = forward_calls(whole_pack({130, 10, 900, 200, 63, 1000}).view());
   ASSERT_EQ(calls.calls.size(), 2u);
   EXPECT_EQ(calls.calls[0].queries, 256);
   EXPECT_EQ(calls.calls[0].parts,
@@ -138,8 +138,28 @@ TEST(FusedCalls, LikeLengthsShareACallAndShortDocumentsStayWithTheOtherKernels) 
   EXPECT_EQ(calls.calls[0].documents, 2);
   EXPECT_EQ(calls.calls[1].queries, 1024);
   EXPECT_EQ(calls.computed, (std::vector<std::uint8_t>{1, 0, 1, 1, 0, 1}));
-  EXPECT_TRUE(calls.leaves_some);
-  EXPECT_FALSE(forward_calls(whole_pack({500, 128}).view()).leaves_some);
+}
+
+TEST(FusedCalls, ACallHasABoundedNumberOfRows) {
+  const Runs runs = whole_pack(std::vector<std::int64_t>(2000, 300));
+  for (const FusedCalls& calls : {forward_calls(runs.view()), backward_calls(runs.view(), 9 * gigabytes)})
+    for (const FusedCall& call : calls.calls)
+      EXPECT_LE(call.parts.back().query + call.parts.back().queries - call.parts.front().query, fused_rows_of_call);
+}
+
+TEST(ShortBlocks, TakeConsecutiveShortDocuments) {
+  const std::vector<std::int64_t> cu_seqlens{-5, 20, 83, 84, 200, 210, 273, 290, 400};
+  std::vector<std::uint8_t> computed{0, 0, 0, 1, 0, 0, 0, 0};
+  const std::vector<ShortBlock> blocks = short_blocks(segments_view(cu_seqlens, 300), computed);
+  EXPECT_EQ(blocks, (std::vector<ShortBlock>{{0, 3, 0, 84}, {4, 3, 200, 90}, {7, 1, 290, 10}}));
+  EXPECT_EQ(computed, (std::vector<std::uint8_t>{1, 1, 1, 1, 1, 1, 1, 1}));
+}
+
+TEST(ShortBlocks, LeaveLongerDocuments) {
+  const std::vector<std::int64_t> cu_seqlens{0, 64, 127, 500};
+  std::vector<std::uint8_t> computed(3);
+  EXPECT_EQ(short_blocks(segments_view(cu_seqlens, 500), computed), (std::vector<ShortBlock>{{1, 1, 64, 63}}));
+  EXPECT_EQ(computed, (std::vector<std::uint8_t>{0, 1, 0}));
 }
 
 TEST(FusedCalls, ForwardLeavesDocumentsOfWhichEarlierKeysAreMissing) {

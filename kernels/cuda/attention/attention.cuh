@@ -23,8 +23,8 @@ class CausalMask {
     int begin, end;
   };
 
-  /// `computed`: null, or for each document of the run whether the fused kernels compute it. Then no query of it sees a
-  /// key here.
+  /// `computed`: null, or for each document of the run whether other kernels compute it. Then no query of it sees a key
+  /// here.
   explicit CausalMask(const AttentionInputs& in, const std::uint8_t* computed = nullptr)
       : segments_(in.segments), keys_(in.k.rows()), key_offset_(in.key_offset), computed_(computed) {
     constexpr std::int64_t most = std::numeric_limits<int>::max() - 1024;
@@ -35,7 +35,7 @@ class CausalMask {
   __device__ std::int64_t queries() const { return segments_.tokens; }
   __device__ std::int64_t keys() const { return keys_; }
 
-  /// Whether the fused kernels compute some documents.
+  /// Whether other kernels compute some documents.
   __device__ bool leaves_out_documents() const { return computed_ != nullptr; }
   /// Whether they compute query t.
   __device__ bool leaves_out(std::int64_t t) const { return is_computed(document_of(t)); }

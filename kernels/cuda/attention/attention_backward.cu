@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "kernels/cuda/attention/attention.cuh"
+#include "kernels/cuda/attention/attention_short.cuh"
 #include "kernels/cuda/attention/fused_attention.cuh"
 #include "kernels/cuda/device/functions.cuh"
 #include "kernels/expect.hpp"
@@ -375,18 +376,20 @@ void attention_backward(const Stream& stream, const AttentionBackward& args) {
   if (in.q.size() == 0 || in.k.size() == 0) return;
   if (dtype != DType::bf16 || E > 256 || H > 65535) return simt_attention_backward(stream, args);
   const bool aligned = Heads(in.q).aligned && Heads(in.k).aligned && Heads(in.v).aligned && Heads(args.d_y).aligned;
-  const RemainingDocuments remaining = fused_attention_backward(stream, args);
-  if (!remaining.any) return;
+  std::vector<std::uint8_t> computed = fused_attention_backward(stream, args);
+  short_attention_backward(stream, args, computed);
+  const RemainingDocuments remaining(stream, in.segments, computed);
+  if (!remaining.any()) return;
   if (E == 128 && aligned)
-    launch<128, true>(stream, args, remaining.flags());
+    launch<128, true>(stream, args, remaining.computed());
   else if (E == 64 && aligned)
-    launch<64, true>(stream, args, remaining.flags());
+    launch<64, true>(stream, args, remaining.computed());
   else if (E <= 64)
-    launch<64, false>(stream, args, remaining.flags());
+    launch<64, false>(stream, args, remaining.computed());
   else if (E <= 128)
-    launch<128, false>(stream, args, remaining.flags());
+    launch<128, false>(stream, args, remaining.computed());
   else
-    launch<256, false>(stream, args, remaining.flags());
+    launch<256, false>(stream, args, remaining.computed());
 }
 
 }  // namespace causeway::cuda

@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "kernels/cuda/attention/attention.cuh"
+#include "kernels/cuda/attention/attention_short.cuh"
 #include "kernels/cuda/attention/fused_attention.cuh"
 #include "kernels/cuda/device/functions.cuh"
 #include "kernels/expect.hpp"
@@ -251,18 +252,20 @@ void attention_forward(const Stream& stream, const AttentionForward& args) {
   if (args.lse.size() == 0) return;
   if (dtype != DType::bf16 || E > 256 || H > 65535) return simt_attention_forward(stream, args);
   const bool aligned = Heads(in.q).aligned && Heads(in.k).aligned && Heads(in.v).aligned;
-  const RemainingDocuments remaining = fused_attention_forward(stream, args);
-  if (!remaining.any) return;
+  std::vector<std::uint8_t> computed = fused_attention_forward(stream, args);
+  short_attention_forward(stream, args, computed);
+  const RemainingDocuments remaining(stream, in.segments, computed);
+  if (!remaining.any()) return;
   if (E == 128 && aligned)
-    launch<128, 2, true>(stream, args, remaining.flags());
+    launch<128, 2, true>(stream, args, remaining.computed());
   else if (E == 64 && aligned)
-    launch<64, 2, true>(stream, args, remaining.flags());
+    launch<64, 2, true>(stream, args, remaining.computed());
   else if (E <= 64)
-    launch<64, 2, false>(stream, args, remaining.flags());
+    launch<64, 2, false>(stream, args, remaining.computed());
   else if (E <= 128)
-    launch<128, 2, false>(stream, args, remaining.flags());
+    launch<128, 2, false>(stream, args, remaining.computed());
   else
-    launch<256, 1, false>(stream, args, remaining.flags());
+    launch<256, 1, false>(stream, args, remaining.computed());
 }
 
 }  // namespace causeway::cuda

@@ -29,10 +29,17 @@ struct CudnnTraits {
 };
 using CudnnHandle = Handle<CudnnTraits>;
 
-/// The numbers by which a graph knows its tensors: those of FusedTensor, of their offsets, and two more.
-constexpr std::int64_t id_of(FusedTensor tensor) { return 1 + static_cast<std::int64_t>(tensor); }
-constexpr std::int64_t id_of_offsets(FusedTensor tensor) { return 101 + static_cast<std::int64_t>(tensor); }
+/// The numbers by which a graph knows its tensors: those of FusedTensor, of the offsets of each layout, and two more.
+constexpr std::int64_t id_of(std::size_t tensor) { return 1 + static_cast<std::int64_t>(tensor); }
+constexpr std::int64_t id_of(FusedTensor tensor) { return id_of(static_cast<std::size_t>(tensor)); }
+constexpr std::int64_t id_of_offsets(std::size_t layout) { return 101 + static_cast<std::int64_t>(layout); }
 constexpr std::int64_t id_of_queries = 201, id_of_keys = 202;
+
+FusedLayout layout_of(FusedTensor tensor) {
+  constexpr FusedLayout layouts[] = {FusedLayout::q, FusedLayout::k, FusedLayout::v, FusedLayout::y, FusedLayout::lse,
+                                     FusedLayout::y, FusedLayout::q, FusedLayout::k, FusedLayout::v};
+  return layouts[static_cast<std::size_t>(tensor)];
+}
 
 /// Describes the graph of one FusedShape.
 class Description {
@@ -43,30 +50,26 @@ class Description {
         .set_compute_data_type(fe::DataType_t::FLOAT);
     queries_ = index(id_of_queries, of.documents, fe::DataType_t::INT32);
     keys_ = index(id_of_keys, of.documents, fe::DataType_t::INT32);
+    for (std::size_t i = 0; i < fused_layouts; ++i)
+      offsets_[i] = index(id_of_offsets(i), of.documents + 1, fe::DataType_t::INT64);
   }
 
   std::shared_ptr<fe::graph::Graph> forward() {
     auto options = options_of<fe::graph::SDPA_attributes>().set_generate_stats(true);
-    auto [y, lse] =
-        graph_->sdpa(input(FusedTensor::q, of_.queries, of_.q_stride), input(FusedTensor::k, of_.keys, of_.k_stride),
-                     input(FusedTensor::v, of_.keys, of_.v_stride), options);
-    output(y, FusedTensor::y, of_.queries, of_.y_stride);
-    lse->set_output(true);
-    place_lse(*lse);
+    auto [y, lse] = graph_->sdpa(input(FusedTensor::q), input(FusedTensor::k), input(FusedTensor::v), options);
+    output(y, FusedTensor::y);
+    output(lse, FusedTensor::lse);
     return graph_;
   }
 
   std::shared_ptr<fe::graph::Graph> backward() {
     auto options = options_of<fe::graph::SDPA_backward_attributes>().set_deterministic_algorithm(true);
-    fe::graph::Tensor_attributes lse;
-    place_lse(lse);
-    auto [d_q, d_k, d_v] = graph_->sdpa_backward(
-        input(FusedTensor::q, of_.queries, of_.q_stride), input(FusedTensor::k, of_.keys, of_.k_stride),
-        input(FusedTensor::v, of_.keys, of_.v_stride), input(FusedTensor::y, of_.queries, of_.y_stride),
-        input(FusedTensor::d_y, of_.queries, of_.d_y_stride), graph_->tensor(lse), options);
-    output(d_q, FusedTensor::d_q, of_.queries, of_.d_q_stride);
-    output(d_k, FusedTensor::d_k, of_.keys, of_.d_k_stride);
-    output(d_v, FusedTensor::d_v, of_.keys, of_.d_v_stride);
+    auto [d_q, d_k, d_v] =
+        graph_->sdpa_backward(input(FusedTensor::q), input(FusedTensor::k), input(FusedTensor::v),
+                              input(FusedTensor::y), input(FusedTensor::d_y), input(FusedTensor::lse), options);
+    output(d_q, FusedTensor::d_q);
+    output(d_k, FusedTensor::d_k);
+    output(d_v, FusedTensor::d_v);
     return graph_;
   }
 
@@ -79,34 +82,28 @@ class Description {
                               .set_stride({1, 1, 1, 1})
                               .set_data_type(type));
   }
-  TensorOfGraph offsets(FusedTensor tensor) {
-    return index(id_of_offsets(tensor), of_.documents + 1, fe::DataType_t::INT64);
-  }
-
-  /// [documents, heads, rows, 128]: the heads of a token follow each other, the documents begin at the offsets.
-  void place(fe::graph::Tensor_attributes& x, FusedTensor tensor, std::int64_t rows, std::int64_t stride) {
+  /// [documents, heads, rows, 128], for lse 1 instead of 128: the heads of a token follow each other, and the documents
+  /// begin at the offsets.
+  void place(fe::graph::Tensor_attributes& x, FusedTensor tensor) {
+    const FusedLayout layout = layout_of(tensor);
+    const std::int64_t rows = layout == FusedLayout::k || layout == FusedLayout::v ? of_.keys : of_.queries,
+                       width = layout == FusedLayout::lse ? 1 : fused_head,
+                       stride = of_.strides[static_cast<std::size_t>(layout)];
     x.set_name("tensor" + std::to_string(id_of(tensor)))
         .set_uid(id_of(tensor))
-        .set_dim({of_.documents, of_.heads, rows, fused_head})
-        .set_stride({rows * stride, fused_head, stride, 1})
-        .set_ragged_offset(offsets(tensor));
+        .set_dim({of_.documents, of_.heads, rows, width})
+        .set_stride({rows * stride, width, stride, 1})
+        .set_ragged_offset(offsets_[static_cast<std::size_t>(layout)]);
+    if (layout == FusedLayout::lse) x.set_data_type(fe::DataType_t::FLOAT);
   }
-  void place_lse(fe::graph::Tensor_attributes& x) {
-    x.set_name("lse")
-        .set_uid(id_of(FusedTensor::lse))
-        .set_dim({of_.documents, of_.heads, of_.queries, 1})
-        .set_stride({of_.queries * of_.lse_stride, 1, of_.lse_stride, 1})
-        .set_data_type(fe::DataType_t::FLOAT)
-        .set_ragged_offset(offsets(FusedTensor::lse));
-  }
-  TensorOfGraph input(FusedTensor tensor, std::int64_t rows, std::int64_t stride) {
+  TensorOfGraph input(FusedTensor tensor) {
     fe::graph::Tensor_attributes x;
-    place(x, tensor, rows, stride);
+    place(x, tensor);
     return graph_->tensor(x);
   }
-  void output(const TensorOfGraph& x, FusedTensor tensor, std::int64_t rows, std::int64_t stride) {
+  void output(const TensorOfGraph& x, FusedTensor tensor) {
     x->set_output(true);
-    place(*x, tensor, rows, stride);
+    place(*x, tensor);
   }
 
   template <class Options>
@@ -125,6 +122,7 @@ class Description {
   const FusedShape& of_;
   std::shared_ptr<fe::graph::Graph> graph_;
   TensorOfGraph queries_, keys_;
+  std::array<TensorOfGraph, fused_layouts> offsets_;
 };
 
 class CudnnGraph final : public FusedGraph {
@@ -139,11 +137,9 @@ class CudnnGraph final : public FusedGraph {
     cudnn_check(cudnnSetStream(handle_, static_cast<cudaStream_t>(stream.native())));
     std::unordered_map<std::int64_t, void*> addresses{{id_of_queries, const_cast<std::int32_t*>(memory.queries)},
                                                       {id_of_keys, const_cast<std::int32_t*>(memory.keys)}};
-    for (std::size_t i = 0; i < (backward_ ? fused_tensors : std::size_t{5}); ++i) {
-      addresses[id_of(FusedTensor{static_cast<std::uint8_t>(i)})] = memory.data[i];
-      addresses[id_of_offsets(FusedTensor{static_cast<std::uint8_t>(i)})] =
-          const_cast<std::int64_t*>(memory.offsets[i]);
-    }
+    for (std::size_t i = 0; i < (backward_ ? fused_tensors : fused_layouts); ++i) addresses[id_of(i)] = memory.data[i];
+    for (std::size_t i = 0; i < fused_layouts; ++i)
+      addresses[id_of_offsets(i)] = const_cast<std::int64_t*>(memory.offsets[i]);
     fe::error_t result = graph_->execute(handle_, addresses, memory.workspace);
     ensure(result.is_good(), "cuDNN: attention: {}", result.get_message());
   }

@@ -16,8 +16,8 @@ constexpr std::int64_t most_workspace = std::int64_t{9} << 30;
 constexpr int threads = 256, lanes = 16, width = 8;  // a head of a token: 16 threads, 8 elements each
 static_assert(lanes * width == fused_head);
 
-/// A part of a call in device memory. Temporary tensors contain only the rows of the call's parts, one part after the
-/// other, and only its heads.
+/// A part of a call, in device memory. Temporary tensors begin with the call's first row: `temporary_query` and
+/// `temporary_key` are rows of them.
 struct PartRows {
   std::int64_t query, queries, temporary_query;
   std::int64_t key, keys, temporary_key;
@@ -30,8 +30,10 @@ struct SomeHeads {
   T* data;
   std::int64_t stride;
 
+  /// From `head` on; of a [tokens, H] tensor, such as delta, one element a head.
   SomeHeads(TensorView x, std::int64_t head)
       : data(static_cast<T*>(x.data) + head * (x.shape.rank() == 3 ? fused_head : 1)), stride(x.row_stride) {}
+  SomeHeads(void* first, std::int64_t row_stride) : data(static_cast<T*>(first)), stride(row_stride) {}
 };
 
 /// Which head of which token of its part a thread works on, and from which element. The last threads of a part may be
@@ -137,12 +139,12 @@ __global__ void __launch_bounds__(threads) add(const PartRows* parts, AddedGradi
 /// The index arrays of calls, made in host memory and uploaded together.
 class Indices {
  public:
-  /// documents + 1 offsets: of(part) for each part, then end(last part) for the empty ones.
-  template <class Of, class End>
-  std::size_t add_offsets(const FusedCall& call, const Of& of, const End& end) {
+  /// documents + 1 offsets: of(part) for each part, then `end` for the empty ones.
+  template <class Of>
+  std::size_t add_offsets(const FusedCall& call, const Of& of, std::int64_t end) {
     const std::size_t at = entries_.size();
     for (const DocumentPart& part : call.parts) entries_.push_back(of(part));
-    entries_.resize(at + static_cast<std::size_t>(call.documents) + 1, end(call.parts.back()));
+    entries_.resize(at + static_cast<std::size_t>(call.documents) + 1, end);
     return at;
   }
   /// The numbers of rows as int32, two in an entry; 0 for the empty documents.
@@ -179,65 +181,51 @@ class Indices {
 struct Prepared {
   const FusedCall* call;
   std::shared_ptr<const FusedGraph> graph;
-  std::array<std::size_t, fused_tensors> offsets{};
-  std::size_t queries = 0, keys = 0, parts = 0;  ///< of Indices
-  std::int64_t query_rows = 0, key_rows = 0;  ///< of all parts
+  std::array<std::size_t, fused_layouts> offsets{};
+  std::size_t queries = 0, keys = 0, parts = 0;
+  std::int64_t query, key;  ///< the first rows of the runs that the call uses; its offsets count from there
+  std::int64_t query_rows, key_rows;
 };
 
-std::int64_t& stride_of(FusedShape& shape, FusedTensor tensor) {
-  std::int64_t* const strides[] = {&shape.q_stride,   &shape.k_stride,   &shape.v_stride,
-                                   &shape.y_stride,   &shape.lse_stride, &shape.d_y_stride,
-                                   &shape.d_q_stride, &shape.d_k_stride, &shape.d_v_stride};
-  return *strides[static_cast<std::size_t>(tensor)];
+/// The rows from the first part's to the last part's.
+void find_rows(Prepared& one) {
+  const DocumentPart &first = one.call->parts.front(), &last = one.call->parts.back();
+  one.query = first.query;
+  one.key = first.key;
+  one.query_rows = last.query + last.queries - first.query;
+  one.key_rows = last.key + last.keys - first.key;
 }
 
-bool of_keys(FusedTensor tensor) {
-  return tensor == FusedTensor::k || tensor == FusedTensor::v || tensor == FusedTensor::d_k ||
-         tensor == FusedTensor::d_v;
-}
-
-/// The graphs and index arrays of calls, in order; none if a graph does not exist. `strides`: of each tensor, 0 for a
-/// temporary one.
+/// The graphs and index arrays of calls, in order; none if a graph does not exist.
 std::vector<Prepared> prepare(const Stream& stream, const std::vector<FusedCall>& calls, bool backward,
-                              const std::array<std::int64_t, fused_tensors>& strides, Indices& indices) {
+                              const std::array<std::int64_t, fused_layouts>& strides, Indices& indices) {
   FusedGraphs& graphs = stream.resource<FusedGraphs>();
   std::vector<Prepared> all;
   for (const FusedCall& call : calls) {
-    FusedShape shape{.backward = backward,
-                     .mask = call.mask,
-                     .documents = call.documents,
-                     .heads = call.heads,
-                     .queries = call.queries,
-                     .keys = call.keys};
-    Prepared one{.call = &call};
-    std::vector<PartRows> parts;
-    for (const DocumentPart& part : call.parts) {
-      parts.push_back({part.query, part.queries, one.query_rows, part.key, part.keys, one.key_rows});
-      one.query_rows += part.queries;
-      one.key_rows += part.keys;
-    }
-    for (std::size_t i = 0; i < (backward ? fused_tensors : std::size_t{5}); ++i) {
-      const auto tensor = FusedTensor{static_cast<std::uint8_t>(i)};
-      const bool keys = of_keys(tensor);
-      const std::int64_t stride = strides[i] != 0 ? strides[i] : call.heads * fused_head;
-      stride_of(shape, tensor) = stride;
-      std::int64_t next = 0;
-      const auto rows_of = [&](const DocumentPart& part) { return keys ? part.keys : part.queries; };
+    Prepared one{.call = &call, .graph = {}, .query = 0, .key = 0, .query_rows = 0, .key_rows = 0};
+    find_rows(one);
+    one.graph = graphs.find(stream, {.backward = backward,
+                                     .mask = call.mask,
+                                     .documents = call.documents,
+                                     .heads = call.heads,
+                                     .queries = call.queries,
+                                     .keys = call.keys,
+                                     .strides = strides});
+    if (one.graph == nullptr || one.graph->workspace() < 0) return {};
+    for (std::size_t i = 0; i < fused_layouts; ++i) {
+      const bool of_keys = FusedLayout{static_cast<std::uint8_t>(i)} == FusedLayout::k ||
+                           FusedLayout{static_cast<std::uint8_t>(i)} == FusedLayout::v;
       const auto first_of = [&](const DocumentPart& part) {
-        if (strides[i] != 0) return (keys ? part.key : part.query) * stride;
-        const std::int64_t first = next;
-        next += rows_of(part);
-        return first * stride;
+        return (of_keys ? part.key - one.key : part.query - one.query) * strides[i];
       };
-      one.offsets[i] = indices.add_offsets(call, first_of, [&](const DocumentPart& part) {
-        return strides[i] != 0 ? ((keys ? part.key : part.query) + rows_of(part)) * stride : next * stride;
-      });
+      one.offsets[i] = indices.add_offsets(call, first_of, (of_keys ? one.key_rows : one.query_rows) * strides[i]);
     }
     one.queries = indices.add_lengths(call, [](const DocumentPart& part) { return part.queries; });
     one.keys = indices.add_lengths(call, [](const DocumentPart& part) { return part.keys; });
+    std::vector<PartRows> parts;
+    for (const DocumentPart& part : call.parts)
+      parts.push_back({part.query, part.queries, part.query - one.query, part.key, part.keys, part.key - one.key});
     one.parts = indices.add(parts);
-    one.graph = graphs.find(stream, shape);
-    if (one.graph == nullptr || one.graph->workspace() < 0) return {};
     all.push_back(std::move(one));
   }
   indices.upload(stream);
@@ -248,7 +236,7 @@ FusedMemory memory_of(const Prepared& one, const Indices& indices, TensorView wo
   FusedMemory memory{.queries = indices.at<std::int32_t>(one.queries),
                      .keys = indices.at<std::int32_t>(one.keys),
                      .workspace = workspace.data};
-  for (std::size_t i = 0; i < fused_tensors; ++i) memory.offsets[i] = indices.at<std::int64_t>(one.offsets[i]);
+  for (std::size_t i = 0; i < fused_layouts; ++i) memory.offsets[i] = indices.at<std::int64_t>(one.offsets[i]);
   return memory;
 }
 
@@ -263,22 +251,25 @@ dim3 grid_over(const FusedCall& call, std::int64_t rows, unsigned count = 1) {
   return dim3(grid_of(rows * call.heads * lanes, threads), static_cast<unsigned>(call.parts.size()), count);
 }
 
-RemainingDocuments remaining_of(const Stream& stream, const FusedCalls& calls) {
-  RemainingDocuments remaining{.any = calls.leaves_some, .computed = {}};
-  if (!calls.leaves_some) return remaining;
-  remaining.computed = Tensor(stream, DType::u8, {static_cast<std::int64_t>(calls.computed.size())});
-  stream.upload(remaining.computed.view().data, calls.computed.data(), remaining.computed.view().bytes());
-  return remaining;
-}
-
 RunsOfAttention runs_of(const AttentionInputs& in) {
   return {.segments = in.segments, .keys = in.k.rows(), .key_offset = in.key_offset, .heads = in.q.shape[1]};
 }
 
-/// A tensor's first element for cuDNN, from `head` on.
-void* address_of(TensorView x, std::int64_t head) {
-  return static_cast<std::byte*>(x.data) + head * fused_head * size_of(x.dtype);
+/// Where cuDNN finds a tensor [tokens, H, 128], or lse [tokens, H]: from row `row` and head `head` on.
+void* address_of(TensorView x, std::int64_t row, std::int64_t head) {
+  return static_cast<std::byte*>(x.data) +
+         (row * x.row_stride + head * (x.shape.rank() == 3 ? fused_head : 1)) * size_of(x.dtype);
 }
+
+/// Rows for the results of calls, in bf16, with another tensor's row stride.
+struct Temporary {
+  Tensor memory;
+  std::int64_t stride;
+
+  Temporary(const Stream& stream, std::int64_t rows, std::int64_t row_stride)
+      : memory(stream, DType::bf16, {rows * row_stride}), stride(row_stride) {}
+  void* from_head(std::int64_t head) const { return static_cast<bf16*>(memory.view().data) + head * fused_head; }
+};
 
 bool fits(const AttentionInputs& in) {
   return in.q.dtype == DType::bf16 && in.q.shape[2] == fused_head && rows_start_aligned({in.q, in.k, in.v}, width);
@@ -286,24 +277,26 @@ bool fits(const AttentionInputs& in) {
 
 }  // namespace
 
-RemainingDocuments fused_attention_forward(const Stream& stream, const AttentionForward& args) {
+std::vector<std::uint8_t> fused_attention_forward(const Stream& stream, const AttentionForward& args) {
   const AttentionInputs& in = args.in;
+  const std::vector<std::uint8_t> none(static_cast<std::size_t>(in.segments.count));
   const bool narrow = args.y.dtype == DType::bf16;
-  if (args.accumulate || !fits(in) || !rows_start_aligned({args.y}, narrow ? width : 4)) return {};
+  if (args.accumulate || !fits(in) || !rows_start_aligned({args.y}, narrow ? width : 4)) return none;
   const FusedCalls calls = forward_calls(runs_of(in));
-  if (calls.calls.empty()) return {};
+  if (calls.calls.empty()) return none;
   Indices indices;
   const std::int64_t y_stride = narrow ? args.y.row_stride : in.q.shape[1] * fused_head;
   const std::vector<Prepared> prepared =
       prepare(stream, calls.calls, false,
               {in.q.row_stride, in.k.row_stride, in.v.row_stride, y_stride, args.lse.row_stride}, indices);
-  if (prepared.empty()) return {};
+  if (prepared.empty()) return none;
   const Tensor workspace = workspace_of(stream, prepared),
                narrow_y = narrow ? Tensor() : Tensor(stream, DType::bf16, args.y.shape);
   const TensorView y = narrow ? args.y : narrow_y.view();
   for (const Prepared& one : prepared) {
     FusedMemory memory = memory_of(one, indices, workspace);
-    memory.data = {in.q.data, in.k.data, in.v.data, y.data, args.lse.data};
+    memory.data = {address_of(in.q, one.query, 0), address_of(in.k, one.key, 0), address_of(in.v, one.key, 0),
+                   address_of(y, one.query, 0), address_of(args.lse, one.query, 0)};
     one.graph->run(stream, memory);
     if (narrow) continue;
     widen<<<grid_over(*one.call, one.call->queries), threads, 0, native_of(stream)>>>(
@@ -311,61 +304,71 @@ RemainingDocuments fused_attention_forward(const Stream& stream, const Attention
         static_cast<int>(one.call->heads));
     cuda_check(cudaGetLastError());
   }
-  return remaining_of(stream, calls);
+  return calls.computed;
 }
 
-RemainingDocuments fused_attention_backward(const Stream& stream, const AttentionBackward& args) {
+std::vector<std::uint8_t> fused_attention_backward(const Stream& stream, const AttentionBackward& args) {
   const AttentionInputs& in = args.in;
+  const std::vector<std::uint8_t> none(static_cast<std::size_t>(in.segments.count));
   if (!fits(in) || !rows_start_aligned({args.d_y}, width) || !rows_start_aligned({args.d_q, args.d_k, args.d_v}, 4))
-    return {};
+    return none;
   const FusedCalls calls = backward_calls(runs_of(in), most_workspace);
-  if (calls.calls.empty()) return {};
+  if (calls.calls.empty()) return none;
   Indices indices;
   const std::vector<Prepared> prepared =
       prepare(stream, calls.calls, true,
-              {in.q.row_stride, in.k.row_stride, in.v.row_stride, 0, args.lse.row_stride, args.d_y.row_stride, 0, 0, 0},
-              indices);
-  if (prepared.empty()) return {};
-  std::int64_t query_size = 0, key_size = 0;
+              {in.q.row_stride, in.k.row_stride, in.v.row_stride, args.d_y.row_stride, args.lse.row_stride}, indices);
+  if (prepared.empty()) return none;
+  std::int64_t query_rows = 0, key_rows = 0;
   for (const Prepared& one : prepared) {
-    query_size = std::max(query_size, one.query_rows * one.call->heads);
-    key_size = std::max(key_size, one.key_rows * one.call->heads);
+    query_rows = std::max(query_rows, one.query_rows);
+    key_rows = std::max(key_rows, one.key_rows);
   }
   const Tensor workspace = workspace_of(stream, prepared);
-  const auto temporary = [&](std::int64_t size) { return Tensor(stream, DType::bf16, {size * fused_head}); };
-  const Tensor all_y = temporary(query_size), all_d_q = temporary(query_size), all_d_k = temporary(key_size),
-               all_d_v = temporary(key_size);
+  const Temporary y(stream, query_rows, args.d_y.row_stride), d_q(stream, query_rows, in.q.row_stride),
+      d_k(stream, key_rows, in.k.row_stride), d_v(stream, key_rows, in.v.row_stride);
   for (const Prepared& one : prepared) {
     const FusedCall& call = *one.call;
+    const std::int64_t head = call.head;
     const int heads = static_cast<int>(call.heads);
-    const auto rows_of = [&](const Tensor& x, std::int64_t rows) {
-      return view_of(x.view().data, DType::bf16, {rows, call.heads, fused_head});
-    };
-    const TensorView y = rows_of(all_y, one.query_rows), d_q = rows_of(all_d_q, one.query_rows),
-                     d_k = rows_of(all_d_k, one.key_rows), d_v = rows_of(all_d_v, one.key_rows);
     const auto* const parts = indices.at<PartRows>(one.parts);
     make_y<<<grid_over(call, call.queries), threads, 0, native_of(stream)>>>(
-        parts, SomeHeads<const bf16>(args.d_y, call.head), SomeHeads<const float>(args.delta, call.head),
-        SomeHeads<bf16>(y, 0), heads);
+        parts, SomeHeads<const bf16>(args.d_y, head), SomeHeads<const float>(args.delta, head),
+        SomeHeads<bf16>(y.from_head(head), y.stride), heads);
     cuda_check(cudaGetLastError());
     FusedMemory memory = memory_of(one, indices, workspace);
-    memory.data = {address_of(in.q, call.head),
-                   address_of(in.k, call.head),
-                   address_of(in.v, call.head),
-                   y.data,
-                   static_cast<float*>(args.lse.data) + call.head,
-                   address_of(args.d_y, call.head),
-                   d_q.data,
-                   d_k.data,
-                   d_v.data};
+    memory.data = {address_of(in.q, one.query, head),
+                   address_of(in.k, one.key, head),
+                   address_of(in.v, one.key, head),
+                   y.from_head(head),
+                   address_of(args.lse, one.query, head),
+                   address_of(args.d_y, one.query, head),
+                   d_q.from_head(head),
+                   d_k.from_head(head),
+                   d_v.from_head(head)};
     one.graph->run(stream, memory);
-    const AddedGradients gradients{.from = {{d_q, 0}, {d_k, 0}, {d_v, 0}},
-                                   .to = {{args.d_q, call.head}, {args.d_k, call.head}, {args.d_v, call.head}}};
+    const AddedGradients gradients{.from = {{d_q.from_head(head), d_q.stride},
+                                            {d_k.from_head(head), d_k.stride},
+                                            {d_v.from_head(head), d_v.stride}},
+                                   .to = {{args.d_q, head}, {args.d_k, head}, {args.d_v, head}}};
     add<<<grid_over(call, std::max(call.queries, call.keys), 3), threads, 0, native_of(stream)>>>(parts, gradients,
                                                                                                   heads);
     cuda_check(cudaGetLastError());
   }
-  return remaining_of(stream, calls);
+  return calls.computed;
+}
+
+RemainingDocuments::RemainingDocuments(const Stream& stream, const SegmentsView& segments,
+                                       const std::vector<std::uint8_t>& computed) {
+  bool some_computed = false;
+  for (std::int64_t s = 0; s < segments.count; ++s) {
+    const bool done = computed[static_cast<std::size_t>(s)] != 0;
+    some_computed = some_computed || done;
+    any_ = any_ || (!done && segments.host[s] < segments.tokens);
+  }
+  if (!any_ || !some_computed) return;
+  flags_ = Tensor(stream, DType::u8, {segments.count});
+  stream.upload(flags_.view().data, computed.data(), flags_.view().bytes());
 }
 
 }  // namespace causeway::cuda

@@ -1,23 +1,31 @@
 #pragma once
 
+#include <cstdint>
+#include <vector>
+
 #include "kernels/attention.hpp"
 #include "kernels/core/tensor.hpp"
 
 namespace causeway::cuda {
 
-/// The documents that the fused kernels left to the others.
-struct RemainingDocuments {
-  bool any = true;
-  Tensor computed;  ///< [documents of the run] u8: 1 for a document that the fused kernels computed; absent if none
+/// Compute, by cuDNN's fused attention, the documents that fused_calls.hpp chooses, and return which: an entry for each
+/// document of the run, 1 if it was computed. The number of launches does not depend on the number of documents. bf16
+/// and heads of 128 elements only. If this build or this GPU has no such graphs, nothing is computed.
+std::vector<std::uint8_t> fused_attention_forward(const Stream& stream, const AttentionForward& args);
+std::vector<std::uint8_t> fused_attention_backward(const Stream& stream, const AttentionBackward& args);
 
-  /// In device memory; null if none was computed.
-  const std::uint8_t* flags() const { return static_cast<const std::uint8_t*>(computed.view().data); }
+/// The documents of a run that are not yet computed.
+class RemainingDocuments {
+ public:
+  RemainingDocuments(const Stream& stream, const SegmentsView& segments, const std::vector<std::uint8_t>& computed);
+
+  bool any() const { return any_; }
+  /// For each document whether it is computed, in device memory; null if none is.
+  const std::uint8_t* computed() const { return static_cast<const std::uint8_t*>(flags_.view().data); }
+
+ private:
+  bool any_ = false;
+  Tensor flags_;
 };
-
-/// Compute, by cuDNN's fused attention, the documents that fused_calls.hpp chooses; the number of launches does not
-/// depend on the number of documents. bf16 and heads of 128 elements only. If this build or this GPU has no such
-/// graphs, nothing is computed and all documents remain.
-RemainingDocuments fused_attention_forward(const Stream& stream, const AttentionForward& args);
-RemainingDocuments fused_attention_backward(const Stream& stream, const AttentionBackward& args);
 
 }  // namespace causeway::cuda

@@ -71,7 +71,6 @@ std::vector<DocumentPart> parts_of(const RunsOfAttention& runs, const Accept& ac
     const bool here = part && accept(s);
     result.computed[static_cast<std::size_t>(s)] = here;
     if (here) parts.push_back(*part);
-    result.leaves_some = result.leaves_some || (!here && runs.segments.host[s] < runs.segments.tokens);
   }
   return parts;
 }
@@ -79,25 +78,32 @@ std::vector<DocumentPart> parts_of(const RunsOfAttention& runs, const Accept& ac
 using Class = std::tuple<PairMask, std::int64_t, std::int64_t>;  // mask, queries, keys
 Class class_of(const DocumentPart& part) { return {part.mask, size_class(part.queries), size_class(part.keys)}; }
 
-/// Calls for parts of one class: `heads` of all heads at a time, up to `documents` parts at a time.
+/// Calls for parts of one class, in the order of their rows: `heads` of all heads at a time, up to `documents` parts
+/// and fused_rows_of_call rows at a time.
 void add_calls(const Class& of, const std::vector<DocumentPart>& parts, std::int64_t all_heads, std::int64_t heads,
                std::int64_t documents, std::vector<FusedCall>& calls) {
   const auto [mask, queries, keys] = of;
-  const std::int64_t count = std::ssize(parts);
-  for (std::int64_t first = 0; first < count; first += documents)
+  documents = std::min(documents, power_of_two_from(std::ssize(parts)));
+  for (auto first = parts.begin(); first != parts.end();) {
+    auto last = first + 1;
+    while (last != parts.end() && last - first < documents &&
+           last->query + last->queries - first->query <= fused_rows_of_call)
+      ++last;
     for (std::int64_t head = 0; head < all_heads; head += heads)
       calls.push_back({.mask = mask,
-                       .documents = std::min(documents, power_of_two_from(count)),
+                       .documents = documents,
                        .queries = queries,
                        .keys = keys,
                        .head = head,
                        .heads = std::min(heads, all_heads - head),
-                       .parts = {parts.begin() + first, parts.begin() + std::min(count, first + documents)}});
+                       .parts = {first, last}});
+    first = last;
+  }
 }
 
 }  // namespace
 
-std::int64_t size_class(std::int64_t rows) { return power_of_two_from(std::max(rows, least_fused_rows)); }
+std::int64_t size_class(std::int64_t rows) { return power_of_two_from(std::max(rows, least_size)); }
 
 FusedCalls forward_calls(const RunsOfAttention& runs) {
   constexpr std::int64_t most_documents = 1 << 13;
@@ -122,7 +128,7 @@ FusedCalls backward_calls(const RunsOfAttention& runs, std::int64_t most_bytes) 
   };
   // A call with fewer heads has too few blocks of threads to fill the GPU to its end.
   const std::int64_t least_heads = std::min<std::int64_t>(runs.heads, 4), most_of_head = most_bytes / least_heads;
-  std::int64_t block = least_fused_rows;
+  std::int64_t block = least_size;
   while (bytes_of({PairMask::all, 2 * block, 2 * block}) <= most_of_head) block *= 2;
   for (const DocumentPart& part : parts_of(runs, accept, result)) {
     if (bytes_of(class_of(part)) <= most_of_head) {
@@ -135,6 +141,23 @@ FusedCalls backward_calls(const RunsOfAttention& runs, std::int64_t most_bytes) 
   }
   for (const auto& [of, parts] : classes) add(of, parts, false);
   return result;
+}
+
+std::vector<ShortBlock> short_blocks(const SegmentsView& segments, std::vector<std::uint8_t>& computed) {
+  std::vector<ShortBlock> blocks;
+  for (std::int64_t s = 0; s < segments.count; ++s) {
+    const std::int64_t row = std::clamp<std::int64_t>(segments.host[s], 0, segments.tokens),
+                       rows = std::clamp<std::int64_t>(segments.host[s + 1], 0, segments.tokens) - row;
+    if (rows == 0 || rows >= least_fused_rows || computed[static_cast<std::size_t>(s)] != 0) continue;
+    computed[static_cast<std::size_t>(s)] = 1;
+    if (blocks.empty() || blocks.back().row + blocks.back().rows != row ||
+        blocks.back().rows + rows > rows_of_short_block)
+      blocks.push_back(
+          {.document = static_cast<std::int32_t>(s), .documents = 0, .row = static_cast<std::int32_t>(row), .rows = 0});
+    ++blocks.back().documents;
+    blocks.back().rows += static_cast<std::int32_t>(rows);
+  }
+  return blocks;
 }
 
 }  // namespace causeway::cuda

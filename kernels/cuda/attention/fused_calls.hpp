@@ -37,8 +37,6 @@ struct FusedCall {
 struct FusedCalls {
   std::vector<FusedCall> calls;
   std::vector<std::uint8_t> computed;  ///< for each document of the run: 1 if the calls compute all of its pairs
-  /// The documents that the calls leave to the other kernels contain some query.
-  bool leaves_some = false;
 };
 
 /// A run of queries and a run of keys, as AttentionInputs describes them.
@@ -48,10 +46,15 @@ struct RunsOfAttention {
   std::int64_t heads;
 };
 
-/// Documents with fewer queries or keys than this stay with the other kernels.
-inline constexpr std::int64_t least_fused_rows = 128;
+/// Documents with fewer queries or keys than this stay with our kernels.
+inline constexpr std::int64_t least_fused_rows = 64;
+/// The smallest size class.
+inline constexpr std::int64_t least_size = 128;
 
-/// The size class of `rows` rows: a power of two, at least least_fused_rows. cuDNN compiles a kernel for each size
+/// A call of several documents contains no more rows from its first to its last one: temporary tensors have these rows.
+inline constexpr std::int64_t fused_rows_of_call = std::int64_t{1} << 17;
+
+/// The size class of `rows` rows: a power of two, at least least_size. cuDNN compiles a kernel for each size
 /// (0.65 s), so a few sizes serve packs of all lengths.
 std::int64_t size_class(std::int64_t rows);
 
@@ -69,5 +72,17 @@ FusedCalls forward_calls(const RunsOfAttention& runs);
 /// many documents. A document of which four heads do not fit is cut into blocks of queries and keys; their gradients
 /// are sums over the calls, in the order of the calls. No row is in two parts of a call.
 FusedCalls backward_calls(const RunsOfAttention& runs, std::int64_t most_bytes);
+
+/// Consecutive documents of less than least_fused_rows tokens, which one block of threads computes.
+struct ShortBlock {
+  std::int32_t document, documents;  ///< the first document, and how many
+  std::int32_t row, rows;            ///< the first row of the run, and how many
+  bool operator==(const ShortBlock&) const = default;
+};
+inline constexpr std::int64_t rows_of_short_block = 96;
+
+/// The blocks of all short documents that are not yet `computed`, which has an entry for each document; marks them
+/// there. For a run of queries whose keys are those of the same run.
+std::vector<ShortBlock> short_blocks(const SegmentsView& segments, std::vector<std::uint8_t>& computed);
 
 }  // namespace causeway::cuda

@@ -15,27 +15,38 @@ namespace causeway::cuda {
 /// Elements of a head.
 inline constexpr std::int64_t fused_head = 128;
 
-/// Everything that a graph depends on. Strides are from token to token, in elements.
+/// How the rows of several tensors lie in memory. cuDNN takes the rows of a gradient at the places of its input's rows,
+/// also where the graph says otherwise (9.14: d_k and d_v); so they share a layout.
+enum class FusedLayout : std::uint8_t {
+  q,   ///< q, d_q
+  k,   ///< k, d_k
+  v,   ///< v, d_v
+  y,   ///< y, d_y
+  lse  ///< lse
+};
+inline constexpr std::size_t fused_layouts = 5;
+
+/// The tensors of a graph, [tokens, heads, 128] in bf16; lse is [tokens, heads] in float32. Forward uses the first
+/// five.
+enum class FusedTensor : std::uint8_t { q, k, v, y, lse, d_y, d_q, d_k, d_v };
+inline constexpr std::size_t fused_tensors = 9;
+
+/// Everything that a graph depends on.
 struct FusedShape {
   bool backward;
   PairMask mask;
-  std::int64_t documents, heads, queries, keys;  ///< as in FusedCall
-  std::int64_t q_stride, k_stride, v_stride, y_stride, lse_stride;
-  std::int64_t d_y_stride = 0, d_q_stride = 0, d_k_stride = 0, d_v_stride = 0;
+  std::int64_t documents, heads, queries, keys;       ///< as in FusedCall
+  std::array<std::int64_t, fused_layouts> strides{};  ///< from token to token, in elements
 
   auto operator<=>(const FusedShape&) const = default;
 };
 
-/// The tensors of a graph. Each of the first nine has [tokens, heads, 128] elements of bf16, lse [tokens, heads] of
-/// float32; document i begins `offsets` [i] elements after its address.
-enum class FusedTensor : std::uint8_t { q, k, v, y, lse, d_y, d_q, d_k, d_v };
-inline constexpr std::size_t fused_tensors = 9;
-
 /// Device memory of a call.
 struct FusedMemory {
   std::array<void*, fused_tensors> data{};
-  std::array<const std::int64_t*, fused_tensors> offsets{};  ///< of documents + 1 entries
-  const std::int32_t *queries = nullptr, *keys = nullptr;    ///< of each document, [documents]
+  /// In each layout, after how many elements a document begins: [documents + 1].
+  std::array<const std::int64_t*, fused_layouts> offsets{};
+  const std::int32_t *queries = nullptr, *keys = nullptr;  ///< of each document, [documents]
   void* workspace = nullptr;
 };
 
