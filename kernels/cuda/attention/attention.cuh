@@ -16,6 +16,10 @@
 /// not after the query. The keys that one query sees follow each other, and so do the queries that see one key.
 namespace causeway::cuda {
 
+/// Whether the build has cuDNN's attention and the kernels for short documents beside it (the option CAUSEWAY_CUDNN).
+/// Without them, tiles compute all documents.
+inline constexpr bool has_fused_attention = CAUSEWAY_CUDNN;
+
 /// The causal mask within documents, from either side. Both ends of a range grow with the row.
 class CausalMask {
  public:
@@ -36,7 +40,7 @@ class CausalMask {
   __device__ std::int64_t keys() const { return keys_; }
 
   /// Whether other kernels compute some documents.
-  __device__ bool leaves_out_documents() const { return computed_ != nullptr; }
+  __device__ bool leaves_out_documents() const { return has_fused_attention && computed_ != nullptr; }
   /// Whether they compute query t.
   __device__ bool leaves_out(std::int64_t t) const { return is_computed(document_of(t)); }
 
@@ -58,7 +62,9 @@ class CausalMask {
   __device__ std::int64_t document_of(std::int64_t t) const {
     return upper_bound(segments_.cu_seqlens, segments_.count + 1, t) - 1;
   }
-  __device__ bool is_computed(std::int64_t document) const { return computed_ != nullptr && computed_[document] != 0; }
+  __device__ bool is_computed(std::int64_t document) const {
+    return leaves_out_documents() && computed_[document] != 0;
+  }
   /// [begin, end) limited to [0, count).
   __device__ static Range within(std::int64_t begin, std::int64_t end, std::int64_t count) {
     begin = begin < 0 ? 0 : begin < count ? begin : count;

@@ -354,6 +354,20 @@ void launch(const Stream& stream, const AttentionBackward& args, const std::uint
   cuda_check(cudaGetLastError());
 }
 
+void tiles(const Stream& stream, const AttentionBackward& args, bool aligned, const std::uint8_t* computed) {
+  const std::int64_t E = args.in.q.shape[2];
+  if (E == 128 && aligned)
+    launch<128, true>(stream, args, computed);
+  else if (E == 64 && aligned)
+    launch<64, true>(stream, args, computed);
+  else if (E <= 64)
+    launch<64, false>(stream, args, computed);
+  else if (E <= 128)
+    launch<128, false>(stream, args, computed);
+  else
+    launch<256, false>(stream, args, computed);
+}
+
 }  // namespace
 
 // Lower bound: 10·E operations for each pair of a query and a key that it sees. These two kernels do 14·E, because both
@@ -376,20 +390,11 @@ void attention_backward(const Stream& stream, const AttentionBackward& args) {
   if (in.q.size() == 0 || in.k.size() == 0) return;
   if (dtype != DType::bf16 || E > 256 || H > 65535) return simt_attention_backward(stream, args);
   const bool aligned = Heads(in.q).aligned && Heads(in.k).aligned && Heads(in.v).aligned && Heads(args.d_y).aligned;
+  if constexpr (!has_fused_attention) return tiles(stream, args, aligned, nullptr);
   std::vector<std::uint8_t> computed = fused_attention_backward(stream, args);
   short_attention_backward(stream, args, computed);
   const RemainingDocuments remaining(stream, in.segments, computed);
-  if (!remaining.any()) return;
-  if (E == 128 && aligned)
-    launch<128, true>(stream, args, remaining.computed());
-  else if (E == 64 && aligned)
-    launch<64, true>(stream, args, remaining.computed());
-  else if (E <= 64)
-    launch<64, false>(stream, args, remaining.computed());
-  else if (E <= 128)
-    launch<128, false>(stream, args, remaining.computed());
-  else
-    launch<256, false>(stream, args, remaining.computed());
+  if (remaining.any()) tiles(stream, args, aligned, remaining.computed());
 }
 
 }  // namespace causeway::cuda

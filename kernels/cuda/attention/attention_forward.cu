@@ -235,6 +235,20 @@ void launch(const Stream& stream, const AttentionForward& args, const std::uint8
   cuda_check(cudaGetLastError());
 }
 
+void tiles(const Stream& stream, const AttentionForward& args, bool aligned, const std::uint8_t* computed) {
+  const std::int64_t E = args.in.q.shape[2];
+  if (E == 128 && aligned)
+    launch<128, 2, true>(stream, args, computed);
+  else if (E == 64 && aligned)
+    launch<64, 2, true>(stream, args, computed);
+  else if (E <= 64)
+    launch<64, 2, false>(stream, args, computed);
+  else if (E <= 128)
+    launch<128, 2, false>(stream, args, computed);
+  else
+    launch<256, 1, false>(stream, args, computed);
+}
+
 }  // namespace
 
 // Lower bound: 4·E operations for each pair of a query and a key that it sees. bf16 [65536, 32, 128], one
@@ -252,20 +266,11 @@ void attention_forward(const Stream& stream, const AttentionForward& args) {
   if (args.lse.size() == 0) return;
   if (dtype != DType::bf16 || E > 256 || H > 65535) return simt_attention_forward(stream, args);
   const bool aligned = Heads(in.q).aligned && Heads(in.k).aligned && Heads(in.v).aligned;
+  if constexpr (!has_fused_attention) return tiles(stream, args, aligned, nullptr);
   std::vector<std::uint8_t> computed = fused_attention_forward(stream, args);
   short_attention_forward(stream, args, computed);
   const RemainingDocuments remaining(stream, in.segments, computed);
-  if (!remaining.any()) return;
-  if (E == 128 && aligned)
-    launch<128, 2, true>(stream, args, remaining.computed());
-  else if (E == 64 && aligned)
-    launch<64, 2, true>(stream, args, remaining.computed());
-  else if (E <= 64)
-    launch<64, 2, false>(stream, args, remaining.computed());
-  else if (E <= 128)
-    launch<128, 2, false>(stream, args, remaining.computed());
-  else
-    launch<256, 1, false>(stream, args, remaining.computed());
+  if (remaining.any()) tiles(stream, args, aligned, remaining.computed());
 }
 
 }  // namespace causeway::cuda
