@@ -91,41 +91,16 @@ std::vector<StrategyChoice> choose_strategies(std::span<const OperatorCall> call
   return choices;
 }
 
-int one_way_layers(std::span<const OperatorCall> calls, const StrategyNames& names) {
-  int layers = 0, sequences = 0;
-  bool interrupted = true;
-  for (const OperatorCall& call : calls) {
-    const auto named = names.find(call.op);
-    const std::string_view strategy =
-        named != names.end()
-            ? std::string_view(named->second)
-            : std::visit([](const auto& args) { return strategies_for(args).front().name; }, call.arguments);
-    if (strategy == "state_carry") {
-      ++layers;
-      sequences += interrupted ? 1 : 0;
-      interrupted = false;
-    } else if (strategy != "halo" && strategy != "halo_overlapped") {
-      interrupted = true;
-    }
-  }
-  return sequences == 0 ? 1 : layers / sequences;
-}
-
 std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> calls, const UsualPack& pack,
                               std::string_view why_given) {
   Mesh& mesh = runtime.mesh;
   const std::int64_t tokens = pack.tokens;
   const auto count = static_cast<std::int64_t>(static_cast<double>(tokens) / std::max(1.0, pack.document_tokens) + 0.5);
-  Sharding sharding(
+  const Sharding sharding(
       ShardLayout(tokens, mesh.context.size(), pack.layout),
       Segments::equal_documents(tokens, std::clamp<std::int64_t>(count, 1, std::max<std::int64_t>(tokens, 1))),
       mesh.context.rank());
   const StrategyNames given = runtime.strategies.names();
-  // Between GPUs a relay needs sends that NCCL buffers. That is not measured yet: there only --schedule relay runs one.
-  const auto layers = [&](const StrategyNames& names) {
-    return runtime.stream.device() == Device::cuda ? 1 : one_way_layers(calls, names);
-  };
-  sharding.set_one_way_layers(layers(given));
   if (mesh.context.size() == 1) {
     std::string text = "one rank sends nothing: the first strategy of each operator";
     for (const OperatorCall& call : calls)
@@ -148,7 +123,6 @@ std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> ca
     runtime.strategies.choose(choice.op, choice.strategy);
     text += '\n' + choice_text(choice);
   }
-  runtime.one_way_layers = layers(runtime.strategies.names());
   return text;
 }
 

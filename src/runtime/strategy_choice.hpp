@@ -34,11 +34,6 @@ std::vector<StrategyChoice> choose_strategies(std::span<const OperatorCall> call
                                               const Machine& machine, PassCounts passes, const StrategyNames& given,
                                               std::string_view why_given);
 
-/// Sharding::one_way_layers() of a model that makes these calls: layers by state_carry, divided by the number of
-/// sequences of them between which an operator's strategy exchanges data in both directions. An operator without a name
-/// in `names` counts as run by the first strategy of its table.
-int one_way_layers(std::span<const OperatorCall> calls, const StrategyNames& names);
-
 /// A pack as the run will see it, and how often a step runs each pass.
 struct UsualPack {
   Layout layout = Layout::contiguous;
@@ -49,8 +44,8 @@ struct UsualPack {
 
 /// Chooses in runtime.strategies a strategy for every operator among a model's calls for which none is chosen yet.
 /// Measures the ranks, takes the figures of the slowest one, and estimates for the usual pack, with documents of equal
-/// length. Sets runtime.one_way_layers (on GPUs 1: no relay). On one rank nothing is measured: the first strategy of
-/// each table is the operator's kernel. Collective. Returns the texts below, which show the reasons.
+/// length. On one rank nothing is measured: the first strategy of each table is the operator's kernel. Collective.
+/// Returns the texts below, which show the reasons.
 std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> calls, const UsualPack& pack,
                               std::string_view why_given);
 

@@ -55,28 +55,6 @@ TEST(StrategyChoice, StrategiesOfAnEarlierRunAreUsedIfTheyExist) {
   EXPECT_TRUE(usable_strategies("auto", Layout::zigzag).empty());
 }
 
-TEST(StrategyChoice, LayersInOneDirectionAreThoseBetweenExchangesInBoth) {
-  const auto layers = [](const std::vector<std::string_view>& ops, const StrategyNames& names = {}) {
-    std::vector<OperatorCall> calls;
-    for (const std::string_view op : ops) {
-      calls.push_back({op, CausalConvForward()});
-      if (op == "selective_scan") calls.back().arguments = SelectiveScanForward();
-      if (op == "hyena_li") calls.back().arguments = ModalConvForward();
-      if (op == "attention") calls.back().arguments = RotaryAttentionForward();
-    }
-    return one_way_layers(calls, names);
-  };
-  const std::vector<std::string_view> mamba{"causal_conv",    "selective_scan", "causal_conv",
-                                            "selective_scan", "causal_conv",    "selective_scan"};
-  EXPECT_EQ(layers(mamba), 3);
-  EXPECT_EQ(layers(mamba, {{"causal_conv", "halo_overlapped"}}), 3);
-  EXPECT_EQ(layers(mamba, {{"causal_conv", "all_to_all"}}), 1);
-  EXPECT_EQ(layers(mamba, {{"selective_scan", "all_to_all"}}), 1);
-  EXPECT_EQ(layers({"selective_scan", "hyena_li", "selective_scan", "attention", "hyena_li"}), 2);
-  EXPECT_EQ(layers({"attention", "attention"}), 1);
-  EXPECT_EQ(layers({}), 1);
-}
-
 TEST(StrategyChoice, GivesTheReason) {
   const auto why = [](std::vector<double> seconds) {
     std::vector<Estimate> rows;
