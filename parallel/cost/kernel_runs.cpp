@@ -61,9 +61,6 @@ RunSize some_tokens(const Stream& stream, std::int64_t tokens, std::int64_t chan
   return {small ? std::max<std::int64_t>(large / 16, 1) : large, channels};
 }
 
-/// The channels that a rank convolves of whole documents.
-std::int64_t share_of(std::int64_t channels, const TimedShape& shape) { return ceil_div(channels, shape.ranks); }
-
 /// Whole documents of fewer channels: how fast a Fourier transform is depends on its length.
 RunSize some_channels(const Stream& stream, std::int64_t tokens, std::int64_t channels, std::int64_t group,
                       bool small) {
@@ -197,7 +194,11 @@ KernelRun modal_spectrum_run(RunTensors& made, const ModalConvForward& call, con
   return {size.elements(), [=, stream = made.stream()] { modal_spectrum_backward(stream, args); }};
 }
 
-KernelRun fft_conv_run(RunTensors& made, DType dtype, DType taps_dtype, const TimedKernel& kernel, RunSize size) {
+/// The longest document, with the channels that a rank convolves of it.
+KernelRun fft_conv_run(RunTensors& made, DType dtype, DType taps_dtype, std::int64_t channels,
+                       const TimedKernel& kernel, const TimedShape& shape, bool small) {
+  const RunSize size =
+      some_channels(made.stream(), shape.longest_document, ceil_div(channels, shape.ranks), kernel.group, small);
   const GatedConvInputs in = gated_inputs(made, dtype, false, size);
   const std::int64_t group = std::min(kernel.group, size.channels);
   const TensorView taps = made.random(taps_dtype, {size.channels / group, size.tokens});
@@ -316,9 +317,7 @@ KernelRun run_of(RunTensors& made, const FftConvForward& call, const TimedKernel
   const std::int64_t channels = call.in.v.columns();
   const DType dtype = call.in.v.dtype;
   if (kernel.kind == KernelKind::fft_conv)
-    return fft_conv_run(
-        made, dtype, call.taps.dtype, kernel,
-        some_channels(made.stream(), shape.longest_document, share_of(channels, shape), kernel.group, small));
+    return fft_conv_run(made, dtype, call.taps.dtype, channels, kernel, shape, small);
   return transform_step_run(made, accumulator_of(dtype), kernel,
                             some_channels(made.stream(), shape.local_tokens, channels, 1, small));
 }
@@ -329,9 +328,7 @@ KernelRun run_of(RunTensors& made, const ModalConvForward& call, const TimedKern
   const DType dtype = call.in.v.dtype;
   switch (kernel.kind) {
     case KernelKind::fft_conv:
-      return fft_conv_run(
-          made, dtype, call.residues.dtype, kernel,
-          some_channels(made.stream(), shape.longest_document, share_of(channels, shape), kernel.group, small));
+      return fft_conv_run(made, dtype, call.residues.dtype, channels, kernel, shape, small);
     case KernelKind::shard_transform:
     case KernelKind::rotation:
       return transform_step_run(made, accumulator_of(dtype), kernel,

@@ -16,7 +16,6 @@ struct Runtime {
   Mesh mesh;
   ChosenStrategies strategies;
   Schedule schedule = Schedule::automatic;
-  int one_way_layers = 1;  ///< for the shardings of its packs; 1: no relay unless --schedule asks for it
   /// The progress of this rank; long work reports to it, so that the watchdog sees that the rank is not stuck.
   std::shared_ptr<RankProgress> rank_progress = std::make_shared<RankProgress>();
 };

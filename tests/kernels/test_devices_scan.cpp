@@ -157,75 +157,61 @@ TEST_P(DevicesScan, SelectiveScanEqualsTheCpuOnRandomRuns) {
   for (std::uint64_t seed = 0; seed < cases(250); ++seed) expect_equal_to_the_cpu(random_run(seed), seed);
 }
 
-TEST_P(DevicesScan, SelectiveScanEqualsTheCpuWhereChunksAreLongAndChannelsMany) {
-  RunCase run{.channels = 1104, .states = 16, .tokens = 33000, .cu_seqlens = {-3}};
+/// Documents of 1 to 2998 tokens; the first began before the run.
+RunCase documents_of_many_lengths(std::int64_t channels, std::int64_t states, std::int64_t tokens) {
+  RunCase run{.channels = channels, .states = states, .tokens = tokens, .cu_seqlens = {-3}};
   for (std::int64_t length = 1; run.cu_seqlens.back() < run.tokens; length = length * 3 % 2999)
     run.cu_seqlens.push_back(run.cu_seqlens.back() + length);
-  if (GetParam() != DType::f64) expect_equal_to_the_cpu(run, 1);
+  return run;
+}
+
+TEST_P(DevicesScan, SelectiveScanEqualsTheCpuWhereChunksAreLongAndChannelsMany) {
+  if (GetParam() != DType::f64) expect_equal_to_the_cpu(documents_of_many_lengths(1104, 16, 33000), 1);
 }
 
 /// Documents of one token; then documents whose first tokens are at all places of 64 tokens.
-std::vector<std::int64_t> starts_at_every_place() {
+RunCase documents_at_every_place(std::int64_t channels, std::int64_t states) {
   std::vector<std::int64_t> cu_seqlens{-9};
   for (std::int64_t t = 1; t < 70; ++t) cu_seqlens.push_back(t);
   for (std::int64_t length = 40; cu_seqlens.back() < 500; length = length * 7 % 61 + 3)
     cu_seqlens.push_back(cu_seqlens.back() + length);
-  return cu_seqlens;
+  return {
+      .channels = channels, .states = states, .tokens = cu_seqlens.back() - 4, .cu_seqlens = cu_seqlens, .margin = 8};
+}
+
+/// A run within one document, without gate, skip, bias and softplus.
+RunCase plain_run(std::int64_t channels, std::int64_t states, std::int64_t tokens) {
+  return {.channels = channels,
+          .states = states,
+          .tokens = tokens,
+          .cu_seqlens = {-2, tokens + 2},
+          .gate = false,
+          .skip = false,
+          .bias = false,
+          .softplus = false};
 }
 
 TEST_P(DevicesScan, SelectiveScanEqualsTheCpuWhereOneBlockOfThreadsHasAllTokensOfManyChannels) {
-  const auto last = starts_at_every_place().back();
   for (const auto& [channels, states] : {std::pair{2032, 16}, std::pair{4096, 8}, std::pair{5120, 16}})
-    expect_equal_to_the_cpu({.channels = channels,
-                             .states = states,
-                             .tokens = last - 4,
-                             .cu_seqlens = starts_at_every_place(),
-                             .margin = 8},
-                            1);
-  for (const std::int64_t tokens : {1, 31, 32, 33, 95})
-    expect_equal_to_the_cpu({.channels = 2056,
-                             .states = 16,
-                             .tokens = tokens,
-                             .cu_seqlens = {-2, tokens + 2},
-                             .gate = false,
-                             .skip = false,
-                             .bias = false,
-                             .softplus = false},
-                            2);
+    expect_equal_to_the_cpu(documents_at_every_place(channels, states), 1);
+  for (const std::int64_t tokens : {1, 31, 32, 33, 95}) expect_equal_to_the_cpu(plain_run(2056, 16, tokens), 2);
 }
 
 TEST_P(DevicesScan, SelectiveScanEqualsTheCpuWhereOneBlockOfThreadsHasAllTokensOfMoreThan16States) {
   if (GetParam() != DType::bf16) GTEST_SKIP() << "the others are computed in chunks";
-  const auto last = starts_at_every_place().back();
   for (const auto& [channels, states] :
        {std::pair{2152, 64}, std::pair{1520, 48}, std::pair{2144, 40}, std::pair{2312, 32}, std::pair{1912, 24},
         std::pair{520, 17}, std::pair{520, 33}})
-    expect_equal_to_the_cpu({.channels = channels,
-                             .states = states,
-                             .tokens = last - 4,
-                             .cu_seqlens = starts_at_every_place(),
-                             .margin = 8},
-                            1);
+    expect_equal_to_the_cpu(documents_at_every_place(channels, states), 1);
   for (const std::int64_t channels : {2144, 1520})
-    for (const std::int64_t tokens : {1, 15, 17, 33, 95})
-      expect_equal_to_the_cpu({.channels = channels,
-                               .states = 64,
-                               .tokens = tokens,
-                               .cu_seqlens = {-2, tokens + 2},
-                               .gate = false,
-                               .skip = false,
-                               .bias = false,
-                               .softplus = false},
-                              2);
+    for (const std::int64_t tokens : {1, 15, 17, 33, 95}) expect_equal_to_the_cpu(plain_run(channels, 64, tokens), 2);
 }
 
 TEST_P(DevicesScan, SelectiveScanEqualsTheCpuWhereBlocksOfThreadsDivideTheTokens) {
   for (const auto& [channels, states, tokens] :
        {std::tuple{1024, 16, 16500}, std::tuple{512, 64, 2600}, std::tuple{512, 32, 2600}}) {
-    RunCase run{.channels = channels, .states = states, .tokens = tokens, .cu_seqlens = {-3}};
-    for (std::int64_t length = 1; run.cu_seqlens.back() < run.tokens; length = length * 3 % 2999)
-      run.cu_seqlens.push_back(run.cu_seqlens.back() + length);
-    if (GetParam() == DType::bf16 || (GetParam() == DType::f32 && states == 16)) expect_equal_to_the_cpu(run, 1);
+    if (GetParam() == DType::bf16 || (GetParam() == DType::f32 && states == 16))
+      expect_equal_to_the_cpu(documents_of_many_lengths(channels, states, tokens), 1);
   }
 }
 
