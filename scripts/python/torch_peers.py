@@ -1,4 +1,4 @@
-"""PyTorch's counterparts of Causeway's operators and of its Mamba training step, for scripts/bench_against.
+"""PyTorch's counterparts of Causeway's operators and of its training steps, for scripts/bench_against.
 
 A peer is a function that makes its inputs and returns the calls to time. Packages that are not installed are named by
 missing(). One sequence of the same number of tokens is what every peer computes, unless it says otherwise: most have no
@@ -190,30 +190,92 @@ class TorchMixer(torch.nn.Module):
         return self.out_proj(y[None] * F.silu(z))
 
 
-class Stack(torch.nn.Module):
-    """Embedding, residual blocks with a norm, head and loss, as in Causeway's model."""
+class Block(torch.nn.Module):
+    """Residual branches, each with a norm before it."""
 
-    def __init__(self, mixer, layers, width, vocabulary):
+    def __init__(self, mixers, width):
+        super().__init__()
+        self.mixers = torch.nn.ModuleList(mixers)
+        self.norms = torch.nn.ModuleList(torch.nn.RMSNorm(width) for _ in mixers)
+
+    def forward(self, x):
+        for norm, mixer in zip(self.norms, self.mixers):
+            x = x + mixer(norm(x))
+        return x
+
+
+class Stack(torch.nn.Module):
+    """Embedding, blocks, head and loss, as in Causeway's model. `make` returns the mixers of a block."""
+
+    def __init__(self, make, layers, width, vocabulary):
         super().__init__()
         self.embedding = torch.nn.Embedding(vocabulary, width)
-        self.norms = torch.nn.ModuleList(torch.nn.RMSNorm(width) for _ in range(layers + 1))
-        self.mixers = torch.nn.ModuleList(mixer(width) for _ in range(layers))
+        self.blocks = torch.nn.ModuleList(Block(make(width), width) for _ in range(layers))
+        self.norm = torch.nn.RMSNorm(width)
 
     def forward(self, ids):
         x = self.embedding(ids)
-        for norm, mixer in zip(self.norms, self.mixers):
-            x = x + mixer(norm(x))
-        logits = self.norms[-1](x) @ self.embedding.weight.T
+        for block in self.blocks:
+            x = block(x)
+        logits = self.norm(x) @ self.embedding.weight.T
         return F.cross_entropy(logits[0, :-1].float(), ids[0, 1:])
 
 
 def torch_model(layers, width, vocabulary):
-    return Stack(TorchMixer, layers, width, vocabulary)
+    return Stack(lambda width: [TorchMixer(width)], layers, width, vocabulary)
 
 
 def mamba_ssm_model(layers, width, vocabulary):
     from mamba_ssm import Mamba
-    return Stack(Mamba, layers, width, vocabulary)
+    return Stack(lambda width: [Mamba(width)], layers, width, vocabulary)
+
+
+class TorchAttention(torch.nn.Module):
+    """Causal attention with rotary positions (arXiv 2104.09864). On a GPU cuDNN computes it, where PyTorch has it."""
+
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads = heads
+        self.projections = torch.nn.Linear(width, 3 * width, bias=False)
+        self.out_proj = torch.nn.Linear(width, width, bias=False)
+
+    def forward(self, x):
+        tokens, head = x.shape[1], x.shape[2] // self.heads
+        q, k, v = (part.unflatten(2, (self.heads, head)).transpose(1, 2) for part in self.projections(x).chunk(3, -1))
+        frequencies = 10000.0 ** (-torch.arange(0, head, 2, device=x.device) / head)
+        angles = torch.arange(tokens, device=x.device)[:, None] * frequencies
+        cosine, sine = angles.cos(), angles.sin()
+
+        def rotated(x):
+            a, b = x.float().chunk(2, -1)
+            return torch.cat([a * cosine - b * sine, b * cosine + a * sine], -1).to(x.dtype)
+
+        y = F.scaled_dot_product_attention(rotated(q), rotated(k), v, is_causal=True)
+        return self.out_proj(y.transpose(1, 2).flatten(2))
+
+
+class TorchGatedMlp(torch.nn.Module):
+    def __init__(self, width, inner):
+        super().__init__()
+        self.fc1 = torch.nn.Linear(width, 2 * inner, bias=False)
+        self.fc2 = torch.nn.Linear(inner, width, bias=False)
+
+    def forward(self, x):
+        a, b = self.fc1(x).chunk(2, -1)
+        return self.fc2(F.silu(a) * b)
+
+
+def transformer(heads, inner):
+    """The model of attention and gated MLPs, as a function like those above."""
+    return lambda layers, width, vocabulary: Stack(
+        lambda width: [TorchAttention(width, heads), TorchGatedMlp(width, inner)], layers, width, vocabulary)
+
+
+def fastest_attention():
+    """A context in which cuDNN computes attention, or the fastest that this PyTorch has."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    order = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    return sdpa_kernel(order, set_priority=True)
 
 
 class TransformersModel(torch.nn.Module):
@@ -234,18 +296,20 @@ MODELS = [("mamba_ssm", "mamba_ssm's Mamba blocks", mamba_ssm_model, False),
           ("transformers", "transformers' MambaForCausalLM", TransformersModel, True)]
 
 
-def training_step(make, layers, width, vocabulary, tokens, like, compiled=False):
-    """The call that runs one step: forward, loss, backward, AdamW."""
+def training_step(make, layers, width, vocabulary, tokens, like, compiled=False, update=True):
+    """The call that runs one step: forward, loss, backward and, unless `update` is false, AdamW."""
     model = make(layers, width, vocabulary).to(like["device"], like["dtype"])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=like["device"] == "cuda")
     ids = torch.randint(vocabulary, (1, tokens), device=like["device"])
-    if compiled:  # each mixer alone: all have the same code, which is then compiled once
-        for mixer in model.mixers:
-            mixer.compile()
+    if compiled:  # each block alone: all have the same code, which is then compiled once
+        for block in model.blocks:
+            block.compile()
 
     def step():
-        optimizer.zero_grad(set_to_none=True)
-        model(ids).backward()
-        optimizer.step()
+        model.zero_grad(set_to_none=True)
+        with fastest_attention():
+            model(ids).backward()
+        if update:
+            optimizer.step()
 
     return step

@@ -36,11 +36,30 @@ TEST(BenchAgainst, PrintsOursAndSaysThatThereIsNoPyTorch) {
   EXPECT_GT(report.at("results").size(), 5u);
 }
 
+TEST(BenchAgainst, MeasuresATransformerWithAndWithoutItsOptimizer) {
+  if (const std::string reason = without_python("json"); !reason.empty()) GTEST_SKIP() << reason;
+  const TemporaryFolder folder;
+  const Outcome outcome =
+      bench_against(folder,
+                    "--model transformer --layers 1 --width 16 --heads 2 --ffn 32 --tokens 64 --channels 16 "
+                    "--only step --json r.json");
+  ASSERT_EQ(outcome.exit, 0) << outcome.err;
+  const nlohmann::json report = nlohmann::json::parse(testing::bytes_of(folder / "r.json"));
+  EXPECT_EQ(report.at("step").at("layers"), "attention*1");
+  const auto milliseconds = [&](const std::string& what) {
+    for (const auto& row : report.at("results"))
+      if (row.at("what") == what && row.contains("milliseconds")) return row.at("milliseconds").get<double>();
+    return 0.0;
+  };
+  EXPECT_GT(milliseconds("training step, 1 x 16, no optimizer"), 0);
+  EXPECT_LT(milliseconds("training step, 1 x 16, no optimizer"), milliseconds("training step, 1 x 16"));
+}
+
 TEST(BenchAgainst, EndsWithTwoForAWrongOption) {
   if (const std::string reason = without_python("json"); !reason.empty()) GTEST_SKIP() << reason;
   const TemporaryFolder folder;
   for (const char* wrong : {"--tokens x", "--channels 17", "--causeway /nowhere", "--json /nowhere/r.json",
-                            "--only step --lengths /nowhere"})
+                            "--only step --lengths /nowhere", "--model transformer --heads 3"})
     EXPECT_EQ(bench_against(folder, wrong).exit, 2) << wrong;
 }
 
