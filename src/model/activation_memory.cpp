@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/core/error.hpp"
+#include "kernels/core/integer.hpp"
 #include "kernels/modal_conv.hpp"
 #include "kernels/selective_scan.hpp"
 #include "src/model/model.hpp"
@@ -143,22 +144,22 @@ ActivationBytes activation_bytes(const ModelOptions& model, const ActivationShap
   };
   double kept = 0, most = 0;  // for each token
   if (shape.recompute) {
-    // The input of every N-th block is kept. In the backward pass come the inputs of the blocks up to the one that is
-    // computed again, and what this one keeps, of which its input is one.
-    const auto every = static_cast<double>(shape.recompute_blocks), count = static_cast<double>(blocks.size());
-    kept = sizes.residual() * std::ceil(count / every);
-    const double inputs = kept + sizes.residual() * (std::min(every, count) - 2);
-    for (const std::vector<SublayerBytes>& block : blocks) {
-      double of_block = inputs;
-      most = std::max(most, most_in_backward(block, of_block));
+    // A block that is computed again keeps as much as without recomputation, its input among it. Beside it are the
+    // inputs of every N-th block up to it, and those of the blocks between the last of these and it.
+    const auto every = static_cast<std::size_t>(shape.recompute_blocks);
+    for (std::size_t i = 0; i + 1 < blocks.size(); ++i) {
+      double of_block = sizes.residual() * static_cast<double>(i / every + i % every);
+      most = std::max(most, most_in_backward(blocks[i], of_block));
     }
+    // The last block is not computed again.
+    kept = sizes.residual() * static_cast<double>(ceil_div(blocks.size() - 1, every));
+    most = std::max(most, most_in_backward(blocks.back(), kept));
   } else {
     for (const std::vector<SublayerBytes>& block : blocks) most = std::max(most, most_in_backward(block, kept));
   }
   const double d_residual = sizes.residual() + sizes.d_narrow();
-  const double last = sizes.output() + (shape.recompute ? sizes.residual() : 0);  // otherwise among what is kept
   const double in_backward = (most + d_residual) * tokens,
-               in_head = (kept + last + d_residual) * tokens + sizes.head(tokens);
+               in_head = (kept + sizes.output() + d_residual) * tokens + sizes.head(tokens);
   return {.kept = kept * tokens, .working = std::max(in_backward, in_head) + sizes.always() * tokens - kept * tokens};
 }
 

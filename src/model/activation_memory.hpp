@@ -27,7 +27,8 @@ struct ActivationBytes {
 
 /// Estimates the activations of one pack's forward and backward pass without a tensor being made. The formulas count
 /// the tensors of Model::train and of each sublayer's forward and backward; buffers that do not grow with the tokens,
-/// and halos, are left out. tests/src/model/test_activation_memory.cpp compares them with runs.
+/// and halos, are left out. Tests compare them with passes (tests/src/model/test_recomputation.cpp) and runs
+/// (tests/src/train/test_dry_run.cpp).
 ActivationBytes activation_bytes(const ModelOptions& model, const ActivationShape& shape);
 
 }  // namespace causeway

@@ -23,9 +23,8 @@ class GatedMlp final : public Sublayer {
 
   Tensor forward(const Pass& pass, TensorView x, Saved* saved) override {
     const Stream& stream = pass.runtime.stream;
-    Tensor ab = dense(stream, fc1_, x);     // (T, 2·F): a, b
-    const Tensor gated = gate(stream, ab);  // (T, F)
-    Tensor out = dense(stream, fc2_, gated);
+    Tensor ab = dense(stream, fc1_, x);  // (T, 2·F): a, b
+    Tensor out = pass.only_saved ? Tensor() : dense(stream, fc2_, gate(stream, ab));
     if (saved != nullptr) saved->put("ab", std::move(ab));
     return out;
   }

@@ -20,24 +20,26 @@ ParameterSpec norm_spec(const std::string& name, std::int64_t width) {
 
 }  // namespace
 
-/// The tensors that a forward pass keeps for the backward pass, branch by branch. With recomputation only the residual
-/// stream at the start of every N-th block, N = recompute_blocks, and what each branch received over chunk edges.
+/// The tensors that a forward pass keeps for the backward pass, branch by branch. With recomputation, of all blocks but
+/// the last one only the residual stream at the start of every N-th, N = recompute_blocks, and what each branch
+/// received over chunk edges.
 struct Model::Activations {
   struct OfBranch {
     std::size_t branch;
-    Tensor residual;    // (T, width), the input of the branch's norm
-    Tensor normalised;  // (T, width), the norm's output
-    Tensor rstd;        // (T), the norm's
-    Saved saved;        // the sublayer's; empty again after its backward
+    Saved saved;             // the sublayer's; empty again after its backward
+    Tensor residual = {};    // (T, width), the input of the branch's norm
+    Tensor normalised = {};  // (T, width), the norm's output
+    Tensor rstd = {};        // (T), the norm's
   };
   std::vector<OfBranch> branches;
   std::vector<Received> received;  // of every branch, with recomputation over several ranks
 
   /// The pass of branch i with its Received. `repeats`: it was run before.
-  Pass of_branch(const Pass& pass, std::size_t i, bool repeats) {
+  Pass of_branch(Pass pass, std::size_t i, bool repeats) {
     if (received.empty()) return pass;
     if (repeats) received[i].rewind();
-    return {pass.runtime, pass.sharding, &received[i]};
+    pass.received = &received[i];
+    return pass;
   }
 };
 
@@ -93,21 +95,15 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const O
   {
     ResidualStream residual(Tensor(stream, wide, shape));
     const auto run = [&](std::size_t i, ResidualStream& before, Tensor normalised, Tensor rstd) {
-      const bool kept_block = static_cast<std::int64_t>(branches_[i].block) % options_.recompute_blocks == 0;
-      const Pass pass_of_branch = activations.of_branch(pass, i, false);
-      if (options_.recompute && !(branches_[i].is_mixer && kept_block))
-        return forward_of(pass_of_branch, i, normalised, nullptr);
-      Activations::OfBranch kept{.branch = i,
-                                 .residual = std::move(before.values),
-                                 .normalised = {},
-                                 .rstd = {},
-                                 .saved = Saved(name_of(branches_[i]))};
-      Tensor x = forward_of(pass_of_branch, i, normalised, options_.recompute ? nullptr : &kept.saved);
-      if (!options_.recompute) {
+      Activations::OfBranch kept{.branch = i, .saved = Saved(name_of(branches_[i]))};
+      if (keeps_input(i)) kept.residual = std::move(before.values);
+      Tensor x = recomputed(i) ? forward_of(activations.of_branch(pass, i, false), i, normalised, nullptr)
+                               : forward_of(pass, i, normalised, &kept.saved);
+      if (!recomputed(i)) {
         kept.normalised = std::move(normalised);
         kept.rstd = std::move(rstd);
       }
-      activations.branches.push_back(std::move(kept));
+      if (keeps_input(i)) activations.branches.push_back(std::move(kept));
       return x;
     };
     const Tensor last = forward_branches(stream, batch.ids, residual, run, {});
@@ -196,7 +192,7 @@ Tensor Model::forward_of(const Pass& pass, std::size_t i, TensorView normalised,
   const auto block = static_cast<std::int64_t>(branches_[i].block);
   pass.runtime.rank_progress->record_layer(block);
   Tensor x = branches_[i].sublayer->forward(pass, normalised, saved);
-  if (layer_hook_ && ends_block(i)) layer_hook_(pass.runtime.stream, Phase::forward, block, x);
+  if (layer_hook_ && ends_block(i) && x.present()) layer_hook_(pass.runtime.stream, Phase::forward, block, x);
   return x;
 }
 
@@ -248,7 +244,7 @@ void Model::backward_branches(const Pass& pass, TensorView ids, TensorView d_res
     if (ends_block(i)) {
       if (layer_hook_) layer_hook_(stream, Phase::backward, block, d_residual);
       if (observer) observer(block + 1, d_residual);
-      if (options_.recompute) recompute_block(pass, i, activations);
+      if (recomputed(i)) recompute_block(pass, i, activations);
     }
     Activations::OfBranch& kept = activations.branches.back();
     const ResidualBranch& branch = branches_[i];
@@ -271,48 +267,35 @@ void Model::backward_branches(const Pass& pass, TensorView ids, TensorView d_res
   embedding_backward(stream, {.ids = ids, .d_y = d_residual, .d_weight = embedding_->gradient});
 }
 
-/// Runs forward from the last block whose input is kept to branch `until`, which begins a block, and keeps the inputs
-/// of the blocks that it runs.
-void Model::recompute_inputs(const Pass& pass, std::size_t until, Activations& activations) {
-  const Stream& stream = pass.runtime.stream;
-  const std::size_t from = activations.branches.back().branch;
-  if (from == until) return;
-  ResidualStream residual{Tensor()};
-  residual.view = activations.branches.back().residual;
-  Tensor x;
-  for (std::size_t i = from; i <= until; ++i) {
-    const Tensor normalised(stream, options_.dtype, residual.view.shape),
-        rstd(stream, residual.view.dtype, {residual.view.rows()});
-    normalise(stream, i, x, residual, normalised, rstd);
-    if (i > from && branches_[i].is_mixer)
-      activations.branches.push_back(
-          {.branch = i, .residual = std::move(residual.values), .normalised = {}, .rstd = {}, .saved = {}});
-    if (i < until) x = forward_of(activations.of_branch(pass, i, true), i, normalised, nullptr);
-  }
-}
-
-/// Replaces the kept input of the block that ends with branch `last` by the tensors that a forward pass without
-/// recomputation keeps of its branches. The same kernels run on the same values, so the bits are the same.
+/// Puts the tensors that a forward pass without recomputation keeps of the block that ends with branch `last` in the
+/// place of its input. Runs forward from the last block whose input is kept, and keeps the inputs of the blocks
+/// between. The same kernels run on the same values, so the bits are the same.
 void Model::recompute_block(const Pass& pass, std::size_t last, Activations& activations) {
   const Stream& stream = pass.runtime.stream;
   std::size_t first = last;
   while (!branches_[first].is_mixer) --first;
-  recompute_inputs(pass, first, activations);
-  ResidualStream residual(std::move(activations.branches.back().residual));
-  activations.branches.pop_back();
-  const DType wide = residual.view.dtype;
-  const Shape shape = residual.view.shape;
+  const std::size_t from = activations.branches.back().branch;
+  ResidualStream residual{Tensor()};
+  residual.view = activations.branches.back().residual;
   Tensor x;
-  for (std::size_t i = first; i <= last; ++i) {
-    Tensor normalised(stream, options_.dtype, shape), rstd(stream, wide, {shape[0]});
+  for (std::size_t i = from; i <= last; ++i) {
+    Tensor normalised(stream, options_.dtype, residual.view.shape),
+        rstd(stream, residual.view.dtype, {residual.view.rows()});
     normalise(stream, i, x, residual, normalised, rstd);
-    Activations::OfBranch kept{.branch = i,
-                               .residual = std::move(residual.values),
-                               .normalised = std::move(normalised),
-                               .rstd = std::move(rstd),
-                               .saved = Saved(name_of(branches_[i]))};
-    x = forward_of(activations.of_branch(pass, i, true), i, kept.normalised, &kept.saved);
-    activations.branches.push_back(std::move(kept));
+    x = {};
+    Pass again = activations.of_branch(pass, i, true);
+    again.only_saved = i == last;
+    if (i > from && (i >= first || branches_[i].is_mixer))
+      activations.branches.push_back(
+          {.branch = i, .saved = Saved(name_of(branches_[i])), .residual = std::move(residual.values)});
+    if (i < first) {
+      x = forward_of(again, i, normalised, nullptr);
+      continue;
+    }
+    Activations::OfBranch& kept = activations.branches.back();
+    kept.normalised = std::move(normalised);
+    kept.rstd = std::move(rstd);
+    x = forward_of(again, i, kept.normalised, &kept.saved);
   }
 }
 

@@ -31,7 +31,8 @@ class Model {
   struct Options {
     ModelOptions shape;
     DType dtype = DType::f32;
-    bool recompute = false;  ///< keep only the input of a block, and run the block again in the backward pass
+    /// Keep only the input of a block, and run the block again in the backward pass; the last block keeps everything.
+    bool recompute = false;
     /// With recompute: keep the input of every N-th block only; the blocks between run forward once more first.
     std::int64_t recompute_blocks = 1;
   };
@@ -104,6 +105,14 @@ class Model {
   struct Activations;
   std::string name_of(const ResidualBranch& branch) const;
   bool ends_block(std::size_t i) const { return i + 1 == branches_.size() || branches_[i + 1].is_mixer; }
+  /// Whether branch i is run again in the backward pass. The last block is not: the backward pass begins with it.
+  bool recomputed(std::size_t i) const { return options_.recompute && branches_[i].block != branches_.back().block; }
+  /// Whether a forward pass keeps the residual stream before branch i: for the branch's backward pass, or because
+  /// branches are run again from there.
+  bool keeps_input(std::size_t i) const {
+    return !recomputed(i) ||
+           (branches_[i].is_mixer && static_cast<std::int64_t>(branches_[i].block) % options_.recompute_blocks == 0);
+  }
   /// Records the block of branch i as reached, and runs its sublayer.
   Tensor forward_of(const Pass& pass, std::size_t i, TensorView normalised, Saved* saved);
   /// Runs the sublayer of branch i on its normalised input. `residual` is the input of the norm, `rstd` [tokens] the
@@ -125,7 +134,6 @@ class Model {
   /// d_narrow: d_residual in the compute type; absent if that is d_residual's type.
   void backward_branches(const Pass& pass, TensorView ids, TensorView d_residual, TensorView d_narrow,
                          Activations& activations, const Observer& observer);
-  void recompute_inputs(const Pass& pass, std::size_t until, Activations& activations);
   void recompute_block(const Pass& pass, std::size_t last, Activations& activations);
   /// Final norm, head and loss, a tile of tokens at a time, so that there is never a [tokens, vocabulary] tensor. With
   /// `d_residual` also their backward, which writes it and d_narrow (see backward_branches) and leaves `residual` as it

@@ -15,6 +15,7 @@ struct Pass {
   Runtime& runtime;
   const Sharding& sharding;
   Received* received = nullptr;  ///< of a sublayer's forward pass that will be computed again, over several ranks
+  bool only_saved = false;       ///< forward runs again for what it puts into `saved`: nobody reads its output
   StrategyContext strategy_context() const {
     return {.sharding = sharding,
             .ranks = runtime.mesh.context,
@@ -31,7 +32,8 @@ struct Pass {
 class Sublayer {
  public:
   virtual ~Sublayer() = default;
-  /// Puts into `saved` what backward needs; null: nothing is kept (scoring).
+  /// Puts into `saved` what backward needs; null: nothing is kept (scoring). With pass.only_saved it computes no more
+  /// than that and returns an absent tensor.
   virtual Tensor forward(const Pass& pass, TensorView x, Saved* saved) = 0;
   /// Takes all that forward put into `saved`, adds to the gradients of its parameters and returns d_x. `x` is the
   /// input that forward was given.

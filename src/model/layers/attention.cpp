@@ -54,7 +54,7 @@ class Attention final : public Sublayer {
         pass.strategy_context(),
         {.q = part(qkv, 0), .k = part(qkv, 1), .v = part(qkv, 2), .rope = angles(), .y = by_heads(y)},
         scope_of(saved, "attention"));
-    Tensor out = dense(stream, out_proj_, y, out_bias_);
+    Tensor out = pass.only_saved ? Tensor() : dense(stream, out_proj_, y, out_bias_);
     if (saved != nullptr) {
       saved->put("qkv", std::move(qkv));
       saved->put("y", std::move(y));

@@ -44,7 +44,7 @@ class Hyena final : public Sublayer {
                                            scope_of(saved, "featurizer"));
     Tensor y = like(stream, x);
     filter_.forward(pass, inputs(features), y, scope_of(saved, "filter"));
-    Tensor out = dense(stream, out_proj_, y, out_bias_);
+    Tensor out = pass.only_saved ? Tensor() : dense(stream, out_proj_, y, out_bias_);
     if (saved != nullptr) {
       saved->put("projected", std::move(projected));
       saved->put("features", std::move(features));

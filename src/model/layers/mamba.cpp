@@ -32,9 +32,9 @@ class Mamba final : public Sublayer {
   std::vector<OperatorCall> calls(DType dtype) const override;
 
  private:
-  /// The mixer on any tokens; `convolve` and `scan` include the tokens before these.
+  /// The mixer on any tokens; `convolve` and `scan` include the tokens before these. `only_saved`: without `out`.
   Tensor run(const Stream& stream, TensorView h, const std::function<void(const CausalConvForward&)>& convolve,
-             const std::function<void(const SelectiveScanForward&)>& scan, Saved* saved);
+             const std::function<void(const SelectiveScanForward&)>& scan, Saved* saved, bool only_saved = false);
   /// The arguments of the convolution and the inputs of the scan, as views of the activations above.
   CausalConvForward convolution(TensorView xz, TensorView u) const;
   SelectiveScanInputs scan_inputs(TensorView u, TensorView delta, TensorView xz, TensorView dbc, TensorView A) const;
@@ -125,7 +125,7 @@ std::vector<OperatorCall> Mamba::calls(DType dtype) const {
 }
 
 Tensor Mamba::run(const Stream& stream, TensorView h, const std::function<void(const CausalConvForward&)>& convolve,
-                  const std::function<void(const SelectiveScanForward&)>& scan, Saved* saved) {
+                  const std::function<void(const SelectiveScanForward&)>& scan, Saved* saved, bool only_saved) {
   const auto fresh = [&](std::int64_t columns) { return Tensor(stream, h.dtype, {h.rows(), columns}); };
 
   Tensor xz = fresh(2 * inner_);  // (T, 2·I): x, z
@@ -143,8 +143,11 @@ Tensor Mamba::run(const Stream& stream, TensorView h, const std::function<void(c
   Tensor A = decay_rates(stream);
   scan({.in = scan_inputs(u, delta, xz, dbc, A), .y = y});
 
-  Tensor out = fresh(width_);
-  gemm(stream, {.a = y, .b = out_proj_.weight, .transpose_b = true, .c = out});
+  Tensor out;
+  if (!only_saved) {
+    out = fresh(width_);
+    gemm(stream, {.a = y, .b = out_proj_.weight, .transpose_b = true, .c = out});
+  }
   if (saved != nullptr) {
     saved->put("xz", std::move(xz));
     saved->put("u", std::move(u));
@@ -167,7 +170,7 @@ Tensor Mamba::forward(const Pass& pass, TensorView h, Saved* saved) {
       [&](const SelectiveScanForward& args) {
         strategies.selective_scan->forward(context, args, scope_of(saved, "selective_scan"));
       },
-      saved);
+      saved, pass.only_saved);
 }
 
 Tensor Mamba::extend(const Stream& stream, TensorView h, std::span<const NextTokens> documents) {

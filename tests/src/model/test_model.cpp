@@ -137,21 +137,6 @@ TEST(Model, PackedDocumentsEqualSeparateDocuments) {
   expect_gradients_near(packed, separate, 1e-10);
 }
 
-TEST(Model, RecomputationChangesNoBit) {
-  for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
-    const std::vector<WholePack> packs{awkward_pack()};
-    const ModelOptions shape = dtype == DType::f32 ? small_mixed_model() : small_published_model();
-    const PassResult kept = run_pass({.shape = shape, .dtype = dtype}, packs, {.ranks = 3});
-    for (const std::int64_t blocks : {1, 2, 99}) {
-      const PassResult again = run_pass({.shape = shape, .dtype = dtype, .recompute = true, .recompute_blocks = blocks},
-                                        packs, {.ranks = 3});
-      if (testing::Test::IsSkipped()) return;
-      EXPECT_EQ(kept.loss, again.loss);
-      EXPECT_EQ(kept.gradients, again.gradients) << name_of(dtype) << ", every " << blocks << " blocks";
-    }
-  }
-}
-
 TEST(Model, Bf16StaysNearF32) {
   const std::vector<WholePack> packs{awkward_pack()};
   const PassResult narrow = run_pass({.shape = small_mixed_model(), .dtype = DType::bf16}, packs, {}),
@@ -184,32 +169,6 @@ TEST(Model, NotANumberStaysInItsDocument) {
       else
         EXPECT_EQ(with_nan.token_losses[t], clean.token_losses[t]) << t;
     }
-  }
-}
-
-TEST(Model, RecomputationHoldsLess) {
-  const WholePack pack = random_pack(Segments({0, 40, 4096}), 11, 8);
-  ModelOptions shape = small_model_of({"se", "mr", "li", "mamba", "attention", "se", "mr", "li", "mamba"});
-  shape.ffn = 30;
-  const auto peak = [&](std::int64_t recompute_blocks) {
-    std::int64_t bytes = 0;
-    on_ranks(1, [&](Communicator& world) {
-      Runtime runtime = one_rank_runtime(world.split(0, 0));
-      Model model({.shape = shape,
-                   .recompute = recompute_blocks > 0,
-                   .recompute_blocks = std::max<std::int64_t>(1, recompute_blocks)});
-      model.parameters().allocate(runtime.stream, 1);
-      model.parameters().initialise(1, runtime.stream);
-      const RankPack part = shard(pack, runtime, Layout::contiguous);
-      train_now(model, {runtime, *part.sharding}, part.batch());
-      bytes = runtime.stream.memory().peak_bytes();
-    });
-    return static_cast<double>(bytes);
-  };
-  const double without = peak(0), every = peak(1), every_third = peak(3);
-  if (without > 0) {
-    EXPECT_LT(every / without, 0.5);
-    EXPECT_LT(every_third / every, 0.95);
   }
 }
 
