@@ -115,33 +115,45 @@ class StepRunner {
   bool on_gpu() const { return runtime_.stream.device() == Device::cuda; }
   std::optional<double> gemm_flops_per_s() const { return gemm_flops_per_s_; }
 
-  /// One step, with the calls of Trainer::train_step that compute.
-  void run(const std::vector<StepPass>& own) {
+  /// The first pass of a step, on the device.
+  PackOnRank first_of(const std::vector<StepPass>& own) {
+    return place(own.front(), model_.options().shape.vocabulary, layout_, runtime_);
+  }
+  /// One step, with the calls of Trainer::train_step that compute. `first`: the step's first pass; afterwards that of
+  /// the next step, prepared while the device computes.
+  void run(const std::vector<StepPass>& own, PackOnRank& first) {
     constexpr double learning_rate = 1e-4;
     const ProfileRange range(runtime_.stream, "step");
     update_->begin();
     for (const StepPass& pass : own) {
-      const PackOnRank work = place(pass, model_.options().shape.vocabulary, layout_, runtime_);
+      const PackOnRank work =
+          &pass == &own.front() ? std::move(first) : place(pass, model_.options().shape.vocabulary, layout_, runtime_);
       update_->add(*work.sharding, work.batch(), work.weight_sum);
     }
     const auto [labels] = sum_over_ranks(runtime_.mesh.world, std::array{update_->label_weight()});
-    const double loss = update_->finish(++number_, learning_rate, labels).loss / labels;
+    update_->update(++number_, learning_rate, labels);
+    first = first_of(own);
+    const double loss = update_->wait_for_result().loss / labels;
     if (!std::isfinite(loss))
       collectively(runtime_.mesh.world, [&] { fail(ExitCode::non_finite, "step {}: the loss is {}", number_, loss); });
   }
 
-  /// The times of some steps, in ascending order, each of the slowest rank. One or two before them are not counted: the
-  /// first one allocates memory and finds algorithms.
-  std::vector<double> times(const std::vector<StepPass>& own, std::int64_t steps) {
-    for (int i = 0; i < (on_gpu() ? 2 : 1); ++i) run(own);
-    std::vector<double> seconds;
-    for (std::int64_t i = 0; i < steps; ++i) {
+  /// The times of some steps, each of the slowest rank; `count`: as StepSettings::steps. One or two before them are not
+  /// counted: the first one allocates memory and finds algorithms.
+  std::vector<double> times(const std::vector<StepPass>& own, std::optional<std::int64_t> count) {
+    constexpr double long_enough_s = 2;
+    PackOnRank first = first_of(own);
+    const auto seconds_of_step = [&] {
       const WallClock watch;
-      run(own);
-      seconds.push_back(watch.seconds());
-    }
+      run(own, first);
+      return watch.seconds();
+    };
+    if (on_gpu()) run(own, first);
+    const double about = runtime_.mesh.world.max(seconds_of_step());
+    const std::int64_t steps = count.value_or(static_cast<std::int64_t>(std::clamp(long_enough_s / about, 5.0, 25.0)));
+    std::vector<double> seconds;
+    for (std::int64_t i = 0; i < steps; ++i) seconds.push_back(seconds_of_step());
     for (double& each : seconds) each = runtime_.mesh.world.max(each);
-    std::ranges::sort(seconds);
     return seconds;
   }
 
@@ -188,12 +200,13 @@ StepParts StepRunner::traced_parts(const std::vector<StepPass>& own, std::int64_
     runtime_.mesh.world.trace_in(trace);
     runtime_.mesh.context.trace_in(trace);
   };
+  PackOnRank first = first_of(own);
   Trace trace(runtime_.stream);
   if (on_gpu()) trace.before_ranges([&] { hold_back(runtime_.stream, probe_, host_s); });
   attach(&trace);
   try {
     for (std::int64_t i = 0; i < steps; ++i) {
-      run(own);
+      run(own, first);
       trace.settle();
     }
   } catch (...) {
@@ -211,11 +224,12 @@ StepParts StepRunner::traced_parts(const std::vector<StepPass>& own, std::int64_
 /// has enqueued ahead. A GPU that was held back is cooler and runs faster for a moment, so it is held back before both.
 double StepRunner::seconds_of_host(const std::vector<StepPass>& own, double step_s) {
   constexpr double most_s = 0.5;
+  PackOnRank first = first_of(own);
   const auto seconds = [&](bool ahead) {
     hold_back(runtime_.stream, probe_, std::min(step_s, most_s));
     if (!ahead) runtime_.stream.wait();
     const Event begin(runtime_.stream, true);
-    run(own);
+    run(own, first);
     const Event end(runtime_.stream, true);
     end.wait();
     return end.seconds_since(begin);
@@ -244,7 +258,10 @@ void settle_parts(StepMeasurement& found, std::optional<double> host_s) {
   if (host_s) found.parts["host"] = *host_s;
 }
 
-double median(const std::vector<double>& ascending) { return ascending[ascending.size() / 2]; }
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values[values.size() / 2];
+}
 
 }  // namespace
 
@@ -253,7 +270,7 @@ void check(const StepSettings& settings) {
     require(value >= 1 && value <= most, "--{} is {}, expected 1 to {}", option, value, most);
   };
   within("tokens", settings.tokens, std::int64_t{1} << 31);
-  within("steps", settings.steps, 1000);
+  if (settings.steps) within("steps", *settings.steps, 1000);
   check_step_options(settings.window, settings.accumulate, settings.recompute, settings.recompute_blocks);
 }
 
@@ -270,7 +287,7 @@ StepMeasurement measure_step(const StepSettings& settings, Communicator world) {
   StepRunner runner(settings, mean_document_of(all), runtime);
   const std::vector<StepPass> own = of_group(all, mesh.data_index, mesh.data_size);
 
-  const std::int64_t few = std::min<std::int64_t>(settings.steps, 3);
+  const std::int64_t few = std::min<std::int64_t>(settings.steps.value_or(3), 3);
   const std::vector<double> seconds = runner.times(own, settings.steps);
   StepMeasurement found{.shape = runner.model().options().shape,
                         .parameters = runner.model().parameters().count(),
@@ -279,8 +296,7 @@ StepMeasurement measure_step(const StepSettings& settings, Communicator world) {
                         .count = count_of(all),
                         .most_places = settings.tokens * std::ssize(all),
                         .step_s = median(seconds),
-                        .fastest_s = seconds.front(),
-                        .slowest_s = seconds.back(),
+                        .steps_s = seconds,
                         .mfu = {},
                         .gemm_flops_per_s = runner.gemm_flops_per_s(),
                         .memory_bytes = mesh.world.max(runtime.stream.memory().peak_bytes()),

@@ -16,7 +16,8 @@ struct StepSettings {
   std::int64_t tokens = 8192;
   std::string lengths = "packed";  ///< "packed", "one", or a file
   std::string policy = "greedy";
-  std::int64_t window = PackingOptions{}.window, accumulate = 1, steps = 5, recompute_blocks = 1;
+  std::int64_t window = PackingOptions{}.window, accumulate = 1, recompute_blocks = 1;
+  std::optional<std::int64_t> steps = {};  ///< to measure; no value: as many as take two seconds, 5 to 25
   bool recompute = false, one_at_a_time = false, padded = false;
 };
 
@@ -32,14 +33,15 @@ struct StepMeasurement {
   ModelOptions shape;
   std::int64_t parameters = 0;
   int ranks = 1, data_groups = 1;
-  StepCount count;                                  ///< of all data groups
-  std::int64_t most_places = 0;                     ///< that the packs have room for
-  double step_s = 0, fastest_s = 0, slowest_s = 0;  ///< step_s: the median
-  std::optional<double> mfu, gemm_flops_per_s;      ///< on a GPU only
-  std::int64_t memory_bytes = 0;                    ///< the largest rank's peak of tensor memory
-  StepParts parts;                                  ///< of the first rank; their sum is step_s
-  double traced_s = 0;                              ///< the sum of the parts in the steps that were traced
-  double parts_scale = 1;                           ///< by which the traced parts were multiplied
+  StepCount count;                              ///< of all data groups
+  std::int64_t most_places = 0;                 ///< that the packs have room for
+  double step_s = 0;                            ///< the median
+  std::vector<double> steps_s;                  ///< of each step, in their order
+  std::optional<double> mfu, gemm_flops_per_s;  ///< on a GPU only
+  std::int64_t memory_bytes = 0;                ///< the largest rank's peak of tensor memory
+  StepParts parts;                              ///< of the first rank; their sum is step_s
+  double traced_s = 0;                          ///< the sum of the parts in the steps that were traced
+  double parts_scale = 1;                       ///< by which the traced parts were multiplied
   std::string strategies;
   std::optional<StepComparison> one_at_a_time, padded;
 

@@ -63,8 +63,9 @@ std::string step_text(const StepSettings& settings, const StepMeasurement& measu
   text += row("documents", fmt::format("{} with {} tokens, in {} pack{} of {}: {:.1f} % full", grouped(count.documents),
                                        grouped(count.tokens), count.passes, count.passes == 1 ? "" : "s",
                                        grouped(settings.tokens), 100 * measured.fill()));
-  text += row("step", fmt::format("{}, the median of {} ({} to {})", milliseconds(measured.step_s), settings.steps,
-                                  milliseconds(measured.fastest_s), milliseconds(measured.slowest_s)));
+  text += row("step", fmt::format("{}, the median of {} ({} to {})", milliseconds(measured.step_s),
+                                  measured.steps_s.size(), milliseconds(std::ranges::min(measured.steps_s)),
+                                  milliseconds(std::ranges::max(measured.steps_s))));
   text += row("tokens/s", grouped(static_cast<std::int64_t>(measured.tokens_per_s())));
   if (measured.mfu)
     text += row("MFU", fmt::format("{:.3f} of {:.0f} TFLOP/s, the rate of a large product here", *measured.mfu,
@@ -84,7 +85,8 @@ nlohmann::ordered_json step_json(const StepSettings& settings, const StepMeasure
   const auto or_null = [](const std::optional<double>& value) {
     return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json();
   };
-  nlohmann::ordered_json parts;
+  nlohmann::ordered_json parts, steps;
+  for (const double seconds : measured.steps_s) steps.push_back(seconds * 1e3);
   for (const auto& [name, seconds] : longest_first(measured.parts)) parts[name] = seconds * 1e3;
   nlohmann::ordered_json json{{"model", model_name(settings, measured.shape)},
                               {"layers", layers_text(measured.shape.layers)},
@@ -100,10 +102,11 @@ nlohmann::ordered_json step_json(const StepSettings& settings, const StepMeasure
                               {"tokens", measured.count.tokens},
                               {"documents", measured.count.documents},
                               {"fill", measured.fill()},
-                              {"steps", settings.steps},
+                              {"steps", measured.steps_s.size()},
                               {"step_ms", measured.step_s * 1e3},
-                              {"fastest_ms", measured.fastest_s * 1e3},
-                              {"slowest_ms", measured.slowest_s * 1e3},
+                              {"fastest_ms", std::ranges::min(measured.steps_s) * 1e3},
+                              {"slowest_ms", std::ranges::max(measured.steps_s) * 1e3},
+                              {"steps_ms", std::move(steps)},
                               {"tokens_per_s", measured.tokens_per_s()},
                               {"mfu", or_null(measured.mfu)},
                               {"gemm_flops_per_s", or_null(measured.gemm_flops_per_s)},

@@ -79,7 +79,8 @@ OptionGroup step_group(StepSettings& settings) {
         "FILE: documents with the lengths that this file has, one a line, repeated and packed by --policy. A file "
         "called packed or one is ./packed"},
        accumulate_option(settings.accumulate),
-       {"steps", &settings.steps, "N", "steps to measure, after one or two that are not counted"},
+       {"steps", &settings.steps, "N",
+        "steps to measure, after one or two that are not counted; default: as many as take 2 s, 5 to 25"},
        {"one-at-a-time", &settings.one_at_a_time, "",
         "also compute the same documents one a pass, with one update a step, and print how many times as fast "
         "packed is"},

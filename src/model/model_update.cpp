@@ -1,7 +1,5 @@
 #include "src/model/model_update.hpp"
 
-#include "kernels/core/event.hpp"
-
 namespace causeway {
 
 void ModelUpdate::begin() {
@@ -21,20 +19,24 @@ void ModelUpdate::add(const Sharding& sharding, const Batch& batch, double label
   tokens_ += sharding.local_tokens();
 }
 
-ModelUpdate::Result ModelUpdate::finish(std::int64_t number, double learning_rate, double label_weight) {
+void ModelUpdate::update(std::int64_t number, double learning_rate, double label_weight) {
   const Stream& stream = runtime_.stream;
   const auto result = [&](std::int64_t row) { return results_.view().slice_rows(row, 1); };
   runtime_.mesh.world.all_reduce(result(0), Reduction::sum, stream);
   optimizer_.step(number, learning_rate, 1 / label_weight, result(0), result(1), result(2), beside_passes_);
-  const Tensor on_host(stream.host(), DType::f64, {3});
-  stream.copy(on_host.view().data, results_.view().data, results_.view().bytes());
-  const Event copied(stream);
-  if (!beside_passes_) {
-    model_.parameters().zero_gradients(stream);  // after the copy, for which the host waits
-    gradients_are_zero_ = true;
-  }
-  copied.wait();
-  const auto values = on_host.view().as<double>();
+  results_on_host_ = Tensor(stream.host(), DType::f64, {3});
+  stream.copy(results_on_host_.view().data, results_.view().data, results_.view().bytes());
+  copied_.emplace(stream);
+  if (beside_passes_) return;
+  model_.parameters().zero_gradients(stream);  // after the copy, for which the host waits
+  gradients_are_zero_ = true;
+}
+
+ModelUpdate::Result ModelUpdate::wait_for_result() {
+  ensure(copied_.has_value(), "the result of a step without an update");
+  copied_->wait();
+  copied_.reset();
+  const auto values = results_on_host_.view().as<double>();
   return {.loss = values[0], .gradient_norm = values[1], .clip_factor = values[2]};
 }
 

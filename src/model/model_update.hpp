@@ -1,15 +1,17 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
+#include "kernels/core/event.hpp"
 #include "src/model/model.hpp"
 #include "src/model/optimizer.hpp"
 
 namespace causeway {
 
 /// The arithmetic of training steps: forward and backward pass of some packs, the sum over the ranks, and the
-/// optimizer's update. `train` and `bench step` both run it: begin(), add() for each pack, finish(). All three are
-/// collective.
+/// optimizer's update. `train` and `bench step` both run it: begin(), add() for each pack, update(),
+/// wait_for_result(). All are collective.
 class ModelUpdate {
  public:
   ModelUpdate(Runtime& runtime, Model& model, Optimizer& optimizer)
@@ -32,15 +34,18 @@ class ModelUpdate {
     double gradient_norm = 0;  ///< of the mean loss
     double clip_factor = 0;    ///< not finite where a gradient is not: no weight has changed then
   };
-  /// Sums over the ranks and updates the weights. `label_weight`: of all ranks, above 0. Here a step waits for the
-  /// device, once. The device is not idle then: it zeroes the gradients while the host prepares the next step.
-  Result finish(std::int64_t number, double learning_rate, double label_weight);
+  /// Enqueues the sum over the ranks and the update of the weights. `label_weight`: of all ranks, above 0. The host
+  /// can prepare the next step now, while the device computes this one.
+  void update(std::int64_t number, double learning_rate, double label_weight);
+  /// Here a step waits for the device, once.
+  Result wait_for_result();
 
  private:
   Runtime& runtime_;
   Model& model_;
   Optimizer& optimizer_;
-  Tensor results_;  // f64 [3]: as in Result
+  Tensor results_, results_on_host_;  // f64 [3]: as in Result
+  std::optional<Event> copied_;       // to the host
   double label_weight_ = 0;
   std::int64_t tokens_ = 0;
   bool gradients_are_zero_ = false, beside_passes_ = false;

@@ -109,12 +109,17 @@ TrainingStep Trainer::train_step(std::int64_t number) {
   rank_progress_->begin_step(number);
   const ProfileRange range(runtime_.stream, fmt::format("step {}", number));
 
-  const DealtPacks packs = deal_packs();
+  rank_progress_->enter(Phase::data);
+  PreparedStep prepared = prepared_.valid() ? prepared_.get() : prepare_step();
+  const DealtPacks& packs = prepared.packs;
+  cursor_ = prepared.cursor;
   step.tokens = packs.tokens;
   update_->begin();
   for (const Pack& pack : packs.own) {
     rank_progress_->enter(Phase::data);
-    const PackOnRank work = place_pack(data_, pack, layout_, runtime_, label_weights_of(settings_));
+    const bool first = &pack == &packs.own.front();
+    PackOnRank work = first ? std::move(prepared.first) : read_pack(data_, pack, layout_, runtime_);
+    scale_weights(work, label_weights_of(settings_), runtime_);
     update_->add(*work.sharding, work.batch(), work.weight_sum);
   }
   finish(step, packs.own);
@@ -127,6 +132,23 @@ TrainingStep Trainer::train_step(std::int64_t number) {
           .bytes_sent = after.bytes_sent - before.bytes_sent,
           .memory_bytes = runtime_.stream.memory().peak_bytes()});
   return step;
+}
+
+Trainer::PreparedStep Trainer::prepare_step() {
+  PreparedStep prepared{.packs = deal_packs(), .cursor = packs_->cursor(), .first = {}};
+  prepared.first = read_pack(data_, prepared.packs.own.front(), layout_, runtime_);
+  return prepared;
+}
+
+/// While the device computes `step`. Communicates with no rank: an error of this one is thrown when the next step asks
+/// for what was prepared, so that `step` is recorded and saved first.
+void Trainer::prepare_next_step(const TrainingStep& step) {
+  if (step.stop || step.number >= settings_.steps) return;
+  rank_progress_->enter(Phase::data);
+  std::packaged_task<PreparedStep()> prepare([this] { return prepare_step(); });
+  prepared_ = prepare.get_future();
+  prepare();
+  rank_progress_->enter(Phase::optimizer);
 }
 
 /// Takes the step's packs from the sequence. All ranks take all of them, and each keeps those of its data group.
@@ -154,7 +176,9 @@ void Trainer::finish(TrainingStep& step, const std::vector<Pack>& packs) {
   step.writing = {.done = done, .failed = failed};
   if (label_weight == 0)
     return;  // a mean over nothing has no gradient: weights, moments and their decay stay as they are
-  const auto [loss, gradient_norm, clip_factor] = update_->finish(step.number, step.learning_rate, label_weight);
+  update_->update(step.number, step.learning_rate, label_weight);
+  prepare_next_step(step);
+  const auto [loss, gradient_norm, clip_factor] = update_->wait_for_result();
   step.loss = loss / label_weight;
   step.gradient_norm = gradient_norm;
   const auto text = [](double x) { return std::isnan(x) ? std::string("NaN") : fmt::format("{}", x); };
@@ -233,7 +257,7 @@ void Trainer::save(TrainingStep& step) {
   const WallClock watch;
   const TrainingState run{.step = step_,
                           .tokens_seen = tokens_seen_,
-                          .cursor = packs_->cursor(),
+                          .cursor = cursor_,
                           .most_packs_a_step = most_packs_a_step_,
                           .loss = loss_};
   step.add(checkpoints_->save(run, model_, *optimizer_));

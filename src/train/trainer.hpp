@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <future>
 #include <memory>
 #include <optional>
 #include <string>
@@ -45,6 +46,11 @@ class Trainer {
     std::int64_t tokens = 0;  ///< of all data groups
     double flops = 0;         ///< of all data groups
   };
+  struct PreparedStep {
+    DealtPacks packs;
+    std::int64_t cursor = 0;  ///< of the sequence of packs, after these
+    PackOnRank first;         ///< the first of this rank's packs, read
+  };
   struct Evaluation {
     std::optional<double> loss;  ///< no value where the held-out packs have no label
     double seconds = 0;
@@ -65,6 +71,8 @@ class Trainer {
 
   ExitCode train();
   TrainingStep train_step(std::int64_t number);
+  PreparedStep prepare_step();
+  void prepare_next_step(const TrainingStep& step);
   DealtPacks deal_packs();
   void finish(TrainingStep& step, const std::vector<Pack>& packs);
   void report(TrainingStep& step, std::int64_t own_tokens, double flops, const RankMeasurements& measured);
@@ -102,6 +110,8 @@ class Trainer {
   std::optional<Optimizer> optimizer_;
   std::optional<ModelUpdate> update_;
   std::optional<PackSequence> packs_;
+  std::future<PreparedStep> prepared_;         // the next step, or the error of preparing it
+  std::int64_t cursor_ = 0;                    // of the sequence of packs, after those of the last step
   std::optional<MetricsLog> metrics_;          // on rank 0 only
   std::optional<TensorBoardLog> tensorboard_;  // the same; with --tensorboard
   std::optional<RunTrace> trace_;              // with --trace

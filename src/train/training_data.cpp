@@ -293,21 +293,30 @@ HostBatch read_batch(const DataMixture& data, const Pack& pack, const Sharding& 
   return batch;
 }
 
-PackOnRank place_pack(const DataMixture& data, const Pack& pack, Layout layout, Runtime& runtime,
-                      LabelWeights weights) {
+PackOnRank read_pack(const DataMixture& data, const Pack& pack, Layout layout, const Runtime& runtime) {
   PackOnRank placed;
   placed.sharding = shard(pack, layout, runtime);
   const HostBatch host = read_batch(data, pack, *placed.sharding);
   placed.ids = on_device<std::int32_t>(runtime.stream, host.ids);
   placed.labels = on_device<std::int32_t>(runtime.stream, host.labels);
+  placed.labelled = host.labelled;
   placed.weight_sum = host.weight_sum;
-  if (!data.has_loss_weights()) return placed;
-  placed.weights = on_device<float>(runtime.stream, host.weights);
-  if (weights == LabelWeights::as_given) return placed;
-  const auto own_labels = static_cast<double>(host.labelled);
-  const auto [labels, sum] = sum_over_ranks(runtime.mesh.context, std::array{own_labels, host.weight_sum});
+  if (data.has_loss_weights()) placed.weights = on_device<float>(runtime.stream, host.weights);
+  return placed;
+}
+
+void scale_weights(PackOnRank& placed, LabelWeights weights, Runtime& runtime) {
+  if (weights == LabelWeights::as_given || !placed.weights.present()) return;
+  const auto own_labels = static_cast<double>(placed.labelled);
+  const auto [labels, sum] = sum_over_ranks(runtime.mesh.context, std::array{own_labels, placed.weight_sum});
   if (sum > 0) placed.weight_scale = labels / sum;
   placed.weight_sum = own_labels;  // the ranks' sum is the same, without rounding
+}
+
+PackOnRank place_pack(const DataMixture& data, const Pack& pack, Layout layout, Runtime& runtime,
+                      LabelWeights weights) {
+  PackOnRank placed = read_pack(data, pack, layout, runtime);
+  scale_weights(placed, weights, runtime);
   return placed;
 }
 

@@ -102,11 +102,17 @@ HostBatch read_batch(const DataMixture& data, const Pack& pack, const Sharding& 
 struct PackOnRank {
   std::unique_ptr<Sharding> sharding;
   Tensor ids, labels, weights;
+  std::int64_t labelled = 0;  ///< as in HostBatch
   double weight_scale = 1;
   double weight_sum = 0;  ///< of this rank's labels, scaled
   Batch batch() const { return {ids, labels, weights, weight_scale}; }
 };
-/// Reads this rank's part of a pack and copies it to the device. Collective over the pack's ranks.
+/// Reads this rank's part of a pack and copies it to the device, with the weights as they are given. No rank waits for
+/// another, nor for its device.
+PackOnRank read_pack(const DataMixture& data, const Pack& pack, Layout layout, const Runtime& runtime);
+/// Scales the weights of the pack's labels. Collective over the pack's ranks.
+void scale_weights(PackOnRank& placed, LabelWeights weights, Runtime& runtime);
+/// Both of these.
 PackOnRank place_pack(const DataMixture& data, const Pack& pack, Layout layout, Runtime& runtime, LabelWeights weights);
 
 /// Consecutive tokens of one piece that this rank holds.

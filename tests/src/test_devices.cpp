@@ -91,7 +91,8 @@ std::vector<std::vector<double>> after_updates(const Stream& stream, Communicato
   for (int step = 1; step <= 5; ++step) {
     update.begin();
     for (int pack = 0; pack < 2; ++pack) update.add(*part.sharding, part.batch(), 996);
-    found[0].push_back(update.finish(step, 1e-2, update.label_weight()).loss);
+    update.update(step, 1e-2, update.label_weight());
+    found[0].push_back(update.wait_for_result().loss);
   }
   parameters.await_updates(stream);
   for (std::size_t i = 0; i < parameters.arenas().size(); ++i) {
