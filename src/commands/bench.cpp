@@ -80,7 +80,7 @@ OptionGroup step_group(StepSettings& settings) {
         "called packed or one is ./packed"},
        accumulate_option(settings.accumulate),
        {"steps", &settings.steps, "N",
-        "steps to measure, after one or two that are not counted; default: as many as take 2 s, 5 to 25"},
+        "steps to measure, after some that are not counted; default: as many as take 2 s, 5 to 25"},
        {"one-at-a-time", &settings.one_at_a_time, "",
         "also compute the same documents one a pass, with one update a step, and print how many times as fast "
         "packed is"},

@@ -272,6 +272,7 @@ void Model::backward_branches(const Pass& pass, TensorView ids, TensorView d_res
 /// between. The same kernels run on the same values, so the bits are the same.
 void Model::recompute_block(const Pass& pass, std::size_t last, Activations& activations) {
   const Stream& stream = pass.runtime.stream;
+  const ProfileRange range(stream, "forward");
   std::size_t first = last;
   while (!branches_[first].is_mixer) --first;
   const std::size_t from = activations.branches.back().branch;

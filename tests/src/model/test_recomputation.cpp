@@ -71,9 +71,9 @@ TEST(Recomputation, ComputesNoProductWhoseResultNobodyReads) {
       ModelOptions shape = small_model_of(std::vector<std::string>(5, std::string(layer.name)));
       shape.ffn = ffn;
       constexpr std::ptrdiff_t blocks = 5, of_head = 1;
+      if (products(with_blocks(shape, DType::f32, 0), true) == 0) return;  // this process runs no rank
       const std::ptrdiff_t of_block =
           (products(with_blocks(shape, DType::f32, 0), false) - of_head) / blocks;  // forward
-      if (IsSkipped()) return;
       EXPECT_GE(of_block, ffn > 0 ? 4 : 2);
       const std::ptrdiff_t kept = products(with_blocks(shape, DType::f32, 0), true);
       // With every second input block 2 runs for the input of block 3, and block 0 for that of block 1; with every
@@ -99,26 +99,23 @@ double measured_activations(const Model::Options& options, const WholePack& pack
 }
 
 TEST(Recomputation, TheFormulaSaysHowMuchMemoryAPassTakes) {
-  const WholePack pack = random_pack(Segments({0, 40, 4096}), 11, 8);
-  for (const DType dtype : {DType::f32, DType::bf16})
-    for (const char* layers : {"se", "mamba*5", "attention se mr li mamba se", "li*4 mamba*5"})
-      for (const std::int64_t ffn : {0, 30})
-        for (const std::int64_t vocabulary : {11, 2000})  // of the latter the head's tile decides
-          for (const std::int64_t blocks : {0, 1, 2, 3, 99}) {
-            ModelOptions shape = small_model_of(parse_layers(layers));
-            shape.ffn = ffn;
-            shape.vocabulary = vocabulary;
-            const Model::Options options = with_blocks(shape, dtype, blocks);
-            const double estimate = activation_bytes(shape, {.tokens = pack.tokens(),
-                                                             .dtype = dtype,
-                                                             .recompute = options.recompute,
-                                                             .recompute_blocks = options.recompute_blocks})
-                                        .total(),
-                         measured = measured_activations(options, pack);
-            const std::string what = fmt::format("{} {}, ffn {}, vocabulary {}, every {}: {:.3f}", name_of(dtype),
-                                                 layers, ffn, vocabulary, blocks, estimate / measured);
-            EXPECT_NEAR(estimate / measured, 1, 0.1) << what;
-          }
+  const WholePack pack = random_pack(Segments({0, 40, 2048}), 11, 8);
+  for (const char* layers : {"se", "mamba*5", "attention se mr li mamba se", "li*4 mamba*5"})
+    for (const std::int64_t ffn : {0, 30})
+      for (const std::int64_t vocabulary : {11, 2000})  // of the latter the head's tile decides
+        for (const std::int64_t blocks : {0, 1, 2, 3, 99}) {
+          ModelOptions shape = small_model_of(parse_layers(layers));
+          shape.ffn = ffn;
+          shape.vocabulary = vocabulary;
+          const Model::Options options = with_blocks(shape, DType::f32, blocks);
+          const ActivationBytes estimate = activation_bytes(
+              shape,
+              {.tokens = pack.tokens(), .recompute = options.recompute, .recompute_blocks = options.recompute_blocks});
+          const double measured = measured_activations(options, pack);
+          if (measured == 0) return;  // this process runs no rank
+          EXPECT_NEAR(estimate.total() / measured, 1, 0.1)
+              << layers << ", ffn " << ffn << ", vocabulary " << vocabulary << ", every " << blocks << " blocks";
+        }
 }
 
 TEST(Recomputation, HoldsLess) {
@@ -129,6 +126,7 @@ TEST(Recomputation, HoldsLess) {
     return measured_activations(with_blocks(shape, DType::f32, blocks), pack);
   };
   const double without = peak(0), every = peak(1), every_third = peak(3);
+  if (without == 0) return;  // this process runs no rank
   EXPECT_LT(every / without, 0.5);
   EXPECT_LT(every_third / every, 0.95);
 }
