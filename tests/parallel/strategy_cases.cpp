@@ -410,14 +410,7 @@ Family<RotaryAttentionForward, RotaryAttentionBackward> attention(std::int64_t w
               }};
 }
 
-}  // namespace
-
-bool per_token(const std::string& name) {
-  static const std::set<std::string> names{"y", "x", "u", "delta", "z", "B", "C", "q", "k", "v"};
-  return names.contains(name) || (name.starts_with("d_") && names.contains(name.substr(2)));
-}
-
-std::vector<StrategyCase> every_strategy_case() {
+std::vector<StrategyCase> make_every_case() {
   std::vector<StrategyCase> cases;
   add(cases, convolution_strategies(), causal_conv(4, true, Activation::silu));
   add(cases, convolution_strategies(), causal_conv(30, false, Activation::none));
@@ -431,6 +424,19 @@ std::vector<StrategyCase> every_strategy_case() {
   add(cases, attention_strategies(), attention(4, {.base = 10000}));
   add(cases, attention_strategies(), attention(4, {.base = 100, .scaling = 7}));
   add(cases, attention_strategies(), attention(3, {.base = 0}));
+  return cases;
+}
+
+}  // namespace
+
+bool per_token(const std::string& name) {
+  static const std::set<std::string> names{"y", "x", "u", "delta", "z", "B", "C", "q", "k", "v"};
+  return names.contains(name) || (name.starts_with("d_") && names.contains(name.substr(2)));
+}
+
+const std::vector<StrategyCase>& every_strategy_case() {
+  // static: each of the thousands of processes that ctest starts names all tests, and a name needs all cases.
+  static const std::vector<StrategyCase> cases = make_every_case();
   return cases;
 }
 

@@ -35,7 +35,7 @@ struct StrategyCase {
   /// Forward and backward by the operator's kernel on the whole pack: the reference.
   std::function<Tensors(const Stream&, const Segments&, const Tensors& whole)> run_on_one_rank;
 };
-std::vector<StrategyCase> every_strategy_case();
+const std::vector<StrategyCase>& every_strategy_case();
 
 /// The context in which a case runs.
 inline StrategyContext context_of(const StrategyCase& strategy, const Sharding& sharding, Communicator& ranks,

@@ -17,7 +17,7 @@ INSTANTIATE_TEST_SUITE_P(Received, RepeatedPass, testing::ValuesIn(devices()),
                          [](const auto& instance) { return "on" + suffix_of(instance.param); });
 
 TEST_P(RepeatedPass, SendsNeitherHalosNorStatesAndHasTheSameBits) {
-  const std::vector<StrategyCase> cases = every_strategy_case();
+  const std::vector<StrategyCase>& cases = every_strategy_case();
   on_ranks(3, GetParam(), [&](Communicator& world, const Stream& stream) {
     std::int64_t sent_by_first_passes = 0;  // a filter of one tap needs no halo
     for (const StrategyCase& tested : cases) {
