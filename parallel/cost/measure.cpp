@@ -130,10 +130,12 @@ Machine measure_links(Communicator& ranks, const Stream& stream, const std::func
   const bool on_host = stream.device() == Device::cpu;
   Machine machine;
   const TimedPacking packing(on_host ? 8192 : 65536, group);  // larger than caches, as activations are
+  const int repeats = on_host ? 1 : 4;  // so that on a GPU the time of the host is a small fraction
+  const double packing_s = packing.seconds(repeats);
   machine.copy_call_s = TimedPacking(1, group).seconds(16);
-  machine.copy_bytes_per_s = packing.bytes() / std::max(1e-9, packing.seconds(4) - machine.copy_call_s);
+  machine.copy_bytes_per_s = packing.bytes() / std::max(1e-9, packing_s - machine.copy_call_s);
   if (uncounted.size() > 1) {
-    // Long enough that the latency, and on a GPU the time of the host, is a small fraction.
+    // Long enough that the latency is a small fraction.
     const std::int64_t large = std::int64_t{on_host ? 2 : 64} << 20;
     const TimedExchange short_exchange(8, 1, group);
     machine.latency_s = short_exchange.seconds(8);
@@ -141,11 +143,11 @@ Machine measure_links(Communicator& ranks, const Stream& stream, const std::func
     machine.latency_overlap =
         overlap(short_exchange, TimedPacking(std::clamp<std::int64_t>(rows, 1, 65536), group), 1, group);
     const auto rate = [&](const TimedExchange& exchange) {
-      return static_cast<double>(large) / std::max(1e-9, exchange.seconds(on_host ? 1 : 4) - machine.latency_s);
+      return static_cast<double>(large) / std::max(1e-9, exchange.seconds(repeats) - machine.latency_s);
     };
     const TimedExchange to_neighbour(large, 1, group);
     machine.bytes_per_s = machine.all_bytes_per_s = rate(to_neighbour);
-    const double packings = static_cast<double>(large) / machine.bytes_per_s / std::max(packing.seconds(4), 1e-9);
+    const double packings = static_cast<double>(large) / machine.bytes_per_s / std::max(packing_s, 1e-9);
     machine.overlap = overlap(to_neighbour, packing, static_cast<int>(std::clamp(packings, 1.0, 1000.0)), group);
     if (uncounted.size() > 2) machine.all_bytes_per_s = rate(TimedExchange(large, uncounted.size() - 1, group));
   }

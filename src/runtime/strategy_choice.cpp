@@ -101,8 +101,11 @@ std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> ca
       Segments::equal_documents(tokens, std::clamp<std::int64_t>(count, 1, std::max<std::int64_t>(tokens, 1))),
       mesh.context.rank());
   const StrategyNames given = runtime.strategies.names();
-  if (mesh.context.size() == 1) {
-    std::string text = "one rank sends nothing: the first strategy of each operator";
+  const bool one_rank = mesh.context.size() == 1;
+  const bool all_given = std::ranges::all_of(calls, [&](const OperatorCall& call) { return given.contains(call.op); });
+  if (one_rank || (all_given && !pack.explains)) {
+    std::string text = one_rank ? "one rank sends nothing: the first strategy of each operator"
+                                : "the strategy of each operator is given: nothing is measured";
     for (const OperatorCall& call : calls)
       if (!runtime.strategies.names().contains(call.op))
         std::visit([&](const auto& args) { runtime.strategies.choose(call.op, strategies_for(args).front().name); },

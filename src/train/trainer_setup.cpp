@@ -164,7 +164,8 @@ void Trainer::choose_operator_strategies() {
   const UsualPack pack{.layout = layout_,
                        .tokens = settings_.pack_tokens,
                        .document_tokens = data_.mean_document(),
-                       .passes = {.repeated = settings_.recompute ? 1.0 : 0.0}};
+                       .passes = {.repeated = settings_.recompute ? 1.0 : 0.0},
+                       .explains = settings_.dry_run};
   choice_ = choose_strategies(runtime_, model_.calls(), pack,
                               !start_.resumes ? "forced"
                               : forced        ? "forced, or as before"

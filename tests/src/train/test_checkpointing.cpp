@@ -36,7 +36,7 @@ void write_dataset(const std::string& path) {
 
 const std::string train =
     "@causeway train --data data.h5 --model mamba-tiny --width 8 --state 4 --pack-tokens 64 --learning-rate 3e-3 "
-    "--transport local ";
+    "--strategy causal_conv=halo,selective_scan=state_carry --transport local ";
 
 TEST(Checkpointing, ChangesNoBitOfTraining) {
   const TemporaryFolder folder;

@@ -32,7 +32,8 @@ void write_dataset(const std::string& path, const std::vector<std::int64_t>& len
 }
 
 const std::string train =
-    "@causeway train --model mamba-tiny --width 8 --state 4 --pack-tokens 8 --policy in_order --transport local ";
+    "@causeway train --model mamba-tiny --width 8 --state 4 --pack-tokens 8 --policy in_order "
+    "--strategy causal_conv=halo,selective_scan=state_carry --transport local ";
 
 TEST(Labels, TrainingDataWithoutAnyIsRefusedByName) {
   const TemporaryFolder folder;

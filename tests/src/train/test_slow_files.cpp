@@ -14,7 +14,7 @@ using testing::TemporaryFolder;
 
 const std::string train =
     "@causeway train --data data.h5 --model mamba-tiny --width 8 --state 4 --pack-tokens 64 --steps 2 --run run "
-    "--transport local --ranks 2 --watchdog 2 ";
+    "--strategy causal_conv=halo,selective_scan=state_carry --transport local --ranks 2 --watchdog 2 ";
 
 TEST(SlowFiles, ASlowFlushOfACheckpointEndsNoRun) {
   const TemporaryFolder folder;

@@ -27,7 +27,7 @@ using testing::TemporaryFolder;
 
 const std::string train =
     "@causeway train --data data.h5 --model mamba-tiny --width 8 --state 4 --pack-tokens 64 --transport local "
-    "--ranks 2 ";
+    "--strategy causal_conv=halo,selective_scan=state_carry --ranks 2 ";
 
 /// The folder of a test: data.h5 and a run with checkpoints of steps 2 and 4.
 void make_run(const TemporaryFolder& folder) {
