@@ -7,6 +7,7 @@
 #include "kernels/cpu/openmp.hpp"
 #include "kernels/cpu/partial_sums.hpp"
 #include "kernels/cpu/toeplitz.hpp"
+#include "kernels/expect_blocked_conv.hpp"
 
 namespace causeway::cpu {
 namespace {
@@ -217,33 +218,16 @@ void backward(const Stream& stream, const BlockedConvBackward& args) {
   add_parameter_gradients(p, d_taps, lags, args.d_taps, out.d_skip);
 }
 
-template <class Args>
-void expect_inputs(const Args& args) {
-  expect_gated_inputs(args.in);
-  const DType dtype = args.in.v.dtype;
-  const std::int64_t D = args.in.v.columns(), length = args.taps.columns();
-  expect_taps(args.in, args.taps);
-  ensure(args.block > 0, "block is {} tokens, expected at least 1", args.block);
-  expect_if_present("halo", args.halo, dtype, {length - 1, D});
-  ensure(args.halo.present() || length == 1 || !args.in.segments.continues_from_left(),
-         "a document begins before the run: expected a halo, but it is absent");
-}
-
 }  // namespace
 
 void blocked_conv_forward(const Stream& stream, const BlockedConvForward& args) {
-  expect_inputs(args);
-  expect("y", args.y, args.in.v.dtype, args.in.v.shape);
+  expect_blocked_conv(args);
   dispatch(args.in.v.dtype, [&]<class Type> { forward<Type>(stream, args); });
 }
 
 void blocked_conv_backward(const Stream& stream, const BlockedConvBackward& args) {
-  expect_inputs(args);
-  const DType dtype = args.in.v.dtype;
-  expect_gated_gradients(args.in, args.gradients);
-  expect_if_present("d_halo", args.d_halo, dtype, {args.taps.columns() - 1, args.in.v.columns()});
-  expect("d_taps", args.d_taps, accumulator_of(dtype), args.taps.shape);
-  dispatch(dtype, [&]<class Type> { backward<Type>(stream, args); });
+  expect_blocked_conv(args);
+  dispatch(args.in.v.dtype, [&]<class Type> { backward<Type>(stream, args); });
 }
 
 }  // namespace causeway::cpu

@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/device/elementwise.cuh"
 #include "kernels/cuda/gemm_plan.cuh"
+#include "kernels/expect_gemm.hpp"
 
 namespace causeway::cuda {
 namespace {
@@ -138,14 +139,7 @@ struct ScaleByBetaBody {
 // bytes of a, b and c.
 void gemm(const Stream& stream, const Gemm& args) {
   const TensorView a = args.a, b = args.b, c = args.c;
-  const std::int64_t m = c.rows(), n = c.columns(), k = args.transpose_a ? a.rows() : a.columns();
-  ensure((args.transpose_a ? a.columns() : a.rows()) == m && (args.transpose_b ? b.columns() : b.rows()) == k &&
-             (args.transpose_b ? b.rows() : b.columns()) == n,
-         "gemm: shapes {}{} and {}{} do not fit the result {}", a.shape.to_string(), args.transpose_a ? "ᵀ" : "",
-         b.shape.to_string(), args.transpose_b ? "ᵀ" : "", c.shape.to_string());
-  ensure(a.dtype == b.dtype && (c.dtype == a.dtype || c.dtype == accumulator_of(a.dtype)),
-         "gemm: a is {}, b is {}, c is {}; expected a and b of one type, c of that or of its accumulator type",
-         name_of(a.dtype), name_of(b.dtype), name_of(c.dtype));
+  const std::int64_t m = c.rows(), n = c.columns(), k = expect_gemm(args);
   if (m == 0 || n == 0) return;
   if (k == 0)
     return dispatch(c.dtype, [&]<class T>() {

@@ -2,6 +2,7 @@
 #include "kernels/core/integer.hpp"
 
 #include "kernels/cpu/modal_conv/modal_tile.hpp"
+#include "kernels/expect_modal_conv.hpp"
 
 namespace causeway::cpu {
 namespace {
@@ -66,16 +67,8 @@ void forward(const Stream& stream, const ModalConvForward& args) {
 }  // namespace
 
 void modal_conv_forward(const Stream& stream, const ModalConvForward& args) {
-  const GatedConvInputs& in = args.in;
-  const DType accumulator = accumulator_of(in.v.dtype);
-  const std::int64_t T = in.segments.tokens, D = in.v.columns(), M = args.log_rates.columns();
-  expect_gated_inputs(in);
-  expect_modes(in, args.residues, args.log_rates);
-  expect("y", args.y, in.v.dtype, {T, D});
-  expect_if_present("state_in", args.state_in, accumulator, {D, M});
-  expect_if_present("states", args.states, accumulator, {ceil_div(T, modal_conv_block), D, M});
-  expect_if_present("state_out", args.state_out, accumulator, {D, M});
-  dispatch(in.v.dtype, [&]<class Type> { forward<Type>(stream, args); });
+  expect_modal_conv(args);
+  dispatch(args.in.v.dtype, [&]<class Type> { forward<Type>(stream, args); });
 }
 
 }  // namespace causeway::cpu

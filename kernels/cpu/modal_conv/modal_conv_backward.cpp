@@ -1,6 +1,7 @@
 #include "kernels/core/integer.hpp"
 #include "kernels/cpu/modal_conv/modal_rate.hpp"
 #include "kernels/cpu/modal_conv/modal_tile.hpp"
+#include "kernels/expect_modal_conv.hpp"
 #include "kernels/modal_conv.hpp"
 
 namespace causeway::cpu {
@@ -199,18 +200,8 @@ void backward(const Stream& stream, const ModalConvBackward& args) {
 }  // namespace
 
 void modal_conv_backward(const Stream& stream, const ModalConvBackward& args) {
-  const GatedConvInputs& in = args.in;
-  const DType accumulator = accumulator_of(in.v.dtype);
-  const std::int64_t T = in.segments.tokens, D = in.v.columns(), M = args.log_rates.columns();
-  expect_gated_inputs(in);
-  expect_modes(in, args.residues, args.log_rates);
-  expect_gated_gradients(in, args.gradients);
-  expect("states", args.states, accumulator, {ceil_div(T, modal_conv_block), D, M});
-  expect_if_present("adjoint_in", args.adjoint_in, accumulator, {D, M});
-  expect("d_residues", args.d_residues, accumulator, {D, M});
-  expect("d_log_rates", args.d_log_rates, accumulator, {D, M});
-  expect_if_present("adjoint_out", args.adjoint_out, accumulator, {D, M});
-  dispatch(in.v.dtype, [&]<class Type> { backward<Type>(stream, args); });
+  expect_modal_conv(args);
+  dispatch(args.in.v.dtype, [&]<class Type> { backward<Type>(stream, args); });
 }
 
 }  // namespace causeway::cpu

@@ -1,6 +1,7 @@
 #include "kernels/cpu/modal_conv/modal_rate.hpp"
 #include "kernels/cpu/modal_conv/modal_tile.hpp"
 #include "kernels/cpu/run_summary.hpp"
+#include "kernels/expect_modal_conv.hpp"
 #include "kernels/modal_conv.hpp"
 
 namespace causeway::cpu {
@@ -121,25 +122,17 @@ void fold(const ModalConvFold& args) {
 }  // namespace
 
 void modal_conv_summary(const Stream& stream, const ModalConvSummary& args) {
-  expect_gated_inputs(args.in);
-  expect_modes(args.in, {}, args.log_rates);
-  expect("state", args.state, args.log_rates.dtype, args.log_rates.shape);
+  expect_modal_conv(args);
   dispatch(args.in.v.dtype, [&]<class Type> { compute(StateSummary<Type>(stream, args)); });
 }
 
 void modal_conv_adjoint_summary(const Stream& stream, const ModalConvAdjointSummary& args) {
-  expect_gated_inputs(args.in);
-  expect("residues", args.residues, args.log_rates.dtype, args.log_rates.shape);
-  expect_modes(args.in, args.residues, args.log_rates);
-  expect("d_y", args.d_y, args.in.v.dtype, args.in.v.shape);
-  expect("adjoint", args.adjoint, args.log_rates.dtype, args.log_rates.shape);
+  expect_modal_conv(args);
   dispatch(args.in.v.dtype, [&]<class Type> { compute(AdjointSummary<Type>(stream, args)); });
 }
 
 void modal_conv_fold(const Stream&, const ModalConvFold& args) {
-  for (const auto& [name, view] : {std::pair{"summary_state", args.summary_state}, std::pair{"carry", args.carry}})
-    expect(name, view, args.log_rates.dtype, args.log_rates.shape);
-  ensure(args.tokens >= 0, "a fold over {} tokens, expected at least 0", args.tokens);
+  expect_modal_conv(args);
   dispatch(args.log_rates.dtype, [&]<class Type> { fold<Accumulator<Type>>(args); });
 }
 

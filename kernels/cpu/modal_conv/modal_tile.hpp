@@ -133,10 +133,4 @@ void advance_state(const ModeTables<R>& modes, const Vector<R>* x, std::int64_t 
   }
 }
 
-inline void expect_modes(const GatedConvInputs& in, TensorView residues, TensorView log_rates) {
-  const Shape shape{in.v.columns(), log_rates.columns()};
-  expect("log_rates", log_rates, accumulator_of(in.v.dtype), shape);
-  expect_if_present("residues", residues, accumulator_of(in.v.dtype), shape);
-}
-
 }  // namespace causeway::cpu

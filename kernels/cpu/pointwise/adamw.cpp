@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "kernels/cpu/pointwise/elementwise.hpp"
+#include "kernels/expect_adamw.hpp"
 
 namespace causeway::cpu {
 
@@ -17,14 +18,8 @@ void gradient_factor(const Stream&, const GradientFactor& args) {
 }
 
 void adamw(const Stream&, const AdamW& args) {
-  const DType dtype = args.master.dtype;
   const TensorView weights = args.weights.present() ? args.weights : args.master;
-  ensure(args.step >= 1 && args.gradient.dtype == dtype && args.exp_avg.dtype == dtype &&
-             args.exp_avg_sq.dtype == dtype && accumulator_of(dtype) == dtype && accumulator_of(weights.dtype) == dtype,
-         "adamw: step {}, gradient {}, master {}, moments {} and {}, weights {}; expected a step of at least 1 and one "
-         "accumulator type",
-         args.step, name_of(args.gradient.dtype), name_of(dtype), name_of(args.exp_avg.dtype),
-         name_of(args.exp_avg_sq.dtype), name_of(weights.dtype));
+  expect_adamw(args);
   const double factor = args.factor.present() ? args.factor.as<double>()[0] : 1;
   if (!std::isfinite(factor)) return;
   dispatch(weights.dtype, [&]<class T>() {

@@ -148,6 +148,14 @@ __device__ void add_non_finite(float (&y)[W][4], const Heads& from, int head, co
 __device__ constexpr int row_half_of(int i) { return i / 2; }
 __device__ constexpr int column_of(int i, int lane) { return lane % 4 * 2 + i % 2; }
 
+template <int N>
+__device__ void set_zero(float (&x)[1][N][4]) {
+#pragma unroll
+  for (int n = 0; n < N; ++n)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) x[0][n][i] = 0;
+}
+
 /// Permits a kernel to use `bytes` bytes of dynamic shared memory.
 template <class Function>
 void allow_shared(Function* kernel, int bytes) {

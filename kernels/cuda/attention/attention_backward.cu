@@ -67,14 +67,6 @@ struct HeadGradients {
   }
 };
 
-template <int N>
-__device__ void set_zero(float (&x)[1][N][4]) {
-#pragma unroll
-  for (int n = 0; n < N; ++n)
-#pragma unroll
-    for (int i = 0; i < 4; ++i) x[0][n][i] = 0;
-}
-
 /// Bit 4·n + i: whether the mask allows element i of block n of a thread's scores, columns from `first` on.
 template <int step>
 __device__ std::uint32_t seen_bits(const CausalMask::Range (&seen)[2], int first, int lane) {

@@ -60,14 +60,6 @@ __device__ inline bool any_non_finite_in(Tile tile, int first, int lane) {
   return found;
 }
 
-template <int N>
-__device__ void set_zero(float (&x)[1][N][4]) {
-#pragma unroll
-  for (int n = 0; n < N; ++n)
-#pragma unroll
-    for (int i = 0; i < 4; ++i) x[0][n][i] = 0;
-}
-
 /// The scores of 16 rows of `left` and 16 rows of `right`.
 __device__ inline void scores(float (&s)[1][2][4], Tile left, int left_row, Tile right, int right_row, int lane) {
   set_zero(s);

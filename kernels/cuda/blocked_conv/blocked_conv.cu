@@ -2,7 +2,7 @@
 
 #include "kernels/core/integer.hpp"
 #include "kernels/cuda/device/reduce.cuh"
-#include "kernels/expect_gated_conv.hpp"
+#include "kernels/expect_blocked_conv.hpp"
 
 namespace causeway::cuda {
 namespace {
@@ -37,17 +37,6 @@ __global__ void __launch_bounds__(256)
   d_skip[channel * skip_stride] += static_cast<R>(sum);
 }
 
-template <class Args>
-void expect_inputs(const Args& args) {
-  const std::int64_t length = args.taps.columns();
-  expect_gated_inputs(args.in);
-  expect_taps(args.in, args.taps);
-  ensure(args.block > 0, "block is {} tokens, expected at least 1", args.block);
-  expect_if_present("halo", args.halo, args.in.v.dtype, {length - 1, args.in.v.columns()});
-  ensure(args.halo.present() || length == 1 || !args.in.segments.continues_from_left(),
-         "a document begins before the run: expected a halo, but it is absent");
-}
-
 }  // namespace
 
 template <class R>
@@ -63,22 +52,17 @@ template void add_filter_parts(const Stream&, const FilterParts<float>&, TensorV
 template void add_filter_parts(const Stream&, const FilterParts<double>&, TensorView, TensorView);
 
 void blocked_conv_forward(const Stream& stream, const BlockedConvForward& args) {
-  expect_inputs(args);
-  expect("y", args.y, args.in.v.dtype, args.in.v.shape);
+  expect_blocked_conv(args);
   if (args.in.v.size() == 0) return;
   if (suits_tensor_cores(args)) return tensor_core_conv_forward(stream, args);
   dispatch(args.in.v.dtype, [&]<class Type> { direct_conv_forward<Type>(stream, args); });
 }
 
 void blocked_conv_backward(const Stream& stream, const BlockedConvBackward& args) {
-  expect_inputs(args);
-  const DType dtype = args.in.v.dtype;
-  expect_gated_gradients(args.in, args.gradients);
-  expect_if_present("d_halo", args.d_halo, dtype, {args.taps.columns() - 1, args.in.v.columns()});
-  expect("d_taps", args.d_taps, accumulator_of(dtype), args.taps.shape);
+  expect_blocked_conv(args);
   if (args.in.v.columns() == 0) return;
   if (suits_tensor_cores(args)) return tensor_core_conv_backward(stream, args);
-  dispatch(dtype, [&]<class Type> { direct_conv_backward<Type>(stream, args); });
+  dispatch(args.in.v.dtype, [&]<class Type> { direct_conv_backward<Type>(stream, args); });
 }
 
 }  // namespace causeway::cuda

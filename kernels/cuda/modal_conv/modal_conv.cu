@@ -335,28 +335,14 @@ void backward(const Stream& stream, const ModalConvBackward& args, const GroupSu
 }  // namespace
 
 void modal_conv_forward(const Stream& stream, const ModalConvForward& args) {
-  const GatedConvInputs& in = args.in;
-  const DType accumulator = accumulator_of(in.v.dtype);
-  const std::int64_t T = in.segments.tokens, D = in.v.columns(), M = args.log_rates.columns();
-  expect_modal(in, args.residues, args.log_rates);
-  expect_if_present("state_in", args.state_in, accumulator, {D, M});
-  expect("y", args.y, in.v.dtype, in.v.shape);
-  expect_if_present("states", args.states, accumulator, {ceil_div(T, block_tokens), D, M});
-  expect_if_present("state_out", args.state_out, accumulator, {D, M});
-  dispatch(in.v.dtype, [&]<class Type> { forward<Type>(stream, args); });
+  expect_modal_conv(args);
+  dispatch(args.in.v.dtype, [&]<class Type> { forward<Type>(stream, args); });
 }
 
 void modal_conv_backward(const Stream& stream, const ModalConvBackward& args) {
   const GatedConvInputs& in = args.in;
-  const DType accumulator = accumulator_of(in.v.dtype);
   const std::int64_t T = in.segments.tokens, D = in.v.columns(), M = args.log_rates.columns();
-  expect_modal(in, args.residues, args.log_rates);
-  expect_gated_gradients(in, args.gradients);
-  expect("states", args.states, accumulator, {ceil_div(T, block_tokens), D, M});
-  expect_if_present("adjoint_in", args.adjoint_in, accumulator, {D, M});
-  expect("d_residues", args.d_residues, accumulator, {D, M});
-  expect("d_log_rates", args.d_log_rates, accumulator, {D, M});
-  expect_if_present("adjoint_out", args.adjoint_out, accumulator, {D, M});
+  expect_modal_conv(args);
   if (T == 0 || D == 0) return;
   dispatch(in.v.dtype, [&]<class Type> {
     using R = Accumulator<Type>;

@@ -6,8 +6,7 @@
 #include "kernels/cuda/device/documents.cuh"
 #include "kernels/cuda/device/functions.cuh"
 #include "kernels/cuda/device/packet.cuh"
-#include "kernels/expect_gated_conv.hpp"
-#include "kernels/modal_conv.hpp"
+#include "kernels/expect_modal_conv.hpp"
 
 /// The modal recurrence on a GPU, in the three passes of device/chunk_fold.cuh: sums of all chunks from a zero state, a
 /// fold over the chunks, then the outputs of each chunk from the state that enters it.
@@ -123,16 +122,5 @@ void sum_modal_chunks(const Stream& stream, ScanDirection direction, const Modal
 template <class T>
 void fold_modal_chunks(const Stream& stream, ScanDirection direction, const ModalInputs<T>& in, TensorView first,
                        TensorView last, const ModalChunks<T>& chunks);
-
-/// Throws unless the inputs have the shapes and types that kernels/modal_conv.hpp demands.
-inline void expect_modal(const GatedConvInputs& in, TensorView residues, TensorView log_rates) {
-  const DType accumulator = accumulator_of(in.v.dtype);
-  const Shape matrix{in.v.columns(), log_rates.columns()};
-  expect_gated_inputs(in);
-  expect("log_rates", log_rates, accumulator, matrix);
-  expect_if_present("residues", residues, accumulator, matrix);
-}
-
-/// The same for the gradients.
 
 }  // namespace causeway::cuda

@@ -164,18 +164,14 @@ template void fold_modal_chunks<bf16>(const Stream&, ScanDirection, const ModalI
                                       const ModalChunks<bf16>&);
 
 void modal_conv_summary(const Stream& stream, const ModalConvSummary& args) {
-  expect_modal(args.in, {}, args.log_rates);
-  expect("state", args.state, args.log_rates.dtype, args.log_rates.shape);
+  expect_modal_conv(args);
   dispatch(args.in.v.dtype, [&]<class Type> {
     summarize<Type>(stream, ScanDirection::left_to_right, args.in, {}, args.log_rates, {}, args.state);
   });
 }
 
 void modal_conv_adjoint_summary(const Stream& stream, const ModalConvAdjointSummary& args) {
-  expect_modal(args.in, args.residues, args.log_rates);
-  expect("residues", args.residues, args.log_rates.dtype, args.log_rates.shape);
-  expect("d_y", args.d_y, args.in.v.dtype, args.in.v.shape);
-  expect("adjoint", args.adjoint, args.log_rates.dtype, args.log_rates.shape);
+  expect_modal_conv(args);
   dispatch(args.in.v.dtype, [&]<class Type> {
     summarize<Type>(stream, ScanDirection::right_to_left, args.in, args.residues, args.log_rates, args.d_y,
                     args.adjoint);
@@ -183,9 +179,7 @@ void modal_conv_adjoint_summary(const Stream& stream, const ModalConvAdjointSumm
 }
 
 void modal_conv_fold(const Stream& stream, const ModalConvFold& args) {
-  expect("summary_state", args.summary_state, args.log_rates.dtype, args.log_rates.shape);
-  expect("carry", args.carry, args.log_rates.dtype, args.log_rates.shape);
-  ensure(args.tokens >= 0, "modal_conv_fold: {} tokens, expected at least 0", args.tokens);
+  expect_modal_conv(args);
   dispatch(args.log_rates.dtype, [&]<class Type> {
     using R = Accumulator<Type>;
     const ModalRunDecay<R> decay{static_cast<const R*>(args.log_rates.data), args.log_rates.row_stride,
