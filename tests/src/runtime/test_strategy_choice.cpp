@@ -6,6 +6,7 @@
 #include "io/hdf5/hdf5.hpp"
 #include "src/model/layer.hpp"
 #include "tests/src/shell.hpp"
+#include "tests/support/ranks.hpp"
 
 namespace causeway::test {
 namespace {
@@ -67,6 +68,14 @@ TEST(StrategyChoice, GivesTheReason) {
   EXPECT_EQ(why({1.02, 1}), "within 3 % of second, which comes later in the table");
 }
 
+/// The part of a text between two others.
+std::string between(const std::string& text, const std::string& before, const std::string& after) {
+  const auto begin = text.find(before);
+  if (begin == std::string::npos) return "";
+  return text.substr(begin + before.size(), text.find(after, begin + before.size()) - begin - before.size());
+}
+
+/// The strategy of causal_conv is chosen by measured times: it may be another one each time.
 TEST(StrategyChoice, ADryRunShowsEveryOperatorsStrategiesAndMarksTheChosen) {
   const TemporaryFolder folder;
   DatasetWriter writer(folder / "data.h5", 512, "test");
@@ -77,24 +86,48 @@ TEST(StrategyChoice, ADryRunShowsEveryOperatorsStrategiesAndMarksTheChosen) {
       "@causeway train --data data.h5 --model mamba-tiny --width 8 --state 4 --pack-tokens 64 --transport local ";
   const Outcome dry = shell(folder, train + "--ranks 3 --run none --dry-run --strategy selective_scan=all_to_all");
   ASSERT_EQ(dry.exit, 0) << dry.err;
-  for (const char* expected : {"measured on 3 ranks", "causal_conv: halo (", "selective_scan: all_to_all (forced)",
-                               "\n* halo ", "\n* all_to_all ", "\n  state_carry ", "\n  all_to_all_pipelined "})
+  const std::string conv = between(dry.out, "\ncausal_conv: ", " (");
+  EXPECT_EQ(refusal("causal_conv=" + conv), "") << dry.out;
+  for (const std::string expected : {std::string("measured on 3 ranks"), std::string("\ncausal_conv: "),
+                                     std::string("selective_scan: all_to_all (forced)"), "\n* " + conv + " ",
+                                     std::string("\n* all_to_all "), std::string("\n  state_carry ")})
     EXPECT_NE(dry.out.find(expected), std::string::npos) << expected << "\n" << dry.out;
 
   // The choice is in config.ini, and a resumed run keeps it.
   const Outcome run = shell(folder, train + "--ranks 3 --run run --steps 2 --strategy selective_scan=all_to_all");
   ASSERT_EQ(run.exit, 0) << run.err;
-  EXPECT_NE(testing::bytes_of(folder / "run/config.ini").find("strategy = causal_conv=halo,selective_scan=all_to_all"),
-            std::string::npos);
+  const std::string chosen =
+      between(testing::bytes_of(folder / "run/config.ini"), "strategy = causal_conv=", ",selective_scan=all_to_all");
+  EXPECT_EQ(refusal("causal_conv=" + chosen), "");
   const Outcome resumed = shell(folder, train + "--ranks 3 --run run --steps 3 --resume auto --dry-run");
   ASSERT_EQ(resumed.exit, 0) << resumed.err;
-  EXPECT_NE(resumed.out.find("selective_scan: all_to_all (as before)"), std::string::npos) << resumed.out;
+  for (const std::string op : {"causal_conv: " + chosen, std::string("selective_scan: all_to_all")})
+    EXPECT_NE(resumed.out.find(op + " (as before)"), std::string::npos) << resumed.out;
 
   const Outcome score = shell(folder,
                               "@causeway score --checkpoint run --data data.h5 --out s.h5 --ranks 2 "
                               "--transport local --strategy causal_conv=all_to_all");
   ASSERT_EQ(score.exit, 0) << score.err;
   EXPECT_NE(score.err.find("causal_conv=all_to_all,selective_scan="), std::string::npos) << score.err;
+}
+
+TEST(StrategyChoice, NothingIsMeasuredWhereEveryStrategyIsGivenUnlessItIsToBeExplained) {
+  ParameterSet parameters(DType::f32);
+  const ModelOptions options{.layers = {"mamba"}, .width = 8};
+  const auto mixer = find_layer("mamba").make(options, "", parameters);
+  const StrategyNames both = {{"causal_conv", "halo"}, {"selective_scan", "state_carry"}},
+                      one = {{"causal_conv", "halo"}};
+  for (const auto& [given, explains, measures] :
+       {std::tuple(both, false, false), std::tuple(both, true, true), std::tuple(one, false, true)})
+    on_ranks(2, [&, given = given, explains = explains, measures = measures](Communicator& world) {
+      Runtime runtime{.stream = Stream(), .mesh = Mesh(world.split(0, world.rank()), 1, 2), .strategies = given};
+      const UsualPack pack{.tokens = 64, .document_tokens = 64, .explains = explains};
+      const std::string text = choose_strategies(runtime, mixer->calls(DType::f32), pack, "forced");
+      EXPECT_EQ(text.starts_with("measured on 2 ranks"), measures) << text;
+      EXPECT_NE(text.find("\ncausal_conv: halo (forced)"), std::string::npos) << text;
+      EXPECT_EQ(runtime.strategies.names().at("causal_conv"), "halo");
+      EXPECT_TRUE(runtime.strategies.names().contains("selective_scan"));
+    });
 }
 
 TEST(StrategyChoice, EveryOperatorOfEveryLayerHasATable) {
