@@ -113,7 +113,7 @@ TEST(StrategyChoice, ADryRunShowsEveryOperatorsStrategiesAndMarksTheChosen) {
 
 TEST(StrategyChoice, NothingIsMeasuredWhereEveryStrategyIsGivenUnlessItIsToBeExplained) {
   ParameterSet parameters(DType::f32);
-  const ModelOptions options{.layers = {"mamba"}, .width = 8};
+  const ModelOptions options{.width = 8, .layers = {"mamba"}};
   const auto mixer = find_layer("mamba").make(options, "", parameters);
   const StrategyNames both = {{"causal_conv", "halo"}, {"selective_scan", "state_carry"}},
                       one = {{"causal_conv", "halo"}};
