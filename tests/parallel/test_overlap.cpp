@@ -154,7 +154,7 @@ void PrintTo(const OverlapCase& c, std::ostream* out) { *out << c.name; }
 constexpr OverlapCase cases[] = {
     {"causal_conv halo", "halo", "halo_overlapped", 4096, causal_conv_operator},
     {"causal_conv all_to_all", "all_to_all", "all_to_all_pipelined", 8192, causal_conv_operator},
-    {"hyena_mr halo", "halo", "halo_overlapped", 4096, hyena_mr_operator},
+    {"hyena_mr halo", "halo", "halo_overlapped", 8192, hyena_mr_operator},
     {"hyena_mr all_to_all", "all_to_all", "all_to_all_pipelined", 4096, hyena_mr_operator},
     {"hyena_li all_to_all", "all_to_all", "all_to_all_pipelined", 4096, hyena_li_operator},
     {"long_conv all_to_all", "all_to_all", "all_to_all_pipelined", 4096, long_conv_operator},
