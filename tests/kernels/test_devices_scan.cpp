@@ -272,6 +272,29 @@ TEST_P(DevicesScan, SelectiveScanKeepsNonFiniteValuesInTheirDocument) {
       }
 }
 
+/// The parts of d_B and d_C that blocks of threads write have 14 bits of each number and an exponent.
+TEST_P(DevicesScan, SelectiveScanGradientsScaleWithPowersOfTwo) {
+  if (GetParam() == DType::f64) GTEST_SKIP() << "no parts with exponents";
+  const RunCase run{
+      .channels = 4096, .states = 16, .tokens = 200, .cu_seqlens = {0, 61, 150, 200}, .carries = false, .margin = 8};
+  const Tensors in = inputs(cpu(), run, GetParam(), 4), plain = on_gpu(run, in);
+  const std::vector<double> d_y = values_of(view(in, "d_y"));
+  for (const int power : {-80, -64, -31, -2, -1, 1, 2, 5, 24, 63, 80}) {
+    std::vector<double> scaled = d_y;
+    for (double& value : scaled) value = std::ldexp(value, power);
+    assign(view(in, "d_y"), scaled);
+    const Tensors out = on_gpu(run, in);
+    for (const char* name : {"d_B", "d_C"}) {
+      const auto part = [&](const Tensors& from) {
+        return values_of(view(from, name).slice_columns(run.margin, run.states));
+      };
+      std::vector<double> expected = part(plain);
+      for (double& value : expected) value = std::ldexp(value, power);
+      EXPECT_EQ(part(out), expected) << name << " at 2^" << power;
+    }
+  }
+}
+
 /// Where one block of threads has all tokens of its channels.
 TEST_P(DevicesScan, SelectiveScanOfAPackHasTheBitsOfItsDocumentsAlone) {
   if (GetParam() != DType::bf16) GTEST_SKIP() << "the others are computed in chunks";

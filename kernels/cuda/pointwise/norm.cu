@@ -12,7 +12,13 @@ namespace {
 
 // Packets of a row that a thread keeps in registers; longer rows are read again. The backward keeps four tensors.
 constexpr int kept_forward = 4, kept_backward = 2;
-constexpr std::int64_t max_blocks = 1024;  // of the backward; each has a row of partial sums of d_weight
+
+/// Blocks of the backward, each with a row of partial sums of d_weight: at most 1024 threads for each of an H200's
+/// multiprocessors, but two blocks.
+constexpr std::int64_t most_blocks_backward(const RowTeams& teams) {
+  constexpr std::int64_t multiprocessors = 132;
+  return multiprocessors * std::max<std::int64_t>(2, 1024 / (teams.threads * teams.in_block));
+}
 
 /// The arguments of the forward kernel and its steps for a packet.
 template <class T, int V>
@@ -243,7 +249,7 @@ void rms_norm_backward(const Stream& stream, const RmsNormBackward& args) {
                          rows_start_aligned({args.residual, weight, d_y, args.d_residual, args.d_narrow}, width);
     dispatch_width<width>(packets, [&]<int V> {
       const RowTeams teams(channels / V, kept_backward);
-      const std::int64_t blocks = std::min<std::int64_t>(ceil_div(tokens, teams.in_block), max_blocks);
+      const std::int64_t blocks = std::min<std::int64_t>(ceil_div(tokens, teams.in_block), most_blocks_backward(teams));
       const Tensor partial(stream, wide, {blocks, channels});
       norm_backward_rows<T, V><<<grid_of(blocks), teams.block(), 0, native_of(stream)>>>(
           NormBackward<T, V>{Rows<const R>(args.residual), Rows<const R>(weight), Rows<const R>(args.rstd),

@@ -5,7 +5,7 @@
 #include "kernels/core/integer.hpp"
 #include "kernels/cuda/device/shared_memory.cuh"
 #include "kernels/cuda/device/sums.cuh"
-#include "kernels/cuda/selective_scan/selective_scan_gradients.cuh"
+#include "kernels/cuda/selective_scan/selective_scan_turns_parts.cuh"
 #include "kernels/cuda/selective_scan/selective_scan_turns_walk.cuh"
 
 namespace causeway::cuda {
@@ -77,8 +77,7 @@ __global__ void __launch_bounds__(32 * turn_warps, 2)
     if (Gated) set(own.pieces[2], 2, run.d_z, run.d_z_stride, column);
     own.pieces[3][l.lane].set(run.states + part_states * l.part * channels + channel, run.states_stride);
   }
-  float4* const rows =
-      reinterpret_cast<float4*>(run.rows) + blockIdx.x * ceil_div(in.segments.tokens, turn_step) * team_warps * 32;
+  uint2* const rows = run.rows + blockIdx.x * run.quads;
   int once = run.once;
   unsigned next_starts = 0;
   const auto copy = [&](int step, int rank) {
@@ -147,8 +146,7 @@ __global__ void __launch_bounds__(32 * turn_warps, 2)
         const float give = half ? d_B[m][j + 1] : d_C[m][j], keep = half ? d_C[m][j + 1] : d_B[m][j];
         kept[s] = keep + __shfl_xor_sync(~0u, give, 4);
       }
-      if (piece.has(group.first + (l.lane & 3)))
-        rows[group.first / turn_tokens * 32 + l.lane] = make_float4(kept[0], kept[1], kept[2], kept[3]);
+      if (piece.has(group.first + (l.lane & 3))) rows[group.first / turn_tokens * 32 + l.lane] = PackedQuad::of(kept);
     }
   }
   l.rank ^= 3;  // of the team's last step
@@ -208,24 +206,6 @@ __global__ void __launch_bounds__(128) mark_document_starts(SegmentsView segment
   if (lane < 64 / turn_tokens) starts[begin / turn_tokens + lane] = make_uint4(own, own, own, own);
 }
 
-/// Receives d_B and d_C from add_parts_in_order, in the order of TurnRun::rows. Without a gate ds is d_y, which tf32
-/// holds.
-struct TurnRowGradients {
-  bf16 *d_B, *d_C;
-  std::int64_t B_stride, C_stride, tokens;
-  bool gated;
-
-  __device__ float start(std::int64_t) const { return 0; }
-  __device__ void store(std::int64_t element, float sum) const {
-    const int lane = static_cast<int>(element / 4 % 32), state = lane / 8 * 4 + static_cast<int>(element % 4);
-    const std::int64_t t = element / (4 * 32) * turn_tokens + lane % 4;
-    if (t >= tokens) return;
-    const bool is_C = lane & 4;
-    bf16& to = is_C ? d_C[t * C_stride + state] : d_B[t * B_stride + state];
-    to = narrowed<bf16>(sum * (is_C && !gated ? tf32_correction : tf32_correction * tf32_correction));
-  }
-};
-
 constexpr PieceCosts turn_costs{.any = {.launches = 25000, .element = 0.33},
                                 .channels = turn_channels,
                                 .places = 2,
@@ -263,9 +243,9 @@ bool backward_in_turns(const Stream& stream, const SelectiveScanBackward& args) 
   if (time_of(divided, chunked_costs, multiprocessors) < time) return false;
   const auto data = [](TensorView x) { return x.present() ? static_cast<bf16*>(x.data) : nullptr; };
   const auto wide = [](TensorView x) { return x.present() ? static_cast<float*>(x.data) : nullptr; };
-  const std::int64_t whole_tokens = round_up<std::int64_t>(tokens, turn_step);
+  const std::int64_t quads = round_up<std::int64_t>(tokens * 2 * turn_states / 4, 256);
   const Tensor starts(stream, DType::i32, {round_up<std::int64_t>(tokens, 64) / turn_tokens, 4}),
-      rows(stream, DType::f32, {blocks, whole_tokens, 2 * turn_states}),
+      rows(stream, DType::f32, {blocks, quads, 2}),
       parameters(stream, DType::f32, {pieces.count, turn_states + 2, channels});
   TurnRun run{.d_y = data(args.d_y),
               .d_u = data(args.d_u),
@@ -282,7 +262,8 @@ bool backward_in_turns(const Stream& stream, const SelectiveScanBackward& args) 
               .adjoint = PieceStates(args.in.segments.continues_to_right() ? args.adjoint_in : TensorView{}),
               .leave = wide(args.adjoint_out),
               .leave_channel = args.adjoint_out.row_stride,
-              .rows = wide(rows.view()),
+              .rows = static_cast<uint2*>(rows.view().data),
+              .quads = quads,
               .parameters = wide(parameters.view())};
   std::optional<ScanChunkMemory<bf16>> memory;
   if (pieces.any_open) {
@@ -299,13 +280,14 @@ bool backward_in_turns(const Stream& stream, const SelectiveScanBackward& args) 
   allow_shared_memory(kernel, bytes);
   kernel<<<dim3(grid_of(blocks), grid_of(pieces.count)), 32 * turn_warps, bytes, queue>>>(in, run);
   cuda_check(cudaGetLastError());
-  add_parts_in_order<float>(stream, run.rows, blocks, whole_tokens * 2 * turn_states,
-                            TurnRowGradients{.d_B = data(args.d_B),
-                                             .d_C = data(args.d_C),
-                                             .B_stride = args.d_B.row_stride,
-                                             .C_stride = args.d_C.row_stride,
-                                             .tokens = tokens,
-                                             .gated = in.z != nullptr});
+  add_row_parts<<<grid_of(quads, 256), 256, 0, queue>>>(run.rows, blocks, quads,
+                                                        TurnRowGradients{.d_B = data(args.d_B),
+                                                                         .d_C = data(args.d_C),
+                                                                         .B_stride = args.d_B.row_stride,
+                                                                         .C_stride = args.d_C.row_stride,
+                                                                         .tokens = tokens,
+                                                                         .gated = in.z != nullptr});
+  cuda_check(cudaGetLastError());
   add_parts_by_warps(
       stream, run.parameters, pieces.count, turn_states + 2, channels,
       ParameterGradients<float>{wide(args.d_A), wide(args.d_D), wide(args.d_delta_bias), args.d_A.row_stride,

@@ -30,12 +30,13 @@ struct WalkShape {
   static constexpr int lane_channels = turns == 1 ? 2 : 1, unit_parts = 2, unit_channels = 16 * lane_channels,
                        channel_units = parts / unit_parts;  ///< units that share their channels
   static constexpr int units = channels / unit_channels * channel_units, scan_warps = units * turns;
-  static constexpr int sets = turns == 1 ? 4 : 2, set_lanes = channels / 2 * (tile / 4), set_warps = set_lanes / 32,
-                       threads = 32 * scan_warps + sets * set_lanes;
-  static constexpr int stages = 4;                   ///< tiles between the row warps' two steps
-  static constexpr int ahead = turns == 1 ? 1 : 2;   ///< tiles that a set reads before it needs them
-  static constexpr int raw = stages / sets + ahead;  ///< tiles of a set as they were read
-  static constexpr int token_packets = states / 4;   ///< packets of B and C of a token
+  static constexpr bool short_tiles = states == 16 && tile == 16;  ///< more sets have more time for one
+  static constexpr int sets = turns == 1 || short_tiles ? 4 : 2, set_lanes = channels / 2 * (tile / 4),
+                       set_warps = set_lanes / 32, threads = 32 * scan_warps + sets * set_lanes;
+  static constexpr int stages = short_tiles ? 8 : 4;  ///< tiles between the row warps' two steps
+  static constexpr int ahead = turns == 1 ? 1 : 2;    ///< tiles that a set reads before it needs them
+  static constexpr int raw = stages / sets + ahead;   ///< tiles of a set as they were read
+  static constexpr int token_packets = states / 4;    ///< packets of B and C of a token
   static constexpr int entries = (tile * token_packets + set_lanes - 1) / set_lanes;  ///< packets that a row lane loads
   // With turns, scan warp w arrives at the hardware's barrier w, of which there are 16.
   static_assert(turns == 1 || scan_warps <= 16);
