@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(32 * turn_warps, 2)
     if (Gated) set(own.pieces[2], 2, run.d_z, run.d_z_stride, column);
     own.pieces[3][l.lane].set(run.states + part_states * l.part * channels + channel, run.states_stride);
   }
-  uint2* const rows = run.rows + blockIdx.x * run.quads;
+  uint2* const rows = run.rows + blockIdx.x * ceil_div(in.segments.tokens, turn_step) * team_warps * 32;
   int once = run.once;
   unsigned next_starts = 0;
   const auto copy = [&](int step, int rank) {
@@ -243,7 +243,7 @@ bool backward_in_turns(const Stream& stream, const SelectiveScanBackward& args) 
   if (time_of(divided, chunked_costs, multiprocessors) < time) return false;
   const auto data = [](TensorView x) { return x.present() ? static_cast<bf16*>(x.data) : nullptr; };
   const auto wide = [](TensorView x) { return x.present() ? static_cast<float*>(x.data) : nullptr; };
-  const std::int64_t quads = round_up<std::int64_t>(tokens * 2 * turn_states / 4, 256);
+  const std::int64_t quads = ceil_div(tokens, std::int64_t{turn_step}) * team_warps * 32;
   const Tensor starts(stream, DType::i32, {round_up<std::int64_t>(tokens, 64) / turn_tokens, 4}),
       rows(stream, DType::f32, {blocks, quads, 2}),
       parameters(stream, DType::f32, {pieces.count, turn_states + 2, channels});
@@ -263,7 +263,6 @@ bool backward_in_turns(const Stream& stream, const SelectiveScanBackward& args) 
               .leave = wide(args.adjoint_out),
               .leave_channel = args.adjoint_out.row_stride,
               .rows = static_cast<uint2*>(rows.view().data),
-              .quads = quads,
               .parameters = wide(parameters.view())};
   std::optional<ScanChunkMemory<bf16>> memory;
   if (pieces.any_open) {

@@ -123,10 +123,9 @@ struct TurnRun {
   PieceStates adjoint;         ///< what enters them from the right
   float* leave;                ///< the adjoint that leaves the run to the left, [channels][N]; or null
   std::int64_t leave_channel;  ///< its stride
-  uint2* rows;         ///< [blocks of channels][quads]: d_B and d_C, [groups of 4 tokens][32 lanes] of PackedQuad
-  std::int64_t quads;  ///< of a block, a multiple of 256
-  float* parameters;   ///< [pieces][N + 2][channels]: d_A, d_D, d_delta_bias
-  int once = 1;        ///< see wait_for_turn
+  uint2* rows;                 ///< [blocks of channels][groups of 4 tokens][32 lanes]: d_B and d_C, PackedQuad
+  float* parameters;           ///< [pieces][N + 2][channels]: d_A, d_D, d_delta_bias
+  int once = 1;                ///< see wait_for_turn
 };
 
 /// Waits for the turn that another warp passes on. A loop, whose end the compiler does not know, keeps it from moving
