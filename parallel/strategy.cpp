@@ -1,6 +1,7 @@
 #include "parallel/strategy.hpp"
 
 #include "parallel/strategies/all_to_all_pipeline.hpp"
+#include "parallel/strategies/recurrence.hpp"
 
 namespace causeway {
 
@@ -118,7 +119,14 @@ std::span<const ModalConvolutionStrategy> modal_convolution_strategies() {
   using namespace long_convolution;
   using Row = ModalConvolutionStrategy;
   static constexpr Row table[] = {
-      {"state_carry", every_layout, every_schedule, {}, state_carry::forward, state_carry::backward, state_carry::cost},
+      {"state_carry",
+       every_layout,
+       every_schedule,
+       {},
+       state_carry::forward,
+       state_carry::backward,
+       state_carry::cost,
+       leads_adjoint_relay},
       long_filter_all_to_all<Row, 1>("all_to_all", every_method),
       long_filter_all_to_all<Row, pipeline_slices>("all_to_all_pipelined", every_method),
       {"fft", contiguous_layout, {}, {}, fft::forward, fft::backward, fft::cost},
@@ -140,7 +148,14 @@ std::span<const LongConvolutionStrategy> long_convolution_strategies() {
 std::span<const SelectiveScanStrategy> selective_scan_strategies() {
   using namespace selective_scan;
   static constexpr SelectiveScanStrategy table[] = {
-      {"state_carry", every_layout, every_schedule, {}, state_carry::forward, state_carry::backward, state_carry::cost},
+      {"state_carry",
+       every_layout,
+       every_schedule,
+       {},
+       state_carry::forward,
+       state_carry::backward,
+       state_carry::cost,
+       leads_adjoint_relay},
       {"all_to_all", every_layout, {}, {}, all_to_all::forward, all_to_all::backward, all_to_all::cost},
   };
   return table;

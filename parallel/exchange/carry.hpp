@@ -33,6 +33,7 @@ Schedule parse_schedule(std::string_view name);  ///< throws Error(usage)
 /// The time of a chain is that of its messages that wait for one another, each of one state. The time of a gather is
 /// that of one message with the summaries of all other ranks.
 Schedule cheaper_schedule(const Sharding& sharding, std::int64_t state_bytes, std::int64_t summary_bytes);
+bool relay_is_cheaper(const Sharding& sharding);  ///< whether it is a relay
 inline constexpr double summary_share = 0.3;
 
 enum class Direction : std::uint8_t { rightwards, leftwards };
@@ -68,6 +69,9 @@ struct Relay {
   std::function<void(const Chunk& chunk, TensorView carry, TensorView leaving)> scan;
 };
 void run_relay(const Relay& relay, Communicator& ranks, const Stream& stream);
+
+/// Whether this rank waits for no state in a relay, and another rank waits for its state.
+bool leads_relay(const Sharding& sharding, Direction direction);
 
 /// What a strategy that carries a state computes and sends, for its cost.
 struct CarryWork {
