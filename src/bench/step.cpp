@@ -95,6 +95,7 @@ class StepRunner {
                        [&] { options.shape = resolve(settings.model, preset_options(default_preset)); });
           return options;
         }()) {
+    runtime_.one_way_layers = one_way_layers(model_.calls());
     choose_strategies(runtime_, model_.calls(),
                       {.layout = layout_,
                        .tokens = settings.tokens,

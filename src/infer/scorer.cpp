@@ -312,6 +312,7 @@ void score(const ScoreSettings& settings, Communicator world) {
   const Log log(runtime.mesh.world.rank());
   const Dataset& dataset = inputs.dataset();
   const auto documents = static_cast<double>(std::max<std::int64_t>(dataset.documents(), 1));
+  runtime.one_way_layers = one_way_layers(model.calls());
   choose_strategies(runtime, model.calls(),
                     {.layout = parse_layout(settings.compute.layout),
                      .tokens = settings.pack_tokens,

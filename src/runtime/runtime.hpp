@@ -16,6 +16,7 @@ struct Runtime {
   Mesh mesh;
   ChosenStrategies strategies;
   Schedule schedule = Schedule::automatic;
+  int one_way_layers = 1;  ///< of the model that runs, for the shardings of its packs
   /// The progress of this rank; long work reports to it, so that the watchdog sees that the rank is not stuck.
   std::shared_ptr<RankProgress> rank_progress = std::make_shared<RankProgress>();
 };

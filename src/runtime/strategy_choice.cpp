@@ -91,15 +91,33 @@ std::vector<StrategyChoice> choose_strategies(std::span<const OperatorCall> call
   return choices;
 }
 
+int one_way_layers(std::span<const OperatorCall> calls) {
+  int layers = 0, sequences = 0;
+  bool interrupted = true;
+  for (const OperatorCall& call : calls) {
+    const std::string_view strategy =
+        std::visit([](const auto& args) { return strategies_for(args).front().name; }, call.arguments);
+    if (strategy == "state_carry") {
+      ++layers;
+      sequences += interrupted ? 1 : 0;
+      interrupted = false;
+    } else if (strategy != "halo") {
+      interrupted = true;
+    }
+  }
+  return sequences == 0 ? 1 : layers / sequences;
+}
+
 std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> calls, const UsualPack& pack,
                               std::string_view why_given) {
   Mesh& mesh = runtime.mesh;
   const std::int64_t tokens = pack.tokens;
   const auto count = static_cast<std::int64_t>(static_cast<double>(tokens) / std::max(1.0, pack.document_tokens) + 0.5);
-  const Sharding sharding(
+  Sharding sharding(
       ShardLayout(tokens, mesh.context.size(), pack.layout),
       Segments::equal_documents(tokens, std::clamp<std::int64_t>(count, 1, std::max<std::int64_t>(tokens, 1))),
       mesh.context.rank());
+  sharding.set_one_way_layers(runtime.one_way_layers);
   const StrategyNames given = runtime.strategies.names();
   const bool one_rank = mesh.context.size() == 1;
   const bool all_given = std::ranges::all_of(calls, [&](const OperatorCall& call) { return given.contains(call.op); });
@@ -126,7 +144,13 @@ std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> ca
     runtime.strategies.choose(choice.op, choice.strategy);
     text += '\n' + choice_text(choice);
   }
-  return text;
+  return text + "\nschedule: " + schedule_text(runtime.schedule, sharding);
+}
+
+std::string schedule_text(Schedule schedule, const Sharding& sharding) {
+  if (schedule != Schedule::automatic) return std::string(name_of(schedule));
+  return fmt::format("auto, for each pack by its documents, with {} layers in one direction: {} for the usual pack",
+                     sharding.one_way_layers(), relay_is_cheaper(sharding) ? "relay" : "chain or gather");
 }
 
 std::string machine_text(const Machine& machine, int ranks) {

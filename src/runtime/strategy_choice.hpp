@@ -34,6 +34,12 @@ std::vector<StrategyChoice> choose_strategies(std::span<const OperatorCall> call
                                               const Machine& machine, PassCounts passes, const StrategyNames& given,
                                               std::string_view why_given);
 
+/// Sharding::one_way_layers() of a model that makes these calls, if each operator runs by the first strategy of its
+/// table: layers by state_carry, divided by the number of sequences of them between which an operator (attention)
+/// exchanges data in both directions. It depends on the kinds of the layers only, not on measured times nor on
+/// strategies that were chosen by them: the schedule of a pack, and with it the bits, are the same in every run.
+int one_way_layers(std::span<const OperatorCall> calls);
+
 /// A pack as the run will see it, and how often a step runs each pass.
 struct UsualPack {
   Layout layout = Layout::contiguous;
@@ -46,8 +52,8 @@ struct UsualPack {
 /// Chooses in runtime.strategies a strategy for every operator among a model's calls for which none is chosen yet.
 /// Measures the ranks, takes the figures of the slowest one, and estimates for the usual pack, with documents of equal
 /// length. On one rank nothing is measured: the first strategy of each table is the operator's kernel. Nor is it where
-/// every strategy is given, unless the pack explains. Collective.
-/// Returns the texts below, which show the reasons.
+/// every strategy is given, unless the pack explains. Collective. Returns the texts below, which show the reasons. Packs
+/// are sharded by runtime.one_way_layers, which is set before.
 std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> calls, const UsualPack& pack,
                               std::string_view why_given);
 
@@ -55,5 +61,7 @@ std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> ca
 /// which the chosen one is marked.
 std::string machine_text(const Machine& machine, int ranks);
 std::string choice_text(const StrategyChoice& choice);
+/// Which schedule runs, and with `automatic` why.
+std::string schedule_text(Schedule schedule, const Sharding& usual_pack);
 
 }  // namespace causeway

@@ -251,7 +251,8 @@ std::optional<PublishedCheckpoint> RunCheckpoints::save(const TrainingState& sta
                {"most_packs_a_step", state.most_packs_a_step},
                {"seed", settings_.seed},
                {"loss", state.loss.value_or(std::numeric_limits<double>::quiet_NaN())},
-               {"strategies", settings_.compute.strategy}});
+               {"strategies", settings_.compute.strategy},
+               {"one_way_layers", std::int64_t{runtime_.one_way_layers}}});
   writer_.start(state.step, {.attributes = attributes_of(model.options().shape, model.options().dtype),
                              .state = std::move(kept),
                              .tensors = checkpoint_tensors(model.parameters(), optimizer, runtime_.mesh.world.rank())});

@@ -155,11 +155,15 @@ void Trainer::identify_data() {
 void Trainer::choose_operator_strategies() {
   Communicator& world = runtime_.mesh.world;
   const bool forced = !runtime_.strategies.names().empty();
+  runtime_.one_way_layers = one_way_layers(model_.calls());
   if (start_.resumes)
     collectively(world, [&] {
       const hdf5::Object state = start_.checkpoint->state();
       if (state.has_attribute("strategies"))
         runtime_.strategies.add(usable_strategies(state.string_attribute("strategies"), layout_));
+      // Versions without the attribute never ran a relay unless they were asked for one.
+      runtime_.one_way_layers =
+          state.has_attribute("one_way_layers") ? static_cast<int>(state.integer_attribute("one_way_layers")) : 1;
     });
   const UsualPack pack{.layout = layout_,
                        .tokens = settings_.pack_tokens,

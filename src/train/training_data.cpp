@@ -322,8 +322,10 @@ PackOnRank place_pack(const DataMixture& data, const Pack& pack, Layout layout, 
 
 std::unique_ptr<Sharding> shard(const Pack& pack, Layout layout, const Runtime& runtime) {
   const Communicator& context = runtime.mesh.context;
-  return std::make_unique<Sharding>(ShardLayout(pack.tokens(), context.size(), layout), segments_of(pack),
-                                    context.rank(), runtime.stream);
+  auto sharding = std::make_unique<Sharding>(ShardLayout(pack.tokens(), context.size(), layout), segments_of(pack),
+                                             context.rank(), runtime.stream);
+  sharding->set_one_way_layers(runtime.one_way_layers);
+  return sharding;
 }
 
 Segments segments_of(const Pack& pack) {

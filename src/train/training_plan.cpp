@@ -22,7 +22,9 @@ std::string describe_plan(const TrainSettings& settings, const Runtime& runtime,
       binary_bytes(bytes.weights + bytes.gradients), binary_bytes(bytes.optimizer),
       settings.accumulate * mesh.data_size, settings.pack_tokens, ceil_div(settings.pack_tokens, mesh.context.size()),
       settings.recompute ? ", blocks recomputed" : "", settings.steps);
-  text += fmt::format("\nstrategies: {}", settings.compute.strategy);
+  text += fmt::format("\nstrategies: {}; schedule {}", settings.compute.strategy, settings.compute.schedule);
+  if (runtime.schedule == Schedule::automatic && mesh.context.size() > 1)
+    text += fmt::format(", {} layers in one direction", runtime.one_way_layers);
   for (const Dataset& dataset : data.datasets)
     text += fmt::format("\ndata: {}, {} documents, {} tokens", one_line(dataset.path()), dataset.documents(),
                         dataset.tokens());

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "io/data/dataset.hpp"
 #include "io/hdf5/hdf5.hpp"
 #include "src/model/layer.hpp"
@@ -54,6 +56,50 @@ TEST(StrategyChoice, StrategiesOfAnEarlierRunAreUsedIfTheyExist) {
   EXPECT_EQ(strategies_text(usable_strategies("causal_conv=halo,warp=9,hyena_li=magic", Layout::zigzag)),
             "causal_conv=halo");
   EXPECT_TRUE(usable_strategies("auto", Layout::zigzag).empty());
+}
+
+TEST(StrategyChoice, LayersInOneDirectionAreThoseBetweenExchangesInBoth) {
+  const auto layers = [](const std::vector<std::string_view>& ops) {
+    std::vector<OperatorCall> calls;
+    for (const std::string_view op : ops) {
+      calls.push_back({op, CausalConvForward()});
+      if (op == "selective_scan") calls.back().arguments = SelectiveScanForward();
+      if (op == "hyena_li") calls.back().arguments = ModalConvForward();
+      if (op == "attention") calls.back().arguments = RotaryAttentionForward();
+    }
+    return one_way_layers(calls);
+  };
+  EXPECT_EQ(layers({"causal_conv", "selective_scan", "causal_conv", "selective_scan", "causal_conv", "selective_scan"}),
+            3);
+  EXPECT_EQ(layers({"selective_scan", "hyena_li", "selective_scan", "attention", "hyena_li"}), 2);
+  EXPECT_EQ(layers({"attention", "attention"}), 1);
+  EXPECT_EQ(layers({}), 1);
+}
+
+/// Each strategy of the scan has the lowest estimate on one of two machines. The schedule is the same on both.
+TEST(StrategyChoice, TheScheduleDoesNotDependOnMeasuredTimesNorOnTheStrategiesChosenByThem) {
+  SelectiveScanForward scan;
+  scan.in.u = scan.in.delta = scan.y = without_data(DType::f32, {1, 64});
+  scan.in.B = scan.in.C = without_data(DType::f32, {1, 4});
+  scan.in.A = without_data(DType::f32, {64, 4});
+  const std::vector<OperatorCall> calls(8, {"selective_scan", scan});
+  Sharding sharding(ShardLayout(4096, 2, Layout::contiguous), Segments::one_document(4096), 0);
+  sharding.set_one_way_layers(one_way_layers(calls));
+  std::set<std::string> chosen;
+  for (const double bytes_per_s : {1e3, 1e18}) {
+    Machine machine{.bytes_per_s = bytes_per_s, .all_bytes_per_s = bytes_per_s, .copy_bytes_per_s = 1e18};
+    for (const SelectiveScanStrategy& row : selective_scan_strategies()) {
+      const PassCosts costs = row.cost(sharding, scan);
+      for (const Cost& pass : {costs.forward, costs.backward})
+        for (const KernelWork& work : pass.kernels)
+          machine.kernels.push_back({.kernel = work.kernel, .call_s = 0, .element_s = 1e-3});
+    }
+    chosen.insert(choose_strategies(calls, sharding, machine, {}, {}, "").front().strategy);
+    EXPECT_EQ(cheaper_schedule(sharding, 1 << 18, 1 << 18), Schedule::relay);
+    EXPECT_EQ(schedule_text(Schedule::automatic, sharding),
+              "auto, for each pack by its documents, with 8 layers in one direction: relay for the usual pack");
+  }
+  EXPECT_EQ(chosen, (std::set<std::string>{"state_carry", "all_to_all"}));
 }
 
 TEST(StrategyChoice, GivesTheReason) {
