@@ -32,7 +32,7 @@ Schedule parse_schedule(std::string_view name);  ///< throws Error(usage)
 /// 0.40 and 0.21. Measured once and fixed: the choice, which changes bits, never depends on times of a run. Otherwise
 /// chain or gather, whose bits are the same: the one with the lower estimated time, where a message of b bytes takes as
 /// long as streaming 32 KiB + b bytes (3 µs latency at 10 GB/s). The time of a chain is that of its messages that wait
-/// for one that of one message with the summaries of all other ranks.
+/// for one another, each of one state; of a gather that of one message with the summaries of all other ranks.
 Schedule cheaper_schedule(const Sharding& sharding, std::int64_t state_bytes, std::int64_t summary_bytes);
 bool relay_is_cheaper(const Sharding& sharding);  ///< whether it is a relay
 inline constexpr double summary_share = 0.26;
