@@ -26,7 +26,7 @@ TEST(AutomaticSchedule, IsARelayInEveryRunOfADeepModelWhoseDocumentsAreCutAndAft
   writer.finish();
   const std::string train =
       "@causeway train --data data.h5 --layers mamba*8 --width 8 --state 4 --pack-tokens 96 --steps 4 --recompute "
-      "--checkpoint-every 2 --transport local --ranks 2 --strategy selective_scan=state_carry,causal_conv=halo ";
+      "--checkpoint-every 2 --transport local --ranks 3 --strategy selective_scan=state_carry,causal_conv=halo ";
   for (const std::string options : {"--run auto", "--run again --resume auto/step-2", "--run relay --schedule relay"}) {
     const Outcome outcome = shell(folder, train + options);
     ASSERT_EQ(outcome.exit, 0) << outcome.err;
