@@ -52,8 +52,8 @@ struct UsualPack {
 /// Chooses in runtime.strategies a strategy for every operator among a model's calls for which none is chosen yet.
 /// Measures the ranks, takes the figures of the slowest one, and estimates for the usual pack, with documents of equal
 /// length. On one rank nothing is measured: the first strategy of each table is the operator's kernel. Nor is it where
-/// every strategy is given, unless the pack explains. Collective. Returns the texts below, which show the reasons. Packs
-/// are sharded by runtime.one_way_layers, which is set before.
+/// every strategy is given, unless the pack explains. Collective. Returns the texts below, which show the reasons.
+/// Packs are sharded by runtime.one_way_layers, which is set before.
 std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> calls, const UsualPack& pack,
                               std::string_view why_given);
 
