@@ -26,7 +26,10 @@ struct AttentionInputs {
 /// y = 0 and lse = -∞ if there is no such key. With `accumulate`, y and lse already hold the attention of these queries
 /// to other keys, and afterwards to both sets of keys: no other kernel merges several runs of keys. Memory is linear in
 /// queries and keys: keys are processed in blocks, with a running maximum (Dao et al., arXiv 2205.14135). Sums are in
-/// the accumulator type.
+/// the accumulator type, but fused kernels round each call's y (attention_form).
+///
+/// A NaN or an infinity never leaves its document. Within it, it reaches only the queries that see it, and the keys
+/// that these see, unless the device computes the inputs by fused kernels (attention_form).
 struct AttentionForward {
   AttentionInputs in;
   bool accumulate = false;
@@ -44,14 +47,27 @@ struct AttentionDelta {
 extern const Kernel<AttentionDelta> attention_delta;
 
 /// The contribution of one pair to the gradients, given each query's lse and delta over all its keys. With
-/// P = exp(QKᵀ/√E - lse) and dS = P ⊙ (d_Y Vᵀ - delta): d_q += dS K/√E, d_k += dSᵀ Q/√E, d_v += Pᵀ d_Y.
+/// P = exp(QKᵀ/√E - lse) and dS = P ⊙ (d_Y Vᵀ - delta): d_q += dS K/√E, d_k += dSᵀ Q/√E, d_v += Pᵀ d_Y. Without
+/// `accumulate` the gradients are written instead of added to, and each may also be in q's dtype.
 struct AttentionBackward {
   AttentionInputs in;
+  bool accumulate = true;
   TensorView lse, delta;     ///< [queries, H], accumulator type
   TensorView d_y;            ///< [queries, H, E], q's dtype
-  TensorView d_q, d_k, d_v;  ///< the shapes of q, k, v, in the accumulator type; added to
+  TensorView d_q, d_k, d_v;  ///< the shapes of q, k, v, in the accumulator type
 };
 extern const Kernel<AttentionBackward> attention_backward;
+
+/// How a device computes attention of inputs of some form.
+struct AttentionForm {
+  /// By a library's fused kernels. In q's dtype they round each call's y before it is merged, and its gradients: a
+  /// caller who asks for gradients of that type loses nothing. A NaN or an infinity reaches every query of its
+  /// document, also earlier ones, but no other document.
+  bool fused = false;
+  std::int64_t workspace = 0;  ///< bytes that attention_backward takes beside its arguments, at most
+};
+/// Reads only shapes and dtype of the inputs; `in.segments` may be absent, then whatever the documents are.
+AttentionForm attention_form(Device device, const AttentionInputs& in);
 
 /// The angles of RoPE: pair i of a head at `position` is rotated by position / scaling · f_i, with f_i = base^(-2i/E),
 /// or inv_freq[i] if that is present. A scaling above 1 is linear position interpolation (Chen et al., arXiv

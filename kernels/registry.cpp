@@ -91,3 +91,14 @@ CAUSEWAY_KERNEL(SelectiveScanBackward, selective_scan_backward);
 CAUSEWAY_KERNEL(SelectiveScanSummary, selective_scan_summary);
 CAUSEWAY_KERNEL(SelectiveScanAdjointSummary, selective_scan_adjoint_summary);
 CAUSEWAY_KERNEL(SelectiveScanFold, selective_scan_fold);
+
+#if CAUSEWAY_CUDA
+namespace causeway::cuda {
+AttentionForm attention_form(const AttentionInputs& in);
+}
+causeway::AttentionForm causeway::attention_form(Device device, const AttentionInputs& in) {
+  return device == Device::cuda ? cuda::attention_form(in) : AttentionForm{};
+}
+#else
+causeway::AttentionForm causeway::attention_form(Device, const AttentionInputs&) { return {}; }
+#endif

@@ -5,6 +5,7 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/attention_sums.hpp"
 #include "kernels/cpu/blas.hpp"
 #include "kernels/cpu/channel_tiles.hpp"
 #include "kernels/cpu/openmp.hpp"
@@ -277,10 +278,10 @@ void attention_backward(const Stream& stream, const AttentionBackward& args) {
   expect("lse", args.lse, accumulator, per_query);
   expect("delta", args.delta, accumulator, per_query);
   expect("d_y", args.d_y, in.q.dtype, in.q.shape);
-  expect("d_q", args.d_q, accumulator, in.q.shape);
-  expect("d_k", args.d_k, accumulator, in.k.shape);
-  expect("d_v", args.d_v, accumulator, in.v.shape);
-  dispatch(in.q.dtype, [&]<class Type> { backward<Type>(stream, args); });
+  expect_gradients(args);
+  const AttentionSums sums(stream, args);
+  dispatch(in.q.dtype, [&]<class Type> { backward<Type>(stream, sums.added()); });
+  sums.store();
 }
 
 }  // namespace causeway::cpu

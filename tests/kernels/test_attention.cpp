@@ -86,12 +86,13 @@ void run(const Stream& stream, const Views& in, const Views& out, const Segments
                                    .segments = segments_view(cu_seqlens, end - begin)};
         if (backwards)
           attention_backward(stream, {.in = pair,
+                                      .accumulate = !whole,
                                       .lse = queries(lse),
                                       .delta = queries(delta),
                                       .d_y = queries(view(in, "d_y")),
-                                      .d_q = queries(d_q),
-                                      .d_k = keys(d_k),
-                                      .d_v = keys(d_v)});
+                                      .d_q = whole ? view(out, "d_q") : queries(d_q),
+                                      .d_k = whole ? view(out, "d_k") : keys(d_k),
+                                      .d_v = whole ? view(out, "d_v") : keys(d_v)});
         else
           attention_forward(stream, {.in = pair,
                                      .accumulate = j + 2 < cuts.size(),
@@ -103,6 +104,7 @@ void run(const Stream& stream, const Views& in, const Views& out, const Segments
       attention_delta(stream, {.y = whole ? view(out, "y") : y.view(), .d_y = view(in, "d_y"), .delta = delta});
     }
   }
+  if (whole) return;
   scale(stream, {.x = d_q, .y = view(out, "d_q")});
   scale(stream, {.x = d_k, .y = view(out, "d_k")});
   scale(stream, {.x = d_v, .y = view(out, "d_v")});

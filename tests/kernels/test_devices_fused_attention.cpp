@@ -2,6 +2,7 @@
 #include <limits>
 #include <string>
 
+#include "kernels/activation.hpp"
 #include "kernels/attention.hpp"
 #include "tests/support/gpu.hpp"
 
@@ -66,7 +67,7 @@ TensorView rows(const Tensors& tensors, const char* name, std::int64_t begin, st
   return tensors.at(name).view().slice_rows(begin, end - begin);
 }
 
-class FusedAttention : public GpuTest {
+class DevicesFusedAttention : public GpuTest {
  protected:
   Tensors run(const LongDocuments& m, const Tensors& in) const {
     return on_gpu(in, m.cu_seqlens, m.queries, [&](const Stream& stream, const Tensors& all, SegmentsView segments) {
@@ -99,7 +100,7 @@ class FusedAttention : public GpuTest {
 // cuDNN's errors are 2.0e-3 to 2.3e-3 (y) and 2.2e-3 to 2.5e-3 (gradients): weights and results are rounded to bf16.
 constexpr double y_limit = 2.5e-3, gradient_limit = 2.8e-3;
 
-TEST_P(FusedAttention, EqualsFloat64AndRepeatsItsBits) {
+TEST_P(DevicesFusedAttention, EqualsFloat64AndRepeatsItsBits) {
   const LongDocuments cases[] = {
       pack({1500}),
       pack({128, 127, 700, 57, 8, 300, 1000, 129, 1}, 3),  // between them documents that our kernels compute
@@ -120,7 +121,7 @@ TEST_P(FusedAttention, EqualsFloat64AndRepeatsItsBits) {
   }
 }
 
-TEST_P(FusedAttention, SumsOverRunsOfKeysLikeOneRun) {
+TEST_P(DevicesFusedAttention, SumsOverRunsOfKeysLikeOneRun) {
   const LongDocuments own{.cu_seqlens = {-700, 300, 900}, .queries = 900, .keys = 900, .wide_result = true},
       earlier{.cu_seqlens = {-700, 900},
               .queries = 300,
@@ -167,7 +168,8 @@ TEST_P(FusedAttention, SumsOverRunsOfKeysLikeOneRun) {
                                .d_v = keys.at("d_v")});
   }
   const Tensors want = run_in(DType::f64, both, in);
-  expect_close(to_cpu(first.at("y")), want.at("y"), 2e-3, "y");  // of runs of keys not rounded to bf16
+  expect_close(to_cpu(first.at("y")), want.at("y"), y_limit, "y");
+  expect_close(to_cpu(first.at("lse")), want.at("lse"), 1e-5, "lse");
   expect_close(to_cpu(first.at("d_q")), want.at("d_q"), gradient_limit, "d_q");
   for (const char* name : {"d_k", "d_v"}) {
     expect_close(to_cpu(second.at(name)), rows(want, name, 0, 700), gradient_limit, name);
@@ -175,7 +177,7 @@ TEST_P(FusedAttention, SumsOverRunsOfKeysLikeOneRun) {
   }
 }
 
-TEST_P(FusedAttention, ADocumentInAPackGivesWhatItGivesAlone) {
+TEST_P(DevicesFusedAttention, ADocumentInAPackGivesWhatItGivesAlone) {
   const std::vector<std::int64_t> lengths{300, 1000, 40, 128, 700, 5, 260};
   const LongDocuments m = pack(lengths);
   const Tensors in = inputs(cpu(), m, DType::bf16, 7), together = run(m, in);
@@ -190,7 +192,7 @@ TEST_P(FusedAttention, ADocumentInAPackGivesWhatItGivesAlone) {
   }
 }
 
-TEST_P(FusedAttention, NonFiniteValuesStayInTheirDocument) {
+TEST_P(DevicesFusedAttention, NonFiniteValuesStayInTheirDocument) {
   for (const std::vector<std::int64_t>& lengths :
        std::vector<std::vector<std::int64_t>>{{200, 300, 60, 200, 700}, {10, 20, 33, 5, 90}}) {
     const LongDocuments m = pack(lengths);
@@ -217,7 +219,7 @@ TEST_P(FusedAttention, NonFiniteValuesStayInTheirDocument) {
   }
 }
 
-TEST_P(FusedAttention, DoesNotWriteBesideItsHeads) {
+TEST_P(DevicesFusedAttention, DoesNotWriteBesideItsHeads) {
   const LongDocuments m = pack({300, 50, 400});
   const Tensors in = inputs(cpu(), m, DType::bf16, 11), want = run(m, in);
   Tensors wide;
@@ -257,15 +259,66 @@ TEST_P(FusedAttention, DoesNotWriteBesideItsHeads) {
   }
 }
 
-TEST_P(FusedAttention, CutsADocumentOfWhichFourHeadsDoNotFit) {
-  const LongDocuments m = pack({33000, 100}, 4);
+TEST_P(DevicesFusedAttention, CutsADocumentOfWhichNoHeadFits) {
+  const LongDocuments m = pack({66000, 100}, 1);
   const Tensors in = inputs(cpu(), m, DType::bf16, 13), got = run(m, in), again = run(m, in);
   expect_close_to(got, run_in(DType::f32, m, in), y_limit, gradient_limit);
   for (const char* name : result_names)
     EXPECT_TRUE(same_bits(got.at(name), again.at(name))) << name << " differs from call to call";
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, FusedAttention, testing::Values(DType::bf16),
+TEST_P(DevicesFusedAttention, GradientsThatAreWrittenAreTheRoundedSums) {
+  const LongDocuments packs[] = {pack({300, 64, 5, 700, 129}), pack({200, 300}), pack({9, 30}), pack({66000, 20}, 2)};
+  for (const LongDocuments& m : packs) {
+    SCOPED_TRACE(fmt::format("{} tokens", m.queries));
+    const Tensors in = inputs(cpu(), m, DType::bf16, 15);
+    Tensors all = to_device(in);
+    const std::int64_t D = m.heads * E;
+    // q, k and v are columns of one matrix, as in a layer; the gradients too, or they are tensors of their own.
+    const Tensor qkv(gpu(), DType::bf16, {m.queries, 3 * D});
+    const char* const names[] = {"q", "k", "v"};
+    const auto part_of = [&](const Tensor& x, std::int64_t which) {
+      TensorView part = x.view().slice_columns(which * D, D);
+      part.shape = {m.queries, m.heads, E};
+      return part;
+    };
+    for (std::int64_t i = 0; i < 3; ++i) scale(gpu(), {.x = all.at(names[i]), .y = part_of(qkv, i)});
+    const DeviceSegments segments(gpu(), m.cu_seqlens, m.queries);
+    const AttentionInputs from{
+        .q = part_of(qkv, 0), .k = part_of(qkv, 1), .v = part_of(qkv, 2), .segments = segments.view()};
+    execute(gpu(), m, all, segments.view());
+    const auto expect_sums = [&](bool narrow, bool columns) {
+      SCOPED_TRACE(fmt::format("{} {}", narrow ? "rounded" : "float32", columns ? "columns" : "tensors"));
+      const DType dtype = narrow ? DType::bf16 : DType::f32;
+      const Tensor together(gpu(), dtype, {m.queries, 3 * D});
+      std::vector<Tensor> own;
+      std::vector<TensorView> gradients;
+      for (std::int64_t i = 0; i < 3; ++i) {
+        own.emplace_back(gpu(), dtype, Shape{m.queries, m.heads, E});
+        gradients.push_back(columns ? part_of(together, i) : own.back().view());
+        fill(gpu(), {.value = std::nan(""), .y = gradients.back()});
+      }
+      attention_backward(gpu(), {.in = from,
+                                 .accumulate = false,
+                                 .lse = all.at("lse"),
+                                 .delta = all.at("delta"),
+                                 .d_y = all.at("d_y"),
+                                 .d_q = gradients[0],
+                                 .d_k = gradients[1],
+                                 .d_v = gradients[2]});
+      for (std::size_t i = 0; i < 3; ++i) {
+        const Tensor got(gpu(), dtype, gradients[i].shape), want(gpu(), dtype, gradients[i].shape);
+        scale(gpu(), {.x = gradients[i], .y = got});
+        scale(gpu(), {.x = all.at(std::string("d_") + names[i]), .y = want});
+        EXPECT_TRUE(same_bits(to_cpu(got), to_cpu(want))) << "d_" << names[i];
+      }
+    };
+    for (const bool narrow : {true, false})
+      for (const bool columns : {true, false}) expect_sums(narrow, columns);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, DevicesFusedAttention, testing::Values(DType::bf16),
                          dtype_name<testing::TestParamInfo<DType>>);
 
 }  // namespace

@@ -86,13 +86,13 @@ TEST(FusedCalls, ComputeEachPairOfTheirDocumentsOnce) {
     expect_each_pair_once(runs, forward_calls(runs.view()));
     expect_each_pair_once(runs, backward_calls(runs.view(), gigabytes));
     // So little memory that documents are cut into blocks of 128 rows.
-    expect_each_pair_once(runs, backward_calls(runs.view(), backward_workspace(1, runs.heads, 128, 128)));
+    expect_each_pair_once(runs, backward_calls(runs.view(), backward_workspace(1, 1, 128, 128)));
   }
 }
 
 TEST(FusedCalls, NoRowIsInTwoPartsOfACall) {
   const Runs runs = whole_pack({1000, 300, 2000, 129}, 4);
-  for (const std::int64_t bytes : {gigabytes, 4 * backward_workspace(1, 1, 256, 256)})
+  for (const std::int64_t bytes : {gigabytes, backward_workspace(1, 1, 256, 256)})
     for (const FusedCall& call : backward_calls(runs.view(), bytes).calls) {
       std::set<std::int64_t> queries, keys;
       for (const DocumentPart& part : call.parts) {
@@ -113,13 +113,26 @@ TEST(FusedCalls, TheWorkspaceStaysWithinItsBound) {
     }
 }
 
+TEST(FusedCalls, BackwardTakesTheWorkspaceAMadeYAndTheSumsOfCutDocuments) {
+  const auto bytes_of = [](std::vector<std::int64_t> lengths) {
+    return backward_bytes(whole_pack(std::move(lengths)).view(), most_workspace, 128);
+  };
+  const std::int64_t row = 32 * 128 * 2;  // bytes of a token in bf16
+  EXPECT_EQ(bytes_of({100}), backward_workspace(1, 32, 128, 128) + 100 * row);
+  EXPECT_EQ(bytes_of({16384}), backward_workspace(1, 16, 16384, 16384) + 16384 * row);
+  EXPECT_EQ(bytes_of({65536}), backward_workspace(1, 1, 65536, 65536) + 65536 * row);
+  EXPECT_EQ(bytes_of({131072}), backward_workspace(1, 1, 65536, 65536) + 65536 * row + 6 * 131072 * row);
+  EXPECT_EQ(bytes_of({40, 50}), 0);
+}
+
 TEST(FusedCalls, TheirNumberDoesNotGrowWithTheNumberOfDocuments) {
   const std::int64_t T = 65536;
   const auto counts = [&](std::vector<std::int64_t> lengths) {
     const Runs runs = whole_pack(std::move(lengths));
-    return std::pair(forward_calls(runs.view()).calls.size(), backward_calls(runs.view(), 9 * gigabytes).calls.size());
+    return std::pair(forward_calls(runs.view()).calls.size(), backward_calls(runs.view(), most_workspace).calls.size());
   };
-  EXPECT_EQ(counts({T}), std::pair(std::size_t{1}, std::size_t{24}));  // 2 + 1 blocks, 8 groups of heads
+  EXPECT_EQ(counts({T}), std::pair(std::size_t{1}, std::size_t{32}));      // a head at a time
+  EXPECT_EQ(counts({2 * T}), std::pair(std::size_t{1}, std::size_t{96}));  // 2 + 1 blocks
   EXPECT_EQ(counts(std::vector<std::int64_t>(8, T / 8)), std::pair(std::size_t{1}, std::size_t{4}));
   EXPECT_EQ(counts(std::vector<std::int64_t>(128, T / 128)), std::pair(std::size_t{1}, std::size_t{1}));
   EXPECT_EQ(counts(std::vector<std::int64_t>(8192, T / 8192)), std::pair(std::size_t{0}, std::size_t{0}));
@@ -162,10 +175,31 @@ TEST(ShortBlocks, LeaveLongerDocuments) {
   EXPECT_EQ(computed, (std::vector<std::uint8_t>{0, 1, 0}));
 }
 
-TEST(FusedCalls, ForwardLeavesDocumentsOfWhichEarlierKeysAreMissing) {
+TEST(FusedCalls, DocumentsOfWhichEarlierKeysAreMissingAreComputed) {
   const Runs runs{.cu_seqlens = {-200, 300, 900}, .tokens = 900, .keys = 900};
-  EXPECT_EQ(forward_calls(runs.view()).computed, (std::vector<std::uint8_t>{0, 1}));
+  EXPECT_EQ(forward_calls(runs.view()).computed, (std::vector<std::uint8_t>{1, 1}));
   EXPECT_EQ(backward_calls(runs.view(), gigabytes).computed, (std::vector<std::uint8_t>{1, 1}));
+}
+
+TEST(FusedCalls, ARowOfADocumentThatIsNotCutIsInOneCallForEachHead) {
+  for (const std::int64_t bytes : {9 * gigabytes, backward_workspace(1, 1, 4096, 4096)}) {
+    const Runs runs = whole_pack({1000, 300, 5000, 129, 200, 64, 700, 40});
+    const FusedCalls calls = backward_calls(runs.view(), bytes);
+    EXPECT_EQ(calls.cut.size(), bytes == 9 * gigabytes ? 0u : 1u);
+    std::vector<std::int64_t> heads_of_row(static_cast<std::size_t>(runs.tokens));
+    for (const FusedCall& call : calls.calls)
+      for (const DocumentPart& part : call.parts) {
+        const bool within = !calls.cut.empty() && part.query >= calls.cut[0].query &&
+                            part.query + part.queries <= calls.cut[0].query + calls.cut[0].queries;
+        EXPECT_EQ(call.of_cut, within);
+        for (std::int64_t i = 0; !within && i < part.queries; ++i)
+          heads_of_row[static_cast<std::size_t>(part.query + i)] += call.heads;
+      }
+    for (std::int64_t t = 0; t < runs.tokens; ++t) {
+      const bool other = t >= runs.tokens - 40 || (!calls.cut.empty() && t >= 1300 && t < 6300);
+      EXPECT_EQ(heads_of_row[static_cast<std::size_t>(t)], other ? 0 : 32) << t;
+    }
+  }
 }
 
 TEST(FusedCalls, PacksOfAllLengthsNeedFewShapes) {
@@ -174,7 +208,7 @@ TEST(FusedCalls, PacksOfAllLengthsNeedFewShapes) {
     EXPECT_GE(size_class(rows), rows);
     sizes.insert(size_class(rows));
   }
-  EXPECT_EQ(sizes.size(), 14u);  // 128 … 2^20
+  EXPECT_EQ(sizes.size(), 17u);  // 128 … 2^20, and 40K, 48K, 56K
 }
 
 }  // namespace

@@ -162,6 +162,11 @@ void allow_shared(Function* kernel, int bytes) {
   cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
 }
 
+/// Attention of bf16 heads of up to 256 elements on tensor cores. `computed`: null, or in device memory for each
+/// document of the run whether other kernels compute it. Backward adds to gradients in float32.
+void tile_attention_forward(const Stream& stream, const AttentionForward& args, const std::uint8_t* computed);
+void tile_attention_backward(const Stream& stream, const AttentionBackward& args, const std::uint8_t* computed);
+
 /// Attention without tensor cores, for all types and heads of up to 1024 elements. A warp computes up to four rows and
 /// multiplies only the pairs that the mask allows.
 void simt_attention_forward(const Stream& stream, const AttentionForward& args);

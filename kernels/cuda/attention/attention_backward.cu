@@ -1,10 +1,7 @@
 #include <cmath>
 
 #include "kernels/cuda/attention/attention.cuh"
-#include "kernels/cuda/attention/attention_short.cuh"
-#include "kernels/cuda/attention/fused_attention.cuh"
 #include "kernels/cuda/device/functions.cuh"
-#include "kernels/expect.hpp"
 
 namespace causeway::cuda {
 namespace {
@@ -346,8 +343,15 @@ void launch(const Stream& stream, const AttentionBackward& args, const std::uint
   cuda_check(cudaGetLastError());
 }
 
-void tiles(const Stream& stream, const AttentionBackward& args, bool aligned, const std::uint8_t* computed) {
-  const std::int64_t E = args.in.q.shape[2];
+}  // namespace
+
+// Lower bound: 10·E operations for each pair of a query and a key that it sees. These two kernels do 14·E, because both
+// compute the scores; so they need no atomics and add in one order. bf16 [65536, 32, 128], one document: 88 TFLOP, 116
+// ms at the 759 TFLOP/s of a GEMM.
+void tile_attention_backward(const Stream& stream, const AttentionBackward& args, const std::uint8_t* computed) {
+  const AttentionInputs& in = args.in;
+  const bool aligned = Heads(in.q).aligned && Heads(in.k).aligned && Heads(in.v).aligned && Heads(args.d_y).aligned;
+  const std::int64_t E = in.q.shape[2];
   if (E == 128 && aligned)
     launch<128, true>(stream, args, computed);
   else if (E == 64 && aligned)
@@ -358,35 +362,6 @@ void tiles(const Stream& stream, const AttentionBackward& args, bool aligned, co
     launch<128, false>(stream, args, computed);
   else
     launch<256, false>(stream, args, computed);
-}
-
-}  // namespace
-
-// Lower bound: 10·E operations for each pair of a query and a key that it sees. These two kernels do 14·E, because both
-// compute the scores; so they need no atomics and add in one order. bf16 [65536, 32, 128], one document: 88 TFLOP, 116
-// ms at the 759 TFLOP/s of a GEMM.
-void attention_backward(const Stream& stream, const AttentionBackward& args) {
-  const AttentionInputs& in = args.in;
-  const DType dtype = in.q.dtype, wide = accumulator_of(dtype);
-  ensure(in.q.shape.rank() == 3, "q is {}, expected [queries, H, E]", in.q.shape.to_string());
-  const std::int64_t H = in.q.shape[1], E = in.q.shape[2];
-  expect("q", in.q, dtype, {in.segments.tokens, H, E});
-  expect("k", in.k, dtype, {in.k.rows(), H, E});
-  expect("v", in.v, dtype, in.k.shape);
-  expect("lse", args.lse, wide, {in.q.rows(), H});
-  expect("delta", args.delta, wide, {in.q.rows(), H});
-  expect("d_y", args.d_y, dtype, in.q.shape);
-  expect("d_q", args.d_q, wide, in.q.shape);
-  expect("d_k", args.d_k, wide, in.k.shape);
-  expect("d_v", args.d_v, wide, in.v.shape);
-  if (in.q.size() == 0 || in.k.size() == 0) return;
-  if (dtype != DType::bf16 || E > 256 || H > 65535) return simt_attention_backward(stream, args);
-  const bool aligned = Heads(in.q).aligned && Heads(in.k).aligned && Heads(in.v).aligned && Heads(args.d_y).aligned;
-  if constexpr (!has_fused_attention) return tiles(stream, args, aligned, nullptr);
-  std::vector<std::uint8_t> computed = fused_attention_backward(stream, args);
-  short_attention_backward(stream, args, computed);
-  const RemainingDocuments remaining(stream, in.segments, computed);
-  if (remaining.any()) tiles(stream, args, aligned, remaining.computed());
 }
 
 }  // namespace causeway::cuda

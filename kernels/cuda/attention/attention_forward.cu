@@ -1,10 +1,7 @@
 #include <cmath>
 
 #include "kernels/cuda/attention/attention.cuh"
-#include "kernels/cuda/attention/attention_short.cuh"
-#include "kernels/cuda/attention/fused_attention.cuh"
 #include "kernels/cuda/device/functions.cuh"
-#include "kernels/expect.hpp"
 
 namespace causeway::cuda {
 namespace {
@@ -235,8 +232,14 @@ void launch(const Stream& stream, const AttentionForward& args, const std::uint8
   cuda_check(cudaGetLastError());
 }
 
-void tiles(const Stream& stream, const AttentionForward& args, bool aligned, const std::uint8_t* computed) {
-  const std::int64_t E = args.in.q.shape[2];
+}  // namespace
+
+// Lower bound: 4·E operations for each pair of a query and a key that it sees. bf16 [65536, 32, 128], one
+// document: 35.2 TFLOP, 46 ms at the 759 TFLOP/s of a GEMM.
+void tile_attention_forward(const Stream& stream, const AttentionForward& args, const std::uint8_t* computed) {
+  const AttentionInputs& in = args.in;
+  const bool aligned = Heads(in.q).aligned && Heads(in.k).aligned && Heads(in.v).aligned;
+  const std::int64_t E = in.q.shape[2];
   if (E == 128 && aligned)
     launch<128, 2, true>(stream, args, computed);
   else if (E == 64 && aligned)
@@ -247,30 +250,6 @@ void tiles(const Stream& stream, const AttentionForward& args, bool aligned, con
     launch<128, 2, false>(stream, args, computed);
   else
     launch<256, 1, false>(stream, args, computed);
-}
-
-}  // namespace
-
-// Lower bound: 4·E operations for each pair of a query and a key that it sees. bf16 [65536, 32, 128], one
-// document: 35.2 TFLOP, 46 ms at the 759 TFLOP/s of a GEMM.
-void attention_forward(const Stream& stream, const AttentionForward& args) {
-  const AttentionInputs& in = args.in;
-  const DType dtype = in.q.dtype, wide = accumulator_of(dtype);
-  ensure(in.q.shape.rank() == 3, "q is {}, expected [queries, H, E]", in.q.shape.to_string());
-  const std::int64_t H = in.q.shape[1], E = in.q.shape[2];
-  expect("q", in.q, dtype, {in.segments.tokens, H, E});
-  expect("k", in.k, dtype, {in.k.rows(), H, E});
-  expect("v", in.v, dtype, in.k.shape);
-  expect("y", args.y, args.y.dtype == wide ? wide : dtype, in.q.shape);
-  expect("lse", args.lse, wide, {in.q.rows(), H});
-  if (args.lse.size() == 0) return;
-  if (dtype != DType::bf16 || E > 256 || H > 65535) return simt_attention_forward(stream, args);
-  const bool aligned = Heads(in.q).aligned && Heads(in.k).aligned && Heads(in.v).aligned;
-  if constexpr (!has_fused_attention) return tiles(stream, args, aligned, nullptr);
-  std::vector<std::uint8_t> computed = fused_attention_forward(stream, args);
-  short_attention_forward(stream, args, computed);
-  const RemainingDocuments remaining(stream, in.segments, computed);
-  if (remaining.any()) tiles(stream, args, aligned, remaining.computed());
 }
 
 }  // namespace causeway::cuda

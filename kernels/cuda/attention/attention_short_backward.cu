@@ -5,23 +5,32 @@ namespace {
 
 using namespace short_documents;
 
-/// A gradient [tokens, H, 128] in float32.
+/// A gradient [tokens, H, 128] in float32, or in bf16 if it is not added to.
 struct Gradient {
-  float* data;
+  void* data;
   std::int64_t stride;
+  bool wide, accumulate;
 
-  explicit Gradient(TensorView x) : data(static_cast<float*>(x.data)), stride(x.row_stride) {}
-  __device__ float* row_of(std::int64_t t, int head) const { return data + t * stride + std::int64_t{head} * E; }
-  /// Adds factor·g, 16 rows in the layout of C, to the thread's two rows if they belong to a document.
-  __device__ void add(const float (&g)[1][E / 8][4], float factor, std::int64_t t, const int2 (&own)[2], int head,
-                      int lane) const {
+  Gradient(TensorView x, bool added)
+      : data(x.data), stride(x.row_stride), wide(x.dtype == DType::f32), accumulate(added) {}
+  /// Adds or writes factor·g, 16 rows in the layout of C, to the thread's two rows if they belong to a document.
+  __device__ void store(const float (&g)[1][E / 8][4], float factor, std::int64_t t, const int2 (&own)[2], int head,
+                        int lane) const {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       if (own[half].x == own[half].y) continue;
-      auto* const to = reinterpret_cast<float2*>(row_of(t + 8 * half + lane / 4, head) + column_of(0, lane));
+      const std::int64_t at = (t + 8 * half + lane / 4) * stride + std::int64_t{head} * E + column_of(0, lane);
+      if (!wide) {
+        auto* const to = reinterpret_cast<std::uint32_t*>(static_cast<bf16*>(data) + at);
+#pragma unroll
+        for (int n = 0; n < E / 8; ++n)
+          to[4 * n] = pack_bf16(factor * g[0][n][2 * half], factor * g[0][n][2 * half + 1]);
+        continue;
+      }
+      auto* const to = reinterpret_cast<float2*>(static_cast<float*>(data) + at);
 #pragma unroll
       for (int n = 0; n < E / 8; ++n) {
-        float2 x = to[4 * n];
+        float2 x = accumulate ? to[4 * n] : float2{0, 0};
         x.x += factor * g[0][n][2 * half];
         x.y += factor * g[0][n][2 * half + 1];
         to[4 * n] = x;
@@ -95,7 +104,7 @@ __global__ void __launch_bounds__(threads, 2) short_backward(BackwardArguments a
       }
     multiply_rows(gradient, slope, Fragments::left_operand(k, 16 * at, lane), non_finite);
   }
-  args.d_q.add(gradient, args.scale, t, own, head, lane);
+  args.d_q.store(gradient, args.scale, t, own, head, lane);
 
   // 3. d_k, over the queries; the scores are transposed. A NaN in a query is in its scores, one in d_y in the slopes.
   const int last = (documents.bounds[min(top + 15, block.rows - 1)].y - 1) / 16;
@@ -116,7 +125,7 @@ __global__ void __launch_bounds__(threads, 2) short_backward(BackwardArguments a
       }
     multiply_rows(gradient, slope, Fragments::left_operand(q, 16 * at, lane), non_finite);
   }
-  args.d_k.add(gradient, args.scale, t, own, head, lane);
+  args.d_k.store(gradient, args.scale, t, own, head, lane);
 
   // 4. d_v, over the queries.
   set_zero(gradient);
@@ -136,7 +145,7 @@ __global__ void __launch_bounds__(threads, 2) short_backward(BackwardArguments a
                                        {block.row + row[1], block.row + own[1].y}};
     add_non_finite(gradient[0], args.d_y, head, seen, block.row, block.row + block.rows, 0, lane);
   }
-  args.d_v.add(gradient, 1, t, own, head, lane);
+  args.d_v.store(gradient, 1, t, own, head, lane);
 }
 
 }  // namespace
@@ -160,9 +169,9 @@ void short_attention_backward(const Stream& stream, const AttentionBackward& arg
                                     .delta = static_cast<const float*>(args.delta.data),
                                     .lse_stride = args.lse.row_stride,
                                     .delta_stride = args.delta.row_stride,
-                                    .d_q = Gradient(args.d_q),
-                                    .d_k = Gradient(args.d_k),
-                                    .d_v = Gradient(args.d_v),
+                                    .d_q = {args.d_q, args.accumulate},
+                                    .d_k = {args.d_k, args.accumulate},
+                                    .d_v = {args.d_v, args.accumulate},
                                     .scale = scale_of_scores()};
   const std::int64_t heads = in.q.shape[1];
   short_backward<<<grid_of(blocks.count * heads), threads, 4 * tile_bytes, native_of(stream)>>>(

@@ -153,6 +153,13 @@ class CudnnGraph final : public FusedGraph {
 
 }  // namespace
 
+bool has_fused_graphs() {
+  // The deterministic backward over packed documents was measured on Hopper; older GPUs do not have it.
+  int device = 0, major = 0;
+  return cudaGetDevice(&device) == cudaSuccess &&
+         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess && major >= 9;
+}
+
 struct FusedGraphs::Implementation {
   struct Entry {
     std::shared_ptr<const FusedGraph> graph;  // null: cuDNN refused
@@ -177,11 +184,7 @@ struct FusedGraphs::Implementation {
 };
 
 FusedGraphs::FusedGraphs() : implementation_(std::make_unique<Implementation>()) {
-  // The deterministic backward over packed documents was measured on Hopper; older GPUs do not have it.
-  int device = 0, major = 0;
-  if (cudaGetDevice(&device) != cudaSuccess ||
-      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess || major < 9)
-    return;
+  if (!has_fused_graphs()) return;
   cudnnHandle_t created = nullptr;
   if (cudnnCreate(&created) == CUDNN_STATUS_SUCCESS) implementation_->handle = CudnnHandle(created);
 }

@@ -3,138 +3,14 @@
 #include <algorithm>
 #include <vector>
 
+#include "kernels/activation.hpp"
 #include "kernels/cuda/attention/fused_graphs.hpp"
-#include "kernels/cuda/device/elementwise.cuh"
-#include "kernels/cuda/device/tensor_core.cuh"
+#include "kernels/cuda/attention/fused_rows.cuh"
 
 namespace causeway::cuda {
 namespace {
 
-/// Bytes of workspace of one backward call. At 64K tokens and 32 heads, half of it costs 5 % more time.
-constexpr std::int64_t most_workspace = std::int64_t{9} << 30;
-
-constexpr int threads = 256, lanes = 16, width = 8;  // a head of a token: 16 threads, 8 elements each
-static_assert(lanes * width == fused_head);
-
-/// A part of a call, in device memory. Temporary tensors begin with the call's first row: `temporary_query` and
-/// `temporary_key` are rows of them.
-struct PartRows {
-  std::int64_t query, queries, temporary_query;
-  std::int64_t key, keys, temporary_key;
-};
-static_assert(sizeof(PartRows) == 6 * sizeof(std::int64_t));
-
-/// A tensor [tokens, H, 128] from which a call uses some heads.
-template <class T>
-struct SomeHeads {
-  T* data;
-  std::int64_t stride;
-
-  /// From `head` on; of a [tokens, H] tensor, such as delta, one element a head.
-  SomeHeads(TensorView x, std::int64_t head)
-      : data(static_cast<T*>(x.data) + head * (x.shape.rank() == 3 ? fused_head : 1)), stride(x.row_stride) {}
-  SomeHeads(void* first, std::int64_t row_stride) : data(static_cast<T*>(first)), stride(row_stride) {}
-};
-
-/// Which head of which token of its part a thread works on, and from which element. The last threads of a part may be
-/// beyond its rows: `inside` is false and the row 0.
-struct Place {
-  std::int64_t row;
-  int head, element;
-  bool inside;
-
-  __device__ Place(std::int64_t rows, int heads) {
-    const std::int64_t at = (std::int64_t{blockIdx.x} * threads + threadIdx.x) / lanes;
-    inside = at < rows * heads;
-    row = inside ? at / heads : 0;
-    head = static_cast<int>(inside ? at % heads : 0);
-    element = head * static_cast<int>(fused_head) + static_cast<int>(threadIdx.x) % lanes * width;
-  }
-};
-
-/// y = the narrow result of the fused kernel.
-///
-/// block: 16 heads of tokens of one part (blockIdx.y)
-/// thread: eight elements
-__global__ void __launch_bounds__(threads)
-    widen(const PartRows* parts, SomeHeads<const bf16> from, SomeHeads<float> to, int heads) {
-  const PartRows part = parts[blockIdx.y];
-  const Place at(part.queries, heads);
-  if (!at.inside) return;
-  const auto x = Packet<bf16, width>::load(from.data + (part.query + at.row) * from.stride + at.element);
-  float* const target = to.data + (part.query + at.row) * to.stride + at.element;
-#pragma unroll
-  for (int i = 0; i < width; i += 4)
-    *reinterpret_cast<float4*>(target + i) = {static_cast<float>(x.at[i]), static_cast<float>(x.at[i + 1]),
-                                              static_cast<float>(x.at[i + 2]), static_cast<float>(x.at[i + 3])};
-}
-
-/// A y with ⟨y, d_y⟩ = delta. cuDNN computes delta from y and d_y; our interface passes delta only. y = delta·d_y/⟨d_y,
-/// d_y⟩: rounded to bf16 it gives delta with a relative error of about 2^-12. d_y is divided by the power of two below
-/// its largest element, so that its square stays in range.
-///
-/// block: 16 heads of tokens of one part (blockIdx.y)
-/// thread: eight elements of a head; 16 threads add their sums
-__global__ void __launch_bounds__(threads) make_y(const PartRows* parts, SomeHeads<const bf16> d_y,
-                                                  SomeHeads<const float> delta, SomeHeads<bf16> y, int heads) {
-  const PartRows part = parts[blockIdx.y];
-  const Place at(part.queries, heads);
-  const auto x = Packet<bf16, width>::load(d_y.data + (part.query + at.row) * d_y.stride + at.element);
-  float value[width], largest = 0, square = 0;
-#pragma unroll
-  for (int i = 0; i < width; ++i) {
-    value[i] = static_cast<float>(x.at[i]);
-    largest = fmaxf(largest, fabsf(value[i]));
-  }
-#pragma unroll
-  for (int step = lanes / 2; step > 0; step /= 2) largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, step));
-  const float power = __uint_as_float(__float_as_uint(largest) & 0x7f800000u), inverse = power == 0 ? 0 : 1 / power;
-#pragma unroll
-  for (int i = 0; i < width; ++i) {
-    value[i] *= inverse;
-    square += value[i] * value[i];
-  }
-#pragma unroll
-  for (int step = lanes / 2; step > 0; step /= 2) square += __shfl_xor_sync(~0u, square, step);
-  if (!at.inside) return;
-  const float factor = square == 0 ? 0 : delta.data[(part.query + at.row) * delta.stride + at.head] * inverse / square;
-  uint4 packed;
-  packed.x = pack_bf16(value[0] * factor, value[1] * factor);
-  packed.y = pack_bf16(value[2] * factor, value[3] * factor);
-  packed.z = pack_bf16(value[4] * factor, value[5] * factor);
-  packed.w = pack_bf16(value[6] * factor, value[7] * factor);
-  *reinterpret_cast<uint4*>(y.data + (part.temporary_query + at.row) * y.stride + at.element) = packed;
-}
-
-/// d_q, d_k and d_v += the fused kernel's (blockIdx.z: which).
-///
-/// block: 16 heads of tokens of one part (blockIdx.y)
-/// thread: eight elements
-struct AddedGradients {
-  SomeHeads<const bf16> from[3];
-  SomeHeads<float> to[3];
-};
-__global__ void __launch_bounds__(threads) add(const PartRows* parts, AddedGradients gradients, int heads) {
-  const PartRows part = parts[blockIdx.y];
-  const bool of_queries = blockIdx.z == 0;
-  const Place at(of_queries ? part.queries : part.keys, heads);
-  if (!at.inside) return;
-  const SomeHeads<const bf16>& from = gradients.from[blockIdx.z];
-  const SomeHeads<float>& to = gradients.to[blockIdx.z];
-  const std::int64_t source = (of_queries ? part.temporary_query : part.temporary_key) + at.row,
-                     row = (of_queries ? part.query : part.key) + at.row;
-  const auto x = Packet<bf16, width>::load(from.data + source * from.stride + at.element);
-  auto* const target = reinterpret_cast<float4*>(to.data + row * to.stride + at.element);
-  float4 sum[2] = {target[0], target[1]};
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    sum[i].x += static_cast<float>(x.at[4 * i]);
-    sum[i].y += static_cast<float>(x.at[4 * i + 1]);
-    sum[i].z += static_cast<float>(x.at[4 * i + 2]);
-    sum[i].w += static_cast<float>(x.at[4 * i + 3]);
-    target[i] = sum[i];
-  }
-}
+using namespace fused_rows;
 
 /// The index arrays of calls, made in host memory and uploaded together.
 class Indices {
@@ -274,33 +150,78 @@ struct Temporary {
 bool fits(const AttentionInputs& in) {
   return in.q.dtype == DType::bf16 && in.q.shape[2] == fused_head && rows_start_aligned({in.q, in.k, in.v}, width);
 }
+/// Whether packets of 8 elements of a head can be accessed.
+bool packets_start_aligned(TensorView x) { return rows_start_aligned({x}, x.dtype == DType::bf16 ? width : 4); }
+
+/// Where the gradients of cut documents are summed: in the caller's tensors if these are added to or in float32, and
+/// otherwise in float32 beside them.
+class CutSums {
+ public:
+  CutSums(const Stream& stream, const AttentionBackward& args, const std::vector<DocumentPart>& documents)
+      : stream_(stream), documents_(documents), results_{args.d_q, args.d_k, args.d_v}, sums_(results_) {
+    if (args.accumulate || documents.empty()) return;
+    for (std::size_t i = 0; i < sums_.size(); ++i) {
+      if (results_[i].dtype == DType::bf16) {
+        memory_[i] = Tensor(stream, DType::f32, results_[i].shape);
+        sums_[i] = memory_[i];
+      }
+      for (const DocumentPart& document : documents) fill(stream, {.value = 0, .y = rows_of(document, i, sums_[i])});
+    }
+  }
+
+  TensorView operator[](std::size_t i) const { return sums_[i]; }
+  void store() const {
+    for (std::size_t i = 0; i < sums_.size(); ++i)
+      for (const DocumentPart& document : documents_)
+        if (memory_[i].present())
+          scale(stream_, {.x = rows_of(document, i, sums_[i]), .y = rows_of(document, i, results_[i])});
+  }
+
+ private:
+  static TensorView rows_of(const DocumentPart& document, std::size_t i, TensorView x) {
+    return i == 0 ? x.slice_rows(document.query, document.queries) : x.slice_rows(document.key, document.keys);
+  }
+
+  const Stream& stream_;
+  const std::vector<DocumentPart>& documents_;
+  std::array<TensorView, 3> results_, sums_;
+  std::array<Tensor, 3> memory_;
+};
 
 }  // namespace
 
 std::vector<std::uint8_t> fused_attention_forward(const Stream& stream, const AttentionForward& args) {
   const AttentionInputs& in = args.in;
   const std::vector<std::uint8_t> none(static_cast<std::size_t>(in.segments.count));
-  const bool narrow = args.y.dtype == DType::bf16;
-  if (args.accumulate || !fits(in) || !rows_start_aligned({args.y}, narrow ? width : 4)) return none;
+  const bool wide = args.y.dtype == DType::f32, direct = !wide && !args.accumulate;
+  if (!fits(in) || !packets_start_aligned(args.y)) return none;
   const FusedCalls calls = forward_calls(runs_of(in));
   if (calls.calls.empty()) return none;
   Indices indices;
-  const std::int64_t y_stride = narrow ? args.y.row_stride : in.q.shape[1] * fused_head;
-  const std::vector<Prepared> prepared =
-      prepare(stream, calls.calls, false,
-              {in.q.row_stride, in.k.row_stride, in.v.row_stride, y_stride, args.lse.row_stride}, indices);
+  const std::int64_t y_stride = direct ? args.y.row_stride : in.q.shape[1] * fused_head,
+                     lse_stride = args.accumulate ? in.q.shape[1] : args.lse.row_stride;
+  const std::vector<Prepared> prepared = prepare(
+      stream, calls.calls, false, {in.q.row_stride, in.k.row_stride, in.v.row_stride, y_stride, lse_stride}, indices);
   if (prepared.empty()) return none;
   const Tensor workspace = workspace_of(stream, prepared),
-               narrow_y = narrow ? Tensor() : Tensor(stream, DType::bf16, args.y.shape);
-  const TensorView y = narrow ? args.y : narrow_y.view();
+               new_y = direct ? Tensor() : Tensor(stream, DType::bf16, args.y.shape),
+               new_lse = args.accumulate ? Tensor(stream, DType::f32, args.lse.shape) : Tensor();
+  const TensorView y = direct ? args.y : new_y.view(), lse = args.accumulate ? new_lse.view() : args.lse;
   for (const Prepared& one : prepared) {
     FusedMemory memory = memory_of(one, indices, workspace);
     memory.data = {address_of(in.q, one.query, 0), address_of(in.k, one.key, 0), address_of(in.v, one.key, 0),
-                   address_of(y, one.query, 0), address_of(args.lse, one.query, 0)};
+                   address_of(y, one.query, 0), address_of(lse, one.query, 0)};
     one.graph->run(stream, memory);
-    if (narrow) continue;
-    widen<<<grid_over(*one.call, one.call->queries), threads, 0, native_of(stream)>>>(
-        indices.at<PartRows>(one.parts), SomeHeads<const bf16>(y, 0), SomeHeads<float>(args.y, 0),
+    if (direct) continue;
+    merge<<<grid_over(*one.call, one.call->queries), threads, 0, native_of(stream)>>>(
+        indices.at<PartRows>(one.parts),
+        {.new_y = {y, 0},
+         .new_lse = {lse, 0},
+         .y = args.y.data,
+         .lse = {args.lse, 0},
+         .y_stride = args.y.row_stride,
+         .wide = wide,
+         .accumulate = args.accumulate},
         static_cast<int>(one.call->heads));
     cuda_check(cudaGetLastError());
   }
@@ -310,8 +231,10 @@ std::vector<std::uint8_t> fused_attention_forward(const Stream& stream, const At
 std::vector<std::uint8_t> fused_attention_backward(const Stream& stream, const AttentionBackward& args) {
   const AttentionInputs& in = args.in;
   const std::vector<std::uint8_t> none(static_cast<std::size_t>(in.segments.count));
-  if (!fits(in) || !rows_start_aligned({args.d_y}, width) || !rows_start_aligned({args.d_q, args.d_k, args.d_v}, 4))
+  const std::array<TensorView, 3> inputs{in.q, in.k, in.v}, results{args.d_q, args.d_k, args.d_v};
+  if (!fits(in) || !packets_start_aligned(args.d_y) || !std::ranges::all_of(results, packets_start_aligned))
     return none;
+  if (!args.accumulate && !has_own_keys(in)) return none;
   const FusedCalls calls = backward_calls(runs_of(in), most_workspace);
   if (calls.calls.empty()) return none;
   Indices indices;
@@ -319,14 +242,25 @@ std::vector<std::uint8_t> fused_attention_backward(const Stream& stream, const A
       prepare(stream, calls.calls, true,
               {in.q.row_stride, in.k.row_stride, in.v.row_stride, args.d_y.row_stride, args.lse.row_stride}, indices);
   if (prepared.empty()) return none;
-  std::int64_t query_rows = 0, key_rows = 0;
+  // cuDNN writes a gradient directly to its place if that is in bf16 and has its input's layout.
+  const auto is_direct = [&](const FusedCall& call, std::size_t i) {
+    return !args.accumulate && !call.of_cut && results[i].dtype == DType::bf16 &&
+           results[i].row_stride == inputs[i].row_stride;
+  };
+  std::int64_t query_rows = 0;
+  std::array<std::int64_t, 3> temporary_rows{};
   for (const Prepared& one : prepared) {
     query_rows = std::max(query_rows, one.query_rows);
-    key_rows = std::max(key_rows, one.key_rows);
+    for (std::size_t i = 0; i < temporary_rows.size(); ++i)
+      if (!is_direct(*one.call, i))
+        temporary_rows[i] = std::max(temporary_rows[i], i == 0 ? one.query_rows : one.key_rows);
   }
   const Tensor workspace = workspace_of(stream, prepared);
-  const Temporary y(stream, query_rows, args.d_y.row_stride), d_q(stream, query_rows, in.q.row_stride),
-      d_k(stream, key_rows, in.k.row_stride), d_v(stream, key_rows, in.v.row_stride);
+  const Temporary y(stream, query_rows, args.d_y.row_stride),
+      gradients[] = {Temporary(stream, temporary_rows[0], in.q.row_stride),
+                     Temporary(stream, temporary_rows[1], in.k.row_stride),
+                     Temporary(stream, temporary_rows[2], in.v.row_stride)};
+  const CutSums sums(stream, args, calls.cut);
   for (const Prepared& one : prepared) {
     const FusedCall& call = *one.call;
     const std::int64_t head = call.head;
@@ -336,6 +270,19 @@ std::vector<std::uint8_t> fused_attention_backward(const Stream& stream, const A
         parts, SomeHeads<const bf16>(args.d_y, head), SomeHeads<const float>(args.delta, head),
         SomeHeads<bf16>(y.from_head(head), y.stride), heads);
     cuda_check(cudaGetLastError());
+    GradientMoves moves;
+    std::array<void*, 3> written{};
+    for (std::size_t i = 0; i < written.size(); ++i) {
+      const TensorView to = call.of_cut ? sums[i] : results[i];
+      const bool direct = is_direct(call, i);
+      written[i] = direct ? address_of(to, i == 0 ? one.query : one.key, head) : gradients[i].from_head(head);
+      moves.of[i] = {.from = {written[i], inputs[i].row_stride},
+                     .to = address_of(to, 0, head),
+                     .stride = to.row_stride,
+                     .wide = to.dtype == DType::f32,
+                     .added = args.accumulate || call.of_cut,
+                     .done = direct};
+    }
     FusedMemory memory = memory_of(one, indices, workspace);
     memory.data = {address_of(in.q, one.query, head),
                    address_of(in.k, one.key, head),
@@ -343,19 +290,20 @@ std::vector<std::uint8_t> fused_attention_backward(const Stream& stream, const A
                    y.from_head(head),
                    address_of(args.lse, one.query, head),
                    address_of(args.d_y, one.query, head),
-                   d_q.from_head(head),
-                   d_k.from_head(head),
-                   d_v.from_head(head)};
+                   written[0],
+                   written[1],
+                   written[2]};
     one.graph->run(stream, memory);
-    const AddedGradients gradients{.from = {{d_q.from_head(head), d_q.stride},
-                                            {d_k.from_head(head), d_k.stride},
-                                            {d_v.from_head(head), d_v.stride}},
-                                   .to = {{args.d_q, head}, {args.d_k, head}, {args.d_v, head}}};
-    add<<<grid_over(call, std::max(call.queries, call.keys), 3), threads, 0, native_of(stream)>>>(parts, gradients,
-                                                                                                  heads);
+    if (moves.of[0].done && moves.of[1].done && moves.of[2].done) continue;
+    move<<<grid_over(call, std::max(call.queries, call.keys), 3), threads, 0, native_of(stream)>>>(parts, moves, heads);
     cuda_check(cudaGetLastError());
   }
+  sums.store();
   return calls.computed;
+}
+
+std::int64_t fused_attention_workspace(const AttentionInputs& in) {
+  return backward_bytes(runs_of(in), most_workspace, fused_head);
 }
 
 RemainingDocuments::RemainingDocuments(const Stream& stream, const SegmentsView& segments,

@@ -35,10 +35,6 @@ std::optional<DocumentPart> part_of(const RunsOfAttention& runs, std::int64_t s)
   return part;
 }
 
-bool begins_in_the_keys(const RunsOfAttention& runs, std::int64_t s) {
-  return runs.segments.host[s] >= runs.key_offset;
-}
-
 /// Adds the part cut into blocks of at most `block` queries and keys, the diagonal ones first.
 void cut(const DocumentPart& part, std::int64_t block, std::vector<DocumentPart>& blocks) {
   if (part.mask == PairMask::causal_from_end) {
@@ -62,15 +58,13 @@ void cut(const DocumentPart& part, std::int64_t block, std::vector<DocumentPart>
 }
 
 /// The parts of all documents that are computed here; marks those documents.
-template <class Accept>
-std::vector<DocumentPart> parts_of(const RunsOfAttention& runs, const Accept& accept, FusedCalls& result) {
+std::vector<DocumentPart> parts_of(const RunsOfAttention& runs, FusedCalls& result) {
   std::vector<DocumentPart> parts;
   result.computed.resize(static_cast<std::size_t>(runs.segments.count));
   for (std::int64_t s = 0; s < runs.segments.count; ++s) {
     const std::optional<DocumentPart> part = part_of(runs, s);
-    const bool here = part && accept(s);
-    result.computed[static_cast<std::size_t>(s)] = here;
-    if (here) parts.push_back(*part);
+    result.computed[static_cast<std::size_t>(s)] = part.has_value();
+    if (part) parts.push_back(*part);
   }
   return parts;
 }
@@ -103,15 +97,17 @@ void add_calls(const Class& of, const std::vector<DocumentPart>& parts, std::int
 
 }  // namespace
 
-std::int64_t size_class(std::int64_t rows) { return power_of_two_from(std::max(rows, least_size)); }
+std::int64_t size_class(std::int64_t rows) {
+  constexpr std::int64_t coarse = 1 << 15, step = coarse / 4;
+  if (rows > coarse && rows <= 2 * coarse) return round_up(rows, step);
+  return power_of_two_from(std::max(rows, least_size));
+}
 
 FusedCalls forward_calls(const RunsOfAttention& runs) {
   constexpr std::int64_t most_documents = 1 << 13;
   FusedCalls result;
   std::map<Class, std::vector<DocumentPart>> classes;
-  for (const DocumentPart& part : parts_of(
-           runs, [&](std::int64_t s) { return begins_in_the_keys(runs, s); }, result))
-    classes[class_of(part)].push_back(part);
+  for (const DocumentPart& part : parts_of(runs, result)) classes[class_of(part)].push_back(part);
   for (const auto& [of, parts] : classes) add_calls(of, parts, runs.heads, runs.heads, most_documents, result.calls);
   return result;
 }
@@ -119,28 +115,42 @@ FusedCalls forward_calls(const RunsOfAttention& runs) {
 FusedCalls backward_calls(const RunsOfAttention& runs, std::int64_t most_bytes) {
   FusedCalls result;
   std::map<Class, std::vector<DocumentPart>> classes;
-  const auto accept = [](std::int64_t) { return true; };
   const auto bytes_of = [](const Class& of) { return backward_workspace(1, 1, std::get<1>(of), std::get<2>(of)); };
   const auto add = [&](const Class& of, const std::vector<DocumentPart>& parts, bool one_part_a_call) {
     const std::int64_t most = std::max<std::int64_t>(most_bytes / bytes_of(of), 1), groups = ceil_div(runs.heads, most),
                        heads = ceil_div(runs.heads, groups);
     add_calls(of, parts, runs.heads, heads, one_part_a_call ? 1 : power_of_two_up_to(most / heads), result.calls);
   };
-  // A call with fewer heads has too few blocks of threads to fill the GPU to its end.
-  const std::int64_t least_heads = std::min<std::int64_t>(runs.heads, 4), most_of_head = most_bytes / least_heads;
   std::int64_t block = least_size;
-  while (bytes_of({PairMask::all, 2 * block, 2 * block}) <= most_of_head) block *= 2;
-  for (const DocumentPart& part : parts_of(runs, accept, result)) {
-    if (bytes_of(class_of(part)) <= most_of_head) {
+  while (bytes_of({PairMask::all, 2 * block, 2 * block}) <= most_bytes) block *= 2;
+  for (const DocumentPart& part : parts_of(runs, result)) {
+    if (bytes_of(class_of(part)) <= most_bytes) {
       classes[class_of(part)].push_back(part);
       continue;
     }
+    result.cut.push_back(part);
     std::vector<DocumentPart> blocks;
     cut(part, block, blocks);
+    const std::size_t first = result.calls.size();
     for (const DocumentPart& one : blocks) add(class_of(one), {one}, true);
+    for (std::size_t i = first; i < result.calls.size(); ++i) result.calls[i].of_cut = true;
   }
   for (const auto& [of, parts] : classes) add(of, parts, false);
   return result;
+}
+
+std::int64_t backward_bytes(const RunsOfAttention& runs, std::int64_t most_bytes, std::int64_t elements_of_head) {
+  constexpr std::int64_t narrow = 2, wide = 4;  // bytes of an element
+  const FusedCalls calls = backward_calls(runs, most_bytes);
+  std::int64_t workspace = 0, rows = 0;
+  for (const FusedCall& call : calls.calls) {
+    workspace = std::max(workspace, backward_workspace(call.documents, call.heads, call.queries, call.keys));
+    rows = std::max(rows, call.parts.back().query + call.parts.back().queries - call.parts.front().query);
+  }
+  std::int64_t bytes = workspace + rows * runs.heads * elements_of_head * narrow;
+  for (const DocumentPart& document : calls.cut)
+    bytes += (document.queries + 2 * document.keys) * runs.heads * elements_of_head * wide;
+  return bytes;
 }
 
 std::vector<ShortBlock> short_blocks(const SegmentsView& segments, std::vector<std::uint8_t>& computed) {

@@ -31,12 +31,14 @@ struct FusedCall {
   std::int64_t queries, keys;  ///< at least those of every part
   std::int64_t head, heads;    ///< the first head, and how many
   std::vector<DocumentPart> parts;
+  bool of_cut = false;  ///< the parts are blocks of a cut document
   bool operator==(const FusedCall&) const = default;
 };
 
 struct FusedCalls {
   std::vector<FusedCall> calls;
   std::vector<std::uint8_t> computed;  ///< for each document of the run: 1 if the calls compute all of its pairs
+  std::vector<DocumentPart> cut;       ///< documents whose gradients are sums over several calls
 };
 
 /// A run of queries and a run of keys, as AttentionInputs describes them.
@@ -54,8 +56,9 @@ inline constexpr std::int64_t least_size = 128;
 /// A call of several documents contains no more rows from its first to its last one: temporary tensors have these rows.
 inline constexpr std::int64_t fused_rows_of_call = std::int64_t{1} << 17;
 
-/// The size class of `rows` rows: a power of two, at least least_size. cuDNN compiles a kernel for each size
-/// (0.65 s), so a few sizes serve packs of all lengths.
+/// The size class of `rows` rows: a power of two, at least least_size, or between 32K and 64K a multiple of 8K, because
+/// there the class decides how many heads fit into the workspace. cuDNN compiles a kernel for each size (0.65 s), so a
+/// few sizes serve packs of all lengths.
 std::int64_t size_class(std::int64_t rows);
 
 /// Bytes of workspace of a deterministic backward call: it keeps dS, of each document and head [queries, keys] in bf16.
@@ -64,14 +67,21 @@ constexpr std::int64_t backward_workspace(std::int64_t documents, std::int64_t h
   return 2 * documents * heads * queries * keys;
 }
 
-/// Forward: one call for each size class, with all heads. Only documents all of whose earlier keys are in the run of
-/// keys: their result is final, so it may be rounded to bf16. The other kernels sum results over several runs of keys.
+/// Forward: one call for each size class, with all heads.
 FusedCalls forward_calls(const RunsOfAttention& runs);
 
 /// Backward: calls whose workspace is at most `most_bytes`. A class takes as many heads at a time as fit, and then as
-/// many documents. A document of which four heads do not fit is cut into blocks of queries and keys; their gradients
-/// are sums over the calls, in the order of the calls. No row is in two parts of a call.
+/// many documents. A document of which not even one head fits is cut into blocks of queries and keys; their gradients
+/// are sums over the calls, in their order. Those of any other document come from one call for each
+/// head. No row is in two parts of a call.
 FusedCalls backward_calls(const RunsOfAttention& runs, std::int64_t most_bytes);
+
+/// Bytes of workspace of a backward call. One head of a document of 64K fits.
+inline constexpr std::int64_t most_workspace = std::int64_t{9} << 30;
+
+/// Bytes that backward takes beside its arguments, if it writes the gradients to their places in bf16: the workspace,
+/// a made y, and sums in float32 for the documents that are cut. cuDNN adds at most 9 MB.
+std::int64_t backward_bytes(const RunsOfAttention& runs, std::int64_t most_bytes, std::int64_t elements_of_head);
 
 /// Consecutive documents of less than least_fused_rows tokens, which one block of threads computes.
 struct ShortBlock {

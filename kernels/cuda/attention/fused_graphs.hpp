@@ -50,13 +50,16 @@ struct FusedMemory {
   void* workspace = nullptr;
 };
 
+/// Whether this build has graphs and the current GPU runs them.
+bool has_fused_graphs();
+
 /// A graph of cuDNN that is ready to run.
 class FusedGraph {
  public:
   virtual ~FusedGraph() = default;
   virtual std::int64_t workspace() const = 0;  ///< bytes
-  /// Enqueues the call. Backward overwrites d_q, d_k and d_v of the documents, and reads y only for its products with
-  /// d_y.
+  /// Enqueues the call. Backward overwrites d_q, d_k and d_v of the documents, and reads y only for
+  /// its products with d_y.
   virtual void run(const Stream& stream, const FusedMemory& memory) const = 0;
 };
 

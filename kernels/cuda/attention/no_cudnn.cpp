@@ -2,6 +2,8 @@
 
 namespace causeway::cuda {
 
+bool has_fused_graphs() { return false; }
+
 struct FusedGraphs::Implementation {};
 
 FusedGraphs::FusedGraphs() = default;

@@ -5,6 +5,7 @@
 
 #include "kernels/cuda/attention/attention.cuh"
 #include "kernels/cuda/attention/attention_short.cuh"
+#include "kernels/cuda/attention/fused_attention.cuh"
 #include "kernels/cuda/attention/fused_calls.hpp"
 #include "kernels/cuda/device/functions.cuh"
 
@@ -91,7 +92,7 @@ __device__ inline void multiply_rows(float (&y)[1][E / 8][4], const float (&s)[1
 
 inline bool fits(const AttentionInputs& in) {
   return in.q.dtype == DType::bf16 && in.q.shape[2] == E && rows_start_aligned({in.q, in.k, in.v}, 8) &&
-         in.key_offset == 0 && in.k.rows() == in.segments.tokens;
+         has_own_keys(in);
 }
 
 /// The blocks of the short documents, in device memory; absent if there is no short document.
