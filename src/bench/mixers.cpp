@@ -236,17 +236,18 @@ Task attention_backward_task(const Workload& of) {
   const Shape shape = heads_of(of);
   const AttentionInputs in = attention_inputs(*made, of);
   const TensorView y = made->empty(of.dtype, shape), lse = made->empty(of.wide(), {of.tokens, shape[1]});
+  const DType gradients = attention_form(of.stream.device(), in).fused ? of.dtype : of.wide();
   const AttentionBackward args{.in = in,
+                               .accumulate = false,
                                .lse = lse,
                                .delta = made->empty(of.wide(), lse.shape),
                                .d_y = made->random(of.dtype, shape),
-                               .d_q = made->empty(of.wide(), shape),
-                               .d_k = made->empty(of.wide(), shape),
-                               .d_v = made->empty(of.wide(), shape)};
+                               .d_q = made->empty(gradients, shape),
+                               .d_k = made->empty(gradients, shape),
+                               .d_v = made->empty(gradients, shape)};
   attention_forward(of.stream, {.in = in, .y = y, .lse = lse});
   attention_delta(of.stream, {.y = y, .d_y = args.d_y, .delta = args.delta});
-  return task_of(made, attention_backward, args, in.q,
-                 {in.q, in.k, in.v, args.d_y, lse, args.delta, args.d_q, args.d_k, args.d_v},
+  return task_of(made, attention_backward, args, in.q, {in.q, in.k, in.v, args.d_y, lse, args.delta},
                  {args.d_q, args.d_k, args.d_v}, attention_least(of, 5));
 }
 
@@ -270,6 +271,7 @@ Task rope_task(const Workload& of) {
 constexpr Size scan_sizes[] = {{16384, 4096}, {65536, 4096}, {2048, 4096}, {8192, 1536}, {2048, 512}};
 constexpr Size scan_64_sizes[] = {{8192, 4096}, {2048, 4096}, {2048, 512}};
 constexpr Size two_lengths[] = {{16384, 4096}, {65536, 4096}};
+constexpr Size attention_sizes[] = {{16384, 4096}, {65536, 4096}, {65536, 4096, 8}, {65536, 4096, 8192}};
 constexpr Size one_length[] = {{65536, 4096}};
 constexpr Size long_lengths[] = {{8192, 4096}, {65536, 4096}, {262144, 2048}, {1048576, 512}, {524288, 512, 8}};
 
@@ -290,8 +292,8 @@ constexpr OperatorBenchmark benchmarks[] = {
     {"long_conv backward", true, long_lengths, long_conv_backward_task<1>},
     {"long_conv/16 forward", true, long_lengths, long_conv_forward_task<16>},
     {"long_conv/16 backward", true, long_lengths, long_conv_backward_task<16>},
-    {"attention forward", true, two_lengths, attention_forward_task},
-    {"attention backward", true, two_lengths, attention_backward_task},
+    {"attention forward", true, attention_sizes, attention_forward_task},
+    {"attention backward", true, attention_sizes, attention_backward_task},
     {"attention_delta", false, one_length, attention_delta_task},
     {"rope", true, one_length, rope_task},
 };

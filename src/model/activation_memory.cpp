@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/attention.hpp"
 #include "kernels/core/error.hpp"
 #include "kernels/core/integer.hpp"
 #include "kernels/modal_conv.hpp"
@@ -109,14 +110,26 @@ class Sizes {
 
   SublayerBytes attention() const {
     const double W = width(), H = static_cast<double>(m.heads), B = static_cast<double>(s.context_size);
-    // kept: qkv, y; of the operator y and lse in the accumulator type. backward: d_qkv, d_y without y; delta.
-    SublayerBytes bytes{.kept = 4 * W * w + (W + H) * a, .forward = W * w, .backward = 4 * W * w + H * a};
-    if (runs_by("attention", "ring"))
+    const bool ring = runs_by("attention", "ring"), all_gather = runs_by("attention", "all_gather");
+    // kept: qkv, y; of the operator y, which a ring sums in the accumulator type, and lse. backward: d_qkv, d_y without
+    // y; delta.
+    SublayerBytes bytes{
+        .kept = 4 * W * w + W * (ring ? a : w) + H * a, .forward = W * w, .backward = 4 * W * w + H * a};
+    if (ring)
       bytes += {.kept = 0, .forward = 4 * W * w, .backward = 4 * W * w + 4 * W * a};
-    else if (runs_by("attention", "all_gather"))
+    else if (all_gather)
       bytes += {.kept = 2 * W * B * w, .forward = W * w, .backward = 2 * W * B * a + W * w};
     else
       bytes += {.kept = 3 * W * w, .forward = 3 * W * w, .backward = 6 * W * w};
+    // The workspace of one call: a ring's has a quarter of the heads, all_to_all's the whole pack.
+    const std::int64_t tokens = ring ? s.tokens : s.tokens * s.context_size,
+                       heads = ceil_div(m.heads, ring         ? 4
+                                                 : all_gather ? 1
+                                                              : s.context_size);
+    const TensorView keys = view_of(nullptr, s.dtype, {tokens, heads, m.width / m.heads}),
+                     queries = all_gather ? keys.slice_rows(0, s.tokens) : keys;
+    const AttentionForm form = attention_form(s.device, {.q = queries, .k = keys, .v = keys});
+    bytes.backward += static_cast<double>(form.workspace) / static_cast<double>(std::max<std::int64_t>(s.tokens, 1));
     return bytes;
   }
 

@@ -13,6 +13,7 @@ struct ActivationShape {
   std::int64_t tokens = 0;        ///< of a pack that the rank holds
   std::int64_t context_size = 1;  ///< ranks that share the pack
   DType dtype = DType::f32;
+  Device device = Device::cpu;
   bool recompute = false;
   std::int64_t recompute_blocks = 1;
   StrategyNames strategies = {};  ///< of the operators; one that is missing: the first row of its table
@@ -26,9 +27,9 @@ struct ActivationBytes {
 };
 
 /// Estimates the activations of one pack's forward and backward pass without a tensor being made. The formulas count
-/// the tensors of Model::train and of each sublayer's forward and backward; buffers that do not grow with the tokens,
-/// and halos, are left out. Tests compare them with passes (tests/src/model/test_recomputation.cpp) and runs
-/// (tests/src/train/test_dry_run.cpp).
+/// the tensors of Model::train and of each sublayer's forward and backward, and the workspace of attention, as for one
+/// document; buffers that do not grow with the tokens, and halos, are left out. Tests compare them with passes
+/// (tests/src/model/test_recomputation.cpp) and runs (tests/src/train/test_dry_run.cpp).
 ActivationBytes activation_bytes(const ModelOptions& model, const ActivationShape& shape);
 
 }  // namespace causeway

@@ -33,6 +33,7 @@ RankMemory memory_of_rank(const Model& model, const Runtime& runtime, std::int64
       activation_bytes(options.shape, {.tokens = ceil_div(pack_tokens, mesh.context.size()),
                                        .context_size = mesh.context.size(),
                                        .dtype = options.dtype,
+                                       .device = runtime.stream.device(),
                                        .recompute = options.recompute,
                                        .recompute_blocks = options.recompute_blocks,
                                        .strategies = runtime.strategies.names()});

@@ -33,7 +33,6 @@ Tensor rotated(const StrategyContext& context, TensorView x, const RopeAngles& a
 void forward(const StrategyContext& context, RotaryAttentionForward args, Saved* saved) {
   const auto& [sharding, ranks, stream, schedule, method, received] = context;
   const Shape all = args.k.shape.with_rows(sharding.layout().tokens());
-  const DType accumulator = accumulator_of(args.q.dtype);
   Tensor k(stream, args.k.dtype, all), v(stream, args.v.dtype, all);
   {
     const Tensor local = rotated(context, args.k, args.rope);
@@ -44,7 +43,8 @@ void forward(const StrategyContext& context, RotaryAttentionForward args, Saved*
         .wait();
   }
   const Tensor q = rotated(context, args.q, args.rope);
-  Tensor y(stream, accumulator, args.q.shape), lse(stream, accumulator, {args.q.rows(), args.q.shape[1]});
+  Tensor y(stream, args.q.dtype, args.q.shape),
+      lse(stream, accumulator_of(args.q.dtype), {args.q.rows(), args.q.shape[1]});
   for (const Chunk& chunk : sharding.chunks())
     if (chunk.tokens.size() > 0)
       attention_forward(stream,
@@ -102,8 +102,8 @@ PassCosts cost(const Sharding& sharding, const RotaryAttentionForward& args) {
   cost.bytes_sent = 2 * peers * own_bytes;
   cost.messages = peers > 0 ? 1 : 0;
   PassCosts costs{.forward = cost, .backward = adjoint(cost), .repeated = {}};
-  // Forward q and k are rotated, k and v placed among all, y is rounded.
-  costs.forward.copied_bytes = static_cast<double>(own_bytes) * (8 + wide + 1);
+  // Forward q and k are rotated, k and v placed among all, y is copied.
+  costs.forward.copied_bytes = static_cast<double>(own_bytes) * (8 + 2);
   costs.forward.copies = 5;
   // Backward q is rotated, the gradients of all k and v are zeroed, rotated back, rounded and summed.
   costs.backward.copied_bytes =

@@ -24,7 +24,6 @@ void forward(const StrategyContext& context, RotaryAttentionForward args, Saved*
   const Stream& stream = context.stream;
   const SegmentsView segments = context.sharding.whole_pack().segments();
   const std::int64_t width = args.q.shape[2];
-  const DType accumulator = accumulator_of(args.q.dtype);
   Tensor q, k, v, y, lse;
   run_all_to_all(context,
                  {.channels = args.q.columns(),
@@ -35,8 +34,8 @@ void forward(const StrategyContext& context, RotaryAttentionForward args, Saved*
                       [&](Range, std::vector<Tensor>& moved, std::span<const TensorView> out) {
                         const AttentionInputs in = inputs_of(moved[0], moved[1], moved[2], width, segments);
                         for (const TensorView x : {in.q, in.k}) apply_rope(stream, x, segments, args.rope, x);
-                        y = Tensor(stream, accumulator, in.q.shape);
-                        lse = Tensor(stream, accumulator, {in.q.rows(), in.q.shape[1]});
+                        y = Tensor(stream, in.q.dtype, in.q.shape);
+                        lse = Tensor(stream, accumulator_of(in.q.dtype), {in.q.rows(), in.q.shape[1]});
                         attention_forward(stream, {.in = in, .y = y, .lse = lse});
                         scale(stream, {.x = flatten_heads(y), .y = out[0]});
                         q = std::move(moved[0]);
@@ -68,20 +67,24 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
                         const TensorView d_y = moved[0].view().reshaped(in.q.shape);
                         const Tensor delta = delta_of(stream, y, d_y);
                         y = {};
-                        const GradientAccumulator d_q(stream, out[0].reshaped(in.q.shape)),
-                            d_k(stream, out[1].reshaped(in.q.shape)), d_v(stream, out[2].reshaped(in.q.shape));
-                        for (const GradientAccumulator* gradient : {&d_q, &d_k, &d_v}) gradient->zero();
+                        // Rounded after the adjoint of RoPE, unless the kernels round them anyway.
+                        const bool rounded = attention_form(stream.device(), {.q = in.q, .k = in.k, .v = in.v}).fused;
+                        const DType dtype = rounded ? in.q.dtype : accumulator_of(in.q.dtype);
+                        const GradientAccumulator d_q(stream, out[0].reshaped(in.q.shape), dtype),
+                            d_k(stream, out[1].reshaped(in.q.shape), dtype);
                         attention_backward(stream, {.in = in,
+                                                    .accumulate = false,
                                                     .lse = lse,
                                                     .delta = delta,
                                                     .d_y = d_y,
                                                     .d_q = d_q.view(),
                                                     .d_k = d_k.view(),
-                                                    .d_v = d_v.view()});
+                                                    .d_v = out[2].reshaped(in.q.shape)});
                         for (Tensor* const done : {&q, &k, &v, &lse}) *done = {};
-                        for (const GradientAccumulator* gradient : {&d_q, &d_k})
+                        for (const GradientAccumulator* gradient : {&d_q, &d_k}) {
                           apply_rope_adjoint(stream, gradient->view(), segments, args.rope);
-                        for (const GradientAccumulator* gradient : {&d_q, &d_k, &d_v}) gradient->store();
+                          gradient->store();
+                        }
                       }},
                  1);
 }
@@ -100,7 +103,7 @@ PassCosts cost(const Sharding& sharding, const RotaryAttentionForward& args) {
        .out = 1,
        .back_in = 1,
        .back_out = 3,
-       .gates = 4 + wide + 1,                                // q and k are rotated, y is rounded
+       .gates = 4 + 2,                                       // q and k are rotated, y is copied
        .back_gates = 3 * wide + 4 * wide + 3 * (wide + 1)},  // gradients are zeroed, rotated back and rounded
       1);
 }

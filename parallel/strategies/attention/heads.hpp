@@ -35,7 +35,7 @@ inline void apply_rope(const Stream& stream, TensorView x, SegmentsView segments
     scale(stream, {.x = x, .y = y});
 }
 
-/// The adjoint of RoPE, in place, on a gradient in the accumulator type.
+/// The adjoint of RoPE, in place.
 inline void apply_rope_adjoint(const Stream& stream, TensorView x, SegmentsView segments, const RopeAngles& angles) {
   if (angles.base > 0) rope(stream, {.x = x, .segments = segments, .angles = angles, .inverse = true, .y = x});
 }
@@ -50,14 +50,14 @@ inline void apply_rope_adjoint(const StrategyContext& context, TensorView x, con
     apply_rope_adjoint(context.stream, chunk.rows(x), chunk.segments(), angles);
 }
 
-/// A gradient that is summed in the accumulator type and then stored in `to`. If `to` has that dtype, it is summed
-/// there; otherwise in a separate tensor, which store() rounds.
+/// A gradient that is computed in the accumulator type, or in `dtype`, and then stored in `to`. If `to` has that dtype,
+/// it is computed there; otherwise in a separate tensor, which store() rounds.
 class GradientAccumulator {
  public:
   GradientAccumulator(const Stream& stream, TensorView to)
-      : stream_(stream),
-        to_(to),
-        sum_(to.dtype == accumulator_of(to.dtype) ? Tensor() : Tensor(stream, accumulator_of(to.dtype), to.shape)) {}
+      : GradientAccumulator(stream, to, accumulator_of(to.dtype)) {}
+  GradientAccumulator(const Stream& stream, TensorView to, DType dtype)
+      : stream_(stream), to_(to), sum_(to.dtype == dtype ? Tensor() : Tensor(stream, dtype, to.shape)) {}
 
   TensorView view() const { return sum_.present() ? sum_.view() : to_; }
   void zero() const { fill(stream_, {.value = 0, .y = view()}); }
