@@ -121,7 +121,7 @@ TEST(FusedCalls, BackwardTakesTheWorkspaceAMadeYAndTheSumsOfCutDocuments) {
   EXPECT_EQ(bytes_of({100}), backward_workspace(1, 32, 128, 128) + 100 * row);
   EXPECT_EQ(bytes_of({16384}), backward_workspace(1, 16, 16384, 16384) + 16384 * row);
   EXPECT_EQ(bytes_of({65536}), backward_workspace(1, 1, 65536, 65536) + 65536 * row);
-  EXPECT_EQ(bytes_of({131072}), backward_workspace(1, 1, 65536, 65536) + 65536 * row + 6 * 131072 * row);
+  EXPECT_EQ(bytes_of({131072}), backward_workspace(1, 1, 65536, 65536) + 4 * 65536 * row + 6 * 131072 * row);
   EXPECT_EQ(bytes_of({40, 50}), 0);
 }
 

@@ -142,12 +142,14 @@ FusedCalls backward_calls(const RunsOfAttention& runs, std::int64_t most_bytes) 
 std::int64_t backward_bytes(const RunsOfAttention& runs, std::int64_t most_bytes, std::int64_t elements_of_head) {
   constexpr std::int64_t narrow = 2, wide = 4;  // bytes of an element
   const FusedCalls calls = backward_calls(runs, most_bytes);
-  std::int64_t workspace = 0, rows = 0;
+  std::int64_t workspace = 0, rows = 0, rows_of_gradients = 0;
   for (const FusedCall& call : calls.calls) {
     workspace = std::max(workspace, backward_workspace(call.documents, call.heads, call.queries, call.keys));
     rows = std::max(rows, call.parts.back().query + call.parts.back().queries - call.parts.front().query);
+    if (call.of_cut)
+      rows_of_gradients = std::max(rows_of_gradients, call.parts.front().queries + 2 * call.parts.front().keys);
   }
-  std::int64_t bytes = workspace + rows * runs.heads * elements_of_head * narrow;
+  std::int64_t bytes = workspace + (rows + rows_of_gradients) * runs.heads * elements_of_head * narrow;
   for (const DocumentPart& document : calls.cut)
     bytes += (document.queries + 2 * document.keys) * runs.heads * elements_of_head * wide;
   return bytes;

@@ -80,7 +80,7 @@ FusedCalls backward_calls(const RunsOfAttention& runs, std::int64_t most_bytes);
 inline constexpr std::int64_t most_workspace = std::int64_t{9} << 30;
 
 /// Bytes that backward takes beside its arguments, if it writes the gradients to their places in bf16: the workspace,
-/// a made y, and sums in float32 for the documents that are cut. cuDNN adds at most 9 MB.
+/// a made y, and for documents that are cut the gradients of a block and sums in float32. cuDNN adds at most 9 MB.
 std::int64_t backward_bytes(const RunsOfAttention& runs, std::int64_t most_bytes, std::int64_t elements_of_head);
 
 /// Consecutive documents of less than least_fused_rows tokens, which one block of threads computes.
