@@ -4,6 +4,7 @@
 #include "kernels/core/kernel.hpp"
 #include "kernels/core/segments.hpp"
 #include "kernels/core/tensor.hpp"
+#include "kernels/gemm.hpp"
 
 namespace causeway {
 
@@ -26,12 +27,19 @@ extern const Kernel<CausalConvForward> causal_conv_forward;
 
 /// With g = d_y ⊙ act'(pre-activation), which is computed again: d_x[t] = Σ_j weight[W-1-j]·g[t+j];
 /// d_weight[W-1-j] += Σ_t g[t]·x[t-j]; d_bias += Σ_t g[t]. Every sum stays within one document and takes only this
-/// run's g. Gradients of rows before the run are returned in d_halo.
+/// run's g. Gradients of rows before the run are returned in d_halo. With `d_y_product` the gradient of y is not d_y but
+/// d_y + a·b: in Mamba, y is also the input of x_proj, whose gradient is that product. On a GPU one kernel may then do
+/// both.
 struct CausalConvBackward {
   TensorView x, halo, weight, bias;  ///< as in forward
   SegmentsView segments;
   Activation activation = Activation::none;
-  TensorView d_y;       ///< [tokens, D], x's dtype
+  TensorView d_y;  ///< [tokens, D], x's dtype. With d_y_product its values are unspecified afterwards: the sum is either
+                   ///< written to it, rounded to its dtype, or only computed
+  struct {
+    TensorView a;  ///< [tokens, K], x's dtype, or absent
+    TensorView b;  ///< [K, D], x's dtype
+  } d_y_product;
   TensorView d_x;       ///< [tokens, D], x's dtype, written
   TensorView d_halo;    ///< [W-1, D], x's dtype, written, zero in rows that no document reaches. May be absent if no
                         ///< document reaches back
@@ -39,5 +47,13 @@ struct CausalConvBackward {
   TensorView d_bias;    ///< [D], accumulator type, added to; or absent
 };
 extern const Kernel<CausalConvBackward> causal_conv_backward;
+
+/// The same backward without d_y_product, which is added to d_y: for implementations and strategies that need the sum.
+inline CausalConvBackward with_product_added_to_d_y(const Stream& stream, CausalConvBackward args) {
+  const auto& [a, b] = args.d_y_product;
+  if (a.present()) gemm(stream, {.a = a, .b = b, .beta = 1, .c = args.d_y});
+  args.d_y_product = {};
+  return args;
+}
 
 }  // namespace causeway

@@ -248,7 +248,11 @@ void causal_conv_backward(const Stream& stream, const CausalConvBackward& args) 
   expect_if_present("d_halo", args.d_halo, dtype, {args.weight.columns() - 1, args.weight.rows()});
   expect("d_weight", args.d_weight, accumulator, args.weight.shape);
   expect_if_present("d_bias", args.d_bias, accumulator, {args.weight.rows()});
-  dispatch(dtype, [&]<class Type> { backward<Type>(stream, args); });
+  if (args.d_y_product.a.present()) {
+    expect("d_y_product.a", args.d_y_product.a, dtype, {args.segments.tokens, args.d_y_product.b.rows()});
+    expect("d_y_product.b", args.d_y_product.b, dtype, {args.d_y_product.a.columns(), args.weight.rows()});
+  }
+  dispatch(dtype, [&]<class Type> { backward<Type>(stream, with_product_added_to_d_y(stream, args)); });
 }
 
 }  // namespace causeway::cpu

@@ -28,9 +28,14 @@ Task causal_conv_forward_task(const Workload& of) {
                  {.exponentials = of.elements()});
 }
 
+/// `product`: with the product that Mamba adds to d_y, the gradient of the convolution's result as the input of x_proj,
+/// whose columns are as many as in a Mamba of this width.
+template <bool product>
 Task causal_conv_backward_task(const Workload& of) {
+  constexpr std::int64_t states = 16;
+  const std::int64_t inner = of.channels / 32 + 2 * states;
   const auto made = std::make_shared<MadeTensors>(of.stream);
-  const CausalConvBackward args{.x = made->random(of.dtype, of.rows()),
+  CausalConvBackward args{.x = made->random(of.dtype, of.rows()),
                                 .weight = made->random(of.dtype, {of.channels, short_taps}),
                                 .bias = made->random(of.dtype, {of.channels}),
                                 .segments = of.segments,
@@ -39,8 +44,14 @@ Task causal_conv_backward_task(const Workload& of) {
                                 .d_x = made->empty(of.dtype, of.rows()),
                                 .d_weight = made->empty(of.wide(), {of.channels, short_taps}),
                                 .d_bias = made->empty(of.wide(), {of.channels})};
-  return task_of(made, causal_conv_backward, args, args.d_x, {args.x, args.d_y, args.weight, args.bias},
-                 {args.d_x, args.d_weight, args.d_bias}, {.exponentials = of.elements()});
+  if (product) {
+    args.d_y_product.a = made->random(of.dtype, {of.tokens, inner});
+    args.d_y_product.b = made->random(of.dtype, {inner, of.channels}, -1e-3, 1e-3);  // d_y may be added to many times
+  }
+  const auto& [a, b] = args.d_y_product;
+  return task_of(made, causal_conv_backward, args, args.d_x, {args.x, args.d_y, args.weight, args.bias, a, b},
+                 {args.d_x, args.d_weight, args.d_bias},
+                 {.flops = product ? 2 * static_cast<double>(inner) * of.elements() : 0, .exponentials = of.elements()});
 }
 
 SelectiveScanInputs scan_inputs(MadeTensors& made, const Workload& of, std::int64_t states) {
@@ -281,7 +292,8 @@ constexpr OperatorBenchmark benchmarks[] = {
     {"selective_scan/64 forward", true, scan_64_sizes, selective_scan_forward_task<64>},
     {"selective_scan/64 backward", true, scan_64_sizes, selective_scan_backward_task<64>},
     {"causal_conv forward", true, two_lengths, causal_conv_forward_task},
-    {"causal_conv backward", true, two_lengths, causal_conv_backward_task},
+    {"causal_conv backward", true, two_lengths, causal_conv_backward_task<false>},
+    {"causal_conv/product backward", true, two_lengths, causal_conv_backward_task<true>},
     {"hyena_se forward", true, one_length, blocked_forward_task<7>},
     {"hyena_se backward", true, one_length, blocked_backward_task<7>},
     {"hyena_mr forward", true, one_length, blocked_forward_task<128>},

@@ -188,6 +188,103 @@ TEST(CausalConv, RefusesAMissingHaloAndShapesThatDoNotFit) {
   EXPECT_THROW(call(whole, narrow), Error);
 }
 
+/// d_y + a·b in float64.
+std::vector<double> with_product(TensorView d_y, TensorView a, TensorView b) {
+  std::vector<double> sum = values_of(d_y);
+  const std::vector<double> left = values_of(a), right = values_of(b);
+  const std::int64_t K = b.rows(), D = b.columns();
+  for (std::int64_t t = 0; t < d_y.rows(); ++t)
+    for (std::int64_t k = 0; k < K; ++k)
+      for (std::int64_t d = 0; d < D; ++d)
+        sum[static_cast<std::size_t>(t * D + d)] +=
+            left[static_cast<std::size_t>(t * K + k)] * right[static_cast<std::size_t>(k * D + d)];
+  return sum;
+}
+
+TEST(CausalConv, AProductIsAddedToTheGradientOfY) {
+  const Stream stream;
+  for (const Convolution& c : convolutions)
+    for (const DType dtype : floating_types) {
+      SCOPED_TRACE(fmt::format("{} in {}", c.name, name_of(dtype)));
+      const std::int64_t T = c.cu_seqlens.back(), D = c.channels, K = 6;
+      const NamedTensors in = inputs_of(packed(c), stream, dtype);
+      const Tensor a = random_tensor(stream, dtype, {T, K}, 21), b = random_tensor(stream, dtype, {K, D}, 22);
+      const auto backward = [&](TensorView d_y, TensorView left, TensorView right) {
+        NamedTensors out;
+        out.add("d_x", Tensor(stream, dtype, {T, D}));
+        out.add("d_weight", Tensor::zeros(stream, accumulator_of(dtype), {D, c.taps}));
+        out.add("d_bias", Tensor::zeros(stream, accumulator_of(dtype), {D}));
+        causal_conv_backward(stream, {.x = in["x"],
+                                      .weight = in["weight"],
+                                      .bias = c.bias ? in["bias"] : TensorView(),
+                                      .segments = segments_view(c.cu_seqlens, T),
+                                      .activation = c.activation,
+                                      .d_y = d_y,
+                                      .d_y_product = {.a = left, .b = right},
+                                      .d_x = out["d_x"],
+                                      .d_weight = out["d_weight"],
+                                      .d_bias = c.bias ? out["d_bias"] : TensorView()});
+        return out;
+      };
+      const Tensor d_y = converted(stream, in["d_y"], dtype),
+                   sum = tensor_of(stream, dtype, {T, D}, with_product(in["d_y"], a, b));
+      const NamedTensors want = backward(sum, {}, {}), got = backward(d_y, a, b);
+      for (const char* name : {"d_x", "d_weight", "d_bias"})
+        EXPECT_LE(relative_error(got[name], want[name]),
+                  dtype == DType::f64 ? 1e-14 : dtype == DType::f32 ? 1e-6 : 1e-2)
+            << name;
+    }
+}
+
+/// The product is the gradient that y receives as an input of z = y·bᵀ, whose gradient is a: the backward is that of
+/// Σ d_y ⊙ y + Σ a ⊙ z.
+TEST(CausalConv, GradientsWithAProductEqualFiniteDifferences) {
+  const Stream stream;
+  const Convolution c{"documents", 3, 4, {0, 5, 6, 17}};
+  const std::int64_t T = 17, D = 3, K = 5;
+  const NamedTensors in = inputs_of(packed(c), stream, DType::f64);
+  const Tensor a = random_tensor(stream, DType::f64, {T, K}, 21), b = random_tensor(stream, DType::f64, {K, D}, 22),
+               y(stream, DType::f64, {T, D}), z(stream, DType::f64, {T, K}), d_x(stream, DType::f64, {T, D}),
+               d_weight = Tensor::zeros(stream, DType::f64, {D, 4}), d_bias = Tensor::zeros(stream, DType::f64, {D}),
+               d_y = converted(stream, in["d_y"], DType::f64);
+  const auto loss = [&] {
+    causal_conv_forward(stream, {.x = in["x"],
+                                 .weight = in["weight"],
+                                 .bias = in["bias"],
+                                 .segments = segments_view(c.cu_seqlens, T),
+                                 .activation = c.activation,
+                                 .y = y});
+    gemm(stream, {.a = y, .b = b, .transpose_b = true, .c = z});
+    return dot(values_of(in["d_y"]), values_of(y)) + dot(values_of(a), values_of(z));
+  };
+  causal_conv_backward(stream, {.x = in["x"],
+                                .weight = in["weight"],
+                                .bias = in["bias"],
+                                .segments = segments_view(c.cu_seqlens, T),
+                                .activation = c.activation,
+                                .d_y = d_y,
+                                .d_y_product = {.a = a, .b = b},
+                                .d_x = d_x,
+                                .d_weight = d_weight,
+                                .d_bias = d_bias});
+  const auto compare = [&](TensorView input, TensorView gradient, const char* name) {
+    auto* const values = static_cast<double*>(input.data);
+    const std::vector<double> got = values_of(gradient);
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      const double before = values[i], step = 1e-5;
+      values[i] = before + step;
+      const double above = loss();
+      values[i] = before - step;
+      const double below = loss();
+      values[i] = before;
+      EXPECT_NEAR(got[i], (above - below) / (2 * step), 1e-8) << name << " " << i;
+    }
+  };
+  compare(in["x"], d_x, "d_x");
+  compare(in["weight"], d_weight, "d_weight");
+  compare(in["bias"], d_bias, "d_bias");
+}
+
 TEST(CausalConv, AnEmptyRunReturnsAHaloGradientOfZeros) {
   const Stream stream;
   const PackedCase c = packed({"no token", 4, 4, {0}});

@@ -18,14 +18,14 @@ TensorView get(const Tensors& tensors, const std::string& name) {
   return found == tensors.end() ? TensorView() : found->second.view();
 }
 
-/// Tensors for y and the gradient of every input: those of tokens filled with random values, which must be overwritten;
+/// Tensors for y and the gradient of every input but the factors of a product, `a` and `b`: those of tokens filled with random values, which must be overwritten;
 /// those of parameters zero, because gradients are added to them.
 Tensors outputs(const Stream& stream, const Tensors& in) {
   Tensors out;
   const auto allocate = [&](TensorView like) { return random_tensor(stream, like.dtype, like.shape, 77); };
   out["y"] = allocate(get(in, "d_y"));
   for (const auto& [name, tensor] : in) {
-    if (name == "d_y") continue;
+    if (name == "d_y" || name == "a" || name == "b") continue;
     const TensorView view = tensor.view();
     out["d_" + name] = per_token(name) ? allocate(view) : Tensor::zeros(stream, accumulator_of(view.dtype), view.shape);
   }
@@ -44,11 +44,11 @@ template <class Run>
 Tensors computed(const Stream& stream, const Tensors& in, const Run& run) {
   const Stream host;
   Tensors out = outputs(host, in);
+  const Tensors on_device = moved(in, host, stream);  // also on the CPU: causal_conv may overwrite d_y
   if (stream.device() == Device::cpu) {
-    run(in, out);
+    run(on_device, out);
     return out;
   }
-  const Tensors on_device = moved(in, host, stream);
   out = moved(out, host, stream);
   run(on_device, out);
   return moved(out, stream, host);
@@ -98,10 +98,11 @@ StrategyCase make_case(const Strategy<Forward, Backward>& row, Schedule schedule
           .run_on_one_rank =
               [=](const Stream& stream, const Segments& segments, const Tensors& in) {
                 Tensors out = outputs(stream, in);
+                const Tensors own = moved(in, stream, stream);
                 const auto cu_seqlens = segments.slice(0, segments.tokens());
                 if (segments.tokens() > 0)
-                  family.run_kernels(stream, segments_view(cu_seqlens, segments.tokens()), family.forward(in, out),
-                                     family.backward(in, out));
+                  family.run_kernels(stream, segments_view(cu_seqlens, segments.tokens()), family.forward(own, out),
+                                     family.backward(own, out));
                 return out;
               }};
 }
@@ -118,8 +119,9 @@ void add(std::vector<StrategyCase>& cases, std::span<const Strategy<Forward, Bac
   }
 }
 
-Family<CausalConvForward, CausalConvBackward> causal_conv(std::int64_t taps, bool bias, Activation activation) {
-  return {.name = fmt::format("causal_conv_W{}_{}", taps, name_of(activation)),
+Family<CausalConvForward, CausalConvBackward> causal_conv(std::int64_t taps, bool bias, Activation activation,
+                                                          bool product = false) {
+  return {.name = fmt::format("causal_conv_W{}_{}{}", taps, name_of(activation), product ? "_product" : ""),
           .op = "causal_conv",
           .linear_in = activation == Activation::none && !bias ? "x" : "",
           .inputs =
@@ -130,6 +132,10 @@ Family<CausalConvForward, CausalConvBackward> causal_conv(std::int64_t taps, boo
                 in["d_y"] = random_tensor(stream, dtype, {tokens, channels}, seed + 1);
                 in["weight"] = random_tensor(stream, dtype, {channels, taps}, seed + 2);
                 if (bias) in["bias"] = random_tensor(stream, dtype, {channels}, seed + 3);
+                if (product) {
+                  in["a"] = random_tensor(stream, dtype, {tokens, 3}, seed + 4);
+                  in["b"] = random_tensor(stream, dtype, {3, channels}, seed + 5);
+                }
                 return in;
               },
           .forward = [=](const Tensors& in, const Tensors& out) -> CausalConvForward {
@@ -149,6 +155,7 @@ Family<CausalConvForward, CausalConvBackward> causal_conv(std::int64_t taps, boo
                     .segments = {},
                     .activation = activation,
                     .d_y = get(in, "d_y"),
+                    .d_y_product = {.a = get(in, "a"), .b = get(in, "b")},
                     .d_x = get(out, "d_x"),
                     .d_halo = {},
                     .d_weight = get(out, "d_weight"),
@@ -413,6 +420,7 @@ Family<RotaryAttentionForward, RotaryAttentionBackward> attention(std::int64_t w
 std::vector<StrategyCase> make_every_case() {
   std::vector<StrategyCase> cases;
   add(cases, convolution_strategies(), causal_conv(4, true, Activation::silu));
+  add(cases, convolution_strategies(), causal_conv(4, true, Activation::silu, true));
   add(cases, convolution_strategies(), causal_conv(30, false, Activation::none));
   add(cases, convolution_strategies(), causal_conv(1, true, Activation::none));
   add(cases, gated_convolution_strategies(), gated_conv(7, false));
@@ -430,7 +438,7 @@ std::vector<StrategyCase> make_every_case() {
 }  // namespace
 
 bool per_token(const std::string& name) {
-  static const std::set<std::string> names{"y", "x", "u", "delta", "z", "B", "C", "q", "k", "v"};
+  static const std::set<std::string> names{"y", "x", "u", "delta", "z", "B", "C", "q", "k", "v", "a"};
   return names.contains(name) || (name.starts_with("d_") && names.contains(name.substr(2)));
 }
 

@@ -134,7 +134,7 @@ std::vector<double> direction_of(const std::string& input, Shape shape) {
   return values_of(random_tensor(Stream(), DType::f64, shape, seed));
 }
 
-/// The loss L = ⟨y, d_y⟩ of a case along one direction v in the space of all inputs.
+/// The loss L = ⟨y, d_y⟩, or ⟨y, d_y + a·b⟩, of a case along one direction v in the space of all inputs.
 class LossAlongDirection {
  public:
   LossAlongDirection(const StrategyCase& strategy, Communicator& world, const Sharding& sharding, const Stream& stream)
@@ -168,13 +168,14 @@ class LossAlongDirection {
     Tensors moved;
     for (const auto& [name, tensor] : inputs_) {
       moved[name] = converted(host, tensor, DType::f64);
-      if (name == "d_y") continue;
+      if (name == "d_y" || name == "a" || name == "b") continue;
       const std::vector<double> direction = direction_of(name, tensor.view().shape);
       std::vector<double> values = values_of(tensor);
       for (std::size_t i = 0; i < values.size(); ++i) values[i] += step * direction[i];
       assign(moved[name], values);
     }
     const Tensors rows = local_inputs(host, sharding_, moved);
+    if (rows.contains("a")) gemm(host, {.a = rows.at("a"), .b = rows.at("b"), .beta = 1, .c = rows.at("d_y")});
     return world_.sum(
         dot(strategy_.run_forward(context_of(strategy_, sharding_, world_, stream_), rows), rows.at("d_y")));
   }

@@ -121,8 +121,14 @@ void causal_conv_backward(const Stream& stream, const CausalConvBackward& args) 
   expect_if_present("d_halo", args.d_halo, dtype, {args.weight.columns() - 1, args.weight.rows()});
   expect("d_weight", args.d_weight, accumulator, args.weight.shape);
   expect_if_present("d_bias", args.d_bias, accumulator, {args.weight.rows()});
-  if (args.weight.columns() > max_register_taps) return causal_conv_long_backward(stream, args);
-  causal_conv_strips_backward(stream, args);
+  if (args.d_y_product.a.present()) {
+    expect("d_y_product.a", args.d_y_product.a, dtype, {args.segments.tokens, args.d_y_product.b.rows()});
+    expect("d_y_product.b", args.d_y_product.b, dtype, {args.d_y_product.a.columns(), args.weight.rows()});
+  }
+  if (has_product_kernel(args)) return causal_conv_product_backward(stream, args);
+  const CausalConvBackward summed = with_product_added_to_d_y(stream, args);
+  if (args.weight.columns() > max_register_taps) return causal_conv_long_backward(stream, summed);
+  causal_conv_strips_backward(stream, summed);
 }
 
 }  // namespace causeway::cuda

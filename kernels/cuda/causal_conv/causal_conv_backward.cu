@@ -175,24 +175,6 @@ __global__ void halo_gradient(CausalConvInputs<T> in, const T* d_y, std::int64_t
     if (i < in.taps) d_halo[(in.taps - 1 - i) * d_halo_stride + channel] = narrowed<T>(sums[i]);
 }
 
-/// Adds the sum of the parts of element (lag, channel) to d_weight or d_bias. Lags between the real number of taps and
-/// the compiled one are ignored.
-template <class R>
-struct WeightTarget {
-  int lags, taps;  ///< lags: rows of the parts, the last of them for d_bias
-  R* d_weight;
-  std::int64_t weight_stride;
-  R* d_bias;
-  std::int64_t bias_stride;
-
-  __device__ void add(int lag, std::int64_t channel, double sum) const {
-    if (lag < taps)
-      d_weight[channel * weight_stride + taps - 1 - lag] += static_cast<R>(sum);
-    else if (lag == lags - 1 && d_bias != nullptr)
-      d_bias[channel * bias_stride] += static_cast<R>(sum);
-  }
-};
-
 template <class T>
 void backward(const Stream& stream, const CausalConvBackward& args) {
   using R = Accumulator<T>;
@@ -219,13 +201,7 @@ void backward(const Stream& stream, const CausalConvBackward& args) {
     backward_strips<T, V, Taps, Used, Silu>
         <<<grid_of(blocks * columns), dim3(lanes, warps), 0, queue>>>(in, static_cast<int>(strip), out);
     cuda_check(cudaGetLastError());
-    add_parts_by_warps(stream, parts, blocks, Taps + 1, in.channels,
-                       WeightTarget<R>{.lags = Taps + 1,
-                                       .taps = in.taps,
-                                       .d_weight = static_cast<R*>(args.d_weight.data),
-                                       .weight_stride = args.d_weight.row_stride,
-                                       .d_bias = args.d_bias.present() ? static_cast<R*>(args.d_bias.data) : nullptr,
-                                       .bias_stride = args.d_bias.row_stride});
+    add_parts_by_warps(stream, parts, blocks, Taps + 1, in.channels, WeightTarget<R>(args, Taps + 1));
   });
 }
 

@@ -212,6 +212,32 @@ class Reaches {
   int reach_;           ///< of the token before
 };
 
+/// Adds the sum of the parts of element (lag, channel) to d_weight or d_bias. Lags between the real number of taps and
+/// the compiled one are ignored.
+template <class R>
+struct WeightTarget {
+  int lags, taps;  ///< lags: rows of the parts, the last of them for d_bias
+  R* d_weight;
+  std::int64_t weight_stride;
+  R* d_bias;
+  std::int64_t bias_stride;
+
+  WeightTarget(const CausalConvBackward& args, int lags_of_parts)
+      : lags(lags_of_parts),
+        taps(static_cast<int>(args.weight.columns())),
+        d_weight(static_cast<R*>(args.d_weight.data)),
+        weight_stride(args.d_weight.row_stride),
+        d_bias(args.d_bias.present() ? static_cast<R*>(args.d_bias.data) : nullptr),
+        bias_stride(args.d_bias.row_stride) {}
+
+  __device__ void add(int lag, std::int64_t channel, double sum) const {
+    if (lag < taps)
+      d_weight[channel * weight_stride + taps - 1 - lag] += static_cast<R>(sum);
+    else if (lag == lags - 1 && d_bias != nullptr)
+      d_bias[channel * bias_stride] += static_cast<R>(sum);
+  }
+};
+
 /// Warps that a row takes.
 template <int V>
 __host__ __device__ std::int64_t columns_of(std::int64_t channels) {
@@ -251,5 +277,10 @@ void with_packets_and_taps(const CausalConvInputs<T>& in, std::initializer_list<
 
 /// The backward of causal_conv with at most max_register_taps taps; the arguments have been checked.
 void causal_conv_strips_backward(const Stream& stream, const CausalConvBackward& args);
+
+/// Whether causal_conv_product_backward() can compute this on the current device.
+bool has_product_kernel(const CausalConvBackward& args);
+/// The backward with d_y_product, which it computes and adds to d_y on the way; the arguments have been checked.
+void causal_conv_product_backward(const Stream& stream, const CausalConvBackward& args);
 
 }  // namespace causeway::cuda

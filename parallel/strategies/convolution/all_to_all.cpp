@@ -31,6 +31,7 @@ void forward(const StrategyContext& context, CausalConvForward args, Saved* save
 
 template <int slices>
 void backward(const StrategyContext& context, CausalConvBackward args, Saved& saved) {
+  args = with_product_added_to_d_y(context.stream, args);
   run_all_to_all(context,
                  {.channels = args.x.columns(),
                   .groups = args.x.columns(),

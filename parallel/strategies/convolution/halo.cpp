@@ -57,7 +57,9 @@ void forward(const StrategyContext& context, BlockedConvForward args, Saved* sav
   run_forward(context, args, saved);
 }
 void backward(const StrategyContext& context, CausalConvBackward args, Saved& saved) {
-  run_backward(context, args, saved);
+  // One kernel can compute the product as well, but not with a halo: then the product is added first.
+  const bool alone = has_no_halo(context.sharding.halo_plan(reach_of(args)));
+  run_backward(context, alone ? args : with_product_added_to_d_y(context.stream, args), saved);
 }
 void backward(const StrategyContext& context, BlockedConvBackward args, Saved& saved) {
   run_backward(context, args, saved);

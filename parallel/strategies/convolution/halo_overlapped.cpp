@@ -99,7 +99,7 @@ void forward(const StrategyContext& context, BlockedConvForward args, Saved* sav
   run_forward(context, args, saved);
 }
 void backward(const StrategyContext& context, CausalConvBackward args, Saved& saved) {
-  run_backward(context, args, saved);
+  run_backward(context, with_product_added_to_d_y(context.stream, args), saved);
 }
 void backward(const StrategyContext& context, BlockedConvBackward args, Saved& saved) {
   run_backward(context, args, saved);

@@ -38,6 +38,7 @@ inline CausalConvForward on_chunk(CausalConvForward args, const Chunk& chunk) {
 inline CausalConvBackward on_chunk(CausalConvBackward args, const Chunk& chunk) {
   args.x = chunk.rows(args.x);
   args.d_y = chunk.rows(args.d_y);
+  args.d_y_product.a = chunk.rows(args.d_y_product.a);
   args.d_x = chunk.rows(args.d_x);
   args.segments = chunk.segments();
   return args;

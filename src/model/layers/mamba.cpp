@@ -242,9 +242,9 @@ Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& 
   const TensorView dt_low = dbc.view().slice_columns(0, dt_rank_), d_dt_low = d_dbc.view().slice_columns(0, dt_rank_);
   gemm(stream, {.a = d_delta, .b = dt_proj_.weight, .c = d_dt_low});
   add_product(stream, dt_proj_, d_delta, dt_low);
-  gemm(stream, {.a = d_dbc, .b = x_proj_.weight, .beta = 1, .c = d_u});
   add_product(stream, x_proj_, d_dbc, u);
 
+  // u is also the input of x_proj: its gradient is d_u + d_dbc · x_proj.weight.
   const CausalConvForward conv = convolution(xz, u);
   pass.strategies().causal_conv->backward(pass.strategy_context(),
                                           {.x = conv.x,
@@ -252,6 +252,7 @@ Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& 
                                            .bias = conv.bias,
                                            .activation = conv.activation,
                                            .d_y = d_u,
+                                           .d_y_product = {.a = d_dbc, .b = x_proj_.weight},
                                            .d_x = d_xz.view().slice_columns(0, inner_),
                                            .d_weight = conv_weight_.gradient.reshaped(conv.weight.shape),
                                            .d_bias = conv_bias_.gradient},
