@@ -27,15 +27,15 @@ extern const Kernel<CausalConvForward> causal_conv_forward;
 
 /// With g = d_y ⊙ act'(pre-activation), which is computed again: d_x[t] = Σ_j weight[W-1-j]·g[t+j];
 /// d_weight[W-1-j] += Σ_t g[t]·x[t-j]; d_bias += Σ_t g[t]. Every sum stays within one document and takes only this
-/// run's g. Gradients of rows before the run are returned in d_halo. With `d_y_product` the gradient of y is not d_y but
-/// d_y + a·b: in Mamba, y is also the input of x_proj, whose gradient is that product. On a GPU one kernel may then do
-/// both.
+/// run's g. Gradients of rows before the run are returned in d_halo. With `d_y_product` the gradient of y is not d_y
+/// but d_y + a·b: in Mamba, y is also the input of x_proj, whose gradient is that product. On a GPU one kernel may then
+/// do both.
 struct CausalConvBackward {
   TensorView x, halo, weight, bias;  ///< as in forward
   SegmentsView segments;
   Activation activation = Activation::none;
-  TensorView d_y;  ///< [tokens, D], x's dtype. With d_y_product its values are unspecified afterwards: the sum is either
-                   ///< written to it, rounded to its dtype, or only computed
+  TensorView d_y;  ///< [tokens, D], x's dtype. With d_y_product its values are unspecified afterwards: the sum is
+                   ///< either written to it, rounded to its dtype, or only computed
   struct {
     TensorView a;  ///< [tokens, K], x's dtype, or absent
     TensorView b;  ///< [K, D], x's dtype

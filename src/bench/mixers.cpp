@@ -36,22 +36,23 @@ Task causal_conv_backward_task(const Workload& of) {
   const std::int64_t inner = of.channels / 32 + 2 * states;
   const auto made = std::make_shared<MadeTensors>(of.stream);
   CausalConvBackward args{.x = made->random(of.dtype, of.rows()),
-                                .weight = made->random(of.dtype, {of.channels, short_taps}),
-                                .bias = made->random(of.dtype, {of.channels}),
-                                .segments = of.segments,
-                                .activation = Activation::silu,
-                                .d_y = made->random(of.dtype, of.rows()),
-                                .d_x = made->empty(of.dtype, of.rows()),
-                                .d_weight = made->empty(of.wide(), {of.channels, short_taps}),
-                                .d_bias = made->empty(of.wide(), {of.channels})};
+                          .weight = made->random(of.dtype, {of.channels, short_taps}),
+                          .bias = made->random(of.dtype, {of.channels}),
+                          .segments = of.segments,
+                          .activation = Activation::silu,
+                          .d_y = made->random(of.dtype, of.rows()),
+                          .d_x = made->empty(of.dtype, of.rows()),
+                          .d_weight = made->empty(of.wide(), {of.channels, short_taps}),
+                          .d_bias = made->empty(of.wide(), {of.channels})};
   if (product) {
     args.d_y_product.a = made->random(of.dtype, {of.tokens, inner});
     args.d_y_product.b = made->random(of.dtype, {inner, of.channels}, -1e-3, 1e-3);  // d_y may be added to many times
   }
   const auto& [a, b] = args.d_y_product;
-  return task_of(made, causal_conv_backward, args, args.d_x, {args.x, args.d_y, args.weight, args.bias, a, b},
-                 {args.d_x, args.d_weight, args.d_bias},
-                 {.flops = product ? 2 * static_cast<double>(inner) * of.elements() : 0, .exponentials = of.elements()});
+  return task_of(
+      made, causal_conv_backward, args, args.d_x, {args.x, args.d_y, args.weight, args.bias, a, b},
+      {args.d_x, args.d_weight, args.d_bias},
+      {.flops = product ? 2 * static_cast<double>(inner) * of.elements() : 0, .exponentials = of.elements()});
 }
 
 SelectiveScanInputs scan_inputs(MadeTensors& made, const Workload& of, std::int64_t states) {

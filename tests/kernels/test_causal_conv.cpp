@@ -230,8 +230,9 @@ TEST(CausalConv, AProductIsAddedToTheGradientOfY) {
                    sum = tensor_of(stream, dtype, {T, D}, with_product(in["d_y"], a, b));
       const NamedTensors want = backward(sum, {}, {}), got = backward(d_y, a, b);
       for (const char* name : {"d_x", "d_weight", "d_bias"})
-        EXPECT_LE(relative_error(got[name], want[name]),
-                  dtype == DType::f64 ? 1e-14 : dtype == DType::f32 ? 1e-6 : 1e-2)
+        EXPECT_LE(relative_error(got[name], want[name]), dtype == DType::f64   ? 1e-14
+                                                         : dtype == DType::f32 ? 1e-6
+                                                                               : 1e-2)
             << name;
     }
 }

@@ -148,8 +148,8 @@ TEST_P(DevicesConv, CausalConvKeepsNonFiniteValuesInTheirDocument) {
       }
 }
 
-/// Runs for which a GPU of compute capability 9.0 adds the product in the kernel of the backward: silu, four taps, whole
-/// packs, a multiple of 128 channels. Strips and blocks of tokens end before, at and after documents.
+/// Runs for which a GPU of compute capability 9.0 adds the product in the kernel of the backward: silu, four taps,
+/// whole packs, a multiple of 128 channels. Strips and blocks of tokens end before, at and after documents.
 RunCase run_with_product(std::int64_t tokens, std::int64_t channels, std::int64_t inner,
                          std::vector<std::int64_t> cu_seqlens) {
   return {.channels = channels,
@@ -166,8 +166,9 @@ std::vector<RunCase> runs_with_product() {
   std::vector<RunCase> runs;
   for (const std::int64_t tokens : {1, 2, 3, 4, 20, 21, 22, 83, 84, 85, 244, 500, 501, 1029})
     for (const std::int64_t inner : {8, 80, 96, 160, 168, 192})
-      runs.push_back(run_with_product(tokens, inner == 96 ? 384 : 128, inner,
-                                      random_segments(tokens, static_cast<std::uint64_t>(tokens + inner)).slice(0, tokens)));
+      runs.push_back(
+          run_with_product(tokens, inner == 96 ? 384 : 128, inner,
+                           random_segments(tokens, static_cast<std::uint64_t>(tokens + inner)).slice(0, tokens)));
   std::vector<std::int64_t> single(301), whole{0, 3000}, short_ones;
   std::iota(single.begin(), single.end(), 0);
   for (std::int64_t at = 0, length = 0; at < 900; at += length) short_ones.push_back(at), length = length % 7 + 1;
@@ -206,7 +207,8 @@ TEST_P(DevicesConv, APackWithAProductHasTheBitsOfItsDocumentsAlone) {
     Tensors part;
     for (const auto& [name, tensor] : in) {
       const bool of_tokens = tensor.view().rows() == pack.tokens;
-      part[name] = converted(cpu(), of_tokens ? tensor.view().slice_rows(begin, tokens) : tensor.view(), tensor.view().dtype);
+      part[name] =
+          converted(cpu(), of_tokens ? tensor.view().slice_rows(begin, tokens) : tensor.view(), tensor.view().dtype);
     }
     EXPECT_TRUE(same_bits(view(on_gpu(alone, part), "d_x"), view(all, "d_x").slice_rows(begin, tokens))) << s;
   }

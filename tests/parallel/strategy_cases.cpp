@@ -18,8 +18,8 @@ TensorView get(const Tensors& tensors, const std::string& name) {
   return found == tensors.end() ? TensorView() : found->second.view();
 }
 
-/// Tensors for y and the gradient of every input but the factors of a product, `a` and `b`: those of tokens filled with random values, which must be overwritten;
-/// those of parameters zero, because gradients are added to them.
+/// Tensors for y and the gradient of every input but the factors of a product, `a` and `b`: those of tokens filled with
+/// random values, which must be overwritten; those of parameters zero, because gradients are added to them.
 Tensors outputs(const Stream& stream, const Tensors& in) {
   Tensors out;
   const auto allocate = [&](TensorView like) { return random_tensor(stream, like.dtype, like.shape, 77); };

@@ -17,7 +17,8 @@ int strip_tokens_of(std::int64_t tokens, std::int64_t columns) {
   int best = 0;
   std::int64_t least = 0;
   for (int stages = 3; stages <= most_stages; ++stages) {
-    const std::int64_t blocks = ceil_div(tokens, std::int64_t{groups * strips} * (stages * stage_rows - (Taps - 1))) * columns,
+    const std::int64_t blocks = ceil_div(tokens, std::int64_t{groups * strips} * (stages * stage_rows - (Taps - 1))) *
+                                columns,
                        cost = ceil_div(blocks, at_a_time) * (stages + 3);
     if (best == 0 || cost < least) best = stages, least = cost;
   }
@@ -53,7 +54,7 @@ bool has_product_kernel(const CausalConvBackward& args) {
   return a.present() && args.x.dtype == DType::bf16 && args.weight.columns() == Taps &&
          args.activation == Activation::silu && !args.halo.present() && !args.d_halo.present() &&
          args.weight.rows() % block_channels == 0 && b.rows() > 0 && b.rows() <= most_of_k &&
-         aligned({args.x, args.d_y, a, b}, 16) && aligned({args.d_x}, 16) && on_sm_90a();
+         aligned({args.x, args.d_y, args.d_x, a, b}, 16) && on_sm_90a();
 }
 
 void causal_conv_product_backward(const Stream& stream, const CausalConvBackward& args) {
@@ -85,7 +86,7 @@ void causal_conv_product_backward(const Stream& stream, const CausalConvBackward
                             .eights = static_cast<int>(b.rows() / 8),
                             .strip_tokens = strip,
                             .parts = parts};
-  const auto run = b.rows() <= 80 ? launch<true, 3, 10> : b.rows() <= 160 ? launch<true, 3, 20> : launch<true, 2, 24>;
+  const auto run = b.rows() <= 80 ? launch<true, 4, 10> : b.rows() <= 160 ? launch<true, 3, 20> : launch<true, 3, 24>;
   run(stream, arguments, blocks * columns);
   add_parts_by_warps(stream, parts, blocks * groups, Taps + 1, channels, WeightTarget<float>(args, Taps + 1));
 }

@@ -6,38 +6,39 @@
 #include "kernels/cuda/device/barrier.cuh"
 #include "kernels/cuda/device/warpgroup_product.cuh"
 
+/// causal_conv's backward with d_y_product: the gradient of y is d_y + a·b. In Mamba b is x_proj's weight, and the sum
+/// would otherwise be written by a matrix product and read again.
+///
+/// The product of a stage, [64 channels, 32 tokens] for each warpgroup, comes out of the tensor cores in the layout in
+/// which the taps are computed: rows of C are channels, and its columns are arranged so that a lane has two channels of
+/// consecutive tokens of one strip. So the product needs no shared memory, and the sum is not rounded.
+///
+/// Lower bound (H200, 4.23 TB/s of copies), L 16384, D 4096, K 160: x and d_y read, d_x written, 0.095 ms. The product
+/// takes 0.022 ms of the tensor cores. About 33 instructions an element are 0.074 ms if one is issued in each cycle. a
+/// is read from the L2 cache once for each 128 channels, 168 MB. Measured: README.md.
 namespace causeway::cuda::product_strips {
 
 constexpr int Taps = 4;
-constexpr int groups = 2, group_threads = 256, block_threads = groups * group_threads, block_channels = 128;
+constexpr int groups = 2, group_threads = 256, group_warps = group_threads / 32;
+constexpr int block_threads = groups * group_threads, block_channels = 128;
 constexpr int strips = 4;                          ///< of a group: one for each lane of four
 constexpr int stage_rows = 8;                      ///< tokens of a strip that a stage computes
 constexpr int stage_tokens = strips * stage_rows;  ///< columns of a stage's product
-constexpr int most_stages = 128;
+constexpr int most_stages = 128;                   ///< of a strip
+constexpr int a_slots = 3;                         ///< stages of a in shared memory
 constexpr int row_bytes = block_channels * 2;
 constexpr int strip_bytes = stage_rows * row_bytes + 32;  ///< 32: the four strips are in different banks
-constexpr int tile_bytes = strips * strip_bytes;          ///< a stage's x, d_y or d_x
+constexpr int tile_bytes = strips * strip_bytes;          ///< a stage's x or d_y
 constexpr int b_stride = block_channels * 16;             ///< k_stride of b in shared memory
 constexpr int a_stride = stage_tokens * 16 + 32;          ///< of a; 32: neighbours along k are in different banks
 
 __device__ inline void copy_16_bytes_async(unsigned to, const void* from) {
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
 }
-__device__ inline void arrive_expecting(SharedBarrier& barrier, int bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(shared_address(&barrier.word)), "r"(bytes)
-               : "memory");
+/// This thread arrives when its asynchronous copies so far are complete.
+__device__ inline void arrive_after_copies(SharedBarrier& barrier) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(shared_address(&barrier.word)) : "memory");
 }
-__device__ inline void bulk_load(unsigned to, const void* from, int bytes, SharedBarrier& barrier) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
-               "l"(from), "r"(bytes), "r"(shared_address(&barrier.word))
-               : "memory");
-}
-__device__ inline void bulk_store(void* to, unsigned from, int bytes) {
-  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(from), "r"(bytes)
-               : "memory");
-}
-__device__ inline void commit_bulk_stores() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
-__device__ inline void wait_for_bulk_stores_to_read() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
 
 struct Arguments {
   const bf16 *x, *d_y, *weight, *bias, *a, *b;
@@ -50,13 +51,15 @@ struct Arguments {
   float* parts;      ///< [groups of blocks along the tokens, Taps + 1, channels]
 };
 
+/// The shared memory of a group. A barrier of a slot completes a phase for each stage that takes the slot.
 template <int eights, int slots>
 struct GroupMemory {
-  alignas(128) unsigned char a[2][eights * a_stride];
-  alignas(128) unsigned char queue[slots][2][tile_bytes];
-  alignas(128) unsigned char d_x[2][tile_bytes];
-  unsigned starts[strips][most_stages / 4];  ///< bit k: token k of the strip is the first of its document
-  int in_document[strips];
+  alignas(128) unsigned char a[a_slots][eights * a_stride];
+  alignas(128) unsigned char queue[slots][2][tile_bytes];  ///< x, then the d_x in the same rows; d_y
+  SharedBarrier a_full[a_slots], rows_full[slots];         ///< the copies of all threads are complete
+  SharedBarrier written[slots];                            ///< all warps are done with the slot: it holds d_x
+  unsigned starts[strips][most_stages / 4];                ///< bit k: token k of the strip is the first of its document
+  int in_document[strips];  ///< tokens before the strip in its first token's document, at most Taps
 };
 template <int eights, int slots>
 struct BlockMemory {
@@ -67,6 +70,13 @@ struct BlockMemory {
 /// Step i of channel v in a stage's product, as a lane holds it.
 __device__ constexpr int at(int i, int v) { return i / 2 * 4 + v * 2 + i % 2; }
 
+/// block: 2 groups of 8 warps, which share b; 128 channels
+/// group: 4 consecutive strips of tokens; one part of d_weight and d_bias
+/// warp: 16 channels of the group's strips; lane 4g + t has channels 2g and 2g + 1 of strip t, token after token
+/// shared memory: b, transposed; for each group a queue of stages of a, x and d_y; d_x takes the place of x
+/// registers: the window of x and the weights, rows of d_x, the sums of d_weight and d_bias, a stage's C and rows of x
+///
+/// The phases share most of these registers: therefore one function.
 template <bool Silu, int slots, int eights>
 __global__ void __launch_bounds__(block_threads, 1) backward(const Arguments args) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -88,9 +98,10 @@ __global__ void __launch_bounds__(block_threads, 1) backward(const Arguments arg
     return static_cast<int>(max(std::int64_t{0}, min(after, std::int64_t{S + Taps - 1})));
   };
 
-  // 1. Start to copy the first stages. A thread copies 16 bytes of two rows of x, of d_y, and of d_x.
+  // 1. Start to copy the first stages. A thread copies the same 16 bytes of two rows of x, d_y and d_x in every stage.
   const int copy_strip = thread / 128;
-  const std::int64_t copy_token = group_begin + copy_strip * S + thread / 16 % 8, copy_channel = block_channel + thread % 16 * 8;
+  const std::int64_t copy_token = group_begin + copy_strip * S + thread / 16 % 8,
+                     copy_channel = block_channel + thread % 16 * 8;
   const unsigned copy_in = copy_strip * strip_bytes + thread / 16 % 8 * row_bytes + thread % 16 * 16;
   const int copy_left[2] = {left_of(copy_strip), left_of(copy_strip + 2)};
   const bf16* x_from = args.x + copy_token * args.x_stride + copy_channel;
@@ -109,10 +120,10 @@ __global__ void __launch_bounds__(block_threads, 1) backward(const Arguments arg
     x_from += stage_rows * args.x_stride;
     d_y_from += stage_rows * args.d_y_stride;
     copy_row += stage_rows;
-    commit_async_copies();
+    arrive_after_copies(shared.rows_full[slot]);
   };
-  const auto store_rows = [&](int which) {
-    const unsigned char* const from = &shared.d_x[which][0] + copy_in;
+  const auto store_rows = [&](int slot) {
+    const unsigned char* const from = &shared.queue[slot][0][0] + copy_in;
 #pragma unroll
     for (int i = 0; i < 2; ++i)
       if (store_row >= 0 && store_row < min(copy_left[i], S))
@@ -141,13 +152,21 @@ __global__ void __launch_bounds__(block_threads, 1) backward(const Arguments arg
       a_from[i] += stage_rows * args.a_stride;
       a_left[i] -= stage_rows;
     }
-    commit_async_copies();
+    arrive_after_copies(shared.a_full[slot]);
   };
-  load_rows(0);
-  copy_a(0);
-  if constexpr (slots > 2) load_rows(1);
+  if (thread == 0) {
+    for (SharedBarrier& barrier : shared.a_full) barrier.initialize(group_threads);
+    for (SharedBarrier& barrier : shared.rows_full) barrier.initialize(group_threads);
+    for (SharedBarrier& barrier : shared.written) barrier.initialize(group_warps);
+  }
+  __syncthreads();
+#pragma unroll
+  for (int i = 0; i < (slots > a_slots ? slots : a_slots); ++i) {
+    if (i < a_slots) copy_a(i);
+    if (i < slots) load_rows(i);
+  }
   for (int i = args.eights * (a_stride / 16) + thread; i < eights * (a_stride / 16); i += group_threads)
-    for (int slot = 0; slot < 2; ++slot) reinterpret_cast<uint4*>(shared.a[slot])[i] = make_uint4(0, 0, 0, 0);
+    for (int slot = 0; slot < a_slots; ++slot) reinterpret_cast<uint4*>(shared.a[slot])[i] = make_uint4(0, 0, 0, 0);
 
   // 2. b, transposed; the documents; the weights and the rows before the strip.
   {
@@ -211,17 +230,13 @@ __global__ void __launch_bounds__(block_threads, 1) backward(const Arguments arg
   const unsigned own = t * strip_bytes + own_channel * 2;
   const std::uint64_t b_operand = wgmma_operand(shared_address(block_memory.b) + warp / 4 * 64 * 16, b_stride);
   const int stages = (S + Taps - 1) / stage_rows;
-  for (int stage = 0, slot = 0; stage < stages; ++stage) {
-    if constexpr (slots > 2)
-      wait_for_async_copies<1>();
-    else
-      wait_for_async_copies<0>();
+  // The slots of the stage, and of the stage before; bit 0 of a turn is the parity of the slot's barriers.
+  int slot = 0, turn = 0, slot_before = 0, turn_before = 0, a_slot = 0, a_turn = 0;
+  for (int stage = 0; stage < stages; ++stage) {
+    unsigned char* const tile = &shared.queue[slot][0][0] + own;
+    shared.a_full[a_slot].wait(a_turn & 1);
+    shared.rows_full[slot].wait(turn & 1);
     fence_shared_memory_for_wgmma();
-    wait_at_barrier<group_threads>(1 + group);
-    const int free = slot == 0 ? slots - 1 : slot - 1;
-    const unsigned char* const tile = &shared.queue[slot][0][0] + own;
-    unsigned char* const out = &shared.d_x[stage % 2][0] + own;
-    slot = slot + 1 == slots ? 0 : slot + 1;
     // 3a. g before the slope: d_y, to which the product is added.
     float c[stage_tokens / 2];
 #pragma unroll
@@ -231,15 +246,11 @@ __global__ void __launch_bounds__(block_threads, 1) backward(const Arguments arg
       c[at(i, 1)] = high_bf16(pair);
     }
     wgmma_fence();
-    const std::uint64_t a_operand = wgmma_operand(shared_address(shared.a[stage % 2]), a_stride);
+    const std::uint64_t a_operand = wgmma_operand(shared_address(shared.a[a_slot]), a_stride);
 #pragma unroll
     for (int e = 0; e < eights; e += 2)
       wgmma_64x32x16(c, b_operand + e * (b_stride >> 4), a_operand + e * (a_stride >> 4));
     wgmma_commit();
-    // Meanwhile: the rows of the stage before, and the copies that take the place of what it has read.
-    if (stage > 0) store_rows((stage - 1) % 2);
-    copy_a((stage + 1) % 2);
-    load_rows(free);
     const unsigned starts = reinterpret_cast<const unsigned char*>(shared.starts[t])[stage];
     std::uint32_t rows[stage_rows];
 #pragma unroll
@@ -281,7 +292,7 @@ __global__ void __launch_bounds__(block_threads, 1) backward(const Arguments arg
           if (whole || k < count)
 #pragma unroll
             for (int v = 0; v < 2; ++v) sums[Taps][v] += gradient[v];
-          *reinterpret_cast<std::uint32_t*>(out + row * row_bytes) = pack_bf16(d_x[Taps - 1][0], d_x[Taps - 1][1]);
+          *reinterpret_cast<std::uint32_t*>(tile + row * row_bytes) = pack_bf16(d_x[Taps - 1][0], d_x[Taps - 1][1]);
         }
       };
       const bool whole = first + 4 <= count && reach + 1 >= Taps && (starts >> half * 4 & 15) == 0;
@@ -291,10 +302,23 @@ __global__ void __launch_bounds__(block_threads, 1) backward(const Arguments arg
       } else {
         compute.template operator()<false>();
       }
+      // 3c. In the middle, when the other warps are likely to be done with the stage before: store its d_x, which each
+      // thread then replaces by copies of a later stage.
+      if (half == 0 && stage > 0) {
+        shared.written[slot_before].wait(turn_before & 1);
+        store_rows(slot_before);
+        copy_a(a_slot == 0 ? a_slots - 1 : a_slot - 1);
+        load_rows(slot_before);
+      }
     }
+    shared.written[slot].arrive_as_warp();
+    slot_before = slot;
+    turn_before = turn;
+    if (++slot == slots) slot = 0, ++turn;
+    if (++a_slot == a_slots) a_slot = 0, ++a_turn;
   }
-  wait_at_barrier<group_threads>(1 + group);
-  store_rows((stages - 1) % 2);
+  shared.written[slot_before].wait(turn_before & 1);
+  store_rows(slot_before);
   // 4. The sums of the four strips, in a fixed order.
 #pragma unroll
   for (int j = 0; j <= Taps; ++j) {

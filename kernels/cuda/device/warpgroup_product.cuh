@@ -4,8 +4,8 @@
 
 #include "kernels/cuda/device/tensor_core.cuh"
 
-/// The bf16 tensor core product of a warpgroup, four neighbouring warps of a block: PTX's wgmma, on sm_90a only. A and B
-/// are in shared memory, C in registers.
+/// The bf16 tensor core product of a warpgroup, four neighbouring warps of a block: PTX's wgmma, on sm_90a only. A and
+/// B are in shared memory, C in registers.
 ///
 /// An operand without swizzle consists of 8×8 matrices of 128 consecutive bytes: 8 rows of 8 values along k. Rows are
 /// those of A, or columns of B. Matrices that follow each other along the rows are 128 bytes apart; those that follow
