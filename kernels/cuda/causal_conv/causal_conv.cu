@@ -2,7 +2,7 @@
 
 #include "kernels/cuda/causal_conv/causal_conv_long.cuh"
 #include "kernels/cuda/causal_conv/causal_conv_strip.cuh"
-#include "kernels/expect.hpp"
+#include "kernels/expect_causal_conv.hpp"
 
 namespace causeway::cuda {
 namespace {
@@ -90,41 +90,16 @@ void forward(const Stream& stream, const CausalConvForward& args) {
   });
 }
 
-template <class Args>
-void expect_inputs(const Args& args) {
-  const DType dtype = args.x.dtype;
-  const std::int64_t T = args.segments.tokens, D = args.weight.rows(), W = args.weight.columns();
-  expect("x", args.x, dtype, {T, D});
-  ensure(args.activation != Activation::gelu, "causal_conv's activation is {}, expected none or silu",
-         name_of(args.activation));
-  expect("weight", args.weight, dtype, {D, W});
-  expect_if_present("bias", args.bias, dtype, {D});
-  expect_if_present("halo", args.halo, dtype, {W - 1, D});
-  ensure(args.halo.present() || W == 1 || !args.segments.continues_from_left(),
-         "a document begins before the run: expected a halo, but it is absent");
-}
-
 }  // namespace
 
 void causal_conv_forward(const Stream& stream, const CausalConvForward& args) {
-  expect_inputs(args);
-  expect("y", args.y, args.x.dtype, args.x.shape);
+  expect_causal_conv(args);
   if (args.weight.columns() > max_register_taps) return causal_conv_long_forward(stream, args);
   dispatch(args.x.dtype, [&]<class Type> { forward<Type>(stream, args); });
 }
 
 void causal_conv_backward(const Stream& stream, const CausalConvBackward& args) {
-  expect_inputs(args);
-  const DType dtype = args.x.dtype, accumulator = accumulator_of(dtype);
-  expect("d_y", args.d_y, dtype, args.x.shape);
-  expect("d_x", args.d_x, dtype, args.x.shape);
-  expect_if_present("d_halo", args.d_halo, dtype, {args.weight.columns() - 1, args.weight.rows()});
-  expect("d_weight", args.d_weight, accumulator, args.weight.shape);
-  expect_if_present("d_bias", args.d_bias, accumulator, {args.weight.rows()});
-  if (args.d_y_product.a.present()) {
-    expect("d_y_product.a", args.d_y_product.a, dtype, {args.segments.tokens, args.d_y_product.b.rows()});
-    expect("d_y_product.b", args.d_y_product.b, dtype, {args.d_y_product.a.columns(), args.weight.rows()});
-  }
+  expect_causal_conv(args);
   if (has_product_kernel(args)) return causal_conv_product_backward(stream, args);
   const CausalConvBackward summed = with_product_added_to_d_y(stream, args);
   if (args.weight.columns() > max_register_taps) return causal_conv_long_backward(stream, summed);
