@@ -1,7 +1,6 @@
 #include "parallel/strategy.hpp"
 
 #include "parallel/strategies/all_to_all_pipeline.hpp"
-#include "parallel/strategies/recurrence.hpp"
 
 namespace causeway {
 
@@ -119,14 +118,7 @@ std::span<const ModalConvolutionStrategy> modal_convolution_strategies() {
   using namespace long_convolution;
   using Row = ModalConvolutionStrategy;
   static constexpr Row table[] = {
-      {"state_carry",
-       every_layout,
-       every_schedule,
-       {},
-       state_carry::forward,
-       state_carry::backward,
-       state_carry::cost,
-       leads_adjoint_relay},
+      {"state_carry", every_layout, every_schedule, {}, state_carry::forward, state_carry::backward, state_carry::cost},
       long_filter_all_to_all<Row, 1>("all_to_all", every_method),
       long_filter_all_to_all<Row, pipeline_slices>("all_to_all_pipelined", every_method),
       {"fft", contiguous_layout, {}, {}, fft::forward, fft::backward, fft::cost},
@@ -148,14 +140,7 @@ std::span<const LongConvolutionStrategy> long_convolution_strategies() {
 std::span<const SelectiveScanStrategy> selective_scan_strategies() {
   using namespace selective_scan;
   static constexpr SelectiveScanStrategy table[] = {
-      {"state_carry",
-       every_layout,
-       every_schedule,
-       {},
-       state_carry::forward,
-       state_carry::backward,
-       state_carry::cost,
-       leads_adjoint_relay},
+      {"state_carry", every_layout, every_schedule, {}, state_carry::forward, state_carry::backward, state_carry::cost},
       {"all_to_all", every_layout, {}, {}, all_to_all::forward, all_to_all::backward, all_to_all::cost},
   };
   return table;

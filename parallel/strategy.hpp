@@ -65,9 +65,6 @@ struct Strategy {
   void (*backward)(const StrategyContext&, Backward, Saved&);
   /// The costs of both passes. Uses only shapes and dtypes of the arguments: the views may have no data.
   PassCosts (*cost)(const Sharding&, const Forward&);
-  /// Whether in the backward pass other ranks wait for this rank while it waits for none: then computation beside the
-  /// operator comes after it. Otherwise before, where it may fill a wait. Absent: no rank is such.
-  bool (*is_awaited)(const StrategyContext&) = nullptr;
 };
 
 using ConvolutionStrategy = Strategy<CausalConvForward, CausalConvBackward>;

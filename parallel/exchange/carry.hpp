@@ -71,9 +71,6 @@ struct Relay {
 };
 void run_relay(const Relay& relay, Communicator& ranks, const Stream& stream);
 
-/// Whether this rank waits for no state in a relay, and another rank waits for its state.
-bool leads_relay(const Sharding& sharding, Direction direction);
-
 /// What a strategy that carries a state computes and sends, for its cost.
 struct CarryWork {
   TimedKernel kernel, summary;  ///< of the forward pass

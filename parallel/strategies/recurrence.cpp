@@ -6,12 +6,6 @@
 
 namespace causeway {
 
-bool leads_adjoint_relay(const StrategyContext& context) {
-  const bool relay = context.schedule == Schedule::relay ||
-                     (context.schedule == Schedule::automatic && relay_is_cheaper(context.sharding));
-  return relay && leads_relay(context.sharding, Direction::leftwards);
-}
-
 void run_with_carry(const StrategyContext& context, const Recurrence& recurrence) {
   const Sharding& sharding = context.sharding;
   const bool right = recurrence.direction == Direction::rightwards;

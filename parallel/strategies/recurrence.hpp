@@ -23,8 +23,6 @@ struct Recurrence {
   std::function<void(const Chunk& chunk, TensorView carry, TensorView leaving)> run;
 };
 void run_with_carry(const StrategyContext& context, const Recurrence& recurrence);
-/// Strategy::is_awaited of state_carry: whether the adjoints are relayed, and this rank's is the first.
-bool leads_adjoint_relay(const StrategyContext& context);
 
 /// `states` has a row for every `block` tokens of each of a rank's chunks. Returns the rows of one chunk; absent if
 /// `states` is.

@@ -82,11 +82,8 @@ class Sizes {
     const auto I = static_cast<double>(m.d_inner()), N = static_cast<double>(m.state),
                R = static_cast<double>(m.rank_of_dt());
     // kept: xz, u, dbc, delta, y. backward: d_y, d_xz, d_u, d_delta, d_dbc, without y.
-    // The rank that leads a relay still has y in the scan; it has no d_h then.
-    const double at_end =
-        s.context_size > 1 && !runs_by("selective_scan", "all_to_all") ? std::max(I, width()) : width();
     SublayerBytes bytes{
-        .kept = (5 * I + R + 2 * N) * w, .forward = width() * w, .backward = (4 * I + R + 2 * N + at_end) * w};
+        .kept = (5 * I + R + 2 * N) * w, .forward = width() * w, .backward = (4 * I + R + 2 * N + width()) * w};
     bytes += convolution(I);
     bytes.kept += I * N * a / static_cast<double>(selective_scan_block);  // states
     if (runs_by("selective_scan", "all_to_all")) {

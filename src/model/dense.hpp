@@ -41,23 +41,13 @@ inline Tensor dense(const Stream& stream, const Parameter& weight, TensorView x,
   return y;
 }
 
-/// Returns d_x = d_y·W.
-inline Tensor dense_d_input(const Stream& stream, const Parameter& weight, TensorView d_y) {
-  Tensor d_x(stream, d_y.dtype, {d_y.rows(), weight.spec.shape[1]});
-  gemm(stream, {.a = d_y, .b = weight.weight, .c = d_x});
-  return d_x;
-}
-/// Adds d_yᵀ·x to W's gradient and the sum of d_y's rows to the bias's.
-inline void dense_d_parameters(const Stream& stream, const Parameter& weight, TensorView x, TensorView d_y,
-                               const Parameter* bias = nullptr) {
-  if (bias != nullptr) bias_backward(stream, {.d_y = d_y, .d_bias = bias->gradient});
-  add_product(stream, weight, d_y, x);
-}
-/// Both.
+/// Returns d_x = d_y·W, and adds d_yᵀ·x to W's gradient and the sum of d_y's rows to the bias's.
 inline Tensor dense_backward(const Stream& stream, const Parameter& weight, TensorView x, TensorView d_y,
                              const Parameter* bias = nullptr) {
-  Tensor d_x = dense_d_input(stream, weight, d_y);
-  dense_d_parameters(stream, weight, x, d_y, bias);
+  if (bias != nullptr) bias_backward(stream, {.d_y = d_y, .d_bias = bias->gradient});
+  Tensor d_x(stream, x.dtype, x.shape);
+  gemm(stream, {.a = d_y, .b = weight.weight, .c = d_x});
+  add_product(stream, weight, d_y, x);
   return d_x;
 }
 

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <span>
-#include <type_traits>
 #include <vector>
 
 #include "parallel/choose.hpp"
@@ -25,17 +24,6 @@ struct Pass {
             .received = received};
   }
   const OperatorStrategies& strategies() const { return runtime.strategies.chosen(); }
-  /// An operator's backward pass, and `beside`, computation that uses none of its results nor it `beside`'s, in the
-  /// order in which the ranks wait least for one another.
-  template <class Forward, class Backward, class Beside>
-  void backward(const Strategy<Forward, Backward>& strategy, const std::type_identity_t<Backward>& args, Saved& saved,
-                const Beside& beside) const {
-    const StrategyContext context = strategy_context();
-    const bool is_awaited = strategy.is_awaited != nullptr && strategy.is_awaited(context);
-    if (!is_awaited) beside();
-    strategy.backward(context, args, saved);
-    if (is_awaited) beside();
-  }
 };
 
 /// A mixer or an MLP, with its parameters. A block adds its output to the residual stream. Its input and output are

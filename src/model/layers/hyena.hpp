@@ -15,8 +15,8 @@ inline constexpr std::int64_t featurizer_taps = 3;
 ///   y = q ⊙ (h ∗ (k⊙v) + skip ⊙ (k⊙v))
 ///   out = y·W_outᵀ + bias                         the bias if options.out_bias
 /// se, mr and li differ only in `Filter`, which holds the parameters of h and of skip and has
-///   forward(pass, inputs, y, saved), backward(pass, inputs, gradients, saved, beside): y and its adjoint, by the
-///     strategy that was chosen for the filter's operator; `beside` as in Pass::backward
+///   forward(pass, inputs, y, saved), backward(pass, inputs, gradients, saved): y and its adjoint, by the strategy
+///     that was chosen for the filter's operator
 ///   call(inputs): that operator with its arguments' shapes, in order to choose the strategy
 ///   initial_state(stream, dtype): its decode state before a document's first token
 ///   extend(stream, inputs, y, state): y of a document's next tokens, whose segments are inputs.segments; updates state
@@ -59,15 +59,12 @@ class Hyena final : public Sublayer {
     const Tensor projected = saved.take("projected");
     Tensor d_features = like(stream, features);
     {
-      const Tensor d_y = dense_d_input(stream, out_proj_, d_out);
-      const auto add_to_out_proj = [&] {
-        dense_d_parameters(stream, out_proj_, y, d_out, out_bias_);
-        y = {};
-      };
+      const Tensor d_y = dense_backward(stream, out_proj_, y, d_out, out_bias_);
+      y = {};
       const GatedConvInputs gradients = inputs(d_features);
       filter_.backward(pass, inputs(features),
                        {.d_y = d_y, .d_q = gradients.q, .d_k = gradients.k, .d_v = gradients.v, .d_skip = {}},
-                       saved.scope("filter"), add_to_out_proj);
+                       saved.scope("filter"));
       features = {};
     }
     const Tensor d_projected = like(stream, projected);

@@ -45,19 +45,19 @@ class ExplicitFilter {
     (pass.strategies().*strategy_)->forward(pass.strategy_context(), {.in = in, .taps = taps(decayed), .y = y}, saved);
   }
 
-  void backward(const Pass& pass, GatedConvInputs in, GatedConvGradients gradients, Saved& saved,
-                const std::function<void()>& beside) const {
+  void backward(const Pass& pass, GatedConvInputs in, GatedConvGradients gradients, Saved& saved) const {
     const Stream& stream = pass.runtime.stream;
     in.skip = skip();
     if (skip_ != nullptr) gradients.d_skip = skip_->gradient;
     const Tensor decayed = decayed_taps(stream);
     const Tensor d_decayed = decay_ == nullptr ? Tensor() : Tensor::zeros(stream, h_.gradient.dtype, h_.gradient.shape);
-    pass.backward(*(pass.strategies().*strategy_),
-                  {.in = in,
-                   .taps = taps(decayed),
-                   .gradients = gradients,
-                   .d_taps = decay_ == nullptr ? h_.gradient : d_decayed},
-                  saved, beside);
+    (pass.strategies().*strategy_)
+        ->backward(pass.strategy_context(),
+                   {.in = in,
+                    .taps = taps(decayed),
+                    .gradients = gradients,
+                    .d_taps = decay_ == nullptr ? h_.gradient : d_decayed},
+                   saved);
     if (decay_ != nullptr)
       multiply(stream, {.a = d_decayed, .b = decay_->weight, .accumulate = true, .y = h_.gradient});
   }

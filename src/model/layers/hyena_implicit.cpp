@@ -37,20 +37,19 @@ class ImplicitFilter {
                                         {.in = in, .residues = residues_.weight, .log_rates = rates, .y = y}, saved);
   }
 
-  void backward(const Pass& pass, GatedConvInputs in, GatedConvGradients gradients, Saved& saved,
-                const std::function<void()>& beside) const {
+  void backward(const Pass& pass, GatedConvInputs in, GatedConvGradients gradients, Saved& saved) const {
     const Stream& stream = pass.runtime.stream;
     in.skip = skip_.weight;
     gradients.d_skip = skip_.gradient;
     const Tensor rates = log_rates(stream), d_rates = Tensor::zeros(stream, rates.view().dtype, shape_);
-    pass.backward(*pass.strategies().hyena_li,
-                  {.in = in,
-                   .residues = residues_.weight,
-                   .log_rates = rates,
-                   .gradients = gradients,
-                   .d_residues = residues_.gradient,
-                   .d_log_rates = d_rates},
-                  saved, beside);
+    pass.strategies().hyena_li->backward(pass.strategy_context(),
+                                         {.in = in,
+                                          .residues = residues_.weight,
+                                          .log_rates = rates,
+                                          .gradients = gradients,
+                                          .d_residues = residues_.gradient,
+                                          .d_log_rates = d_rates},
+                                         saved);
     for (const Parameter* part : {&p_, &gamma_}) scale(stream, {.x = d_rates, .accumulate = true, .y = part->gradient});
   }
 

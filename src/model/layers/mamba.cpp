@@ -217,25 +217,23 @@ Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& 
 
   Tensor d_y = fresh(inner_);
   gemm(stream, {.a = d_out, .b = out_proj_.weight, .c = d_y});
-  const auto add_to_out_proj = [&] {
-    add_product(stream, out_proj_, d_out, y);
-    y = {};
-  };
+  add_product(stream, out_proj_, d_out, y);
+  y = {};
 
   Tensor d_xz = fresh(2 * inner_), d_u = fresh(inner_), d_delta = fresh(inner_), d_dbc = fresh(dt_rank_ + 2 * state_);
   const Tensor d_A = Tensor::zeros(stream, A.view().dtype, {inner_, state_});
-  pass.backward(*pass.strategies().selective_scan,
-                {.in = scan_inputs(u, delta, xz, dbc, A),
-                 .d_y = d_y,
-                 .d_u = d_u,
-                 .d_delta = d_delta,
-                 .d_B = d_dbc.view().slice_columns(dt_rank_, state_),
-                 .d_C = d_dbc.view().slice_columns(dt_rank_ + state_, state_),
-                 .d_z = d_xz.view().slice_columns(inner_, inner_),
-                 .d_A = d_A,
-                 .d_D = D_.gradient,
-                 .d_delta_bias = dt_bias_.gradient},
-                saved.scope("selective_scan"), add_to_out_proj);
+  pass.strategies().selective_scan->backward(pass.strategy_context(),
+                                             {.in = scan_inputs(u, delta, xz, dbc, A),
+                                              .d_y = d_y,
+                                              .d_u = d_u,
+                                              .d_delta = d_delta,
+                                              .d_B = d_dbc.view().slice_columns(dt_rank_, state_),
+                                              .d_C = d_dbc.view().slice_columns(dt_rank_ + state_, state_),
+                                              .d_z = d_xz.view().slice_columns(inner_, inner_),
+                                              .d_A = d_A,
+                                              .d_D = D_.gradient,
+                                              .d_delta_bias = dt_bias_.gradient},
+                                             saved.scope("selective_scan"));
   negative_exponential_backward(stream, {.y = A, .d_y = d_A, .d_x = A_log_.gradient});
   d_y = {};
 

@@ -197,22 +197,6 @@ TEST_P(Carry, ARelayScansTheChunksInTheirOrderWithTheStatesThatTheScansBeforeWro
   });
 }
 
-TEST(Schedules, ARankLeadsARelayIfOthersWaitForItAndItWaitsForNone) {
-  const auto leaders = [](Segments segments, Direction direction, Layout layout = Layout::contiguous) {
-    std::vector<int> ranks;
-    for (int rank = 0; rank < 4; ++rank)
-      if (leads_relay(Sharding(ShardLayout(80, 4, layout), segments, rank), direction)) ranks.push_back(rank);
-    return ranks;
-  };
-  using Ranks = std::vector<int>;
-  EXPECT_EQ(leaders(Segments::one_document(80), Direction::leftwards), Ranks{3});
-  EXPECT_EQ(leaders(Segments::one_document(80), Direction::rightwards), Ranks{0});
-  EXPECT_EQ(leaders(Segments({0, 30, 40, 80}), Direction::leftwards), (Ranks{1, 3}));
-  EXPECT_EQ(leaders(Segments({0, 20, 40, 60, 80}), Direction::leftwards), Ranks{}) << "nothing crosses an edge";
-  EXPECT_EQ(leaders(Segments::one_document(80), Direction::leftwards, Layout::zigzag), Ranks{})
-      << "rank 0 has the last chunk, and waits with the first";
-}
-
 TEST(Schedules, NamesAreParsedAndOthersRefused) {
   for (const Schedule schedule : {Schedule::automatic, Schedule::chain, Schedule::gather, Schedule::relay})
     EXPECT_EQ(parse_schedule(name_of(schedule)), schedule);
