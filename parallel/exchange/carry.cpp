@@ -147,17 +147,6 @@ std::int64_t most_summary_tokens(const Sharding& sharding, Direction direction) 
   return most;
 }
 
-/// In a zigzag layout the state passes twice through each rank within a layer: no rank can be ahead in the next layer.
-bool relay_is_cheaper(const Sharding& sharding) {
-  const ShardLayout& layout = sharding.layout();
-  if (layout.kind() != Layout::contiguous) return false;
-  const auto summaries = static_cast<double>(most_summary_tokens(sharding, Direction::rightwards) +
-                                             most_summary_tokens(sharding, Direction::leftwards)) /
-                         2;
-  const auto chunk_tokens = static_cast<double>(ceil_div<std::int64_t>(layout.tokens(), layout.ranks()));
-  return waits_of_relay(sharding) * chunk_tokens < summary_share * summaries;
-}
-
 }  // namespace
 
 std::string_view name_of(Schedule schedule) {
@@ -178,6 +167,17 @@ Schedule parse_schedule(std::string_view name) {
   for (const Schedule schedule : {Schedule::automatic, Schedule::chain, Schedule::gather, Schedule::relay})
     if (name == name_of(schedule)) return schedule;
   fail(ExitCode::usage, "schedule is '{}', expected auto, chain, gather or relay", name);
+}
+
+/// In a zigzag layout the state passes twice through each rank within a layer: no rank can be ahead in the next layer.
+bool relay_is_cheaper(const Sharding& sharding) {
+  const ShardLayout& layout = sharding.layout();
+  if (layout.kind() != Layout::contiguous) return false;
+  const auto summaries = static_cast<double>(most_summary_tokens(sharding, Direction::rightwards) +
+                                             most_summary_tokens(sharding, Direction::leftwards)) /
+                         2;
+  const auto chunk_tokens = static_cast<double>(ceil_div<std::int64_t>(layout.tokens(), layout.ranks()));
+  return waits_of_relay(sharding) * chunk_tokens < summary_share * summaries;
 }
 
 Schedule cheaper_schedule(const Sharding& sharding, std::int64_t state_bytes, std::int64_t summary_bytes) {
