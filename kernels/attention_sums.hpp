@@ -4,7 +4,6 @@
 
 #include "kernels/activation.hpp"
 #include "kernels/attention.hpp"
-#include "kernels/expect.hpp"
 
 namespace causeway {
 
@@ -40,15 +39,5 @@ class AttentionSums {
   std::array<TensorView, 3> rounded_;
   std::array<Tensor, 3> sums_;
 };
-
-/// Throws Error(internal) unless the gradients have the shapes of q, k and v and a dtype that the call can have.
-inline void expect_gradients(const AttentionBackward& args) {
-  const AttentionInputs& in = args.in;
-  const DType dtype = in.q.dtype, wide = accumulator_of(dtype);
-  const auto type_of = [&](TensorView x) { return !args.accumulate && x.dtype == dtype ? dtype : wide; };
-  expect("d_q", args.d_q, type_of(args.d_q), in.q.shape);
-  expect("d_k", args.d_k, type_of(args.d_k), in.k.shape);
-  expect("d_v", args.d_v, type_of(args.d_v), in.v.shape);
-}
 
 }  // namespace causeway

@@ -9,7 +9,7 @@
 #include "kernels/cpu/blas.hpp"
 #include "kernels/cpu/channel_tiles.hpp"
 #include "kernels/cpu/openmp.hpp"
-#include "kernels/expect.hpp"
+#include "kernels/expect_attention.hpp"
 
 namespace causeway::cpu {
 namespace {
@@ -245,42 +245,22 @@ void dispatch_result(DType dtype, DType result, const Body& body) {
   });
 }
 
-void expect_inputs(const AttentionInputs& in) {
-  const DType dtype = in.q.dtype;
-  ensure(in.q.shape.rank() == 3, "q is {}, expected [queries, H, E]", in.q.shape.to_string());
-  const std::int64_t H = in.q.shape[1], E = in.q.shape[2];
-  expect("q", in.q, dtype, {in.segments.tokens, H, E});
-  expect("k", in.k, dtype, {in.k.rows(), H, E});
-  expect("v", in.v, dtype, in.k.shape);
-}
-
 }  // namespace
 
 void attention_forward(const Stream& stream, const AttentionForward& args) {
-  const AttentionInputs& in = args.in;
-  expect_inputs(in);
-  expect_dtype_or_accumulator("y", args.y, in.q.dtype, in.q.shape);
-  expect("lse", args.lse, accumulator_of(in.q.dtype), {in.q.shape[0], in.q.shape[1]});
-  dispatch_result(in.q.dtype, args.y.dtype, [&]<class T, class Y> { forward<T, Y>(stream, args); });
+  expect_attention(args);
+  dispatch_result(args.in.q.dtype, args.y.dtype, [&]<class T, class Y> { forward<T, Y>(stream, args); });
 }
 
 void attention_delta(const Stream&, const AttentionDelta& args) {
-  expect_dtype_or_accumulator("y", args.y, args.d_y.dtype, args.d_y.shape);
-  expect("delta", args.delta, accumulator_of(args.d_y.dtype), {args.d_y.shape[0], args.d_y.shape[1]});
+  expect_attention(args);
   dispatch_result(args.d_y.dtype, args.y.dtype, [&]<class T, class Y> { delta<T, Y>(args); });
 }
 
 void attention_backward(const Stream& stream, const AttentionBackward& args) {
-  const AttentionInputs& in = args.in;
-  expect_inputs(in);
-  const DType accumulator = accumulator_of(in.q.dtype);
-  const Shape per_query{in.q.shape[0], in.q.shape[1]};
-  expect("lse", args.lse, accumulator, per_query);
-  expect("delta", args.delta, accumulator, per_query);
-  expect("d_y", args.d_y, in.q.dtype, in.q.shape);
-  expect_gradients(args);
+  expect_attention(args);
   const AttentionSums sums(stream, args);
-  dispatch(in.q.dtype, [&]<class Type> { backward<Type>(stream, sums.added()); });
+  dispatch(args.in.q.dtype, [&]<class Type> { backward<Type>(stream, sums.added()); });
   sums.store();
 }
 

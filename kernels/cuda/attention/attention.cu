@@ -6,7 +6,7 @@
 #include "kernels/cuda/attention/attention_short.cuh"
 #include "kernels/cuda/attention/fused_attention.cuh"
 #include "kernels/cuda/attention/fused_graphs.hpp"
-#include "kernels/expect.hpp"
+#include "kernels/expect_attention.hpp"
 
 /// The operators: which kernels compute which documents.
 namespace causeway::cuda {
@@ -15,15 +15,6 @@ namespace {
 /// Whether only the SIMT kernels compute it.
 bool is_simt(const AttentionInputs& in) {
   return in.q.dtype != DType::bf16 || in.q.shape[2] > 256 || in.q.shape[1] > 65535;
-}
-
-void expect_inputs(const AttentionInputs& in) {
-  const DType dtype = in.q.dtype;
-  ensure(in.q.shape.rank() == 3, "q is {}, expected [queries, H, E]", in.q.shape.to_string());
-  const std::int64_t H = in.q.shape[1], E = in.q.shape[2];
-  expect("q", in.q, dtype, {in.segments.tokens, H, E});
-  expect("k", in.k, dtype, {in.k.rows(), H, E});
-  expect("v", in.v, dtype, in.k.shape);
 }
 
 /// The gradients in float32, added to.
@@ -49,9 +40,7 @@ bool write_gradients(const Stream& stream, const AttentionBackward& args) {
 
 void attention_forward(const Stream& stream, const AttentionForward& args) {
   const AttentionInputs& in = args.in;
-  expect_inputs(in);
-  expect_dtype_or_accumulator("y", args.y, in.q.dtype, in.q.shape);
-  expect("lse", args.lse, accumulator_of(in.q.dtype), {in.q.rows(), in.q.shape[1]});
+  expect_attention(args);
   if (args.lse.size() == 0) return;
   if (is_simt(in)) return simt_attention_forward(stream, args);
   if constexpr (!has_fused_attention) return tile_attention_forward(stream, args, nullptr);
@@ -62,13 +51,7 @@ void attention_forward(const Stream& stream, const AttentionForward& args) {
 }
 
 void attention_backward(const Stream& stream, const AttentionBackward& args) {
-  const AttentionInputs& in = args.in;
-  const DType wide = accumulator_of(in.q.dtype);
-  expect_inputs(in);
-  expect("lse", args.lse, wide, {in.q.rows(), in.q.shape[1]});
-  expect("delta", args.delta, wide, {in.q.rows(), in.q.shape[1]});
-  expect("d_y", args.d_y, in.q.dtype, in.q.shape);
-  expect_gradients(args);
+  expect_attention(args);
   if (!args.accumulate && write_gradients(stream, args)) return;
   const AttentionSums sums(stream, args);
   add_gradients(stream, sums.added());
