@@ -201,7 +201,7 @@ void hold_back(const Stream& stream, TensorView probe, double seconds) {
 
 /// On a GPU a range waits until the host has enqueued it: without that, an operator's time would contain the time in
 /// which the GPU waits for the host between the two events around it. Where the host is two ranges ahead the GPU does
-/// not wait: a GPU that rests is cooler than in a step without a trace, and runs faster.
+/// not wait: a GPU that was idle is cooler than in a step without a trace, and runs faster.
 StepParts StepRunner::traced_parts(const std::vector<StepPass>& own, std::int64_t steps) {
   constexpr double host_s = 2e-3;  // longer than the host takes for a layer
   const auto attach = [&](Trace* trace) {
