@@ -21,7 +21,7 @@
 export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
 # How Slurm's PMIx plugin synchronizes ranks while MPI starts. With some ways a rank can send before another is ready to
 # receive: with Slurm 22.05 and Open MPI 4.1 on a busy machine, MPI_Init ended with a segmentation fault in one start of
-# 15 with the default, mixed, and in one of 32 (17 of 540) with tree; with ring in none of 690.
+# 15 with the default, mixed, in 18 of 820 with tree, and in none of 690 with ring.
 export SLURM_PMIX_FENCE=${SLURM_PMIX_FENCE:-ring}
 
 say() { echo "slurm: job ${SLURM_JOB_ID}: $*"; }
