@@ -11,6 +11,7 @@
 #include "kernels/fft_conv.hpp"
 #include "kernels/fourier.hpp"
 #include "kernels/gemm.hpp"
+#include "kernels/hyena_block.hpp"
 #include "kernels/modal_conv.hpp"
 #include "kernels/norm.hpp"
 #include "kernels/probe.hpp"
@@ -38,6 +39,22 @@
 #else
 #define CAUSEWAY_KERNEL(Args, name) CAUSEWAY_CPU_KERNEL(Args, name)
 #endif
+
+/// A kernel that is made of others, on both devices: kernels/composed/ defines composed::name. Where a device gets a
+/// fused kernel, it takes that one's place here.
+#if CAUSEWAY_CUDA
+#define CAUSEWAY_CUDA_ONLY(function) function
+#else
+#define CAUSEWAY_CUDA_ONLY(function) nullptr
+#endif
+#define CAUSEWAY_COMPOSED_KERNEL(Args, name)                                          \
+  namespace causeway {                                                                \
+  namespace composed {                                                                \
+  void name(const Stream&, const Args&);                                              \
+  }                                                                                   \
+  const Kernel<Args> name{#name, composed::name, CAUSEWAY_CUDA_ONLY(composed::name)}; \
+  }                                                                                   \
+  static_assert(true)
 
 CAUSEWAY_KERNEL(Scale, scale);
 CAUSEWAY_KERNEL(Fill, fill);
@@ -91,6 +108,11 @@ CAUSEWAY_KERNEL(SelectiveScanBackward, selective_scan_backward);
 CAUSEWAY_KERNEL(SelectiveScanSummary, selective_scan_summary);
 CAUSEWAY_KERNEL(SelectiveScanAdjointSummary, selective_scan_adjoint_summary);
 CAUSEWAY_KERNEL(SelectiveScanFold, selective_scan_fold);
+
+CAUSEWAY_COMPOSED_KERNEL(HyenaBlockForward, hyena_block_forward);
+CAUSEWAY_COMPOSED_KERNEL(HyenaBlockBackward, hyena_block_backward);
+CAUSEWAY_COMPOSED_KERNEL(HyenaBlockSummary, hyena_block_summary);
+CAUSEWAY_COMPOSED_KERNEL(HyenaBlockAdjointSummary, hyena_block_adjoint_summary);
 
 #if CAUSEWAY_CUDA
 namespace causeway::cuda {

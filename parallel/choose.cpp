@@ -23,10 +23,10 @@ ListedOperator listed(std::string_view op, std::span<const Strategy> table) {
 bool ListedStrategy::runs_on(Layout layout) const { return contains(layouts, layout); }
 
 std::vector<ListedOperator> listed_operators() {
-  return {listed("causal_conv", convolution_strategies()),    listed("hyena_se", gated_convolution_strategies()),
-          listed("hyena_mr", gated_convolution_strategies()), listed("hyena_li", modal_convolution_strategies()),
-          listed("long_conv", long_convolution_strategies()), listed("selective_scan", selective_scan_strategies()),
-          listed("attention", attention_strategies())};
+  return {listed("causal_conv", convolution_strategies()),       listed("hyena_se", gated_convolution_strategies()),
+          listed("hyena_mr", gated_convolution_strategies()),    listed("hyena_li", modal_convolution_strategies()),
+          listed("long_conv", long_convolution_strategies()),    listed("hyena_block", hyena_block_strategies()),
+          listed("selective_scan", selective_scan_strategies()), listed("attention", attention_strategies())};
 }
 
 std::vector<Estimate> estimates(const Sharding& sharding, std::span<const OperatorArguments> calls,

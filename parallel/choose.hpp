@@ -15,6 +15,7 @@ inline auto strategies_for(const CausalConvForward&) { return convolution_strate
 inline auto strategies_for(const BlockedConvForward&) { return gated_convolution_strategies(); }
 inline auto strategies_for(const ModalConvForward&) { return modal_convolution_strategies(); }
 inline auto strategies_for(const FftConvForward&) { return long_convolution_strategies(); }
+inline auto strategies_for(const HyenaBlockForward&) { return hyena_block_strategies(); }
 inline auto strategies_for(const SelectiveScanForward&) { return selective_scan_strategies(); }
 inline auto strategies_for(const RotaryAttentionForward&) { return attention_strategies(); }
 

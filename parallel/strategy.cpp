@@ -23,14 +23,17 @@ namespace convolution {
 namespace halo {
 CAUSEWAY_STRATEGY(CausalConvForward, CausalConvBackward)
 CAUSEWAY_STRATEGY(BlockedConvForward, BlockedConvBackward)
+CAUSEWAY_STRATEGY(HyenaBlockForward, HyenaBlockBackward)
 }  // namespace halo
 namespace halo_overlapped {
 CAUSEWAY_STRATEGY(CausalConvForward, CausalConvBackward)
 CAUSEWAY_STRATEGY(BlockedConvForward, BlockedConvBackward)
+CAUSEWAY_STRATEGY(HyenaBlockForward, HyenaBlockBackward)
 }  // namespace halo_overlapped
 namespace all_to_all {
 CAUSEWAY_SLICED_STRATEGY(CausalConvForward, CausalConvBackward)
 CAUSEWAY_SLICED_STRATEGY(BlockedConvForward, BlockedConvBackward)
+CAUSEWAY_SLICED_STRATEGY(HyenaBlockForward, HyenaBlockBackward)
 }  // namespace all_to_all
 }  // namespace convolution
 namespace long_convolution {
@@ -71,12 +74,15 @@ CAUSEWAY_STRATEGY(RotaryAttentionForward, RotaryAttentionBackward)
 
 namespace {
 
-/// The rows of causal_conv and of the gated convolutions: overloads of the same functions.
-template <class Row>
+/// The rows of causal_conv, of the gated convolutions and of hyena_block: overloads of the same functions. `schedules`:
+/// of a state that halo carries as well.
+template <class Row, bool carries = false>
 std::span<const Row> short_filter_strategies() {
   using namespace convolution;
+  constexpr std::span<const Schedule> schedules =
+      carries ? std::span<const Schedule>(every_schedule) : std::span<const Schedule>();
   static constexpr Row table[] = {
-      {"halo", every_layout, {}, {}, halo::forward, halo::backward, halo::cost},
+      {"halo", every_layout, schedules, {}, halo::forward, halo::backward, halo::cost},
       {"halo_overlapped",
        every_layout,
        {},
@@ -101,6 +107,9 @@ std::span<const Row> short_filter_strategies() {
 std::span<const ConvolutionStrategy> convolution_strategies() { return short_filter_strategies<ConvolutionStrategy>(); }
 std::span<const GatedConvolutionStrategy> gated_convolution_strategies() {
   return short_filter_strategies<GatedConvolutionStrategy>();
+}
+std::span<const HyenaBlockStrategy> hyena_block_strategies() {
+  return short_filter_strategies<HyenaBlockStrategy, true>();
 }
 
 namespace {

@@ -8,6 +8,7 @@
 #include "kernels/blocked_conv.hpp"
 #include "kernels/causal_conv.hpp"
 #include "kernels/fft_conv.hpp"
+#include "kernels/hyena_block.hpp"
 #include "kernels/modal_conv.hpp"
 #include "kernels/selective_scan.hpp"
 #include "parallel/cost/cost.hpp"
@@ -71,6 +72,7 @@ using ConvolutionStrategy = Strategy<CausalConvForward, CausalConvBackward>;
 using GatedConvolutionStrategy = Strategy<BlockedConvForward, BlockedConvBackward>;
 using ModalConvolutionStrategy = Strategy<ModalConvForward, ModalConvBackward>;
 using LongConvolutionStrategy = Strategy<FftConvForward, FftConvBackward>;
+using HyenaBlockStrategy = Strategy<HyenaBlockForward, HyenaBlockBackward>;
 using SelectiveScanStrategy = Strategy<SelectiveScanForward, SelectiveScanBackward>;
 using AttentionStrategy = Strategy<RotaryAttentionForward, RotaryAttentionBackward>;
 
@@ -78,6 +80,7 @@ std::span<const ConvolutionStrategy> convolution_strategies();             ///< 
 std::span<const GatedConvolutionStrategy> gated_convolution_strategies();  ///< hyena_se, hyena_mr
 std::span<const ModalConvolutionStrategy> modal_convolution_strategies();  ///< hyena_li
 std::span<const LongConvolutionStrategy> long_convolution_strategies();    ///< long_conv
+std::span<const HyenaBlockStrategy> hyena_block_strategies();
 std::span<const SelectiveScanStrategy> selective_scan_strategies();
 std::span<const AttentionStrategy> attention_strategies();
 

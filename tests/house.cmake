@@ -12,7 +12,7 @@ set(above_src)
 set(complaints)
 
 # The rooms of each floor, from the bottom up. "." is the floor's own folder; its files may include every room.
-set(rooms_kernels core . cpu)
+set(rooms_kernels core . composed cpu)
 set(rooms_parallel transport layout cost exchange . strategies)
 set(rooms_io file results tensors hdf5_guard hdf5 data checkpoint .)
 set(rooms_src output cli run health runtime model convert train infer watch inspect export op bench commands .)

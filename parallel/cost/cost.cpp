@@ -28,6 +28,12 @@ std::string_view name_of(KernelKind kind) {
       return "shard_transform";
     case KernelKind::rotation:
       return "rotation";
+    case KernelKind::hyena_block:
+      return "hyena_block";
+    case KernelKind::modal_block:
+      return "modal_block";
+    case KernelKind::modal_block_summary:
+      return "modal_block_summary";
     case KernelKind::selective_scan:
       return "selective_scan";
     case KernelKind::scan_summary:

@@ -6,6 +6,7 @@
 #include "kernels/blocked_conv.hpp"
 #include "kernels/causal_conv.hpp"
 #include "kernels/fft_conv.hpp"
+#include "kernels/hyena_block.hpp"
 #include "kernels/modal_conv.hpp"
 #include "kernels/selective_scan.hpp"
 #include "parallel/cost/rotary_attention.hpp"
@@ -15,7 +16,7 @@ namespace causeway {
 /// The arguments of an operator that has a table of strategies. Estimates need shapes and dtypes only: the views may
 /// have no data.
 using OperatorArguments = std::variant<CausalConvForward, BlockedConvForward, ModalConvForward, FftConvForward,
-                                       SelectiveScanForward, RotaryAttentionForward>;
+                                       HyenaBlockForward, SelectiveScanForward, RotaryAttentionForward>;
 
 /// A call of an operator by a layer or from a file, with the operator's name as --strategy spells it.
 struct OperatorCall {

@@ -37,6 +37,18 @@ inline TimedKernel transform_kernel(std::int64_t tokens) {
 }
 /// The twist, twiddle factors and butterflies of such a transform.
 inline TimedKernel rotation_kernel() { return {.kind = KernelKind::rotation}; }
+/// Featurizer, gates and filter in one, by taps or by modes.
+inline TimedKernel kernel_of(const HyenaBlockForward& args) {
+  const HyenaBlockInputs& in = args.in;
+  if (in.modal()) return {.kind = KernelKind::modal_block, .width = in.residues.columns(), .gated = true};
+  return {.kind = KernelKind::hyena_block,
+          .width = in.taps.columns(),
+          .group = group_of(in.q.columns(), in.taps.rows()),
+          .gated = true};
+}
+inline TimedKernel summary_of(const HyenaBlockForward& args) {
+  return {.kind = KernelKind::modal_block_summary, .width = args.in.residues.columns(), .gated = true};
+}
 inline TimedKernel kernel_of(const SelectiveScanForward& args) {
   return {.kind = KernelKind::selective_scan, .width = args.in.A.columns(), .gated = args.in.z.present()};
 }

@@ -14,14 +14,15 @@ namespace {
 /// consecutive and travel as one message.
 class PackedRows {
  public:
-  PackedRows(const std::vector<RowMove>& moves, int RowMove::*peer, TensorView like, const Stream& stream) {
+  PackedRows(const std::vector<RowMove>& moves, int RowMove::*peer, DType dtype, std::int64_t columns,
+             const Stream& stream) {
     std::int64_t rows = 0;
     for (const RowMove& move : moves) {
       if (parts_.empty() || parts_.back().peer != move.*peer) parts_.push_back({move.*peer, rows, 0});
       parts_.back().count += move.rows.count;
       rows += move.rows.count;
     }
-    rows_ = Tensor(stream, like.dtype, {rows, like.columns()});
+    rows_ = Tensor(stream, dtype, {rows, columns});
   }
 
   TensorView rows() const { return rows_; }
@@ -72,10 +73,13 @@ struct HaloInFlight {
 
 Pending start_halo(const HaloPlan& plan, const FilterInput& x, TensorView halo, Communicator& ranks,
                    const Stream& stream) {
-  const auto flight =
-      std::make_shared<HaloInFlight>(PackedRows(plan.sends, &RowMove::receiver, x.a, stream),
-                                     PackedRows(plan.receives, &RowMove::sender, x.a, stream), Pending());
-  copy_rows(stream, {.x = x.a, .ranges = to_packed(plan.sends, &RowRange::from), .y = flight->sent.rows()});
+  const auto flight = std::make_shared<HaloInFlight>(
+      PackedRows(plan.sends, &RowMove::receiver, x.a.dtype, x.columns(), stream),
+      PackedRows(plan.receives, &RowMove::sender, x.a.dtype, x.columns(), stream), Pending());
+  for (int i = 0; i < x.tensors(); ++i)
+    copy_rows(stream, {.x = x.tensor(i),
+                       .ranges = to_packed(plan.sends, &RowRange::from),
+                       .y = x.columns_of_tensor(i, flight->sent.rows())});
   if (x.b.present()) {
     const Tensor b(stream, x.b.dtype, flight->sent.rows().shape);
     copy_rows(stream, {.x = x.b, .ranges = to_packed(plan.sends, &RowRange::from), .y = b});
@@ -94,9 +98,9 @@ Pending start_halo(const HaloPlan& plan, const FilterInput& x, TensorView halo, 
 
 Pending start_halo_adjoint(const HaloPlan& plan, TensorView d_halo, const FilterInput& x, const FilterInput& d_x,
                            Communicator& ranks, const Stream& stream) {
-  const auto flight =
-      std::make_shared<HaloInFlight>(PackedRows(plan.receives, &RowMove::sender, d_halo, stream),
-                                     PackedRows(plan.sends, &RowMove::receiver, d_x.a, stream), Pending());
+  const auto flight = std::make_shared<HaloInFlight>(
+      PackedRows(plan.receives, &RowMove::sender, d_x.a.dtype, d_x.columns(), stream),
+      PackedRows(plan.sends, &RowMove::receiver, d_x.a.dtype, d_x.columns(), stream), Pending());
   copy_rows(stream, {.x = d_halo, .ranges = to_packed(plan.receives, &RowRange::to), .y = flight->sent.rows()});
   std::vector<Transfer> transfers;
   flight->sent.add_sends(transfers);
@@ -105,14 +109,15 @@ Pending start_halo_adjoint(const HaloPlan& plan, TensorView d_halo, const Filter
   return Pending([flight, &plan, x, d_x, stream] {
     flight->pending.wait();
     const TensorView returned = flight->received.rows();
+    if (!x.b.present()) {
+      for (int i = 0; i < d_x.tensors(); ++i)
+        copy_rows(stream, {.x = d_x.columns_of_tensor(i, returned),
+                           .ranges = from_packed(plan.sends, &RowRange::from),
+                           .accumulate = true,
+                           .y = d_x.tensor(i)});
+      return;
+    }
     for (const auto& [factor, gradient] : {std::pair(x.b, d_x.a), std::pair(x.a, d_x.b)}) {
-      if (!gradient.present()) continue;
-      if (!x.b.present()) {
-        copy_rows(
-            stream,
-            {.x = returned, .ranges = from_packed(plan.sends, &RowRange::from), .accumulate = true, .y = gradient});
-        continue;
-      }
       const Tensor rows(stream, factor.dtype, returned.shape);
       copy_rows(stream, {.x = factor, .ranges = to_packed(plan.sends, &RowRange::from), .y = rows});
       multiply(stream, {.a = returned, .b = rows, .y = rows});

@@ -3,6 +3,7 @@
 #include "kernels/causal_conv.hpp"
 #include "kernels/core/integer.hpp"
 #include "kernels/fft_conv.hpp"
+#include "kernels/hyena_block.hpp"
 #include "kernels/modal_conv.hpp"
 #include "kernels/selective_scan.hpp"
 #include "src/bench/workload.hpp"
@@ -11,7 +12,7 @@
 namespace causeway {
 namespace {
 
-constexpr std::int64_t short_taps = 4, modes = 16;  // as in Mamba and StripedHyena 2
+constexpr std::int64_t short_taps = 4, featurizer_taps = 3, modes = 16;  // as in Mamba and StripedHyena 2
 constexpr std::int64_t channels_per_group = 16, head = 128;
 
 std::int64_t groups_of(std::int64_t channels) { return std::max<std::int64_t>(channels / channels_per_group, 1); }
@@ -187,6 +188,52 @@ Task modal_backward_task(const Workload& of) {
                  {g.d_q, g.d_k, g.d_v, args.d_residues, args.d_log_rates});
 }
 
+/// hyena_block with `taps` taps, or with modes if 0; q, k and v are side by side, as a projection writes them.
+template <std::int64_t taps>
+HyenaBlockInputs block_inputs(MadeTensors& made, const Workload& of) {
+  const TensorView x = made.random(of.dtype, {of.tokens, 3 * of.channels});
+  HyenaBlockInputs in{.q = x.slice_columns(0, of.channels),
+                      .k = x.slice_columns(of.channels, of.channels),
+                      .v = x.slice_columns(2 * of.channels, of.channels),
+                      .featurizer = made.random(of.dtype, {3 * of.channels, featurizer_taps}),
+                      .skip = made.random(of.wide(), {of.channels}),
+                      .segments = of.segments};
+  if (taps > 0)
+    in.taps = made.random(of.wide(), {groups_of(of.channels), taps}, -0.1, 0.1);
+  else
+    in.residues = residues(made, of), in.log_rates = rates(made, of);
+  return in;
+}
+
+template <std::int64_t taps>
+Task block_forward_task(const Workload& of) {
+  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const HyenaBlockForward args{.in = block_inputs<taps>(*made, of), .y = made->empty(of.dtype, of.rows())};
+  const HyenaBlockInputs& in = args.in;
+  return task_of(made, hyena_block_forward, args, args.y,
+                 {in.q, in.k, in.v, in.featurizer, in.taps, in.residues, in.log_rates}, {args.y},
+                 {.flops = 2. * static_cast<double>(taps + 3 * featurizer_taps) * of.elements()});
+}
+
+template <std::int64_t taps>
+Task block_backward_task(const Workload& of) {
+  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const TensorView d_x = made->empty(of.dtype, {of.tokens, 3 * of.channels});
+  const auto like = [&](TensorView x) { return x.present() ? made->empty(of.wide(), x.shape) : x; };
+  HyenaBlockBackward args{.in = block_inputs<taps>(*made, of),
+                          .d_y = made->random(of.dtype, of.rows()),
+                          .d_q = d_x.slice_columns(0, of.channels),
+                          .d_k = d_x.slice_columns(of.channels, of.channels),
+                          .d_v = d_x.slice_columns(2 * of.channels, of.channels)};
+  const HyenaBlockInputs& in = args.in;
+  args.d_featurizer = like(in.featurizer), args.d_skip = like(in.skip), args.d_taps = like(in.taps);
+  args.d_residues = like(in.residues), args.d_log_rates = like(in.log_rates);
+  return task_of(made, hyena_block_backward, args, args.d_y,
+                 {in.q, in.k, in.v, in.featurizer, in.taps, in.residues, in.log_rates, args.d_y},
+                 {args.d_q, args.d_k, args.d_v, args.d_featurizer, args.d_taps, args.d_residues, args.d_log_rates},
+                 {.flops = 2. * static_cast<double>(3 * taps + 9 * featurizer_taps) * of.elements()});
+}
+
 /// long_conv with as many taps as tokens and one filter for each `channels_per_filter` channels. A kernel need not read
 /// taps beyond the longest document.
 template <std::int64_t channels_per_filter>
@@ -301,6 +348,12 @@ constexpr OperatorBenchmark benchmarks[] = {
     {"hyena_mr backward", true, one_length, blocked_backward_task<128>},
     {"hyena_li forward", true, one_length, modal_forward_task},
     {"hyena_li backward", true, one_length, modal_backward_task},
+    {"hyena_block/se forward", true, one_length, block_forward_task<7>},
+    {"hyena_block/se backward", true, one_length, block_backward_task<7>},
+    {"hyena_block/mr forward", true, one_length, block_forward_task<128>},
+    {"hyena_block/mr backward", true, one_length, block_backward_task<128>},
+    {"hyena_block/li forward", true, one_length, block_forward_task<0>},
+    {"hyena_block/li backward", true, one_length, block_backward_task<0>},
     {"long_conv forward", true, long_lengths, long_conv_forward_task<1>},
     {"long_conv backward", true, long_lengths, long_conv_backward_task<1>},
     {"long_conv/16 forward", true, long_lengths, long_conv_forward_task<16>},

@@ -20,6 +20,8 @@ std::int64_t size_of_axis(char letter, const StrategyWorkload& work) {
       return work.tokens;
     case 'D':
       return work.channels;
+    case 'F':
+      return 3 * work.channels;
     case 'G':
       return std::max<std::int64_t>(work.channels / channels_per_filter, 1);
     case 'H':
@@ -29,7 +31,9 @@ std::int64_t size_of_axis(char letter, const StrategyWorkload& work) {
     case 'W':
       return 4;  // as in Mamba
     case 'L':
-      return work.row.name == "hyena_se" ? 7 : work.row.name == "hyena_mr" ? 128 : 1024;
+      return work.row.name == "hyena_se"                                     ? 7
+             : work.row.name == "hyena_mr" || work.row.name == "hyena_block" ? 128
+                                                                             : 1024;
     default:
       return 16;  // states and modes
   }
@@ -70,6 +74,7 @@ struct RandomCase {
   RandomCase(const StrategyWorkload& work, std::int64_t local_tokens, const Stream& stream)
       : attributes(attributes_of(work.row)) {
     for (const OpInput& input : work.row.inputs) {
+      if (!input.instead_of.empty()) continue;
       const Shape shape = shape_of(input, work, local_tokens);
       const DType wide = accumulator_of(work.dtype);
       const std::string name(input.name);
@@ -157,8 +162,9 @@ std::vector<Estimate> estimate_strategies(const StrategyWorkload& work, Machine&
   const OpAttributes attributes = attributes_of(work.row);
   OpTensors shapes{.attributes = attributes};
   for (const OpInput& input : work.row.inputs)
-    shapes.inputs[std::string(input.name)] = without_data(input.accumulator ? accumulator_of(work.dtype) : work.dtype,
-                                                          shape_of(input, work, sharding.local_tokens()));
+    if (input.instead_of.empty())
+      shapes.inputs[std::string(input.name)] = without_data(input.accumulator ? accumulator_of(work.dtype) : work.dtype,
+                                                            shape_of(input, work, sharding.local_tokens()));
   shapes.y = find_tensor(shapes.inputs, work.row.inputs.front().name);
   const std::vector calls{work.row.arguments(shapes)};
   measure_kernels(machine, ranks, stream, calls, timed_shape(sharding));

@@ -86,7 +86,7 @@ CommandLine declare(Settings& settings) {
       "comparison with a reference of your own.\n\n"
       "On any number of ranks the result file has the same datasets, whole, with the same shapes and types. Their "
       "values agree within rounding, because another number of ranks adds in another order; on CPUs, y of causal_conv, "
-      "hyena_se and hyena_mr has the same bits. Run again with the same ranks, strategy, schedule and method, every "
+      "hyena_se, hyena_mr and hyena_block with taps has the same bits. Run again with the same ranks, strategy, schedule and method, every "
       "value has the same bits. The attributes of the file say how it was made, and differ: ranks, strategy, seconds, "
       "bytes sent, memory.\n\n"
       "The inputs are datasets of float64 or float32; those with a question mark are optional. Other datasets and "

@@ -97,9 +97,21 @@ CaseFile::CaseFile(const std::string& path, const OpRow& row, bool with_d_y)
             pattern_text(row.inputs.front().shape, sizes_));
     bind(row.inputs.front(), "d_y");
   }
+  for (const OpInput& input : row.inputs) {
+    if (input.instead_of.empty()) continue;
+    const std::string name(input.name), other(input.instead_of);
+    require(file_.exists(name) || file_.exists(other), "{}:/{} is missing, expected a dataset {} or /{}", path, name,
+            pattern_text(input.shape, sizes_), other);
+    require(!file_.exists(name) || !file_.exists(other), "{}: has /{} and /{}, expected one of both", path, name,
+            other);
+  }
+  for (const auto& [axis, times, of] : row.multiples)
+    require(sizes_.at(axis).first == times * sizes_.at(of).first, "{}:/{} has {}={}, expected {} times {}={}", path,
+            sizes_.at(axis).second, axis, sizes_.at(axis).first, times, of, sizes_.at(of).first);
   for (const auto& [groups, channels] : row.divides)
-    require(sizes_.at(channels).first % sizes_.at(groups).first == 0, "{}:/{} has {}={}, expected a divisor of {}={}",
-            path, sizes_.at(groups).second, groups, sizes_.at(groups).first, channels, sizes_.at(channels).first);
+    require(!sizes_.contains(groups) || sizes_.at(channels).first % sizes_.at(groups).first == 0,
+            "{}:/{} has {}={}, expected a divisor of {}={}", path, sizes_.at(groups).second, groups,
+            sizes_.at(groups).first, channels, sizes_.at(channels).first);
   tokens_ = sizes_.at('T').first;
   read_attributes(row);
   read_segments();

@@ -14,12 +14,13 @@ OpRow hyena_se_row();
 OpRow hyena_mr_row();
 OpRow hyena_li_row();
 OpRow long_conv_row();
+OpRow hyena_block_row();
 OpRow selective_scan_row();
 OpRow attention_row();
 
 std::span<const OpRow> op_rows() {
-  static const std::vector<OpRow> rows = {causal_conv_row(), hyena_se_row(),       hyena_mr_row(), hyena_li_row(),
-                                          long_conv_row(),   selective_scan_row(), attention_row()};
+  static const std::vector<OpRow> rows = {causal_conv_row(), hyena_se_row(),    hyena_mr_row(),       hyena_li_row(),
+                                          long_conv_row(),   hyena_block_row(), selective_scan_row(), attention_row()};
   return rows;
 }
 
@@ -56,8 +57,11 @@ std::string op_inputs_text() {
   std::string text;
   for (const OpRow& row : op_rows()) {
     std::vector<std::string> inputs, rules;
-    for (const OpInput& input : row.inputs)
+    for (const OpInput& input : row.inputs) {
       inputs.push_back(fmt::format("{} [{}]{}", input.name, fmt::join(input.shape, ","), input.optional ? "?" : ""));
+      if (!input.instead_of.empty()) rules.push_back(fmt::format("{} or {}", input.instead_of, input.name));
+    }
+    for (const auto& [axis, times, of] : row.multiples) rules.push_back(fmt::format("{} = {}·{}", axis, times, of));
     for (const auto& [groups, channels] : row.divides) rules.push_back(fmt::format("{} divides {}", groups, channels));
     for (const auto& [name, choices, otherwise] : row.attributes)
       rules.push_back(fmt::format("{} = {}{}", name,

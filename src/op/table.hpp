@@ -25,7 +25,8 @@ struct OpInput {
   /// of it, and its gradient is summed over the ranks.
   std::string_view shape;
   bool optional = false;
-  bool accumulator = false;  ///< stored in the accumulator type: f32 where the activations are bf16
+  bool accumulator = false;          ///< stored in the accumulator type: f32 where the activations are bf16
+  std::string_view instead_of = "";  ///< of an optional input: another one, of which a case has exactly one of both
 
   bool per_token() const { return shape.front() == 'T'; }
 };
@@ -85,7 +86,13 @@ struct OpRow {
   std::vector<OpInput> inputs;  ///< y and d_y have the shape and the type of the first
   std::vector<OpAttribute> attributes;
   std::vector<std::pair<char, char>> divides;  ///< axes: the size of the first divides the size of the second
-  void (*check)(const CaseFile&) = nullptr;    ///< throws Error(usage) for what the members above cannot express
+  struct Multiple {
+    char axis;
+    std::int64_t times;
+    char of;
+  };
+  std::vector<Multiple> multiples = {};      ///< axes: the size of the first is so many times that of the other
+  void (*check)(const CaseFile&) = nullptr;  ///< throws Error(usage) for what the members above cannot express
   std::vector<OpStrategy> strategies;
   /// The arguments of the forward pass, to estimate the cost of each strategy.
   std::function<OperatorArguments(const OpTensors&)> arguments;

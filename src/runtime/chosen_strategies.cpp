@@ -14,6 +14,8 @@ void ChosenStrategies::choose(std::string_view op, std::string_view strategy) {
     find_in(modal_convolution_strategies(), chosen_.hyena_li);
   else if (op == "long_conv")
     find_in(long_convolution_strategies(), chosen_.long_conv);
+  else if (op == "hyena_block")
+    find_in(hyena_block_strategies(), chosen_.hyena_block);
   else if (op == "selective_scan")
     find_in(selective_scan_strategies(), chosen_.selective_scan);
   else if (op == "attention")

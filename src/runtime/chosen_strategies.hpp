@@ -18,6 +18,7 @@ struct OperatorStrategies {
   const GatedConvolutionStrategy* hyena_mr = &gated_convolution_strategies().front();
   const ModalConvolutionStrategy* hyena_li = &modal_convolution_strategies().front();
   const LongConvolutionStrategy* long_conv = &long_convolution_strategies().front();
+  const HyenaBlockStrategy* hyena_block = &hyena_block_strategies().front();
   const SelectiveScanStrategy* selective_scan = &selective_scan_strategies().front();
   const AttentionStrategy* attention = &attention_strategies().front();
 };

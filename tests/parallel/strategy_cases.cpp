@@ -65,6 +65,7 @@ struct Family {
   std::function<Backward(const Tensors& in, const Tensors& out)> backward;
   /// Forward and backward by the kernel, on a whole pack of at least one token.
   std::function<void(const Stream&, SegmentsView, Forward, Backward)> run_kernels;
+  bool carries = true;  ///< false: the row's schedules make no difference
 };
 
 template <class Forward, class Backward>
@@ -114,7 +115,10 @@ void add(std::vector<StrategyCase>& cases, std::span<const Strategy<Forward, Bac
   for (const auto& row : table) {
     if (row.schedules.empty() && row.methods.empty())
       cases.push_back(make_case(row, Schedule::automatic, Method::automatic, family));
-    for (const Schedule schedule : row.schedules) cases.push_back(make_case(row, schedule, Method::automatic, family));
+    if (!family.carries && !row.schedules.empty())
+      cases.push_back(make_case(row, Schedule::automatic, Method::automatic, family));
+    for (const Schedule schedule : family.carries ? row.schedules : std::span<const Schedule>())
+      cases.push_back(make_case(row, schedule, Method::automatic, family));
     for (const Method method : row.methods) cases.push_back(make_case(row, Schedule::automatic, method, family));
   }
 }
@@ -299,6 +303,61 @@ Family<FftConvForward, FftConvBackward> long_conv() {
               }};
 }
 
+/// hyena_block with taps; without any, with modes.
+Family<HyenaBlockForward, HyenaBlockBackward> hyena_block(std::int64_t featurizer, std::int64_t taps, bool skip) {
+  const auto arguments = [](const Tensors& in) -> HyenaBlockInputs {
+    return {.q = get(in, "q"),
+            .k = get(in, "k"),
+            .v = get(in, "v"),
+            .featurizer = get(in, "featurizer"),
+            .skip = get(in, "skip"),
+            .taps = get(in, "taps"),
+            .residues = get(in, "residues"),
+            .log_rates = get(in, "log_rates")};
+  };
+  return {.name = fmt::format("hyena_block_W{}_{}{}", featurizer, taps > 0 ? fmt::format("taps{}", taps) : "modes",
+                              skip ? "_skip" : ""),
+          .op = "hyena_block",
+          .linear_in = "v",
+          .inputs =
+              [=](const Stream& stream, DType dtype, std::int64_t tokens, std::uint64_t seed) {
+                constexpr std::int64_t channels = 6, groups = 3, modes = 3;
+                const DType wide = accumulator_of(dtype);
+                Tensors in = gated_inputs(stream, dtype, tokens, channels, seed);
+                in["featurizer"] = random_tensor(stream, dtype, {3 * channels, featurizer}, seed + 5);
+                if (taps > 0) {
+                  in["taps"] = random_tensor(stream, dtype, {groups, taps}, seed + 6);
+                } else {
+                  in["residues"] = random_tensor(stream, wide, {channels, modes}, seed + 6);
+                  in["log_rates"] = random_tensor(stream, wide, {channels, modes}, seed + 7, -4, 0);
+                }
+                if (skip) in["skip"] = random_tensor(stream, dtype, {channels}, seed + 8);
+                return in;
+              },
+          .forward = [=](const Tensors& in, const Tensors& out) -> HyenaBlockForward {
+            return {.in = arguments(in), .y = get(out, "y")};
+          },
+          .backward = [=](const Tensors& in, const Tensors& out) -> HyenaBlockBackward {
+            return {.in = arguments(in),
+                    .d_y = get(in, "d_y"),
+                    .d_q = get(out, "d_q"),
+                    .d_k = get(out, "d_k"),
+                    .d_v = get(out, "d_v"),
+                    .d_featurizer = get(out, "d_featurizer"),
+                    .d_skip = get(out, "d_skip"),
+                    .d_taps = get(out, "d_taps"),
+                    .d_residues = get(out, "d_residues"),
+                    .d_log_rates = get(out, "d_log_rates")};
+          },
+          .run_kernels =
+              [](const Stream& stream, SegmentsView segments, HyenaBlockForward forward, HyenaBlockBackward backward) {
+                forward.in.segments = backward.in.segments = segments;
+                hyena_block_forward(stream, forward);
+                hyena_block_backward(stream, backward);
+              },
+          .carries = taps == 0};
+}
+
 Family<SelectiveScanForward, SelectiveScanBackward> selective_scan(bool gate, bool delta_bias, bool softplus) {
   const auto arguments = [=](const Tensors& in) -> SelectiveScanInputs {
     return {.u = get(in, "u"),
@@ -427,6 +486,9 @@ std::vector<StrategyCase> make_every_case() {
   add(cases, gated_convolution_strategies(), gated_conv(70, true));
   add(cases, modal_convolution_strategies(), modal_conv());
   add(cases, long_convolution_strategies(), long_conv());
+  add(cases, hyena_block_strategies(), hyena_block(3, 7, false));
+  add(cases, hyena_block_strategies(), hyena_block(4, 70, true));
+  add(cases, hyena_block_strategies(), hyena_block(3, 0, true));
   add(cases, selective_scan_strategies(), selective_scan(true, true, true));
   add(cases, selective_scan_strategies(), selective_scan(false, false, false));
   add(cases, attention_strategies(), attention(4, {.base = 10000}));

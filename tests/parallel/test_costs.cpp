@@ -42,6 +42,13 @@ TEST(Costs, AHaloIsOneRowLessThanTheTapsForEachChunk) {
         EXPECT_EQ(bytes(gated_convolution_strategies(), name, sharding,
                         BlockedConvForward{.in = {.q = x, .k = x, .v = x}, .taps = shaped({1, 128}), .y = x}),
                   between * chunks * 127 * size.D * 4);
+        // one halo of q, k and v for the featurizer and the taps
+        EXPECT_EQ(
+            bytes(hyena_block_strategies(), name, sharding,
+                  HyenaBlockForward{
+                      .in = {.q = x, .k = x, .v = x, .featurizer = shaped({3 * size.D, 3}), .taps = shaped({1, 128})},
+                      .y = x}),
+            between * chunks * 129 * 3 * size.D * 4);
       }
     });
 }
@@ -64,6 +71,15 @@ TEST(Costs, AllToAllIsTwoTensorsForConvolutionsThreeForTheScan) {
         EXPECT_EQ(bytes(long_convolution_strategies(), name, sharding,
                         FftConvForward{.in = {.v = x}, .taps = shaped({size.D, size.T}), .y = x}),
                   2 * tensor);
+        EXPECT_EQ(bytes(hyena_block_strategies(), name, sharding,
+                        HyenaBlockForward{.in = {.q = x,
+                                                 .k = x,
+                                                 .v = x,
+                                                 .featurizer = shaped({3 * size.D, 3}),
+                                                 .residues = modes,
+                                                 .log_rates = modes},
+                                          .y = x}),
+                  4 * tensor);
       }
       constexpr std::int64_t states = 16;
       const TensorView B = shaped({size.T / size.N, states});

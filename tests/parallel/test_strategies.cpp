@@ -331,6 +331,14 @@ Bytes formula(const StrategyCase& tested, const Tensors& in, const Sharding& sha
   const auto rows = [&](const char* name) { return in.at(name).view().rows(); };
   const std::string op = tested.strategy.substr(0, tested.strategy.find(' ')),
                     strategy = tested.strategy.substr(op.size() + 1);
+  if (op == "hyena_block" && strategy.starts_with("halo")) {
+    // The rows of q, k and v for both filters; or those for the featurizer, and the states.
+    const std::int64_t W = columns("featurizer"), D = columns("q");
+    if (in.contains("taps")) return {.count = chunks * (W - 1 + columns("taps") - 1) * 3 * D * 4, .exact = false};
+    const std::int64_t states = columns("residues") * D * 4;
+    return {.count = chunks * (W - 1) * 3 * D * 4 + (tested.schedule == Schedule::gather ? N - 1 : 1) * chunks * states,
+            .exact = false};
+  }
   if (strategy.starts_with("halo")) {
     const char* const taps = op == "causal_conv" ? "weight" : "taps";
     return {.count = chunks * (columns(taps) - 1) * columns("d_y") * 4, .exact = false};
@@ -355,6 +363,11 @@ Bytes formula(const StrategyCase& tested, const Tensors& in, const Sharding& sha
   }
   if (strategy.starts_with("all_to_all")) {
     const std::int64_t D = columns("d_y");
+    if (op == "hyena_block") {
+      const std::int64_t groups = in.contains("taps") ? rows("taps") : D;
+      return {.count = all_to_all_bytes(sharding, D, groups, 3, 1).count,
+              .backward = all_to_all_bytes(sharding, D, groups, 1, 3).count};
+    }
     return all_to_all_bytes(sharding, D, in.contains("taps") ? rows("taps") : D, 1, 1);
   }
   if (strategy == "state_carry") {

@@ -2,28 +2,20 @@
 /// Backward, the gradients of these rows are sent back and added where the rows came from. exchange/halo.hpp sends
 /// both.
 
+#include "parallel/strategies/convolution/modal_block.hpp"
 #include "parallel/strategies/convolution/short_filter.hpp"
 
 namespace causeway::convolution::halo {
 namespace {
 
-/// Whether no row moves to or from this rank, as on one rank: its chunks then need no halo, and give none a gradient.
-bool has_no_halo(const HaloPlan& plan) { return plan.sends.empty() && plan.receives.empty(); }
-
 template <class Forward>
 void run_forward(const StrategyContext& context, const Forward& args, Saved* saved) {
   const auto& [sharding, ranks, stream, schedule, method, received] = context;
   const std::int64_t reach = reach_of(args);
-  const HaloPlan& plan = sharding.halo_plan(reach);
-  Tensor halos;
-  if (!has_no_halo(plan)) {
-    halos = allocate_halos(context, filter_input(args).a, reach);
-    if (!context.repeats()) start_halo(plan, filter_input(args), halos, ranks, stream).wait();
-    context.pass_received(halos);
-  }
+  Tensor halos = receive_halos(context, filter_input(args), reach);
   for (std::size_t i = 0; const Chunk& chunk : sharding.chunks()) {
     Forward local = on_chunk(args, chunk);
-    if (halos.present()) local.halo = halo_of(halos, i++, reach);
+    if (halos.present()) halo_of(local) = halo_of_chunk(halos, i++, reach);
     if (chunk.tokens.size() > 0) convolve(stream, local);
   }
   if (saved != nullptr) saved->put("halos", std::move(halos));
@@ -35,12 +27,12 @@ void run_backward(const StrategyContext& context, const Backward& args, Saved& s
   const std::int64_t reach = reach_of(args);
   const HaloPlan& plan = sharding.halo_plan(reach);
   const Tensor halos = saved.take("halos"),
-               d_halos = has_no_halo(plan) ? Tensor() : allocate_halos(context, filter_input(args).a, reach);
+               d_halos = has_no_halo(plan) ? Tensor() : allocate_halos(context, filter_input(args), reach);
   for (std::size_t i = 0; const Chunk& chunk : sharding.chunks()) {
     Backward local = on_chunk(args, chunk);
     if (halos.present()) {
-      local.halo = halo_of(halos, i, reach);
-      local.d_halo = halo_of(d_halos, i++, reach);
+      halo_of(local) = halo_of_chunk(halos, i, reach);
+      local.d_halo = halo_of_chunk(d_halos, i++, reach);
     }
     if (chunk.tokens.size() > 0) convolve(stream, local);
   }
@@ -64,7 +56,16 @@ void backward(const StrategyContext& context, CausalConvBackward args, Saved& sa
 void backward(const StrategyContext& context, BlockedConvBackward args, Saved& saved) {
   run_backward(context, args, saved);
 }
+void forward(const StrategyContext& context, HyenaBlockForward args, Saved* saved) {
+  args.in.modal() ? modal_block::forward(context, args, saved) : run_forward(context, args, saved);
+}
+void backward(const StrategyContext& context, HyenaBlockBackward args, Saved& saved) {
+  args.in.modal() ? modal_block::backward(context, args, saved) : run_backward(context, args, saved);
+}
 PassCosts cost(const Sharding& sharding, const CausalConvForward& args) { return halo_costs(sharding, args, 1, 0); }
 PassCosts cost(const Sharding& sharding, const BlockedConvForward& args) { return halo_costs(sharding, args, 1, 0); }
+PassCosts cost(const Sharding& sharding, const HyenaBlockForward& args) {
+  return args.in.modal() ? modal_block::cost(sharding, args) : halo_costs(sharding, args, 1, 0);
+}
 
 }  // namespace causeway::convolution::halo

@@ -7,8 +7,8 @@
 #include "parallel/strategies/gates.hpp"
 #include "parallel/strategy.hpp"
 
-/// One interface to causal_conv and the gated convolutions, so that halo and halo_overlapped are written once for both:
-/// overloads for the argument structs of each.
+/// One interface to causal_conv, the gated convolutions and hyena_block with taps, so that halo and halo_overlapped are
+/// written once for all: overloads for the argument structs of each.
 namespace causeway::convolution {
 
 inline std::int64_t reach_of(TensorView taps_in_columns) { return taps_in_columns.columns() - 1; }
@@ -16,17 +16,39 @@ inline std::int64_t reach_of(const CausalConvForward& args) { return reach_of(ar
 inline std::int64_t reach_of(const CausalConvBackward& args) { return reach_of(args.weight); }
 inline std::int64_t reach_of(const BlockedConvForward& args) { return reach_of(args.taps); }
 inline std::int64_t reach_of(const BlockedConvBackward& args) { return reach_of(args.taps); }
+/// One halo for both filters of a block.
+inline std::int64_t reach_of(const HyenaBlockForward& args) { return block_reach(args.in); }
+inline std::int64_t reach_of(const HyenaBlockBackward& args) { return block_reach(args.in); }
 
-/// The tensor that the filter is applied to: x, or the product k⊙v. Halos consist of its rows.
+/// The tensor that the filter is applied to: x; the product k⊙v; or q, k and v. Halos consist of its rows.
 inline FilterInput filter_input(const CausalConvForward& args) { return {.a = args.x, .b = {}}; }
 inline FilterInput filter_input(const CausalConvBackward& args) { return {.a = args.x, .b = {}}; }
 inline FilterInput filter_input(const GatedConvInputs& in) { return {.a = in.v, .b = in.k}; }
 inline FilterInput filter_input(const BlockedConvForward& args) { return filter_input(args.in); }
 inline FilterInput filter_input(const BlockedConvBackward& args) { return filter_input(args.in); }
+inline FilterInput filter_input(const HyenaBlockInputs& in) { return {.a = in.q, .b = {}, .beside = {in.k, in.v}}; }
+inline FilterInput filter_input(const HyenaBlockForward& args) { return filter_input(args.in); }
+inline FilterInput filter_input(const HyenaBlockBackward& args) { return filter_input(args.in); }
 inline FilterInput filter_input_gradient(const CausalConvBackward& args) { return {.a = args.d_x, .b = {}}; }
 inline FilterInput filter_input_gradient(const BlockedConvBackward& args) {
   return {.a = args.gradients.d_v, .b = args.gradients.d_k};
 }
+
+inline FilterInput filter_input_gradient(const HyenaBlockBackward& args) {
+  return {.a = args.d_q, .b = {}, .beside = {args.d_k, args.d_v}};
+}
+
+/// Where the rows before a run, and their gradients, are put.
+template <class Args>
+TensorView& halo_of(Args& args) {
+  return args.halo;
+}
+template <class Args>
+TensorView& d_halo_of(Args& args) {
+  return args.d_halo;
+}
+inline TensorView& halo_of(HyenaBlockForward& args) { return args.in.halo; }
+inline TensorView& halo_of(HyenaBlockBackward& args) { return args.in.halo; }
 
 /// The arguments for the rows of one chunk.
 inline CausalConvForward on_chunk(CausalConvForward args, const Chunk& chunk) {
@@ -53,42 +75,81 @@ inline BlockedConvBackward on_chunk(BlockedConvBackward args, const Chunk& chunk
   args.gradients = on_chunk(args.gradients, chunk);
   return args;
 }
+inline HyenaBlockInputs on_chunk(HyenaBlockInputs in, const Chunk& chunk) {
+  for (TensorView HyenaBlockInputs::*rows : {&HyenaBlockInputs::q, &HyenaBlockInputs::k, &HyenaBlockInputs::v})
+    in.*rows = chunk.rows(in.*rows);
+  in.segments = chunk.segments();
+  return in;
+}
+inline HyenaBlockForward on_chunk(HyenaBlockForward args, const Chunk& chunk) {
+  args.in = on_chunk(args.in, chunk);
+  args.y = chunk.rows(args.y);
+  return args;
+}
+inline HyenaBlockBackward on_chunk(HyenaBlockBackward args, const Chunk& chunk) {
+  args.in = on_chunk(args.in, chunk);
+  for (TensorView HyenaBlockBackward::*rows :
+       {&HyenaBlockBackward::d_y, &HyenaBlockBackward::d_q, &HyenaBlockBackward::d_k, &HyenaBlockBackward::d_v})
+    args.*rows = chunk.rows(args.*rows);
+  return args;
+}
 
 inline void convolve(const Stream& stream, const CausalConvForward& args) { causal_conv_forward(stream, args); }
 inline void convolve(const Stream& stream, const BlockedConvForward& args) { blocked_conv_forward(stream, args); }
 inline void convolve(const Stream& stream, const CausalConvBackward& args) { causal_conv_backward(stream, args); }
 inline void convolve(const Stream& stream, const BlockedConvBackward& args) { blocked_conv_backward(stream, args); }
+inline void convolve(const Stream& stream, const HyenaBlockForward& args) { hyena_block_forward(stream, args); }
+inline void convolve(const Stream& stream, const HyenaBlockBackward& args) { hyena_block_backward(stream, args); }
+
+/// Whether no row moves to or from this rank, as on one rank: its chunks then need no halo, and give none a gradient.
+inline bool has_no_halo(const HaloPlan& plan) { return plan.sends.empty() && plan.receives.empty(); }
 
 /// The halo of the rank's i-th chunk; absent if the filter has one tap.
-inline TensorView halo_of(TensorView halos, std::size_t chunk, std::int64_t reach) {
+inline TensorView halo_of_chunk(TensorView halos, std::size_t chunk, std::int64_t reach) {
   return reach == 0 ? TensorView() : halos.slice_rows(static_cast<std::int64_t>(chunk) * reach, reach);
 }
 
 /// A tensor for the halos of all chunks of this rank.
-inline Tensor allocate_halos(const StrategyContext& context, TensorView like, std::int64_t reach) {
-  return Tensor(context.stream, like.dtype, {std::ssize(context.sharding.chunks()) * reach, like.columns()});
+inline Tensor allocate_halos(const StrategyContext& context, const FilterInput& x, std::int64_t reach) {
+  return Tensor(context.stream, x.a.dtype, {std::ssize(context.sharding.chunks()) * reach, x.columns()});
 }
 
-/// At most (taps-1)·D·s bytes per chunk. `parts`: calls of the kernel per chunk; `hidden`: of the communication.
+/// The halos of all chunks, received; absent if this rank has none.
+inline Tensor receive_halos(const StrategyContext& context, const FilterInput& x, std::int64_t reach) {
+  const HaloPlan& plan = context.sharding.halo_plan(reach);
+  if (has_no_halo(plan)) return {};
+  Tensor halos = allocate_halos(context, x, reach);
+  if (!context.repeats()) start_halo(plan, x, halos, context.ranks, context.stream).wait();
+  context.pass_received(halos);
+  return halos;
+}
+
+/// Adds to a cost that of sending and receiving halos of x.
+inline void add_halo(Cost& cost, const ShardLayout& layout, const FilterInput& x, std::int64_t reach) {
+  if (layout.ranks() == 1 || reach == 0) return;
+  const std::int64_t bytes = layout.chunk_count() / layout.ranks() * reach * x.columns() * size_of(x.a.dtype);
+  cost.bytes_sent += bytes;
+  cost.messages += 1;
+  cost.copied_bytes += 4 * static_cast<double>(bytes);
+  // packed (two tensors and their product, or three side by side), zeroed, unpacked
+  cost.copies += x.b.present() || x.tensors() > 1 ? 5 : 3;
+}
+
+/// At most reach·D·s bytes per chunk, of each tensor side by side. `parts`: calls of the kernel per chunk; `hidden`: of
+/// the communication.
 template <class Forward>
 PassCosts halo_costs(const Sharding& sharding, const Forward& args, int parts, double hidden) {
-  const TensorView like = filter_input(args).a;
+  const FilterInput x = filter_input(args);
   const ShardLayout& layout = sharding.layout();
   const std::int64_t chunks = layout.chunk_count() / layout.ranks(),
                      tokens = chunks * ceil_div(layout.tokens(), layout.chunk_count());
   Cost cost;
   cost.kernels.push_back({.kernel = kernel_of(args),
-                          .elements = static_cast<double>(tokens) * static_cast<double>(like.columns()),
+                          .elements = static_cast<double>(tokens) * static_cast<double>(x.a.columns()),
                           .calls = static_cast<double>(chunks * parts)});
   const Cost repeated = cost;
-  if (layout.ranks() > 1 && reach_of(args) > 0) {
-    const std::int64_t rows = chunks * reach_of(args) * like.columns() * size_of(like.dtype);
-    cost.bytes_sent = rows;
-    cost.messages = 1;
-    cost.hidden = hidden;
-    cost.copied_bytes = 4 * static_cast<double>(rows);
-    cost.copies = filter_input(args).b.present() ? 5 : 3;  // packed (two tensors, and their product), zeroed, unpacked
-  }
+  add_halo(cost, layout, x, reach_of(args));
+  if (cost.messages > 0) cost.hidden = hidden;
   PassCosts costs{.forward = cost, .backward = adjoint(cost), .repeated = repeated};
   if (parts > 1) costs.backward.copies += static_cast<double>(2 * chunks);  // the head's gradients are added
   return costs;

@@ -76,6 +76,32 @@ TEST_P(Halo, BackwardIsTheAdjointOfForward) {
   });
 }
 
+TEST_P(Halo, TensorsSideBySideTravelLikeOneMatrix) {
+  on_all([](Communicator& world, const Stream& stream) {
+    for_every_pack(world, [&](const Sharding& sharding, std::int64_t reach) {
+      const Stream host;
+      const std::int64_t rows = std::ssize(sharding.chunks()) * reach, D = channels;
+      const auto random = [&](std::int64_t count, std::uint64_t seed) {
+        return moved(random_tensor(host, DType::f32, {count, 3 * D}, seed), host, stream);
+      };
+      const auto three = [&](const Tensor& x) {
+        const auto part = [&](std::int64_t i) { return x.view().slice_columns(i * D, D); };
+        return FilterInput{.a = part(0), .b = {}, .beside = {part(1), part(2)}};
+      };
+      const HaloPlan& plan = sharding.halo_plan(reach);
+      const Tensor x = random(sharding.local_tokens(), 7), g = random(rows, 8), one = random(rows, 9),
+                   all = random(rows, 10), added = random(sharding.local_tokens(), 11),
+                   added_to_all = random(sharding.local_tokens(), 11);
+      start_halo(plan, {.a = x, .b = {}}, one, world, stream).wait();
+      start_halo(plan, three(x), all, world, stream).wait();
+      EXPECT_EQ(values_of(moved(all, stream, host)), values_of(moved(one, stream, host)));
+      start_halo_adjoint(plan, g, {}, {.a = added, .b = {}}, world, stream).wait();
+      start_halo_adjoint(plan, g, three(x), three(added_to_all), world, stream).wait();
+      EXPECT_EQ(values_of(moved(added_to_all, stream, host)), values_of(moved(added, stream, host)));
+    });
+  });
+}
+
 TEST_P(Halo, BackwardAddsToTheGradient) {
   on_all([](Communicator& world, const Stream& stream) {
     const Stream host;

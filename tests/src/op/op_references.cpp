@@ -1,5 +1,6 @@
 #include "tests/src/op/op_references.hpp"
 
+#include <array>
 #include <cmath>
 
 #include "kernels/core/random.hpp"
@@ -180,6 +181,35 @@ Values hyena_li(const ReferenceCase& c) {
   return out;
 }
 
+/// Featurizer, gated convolution and both adjoints: the formulas above, one after the other.
+Values hyena_block(const ReferenceCase& c) {
+  const std::int64_t W = c.shapes.at("featurizer")[1];
+  ReferenceCase conv{
+      .T = c.T, .D = 3 * c.D, .N = W, .cu_seqlens = c.cu_seqlens, .attributes = {{"activation", "none"}}};
+  const auto columns = [&](std::vector<double>& wide, std::size_t part, std::vector<double>& narrow, bool gather) {
+    for (std::int64_t t = 0; t < c.T; ++t)
+      for (std::int64_t d = 0; d < c.D; ++d) {
+        double& there = wide[(t * 3 + static_cast<std::int64_t>(part)) * c.D + d];
+        gather ? there = narrow[t * c.D + d] : narrow[t * c.D + d] = there;
+      }
+  };
+  const std::array<std::string, 3> parts{"q", "k", "v"};
+  ReferenceCase mixer = c;
+  std::vector<double>& x = conv.inputs["x"];
+  x.resize(static_cast<std::size_t>(c.T * 3 * c.D));
+  for (std::size_t part = 0; part < 3; ++part) columns(x, part, mixer.inputs.at(parts[part]), true);
+  conv.inputs["weight"] = c.inputs.at("featurizer");
+  conv.inputs["d_y"].resize(x.size());
+  std::vector<double> features = causal_conv(conv).at("y");
+  for (std::size_t part = 0; part < 3; ++part) columns(features, part, mixer.inputs.at(parts[part]), false);
+  Values out = c.inputs.contains("taps") ? grouped_conv(mixer, "v") : hyena_li(mixer);
+  for (std::size_t part = 0; part < 3; ++part) columns(conv.inputs.at("d_y"), part, out.at("d_" + parts[part]), true);
+  Values back = causal_conv(conv);
+  for (std::size_t part = 0; part < 3; ++part) columns(back.at("d_x"), part, out.at("d_" + parts[part]), false);
+  out["d_featurizer"] = back.at("d_weight");
+  return out;
+}
+
 /// A case of a convolution with taps[3, length] of 6 channels.
 ReferenceCase grouped_case(std::int64_t T, std::vector<std::int64_t> cu_seqlens, bool optional, std::int64_t length,
                            std::vector<std::string> tokenwise) {
@@ -298,6 +328,20 @@ const std::map<std::string, Reference>& op_references() {
               return c;
             },
         .expect = hyena_li}},
+      {"hyena_block",
+       {.make =
+            [](std::int64_t T, std::vector<std::int64_t> cu_seqlens, bool optional) {
+              const std::vector<std::string> rows{"q", "k", "v", "d_y"};
+              ReferenceCase c = grouped_case(T, std::move(cu_seqlens), optional, 9, rows);
+              add(c, "featurizer", {3 * c.D, 3});
+              if (optional) return c;
+              c.inputs.erase("taps");
+              c.N = 4;
+              add(c, "residues", {c.D, c.N});
+              add(c, "log_rates", {c.D, c.N}, -5, 0);
+              return c;
+            },
+        .expect = hyena_block}},
       {"selective_scan",
        {.make =
             [](std::int64_t T, std::vector<std::int64_t> cu_seqlens, bool optional) {

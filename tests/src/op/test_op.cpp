@@ -210,7 +210,8 @@ TEST(Op, BadInputIsReportedAndLeavesNoFile) {
   const auto field = [](std::string OpRequest::*member, std::string value) {
     return [=](OpRequest& request) { request.*member = value; };
   };
-  constexpr const char *conv = "causal_conv", *scan = "selective_scan", *attention = "attention";
+  constexpr const char *conv = "causal_conv", *block = "hyena_block", *scan = "selective_scan",
+                       *attention = "attention";
   const Wrong table[] = {
       {conv, drop("x"), plainly, "/x is missing"},
       {conv, drop("weight"), plainly, "/weight is missing"},
@@ -255,6 +256,16 @@ TEST(Op, BadInputIsReportedAndLeavesNoFile) {
          for (const char* name : {"q", "k", "v", "d_y"}) reshape(name, {20, 3, 5})(c);
        },
        plainly, "/q has shape [20, 3, 5], expected an even last axis"},
+      {block, drop("featurizer"), plainly, "/featurizer is missing"},
+      {block, reshape("featurizer", {17, 3}), plainly, "/featurizer has F=17, expected 3 times D=6"},
+      {block, reshape("taps", {4, 9}), plainly, "/taps has G=4, expected a divisor of D=6"},
+      {block, drop("taps"), plainly, "/residues is missing, expected a dataset [D, M]"},
+      {block, reshape("residues", {6, 4}), plainly, "has /residues and /taps, expected one of both"},
+      {block,
+       [=](ReferenceCase& c) {
+         drop("taps")(c), reshape("residues", {6, 4})(c);
+       },
+       plainly, "/log_rates is missing"},
       {conv, keep, field(&OpRequest::op, "causal_convolution"), "operator is 'causal_convolution'"},
       {conv, keep, field(&OpRequest::op, ""), "no operator"},
       {conv, keep, field(&OpRequest::op, "selective_scan"), "/u is missing"},
@@ -383,7 +394,7 @@ TEST(Op, HelpNamesEveryInputAndAttributeOfEveryOperator) {
 TEST(Op, TheOutputOfFiltersOfFiniteLengthHasTheSameBitsOnAnyRanks) {
   const TemporaryFolder folder;
   const std::string in = folder / "case.h5", out = folder / "result.h5";
-  for (const char* op : {"causal_conv", "hyena_se", "hyena_mr"}) {
+  for (const char* op : {"causal_conv", "hyena_se", "hyena_mr", "hyena_block"}) {
     write_case(in, op_references().at(op).make(67, {0, 0, 3, 4, 40, 40, 67}, true));
     for (const char* dtype : {"f64", "f32", "bf16"})
       for (OpRequest way : every_way(find_op(op))) {

@@ -1,0 +1,193 @@
+/// hyena_block on the GPU and on the CPU: whatever kernel a device has for it.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/hyena_block.hpp"
+#include "tests/support/gpu.hpp"
+
+namespace causeway::test {
+namespace {
+
+struct RunCase {
+  std::int64_t groups, group_size, featurizer, taps, modes, tokens;  // taps or modes are 0
+  std::vector<std::int64_t> cu_seqlens;                              // of the run
+  bool skip = true, wide_parameters = false, joined = true;          // joined: q, k and v are columns of one matrix
+  std::int64_t beside = 0;                                           // columns on both sides of them, if joined
+
+  std::int64_t channels() const { return groups * group_size; }
+  std::int64_t reach() const { return featurizer - 1 + (taps > 0 ? taps - 1 : 0); }
+  std::string name() const {
+    return fmt::format(
+        "{} tokens in {} documents [{}, {}], {} groups of {} channels, featurizer {}, {} taps, {} modes{}{}{}", tokens,
+        cu_seqlens.size() - 1, cu_seqlens.front(), cu_seqlens.back(), groups, group_size, featurizer, taps, modes,
+        skip ? ", skip" : "", wide_parameters ? ", wide parameters" : "",
+        joined ? fmt::format(", joined with {} columns beside", beside) : "");
+  }
+};
+
+RunCase random_run(std::uint64_t seed) {
+  RandomChoices choose(seed);
+  const std::int64_t pack = choose.chance(40) ? choose.number(1, 70) : choose.number(71, 900);
+  const std::int64_t begin = choose.chance(40) ? 0 : choose.number(0, pack - 1),
+                     end = choose.chance(40) ? pack : choose.number(begin, pack);
+  const Segments segments = choose.chance(25) ? Segments::one_document(pack) : random_segments(pack, seed);
+  const bool tiles = choose.chance(60), modal = choose.chance(30);
+  const std::int64_t lengths[] = {1, 2, 4, 7, 16, 17, 64, 65, 127, 128, 129};
+  return {.groups = choose.number(1, 5),
+          .group_size = tiles ? 16 * choose.number(1, 2) : choose.number(1, 40),
+          .featurizer = choose.chance(60) ? 3 : choose.number(1, 6),
+          .taps = modal ? 0 : lengths[choose.number(0, 10)],
+          .modes = modal ? (choose.chance(60) ? 16 : choose.number(1, 20)) : 0,
+          .tokens = end - begin,
+          .cu_seqlens = segments.slice(begin, end),
+          .skip = choose.chance(70),
+          .wide_parameters = choose.chance(50),
+          .joined = choose.chance(60),
+          .beside = choose.chance(60) ? 0
+                    : tiles           ? 8
+                                      : choose.number(1, 5)};
+}
+
+constexpr const char* parts[] = {"q", "k", "v"};
+
+/// The columns of a part, or of its gradient: of a matrix "x" or "d_x", or a tensor of its own.
+TensorView part(const RunCase& run, const Tensors& all, const std::string& prefix, std::int64_t i) {
+  if (!run.joined) return view(all, prefix + parts[i]);
+  return view(all, prefix + "x").slice_columns(run.beside + i * run.channels(), run.channels());
+}
+
+Tensors inputs(const Stream& stream, const RunCase& run, DType dtype, std::uint64_t seed) {
+  const DType wide = accumulator_of(dtype), parameters = run.wide_parameters ? wide : dtype;
+  const std::int64_t D = run.channels();
+  Tensors in;
+  const auto random = [&](const std::string& name, DType type, Shape shape, double low = -1, double high = 1) {
+    in[name] = random_tensor(stream, type, shape, seed + in.size(), low, high);
+  };
+  for (const std::string prefix : {"", "d_"}) {
+    if (run.joined) random(prefix + "x", dtype, {run.tokens, 3 * D + 2 * run.beside});
+    for (int i = 0; !run.joined && i < 3; ++i) random(prefix + parts[i], dtype, {run.tokens, D});
+  }
+  random("d_y", dtype, {run.tokens, D});
+  random("y", dtype, {run.tokens, D});
+  random("featurizer", dtype, {3 * D, run.featurizer});
+  random("d_featurizer", wide, {3 * D, run.featurizer});
+  if (run.skip) random("skip", parameters, {D}), random("d_skip", wide, {D});
+  if (run.taps > 0) {
+    random("taps", parameters, {run.groups, run.taps});
+    random("d_taps", wide, {run.groups, run.taps});
+  } else {
+    random("residues", wide, {D, run.modes}, -0.3, 0.3);
+    random("log_rates", wide, {D, run.modes}, -4, 0);
+    for (const char* name : {"d_residues", "d_log_rates", "state_in", "adjoint_in"}) random(name, wide, {D, run.modes});
+  }
+  if (run.reach() > 0) {
+    // Rows before the first document are NaN: reading them would change results.
+    std::vector<double> halo = values_of(random_tensor(stream, dtype, {run.reach(), 3 * D}, seed + 99));
+    const std::int64_t unused = std::clamp<std::int64_t>(run.reach() + run.cu_seqlens[0], 0, run.reach());
+    std::fill_n(halo.begin(), unused * 3 * D, std::nan(""));
+    in["halo"] = tensor_of(stream, dtype, {run.reach(), 3 * D}, halo);
+    random("d_halo", dtype, {run.reach(), 3 * D});
+  }
+  return in;
+}
+
+const char* const results[] = {"y",      "d_x",    "d_q",          "d_k",        "d_v",        "d_halo",
+                               "d_skip", "d_taps", "d_featurizer", "d_residues", "d_log_rates"};
+
+/// Runs forward and backward.
+void execute(const Stream& stream, const RunCase& run, const Tensors& all, SegmentsView segments) {
+  const HyenaBlockInputs in{.q = part(run, all, "", 0),
+                            .k = part(run, all, "", 1),
+                            .v = part(run, all, "", 2),
+                            .halo = view(all, "halo"),
+                            .featurizer = view(all, "featurizer"),
+                            .skip = view(all, "skip"),
+                            .taps = view(all, "taps"),
+                            .residues = view(all, "residues"),
+                            .log_rates = view(all, "log_rates"),
+                            .segments = segments};
+  hyena_block_forward(stream, {.in = in, .state_in = view(all, "state_in"), .y = view(all, "y")});
+  hyena_block_backward(stream, {.in = in,
+                                .state_in = view(all, "state_in"),
+                                .adjoint_in = view(all, "adjoint_in"),
+                                .d_y = view(all, "d_y"),
+                                .d_q = part(run, all, "d_", 0),
+                                .d_k = part(run, all, "d_", 1),
+                                .d_v = part(run, all, "d_", 2),
+                                .d_halo = view(all, "d_halo"),
+                                .d_featurizer = view(all, "d_featurizer"),
+                                .d_skip = view(all, "d_skip"),
+                                .d_taps = view(all, "d_taps"),
+                                .d_residues = view(all, "d_residues"),
+                                .d_log_rates = view(all, "d_log_rates")});
+}
+
+class DevicesHyenaBlock : public GpuCaseTest<RunCase> {
+ protected:
+  void expect_equal_to_the_cpu(const RunCase& run, std::uint64_t seed) const {
+    SCOPED_TRACE(fmt::format("seed {}: {}", seed, run.name()));
+    // In bf16 features and gates are rounded, and gradients of parameters are long sums in which terms may cancel.
+    const auto limit_of = [](const std::string& name) {
+      const bool sum = name == "d_taps" || name == "d_skip" || name == "d_featurizer" || name == "d_residues" ||
+                       name == "d_log_rates";
+      return GetParam() == DType::f64 ? 1e-12 : GetParam() == DType::f32 ? 5e-6 : sum ? 2e-2 : 8e-3;
+    };
+    expect_as_on_the_cpu(run, inputs(cpu(), run, GetParam(), seed), results, limit_of);
+  }
+};
+
+TEST_P(DevicesHyenaBlock, EqualsTheCpuOnRandomRuns) {
+  for (std::uint64_t seed = 0; seed < cases(300) && !HasFailure(); ++seed)
+    expect_equal_to_the_cpu(random_run(seed), seed);
+}
+
+TEST_P(DevicesHyenaBlock, EqualsTheCpuOnLongRuns) {
+  std::vector<std::int64_t> uneven{-200, 3};
+  for (std::int64_t length = 1; uneven.back() < 4990; length = length * 5 % 1013 + 1)
+    uneven.push_back(uneven.back() + length);
+  for (const auto& [taps, modes] : {std::pair(7, 0), std::pair(128, 0), std::pair(0, 16)})
+    for (const std::int64_t group_size : {15, 16})
+      for (const auto& cu_seqlens : {uneven, std::vector<std::int64_t>{-1, 5000}})
+        expect_equal_to_the_cpu({.groups = 3,
+                                 .group_size = group_size,
+                                 .featurizer = 3,
+                                 .taps = taps,
+                                 .modes = modes,
+                                 .tokens = 4990,
+                                 .cu_seqlens = cu_seqlens},
+                                1);
+}
+
+TEST_P(DevicesHyenaBlock, KeepsNonFiniteValuesInTheirDocument) {
+  for (const auto& [taps, modes] : {std::pair(7, 0), std::pair(128, 0), std::pair(0, 16)})
+    for (const double poison : {std::nan(""), std::numeric_limits<double>::infinity()})
+      for (const char* where : {"q", "k", "v", "d_y"}) {
+        const RunCase run{.groups = 2,
+                          .group_size = 16,
+                          .featurizer = 3,
+                          .taps = taps,
+                          .modes = modes,
+                          .tokens = 260,
+                          .cu_seqlens = {-9, 62, 150, 176, 261},
+                          .joined = false};
+        const Tensors in = inputs(cpu(), run, GetParam(), 1), clean = on_gpu(run, in);
+        const TensorView target = view(in, where);
+        for (const std::int64_t t : {62, 100, 149, 176, 259})
+          assign(target.slice_rows(t, 1), std::vector<double>(static_cast<std::size_t>(target.columns()), poison));
+        const Tensors out = on_gpu(run, in);
+        for (const char* name : {"y", "d_q", "d_k", "d_v"})
+          for (const auto& [from, count] : {std::pair{0, 62}, std::pair{150, 26}})
+            EXPECT_TRUE(same_bits(view(out, name).slice_rows(from, count), view(clean, name).slice_rows(from, count)))
+                << poison << " in " << where << ", " << name << ", " << run.name();
+        EXPECT_TRUE(same_bits(view(out, "d_halo"), view(clean, "d_halo"))) << poison << " in " << where;
+      }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, DevicesHyenaBlock, testing::ValuesIn(floating_types),
+                         dtype_name<testing::TestParamInfo<DType>>);
+
+}  // namespace
+}  // namespace causeway::test
