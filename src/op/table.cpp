@@ -57,10 +57,13 @@ std::string op_inputs_text() {
   std::string text;
   for (const OpRow& row : op_rows()) {
     std::vector<std::string> inputs, rules;
+    std::map<std::string_view, std::vector<std::string_view>> instead;
     for (const OpInput& input : row.inputs) {
       inputs.push_back(fmt::format("{} [{}]{}", input.name, fmt::join(input.shape, ","), input.optional ? "?" : ""));
-      if (!input.instead_of.empty()) rules.push_back(fmt::format("{} or {}", input.instead_of, input.name));
+      if (!input.instead_of.empty()) instead[input.instead_of].push_back(input.name);
     }
+    for (const auto& [name, others] : instead)
+      rules.push_back(fmt::format("{} or {}", name, fmt::join(others, " and ")));
     for (const auto& [axis, times, of] : row.multiples) rules.push_back(fmt::format("{} = {}·{}", axis, times, of));
     for (const auto& [groups, channels] : row.divides) rules.push_back(fmt::format("{} divides {}", groups, channels));
     for (const auto& [name, choices, otherwise] : row.attributes)
