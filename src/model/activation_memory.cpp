@@ -107,17 +107,8 @@ class Sizes {
 
   SublayerBytes attention() const {
     const double W = width(), H = static_cast<double>(m.heads), B = static_cast<double>(s.context_size);
-    const bool ring = runs_by("attention", "ring"), all_gather = runs_by("attention", "all_gather");
-    // kept: qkv, y; of the operator y, which a ring sums in the accumulator type, and lse. backward: d_qkv, d_y without
-    // y; delta.
-    SublayerBytes bytes{
-        .kept = 4 * W * w + W * (ring ? a : w) + H * a, .forward = W * w, .backward = 4 * W * w + H * a};
-    if (ring)
-      bytes += {.kept = 0, .forward = 4 * W * w, .backward = 4 * W * w + 4 * W * a};
-    else if (all_gather)
-      bytes += {.kept = 2 * W * B * w, .forward = W * w, .backward = 2 * W * B * a + W * w};
-    else
-      bytes += {.kept = 3 * W * w, .forward = 3 * W * w, .backward = 6 * W * w};
+    const bool alone = s.context_size == 1, ring = !alone && runs_by("attention", "ring"),
+               all_gather = !alone && runs_by("attention", "all_gather");
     // The workspace of one call: a ring's has a quarter of the heads, all_to_all's the whole pack.
     const std::int64_t tokens = ring ? s.tokens : s.tokens * s.context_size,
                        heads = ceil_div(m.heads, ring         ? 4
@@ -126,6 +117,16 @@ class Sizes {
     const TensorView keys = view_of(nullptr, s.dtype, {tokens, heads, m.width / m.heads}),
                      queries = all_gather ? keys.slice_rows(0, s.tokens) : keys;
     const AttentionForm form = attention_form(s.device, {.q = queries, .k = keys, .v = keys});
+    // kept: qkv, y, lse. backward: d_qkv, d_y; delta; the sums of gradients that are rounded later.
+    SublayerBytes bytes{.kept = 4 * W * w + H * a, .forward = W * w, .backward = 4 * W * w + H * a};
+    if (alone)
+      bytes.backward += w == a || form.fused ? 0 : 3 * W * a;
+    else if (ring)
+      bytes += {.kept = 0, .forward = 4 * W * w + W * a, .backward = 4 * W * w + 4 * W * a};
+    else if (all_gather)
+      bytes += {.kept = 2 * W * B * w, .forward = W * w, .backward = 2 * W * B * a + W * w};
+    else
+      bytes += {.kept = 4 * W * w, .forward = 3 * W * w, .backward = 6 * W * w};
     bytes.backward += static_cast<double>(form.workspace) / static_cast<double>(std::max<std::int64_t>(s.tokens, 1));
     return bytes;
   }

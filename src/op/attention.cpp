@@ -13,7 +13,7 @@ void map_arguments(const OpTensors& tensors, RotaryAttentionForward& forward, Ro
   forward.rope = backward.rope = {.base = number_attribute(tensors.attributes, "rope_base"),
                                   .scaling = number_attribute(tensors.attributes, "rope_scaling"),
                                   .inv_freq = {}};
-  forward.y = tensors.y;
+  forward.y = backward.y = tensors.y;
   backward.d_y = tensors.d_y;
 }
 

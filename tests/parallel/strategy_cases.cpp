@@ -44,7 +44,7 @@ template <class Run>
 Tensors computed(const Stream& stream, const Tensors& in, const Run& run) {
   const Stream host;
   Tensors out = outputs(host, in);
-  const Tensors on_device = moved(in, host, stream);  // also on the CPU: causal_conv may overwrite d_y
+  const Tensors on_device = moved(in, host, stream);  // also on the CPU: some may be overwritten
   if (stream.device() == Device::cpu) {
     run(on_device, out);
     return out;
@@ -420,8 +420,10 @@ Family<SelectiveScanForward, SelectiveScanBackward> selective_scan(bool gate, bo
               }};
 }
 
-Family<RotaryAttentionForward, RotaryAttentionBackward> attention(std::int64_t width, RopeAngles angles) {
-  return {.name = fmt::format("attention_E{}_rope{}_scaling{}", width, angles.base, angles.scaling),
+Family<RotaryAttentionForward, RotaryAttentionBackward> attention(std::int64_t width, RopeAngles angles,
+                                                                  bool rotate_in_place = false) {
+  return {.name = fmt::format("attention_E{}_rope{}_scaling{}{}", width, angles.base, angles.scaling,
+                              rotate_in_place ? "_in_place" : ""),
           .op = "attention",
           .linear_in = "v",
           .inputs =
@@ -433,13 +435,20 @@ Family<RotaryAttentionForward, RotaryAttentionBackward> attention(std::int64_t w
                 return in;
               },
           .forward = [=](const Tensors& in, const Tensors& out) -> RotaryAttentionForward {
-            return {.q = get(in, "q"), .k = get(in, "k"), .v = get(in, "v"), .rope = angles, .y = get(out, "y")};
+            return {.q = get(in, "q"),
+                    .k = get(in, "k"),
+                    .v = get(in, "v"),
+                    .rope = angles,
+                    .rotate_in_place = rotate_in_place,
+                    .y = get(out, "y")};
           },
           .backward = [=](const Tensors& in, const Tensors& out) -> RotaryAttentionBackward {
             return {.q = get(in, "q"),
                     .k = get(in, "k"),
                     .v = get(in, "v"),
                     .rope = angles,
+                    .rotate_in_place = rotate_in_place,
+                    .y = get(out, "y"),
                     .d_y = get(in, "d_y"),
                     .d_q = get(out, "d_q"),
                     .d_k = get(out, "d_k"),
@@ -492,7 +501,7 @@ std::vector<StrategyCase> make_every_case() {
   add(cases, selective_scan_strategies(), selective_scan(true, true, true));
   add(cases, selective_scan_strategies(), selective_scan(false, false, false));
   add(cases, attention_strategies(), attention(4, {.base = 10000}));
-  add(cases, attention_strategies(), attention(4, {.base = 100, .scaling = 7}));
+  add(cases, attention_strategies(), attention(4, {.base = 100, .scaling = 7}, true));
   add(cases, attention_strategies(), attention(3, {.base = 0}));
   return cases;
 }

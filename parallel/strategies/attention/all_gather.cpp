@@ -7,6 +7,7 @@
 #include "parallel/exchange/reshard.hpp"
 #include "parallel/strategies/attention/heads.hpp"
 #include "parallel/strategies/attention/query_key_blocks.hpp"
+#include "parallel/strategies/attention/whole_pack.hpp"
 
 namespace causeway::attention::all_gather {
 namespace {
@@ -32,36 +33,36 @@ Tensor rotated(const StrategyContext& context, TensorView x, const RopeAngles& a
 
 void forward(const StrategyContext& context, RotaryAttentionForward args, Saved* saved) {
   const auto& [sharding, ranks, stream, schedule, method, received] = context;
+  if (ranks.size() == 1) return whole_pack::forward(context, args, saved);
+  const RopeAngles angles = rotate_in_place(context, args);
   const Shape all = args.k.shape.with_rows(sharding.layout().tokens());
   Tensor k(stream, args.k.dtype, all), v(stream, args.v.dtype, all);
   {
-    const Tensor local = rotated(context, args.k, args.rope);
+    const Tensor local = rotated(context, args.k, angles);
     start_gather_tokens(
         sharding,
         std::vector<LocalAndWhole>{{flatten_heads(local), flatten_heads(k)}, {flatten_heads(args.v), flatten_heads(v)}},
         ranks, stream)
         .wait();
   }
-  const Tensor q = rotated(context, args.q, args.rope);
-  Tensor y(stream, args.q.dtype, args.q.shape),
-      lse(stream, accumulator_of(args.q.dtype), {args.q.rows(), args.q.shape[1]});
+  const Tensor q = rotated(context, args.q, angles);
+  Tensor lse(stream, accumulator_of(args.q.dtype), {args.q.rows(), args.q.shape[1]});
   for (const Chunk& chunk : sharding.chunks())
     if (chunk.tokens.size() > 0)
-      attention_forward(stream,
-                        {.in = inputs_of(chunk, q, keys_of(chunk), k, v), .y = chunk.rows(y), .lse = chunk.rows(lse)});
-  scale(stream, {.x = y, .y = args.y});
+      attention_forward(
+          stream, {.in = inputs_of(chunk, q, keys_of(chunk), k, v), .y = chunk.rows(args.y), .lse = chunk.rows(lse)});
   if (saved == nullptr) return;
   saved->put("k", std::move(k));
   saved->put("v", std::move(v));
-  saved->put("y", std::move(y));
   saved->put("lse", std::move(lse));
 }
 
 void backward(const StrategyContext& context, RotaryAttentionBackward args, Saved& saved) {
   const auto& [sharding, ranks, stream, schedule, method, received] = context;
+  if (ranks.size() == 1) return whole_pack::backward(context, args, saved);
   const DType accumulator = accumulator_of(args.q.dtype);
-  const Tensor k = saved.take("k"), v = saved.take("v"), y = saved.take("y"), lse = saved.take("lse");
-  const Tensor delta = delta_of(stream, y, args.d_y), q = rotated(context, args.q, args.rope);
+  const Tensor k = saved.take("k"), v = saved.take("v"), lse = saved.take("lse");
+  const Tensor delta = delta_of(stream, args.y, args.d_y), q = rotated(context, args.q, angles_of_inputs(args));
   const GradientAccumulator d_q(stream, args.d_q);
   d_q.zero();
   const Tensor d_k = Tensor::zeros(stream, accumulator, k.view().shape),

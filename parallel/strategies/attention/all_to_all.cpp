@@ -6,6 +6,7 @@
 #include "parallel/strategies/all_to_all_pipeline.hpp"
 #include "parallel/strategies/attention/heads.hpp"
 #include "parallel/strategies/attention/query_key_blocks.hpp"
+#include "parallel/strategies/attention/whole_pack.hpp"
 
 namespace causeway::attention::all_to_all {
 namespace {
@@ -21,6 +22,8 @@ AttentionInputs inputs_of(TensorView q, TensorView k, TensorView v, std::int64_t
 }  // namespace
 
 void forward(const StrategyContext& context, RotaryAttentionForward args, Saved* saved) {
+  if (context.ranks.size() == 1) return whole_pack::forward(context, args, saved);
+  const RopeAngles angles = rotate_in_place(context, args);
   const Stream& stream = context.stream;
   const SegmentsView segments = context.sharding.whole_pack().segments();
   const std::int64_t width = args.q.shape[2];
@@ -33,7 +36,7 @@ void forward(const StrategyContext& context, RotaryAttentionForward args, Saved*
                   .run =
                       [&](Range, std::vector<Tensor>& moved, std::span<const TensorView> out) {
                         const AttentionInputs in = inputs_of(moved[0], moved[1], moved[2], width, segments);
-                        for (const TensorView x : {in.q, in.k}) apply_rope(stream, x, segments, args.rope, x);
+                        for (const TensorView x : {in.q, in.k}) apply_rope(stream, x, segments, angles, x);
                         y = Tensor(stream, in.q.dtype, in.q.shape);
                         lse = Tensor(stream, accumulator_of(in.q.dtype), {in.q.rows(), in.q.shape[1]});
                         attention_forward(stream, {.in = in, .y = y, .lse = lse});
@@ -52,6 +55,7 @@ void forward(const StrategyContext& context, RotaryAttentionForward args, Saved*
 }
 
 void backward(const StrategyContext& context, RotaryAttentionBackward args, Saved& saved) {
+  if (context.ranks.size() == 1) return whole_pack::backward(context, args, saved);
   const Stream& stream = context.stream;
   const SegmentsView segments = context.sharding.whole_pack().segments();
   const std::int64_t width = args.q.shape[2];
@@ -67,9 +71,7 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
                         const TensorView d_y = moved[0].view().reshaped(in.q.shape);
                         const Tensor delta = delta_of(stream, y, d_y);
                         y = {};
-                        // Rounded after the adjoint of RoPE, unless the kernels round them anyway.
-                        const bool rounded = attention_form(stream.device(), {.q = in.q, .k = in.k, .v = in.v}).fused;
-                        const DType dtype = rounded ? in.q.dtype : accumulator_of(in.q.dtype);
+                        const DType dtype = gradient_dtype(stream, in);
                         const GradientAccumulator d_q(stream, out[0].reshaped(in.q.shape), dtype),
                             d_k(stream, out[1].reshaped(in.q.shape), dtype);
                         attention_backward(stream, {.in = in,

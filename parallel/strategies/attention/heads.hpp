@@ -50,6 +50,24 @@ inline void apply_rope_adjoint(const StrategyContext& context, TensorView x, con
     apply_rope_adjoint(context.stream, chunk.rows(x), chunk.segments(), angles);
 }
 
+/// Rotates q and k in place, if the arguments ask for it. Returns the angles by which the strategy still has to rotate.
+inline RopeAngles rotate_in_place(const StrategyContext& context, const RotaryAttentionForward& args) {
+  if (!args.rotate_in_place) return args.rope;
+  for (const TensorView x : {args.q, args.k}) apply_rope(context, x, args.rope, x);
+  return {.base = 0};
+}
+/// In the backward pass, in which they are rotated already.
+inline RopeAngles angles_of_inputs(const RotaryAttentionBackward& args) {
+  return args.rotate_in_place ? RopeAngles{.base = 0} : args.rope;
+}
+
+/// The dtype in which gradients of rotated q and k are computed: they are rounded after the adjoint of RoPE, unless the
+/// kernels round them anyway.
+inline DType gradient_dtype(const Stream& stream, const AttentionInputs& in) {
+  const bool rounded = attention_form(stream.device(), {.q = in.q, .k = in.k, .v = in.v}).fused;
+  return rounded ? in.q.dtype : accumulator_of(in.q.dtype);
+}
+
 /// A gradient that is computed in the accumulator type, or in `dtype`, and then stored in `to`. If `to` has that dtype,
 /// it is computed there; otherwise in a separate tensor, which store() rounds.
 class GradientAccumulator {

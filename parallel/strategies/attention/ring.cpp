@@ -10,6 +10,7 @@
 #include "parallel/cost/operator_kernels.hpp"
 #include "parallel/strategies/attention/heads.hpp"
 #include "parallel/strategies/attention/query_key_blocks.hpp"
+#include "parallel/strategies/attention/whole_pack.hpp"
 
 namespace causeway::attention::ring {
 namespace {
@@ -40,13 +41,13 @@ struct RotatedHeads {
   std::vector<Shape> shapes;  // of the blocks of all ranks
 
   template <class Args>
-  RotatedHeads(const StrategyContext& context, const Args& args, const Range& heads)
+  RotatedHeads(const StrategyContext& context, const Args& args, const RopeAngles& angles, const Range& heads)
       : q(context.stream, args.q.dtype, heads_of(args.q, heads).shape) {
     for (int rank = 0; rank < context.ranks.size(); ++rank)
       shapes.push_back({2 * context.sharding.layout().local_tokens(rank), heads.size(), args.q.shape[2]});
     block = Tensor(context.stream, args.k.dtype, shapes[static_cast<std::size_t>(context.ranks.rank())]);
-    apply_rope(context, heads_of(args.q, heads), args.rope, q);
-    apply_rope(context, heads_of(args.k, heads), args.rope, keys_of(block));
+    apply_rope(context, heads_of(args.q, heads), angles, q);
+    apply_rope(context, heads_of(args.k, heads), angles, keys_of(block));
     scale(context.stream, {.x = heads_of(args.v, heads), .y = values_of(block)});
   }
   Ring ring(const StrategyContext& context) const { return {shapes, context.ranks, context.stream}; }
@@ -68,10 +69,12 @@ AttentionInputs inputs_of(const QueryKeyBlock& pair, TensorView q, TensorView bl
 
 void forward(const StrategyContext& context, RotaryAttentionForward args, Saved* saved) {
   const auto& [sharding, ranks, stream, schedule, method, received] = context;
+  if (ranks.size() == 1) return whole_pack::forward(context, args, saved);
+  const RopeAngles angles = rotate_in_place(context, args);
   const DType accumulator = accumulator_of(args.q.dtype);
   Tensor y(stream, accumulator, args.q.shape), lse(stream, accumulator, {args.q.rows(), args.q.shape[1]});
   for (const Range& heads : slices(sharding.layout(), args.k)) {
-    const RotatedHeads rotated(context, args, heads);
+    const RotatedHeads rotated(context, args, angles, heads);
     const TensorView some_y = heads_of(y, heads), some_lse = lse.view().slice_columns(heads.begin, heads.size());
     ring_exchange(rotated.ring(context), rotated.block, [&](int owner, TensorView block) {
       for (const QueryKeyBlock& pair : query_key_blocks(sharding, owner))
@@ -82,16 +85,16 @@ void forward(const StrategyContext& context, RotaryAttentionForward args, Saved*
     });
   }
   scale(stream, {.x = y, .y = args.y});
-  if (saved == nullptr) return;
-  saved->put("y", std::move(y));
-  saved->put("lse", std::move(lse));
+  if (saved != nullptr) saved->put("lse", std::move(lse));
 }
 
 void backward(const StrategyContext& context, RotaryAttentionBackward args, Saved& saved) {
   const auto& [sharding, ranks, stream, schedule, method, received] = context;
-  const Tensor lse = saved.take("lse"), delta = delta_of(stream, saved.take("y"), args.d_y);
+  if (ranks.size() == 1) return whole_pack::backward(context, args, saved);
+  const RopeAngles angles = angles_of_inputs(args);
+  const Tensor lse = saved.take("lse"), delta = delta_of(stream, args.y, args.d_y);
   for (const Range& heads : slices(sharding.layout(), args.k)) {
-    const RotatedHeads rotated(context, args, heads);
+    const RotatedHeads rotated(context, args, angles, heads);
     const GradientAccumulator d_q(stream, heads_of(args.d_q, heads));
     d_q.zero();
     const Tensor d_own = Tensor::zeros(stream, accumulator_of(args.q.dtype), rotated.block.view().shape);

@@ -50,10 +50,14 @@ class Attention final : public Sublayer {
     const Stream& stream = pass.runtime.stream;
     Tensor qkv = dense(stream, projections_, x);  // (T, 3·D)
     Tensor y(stream, x.dtype, x.shape);
-    pass.strategies().attention->forward(
-        pass.strategy_context(),
-        {.q = part(qkv, 0), .k = part(qkv, 1), .v = part(qkv, 2), .rope = angles(), .y = by_heads(y)},
-        scope_of(saved, "attention"));
+    pass.strategies().attention->forward(pass.strategy_context(),
+                                         {.q = part(qkv, 0),
+                                          .k = part(qkv, 1),
+                                          .v = part(qkv, 2),
+                                          .rope = angles(),
+                                          .rotate_in_place = true,
+                                          .y = by_heads(y)},
+                                         scope_of(saved, "attention"));
     Tensor out = pass.only_saved ? Tensor() : dense(stream, out_proj_, y, out_bias_);
     if (saved != nullptr) {
       saved->put("qkv", std::move(qkv));
@@ -67,17 +71,19 @@ class Attention final : public Sublayer {
     Tensor y = saved.take("y");
     const Tensor qkv = saved.take("qkv");
     const Tensor d_y = dense_backward(stream, out_proj_, y, d_out, out_bias_), d_qkv(stream, x.dtype, qkv.view().shape);
-    y = {};
     pass.strategies().attention->backward(pass.strategy_context(),
                                           {.q = part(qkv, 0),
                                            .k = part(qkv, 1),
                                            .v = part(qkv, 2),
                                            .rope = angles(),
+                                           .rotate_in_place = true,
+                                           .y = by_heads(y),
                                            .d_y = by_heads(d_y),
                                            .d_q = part(d_qkv, 0),
                                            .d_k = part(d_qkv, 1),
                                            .d_v = part(d_qkv, 2)},
                                           saved.scope("attention"));
+    y = {};
     return dense_backward(stream, projections_, x, d_qkv);
   }
 

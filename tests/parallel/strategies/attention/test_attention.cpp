@@ -41,6 +41,7 @@ Result run(std::string_view strategy, Communicator& world, const Sharding& shard
                 .k = k,
                 .v = v,
                 .rope = {.base = 100},
+                .y = result.y,
                 .d_y = d_y,
                 .d_q = result.d_q,
                 .d_k = result.d_k,
