@@ -56,38 +56,66 @@ Pending start_tokens_to_channels(const Sharding& sharding, const ChannelPartitio
   return Pending([buffers, pending = std::make_shared<Pending>(ranks.start(transfers, stream))] { pending->wait(); });
 }
 
+namespace {
+
+/// Rows that were received, or kept, for columns of a `local`.
+struct Received {
+  Tensor packed;
+  TensorView to;
+};
+
+/// Adds the transfers of one tensor on its way from channels to tokens. This rank's own rows are copied at once, or if
+/// `in_place` to a buffer.
+void add_channels_to_tokens(const Sharding& sharding, const ChannelPartition& partition, const LocalAndWhole& tensor,
+                            bool in_place, Communicator& ranks, const Stream& stream, std::vector<Received>& received,
+                            std::vector<Transfer>& transfers) {
+  const auto& [local, whole] = tensor;
+  const int me = ranks.rank(), size = ranks.size();
+  for (int peer = 0; peer < size; ++peer) {
+    const Range theirs = partition.share(size, peer);
+    if (peer != me)
+      for (const Range& chunk : chunk_tokens(sharding.layout(), peer))
+        transfers.push_back({.peer = peer, .send = rows_of(whole, chunk).as_bytes()});
+    for (const Chunk& chunk : sharding.chunks()) {
+      const TensorView to = columns_of(chunk.rows(local), theirs);
+      if (peer == me && !in_place) {
+        copy_all_rows(stream, rows_of(whole, chunk.tokens), to);
+        continue;
+      }
+      const TensorView packed =
+          received.emplace_back(Tensor(stream, local.dtype, {chunk.tokens.size(), theirs.size()}), to).packed;
+      if (peer == me)
+        copy_all_rows(stream, rows_of(whole, chunk.tokens), packed);
+      else
+        transfers.push_back({.peer = peer, .recv = packed.as_bytes()});
+    }
+  }
+}
+
+}  // namespace
+
 Pending start_channels_to_tokens(const Sharding& sharding, const ChannelPartition& partition,
                                  std::span<const LocalAndWhole> tensors, Communicator& ranks, const Stream& stream) {
   sharding.ensure_rank(ranks.rank(), ranks.size());
-  const int me = ranks.rank(), size = ranks.size();
-  const ShardLayout& layout = sharding.layout();
-  const Range mine = partition.share(size, me);
-  struct Received {
-    Tensor packed;
-    TensorView to;
-  };
   auto received = std::make_shared<std::vector<Received>>();
   std::vector<Transfer> transfers;
-  for (const auto& [local, whole] : tensors)
-    for (int peer = 0; peer < size; ++peer) {
-      const Range theirs = partition.share(size, peer);
-      if (peer == me) {
-        for (const Chunk& chunk : sharding.chunks())
-          copy_all_rows(stream, rows_of(whole, chunk.tokens), columns_of(chunk.rows(local), mine));
-        continue;
-      }
-      for (const Range& chunk : chunk_tokens(layout, peer))
-        transfers.push_back({.peer = peer, .send = rows_of(whole, chunk).as_bytes()});
-      for (const Chunk& chunk : sharding.chunks()) {
-        received->push_back(
-            {Tensor(stream, local.dtype, {chunk.tokens.size(), theirs.size()}), columns_of(chunk.rows(local), theirs)});
-        transfers.push_back({.peer = peer, .recv = received->back().packed.view().as_bytes()});
-      }
-    }
+  for (const LocalAndWhole& tensor : tensors)
+    add_channels_to_tokens(sharding, partition, tensor, false, ranks, stream, *received, transfers);
   return Pending([received, stream, pending = std::make_shared<Pending>(ranks.start(transfers, stream))] {
     pending->wait();
     for (const Received& part : *received) copy_all_rows(stream, part.packed, part.to);
   });
+}
+
+void channels_to_tokens_in_place(const Sharding& sharding, std::span<const SliceOfTensor> tensors, Communicator& ranks,
+                                 const Stream& stream) {
+  sharding.ensure_rank(ranks.rank(), ranks.size());
+  std::vector<Received> received;
+  std::vector<Transfer> transfers;
+  for (const auto& [partition, tensor] : tensors)
+    add_channels_to_tokens(sharding, partition, tensor, true, ranks, stream, received, transfers);
+  ranks.exchange(transfers, stream);
+  for (const Received& part : received) copy_all_rows(stream, part.packed, part.to);
 }
 
 Pending start_gather_tokens(const Sharding& sharding, std::span<const LocalAndWhole> tensors, Communicator& ranks,

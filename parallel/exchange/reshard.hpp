@@ -36,6 +36,16 @@ Pending start_tokens_to_channels(const Sharding& sharding, const ChannelPartitio
 Pending start_channels_to_tokens(const Sharding& sharding, const ChannelPartition& partition,
                                  std::span<const LocalAndWhole> tensors, Communicator& ranks, const Stream& stream);
 
+/// One tensor of one slice.
+struct SliceOfTensor {
+  ChannelPartition partition;
+  LocalAndWhole tensor;
+};
+/// start_channels_to_tokens for tensors of any slices, in one exchange, until it is complete. Each `whole` may lie in the
+/// memory of any `local`: all are read before the first is written. So it takes a buffer as large as all `whole`.
+void channels_to_tokens_in_place(const Sharding& sharding, std::span<const SliceOfTensor> tensors, Communicator& ranks,
+                                 const Stream& stream);
+
 /// Writes `whole` [T, D], dense: every rank's rows. A rank sends its rows to N-1 others.
 Pending start_gather_tokens(const Sharding& sharding, std::span<const LocalAndWhole> tensors, Communicator& ranks,
                             const Stream& stream);

@@ -355,7 +355,8 @@ Bytes formula(const StrategyCase& tested, const Tensors& in, const Sharding& sha
     const std::int64_t both = 2 * columns("d_y") * 4, H = in.at("q").view().shape[1];
     if (strategy == "all_to_all")
       return {.count = all_to_all_bytes(sharding, columns("d_y"), H, 3, 1).count,
-              .backward = all_to_all_bytes(sharding, columns("d_y"), H, 1, 3).count};
+              .backward = all_to_all_bytes(sharding, columns("d_y"), H, 1, 3).count +
+                          all_to_all_bytes(sharding, H, H, 1, 0).count};  // delta
     // Gradients go directly to the owners of the keys; in ring every block except the right neighbour's is passed on.
     if (strategy == "all_gather") return {.count = (N - 1) * L * both, .backward = (T - L) * both};
     const std::int64_t passed = (T - layout.local_tokens((sharding.rank() + 1) % layout.ranks())) * both;

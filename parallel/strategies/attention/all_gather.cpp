@@ -63,7 +63,7 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
   const DType accumulator = accumulator_of(args.q.dtype);
   const Tensor k = saved.take("k"), v = saved.take("v"), lse = saved.take("lse");
   const Tensor delta = delta_of(stream, args.y, args.d_y), q = rotated(context, args.q, angles_of_inputs(args));
-  const GradientAccumulator d_q(stream, args.d_q);
+  const WideResult d_q(stream, args.d_q);
   d_q.zero();
   const Tensor d_k = Tensor::zeros(stream, accumulator, k.view().shape),
                d_v = Tensor::zeros(stream, accumulator, v.view().shape);

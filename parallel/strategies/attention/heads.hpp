@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/activation.hpp"
 #include "kernels/attention.hpp"
 #include "parallel/strategy.hpp"
@@ -68,26 +70,34 @@ inline DType gradient_dtype(const Stream& stream, const AttentionInputs& in) {
   return rounded ? in.q.dtype : accumulator_of(in.q.dtype);
 }
 
-/// A gradient that is computed in the accumulator type, or in `dtype`, and then stored in `to`. If `to` has that dtype,
-/// it is computed there; otherwise in a separate tensor, which store() rounds.
-class GradientAccumulator {
+/// A result that is computed in the accumulator type, or in `dtype`, and then stored in `to`. If `to` has that dtype, it
+/// is computed there; otherwise in a separate tensor, which store() rounds.
+class WideResult {
  public:
-  GradientAccumulator(const Stream& stream, TensorView to)
-      : GradientAccumulator(stream, to, accumulator_of(to.dtype)) {}
-  GradientAccumulator(const Stream& stream, TensorView to, DType dtype)
-      : stream_(stream), to_(to), sum_(to.dtype == dtype ? Tensor() : Tensor(stream, dtype, to.shape)) {}
+  WideResult(const Stream& stream, TensorView to) : WideResult(stream, to, accumulator_of(to.dtype)) {}
+  WideResult(const Stream& stream, TensorView to, DType dtype)
+      : stream_(stream), to_(to), wide_(to.dtype == dtype ? Tensor() : Tensor(stream, dtype, to.shape)) {}
 
-  TensorView view() const { return sum_.present() ? sum_.view() : to_; }
+  TensorView view() const { return wide_.present() ? wide_.view() : to_; }
   void zero() const { fill(stream_, {.value = 0, .y = view()}); }
   void store() const {
-    if (sum_.present()) scale(stream_, {.x = sum_, .y = to_});
+    if (wide_.present()) scale(stream_, {.x = wide_, .y = to_});
   }
 
  private:
   const Stream& stream_;
   TensorView to_;
-  Tensor sum_;
+  Tensor wide_;
 };
+
+/// The number of slices of whole heads in which tensors move between ranks, the same on all ranks: at most four, of at
+/// least `least_bytes` of a rank's keys and values each. Smaller slices would save little memory and cost latency.
+inline int slices_of_heads(const ShardLayout& layout, TensorView k, std::int64_t heads, std::int64_t least_bytes) {
+  constexpr std::int64_t most = 4;
+  if (layout.ranks() == 1) return 1;
+  const std::int64_t bytes = 2 * (layout.tokens() / layout.ranks()) * k.columns() * size_of(k.dtype);
+  return static_cast<int>(std::clamp<std::int64_t>(bytes / least_bytes, 1, std::clamp<std::int64_t>(heads, 1, most)));
+}
 
 /// delta = Σ over a head of y⊙d_y, for the backward pass of the softmax: [tokens, H].
 inline Tensor delta_of(const Stream& stream, TensorView y, TensorView d_y) {

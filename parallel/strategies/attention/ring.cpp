@@ -15,14 +15,9 @@
 namespace causeway::attention::ring {
 namespace {
 
-/// The number of slices in which a rank's keys and values are sent, the same on all ranks: at most four, of at least a
-/// MiB each. Smaller slices would save little memory and cost latency.
-std::int64_t slice_count(const ShardLayout& layout, TensorView k) {
-  constexpr std::int64_t least_bytes = std::int64_t{1} << 20, most = 4;
-  if (layout.ranks() == 1) return 1;
-  const std::int64_t bytes = 2 * (layout.tokens() / layout.ranks()) * k.columns() * size_of(k.dtype);
-  return std::clamp<std::int64_t>(bytes / least_bytes, 1, std::clamp<std::int64_t>(k.shape[1], 1, most));
-}
+constexpr std::int64_t least_slice = std::int64_t{1} << 20;
+
+int slice_count(const ShardLayout& layout, TensorView k) { return slices_of_heads(layout, k, k.shape[1], least_slice); }
 
 std::vector<Range> slices(const ShardLayout& layout, TensorView k) {
   const std::int64_t heads = k.shape[1], count = slice_count(layout, k);
@@ -37,16 +32,21 @@ TensorView values_of(TensorView block) { return block.slice_rows(block.rows() / 
 /// Some heads of this rank's rows, with RoPE applied to q and k. `block` is what the ring sends: the keys of all
 /// tokens, then their values.
 struct RotatedHeads {
-  Tensor q, block;
+  TensorView q;
+  Tensor copy_of_q, block;  // no copy where RoPE was applied in place
   std::vector<Shape> shapes;  // of the blocks of all ranks
 
   template <class Args>
   RotatedHeads(const StrategyContext& context, const Args& args, const RopeAngles& angles, const Range& heads)
-      : q(context.stream, args.q.dtype, heads_of(args.q, heads).shape) {
+      : q(heads_of(args.q, heads)) {
     for (int rank = 0; rank < context.ranks.size(); ++rank)
       shapes.push_back({2 * context.sharding.layout().local_tokens(rank), heads.size(), args.q.shape[2]});
     block = Tensor(context.stream, args.k.dtype, shapes[static_cast<std::size_t>(context.ranks.rank())]);
-    apply_rope(context, heads_of(args.q, heads), angles, q);
+    if (angles.base > 0) {
+      copy_of_q = Tensor(context.stream, q.dtype, q.shape);
+      apply_rope(context, q, angles, copy_of_q);
+      q = copy_of_q;
+    }
     apply_rope(context, heads_of(args.k, heads), angles, keys_of(block));
     scale(context.stream, {.x = heads_of(args.v, heads), .y = values_of(block)});
   }
@@ -71,20 +71,20 @@ void forward(const StrategyContext& context, RotaryAttentionForward args, Saved*
   const auto& [sharding, ranks, stream, schedule, method, received] = context;
   if (ranks.size() == 1) return whole_pack::forward(context, args, saved);
   const RopeAngles angles = rotate_in_place(context, args);
-  const DType accumulator = accumulator_of(args.q.dtype);
-  Tensor y(stream, accumulator, args.q.shape), lse(stream, accumulator, {args.q.rows(), args.q.shape[1]});
+  Tensor lse(stream, accumulator_of(args.q.dtype), {args.q.rows(), args.q.shape[1]});
   for (const Range& heads : slices(sharding.layout(), args.k)) {
-    const RotatedHeads rotated(context, args, angles, heads);
-    const TensorView some_y = heads_of(y, heads), some_lse = lse.view().slice_columns(heads.begin, heads.size());
-    ring_exchange(rotated.ring(context), rotated.block, [&](int owner, TensorView block) {
+    RotatedHeads rotated(context, args, angles, heads);
+    const WideResult y(stream, heads_of(args.y, heads));
+    const TensorView some_lse = lse.view().slice_columns(heads.begin, heads.size());
+    ring_exchange(rotated.ring(context), std::move(rotated.block), [&](int owner, TensorView block) {
       for (const QueryKeyBlock& pair : query_key_blocks(sharding, owner))
         attention_forward(stream, {.in = inputs_of(pair, rotated.q, block),
                                    .accumulate = !pair.own_keys(),
-                                   .y = pair.queries.rows(some_y),
+                                   .y = pair.queries.rows(y.view()),
                                    .lse = pair.queries.rows(some_lse)});
     });
+    y.store();
   }
-  scale(stream, {.x = y, .y = args.y});
   if (saved != nullptr) saved->put("lse", std::move(lse));
 }
 
@@ -94,27 +94,34 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
   const RopeAngles angles = angles_of_inputs(args);
   const Tensor lse = saved.take("lse"), delta = delta_of(stream, args.y, args.d_y);
   for (const Range& heads : slices(sharding.layout(), args.k)) {
-    const RotatedHeads rotated(context, args, angles, heads);
-    const GradientAccumulator d_q(stream, heads_of(args.d_q, heads));
-    d_q.zero();
-    const Tensor d_own = Tensor::zeros(stream, accumulator_of(args.q.dtype), rotated.block.view().shape);
+    RotatedHeads rotated(context, args, angles, heads);
+    const auto zeros = [&](TensorView gradient) {
+      WideResult sum(stream, heads_of(gradient, heads));
+      sum.zero();
+      return sum;
+    };
+    const WideResult d_q = zeros(args.d_q), d_k = zeros(args.d_k), d_v = zeros(args.d_v);
     const auto of_heads = [&](const Tensor& x) { return x.view().slice_columns(heads.begin, heads.size()); };
-    ring_exchange_adjoint(rotated.ring(context), rotated.block, d_own,
-                          [&](int owner, TensorView block, TensorView d_block) {
-                            for (const QueryKeyBlock& pair : query_key_blocks(sharding, owner))
-                              attention_backward(stream, {.in = inputs_of(pair, rotated.q, block),
-                                                          .lse = pair.queries.rows(of_heads(lse)),
-                                                          .delta = pair.queries.rows(of_heads(delta)),
-                                                          .d_y = pair.queries.rows(heads_of(args.d_y, heads)),
-                                                          .d_q = pair.queries.rows(d_q.view()),
-                                                          .d_k = rows_of(pair, keys_of(d_block)),
-                                                          .d_v = rows_of(pair, values_of(d_block))});
-                          });
-    apply_rope_adjoint(context, d_q.view(), args.rope);
-    apply_rope_adjoint(context, keys_of(d_own), args.rope);
-    d_q.store();
-    scale(stream, {.x = keys_of(d_own), .y = heads_of(args.d_k, heads)});
-    scale(stream, {.x = values_of(d_own), .y = heads_of(args.d_v, heads)});
+    ring_exchange_adjoint(
+        rotated.ring(context), std::move(rotated.block),
+        [&](int owner, TensorView block, TensorView d_block) {
+          const bool own = owner == ranks.rank();
+          const TensorView d_keys = own ? d_k.view() : keys_of(d_block), d_values = own ? d_v.view() : values_of(d_block);
+          for (const QueryKeyBlock& pair : query_key_blocks(sharding, owner))
+            attention_backward(stream, {.in = inputs_of(pair, rotated.q, block),
+                                        .lse = pair.queries.rows(of_heads(lse)),
+                                        .delta = pair.queries.rows(of_heads(delta)),
+                                        .d_y = pair.queries.rows(heads_of(args.d_y, heads)),
+                                        .d_q = pair.queries.rows(d_q.view()),
+                                        .d_k = rows_of(pair, d_keys),
+                                        .d_v = rows_of(pair, d_values)});
+        },
+        [&](TensorView part) {
+          scale(stream, {.x = keys_of(part), .accumulate = true, .y = d_k.view()});
+          scale(stream, {.x = values_of(part), .accumulate = true, .y = d_v.view()});
+        });
+    for (const WideResult* rotated_gradient : {&d_q, &d_k}) apply_rope_adjoint(context, rotated_gradient->view(), args.rope);
+    for (const WideResult* gradient : {&d_q, &d_k, &d_v}) gradient->store();
   }
 }
 

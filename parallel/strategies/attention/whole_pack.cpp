@@ -40,7 +40,7 @@ void backward(const StrategyContext& context, const RotaryAttentionBackward& arg
   const RotatedInputs in(context, args.q, args.k, args.v, angles_of_inputs(args));
   const Tensor lse = saved.take("lse"), delta = delta_of(stream, args.y, args.d_y);
   const DType dtype = gradient_dtype(stream, in.view());
-  const GradientAccumulator d_q(stream, args.d_q, dtype), d_k(stream, args.d_k, dtype);
+  const WideResult d_q(stream, args.d_q, dtype), d_k(stream, args.d_k, dtype);
   attention_backward(stream, {.in = in.view(),
                               .accumulate = false,
                               .lse = lse,
@@ -49,7 +49,7 @@ void backward(const StrategyContext& context, const RotaryAttentionBackward& arg
                               .d_q = d_q.view(),
                               .d_k = d_k.view(),
                               .d_v = args.d_v});
-  for (const GradientAccumulator* gradient : {&d_q, &d_k}) {
+  for (const WideResult* gradient : {&d_q, &d_k}) {
     apply_rope_adjoint(stream, gradient->view(), in.view().segments, args.rope);
     gradient->store();
   }

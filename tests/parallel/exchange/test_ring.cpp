@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "kernels/activation.hpp"
 #include "tests/support/ranks.hpp"
 #include "tests/support/tensors.hpp"
 
@@ -27,10 +28,10 @@ TEST_P(EveryRing, VisitsEveryBlockOnceBeginningWithItsOwnAndGoingLeft) {
   on_ranks(GetParam(), [](Communicator& world) {
     const Stream stream;
     const std::vector<Shape> shapes = blocks_of(world.size());
-    const Tensor own = block_of(stream, shapes, world.rank());
+    Tensor own = block_of(stream, shapes, world.rank());
     std::vector<int> owners, expected;
     for (int hop = 0; hop < world.size(); ++hop) expected.push_back((world.rank() - hop + world.size()) % world.size());
-    ring_exchange({shapes, world, stream}, own, [&](int owner, TensorView block) {
+    ring_exchange({shapes, world, stream}, std::move(own), [&](int owner, TensorView block) {
       owners.push_back(owner);
       EXPECT_TRUE(same_bits(block, block_of(stream, shapes, owner)));
     });
@@ -46,15 +47,19 @@ TEST_P(EveryRing, SumsTheGradientsOfABlockOnItsOwner) {
       return random_tensor(stream, DType::f32, shapes[static_cast<std::size_t>(of)],
                            static_cast<std::uint64_t>(100 + from * world.size() + of));
     };
-    const Tensor own = block_of(stream, shapes, world.rank());
-    const Tensor d_own = Tensor::zeros(stream, DType::f32, own.view().shape);
-    ring_exchange_adjoint({shapes, world, stream}, own, d_own, [&](int owner, TensorView block, TensorView d_block) {
-      EXPECT_TRUE(same_bits(block, block_of(stream, shapes, owner)));
-      const std::vector<double> zeros(static_cast<std::size_t>(d_block.size()));
-      EXPECT_EQ(test::values_of(d_block), zeros);
-      assign(d_block, test::values_of(share(world.rank(), owner)));
-    });
-    std::vector<double> expected(static_cast<std::size_t>(own.view().size()));
+    const Tensor d_own = Tensor::zeros(stream, DType::f32, shapes[static_cast<std::size_t>(world.rank())]);
+    ring_exchange_adjoint(
+        {shapes, world, stream}, block_of(stream, shapes, world.rank()),
+        [&](int owner, TensorView block, TensorView d_block) {
+          EXPECT_TRUE(same_bits(block, block_of(stream, shapes, owner)));
+          EXPECT_EQ(d_block.present(), owner != world.rank());
+          if (!d_block.present()) d_block = d_own;
+          const std::vector<double> zeros(static_cast<std::size_t>(d_block.size()));
+          EXPECT_EQ(test::values_of(d_block), zeros);
+          assign(d_block, test::values_of(share(world.rank(), owner)));
+        },
+        [&](TensorView part) { scale(stream, {.x = part, .accumulate = true, .y = d_own}); });
+    std::vector<double> expected(static_cast<std::size_t>(d_own.view().size()));
     for (int rank = 0; rank < world.size(); ++rank) {
       const std::vector<double> part = test::values_of(share(rank, world.rank()));
       for (std::size_t i = 0; i < part.size(); ++i) expected[i] += part[i];
@@ -67,12 +72,15 @@ TEST_P(EveryRing, RoundsAGradientOnceWhateverTheNumberOfHops) {
   on_ranks(GetParam(), [](Communicator& world) {
     const Stream stream;
     const std::vector<Shape> shapes(static_cast<std::size_t>(world.size()), Shape{1, 1});
-    const Tensor own = block_of(stream, shapes, world.rank(), DType::bf16);
     const Tensor d_own = Tensor::zeros(stream, DType::f32, {1, 1});
     // 1 + 2^-8 is not a bf16 and rounds to 1; the owner's own part is not rounded.
     constexpr float share = 1 + 0x1p-8F;
-    ring_exchange_adjoint({shapes, world, stream}, own, d_own,
-                          [&](int, TensorView, TensorView d_block) { *d_block.row<float>(0) += share; });
+    ring_exchange_adjoint(
+        {shapes, world, stream}, block_of(stream, shapes, world.rank(), DType::bf16),
+        [&](int, TensorView, TensorView d_block) {
+          *(d_block.present() ? d_block : d_own.view()).row<float>(0) += share;
+        },
+        [&](TensorView part) { scale(stream, {.x = part, .accumulate = true, .y = d_own}); });
     EXPECT_EQ(*d_own.view().row<float>(0), share + static_cast<float>(world.size() - 1));
   });
 }

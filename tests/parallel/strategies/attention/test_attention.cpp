@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdlib>
 
+#include "kernels/activation.hpp"
 #include "kernels/core/gpu.hpp"
 #include "parallel/strategy.hpp"
 #include "tests/support/ranks.hpp"
@@ -17,13 +18,14 @@ struct Result {
   Traffic forward;
 };
 
-/// Runs forward and backward of a strategy on this rank's rows of a whole pack's q, k, v and d_y.
+/// Runs forward and backward of a strategy on this rank's rows of a whole pack's q, k, v and d_y. With `side_by_side`
+/// the three gradients are columns of one tensor.
 Result run(std::string_view strategy, Communicator& world, const Sharding& sharding,
-           const std::array<TensorView, 4>& in, const Stream& stream) {
+           const std::array<TensorView, 4>& in, const Stream& stream, bool side_by_side = false) {
   const auto own = [&](TensorView x) {
+    if (stream.device() == Device::cpu) return local_rows(stream, sharding, x);
     const Stream host;
-    Tensor rows = local_rows(host, sharding, x);
-    return stream.device() == Device::cpu ? std::move(rows) : moved(rows, host, stream);
+    return moved(local_rows(host, sharding, x), host, stream);
   };
   const Tensor q = own(in[0]), k = own(in[1]), v = own(in[2]), d_y = own(in[3]);
   const auto allocate = [&] { return Tensor(stream, q.view().dtype, q.view().shape); };
@@ -36,6 +38,16 @@ Result run(std::string_view strategy, Communicator& world, const Sharding& shard
   result.forward = world.traffic();
   result.forward.messages_sent -= before.messages_sent;
   result.forward.bytes_sent -= before.bytes_sent;
+  std::array<TensorView, 3> gradients{result.d_q, result.d_k, result.d_v};
+  Tensor columns;
+  if (side_by_side) {
+    const std::int64_t width = q.view().columns();
+    columns = Tensor(stream, q.view().dtype, {q.view().rows(), 3 * width});
+    for (std::size_t i = 0; i < gradients.size(); ++i) {
+      gradients[i] = columns.view().slice_columns(static_cast<std::int64_t>(i) * width, width);
+      gradients[i].shape = q.view().shape;
+    }
+  }
   row.backward(context,
                {.q = q,
                 .k = k,
@@ -43,10 +55,13 @@ Result run(std::string_view strategy, Communicator& world, const Sharding& shard
                 .rope = {.base = 100},
                 .y = result.y,
                 .d_y = d_y,
-                .d_q = result.d_q,
-                .d_k = result.d_k,
-                .d_v = result.d_v},
+                .d_q = gradients[0],
+                .d_k = gradients[1],
+                .d_v = gradients[2]},
                saved);
+  if (side_by_side)
+    for (std::size_t i = 0; const Tensor* gradient : {&result.d_q, &result.d_k, &result.d_v})
+      scale(stream, {.x = gradients[i++], .y = *gradient});
   saved.ensure_empty();
   return result;
 }
@@ -71,6 +86,35 @@ TEST(AttentionRing, LongBlocksAreSentInSlicesOfWholeHeadsWithTheSameResult) {
       EXPECT_LE(relative_error(ring.d_v, gathered.d_v), 1e-13);
       EXPECT_EQ(ring.forward.messages_sent, 3 * (ranks - 1));
       EXPECT_EQ(ring.forward.bytes_sent, gathered.forward.bytes_sent);
+    }
+  });
+}
+
+/// Three slices. Two ranks have three heads, one has two and therefore an empty slice; tokens are not divisible either,
+/// so that the gradients by heads do not always fit into the memory of the gradients by tokens.
+TEST(AttentionAllToAll, SlicesOfHeadsGiveTheSameResult) {
+  constexpr int ranks = 3;
+  const Shape whole{ranks * 800 + 1, 8, 128};
+  const Stream host;
+  const auto input = [&](std::uint64_t seed) { return random_tensor(host, DType::f64, whole, seed); };
+  const Tensor q = input(1), k = input(2), v = input(3), d_y = input(4);
+  std::vector<std::int64_t> cu_seqlens{0};
+  while (cu_seqlens.back() < whole[0]) cu_seqlens.push_back(std::min(cu_seqlens.back() + 90, whole[0]));
+  on_ranks(ranks, [&](Communicator& world) {
+    for (const Layout layout : every_layout) {
+      const Sharding sharding(ShardLayout(whole[0], ranks, layout), Segments(cu_seqlens), world.rank());
+      const Stream stream;
+      const std::array<TensorView, 4> in{q, k, v, d_y};
+      const Result gathered = run("all_gather", world, sharding, in, stream);
+      for (const bool side_by_side : {false, true}) {
+        const Result slices = run("all_to_all", world, sharding, in, stream, side_by_side);
+        EXPECT_LE(relative_error(slices.y, gathered.y), 1e-13);
+        EXPECT_LE(relative_error(slices.d_q, gathered.d_q), 1e-13);
+        EXPECT_LE(relative_error(slices.d_k, gathered.d_k), 1e-13);
+        EXPECT_LE(relative_error(slices.d_v, gathered.d_v), 1e-13);
+        const std::int64_t of_two_slices = 2 * 4 * std::ssize(sharding.chunks()) * (ranks - 1);
+        EXPECT_GT(slices.forward.messages_sent, of_two_slices);
+      }
     }
   });
 }
