@@ -160,7 +160,7 @@ std::span<const AttentionStrategy> attention_strategies() {
   // The first row is used without a measurement: it has the same work on every rank in both layouts and, with more than
   // two ranks, sends the fewest bytes.
   static constexpr AttentionStrategy table[] = {
-      {"all_to_all", every_layout, {}, {}, all_to_all::forward, all_to_all::backward, all_to_all::cost},
+      {"all_to_all", every_layout, {}, {}, all_to_all::forward, all_to_all::backward, all_to_all::cost, false},
       {"ring", every_layout, {}, {}, ring::forward, ring::backward, ring::cost},
       {"all_gather", every_layout, {}, {}, all_gather::forward, all_gather::backward, all_gather::cost},
   };

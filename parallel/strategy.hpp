@@ -66,6 +66,9 @@ struct Strategy {
   void (*backward)(const StrategyContext&, Backward, Saved&);
   /// The costs of both passes. Uses only shapes and dtypes of the arguments: the views may have no data.
   PassCosts (*cost)(const Sharding&, const Forward&);
+  /// Whether backward reads the inputs of forward. If not, it takes what it needs from `saved`, over several ranks, and
+  /// reads only their shapes and dtypes.
+  bool backward_reads_inputs = true;
 };
 
 using ConvolutionStrategy = Strategy<CausalConvForward, CausalConvBackward>;

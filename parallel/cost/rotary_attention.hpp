@@ -21,7 +21,7 @@ struct RotaryAttentionBackward {
   RopeAngles rope = {.base = 0};
   bool rotate_in_place = false;
   TensorView y, d_y;
-  TensorView d_q, d_k, d_v;
+  TensorView d_q, d_k, d_v;  ///< may hold something else until they are written: none overlaps another argument
 };
 
 }  // namespace causeway

@@ -137,12 +137,15 @@ Pending start_gather_tokens(const Sharding& sharding, std::span<const LocalAndWh
 
 namespace {
 
-Range piece_of(const Range& tokens, int piece) {
-  return {tokens.begin + tokens.size() * piece / reduce_pieces,
-          tokens.begin + tokens.size() * (piece + 1) / reduce_pieces};
-}
+/// Piece `number` of `count`.
+struct Piece {
+  int number, count;
+  Range of(const Range& tokens) const {
+    return {tokens.begin + tokens.size() * number / count, tokens.begin + tokens.size() * (number + 1) / count};
+  }
+};
 
-void reduce_piece(const Sharding& sharding, const LocalAndWhole& tensor, int piece, Communicator& ranks,
+void reduce_piece(const Sharding& sharding, const LocalAndWhole& tensor, const Piece& piece, Communicator& ranks,
                   const Stream& stream) {
   const auto& [local, whole] = tensor;
   const int me = ranks.rank(), size = ranks.size();
@@ -151,7 +154,7 @@ void reduce_piece(const Sharding& sharding, const LocalAndWhole& tensor, int pie
   for (int peer = 0; peer < size; ++peer) {
     if (peer == me) continue;
     for (const Range& chunk : chunk_tokens(sharding.layout(), peer)) {
-      TensorView rows = rows_of(whole, piece_of(chunk, piece));
+      TensorView rows = rows_of(whole, piece.of(chunk));
       if (whole.dtype != local.dtype) {
         const TensorView narrow = sent.emplace_back(stream, local.dtype, rows.shape);
         scale(stream, {.x = rows, .y = narrow});
@@ -160,22 +163,22 @@ void reduce_piece(const Sharding& sharding, const LocalAndWhole& tensor, int pie
       transfers.push_back({.peer = peer, .send = rows.as_bytes()});
     }
     for (const Chunk& chunk : sharding.chunks()) {
-      received.emplace_back(stream, local.dtype, Shape{piece_of(chunk.tokens, piece).size(), local.columns()});
+      received.emplace_back(stream, local.dtype, Shape{piece.of(chunk.tokens).size(), local.columns()});
       transfers.push_back({.peer = peer, .recv = received.back().view().as_bytes()});
     }
   }
   ranks.exchange(transfers, stream);
   for (const Chunk& chunk : sharding.chunks())
     sums.push_back(
-        Tensor::zeros(stream, accumulator_of(local.dtype), {piece_of(chunk.tokens, piece).size(), local.columns()}));
+        Tensor::zeros(stream, accumulator_of(local.dtype), {piece.of(chunk.tokens).size(), local.columns()}));
   auto part = received.begin();
   for (int peer = 0; peer < size; ++peer)
     for (std::size_t i = 0; const Chunk& chunk : sharding.chunks())
-      scale(stream, {.x = peer == me ? rows_of(whole, piece_of(chunk.tokens, piece)) : (part++)->view(),
+      scale(stream, {.x = peer == me ? rows_of(whole, piece.of(chunk.tokens)) : (part++)->view(),
                      .accumulate = true,
                      .y = sums[i++]});
   for (std::size_t i = 0; const Chunk& chunk : sharding.chunks()) {
-    const Range rows = piece_of({0, chunk.tokens.size()}, piece);
+    const Range rows = piece.of({0, chunk.tokens.size()});
     scale(stream, {.x = sums[i++], .y = chunk.rows(local).slice_rows(rows.begin, rows.size())});
   }
 }
@@ -183,10 +186,11 @@ void reduce_piece(const Sharding& sharding, const LocalAndWhole& tensor, int pie
 }  // namespace
 
 void reduce_tokens(const Sharding& sharding, std::span<const LocalAndWhole> tensors, Communicator& ranks,
-                   const Stream& stream) {
+                   const Stream& stream, int pieces) {
   sharding.ensure_rank(ranks.rank(), ranks.size());
   for (const LocalAndWhole& tensor : tensors)
-    for (int piece = 0; piece < reduce_pieces; ++piece) reduce_piece(sharding, tensor, piece, ranks, stream);
+    for (int piece = 0; piece < pieces; ++piece)
+      reduce_piece(sharding, tensor, {.number = piece, .count = pieces}, ranks, stream);
 }
 
 }  // namespace causeway

@@ -41,8 +41,8 @@ struct SliceOfTensor {
   ChannelPartition partition;
   LocalAndWhole tensor;
 };
-/// start_channels_to_tokens for tensors of any slices, in one exchange, until it is complete. Each `whole` may lie in the
-/// memory of any `local`: all are read before the first is written. So it takes a buffer as large as all `whole`.
+/// start_channels_to_tokens for tensors of any slices, in one exchange, until it is complete. Each `whole` may lie in
+/// the memory of any `local`: all are read before the first is written. So it takes a buffer as large as all `whole`.
 void channels_to_tokens_in_place(const Sharding& sharding, std::span<const SliceOfTensor> tensors, Communicator& ranks,
                                  const Stream& stream);
 
@@ -50,13 +50,13 @@ void channels_to_tokens_in_place(const Sharding& sharding, std::span<const Slice
 Pending start_gather_tokens(const Sharding& sharding, std::span<const LocalAndWhole> tensors, Communicator& ranks,
                             const Stream& stream);
 /// Each chunk is reduced in so many pieces, one after the other, so that the received parts of N ranks need little
-/// memory.
+/// memory. Fewer are enough for some of a rank's columns.
 inline constexpr int reduce_pieces = 8;
 
 /// The adjoint: `local` = Σ over the ranks of their `whole`'s rows of this rank's tokens. The parts are sent in local's
 /// dtype and added in the accumulator type, in rank order. Takes several exchanges, because all ranks' parts together
-/// would need as much memory as `whole`: reduce_pieces for each tensor.
+/// would need as much memory as `whole`: `pieces` for each tensor.
 void reduce_tokens(const Sharding& sharding, std::span<const LocalAndWhole> tensors, Communicator& ranks,
-                   const Stream& stream);
+                   const Stream& stream, int pieces = reduce_pieces);
 
 }  // namespace causeway

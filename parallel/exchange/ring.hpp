@@ -17,8 +17,8 @@ struct Ring {
 };
 
 /// Calls visit(owner, block) with every rank's block: first this rank's own, then its left neighbour's, and so on. One
-/// message per hop. A rank sends every block except its right neighbour's. It holds two blocks at a time: `own` is freed
-/// after the first hop.
+/// message per hop. A rank sends every block except its right neighbour's. It holds two blocks at a time: `own` is
+/// freed after the first hop.
 void ring_exchange(const Ring& ring, Tensor own, const std::function<void(int owner, TensorView block)>& visit);
 
 /// The adjoint of ring_exchange with a differentiable visit. The blocks move round again; visit adds this rank's part
@@ -26,8 +26,8 @@ void ring_exchange(const Ring& ring, Tensor own, const std::function<void(int ow
 /// rank's own block: the caller adds its gradient itself, and the other ranks' parts of it by add(part). A part is sent
 /// directly to the owner of the block, rounded to the block's dtype once (a sum that moves along the ring would be
 /// rounded at every hop). The order of the parts is that of the ranks to the owner's right. Sends twice the bytes and
-/// messages of ring_exchange. Beside the two blocks a rank holds d_block, and a part in each direction; without rounding
-/// d_block is the part to send.
+/// messages of ring_exchange. Beside the two blocks a rank holds d_block, and a part in each direction; without
+/// rounding d_block is the part to send.
 void ring_exchange_adjoint(const Ring& ring, Tensor own,
                            const std::function<void(int owner, TensorView block, TensorView d_block)>& visit,
                            const std::function<void(TensorView part)>& add);

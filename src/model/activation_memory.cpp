@@ -9,6 +9,7 @@
 #include "kernels/core/integer.hpp"
 #include "kernels/modal_conv.hpp"
 #include "kernels/selective_scan.hpp"
+#include "parallel/strategies/attention/heads.hpp"
 #include "src/model/model.hpp"
 
 namespace causeway {
@@ -105,28 +106,47 @@ class Sizes {
     return bytes;
   }
 
+  /// Of the layer: q, k, v, y and lse are kept; forward makes its output, backward d_qkv, d_y and delta. What a
+  /// strategy holds beside them: parallel/strategies/attention/README.md.
   SublayerBytes attention() const {
-    const double W = width(), H = static_cast<double>(m.heads), B = static_cast<double>(s.context_size);
+    const double W = width(), H = static_cast<double>(m.heads), N = static_cast<double>(s.context_size);
     const bool alone = s.context_size == 1, ring = !alone && runs_by("attention", "ring"),
-               all_gather = !alone && runs_by("attention", "all_gather");
-    // The workspace of one call: a ring's has a quarter of the heads, all_to_all's the whole pack.
-    const std::int64_t tokens = ring ? s.tokens : s.tokens * s.context_size,
-                       heads = ceil_div(m.heads, ring         ? 4
-                                                 : all_gather ? 1
-                                                              : s.context_size);
-    const TensorView keys = view_of(nullptr, s.dtype, {tokens, heads, m.width / m.heads}),
-                     queries = all_gather ? keys.slice_rows(0, s.tokens) : keys;
-    const AttentionForm form = attention_form(s.device, {.q = queries, .k = keys, .v = keys});
-    // kept: qkv, y, lse. backward: d_qkv, d_y; delta; the sums of gradients that are rounded later.
+               all_gather = !alone && runs_by("attention", "all_gather"), all_to_all = !alone && !ring && !all_gather;
+    const ShardLayout layout(s.tokens * s.context_size, static_cast<int>(s.context_size), Layout::contiguous);
+    const TensorView own = view_of(nullptr, s.dtype, {s.tokens, m.heads, m.width / m.heads});
+    // Heads of the rank with most, and of one call.
+    const std::int64_t share = all_to_all ? ceil_div(m.heads, s.context_size) : m.heads,
+                       slices = all_to_all ? attention::slices_of_own_heads(layout, own)
+                                           : attention::slices_of_all_heads(layout, own),
+                       heads = ceil_div(share, slices);
+    const double part = static_cast<double>(heads) / H;  // of a tensor by tokens
+
+    // The workspace of one call.
+    const auto of_call = [&](bool all_tokens) {
+      return view_of(nullptr, s.dtype, {all_tokens ? layout.tokens() : s.tokens, heads, m.width / m.heads});
+    };
+    const TensorView keys = of_call(all_to_all || all_gather);
+    const AttentionForm form = attention_form(s.device, {.q = of_call(all_to_all), .k = keys, .v = keys});
+    const double wide = w == a ? 0 : W * a, wide_gradient = form.fused ? 0 : wide;  // sums that are rounded later
+
     SublayerBytes bytes{.kept = 4 * W * w + H * a, .forward = W * w, .backward = 4 * W * w + H * a};
-    if (alone)
-      bytes.backward += w == a || form.fused ? 0 : 3 * W * a;
-    else if (ring)
-      bytes += {.kept = 0, .forward = 4 * W * w + W * a, .backward = 4 * W * w + 4 * W * a};
-    else if (all_gather)
-      bytes += {.kept = 2 * W * B * w, .forward = W * w, .backward = 2 * W * B * a + W * w};
-    else
-      bytes += {.kept = 4 * W * w, .forward = 3 * W * w, .backward = 6 * W * w};
+    double forward = 0;
+    if (alone) {
+      bytes.backward += 3 * wide_gradient;
+    } else if (ring) {
+      forward = (4 * W * w + wide) * part;
+      bytes.backward += (2 * std::min(N, 4.) * W * w + 2 * W * a + 3 * wide) * part;
+    } else if (all_gather) {
+      bytes.kept += 2 * N * W * w;
+      const double reduced = ((N - 1) * W * (w == a ? w : 2 * w) + W * a) / attention::all_gather_pieces(slices);
+      bytes.backward += (2 * N * W * a + std::max(wide, reduced)) * part;
+    } else {
+      const double by_heads = W * N * static_cast<double>(share) / H;
+      bytes.kept += 3 * (by_heads - W) * w;
+      forward = 3 * W * w + (N * part + (1 - part)) * W * w;
+      bytes.backward += (4 * W * w + 3 * wide_gradient + H * a) * N * part;
+    }
+    bytes.forward = std::max(bytes.forward, forward);
     bytes.backward += static_cast<double>(form.workspace) / static_cast<double>(std::max<std::int64_t>(s.tokens, 1));
     return bytes;
   }

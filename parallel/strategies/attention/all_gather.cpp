@@ -1,5 +1,6 @@
 /// all_gather: every rank receives all keys (with RoPE applied) and values, and computes its queries. Backward, the
-/// gradients of all keys and values are summed over the ranks. The memory grows with the pack: for short packs.
+/// gradients of all keys and values are summed over the ranks, in slices of whole heads. The memory grows with the
+/// pack: for short packs.
 
 #include <algorithm>
 
@@ -22,13 +23,6 @@ AttentionInputs inputs_of(const Chunk& chunk, TensorView q, const Range& keys, T
 }
 Range keys_of(const Chunk& chunk) { return {chunk.tokens.begin + chunk.cu_seqlens()[0], chunk.tokens.end}; }
 
-/// x with RoPE applied.
-Tensor rotated(const StrategyContext& context, TensorView x, const RopeAngles& angles) {
-  Tensor y(context.stream, x.dtype, x.shape);
-  apply_rope(context, x, angles, y);
-  return y;
-}
-
 }  // namespace
 
 void forward(const StrategyContext& context, RotaryAttentionForward args, Saved* saved) {
@@ -38,19 +32,20 @@ void forward(const StrategyContext& context, RotaryAttentionForward args, Saved*
   const Shape all = args.k.shape.with_rows(sharding.layout().tokens());
   Tensor k(stream, args.k.dtype, all), v(stream, args.v.dtype, all);
   {
-    const Tensor local = rotated(context, args.k, angles);
-    start_gather_tokens(
-        sharding,
-        std::vector<LocalAndWhole>{{flatten_heads(local), flatten_heads(k)}, {flatten_heads(args.v), flatten_heads(v)}},
-        ranks, stream)
+    const Rotated local(context, args.k, angles);
+    start_gather_tokens(sharding,
+                        std::vector<LocalAndWhole>{{flatten_heads(local.view()), flatten_heads(k)},
+                                                   {flatten_heads(args.v), flatten_heads(v)}},
+                        ranks, stream)
         .wait();
   }
-  const Tensor q = rotated(context, args.q, angles);
+  const Rotated q(context, args.q, angles);
   Tensor lse(stream, accumulator_of(args.q.dtype), {args.q.rows(), args.q.shape[1]});
   for (const Chunk& chunk : sharding.chunks())
     if (chunk.tokens.size() > 0)
       attention_forward(
-          stream, {.in = inputs_of(chunk, q, keys_of(chunk), k, v), .y = chunk.rows(args.y), .lse = chunk.rows(lse)});
+          stream,
+          {.in = inputs_of(chunk, q.view(), keys_of(chunk), k, v), .y = chunk.rows(args.y), .lse = chunk.rows(lse)});
   if (saved == nullptr) return;
   saved->put("k", std::move(k));
   saved->put("v", std::move(v));
@@ -60,32 +55,41 @@ void forward(const StrategyContext& context, RotaryAttentionForward args, Saved*
 void backward(const StrategyContext& context, RotaryAttentionBackward args, Saved& saved) {
   const auto& [sharding, ranks, stream, schedule, method, received] = context;
   if (ranks.size() == 1) return whole_pack::backward(context, args, saved);
-  const DType accumulator = accumulator_of(args.q.dtype);
-  const Tensor k = saved.take("k"), v = saved.take("v"), lse = saved.take("lse");
-  const Tensor delta = delta_of(stream, args.y, args.d_y), q = rotated(context, args.q, angles_of_inputs(args));
-  const WideResult d_q(stream, args.d_q);
-  d_q.zero();
-  const Tensor d_k = Tensor::zeros(stream, accumulator, k.view().shape),
-               d_v = Tensor::zeros(stream, accumulator, v.view().shape);
-  for (const Chunk& chunk : sharding.chunks()) {
-    if (chunk.tokens.size() == 0) continue;
-    const Range keys = keys_of(chunk);
-    attention_backward(stream, {.in = inputs_of(chunk, q, keys, k, v),
-                                .lse = chunk.rows(lse),
-                                .delta = chunk.rows(delta),
-                                .d_y = chunk.rows(args.d_y),
-                                .d_q = chunk.rows(d_q.view()),
-                                .d_k = d_k.view().slice_rows(keys.begin, keys.size()),
-                                .d_v = d_v.view().slice_rows(keys.begin, keys.size())});
+  const Tensor k = saved.take("k"), v = saved.take("v"), lse = saved.take("lse"),
+               delta = delta_of(stream, args.y, args.d_y);
+  const Rotated q(context, args.q, angles_of_inputs(args));
+  const std::vector<Range> slices = all_heads_in_slices(sharding.layout(), args.k);
+  for (const Range& heads : slices) {
+    const auto of_heads = [&](const Tensor& x) { return x.view().slice_columns(heads.begin, heads.size()); };
+    const auto zeros = [&](const Tensor& whole) {
+      return Tensor::zeros(stream, accumulator_of(args.q.dtype), heads_of(whole, heads).shape);
+    };
+    const Tensor d_k = zeros(k), d_v = zeros(v);
+    {
+      const WideResult d_q(stream, heads_of(args.d_q, heads));
+      d_q.zero();
+      for (const Chunk& chunk : sharding.chunks()) {
+        if (chunk.tokens.size() == 0) continue;
+        const Range keys = keys_of(chunk);
+        attention_backward(
+            stream, {.in = inputs_of(chunk, heads_of(q.view(), heads), keys, heads_of(k, heads), heads_of(v, heads)),
+                     .lse = chunk.rows(of_heads(lse)),
+                     .delta = chunk.rows(of_heads(delta)),
+                     .d_y = chunk.rows(heads_of(args.d_y, heads)),
+                     .d_q = chunk.rows(d_q.view()),
+                     .d_k = d_k.view().slice_rows(keys.begin, keys.size()),
+                     .d_v = d_v.view().slice_rows(keys.begin, keys.size())});
+      }
+      apply_rope_adjoint(context, d_q.view(), args.rope);
+      d_q.store();
+    }
+    // The adjoint of RoPE is applied before a rank's part is rounded and sent.
+    apply_rope_adjoint(stream, d_k, sharding.whole_pack().segments(), args.rope);
+    reduce_tokens(sharding,
+                  std::vector<LocalAndWhole>{{flatten_heads(heads_of(args.d_k, heads)), flatten_heads(d_k)},
+                                             {flatten_heads(heads_of(args.d_v, heads)), flatten_heads(d_v)}},
+                  ranks, stream, all_gather_pieces(std::ssize(slices)));
   }
-  apply_rope_adjoint(context, d_q.view(), args.rope);
-  d_q.store();
-  // The adjoint of RoPE is applied before a rank's part is rounded and sent.
-  apply_rope_adjoint(stream, d_k, sharding.whole_pack().segments(), args.rope);
-  reduce_tokens(sharding,
-                std::vector<LocalAndWhole>{{flatten_heads(args.d_k), flatten_heads(d_k)},
-                                           {flatten_heads(args.d_v), flatten_heads(d_v)}},
-                ranks, stream);
 }
 
 PassCosts cost(const Sharding& sharding, const RotaryAttentionForward& args) {
@@ -103,14 +107,16 @@ PassCosts cost(const Sharding& sharding, const RotaryAttentionForward& args) {
   cost.bytes_sent = 2 * peers * own_bytes;
   cost.messages = peers > 0 ? 1 : 0;
   PassCosts costs{.forward = cost, .backward = adjoint(cost), .repeated = {}};
-  // Forward q and k are rotated, k and v placed among all, y is copied.
-  costs.forward.copied_bytes = static_cast<double>(own_bytes) * (8 + 2);
-  costs.forward.copies = 5;
+  // Forward q and k are rotated, k and v placed among all.
+  costs.forward.copied_bytes = static_cast<double>(own_bytes) * 8;
+  costs.forward.copies = 4;
   // Backward q is rotated, the gradients of all k and v are zeroed, rotated back, rounded and summed.
   costs.backward.copied_bytes =
       static_cast<double>(own_bytes) * (2 + 4 * wide + 1 + all * 4 * wide + 2 * all * (wide + 1) + 2 * all * 3 * wide);
-  costs.backward.copies = 6 + 2 * reduce_pieces * (2 * all + 2);
-  if (peers > 0) costs.backward.messages = 2 * reduce_pieces;
+  const int slices = slices_of_all_heads(layout, args.k), reductions = 2 * slices * all_gather_pieces(slices);
+  costs.backward.kernels.front().calls *= slices;
+  costs.backward.copies = 6 * slices + reductions * (2 * all + 2);
+  if (peers > 0) costs.backward.messages = reductions;
   costs.repeated = costs.forward;
   return costs;
 }

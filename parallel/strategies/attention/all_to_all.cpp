@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <array>
 
-#include "kernels/core/integer.hpp"
 #include "parallel/cost/operator_kernels.hpp"
 #include "parallel/exchange/reshard.hpp"
 #include "parallel/strategies/all_to_all_pipeline.hpp"
@@ -17,12 +16,6 @@
 namespace causeway::attention::all_to_all {
 namespace {
 
-constexpr std::int64_t least_slice = std::int64_t{4} << 20;
-
-int slice_count(const ShardLayout& layout, TensorView q) {
-  return slices_of_heads(layout, q, ceil_div<std::int64_t>(q.shape[1], layout.ranks()), least_slice);
-}
-
 /// A slice of the heads of each rank. A tensor `local` has all heads of this rank's rows, [local tokens, H, E] or
 /// [local tokens, H]; `whole` has this rank's heads in the slice, of all tokens.
 class HeadSlice {
@@ -31,7 +24,7 @@ class HeadSlice {
       : context_(context),
         partition_{.channels = q.shape[1],
                    .groups = q.shape[1],
-                   .slices = slice_count(context.sharding.layout(), q),
+                   .slices = slices_of_own_heads(context.sharding.layout(), q),
                    .slice = slice} {}
 
   Range mine() const { return partition_.share(context_.ranks.size(), context_.ranks.rank()); }
@@ -71,8 +64,7 @@ class ResultMemory {
  public:
   ResultMemory(const Stream& stream, TensorView output) : stream_(stream), output_(output) {}
   TensorView take(const Shape& shape) {
-    if (used_ + shape.size() > output_.size())
-      return allocated_.emplace_back(stream_, output_.dtype, shape);
+    if (used_ + shape.size() > output_.size()) return allocated_.emplace_back(stream_, output_.dtype, shape);
     auto* const data = static_cast<std::byte*>(output_.data) + used_ * size_of(output_.dtype);
     used_ += shape.size();
     return view_of(data, output_.dtype, shape);
@@ -91,11 +83,7 @@ struct Kept {
 };
 
 AttentionInputs inputs_of(const StrategyContext& context, const Kept& kept) {
-  return {.q = kept.q,
-          .k = kept.k,
-          .v = kept.v,
-          .key_offset = 0,
-          .segments = context.sharding.whole_pack().segments()};
+  return {.q = kept.q, .k = kept.k, .v = kept.v, .key_offset = 0, .segments = context.sharding.whole_pack().segments()};
 }
 
 /// The gradients of a slice's q, k and v, from d_y and delta by heads.
@@ -126,7 +114,7 @@ void forward(const StrategyContext& context, RotaryAttentionForward args, Saved*
   const RopeAngles angles = rotate_in_place(context, args);
   const Stream& stream = context.stream;
   const SegmentsView segments = context.sharding.whole_pack().segments();
-  for (int s = 0; s < slice_count(context.sharding.layout(), args.q); ++s) {
+  for (int s = 0; s < slices_of_own_heads(context.sharding.layout(), args.q); ++s) {
     const HeadSlice slice(context, args.q, s);
     // One tensor after the other, so that only one has buffers for sending. The one before is rotated meanwhile.
     const auto fetch = [&](TensorView local, TensorView before) {
@@ -165,7 +153,7 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
   for (const TensorView output : outputs) memory.emplace_back(stream, output);
   std::vector<SliceOfTensor> results;
   const Tensor delta = delta_of(stream, args.y, args.d_y);
-  for (int s = 0; s < slice_count(context.sharding.layout(), args.q); ++s) {
+  for (int s = 0; s < slices_of_own_heads(context.sharding.layout(), args.q); ++s) {
     const HeadSlice slice(context, args.q, s);
     std::vector<Tensor> allocated;
     std::array<TensorView, 3> d;
@@ -195,22 +183,37 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
 }
 
 PassCosts cost(const Sharding& sharding, const RotaryAttentionForward& args) {
-  const int wide = accesses_of_accumulator(args.q.dtype);
-  return all_to_all_costs(
+  const ShardLayout& layout = sharding.layout();
+  const std::int64_t heads = args.q.shape[1];
+  PassCosts costs = all_to_all_costs(
       sharding,
       {.channels = args.q.columns(),
-       .groups = args.q.shape[1],
+       .groups = heads,
        .dtype = args.q.dtype,
        .kernel = kernel_of(args),
-       .elements = static_cast<double>(visible_pairs(sharding.segments(), {0, sharding.layout().tokens()})),
+       .elements = static_cast<double>(visible_pairs(sharding.segments(), {0, layout.tokens()})),
        .vectors = false,
        .in = 3,
        .out = 1,
        .back_in = 1,
        .back_out = 3,
-       .gates = 4 + 2,                                       // q and k are rotated, y is copied
-       .back_gates = 3 * wide + 4 * wide + 3 * (wide + 1)},  // gradients are zeroed, rotated back and rounded
+       .gates = 4,            // q and k are rotated
+       .back_gates = 2 + 4},  // delta reads y and d_y; the gradients of q and k, which kernels round, are rotated back
       1);
+  const int slices = slices_of_own_heads(layout, args.q);
+  for (Cost* cost : {&costs.forward, &costs.backward}) {
+    cost->kernels.front().calls *= slices;
+    cost->copies *= slices;
+    if (layout.ranks() > 1) cost->messages = 4 * slices;  // a tensor at a time
+  }
+  std::int64_t delta = 0;  // elements that a rank sends
+  for (int rank = 0; rank < layout.ranks(); ++rank) {
+    const ChannelPartition partition{.channels = heads, .groups = heads};
+    delta = std::max(delta, layout.local_tokens(rank) * (heads - partition.share(layout.ranks(), rank).size()));
+  }
+  costs.backward.bytes_sent += delta * size_of(accumulator_of(args.q.dtype));
+  costs.repeated = costs.forward;
+  return costs;
 }
 
 }  // namespace causeway::attention::all_to_all

@@ -1,9 +1,12 @@
 #pragma once
 
 #include <algorithm>
+#include <vector>
 
 #include "kernels/activation.hpp"
 #include "kernels/attention.hpp"
+#include "kernels/core/integer.hpp"
+#include "parallel/exchange/reshard.hpp"
 #include "parallel/strategy.hpp"
 
 /// Shared by the strategies of attention: views of [tokens, H, E] tensors, and RoPE on a rank's chunks.
@@ -52,6 +55,22 @@ inline void apply_rope_adjoint(const StrategyContext& context, TensorView x, con
     apply_rope_adjoint(context.stream, chunk.rows(x), chunk.segments(), angles);
 }
 
+/// A rank's rows of x with RoPE applied: a copy, or x itself without RoPE and where it was applied in place.
+class Rotated {
+ public:
+  Rotated(const StrategyContext& context, TensorView x, const RopeAngles& angles) : view_(x) {
+    if (angles.base == 0) return;
+    copy_ = Tensor(context.stream, x.dtype, x.shape);
+    apply_rope(context, x, angles, copy_);
+    view_ = copy_;
+  }
+  TensorView view() const { return view_; }
+
+ private:
+  Tensor copy_;
+  TensorView view_;
+};
+
 /// Rotates q and k in place, if the arguments ask for it. Returns the angles by which the strategy still has to rotate.
 inline RopeAngles rotate_in_place(const StrategyContext& context, const RotaryAttentionForward& args) {
   if (!args.rotate_in_place) return args.rope;
@@ -70,8 +89,8 @@ inline DType gradient_dtype(const Stream& stream, const AttentionInputs& in) {
   return rounded ? in.q.dtype : accumulator_of(in.q.dtype);
 }
 
-/// A result that is computed in the accumulator type, or in `dtype`, and then stored in `to`. If `to` has that dtype, it
-/// is computed there; otherwise in a separate tensor, which store() rounds.
+/// A result that is computed in the accumulator type, or in `dtype`, and then stored in `to`. If `to` has that dtype,
+/// it is computed there; otherwise in a separate tensor, which store() rounds.
 class WideResult {
  public:
   WideResult(const Stream& stream, TensorView to) : WideResult(stream, to, accumulator_of(to.dtype)) {}
@@ -90,13 +109,32 @@ class WideResult {
   Tensor wide_;
 };
 
-/// The number of slices of whole heads in which tensors move between ranks, the same on all ranks: at most four, of at
-/// least `least_bytes` of a rank's keys and values each. Smaller slices would save little memory and cost latency.
+/// The number of slices of whole heads in which a rank's keys and values move between ranks, the same on all ranks: at
+/// most four, and at most `heads`, of at least `least_bytes` each. Smaller slices would save little memory and cost
+/// latency.
 inline int slices_of_heads(const ShardLayout& layout, TensorView k, std::int64_t heads, std::int64_t least_bytes) {
   constexpr std::int64_t most = 4;
   if (layout.ranks() == 1) return 1;
   const std::int64_t bytes = 2 * (layout.tokens() / layout.ranks()) * k.columns() * size_of(k.dtype);
   return static_cast<int>(std::clamp<std::int64_t>(bytes / least_bytes, 1, std::clamp<std::int64_t>(heads, 1, most)));
+}
+/// Of all heads, in ring and all_gather.
+inline int slices_of_all_heads(const ShardLayout& layout, TensorView k) {
+  return slices_of_heads(layout, k, k.shape[1], std::int64_t{1} << 20);
+}
+inline std::vector<Range> all_heads_in_slices(const ShardLayout& layout, TensorView k) {
+  const std::int64_t heads = k.shape[1], count = slices_of_all_heads(layout, k);
+  std::vector<Range> ranges;
+  for (std::int64_t i = 0; i < count; ++i) ranges.push_back({heads * i / count, heads * (i + 1) / count});
+  return ranges;
+}
+/// Of each slice, in the reduction of all_gather's gradients.
+inline int all_gather_pieces(std::int64_t slices) {
+  return static_cast<int>(ceil_div<std::int64_t>(reduce_pieces, slices));
+}
+/// Of the heads that a rank has in all_to_all, which are computed together where messages would be short.
+inline int slices_of_own_heads(const ShardLayout& layout, TensorView k) {
+  return slices_of_heads(layout, k, ceil_div<std::int64_t>(k.shape[1], layout.ranks()), std::int64_t{4} << 20);
 }
 
 /// delta = Σ over a head of y⊙d_y, for the backward pass of the softmax: [tokens, H].

@@ -15,38 +15,22 @@
 namespace causeway::attention::ring {
 namespace {
 
-constexpr std::int64_t least_slice = std::int64_t{1} << 20;
-
-int slice_count(const ShardLayout& layout, TensorView k) { return slices_of_heads(layout, k, k.shape[1], least_slice); }
-
-std::vector<Range> slices(const ShardLayout& layout, TensorView k) {
-  const std::int64_t heads = k.shape[1], count = slice_count(layout, k);
-  std::vector<Range> ranges;
-  for (std::int64_t i = 0; i < count; ++i) ranges.push_back({heads * i / count, heads * (i + 1) / count});
-  return ranges;
-}
-
 TensorView keys_of(TensorView block) { return block.slice_rows(0, block.rows() / 2); }
 TensorView values_of(TensorView block) { return block.slice_rows(block.rows() / 2, block.rows() / 2); }
 
 /// Some heads of this rank's rows, with RoPE applied to q and k. `block` is what the ring sends: the keys of all
 /// tokens, then their values.
 struct RotatedHeads {
-  TensorView q;
-  Tensor copy_of_q, block;  // no copy where RoPE was applied in place
+  Rotated q;
+  Tensor block;
   std::vector<Shape> shapes;  // of the blocks of all ranks
 
   template <class Args>
   RotatedHeads(const StrategyContext& context, const Args& args, const RopeAngles& angles, const Range& heads)
-      : q(heads_of(args.q, heads)) {
+      : q(context, heads_of(args.q, heads), angles) {
     for (int rank = 0; rank < context.ranks.size(); ++rank)
       shapes.push_back({2 * context.sharding.layout().local_tokens(rank), heads.size(), args.q.shape[2]});
     block = Tensor(context.stream, args.k.dtype, shapes[static_cast<std::size_t>(context.ranks.rank())]);
-    if (angles.base > 0) {
-      copy_of_q = Tensor(context.stream, q.dtype, q.shape);
-      apply_rope(context, q, angles, copy_of_q);
-      q = copy_of_q;
-    }
     apply_rope(context, heads_of(args.k, heads), angles, keys_of(block));
     scale(context.stream, {.x = heads_of(args.v, heads), .y = values_of(block)});
   }
@@ -72,13 +56,13 @@ void forward(const StrategyContext& context, RotaryAttentionForward args, Saved*
   if (ranks.size() == 1) return whole_pack::forward(context, args, saved);
   const RopeAngles angles = rotate_in_place(context, args);
   Tensor lse(stream, accumulator_of(args.q.dtype), {args.q.rows(), args.q.shape[1]});
-  for (const Range& heads : slices(sharding.layout(), args.k)) {
+  for (const Range& heads : all_heads_in_slices(sharding.layout(), args.k)) {
     RotatedHeads rotated(context, args, angles, heads);
     const WideResult y(stream, heads_of(args.y, heads));
     const TensorView some_lse = lse.view().slice_columns(heads.begin, heads.size());
     ring_exchange(rotated.ring(context), std::move(rotated.block), [&](int owner, TensorView block) {
       for (const QueryKeyBlock& pair : query_key_blocks(sharding, owner))
-        attention_forward(stream, {.in = inputs_of(pair, rotated.q, block),
+        attention_forward(stream, {.in = inputs_of(pair, rotated.q.view(), block),
                                    .accumulate = !pair.own_keys(),
                                    .y = pair.queries.rows(y.view()),
                                    .lse = pair.queries.rows(some_lse)});
@@ -93,7 +77,7 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
   if (ranks.size() == 1) return whole_pack::backward(context, args, saved);
   const RopeAngles angles = angles_of_inputs(args);
   const Tensor lse = saved.take("lse"), delta = delta_of(stream, args.y, args.d_y);
-  for (const Range& heads : slices(sharding.layout(), args.k)) {
+  for (const Range& heads : all_heads_in_slices(sharding.layout(), args.k)) {
     RotatedHeads rotated(context, args, angles, heads);
     const auto zeros = [&](TensorView gradient) {
       WideResult sum(stream, heads_of(gradient, heads));
@@ -106,9 +90,10 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
         rotated.ring(context), std::move(rotated.block),
         [&](int owner, TensorView block, TensorView d_block) {
           const bool own = owner == ranks.rank();
-          const TensorView d_keys = own ? d_k.view() : keys_of(d_block), d_values = own ? d_v.view() : values_of(d_block);
+          const TensorView d_keys = own ? d_k.view() : keys_of(d_block),
+                           d_values = own ? d_v.view() : values_of(d_block);
           for (const QueryKeyBlock& pair : query_key_blocks(sharding, owner))
-            attention_backward(stream, {.in = inputs_of(pair, rotated.q, block),
+            attention_backward(stream, {.in = inputs_of(pair, rotated.q.view(), block),
                                         .lse = pair.queries.rows(of_heads(lse)),
                                         .delta = pair.queries.rows(of_heads(delta)),
                                         .d_y = pair.queries.rows(heads_of(args.d_y, heads)),
@@ -120,7 +105,8 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
           scale(stream, {.x = keys_of(part), .accumulate = true, .y = d_k.view()});
           scale(stream, {.x = values_of(part), .accumulate = true, .y = d_v.view()});
         });
-    for (const WideResult* rotated_gradient : {&d_q, &d_k}) apply_rope_adjoint(context, rotated_gradient->view(), args.rope);
+    for (const WideResult* rotated_gradient : {&d_q, &d_k})
+      apply_rope_adjoint(context, rotated_gradient->view(), args.rope);
     for (const WideResult* gradient : {&d_q, &d_k, &d_v}) gradient->store();
   }
 }
@@ -128,7 +114,7 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
 PassCosts cost(const Sharding& sharding, const RotaryAttentionForward& args) {
   const ShardLayout& layout = sharding.layout();
   const double peers = layout.ranks() - 1, wide = accesses_of_accumulator(args.q.dtype);
-  const std::int64_t count = slice_count(layout, args.k);
+  const std::int64_t count = slices_of_all_heads(layout, args.k);
   Cost cost;
   std::int64_t own_bytes = 0;
   for (int rank = 0; rank < layout.ranks(); ++rank) {

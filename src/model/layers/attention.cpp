@@ -58,6 +58,7 @@ class Attention final : public Sublayer {
                                           .rotate_in_place = true,
                                           .y = by_heads(y)},
                                          scope_of(saved, "attention"));
+    if (!keeps_inputs(pass)) qkv = {};
     Tensor out = pass.only_saved ? Tensor() : dense(stream, out_proj_, y, out_bias_);
     if (saved != nullptr) {
       saved->put("qkv", std::move(qkv));
@@ -70,11 +71,15 @@ class Attention final : public Sublayer {
     const Stream& stream = pass.runtime.stream;
     Tensor y = saved.take("y");
     const Tensor qkv = saved.take("qkv");
-    const Tensor d_y = dense_backward(stream, out_proj_, y, d_out, out_bias_), d_qkv(stream, x.dtype, qkv.view().shape);
+    const auto input = [&](int which) {
+      return qkv.present() ? part(qkv, which) : by_heads(without_data(x.dtype, {x.rows(), width_}));
+    };
+    const Tensor d_y = dense_backward(stream, out_proj_, y, d_out, out_bias_),
+                 d_qkv(stream, x.dtype, {x.rows(), 3 * width_});
     pass.strategies().attention->backward(pass.strategy_context(),
-                                          {.q = part(qkv, 0),
-                                           .k = part(qkv, 1),
-                                           .v = part(qkv, 2),
+                                          {.q = input(0),
+                                           .k = input(1),
+                                           .v = input(2),
                                            .rope = angles(),
                                            .rotate_in_place = true,
                                            .y = by_heads(y),
@@ -131,6 +136,10 @@ class Attention final : public Sublayer {
   TensorView by_heads(TensorView x) const {
     x.shape = {x.rows(), heads_, width_ / heads_};
     return x;
+  }
+  /// Whether the strategy's backward reads qkv. It does on one rank.
+  static bool keeps_inputs(const Pass& pass) {
+    return pass.runtime.mesh.context.size() == 1 || pass.strategies().attention->backward_reads_inputs;
   }
   /// q, k or v (0, 1, 2) of qkv (T, 3·D), in which the three are side by side.
   TensorView part(TensorView qkv, int which) const { return by_heads(qkv.slice_columns(which * width_, width_)); }

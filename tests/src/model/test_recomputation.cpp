@@ -118,6 +118,43 @@ TEST(Recomputation, TheFormulaSaysHowMuchMemoryAPassTakes) {
         }
 }
 
+/// A model that is only attention, so that its buffers are most of the memory; packs long enough for slices of heads.
+TEST(ActivationMemory, OfAttentionIsThatOfTheFormulaForEveryStrategyAndNumberOfRanks) {
+  ModelOptions shape = small_model_of({"attention"});
+  shape.width = 128;
+  shape.heads = 16;
+  shape.ffn = 0;
+  for (const AttentionStrategy& strategy : attention_strategies())
+    for (const DType dtype : {DType::f32, DType::bf16})
+      for (const int ranks : {1, 2, 3, 4}) {
+        if (dtype == DType::bf16 && ranks % 2 == 0) continue;
+        const std::int64_t tokens = 8192;  // of a rank
+        std::vector<std::int64_t> cu_seqlens;
+        for (std::int64_t t = 0; t <= tokens * ranks; t += 16) cu_seqlens.push_back(t);
+        const WholePack pack = random_pack(Segments(cu_seqlens), 11, 8);
+        const StrategyNames names = {{"attention", std::string(strategy.name)}};
+        double measured = 0;
+        on_ranks(ranks, [&](Communicator& world) {
+          Runtime runtime = one_rank_runtime(world.split(0, world.rank()), Schedule::automatic, names);
+          Model model({.shape = shape, .dtype = dtype});
+          model.parameters().allocate(runtime.stream, 1);
+          model.parameters().initialise(1, runtime.stream);
+          const RankPack part = shard(pack, runtime, Layout::zigzag);
+          MemoryPool& memory = runtime.stream.memory();
+          memory.reset_peak();
+          const std::int64_t before = memory.live_bytes() - part.ids.view().bytes() - part.labels.view().bytes();
+          train_now(model, Pass{runtime, *part.sharding}, part.batch());
+          const std::int64_t most = world.max(memory.peak_bytes() - before);
+          if (world.rank() == 0) measured = static_cast<double>(most);
+        });
+        if (measured == 0) return;  // this process runs no rank
+        const ActivationBytes estimate =
+            activation_bytes(shape, {.tokens = tokens, .context_size = ranks, .dtype = dtype, .strategies = names});
+        EXPECT_NEAR(estimate.total() / measured, 1, 0.005)
+            << strategy.name << ", " << name_of(dtype) << ", " << ranks << " ranks";
+      }
+}
+
 TEST(Recomputation, HoldsLess) {
   const WholePack pack = random_pack(Segments({0, 40, 4096}), 11, 8);
   ModelOptions shape = small_model_of({"se", "mr", "li", "mamba", "attention", "se", "mr", "li", "mamba"});
