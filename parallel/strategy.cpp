@@ -75,7 +75,7 @@ CAUSEWAY_STRATEGY(RotaryAttentionForward, RotaryAttentionBackward)
 namespace {
 
 /// The rows of causal_conv, of the gated convolutions and of hyena_block: overloads of the same functions. `schedules`:
-/// of a state that halo carries as well.
+/// of a state that halo and halo_overlapped carry as well.
 template <class Row, bool carries = false>
 std::span<const Row> short_filter_strategies() {
   using namespace convolution;
@@ -85,7 +85,7 @@ std::span<const Row> short_filter_strategies() {
       {"halo", every_layout, schedules, {}, halo::forward, halo::backward, halo::cost},
       {"halo_overlapped",
        every_layout,
-       {},
+       schedules,
        {},
        halo_overlapped::forward,
        halo_overlapped::backward,
