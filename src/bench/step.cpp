@@ -83,6 +83,20 @@ double mean_document_of(const std::vector<StepPass>& passes) {
   return static_cast<double>(tokens) / static_cast<double>(std::max<std::int64_t>(documents, 1));
 }
 
+Traffic traffic_of(const Mesh& mesh) {
+  const Traffic &world = mesh.world.traffic(), &context = mesh.context.traffic();
+  return {world.bytes_sent + context.bytes_sent, world.messages_sent + context.messages_sent,
+          world.exposed_s + context.exposed_s, world.hidden_s + context.hidden_s};
+}
+
+/// Of a step, from one rank's counters before and after `steps` of them. Collective.
+StepTraffic traffic_between(const Traffic& before, const Traffic& after, double steps, Communicator& world) {
+  const auto [exposed_s, hidden_s, bytes] =
+      sum_over_ranks(world, std::array{after.exposed_s - before.exposed_s, after.hidden_s - before.hidden_s,
+                                       static_cast<double>(after.bytes_sent - before.bytes_sent)});
+  return {exposed_s / steps / world.size(), hidden_s / steps / world.size(), bytes / steps};
+}
+
 /// A model that trains on passes of random tokens.
 class StepRunner {
  public:
@@ -160,10 +174,14 @@ class StepRunner {
     }
     const std::int64_t steps = count.value_or(static_cast<std::int64_t>(std::clamp(long_enough_s / about, 5.0, 25.0)));
     std::vector<double> seconds;
+    const Traffic before = traffic_of(runtime_.mesh);
     for (std::int64_t i = 0; i < steps; ++i) seconds.push_back(seconds_of_step());
+    traffic_ = traffic_between(before, traffic_of(runtime_.mesh), static_cast<double>(steps), runtime_.mesh.world);
     for (double& each : seconds) each = runtime_.mesh.world.max(each);
     return seconds;
   }
+
+  const StepTraffic& traffic() const { return traffic_; }  ///< in the steps of the last call of times()
 
   /// The mean time of each part over some steps.
   StepParts traced_parts(const std::vector<StepPass>& own, std::int64_t steps);
@@ -189,6 +207,7 @@ class StepRunner {
   std::optional<Optimizer> optimizer_;
   std::optional<ModelUpdate> update_;
   std::optional<double> gemm_flops_per_s_;
+  StepTraffic traffic_;
   std::int64_t number_ = 0;
   Tensor probe_;  // that a GPU computes on while it is held back
 };
@@ -315,6 +334,7 @@ StepMeasurement measure_step(const StepSettings& settings, Communicator world) {
                         .mfu = {},
                         .gemm_flops_per_s = runner.gemm_flops_per_s(),
                         .memory_bytes = mesh.world.max(runtime.stream.memory().peak_bytes()),
+                        .traffic = runner.traffic(),
                         .strategies = strategies_text(runtime.strategies.names())};
   if (found.gemm_flops_per_s) {
     double flops = 0;

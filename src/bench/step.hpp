@@ -28,6 +28,12 @@ struct StepComparison {
   double tokens_per_s() const { return static_cast<double>(count.tokens) / step_s; }
 };
 
+/// The communication of a step without a trace: means over the steps. Times are also means over the ranks.
+struct StepTraffic {
+  double exposed_s = 0, hidden_s = 0;  ///< as Traffic has them
+  double bytes_sent = 0;               ///< by all ranks together
+};
+
 /// Training steps, as measured. Times are those of the slowest rank.
 struct StepMeasurement {
   ModelOptions shape;
@@ -39,6 +45,7 @@ struct StepMeasurement {
   std::vector<double> steps_s;                  ///< of each step, in their order
   std::optional<double> mfu, gemm_flops_per_s;  ///< on a GPU only
   std::int64_t memory_bytes = 0;                ///< the largest rank's peak of tensor memory
+  StepTraffic traffic;
   StepParts parts;                              ///< of the first rank; their sum is step_s
   double traced_s = 0;                          ///< the sum of the parts in the steps that were traced
   double parts_scale = 1;                       ///< by which the traced parts were multiplied

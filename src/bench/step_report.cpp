@@ -111,6 +111,9 @@ nlohmann::ordered_json step_json(const StepSettings& settings, const StepMeasure
                               {"mfu", or_null(measured.mfu)},
                               {"gemm_flops_per_s", or_null(measured.gemm_flops_per_s)},
                               {"memory_bytes", measured.memory_bytes},
+                              {"exposed_ms", measured.traffic.exposed_s * 1e3},
+                              {"hidden_ms", measured.traffic.hidden_s * 1e3},
+                              {"bytes_sent", measured.traffic.bytes_sent},
                               {"parts", std::move(parts)},
                               {"traced_ms", measured.traced_s * 1e3},
                               {"parts_scale", measured.parts_scale}};
