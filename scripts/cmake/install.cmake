@@ -34,3 +34,8 @@ install(FILES ${zsh_completion} DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-fu
 
 # Templates of batch jobs, to be copied. The copies find job.sh, which they share, here.
 install(DIRECTORY scripts/slurm/ DESTINATION ${CMAKE_INSTALL_DATADIR}/causeway/slurm USE_SOURCE_PERMISSIONS)
+# Scaling experiments. They need Python, and look for what they share in ../python.
+install(DIRECTORY scripts/scaling/ DESTINATION ${CMAKE_INSTALL_DATADIR}/causeway/scaling USE_SOURCE_PERMISSIONS
+        PATTERN "results" EXCLUDE PATTERN "__pycache__" EXCLUDE)
+install(FILES scripts/python/causeway_script.py DESTINATION ${CMAKE_INSTALL_DATADIR}/causeway/python)
+install(FILES scripts/mpi-env DESTINATION ${CMAKE_INSTALL_DATADIR}/causeway)

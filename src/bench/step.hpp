@@ -46,9 +46,9 @@ struct StepMeasurement {
   std::optional<double> mfu, gemm_flops_per_s;  ///< on a GPU only
   std::int64_t memory_bytes = 0;                ///< the largest rank's peak of tensor memory
   StepTraffic traffic;
-  StepParts parts;                              ///< of the first rank; their sum is step_s
-  double traced_s = 0;                          ///< the sum of the parts in the steps that were traced
-  double parts_scale = 1;                       ///< by which the traced parts were multiplied
+  StepParts parts;         ///< of the first rank; their sum is step_s
+  double traced_s = 0;     ///< the sum of the parts in the steps that were traced
+  double parts_scale = 1;  ///< by which the traced parts were multiplied
   std::string strategies;
   std::optional<StepComparison> one_at_a_time, padded;
 

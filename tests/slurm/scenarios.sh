@@ -17,7 +17,7 @@ JobWithAStoppedRankResumes             short
 RestartsAreBounded                     short
 JobThatWouldFailAgainIsNotRequeued     short
 ScoringJobsAgreeWithOneProcess         short
-SweepPrintsSpeedUps                    short
+SweepRunsAsJobArrays                   short
 RealTimeLimitIsHandled                 long
 END
 }
@@ -237,44 +237,26 @@ END
   grep -q "exists: nothing to do" "$work/score_array-${array}_0.log" || failed "an existing file was scored again"
 }
 
-# The table of known figures, then of a real sweep.
-SweepPrintsSpeedUps() {
-  local n
-  edited scaling >"$work/weak" <<END
-PREFIX=$work/prefix
-FOLDER=$work/known
-KIND=weak
-RANKS=(1 2 4 8)
-PACK_TOKENS=1000
-WARM_UP=1
-END
-  for n in 1 2 4; do
-    mkdir -p "$work/known/weak-$n"
-    # The first step does not count; four ranks take twice as long as one for four times the tokens.
-    printf '{"step":1,"tokens":9,"step_s":9.0}\n{"step":2,"tokens":%d,"step_s":%s}\n{"step":3,"eval_loss":1}\n' \
-      $((n * 1000)) "$((n == 4 ? 2 : 1)).0e-1" >"$work/known/weak-$n/metrics.jsonl"
+# scripts/scaling/sweep: a job array for every number of ranks, a job that collects, and what is missing afterwards.
+SweepRunsAsJobArrays() {
+  local candidate python='' options
+  for candidate in "${CAUSEWAY_PYTHON:-python3}" /usr/bin/python3; do
+    if [[ -z $python ]] && "$candidate" -c 'import h5py, numpy' 2>/dev/null; then python=$candidate; fi
   done
-  diff - <(bash "$work/weak" --table) <<END || failed "the table of known figures differs"
-weak scaling, 1000 tokens per rank
- ranks      tokens/s  speed-up  efficiency  steps
-     1         10000      1.00       100 %      1
-     2         20000      2.00       100 %      1
-     4         20000      2.00        50 %      1
-     8  no figures; see $work/known/weak-8.log
-END
-
-  edited scaling >"$work/strong" <<END
-PREFIX=$work/prefix
-FOLDER=$work/sweep
-RANKS=(1 2 4)
-PACK_TOKENS=512
-STEPS=6
-WARM_UP=2
-SBATCH=(--time=5)
-OPTIONS=(--data $work/data.h5 --model mamba-tiny --strategy causal_conv=halo,selective_scan=state_carry)
-END
-  bash "$work/strong" >"$work/strong.txt" || failed "the sweep was not submitted"
-  until_true 60 "the table of the sweep" grep -sq "^     4  " "$work/sweep/table.txt"
-  expect "rows with figures" "$(grep -cE '^ +[124] +[0-9]+ +[0-9.]+ +[0-9]+ % +4$' "$work/sweep/table.txt")" 3
-  ! bash "$work/strong" 2>/dev/null || failed "a second sweep used the folder of the first"
+  [[ -n $python ]] || skipped "no Python with h5py and numpy"
+  sweep() {
+    "$python" "$project/scripts/scaling/sweep" --out "$work/results.h5" --causeway "$work/prefix/bin/causeway" "$@"
+  }
+  options=(--topics step --tokens 256 --strategy 'causal_conv=halo,selective_scan=state_carry' --bench='--steps 1')
+  sweep "${options[@]}" --ranks 1,2 --repeats 2 --slurm=--time=5 >"$work/submitted" || failed "nothing was submitted"
+  expect "lines of jobs" "$(grep -c '^sweep: job ' "$work/submitted")" 3
+  until_true 120 "the collected results" test -s "$work/results-steps.csv"
+  # shellcheck disable=SC2317 # until_true calls it
+  no_jobs() { [[ -z $(squeue --noheader) ]]; }
+  until_true 60 "the end of all jobs" no_jobs
+  expect "runs that succeeded" "$(grep -cE '^[0-9a-f]+,step,[12],.*,0,$' "$work/results-runs.csv")" 4
+  # Only what is missing is submitted again.
+  expect "runs to do" "$(sweep "${options[@]}" --ranks 1,2 --repeats 2 --list)" ""
+  sweep "${options[@]}" --ranks 1,2 --repeats 2 --slurm=--time=5 >"$work/again" || failed "a complete sweep failed"
+  expect "jobs of a complete sweep" "$(cat "$work/again")" ""
 }

@@ -130,6 +130,9 @@ void expect_consistent(const nlohmann::json& report) {
   EXPECT_EQ(report.at("topic"), "step");
   EXPECT_TRUE(report.at("mfu").is_null());
   EXPECT_GT(report.at("memory_bytes"), 0);
+  EXPECT_EQ(report.at("bytes_sent") > 0, report.at("ranks") > 1);
+  EXPECT_GE(report.at("hidden_ms"), 0);
+  EXPECT_LT(report.at("exposed_ms"), report.at("slowest_ms"));
 }
 
 TEST(BenchStep, PrintsPartsThatAddUpAndComparesItself) {
