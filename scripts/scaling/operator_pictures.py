@@ -3,13 +3,13 @@
 from formula import bytes_sent
 from picture import COLOURS, HATCHES, HEIGHT, INK, MARKERS, PAPER, WIDTH, Picture, pyplot
 from step_pictures import WITHOUT, legend_below, short
-from summary import Point, fastest, strategy_medians, successful_runs
+from summary import Point, fastest, of_run, strategy_medians, successful_runs
 
 
 def bytes_picture(results):
     name, title = "bytes", "Bytes sent: measured against the formula"
     found = []
-    for (operator, ranks, tokens, documents), cases in strategy_medians(results).items():
+    for (_, operator, ranks, tokens, documents), cases in strategy_medians(results).items():
         for (strategy, variant), point in cases.items():
             run = point.run
             expected = bytes_sent(operator, strategy, variant, ranks, tokens, run["channels"], run["dtype"])
@@ -51,14 +51,21 @@ def crossover_pictures(results):
                         WITHOUT + "strategies of an operator (sweep --topics strategies).")]
     # A pack of several documents has another number of them at every length: "one" and "several" are two maps.
     maps = {}
-    for (operator, ranks, tokens, documents), points in cases.items():
-        maps.setdefault((operator, documents > 1), {})[(ranks, tokens)] = points
-    return [crossover_picture(operator, several, cells) for (operator, several), cells in sorted(maps.items())]
+    for (where, operator, ranks, tokens, documents), points in cases.items():
+        maps.setdefault((where, operator, documents > 1), {})[(ranks, tokens)] = points
+    return [crossover_picture(*key, cells) for key, cells in sorted(maps.items())]
 
 
-def crossover_picture(operator, several, cells):
-    of = "a pack of documents of about 646 tokens" if several else "one document"
-    name = f"crossover-{operator}-{'documents' if several else 'document'}"
+def slug(where):
+    """For names of files: nothing for the type that a CPU has by default."""
+    words = where.split(",")[0].split()
+    return "" if words == ["cpu", "f32"] else "-" + "-".join(words)
+
+
+def crossover_picture(where, operator, several, cells):
+    of = f"{'a pack of documents of about 646 tokens' if several else 'one document'} ({where})"
+    channels = next(iter(next(iter(cells.values())).values())).run["channels"]
+    name = f"crossover-{operator}-{'documents' if several else 'document'}{slug(where)}-{channels}"
     plt = pyplot()
     ranks, lengths = sorted({n for n, _ in cells}), sorted({tokens for _, tokens in cells})
     strategies = sorted({strategy for points in cells.values() for strategy, _ in points})
@@ -91,27 +98,37 @@ def crossover_picture(operator, several, cells):
                    ["ranks", "tokens", "strategy", "ms", "repeats (ms)", "estimate (ms)", ""], rows)
 
 
-def operator_points(results):
+def runs_on(results, where):
+    return {key: run for key, run in successful_runs(results, "operators").items() if of_run(run) == where}
+
+
+def ceiling_pictures(results):
+    """A roofline and shares of the ceilings for every device and type."""
+    found = sorted({of_run(run) for run in successful_runs(results, "operators").values()}) or ["cpu f32"]
+    return [picture(results, where) for where in found for picture in (roofline_picture, ceiling_picture)]
+
+
+def operator_points(results, where):
     """(name, shape, documents): Point, and the run of each."""
-    runs, groups = successful_runs(results, "operators"), {}
+    runs, groups = runs_on(results, where), {}
     for row in results.tables["operators"]:
         if row["run"] in runs:
             groups.setdefault((row["name"], row["shape"], row["documents"]), []).append(row)
     return {key: Point(runs[rows[0]["run"]], rows) for key, rows in groups.items()}
 
 
-def median_ceilings(results):
-    runs = successful_runs(results, "operators")
+def median_ceilings(results, where):
+    runs = runs_on(results, where)
     point = Point(None, [row for row in results.tables["ceilings"] if row["run"] in runs])
     return point.median("gigabytes_per_second"), point.median("gigaflops"), point.median("giga_exponentials_per_second")
 
 
-def roofline_picture(results):
-    name, title = "roofline", "Roofline of the operators"
-    points = {key: point for key, point in operator_points(results).items() if point.median("flops")}
+def roofline_picture(results, where):
+    name, title = f"roofline{slug(where)}", f"Roofline of the operators ({where})"
+    points = {key: point for key, point in operator_points(results, where).items() if point.median("flops")}
     if not points:
         return Picture(name, title, WITHOUT + "operators with matrix products (sweep --topics operators).")
-    copy, gemm, _ = median_ceilings(results)
+    copy, gemm, _ = median_ceilings(results, where)
     plt = pyplot()
     figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT + 1.0))
     families = list(dict.fromkeys(family_of(key[0]) for key in points))
@@ -143,9 +160,8 @@ def roofline_picture(results):
     handles += [plt.Line2D([], [], linestyle="none", marker="o", color=INK, fillstyle=fill, label=what)
                 for fill, what in (("full", "forward"), ("none", "backward"))]
     legend_below(axes, handles=handles, ncol=2)
-    run = next(iter(points.values())).run
-    return Picture(name, title, f"One rank, {run['device']}, {run['dtype']}: operators with matrix products, at the "
-                   "least operations and bytes that they need. The lines are rates that this machine reached when it "
+    return Picture(name, title, "One rank: operators with matrix products, at the least operations and bytes that "
+                   "they need. The lines are rates that this machine reached when it "
                    "only copied and only multiplied.", figure,
                    f"Roofline: {len(rows)} operators under a copy of {copy:.3g} GB/s and a product of {gemm:.3g} "
                    "GFLOP/s.",
@@ -156,16 +172,16 @@ def family_of(operator):
     return operator.replace(" forward", "").replace(" backward", "").split("/")[0].split(" ")[0]
 
 
-def ceiling_picture(results, most=24):
+def ceiling_picture(results, where, most=24):
     """Every operator once, at its largest size: those of one name differ only in shape."""
-    name, title = "ceilings", "Operators against the ceiling that binds them"
+    name, title = f"ceilings{slug(where)}", f"Operators against the ceiling that binds them ({where})"
     largest = {}
-    for (operator, shape, documents), point in operator_points(results).items():
+    for (operator, shape, documents), point in operator_points(results, where).items():
         if operator not in largest or point.median("bytes") > largest[operator][1].median("bytes"):
             largest[operator] = (shape, point, documents)
     if not largest:
         return Picture(name, title, WITHOUT + "operators (sweep --topics operators).")
-    copy, gemm, exponentials = median_ceilings(results)
+    copy, gemm, exponentials = median_ceilings(results, where)
     rates = {"copy": f"copy, {copy:.3g} GB/s", "gemm": f"matrix product, {gemm:.3g} GFLOP/s",
              "exp2": f"exponentials, {exponentials:.3g} G/s"}
     ordered = sorted(largest.items(), key=lambda item: -item[1][1].median("ms"))

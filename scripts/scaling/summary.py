@@ -83,14 +83,19 @@ def series_of(results, kind):
             for (_, tokens), found in sorted(groups.items()) if len(found) > 1]
 
 
+def of_run(run):
+    """What must be equal for times of operators to be compared."""
+    return f"{run['device']} {run['dtype']}" + (f", {run['channels']} channels" if run["channels"] else "")
+
+
 def strategy_medians(results):
-    """{(operator, ranks, tokens, documents): {(strategy, variant): Point}} of topic strategies; ms: both passes."""
+    """{(where, operator, ranks, tokens, documents): {(strategy, variant): Point}}; ms: both passes. where: of_run()."""
     runs, groups = successful_runs(results, "strategies"), {}
     for row in results.tables["strategies"]:
         run = runs.get(row["run"])
         if run:
             row = dict(row, ms=row["forward_ms"] + row["backward_ms"])
-            case = (run["operator"], run["ranks"], run["tokens"], row["documents"])
+            case = (of_run(run), run["operator"], run["ranks"], run["tokens"], row["documents"])
             found = groups.setdefault(case, {}).setdefault((row["strategy"], row["variant"]), (run, []))
             found[1].append(row)
     return {case: {name: Point(run, rows) for name, (run, rows) in sorted(found.items())}
@@ -131,10 +136,11 @@ def summary_lines(results):
                              "MB a rank"], rows)
     cases = strategy_medians(results)
     if cases:
-        rows = []
-        for (operator, ranks, tokens, documents), found in cases.items():
+        rows, several = [], len({where for where, *_ in cases}) > 1
+        for (where, operator, ranks, tokens, documents), found in cases.items():
             (strategy, variant), ms = fastest(found)
-            rows.append([operator, f"{tokens:,}", documents, ranks, f"{strategy} {variant}".strip(), f"{ms:,.2f}"])
+            rows.append([f"{operator}, {where}" if several else operator, f"{tokens:,}", documents, ranks,
+                         f"{strategy} {variant}".strip(), f"{ms:,.2f}"])
         lines += [""] * bool(lines) + text_table(["operator", "tokens", "documents", "ranks", "fastest strategy", "ms"],
                                                  rows)
     failed = [row for row in results.tables["runs"] if row["exit"] != 0]
