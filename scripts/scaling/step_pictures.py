@@ -118,7 +118,8 @@ def efficiency_picture(results, kind):
 
 def time_picture(results, most=16):
     name, title = "time", "Where the time of a step goes"
-    points = [point for point in step_points(results) if point.median("exposed_ms") is not None]
+    points = [point for point in step_points(results) if point.median("exposed_ms") is not None
+              and point.median("padded_tokens_per_s") is None]
     differing = differing_settings(points)
     if not points:
         return Picture(name, title, WITHOUT + "steps with exposed_ms, which causeway prints since 0.2.")

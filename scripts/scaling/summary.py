@@ -1,8 +1,10 @@
 """What the results say: medians over repeats, speed-up and efficiency, the fastest strategy. For sweep's table and for
 report."""
 
+import re
 import statistics
 
+MEASURING = re.compile(r"--(steps \S+|padded|one-at-a-time) ?")  # options that do not change the step itself
 SETTINGS = ("model", "layout", "strategy", "shard", "device", "dtype", "threads", "options")
 
 
@@ -61,8 +63,9 @@ class Series:
 
 def series_name(run, differing):
     """The settings in which the runs differ."""
-    words = [run["model"]] + [str(run[name]) for name in SETTINGS[1:] if name in differing and run[name] not in ("", 0)]
-    return " ".join(words)
+    words = [run["model"]] + [str(run[name]) for name in SETTINGS[1:-1] if name in differing and run[name] != 0]
+    words += [MEASURING.sub("", run["options"]).strip()] if "options" in differing else []
+    return " ".join(word for word in words if word)
 
 
 def differing_settings(points):
