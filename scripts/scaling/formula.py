@@ -5,7 +5,8 @@ operators."""
 BYTES = {"f64": 8, "f32": 4, "bf16": 2}
 TAPS = {"causal_conv": 4, "hyena_se": 7, "hyena_mr": 128}
 STATES = 16  # of the selective scan; also the modes of hyena_li
-CHANNELS_A_FILTER = 16
+CHANNELS_A_FILTER, LEAST_HEADS, LARGEST_HEAD = 16, 8, 128
+FILTERED = ("hyena_se", "hyena_mr", "long_conv")  # their channels are dealt to ranks by filters
 
 
 def prime_factors(n):
@@ -18,6 +19,10 @@ def prime_factors(n):
     return factors
 
 
+def heads_of(channels):
+    return channels // min(channels // LEAST_HEADS, LARGEST_HEAD)
+
+
 def bytes_sent(operator, strategy, variant, ranks, tokens, channels, dtype):
     """None where there is no formula here."""
     if ranks < 2 or tokens % ranks or dtype not in BYTES:
@@ -25,12 +30,19 @@ def bytes_sent(operator, strategy, variant, ranks, tokens, channels, dtype):
     size, local, others = BYTES[dtype], tokens // ranks, ranks - 1
     rows = local * channels * size  # a tensor of a rank
     edges = 1 if ranks == 2 else 2  # a rank in the middle sends forward in one pass and backward in the other
+    if operator not in (*TAPS, "hyena_li", "long_conv", "selective_scan", "attention"):
+        return None
     if strategy.startswith("halo"):
         return edges * (TAPS[operator] - 1) * channels * size
     if strategy.startswith("all_to_all"):
+        dealt = {"attention": heads_of(channels)}.get(operator, channels)
+        if (dealt // CHANNELS_A_FILTER if operator in FILTERED else dealt) % ranks:
+            return None  # some ranks send more
         tensors = {"selective_scan": 3, "attention": 4}.get(operator, 2)
         gathered = 2 * others * local * STATES * size if operator == "selective_scan" else 0  # B and C
-        return 2 * (tensors * rows * others // ranks + gathered)
+        # Attention's backward pass also sends delta, a number a head.
+        delta = local * heads_of(channels) * max(size, 4) * others // ranks if operator == "attention" else 0
+        return 2 * (tensors * rows * others // ranks + gathered) + delta
     if strategy == "state_carry":
         if "gather" in variant:
             return 2 * others * 4 * (STATES + (operator == "selective_scan")) * channels
