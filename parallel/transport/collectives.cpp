@@ -11,10 +11,6 @@
 namespace causeway {
 namespace {
 
-/// Scratch memory of a reduction, for the parts of all ranks together. It is larger on a GPU, where longer pieces hide
-/// the latency of a message.
-std::int64_t scratch_bytes(Device device) { return std::int64_t{device == Device::cpu ? 16 : 64} << 20; }
-
 /// If the gathered buffers are no longer than this, every rank gathers and reduces all of them: one latency, not two.
 constexpr std::int64_t small_bytes = std::int64_t{64} << 10;
 
@@ -70,6 +66,8 @@ void combine_in_rank_order(std::byte* total, const Tensor& parts, std::int64_t c
 
 }  // namespace
 
+std::int64_t reduction_scratch_bytes(Device device) { return std::int64_t{device == Device::cpu ? 16 : 64} << 20; }
+
 void exchange_with_self(std::span<const Transfer> transfers, int rank, const Stream& stream) {
   std::vector<std::span<const std::byte>> sent;
   std::vector<std::span<std::byte>> expected;
@@ -117,7 +115,7 @@ void reduce_scatter_in_rank_order(Transport& ranks, const void* send, void* recv
 
   const std::int64_t longest = *std::max_element(counts.begin(), counts.end()),
                      mine = counts[static_cast<std::size_t>(rank)];
-  const std::int64_t piece = std::clamp(scratch_bytes(stream.device()) / (element * size), std::int64_t{1},
+  const std::int64_t piece = std::clamp(reduction_scratch_bytes(stream.device()) / (element * size), std::int64_t{1},
                                         std::max(longest, std::int64_t{1}));
   const Tensor scratch(stream, DType::u8, {size, std::min(piece, mine) * element});
   const auto length_of = [&](std::int64_t count, std::int64_t begin) {

@@ -104,7 +104,8 @@ class StepRunner {
       : runtime_(runtime), layout_(parse_layout(settings.compute.layout)), model_([&] {
           Model::Options options{.dtype = parse_dtype(settings.compute.dtype),
                                  .recompute = settings.recompute,
-                                 .recompute_blocks = settings.recompute_blocks};
+                                 .recompute_blocks = settings.recompute_blocks,
+                                 .keep_blocks = settings.keep_blocks};
           collectively(runtime_.mesh.world,
                        [&] { options.shape = resolve(settings.model, preset_options(default_preset)); });
           return options;
@@ -117,8 +118,9 @@ class StepRunner {
                        .passes = {.repeated = settings.recompute ? 1.0 : 0.0}},
                       "forced");
     if (on_gpu()) gemm_flops_per_s_ = gemm_rate(Stopwatch(runtime_.stream, 0), model_.options().dtype).flops_per_s;
-    require_memory(settings.tokens);
-    model_.parameters().allocate(runtime_.stream, runtime_.mesh.world.size());
+    const ParameterMemory parameters = training_memory_of(settings.compute, settings.accumulate);
+    require_memory(settings, parameters);
+    model_.parameters().allocate(runtime_.stream, runtime_.mesh.world, parameters);
     model_.parameters().initialise(0, runtime_.stream);
     optimizer_.emplace(OptimizerOptions{}, model_.parameters(), runtime_.mesh.world, runtime_.stream);
     update_.emplace(runtime_, model_, *optimizer_);
@@ -189,9 +191,8 @@ class StepRunner {
 
  private:
   /// Throws AgreedError where not even the state of the training fits: the system might end other programs.
-  void require_memory(std::int64_t tokens) {
-    const RankMemory memory = memory_of_rank(model_, runtime_, tokens);
-    const double state = memory.weights + memory.gradients + memory.optimizer;
+  void require_memory(const StepSettings& settings, const ParameterMemory& parameters) {
+    const double state = memory_of_rank(model_, runtime_, settings.tokens, parameters).state();
     const std::optional<AvailableMemory> available = available_memory(runtime_);
     collectively(runtime_.mesh.world, [&] {
       if (available && state * available->ranks > available->bytes)
@@ -305,7 +306,8 @@ void check(const StepSettings& settings) {
   };
   within("tokens", settings.tokens, std::int64_t{1} << 31);
   if (settings.steps) within("steps", *settings.steps, 1000);
-  check_step_options(settings.window, settings.accumulate, settings.recompute, settings.recompute_blocks);
+  check_step_options(settings.window, settings.accumulate, settings.recompute, settings.recompute_blocks,
+                     settings.keep_blocks, settings.compute.shard);
 }
 
 StepMeasurement measure_step(const StepSettings& settings, Communicator world) {

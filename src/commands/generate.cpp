@@ -71,7 +71,14 @@ CommandLine declare(GenerateSettings& settings) {
               .value = "f32|f64|bf16",
               .help = "type of activations and weights",
               .shown_default = "the checkpoint's"},
-             {"device", &settings.device, "", "where to compute", {"cpu", "cuda"}}}}},
+             {"device", &settings.device, "", "where to compute", {"cpu", "cuda"}},
+             {"shard",
+              &settings.shard,
+              "",
+              "parameters: several ranks hold the weights together, each its share, for a model larger than one rank's "
+              "memory. Otherwise there must be one rank",
+              {"optimizer", "gradients", "parameters"}}}},
+           launch_group(settings.launch)},
       .examples =
           "causeway generate --checkpoint runs/first --prompt ACGTACGT --tokens 200\n"
           "causeway generate --checkpoint runs/first --prompt-file gene.txt --tokens 1000 --temperature 0.7 "
@@ -122,7 +129,9 @@ void generate_to_terminal(const GenerateSettings& settings, Communicator world) 
 ExitCode execute(const GenerateSettings& settings) {
   check(settings);
   return launch(settings.launch, [&](Communicator world) {
-    if (!settings.out.empty())
+    if (world.rank() > 0)
+      generate(settings, std::move(world), {});
+    else if (!settings.out.empty())
       generate_to_file(settings, std::move(world));
     else if (::isatty(STDOUT_FILENO) == 0)
       generate(settings, std::move(world), write_result);

@@ -20,10 +20,11 @@ RandomStream random_of(const Draw& draw, std::uint64_t seed) {
 
 }  // namespace
 
-BatchDecoder::BatchDecoder(const Checkpoint& checkpoint, const Model::Options& options, const Stream& stream)
-    : stream_(stream), model_(options) {
-  model_.parameters().allocate(stream, 1, false);
-  load_parameters(checkpoint, model_.parameters(), stream);
+BatchDecoder::BatchDecoder(const Checkpoint& checkpoint, const Model::Options& options, Communicator& ranks,
+                           const Stream& stream)
+    : ranks_(ranks), stream_(stream), model_(options) {
+  model_.parameters().allocate(stream, ranks, {.level = ShardLevel::parameters, .gradients = false});
+  collectively(ranks, [&] { load_parameters(checkpoint, model_.parameters(), stream); });
 }
 
 void BatchDecoder::extend(std::span<Document* const> documents, std::span<const std::int64_t> counts,
@@ -33,7 +34,9 @@ void BatchDecoder::extend(std::span<Document* const> documents, std::span<const 
   for (std::size_t d = 0; d < documents.size(); ++d) extensions.push_back({documents[d]->state, counts[d]});
   const Tensor logits(stream_, accumulator_of(model_.options().dtype), {std::ssize(documents), vocabulary});
   model_.extend(stream_, on_device<std::int32_t>(stream_, ids), extensions, logits);
-  const std::vector<double> values = host_values<double>(stream_, logits);
+  std::vector<double> values = host_values<double>(stream_, logits);
+  // Processors of different kinds may round differently, but the ranks must draw the same tokens.
+  if (ranks_.size() > 1) ranks_.broadcast(std::as_writable_bytes(std::span(values)), 0, Stream());
   for (std::size_t d = 0; d < documents.size(); ++d) {
     const auto row = values.begin() + static_cast<std::ptrdiff_t>(d) * vocabulary;
     documents[d]->logits.assign(row, row + vocabulary);

@@ -29,10 +29,12 @@ struct DrawOptions {
 /// The tokens that were drawn; the last one may be a stop.
 using DrawnTokens = std::vector<std::int32_t>;
 
-/// A checkpoint's model, which continues several documents together.
+/// A checkpoint's model, which continues several documents together. With several ranks each holds a shard of the
+/// weights; all of them compute the same, and draw from the first rank's logits.
 class BatchDecoder {
  public:
-  BatchDecoder(const Checkpoint& checkpoint, const Model::Options& options, const Stream& stream);
+  /// Collective over `ranks`, as decode() is. `ranks` must outlive this object.
+  BatchDecoder(const Checkpoint& checkpoint, const Model::Options& options, Communicator& ranks, const Stream& stream);
 
   /// Continues a prompt for each draw. Draws of one prompt that follow each other compute it once.
   std::vector<DrawnTokens> decode(std::span<const Prompt> prompts, std::span<const Draw> draws,
@@ -53,6 +55,7 @@ class BatchDecoder {
   void extend(std::span<Document* const> documents, std::span<const std::int64_t> counts,
               std::span<const std::int32_t> ids);
 
+  Communicator& ranks_;
   const Stream& stream_;
   Model model_;
   double prefill_s_ = 0, decoding_s_ = 0;

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <optional>
 
+#include "parallel/transport/device_transport.hpp"
 #include "src/cli/log.hpp"
 #include "src/cli/progress.hpp"
 #include "src/infer/batch_decoder.hpp"
 #include "src/infer/continuation.hpp"
 #include "src/infer/token_lists.hpp"
 #include "src/model/model_checkpoint.hpp"
+#include "src/runtime/rank_stream.hpp"
 
 namespace causeway {
 namespace {
@@ -93,22 +95,25 @@ void generate(const GenerateSettings& settings, Communicator world, const std::f
   GenerationPlan plan;
   std::optional<Checkpoint> checkpoint;
   collectively(world, [&] {
-    require(world.size() == 1, "generate runs on one rank, found {} ranks", world.size());
+    require(world.size() == 1 || parse_shard_level(settings.shard) == ShardLevel::parameters,
+            "generate runs on one rank, found {}; with --shard parameters they share the weights", world.size());
     checkpoint.emplace(settings.checkpoint);
     plan = make_plan(settings, *checkpoint);
   });
-  const Stream stream(parse_device(settings.device));
-  BatchDecoder decoder(*checkpoint, plan.options, stream);
+  const Stream stream = make_rank_stream(parse_device(settings.device), world);
+  Communicator ranks(make_device_transport(world.transport(), stream));
+  BatchDecoder decoder(*checkpoint, plan.options, ranks, stream);
 
+  const bool speaks = world.rank() == 0;
   const bool as_drawn = plan.continuations() == 1 && plan.format == ContinuationFormat::raw;
   bool first = true;
-  if (as_drawn)
+  if (as_drawn && speaks)
     plan.drawing.on_token = [&](std::int32_t token) {
       emit(text_of_token(token, plan.text, first));
       first = false;
     };
   std::int64_t generated = 0, prompt_tokens = 0;
-  Progress progress("generate", plan.continuations(), "continuations", plan.continuations() > 1);
+  Progress progress("generate", plan.continuations(), "continuations", speaks && plan.continuations() > 1);
   for (std::int64_t begin = 0; begin < plan.continuations(); begin += settings.batch) {
     const std::vector<Draw> draws = draws_from(plan, begin, settings.batch);
     std::vector<DrawnTokens> drawn = decoder.decode(plan.prompts, draws, plan.drawing);
@@ -117,17 +122,18 @@ void generate(const GenerateSettings& settings, Communicator world, const std::f
       const Prompt& prompt = plan.prompts[draws[d].prompt];
       if (draws[d].sample == 0) prompt_tokens += std::ssize(prompt.ids);
       const auto stop = take_stop(drawn[d], plan.drawing.stop);
-      if (!as_drawn)
+      if (!as_drawn && speaks)
         emit(text_of({.prompt = prompt, .sample = draws[d].sample + 1, .tokens = drawn[d], .stop = stop}, plan.format,
                      plan.text));
     }
     progress.update(begin + std::ssize(draws));
   }
   progress.finish();
-  if (as_drawn && plan.text == TokenText::ids) emit("\n");
-  Log().info("prompt: {} tokens in {:.2f} s; generated: {} tokens in {:.2f} s, {:.1f} tokens/s", prompt_tokens,
-             decoder.prefill_s(), generated, decoder.decoding_s(),
-             static_cast<double>(generated) / std::max(decoder.decoding_s(), 1e-9));
+  if (as_drawn && speaks && plan.text == TokenText::ids) emit("\n");
+  Log(world.rank())
+      .info("prompt: {} tokens in {:.2f} s; generated: {} tokens in {:.2f} s, {:.1f} tokens/s", prompt_tokens,
+            decoder.prefill_s(), generated, decoder.decoding_s(),
+            static_cast<double>(generated) / std::max(decoder.decoding_s(), 1e-9));
 }
 
 }  // namespace causeway

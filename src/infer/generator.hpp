@@ -14,11 +14,11 @@ namespace causeway {
 
 /// The options of `causeway generate`, with their defaults.
 struct GenerateSettings {
-  LaunchOptions launch;  ///< not an option: always one rank
+  LaunchOptions launch;
   std::string checkpoint;
   PromptSource prompts;
   std::string dtype;  ///< "": the checkpoint's
-  std::string device = "cpu";
+  std::string device = "cpu", shard = "optimizer";
   std::int64_t tokens = 100, samples = 1, seed = 0;
   std::int64_t batch = 16;  ///< continuations that are computed together
   SamplingOptions sampling;
@@ -34,8 +34,8 @@ struct GenerateSettings {
 /// (decoding). Passes the text of the continuations to `emit`, in the order of prompts and samples; of a single one in
 /// the raw format each token as it is drawn. `batch` of them share every pass over the weights. Draw i of sample s of
 /// prompt p is draw i of the seed's random stream p·2³² + s: it does not depend on the batch. Time and memory a token
-/// do not depend on the number of tokens before it, except for attention's key/value cache. Throws Error(usage) on more
-/// than one rank.
+/// do not depend on the number of tokens before it, except for attention's key/value cache. Several
+/// ranks share the weights, which `shard` must ask for, else AgreedError(usage); only the first one emits.
 void generate(const GenerateSettings& settings, Communicator world, const std::function<void(std::string_view)>& emit);
 
 }  // namespace causeway

@@ -26,6 +26,8 @@ struct ScoreRequest {
   std::vector<std::int32_t> probability_tokens;  ///< whose probabilities are stored for every position; maybe none
   hdf5::ElementType score_type = hdf5::f32;      ///< of the tokens' log-likelihoods
   hdf5::ElementType probability_type = hdf5::f32;
+
+  int strands() const { return reverse_complement ? 2 : 1; }
 };
 
 }  // namespace causeway

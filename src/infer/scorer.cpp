@@ -199,7 +199,10 @@ class Scorer {
       runtime_.rank_progress->begin_step(static_cast<std::int64_t>(round));
       PackScores scores;
       const std::size_t mine = first + static_cast<std::size_t>(runtime_.mesh.data_index);
-      if (mine < packs_.size()) scores = score_pack(inputs_, packs_[mine].pack, layout_, runtime_, model_);
+      if (mine < packs_.size())
+        scores = score_pack(inputs_, packs_[mine].pack, layout_, runtime_, model_);
+      else
+        for (int strand = 0; strand < inputs_.request.strands(); ++strand) model_.join_evaluation(runtime_.stream);
       for (std::size_t group = 0; group < groups && first + group < packs_.size(); ++group) {
         const ScorePack& pack = packs_[first + group];
         write(pack, static_cast<int>(group), scores);
@@ -304,7 +307,8 @@ void score(const ScoreSettings& settings, Communicator world) {
   rank_progress->enter(Phase::start);
   Runtime runtime = make_runtime(settings.compute, std::move(world), rank_progress);
   Model model(inputs.options);
-  model.parameters().allocate(runtime.stream, 1, false);
+  model.parameters().allocate(runtime.stream, runtime.mesh.world,
+                              {.level = parse_shard_level(settings.compute.shard), .gradients = false});
   rank_progress->enter(Phase::restore);
   collectively(runtime.mesh.world, [&] { load_parameters(inputs.checkpoint, model.parameters(), runtime.stream); });
 

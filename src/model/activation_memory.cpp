@@ -67,6 +67,11 @@ class Sizes {
  private:
   double width() const { return static_cast<double>(m.width); }
 
+  /// The share of a token in bytes that do not grow with the tokens.
+  double a_token(double bytes) const { return bytes / static_cast<double>(std::max<std::int64_t>(s.tokens, 1)); }
+  double a_cut_token(double bytes) const { return s.context_size > 1 ? a_token(bytes) : 0; }  ///< where packs are cut
+  double blocks_of(std::int64_t block) const { return static_cast<double>(ceil_div(s.tokens, block)); }
+
   /// Whether the operator's strategy is `name`, or `name` + "_pipelined" or "_overlapped".
   bool runs_by(std::string_view op, std::string_view name) const {
     const auto found = s.strategies.find(op);
@@ -74,8 +79,8 @@ class Sizes {
   }
 
   /// causal_conv over `channels`.
-  SublayerBytes convolution(double channels) const {
-    if (!runs_by("causal_conv", "all_to_all")) return {};
+  SublayerBytes convolution(double channels, double taps) const {
+    if (!runs_by("causal_conv", "all_to_all")) return {.kept = a_cut_token((taps - 1) * channels * w)};  // halo
     return {.kept = channels * w, .forward = 2 * channels * w, .backward = 3 * channels * w};
   }
 
@@ -85,8 +90,11 @@ class Sizes {
     // kept: xz, u, dbc, delta, y. backward: d_y, d_xz, d_u, d_delta, d_dbc, without y.
     SublayerBytes bytes{
         .kept = (5 * I + R + 2 * N) * w, .forward = width() * w, .backward = (4 * I + R + 2 * N + width()) * w};
-    bytes += convolution(I);
-    bytes.kept += I * N * a / static_cast<double>(selective_scan_block);  // states
+    bytes += convolution(I, static_cast<double>(m.conv_taps));
+    // kept: A and the states of blocks of tokens. beside: what enters, leaves and is sent of a scan.
+    bytes += {.kept = a_token((1 + blocks_of(selective_scan_block)) * I * N * a),
+              .forward = a_cut_token(3 * I * N * a),
+              .backward = a_token(I * N * a) + a_cut_token(3 * I * N * a)};
     if (runs_by("selective_scan", "all_to_all")) {
       const double gathered = 2 * N * static_cast<double>(s.context_size) * w;  // B and C of the whole pack
       bytes += {.kept = gathered + 3 * I * w, .forward = 2 * I * w, .backward = gathered + 4 * I * w};
@@ -98,9 +106,9 @@ class Sizes {
     const double W = width();
     // kept: projected, features, y. backward: d_features, d_y or d_projected, without y.
     SublayerBytes bytes{.kept = 7 * W * w, .forward = W * w, .backward = 4 * W * w};
-    bytes += convolution(3 * W);
+    bytes += convolution(3 * W, 3);
     if (op == "hyena_li" && !runs_by(op, "fft"))
-      bytes.kept += W * static_cast<double>(m.modes) * a / static_cast<double>(modal_conv_block);  // states
+      bytes.kept += a_token(blocks_of(modal_conv_block) * W * static_cast<double>(m.modes) * a);  // states
     if (runs_by(op, "all_to_all")) bytes += {.kept = 2 * W * w, .forward = 2 * W * w, .backward = 4 * W * w};
     if (runs_by(op, "fft")) bytes += {.kept = 2 * W * w, .forward = 8 * W * a, .backward = 12 * W * a};
     return bytes;
@@ -176,25 +184,29 @@ ActivationBytes activation_bytes(const ModelOptions& model, const ActivationShap
     }
     return most;
   };
-  double kept = 0, most = 0;  // for each token
+  double kept = 0;           // for each token
+  std::vector<double> most;  // of each block
   if (shape.recompute) {
     // A block that is computed again keeps as much as without recomputation, its input among it. Beside it are the
     // inputs of every N-th block up to it, and those of the blocks between the last of these and it.
     const auto every = static_cast<std::size_t>(shape.recompute_blocks);
     for (std::size_t i = 0; i + 1 < blocks.size(); ++i) {
       double of_block = sizes.residual() * static_cast<double>(i / every + i % every);
-      most = std::max(most, most_in_backward(blocks[i], of_block));
+      most.push_back(most_in_backward(blocks[i], of_block));
     }
     // The last block is not computed again.
     kept = sizes.residual() * static_cast<double>(ceil_div(blocks.size() - 1, every));
-    most = std::max(most, most_in_backward(blocks.back(), kept));
+    most.push_back(most_in_backward(blocks.back(), kept));
   } else {
-    for (const std::vector<SublayerBytes>& block : blocks) most = std::max(most, most_in_backward(block, kept));
+    for (const std::vector<SublayerBytes>& block : blocks) most.push_back(most_in_backward(block, kept));
   }
-  const double d_residual = sizes.residual() + sizes.d_narrow();
-  const double in_backward = (most + d_residual) * tokens,
-               in_head = (kept + sizes.output() + d_residual) * tokens + sizes.head(tokens);
-  return {.kept = kept * tokens, .working = std::max(in_backward, in_head) + sizes.always() * tokens - kept * tokens};
+  const double beside = sizes.residual() + sizes.d_narrow() + sizes.always();  // the residual stream's gradient
+  ActivationBytes bytes{.kept = kept * tokens,
+                        .at_head = (kept + sizes.output() + beside) * tokens + sizes.head(tokens)};
+  bytes.at_end = beside * tokens;
+  for (const double each : most) bytes.at_backward.push_back((each + beside) * tokens);
+  bytes.working = std::max(bytes.at_head, std::ranges::max(bytes.at_backward)) - bytes.kept;
+  return bytes;
 }
 
 }  // namespace causeway

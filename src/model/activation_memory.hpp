@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "kernels/core/dtype.hpp"
 #include "src/model/model_options.hpp"
@@ -24,6 +25,9 @@ struct ActivationBytes {
   double kept = 0;     ///< tensors that the forward pass keeps for the backward pass, of all blocks
   double working = 0;  ///< the most that exists at one time beside them
   double total() const { return kept + working; }
+  double at_head = 0;               ///< all that exists in the head,
+  std::vector<double> at_backward;  ///< at most in the backward pass of each block,
+  double at_end = 0;                ///< and when that of the embedding has ended
 };
 
 /// Estimates the activations of one pack's forward and backward pass without a tensor being made. The formulas count

@@ -6,8 +6,8 @@
 
 #include "kernels/bias.hpp"
 #include "kernels/gemm.hpp"
-#include "src/model/initial_values.hpp"
-#include "src/model/parameter_set.hpp"
+#include "src/model/parameters/initial_values.hpp"
+#include "src/model/parameters/parameter_set.hpp"
 
 namespace causeway {
 

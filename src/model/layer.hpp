@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "src/model/model_options.hpp"
-#include "src/model/parameter_set.hpp"
+#include "src/model/parameters/parameter_set.hpp"
 #include "src/model/sublayer.hpp"
 
 namespace causeway {

@@ -8,7 +8,7 @@
 #include "kernels/norm.hpp"
 #include "kernels/reorder.hpp"
 #include "src/model/gated_mlp.hpp"
-#include "src/model/initial_values.hpp"
+#include "src/model/parameters/initial_values.hpp"
 #include "src/runtime/host_copy.hpp"
 
 namespace causeway {
@@ -55,6 +55,7 @@ Model::Model(const Options& options) : options_(options), parameters_(options.dt
                                  .initial = initial::normal(0.02)});
   for (std::size_t i = 0; i < shape.layers.size(); ++i) {
     const std::string prefix = fmt::format("backbone.layers.{}.", i);
+    parameters_.begin_group();
     const Parameter& norm = parameters_.add(norm_spec(prefix + "norm.weight", shape.width));
     const auto add = [&](bool is_mixer, const Parameter& its_norm, std::unique_ptr<Sublayer> sublayer) {
       branches_.push_back({i, is_mixer, &its_norm, std::move(sublayer), parameters_.parameters().size()});
@@ -64,6 +65,7 @@ Model::Model(const Options& options) : options_(options), parameters_(options.dt
     const Parameter& norm2 = parameters_.add(norm_spec(prefix + "norm2.weight", shape.width));
     add(false, norm2, make_gated_mlp(shape, i, prefix + "mlp.", parameters_));
   }
+  parameters_.begin_group();
   norm_f_ = &parameters_.add(norm_spec("backbone.norm_f.weight", shape.width));
   head_ = embedding_;
   if (!shape.tied_head)
@@ -81,12 +83,21 @@ std::vector<OperatorCall> Model::calls() const {
   return all;
 }
 
+PassShape Model::pass_shape() const {
+  return {.blocks = options_.shape.layers.size(),
+          .tied_head = options_.shape.tied_head,
+          .recompute = options_.recompute,
+          .recompute_blocks = options_.recompute_blocks,
+          .keep_blocks = options_.keep_blocks};
+}
+
 void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const Observer& observer) {
   const Stream& stream = pass.runtime.stream;
   pass.runtime.rank_progress->enter(Phase::forward);
   const std::int64_t tokens = batch.ids.size();
   const DType wide = accumulator_of(options_.dtype);
   const Shape shape{tokens, options_.shape.width};
+  parameters_.begin_pass(plan_of_training(pass_shape()), stream);
 
   Activations activations;
   if (options_.recompute && pass.runtime.mesh.context.size() > 1) activations.received.resize(branches_.size());
@@ -107,16 +118,20 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const O
       return x;
     };
     const Tensor last = forward_branches(stream, batch.ids, residual, run, {});
-    parameters_.begin_gradients(stream);
+    parameters_.begin_gradients(pass_shape().head_step(), stream);
     head(pass, last, residual.view, batch, losses, d_residual, d_narrow);
+    parameters_.finish_gradients(pass_shape().head(), stream);
   }
   sum_of_elements(stream, {.x = losses, .sum = loss});
   pass.runtime.rank_progress->enter(Phase::backward);
   backward_branches(pass, batch.ids, d_residual, d_narrow, activations, observer);
+  parameters_.sum_gradients(stream);
+  parameters_.end_pass();
 }
 
 void Model::evaluate(const Pass& pass, const Batch& batch, TensorView token_losses, const Observer& observer,
                      const Candidates& candidates) {
+  parameters_.begin_pass(plan_of_forward(pass_shape()), pass.runtime.stream);
   ResidualStream residual(
       Tensor(pass.runtime.stream, accumulator_of(options_.dtype), {batch.ids.size(), options_.shape.width}));
   const auto run = [&](std::size_t i, ResidualStream&, const Tensor& normalised, const Tensor&) {
@@ -124,7 +139,15 @@ void Model::evaluate(const Pass& pass, const Batch& batch, TensorView token_loss
   };
   const Tensor last = forward_branches(pass.runtime.stream, batch.ids, residual, run, observer);
   head(pass, last, residual.view, batch, token_losses, {}, {}, candidates);
+  parameters_.end_pass();
   if (observer) observer(std::ssize(options_.shape.layers), residual.view);
+}
+
+void Model::join_evaluation(const Stream& stream) {
+  const PassPlan plan = plan_of_forward(pass_shape());
+  parameters_.begin_pass(plan, stream);
+  for (const PassStep& step : plan.steps) parameters_.use(step, stream);
+  parameters_.end_pass();
 }
 
 void Model::extend(const Stream& stream, TensorView ids, DocumentState& document, TensorView logits) {
@@ -136,6 +159,7 @@ void Model::extend(const Stream& stream, TensorView ids, DocumentState& document
   const Tensor last = extend_branches(stream, ids, {&extension, 1}, residual);
   logits_of(stream, last.view().slice_rows(count - asked, asked), residual.view.slice_rows(count - asked, asked),
             logits);
+  parameters_.end_pass();
 }
 
 void Model::extend(const Stream& stream, TensorView ids, std::span<const Extension> documents, TensorView logits) {
@@ -155,10 +179,12 @@ void Model::extend(const Stream& stream, TensorView ids, std::span<const Extensi
   copy_rows(stream, {.x = last, .ranges = last_rows, .y = last_of_each});
   copy_rows(stream, {.x = residual.view, .ranges = last_rows, .y = residual_of_each});
   logits_of(stream, last_of_each, residual_of_each, logits);
+  parameters_.end_pass();
 }
 
 Tensor Model::extend_branches(const Stream& stream, TensorView ids, std::span<const Extension> documents,
                               ResidualStream& residual) {
+  parameters_.begin_pass(plan_of_forward(pass_shape()), stream);
   std::vector<DeviceSegments> segments;  // of each document's next tokens, for all sublayers
   for (const auto& [document, tokens] : documents) {
     document.sublayers.resize(branches_.size());
@@ -213,8 +239,9 @@ void Model::normalise(const Stream& stream, std::size_t i, TensorView x, Residua
 }
 
 Tensor Model::forward_branches(const Stream& stream, TensorView ids, ResidualStream& residual, const RunBranch& run,
-                               const Observer& observer) const {
+                               const Observer& observer) {
   parameters_.await_updates(stream, 1);  // the embedding is the first parameter
+  parameters_.use({embedding_group}, stream);
   embedding_forward(stream, {.ids = ids, .weight = embedding_->weight, .y = residual.view});
   const ProfileRange range(stream, "forward");
   Tensor x;  // the output of the branch before, which the next norm adds to the residual stream
@@ -222,6 +249,7 @@ Tensor Model::forward_branches(const Stream& stream, TensorView ids, ResidualStr
     const ResidualBranch& branch = branches_[i];
     const ProfileRange of_branch(stream, name_of(branch));
     parameters_.await_updates(stream, branch.parameters);
+    if (branch.is_mixer) parameters_.use({group_of_block(branch.block)}, stream);
     Tensor normalised(stream, options_.dtype, residual.view.shape),
         rstd(stream, residual.view.dtype, {residual.view.rows()});
     normalise(stream, i, x, residual, normalised, rstd);
@@ -230,6 +258,7 @@ Tensor Model::forward_branches(const Stream& stream, TensorView ids, ResidualStr
     x = run(i, residual, std::move(normalised), std::move(rstd));
   }
   parameters_.await_updates(stream);
+  parameters_.use(pass_shape().head_step(), stream);
   return x;
 }
 
@@ -244,7 +273,11 @@ void Model::backward_branches(const Pass& pass, TensorView ids, TensorView d_res
     if (ends_block(i)) {
       if (layer_hook_) layer_hook_(stream, Phase::backward, block, d_residual);
       if (observer) observer(block + 1, d_residual);
-      if (recomputed(i)) recompute_block(pass, i, activations);
+      if (recomputed(i))
+        recompute_block(pass, i, activations);
+      else
+        parameters_.use({group_of_block(branches_[i].block)}, stream);
+      parameters_.begin_gradients({group_of_block(branches_[i].block)}, stream);
     }
     Activations::OfBranch& kept = activations.branches.back();
     const ResidualBranch& branch = branches_[i];
@@ -262,9 +295,12 @@ void Model::backward_branches(const Pass& pass, TensorView ids, TensorView d_res
                                .d_residual = d_residual,
                                .d_narrow = i > 0 ? d_narrow : TensorView{},
                                .d_weight = branch.norm->gradient});
+    if (branch.is_mixer) parameters_.finish_gradients(group_of_block(branch.block), stream);
   }
+  if (!options_.shape.tied_head) parameters_.begin_gradients({embedding_group}, stream);  // else the head has begun it
   if (observer) observer(0, d_residual);
   embedding_backward(stream, {.ids = ids, .d_y = d_residual, .d_weight = embedding_->gradient});
+  parameters_.finish_gradients(embedding_group, stream);
 }
 
 /// Puts the tensors that a forward pass without recomputation keeps of the block that ends with branch `last` in the
@@ -282,6 +318,7 @@ void Model::recompute_block(const Pass& pass, std::size_t last, Activations& act
   for (std::size_t i = from; i <= last; ++i) {
     Tensor normalised(stream, options_.dtype, residual.view.shape),
         rstd(stream, residual.view.dtype, {residual.view.rows()});
+    if (branches_[i].is_mixer) parameters_.use({group_of_block(branches_[i].block)}, stream);
     normalise(stream, i, x, residual, normalised, rstd);
     x = {};
     Pass again = activations.of_branch(pass, i, true);

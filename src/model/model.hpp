@@ -35,6 +35,8 @@ class Model {
     bool recompute = false;
     /// With recompute: keep the input of every N-th block only; the blocks between run forward once more first.
     std::int64_t recompute_blocks = 1;
+    /// Where weights are sharded: the last blocks' stay gathered from the forward to the backward pass.
+    std::int64_t keep_blocks = 0;
   };
   /// Tokens whose logits exist at one time: 1,024 to 8,192, and if possible fewer than 128 M values.
   static std::int64_t head_tile(const ModelOptions& shape);
@@ -45,6 +47,8 @@ class Model {
   ParameterSet& parameters() { return parameters_; }
   const ParameterSet& parameters() const { return parameters_; }
   const Options& options() const { return options_; }
+  /// How passes use the groups of parameters.
+  PassShape pass_shape() const;
   /// The operators that all blocks run over the ranks, in the order of the blocks.
   std::vector<OperatorCall> calls() const;
 
@@ -72,6 +76,10 @@ class Model {
   /// [local tokens], accumulator type. `observer` receives the residual stream.
   void evaluate(const Pass& pass, const Batch& batch, TensorView token_losses, const Observer& observer = {},
                 const Candidates& candidates = {});
+
+  /// A rank without a pack, while others evaluate theirs: it sends them its shards of the weights, where they are
+  /// sharded. Collective with evaluate over all ranks that share the weights.
+  void join_evaluation(const Stream& stream);
 
   /// Appends `ids` [n >= 1] i32 to the document and writes the logits of the tokens after its last m <= n tokens to
   /// `logits` [m, vocabulary], accumulator type. Prompts and generated tokens are computed in the same way, by the
@@ -122,7 +130,7 @@ class Model {
 
   /// From the tokens to the last branch's output, which is not yet added to the residual stream.
   Tensor forward_branches(const Stream& stream, TensorView ids, ResidualStream& residual, const RunBranch& run,
-                          const Observer& observer) const;
+                          const Observer& observer);
   /// forward_branches on the next tokens of documents; counts them in the documents.
   Tensor extend_branches(const Stream& stream, TensorView ids, std::span<const Extension> documents,
                          ResidualStream& residual);

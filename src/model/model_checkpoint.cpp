@@ -18,17 +18,6 @@ constexpr OptimizerGroup optimizer_groups[] = {{"optimizer/exp_avg/", &Optimizer
                                                {"optimizer/exp_avg_sq/", &Optimizer::Shard::exp_avg_sq},
                                                {"optimizer/master/", &Optimizer::Shard::master}};
 
-/// The part of a parameter that is in shard `rank` of its arena, in elements of the arena; can be empty.
-Range owned_part(const ParameterSet& parameters, const Parameter& parameter, int rank) {
-  const Range shard = parameters.shard(parameters.arenas()[static_cast<std::size_t>(parameter.arena)], rank);
-  const std::int64_t begin = std::clamp(shard.begin, parameter.flat.begin, parameter.flat.end);
-  return {begin, std::clamp(shard.end, begin, parameter.flat.end)};
-}
-
-std::byte* element(TensorView flat, std::int64_t index) {
-  return static_cast<std::byte*>(flat.data) + index * size_of(flat.dtype);
-}
-
 struct StoredTensor {
   std::vector<std::int64_t> shape;
   hdf5::ElementType type;
@@ -38,7 +27,7 @@ struct StoredTensor {
 std::map<std::string, StoredTensor> stored_tensors(const ParameterSet& parameters) {
   std::map<std::string, StoredTensor> all;
   for (const Parameter& parameter : parameters.parameters()) {
-    const DType dtype = parameters.arenas()[static_cast<std::size_t>(parameter.arena)].dtype;
+    const DType dtype = parameters.arenas()[parameter.arena].dtype;
     const std::vector<std::int64_t> shape = extents_of(parameter.spec.shape);
     all["parameters/" + parameter.spec.name] = {shape, stored_as(dtype)};
     if (parameter.spec.frozen) continue;
@@ -166,46 +155,47 @@ void require_tensors_of_its_model(const Checkpoint& checkpoint, bool whole, int 
   }
 }
 
-std::vector<CheckpointTensor> checkpoint_tensors(const ParameterSet& parameters, const Optimizer& optimizer, int rank) {
+std::vector<CheckpointTensor> checkpoint_tensors(const ParameterSet& parameters, const Optimizer& optimizer) {
   std::vector<CheckpointTensor> tensors;
-  const auto add = [&](const std::string& prefix, const Parameter& parameter, TensorView flat,
-                       std::int64_t flat_begin) {
-    const Range part = owned_part(parameters, parameter, rank);
+  const auto add = [&](const std::string& prefix, const Parameter& parameter, Range owned, TensorView values) {
     tensors.push_back({.name = prefix + parameter.spec.name,
                        .shape = parameter.spec.shape,
-                       .dtype = flat.dtype,
-                       .owned = {part.begin - parameter.flat.begin, part.end - parameter.flat.begin},
-                       .data = element(flat, part.begin - flat_begin)});
+                       .dtype = values.dtype,
+                       .owned = {owned.begin, owned.end},
+                       .data = values.data});
   };
-  for (const Parameter& parameter : parameters.parameters())
-    add("parameters/", parameter, parameters.arenas()[static_cast<std::size_t>(parameter.arena)].weights, 0);
+  for (const Parameter& parameter : parameters.parameters()) {
+    const ParameterSet::Part part = parameters.owned(parameter);
+    add("parameters/", parameter, part.elements, part.weights);
+  }
   for (const OptimizerGroup& group : optimizer_groups)
     for (const Parameter& parameter : parameters.parameters()) {
       if (parameter.spec.frozen) continue;
-      const auto arena = static_cast<std::size_t>(parameter.arena);
-      add(group.name, parameter, optimizer.shards()[arena].*group.tensor,
-          parameters.shard(parameters.arenas()[arena], rank).begin);
+      const ParameterSet::Part part = parameters.owned(parameter);
+      const TensorView shard = optimizer.shards()[parameter.arena].*group.tensor;
+      add(group.name, parameter, part.elements, shard.slice_rows(part.shard.begin, part.shard.size()));
     }
   return tensors;
 }
 
 void load_parameters(const Checkpoint& checkpoint, const ParameterSet& parameters, const Stream& stream) {
-  for (const Parameter& parameter : parameters.parameters())
-    checkpoint.read("parameters/" + parameter.spec.name, parameter.spec.shape, parameter.weight.dtype,
-                    {0, parameter.weight.size()}, parameter.weight.data, stream);
+  for (const Parameter& parameter : parameters.parameters()) {
+    const ParameterSet::Part part = parameters.held(parameter);
+    checkpoint.read("parameters/" + parameter.spec.name, parameter.spec.shape, part.weights.dtype,
+                    {part.elements.begin, part.elements.end}, part.weights.data, stream);
+  }
 }
 
-void load_optimizer(const Checkpoint& checkpoint, const ParameterSet& parameters, const Optimizer& optimizer, int rank,
+void load_optimizer(const Checkpoint& checkpoint, const ParameterSet& parameters, const Optimizer& optimizer,
                     const Stream& stream) {
   for (const OptimizerGroup& group : optimizer_groups)
     for (const Parameter& parameter : parameters.parameters()) {
       if (parameter.spec.frozen) continue;
-      const auto arena = static_cast<std::size_t>(parameter.arena);
-      const TensorView flat = optimizer.shards()[arena].*group.tensor;
-      const Range part = owned_part(parameters, parameter, rank);
-      checkpoint.read(group.name + parameter.spec.name, parameter.spec.shape, flat.dtype,
-                      {part.begin - parameter.flat.begin, part.end - parameter.flat.begin},
-                      element(flat, part.begin - parameters.shard(parameters.arenas()[arena], rank).begin), stream);
+      const ParameterSet::Part part = parameters.owned(parameter);
+      const TensorView shard = optimizer.shards()[parameter.arena].*group.tensor;
+      checkpoint.read(group.name + parameter.spec.name, parameter.spec.shape, shard.dtype,
+                      {part.elements.begin, part.elements.end},
+                      shard.slice_rows(part.shard.begin, part.shard.size()).data, stream);
     }
 }
 

@@ -25,12 +25,12 @@ void require_same_model(const Checkpoint& checkpoint, const ModelOptions& wanted
 void require_tensors_of_its_model(const Checkpoint& checkpoint, bool whole, int rank = 0, int ranks = 1);
 
 /// This rank's part of the weights and the optimizer state; views, valid until the next step.
-std::vector<CheckpointTensor> checkpoint_tensors(const ParameterSet& parameters, const Optimizer& optimizer, int rank);
+std::vector<CheckpointTensor> checkpoint_tensors(const ParameterSet& parameters, const Optimizer& optimizer);
 
-/// Reads the whole weights into the stream's device, on every rank.
+/// Reads the weights that this rank holds into the stream's device: all, or its shards.
 void load_parameters(const Checkpoint& checkpoint, const ParameterSet& parameters, const Stream& stream);
 /// Reads this rank's part of the master weights and moments; the checkpoint can be of any number of ranks.
-void load_optimizer(const Checkpoint& checkpoint, const ParameterSet& parameters, const Optimizer& optimizer, int rank,
+void load_optimizer(const Checkpoint& checkpoint, const ParameterSet& parameters, const Optimizer& optimizer,
                     const Stream& stream);
 
 }  // namespace causeway

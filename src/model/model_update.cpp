@@ -3,17 +3,13 @@
 namespace causeway {
 
 void ModelUpdate::begin() {
-  if (beside_passes_)
-    model_.parameters().zero_gradients_later();
-  else if (!gradients_are_zero_)
-    model_.parameters().zero_gradients(runtime_.stream);
+  model_.parameters().zero_gradients_later();
   results_ = Tensor::zeros(runtime_.stream, DType::f64, {3});
   label_weight_ = 0;
   tokens_ = 0;
 }
 
 void ModelUpdate::add(const Sharding& sharding, const Batch& batch, double label_weight) {
-  gradients_are_zero_ = false;
   model_.train({runtime_, sharding}, batch, results_.view().slice_rows(0, 1));
   label_weight_ += label_weight;
   tokens_ += sharding.local_tokens();
@@ -27,9 +23,6 @@ void ModelUpdate::update(std::int64_t number, double learning_rate, double label
   results_on_host_ = Tensor(stream.host(), DType::f64, {3});
   stream.copy(results_on_host_.view().data, results_.view().data, results_.view().bytes());
   copied_.emplace(stream);
-  if (beside_passes_) return;
-  model_.parameters().zero_gradients(stream);  // after the copy, for which the host waits
-  gradients_are_zero_ = true;
 }
 
 ModelUpdate::Result ModelUpdate::wait_for_result() {

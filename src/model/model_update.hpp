@@ -9,8 +9,8 @@
 
 namespace causeway {
 
-/// The arithmetic of training steps: forward and backward pass of some packs, the sum over the ranks, and the
-/// optimizer's update. `train` and `bench step` both run it: begin(), add() for each pack, update(),
+/// The arithmetic of training steps: forward and backward pass of some packs, each with the sum of its gradients over
+/// the ranks, and the optimizer's update. `train` and `bench step` both run it: begin(), add() for each pack, update(),
 /// wait_for_result(). All are collective.
 class ModelUpdate {
  public:
@@ -20,7 +20,6 @@ class ModelUpdate {
   /// it before it uses weights or optimizer state other than by Model's passes.
   void update_beside_passes() { beside_passes_ = true; }
 
-  /// Enqueues zeroing the gradients, unless the step before has done so.
   void begin();
   /// Enqueues the forward and backward pass of this rank's part of a pack, which adds to the gradients and to the loss.
   /// `label_weight`: the sum of the weights of its labels.
@@ -34,8 +33,8 @@ class ModelUpdate {
     double gradient_norm = 0;  ///< of the mean loss
     double clip_factor = 0;    ///< not finite where a gradient is not: no weight has changed then
   };
-  /// Enqueues the sum over the ranks and the update of the weights. `label_weight`: of all ranks, above 0. The host
-  /// can prepare the next step now, while the device computes this one.
+  /// Enqueues the sum of the loss over the ranks and the update of the weights. `label_weight`: of all ranks, above 0.
+  /// The host can prepare the next step now, while the device computes this one.
   void update(std::int64_t number, double learning_rate, double label_weight);
   /// Here a step waits for the device, once.
   Result wait_for_result();
@@ -48,7 +47,7 @@ class ModelUpdate {
   std::optional<Event> copied_;       // to the host
   double label_weight_ = 0;
   std::int64_t tokens_ = 0;
-  bool gradients_are_zero_ = false, beside_passes_ = false;
+  bool beside_passes_ = false;
 };
 
 }  // namespace causeway

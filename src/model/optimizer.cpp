@@ -24,16 +24,18 @@ Optimizer::Optimizer(const OptimizerOptions& options, ParameterSet& parameters, 
          "parameters are allocated for {} shards, expected one for each of {} ranks", parameters.shards(),
          world.size());
   for (const ParameterArena& arena : parameters.arenas()) {
-    if (arena.frozen) {
-      shards_.emplace_back();
-      continue;
-    }
-    const Range own = parameters.shard(arena, world.rank());
+    const std::int64_t elements = arena.frozen ? 0 : arena.padded() / world.size();
     const DType wide = accumulator_of(arena.dtype);
-    Shard shard{Tensor(stream, wide, {own.size()}), Tensor::zeros(stream, wide, {own.size()}),
-                Tensor::zeros(stream, wide, {own.size()})};
-    scale(stream, {.x = arena.weights.view().slice_rows(own.begin, own.size()), .y = shard.master});
-    shards_.push_back(std::move(shard));
+    shards_.push_back(arena.frozen ? Shard()
+                                   : Shard{Tensor(stream, wide, {elements}), Tensor::zeros(stream, wide, {elements}),
+                                           Tensor::zeros(stream, wide, {elements})});
+  }
+  for (const ShardPiece& piece : parameters.pieces()) {
+    const Shard& shard = shards_[piece.arena];
+    if (!shard.master.present()) continue;
+    pieces_.push_back(piece);
+    scale(stream, {.x = parameters.weights_of(piece),
+                   .y = shard.master.view().slice_rows(piece.shard.begin, piece.shard.size())});
   }
 }
 
@@ -47,21 +49,10 @@ Optimizer::~Optimizer() {
 void Optimizer::step(std::int64_t step, double learning_rate, double gradient_scale, TensorView loss, TensorView norm,
                      TensorView factor, bool beside_next_pass) {
   const ProfileRange range(stream_, "optimizer");
-  const auto own = [&](const ParameterArena& arena, TensorView whole) {
-    const Range mine = parameters_.shard(arena, world_.rank());
-    return whole.slice_rows(mine.begin, mine.size());
-  };
   parameters_.finish_gradients(stream_);
-  // In place: the sum and the new weights are written into this rank's part of the arenas. A second copy of all
-  // gradients would not fit in memory.
   const Tensor squares = Tensor::zeros(stream_, DType::f64, {1});
-  for (const ParameterArena& arena : parameters_.arenas()) {
-    if (arena.frozen) continue;
-    const TensorView mine = own(arena, arena.gradients);
-    const std::vector<std::int64_t> counts(static_cast<std::size_t>(world_.size()), mine.size());
-    world_.reduce_scatter(arena.gradients, mine, counts, Reduction::sum, stream_);
-    sum_of_squares(stream_, {.x = mine, .sum = squares});
-  }
+  for (const ShardPiece& piece : pieces_)
+    sum_of_squares(stream_, {.x = parameters_.gradients_of(piece), .sum = squares});
   world_.all_reduce(squares, Reduction::sum, stream_);
   gradient_factor(stream_, {.squares = squares,
                             .loss = loss,
@@ -76,28 +67,23 @@ void Optimizer::step(std::int64_t step, double learning_rate, double gradient_sc
              .beta2 = options_.beta2,
              .eps = options_.eps,
              .step = step};
-  // The flat elements `part` of an arena, in this rank's shard.
-  const auto update = [&](std::size_t i, Range part) {
-    const ParameterArena& arena = parameters_.arenas()[i];
-    const Shard& shard = shards_[i];
-    const auto of = [&](TensorView flat) { return flat.slice_rows(part.begin, part.size()); };
-    args.gradient = of(own(arena, arena.gradients));
-    args.weight_decay = arena.decay ? options_.weight_decay : 0;
+  const auto update = [&](const ShardPiece& piece) {
+    const Shard& shard = shards_[piece.arena];
+    const auto of = [&](TensorView flat) { return flat.slice_rows(piece.shard.begin, piece.shard.size()); };
+    args.gradient = parameters_.gradients_of(piece);
+    args.weight_decay = parameters_.arenas()[piece.arena].decay ? options_.weight_decay : 0;
     args.master = of(shard.master);
     args.exp_avg = of(shard.exp_avg);
     args.exp_avg_sq = of(shard.exp_avg_sq);
-    args.weights = of(own(arena, arena.weights));
+    args.weights = parameters_.weights_of(piece);
     adamw(stream_, args);
   };
   const std::size_t largest = largest_arena();
   const bool in_background =
       beside_next_pass && stream_.device() == Device::cuda && world_.size() == 1 && stream_.trace() == nullptr;
-  for (std::size_t i = 0; i < shards_.size(); ++i) {
-    const ParameterArena& arena = parameters_.arenas()[i];
-    if (arena.frozen || (in_background && i == largest)) continue;
-    update(i, {0, shards_[i].master.view().size()});
-    world_.all_gather(own(arena, arena.weights).as_bytes(), arena.weights.view().as_bytes(), stream_);
-  }
+  for (const ShardPiece& piece : pieces_)
+    if (!in_background || piece.arena != largest) update(piece);
+  parameters_.publish_weights(stream_);
   if (!in_background) return;
   if (!background_factor_.present()) background_factor_ = Tensor(stream_, DType::f64, {1});
   stream_.copy(background_factor_.view().data, factor.data, factor.bytes());
@@ -109,10 +95,10 @@ void Optimizer::step(std::int64_t step, double learning_rate, double gradient_sc
   for (std::size_t count = 1; count <= parameters_.parameters().size(); ++count) {
     const Parameter& last = parameters_.parameters()[count - 1];
     const bool ends = count == parameters_.parameters().size();
-    if (!ends && (static_cast<std::size_t>(last.arena) != largest || last.flat.end < begin + least_elements)) continue;
+    if (!ends && (last.arena != largest || last.flat.end < begin + least_elements)) continue;
     const std::int64_t end = ends ? shards_[largest].master.view().size() : last.flat.end;
     if (begin < end) {
-      update(largest, {begin, end});
+      update({.arena = largest, .flat = {begin, end}, .shard = {begin, end}});  // of one rank
       ++background_calls_;
     }
     parameters_.note_update(count, background_calls_);

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "parallel/transport/communicator.hpp"
-#include "src/model/parameter_set.hpp"
+#include "src/model/parameters/parameter_set.hpp"
 
 namespace causeway {
 
@@ -22,8 +22,8 @@ struct LearningRate {
   double at(std::int64_t step) const;  ///< `step` counts from 1
 };
 
-/// AdamW (arXiv 1711.05101) with its state sharded over all ranks (ZeRO-1, arXiv 1910.02054): every rank holds all
-/// weights and gradients, but the master weights and moments of its shard of each arena only.
+/// AdamW (arXiv 1711.05101) with its state sharded over all ranks (ZeRO-1, arXiv 1910.02054): a rank has the master
+/// weights and moments of its shard of each arena only, whatever it holds of weights and gradients (ShardLevel).
 class Optimizer {
  public:
   /// This rank's shard of one arena: [elements a shard] in the accumulator type. Absent for a frozen arena.
@@ -34,11 +34,11 @@ class Optimizer {
   /// Master weights are copies of the current weights. `parameters` must be allocated for world.size() shards.
   Optimizer(const OptimizerOptions& options, ParameterSet& parameters, Communicator& world, const Stream& stream);
 
-  /// Sums gradients over all ranks, scales and clips them, updates this rank's shards and gathers the new weights on
-  /// every rank; `step` counts from 1. Only enqueues: `loss`, `norm` and `factor` are one f64 each on the device.
-  /// `loss` (or absent) is the step's loss, the same on every rank. Writes to `norm` the L2 norm of the scaled
-  /// gradient, and to `factor` the factor that multiplied the summed gradient. If loss or norm is not finite, `factor`
-  /// is NaN and no weight changes. Afterwards the gradients' values are undefined.
+  /// Scales and clips the gradients, which the passes have summed over the ranks, updates this rank's shards, and where
+  /// ranks hold whole weights gathers the new ones; `step` counts from 1. Only enqueues: `loss`, `norm` and `factor`
+  /// are one f64 each on the device. `loss` (or absent) is the step's loss, the same on every rank. Writes to `norm`
+  /// the L2 norm of the scaled gradient, and to `factor` the factor that multiplied the summed gradient. If loss or
+  /// norm is not finite, `factor` is NaN and no weight changes. Afterwards the gradients' values are undefined.
   /// `beside_next_pass`: on one GPU weights and moments change in the background, while the stream computes what comes
   /// next. Whoever uses them or the gradients calls ParameterSet::await_updates first, as Model's passes do.
   void step(std::int64_t step, double learning_rate, double gradient_scale, TensorView loss, TensorView norm,
@@ -57,7 +57,8 @@ class Optimizer {
   Communicator& world_;
   const Stream& stream_;
   std::vector<Shard> shards_;
-  Tensor background_factor_;  // f64 [1]: lives as long as the background uses it
+  std::vector<ShardPiece> pieces_;  // that are trained
+  Tensor background_factor_;        // f64 [1]: lives as long as the background uses it
   std::int64_t background_calls_ = 0;
 };
 

@@ -188,7 +188,8 @@ StartingPoint find_starting_point(const TrainSettings& settings, Communicator& w
 Model::Options model_to_train(const TrainSettings& settings, const StartingPoint& start, Communicator& world) {
   Model::Options options{.dtype = parse_dtype(settings.compute.dtype),
                          .recompute = settings.recompute,
-                         .recompute_blocks = settings.recompute_blocks};
+                         .recompute_blocks = settings.recompute_blocks,
+                         .keep_blocks = settings.keep_blocks};
   collectively(world, [&] {
     if (!start.checkpoint) {
       options.shape = resolve(settings.model, preset_options(default_preset));
@@ -215,7 +216,7 @@ TrainingState restore_run(const Checkpoint& checkpoint, const TrainSettings& set
   TrainingState run;
   Communicator& world = runtime.mesh.world;
   collectively(world, [&] {
-    load_optimizer(checkpoint, model.parameters(), optimizer, world.rank(), runtime.stream);
+    load_optimizer(checkpoint, model.parameters(), optimizer, runtime.stream);
     run = training_state_of(checkpoint);
     require(run.seed == settings.seed, "--seed is {}, but {} was trained with {}", settings.seed, checkpoint.path(),
             run.seed);
@@ -255,7 +256,7 @@ std::optional<PublishedCheckpoint> RunCheckpoints::save(const TrainingState& sta
                {"one_way_layers", std::int64_t{runtime_.one_way_layers}}});
   writer_.start(state.step, {.attributes = attributes_of(model.options().shape, model.options().dtype),
                              .state = std::move(kept),
-                             .tensors = checkpoint_tensors(model.parameters(), optimizer, runtime_.mesh.world.rank())});
+                             .tensors = checkpoint_tensors(model.parameters(), optimizer)});
   return asynchronous_ ? published : finish();
 }
 

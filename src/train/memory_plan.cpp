@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <set>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "kernels/core/integer.hpp"
+#include "parallel/transport/collectives.hpp"
 #include "src/cli/log.hpp"
 #include "src/cli/number_format.hpp"
 #include "src/model/activation_memory.hpp"
@@ -17,17 +19,94 @@
 
 namespace causeway {
 
-RankMemory memory_of_rank(const Model& model, const Runtime& runtime, std::int64_t pack_tokens) {
-  const Mesh& mesh = runtime.mesh;
-  RankMemory memory;
-  for (const ParameterArena& arena : model.parameters().arenas()) {
-    const std::int64_t wide = size_of(accumulator_of(arena.dtype)), ranks = mesh.world.size();
-    memory.weights += static_cast<double>(round_up(arena.elements, ranks) * size_of(arena.dtype));
-    if (arena.frozen) continue;
-    memory.gradients += static_cast<double>(round_up(arena.elements, ranks) * wide);
-    memory.optimizer += static_cast<double>(3 * wide * ceil_div(arena.elements, ranks));  // master, two moments
+namespace {
+
+/// Bytes of a group of parameters: its whole weights, and its whole gradients.
+struct GroupBytes {
+  double weights = 0, gradients = 0;
+  double largest_gradients = 0;  ///< of one arena
+};
+
+std::vector<GroupBytes> bytes_of_groups(const ParameterSet& parameters, std::int64_t ranks) {
+  std::vector<GroupBytes> groups(parameters.groups());
+  for (const ParameterArena& arena : parameters.arenas())
+    for (std::size_t group = 0; group < arena.parts.size(); ++group) {
+      const auto padded = static_cast<double>(ParameterLayout::padded_elements(arena.parts[group].elements, ranks));
+      groups[group].weights += padded * static_cast<double>(size_of(arena.dtype));
+      if (arena.frozen) continue;
+      const double gradients = padded * static_cast<double>(size_of(accumulator_of(arena.dtype)));
+      groups[group].gradients += gradients;
+      groups[group].largest_gradients = std::max(groups[group].largest_gradients, gradients);
+    }
+  return groups;
+}
+
+/// What a rank holds beside its shards in the head, in each block's backward pass, and when the last gradients are
+/// summed (GatheredWeights, GradientSums).
+class BlockBuffers {
+ public:
+  BlockBuffers(const PassShape& shape, std::vector<GroupBytes> groups, ShardLevel level, double most_scratch)
+      : shape_(shape),
+        plan_(plan_of_training(shape)),
+        groups_(std::move(groups)),
+        level_(level),
+        most_scratch_(most_scratch) {}
+
+  RankMemory at_head() const {
+    RankMemory memory;
+    add_gathered(plan_of_forward(shape_).steps.size() - 1, memory);
+    if (level_ >= ShardLevel::gradients)
+      for (const std::size_t group : shape_.head_step()) memory.block_gradients += groups_[group].gradients;
+    return memory;
   }
-  memory.checkpoint = memory.optimizer;
+
+  RankMemory at_backward(std::size_t block) const {
+    RankMemory memory;
+    const std::size_t group = group_of_block(block);
+    std::size_t step = plan_.steps.size() - 1;  // the group's last one
+    while (plan_.steps[step] != PassStep{group}) --step;
+    add_gathered(step, memory);
+    if (level_ < ShardLevel::gradients) return memory;
+    // Beside the block's gradients are those of the block after it, which are being summed, and the tied embedding's.
+    memory.exchange = groups_[group + 1].gradients;
+    memory.block_gradients = groups_[group].gradients + groups_[group + 1].gradients +
+                             (shape_.tied_head ? groups_[embedding_group].gradients : 0);
+    return memory;
+  }
+
+  RankMemory at_end() const {
+    RankMemory memory;
+    if (level_ >= ShardLevel::gradients)
+      memory.block_gradients = memory.exchange = groups_[embedding_group].gradients;
+    else
+      for (const GroupBytes& group : groups_)
+        memory.exchange = std::max(memory.exchange, std::min(most_scratch_, group.largest_gradients));
+    return memory;
+  }
+
+ private:
+  /// The weights of this step, of the next one, and those that are kept for later ones.
+  void add_gathered(std::size_t step, RankMemory& memory) const {
+    if (level_ < ShardLevel::parameters) return;
+    std::set<std::size_t> held;
+    for (std::size_t i = step; i < plan_.steps.size(); ++i)
+      for (const std::size_t group : plan_.steps[i])
+        if (i < step + 2 || plan_.keeps(group)) held.insert(group);
+    for (const std::size_t group : held) memory.gathered += groups_[group].weights;
+  }
+
+  PassShape shape_;
+  PassPlan plan_;
+  std::vector<GroupBytes> groups_;
+  ShardLevel level_;
+  double most_scratch_;  // of a blocking reduction
+};
+
+}  // namespace
+
+RankMemory memory_of_rank(const Model& model, const Runtime& runtime, std::int64_t pack_tokens,
+                          const ParameterMemory& parameters) {
+  const Mesh& mesh = runtime.mesh;
   const Model::Options& options = model.options();
   const ActivationBytes activations =
       activation_bytes(options.shape, {.tokens = ceil_div(pack_tokens, mesh.context.size()),
@@ -37,9 +116,34 @@ RankMemory memory_of_rank(const Model& model, const Runtime& runtime, std::int64
                                        .recompute = options.recompute,
                                        .recompute_blocks = options.recompute_blocks,
                                        .strategies = runtime.strategies.names()});
-  memory.activations = activations.kept;
-  memory.workspace = activations.working;
-  return memory;
+  const int ranks = mesh.world.size();
+  const ShardLevel level = ranks == 1 ? ShardLevel::optimizer : parameters.level;
+  const std::vector<GroupBytes> groups = bytes_of_groups(model.parameters(), ranks);
+  const BlockBuffers buffers(model.pass_shape(), groups, level,
+                             ranks == 1 ? 0 : static_cast<double>(reduction_scratch_bytes(runtime.stream.device())));
+
+  RankMemory most;
+  const auto consider = [&](RankMemory moment, double bytes, bool in_head) {
+    moment.in_head = in_head;
+    moment.activations = std::min(activations.kept, bytes);
+    moment.workspace = bytes - moment.activations;
+    if (moment.tensors() > most.tensors()) most = moment;
+  };
+  consider(buffers.at_head(), activations.at_head, true);
+  for (std::size_t block = 0; block < activations.at_backward.size(); ++block)
+    consider(buffers.at_backward(block), activations.at_backward[block], false);
+  consider(buffers.at_end(), activations.at_end, false);
+
+  const auto share = [&](bool sharded) { return sharded ? 1.0 / ranks : 1.0; };
+  for (const GroupBytes& group : groups) {
+    most.weights += group.weights * share(level >= ShardLevel::parameters);
+    most.gradients += group.gradients * share(level >= ShardLevel::gradients);
+    if (level == ShardLevel::optimizer && parameters.several_passes && ranks > 1)
+      most.gradients += group.gradients * share(true);
+    most.optimizer += 3 * group.gradients * share(true);  // master weights, two moments
+  }
+  most.checkpoint = most.optimizer;
+  return most;
 }
 
 std::optional<AvailableMemory> available_memory(Runtime& runtime) {
@@ -75,14 +179,20 @@ std::string memory_text(const RankMemory& memory, Device device, const std::opti
                         std::optional<double> with_recompute) {
   const auto about = [](double bytes) { return "about " + binary_bytes(bytes); };
   const double rank = memory.on_device(device);
+  const std::string blocks = memory.of_blocks() == 0
+                                 ? ""
+                                 : fmt::format("  whole blocks: weights {}, gradients {}, gradients received {}\n",
+                                               binary_bytes(memory.gathered), binary_bytes(memory.block_gradients),
+                                               binary_bytes(memory.exchange));
   std::string text = fmt::format(
       "memory of a rank: {}\n"
-      "  weights {}, gradients {}, optimizer state {}\n"
-      "  activations {}, workspace {} (estimated)\n"
+      "  weights {}, gradients {}, optimizer state {}\n{}"
+      "  activations {}, workspace of {} {} (estimated)\n"
       "  {}: copy of a checkpoint {}, this program {}",
-      about(rank), binary_bytes(memory.weights), binary_bytes(memory.gradients), binary_bytes(memory.optimizer),
-      about(memory.activations), about(memory.workspace), device == Device::cpu ? "beside them" : "on the host",
-      binary_bytes(memory.checkpoint), binary_bytes(memory.program));
+      about(rank), binary_bytes(memory.weights), binary_bytes(memory.gradients), binary_bytes(memory.optimizer), blocks,
+      about(memory.activations), memory.in_head ? "the head" : "a block", about(memory.workspace),
+      device == Device::cpu ? "beside them" : "on the host", binary_bytes(memory.checkpoint),
+      binary_bytes(memory.program));
   if (!available) return text + "\nwhether it fits is not known: the memory of this machine cannot be read";
   const double needed = rank * available->ranks;
   const std::string needs = fmt::format(

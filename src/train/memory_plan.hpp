@@ -9,21 +9,28 @@
 
 namespace causeway {
 
-/// The memory that a training takes on a rank, in bytes.
+/// The memory that a training takes on a rank, in bytes, at the moment of a step when most is taken.
 struct RankMemory {
-  double weights = 0, gradients = 0, optimizer = 0;  ///< exact
+  double weights = 0, gradients = 0, optimizer = 0;  ///< exact: what a rank holds all the time
+  double gathered = 0;                               ///< exact: whole weights of the blocks in use
+  double block_gradients = 0, exchange = 0;          ///< exact: whole gradients of blocks, and those received
   double activations = 0, workspace = 0;             ///< estimated: kept for the backward pass, and beside it
+  bool in_head = false;                              ///< the moment: in the head, not in a block's backward pass
   double checkpoint = 0;                             ///< the copy that is written while training continues
   double program = 0;                                ///< this process now: libraries, index of the data
 
+  double state() const { return weights + gradients + optimizer; }
+  /// Of blocks whose weights or gradients are sharded.
+  double of_blocks() const { return gathered + block_gradients + exchange; }
   /// What metrics.jsonl reports as memory_bytes.
-  double tensors() const { return weights + gradients + optimizer + activations + workspace; }
+  double tensors() const { return state() + of_blocks() + activations + workspace; }
   /// In the memory of the device that computes.
   double on_device(Device device) const { return tensors() + (device == Device::cpu ? checkpoint + program : 0); }
 };
 
 /// Estimates it for packs of `pack_tokens`, with the strategies that `runtime` has. No tensor is made.
-RankMemory memory_of_rank(const Model& model, const Runtime& runtime, std::int64_t pack_tokens);
+RankMemory memory_of_rank(const Model& model, const Runtime& runtime, std::int64_t pack_tokens,
+                          const ParameterMemory& parameters = {});
 
 /// Memory that is available for this run's ranks.
 struct AvailableMemory {

@@ -50,7 +50,16 @@ std::string find_non_finite(Model& model, Runtime& runtime, const DataMixture& d
 
   const std::int64_t depth = std::ssize(model.options().shape.layers);
   std::int64_t back = not_found;  // counted in layers from the end
-  model.parameters().zero_gradients(stream);
+  ParameterSet& parameters = model.parameters();
+  const auto& all = parameters.parameters();
+  std::int64_t parameter_back = not_found;  // counted in parameters from the end
+  parameters.observe_gradients([&](const Parameter& parameter) {
+    if (!parameter.gradient.present() || finite(stream, parameter.gradient)) return;
+    const auto last =
+        std::find_if(all.rbegin(), all.rend(), [&](const Parameter& other) { return &other == &parameter; });
+    parameter_back = std::min(parameter_back, std::distance(all.rbegin(), last));
+  });
+  parameters.zero_gradients(stream);
   const Tensor loss = Tensor::zeros(stream, DType::f64, {1});
   for (const Pack& pack : packs) {
     const PackOnRank work = place_pack(data, pack, layout, runtime, weights);
@@ -58,21 +67,14 @@ std::string find_non_finite(Model& model, Runtime& runtime, const DataMixture& d
       if (!finite(stream, gradient)) back = std::min(back, depth - layers);
     });
   }
+  parameters.observe_gradients({});
   if (const FirstOccurrence first = first_of(world, back); first.found())
     return fmt::format("every layer's output is finite; first in the gradient of {}, {}", output_of(depth - first.at),
                        on(first.rank));
 
-  model.parameters().finish_gradients(stream);
-  const auto& parameters = model.parameters().parameters();
-  const auto last = std::find_if(parameters.rbegin(), parameters.rend(), [&](const Parameter& parameter) {
-    return parameter.gradient.present() && !finite(stream, parameter.gradient);
-  });
-  const FirstOccurrence first =
-      first_of(world, last == parameters.rend() ? not_found : std::distance(parameters.rbegin(), last));
-  if (first.found())
+  if (const FirstOccurrence first = first_of(world, parameter_back); first.found())
     return fmt::format("every layer's output is finite, so is its gradient; first in the gradient of {}, {}",
-                       parameters[parameters.size() - 1 - static_cast<std::size_t>(first.at)].spec.name,
-                       on(first.rank));
+                       all[all.size() - 1 - static_cast<std::size_t>(first.at)].spec.name, on(first.rank));
   return "every layer's output and every rank's gradients are finite, their sum is not";
 }
 

@@ -30,7 +30,8 @@ struct ModelSettings {
 /// How packs are divided over ranks and computed. Used by train and score.
 struct ComputeSettings {
   int data_parallel = 0, context_parallel = 0;
-  std::string layout = "contiguous", strategy = "auto", schedule = "auto", dtype = "f32", device = "cpu";
+  std::string layout = "contiguous", strategy = "auto", schedule = "auto", shard = "optimizer", dtype = "f32",
+              device = "cpu";
 };
 
 /// The watchdog's limits, and the faults to inject. Used by train and score.
@@ -58,7 +59,7 @@ struct TrainSettings {
   double learning_rate = 1e-3, learning_rate_floor = 0.1, beta1 = 0.9, beta2 = 0.95, weight_decay = 0.1, clip = 1;
   std::int64_t warmup_steps = 0;
   bool recompute = false;
-  std::int64_t recompute_blocks = 1;
+  std::int64_t recompute_blocks = 1, keep_blocks = 0;
   std::int64_t checkpoint_every = 0, keep_last = 0, keep_every = 0, eval_every = 0, eval_packs = 0, log_every = 10;
   std::string resume, init_from;
   std::vector<std::string> valid_data;
@@ -92,8 +93,11 @@ OptionGroup fault_group(FaultSettings& settings);
 /// Options that several commands have: of packs (`train`, `bench step`, `pack`) and of a step (`train`, `bench step`).
 std::vector<Option> packing_options(std::string& policy, std::int64_t& window);
 Option accumulate_option(std::int64_t& accumulate);
-std::vector<Option> recompute_options(bool& recompute, std::int64_t& blocks);
+std::vector<Option> recompute_options(bool& recompute, std::int64_t& blocks, std::int64_t& keep_blocks);
 /// Throws Error(usage) that names the first of these numbers that is wrong.
-void check_step_options(std::int64_t window, std::int64_t accumulate, bool recompute, std::int64_t recompute_blocks);
+void check_step_options(std::int64_t window, std::int64_t accumulate, bool recompute, std::int64_t recompute_blocks,
+                        std::int64_t keep_blocks, const std::string& shard);
+/// What of the parameters a training keeps in memory.
+ParameterMemory training_memory_of(const ComputeSettings& settings, std::int64_t accumulate);
 
 }  // namespace causeway

@@ -213,7 +213,8 @@ void Trainer::stop_at_non_finite(std::int64_t step, const std::vector<Pack>& pac
 std::optional<double> Trainer::evaluate() {
   Packer packer = make_packer_in_order(valid_, packing_of(settings_));
   double loss = 0, label_weight = 0;
-  for (std::int64_t index = 0; settings_.eval_packs == 0 || index < settings_.eval_packs; ++index) {
+  std::int64_t index = 0;
+  for (; settings_.eval_packs == 0 || index < settings_.eval_packs; ++index) {
     const std::optional<Pack> pack = packer.next();
     if (!pack) break;
     if (index % runtime_.mesh.data_size == 0) agree_on_signals_before_first_step();
@@ -225,6 +226,9 @@ std::optional<double> Trainer::evaluate() {
     loss += sum_in_order(runtime_.stream, losses);
     label_weight += work.weight_sum;
   }
+  // In the last round some data groups may have no pack.
+  const std::int64_t last_round = index % runtime_.mesh.data_size;
+  if (last_round > 0 && runtime_.mesh.data_index >= last_round) model_.join_evaluation(runtime_.stream);
   const auto [total_loss, total_weight] = sum_over_ranks(runtime_.mesh.world, std::array{loss, label_weight});
   if (total_weight == 0) return std::nullopt;
   return total_loss / total_weight;

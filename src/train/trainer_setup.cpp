@@ -89,7 +89,8 @@ void Trainer::get_ready(const Config& config) {
   if (settings_.dry_run) return;
   agree_on_signals_before_first_step();
   rank_progress_->enter(Phase::restore);
-  model_.parameters().allocate(runtime_.stream, runtime_.mesh.world.size());
+  model_.parameters().allocate(runtime_.stream, runtime_.mesh.world,
+                               training_memory_of(settings_.compute, settings_.accumulate));
   set_initial_state();
   open_run_directory(config);
 }

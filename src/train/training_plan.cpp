@@ -12,7 +12,8 @@ std::string describe_plan(const TrainSettings& settings, const Runtime& runtime,
                           const DataMixture& data) {
   const Mesh& mesh = runtime.mesh;
   const ModelOptions& shape = model.options().shape;
-  const RankMemory bytes = memory_of_rank(model, runtime, settings.pack_tokens);
+  const RankMemory bytes =
+      memory_of_rank(model, runtime, settings.pack_tokens, training_memory_of(settings.compute, settings.accumulate));
   std::string text = fmt::format(
       "model: {} × {}, {} layers ({}), {} parameters, {}\n"
       "ranks: {} = {} data × {} context ({}); a rank holds {} of weights and gradients and {} of optimizer state\n"

@@ -143,7 +143,7 @@ TEST_P(ModelOnAGpu, StepsAndIsCheckpointedAsOnTheCpu) {
         write_checkpoint(folder / "run", 1,
                          {.attributes = attributes_of(options.shape, options.dtype),
                           .state = {},
-                          .tensors = checkpoint_tensors(each->model.parameters(), optimizer, 0)},
+                          .tensors = checkpoint_tensors(each->model.parameters(), optimizer)},
                          world, each->runtime.stream);
     }
     EXPECT_LT(relative_error(on_gpu.weights(), on_cpu.weights()), GetParam() == DType::bf16 ? 1e-3 : 1e-5);

@@ -59,7 +59,7 @@ double recall_loss(const std::function<Mesh(Communicator&)>& make_mesh, const Ca
                     .strategies = StrategyNames{{carrier.op, carrier.strategy}},
                     .schedule = carrier.schedule};
     Model model({.shape = {.vocabulary = question + 1, .width = 32, .layers = {carrier.layer}}});
-    model.parameters().allocate(runtime.stream, world.size());
+    model.parameters().allocate(runtime.stream, runtime.mesh.world, {.several_passes = true});
     model.parameters().initialise(1, runtime.stream);
     Optimizer optimizer({.weight_decay = 0}, model.parameters(), world, runtime.stream);
     double mean = 0;

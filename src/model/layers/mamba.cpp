@@ -2,8 +2,8 @@
 
 #include "kernels/gemm.hpp"
 #include "src/model/dense.hpp"
-#include "src/model/initial_values.hpp"
 #include "src/model/layer.hpp"
+#include "src/model/parameters/initial_values.hpp"
 
 namespace causeway {
 namespace {

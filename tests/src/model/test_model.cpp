@@ -180,7 +180,7 @@ TEST(Model, OnFourRanksARankHoldsAQuarterOfTheMemory) {
     on_ranks(ranks, [&](Communicator& world) {
       Runtime runtime = one_rank_runtime(world.split(0, world.rank()));
       Model model({.shape = shape});
-      model.parameters().allocate(runtime.stream, world.size());
+      model.parameters().allocate(runtime.stream);
       model.parameters().initialise(1, runtime.stream);
       const RankPack part = shard(pack, runtime, Layout::contiguous);
       train_now(model, {runtime, *part.sharding}, part.batch());

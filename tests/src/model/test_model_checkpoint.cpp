@@ -18,8 +18,8 @@ void write(const TemporaryFolder& folder, Model& model, std::map<std::string, hd
   const Optimizer optimizer({}, parameters, world, stream);
   write_checkpoint(
       folder / "run", 1,
-      {.attributes = std::move(attributes), .state = {}, .tensors = checkpoint_tensors(parameters, optimizer, 0)},
-      world, stream);
+      {.attributes = std::move(attributes), .state = {}, .tensors = checkpoint_tensors(parameters, optimizer)}, world,
+      stream);
 }
 
 TEST(ModelCheckpoint, RecordsEveryOptionOfTheModel) {

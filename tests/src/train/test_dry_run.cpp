@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "src/train/memory_plan.hpp"
+#include "src/train/train_settings.hpp"
 #include "tests/src/model_support.hpp"
 #include "tests/src/shell.hpp"
 
@@ -27,14 +28,15 @@ void make_data(const TemporaryFolder& folder) {
 }
 
 /// What memory_of_rank() says for a rank of `ranks`.
-double estimate(const Model::Options& options, const StrategyNames& strategies, int ranks) {
+double estimate(const Model::Options& options, const StrategyNames& strategies, int ranks,
+                const ParameterMemory& parameters) {
   double bytes = 0;
   on_ranks(ranks, [&](Communicator& world) {
     const bool first = world.rank() == 0;
     const Model model(options);
     const Runtime runtime{
         .stream = Stream(), .mesh = Mesh(world.split(0, world.rank()), 1, ranks), .strategies = strategies};
-    if (first) bytes = memory_of_rank(model, runtime, pack_tokens).tensors();
+    if (first) bytes = memory_of_rank(model, runtime, pack_tokens, parameters).tensors();
   });
   return bytes;
 }
@@ -51,13 +53,13 @@ double metric(const TemporaryFolder& folder, const std::string& options) {
 }
 
 void expect_near(const TemporaryFolder& folder, const Model::Options& options, const StrategyNames& strategies,
-                 int ranks, const std::string& given, double low, double high) {
+                 int ranks, const std::string& given, double low, double high, const ParameterMemory& parameters = {}) {
   std::string names;
   for (const auto& [op, strategy] : strategies) names += fmt::format("{}{}={}", names.empty() ? "" : ",", op, strategy);
   const std::string all =
       fmt::format("{} --dtype {} --ranks {}{}{}", given, name_of(options.dtype), ranks,
                   options.recompute ? " --recompute" : "", names.empty() ? "" : " --strategy " + names);
-  const double share = estimate(options, strategies, ranks) / metric(folder, all);
+  const double share = estimate(options, strategies, ranks, parameters) / metric(folder, all);
   EXPECT_GE(share, low) << all;
   EXPECT_LE(share, high) << all;
 }
@@ -73,6 +75,29 @@ TEST(DryRun, TheEstimatedMemoryIsWithinAFifthOfTheMetric) {
         for (const int ranks : {1, 3})
           expect_near(folder, {.shape = preset_options(preset), .dtype = dtype, .recompute = recompute}, halos, ranks,
                       fmt::format("--model {}", preset), 1 / 1.2, 1.2);
+}
+
+TEST(DryRun, TheEstimatedMemoryFollowsSharding) {
+  const TemporaryFolder folder;
+  make_data(folder);
+  const StrategyNames halos = {{"causal_conv", "halo"}, {"selective_scan", "state_carry"}, {"hyena_se", "halo"},
+                               {"hyena_mr", "halo"},    {"hyena_li", "state_carry"},       {"attention", "all_to_all"}};
+  const auto expect_near_at = [&](Model::Options options, int ranks, ShardLevel level, int packs, std::int64_t kept) {
+    options.keep_blocks = kept;
+    expect_near(folder, options, halos, ranks,
+                fmt::format("--model {} --width 256 --layers-count 6 --shard {} --accumulate {} --keep-blocks {}",
+                            options.shape.ffn > 0 ? "sh2-tiny" : "mamba-tiny", name_of(level), packs, kept),
+                1 / 1.05, 1.05, {.level = level, .several_passes = packs > 1});
+  };
+  for (const char* preset : {"mamba-tiny", "sh2-tiny"}) {
+    ModelSettings settings{.model = preset, .layers_count = 6, .width = 256};
+    const ModelOptions shape = resolve(settings, {});
+    for (const ShardLevel level : {ShardLevel::optimizer, ShardLevel::gradients, ShardLevel::parameters})
+      for (const bool recompute : {false, true})
+        expect_near_at({.shape = shape, .dtype = DType::f32, .recompute = recompute}, recompute ? 2 : 4, level,
+                       recompute ? 2 : 1, recompute && level == ShardLevel::parameters ? 2 : 0);
+    expect_near_at({.shape = shape, .dtype = DType::bf16}, 2, ShardLevel::parameters, 1, 0);
+  }
 }
 
 TEST(DryRun, TheEstimatedMemoryFollowsEveryStrategy) {

@@ -1,0 +1,148 @@
+#include "src/model/parameters/gradient_sums.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "kernels/activation.hpp"
+
+namespace causeway {
+namespace {
+
+/// Writes zeros to a flat buffer of gradients, from element `begin` of an arena on, except to those of the `product`
+/// parameters among `numbers`: these are marked as unwritten.
+void zero_all_but_products(std::deque<Parameter>& parameters, Range numbers, std::size_t arena, TensorView buffer,
+                           std::int64_t begin, const Stream& stream) {
+  std::int64_t done = 0;  // elements of the buffer
+  const auto zero_up_to = [&](std::int64_t end) {
+    const TensorView rest = buffer.slice_rows(done, end - done);
+    if (rest.size() > 0) stream.zero(rest.data, rest.bytes());
+  };
+  for (std::int64_t i = numbers.begin; i < numbers.end; ++i) {
+    const Parameter& parameter = parameters[static_cast<std::size_t>(i)];
+    if (parameter.arena != arena || !parameter.spec.product) continue;
+    zero_up_to(parameter.flat.begin - begin);
+    done = parameter.flat.end - begin;
+    parameter.gradient_unwritten = true;
+  }
+  zero_up_to(buffer.size());
+}
+
+}  // namespace
+
+bool GradientSums::keeps_whole() const {
+  return std::ranges::any_of(layout_.arenas, [](const ParameterArena& arena) { return arena.gradients.present(); });
+}
+
+void GradientSums::begin_step() {
+  first_pass_ = true;
+  zero_due_ = true;
+}
+
+void GradientSums::zero(const Stream& stream) {
+  begin_step();
+  if (keeps_whole()) zero_whole(stream);
+}
+
+void GradientSums::zero_whole(const Stream& stream) {
+  zero_due_ = false;
+  for (std::size_t i = 0; i < layout_.arenas.size(); ++i)
+    if (const Tensor& whole = layout_.arenas[i].gradients; whole.present())
+      zero_all_but_products(layout_.parameters, {0, std::ssize(layout_.parameters)}, i, whole, 0, stream);
+}
+
+void GradientSums::begin(std::size_t group, const Stream& stream) {
+  if (keeps_whole()) {
+    if (zero_due_) zero_whole(stream);
+    return;
+  }
+  std::vector<Tensor>& buffers = of_group_[group];
+  buffers.clear();
+  const Range numbers = layout_.groups[group];
+  for (std::size_t i = 0; i < layout_.arenas.size(); ++i) {
+    const ParameterArena& arena = layout_.arenas[i];
+    const Range part = arena.parts[group].flat;
+    Tensor& buffer = buffers.emplace_back();
+    if (arena.frozen || part.size() == 0) continue;
+    buffer = Tensor(stream, accumulator_of(arena.dtype), {part.size()});
+    zero_all_but_products(layout_.parameters, numbers, i, buffer, part.begin, stream);
+  }
+  for (std::int64_t i = numbers.begin; i < numbers.end; ++i) {
+    Parameter& parameter = layout_.parameters[static_cast<std::size_t>(i)];
+    if (!parameter.spec.frozen)
+      parameter.gradient = buffers[parameter.arena]
+                               .view()
+                               .slice_rows(parameter.in_part.begin, parameter.in_part.size())
+                               .reshaped(parameter.spec.shape);
+  }
+}
+
+void GradientSums::finish(std::size_t group, const Stream& stream) {
+  const Range numbers = layout_.groups[group];
+  zero_unwritten(numbers, stream);
+  if (observer_)
+    for (std::int64_t i = numbers.begin; i < numbers.end; ++i)
+      observer_(layout_.parameters[static_cast<std::size_t>(i)]);
+  if (keeps_whole()) return;
+  finish_in_flight(stream);
+  InFlight next{.buffers = std::move(of_group_.extract(group).mapped()), .sums = {}};
+  std::vector<FlatParts> parts;
+  for (std::size_t i = 0; i < layout_.arenas.size(); ++i)
+    if (next.buffers[i].present()) parts.push_back({.whole = next.buffers[i], .part = sum(layout_.piece(i, group))});
+  next.sums = SumOfParts(parts, *ranks_, stream);
+  in_flight_ = std::move(next);
+  for (std::int64_t i = numbers.begin; i < numbers.end; ++i)
+    layout_.parameters[static_cast<std::size_t>(i)].gradient = {};
+}
+
+void GradientSums::finish_in_flight(const Stream& stream) {
+  if (!in_flight_) return;
+  in_flight_->sums.finish(!first_pass_, stream);
+  in_flight_.reset();
+}
+
+void GradientSums::end_pass(const Stream& stream) {
+  finish_in_flight(stream);
+  if (ranks_ != nullptr && keeps_whole()) sum_whole(stream);
+  first_pass_ = false;
+}
+
+/// The sum replaces this rank's part of the whole gradients: a second copy of them all would not fit in memory.
+void GradientSums::sum_whole(const Stream& stream) {
+  zero_unwritten({0, std::ssize(layout_.parameters)}, stream);
+  for (const ShardPiece& piece : layout_.pieces()) {
+    const ParameterArena& arena = layout_.arenas[piece.arena];
+    if (arena.frozen) continue;
+    const auto ranks = static_cast<std::size_t>(ranks_->size());
+    const TensorView gradients = arena.gradients, own = gradients.slice_rows(piece.flat.begin, piece.flat.size()),
+                     whole = gradients.slice_rows(piece.flat.begin - ranks_->rank() * own.size(),
+                                                  own.size() * ranks_->size());
+    ranks_->reduce_scatter(whole, own, std::vector<std::int64_t>(ranks, own.size()), Reduction::sum, stream);
+    if (arena.sums.present())
+      scale(stream, {.x = own, .accumulate = !first_pass_, .y = sum(piece)});
+    else
+      ensure(first_pass_, "gradients of a second pass, for which no memory was allocated");
+  }
+  zero_due_ = true;
+}
+
+void GradientSums::finish_all(const Stream& stream) {
+  if (ranks_ != nullptr) return;      // every pass has finished all groups
+  if (zero_due_) zero_whole(stream);  // of a rank without a pass
+  zero_unwritten({0, std::ssize(layout_.parameters)}, stream);
+}
+
+void GradientSums::zero_unwritten(Range parameters, const Stream& stream) const {
+  for (std::int64_t i = parameters.begin; i < parameters.end; ++i) {
+    const Parameter& parameter = layout_.parameters[static_cast<std::size_t>(i)];
+    if (std::exchange(parameter.gradient_unwritten, false))
+      stream.zero(parameter.gradient.data, parameter.gradient.bytes());
+  }
+}
+
+TensorView GradientSums::sum(const ShardPiece& piece) const {
+  const ParameterArena& arena = layout_.arenas[piece.arena];
+  if (arena.sums.present()) return arena.sums.view().slice_rows(piece.shard.begin, piece.shard.size());
+  return arena.gradients.view().slice_rows(piece.flat.begin, piece.flat.size());
+}
+
+}  // namespace causeway

@@ -1,0 +1,76 @@
+#include "parallel/exchange/flat_parts.hpp"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/ranks.hpp"
+#include "tests/support/tensors.hpp"
+
+namespace causeway::test {
+namespace {
+
+class FlatPartsOn : public testing::TestWithParam<std::tuple<int, Device>> {};
+INSTANTIATE_TEST_SUITE_P(Ranks, FlatPartsOn,
+                         testing::Combine(testing::ValuesIn(rank_counts), testing::ValuesIn(devices())),
+                         [](const auto& with) {
+                           return std::to_string(std::get<0>(with.param)) + suffix_of(std::get<1>(with.param));
+                         });
+
+/// Element i of what rank `rank` contributes: sums of these round, so that their order shows.
+double value_at(int rank, std::int64_t i) { return 1.0 / (3 + 7 * rank + static_cast<double>(i)); }
+
+std::vector<double> values_of_rank(int rank, std::int64_t elements) {
+  std::vector<double> values;
+  for (std::int64_t i = 0; i < elements; ++i) values.push_back(value_at(rank, i));
+  return values;
+}
+
+TEST_P(FlatPartsOn, GatheringBringsEveryPartToItsPlace) {
+  const auto& [count, device] = GetParam();
+  on_ranks(count, device, [](Communicator& world, const Stream& stream) {
+    constexpr std::int64_t each = 5;
+    const Tensor apart(stream, DType::f64, {each}), whole(stream, DType::f64, {each * world.size()}),
+        inside(stream, DType::f32, {world.size()});
+    assign(apart, values_of_rank(world.rank(), each));
+    const TensorView own = inside.view().slice_rows(world.rank(), 1);
+    assign(own, std::vector<double>{100.0 + world.rank()});
+    const FlatParts buffers[] = {{.whole = whole, .part = apart}, {.whole = inside, .part = own}};
+    start_gather_of_parts(buffers, world, stream).wait();
+    std::vector<double> expected, ranks;
+    for (int rank = 0; rank < world.size(); ++rank) {
+      for (const double value : values_of_rank(rank, each)) expected.push_back(value);
+      ranks.push_back(100 + rank);
+    }
+    EXPECT_EQ(values_of(whole), expected);
+    EXPECT_EQ(values_of(inside), ranks);
+  });
+}
+
+TEST_P(FlatPartsOn, SumsHaveTheBitsOfATransportsReduction) {
+  const auto& [count, device] = GetParam();
+  on_ranks(count, device, [](Communicator& world, const Stream& stream) {
+    constexpr std::int64_t each = 37;
+    for (const DType dtype : {DType::f32, DType::f64}) {
+      const Tensor whole(stream, dtype, {each * world.size()}), sum(stream, dtype, {each}),
+          expected(stream, dtype, {each}), twice(stream, dtype, {each});
+      assign(whole, values_of_rank(world.rank(), each * world.size()));
+      world.reduce_scatter(whole, expected, std::vector<std::int64_t>(static_cast<std::size_t>(world.size()), each),
+                           Reduction::sum, stream);
+      const FlatParts buffer{.whole = whole, .part = sum};
+      SumOfParts({&buffer, 1}, world, stream).finish(false, stream);
+      EXPECT_EQ(values_of(sum), values_of(expected));
+      SumOfParts({&buffer, 1}, world, stream).finish(true, stream);
+      std::vector<double> doubled = values_of(expected);
+      for (double& value : doubled) value *= 2;
+      EXPECT_EQ(values_of(sum), doubled);
+      EXPECT_EQ(values_of(whole), [&] {  // not changed
+        assign(expected, std::vector<double>(each, 0));
+        const Tensor again(stream, dtype, {each * world.size()});
+        assign(again, values_of_rank(world.rank(), each * world.size()));
+        return values_of(again);
+      }());
+    }
+  });
+}
+
+}  // namespace
+}  // namespace causeway::test
