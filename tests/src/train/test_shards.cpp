@@ -96,13 +96,16 @@ TEST(Shards, SeveralRanksGenerateTogetherWhatOneGenerates) {
   const TemporaryFolder folder;
   write_small_dataset(folder / "data.h5");
   ASSERT_EQ(shell(folder, train("run", "optimizer", "--ranks 1")).exit, 0);
-  for (const std::string form : {"--prompt AAB", "--prompt AAB --samples 3 --alphabet ABCD --temperature 0.9"}) {
+  for (const std::string form :
+       {"--prompt AAB --alphabet ABCD", "--prompt AAB --samples 3 --alphabet ABCD --temperature 0.9"}) {
     const std::string generate = "@causeway generate --checkpoint run --tokens 30 " + form;
     const Outcome one = shell(folder, generate), alone = shell(folder, "@mpirun -n 3 " + generate),
-                  three = shell(folder, "@mpirun -n 3 " + generate + " --shard parameters");
+                  three = shell(folder, "@mpirun -n 3 " + generate + " --shard parameters"),
+                  threads = shell(folder, generate + " --shard parameters --transport local --ranks 2");
     ASSERT_EQ(one.exit, 0) << one.err;
     ASSERT_EQ(three.exit, 0) << three.err;
     EXPECT_EQ(three.out, one.out);
+    EXPECT_EQ(threads.out, one.out) << threads.err;
     EXPECT_EQ(alone.exit, 2);
     EXPECT_NE(alone.err.find("generate runs on one rank, found 3; with --shard parameters"), std::string::npos)
         << alone.err;
