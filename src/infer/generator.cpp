@@ -96,7 +96,7 @@ void generate(const GenerateSettings& settings, Communicator world, const std::f
   std::optional<Checkpoint> checkpoint;
   collectively(world, [&] {
     require(world.size() == 1 || parse_shard_level(settings.shard) == ShardLevel::parameters,
-            "generate runs on one rank, found {}; with --shard parameters they share the weights", world.size());
+            "generate runs on one rank, found {} ranks; with --shard parameters they share the weights", world.size());
     checkpoint.emplace(settings.checkpoint);
     plan = make_plan(settings, *checkpoint);
   });

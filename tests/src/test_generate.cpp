@@ -182,7 +182,7 @@ TEST(Generate, WrongOptionsAndPromptsAreRefused) {
       {generate + "--checkpoint run --prompt A --out empty", 2, "--force"},
       {generate + "--checkpoint run --prompt A --out nowhere/x", 74, "nowhere/x"},
       {"@mpirun -n 2 " + generate + "--checkpoint run --prompt A", 2, "found 2 ranks"},
-      {generate + "--checkpoint run --prompt A --ranks 3", 2, "unknown option '--ranks'"},
+      {generate + "--checkpoint run --prompt A --ranks 3", 2, "found 3 ranks; with --shard parameters"},
       {"sh -c '" + generate + "--checkpoint run --prompt A > /dev/full'", 74, "standard output"},
   };
   for (const Row& row : table) {

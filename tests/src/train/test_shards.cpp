@@ -107,7 +107,7 @@ TEST(Shards, SeveralRanksGenerateTogetherWhatOneGenerates) {
     EXPECT_EQ(three.out, one.out);
     EXPECT_EQ(threads.out, one.out) << threads.err;
     EXPECT_EQ(alone.exit, 2);
-    EXPECT_NE(alone.err.find("generate runs on one rank, found 3; with --shard parameters"), std::string::npos)
+    EXPECT_NE(alone.err.find("generate runs on one rank, found 3 ranks; with --shard parameters"), std::string::npos)
         << alone.err;
   }
 }
