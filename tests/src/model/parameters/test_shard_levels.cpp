@@ -23,8 +23,8 @@ struct Outcome {
   }
 };
 
-Outcome train(const Training& training, ShardLevel level, Communicator& world, int steps = 3) {
-  Runtime runtime{.stream = Stream(), .mesh = Mesh(world.split(0, world.rank()), training.data_parallel, 0)};
+Outcome train(const Training& training, ShardLevel level, Communicator& world, const Stream& stream, int steps = 3) {
+  Runtime runtime{.stream = stream, .mesh = Mesh(world.split(0, world.rank()), training.data_parallel, 0)};
   Model model(training.model);
   ParameterSet& parameters = model.parameters();
   parameters.allocate(runtime.stream, runtime.mesh.world, {.level = level, .several_passes = training.passes > 1});
@@ -65,12 +65,13 @@ Outcome train(const Training& training, ShardLevel level, Communicator& world, i
 void expect_same_bits_at_every_level(const Training& training, int ranks, const std::string& name) {
   SCOPED_TRACE(
       fmt::format("{} on {} ranks, data parallel {}, {} passes", name, ranks, training.data_parallel, training.passes));
-  on_ranks(ranks, [&](Communicator& world) {
-    const Outcome expected = train(training, ShardLevel::optimizer, world);
-    EXPECT_GT(expected.norms.back(), 0.2);  // which is clipped
-    for (const ShardLevel level : {ShardLevel::gradients, ShardLevel::parameters})
-      EXPECT_TRUE(train(training, level, world) == expected) << name_of(level);
-  });
+  for (const Device device : devices())
+    on_ranks(ranks, device, [&](Communicator& world, const Stream& stream) {
+      const Outcome expected = train(training, ShardLevel::optimizer, world, stream);
+      EXPECT_GT(expected.norms.back(), 0.2);  // which is clipped
+      for (const ShardLevel level : {ShardLevel::gradients, ShardLevel::parameters})
+        EXPECT_TRUE(train(training, level, world, stream) == expected) << name_of(level);
+    });
 }
 
 class OnRanks : public testing::TestWithParam<int> {};
@@ -111,7 +112,7 @@ TEST(ShardLevels, EachLevelTakesLessMemory) {
       .model = {.shape = {.vocabulary = 11, .width = 64, .layers = std::vector<std::string>(12, "mamba")}}};
   on_ranks(4, [&](Communicator& world) {
     const auto peak = [&](ShardLevel level) {
-      return static_cast<double>(train(training, level, world, 2).peak_bytes);
+      return static_cast<double>(train(training, level, world, Stream(), 2).peak_bytes);
     };
     const double optimizer = peak(ShardLevel::optimizer), gradients = peak(ShardLevel::gradients),
                  parameters = peak(ShardLevel::parameters);
