@@ -33,19 +33,14 @@ inline FilterInput filter_input_gradient(const CausalConvBackward& args) { retur
 inline FilterInput filter_input_gradient(const BlockedConvBackward& args) {
   return {.a = args.gradients.d_v, .b = args.gradients.d_k};
 }
-
 inline FilterInput filter_input_gradient(const HyenaBlockBackward& args) {
   return {.a = args.d_q, .b = {}, .beside = {args.d_k, args.d_v}};
 }
 
-/// Where the rows before a run, and their gradients, are put.
+/// Where the rows before a run are put.
 template <class Args>
 TensorView& halo_of(Args& args) {
   return args.halo;
-}
-template <class Args>
-TensorView& d_halo_of(Args& args) {
-  return args.d_halo;
 }
 inline TensorView& halo_of(HyenaBlockForward& args) { return args.in.halo; }
 inline TensorView& halo_of(HyenaBlockBackward& args) { return args.in.halo; }
