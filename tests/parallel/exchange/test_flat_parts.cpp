@@ -24,15 +24,22 @@ std::vector<double> values_of_rank(int rank, std::int64_t elements) {
   return values;
 }
 
+/// assign() and values_of() for a dense tensor on the stream's device.
+void write(const Stream& stream, TensorView x, const std::vector<double>& values) {
+  const Tensor on_host = tensor_of(Stream(), x.dtype, x.shape, values);
+  stream.upload(x.data, on_host.view().data, x.bytes());
+}
+std::vector<double> read(const Stream& stream, TensorView x) { return values_of(moved(x, stream, Stream())); }
+
 TEST_P(FlatPartsOn, GatheringBringsEveryPartToItsPlace) {
   const auto& [count, device] = GetParam();
   on_ranks(count, device, [](Communicator& world, const Stream& stream) {
     constexpr std::int64_t each = 5;
     const Tensor apart(stream, DType::f64, {each}), whole(stream, DType::f64, {each * world.size()}),
         inside(stream, DType::f32, {world.size()});
-    assign(apart, values_of_rank(world.rank(), each));
+    write(stream, apart, values_of_rank(world.rank(), each));
     const TensorView own = inside.view().slice_rows(world.rank(), 1);
-    assign(own, std::vector<double>{100.0 + world.rank()});
+    write(stream, own, std::vector<double>{100.0 + world.rank()});
     const FlatParts buffers[] = {{.whole = whole, .part = apart}, {.whole = inside, .part = own}};
     start_gather_of_parts(buffers, world, stream).wait();
     std::vector<double> expected, ranks;
@@ -40,8 +47,8 @@ TEST_P(FlatPartsOn, GatheringBringsEveryPartToItsPlace) {
       for (const double value : values_of_rank(rank, each)) expected.push_back(value);
       ranks.push_back(100 + rank);
     }
-    EXPECT_EQ(values_of(whole), expected);
-    EXPECT_EQ(values_of(inside), ranks);
+    EXPECT_EQ(read(stream, whole), expected);
+    EXPECT_EQ(read(stream, inside), ranks);
   });
 }
 
@@ -52,21 +59,21 @@ TEST_P(FlatPartsOn, SumsHaveTheBitsOfATransportsReduction) {
     for (const DType dtype : {DType::f32, DType::f64}) {
       const Tensor whole(stream, dtype, {each * world.size()}), sum(stream, dtype, {each}),
           expected(stream, dtype, {each}), twice(stream, dtype, {each});
-      assign(whole, values_of_rank(world.rank(), each * world.size()));
+      write(stream, whole, values_of_rank(world.rank(), each * world.size()));
       world.reduce_scatter(whole, expected, std::vector<std::int64_t>(static_cast<std::size_t>(world.size()), each),
                            Reduction::sum, stream);
       const FlatParts buffer{.whole = whole, .part = sum};
       SumOfParts({&buffer, 1}, world, stream).finish(false, stream);
-      EXPECT_EQ(values_of(sum), values_of(expected));
+      EXPECT_EQ(read(stream, sum), read(stream, expected));
       SumOfParts({&buffer, 1}, world, stream).finish(true, stream);
-      std::vector<double> doubled = values_of(expected);
+      std::vector<double> doubled = read(stream, expected);
       for (double& value : doubled) value *= 2;
-      EXPECT_EQ(values_of(sum), doubled);
-      EXPECT_EQ(values_of(whole), [&] {  // not changed
-        assign(expected, std::vector<double>(each, 0));
+      EXPECT_EQ(read(stream, sum), doubled);
+      EXPECT_EQ(read(stream, whole), [&] {  // not changed
+        write(stream, expected, std::vector<double>(each, 0));
         const Tensor again(stream, dtype, {each * world.size()});
-        assign(again, values_of_rank(world.rank(), each * world.size()));
-        return values_of(again);
+        write(stream, again, values_of_rank(world.rank(), each * world.size()));
+        return read(stream, again);
       }());
     }
   });

@@ -51,9 +51,9 @@ Outcome train(const Training& training, ShardLevel level, Communicator& world, c
       shard(random_pack(Segments({0, 5, 26, 37}), training.model.shape.vocabulary, 1), runtime, Layout::contiguous);
   const Tensor losses(runtime.stream, accumulator_of(training.model.dtype), {part.sharding->local_tokens()});
   model.evaluate({runtime, *part.sharding}, part.batch(), losses);
-  outcome.state = values_of(losses);
+  outcome.state = host_values<double>(runtime.stream, losses);
   const auto append = [&](TensorView values) {
-    for (const double value : values_of(values)) outcome.state.push_back(value);
+    for (const double value : host_values<double>(runtime.stream, values)) outcome.state.push_back(value);
   };
   for (const ShardPiece& piece : parameters.pieces()) append(parameters.weights_of(piece));
   for (const Optimizer::Shard& shard : optimizer.shards())
