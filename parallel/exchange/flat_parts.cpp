@@ -1,5 +1,7 @@
 #include "parallel/exchange/flat_parts.hpp"
 
+#include <algorithm>
+
 #include "kernels/activation.hpp"
 
 namespace causeway {
@@ -30,37 +32,59 @@ Pending start_gather_of_parts(std::span<const FlatParts> buffers, Communicator& 
   return ranks.start(transfers, stream);
 }
 
-SumOfParts::SumOfParts(std::span<const FlatParts> buffers, Communicator& ranks, const Stream& stream)
-    : buffers_(buffers.begin(), buffers.end()), rank_(ranks.rank()) {
+SumOfParts::SumOfParts(std::span<const FlatParts> buffers, Communicator& ranks, const Stream& stream,
+                       std::optional<DType> travel_as)
+    : rank_(ranks.rank()) {
   ensure_parts_fit(buffers, ranks.size());
   std::vector<Transfer> transfers;
-  for (const FlatParts& buffer : buffers) {
-    const TensorView rows =
-        received_.emplace_back(stream, buffer.part.dtype, Shape({ranks.size(), buffer.part.size()}));
+  for (const auto& [whole, part] : buffers) {
+    const DType dtype = travel_as.value_or(whole.dtype);
+    Buffer& buffer = buffers_.emplace_back(Buffer{.part = part,
+                                                  .own = part_of(whole, rank_, ranks.size()),
+                                                  .received = Tensor(stream, dtype, {ranks.size(), part.size()}),
+                                                  .sent = {},
+                                                  .own_copy = {}});
+    if (dtype != whole.dtype) {
+      buffer.sent = Tensor(stream, dtype, {whole.size()});
+      scale(stream, {.x = whole, .y = buffer.sent});
+      buffer.own_copy = Tensor(stream, whole.dtype, {part.size()});
+      stream.copy(buffer.own_copy.view().data, buffer.own.data, buffer.own.bytes());
+      buffer.own = buffer.own_copy;
+    }
+    const TensorView sent = buffer.sent.present() ? buffer.sent : whole;
     for (int peer = 0; peer < ranks.size(); ++peer)
       if (peer != rank_)
         transfers.push_back({.peer = peer,
-                             .send = part_of(buffer.whole, peer, ranks.size()).as_bytes(),
-                             .recv = rows.slice_rows(peer, 1).as_bytes()});
+                             .send = part_of(sent, peer, ranks.size()).as_bytes(),
+                             .recv = buffer.received.view().slice_rows(peer, 1).as_bytes()});
   }
   pending_ = ranks.start(transfers, stream);
 }
 
 void SumOfParts::finish(bool add, const Stream& stream) {
   pending_.wait();
-  for (std::size_t i = 0; i < buffers_.size(); ++i) {
-    const auto& [whole, part] = buffers_[i];
-    const TensorView rows = received_[i];
-    const int ranks = static_cast<int>(rows.rows());
+  for (const auto& [part, own, received, sent, own_copy] : buffers_) {
+    const TensorView rows = received;
     const auto of_rank = [&](int rank) {
-      return rank == rank_ ? part_of(whole, rank, ranks) : rows.slice_rows(rank, 1).reshaped({part.size()});
+      return rank == rank_ ? own : rows.slice_rows(rank, 1).reshaped({part.size()});
     };
-    const TensorView total = rows.slice_rows(0, 1).reshaped({part.size()});
-    if (rank_ == 0) stream.copy(total.data, of_rank(0).data, total.bytes());
-    for (int rank = 1; rank < ranks; ++rank) scale(stream, {.x = of_rank(rank), .accumulate = true, .y = total});
+    // In the first row of what was received, if that has the type of the sum.
+    const Tensor apart = sent.present() ? Tensor(stream, part.dtype, {part.size()}) : Tensor();
+    const TensorView total = apart.present() ? apart : rows.slice_rows(0, 1).reshaped({part.size()});
+    if (total.data != of_rank(0).data) scale(stream, {.x = of_rank(0), .y = total});
+    for (int rank = 1; rank < rows.rows(); ++rank) scale(stream, {.x = of_rank(rank), .accumulate = true, .y = total});
     scale(stream, {.x = total, .accumulate = add, .y = part});
   }
   *this = {};
+}
+
+bool SumOfParts::reads_buffers() const {
+  return std::ranges::any_of(buffers_, [](const Buffer& buffer) { return !buffer.sent.present(); });
+}
+
+std::int64_t bytes_of_sum(std::int64_t elements, DType dtype, int ranks, std::optional<DType> travel_as) {
+  if (travel_as.value_or(dtype) == dtype) return elements * size_of(dtype);
+  return 2 * elements * size_of(*travel_as) + 2 * elements / ranks * size_of(dtype);  // sent, received; own, total
 }
 
 }  // namespace causeway

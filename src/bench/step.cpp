@@ -102,10 +102,7 @@ class StepRunner {
  public:
   StepRunner(const StepSettings& settings, double mean_document, Runtime& runtime)
       : runtime_(runtime), layout_(parse_layout(settings.compute.layout)), model_([&] {
-          Model::Options options{.dtype = parse_dtype(settings.compute.dtype),
-                                 .recompute = settings.recompute,
-                                 .recompute_blocks = settings.recompute_blocks,
-                                 .keep_blocks = settings.keep_blocks};
+          Model::Options options = training_options_of(settings.compute, settings.memory);
           collectively(runtime_.mesh.world,
                        [&] { options.shape = resolve(settings.model, preset_options(default_preset)); });
           return options;
@@ -115,10 +112,10 @@ class StepRunner {
                       {.layout = layout_,
                        .tokens = settings.tokens,
                        .document_tokens = mean_document,
-                       .passes = {.repeated = settings.recompute ? 1.0 : 0.0}},
+                       .passes = {.repeated = settings.memory.recompute ? 1.0 : 0.0}},
                       "forced");
     if (on_gpu()) gemm_flops_per_s_ = gemm_rate(Stopwatch(runtime_.stream, 0), model_.options().dtype).flops_per_s;
-    const ParameterMemory parameters = training_memory_of(settings.compute, settings.accumulate);
+    const ParameterMemory parameters = training_memory_of(settings.compute, settings.memory, settings.accumulate);
     require_memory(settings, parameters);
     model_.parameters().allocate(runtime_.stream, runtime_.mesh.world, parameters);
     model_.parameters().initialise(0, runtime_.stream);
@@ -306,8 +303,7 @@ void check(const StepSettings& settings) {
   };
   within("tokens", settings.tokens, std::int64_t{1} << 31);
   if (settings.steps) within("steps", *settings.steps, 1000);
-  check_step_options(settings.window, settings.accumulate, settings.recompute, settings.recompute_blocks,
-                     settings.keep_blocks, settings.compute.shard);
+  check_step_options(settings.window, settings.accumulate, settings.memory, settings.compute.shard);
 }
 
 StepMeasurement measure_step(const StepSettings& settings, Communicator world) {

@@ -13,12 +13,13 @@ namespace causeway {
 struct StepSettings {
   ModelSettings model;
   ComputeSettings compute;  ///< with the dtype settled
+  MemorySettings memory;
   std::int64_t tokens = 8192;
   std::string lengths = "packed";  ///< "packed", "one", or a file
   std::string policy = "greedy";
-  std::int64_t window = PackingOptions{}.window, accumulate = 1, recompute_blocks = 1, keep_blocks = 0;
+  std::int64_t window = PackingOptions{}.window, accumulate = 1;
   std::optional<std::int64_t> steps = {};  ///< to measure; no value: as many as take two seconds, 5 to 25
-  bool recompute = false, one_at_a_time = false, padded = false;
+  bool one_at_a_time = false, padded = false;
 };
 
 /// The same documents in other passes.

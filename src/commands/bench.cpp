@@ -88,7 +88,7 @@ OptionGroup step_group(StepSettings& settings) {
         "also compute the same documents padded to the longest, as many a pass as fit into --tokens, and print how "
         "many times as fast packed is"}}};
   insert_after(group, "lengths", packing_options(settings.policy, settings.window));
-  insert_after(group, "padded", recompute_options(settings.recompute, settings.recompute_blocks, settings.keep_blocks));
+  insert_after(group, "padded", memory_options(settings.memory));
   return group;
 }
 

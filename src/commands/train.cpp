@@ -69,7 +69,7 @@ OptionGroup training_group(TrainSettings& settings) {
         {"step", "pack"}},
        {"clip", &settings.clip, "X", "maximum global gradient L2 norm; 0: no clipping"},
        {"seed", &settings.seed, "N", "seed of the initial weights and of the order of documents"}}};
-  insert_after(group, "seed", recompute_options(settings.recompute, settings.recompute_blocks, settings.keep_blocks));
+  insert_after(group, "seed", memory_options(settings.memory));
   return group;
 }
 

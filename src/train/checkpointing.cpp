@@ -186,10 +186,7 @@ StartingPoint find_starting_point(const TrainSettings& settings, Communicator& w
 }
 
 Model::Options model_to_train(const TrainSettings& settings, const StartingPoint& start, Communicator& world) {
-  Model::Options options{.dtype = parse_dtype(settings.compute.dtype),
-                         .recompute = settings.recompute,
-                         .recompute_blocks = settings.recompute_blocks,
-                         .keep_blocks = settings.keep_blocks};
+  Model::Options options = training_options_of(settings.compute, settings.memory);
   collectively(world, [&] {
     if (!start.checkpoint) {
       options.shape = resolve(settings.model, preset_options(default_preset));

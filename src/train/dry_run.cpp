@@ -32,13 +32,13 @@ std::string Trainer::dry_run() {
   const std::int64_t epoch_tokens = data_.tokens();
   std::string text = plan() + '\n' + choice_;
 
-  const ParameterMemory parameters = training_memory_of(settings_.compute, settings_.accumulate);
+  const ParameterMemory parameters = training_memory_of(settings_.compute, settings_.memory, settings_.accumulate);
   RankMemory memory = memory_of_rank(model_, runtime_, settings_.pack_tokens, parameters);
   Communicator& world = runtime_.mesh.world;
   memory.program = world.max(resident_bytes()) / (uses_mpi(settings_.launch) ? 1 : world.size());
   const std::optional<AvailableMemory> available = available_memory(runtime_);
   std::optional<double> with_recompute;
-  if (!settings_.recompute) {
+  if (!settings_.memory.recompute) {
     Model::Options options = model_.options();
     options.recompute = true;
     RankMemory less = memory_of_rank(Model(options), runtime_, settings_.pack_tokens, parameters);
@@ -87,7 +87,8 @@ std::string Trainer::step_time(double flops) {
         seconds_text(products_s), shortened(rate.flops_per_s),
         rate.repeats ? "measured here" : "measured here, but not repeatable: other programs compute on these cores");
 
-  model_.parameters().allocate(runtime_.stream, world, training_memory_of(settings_.compute, settings_.accumulate));
+  model_.parameters().allocate(runtime_.stream, world,
+                               training_memory_of(settings_.compute, settings_.memory, settings_.accumulate));
   set_initial_state();
   checkpoints_.emplace(settings_, resume_record_, runtime_, log_, std::vector<std::int64_t>(),
                        CheckpointHook());  // writes nothing

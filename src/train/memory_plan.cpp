@@ -24,19 +24,26 @@ namespace {
 /// Bytes of a group of parameters: its whole weights, and its whole gradients.
 struct GroupBytes {
   double weights = 0, gradients = 0;
-  double largest_gradients = 0;  ///< of one arena
+  double exchange = 0;          ///< while its gradients are summed
+  double largest_exchange = 0;  ///< of one arena
 };
 
-std::vector<GroupBytes> bytes_of_groups(const ParameterSet& parameters, std::int64_t ranks) {
+/// `most_scratch`: of a reduction of gradients that are not rounded.
+std::vector<GroupBytes> bytes_of_groups(const ParameterSet& parameters, int ranks, std::optional<DType> travel_as,
+                                        double most_scratch) {
   std::vector<GroupBytes> groups(parameters.groups());
   for (const ParameterArena& arena : parameters.arenas())
     for (std::size_t group = 0; group < arena.parts.size(); ++group) {
       const auto padded = static_cast<double>(ParameterLayout::padded_elements(arena.parts[group].elements, ranks));
       groups[group].weights += padded * static_cast<double>(size_of(arena.dtype));
       if (arena.frozen) continue;
-      const double gradients = padded * static_cast<double>(size_of(accumulator_of(arena.dtype)));
-      groups[group].gradients += gradients;
-      groups[group].largest_gradients = std::max(groups[group].largest_gradients, gradients);
+      const DType wide = accumulator_of(arena.dtype);
+      const auto exchange =
+          static_cast<double>(bytes_of_sum(static_cast<std::int64_t>(padded), wide, ranks, travel_as));
+      groups[group].gradients += padded * static_cast<double>(size_of(wide));
+      groups[group].exchange += exchange;
+      groups[group].largest_exchange =
+          std::max(groups[group].largest_exchange, travel_as ? exchange : std::min(most_scratch, exchange));
     }
   return groups;
 }
@@ -45,12 +52,12 @@ std::vector<GroupBytes> bytes_of_groups(const ParameterSet& parameters, std::int
 /// summed (GatheredWeights, GradientSums).
 class BlockBuffers {
  public:
-  BlockBuffers(const PassShape& shape, std::vector<GroupBytes> groups, ShardLevel level, double most_scratch)
+  BlockBuffers(const PassShape& shape, std::vector<GroupBytes> groups, ShardLevel level, bool gradients_are_rounded)
       : shape_(shape),
         plan_(plan_of_training(shape)),
         groups_(std::move(groups)),
         level_(level),
-        most_scratch_(most_scratch) {}
+        gradients_are_rounded_(gradients_are_rounded) {}
 
   RankMemory at_head() const {
     RankMemory memory;
@@ -68,19 +75,20 @@ class BlockBuffers {
     add_gathered(step, memory);
     if (level_ < ShardLevel::gradients) return memory;
     // Beside the block's gradients are those of the block after it, which are being summed, and the tied embedding's.
-    memory.exchange = groups_[group + 1].gradients;
-    memory.block_gradients = groups_[group].gradients + groups_[group + 1].gradients +
+    memory.exchange = groups_[group + 1].exchange;
+    memory.block_gradients = groups_[group].gradients + (gradients_are_rounded_ ? 0 : groups_[group + 1].gradients) +
                              (shape_.tied_head ? groups_[embedding_group].gradients : 0);
     return memory;
   }
 
   RankMemory at_end() const {
     RankMemory memory;
-    if (level_ >= ShardLevel::gradients)
-      memory.block_gradients = memory.exchange = groups_[embedding_group].gradients;
-    else
-      for (const GroupBytes& group : groups_)
-        memory.exchange = std::max(memory.exchange, std::min(most_scratch_, group.largest_gradients));
+    if (level_ >= ShardLevel::gradients) {
+      memory.block_gradients = groups_[embedding_group].gradients;
+      memory.exchange = groups_[embedding_group].exchange;
+    } else {
+      for (const GroupBytes& group : groups_) memory.exchange = std::max(memory.exchange, group.largest_exchange);
+    }
     return memory;
   }
 
@@ -99,7 +107,7 @@ class BlockBuffers {
   PassPlan plan_;
   std::vector<GroupBytes> groups_;
   ShardLevel level_;
-  double most_scratch_;  // of a blocking reduction
+  bool gradients_are_rounded_;  // before they are sent
 };
 
 }  // namespace
@@ -118,9 +126,11 @@ RankMemory memory_of_rank(const Model& model, const Runtime& runtime, std::int64
                                        .strategies = runtime.strategies.names()});
   const int ranks = mesh.world.size();
   const ShardLevel level = ranks == 1 ? ShardLevel::optimizer : parameters.level;
-  const std::vector<GroupBytes> groups = bytes_of_groups(model.parameters(), ranks);
-  const BlockBuffers buffers(model.pass_shape(), groups, level,
-                             ranks == 1 ? 0 : static_cast<double>(reduction_scratch_bytes(runtime.stream.device())));
+  const std::optional<DType> travel_as = ranks == 1 ? std::nullopt : parameters.gradients_travel_as;
+  const std::vector<GroupBytes> groups =
+      bytes_of_groups(model.parameters(), ranks, travel_as,
+                      ranks == 1 ? 0 : static_cast<double>(reduction_scratch_bytes(runtime.stream.device())));
+  const BlockBuffers buffers(model.pass_shape(), groups, level, travel_as.has_value());
 
   RankMemory most;
   const auto consider = [&](RankMemory moment, double bytes, bool in_head) {

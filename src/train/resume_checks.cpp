@@ -31,7 +31,8 @@ constexpr RecordedOption recorded_options[] = {{"steps", "--steps"},
                                                {"accumulate", "--accumulate"},
                                                {"data_groups", "data-parallel groups"},
                                                {"long_documents", "--long-documents"},
-                                               {"loss_normalisation", "--loss-normalisation"}};
+                                               {"loss_normalisation", "--loss-normalisation"},
+                                               {"gradient_dtype", "--gradient-dtype"}};
 constexpr const char *data_attribute = "data", *valid_attribute = "valid_data";
 
 std::string text_of(const hdf5::Value& any) {
@@ -133,6 +134,7 @@ std::map<std::string, hdf5::Value> resume_record(const TrainSettings& settings, 
           {"data_groups", data_groups},
           {"long_documents", settings.long_documents},
           {"loss_normalisation", settings.loss_normalisation},
+          {"gradient_dtype", settings.memory.gradient_dtype},
           {data_attribute, text(data)},
           {valid_attribute, text(valid)}};
 }

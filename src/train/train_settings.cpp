@@ -33,8 +33,7 @@ void check(const TrainSettings& settings) {
     require(*settings.epochs > 0 && *settings.epochs <= 1e6, "--epochs is {}, expected a number above 0, at most 1e6",
             *settings.epochs);
   within("pack-tokens", settings.pack_tokens, std::int64_t{1}, std::int64_t{1} << 40);
-  check_step_options(settings.window, settings.accumulate, settings.recompute, settings.recompute_blocks,
-                     settings.keep_blocks, settings.compute.shard);
+  check_step_options(settings.window, settings.accumulate, settings.memory, settings.compute.shard);
   within("warmup-steps", settings.warmup_steps, std::int64_t{0}, most);
   within("learning-rate", settings.learning_rate, 0.0, 1e3);
   within("learning-rate-floor", settings.learning_rate_floor, 0.0, 1.0);
@@ -180,33 +179,6 @@ std::vector<Option> packing_options(std::string& policy, std::int64_t& window) {
 
 Option accumulate_option(std::int64_t& accumulate) {
   return {"accumulate", &accumulate, "N", "packs per step and data-parallel group, computed in sequence"};
-}
-
-std::vector<Option> recompute_options(bool& recompute, std::int64_t& blocks, std::int64_t& keep_blocks) {
-  return {{"recompute", &recompute, "",
-           "activation recomputation: keep only the input of each block and compute the block again in the backward "
-           "pass; takes less memory and a third more operations"},
-          {"recompute-blocks", &blocks, "N",
-           "with --recompute: keep only the input of every N-th block; takes still less memory, and another third "
-           "more operations"},
-          {"keep-blocks", &keep_blocks, "N",
-           "with --shard parameters: keep the gathered weights of the last N blocks for the backward pass, which saves "
-           "gathering them again; takes the memory of N blocks' weights"}};
-}
-
-void check_step_options(std::int64_t window, std::int64_t accumulate, bool recompute, std::int64_t recompute_blocks,
-                        std::int64_t keep_blocks, const std::string& shard) {
-  within("window", window, std::int64_t{1}, std::int64_t{1} << 24);
-  within("accumulate", accumulate, std::int64_t{1}, std::int64_t{1} << 20);
-  within("recompute-blocks", recompute_blocks, std::int64_t{1}, std::int64_t{10'000});
-  require(recompute_blocks == 1 || recompute, "--recompute-blocks is {}, but --recompute is missing", recompute_blocks);
-  within("keep-blocks", keep_blocks, std::int64_t{0}, std::int64_t{10'000});
-  require(keep_blocks == 0 || shard == "parameters", "--keep-blocks is {}, but --shard is {}, expected parameters",
-          keep_blocks, shard);
-}
-
-ParameterMemory training_memory_of(const ComputeSettings& settings, std::int64_t accumulate) {
-  return {.level = parse_shard_level(settings.shard), .several_passes = accumulate > 1};
 }
 
 OptionGroup fault_group(FaultSettings& settings) {

@@ -34,6 +34,13 @@ struct ComputeSettings {
               device = "cpu";
 };
 
+/// What a training step keeps in memory, and what it sends so that it need not keep it. Used by train and bench step.
+struct MemorySettings {
+  bool recompute = false;
+  std::int64_t recompute_blocks = 1, keep_blocks = 0;
+  std::string gradient_dtype = "f32";
+};
+
 /// The watchdog's limits, and the faults to inject. Used by train and score.
 struct FaultSettings {
   double watchdog = 1800;           ///< seconds without progress; 0: no limit
@@ -48,6 +55,7 @@ struct TrainSettings {
   LaunchOptions launch;
   ModelSettings model;
   ComputeSettings compute;
+  MemorySettings memory;
   FaultSettings faults;
   std::vector<std::string> data;
   std::string run;
@@ -58,8 +66,6 @@ struct TrainSettings {
   std::string policy = "greedy", long_documents = "cut", loss_normalisation = "step";
   double learning_rate = 1e-3, learning_rate_floor = 0.1, beta1 = 0.9, beta2 = 0.95, weight_decay = 0.1, clip = 1;
   std::int64_t warmup_steps = 0;
-  bool recompute = false;
-  std::int64_t recompute_blocks = 1, keep_blocks = 0;
   std::int64_t checkpoint_every = 0, keep_last = 0, keep_every = 0, eval_every = 0, eval_packs = 0, log_every = 10;
   std::string resume, init_from;
   std::vector<std::string> valid_data;
@@ -93,11 +99,14 @@ OptionGroup fault_group(FaultSettings& settings);
 /// Options that several commands have: of packs (`train`, `bench step`, `pack`) and of a step (`train`, `bench step`).
 std::vector<Option> packing_options(std::string& policy, std::int64_t& window);
 Option accumulate_option(std::int64_t& accumulate);
-std::vector<Option> recompute_options(bool& recompute, std::int64_t& blocks, std::int64_t& keep_blocks);
-/// Throws Error(usage) that names the first of these numbers that is wrong.
-void check_step_options(std::int64_t window, std::int64_t accumulate, bool recompute, std::int64_t recompute_blocks,
-                        std::int64_t keep_blocks, const std::string& shard);
+std::vector<Option> memory_options(MemorySettings& settings);
+/// Throws Error(usage) that names the first of these options that is wrong.
+void check_step_options(std::int64_t window, std::int64_t accumulate, const MemorySettings& memory,
+                        const std::string& shard);
 /// What of the parameters a training keeps in memory.
-ParameterMemory training_memory_of(const ComputeSettings& settings, std::int64_t accumulate);
+ParameterMemory training_memory_of(const ComputeSettings& compute, const MemorySettings& memory,
+                                   std::int64_t accumulate);
+/// The options of a training's model beside its shape.
+Model::Options training_options_of(const ComputeSettings& compute, const MemorySettings& memory);
 
 }  // namespace causeway

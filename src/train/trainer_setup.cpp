@@ -90,7 +90,7 @@ void Trainer::get_ready(const Config& config) {
   agree_on_signals_before_first_step();
   rank_progress_->enter(Phase::restore);
   model_.parameters().allocate(runtime_.stream, runtime_.mesh.world,
-                               training_memory_of(settings_.compute, settings_.accumulate));
+                               training_memory_of(settings_.compute, settings_.memory, settings_.accumulate));
   set_initial_state();
   open_run_directory(config);
 }
@@ -169,7 +169,7 @@ void Trainer::choose_operator_strategies() {
   const UsualPack pack{.layout = layout_,
                        .tokens = settings_.pack_tokens,
                        .document_tokens = data_.mean_document(),
-                       .passes = {.repeated = settings_.recompute ? 1.0 : 0.0},
+                       .passes = {.repeated = settings_.memory.recompute ? 1.0 : 0.0},
                        .explains = settings_.dry_run};
   choice_ = choose_strategies(runtime_, model_.calls(), pack,
                               !start_.resumes ? "forced"

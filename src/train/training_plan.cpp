@@ -12,8 +12,8 @@ std::string describe_plan(const TrainSettings& settings, const Runtime& runtime,
                           const DataMixture& data) {
   const Mesh& mesh = runtime.mesh;
   const ModelOptions& shape = model.options().shape;
-  const RankMemory bytes =
-      memory_of_rank(model, runtime, settings.pack_tokens, training_memory_of(settings.compute, settings.accumulate));
+  const RankMemory bytes = memory_of_rank(model, runtime, settings.pack_tokens,
+                                          training_memory_of(settings.compute, settings.memory, settings.accumulate));
   std::string text = fmt::format(
       "model: {} × {}, {} layers ({}), {} parameters, {}\n"
       "ranks: {} = {} data × {} context ({}); a rank holds {} of weights and gradients and {} of optimizer state\n"
@@ -22,7 +22,7 @@ std::string describe_plan(const TrainSettings& settings, const Runtime& runtime,
       name_of(model.options().dtype), mesh.world.size(), mesh.data_size, mesh.context.size(), settings.compute.layout,
       binary_bytes(bytes.weights + bytes.gradients), binary_bytes(bytes.optimizer),
       settings.accumulate * mesh.data_size, settings.pack_tokens, ceil_div(settings.pack_tokens, mesh.context.size()),
-      settings.recompute ? ", blocks recomputed" : "", settings.steps);
+      settings.memory.recompute ? ", blocks recomputed" : "", settings.steps);
   text += fmt::format("\nstrategies: {}; schedule {}", settings.compute.strategy, settings.compute.schedule);
   if (runtime.schedule == Schedule::automatic && mesh.context.size() > 1)
     text += fmt::format(", {} layers in one direction", runtime.one_way_layers);

@@ -88,7 +88,8 @@ void GradientSums::finish(std::size_t group, const Stream& stream) {
   std::vector<FlatParts> parts;
   for (std::size_t i = 0; i < layout_.arenas.size(); ++i)
     if (next.buffers[i].present()) parts.push_back({.whole = next.buffers[i], .part = sum(layout_.piece(i, group))});
-  next.sums = SumOfParts(parts, *ranks_, stream);
+  next.sums = SumOfParts(parts, *ranks_, stream, travel_as_);
+  if (!next.sums.reads_buffers()) next.buffers.clear();
   in_flight_ = std::move(next);
   for (std::int64_t i = numbers.begin; i < numbers.end; ++i)
     layout_.parameters[static_cast<std::size_t>(i)].gradient = {};
@@ -112,17 +113,26 @@ void GradientSums::sum_whole(const Stream& stream) {
   for (const ShardPiece& piece : layout_.pieces()) {
     const ParameterArena& arena = layout_.arenas[piece.arena];
     if (arena.frozen) continue;
-    const auto ranks = static_cast<std::size_t>(ranks_->size());
     const TensorView gradients = arena.gradients, own = gradients.slice_rows(piece.flat.begin, piece.flat.size()),
                      whole = gradients.slice_rows(piece.flat.begin - ranks_->rank() * own.size(),
                                                   own.size() * ranks_->size());
-    ranks_->reduce_scatter(whole, own, std::vector<std::int64_t>(ranks, own.size()), Reduction::sum, stream);
+    sum_into_own(whole, own, stream);
     if (arena.sums.present())
       scale(stream, {.x = own, .accumulate = !first_pass_, .y = sum(piece)});
     else
       ensure(first_pass_, "gradients of a second pass, for which no memory was allocated");
   }
   zero_due_ = true;
+}
+
+void GradientSums::sum_into_own(TensorView whole, TensorView own, const Stream& stream) {
+  if (travel_as_.value_or(whole.dtype) == whole.dtype) {
+    const std::vector<std::int64_t> counts(static_cast<std::size_t>(ranks_->size()), own.size());
+    ranks_->reduce_scatter(whole, own, counts, Reduction::sum, stream);
+  } else {
+    const FlatParts parts{.whole = whole, .part = own};
+    SumOfParts({&parts, 1}, *ranks_, stream, travel_as_).finish(false, stream);
+  }
 }
 
 void GradientSums::finish_all(const Stream& stream) {

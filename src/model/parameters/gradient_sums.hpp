@@ -19,8 +19,9 @@ class GradientSums {
   /// Called with a parameter whose gradient of a pass is finished and not yet summed.
   using Observer = std::function<void(const Parameter&)>;
 
-  /// `ranks`: null for one rank. `layout` and `ranks` must outlive this object.
-  GradientSums(ParameterLayout& layout, Communicator* ranks) : layout_(layout), ranks_(ranks) {}
+  /// `ranks`: null for one rank. `layout` and `ranks` must outlive this object. `travel_as`: as of SumOfParts.
+  GradientSums(ParameterLayout& layout, Communicator* ranks, std::optional<DType> travel_as)
+      : layout_(layout), ranks_(ranks), travel_as_(travel_as) {}
   void observe(Observer observer) { observer_ = std::move(observer); }
 
   /// The next pass is the first of a step: the sums before it do not count.
@@ -39,17 +40,19 @@ class GradientSums {
 
  private:
   struct InFlight {
-    std::vector<Tensor> buffers;  // of a group, in each arena
+    std::vector<Tensor> buffers;  // of a group, in each arena; empty if rounded copies travel
     SumOfParts sums;
   };
   bool keeps_whole() const;
   void zero_whole(const Stream& stream);
   void sum_whole(const Stream& stream);
+  void sum_into_own(TensorView whole, TensorView own, const Stream& stream);
   void zero_unwritten(Range parameters, const Stream& stream) const;
   void finish_in_flight(const Stream& stream);
 
   ParameterLayout& layout_;
   Communicator* ranks_;
+  std::optional<DType> travel_as_;
   Observer observer_;
   bool first_pass_ = true;
   bool zero_due_ = false;                                // before the next backward pass adds to whole gradients

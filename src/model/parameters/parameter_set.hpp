@@ -16,6 +16,8 @@ struct ParameterMemory {
   ShardLevel level = ShardLevel::optimizer;
   bool gradients = true;        ///< scoring and generating need none
   bool several_passes = false;  ///< a step adds the gradients of several passes
+  /// The type in which gradients are sent to other ranks; without a value that of their sums.
+  std::optional<DType> gradients_travel_as = {};
 };
 
 /// The model's parameters. Layers add() theirs, group after group, while the model is built; allocate() then gives all

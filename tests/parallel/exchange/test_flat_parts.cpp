@@ -79,5 +79,38 @@ TEST_P(FlatPartsOn, SumsHaveTheBitsOfATransportsReduction) {
   });
 }
 
+/// What other ranks send is rounded once; a rank's own part is not, nor are the sums.
+TEST_P(FlatPartsOn, SumsOfRoundedPartsAreAddedInTheirType) {
+  const auto& [count, device] = GetParam();
+  on_ranks(count, device, [](Communicator& world, const Stream& stream) {
+    constexpr std::int64_t each = 37;
+    const Tensor whole(stream, DType::f32, {each * world.size()}), sum(stream, DType::f32, {each});
+    const auto sent = [&](int rank) { return values_of_rank(rank, each * world.size()); };
+    write(stream, whole, sent(world.rank()));
+    const FlatParts buffer{.whole = whole, .part = sum};
+    const std::int64_t before = world.traffic().bytes_sent;
+    SumOfParts sums({&buffer, 1}, world, stream, DType::bf16);
+    EXPECT_FALSE(sums.reads_buffers());
+    stream.zero(whole.view().data, whole.view().bytes());
+    sums.finish(false, stream);
+    EXPECT_EQ(world.traffic().bytes_sent - before, (world.size() - 1) * each * 2);
+    std::vector<double> expected, exact;
+    for (std::int64_t i = 0; i < each; ++i) {
+      float total = 0;
+      double wide = 0;
+      for (int rank = 0; rank < world.size(); ++rank) {
+        const auto value = static_cast<float>(sent(rank)[static_cast<std::size_t>(world.rank() * each + i)]);
+        const float added = rank == world.rank() ? value : static_cast<float>(bf16(value));
+        total = rank == 0 ? added : total + added;
+        wide += value;
+      }
+      expected.push_back(total);
+      exact.push_back(wide);
+    }
+    EXPECT_EQ(read(stream, sum), expected);
+    EXPECT_LT(relative_error(read(stream, sum), exact), 2e-3);
+  });
+}
+
 }  // namespace
 }  // namespace causeway::test

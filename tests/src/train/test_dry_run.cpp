@@ -89,22 +89,28 @@ TEST(DryRun, TheEstimatedMemoryFollowsSharding) {
     bool recompute = false;
     int packs = 1;
     std::int64_t kept = 0;
+    const char* gradients = "f32";
   };
   const Row rows[] = {{ShardLevel::optimizer, 4},
                       {ShardLevel::optimizer, 2, DType::f32, true, 2},
                       {ShardLevel::gradients, 4, DType::bf16},
                       {ShardLevel::parameters, 4},
+                      {ShardLevel::optimizer, 4, DType::f32, false, 1, 0, "bf16"},
+                      {ShardLevel::parameters, 4, DType::f32, false, 1, 0, "bf16"},
                       {ShardLevel::parameters, 2, DType::f32, true, 2, 2}};
   for (const char* preset : {"mamba-tiny", "sh2-tiny"})
     for (const Row& row : rows) {
       const ModelOptions shape = resolve({.model = preset, .layers_count = 5, .width = 256}, {});
       // sh2-tiny's activations in recomputed blocks are estimated too high.
       const double most = shape.ffn > 0 && row.recompute ? 1.1 : 1.05;
-      expect_near(folder, {.shape = shape, .dtype = row.dtype, .recompute = row.recompute, .keep_blocks = row.kept},
-                  halos, row.ranks,
-                  fmt::format("--model {} --width 256 --layers-count 5 --shard {} --accumulate {} --keep-blocks {}",
-                              preset, name_of(row.level), row.packs, row.kept),
-                  1 / 1.05, most, {.level = row.level, .several_passes = row.packs > 1});
+      expect_near(
+          folder, {.shape = shape, .dtype = row.dtype, .recompute = row.recompute, .keep_blocks = row.kept}, halos,
+          row.ranks,
+          fmt::format("--model {} --width 256 --layers-count 5 --shard {} --accumulate {} --keep-blocks {} "
+                      "--gradient-dtype {}",
+                      preset, name_of(row.level), row.packs, row.kept, row.gradients),
+          1 / 1.05, most,
+          training_memory_of({.shard = std::string(name_of(row.level))}, {.gradient_dtype = row.gradients}, row.packs));
     }
 }
 

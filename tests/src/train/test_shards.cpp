@@ -33,8 +33,9 @@ std::string manifest(const TemporaryFolder& folder, const std::string& checkpoin
 TEST(Shards, EveryLevelWritesTheSameFilesAndResumesEveryOther) {
   const TemporaryFolder folder;
   write_small_dataset(folder / "data.h5");
-  for (const std::string options : {"--ranks 3 --accumulate 2 --untied-head", "--ranks 2 --recompute --dtype bf16",
-                                    "--ranks 4 --data-parallel 2 --dtype f64 --seed 3"}) {
+  for (const std::string options :
+       {"--ranks 3 --accumulate 2 --untied-head", "--ranks 2 --recompute --dtype bf16 --gradient-dtype bf16",
+        "--ranks 4 --data-parallel 2 --dtype f64 --seed 3"}) {
     std::filesystem::remove_all(folder / "optimizer");
     ASSERT_EQ(shell(folder, train("optimizer", "optimizer", options)).exit, 0);
     for (const std::string first : levels)
@@ -50,6 +51,17 @@ TEST(Shards, EveryLevelWritesTheSameFilesAndResumesEveryOther) {
         EXPECT_EQ(manifest(folder, "run/step-8"), manifest(folder, "optimizer/step-8")) << options << first << second;
       }
   }
+}
+
+TEST(Shards, AnotherTypeOfTravellingGradientsIsNotedOnResuming) {
+  const TemporaryFolder folder;
+  write_small_dataset(folder / "data.h5");
+  ASSERT_EQ(shell(folder, train("run", "gradients", "--ranks 2 --gradient-dtype bf16")).exit, 0);
+  EXPECT_NE(testing::bytes_of(folder / "run/config.ini").find("gradient-dtype = bf16"), std::string::npos);
+  std::filesystem::remove_all(folder / "run/step-8");
+  const Outcome resumed = shell(folder, train("run", "gradients", "--ranks 2 --resume auto"));
+  EXPECT_EQ(resumed.exit, 0) << resumed.err;
+  EXPECT_NE((resumed.out + resumed.err).find("--gradient-dtype f32, before bf16"), std::string::npos) << resumed.err;
 }
 
 TEST(Shards, AKilledRunResumesAtAnotherLevel) {

@@ -12,11 +12,13 @@ struct Training {
   Model::Options model;
   int data_parallel = 1;
   int passes = 1;  ///< of a step
+  std::optional<DType> gradients_travel_as = {};
 };
 
 /// What a rank has after some steps. Losses and norms are those of all ranks; weights and moments this rank's.
 struct Outcome {
   std::vector<double> losses, norms, state;
+  std::vector<double> first_moments;  // after one step: the gradients times a number
   std::int64_t peak_bytes = 0;
   bool operator==(const Outcome& other) const {
     return losses == other.losses && norms == other.norms && state == other.state;
@@ -27,7 +29,9 @@ Outcome train(const Training& training, ShardLevel level, Communicator& world, c
   Runtime runtime{.stream = stream, .mesh = Mesh(world.split(0, world.rank()), training.data_parallel, 0)};
   Model model(training.model);
   ParameterSet& parameters = model.parameters();
-  parameters.allocate(runtime.stream, runtime.mesh.world, {.level = level, .several_passes = training.passes > 1});
+  parameters.allocate(
+      runtime.stream, runtime.mesh.world,
+      {.level = level, .several_passes = training.passes > 1, .gradients_travel_as = training.gradients_travel_as});
   parameters.initialise(3, runtime.stream);
   Optimizer optimizer({.clip = 0.2}, parameters, runtime.mesh.world, runtime.stream);
   ModelUpdate update(runtime, model, optimizer);
@@ -56,6 +60,10 @@ Outcome train(const Training& training, ShardLevel level, Communicator& world, c
     for (const double value : host_values<double>(runtime.stream, values)) outcome.state.push_back(value);
   };
   for (const ShardPiece& piece : parameters.pieces()) append(parameters.weights_of(piece));
+  for (const Optimizer::Shard& shard : optimizer.shards())
+    if (shard.exp_avg.present())
+      for (const double value : host_values<double>(runtime.stream, shard.exp_avg))
+        outcome.first_moments.push_back(value);
   for (const Optimizer::Shard& shard : optimizer.shards())
     if (shard.master.present())
       for (const Tensor* values : {&shard.master, &shard.exp_avg, &shard.exp_avg_sq}) append(*values);
@@ -105,6 +113,26 @@ TEST_P(OnRanks, EveryLevelGivesTheSameBitsWithDataParallelRanks) {
         {.model = {.shape = small_mixed_model()}, .data_parallel = GetParam(), .passes = passes}, GetParam(), "data");
   if (GetParam() == 4)
     expect_same_bits_at_every_level({.model = {.shape = small_mixed_model()}, .data_parallel = 2}, 4, "mesh 2 × 2");
+}
+
+TEST_P(OnRanks, EveryLevelGivesTheSameBitsWithGradientsThatTravelInBf16) {
+  for (const DType dtype : {DType::f32, DType::f64, DType::bf16})
+    for (const int passes : {1, 3}) {
+      Training training{.model = {.shape = small_published_model(), .dtype = dtype},
+                        .passes = passes,
+                        .gradients_travel_as = DType::bf16};
+      expect_same_bits_at_every_level(training, GetParam(), fmt::format("travelling bf16 {}", name_of(dtype)));
+      on_ranks(GetParam(), [&](Communicator& world) {
+        const Outcome rounded = train(training, ShardLevel::gradients, world, Stream(), 1);
+        Training exactly = training;
+        exactly.gradients_travel_as = {};
+        const Outcome exact = train(exactly, ShardLevel::gradients, world, Stream(), 1);
+        EXPECT_EQ(rounded.losses, exact.losses);
+        EXPECT_NEAR(rounded.norms[0] / exact.norms[0], 1, 1e-3);
+        EXPECT_LT(relative_error(rounded.first_moments, exact.first_moments), 0x1p-8);
+        EXPECT_EQ(rounded.norms == exact.norms, world.size() == 1);  // nothing travels on one rank
+      });
+    }
 }
 
 TEST(ShardLevels, EachLevelTakesLessMemory) {

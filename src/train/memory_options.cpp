@@ -1,0 +1,59 @@
+/// The options that say what a training step keeps in memory.
+
+#include "src/train/train_settings.hpp"
+
+namespace causeway {
+namespace {
+
+void within(std::string_view option, std::int64_t value, std::int64_t low, std::int64_t high) {
+  require(value >= low && value <= high, "--{} is {}, expected {} to {}", option, value, low, high);
+}
+
+}  // namespace
+
+std::vector<Option> memory_options(MemorySettings& settings) {
+  return {{"recompute", &settings.recompute, "",
+           "activation recomputation: keep only the input of each block and compute the block again in the backward "
+           "pass; takes less memory and a third more operations"},
+          {"recompute-blocks", &settings.recompute_blocks, "N",
+           "with --recompute: keep only the input of every N-th block; takes still less memory, and another third "
+           "more operations"},
+          {"keep-blocks", &settings.keep_blocks, "N",
+           "with --shard parameters: keep the gathered weights of the last N blocks for the backward pass, which saves "
+           "gathering them again; takes the memory of N blocks' weights"},
+          {"gradient-dtype",
+           &settings.gradient_dtype,
+           "",
+           "type in which gradients travel between ranks. f32: as they are (f64 with --dtype f64). bf16: rounded "
+           "first, which halves the bytes that are sent; they are still added in f32, in the order of the ranks, and "
+           "a rank's own are not rounded",
+           {"f32", "bf16"}}};
+}
+
+void check_step_options(std::int64_t window, std::int64_t accumulate, const MemorySettings& memory,
+                        const std::string& shard) {
+  within("window", window, 1, std::int64_t{1} << 24);
+  within("accumulate", accumulate, 1, std::int64_t{1} << 20);
+  within("recompute-blocks", memory.recompute_blocks, 1, 10'000);
+  require(memory.recompute_blocks == 1 || memory.recompute, "--recompute-blocks is {}, but --recompute is missing",
+          memory.recompute_blocks);
+  within("keep-blocks", memory.keep_blocks, 0, 10'000);
+  require(memory.keep_blocks == 0 || shard == "parameters",
+          "--keep-blocks is {}, but --shard is {}, expected parameters", memory.keep_blocks, shard);
+}
+
+ParameterMemory training_memory_of(const ComputeSettings& compute, const MemorySettings& memory,
+                                   std::int64_t accumulate) {
+  ParameterMemory kept{.level = parse_shard_level(compute.shard), .several_passes = accumulate > 1};
+  if (memory.gradient_dtype == "bf16") kept.gradients_travel_as = DType::bf16;
+  return kept;
+}
+
+Model::Options training_options_of(const ComputeSettings& compute, const MemorySettings& memory) {
+  return {.dtype = parse_dtype(compute.dtype),
+          .recompute = memory.recompute,
+          .recompute_blocks = memory.recompute_blocks,
+          .keep_blocks = memory.keep_blocks};
+}
+
+}  // namespace causeway
