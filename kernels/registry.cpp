@@ -10,6 +10,7 @@
 #include "kernels/embedding.hpp"
 #include "kernels/fft_conv.hpp"
 #include "kernels/fourier.hpp"
+#include "kernels/fp8.hpp"
 #include "kernels/gemm.hpp"
 #include "kernels/hyena_block.hpp"
 #include "kernels/modal_conv.hpp"
@@ -69,6 +70,7 @@ CAUSEWAY_KERNEL(RepeatedExponential, repeated_exponential);
 CAUSEWAY_KERNEL(CopyRows, copy_rows);
 CAUSEWAY_KERNEL(Transpose, transpose);
 CAUSEWAY_KERNEL(Gemm, gemm);
+CAUSEWAY_KERNEL(RoundToFp8, round_to_fp8);
 CAUSEWAY_KERNEL(BiasForward, bias_forward);
 CAUSEWAY_KERNEL(BiasBackward, bias_backward);
 CAUSEWAY_KERNEL(RmsNormForward, rms_norm_forward);

@@ -16,6 +16,7 @@
 #include "kernels/cross_entropy.hpp"
 #include "kernels/embedding.hpp"
 #include "kernels/fourier.hpp"
+#include "kernels/fp8.hpp"
 #include "kernels/gemm.hpp"
 #include "kernels/norm.hpp"
 #include "kernels/probe.hpp"
@@ -290,6 +291,18 @@ const KernelCase kernels[] = {
      [](RandomCall& t) {
        const TensorOnBoth &x = t.tensor(t.dtype, t.matrix()), &sum = t.tensor(DType::f64, {1});
        t.compare([&](const Stream& s) { sum_of_squares(s, {.x = x.on(s), .sum = sum.on(s)}); }, 64);
+     }},
+    {"round_to_fp8",
+     [](RandomCall& t) {
+       const Shape shape = t.matrix();
+       const TensorOnBoth &x = t.tensor(t.dtype, shape, -1e3, 1e3), &y = t.tensor(t.dtype, shape);
+       const Fp8Format format = t.one_of({Fp8Format::e4m3, Fp8Format::e5m2});
+       const bool by_columns = t.coin();
+       t.compare(
+           [&](const Stream& s) {
+             round_to_fp8(s, {.x = x.on(s), .format = format, .by_columns = by_columns, .y = y.on(s)});
+           },
+           0);
      }},
     {"gemm",
      [](RandomCall& t) {
