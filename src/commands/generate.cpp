@@ -71,6 +71,13 @@ CommandLine declare(GenerateSettings& settings) {
               .value = "f32|f64|bf16",
               .help = "type of activations and weights",
               .shown_default = "the checkpoint's"},
+             {"fp8",
+              &settings.fp8,
+              "",
+              "8-bit floats for products with weights: of the input projections, as Evo 2's 1B, 20B and 40B models "
+              "were "
+              "trained, or all",
+              {"off", "projections", "all"}},
              {"device", &settings.device, "", "where to compute", {"cpu", "cuda"}},
              {"shard",
               &settings.shard,

@@ -58,6 +58,7 @@ GenerationPlan make_plan(const GenerateSettings& settings, const Checkpoint& che
   GenerationPlan plan;
   plan.options.shape = model_options_of(checkpoint);
   require_tensors_of_its_model(checkpoint, false);
+  plan.options.fp8 = parse_fp8_level(settings.fp8);
   plan.options.dtype = parse_dtype(settings.dtype.empty() ? checkpoint.text("dtype") : settings.dtype);
   const std::int64_t vocabulary = plan.options.shape.vocabulary;
   plan.prompts = read_prompts(settings.prompts, vocabulary);

@@ -18,7 +18,7 @@ struct GenerateSettings {
   std::string checkpoint;
   PromptSource prompts;
   std::string dtype;  ///< "": the checkpoint's
-  std::string device = "cpu", shard = "optimizer";
+  std::string device = "cpu", fp8 = "off", shard = "optimizer";
   std::int64_t tokens = 100, samples = 1, seed = 0;
   std::int64_t batch = 16;  ///< continuations that are computed together
   SamplingOptions sampling;

@@ -87,6 +87,7 @@ void open_inputs(const ScoreSettings& settings, const Communicator& world, Score
   const std::string& dtype = settings.compute.dtype;
   inputs.options.shape = model_options_of(inputs.checkpoint);
   inputs.options.dtype = parse_dtype(dtype.empty() ? inputs.checkpoint.text("dtype") : dtype);
+  inputs.options.fp8 = parse_fp8_level(settings.compute.fp8);
   require_tensors_of_its_model(inputs.checkpoint, false, world.rank(), world.size());
   inputs.request = request_of(settings, inputs.options.shape, inputs.options.dtype);
   inputs.data.emplace(settings.data);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kernels/bias.hpp"
+#include "kernels/fp8.hpp"
 #include "kernels/gemm.hpp"
 #include "src/model/parameters/initial_values.hpp"
 #include "src/model/parameters/parameter_set.hpp"
@@ -13,8 +14,19 @@ namespace causeway {
 
 /// A dense layer's weight [outputs, inputs], initially N(0, deviation²), with weight decay.
 inline ParameterSpec dense_spec(const std::string& name, std::int64_t outputs, std::int64_t inputs, double deviation) {
-  return {
-      .name = name, .shape = {outputs, inputs}, .decay = true, .product = true, .initial = initial::normal(deviation)};
+  return {.name = name,
+          .shape = {outputs, inputs},
+          .decay = true,
+          .product = true,
+          .fp8 = Fp8Level::all,
+          .initial = initial::normal(deviation)};
+}
+/// The same for a mixer's input projection.
+inline ParameterSpec projection_spec(const std::string& name, std::int64_t outputs, std::int64_t inputs,
+                                     double deviation) {
+  ParameterSpec spec = dense_spec(name, outputs, inputs, deviation);
+  spec.fp8 = Fp8Level::projections;
+  return spec;
 }
 /// Its bias [outputs], initially 0, without weight decay.
 inline ParameterSpec bias_spec(const std::string& name, std::int64_t outputs) {
@@ -27,7 +39,48 @@ inline double deviation_out(std::int64_t width, std::size_t layers) {
   return 2 / (static_cast<double>(layers) * std::sqrt(static_cast<double>(width)));
 }
 
-/// Adds d_yᵀ·x to the gradient of a parameter.
+/// An operand of a product with a weight: the tensor itself or, if the weight is one of those in FP8, its values
+/// rounded to 8-bit floats.
+class Operand {
+ public:
+  Operand(const Stream& stream, const Parameter& weight, TensorView x, Fp8Format format, bool by_columns)
+      : rounded_(weight.fp8 ? Tensor(stream, x.dtype, x.shape) : Tensor()), view_(weight.fp8 ? rounded_.view() : x) {
+    if (weight.fp8) round_to_fp8(stream, {.x = x, .format = format, .by_columns = by_columns, .y = rounded_});
+  }
+  operator TensorView() const { return view_; }  // NOLINT: it stands for a tensor
+
+ private:
+  Tensor rounded_;
+  TensorView view_;
+};
+
+/// Activations have a scale for each token, and so have gradients. A weight has one for each of the elements of the
+/// result that it contributes to: for each output forward, for each input backward. So no sum over elements with
+/// different scales is needed, and a token's results depend on no other token.
+inline Operand activation_operand(const Stream& stream, const Parameter& weight, TensorView x) {
+  return {stream, weight, x, Fp8Format::e4m3, false};
+}
+inline Operand gradient_operand(const Stream& stream, const Parameter& weight, TensorView d_y) {
+  return {stream, weight, d_y, Fp8Format::e5m2, false};
+}
+inline Operand weight_operand(const Stream& stream, const Parameter& weight, bool backward) {
+  return {stream, weight, weight.weight, Fp8Format::e4m3, backward};
+}
+
+/// y = x·Wᵀ + beta·y.
+inline void multiply_by(const Stream& stream, const Parameter& weight, TensorView x, TensorView y, double beta = 0) {
+  gemm(stream, {.a = activation_operand(stream, weight, x),
+                .b = weight_operand(stream, weight, false),
+                .transpose_b = true,
+                .beta = beta,
+                .c = y});
+}
+/// d_x = d_y·W, its adjoint.
+inline void multiply_back(const Stream& stream, const Parameter& weight, TensorView d_y, TensorView d_x) {
+  gemm(stream, {.a = gradient_operand(stream, weight, d_y), .b = weight_operand(stream, weight, true), .c = d_x});
+}
+
+/// Adds d_yᵀ·x to the gradient of a parameter. Never in FP8: the sums run over tokens, which have different scales.
 inline void add_product(const Stream& stream, const Parameter& weight, TensorView d_y, TensorView x) {
   const double beta = std::exchange(weight.gradient_unwritten, false) ? 0 : 1;
   gemm(stream, {.a = d_y, .b = x, .transpose_a = true, .beta = beta, .c = weight.gradient});
@@ -37,7 +90,7 @@ inline void add_product(const Stream& stream, const Parameter& weight, TensorVie
 inline Tensor dense(const Stream& stream, const Parameter& weight, TensorView x, const Parameter* bias = nullptr) {
   Tensor y(stream, x.dtype, {x.rows(), weight.spec.shape[0]});
   if (bias != nullptr) bias_forward(stream, {.bias = bias->weight, .y = y});
-  gemm(stream, {.a = x, .b = weight.weight, .transpose_b = true, .beta = bias != nullptr ? 1.0 : 0.0, .c = y});
+  multiply_by(stream, weight, x, y, bias != nullptr ? 1.0 : 0.0);
   return y;
 }
 
@@ -46,7 +99,7 @@ inline Tensor dense_backward(const Stream& stream, const Parameter& weight, Tens
                              const Parameter* bias = nullptr) {
   if (bias != nullptr) bias_backward(stream, {.d_y = d_y, .d_bias = bias->gradient});
   Tensor d_x(stream, x.dtype, x.shape);
-  gemm(stream, {.a = d_y, .b = weight.weight, .c = d_x});
+  multiply_back(stream, weight, d_y, d_x);
   add_product(stream, weight, d_y, x);
   return d_x;
 }

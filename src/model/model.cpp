@@ -43,7 +43,7 @@ struct Model::Activations {
   }
 };
 
-Model::Model(const Options& options) : options_(options), parameters_(options.dtype) {
+Model::Model(const Options& options) : options_(options), parameters_(options.dtype, options.fp8) {
   const ModelOptions& shape = options_.shape;
   shape.check();
   norm_eps_ = shape.eps_of_norms();

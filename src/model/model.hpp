@@ -31,6 +31,7 @@ class Model {
   struct Options {
     ModelOptions shape;
     DType dtype = DType::f32;
+    Fp8Level fp8 = Fp8Level::off;
     /// Keep only the input of a block, and run the block again in the backward pass; the last block keeps everything.
     bool recompute = false;
     /// With recompute: keep the input of every N-th block only; the blocks between run forward once more first.

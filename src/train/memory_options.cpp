@@ -51,6 +51,7 @@ ParameterMemory training_memory_of(const ComputeSettings& compute, const MemoryS
 
 Model::Options training_options_of(const ComputeSettings& compute, const MemorySettings& memory) {
   return {.dtype = parse_dtype(compute.dtype),
+          .fp8 = parse_fp8_level(compute.fp8),
           .recompute = memory.recompute,
           .recompute_blocks = memory.recompute_blocks,
           .keep_blocks = memory.keep_blocks};

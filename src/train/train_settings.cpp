@@ -237,6 +237,13 @@ OptionGroup compute_group(ComputeSettings& settings) {
         "",
         "type of activations and weights; states and sums are f32, or f64 with f64",
         {"f32", "f64", "bf16"}},
+       {"fp8",
+        &settings.fp8,
+        "",
+        "8-bit floats for products with weights. projections: the input projections of mixers, as Evo 2's 1B, 20B and "
+        "40B models were trained; all: every dense product of the blocks, but for gradients of weights. Operands are "
+        "rounded to E4M3, gradients to E5M2, with a scale for each token or output",
+        {"off", "projections", "all"}},
        {"device", &settings.device, "", "device that computes", {"cpu", "cuda"}}}};
 }
 

@@ -31,7 +31,7 @@ struct ModelSettings {
 struct ComputeSettings {
   int data_parallel = 0, context_parallel = 0;
   std::string layout = "contiguous", strategy = "auto", schedule = "auto", shard = "optimizer", dtype = "f32",
-              device = "cpu";
+              fp8 = "off", device = "cpu";
 };
 
 /// What a training step keeps in memory, and what it sends so that it need not keep it. Used by train and bench step.

@@ -38,7 +38,7 @@ class Attention final : public Sublayer {
         heads_(options.heads),
         rope_{.base = options.rope_base, .scaling = options.rope_scaling, .inv_freq = {}},
         projections_(
-            parameters.add(dense_spec(prefix + "projections.weight", 3 * width_, width_, deviation_in(width_)))),
+            parameters.add(projection_spec(prefix + "projections.weight", 3 * width_, width_, deviation_in(width_)))),
         out_proj_(parameters.add(
             dense_spec(prefix + "out_proj.weight", width_, width_, deviation_out(width_, options.layers.size())))) {
     if (options.out_bias) out_bias_ = &parameters.add(bias_spec(prefix + "out_proj.bias", width_));

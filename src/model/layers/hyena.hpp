@@ -26,7 +26,7 @@ class Hyena final : public Sublayer {
   Hyena(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters)
       : width_(options.width),
         projections_(
-            parameters.add(dense_spec(prefix + "projections.weight", 3 * width_, width_, deviation_in(width_)))),
+            parameters.add(projection_spec(prefix + "projections.weight", 3 * width_, width_, deviation_in(width_)))),
         featurizer_(parameters.add({.name = prefix + "featurizer.weight",
                                     .shape = {3 * width_, 1, featurizer_taps},
                                     .decay = true,

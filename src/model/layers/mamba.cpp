@@ -1,6 +1,5 @@
 #include <cmath>
 
-#include "kernels/gemm.hpp"
 #include "src/model/dense.hpp"
 #include "src/model/layer.hpp"
 #include "src/model/parameters/initial_values.hpp"
@@ -53,6 +52,7 @@ Mamba::Mamba(const ModelOptions& options, const std::string& prefix, ParameterSe
                                .shape = {2 * inner_, width_},
                                .decay = true,
                                .product = true,
+                               .fp8 = Fp8Level::projections,
                                .initial = initial::uniform(1 / std::sqrt(double(width_)))})),
       conv_weight_(parameters.add({.name = prefix + "conv1d.weight",
                                    .shape = {inner_, 1, options.conv_taps},
@@ -65,11 +65,13 @@ Mamba::Mamba(const ModelOptions& options, const std::string& prefix, ParameterSe
                               .shape = {dt_rank_ + 2 * state_, inner_},
                               .decay = true,
                               .product = true,
+                              .fp8 = Fp8Level::all,
                               .initial = initial::uniform(1 / std::sqrt(double(inner_)))})),
       dt_proj_(parameters.add({.name = prefix + "dt_proj.weight",
                                .shape = {inner_, dt_rank_},
                                .decay = true,
                                .product = true,
+                               .fp8 = Fp8Level::all,
                                .initial = initial::uniform(1 / std::sqrt(double(dt_rank_)))})),
       dt_bias_(parameters.add(
           {.name = prefix + "dt_proj.bias", .shape = {inner_}, .wide = true, .initial = initial_dt_bias})),
@@ -84,6 +86,7 @@ Mamba::Mamba(const ModelOptions& options, const std::string& prefix, ParameterSe
            .shape = {width_, inner_},
            .decay = true,
            .product = true,
+           .fp8 = Fp8Level::all,
            .initial = initial::uniform(1 / std::sqrt(double(inner_) * double(options.layers.size())))})) {}
 
 CausalConvForward Mamba::convolution(TensorView xz, TensorView u) const {
@@ -129,15 +132,15 @@ Tensor Mamba::run(const Stream& stream, TensorView h, const std::function<void(c
   const auto fresh = [&](std::int64_t columns) { return Tensor(stream, h.dtype, {h.rows(), columns}); };
 
   Tensor xz = fresh(2 * inner_);  // (T, 2·I): x, z
-  gemm(stream, {.a = h, .b = in_proj_.weight, .transpose_b = true, .c = xz});
+  multiply_by(stream, in_proj_, h, xz);
 
   Tensor u = fresh(inner_);
   convolve(convolution(xz, u));
 
   Tensor dbc = fresh(dt_rank_ + 2 * state_);  // (T, R + 2·N): dt_low, B, C
-  gemm(stream, {.a = u, .b = x_proj_.weight, .transpose_b = true, .c = dbc});
+  multiply_by(stream, x_proj_, u, dbc);
   Tensor delta = fresh(inner_);
-  gemm(stream, {.a = dbc.view().slice_columns(0, dt_rank_), .b = dt_proj_.weight, .transpose_b = true, .c = delta});
+  multiply_by(stream, dt_proj_, dbc.view().slice_columns(0, dt_rank_), delta);
 
   Tensor y = fresh(inner_);
   Tensor A = decay_rates(stream);
@@ -146,7 +149,7 @@ Tensor Mamba::run(const Stream& stream, TensorView h, const std::function<void(c
   Tensor out;
   if (!only_saved) {
     out = fresh(width_);
-    gemm(stream, {.a = y, .b = out_proj_.weight, .transpose_b = true, .c = out});
+    multiply_by(stream, out_proj_, y, out);
   }
   if (saved != nullptr) {
     saved->put("xz", std::move(xz));
@@ -216,7 +219,7 @@ Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& 
          xz = saved.take("xz"), A = saved.take("A");
 
   Tensor d_y = fresh(inner_);
-  gemm(stream, {.a = d_out, .b = out_proj_.weight, .c = d_y});
+  multiply_back(stream, out_proj_, d_out, d_y);
   add_product(stream, out_proj_, d_out, y);
   y = {};
 
@@ -238,26 +241,27 @@ Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& 
   d_y = {};
 
   const TensorView dt_low = dbc.view().slice_columns(0, dt_rank_), d_dt_low = d_dbc.view().slice_columns(0, dt_rank_);
-  gemm(stream, {.a = d_delta, .b = dt_proj_.weight, .c = d_dt_low});
+  multiply_back(stream, dt_proj_, d_delta, d_dt_low);
   add_product(stream, dt_proj_, d_delta, dt_low);
   add_product(stream, x_proj_, d_dbc, u);
 
   // u is also the input of x_proj: its gradient is d_u + d_dbc · x_proj.weight.
   const CausalConvForward conv = convolution(xz, u);
+  const Operand d_product = gradient_operand(stream, x_proj_, d_dbc), x_proj = weight_operand(stream, x_proj_, true);
   pass.strategies().causal_conv->backward(pass.strategy_context(),
                                           {.x = conv.x,
                                            .weight = conv.weight,
                                            .bias = conv.bias,
                                            .activation = conv.activation,
                                            .d_y = d_u,
-                                           .d_y_product = {.a = d_dbc, .b = x_proj_.weight},
+                                           .d_y_product = {.a = d_product, .b = x_proj},
                                            .d_x = d_xz.view().slice_columns(0, inner_),
                                            .d_weight = conv_weight_.gradient.reshaped(conv.weight.shape),
                                            .d_bias = conv_bias_.gradient},
                                           saved.scope("causal_conv"));
 
   Tensor d_h = fresh(width_);
-  gemm(stream, {.a = d_xz, .b = in_proj_.weight, .c = d_h});
+  multiply_back(stream, in_proj_, d_xz, d_h);
   add_product(stream, in_proj_, d_xz, h);
   return d_h;
 }

@@ -7,6 +7,7 @@
 
 #include "kernels/core/tensor.hpp"
 #include "parallel/layout/shard_layout.hpp"
+#include "src/model/parameters/fp8_level.hpp"
 #include "src/model/parameters/initial_values.hpp"
 
 namespace causeway {
@@ -19,6 +20,8 @@ struct ParameterSpec {
   bool decay = false;    ///< subject to weight decay
   bool frozen = false;   ///< stored in the checkpoint but never trained: no gradient, no optimizer state
   bool product = false;  ///< its gradient is a sum of matrix products: layers add to it by add_product() (dense.hpp)
+  /// The first level of --fp8 at which products with it are in FP8; off: never.
+  Fp8Level fp8 = Fp8Level::off;
   InitialValues initial;
 };
 
@@ -30,6 +33,7 @@ struct Parameter {
   Range flat;           ///< its elements in the arena
   TensorView weight;    ///< compute type, or the accumulator type if wide; without data while only shards exist
   TensorView gradient;  ///< accumulator type; layers add to it; absent if frozen, or while it is not needed
+  bool fp8 = false;     ///< products with it have operands in FP8
   /// The gradient is zero but not written yet: the next product overwrites it.
   mutable bool gradient_unwritten = false;
 };

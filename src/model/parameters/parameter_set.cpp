@@ -42,6 +42,7 @@ const Parameter& ParameterSet::add(ParameterSpec spec) {
   }
   arena->parts.resize(layout_.groups.size());
   ParameterArena::Part& part = arena->parts.back();
+  const bool fp8 = spec.fp8 != Fp8Level::off && fp8_ >= spec.fp8;
   const Range in_part{part.elements, part.elements + spec.shape.size()};
   part.elements = in_part.end;
   arena->elements += in_part.size();
@@ -52,7 +53,8 @@ const Parameter& ParameterSet::add(ParameterSpec spec) {
                                                    .in_part = in_part,
                                                    .flat = {},
                                                    .weight = {},
-                                                   .gradient = {}});
+                                                   .gradient = {},
+                                                   .fp8 = fp8});
 }
 
 void ParameterSet::begin_group() {

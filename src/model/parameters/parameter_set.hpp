@@ -26,7 +26,9 @@ struct ParameterMemory {
 /// wherever the elements are: layers do not know what is sharded.
 class ParameterSet {
  public:
-  explicit ParameterSet(DType dtype) : dtype_(dtype) { layout_.groups.push_back({}); }
+  explicit ParameterSet(DType dtype, Fp8Level fp8 = Fp8Level::off) : dtype_(dtype), fp8_(fp8) {
+    layout_.groups.push_back({});
+  }
   ParameterSet(const ParameterSet&) = delete;  // there are references to its parameters
   ParameterSet& operator=(const ParameterSet&) = delete;
 
@@ -98,6 +100,7 @@ class ParameterSet {
   bool holds_whole(const ParameterArena& arena) const { return arena.weights.view().size() == arena.padded(); }
 
   DType dtype_;
+  Fp8Level fp8_;
   ParameterLayout layout_;
   Communicator* ranks_ = nullptr;  // null: this rank only
   std::optional<GatheredWeights> gathered_;

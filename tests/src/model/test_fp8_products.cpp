@@ -1,0 +1,161 @@
+/// `--fp8`: which products have operands in FP8, their adjoint, and that no cut of a pack changes a token's result.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kernels/core/trace.hpp"
+#include "src/model/dense.hpp"
+#include "tests/src/model_support.hpp"
+
+namespace causeway::test {
+namespace {
+
+constexpr Fp8Level levels[] = {Fp8Level::off, Fp8Level::projections, Fp8Level::all};
+
+WholePack awkward_pack() { return random_pack(Segments({0, 1, 3, 12, 16, 46}), 11, 3); }
+
+/// Values that the format has, times powers of two that are one for each row.
+std::vector<double> representable(std::int64_t rows, std::int64_t columns, Fp8Format format, int seed) {
+  std::vector<double> values;
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t c = 0; c < columns; ++c) {
+      const double value = (static_cast<double>((r * 37 + c * 11 + seed) % 15) - 7) / 4;
+      values.push_back(format == Fp8Format::e4m3 ? value : std::ldexp(value < 0 ? -1 : 1, static_cast<int>(c % 5)));
+    }
+  return values;
+}
+
+/// With operands that 8-bit floats represent, products in FP8 are those of the operands themselves: dense() and its
+/// adjoint, to the bit. With other operands they are not.
+TEST(Fp8Products, AreExactForNumbersOfTheFormats) {
+  constexpr std::int64_t tokens = 5, inputs = 7, outputs = 9;
+  const Stream stream;
+  const Tensor weight(stream, DType::f32, {outputs, inputs}), x(stream, DType::f32, {tokens, inputs}),
+      d_y(stream, DType::f32, {tokens, outputs});
+  for (const bool exact : {true, false}) {
+    assign(weight, representable(outputs, inputs, Fp8Format::e4m3, 1));
+    assign(x, representable(tokens, inputs, Fp8Format::e4m3, 2));
+    assign(d_y, representable(tokens, outputs, Fp8Format::e5m2, 3));
+    if (!exact)
+      for (const TensorView values : {weight.view(), x.view(), d_y.view()})
+        assign(values, values_of(random_tensor(stream, DType::f32, values.shape, 4, -1, 1)));
+    std::vector<std::vector<double>> results[2], gradients[2];
+    for (const bool fp8 : {false, true}) {
+      const Tensor d_weight = Tensor::zeros(stream, DType::f32, weight.view().shape);
+      const Parameter parameter{.spec = dense_spec("w", outputs, inputs, 1),
+                                .in_part = {},
+                                .flat = {},
+                                .weight = weight,
+                                .gradient = d_weight,
+                                .fp8 = fp8};
+      results[fp8] = {values_of(dense(stream, parameter, x)), values_of(dense_backward(stream, parameter, x, d_y))};
+      gradients[fp8] = {values_of(d_weight)};
+    }
+    EXPECT_EQ(results[0][0] == results[1][0], exact);
+    EXPECT_EQ(results[0][1] == results[1][1], exact);
+    EXPECT_EQ(gradients[0], gradients[1]);  // never in FP8
+  }
+}
+
+/// Calls of round_to_fp8 in Model::train: two operands for each product, forward and backward.
+std::ptrdiff_t rounded_operands(const std::string& layer, std::int64_t ffn, Fp8Level level) {
+  ModelOptions shape = small_model_of({layer});
+  shape.ffn = ffn;
+  std::ptrdiff_t count = 0;
+  on_ranks(1, [&](Communicator& world) {
+    Runtime runtime = one_rank_runtime(world.split(0, 0));
+    Model model({.shape = shape, .fp8 = level});
+    model.parameters().allocate(runtime.stream, 1);
+    model.parameters().initialise(1, runtime.stream);
+    const RankPack part = shard(awkward_pack(), runtime, Layout::contiguous);
+    Trace trace(runtime.stream);
+    runtime.stream.trace_in(&trace);
+    train_now(model, {runtime, *part.sharding}, part.batch());
+    runtime.stream.trace_in(nullptr);
+    trace.settle();
+    count = std::ranges::count(trace.spans(), "round_to_fp8", &TraceSpan::name);
+  });
+  return count;
+}
+
+TEST(Fp8Products, AreThoseOfTheLevel) {
+  constexpr std::ptrdiff_t of_product = 4, of_mlp = 2;
+  for (const Layer& layer : layers())
+    for (const std::int64_t ffn : {0, 10}) {
+      const std::string name(layer.name);
+      const std::ptrdiff_t dense_products = name == "mamba" ? 4 : 2, all = dense_products + (ffn > 0 ? of_mlp : 0);
+      if (rounded_operands(name, ffn, Fp8Level::all) == 0) return;  // this process runs no rank
+      EXPECT_EQ(rounded_operands(name, ffn, Fp8Level::off), 0) << name;
+      EXPECT_EQ(rounded_operands(name, ffn, Fp8Level::projections), of_product) << name;
+      EXPECT_EQ(rounded_operands(name, ffn, Fp8Level::all), of_product * all) << name;
+    }
+}
+
+/// Scales are of one token or one output, so a cut moves none of the rounding. (That a rank's sums round differently in
+/// the last bit can move a value from one 8-bit float to the next, so the comparison is in f64 and allows for none.)
+TEST(Fp8Products, DoNotDependOnTheCutOfAPack) {
+  const std::vector<WholePack> packs{awkward_pack()};
+  for (const Fp8Level level : levels) {
+    const Model::Options options{.shape = small_model_of({"mamba", "se", "mr"}), .dtype = DType::f64, .fp8 = level};
+    const PassResult one = run_pass(options, packs, {});
+    for (const int ranks : {2, 3, 5, 7}) {
+      const PassResult cut = run_pass(options, packs, {.ranks = ranks});
+      if (IsSkipped()) return;
+      EXPECT_NEAR(one.loss, cut.loss, 1e-10 * one.loss) << name_of(level) << ranks;
+      for (const auto& [name, gradient] : one.gradients)
+        for (std::size_t i = 0; i < gradient.size(); ++i)
+          EXPECT_NEAR(gradient[i], cut.gradients.at(name)[i], 1e-9) << name << ranks;
+    }
+  }
+}
+
+TEST(Fp8Products, ChangeTheLossALittle) {
+  const std::vector<WholePack> packs{awkward_pack()};
+  const ModelOptions shape = small_published_model();
+  const PassResult off = run_pass({.shape = shape, .dtype = DType::f64}, packs, {});
+  for (const Fp8Level level : {Fp8Level::projections, Fp8Level::all}) {
+    const PassResult fp8 = run_pass({.shape = shape, .dtype = DType::f64, .fp8 = level}, packs, {});
+    if (IsSkipped()) return;
+    EXPECT_NE(fp8.loss, off.loss);
+    EXPECT_NEAR(fp8.loss, off.loss, 0.01 * off.loss);
+    double difference = 0, norm = 0;
+    for (const auto& [name, gradient] : off.gradients)
+      for (std::size_t i = 0; i < gradient.size(); ++i) {
+        difference += std::pow(gradient[i] - fp8.gradients.at(name)[i], 2);
+        norm += std::pow(gradient[i], 2);
+      }
+    EXPECT_LT(std::sqrt(difference / norm), 0.1) << name_of(level);
+  }
+}
+
+TEST(Fp8Products, NotANumberStaysInItsDocument) {
+  // Only the second document contains token 10, whose embedding is set to NaN.
+  WholePack pack = random_pack(Segments({0, 9, 20, 31}), 10, 5);
+  pack.ids[12] = 10;
+  pack.labels[11] = 10;
+  const auto set_nan = [](const ParameterSet& parameters) {
+    excite(parameters);
+    const Parameter& embedding = parameters.parameters().front();
+    std::vector<double> values = values_of(embedding.weight);
+    std::fill(values.end() - embedding.weight.columns(), values.end(), std::numeric_limits<double>::quiet_NaN());
+    assign(embedding.weight, values);
+  };
+  ModelOptions shape = small_mixed_model();
+  shape.tied_head = false;
+  const Model::Options options{.shape = shape, .dtype = DType::f64, .fp8 = Fp8Level::all};
+  const PassResult clean = run_pass(options, {&pack, 1}, {}, 7, excite),
+                   with_nan = run_pass(options, {&pack, 1}, {}, 7, set_nan);
+  if (IsSkipped()) return;
+  for (std::size_t t = 0; t < 31; ++t) {
+    if (t >= 12 && t < 19)
+      EXPECT_TRUE(std::isnan(with_nan.token_losses[t])) << t;
+    else
+      EXPECT_EQ(with_nan.token_losses[t], clean.token_losses[t]) << t;
+  }
+}
+
+}  // namespace
+}  // namespace causeway::test
