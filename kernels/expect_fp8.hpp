@@ -12,4 +12,36 @@ inline void expect_round_to_fp8(const RoundToFp8& args) {
          args.x.shape.to_string(), name_of(args.y.dtype), args.y.shape.to_string());
 }
 
+/// The same for quantise_to_fp8.
+inline void expect_quantise_to_fp8(const QuantiseToFp8& args) {
+  const TensorView x = args.x, codes = args.codes, scales = args.scales;
+  ensure(x.shape.rank() == 2 && x.dtype == DType::bf16, "quantise_to_fp8: x is {} {}, expected a matrix in bf16",
+         name_of(x.dtype), x.shape.to_string());
+  const std::int64_t rows = args.by_columns ? x.columns() : x.rows(),
+                     columns = args.by_columns ? x.rows() : x.columns();
+  ensure(codes.dtype == DType::u8 && codes.shape.rank() == 2 && codes.dense() && codes.rows() == rows &&
+             (args.by_columns ? codes.columns() >= columns : codes.columns() == columns),
+         "quantise_to_fp8: x is {}, its codes{} are {} {}", x.shape.to_string(), args.by_columns ? " by columns" : "",
+         name_of(codes.dtype), codes.shape.to_string());
+  ensure(scales.dtype == DType::f32 && scales.dense() && scales.shape == Shape({rows}),
+         "quantise_to_fp8: scales are {} {}, expected f32 [{}]", name_of(scales.dtype), scales.shape.to_string(), rows);
+}
+
+/// The same for fp8_gemm. Returns the inner extent.
+inline std::int64_t expect_fp8_gemm(const Fp8Gemm& args) {
+  const auto expect_matrix = [](const Fp8Matrix& x, std::int64_t rows, std::int64_t columns, const char* name) {
+    ensure(x.codes.dtype == DType::u8 && x.codes.shape == Shape({rows, columns}) && x.codes.dense() &&
+               x.scales.dtype == DType::f32 && x.scales.shape == Shape({rows}) && x.scales.dense(),
+           "fp8_gemm: {} has codes {} {} and scales {} {}, expected u8 [{}, {}] and f32 [{}]", name,
+           name_of(x.codes.dtype), x.codes.shape.to_string(), name_of(x.scales.dtype), x.scales.shape.to_string(), rows,
+           columns, rows);
+  };
+  const std::int64_t k = args.a.codes.columns();
+  expect_matrix(args.a, args.c.rows(), k, "a");
+  expect_matrix(args.b, args.c.columns(), k, "b");
+  ensure(args.c.dtype == DType::bf16 || args.c.dtype == DType::f32, "fp8_gemm: c is {}, expected bf16 or f32",
+         name_of(args.c.dtype));
+  return k;
+}
+
 }  // namespace causeway

@@ -18,4 +18,34 @@ struct RoundToFp8 {
 };
 extern const Kernel<RoundToFp8> round_to_fp8;
 
+/// The same operand as q and s, which fp8_gemm reads. By rows: codes [rows, columns], scales [rows]. By columns: codes
+/// of xᵀ, [columns, at least rows], the rest of each row zeros, and scales [columns]. x is bf16 with free row strides,
+/// codes are u8, scales f32; both are dense.
+struct QuantiseToFp8 {
+  TensorView x;
+  Fp8Format format = Fp8Format::e4m3;
+  bool by_columns = false;
+  TensorView codes, scales;
+};
+extern const Kernel<QuantiseToFp8> quantise_to_fp8;
+
+/// A matrix in 8-bit floats: element (r, i) is scales[r]·codes[r, i].
+struct Fp8Matrix {
+  TensorView codes, scales;
+  Fp8Format format = Fp8Format::e4m3;
+};
+
+/// c = a·bᵀ + beta·c with a [m, k], b [n, k], c [m, n] in bf16 or f32. Sums are in f32, on a GPU of the tensor cores'
+/// kind: kernels/cuda/README.md. With beta = 0 the old c is not read. On a GPU only where has_fp8_gemm says so.
+struct Fp8Gemm {
+  Fp8Matrix a, b;
+  double beta = 0;
+  TensorView c;
+};
+extern const Kernel<Fp8Gemm> fp8_gemm;
+
+/// Whether `device` computes such a product with inner extent k, whose operands come from bf16, on 8-bit floats
+/// themselves. Otherwise it is to be computed as the gemm of tensors that round_to_fp8 wrote.
+bool has_fp8_gemm(Device device, std::int64_t k, TensorView c);
+
 }  // namespace causeway

@@ -71,6 +71,8 @@ CAUSEWAY_KERNEL(CopyRows, copy_rows);
 CAUSEWAY_KERNEL(Transpose, transpose);
 CAUSEWAY_KERNEL(Gemm, gemm);
 CAUSEWAY_KERNEL(RoundToFp8, round_to_fp8);
+CAUSEWAY_KERNEL(QuantiseToFp8, quantise_to_fp8);
+CAUSEWAY_KERNEL(Fp8Gemm, fp8_gemm);
 CAUSEWAY_KERNEL(BiasForward, bias_forward);
 CAUSEWAY_KERNEL(BiasBackward, bias_backward);
 CAUSEWAY_KERNEL(RmsNormForward, rms_norm_forward);
@@ -119,10 +121,15 @@ CAUSEWAY_COMPOSED_KERNEL(HyenaBlockAdjointSummary, hyena_block_adjoint_summary);
 #if CAUSEWAY_CUDA
 namespace causeway::cuda {
 AttentionForm attention_form(const AttentionInputs& in);
-}
+bool has_fp8_gemm(std::int64_t k, TensorView c);
+}  // namespace causeway::cuda
 causeway::AttentionForm causeway::attention_form(Device device, const AttentionInputs& in) {
   return device == Device::cuda ? cuda::attention_form(in) : AttentionForm{};
 }
+bool causeway::has_fp8_gemm(Device device, std::int64_t k, TensorView c) {
+  return device == Device::cuda && cuda::has_fp8_gemm(k, c);
+}
 #else
 causeway::AttentionForm causeway::attention_form(Device, const AttentionInputs&) { return {}; }
+bool causeway::has_fp8_gemm(Device, std::int64_t, TensorView) { return false; }
 #endif

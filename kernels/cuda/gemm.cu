@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/device/elementwise.cuh"
 #include "kernels/cuda/gemm_plan.cuh"
+#include "kernels/expect_fp8.hpp"
 #include "kernels/expect_gemm.hpp"
 
 namespace causeway::cuda {
@@ -65,7 +66,7 @@ class GemmPlans {
   static constexpr std::int64_t calls_before_measuring = 8;
   static bool worth_measuring(const GemmProblem& of) {
     constexpr std::int64_t least_products = 1 << 28;  // a GPU takes about 5 µs
-    return of.from == DType::bf16 && of.m * of.n >= least_products / of.k;
+    return (of.from == DType::bf16 || of.from == DType::u8) && of.m * of.n >= least_products / of.k;
   }
 
   /// The plan with the algorithm of the rounded problem; with its own where the first one proposed does not fit.
@@ -133,6 +134,19 @@ struct ScaleByBetaBody {
   }
 };
 
+template <class T>
+void scale_by_beta(const Stream& stream, TensorView c, double beta) {
+  for_each_element(stream, {c}, ScaleByBetaBody<T>{Rows<T>(c), static_cast<Accumulator<T>>(beta)});
+}
+
+void multiply_as_planned(const Stream& stream, const GemmProblem& problem, const GemmOperands& operands) {
+  GemmPlans& plans = stream.resource<GemmPlans>();
+  const GemmPlan& plan = plans(stream, problem, operands);
+  const Tensor workspace(stream, DType::u8, {plan.workspace});
+  cublas_check(multiply(plans.handle(), plan.description, operands, problem.from == DType::f64, plan.algorithm,
+                        workspace, native_of(stream)));
+}
+
 }  // namespace
 
 // Lower bound: 2mnk operations at the rate of the matrix units, about 990 TFLOP/s in dense bf16 and 67 in f32, or the
@@ -141,30 +155,66 @@ void gemm(const Stream& stream, const Gemm& args) {
   const TensorView a = args.a, b = args.b, c = args.c;
   const std::int64_t m = c.rows(), n = c.columns(), k = expect_gemm(args);
   if (m == 0 || n == 0) return;
-  if (k == 0)
-    return dispatch(c.dtype, [&]<class T>() {
-      for_each_element(stream, {c}, ScaleByBetaBody<T>{Rows<T>(c), static_cast<Accumulator<T>>(args.beta)});
-    });
-  GemmPlans& plans = stream.resource<GemmPlans>();
-  const GemmOperands operands{.a = a.data, .b = b.data, .c = c.data, .d = c.data, .beta = args.beta};
-  const GemmPlan& plan = plans(stream,
-                               {.m = m,
-                                .n = n,
-                                .k = k,
-                                .stride_a = a.row_stride,
-                                .stride_b = b.row_stride,
-                                .stride_c = c.row_stride,
-                                .from = a.dtype,
-                                .to = c.dtype,
-                                .transpose_a = args.transpose_a,
-                                .transpose_b = args.transpose_b,
-                                .alignment_a = alignment_of(a.data),
-                                .alignment_b = alignment_of(b.data),
-                                .alignment_c = alignment_of(c.data)},
-                               operands);
-  const Tensor workspace(stream, DType::u8, {plan.workspace});
-  cublas_check(multiply(plans.handle(), plan.description, operands, a.dtype == DType::f64, plan.algorithm, workspace,
-                        native_of(stream)));
+  if (k == 0) return dispatch(c.dtype, [&]<class T>() { scale_by_beta<T>(stream, c, args.beta); });
+  multiply_as_planned(stream,
+                      {.m = m,
+                       .n = n,
+                       .k = k,
+                       .stride_a = a.row_stride,
+                       .stride_b = b.row_stride,
+                       .stride_c = c.row_stride,
+                       .from = a.dtype,
+                       .to = c.dtype,
+                       .transpose_a = args.transpose_a,
+                       .transpose_b = args.transpose_b,
+                       .alignment_a = alignment_of(a.data),
+                       .alignment_b = alignment_of(b.data),
+                       .alignment_c = alignment_of(c.data)},
+                      {.a = a.data, .b = b.data, .c = c.data, .d = c.data, .beta = args.beta});
+}
+
+bool has_fp8_gemm(std::int64_t k, TensorView c) {
+  int device = 0, major = 0, minor = 0;
+  cuda_check(cudaGetDevice(&device));
+  cuda_check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  cuda_check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
+  constexpr std::int64_t unit = 16;  // that cuBLASLt wants extents of 8-bit floats to be multiples of
+  return major == 9 && minor == 0 && k > 0 && k % unit == 0 && c.columns() % unit == 0 && c.rows() > 0 &&
+         (c.dtype == DType::bf16 || c.dtype == DType::f32) && alignment_of(c.data) == 16 &&
+         c.row_stride * size_of(c.dtype) % 16 == 0;
+}
+
+// Lower bound: 2mnk operations at 1,979 TFLOP/s, or the bytes of a, b and c.
+void fp8_gemm(const Stream& stream, const Fp8Gemm& args) {
+  const std::int64_t k = expect_fp8_gemm(args);
+  const TensorView a = args.a.codes, b = args.b.codes, c = args.c;
+  if (c.size() == 0) return;
+  if (k == 0) return dispatch(c.dtype, [&]<class T>() { scale_by_beta<T>(stream, c, args.beta); });
+  require(has_fp8_gemm(k, c), "fp8_gemm: this GPU has no product of 8-bit floats of {} x {} x {}", c.rows(), k,
+          c.columns());
+  multiply_as_planned(stream,
+                      {.m = c.rows(),
+                       .n = c.columns(),
+                       .k = k,
+                       .stride_a = k,
+                       .stride_b = k,
+                       .stride_c = c.row_stride,
+                       .from = DType::u8,
+                       .to = c.dtype,
+                       .transpose_a = false,
+                       .transpose_b = true,
+                       .alignment_a = alignment_of(a.data),
+                       .alignment_b = alignment_of(b.data),
+                       .alignment_c = alignment_of(c.data),
+                       .format_a = args.a.format,
+                       .format_b = args.b.format},
+                      {.a = a.data,
+                       .b = b.data,
+                       .c = c.data,
+                       .d = c.data,
+                       .beta = args.beta,
+                       .scales_a = args.a.scales.data,
+                       .scales_b = args.b.scales.data});
 }
 
 }  // namespace causeway::cuda

@@ -11,8 +11,10 @@
 namespace causeway::cuda {
 namespace {
 
-cudaDataType_t data_type(DType dtype) {
+cudaDataType_t data_type(DType dtype, Fp8Format format) {
   switch (dtype) {
+    case DType::u8:
+      return format == Fp8Format::e4m3 ? CUDA_R_8F_E4M3 : CUDA_R_8F_E5M2;
     case DType::f64:
       return CUDA_R_64F;
     case DType::f32:
@@ -25,9 +27,10 @@ cudaDataType_t data_type(DType dtype) {
 }
 
 /// Causeway's rows are the columns of cuBLASLt.
-MatrixLayout layout_of(DType dtype, std::int64_t rows, std::int64_t columns, std::int64_t row_stride) {
+MatrixLayout layout_of(DType dtype, Fp8Format format, std::int64_t rows, std::int64_t columns,
+                       std::int64_t row_stride) {
   cublasLtMatrixLayout_t created = nullptr;
-  cublas_check(cublasLtMatrixLayoutCreate(&created, data_type(dtype), static_cast<std::uint64_t>(columns),
+  cublas_check(cublasLtMatrixLayoutCreate(&created, data_type(dtype, format), static_cast<std::uint64_t>(columns),
                                           static_cast<std::uint64_t>(rows), std::max(row_stride, columns)));
   return MatrixLayout(created);
 }
@@ -39,6 +42,11 @@ void set(const MatmulOperation& operation, cublasLtMatmulDescAttributes_t attrib
 template <class T>
 void set(const MatmulPreference& preference, cublasLtMatmulPreferenceAttributes_t attribute, T value) {
   cublas_check(cublasLtMatmulPreferenceSetAttribute(preference.get(), attribute, &value, sizeof(value)));
+}
+
+void set_scales(const GemmDescription& of, const void* scales_a, const void* scales_b) {
+  set(of.operation, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, scales_b);
+  set(of.operation, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, scales_a);
 }
 
 /// What the order of an element's additions depends on: the family of kernels, in how many parts k is cut, and how
@@ -85,16 +93,23 @@ GemmDescription describe(const GemmProblem& of) {
                                         wide ? CUDA_R_64F : CUDA_R_32F));
   GemmDescription description{
       .operation = MatmulOperation(operation),
-      .a = layout_of(of.from, of.transpose_a ? of.k : of.m, of.transpose_a ? of.m : of.k, of.stride_a),
-      .b = layout_of(of.from, of.transpose_b ? of.n : of.k, of.transpose_b ? of.k : of.n, of.stride_b),
-      .c = layout_of(of.to, of.m, of.n, of.stride_c)};
+      .a = layout_of(of.from, of.format_a, of.transpose_a ? of.k : of.m, of.transpose_a ? of.m : of.k, of.stride_a),
+      .b = layout_of(of.from, of.format_b, of.transpose_b ? of.n : of.k, of.transpose_b ? of.k : of.n, of.stride_b),
+      .c = layout_of(of.to, {}, of.m, of.n, of.stride_c)};
   set(description.operation, CUBLASLT_MATMUL_DESC_TRANSA, of.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
   set(description.operation, CUBLASLT_MATMUL_DESC_TRANSB, of.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
+  if (of.from != DType::u8) return description;
+  // A scale for each row of a and of b. Sums are moved to f32 registers every 128 products, not only at the end.
+  for (const auto attribute : {CUBLASLT_MATMUL_DESC_A_SCALE_MODE, CUBLASLT_MATMUL_DESC_B_SCALE_MODE})
+    set(description.operation, attribute, static_cast<std::int32_t>(CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F));
+  set(description.operation, CUBLASLT_MATMUL_DESC_FAST_ACCUM, std::int8_t{0});
+  set_scales(description, reinterpret_cast<const void*>(16), reinterpret_cast<const void*>(16));  // for the heuristic
   return description;
 }
 
 cublasStatus_t multiply(cublasLtHandle_t handle, const GemmDescription& of, const GemmOperands& operands, bool wide,
                         const GemmAlgorithm& algorithm, TensorView workspace, cudaStream_t stream) {
+  if (operands.scales_a != nullptr) set_scales(of, operands.scales_a, operands.scales_b);
   const auto call = [&]<class R> {  // alpha and beta have the type of the sums
     const R alpha = 1, beta = static_cast<R>(operands.beta);
     return cublasLtMatmul(handle, of.operation.get(), &alpha, operands.b, of.b.get(), operands.a, of.a.get(), &beta,

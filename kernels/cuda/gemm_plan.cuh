@@ -8,6 +8,7 @@
 #include <source_location>
 #include <vector>
 
+#include "kernels/core/float8.hpp"
 #include "kernels/core/handle.hpp"
 #include "kernels/core/tensor.hpp"
 #include "kernels/cuda/device/check.cuh"
@@ -36,9 +37,10 @@ constexpr std::uint64_t max_gemm_workspace = 32 << 20;  // bytes; NVIDIA recomme
 /// Everything that the choice of an algorithm by cuBLASLt depends on.
 struct GemmProblem {
   std::int64_t m, n, k, stride_a, stride_b, stride_c;
-  DType from, to;
+  DType from, to;  ///< from u8: 8-bit floats, whose rows are multiplied by scales
   bool transpose_a, transpose_b;
   std::uint32_t alignment_a, alignment_b, alignment_c;  ///< bytes
+  Fp8Format format_a = Fp8Format::e4m3, format_b = Fp8Format::e4m3;
 
   auto operator<=>(const GemmProblem&) const = default;
 };
@@ -61,6 +63,7 @@ struct GemmOperands {
   const void *a, *b, *c;
   void* d;  ///< the result: c's memory, or other memory of its layout
   double beta;
+  const void *scales_a = nullptr, *scales_b = nullptr;  ///< of 8-bit floats
 };
 
 /// Enqueues d = op(a)·op(b) + beta·c.

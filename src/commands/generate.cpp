@@ -75,8 +75,7 @@ CommandLine declare(GenerateSettings& settings) {
               &settings.fp8,
               "",
               "8-bit floats for products with weights: of the input projections, as Evo 2's 1B, 20B and 40B models "
-              "were "
-              "trained, or all",
+              "were trained, or all",
               {"off", "projections", "all"}},
              {"device", &settings.device, "", "where to compute", {"cpu", "cuda"}},
              {"shard",

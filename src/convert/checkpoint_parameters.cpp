@@ -46,6 +46,7 @@ ParameterSource checkpoint_parameters(const std::string& path) {
       if (!types.empty()) source.remembered.extras[name] = types.front();
     source_types = types_of(kept->types, checkpoint->path());
   }
+  source.remembered.fp8 = fp8_level_of(*checkpoint);
   const Model model({.shape = source.options});
   for (const Parameter& parameter : model.parameters().parameters()) {
     const auto& name = parameter.spec.name;

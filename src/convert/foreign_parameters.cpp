@@ -117,7 +117,8 @@ ParameterSource foreign_parameters(std::shared_ptr<const ForeignModel> model, co
                              .options = model->options,
                              .remembered = {.format = std::string(format),
                                             .config = model->config,
-                                            .extras = check_tensors(*model, source.path)},
+                                            .extras = check_tensors(*model, source.path),
+                                            .fp8 = model->fp8},
                              .warnings = model->warnings};
   std::map<std::string, const MappingRow*> rows;
   for (const MappingRow& row : model->mapping.rows) rows[row.parameter] = &row;

@@ -10,6 +10,7 @@
 #include "io/tensors/tensor_files.hpp"
 #include "src/convert/mapping.hpp"
 #include "src/model/model_options.hpp"
+#include "src/model/parameters/fp8_level.hpp"
 
 namespace causeway {
 
@@ -26,6 +27,7 @@ struct ForeignModel {
   Mapping mapping;
   std::string config = {};                 ///< the text of its configuration, for writing it back; may be ""
   std::vector<std::string> warnings = {};  ///< for the user: what the conversion cannot keep
+  Fp8Level fp8 = Fp8Level::off;            ///< that it was trained with
 };
 
 /// What a converted checkpoint remembers of its source, so that the way back gives the same files.
@@ -33,6 +35,7 @@ struct Remembered {
   std::string format;                             ///< "" for a model that was trained here
   std::string config;                             ///< the text of the source's configuration
   std::map<std::string, TensorType> extras = {};  ///< extra tensors that the source had, with their types
+  Fp8Level fp8 = Fp8Level::off;                   ///< that the model was trained with
 };
 
 /// How a model is written in a format.

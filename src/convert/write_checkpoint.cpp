@@ -50,7 +50,7 @@ std::int64_t write_model_as_checkpoint(const ParameterSource& source, const Mode
       .step = target.step, .most_shard_bytes = target.most_shard_bytes, .path_of = target.path_of};
   CheckpointContent& content = checkpoint.content;
   const TensorType weights = target.type.value_or(source.parameters.front().type);
-  content.attributes = attributes_of(source.options, compute_type(weights));
+  content.attributes = attributes_of(source.options, compute_type(weights), source.remembered.fp8);
   content.state = source.state;
   if (content.state.empty())
     content.state = {{"step", std::int64_t{0}},

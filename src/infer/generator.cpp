@@ -106,6 +106,8 @@ void generate(const GenerateSettings& settings, Communicator world, const std::f
   BatchDecoder decoder(*checkpoint, plan.options, ranks, stream);
 
   const bool speaks = world.rank() == 0;
+  if (const std::string warning = fp8_warning(*checkpoint, plan.options.fp8); !warning.empty())
+    Log(world.rank()).warn("{}", warning);
   const bool as_drawn = plan.continuations() == 1 && plan.format == ContinuationFormat::raw;
   bool first = true;
   if (as_drawn && speaks)

@@ -27,6 +27,7 @@ ScoreFile::ScoreFile(const std::string& path, const Dataset& data, ScoreRequest 
   file_.set_attribute("format", format);
   file_.set_attribute("version", std::int64_t{1});
   file_.set_attribute("data", data.path());
+  if (request_.fp8 != Fp8Level::off) file_.set_attribute("fp8", std::string(name_of(request_.fp8)));
   file_.write<std::int64_t>("cu_seqlens", {documents + 1}, data.cu_seqlens());
   write_names();
   for (StrandScores& strand : strands_) strand.documents.assign(static_cast<std::size_t>(documents), 0);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "io/hdf5/hdf5.hpp"
+#include "src/model/parameters/fp8_level.hpp"
 
 namespace causeway {
 
@@ -26,6 +27,7 @@ struct ScoreRequest {
   std::vector<std::int32_t> probability_tokens;  ///< whose probabilities are stored for every position; maybe none
   hdf5::ElementType score_type = hdf5::f32;      ///< of the tokens' log-likelihoods
   hdf5::ElementType probability_type = hdf5::f32;
+  Fp8Level fp8 = Fp8Level::off;  ///< of the products, an attribute of the file
 
   int strands() const { return reverse_complement ? 2 : 1; }
 };

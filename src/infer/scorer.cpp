@@ -61,12 +61,13 @@ void require_other_file(std::string_view option, const std::string& out, const s
     require(!same_file(out, entry.path()), "--{} is '{}', a file of the checkpoint {}", option, out, checkpoint.path());
 }
 
-ScoreRequest request_of(const ScoreSettings& settings, const ModelOptions& shape, DType dtype) {
+ScoreRequest request_of(const ScoreSettings& settings, const ModelOptions& shape, DType dtype, Fp8Level fp8) {
   return {.embeddings = EmbeddingRequest::parse(settings.embeddings, std::ssize(shape.layers)),
           .reverse_complement = settings.reverse_complement,
           .probability_tokens = tokens_of_bytes(settings.probabilities, shape.vocabulary, "probabilities"),
           .score_type = dtype == DType::f64 ? hdf5::f64 : hdf5::f32,
-          .probability_type = settings.probabilities_dtype == "f16" ? hdf5::f16 : hdf5::f32};
+          .probability_type = settings.probabilities_dtype == "f16" ? hdf5::f16 : hdf5::f32,
+          .fp8 = fp8};
 }
 
 /// Throws Error(usage) if --out is a file that scoring did not write: it is replaced without --force, so it may hold
@@ -89,7 +90,7 @@ void open_inputs(const ScoreSettings& settings, const Communicator& world, Score
   inputs.options.dtype = parse_dtype(dtype.empty() ? inputs.checkpoint.text("dtype") : dtype);
   inputs.options.fp8 = parse_fp8_level(settings.compute.fp8);
   require_tensors_of_its_model(inputs.checkpoint, false, world.rank(), world.size());
-  inputs.request = request_of(settings, inputs.options.shape, inputs.options.dtype);
+  inputs.request = request_of(settings, inputs.options.shape, inputs.options.dtype, inputs.options.fp8);
   inputs.data.emplace(settings.data);
   require_other_file("out", settings.out, settings.data, inputs.checkpoint);
   if (!settings.tsv.empty()) {
@@ -315,6 +316,8 @@ void score(const ScoreSettings& settings, Communicator world) {
 
   Scorer scorer(settings, inputs, runtime, model);
   const Log log(runtime.mesh.world.rank());
+  if (const std::string warning = fp8_warning(inputs.checkpoint, inputs.options.fp8); !warning.empty())
+    log.warn("{}", warning);
   const Dataset& dataset = inputs.dataset();
   const auto documents = static_cast<double>(std::max<std::int64_t>(dataset.documents(), 1));
   runtime.one_way_layers = one_way_layers(model.calls());

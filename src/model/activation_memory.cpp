@@ -49,7 +49,9 @@ class Sizes {
   SublayerBytes mlp() const {
     const auto F = static_cast<double>(m.ffn);
     // kept: ab. forward: gated, out. backward: gated, d_gated; then d_x.
-    return {.kept = 2 * F * w, .forward = (F + width()) * w, .backward = (2 * F + width()) * w};
+    return {.kept = 2 * F * w,
+            .forward = (F + width()) * w + operands(F, width()),
+            .backward = (2 * F + width()) * w + operands(2 * F, width())};
   }
 
   /// What Model::train keeps of a branch beside the sublayer's own: residual, normalised, rstd.
@@ -69,6 +71,12 @@ class Sizes {
 
   /// The share of a token in bytes that do not grow with the tokens.
   double a_token(double bytes) const { return bytes / static_cast<double>(std::max<std::int64_t>(s.tokens, 1)); }
+  /// What a product [tokens, columns] by [columns, others] rounds to 8-bit floats, if it does at all or, for an input
+  /// projection, from that level on: rows of tokens and the weight.
+  double operands(double columns, double others, Fp8Level level = Fp8Level::all) const {
+    const bool codes = s.device == Device::cuda && s.dtype == DType::bf16;  // not numbers of w bytes
+    return s.fp8 < level ? 0 : (columns + a_token(columns * others)) * (codes ? 1 : w);
+  }
   double a_cut_token(double bytes) const { return s.context_size > 1 ? a_token(bytes) : 0; }  ///< where packs are cut
   double blocks_of(std::int64_t block) const { return static_cast<double>(ceil_div(s.tokens, block)); }
 
@@ -88,8 +96,11 @@ class Sizes {
     const auto I = static_cast<double>(m.d_inner()), N = static_cast<double>(m.state),
                R = static_cast<double>(m.rank_of_dt());
     // kept: xz, u, dbc, delta, y. backward: d_y, d_xz, d_u, d_delta, d_dbc, without y.
-    SublayerBytes bytes{
-        .kept = (5 * I + R + 2 * N) * w, .forward = width() * w, .backward = (4 * I + R + 2 * N + width()) * w};
+    SublayerBytes bytes{.kept = (5 * I + R + 2 * N) * w,
+                        .forward = width() * w + operands(I, width()),
+                        // With the operands of in_proj: when d_y has been freed.
+                        .backward = (4 * I + R + 2 * N + width()) * w +
+                                    std::max(0., operands(2 * I, width(), Fp8Level::projections) - I * w)};
     bytes += convolution(I, static_cast<double>(m.conv_taps));
     // kept: A and the states of blocks of tokens. beside: what enters, leaves and is sent of a scan.
     bytes += {.kept = a_token((1 + blocks_of(selective_scan_block)) * I * N * a),
@@ -105,7 +116,10 @@ class Sizes {
   SublayerBytes hyena(std::string_view op) const {
     const double W = width();
     // kept: projected, features, y. backward: d_features, d_y or d_projected, without y.
-    SublayerBytes bytes{.kept = 7 * W * w, .forward = W * w, .backward = 4 * W * w};
+    SublayerBytes bytes{
+        .kept = 7 * W * w,
+        .forward = W * w + operands(W, W),
+        .backward = 4 * W * w + std::max(operands(W, W), operands(3 * W, W, Fp8Level::projections) - 4 * W * w)};
     bytes += convolution(3 * W, 3);
     if (op == "hyena_li" && !runs_by(op, "fft"))
       bytes.kept += a_token(blocks_of(modal_conv_block) * W * static_cast<double>(m.modes) * a);  // states
@@ -154,8 +168,10 @@ class Sizes {
       forward = 3 * W * w + (N * part + (1 - part)) * W * w;
       bytes.backward += (4 * W * w + 3 * wide_gradient + H * a) * N * part;
     }
-    bytes.forward = std::max(bytes.forward, forward);
+    bytes.forward = std::max(bytes.forward + operands(W, W), forward);
     bytes.backward += static_cast<double>(form.workspace) / static_cast<double>(std::max<std::int64_t>(s.tokens, 1));
+    bytes.backward =
+        std::max(bytes.backward, 4 * W * w + operands(3 * W, W, Fp8Level::projections));  // after the operator
     return bytes;
   }
 

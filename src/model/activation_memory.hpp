@@ -5,6 +5,7 @@
 
 #include "kernels/core/dtype.hpp"
 #include "src/model/model_options.hpp"
+#include "src/model/parameters/fp8_level.hpp"
 #include "src/runtime/chosen_strategies.hpp"
 
 namespace causeway {
@@ -17,6 +18,7 @@ struct ActivationShape {
   Device device = Device::cpu;
   bool recompute = false;
   std::int64_t recompute_blocks = 1;
+  Fp8Level fp8 = Fp8Level::off;
   StrategyNames strategies = {};  ///< of the operators; one that is missing: the first row of its table
 };
 

@@ -39,6 +39,25 @@ inline double deviation_out(std::int64_t width, std::size_t layers) {
   return 2 / (static_cast<double>(layers) * std::sqrt(static_cast<double>(width)));
 }
 
+/// A matrix in 8-bit floats of its own memory: by rows, or the transpose by its rows.
+struct Fp8Copy {
+  Tensor codes, scales;
+  Fp8Format format;
+
+  Fp8Copy(const Stream& stream, TensorView x, Fp8Format of, bool transposed)
+      : codes(stream, DType::u8, transposed ? Shape{x.columns(), x.rows()} : Shape{x.rows(), x.columns()}),
+        scales(stream, DType::f32, {codes.view().rows()}),
+        format(of) {
+    quantise_to_fp8(stream, {.x = x, .format = of, .by_columns = transposed, .codes = codes, .scales = scales});
+  }
+  operator Fp8Matrix() const { return {.codes = codes, .scales = scales, .format = format}; }  // NOLINT
+};
+
+/// Whether the device multiplies x [tokens, k] with a weight on 8-bit floats, into y.
+inline bool is_native_fp8(const Stream& stream, const Parameter& weight, TensorView x, TensorView y) {
+  return weight.fp8 && x.dtype == DType::bf16 && has_fp8_gemm(stream.device(), x.columns(), y);
+}
+
 /// An operand of a product with a weight: the tensor itself or, if the weight is one of those in FP8, its values
 /// rounded to 8-bit floats.
 class Operand {
@@ -69,6 +88,11 @@ inline Operand weight_operand(const Stream& stream, const Parameter& weight, boo
 
 /// y = x·Wᵀ + beta·y.
 inline void multiply_by(const Stream& stream, const Parameter& weight, TensorView x, TensorView y, double beta = 0) {
+  if (is_native_fp8(stream, weight, x, y))
+    return fp8_gemm(stream, {.a = Fp8Copy(stream, x, Fp8Format::e4m3, false),
+                             .b = Fp8Copy(stream, weight.weight, Fp8Format::e4m3, false),
+                             .beta = beta,
+                             .c = y});
   gemm(stream, {.a = activation_operand(stream, weight, x),
                 .b = weight_operand(stream, weight, false),
                 .transpose_b = true,
@@ -77,6 +101,10 @@ inline void multiply_by(const Stream& stream, const Parameter& weight, TensorVie
 }
 /// d_x = d_y·W, its adjoint.
 inline void multiply_back(const Stream& stream, const Parameter& weight, TensorView d_y, TensorView d_x) {
+  if (is_native_fp8(stream, weight, d_y, d_x))
+    return fp8_gemm(stream, {.a = Fp8Copy(stream, d_y, Fp8Format::e5m2, false),
+                             .b = Fp8Copy(stream, weight.weight, Fp8Format::e4m3, true),
+                             .c = d_x});
   gemm(stream, {.a = gradient_operand(stream, weight, d_y), .b = weight_operand(stream, weight, true), .c = d_x});
 }
 

@@ -48,31 +48,44 @@ std::string listed(const std::vector<std::string>& names) {
 
 }  // namespace
 
-std::map<std::string, hdf5::Value> attributes_of(const ModelOptions& options, DType dtype) {
-  return {{"dtype", std::string(name_of(dtype))},
-          {"vocabulary", options.vocabulary},
-          {"width", options.width},
-          {"layers", layers_text(options.layers)},
-          {"state", options.state},
-          {"expand", options.expand},
-          {"conv_taps", options.conv_taps},
-          {"dt_rank", options.rank_of_dt()},
-          {"heads", options.heads},
-          {"rope_base", options.rope_base},
-          {"rope_scaling", options.rope_scaling},
-          {"rope_stored", std::int64_t{options.rope_stored}},
-          {"out_bias", std::int64_t{options.out_bias}},
-          {"filter_groups", options.groups_of_filters()},
-          {"se_taps", options.se_taps},
-          {"se_skip", std::int64_t{options.se_skip}},
-          {"mr_taps", options.mr_taps},
-          {"mr_decay", options.mr_decay},
-          {"modes", options.modes},
-          {"ffn", options.ffn},
-          {"mlp_activation", options.mlp_activation},
-          {"norm_eps", options.eps_of_norms()},
-          {"norm_form", options.norm_form},
-          {"tied_head", std::int64_t{options.tied_head}}};
+std::map<std::string, hdf5::Value> attributes_of(const ModelOptions& options, DType dtype, Fp8Level fp8) {
+  std::map<std::string, hdf5::Value> attributes{{"dtype", std::string(name_of(dtype))},
+                                                {"vocabulary", options.vocabulary},
+                                                {"width", options.width},
+                                                {"layers", layers_text(options.layers)},
+                                                {"state", options.state},
+                                                {"expand", options.expand},
+                                                {"conv_taps", options.conv_taps},
+                                                {"dt_rank", options.rank_of_dt()},
+                                                {"heads", options.heads},
+                                                {"rope_base", options.rope_base},
+                                                {"rope_scaling", options.rope_scaling},
+                                                {"rope_stored", std::int64_t{options.rope_stored}},
+                                                {"out_bias", std::int64_t{options.out_bias}},
+                                                {"filter_groups", options.groups_of_filters()},
+                                                {"se_taps", options.se_taps},
+                                                {"se_skip", std::int64_t{options.se_skip}},
+                                                {"mr_taps", options.mr_taps},
+                                                {"mr_decay", options.mr_decay},
+                                                {"modes", options.modes},
+                                                {"ffn", options.ffn},
+                                                {"mlp_activation", options.mlp_activation},
+                                                {"norm_eps", options.eps_of_norms()},
+                                                {"norm_form", options.norm_form},
+                                                {"tied_head", std::int64_t{options.tied_head}}};
+  if (fp8 != Fp8Level::off) attributes["fp8"] = std::string(name_of(fp8));
+  return attributes;
+}
+
+Fp8Level fp8_level_of(const Checkpoint& checkpoint) {
+  return checkpoint.has_attribute("fp8") ? parse_fp8_level(checkpoint.text("fp8")) : Fp8Level::off;
+}
+
+std::string fp8_warning(const Checkpoint& checkpoint, Fp8Level chosen) {
+  const Fp8Level trained = fp8_level_of(checkpoint);
+  if (chosen >= trained) return "";
+  return fmt::format("{}: the model was trained with FP8, but --fp8 is {}: expect a higher loss than with --fp8 {}",
+                     checkpoint.path(), name_of(chosen), name_of(trained));
 }
 
 ModelOptions model_options_of(const Checkpoint& checkpoint) {

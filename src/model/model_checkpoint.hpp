@@ -11,9 +11,14 @@
 
 namespace causeway {
 
-/// The attributes of a checkpoint's root that describe the model, and the inverse. `dtype` is the compute type.
-std::map<std::string, hdf5::Value> attributes_of(const ModelOptions& options, DType dtype);
+/// The attributes of a checkpoint's root that describe the model, and the inverse. `dtype` is the compute type, `fp8`
+/// the level of --fp8 that it was trained with, an attribute only if it is not off.
+std::map<std::string, hdf5::Value> attributes_of(const ModelOptions& options, DType dtype,
+                                                 Fp8Level fp8 = Fp8Level::off);
 ModelOptions model_options_of(const Checkpoint& checkpoint);
+Fp8Level fp8_level_of(const Checkpoint& checkpoint);
+/// What to warn of where a model runs at a lower level of --fp8 than it was trained with; "" otherwise.
+std::string fp8_warning(const Checkpoint& checkpoint, Fp8Level chosen);
 /// Throws Error(usage) with the first option whose value in the checkpoint differs from `wanted`.
 void require_same_model(const Checkpoint& checkpoint, const ModelOptions& wanted);
 

@@ -130,6 +130,7 @@ TrainingState training_state_of(const Checkpoint& checkpoint) {
     try {
       model_options_of(checkpoint);
       parse_dtype(checkpoint.text("dtype"));
+      fp8_level_of(checkpoint);
     } catch (const Error& error) {
       fail(ExitCode::corrupt, "{}: the description of the model is invalid: {}", checkpoint.path(), error.what());
     }
@@ -198,6 +199,9 @@ Model::Options model_to_train(const TrainSettings& settings, const StartingPoint
       require(!start.resumes || checkpoint.text("dtype") == settings.compute.dtype,
               "{}: the checkpoint's dtype is {}, but --dtype is {}", checkpoint.path(), checkpoint.text("dtype"),
               settings.compute.dtype);
+      require(!start.resumes || fp8_level_of(checkpoint) == options.fp8,
+              "{}: the checkpoint was trained with --fp8 {}, but --fp8 is {}", checkpoint.path(),
+              name_of(fp8_level_of(checkpoint)), settings.compute.fp8);
     }
     options.shape.check();
   });
@@ -251,9 +255,10 @@ std::optional<PublishedCheckpoint> RunCheckpoints::save(const TrainingState& sta
                {"loss", state.loss.value_or(std::numeric_limits<double>::quiet_NaN())},
                {"strategies", settings_.compute.strategy},
                {"one_way_layers", std::int64_t{runtime_.one_way_layers}}});
-  writer_.start(state.step, {.attributes = attributes_of(model.options().shape, model.options().dtype),
-                             .state = std::move(kept),
-                             .tensors = checkpoint_tensors(model.parameters(), optimizer)});
+  writer_.start(state.step,
+                {.attributes = attributes_of(model.options().shape, model.options().dtype, model.options().fp8),
+                 .state = std::move(kept),
+                 .tensors = checkpoint_tensors(model.parameters(), optimizer)});
   return asynchronous_ ? published : finish();
 }
 

@@ -123,6 +123,7 @@ RankMemory memory_of_rank(const Model& model, const Runtime& runtime, std::int64
                                        .device = runtime.stream.device(),
                                        .recompute = options.recompute,
                                        .recompute_blocks = options.recompute_blocks,
+                                       .fp8 = options.fp8,
                                        .strategies = runtime.strategies.names()});
   const int ranks = mesh.world.size();
   const ShardLevel level = ranks == 1 ? ShardLevel::optimizer : parameters.level;

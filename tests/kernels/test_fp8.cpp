@@ -1,11 +1,16 @@
 #include "kernels/fp8.hpp"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <vector>
 
+#include "kernels/gemm.hpp"
+#include "tests/support/gpu.hpp"
 #include "tests/support/tensors.hpp"
 #include "tests/support/threads.hpp"
 
@@ -174,6 +179,159 @@ TEST_P(RoundToFp8OfEveryType, IsExactWhereTheNumbersAreThoseOfTheFormat) {
     round_to_fp8(stream, {.x = x, .format = format, .y = y});
     EXPECT_EQ(values_of(y), values);
   }
+}
+
+/// A matrix in 8-bit floats, and the memory that it is in.
+struct Quantised {
+  Tensor codes, scales;
+  Fp8Format format;
+  Quantised(const Stream& stream, TensorView x, Fp8Format of, bool by_columns, std::int64_t padding = 0)
+      : codes(stream, DType::u8, by_columns ? Shape{x.columns(), x.rows() + padding} : Shape{x.rows(), x.columns()}),
+        scales(stream, DType::f32, {codes.view().rows()}),
+        format(of) {
+    quantise_to_fp8(stream, {.x = x, .format = of, .by_columns = by_columns, .codes = codes, .scales = scales});
+  }
+  Fp8Matrix matrix() const { return {.codes = codes, .scales = scales, .format = format}; }
+};
+
+TEST(QuantiseToFp8, StandsForTheNumbersThatRoundToFp8Writes) {
+  const Stream stream;
+  for (const Shape& shape : {Shape{7, 5}, Shape{1, 600}, Shape{130, 70}, Shape{3, 0}})
+    for (const Fp8Format format : {Fp8Format::e4m3, Fp8Format::e5m2})
+      for (const bool by_columns : {false, true}) {
+        const Tensor x = random_tensor(stream, DType::bf16, shape, 5, -300, 300), y(stream, DType::bf16, shape);
+        std::vector<double> values = values_of(x);
+        for (std::size_t i = 0; i < values.size(); ++i) values[i] *= std::ldexp(1, static_cast<int>(i % 9) * 5 - 20);
+        if (values.size() > 40) values[7] = nan, values[20] = infinity, values[31] = -infinity;
+        assign(x, values);
+        round_to_fp8(stream, {.x = x, .format = format, .by_columns = by_columns, .y = y});
+        constexpr std::int64_t padding = 3;
+        const Padded wide(stream, x);
+        const Quantised of(stream, wide, format, by_columns, padding);
+        const std::vector<double> expected = values_of(y);
+        const TensorView codes = of.codes.view();
+        for (std::int64_t r = 0; r < codes.rows(); ++r)
+          for (std::int64_t c = 0; c < codes.columns(); ++c) {
+            const double value = of.scales.view().as<float>()[r] * value_of(format, codes.row<std::uint8_t>(r)[c]);
+            if (by_columns && c >= shape[0]) {
+              EXPECT_EQ(value, 0);
+              continue;
+            }
+            const double wanted = expected[static_cast<std::size_t>(by_columns ? c * shape[1] + r : r * shape[1] + c)];
+            EXPECT_TRUE(value == wanted || (std::isnan(value) && std::isnan(wanted))) << value << " " << wanted;
+          }
+      }
+}
+
+TEST(Fp8Gemm, IsTheGemmOfRoundedOperands) {
+  const Stream stream;
+  constexpr std::int64_t m = 33, n = 48, k = 64;
+  for (const Fp8Format format : {Fp8Format::e4m3, Fp8Format::e5m2})
+    for (const DType dtype : {DType::bf16, DType::f32})
+      for (const double beta : {0., 1.}) {
+        const Tensor a = random_tensor(stream, DType::bf16, {m, k}, 1, -5, 5),
+                     b = random_tensor(stream, DType::bf16, {k, n}, 2, -1, 1),
+                     c = random_tensor(stream, dtype, {m, n}, 3, -1, 1), expected(stream, dtype, {m, n});
+        assign(expected, values_of(c));
+        const Quantised of_a(stream, a, format, false), of_b(stream, b, Fp8Format::e4m3, true);
+        fp8_gemm(stream, {.a = of_a.matrix(), .b = of_b.matrix(), .beta = beta, .c = c});
+        round_to_fp8(stream, {.x = a, .format = format, .y = a});
+        round_to_fp8(stream, {.x = b, .by_columns = true, .y = b});
+        gemm(stream, {.a = a, .b = b, .beta = beta, .c = expected});
+        const std::vector<double> found = values_of(c), wanted = values_of(expected);
+        for (std::size_t i = 0; i < found.size(); ++i)
+          EXPECT_NEAR(found[i], wanted[i], 1e-5 * (dtype == DType::bf16 ? 1e3 : 30)) << i;
+      }
+}
+
+/// On a GPU the same bits as on the CPU, and products within the error of the tensor cores' sums.
+class Fp8OnAGpu : public GpuTest {};
+INSTANTIATE_TEST_SUITE_P(Fp8, Fp8OnAGpu, testing::Values(DType::bf16), dtype_name<testing::TestParamInfo<DType>>);
+
+TEST_P(Fp8OnAGpu, QuantisesToTheSameBits) {
+  std::uint64_t seed = 1;
+  for (const Shape& shape : {Shape{1, 8}, Shape{7, 5}, Shape{64, 24}, Shape{129, 256}, Shape{1000, 72}, Shape{33, 4096},
+                             Shape{300, 11008}, Shape{3, 22016}, Shape{2, 40000}, Shape{2, 9001}, Shape{0, 16}})
+    for (const Fp8Format format : {Fp8Format::e4m3, Fp8Format::e5m2})
+      for (const bool by_columns : {false, true})
+        for (const std::int64_t beside : {0, 1, 8}) {
+          const std::int64_t padding = beside * 13, columns = shape[1] + 2 * beside;
+          const Tensor wide = random_tensor(cpu(), DType::bf16, {shape[0], columns}, ++seed, -300, 300);
+          std::vector<double> values = values_of(wide);
+          for (std::size_t i = 0; i < values.size(); ++i) values[i] *= std::ldexp(1, static_cast<int>(i % 11) * 4 - 20);
+          if (values.size() > 40)
+            values[7] = nan, values[11] = -nan, values[20] = infinity, values[31] = -infinity, values[33] = -0.;
+          assign(wide, values);
+          const Tensor on_gpu = to_gpu(wide);
+          const Quantised expected(cpu(), wide.view().slice_columns(beside, shape[1]), format, by_columns, padding),
+              found(gpu(), on_gpu.view().slice_columns(beside, shape[1]), format, by_columns, padding);
+          EXPECT_TRUE(same_bits(to_cpu(found.codes), expected.codes)) << shape.to_string() << by_columns << beside;
+          EXPECT_TRUE(same_bits(to_cpu(found.scales), expected.scales)) << shape.to_string() << by_columns << beside;
+        }
+}
+
+/// An element's error is at most that of its sums on tensor cores, whose terms are cut off below 2^-13 of the largest
+/// one, plus one rounding of the result.
+TEST_P(Fp8OnAGpu, MultipliesAsTheCpuUpToTheTensorCoresSums) {
+  std::uint64_t seed = 1;
+  const Tensor probe(gpu(), DType::bf16, {16, 16});
+  if (!has_fp8_gemm(Device::cuda, 16, probe)) GTEST_SKIP() << "this GPU has no product of 8-bit floats";
+  for (const auto& [m, n, k] : {std::array<std::int64_t, 3>{1, 16, 16},
+                                {3, 32, 64},
+                                {129, 160, 4096},
+                                {257, 4096, 128},
+                                {1000, 256, 1024},
+                                {64, 64, 11008}})
+    for (const Fp8Format format : {Fp8Format::e4m3, Fp8Format::e5m2})
+      for (const DType dtype : {DType::bf16, DType::f32})
+        for (const double beta : {0., 1.}) {
+          const Tensor a = random_tensor(cpu(), DType::bf16, {m, k}, ++seed, -5, 5),
+                       b = random_tensor(cpu(), DType::bf16, {n, k}, ++seed, -1, 1),
+                       c = random_tensor(cpu(), dtype, {m, n}, ++seed, -1, 1), magnitude(cpu(), DType::f32, {m, n});
+          const Tensor a_gpu = to_gpu(a), b_gpu = to_gpu(b), c_gpu = to_gpu(c), again_gpu = to_gpu(c);
+          const Quantised of_a(cpu(), a, format, false), of_b(cpu(), b, Fp8Format::e4m3, false),
+              of_a_gpu(gpu(), a_gpu, format, false), of_b_gpu(gpu(), b_gpu, Fp8Format::e4m3, false);
+          fp8_gemm(cpu(), {.a = of_a.matrix(), .b = of_b.matrix(), .beta = beta, .c = c});
+          for (const Tensor* to : {&c_gpu, &again_gpu})
+            fp8_gemm(gpu(), {.a = of_a_gpu.matrix(), .b = of_b_gpu.matrix(), .beta = beta, .c = *to});
+          for (const Tensor* x : {&a, &b}) {
+            std::vector<double> values = values_of(*x);
+            for (double& value : values) value = std::abs(value);
+            assign(*x, values);
+          }
+          gemm(cpu(), {.a = a, .b = b, .transpose_b = true, .c = magnitude});
+          const Tensor result = to_cpu(c_gpu);
+          EXPECT_TRUE(same_bits(result, to_cpu(again_gpu)));
+          const std::vector<double> found = values_of(result), wanted = values_of(c), sums = values_of(magnitude);
+          double most = 0;
+          for (std::size_t i = 0; i < found.size(); ++i)
+            most = std::max(most,
+                            (std::abs(found[i] - wanted[i]) - 2 * rounding_of(dtype) * std::abs(wanted[i])) / sums[i]);
+          RecordProperty("error", fmt::format("{:.2e}", most));
+          EXPECT_LE(most, 0x1p-11) << m << " " << n << " " << k << " " << beta;
+        }
+}
+
+TEST_P(Fp8OnAGpu, NotANumberStaysInItsRow) {
+  const Tensor probe(gpu(), DType::bf16, {16, 16});
+  if (!has_fp8_gemm(Device::cuda, 16, probe)) GTEST_SKIP() << "this GPU has no product of 8-bit floats";
+  const Tensor a = random_tensor(cpu(), DType::bf16, {40, 64}, 1), b = random_tensor(cpu(), DType::bf16, {32, 64}, 2);
+  const auto product = [&](TensorView x) {
+    const Tensor x_gpu = to_gpu(x), b_gpu = to_gpu(b), c(gpu(), DType::bf16, {40, 32});
+    const Quantised of_x(gpu(), x_gpu, Fp8Format::e5m2, false), of_b(gpu(), b_gpu, Fp8Format::e4m3, false);
+    fp8_gemm(gpu(), {.a = of_x.matrix(), .b = of_b.matrix(), .c = c});
+    return values_of(to_cpu(c));
+  };
+  const std::vector<double> clean = product(a);
+  std::vector<double> values = values_of(a);
+  values[3 * 64 + 5] = nan, values[17 * 64] = infinity;
+  assign(a, values);
+  const std::vector<double> with = product(a);
+  for (std::size_t i = 0; i < with.size(); ++i)
+    if (i / 32 == 3 || i / 32 == 17)
+      EXPECT_FALSE(std::isfinite(with[i])) << i;
+    else
+      EXPECT_EQ(with[i], clean[i]) << i;
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, RoundToFp8OfEveryType, testing::Values(DType::f64, DType::f32, DType::bf16),

@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/openmp.hpp"
 #include "kernels/expect_fp8.hpp"
+#include "kernels/gemm.hpp"
 
 namespace causeway::cpu {
 namespace {
@@ -47,7 +48,66 @@ void round_row(const RoundToFp8& args, std::int64_t row) {
   for (std::int64_t i = 0; i < args.x.columns(); ++i) y[i] = rounded(x[i], scale, args.format);
 }
 
+/// The largest finite magnitude of `count` values, `stride` elements apart.
+double largest_magnitude(const bf16* x, std::int64_t count, std::int64_t stride) {
+  double largest = 0;
+  for (std::int64_t i = 0; i < count; ++i)
+    if (const double magnitude = std::abs(static_cast<double>(x[i * stride])); std::isfinite(magnitude))
+      largest = std::max(largest, magnitude);
+  return largest;
+}
+
+std::uint8_t code_of(double quotient, Fp8Format format) {
+  return format == Fp8Format::e4m3 ? E4m3(quotient).bits : E5m2(quotient).bits;
+}
+
+/// The numbers that a matrix stands for, in f32.
+Tensor decoded(const Stream& stream, const Fp8Matrix& x) {
+  Tensor y(stream, DType::f32, x.codes.shape);
+  for (std::int64_t r = 0; r < x.codes.rows(); ++r) {
+    const std::uint8_t* codes = x.codes.row<std::uint8_t>(r);
+    const double scale = x.scales.as<float>()[r];
+    float* to = y.view().row<float>(r);
+    for (std::int64_t i = 0; i < x.codes.columns(); ++i) {
+      const double value = x.format == Fp8Format::e4m3 ? static_cast<double>(std::bit_cast<E4m3>(codes[i]))
+                                                       : static_cast<double>(std::bit_cast<E5m2>(codes[i]));
+      to[i] = static_cast<float>(scale * value);
+    }
+  }
+  return y;
+}
+
 }  // namespace
+
+void quantise_to_fp8(const Stream&, const QuantiseToFp8& args) {
+  expect_quantise_to_fp8(args);
+  const std::int64_t rows = args.codes.rows(), columns = args.by_columns ? args.x.rows() : args.x.columns(),
+                     stride = args.by_columns ? args.x.row_stride : 1;
+#pragma omp parallel for schedule(static) if (rows * columns > min_parallel_work)
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const bf16* x = args.by_columns ? static_cast<const bf16*>(args.x.data) + r : args.x.row<bf16>(r);
+    std::uint8_t* codes = args.codes.row<std::uint8_t>(r);
+    const double scale = fp8_scale(largest_magnitude(x, columns, stride), args.format);
+    for (std::int64_t i = 0; i < columns; ++i)
+      codes[i] = code_of(static_cast<double>(x[i * stride]) / scale, args.format);
+    std::fill(codes + columns, codes + args.codes.columns(), std::uint8_t{0});
+    args.scales.as<float>()[r] = static_cast<float>(scale);
+  }
+}
+
+void fp8_gemm(const Stream& stream, const Fp8Gemm& args) {
+  expect_fp8_gemm(args);
+  const Tensor a = decoded(stream, args.a), b = decoded(stream, args.b);
+  if (args.c.dtype == DType::f32)
+    return gemm(stream, {.a = a, .b = b, .transpose_b = true, .beta = args.beta, .c = args.c});
+  // bf16 holds the numbers exactly, except 2^128, which is infinity in both.
+  const auto narrow = [&](TensorView x) {
+    Tensor y(stream, DType::bf16, x.shape);
+    for (std::int64_t i = 0; i < x.size(); ++i) y.view().as<bf16>()[i] = x.as<float>()[i];
+    return y;
+  };
+  gemm(stream, {.a = narrow(a), .b = narrow(b), .transpose_b = true, .beta = args.beta, .c = args.c});
+}
 
 void round_to_fp8(const Stream&, const RoundToFp8& args) {
   expect_round_to_fp8(args);

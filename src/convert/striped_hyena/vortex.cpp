@@ -82,6 +82,7 @@ ForeignModel open_vortex(const ConvertSource& source) {
 
 ForeignLayout vortex_layout(const ModelOptions& options, const Remembered& remembered, TensorType) {
   VortexShape shape = expressible_as_vortex(options);
+  shape.fp8 = remembered.fp8 != Fp8Level::off;
   std::string yaml = vortex_yaml(shape);
   // The source's file has more keys, and can have fewer groups for one of the two filters.
   if ((remembered.format == "vortex" || remembered.format == "savanna") && !remembered.config.empty()) {

@@ -118,6 +118,20 @@ TEST(Recomputation, TheFormulaSaysHowMuchMemoryAPassTakes) {
         }
 }
 
+TEST(ActivationMemory, CountsOperandsIn8BitFloats) {
+  const WholePack pack = random_pack(Segments({0, 40, 2048}), 11, 8);
+  for (const char* layers : {"se", "mamba*3", "attention", "attention se mr li mamba se"})
+    for (const std::int64_t ffn : {0, 30})
+      for (const Fp8Level level : {Fp8Level::off, Fp8Level::projections, Fp8Level::all}) {
+        ModelOptions shape = small_model_of(parse_layers(layers));
+        shape.ffn = ffn;
+        const ActivationBytes estimate = activation_bytes(shape, {.tokens = pack.tokens(), .fp8 = level});
+        const double measured = measured_activations({.shape = shape, .fp8 = level}, pack);
+        if (measured == 0) return;  // this process runs no rank
+        EXPECT_NEAR(estimate.total() / measured, 1, 0.1) << layers << ", ffn " << ffn << ", " << name_of(level);
+      }
+}
+
 /// A model that is only attention, so that its buffers are most of the memory; packs long enough for slices of heads.
 TEST(ActivationMemory, OfAttentionIsThatOfTheFormulaForEveryStrategyAndNumberOfRanks) {
   ModelOptions shape = small_model_of({"attention"});

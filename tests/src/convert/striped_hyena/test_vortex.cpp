@@ -199,7 +199,14 @@ TEST_F(Vortex, WarnsOfModelsThatWereTrainedWithFp8) {
   folder_.write("fp8.yml", yaml.replace(yaml.find(off), off.size(), "use_fp8_input_projections: true"));
   const Outcome outcome = convert(tiny + "model.pt", "--to causeway --out fp8", folder_ / "fp8.yml");
   EXPECT_EQ(outcome.exit, 0);
-  EXPECT_NE(outcome.err.find("FP8"), std::string::npos) << outcome.err;
+  EXPECT_NE(outcome.err.find("--fp8 projections"), std::string::npos) << outcome.err;
+  // What was converted warns only where it is used without the option, and goes back as it was.
+  shell(folder_, "@causeway import " + tiny + "documents.tokens --vocabulary 24 --out data.h5");
+  const std::string score = "@causeway score --transport local --checkpoint fp8 --data data.h5 --out scores.h5";
+  EXPECT_NE(shell(folder_, score).err.find("--fp8 is off"), std::string::npos);
+  EXPECT_EQ(shell(folder_, score + " --fp8 projections").err.find("--fp8 is"), std::string::npos);
+  ASSERT_EQ(shell(folder_, "@causeway convert fp8 --to vortex --out back").exit, 0);
+  EXPECT_NE(testing::bytes_of(folder_ / "back/config.yml").find("use_fp8_input_projections: true"), std::string::npos);
 }
 
 /// The tensors of a vortex model under savanna's names, with filters of `columns` taps.
