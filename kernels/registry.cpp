@@ -10,7 +10,7 @@
 #include "kernels/embedding.hpp"
 #include "kernels/fft_conv.hpp"
 #include "kernels/fourier.hpp"
-#include "kernels/fp8.hpp"
+#include "kernels/fp8/fp8.hpp"
 #include "kernels/gemm.hpp"
 #include "kernels/hyena_block.hpp"
 #include "kernels/modal_conv.hpp"

@@ -6,8 +6,8 @@
 
 #include "kernels/cuda/device/elementwise.cuh"
 #include "kernels/cuda/gemm_plan.cuh"
-#include "kernels/expect_fp8.hpp"
 #include "kernels/expect_gemm.hpp"
+#include "kernels/fp8/expect_fp8.hpp"
 
 namespace causeway::cuda {
 namespace {

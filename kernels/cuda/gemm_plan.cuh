@@ -8,10 +8,10 @@
 #include <source_location>
 #include <vector>
 
-#include "kernels/core/float8.hpp"
 #include "kernels/core/handle.hpp"
 #include "kernels/core/tensor.hpp"
 #include "kernels/cuda/device/check.cuh"
+#include "kernels/fp8/float8.hpp"
 
 /// cuBLASLt's objects for a matrix product, and the algorithms that it proposes.
 namespace causeway::cuda {

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "kernels/bias.hpp"
-#include "kernels/fp8.hpp"
+#include "kernels/fp8/fp8.hpp"
 #include "kernels/gemm.hpp"
 #include "src/model/parameters/initial_values.hpp"
 #include "src/model/parameters/parameter_set.hpp"

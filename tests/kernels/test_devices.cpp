@@ -16,7 +16,7 @@
 #include "kernels/cross_entropy.hpp"
 #include "kernels/embedding.hpp"
 #include "kernels/fourier.hpp"
-#include "kernels/fp8.hpp"
+#include "kernels/fp8/fp8.hpp"
 #include "kernels/gemm.hpp"
 #include "kernels/norm.hpp"
 #include "kernels/probe.hpp"

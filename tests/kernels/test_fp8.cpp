@@ -1,4 +1,4 @@
-#include "kernels/fp8.hpp"
+#include "kernels/fp8/fp8.hpp"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>

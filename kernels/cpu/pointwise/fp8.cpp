@@ -1,10 +1,10 @@
-#include "kernels/fp8.hpp"
+#include "kernels/fp8/fp8.hpp"
 
 #include <algorithm>
 #include <cmath>
 
 #include "kernels/cpu/openmp.hpp"
-#include "kernels/expect_fp8.hpp"
+#include "kernels/fp8/expect_fp8.hpp"
 #include "kernels/gemm.hpp"
 
 namespace causeway::cpu {

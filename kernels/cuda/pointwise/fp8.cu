@@ -1,9 +1,9 @@
-#include "kernels/fp8.hpp"
+#include "kernels/fp8/fp8.hpp"
 
 #include <cmath>
 
 #include "kernels/cuda/device/reduce.cuh"
-#include "kernels/expect_fp8.hpp"
+#include "kernels/fp8/expect_fp8.hpp"
 
 namespace causeway::cuda {
 namespace {

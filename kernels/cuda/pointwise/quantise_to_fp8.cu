@@ -1,7 +1,7 @@
 #include <cuda_fp8.h>
 
 #include "kernels/cuda/device/reduce.cuh"
-#include "kernels/expect_fp8.hpp"
+#include "kernels/fp8/expect_fp8.hpp"
 
 /// bf16 to 8-bit floats with a scale for each row, or for each column of the transposed matrix.
 namespace causeway::cuda {

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "kernels/expect.hpp"
-#include "kernels/fp8.hpp"
+#include "kernels/fp8/fp8.hpp"
 
 namespace causeway {
 

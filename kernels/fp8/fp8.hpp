@@ -1,8 +1,8 @@
 #pragma once
 
-#include "kernels/core/float8.hpp"
 #include "kernels/core/kernel.hpp"
 #include "kernels/core/tensor.hpp"
+#include "kernels/fp8/float8.hpp"
 
 namespace causeway {
 
