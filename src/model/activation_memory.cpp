@@ -40,9 +40,9 @@ class Sizes {
   SublayerBytes mixer(std::string_view layer) const {
     if (layer == "mamba") return mamba();
     if (layer == "attention") return attention();
-    if (layer == "se") return hyena("hyena_se");
-    if (layer == "mr") return hyena("hyena_mr");
-    if (layer == "li") return hyena("hyena_li");
+    if (layer == "se") return hyena_block("hyena_se", m.se_taps);
+    if (layer == "mr") return hyena_block("hyena_mr", m.mr_taps);
+    if (layer == "li") return hyena_li();
     fail(ExitCode::internal, "the memory of layer '{}' is not known", layer);
   }
 
@@ -113,7 +113,18 @@ class Sizes {
     return bytes;
   }
 
-  SublayerBytes hyena(std::string_view op) const {
+  SublayerBytes hyena_block(std::string_view op, std::int64_t taps) const {
+    const double W = width();
+    // kept: projected, y. beside: features; backward: d_projected, where the features are, d_features, d_y, without y.
+    SublayerBytes bytes{.kept = 4 * W * w,
+                        .forward = std::max(3 * W * w, W * w + operands(W, W)),
+                        .backward = std::max(7 * W * w, 4 * W * w + operands(3 * W, W, Fp8Level::projections))};
+    if (runs_by(op, "all_to_all")) return bytes += {.kept = 3 * W * w, .forward = 4 * W * w, .backward = 7 * W * w};
+    bytes.kept += a_cut_token(static_cast<double>(taps + 1) * 3 * W * w);  // halo
+    return bytes;
+  }
+
+  SublayerBytes hyena_li() const {
     const double W = width();
     // kept: projected, features, y. backward: d_features, d_y or d_projected, without y.
     SublayerBytes bytes{
@@ -121,10 +132,10 @@ class Sizes {
         .forward = W * w + operands(W, W),
         .backward = 4 * W * w + std::max(operands(W, W), operands(3 * W, W, Fp8Level::projections) - 4 * W * w)};
     bytes += convolution(3 * W, 3);
-    if (op == "hyena_li" && !runs_by(op, "fft"))
+    if (!runs_by("hyena_li", "fft"))
       bytes.kept += a_token(blocks_of(modal_conv_block) * W * static_cast<double>(m.modes) * a);  // states
-    if (runs_by(op, "all_to_all")) bytes += {.kept = 2 * W * w, .forward = 2 * W * w, .backward = 4 * W * w};
-    if (runs_by(op, "fft")) bytes += {.kept = 2 * W * w, .forward = 8 * W * a, .backward = 12 * W * a};
+    if (runs_by("hyena_li", "all_to_all")) bytes += {.kept = 2 * W * w, .forward = 2 * W * w, .backward = 4 * W * w};
+    if (runs_by("hyena_li", "fft")) bytes += {.kept = 2 * W * w, .forward = 8 * W * a, .backward = 12 * W * a};
     return bytes;
   }
 

@@ -7,9 +7,9 @@ void ChosenStrategies::choose(std::string_view op, std::string_view strategy) {
   if (op == "causal_conv")
     find_in(convolution_strategies(), chosen_.causal_conv);
   else if (op == "hyena_se")
-    find_in(gated_convolution_strategies(), chosen_.hyena_se);
+    find_in(hyena_block_strategies(), chosen_.hyena_se);
   else if (op == "hyena_mr")
-    find_in(gated_convolution_strategies(), chosen_.hyena_mr);
+    find_in(hyena_block_strategies(), chosen_.hyena_mr);
   else if (op == "hyena_li")
     find_in(modal_convolution_strategies(), chosen_.hyena_li);
   else if (op == "long_conv")

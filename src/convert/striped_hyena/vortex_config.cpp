@@ -155,7 +155,7 @@ VortexShape vortex_shape(const YamlKeys& keys) {
   require(options.width >= 1, "{} is 0", keys.where("hidden_size"));
   options.layers = layers_of(keys);
   check_fixed(keys, options.width);
-  expect(keys, "short_filter_length", featurizer_taps, featurizer_taps);
+  expect(keys, "short_filter_length", Featurizer::taps, Featurizer::taps);
   read_filters(keys, shape);
   read_attention(keys, shape);
   options.modes = keys.integer("state_size", options.modes);
@@ -222,7 +222,7 @@ std::string vortex_yaml(const VortexShape& shape) {
   line("hcm_filter_groups", shape.mr_groups);
   line("hcl_filter_groups", options.width);
   line("state_size", options.modes);
-  line("short_filter_length", featurizer_taps);
+  line("short_filter_length", Featurizer::taps);
   line("num_attention_heads", options.heads);
   line("rotary_emb_base", number(options.rope_base));
   line("use_interpolated_rotary_pos_emb", options.rope_scaling != 1);

@@ -1,4 +1,5 @@
-/// se and mr: gated convolutions with explicit filters h (G, taps), one for each of G groups of channels.
+/// se and mr: gated convolutions with explicit filters h (G, taps), one for each of G groups of channels. Featurizer,
+/// gates and filter are one operator, hyena_block, which keeps q, k and v before the featurizer only.
 
 #include "src/model/layers/hyena.hpp"
 
@@ -11,7 +12,7 @@ constexpr double filter_scale = 1e-5;
 /// The settings in which se and mr differ.
 struct ExplicitFilterKind {
   std::string_view op;
-  const GatedConvolutionStrategy* OperatorStrategies::*strategy;  ///< the one chosen for `op`
+  const HyenaBlockStrategy* OperatorStrategies::*strategy;  ///< the one chosen for `op`
   std::int64_t taps;
   bool decays;  ///< h = ĥ ⊙ exp(-α_g τ), otherwise h = ĥ
   bool skips;   ///< has a skip
@@ -39,32 +40,44 @@ class ExplicitFilter {
     if (kind.decays) decay_ = &parameters.add(decay_spec(prefix, h_.spec.shape, slowest_exponent(options.mr_decay)));
   }
 
-  void forward(const Pass& pass, GatedConvInputs in, TensorView y, Saved* saved) const {
-    in.skip = skip();
+  void forward(const Pass& pass, const Featurizer& featurizer, TensorView projected, TensorView y, Saved* saved) const {
     const Tensor decayed = decayed_taps(pass.runtime.stream);
-    (pass.strategies().*strategy_)->forward(pass.strategy_context(), {.in = in, .taps = taps(decayed), .y = y}, saved);
+    (pass.strategies().*strategy_)
+        ->forward(pass.strategy_context(), {.in = inputs(featurizer, projected, taps(decayed)), .y = y}, saved);
   }
 
-  void backward(const Pass& pass, GatedConvInputs in, GatedConvGradients gradients, Saved& saved) const {
+  Tensor backward(const Pass& pass, const Featurizer& featurizer, TensorView projected, TensorView d_y,
+                  Saved& saved) const {
     const Stream& stream = pass.runtime.stream;
-    in.skip = skip();
-    if (skip_ != nullptr) gradients.d_skip = skip_->gradient;
     const Tensor decayed = decayed_taps(stream);
     const Tensor d_decayed = decay_ == nullptr ? Tensor() : Tensor::zeros(stream, h_.gradient.dtype, h_.gradient.shape);
+    Tensor d_projected(stream, projected.dtype, projected.shape);
+    const GatedConvInputs d = featurizer.split(d_projected);
     (pass.strategies().*strategy_)
         ->backward(pass.strategy_context(),
-                   {.in = in,
-                    .taps = taps(decayed),
-                    .gradients = gradients,
-                    .d_taps = decay_ == nullptr ? h_.gradient : d_decayed},
+                   {.in = inputs(featurizer, projected, taps(decayed)),
+                    .d_y = d_y,
+                    .d_q = d.q,
+                    .d_k = d.k,
+                    .d_v = d.v,
+                    .d_featurizer = featurizer.d_weight(),
+                    .d_skip = skip_ == nullptr ? TensorView() : skip_->gradient,
+                    .d_taps = decay_ == nullptr ? h_.gradient : d_decayed.view()},
                    saved);
     if (decay_ != nullptr)
       multiply(stream, {.a = d_decayed, .b = decay_->weight, .accumulate = true, .y = h_.gradient});
+    return d_projected;
   }
 
-  OperatorCall call(const GatedConvInputs& in) const {
-    const TensorView taps = without_data(accumulator_of(in.v.dtype), h_.spec.shape);
-    return {op_, BlockedConvForward{.in = in, .halo = {}, .taps = taps, .y = in.v}};
+  std::vector<OperatorCall> calls(const Featurizer& featurizer, DType dtype) const {
+    const GatedConvInputs columns = featurizer.split(without_data(dtype, {1, 3 * width_}));
+    HyenaBlockForward block;
+    block.in.q = columns.q, block.in.k = columns.k, block.in.v = columns.v;
+    block.in.featurizer = without_data(dtype, {3 * width_, Featurizer::taps});
+    block.in.taps = without_data(accumulator_of(dtype), h_.spec.shape);
+    if (skip_ != nullptr) block.in.skip = without_data(accumulator_of(dtype), {width_});
+    block.y = without_data(dtype, {1, width_});
+    return {{op_, block}};
   }
 
   /// The decode state: the taps-1 rows of k⊙v before the next token.
@@ -98,6 +111,16 @@ class ExplicitFilter {
               return std::exp(-alpha * fraction(i % shape[1], shape[1]));
             }};
   }
+  HyenaBlockInputs inputs(const Featurizer& featurizer, TensorView projected, TensorView taps) const {
+    const GatedConvInputs columns = featurizer.split(projected);
+    return {.q = columns.q,
+            .k = columns.k,
+            .v = columns.v,
+            .halo = {},
+            .featurizer = featurizer.weight(),
+            .skip = skip(),
+            .taps = taps};
+  }
   /// ĥ ⊙ decay; absent if the filter does not decay.
   Tensor decayed_taps(const Stream& stream) const {
     if (decay_ == nullptr) return {};
@@ -112,7 +135,7 @@ class ExplicitFilter {
   TensorView skip() const { return skip_ == nullptr ? TensorView() : skip_->weight; }
 
   std::string_view op_;
-  const GatedConvolutionStrategy* OperatorStrategies::*strategy_;
+  const HyenaBlockStrategy* OperatorStrategies::*strategy_;
   std::int64_t width_;
   const Parameter& h_;
   const Parameter *skip_ = nullptr, *decay_ = nullptr;

@@ -1,4 +1,5 @@
 /// li: a gated convolution whose filter is as long as the document: a sum of M decaying exponentials (modes) a channel.
+/// Featurizer and filter are two operators, causal_conv and hyena_li.
 
 #include "src/model/layers/hyena.hpp"
 
@@ -30,33 +31,67 @@ class ImplicitFilter {
                               .wide = true,
                               .initial = initial::uniform(1 / std::sqrt(published_length))})) {}
 
-  void forward(const Pass& pass, GatedConvInputs in, TensorView y, Saved* saved) const {
-    in.skip = skip_.weight;
-    const Tensor rates = log_rates(pass.runtime.stream);
-    pass.strategies().hyena_li->forward(pass.strategy_context(),
-                                        {.in = in, .residues = residues_.weight, .log_rates = rates, .y = y}, saved);
-  }
-
-  void backward(const Pass& pass, GatedConvInputs in, GatedConvGradients gradients, Saved& saved) const {
+  void forward(const Pass& pass, const Featurizer& featurizer, TensorView projected, TensorView y, Saved* saved) const {
     const Stream& stream = pass.runtime.stream;
+    Tensor features(stream, projected.dtype, projected.shape);
+    pass.strategies().causal_conv->forward(pass.strategy_context(), featurizer.convolution(projected, features),
+                                           scope_of(saved, "featurizer"));
+    GatedConvInputs in = featurizer.split(features);
     in.skip = skip_.weight;
-    gradients.d_skip = skip_.gradient;
-    const Tensor rates = log_rates(stream), d_rates = Tensor::zeros(stream, rates.view().dtype, shape_);
-    pass.strategies().hyena_li->backward(pass.strategy_context(),
-                                         {.in = in,
-                                          .residues = residues_.weight,
-                                          .log_rates = rates,
-                                          .gradients = gradients,
-                                          .d_residues = residues_.gradient,
-                                          .d_log_rates = d_rates},
-                                         saved);
-    for (const Parameter* part : {&p_, &gamma_}) scale(stream, {.x = d_rates, .accumulate = true, .y = part->gradient});
+    const Tensor rates = log_rates(stream);
+    pass.strategies().hyena_li->forward(pass.strategy_context(),
+                                        {.in = in, .residues = residues_.weight, .log_rates = rates, .y = y},
+                                        scope_of(saved, "filter"));
+    if (saved != nullptr) saved->put("features", std::move(features));
   }
 
-  OperatorCall call(const GatedConvInputs& in) const {
-    const TensorView modes = without_data(accumulator_of(in.v.dtype), shape_);
-    return {"hyena_li",
-            ModalConvForward{.in = in, .residues = modes, .log_rates = modes, .state_in = {}, .y = in.v, .states = {}}};
+  Tensor backward(const Pass& pass, const Featurizer& featurizer, TensorView projected, TensorView d_y,
+                  Saved& saved) const {
+    const Stream& stream = pass.runtime.stream;
+    const Tensor d_features(stream, projected.dtype, projected.shape);
+    {
+      const Tensor features = saved.take("features");
+      GatedConvInputs in = featurizer.split(features);
+      in.skip = skip_.weight;
+      const GatedConvInputs d = featurizer.split(d_features);
+      const Tensor rates = log_rates(stream), d_rates = Tensor::zeros(stream, rates.view().dtype, shape_);
+      pass.strategies().hyena_li->backward(
+          pass.strategy_context(),
+          {.in = in,
+           .residues = residues_.weight,
+           .log_rates = rates,
+           .gradients = {.d_y = d_y, .d_q = d.q, .d_k = d.k, .d_v = d.v, .d_skip = skip_.gradient},
+           .d_residues = residues_.gradient,
+           .d_log_rates = d_rates},
+          saved.scope("filter"));
+      for (const Parameter* part : {&p_, &gamma_})
+        scale(stream, {.x = d_rates, .accumulate = true, .y = part->gradient});
+    }
+    Tensor d_projected(stream, projected.dtype, projected.shape);
+    pass.strategies().causal_conv->backward(pass.strategy_context(),
+                                            {.x = projected,
+                                             .weight = featurizer.weight(),
+                                             .d_y = d_features,
+                                             .d_x = d_projected,
+                                             .d_weight = featurizer.d_weight()},
+                                            saved.scope("featurizer"));
+    return d_projected;
+  }
+
+  std::vector<OperatorCall> calls(const Featurizer& featurizer, DType dtype) const {
+    const std::int64_t width = featurizer.width();
+    const TensorView x = without_data(dtype, {1, width}), features = without_data(dtype, {1, 3 * width}),
+                     modes = without_data(accumulator_of(dtype), shape_);
+    CausalConvForward conv;
+    conv.x = conv.y = features;
+    conv.weight = without_data(dtype, {3 * width, Featurizer::taps});
+    const ModalConvForward filter{.in = {.q = x, .k = x, .v = x, .skip = {}, .segments = {}},
+                                  .residues = modes,
+                                  .log_rates = modes,
+                                  .state_in = {},
+                                  .y = x,
+                                  .states = {}};
+    return {{"causal_conv", conv}, {"hyena_li", filter}};
   }
 
   /// The decode state: the modes' states [D, M].
