@@ -26,7 +26,8 @@ extern const Kernel<GradientFactor> gradient_factor;
 ///     master    -= learning_rate·( exp_avg/(1-β₁^step) / (√(exp_avg_sq/(1-β₂^step)) + eps) + weight_decay·master )
 ///     weights    = master, rounded to the compute type
 /// All tensors are flat, [n]. All but `weights` have one accumulator type (f64 or f32), which is that of weights'
-/// dtype. If the factor is not finite, nothing changes. Throws Error(internal) if step < 1 or dtypes do not fit.
+/// dtype. If the factor is not finite, nothing changes. Both devices compute the same bits. Throws Error(internal) if
+/// step < 1 or dtypes do not fit.
 struct AdamW {
   TensorView gradient;
   TensorView factor;  ///< one f64, or absent: 1

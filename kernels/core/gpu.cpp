@@ -1,5 +1,8 @@
 #include "kernels/core/gpu.hpp"
 
+#include <memory>
+#include <utility>
+
 #include "kernels/core/error.hpp"
 
 #if CAUSEWAY_CUDA
@@ -37,6 +40,24 @@ std::string gpu_address() {
   address = text;
 #endif
   return address;
+}
+
+void call_on_host(const Stream& stream, std::function<void()> work) {
+#if CAUSEWAY_CUDA
+  if (stream.device() == Device::cuda) {
+    auto owned = std::make_unique<std::function<void()>>(std::move(work));
+    const auto run = [](void* given) noexcept {
+      const std::unique_ptr<std::function<void()>> mine(static_cast<std::function<void()>*>(given));
+      (*mine)();
+    };
+    cuda_check(cudaLaunchHostFunc(native_of(stream), run, owned.get()));
+    static_cast<void>(owned.release());
+    return;
+  }
+#else
+  static_cast<void>(stream);
+#endif
+  work();
 }
 
 }  // namespace causeway

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <functional>
 #include <string>
+
+#include "kernels/core/stream.hpp"
 
 namespace causeway {
 
@@ -14,5 +17,9 @@ void use_gpu(int ordinal);
 /// The PCI address of the calling thread's GPU. Two processes of one machine compare it to detect that they share a
 /// GPU. Empty in a build without CUDA.
 std::string gpu_address();
+
+/// Enqueues a call on the host: it runs after the work that the stream was given so far, and work that it is given
+/// later waits for the call. On a GPU's stream another thread runs it, which must not use the GPU or throw.
+void call_on_host(const Stream& stream, std::function<void()> work);
 
 }  // namespace causeway

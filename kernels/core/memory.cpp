@@ -57,7 +57,11 @@ MemoryPool::~MemoryPool() { drop_cache(); }
 
 std::int64_t MemoryPool::block_size(std::int64_t bytes) const {
   const std::int64_t size = round_up(bytes, granularity);
-  return page_locked_ ? static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(size))) : size;
+  if (!page_locked_) return size;
+  // Powers of two serve many sizes; of large blocks they would waste too much.
+  constexpr std::int64_t large = 64 << 20, step = 16 << 20;
+  return size > large ? round_up(size, step)
+                      : static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(size)));
 }
 
 void* MemoryPool::allocate(std::int64_t bytes) {

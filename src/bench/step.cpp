@@ -119,7 +119,8 @@ class StepRunner {
     require_memory(settings, parameters);
     model_.parameters().allocate(runtime_.stream, runtime_.mesh.world, parameters);
     model_.parameters().initialise(0, runtime_.stream);
-    optimizer_.emplace(OptimizerOptions{}, model_.parameters(), runtime_.mesh.world, runtime_.stream);
+    optimizer_.emplace(OptimizerOptions{.offload = settings.memory.offloads("optimizer")}, model_.parameters(),
+                       runtime_.mesh.world, runtime_.stream);
     update_.emplace(runtime_, model_, *optimizer_);
     update_->update_beside_passes();
     probe_ = Tensor::zeros(runtime_.stream, DType::f32, {32});
@@ -189,8 +190,11 @@ class StepRunner {
  private:
   /// Throws AgreedError where not even the state of the training fits: the system might end other programs.
   void require_memory(const StepSettings& settings, const ParameterMemory& parameters) {
-    const double state = memory_of_rank(model_, runtime_, settings.tokens, parameters).state();
-    const std::optional<AvailableMemory> available = available_memory(runtime_);
+    RankMemory memory = memory_of_rank(model_, runtime_, settings.tokens, parameters);
+    memory.checkpoint = 0;
+    if (settings.memory.offload != "none") require_host_memory(runtime_, memory);
+    const double state = memory.state();
+    const std::optional<AvailableMemory> available = available_memory(runtime_, runtime_.stream.device());
     collectively(runtime_.mesh.world, [&] {
       if (available && state * available->ranks > available->bytes)
         fail(ExitCode::internal, "weights, gradients and optimizer state take {} on {} rank{}, but {} has {} available",

@@ -98,6 +98,7 @@ nlohmann::ordered_json step_json(const StepSettings& settings, const StepMeasure
                               {"strategies", measured.strategies},
                               {"recompute", settings.memory.recompute},
                               {"gradient_dtype", settings.memory.gradient_dtype},
+                              {"offload", settings.memory.offload},
                               {"pack_tokens", settings.tokens},
                               {"packs", measured.count.passes},
                               {"tokens", measured.count.tokens},

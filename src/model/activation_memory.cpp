@@ -11,6 +11,7 @@
 #include "kernels/selective_scan.hpp"
 #include "parallel/strategies/attention/heads.hpp"
 #include "src/model/model.hpp"
+#include "src/model/offload/offloaded_tensors.hpp"
 
 namespace causeway {
 namespace {
@@ -212,18 +213,25 @@ ActivationBytes activation_bytes(const ModelOptions& model, const ActivationShap
     return most;
   };
   double kept = 0;           // for each token
+  std::size_t inputs = 0;    // of recomputed blocks, that are kept
   std::vector<double> most;  // of each block
   if (shape.recompute) {
     // A block that is computed again keeps as much as without recomputation, its input among it. Beside it are the
     // inputs of every N-th block up to it, and those of the blocks between the last of these and it.
+    // If inputs are offloaded, one of them is returning.
     const auto every = static_cast<std::size_t>(shape.recompute_blocks);
+    const auto on_device = [&](std::size_t inputs) {
+      return shape.offload ? std::min<std::size_t>(inputs, 1) : inputs;
+    };
     for (std::size_t i = 0; i + 1 < blocks.size(); ++i) {
-      double of_block = sizes.residual() * static_cast<double>(i / every + i % every);
+      double of_block = sizes.residual() * static_cast<double>(on_device(i / every) + i % every);
       most.push_back(most_in_backward(blocks[i], of_block));
     }
     // The last block is not computed again.
-    kept = sizes.residual() * static_cast<double>(ceil_div(blocks.size() - 1, every));
+    inputs = ceil_div(blocks.size() - 1, every);
+    kept = sizes.residual() * static_cast<double>(on_device(inputs));
     most.push_back(most_in_backward(blocks.back(), kept));
+    if (shape.offload) kept -= sizes.residual() * static_cast<double>(on_device(inputs));  // that returns later
   } else {
     for (const std::vector<SublayerBytes>& block : blocks) most.push_back(most_in_backward(block, kept));
   }
@@ -231,6 +239,10 @@ ActivationBytes activation_bytes(const ModelOptions& model, const ActivationShap
   ActivationBytes bytes{.kept = kept * tokens,
                         .at_head = (kept + sizes.output() + beside) * tokens + sizes.head(tokens)};
   bytes.at_end = beside * tokens;
+  if (shape.offload)
+    bytes.offloaded =
+        static_cast<double>(inputs) *
+        static_cast<double>(OffloadedTensors::capacity(static_cast<std::int64_t>(sizes.residual() * tokens)));
   for (const double each : most) bytes.at_backward.push_back((each + beside) * tokens);
   bytes.working = std::max(bytes.at_head, std::ranges::max(bytes.at_backward)) - bytes.kept;
   return bytes;

@@ -19,6 +19,7 @@ struct ActivationShape {
   bool recompute = false;
   std::int64_t recompute_blocks = 1;
   Fp8Level fp8 = Fp8Level::off;
+  bool offload = false;           ///< with recompute: as Model::Options::offload_activations
   StrategyNames strategies = {};  ///< of the operators; one that is missing: the first row of its table
 };
 
@@ -30,6 +31,7 @@ struct ActivationBytes {
   double at_head = 0;               ///< all that exists in the head,
   std::vector<double> at_backward;  ///< at most in the backward pass of each block,
   double at_end = 0;                ///< and when that of the embedding has ended
+  double offloaded = 0;             ///< in host memory, all the time; not counted above
 };
 
 /// Estimates the activations of one pack's forward and backward pass without a tensor being made. The formulas count

@@ -27,7 +27,7 @@ struct Model::Activations {
   struct OfBranch {
     std::size_t branch;
     Saved saved;             // the sublayer's; empty again after its backward
-    Tensor residual = {};    // (T, width), the input of the branch's norm
+    Tensor residual = {};    // (T, width), the input of the branch's norm; absent while it is offloaded
     Tensor normalised = {};  // (T, width), the norm's output
     Tensor rstd = {};        // (T), the norm's
   };
@@ -103,11 +103,17 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const O
   if (options_.recompute && pass.runtime.mesh.context.size() > 1) activations.received.resize(branches_.size());
   const Tensor losses(stream, wide, {tokens}), d_residual(stream, wide, shape),
       d_narrow = wide == options_.dtype ? Tensor() : Tensor(stream, options_.dtype, shape);
+  const bool offloads = options_.recompute && options_.offload_activations;
+  if (offloads && !offloaded_) offloaded_.emplace(stream);
+  if (offloads) offloaded_->clear();
   {
     ResidualStream residual(Tensor(stream, wide, shape));
     const auto run = [&](std::size_t i, ResidualStream& before, Tensor normalised, Tensor rstd) {
       Activations::OfBranch kept{.branch = i, .saved = Saved(name_of(branches_[i]))};
-      if (keeps_input(i)) kept.residual = std::move(before.values);
+      if (keeps_input(i) && offloads && recomputed(i))
+        offloaded_->leave(std::move(before.values));
+      else if (keeps_input(i))
+        kept.residual = std::move(before.values);
       Tensor x = recomputed(i) ? forward_of(activations.of_branch(pass, i, false), i, normalised, nullptr)
                                : forward_of(pass, i, normalised, &kept.saved);
       if (!recomputed(i)) {
@@ -118,6 +124,7 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const O
       return x;
     };
     const Tensor last = forward_branches(stream, batch.ids, residual, run, {});
+    if (offloads) offloaded_->settle();
     parameters_.begin_gradients(pass_shape().head_step(), stream);
     head(pass, last, residual.view, batch, losses, d_residual, d_narrow);
     parameters_.finish_gradients(pass_shape().head(), stream);
@@ -266,6 +273,7 @@ void Model::backward_branches(const Pass& pass, TensorView ids, TensorView d_res
                               Activations& activations, const Observer& observer) {
   const Stream& stream = pass.runtime.stream;
   const ProfileRange range(stream, "backward");
+  if (offloaded_) offloaded_->start_return();
   for (std::size_t i = branches_.size(); i-- > 0; activations.branches.pop_back()) {
     const ProfileRange of_branch(stream, name_of(branches_[i]));
     const auto block = static_cast<std::int64_t>(branches_[i].block);
@@ -312,6 +320,10 @@ void Model::recompute_block(const Pass& pass, std::size_t last, Activations& act
   std::size_t first = last;
   while (!branches_[first].is_mixer) --first;
   const std::size_t from = activations.branches.back().branch;
+  if (!activations.branches.back().residual.present()) {
+    activations.branches.back().residual = offloaded_->take();
+    offloaded_->start_return();
+  }
   ResidualStream residual{Tensor()};
   residual.view = activations.branches.back().residual;
   Tensor x;

@@ -3,11 +3,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "kernels/norm.hpp"
 #include "src/model/layer.hpp"
+#include "src/model/offload/offloaded_tensors.hpp"
 
 namespace causeway {
 
@@ -38,6 +40,8 @@ class Model {
     std::int64_t recompute_blocks = 1;
     /// Where weights are sharded: the last blocks' stay gathered from the forward to the backward pass.
     std::int64_t keep_blocks = 0;
+    /// With recompute: the inputs of blocks that are kept are in host memory until the backward pass.
+    bool offload_activations = false;
   };
   /// Tokens whose logits exist at one time: 1,024 to 8,192, and if possible fewer than 128 M values.
   static std::int64_t head_tile(const ModelOptions& shape);
@@ -159,6 +163,7 @@ class Model {
   const Parameter* norm_f_;
   const Parameter* head_;  ///< the embedding if the head is tied
   LayerHook layer_hook_;
+  std::optional<OffloadedTensors> offloaded_;  ///< made by the first pass that offloads
 };
 
 /// The sum of a dense floating-point tensor, in float64, in the elements' order; waits for the stream.

@@ -26,16 +26,33 @@ Optimizer::Optimizer(const OptimizerOptions& options, ParameterSet& parameters, 
   for (const ParameterArena& arena : parameters.arenas()) {
     const std::int64_t elements = arena.frozen ? 0 : arena.padded() / world.size();
     const DType wide = accumulator_of(arena.dtype);
+    const Stream home = options.offload ? stream.host() : stream;
     shards_.push_back(arena.frozen ? Shard()
-                                   : Shard{Tensor(stream, wide, {elements}), Tensor::zeros(stream, wide, {elements}),
-                                           Tensor::zeros(stream, wide, {elements})});
+                                   : Shard{Tensor(home, wide, {elements}), Tensor::zeros(home, wide, {elements}),
+                                           Tensor::zeros(home, wide, {elements})});
   }
   for (const ShardPiece& piece : parameters.pieces()) {
-    const Shard& shard = shards_[piece.arena];
-    if (!shard.master.present()) continue;
+    if (!shards_[piece.arena].master.present()) continue;
     pieces_.push_back(piece);
-    scale(stream, {.x = parameters.weights_of(piece),
-                   .y = shard.master.view().slice_rows(piece.shard.begin, piece.shard.size())});
+    set_master(piece);
+  }
+  if (!options.offload) return;
+  offloaded_.emplace(stream);
+  stream.wait();  // the CPU uses the state from here on
+}
+
+/// Converts the weights on the device, some at a time where the master weights are elsewhere.
+void Optimizer::set_master(const ShardPiece& piece) const {
+  const TensorView weights = parameters_.weights_of(piece),
+                   master = shards_[piece.arena].master.view().slice_rows(piece.shard.begin, piece.shard.size());
+  if (!options_.offload) return scale(stream_, {.x = weights, .y = master});
+  constexpr std::int64_t at_once = OffloadedAdamW::default_piece;
+  const Tensor converted(stream_, master.dtype, {std::min(at_once, master.size())});
+  for (std::int64_t begin = 0; begin < master.size(); begin += at_once) {
+    const std::int64_t count = std::min(at_once, master.size() - begin);
+    const TensorView some = converted.view().slice_rows(0, count);
+    scale(stream_, {.x = weights.slice_rows(begin, count), .y = some});
+    stream_.copy(master.slice_rows(begin, count).data, some.data, some.bytes());
   }
 }
 
@@ -49,6 +66,7 @@ Optimizer::~Optimizer() {
 void Optimizer::step(std::int64_t step, double learning_rate, double gradient_scale, TensorView loss, TensorView norm,
                      TensorView factor, bool beside_next_pass) {
   const ProfileRange range(stream_, "optimizer");
+  if (offloaded_) parameters_.await_updates(stream_);
   parameters_.finish_gradients(stream_);
   const Tensor squares = Tensor::zeros(stream_, DType::f64, {1});
   for (const ShardPiece& piece : pieces_)
@@ -67,17 +85,8 @@ void Optimizer::step(std::int64_t step, double learning_rate, double gradient_sc
              .beta2 = options_.beta2,
              .eps = options_.eps,
              .step = step};
-  const auto update = [&](const ShardPiece& piece) {
-    const Shard& shard = shards_[piece.arena];
-    const auto of = [&](TensorView flat) { return flat.slice_rows(piece.shard.begin, piece.shard.size()); };
-    args.gradient = parameters_.gradients_of(piece);
-    args.weight_decay = parameters_.arenas()[piece.arena].decay ? options_.weight_decay : 0;
-    args.master = of(shard.master);
-    args.exp_avg = of(shard.exp_avg);
-    args.exp_avg_sq = of(shard.exp_avg_sq);
-    args.weights = parameters_.weights_of(piece);
-    adamw(stream_, args);
-  };
+  if (offloaded_) return update_on_host(args, beside_next_pass);
+  const auto update = [&](const ShardPiece& piece) { adamw(stream_, arguments(args, piece)); };
   const std::size_t largest = largest_arena();
   const bool in_background =
       beside_next_pass && stream_.device() == Device::cuda && world_.size() == 1 && stream_.trace() == nullptr;
@@ -101,9 +110,39 @@ void Optimizer::step(std::int64_t step, double learning_rate, double gradient_sc
       update({.arena = largest, .flat = {begin, end}, .shard = {begin, end}});  // of one rank
       ++background_calls_;
     }
-    parameters_.note_update(count, background_calls_);
+    parameters_.note_update(
+        count, [calls = background_calls_](const Stream& stream) { await_adamw(stream, {.calls = calls}); });
     begin = end;
   }
+}
+
+AdamW Optimizer::arguments(const AdamW& step, const ShardPiece& piece) const {
+  const Shard& shard = shards_[piece.arena];
+  const auto of = [&](TensorView flat) { return flat.slice_rows(piece.shard.begin, piece.shard.size()); };
+  AdamW args = step;
+  args.gradient = parameters_.gradients_of(piece);
+  args.weight_decay = parameters_.arenas()[piece.arena].decay ? options_.weight_decay : 0;
+  args.master = of(shard.master);
+  args.exp_avg = of(shard.exp_avg);
+  args.exp_avg_sq = of(shard.exp_avg_sq);
+  args.weights = parameters_.weights_of(piece);
+  return args;
+}
+
+/// Group by group, in the order in which the next pass needs them. Where ranks hold whole weights, these are gathered
+/// at once: a pass would have to wait for the gathering of each group.
+void Optimizer::update_on_host(const AdamW& step, bool beside_next_pass) {
+  const bool beside =
+      beside_next_pass && (world_.size() == 1 || parameters_.shards_weights()) && stream_.trace() == nullptr;
+  offloaded_->begin(step.factor);
+  for (std::size_t group = 0; group < parameters_.groups(); ++group) {
+    for (const ShardPiece& piece : parameters_.pieces_of(group))
+      if (shards_[piece.arena].master.present()) offloaded_->update(arguments(step, piece));
+    if (beside) parameters_.note_update(parameters_.parameters_up_to(group), offloaded_->done());
+  }
+  if (beside) return;
+  offloaded_->done()(stream_);
+  parameters_.publish_weights(stream_);
 }
 
 std::size_t Optimizer::largest_arena() const {

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "parallel/transport/communicator.hpp"
+#include "src/model/offload/offloaded_adamw.hpp"
 #include "src/model/parameters/parameter_set.hpp"
 
 namespace causeway {
@@ -12,6 +14,8 @@ struct OptimizerOptions {
   double beta1 = 0.9, beta2 = 0.95, eps = 1e-8;
   double weight_decay = 0.1;
   double clip = 1;  ///< maximum L2 norm of the whole gradient; 0: no clipping
+  /// Master weights and moments are in host memory, where the CPU updates them.
+  bool offload = false;
 };
 
 /// Linear warm-up from 0 to `peak`, then half a cosine down to floor·peak at the last step.
@@ -39,8 +43,9 @@ class Optimizer {
   /// are one f64 each on the device. `loss` (or absent) is the step's loss, the same on every rank. Writes to `norm`
   /// the L2 norm of the scaled gradient, and to `factor` the factor that multiplied the summed gradient. If loss or
   /// norm is not finite, `factor` is NaN and no weight changes. Afterwards the gradients' values are undefined.
-  /// `beside_next_pass`: on one GPU weights and moments change in the background, while the stream computes what comes
-  /// next. Whoever uses them or the gradients calls ParameterSet::await_updates first, as Model's passes do.
+  /// `beside_next_pass`: weights and moments change while the stream computes what comes next: on one GPU, and where
+  /// the state is offloaded on one rank or with sharded weights. Whoever uses them or the gradients calls
+  /// ParameterSet::await_updates first, as Model's passes do.
   void step(std::int64_t step, double learning_rate, double gradient_scale, TensorView loss, TensorView norm,
             TensorView factor, bool beside_next_pass = false);
   ~Optimizer();
@@ -51,6 +56,9 @@ class Optimizer {
 
  private:
   std::size_t largest_arena() const;
+  void set_master(const ShardPiece& piece) const;
+  void update_on_host(const AdamW& step, bool beside_next_pass);
+  AdamW arguments(const AdamW& step, const ShardPiece& piece) const;
 
   OptimizerOptions options_;
   ParameterSet& parameters_;
@@ -60,6 +68,7 @@ class Optimizer {
   std::vector<ShardPiece> pieces_;  // that are trained
   Tensor background_factor_;        // f64 [1]: lives as long as the background uses it
   std::int64_t background_calls_ = 0;
+  std::optional<OffloadedAdamW> offloaded_;  // destroyed before the state that it uses
 };
 
 }  // namespace causeway

@@ -36,7 +36,7 @@ std::string Trainer::dry_run() {
   RankMemory memory = memory_of_rank(model_, runtime_, settings_.pack_tokens, parameters);
   Communicator& world = runtime_.mesh.world;
   memory.program = world.max(resident_bytes()) / (uses_mpi(settings_.launch) ? 1 : world.size());
-  const std::optional<AvailableMemory> available = available_memory(runtime_);
+  const std::optional<AvailableMemory> available = available_memory(runtime_, runtime_.stream.device());
   std::optional<double> with_recompute;
   if (!settings_.memory.recompute) {
     Model::Options options = model_.options();
@@ -47,6 +47,8 @@ std::string Trainer::dry_run() {
   }
   const Device device = runtime_.stream.device();
   text += '\n' + memory_text(memory, device, available, with_recompute);
+  const bool leaves_gpu = settings_.memory.offload != "none" && device != Device::cpu;
+  if (leaves_gpu) text += '\n' + fit_text(memory.on_host(device), available_memory(runtime_, Device::cpu));
 
   // One epoch of packs, or the start of it.
   constexpr std::int64_t most_packs = 20'000;

@@ -27,7 +27,15 @@ std::vector<Option> memory_options(MemorySettings& settings) {
            "type in which gradients travel between ranks. f32: as they are (f64 with --dtype f64). bf16: rounded "
            "first, which halves the bytes that are sent; they are still added in f32, in the order of the ranks, and "
            "a rank's own are not rounded",
-           {"f32", "bf16"}}};
+           {"f32", "bf16"}},
+          {"offload",
+           &settings.offload,
+           "",
+           "what is in host memory while the device does not need it. optimizer: master weights and moments, which "
+           "the CPU updates while the next forward pass begins (OMP_NUM_THREADS threads a rank); activations: with "
+           "--recompute, the inputs of blocks between their forward and backward pass; all: both. The results are the "
+           "same, bit for bit",
+           {"none", "optimizer", "activations", "all"}}};
 }
 
 void check_step_options(std::int64_t window, std::int64_t accumulate, const MemorySettings& memory,
@@ -37,6 +45,8 @@ void check_step_options(std::int64_t window, std::int64_t accumulate, const Memo
   within("recompute-blocks", memory.recompute_blocks, 1, 10'000);
   require(memory.recompute_blocks == 1 || memory.recompute, "--recompute-blocks is {}, but --recompute is missing",
           memory.recompute_blocks);
+  require(memory.recompute || !memory.offloads("activations"), "--offload is {}, but --recompute is missing",
+          memory.offload);
   within("keep-blocks", memory.keep_blocks, 0, 10'000);
   require(memory.keep_blocks == 0 || shard == "parameters",
           "--keep-blocks is {}, but --shard is {}, expected parameters", memory.keep_blocks, shard);
@@ -44,7 +54,9 @@ void check_step_options(std::int64_t window, std::int64_t accumulate, const Memo
 
 ParameterMemory training_memory_of(const ComputeSettings& compute, const MemorySettings& memory,
                                    std::int64_t accumulate) {
-  ParameterMemory kept{.level = parse_shard_level(compute.shard), .several_passes = accumulate > 1};
+  ParameterMemory kept{.level = parse_shard_level(compute.shard),
+                       .several_passes = accumulate > 1,
+                       .offload_optimizer = memory.offloads("optimizer")};
   if (memory.gradient_dtype == "bf16") kept.gradients_travel_as = DType::bf16;
   return kept;
 }
@@ -54,7 +66,8 @@ Model::Options training_options_of(const ComputeSettings& compute, const MemoryS
           .fp8 = parse_fp8_level(compute.fp8),
           .recompute = memory.recompute,
           .recompute_blocks = memory.recompute_blocks,
-          .keep_blocks = memory.keep_blocks};
+          .keep_blocks = memory.keep_blocks,
+          .offload_activations = memory.offloads("activations")};
 }
 
 }  // namespace causeway

@@ -8,6 +8,7 @@
 #include <set>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "kernels/core/integer.hpp"
@@ -15,6 +16,7 @@
 #include "src/cli/log.hpp"
 #include "src/cli/number_format.hpp"
 #include "src/model/activation_memory.hpp"
+#include "src/model/offload/offloaded_adamw.hpp"
 #include "src/runtime/available_memory.hpp"
 
 namespace causeway {
@@ -46,6 +48,19 @@ std::vector<GroupBytes> bytes_of_groups(const ParameterSet& parameters, int rank
           std::max(groups[group].largest_exchange, travel_as ? exchange : std::min(most_scratch, exchange));
     }
   return groups;
+}
+
+/// Of OffloadedAdamW.
+double staging_bytes(const ParameterSet& parameters, int ranks) {
+  std::int64_t most = 0;
+  for (const ParameterArena& arena : parameters.arenas()) {
+    if (arena.frozen) continue;
+    for (const ParameterArena::Part& part : arena.parts)
+      most =
+          std::max(most, OffloadedAdamW::staging_bytes(ParameterLayout::padded_elements(part.elements, ranks) / ranks,
+                                                       accumulator_of(arena.dtype)));
+  }
+  return static_cast<double>(most);
 }
 
 /// What a rank holds beside its shards in the head, in each block's backward pass, and when the last gradients are
@@ -124,6 +139,7 @@ RankMemory memory_of_rank(const Model& model, const Runtime& runtime, std::int64
                                        .recompute = options.recompute,
                                        .recompute_blocks = options.recompute_blocks,
                                        .fp8 = options.fp8,
+                                       .offload = options.recompute && options.offload_activations,
                                        .strategies = runtime.strategies.names()});
   const int ranks = mesh.world.size();
   const ShardLevel level = ranks == 1 ? ShardLevel::optimizer : parameters.level;
@@ -154,15 +170,23 @@ RankMemory memory_of_rank(const Model& model, const Runtime& runtime, std::int64
     most.optimizer += 3 * group.gradients * share(true);  // master weights, two moments
   }
   most.checkpoint = most.optimizer;
+  if (parameters.offload_optimizer) most.optimizer += staging_bytes(model.parameters(), ranks);
+  // On the CPU host memory is the device's.
+  if (runtime.stream.device() == Device::cpu) {
+    most.activations += activations.offloaded;
+  } else {
+    most.host_activations = activations.offloaded;
+    if (parameters.offload_optimizer) std::swap(most.host_optimizer, most.optimizer);
+  }
   return most;
 }
 
-std::optional<AvailableMemory> available_memory(Runtime& runtime) {
+std::optional<AvailableMemory> available_memory(Runtime& runtime, Device where) {
   struct OfRank {
     std::array<char, 256> host{};
     double bytes = -1;
   } own;
-  const bool on_gpu = runtime.stream.device() == Device::cuda;
+  const bool on_gpu = where == Device::cuda;
   host_name().copy(own.host.data(), own.host.size() - 1);
   if (!on_gpu)
     own.bytes = available_host_memory().value_or(-1);
@@ -186,6 +210,37 @@ std::optional<AvailableMemory> available_memory(Runtime& runtime) {
   return least;
 }
 
+void require_host_memory(Runtime& runtime, const RankMemory& memory) {
+  const std::optional<AvailableMemory> available = available_memory(runtime, Device::cpu);
+  const double needed = memory.on_host(runtime.stream.device());
+  collectively(runtime.mesh.world, [&] {
+    if (!available || needed * available->ranks <= available->bytes) return;
+    fail(ExitCode::internal,
+         "--offload: {} rank{} need{} {} of host memory (a rank: optimizer state {}, activations {}, copy of a "
+         "checkpoint {}), but {} has {} available",
+         available->ranks, available->ranks == 1 ? "" : "s", available->ranks == 1 ? "s" : "",
+         binary_bytes(needed * available->ranks),
+         binary_bytes(memory.host_optimizer > 0 ? memory.host_optimizer : memory.optimizer),
+         binary_bytes(memory.host_activations > 0 ? memory.host_activations : memory.activations),
+         binary_bytes(memory.checkpoint), available->where, binary_bytes(available->bytes));
+  });
+}
+
+std::string fit_text(double rank, const std::optional<AvailableMemory>& available,
+                     std::optional<double> with_recompute) {
+  const auto about = [](double bytes) { return "about " + binary_bytes(bytes); };
+  if (!available) return "whether it fits is not known: the memory of this machine cannot be read";
+  const double needed = rank * available->ranks;
+  const std::string needs = fmt::format(
+      "{} need{} {}, {} has {} available", available->ranks == 1 ? "a rank" : fmt::format("{} ranks", available->ranks),
+      available->ranks == 1 ? "s" : "", about(needed), available->where, binary_bytes(available->bytes));
+  if (needed > available->bytes)
+    return "does not fit: " + needs +
+           (with_recompute ? fmt::format("; with --recompute {}", about(*with_recompute * available->ranks)) : "");
+  constexpr double close = 0.8;  // of what is available; the estimate is not exact
+  return (needed > close * available->bytes ? "fits, but closely: " : "fits: ") + needs;
+}
+
 std::string memory_text(const RankMemory& memory, Device device, const std::optional<AvailableMemory>& available,
                         std::optional<double> with_recompute) {
   const auto about = [](double bytes) { return "about " + binary_bytes(bytes); };
@@ -195,27 +250,21 @@ std::string memory_text(const RankMemory& memory, Device device, const std::opti
                                  : fmt::format("  whole blocks: weights {}, gradients {}, gradients received {}\n",
                                                binary_bytes(memory.gathered), binary_bytes(memory.block_gradients),
                                                binary_bytes(memory.exchange));
+  const std::string offloaded =
+      memory.host_optimizer + memory.host_activations == 0
+          ? ""
+          : fmt::format("optimizer state {}, activations {}, ", binary_bytes(memory.host_optimizer),
+                        binary_bytes(memory.host_activations));
   std::string text = fmt::format(
       "memory of a rank: {}\n"
       "  weights {}, gradients {}, optimizer state {}\n{}"
       "  activations {}, workspace of {} {} (estimated)\n"
-      "  {}: copy of a checkpoint {}, this program {}",
+      "  {}: {}copy of a checkpoint {}, this program {}",
       about(rank), binary_bytes(memory.weights), binary_bytes(memory.gradients), binary_bytes(memory.optimizer), blocks,
       about(memory.activations), memory.in_head ? "the head" : "a block", about(memory.workspace),
-      device == Device::cpu ? "beside them" : "on the host", binary_bytes(memory.checkpoint),
+      device == Device::cpu ? "beside them" : "on the host", offloaded, binary_bytes(memory.checkpoint),
       binary_bytes(memory.program));
-  if (!available) return text + "\nwhether it fits is not known: the memory of this machine cannot be read";
-  const double needed = rank * available->ranks;
-  const std::string needs = fmt::format(
-      "{} need{} {}, {} has {} available", available->ranks == 1 ? "a rank" : fmt::format("{} ranks", available->ranks),
-      available->ranks == 1 ? "s" : "", about(needed), available->where, binary_bytes(available->bytes));
-  if (needed > available->bytes) {
-    text += "\ndoes not fit: " + needs;
-    if (with_recompute) text += fmt::format("; with --recompute {}", about(*with_recompute * available->ranks));
-    return text;
-  }
-  constexpr double close = 0.8;  // of what is available; the estimate is not exact
-  return text + (needed > close * available->bytes ? "\nfits, but closely: " : "\nfits: ") + needs;
+  return text + '\n' + fit_text(rank, available, with_recompute);
 }
 
 }  // namespace causeway

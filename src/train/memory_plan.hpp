@@ -15,6 +15,7 @@ struct RankMemory {
   double gathered = 0;                               ///< exact: whole weights of the blocks in use
   double block_gradients = 0, exchange = 0;          ///< exact: whole gradients of blocks, and those received
   double activations = 0, workspace = 0;             ///< estimated: kept for the backward pass, and beside it
+  double host_optimizer = 0, host_activations = 0;   ///< offloaded from a GPU
   bool in_head = false;                              ///< the moment: in the head, not in a block's backward pass
   double checkpoint = 0;                             ///< the copy that is written while training continues
   double program = 0;                                ///< this process now: libraries, index of the data
@@ -24,6 +25,10 @@ struct RankMemory {
   double of_blocks() const { return gathered + block_gradients + exchange; }
   /// What metrics.jsonl reports as memory_bytes.
   double tensors() const { return state() + of_blocks() + activations + workspace; }
+  /// In host memory.
+  double on_host(Device device) const {
+    return checkpoint + program + host_optimizer + host_activations + (device == Device::cpu ? tensors() : 0);
+  }
   /// In the memory of the device that computes.
   double on_device(Device device) const { return tensors() + (device == Device::cpu ? checkpoint + program : 0); }
 };
@@ -38,9 +43,16 @@ struct AvailableMemory {
   int ranks = 1;      ///< that share it
   std::string where;  ///< "host a", "the GPU of rank 0"
 };
-/// The least memory a rank of all hosts, or of all GPUs. No value where it is not known. Collective; the same on every
-/// rank.
-std::optional<AvailableMemory> available_memory(Runtime& runtime);
+/// The least memory a rank of all hosts (`where` is the CPU), or of all GPUs. No value where it is not known.
+/// Collective; the same on every rank.
+std::optional<AvailableMemory> available_memory(Runtime& runtime, Device where);
+/// Throws AgreedError that says what is offloaded and what there is, if the host memory of some rank is less.
+/// Collective.
+void require_host_memory(Runtime& runtime, const RankMemory& memory);
+
+/// Whether a rank's bytes fit, and the figures.
+std::string fit_text(double rank, const std::optional<AvailableMemory>& available,
+                     std::optional<double> with_recompute = {});
 
 /// The lines of --dry-run: what a rank takes, what there is, and whether it fits. `with_recompute`: the bytes a rank
 /// takes with --recompute, where that was not asked for.

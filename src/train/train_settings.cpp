@@ -148,8 +148,11 @@ LearningRate schedule_of(const TrainSettings& settings) {
 }
 
 OptimizerOptions optimizer_options_of(const TrainSettings& settings) {
-  return {
-      .beta1 = settings.beta1, .beta2 = settings.beta2, .weight_decay = settings.weight_decay, .clip = settings.clip};
+  return {.beta1 = settings.beta1,
+          .beta2 = settings.beta2,
+          .weight_decay = settings.weight_decay,
+          .clip = settings.clip,
+          .offload = settings.memory.offloads("optimizer")};
 }
 
 Runtime make_runtime(const ComputeSettings& settings, Communicator world, std::shared_ptr<RankProgress> rank_progress) {

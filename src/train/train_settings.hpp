@@ -38,7 +38,8 @@ struct ComputeSettings {
 struct MemorySettings {
   bool recompute = false;
   std::int64_t recompute_blocks = 1, keep_blocks = 0;
-  std::string gradient_dtype = "f32";
+  std::string gradient_dtype = "f32", offload = "none";
+  bool offloads(std::string_view what) const { return offload == what || offload == "all"; }
 };
 
 /// The watchdog's limits, and the faults to inject. Used by train and score.

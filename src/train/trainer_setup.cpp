@@ -8,6 +8,7 @@
 #include "src/run/run_ending.hpp"
 #include "src/runtime/gemm_rate.hpp"
 #include "src/runtime/strategy_choice.hpp"
+#include "src/train/memory_plan.hpp"
 #include "src/train/resume_checks.hpp"
 #include "src/train/run_directory.hpp"
 #include "src/train/trainer.hpp"
@@ -89,8 +90,10 @@ void Trainer::get_ready(const Config& config) {
   if (settings_.dry_run) return;
   agree_on_signals_before_first_step();
   rank_progress_->enter(Phase::restore);
-  model_.parameters().allocate(runtime_.stream, runtime_.mesh.world,
-                               training_memory_of(settings_.compute, settings_.memory, settings_.accumulate));
+  const ParameterMemory parameters = training_memory_of(settings_.compute, settings_.memory, settings_.accumulate);
+  if (settings_.memory.offload != "none")
+    require_host_memory(runtime_, memory_of_rank(model_, runtime_, settings_.pack_tokens, parameters));
+  model_.parameters().allocate(runtime_.stream, runtime_.mesh.world, parameters);
   set_initial_state();
   open_run_directory(config);
 }

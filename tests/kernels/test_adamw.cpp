@@ -158,6 +158,71 @@ TEST(AdamW, AFactorThatIsNotFiniteChangesNothing) {
   EXPECT_NE(values_of(master), values_of(vector(4)));
 }
 
+/// Fused multiply-add would round once where these round twice.
+TEST(AdamW, EveryProductAndSumIsRounded) {
+  const Stream stream;
+  constexpr std::int64_t size = 10'000;
+  const Tensor gradient = random_tensor(stream, DType::f32, {size}, 1),
+               master = random_tensor(stream, DType::f32, {size}, 2),
+               exp_avg = random_tensor(stream, DType::f32, {size}, 3),
+               exp_avg_sq = random_tensor(stream, DType::f32, {size}, 4, 0);
+  const std::vector<double> g0 = values_of(gradient), w0 = values_of(master), m0 = values_of(exp_avg),
+                            v0 = values_of(exp_avg_sq);
+  adamw(stream, {.gradient = gradient,
+                 .gradient_scale = 0.7,
+                 .learning_rate = 0.01,
+                 .weight_decay = 0.1,
+                 .step = 3,
+                 .master = master,
+                 .exp_avg = exp_avg,
+                 .exp_avg_sq = exp_avg_sq});
+  const auto rounded = [](double x) { return double{static_cast<float>(x)}; };
+  const auto product = [&](double a, double b) { return rounded(a * b); };  // exact in f64 before
+  const double scale = rounded(0.7), rate = rounded(0.01), decay = rounded(0.1), eps = rounded(1e-8),
+               beta1 = rounded(0.9), beta2 = rounded(0.95), c1 = rounded(1 / (1 - std::pow(0.9, 3))),
+               c2 = rounded(1 / (1 - std::pow(0.95, 3)));
+  for (std::size_t i = 0; i < g0.size(); ++i) {
+    const double g = product(scale, g0[i]), m = rounded(product(beta1, m0[i]) + product(rounded(1 - 0.9), g)),
+                 v = rounded(product(beta2, v0[i]) + product(product(rounded(1 - 0.95), g), g)),
+                 root = rounded(std::sqrt(product(c2, v))), update = rounded(product(c1, m) / rounded(root + eps)),
+                 w = rounded(w0[i] - product(rate, rounded(update + product(decay, w0[i]))));
+    ASSERT_EQ(values_of(exp_avg.view().slice_rows(static_cast<std::int64_t>(i), 1))[0], m);
+    ASSERT_EQ(values_of(exp_avg_sq.view().slice_rows(static_cast<std::int64_t>(i), 1))[0], v);
+    ASSERT_EQ(values_of(master.view().slice_rows(static_cast<std::int64_t>(i), 1))[0], w);
+  }
+}
+
+TEST(AdamWOnGpu, HasTheBitsOfTheCpu) {
+  const std::optional<Stream> gpu = gpu_stream();
+  if (!gpu) GTEST_SKIP() << "no usable GPU";
+  const Stream cpu;
+  for (const DType dtype : floating_types)
+    for (const std::int64_t size : {1, 1023, 300'001}) {
+      const DType wide = accumulator_of(dtype);
+      std::vector<Tensor> found;
+      for (const Stream& stream : {cpu, *gpu}) {
+        const auto made = [&](std::uint64_t seed, double low) {
+          return moved(random_tensor(cpu, wide, {size}, seed, low, 1), cpu, stream);
+        };
+        const Tensor gradient = made(1, -1), master = made(2, -1), exp_avg = made(3, -1), exp_avg_sq = made(4, 0),
+                     rounded(stream, dtype, {size});
+        for (std::int64_t step = 1; step <= 20; ++step)
+          adamw(stream, {.gradient = gradient,
+                         .gradient_scale = 0.7,
+                         .learning_rate = 0.01,
+                         .weight_decay = 0.1,
+                         .step = step,
+                         .master = master,
+                         .exp_avg = exp_avg,
+                         .exp_avg_sq = exp_avg_sq,
+                         .weights = rounded});
+        for (const Tensor* x : {&rounded, &master, &exp_avg, &exp_avg_sq}) found.push_back(moved(*x, stream, cpu));
+      }
+      for (std::size_t i = 0; i < 4; ++i)
+        EXPECT_TRUE(same_bits(found[i], found[4 + i])) << name_of(dtype) << " " << size << " " << i;
+    }
+}
+
 /// As many calls as the background needs some milliseconds for: a copy that does not wait for them is too early.
 TEST(AdamWOnGpu, InTheBackgroundGivesTheSameBits) {
   const std::optional<Stream> gpu = gpu_stream();

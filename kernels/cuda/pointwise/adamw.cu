@@ -9,6 +9,13 @@
 namespace causeway::cuda {
 namespace {
 
+/// A product and a sum that are rounded each: nvcc fuses others to one rounding. So a step has the bits of
+/// kernels/cpu/pointwise/adamw.cpp, which is compiled without fusion.
+__device__ inline float product(float a, float b) { return __fmul_rn(a, b); }
+__device__ inline double product(double a, double b) { return __dmul_rn(a, b); }
+__device__ inline float sum(float a, float b) { return __fadd_rn(a, b); }
+__device__ inline double sum(double a, double b) { return __dadd_rn(a, b); }
+
 /// One AdamW step of an element; none if the factor is not finite.
 template <class T>
 struct AdamWBody {
@@ -31,11 +38,11 @@ struct AdamWBody {
          second = exp_avg_sq.template load<V>(row, column);
 #pragma unroll
     for (int v = 0; v < V; ++v) {
-      const R g = gradient_scale * gradients.at[v];
-      first.at[v] = beta1 * first.at[v] + one_minus_beta1 * g;
-      second.at[v] = beta2 * second.at[v] + one_minus_beta2 * g * g;
-      const R update = correction1 * first.at[v] / (std::sqrt(correction2 * second.at[v]) + eps);
-      weights.at[v] -= rate * (update + decay * weights.at[v]);
+      const R g = product(gradient_scale, gradients.at[v]);
+      first.at[v] = sum(product(beta1, first.at[v]), product(one_minus_beta1, g));
+      second.at[v] = sum(product(beta2, second.at[v]), product(product(one_minus_beta2, g), g));
+      const R update = product(correction1, first.at[v]) / sum(std::sqrt(product(correction2, second.at[v])), eps);
+      weights.at[v] = sum(weights.at[v], -product(rate, sum(update, product(decay, weights.at[v]))));
     }
     master.template store<V>(row, column, weights);
     exp_avg.template store<V>(row, column, first);

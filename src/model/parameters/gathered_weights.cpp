@@ -50,6 +50,7 @@ bool GatheredWeights::needed(std::size_t group) const {
 /// Starts to gather a group, unless it is held.
 void GatheredWeights::start(std::size_t group, const Stream& stream) {
   if (held_.contains(group)) return;
+  if (before_gathering_) before_gathering_(group, stream);
   Group gathered;
   std::vector<FlatParts> buffers;
   for (std::size_t i = 0; i < layout_.arenas.size(); ++i) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <vector>
 
@@ -14,8 +15,12 @@ namespace causeway {
 /// asks the system for none.
 class GatheredWeights {
  public:
-  /// The layout's arenas hold only this rank's shards of the weights. Both arguments must outlive this object.
-  GatheredWeights(ParameterLayout& layout, Communicator& ranks) : layout_(layout), ranks_(ranks) {}
+  /// Called before a group's shards are sent.
+  using BeforeGathering = std::function<void(std::size_t group, const Stream& stream)>;
+
+  /// The layout's arenas hold only this rank's shards of the weights. Layout and ranks must outlive this object.
+  GatheredWeights(ParameterLayout& layout, Communicator& ranks, BeforeGathering before_gathering = {})
+      : layout_(layout), ranks_(ranks), before_gathering_(std::move(before_gathering)) {}
 
   /// Collective, as are all others: the ranks run the same plans. Starts to gather the first step's groups.
   void begin_pass(PassPlan plan, const Stream& stream);
@@ -36,6 +41,7 @@ class GatheredWeights {
 
   ParameterLayout& layout_;
   Communicator& ranks_;
+  BeforeGathering before_gathering_;
   PassPlan plan_;
   std::size_t at_ = 0;  // of the plan: the next step
   std::map<std::size_t, Group> held_;

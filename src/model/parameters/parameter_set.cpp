@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "kernels/activation.hpp"
-#include "kernels/adamw.hpp"
 
 namespace causeway {
 namespace {
@@ -73,7 +72,10 @@ void ParameterSet::allocate(const Stream& stream, Communicator& ranks, const Par
   layout_.shards = ranks.size();
   layout_.rank = ranks.rank();
   make_arenas(memory, stream);
-  if (memory.level >= ShardLevel::parameters) gathered_.emplace(layout_, ranks);
+  if (memory.level >= ShardLevel::parameters)
+    gathered_.emplace(layout_, ranks, [this](std::size_t group, const Stream& of_pass) {
+      await_updates(of_pass, parameters_up_to(group));
+    });
 }
 
 void ParameterSet::make_arenas(const ParameterMemory& memory, const Stream& stream) {
@@ -135,7 +137,7 @@ void ParameterSet::await_updates(const Stream& stream, std::size_t count) const 
   if (updates_.empty() || count == 0) return;
   auto needed = std::ranges::find_if(updates_, [&](const Update& update) { return update.count >= count; });
   if (needed == updates_.end()) --needed;
-  await_adamw(stream, {.calls = needed->call});
+  needed->await(stream);
   updates_.erase(updates_.begin(), std::next(needed));
 }
 
@@ -149,6 +151,13 @@ std::int64_t ParameterSet::count() const {
 TensorView ParameterSet::weights_at(const ParameterArena& arena, Range flat, Range shard) const {
   const Range there = holds_whole(arena) ? flat : shard;
   return arena.weights.view().slice_rows(there.begin, there.size());
+}
+
+std::vector<ShardPiece> ParameterSet::pieces_of(std::size_t group) const {
+  std::vector<ShardPiece> pieces;
+  for (std::size_t arena = 0; arena < layout_.arenas.size(); ++arena)
+    if (layout_.arenas[arena].parts[group].flat.size() > 0) pieces.push_back(layout_.piece(arena, group));
+  return pieces;
 }
 
 TensorView ParameterSet::weights_of(const ShardPiece& piece) const {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -18,6 +19,7 @@ struct ParameterMemory {
   bool several_passes = false;  ///< a step adds the gradients of several passes
   /// The type in which gradients are sent to other ranks; without a value that of their sums.
   std::optional<DType> gradients_travel_as = {};
+  bool offload_optimizer = false;  ///< the optimizer's state, which is not allocated here, is in host memory
 };
 
 /// The model's parameters. Layers add() theirs, group after group, while the model is built; allocate() then gives all
@@ -63,9 +65,11 @@ class ParameterSet {
   /// Shows every parameter whose gradient of a pass is finished; null: no longer.
   void observe_gradients(GradientSums::Observer observer) { gradients_->observe(std::move(observer)); }
 
-  /// Notes that the first `count` parameters are updated by the calls of adamw in the background up to the `call`-th.
-  /// Both grow from note to note; the last note is of all parameters.
-  void note_update(std::size_t count, std::int64_t call) { updates_.push_back({count, call}); }
+  /// Notes that the first `count` parameters are being updated; `await` makes a stream wait for that, and for all that
+  /// was noted before. `count` grows from note to note; the last note is of all parameters.
+  void note_update(std::size_t count, std::function<void(const Stream&)> await) {
+    updates_.push_back({count, std::move(await)});
+  }
   /// Work enqueued on `stream` from now on sees the new weights of the first `count` parameters; with all of them, also
   /// the optimizer's state, and it may write gradients.
   void await_updates(const Stream& stream, std::size_t count) const;
@@ -77,9 +81,14 @@ class ParameterSet {
   const std::deque<Parameter>& parameters() const { return layout_.parameters; }
   const std::vector<ParameterArena>& arenas() const { return layout_.arenas; }
   std::size_t groups() const { return layout_.groups.size(); }
+  /// How many parameters the model has up to the end of this group.
+  std::size_t parameters_up_to(std::size_t group) const { return static_cast<std::size_t>(layout_.groups[group].end); }
+  bool shards_weights() const { return gathered_.has_value(); }  ///< ranks hold only their shards of them
 
   /// This rank's pieces of all arenas, and of one piece: the weights, and after the last pass the summed gradients.
   std::vector<ShardPiece> pieces() const { return layout_.pieces(); }
+  /// Those of one group.
+  std::vector<ShardPiece> pieces_of(std::size_t group) const;
   TensorView weights_of(const ShardPiece& piece) const;
   TensorView gradients_of(const ShardPiece& piece) const { return gradients_->sum(piece); }
   /// After the optimizer has changed this rank's weights: where ranks hold whole weights, gathers them.
@@ -107,7 +116,7 @@ class ParameterSet {
   std::optional<GradientSums> gradients_;
   struct Update {
     std::size_t count;
-    std::int64_t call;
+    std::function<void(const Stream&)> await;
   };
   mutable std::deque<Update> updates_;  // that nothing has waited for yet
 };
