@@ -102,6 +102,11 @@ class Sizes {
                         // With the operands of in_proj: when d_y has been freed.
                         .backward = (4 * I + R + 2 * N + width()) * w +
                                     std::max(0., operands(2 * I, width(), Fp8Level::projections) - I * w)};
+    // In bf16 a GPU's scan takes 64 bytes a token for each 16 channels of its sums of d_B and d_C, before
+    // d_x exists.
+    constexpr std::int64_t states = 16, channels = 16;
+    if (s.device == Device::cuda && w < a && m.state == states && m.d_inner() % channels == 0)
+      bytes.backward = std::max(bytes.backward, (4 * I + R + 2 * N) * w + 64 * I / channels);
     bytes += convolution(I, static_cast<double>(m.conv_taps));
     // kept: A and the states of blocks of tokens. beside: what enters, leaves and is sent of a scan.
     bytes += {.kept = a_token((1 + blocks_of(selective_scan_block)) * I * N * a),
