@@ -187,5 +187,19 @@ TEST(DryRun, TheVerdictComparesAllRanksOfAHost) {
   EXPECT_NE(memory_text(rank, Device::cpu, std::nullopt, {}).find("whether it fits is not known"), std::string::npos);
 }
 
+TEST(DryRun, WhatIsOffloadedFromAGpuCountsOnTheHost) {
+  constexpr double gib = 1 << 30;
+  const RankMemory rank{
+      .weights = gib, .gradients = gib, .host_optimizer = 6 * gib, .host_activations = 3 * gib, .checkpoint = 6 * gib};
+  EXPECT_EQ(rank.on_device(Device::cuda), 2 * gib);
+  EXPECT_EQ(rank.on_host(Device::cuda), 15 * gib);
+  EXPECT_NE(memory_text(rank, Device::cuda, std::nullopt, {})
+                .find("\n  on the host: optimizer state 6.00 GiB, activations 3.00 GiB, copy of a checkpoint 6.00 GiB"),
+            std::string::npos);
+  const AvailableMemory host{.bytes = 24 * gib, .ranks = 2, .where = "host a"};
+  EXPECT_EQ(fit_text(rank.on_host(Device::cuda), host),
+            "does not fit: 2 ranks need about 30.0 GiB, host a has 24.0 GiB available");
+}
+
 }  // namespace
 }  // namespace causeway::test
