@@ -52,7 +52,7 @@ class Sizes {
     // kept: ab. forward: gated, out. backward: gated, d_gated; then d_x.
     return {.kept = 2 * F * w,
             .forward = (F + width()) * w + operands(F, width()),
-            .backward = (2 * F + width()) * w + operands(2 * F, width())};
+            .backward = (2 * F + width()) * w + operands_back(2 * F, width())};
   }
 
   /// What Model::train keeps of a branch beside the sublayer's own: residual, normalised, rstd.
@@ -78,6 +78,11 @@ class Sizes {
     const bool codes = s.device == Device::cuda && s.dtype == DType::bf16;  // not numbers of w bytes
     return s.fp8 < level ? 0 : (columns + a_token(columns * others)) * (codes ? 1 : w);
   }
+  /// The same backward, where a weight's gradient needs the rows of both gradient and input.
+  double operands_back(double columns, double inputs, Fp8Level level = Fp8Level::all) const {
+    const double rows = operands(columns, 0, level), weight = operands(columns, inputs, level) - rows;
+    return rows + std::max(weight, operands(inputs, 0, level));
+  }
   double a_cut_token(double bytes) const { return s.context_size > 1 ? a_token(bytes) : 0; }  ///< where packs are cut
   double blocks_of(std::int64_t block) const { return static_cast<double>(ceil_div(s.tokens, block)); }
 
@@ -101,7 +106,7 @@ class Sizes {
                         .forward = width() * w + operands(I, width()),
                         // With the operands of in_proj: when d_y has been freed.
                         .backward = (4 * I + R + 2 * N + width()) * w +
-                                    std::max(0., operands(2 * I, width(), Fp8Level::projections) - I * w)};
+                                    std::max(0., operands_back(2 * I, width(), Fp8Level::projections) - I * w)};
     // In bf16 a GPU's scan takes 64 bytes a token for each 16 channels of its sums of d_B and d_C, before
     // d_x exists.
     constexpr std::int64_t states = 16, channels = 16;
@@ -124,7 +129,7 @@ class Sizes {
     // kept: projected, y. beside: features; backward: d_projected, where the features are, d_features, d_y, without y.
     SublayerBytes bytes{.kept = 4 * W * w,
                         .forward = std::max(3 * W * w, W * w + operands(W, W)),
-                        .backward = std::max(7 * W * w, 4 * W * w + operands(3 * W, W, Fp8Level::projections))};
+                        .backward = std::max(7 * W * w, 4 * W * w + operands_back(3 * W, W, Fp8Level::projections))};
     if (runs_by(op, "all_to_all")) return bytes += {.kept = 3 * W * w, .forward = 4 * W * w, .backward = 7 * W * w};
     bytes.kept += a_cut_token(static_cast<double>(taps + 1) * 3 * W * w);  // halo
     return bytes;
@@ -133,10 +138,10 @@ class Sizes {
   SublayerBytes hyena_li() const {
     const double W = width();
     // kept: projected, features, y. backward: d_features, d_y or d_projected, without y.
-    SublayerBytes bytes{
-        .kept = 7 * W * w,
-        .forward = W * w + operands(W, W),
-        .backward = 4 * W * w + std::max(operands(W, W), operands(3 * W, W, Fp8Level::projections) - 4 * W * w)};
+    SublayerBytes bytes{.kept = 7 * W * w,
+                        .forward = W * w + operands(W, W),
+                        .backward = 4 * W * w + std::max(operands_back(W, W),
+                                                         operands_back(3 * W, W, Fp8Level::projections) - 4 * W * w)};
     bytes += convolution(3 * W, 3);
     if (!runs_by("hyena_li", "fft"))
       bytes.kept += a_token(blocks_of(modal_conv_block) * W * static_cast<double>(m.modes) * a);  // states
@@ -188,7 +193,7 @@ class Sizes {
     bytes.forward = std::max(bytes.forward + operands(W, W), forward);
     bytes.backward += static_cast<double>(form.workspace) / static_cast<double>(std::max<std::int64_t>(s.tokens, 1));
     bytes.backward =
-        std::max(bytes.backward, 4 * W * w + operands(3 * W, W, Fp8Level::projections));  // after the operator
+        std::max(bytes.backward, 4 * W * w + operands_back(3 * W, W, Fp8Level::projections));  // after the operator
     return bytes;
   }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kernels/bias.hpp"
+#include "kernels/core/integer.hpp"
 #include "kernels/fp8/fp8.hpp"
 #include "kernels/gemm.hpp"
 #include "src/model/parameters/initial_values.hpp"
@@ -39,23 +40,25 @@ inline double deviation_out(std::int64_t width, std::size_t layers) {
   return 2 / (static_cast<double>(layers) * std::sqrt(static_cast<double>(width)));
 }
 
-/// A matrix in 8-bit floats of its own memory: by rows, or the transpose by its rows.
+/// A matrix in 8-bit floats of its own memory: by rows, or by columns the transpose, whose rows have a multiple of 16
+/// elements, the last ones zeros.
 struct Fp8Copy {
   Tensor codes, scales;
   Fp8Format format;
 
-  Fp8Copy(const Stream& stream, TensorView x, Fp8Format of, bool transposed)
-      : codes(stream, DType::u8, transposed ? Shape{x.columns(), x.rows()} : Shape{x.rows(), x.columns()}),
+  Fp8Copy(const Stream& stream, TensorView x, Fp8Format of, bool by_columns)
+      : codes(stream, DType::u8,
+              by_columns ? Shape{x.columns(), round_up(x.rows(), 16)} : Shape{x.rows(), x.columns()}),
         scales(stream, DType::f32, {codes.view().rows()}),
         format(of) {
-    quantise_to_fp8(stream, {.x = x, .format = of, .by_columns = transposed, .codes = codes, .scales = scales});
+    quantise_to_fp8(stream, {.x = x, .format = of, .by_columns = by_columns, .codes = codes, .scales = scales});
   }
   operator Fp8Matrix() const { return {.codes = codes, .scales = scales, .format = format}; }  // NOLINT
 };
 
-/// Whether the device multiplies x [tokens, k] with a weight on 8-bit floats, into y.
-inline bool is_native_fp8(const Stream& stream, const Parameter& weight, TensorView x, TensorView y) {
-  return weight.fp8 && x.dtype == DType::bf16 && has_fp8_gemm(stream.device(), x.columns(), y);
+/// Whether the device computes a product of a weight with inner extent k on 8-bit floats, into y.
+inline bool is_native_fp8(const Stream& stream, const Parameter& weight, std::int64_t k, TensorView y) {
+  return weight.fp8 && weight.weight.dtype == DType::bf16 && has_fp8_gemm(stream.device(), k, y);
 }
 
 /// An operand of a product with a weight: the tensor itself or, if the weight is one of those in FP8, its values
@@ -75,12 +78,15 @@ class Operand {
 
 /// Activations have a scale for each token, and so have gradients. A weight has one for each of the elements of the
 /// result that it contributes to: for each output forward, for each input backward. So no sum over elements with
-/// different scales is needed, and a token's results depend on no other token.
-inline Operand activation_operand(const Stream& stream, const Parameter& weight, TensorView x) {
-  return {stream, weight, x, Fp8Format::e4m3, false};
+/// different scales is needed, and a token's results depend on no other token. In the product that is the weight's
+/// gradient, a sum over tokens, both have a scale for each channel.
+inline Operand activation_operand(const Stream& stream, const Parameter& weight, TensorView x,
+                                  bool by_channels = false) {
+  return {stream, weight, x, Fp8Format::e4m3, by_channels};
 }
-inline Operand gradient_operand(const Stream& stream, const Parameter& weight, TensorView d_y) {
-  return {stream, weight, d_y, Fp8Format::e5m2, false};
+inline Operand gradient_operand(const Stream& stream, const Parameter& weight, TensorView d_y,
+                                bool by_channels = false) {
+  return {stream, weight, d_y, Fp8Format::e5m2, by_channels};
 }
 inline Operand weight_operand(const Stream& stream, const Parameter& weight, bool backward) {
   return {stream, weight, weight.weight, Fp8Format::e4m3, backward};
@@ -88,7 +94,7 @@ inline Operand weight_operand(const Stream& stream, const Parameter& weight, boo
 
 /// y = x·Wᵀ + beta·y.
 inline void multiply_by(const Stream& stream, const Parameter& weight, TensorView x, TensorView y, double beta = 0) {
-  if (is_native_fp8(stream, weight, x, y))
+  if (is_native_fp8(stream, weight, x.columns(), y))
     return fp8_gemm(stream, {.a = Fp8Copy(stream, x, Fp8Format::e4m3, false),
                              .b = Fp8Copy(stream, weight.weight, Fp8Format::e4m3, false),
                              .beta = beta,
@@ -101,17 +107,26 @@ inline void multiply_by(const Stream& stream, const Parameter& weight, TensorVie
 }
 /// d_x = d_y·W, its adjoint.
 inline void multiply_back(const Stream& stream, const Parameter& weight, TensorView d_y, TensorView d_x) {
-  if (is_native_fp8(stream, weight, d_y, d_x))
+  if (is_native_fp8(stream, weight, d_y.columns(), d_x))
     return fp8_gemm(stream, {.a = Fp8Copy(stream, d_y, Fp8Format::e5m2, false),
                              .b = Fp8Copy(stream, weight.weight, Fp8Format::e4m3, true),
                              .c = d_x});
   gemm(stream, {.a = gradient_operand(stream, weight, d_y), .b = weight_operand(stream, weight, true), .c = d_x});
 }
 
-/// Adds d_yᵀ·x to the gradient of a parameter. Never in FP8: the sums run over tokens, which have different scales.
+/// Adds d_yᵀ·x to the gradient of a parameter.
 inline void add_product(const Stream& stream, const Parameter& weight, TensorView d_y, TensorView x) {
   const double beta = std::exchange(weight.gradient_unwritten, false) ? 0 : 1;
-  gemm(stream, {.a = d_y, .b = x, .transpose_a = true, .beta = beta, .c = weight.gradient});
+  if (is_native_fp8(stream, weight, round_up(x.rows(), 16), weight.gradient))
+    return fp8_gemm(stream, {.a = Fp8Copy(stream, d_y, Fp8Format::e5m2, true),
+                             .b = Fp8Copy(stream, x, Fp8Format::e4m3, true),
+                             .beta = beta,
+                             .c = weight.gradient});
+  gemm(stream, {.a = gradient_operand(stream, weight, d_y, true),
+                .b = activation_operand(stream, weight, x, true),
+                .transpose_a = true,
+                .beta = beta,
+                .c = weight.gradient});
 }
 
 /// y = x·Wᵀ + bias (if there is one), in x's dtype: [T, inputs] → [T, outputs].

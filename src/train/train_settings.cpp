@@ -244,8 +244,8 @@ OptionGroup compute_group(ComputeSettings& settings) {
         &settings.fp8,
         "",
         "8-bit floats for products with weights. projections: the input projections of mixers, as Evo 2's 1B, 20B and "
-        "40B models were trained; all: every dense product of the blocks, but for gradients of weights. Operands are "
-        "rounded to E4M3, gradients to E5M2, with a scale for each token or output",
+        "40B models were trained; all: every dense product of the blocks. Operands are rounded to E4M3, gradients to "
+        "E5M2, with a scale for each token or channel",
         {"off", "projections", "all"}},
        {"device", &settings.device, "", "device that computes", {"cpu", "cuda"}}}};
 }

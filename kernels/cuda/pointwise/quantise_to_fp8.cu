@@ -20,62 +20,74 @@ struct Scale {
   }
 };
 
-/// The larger one of `largest` and |x|, as bits, if x is finite. Bits of positive numbers have the numbers' order.
-__device__ unsigned larger_finite(unsigned largest, bf16 x) {
-  const unsigned magnitude = x.bits & magnitude_bits;
-  return magnitude < infinity_bits ? max(largest, magnitude) : largest;
-}
+/// V neighbouring values of a row, two in a word: value 2i is the lower half of word i.
+template <int V>
+struct Pairs {
+  unsigned at[(V + 1) / 2];
 
-/// The codes of V values, value v in byte v.
-template <int V>
-struct Codes {
-  alignas(V) std::uint8_t at[V];
-};
-template <int V>
-__device__ Codes<V> codes_of(const Packet<bf16, V>& x, float reciprocal, Fp8Format format) {
-  Codes<V> codes;
-  unsigned largest = 0;
-  const __nv_fp8_interpretation_t kind = format == Fp8Format::e4m3 ? __NV_E4M3 : __NV_E5M2;
-#pragma unroll
-  for (int v = 0; v < V; ++v) largest = max(largest, x.at[v].bits & magnitude_bits);
-  if constexpr (V == 1) {
-    codes.at[0] = __nv_cvt_float_to_fp8(widened(x.at[0]) * reciprocal, __NV_SATFINITE, kind);
-  } else {
-#pragma unroll
-    for (int v = 0; v < V; v += 2) {
-      const __nv_fp8x2_storage_t pair = __nv_cvt_float2_to_fp8x2(
-          make_float2(widened(x.at[v]) * reciprocal, widened(x.at[v + 1]) * reciprocal), __NV_SATFINITE, kind);
-      codes.at[v] = static_cast<std::uint8_t>(pair);
-      codes.at[v + 1] = static_cast<std::uint8_t>(pair >> 8);
-    }
+  __device__ static Pairs zeros() { return {}; }
+  __device__ static Pairs load(const Rows<const bf16>& x, std::int64_t row, std::int64_t column) {
+    const bf16* const from = x.data + row * x.stride + column;
+    if constexpr (V == 1)
+      return {{from->bits}};
+    else
+      return std::bit_cast<Pairs>(*reinterpret_cast<const uint4*>(from));
   }
-  // The instruction makes infinity the largest number, and gives NaN no sign.
-  if (largest >= infinity_bits)
-#pragma unroll
-    for (int v = 0; v < V; ++v) {
-      const unsigned magnitude = x.at[v].bits & magnitude_bits;
-      if (magnitude < infinity_bits) continue;
-      const bool infinity = magnitude == infinity_bits && format == Fp8Format::e5m2;
-      const unsigned code = infinity ? E5m2::largest_code + 1 : E5m2::nan_code;
-      codes.at[v] = static_cast<std::uint8_t>(code | (x.at[v].bits >> 8 & E5m2::sign_bit));
-    }
-  return codes;
-}
-
-template <int V>
-__device__ void store(std::uint8_t* to, const Codes<V>& codes) {
-  *reinterpret_cast<Codes<V>*>(to) = codes;
-}
-
-struct Larger {
-  __device__ unsigned operator()(unsigned a, unsigned b) const { return max(a, b); }
 };
+__device__ float lower_of(unsigned pair) { return __uint_as_float(pair << 16); }
+__device__ float upper_of(unsigned pair) { return __uint_as_float(pair & 0xffff0000u); }
+
+/// The larger magnitudes of both halves, as bits; also infinity and NaN. Bits of positive numbers have their order.
+__device__ unsigned larger_halves(unsigned largest, unsigned pair) {
+  return __vmaxu2(largest, pair & (magnitude_bits | magnitude_bits << 16));
+}
+/// The same without infinity and NaN.
+__device__ unsigned larger_finite_halves(unsigned largest, unsigned pair) {
+  const unsigned lower = pair & magnitude_bits, upper = pair >> 16 & magnitude_bits;
+  return __vmaxu2(largest, (lower < infinity_bits ? lower : 0) | (upper < infinity_bits ? upper << 16 : 0));
+}
+__device__ unsigned larger_half(unsigned pair) { return max(pair & 0xffff, pair >> 16); }
+
+/// The codes of two numbers, the first one in the lower byte. The instruction makes infinity the largest number.
+__device__ unsigned codes_of_two(float first, float second, Fp8Format format) {
+  const float2 both = make_float2(first, second);
+  return format == Fp8Format::e4m3 ? __nv_cvt_float2_to_fp8x2(both, __NV_SATFINITE, __NV_E4M3)
+                                   : __nv_cvt_float2_to_fp8x2(both, __NV_SATFINITE, __NV_E5M2);
+}
+
+/// `code`, or that of infinity or NaN if x is one of them; x is the lower half of `bits`.
+__device__ unsigned with_special(unsigned code, unsigned bits, Fp8Format format) {
+  const unsigned magnitude = bits & magnitude_bits;
+  if (magnitude < infinity_bits) return code;
+  const bool infinity = magnitude == infinity_bits && format == Fp8Format::e5m2;
+  return (infinity ? E5m2::largest_code + 1 : E5m2::nan_code) | (bits >> 8 & E5m2::sign_bit);
+}
+
+/// The codes of two values of a row.
+__device__ unsigned codes_of_pair(unsigned pair, float reciprocal, bool special, Fp8Format format) {
+  const unsigned codes = codes_of_two(lower_of(pair) * reciprocal, upper_of(pair) * reciprocal, format);
+  if (!special) return codes;
+  return with_special(codes & 0xff, pair, format) | with_special(codes >> 8, pair >> 16, format) << 8;
+}
+/// Writes those of V values.
+template <int V>
+__device__ void store_codes(std::uint8_t* to, const Pairs<V>& x, float reciprocal, bool special, Fp8Format format) {
+  if constexpr (V == 1) {
+    *to = static_cast<std::uint8_t>(codes_of_pair(x.at[0], reciprocal, special, format));
+  } else {
+    unsigned codes[V / 2];
+#pragma unroll
+    for (int i = 0; i < V / 2; ++i) codes[i] = codes_of_pair(x.at[i], reciprocal, special, format);
+    *reinterpret_cast<uint2*>(to) = make_uint2(codes[0] | codes[1] << 16, codes[2] | codes[3] << 16);
+  }
+}
 
 /// The largest x of the team (RowTeams); every thread receives it.
 __device__ unsigned largest_of_team(unsigned x) {
   x = __reduce_max_sync(~0u, x);
   if (blockDim.x == 32) return x;
   __shared__ unsigned of_warp[32];
+  __syncthreads();  // all threads have read the results of the previous call
   if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = x;
   __syncthreads();
   return __reduce_max_sync(~0u, threadIdx.x % 32 < blockDim.x / 32 ? of_warp[threadIdx.x % 32] : 0);
@@ -86,41 +98,44 @@ constexpr int kept = 4;  ///< packets of a row that a thread keeps in registers
 /// block: a row, or 8 (RowTeams)
 /// thread: every blockDim.x-th packet of the row; the first ones stay in registers
 /// shared memory: the largest magnitudes of the warps
-template <int V>
-__global__ void __launch_bounds__(1024) quantise_rows(Rows<const bf16> x, std::uint8_t* codes, float* scales,
-                                                      std::int64_t rows, std::int64_t columns, Fp8Format format) {
+template <Fp8Format format, int V>
+__global__ void __launch_bounds__(1024)
+    quantise_rows(Rows<const bf16> x, std::uint8_t* codes, float* scales, std::int64_t rows, std::int64_t columns) {
   const std::int64_t row = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
   const bool active = row < rows;
   const int packets = active ? static_cast<int>(columns / V) : 0;
   // 1. The row's scale.
-  Packet<bf16, V> own[kept];
-  unsigned largest = 0;
+  const auto load = [&](int packet) { return Pairs<V>::load(x, row, std::int64_t{packet} * V); };
+  const int first_other = static_cast<int>(threadIdx.x + kept * blockDim.x), step = static_cast<int>(blockDim.x);
+  Pairs<V> own[kept];
 #pragma unroll
   for (int i = 0; i < kept; ++i) {
     const int packet = static_cast<int>(threadIdx.x + i * blockDim.x);
-    own[i] = packet < packets ? x.template load<V>(row, std::int64_t{packet} * V) : Packet<bf16, V>::zeros();
+    own[i] = packet < packets ? load(packet) : Pairs<V>::zeros();
   }
+  const auto largest_by = [&](const auto& larger) {
+    unsigned largest = 0;
 #pragma unroll
-  for (int i = 0; i < kept; ++i)
-#pragma unroll
-    for (int v = 0; v < V; ++v) largest = larger_finite(largest, own[i].at[v]);
-  for (int packet = static_cast<int>(threadIdx.x + kept * blockDim.x); packet < packets; packet += blockDim.x) {
-    const auto more = x.template load<V>(row, std::int64_t{packet} * V);
-#pragma unroll
-    for (int v = 0; v < V; ++v) largest = larger_finite(largest, more.at[v]);
-  }
-  const Scale scale(largest_of_team(largest), format);
+    for (int i = 0; i < kept; ++i)
+      for (const unsigned pair : own[i].at) largest = larger(largest, pair);
+    for (int packet = first_other; packet < packets; packet += step)
+      for (const unsigned pair : load(packet).at) largest = larger(largest, pair);
+    return largest_of_team(larger_half(largest));
+  };
+  unsigned largest = largest_by([](unsigned before, unsigned pair) { return larger_halves(before, pair); });
+  const bool special = largest >= infinity_bits;  // rare: once more, without what is not finite
+  if (special) largest = largest_by([](unsigned before, unsigned pair) { return larger_finite_halves(before, pair); });
+  const Scale scale(largest, format);
   if (!active) return;
   // 2. Its codes.
   std::uint8_t* const to = codes + row * columns;
 #pragma unroll
   for (int i = 0; i < kept; ++i) {
     const int packet = static_cast<int>(threadIdx.x + i * blockDim.x);
-    if (packet < packets) store<V>(to + std::int64_t{packet} * V, codes_of<V>(own[i], scale.reciprocal, format));
+    if (packet < packets) store_codes<V>(to + std::int64_t{packet} * V, own[i], scale.reciprocal, special, format);
   }
-  for (int packet = static_cast<int>(threadIdx.x + kept * blockDim.x); packet < packets; packet += blockDim.x)
-    store<V>(to + std::int64_t{packet} * V,
-             codes_of<V>(x.template load<V>(row, std::int64_t{packet} * V), scale.reciprocal, format));
+  for (int packet = first_other; packet < packets; packet += step)
+    store_codes<V>(to + std::int64_t{packet} * V, load(packet), scale.reciprocal, special, format);
   if (threadIdx.x == 0) scales[row] = scale.value;
 }
 
@@ -138,17 +153,27 @@ __global__ void __launch_bounds__(256) largest_of_columns(Rows<const bf16> x, st
   __shared__ unsigned of_thread[down][across * V];
   const std::int64_t column = (std::int64_t{blockIdx.x} * across + threadIdx.x) * V,
                      begin = std::int64_t{blockIdx.y} * part_rows, end = min(rows, begin + part_rows);
-  unsigned own[V] = {};
-  if (column < columns) {
+  const auto largest_by = [&](Pairs<V>& own, const auto& larger) {
 #pragma unroll 4
     for (std::int64_t row = begin + threadIdx.y; row < end; row += down) {
-      const auto packet = x.template load<V>(row, column);
+      const auto pairs = Pairs<V>::load(x, row, column);
 #pragma unroll
-      for (int v = 0; v < V; ++v) own[v] = larger_finite(own[v], packet.at[v]);
+      for (int i = 0; i < (V + 1) / 2; ++i) own.at[i] = larger(own.at[i], pairs.at[i]);
+    }
+  };
+  Pairs<V> own = Pairs<V>::zeros();
+  if (column < columns) {
+    largest_by(own, [](unsigned before, unsigned pair) { return larger_halves(before, pair); });
+    bool special = false;
+    for (const unsigned pair : own.at) special = special || larger_half(pair) >= infinity_bits;
+    if (special) {  // rare: once more, without what is not finite
+      own = Pairs<V>::zeros();
+      largest_by(own, [](unsigned before, unsigned pair) { return larger_finite_halves(before, pair); });
     }
   }
 #pragma unroll
-  for (int v = 0; v < V; ++v) of_thread[threadIdx.y][threadIdx.x * V + v] = own[v];
+  for (int v = 0; v < V; ++v)
+    of_thread[threadIdx.y][threadIdx.x * V + v] = v % 2 == 0 ? own.at[v / 2] & 0xffff : own.at[v / 2] >> 16;
   __syncthreads();
   // Maxima of integers are the same in any order.
   for (int i = static_cast<int>(threadIdx.y * across + threadIdx.x); i < across * V; i += across * down) {
@@ -167,10 +192,10 @@ __global__ void __launch_bounds__(256) largest_of_columns(Rows<const bf16> x, st
 /// of
 ///   rows of the result
 /// shared memory: the codes of the tile, [column][row], padded against bank conflicts
-template <int V>
+template <Fp8Format format, int V>
 __global__ void __launch_bounds__(tile_threads)
     quantise_columns(Rows<const bf16> x, std::int64_t rows, std::int64_t columns, const unsigned* largest,
-                     std::uint8_t* codes, std::int64_t code_stride, float* scales, Fp8Format format) {
+                     std::uint8_t* codes, std::int64_t code_stride, float* scales) {
   constexpr int words = tile_rows / 4, pitch = words + 1, packets = tile_columns / V;
   __shared__ unsigned tile[tile_columns * pitch];
   __shared__ float reciprocal[tile_columns];
@@ -188,31 +213,48 @@ __global__ void __launch_bounds__(tile_threads)
   for (int i = static_cast<int>(threadIdx.x); i < packets * words; i += tile_threads) {
     const int packet = i % packets, word = i / packets;
     const std::int64_t column = first_column + packet * V;
-    Packet<bf16, V> own[4];
+    Pairs<V> own[4];
 #pragma unroll
     for (int r = 0; r < 4; ++r) {
       const std::int64_t row = first_row + word * 4 + r;
-      own[r] = row < rows && column < columns ? x.template load<V>(row, column) : Packet<bf16, V>::zeros();
+      own[r] = row < rows && column < columns ? Pairs<V>::load(x, row, column) : Pairs<V>::zeros();
     }
 #pragma unroll
-    for (int v = 0; v < V; ++v) {
-      const Packet<bf16, 4> of_column{{own[0].at[v], own[1].at[v], own[2].at[v], own[3].at[v]}};
-      tile[(packet * V + v) * pitch + word] =
-          std::bit_cast<unsigned>(codes_of<4>(of_column, reciprocal[packet * V + v], format));
+    for (int i = 0; i < (V + 1) / 2; ++i) {
+      unsigned most = 0;
+#pragma unroll
+      for (int r = 0; r < 4; ++r) most = larger_halves(most, own[r].at[i]);
+      const bool special = larger_half(most) >= infinity_bits;
+#pragma unroll
+      for (int half = 0; half < min(V, 2); ++half) {
+        const int v = packet * V + 2 * i + half;
+        const auto value = [&](int r) {
+          return (half == 0 ? lower_of(own[r].at[i]) : upper_of(own[r].at[i])) * reciprocal[v];
+        };
+        unsigned codes = codes_of_two(value(0), value(1), format) | codes_of_two(value(2), value(3), format) << 16;
+        if (special) {
+          unsigned changed = 0;
+          for (int r = 0; r < 4; ++r)
+            changed |= with_special(codes >> 8 * r & 0xff, own[r].at[i] >> 16 * half, format) << 8 * r;
+          codes = changed;
+        }
+        tile[v * pitch + word] = codes;
+      }
     }
   }
   __syncthreads();
   // 3. Rows of the result.
-  for (int i = static_cast<int>(threadIdx.x); i < tile_columns * words; i += tile_threads) {
-    const int column = i / words, word = i % words;
+  constexpr int piece = 4;  // words that a thread writes
+  for (int i = static_cast<int>(threadIdx.x); i < tile_columns * words / piece; i += tile_threads) {
+    const int column = i / (words / piece), word = i % (words / piece) * piece;
     const std::int64_t row = first_row + word * 4;
     if (first_column + column >= columns || row >= code_stride) continue;
     std::uint8_t* const to = codes + (first_column + column) * code_stride + row;
-    const unsigned four = tile[column * pitch + word];
-    if (code_stride % 4 == 0) {
-      *reinterpret_cast<unsigned*>(to) = four;
+    const unsigned* const from = tile + column * pitch + word;
+    if (code_stride % 16 == 0) {
+      *reinterpret_cast<uint4*>(to) = make_uint4(from[0], from[1], from[2], from[3]);
     } else {
-      for (int r = 0; r < 4 && row + r < code_stride; ++r) to[r] = static_cast<std::uint8_t>(four >> 8 * r);
+      for (int r = 0; r < 16 && row + r < code_stride; ++r) to[r] = static_cast<std::uint8_t>(from[r / 4] >> r % 4 * 8);
     }
   }
 }
@@ -230,29 +272,30 @@ void quantise_to_fp8(const Stream& stream, const QuantiseToFp8& args) {
   constexpr int width = packet_width<bf16>;
   const bool packets = aligned({args.x}, 16) && (args.by_columns || aligned({args.codes}, width));
   if (args.codes.rows() == 0) return;
-  if (!args.by_columns) {
-    ensure(columns < std::int64_t{1} << 31, "quantise_to_fp8: {} columns, expected less than 2^31", columns);
-    dispatch_width<width>(packets, [&]<int V> {
+  const auto launch = [&]<Fp8Format format, int V> {
+    if (!args.by_columns) {
       const RowTeams teams(ceil_div(columns, V), kept);
-      quantise_rows<V>
-          <<<teams.grid(rows), teams.block(), 0, native_of(stream)>>>(x, codes, scales, rows, columns, args.format);
-      cuda_check(cudaGetLastError());
-    });
-    return;
-  }
-  const Tensor largest = Tensor::zeros(stream, DType::i32, {columns});
-  auto* const bits = static_cast<unsigned*>(largest.view().data);
-  dispatch_width<width>(packets, [&]<int V> {
+      quantise_rows<format, V>
+          <<<teams.grid(rows), teams.block(), 0, native_of(stream)>>>(x, codes, scales, rows, columns);
+      return cuda_check(cudaGetLastError());
+    }
     constexpr std::int64_t part_rows = 512;
+    const Tensor largest = Tensor::zeros(stream, DType::i32, {columns});
+    auto* const bits = static_cast<unsigned*>(largest.view().data);
+    const dim3 parts(grid_of(columns, 32 * V), grid_of(rows, part_rows)),
+        tiles(grid_of(columns, tile_columns), grid_of(std::max<std::int64_t>(1, args.codes.columns()), tile_rows));
     if (rows > 0)
-      largest_of_columns<V>
-          <<<dim3(grid_of(columns, 32 * V), grid_of(rows, part_rows)), dim3(32, 8), 0, native_of(stream)>>>(
-              x, rows, columns, part_rows, bits);
-    quantise_columns<V>
-        <<<dim3(grid_of(columns, tile_columns), grid_of(std::max<std::int64_t>(1, args.codes.columns()), tile_rows)),
-           tile_threads, 0, native_of(stream)>>>(x, rows, columns, bits, codes, args.codes.columns(), scales,
-                                                 args.format);
+      largest_of_columns<V><<<parts, dim3(32, 8), 0, native_of(stream)>>>(x, rows, columns, part_rows, bits);
+    quantise_columns<format, V>
+        <<<tiles, tile_threads, 0, native_of(stream)>>>(x, rows, columns, bits, codes, args.codes.columns(), scales);
     cuda_check(cudaGetLastError());
+  };
+  ensure(columns < std::int64_t{1} << 31, "quantise_to_fp8: {} columns, expected less than 2^31", columns);
+  dispatch_width<width>(packets, [&]<int V> {
+    if (args.format == Fp8Format::e4m3)
+      launch.template operator()<Fp8Format::e4m3, V>();
+    else
+      launch.template operator()<Fp8Format::e5m2, V>();
   });
 }
 
