@@ -72,6 +72,7 @@ CAUSEWAY_KERNEL(Transpose, transpose);
 CAUSEWAY_KERNEL(Gemm, gemm);
 CAUSEWAY_KERNEL(RoundToFp8, round_to_fp8);
 CAUSEWAY_KERNEL(QuantiseToFp8, quantise_to_fp8);
+CAUSEWAY_KERNEL(TransposeFp8, transpose_fp8);
 CAUSEWAY_KERNEL(Fp8Gemm, fp8_gemm);
 CAUSEWAY_KERNEL(BiasForward, bias_forward);
 CAUSEWAY_KERNEL(BiasBackward, bias_backward);

@@ -27,6 +27,19 @@ inline void expect_quantise_to_fp8(const QuantiseToFp8& args) {
          "quantise_to_fp8: scales are {} {}, expected f32 [{}]", name_of(scales.dtype), scales.shape.to_string(), rows);
 }
 
+/// The same for transpose_fp8.
+inline void expect_transpose_fp8(const TransposeFp8& args) {
+  const TensorView from = args.x.codes, to = args.codes;
+  ensure(args.x.format == Fp8Format::e5m2 && from.dtype == DType::u8 && from.shape.rank() == 2 && from.dense() &&
+             args.x.scales.dtype == DType::f32 && args.x.scales.shape == Shape({from.rows()}),
+         "transpose_fp8: x has codes {} {}, expected E5M2 by rows", name_of(from.dtype), from.shape.to_string());
+  ensure(to.dtype == DType::u8 && to.shape.rank() == 2 && to.dense() && to.rows() == from.columns() &&
+             to.columns() >= from.rows() && args.scales.dtype == DType::f32 &&
+             args.scales.shape == Shape({from.columns()}),
+         "transpose_fp8: codes of {} are {} {}, and scales {}", from.shape.to_string(), name_of(to.dtype),
+         to.shape.to_string(), args.scales.shape.to_string());
+}
+
 /// The same for fp8_gemm. Returns the inner extent.
 inline std::int64_t expect_fp8_gemm(const Fp8Gemm& args) {
   const auto expect_matrix = [](const Fp8Matrix& x, std::int64_t rows, std::int64_t columns, const char* name) {

@@ -35,6 +35,15 @@ struct Fp8Matrix {
   Fp8Format format = Fp8Format::e4m3;
 };
 
+/// The transpose of x, which is in E5M2, as a matrix of the same scale everywhere, the largest of x's. So sums over x's
+/// rows, which have different scales, are possible. Codes are [columns, at least rows], the rest of each row zeros.
+/// Exact for numbers above 2^-30 of the largest possible one; those below are rounded to multiples of 2^-32 of it.
+struct TransposeFp8 {
+  Fp8Matrix x;
+  TensorView codes, scales;
+};
+extern const Kernel<TransposeFp8> transpose_fp8;
+
 /// c = a·bᵀ + beta·c with a [m, k], b [n, k], c [m, n] in bf16 or f32. Sums are in f32, on a GPU of the tensor cores'
 /// kind: kernels/cuda/README.md. With beta = 0 the old c is not read. On a GPU only where has_fp8_gemm says so.
 struct Fp8Gemm {

@@ -72,16 +72,18 @@ class Sizes {
 
   /// The share of a token in bytes that do not grow with the tokens.
   double a_token(double bytes) const { return bytes / static_cast<double>(std::max<std::int64_t>(s.tokens, 1)); }
+  /// Whether 8-bit floats are kept as such, not as numbers of the compute type.
+  bool has_codes() const { return s.device == Device::cuda && s.dtype == DType::bf16; }
   /// What a product [tokens, columns] by [columns, others] rounds to 8-bit floats, if it does at all or, for an input
   /// projection, from that level on: rows of tokens and the weight.
   double operands(double columns, double others, Fp8Level level = Fp8Level::all) const {
-    const bool codes = s.device == Device::cuda && s.dtype == DType::bf16;  // not numbers of w bytes
-    return s.fp8 < level ? 0 : (columns + a_token(columns * others)) * (codes ? 1 : w);
+    return s.fp8 < level ? 0 : (columns + a_token(columns * others)) * (has_codes() ? 1 : w);
   }
   /// The same backward, where a weight's gradient needs the rows of both gradient and input.
   double operands_back(double columns, double inputs, Fp8Level level = Fp8Level::all) const {
     const double rows = operands(columns, 0, level), weight = operands(columns, inputs, level) - rows;
-    return rows + std::max(weight, operands(inputs, 0, level));
+    // Codes of the gradient are transposed; other numbers are made again.
+    return rows + std::max(weight, operands(inputs, 0, level) + (has_codes() ? rows : 0));
   }
   double a_cut_token(double bytes) const { return s.context_size > 1 ? a_token(bytes) : 0; }  ///< where packs are cut
   double blocks_of(std::int64_t block) const { return static_cast<double>(ceil_div(s.tokens, block)); }

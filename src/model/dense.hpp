@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cmath>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -40,20 +41,29 @@ inline double deviation_out(std::int64_t width, std::size_t layers) {
   return 2 / (static_cast<double>(layers) * std::sqrt(static_cast<double>(width)));
 }
 
-/// A matrix in 8-bit floats of its own memory: by rows, or by columns the transpose, whose rows have a multiple of 16
-/// elements, the last ones zeros.
+/// A matrix in 8-bit floats with memory of its own.
 struct Fp8Copy {
   Tensor codes, scales;
   Fp8Format format;
 
+  /// By rows; or by columns, as the transpose, whose rows are filled with zeros to a multiple of 16 elements.
   Fp8Copy(const Stream& stream, TensorView x, Fp8Format of, bool by_columns)
-      : codes(stream, DType::u8,
-              by_columns ? Shape{x.columns(), round_up(x.rows(), 16)} : Shape{x.rows(), x.columns()}),
-        scales(stream, DType::f32, {codes.view().rows()}),
-        format(of) {
+      : Fp8Copy(stream, x.shape, of, by_columns) {
     quantise_to_fp8(stream, {.x = x, .format = of, .by_columns = by_columns, .codes = codes, .scales = scales});
   }
+  /// The transpose, with one scale: for sums over the rows.
+  Fp8Copy transposed(const Stream& stream) const {
+    Fp8Copy result(stream, codes.view().shape, format, true);
+    transpose_fp8(stream, {.x = *this, .codes = result.codes, .scales = result.scales});
+    return result;
+  }
   operator Fp8Matrix() const { return {.codes = codes, .scales = scales, .format = format}; }  // NOLINT
+
+ private:
+  Fp8Copy(const Stream& stream, const Shape& of_x, Fp8Format of, bool transpose)
+      : codes(stream, DType::u8, transpose ? Shape{of_x[1], round_up(of_x[0], 16)} : of_x),
+        scales(stream, DType::f32, {codes.view().rows()}),
+        format(of) {}
 };
 
 /// Whether the device computes a product of a weight with inner extent k on 8-bit floats, into y.
@@ -79,14 +89,14 @@ class Operand {
 /// Activations have a scale for each token, and so have gradients. A weight has one for each of the elements of the
 /// result that it contributes to: for each output forward, for each input backward. So no sum over elements with
 /// different scales is needed, and a token's results depend on no other token. In the product that is the weight's
-/// gradient, a sum over tokens, both have a scale for each channel.
+/// gradient, a sum over tokens, activations have a scale for each channel. Gradients keep those of tokens: E5M2 has the
+/// range to give codes of all tokens one scale.
 inline Operand activation_operand(const Stream& stream, const Parameter& weight, TensorView x,
                                   bool by_channels = false) {
   return {stream, weight, x, Fp8Format::e4m3, by_channels};
 }
-inline Operand gradient_operand(const Stream& stream, const Parameter& weight, TensorView d_y,
-                                bool by_channels = false) {
-  return {stream, weight, d_y, Fp8Format::e5m2, by_channels};
+inline Operand gradient_operand(const Stream& stream, const Parameter& weight, TensorView d_y) {
+  return {stream, weight, d_y, Fp8Format::e5m2, false};
 }
 inline Operand weight_operand(const Stream& stream, const Parameter& weight, bool backward) {
   return {stream, weight, weight.weight, Fp8Format::e4m3, backward};
@@ -105,28 +115,41 @@ inline void multiply_by(const Stream& stream, const Parameter& weight, TensorVie
                 .beta = beta,
                 .c = y});
 }
-/// d_x = d_y·W, its adjoint.
-inline void multiply_back(const Stream& stream, const Parameter& weight, TensorView d_y, TensorView d_x) {
-  if (is_native_fp8(stream, weight, d_y.columns(), d_x))
-    return fp8_gemm(stream, {.a = Fp8Copy(stream, d_y, Fp8Format::e5m2, false),
-                             .b = Fp8Copy(stream, weight.weight, Fp8Format::e4m3, true),
-                             .c = d_x});
-  gemm(stream, {.a = gradient_operand(stream, weight, d_y), .b = weight_operand(stream, weight, true), .c = d_x});
+/// Whether the product that is a weight's gradient is native.
+inline bool adds_in_fp8(const Stream& stream, const Parameter& weight, TensorView x) {
+  return is_native_fp8(stream, weight, round_up(x.rows(), 16), weight.gradient);
 }
-
-/// Adds d_yᵀ·x to the gradient of a parameter.
-inline void add_product(const Stream& stream, const Parameter& weight, TensorView d_y, TensorView x) {
+/// Adds d_yᵀ·x to the gradient of a parameter. `codes` are d_y's by rows, if there are any.
+inline void add_product(const Stream& stream, const Parameter& weight, TensorView d_y, TensorView x,
+                        const std::optional<Fp8Copy>& codes) {
   const double beta = std::exchange(weight.gradient_unwritten, false) ? 0 : 1;
-  if (is_native_fp8(stream, weight, round_up(x.rows(), 16), weight.gradient))
-    return fp8_gemm(stream, {.a = Fp8Copy(stream, d_y, Fp8Format::e5m2, true),
+  if (codes && adds_in_fp8(stream, weight, x))
+    return fp8_gemm(stream, {.a = codes->transposed(stream),
                              .b = Fp8Copy(stream, x, Fp8Format::e4m3, true),
                              .beta = beta,
                              .c = weight.gradient});
-  gemm(stream, {.a = gradient_operand(stream, weight, d_y, true),
+  gemm(stream, {.a = gradient_operand(stream, weight, d_y),
                 .b = activation_operand(stream, weight, x, true),
                 .transpose_a = true,
                 .beta = beta,
                 .c = weight.gradient});
+}
+inline void add_product(const Stream& stream, const Parameter& weight, TensorView d_y, TensorView x) {
+  std::optional<Fp8Copy> codes;
+  if (adds_in_fp8(stream, weight, x)) codes.emplace(stream, d_y, Fp8Format::e5m2, false);
+  add_product(stream, weight, d_y, x, codes);
+}
+
+/// The adjoint of multiply_by: d_x = d_y·W, and adds d_yᵀ·x to the weight's gradient.
+inline void multiply_back(const Stream& stream, const Parameter& weight, TensorView d_y, TensorView x, TensorView d_x) {
+  const bool native = is_native_fp8(stream, weight, d_y.columns(), d_x);
+  std::optional<Fp8Copy> codes;
+  if (native || adds_in_fp8(stream, weight, x)) codes.emplace(stream, d_y, Fp8Format::e5m2, false);
+  if (native)
+    fp8_gemm(stream, {.a = *codes, .b = Fp8Copy(stream, weight.weight, Fp8Format::e4m3, true), .c = d_x});
+  else
+    gemm(stream, {.a = gradient_operand(stream, weight, d_y), .b = weight_operand(stream, weight, true), .c = d_x});
+  add_product(stream, weight, d_y, x, codes);
 }
 
 /// y = x·Wᵀ + bias (if there is one), in x's dtype: [T, inputs] → [T, outputs].
@@ -142,8 +165,7 @@ inline Tensor dense_backward(const Stream& stream, const Parameter& weight, Tens
                              const Parameter* bias = nullptr) {
   if (bias != nullptr) bias_backward(stream, {.d_y = d_y, .d_bias = bias->gradient});
   Tensor d_x(stream, x.dtype, x.shape);
-  multiply_back(stream, weight, d_y, d_x);
-  add_product(stream, weight, d_y, x);
+  multiply_back(stream, weight, d_y, x, d_x);
   return d_x;
 }
 

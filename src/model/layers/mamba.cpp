@@ -219,8 +219,7 @@ Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& 
          xz = saved.take("xz"), A = saved.take("A");
 
   Tensor d_y = fresh(inner_);
-  multiply_back(stream, out_proj_, d_out, d_y);
-  add_product(stream, out_proj_, d_out, y);
+  multiply_back(stream, out_proj_, d_out, y, d_y);
   y = {};
 
   Tensor d_xz = fresh(2 * inner_), d_u = fresh(inner_), d_delta = fresh(inner_), d_dbc = fresh(dt_rank_ + 2 * state_);
@@ -241,8 +240,7 @@ Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& 
   d_y = {};
 
   const TensorView dt_low = dbc.view().slice_columns(0, dt_rank_), d_dt_low = d_dbc.view().slice_columns(0, dt_rank_);
-  multiply_back(stream, dt_proj_, d_delta, d_dt_low);
-  add_product(stream, dt_proj_, d_delta, dt_low);
+  multiply_back(stream, dt_proj_, d_delta, dt_low, d_dt_low);
   add_product(stream, x_proj_, d_dbc, u);
 
   // u is also the input of x_proj: its gradient is d_u + d_dbc · x_proj.weight.
@@ -261,8 +259,7 @@ Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& 
                                           saved.scope("causal_conv"));
 
   Tensor d_h = fresh(width_);
-  multiply_back(stream, in_proj_, d_xz, d_h);
-  add_product(stream, in_proj_, d_xz, h);
+  multiply_back(stream, in_proj_, d_xz, h, d_h);
   return d_h;
 }
 

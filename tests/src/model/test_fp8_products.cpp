@@ -96,8 +96,8 @@ TEST(Fp8Products, AreThoseOfTheLevel) {
     }
 }
 
-/// Scales are of one token or one output, so a cut moves none of the rounding, except in gradients of weights, whose
-/// scales are of a rank's tokens: there the smallest numbers round differently. (That a rank's sums round differently in
+/// Scales are of one token or one output, so a cut moves none of the rounding. In gradients of weights activations have
+/// scales of a rank's tokens: there the smallest numbers round differently. (That a rank's sums round differently in
 /// the last bit can move a value from one 8-bit float to the next, so the comparison is in f64 and allows for none.)
 TEST(Fp8Products, DoNotDependOnTheCutOfAPack) {
   const std::vector<WholePack> packs{awkward_pack()};
