@@ -21,12 +21,14 @@ __device__ double finite_magnitude(T x) {
   return magnitude <= 0x1.fffffffffffffp1023 ? magnitude : 0;
 }
 
-/// block: a row
+/// block: a row, or 8 (RowTeams)
 /// thread: every blockDim.x-th element of the row
 /// shared memory: the largest magnitudes of the warps (reduce_team)
 template <class T>
-__global__ void __launch_bounds__(1024) round_rows(Rows<const T> x, Rows<T> y, std::int64_t columns, Fp8Format format) {
-  const std::int64_t row = blockIdx.x;
+__global__ void __launch_bounds__(1024)
+    round_rows(Rows<const T> x, Rows<T> y, std::int64_t rows, std::int64_t columns, Fp8Format format) {
+  const std::int64_t row = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
+  if (row >= rows) columns = 0;
   // 1. The row's scale.
   double largest = 0;
   for (std::int64_t i = threadIdx.x; i < columns; i += blockDim.x)
@@ -69,6 +71,7 @@ void round_to_fp8(const Stream& stream, const RoundToFp8& args) {
   expect_round_to_fp8(args);
   const std::int64_t rows = args.x.rows(), columns = args.x.columns();
   if (rows == 0 || columns == 0) return;
+  const RowTeams teams(columns, 8, 256);
   dispatch(args.x.dtype, [&]<class T>() {
     const Rows<const T> x(args.x);
     const Rows<T> y(args.y);
@@ -76,7 +79,7 @@ void round_to_fp8(const Stream& stream, const RoundToFp8& args) {
       round_columns<T><<<grid_of(columns, column_threads), dim3(column_threads, row_threads), 0, native_of(stream)>>>(
           x, y, rows, columns, args.format);
     else
-      round_rows<T><<<grid_of(rows, 1), 256, 0, native_of(stream)>>>(x, y, columns, args.format);
+      round_rows<T><<<teams.grid(rows), teams.block(), 0, native_of(stream)>>>(x, y, rows, columns, args.format);
     cuda_check(cudaGetLastError());
   });
 }
