@@ -3,6 +3,7 @@
 #include "kernels/cross_entropy.hpp"
 #include "kernels/embedding.hpp"
 #include "kernels/fourier.hpp"
+#include "kernels/fp8/fp8.hpp"
 #include "kernels/gemm.hpp"
 #include "kernels/norm.hpp"
 #include "kernels/reorder.hpp"
@@ -165,6 +166,47 @@ Task gemm_gradient_task(const Workload& of) {
                       of.tokens);
 }
 
+/// A random matrix in 8-bit floats, by rows.
+Fp8Matrix fp8_matrix(MadeTensors& made, const Shape& shape, Fp8Format format) {
+  const Fp8Matrix matrix{
+      .codes = made.empty(DType::u8, shape), .scales = made.empty(DType::f32, {shape[0]}), .format = format};
+  quantise_to_fp8(
+      made.stream(),
+      {.x = made.random(DType::bf16, shape), .format = format, .codes = matrix.codes, .scales = matrix.scales});
+  return matrix;
+}
+
+/// gemm_task with 8-bit floats; as a gemm where the device has no such product.
+Task fp8_gemm_task(const Workload& of) {
+  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const TensorView c = made->empty(DType::bf16, {of.tokens, 2 * of.channels});
+  if (of.stream.device() == Device::cuda && !has_fp8_gemm(Device::cuda, of.channels, c)) return gemm_task(of);
+  const Fp8Gemm args{.a = fp8_matrix(*made, of.rows(), Fp8Format::e4m3),
+                     .b = fp8_matrix(*made, {2 * of.channels, of.channels}, Fp8Format::e4m3),
+                     .c = c};
+  return task_of(made, fp8_gemm, args, c, {args.a.codes, args.b.codes}, {c},
+                 {.flops = 2. * static_cast<double>(c.size()) * static_cast<double>(of.channels)});
+}
+
+template <bool by_columns>
+Task quantise_to_fp8_task(const Workload& of) {
+  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const Shape shape = by_columns ? Shape{of.channels, of.tokens} : of.rows();
+  const QuantiseToFp8 args{.x = made->random(DType::bf16, of.rows()),
+                           .by_columns = by_columns,
+                           .codes = made->empty(DType::u8, shape),
+                           .scales = made->empty(DType::f32, {shape[0]})};
+  return task_of(made, quantise_to_fp8, args, args.x, {args.x}, {args.codes, args.scales});
+}
+
+Task transpose_fp8_task(const Workload& of) {
+  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const TransposeFp8 args{.x = fp8_matrix(*made, of.rows(), Fp8Format::e5m2),
+                          .codes = made->empty(DType::u8, {of.channels, of.tokens}),
+                          .scales = made->empty(DType::f32, {of.channels})};
+  return task_of(made, transpose_fp8, args, args.x.codes, {args.x.codes}, {args.codes});
+}
+
 Shape complex_rows(const Workload& of) { return {of.tokens, of.channels, 2}; }
 
 /// Eight blocks of rows, as on eight ranks.
@@ -219,6 +261,10 @@ constexpr OperatorBenchmark benchmarks[] = {
     {"adamw", false, parameters, adamw_task},
     {"gemm", false, long_pack, gemm_task},
     {"gemm weight gradient", false, long_pack, gemm_gradient_task},
+    {"fp8_gemm", false, long_pack, fp8_gemm_task},
+    {"quantise_to_fp8", false, long_pack, quantise_to_fp8_task<false>},
+    {"quantise_to_fp8 by columns", false, long_pack, quantise_to_fp8_task<true>},
+    {"transpose_fp8", false, long_pack, transpose_fp8_task},
     {"fourier_transform", false, half_pack, fourier_task},
     {"rotate", false, half_pack, rotate_task},
     {"complex_multiply", false, half_pack, complex_multiply_task},
