@@ -26,13 +26,10 @@ namespace {
 /// Bytes of a group of parameters: its whole weights, and its whole gradients.
 struct GroupBytes {
   double weights = 0, gradients = 0;
-  double exchange = 0;          ///< while its gradients are summed
-  double largest_exchange = 0;  ///< of one arena
+  double exchange = 0;  ///< while its gradients are summed
 };
 
-/// `most_scratch`: of a reduction of gradients that are not rounded.
-std::vector<GroupBytes> bytes_of_groups(const ParameterSet& parameters, int ranks, std::optional<DType> travel_as,
-                                        double most_scratch) {
+std::vector<GroupBytes> bytes_of_groups(const ParameterSet& parameters, int ranks, std::optional<DType> travel_as) {
   std::vector<GroupBytes> groups(parameters.groups());
   for (const ParameterArena& arena : parameters.arenas())
     for (std::size_t group = 0; group < arena.parts.size(); ++group) {
@@ -40,12 +37,10 @@ std::vector<GroupBytes> bytes_of_groups(const ParameterSet& parameters, int rank
       groups[group].weights += padded * static_cast<double>(size_of(arena.dtype));
       if (arena.frozen) continue;
       const DType wide = accumulator_of(arena.dtype);
-      const auto exchange =
-          static_cast<double>(bytes_of_sum(static_cast<std::int64_t>(padded), wide, ranks, travel_as));
       groups[group].gradients += padded * static_cast<double>(size_of(wide));
-      groups[group].exchange += exchange;
-      groups[group].largest_exchange =
-          std::max(groups[group].largest_exchange, travel_as ? exchange : std::min(most_scratch, exchange));
+      if (ranks > 1)
+        groups[group].exchange +=
+            static_cast<double>(bytes_of_sum(static_cast<std::int64_t>(padded), wide, ranks, travel_as));
     }
   return groups;
 }
@@ -88,9 +83,9 @@ class BlockBuffers {
     std::size_t step = plan_.steps.size() - 1;  // the group's last one
     while (plan_.steps[step] != PassStep{group}) --step;
     add_gathered(step, memory);
-    if (level_ < ShardLevel::gradients) return memory;
     // Beside the block's gradients are those of the block after it, which are being summed, and the tied embedding's.
     memory.exchange = groups_[group + 1].exchange;
+    if (level_ < ShardLevel::gradients) return memory;
     memory.block_gradients = groups_[group].gradients + (gradients_are_rounded_ ? 0 : groups_[group + 1].gradients) +
                              (shape_.tied_head ? groups_[embedding_group].gradients : 0);
     return memory;
@@ -98,12 +93,8 @@ class BlockBuffers {
 
   RankMemory at_end() const {
     RankMemory memory;
-    if (level_ >= ShardLevel::gradients) {
-      memory.block_gradients = groups_[embedding_group].gradients;
-      memory.exchange = groups_[embedding_group].exchange;
-    } else {
-      for (const GroupBytes& group : groups_) memory.exchange = std::max(memory.exchange, group.largest_exchange);
-    }
+    memory.exchange = groups_[embedding_group].exchange;
+    if (level_ >= ShardLevel::gradients) memory.block_gradients = groups_[embedding_group].gradients;
     return memory;
   }
 
@@ -144,9 +135,7 @@ RankMemory memory_of_rank(const Model& model, const Runtime& runtime, std::int64
   const int ranks = mesh.world.size();
   const ShardLevel level = ranks == 1 ? ShardLevel::optimizer : parameters.level;
   const std::optional<DType> travel_as = ranks == 1 ? std::nullopt : parameters.gradients_travel_as;
-  const std::vector<GroupBytes> groups =
-      bytes_of_groups(model.parameters(), ranks, travel_as,
-                      ranks == 1 ? 0 : static_cast<double>(reduction_scratch_bytes(runtime.stream.device())));
+  const std::vector<GroupBytes> groups = bytes_of_groups(model.parameters(), ranks, travel_as);
   const BlockBuffers buffers(model.pass_shape(), groups, level, travel_as.has_value());
 
   RankMemory most;

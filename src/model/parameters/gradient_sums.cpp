@@ -82,15 +82,24 @@ void GradientSums::finish(std::size_t group, const Stream& stream) {
   if (observer_)
     for (std::int64_t i = numbers.begin; i < numbers.end; ++i)
       observer_(layout_.parameters[static_cast<std::size_t>(i)]);
-  if (keeps_whole()) return;
+  if (ranks_ == nullptr) return;
   finish_in_flight(stream);
-  InFlight next{.buffers = std::move(of_group_.extract(group).mapped()), .sums = {}};
+  InFlight next;
   std::vector<FlatParts> parts;
-  for (std::size_t i = 0; i < layout_.arenas.size(); ++i)
-    if (next.buffers[i].present()) parts.push_back({.whole = next.buffers[i], .part = sum(layout_.piece(i, group))});
+  if (!keeps_whole()) next.buffers = std::move(of_group_.extract(group).mapped());
+  for (std::size_t i = 0; i < layout_.arenas.size(); ++i) {
+    const ParameterArena& arena = layout_.arenas[i];
+    const Range flat = arena.parts[group].flat;
+    if (arena.frozen || flat.size() == 0) continue;
+    const TensorView whole =
+        keeps_whole() ? arena.gradients.view().slice_rows(flat.begin, flat.size()) : next.buffers[i].view();
+    parts.push_back({.whole = whole, .part = sum(layout_.piece(i, group))});
+    ensure(first_pass_ || arena.sums.present(), "gradients of a second pass, for which no memory was allocated");
+  }
   next.sums = SumOfParts(parts, *ranks_, stream, travel_as_);
   if (!next.sums.reads_buffers()) next.buffers.clear();
   in_flight_ = std::move(next);
+  if (keeps_whole()) return;
   for (std::int64_t i = numbers.begin; i < numbers.end; ++i)
     layout_.parameters[static_cast<std::size_t>(i)].gradient = {};
 }
@@ -103,36 +112,8 @@ void GradientSums::finish_in_flight(const Stream& stream) {
 
 void GradientSums::end_pass(const Stream& stream) {
   finish_in_flight(stream);
-  if (ranks_ != nullptr && keeps_whole()) sum_whole(stream);
   first_pass_ = false;
-}
-
-/// The sum replaces this rank's part of the whole gradients: a second copy of them all would not fit in memory.
-void GradientSums::sum_whole(const Stream& stream) {
-  zero_unwritten({0, std::ssize(layout_.parameters)}, stream);
-  for (const ShardPiece& piece : layout_.pieces()) {
-    const ParameterArena& arena = layout_.arenas[piece.arena];
-    if (arena.frozen) continue;
-    const TensorView gradients = arena.gradients, own = gradients.slice_rows(piece.flat.begin, piece.flat.size()),
-                     whole = gradients.slice_rows(piece.flat.begin - ranks_->rank() * own.size(),
-                                                  own.size() * ranks_->size());
-    sum_into_own(whole, own, stream);
-    if (arena.sums.present())
-      scale(stream, {.x = own, .accumulate = !first_pass_, .y = sum(piece)});
-    else
-      ensure(first_pass_, "gradients of a second pass, for which no memory was allocated");
-  }
-  zero_due_ = true;
-}
-
-void GradientSums::sum_into_own(TensorView whole, TensorView own, const Stream& stream) {
-  if (travel_as_.value_or(whole.dtype) == whole.dtype) {
-    const std::vector<std::int64_t> counts(static_cast<std::size_t>(ranks_->size()), own.size());
-    ranks_->reduce_scatter(whole, own, counts, Reduction::sum, stream);
-  } else {
-    const FlatParts parts{.whole = whole, .part = own};
-    SumOfParts({&parts, 1}, *ranks_, stream, travel_as_).finish(false, stream);
-  }
+  zero_due_ = ranks_ != nullptr;  // the sums are elsewhere, or replaced this rank's part of the whole gradients
 }
 
 void GradientSums::finish_all(const Stream& stream) {

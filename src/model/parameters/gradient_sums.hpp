@@ -11,9 +11,10 @@
 namespace causeway {
 
 /// The gradients of a step: whole ones, to which the layers of a pass add, and this rank's shard of their sums. A sum
-/// is over the ranks in their order within a pass, then over the passes: ((pass 0's sum) + pass 1's) + …. Where whole
-/// gradients have a buffer of their own all the time, they are summed at the end of a pass; otherwise each group's as
-/// soon as it is finished, while the next group's backward pass computes. With one rank passes add to one buffer.
+/// is over the ranks in their order within a pass, then over the passes: ((pass 0's sum) + pass 1's) + …. A group's are
+/// summed as soon as they are finished, while the next group's backward pass computes. Where whole gradients have a
+/// buffer of their own all the time, and a step has one pass, the sum replaces this rank's part there. With one rank
+/// passes add to one buffer.
 class GradientSums {
  public:
   /// Called with a parameter whose gradient of a pass is finished and not yet summed.
@@ -40,13 +41,11 @@ class GradientSums {
 
  private:
   struct InFlight {
-    std::vector<Tensor> buffers;  // of a group, in each arena; empty if rounded copies travel
+    std::vector<Tensor> buffers;  // of a group, in each arena; empty if the sums do not read them
     SumOfParts sums;
   };
   bool keeps_whole() const;
   void zero_whole(const Stream& stream);
-  void sum_whole(const Stream& stream);
-  void sum_into_own(TensorView whole, TensorView own, const Stream& stream);
   void zero_unwritten(Range parameters, const Stream& stream) const;
   void finish_in_flight(const Stream& stream);
 
