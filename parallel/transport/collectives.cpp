@@ -64,9 +64,11 @@ void combine_in_rank_order(std::byte* total, const Tensor& parts, std::int64_t c
     accumulate(total, parts.view().row<std::byte>(rank), count, type, op, stream);
 }
 
-}  // namespace
-
+/// The most scratch memory of a reduction, for the parts of all ranks together. It is larger on a GPU, where longer
+/// pieces hide the latency of a message.
 std::int64_t reduction_scratch_bytes(Device device) { return std::int64_t{device == Device::cpu ? 16 : 64} << 20; }
+
+}  // namespace
 
 void exchange_with_self(std::span<const Transfer> transfers, int rank, const Stream& stream) {
   std::vector<std::span<const std::byte>> sent;

@@ -11,10 +11,6 @@ namespace causeway {
 /// Executes the transfers of `rank` with itself: copies the k-th message sent to the k-th message expected.
 void exchange_with_self(std::span<const Transfer> transfers, int rank, const Stream& stream);
 
-/// The most scratch memory of a reduction, for the parts of all ranks together. It is larger on a GPU, where longer
-/// pieces hide the latency of a message.
-std::int64_t reduction_scratch_bytes(Device device);
-
 void all_gather_by_exchange(Transport& ranks, std::span<const std::byte> send, std::span<std::byte> recv,
                             const Stream& stream);
 void broadcast_by_exchange(Transport& ranks, std::span<std::byte> data, int root, const Stream& stream);

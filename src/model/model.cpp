@@ -151,6 +151,7 @@ void Model::evaluate(const Pass& pass, const Batch& batch, TensorView token_loss
 }
 
 void Model::join_evaluation(const Stream& stream) {
+  parameters_.await_updates(stream);
   const PassPlan plan = plan_of_forward(pass_shape());
   parameters_.begin_pass(plan, stream);
   for (const PassStep& step : plan.steps) parameters_.use(step, stream);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <numbers>
 
 #include "kernels/activation.hpp"
@@ -57,6 +58,8 @@ void Optimizer::set_master(const ShardPiece& piece) const {
 }
 
 Optimizer::~Optimizer() {
+  // Of a rank that fails: the others may not be here to exchange weights.
+  if (world_.size() > 1 && std::uncaught_exceptions() > 0) return;
   try {
     parameters_.await_updates(stream_);  // which use the state
   } catch (const std::exception&) {      // of a device that failed: nothing runs there any more
@@ -66,7 +69,7 @@ Optimizer::~Optimizer() {
 void Optimizer::step(std::int64_t step, double learning_rate, double gradient_scale, TensorView loss, TensorView norm,
                      TensorView factor, bool beside_next_pass) {
   const ProfileRange range(stream_, "optimizer");
-  if (offloaded_) parameters_.await_updates(stream_);
+  if (offloaded_ || world_.size() > 1) parameters_.await_updates(stream_);
   parameters_.finish_gradients(stream_);
   const Tensor squares = Tensor::zeros(stream_, DType::f64, {1});
   for (const ShardPiece& piece : pieces_)
@@ -92,7 +95,7 @@ void Optimizer::step(std::int64_t step, double learning_rate, double gradient_sc
       beside_next_pass && stream_.device() == Device::cuda && world_.size() == 1 && stream_.trace() == nullptr;
   for (const ShardPiece& piece : pieces_)
     if (!in_background || piece.arena != largest) update(piece);
-  parameters_.publish_weights(stream_);
+  parameters_.publish_weights(stream_, beside_next_pass && stream_.trace() == nullptr);
   if (!in_background) return;
   if (!background_factor_.present()) background_factor_ = Tensor(stream_, DType::f64, {1});
   stream_.copy(background_factor_.view().data, factor.data, factor.bytes());
@@ -130,10 +133,10 @@ AdamW Optimizer::arguments(const AdamW& step, const ShardPiece& piece) const {
 }
 
 /// Group by group, in the order in which the next pass needs them. Where ranks hold whole weights, these are gathered
-/// at once: a pass would have to wait for the gathering of each group.
+/// when all are updated.
 void Optimizer::update_on_host(const AdamW& step, bool beside_next_pass) {
-  const bool beside =
-      beside_next_pass && (world_.size() == 1 || parameters_.shards_weights()) && stream_.trace() == nullptr;
+  const bool may_be_beside = beside_next_pass && stream_.trace() == nullptr,
+             beside = may_be_beside && (world_.size() == 1 || parameters_.shards_weights());
   offloaded_->begin(step.factor);
   for (std::size_t group = 0; group < parameters_.groups(); ++group) {
     for (const ShardPiece& piece : parameters_.pieces_of(group))
@@ -142,7 +145,7 @@ void Optimizer::update_on_host(const AdamW& step, bool beside_next_pass) {
   }
   if (beside) return;
   offloaded_->done()(stream_);
-  parameters_.publish_weights(stream_);
+  parameters_.publish_weights(stream_, may_be_beside);
 }
 
 std::size_t Optimizer::largest_arena() const {

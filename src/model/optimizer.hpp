@@ -43,9 +43,9 @@ class Optimizer {
   /// are one f64 each on the device. `loss` (or absent) is the step's loss, the same on every rank. Writes to `norm`
   /// the L2 norm of the scaled gradient, and to `factor` the factor that multiplied the summed gradient. If loss or
   /// norm is not finite, `factor` is NaN and no weight changes. Afterwards the gradients' values are undefined.
-  /// `beside_next_pass`: weights and moments change while the stream computes what comes next: on one GPU, and where
-  /// the state is offloaded on one rank or with sharded weights. Whoever uses them or the gradients calls
-  /// ParameterSet::await_updates first, as Model's passes do.
+  /// `beside_next_pass`: while the stream computes what comes next, weights and moments change (on one GPU, and where
+  /// the state is offloaded on one rank or with sharded weights), or new weights are gathered. Whoever uses them or
+  /// the gradients calls ParameterSet::await_updates first, as Model's passes do.
   void step(std::int64_t step, double learning_rate, double gradient_scale, TensorView loss, TensorView norm,
             TensorView factor, bool beside_next_pass = false);
   ~Optimizer();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <memory>
 #include <utility>
 
 #include "kernels/activation.hpp"
@@ -164,24 +165,41 @@ TensorView ParameterSet::weights_of(const ShardPiece& piece) const {
   return weights_at(layout_.arenas[piece.arena], piece.flat, piece.shard);
 }
 
-void ParameterSet::publish_weights(const Stream& stream) {
-  if (ranks_ == nullptr || gathered_) return;
-  std::deque<Pending> in_flight;
-  for (std::size_t group = 0; group < layout_.groups.size(); ++group) {
-    std::vector<FlatParts> buffers;
-    for (std::size_t i = 0; i < layout_.arenas.size(); ++i) {
-      const ParameterArena& arena = layout_.arenas[i];
-      const Range part = arena.parts[group].flat;
-      if (arena.frozen || part.size() == 0) continue;
-      buffers.push_back({.whole = arena.weights.view().slice_rows(part.begin, part.size()),
-                         .part = weights_of(layout_.piece(i, group))});
-    }
-    in_flight.push_back(start_gather_of_parts(buffers, *ranks_, stream));
-    if (in_flight.size() <= 2) continue;
-    in_flight.front().wait();
-    in_flight.pop_front();
+Pending ParameterSet::start_gather_of_group(std::size_t group, const Stream& stream) {
+  std::vector<FlatParts> buffers;
+  for (std::size_t i = 0; i < layout_.arenas.size(); ++i) {
+    const ParameterArena& arena = layout_.arenas[i];
+    const Range part = arena.parts[group].flat;
+    if (arena.frozen || part.size() == 0) continue;
+    buffers.push_back({.whole = arena.weights.view().slice_rows(part.begin, part.size()),
+                       .part = weights_of(layout_.piece(i, group))});
   }
-  for (Pending& pending : in_flight) pending.wait();
+  return start_gather_of_parts(buffers, *ranks_, stream);
+}
+
+void ParameterSet::publish_weights(const Stream& stream, bool beside_next_pass) {
+  if (ranks_ == nullptr || gathered_) return;
+  struct Gathers {
+    std::deque<Pending> in_flight;
+    std::size_t started = 0, finished = 0;  // groups
+  };
+  // Some groups ahead: the next ones travel while a group's weights are used.
+  const auto gathers = std::make_shared<Gathers>();
+  const auto start_up_to = [this, gathers](std::size_t end, const Stream& on) {
+    for (; gathers->started < std::min(end, groups()); ++gathers->started)
+      gathers->in_flight.push_back(start_gather_of_group(gathers->started, on));
+  };
+  constexpr std::size_t ahead = 3;
+  start_up_to(ahead, stream);
+  for (std::size_t group = 0; group < groups(); ++group)
+    note_update(parameters_up_to(group), [gathers, start_up_to, group](const Stream& on) {
+      for (; gathers->finished <= group; ++gathers->finished) {
+        start_up_to(gathers->finished + ahead, on);
+        gathers->in_flight.front().wait();
+        gathers->in_flight.pop_front();
+      }
+    });
+  if (!beside_next_pass) await_updates(stream);
 }
 
 ParameterSet::Part ParameterSet::owned(const Parameter& parameter) const {

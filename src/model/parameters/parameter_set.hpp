@@ -91,8 +91,9 @@ class ParameterSet {
   std::vector<ShardPiece> pieces_of(std::size_t group) const;
   TensorView weights_of(const ShardPiece& piece) const;
   TensorView gradients_of(const ShardPiece& piece) const { return gradients_->sum(piece); }
-  /// After the optimizer has changed this rank's weights: where ranks hold whole weights, gathers them.
-  void publish_weights(const Stream& stream);
+  /// After the optimizer has changed this rank's weights: where ranks hold whole weights, gathers them, group by group.
+  /// `beside_next_pass`: awaits none of them, but notes them as updates.
+  void publish_weights(const Stream& stream, bool beside_next_pass);
 
   /// Some elements of a parameter, by their numbers in it, and their place in this rank's memory.
   struct Part {
@@ -104,6 +105,7 @@ class ParameterSet {
   Part held(const Parameter& parameter) const;   ///< those whose weights this rank holds all the time
 
  private:
+  Pending start_gather_of_group(std::size_t group, const Stream& stream);
   void make_arenas(const ParameterMemory& memory, const Stream& stream);
   TensorView weights_at(const ParameterArena& arena, Range flat, Range shard) const;
   bool holds_whole(const ParameterArena& arena) const { return arena.weights.view().size() == arena.padded(); }
