@@ -19,13 +19,13 @@ constexpr Fp8Level levels[] = {Fp8Level::off, Fp8Level::projections, Fp8Level::a
 
 WholePack awkward_pack() { return random_pack(Segments({0, 1, 3, 12, 16, 46}), 11, 3); }
 
-/// Values that the format has, times powers of two that are one for each row.
+/// Values that this format has and the other one has not: four significant bits, or a range of 2^24.
 std::vector<double> representable(std::int64_t rows, std::int64_t columns, Fp8Format format, int seed) {
   std::vector<double> values;
   for (std::int64_t r = 0; r < rows; ++r)
     for (std::int64_t c = 0; c < columns; ++c) {
-      const double value = (static_cast<double>((r * 37 + c * 11 + seed) % 15) - 7) / 4;
-      values.push_back(format == Fp8Format::e4m3 ? value : std::ldexp(value < 0 ? -1 : 1, static_cast<int>(c % 5)));
+      const double value = (static_cast<double>((r * 37 + c * 11 + seed) % 31) - 15) / 8;
+      values.push_back(format == Fp8Format::e4m3 ? value : std::ldexp(value < 0 ? -1 : 1, static_cast<int>(c % 9) * 3));
     }
   return values;
 }
