@@ -5,9 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "io/data/dataset.hpp"
 #include "kernels/core/random.hpp"
@@ -124,9 +126,13 @@ TEST_P(FaultTable, TheJobEndsAsExpectedAndResumesAsIfUndisturbed) {
   EXPECT_EQ(outcome.exit, row.exit) << outcome.err;
   EXPECT_NE(outcome.err.find(row.says), std::string::npos) << outcome.err;
   // No process is left. mpirun can end a moment before the ranks that it killed.
-  const std::string remaining = fmt::format("pgrep -f 'causeway train.*{}'", folder / "[c]ut");
-  EXPECT_EQ(
-      shell(folder, "for i in $(seq 50); do left=$(" + remaining + ") || exit 0; sleep 0.1; done; echo $left").out, "");
+  std::string left;
+  for (int attempt = 0; attempt < 50; ++attempt) {
+    left = shell(folder, fmt::format("pgrep -f 'causeway train.*{}'", folder / "[c]ut")).out;
+    if (left.empty()) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  EXPECT_EQ(left, "");
   const std::vector<std::string> found = checkpoints(folder / "cut");
   EXPECT_TRUE(std::ranges::includes(found, row.there)) << ::testing::PrintToString(found);
   for (const std::string& checkpoint : found) {
