@@ -61,6 +61,11 @@ struct HyenaBlockBackward {
 };
 extern const Kernel<HyenaBlockBackward> hyena_block_backward;
 
+/// Whether a device computes a call in one pass over its arguments, by a kernel of its own: without temporaries of
+/// [tokens, 3D], and with all that lies between its inputs and its results in the accumulator type.
+bool hyena_block_is_fused(Device device, const HyenaBlockForward& args);
+bool hyena_block_is_fused(Device device, const HyenaBlockBackward& args);
+
 /// The state that a run with a modal filter passes to the run on its right: ModalConvSummary of f_k and f_v.
 struct HyenaBlockSummary {
   HyenaBlockInputs in;  ///< q is not read

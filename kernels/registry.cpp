@@ -41,8 +41,8 @@
 #define CAUSEWAY_KERNEL(Args, name) CAUSEWAY_CPU_KERNEL(Args, name)
 #endif
 
-/// A kernel that is made of others, on both devices: kernels/composed/ defines composed::name. Where a device gets a
-/// fused kernel, it takes that one's place here.
+/// A kernel that is made of others: kernels/composed/ defines composed::name. CAUSEWAY_FUSED_KERNEL is for one that a
+/// GPU has its own kernel of: kernels/cuda/ defines cuda::name.
 #if CAUSEWAY_CUDA
 #define CAUSEWAY_CUDA_ONLY(function) function
 #else
@@ -55,6 +55,17 @@
   }                                                                                   \
   const Kernel<Args> name{#name, composed::name, CAUSEWAY_CUDA_ONLY(composed::name)}; \
   }                                                                                   \
+  static_assert(true)
+#define CAUSEWAY_FUSED_KERNEL(Args, name)                                         \
+  namespace causeway {                                                            \
+  namespace composed {                                                            \
+  void name(const Stream&, const Args&);                                          \
+  }                                                                               \
+  namespace cuda {                                                                \
+  void name(const Stream&, const Args&);                                          \
+  }                                                                               \
+  const Kernel<Args> name{#name, composed::name, CAUSEWAY_CUDA_ONLY(cuda::name)}; \
+  }                                                                               \
   static_assert(true)
 
 CAUSEWAY_KERNEL(Scale, scale);
@@ -114,8 +125,8 @@ CAUSEWAY_KERNEL(SelectiveScanSummary, selective_scan_summary);
 CAUSEWAY_KERNEL(SelectiveScanAdjointSummary, selective_scan_adjoint_summary);
 CAUSEWAY_KERNEL(SelectiveScanFold, selective_scan_fold);
 
-CAUSEWAY_COMPOSED_KERNEL(HyenaBlockForward, hyena_block_forward);
-CAUSEWAY_COMPOSED_KERNEL(HyenaBlockBackward, hyena_block_backward);
+CAUSEWAY_FUSED_KERNEL(HyenaBlockForward, hyena_block_forward);
+CAUSEWAY_FUSED_KERNEL(HyenaBlockBackward, hyena_block_backward);
 CAUSEWAY_COMPOSED_KERNEL(HyenaBlockSummary, hyena_block_summary);
 CAUSEWAY_COMPOSED_KERNEL(HyenaBlockAdjointSummary, hyena_block_adjoint_summary);
 
@@ -123,6 +134,8 @@ CAUSEWAY_COMPOSED_KERNEL(HyenaBlockAdjointSummary, hyena_block_adjoint_summary);
 namespace causeway::cuda {
 AttentionForm attention_form(const AttentionInputs& in);
 bool has_fp8_gemm(std::int64_t k, TensorView c);
+bool hyena_block_is_fused(const HyenaBlockForward& args);
+bool hyena_block_is_fused(const HyenaBlockBackward& args);
 }  // namespace causeway::cuda
 causeway::AttentionForm causeway::attention_form(Device device, const AttentionInputs& in) {
   return device == Device::cuda ? cuda::attention_form(in) : AttentionForm{};
@@ -130,7 +143,15 @@ causeway::AttentionForm causeway::attention_form(Device device, const AttentionI
 bool causeway::has_fp8_gemm(Device device, std::int64_t k, TensorView c) {
   return device == Device::cuda && cuda::has_fp8_gemm(k, c);
 }
+bool causeway::hyena_block_is_fused(Device device, const HyenaBlockForward& args) {
+  return device == Device::cuda && cuda::hyena_block_is_fused(args);
+}
+bool causeway::hyena_block_is_fused(Device device, const HyenaBlockBackward& args) {
+  return device == Device::cuda && cuda::hyena_block_is_fused(args);
+}
 #else
 causeway::AttentionForm causeway::attention_form(Device, const AttentionInputs&) { return {}; }
 bool causeway::has_fp8_gemm(Device, std::int64_t, TensorView) { return false; }
+bool causeway::hyena_block_is_fused(Device, const HyenaBlockForward&) { return false; }
+bool causeway::hyena_block_is_fused(Device, const HyenaBlockBackward&) { return false; }
 #endif

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iostream>
 
 #include "kernels/hyena_block.hpp"
 #include "tests/support/gpu.hpp"
@@ -97,32 +98,41 @@ Tensors inputs(const Stream& stream, const RunCase& run, DType dtype, std::uint6
 const char* const results[] = {"y",      "d_x",    "d_q",          "d_k",        "d_v",        "d_halo",
                                "d_skip", "d_taps", "d_featurizer", "d_residues", "d_log_rates"};
 
+HyenaBlockForward forward_of(const RunCase& run, const Tensors& all, SegmentsView segments) {
+  return {.in = {.q = part(run, all, "", 0),
+                 .k = part(run, all, "", 1),
+                 .v = part(run, all, "", 2),
+                 .halo = view(all, "halo"),
+                 .featurizer = view(all, "featurizer"),
+                 .skip = view(all, "skip"),
+                 .taps = view(all, "taps"),
+                 .residues = view(all, "residues"),
+                 .log_rates = view(all, "log_rates"),
+                 .segments = segments},
+          .state_in = view(all, "state_in"),
+          .y = view(all, "y")};
+}
+
+HyenaBlockBackward backward_of(const RunCase& run, const Tensors& all, SegmentsView segments) {
+  return {.in = forward_of(run, all, segments).in,
+          .state_in = view(all, "state_in"),
+          .adjoint_in = view(all, "adjoint_in"),
+          .d_y = view(all, "d_y"),
+          .d_q = part(run, all, "d_", 0),
+          .d_k = part(run, all, "d_", 1),
+          .d_v = part(run, all, "d_", 2),
+          .d_halo = view(all, "d_halo"),
+          .d_featurizer = view(all, "d_featurizer"),
+          .d_skip = view(all, "d_skip"),
+          .d_taps = view(all, "d_taps"),
+          .d_residues = view(all, "d_residues"),
+          .d_log_rates = view(all, "d_log_rates")};
+}
+
 /// Runs forward and backward.
 void execute(const Stream& stream, const RunCase& run, const Tensors& all, SegmentsView segments) {
-  const HyenaBlockInputs in{.q = part(run, all, "", 0),
-                            .k = part(run, all, "", 1),
-                            .v = part(run, all, "", 2),
-                            .halo = view(all, "halo"),
-                            .featurizer = view(all, "featurizer"),
-                            .skip = view(all, "skip"),
-                            .taps = view(all, "taps"),
-                            .residues = view(all, "residues"),
-                            .log_rates = view(all, "log_rates"),
-                            .segments = segments};
-  hyena_block_forward(stream, {.in = in, .state_in = view(all, "state_in"), .y = view(all, "y")});
-  hyena_block_backward(stream, {.in = in,
-                                .state_in = view(all, "state_in"),
-                                .adjoint_in = view(all, "adjoint_in"),
-                                .d_y = view(all, "d_y"),
-                                .d_q = part(run, all, "d_", 0),
-                                .d_k = part(run, all, "d_", 1),
-                                .d_v = part(run, all, "d_", 2),
-                                .d_halo = view(all, "d_halo"),
-                                .d_featurizer = view(all, "d_featurizer"),
-                                .d_skip = view(all, "d_skip"),
-                                .d_taps = view(all, "d_taps"),
-                                .d_residues = view(all, "d_residues"),
-                                .d_log_rates = view(all, "d_log_rates")});
+  hyena_block_forward(stream, forward_of(run, all, segments));
+  hyena_block_backward(stream, backward_of(run, all, segments));
 }
 
 class DevicesHyenaBlock : public GpuCaseTest<RunCase> {
@@ -184,6 +194,120 @@ TEST_P(DevicesHyenaBlock, KeepsNonFiniteValuesInTheirDocument) {
                 << poison << " in " << where << ", " << name << ", " << run.name();
         EXPECT_TRUE(same_bits(view(out, "d_halo"), view(clean, "d_halo"))) << poison << " in " << where;
       }
+}
+
+/// A shape, and whether one kernel computes it forward and backward in bf16 on a GPU that has them.
+struct FormCase {
+  RunCase run;
+  bool forward, backward;
+};
+const std::vector<FormCase> forms{
+    // groups, channels of one, featurizer, taps, modes, tokens, documents, skip, wide parameters, joined, beside
+    {{3, 16, 3, 7, 0, 300, {0, 57, 58, 300}}, true, true},
+    {{33, 16, 3, 7, 0, 1021, {-3, 100, 101, 613, 1021}}, true, true},
+    {{2, 15, 3, 7, 0, 300, {0, 57, 58, 300}}, false, false},  // 30 channels
+    {{8, 15, 3, 7, 0, 300, {-200, 57, 58, 300}, true, true}, true, true},
+    {{16, 1, 2, 4, 0, 77, {-9, -1, 77}, false, true, false}, true, true},
+    {{2, 4, 1, 1, 0, 1, {0, 1}}, true, true},
+    {{2, 4, 1, 7, 0, 1, {-6, 1}}, true, true},
+    {{264, 1, 3, 7, 0, 13, {0, 6, 13}}, true, true},
+    {{3, 16, 4, 7, 0, 300, {0, 300}}, false, false},
+    {{3, 16, 3, 8, 0, 300, {0, 300}}, true, true},
+    {{5, 16, 3, 128, 0, 1021, {-3, 100, 101, 613, 1021}}, true, true},
+    {{5, 16, 3, 128, 0, 1500, {-2000, 1500}, true, true, false}, true, true},
+    {{2, 32, 2, 33, 0, 300, {-40, -39, 57, 58, 300}, false}, true, true},
+    {{17, 16, 3, 129, 0, 100, {0, 1, 2, 3, 48, 64, 100}}, true, true},
+    {{1, 16, 3, 128, 0, 1, {-1, 1}}, true, true},
+    {{8, 15, 3, 128, 0, 900, {-200, 57, 58, 300, 900}, true, true}, true, false},
+    {{8, 8, 3, 128, 0, 300, {0, 300}}, false, false},  // groups of 8 channels
+    {{3, 16, 3, 130, 0, 300, {0, 300}}, false, false},
+    {{3, 16, 3, 0, 4, 300, {0, 300}}, false, false},
+    {{3, 16, 3, 7, 0, 300, {0, 300}, true, false, true, 4}, false, false},  // rows that start at 8 bytes
+};
+
+TEST_P(DevicesHyenaBlock, TakesTheFusedKernelsWhereTheySuit) {
+  bool available = false;
+  for (const FormCase& form : forms) {
+    const RunCase& run = form.run;
+    SCOPED_TRACE(run.name());
+    GpuTest::on_gpu(inputs(cpu(), run, GetParam(), 1), run.cu_seqlens, run.tokens,
+                    [&](const Stream&, const Tensors& all, SegmentsView segments) {
+                      const HyenaBlockForward forward = forward_of(run, all, segments);
+                      const bool fused = hyena_block_is_fused(Device::cuda, forward);
+                      if (&form == forms.data()) available = fused;  // only on sm_90 and newer, only in bf16
+                      EXPECT_EQ(fused, available && form.forward);
+                      EXPECT_EQ(hyena_block_is_fused(Device::cuda, backward_of(run, all, segments)),
+                                available && form.backward);
+                      EXPECT_FALSE(hyena_block_is_fused(Device::cpu, forward));
+                    });
+    expect_equal_to_the_cpu(run, 1);
+  }
+  EXPECT_LE(available, GetParam() == DType::bf16);
+  std::cout << name_of(GetParam()) << (available ? ": fused" : ": composed") << std::endl;
+}
+
+/// The rows [begin, begin + tokens) of a run as a run of their own; q, k and v are tensors of their own.
+Tensors rows_of(const Stream& stream, const Tensors& all, std::int64_t begin, std::int64_t tokens) {
+  Tensors rows;
+  for (const auto& [name, tensor] : all) {
+    TensorView x = tensor;
+    for (const char* tokenwise : {"q", "k", "v", "d_q", "d_k", "d_v", "y", "d_y"})
+      if (name == tokenwise) x = x.slice_rows(begin, tokens);
+    rows[name] = tensor_of(stream, x.dtype, x.shape, values_of(x));
+  }
+  return rows;
+}
+
+/// With 7 taps a token's results are sums in the same order wherever its document is.
+TEST_P(DevicesHyenaBlock, ADocumentHasTheBitsThatItHasInAPack) {
+  const RunCase pack{.groups = 20,
+                     .group_size = 16,
+                     .featurizer = 3,
+                     .taps = 7,
+                     .modes = 0,
+                     .tokens = 420,
+                     .cu_seqlens = {0, 57, 58, 66, 300, 420},
+                     .joined = false};
+  const Tensors in = inputs(cpu(), pack, GetParam(), 1), packed = on_gpu(pack, in);
+  for (std::size_t s = 0; s + 1 < pack.cu_seqlens.size(); ++s) {
+    RunCase alone = pack;
+    const std::int64_t begin = pack.cu_seqlens[s];
+    alone.tokens = pack.cu_seqlens[s + 1] - begin;
+    alone.cu_seqlens = {0, alone.tokens};
+    const Tensors out = on_gpu(alone, rows_of(cpu(), in, begin, alone.tokens));
+    for (const char* name : {"y", "d_q", "d_k", "d_v"}) {
+      const TensorView expected = view(packed, name).slice_rows(begin, alone.tokens);
+      if (GetParam() == DType::bf16)
+        EXPECT_TRUE(same_bits(view(out, name), expected)) << name << ", document " << s;
+      else
+        expect_close(view(out, name), expected, 5e-6, name);
+    }
+  }
+}
+
+/// Against the formula in float64, from the same inputs; in bf16 only the results are rounded.
+TEST_P(DevicesHyenaBlock, IsWithinARoundingOfTheFormula) {
+  for (const std::int64_t taps : {7, 128}) {
+    const RunCase run{.groups = 20,
+                      .group_size = 16,
+                      .featurizer = 3,
+                      .taps = taps,
+                      .modes = 0,
+                      .tokens = 1900,
+                      .cu_seqlens = {-5, 157, 158, 1066, 1900},
+                      .wide_parameters = true};
+    const Tensors in = inputs(cpu(), run, GetParam(), 1), got = on_gpu(run, in);
+    Tensors exact;
+    for (const auto& [name, tensor] : in)
+      exact[name] = tensor_of(cpu(), DType::f64, tensor.view().shape, values_of(tensor));
+    execute(cpu(), run, exact, segments_view(run.cu_seqlens, run.tokens));
+    for (const char* name : results)
+      if (view(in, name).present()) {
+        const double error = relative_error(values_of(view(got, name)), values_of(view(exact, name)));
+        EXPECT_LE(error, GetParam() == DType::f64 ? 1e-12 : GetParam() == DType::f32 ? 5e-6 : 5e-3) << name;
+        if (GetParam() == DType::bf16) std::cout << taps << " taps, " << name << ": " << error << std::endl;
+      }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, DevicesHyenaBlock, testing::ValuesIn(floating_types),

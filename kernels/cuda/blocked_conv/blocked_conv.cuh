@@ -6,6 +6,7 @@
 #include "kernels/cuda/device/chunks.cuh"
 #include "kernels/cuda/device/elementwise.cuh"
 #include "kernels/cuda/device/packet.cuh"
+#include "kernels/cuda/device/parameter_rows.cuh"
 
 /// The gated grouped convolution on a GPU, in two ways:
 /// - as Toeplitz products on tensor cores (blocked_conv_mma.cu, blocked_conv_mma_backward.cu) for bf16, groups of a
@@ -19,25 +20,6 @@
 /// 1.40 ms, 128 taps 0.57 and 1.82 ms. These are 1.01, 1.54, 1.08 and 1.99 times a copy of as many bytes in the same
 /// run.
 namespace causeway::cuda {
-
-/// A parameter stored in the type T of the activations or in its accumulator type. An absent one is zero.
-template <class T>
-struct ParameterRows {
-  using R = Accumulator<T>;
-  const T* narrow;
-  const R* wide;
-  std::int64_t stride;
-
-  explicit ParameterRows(TensorView x)
-      : narrow(x.present() && x.dtype != dtype_of<R> ? static_cast<const T*>(x.data) : nullptr),
-        wide(x.present() && x.dtype == dtype_of<R> ? static_cast<const R*>(x.data) : nullptr),
-        stride(x.row_stride) {}
-  __device__ bool present() const { return narrow != nullptr || wide != nullptr; }
-  __device__ R operator()(std::int64_t row, std::int64_t column = 0) const {
-    if (wide != nullptr) return wide[row * stride + column];
-    return narrow != nullptr ? widened(narrow[row * stride + column]) : R(0);
-  }
-};
 
 /// The rows of a tensor; `data` is null if the tensor is absent.
 template <class T>
