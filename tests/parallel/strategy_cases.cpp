@@ -303,8 +303,10 @@ Family<FftConvForward, FftConvBackward> long_conv() {
               }};
 }
 
-/// hyena_block with taps; without any, with modes.
-Family<HyenaBlockForward, HyenaBlockBackward> hyena_block(std::int64_t featurizer, std::int64_t taps, bool skip) {
+/// hyena_block with taps; without any, with modes. With groups of a multiple of 8 channels a GPU has fused kernels for
+/// bf16.
+Family<HyenaBlockForward, HyenaBlockBackward> hyena_block(std::int64_t featurizer, std::int64_t taps, bool skip,
+                                                          std::int64_t group_size = 2) {
   const auto arguments = [](const Tensors& in) -> HyenaBlockInputs {
     return {.q = get(in, "q"),
             .k = get(in, "k"),
@@ -321,7 +323,8 @@ Family<HyenaBlockForward, HyenaBlockBackward> hyena_block(std::int64_t featurize
           .linear_in = "v",
           .inputs =
               [=](const Stream& stream, DType dtype, std::int64_t tokens, std::uint64_t seed) {
-                constexpr std::int64_t channels = 6, groups = 3, modes = 3;
+                constexpr std::int64_t groups = 3, modes = 3;
+                const std::int64_t channels = groups * group_size;
                 const DType wide = accumulator_of(dtype);
                 Tensors in = gated_inputs(stream, dtype, tokens, channels, seed);
                 in["featurizer"] = random_tensor(stream, dtype, {3 * channels, featurizer}, seed + 5);
@@ -495,7 +498,8 @@ std::vector<StrategyCase> make_every_case() {
   add(cases, gated_convolution_strategies(), gated_conv(70, true));
   add(cases, modal_convolution_strategies(), modal_conv());
   add(cases, long_convolution_strategies(), long_conv());
-  add(cases, hyena_block_strategies(), hyena_block(3, 7, false));
+  add(cases, hyena_block_strategies(), hyena_block(3, 7, false, 8));
+  add(cases, hyena_block_strategies(), hyena_block(3, 9, true, 16));
   add(cases, hyena_block_strategies(), hyena_block(4, 70, true));
   add(cases, hyena_block_strategies(), hyena_block(3, 0, true));
   add(cases, selective_scan_strategies(), selective_scan(true, true, true));
