@@ -128,6 +128,11 @@ TEST_P(DevicesBlockedConv, EqualsTheCpuOnLongRuns) {
     expect_equal_to_the_cpu({.groups = 3, .group_size = 32, .taps = taps, .tokens = 4990, .cu_seqlens = uneven}, 1);
     expect_equal_to_the_cpu({.groups = 2, .group_size = 16, .taps = taps, .tokens = 4990, .cu_seqlens = {-1, 5000}}, 2);
     expect_equal_to_the_cpu({.groups = 5, .group_size = 3, .taps = taps, .tokens = 4990, .cu_seqlens = uneven}, 3);
+    // A document that begins with the run: a GPU may take the kernels of hyena_block.
+    expect_equal_to_the_cpu(
+        {.groups = 8, .group_size = 15, .taps = taps, .tokens = 2990, .cu_seqlens = {0, 700, 3000}, .halo = false}, 4);
+    expect_equal_to_the_cpu(
+        {.groups = 3, .group_size = 16, .taps = taps, .tokens = 2990, .cu_seqlens = {0, 9, 3000}, .halo = false}, 5);
   }
   expect_equal_to_the_cpu({.groups = 2, .group_size = 1, .taps = 1500, .tokens = 1500, .cu_seqlens = {0, 1300, 1500}},
                           4);

@@ -1,8 +1,10 @@
 #include "kernels/cuda/blocked_conv/blocked_conv.cuh"
 
+#include "kernels/activation.hpp"
 #include "kernels/core/integer.hpp"
 #include "kernels/cuda/device/reduce.cuh"
 #include "kernels/expect_blocked_conv.hpp"
+#include "kernels/hyena_block.hpp"
 
 namespace causeway::cuda {
 namespace {
@@ -51,17 +53,70 @@ void add_filter_parts(const Stream& stream, const FilterParts<R>& from, TensorVi
 template void add_filter_parts(const Stream&, const FilterParts<float>&, TensorView, TensorView);
 template void add_filter_parts(const Stream&, const FilterParts<double>&, TensorView, TensorView);
 
+namespace {
+
+/// Up to here hyena_block's backward by multiply-adds, in one pass, is faster than that on tensor cores, in two.
+constexpr std::int64_t most_taps_of_one_pass = 7;
+
+/// Whether a call has all that a hyena_block has whose featurizer is the identity.
+template <class Args>
+bool has_block_form(const Args& args) {
+  return args.in.q.present() && args.in.k.present() && !args.halo.present() && args.taps.rows() > 0;
+}
+
+/// The call as such a block: one tap, which is 1, for each channel of q, k and v.
+HyenaBlockInputs block_of(const GatedConvInputs& in, TensorView taps, TensorView ones) {
+  return {.q = in.q, .k = in.k, .v = in.v, .featurizer = ones, .skip = in.skip, .taps = taps, .segments = in.segments};
+}
+HyenaBlockForward block_of(const BlockedConvForward& args, TensorView ones) {
+  return {.in = block_of(args.in, args.taps, ones), .y = args.y};
+}
+HyenaBlockBackward block_of(const BlockedConvBackward& args, TensorView ones, TensorView d_ones) {
+  const GatedConvGradients& g = args.gradients;
+  return {.in = block_of(args.in, args.taps, ones),
+          .d_y = g.d_y,
+          .d_q = g.d_q,
+          .d_k = g.d_k,
+          .d_v = g.d_v,
+          .d_featurizer = d_ones,
+          .d_skip = g.d_skip,
+          .d_taps = args.d_taps};
+}
+/// A featurizer to ask about: nothing reads its elements.
+TensorView ones_to_ask(const GatedConvInputs& in) { return view_of(nullptr, in.v.dtype, {3 * in.v.columns(), 1}); }
+
+bool suits_block(const BlockedConvForward& args) {
+  return has_block_form(args) && hyena_block_is_fused(Device::cuda, block_of(args, ones_to_ask(args.in)));
+}
+bool suits_block(const BlockedConvBackward& args) {
+  return has_block_form(args) && !args.d_halo.present() &&
+         hyena_block_is_fused(Device::cuda, block_of(args, ones_to_ask(args.in), {}));
+}
+Tensor ones(const Stream& stream, const GatedConvInputs& in) {
+  Tensor taps(stream, in.v.dtype, {3 * in.v.columns(), 1});
+  fill(stream, {.value = 1, .y = taps});
+  return taps;
+}
+
+}  // namespace
+
 void blocked_conv_forward(const Stream& stream, const BlockedConvForward& args) {
   expect_blocked_conv(args);
   if (args.in.v.size() == 0) return;
   if (suits_tensor_cores(args)) return tensor_core_conv_forward(stream, args);
+  if (suits_block(args)) return hyena_block_forward(stream, block_of(args, ones(stream, args.in)));
   dispatch(args.in.v.dtype, [&]<class Type> { direct_conv_forward<Type>(stream, args); });
 }
 
 void blocked_conv_backward(const Stream& stream, const BlockedConvBackward& args) {
   expect_blocked_conv(args);
   if (args.in.v.columns() == 0) return;
-  if (suits_tensor_cores(args)) return tensor_core_conv_backward(stream, args);
+  const bool tensor_cores = suits_tensor_cores(args);
+  if ((!tensor_cores || args.taps.columns() <= most_taps_of_one_pass) && suits_block(args)) {
+    const Tensor d_ones = Tensor::zeros(stream, DType::f32, {3 * args.in.v.columns(), 1});
+    return hyena_block_backward(stream, block_of(args, ones(stream, args.in), d_ones));
+  }
+  if (tensor_cores) return tensor_core_conv_backward(stream, args);
   dispatch(args.in.v.dtype, [&]<class Type> { direct_conv_backward<Type>(stream, args); });
 }
 
