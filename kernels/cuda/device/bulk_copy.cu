@@ -41,6 +41,9 @@ TensorMap tensor_map(TensorView x, int box_rows, int box_columns, bool swizzle) 
   const cuuint64_t sizes[] = {static_cast<cuuint64_t>(x.columns()), static_cast<cuuint64_t>(x.rows())},
                    strides[] = {static_cast<cuuint64_t>(stride * size_of(x.dtype))};
   const cuuint32_t box[] = {static_cast<cuuint32_t>(box_columns), static_cast<cuuint32_t>(box_rows)}, steps[] = {1, 1};
+  // How much the L2 cache fetches at once: no more than a row of a box, because another block has the next columns.
+  const auto fetched =
+      box_columns * size_of(x.dtype) >= 256 ? CU_TENSOR_MAP_L2_PROMOTION_L2_256B : CU_TENSOR_MAP_L2_PROMOTION_L2_128B;
   const CUresult status = encode_function()(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, x.data, sizes, strides, box,
                                             steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
                                             swizzle ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_NONE,

@@ -12,7 +12,8 @@ struct MrForwardArgs {
 };
 
 /// A computing warp's walk. y of a tile overwrites q' only after the next tile has read the two rows before its first.
-template <int Blocks, int Filters, class Stages>
+/// With `Unroll` the ring of tiles is indexed by constants in `Blocks` copies of the code; without, it is shifted.
+template <int Blocks, int Filters, bool Unroll, class Stages>
 __device__ inline void mr_forward_walk(const BlockFilter& filter_of, const BlockPlan& plan, Stages& stages, int warp,
                                        int lane) {
   const MrAddress address(warp, lane);
@@ -28,51 +29,56 @@ __device__ inline void mr_forward_walk(const BlockFilter& filter_of, const Block
     unsigned base = 0, base_before = 0, y_address = 0;
     // 2. Its tiles.
 #pragma unroll 1
-    for (int i = 0; i < count; ++i) {
-      shift_ring(ring);
-      const int half = i % 2;
-      if (half == 0) {
-        base_before = base;
-        base = stages.acquire();
-        if (i == 0) base_before = base;  // rows that no result depends on
+    for (int i = 0; i < count;) {
+#pragma unroll
+      for (int c = 0; c < (Unroll ? Blocks : 1); ++c) {
+        if (i >= count) break;
+        if constexpr (!Unroll) shift_ring(ring);
+        const int half = i % 2;
+        if (half == 0) {
+          base_before = base;
+          base = stages.acquire();
+          if (i == 0) base_before = base;  // rows that no result depends on
+        }
+        // 2a. The rows of the tile and of two tokens earlier.
+        const unsigned starts = stages.starts(half), tile = base + static_cast<unsigned>(half) * mr_tile_bytes,
+                       row = tile + address.row,
+                       earlier = (half == 0 && address.wraps ? base_before + mr_tensor_bytes : tile) + address.earlier;
+        const auto load = [&](std::uint32_t(&to)[4], unsigned from, BlockInput input) {
+          ldmatrix_x4<true>(to, from + static_cast<unsigned>(input) * mr_tensor_bytes);
+        };
+        std::uint32_t k_row[4], k_earlier[4], v_row[4], v_earlier[4], q_row[4], q_earlier[4];
+        load(q_earlier, earlier, q_input);
+        load(k_row, row, k_input);
+        load(k_earlier, earlier, k_input);
+        load(v_row, row, v_input);
+        load(v_earlier, earlier, v_input);
+        // 2b. y of the tile before.
+        __syncwarp();
+        if (i > 0) stmatrix_x4_transposed(y_address, y);
+        if (half == 0 && i > 0) stages.release();
+        y_address = row + q_input * mr_tensor_bytes;
+        // 2c. The featurizer, x, c and y.
+        const auto compute = [&]<bool Masked>() {
+          const unsigned reach = Masked ? lane_reaches(starts, lane) : 0;
+          TileValues x = featured<Masked>(k_row, k_earlier, parameters.featurizer[k_input], reach) *
+                         featured<Masked>(v_row, v_earlier, parameters.featurizer[v_input], reach);
+          std::uint32_t rounded[4];
+          round_tile(rounded, x);
+#pragma unroll
+          for (int j = 0; j < 4; ++j)
+#pragma unroll
+            for (int e = 0; e < 2; ++e) x.at[j][e] *= parameters.skip[j % 2];
+          x = convolve<Masked>(filter, ring, c, rounded, x, starts >> 16, lane);
+          load(q_row, row, q_input);
+          round_tile(y, featured<Masked>(q_row, q_earlier, parameters.featurizer[q_input], reach) * x);
+        };
+        if ((starts >> 15) == 0)
+          compute.template operator()<false>();
+        else
+          compute.template operator()<true>();
+        ++i;
       }
-      // 2a. The rows of the tile and of two tokens earlier.
-      const unsigned starts = stages.starts(half), tile = base + static_cast<unsigned>(half) * mr_tile_bytes,
-                     row = tile + address.row,
-                     earlier = (half == 0 && address.wraps ? base_before + mr_tensor_bytes : tile) + address.earlier;
-      const auto load = [&](std::uint32_t(&to)[4], unsigned from, BlockInput input) {
-        ldmatrix_x4<true>(to, from + static_cast<unsigned>(input) * mr_tensor_bytes);
-      };
-      std::uint32_t k_row[4], k_earlier[4], v_row[4], v_earlier[4], q_row[4], q_earlier[4];
-      load(q_earlier, earlier, q_input);
-      load(k_row, row, k_input);
-      load(k_earlier, earlier, k_input);
-      load(v_row, row, v_input);
-      load(v_earlier, earlier, v_input);
-      // 2b. y of the tile before.
-      __syncwarp();
-      if (i > 0) stmatrix_x4_transposed(y_address, y);
-      if (half == 0 && i > 0) stages.release();
-      y_address = row + q_input * mr_tensor_bytes;
-      // 2c. The featurizer, x, c and y.
-      const auto compute = [&]<bool Masked>() {
-        const unsigned reach = Masked ? lane_reaches(starts, lane) : 0;
-        TileValues x = featured<Masked>(k_row, k_earlier, parameters.featurizer[k_input], reach) *
-                       featured<Masked>(v_row, v_earlier, parameters.featurizer[v_input], reach);
-        std::uint32_t rounded[4];
-        round_tile(rounded, x);
-#pragma unroll
-        for (int j = 0; j < 4; ++j)
-#pragma unroll
-          for (int e = 0; e < 2; ++e) x.at[j][e] *= parameters.skip[j % 2];
-        x = convolve<Masked>(filter, ring, 0, rounded, x, starts >> 16, lane);
-        load(q_row, row, q_input);
-        round_tile(y, featured<Masked>(q_row, q_earlier, parameters.featurizer[q_input], reach) * x);
-      };
-      if ((starts >> 15) == 0)
-        compute.template operator()<false>();
-      else
-        compute.template operator()<true>();
     }
     __syncwarp();
     stmatrix_x4_transposed(y_address, y);
@@ -108,7 +114,7 @@ __global__ void __launch_bounds__(32 * (computing_warps + 1), PerMultiprocessor)
     return;
   }
   MrRingStages<Ring> stages{ring};
-  mr_forward_walk<Blocks, Filters>(args.filter, args.plan, stages, warp, lane);
+  mr_forward_walk<Blocks, Filters, Filters == 1>(args.filter, args.plan, stages, warp, lane);
 #endif
 }
 
