@@ -38,7 +38,7 @@ inline std::int64_t block_reach(const HyenaBlockInputs& in) {
 struct HyenaBlockForward {
   HyenaBlockInputs in;
   TensorView state_in;   ///< modal: [D, M], accumulator type: the modes' state just before the run. Absent: zero
-  TensorView y;          ///< [tokens, D], q's dtype
+  TensorView y;          ///< [tokens, D], q's dtype; other memory than q, k and v
   TensorView state_out;  ///< modal: as in ModalConvForward, or absent
 };
 extern const Kernel<HyenaBlockForward> hyena_block_forward;
