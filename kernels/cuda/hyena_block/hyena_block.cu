@@ -24,8 +24,7 @@ bool suits_bulk_copies(const HyenaBlockInputs& in) {
 bool suits_bulk_copies(const HyenaBlockForward& args) { return suits_bulk_copies(args.in) && can_be_mapped(args.y); }
 bool suits_bulk_copies(const HyenaBlockBackward& args) {
   return suits_bulk_copies(args.in) && can_be_mapped(args.d_y) && can_be_mapped(args.d_q) && can_be_mapped(args.d_k) &&
-         can_be_mapped(args.d_v) &&
-         (reached_rows(args.in) == 0 || !args.d_halo.present() || can_be_mapped(args.d_halo));
+         can_be_mapped(args.d_v);
 }
 
 bool has_tensor_core_taps(const HyenaBlockInputs& in) {
@@ -52,6 +51,23 @@ RunMap::RunMap(TensorView of_run, TensorView halo, std::int64_t part, std::int64
       before(run),
       reached(halo.present() ? static_cast<int>(reached_rows) : 0) {
   if (reached > 0) before = tensor_map(part_of(halo, part, reached), box_rows, box_columns, swizzle);
+}
+
+HaloGradient::HaloGradient(const Stream& stream, const HyenaBlockBackward& args, int tokens) {
+  const std::int64_t rows = ceil_div(reached_rows(args.in), tokens) * tokens;
+  if (rows > 0 && args.d_halo.present()) rows_ = Tensor(stream, args.in.q.dtype, {rows, 3 * args.in.q.columns()});
+}
+RunMap HaloGradient::map(TensorView of_run, std::int64_t part, int box_rows, int box_columns, bool swizzle) const {
+  const std::int64_t rows = rows_.present() ? rows_.view().rows() : 0;
+  return RunMap(of_run, rows_, part, rows, box_rows, box_columns, swizzle);
+}
+void HaloGradient::write(const Stream& stream, const HyenaBlockBackward& args) const {
+  if (!args.d_halo.present()) return;
+  fill(stream, {.value = 0, .y = args.d_halo});
+  if (!rows_.present()) return;
+  const std::int64_t reached = reached_rows(args.in);
+  const auto nearest = [&](TensorView of) { return of.slice_rows(of.rows() - reached, reached); };
+  scale(stream, {.x = nearest(rows_), .y = nearest(args.d_halo)});
 }
 
 bool suits_se(const HyenaBlockForward& args) {
@@ -90,7 +106,6 @@ void hyena_block_backward(const Stream& stream, const HyenaBlockBackward& args) 
   fused_block::expect_filter(args.in);
   expect("d_taps", args.d_taps, DType::f32, args.in.taps.shape);
   if (args.in.skip.present()) expect("d_skip", args.d_skip, DType::f32, args.in.skip.shape);
-  if (args.d_halo.present()) fill(stream, {.value = 0, .y = args.d_halo});
   if (fused_block::suits_se(args)) return fused_block::se_backward(stream, args);
   fused_block::mr_backward(stream, args);
 }

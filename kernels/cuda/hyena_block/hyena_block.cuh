@@ -64,13 +64,27 @@ struct RunMap {
     else
       load_box(to, before, column, row + reached, full);
   }
-  /// Of rows before the run, nothing if there is no halo.
+  /// Of rows before the run, nothing if there is no halo. A bulk copy to memory must not begin before the first row:
+  /// HaloGradient has as many rows as the tiles.
   __device__ void store(const void* from, int column, int row) const {
     if (row >= 0)
       store_box(run, from, column, row);
     else if (reached > 0)
       store_box(before, from, column, row + reached);
   }
+};
+
+/// Whole tiles of rows for the gradient of the rows before a run.
+class HaloGradient {
+ public:
+  /// tokens: of a tile.
+  HaloGradient(const Stream& stream, const HyenaBlockBackward& args, int tokens);
+  RunMap map(TensorView of_run, std::int64_t part, int box_rows, int box_columns, bool swizzle) const;
+  /// Writes d_halo: the rows that the run's first document reaches, and zeros.
+  void write(const Stream& stream, const HyenaBlockBackward& args) const;
+
+ private:
+  Tensor rows_;  // absent if no gradient is wanted
 };
 
 /// Whether the current device runs code for sm_90a, and the backward on tensor cores was compiled for it.

@@ -105,20 +105,22 @@ void se_backward(const Stream& stream, const HyenaBlockBackward& args) {
   };
   const BlockPlan plan =
       BlockPlan::of(in, block_channels, unit_tokens, unit_tokens, 2 * unit_tokens, blocks * multiprocessors());
+  const HaloGradient d_halo(stream, args, unit_tokens);
   const Tensor parts = parameter_parts(stream, plan, block_parameters);
   const SeBackwardArgs a{.q = map(in.q, in.halo, 0),
                          .k = map(in.k, in.halo, 1),
                          .v = map(in.v, in.halo, 2),
                          .d_y = map(args.d_y, {}, 0),
-                         .d_q = map(args.d_q, args.d_halo, 0),
-                         .d_k = map(args.d_k, args.d_halo, 1),
-                         .d_v = map(args.d_v, args.d_halo, 2),
+                         .d_q = d_halo.map(args.d_q, 0, unit_tokens, block_channels, false),
+                         .d_k = d_halo.map(args.d_k, 1, unit_tokens, block_channels, false),
+                         .d_v = d_halo.map(args.d_v, 2, unit_tokens, block_channels, false),
                          .filter = BlockFilter(in),
                          .documents = in.segments,
                          .plan = plan,
                          .parts = parts.view().row<float>(0)};
   launch_kernel<se_backward_kernel<stages, blocks>>(stream, plan.blocks, 32 * (computing_warps + 1),
                                                     sizeof(BlockRing<4, 1, stages>), a);
+  d_halo.write(stream, args);
   add_parameters(stream, args, plan, block_parameters, a.parts, args.d_taps);
 }
 

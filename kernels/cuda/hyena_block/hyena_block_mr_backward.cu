@@ -21,6 +21,7 @@ void mr_backward(const Stream& stream, const HyenaBlockBackward& args) {
   };
   const RunMap q = map(in.q, in.halo, 0), k = map(in.k, in.halo, 1), v = map(in.v, in.halo, 2),
                d_y = map(args.d_y, {}, 0);
+  const HaloGradient d_halo(stream, args, mr_stage_tokens);
   with_mr_blocks(in, [&]<int Blocks, int Filters> {
     // 1. d_q'.
     const auto plan_of = [&](int beyond, int more) {
@@ -35,7 +36,7 @@ void mr_backward(const Stream& stream, const HyenaBlockBackward& args) {
                             .k = k,
                             .v = v,
                             .d_y = d_y,
-                            .d_q = map(args.d_q, args.d_halo, 0),
+                            .d_q = d_halo.map(args.d_q, 0, mr_stage_tokens, mr_channels, true),
                             .filter = BlockFilter(in),
                             .documents = in.segments,
                             .plan = to_right,
@@ -48,8 +49,8 @@ void mr_backward(const Stream& stream, const HyenaBlockBackward& args) {
                           .k = k,
                           .v = v,
                           .d_y = d_y,
-                          .d_k = map(args.d_k, args.d_halo, 1),
-                          .d_v = map(args.d_v, args.d_halo, 2),
+                          .d_k = d_halo.map(args.d_k, 1, mr_stage_tokens, mr_channels, true),
+                          .d_v = d_halo.map(args.d_v, 2, mr_stage_tokens, mr_channels, true),
                           .q_earlier = map(in.q, in.halo, 0, 2),
                           .k_earlier = map(in.k, in.halo, 1, 2),
                           .v_earlier = map(in.v, in.halo, 2, 2),
@@ -73,6 +74,7 @@ void mr_backward(const Stream& stream, const HyenaBlockBackward& args) {
     launch_kernel<add_lags_kernel<Blocks, Filters>>(stream, static_cast<int>(ceil_div(args.d_taps.size(), 8)), 256, 0,
                                                     lags);
   });
+  d_halo.write(stream, args);
 }
 
 }  // namespace causeway::cuda::fused_block
