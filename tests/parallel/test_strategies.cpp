@@ -82,7 +82,8 @@ INSTANTIATE_TEST_SUITE_P(Gpus, EveryStrategy,
 TEST_P(EveryStrategy, EqualsOneRank) {
   for_every_pack([&](Communicator& world, const Sharding& sharding, const Stream& stream) {
     for (const auto& [dtype, tolerance] :
-         {std::pair(DType::f64, 1e-12), std::pair(DType::f32, 1e-5), std::pair(DType::bf16, 1e-2)}) {
+         {std::pair(DType::f64, 1e-12), std::pair(DType::f32, 1e-5),
+          std::pair(DType::bf16, device_ == Device::cpu ? 1e-2 : 3e-2)}) {  // a GPU may round at other places
       if (dtype == DType::f64 && device_ != Device::cpu) continue;
       const Stream host;
       const Tensors in = case_.inputs(host, dtype, sharding.layout().tokens(), 40);

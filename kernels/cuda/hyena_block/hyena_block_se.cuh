@@ -15,11 +15,12 @@ struct Pair {
 __device__ inline Pair unpacked(std::uint32_t word) { return {low_bf16(word), high_bf16(word)}; }
 __device__ inline std::uint32_t packed(const Pair& x) { return pack_bf16(x.at[0], x.at[1]); }
 __device__ inline Pair operator*(const Pair& a, const Pair& b) { return {a.at[0] * b.at[0], a.at[1] * b.at[1]}; }
-/// sum += a b if `taken`. It selects: a NaN that is not taken changes nothing.
+/// sum += a b if `taken`. It selects: a NaN that is not taken changes nothing. Written as fused multiply-adds, so that
+/// the compiler has no choice and all tokens have the same sums, whatever their places in a tile.
 __device__ inline void add_product(Pair& sum, const Pair& a, const Pair& b, bool taken = true) {
   if (!taken) return;
-  sum.at[0] += a.at[0] * b.at[0];
-  sum.at[1] += a.at[1] * b.at[1];
+  sum.at[0] = fmaf(a.at[0], b.at[0], sum.at[0]);
+  sum.at[1] = fmaf(a.at[1], b.at[1], sum.at[1]);
 }
 
 enum BlockInput { q_input, k_input, v_input, d_y_input };
