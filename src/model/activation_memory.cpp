@@ -7,6 +7,7 @@
 #include "kernels/attention.hpp"
 #include "kernels/core/error.hpp"
 #include "kernels/core/integer.hpp"
+#include "kernels/hyena_block.hpp"
 #include "kernels/modal_conv.hpp"
 #include "kernels/selective_scan.hpp"
 #include "parallel/strategies/attention/heads.hpp"
@@ -128,13 +129,30 @@ class Sizes {
 
   SublayerBytes hyena_block(std::string_view op, std::int64_t taps) const {
     const double W = width();
-    // kept: projected, y. beside: features; backward: d_projected, where the features are, d_features, d_y, without y.
+    // kept: projected, y. forward: out. backward: d_projected, d_y or d_x. A block that is not fused holds its features
+    // in the forward pass and their gradients in the backward pass.
+    const double beside = block_is_fused(taps) ? 0 : 3 * W * w;
     SublayerBytes bytes{.kept = 4 * W * w,
-                        .forward = std::max(3 * W * w, W * w + operands(W, W)),
-                        .backward = std::max(7 * W * w, 4 * W * w + operands_back(3 * W, W, Fp8Level::projections))};
+                        .forward = std::max(beside, W * w + operands(W, W)),
+                        .backward = 4 * W * w + std::max(beside, operands(3 * W, W, Fp8Level::projections))};
     if (runs_by(op, "all_to_all")) return bytes += {.kept = 3 * W * w, .forward = 4 * W * w, .backward = 7 * W * w};
     bytes.kept += a_cut_token(static_cast<double>(taps + 1) * 3 * W * w);  // halo
     return bytes;
+  }
+
+  /// Of hyena_block with taps on a rank's tokens.
+  bool block_is_fused(std::int64_t taps) const {
+    const auto of = [&](std::int64_t columns) { return view_of(nullptr, s.dtype, {s.tokens, columns}); };
+    const TensorView projected = of(3 * m.width), y = of(m.width);
+    HyenaBlockBackward call;
+    call.in.q = call.d_q = projected.slice_columns(0, m.width);
+    call.in.k = call.d_k = projected.slice_columns(m.width, m.width);
+    call.in.v = call.d_v = projected.slice_columns(2 * m.width, m.width);
+    call.in.featurizer = view_of(nullptr, s.dtype, {3 * m.width, 3});
+    call.in.taps = view_of(nullptr, accumulator_of(s.dtype), {m.groups_of_filters(), taps});
+    call.d_y = y;
+    return hyena_block_is_fused(s.device, {.in = call.in, .state_in = {}, .y = y, .state_out = {}}) &&
+           hyena_block_is_fused(s.device, call);
   }
 
   SublayerBytes hyena_li() const {

@@ -80,10 +80,11 @@ INSTANTIATE_TEST_SUITE_P(Gpus, EveryStrategy,
                          name_of_instance);
 
 TEST_P(EveryStrategy, EqualsOneRank) {
+  // Fused kernels do not round what lies between the operators of a block, but on tensor cores the taps.
+  const bool rounds_otherwise = device_ != Device::cpu && case_.strategy.starts_with("hyena_block");
   for_every_pack([&](Communicator& world, const Sharding& sharding, const Stream& stream) {
-    for (const auto& [dtype, tolerance] :
-         {std::pair(DType::f64, 1e-12), std::pair(DType::f32, 1e-5),
-          std::pair(DType::bf16, device_ == Device::cpu ? 1e-2 : 3e-2)}) {  // a GPU may round at other places
+    for (const auto& [dtype, tolerance] : {std::pair(DType::f64, 1e-12), std::pair(DType::f32, 1e-5),
+                                           std::pair(DType::bf16, rounds_otherwise ? 3e-2 : 1e-2)}) {
       if (dtype == DType::f64 && device_ != Device::cpu) continue;
       const Stream host;
       const Tensors in = case_.inputs(host, dtype, sharding.layout().tokens(), 40);

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <regex>
 
 #include "io/hdf5/hdf5.hpp"
 #include "src/op/case_file.hpp"
@@ -365,7 +366,7 @@ TEST(Op, EveryTruncationOfACaseIsRefused) {
 }
 
 TEST(Op, ListHasALineForEveryStrategy) {
-  const std::string list = op_list();
+  const std::string list = std::regex_replace(op_list(), std::regex(",cuda"), "");  // a build can have both devices
   EXPECT_NE(list.find("causal_conv\thalo\tcontiguous,zigzag\tcpu"), std::string::npos) << list;
   EXPECT_NE(
       list.find("selective_scan\tstate_carry\tcontiguous,zigzag\tcpu\t--schedule chain,--schedule gather,--schedule "
