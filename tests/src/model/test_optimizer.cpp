@@ -55,6 +55,12 @@ Reference reference_run(const std::vector<std::vector<double>>& start) {
   return n;
 }
 
+/// What ends the backward pass of a model.
+void finish_pass(ParameterSet& parameters, const Stream& stream) {
+  for (std::size_t group = 0; group < parameters.groups(); ++group) parameters.finish_gradients(group, stream);
+  parameters.sum_gradients(stream);
+}
+
 /// Sets each rank's gradients so that they sum to gradient_at / scale.
 void set_gradients(const ParameterSet& parameters, int step, int rank, int ranks, double scale) {
   std::size_t p = 0;
@@ -85,7 +91,7 @@ TEST(Optimizer, ShardedOverAnyRanksEqualsAdamWOnOne) {
       for (int step = 1; step <= steps; ++step) {
         parameters.zero_gradients(stream);
         set_gradients(parameters, step, world.rank(), world.size(), 0.25);
-        parameters.sum_gradients(stream);
+        finish_pass(parameters, stream);
         seen.push_back(step_now(optimizer, stream, step, rate_at(step), 0.25).gradient_norm);
       }
       for (const Parameter& parameter : parameters.parameters()) last.push_back(values_of(parameter.weight));
@@ -112,7 +118,7 @@ TEST(Optimizer, NonFiniteGradientsChangeNothing) {
     const auto before = values_of(parameters.arenas()[0].weights);
     set_gradients(parameters, 1, world.rank(), 2, 1);
     if (world.rank() == 1) assign(parameters.parameters()[2].gradient, std::vector<double>{1, INFINITY, 1});
-    parameters.sum_gradients(stream);
+    finish_pass(parameters, stream);
     const OptimizerStep result = step_now(optimizer, stream, 1, 0.1, 1);
     EXPECT_FALSE(std::isfinite(result.factor));
     EXPECT_EQ(values_of(parameters.arenas()[0].weights), before);
@@ -134,7 +140,7 @@ TEST(Optimizer, FrozenParametersKeepTheirInitialValues) {
     Optimizer optimizer(options, parameters, world, stream);
     parameters.zero_gradients(stream);
     assign(parameters.parameters()[0].gradient, std::vector<double>(5, 1));
-    parameters.sum_gradients(stream);
+    finish_pass(parameters, stream);
     step_now(optimizer, stream, 1, 0.1, 1);
     EXPECT_EQ(values_of(frozen.weight), before);
     EXPECT_LT(values_of(parameters.parameters()[0].weight)[0], 1);

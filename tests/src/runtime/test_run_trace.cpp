@@ -115,7 +115,6 @@ TEST(RunTrace, HasOperatorsExchangesOptimizerAndCheckpointOfEveryRank) {
                              "start exchange",
                              "exchange",
                              "wait for exchange",
-                             "reduce_scatter",
                              "all_gather",
                              "all_reduce",
                              "checkpoint",
