@@ -179,25 +179,12 @@ Pending ParameterSet::start_gather_of_group(std::size_t group, const Stream& str
 
 void ParameterSet::publish_weights(const Stream& stream, bool beside_next_pass) {
   if (ranks_ == nullptr || gathered_) return;
-  struct Gathers {
-    std::deque<Pending> in_flight;
-    std::size_t started = 0, finished = 0;  // groups
-  };
-  // Some groups ahead: the next ones travel while a group's weights are used.
-  const auto gathers = std::make_shared<Gathers>();
-  const auto start_up_to = [this, gathers](std::size_t end, const Stream& on) {
-    for (; gathers->started < std::min(end, groups()); ++gathers->started)
-      gathers->in_flight.push_back(start_gather_of_group(gathers->started, on));
-  };
-  constexpr std::size_t ahead = 3;
-  start_up_to(ahead, stream);
+  // All start now: the bytes count for this step, and no rank has to come back to start one.
+  const auto in_flight = std::make_shared<std::deque<Pending>>();
+  for (std::size_t group = 0; group < groups(); ++group) in_flight->push_back(start_gather_of_group(group, stream));
   for (std::size_t group = 0; group < groups(); ++group)
-    note_update(parameters_up_to(group), [gathers, start_up_to, group](const Stream& on) {
-      for (; gathers->finished <= group; ++gathers->finished) {
-        start_up_to(gathers->finished + ahead, on);
-        gathers->in_flight.front().wait();
-        gathers->in_flight.pop_front();
-      }
+    note_update(parameters_up_to(group), [in_flight, left = groups() - 1 - group](const Stream&) {
+      for (; in_flight->size() > left; in_flight->pop_front()) in_flight->front().wait();
     });
   if (!beside_next_pass) await_updates(stream);
 }
