@@ -1,6 +1,10 @@
 #include "tests/src/model_support.hpp"
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <mutex>
 
 namespace causeway::test {
@@ -155,6 +159,32 @@ void excite(const ParameterSet& parameters) {
       values[i] = (random.uniform(i) - 0.5) * 1.2 + (parameter.spec.name.ends_with("norm.weight") ? 1 : 0) -
                   (wide_delta ? 1 : 0);
     assign(parameter.weight, values);
+  }
+}
+
+void expect_nan_stays_in_its_document(Fp8Level fp8, const Cut& cut) {
+  // Only the second document contains token 10, whose embedding is set to NaN.
+  WholePack pack = random_pack(Segments({0, 9, 20, 31}), 10, 5);
+  pack.ids[12] = 10;
+  pack.labels[11] = 10;
+  const auto set_nan = [](const ParameterSet& parameters) {
+    excite(parameters);
+    const Parameter& embedding = parameters.parameters().front();
+    std::vector<double> values = values_of(embedding.weight);
+    std::fill(values.end() - embedding.weight.columns(), values.end(), std::numeric_limits<double>::quiet_NaN());
+    assign(embedding.weight, values);
+  };
+  ModelOptions shape = small_mixed_model();
+  shape.tied_head = false;
+  const Model::Options options{.shape = shape, .dtype = DType::f64, .fp8 = fp8};
+  const PassResult clean = run_pass(options, {&pack, 1}, cut, 7, excite),
+                   with_nan = run_pass(options, {&pack, 1}, cut, 7, set_nan);
+  if (testing::Test::IsSkipped()) return;
+  for (std::size_t t = 0; t < 31; ++t) {
+    if (t >= 12 && t < 19)
+      EXPECT_TRUE(std::isnan(with_nan.token_losses[t])) << t;
+    else
+      EXPECT_EQ(with_nan.token_losses[t], clean.token_losses[t]) << t;
   }
 }
 

@@ -90,6 +90,10 @@ PassResult run_pass(const Model::Options& options, std::span<const WholePack> pa
 /// Sets parameters to random values larger than the initial ones, so that every term of the model has an effect.
 void excite(const ParameterSet& parameters);
 
+/// Expects that a NaN of one token's embedding reaches the losses of that token and of those after it in its document,
+/// and that all other losses keep their bits.
+void expect_nan_stays_in_its_document(Fp8Level fp8, const Cut& cut);
+
 Runtime one_rank_runtime(Communicator world, Schedule schedule = Schedule::automatic, StrategyNames strategies = {});
 
 }  // namespace causeway::test

@@ -7,6 +7,7 @@
 #include "kernels/cuda/blocked_conv/blocked_conv.cuh"
 #include "kernels/cuda/device/documents.cuh"
 #include "kernels/cuda/device/tensor_core.cuh"
+#include "kernels/cuda/device/tile_documents.cuh"
 
 /// The convolution on tensor cores. A warp has 16 channels of one group and goes down a strip of tokens, one tile of 16
 /// tokens at a time: y_n = Σ_b x_{n-b} H_b with tiles x [16 channels, 16 tokens] and Toeplitz blocks
@@ -147,28 +148,7 @@ class TileStarts {
   std::int64_t count_, index_, next_;
 };
 
-/// The number of tokens of a tile before its first start.
-__device__ inline int tokens_before(unsigned starts) {
-  return starts == 0 ? conv_tile : __ffs(static_cast<int>(starts)) - 1;
-}
-/// Calls body(low, high) with the tokens [low, high) of each document that begins in the tile.
-template <class Body>
-__device__ void for_each_start(unsigned starts, const Body& body) {
-  for (unsigned rest = starts; rest != 0; rest &= rest - 1) body(tokens_before(rest), tokens_before(rest & (rest - 1)));
-}
-
-/// to = x for the tokens [low, high) of a tile [channels, tokens], zeros elsewhere.
-__device__ inline void keep_columns(std::uint32_t (&to)[4], const std::uint32_t (&x)[4], int low, int high, int lane) {
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int token = 8 * half + 2 * (lane % 4);
-    const std::uint32_t mask =
-        (token >= low && token < high ? 0xffffu : 0u) | (token + 1 >= low && token + 1 < high ? 0xffff0000u : 0u);
-    to[2 * half] = x[2 * half] & mask;
-    to[2 * half + 1] = x[2 * half + 1] & mask;
-  }
-}
-/// The same for a tile [tokens, channels].
+/// to = x for the tokens [low, high) of a tile [tokens, channels], zeros elsewhere.
 __device__ inline void keep_rows(std::uint32_t (&to)[4], const std::uint32_t (&x)[4], int low, int high, int lane) {
 #pragma unroll
   for (int i = 0; i < 4; ++i) {

@@ -44,10 +44,9 @@ TensorMap tensor_map(TensorView x, int box_rows, int box_columns, bool swizzle) 
   // How much the L2 cache fetches at once: no more than a row of a box, because another block has the next columns.
   const auto fetched =
       box_columns * size_of(x.dtype) >= 256 ? CU_TENSOR_MAP_L2_PROMOTION_L2_256B : CU_TENSOR_MAP_L2_PROMOTION_L2_128B;
-  const CUresult status = encode_function()(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, x.data, sizes, strides, box,
-                                            steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-                                            swizzle ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_NONE,
-                                            CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult status = encode_function()(
+      &map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, x.data, sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+      swizzle ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_NONE, fetched, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   ensure(status == CUDA_SUCCESS, "cuTensorMapEncodeTiled: error {} for {} with rows of {} elements",
          static_cast<int>(status), x.shape.to_string(), stride);
   return map;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "kernels/cuda/device/tile_documents.cuh"
 #include "kernels/cuda/hyena_block/hyena_block_ring.cuh"
 #include "kernels/cuda/hyena_block/hyena_block_se.cuh"
 
@@ -88,27 +89,6 @@ __device__ inline TileValues operator*(const TileValues& a, const TileValues& b)
 #pragma unroll
     for (int e = 0; e < 2; ++e) out.at[i][e] = a.at[i][e] * b.at[i][e];
   return out;
-}
-
-/// The number of tokens of a tile before its first start; of 16 bits.
-__device__ inline int tokens_before(unsigned starts) {
-  return starts == 0 ? mr_tile : __ffs(static_cast<int>(starts)) - 1;
-}
-/// Calls body(low, high) with the tokens [low, high) of each document that begins in the tile.
-template <class Body>
-__device__ void for_each_start(unsigned starts, const Body& body) {
-  for (unsigned rest = starts; rest != 0; rest &= rest - 1) body(tokens_before(rest), tokens_before(rest & (rest - 1)));
-}
-/// to = x for the tokens [low, high) of a tile [channels, tokens], zeros elsewhere.
-__device__ inline void keep_columns(std::uint32_t (&to)[4], const std::uint32_t (&x)[4], int low, int high, int lane) {
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int token = 8 * half + 2 * (lane % 4);
-    const std::uint32_t mask =
-        (token >= low && token < high ? 0xffffu : 0u) | (token + 1 >= low && token + 1 < high ? 0xffff0000u : 0u);
-    to[2 * half] = x[2 * half] & mask;
-    to[2 * half + 1] = x[2 * half + 1] & mask;
-  }
 }
 
 /// Sums of a tile, in the layout of TileValues: sum[n][e] is register 2 n + e / 2, element e % 2.

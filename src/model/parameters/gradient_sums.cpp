@@ -113,7 +113,8 @@ void GradientSums::finish_in_flight(const Stream& stream) {
 void GradientSums::end_pass(const Stream& stream) {
   finish_in_flight(stream);
   first_pass_ = false;
-  zero_due_ = ranks_ != nullptr;  // the sums are elsewhere, or replaced this rank's part of the whole gradients
+  // The sums are elsewhere, or replaced this rank's part of the whole gradients.
+  if (ranks_ != nullptr) zero_due_ = true;
 }
 
 void GradientSums::finish_all(const Stream& stream) {
