@@ -15,7 +15,7 @@ set(complaints)
 set(rooms_kernels core . composed cpu)
 set(rooms_parallel transport layout cost exchange . strategies)
 set(rooms_io file results tensors hdf5_guard hdf5 data checkpoint .)
-set(rooms_src output cli run health runtime model convert train infer watch inspect export op bench commands .)
+set(rooms_src output cli run health runtime model convert train plan infer watch inspect export op bench commands .)
 
 # Sets `result` to the index of `path`'s room in the list of its floor; -1 for a room that the list does not have.
 function(level_of floor path result)

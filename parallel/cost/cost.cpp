@@ -10,6 +10,15 @@
 namespace causeway {
 namespace {
 
+double waiting_seconds(const Cost& cost, const Machine& machine) {
+  return static_cast<double>(cost.messages) * machine.latency_s;
+}
+double transferring_seconds(const Cost& cost, const Machine& machine) {
+  return static_cast<double>(cost.bytes_sent) / (cost.to_all ? machine.all_bytes_per_s : machine.bytes_per_s);
+}
+
+}  // namespace
+
 std::string_view name_of(KernelKind kind) {
   switch (kind) {
     case KernelKind::causal_conv:
@@ -43,15 +52,6 @@ std::string_view name_of(KernelKind kind) {
   }
   return "?";
 }
-
-double waiting_seconds(const Cost& cost, const Machine& machine) {
-  return static_cast<double>(cost.messages) * machine.latency_s;
-}
-double transferring_seconds(const Cost& cost, const Machine& machine) {
-  return static_cast<double>(cost.bytes_sent) / (cost.to_all ? machine.all_bytes_per_s : machine.bytes_per_s);
-}
-
-}  // namespace
 
 std::string text_of(const TimedKernel& kernel) {
   return fmt::format("{} {}{}{}{}", name_of(kernel.kind), kernel.width,

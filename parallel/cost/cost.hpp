@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace causeway {
@@ -24,6 +25,9 @@ enum class KernelKind : std::uint8_t {
   scan_summary,
   attention,
 };
+
+inline constexpr KernelKind last_kernel_kind = KernelKind::attention;
+std::string_view name_of(KernelKind kind);  ///< "selective_scan"
 
 /// What a kernel's time per element depends on. An element is a token of a channel; of attention, a pair of a query and
 /// a key of a channel; of shard_transform, rotation and

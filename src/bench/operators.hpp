@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 
@@ -31,6 +32,9 @@ struct Measurement {
   double bytes_per_second() const { return bytes / seconds; }
   double part_of_ceiling() const { return floor.seconds / seconds; }
 };
+
+std::string text_of(const Measurement& row);
+nlohmann::ordered_json to_json(const Measurement& row);
 
 /// On the CPU the built-in sizes are divided by these, so that all rows take about a minute on a laptop.
 inline constexpr std::int64_t cpu_token_divisor = 16, cpu_channel_divisor = 8;

@@ -13,6 +13,7 @@ Command import_command();
 Command inspect_command();
 Command op_command();
 Command pack_command();
+Command plan_command();
 Command score_command();
 Command split_command();
 Command train_command();
@@ -21,7 +22,8 @@ Command watch_command();
 std::span<const Command> commands() {
   static const std::vector<Command> table = {import_command(),  split_command(),  pack_command(),  convert_command(),
                                              train_command(),   watch_command(),  score_command(), generate_command(),
-                                             inspect_command(), export_command(), op_command(),    bench_command()};
+                                             inspect_command(), export_command(), op_command(),    bench_command(),
+                                             plan_command()};
   return table;
 }
 

@@ -7,6 +7,7 @@
 #include "parallel/cost/measure.hpp"
 #include "parallel/transport/device_transport.hpp"
 #include "src/bench/auto_choice.hpp"
+#include "src/bench/calibration.hpp"
 #include "src/bench/checkpoint.hpp"
 #include "src/bench/operators.hpp"
 #include "src/bench/step_report.hpp"
@@ -21,7 +22,7 @@ namespace {
 
 struct BenchSettings {
   std::string topic = "operators";
-  std::string json, filter;
+  std::string json, filter, profile;
   std::optional<std::int64_t> asked_tokens;
   std::int64_t channels = 0, megabytes = 256;
   std::string folder = ".";
@@ -47,6 +48,7 @@ ExitCode run_operators(const BenchSettings& settings);
 ExitCode run_strategies(const BenchSettings& settings);
 ExitCode run_checkpoint(const BenchSettings& settings);
 ExitCode run_step(const BenchSettings& settings);
+ExitCode run_profile(const BenchSettings& settings);
 
 constexpr Topic topics[] = {
     {"operators",
@@ -69,6 +71,10 @@ constexpr Topic topics[] = {
      "padding and unused places), MFU on a GPU, peak memory, and the time of each part: every operator forward and "
      "backward, matrix products (gemm), exchanges between ranks, the optimizer, and on a GPU its waiting for the host",
      run_step},
+    {"profile",
+     "what causeway plan needs to know of this machine, over ranks: links, copies, the kernels and products of the "
+     "model on a pack of --tokens, memory; written to the file --profile",
+     run_profile},
 };
 
 OptionGroup step_group(StepSettings& settings) {
@@ -94,7 +100,7 @@ OptionGroup step_group(StepSettings& settings) {
 
 CommandLine declare(BenchSettings& settings) {
   OptionGroup model = model_group(settings.step.model), compute = compute_group(settings.step.compute);
-  model.title = "Model of topic step";
+  model.title = "Model of topics step and profile";
   Option& dtype = find_option(compute, "dtype");
   dtype.help = "type of activations and weights; auto: bf16 on a GPU, f32 on the CPU";
   dtype.choices.insert(dtype.choices.begin(), "auto");
@@ -130,6 +136,8 @@ CommandLine declare(BenchSettings& settings) {
               .help = "channels, together with --tokens",
               .shown_default = "built-in sizes"},
              {"megabytes", &settings.megabytes, "N", "size of the checkpoint, all ranks together"},
+             {"profile", &settings.profile, "FILE",
+              "where topic profile writes the profile, for causeway plan --profile"},
              {"folder", &settings.folder, "DIRECTORY", "where the checkpoint is written and removed again"},
              {"seconds", &settings.least_seconds, "S", "measure each row for at least this long"},
              {"json", &settings.json, "FILE",
@@ -142,7 +150,8 @@ CommandLine declare(BenchSettings& settings) {
           "causeway bench operators\ncauseway bench operators --device cuda --filter scan --json scan.json\nmpirun "
           "-n 4 causeway bench strategies\nmpirun -n 4 causeway bench checkpoint --folder /scratch --megabytes 4000\n"
           "causeway bench step --model mamba-130m --tokens 8K --device cuda --one-at-a-time --padded\n"
-          "causeway bench step --layers mamba --layers-count 8 --width 2048 --tokens 16K --lengths lengths.txt"};
+          "causeway bench step --layers mamba --layers-count 8 --width 2048 --tokens 16K --lengths lengths.txt\n"
+          "mpirun -n 2 causeway bench profile --model sh2-tiny --tokens 8K --profile here.json"};
 }
 
 void require_size(const BenchSettings& settings) {
@@ -161,35 +170,6 @@ void write_json(const BenchSettings& settings, const nlohmann::ordered_json& fig
                                 {"dtype", name_of(settings.compute_dtype())}};
   report.update(figures);
   write_text(settings.json, report.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
-}
-
-void print(const Measurement& row) {
-  const std::string documents = row.documents > 0 ? fmt::to_string(row.documents) : "";
-  if (row.failure.empty())
-    print_answer(fmt::format("{:<24} {:>22} {:>9} {:>10.3f} {:>8.1f} {:>9} {:>6.1f} % {}\n", row.name, row.shape,
-                             documents, row.seconds * 1e3, row.bytes_per_second() / 1e9,
-                             row.flops > 0 ? fmt::format("{:.0f}", row.flops / row.seconds / 1e9) : "",
-                             100 * row.part_of_ceiling(), row.floor.binds),
-                 0);
-  else
-    print_answer(fmt::format("{:<24} {:>22} {:>9} not measured: {}\n", row.name, row.shape, documents, row.failure), 0);
-}
-
-nlohmann::ordered_json to_json(const Measurement& row) {
-  nlohmann::ordered_json entry{{"name", row.name}, {"shape", row.shape}, {"documents", row.documents}};
-  if (!row.failure.empty()) {
-    entry["failure"] = row.failure;
-    return entry;
-  }
-  entry.update({{"milliseconds", row.seconds * 1e3},
-                {"bytes", row.bytes},
-                {"flops", row.flops},
-                {"exponentials", row.exponentials},
-                {"gigabytes_per_second", row.bytes_per_second() / 1e9},
-                {"floor_milliseconds", row.floor.seconds * 1e3},
-                {"part_of_ceiling", row.part_of_ceiling()},
-                {"ceiling", row.floor.binds}});
-  return entry;
 }
 
 ExitCode run_operators(const BenchSettings& settings) {
@@ -213,7 +193,7 @@ ExitCode run_operators(const BenchSettings& settings) {
                      .tokens = settings.tokens(),
                      .channels = settings.channels},
                     stopwatch, ceilings, [&](const Measurement& row) {
-                      print(row);
+                      print_answer(text_of(row), 0);
                       rows.push_back(to_json(row));
                       if (row.code != ExitCode::usage) worst = std::max(worst, row.code);
                     });
@@ -384,6 +364,28 @@ ExitCode run_step(const BenchSettings& settings) {
       if (ranks.rank() != 0) return;
       print_answer(step_text(step, measured), 0);
       write_json(settings, step_json(step, measured));
+    });
+    return ExitCode::ok;
+  });
+}
+
+ExitCode run_profile(const BenchSettings& settings) {
+  require(!settings.profile.empty(), "--profile is missing: expected the file to write");
+  CalibrationSettings measured{.shape = resolve(settings.step.model, preset_options(default_preset)),
+                               .tokens = settings.asked_tokens.value_or(StepSettings{}.tokens),
+                               .device = settings.compute_device(),
+                               .dtype = settings.compute_dtype(),
+                               .name = settings.profile};
+  check(measured);
+  return launch(settings.launch, [&](Communicator world) {
+    collectively(world, [&] {
+      if (world.rank() == 0) check_target(settings.profile, Existing::replaced);
+    });
+    const Profile profile = measure_profile(measured, world, make_rank_stream(measured.device, world));
+    collectively(world, [&] {
+      if (world.rank() != 0) return;
+      write_text(settings.profile, json_text(profile));
+      print_answer(profile_text(profile), 0);
     });
     return ExitCode::ok;
   });

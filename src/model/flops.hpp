@@ -5,6 +5,13 @@
 
 namespace causeway {
 
+/// Elements of the weight matrices that every token is multiplied with: those of the blocks, and those of the head.
+struct ProductElements {
+  double blocks = 0, head = 0;
+  double all() const { return blocks + head; }
+};
+ProductElements product_elements(const Model& model);
+
 /// The floating-point operations of the matrix products and of causal attention in one forward and one backward pass
 /// over these documents; a multiply-add is two. They are
 ///   6·P a token, P the number of elements of all weight matrices that tokens are multiplied with;

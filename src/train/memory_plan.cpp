@@ -120,19 +120,28 @@ class BlockBuffers {
 
 RankMemory memory_of_rank(const Model& model, const Runtime& runtime, std::int64_t pack_tokens,
                           const ParameterMemory& parameters) {
-  const Mesh& mesh = runtime.mesh;
+  return memory_of_rank(model, {.pack_tokens = pack_tokens,
+                                .ranks = runtime.mesh.world.size(),
+                                .context_size = runtime.mesh.context.size(),
+                                .device = runtime.stream.device(),
+                                .parameters = parameters,
+                                .strategies = runtime.strategies.names()});
+}
+
+RankMemory memory_of_rank(const Model& model, const MemoryShape& shape) {
   const Model::Options& options = model.options();
+  const ParameterMemory& parameters = shape.parameters;
   const ActivationBytes activations =
-      activation_bytes(options.shape, {.tokens = ceil_div(pack_tokens, mesh.context.size()),
-                                       .context_size = mesh.context.size(),
+      activation_bytes(options.shape, {.tokens = ceil_div(shape.pack_tokens, shape.context_size),
+                                       .context_size = shape.context_size,
                                        .dtype = options.dtype,
-                                       .device = runtime.stream.device(),
+                                       .device = shape.device,
                                        .recompute = options.recompute,
                                        .recompute_blocks = options.recompute_blocks,
                                        .fp8 = options.fp8,
                                        .offload = options.recompute && options.offload_activations,
-                                       .strategies = runtime.strategies.names()});
-  const int ranks = mesh.world.size();
+                                       .strategies = shape.strategies});
+  const int ranks = shape.ranks;
   const ShardLevel level = ranks == 1 ? ShardLevel::optimizer : parameters.level;
   const std::optional<DType> travel_as = ranks == 1 ? std::nullopt : parameters.gradients_travel_as;
   const std::vector<GroupBytes> groups = bytes_of_groups(model.parameters(), ranks, travel_as);
@@ -161,7 +170,7 @@ RankMemory memory_of_rank(const Model& model, const Runtime& runtime, std::int64
   most.checkpoint = most.optimizer;
   if (parameters.offload_optimizer) most.optimizer += staging_bytes(model.parameters(), ranks);
   // On the CPU host memory is the device's.
-  if (runtime.stream.device() == Device::cpu) {
+  if (shape.device == Device::cpu) {
     most.activations += activations.offloaded;
   } else {
     most.host_activations = activations.offloaded;

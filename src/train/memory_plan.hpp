@@ -33,6 +33,16 @@ struct RankMemory {
   double on_device(Device device) const { return tensors() + (device == Device::cpu ? checkpoint + program : 0); }
 };
 
+/// The sizes that decide it, beside the model's.
+struct MemoryShape {
+  std::int64_t pack_tokens = 0;
+  int ranks = 1, context_size = 1;  ///< all, and those that share a pack
+  Device device = Device::cpu;
+  ParameterMemory parameters = {};
+  StrategyNames strategies = {};  ///< of the operators; one that is missing: the first row of its table
+};
+/// Estimates it without any rank that runs. No tensor is made.
+RankMemory memory_of_rank(const Model& model, const MemoryShape& shape);
 /// Estimates it for packs of `pack_tokens`, with the strategies that `runtime` has. No tensor is made.
 RankMemory memory_of_rank(const Model& model, const Runtime& runtime, std::int64_t pack_tokens,
                           const ParameterMemory& parameters = {});

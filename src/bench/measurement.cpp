@@ -1,0 +1,36 @@
+/// A line of `bench operators` for people, and for programs.
+
+#include <fmt/format.h>
+
+#include "src/bench/operators.hpp"
+
+namespace causeway {
+
+std::string text_of(const Measurement& row) {
+  const std::string documents = row.documents > 0 ? fmt::to_string(row.documents) : "";
+  if (!row.failure.empty())
+    return fmt::format("{:<24} {:>22} {:>9} not measured: {}\n", row.name, row.shape, documents, row.failure);
+  return fmt::format("{:<24} {:>22} {:>9} {:>10.3f} {:>8.1f} {:>9} {:>6.1f} % {}\n", row.name, row.shape, documents,
+                     row.seconds * 1e3, row.bytes_per_second() / 1e9,
+                     row.flops > 0 ? fmt::format("{:.0f}", row.flops / row.seconds / 1e9) : "",
+                     100 * row.part_of_ceiling(), row.floor.binds);
+}
+
+nlohmann::ordered_json to_json(const Measurement& row) {
+  nlohmann::ordered_json entry{{"name", row.name}, {"shape", row.shape}, {"documents", row.documents}};
+  if (!row.failure.empty()) {
+    entry["failure"] = row.failure;
+    return entry;
+  }
+  entry.update({{"milliseconds", row.seconds * 1e3},
+                {"bytes", row.bytes},
+                {"flops", row.flops},
+                {"exponentials", row.exponentials},
+                {"gigabytes_per_second", row.bytes_per_second() / 1e9},
+                {"floor_milliseconds", row.floor.seconds * 1e3},
+                {"part_of_ceiling", row.part_of_ceiling()},
+                {"ceiling", row.floor.binds}});
+  return entry;
+}
+
+}  // namespace causeway

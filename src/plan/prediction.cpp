@@ -1,0 +1,322 @@
+#include "src/plan/prediction.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "kernels/core/integer.hpp"
+#include "src/model/flops.hpp"
+#include "src/output/safe_text.hpp"
+
+namespace causeway {
+namespace {
+
+Model::Options options_of_model(const PlannedTraining& training, const PlannedMesh& mesh, DType dtype) {
+  return {.shape = training.shape,
+          .dtype = dtype,
+          .recompute = mesh.recompute,
+          .recompute_blocks = mesh.recompute_blocks,
+          .offload_activations = mesh.offload_activations};
+}
+
+/// Throws Error(usage) if the profile lacks a kernel that a strategy of these calls runs.
+void require_kernels(const Profile& profile, std::span<const OperatorCall> calls, const TimedShape& shape) {
+  for (const OperatorCall& call : calls)
+    for (const TimedKernel& kernel : kernels_of(call.arguments, shape))
+      require(std::ranges::any_of(profile.machine.kernels,
+                                  [&](const KernelRate& rate) {
+                                    return rate.kernel.kind == kernel.kind && rate.kernel.backward == kernel.backward;
+                                  }),
+              "profile {}: kernels: none is like {}, which {} runs", one_line(profile.name), text_of(kernel), call.op);
+}
+
+PlannedOperators::Seconds seconds_of(const std::vector<StrategyChoice>& choices, std::span<const OperatorCall> calls,
+                                     const Sharding& sharding, const Machine& machine, PassCounts passes) {
+  PlannedOperators::Seconds sum;
+  for (const StrategyChoice& choice : choices) {
+    std::vector<OperatorArguments> arguments;
+    for (const OperatorCall& call : calls)
+      if (call.op == choice.op) arguments.push_back(call.arguments);
+    const std::vector<Estimate> rows = estimates(sharding, arguments, machine, passes);
+    const auto row = std::ranges::find(rows, choice.strategy, &Estimate::strategy);
+    ensure(row != rows.end(), "{} has no estimate of {}", choice.op, choice.strategy);
+    sum.computing += row->computing_s;
+    sum.exposed += row->seconds - row->computing_s;
+  }
+  return sum;
+}
+
+/// How often a block is run forward again in a step, on average.
+double repeated_forwards(const PassShape& shape) {
+  if (!shape.recompute) return 0;
+  const std::size_t once = plan_of_forward(shape).steps.size() + shape.blocks,  // forward, and backward
+                    for_inputs = plan_of_training(shape).steps.size() - once;
+  return static_cast<double>(shape.blocks - 1 + for_inputs) / static_cast<double>(shape.blocks);
+}
+
+/// How often the weights of all groups are gathered in a pass, in bytes of whole weights (GatheredWeights).
+double gathered_bytes(const Model& model, std::span<const double> bytes_of_group) {
+  const PassPlan plan = plan_of_training(model.pass_shape());
+  std::set<std::size_t> held;
+  double bytes = 0;
+  for (std::size_t step = 0; step < plan.steps.size(); ++step) {
+    std::set<std::size_t> needed;
+    for (std::size_t i = step; i < plan.steps.size(); ++i)
+      for (const std::size_t group : plan.steps[i])
+        if (i < step + 2 || (plan.keeps(group) && held.contains(group))) needed.insert(group);
+    for (const std::size_t group : needed)
+      if (!held.contains(group)) bytes += bytes_of_group[group];
+    held = std::move(needed);
+  }
+  return bytes;
+}
+
+/// Bytes that the kernels between products and operators read and write for a token: norms, residual stream, MLP
+/// activations, embedding, loss.
+struct ElementwiseBytes {
+  double forward = 0, backward = 0, head = 0;  ///< forward and backward of the blocks; both of embedding and head
+};
+ElementwiseBytes elementwise_bytes(const ModelOptions& shape, DType dtype) {
+  const auto w = static_cast<double>(size_of(dtype)), a = static_cast<double>(size_of(accumulator_of(dtype))),
+             width = static_cast<double>(shape.width), ffn = static_cast<double>(shape.ffn),
+             vocabulary = static_cast<double>(shape.vocabulary);
+  const double blocks = static_cast<double>(shape.layers.size()), branches = blocks * (ffn > 0 ? 2 : 1);
+  // A norm adds the last output to the residual stream: reads both, writes the sum and the rounded result. Its backward
+  // reads the gradients of both and the stream, and writes the stream's gradient, also rounded. An activation reads two
+  // tensors and writes one; its backward also computes it again.
+  const double rounded = w == a ? 0 : w;
+  return {.forward = branches * width * (2 * a + 2 * w) + blocks * ffn * 3 * w,
+          .backward = branches * width * (3 * a + w + rounded) + blocks * ffn * 6 * w,
+          .head = width * (4 * a + 4 * w) + vocabulary * (2 * a + rounded)};
+}
+
+/// Communication that proceeds beside `computing` seconds of work, which are counted elsewhere: what remains exposed.
+double exposed_beside(const Cost& cost, const Machine& machine, double computing) {
+  const double all = communicating_seconds(cost, machine);
+  return all - std::min(hideable_seconds(cost, machine), computing);
+}
+
+/// Elements and bytes of the parameters that are trained.
+struct TrainedParameters {
+  double elements = 0, weight_bytes = 0, gradient_bytes = 0;
+  std::vector<double> weights_of_group;
+};
+TrainedParameters parameters_of(const Model& model) {
+  TrainedParameters sum{.weights_of_group = std::vector<double>(model.parameters().groups())};
+  for (const ParameterArena& arena : model.parameters().arenas())
+    for (std::size_t group = 0; group < arena.parts.size(); ++group) {
+      const auto elements = static_cast<double>(arena.parts[group].elements);
+      sum.weights_of_group[group] += elements * static_cast<double>(size_of(arena.dtype));
+      if (arena.frozen) continue;
+      sum.elements += elements;
+      sum.weight_bytes += elements * static_cast<double>(size_of(arena.dtype));
+      sum.gradient_bytes += elements * static_cast<double>(size_of(accumulator_of(arena.dtype)));
+    }
+  return sum;
+}
+
+/// Seconds of the parts of one step.
+class StepSeconds {
+ public:
+  StepSeconds(const PlannedTraining& training, const PlannedMesh& mesh, const Profile& profile, const Model& model,
+              const PlannedOperators& operators, const RankMemory& memory)
+      : mesh_(mesh),
+        profile_(profile),
+        model_(model),
+        operators_(operators),
+        memory_(memory),
+        parameters_(parameters_of(model)),
+        world_(machine_of_group(profile, mesh.ranks())),
+        passes_(static_cast<double>(accumulate_of(training, mesh))),
+        tokens_(static_cast<double>(ceil_div(training.context, std::int64_t{mesh.context}))),
+        repeats_(repeated_forwards(model.pass_shape())) {}
+
+  Parts parts() const {
+    const double rate = profile_.gemm_rate() * profile_.gemm_in_step, copies = profile_.machine.copy_bytes_per_s;
+    const ProductElements products = product_elements(model_);
+    const ElementwiseBytes bytes = elementwise_bytes(model_.options().shape, model_.options().dtype);
+    const double product_s = 2 * products.blocks * tokens_ / rate, head_s = 6 * products.head * tokens_ / rate;
+    const double forward = product_s + operators_.forward.computing + bytes.forward * tokens_ / copies,
+                 again = repeats_ * (product_s + bytes.forward * tokens_ / copies) +
+                         repeats_ * operators_.repeated.computing,
+                 backward = 2 * product_s + operators_.backward.computing + bytes.backward * tokens_ / copies + again;
+    const double exposed =
+        operators_.forward.exposed + operators_.backward.exposed + repeats_ * operators_.repeated.exposed;
+    return {{"matrix products", passes_ * (3 * product_s + head_s)},
+            {"operators", passes_ * (operators_.forward.computing + operators_.backward.computing)},
+            {"elementwise", passes_ * (bytes.forward + bytes.backward + bytes.head) * tokens_ / copies},
+            {"recomputation", passes_ * again},
+            {"optimizer", update_seconds(forward)},
+            {"exchange of operators", passes_ * exposed},
+            {"gradients and weights", exchange_seconds(forward, backward)},
+            {"offloaded activations", passes_ * offloading_seconds(forward, backward)}};
+  }
+
+ private:
+  double share() const { return 1.0 / mesh_.ranks(); }
+
+  /// AdamW on this rank's share: gradient, master weight and two moments are read, the last three and the weight are
+  /// written; the norm reads the gradient once more.
+  double update_seconds(double forward) const {
+    const double bytes = (8 * parameters_.gradient_bytes + parameters_.weight_bytes) * share();
+    if (!mesh_.offload_optimizer || profile_.device == Device::cpu) return bytes / profile_.machine.copy_bytes_per_s;
+    const double on_host = std::max(
+        bytes / profile_.host_update_bytes_per_s,
+        std::max(parameters_.gradient_bytes, parameters_.weight_bytes) * share() / profile_.host_link_bytes_per_s);
+    const bool beside_next_pass = mesh_.ranks() == 1 || mesh_.shard == ShardLevel::parameters;
+    return beside_next_pass ? std::max(0.0, on_host - forward) : on_host;
+  }
+
+  /// Every pass sums the gradients beside its backward part; with whole weights a step gathers them beside the first
+  /// forward part, otherwise a pass gathers them beside both parts.
+  double exchange_seconds(double forward, double backward) const {
+    const int ranks = mesh_.ranks();
+    if (ranks == 1) return 0;
+    const double sent = 1 - share();
+    const auto groups = static_cast<std::int64_t>(parameters_.weights_of_group.size());
+    const auto cost = [&](double bytes, std::int64_t messages) {
+      return Cost{.bytes_sent = std::llround(bytes), .to_all = true, .messages = messages, .hidden = 1};
+    };
+    const Cost sums = cost(sent * parameters_.gradient_bytes, groups);
+    // A rank adds what it received: reads each part and the sum, and writes the sum.
+    const double adding = 3 * sent * parameters_.gradient_bytes / profile_.machine.copy_bytes_per_s;
+    if (mesh_.shard != ShardLevel::parameters)
+      return passes_ * (adding + exposed_beside(sums, world_, backward)) +
+             exposed_beside(cost(sent * parameters_.weight_bytes, groups), world_, forward);
+    const auto steps = static_cast<std::int64_t>(plan_of_training(model_.pass_shape()).steps.size());
+    Cost both = cost(sent * gathered_bytes(model_, parameters_.weights_of_group), steps);
+    both.bytes_sent += sums.bytes_sent;
+    both.messages += sums.messages;
+    return passes_ * (adding + exposed_beside(both, world_, forward + backward));
+  }
+
+  /// Inputs of blocks leave beside the forward pass and return beside the backward pass.
+  double offloading_seconds(double forward, double backward) const {
+    if (profile_.device == Device::cpu) return 0;
+    const double one_way = memory_.host_activations / profile_.host_link_bytes_per_s;
+    return std::max(0.0, one_way - forward) + std::max(0.0, one_way - backward);
+  }
+
+  const PlannedMesh& mesh_;
+  const Profile& profile_;
+  const Model& model_;
+  const PlannedOperators& operators_;
+  const RankMemory& memory_;
+  TrainedParameters parameters_;
+  Machine world_;
+  double passes_, tokens_, repeats_;
+};
+
+}  // namespace
+
+std::string offload_of(const PlannedMesh& mesh) {
+  if (mesh.offload_optimizer && mesh.offload_activations) return "all";
+  return mesh.offload_optimizer ? "optimizer" : mesh.offload_activations ? "activations" : "none";
+}
+
+std::string text_of(const PlannedMesh& mesh) {
+  std::string text = fmt::format("{} x {}", mesh.data, mesh.context);
+  if (mesh.ranks() > 1) text += fmt::format(", shard {}", name_of(mesh.shard));
+  if (mesh.recompute) text += ", recompute";
+  if (mesh.recompute_blocks > 1) text += fmt::format(" {}", mesh.recompute_blocks);
+  if (offload_of(mesh) != "none") text += ", offload " + offload_of(mesh);
+  return text;
+}
+
+std::string options_of(const PlannedMesh& mesh) {
+  std::string text = fmt::format("--data-parallel {} --context-parallel {}", mesh.data, mesh.context);
+  if (mesh.ranks() > 1) text += fmt::format(" --shard {}", name_of(mesh.shard));
+  if (mesh.recompute) text += " --recompute";
+  if (mesh.recompute_blocks > 1) text += fmt::format(" --recompute-blocks {}", mesh.recompute_blocks);
+  if (offload_of(mesh) != "none") text += " --offload " + offload_of(mesh);
+  return text;
+}
+
+std::int64_t accumulate_of(const PlannedTraining& training, const PlannedMesh& mesh) {
+  return std::max<std::int64_t>(1, training.batch_tokens / (training.context * mesh.data));
+}
+
+PlannedOperators plan_operators(const PlannedTraining& training, const Profile& profile, int context_ranks,
+                                bool recompute) {
+  const Model model({.shape = training.shape, .dtype = profile.dtype});
+  const std::vector<OperatorCall> calls = model.calls();
+  const Machine machine = machine_of_group(profile, context_ranks);
+  Sharding sharding(ShardLayout(training.context, context_ranks, training.layout),
+                    Segments::equal_documents(training.context, training.documents), 0);
+  sharding.set_one_way_layers(one_way_layers(calls));
+  require_kernels(profile, calls, timed_shape(sharding));
+  PlannedOperators planned;
+  if (context_ranks == 1) {
+    StrategyNames first;
+    for (const OperatorCall& call : calls)
+      first[std::string(call.op)] =
+          std::visit([](const auto& args) { return strategies_for(args).front().name; }, call.arguments);
+    planned.choices = choose_strategies(calls, sharding, machine, {}, first, "one rank sends nothing");
+  } else {
+    planned.choices = choose_strategies(calls, sharding, machine, {.repeated = recompute ? 1.0 : 0.0}, {}, "");
+  }
+  const auto seconds = [&](PassCounts passes) { return seconds_of(planned.choices, calls, sharding, machine, passes); };
+  planned.forward = seconds({.forward = 1, .backward = 0});
+  planned.backward = seconds({.forward = 0, .backward = 1});
+  planned.repeated = seconds({.forward = 0, .backward = 0, .repeated = 1});
+  return planned;
+}
+
+double sum_of(const Parts& parts) {
+  double sum = 0;
+  for (const auto& [name, value] : parts) sum += value;
+  return sum;
+}
+
+double Prediction::host_hours(double tokens, const Profile& profile) const {
+  const int hosts = ceil_div(mesh.ranks(), profile.ranks_per_host);
+  return tokens / tokens_per_s / 3600 * hosts;
+}
+
+Parts parts_of(const RankMemory& memory) {
+  return {{"weights", memory.weights},
+          {"gradients", memory.gradients},
+          {"optimizer", memory.optimizer},
+          {"gathered weights", memory.gathered},
+          {"gradients of blocks", memory.block_gradients},
+          {"gradients received", memory.exchange},
+          {"activations", memory.activations},
+          {"workspace", memory.workspace},
+          {"host: optimizer", memory.host_optimizer},
+          {"host: activations", memory.host_activations},
+          {"host: checkpoint", memory.checkpoint}};
+}
+
+Prediction predict(const PlannedTraining& training, const PlannedMesh& mesh, const Profile& profile,
+                   const PlannedOperators& operators) {
+  const Model model(options_of_model(training, mesh, profile.dtype));
+  StrategyNames names;
+  for (const StrategyChoice& choice : operators.choices) names[choice.op] = choice.strategy;
+  const std::int64_t accumulate = accumulate_of(training, mesh);
+  Prediction prediction{.mesh = mesh,
+                        .memory = memory_of_rank(model, {.pack_tokens = training.context,
+                                                         .ranks = mesh.ranks(),
+                                                         .context_size = mesh.context,
+                                                         .device = profile.device,
+                                                         .parameters = {.level = mesh.shard,
+                                                                        .several_passes = accumulate > 1,
+                                                                        .offload_optimizer = mesh.offload_optimizer},
+                                                         .strategies = std::move(names)}),
+                        .strategies = operators.choices};
+  const RankMemory& memory = prediction.memory;
+  const int ranks_of_host = std::min(mesh.ranks(), profile.ranks_per_host);
+  prediction.device_bytes = memory.on_device(profile.device);
+  prediction.host_bytes = memory.on_host(profile.device) * ranks_of_host;
+  prediction.fits = prediction.host_bytes <= usable_memory * profile.host_bytes &&
+                    (profile.device == Device::cpu || prediction.device_bytes <= usable_memory * profile.device_bytes);
+  prediction.step_s = StepSeconds(training, mesh, profile, model, operators, memory).parts();
+  const double packs = static_cast<double>(mesh.data) * static_cast<double>(accumulate);
+  prediction.step_tokens = packs * static_cast<double>(training.context);
+  prediction.tokens_per_s = prediction.step_tokens / prediction.seconds();
+  prediction.model_flops_utilisation =
+      packs * training_flops(model, Segments::equal_documents(training.context, training.documents)) /
+      prediction.seconds() / mesh.ranks() / profile.gemm_rate();
+  return prediction;
+}
+
+}  // namespace causeway

@@ -1,0 +1,158 @@
+#include "src/plan/prediction.hpp"
+
+#include <gtest/gtest.h>
+
+#include "src/model/flops.hpp"
+#include "tests/src/plan/small_profile.hpp"
+
+namespace causeway::test {
+namespace {
+
+double part(const Parts& parts, std::string_view name) {
+  for (const auto& [each, value] : parts)
+    if (each == name) return value;
+  ADD_FAILURE() << "no part " << name;
+  return 0;
+}
+
+Prediction predict_alone(const PlannedTraining& training, const PlannedMesh& mesh, const Profile& profile) {
+  return predict(training, mesh, profile, plan_operators(training, profile, mesh.context, mesh.recompute));
+}
+
+/// Two blocks of width 64 that only attend, without an MLP.
+PlannedTraining attention_training() {
+  ModelOptions shape = preset_options("sh2-tiny");
+  shape.layers = {"attention", "attention"};
+  shape.ffn = 0;
+  return {.shape = shape, .context = 1024};
+}
+
+TEST(Prediction, ProductsOfBlocksAndHeadAreThoseOfTheFlops) {
+  const PlannedTraining training = attention_training();
+  const Model model({.shape = training.shape});
+  const ProductElements elements = product_elements(model);
+  EXPECT_EQ(elements.blocks, 2 * 4 * 64 * 64);  // q, k, v and out
+  EXPECT_EQ(elements.head, 512 * 64);
+  const Segments one = Segments::equal_documents(1024, 1);
+  EXPECT_EQ(training_flops(model, one), 6 * (elements.all() * 1024 + 2 * 64 * 1024.0 * 1024.0));
+}
+
+TEST(Prediction, PartsOfOneRankFollowTheirFormulas) {
+  Profile profile = small_profile();
+  profile.machine.copy_call_s = 0;
+  const PlannedTraining training = attention_training();
+  const Prediction found = predict_alone(training, {}, profile);
+  const double tokens = 1024, blocks = 2 * 4 * 64 * 64, head = 512 * 64;
+  EXPECT_DOUBLE_EQ(part(found.step_s, "matrix products"), 6 * (blocks + head) * tokens / (0.8 * 5e14));
+  // A call of each layer, and its pairs times channels.
+  const double pairs = tokens * (tokens + 1) / 2 * 64;
+  const double forward = 1e-5 + pairs * 1e-14, backward = 1e-5 + pairs * 2e-14;
+  const double copies = part(found.step_s, "operators") - 2 * (forward + backward);
+  EXPECT_GE(copies, 0);
+  EXPECT_LE(copies, 2 * 30 * tokens * 64 * 2 / 2e12);  // rotation of q and k, sums that are rounded: at most 30 tensors
+  // Two norms: forward 2·4 + 2·2 bytes a value, backward 3·4 + 2 + 2. Embedding and head 4·4 + 4·2, loss 2·4 + 2.
+  EXPECT_DOUBLE_EQ(part(found.step_s, "elementwise"), (2 * 64 * 28 + 64 * 24 + 512 * 10) * tokens / 2e12);
+  EXPECT_EQ(part(found.step_s, "recomputation"), 0);
+  EXPECT_EQ(part(found.step_s, "exchange of operators"), 0);
+  EXPECT_EQ(part(found.step_s, "gradients and weights"), 0);
+  // f32: 8 accesses of 4 bytes an element, and the weight.
+  const auto elements = static_cast<double>(Model({.shape = training.shape}).parameters().count());
+  EXPECT_NEAR(part(found.step_s, "optimizer"), elements * 34 / 2e12, elements * 2 / 2e12);
+  EXPECT_DOUBLE_EQ(found.tokens_per_s, tokens / found.seconds());
+  EXPECT_DOUBLE_EQ(
+      found.model_flops_utilisation,
+      training_flops(Model({.shape = training.shape}), Segments::equal_documents(1024, 1)) / found.seconds() / 5e14);
+  EXPECT_DOUBLE_EQ(found.host_hours(3600 * found.tokens_per_s, profile), 1);
+}
+
+TEST(Prediction, DataGroupsSumGradientsAndGatherWeights) {
+  Profile profile = small_profile();
+  profile.machine.overlap = profile.machine.latency_overlap = 0;
+  const PlannedTraining training = attention_training();
+  const Prediction found = predict_alone(training, {.data = 4}, profile);
+  const Model model({.shape = training.shape, .dtype = DType::bf16});
+  double gradients = 0, weights = 0;
+  for (const ParameterArena& arena : model.parameters().arenas()) {
+    gradients += static_cast<double>(arena.elements) * 4;
+    weights += static_cast<double>(arena.elements) * static_cast<double>(size_of(arena.dtype));
+  }
+  // Four groups: embedding, two blocks, head.
+  const double expected = 2 * 4 * 1e-5 + 0.75 * (gradients + weights) / 1e11 + 0.75 * 3 * gradients / 2e12;
+  EXPECT_NEAR(part(found.step_s, "gradients and weights"), expected, 1e-3 * expected);
+  EXPECT_EQ(found.step_tokens, 4 * 1024);
+}
+
+TEST(Prediction, RecomputationRepeatsForwardPassesOfAllBlocksButTheLast) {
+  const PlannedTraining training = attention_training();
+  const Profile profile = small_profile();
+  const PlannedOperators operators = plan_operators(training, profile, 1, true);
+  const Prediction found = predict(training, {.recompute = true}, profile, operators);
+  const double tokens = 1024, of_blocks = 2 * 2 * 4 * 64 * 64 * tokens / (0.8 * 5e14) + operators.repeated.computing +
+                                          2 * 64 * 12 * tokens / 2e12;
+  EXPECT_NEAR(part(found.step_s, "recomputation"), of_blocks / 2, 1e-12);
+}
+
+TEST(Prediction, ABatchOfSeveralPacksRepeatsPassesButNotTheUpdate) {
+  PlannedTraining training = attention_training();
+  const Profile profile = small_profile();
+  const Prediction one = predict_alone(training, {}, profile);
+  training.batch_tokens = 4096;
+  const Prediction four = predict_alone(training, {}, profile);
+  EXPECT_EQ(accumulate_of(training, {}), 4);
+  EXPECT_DOUBLE_EQ(part(four.step_s, "matrix products"), 4 * part(one.step_s, "matrix products"));
+  EXPECT_DOUBLE_EQ(part(four.step_s, "optimizer"), part(one.step_s, "optimizer"));
+  EXPECT_EQ(four.step_tokens, 4096);
+}
+
+TEST(Prediction, StrategiesAreThoseOfStrategyAuto) {
+  const Profile profile = small_profile();
+  const PlannedTraining training{.shape = preset_options("sh2-7b"), .context = 1 << 18};
+  const Model model({.shape = training.shape, .dtype = DType::bf16});
+  Sharding sharding(ShardLayout(training.context, 16, Layout::contiguous),
+                    Segments::equal_documents(training.context, 1), 0);
+  sharding.set_one_way_layers(one_way_layers(model.calls()));
+  const std::vector<StrategyChoice> expected =
+      choose_strategies(model.calls(), sharding, machine_of_group(profile, 16), {.repeated = 1}, {}, "");
+  const PlannedOperators planned = plan_operators(training, profile, 16, true);
+  ASSERT_EQ(planned.choices.size(), expected.size());
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_EQ(planned.choices[i].op, expected[i].op);
+    EXPECT_EQ(planned.choices[i].strategy, expected[i].strategy);
+    EXPECT_EQ(planned.choices[i].why, expected[i].why);
+  }
+}
+
+TEST(Prediction, MoreRanksNeverTakeMoreMemoryARank) {
+  const Profile profile = small_profile();
+  for (const char* preset : {"sh2-7b", "mamba-1.4b"})
+    for (const ShardLevel shard : {ShardLevel::optimizer, ShardLevel::gradients, ShardLevel::parameters})
+      for (const bool by_context : {false, true}) {
+        double before = 0;
+        for (int ranks = 2; ranks <= 1024; ranks *= 4) {
+          const PlannedTraining training{.shape = preset_options(preset), .context = 1 << 20};
+          PlannedMesh mesh{.data = ranks / 2, .context = 2, .shard = shard, .recompute = true};
+          if (by_context) std::swap(mesh.data, mesh.context);
+          const double bytes = predict_alone(training, mesh, profile).device_bytes;
+          // What a rank receives of its peers' gradients grows with (N-1)/N.
+          if (ranks > 2) {
+            EXPECT_LE(bytes, 1.001 * before) << preset << " " << text_of(mesh);
+          }
+          before = bytes;
+        }
+      }
+}
+
+/// The split function of sizes only, and the one that asks a running rank.
+TEST(Prediction, PartsOfMemoryAddUpToADevice) {
+  const PlannedTraining training{.shape = preset_options("sh2-1b"), .context = 1 << 15};
+  const Prediction found = predict_alone(
+      training, {.data = 2, .context = 4, .shard = ShardLevel::gradients, .recompute = true}, small_profile());
+  double device = 0;
+  for (const auto& [name, bytes] : parts_of(found.memory))
+    if (!name.starts_with("host: ")) device += bytes;
+  EXPECT_DOUBLE_EQ(device, found.device_bytes);
+  EXPECT_DOUBLE_EQ(found.host_bytes, 4 * found.memory.checkpoint);
+}
+
+}  // namespace
+}  // namespace causeway::test
