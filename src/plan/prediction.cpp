@@ -50,7 +50,7 @@ PlannedOperators::Seconds seconds_of(const std::vector<StrategyChoice>& choices,
 double repeated_forwards(const PassShape& shape) {
   if (!shape.recompute) return 0;
   const std::size_t once = plan_of_forward(shape).steps.size() + shape.blocks,  // forward, and backward
-                    for_inputs = plan_of_training(shape).steps.size() - once;
+      for_inputs = plan_of_training(shape).steps.size() - once;
   return static_cast<double>(shape.blocks - 1 + for_inputs) / static_cast<double>(shape.blocks);
 }
 

@@ -82,6 +82,67 @@ TEST(Prediction, DataGroupsSumGradientsAndGatherWeights) {
   EXPECT_EQ(found.step_tokens, 4 * 1024);
 }
 
+TEST(Prediction, ShardedWeightsAreGatheredAsOftenAsAPassUsesThem) {
+  Profile profile = small_profile();
+  profile.machine.overlap = profile.machine.latency_overlap = 0;
+  const PlannedTraining training = attention_training();
+  const Prediction found = predict_alone(training, {.data = 4, .shard = ShardLevel::parameters}, profile);
+  const Model model({.shape = training.shape, .dtype = DType::bf16});
+  double gradients = 0, gathered = 0;
+  for (const ParameterArena& arena : model.parameters().arenas())
+    for (std::size_t group = 0; group < arena.parts.size(); ++group) {
+      const auto elements = static_cast<double>(arena.parts[group].elements);
+      gradients += elements * 4;
+      // Embedding, blocks, head with the embedding, blocks: the last block stays from forward to backward.
+      gathered += elements * static_cast<double>(size_of(arena.dtype)) * (group <= 1 ? 2 : 1);
+    }
+  const double expected = (6 + 4) * 1e-5 + 0.75 * (gradients + gathered) / 1e11 + 0.75 * 3 * gradients / 2e12;
+  EXPECT_NEAR(part(found.step_s, "gradients and weights"), expected, 1e-3 * expected);
+}
+
+TEST(Prediction, CommunicationIsHiddenAsFarAsTheProfileSays) {
+  Profile profile = small_profile();
+  const PlannedTraining training = attention_training();
+  const auto exposed = [&](double overlap) {
+    profile.machine.overlap = profile.machine.latency_overlap = overlap;
+    return part(predict_alone(training, {.data = 4}, profile).step_s, "gradients and weights");
+  };
+  const double none = exposed(0), half = exposed(0.5), all = exposed(1);
+  EXPECT_LT(half, none);
+  EXPECT_LT(all, half);
+  EXPECT_GE(all, 0);
+}
+
+TEST(Prediction, AnOffloadedStateIsUpdatedAtTheHostsSpeedBesideTheForwardPass) {
+  Profile profile = small_profile();
+  const PlannedTraining training = attention_training();
+  const Prediction inside = predict_alone(training, {}, profile);
+  profile.host_update_bytes_per_s = 1e9;
+  const Prediction slow = predict_alone(training, {.offload_optimizer = true}, profile);
+  const double on_host = part(inside.step_s, "optimizer") * 2e12 / 1e9, whole = slow.seconds();
+  EXPECT_LT(part(slow.step_s, "optimizer"), on_host);
+  EXPECT_GT(part(slow.step_s, "optimizer"), on_host - whole);
+  EXPECT_GT(slow.memory.host_optimizer, 0);
+  EXPECT_LT(slow.device_bytes, inside.device_bytes);
+  // Where ranks hold whole weights, the next pass waits for all of the update.
+  const Prediction waits = predict_alone(training, {.data = 2, .offload_optimizer = true}, profile);
+  EXPECT_NEAR(part(waits.step_s, "optimizer"), on_host / 2, 1e-9);
+  profile.host_update_bytes_per_s = 1e15;
+  profile.host_link_bytes_per_s = 1e15;
+  EXPECT_EQ(part(predict_alone(training, {.offload_optimizer = true}, profile).step_s, "optimizer"), 0);
+}
+
+TEST(Prediction, AZigzagLayoutBalancesAttention) {
+  const Profile profile = small_profile();
+  PlannedTraining training = attention_training();
+  training.context = 1 << 16;
+  const PlannedOperators contiguous = plan_operators(training, profile, 8, false);
+  training.layout = Layout::zigzag;
+  const PlannedOperators zigzag = plan_operators(training, profile, 8, false);
+  EXPECT_EQ(zigzag.choices.size(), 1u);
+  EXPECT_LE(zigzag.forward.computing, 1.1 * contiguous.forward.computing);
+}
+
 TEST(Prediction, RecomputationRepeatsForwardPassesOfAllBlocksButTheLast) {
   const PlannedTraining training = attention_training();
   const Profile profile = small_profile();
