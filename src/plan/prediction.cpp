@@ -46,12 +46,26 @@ PlannedOperators::Seconds seconds_of(const std::vector<StrategyChoice>& choices,
   return sum;
 }
 
-/// How often a block is run forward again in a step, on average.
-double repeated_forwards(const PassShape& shape) {
-  if (!shape.recompute) return 0;
+/// How often a block is run forward again in a step, on average: for the inputs of later blocks, and for its own
+/// backward pass, where its last output is not computed again (Pass::only_saved).
+struct Repeats {
+  double for_inputs = 0, for_backward = 0;
+  double all() const { return for_inputs + for_backward; }
+};
+Repeats repeats_of(const PassShape& shape) {
+  if (!shape.recompute) return {};
   const std::size_t once = plan_of_forward(shape).steps.size() + shape.blocks,  // forward, and backward
       for_inputs = plan_of_training(shape).steps.size() - once;
-  return static_cast<double>(shape.blocks - 1 + for_inputs) / static_cast<double>(shape.blocks);
+  const auto blocks = static_cast<double>(shape.blocks);
+  return {.for_inputs = static_cast<double>(for_inputs) / blocks, .for_backward = (blocks - 1) / blocks};
+}
+
+/// Elements of the weights that make the outputs of all blocks.
+double elements_of_last_products(const ModelOptions& shape) {
+  double inputs = 0;
+  for (const std::string& layer : shape.layers)
+    inputs += static_cast<double>(shape.ffn > 0 ? shape.ffn : layer == "mamba" ? shape.d_inner() : shape.width);
+  return inputs * static_cast<double>(shape.width);
 }
 
 /// How often the weights of all groups are gathered in a pass, in bytes of whole weights (GatheredWeights).
@@ -75,6 +89,7 @@ double gathered_bytes(const Model& model, std::span<const double> bytes_of_group
 /// activations, embedding, loss.
 struct ElementwiseBytes {
   double forward = 0, backward = 0, head = 0;  ///< forward and backward of the blocks; both of embedding and head
+  double last_gates = 0;                       ///< of `forward`: what runs again without the last output do not compute
 };
 ElementwiseBytes elementwise_bytes(const ModelOptions& shape, DType dtype) {
   const auto w = static_cast<double>(size_of(dtype)), a = static_cast<double>(size_of(accumulator_of(dtype))),
@@ -87,7 +102,8 @@ ElementwiseBytes elementwise_bytes(const ModelOptions& shape, DType dtype) {
   const double rounded = w == a ? 0 : w;
   return {.forward = branches * width * (2 * a + 2 * w) + blocks * ffn * 3 * w,
           .backward = branches * width * (3 * a + w + rounded) + blocks * ffn * 6 * w,
-          .head = width * (4 * a + 4 * w) + vocabulary * (2 * a + rounded)};
+          .head = width * (4 * a + 4 * w) + vocabulary * (2 * a + rounded),
+          .last_gates = blocks * ffn * 3 * w};
 }
 
 /// Communication that proceeds beside `computing` seconds of work, which are counted elsewhere: what remains exposed.
@@ -129,19 +145,22 @@ class StepSeconds {
         world_(machine_of_group(profile, mesh.ranks())),
         passes_(static_cast<double>(accumulate_of(training, mesh))),
         tokens_(static_cast<double>(ceil_div(training.context, std::int64_t{mesh.context}))),
-        repeats_(repeated_forwards(model.pass_shape())) {}
+        repeats_(repeats_of(model.pass_shape())) {}
 
   Parts parts() const {
     const double rate = profile_.gemm_rate() * profile_.gemm_in_step, copies = profile_.machine.copy_bytes_per_s;
     const ProductElements products = product_elements(model_);
     const ElementwiseBytes bytes = elementwise_bytes(model_.options().shape, model_.options().dtype);
     const double product_s = 2 * products.blocks * tokens_ / rate, head_s = 6 * products.head * tokens_ / rate;
-    const double forward = product_s + operators_.forward.computing + bytes.forward * tokens_ / copies,
-                 again = repeats_ * (product_s + bytes.forward * tokens_ / copies) +
-                         repeats_ * operators_.repeated.computing,
-                 backward = 2 * product_s + operators_.backward.computing + bytes.backward * tokens_ / copies + again;
+    const double forward = product_s + operators_.forward.computing + bytes.forward * tokens_ / copies;
+    const double not_repeated =
+        2 * elements_of_last_products(model_.options().shape) * tokens_ / rate + bytes.last_gates * tokens_ / copies;
+    const double again =
+        repeats_.all() * (product_s + operators_.repeated.computing + bytes.forward * tokens_ / copies) -
+        repeats_.for_backward * not_repeated;
+    const double backward = 2 * product_s + operators_.backward.computing + bytes.backward * tokens_ / copies + again;
     const double exposed =
-        operators_.forward.exposed + operators_.backward.exposed + repeats_ * operators_.repeated.exposed;
+        operators_.forward.exposed + operators_.backward.exposed + repeats_.all() * operators_.repeated.exposed;
     return {{"matrix products", passes_ * (3 * product_s + head_s)},
             {"operators", passes_ * (operators_.forward.computing + operators_.backward.computing)},
             {"elementwise", passes_ * (bytes.forward + bytes.backward + bytes.head) * tokens_ / copies},
@@ -204,7 +223,8 @@ class StepSeconds {
   const RankMemory& memory_;
   TrainedParameters parameters_;
   Machine world_;
-  double passes_, tokens_, repeats_;
+  double passes_, tokens_;
+  Repeats repeats_;
 };
 
 }  // namespace

@@ -29,12 +29,13 @@ TEST(Paths, EveryCommandWritesAndReadsFilesUnderAnyName) {
   for (const std::string& name : names) {
     const TemporaryFolder folder;
     folder.write("a.fa", ">a\nACGTACGTACGTAGCTAGCTAGCATCGATCGATCGAC\n>b\nGGTTAACCGGTTAACCAGTAGCATGCATGCAT\n");
-    for (const char* kind : {"data", "valid", "run", "scores", "input"})
+    for (const char* kind : {"data", "valid", "run", "scores", "input", "profile", "plan"})
       std::filesystem::create_directories(
           std::filesystem::path(folder / fmt::format("{}/{}", kind, name)).parent_path());
     std::filesystem::copy(folder / "a.fa", folder / ("input/" + name));
     const std::string data = word("data/" + name), valid = word("valid/" + name), run = word("run/" + name),
-                      scores = word("scores/" + name), input = word("input/" + name);
+                      scores = word("scores/" + name), input = word("input/" + name), profile = word("profile/" + name),
+                      plan = word("plan/" + name);
     const std::string config = word("run/" + name + "/config.ini");
     const std::string commands[] = {
         fmt::format("import {} --format fasta --out whole.h5", input),
@@ -47,6 +48,8 @@ TEST(Paths, EveryCommandWritesAndReadsFilesUnderAnyName) {
         fmt::format("generate --checkpoint {} --prompt-file {} --tokens 1", run, input),
         fmt::format("watch {} --once", run),
         fmt::format("bench checkpoint --folder {} --megabytes 1", run),
+        fmt::format("bench profile --tokens 64 --profile {}", profile),
+        fmt::format("plan --context 64 --ranks 2 --profile {} --json {}", profile, plan),
     };
     for (const std::string& command : commands) {
       const Outcome outcome = shell(folder, "@causeway " + command);

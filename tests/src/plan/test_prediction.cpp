@@ -148,9 +148,17 @@ TEST(Prediction, RecomputationRepeatsForwardPassesOfAllBlocksButTheLast) {
   const Profile profile = small_profile();
   const PlannedOperators operators = plan_operators(training, profile, 1, true);
   const Prediction found = predict(training, {.recompute = true}, profile, operators);
-  const double tokens = 1024, of_blocks = 2 * 2 * 4 * 64 * 64 * tokens / (0.8 * 5e14) + operators.repeated.computing +
-                                          2 * 64 * 12 * tokens / 2e12;
+  // Without the product that makes a block's output, one of four of 64 x 64.
+  const double tokens = 1024, rate = 0.8 * 5e14, product = 2 * 64 * 64 * tokens / rate;
+  const double of_blocks = 2 * 3 * product + operators.repeated.computing + 2 * 64 * 12 * tokens / 2e12;
   EXPECT_NEAR(part(found.step_s, "recomputation"), of_blocks / 2, 1e-12);
+  // Of blocks 0, 1, 2 with inputs of 0 only: 0 runs again for the input of 1, then 1 and 0 for their backward passes.
+  PlannedTraining three = training;
+  three.shape.layers.push_back("attention");
+  const Prediction far = predict(three, {.recompute = true, .recompute_blocks = 3}, profile, operators);
+  EXPECT_NEAR(part(far.step_s, "recomputation"),
+              3 * (3 * 4 * product + operators.repeated.computing + 3 * 64 * 12 * tokens / 2e12) / 3 - 2 * product,
+              1e-12);
 }
 
 TEST(Prediction, ABatchOfSeveralPacksRepeatsPassesButNotTheUpdate) {
