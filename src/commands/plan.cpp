@@ -24,7 +24,7 @@ CommandLine declare(PlanSettings& settings) {
       .usage = "--model PRESET --context TOKENS --ranks N [options]",
       .description =
           "Predicts a training on a cluster without running it: the memory of a rank by part, the seconds of a step by "
-          "part, the strategy of every operator and why, tokens per second, and the host hours and the cost of a whole "
+          "part, the strategy of every operator and why, tokens per second, and the node hours and the cost of a whole "
           "training. It needs no GPU and starts no ranks.\n\n"
           "It takes the fastest mesh that fits: data x context ranks (groups of ranks that work on packs of their own, "
           "and ranks that share a pack), what of the model is sharded, recomputation, and what is offloaded. Options "
@@ -55,9 +55,10 @@ CommandLine declare(PlanSettings& settings) {
              {.name = "tokens",
               .field = &settings.tokens,
               .value = "N",
-              .help = "tokens of the whole training, for its time and host hours",
+              .help = "tokens of the whole training, for its time and node hours",
               .binary_units = true},
-             {"price", &settings.price, "X", "price of one host for an hour; with --tokens the cost is printed"}}},
+             {"price", &settings.price, "X",
+              "price of one node (a host with its GPUs) for an hour; with --tokens the cost is printed"}}},
            {"Cluster",
             {{.name = "ranks",
               .field = &settings.ranks,

@@ -288,7 +288,7 @@ double sum_of(const Parts& parts) {
   return sum;
 }
 
-double Prediction::host_hours(double tokens, const Profile& profile) const {
+double Prediction::node_hours(double tokens, const Profile& profile) const {
   const int hosts = ceil_div(mesh.ranks(), profile.ranks_per_host);
   return tokens / tokens_per_s / 3600 * hosts;
 }

@@ -70,7 +70,7 @@ struct Prediction {
 
   double seconds() const { return sum_of(step_s); }
   /// Hosts that the ranks fill, for the time that so many tokens take.
-  double host_hours(double tokens, const Profile& profile) const;
+  double node_hours(double tokens, const Profile& profile) const;
 };
 
 /// Predicts a step, without any tensor or rank. `operators`: plan_operators of the mesh.

@@ -62,13 +62,13 @@ nlohmann::ordered_json mesh_json(const PlannedTraining& training, const PlannedM
 
 }  // namespace
 
-std::optional<double> PlanReport::host_hours() const {
+std::optional<double> PlanReport::node_hours() const {
   if (!tokens) return std::nullopt;
-  return found.best.host_hours(*tokens, profile);
+  return found.best.node_hours(*tokens, profile);
 }
 
 std::optional<double> PlanReport::cost() const {
-  const std::optional<double> hours = host_hours();
+  const std::optional<double> hours = node_hours();
   if (!hours || !price) return std::nullopt;
   return *hours * *price;
 }
@@ -96,8 +96,8 @@ std::string text_of(const PlanReport& report) {
   text += row("step", fmt::format("{} for {} tokens: {} tokens/s, {} a rank, MFU {:.2f}", time_text(best.seconds()),
                                   grouped(std::llround(best.step_tokens)), shortened(best.tokens_per_s),
                                   shortened(best.tokens_per_s / ranks), best.model_flops_utilisation));
-  if (const auto hours = report.host_hours())
-    text += row("training", fmt::format("{} tokens take {}: {} host hours{}", shortened(*report.tokens),
+  if (const auto hours = report.node_hours())
+    text += row("training", fmt::format("{} tokens take {}: {} node hours{}", shortened(*report.tokens),
                                         duration(*report.tokens / best.tokens_per_s), shortened(*hours),
                                         report.cost() ? fmt::format(", cost {}", shortened(*report.cost())) : ""));
   text += memory_text(best);
@@ -151,7 +151,7 @@ nlohmann::ordered_json to_json(const PlanReport& report) {
   if (report.tokens) {
     json["tokens"] = *report.tokens;
     json["training_s"] = *report.tokens / best.tokens_per_s;
-    json["host_hours"] = *report.host_hours();
+    json["node_hours"] = *report.node_hours();
   }
   if (report.cost()) json["cost"] = *report.cost();
   json["runners_up"] = std::move(others);

@@ -16,7 +16,7 @@ struct PlanReport {
   const SearchResult& found;
   std::optional<double> tokens, price;  ///< of the whole training; of an hour of one host
 
-  std::optional<double> host_hours() const;
+  std::optional<double> node_hours() const;
   std::optional<double> cost() const;
 };
 

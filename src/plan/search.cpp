@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "kernels/attention.hpp"
 #include "src/cli/number_format.hpp"
 
 namespace causeway {
@@ -65,6 +66,14 @@ std::string needs_text(const Prediction& prediction, const Profile& profile) {
   return text + fmt::format("a host {} of {}", binary_bytes(prediction.host_bytes), binary_bytes(profile.host_bytes));
 }
 
+/// What a program without CUDA cannot know of a GPU's kernels.
+void warn_of_kernels(const PlannedTraining& training, const Profile& profile, std::vector<std::string>& warnings) {
+  if (profile.device == Device::cpu || attention_forward.cuda != nullptr || !training.shape.uses("attention")) return;
+  warnings.push_back(
+      "this program is built without CUDA: the memory lacks the workspace of a GPU's attention, about 9 GB for 64K "
+      "tokens of a rank and 17 GB for 128K");
+}
+
 }  // namespace
 
 SearchResult search_mesh(const PlannedTraining& training, const SearchSpace& space, const Profile& profile,
@@ -106,6 +115,7 @@ SearchResult search_mesh(const PlannedTraining& training, const SearchSpace& spa
                                           text_of(nearest_of_mesh->mesh), needs_text(*nearest_of_mesh, profile)));
     if (!nearest || part_needed(*nearest_of_mesh, profile) < part_needed(*nearest, profile)) nearest = nearest_of_mesh;
   }
+  warn_of_kernels(training, profile, result.warnings);
   result.fitting = std::ssize(fitting);
   if (fitting.empty()) {
     result.best = std::move(*nearest);

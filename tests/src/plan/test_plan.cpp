@@ -26,9 +26,9 @@ TEST(Plan, WritesAllMembersAsJson) {
   for (const auto& part : json.at("step_s")) seconds += part.get<double>();
   EXPECT_NEAR(seconds, json.at("seconds").get<double>(), 1e-9 * seconds);
   EXPECT_NEAR(json.at("tokens_per_s").get<double>() * seconds, json.at("step_tokens").get<double>(), 1);
-  EXPECT_NEAR(json.at("host_hours").get<double>(), 8 * (1e6 * 1048576) / json.at("tokens_per_s").get<double>() / 3600,
+  EXPECT_NEAR(json.at("node_hours").get<double>(), 8 * (1e6 * 1048576) / json.at("tokens_per_s").get<double>() / 3600,
               1);
-  EXPECT_DOUBLE_EQ(json.at("cost").get<double>(), 30 * json.at("host_hours").get<double>());
+  EXPECT_DOUBLE_EQ(json.at("cost").get<double>(), 30 * json.at("node_hours").get<double>());
   for (const char* op : {"hyena_se", "hyena_mr", "hyena_li", "attention", "causal_conv"})
     EXPECT_TRUE(json.at("strategies").at(op).is_string()) << op;
   EXPECT_GT(json.at("memory").at("optimizer").get<double>(), 0);

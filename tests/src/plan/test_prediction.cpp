@@ -62,7 +62,7 @@ TEST(Prediction, PartsOfOneRankFollowTheirFormulas) {
   EXPECT_DOUBLE_EQ(
       found.model_flops_utilisation,
       training_flops(Model({.shape = training.shape}), Segments::equal_documents(1024, 1)) / found.seconds() / 5e14);
-  EXPECT_DOUBLE_EQ(found.host_hours(3600 * found.tokens_per_s, profile), 1);
+  EXPECT_DOUBLE_EQ(found.node_hours(3600 * found.tokens_per_s, profile), 1);
 }
 
 TEST(Prediction, DataGroupsSumGradientsAndGatherWeights) {
