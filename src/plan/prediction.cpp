@@ -293,7 +293,7 @@ double Prediction::node_hours(double tokens, const Profile& profile) const {
   return tokens / tokens_per_s / 3600 * hosts;
 }
 
-Parts parts_of(const RankMemory& memory) {
+Parts tensor_parts(const RankMemory& memory) {
   return {{"weights", memory.weights},
           {"gradients", memory.gradients},
           {"optimizer", memory.optimizer},
@@ -301,10 +301,13 @@ Parts parts_of(const RankMemory& memory) {
           {"gradients of blocks", memory.block_gradients},
           {"gradients received", memory.exchange},
           {"activations", memory.activations},
-          {"workspace", memory.workspace},
-          {"host: optimizer", memory.host_optimizer},
-          {"host: activations", memory.host_activations},
-          {"host: checkpoint", memory.checkpoint}};
+          {"workspace", memory.workspace}};
+}
+
+Parts host_parts(const RankMemory& memory) {
+  return {{"optimizer", memory.host_optimizer},
+          {"activations", memory.host_activations},
+          {"checkpoint", memory.checkpoint}};
 }
 
 Prediction predict(const PlannedTraining& training, const PlannedMesh& mesh, const Profile& profile,

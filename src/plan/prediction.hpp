@@ -77,7 +77,9 @@ struct Prediction {
 Prediction predict(const PlannedTraining& training, const PlannedMesh& mesh, const Profile& profile,
                    const PlannedOperators& operators);
 
-/// What of a rank's memory is where, in the order in which it is shown.
-Parts parts_of(const RankMemory& memory);
+/// The tensors of a rank, in bytes: their sum is what `train` reports as memory_bytes.
+Parts tensor_parts(const RankMemory& memory);
+/// What a rank takes of its host's memory beside them.
+Parts host_parts(const RankMemory& memory);
 
 }  // namespace causeway

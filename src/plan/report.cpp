@@ -35,12 +35,10 @@ std::string fit_text(const Prediction& best, const Profile& profile) {
                             binary_bytes(best.host_bytes), binary_bytes(profile.host_bytes));
 }
 
-/// On the device first, then on the host.
-std::string memory_text(const Prediction& best) {
-  const RankMemory& memory = best.memory;
-  Parts device, host;
-  for (const auto& part : parts_of(memory)) (part.first.starts_with("host: ") ? host : device).push_back(part);
-  return fmt::format("\nmemory of a rank\n{}{}", parts_text(device, memory.tensors(), binary_bytes),
+std::string memory_text(const RankMemory& memory) {
+  Parts host = host_parts(memory);
+  for (auto& [name, bytes] : host) name = "host: " + name;
+  return fmt::format("\nmemory of a rank\n{}{}", parts_text(tensor_parts(memory), memory.tensors(), binary_bytes),
                      parts_text(host, 0, binary_bytes));
 }
 
@@ -100,7 +98,7 @@ std::string text_of(const PlanReport& report) {
     text += row("training", fmt::format("{} tokens take {}: {} node hours{}", shortened(*report.tokens),
                                         duration(*report.tokens / best.tokens_per_s), shortened(*hours),
                                         report.cost() ? fmt::format(", cost {}", shortened(*report.cost())) : ""));
-  text += memory_text(best);
+  text += memory_text(best.memory);
   text += fmt::format("\nseconds of a step\n{}", parts_text(best.step_s, best.seconds(), short_time));
   text += fmt::format("\nstrategies of {} context rank{}\n", best.mesh.context, best.mesh.context == 1 ? "" : "s");
   for (const StrategyChoice& choice : best.strategies)
@@ -137,7 +135,8 @@ nlohmann::ordered_json to_json(const PlanReport& report) {
                               {"ranks", best.mesh.ranks()},
                               {"profile", report.profile.name},
                               {"fits", best.fits},
-                              {"memory", object_of(parts_of(best.memory))},
+                              {"memory", object_of(tensor_parts(best.memory))},
+                              {"host_memory", object_of(host_parts(best.memory))},
                               {"device_bytes", best.device_bytes},
                               {"host_bytes", best.host_bytes},
                               {"step_s", object_of(best.step_s)},

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 
 #include "kernels/attention.hpp"
 #include "src/cli/number_format.hpp"
@@ -66,6 +67,22 @@ std::string needs_text(const Prediction& prediction, const Profile& profile) {
   return text + fmt::format("a host {} of {}", binary_bytes(prediction.host_bytes), binary_bytes(profile.host_bytes));
 }
 
+/// How much a mesh asks for beside ranks, what costs most first: offloading, blocks that run again, sharding.
+auto settings_key(const PlannedMesh& mesh) {
+  return std::tuple(int{mesh.offload_optimizer} + int{mesh.offload_activations},
+                    mesh.recompute ? mesh.recompute_blocks : 0, mesh.shard);
+}
+
+/// Moves the first of those with the fewest settings to the front, among those that are as fast as the first one.
+void prefer_fewer_settings(std::vector<Prediction>& fastest_first) {
+  const double least = equally_fast * fastest_first.front().tokens_per_s;
+  const auto end =
+      std::ranges::find_if(fastest_first, [&](const Prediction& each) { return each.tokens_per_s < least; });
+  const auto best = std::ranges::min_element(fastest_first.begin(), end, {},
+                                             [](const Prediction& each) { return settings_key(each.mesh); });
+  std::rotate(fastest_first.begin(), best, best + 1);
+}
+
 /// What a program without CUDA cannot know of a GPU's kernels.
 void warn_of_kernels(const PlannedTraining& training, const Profile& profile, std::vector<std::string>& warnings) {
   if (profile.device == Device::cpu || attention_forward.cuda != nullptr || !training.shape.uses("attention")) return;
@@ -122,6 +139,7 @@ SearchResult search_mesh(const PlannedTraining& training, const SearchSpace& spa
     return result;
   }
   std::ranges::stable_sort(fitting, {}, [](const Prediction& each) { return -each.tokens_per_s; });
+  prefer_fewer_settings(fitting);
   // A runner-up is the best of its data x context, then others that are nearly as fast.
   std::set<int> shown;
   std::vector<Prediction> later;
