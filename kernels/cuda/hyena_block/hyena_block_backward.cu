@@ -22,7 +22,7 @@ struct SeBackwardArgs {
 /// Tiles before the range (16 tokens) fill the registers. A range writes the gradients of the rows from 8 before its
 /// first token to 8 before its end; the tiles of a column go 8 tokens beyond its end.
 template <int Stages, int Blocks>
-__global__ void __launch_bounds__(32 * (computing_warps + 1), Blocks)
+__global__ void __launch_bounds__(ring_threads, Blocks)
     se_backward_kernel(const __grid_constant__ SeBackwardArgs args) {
 #if __CUDA_ARCH__ >= 900
   using Ring = BlockRing<4, 1, Stages>;
@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(32 * (computing_warps + 1), Blocks)
         },
         [&](const TileCursor& at, int, int before) {
           if (at.tile == 0) return;
-          const int token = token_of<false>(args.plan, at.tile - 1, unit_tokens);
+          const int token = token_of(args.plan, at.tile - 1, unit_tokens);
           const auto& rows = ring.rows[before];
           args.d_q.store(rows[q_input], at.column * block_channels, token);
           args.d_k.store(rows[k_input], at.column * block_channels, token);
@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(32 * (computing_warps + 1), Blocks)
   work.clear_gradients();
   RingPosition<Stages> at;
 #pragma unroll 1
-  for (TileCursor cursor(args.plan, static_cast<int>(blockIdx.x)); cursor.exists(); cursor.advance(), at.advance()) {
+  for (TileCursor cursor(args.plan, args.plan.range()); cursor.exists(); cursor.advance(), at.advance()) {
     std::uint32_t* const now = &ring.rows[at.slot][0][0][word];
     std::uint32_t* const before = &ring.rows[at.before()][0][0][word];
     if (cursor.begins_stretch()) {
@@ -85,9 +85,10 @@ __global__ void __launch_bounds__(32 * (computing_warps + 1), Blocks)
     if (cursor.tile == cursor.first) work.clear_gradients();
     ring.full[at.slot].wait(at.parity);
     work.compute(Io{now, now, before}, ring.starts[at.slot][0]);
-    arrive_done(ring.done[at.slot]);
+    arrive_done(at.slot);
     if (cursor.ends_stretch())
-      work.write_gradients(args.parts + (std::int64_t{blockIdx.x} + cursor.column) * block_parameters * block_channels +
+      work.write_gradients(args.parts +
+                           (std::int64_t{args.plan.range()} + cursor.column) * block_parameters * block_channels +
                            2 * word);
   }
 #endif
@@ -118,8 +119,8 @@ void se_backward(const Stream& stream, const HyenaBlockBackward& args) {
                          .documents = in.segments,
                          .plan = plan,
                          .parts = parts.view().row<float>(0)};
-  launch_kernel<se_backward_kernel<stages, blocks>>(stream, plan.blocks, 32 * (computing_warps + 1),
-                                                    sizeof(BlockRing<4, 1, stages>), a);
+  launch_kernel<se_backward_kernel<stages, blocks>>(stream, plan.blocks, ring_threads, sizeof(BlockRing<4, 1, stages>),
+                                                    a);
   d_halo.write(stream, args);
   add_parameters(stream, args, plan, block_parameters, a.parts, args.d_taps);
 }

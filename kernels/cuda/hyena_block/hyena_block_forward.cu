@@ -18,8 +18,7 @@ struct SeForwardArgs {
 /// shared memory: a ring of `Stages` stages of 12 KiB; y replaces q'
 /// registers: SeForwardLane
 template <int Stages, int Blocks>
-__global__ void __launch_bounds__(32 * (computing_warps + 1), Blocks)
-    se_forward_kernel(const __grid_constant__ SeForwardArgs args) {
+__global__ void __launch_bounds__(ring_threads, Blocks) se_forward_kernel(const __grid_constant__ SeForwardArgs args) {
 #if __CUDA_ARCH__ >= 900
   using Ring = BlockRing<3, 1, Stages>;
   Ring& ring = *reinterpret_cast<Ring*>(block_memory());
@@ -36,7 +35,7 @@ __global__ void __launch_bounds__(32 * (computing_warps + 1), Blocks)
           args.v.load(ring.rows[slot][v_input], column * block_channels, token, ring.full[slot]);
         },
         [&](const TileCursor& at, int slot, int) {
-          const int token = token_of<false>(args.plan, at.tile, unit_tokens);
+          const int token = token_of(args.plan, at.tile, unit_tokens);
           if (token >= 0) args.y.store(ring.rows[slot][q_input], at.column * block_channels, token);
         });
     return;
@@ -54,14 +53,14 @@ __global__ void __launch_bounds__(32 * (computing_warps + 1), Blocks)
   work.clear();
   RingPosition<Stages> at;
 #pragma unroll 1
-  for (TileCursor cursor(args.plan, static_cast<int>(blockIdx.x)); cursor.exists(); cursor.advance(), at.advance()) {
+  for (TileCursor cursor(args.plan, args.plan.range()); cursor.exists(); cursor.advance(), at.advance()) {
     if (cursor.begins_stretch()) {
       work.parameters.load(args.filter, cursor.column * block_channels + 2 * word);
       work.clear();
     }
     ring.full[at.slot].wait(at.parity);
     work.compute(Io{ring.rows[at.slot], word}, ring.starts[at.slot][0]);
-    arrive_done(ring.done[at.slot]);
+    arrive_done(at.slot);
   }
 #endif
 }
@@ -84,8 +83,8 @@ void se_forward(const Stream& stream, const HyenaBlockForward& args) {
       .filter = BlockFilter(in),
       .documents = in.segments,
       .plan = BlockPlan::of(in, block_channels, unit_tokens, 0, most_reach, blocks * multiprocessors())};
-  launch_kernel<se_forward_kernel<stages, blocks>>(stream, a.plan.blocks, 32 * (computing_warps + 1),
-                                                   sizeof(BlockRing<3, 1, stages>), a);
+  launch_kernel<se_forward_kernel<stages, blocks>>(stream, a.plan.blocks, ring_threads, sizeof(BlockRing<3, 1, stages>),
+                                                   a);
 }
 
 }  // namespace causeway::cuda::fused_block

@@ -6,7 +6,8 @@
 
 /// The block with up to 129 taps on tensor cores: parts of its forward and backward. As in blocked_conv_tile.cuh a warp
 /// has 16 channels and goes down tiles of 16 tokens, x [16 channels, 16 tokens]: y_n = Σ_b x_{n-b} H_b with Toeplitz
-/// blocks (H_b)_{ji} = h[16 b + i - j] that are in registers, as are the last tiles of x, rounded to bf16.
+/// blocks (H_b)_{ji} = h[16 b + i - j] that are in registers. The last tiles of x are in shared memory, rounded to
+/// bf16.
 ///
 /// The featurizer is computed in the layout of the products: ldmatrix of the rows of the tile gives tokens 2t, 2t+1 of
 /// a channel; of the rows two tokens earlier, tokens 2t-2, 2t-1; so a lane has all lags of its tokens.
@@ -15,6 +16,10 @@ namespace causeway::cuda::fused_block {
 inline constexpr int mr_tile = 16, mr_channels = 64, mr_stage_tokens = 32;
 inline constexpr unsigned mr_tensor_bytes = mr_stage_tokens * mr_channels * 2,
                           mr_tile_bytes = mr_tile * mr_channels * 2;  ///< of a stage, in shared memory
+
+/// The index of this warp in its block, in a form that the compiler knows to be the same in all lanes. Else each
+/// __syncwarp and each shuffle after a branch on it becomes a branch of its own.
+__device__ inline int uniform_warp() { return __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0); }
 
 /// A tile [16 channels, 16 tokens] in float, as a lane has it: register i holds channel lane/4 + 8 (i % 2), tokens
 /// 2 (lane % 4) + 8 (i / 2) and the next one.
@@ -42,39 +47,79 @@ struct MrParameters {
   }
 };
 
-/// What a lane reaches of its tokens' earlier rows, of one document: bit 4 h + 2 e + (lag - 1) for token
-/// 2 (lane % 4) + 8 h + e.
-__device__ inline unsigned lane_reaches(unsigned starts, int lane) {
-  unsigned bits = 0;
+/// Tiles of which a lane has tokens 2 (lane % 4) + 8 h + e, or, reversed, tokens 15 minus that: ldmatrix takes the rows
+/// in any order. With reversed tiles of d_c the sum over later tokens is a sum over earlier places, with the same
+/// blocks. The earlier one of a lane's two tokens of a half is its `first`.
+template <bool Reversed>
+struct TokenOrder {
+  static constexpr int first = Reversed ? 1 : 0, second = 1 - first;
+  __device__ static int first_token(int h, int lane) {
+    return Reversed ? 14 - 2 * (lane % 4) - 8 * h : 2 * (lane % 4) + 8 * h;
+  }
+};
+
+/// What a lane's tokens reach of one document, as masks of words: [h][e] for the lane's token e of half h and one or
+/// two tokens earlier; `before[h]`: whether the token before the lane's first one reaches the one before it.
+template <bool Reversed>
+struct ReachMasks {
+  unsigned lag1[2][2], lag2[2][2], before[2];
+  __device__ static ReachMasks of(unsigned starts, int lane) {
+    using Order = TokenOrder<Reversed>;
+    ReachMasks m;
 #pragma unroll
-  for (int h = 0; h < 2; ++h)
-#pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      const int token = 2 * (lane % 4) + 8 * h + e;
-      if ((starts >> (16 + token) & 1) == 0) bits |= 1u << (4 * h + 2 * e);
-      if ((starts >> (15 + token) & 3) == 0) bits |= 2u << (4 * h + 2 * e);
+    for (int h = 0; h < 2; ++h) {
+      const unsigned bits = starts >> (15 + Order::first_token(h, lane));
+      m.before[h] = (bits & 1) - 1;
+      m.lag1[h][Order::first] = (bits >> 1 & 1) - 1;
+      m.lag1[h][Order::second] = (bits >> 2 & 1) - 1;
+      m.lag2[h][Order::first] = m.lag1[h][Order::first] & m.before[h];
+      m.lag2[h][Order::second] = m.lag1[h][Order::second] & m.lag1[h][Order::first];
     }
-  return bits;
+    return m;
+  }
+};
+/// x, or 0 where the mask is 0, also instead of NaN.
+template <bool Masked>
+__device__ inline float masked(float x, unsigned mask) {
+  return Masked ? __uint_as_float(__float_as_uint(x) & mask) : x;
 }
 
-/// One input after the featurizer, from its tile and the tile two tokens earlier. If `Masked`, lags that `reach` lacks
-/// are left out.
-template <bool Masked>
-__device__ inline TileValues featured(const std::uint32_t (&row)[4], const std::uint32_t (&earlier)[4],
-                                      const float (&w)[featurizer_taps][2], unsigned reach) {
-  TileValues out;
+/// Rows of a tile as a lane has them, and of two tokens earlier.
+struct RawTile {
+  std::uint32_t row[4], earlier[4];
+};
+/// Their values at the lane's tokens and one and two tokens earlier, if those are of the same document.
+struct LaggedValues {
+  float at[featurizer_taps][4][2];
+};
+template <bool Masked, bool Reversed = false>
+__device__ inline LaggedValues lagged(const RawTile& raw, const ReachMasks<Reversed>& reach) {
+  constexpr int first = TokenOrder<Reversed>::first, second = TokenOrder<Reversed>::second;
+  LaggedValues x;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    const float now[2] = {low_bf16(row[i]), high_bf16(row[i])},
-                before[2] = {low_bf16(earlier[i]), high_bf16(earlier[i])};
-    const int e = i % 2, bit = i / 2 * 4;
-    out.at[i][0] = w[0][e] * now[0];
-    out.at[i][1] = w[0][e] * now[1];
-    if (!Masked || (reach >> bit & 1) != 0) out.at[i][0] += w[1][e] * before[1];
-    if (!Masked || (reach >> bit & 2) != 0) out.at[i][0] += w[2][e] * before[0];
-    if (!Masked || (reach >> bit & 4) != 0) out.at[i][1] += w[1][e] * now[0];
-    if (!Masked || (reach >> bit & 8) != 0) out.at[i][1] += w[2][e] * before[1];
+    const int h = i / 2;
+    const float now[2] = {low_bf16(raw.row[i]), high_bf16(raw.row[i])},
+                earlier[2] = {low_bf16(raw.earlier[i]), high_bf16(raw.earlier[i])};
+    x.at[0][i][0] = now[0];
+    x.at[0][i][1] = now[1];
+    x.at[1][i][first] = masked<Masked>(earlier[second], reach.lag1[h][first]);
+    x.at[1][i][second] = masked<Masked>(now[first], reach.lag1[h][second]);
+    x.at[2][i][0] = masked<Masked>(earlier[0], reach.lag2[h][0]);
+    x.at[2][i][1] = masked<Masked>(earlier[1], reach.lag2[h][1]);
   }
+  return x;
+}
+__device__ inline TileValues featured(const LaggedValues& x, const float (&w)[featurizer_taps][2]) {
+  TileValues out;
+#pragma unroll
+  for (int i = 0; i < 4; ++i)
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+      out.at[i][n] = w[0][i % 2] * x.at[0][i][n];
+#pragma unroll
+      for (int j = 1; j < featurizer_taps; ++j) out.at[i][n] += w[j][i % 2] * x.at[j][i][n];
+    }
   return out;
 }
 
@@ -96,9 +141,12 @@ using TileSums = float[2][4];
 
 /// The Toeplitz blocks of a group's filter, in registers as pairs of taps. With `Filters` 2 the 16 channels are of up
 /// to two groups: both products are computed, and a channel takes its own.
-template <int Blocks, int Filters>
+/// An operand B is two registers of which the first has an even number. With `Twice` the pairs are in registers for
+/// both halves of the columns, else half of the operands are moved together at each use.
+template <int Blocks, int Filters, bool Twice = false>
 struct ToeplitzFilters {
   std::uint32_t pairs[Filters][2 * Blocks + 1];
+  std::uint32_t again[Twice ? Filters : 1][Twice ? 2 * Blocks : 1];  ///< pairs[1] and the next ones
   bool second[2];  ///< whether the lane's channels are of the second group
 
   /// channel: the warp's first.
@@ -114,6 +162,8 @@ struct ToeplitzFilters {
       for (int i = 0; i < 2 * Blocks + 1; ++i) {
         const int lag = 8 * (i - 1) + lane / 4 - 2 * (lane % 4);
         pairs[f][i] = pack_bf16(tap(lag), tap(lag - 1));
+        if constexpr (Twice)  // a shuffle, since ptxas would merge a copy
+          if (i > 0) again[f][i - 1] = __shfl_sync(~0u, pairs[f][i], lane);
       }
     }
 #pragma unroll
@@ -124,7 +174,10 @@ struct ToeplitzFilters {
 #pragma unroll
     for (int f = 0; f < Filters; ++f) {
       mma_16x8x16(sum[f][0], x, pairs[f][2 * block + 1], pairs[f][2 * block]);
-      mma_16x8x16(sum[f][1], x, pairs[f][2 * block + 2], pairs[f][2 * block + 1]);
+      if constexpr (Twice)
+        mma_16x8x16(sum[f][1], x, again[f][2 * block + 1], again[f][2 * block]);
+      else
+        mma_16x8x16(sum[f][1], x, pairs[f][2 * block + 2], pairs[f][2 * block + 1]);
     }
   }
   /// The columns [low, high) of sum become `initial` + x H_0.
@@ -165,82 +218,29 @@ struct ToeplitzFilters {
   }
 };
 
-/// Makes place 0 of the ring that of the next tile, for a loop that is not unrolled.
-template <int Blocks>
-__device__ inline void shift_ring(std::uint32_t (&ring)[Blocks][4]) {
-#pragma unroll
-  for (int b = 1; b < Blocks; ++b)
-#pragma unroll
-    for (int j = 0; j < 4; ++j) ring[b][j] = ring[(b + 1) % Blocks][j];
-}
-
-/// initial + Σ_b ring_{n-b} H_b within documents, for the tile `x` at place c of the ring, which it enters. `initial`
-/// holds the terms of skip. If not `Masked`, no document begins in the tile.
-template <bool Masked, int Blocks, int Filters>
-__device__ inline TileValues convolve(const ToeplitzFilters<Blocks, Filters>& filter, std::uint32_t (&ring)[Blocks][4],
-                                      int c, const std::uint32_t (&x)[4], const TileValues& initial, unsigned starts,
-                                      int lane) {
-  TileSums sum[Filters];
-  filter.begin(sum, initial);
-  if constexpr (!Masked) {
-#pragma unroll
-    for (int j = 0; j < 4; ++j) ring[c][j] = x[j];
-#pragma unroll
-    for (int b = 0; b < Blocks; ++b) filter.multiply(sum, ring[(c + Blocks - b) % Blocks], b);
-    return filter.own(sum);
-  }
-  std::uint32_t masked[4];
-  const int before = tokens_before(starts);
-  keep_columns(masked, x, 0, before, lane);
-  filter.multiply(sum, masked, 0);
-#pragma unroll
-  for (int b = 1; b < Blocks; ++b) filter.multiply(sum, ring[(c + Blocks - b) % Blocks], b);
-  for_each_start(starts, [&](int from, int to) {
-    keep_columns(masked, x, from, to, lane);
-    filter.replace(sum, masked, initial, from, to, lane);
-  });
-#pragma unroll
-  for (int b = 0; b < Blocks; ++b)  // what stays are the tokens of the last document
-#pragma unroll
-    for (int j = 0; j < 4; ++j)
-      if (b == c)
-        ring[b][j] = masked[j];
-      else if (starts != 0)
-        ring[b][j] = 0;
-  return filter.own(sum);
-}
-
 /// Where a lane's rows are in a stage's tensor of 32 tokens by 64 channels with the 128-byte swizzle of bulk copies:
 /// the row that it passes to ldmatrix for a tile of its warp, and the row two tokens earlier.
 struct MrAddress {
   unsigned row, earlier;
   bool wraps;  ///< the earlier row is of the tile before
-  __device__ MrAddress(int warp, int lane) {
-    const int token = lane % 8 + lane / 16 * 8, part = 2 * warp + lane / 8 % 2;
+  /// reversed: the rows of the tile in the order of TokenOrder<true>.
+  __device__ MrAddress(int warp, int lane, bool reversed = false) {
+    const int place = lane % 8 + lane / 16 * 8, token = reversed ? mr_tile - 1 - place : place,
+              part = 2 * warp + lane / 8 % 2;
     row = static_cast<unsigned>(token * 128 + (part ^ (token % 8)) * 16);
     earlier = static_cast<unsigned>((token - 2) * 128 + (part ^ ((token + 6) % 8)) * 16);
     wraps = token < 2;
   }
 };
 
-/// The stages of a ring that a mover fills, as a computing warp takes them: acquire() waits for the next one and
-/// returns the shared address of its tensors, starts(half) is the word of a half of it, and release() says that this
-/// warp's results in the oldest one are complete.
-template <class Ring>
-struct MrRingStages {
-  Ring& ring;
-  RingPosition<Ring::Stages> next, open;  ///< the next stage to acquire, the oldest to release
-  int slot = 0;
-  __device__ unsigned acquire() {
-    slot = next.slot;
-    ring.full[slot].wait(next.parity);
-    next.advance();
-    return shared_address(ring.rows[slot]);
-  }
-  __device__ unsigned starts(int half) const { return ring.starts[slot][half]; }
-  __device__ void release() {
-    arrive_done(ring.done[open.slot]);
-    open.advance();
+/// A tile of x in a warp's shared memory: [16 tokens, 16 channels], rows of 32 bytes whose halves are permuted so that
+/// matrices of eight rows have no bank conflicts.
+struct MrTileRows {
+  static constexpr unsigned bytes = mr_tile * 32;
+  /// The offset of the row that a lane passes to stmatrix and ldmatrix for a tile [channels, tokens] in registers.
+  __device__ static unsigned of_lane(int lane) {
+    const int token = lane % 8 + lane / 16 * 8, part = lane / 8 % 2;
+    return static_cast<unsigned>(token * 32 + (part ^ (token / 4 % 2)) * 16);
   }
 };
 

@@ -1,6 +1,323 @@
-#include "kernels/cuda/hyena_block/hyena_block_mr_scan.cuh"
+#include "kernels/cuda/hyena_block/hyena_block_launch.cuh"
+#include "kernels/cuda/hyena_block/hyena_block_mr_memory.cuh"
+#include "kernels/cuda/hyena_block/hyena_block_parameters.cuh"
 
 namespace causeway::cuda::fused_block {
+namespace {
+
+/// One pass from left to right. With tile n a warp computes c and d_q of it, and d_x, d_k, d_v of the tile Blocks - 1
+/// before it, whose later d_c are then known. Rows of gradients are complete two tokens after their own.
+///
+/// block: 64 channels, a range of stages of 32 tokens; 4 computing warps and a mover's warpgroup
+/// warp: 16 channels, from left to right
+/// shared memory: 3 stages of q', d_y and 7 of k', v' of 8 KiB; the last tiles of x; results replace q', k', v'
+/// registers: Toeplitz blocks 19, tiles of d_c 36, sums of d_taps 36, parameters 20, sums of parameters 20,
+/// gradients of the two tokens before 12. More than 80 lines because all phases share the registers.
+template <int Blocks, int Filters, int PerMultiprocessor>
+__global__ void __launch_bounds__(256, PerMultiprocessor)
+    mr_backward_kernel(const __grid_constant__ MrBackwardArgs args) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)  // it moves registers between warpgroups
+  using Memory = MrBackwardMemory<Blocks>;
+  using Past = MrPast<Blocks>;
+  constexpr int far_stages = Memory::far_stages, behind = Memory::behind;
+  Memory& memory = *reinterpret_cast<Memory*>(block_memory());
+  const int warp = uniform_warp(), lane = static_cast<int>(threadIdx.x) % 32;
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < far_stages; ++s) memory.full[s].initialize(1);
+    fence_barrier_initialization();
+  }
+  __syncthreads();
+
+  // 1. The mover.
+  if (warp >= computing_warps) {
+    if constexpr (PerMultiprocessor == 2) lower_registers<24>();
+    if (warp == computing_warps) mr_backward_mover<Blocks>(args, memory, lane);
+    return;
+  }
+  if constexpr (PerMultiprocessor == 2) raise_registers<232>();
+  const MrAddress address(warp, lane), reversed(warp, lane, true);
+  const unsigned past = shared_address(memory.past[warp].tiles), past_store = past + MrTileRows::of_lane(lane),
+                 near_memory = shared_address(memory.near), far_memory = shared_address(memory.far);
+  constexpr unsigned stage_bytes = 2 * mr_tensor_bytes;
+  RingPosition<far_stages> next;
+  int near = Memory::near_stages - 1, far = far_stages - 1;
+
+  for (TileCursor cursor(args.plan, args.plan.range()); cursor.exists();) {
+    // 2. A stretch: parameters; no earlier tiles.
+    MrParameters parameters;
+    ToeplitzFilters<Blocks, Filters, Filters == 1> filter;
+    const int channel = cursor.column * mr_channels + warp * mr_tile;
+    parameters.load(args.filter, channel + lane / 4);
+    filter.load(args.filter, channel, lane);
+    const std::int64_t width = args.filter.channels / args.filter.groups;
+    const int split = static_cast<int>((channel / width + 1) * width - channel);  // of the warp's channels
+    std::uint32_t ring[Blocks][4] = {}, second_before[Filters][2] = {};           // d_c
+    HalfLagSums<Blocks, Filters> lags;
+    lags.clear();
+    float d_w[3][featurizer_taps][2] = {}, d_skip[2] = {}, last[3][2][2] = {};
+    const std::uint32_t zeros[4] = {};
+    __syncwarp();
+    for (unsigned b = 0; b < Past::places; ++b) stmatrix_x4_transposed(past_store + b * MrTileRows::bytes, zeros);
+    const int count = 2 * (cursor.last - cursor.begin), warm_up = 2 * (cursor.first - cursor.begin);
+    unsigned place = 0;   // of the tile in `past`, its offset
+    unsigned recent = 0;  // bit b: a document begins in the tile b before this one
+    const auto clear = [](float(&sums)[featurizer_taps][2]) {
+#pragma unroll
+      for (auto& of_tap : sums) of_tap[0] = of_tap[1] = 0;
+    };
+    // 3. Its tiles. The sums begin anew with the range's first tile; those of k and v with the first target. A loop
+    // over three parts, because a condition in the loop over tiles would be a selection for each sum.
+    int i = 0;
+#pragma unroll 1
+    for (int part = 0; part < 3; ++part) {
+      const int from_target = Blocks - 1, low = warm_up < from_target ? warm_up : from_target,
+                high = warm_up < from_target ? from_target : warm_up,
+                wanted = part == 0   ? low
+                         : part == 1 ? high
+                                     : count,
+                end = wanted < count ? wanted : count;
+      clear(d_w[k_input]);
+      clear(d_w[v_input]);
+      if (i == 0 || i == warm_up) {
+        lags.clear();
+        clear(d_w[q_input]);
+        d_skip[0] = d_skip[1] = 0;
+      }
+#pragma unroll 1
+      for (; i < end; ++i) {
+        const int half = i % 2;
+        if (half == 0) {
+          far = next.slot;
+          memory.full[far].wait(next.parity);
+          next.advance();
+          near = near == Memory::near_stages - 1 ? 0 : near + 1;
+        }
+        const unsigned starts = memory.starts[far][half];
+        recent = recent << 1 | (starts >> 16 != 0 ? 1u : 0u);
+        /// The stage `back` before this one, of k' and v'.
+        const auto far_before = [&](int back) { return far >= back ? far - back : far - back + far_stages; };
+        // Addresses of rows: of the tile, and of two tokens earlier, which may be in the stage before.
+        const unsigned half_bytes = static_cast<unsigned>(half) * mr_tile_bytes;
+        const auto stage = [&](unsigned memory_of, int slot) {
+          return memory_of + static_cast<unsigned>(slot) * stage_bytes;
+        };
+        const auto earlier_of = [&](const MrAddress& lanes, unsigned memory_of, int slot, int slot_before) {
+          return (half == 0 && lanes.wraps ? stage(memory_of, slot_before) + mr_tensor_bytes
+                                           : stage(memory_of, slot) + half_bytes) +
+                 lanes.earlier;
+        };
+        const int near_before = near == 0 ? Memory::near_stages - 1 : near - 1, target = far_before(behind);
+        const unsigned q_tile = stage(near_memory, near) + half_bytes, k_tile = stage(far_memory, far) + half_bytes,
+                       q_earlier = earlier_of(address, near_memory, near, near_before),
+                       k_earlier = earlier_of(address, far_memory, far, far_before(1)),
+                       target_row = stage(far_memory, target) + half_bytes + reversed.row,
+                       target_earlier = earlier_of(reversed, far_memory, target, far_before(behind + 1));
+        const auto compute = [&]<bool Masked>() {
+          const auto reach = ReachMasks<false>::of(Masked ? starts : 0, lane);
+          const unsigned here = starts >> 16;
+          // 3a. x = k⊙v, d_c = d_y⊙q.
+          TileValues x;
+          std::uint32_t x_pairs[4], d_c_pairs[4];
+          {
+            RawTile k, v;
+            ldmatrix_x4<true>(k.row, k_tile + address.row);
+            ldmatrix_x4<true>(k.earlier, k_earlier);
+            ldmatrix_x4<true>(v.row, k_tile + address.row + mr_tensor_bytes);
+            ldmatrix_x4<true>(v.earlier, k_earlier + mr_tensor_bytes);
+            x = featured(lagged<Masked>(k, reach), parameters.featurizer[k_input]) *
+                featured(lagged<Masked>(v, reach), parameters.featurizer[v_input]);
+            round_tile(x_pairs, x);
+          }
+          stmatrix_x4_transposed(past_store + place, x_pairs);
+          {
+            RawTile q;
+            std::uint32_t d_y[4];
+            ldmatrix_x4<true>(q.row, q_tile + reversed.row);
+            ldmatrix_x4<true>(q.earlier, earlier_of(reversed, near_memory, near, near_before));
+            ldmatrix_x4<true>(d_y, q_tile + reversed.row + mr_tensor_bytes);
+            const LaggedValues q_values = lagged<Masked>(q, ReachMasks<true>::of(Masked ? starts : 0, lane));
+            TileValues d_c = featured(q_values, parameters.featurizer[q_input]);
+#pragma unroll
+            for (int j = 0; j < 4; ++j) {
+              d_c.at[j][0] *= low_bf16(d_y[j]), d_c.at[j][1] *= high_bf16(d_y[j]);
+            }
+            // A token's x is in the other half and the other element of the lane at the other end of the four.
+#pragma unroll
+            for (int j = 0; j < 4; ++j)
+#pragma unroll
+              for (int e = 0; e < 2; ++e) d_skip[j % 2] += d_c.at[j][e] * __shfl_xor_sync(~0u, x.at[j ^ 2][1 - e], 3);
+#pragma unroll
+            for (int j = 0; j < 4; ++j)
+#pragma unroll
+              for (int e = 0; e < 2; ++e) x.at[j][e] *= parameters.skip[j % 2];
+            round_tile(d_c_pairs, d_c);
+          }
+          // 3b. c, and the sums of d_taps.
+          std::uint32_t whole[4], d_c[Filters][4], middle[Filters][4], second_of_first[Filters][4] = {};
+          transpose_tile(whole, d_c_pairs);
+          TileSums sum[Filters];
+          filter.begin(sum, x);
+          __syncwarp();
+          std::uint32_t halves[2][4], earlier[2][4];
+          ldmatrix_x4<false>(halves[0], past_store + place);
+          if (Masked && here != 0) {
+            // The documents that begin in this tile, then its first tokens, which meet the earlier tiles. The second
+            // half of the last document's tokens waits for the next tile, as ever.
+            const std::uint32_t nothing[Filters][4] = {};
+            std::uint32_t part[4], x_part[4], second[Filters][2];
+            for_each_start(here, [&](int low, int high) {
+              keep_rows(part, whole, mr_tile - high, mr_tile - low, lane);
+              divide_groups<Filters>(d_c, part, split, lane);
+              keep_halves(x_part, halves[0], low, high, lane);
+              lags.add(0, d_c, x_part[0], x_part[1]);
+              second_half<Filters>(second, d_c);
+              if (high == mr_tile) return;
+              middle_tile<Filters>(middle, second, nothing);
+              lags.add(0, middle, x_part[2], x_part[3]);
+            });
+            const int before = tokens_before(here);
+            keep_rows(part, whole, mr_tile - before, mr_tile, lane);
+            divide_groups<Filters>(d_c, part, split, lane);
+            keep_halves(halves[0], halves[0], 0, before, lane);
+            middle_tile<Filters>(middle, second_before, d_c);
+            std::uint32_t second_now[Filters][2];
+            second_half<Filters>(second_now, d_c);
+            middle_tile<Filters>(second_of_first, second_now, nothing);
+#pragma unroll
+            for (int f = 0; f < Filters; ++f) second_before[f][0] = second[f][0], second_before[f][1] = second[f][1];
+            keep_columns(earlier[0], x_pairs, 0, before, lane);
+          } else {
+            divide_groups<Filters>(d_c, whole, split, lane);
+            middle_tile<Filters>(middle, second_before, d_c);
+            second_half<Filters>(second_before, d_c);
+#pragma unroll
+            for (int j = 0; j < 4; ++j) earlier[0][j] = x_pairs[j];
+          }
+#pragma unroll
+          for (int b = 0; b <= Blocks; ++b) {
+            const int now = b % 2, next = 1 - now;
+            if (b < Blocks) {
+              const unsigned at = past_store + Past::before(place, b + 1);
+              ldmatrix_x4<false>(halves[next], at);
+              if (b + 1 < Blocks) ldmatrix_x4<true>(earlier[next], at);
+              lags.add(b, d_c, halves[now][0], halves[now][1]);
+              filter.multiply(sum, earlier[now], b);
+              if (Masked && here != 0) lags.add(b, second_of_first, halves[now][2], halves[now][3]);
+            }
+            if (b > 0) lags.add(b - 1, middle, halves[now][2], halves[now][3]);
+          }
+          if (Masked && here != 0) {
+            std::uint32_t masked[4];
+            for_each_start(here, [&](int low, int high) {
+              keep_columns(masked, x_pairs, low, high, lane);
+              filter.replace(sum, masked, x, low, high, lane);
+            });
+            __syncwarp();  // the tokens of the last document stay
+            for (unsigned b = 0; b < Past::places; ++b)
+              stmatrix_x4_transposed(past_store + b * MrTileRows::bytes, zeros);
+            __syncwarp();
+            stmatrix_x4_transposed(past_store + place, masked);
+          }
+          // 3c. d_q and the rows of d_q'. The rows are read once more, which is cheaper than registers for them.
+          {
+            RawTile q;
+            std::uint32_t d_y[4];
+            ldmatrix_x4<true>(q.row, q_tile + address.row);
+            ldmatrix_x4<true>(q.earlier, q_earlier);
+            ldmatrix_x4<true>(d_y, q_tile + address.row + mr_tensor_bytes);
+            const LaggedValues q_values = lagged<Masked>(q, reach);
+            TileValues d_q = filter.own(sum);
+#pragma unroll
+            for (int j = 0; j < 4; ++j) d_q.at[j][0] *= low_bf16(d_y[j]), d_q.at[j][1] *= high_bf16(d_y[j]);
+            std::uint32_t results[4];
+            round_tile(results,
+                       back_to_earlier_rows<Masked>(d_q, last[q_input], q_values, parameters.featurizer[q_input],
+                                                    d_w[q_input], reach, lane));
+            __syncwarp();  // all lanes have read the tile
+            stmatrix_x4_transposed(q_earlier, results);
+            keep_last<false>(last[q_input], d_q);
+          }
+          // 3d. d_x, d_k and d_v of the tile Blocks - 1 before, and the rows of d_k' and d_v'.
+#pragma unroll
+          for (int b = 1; b < Blocks; ++b)
+#pragma unroll
+            for (int j = 0; j < 4; ++j) ring[b - 1][j] = ring[b][j];
+#pragma unroll
+          for (int j = 0; j < 4; ++j) ring[Blocks - 1][j] = d_c_pairs[j];
+          const auto word = [&](int back) {  // of the tile `back` before this one
+            return memory.starts[far_before((back + 1 - half) / 2)][(half + back) % 2];
+          };
+          unsigned of_target = 0;
+          int reached = mr_tile * (Blocks - 1);
+          if constexpr (Masked) {
+            of_target = word(Blocks - 1);
+            const unsigned later = recent & ((1u << (Blocks - 1)) - 1);
+            if (later != 0) {
+              const int back = 31 - __clz(static_cast<int>(later));
+              reached = mr_tile * (Blocks - 2 - back) + tokens_before(word(back) >> 16);
+            }
+          }
+          const auto target_reach = ReachMasks<true>::of(of_target, lane);
+          TileValues d_x;
+#pragma unroll
+          for (int j = 0; j < 4; ++j) {
+            d_x.at[j][0] = parameters.skip[j % 2] * low_bf16(ring[0][j]);
+            d_x.at[j][1] = parameters.skip[j % 2] * high_bf16(ring[0][j]);
+          }
+          d_x = convolve_later<Masked>(filter, ring, d_x, of_target >> 16, reached, lane);
+          LaggedValues raw[2];
+          TileValues value[2];
+#pragma unroll
+          for (int n = 0; n < 2; ++n) {
+            RawTile rows_of;
+            ldmatrix_x4<true>(rows_of.row, target_row + static_cast<unsigned>(n) * mr_tensor_bytes);
+            ldmatrix_x4<true>(rows_of.earlier, target_earlier + static_cast<unsigned>(n) * mr_tensor_bytes);
+            raw[n] = lagged<Masked, true>(rows_of, target_reach);
+            value[n] = featured(raw[n], parameters.featurizer[k_input + n]);
+          }
+          __syncwarp();  // all lanes have read the tile
+#pragma unroll
+          for (int n = 0; n < 2; ++n) {
+            const int input = k_input + n;
+            const TileValues d = d_x * value[1 - n];
+            std::uint32_t results[4];
+            round_tile(results, back_to_earlier_rows<Masked, true>(d, last[input], raw[n], parameters.featurizer[input],
+                                                                   d_w[input], target_reach, lane));
+            stmatrix_x4_transposed(target_earlier + static_cast<unsigned>(n) * mr_tensor_bytes, results);
+            keep_last<true>(last[input], d);
+          }
+        };
+        if (__ballot_sync(~0u, (recent & ((2u << Blocks) - 1)) != 0) == 0)
+          compute.template operator()<false>();
+        else
+          compute.template operator()<true>();
+        place = Past::before(place, -1);
+        if (half == 0) arrive_done(far);
+      }
+    }
+    if (count < Blocks) {  // no tile was the target
+      clear(d_w[k_input]);
+      clear(d_w[v_input]);
+    }
+    // 4. The parameters' gradients.
+    const std::int64_t slot = std::int64_t{args.plan.range()} + cursor.column;
+    float* const to = args.parts + slot * mr_parameters * mr_channels;
+    const int at = warp * mr_tile + lane / 4;
+#pragma unroll
+    for (int n = 0; n < 3; ++n)
+#pragma unroll
+      for (int j = 0; j < featurizer_taps; ++j) write_channel_sums(to, n * featurizer_taps + j, d_w[n][j], at, lane);
+    write_channel_sums(to, 3 * featurizer_taps, d_skip, at, lane);
+    __syncwarp();
+    lags.write(args.lag_parts + (slot * computing_warps + warp) * Filters * mr_tile * Blocks,
+               reinterpret_cast<float*>(memory.past[warp].tiles), lane);
+    __syncwarp();
+    cursor.leave_stretch();
+  }
+#endif
+}
+
+}  // namespace
 
 bool has_sm_90a() {
 #if CAUSEWAY_SM_90A
@@ -10,69 +327,41 @@ bool has_sm_90a() {
 #endif
 }
 
-// Lower bound: read q, k, v, d_y, write d_q, d_k, d_v; 0.89 ms for L 65536, D 4096 on an H200. The two passes have 11
-// accesses per element instead of 7: 1.40 ms.
+// Lower bound: read q, k, v, d_y, write d_q, d_k, d_v; 0.89 ms for L 65536, D 4096 on an H200.
 void mr_backward(const Stream& stream, const HyenaBlockBackward& args) {
-  constexpr int query_stages = 6, scan_stages = 4, per_multiprocessor = 2, threads = 256;
   const HyenaBlockInputs& in = args.in;
-  const std::int64_t reached = reached_rows(in), blocks = per_multiprocessor * multiprocessors();
-  const auto map = [&](TensorView x, TensorView halo, std::int64_t part, int rows = mr_stage_tokens) {
-    return RunMap(x, halo, part, reached, rows, mr_channels, true);
+  const std::int64_t reached = reached_rows(in);
+  const auto map = [&](TensorView x, TensorView halo, std::int64_t part) {
+    return RunMap(x, halo, part, reached, mr_stage_tokens, mr_channels, true);
   };
-  const RunMap q = map(in.q, in.halo, 0), k = map(in.k, in.halo, 1), v = map(in.v, in.halo, 2),
-               d_y = map(args.d_y, {}, 0);
   const HaloGradient d_halo(stream, args, mr_stage_tokens);
+  const auto map_gradient = [&](TensorView x, std::int64_t part) {
+    return d_halo.map(x, part, mr_stage_tokens, mr_channels, true);
+  };
   with_mr_blocks(in, [&]<int Blocks, int Filters> {
-    // 1. d_q'.
-    const auto plan_of = [&](int beyond, int more) {
-      return BlockPlan::of(in, mr_channels, mr_stage_tokens, beyond, in.taps.columns() + 1 + more, blocks);
-    };
-    const BlockPlan to_right = plan_of(mr_stage_tokens, mr_stage_tokens), to_left = plan_of(0, 0);
-    const Tensor query_parts = parameter_parts(stream, to_right, mr_parameters),
-                 scan_parts = parameter_parts(stream, to_left, mr_parameters),
+    using Memory = MrBackwardMemory<Blocks>;
+    constexpr int per_multiprocessor = Filters == 1 ? 2 : 1, threads = 256;
+    const BlockPlan plan = BlockPlan::of(in, mr_channels, mr_stage_tokens, (Memory::behind + 1) * mr_stage_tokens,
+                                         Memory::warm_up * mr_stage_tokens, per_multiprocessor * multiprocessors());
+    const Tensor parts = parameter_parts(stream, plan, mr_parameters),
                  lag_parts(stream, DType::f32,
-                           {to_left.blocks + to_left.columns, computing_warps, Filters, mr_tile * Blocks});
-    const MrQueryArgs query{.q = q,
-                            .k = k,
-                            .v = v,
-                            .d_y = d_y,
-                            .d_q = d_halo.map(args.d_q, 0, mr_stage_tokens, mr_channels, true),
-                            .filter = BlockFilter(in),
-                            .documents = in.segments,
-                            .plan = to_right,
-                            .parts = query_parts.view().row<float>(0)};
-    using Ring = BlockRing<4, mr_stage_tokens / unit_tokens, query_stages, mr_channels, 2>;
-    launch_kernel<mr_query_kernel<Blocks, Filters, query_stages, per_multiprocessor>>(stream, to_right.blocks, threads,
-                                                                                      sizeof(Ring), query);
-    // 2. The rest.
-    const MrScanArgs scan{.q = q,
-                          .k = k,
-                          .v = v,
-                          .d_y = d_y,
-                          .d_k = d_halo.map(args.d_k, 1, mr_stage_tokens, mr_channels, true),
-                          .d_v = d_halo.map(args.d_v, 2, mr_stage_tokens, mr_channels, true),
-                          .q_earlier = map(in.q, in.halo, 0, 2),
-                          .k_earlier = map(in.k, in.halo, 1, 2),
-                          .v_earlier = map(in.v, in.halo, 2, 2),
-                          .filter = BlockFilter(in),
-                          .documents = in.segments,
-                          .plan = to_left,
-                          .parts = scan_parts.view().row<float>(0),
-                          .lag_parts = lag_parts.view().row<float>(0)};
-    launch_kernel<mr_scan_kernel<Blocks, Filters, scan_stages, per_multiprocessor>>(
-        stream, to_left.blocks, threads, sizeof(MrScanMemory<Blocks, scan_stages>), scan);
-    // 3. The parameters.
-    add_parameters(stream, args, to_right, mr_parameters, query.parts, {});
-    add_parameters(stream, args, to_left, mr_parameters, scan.parts, {});
-    const ParameterSums lags{.parts = scan.lag_parts,
-                             .plan = to_left,
-                             .filter = BlockFilter(in),
-                             .parameters = 0,
-                             .d_featurizer = Rows<float>({}),
-                             .d_taps = Rows<float>(args.d_taps),
-                             .d_skip = Rows<float>({})};
-    launch_kernel<add_lags_kernel<Blocks, Filters>>(stream, static_cast<int>(ceil_div(args.d_taps.size(), 8)), 256, 0,
-                                                    lags);
+                           {plan.blocks + plan.columns, computing_warps, Filters, mr_tile * Blocks});
+    const MrBackwardArgs a{.q = map(in.q, in.halo, 0),
+                           .k = map(in.k, in.halo, 1),
+                           .v = map(in.v, in.halo, 2),
+                           .d_y = map(args.d_y, {}, 0),
+                           .d_q = map_gradient(args.d_q, 0),
+                           .d_k = map_gradient(args.d_k, 1),
+                           .d_v = map_gradient(args.d_v, 2),
+                           .filter = BlockFilter(in),
+                           .documents = in.segments,
+                           .plan = plan,
+                           .parts = parts.view().row<float>(0),
+                           .lag_parts = lag_parts.view().row<float>(0)};
+    launch_kernel<mr_backward_kernel<Blocks, Filters, per_multiprocessor>>(stream, plan.blocks, threads, sizeof(Memory),
+                                                                           a);
+    add_parameters(stream, args, plan, mr_parameters, a.parts, {});
+    add_lags(stream, args, plan, lag_parts);
   });
   d_halo.write(stream, args);
 }

@@ -49,4 +49,8 @@ Tensor parameter_parts(const Stream& stream, const BlockPlan& plan, int paramete
 void add_parameters(const Stream& stream, const HyenaBlockBackward& args, const BlockPlan& plan, int parameters,
                     const float* parts, TensorView d_taps);
 
+/// Adds the parts of d_taps of the backward on tensor cores, [blocks + columns, 4 warps, filters, lags], in a fixed
+/// order, in float64.
+void add_lags(const Stream& stream, const HyenaBlockBackward& args, const BlockPlan& plan, const Tensor& parts);
+
 }  // namespace causeway::cuda::fused_block

@@ -99,18 +99,24 @@ class StartReader {
   /// Goes to the tile that begins with `token`.
   __device__ void seek(std::int64_t token, int lane) {
     index_ = warp_upper_bound(documents_->cu_seqlens, documents_->count + 1, token - 17, lane);
+    next_ = entry(index_);
   }
   /// The word of the tile that begins with `token`. The next one begins `tokens` later.
   __device__ unsigned word(std::int64_t token, int tokens, int lane) {
-    const std::int64_t at = index_ + lane,
-                       offset = at <= documents_->count ? documents_->cu_seqlens[at] - (token - 16) : 64;
+    const std::int64_t first = token - 16;
+    if (next_ - first >= 32) return 0;
+    const std::int64_t offset = entry(index_ + lane) - first;
     index_ += __popc(__ballot_sync(~0u, offset < tokens));
+    next_ = entry(index_);
     return __reduce_or_sync(~0u, offset < 32 ? 1u << offset : 0u);
   }
 
  private:
+  __device__ std::int64_t entry(std::int64_t i) const {
+    return i <= documents_->count ? documents_->cu_seqlens[i] : std::int64_t{1} << 62;
+  }
   const SegmentsView* documents_;
-  std::int64_t index_ = 0;
+  std::int64_t index_ = 0, next_ = 0;  ///< the first entry that the next word may have, and its token
 };
 
 /// Whether token i and the `lag` tokens before it are of one document, by the word of i's tile. With constants it is

@@ -6,8 +6,9 @@
 /// copies (TMA) and writes results from them; four warps compute in place.
 ///
 /// A stage has one tile of each input, rows of `Channels` channels. `full[s]` completes when the copies of stage s have
-/// landed; `done[s]`, when the four warps have finished the tile that is in stage s. With `Delay` 1 the results of a
-/// tile are then complete; with 2 those of the tile before it.
+/// landed; the hardware's barrier 1 + s, when the four warps have finished the tile that is in stage s. With `Delay` 1
+/// the results of a tile are then complete; with 2 those of the tile before it. The mover waits at a hardware barrier
+/// because a warp that tries a barrier in shared memory takes issue slots from the computing warp beside it.
 namespace causeway::cuda::fused_block {
 
 inline constexpr int computing_warps = 4;
@@ -15,32 +16,24 @@ inline constexpr int computing_warps = 4;
 template <int Tensors, int Units, int Stages_, int Channels = block_channels, int Words = 1>
 struct BlockRing {
   static constexpr int Stages = Stages_, words = Words, tile_tokens = Units * unit_tokens;
+  static_assert(Stages <= 15, "hardware barriers 1 to 15");
   static constexpr unsigned stage_bytes = Tensors * tile_tokens * Channels * 2;
   std::uint32_t rows[Stages][Tensors][tile_tokens][Channels / 2];
-  SharedBarrier full[Stages], done[Stages];
+  SharedBarrier full[Stages];
   unsigned starts[Stages][Words];  ///< the words of StartReader, one for each tile_tokens / Words tokens
 
-  /// The bytes that the copies of a tile write.
-  static constexpr unsigned copied_bytes = stage_bytes;
   /// By all threads of the block.
   __device__ void initialize() {
     if (threadIdx.x == 0) {
-      for (int s = 0; s < Stages; ++s) {
-        full[s].initialize(1);
-        done[s].initialize(computing_warps);
-      }
+      for (int s = 0; s < Stages; ++s) full[s].initialize(1);
       fence_barrier_initialization();
     }
     __syncthreads();
   }
 };
 
-/// The first token of a tile of `tokens` tokens, before the run if it is of the halo. With `Backwards` the tiles of a
-/// column are numbered from its end.
-template <bool Backwards>
-__device__ inline int token_of(const BlockPlan& plan, int tile, int tokens) {
-  return ((Backwards ? plan.tiles - 1 - tile : tile) - plan.lead) * tokens;
-}
+/// The first token of a tile of `tokens` tokens, before the run if it is of the halo.
+__device__ inline int token_of(const BlockPlan& plan, int tile, int tokens) { return (tile - plan.lead) * tokens; }
 
 /// A place in a ring, and the parity of its barriers' phase.
 template <int Stages>
@@ -55,19 +48,24 @@ struct RingPosition {
   __device__ int before() const { return slot == 0 ? Stages - 1 : slot - 1; }
 };
 
-/// A computing warp has finished a tile: what its lanes wrote may be stored, and stages that they no longer read
-/// filled.
-__device__ inline void arrive_done(SharedBarrier& done) {
-  fence_bulk_copies();
-  done.arrive_as_warp();
-}
+inline constexpr int ring_threads = 32 * (computing_warps + 1);  ///< the computing warps and the mover
 
-/// The work of the mover warp. `load(slot, column, token)` starts the copies of one tile, Ring::copied_bytes in all;
+/// A computing warp has finished the tile in a stage: what its lanes wrote may be stored, and stages that they no
+/// longer read filled. A warp comes to the same stage again only after the mover has filled it, so phases do not mix.
+__device__ inline void arrive_done(int slot) {
+  fence_bulk_copies();
+  __syncwarp();
+  arrive_at_barrier<ring_threads>(1 + slot);
+}
+/// The mover waits for that.
+__device__ inline void wait_done(int slot) { wait_at_barrier<ring_threads>(1 + slot); }
+
+/// The work of the mover warp. `load(slot, column, token)` starts the copies of one tile, Ring::stage_bytes in all;
 /// `store(tile, slot, slot_before)` starts the stores that are possible when a tile is done. Both by lane 0.
 ///
 /// Order: done(j), stores of j, then the wait until the stores of j - 1 have read their stages, then tile
 /// j - Delay + Stages is copied to the stage of tile j - Delay, which nobody reads or writes any more.
-template <int Delay, bool Backwards = false, class Ring, class Load, class Store>
+template <int Delay, class Ring, class Load, class Store>
 __device__ void move_tiles(Ring& ring, const BlockPlan& plan, const SegmentsView& documents, const Load& load,
                            const Store& store) {
   constexpr int Stages = Ring::Stages, tokens = Ring::tile_tokens;
@@ -77,8 +75,8 @@ __device__ void move_tiles(Ring& ring, const BlockPlan& plan, const SegmentsView
   StartReader starts(documents);
   const auto fill = [&] {
     if (!filling.exists()) return;
-    const int token = token_of<Backwards>(plan, filling.tile, tokens);
-    if (Backwards || filling.begins_stretch()) starts.seek(token, lane);
+    const int token = token_of(plan, filling.tile, tokens);
+    if (filling.begins_stretch()) starts.seek(token, lane);
     unsigned words[Ring::words];
 #pragma unroll
     for (int w = 0; w < Ring::words; ++w)
@@ -86,7 +84,7 @@ __device__ void move_tiles(Ring& ring, const BlockPlan& plan, const SegmentsView
     if (lane == 0) {
 #pragma unroll
       for (int w = 0; w < Ring::words; ++w) ring.starts[to_fill.slot][w] = words[w];
-      arrive_expecting(ring.full[to_fill.slot], Ring::copied_bytes);
+      arrive_expecting(ring.full[to_fill.slot], Ring::stage_bytes);
       load(to_fill.slot, filling.column, token);
     }
     filling.advance();
@@ -96,8 +94,8 @@ __device__ void move_tiles(Ring& ring, const BlockPlan& plan, const SegmentsView
   for (int i = 0; i < Stages - Delay; ++i) fill();
 #pragma unroll 1
   for (; draining.exists(); draining.advance(), to_drain.advance()) {
+    wait_done(to_drain.slot);
     if (lane == 0) {
-      ring.done[to_drain.slot].wait(to_drain.parity);
       if (draining.counts()) store(draining, to_drain.slot, to_drain.before());
       commit_box_stores();
       wait_for_box_reads<1>();
