@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <vector>
 
+#include "kernels/core/event.hpp"
 #include "kernels/core/integer.hpp"
 #include "kernels/gemm.hpp"
 #include "parallel/choose.hpp"
@@ -39,6 +41,50 @@ Hosts hosts_of(Communicator& world) {
   return hosts;
 }
 
+/// A GPU that computes for long is slower than one that begins: its clock falls with the power that it takes. A step is
+/// as long, so kernels and products are timed under load. A CPU is timed as it is.
+class Load {
+ public:
+  explicit Load(const Stream& stream, DType dtype) : tensors_(stream) {
+    if (stream.device() == Device::cpu) return;
+    constexpr std::int64_t side = 8192;
+    product_ = {.a = tensors_.random(dtype, {side, side}),
+                .b = tensors_.random(dtype, {side, side}),
+                .c = tensors_.empty(dtype, {side, side})};
+  }
+
+  /// Some milliseconds of products.
+  void run() const {
+    if (!product_.c.present()) return;
+    for (int i = 0; i < 4; ++i) gemm(tensors_.stream(), product_);
+    tensors_.stream().wait();
+  }
+
+  /// Seconds of a run: on a GPU of the second half of `most` seconds in which it only runs this; on the CPU of the
+  /// fastest.
+  static double seconds(const Stopwatch& stopwatch, double most, const std::function<void()>& run) {
+    const Stream& stream = stopwatch.stream();
+    if (stream.device() == Device::cpu) return stopwatch.repeated_seconds(most, run).seconds();
+    constexpr int at_once = 4;
+    run();
+    std::vector<double> times;
+    for (double total = 0; total < most; total += at_once * times.back()) {
+      const Event begin(stream, true);
+      for (int i = 0; i < at_once; ++i) run();
+      const Event end(stream, true);
+      end.wait();
+      times.push_back(end.seconds_since(begin) / at_once);
+    }
+    const auto middle = times.begin() + std::ssize(times) * 3 / 4;
+    std::nth_element(times.begin() + std::ssize(times) / 2, middle, times.end());
+    return *middle;
+  }
+
+ private:
+  MadeTensors tensors_;
+  Gemm product_;
+};
+
 /// Floating-point operations a second of the products of a model's blocks: y = x·Wᵀ, d_x = d_y·W and d_W = d_yᵀ·x,
 /// each shape as often as the model has it.
 double rate_of_products(const Stopwatch& stopwatch, const Model& model, std::int64_t tokens) {
@@ -62,7 +108,7 @@ double rate_of_products(const Stopwatch& stopwatch, const Model& model, std::int
                      y = tensors.random(dtype, {tokens, outputs}), d_x = tensors.empty(dtype, {tokens, inputs}),
                      d_weight = tensors.empty(accumulator_of(dtype), {outputs, inputs});
     const auto time = [&](const Gemm& product) {
-      seconds += count * stopwatch.repeated_seconds(most_seconds, [&] { gemm(tensors.stream(), product); }).seconds();
+      seconds += count * Load::seconds(stopwatch, most_seconds, [&] { gemm(tensors.stream(), product); });
       flops += 2.0 * count * static_cast<double>(tokens) * static_cast<double>(outputs) * static_cast<double>(inputs);
     };
     time({.a = y, .b = weight, .c = d_x});
@@ -124,7 +170,10 @@ Profile measure_profile(const CalibrationSettings& settings, Communicator& world
   profile.dtype = settings.dtype;
   profile.ranks_per_host = hosts.most_ranks;
   profile.machine = measure_links(near, stream);
-  measure_kernels(profile.machine, ranks, stream, arguments, timed_shape(sharding));
+  {
+    const Load load(stream, settings.dtype);
+    measure_kernels(profile.machine, ranks, stream, arguments, timed_shape(sharding), [&] { load.run(); });
+  }
   profile.machine = slowest(profile.machine, world);
   const Machine& machine = profile.machine;
   profile.network = {machine.latency_s, machine.bytes_per_s, machine.all_bytes_per_s};

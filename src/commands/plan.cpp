@@ -15,6 +15,7 @@ struct PlanSettings {
   std::string profile = std::string(built_in_profiles().front().name);
   std::int64_t data_parallel = 0, context_parallel = 0;
   std::string layout = "contiguous", shard = "auto", recompute = "auto", offload = "auto";
+  std::string fp8 = "off", gradient_dtype = "f32";
   bool search = false;
   std::string json;
 };
@@ -57,6 +58,8 @@ CommandLine declare(PlanSettings& settings) {
               .value = "N",
               .help = "tokens of the whole training, for its time and node hours",
               .binary_units = true},
+             {"fp8", &settings.fp8, "", "as --fp8 of train", {"off", "projections", "all"}},
+             {"gradient-dtype", &settings.gradient_dtype, "", "as --gradient-dtype of train", {"f32", "bf16"}},
              {"price", &settings.price, "X",
               "price of one node (a host with its GPUs) for an hour; with --tokens the cost is printed"}}},
            {"Cluster",
@@ -135,7 +138,9 @@ ExitCode execute(const PlanSettings& settings) {
   PlannedTraining training{.shape = resolve(settings.model, preset_options(default_preset)),
                            .context = settings.context,
                            .batch_tokens = settings.batch_tokens,
-                           .layout = parse_layout(settings.layout)};
+                           .layout = parse_layout(settings.layout),
+                           .fp8 = parse_fp8_level(settings.fp8)};
+  if (settings.gradient_dtype == "bf16") training.gradients_travel_as = DType::bf16;
   training.shape.check();
   if (settings.document_tokens > 0)
     training.documents = std::max<std::int64_t>(1, settings.context / settings.document_tokens);

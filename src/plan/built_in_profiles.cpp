@@ -20,6 +20,7 @@ Profile h200_ndr400() {
   profile.device_bytes = 139.0 * (1 << 30);
   profile.host_bytes = 2e12;
   profile.gemm_flops_per_s = {{DType::f32, 51e12}, {DType::bf16, 759e12}};
+  profile.fp8_gemm_flops_per_s = 1.8 * 759e12;
   profile.gemm_in_step = 0.85;
   profile.host_link_bytes_per_s = 50e9;
   profile.host_update_bytes_per_s = 60e9;

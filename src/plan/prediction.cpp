@@ -14,6 +14,7 @@ namespace {
 Model::Options options_of_model(const PlannedTraining& training, const PlannedMesh& mesh, DType dtype) {
   return {.shape = training.shape,
           .dtype = dtype,
+          .fp8 = training.fp8,
           .recompute = mesh.recompute,
           .recompute_blocks = mesh.recompute_blocks,
           .offload_activations = mesh.offload_activations};
@@ -106,6 +107,27 @@ ElementwiseBytes elementwise_bytes(const ModelOptions& shape, DType dtype) {
           .last_gates = blocks * ffn * 3 * w};
 }
 
+/// What --fp8 changes in the products of blocks, for a token: elements of the weights whose products are in FP8, and
+/// bytes that its conversions read and write.
+struct Fp8Work {
+  double elements = 0, forward_bytes = 0, backward_bytes = 0;
+};
+Fp8Work fp8_work(const Model& model, double tokens) {
+  const auto w = static_cast<double>(size_of(model.options().dtype));
+  Fp8Work work;
+  for (const Parameter& parameter : model.parameters().parameters()) {
+    if (!parameter.fp8) continue;
+    const auto outputs = static_cast<double>(parameter.spec.shape[0]),
+               inputs = static_cast<double>(parameter.spec.shape[1]), weight = outputs * inputs / tokens;
+    work.elements += outputs * inputs;
+    // Each operand is read and its codes are written: of tokens and outputs forward; backward of the gradient, the
+    // weight by inputs, the activations by channels, and the gradient's codes once more, transposed.
+    work.forward_bytes += (inputs + weight) * (w + 1);
+    work.backward_bytes += (inputs + weight + outputs) * (w + 1) + outputs * 2;
+  }
+  return work;
+}
+
 /// Communication that proceeds beside `computing` seconds of work, which are counted elsewhere: what remains exposed.
 double exposed_beside(const Cost& cost, const Machine& machine, double computing) {
   const double all = communicating_seconds(cost, machine);
@@ -115,9 +137,10 @@ double exposed_beside(const Cost& cost, const Machine& machine, double computing
 /// Elements and bytes of the parameters that are trained.
 struct TrainedParameters {
   double elements = 0, weight_bytes = 0, gradient_bytes = 0;
+  double travelling_bytes = 0;  ///< of gradients that are sent
   std::vector<double> weights_of_group;
 };
-TrainedParameters parameters_of(const Model& model) {
+TrainedParameters parameters_of(const Model& model, std::optional<DType> travel_as) {
   TrainedParameters sum{.weights_of_group = std::vector<double>(model.parameters().groups())};
   for (const ParameterArena& arena : model.parameters().arenas())
     for (std::size_t group = 0; group < arena.parts.size(); ++group) {
@@ -126,7 +149,9 @@ TrainedParameters parameters_of(const Model& model) {
       if (arena.frozen) continue;
       sum.elements += elements;
       sum.weight_bytes += elements * static_cast<double>(size_of(arena.dtype));
-      sum.gradient_bytes += elements * static_cast<double>(size_of(accumulator_of(arena.dtype)));
+      const DType wide = accumulator_of(arena.dtype);
+      sum.gradient_bytes += elements * static_cast<double>(size_of(wide));
+      sum.travelling_bytes += elements * static_cast<double>(size_of(travel_as.value_or(wide)));
     }
   return sum;
 }
@@ -136,12 +161,13 @@ class StepSeconds {
  public:
   StepSeconds(const PlannedTraining& training, const PlannedMesh& mesh, const Profile& profile, const Model& model,
               const PlannedOperators& operators, const RankMemory& memory)
-      : mesh_(mesh),
+      : training_(training),
+        mesh_(mesh),
         profile_(profile),
         model_(model),
         operators_(operators),
         memory_(memory),
-        parameters_(parameters_of(model)),
+        parameters_(parameters_of(model, training.gradients_travel_as)),
         world_(machine_of_group(profile, mesh.ranks())),
         passes_(static_cast<double>(accumulate_of(training, mesh))),
         tokens_(static_cast<double>(ceil_div(training.context, std::int64_t{mesh.context}))),
@@ -150,11 +176,18 @@ class StepSeconds {
   Parts parts() const {
     const double rate = profile_.gemm_rate() * profile_.gemm_in_step, copies = profile_.machine.copy_bytes_per_s;
     const ProductElements products = product_elements(model_);
-    const ElementwiseBytes bytes = elementwise_bytes(model_.options().shape, model_.options().dtype);
-    const double product_s = 2 * products.blocks * tokens_ / rate, head_s = 6 * products.head * tokens_ / rate;
+    ElementwiseBytes bytes = elementwise_bytes(model_.options().shape, model_.options().dtype);
+    const Fp8Work fp8 = fp8_work(model_, tokens_);
+    bytes.forward += fp8.forward_bytes / conversion_speed;
+    bytes.backward += fp8.backward_bytes / conversion_speed;
+    const double fp8_rate =
+        profile_.fp8_gemm_flops_per_s > 0 ? profile_.fp8_gemm_flops_per_s * profile_.gemm_in_step : rate;
+    const double product_s = 2 * tokens_ * ((products.blocks - fp8.elements) / rate + fp8.elements / fp8_rate),
+                 head_s = 6 * products.head * tokens_ / rate;
     const double forward = product_s + operators_.forward.computing + bytes.forward * tokens_ / copies;
-    const double not_repeated =
-        2 * elements_of_last_products(model_.options().shape) * tokens_ / rate + bytes.last_gates * tokens_ / copies;
+    const double not_repeated = 2 * elements_of_last_products(model_.options().shape) * tokens_ /
+                                    (training_.fp8 == Fp8Level::all ? fp8_rate : rate) +
+                                bytes.last_gates * tokens_ / copies;
     const double again =
         repeats_.all() * (product_s + operators_.repeated.computing + bytes.forward * tokens_ / copies) -
         repeats_.for_backward * not_repeated;
@@ -196,9 +229,13 @@ class StepSeconds {
     const auto cost = [&](double bytes, std::int64_t messages) {
       return Cost{.bytes_sent = std::llround(bytes), .to_all = true, .messages = messages, .hidden = 1};
     };
-    const Cost sums = cost(sent * parameters_.gradient_bytes, groups);
-    // A rank adds what it received: reads each part and the sum, and writes the sum.
-    const double adding = 3 * sent * parameters_.gradient_bytes / profile_.machine.copy_bytes_per_s;
+    const Cost sums = cost(sent * parameters_.travelling_bytes, groups);
+    // A rank adds what it received: reads each part and the sum, and writes the sum. Where gradients travel in another
+    // type, it first reads and rounds them.
+    double added_bytes = sent * (2 * parameters_.gradient_bytes + parameters_.travelling_bytes);
+    if (training_.gradients_travel_as)
+      added_bytes += sent * (parameters_.gradient_bytes + parameters_.travelling_bytes);
+    const double adding = added_bytes / profile_.machine.copy_bytes_per_s;
     if (mesh_.shard != ShardLevel::parameters)
       return passes_ * (adding + exposed_beside(sums, world_, backward)) +
              exposed_beside(cost(sent * parameters_.weight_bytes, groups), world_, forward);
@@ -216,6 +253,10 @@ class StepSeconds {
     return std::max(0.0, one_way - forward) + std::max(0.0, one_way - backward);
   }
 
+  /// The part of the copies' speed that FP8's conversions reach, of which some transpose: 24 ms of 8 layers of sh2-7b.
+  static constexpr double conversion_speed = 0.6;
+
+  const PlannedTraining& training_;
   const PlannedMesh& mesh_;
   const Profile& profile_;
   const Model& model_;
@@ -316,16 +357,18 @@ Prediction predict(const PlannedTraining& training, const PlannedMesh& mesh, con
   StrategyNames names;
   for (const StrategyChoice& choice : operators.choices) names[choice.op] = choice.strategy;
   const std::int64_t accumulate = accumulate_of(training, mesh);
-  Prediction prediction{.mesh = mesh,
-                        .memory = memory_of_rank(model, {.pack_tokens = training.context,
-                                                         .ranks = mesh.ranks(),
-                                                         .context_size = mesh.context,
-                                                         .device = profile.device,
-                                                         .parameters = {.level = mesh.shard,
-                                                                        .several_passes = accumulate > 1,
-                                                                        .offload_optimizer = mesh.offload_optimizer},
-                                                         .strategies = std::move(names)}),
-                        .strategies = operators.choices};
+  Prediction prediction{
+      .mesh = mesh,
+      .memory = memory_of_rank(model, {.pack_tokens = training.context,
+                                       .ranks = mesh.ranks(),
+                                       .context_size = mesh.context,
+                                       .device = profile.device,
+                                       .parameters = {.level = mesh.shard,
+                                                      .several_passes = accumulate > 1,
+                                                      .gradients_travel_as = training.gradients_travel_as,
+                                                      .offload_optimizer = mesh.offload_optimizer},
+                                       .strategies = std::move(names)}),
+      .strategies = operators.choices};
   const RankMemory& memory = prediction.memory;
   const int ranks_of_host = std::min(mesh.ranks(), profile.ranks_per_host);
   prediction.device_bytes = memory.on_device(profile.device);

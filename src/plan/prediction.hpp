@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,6 +19,8 @@ struct PlannedTraining {
   std::int64_t documents = 1;     ///< of equal length in a pack
   std::int64_t batch_tokens = 0;  ///< of a step; 0: one pack for each data group
   Layout layout = Layout::contiguous;
+  Fp8Level fp8 = Fp8Level::off;
+  std::optional<DType> gradients_travel_as = {};  ///< as ParameterMemory has it
 };
 
 /// How the ranks share the work, and what a rank keeps in memory.

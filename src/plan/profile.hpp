@@ -31,6 +31,7 @@ struct Profile {
   double device_bytes = 0;                        ///< memory of a rank's GPU that a run can use; unused on the CPU
   double host_bytes = 0;                          ///< memory of a host that its ranks share
   std::map<DType, double> gemm_flops_per_s = {};  ///< of one large matrix product, which MFU refers to
+  double fp8_gemm_flops_per_s = 0;                ///< of one on 8-bit floats; 0: it has none
   double gemm_in_step = 1;                        ///< the part of it that the products of a training step reach
   double host_link_bytes_per_s = 0;               ///< between a rank's device and host memory, one way
   double host_update_bytes_per_s = 0;             ///< that a rank's CPU threads read + write in an update

@@ -142,6 +142,7 @@ nlohmann::ordered_json to_json(const Profile& profile) {
   nlohmann::ordered_json gemm = nlohmann::ordered_json::object(), kernels = nlohmann::ordered_json::array(),
                          sources = nlohmann::ordered_json::object();
   for (const auto& [dtype, rate] : profile.gemm_flops_per_s) gemm[std::string(name_of(dtype))] = rate;
+  if (profile.fp8_gemm_flops_per_s > 0) gemm["fp8"] = profile.fp8_gemm_flops_per_s;
   for (const auto& [member, text] : profile.sources) sources[member] = text;
   for (const KernelRate& rate : machine.kernels)
     kernels.push_back({{"kind", name_of(rate.kernel.kind)},
@@ -199,6 +200,7 @@ Profile parse_profile(std::string_view text, const std::string& where) {
     const std::string name(name_of(dtype));
     if (gemm.has(name.c_str())) profile.gemm_flops_per_s[dtype] = gemm.number(name.c_str(), least_rate, most_rate);
   }
+  if (gemm.has("fp8")) profile.fp8_gemm_flops_per_s = gemm.number("fp8", least_rate, most_rate);
   gemm.require_no_others();
   require(profile.gemm_flops_per_s.contains(profile.dtype), "{} has no rate for dtype {}", gemm.where(),
           name_of(profile.dtype));

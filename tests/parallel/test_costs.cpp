@@ -3,7 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include "kernels/core/integer.hpp"
 #include "parallel/choose.hpp"
+#include "parallel/exchange/distributed_fft.hpp"
+#include "parallel/layout/span_plan.hpp"
 
 namespace causeway::test {
 namespace {
@@ -108,6 +111,24 @@ TEST(Costs, AFourierTransformSendsAShardToEachOtherBranchOfEachButterfly) {
                 2 * transform * size.D + transform * groups);
     }
   });
+}
+
+TEST(Costs, AFourierTransformMovesTheRowsThatThePlansOfItsRanksMove) {
+  for (const auto& [T, N] : {std::pair<std::int64_t, int>{1000, 7}, {4097, 12}, {13, 12}, {5, 9}, {1 << 16, 64}}) {
+    const std::int64_t D = 24;
+    const TensorView x = shaped({ceil_div(T, std::int64_t{N}), D}), modes = shaped({D / 2, 4});
+    const ShardLayout layout(T, N, Layout::contiguous);
+    std::int64_t most = 0;
+    for (int rank = 0; rank < N; ++rank)
+      for (const SpanningDocument& span : plan_spans(layout, Segments::one_document(T), rank).spanning)
+        most = std::max(
+            most, 2 * distributed_fft_bytes(static_cast<int>(std::ssize(span.ranks)), span.shard(), D, DType::f32) +
+                      (span.rows_sent() + span.rows_sent_back()) * D * 4);
+    EXPECT_EQ(bytes(modal_convolution_strategies(), "fft", Sharding(layout, Segments::one_document(T), 0),
+                    ModalConvForward{.in = {.q = {}, .k = {}, .v = x}, .residues = modes, .log_rates = modes, .y = x}),
+              most)
+        << T << " tokens on " << N << " ranks";
+  }
 }
 
 TEST(Costs, TheSizeOfAStateDoesNotDependOnTheContextLength) {

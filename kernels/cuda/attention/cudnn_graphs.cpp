@@ -156,8 +156,11 @@ class CudnnGraph final : public FusedGraph {
 bool has_fused_graphs() {
   // The deterministic backward over packed documents was measured on Hopper; older GPUs do not have it.
   int device = 0, major = 0;
-  return cudaGetDevice(&device) == cudaSuccess &&
-         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess && major >= 9;
+  if (cudaGetDevice(&device) != cudaSuccess) {  // no GPU: the memory of a Hopper GPU is predicted
+    static_cast<void>(cudaGetLastError());
+    return true;
+  }
+  return cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess && major >= 9;
 }
 
 struct FusedGraphs::Implementation {

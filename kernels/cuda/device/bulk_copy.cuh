@@ -21,7 +21,7 @@ using TensorMap = CUtensorMap;
 TensorMap tensor_map(TensorView x, int box_rows, int box_columns, bool swizzle);
 /// Whether bulk copies can access a matrix: bf16, and rows of whole packets of 16 bytes that start at such packets.
 bool can_be_mapped(TensorView x);
-/// Of the current device: 90 for compute capability 9.0. Bulk copies need 90 or more.
+/// Of the current device: 90 for compute capability 9.0. Bulk copies need 90 or more. 90 without a GPU.
 int compute_capability();
 
 /// The phase of `full` completes only when this thread has arrived here and `bytes` bytes have been copied too.

@@ -5,12 +5,26 @@
 
 #include "parallel/cost/operator_kernels.hpp"
 #include "parallel/exchange/distributed_fft.hpp"
-#include "parallel/layout/span_plan.hpp"
 #include "parallel/strategies/long_convolution/fft_slices.hpp"
 #include "parallel/strategy.hpp"
 
 namespace causeway::long_convolution::fft {
 namespace {
+
+/// Rows that the rank with most of them sends onto equal shards of so many rows and back (SpanningDocument): those of
+/// its chunk that are not in its equal shard, and of its equal shard those that are not in its chunk.
+std::int64_t most_rows_moved(const ShardLayout& layout, std::int64_t rows) {
+  std::int64_t most = 0, begin = 0;
+  for (int rank = 0; rank < layout.ranks(); ++rank) {
+    const Range held = layout.chunk(rank);
+    if (held.size() == 0) continue;
+    const std::int64_t end = std::min(begin + rows, layout.tokens()),
+                       stay = std::max<std::int64_t>(0, std::min(end, held.end) - std::max(begin, held.begin));
+    most = std::max(most, held.size() - stay + std::max<std::int64_t>(end - begin, 0) - stay);
+    begin += rows;
+  }
+  return most;
+}
 
 /// The costs for one document over all ranks: two transforms of D channels, one of the filter's G groups if the filter
 /// is transformed, and the moves onto equal shards and back (none if T is divisible by N). Backward transforms the
@@ -19,32 +33,24 @@ PassCosts fft_costs(const Sharding& sharding, const GatedConvInputs& in, std::in
                     const std::optional<TimedKernel>& spectrum) {
   const std::int64_t D = in.v.columns(), T = sharding.layout().tokens();
   const ShardLayout layout(T, sharding.layout().ranks(), Layout::contiguous);
-  const Segments document = Segments::one_document(T);
   if (T == 0 || D == 0) return {};
+  const int N = static_cast<int>(std::min<std::int64_t>(layout.ranks(), T));  // ranks with tokens
+  const std::int64_t rows = ceil_div(T, std::int64_t{N}), most_moved = most_rows_moved(layout, rows);
   const double tokens = static_cast<double>(equal_shard(layout)), channels = static_cast<double>(D);
   const DType wide = accumulator_of(in.v.dtype);
   const auto pass = [&](int transforms, int filter_transforms) {
     Cost cost;
-    std::int64_t stages = 0, equal_shard_moves = 0;
-    double branches = 0;
-    for (int rank = 0; rank < layout.ranks(); ++rank) {
-      const SpanPlan plan = plan_spans(layout, document, rank);
-      for (const SpanningDocument& span : plan.spanning) {
-        const int N = static_cast<int>(std::ssize(span.ranks));
-        const auto bytes = [&](std::int64_t width) { return distributed_fft_bytes(N, span.shard(), width, wide); };
-        const std::int64_t moved = (span.rows_sent() + span.rows_sent_back()) * D * size_of(in.v.dtype);
-        cost.bytes_sent = std::max(cost.bytes_sent, transforms * bytes(D) + filter_transforms * bytes(groups) + moved);
-        if (moved > 0) equal_shard_moves = 2;
-        const ButterflyPlan butterflies = plan_butterflies(N, span.position);
-        stages = std::ssize(butterflies.stages);
-        branches = 0;
-        for (const Butterfly& stage : butterflies.stages) branches += static_cast<double>(stage.branches.size());
-      }
-    }
-    if (stages == 0) {  // one rank holds the whole document
+    if (N == 1) {
       cost.kernels.push_back({.kernel = fft_kernel(T, D, groups), .elements = tokens * channels});
       return cost;
     }
+    const auto bytes = [&](std::int64_t width) { return distributed_fft_bytes(N, rows, width, wide); };
+    cost.bytes_sent = transforms * bytes(D) + filter_transforms * bytes(groups) + most_moved * D * size_of(in.v.dtype);
+    const std::int64_t equal_shard_moves = most_moved > 0 ? 2 : 0;
+    const ButterflyPlan butterflies = plan_butterflies(N, 0);  // other ranks have as many stages and branches
+    const std::int64_t stages = std::ssize(butterflies.stages);
+    double branches = 0;
+    for (const Butterfly& stage : butterflies.stages) branches += static_cast<double>(stage.branches.size());
     const double points = tokens * (transforms * channels + filter_transforms * static_cast<double>(groups)),
                  point_bytes = 2 * static_cast<double>(size_of(wide));
     const auto slices = static_cast<double>(slices_of(layout, D, in.v.dtype));

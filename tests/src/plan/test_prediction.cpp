@@ -100,6 +100,40 @@ TEST(Prediction, ShardedWeightsAreGatheredAsOftenAsAPassUsesThem) {
   EXPECT_NEAR(part(found.step_s, "gradients and weights"), expected, 1e-3 * expected);
 }
 
+TEST(Prediction, RoundedGradientsSendHalfTheBytes) {
+  Profile profile = small_profile();
+  profile.machine.overlap = profile.machine.latency_overlap = 0;
+  PlannedTraining training = attention_training();
+  const Prediction wide = predict_alone(training, {.data = 4}, profile);
+  training.gradients_travel_as = DType::bf16;
+  const Prediction rounded = predict_alone(training, {.data = 4}, profile);
+  const Model model({.shape = training.shape, .dtype = DType::bf16});
+  double gradients = 0;
+  for (const ParameterArena& arena : model.parameters().arenas()) gradients += static_cast<double>(arena.elements) * 4;
+  // Half of the bytes are not sent. Three whole and two half accesses, instead of three whole ones.
+  const double less = 0.75 * (gradients / 2 / 1e11 - gradients / 2e12);
+  EXPECT_NEAR(part(wide.step_s, "gradients and weights") - part(rounded.step_s, "gradients and weights"), less,
+              1e-3 * less);
+}
+
+TEST(Prediction, ProductsInFp8HaveTheirOwnRateAndConversions) {
+  Profile profile = small_profile();
+  PlannedTraining training = attention_training();
+  const Prediction wide = predict_alone(training, {}, profile);
+  const auto of = [&](Fp8Level level) {
+    training.fp8 = level;
+    return predict_alone(training, {}, profile);
+  };
+  // Without a rate of its own the same products, and conversions.
+  EXPECT_EQ(part(of(Fp8Level::all).step_s, "matrix products"), part(wide.step_s, "matrix products"));
+  EXPECT_GT(part(of(Fp8Level::all).step_s, "elementwise"), part(wide.step_s, "elementwise"));
+  profile.fp8_gemm_flops_per_s = 1e15;
+  const double tokens = 1024, blocks = 2 * 4 * 64 * 64, head = 512 * 64;
+  EXPECT_DOUBLE_EQ(part(of(Fp8Level::all).step_s, "matrix products"), 6 * (blocks / 2 + head) * tokens / (0.8 * 5e14));
+  EXPECT_DOUBLE_EQ(part(of(Fp8Level::projections).step_s, "matrix products"),
+                   6 * (blocks * 0.25 + blocks * 0.75 / 2 + head) * tokens / (0.8 * 5e14));
+}
+
 TEST(Prediction, CommunicationIsHiddenAsFarAsTheProfileSays) {
   Profile profile = small_profile();
   const PlannedTraining training = attention_training();
