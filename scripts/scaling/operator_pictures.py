@@ -3,7 +3,7 @@
 from formula import bytes_sent
 from picture import COLOURS, HATCHES, HEIGHT, INK, MARKERS, PAPER, WIDTH, Picture, pyplot
 from step_pictures import WITHOUT, legend_below, short
-from summary import Point, fastest, of_run, strategy_medians, successful_runs
+from summary import Point, fastest, of_run, shares_cores, strategy_medians, successful_runs
 
 
 def bytes_picture(results):
@@ -12,6 +12,8 @@ def bytes_picture(results):
     for (_, operator, ranks, tokens, documents), cases in strategy_medians(results).items():
         for (strategy, variant), point in cases.items():
             run = point.run
+            if run["layout"] not in ("", "contiguous"):
+                continue
             expected = bytes_sent(operator, strategy, variant, ranks, tokens, run["channels"], run["dtype"])
             if documents == 1 and expected is not None:
                 found.append((operator, strategy, variant, ranks, tokens, expected, point.median("bytes_sent")))
@@ -52,50 +54,82 @@ def crossover_pictures(results):
     # A pack of several documents has another number of them at every length: "one" and "several" are two maps.
     maps = {}
     for (where, operator, ranks, tokens, documents), points in cases.items():
-        maps.setdefault((where, operator, documents > 1), {})[(ranks, tokens)] = points
-    return [crossover_picture(*key, cells) for key, cells in sorted(maps.items())]
+        maps.setdefault((where, operator), {}).setdefault(documents > 1, {})[(ranks, tokens)] = points
+    return [crossover_picture(*key, found) for key, found in sorted(maps.items())]
 
 
 def slug(where):
-    """For names of files: nothing for the type that a CPU has by default."""
-    words = where.split(",")[0].split()
-    return "" if words == ["cpu", "f32"] else "-" + "-".join(words)
+    """For names of files: nothing for the type that a CPU has by default, and for contiguous shards."""
+    words = where.split(", ")
+    kind = "" if words[0] == "cpu f32" else "-" + words[0].replace(" ", "-")
+    return kind + "".join(f"-{word}" for word in words[1:] if word == "zigzag")
 
 
-def crossover_picture(where, operator, several, cells):
-    of = f"{'a pack of documents of about 646 tokens' if several else 'one document'} ({where})"
-    channels = next(iter(next(iter(cells.values())).values())).run["channels"]
-    name = f"crossover-{operator}-{'documents' if several else 'document'}{slug(where)}-{channels}"
+def without_device(where):
+    """For titles: the section of the page says it."""
+    return where.split(" ", 1)[1]
+
+
+def choice_of_auto(points):
+    """The strategy that --strategy auto takes by its estimates; None where the program printed none."""
+    estimates = {key: point.median("estimate_ms") for key, point in points.items()}
+    estimates = {key: value for key, value in estimates.items() if value is not None}
+    return min(estimates, key=estimates.get) if estimates else None
+
+
+def crossover_picture(where, operator, maps):
+    channels = next(iter(next(iter(maps[min(maps)].values())).values())).run["channels"]
+    plt = pyplot()
+    strategies = sorted({strategy for cells in maps.values() for points in cells.values() for strategy, _ in points})
+    heights = [len({tokens for _, tokens in cells}) for _, cells in sorted(maps.items())]
+    figure, all_axes = plt.subplots(len(maps), 1, squeeze=False, height_ratios=heights,
+                                    figsize=(WIDTH, 0.6 + 0.9 * len(maps) + 0.55 * sum(heights)))
+    rows, words, lost = [], [], []
+    for axes, (several, cells) in zip(all_axes[:, 0], sorted(maps.items())):
+        crossover_map(axes, cells, strategies)
+        documents = "documents of about 646 tokens" if several else "one document"
+        axes.set_title(documents, fontsize=9, loc="left")
+        for (n, tokens), points in sorted(cells.items()):
+            best, ms = fastest(points)
+            chosen = choice_of_auto(points)
+            if chosen and not shares_cores(points[chosen].run):  # else times are those of the system's scheduler
+                lost.append(points[chosen].median("ms") / ms)
+            for each, point in points.items():
+                low, high = point.spread("ms")
+                note = " and ".join(["fastest"] * (each == best) + ["choice of auto"] * (each == chosen))
+                rows.append([documents, n, f"{tokens:,}", " ".join(each).strip(), f"{point.median('ms'):.3f}",
+                             f"{low:.3f} to {high:.3f}", f"{point.median('estimate_ms') or float('nan'):.3f}", note])
+            words.append(f"{documents}, {short(tokens)} tokens on {n}: {' '.join(best)}".strip())
+    all_axes[-1, 0].set_xlabel("ranks")
+    shared = len(lost) < sum(len(cells) for cells in maps.values())
+    caption = ("Forward and backward pass, median of the repeats; of each strategy its fastest variant. Differences "
+               "below the spread of the repeats (in the table) mean nothing.")
+    if lost:
+        caption += (f" --strategy auto takes the fastest, or one within 3\u00a0%, in {sum(each <= 1.03 for each in lost)} "
+                    f"of {len(lost)} cells{' in which no ranks share cores' if shared else ''}; at worst its choice takes "
+                    f"{max(lost):.2f} times as long.")
+    return Picture(f"crossover-{operator}{slug(where)}-{channels}", f"Fastest strategy: {operator} ({without_device(where)})",
+                   caption, figure, "Map of the fastest strategy. " + "; ".join(words) + ".",
+                   ["documents", "ranks", "tokens", "strategy", "ms", "repeats (ms)", "estimate (ms)", ""], rows)
+
+
+def crossover_map(axes, cells, strategies):
+    """cells: {(ranks, tokens): {(strategy, variant): Point}}."""
     plt = pyplot()
     ranks, lengths = sorted({n for n, _ in cells}), sorted({tokens for _, tokens in cells})
-    strategies = sorted({strategy for points in cells.values() for strategy, _ in points})
-    figure, axes = plt.subplots(figsize=(WIDTH, 1.5 + 0.55 * len(lengths)))
-    rows, words = [], []
-    for (n, tokens), points in sorted(cells.items()):
-        (best, variant), ms = fastest(points)
+    for (n, tokens), points in cells.items():
+        (best, _), ms = fastest(points)
         index, x, y = strategies.index(best), ranks.index(n), lengths.index(tokens)
         axes.add_patch(plt.Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=COLOURS[index % len(COLOURS)], alpha=0.35,
                                      hatch=HATCHES[index % len(HATCHES)], edgecolor=PAPER, linewidth=1.5))
         axes.text(x, y, f"{best.replace('_', ' ')}\n{ms:.3g} ms", ha="center", va="center", fontsize=8,
                   bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.5, "alpha": 0.85})
-        for (strategy, way), point in points.items():
-            low, high = point.spread("ms")
-            rows.append([n, f"{tokens:,}", f"{strategy} {way}".strip(), f"{point.median('ms'):.3f}",
-                         f"{low:.3f} to {high:.3f}", f"{point.median('estimate_ms') or float('nan'):.3f}",
-                         "fastest" if (strategy, way) == (best, variant) else ""])
-        words.append(f"{short(tokens)} tokens on {n}: {best} {variant}".strip())
     axes.set_xlim(-0.5, len(ranks) - 0.5)
     axes.set_ylim(-0.5, len(lengths) - 0.5)
     axes.set_xticks(range(len(ranks)), ranks)
     axes.set_yticks(range(len(lengths)), [short(tokens) for tokens in lengths])
     axes.grid(False)
-    axes.set_xlabel("ranks")
-    axes.set_ylabel("tokens of the pack")
-    return Picture(name, f"Fastest strategy of {operator}, {of}",
-                   "Forward and backward pass, median of the repeats; of each strategy its fastest variant. "
-                   "Differences below the spread of the repeats (in the table) mean nothing.", figure,
-                   "Map of the fastest strategy. " + "; ".join(words) + ".",
-                   ["ranks", "tokens", "strategy", "ms", "repeats (ms)", "estimate (ms)", ""], rows)
+    axes.set_ylabel("tokens")
 
 
 def runs_on(results, where):
@@ -124,7 +158,7 @@ def median_ceilings(results, where):
 
 
 def roofline_picture(results, where):
-    name, title = f"roofline{slug(where)}", f"Roofline of the operators ({where})"
+    name, title = f"roofline{slug(where)}", f"Roofline of the operators ({without_device(where)})"
     points = {key: point for key, point in operator_points(results, where).items() if point.median("flops")}
     if not points:
         return Picture(name, title, WITHOUT + "operators with matrix products (sweep --topics operators).")
@@ -174,7 +208,7 @@ def family_of(operator):
 
 def ceiling_picture(results, where, most=24):
     """Every operator once, at its largest size: those of one name differ only in shape."""
-    name, title = f"ceilings{slug(where)}", f"Operators against the ceiling that binds them ({where})"
+    name, title = f"ceilings{slug(where)}", f"Operators against their ceilings ({without_device(where)})"
     largest = {}
     for (operator, shape, documents), point in operator_points(results, where).items():
         if operator not in largest or point.median("bytes") > largest[operator][1].median("bytes"):

@@ -21,7 +21,8 @@ def pyplot():
         "grid.linewidth": 0.6, "axes.axisbelow": True, "legend.frameon": False, "lines.linewidth": 1.6,
         "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.edgecolor": INK,
         "figure.facecolor": PAPER, "axes.facecolor": PAPER, "savefig.facecolor": PAPER, "hatch.linewidth": 0.7,
-        "figure.constrained_layout.use": True, "svg.hashsalt": "causeway", "svg.fonttype": "none"})
+        "figure.constrained_layout.use": True, "svg.hashsalt": "causeway", "svg.fonttype": "none",
+        "figure.max_open_warning": 0})
     return plt
 
 
@@ -36,6 +37,7 @@ class Picture:
     def __init__(self, name, title, caption, figure=None, description="", header=(), rows=()):
         self.name, self.title, self.caption, self.figure = name, title, caption, figure
         self.text = None
+        self.section, self.wide = "", False  # wide: for two columns of the page, and not for a phone
         self.description, self.header, self.rows = description, list(header), [list(row) for row in rows]
 
     def svg(self):

@@ -46,9 +46,10 @@ def configurations(settings):
             add(topic="step", ranks=n, tokens=tokens, model=model, layout=layout, strategy=strategy, shard=shard)
     if "strategies" in settings.topics:
         # One process measures every strategy of an operator. With one rank there is nothing to choose.
-        for (n, tokens), operator in itertools.product(pairs, settings.operators):
+        for (n, tokens), operator, layout in itertools.product(pairs, settings.operators, settings.layouts):
             if n > 1:
-                add(topic="strategies", ranks=n, tokens=tokens, channels=settings.channels, operator=operator)
+                add(topic="strategies", ranks=n, tokens=tokens, channels=settings.channels, operator=operator,
+                    layout=layout)
     if "operators" in settings.topics:
         add(topic="operators", ranks=1, operator=settings.filter)
     return found
@@ -88,6 +89,7 @@ def arguments_of(run, causeway, json_path):
         for option in ("model", "layout", "strategy", "shard"):
             command += [f"--{option}", run[option]] if run[option] else []
     if run["topic"] == "strategies":
+        command += ["--layout", run["layout"]] if run["layout"] else []
         command += ["--channels", str(run["channels"]), "--filter", run["operator"] + " "]
     if run["topic"] == "operators" and run["operator"]:
         command += ["--filter", run["operator"]]

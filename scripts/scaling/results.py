@@ -60,7 +60,7 @@ class Results:
     """Rows of every table, in memory; a row is a dictionary."""
 
     def __init__(self, path):
-        self.path, self.seed = path, None
+        self.path, self.seed, self.commands = path, None, []
         self.tables = {name: [] for name in TABLES}
 
     def keys(self, failed=True):
@@ -76,6 +76,33 @@ class Results:
         for name, rows in rows_of(part).items():
             self.tables[name] += rows
 
+    def on(self, device):
+        """The results of the runs on this device, to be read and not written."""
+        part = Results(self.path)
+        part.seed = self.seed
+        keys = {row["run"] for row in self.tables["runs"] if row["device"] == device}
+        part.tables = {name: [row for row in rows if row["run"] in keys] for name, rows in self.tables.items()}
+        return part
+
+    def record(self, command):
+        """The command of a sweep, once, however often it was resumed."""
+        if command not in self.commands:
+            self.commands.append(command)
+
+    def take(self, other):
+        """Takes up the runs of another file that this one does not have, or has only as failed. Returns how many."""
+        have = self.keys(failed=False)
+        new = {row["run"] for row in other.tables["runs"]} - have
+        if not other.keys() & new:
+            return 0
+        failed = new & self.keys()
+        for name in TABLES:
+            self.tables[name] = [row for row in self.tables[name] if row["run"] not in failed]
+            self.tables[name] += [row for row in other.tables[name] if row["run"] in new]
+        for command in other.commands:
+            self.record(command)
+        return len(new)
+
     def write(self):
         h5py, numpy = load("h5py"), load("numpy")
 
@@ -83,6 +110,7 @@ class Results:
             with h5py.File(temporary, "w", libver=("earliest", "v110")) as file:
                 file.attrs["format"], file.attrs["version"], file.attrs["about"] = FORMAT, VERSION, ABOUT
                 file.attrs["seed"] = self.seed
+                file.attrs["commands"] = numpy.array(self.commands, dtype=h5py.string_dtype())
                 file.attrs["seed meaning"] = "of the random order of the runs (Python's random.Random)"
                 for name, (about, columns) in TABLES.items():
                     rows, types = self.tables[name], []
@@ -138,6 +166,8 @@ def read_results(path):
             if int(file.attrs["version"]) > VERSION:
                 raise Refused(f"{path}: its version is {file.attrs['version']}, this program reads {VERSION}")
             results.seed = int(file.attrs["seed"])
+            results.commands = [command if isinstance(command, str) else command.decode()
+                                for command in file.attrs.get("commands", [])]
             for name in TABLES:
                 values = file[name][...] if name in file else []
                 for value in values:

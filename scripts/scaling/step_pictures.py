@@ -3,6 +3,9 @@
 from picture import COLOURS, HATCHES, HEIGHT, INK, PAPER, WIDTH, Picture, pyplot, style
 from summary import differing_settings, series_name, series_of, step_points
 
+WAYS = (("packed", "tokens_per_s"), ("padded", "padded_tokens_per_s"),
+        ("one at a time", "one_at_a_time_tokens_per_s"))
+BARS = "bars span all repeats, or all steps of a single run"
 WITHOUT = "The file has no runs for this picture: "
 
 
@@ -82,7 +85,7 @@ def speed_up_picture(results):
     core_line(axes, results, ranks)
     legend_below(axes)
     return Picture(name, title, "Tokens per second over those of the fewest ranks; the pack stays the same. Both axes "
-                   "are logarithmic; bars span all repeats.", figure,
+                   f"are logarithmic; {BARS}.", figure,
                    "Speed-up over the number of ranks, with the ideal line. " + "; ".join(words) + ".",
                    ["series", "ranks", "repeats", "tokens/s", "speed-up (lowest to highest)"], rows)
 
@@ -110,9 +113,8 @@ def efficiency_picture(results, kind):
     core_line(axes, results, ranks)
     legend_below(axes)
     how = "the pack stays the same" if kind == "strong" else "the pack grows with the ranks"
-    return Picture(name, title, f"Tokens per second a rank over those of the fewest ranks; {how}. Bars span "
-                   "all repeats.",
-                   figure, f"Efficiency over the number of ranks, {kind} scaling. " + "; ".join(words) + ".",
+    return Picture(name, title, f"Tokens per second a rank over those of the fewest ranks; {how}; "
+                   f"{BARS}.", figure, f"Efficiency over the number of ranks, {kind} scaling. " + "; ".join(words) + ".",
                    ["series", "ranks", "efficiency (lowest to highest)"], rows)
 
 
@@ -169,27 +171,29 @@ def memory_picture(results):
     from matplotlib.ticker import LogLocator, NullFormatter
     figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT + 0.2 * len(found)))
     ranks, rows, words = sorted({p.run["ranks"] for series in found for p in series.points}), [], []
+    largest = max(point.median("memory_bytes") for series in found for point in series.points)
+    unit, name_of_unit = (1e9, "GB") if largest > 2e9 else (1e6, "MB")
     for index, series in enumerate(found):
         n = [point.run["ranks"] for point in series.points]
-        megabytes = [point.median("memory_bytes") / 1e6 for point in series.points]
+        size = [point.median("memory_bytes") / unit for point in series.points]
         look = style(index)
-        axes.plot(n, megabytes, label=label_of(series), **look)
-        axes.plot(n, [megabytes[0] * n[0] / each for each in n], color=look["color"], linewidth=0.8,
+        axes.plot(n, size, label=label_of(series), **look)
+        axes.plot(n, [size[0] * n[0] / each for each in n], color=look["color"], linewidth=0.8,
                   linestyle=(0, (6, 3)), label="ideal: divided by the ranks" if index == 0 else None)
-        rows += [[label_of(series), each, f"{value:,.2f}", f"{value / megabytes[0]:.3f}"]
-                 for each, value in zip(n, megabytes)]
+        rows += [[label_of(series), each, f"{value:,.2f}", f"{value / size[0]:.3f}"]
+                 for each, value in zip(n, size)]
         words.append(f"{label_of(series)}: "
-                     + ", ".join(f"{value:,.1f} MB on {each}" for each, value in zip(n, megabytes)))
+                     + ", ".join(f"{value:,.1f} {name_of_unit} on {each}" for each, value in zip(n, size)))
     rank_axis(axes, ranks)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.4g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_ylabel("MB")
+    axes.set_ylabel(name_of_unit)
     legend_below(axes)
     return Picture(name, title, "Peak memory of tensors, of the rank with the most. Thin dashes: that of the fewest "
                    "ranks, divided by the ranks.", figure, "Memory of a rank over the ranks. " + "; ".join(words) + ".",
-                   ["series", "ranks", "MB", "of the fewest ranks'"], rows)
+                   ["series", "ranks", name_of_unit, "of the fewest ranks'"], rows)
 
 
 def packing_picture(results):
@@ -199,23 +203,21 @@ def packing_picture(results):
     if not points:
         return Picture(name, title, WITHOUT + "steps with sweep --bench='--padded --one-at-a-time'.")
     plt, differing = pyplot(), differing_settings(points)
-    figure, axes = plt.subplots(figsize=(WIDTH, 1.7 + 0.7 * len(points)))
-    ways = (("packed", "tokens_per_s"), ("padded", "padded_tokens_per_s"),
-            ("one at a time", "one_at_a_time_tokens_per_s"))
+    figure, axes = plt.subplots(figsize=(WIDTH, 2.1 + 0.7 * len(points)))
     rows, words, labels = [], [], []
     for index, point in enumerate(points):
-        labels.append(row_label(point, differing - {"options"}))
-        values = [point.median(column) for _, column in ways]
+        labels.append(row_label(point, differing))
+        values = [point.median(column) for _, column in WAYS]
         places, tokens = point.median("padded_places"), point.median("document_tokens")
         padding = f"{100 * (1 - tokens / places):.1f} %" if places else "-"
-        for which, ((what, _), value) in enumerate(zip(ways, values)):
+        for which, ((what, _), value) in enumerate(zip(WAYS, values)):
             if value is not None:
                 axes.barh(index + 0.25 * (which - 1), value, height=0.23, color=COLOURS[which], hatch=HATCHES[which],
                           edgecolor=PAPER, linewidth=0.5, label=what if index == 0 else None)
         rows.append([labels[-1].replace("\n", " "), f"{100 * (1 - point.median('fill')):.1f} %", padding]
                     + ["-" if value is None else f"{value:,.0f}" for value in values])
         words.append(f"{rows[-1][0]}: " + ", ".join(f"{what} {value:,.0f} tokens/s" for (what, _), value
-                                                    in zip(ways, values) if value is not None))
+                                                    in zip(WAYS, values) if value is not None))
     axes.set_yticks(range(len(points)), labels, fontsize=8)
     axes.set_ylim(len(points) - 0.5, -0.5)
     axes.xaxis.set_major_locator(plt.MaxNLocator(4))
@@ -225,5 +227,5 @@ def packing_picture(results):
     legend_below(axes, ncol=3)
     return Picture(name, title, "The same documents: as one pack; padded to the longest; one a pass.", figure,
                    "Bars of tokens per second. " + "; ".join(words) + ".",
-                   ["configuration", "padding, packed", "padding, padded", *(what + " (tokens/s)" for what, _ in ways)],
+                   ["configuration", "padding, packed", "padding, padded", *(what + " (tokens/s)" for what, _ in WAYS)],
                    rows)

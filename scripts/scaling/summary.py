@@ -8,6 +8,10 @@ MEASURING = re.compile(r"--(steps \S+|padded|one-at-a-time) ?")  # options that 
 SETTINGS = ("model", "layout", "strategy", "shard", "device", "dtype", "threads", "options")
 
 
+def shares_cores(run):
+    return run["device"] == "cpu" and run["ranks"] * max(run["threads"], 1) > run["cores"]
+
+
 class Point:
     """The values of one configuration, of all its repeats."""
 
@@ -22,8 +26,11 @@ class Point:
         return statistics.median(values) if values else None
 
     def spread(self, column):
-        """The lowest and the highest of the repeats."""
+        """The lowest and the highest of the repeats; of one step run, of tokens_per_s, that of its steps."""
         values = self.values(column)
+        row = self.rows[0]
+        if column == "tokens_per_s" and len(values) == 1 and row.get("fastest_ms") and row.get("slowest_ms"):
+            return tuple(values[0] * row["step_ms"] / row[name] for name in ("slowest_ms", "fastest_ms"))
         return (min(values), max(values)) if values else (None, None)
 
 
@@ -61,34 +68,50 @@ class Series:
         return rows
 
 
+def options_of(run):
+    """["--recompute", "--lengths one"], without those that only measure."""
+    return re.findall(r"--\S+(?: (?!--)\S+)*", MEASURING.sub("", run["options"] + " "))
+
+
 def series_name(run, differing):
-    """The settings in which the runs differ."""
+    """The model and the settings in which the runs differ: see differing_settings()."""
     words = [run["model"]] + [str(run[name]) for name in SETTINGS[1:-1] if name in differing and run[name] != 0]
-    words += [MEASURING.sub("", run["options"]).strip()] if "options" in differing else []
+    for option in options_of(run):
+        if option not in differing.get("options", options_of(run)):
+            layers = re.fullmatch(r"--layers-count (\d+)", option)
+            words.append(f"{layers.group(1)} layers" if layers else option)
     return " ".join(word for word in words if word)
 
 
 def differing_settings(points):
-    return {name for name in SETTINGS if len({point.run[name] for point in points}) > 1}
+    """{setting: the values that all runs share} of the settings in which they differ. Only options have several values
+    of which some may be shared."""
+    found = {name: () for name in SETTINGS[:-1] if len({point.run[name] for point in points}) > 1}
+    options = [set(options_of(point.run)) for point in points]
+    if any(each != options[0] for each in options):
+        found["options"] = set.intersection(*options)
+    return found
 
 
 def series_of(results, kind):
     """kind: strong (the pack stays the same) or weak (the tokens of a rank do). Only series of two points or more."""
-    points, groups = step_points(results), {}
-    differing = differing_settings(points)
-    for point in points:
+    groups = {}
+    for point in step_points(results):
         run = point.run
         if kind == "weak" and run["tokens"] % run["ranks"]:
             continue
         tokens = run["tokens"] if kind == "strong" else run["tokens"] // run["ranks"]
         groups.setdefault((tuple(run[name] for name in SETTINGS), tokens), []).append(point)
+    groups = {key: found for key, found in sorted(groups.items()) if len(found) > 1}
+    differing = differing_settings([point for found in groups.values() for point in found])
     return [Series(kind, series_name(found[0].run, differing), tokens, found)
-            for (_, tokens), found in sorted(groups.items()) if len(found) > 1]
+            for (_, tokens), found in groups.items()]
 
 
 def of_run(run):
     """What must be equal for times of operators to be compared."""
-    return f"{run['device']} {run['dtype']}" + (f", {run['channels']} channels" if run["channels"] else "")
+    layout = f", {run['layout']}" if run["layout"] not in ("", "contiguous") else ""
+    return f"{run['device']} {run['dtype']}" + (f", {run['channels']} channels" if run["channels"] else "") + layout
 
 
 def strategy_medians(results):

@@ -2,7 +2,8 @@
 
 FORMAT = "causeway-sweep"
 ABOUT = ("Scaling measurements by scripts/scaling/sweep: every row of /runs is one process group of `causeway bench`; "
-         "the other tables refer to it by the column run. The attributes 'COLUMN unit' and 'COLUMN meaning' of a table "
+         "the other tables refer to it by the column run. The attribute commands has the "
+         "commands of the sweeps. The attributes 'COLUMN unit' and 'COLUMN meaning' of a table "
          "explain its columns. NaN: not measured.")
 
 # Column: kind (s text, i integer, f real), unit, meaning.
@@ -24,13 +25,19 @@ RUNS = {
     "options": ("s", "", "further options of causeway bench"),
     "repeat": ("i", "", "0 is the first"),
     "run_order": ("i", "", "position in the random order of the sweep that ran it"),
+    "command": ("s", "", "that started the run, without the file for its JSON"),
     "started": ("s", "UTC", "when the run started"),
     "wall_s": ("f", "s", "the whole run, its start included"),
     "load": ("f", "", "load average of the last minute when the run started: other programs on the machine"),
+    "elsewhere": ("f", "cores", "that other programs, or other guests of the host, used during the run: mean; NaN: not "
+                                "known, as where the ranks are not on this machine"),
     "host": ("s", "", "name of the machine that started the ranks"),
     "cores": ("i", "", "cores that the process could use"),
     "processor": ("s", "", "model of the processor"),
-    "program": ("s", "", "causeway --version"),
+    "accelerator": ("s", "", "models of the GPUs that the process saw"),
+    "machine_memory": ("i", "bytes", "of the machine"),
+    "program": ("s", "", "causeway --version: name and version"),
+    "revision": ("s", "", "causeway --version: the commit that it was built from"),
     "exit": ("i", "", "exit code of the run; 124: it took longer than --timeout"),
     "error": ("s", "", "the last lines of a run that failed"),
 }

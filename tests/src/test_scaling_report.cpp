@@ -94,7 +94,7 @@ TEST(ScalingReport, DrawsEveryPictureAndTheKnownFigures) {
   ASSERT_EQ(outcome.exit, 0) << outcome.err;
   const std::string page = bytes_of(folder / "r-report/report.html");
   for (const char* name : {"speed-up", "efficiency-strong", "efficiency-weak", "time", "memory", "bytes",
-                           "crossover-causal_conv-document-64", "roofline", "ceilings", "packing"}) {
+                           "crossover-causal_conv-64", "overview", "roofline", "ceilings", "packing"}) {
     EXPECT_EQ(bytes_of(folder / fmt::format("r-report/{}.png", name)).substr(1, 3), "PNG") << name;
     EXPECT_NE(bytes_of(folder / fmt::format("r-report/{}.svg", name)).find("</svg>"), std::string::npos) << name;
     EXPECT_NE(page.find(fmt::format("id=\"{}-description\"", name)), std::string::npos) << name;

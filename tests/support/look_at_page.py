@@ -2,8 +2,9 @@
 
   look_at_page.py CHROMIUM PAGE.html [FOLDER for screenshots]
 
-messages in the console, exceptions, requests that leave the file, wider than the window at 360 pixels, pictures that
-are empty or have no alternative text, dark text on a dark page. Speaks the DevTools protocol through a pipe, so that it
+messages in the console, exceptions, requests that leave the file, wider than the window at 360 and 390 pixels, pictures
+that are empty or have no alternative text, dark text on a dark page, a dark page in print. On a phone a picture with the
+class "wide" may be missing. Speaks the DevTools protocol through a pipe, so that it
 needs only Python.
 """
 
@@ -15,14 +16,18 @@ import subprocess
 import sys
 import tempfile
 
-WINDOWS = {"phone": (360, 740, "light"), "desktop": (1280, 900, "light"), "dark": (1280, 900, "dark")}
+# Width, height, colours, medium. 718 pixels: a sheet A4 with margins of 1 cm.
+WINDOWS = {"phone": (360, 740, "light", "screen"), "phone-dark": (390, 844, "dark", "screen"),
+           "desktop": (1280, 900, "light", "screen"), "dark": (1280, 900, "dark", "screen"),
+           "print": (718, 1047, "dark", "print")}
 
 # `width`: of the window. A phone zooms out where a page is wider, so innerWidth may be more.
-LOOK = """(width => {
+LOOK = """((width, medium) => {
   const found = [];
   if (document.documentElement.scrollWidth > width)
     found.push(`the page is ${document.documentElement.scrollWidth} pixels wide in a window of ${width}`);
-  const pictures = [...document.querySelectorAll('figure svg')];
+  const hidden = svg => width < 640 && svg.closest('figure').className == 'wide' && !svg.getClientRects().length;
+  const pictures = [...document.querySelectorAll('figure svg')].filter(svg => !hidden(svg));
   if (!pictures.length) found.push('the page has no picture');
   for (const svg of pictures) {
     const name = svg.closest('figure').id, box = svg.getBoundingClientRect();
@@ -37,8 +42,9 @@ LOOK = """(width => {
   if (new Set(ids).size < ids.length) found.push('an id occurs twice');
   const light = colour => colour.match(/[0-9.]+/g).slice(0, 3).reduce((sum, each) => sum + Number(each), 0) / 765;
   const page = getComputedStyle(document.body);
-  const text = document.querySelector('figure svg text');
+  const text = pictures.length ? pictures[0].querySelector('text') : null;
   if (Math.abs(light(page.color) - light(page.backgroundColor)) < 0.5) found.push('the text has no contrast');
+  if (medium == 'print' && light(page.backgroundColor) < 0.9) found.push('the printed page is dark');
   if (text && Math.abs(light(getComputedStyle(text).fill) - light(page.backgroundColor)) < 0.5)
     found.push('the text of the pictures has no contrast');
   return found;
@@ -111,14 +117,15 @@ def complaints_of(events):
 
 
 def look(browser, url, name, screenshots):
-    width, height, scheme = WINDOWS[name]
+    width, height, scheme, medium = WINDOWS[name]
     browser.events.clear()
     browser.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
-                 mobile=name == "phone")
-    browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+                 mobile=width < 500)
+    browser.call("Emulation.setEmulatedMedia", media=medium,
+                 features=[{"name": "prefers-color-scheme", "value": scheme}])
     browser.call("Page.navigate", url=url)
     browser.wait_for("Page.loadEventFired")
-    found = browser.call("Runtime.evaluate", expression=f"{LOOK}({width})", returnByValue=True)
+    found = browser.call("Runtime.evaluate", expression=f"{LOOK}({width}, '{medium}')", returnByValue=True)
     if screenshots:
         picture = browser.call("Page.captureScreenshot", captureBeyondViewport=True, format="png")
         pathlib.Path(screenshots, name + ".png").write_bytes(base64.b64decode(picture["data"]))
