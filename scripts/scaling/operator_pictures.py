@@ -105,11 +105,12 @@ def crossover_picture(where, operator, maps):
     caption = ("Forward and backward pass, median of the repeats; of each strategy its fastest variant. Differences "
                "below the spread of the repeats (in the table) mean nothing.")
     if lost:
-        caption += (f" --strategy auto takes the fastest, or one within 3\u00a0%, in {sum(each <= 1.03 for each in lost)} "
-                    f"of {len(lost)} cells{' in which no ranks share cores' if shared else ''}; at worst its choice takes "
-                    f"{max(lost):.2f} times as long.")
-    return Picture(f"crossover-{operator}{slug(where)}-{channels}", f"Fastest strategy: {operator} ({without_device(where)})",
-                   caption, figure, "Map of the fastest strategy. " + "; ".join(words) + ".",
+        close, where_cores = sum(each <= 1.03 for each in lost), " in which no ranks share cores" if shared else ""
+        caption += (f" --strategy auto takes the fastest, or one within 3\u00a0%, in {close} of {len(lost)} "
+                    f"cells{where_cores}; at worst its choice takes {max(lost):.2f} times as long.")
+    return Picture(f"crossover-{operator}{slug(where)}-{channels}",
+                   f"Fastest strategy: {operator} ({without_device(where)})", caption, figure,
+                   "Map of the fastest strategy. " + "; ".join(words) + ".",
                    ["documents", "ranks", "tokens", "strategy", "ms", "repeats (ms)", "estimate (ms)", ""], rows)
 
 

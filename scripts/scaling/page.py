@@ -31,8 +31,8 @@ summary { cursor: pointer; color: var(--link); } a { color: var(--link); }
 @media print {
   :root { color-scheme: light; --ink: #000; --paper: #fff; --grid: #ccc; --soft: #fff; --link: #000; }
   figure { break-inside: avoid; } section { grid-template-columns: 1fr 1fr; gap: 1rem 1.5rem; }
-  body, table, pre { font-size: .75rem; } h3 { font-size: .9rem; } nav, details { display: none; } .table { overflow: visible; }
-  th, td { white-space: normal !important; } }
+  body, table, pre { font-size: .75rem; } h3 { font-size: .9rem; } nav, details { display: none; }
+  .table { overflow: visible; } th, td { white-space: normal !important; } }
 """
 
 
@@ -110,10 +110,11 @@ def machines(runs):
 
 def facts(results, source):
     runs = results.tables["runs"]
+    operators = listed(run["operator"] for run in runs if run["topic"] == "strategies")
     found = [("ranks", numbers(run["ranks"] for run in runs)), ("tokens", numbers(run["tokens"] for run in runs)),
-             ("models", listed(run["model"] for run in runs)), ("operators", listed(run["operator"] for run in runs
-                                                                                   if run["topic"] == "strategies")),
-             ("strategies", listed(run["strategy"] for run in runs)), ("layouts", listed(run["layout"] for run in runs)),
+             ("models", listed(run["model"] for run in runs)), ("operators", operators),
+             ("strategies", listed(run["strategy"] for run in runs)),
+             ("layouts", listed(run["layout"] for run in runs)),
              ("sharding", listed(run["shard"] for run in runs)),
              ("threads a rank", listed(run["threads"] or "the program's choice" for run in runs)),
              ("runs", f"{len(runs)}, {sum(run['wall_s'] or 0 for run in runs):,.0f} s in all, in random order with "

@@ -114,7 +114,8 @@ def efficiency_picture(results, kind):
     legend_below(axes)
     how = "the pack stays the same" if kind == "strong" else "the pack grows with the ranks"
     return Picture(name, title, f"Tokens per second a rank over those of the fewest ranks; {how}; "
-                   f"{BARS}.", figure, f"Efficiency over the number of ranks, {kind} scaling. " + "; ".join(words) + ".",
+                   f"{BARS}.", figure,
+                   f"Efficiency over the number of ranks, {kind} scaling. " + "; ".join(words) + ".",
                    ["series", "ranks", "efficiency (lowest to highest)"], rows)
 
 

@@ -5,6 +5,7 @@ import re
 import statistics
 
 MEASURING = re.compile(r"--(steps \S+|padded|one-at-a-time) ?")  # options that do not change the step itself
+USUAL = {"layout": "contiguous", "strategy": "auto", "shard": "optimizer"}  # what the program does unless told
 SETTINGS = ("model", "layout", "strategy", "shard", "device", "dtype", "threads", "options")
 
 
@@ -74,12 +75,15 @@ def options_of(run):
 
 
 def series_name(run, differing):
-    """The model and the settings in which the runs differ: see differing_settings()."""
-    words = [run["model"]] + [str(run[name]) for name in SETTINGS[1:-1] if name in differing and run[name] != 0]
+    """The model and the settings in which the runs differ and that are not the program's: see differing_settings()."""
+    words = [run["model"]]
     for option in options_of(run):
         if option not in differing.get("options", options_of(run)):
             layers = re.fullmatch(r"--layers-count (\d+)", option)
-            words.append(f"{layers.group(1)} layers" if layers else option)
+            words.append(f"{layers.group(1)} layers" if layers else option.lstrip("-"))
+    for name in SETTINGS[1:-1]:
+        if name in differing and run[name] not in (0, "", USUAL.get(name)):
+            words.append(f"shard {run[name]}" if name == "shard" else str(run[name]))
     return " ".join(word for word in words if word)
 
 

@@ -112,6 +112,64 @@ TEST(ScalingReport, DrawsEveryPictureAndTheKnownFigures) {
   }
 }
 
+/// A program that writes the same figures for every run, and a mpirun that starts it once.
+void write_stubs(const TemporaryFolder& folder) {
+  const std::string step = R"({"dtype": "f32", "tokens": 128, "step_ms": 2, "steps_ms": [2], "tokens_per_s": 64000,
+"fill": 1, "exposed_ms": 0.5, "hidden_ms": 0.1, "memory_bytes": 1000, "parts": {"gemm": 2})";
+  folder.write("step", step + "}");
+  folder.write("padded", step + R"(, "padded_tokens_per_s": 9, "padded_places": 256})");
+  folder.write("strategies", R"({"dtype": "f32", "results": [{"strategy": "ring", "variant": "", "documents": 1,
+"forward_milliseconds": 1, "backward_milliseconds": 1, "estimated_milliseconds": 2, "exposed_s": 0, "hidden_s": 0,
+"bytes_sent": 9, "messages_sent": 1, "memory_bytes": 9}]})");
+  folder.write("operators", R"({"dtype": "f32", "ceilings": {"gigabytes_per_second": 10, "gigaflops": 50,
+"giga_exponentials_per_second": 1}, "results": [{"name": "gemm", "shape": "[1, 2]", "documents": 1, "milliseconds": 1,
+"bytes": 1e6, "flops": 1e7, "exponentials": 0, "part_of_ceiling": 0.5, "ceiling": "gemm"}]})");
+  folder.write("program", R"sh(#!/bin/sh
+[ "$1" = bench ] || { echo causeway 0.0.0; echo revision none; exit; }
+[ "$2" != --help ] || { echo --shard; exit; }
+topic=$2
+case "$*" in *--padded*) topic=padded ;; esac
+while [ $# -gt 1 ]; do [ "$1" != --json ] || to=$2; shift; done
+cp "$(dirname "$0")/$topic" "$to"
+)sh");
+  folder.write("mpirun", "#!/bin/sh\nshift 2\nexec \"$@\"\n");
+  for (const char* name : {"program", "mpirun"})
+    std::filesystem::permissions(folder / name, std::filesystem::perms::owner_all);
+}
+
+TEST(ScalingReport, OneCommandMeasuresAndDraws) {
+  if (const std::string why = without_python(modules, python_with(modules)); !why.empty()) GTEST_SKIP() << why;
+  const TemporaryFolder folder;
+  write_stubs(folder);
+  const std::string command = fmt::format(
+      "env PATH=\"$PWD:$PATH\" CAUSEWAY=\"$PWD/program\" PYTHON='{}' {}/scripts/scaling/quick --no-setup page",
+      python_with(modules), CAUSEWAY_TEST_SOURCE);
+  folder.write("quick.sh", command + "\n");
+  const Outcome outcome = shell(folder, "sh quick.sh");
+  ASSERT_EQ(outcome.exit, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("page/report.html after "), std::string::npos) << outcome.out;
+  EXPECT_EQ(outcome.err.find("FAILED"), std::string::npos) << outcome.err;
+  const std::string page = bytes_of(folder / "page/report.html");
+  for (const char* name : {"overview", "speed-up", "efficiency-strong", "efficiency-weak", "time", "memory", "packing",
+                           "crossover-attention-64", "roofline", "ceilings"})
+    EXPECT_NE(page.find(fmt::format("id=\"{}-description\"", name)), std::string::npos) << name;
+  // What was measured is not measured again; results of another machine come in.
+  ASSERT_EQ(make(folder).exit, 0);
+  folder.write("quick.sh", command + " --add r.h5\n");
+  const Outcome again = shell(folder, "sh quick.sh");
+  ASSERT_EQ(again.exit, 0) << again.err;
+  EXPECT_NE(again.err.find("sweep: 0 of 21 runs to do, seed 19"), std::string::npos) << again.err;
+  EXPECT_NE(bytes_of(folder / "page/report.html").find("&lt;b&gt;mamba"), std::string::npos);
+  for (const auto& [arguments, text] : {std::pair{"--colour", "unknown option '--colour'"},
+                                        {"--add none.h5", "--add 'none.h5' is no file"},
+                                        {"a b", "'b' is a second folder"}}) {
+    const Outcome refused =
+        shell(folder, fmt::format("{}/scripts/scaling/quick --no-setup {}", CAUSEWAY_TEST_SOURCE, arguments));
+    EXPECT_EQ(refused.exit, 2) << arguments;
+    EXPECT_NE(refused.err.find(text), std::string::npos) << refused.err;
+  }
+}
+
 /// The test of the page must be able to fail.
 TEST(ScalingReport, LookingAtAPageFindsWhatIsWrong) {
   const std::string browser = chromium();
