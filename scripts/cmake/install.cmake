@@ -36,6 +36,6 @@ install(FILES ${zsh_completion} DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-fu
 install(DIRECTORY scripts/slurm/ DESTINATION ${CMAKE_INSTALL_DATADIR}/causeway/slurm USE_SOURCE_PERMISSIONS)
 # Scaling experiments. They need Python, and look for what they share in ../python.
 install(DIRECTORY scripts/scaling/ DESTINATION ${CMAKE_INSTALL_DATADIR}/causeway/scaling USE_SOURCE_PERMISSIONS
-        PATTERN "results" EXCLUDE PATTERN "__pycache__" EXCLUDE)
+        PATTERN "results" EXCLUDE PATTERN "quick" EXCLUDE PATTERN "__pycache__" EXCLUDE)
 install(FILES scripts/python/causeway_script.py DESTINATION ${CMAKE_INSTALL_DATADIR}/causeway/python)
 install(FILES scripts/mpi-env DESTINATION ${CMAKE_INSTALL_DATADIR}/causeway)
