@@ -3,7 +3,7 @@ less memory a rank. For a page as wide as a desk's; the other pictures say the s
 
 from picture import COLOURS, HATCHES, INK, PAPER, Picture, pyplot, style
 from step_pictures import WAYS, WITHOUT, short
-from summary import series_of, step_points
+from summary import series_of, shares_cores, step_points
 
 MOST = 3  # series
 
@@ -48,7 +48,7 @@ def label_of(series):
 def ratio_panel(axes, found, rows_of, ideal, title, label):
     """Medians over the ranks, relative to the fewest ranks. rows_of(series): (ranks, value)."""
     from matplotlib.ticker import NullLocator
-    ranks = sorted({point.run["ranks"] for series in found for point in series.points})
+    ranks = sorted({n for series in found for n, _ in rows_of(series)})
     axes.plot(ranks, [ideal(n / ranks[0]) for n in ranks], color=INK, linewidth=1, linestyle=(0, (6, 3)), label="ideal")
     words = []
     for index, series in enumerate(found):
@@ -66,7 +66,9 @@ def ratio_panel(axes, found, rows_of, ideal, title, label):
 
 
 def speed_up_rows(series):
-    return [(ranks, median) for ranks, median, _, _ in series.speed_ups()]
+    """Without the points at which ranks share cores: they cannot show more speed."""
+    return [(ranks, median) for point, (ranks, median, _, _) in zip(series.points, series.speed_ups())
+            if not shares_cores(point.run)]
 
 
 def memory_rows(series):
@@ -77,7 +79,7 @@ def memory_rows(series):
 def overview_picture(results):
     name, title = "overview", "What Causeway is for"
     part = best_device(results)
-    found = [series for series in series_of(part, "strong") if series.points[0].run["layout"] in ("", "contiguous")
+    found = [series for series in series_of(part, "strong") if speed_up_rows(series) and series.points[0].run["layout"] in ("", "contiguous")
              and series.points[0].run["shard"] in ("", "optimizer")][:MOST]
     packed = [point for point in step_points(part) if point.median("padded_tokens_per_s")]
     if not found:
@@ -94,8 +96,10 @@ def overview_picture(results):
                                           f"{what}; memory over the fewest"))
     panels[1].legend(loc="upper right", fontsize=8)
     for series in found:
-        for (ranks, speed), (_, memory) in zip(speed_up_rows(series), memory_rows(series)):
-            rows.append([label_of(series), ranks, f"{speed:.2f}", f"{memory:.3f}"])
+        speed_ups = dict(speed_up_rows(series))
+        for ranks, memory in memory_rows(series):
+            speed = f"{speed_ups[ranks]:.2f}" if ranks in speed_ups else "-"
+            rows.append([label_of(series), ranks, speed, f"{memory:.3f}"])
     picture = Picture(name, title, f"Whole training steps on {machine_of(part)}. Medians; both axes of the curves are "
                       "logarithmic. Spread and tables are in the pictures below.", figure, ". ".join(words) + ".",
                       ["series", "ranks", "speed-up", "memory over that of the fewest"], rows)
