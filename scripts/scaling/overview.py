@@ -79,7 +79,8 @@ def memory_rows(series):
 def overview_picture(results):
     name, title = "overview", "What Causeway is for"
     part = best_device(results)
-    found = [series for series in series_of(part, "strong") if speed_up_rows(series) and series.points[0].run["layout"] in ("", "contiguous")
+    found = [series for series in series_of(part, "strong") if speed_up_rows(series)
+             and series.points[0].run["layout"] in ("", "contiguous")
              and series.points[0].run["shard"] in ("", "optimizer")][:MOST]
     packed = [point for point in step_points(part) if point.median("padded_tokens_per_s")]
     if not found:
