@@ -23,6 +23,9 @@
 namespace causeway {
 namespace {
 
+/// A step that takes this long has no trace, and is measured after one other: what is left out is a small part of it.
+constexpr double long_step_s = 8;
+
 /// The packs of a step, of all data groups.
 std::vector<StepPass> packs_of(const StepSettings& settings, std::int64_t count) {
   const PackingOptions packing{.policy = settings.policy, .pack_tokens = settings.tokens, .window = settings.window};
@@ -130,6 +133,7 @@ class StepRunner {
   const Model& model() const { return model_; }
   bool on_gpu() const { return runtime_.stream.device() == Device::cuda; }
   std::optional<double> gemm_flops_per_s() const { return gemm_flops_per_s_; }
+  double predicted_bytes() const { return predicted_bytes_; }  ///< as RankMemory::tensors
 
   /// The first pass of a step, on the device.
   PackOnRank first_of(const std::vector<StepPass>& own) {
@@ -157,7 +161,7 @@ class StepRunner {
   /// The times of some steps, each of the slowest rank; `count`: as StepSettings::steps. Some before them are not
   /// counted: the first one allocates memory and finds algorithms. A GPU measures those of a matrix product when that
   /// occurs for the eighth time (kernels/cuda/gemm.cu), which takes tens of milliseconds: that is the eighth step if a
-  /// step has only one of them.
+  /// step has only one of them. Of steps longer than long_step_s only the first one is not counted.
   std::vector<double> times(const std::vector<StepPass>& own, std::optional<std::int64_t> count) {
     constexpr double long_enough_s = 2, most_uncounted_s = 4;
     constexpr int most_uncounted = 8;
@@ -168,7 +172,8 @@ class StepRunner {
       return watch.seconds();
     };
     double about = 0, spent = 0;
-    for (int i = 0; i < (on_gpu() ? most_uncounted : 1) && (i < 2 || spent < most_uncounted_s); ++i) {
+    for (int i = 0; i < (on_gpu() ? most_uncounted : 1) && about < long_step_s && (i < 2 || spent < most_uncounted_s);
+         ++i) {
       about = runtime_.mesh.world.max(seconds_of_step());
       spent += about;
     }
@@ -194,6 +199,7 @@ class StepRunner {
     memory.checkpoint = 0;
     if (settings.memory.offload != "none") require_host_memory(runtime_, memory);
     const double state = memory.state();
+    predicted_bytes_ = memory.tensors();
     const std::optional<AvailableMemory> available = available_memory(runtime_, runtime_.stream.device());
     collectively(runtime_.mesh.world, [&] {
       if (available && state * available->ranks > available->bytes)
@@ -211,6 +217,7 @@ class StepRunner {
   std::optional<double> gemm_flops_per_s_;
   StepTraffic traffic_;
   std::int64_t number_ = 0;
+  double predicted_bytes_ = 0;
   Tensor probe_;  // that a GPU computes on while it is held back
 };
 
@@ -336,6 +343,7 @@ StepMeasurement measure_step(const StepSettings& settings, Communicator world) {
                         .mfu = {},
                         .gemm_flops_per_s = runner.gemm_flops_per_s(),
                         .memory_bytes = mesh.world.max(runtime.stream.memory().peak_bytes()),
+                        .predicted_bytes = runner.predicted_bytes(),
                         .traffic = runner.traffic(),
                         .strategies = strategies_text(runtime.strategies.names())};
   if (found.gemm_flops_per_s) {
@@ -343,8 +351,10 @@ StepMeasurement measure_step(const StepSettings& settings, Communicator world) {
     for (const StepPass& pass : all) flops += training_flops(runner.model(), Segments::of_lengths(pass.documents));
     found.mfu = flops / (found.step_s * *found.gemm_flops_per_s * mesh.world.size());
   }
-  found.parts = runner.traced_parts(own, few);
-  settle_parts(found, runner.on_gpu() ? std::optional(runner.seconds_of_host(own, found.step_s)) : std::nullopt);
+  if (found.step_s < long_step_s) {
+    found.parts = runner.traced_parts(own, few);
+    settle_parts(found, runner.on_gpu() ? std::optional(runner.seconds_of_host(own, found.step_s)) : std::nullopt);
+  }
 
   const auto compare = [&](const auto& divided) {
     StepComparison other;

@@ -46,8 +46,9 @@ struct StepMeasurement {
   std::vector<double> steps_s;                  ///< of each step, in their order
   std::optional<double> mfu, gemm_flops_per_s;  ///< on a GPU only
   std::int64_t memory_bytes = 0;                ///< the largest rank's peak of tensor memory
+  double predicted_bytes = 0;                   ///< the same as --dry-run estimates it
   StepTraffic traffic;
-  StepParts parts;         ///< of the first rank; their sum is step_s
+  StepParts parts;         ///< of the first rank; their sum is step_s. None where a step takes 8 s or more
   double traced_s = 0;     ///< the sum of the parts in the steps that were traced
   double parts_scale = 1;  ///< by which the traced parts were multiplied
   std::string strategies;

@@ -70,15 +70,16 @@ std::string step_text(const StepSettings& settings, const StepMeasurement& measu
   if (measured.mfu)
     text += row("MFU", fmt::format("{:.3f} of {:.0f} TFLOP/s, the rate of a large product here", *measured.mfu,
                                    *measured.gemm_flops_per_s / 1e12));
-  text += row("memory", fmt::format("{}{}", binary_bytes(static_cast<double>(measured.memory_bytes)),
-                                    measured.ranks == 1 ? "" : " on the largest rank"));
+  text += row("memory",
+              fmt::format("{}{}; predicted: {}", binary_bytes(static_cast<double>(measured.memory_bytes)),
+                          measured.ranks == 1 ? "" : " on the largest rank", binary_bytes(measured.predicted_bytes)));
   if (measured.one_at_a_time) text += row("one at a time", comparison_text(measured, *measured.one_at_a_time));
   if (measured.padded)
     text += row("padded",
                 comparison_text(measured, *measured.padded) +
                     fmt::format(" ({:.1f} % padding)", 100 - 100 * static_cast<double>(measured.padded->count.tokens) /
                                                                  static_cast<double>(measured.padded->count.places)));
-  return text + '\n' + parts_text(measured);
+  return measured.parts.empty() ? text : text + '\n' + parts_text(measured);
 }
 
 nlohmann::ordered_json step_json(const StepSettings& settings, const StepMeasurement& measured) {
@@ -113,6 +114,7 @@ nlohmann::ordered_json step_json(const StepSettings& settings, const StepMeasure
                               {"mfu", or_null(measured.mfu)},
                               {"gemm_flops_per_s", or_null(measured.gemm_flops_per_s)},
                               {"memory_bytes", measured.memory_bytes},
+                              {"predicted_memory_bytes", measured.predicted_bytes},
                               {"exposed_ms", measured.traffic.exposed_s * 1e3},
                               {"hidden_ms", measured.traffic.hidden_s * 1e3},
                               {"bytes_sent", measured.traffic.bytes_sent},

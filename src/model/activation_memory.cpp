@@ -48,12 +48,26 @@ class Sizes {
     fail(ExitCode::internal, "the memory of layer '{}' is not known", layer);
   }
 
-  SublayerBytes mlp() const {
+  /// An MLP, with its norm, of which all is kept.
+  SublayerBytes kept_mlp() const {
     const auto F = static_cast<double>(m.ffn);
-    // kept: ab. forward: gated, out. backward: gated, d_gated; then d_x.
-    return {.kept = 2 * F * w,
-            .forward = (F + width()) * w + operands(F, width()),
-            .backward = (2 * F + width()) * w + operands_back(2 * F, width())};
+    // kept: ab, norm. forward: out, and a tile's gated. backward, of a tile: gated, d_gated; then d_x.
+    return {.kept = 2 * F * w + norm(),
+            .forward = output() + tile_share() * F * w + operands(F, width(), Fp8Level::all, tile_share()),
+            .backward = tile_backward()};
+  }
+  /// One of which only the mixer's output is kept.
+  SublayerBytes rerun_mlp() const {
+    const auto F = static_cast<double>(m.ffn);
+    // forward: residual, out, and of a tile normalised, ab, gated. backward, of a tile: norm, ab, and as above.
+    return {.kept = tile_share() < 1 ? output() : 0,  // of one tile it is freed before
+            .forward = residual() + output() + tile_share() * (width() + 3 * F) * w,
+            .backward = tile_share() * (norm() + 2 * F * w) + tile_backward()};
+  }
+  /// The part of the tokens that is in a tile of an MLP.
+  double tile_share() const {
+    const std::int64_t tile = s.mlp_tile > 0 ? s.mlp_tile : Model::mlp_tile(m);
+    return std::min(1., static_cast<double>(tile) / static_cast<double>(std::max<std::int64_t>(s.tokens, 1)));
   }
 
   /// What Model::train keeps of a branch beside the sublayer's own: residual, normalised, rstd.
@@ -77,14 +91,21 @@ class Sizes {
   bool has_codes() const { return s.device == Device::cuda && s.dtype == DType::bf16; }
   /// What a product [tokens, columns] by [columns, others] rounds to 8-bit floats, if it does at all or, for an input
   /// projection, from that level on: rows of tokens and the weight.
-  double operands(double columns, double others, Fp8Level level = Fp8Level::all) const {
-    return s.fp8 < level ? 0 : (columns + a_token(columns * others)) * (has_codes() ? 1 : w);
+  /// `share`: of the tokens.
+  double operands(double columns, double others, Fp8Level level = Fp8Level::all, double share = 1) const {
+    return s.fp8 < level ? 0 : (share * columns + a_token(columns * others)) * (has_codes() ? 1 : w);
   }
   /// The same backward, where a weight's gradient needs the rows of both gradient and input.
-  double operands_back(double columns, double inputs, Fp8Level level = Fp8Level::all) const {
-    const double rows = operands(columns, 0, level), weight = operands(columns, inputs, level) - rows;
+  double operands_back(double columns, double inputs, Fp8Level level = Fp8Level::all, double share = 1) const {
+    const double rows = operands(columns, 0, level, share), weight = operands(columns, inputs, level, share) - rows;
     // Codes of the gradient are transposed; other numbers are made again.
-    return rows + std::max(weight, operands(inputs, 0, level) + (has_codes() ? rows : 0));
+    return rows + std::max(weight, operands(inputs, 0, level, share) + (has_codes() ? rows : 0));
+  }
+  /// Of a tile of an MLP, beside ab: gated and d_gated; then d_x.
+  double tile_backward() const {
+    const auto F = static_cast<double>(m.ffn);
+    return std::max(tile_share() * 2 * F * w + operands_back(width(), F, Fp8Level::all, tile_share()),
+                    tile_share() * width() * w + operands_back(2 * F, width(), Fp8Level::all, tile_share()));
   }
   double a_cut_token(double bytes) const { return s.context_size > 1 ? a_token(bytes) : 0; }  ///< where packs are cut
   double blocks_of(std::int64_t block) const { return static_cast<double>(ceil_div(s.tokens, block)); }
@@ -228,10 +249,14 @@ ActivationBytes activation_bytes(const ModelOptions& model, const ActivationShap
   const Sizes sizes(model, shape);
   const auto tokens = static_cast<double>(shape.tokens);
   std::vector<std::vector<SublayerBytes>> blocks;  // the branches of each block, with what Model::train keeps of them
+  // With recomputation the last block keeps all of an MLP of one tile.
+  const bool reruns_last = model.ffn > 0 && shape.recompute && sizes.tile_share() < 1;
   for (const std::string& layer : model.layers) {
     blocks.push_back({sizes.mixer(layer)});
-    if (model.ffn > 0) blocks.back().push_back(sizes.mlp());
-    for (SublayerBytes& branch : blocks.back()) branch.kept += sizes.norm();
+    blocks.back().front().kept += sizes.norm();
+    if (model.ffn == 0) continue;
+    const bool reruns = shape.recompute && (blocks.size() < model.layers.size() || reruns_last);
+    blocks.back().push_back(reruns ? sizes.rerun_mlp() : sizes.kept_mlp());
   }
   // A branch's backward pass begins when all branches before it are kept, and those after it are released.
   const auto most_in_backward = [](const std::vector<SublayerBytes>& branches, double& kept) {
@@ -266,8 +291,9 @@ ActivationBytes activation_bytes(const ModelOptions& model, const ActivationShap
     for (const std::vector<SublayerBytes>& block : blocks) most.push_back(most_in_backward(block, kept));
   }
   const double beside = sizes.residual() + sizes.d_narrow() + sizes.always();  // the residual stream's gradient
-  ActivationBytes bytes{.kept = kept * tokens,
-                        .at_head = (kept + sizes.output() + beside) * tokens + sizes.head(tokens)};
+  ActivationBytes bytes{
+      .kept = kept * tokens,
+      .at_head = (kept + (reruns_last ? sizes.residual() : 0) + sizes.output() + beside) * tokens + sizes.head(tokens)};
   bytes.at_end = beside * tokens;
   if (shape.offload)
     bytes.offloaded =

@@ -12,7 +12,7 @@ Activation activation_of(const ModelOptions& options, std::size_t block) {
 }
 
 /// F = options.ffn.
-class GatedMlp final : public Sublayer {
+class GatedMlp final : public PerTokenSublayer {
  public:
   GatedMlp(const ModelOptions& options, std::size_t block, const std::string& prefix, ParameterSet& parameters)
       : inner_(options.ffn),
@@ -21,20 +21,22 @@ class GatedMlp final : public Sublayer {
         fc2_(parameters.add(dense_spec(prefix + "fc2.weight", options.width, inner_,
                                        deviation_out(options.width, options.layers.size())))) {}
 
-  Tensor forward(const Pass& pass, TensorView x, Saved* saved) override {
+  void forward_to(const Pass& pass, TensorView x, Saved* saved, TensorView y) override {
     const Stream& stream = pass.runtime.stream;
     Tensor ab = dense(stream, fc1_, x);  // (T, 2·F): a, b
-    Tensor out = pass.only_saved ? Tensor() : dense(stream, fc2_, gate(stream, ab));
+    if (y.present()) multiply_by(stream, fc2_, gate(stream, ab), y);
     if (saved != nullptr) saved->put("ab", std::move(ab));
-    return out;
   }
 
   Tensor backward(const Pass& pass, TensorView x, TensorView d_out, Saved& saved) override {
     const Stream& stream = pass.runtime.stream;
     // gated is computed again rather than kept; the gradients of a and b replace a and b.
-    const Tensor ab = saved.take("ab"), gated = gate(stream, ab), d_gated = dense_backward(stream, fc2_, gated, d_out);
-    gated_activation_backward(
-        stream, {.a = a(ab), .b = b(ab), .activation = activation_, .d_y = d_gated, .d_a = a(ab), .d_b = b(ab)});
+    const Tensor ab = saved.take("ab");
+    {
+      const Tensor gated = gate(stream, ab), d_gated = dense_backward(stream, fc2_, gated, d_out);
+      gated_activation_backward(
+          stream, {.a = a(ab), .b = b(ab), .activation = activation_, .d_y = d_gated, .d_a = a(ab), .d_b = b(ab)});
+    }
     return dense_backward(stream, fc1_, x, ab);
   }
 
@@ -60,8 +62,8 @@ class GatedMlp final : public Sublayer {
 
 }  // namespace
 
-std::unique_ptr<Sublayer> make_gated_mlp(const ModelOptions& options, std::size_t block, const std::string& prefix,
-                                         ParameterSet& parameters) {
+std::unique_ptr<PerTokenSublayer> make_gated_mlp(const ModelOptions& options, std::size_t block,
+                                                 const std::string& prefix, ParameterSet& parameters) {
   return std::make_unique<GatedMlp>(options, block, prefix, parameters);
 }
 

@@ -24,14 +24,7 @@ ParameterSpec norm_spec(const std::string& name, std::int64_t width) {
 /// the last one only the residual stream at the start of every N-th, N = recompute_blocks, and what each branch
 /// received over chunk edges.
 struct Model::Activations {
-  struct OfBranch {
-    std::size_t branch;
-    Saved saved;             // the sublayer's; empty again after its backward
-    Tensor residual = {};    // (T, width), the input of the branch's norm; absent while it is offloaded
-    Tensor normalised = {};  // (T, width), the norm's output
-    Tensor rstd = {};        // (T), the norm's
-  };
-  std::vector<OfBranch> branches;
+  std::vector<KeptOfBranch> branches;
   std::vector<Received> received;  // of every branch, with recomputation over several ranks
 
   /// The pass of branch i with its Received. `repeats`: it was run before.
@@ -48,6 +41,7 @@ Model::Model(const Options& options) : options_(options), parameters_(options.dt
   shape.check();
   norm_eps_ = shape.eps_of_norms();
   norm_form_ = shape.norm_form == "inside" ? NormForm::inside : NormForm::outside;
+  tile_ = options_.mlp_tile > 0 ? options_.mlp_tile : mlp_tile(shape);
   embedding_ = &parameters_.add({.name = "backbone.embedding.weight",
                                  .shape = {shape.vocabulary, shape.width},
                                  .decay = true,
@@ -57,13 +51,15 @@ Model::Model(const Options& options) : options_(options), parameters_(options.dt
     const std::string prefix = fmt::format("backbone.layers.{}.", i);
     parameters_.begin_group();
     const Parameter& norm = parameters_.add(norm_spec(prefix + "norm.weight", shape.width));
-    const auto add = [&](bool is_mixer, const Parameter& its_norm, std::unique_ptr<Sublayer> sublayer) {
-      branches_.push_back({i, is_mixer, &its_norm, std::move(sublayer), parameters_.parameters().size()});
+    const auto add = [&](const Parameter& its_norm, std::unique_ptr<Sublayer> sublayer, PerTokenSublayer* mlp) {
+      branches_.push_back({i, mlp == nullptr, &its_norm, std::move(sublayer), mlp, parameters_.parameters().size()});
     };
-    add(true, norm, find_layer(shape.layers[i]).make(shape, prefix + "mixer.", parameters_));
+    add(norm, find_layer(shape.layers[i]).make(shape, prefix + "mixer.", parameters_), nullptr);
     if (shape.ffn == 0) continue;
     const Parameter& norm2 = parameters_.add(norm_spec(prefix + "norm2.weight", shape.width));
-    add(false, norm2, make_gated_mlp(shape, i, prefix + "mlp.", parameters_));
+    std::unique_ptr<PerTokenSublayer> mlp = make_gated_mlp(shape, i, prefix + "mlp.", parameters_);
+    PerTokenSublayer* const its_mlp = mlp.get();
+    add(norm2, std::move(mlp), its_mlp);
   }
   parameters_.begin_group();
   norm_f_ = &parameters_.add(norm_spec("backbone.norm_f.weight", shape.width));
@@ -108,14 +104,21 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const O
   if (offloads) offloaded_->clear();
   {
     ResidualStream residual(Tensor(stream, wide, shape));
-    const auto run = [&](std::size_t i, ResidualStream& before, Tensor normalised, Tensor rstd) {
-      Activations::OfBranch kept{.branch = i, .saved = Saved(name_of(branches_[i]))};
+    const auto run = [&](std::size_t i, ResidualStream& before, Tensor x) {
+      KeptOfBranch kept{.branch = i, .saved = Saved(name_of(branches_[i]))};
+      if (branches_[i].mlp != nullptr) {
+        x = forward_mlp(pass, i, before, std::move(x), recomputed(i) ? nullptr : &kept);
+        if (!recomputed(i)) activations.branches.push_back(std::move(kept));
+        return x;
+      }
+      auto [normalised, rstd] = normalise(stream, i, x, before);
+      x = {};
       if (keeps_input(i) && offloads && recomputed(i))
         offloaded_->leave(std::move(before.values));
       else if (keeps_input(i))
         kept.residual = std::move(before.values);
-      Tensor x = recomputed(i) ? forward_of(activations.of_branch(pass, i, false), i, normalised, nullptr)
-                               : forward_of(pass, i, normalised, &kept.saved);
+      x = recomputed(i) ? forward_of(activations.of_branch(pass, i, false), i, normalised, nullptr)
+                        : forward_of(pass, i, normalised, &kept.saved);
       if (!recomputed(i)) {
         kept.normalised = std::move(normalised);
         kept.rstd = std::move(rstd);
@@ -123,7 +126,7 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const O
       if (keeps_input(i)) activations.branches.push_back(std::move(kept));
       return x;
     };
-    const Tensor last = forward_branches(stream, batch.ids, residual, run, {});
+    const Tensor last = forward_branches(stream, batch.ids, residual, run);
     if (offloads) offloaded_->settle();
     parameters_.begin_gradients(pass_shape().head_step(), stream);
     head(pass, last, residual.view, batch, losses, d_residual, d_narrow);
@@ -138,13 +141,17 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const O
 
 void Model::evaluate(const Pass& pass, const Batch& batch, TensorView token_losses, const Observer& observer,
                      const Candidates& candidates) {
-  parameters_.begin_pass(plan_of_forward(pass_shape()), pass.runtime.stream);
-  ResidualStream residual(
-      Tensor(pass.runtime.stream, accumulator_of(options_.dtype), {batch.ids.size(), options_.shape.width}));
-  const auto run = [&](std::size_t i, ResidualStream&, const Tensor& normalised, const Tensor&) {
+  const Stream& stream = pass.runtime.stream;
+  parameters_.begin_pass(plan_of_forward(pass_shape()), stream);
+  ResidualStream residual(Tensor(stream, accumulator_of(options_.dtype), {batch.ids.size(), options_.shape.width}));
+  const auto run = [&](std::size_t i, ResidualStream& before, Tensor x) {
+    if (branches_[i].mlp != nullptr) return forward_mlp(pass, i, before, std::move(x), nullptr);
+    const Tensor normalised = normalise(stream, i, x, before).values;
+    x = {};
+    if (observer) observer(static_cast<std::int64_t>(branches_[i].block), before.view);
     return forward_of(pass, i, normalised, nullptr);
   };
-  const Tensor last = forward_branches(pass.runtime.stream, batch.ids, residual, run, observer);
+  const Tensor last = forward_branches(stream, batch.ids, residual, run);
   head(pass, last, residual.view, batch, token_losses, {}, {}, candidates);
   parameters_.end_pass();
   if (observer) observer(std::ssize(options_.shape.layers), residual.view);
@@ -198,7 +205,7 @@ Tensor Model::extend_branches(const Stream& stream, TensorView ids, std::span<co
     document.sublayers.resize(branches_.size());
     segments.emplace_back(stream, std::vector{-document.tokens, tokens}, tokens);
   }
-  const auto run = [&](std::size_t i, ResidualStream&, const Tensor& normalised, const Tensor&) {
+  const auto run = [&](std::size_t i, ResidualStream& before, const Tensor& x) {
     std::vector<NextTokens> next;
     std::int64_t row = 0;
     for (std::size_t d = 0; d < documents.size(); ++d) {
@@ -210,9 +217,9 @@ Tensor Model::extend_branches(const Stream& stream, TensorView ids, std::span<co
                       .count = tokens});
       row += tokens;
     }
-    return branches_[i].sublayer->extend(stream, normalised, next);
+    return branches_[i].sublayer->extend(stream, normalise(stream, i, x, before).values, next);
   };
-  Tensor last = forward_branches(stream, ids, residual, run, {});
+  Tensor last = forward_branches(stream, ids, residual, run);
   for (const auto& [document, tokens] : documents) document.tokens += tokens;
   return last;
 }
@@ -230,24 +237,32 @@ Tensor Model::forward_of(const Pass& pass, std::size_t i, TensorView normalised,
   return x;
 }
 
-void Model::normalise(const Stream& stream, std::size_t i, TensorView x, ResidualStream& residual,
-                      TensorView normalised, TensorView rstd) const {
-  const TensorView before = residual.view;
-  Tensor sum;
-  if (x.present() && !residual.values.present()) sum = Tensor(stream, before.dtype, before.shape);
-  rms_norm_forward(stream, {.x = x,
-                            .residual = before,
-                            .sum = sum,
-                            .weight = branches_[i].norm->weight,
-                            .eps = norm_eps_,
-                            .form = norm_form_,
-                            .y = normalised,
-                            .rstd = rstd});
-  if (sum.present()) residual = ResidualStream(std::move(sum));
+RmsNormForward Model::norm_of(std::size_t i) const {
+  RmsNormForward norm;
+  norm.weight = branches_[i].norm->weight;
+  norm.eps = norm_eps_;
+  norm.form = norm_form_;
+  return norm;
 }
 
-Tensor Model::forward_branches(const Stream& stream, TensorView ids, ResidualStream& residual, const RunBranch& run,
-                               const Observer& observer) {
+Model::Normalised Model::normalise(const Stream& stream, std::size_t i, TensorView x, ResidualStream& residual) const {
+  const TensorView before = residual.view;
+  Normalised result{.values = Tensor(stream, options_.dtype, before.shape),
+                    .rstd = Tensor(stream, before.dtype, {before.rows()})};
+  Tensor sum;
+  if (x.present() && !residual.values.present()) sum = Tensor(stream, before.dtype, before.shape);
+  RmsNormForward norm = norm_of(i);
+  norm.x = x;
+  norm.residual = before;
+  norm.sum = sum;
+  norm.y = result.values;
+  norm.rstd = result.rstd;
+  rms_norm_forward(stream, norm);
+  if (sum.present()) residual = ResidualStream(std::move(sum));
+  return result;
+}
+
+Tensor Model::forward_branches(const Stream& stream, TensorView ids, ResidualStream& residual, const RunBranch& run) {
   parameters_.await_updates(stream, 1);  // the embedding is the first parameter
   parameters_.use({embedding_group}, stream);
   embedding_forward(stream, {.ids = ids, .weight = embedding_->weight, .y = residual.view});
@@ -258,12 +273,7 @@ Tensor Model::forward_branches(const Stream& stream, TensorView ids, ResidualStr
     const ProfileRange of_branch(stream, name_of(branch));
     parameters_.await_updates(stream, branch.parameters);
     if (branch.is_mixer) parameters_.use({group_of_block(branch.block)}, stream);
-    Tensor normalised(stream, options_.dtype, residual.view.shape),
-        rstd(stream, residual.view.dtype, {residual.view.rows()});
-    normalise(stream, i, x, residual, normalised, rstd);
-    x = {};
-    if (observer && branch.is_mixer) observer(static_cast<std::int64_t>(branch.block), residual.view);
-    x = run(i, residual, std::move(normalised), std::move(rstd));
+    x = run(i, residual, std::move(x));
   }
   parameters_.await_updates(stream);
   parameters_.use(pass_shape().head_step(), stream);
@@ -288,23 +298,13 @@ void Model::backward_branches(const Pass& pass, TensorView ids, TensorView d_res
         parameters_.use({group_of_block(branches_[i].block)}, stream);
       parameters_.begin_gradients({group_of_block(branches_[i].block)}, stream);
     }
-    Activations::OfBranch& kept = activations.branches.back();
-    const ResidualBranch& branch = branches_[i];
-    // The gradient of the branch's output is that of the residual stream, in the compute type.
-    const Tensor d_normalised =
-        branch.sublayer->backward(pass, kept.normalised, d_narrow.present() ? d_narrow : d_residual, kept.saved);
-    kept.saved.ensure_empty();
+    KeptOfBranch& kept = activations.branches.back();
+    if (branches_[i].is_mixer)
+      backward_mixer(pass, i, kept, d_residual, d_narrow);
+    else
+      backward_mlp(pass, i, activations.branches.end()[-2].residual, kept, d_residual, d_narrow);
     if (!activations.received.empty()) activations.received[i] = {};
-    rms_norm_backward(stream, {.residual = kept.residual,
-                               .weight = branch.norm->weight,
-                               .rstd = kept.rstd,
-                               .eps = norm_eps_,
-                               .form = norm_form_,
-                               .d_y = d_normalised,
-                               .d_residual = d_residual,
-                               .d_narrow = i > 0 ? d_narrow : TensorView{},
-                               .d_weight = branch.norm->gradient});
-    if (branch.is_mixer) parameters_.finish_gradients(group_of_block(branch.block), stream);
+    if (branches_[i].is_mixer) parameters_.finish_gradients(group_of_block(branches_[i].block), stream);
   }
   if (!options_.shape.tied_head) parameters_.begin_gradients({embedding_group}, stream);  // else the head has begun it
   if (observer) observer(0, d_residual);
@@ -329,21 +329,27 @@ void Model::recompute_block(const Pass& pass, std::size_t last, Activations& act
   residual.view = activations.branches.back().residual;
   Tensor x;
   for (std::size_t i = from; i <= last; ++i) {
-    Tensor normalised(stream, options_.dtype, residual.view.shape),
-        rstd(stream, residual.view.dtype, {residual.view.rows()});
-    if (branches_[i].is_mixer) parameters_.use({group_of_block(branches_[i].block)}, stream);
-    normalise(stream, i, x, residual, normalised, rstd);
+    if (branches_[i].mlp != nullptr && i < first) {
+      x = forward_mlp(pass, i, residual, std::move(x), nullptr);
+      continue;
+    }
+    if (branches_[i].mlp != nullptr) {  // its tiles are run again where they are used
+      activations.branches.push_back({.branch = i, .saved = Saved(name_of(branches_[i])), .added = std::move(x)});
+      continue;
+    }
+    parameters_.use({group_of_block(branches_[i].block)}, stream);
+    auto [normalised, rstd] = normalise(stream, i, x, residual);
     x = {};
     Pass again = activations.of_branch(pass, i, true);
     again.only_saved = i == last;
-    if (i > from && (i >= first || branches_[i].is_mixer))
+    if (i > from)
       activations.branches.push_back(
           {.branch = i, .saved = Saved(name_of(branches_[i])), .residual = std::move(residual.values)});
     if (i < first) {
       x = forward_of(again, i, normalised, nullptr);
       continue;
     }
-    Activations::OfBranch& kept = activations.branches.back();
+    KeptOfBranch& kept = activations.branches.back();
     kept.normalised = std::move(normalised);
     kept.rstd = std::move(rstd);
     x = forward_of(again, i, kept.normalised, &kept.saved);

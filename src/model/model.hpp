@@ -42,7 +42,12 @@ class Model {
     std::int64_t keep_blocks = 0;
     /// With recompute: the inputs of blocks that are kept are in host memory until the backward pass.
     bool offload_activations = false;
+    /// Tokens of which an MLP is computed at one time; 0: mlp_tile(shape).
+    std::int64_t mlp_tile = 0;
   };
+  /// Of a rank's tokens, from the first one on: a function of the model's shape only, so that sums over tokens have the
+  /// same order in every training of it. 1,024 to 16,384, and if possible fewer than 1 G values.
+  static std::int64_t mlp_tile(const ModelOptions& shape);
   /// Tokens whose logits exist at one time: 1,024 to 8,192, and if possible fewer than 128 M values.
   static std::int64_t head_tile(const ModelOptions& shape);
 
@@ -107,6 +112,7 @@ class Model {
     bool is_mixer;  ///< otherwise the block's MLP
     const Parameter* norm;
     std::unique_ptr<Sublayer> sublayer;
+    PerTokenSublayer* mlp;   ///< the sublayer if it is an MLP
     std::size_t parameters;  ///< how many parameters the model has up to this branch
   };
   /// The residual stream between two branches: [tokens, width], accumulator type.
@@ -115,33 +121,60 @@ class Model {
     Tensor values;    ///< absent if a branch keeps them
     TensorView view;  ///< of the values, wherever they are
   };
+  /// What a forward pass keeps of a branch for the backward pass.
+  struct KeptOfBranch {
+    std::size_t branch;
+    Saved saved;             ///< the sublayer's; empty again after its backward
+    Tensor residual = {};    ///< (T, width), the input of the branch's norm; absent while it is offloaded
+    Tensor normalised = {};  ///< (T, width), the norm's output
+    Tensor rstd = {};        ///< (T), the norm's
+    Tensor added = {};       ///< (T, width), of an MLP that is run again: the mixer's output
+  };
   struct Activations;
+  /// The output of a norm, and the reciprocals of the root mean squares of its input's rows [tokens].
+  struct Normalised {
+    Tensor values, rstd;
+  };
   std::string name_of(const ResidualBranch& branch) const;
   bool ends_block(std::size_t i) const { return i + 1 == branches_.size() || branches_[i + 1].is_mixer; }
   /// Whether branch i is run again in the backward pass. The last block is not: the backward pass begins with it.
   bool recomputed(std::size_t i) const { return options_.recompute && branches_[i].block != branches_.back().block; }
-  /// Whether a forward pass keeps the residual stream before branch i: for the branch's backward pass, or because
-  /// branches are run again from there.
+  /// Whether a forward pass keeps the residual stream before mixer i: for its backward pass, or because branches are
+  /// run again from there.
   bool keeps_input(std::size_t i) const {
-    return !recomputed(i) ||
-           (branches_[i].is_mixer && static_cast<std::int64_t>(branches_[i].block) % options_.recompute_blocks == 0);
+    return !recomputed(i) || static_cast<std::int64_t>(branches_[i].block) % options_.recompute_blocks == 0;
+  }
+  /// Whether MLP i keeps only its block's input and the mixer's output. One tile of the last block keeps all.
+  bool reruns_mlp(std::size_t i, std::int64_t tokens) const {
+    return recomputed(i) || (options_.recompute && tokens > tile_);
   }
   /// Records the block of branch i as reached, and runs its sublayer.
   Tensor forward_of(const Pass& pass, std::size_t i, TensorView normalised, Saved* saved);
-  /// Runs the sublayer of branch i on its normalised input. `residual` is the input of the norm, `rstd` [tokens] the
-  /// reciprocal of the root mean square of its rows. It may keep the residual stream by moving `residual.values` away:
-  /// then the next norm writes to new memory.
-  using RunBranch = std::function<Tensor(std::size_t i, ResidualStream& residual, Tensor normalised, Tensor rstd)>;
+  /// Runs branch i, after `x`, the output of the branch before it, has been added to the residual stream; returns the
+  /// branch's output. It may keep the residual stream by moving `residual.values` away: then the next norm writes to
+  /// new memory.
+  using RunBranch = std::function<Tensor(std::size_t i, ResidualStream& residual, Tensor x)>;
 
   /// From the tokens to the last branch's output, which is not yet added to the residual stream.
-  Tensor forward_branches(const Stream& stream, TensorView ids, ResidualStream& residual, const RunBranch& run,
-                          const Observer& observer);
+  Tensor forward_branches(const Stream& stream, TensorView ids, ResidualStream& residual, const RunBranch& run);
   /// forward_branches on the next tokens of documents; counts them in the documents.
   Tensor extend_branches(const Stream& stream, TensorView ids, std::span<const Extension> documents,
                          ResidualStream& residual);
   /// The norm of branch i: adds the output `x` of the branch before it, if there is one, to the residual stream.
-  void normalise(const Stream& stream, std::size_t i, TensorView x, ResidualStream& residual, TensorView normalised,
-                 TensorView rstd) const;
+  Normalised normalise(const Stream& stream, std::size_t i, TensorView x, ResidualStream& residual) const;
+  /// The norm's arguments that do not depend on tokens.
+  RmsNormForward norm_of(std::size_t i) const;
+
+  // MLPs, tile by tile (model_tiles.cpp).
+  /// MLP i with the mixer's output x; returns the MLP's. `kept`: absent: nothing is kept.
+  Tensor forward_mlp(const Pass& pass, std::size_t i, ResidualStream& residual, Tensor x, KeptOfBranch* kept);
+  /// From kept, or from the block's `input` and kept.added.
+  void backward_mlp(const Pass& pass, std::size_t i, TensorView input, KeptOfBranch& kept, TensorView d_residual,
+                    TensorView d_narrow);
+  void backward_mixer(const Pass& pass, std::size_t i, KeptOfBranch& kept, TensorView d_residual, TensorView d_narrow);
+  /// Adds to d_residual and to the gradient of branch i's norm.
+  void norm_backward(const Stream& stream, std::size_t i, TensorView residual, TensorView rstd, TensorView d_normalised,
+                     TensorView d_residual, TensorView d_narrow) const;
   /// The logits of the rows whose residual stream is last + residual; overwrites residual.
   void logits_of(const Stream& stream, TensorView last, TensorView residual, TensorView logits) const;
   /// d_narrow: d_residual in the compute type; absent if that is d_residual's type.
@@ -158,6 +191,7 @@ class Model {
   ParameterSet parameters_;
   const Parameter* embedding_;
   std::vector<ResidualBranch> branches_;
+  std::int64_t tile_;  ///< tokens of an MLP's
   double norm_eps_;
   NormForm norm_form_;
   const Parameter* norm_f_;

@@ -48,4 +48,17 @@ class Sublayer {
   virtual std::vector<OperatorCall> calls(DType) const { return {}; }
 };
 
+/// A sublayer that computes each token from itself only, so that it can run on tiles of tokens.
+class PerTokenSublayer : public Sublayer {
+ public:
+  /// Forward with the output in `y` [tokens, width]; absent: nobody reads it, and it is not computed.
+  virtual void forward_to(const Pass& pass, TensorView x, Saved* saved, TensorView y) = 0;
+  Tensor forward(const Pass& pass, TensorView x, Saved* saved) final {
+    Tensor y;
+    if (!pass.only_saved) y = Tensor(pass.runtime.stream, x.dtype, x.shape);
+    forward_to(pass, x, saved, y);
+    return y;
+  }
+};
+
 }  // namespace causeway

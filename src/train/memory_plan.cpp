@@ -138,6 +138,7 @@ RankMemory memory_of_rank(const Model& model, const MemoryShape& shape) {
                                        .device = shape.device,
                                        .recompute = options.recompute,
                                        .recompute_blocks = options.recompute_blocks,
+                                       .mlp_tile = options.mlp_tile,
                                        .fp8 = options.fp8,
                                        .offload = options.recompute && options.offload_activations,
                                        .strategies = shape.strategies});

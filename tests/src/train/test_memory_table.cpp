@@ -21,6 +21,7 @@ struct Row {
   MemorySettings memory = {};
   int passes = 1;
   StrategyNames strategies = {};
+  std::int64_t mlp_tile = 0;
 };
 
 constexpr double off = 0.05;
@@ -64,6 +65,14 @@ const std::vector<Row>& rows() {
     gathers["attention"] = "all_gather";
     rows.push_back({"sh2-tiny", 6, 256, 1024, 3, "optimizer", f32, recompute, 1, ring});
     rows.push_back({"sh2-tiny", 6, 256, 1024, 3, "gradients", bf16, recompute, 1, gathers});
+    for (Row row : {Row{"sh2-tiny", 5, 256, 2048}, Row{"sh2-tiny", 7, 256, 2048, 1, "optimizer", bf16, recompute},
+                    Row{"sh2-tiny", 7, 256, 2048, 1, "optimizer", f32, every_second},
+                    Row{"sh2-tiny", 7, 256, 2048, 1, "optimizer", bf16, both},
+                    Row{"sh2-tiny", 5, 256, 4096, 4, "parameters", f32, recompute},
+                    Row{"sh2-tiny", 7, 256, 2048, 2, "parameters", bf16, both, 2}}) {
+      row.mlp_tile = 256;
+      rows.push_back(row);
+    }
     return rows;
   }();
   return all;
@@ -72,9 +81,10 @@ const std::vector<Row>& rows() {
 std::string name_of_row(const Row& row) {
   return fmt::format(
       "{} {} layers, width {}, {} tokens, {} ranks, {} {}, recompute {} every {} keep {}, gradients {}, "
-      "offload {}, {} passes",
+      "offload {}, {} passes, tiles of {}",
       row.model, row.layers, row.width, row.tokens, row.ranks, row.shard, name_of(row.dtype), row.memory.recompute,
-      row.memory.recompute_blocks, row.memory.keep_blocks, row.memory.gradient_dtype, row.memory.offload, row.passes);
+      row.memory.recompute_blocks, row.memory.keep_blocks, row.memory.gradient_dtype, row.memory.offload, row.passes,
+      row.mlp_tile);
 }
 
 struct Bytes {
@@ -87,6 +97,7 @@ Bytes bytes_of(const Row& row, Communicator& world, const Stream& given) {
   const Stream stream = given.device() == Device::cpu ? given : Stream(given.device());
   const ComputeSettings compute{.shard = row.shard, .dtype = std::string(name_of(row.dtype))};
   Model::Options options = training_options_of(compute, row.memory);
+  options.mlp_tile = row.mlp_tile;
   options.shape = resolve({.model = row.model, .layers_count = row.layers, .width = row.width}, {});
   Runtime runtime{.stream = stream,
                   .mesh = Mesh(world.split(0, world.rank()), 1, world.size()),
