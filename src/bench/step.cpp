@@ -23,7 +23,7 @@
 namespace causeway {
 namespace {
 
-/// A step that takes this long has no trace, and is measured after one other: what is left out is a small part of it.
+/// Of steps that take this long all are counted, and none is traced.
 constexpr double long_step_s = 8;
 
 /// The packs of a step, of all data groups.
@@ -161,7 +161,7 @@ class StepRunner {
   /// The times of some steps, each of the slowest rank; `count`: as StepSettings::steps. Some before them are not
   /// counted: the first one allocates memory and finds algorithms. A GPU measures those of a matrix product when that
   /// occurs for the eighth time (kernels/cuda/gemm.cu), which takes tens of milliseconds: that is the eighth step if a
-  /// step has only one of them. Of steps longer than long_step_s only the first one is not counted.
+  /// step has only one of them. If the first step takes long_step_s, it is counted.
   std::vector<double> times(const std::vector<StepPass>& own, std::optional<std::int64_t> count) {
     constexpr double long_enough_s = 2, most_uncounted_s = 4;
     constexpr int most_uncounted = 8;
@@ -171,16 +171,19 @@ class StepRunner {
       run(own, first);
       return watch.seconds();
     };
+    std::vector<double> seconds;
+    Traffic before = traffic_of(runtime_.mesh);
     double about = 0, spent = 0;
-    for (int i = 0; i < (on_gpu() ? most_uncounted : 1) && about < long_step_s && (i < 2 || spent < most_uncounted_s);
-         ++i) {
+    for (int i = 0; i < (on_gpu() ? most_uncounted : 1) && (i < 2 || spent < most_uncounted_s); ++i) {
       about = runtime_.mesh.world.max(seconds_of_step());
       spent += about;
+      if (about < long_step_s) continue;
+      seconds.push_back(about);
+      break;
     }
+    if (seconds.empty()) before = traffic_of(runtime_.mesh);
     const std::int64_t steps = count.value_or(static_cast<std::int64_t>(std::clamp(long_enough_s / about, 5.0, 25.0)));
-    std::vector<double> seconds;
-    const Traffic before = traffic_of(runtime_.mesh);
-    for (std::int64_t i = 0; i < steps; ++i) seconds.push_back(seconds_of_step());
+    while (std::ssize(seconds) < steps) seconds.push_back(seconds_of_step());
     traffic_ = traffic_between(before, traffic_of(runtime_.mesh), static_cast<double>(steps), runtime_.mesh.world);
     for (double& each : seconds) each = runtime_.mesh.world.max(each);
     return seconds;

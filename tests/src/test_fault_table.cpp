@@ -109,6 +109,13 @@ std::vector<std::string> checkpoints(const std::string& run) {
   return names;
 }
 
+/// The value of --shard for a row's run, or with `shift` for a later start: rows have different ones.
+std::string level_of(const Row& row, std::size_t shift = 0) {
+  constexpr const char* levels[] = {"parameters", "gradients", "optimizer"};
+  const auto place = std::ranges::find(rows, std::string_view(row.name), &Row::name) - std::begin(rows);
+  return levels[(static_cast<std::size_t>(place) + shift) % std::size(levels)];
+}
+
 class FaultTable : public ::testing::TestWithParam<Row> {};
 
 TEST_P(FaultTable, TheJobEndsAsExpectedAndResumesAsIfUndisturbed) {
@@ -121,8 +128,9 @@ TEST_P(FaultTable, TheJobEndsAsExpectedAndResumesAsIfUndisturbed) {
       "--pack-tokens 64 --steps 6 --checkpoint-every 2 --strategy causal_conv=halo,selective_scan=state_carry --run ";
   ASSERT_EQ(shell(folder, train + "whole --transport local --ranks 3").exit, 0);
 
-  const Outcome outcome = shell(folder, fmt::format("@mpirun -n 3 {}{} --watchdog {} --inject-fault {}", train,
-                                                    folder / "cut", row.exit == 76 ? 3 : 60, row.faults));
+  const Outcome outcome =
+      shell(folder, fmt::format("@mpirun -n 3 {}{} --shard {} --watchdog {} --inject-fault {}", train, folder / "cut",
+                                level_of(row), row.exit == 76 ? 3 : 60, row.faults));
   EXPECT_EQ(outcome.exit, row.exit) << outcome.err;
   EXPECT_NE(outcome.err.find(row.says), std::string::npos) << outcome.err;
   // No process is left. mpirun can end a moment before the ranks that it killed.
@@ -147,7 +155,7 @@ TEST_P(FaultTable, TheJobEndsAsExpectedAndResumesAsIfUndisturbed) {
     EXPECT_EQ(nlohmann::json::parse(testing::bytes_of(folder / "cut/exit.json"))["exit_code"], row.exit);
   EXPECT_EQ(testing::bytes_of(folder / "cut/config.ini").find(":step="), std::string::npos);
 
-  const Outcome resumed = shell(folder, "@mpirun -n 3 " + train + "cut --resume auto");
+  const Outcome resumed = shell(folder, "@mpirun -n 3 " + train + "cut --resume auto --shard " + level_of(row, 1));
   ASSERT_EQ(resumed.exit, 0) << resumed.err;
   EXPECT_NE(resumed.err.find(row.damaged), std::string::npos) << resumed.err;
   const auto lines = read_rank_board(folder / "cut/ranks.txt");

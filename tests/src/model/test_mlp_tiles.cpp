@@ -127,8 +127,8 @@ TEST(MlpTiles, TakeTheMemoryThatTheFormulaSays) {
       }
 }
 
-/// With a wide MLP: nothing that is as wide as it grows with the tokens.
-TEST(MlpTiles, AnMlpsWidthDoesNotGrowWithTheTokens) {
+/// Nothing that is as wide as an MLP grows with the tokens.
+TEST(MlpTiles, AWideMlpTakesNoMoreForEachToken) {
   ModelOptions narrow = small_model_of({"se", "mr", "se"}), wide = narrow;
   narrow.ffn = 10;
   wide.ffn = 1000;
@@ -138,7 +138,7 @@ TEST(MlpTiles, AnMlpsWidthDoesNotGrowWithTheTokens) {
   };
   const double of_narrow = bytes_a_token(narrow);
   if (of_narrow == 0) return;  // this process runs no rank
-  EXPECT_NEAR(bytes_a_token(wide) / of_narrow, 1, 0.01);
+  EXPECT_LT(bytes_a_token(wide), 1.01 * of_narrow);
 }
 
 }  // namespace
