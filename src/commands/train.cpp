@@ -27,6 +27,13 @@ OptionGroup data_group(TrainSettings& settings) {
         "",
         "what happens to a document longer than a pack: it is cut, or the run ends with an error",
         {"cut", "refuse"}},
+       {"deal",
+        &settings.deal,
+        "",
+        "which packs a data group gets. in_order: in turn; balanced: packs that cost about the same follow each other, "
+        "and groups get equal sums; auto: balanced if a layer attends, else in order, because full packs then cost the "
+        "same",
+        {"auto", "in_order", "balanced"}},
        {"valid-data", &settings.valid_data, "FILE",
         "held-out dataset; its loss is measured before training, after training, and every --eval-every steps"},
        {"eval-every", &settings.eval_every, "N", "steps between two evaluations; 0: none during training"},

@@ -86,8 +86,29 @@ Profile h200_ndr400() {
   return profile;
 }
 
+/// The same with H100s, which have the same processors, less memory and slower memory.
+Profile h100_ndr400() {
+  constexpr double memory_speed = 3.35 / 4.8;
+  Profile profile = h200_ndr400();
+  profile.name = "h100-ndr400";
+  profile.source = "h200-ndr400 with the published memory of an H100; not measured";
+  profile.device_bytes = 79.0 * (1 << 30);
+  profile.machine.copy_bytes_per_s *= memory_speed;
+  for (KernelRate& rate : profile.machine.kernels)
+    if (rate.kernel.kind != KernelKind::attention && rate.kernel.kind != KernelKind::selective_scan)
+      rate.element_s /= memory_speed;
+  profile.sources["device_bytes"] = "published: 80 GB (NVIDIA H100 SXM data sheet); 1 GB for the driver";
+  profile.sources["host_bytes"] = "published: a DGX H100 has 2 TB";
+  profile.sources["copy_bytes_per_s"] = "that of an H200 times 3.35 / 4.8, the published speeds of the memories";
+  profile.sources["kernels"] = "those of an H200; all but attention and scan as much slower as the memory is";
+  for (const char* member : {"gemm_flops_per_s", "gemm_in_step", "link", "overlap"})
+    profile.sources[member] = "that of an H200";
+  return profile;
+}
+
 constexpr std::array table = {
     BuiltInProfile{"h200-ndr400", "hosts of 8 H200s with NVLink, NDR InfiniBand with a port for each GPU", h200_ndr400},
+    BuiltInProfile{"h100-ndr400", "the same with H100s, derived from their memory's speed", h100_ndr400},
 };
 
 }  // namespace

@@ -64,7 +64,7 @@ struct TrainSettings {
   std::optional<double> epochs;             ///< --epochs; excludes --steps
   std::int64_t steps = default_steps;       ///< in total, as --steps or --epochs give them
   std::int64_t pack_tokens = 8192, window = 256, accumulate = 1, seed = 0;
-  std::string policy = "greedy", long_documents = "cut", loss_normalisation = "step";
+  std::string policy = "greedy", long_documents = "cut", deal = "auto", loss_normalisation = "step";
   double learning_rate = 1e-3, learning_rate_floor = 0.1, beta1 = 0.9, beta2 = 0.95, weight_decay = 0.1, clip = 1;
   std::int64_t warmup_steps = 0;
   std::int64_t checkpoint_every = 0, keep_last = 0, keep_every = 0, eval_every = 0, eval_packs = 0, log_every = 10;

@@ -153,14 +153,24 @@ void Trainer::prepare_next_step(const TrainingStep& step) {
 
 /// Takes the step's packs from the sequence. All ranks take all of them, and each keeps those of its data group.
 Trainer::DealtPacks Trainer::deal_packs() {
+  const int groups = runtime_.mesh.data_size, own = runtime_.mesh.data_index;
   DealtPacks packs;
-  for (std::int64_t k = 0; k < settings_.accumulate; ++k)
-    for (int group = 0; group < runtime_.mesh.data_size; ++group) {
-      Pack pack = packs_->next();
-      packs.tokens += pack.tokens();
-      packs.flops += training_flops(model_, segments_of(pack));
-      if (group == runtime_.mesh.data_index) packs.own.push_back(std::move(pack));
-    }
+  std::vector<Pack> all;
+  std::vector<double> costs;
+  for (std::int64_t i = 0; i < settings_.accumulate * groups; ++i) {
+    Pack pack = packs_->next();
+    packs.tokens += pack.tokens();
+    costs.push_back(training_flops(model_, segments_of(pack)));
+    packs.flops += costs.back();
+    if (settings_.deal == "balanced")
+      all.push_back(std::move(pack));
+    else if (i % groups == own)
+      packs.own.push_back(std::move(pack));
+  }
+  if (settings_.deal == "balanced") {
+    const std::vector<std::vector<std::size_t>> dealt = deal_by_cost(costs, groups);
+    for (const std::size_t pack : dealt[static_cast<std::size_t>(own)]) packs.own.push_back(std::move(all[pack]));
+  }
   first_step_dealt_ = true;
   return packs;
 }

@@ -23,7 +23,8 @@
 namespace causeway {
 
 /// Trains a model on this rank's part of a data × context mesh. In each step every data group takes `accumulate` packs:
-/// number (step · accumulate + k) · data groups + data index of one global sequence, for k < accumulate. The step's
+/// number (step · accumulate + k) · data groups + data index of one global sequence, for k < accumulate; with
+/// `--deal balanced` as many of the same packs, so that all groups have about the same work. The step's
 /// loss is Σ weight · token loss / Σ weight over the labels of all packs, which does not depend on how the packs are
 /// cut.
 class Trainer {
@@ -60,7 +61,9 @@ class Trainer {
   void hear_signals() const;
   void agree_on_signals_before_first_step();
   void write_exit_of_stopped_start(const AgreedError& error) const;
+  void settle_deal();
   void settle_steps();
+  PackSequence::CostOfPack cost_of_packs() const;
   void identify_data();
   void choose_operator_strategies();
   void set_initial_state();

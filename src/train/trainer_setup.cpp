@@ -5,6 +5,7 @@
 
 #include "kernels/core/integer.hpp"
 #include "src/cli/progress.hpp"
+#include "src/model/flops.hpp"
 #include "src/run/run_ending.hpp"
 #include "src/runtime/gemm_rate.hpp"
 #include "src/runtime/strategy_choice.hpp"
@@ -60,6 +61,7 @@ Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicat
     data_.refuse_too_large_packs(settings_.pack_tokens);
     if (runtime_.mesh.world.rank() == 0) data_.refuse_without_labels(packing_of(settings_), [&] { hear_signals(); });
   });
+  settle_deal();
   settle_steps();
   if (!settings_.dry_run || start_.resumes) identify_data();
   if (!settings_.dry_run) {
@@ -83,8 +85,9 @@ void Trainer::open_trace() {
 
 /// The parts of the start that can take long; on a signal they end.
 void Trainer::get_ready(const Config& config) {
-  packs_.emplace(data_, packing_of(settings_), static_cast<std::uint64_t>(settings_.seed),
-                 [this] { agree_on_signals_before_first_step(); });
+  packs_.emplace(
+      data_, packing_of(settings_), static_cast<std::uint64_t>(settings_.seed),
+      [this] { agree_on_signals_before_first_step(); }, cost_of_packs());
   rank_progress_->enter(Phase::start);
   choose_operator_strategies();
   if (settings_.dry_run) return;
@@ -98,13 +101,32 @@ void Trainer::get_ready(const Config& config) {
   open_run_directory(config);
 }
 
+/// How packs are dealt: what --deal says, or what the run did before, or by the model. Not by the mesh, so that packs
+/// have the same order on every one.
+void Trainer::settle_deal() {
+  if (settings_.deal != "auto") return;
+  settings_.deal = model_.options().shape.uses("attention") ? "balanced" : "in_order";
+  if (!start_.resumes) return;
+  collectively(runtime_.mesh.world, [&] {
+    const hdf5::Object state = start_.checkpoint->state();
+    settings_.deal = state.has_attribute("deal") ? state.string_attribute("deal") : "in_order";
+  });
+}
+
+/// What orders the packs, if they are balanced.
+PackSequence::CostOfPack Trainer::cost_of_packs() const {
+  if (settings_.deal != "balanced") return {};
+  return [this](const Pack& pack) { return training_flops(model_, segments_of(pack)); };
+}
+
 /// The number of steps: --steps, or the fewest that take --epochs times the tokens of the data.
 void Trainer::settle_steps() {
   settings_.steps = settings_.asked_steps.value_or(default_steps);
   if (!settings_.epochs) return;
   const double tokens = *settings_.epochs * static_cast<double>(data_.tokens());
-  PackSequence packs(data_, packing_of(settings_), static_cast<std::uint64_t>(settings_.seed),
-                     [this] { agree_on_signals_before_first_step(); });
+  PackSequence packs(
+      data_, packing_of(settings_), static_cast<std::uint64_t>(settings_.seed),
+      [this] { agree_on_signals_before_first_step(); }, cost_of_packs());
   Progress progress("packs of all epochs", static_cast<std::int64_t>(tokens), "tokens", log_.speaks());
   const std::int64_t count = packs.advance_by_tokens(tokens, [&](std::int64_t done) { progress.update(done); });
   settings_.steps = ceil_div(count, settings_.accumulate * runtime_.mesh.data_size);

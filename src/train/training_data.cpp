@@ -145,11 +145,12 @@ void DataMixture::refuse_longer(std::int64_t most) const {
 }
 
 PackSequence::PackSequence(const DataMixture& data, const PackingOptions& packing, std::uint64_t seed,
-                           std::function<void()> between)
+                           std::function<void()> between, CostOfPack cost)
     : seed_(seed),
       between_(std::move(between)),
       datasets_(data.datasets.size()),
-      packer_(packing, [this] { return std::optional(draw()); }) {
+      packer_(packing, [this] { return std::optional(draw()); }),
+      cost_(std::move(cost)) {
   std::partial_sum(data.weights.begin(), data.weights.end(), std::back_inserter(cumulative_weights_));
   for (std::size_t d = 0; d < datasets_.size(); ++d) {
     ShuffledPieces& source = datasets_[d];
@@ -207,7 +208,28 @@ Piece PackSequence::draw() {
   return source.pieces[source.order[source.drawn++]];
 }
 
+/// The next window, in the order of costs. Windows rise and fall in turn, so that packs cost about the same also where
+/// two windows meet. Packs that cost the same stay in their order.
+void PackSequence::plan_window() {
+  std::vector<std::pair<double, Pack>> window;
+  for (std::int64_t i = 0; i < balanced_window; ++i) {
+    Pack pack;
+    packer_.next(pack);
+    const double cost = cost_(pack);
+    window.emplace_back(cursor_ / balanced_window % 2 == 0 ? cost : -cost, std::move(pack));
+  }
+  std::ranges::stable_sort(window, {}, [](const auto& each) { return each.first; });
+  for (auto& [cost, pack] : window) ahead_.push_back(std::move(pack));
+}
+
 Pack PackSequence::next() {
+  if (cost_) {
+    if (ahead_.empty()) plan_window();
+    Pack pack = std::move(ahead_.front());
+    ahead_.pop_front();
+    ++cursor_;
+    return pack;
+  }
   std::optional<Pack> pack = packer_.next();
   ensure(pack.has_value(), "the endless sequence of packs ended after {}", cursor_);
   ++cursor_;
@@ -216,22 +238,47 @@ Pack PackSequence::next() {
 
 void PackSequence::advance_to(std::int64_t cursor, const std::function<void(std::int64_t)>& progress) {
   constexpr std::int64_t often = 1024;
-  for (Pack pack; cursor_ < cursor; ++cursor_) {
+  // Of windows that are left out the order does not matter.
+  const std::int64_t whole = cost_ ? cursor / balanced_window * balanced_window : cursor;
+  for (Pack pack; ahead_.empty() && cursor_ < whole; ++cursor_) {
     packer_.next(pack);
     if (progress && cursor_ % often == 0) progress(cursor_);
   }
+  while (cursor_ < cursor) static_cast<void>(next());
 }
 
 std::int64_t PackSequence::advance_by_tokens(double tokens, const std::function<void(std::int64_t)>& progress) {
   constexpr std::int64_t often = 1024;
   const std::int64_t before = cursor_;
   std::int64_t taken = 0;
-  for (Pack pack; static_cast<double>(taken) < tokens; ++cursor_) {
-    packer_.next(pack);
+  for (Pack pack; static_cast<double>(taken) < tokens;) {
+    if (cost_) {
+      pack = next();
+    } else {
+      packer_.next(pack);
+      ++cursor_;
+    }
     taken += pack.tokens();
     if (cursor_ % often == 0) progress(taken);
   }
   return cursor_ - before;
+}
+
+std::vector<std::vector<std::size_t>> deal_by_cost(std::span<const double> costs, int groups) {
+  std::vector<std::size_t> order(costs.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_sort(order, std::greater(), [&](std::size_t pack) { return costs[pack]; });
+  const std::size_t each = costs.size() / static_cast<std::size_t>(groups);
+  std::vector<std::vector<std::size_t>> dealt(static_cast<std::size_t>(groups));
+  std::vector<double> sums(dealt.size());
+  for (const std::size_t pack : order) {
+    std::size_t least = dealt.size();
+    for (std::size_t group = 0; group < dealt.size(); ++group)
+      if (dealt[group].size() < each && (least == dealt.size() || sums[group] < sums[least])) least = group;
+    dealt[least].push_back(pack);
+    sums[least] += costs[pack];
+  }
+  return dealt;
 }
 
 Packer make_packer_in_order(const DataMixture& data, const PackingOptions& packing) {

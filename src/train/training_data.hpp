@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -38,12 +40,19 @@ struct DataMixture {
 /// drawn from the datasets by weight, in a new random order in every epoch of a dataset, and packed in the order drawn.
 /// Only the documents' lengths are read. With LongDocuments::cut, documents are cut into pieces of at most one pack
 /// before they are shuffled, so that the pieces of one long genome do not follow each other.
+///
+/// With a cost of packs, neighbours cost about the same, so that the data groups of a step have equal work: each
+/// `balanced_window` packs are in the order of their cost, in turn rising and falling. Which groups there are changes
+/// nothing: the sequence stays the same for every mesh, and every run resumes at its cursor.
 class PackSequence {
  public:
+  static constexpr std::int64_t balanced_window = 512;
+  using CostOfPack = std::function<double(const Pack&)>;
+
   /// `between`, if given, is called regularly while documents are shuffled and drawn: after the same documents on every
   /// rank, so that it may communicate. It may throw to stop.
   PackSequence(const DataMixture& data, const PackingOptions& packing, std::uint64_t seed,
-               std::function<void()> between = {});
+               std::function<void()> between = {}, CostOfPack cost = {});
   PackSequence(const PackSequence&) = delete;  // the packer draws from it
   PackSequence& operator=(const PackSequence&) = delete;
 
@@ -65,6 +74,7 @@ class PackSequence {
   Piece draw();
   void shuffle(std::size_t dataset);
   void count_work();
+  void plan_window();
 
   std::vector<double> cumulative_weights_;
   std::uint64_t seed_, draws_ = 0;
@@ -72,8 +82,14 @@ class PackSequence {
   std::int64_t work_ = 0;  // since the last call of between_
   std::vector<ShuffledPieces> datasets_;
   Packer packer_;
+  CostOfPack cost_;
+  std::deque<Pack> ahead_;  // with a cost: the rest of the window
   std::int64_t cursor_ = 0;
 };
+
+/// Which packs of a step each data group computes, as many each: numbers in `costs`, which has a multiple of `groups`
+/// packs. The costliest pack goes first, each to the group with the least so far that has room.
+std::vector<std::vector<std::size_t>> deal_by_cost(std::span<const double> costs, int groups);
 
 /// Packs every document of the datasets once, in order.
 Packer make_packer_in_order(const DataMixture& data, const PackingOptions& packing);

@@ -34,7 +34,8 @@ void expect_names(const std::string& message, const std::string& member) {
 }
 
 TEST(Profile, IsTheSameAfterItWasWrittenAndRead) {
-  for (const Profile& profile : {small_profile(), built_in_profiles().front().make()}) {
+  for (const Profile& profile :
+       {small_profile(), built_in_profiles().front().make(), built_in_profiles().back().make()}) {
     const Json json = to_json(profile);
     const Profile read = parse_profile(json.dump(), "text");
     EXPECT_EQ(to_json(read), json);
