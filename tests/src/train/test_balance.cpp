@@ -7,7 +7,9 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <numeric>
+#include <sstream>
 
 #include "kernels/core/random.hpp"
 #include "src/model/flops.hpp"
@@ -74,7 +76,8 @@ std::string write_long_tailed(const TemporaryFolder& folder, std::int64_t longes
   const std::string path = folder / "long_tailed.h5";
   DatasetWriter writer(path, 512, "test");
   const RandomStream random(7, 1);
-  const std::vector<std::int32_t> tokens(static_cast<std::size_t>(longest), 65);
+  std::vector<std::int32_t> tokens(static_cast<std::size_t>(longest));
+  for (std::size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<std::int32_t>(65 + i * i / 97 % 23);
   for (std::uint64_t d = 0; d < 4000; ++d) {
     const double length = 64 * std::pow(1 - random.uniform(d), -1 / 1.2);
     writer.begin_document("d");
@@ -137,6 +140,36 @@ TEST(Balance, ASequenceResumesFromAnyCursor) {
   const double tokens = 1.5 * 4096 * static_cast<double>(window);
   const std::int64_t packs = counted.advance_by_tokens(tokens, [](std::int64_t) {});
   EXPECT_EQ(counted.next(), all[static_cast<std::size_t>(packs)]);
+}
+
+std::vector<double> losses_of(const TemporaryFolder& folder, const std::string& run) {
+  std::vector<double> losses;
+  std::istringstream lines(testing::bytes_of(folder / (run + "/metrics.jsonl")));
+  for (std::string line; std::getline(lines, line);)
+    losses.push_back(nlohmann::json::parse(line).at("loss").get<double>());
+  return losses;
+}
+
+TEST(Balance, EveryMeshTrainsOnTheSamePacksAndResumes) {
+  const TemporaryFolder folder;
+  write_long_tailed(folder, 256);
+  const std::string train =
+      "@causeway train --data long_tailed.h5 --layers attention --width 8 --heads 2 --pack-tokens 256 --dtype f64 "
+      "--steps 6 --checkpoint-every 3 --transport local ";
+  ASSERT_EQ(shell(folder, train + "--run alone --accumulate 4").exit, 0);
+  ASSERT_EQ(shell(folder, train + "--run groups --ranks 4 --data-parallel 4").exit, 0);
+  ASSERT_EQ(shell(folder, train + "--run in_order --ranks 4 --data-parallel 4 --deal in_order").exit, 0);
+  const std::vector<double> alone = losses_of(folder, "alone"), groups = losses_of(folder, "groups");
+  ASSERT_EQ(alone.size(), 6u);
+  ASSERT_EQ(groups.size(), 6u);
+  for (std::size_t step = 0; step < 6; ++step) EXPECT_NEAR(groups[step], alone[step], 1e-12 * alone[step]);
+  EXPECT_GT(std::abs(losses_of(folder, "in_order")[0] - alone[0]), 1e-6);
+  EXPECT_NE(testing::bytes_of(folder / "groups/config.ini").find("deal = balanced"), std::string::npos);
+  std::filesystem::remove_all(folder / "groups/step-6");
+  const Outcome resumed = shell(folder, "@causeway train --config groups/config.ini --resume auto --ranks 4");
+  ASSERT_EQ(resumed.exit, 0) << resumed.err;
+  EXPECT_EQ(losses_of(folder, "groups"), groups);
+  EXPECT_EQ(shell(folder, "@causeway train --data long_tailed.h5 --run none --model mamba-tiny --deal dice").exit, 2);
 }
 
 TEST(Balance, PacksAreDealtByTheirCostAsManyToEachGroup) {
