@@ -34,7 +34,7 @@ struct BlockFilter {
   ParameterRows<bf16> taps;        ///< [G, len]
   ParameterRows<bf16> skip;        ///< [D], or absent
   std::int64_t channels, groups;
-  int width, length;  ///< W, len
+  int width, length;  ///< W, 0 without a featurizer; len
 
   explicit BlockFilter(const HyenaBlockInputs& in)
       : featurizer(in.featurizer),
@@ -42,7 +42,7 @@ struct BlockFilter {
         skip(in.skip),
         channels(in.q.columns()),
         groups(in.taps.rows()),
-        width(static_cast<int>(in.featurizer.columns())),
+        width(in.featurizer.present() ? static_cast<int>(in.featurizer.columns()) : 0),
         length(static_cast<int>(in.taps.columns())) {}
 };
 
@@ -97,7 +97,8 @@ bool suits_mr(const HyenaBlockBackward& args);
 /// By multiply-adds, with at most 7 taps and groups of any size.
 void se_forward(const Stream& stream, const HyenaBlockForward& args);
 void se_backward(const Stream& stream, const HyenaBlockBackward& args);
-/// On tensor cores, with at most 129 taps and groups of at least 15 channels.
+/// On tensor cores, with at most 129 taps and groups of at least 15 channels. The backward takes an absent featurizer
+/// for the identity: it is the backward of the gated convolution alone (blocked_conv/).
 void mr_forward(const Stream& stream, const HyenaBlockForward& args);
 void mr_backward(const Stream& stream, const HyenaBlockBackward& args);
 

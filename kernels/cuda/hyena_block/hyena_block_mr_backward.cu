@@ -13,7 +13,11 @@ namespace {
 /// shared memory: 3 stages of q', d_y and 7 of k', v' of 8 KiB; the last tiles of x; results replace q', k', v'
 /// registers: Toeplitz blocks 19, tiles of d_c 36, sums of d_taps 36, parameters 20, sums of parameters 20,
 /// gradients of the two tokens before 12. More than 80 lines because all phases share the registers.
-template <int Blocks, int Filters, int PerMultiprocessor>
+///
+/// Without `Featured` the featurizer is the identity. Parts of the computation are compiled with and without documents'
+/// starts: `Now` for the tile itself, `Target` for the one whose d_x is computed, `Later` for the tiles between. Most
+/// tiles with a start near have it between.
+template <int Blocks, int Filters, int PerMultiprocessor, bool Featured>
 __global__ void __launch_bounds__(256, PerMultiprocessor)
     mr_backward_kernel(const __grid_constant__ MrBackwardArgs args) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)  // it moves registers between warpgroups
@@ -92,7 +96,7 @@ __global__ void __launch_bounds__(256, PerMultiprocessor)
           next.advance();
           near = near == Memory::near_stages - 1 ? 0 : near + 1;
         }
-        const unsigned starts = memory.starts[far][half];
+        const unsigned starts = __shfl_sync(~0u, memory.starts[far][half], 0);  // known to be the same in all lanes
         recent = recent << 1 | (starts >> 16 != 0 ? 1u : 0u);
         /// The stage `back` before this one, of k' and v'.
         const auto far_before = [&](int back) { return far >= back ? far - back : far - back + far_stages; };
@@ -112,35 +116,23 @@ __global__ void __launch_bounds__(256, PerMultiprocessor)
                        k_earlier = earlier_of(address, far_memory, far, far_before(1)),
                        target_row = stage(far_memory, target) + half_bytes + reversed.row,
                        target_earlier = earlier_of(reversed, far_memory, target, far_before(behind + 1));
-        const auto compute = [&]<bool Masked>() {
-          const auto reach = ReachMasks<false>::of(Masked ? starts : 0, lane);
+        const auto compute = [&]<bool Now, bool Target, bool Later>() {
+          const auto reach = ReachMasks<false>::of(Now ? starts : 0, lane);
           const unsigned here = starts >> 16;
           // 3a. x = k⊙v, d_c = d_y⊙q.
-          TileValues x;
+          TileValues x =
+              input_value<Featured, Now, false>(k_tile + address.row, k_earlier, parameters.featurizer[k_input],
+                                                reach) *
+              input_value<Featured, Now, false>(k_tile + address.row + mr_tensor_bytes, k_earlier + mr_tensor_bytes,
+                                                parameters.featurizer[v_input], reach);
           std::uint32_t x_pairs[4], d_c_pairs[4];
-          {
-            RawTile k, v;
-            ldmatrix_x4<true>(k.row, k_tile + address.row);
-            ldmatrix_x4<true>(k.earlier, k_earlier);
-            ldmatrix_x4<true>(v.row, k_tile + address.row + mr_tensor_bytes);
-            ldmatrix_x4<true>(v.earlier, k_earlier + mr_tensor_bytes);
-            x = featured(lagged<Masked>(k, reach), parameters.featurizer[k_input]) *
-                featured(lagged<Masked>(v, reach), parameters.featurizer[v_input]);
-            round_tile(x_pairs, x);
-          }
+          round_tile(x_pairs, x);
           stmatrix_x4_transposed(past_store + place, x_pairs);
           {
-            RawTile q;
-            std::uint32_t d_y[4];
-            ldmatrix_x4<true>(q.row, q_tile + reversed.row);
-            ldmatrix_x4<true>(q.earlier, earlier_of(reversed, near_memory, near, near_before));
-            ldmatrix_x4<true>(d_y, q_tile + reversed.row + mr_tensor_bytes);
-            const LaggedValues q_values = lagged<Masked>(q, ReachMasks<true>::of(Masked ? starts : 0, lane));
-            TileValues d_c = featured(q_values, parameters.featurizer[q_input]);
-#pragma unroll
-            for (int j = 0; j < 4; ++j) {
-              d_c.at[j][0] *= low_bf16(d_y[j]), d_c.at[j][1] *= high_bf16(d_y[j]);
-            }
+            TileValues d_c = input_value<Featured, Now, true>(
+                                 q_tile + reversed.row, earlier_of(reversed, near_memory, near, near_before),
+                                 parameters.featurizer[q_input], ReachMasks<true>::of(Now ? starts : 0, lane)) *
+                             load_values(q_tile + reversed.row + mr_tensor_bytes);
             // A token's x is in the other half and the other element of the lane at the other end of the four.
 #pragma unroll
             for (int j = 0; j < 4; ++j)
@@ -160,7 +152,7 @@ __global__ void __launch_bounds__(256, PerMultiprocessor)
           __syncwarp();
           std::uint32_t halves[2][4], earlier[2][4];
           ldmatrix_x4<false>(halves[0], past_store + place);
-          if (Masked && here != 0) {
+          if (Now && here != 0) {
             // The documents that begin in this tile, then its first tokens, which meet the earlier tiles. The second
             // half of the last document's tokens waits for the next tile, as ever.
             const std::uint32_t nothing[Filters][4] = {};
@@ -202,11 +194,11 @@ __global__ void __launch_bounds__(256, PerMultiprocessor)
               if (b + 1 < Blocks) ldmatrix_x4<true>(earlier[next], at);
               lags.add(b, d_c, halves[now][0], halves[now][1]);
               filter.multiply(sum, earlier[now], b);
-              if (Masked && here != 0) lags.add(b, second_of_first, halves[now][2], halves[now][3]);
+              if (Now && here != 0) lags.add(b, second_of_first, halves[now][2], halves[now][3]);
             }
             if (b > 0) lags.add(b - 1, middle, halves[now][2], halves[now][3]);
           }
-          if (Masked && here != 0) {
+          if (Now && here != 0) {
             std::uint32_t masked[4];
             for_each_start(here, [&](int low, int high) {
               keep_columns(masked, x_pairs, low, high, lane);
@@ -220,22 +212,18 @@ __global__ void __launch_bounds__(256, PerMultiprocessor)
           }
           // 3c. d_q and the rows of d_q'. The rows are read once more, which is cheaper than registers for them.
           {
-            RawTile q;
-            std::uint32_t d_y[4];
-            ldmatrix_x4<true>(q.row, q_tile + address.row);
-            ldmatrix_x4<true>(q.earlier, q_earlier);
-            ldmatrix_x4<true>(d_y, q_tile + address.row + mr_tensor_bytes);
-            const LaggedValues q_values = lagged<Masked>(q, reach);
-            TileValues d_q = filter.own(sum);
-#pragma unroll
-            for (int j = 0; j < 4; ++j) d_q.at[j][0] *= low_bf16(d_y[j]), d_q.at[j][1] *= high_bf16(d_y[j]);
+            const LaggedValues q_values = load_lagged<Featured, Now, false>(q_tile + address.row, q_earlier, reach);
+            const TileValues d_q = filter.own(sum) * load_values(q_tile + address.row + mr_tensor_bytes);
             std::uint32_t results[4];
-            round_tile(results,
-                       back_to_earlier_rows<Masked>(d_q, last[q_input], q_values, parameters.featurizer[q_input],
-                                                    d_w[q_input], reach, lane));
+            if constexpr (Featured) {
+              round_tile(results, back_to_earlier_rows<Now>(d_q, last[q_input], q_values,
+                                                            parameters.featurizer[q_input], d_w[q_input], reach, lane));
+              keep_last<false>(last[q_input], d_q);
+            } else {
+              round_tile(results, d_q);
+            }
             __syncwarp();  // all lanes have read the tile
-            stmatrix_x4_transposed(q_earlier, results);
-            keep_last<false>(last[q_input], d_q);
+            stmatrix_x4_transposed(Featured ? q_earlier : q_tile + address.row, results);
           }
           // 3d. d_x, d_k and d_v of the tile Blocks - 1 before, and the rows of d_k' and d_v'.
 #pragma unroll
@@ -249,8 +237,8 @@ __global__ void __launch_bounds__(256, PerMultiprocessor)
           };
           unsigned of_target = 0;
           int reached = mr_tile * (Blocks - 1);
-          if constexpr (Masked) {
-            of_target = word(Blocks - 1);
+          if constexpr (Target) of_target = word(Blocks - 1);
+          if constexpr (Later) {
             const unsigned later = recent & ((1u << (Blocks - 1)) - 1);
             if (later != 0) {
               const int back = 31 - __clz(static_cast<int>(later));
@@ -264,16 +252,15 @@ __global__ void __launch_bounds__(256, PerMultiprocessor)
             d_x.at[j][0] = parameters.skip[j % 2] * low_bf16(ring[0][j]);
             d_x.at[j][1] = parameters.skip[j % 2] * high_bf16(ring[0][j]);
           }
-          d_x = convolve_later<Masked>(filter, ring, d_x, of_target >> 16, reached, lane);
+          d_x = convolve_later<Target, Later>(filter, ring, d_x, of_target >> 16, reached, lane);
           LaggedValues raw[2];
           TileValues value[2];
 #pragma unroll
           for (int n = 0; n < 2; ++n) {
-            RawTile rows_of;
-            ldmatrix_x4<true>(rows_of.row, target_row + static_cast<unsigned>(n) * mr_tensor_bytes);
-            ldmatrix_x4<true>(rows_of.earlier, target_earlier + static_cast<unsigned>(n) * mr_tensor_bytes);
-            raw[n] = lagged<Masked, true>(rows_of, target_reach);
-            value[n] = featured(raw[n], parameters.featurizer[k_input + n]);
+            raw[n] = load_lagged<Featured, Target, true>(target_row + static_cast<unsigned>(n) * mr_tensor_bytes,
+                                                         target_earlier + static_cast<unsigned>(n) * mr_tensor_bytes,
+                                                         target_reach);
+            value[n] = value_of<Featured>(raw[n], parameters.featurizer[k_input + n]);
           }
           __syncwarp();  // all lanes have read the tile
 #pragma unroll
@@ -281,16 +268,27 @@ __global__ void __launch_bounds__(256, PerMultiprocessor)
             const int input = k_input + n;
             const TileValues d = d_x * value[1 - n];
             std::uint32_t results[4];
-            round_tile(results, back_to_earlier_rows<Masked, true>(d, last[input], raw[n], parameters.featurizer[input],
-                                                                   d_w[input], target_reach, lane));
-            stmatrix_x4_transposed(target_earlier + static_cast<unsigned>(n) * mr_tensor_bytes, results);
-            keep_last<true>(last[input], d);
+            if constexpr (Featured) {
+              round_tile(results,
+                         back_to_earlier_rows<Target, true>(d, last[input], raw[n], parameters.featurizer[input],
+                                                            d_w[input], target_reach, lane));
+              keep_last<true>(last[input], d);
+            } else {
+              round_tile(results, d);
+            }
+            stmatrix_x4_transposed(
+                (Featured ? target_earlier : target_row) + static_cast<unsigned>(n) * mr_tensor_bytes, results);
           }
         };
-        if (__ballot_sync(~0u, (recent & ((2u << Blocks) - 1)) != 0) == 0)
-          compute.template operator()<false>();
+        const unsigned near_starts = recent & ((2u << Blocks) - 1);  // bit Blocks: rows before the target
+        if (near_starts == 0)
+          compute.template operator()<false, false, false>();
+        else if (starts >> 15 != 0)
+          compute.template operator()<true, true, true>();
+        else if (near_starts >> (Blocks - 1) != 0)
+          compute.template operator()<false, true, true>();
         else
-          compute.template operator()<true>();
+          compute.template operator()<false, false, true>();
         place = Past::before(place, -1);
         if (half == 0) arrive_done(far);
       }
@@ -304,7 +302,7 @@ __global__ void __launch_bounds__(256, PerMultiprocessor)
     float* const to = args.parts + slot * mr_parameters * mr_channels;
     const int at = warp * mr_tile + lane / 4;
 #pragma unroll
-    for (int n = 0; n < 3; ++n)
+    for (int n = 0; Featured && n < 3; ++n)
 #pragma unroll
       for (int j = 0; j < featurizer_taps; ++j) write_channel_sums(to, n * featurizer_taps + j, d_w[n][j], at, lane);
     write_channel_sums(to, 3 * featurizer_taps, d_skip, at, lane);
@@ -338,7 +336,7 @@ void mr_backward(const Stream& stream, const HyenaBlockBackward& args) {
   const auto map_gradient = [&](TensorView x, std::int64_t part) {
     return d_halo.map(x, part, mr_stage_tokens, mr_channels, true);
   };
-  with_mr_blocks(in, [&]<int Blocks, int Filters> {
+  const auto launch = [&]<int Blocks, int Filters, bool Featured> {
     using Memory = MrBackwardMemory<Blocks>;
     constexpr int per_multiprocessor = Filters == 1 ? 2 : 1, threads = 256;
     const BlockPlan plan = BlockPlan::of(in, mr_channels, mr_stage_tokens, (Memory::behind + 1) * mr_stage_tokens,
@@ -358,10 +356,16 @@ void mr_backward(const Stream& stream, const HyenaBlockBackward& args) {
                            .plan = plan,
                            .parts = parts.view().row<float>(0),
                            .lag_parts = lag_parts.view().row<float>(0)};
-    launch_kernel<mr_backward_kernel<Blocks, Filters, per_multiprocessor>>(stream, plan.blocks, threads, sizeof(Memory),
-                                                                           a);
+    launch_kernel<mr_backward_kernel<Blocks, Filters, per_multiprocessor, Featured>>(stream, plan.blocks, threads,
+                                                                                     sizeof(Memory), a);
     add_parameters(stream, args, plan, mr_parameters, a.parts, {});
     add_lags(stream, args, plan, lag_parts);
+  };
+  with_mr_blocks(in, [&]<int Blocks, int Filters> {
+    if (in.featurizer.present())
+      launch.template operator()<Blocks, Filters, true>();
+    else
+      launch.template operator()<Blocks, Filters, false>();
   });
   d_halo.write(stream, args);
 }

@@ -7,6 +7,45 @@
 /// and the products that d_x is made of.
 namespace causeway::cuda::fused_block {
 
+/// A tile's values in the layout of TileValues, from its rows.
+__device__ inline TileValues load_values(unsigned row) {
+  std::uint32_t pairs[4];
+  ldmatrix_x4<true>(pairs, row);
+  TileValues x;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) x.at[i][0] = low_bf16(pairs[i]), x.at[i][1] = high_bf16(pairs[i]);
+  return x;
+}
+/// A tile's rows and those of one and two tokens earlier, which only a featurizer needs.
+template <bool Featured, bool Masked, bool Reversed>
+__device__ inline LaggedValues load_lagged(unsigned row, unsigned earlier, const ReachMasks<Reversed>& reach) {
+  if constexpr (Featured) {
+    RawTile raw;
+    ldmatrix_x4<true>(raw.row, row);
+    ldmatrix_x4<true>(raw.earlier, earlier);
+    return lagged<Masked>(raw, reach);
+  } else {
+    const TileValues now = load_values(row);
+    LaggedValues x;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) x.at[0][i][0] = now.at[i][0], x.at[0][i][1] = now.at[i][1];
+    return x;
+  }
+}
+template <bool Featured>
+__device__ inline TileValues value_of(const LaggedValues& x, const float (&w)[featurizer_taps][2]) {
+  if constexpr (Featured) return featured(x, w);
+  TileValues out;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) out.at[i][0] = x.at[0][i][0], out.at[i][1] = x.at[0][i][1];
+  return out;
+}
+template <bool Featured, bool Masked, bool Reversed>
+__device__ inline TileValues input_value(unsigned row, unsigned earlier, const float (&w)[featurizer_taps][2],
+                                         const ReachMasks<Reversed>& reach) {
+  return value_of<Featured>(load_lagged<Featured, Masked, Reversed>(row, earlier, reach), w);
+}
+
 /// Of a tile's gradients what the next tile needs: its last two tokens, which one lane of a channel has.
 template <bool Reversed>
 __device__ inline void keep_last(float (&last)[2][2], const TileValues& d) {
@@ -175,14 +214,14 @@ __device__ inline void second_half(std::uint32_t (&to)[Filters][2], const std::u
 
 /// initial + Σ_b ring[b] H_bᵀ within documents, for the tile ring[0] and those after it, all reversed, so that it is
 /// Σ_b ring[b] H_b. Bit i of `here`: a document begins with token i of the tile; `reached`: the tokens after the tile
-/// up to the next start.
-template <bool Masked, int Blocks, int Filters, bool Twice>
+/// up to the next start. Masked: the tile may have starts; Later: those after it.
+template <bool Masked, bool Later, int Blocks, int Filters, bool Twice>
 __device__ inline TileValues convolve_later(const ToeplitzFilters<Blocks, Filters, Twice>& filter,
                                             const std::uint32_t (&ring)[Blocks][4], const TileValues& initial,
                                             unsigned here, int reached, int lane) {
   TileSums sum[Filters];
   filter.begin(sum, initial);
-  if constexpr (!Masked) {
+  if constexpr (!Later) {
 #pragma unroll
     for (int b = 0; b < Blocks; ++b) filter.multiply(sum, ring[b], b);
     return filter.own(sum);
@@ -192,9 +231,13 @@ __device__ inline TileValues convolve_later(const ToeplitzFilters<Blocks, Filter
   const auto keep = [&](const std::uint32_t(&from)[4], int low, int high) {
     keep_columns(part, from, mr_tile - high, mr_tile - low, lane);
   };
-  const int last = here == 0 ? 0 : 31 - __clz(static_cast<int>(here));
-  keep(ring[0], last, mr_tile);
-  filter.multiply(sum, part, 0);
+  const int last = !Masked || here == 0 ? 0 : 31 - __clz(static_cast<int>(here));
+  if constexpr (Masked) {
+    keep(ring[0], last, mr_tile);
+    filter.multiply(sum, part, 0);
+  } else {
+    filter.multiply(sum, ring[0], 0);
+  }
   // A lane keeps the second of its two tokens of a half, the lower one, if the tile has more than 14 - 2 (lane % 4) - 8
   // h.
   const int base = 2 * (lane % 4) - 14;
@@ -214,7 +257,7 @@ __device__ inline TileValues convolve_later(const ToeplitzFilters<Blocks, Filter
       filter.multiply(sum, part, b);
     }
   }
-  if (here == 0) return filter.own(sum);
+  if (!Masked || here == 0) return filter.own(sum);
   const auto replace = [&](int low, int high) {
     keep(ring[0], low, high);
     filter.replace(sum, part, initial, mr_tile - high, mr_tile - low, lane);
