@@ -2,8 +2,8 @@
 
 #include "kernels/activation.hpp"
 #include "kernels/core/integer.hpp"
+#include "kernels/cuda/device/plain_block.cuh"
 #include "kernels/cuda/device/reduce.cuh"
-#include "kernels/cuda/hyena_block/hyena_block.cuh"
 #include "kernels/expect_blocked_conv.hpp"
 #include "kernels/hyena_block.hpp"
 
@@ -93,8 +93,8 @@ bool suits_block(const BlockedConvBackward& args) {
   return has_block_form(args) && !args.d_halo.present() &&
          hyena_block_is_fused(Device::cuda, block_of(args, ones_to_ask(args.in), {}));
 }
-bool suits_block_without_featurizer(const BlockedConvBackward& args) {
-  return has_block_form(args) && !args.d_halo.present() && fused_block::suits_mr(block_of(args, {}, {}));
+bool is_plain_block(const BlockedConvBackward& args) {
+  return has_block_form(args) && !args.d_halo.present() && suits_plain_block(block_of(args, {}, {}));
 }
 Tensor ones(const Stream& stream, const GatedConvInputs& in) {
   Tensor taps(stream, in.v.dtype, {3 * in.v.columns(), 1});
@@ -115,7 +115,7 @@ void blocked_conv_forward(const Stream& stream, const BlockedConvForward& args) 
 void blocked_conv_backward(const Stream& stream, const BlockedConvBackward& args) {
   expect_blocked_conv(args);
   if (args.in.v.columns() == 0) return;
-  if (suits_block_without_featurizer(args)) return fused_block::mr_backward(stream, block_of(args, {}, {}));
+  if (is_plain_block(args)) return plain_block_backward(stream, block_of(args, {}, {}));
   const bool tensor_cores = suits_tensor_cores(args);
   if ((!tensor_cores || args.taps.columns() <= most_taps_of_one_pass) && suits_block(args)) {
     const Tensor d_ones = Tensor::zeros(stream, DType::f32, {3 * args.in.v.columns(), 1});

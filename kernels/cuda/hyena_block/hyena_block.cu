@@ -4,6 +4,7 @@
 
 #include "kernels/activation.hpp"
 #include "kernels/composed/expect_hyena_block.hpp"
+#include "kernels/cuda/device/plain_block.cuh"
 #include "kernels/expect_blocked_conv.hpp"
 
 namespace causeway::cuda {
@@ -84,6 +85,11 @@ bool suits_mr(const HyenaBlockBackward& args) {
 }
 
 }  // namespace fused_block
+
+bool suits_plain_block(const HyenaBlockBackward& args) { return fused_block::suits_mr(args); }
+void plain_block_backward(const Stream& stream, const HyenaBlockBackward& args) {
+  fused_block::mr_backward(stream, args);
+}
 
 bool hyena_block_is_fused(const HyenaBlockForward& args) {
   return fused_block::suits_se(args) || fused_block::suits_mr(args);
