@@ -16,6 +16,8 @@ struct FftConvForward {
   GatedConvInputs in;
   TensorView taps;  ///< [G, len], v's dtype or its accumulator type; lag 0 first
   TensorView y;     ///< [tokens, D], v's dtype
+  /// [fft_conv_spectra_values()], accumulator type, written for backward; or absent
+  TensorView spectra = {};
 };
 extern const Kernel<FftConvForward> fft_conv_forward;
 
@@ -25,7 +27,25 @@ struct FftConvBackward {
   TensorView taps;  ///< as in forward
   GatedConvGradients gradients;
   TensorView d_taps;  ///< [G, len], accumulator type, added to
+  /// What forward wrote with the same inputs, read; or absent. The results have the same bits with it and without.
+  TensorView spectra = {};
 };
 extern const Kernel<FftConvBackward> fft_conv_backward;
+
+/// *values = the number of elements of FftConvForward::spectra: 0 where nothing is worth keeping, as on the CPU. On a
+/// GPU it is twice the sum of N (D + G) over the documents of 4096 to 2^20 points N that are computed in float32, the
+/// part of the G filters once a length class. Reads only shapes, dtypes and the host copy of the documents.
+struct FftConvSpectra {
+  GatedConvInputs in;
+  TensorView taps;
+  std::int64_t* values;
+};
+extern const Kernel<FftConvSpectra> fft_conv_spectra;
+
+inline std::int64_t fft_conv_spectra_values(const Stream& stream, const GatedConvInputs& in, TensorView taps) {
+  std::int64_t values = 0;
+  fft_conv_spectra(stream, {.in = in, .taps = taps, .values = &values});
+  return values;
+}
 
 }  // namespace causeway

@@ -109,6 +109,7 @@ CAUSEWAY_KERNEL(ModalFilter, modal_filter);
 CAUSEWAY_KERNEL(ModalFilterBackward, modal_filter_backward);
 CAUSEWAY_KERNEL(FftConvForward, fft_conv_forward);
 CAUSEWAY_KERNEL(FftConvBackward, fft_conv_backward);
+CAUSEWAY_KERNEL(FftConvSpectra, fft_conv_spectra);
 CAUSEWAY_KERNEL(AttentionForward, attention_forward);
 CAUSEWAY_KERNEL(AttentionDelta, attention_delta);
 CAUSEWAY_KERNEL(AttentionBackward, attention_backward);

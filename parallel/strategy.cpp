@@ -187,4 +187,22 @@ Method parse_method(std::string_view name) {
   fail(ExitCode::usage, "method is '{}', expected auto, direct, fft or modal", name);
 }
 
+std::string_view name_of(KeepSpectra keep) {
+  switch (keep) {
+    case KeepSpectra::automatic:
+      return "auto";
+    case KeepSpectra::never:
+      return "never";
+    case KeepSpectra::always:
+      return "always";
+  }
+  return "?";
+}
+
+KeepSpectra parse_keep_spectra(std::string_view name) {
+  for (const KeepSpectra keep : {KeepSpectra::automatic, KeepSpectra::never, KeepSpectra::always})
+    if (name == name_of(keep)) return keep;
+  fail(ExitCode::usage, "keep-spectra is '{}', expected auto, never or always", name);
+}
+
 }  // namespace causeway

@@ -28,6 +28,14 @@ enum class Method : std::uint8_t { automatic, direct, fft, modal };
 std::string_view name_of(Method method);
 Method parse_method(std::string_view name);  ///< throws Error(usage)
 
+/// Whether a forward pass by FFT keeps its spectra for backward (FftConvForward::spectra): of long_conv, and of
+/// hyena_li with Method::fft, on GPUs. Results have the same bits either way. `automatic` keeps them if they take at
+/// most an eighth of the memory that the GPU then has free.
+enum class KeepSpectra : std::uint8_t { automatic, never, always };
+
+std::string_view name_of(KeepSpectra keep);
+KeepSpectra parse_keep_spectra(std::string_view name);  ///< throws Error(usage)
+
 /// Where a strategy runs: the sharding of the pack, the ranks that share the pack, the stream. A strategy with several
 /// schedules or methods uses those given here; with `automatic` it chooses.
 struct StrategyContext {
@@ -38,6 +46,7 @@ struct StrategyContext {
   Method method = Method::automatic;
   Received* received =
       nullptr;  ///< of a forward pass that will be computed again; strategies that send few rows use it
+  KeepSpectra keep_spectra = KeepSpectra::automatic;
 
   /// Whether an exchange is left out, because this pass repeats one.
   bool repeats() const { return received != nullptr && received->repeats(); }

@@ -236,26 +236,32 @@ Task block_backward_task(const Workload& of) {
 
 /// long_conv with as many taps as tokens and one filter for each `channels_per_filter` channels. A kernel need not read
 /// taps beyond the longest document.
-template <std::int64_t channels_per_filter>
+/// The spectra that forward keeps for backward; absent unless `keeps`.
+TensorView kept_spectra(MadeTensors& made, const Workload& of, bool keeps, const GatedConvInputs& in, TensorView taps) {
+  return keeps ? made.random(of.wide(), {fft_conv_spectra_values(of.stream, in, taps)}) : TensorView{};
+}
+
+template <std::int64_t channels_per_filter, bool keeps = false>
 Task long_conv_forward_task(const Workload& of) {
   const auto made = std::make_shared<MadeTensors>(of.stream);
   const std::int64_t filters = std::max<std::int64_t>(of.channels / channels_per_filter, 1);
-  const FftConvForward args{.in = {.v = made->random(of.dtype, of.rows()), .segments = of.segments},
-                            .taps = made->random(of.dtype, {filters, of.tokens}, -0.01, 0.01),
-                            .y = made->empty(of.dtype, of.rows())};
+  FftConvForward args{.in = {.v = made->random(of.dtype, of.rows()), .segments = of.segments},
+                      .taps = made->random(of.dtype, {filters, of.tokens}, -0.01, 0.01),
+                      .y = made->empty(of.dtype, of.rows())};
+  args.spectra = kept_spectra(*made, of, keeps, args.in, args.taps);
   return task_of(made, fft_conv_forward, args, args.y, {args.in.v, args.taps.slice_columns(0, of.longest_document())},
                  {args.y});
 }
 
-template <std::int64_t channels_per_filter>
+template <std::int64_t channels_per_filter, bool keeps = false>
 Task long_conv_backward_task(const Workload& of) {
   const auto made = std::make_shared<MadeTensors>(of.stream);
   const std::int64_t filters = std::max<std::int64_t>(of.channels / channels_per_filter, 1);
-  const FftConvBackward args{
-      .in = {.v = made->random(of.dtype, of.rows()), .segments = of.segments},
-      .taps = made->random(of.dtype, {filters, of.tokens}, -0.01, 0.01),
-      .gradients = {.d_y = made->random(of.dtype, of.rows()), .d_v = made->empty(of.dtype, of.rows())},
-      .d_taps = made->empty(of.wide(), {filters, of.tokens})};
+  FftConvBackward args{.in = {.v = made->random(of.dtype, of.rows()), .segments = of.segments},
+                       .taps = made->random(of.dtype, {filters, of.tokens}, -0.01, 0.01),
+                       .gradients = {.d_y = made->random(of.dtype, of.rows()), .d_v = made->empty(of.dtype, of.rows())},
+                       .d_taps = made->empty(of.wide(), {filters, of.tokens})};
+  args.spectra = kept_spectra(*made, of, keeps, args.in, args.taps);
   const GatedConvGradients& g = args.gradients;
   const auto reached = [&](TensorView taps) { return taps.slice_columns(0, of.longest_document()); };
   return task_of(made, fft_conv_backward, args, g.d_v, {args.in.v, g.d_y, reached(args.taps), reached(args.d_taps)},
@@ -356,6 +362,8 @@ constexpr OperatorBenchmark benchmarks[] = {
     {"hyena_block/li backward", true, one_length, block_backward_task<0>},
     {"long_conv forward", true, long_lengths, long_conv_forward_task<1>},
     {"long_conv backward", true, long_lengths, long_conv_backward_task<1>},
+    {"long_conv/kept forward", true, long_lengths, long_conv_forward_task<1, true>},
+    {"long_conv/kept backward", true, long_lengths, long_conv_backward_task<1, true>},
     {"long_conv/16 forward", true, long_lengths, long_conv_forward_task<16>},
     {"long_conv/16 backward", true, long_lengths, long_conv_backward_task<16>},
     {"attention forward", true, attention_sizes, attention_forward_task},

@@ -73,6 +73,12 @@ CommandLine declare_request(OpRequest& request) {
               "bits; or in a relay, in which each rank scans after its neighbour",
               {"auto", "chain", "gather", "relay"}},
              {"method", &request.method, "", "how a long filter is applied", {"auto", "direct", "fft", "modal"}},
+             {"keep-spectra",
+              &request.keep_spectra,
+              "",
+              "of long_conv and --method fft with --backward on a GPU: forward keeps its spectra, with the same bits; "
+              "auto: if they take at most an eighth of the free memory",
+              {"auto", "never", "always"}},
              {"backward", &request.backward, "", "also read d_y and write d_INPUT for every input"},
              {"dry-run", &request.dry_run, "", "check everything, print what would run, and stop"}}}},
       .examples = ""};

@@ -30,6 +30,7 @@ struct Plan {
   Device device;
   Schedule schedule;
   Method method;
+  KeepSpectra keep_spectra;
 };
 
 /// Why a strategy does not fit the other options; empty if it does. --schedule and --method select a variant: they are
@@ -59,7 +60,8 @@ Plan plan_of(const OpRequest& request) {
             parse_dtype(request.dtype),
             parse_device(request.device),
             parse_schedule(request.schedule),
-            parse_method(request.method)};
+            parse_method(request.method),
+            parse_keep_spectra(request.keep_spectra)};
   const OpStrategy* const asked = request.strategy == "auto" ? nullptr : &find_op_strategy(row, request.strategy);
   std::string first_objection;
   for (const OpStrategy& strategy : row.strategies) {
@@ -246,7 +248,8 @@ std::string run_op(const OpRequest& request, OpWorld& world) {
   CaseTensors tensors;
   collectively(ranks, [&] { tensors = load(file, plan, sharding, stream, request.backward); });
   const OpTensors views = tensors.views(file.attributes());
-  const BoundOperator op = plan.row.bind(strategy, {sharding, group.ranks, stream, plan.schedule, plan.method}, views);
+  const BoundOperator op = plan.row.bind(
+      strategy, {sharding, group.ranks, stream, plan.schedule, plan.method, nullptr, plan.keep_spectra}, views);
   const PassMeasurements passes = run_passes(op, file, views, request.backward, ranks, group);
   const std::int64_t memory_bytes = ranks.max(stream.memory().peak_bytes());
 
@@ -261,6 +264,7 @@ std::string run_op(const OpRequest& request, OpWorld& world) {
                 {"ranks", std::int64_t{ranks.size()}},
                 {"schedule", request.schedule},
                 {"method", request.method},
+                {"keep_spectra", request.keep_spectra},
                 {"seconds_forward", passes.forward.seconds},
                 {"seconds_backward", passes.backward.seconds},
                 {"bytes_sent_forward", passes.forward.bytes_sent},

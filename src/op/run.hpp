@@ -13,7 +13,7 @@ namespace causeway {
 struct OpRequest {
   std::string op, in, out;
   std::string strategy = "auto", layout = "contiguous", dtype = "f64", device = "cpu", schedule = "auto",
-              method = "auto";
+              method = "auto", keep_spectra = "auto";
   bool backward = false;
   bool dry_run = false;
 };

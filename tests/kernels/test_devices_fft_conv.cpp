@@ -13,6 +13,7 @@ struct Pack {
   std::int64_t groups, group_size, length;
   std::vector<std::int64_t> cu_seqlens;
   bool q = true, k = true, skip = true, wide_skip = false, wide_taps = false, wide = false;
+  bool keeps = false;  ///< forward keeps its spectra for backward
 
   std::int64_t channels() const { return groups * group_size; }
   std::int64_t tokens() const { return cu_seqlens.back(); }
@@ -70,7 +71,9 @@ void execute(const Stream& stream, const Pack& pack, const Tensors& all, Segment
   const GatedConvInputs in{
       .q = columns("q"), .k = columns("k"), .v = columns("v"), .skip = view(all, "skip"), .segments = segments};
   const TensorView taps = view(all, "taps");
-  fft_conv_forward(stream, {.in = in, .taps = taps, .y = columns("y")});
+  Tensor spectra;
+  if (pack.keeps) spectra = Tensor(stream, accumulator_of(in.v.dtype), {fft_conv_spectra_values(stream, in, taps)});
+  fft_conv_forward(stream, {.in = in, .taps = taps, .y = columns("y"), .spectra = spectra});
   fft_conv_backward(stream, {.in = in,
                              .taps = taps,
                              .gradients = {.d_y = columns("d_y"),
@@ -78,7 +81,8 @@ void execute(const Stream& stream, const Pack& pack, const Tensors& all, Segment
                                            .d_k = pack.k ? columns("d_k") : TensorView{},
                                            .d_v = columns("d_v"),
                                            .d_skip = pack.skip ? view(all, "d_skip") : TensorView{}},
-                             .d_taps = view(all, "d_taps")});
+                             .d_taps = view(all, "d_taps"),
+                             .spectra = spectra});
 }
 
 class DevicesFftConv : public GpuCaseTest<Pack> {
@@ -109,16 +113,21 @@ TEST_P(DevicesFftConv, EqualsTheCpuWhereWorkIsDividedIntoPieces) {
     if (GetParam() != DType::f64) expect_equal_to_the_cpu(pack, 1);
 }
 
+/// Documents of 64 to a million elements; with filters that one channel has, or several; with length classes of one
+/// document and of several.
+std::vector<Pack> packs_of_every_power_of_two() {
+  return {{.groups = 24, .group_size = 1, .length = 5000, .cu_seqlens = {0, 3000, 3001, 8001, 17001, 20000}},
+          {.groups = 3, .group_size = 7, .length = 2048, .cu_seqlens = {0, 60, 180, 430, 930, 1930, 3930, 3990, 6038}},
+          {.groups = 3, .group_size = 7, .length = 40000, .cu_seqlens = {0, 40000, 60000, 72000}},
+          {.groups = 40, .group_size = 1, .length = 70000, .cu_seqlens = {0, 5000, 75000}, .q = false, .k = false},
+          {.groups = 1, .group_size = 16, .length = 300000, .cu_seqlens = {0, 130000, 430000}, .q = false},
+          {.groups = 8, .group_size = 1, .length = 1000000, .cu_seqlens = {0, 200000, 1200000}, .k = false}};
+}
+
 TEST_P(DevicesFftConv, EqualsItselfInFloat64OnDocumentsOfEveryPowerOfTwo) {
-  // 64 to a million elements. float32 has its own kernels, float64 uses cuFFT.
+  // float32 has its own kernels, float64 uses cuFFT.
   if (GetParam() == DType::f64) return;
-  for (const Pack& pack :
-       {Pack{.groups = 24, .group_size = 1, .length = 5000, .cu_seqlens = {0, 3000, 3001, 8001, 17001, 20000}},
-        Pack{
-            .groups = 3, .group_size = 7, .length = 2048, .cu_seqlens = {0, 60, 180, 430, 930, 1930, 3930, 3990, 6038}},
-        Pack{.groups = 3, .group_size = 7, .length = 40000, .cu_seqlens = {0, 40000, 60000, 72000}},
-        Pack{.groups = 1, .group_size = 16, .length = 300000, .cu_seqlens = {0, 130000, 430000}, .q = false},
-        Pack{.groups = 8, .group_size = 1, .length = 1000000, .cu_seqlens = {0, 200000, 1200000}, .k = false}}) {
+  for (const Pack& pack : packs_of_every_power_of_two()) {
     SCOPED_TRACE(pack.name());
     const Tensors in = inputs(cpu(), pack, GetParam(), 2);
     Tensors precise;
@@ -131,6 +140,39 @@ TEST_P(DevicesFftConv, EqualsItselfInFloat64OnDocumentsOfEveryPowerOfTwo) {
       EXPECT_TRUE(same_bits(view(got, name), view(again, name))) << name << " differs from call to call";
     }
   }
+}
+
+TEST_P(DevicesFftConv, HasTheSameBitsWithKeptSpectra) {
+  std::vector<Pack> packs = packs_of_every_power_of_two();
+  packs.push_back({.groups = 5, .group_size = 3, .length = 30, .cu_seqlens = {0, 60, 9000}});
+  for (Pack& pack : packs) {
+    SCOPED_TRACE(pack.name());
+    const Tensors in = inputs(cpu(), pack, GetParam(), 3), want = on_gpu(pack, in);
+    pack.keeps = true;
+    const Tensors got = on_gpu(pack, in);
+    for (const char* name : results) EXPECT_TRUE(same_bits(view(got, name), view(want, name))) << name;
+  }
+}
+
+TEST_P(DevicesFftConv, KeepsTransformedColumnsOfTheFourStepFftOnly) {
+  const auto values = [](const Stream& stream, std::vector<std::int64_t> cu_seqlens, DType dtype) {
+    const std::int64_t tokens = cu_seqlens.back();
+    const SegmentsView segments{.cu_seqlens = cu_seqlens.data(),
+                                .count = std::ssize(cu_seqlens) - 1,
+                                .tokens = tokens,
+                                .host = cu_seqlens.data()};
+    return fft_conv_spectra_values(stream,
+                                   {.v = TensorView{.dtype = dtype, .shape = {tokens, 6}}, .segments = segments},
+                                   TensorView{.dtype = dtype, .shape = {3, tokens}});
+  };
+  if (GetParam() == DType::f64) {
+    EXPECT_EQ(values(gpu(), {0, 5000}, GetParam()), 0);
+    return;
+  }
+  EXPECT_EQ(values(cpu(), {0, 5000}, GetParam()), 0);
+  EXPECT_EQ(values(gpu(), {0, 500, 600, 2600}, GetParam()), 0) << "shorter documents stay in a block, or use cuFFT";
+  EXPECT_EQ(values(gpu(), {0, 5000}, GetParam()), 2 * 8192 * (6 + 3));
+  EXPECT_EQ(values(gpu(), {0, 5000, 5100, 11100, 14100}, GetParam()), 2 * (8192 * (2 * 6 + 3) + 4096 * (6 + 3)));
 }
 
 TEST_P(DevicesFftConv, AcceptsThousandsOfDocumentsOfOneToken) {
@@ -152,6 +194,26 @@ TEST_P(DevicesFftConv, KeepsNonFiniteValuesInTheirDocument) {
           for (const auto& [from, count] : {std::pair{0, 60}, std::pair{120, 111}})
             EXPECT_TRUE(same_bits(view(out, name).slice_rows(from, count), view(clean, name).slice_rows(from, count)))
                 << poison << " in " << where << ", " << name;
+      }
+}
+
+TEST_P(DevicesFftConv, KeepsNonFiniteValuesInTheirLongDocument) {
+  for (const bool keeps : {false, true})
+    for (const std::int64_t group_size : {1, 3})
+      for (const char* where : {"v", "d_y"}) {
+        const Pack pack{.groups = 6,
+                        .group_size = group_size,
+                        .length = 20000,
+                        .cu_seqlens = {0, 9000, 29000, 38000, 43000},
+                        .keeps = keeps};
+        const Tensors in = inputs(cpu(), pack, GetParam(), 1), clean = on_gpu(pack, in);
+        const TensorView row = view(in, where).slice_rows(15000, 1);
+        assign(row, std::vector<double>(static_cast<std::size_t>(row.columns()), std::nan("")));
+        const Tensors out = on_gpu(pack, in);
+        for (const char* name : {"y", "d_q", "d_k", "d_v"})
+          for (const auto& [from, count] : {std::pair{0, 9000}, std::pair{29000, 14000}})
+            EXPECT_TRUE(same_bits(view(out, name).slice_rows(from, count), view(clean, name).slice_rows(from, count)))
+                << where << ", " << name;
       }
 }
 

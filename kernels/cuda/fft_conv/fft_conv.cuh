@@ -85,11 +85,13 @@ struct RowBatch {
 struct FilterGroups {
   std::int64_t first, count;
   std::int64_t size;  ///< channels that share one filter
+  bool own;           ///< each filter has one row: one channel, and one document in the class
 
-  FilterGroups(const RowBatch& batch, std::int64_t size_)
+  FilterGroups(const LengthClass& of, const RowBatch& batch, std::int64_t size_)
       : first(batch.first_channel / size_),
         count((batch.first_channel + batch.channels - 1) / size_ + 1 - first),
-        size(size_) {}
+        size(size_),
+        own(of.documents == 1 && size_ == 1) {}
 };
 
 /// Channels and documents of a batch of a class; the last batches may be smaller.
@@ -158,7 +160,7 @@ struct WorkspaceSizes {
   WorkspaceSizes(const std::vector<LengthClass>& classes, std::int64_t channels, std::int64_t group_size, DType dtype);
 };
 
-/// A workspace of complex points, which cuFFT transforms row by row in place.
+/// A workspace of complex points.
 template <class R>
 class Spectra {
  public:
@@ -166,18 +168,14 @@ class Spectra {
   Spectra(const Stream& stream, std::int64_t points) : points_(stream, dtype_of<R>, {points, 2}) {}
   Complex<R>* data() const { return static_cast<Complex<R>*>(points_.view().data); }
 
-  /// Unscaled transforms of the first `rows` rows of `points` points. Rows up to padded_rows(rows) are overwritten.
-  void forward(const Stream& stream, std::int64_t points, std::int64_t rows) const {
-    transform_rows(stream, points, rows, false);
-  }
-  void inverse(const Stream& stream, std::int64_t points, std::int64_t rows) const {
-    transform_rows(stream, points, rows, true);
-  }
-
  private:
-  void transform_rows(const Stream& stream, std::int64_t points, std::int64_t rows, bool inverse) const;
   Tensor points_;
 };
+
+/// Unscaled transforms by cuFFT of `rows` rows of `points` points, in place. Rows up to padded_rows(rows) are
+/// overwritten.
+template <class R>
+void transform_rows(const Stream& stream, std::int64_t points, std::int64_t rows, bool inverse, Complex<R>* data);
 
 /// The parameter `skip`, stored in T or in its accumulator type. It acts as a tap at lag 0, whose spectrum is 1.
 template <class T>

@@ -40,17 +40,19 @@ void inverse_tap_columns(const Stream& stream, std::int64_t points, std::int64_t
 void transform_filter_rows(const Stream& stream, std::int64_t points, std::int64_t filters, bool inverse,
                            Complex<float>* data);
 
-/// x = inverse row transforms of (row transforms of x) ⊙ (h + skip).
+/// to = inverse row transforms of (row transforms of x) ⊙ (h + skip). `to` may be x. h holds spectra, or transformed
+/// columns if groups.own.
 template <class T>
 void convolve_rows(const Stream& stream, const RowBatch& batch, const FilterGroups& groups, const Complex<float>* h,
-                   const Skip<T>& skip, Complex<float>* x);
+                   const Skip<T>& skip, const Complex<float>* x, Complex<float>* to);
 
 /// d_h = Σ conj(x) ⊙ dc over the rows of each group in the batch, added to d_h if `accumulate`, where x and dc are the
-/// row transforms. Then dc = inverse row transforms of dc ⊙ conj(h + skip) and, if `output`, x as convolve_rows sets
-/// it. The rows are cut into `parts`; each part has its own d_h, one after the other in memory.
+/// row transforms. Then dc = inverse row transforms of dc ⊙ conj(h + skip) and, unless y is null, y as convolve_rows
+/// sets it; y may be x. The rows are cut into `parts`; each part has its own d_h, one after the other in memory. If
+/// groups.own, h and d_h hold transformed columns, and there are no other parts and nothing to add to.
 template <class T>
 void convolve_rows_backward(const Stream& stream, const RowBatch& batch, const FilterGroups& groups,
-                            const Complex<float>* h, const Skip<T>& skip, bool output, Complex<float>* x,
-                            Complex<float>* dc, bool accumulate, std::int64_t parts, Complex<float>* d_h);
+                            const Complex<float>* h, const Skip<T>& skip, const Complex<float>* x, Complex<float>* dc,
+                            Complex<float>* y, bool accumulate, std::int64_t parts, Complex<float>* d_h);
 
 }  // namespace causeway::cuda

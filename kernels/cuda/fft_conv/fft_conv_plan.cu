@@ -93,15 +93,15 @@ WorkspaceSizes::WorkspaceSizes(const std::vector<LengthClass>& classes, std::int
 }
 
 template <class R>
-void Spectra<R>::transform_rows(const Stream& stream, std::int64_t points, std::int64_t rows, bool inverse) const {
+void transform_rows(const Stream& stream, std::int64_t points, std::int64_t rows, bool inverse, Complex<R>* data) {
   const std::int64_t padded = padded_rows(rows);
-  stream.zero(data() + rows * points, (padded - rows) * points * std::int64_t{sizeof(Complex<R>)});
+  stream.zero(data + rows * points, (padded - rows) * points * std::int64_t{sizeof(Complex<R>)});
   transform(stream, {.dtype = dtype_of<R>, .length = points, .count = padded, .stride = 1, .distance = points}, inverse,
-            data());
+            data);
 }
 
-template class Spectra<float>;
-template class Spectra<double>;
+template void transform_rows<float>(const Stream&, std::int64_t, std::int64_t, bool, Complex<float>*);
+template void transform_rows<double>(const Stream&, std::int64_t, std::int64_t, bool, Complex<double>*);
 
 void expect_fft_conv_inputs(const GatedConvInputs& in, TensorView taps) {
   expect_gated_inputs(in);

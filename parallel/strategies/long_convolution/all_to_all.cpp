@@ -6,6 +6,7 @@
 #include "parallel/strategies/all_to_all_pipeline.hpp"
 #include "parallel/strategies/gated_all_to_all.hpp"
 #include "parallel/strategies/long_convolution/filter_methods.hpp"
+#include "parallel/strategies/long_convolution/kept_spectra.hpp"
 
 namespace causeway::long_convolution::all_to_all {
 
@@ -13,8 +14,7 @@ template <int slices>
 void forward(const StrategyContext& context, ModalConvForward args, Saved* saved) {
   gated_all_to_all_forward(context, args.in, args.y, args.residues.rows(), slices, saved,
                            [&](Range groups, const GatedConvInputs& plain, TensorView c) {
-                             filter_forward(context.stream, context.method,
-                                            context.sharding.whole_pack().longest_document,
+                             filter_forward(context, context.method, context.sharding.whole_pack().longest_document,
                                             {.in = plain,
                                              .residues = rows_of(args.residues, groups),
                                              .log_rates = rows_of(args.log_rates, groups),
@@ -29,8 +29,7 @@ template <int slices>
 void backward(const StrategyContext& context, ModalConvBackward args, Saved& saved) {
   gated_all_to_all_backward(context, args.in, args.gradients, args.residues.rows(), slices, saved,
                             [&](Range groups, const GatedConvInputs& plain, const GatedConvGradients& d_plain) {
-                              filter_backward(context.stream, context.method,
-                                              context.sharding.whole_pack().longest_document,
+                              filter_backward(context, context.method, context.sharding.whole_pack().longest_document,
                                               {.in = plain,
                                                .residues = rows_of(args.residues, groups),
                                                .log_rates = rows_of(args.log_rates, groups),
@@ -47,8 +46,8 @@ template <int slices>
 void forward(const StrategyContext& context, FftConvForward args, Saved* saved) {
   gated_all_to_all_forward(context, args.in, args.y, args.taps.rows(), slices, saved,
                            [&](Range groups, const GatedConvInputs& plain, TensorView c) {
-                             fft_conv_forward(context.stream,
-                                              {.in = plain, .taps = rows_of(args.taps, groups), .y = c});
+                             fft_conv_forward_saving(context, {.in = plain, .taps = rows_of(args.taps, groups), .y = c},
+                                                     saved == nullptr ? nullptr : &slice_scope(*saved, groups));
                            });
 }
 
@@ -56,10 +55,12 @@ template <int slices>
 void backward(const StrategyContext& context, FftConvBackward args, Saved& saved) {
   gated_all_to_all_backward(context, args.in, args.gradients, args.taps.rows(), slices, saved,
                             [&](Range groups, const GatedConvInputs& plain, const GatedConvGradients& d_plain) {
-                              fft_conv_backward(context.stream, {.in = plain,
-                                                                 .taps = rows_of(args.taps, groups),
-                                                                 .gradients = d_plain,
-                                                                 .d_taps = rows_of(args.d_taps, groups)});
+                              fft_conv_backward_saved(context,
+                                                      {.in = plain,
+                                                       .taps = rows_of(args.taps, groups),
+                                                       .gradients = d_plain,
+                                                       .d_taps = rows_of(args.d_taps, groups)},
+                                                      slice_scope(saved, groups));
                             });
 }
 

@@ -21,6 +21,7 @@
 #include "parallel/strategies/long_convolution/document_shard.hpp"
 #include "parallel/strategies/long_convolution/fft_slices.hpp"
 #include "parallel/strategies/long_convolution/filter_methods.hpp"
+#include "parallel/strategies/long_convolution/kept_spectra.hpp"
 #include "parallel/strategies/long_convolution/spectral_filters.hpp"
 
 namespace causeway::long_convolution::fft {
@@ -160,23 +161,24 @@ GatedConvGradients ungated(const Chunk& chunk, TensorView d_c, TensorView d_x, T
 }
 
 void convolve_unshared(const StrategyContext& context, const Chunk& chunk, const ModalConvForward& args, TensorView x,
-                       TensorView c) {
-  filter_forward(context.stream, Method::fft, chunk.longest_document,
+                       TensorView c, Saved* saved) {
+  filter_forward(context, Method::fft, chunk.longest_document,
                  {.in = ungated(chunk, x, args.in.skip),
                   .residues = args.residues,
                   .log_rates = args.log_rates,
                   .state_in = {},
                   .y = chunk.rows(c),
                   .states = {}},
-                 nullptr);
+                 saved);
 }
 void convolve_unshared(const StrategyContext& context, const Chunk& chunk, const FftConvForward& args, TensorView x,
-                       TensorView c) {
-  fft_conv_forward(context.stream, {.in = ungated(chunk, x, args.in.skip), .taps = args.taps, .y = chunk.rows(c)});
+                       TensorView c, Saved* saved) {
+  fft_conv_forward_saving(context, {.in = ungated(chunk, x, args.in.skip), .taps = args.taps, .y = chunk.rows(c)},
+                          saved);
 }
 void convolve_unshared_adjoint(const StrategyContext& context, const Chunk& chunk, const ModalConvBackward& args,
                                TensorView x, TensorView d_c, TensorView d_x, Saved& saved) {
-  filter_backward(context.stream, Method::fft, chunk.longest_document,
+  filter_backward(context, Method::fft, chunk.longest_document,
                   {.in = ungated(chunk, x, args.in.skip),
                    .residues = args.residues,
                    .log_rates = args.log_rates,
@@ -188,11 +190,13 @@ void convolve_unshared_adjoint(const StrategyContext& context, const Chunk& chun
                   saved);
 }
 void convolve_unshared_adjoint(const StrategyContext& context, const Chunk& chunk, const FftConvBackward& args,
-                               TensorView x, TensorView d_c, TensorView d_x, Saved&) {
-  fft_conv_backward(context.stream, {.in = ungated(chunk, x, args.in.skip),
-                                     .taps = args.taps,
-                                     .gradients = ungated(chunk, d_c, d_x, args.gradients.d_skip),
-                                     .d_taps = args.d_taps});
+                               TensorView x, TensorView d_c, TensorView d_x, Saved& saved) {
+  fft_conv_backward_saved(context,
+                          {.in = ungated(chunk, x, args.in.skip),
+                           .taps = args.taps,
+                           .gradients = ungated(chunk, d_c, d_x, args.gradients.d_skip),
+                           .d_taps = args.d_taps},
+                          saved);
 }
 
 /// Calls body(channels, filter groups) for every slice that has channels.
@@ -211,7 +215,7 @@ template <class Forward>
 void run_forward(const StrategyContext& context, const Forward& args, Saved* saved) {
   const Sharding& sharding = context.sharding;
   gate_forward(context, args.in, args.y, saved, [&](TensorView x, TensorView c) {
-    if (const Chunk* chunk = unshared_documents(sharding)) convolve_unshared(context, *chunk, args, x, c);
+    if (const Chunk* chunk = unshared_documents(sharding)) convolve_unshared(context, *chunk, args, x, c, saved);
     const auto filter = filter_of(args);
     for_each_slice(sharding, x, filter.groups(), [&](Range channels, Range groups) {
       convolve(context, filter.rows(groups), rows_of(args.in.skip, channels), columns_of(x, channels),

@@ -1,6 +1,7 @@
 #include "parallel/strategies/long_convolution/filter_methods.hpp"
 
 #include "kernels/core/integer.hpp"
+#include "parallel/strategies/long_convolution/kept_spectra.hpp"
 
 namespace causeway::long_convolution {
 namespace {
@@ -14,14 +15,15 @@ Tensor taps_of(const Stream& stream, TensorView residues, TensorView log_rates, 
 
 }  // namespace
 
-void filter_forward(const Stream& stream, Method method, std::int64_t longest, const ModalConvForward& args,
+void filter_forward(const StrategyContext& context, Method method, std::int64_t longest, const ModalConvForward& args,
                     Saved* saved) {
+  const Stream& stream = context.stream;
   if (method == Method::direct || method == Method::fft) {
     const Tensor taps = taps_of(stream, args.residues, args.log_rates, longest);
     if (method == Method::direct)
       blocked_conv_forward(stream, {.in = args.in, .halo = {}, .taps = taps, .y = args.y});
     else
-      fft_conv_forward(stream, {.in = args.in, .taps = taps, .y = args.y});
+      fft_conv_forward_saving(context, {.in = args.in, .taps = taps, .y = args.y}, saved);
     return;
   }
   const std::int64_t blocks = ceil_div(args.in.segments.tokens, modal_conv_block);
@@ -34,8 +36,9 @@ void filter_forward(const Stream& stream, Method method, std::int64_t longest, c
   if (saved != nullptr) saved->put("states", std::move(states));
 }
 
-void filter_backward(const Stream& stream, Method method, std::int64_t longest, const ModalConvBackward& args,
+void filter_backward(const StrategyContext& context, Method method, std::int64_t longest, const ModalConvBackward& args,
                      Saved& saved) {
+  const Stream& stream = context.stream;
   if (method == Method::direct || method == Method::fft) {
     const Tensor taps = taps_of(stream, args.residues, args.log_rates, longest),
                  d_taps = Tensor::zeros(stream, args.residues.dtype, taps.view().shape);
@@ -44,7 +47,8 @@ void filter_backward(const Stream& stream, Method method, std::int64_t longest, 
           stream,
           {.in = args.in, .halo = {}, .taps = taps, .gradients = args.gradients, .d_halo = {}, .d_taps = d_taps});
     else
-      fft_conv_backward(stream, {.in = args.in, .taps = taps, .gradients = args.gradients, .d_taps = d_taps});
+      fft_conv_backward_saved(context, {.in = args.in, .taps = taps, .gradients = args.gradients, .d_taps = d_taps},
+                              saved);
     modal_filter_backward(stream, {.residues = args.residues,
                                    .log_rates = args.log_rates,
                                    .d_taps = d_taps,

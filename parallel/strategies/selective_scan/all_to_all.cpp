@@ -39,7 +39,7 @@ SelectiveScanInputs on_channels(const StrategyContext& context, const SelectiveS
 }  // namespace
 
 void forward(const StrategyContext& context, SelectiveScanForward args, Saved* saved) {
-  const auto& [sharding, ranks, stream, schedule, method, received] = context;
+  const auto& [sharding, ranks, stream, schedule, method, received, keep_spectra] = context;
   const SelectiveScanInputs& in = args.in;
   Gathered gathered = allocate_gathered(context, in);
   Pending gathering =
@@ -79,7 +79,7 @@ void forward(const StrategyContext& context, SelectiveScanForward args, Saved* s
 }
 
 void backward(const StrategyContext& context, SelectiveScanBackward args, Saved& saved) {
-  const auto& [sharding, ranks, stream, schedule, method, received] = context;
+  const auto& [sharding, ranks, stream, schedule, method, received, keep_spectra] = context;
   const SelectiveScanInputs& in = args.in;
   Gathered gathered{saved.take("B"), saved.take("C")};
   const Gathered d_gathered = allocate_gathered(context, in);

@@ -155,7 +155,7 @@ TEST(Op, TheResultSaysHowItWasMade) {
   for (const char* name : {"bytes_sent_forward", "bytes_sent_backward", "bytes_sent_reduction"})
     EXPECT_GT(file.integer_attribute(name), 0) << name;
   for (const char* name : {"seconds_forward", "seconds_backward"}) EXPECT_GT(file.number_attribute(name), 0) << name;
-  for (const char* name : {"schedule", "method"}) EXPECT_TRUE(file.has_attribute(name)) << name;
+  for (const char* name : {"schedule", "method", "keep_spectra"}) EXPECT_TRUE(file.has_attribute(name)) << name;
 }
 
 TEST(Op, AResultReplacesAnOlderOneAndAFailureLeavesIt) {
