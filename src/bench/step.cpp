@@ -103,7 +103,7 @@ StepTraffic traffic_between(const Traffic& before, const Traffic& after, double 
 /// A model that trains on passes of random tokens.
 class StepRunner {
  public:
-  StepRunner(const StepSettings& settings, double mean_document, Runtime& runtime)
+  StepRunner(const StepSettings& settings, const std::vector<StepPass>& all, Runtime& runtime)
       : runtime_(runtime), layout_(parse_layout(settings.compute.layout)), model_([&] {
           Model::Options options = training_options_of(settings.compute, settings.memory);
           collectively(runtime_.mesh.world,
@@ -114,12 +114,12 @@ class StepRunner {
     choose_strategies(runtime_, model_.calls(),
                       {.layout = layout_,
                        .tokens = settings.tokens,
-                       .document_tokens = mean_document,
+                       .document_tokens = mean_document_of(all),
                        .passes = {.repeated = settings.memory.recompute ? 1.0 : 0.0}},
                       "forced");
     if (on_gpu()) gemm_flops_per_s_ = gemm_rate(Stopwatch(runtime_.stream, 0), model_.options().dtype).flops_per_s;
     const ParameterMemory parameters = training_memory_of(settings.compute, settings.memory, settings.accumulate);
-    require_memory(settings, parameters);
+    require_memory(settings, parameters, all);
     model_.parameters().allocate(runtime_.stream, runtime_.mesh.world, parameters);
     model_.parameters().initialise(0, runtime_.stream);
     optimizer_.emplace(OptimizerOptions{.offload = settings.memory.offloads("optimizer")}, model_.parameters(),
@@ -197,8 +197,13 @@ class StepRunner {
 
  private:
   /// Throws AgreedError where not even the state of the training fits: the system might end other programs.
-  void require_memory(const StepSettings& settings, const ParameterMemory& parameters) {
-    RankMemory memory = memory_of_rank(model_, runtime_, settings.tokens, parameters);
+  void require_memory(const StepSettings& settings, const ParameterMemory& parameters,
+                      const std::vector<StepPass>& all) {
+    const auto largest = std::ranges::max_element(all, {}, [](const StepPass& pass) { return pass.tokens(); });
+    std::vector<std::int64_t> cu_seqlens{0};
+    for (const std::int64_t length : largest->documents)
+      if (length > 0) cu_seqlens.push_back(cu_seqlens.back() + length);
+    RankMemory memory = memory_of_rank(model_, runtime_, settings.tokens, parameters, cu_seqlens);
     memory.checkpoint = 0;
     if (settings.memory.offload != "none") require_host_memory(runtime_, memory);
     const double state = memory.state();
@@ -330,7 +335,7 @@ StepMeasurement measure_step(const StepSettings& settings, Communicator world) {
     require(std::ranges::any_of(all, has_label),
             "no document has two tokens, so that no token has a next one to learn: see --lengths and --tokens");
   });
-  StepRunner runner(settings, mean_document_of(all), runtime);
+  StepRunner runner(settings, all, runtime);
   const std::vector<StepPass> own = of_group(all, mesh.data_index, mesh.data_size);
 
   const std::int64_t few = std::min<std::int64_t>(settings.steps.value_or(3), 3);

@@ -66,11 +66,17 @@ class Sizes {
   }
   /// The part of the tokens that is in a tile of an MLP.
   double tile_share() const {
-    const std::int64_t tile = s.mlp_tile > 0 ? s.mlp_tile : Model::mlp_tile(m);
+    const std::int64_t tile = s.block_tile > 0 ? s.block_tile : Model::block_tile(m);
     return std::min(1., static_cast<double>(tile) / static_cast<double>(std::max<std::int64_t>(s.tokens, 1)));
   }
 
-  /// What Model::train keeps of a branch beside the sublayer's own: residual, normalised, rstd.
+  /// What Model::train keeps for a mixer's norm, and needs in its passes. With recomputation and several tiles
+  /// normalised and rstd are there during the forward pass, and in tiles at the end of the backward pass.
+  SublayerBytes norm_of_mixer() const {
+    if (!s.recompute || tile_share() == 1) return {.kept = norm()};
+    return {.kept = residual(), .forward = norm() - residual()};
+  }
+  /// The same of any branch: residual, normalised, rstd.
   double norm() const { return width() * (a + w) + a; }
   double residual() const { return width() * a; }
   double output() const { return width() * w; }                   ///< of a branch
@@ -126,11 +132,12 @@ class Sizes {
     const auto I = static_cast<double>(m.d_inner()), N = static_cast<double>(m.state),
                R = static_cast<double>(m.rank_of_dt());
     // kept: xz, u, dbc, delta, y. backward: d_y, d_xz, d_u, d_delta, d_dbc, without y.
-    SublayerBytes bytes{.kept = (5 * I + R + 2 * N) * w,
-                        .forward = width() * w + operands(I, width()),
-                        // With the operands of in_proj: when d_y has been freed.
-                        .backward = (4 * I + R + 2 * N + width()) * w +
-                                    std::max(0., operands_back(2 * I, width(), Fp8Level::projections) - I * w)};
+    SublayerBytes bytes{
+        .kept = (5 * I + R + 2 * N) * w,
+        .forward = width() * w + operands(I, width()),
+        // With the operands of in_proj: when d_y has been freed.
+        .backward = (4 * I + R + 2 * N + tile_share() * width()) * w +
+                    std::max(0., operands_back(2 * I, width(), Fp8Level::projections, tile_share()) - I * w)};
     // In bf16 a GPU's scan takes 64 bytes a token for each 16 channels of its sums of d_B and d_C, before
     // d_x exists.
     constexpr std::int64_t states = 16, channels = 16;
@@ -153,9 +160,10 @@ class Sizes {
     // kept: projected, y. forward: out. backward: d_projected, d_y or d_x. A block that is not fused holds its features
     // in the forward pass and their gradients in the backward pass.
     const double beside = block_is_fused(taps) ? 0 : 3 * W * w;
-    SublayerBytes bytes{.kept = 4 * W * w,
-                        .forward = std::max(beside, W * w + operands(W, W)),
-                        .backward = 4 * W * w + std::max(beside, operands(3 * W, W, Fp8Level::projections))};
+    SublayerBytes bytes{
+        .kept = 4 * W * w,
+        .forward = std::max(beside, W * w + operands(W, W)),
+        .backward = 4 * W * w + std::max(beside, operands(3 * W, W, Fp8Level::projections, tile_share()))};
     if (runs_by(op, "all_to_all")) return bytes += {.kept = 3 * W * w, .forward = 4 * W * w, .backward = 7 * W * w};
     bytes.kept += a_cut_token(static_cast<double>(taps + 1) * 3 * W * w);  // halo
     return bytes;
@@ -179,10 +187,11 @@ class Sizes {
   SublayerBytes hyena_li() const {
     const double W = width();
     // kept: projected, features, y. backward: d_features, d_y or d_projected, without y.
-    SublayerBytes bytes{.kept = 7 * W * w,
-                        .forward = W * w + operands(W, W),
-                        .backward = 4 * W * w + std::max(operands_back(W, W),
-                                                         operands_back(3 * W, W, Fp8Level::projections) - 4 * W * w)};
+    SublayerBytes bytes{
+        .kept = 7 * W * w,
+        .forward = W * w + operands(W, W),
+        .backward = 4 * W * w + std::max(operands_back(W, W),
+                                         operands_back(3 * W, W, Fp8Level::projections, tile_share()) - 4 * W * w)};
     bytes += convolution(3 * W, 3);
     if (!runs_by("hyena_li", "fft"))
       bytes.kept += a_token(blocks_of(modal_conv_block) * W * static_cast<double>(m.modes) * a);  // states
@@ -211,7 +220,13 @@ class Sizes {
       return view_of(nullptr, s.dtype, {all_tokens ? layout.tokens() : s.tokens, heads, m.width / m.heads});
     };
     const TensorView keys = of_call(all_to_all || all_gather);
-    const AttentionForm form = attention_form(s.device, {.q = of_call(all_to_all), .k = keys, .v = keys});
+    AttentionInputs in{.q = of_call(all_to_all), .k = keys, .v = keys};
+    if (!s.cu_seqlens.empty() && s.cu_seqlens.back() == in.q.rows())
+      in.segments = {.cu_seqlens = nullptr,
+                     .count = std::ssize(s.cu_seqlens) - 1,
+                     .tokens = s.cu_seqlens.back(),
+                     .host = s.cu_seqlens.data()};
+    const AttentionForm form = attention_form(s.device, in);
     const double wide = w == a ? 0 : W * a, wide_gradient = form.fused ? 0 : wide;  // sums that are rounded later
 
     SublayerBytes bytes{.kept = 4 * W * w + H * a, .forward = W * w, .backward = 4 * W * w + H * a};
@@ -233,8 +248,8 @@ class Sizes {
     }
     bytes.forward = std::max(bytes.forward + operands(W, W), forward);
     bytes.backward += static_cast<double>(form.workspace) / static_cast<double>(std::max<std::int64_t>(s.tokens, 1));
-    bytes.backward =
-        std::max(bytes.backward, 4 * W * w + operands_back(3 * W, W, Fp8Level::projections));  // after the operator
+    bytes.backward = std::max(bytes.backward, 4 * W * w + operands_back(3 * W, W, Fp8Level::projections,
+                                                                        tile_share()));  // after the operator
     return bytes;
   }
 
@@ -253,7 +268,7 @@ ActivationBytes activation_bytes(const ModelOptions& model, const ActivationShap
   const bool reruns_last = model.ffn > 0 && shape.recompute && sizes.tile_share() < 1;
   for (const std::string& layer : model.layers) {
     blocks.push_back({sizes.mixer(layer)});
-    blocks.back().front().kept += sizes.norm();
+    blocks.back().front() += sizes.norm_of_mixer();
     if (model.ffn == 0) continue;
     const bool reruns = shape.recompute && (blocks.size() < model.layers.size() || reruns_last);
     blocks.back().push_back(reruns ? sizes.rerun_mlp() : sizes.kept_mlp());

@@ -18,10 +18,11 @@ struct ActivationShape {
   Device device = Device::cpu;
   bool recompute = false;
   std::int64_t recompute_blocks = 1;
-  std::int64_t mlp_tile = 0;  ///< as Model::Options::mlp_tile
+  std::int64_t block_tile = 0;  ///< as Model::Options::block_tile
   Fp8Level fp8 = Fp8Level::off;
-  bool offload = false;           ///< with recompute: as Model::Options::offload_activations
-  StrategyNames strategies = {};  ///< of the operators; one that is missing: the first row of its table
+  bool offload = false;                       ///< with recompute: as Model::Options::offload_activations
+  StrategyNames strategies = {};              ///< of the operators; one that is missing: the first row of its table
+  std::vector<std::int64_t> cu_seqlens = {};  ///< where the pack's documents begin, and its end; empty: one document
 };
 
 /// Bytes of a rank.

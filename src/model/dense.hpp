@@ -11,6 +11,7 @@
 #include "kernels/gemm.hpp"
 #include "src/model/parameters/initial_values.hpp"
 #include "src/model/parameters/parameter_set.hpp"
+#include "src/model/sublayer.hpp"
 
 namespace causeway {
 
@@ -60,8 +61,8 @@ struct Fp8Copy {
   operator Fp8Matrix() const { return {.codes = codes, .scales = scales, .format = format}; }  // NOLINT
 
  private:
-  Fp8Copy(const Stream& stream, const Shape& of_x, Fp8Format of, bool transpose)
-      : codes(stream, DType::u8, transpose ? Shape{of_x[1], round_up(of_x[0], 16)} : of_x),
+  Fp8Copy(const Stream& stream, const Shape& of_x, Fp8Format of, bool by_columns)
+      : codes(stream, DType::u8, by_columns ? Shape{of_x[1], round_up(of_x[0], 16)} : of_x),
         scales(stream, DType::f32, {codes.view().rows()}),
         format(of) {}
 };
@@ -167,6 +168,13 @@ inline Tensor dense_backward(const Stream& stream, const Parameter& weight, Tens
   Tensor d_x(stream, x.dtype, x.shape);
   multiply_back(stream, weight, d_y, x, d_x);
   return d_x;
+}
+
+/// dense_backward of a sublayer's first product, whose input exists for a tile at a time.
+inline void dense_backward(const Stream& stream, const Parameter& weight, const TiledInput& x, TensorView d_y) {
+  x.for_each_tile([&](TensorView tile, std::int64_t first) {
+    return dense_backward(stream, weight, tile, d_y.slice_rows(first, tile.rows()));
+  });
 }
 
 }  // namespace causeway

@@ -28,7 +28,7 @@ class GatedMlp final : public PerTokenSublayer {
     if (saved != nullptr) saved->put("ab", std::move(ab));
   }
 
-  Tensor backward(const Pass& pass, TensorView x, TensorView d_out, Saved& saved) override {
+  Tensor backward_of(const Pass& pass, TensorView x, TensorView d_out, Saved& saved) override {
     const Stream& stream = pass.runtime.stream;
     // gated is computed again rather than kept; the gradients of a and b replace a and b.
     const Tensor ab = saved.take("ab");

@@ -41,7 +41,7 @@ Model::Model(const Options& options) : options_(options), parameters_(options.dt
   shape.check();
   norm_eps_ = shape.eps_of_norms();
   norm_form_ = shape.norm_form == "inside" ? NormForm::inside : NormForm::outside;
-  tile_ = options_.mlp_tile > 0 ? options_.mlp_tile : mlp_tile(shape);
+  tile_ = options_.block_tile > 0 ? options_.block_tile : block_tile(shape);
   embedding_ = &parameters_.add({.name = "backbone.embedding.weight",
                                  .shape = {shape.vocabulary, shape.width},
                                  .decay = true,
@@ -119,10 +119,7 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const O
         kept.residual = std::move(before.values);
       x = recomputed(i) ? forward_of(activations.of_branch(pass, i, false), i, normalised, nullptr)
                         : forward_of(pass, i, normalised, &kept.saved);
-      if (!recomputed(i)) {
-        kept.normalised = std::move(normalised);
-        kept.rstd = std::move(rstd);
-      }
+      if (!recomputed(i)) keep_norm(std::move(normalised), std::move(rstd), kept);
       if (keeps_input(i)) activations.branches.push_back(std::move(kept));
       return x;
     };
@@ -237,6 +234,13 @@ Tensor Model::forward_of(const Pass& pass, std::size_t i, TensorView normalised,
   return x;
 }
 
+void Model::keep_norm(Tensor normalised, Tensor rstd, KeptOfBranch& kept) const {
+  kept.reruns = reruns_norm(rstd.view().size());
+  if (kept.reruns) return;
+  kept.normalised = std::move(normalised);
+  kept.rstd = std::move(rstd);
+}
+
 RmsNormForward Model::norm_of(std::size_t i) const {
   RmsNormForward norm;
   norm.weight = branches_[i].norm->weight;
@@ -299,10 +303,8 @@ void Model::backward_branches(const Pass& pass, TensorView ids, TensorView d_res
       parameters_.begin_gradients({group_of_block(branches_[i].block)}, stream);
     }
     KeptOfBranch& kept = activations.branches.back();
-    if (branches_[i].is_mixer)
-      backward_mixer(pass, i, kept, d_residual, d_narrow);
-    else
-      backward_mlp(pass, i, activations.branches.end()[-2].residual, kept, d_residual, d_narrow);
+    const TensorView input = branches_[i].is_mixer ? TensorView{} : activations.branches.end()[-2].residual.view();
+    backward_branch(pass, i, input, kept, d_residual, d_narrow);
     if (!activations.received.empty()) activations.received[i] = {};
     if (branches_[i].is_mixer) parameters_.finish_gradients(group_of_block(branches_[i].block), stream);
   }
@@ -334,7 +336,8 @@ void Model::recompute_block(const Pass& pass, std::size_t last, Activations& act
       continue;
     }
     if (branches_[i].mlp != nullptr) {  // its tiles are run again where they are used
-      activations.branches.push_back({.branch = i, .saved = Saved(name_of(branches_[i])), .added = std::move(x)});
+      activations.branches.push_back(
+          {.branch = i, .saved = Saved(name_of(branches_[i])), .added = std::move(x), .reruns = true});
       continue;
     }
     parameters_.use({group_of_block(branches_[i].block)}, stream);
@@ -350,9 +353,8 @@ void Model::recompute_block(const Pass& pass, std::size_t last, Activations& act
       continue;
     }
     KeptOfBranch& kept = activations.branches.back();
-    kept.normalised = std::move(normalised);
-    kept.rstd = std::move(rstd);
-    x = forward_of(again, i, kept.normalised, &kept.saved);
+    x = forward_of(again, i, normalised, &kept.saved);
+    keep_norm(std::move(normalised), std::move(rstd), kept);
   }
 }
 

@@ -42,12 +42,13 @@ class Model {
     std::int64_t keep_blocks = 0;
     /// With recompute: the inputs of blocks that are kept are in host memory until the backward pass.
     bool offload_activations = false;
-    /// Tokens of which an MLP is computed at one time; 0: mlp_tile(shape).
-    std::int64_t mlp_tile = 0;
+    /// Tokens of a tile within blocks; 0: block_tile(shape).
+    std::int64_t block_tile = 0;
   };
-  /// Of a rank's tokens, from the first one on: a function of the model's shape only, so that sums over tokens have the
-  /// same order in every training of it. 1,024 to 16,384, and if possible fewer than 1 G values.
-  static std::int64_t mlp_tile(const ModelOptions& shape);
+  /// Tokens for which an MLP is computed at one time, and the gradients of a mixer's input. Tiles begin at a rank's
+  /// first token and depend on the model's shape only, so that sums over tokens have one order in every training of it.
+  /// 1,024 to 16,384, and if possible fewer than 1 G values.
+  static std::int64_t block_tile(const ModelOptions& shape);
   /// Tokens whose logits exist at one time: 1,024 to 8,192, and if possible fewer than 128 M values.
   static std::int64_t head_tile(const ModelOptions& shape);
 
@@ -129,6 +130,7 @@ class Model {
     Tensor normalised = {};  ///< (T, width), the norm's output
     Tensor rstd = {};        ///< (T), the norm's
     Tensor added = {};       ///< (T, width), of an MLP that is run again: the mixer's output
+    bool reruns = false;     ///< `normalised` and `rstd` are computed again, of an MLP also the residual stream
   };
   struct Activations;
   /// The output of a norm, and the reciprocals of the root mean squares of its input's rows [tokens].
@@ -144,10 +146,8 @@ class Model {
   bool keeps_input(std::size_t i) const {
     return !recomputed(i) || static_cast<std::int64_t>(branches_[i].block) % options_.recompute_blocks == 0;
   }
-  /// Whether MLP i keeps only its block's input and the mixer's output. One tile of the last block keeps all.
-  bool reruns_mlp(std::size_t i, std::int64_t tokens) const {
-    return recomputed(i) || (options_.recompute && tokens > tile_);
-  }
+  /// Whether a norm is computed again, tile by tile, where the gradients of its output are: not for a single tile.
+  bool reruns_norm(std::int64_t tokens) const { return options_.recompute && tokens > tile_; }
   /// Records the block of branch i as reached, and runs its sublayer.
   Tensor forward_of(const Pass& pass, std::size_t i, TensorView normalised, Saved* saved);
   /// Runs branch i, after `x`, the output of the branch before it, has been added to the residual stream; returns the
@@ -162,19 +162,17 @@ class Model {
                          ResidualStream& residual);
   /// The norm of branch i: adds the output `x` of the branch before it, if there is one, to the residual stream.
   Normalised normalise(const Stream& stream, std::size_t i, TensorView x, ResidualStream& residual) const;
+  /// Keeps the output of a mixer's norm, or notes that it is computed again.
+  void keep_norm(Tensor normalised, Tensor rstd, KeptOfBranch& kept) const;
   /// The norm's arguments that do not depend on tokens.
   RmsNormForward norm_of(std::size_t i) const;
 
-  // MLPs, tile by tile (model_tiles.cpp).
+  // Tile by tile (model_tiles.cpp).
   /// MLP i with the mixer's output x; returns the MLP's. `kept`: absent: nothing is kept.
   Tensor forward_mlp(const Pass& pass, std::size_t i, ResidualStream& residual, Tensor x, KeptOfBranch* kept);
-  /// From kept, or from the block's `input` and kept.added.
-  void backward_mlp(const Pass& pass, std::size_t i, TensorView input, KeptOfBranch& kept, TensorView d_residual,
-                    TensorView d_narrow);
-  void backward_mixer(const Pass& pass, std::size_t i, KeptOfBranch& kept, TensorView d_residual, TensorView d_narrow);
-  /// Adds to d_residual and to the gradient of branch i's norm.
-  void norm_backward(const Stream& stream, std::size_t i, TensorView residual, TensorView rstd, TensorView d_normalised,
-                     TensorView d_residual, TensorView d_narrow) const;
+  /// Backward of branch i. `input`: of an MLP that is run again, the residual stream before the block.
+  void backward_branch(const Pass& pass, std::size_t i, TensorView input, KeptOfBranch& kept, TensorView d_residual,
+                       TensorView d_narrow);
   /// The logits of the rows whose residual stream is last + residual; overwrites residual.
   void logits_of(const Stream& stream, TensorView last, TensorView residual, TensorView logits) const;
   /// d_narrow: d_residual in the compute type; absent if that is d_residual's type.
@@ -191,7 +189,7 @@ class Model {
   ParameterSet parameters_;
   const Parameter* embedding_;
   std::vector<ResidualBranch> branches_;
-  std::int64_t tile_;  ///< tokens of an MLP's
+  std::int64_t tile_;  ///< tokens of a tile
   double norm_eps_;
   NormForm norm_form_;
   const Parameter* norm_f_;

@@ -1,5 +1,5 @@
-/// The backward pass of branches, and MLPs, whose norm and products are computed for a tile of tokens at a time: what a
-/// tile needs does not grow with the tokens. Gradients of weights add up over the tiles, in their order.
+/// MLPs, norms and the backward pass of branches, a tile of tokens at a time: what a tile needs does not grow with the
+/// tokens. Gradients of weights add up over the tiles, in their order.
 
 #include <algorithm>
 #include <bit>
@@ -20,11 +20,9 @@ void for_each_tile(std::int64_t tokens, std::int64_t tile, const OfTile& of_tile
   } while (begin < tokens);
 }
 
-Saved& scope_of_tile(Saved& saved, std::int64_t begin) { return saved.scope(fmt::format("tile {}", begin)); }
-
 }  // namespace
 
-std::int64_t Model::mlp_tile(const ModelOptions& shape) {
+std::int64_t Model::block_tile(const ModelOptions& shape) {
   constexpr std::uint64_t values = 1 << 30;
   const auto rows = std::bit_floor(values / static_cast<std::uint64_t>(4 * shape.ffn + 3 * shape.width));
   return std::clamp<std::int64_t>(static_cast<std::int64_t>(rows), 1024, 16384);
@@ -36,7 +34,7 @@ Tensor Model::forward_mlp(const Pass& pass, std::size_t i, ResidualStream& resid
   pass.runtime.rank_progress->record_layer(block);
   const TensorView before = residual.view, added = x;
   const std::int64_t tokens = before.rows(), width = before.columns(), tile = std::min(tile_, tokens);
-  const bool keeps_all = kept != nullptr && !reruns_mlp(i, tokens);
+  const bool keeps_all = kept != nullptr && !reruns_norm(tokens);
 
   Tensor sum, out;
   if (!residual.values.present()) sum = Tensor(stream, before.dtype, before.shape);
@@ -45,7 +43,7 @@ Tensor Model::forward_mlp(const Pass& pass, std::size_t i, ResidualStream& resid
                         .rstd = Tensor(stream, before.dtype, {rows})};
   // A tile's output replaces the mixer's, which the norm has added to the residual stream, unless that is kept.
   if (kept != nullptr && !keeps_all) out = Tensor(stream, options_.dtype, before.shape);
-  const TensorView y = out.present() ? out.view() : added;
+  const TensorView y = kept != nullptr && !keeps_all ? out.view() : added;
   for_each_tile(tokens, tile, [&](std::int64_t begin, std::int64_t count) {
     const auto here = [&](TensorView whole) { return whole.slice_rows(begin, count); };
     const auto part = [&](TensorView of) { return keeps_all ? here(of) : of.slice_rows(0, count); };
@@ -57,7 +55,7 @@ Tensor Model::forward_mlp(const Pass& pass, std::size_t i, ResidualStream& resid
     norm.rstd = part(normalised.rstd);
     rms_norm_forward(stream, norm);
     branches_[i].mlp->forward_to(pass, part(normalised.values),
-                                 keeps_all ? &scope_of_tile(kept->saved, begin) : nullptr, here(y));
+                                 keeps_all ? &PerTokenSublayer::scope_of_tile(kept->saved, begin) : nullptr, here(y));
   });
   if (sum.present()) residual = ResidualStream(std::move(sum));
   if (keeps_all) {
@@ -65,71 +63,66 @@ Tensor Model::forward_mlp(const Pass& pass, std::size_t i, ResidualStream& resid
     kept->rstd = std::move(normalised.rstd);
     kept->residual = std::move(residual.values);
   }
-  if (out.present())
+  if (kept != nullptr && !keeps_all) {
     kept->added = std::move(x);
-  else
+    kept->reruns = true;
+  } else {
     out = std::move(x);
+  }
   if (layer_hook_) layer_hook_(stream, Phase::forward, block, out);
   return out;
 }
 
-void Model::norm_backward(const Stream& stream, std::size_t i, TensorView residual, TensorView rstd,
-                          TensorView d_normalised, TensorView d_residual, TensorView d_narrow) const {
-  rms_norm_backward(stream, {.residual = residual,
-                             .weight = branches_[i].norm->weight,
-                             .rstd = rstd,
-                             .eps = norm_eps_,
-                             .form = norm_form_,
-                             .d_y = d_normalised,
-                             .d_residual = d_residual,
-                             .d_narrow = i > 0 ? d_narrow : TensorView{},
-                             .d_weight = branches_[i].norm->gradient});
-}
-
-void Model::backward_mixer(const Pass& pass, std::size_t i, KeptOfBranch& kept, TensorView d_residual,
-                           TensorView d_narrow) {
-  // The gradient of the branch's output is that of the residual stream, in the compute type.
-  const Tensor d_normalised =
-      branches_[i].sublayer->backward(pass, kept.normalised, d_narrow.present() ? d_narrow : d_residual, kept.saved);
-  kept.saved.ensure_empty();
-  norm_backward(pass.runtime.stream, i, kept.residual, kept.rstd, d_normalised, d_residual, d_narrow);
-}
-
-void Model::backward_mlp(const Pass& pass, std::size_t i, TensorView input, KeptOfBranch& kept, TensorView d_residual,
-                         TensorView d_narrow) {
+void Model::backward_branch(const Pass& pass, std::size_t i, TensorView input, KeptOfBranch& kept,
+                            TensorView d_residual, TensorView d_narrow) {
   const Stream& stream = pass.runtime.stream;
-  PerTokenSublayer& mlp = *branches_[i].mlp;
+  const ResidualBranch& branch = branches_[i];
   const std::int64_t tokens = d_residual.rows(), width = d_residual.columns(), tile = std::min(tile_, tokens);
-  const bool reruns = kept.added.present();
-  Tensor sum;
-  Normalised again;
-  if (reruns) {
-    sum = Tensor(stream, d_residual.dtype, {tile, width});
-    again = {.values = Tensor(stream, options_.dtype, {tile, width}), .rstd = Tensor(stream, d_residual.dtype, {tile})};
-  }
-  for_each_tile(tokens, tile, [&](std::int64_t begin, std::int64_t count) {
-    const auto here = [&](TensorView whole) { return whole.slice_rows(begin, count); };
-    const auto part = [&](const Tensor& scratch) { return scratch.view().slice_rows(0, count); };
-    Saved& saved = scope_of_tile(kept.saved, begin);
-    if (reruns) {
-      RmsNormForward norm = norm_of(i);
-      norm.x = here(kept.added);
-      norm.residual = here(input);
-      norm.sum = part(sum);
-      norm.y = part(again.values);
-      norm.rstd = part(again.rstd);
-      rms_norm_forward(stream, norm);
-      if (begin + count == tokens) kept.added = {};
-      mlp.forward_to(pass, norm.y, &saved, {});
-    }
-    const TensorView residual = reruns ? part(sum) : here(kept.residual),
-                     normalised = reruns ? part(again.values) : here(kept.normalised),
-                     rstd = reruns ? part(again.rstd) : here(kept.rstd);
-    // The gradient of the branch's output is that of the residual stream, in the compute type.
-    const TensorView narrow = d_narrow.present() ? here(d_narrow) : TensorView{};
-    const Tensor d_normalised = mlp.backward(pass, normalised, narrow.present() ? narrow : here(d_residual), saved);
-    norm_backward(stream, i, residual, rstd, d_normalised, here(d_residual), narrow);
-  });
+  const bool reruns_mlp = kept.reruns && branch.mlp != nullptr;
+  const auto for_each = [&](const TiledInput::Gradient& gradient) {
+    Tensor sum;
+    Normalised again;
+    if (reruns_mlp) sum = Tensor(stream, d_residual.dtype, {tile, width});
+    if (kept.reruns)
+      again = {.values = Tensor(stream, options_.dtype, {tile, width}),
+               .rstd = Tensor(stream, d_residual.dtype, {tile})};
+    for_each_tile(tokens, tile, [&](std::int64_t begin, std::int64_t count) {
+      const auto here = [&](TensorView whole) { return whole.slice_rows(begin, count); };
+      const auto part = [&](const Tensor& scratch) { return scratch.view().slice_rows(0, count); };
+      const TensorView residual = reruns_mlp ? part(sum) : here(kept.residual),
+                       normalised = kept.reruns ? part(again.values) : here(kept.normalised),
+                       rstd = kept.reruns ? part(again.rstd) : here(kept.rstd);
+      if (kept.reruns) {
+        RmsNormForward norm = norm_of(i);
+        norm.residual = residual;
+        if (reruns_mlp) {
+          norm.x = here(kept.added);
+          norm.residual = here(input);
+          norm.sum = residual;
+        }
+        norm.y = normalised;
+        norm.rstd = rstd;
+        rms_norm_forward(stream, norm);
+      }
+      if (reruns_mlp) {
+        if (begin + count == tokens) kept.added = {};
+        branch.mlp->forward_to(pass, normalised, &PerTokenSublayer::scope_of_tile(kept.saved, begin), {});
+      }
+      const Tensor d_normalised = gradient(normalised, begin);
+      rms_norm_backward(stream, {.residual = residual,
+                                 .weight = branch.norm->weight,
+                                 .rstd = rstd,
+                                 .eps = norm_eps_,
+                                 .form = norm_form_,
+                                 .d_y = d_normalised,
+                                 .d_residual = here(d_residual),
+                                 .d_narrow = i > 0 && d_narrow.present() ? here(d_narrow) : TensorView{},
+                                 .d_weight = branch.norm->gradient});
+    });
+  };
+  // The gradient of the branch's output is that of the residual stream, in the compute type.
+  branch.sublayer->backward(pass, {.dtype = options_.dtype, .tokens = tokens, .for_each_tile = for_each},
+                            d_narrow.present() ? d_narrow : d_residual, kept.saved);
   kept.saved.ensure_empty();
 }
 

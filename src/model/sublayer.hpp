@@ -1,5 +1,8 @@
 #pragma once
 
+#include <fmt/format.h>
+
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -26,6 +29,16 @@ struct Pass {
   const OperatorStrategies& strategies() const { return runtime.strategies.chosen(); }
 };
 
+/// The input x of a sublayer in its backward pass, [local tokens, width]. It exists for a tile of tokens at a time.
+struct TiledInput {
+  /// Returns the gradient of a tile of x, which begins at token `first`.
+  using Gradient = std::function<Tensor(TensorView x, std::int64_t first)>;
+
+  DType dtype = DType::f32;
+  std::int64_t tokens = 0;
+  std::function<void(const Gradient&)> for_each_tile;  ///< calls it for all tiles, in their order, if only an empty one
+};
+
 /// A mixer or an MLP, with its parameters. A block adds its output to the residual stream. Its input and output are
 /// [local tokens, width] in the compute type. A mixer runs operators over the ranks, each by its strategy
 /// (parallel/strategy.hpp); everything else that it computes needs this rank's tokens only.
@@ -35,9 +48,9 @@ class Sublayer {
   /// Puts into `saved` what backward needs; null: nothing is kept (scoring). With pass.only_saved it computes no more
   /// than that and returns an absent tensor.
   virtual Tensor forward(const Pass& pass, TensorView x, Saved* saved) = 0;
-  /// Takes all that forward put into `saved`, adds to the gradients of its parameters and returns d_x. `x` is the
-  /// input that forward was given.
-  virtual Tensor backward(const Pass& pass, TensorView x, TensorView d_y, Saved& saved) = 0;
+  /// Takes all that forward put into `saved` and adds to the gradients of its parameters. `x` is the input that forward
+  /// was given, and receives its gradient once; d_y is not read after that has begun, but for the rows of the tile.
+  virtual void backward(const Pass& pass, const TiledInput& x, TensorView d_y, Saved& saved) = 0;
   /// Forward on the next tokens of some documents, by the same kernels, on this rank only. The rows of x [n, width] are
   /// those of the documents, one after the other, each at least one. Updates every state.cache to include them. What is
   /// computed from each token alone (products with weights) is one call for all rows, so that weights are read once;
@@ -48,7 +61,8 @@ class Sublayer {
   virtual std::vector<OperatorCall> calls(DType) const { return {}; }
 };
 
-/// A sublayer that computes each token from itself only, so that it can run on tiles of tokens.
+/// A sublayer that computes each token from itself only, so that it can run on tiles of tokens. What it keeps of a tile
+/// is in a scope of its own, scope_of_tile().
 class PerTokenSublayer : public Sublayer {
  public:
   /// Forward with the output in `y` [tokens, width]; absent: nobody reads it, and it is not computed.
@@ -56,9 +70,18 @@ class PerTokenSublayer : public Sublayer {
   Tensor forward(const Pass& pass, TensorView x, Saved* saved) final {
     Tensor y;
     if (!pass.only_saved) y = Tensor(pass.runtime.stream, x.dtype, x.shape);
-    forward_to(pass, x, saved, y);
+    forward_to(pass, x, saved == nullptr ? nullptr : &scope_of_tile(*saved, 0), y);
     return y;
   }
+  /// Backward of a tile: as Sublayer::backward, but it returns d_x.
+  virtual Tensor backward_of(const Pass& pass, TensorView x, TensorView d_y, Saved& saved) = 0;
+  void backward(const Pass& pass, const TiledInput& x, TensorView d_y, Saved& saved) final {
+    x.for_each_tile([&](TensorView tile, std::int64_t first) {
+      return backward_of(pass, tile, d_y.slice_rows(first, tile.rows()), scope_of_tile(saved, first));
+    });
+  }
+
+  static Saved& scope_of_tile(Saved& saved, std::int64_t first) { return saved.scope(fmt::format("tile {}", first)); }
 };
 
 }  // namespace causeway

@@ -119,13 +119,14 @@ class BlockBuffers {
 }  // namespace
 
 RankMemory memory_of_rank(const Model& model, const Runtime& runtime, std::int64_t pack_tokens,
-                          const ParameterMemory& parameters) {
+                          const ParameterMemory& parameters, std::vector<std::int64_t> cu_seqlens) {
   return memory_of_rank(model, {.pack_tokens = pack_tokens,
                                 .ranks = runtime.mesh.world.size(),
                                 .context_size = runtime.mesh.context.size(),
                                 .device = runtime.stream.device(),
                                 .parameters = parameters,
-                                .strategies = runtime.strategies.names()});
+                                .strategies = runtime.strategies.names(),
+                                .cu_seqlens = std::move(cu_seqlens)});
 }
 
 RankMemory memory_of_rank(const Model& model, const MemoryShape& shape) {
@@ -138,10 +139,11 @@ RankMemory memory_of_rank(const Model& model, const MemoryShape& shape) {
                                        .device = shape.device,
                                        .recompute = options.recompute,
                                        .recompute_blocks = options.recompute_blocks,
-                                       .mlp_tile = options.mlp_tile,
+                                       .block_tile = options.block_tile,
                                        .fp8 = options.fp8,
                                        .offload = options.recompute && options.offload_activations,
-                                       .strategies = shape.strategies});
+                                       .strategies = shape.strategies,
+                                       .cu_seqlens = shape.cu_seqlens});
   const int ranks = shape.ranks;
   const ShardLevel level = ranks == 1 ? ShardLevel::optimizer : parameters.level;
   const std::optional<DType> travel_as = ranks == 1 ? std::nullopt : parameters.gradients_travel_as;

@@ -39,13 +39,14 @@ struct MemoryShape {
   int ranks = 1, context_size = 1;  ///< all, and those that share a pack
   Device device = Device::cpu;
   ParameterMemory parameters = {};
-  StrategyNames strategies = {};  ///< of the operators; one that is missing: the first row of its table
+  StrategyNames strategies = {};              ///< of the operators; one that is missing: the first row of its table
+  std::vector<std::int64_t> cu_seqlens = {};  ///< as ActivationShape::cu_seqlens
 };
 /// Estimates it without any rank that runs. No tensor is made.
 RankMemory memory_of_rank(const Model& model, const MemoryShape& shape);
 /// Estimates it for packs of `pack_tokens`, with the strategies that `runtime` has. No tensor is made.
 RankMemory memory_of_rank(const Model& model, const Runtime& runtime, std::int64_t pack_tokens,
-                          const ParameterMemory& parameters = {});
+                          const ParameterMemory& parameters = {}, std::vector<std::int64_t> cu_seqlens = {});
 
 /// Memory that is available for this run's ranks.
 struct AvailableMemory {

@@ -162,7 +162,7 @@ void excite(const ParameterSet& parameters) {
   }
 }
 
-void expect_nan_stays_in_its_document(Fp8Level fp8, const Cut& cut, std::int64_t mlp_tile) {
+void expect_nan_stays_in_its_document(Fp8Level fp8, const Cut& cut, std::int64_t block_tile) {
   // Only the second document contains token 10, whose embedding is set to NaN.
   WholePack pack = random_pack(Segments({0, 9, 20, 31}), 10, 5);
   pack.ids[12] = 10;
@@ -176,7 +176,7 @@ void expect_nan_stays_in_its_document(Fp8Level fp8, const Cut& cut, std::int64_t
   };
   ModelOptions shape = small_mixed_model();
   shape.tied_head = false;
-  const Model::Options options{.shape = shape, .dtype = DType::f64, .fp8 = fp8, .mlp_tile = mlp_tile};
+  const Model::Options options{.shape = shape, .dtype = DType::f64, .fp8 = fp8, .block_tile = block_tile};
   const PassResult clean = run_pass(options, {&pack, 1}, cut, 7, excite),
                    with_nan = run_pass(options, {&pack, 1}, cut, 7, set_nan);
   if (testing::Test::IsSkipped()) return;

@@ -92,7 +92,7 @@ void excite(const ParameterSet& parameters);
 
 /// Expects that a NaN of one token's embedding reaches the losses of that token and of those after it in its document,
 /// and that all other losses keep their bits.
-void expect_nan_stays_in_its_document(Fp8Level fp8, const Cut& cut, std::int64_t mlp_tile = 0);
+void expect_nan_stays_in_its_document(Fp8Level fp8, const Cut& cut, std::int64_t block_tile = 0);
 
 Runtime one_rank_runtime(Communicator world, Schedule schedule = Schedule::automatic, StrategyNames strategies = {});
 

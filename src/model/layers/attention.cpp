@@ -67,15 +67,15 @@ class Attention final : public Sublayer {
     return out;
   }
 
-  Tensor backward(const Pass& pass, TensorView x, TensorView d_out, Saved& saved) override {
+  void backward(const Pass& pass, const TiledInput& x, TensorView d_out, Saved& saved) override {
     const Stream& stream = pass.runtime.stream;
     Tensor y = saved.take("y");
     const Tensor qkv = saved.take("qkv");
     const auto input = [&](int which) {
-      return qkv.present() ? part(qkv, which) : by_heads(without_data(x.dtype, {x.rows(), width_}));
+      return qkv.present() ? part(qkv, which) : by_heads(without_data(x.dtype, {x.tokens, width_}));
     };
     const Tensor d_y = dense_backward(stream, out_proj_, y, d_out, out_bias_),
-                 d_qkv(stream, x.dtype, {x.rows(), 3 * width_});
+                 d_qkv(stream, x.dtype, {x.tokens, 3 * width_});
     pass.strategies().attention->backward(pass.strategy_context(),
                                           {.q = input(0),
                                            .k = input(1),
@@ -89,7 +89,7 @@ class Attention final : public Sublayer {
                                            .d_v = part(d_qkv, 2)},
                                           saved.scope("attention"));
     y = {};
-    return dense_backward(stream, projections_, x, d_qkv);
+    dense_backward(stream, projections_, x, d_qkv);
   }
 
   std::vector<OperatorCall> calls(DType dtype) const override {

@@ -77,15 +77,16 @@ class Hyena final : public Sublayer {
     return out;
   }
 
-  Tensor backward(const Pass& pass, TensorView x, TensorView d_out, Saved& saved) override {
+  void backward(const Pass& pass, const TiledInput& x, TensorView d_out, Saved& saved) override {
     const Stream& stream = pass.runtime.stream;
     Tensor y = saved.take("y");
     Tensor d_y = dense_backward(stream, out_proj_, y, d_out, out_bias_);
     y = {};
-    const Tensor projected = saved.take("projected"),
-                 d_projected = filter_.backward(pass, featurizer_, projected, d_y, saved.scope("filter"));
+    Tensor projected = saved.take("projected");
+    const Tensor d_projected = filter_.backward(pass, featurizer_, projected, d_y, saved.scope("filter"));
     d_y = {};
-    return dense_backward(stream, projections_, x, d_projected);
+    projected = {};
+    dense_backward(stream, projections_, x, d_projected);
   }
 
   std::vector<OperatorCall> calls(DType dtype) const override { return filter_.calls(featurizer_, dtype); }

@@ -26,7 +26,7 @@ class Mamba final : public Sublayer {
  public:
   Mamba(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters);
   Tensor forward(const Pass& pass, TensorView h, Saved* saved) override;
-  Tensor backward(const Pass& pass, TensorView h, TensorView d_out, Saved& saved) override;
+  void backward(const Pass& pass, const TiledInput& h, TensorView d_out, Saved& saved) override;
   Tensor extend(const Stream& stream, TensorView h, std::span<const NextTokens> documents) override;
   std::vector<OperatorCall> calls(DType dtype) const override;
 
@@ -211,10 +211,9 @@ Tensor Mamba::extend(const Stream& stream, TensorView h, std::span<const NextTok
   return run(stream, h, convolve, scan, nullptr);
 }
 
-Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& saved) {
+void Mamba::backward(const Pass& pass, const TiledInput& h, TensorView d_out, Saved& saved) {
   const Stream& stream = pass.runtime.stream;
-  const std::int64_t tokens = h.rows();
-  const auto fresh = [&](std::int64_t columns) { return Tensor(stream, h.dtype, {tokens, columns}); };
+  const auto fresh = [&](std::int64_t columns) { return Tensor(stream, h.dtype, {h.tokens, columns}); };
   Tensor y = saved.take("y"), delta = saved.take("delta"), dbc = saved.take("dbc"), u = saved.take("u"),
          xz = saved.take("xz"), A = saved.take("A");
 
@@ -258,9 +257,7 @@ Tensor Mamba::backward(const Pass& pass, TensorView h, TensorView d_out, Saved& 
                                            .d_bias = conv_bias_.gradient},
                                           saved.scope("causal_conv"));
 
-  Tensor d_h = fresh(width_);
-  multiply_back(stream, in_proj_, d_xz, h, d_h);
-  return d_h;
+  dense_backward(stream, in_proj_, h, d_xz);
 }
 
 }  // namespace

@@ -21,7 +21,7 @@ struct Row {
   MemorySettings memory = {};
   int passes = 1;
   StrategyNames strategies = {};
-  std::int64_t mlp_tile = 0;
+  std::int64_t block_tile = 0;
 };
 
 constexpr double off = 0.05;
@@ -69,8 +69,9 @@ const std::vector<Row>& rows() {
                     Row{"sh2-tiny", 7, 256, 2048, 1, "optimizer", f32, every_second},
                     Row{"sh2-tiny", 7, 256, 2048, 1, "optimizer", bf16, both},
                     Row{"sh2-tiny", 5, 256, 4096, 4, "parameters", f32, recompute},
+                    Row{"mamba-tiny", 5, 256, 2048, 1, "optimizer", bf16, recompute},
                     Row{"sh2-tiny", 7, 256, 2048, 2, "parameters", bf16, both, 2}}) {
-      row.mlp_tile = 256;
+      row.block_tile = 256;
       rows.push_back(row);
     }
     return rows;
@@ -84,7 +85,7 @@ std::string name_of_row(const Row& row) {
       "offload {}, {} passes, tiles of {}",
       row.model, row.layers, row.width, row.tokens, row.ranks, row.shard, name_of(row.dtype), row.memory.recompute,
       row.memory.recompute_blocks, row.memory.keep_blocks, row.memory.gradient_dtype, row.memory.offload, row.passes,
-      row.mlp_tile);
+      row.block_tile);
 }
 
 struct Bytes {
@@ -97,7 +98,7 @@ Bytes bytes_of(const Row& row, Communicator& world, const Stream& given) {
   const Stream stream = given.device() == Device::cpu ? given : Stream(given.device());
   const ComputeSettings compute{.shard = row.shard, .dtype = std::string(name_of(row.dtype))};
   Model::Options options = training_options_of(compute, row.memory);
-  options.mlp_tile = row.mlp_tile;
+  options.block_tile = row.block_tile;
   options.shape = resolve({.model = row.model, .layers_count = row.layers, .width = row.width}, {});
   Runtime runtime{.stream = stream,
                   .mesh = Mesh(world.split(0, world.rank()), 1, world.size()),
