@@ -18,8 +18,8 @@ namespace {
 constexpr std::int64_t granularity = 256;
 
 #if CAUSEWAY_CUDA
-/// Page-locked memory. cudaMallocHost makes a block's pages of 4 KiB one after the other, in one thread. So large blocks
-/// are on huge pages, which all threads make, and are locked afterwards.
+/// Page-locked memory. cudaMallocHost makes a block's pages of 4 KiB one after the other, in one thread. So large
+/// blocks are on huge pages, which all threads make, and are locked afterwards.
 void* locked_block(std::int64_t bytes) {
   constexpr std::int64_t large = 64 << 20, page = 2 << 20;
   void* block = nullptr;
