@@ -60,6 +60,17 @@ struct Scale {
 };
 extern const Kernel<Scale> scale;
 
+/// y = Σ_i part_i, or y += Σ_i part_i with `accumulate`, in the type of y: ((part_0 + part_1) + part_2) + …, the order
+/// in which Transport's reductions add. All are [n], dense.
+struct SumOfRankParts {
+  TensorView received;  ///< [ranks, n]: the part of each rank but `rank`
+  TensorView own;       ///< the part of `rank`, of the type of y; may be the same memory as y
+  std::int64_t rank = 0;
+  bool accumulate = false;
+  TensorView y;
+};
+extern const Kernel<SumOfRankParts> sum_of_rank_parts;
+
 /// Every element of y becomes `value`.
 struct Fill {
   double value = 0;

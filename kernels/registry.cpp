@@ -69,6 +69,7 @@
   static_assert(true)
 
 CAUSEWAY_KERNEL(Scale, scale);
+CAUSEWAY_KERNEL(SumOfRankParts, sum_of_rank_parts);
 CAUSEWAY_KERNEL(Fill, fill);
 CAUSEWAY_KERNEL(GatedActivationForward, gated_activation_forward);
 CAUSEWAY_KERNEL(GatedActivationBackward, gated_activation_backward);

@@ -63,18 +63,8 @@ SumOfParts::SumOfParts(std::span<const FlatParts> buffers, Communicator& ranks, 
 
 void SumOfParts::finish(bool add, const Stream& stream) {
   pending_.wait();
-  for (const auto& [part, own, received, sent, own_copy] : buffers_) {
-    const TensorView rows = received;
-    const auto of_rank = [&](int rank) {
-      return rank == rank_ ? own : rows.slice_rows(rank, 1).reshaped({part.size()});
-    };
-    // In the first row of what was received, if that has the type of the sum.
-    const Tensor apart = sent.present() ? Tensor(stream, part.dtype, {part.size()}) : Tensor();
-    const TensorView total = apart.present() ? apart : rows.slice_rows(0, 1).reshaped({part.size()});
-    if (total.data != of_rank(0).data) scale(stream, {.x = of_rank(0), .y = total});
-    for (int rank = 1; rank < rows.rows(); ++rank) scale(stream, {.x = of_rank(rank), .accumulate = true, .y = total});
-    scale(stream, {.x = total, .accumulate = add, .y = part});
-  }
+  for (const auto& [part, own, received, sent, own_copy] : buffers_)
+    sum_of_rank_parts(stream, {.received = received, .own = own, .rank = rank_, .accumulate = add, .y = part});
   *this = {};
 }
 
@@ -84,7 +74,7 @@ bool SumOfParts::reads_buffers() const {
 
 std::int64_t bytes_of_sum(std::int64_t elements, DType dtype, int ranks, std::optional<DType> travel_as) {
   if (travel_as.value_or(dtype) == dtype) return elements * size_of(dtype);
-  return 2 * elements * size_of(*travel_as) + 2 * elements / ranks * size_of(dtype);  // sent, received; own, total
+  return 2 * elements * size_of(*travel_as) + elements / ranks * size_of(dtype);  // sent, received; own
 }
 
 }  // namespace causeway

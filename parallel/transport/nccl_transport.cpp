@@ -2,8 +2,9 @@
 /// the rank computes. start() makes the queue wait for the stream, Pending::wait() makes the stream wait for the queue.
 /// The host waits for neither. Host memory and control messages use the control transport.
 ///
-/// All groups of a rank share one queue. Every rank starts its operations in the same order, so that operations of
-/// different groups cannot deadlock, as they could on separate queues.
+/// Every group has a queue of its own: the ranks of a relay wait for each other in their context group, while sums of
+/// gradients wait in the world. On one queue, the first would be behind the second. NCCL's kernels of all groups run at
+/// the same time, in less than half of a GPU's multiprocessors, so that none keeps another from starting.
 
 #if CAUSEWAY_NCCL
 
@@ -31,12 +32,9 @@ void nccl_check(ncclResult_t result, std::source_location where = std::source_lo
   throw Error(ExitCode::internal, text);
 }
 
-/// Shared by all groups of a rank: the queue, and the open NCCL communicators, to check or abort all of them.
-class NcclQueue {
+/// The open NCCL communicators of all groups of a rank, to check or abort all of them.
+class NcclGroups {
  public:
-  explicit NcclQueue(const Stream& stream) : queue_(stream.side_stream()) {}
-
-  const Stream& queue() const { return queue_; }
   void add(ncclComm_t comm) { open_.push_back(comm); }
   /// While an exception unwinds, ncclCommDestroy might wait for peers that do not close theirs: abort instead.
   void close(ncclComm_t comm) noexcept {
@@ -57,17 +55,17 @@ class NcclQueue {
   }
 
  private:
-  Stream queue_;
   std::vector<ncclComm_t> open_;
 };
 
 class NcclTransport final : public Transport {
  public:
-  NcclTransport(std::unique_ptr<Transport> control, std::shared_ptr<NcclQueue> shared, ncclComm_t comm)
-      : control_(std::move(control)), shared_(std::move(shared)), comm_(comm) {
-    shared_->add(comm_);
+  NcclTransport(std::unique_ptr<Transport> control, std::shared_ptr<NcclGroups> groups, ncclComm_t comm,
+                const Stream& stream)
+      : control_(std::move(control)), groups_(std::move(groups)), comm_(comm), queue_(stream.side_stream()) {
+    groups_->add(comm_);
   }
-  ~NcclTransport() override { shared_->close(comm_); }
+  ~NcclTransport() override { groups_->close(comm_); }
   NcclTransport(const NcclTransport&) = delete;
   NcclTransport& operator=(const NcclTransport&) = delete;
 
@@ -143,11 +141,11 @@ class NcclTransport final : public Transport {
     // Ordered by the rank in the new group: with `key` NCCL might break ties differently.
     ncclComm_t comm = nullptr;
     nccl_check(ncclCommSplit(comm_, color, part->rank(), &comm, nullptr));
-    return std::make_unique<NcclTransport>(std::move(part), shared_, comm);
+    return std::make_unique<NcclTransport>(std::move(part), groups_, comm, queue_);
   }
 
   void abort(int exit_code) noexcept override {
-    shared_->abort();
+    groups_->abort();
     control_->abort(exit_code);
   }
 
@@ -161,15 +159,15 @@ class NcclTransport final : public Transport {
   /// stream wait for it.
   template <class Enqueue>
   Pending on_queue(const Stream& stream, const Enqueue& enqueue) {
-    const Stream& queue = shared_->queue();
-    Event(stream).block(queue);
-    enqueue(static_cast<cudaStream_t>(queue.native()));
-    return Pending([done = Event(queue), stream] { done.block(stream); });
+    Event(stream).block(queue_);
+    enqueue(static_cast<cudaStream_t>(queue_.native()));
+    return Pending([done = Event(queue_), stream] { done.block(stream); });
   }
 
   std::unique_ptr<Transport> control_;
-  std::shared_ptr<NcclQueue> shared_;
+  std::shared_ptr<NcclGroups> groups_;
   ncclComm_t comm_;
+  Stream queue_;
 };
 
 }  // namespace
@@ -181,12 +179,12 @@ std::unique_ptr<Transport> make_nccl_transport(std::unique_ptr<Transport> contro
   control->broadcast(std::as_writable_bytes(std::span(&id, 1)), 0, Stream());
   ncclComm_t comm = nullptr;
   nccl_check(ncclCommInitRank(&comm, control->size(), id, control->rank()));
-  const auto shared = std::make_shared<NcclQueue>(stream);
+  const auto groups = std::make_shared<NcclGroups>();
   // While the host waits for the stream, check that no peer has failed: the stream might wait for it forever.
-  check_while_waiting(stream, [shared = std::weak_ptr(shared)] {
-    if (const auto open = shared.lock()) open->check();
+  check_while_waiting(stream, [groups = std::weak_ptr(groups)] {
+    if (const auto open = groups.lock()) open->check();
   });
-  return std::make_unique<NcclTransport>(std::move(control), shared, comm);
+  return std::make_unique<NcclTransport>(std::move(control), groups, comm, stream);
 }
 
 }  // namespace causeway

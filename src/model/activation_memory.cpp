@@ -243,7 +243,7 @@ class Sizes {
     } else {
       const double by_heads = W * N * static_cast<double>(share) / H;
       bytes.kept += 3 * (by_heads - W) * w;
-      forward = 3 * W * w + (N * part + (1 - part)) * W * w;
+      forward = 3 * W * w + (2 * N - 1) * part * W * w;  // y of a slice and what is received of it
       bytes.backward += (4 * W * w + 3 * wide_gradient + H * a) * N * part;
     }
     bytes.forward = std::max(bytes.forward + operands(W, W), forward);

@@ -15,7 +15,9 @@ namespace causeway {
 class ModelUpdate {
  public:
   ModelUpdate(Runtime& runtime, Model& model, Optimizer& optimizer)
-      : runtime_(runtime), model_(model), optimizer_(optimizer) {}
+      : runtime_(runtime), model_(model), optimizer_(optimizer) {
+    model.parameters().sum_after_passes(runtime.one_way_layers > 1);
+  }
   /// From now on the update of a step runs beside the next pass where it can: see Optimizer::step. The caller awaits
   /// it before it uses weights or optimizer state other than by Model's passes.
   void update_beside_passes() { beside_passes_ = true; }

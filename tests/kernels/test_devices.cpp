@@ -287,6 +287,23 @@ const KernelCase kernels[] = {
            },
            4);
      }},
+    {"sum_of_rank_parts",
+     [](RandomCall& t) {
+       const std::int64_t count = t.one_of<std::int64_t>({1, 7, 256, 1000}), ranks = t.one_of<std::int64_t>({1, 2, 5});
+       const TensorOnBoth &received = t.tensor(t.one_of({t.dtype, DType::bf16}), {ranks, count}),
+                          &own = t.tensor(t.dtype, {count}), &y = t.tensor(t.dtype, {count});
+       const std::int64_t rank = ranks - 1;
+       const bool accumulate = t.coin(), in_place = t.coin();
+       t.compare(
+           [&](const Stream& s) {
+             sum_of_rank_parts(s, {.received = received.on(s),
+                                   .own = in_place ? y.on(s) : own.on(s),
+                                   .rank = rank,
+                                   .accumulate = accumulate && !in_place,
+                                   .y = y.on(s)});
+           },
+           1);
+     }},
     {"sum_of_squares",
      [](RandomCall& t) {
        const TensorOnBoth &x = t.tensor(t.dtype, t.matrix()), &sum = t.tensor(DType::f64, {1});

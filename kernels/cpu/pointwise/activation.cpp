@@ -6,6 +6,7 @@
 #include "kernels/cpu/partial_sums.hpp"
 #include "kernels/cpu/pointwise/elementwise.hpp"
 #include "kernels/cpu/vector_math.hpp"
+#include "kernels/expect.hpp"
 
 namespace causeway::cpu {
 
@@ -27,6 +28,36 @@ void scale(const Stream&, const Scale& args) {
           for (std::int64_t i = 0; i < count; ++i)
             to[i] = static_cast<Accumulator<Y>>(alpha * static_cast<Wide>(from[i]));
         }
+      });
+    });
+  });
+}
+
+void sum_of_rank_parts(const Stream&, const SumOfRankParts& args) {
+  expect("sum_of_rank_parts: received", args.received, args.received.dtype, {args.received.rows(), args.y.size()});
+  expect("sum_of_rank_parts: own", args.own, args.y.dtype, args.y.shape);
+  dispatch(args.received.dtype, [&]<class X>() {
+    dispatch(args.y.dtype, [&]<class Y>() {
+      using Wide = Accumulator<Y>;
+      for_each_span({args.own, args.y}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
+        Wide total[span_length];
+        const auto part = [&](std::int64_t rank, const auto& take) {
+          if (rank == args.rank) {
+            const Y* from = args.own.row<Y>(row) + column;
+#pragma omp simd
+            for (std::int64_t i = 0; i < count; ++i) take(total[i], static_cast<Wide>(from[i]));
+          } else {
+            const X* from = args.received.row<X>(rank) + column;
+#pragma omp simd
+            for (std::int64_t i = 0; i < count; ++i) take(total[i], static_cast<Wide>(from[i]));
+          }
+        };
+        part(0, [](Wide& sum, Wide x) { sum = x; });
+        for (std::int64_t rank = 1; rank < args.received.rows(); ++rank)
+          part(rank, [](Wide& sum, Wide x) { sum += x; });
+        Y* to = args.y.row<Y>(row) + column;
+        for (std::int64_t i = 0; i < count; ++i)
+          to[i] = args.accumulate ? static_cast<Wide>(to[i]) + total[i] : total[i];
       });
     });
   });

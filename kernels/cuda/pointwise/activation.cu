@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "kernels/cuda/device/elementwise.cuh"
+#include "kernels/expect.hpp"
 
 namespace causeway::cuda {
 namespace {
@@ -29,6 +30,41 @@ struct ScaleBody {
       to.at[v] = narrowed<Y>(static_cast<Accumulator<Y>>(accumulate ? static_cast<Wide>(to.at[v]) + product : product));
     }
     y.template store<V>(row, column, to);
+  }
+};
+
+/// y = Σ_i part_i, or y += Σ_i part_i.
+template <class X, class Y>
+struct SumOfRankPartsBody {
+  static constexpr int width = packet_width<X, Y>;
+  Rows<X> received;
+  Rows<Y> own, y;
+  std::int64_t ranks, rank;
+  bool accumulate;
+
+  template <int V>
+  __device__ void operator()(std::int64_t, std::int64_t column) const {
+    Accumulator<Y> total[V] = {};
+    for (std::int64_t i = 0; i < ranks; ++i) {
+      if (i == rank)
+        add(own.template load<V>(0, column), i == 0, total);
+      else
+        add(received.template load<V>(i, column), i == 0, total);
+    }
+    Packet<Y, V> to;
+    if (accumulate) to = y.template load<V>(0, column);
+#pragma unroll
+    for (int v = 0; v < V; ++v) to.at[v] = narrowed<Y>(accumulate ? widened(to.at[v]) + total[v] : total[v]);
+    y.template store<V>(0, column, to);
+  }
+
+  template <int V, class T>
+  static __device__ void add(const Packet<T, V>& part, bool first, Accumulator<Y> (&total)[V]) {
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      const auto x = static_cast<Accumulator<Y>>(widened(part.at[v]));
+      total[v] = first ? x : total[v] + x;
+    }
   }
 };
 
@@ -94,6 +130,22 @@ void scale(const Stream& stream, const Scale& args) {
       for_each_element(
           stream, {args.x, args.y},
           Body{Rows<X>(args.x), Rows<Y>(args.y), static_cast<typename Body::Wide>(args.alpha), args.accumulate});
+    });
+  });
+}
+
+// Lower bound: the parts are read, y is written, and also read with `accumulate`.
+void sum_of_rank_parts(const Stream& stream, const SumOfRankParts& args) {
+  expect("sum_of_rank_parts: received", args.received, args.received.dtype, {args.received.rows(), args.y.size()});
+  expect("sum_of_rank_parts: own", args.own, args.y.dtype, args.y.shape);
+  dispatch(args.received.dtype, [&]<class X>() {
+    dispatch(args.y.dtype, [&]<class Y>() {
+      using Body = SumOfRankPartsBody<X, Y>;
+      const std::int64_t count = args.y.size();
+      const TensorView own = args.own.reshaped({1, count}), y = args.y.reshaped({1, count});
+      for_each_packet(
+          stream, 1, count, rows_start_aligned({args.received, own, y}, Body::width),
+          Body{Rows<X>(args.received), Rows<Y>(own), Rows<Y>(y), args.received.rows(), args.rank, args.accumulate});
     });
   });
 }

@@ -109,18 +109,21 @@ class WideResult {
   Tensor wide_;
 };
 
-/// The number of slices of whole heads in which a rank's keys and values move between ranks, the same on all ranks: at
-/// most four, and at most `heads`, of at least `least_bytes` each. Smaller slices would save little memory and cost
-/// latency.
-inline int slices_of_heads(const ShardLayout& layout, TensorView k, std::int64_t heads, std::int64_t least_bytes) {
-  constexpr std::int64_t most = 4;
+/// Of the slices of whole heads in which a rank's keys and values move between ranks.
+struct SliceLimits {
+  std::int64_t most, least_bytes;
+};
+/// The number of slices, the same on all ranks: at most `limits.most`, and at most `heads`, of at least
+/// `limits.least_bytes` each. Smaller slices would save little memory and cost latency.
+inline int slices_of_heads(const ShardLayout& layout, TensorView k, std::int64_t heads, SliceLimits limits) {
   if (layout.ranks() == 1) return 1;
   const std::int64_t bytes = 2 * (layout.tokens() / layout.ranks()) * k.columns() * size_of(k.dtype);
-  return static_cast<int>(std::clamp<std::int64_t>(bytes / least_bytes, 1, std::clamp<std::int64_t>(heads, 1, most)));
+  return static_cast<int>(
+      std::clamp<std::int64_t>(bytes / limits.least_bytes, 1, std::clamp<std::int64_t>(heads, 1, limits.most)));
 }
 /// Of all heads, in ring and all_gather.
 inline int slices_of_all_heads(const ShardLayout& layout, TensorView k) {
-  return slices_of_heads(layout, k, k.shape[1], std::int64_t{1} << 20);
+  return slices_of_heads(layout, k, k.shape[1], {.most = 4, .least_bytes = 1 << 20});
 }
 inline std::vector<Range> all_heads_in_slices(const ShardLayout& layout, TensorView k) {
   const std::int64_t heads = k.shape[1], count = slices_of_all_heads(layout, k);
@@ -132,9 +135,11 @@ inline std::vector<Range> all_heads_in_slices(const ShardLayout& layout, TensorV
 inline int all_gather_pieces(std::int64_t slices) {
   return static_cast<int>(ceil_div<std::int64_t>(reduce_pieces, slices));
 }
-/// Of the heads that a rank has in all_to_all, which are computed together where messages would be short.
+/// Of the heads that a rank has in all_to_all, which are computed together where messages would be short. Two: each
+/// call has an end at which not all of a GPU is busy.
 inline int slices_of_own_heads(const ShardLayout& layout, TensorView k) {
-  return slices_of_heads(layout, k, ceil_div<std::int64_t>(k.shape[1], layout.ranks()), std::int64_t{4} << 20);
+  return slices_of_heads(layout, k, ceil_div<std::int64_t>(k.shape[1], layout.ranks()),
+                         {.most = 2, .least_bytes = 4 << 20});
 }
 
 /// delta = Σ over a head of y⊙d_y, for the backward pass of the softmax: [tokens, H].

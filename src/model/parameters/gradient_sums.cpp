@@ -83,6 +83,14 @@ void GradientSums::finish(std::size_t group, const Stream& stream) {
     for (std::int64_t i = numbers.begin; i < numbers.end; ++i)
       observer_(layout_.parameters[static_cast<std::size_t>(i)]);
   if (ranks_ == nullptr) return;
+  if (after_passes_ && keeps_whole())
+    waiting_.push_back(group);
+  else
+    start_sum(group, stream);
+}
+
+void GradientSums::start_sum(std::size_t group, const Stream& stream) {
+  const Range numbers = layout_.groups[group];
   finish_in_flight(stream);
   InFlight next;
   std::vector<FlatParts> parts;
@@ -111,6 +119,7 @@ void GradientSums::finish_in_flight(const Stream& stream) {
 }
 
 void GradientSums::end_pass(const Stream& stream) {
+  for (const std::size_t group : std::exchange(waiting_, {})) start_sum(group, stream);
   finish_in_flight(stream);
   first_pass_ = false;
   // The sums are elsewhere, or replaced this rank's part of the whole gradients.

@@ -62,6 +62,8 @@ class ParameterSet {
   void zero_gradients_later() { gradients_->begin_step(); }
   /// After the last pass: writes zeros to the gradients that are still unwritten.
   void finish_gradients(const Stream& stream) { gradients_->finish_all(stream); }
+  /// See GradientSums.
+  void sum_after_passes(bool after) { gradients_->sum_after_passes(after); }
   /// Shows every parameter whose gradient of a pass is finished; null: no longer.
   void observe_gradients(GradientSums::Observer observer) { gradients_->observe(std::move(observer)); }
 

@@ -69,6 +69,12 @@ TEST_P(FlatPartsOn, SumsHaveTheBitsOfATransportsReduction) {
       std::vector<double> doubled = read(stream, expected);
       for (double& value : doubled) value *= 2;
       EXPECT_EQ(read(stream, sum), doubled);
+      // In the place of this rank's part of the buffer.
+      const Tensor own(stream, dtype, {each * world.size()});
+      write(stream, own, values_of_rank(world.rank(), each * world.size()));
+      const FlatParts inside{.whole = own, .part = own.view().slice_rows(world.rank() * each, each)};
+      SumOfParts({&inside, 1}, world, stream).finish(false, stream);
+      EXPECT_EQ(read(stream, inside.part), read(stream, expected));
       EXPECT_EQ(read(stream, whole), [&] {  // not changed
         write(stream, expected, std::vector<double>(each, 0));
         const Tensor again(stream, dtype, {each * world.size()});

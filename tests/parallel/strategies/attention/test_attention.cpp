@@ -90,11 +90,11 @@ TEST(AttentionRing, LongBlocksAreSentInSlicesOfWholeHeadsWithTheSameResult) {
   });
 }
 
-/// Three slices. Two ranks have three heads, one has two and therefore an empty slice; tokens are not divisible either,
-/// so that the gradients by heads do not always fit into the memory of the gradients by tokens.
+/// Two slices. Two ranks have two heads, one has one and therefore an empty slice; tokens are not divisible either, so
+/// that the gradients by heads do not always fit into the memory of the gradients by tokens.
 TEST(AttentionAllToAll, SlicesOfHeadsGiveTheSameResult) {
   constexpr int ranks = 3;
-  const Shape whole{ranks * 800 + 1, 8, 128};
+  const Shape whole{ranks * 1600 + 1, 5, 128};
   const Stream host;
   const auto input = [&](std::uint64_t seed) { return random_tensor(host, DType::f64, whole, seed); };
   const Tensor q = input(1), k = input(2), v = input(3), d_y = input(4);
@@ -112,8 +112,8 @@ TEST(AttentionAllToAll, SlicesOfHeadsGiveTheSameResult) {
         EXPECT_LE(relative_error(slices.d_q, gathered.d_q), 1e-13);
         EXPECT_LE(relative_error(slices.d_k, gathered.d_k), 1e-13);
         EXPECT_LE(relative_error(slices.d_v, gathered.d_v), 1e-13);
-        const std::int64_t of_two_slices = 2 * 4 * std::ssize(sharding.chunks()) * (ranks - 1);
-        EXPECT_GT(slices.forward.messages_sent, of_two_slices);
+        const std::int64_t of_one_slice = 4 * std::ssize(sharding.chunks()) * (ranks - 1);
+        EXPECT_GT(slices.forward.messages_sent, of_one_slice);
       }
     }
   });
