@@ -53,18 +53,22 @@ __device__ std::int64_t position(std::int64_t t2, int at) {
   return static_cast<std::int64_t>(at / Tile::across) * row_points + t2 + at % Tile::across;
 }
 
+/// 2 if the second half of the 2N values, which the points have as imaginary parts, holds some of the `count` values; 1
+/// if it is all zeros, or is not written: then it does not use the tile.
+__device__ inline int halves_of(std::int64_t count, std::int64_t points) { return count > points ? 2 : 1; }
+
 /// Fills a tile from the tokens of a batch, with zeros after the end of a document.
 template <class T, int V>
 struct TokenLoader {
   RowBatch batch;
   GatedInputRows<T> input;
 
+  __device__ int halves(std::int64_t document) const { return halves_of(batch.extents[document].count, batch.points); }
   template <class Tile>
-  __device__ void load(Tile& tile, const ColumnTileOrigin<Tile>& origin) const {
+  __device__ void load(Tile& tile, const ColumnTileOrigin<Tile>& origin, int halves) const {
     constexpr int packets = Tile::channels / V;
     const Extent extent = batch.extents[origin.document];
-#pragma unroll
-    for (int part = 0; part < 2; ++part)
+    for (int part = 0; part < halves; ++part)
 #pragma unroll 4
       for (int i = static_cast<int>(threadIdx.x); i < Tile::length * Tile::across * packets; i += threads) {
         const int at = i / packets, c = i % packets * V;
@@ -79,25 +83,27 @@ struct TokenLoader {
   }
 };
 
-/// Fills a tile from the first `count` taps of the groups' filters; each group is treated as one channel.
+/// Fills a tile from the first `count` taps of the groups' filters; each group is treated as one channel. A thread has
+/// the same points of all channels.
 template <class T>
 struct TapLoader {
-  std::int64_t points, count;
+  std::int64_t count;
   FilterGroups groups;
   Rows<const T> taps;
 
+  __device__ int halves(std::int64_t) const { return 1; }  // no more than `points` taps are used
   template <class Tile>
-  __device__ void load(Tile& tile, const ColumnTileOrigin<Tile>& origin) const {
-    constexpr int points_per_channel = Tile::length * Tile::across;
+  __device__ void load(Tile& tile, const ColumnTileOrigin<Tile>& origin, int) const {
+    const std::int64_t first = groups.first + origin.channel;
+    const int present = static_cast<int>(std::min<std::int64_t>(Tile::channels, groups.count - origin.channel));
+#pragma unroll 1
+    for (int at = static_cast<int>(threadIdx.x); at < Tile::length * Tile::across; at += threads) {
+      const std::int64_t t = position<Tile>(origin.t2, at);
+      const int filters = t < count ? present : 0;
 #pragma unroll
-    for (int part = 0; part < 2; ++part)
-#pragma unroll 4
-      for (int i = static_cast<int>(threadIdx.x); i < points_per_channel * Tile::channels; i += threads) {
-        const int at = i % points_per_channel, c = i / points_per_channel;
-        const std::int64_t t = position<Tile>(origin.t2, at) + part * points, g = origin.channel + c;
-        tile.part[part][c * Tile::pitch + at] =
-            t < count && g < groups.count ? static_cast<float>(taps(groups.first + g, t)) : 0;
-      }
+      for (int c = 0; c < Tile::channels; ++c)
+        tile.part[0][c * Tile::pitch + at] = c < filters ? static_cast<float>(taps(first + c, t)) : 0;
+    }
   }
 };
 
@@ -108,12 +114,12 @@ struct TokenWriter {
   GatedOutputRows<T> first, second;
   bool two;
 
+  __device__ int halves(std::int64_t document) const { return halves_of(batch.extents[document].count, batch.points); }
   template <class Tile>
-  __device__ void write(const Tile& tile, const ColumnTileOrigin<Tile>& origin) const {
+  __device__ void write(const Tile& tile, const ColumnTileOrigin<Tile>& origin, int halves) const {
     constexpr int packets = Tile::channels / V;
     const Extent extent = batch.extents[origin.document];
-#pragma unroll
-    for (int part = 0; part < 2; ++part)
+    for (int part = 0; part < halves; ++part)
 #pragma unroll 4
       for (int i = static_cast<int>(threadIdx.x); i < Tile::length * Tile::across * packets; i += threads) {
         const int at = i / packets, c = i % packets * V;
@@ -129,23 +135,30 @@ struct TokenWriter {
   }
 };
 
-/// Adds a tile to the gradients of the taps.
+/// Adds a tile to the gradients of the taps. A thread has the same points of all channels. It loads their sums before
+/// it stores the first: the compiler does not move a load before a store.
 struct TapWriter {
-  std::int64_t points, count;
+  std::int64_t count;
   FilterGroups groups;
   Rows<float> taps;
 
+  __device__ int halves(std::int64_t) const { return 1; }
   template <class Tile>
-  __device__ void write(const Tile& tile, const ColumnTileOrigin<Tile>& origin) const {
-    constexpr int points_per_channel = Tile::length * Tile::across;
+  __device__ void write(const Tile& tile, const ColumnTileOrigin<Tile>& origin, int) const {
+    const std::int64_t first = groups.first + origin.channel;
+    const int present = static_cast<int>(std::min<std::int64_t>(Tile::channels, groups.count - origin.channel));
+#pragma unroll 1
+    for (int at = static_cast<int>(threadIdx.x); at < Tile::length * Tile::across; at += threads) {
+      const std::int64_t t = position<Tile>(origin.t2, at);
+      const int filters = t < count ? present : 0;
+      float sums[Tile::channels];
 #pragma unroll
-    for (int part = 0; part < 2; ++part)
-#pragma unroll 4
-      for (int i = static_cast<int>(threadIdx.x); i < points_per_channel * Tile::channels; i += threads) {
-        const int at = i % points_per_channel, c = i / points_per_channel;
-        const std::int64_t t = position<Tile>(origin.t2, at) + part * points, g = origin.channel + c;
-        if (t < count && g < groups.count) taps(groups.first + g, t) += tile.part[part][c * Tile::pitch + at];
-      }
+      for (int c = 0; c < Tile::channels; ++c)
+        sums[c] = c < filters ? taps(first + c, t) + tile.part[0][c * Tile::pitch + at] : 0;
+#pragma unroll
+      for (int c = 0; c < Tile::channels; ++c)
+        if (c < filters) taps(first + c, t) = sums[c];
+    }
   }
 };
 
@@ -177,7 +190,8 @@ __global__ void __launch_bounds__(threads, Tile::blocks)
   const ColumnTileOrigin<Tile> origin(channels);
   // 1. Load the tile.
   tile.fill_twiddles();
-  loader.load(tile, origin);
+  const int halves = loader.halves(origin.document);
+  loader.load(tile, origin, halves);
   __syncthreads();
   // 2. Multiply by the twiddle factors of U, then transforms of radix1 points.
   to += (origin.document * channels + origin.channel) * points + origin.t2;
@@ -187,7 +201,8 @@ __global__ void __launch_bounds__(threads, Tile::blocks)
 #pragma unroll
     for (int a = 0; a < radix1; ++a) {
       const int t1 = a * radix2 + column.other;
-      x[a] = tile.get(column.at + t1 * Tile::across) * tile.twiddles[t1];
+      const int at = column.at + t1 * Tile::across;
+      x[a] = Complex<float>{tile.part[0][at], halves == 2 ? tile.part[1][at] : 0} * tile.twiddles[t1];
     }
     dft(x);
     if constexpr (radix2 == 1) {
@@ -250,6 +265,7 @@ __global__ void __launch_bounds__(threads, Tile::blocks)
   __syncthreads();
   // 2. Transforms of radix1 points, then multiply by the conjugate twiddle factors of U and 1 / N.
   const float scale = 1.0f / static_cast<float>(points);
+  const int halves = writer.halves(origin.document);
   for (int i = static_cast<int>(threadIdx.x); i < radix2 * Tile::columns; i += threads) {
     const ColumnItem<Tile> column(i);
     Complex<float> x[radix1];
@@ -265,12 +281,13 @@ __global__ void __launch_bounds__(threads, Tile::blocks)
     for (int a = 0; a < radix1; ++a) {
       const int t1 = a * radix2 + column.other;
       const Complex<float> y = x[a] * conjugate(tile.twiddles[t1]);
-      tile.put(column.at + t1 * Tile::across, {scale * y.re, scale * y.im});
+      tile.part[0][column.at + t1 * Tile::across] = scale * y.re;
+      if (halves == 2) tile.part[1][column.at + t1 * Tile::across] = scale * y.im;
     }
   }
   __syncthreads();
   // 3. Write the tile.
-  writer.write(tile, origin);
+  writer.write(tile, origin, halves);
 }
 
 /// Calls body<ColumnTile<…>>() for columns of points / 4096 points.
@@ -355,14 +372,14 @@ template <class T>
 void forward_tap_columns(const Stream& stream, std::int64_t points, std::int64_t count, const FilterGroups& groups,
                          TensorView taps, Complex<float>* to) {
   const auto launch = [&]<class X> {
-    launch_forward(stream, TapLoader<X>{points, count, groups, Rows<const X>(taps)}, points, groups.count, 1, to);
+    launch_forward(stream, TapLoader<X>{count, groups, Rows<const X>(taps)}, points, groups.count, 1, to);
   };
   taps.dtype == DType::f32 ? launch.template operator()<float>() : launch.template operator()<T>();
 }
 
 void inverse_tap_columns(const Stream& stream, std::int64_t points, std::int64_t count, const FilterGroups& groups,
                          const Complex<float>* from, TensorView taps) {
-  launch_inverse(stream, TapWriter{points, count, groups, Rows<float>(taps)}, points, groups.count, 1, from);
+  launch_inverse(stream, TapWriter{count, groups, Rows<float>(taps)}, points, groups.count, 1, from);
 }
 
 #define CAUSEWAY_FFT_CONV_FOUR_STEP_COLUMNS(T)                                                                     \
