@@ -83,6 +83,7 @@ Tensors inputs(const Stream& stream, const RunCase& run, DType dtype, std::uint6
     random("residues", wide, {D, run.modes}, -0.3, 0.3);
     random("log_rates", wide, {D, run.modes}, -4, 0);
     for (const char* name : {"d_residues", "d_log_rates", "state_in", "adjoint_in"}) random(name, wide, {D, run.modes});
+    if (run.cu_seqlens.back() > run.tokens) random("state_out", wide, {D, run.modes});
   }
   if (run.reach() > 0) {
     // Rows before the first document are NaN: reading them would change results.
@@ -95,8 +96,8 @@ Tensors inputs(const Stream& stream, const RunCase& run, DType dtype, std::uint6
   return in;
 }
 
-const char* const results[] = {"y",      "d_x",    "d_q",          "d_k",        "d_v",        "d_halo",
-                               "d_skip", "d_taps", "d_featurizer", "d_residues", "d_log_rates"};
+const char* const results[] = {"y",      "d_x",    "d_q",          "d_k",        "d_v",         "d_halo",
+                               "d_skip", "d_taps", "d_featurizer", "d_residues", "d_log_rates", "state_out"};
 
 HyenaBlockForward forward_of(const RunCase& run, const Tensors& all, SegmentsView segments) {
   return {.in = {.q = part(run, all, "", 0),
@@ -110,7 +111,8 @@ HyenaBlockForward forward_of(const RunCase& run, const Tensors& all, SegmentsVie
                  .log_rates = view(all, "log_rates"),
                  .segments = segments},
           .state_in = view(all, "state_in"),
-          .y = view(all, "y")};
+          .y = view(all, "y"),
+          .state_out = view(all, "state_out")};
 }
 
 HyenaBlockBackward backward_of(const RunCase& run, const Tensors& all, SegmentsView segments) {
@@ -181,7 +183,7 @@ TEST_P(DevicesHyenaBlock, KeepsNonFiniteValuesInTheirDocument) {
                           .taps = taps,
                           .modes = modes,
                           .tokens = 260,
-                          .cu_seqlens = {-9, 62, 150, 176, 261},
+                          .cu_seqlens = {-9, 62, 150, 176, modes > 0 ? 260 : 261},
                           .joined = false};
         const Tensors in = inputs(cpu(), run, GetParam(), 1), clean = on_gpu(run, in);
         const TensorView target = view(in, where);
@@ -222,6 +224,14 @@ const std::vector<FormCase> forms{
     {{8, 8, 3, 128, 0, 300, {0, 300}}, false, false},  // groups of 8 channels
     {{3, 16, 3, 130, 0, 300, {0, 300}}, false, false},
     {{3, 16, 3, 0, 4, 300, {0, 300}}, false, false},
+    {{3, 16, 3, 0, 16, 300, {0, 57, 58, 300}}, true, false},
+    {{9, 8, 3, 0, 16, 1024, {-3, 100, 101, 613, 1030}}, true, false},
+    {{9, 8, 3, 0, 16, 1021, {-1, 3, 16, 613, 1021}, true, true, false}, true, false},
+    {{9, 8, 3, 0, 16, 1021, {-3, 100, 101, 613, 1022}}, false, false},  // a state leaves within 256 tokens
+    {{24, 1, 2, 0, 16, 2000, {-2000, 2000}, false, true}, true, false},
+    {{8, 1, 1, 0, 16, 1, {-6, 1}}, true, false},
+    {{2, 15, 3, 0, 16, 300, {0, 300}}, false, false},
+    {{3, 16, 4, 0, 16, 300, {0, 300}}, false, false},
     {{3, 16, 3, 7, 0, 300, {0, 300}, true, false, true, 4}, false, false},  // rows that start at 8 bytes
 };
 
@@ -296,13 +306,13 @@ int roundings(const std::string& name, std::int64_t taps) {
 
 /// Against the formula in float64, from the same inputs.
 TEST_P(DevicesHyenaBlock, IsWithinTheRoundingsOfTheFormula) {
-  for (const std::int64_t taps : {7, 128})
+  for (const std::int64_t taps : {7, 128, 0})
     for (const std::int64_t group_size : {15, 16}) {
       const RunCase run{.groups = 24,
                         .group_size = group_size,
                         .featurizer = 3,
                         .taps = taps,
-                        .modes = 0,
+                        .modes = taps == 0 ? 16 : 0,
                         .tokens = 1900,
                         .cu_seqlens = {-5, 157, 158, 1066, 1900},
                         .wide_parameters = true};

@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <cmath>
+#include <iostream>
 #include <limits>
 #include <string>
 
@@ -40,6 +42,24 @@ RunCase random_run(std::uint64_t seed) {
           .wide_skip = choose.chance(50),
           .carries = choose.chance(80),
           .wide = choose.chance(30)};
+}
+
+/// A run that suits the tensor cores in bf16: 16 modes, whole packets of channels, q and k.
+RunCase random_run_of_16_modes(std::uint64_t seed) {
+  RandomChoices choose(seed);
+  const std::int64_t pack = choose.number(1, 2600), begin = choose.chance(40) ? 0 : choose.number(0, pack - 1),
+                     end = choose.chance(40)   ? pack
+                           : choose.chance(50) ? std::min(pack, begin + 256 * choose.number(1, 8))
+                                               : choose.number(begin, pack);
+  const Segments segments = choose.chance(25) ? Segments::one_document(pack) : random_segments(pack, seed);
+  return {.channels = 8 * choose.number(1, 20),
+          .modes = 16,
+          .tokens = end - begin,
+          .cu_seqlens = segments.slice(begin, end),
+          .skip = choose.chance(70),
+          .wide_skip = choose.chance(50),
+          .carries = choose.chance(80),
+          .wide = choose.chance(20)};
 }
 
 Tensors inputs(const Stream& stream, const RunCase& run, DType dtype, std::uint64_t seed) {
@@ -119,6 +139,138 @@ TEST_P(DevicesModal, ModalConvEqualsTheCpuOnRandomRuns) {
   for (std::uint64_t seed = 0; seed < cases(200); ++seed) expect_equal_to_the_cpu(random_run(seed), seed);
 }
 
+TEST_P(DevicesModal, ModalConvOf16ModesEqualsTheCpuOnRandomRuns) {
+  for (std::uint64_t seed = 0; seed < cases(60); ++seed) expect_equal_to_the_cpu(random_run_of_16_modes(seed), seed);
+}
+
+TEST_P(DevicesModal, ModalConvOf16ModesEqualsTheCpuWhereDocumentsMeetTiles) {
+  std::vector<std::int64_t> short_ones{-40}, tiles{0};
+  while (short_ones.back() < 1100) short_ones.push_back(short_ones.back() + 1 + short_ones.back() % 7 * 3 % 16 + 1);
+  while (tiles.back() < 1024) tiles.push_back(tiles.back() + 16 * (1 + tiles.back() / 16 % 3));
+  expect_equal_to_the_cpu({.channels = 72, .modes = 16, .tokens = 1100, .cu_seqlens = short_ones}, 1);
+  expect_equal_to_the_cpu({.channels = 72, .modes = 16, .tokens = 1024, .cu_seqlens = tiles}, 2);
+  // An adjoint that enters within a unit of 256 tokens; at its last tokens a document begins, or not.
+  for (const std::int64_t tokens : {1, 15, 255, 256, 257, 511, 1025})
+    for (const std::int64_t start : {tokens / 2, tokens / 256 * 256, tokens - 1}) {
+      std::vector<std::int64_t> entries{-5, tokens + 3};
+      if (start > 0) entries.insert(entries.begin() + 1, start);
+      expect_equal_to_the_cpu({.channels = 64, .modes = 16, .tokens = tokens, .cu_seqlens = entries}, 3);
+    }
+}
+
+/// Against the formula in float64, from the same inputs; in bf16 only the results are rounded.
+TEST_P(DevicesModal, ModalConvOf16ModesIsWithinARoundingOfTheFormula) {
+  for (const std::int64_t tokens : {3000, 3072}) {
+    const RunCase run{.channels = 136, .modes = 16, .tokens = tokens, .cu_seqlens = {-5, 157, 158, 1066, tokens + 9}};
+    Tensors in = inputs(cpu(), run, GetParam(), 1);
+    in["state_out"] = tensor_of(cpu(), in["state_out"].view().dtype, in["state_out"].view().shape,
+                                std::vector<double>(static_cast<std::size_t>(136 * 16), 0));
+    const Tensors got = on_gpu(run, in);
+    Tensors exact;
+    for (const auto& [name, tensor] : in)
+      exact[name] = tensor_of(cpu(), DType::f64, tensor.view().shape, values_of(tensor));
+    execute(cpu(), run, exact, segments_view(run.cu_seqlens, run.tokens));
+    for (const char* name :
+         {"y", "d_q", "d_k", "d_v", "d_skip", "d_residues", "d_log_rates", "state_out", "adjoint_out"}) {
+      const double error = relative_error(values_of(view(got, name)), values_of(view(exact, name)));
+      const bool rounded = *name == 'y' || std::string_view("d_q d_k d_v").find(name) != std::string_view::npos;
+      EXPECT_LE(error, GetParam() == DType::f64   ? 1e-11
+                       : GetParam() == DType::f32 ? 1e-5
+                       : rounded                  ? 1.75e-3
+                                                  : 1e-4)
+          << name;
+      if (GetParam() == DType::bf16) std::cout << tokens << " tokens, " << name << ": " << error << std::endl;
+    }
+  }
+}
+
+/// A document in a pack, and alone: other tiles of tokens, so other roundings.
+TEST_P(DevicesModal, ModalConvOf16ModesOfADocumentIsThatOfThePack) {
+  const RunCase pack{.channels = 64,
+                     .modes = 16,
+                     .tokens = 1420,
+                     .cu_seqlens = {0, 57, 58, 66, 300, 1420},
+                     .wide_skip = true,
+                     .carries = false};
+  const Tensors in = inputs(cpu(), pack, GetParam(), 1), packed = on_gpu(pack, in);
+  const double limit = GetParam() == DType::f64 ? 1e-12 : GetParam() == DType::f32 ? 1e-5 : 1e-3;
+  for (std::size_t s = 0; s + 1 < pack.cu_seqlens.size(); ++s) {
+    const std::int64_t begin = pack.cu_seqlens[s], tokens = pack.cu_seqlens[s + 1] - begin;
+    RunCase alone = pack;
+    alone.tokens = tokens;
+    alone.cu_seqlens = {0, tokens};
+    Tensors rows;
+    for (const auto& [name, tensor] : in) {
+      TensorView x = tensor;
+      if (x.rows() == pack.tokens) x = x.slice_rows(begin, tokens);
+      rows[name] = tensor_of(cpu(), x.dtype, x.shape, values_of(x));
+    }
+    const Tensors out = on_gpu(alone, rows);
+    for (const char* name : {"y", "d_q", "d_k", "d_v"})
+      expect_close(view(out, name), view(packed, name).slice_rows(begin, tokens), limit, name);
+  }
+}
+
+/// Runs that carry the state to the right and the adjoint to the left, against one run.
+TEST_P(DevicesModal, ModalConvOf16ModesCutIntoRunsIsThatOfOneRun) {
+  const RunCase whole{.channels = 64, .modes = 16, .tokens = 1300, .cu_seqlens = {0, 100, 1300}, .carries = false};
+  const Tensors in = inputs(cpu(), whole, GetParam(), 1);
+  Tensors one = in;
+  for (const char* name : {"d_residues", "d_log_rates", "d_skip"}) {
+    const TensorView x = view(in, name);
+    one[name] = tensor_of(cpu(), x.dtype, x.shape, std::vector<double>(static_cast<std::size_t>(x.size()), 0));
+  }
+  const Tensors expected = on_gpu(whole, one);
+  const std::int64_t cuts[] = {0, 256, 768, 900, 1300};
+  const Shape matrix{whole.channels, whole.modes};
+  const DType wide = accumulator_of(GetParam());
+  Tensors there;
+  for (const auto& [name, tensor] : one) there[name] = to_gpu(tensor);
+  std::vector<Tensor> saved(4), states(5), adjoints(5);
+  std::vector<DeviceSegments> segments;
+  const Segments documents({0, 100, 1300});
+  for (int i = 0; i < 4; ++i) {
+    segments.emplace_back(gpu(), documents.slice(cuts[i], cuts[i + 1]), cuts[i + 1] - cuts[i]);
+    saved[i] = Tensor(gpu(), wide, {ceil_div(cuts[i + 1] - cuts[i], modal_conv_block), matrix[0], matrix[1]});
+  }
+  for (int i = 0; i < 5; ++i) states[i] = Tensor(gpu(), wide, matrix), adjoints[i] = Tensor(gpu(), wide, matrix);
+  const auto rows = [&](const char* name, int i) {
+    return view(there, name).slice_rows(cuts[i], cuts[i + 1] - cuts[i]);
+  };
+  const auto run = [&](int i) -> GatedConvInputs {
+    return {.q = rows("q", i),
+            .k = rows("k", i),
+            .v = rows("v", i),
+            .skip = view(there, "skip"),
+            .segments = segments[static_cast<std::size_t>(i)].view()};
+  };
+  for (int i = 0; i < 4; ++i)
+    modal_conv_forward(gpu(), {.in = run(i),
+                               .residues = view(there, "residues"),
+                               .log_rates = view(there, "log_rates"),
+                               .state_in = states[i],
+                               .y = rows("y", i),
+                               .states = saved[i],
+                               .state_out = states[i + 1]});
+  for (int i = 3; i >= 0; --i)
+    modal_conv_backward(gpu(), {.in = run(i),
+                                .residues = view(there, "residues"),
+                                .log_rates = view(there, "log_rates"),
+                                .states = saved[i],
+                                .adjoint_in = adjoints[i + 1],
+                                .gradients = {.d_y = rows("d_y", i),
+                                              .d_q = rows("d_q", i),
+                                              .d_k = rows("d_k", i),
+                                              .d_v = rows("d_v", i),
+                                              .d_skip = view(there, "d_skip")},
+                                .d_residues = view(there, "d_residues"),
+                                .d_log_rates = view(there, "d_log_rates"),
+                                .adjoint_out = adjoints[i]});
+  const double limit = GetParam() == DType::f64 ? 1e-12 : GetParam() == DType::f32 ? 1e-5 : 1e-3;
+  for (const char* name : {"y", "d_q", "d_k", "d_v", "d_skip", "d_residues", "d_log_rates"})
+    expect_close(to_cpu(view(there, name)), view(expected, name), limit, name);
+}
+
 TEST_P(DevicesModal, ModalConvEqualsTheCpuWhereChunksAreLong) {
   RunCase run{.channels = 1100, .modes = 16, .tokens = 33000, .cu_seqlens = {-3, 20000, 20001, 33001}};
   if (GetParam() != DType::f64) expect_equal_to_the_cpu(run, 1);
@@ -130,16 +282,19 @@ TEST_P(DevicesModal, ModalConvOfManyModesAddsGroupsOfModes) {
 }
 
 TEST_P(DevicesModal, ModalConvOfRatesThatOverflowEqualsTheCpu) {
-  for (const std::int64_t modes : {5, 40})
+  for (const auto& [modes, channels] : {std::pair{5, 70}, {40, 70}, {16, 72}})
     expect_equal_to_the_cpu(
-        {.channels = 70, .modes = modes, .tokens = 700, .cu_seqlens = {-9, 62, 450, 701}, .highest_rate = 180}, 1);
+        {.channels = channels, .modes = modes, .tokens = 700, .cu_seqlens = {-9, 62, 450, 701}, .highest_rate = 180},
+        1);
 }
 
 TEST_P(DevicesModal, ModalConvKeepsNonFiniteValuesInTheirDocument) {
-  for (const std::int64_t modes : {16, 40})
+  for (const auto& [modes, channels] : {std::pair{16, 37}, {40, 37}, {16, 72}})
     for (const double poison : {std::nan(""), std::numeric_limits<double>::infinity()})
       for (const char* where : {"q", "k", "v", "d_y"}) {
-        const RunCase run{.channels = 37, .modes = modes, .tokens = 200, .cu_seqlens = {-9, 62, 150, 201}};
+        const std::int64_t tokens = channels == 72 ? 512 : 200;
+        const RunCase run{
+            .channels = channels, .modes = modes, .tokens = tokens, .cu_seqlens = {-9, 62, 150, tokens + 1}};
         const Tensors in = inputs(cpu(), run, GetParam(), 1);
         const Tensors clean = on_gpu(run, in);
         const TensorView target = view(in, where);
@@ -147,7 +302,7 @@ TEST_P(DevicesModal, ModalConvKeepsNonFiniteValuesInTheirDocument) {
           assign(target.slice_rows(t, 1), std::vector<double>(static_cast<std::size_t>(target.columns()), poison));
         const Tensors out = on_gpu(run, in);
         for (const char* name : {"y", "d_q", "d_k", "d_v"})
-          for (const auto& [from, count] : {std::pair{0, 62}, std::pair{150, 50}})
+          for (const auto& [from, count] : {std::pair<std::int64_t, std::int64_t>{0, 62}, {150, tokens - 150}})
             EXPECT_TRUE(same_bits(view(out, name).slice_rows(from, count), view(clean, name).slice_rows(from, count)))
                 << poison << " in " << where << ", " << name;
         for (const char* name : {"summary", "adjoint", "state_out", "adjoint_out"})

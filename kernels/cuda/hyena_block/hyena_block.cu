@@ -6,6 +6,7 @@
 #include "kernels/composed/expect_hyena_block.hpp"
 #include "kernels/cuda/device/plain_block.cuh"
 #include "kernels/expect_blocked_conv.hpp"
+#include "kernels/expect_modal_conv.hpp"
 
 namespace causeway::cuda {
 namespace fused_block {
@@ -36,8 +37,15 @@ std::int64_t channels_of_a_group(const HyenaBlockInputs& in) { return in.q.colum
 /// The checks of the filter, which the composed kernels make in the calls of their own.
 void expect_filter(const HyenaBlockInputs& in) {
   const GatedConvInputs gated{.q = in.q, .k = in.k, .v = in.v, .skip = in.skip, .segments = in.segments};
+  if (in.modal()) return expect_modal_inputs(gated, in.residues, in.log_rates);
   expect_gated_inputs(gated);
   expect_taps(gated, in.taps);
+}
+void expect_filter(const HyenaBlockForward& args) {
+  expect_filter(args.in);
+  if (!args.in.modal()) return;
+  expect_if_present("state_in", args.state_in, DType::f32, args.in.residues.shape);
+  expect_if_present("state_out", args.state_out, DType::f32, args.in.residues.shape);
 }
 
 }  // namespace
@@ -92,7 +100,7 @@ void plain_block_backward(const Stream& stream, const HyenaBlockBackward& args) 
 }
 
 bool hyena_block_is_fused(const HyenaBlockForward& args) {
-  return fused_block::suits_se(args) || fused_block::suits_mr(args);
+  return fused_block::suits_se(args) || fused_block::suits_mr(args) || modal_mma::suits(args);
 }
 bool hyena_block_is_fused(const HyenaBlockBackward& args) {
   return fused_block::suits_se(args) || fused_block::suits_mr(args);
@@ -101,7 +109,8 @@ bool hyena_block_is_fused(const HyenaBlockBackward& args) {
 void hyena_block_forward(const Stream& stream, const HyenaBlockForward& args) {
   expect_hyena_block(args);
   if (!hyena_block_is_fused(args)) return composed::hyena_block_forward(stream, args);
-  fused_block::expect_filter(args.in);
+  fused_block::expect_filter(args);
+  if (args.in.modal()) return modal_mma::forward(stream, args);
   if (fused_block::suits_se(args)) return fused_block::se_forward(stream, args);
   fused_block::mr_forward(stream, args);
 }

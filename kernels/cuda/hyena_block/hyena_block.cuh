@@ -20,6 +20,12 @@ void hyena_block_forward(const Stream& stream, const HyenaBlockForward& args);
 void hyena_block_backward(const Stream& stream, const HyenaBlockBackward& args);
 }  // namespace causeway::composed
 
+namespace causeway::cuda::modal_mma {
+/// With modes, of modal_conv/, whose parts they share.
+bool suits(const HyenaBlockForward& args);
+void forward(const Stream& stream, const HyenaBlockForward& args);
+}  // namespace causeway::cuda::modal_mma
+
 namespace causeway::cuda::fused_block {
 
 inline constexpr int featurizer_taps = 3;  ///< most taps of the featurizer

@@ -2,6 +2,7 @@
 
 #include "kernels/core/integer.hpp"
 #include "kernels/cuda/device/sums.cuh"
+#include "kernels/cuda/modal_conv/modal_conv_mma.cuh"
 
 namespace causeway::cuda {
 namespace {
@@ -334,15 +335,13 @@ void backward(const Stream& stream, const ModalConvBackward& args, const GroupSu
 
 }  // namespace
 
-void modal_conv_forward(const Stream& stream, const ModalConvForward& args) {
-  expect_modal_conv(args);
+void recurrence_forward(const Stream& stream, const ModalConvForward& args) {
   dispatch(args.in.v.dtype, [&]<class Type> { forward<Type>(stream, args); });
 }
 
-void modal_conv_backward(const Stream& stream, const ModalConvBackward& args) {
+void recurrence_backward(const Stream& stream, const ModalConvBackward& args) {
   const GatedConvInputs& in = args.in;
   const std::int64_t T = in.segments.tokens, D = in.v.columns(), M = args.log_rates.columns();
-  expect_modal_conv(args);
   if (T == 0 || D == 0) return;
   dispatch(in.v.dtype, [&]<class Type> {
     using R = Accumulator<Type>;
@@ -361,6 +360,18 @@ void modal_conv_backward(const Stream& stream, const ModalConvBackward& args) {
       backward<Type>(stream, part, sums.sums_of(group));
     });
   });
+}
+
+void modal_conv_forward(const Stream& stream, const ModalConvForward& args) {
+  expect_modal_conv(args);
+  if (modal_mma::suits(args.in, args.log_rates)) return modal_mma::forward(stream, args);
+  recurrence_forward(stream, args);
+}
+
+void modal_conv_backward(const Stream& stream, const ModalConvBackward& args) {
+  expect_modal_conv(args);
+  if (modal_mma::suits(args.in, args.log_rates)) return modal_mma::backward(stream, args);
+  recurrence_backward(stream, args);
 }
 
 }  // namespace causeway::cuda

@@ -123,4 +123,8 @@ template <class T>
 void fold_modal_chunks(const Stream& stream, ScanDirection direction, const ModalInputs<T>& in, TensorView first,
                        TensorView last, const ModalChunks<T>& chunks);
 
+/// The whole operator by these passes, for calls that modal_conv_mma.cuh has no kernels for.
+void recurrence_forward(const Stream& stream, const ModalConvForward& args);
+void recurrence_backward(const Stream& stream, const ModalConvBackward& args);
+
 }  // namespace causeway::cuda

@@ -1,0 +1,95 @@
+#pragma once
+
+#include "kernels/cuda/modal_conv/modal_conv_mma_tiles.cuh"
+
+/// Parts of a lane's work in the backward: documents of tiles in both orders, weighted operands, sums over tiles.
+namespace causeway::cuda::modal_mma {
+
+/// Which document of its tile each of a lane's 8 elements belongs to; bytes as in LaneOrdinals, of tokens or of places.
+struct LaneDocuments {
+  unsigned of[2], last[2];  ///< [th]; `last`: the number of the tile's last document
+  template <bool Places>
+  __device__ static LaneDocuments read(const UnitStarts& starts, int lane) {
+    LaneDocuments d;
+    const int g = lane / 4, j = lane % 4;
+#pragma unroll
+    for (int th = 0; th < 2; ++th) {
+      const unsigned word = starts.words[2 * g + th] >> 16;
+      d.of[th] = 0;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int slot = 2 * j + 8 * (i / 2) + i % 2, token = Places ? 15 - slot : slot;
+        d.of[th] |= static_cast<unsigned>(__popc(word & ((2u << token) - 1))) << 8 * i;
+      }
+      d.last[th] = static_cast<unsigned>(__popc(word));
+    }
+    return d;
+  }
+  __device__ unsigned mask(int i, unsigned ordinal) const {  ///< of register i = th + 2 half
+    const unsigned two = of[i % 2] >> 16 * (i / 2);
+    return ((two & 0xff) == ordinal ? 0xffffu : 0u) | ((two >> 8 & 0xff) == ordinal ? 0xffff0000u : 0u);
+  }
+  /// Elements of one document of each tile.
+  __device__ void keep(std::uint32_t (&to)[4], const std::uint32_t (&x)[4], unsigned ordinal) const {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) to[i] = x[i] & mask(i, ordinal);
+  }
+  __device__ void keep_last(std::uint32_t (&to)[4], const std::uint32_t (&x)[4]) const {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) to[i] = x[i] & mask(i, last[i % 2]);
+  }
+};
+
+struct TwoParts {
+  std::uint32_t high[4], low[4];
+};
+/// x times 15 - slot, still 2^-17: `weights` [half] are pairs of bf16.
+__device__ inline TwoParts weighted(const TwoParts& x, const std::uint32_t (&weights)[2]) {
+  TwoParts out;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const std::uint32_t w = weights[i / 2];
+    out.high[i] = multiply_add_bf16_pairs(x.high[i], w, 0x80008000u);
+    out.low[i] = multiply_add_bf16_pairs(x.low[i], w, multiply_add_bf16_pairs(x.high[i], w, out.high[i] ^ 0x80008000u));
+  }
+  return out;
+}
+
+/// Sums of dc_i x_j of tiles along diagonals, in 4 registers: lag g - 2 j - e, and 8 more. The product of the second
+/// half of x leaves out the first 8 tokens of dc, whose lags are negative.
+__device__ inline void add_lags(float (&to)[4], const TwoParts& dc, const TwoParts& x) {
+  std::uint32_t Dh[4], Dl[4], Xh[4],
+      Xl[4];  // [th + 2 half] transposed; of dc, half 0 has places 0 to 7, tokens 15 to 8
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    Dh[i] = transpose_8x8(dc.high[i]), Dl[i] = transpose_8x8(dc.low[i]);
+    Xh[i] = transpose_8x8(x.high[i]), Xl[i] = transpose_8x8(x.low[i]);
+  }
+  // Operand A: row g is place g + 8 half, that is token 15 - 8 half - g. So a row's lag is 15 - 8 half - g - j.
+  const std::uint32_t ah[4] = {Dh[2], Dh[0], Dh[3], Dh[1]}, al[4] = {Dl[2], Dl[0], Dl[3], Dl[1]};
+  mma_16x8x16(to, ah, Xh[0], Xh[1]);
+  mma_16x8x16(to, ah, Xl[0], Xl[1]);
+  mma_16x8x16(to, al, Xh[0], Xh[1]);
+  const std::uint32_t bh[4] = {Dh[0], 0, Dh[1], 0}, bl[4] = {Dl[0], 0, Dl[1], 0};
+  mma_16x8x16(to, bh, Xh[2], Xh[3]);
+  mma_16x8x16(to, bh, Xl[2], Xl[3]);
+  mma_16x8x16(to, bl, Xh[2], Xh[3]);
+}
+/// Sums 8 values of each lane over g; lane g keeps value g.
+__device__ inline float sum_over_tiles(const float (&values)[8], int lane) {
+  float four[4], two[2];
+  const bool a = (lane & 16) != 0, b = (lane & 8) != 0, c = (lane & 4) != 0;
+#pragma unroll
+  for (int i = 0; i < 4; ++i)
+    four[i] = (a ? values[i + 4] : values[i]) + __shfl_xor_sync(~0u, a ? values[i] : values[i + 4], 16);
+#pragma unroll
+  for (int i = 0; i < 2; ++i) two[i] = (b ? four[i + 2] : four[i]) + __shfl_xor_sync(~0u, b ? four[i] : four[i + 2], 8);
+  return (c ? two[1] : two[0]) + __shfl_xor_sync(~0u, c ? two[0] : two[1], 4);
+}
+
+__device__ inline void clear(float (&x)[2][4]) {
+#pragma unroll
+  for (int n = 0; n < 8; ++n) x[n / 4][n % 4] = 0;
+}
+
+}  // namespace causeway::cuda::modal_mma
