@@ -32,7 +32,8 @@ inline void expect_modal_conv(const ModalConvBackward& args) {
   const std::int64_t D = in.v.columns(), M = args.log_rates.columns();
   expect_modal_inputs(in, args.residues, args.log_rates);
   expect_gated_gradients(in, args.gradients);
-  expect("states", args.states, accumulator, {ceil_div(in.segments.tokens, modal_conv_block), D, M});
+  expect_if_present("state_in", args.state_in, accumulator, {D, M});
+  expect_if_present("states", args.states, accumulator, {ceil_div(in.segments.tokens, modal_conv_block), D, M});
   expect_if_present("adjoint_in", args.adjoint_in, accumulator, {D, M});
   expect("d_residues", args.d_residues, accumulator, {D, M});
   expect("d_log_rates", args.d_log_rates, accumulator, {D, M});

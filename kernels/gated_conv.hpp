@@ -8,7 +8,7 @@ namespace causeway {
 /// Inputs of every gated convolution of StripedHyena 2 (arXiv 2503.01868), in addition to its filter h:
 /// y = q ⊙ ( h∗(k⊙v) + skip ⊙ (k⊙v) ). Without k the product k⊙v is v itself; without q the output is not gated. So
 /// long_conv, and strategies that apply the gates themselves, use the same kernels. The product k⊙v is rounded to v's
-/// dtype: a row of it has the same bits in the run, in a halo and in a separate tensor.
+/// dtype: a row of it has the same bits in the run, in a halo and in a separate tensor. Without a halo it may be exact.
 struct GatedConvInputs {
   TensorView q, k;        ///< [tokens, D], or absent
   TensorView v;           ///< [tokens, D]

@@ -36,7 +36,8 @@ extern const Kernel<ModalConvForward> modal_conv_forward;
 struct ModalConvBackward {
   GatedConvInputs in;
   TensorView residues, log_rates;
-  TensorView states;      ///< as the forward wrote them
+  TensorView state_in;    ///< as in forward; read only if `states` is absent
+  TensorView states;      ///< as the forward wrote them. Absent: they are computed again
   TensorView adjoint_in;  ///< [D, M], accumulator type: ∂loss/∂s of the run's last token through the tokens after the
                           ///< run. Read only if the run's last document continues after it. Absent: zero
   GatedConvGradients gradients;

@@ -220,19 +220,11 @@ void hyena_block_backward(const Stream& stream, const HyenaBlockBackward& args) 
                       features, nearest_rows(in, args.d_halo));
   };
   if (in.modal()) {
-    const Tensor states(stream, in.residues.dtype,
-                        {ceil_div(in.segments.tokens, modal_conv_block), in.residues.rows(), in.residues.columns()});
-    modal_conv_forward(stream, {.in = gated(in, features),
-                                .residues = in.residues,
-                                .log_rates = in.log_rates,
-                                .state_in = args.state_in,
-                                .y = d_features.of[0],  // nobody reads it
-                                .states = states,
-                                .state_out = {}});
     modal_conv_backward(stream, {.in = gated(in, features),
                                  .residues = in.residues,
                                  .log_rates = in.log_rates,
-                                 .states = states,
+                                 .state_in = args.state_in,
+                                 .states = {},
                                  .adjoint_in = args.adjoint_in,
                                  .gradients = gradients,
                                  .d_residues = args.d_residues,

@@ -1,3 +1,4 @@
+#include "kernels/composed/modal_states.hpp"
 #include "kernels/core/integer.hpp"
 #include "kernels/cpu/modal_conv/modal_rate.hpp"
 #include "kernels/cpu/modal_conv/modal_tile.hpp"
@@ -201,7 +202,10 @@ void backward(const Stream& stream, const ModalConvBackward& args) {
 
 void modal_conv_backward(const Stream& stream, const ModalConvBackward& args) {
   expect_modal_conv(args);
-  dispatch(args.in.v.dtype, [&]<class Type> { backward<Type>(stream, args); });
+  ModalConvBackward with_states = args;
+  const Tensor states = args.states.present() ? Tensor() : composed::modal_states(stream, args);
+  if (states.present()) with_states.states = states;
+  dispatch(args.in.v.dtype, [&]<class Type> { backward<Type>(stream, with_states); });
 }
 
 }  // namespace causeway::cpu

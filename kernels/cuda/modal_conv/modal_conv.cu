@@ -1,5 +1,6 @@
 #include "kernels/cuda/modal_conv/modal_conv.cuh"
 
+#include "kernels/composed/modal_states.hpp"
 #include "kernels/core/integer.hpp"
 #include "kernels/cuda/device/sums.cuh"
 #include "kernels/cuda/modal_conv/modal_conv_mma.cuh"
@@ -371,7 +372,10 @@ void modal_conv_forward(const Stream& stream, const ModalConvForward& args) {
 void modal_conv_backward(const Stream& stream, const ModalConvBackward& args) {
   expect_modal_conv(args);
   if (modal_mma::suits(args.in, args.log_rates)) return modal_mma::backward(stream, args);
-  recurrence_backward(stream, args);
+  ModalConvBackward with_states = args;
+  const Tensor states = args.states.present() ? Tensor() : composed::modal_states(stream, args);
+  if (states.present()) with_states.states = states;
+  recurrence_backward(stream, with_states);
 }
 
 }  // namespace causeway::cuda

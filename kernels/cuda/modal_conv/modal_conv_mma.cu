@@ -1,8 +1,11 @@
 #include "kernels/cuda/modal_conv/modal_conv_mma.cuh"
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 #include "kernels/activation.hpp"
+#include "kernels/composed/modal_states.hpp"
 #include "kernels/core/integer.hpp"
 #include "kernels/cuda/device/launch.cuh"
 #include "kernels/cuda/modal_conv/modal_conv.cuh"
@@ -83,22 +86,27 @@ void backward_of_units(const Stream& stream, const ModalConvBackward& args) {
   const Tensor mode_parts(stream, DType::f32, {plan.ranges, D, 2 * mode_count}),
       lag_parts(stream, DType::f32, {plan.ranges, D, 4 * 32});
   const auto* const constants = memory.constants.view().row<const ChannelConstants>(0);
-  // 1. d_q.
-  launch_forward(stream, {.q = d_y.map(),
-                          .k = k.map(),
-                          .v = v.map(),
-                          .y = d_q.map(),
-                          .constants = constants,
-                          .filter = filter,
-                          .documents = in.segments,
-                          .plan = plan,
-                          .state_in = Rows<const float>({}),
-                          .states = Rows<float>({}),
-                          .states_from = plan.units,
-                          .state_out = Rows<float>({}),
-                          .parts = nullptr,
-                          .part_starts = nullptr,
-                          .entering = Rows<const float>(args.states)});
+  // 1. d_q; and the states, if they were not saved.
+  const Tensor own = args.states.present() ? Tensor() : Tensor(stream, DType::f32, {plan.units, D, mode_count});
+  const TensorView states = own.present() ? own.view() : args.states;
+  const ForwardArgs query{
+      .q = d_y.map(),
+      .k = k.map(),
+      .v = v.map(),
+      .y = d_q.map(),
+      .constants = constants,
+      .filter = filter,
+      .documents = in.segments,
+      .plan = plan,
+      .state_in = Rows<const float>(in.segments.continues_from_left() ? args.state_in : TensorView{}),
+      .states = Rows<float>(own),
+      .states_from = own.present() ? 0 : plan.units,
+      .state_out = Rows<float>({}),
+      .parts = memory.parts.view().row<float>(0),
+      .part_starts = memory.starts.view().row<int>(0),
+      .entering = Rows<const float>(args.states)};
+  if (own.present() && plan.ranges > 1) launch_forward_parts(stream, query, plan.parts() - range_parts);
+  launch_forward(stream, query);
   // 2. d_k, d_v and the parameters.
   const BackwardArgs rest{.q = q.map(),
                           .d_y = d_y.map(),
@@ -110,7 +118,7 @@ void backward_of_units(const Stream& stream, const ModalConvBackward& args) {
                           .filter = filter,
                           .documents = in.segments,
                           .plan = plan,
-                          .states = Rows<const float>(args.states),
+                          .states = Rows<const float>(states),
                           .adjoint_in = Rows<const float>(args.adjoint_in),
                           .adjoint_out = Rows<float>(args.adjoint_out),
                           .parts = memory.parts.view().row<float>(0),
@@ -211,9 +219,13 @@ void backward(const Stream& stream, const ModalConvBackward& args) {
   ModalConvBackward units = args;
   if (!documents.continues_to_right()) units.adjoint_in = {};
   // An adjoint that enters within a unit: the kernels let it enter after a unit.
-  Tensor adjoint;
+  Tensor adjoint, states;
   if (units.adjoint_in.present() && complete < documents.tokens) {
-    adjoint = backward_of_last_unit(stream, args, complete);
+    if (!args.states.present()) {
+      states = composed::modal_states(stream, args);
+      units.states = states;
+    }
+    adjoint = backward_of_last_unit(stream, units, complete);
     if (complete == 0) return;
     units.in = rows_of(args.in, 0, complete);
     units.in.segments.tokens = complete;
