@@ -145,7 +145,7 @@ TEST_P(DevicesModal, ModalConvOf16ModesEqualsTheCpuOnRandomRuns) {
 
 TEST_P(DevicesModal, ModalConvOf16ModesEqualsTheCpuWhereDocumentsMeetTiles) {
   std::vector<std::int64_t> short_ones{-40}, tiles{0};
-  while (short_ones.back() < 1100) short_ones.push_back(short_ones.back() + 1 + short_ones.back() % 7 * 3 % 16 + 1);
+  while (short_ones.back() < 1100) short_ones.push_back(short_ones.back() + 2 + (short_ones.back() + 42) % 7 * 3 % 16);
   while (tiles.back() < 1024) tiles.push_back(tiles.back() + 16 * (1 + tiles.back() / 16 % 3));
   expect_equal_to_the_cpu({.channels = 72, .modes = 16, .tokens = 1100, .cu_seqlens = short_ones}, 1);
   expect_equal_to_the_cpu({.channels = 72, .modes = 16, .tokens = 1024, .cu_seqlens = tiles}, 2);
@@ -158,7 +158,8 @@ TEST_P(DevicesModal, ModalConvOf16ModesEqualsTheCpuWhereDocumentsMeetTiles) {
     }
 }
 
-/// Against the formula in float64, from the same inputs; in bf16 only the results are rounded.
+/// Against the formula in float64, from the same inputs; in bf16 only the results are rounded. If the adjoint enters
+/// within 256 tokens, the last of them are computed by the recurrence, which rounds k⊙v.
 TEST_P(DevicesModal, ModalConvOf16ModesIsWithinARoundingOfTheFormula) {
   for (const std::int64_t tokens : {3000, 3072}) {
     const RunCase run{.channels = 136, .modes = 16, .tokens = tokens, .cu_seqlens = {-5, 157, 158, 1066, tokens + 9}};
@@ -177,7 +178,8 @@ TEST_P(DevicesModal, ModalConvOf16ModesIsWithinARoundingOfTheFormula) {
       EXPECT_LE(error, GetParam() == DType::f64   ? 1e-11
                        : GetParam() == DType::f32 ? 1e-5
                        : rounded                  ? 1.75e-3
-                                                  : 1e-4)
+                       : tokens % 256 == 0        ? 2e-5
+                                                  : 1e-3)
           << name;
       if (GetParam() == DType::bf16) std::cout << tokens << " tokens, " << name << ": " << error << std::endl;
     }
