@@ -265,7 +265,7 @@ __global__ void __launch_bounds__(256, PerMultiprocessor)
           __syncwarp();  // all lanes have read the tile
 #pragma unroll
           for (int n = 0; n < 2; ++n) {
-            const int input = k_input + n;
+            [[maybe_unused]] const int input = k_input + n;
             const TileValues d = d_x * value[1 - n];
             std::uint32_t results[4];
             if constexpr (Featured) {

@@ -34,11 +34,14 @@ __device__ inline LaggedValues load_lagged(unsigned row, unsigned earlier, const
 }
 template <bool Featured>
 __device__ inline TileValues value_of(const LaggedValues& x, const float (&w)[featurizer_taps][2]) {
-  if constexpr (Featured) return featured(x, w);
-  TileValues out;
+  if constexpr (Featured) {
+    return featured(x, w);
+  } else {
+    TileValues out;
 #pragma unroll
-  for (int i = 0; i < 4; ++i) out.at[i][0] = x.at[0][i][0], out.at[i][1] = x.at[0][i][1];
-  return out;
+    for (int i = 0; i < 4; ++i) out.at[i][0] = x.at[0][i][0], out.at[i][1] = x.at[0][i][1];
+    return out;
+  }
 }
 template <bool Featured, bool Masked, bool Reversed>
 __device__ inline TileValues input_value(unsigned row, unsigned earlier, const float (&w)[featurizer_taps][2],
