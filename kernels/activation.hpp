@@ -5,6 +5,7 @@
 
 #include "kernels/core/kernel.hpp"
 #include "kernels/core/tensor.hpp"
+#include "kernels/fp8/fp8.hpp"
 
 /// Pointwise kernels. Unless a member says otherwise, all tensors of a call have one shape and one dtype, row strides
 /// are free, and the computation is in the accumulator type, rounded once to the result's dtype (to nearest even).
@@ -32,6 +33,7 @@ struct GatedActivationForward {
   TensorView a, b;
   Activation activation = Activation::none;
   TensorView y;
+  Fp8Matrix y_codes;  ///< in place of y: y in bf16 as quantise_to_fp8 by rows makes it
 };
 extern const Kernel<GatedActivationForward> gated_activation_forward;
 
@@ -40,6 +42,7 @@ struct GatedActivationBackward {
   TensorView a, b;
   Activation activation = Activation::none;
   TensorView d_y, d_a, d_b;
+  Fp8Matrix d_codes;  ///< in place of d_a and d_b: both side by side in bf16, as quantise_to_fp8 by rows makes them
 };
 extern const Kernel<GatedActivationBackward> gated_activation_backward;
 

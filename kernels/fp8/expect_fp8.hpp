@@ -27,12 +27,24 @@ inline void expect_quantise_to_fp8(const QuantiseToFp8& args) {
          "quantise_to_fp8: scales are {} {}, expected f32 [{}]", name_of(scales.dtype), scales.shape.to_string(), rows);
 }
 
+/// Throws unless x is absent or is the rows of a matrix of this shape, for kernels that also write codes of a result.
+inline void expect_codes_if_present(std::string_view name, const Fp8Matrix& x, DType dtype, Shape shape) {
+  if (!x.codes.present()) return;
+  ensure(dtype == DType::bf16, "{} has 8-bit floats, but is {}, expected bf16", name, name_of(dtype));
+  expect(name, x.codes, DType::u8, shape);
+  expect(name, x.scales, DType::f32, {shape[0]});
+  ensure(x.codes.dense() && x.scales.dense(), "{}'s codes are not dense", name);
+}
+
 /// The same for transpose_fp8.
 inline void expect_transpose_fp8(const TransposeFp8& args) {
   const TensorView from = args.x.codes, to = args.codes;
-  ensure(args.x.format == Fp8Format::e5m2 && from.dtype == DType::u8 && from.shape.rank() == 2 && from.dense() &&
-             args.x.scales.dtype == DType::f32 && args.x.scales.shape == Shape({from.rows()}),
-         "transpose_fp8: x has codes {} {}, expected E5M2 by rows", name_of(from.dtype), from.shape.to_string());
+  ensure(from.dtype == DType::u8 && from.shape.rank() == 2 && from.dense() && args.x.scales.dtype == DType::f32 &&
+             args.x.scales.shape == Shape({from.rows()}),
+         "transpose_fp8: x has codes {} {}, expected those of a matrix by rows", name_of(from.dtype),
+         from.shape.to_string());
+  ensure(args.x.format == Fp8Format::e5m2 || !args.others.present(), "transpose_fp8: x is in E4M3, but has factors");
+  expect_if_present("transpose_fp8's other scales", args.others, DType::f32, {from.rows()});
   ensure(to.dtype == DType::u8 && to.shape.rank() == 2 && to.dense() && to.rows() == from.columns() &&
              to.columns() >= from.rows() && args.scales.dtype == DType::f32 &&
              args.scales.shape == Shape({from.columns()}),

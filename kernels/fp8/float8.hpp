@@ -65,10 +65,9 @@ enum class Fp8Format : std::uint8_t { e4m3, e5m2 };
 
 /// The scale of numbers whose largest magnitude is `largest`, finite: the smallest power of two, but at least 2^-110,
 /// with largest / scale ≤ the format's largest number, which is 1.75·2^8 or 1.75·2^15. Division by it is exact, and so
-/// is the product of the quotient, rounded to 8 bits, and the scale, in bf16 as well unless it is 2^128. 1 if all
-/// numbers are 0.
+/// is the product of the quotient, rounded to 8 bits, and the scale, in bf16 as well unless it is 2^128. Numbers that
+/// are all 0 have the smallest scale, so that they are never the ones with the largest scale of several groups.
 constexpr double fp8_scale(double largest, Fp8Format format) {
-  if (largest == 0) return 1;
   const auto bits = std::bit_cast<std::uint64_t>(largest);
   const int exponent = static_cast<int>(bits >> 52) - 1023;  // a subnormal number's is -1023
   const bool above = (bits & 0xfffffffffffffull) > 0xc000000000000ull;

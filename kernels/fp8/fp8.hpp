@@ -35,11 +35,16 @@ struct Fp8Matrix {
   Fp8Format format = Fp8Format::e4m3;
 };
 
-/// The transpose of x, which is in E5M2, as a matrix of the same scale everywhere, the largest of x's. So sums over x's
-/// rows, which have different scales, are possible. Codes are [columns, at least rows], the rest of each row zeros.
-/// Exact for numbers above 2^-30 of the largest possible one; those below are rounded to multiples of 2^-32 of it.
+/// An operand of xᵀ·y, a sum over rows r, whose terms are scale_x[r]·scale_y[r] times products of codes. Transposed
+/// codes have one scale for all rows, so one operand takes both factors: the one in E5M2, which has the range.
+/// E5M2: the numbers others[r]·x[r, i] (1·x[r, i] without `others`) at [i, r], with the largest scale[r]·others[r] as
+/// the scale of them all. Exact for numbers above 2^-30 of the largest possible one; those below are rounded to
+/// multiples of 2^-32 of it.
+/// E4M3: the same codes with scales of 1: x's scales are the `others` of the other operand.
+/// Codes are [columns, at least rows], the rest of each row zeros.
 struct TransposeFp8 {
   Fp8Matrix x;
+  TensorView others;  ///< [rows], f32, powers of two; or absent
   TensorView codes, scales;
 };
 extern const Kernel<TransposeFp8> transpose_fp8;

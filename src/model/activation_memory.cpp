@@ -13,6 +13,7 @@
 #include "parallel/strategies/attention/heads.hpp"
 #include "src/model/model.hpp"
 #include "src/model/offload/offloaded_tensors.hpp"
+#include "src/model/parameters/fp8_shapes.hpp"
 
 namespace causeway {
 namespace {
@@ -95,6 +96,14 @@ class Sizes {
   double a_token(double bytes) const { return bytes / static_cast<double>(std::max<std::int64_t>(s.tokens, 1)); }
   /// Whether 8-bit floats are kept as such, not as numbers of the compute type.
   bool has_codes() const { return s.device == Device::cuda && s.dtype == DType::bf16; }
+  /// A mixer's output of so many channels as it is kept for the gradient of out_proj: as 8-bit floats with a scale a
+  /// row, if these are multiplied.
+  double kept_output(double channels) const {
+    const auto of = [](double extent) { return static_cast<std::int64_t>(extent); };
+    const bool codes = s.fp8 == Fp8Level::all && has_codes() && of(channels) % 16 == 0 && m.width % 16 == 0 &&
+                       fp8_pays(m.width, of(channels));
+    return codes ? channels + 4 : channels * w;
+  }
   /// What a product [tokens, columns] by [columns, others] rounds to 8-bit floats, if it does at all or, for an input
   /// projection, from that level on: rows of tokens and the weight.
   /// `share`: of the tokens.
@@ -132,17 +141,18 @@ class Sizes {
     const auto I = static_cast<double>(m.d_inner()), N = static_cast<double>(m.state),
                R = static_cast<double>(m.rank_of_dt());
     // kept: xz, u, dbc, delta, y. backward: d_y, d_xz, d_u, d_delta, d_dbc, without y.
+    const double y = kept_output(I);
     SublayerBytes bytes{
-        .kept = (5 * I + R + 2 * N) * w,
-        .forward = width() * w + operands(I, width()),
+        .kept = (4 * I + R + 2 * N) * w + y,
+        .forward = std::max(y < I * w ? I * w : 0, width() * w + operands(I, width())),
         // With the operands of in_proj: when d_y has been freed.
-        .backward = (4 * I + R + 2 * N + tile_share() * width()) * w +
+        .backward = (5 * I + R + 2 * N + tile_share() * width()) * w - y +
                     std::max(0., operands_back(2 * I, width(), Fp8Level::projections, tile_share()) - I * w)};
     // In bf16 a GPU's scan takes 64 bytes a token for each 16 channels of its sums of d_B and d_C, before
     // d_x exists.
     constexpr std::int64_t states = 16, channels = 16;
     if (s.device == Device::cuda && w < a && m.state == states && m.d_inner() % channels == 0)
-      bytes.backward = std::max(bytes.backward, (4 * I + R + 2 * N) * w + 64 * I / channels);
+      bytes.backward = std::max(bytes.backward, (5 * I + R + 2 * N) * w - y + 64 * I / channels);
     bytes += convolution(I, static_cast<double>(m.conv_taps));
     // kept: A and the states of blocks of tokens. beside: what enters, leaves and is sent of a scan.
     bytes += {.kept = a_token((1 + blocks_of(selective_scan_block)) * I * N * a),
@@ -161,7 +171,7 @@ class Sizes {
     // in the forward pass and their gradients in the backward pass.
     const double beside = block_is_fused(taps) ? 0 : 3 * W * w;
     SublayerBytes bytes{
-        .kept = 4 * W * w,
+        .kept = 3 * W * w + kept_output(W),
         .forward = std::max(beside, W * w + operands(W, W)),
         .backward = 4 * W * w + std::max(beside, operands(3 * W, W, Fp8Level::projections, tile_share()))};
     if (runs_by(op, "all_to_all")) return bytes += {.kept = 3 * W * w, .forward = 4 * W * w, .backward = 7 * W * w};
@@ -187,11 +197,11 @@ class Sizes {
   SublayerBytes hyena_li() const {
     const double W = width();
     // kept: projected, features, y. backward: d_features, d_y or d_projected, without y.
-    SublayerBytes bytes{
-        .kept = 7 * W * w,
-        .forward = W * w + operands(W, W),
-        .backward = 4 * W * w + std::max(operands_back(W, W),
-                                         operands_back(3 * W, W, Fp8Level::projections, tile_share()) - 4 * W * w)};
+    SublayerBytes bytes{.kept = 6 * W * w + kept_output(W),
+                        .forward = W * w + operands(W, W),
+                        .backward = 5 * W * w - kept_output(W) +
+                                    std::max(operands_back(W, W),
+                                             operands_back(3 * W, W, Fp8Level::projections, tile_share()) - 4 * W * w)};
     bytes += convolution(3 * W, 3);
     if (!runs_by("hyena_li", "fft"))
       bytes.kept += a_token(blocks_of(modal_conv_block) * W * static_cast<double>(m.modes) * a);  // states

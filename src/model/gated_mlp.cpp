@@ -1,7 +1,7 @@
 #include "src/model/gated_mlp.hpp"
 
 #include "kernels/activation.hpp"
-#include "src/model/dense.hpp"
+#include "src/model/dense/dense.hpp"
 
 namespace causeway {
 namespace {
@@ -30,14 +30,24 @@ class GatedMlp final : public PerTokenSublayer {
 
   Tensor backward_of(const Pass& pass, TensorView x, TensorView d_out, Saved& saved) override {
     const Stream& stream = pass.runtime.stream;
-    // gated is computed again rather than kept; the gradients of a and b replace a and b.
-    const Tensor ab = saved.take("ab");
+    Tensor ab = saved.take("ab");
+    Fp8Copy d_codes;
     {
-      const Tensor gated = gate(stream, ab), d_gated = dense_backward(stream, fc2_, gated, d_out);
-      gated_activation_backward(
-          stream, {.a = a(ab), .b = b(ab), .activation = activation_, .d_y = d_gated, .d_a = a(ab), .d_b = b(ab)});
+      // gated is computed again rather than kept; the gradients of a and b replace a and b, or are 8-bit floats.
+      const Tensor d_gated = dense_backward(stream, fc2_, gate(stream, ab), d_out);
+      GatedActivationBackward args{.a = a(ab), .b = b(ab), .activation = activation_, .d_y = d_gated};
+      if (multiplies_codes(stream, fc1_)) {
+        d_codes = {stream, ab.view().shape, Fp8Format::e5m2};
+        args.d_codes = d_codes;
+      } else {
+        args.d_a = args.a;
+        args.d_b = args.b;
+      }
+      gated_activation_backward(stream, args);
     }
-    return dense_backward(stream, fc1_, x, ab);
+    if (!d_codes.present()) return dense_backward(stream, fc1_, x, ab);
+    ab = {};
+    return dense_backward(stream, fc1_, x, RowsView({}, d_codes));
   }
 
   /// Each token is computed from itself only, so there is no state.
@@ -49,9 +59,10 @@ class GatedMlp final : public PerTokenSublayer {
  private:
   TensorView a(TensorView ab) const { return ab.slice_columns(0, inner_); }
   TensorView b(TensorView ab) const { return ab.slice_columns(inner_, inner_); }
-  Tensor gate(const Stream& stream, TensorView ab) const {
-    Tensor y(stream, ab.dtype, {ab.rows(), inner_});
-    gated_activation_forward(stream, {.a = a(ab), .b = b(ab), .activation = activation_, .y = y});
+  TokenRows gate(const Stream& stream, TensorView ab) const {
+    TokenRows y = TokenRows::for_products(stream, fc2_, ab.dtype, {ab.rows(), inner_});
+    gated_activation_forward(stream,
+                             {.a = a(ab), .b = b(ab), .activation = activation_, .y = y.values, .y_codes = y.codes});
     return y;
   }
 

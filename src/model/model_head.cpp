@@ -5,7 +5,7 @@
 #include "kernels/cross_entropy.hpp"
 #include "kernels/gemm.hpp"
 #include "kernels/norm.hpp"
-#include "src/model/dense.hpp"
+#include "src/model/dense/dense.hpp"
 #include "src/model/model.hpp"
 #include "src/runtime/host_copy.hpp"
 

@@ -104,7 +104,7 @@ TEST_P(Fp8Conversion, ScaleIsTheSmallestPowerOfTwo) {
       ASSERT_LE(std::abs(rounded - value), value * (format == Fp8Format::e4m3 ? 1. / 16 : 1. / 8)) << value;
     }
   }
-  EXPECT_EQ(fp8_scale(0, format), 1);
+  EXPECT_EQ(fp8_scale(0, format), std::ldexp(1, -110));
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, Fp8Conversion, testing::Values(Fp8Format::e4m3, Fp8Format::e5m2),
@@ -244,52 +244,6 @@ TEST(Fp8Gemm, IsTheGemmOfRoundedOperands) {
       }
 }
 
-/// Codes and scales of all kinds: every code, and rows whose scales are far apart.
-Quantised every_code(const Stream& stream, std::int64_t rows, std::int64_t columns) {
-  const Tensor x = Tensor::zeros(stream, DType::bf16, {rows, columns});
-  Quantised of(stream, x, Fp8Format::e5m2, false);
-  for (std::int64_t r = 0; r < rows; ++r) {
-    of.scales.view().as<float>()[static_cast<std::size_t>(r)] = std::ldexp(1.f, static_cast<int>(r * r % 45) - 30);
-    for (std::int64_t c = 0; c < columns; ++c)
-      of.codes.view().row<std::uint8_t>(r)[c] = static_cast<std::uint8_t>(r * 31 + c * 7);
-  }
-  return of;
-}
-/// transpose_fp8 with so many zeros at the end of each row.
-Quantised transposed(const Stream& stream, const Quantised& x, std::int64_t padding) {
-  const TensorView codes = x.codes;
-  Quantised y = every_code(Stream(), 0, 0);
-  y.codes = Tensor(stream, DType::u8, {codes.columns(), codes.rows() + padding});
-  y.scales = Tensor(stream, DType::f32, {codes.columns()});
-  transpose_fp8(stream, {.x = x.matrix(), .codes = y.codes, .scales = y.scales});
-  return y;
-}
-
-TEST(TransposeFp8, HasTheSameNumbersWithOneScale) {
-  const Stream stream;
-  constexpr std::int64_t rows = 70, columns = 40, padding = 5;
-  const Quantised x = every_code(stream, rows, columns), y = transposed(stream, x, padding);
-  const auto number = [](const Quantised& of, std::int64_t r, std::int64_t c) {
-    return of.scales.view().as<float>()[static_cast<std::size_t>(r)] *
-           value_of(Fp8Format::e5m2, of.codes.view().row<std::uint8_t>(r)[c]);
-  };
-  const std::vector<double> scales = values_of(x.scales);
-  const double scale = *std::max_element(scales.begin(), scales.end());
-  for (std::int64_t c = 0; c < columns; ++c) {
-    EXPECT_EQ(y.scales.view().as<float>()[static_cast<std::size_t>(c)], scale);
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const double from = number(x, r, c), to = number(y, c, r);
-      if (std::isnan(from))
-        EXPECT_TRUE(std::isnan(to));
-      else if (std::isinf(from) || std::abs(from) >= scale * std::ldexp(1, -14))
-        EXPECT_EQ(to, from);
-      else
-        EXPECT_LE(std::abs(to - from), scale * std::ldexp(1, -17)) << from;
-    }
-    for (std::int64_t r = rows; r < rows + padding; ++r) EXPECT_EQ(number(y, c, r), 0);
-  }
-}
-
 /// On a GPU the same bits as on the CPU, and products within the error of the tensor cores' sums.
 class Fp8OnAGpu : public GpuTest {};
 INSTANTIATE_TEST_SUITE_P(Fp8, Fp8OnAGpu, testing::Values(DType::bf16), dtype_name<testing::TestParamInfo<DType>>);
@@ -314,20 +268,6 @@ TEST_P(Fp8OnAGpu, QuantisesToTheSameBits) {
           EXPECT_TRUE(same_bits(to_cpu(found.codes), expected.codes)) << shape.to_string() << by_columns << beside;
           EXPECT_TRUE(same_bits(to_cpu(found.scales), expected.scales)) << shape.to_string() << by_columns << beside;
         }
-}
-
-TEST_P(Fp8OnAGpu, TransposesToTheSameBits) {
-  for (const auto& [rows, columns] :
-       {std::array<std::int64_t, 2>{1, 16}, {70, 40}, {300, 256}, {1000, 160}, {129, 33}, {0, 16}, {4, 4096}})
-    for (const std::int64_t padding : {0, 3, 16 - static_cast<int>(rows % 16)}) {
-      const Quantised x = every_code(cpu(), rows, columns), expected = transposed(cpu(), x, padding);
-      Quantised on_gpu = every_code(cpu(), 0, 0);
-      on_gpu.codes = to_gpu(x.codes);
-      on_gpu.scales = to_gpu(x.scales);
-      const Quantised found = transposed(gpu(), on_gpu, padding);
-      EXPECT_TRUE(same_bits(to_cpu(found.codes), expected.codes)) << rows << " " << columns << " " << padding;
-      EXPECT_TRUE(same_bits(to_cpu(found.scales), expected.scales)) << rows << " " << columns << " " << padding;
-    }
 }
 
 /// An element's error is at most that of its sums on tensor cores, whose terms are cut off below 2^-13 of the largest

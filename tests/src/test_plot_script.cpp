@@ -40,6 +40,7 @@ TEST(PlotScript, DrawsEveryPictureFromTheProgramsFiles) {
   if (const std::string why = without_python("matplotlib numpy h5py"); !why.empty()) GTEST_SKIP() << why;
   const TemporaryFolder folder;
   write_small_dataset(folder / "data.h5");
+  folder.write("losses.tsv", "tiny\toff\t1\t0\t2\ntiny\toff\t2\t0\t1\ntiny\tall\t1\t0\t1\ntiny\tall\t2\t0\t1.5\n");
   for (const char* command :
        {"train --data data.h5 --valid-data data.h5 --run run --layers attention --width 8 --heads 2 --pack-tokens 32 "
         "--steps 8 --eval-every 4",
@@ -55,6 +56,7 @@ TEST(PlotScript, DrawsEveryPictureFromTheProgramsFiles) {
       {"padding", "pack.json", {"padding (% of all tokens", "greedy", "first_fit_decreasing"}},
       {"scores", "scores.h5 scores.h5", {"log-likelihood (nats per token)", "20 documents, median"}},
       {"bench", "bench.json", {"share of the ceiling (%), cpu, f32", "rms_norm forward"}},
+      {"levels", "losses.tsv", {"tiny, 2 seeds", "bf16: 1.5000", "--fp8 all: 1.2500"}},
   };
   std::string lines;
   for (const Picture& picture : pictures) lines += fmt::format("{} {}\n", picture.name, picture.files);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "kernels/cpu/openmp.hpp"
 #include "kernels/fp8/expect_fp8.hpp"
@@ -98,17 +99,20 @@ void quantise_to_fp8(const Stream&, const QuantiseToFp8& args) {
 void transpose_fp8(const Stream&, const TransposeFp8& args) {
   expect_transpose_fp8(args);
   const TensorView from = args.x.codes;
-  const auto scales = args.x.scales.as<float>();
   const std::int64_t rows = from.rows();
-  const double largest = rows == 0 ? 1 : *std::max_element(scales.begin(), scales.end());
+  const bool wide = args.x.format == Fp8Format::e5m2;
+  std::vector<double> scales(static_cast<std::size_t>(rows), 1);  // of the numbers that are transposed
+  for (std::size_t r = 0; wide && r < scales.size(); ++r)
+    scales[r] = double{args.x.scales.as<float>()[r]} * (args.others.present() ? args.others.as<float>()[r] : 1);
+  const double largest = rows == 0 ? 1 : *std::ranges::max_element(scales);
 #pragma omp parallel for schedule(static) if (from.size() > min_parallel_work)
   for (std::int64_t c = 0; c < from.columns(); ++c) {
     std::uint8_t* to = args.codes.row<std::uint8_t>(c);
     for (std::int64_t r = 0; r < rows; ++r) {
       const std::uint8_t code = from.row<std::uint8_t>(r)[c];
-      const bool finite = (code & ~E5m2::sign_bit) <= E5m2::largest_code;
+      const bool changes = wide && (code & ~E5m2::sign_bit) <= E5m2::largest_code;
       const double factor = scales[static_cast<std::size_t>(r)] / largest;
-      to[r] = finite ? E5m2(factor * static_cast<double>(std::bit_cast<E5m2>(code))).bits : code;
+      to[r] = changes ? E5m2(factor * static_cast<double>(std::bit_cast<E5m2>(code))).bits : code;
     }
     std::fill(to + rows, to + args.codes.columns(), std::uint8_t{0});
     args.scales.as<float>()[c] = static_cast<float>(largest);

@@ -3,7 +3,7 @@
 #include "kernels/activation.hpp"
 #include "kernels/cpu/pointwise/elementwise.hpp"
 #include "kernels/cpu/vector_math.hpp"
-#include "kernels/expect.hpp"
+#include "kernels/fp8/expect_fp8.hpp"
 
 namespace causeway::cpu {
 namespace {
@@ -44,7 +44,14 @@ void dispatch_activation(DType dtype, Activation activation, const Body& body) {
 
 }  // namespace
 
-void gated_activation_forward(const Stream&, const GatedActivationForward& args) {
+void gated_activation_forward(const Stream& stream, const GatedActivationForward& args) {
+  if (args.y_codes.codes.present()) {
+    expect_codes_if_present("gated_activation's y", args.y_codes, args.a.dtype, args.a.shape);
+    const Tensor y(stream, DType::bf16, args.a.shape);
+    gated_activation_forward(stream, {.a = args.a, .b = args.b, .activation = args.activation, .y = y, .y_codes = {}});
+    return quantise_to_fp8(
+        stream, {.x = y, .format = args.y_codes.format, .codes = args.y_codes.codes, .scales = args.y_codes.scales});
+  }
   expect("b", args.b, args.a.dtype, args.a.shape);
   expect("y", args.y, args.a.dtype, args.a.shape);
   dispatch_activation(args.a.dtype, args.activation, [&]<class T, Activation activation>() {
@@ -59,7 +66,21 @@ void gated_activation_forward(const Stream&, const GatedActivationForward& args)
   });
 }
 
-void gated_activation_backward(const Stream&, const GatedActivationBackward& args) {
+void gated_activation_backward(const Stream& stream, const GatedActivationBackward& args) {
+  if (args.d_codes.codes.present()) {
+    const std::int64_t rows = args.a.rows(), columns = args.a.columns();
+    expect_codes_if_present("gated_activation's d_a and d_b", args.d_codes, args.a.dtype, {rows, 2 * columns});
+    const Tensor both(stream, DType::bf16, {rows, 2 * columns});
+    gated_activation_backward(stream, {.a = args.a,
+                                       .b = args.b,
+                                       .activation = args.activation,
+                                       .d_y = args.d_y,
+                                       .d_a = both.view().slice_columns(0, columns),
+                                       .d_b = both.view().slice_columns(columns, columns),
+                                       .d_codes = {}});
+    return quantise_to_fp8(
+        stream, {.x = both, .format = args.d_codes.format, .codes = args.d_codes.codes, .scales = args.d_codes.scales});
+  }
   for (const auto& [name, view] :
        {std::pair{"b", args.b}, std::pair{"d_y", args.d_y}, std::pair{"d_a", args.d_a}, std::pair{"d_b", args.d_b}})
     expect(name, view, args.a.dtype, args.a.shape);

@@ -1,97 +1,9 @@
-#include <cuda_fp8.h>
-
-#include "kernels/cuda/device/reduce.cuh"
+#include "kernels/cuda/pointwise/fp8_rows.cuh"
 #include "kernels/fp8/expect_fp8.hpp"
 
 /// bf16 to 8-bit floats with a scale for each row, or for each column of the transposed matrix.
 namespace causeway::cuda {
 namespace {
-
-constexpr unsigned magnitude_bits = 0x7fff, infinity_bits = 0x7f80;  // of bf16
-
-/// The scale of numbers of which the largest finite one has these bits, and its reciprocal: both are powers of two.
-struct Scale {
-  float value, reciprocal;
-
-  __device__ Scale(unsigned largest, Fp8Format format) {
-    const double scale = fp8_scale(static_cast<double>(__uint_as_float(largest << 16)), format);
-    value = static_cast<float>(scale);
-    reciprocal = 1 / value;
-  }
-};
-
-/// V neighbouring values of a row, two in a word: value 2i is the lower half of word i.
-template <int V>
-struct Pairs {
-  unsigned at[(V + 1) / 2];
-
-  __device__ static Pairs zeros() { return {}; }
-  __device__ static Pairs load(const Rows<const bf16>& x, std::int64_t row, std::int64_t column) {
-    const bf16* const from = x.data + row * x.stride + column;
-    if constexpr (V == 1)
-      return {{from->bits}};
-    else
-      return std::bit_cast<Pairs>(*reinterpret_cast<const uint4*>(from));
-  }
-};
-__device__ float lower_of(unsigned pair) { return __uint_as_float(pair << 16); }
-__device__ float upper_of(unsigned pair) { return __uint_as_float(pair & 0xffff0000u); }
-
-/// The larger magnitudes of both halves, as bits; also infinity and NaN. Bits of positive numbers have their order.
-__device__ unsigned larger_halves(unsigned largest, unsigned pair) {
-  return __vmaxu2(largest, pair & (magnitude_bits | magnitude_bits << 16));
-}
-/// The same without infinity and NaN.
-__device__ unsigned larger_finite_halves(unsigned largest, unsigned pair) {
-  const unsigned lower = pair & magnitude_bits, upper = pair >> 16 & magnitude_bits;
-  return __vmaxu2(largest, (lower < infinity_bits ? lower : 0) | (upper < infinity_bits ? upper << 16 : 0));
-}
-__device__ unsigned larger_half(unsigned pair) { return max(pair & 0xffff, pair >> 16); }
-
-/// The codes of two numbers, the first one in the lower byte. The instruction makes infinity the largest number.
-__device__ unsigned codes_of_two(float first, float second, Fp8Format format) {
-  const float2 both = make_float2(first, second);
-  return format == Fp8Format::e4m3 ? __nv_cvt_float2_to_fp8x2(both, __NV_SATFINITE, __NV_E4M3)
-                                   : __nv_cvt_float2_to_fp8x2(both, __NV_SATFINITE, __NV_E5M2);
-}
-
-/// `code`, or that of infinity or NaN if x is one of them; x is the lower half of `bits`.
-__device__ unsigned with_special(unsigned code, unsigned bits, Fp8Format format) {
-  const unsigned magnitude = bits & magnitude_bits;
-  if (magnitude < infinity_bits) return code;
-  const bool infinity = magnitude == infinity_bits && format == Fp8Format::e5m2;
-  return (infinity ? E5m2::largest_code + 1 : E5m2::nan_code) | (bits >> 8 & E5m2::sign_bit);
-}
-
-/// The codes of two values of a row.
-__device__ unsigned codes_of_pair(unsigned pair, float reciprocal, bool special, Fp8Format format) {
-  const unsigned codes = codes_of_two(lower_of(pair) * reciprocal, upper_of(pair) * reciprocal, format);
-  if (!special) return codes;
-  return with_special(codes & 0xff, pair, format) | with_special(codes >> 8, pair >> 16, format) << 8;
-}
-/// Writes those of V values.
-template <int V>
-__device__ void store_codes(std::uint8_t* to, const Pairs<V>& x, float reciprocal, bool special, Fp8Format format) {
-  if constexpr (V == 1) {
-    *to = static_cast<std::uint8_t>(codes_of_pair(x.at[0], reciprocal, special, format));
-  } else {
-    unsigned codes[V / 2];
-#pragma unroll
-    for (int i = 0; i < V / 2; ++i) codes[i] = codes_of_pair(x.at[i], reciprocal, special, format);
-    *reinterpret_cast<uint2*>(to) = make_uint2(codes[0] | codes[1] << 16, codes[2] | codes[3] << 16);
-  }
-}
-
-/// The largest x of the team (RowTeams); every thread receives it.
-__device__ unsigned largest_of_team(unsigned x) {
-  x = __reduce_max_sync(~0u, x);
-  if (blockDim.x == 32) return x;
-  __shared__ unsigned of_warp[32];
-  __syncthreads();  // all threads have read the results of the previous call
-  if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = x;
-  __syncthreads();
-  return __reduce_max_sync(~0u, threadIdx.x % 32 < blockDim.x / 32 ? of_warp[threadIdx.x % 32] : 0);
-}
 
 constexpr int kept = 4;  ///< packets of a row that a thread keeps in registers
 
@@ -125,7 +37,7 @@ __global__ void __launch_bounds__(1024)
   unsigned largest = largest_by([](unsigned before, unsigned pair) { return larger_halves(before, pair); });
   const bool special = largest >= infinity_bits;  // rare: once more, without what is not finite
   if (special) largest = largest_by([](unsigned before, unsigned pair) { return larger_finite_halves(before, pair); });
-  const Scale scale(largest, format);
+  const Fp8Scale scale(largest, format);
   if (!active) return;
   // 2. Its codes.
   std::uint8_t* const to = codes + row * columns;
@@ -204,7 +116,7 @@ __global__ void __launch_bounds__(tile_threads)
   // 1. Scales.
   if (threadIdx.x < tile_columns) {
     const std::int64_t column = first_column + threadIdx.x;
-    const Scale scale(column < columns ? largest[column] : 0, format);
+    const Fp8Scale scale(column < columns ? largest[column] : 0, format);
     reciprocal[threadIdx.x] = scale.reciprocal;
     if (blockIdx.y == 0 && column < columns) scales[column] = scale.value;
   }

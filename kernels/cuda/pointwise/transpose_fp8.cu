@@ -4,31 +4,42 @@
 #include "kernels/cuda/device/reduce.cuh"
 #include "kernels/fp8/expect_fp8.hpp"
 
-/// 8-bit floats (E5M2) by rows to the transpose with one scale.
+/// 8-bit floats by rows to the transpose with one scale.
 namespace causeway::cuda {
 namespace {
 
 constexpr int side = 128, threads = 256, words = side / 4;  // of a tile, a square of codes
 
-/// largest[0] = the largest scale, 1 if there is none.
+/// scales[row]·others[row]; others may be null. In f64, which holds the product of any two scales.
+struct RowScales {
+  const float *scales, *others;
+  __device__ double operator()(std::int64_t row) const {
+    return double{scales[row]} * (others == nullptr ? 1 : double{others[row]});
+  }
+};
+
+/// largest[0] = the largest scale, 1 if there is none; largest[1] = its reciprocal. Scales are powers of two.
 ///
 /// block: all scales
 /// thread: every 1024th scale
-__global__ void __launch_bounds__(1024) find_largest(const float* scales, std::int64_t count, float* largest) {
+__global__ void __launch_bounds__(1024) find_largest(RowScales scales, std::int64_t count, double* largest) {
   struct Larger {
-    __device__ float operator()(float a, float b) const { return fmaxf(a, b); }
+    __device__ double operator()(double a, double b) const { return a > b ? a : b; }
   };
-  float own = count == 0 ? 1 : 0;
-  for (std::int64_t i = threadIdx.x; i < count; i += blockDim.x) own = fmaxf(own, scales[i]);
+  double own = count == 0 ? 1 : 0;
+  for (std::int64_t i = threadIdx.x; i < count; i += blockDim.x) own = Larger()(own, scales(i));
   own = reduce_team(own, Larger());
-  if (threadIdx.x == 0) *largest = own;
+  if (threadIdx.x > 0) return;
+  largest[0] = own;
+  largest[1] = 1 / own;
 }
 
 /// A power of two that is at most 1, as a product of two numbers of f16; 0 if it is so small that no code remains.
 struct Factor {
   __half2 first, second;
 
-  __device__ explicit Factor(float value) {
+  __device__ explicit Factor(double of) {
+    const auto value = static_cast<float>(of);
     const float high = fmaxf(value, 0x1p-14f);
     first = __float2half2_rn(high);
     second = __float2half2_rn(value < 0x1p-32f ? 0 : value / high);
@@ -55,10 +66,10 @@ __device__ unsigned scaled(unsigned codes, const Factor& factor) {
 /// block: 128 rows and 128 columns of x
 /// thread: four neighbouring rows of 16 columns; then 16 bytes of four rows of the result
 /// shared memory: the tile by columns, in words of four rows; the words of a column are permuted against bank conflicts
-template <bool packets>
+template <Fp8Format format, bool packets>
 __global__ void __launch_bounds__(threads)
-    transpose_codes(const std::uint8_t* x, const float* scales, std::int64_t rows, std::int64_t columns,
-                    const float* largest, std::uint8_t* codes, std::int64_t code_stride, float* code_scales) {
+    transpose_codes(const std::uint8_t* x, RowScales scales, std::int64_t rows, std::int64_t columns,
+                    const double* largest, std::uint8_t* codes, std::int64_t code_stride, float* code_scales) {
   constexpr int width = 16;
   __shared__ alignas(16) unsigned tile[side * words];
   const auto place = [](int column, int word) { return column * words + (word ^ (column / width * 4)); };
@@ -80,11 +91,14 @@ __global__ void __launch_bounds__(threads)
       unsigned* const to = &four.x;
       for (int i = 0; i < width && column + i < columns; ++i) to[i / 4] |= static_cast<unsigned>(from[i]) << i % 4 * 8;
     }
-    const Factor factor(there ? scales[row] / *largest : 0);
-    of_row[r][0] = scaled(four.x, factor);
-    of_row[r][1] = scaled(four.y, factor);
-    of_row[r][2] = scaled(four.z, factor);
-    of_row[r][3] = scaled(four.w, factor);
+    if constexpr (format == Fp8Format::e5m2) {
+      const Factor factor(there ? scales(row) * largest[1] : 0);
+      four = make_uint4(scaled(four.x, factor), scaled(four.y, factor), scaled(four.z, factor), scaled(four.w, factor));
+    }
+    of_row[r][0] = four.x;
+    of_row[r][1] = four.y;
+    of_row[r][2] = four.z;
+    of_row[r][3] = four.w;
   }
   // 2. Transposed, four by four.
 #pragma unroll
@@ -115,7 +129,7 @@ __global__ void __launch_bounds__(threads)
     }
   }
   if (blockIdx.y == 0 && threadIdx.x < side && first_column + threadIdx.x < columns)
-    code_scales[first_column + threadIdx.x] = *largest;
+    code_scales[first_column + threadIdx.x] = format == Fp8Format::e5m2 ? static_cast<float>(largest[0]) : 1;
 }
 
 }  // namespace
@@ -126,10 +140,11 @@ void transpose_fp8(const Stream& stream, const TransposeFp8& args) {
   const TensorView from = args.x.codes;
   const std::int64_t rows = from.rows(), columns = from.columns(), code_stride = args.codes.columns();
   if (columns == 0) return;
-  const Tensor largest(stream, DType::f32, {1});
-  const auto* const scales = static_cast<const float*>(args.x.scales.data);
-  auto* const most = static_cast<float*>(largest.view().data);
-  find_largest<<<1, 1024, 0, native_of(stream)>>>(scales, rows, most);
+  const bool wide = args.x.format == Fp8Format::e5m2;
+  const Tensor largest(stream, DType::f64, {2});
+  const RowScales scales{static_cast<const float*>(args.x.scales.data), static_cast<const float*>(args.others.data)};
+  auto* const most = static_cast<double*>(largest.view().data);
+  if (wide) find_largest<<<1, 1024, 0, native_of(stream)>>>(scales, rows, most);
   const dim3 grid(grid_of(columns, side), grid_of(std::max<std::int64_t>(1, code_stride), side));
   const auto launch = [&](auto kernel) {
     kernel<<<grid, threads, 0, native_of(stream)>>>(static_cast<const std::uint8_t*>(from.data), scales, rows, columns,
@@ -137,7 +152,11 @@ void transpose_fp8(const Stream& stream, const TransposeFp8& args) {
                                                     static_cast<float*>(args.scales.data));
     cuda_check(cudaGetLastError());
   };
-  aligned({from}, 16) ? launch(transpose_codes<true>) : launch(transpose_codes<false>);
+  const bool packets = aligned({from}, 16);
+  if (wide)
+    packets ? launch(transpose_codes<Fp8Format::e5m2, true>) : launch(transpose_codes<Fp8Format::e5m2, false>);
+  else
+    packets ? launch(transpose_codes<Fp8Format::e4m3, true>) : launch(transpose_codes<Fp8Format::e4m3, false>);
 }
 
 }  // namespace causeway::cuda

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "kernels/reorder.hpp"
-#include "src/model/dense.hpp"
+#include "src/model/dense/dense.hpp"
 #include "src/model/layer.hpp"
 
 namespace causeway {

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "src/model/dense.hpp"
+#include "src/model/dense/dense.hpp"
 #include "src/model/layer.hpp"
 
 namespace causeway {
@@ -67,19 +67,20 @@ class Hyena final : public Sublayer {
 
   Tensor forward(const Pass& pass, TensorView x, Saved* saved) override {
     const Stream& stream = pass.runtime.stream;
-    Tensor projected = dense(stream, projections_, x), y(stream, x.dtype, x.shape);
-    filter_.forward(pass, featurizer_, projected, y, scope_of(saved, "filter"));
+    Tensor projected = dense(stream, projections_, x), values(stream, x.dtype, x.shape);
+    filter_.forward(pass, featurizer_, projected, values, scope_of(saved, "filter"));
+    TokenRows y = TokenRows::of(stream, out_proj_, std::move(values));
     Tensor out = pass.only_saved ? Tensor() : dense(stream, out_proj_, y, out_bias_);
     if (saved != nullptr) {
       saved->put("projected", std::move(projected));
-      saved->put("y", std::move(y));
+      std::move(y).put_into(*saved, "y");
     }
     return out;
   }
 
   void backward(const Pass& pass, const TiledInput& x, TensorView d_out, Saved& saved) override {
     const Stream& stream = pass.runtime.stream;
-    Tensor y = saved.take("y");
+    TokenRows y = TokenRows::take_from(saved, "y");
     Tensor d_y = dense_backward(stream, out_proj_, y, d_out, out_bias_);
     y = {};
     Tensor projected = saved.take("projected");

@@ -1,6 +1,6 @@
 #include <cmath>
 
-#include "src/model/dense.hpp"
+#include "src/model/dense/dense.hpp"
 #include "src/model/layer.hpp"
 #include "src/model/parameters/initial_values.hpp"
 
@@ -142,9 +142,10 @@ Tensor Mamba::run(const Stream& stream, TensorView h, const std::function<void(c
   Tensor delta = fresh(inner_);
   multiply_by(stream, dt_proj_, dbc.view().slice_columns(0, dt_rank_), delta);
 
-  Tensor y = fresh(inner_);
+  Tensor values = fresh(inner_);
   Tensor A = decay_rates(stream);
-  scan({.in = scan_inputs(u, delta, xz, dbc, A), .y = y});
+  scan({.in = scan_inputs(u, delta, xz, dbc, A), .y = values});
+  TokenRows y = TokenRows::of(stream, out_proj_, std::move(values));
 
   Tensor out;
   if (!only_saved) {
@@ -156,7 +157,7 @@ Tensor Mamba::run(const Stream& stream, TensorView h, const std::function<void(c
     saved->put("u", std::move(u));
     saved->put("dbc", std::move(dbc));
     saved->put("delta", std::move(delta));
-    saved->put("y", std::move(y));
+    std::move(y).put_into(*saved, "y");
     saved->put("A", std::move(A));
   }
   return out;
@@ -214,8 +215,9 @@ Tensor Mamba::extend(const Stream& stream, TensorView h, std::span<const NextTok
 void Mamba::backward(const Pass& pass, const TiledInput& h, TensorView d_out, Saved& saved) {
   const Stream& stream = pass.runtime.stream;
   const auto fresh = [&](std::int64_t columns) { return Tensor(stream, h.dtype, {h.tokens, columns}); };
-  Tensor y = saved.take("y"), delta = saved.take("delta"), dbc = saved.take("dbc"), u = saved.take("u"),
-         xz = saved.take("xz"), A = saved.take("A");
+  TokenRows y = TokenRows::take_from(saved, "y");
+  Tensor delta = saved.take("delta"), dbc = saved.take("dbc"), u = saved.take("u"), xz = saved.take("xz"),
+         A = saved.take("A");
 
   Tensor d_y = fresh(inner_);
   multiply_back(stream, out_proj_, d_out, y, d_y);
@@ -244,7 +246,8 @@ void Mamba::backward(const Pass& pass, const TiledInput& h, TensorView d_out, Sa
 
   // u is also the input of x_proj: its gradient is d_u + d_dbc · x_proj.weight.
   const CausalConvForward conv = convolution(xz, u);
-  const Operand d_product = gradient_operand(stream, x_proj_, d_dbc), x_proj = weight_operand(stream, x_proj_, true);
+  const RoundedOperand d_product = gradient_operand(stream, x_proj_, d_dbc),
+                       x_proj = weight_operand(stream, x_proj_, true);
   pass.strategies().causal_conv->backward(pass.strategy_context(),
                                           {.x = conv.x,
                                            .weight = conv.weight,

@@ -19,7 +19,7 @@ struct ParameterSpec {
   bool wide = false;     ///< kept in the accumulator type: A_log, D, norms, Δ's bias
   bool decay = false;    ///< subject to weight decay
   bool frozen = false;   ///< stored in the checkpoint but never trained: no gradient, no optimizer state
-  bool product = false;  ///< its gradient is a sum of matrix products: layers add to it by add_product() (dense.hpp)
+  bool product = false;  ///< its gradient is a sum of matrix products: layers add to it by add_product() (dense/)
   /// The first level of --fp8 at which products with it are in FP8; off: never.
   Fp8Level fp8 = Fp8Level::off;
   InitialValues initial;

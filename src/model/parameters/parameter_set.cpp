@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "kernels/activation.hpp"
+#include "src/model/parameters/fp8_shapes.hpp"
 
 namespace causeway {
 namespace {
@@ -42,7 +43,7 @@ const Parameter& ParameterSet::add(ParameterSpec spec) {
   }
   arena->parts.resize(layout_.groups.size());
   ParameterArena::Part& part = arena->parts.back();
-  const bool fp8 = spec.fp8 != Fp8Level::off && fp8_ >= spec.fp8;
+  const bool fp8 = spec.fp8 != Fp8Level::off && fp8_ >= spec.fp8 && fp8_pays(spec.shape[0], spec.shape[1]);
   const Range in_part{part.elements, part.elements + spec.shape.size()};
   part.elements = in_part.end;
   arena->elements += in_part.size();

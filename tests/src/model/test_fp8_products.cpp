@@ -7,7 +7,8 @@
 #include <optional>
 
 #include "kernels/core/trace.hpp"
-#include "src/model/dense.hpp"
+#include "src/model/dense/dense.hpp"
+#include "src/model/parameters/fp8_shapes.hpp"
 #include "tests/src/model_support.hpp"
 #include "tests/support/gpu.hpp"
 
@@ -87,7 +88,8 @@ TEST(Fp8Products, AreThoseOfTheLevel) {
   for (const Layer& layer : layers())
     for (const std::int64_t ffn : {0, 10}) {
       const std::string name(layer.name);
-      const std::ptrdiff_t dense_products = name == "mamba" ? 4 : 2, all = dense_products + (ffn > 0 ? of_mlp : 0);
+      // Of Mamba's four one has a shape for which FP8 does not pay: dt_proj [24, 1].
+      const std::ptrdiff_t dense_products = name == "mamba" ? 3 : 2, all = dense_products + (ffn > 0 ? of_mlp : 0);
       if (rounded_operands(name, ffn, Fp8Level::all) == 0) return;  // this process runs no rank
       EXPECT_EQ(rounded_operands(name, ffn, Fp8Level::off), 0) << name;
       EXPECT_EQ(rounded_operands(name, ffn, Fp8Level::projections), of_product) << name;
@@ -95,9 +97,13 @@ TEST(Fp8Products, AreThoseOfTheLevel) {
     }
 }
 
-/// Scales are of one token or one output, so a cut moves none of the rounding. In gradients of weights activations have
-/// scales of a rank's tokens: there the smallest numbers round differently. (That a rank's sums round differently in
-/// the last bit can move a value from one 8-bit float to the next, so the comparison is in f64 and allows for none.)
+static_assert(fp8_pays(8192, 2048) && fp8_pays(2048, 4096) && fp8_pays(22016, 4096) && fp8_pays(4096, 11008));
+static_assert(!fp8_pays(160, 4096) && !fp8_pays(4096, 128) && !fp8_pays(192, 5120));  // x_proj, dt_proj
+static_assert(fp8_pays(512, 8192) && !fp8_pays(256, 8192) && fp8_pays(8192, 512));
+static_assert(fp8_pays(36, 12) && fp8_pays(1, 8) && !fp8_pays(1, 9));
+
+/// Scales are of one token or one output, so a cut moves none of the rounding. (That a rank's sums round differently in
+/// the last bit can move a value from one 8-bit float to the next, so the comparison is in f64.)
 TEST(Fp8Products, DoNotDependOnTheCutOfAPack) {
   const std::vector<WholePack> packs{awkward_pack()};
   for (const Fp8Level level : levels) {
@@ -109,7 +115,7 @@ TEST(Fp8Products, DoNotDependOnTheCutOfAPack) {
       EXPECT_NEAR(one.loss, cut.loss, 1e-10 * one.loss) << name_of(level) << ranks;
       for (const auto& [name, gradient] : one.gradients)
         for (std::size_t i = 0; i < gradient.size(); ++i)
-          EXPECT_NEAR(gradient[i], cut.gradients.at(name)[i], level == Fp8Level::off ? 1e-9 : 1e-5) << name << ranks;
+          EXPECT_NEAR(gradient[i], cut.gradients.at(name)[i], 1e-9) << name << ranks;
     }
   }
 }
@@ -125,7 +131,10 @@ TEST(Fp8Products, OnAGpuAreThoseOfTheCpu) {
   for (const auto& [tokens, inputs, outputs] : {Extents{37, 64, 48}, {1, 16, 160}, {130, 256, 32}, {20, 24, 40}}) {
     const Tensor w = random_tensor(cpu, DType::bf16, {outputs, inputs}, 1),
                  x = random_tensor(cpu, DType::bf16, {tokens, inputs}, 2),
-                 d_y = random_tensor(cpu, DType::bf16, {tokens, outputs}, 3);
+                 d_y = random_tensor(cpu, DType::bf16, {tokens, outputs}, 3, -1e-6, 1e-6);
+    std::vector<double> without = values_of(d_y);  // a token whose gradient is 0, like a document's last one
+    std::fill_n(without.begin(), tokens > 1 ? outputs : 0, 0);
+    assign(d_y, without);
     std::vector<std::vector<double>> results[2];
     for (const Stream* stream : {&cpu, &*gpu}) {
       const Tensor weight = moved(w, cpu, *stream), input = moved(x, cpu, *stream), gradient = moved(d_y, cpu, *stream),
@@ -138,6 +147,20 @@ TEST(Fp8Products, OnAGpuAreThoseOfTheCpu) {
                                 .fp8 = true};
       const Tensor y = dense(*stream, parameter, input), d_x = dense_backward(*stream, parameter, input, gradient);
       stream->wait();
+      // Rows of which only codes exist give the same bits.
+      if (multiplies_codes(*stream, parameter)) {
+        const Tensor again = Tensor::zeros(*stream, DType::f32, w.view().shape);
+        Parameter other = parameter;
+        other.gradient = again;
+        const TokenRows rows = TokenRows::of(*stream, parameter, moved(x, cpu, *stream));
+        const Fp8Copy d_codes = Fp8Copy::by_rows(*stream, gradient, Fp8Format::e5m2);
+        const Tensor y2 = dense(*stream, other, rows),
+                     d_x2 = dense_backward(*stream, other, rows, RowsView(TensorView(), d_codes));
+        stream->wait();
+        EXPECT_FALSE(rows.values.present());
+        for (const auto& [first, second] : {std::pair{&y, &y2}, {&d_x, &d_x2}, {&d_weight, &again}})
+          EXPECT_TRUE(same_bits(moved(*first, *stream, cpu), moved(*second, *stream, cpu)));
+      }
       for (const Tensor* of : {&y, &d_x, &d_weight})
         results[stream == &cpu ? 0 : 1].push_back(values_of(moved(*of, *stream, cpu)));
     }

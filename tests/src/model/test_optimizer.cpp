@@ -5,7 +5,7 @@
 #include <cmath>
 #include <mutex>
 
-#include "src/model/dense.hpp"
+#include "src/model/dense/dense.hpp"
 #include "tests/src/model_support.hpp"
 
 namespace causeway::test {
