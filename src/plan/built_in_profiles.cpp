@@ -7,82 +7,79 @@
 namespace causeway {
 namespace {
 
-/// Hosts of 8 H200s with NVLink, and one port of NDR InfiniBand (400 Gbit/s) a GPU. Kernels in bf16 at T 65,536 and
-/// D 4,096, forward and backward, from the tables of kernels/cuda/*/README.md.
+/// Hosts of 8 H200s with NVLink, and one port of NDR InfiniBand (400 Gbit/s) a GPU. Measured in bf16 by
+/// `causeway bench profile --tokens 64K` for sh2-7b, mamba-1.4b and sh2-1b on one H200, and on two for the links.
 Profile h200_ndr400() {
-  constexpr double step_clock = 1.17;  // in a long step, of kernels that are bound by the clock
   Profile profile;
   profile.name = "h200-ndr400";
-  profile.source = "H200s measured in November 2026; links between hosts as published, not measured";
+  profile.source = "measured by causeway bench profile on one and two H200s on 30 November 2026; network as published";
   profile.device = Device::cuda;
   profile.dtype = DType::bf16;
   profile.ranks_per_host = 8;
   profile.device_bytes = 139.0 * (1 << 30);
   profile.host_bytes = 2e12;
-  profile.gemm_flops_per_s = {{DType::f32, 51e12}, {DType::bf16, 759e12}};
-  profile.fp8_gemm_flops_per_s = 1.8 * 759e12;
+  profile.gemm_flops_per_s = {{DType::f32, 51e12}, {DType::bf16, 777e12}};
+  profile.fp8_gemm_flops_per_s = 1.8 * 777e12;
   profile.gemm_in_step = 0.85;
   profile.host_link_bytes_per_s = 50e9;
   profile.host_update_bytes_per_s = 60e9;
-  profile.network = {.latency_s = 35e-6, .bytes_per_s = 45e9, .all_bytes_per_s = 45e9};
+  profile.network = {.latency_s = 39e-6, .bytes_per_s = 45e9, .all_bytes_per_s = 45e9};
   Machine& machine = profile.machine;
-  machine = {.latency_s = 32e-6,
-             .bytes_per_s = 306e9,
-             .all_bytes_per_s = 281e9,
-             .overlap = 0.66,
-             .latency_overlap = 0.05,
+  machine = {.latency_s = 36e-6,
+             .bytes_per_s = 280e9,
+             .all_bytes_per_s = 280e9,
+             .overlap = 0.79,
+             .latency_overlap = 0.07,
              .copy_bytes_per_s = 4.22e12,
-             .copy_call_s = 5e-6};
-  const auto add = [&](TimedKernel kernel, double forward_s, double backward_s) {
-    machine.kernels.push_back({kernel, 10e-6, forward_s});
+             .copy_call_s = 5.5e-6};
+  // Microseconds of a call and picoseconds of an element, forward and backward.
+  const auto add = [&](TimedKernel kernel, double forward_us, double forward_ps, double backward_us,
+                       double backward_ps) {
+    machine.kernels.push_back({kernel, forward_us * 1e-6, forward_ps * 1e-12});
     if (!has_backward(kernel.kind)) return;
     kernel.backward = true;
-    machine.kernels.push_back({kernel, 10e-6, backward_s});
+    machine.kernels.push_back({kernel, backward_us * 1e-6, backward_ps * 1e-12});
   };
-  const auto measured = [&](TimedKernel kernel, double forward_ms, double backward_ms, double of = 65536.0 * 4096) {
-    add(kernel, forward_ms * 1e-3 / of, backward_ms * 1e-3 / of);
-  };
-  measured({KernelKind::causal_conv, 4}, 0.274, 0.424);
-  measured({KernelKind::hyena_block, 7, 16, true}, 0.528, 1.024);
-  measured({KernelKind::hyena_block, 128, 16, true}, 0.77, 2.55);
-  measured({KernelKind::hyena_block, 7, 15, true}, 0.141, 0.282, 32768.0 * 1920);
-  measured({KernelKind::hyena_block, 128, 15, true}, 0.278, 1.893, 32768.0 * 1920);
-  measured({KernelKind::blocked_conv, 7, 16, true}, 0.53, 1.40);
-  measured({KernelKind::blocked_conv, 128, 16, true}, 0.57, 1.82);
-  measured({KernelKind::blocked_conv, 7, 16}, 0.35, 0.72);
-  measured({KernelKind::blocked_conv, 128, 16}, 0.46, 1.40);
-  measured({KernelKind::modal_conv, 16, 1, true}, 2.2, 5.6);
-  measured({KernelKind::modal_conv, 16}, 2.0, 4.8);
-  measured({KernelKind::modal_summary, 16, 1, true}, 1.0, 1.2);
-  measured({KernelKind::modal_summary, 16}, 1.0, 1.2);
+  add({KernelKind::causal_conv, 3}, 8, 1.00, 15, 1.55);
+  add({KernelKind::causal_conv, 4}, 6, 1.02, 13, 1.54);
+  add({KernelKind::hyena_block, 7, 16, true}, 11, 1.97, 35, 3.93);
+  add({KernelKind::hyena_block, 128, 16, true}, 28, 3.02, 135, 10.3);
+  add({KernelKind::hyena_block, 7, 15, true}, 15, 1.98, 33, 4.66);
+  add({KernelKind::hyena_block, 128, 15, true}, 42, 4.59, 218, 27.5);
+  add({KernelKind::modal_conv, 16, 1, true}, 30, 9.90, 83, 22.8);
+  add({KernelKind::modal_conv, 16}, 28, 8.03, 70, 20.1);
+  add({KernelKind::modal_summary, 16, 1, true}, 24, 3.35, 26, 4.89);
+  add({KernelKind::modal_summary, 16}, 24, 3.35, 26, 4.89);
+  add({KernelKind::filter_spectrum, 16}, 19, 16.2, 50, 23.6);
+  add({KernelKind::fft_conv, 65536, 16}, 29, 24.4, 37, 47.1);
+  add({KernelKind::shard_transform, 65536}, 1, 22.2, 0, 0);
+  add({KernelKind::rotation}, 6, 3.91, 0, 0);
+  add({KernelKind::selective_scan, 16, 1, true}, 9, 9.69, 53, 26.0);
+  add({KernelKind::selective_scan, 16}, 9, 9.10, 52, 25.4);
+  add({KernelKind::scan_summary, 16}, 19, 6.20, 20, 6.96);
+  add({KernelKind::attention, 128}, 121, 0.0066, 435, 0.0259);
+  // Of tables of kernels/cuda/*/README.md: T 65,536 and D 4,096, the scan of 64 states 1.17 times as long as alone.
+  for (const bool gated : {true, false}) add({KernelKind::selective_scan, 64, 1, gated}, 10, 28.2, 50, 167);
+  add({KernelKind::blocked_conv, 7, 16, true}, 10, 1.97, 35, 5.2);
+  add({KernelKind::blocked_conv, 128, 16, true}, 10, 2.12, 35, 6.8);
+  add({KernelKind::blocked_conv, 7, 16}, 10, 1.30, 35, 2.7);
+  add({KernelKind::blocked_conv, 128, 16}, 10, 1.71, 35, 5.2);
   // hyena_block by modes runs three kernels: the featurizer of 3·D channels, the gates and the modes.
-  measured({KernelKind::modal_block, 16, 1, true}, 2.2 + 3 * 0.274, 5.6 + 3 * 0.424);
-  measured({KernelKind::modal_block_summary, 16, 1, true}, 1.0 + 3 * 0.274, 1.2 + 3 * 0.424);
-  add({KernelKind::filter_spectrum, 16}, 10e-12, 20e-12);
-  add({KernelKind::fft_conv, 65536, 16}, 27e-12, 45e-12);
-  add({KernelKind::shard_transform, 32768}, 14e-12, 14e-12);
-  add({KernelKind::rotation}, 5e-12, 5e-12);
-  for (const bool gated : {true, false}) {
-    measured({KernelKind::selective_scan, 16, 1, gated}, 2.19 * step_clock, 6.40 * step_clock);
-    measured({KernelKind::selective_scan, 64, 1, gated}, 0.81 * step_clock, 4.78 * step_clock, 8192.0 * 4096);
-  }
-  add({KernelKind::scan_summary, 16}, 6.6e-12, 7.4e-12);
-  constexpr double pairs = 65536.0 * 65537 / 2 * 4096;
-  measured({KernelKind::attention, 128}, 59.9, 207.3, pairs);
+  add({KernelKind::modal_block, 16, 1, true}, 38, 9.90 + 3 * 1.00, 98, 22.8 + 3 * 1.55);
+  add({KernelKind::modal_block_summary, 16, 1, true}, 32, 3.35 + 3 * 1.00, 41, 4.89 + 3 * 1.55);
   profile.sources = {
       {"device_bytes", "what the driver reports as free on an H200 without other programs"},
       {"host_bytes", "published: a DGX H200 has 2 TB"},
-      {"gemm_flops_per_s", "measured: one product of 8192³ (design/anchors.md)"},
-      {"gemm_in_step", "measured: a step is bound by 700 W, its clock is 1.68 GHz and not 1.98 (src/train/README.md)"},
+      {"gemm_flops_per_s", "measured: one product of 8192³; fp8 from steps of sh2-7b, whose products take 1/1.8"},
+      {"gemm_in_step", "measured under load for the products of mamba-1.4b and sh2-1b: 0.850 and 0.847"},
       {"copy_bytes_per_s", "measured: a device copy, read + write (design/anchors.md)"},
-      {"link", "measured on two H200s over NVLink (parallel/transport/README.md, parallel/cost/README.md)"},
+      {"link", "measured on two H200s over NVLink, without multicast"},
       {"network", "published: NDR has 400 Gbit/s a port; assumed: 90 % of it, and 3 µs more latency than NVLink"},
-      {"overlap", "measured on two H200s over NVLink (tests/parallel/test_choose_profiles.cpp)"},
+      {"overlap", "measured on two H200s over NVLink"},
+      {"latency_overlap", "measured on two H200s over NVLink"},
       {"host_link_bytes_per_s", "about that of PCIe 5 x16 (src/model/offload/README.md), predicted"},
       {"host_update_bytes_per_s", "assumed: an eighth of the memory speed of a host with two CPUs; not measured"},
-      {"kernels",
-       "measured (kernels/cuda/*/README.md); the scan times 1.17 for the clock of a long step; "
-       "filter_spectrum, fft_conv, shard_transform, rotation and scan_summary of an earlier version"}};
+      {"kernels", "measured between large products, as in a step; 64 states, blocked_conv and modal_block of tables"}};
   return profile;
 }
 

@@ -360,6 +360,7 @@ Prediction predict(const PlannedTraining& training, const PlannedMesh& mesh, con
   Prediction prediction{
       .mesh = mesh,
       .memory = memory_of_rank(model, {.pack_tokens = training.context,
+                                       .documents = training.documents,
                                        .ranks = mesh.ranks(),
                                        .context_size = mesh.context,
                                        .device = profile.device,
