@@ -268,6 +268,15 @@ class StepSeconds {
   Repeats repeats_;
 };
 
+/// Where the documents of a pack begin, for the workspace of attention. Not where there are very many, of which each
+/// takes little.
+std::vector<std::int64_t> cu_seqlens_of(const PlannedTraining& training) {
+  constexpr std::int64_t most = 1 << 16;
+  if (training.documents == 1 || training.documents > most || !training.shape.uses("attention")) return {};
+  const Segments documents = Segments::equal_documents(training.context, training.documents);
+  return {documents.cu_seqlens().begin(), documents.cu_seqlens().end()};
+}
+
 }  // namespace
 
 std::string offload_of(const PlannedMesh& mesh) {
@@ -360,7 +369,6 @@ Prediction predict(const PlannedTraining& training, const PlannedMesh& mesh, con
   Prediction prediction{
       .mesh = mesh,
       .memory = memory_of_rank(model, {.pack_tokens = training.context,
-                                       .documents = training.documents,
                                        .ranks = mesh.ranks(),
                                        .context_size = mesh.context,
                                        .device = profile.device,
@@ -368,7 +376,8 @@ Prediction predict(const PlannedTraining& training, const PlannedMesh& mesh, con
                                                       .several_passes = accumulate > 1,
                                                       .gradients_travel_as = training.gradients_travel_as,
                                                       .offload_optimizer = mesh.offload_optimizer},
-                                       .strategies = std::move(names)}),
+                                       .strategies = std::move(names),
+                                       .cu_seqlens = cu_seqlens_of(training)}),
       .strategies = operators.choices};
   const RankMemory& memory = prediction.memory;
   const int ranks_of_host = std::min(mesh.ranks(), profile.ranks_per_host);
