@@ -87,6 +87,12 @@ Tensors inputs(const Stream& stream, const RunCase& run, DType dtype, std::uint6
 const char* const results[] = {"y",           "d_q",     "d_k",     "d_v",   "d_skip",    "d_residues",
                                "d_log_rates", "summary", "adjoint", "carry", "state_out", "adjoint_out"};
 
+/// Whether a document has tokens on both sides of `edge`: only then states and adjoints cross it.
+bool crosses(const RunCase& run, std::int64_t edge) {
+  const std::vector<std::int64_t>& documents = run.cu_seqlens;
+  return documents.front() < edge && edge < documents.back() && !std::ranges::binary_search(documents, edge);
+}
+
 /// Runs all five kernels.
 void execute(const Stream& stream, const RunCase& run, const Tensors& all, SegmentsView segments) {
   const auto columns = [&](const char* name) {
@@ -102,7 +108,7 @@ void execute(const Stream& stream, const RunCase& run, const Tensors& all, Segme
                               .state_in = view(all, "state_in"),
                               .y = columns("y"),
                               .states = saved,
-                              .state_out = run.cu_seqlens.back() > run.tokens ? view(all, "state_out") : TensorView{}});
+                              .state_out = crosses(run, run.tokens) ? view(all, "state_out") : TensorView{}});
   modal_conv_backward(stream, {.in = in,
                                .residues = residues,
                                .log_rates = log_rates,
@@ -115,7 +121,7 @@ void execute(const Stream& stream, const RunCase& run, const Tensors& all, Segme
                                              .d_skip = run.skip ? view(all, "d_skip") : TensorView{}},
                                .d_residues = view(all, "d_residues"),
                                .d_log_rates = view(all, "d_log_rates"),
-                               .adjoint_out = run.cu_seqlens.front() < 0 ? view(all, "adjoint_out") : TensorView{}});
+                               .adjoint_out = crosses(run, 0) ? view(all, "adjoint_out") : TensorView{}});
   modal_conv_summary(stream, {.in = in, .log_rates = log_rates, .state = view(all, "summary")});
   modal_conv_adjoint_summary(
       stream,
