@@ -16,6 +16,7 @@ struct Training {
   int passes = 1;  ///< of a step
   std::optional<DType> gradients_travel_as = {};
   bool offload_optimizer = false;
+  int one_way_layers = 1;  ///< with several, gradients are summed after a pass
 };
 
 /// What a rank has after some steps. Losses and norms are those of all ranks; weights and moments this rank's.
@@ -31,6 +32,7 @@ struct Outcome {
 inline Outcome train(const Training& training, ShardLevel level, Communicator& world, const Stream& stream,
                      int steps = 3) {
   Runtime runtime{.stream = stream, .mesh = Mesh(world.split(0, world.rank()), training.data_parallel, 0)};
+  runtime.one_way_layers = training.one_way_layers;
   Model model(training.model);
   ParameterSet& parameters = model.parameters();
   parameters.allocate(

@@ -33,6 +33,19 @@ TEST_P(OnRanks, EveryLevelGivesTheSameBits) {
       }
 }
 
+TEST_P(OnRanks, SumsAfterAPassHaveTheBitsOfSumsBesideIt) {
+  for (const int passes : {1, 3}) {
+    const Training beside{.model = {.shape = small_mixed_model()}, .passes = passes};
+    Training after = beside;
+    after.one_way_layers = 4;
+    for (const Device device : devices())
+      on_ranks(GetParam(), device, [&](Communicator& world, const Stream& stream) {
+        for (const ShardLevel level : {ShardLevel::optimizer, ShardLevel::gradients})
+          EXPECT_TRUE(train(after, level, world, stream) == train(beside, level, world, stream)) << name_of(level);
+      });
+  }
+}
+
 TEST_P(OnRanks, EveryLevelGivesTheSameBitsWithRecomputationAndKeptBlocks) {
   if (GetParam() == 1) return;
   for (const std::int64_t blocks : {1, 2, 3})
