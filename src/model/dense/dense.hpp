@@ -22,8 +22,10 @@ inline Fp8Matrix codes_of(const Stream& stream, const RowsView& x, Fp8Format for
   own = Fp8Copy::by_rows(stream, x.values, format);
   return own;
 }
-/// The values of rows, for a product in the compute type.
+/// The values of rows, for a product in the compute type. That is also where a rank without tokens goes: no product on
+/// 8-bit floats has an extent of 0 (has_fp8_gemm).
 inline TensorView values_of_rows(const RowsView& x) {
+  if (x.rows() == 0) return view_of(nullptr, x.dtype(), x.shape());
   ensure(x.values.present(), "rows {} exist as 8-bit floats only, but are to be multiplied in another type",
          x.shape().to_string());
   return x.values;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <optional>
 
+#include "kernels/activation.hpp"
 #include "kernels/core/trace.hpp"
 #include "src/model/dense/dense.hpp"
 #include "src/model/parameters/fp8_shapes.hpp"
@@ -166,6 +167,31 @@ TEST(Fp8Products, OnAGpuAreThoseOfTheCpu) {
     }
     for (std::size_t i = 0; i < 3; ++i)
       EXPECT_LT(relative_error(results[1][i], results[0][i]), 2e-3) << i << " of " << tokens << " " << inputs;
+  }
+}
+
+/// A rank without tokens has rows of which only codes exist, like any other.
+TEST(Fp8Products, OfCodesWithoutTokens) {
+  constexpr std::int64_t inputs = 32, outputs = 16;
+  std::vector<Stream> streams(1);
+  if (const std::optional<Stream> gpu = gpu_stream()) streams.push_back(*gpu);
+  for (const Stream& stream : streams) {
+    const Tensor weight = Tensor::zeros(stream, DType::bf16, {outputs, inputs}),
+                 d_weight = Tensor::zeros(stream, DType::f32, {outputs, inputs});
+    fill(stream, {.value = 7, .y = d_weight});
+    const Parameter parameter{.spec = dense_spec("w", outputs, inputs, 1),
+                              .in_part = {},
+                              .flat = {},
+                              .weight = weight,
+                              .gradient = d_weight,
+                              .fp8 = true,
+                              .gradient_unwritten = true};
+    const Fp8Copy x(stream, {0, inputs}, Fp8Format::e4m3), d_y(stream, {0, outputs}, Fp8Format::e5m2);
+    EXPECT_EQ(dense(stream, parameter, RowsView({}, x)).view().shape, Shape({0, outputs}));
+    EXPECT_EQ(dense_backward(stream, parameter, RowsView({}, x), RowsView({}, d_y)).view().shape, Shape({0, inputs}));
+    stream.wait();
+    const Tensor gradient = moved(d_weight, stream, streams.front());
+    EXPECT_EQ(values_of(gradient), std::vector<double>(outputs * inputs, 0));
   }
 }
 
