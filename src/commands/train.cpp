@@ -30,9 +30,10 @@ OptionGroup data_group(TrainSettings& settings) {
        {"deal",
         &settings.deal,
         "",
-        "which packs a data group gets. in_order: in turn; balanced: packs that cost about the same follow each other, "
-        "and groups get equal sums; auto: balanced if a layer attends, else in order, because full packs then cost the "
-        "same",
+        "which packs a data group gets. in_order: in turn; balanced: of each 512 packs those that cost about the same "
+        "follow each other, and groups get equal sums; auto: balanced if a layer attends and the training has 2048 "
+        "packs, else in order: without attention full packs cost the same, and a shorter training would end before the "
+        "costly ones",
         {"auto", "in_order", "balanced"}},
        {"valid-data", &settings.valid_data, "FILE",
         "held-out dataset; its loss is measured before training, after training, and every --eval-every steps"},

@@ -145,8 +145,11 @@ std::vector<std::string> compare_with_record(const hdf5::Object& state, const st
                                              const std::map<std::string, hdf5::Value>& now, bool allow_changed_data) {
   std::vector<std::string> lines, changed;
   for (const auto& [attribute, option] : recorded_options) {
-    if (!state.has_attribute(attribute)) continue;
-    const hdf5::Value before = state.attribute(attribute), after = now.at(attribute);
+    const bool recorded = state.has_attribute(attribute);
+    // Before the option packs were dealt in order.
+    if (!recorded && attribute != std::string_view("deal")) continue;
+    const hdf5::Value before = recorded ? state.attribute(attribute) : hdf5::Value(std::string("in_order"));
+    const hdf5::Value after = now.at(attribute);
     if (before != after) changed.push_back(fmt::format("{} {}, before {}", option, text_of(after), text_of(before)));
   }
   const auto stored = [&](const char* attribute) { return parse(state.string_attribute(attribute)); };

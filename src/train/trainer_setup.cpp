@@ -101,11 +101,18 @@ void Trainer::get_ready(const Config& config) {
   open_run_directory(config);
 }
 
-/// How packs are dealt: what --deal says, or what the run did before, or by the model. Not by the mesh, so that packs
-/// have the same order on every one.
+/// How packs are dealt: what --deal says, or what the run did before, or by the model and the packs of the training.
+/// Not by the mesh, so that packs have the same order on every one. A training that ends within its first windows would
+/// get only their cheapest packs, which have no long documents.
 void Trainer::settle_deal() {
   if (settings_.deal != "auto") return;
-  settings_.deal = model_.options().shape.uses("attention") ? "balanced" : "in_order";
+  constexpr std::int64_t fewest_windows = 4;
+  const double packs = settings_.epochs ? *settings_.epochs * static_cast<double>(data_.tokens()) /
+                                              static_cast<double>(settings_.pack_tokens)
+                                        : static_cast<double>(settings_.asked_steps.value_or(default_steps)) *
+                                              static_cast<double>(settings_.accumulate * runtime_.mesh.data_size);
+  const bool long_enough = packs >= static_cast<double>(fewest_windows * PackSequence::balanced_window);
+  settings_.deal = long_enough && model_.options().shape.uses("attention") ? "balanced" : "in_order";
   if (!start_.resumes) return;
   collectively(runtime_.mesh.world, [&] {
     const hdf5::Object state = start_.checkpoint->state();

@@ -100,10 +100,9 @@ PassCosts cost(const Sharding& sharding, const RotaryAttentionForward& args) {
   for (int rank = 0; rank < layout.ranks(); ++rank)
     own_bytes = std::max(own_bytes, layout.local_tokens(rank) * args.k.columns() * size_of(args.k.dtype));
   Cost cost{.to_all = true};
-  cost.kernels.push_back(
-      {.kernel = kernel_of(args),
-       .elements = static_cast<double>(most_visible_pairs(sharding)) * static_cast<double>(args.q.columns()),
-       .calls = static_cast<double>(layout.chunk_count()) / all});
+  cost.kernels.push_back({.kernel = kernel_of(args),
+                          .elements = most_visible_pairs(sharding) * static_cast<double>(args.q.columns()),
+                          .calls = static_cast<double>(layout.chunk_count()) / all});
   cost.bytes_sent = 2 * peers * own_bytes;
   cost.messages = peers > 0 ? 1 : 0;
   PassCosts costs{.forward = cost, .backward = adjoint(cost), .repeated = {}};

@@ -191,7 +191,7 @@ PassCosts cost(const Sharding& sharding, const RotaryAttentionForward& args) {
        .groups = heads,
        .dtype = args.q.dtype,
        .kernel = kernel_of(args),
-       .elements = static_cast<double>(visible_pairs(sharding.segments(), {0, layout.tokens()})),
+       .elements = visible_pairs(sharding.segments(), {0, layout.tokens()}),
        .vectors = false,
        .in = 3,
        .out = 1,

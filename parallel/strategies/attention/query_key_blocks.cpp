@@ -22,10 +22,12 @@ std::vector<QueryKeyBlock> query_key_blocks(const Sharding& sharding, int owner)
   return pairs;
 }
 
-std::int64_t visible_pairs(const Segments& segments, const Range& tokens) {
+double visible_pairs(const Segments& segments, const Range& tokens) {
   const std::vector<std::int64_t> cu_seqlens = segments.slice(tokens.begin, tokens.end);
-  const auto up_to = [](std::int64_t length) { return length * (length + 1) / 2; };
-  std::int64_t pairs = 0;
+  const auto up_to = [](std::int64_t length) {
+    return 0.5 * static_cast<double>(length) * static_cast<double>(length + 1);
+  };
+  double pairs = 0;
   for (std::size_t s = 0; s + 1 < cu_seqlens.size(); ++s) {
     const std::int64_t first = std::max<std::int64_t>(cu_seqlens[s], 0),
                        end = std::min(cu_seqlens[s + 1], tokens.size());
@@ -34,11 +36,11 @@ std::int64_t visible_pairs(const Segments& segments, const Range& tokens) {
   return pairs;
 }
 
-std::int64_t most_visible_pairs(const Sharding& sharding) {
+double most_visible_pairs(const Sharding& sharding) {
   const ShardLayout& layout = sharding.layout();
-  std::int64_t most = 0;
+  double most = 0;
   for (int rank = 0; rank < layout.ranks(); ++rank) {
-    std::int64_t pairs = 0;
+    double pairs = 0;
     for (const int chunk : layout.chunks_of(rank)) pairs += visible_pairs(sharding.segments(), layout.chunk(chunk));
     most = std::max(most, pairs);
   }

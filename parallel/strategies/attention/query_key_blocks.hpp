@@ -22,10 +22,11 @@ struct QueryKeyBlock {
 /// pure function: it communicates with no rank.
 std::vector<QueryKeyBlock> query_key_blocks(const Sharding& sharding, int owner);
 
-/// The number of pairs of a query in `tokens` and a key that it sees: Σ (document row of the query + 1).
-std::int64_t visible_pairs(const Segments& segments, const Range& tokens);
+/// The number of pairs of a query in `tokens` and a key that it sees: Σ (document row of the query + 1). In float64,
+/// because a document of 4G tokens has more pairs than an integer of 64 bits holds.
+double visible_pairs(const Segments& segments, const Range& tokens);
 
 /// visible_pairs of the rank with the most.
-std::int64_t most_visible_pairs(const Sharding& sharding);
+double most_visible_pairs(const Sharding& sharding);
 
 }  // namespace causeway::attention

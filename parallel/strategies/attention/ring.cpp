@@ -123,10 +123,9 @@ PassCosts cost(const Sharding& sharding, const RotaryAttentionForward& args) {
     cost.bytes_sent =
         std::max(cost.bytes_sent, 2 * (layout.tokens() - layout.local_tokens((rank + 1) % layout.ranks())) * row);
   }
-  cost.kernels.push_back(
-      {.kernel = kernel_of(args),
-       .elements = static_cast<double>(most_visible_pairs(sharding)) * static_cast<double>(args.q.columns()),
-       .calls = static_cast<double>(count) * (peers + 1)});
+  cost.kernels.push_back({.kernel = kernel_of(args),
+                          .elements = most_visible_pairs(sharding) * static_cast<double>(args.q.columns()),
+                          .calls = static_cast<double>(count) * (peers + 1)});
   cost.messages = count * (layout.ranks() - 1);
   cost.hidden = 1;
   PassCosts costs{.forward = cost, .backward = adjoint(cost), .repeated = {}};

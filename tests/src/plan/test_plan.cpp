@@ -46,6 +46,22 @@ TEST(Plan, WhatFitsNowhereIsReportedAndEndsWithZero) {
   EXPECT_NE(outcome.out.find("warning: 1 x 1 does not fit"), std::string::npos) << outcome.out;
 }
 
+/// A document of 2^33 tokens has more pairs than an integer of 64 bits holds: fewer seconds than half as many tokens
+/// take, and an MFU above 1.
+TEST(Plan, PairsOfVeryLongDocumentsAreCounted) {
+  const TemporaryFolder folder;
+  const auto plan = [&](const std::string& context) {
+    const Outcome outcome =
+        shell(folder,
+              "@causeway plan --layers attention --context-parallel 2 --ranks 2 --json plan.json --context " + context);
+    EXPECT_EQ(outcome.exit, 0) << outcome.err;
+    return nlohmann::json::parse(testing::bytes_of(folder / "plan.json"));
+  };
+  const auto half = plan("4096M"), whole = plan("8192M");
+  EXPECT_NEAR(whole.at("seconds").get<double>() / half.at("seconds").get<double>(), 4, 0.1);
+  EXPECT_LT(whole.at("mfu").get<double>(), 1);
+}
+
 TEST(Plan, ReadsAProfileAndRefusesADamagedOne) {
   const TemporaryFolder folder;
   auto json = to_json(small_profile());

@@ -156,8 +156,8 @@ TEST(Balance, EveryMeshTrainsOnTheSamePacksAndResumes) {
   const std::string train =
       "@causeway train --data long_tailed.h5 --layers attention --width 8 --heads 2 --pack-tokens 256 --dtype f64 "
       "--steps 6 --checkpoint-every 3 --transport local ";
-  ASSERT_EQ(shell(folder, train + "--run alone --accumulate 4").exit, 0);
-  ASSERT_EQ(shell(folder, train + "--run groups --ranks 4 --data-parallel 4").exit, 0);
+  ASSERT_EQ(shell(folder, train + "--run alone --accumulate 4 --deal balanced").exit, 0);
+  ASSERT_EQ(shell(folder, train + "--run groups --ranks 4 --data-parallel 4 --deal balanced").exit, 0);
   ASSERT_EQ(shell(folder, train + "--run in_order --ranks 4 --data-parallel 4 --deal in_order").exit, 0);
   const std::vector<double> alone = losses_of(folder, "alone"), groups = losses_of(folder, "groups");
   ASSERT_EQ(alone.size(), 6u);
@@ -170,6 +170,33 @@ TEST(Balance, EveryMeshTrainsOnTheSamePacksAndResumes) {
   ASSERT_EQ(resumed.exit, 0) << resumed.err;
   EXPECT_EQ(losses_of(folder, "groups"), groups);
   EXPECT_EQ(shell(folder, "@causeway train --data long_tailed.h5 --run none --model mamba-tiny --deal dice").exit, 2);
+}
+
+/// A training that ended within the first window would get only its cheapest packs.
+TEST(Balance, AShortTrainingIsDealtInOrderUnlessAsked) {
+  const TemporaryFolder folder;
+  write_long_tailed(folder, 64);
+  const auto deal_of = [&](const std::string& run, const std::string& options) {
+    const Outcome trained =
+        shell(folder, fmt::format("@causeway train --data long_tailed.h5 --width 8 --heads 2 --transport local "
+                                  "--pack-tokens 16 --run {} {}",
+                                  run, options));
+    EXPECT_EQ(trained.exit, 0) << trained.err;
+    const std::string config = testing::bytes_of(folder / (run + "/config.ini"));
+    const std::size_t begin = config.find("\ndeal = ") + 8;
+    return config.substr(begin, config.find('\n', begin) - begin);
+  };
+  EXPECT_EQ(deal_of("short", "--layers attention --steps 1 --accumulate 2047"), "in_order");
+  EXPECT_EQ(deal_of("asked", "--layers attention --steps 1 --deal balanced"), "balanced");
+  EXPECT_EQ(deal_of("long", "--layers attention --steps 1 --accumulate 2048"), "balanced");
+  EXPECT_EQ(deal_of("groups", "--layers attention --steps 2 --accumulate 512 --ranks 2 --data-parallel 2"), "balanced");
+  EXPECT_EQ(deal_of("epochs", "--layers attention --epochs 0.01 --accumulate 16"), "in_order");
+  EXPECT_EQ(deal_of("mamba", "--layers mamba --steps 1 --accumulate 2048"), "in_order");
+  // A longer training goes on as it began.
+  const Outcome resumed =
+      shell(folder, "@causeway train --config short/config.ini --resume auto --steps 2 --deal balanced");
+  EXPECT_EQ(resumed.exit, 0);
+  EXPECT_NE((resumed.out + resumed.err).find("--deal balanced, before in_order"), std::string::npos);
 }
 
 TEST(Balance, PacksAreDealtByTheirCostAsManyToEachGroup) {

@@ -39,7 +39,7 @@ TEST(AttentionPairs, EveryQueryIsPairedOnceWithEveryKeyThatItSees) {
           each_visible_pair(Sharding(ShardLayout(T, ranks, layout), pack.segments, rank),
                             [&](std::int64_t t, std::int64_t key) { ++times[static_cast<std::size_t>(t * T + key)]; });
         EXPECT_TRUE(times == expected);
-        EXPECT_EQ(visible_pairs(pack.segments, {0, T}), pairs);
+        EXPECT_EQ(visible_pairs(pack.segments, {0, T}), static_cast<double>(pairs));
       }
 }
 
@@ -89,7 +89,7 @@ TEST(AttentionPairs, ZigzagIsBalancedAndContiguousIsNot) {
       }
       const double share = static_cast<double>(most) * ranks / static_cast<double>(T * (T + 1) / 2);
       EXPECT_NEAR(share, layout == Layout::zigzag ? 1 : 2 - 1.0 / ranks, 0.02) << ranks << " ranks";
-      EXPECT_EQ(most_visible_pairs(Sharding(ShardLayout(T, ranks, layout), one, 0)), most);
+      EXPECT_EQ(most_visible_pairs(Sharding(ShardLayout(T, ranks, layout), one, 0)), static_cast<double>(most));
     }
   }
 }
