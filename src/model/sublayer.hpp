@@ -24,7 +24,8 @@ struct Pass {
             .ranks = runtime.mesh.context,
             .stream = runtime.stream,
             .schedule = runtime.schedule,
-            .received = received};
+            .received = received,
+            .keep_spectra = KeepSpectra::never};  // no memory that was not predicted
   }
   const OperatorStrategies& strategies() const { return runtime.strategies.chosen(); }
 };
