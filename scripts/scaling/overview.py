@@ -95,7 +95,7 @@ def overview_picture(results):
                                             f"{what}; tokens/s over the fewest"))
     words.append("Memory: " + ratio_panel(panels[1], found, memory_rows, lambda n: 1 / n, "… and less memory of each",
                                           f"{what}; memory over the fewest"))
-    panels[1].legend(loc="upper right", fontsize=8)
+    panels[1].legend(loc="lower left", fontsize=7)
     for series in found:
         speed_ups = dict(speed_up_rows(series))
         for ranks, memory in memory_rows(series):
