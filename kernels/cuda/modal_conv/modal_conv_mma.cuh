@@ -39,6 +39,13 @@ struct ChannelConstants {
 };
 static_assert(sizeof(ChannelConstants) % 16 == 0);
 
+/// Copies a column's constants to shared memory, by all threads of a block.
+__device__ inline void copy_constants(ChannelConstants (&to)[block_channels], const ChannelConstants* from) {
+  const auto* words = reinterpret_cast<const uint4*>(from);
+  for (int i = static_cast<int>(threadIdx.x); i < static_cast<int>(sizeof(to) / 16); i += block_threads)
+    reinterpret_cast<uint4*>(to)[i] = words[i];
+}
+
 /// Place of mode m, and the mode of place p.
 __host__ __device__ inline int place_of(int m) { return m % 8 / 2 * 4 + m / 8 * 2 + m % 2; }
 __host__ __device__ inline int mode_at(int p) { return p / 4 * 2 + p % 4 / 2 * 8 + p % 2; }

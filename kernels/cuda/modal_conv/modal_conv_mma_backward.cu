@@ -97,14 +97,10 @@ __global__ void __launch_bounds__(block_threads, 1) backward_kernel(const __grid
     end = end_unit(args.documents, begin, end, lane, has_start);
     if (column == 0 && thread == 0) args.part_starts[range] = has_start;
   }
-  {
-    const auto* from = reinterpret_cast<const uint4*>(args.constants + column * block_channels);
-    auto* to = reinterpret_cast<uint4*>(memory.constants);
-    for (int i = thread; i < static_cast<int>(sizeof(memory.constants) / 16); i += block_threads) to[i] = from[i];
-    for (int i = thread; i < block_channels * mode_count; i += block_threads) {
-      const int c = i / mode_count, p = i % mode_count;
-      memory.carry[c][p] = Summary ? 0.0f : entering_adjoint(args, range, column * block_channels + c, mode_at(p));
-    }
+  copy_constants(memory.constants, args.constants + column * block_channels);
+  for (int i = thread; i < block_channels * mode_count; i += block_threads) {
+    const int c = i / mode_count, p = i % mode_count;
+    memory.carry[c][p] = Summary ? 0.0f : entering_adjoint(args, range, column * block_channels + c, mode_at(p));
   }
   __syncthreads();
   if (warp >= computing_warps) {

@@ -16,28 +16,7 @@ __global__ void __launch_bounds__(block_threads, 1) forward_kernel(const __grid_
   const int column = static_cast<int>(blockIdx.x) % args.plan.columns,
             range = static_cast<int>(blockIdx.x) / args.plan.columns;
   // 1. Constants and the states that enter.
-  if (thread == 0) {
-    memory.full_kv.initialize(2);
-    memory.full_q[0].initialize(1);
-    memory.full_q[1].initialize(1);
-    fence_barrier_initialization();
-  }
-  int begin = Summary ? args.plan.part_begin(range) : args.plan.begin(range);
-  const int end = Summary ? args.plan.part_begin(range + 1) : args.plan.begin(range + 1);
-  if constexpr (Summary) {
-    bool has_start;
-    begin = first_unit(args.documents, begin, end, lane, has_start);
-    if (column == 0 && thread == 0) args.part_starts[range] = has_start;
-  }
-  {
-    const auto* from = reinterpret_cast<const uint4*>(args.constants + column * block_channels);
-    auto* to = reinterpret_cast<uint4*>(memory.constants);
-    for (int i = thread; i < static_cast<int>(sizeof(memory.constants) / 16); i += block_threads) to[i] = from[i];
-    for (int i = thread; i < block_channels * mode_count; i += block_threads) {
-      const int c = i / mode_count, p = i % mode_count;
-      memory.carry[c][p] = Summary ? 0.0f : entering_state(args, range, column * block_channels + c, mode_at(p));
-    }
-  }
+  const auto [begin, end] = set_up_forward<Summary>(args, memory, column, range, lane);
   __syncthreads();
   if (warp >= computing_warps) {
     lower_registers<40>();

@@ -145,6 +145,36 @@ __device__ inline int first_unit(const SegmentsView& documents, int begin, int e
   return has_start ? static_cast<int>(last / unit_tokens) : begin;
 }
 
+struct UnitRange {
+  int begin, end;
+};
+/// Barriers, constants and the states that enter a range, by all threads of a block, which must meet afterwards.
+/// Returns the units of the range, or of its part that counts for a sum.
+template <bool Summary>
+__device__ inline UnitRange set_up_forward(const ForwardArgs& args, ForwardMemory& memory, int column, int range,
+                                           int lane) {
+  const int thread = static_cast<int>(threadIdx.x);
+  if (thread == 0) {
+    memory.full_kv.initialize(2);
+    memory.full_q[0].initialize(1);
+    memory.full_q[1].initialize(1);
+    fence_barrier_initialization();
+  }
+  int begin = Summary ? args.plan.part_begin(range) : args.plan.begin(range);
+  const int end = Summary ? args.plan.part_begin(range + 1) : args.plan.begin(range + 1);
+  if constexpr (Summary) {
+    bool has_start;
+    begin = first_unit(args.documents, begin, end, lane, has_start);
+    if (column == 0 && thread == 0) args.part_starts[range] = has_start;
+  }
+  copy_constants(memory.constants, args.constants + column * block_channels);
+  for (int i = thread; i < block_channels * mode_count; i += block_threads) {
+    const int c = i / mode_count, p = i % mode_count;
+    memory.carry[c][p] = Summary ? 0.0f : entering_state(args, range, column * block_channels + c, mode_at(p));
+  }
+  return {begin, end};
+}
+
 /// The states after a part, or after the run if this is its end. `channel`: the warp's first, within D.
 template <bool Summary>
 __device__ inline void write_last_state(const ForwardArgs& args, const ForwardMemory& memory, std::int64_t channel,
