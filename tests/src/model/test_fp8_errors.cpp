@@ -1,5 +1,5 @@
 /// How far gradients in bf16 and with `--fp8` are from those in f64, tensor by tensor. The table of
-/// src/model/dense/README.md is what this test prints with CAUSEWAY_PRINT_ERRORS set.
+/// src/model/dense/README.md is what this test prints with CAUSEWAY_TEST_PRINT set.
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -60,7 +60,7 @@ TEST(Fp8Errors, OfGradientsAreBoundedTensorByTensor) {
         }
       }
     }
-    const bool prints = std::getenv("CAUSEWAY_PRINT_ERRORS") != nullptr;
+    const bool prints = std::getenv("CAUSEWAY_TEST_PRINT") != nullptr;
     if (prints) fmt::print("{}, all: {:.4f} {:.4f} {:.4f}\n", layers, all.error(0), all.error(1), all.error(2));
     for (const auto& [kind, of] : tensors) {
       if (prints) fmt::print("| {} | {:.4f} | {:.4f} | {:.4f} |\n", kind, of.error(0), of.error(1), of.error(2));

@@ -64,7 +64,7 @@ void expect_balance(const std::string& path, std::int64_t pack_tokens) {
                       after = imbalance_of(balanced, cost, true, groups, accumulate, steps);
       EXPECT_LE(after.all, 1.02) << path << ", " << groups << " groups, accumulate " << accumulate;
       EXPECT_LE(after.all, before.all + 1e-3);
-      if (std::getenv("SHOW_BALANCE") != nullptr)
+      if (std::getenv("CAUSEWAY_TEST_PRINT") != nullptr)
         fmt::print("{} {} groups {} accumulate {}: in order {:.4f} (worst {:.3f}), balanced {:.4f} (worst {:.3f})\n",
                    std::filesystem::path(path).filename().string(), pack_tokens, groups, accumulate, before.all,
                    before.worst, after.all, after.worst);
