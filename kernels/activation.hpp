@@ -37,11 +37,12 @@ struct GatedActivationForward {
 };
 extern const Kernel<GatedActivationForward> gated_activation_forward;
 
-/// d_a = d_y ⊙ b ⊙ act'(a), d_b = d_y ⊙ act(a). d_a may be the same memory as a, d_b the same as b.
+/// d_a = d_y ⊙ b ⊙ act'(a), d_b = d_y ⊙ act(a). d_a may be the same memory as a, d_b the same as b, y the same as d_y.
 struct GatedActivationBackward {
   TensorView a, b;
   Activation activation = Activation::none;
   TensorView d_y, d_a, d_b;
+  TensorView y;  ///< if present, also y = act(a) ⊙ b, with the bits of gated_activation_forward; not with d_codes
   Fp8Matrix d_codes;  ///< in place of d_a and d_b: both side by side in bf16, as quantise_to_fp8 by rows makes them
 };
 extern const Kernel<GatedActivationBackward> gated_activation_backward;

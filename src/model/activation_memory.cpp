@@ -52,7 +52,7 @@ class Sizes {
   /// An MLP, with its norm, of which all is kept.
   SublayerBytes kept_mlp() const {
     const auto F = static_cast<double>(m.ffn);
-    // kept: ab, norm. forward: out, and a tile's gated. backward, of a tile: gated, d_gated; then d_x.
+    // kept: ab, norm. forward: out, and a tile's gated. backward: tile_backward.
     return {.kept = 2 * F * w + norm(),
             .forward = output() + tile_share() * F * w + operands(F, width(), Fp8Level::all, tile_share()),
             .backward = tile_backward()};
@@ -116,10 +116,11 @@ class Sizes {
     // Codes of the gradient are transposed; other numbers are made again.
     return rows + std::max(weight, operands(inputs, 0, level, share) + (has_codes() ? rows : 0));
   }
-  /// Of a tile of an MLP, beside ab: gated and d_gated; then d_x.
+  /// Of a tile of an MLP, beside ab: d_gated, which becomes gated, or both as 8-bit floats; then d_x.
   double tile_backward() const {
     const auto F = static_cast<double>(m.ffn);
-    return std::max(tile_share() * 2 * F * w + operands_back(width(), F, Fp8Level::all, tile_share()),
+    const double rows = s.fp8 == Fp8Level::all && has_codes() ? 2 : 1;
+    return std::max(tile_share() * rows * F * w + operands_back(width(), F, Fp8Level::all, tile_share()),
                     tile_share() * width() * w + operands_back(2 * F, width(), Fp8Level::all, tile_share()));
   }
   double a_cut_token(double bytes) const { return s.context_size > 1 ? a_token(bytes) : 0; }  ///< where packs are cut
@@ -300,9 +301,7 @@ ActivationBytes activation_bytes(const ModelOptions& model, const ActivationShap
     // inputs of every N-th block up to it, and those of the blocks between the last of these and it.
     // If inputs are offloaded, one of them is returning.
     const auto every = static_cast<std::size_t>(shape.recompute_blocks);
-    const auto on_device = [&](std::size_t inputs) {
-      return shape.offload ? std::min<std::size_t>(inputs, 1) : inputs;
-    };
+    const auto on_device = [&](std::size_t count) { return shape.offload ? std::min<std::size_t>(count, 1) : count; };
     for (std::size_t i = 0; i + 1 < blocks.size(); ++i) {
       double of_block = sizes.residual() * static_cast<double>(on_device(i / every) + i % every);
       most.push_back(most_in_backward(blocks[i], of_block));

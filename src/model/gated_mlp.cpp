@@ -31,9 +31,20 @@ class GatedMlp final : public PerTokenSublayer {
   Tensor backward_of(const Pass& pass, TensorView x, TensorView d_out, Saved& saved) override {
     const Stream& stream = pass.runtime.stream;
     Tensor ab = saved.take("ab");
+    // gated is computed again rather than kept.
+    if (!multiplies_codes(stream, fc1_) && !multiplies_codes(stream, fc2_)) {
+      Tensor gated(stream, ab.view().dtype, {ab.view().rows(), inner_});
+      multiply_by_adjoint(stream, fc2_, d_out, gated);
+      // The gradients of a and b replace a and b; gated replaces its gradient.
+      gated_activation_backward(
+          stream,
+          {.a = a(ab), .b = b(ab), .activation = activation_, .d_y = gated, .d_a = a(ab), .d_b = b(ab), .y = gated});
+      add_product(stream, fc2_, d_out, gated);
+      gated = {};
+      return dense_backward(stream, fc1_, x, ab);
+    }
     Fp8Copy d_codes;
     {
-      // gated is computed again rather than kept; the gradients of a and b replace a and b, or are 8-bit floats.
       const Tensor d_gated = dense_backward(stream, fc2_, gate(stream, ab), d_out);
       GatedActivationBackward args{.a = a(ab), .b = b(ab), .activation = activation_, .d_y = d_gated};
       if (multiplies_codes(stream, fc1_)) {

@@ -218,6 +218,8 @@ const KernelCase kernels[] = {
        const TensorOnBoth &a = t.tensor(t.dtype, shape, -6, 6), &b = t.tensor(t.dtype, shape),
                           &d_y = t.tensor(t.dtype, shape), &d_b = t.tensor(t.dtype, shape);
        const TensorOnBoth& d_a = t.coin() ? a : t.tensor(t.dtype, shape);  // may be the same memory as its input
+       const bool gives_y = t.coin();
+       const TensorOnBoth& y = t.coin() ? d_y : t.tensor(t.dtype, shape);
        const Activation activation = any_activation(t);
        t.compare(
            [&](const Stream& s) {
@@ -226,7 +228,8 @@ const KernelCase kernels[] = {
                                            .activation = activation,
                                            .d_y = d_y.on(s),
                                            .d_a = d_a.on(s),
-                                           .d_b = d_b.on(s)});
+                                           .d_b = d_b.on(s),
+                                           .y = gives_y ? y.on(s) : TensorView{}});
            },
            32);
      }},

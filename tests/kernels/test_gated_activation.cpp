@@ -98,6 +98,31 @@ TEST(GatedActivation, GradientsEqualFiniteDifferences) {
   }
 }
 
+TEST(GatedActivation, BackwardGivesTheForwardResultAgain) {
+  const Stream stream;
+  for (const DType dtype : {DType::f64, DType::f32, DType::bf16})
+    for (const Activation activation : activations) {
+      const Example example(stream, activation, dtype, {20, 9});
+      const Tensor y(stream, dtype, {20, 9}), d_a(stream, dtype, {20, 9}), d_b(stream, dtype, {20, 9}),
+          d_a_alone(stream, dtype, {20, 9}), d_b_alone(stream, dtype, {20, 9});
+      gated_activation_forward(stream, {.a = example.a, .b = example.b, .activation = activation, .y = y});
+      GatedActivationBackward backward{.a = example.a,
+                                       .b = example.b,
+                                       .activation = activation,
+                                       .d_y = example.d_y,
+                                       .d_a = d_a_alone,
+                                       .d_b = d_b_alone};
+      gated_activation_backward(stream, backward);
+      backward.d_a = d_a;
+      backward.d_b = d_b;
+      backward.y = example.d_y;  // in place of the gradient
+      gated_activation_backward(stream, backward);
+      EXPECT_EQ(values_of(example.d_y), values_of(y)) << name_of(activation);
+      EXPECT_EQ(values_of(d_a), values_of(d_a_alone)) << name_of(activation);
+      EXPECT_EQ(values_of(d_b), values_of(d_b_alone)) << name_of(activation);
+    }
+}
+
 TEST(GatedActivation, GradientsMayReplaceTheirInputs) {
   const Stream stream;
   for (const Activation activation : activations) {

@@ -70,6 +70,7 @@ void gated_activation_backward(const Stream& stream, const GatedActivationBackwa
   if (args.d_codes.codes.present()) {
     const std::int64_t rows = args.a.rows(), columns = args.a.columns();
     expect_codes_if_present("gated_activation's d_a and d_b", args.d_codes, args.a.dtype, {rows, 2 * columns});
+    ensure(!args.y.present(), "gated_activation: both d_codes and y");
     const Tensor both(stream, DType::bf16, {rows, 2 * columns});
     gated_activation_backward(stream, {.a = args.a,
                                        .b = args.b,
@@ -77,6 +78,7 @@ void gated_activation_backward(const Stream& stream, const GatedActivationBackwa
                                        .d_y = args.d_y,
                                        .d_a = both.view().slice_columns(0, columns),
                                        .d_b = both.view().slice_columns(columns, columns),
+                                       .y = {},
                                        .d_codes = {}});
     return quantise_to_fp8(
         stream, {.x = both, .format = args.d_codes.format, .codes = args.d_codes.codes, .scales = args.d_codes.scales});
@@ -84,21 +86,25 @@ void gated_activation_backward(const Stream& stream, const GatedActivationBackwa
   for (const auto& [name, view] :
        {std::pair{"b", args.b}, std::pair{"d_y", args.d_y}, std::pair{"d_a", args.d_a}, std::pair{"d_b", args.d_b}})
     expect(name, view, args.a.dtype, args.a.shape);
+  const bool writes_y = args.y.present();
+  if (writes_y) expect("y", args.y, args.a.dtype, args.a.shape);
+  const TensorView y = writes_y ? args.y : args.d_y;  // for the spans
   dispatch_activation(args.a.dtype, args.activation, [&]<class T, Activation activation>() {
     using R = Accumulator<T>;
-    for_each_span({args.a, args.b, args.d_y, args.d_a, args.d_b},
-                  [&](std::int64_t row, std::int64_t column, std::int64_t count) {
-                    const T *a = args.a.row<const T>(row) + column, *b = args.b.row<const T>(row) + column,
-                            *d_y = args.d_y.row<const T>(row) + column;
-                    T *d_a = args.d_a.row<T>(row) + column, *d_b = args.d_b.row<T>(row) + column;
+    for_each_span({args.a, args.b, args.d_y, args.d_a, args.d_b, y}, [&](std::int64_t row, std::int64_t column,
+                                                                         std::int64_t count) {
+      const T *a = args.a.row<const T>(row) + column, *b = args.b.row<const T>(row) + column,
+              *d_y = args.d_y.row<const T>(row) + column;
+      T *d_a = args.d_a.row<T>(row) + column, *d_b = args.d_b.row<T>(row) + column, *y_out = y.row<T>(row) + column;
 #pragma omp simd
-                    for (std::int64_t i = 0; i < count; ++i) {
-                      const auto [value, derivative] = activate<activation>(static_cast<R>(a[i]));
-                      const R g = static_cast<R>(d_y[i]), gate = static_cast<R>(b[i]);
-                      d_a[i] = static_cast<T>(g * gate * derivative);
-                      d_b[i] = static_cast<T>(g * value);
-                    }
-                  });
+      for (std::int64_t i = 0; i < count; ++i) {
+        const auto [value, derivative] = activate<activation>(static_cast<R>(a[i]));
+        const R g = static_cast<R>(d_y[i]), gate = static_cast<R>(b[i]);
+        d_a[i] = static_cast<T>(g * gate * derivative);
+        d_b[i] = static_cast<T>(g * value);
+        if (writes_y) y_out[i] = static_cast<T>(value * gate);
+      }
+    });
   });
 }
 

@@ -70,18 +70,25 @@ inline void add_product(const Stream& stream, const Parameter& weight, const Row
                 .c = weight.gradient});
 }
 
+/// d_x = d_y·W.
+inline void multiply_by_adjoint(const Stream& stream, const Parameter& weight, const RowsView& d_y, TensorView d_x) {
+  if (is_native_fp8(stream, weight, d_y.shape()[1], d_x)) {
+    Fp8Copy own;
+    const Fp8Matrix codes = codes_of(stream, d_y, Fp8Format::e5m2, own);
+    return fp8_gemm(stream, {.a = codes, .b = Fp8Copy::by_columns(stream, weight.weight, Fp8Format::e4m3), .c = d_x});
+  }
+  gemm(stream, {.a = gradient_operand(stream, weight, values_of_rows(d_y)),
+                .b = weight_operand(stream, weight, true),
+                .c = d_x});
+}
+
 /// The adjoint of multiply_by: d_x = d_y·W, and adds d_yᵀ·x to the weight's gradient.
 inline void multiply_back(const Stream& stream, const Parameter& weight, RowsView d_y, const RowsView& x,
                           TensorView d_x) {
-  const bool native = is_native_fp8(stream, weight, d_y.shape()[1], d_x);
-  Fp8Copy own;
-  if (native || adds_in_fp8(stream, weight, x.rows())) d_y.codes = codes_of(stream, d_y, Fp8Format::e5m2, own);
-  if (native)
-    fp8_gemm(stream, {.a = d_y.codes, .b = Fp8Copy::by_columns(stream, weight.weight, Fp8Format::e4m3), .c = d_x});
-  else
-    gemm(stream, {.a = gradient_operand(stream, weight, values_of_rows(d_y)),
-                  .b = weight_operand(stream, weight, true),
-                  .c = d_x});
+  Fp8Copy own;  // of d_y, for both products
+  if (is_native_fp8(stream, weight, d_y.shape()[1], d_x) || adds_in_fp8(stream, weight, x.rows()))
+    d_y.codes = codes_of(stream, d_y, Fp8Format::e5m2, own);
+  multiply_by_adjoint(stream, weight, d_y, d_x);
   add_product(stream, weight, d_y, x);
 }
 

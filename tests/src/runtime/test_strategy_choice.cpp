@@ -134,9 +134,9 @@ TEST(StrategyChoice, ADryRunShowsEveryOperatorsStrategiesAndMarksTheChosen) {
   ASSERT_EQ(dry.exit, 0) << dry.err;
   const std::string conv = between(dry.out, "\ncausal_conv: ", " (");
   EXPECT_EQ(refusal("causal_conv=" + conv), "") << dry.out;
-  for (const std::string expected : {std::string("measured on 3 ranks"), std::string("\ncausal_conv: "),
-                                     std::string("selective_scan: all_to_all (forced)"), "\n* " + conv + " ",
-                                     std::string("\n* all_to_all "), std::string("\n  state_carry ")})
+  for (const std::string& expected : {std::string("measured on 3 ranks"), std::string("\ncausal_conv: "),
+                                      std::string("selective_scan: all_to_all (forced)"), "\n* " + conv + " ",
+                                      std::string("\n* all_to_all "), std::string("\n  state_carry ")})
     EXPECT_NE(dry.out.find(expected), std::string::npos) << expected << "\n" << dry.out;
 
   // The choice is in config.ini, and a resumed run keeps it.
@@ -147,7 +147,7 @@ TEST(StrategyChoice, ADryRunShowsEveryOperatorsStrategiesAndMarksTheChosen) {
   EXPECT_EQ(refusal("causal_conv=" + chosen), "");
   const Outcome resumed = shell(folder, train + "--ranks 3 --run run --steps 3 --resume auto --dry-run");
   ASSERT_EQ(resumed.exit, 0) << resumed.err;
-  for (const std::string op : {"causal_conv: " + chosen, std::string("selective_scan: all_to_all")})
+  for (const std::string& op : {"causal_conv: " + chosen, std::string("selective_scan: all_to_all")})
     EXPECT_NE(resumed.out.find(op + " (as before)"), std::string::npos) << resumed.out;
 
   const Outcome score = shell(folder,

@@ -30,8 +30,9 @@ TEST(AutomaticSchedule, IsARelayInEveryRunOfADeepModelWhoseDocumentsAreCutAndAft
   for (const std::string options : {"--run auto", "--run again --resume auto/step-2", "--run relay --schedule relay"}) {
     const Outcome outcome = shell(folder, train + options);
     ASSERT_EQ(outcome.exit, 0) << outcome.err;
-    if (options == "--run auto")
+    if (options == "--run auto") {
       EXPECT_NE(outcome.err.find("schedule auto, 8 layers in one direction"), std::string::npos) << outcome.err;
+    }
   }
   EXPECT_EQ(results(folder / "auto"), results(folder / "relay"));
   EXPECT_EQ(weights_and_moments(folder / "auto"), weights_and_moments(folder / "relay"));

@@ -115,7 +115,9 @@ TEST(Offload, TensorsReturnInTheOppositeOrder) {
         stack.start_return();
         EXPECT_TRUE(same_bits(moved(back, stream, Stream()), content(i))) << i;
       }
-      if (pass > 0) EXPECT_THROW(static_cast<void>(stack.take()), Error);
+      if (pass > 0) {
+        EXPECT_THROW(static_cast<void>(stack.take()), Error);
+      }
     }
   }
 }
