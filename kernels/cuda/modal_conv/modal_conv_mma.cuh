@@ -110,6 +110,10 @@ bool suits(const GatedConvInputs& in, TensorView log_rates);
 void forward(const Stream& stream, const ModalConvForward& args);
 void backward(const Stream& stream, const ModalConvBackward& args);
 
+bool suits(const ModalConvSummary& args);
+bool suits(const ModalConvAdjointSummary& args);
+void summary(const Stream& stream, const ModalConvSummary& args);
+void adjoint_summary(const Stream& stream, const ModalConvAdjointSummary& args);
 /// hyena_block with modes, in one pass forward.
 bool suits(const HyenaBlockForward& args);
 void forward(const Stream& stream, const HyenaBlockForward& args);

@@ -1,5 +1,6 @@
 #include "kernels/core/integer.hpp"
 #include "kernels/cuda/modal_conv/modal_conv.cuh"
+#include "kernels/cuda/modal_conv/modal_conv_mma.cuh"
 
 namespace causeway::cuda {
 namespace {
@@ -165,6 +166,7 @@ template void fold_modal_chunks<bf16>(const Stream&, ScanDirection, const ModalI
 
 void modal_conv_summary(const Stream& stream, const ModalConvSummary& args) {
   expect_modal_conv(args);
+  if (modal_mma::suits(args)) return modal_mma::summary(stream, args);
   dispatch(args.in.v.dtype, [&]<class Type> {
     summarize<Type>(stream, ScanDirection::left_to_right, args.in, {}, args.log_rates, {}, args.state);
   });
@@ -172,6 +174,7 @@ void modal_conv_summary(const Stream& stream, const ModalConvSummary& args) {
 
 void modal_conv_adjoint_summary(const Stream& stream, const ModalConvAdjointSummary& args) {
   expect_modal_conv(args);
+  if (modal_mma::suits(args)) return modal_mma::adjoint_summary(stream, args);
   dispatch(args.in.v.dtype, [&]<class Type> {
     summarize<Type>(stream, ScanDirection::right_to_left, args.in, args.residues, args.log_rates, args.d_y,
                     args.adjoint);
