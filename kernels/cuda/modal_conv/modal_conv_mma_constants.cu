@@ -21,8 +21,11 @@ __global__ void __launch_bounds__(128) prepare_kernel(const __grid_constant__ Pr
   const int lane = static_cast<int>(threadIdx.x) % 32, channel = static_cast<int>(blockIdx.x * 4 + threadIdx.x / 32);
   if (channel >= args.channels) return;
   const bool exists = channel < args.filter.channels;
-  const auto rate = [&](int m) { return exists ? args.filter.rate(channel, m) : 1.0; };
-  const auto residue = [&](int m) { return exists ? double{args.filter.residues(channel, m)} : 0.0; };
+  // A lane computes the rate of one mode; the others get it by shuffles, which all lanes make together.
+  const double own_rate = exists ? args.filter.rate(channel, lane % mode_count) : 1.0,
+               own_residue = exists ? double{args.filter.residues(channel, lane % mode_count)} : 0.0;
+  const auto rate = [&](int m) { return __shfl_sync(~0u, own_rate, m); };
+  const auto residue = [&](int m) { return __shfl_sync(~0u, own_residue, m); };
   const auto power = [](double r, int n) { return ::exp(-r * n); };
   const auto split = [](double a, double b, std::uint32_t& high, std::uint32_t& low) {
     high = pack_bf16(static_cast<float>(a), static_cast<float>(b));
@@ -39,17 +42,19 @@ __global__ void __launch_bounds__(128) prepare_kernel(const __grid_constant__ Pr
     }
   }
   // 2. Modes.
+  const int place = lane % mode_count;
+  const double mode_rate = rate(mode_at(place)), mode_residue = residue(mode_at(place));
   if (lane < mode_count) {
-    const int m = mode_at(lane);
-    const double r = rate(m);
-    for (int i = 0; i < 3; ++i) to.decay[i][lane] = static_cast<float>(power(r, 16 << i));
-    to.out[lane] = static_cast<float>(residue(m) * power(r, 1));
+    for (int i = 0; i < 3; ++i) to.decay[i][lane] = static_cast<float>(power(mode_rate, 16 << i));
+    to.out[lane] = static_cast<float>(mode_residue * power(mode_rate, 1));
   }
   // 3. Taps: this lane's has the lag lane - 7.
   double tap = 0;
   const int lag = lane - 7;
-  if (lag >= 0 && lag < tile_tokens)
-    for (int m = 0; m < mode_count; ++m) tap += residue(m) * power(rate(m), lag);
+  for (int m = 0; m < mode_count; ++m) {
+    const double r = rate(m), weight = residue(m);
+    if (lag >= 0 && lag < tile_tokens) tap += weight * power(r, lag);
+  }
   if (lag == 0 && exists) tap += double{args.filter.skip(channel)};
   const double before = __shfl_sync(~0u, tap, lane - 1);
   if (lane >= 1 && lane <= tap_words) split(tap, before, to.taps[0][lane - 1], to.taps[1][lane - 1]);
