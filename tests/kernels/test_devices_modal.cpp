@@ -157,7 +157,7 @@ TEST_P(DevicesModal, ModalConvOf16ModesEqualsTheCpuWhereDocumentsMeetTiles) {
   expect_equal_to_the_cpu({.channels = 72, .modes = 16, .tokens = 1024, .cu_seqlens = tiles}, 2);
   // An adjoint that enters within a unit of 256 tokens; at its last tokens a document begins, or not.
   for (const std::int64_t tokens : {1, 15, 255, 256, 257, 511, 1025})
-    for (const std::int64_t start : {tokens / 2, tokens / 256 * 256, tokens - 1}) {
+    for (const std::int64_t start : {tokens / 2, (tokens - 1) / 256 * 256, tokens - 1}) {
       std::vector<std::int64_t> entries{-5, tokens + 3};
       if (start > 0) entries.insert(entries.begin() + 1, start);
       expect_equal_to_the_cpu({.channels = 64, .modes = 16, .tokens = tokens, .cu_seqlens = entries}, 3);
