@@ -12,7 +12,7 @@ namespace causeway {
 
 /// Of an operator and a pack: the strategies' estimates, and the times measured of each strategy's fastest variant.
 struct AutoChoice {
-  std::string_view op;
+  std::string op;
   std::int64_t tokens, documents;
   std::vector<Estimate> estimated;
   std::map<std::string_view, double> measured = {};

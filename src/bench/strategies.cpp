@@ -31,9 +31,9 @@ std::int64_t size_of_axis(char letter, const StrategyWorkload& work) {
     case 'W':
       return 4;  // as in Mamba
     case 'L':
-      return work.row.name == "hyena_se"                                     ? 7
-             : work.row.name == "hyena_mr" || work.row.name == "hyena_block" ? 128
-                                                                             : 1024;
+      return work.row.name == "hyena_se" || work.filter == "se"   ? 7
+             : work.row.name == "hyena_mr" || work.filter == "mr" ? 128
+                                                                  : 1024;
     default:
       return 16;  // states and modes
   }
@@ -74,7 +74,7 @@ struct RandomCase {
   RandomCase(const StrategyWorkload& work, std::int64_t local_tokens, const Stream& stream)
       : attributes(attributes_of(work.row)) {
     for (const OpInput& input : work.row.inputs) {
-      if (!input.instead_of.empty()) continue;
+      if (!work.has(input)) continue;
       const Shape shape = shape_of(input, work, local_tokens);
       const DType wide = accumulator_of(work.dtype);
       const std::string name(input.name);
@@ -103,6 +103,30 @@ double median(std::vector<double> values) {
 }
 
 }  // namespace
+
+std::string StrategyWorkload::name() const {
+  return filter.empty() ? std::string(row.name) : fmt::format("{}/{}", row.name, filter);
+}
+
+bool StrategyWorkload::has(const OpInput& input) const {
+  if (filter != "li") return input.instead_of.empty();
+  return std::ranges::none_of(row.inputs, [&](const OpInput& other) { return other.instead_of == input.name; });
+}
+
+StrategyWorkload StrategyWorkload::with(const OpStrategy& by, const std::string& its_variant, std::int64_t pack_tokens,
+                                        std::int64_t pack_documents) const {
+  return {row, filter, by, its_variant, layout, dtype, pack_tokens, pack_documents, channels};
+}
+
+std::vector<StrategyWorkload> strategy_workloads(DType dtype, std::int64_t channels) {
+  std::vector<StrategyWorkload> workloads;
+  for (const OpRow& row : op_rows())
+    for (const char* filter :
+         row.name == "hyena_block" ? std::vector<const char*>{"se", "mr", "li"} : std::vector<const char*>{""})
+      workloads.push_back(
+          {.row = row, .filter = filter, .strategy = row.strategies.front(), .dtype = dtype, .channels = channels});
+  return workloads;
+}
 
 StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator& control, Communicator& ranks,
                                      const Stream& stream, int repetitions, double least_seconds) {
@@ -162,7 +186,7 @@ std::vector<Estimate> estimate_strategies(const StrategyWorkload& work, Machine&
   const OpAttributes attributes = attributes_of(work.row);
   OpTensors shapes{.attributes = attributes};
   for (const OpInput& input : work.row.inputs)
-    if (input.instead_of.empty())
+    if (work.has(input))
       shapes.inputs[std::string(input.name)] = without_data(input.accumulator ? accumulator_of(work.dtype) : work.dtype,
                                                             shape_of(input, work, sharding.local_tokens()));
   shapes.y = find_tensor(shapes.inputs, work.row.inputs.front().name);

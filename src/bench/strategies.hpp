@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "parallel/transport/communicator.hpp"
 #include "src/op/table.hpp"
@@ -10,13 +11,23 @@ namespace causeway {
 /// One way to run one operator on random tensors.
 struct StrategyWorkload {
   const OpRow& row;
+  std::string filter;          ///< of hyena_block, which has three: se, mr or li; otherwise ""
   const OpStrategy& strategy;  ///< not read by estimate_strategies
   std::string variant;         ///< one of strategy.variants, or "": the strategy chooses
   Layout layout = Layout::contiguous;
   DType dtype = DType::f32;
   std::int64_t tokens = 0, documents = 1;  ///< documents of equal length
   std::int64_t channels = 64;              ///< a multiple of 16, of 128 above 1024
+
+  std::string name() const;  ///< the operator's, and after a slash the filter's
+  bool has(const OpInput& input) const;
+  /// The same operator by another strategy on another pack.
+  StrategyWorkload with(const OpStrategy& by, const std::string& its_variant, std::int64_t pack_tokens,
+                        std::int64_t pack_documents) const;
 };
+
+/// The operators that are measured, each with one of its strategies.
+std::vector<StrategyWorkload> strategy_workloads(DType dtype, std::int64_t channels);
 
 /// Medians over the repetitions, of the slowest rank. Communication and bytes are of the rank with the most, forward
 /// and backward together.

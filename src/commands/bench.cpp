@@ -210,15 +210,15 @@ ExitCode run_operators(const BenchSettings& settings) {
 nlohmann::ordered_json report_strategy(const StrategyWorkload& work, const StrategyMeasurement& measured,
                                        const Estimate& estimate, bool prints) {
   const std::string name =
-      fmt::format("{} {}{}{}", work.row.name, work.strategy.name, work.variant.empty() ? "" : " ", work.variant);
+      fmt::format("{} {}{}{}", work.name(), work.strategy.name, work.variant.empty() ? "" : " ", work.variant);
   if (prints) {
-    print_answer(fmt::format("{:<46} {:>8} {:>9} {:>10.2f} {:>11.2f} {:>11.2f} {:>10.2f} {:>9.2f} {:>12} {:>8}\n", name,
+    print_answer(fmt::format("{:<50} {:>8} {:>9} {:>10.2f} {:>11.2f} {:>11.2f} {:>10.2f} {:>9.2f} {:>12} {:>8}\n", name,
                              work.tokens, work.documents, measured.forward_s * 1e3, measured.backward_s * 1e3,
                              estimate.seconds * 1e3, measured.exposed_s * 1e3, measured.hidden_s * 1e3,
                              measured.bytes_sent, measured.messages_sent),
                  0);
   }
-  return {{"operator", work.row.name},
+  return {{"operator", work.name()},
           {"strategy", work.strategy.name},
           {"variant", work.variant},
           {"tokens", work.tokens},
@@ -256,7 +256,7 @@ ExitCode run_strategies(const BenchSettings& settings) {
     Communicator ranks(make_device_transport(world.transport(), stream));
     const bool first = world.rank() == 0;
     if (first)
-      print_answer(fmt::format("{:<46} {:>8} {:>9} {:>10} {:>11} {:>11} {:>10} {:>9} {:>12} {:>8}\n",
+      print_answer(fmt::format("{:<50} {:>8} {:>9} {:>10} {:>11} {:>11} {:>10} {:>9} {:>12} {:>8}\n",
                                fmt::format("{} {}, {} ranks, {} channels", settings.step.compute.device,
                                            name_of(settings.compute_dtype()), world.size(), sizes.channels),
                                "tokens", "documents", "forward ms", "backward ms", "estimate ms", "exposed ms",
@@ -265,15 +265,12 @@ ExitCode run_strategies(const BenchSettings& settings) {
     Machine machine = measure_links(ranks, stream);
     nlohmann::ordered_json rows = nlohmann::ordered_json::array();
     std::vector<AutoChoice> autos;
-    for (const OpRow& row : op_rows()) {
+    for (StrategyWorkload work : strategy_workloads(settings.compute_dtype(), sizes.channels)) {
+      const OpRow& row = work.row;
       const auto is_asked = [&](const OpStrategy& strategy) {
-        return matches(settings.filter, fmt::format("{} {}", row.name, strategy.name));
+        return matches(settings.filter, fmt::format("{} {}", work.name(), strategy.name));
       };
       if (std::ranges::none_of(row.strategies, is_asked)) continue;
-      StrategyWorkload work{.row = row,
-                            .strategy = row.strategies.front(),
-                            .dtype = settings.compute_dtype(),
-                            .channels = sizes.channels};
       const std::size_t first_auto = autos.size();
       for (const std::int64_t tokens : sizes.tokens)
         for (const std::int64_t documents :
@@ -281,15 +278,14 @@ ExitCode run_strategies(const BenchSettings& settings) {
           if (row.name == "attention" && tokens / documents > sizes.longest_quadratic) continue;
           work.tokens = tokens;
           work.documents = documents;
-          autos.push_back({row.name, tokens, documents, estimate_strategies(work, machine, ranks, stream)});
+          autos.push_back({work.name(), tokens, documents, estimate_strategies(work, machine, ranks, stream)});
         }
       for (const OpStrategy& strategy : row.strategies) {
         if (!is_asked(strategy)) continue;
         for (const std::string& variant : strategy.variants.empty() ? std::vector<std::string>{""} : strategy.variants)
           for (AutoChoice& pack : std::span(autos).subspan(first_auto)) {
             if (variant == "--method direct" && pack.tokens / pack.documents > most_direct_taps) continue;
-            const StrategyWorkload each{row,        strategy,    variant,        work.layout,
-                                        work.dtype, pack.tokens, pack.documents, work.channels};
+            const StrategyWorkload each = work.with(strategy, variant, pack.tokens, pack.documents);
             const StrategyMeasurement measured =
                 measure_strategy(each, world, ranks, stream, 3, settings.least_seconds);
             pack.add(strategy.name, measured.forward_s + measured.backward_s);
