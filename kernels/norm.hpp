@@ -4,6 +4,7 @@
 
 #include "kernels/core/kernel.hpp"
 #include "kernels/core/tensor.hpp"
+#include "kernels/fp8/fp8.hpp"
 
 namespace causeway {
 
@@ -22,8 +23,10 @@ struct RmsNormForward {
   TensorView weight;    ///< [D], accumulator type
   double eps = 1e-5;
   NormForm form = NormForm::inside;
-  TensorView y;     ///< [tokens, D]
+  TensorView y;     ///< [tokens, D]; may be absent if y_codes are present
   TensorView rstd;  ///< [tokens], accumulator type, written
+  /// y in bf16 as quantise_to_fp8 by rows makes it; or absent.
+  Fp8Matrix y_codes;
 };
 extern const Kernel<RmsNormForward> rms_norm_forward;
 
@@ -39,6 +42,8 @@ struct RmsNormBackward {
   TensorView d_residual;  ///< [tokens, D], accumulator type
   TensorView d_narrow;    ///< [tokens, D], d_y's dtype: the new d_residual, rounded, is written; or absent
   TensorView d_weight;    ///< [D], accumulator type, added to
+  /// The new d_residual rounded to bf16, as quantise_to_fp8 by rows makes it; or absent.
+  Fp8Matrix d_narrow_codes;
 };
 extern const Kernel<RmsNormBackward> rms_norm_backward;
 

@@ -53,7 +53,7 @@ class Sizes {
   SublayerBytes kept_mlp() const {
     const auto F = static_cast<double>(m.ffn);
     // kept: ab, norm. forward: out, and a tile's gated. backward: tile_backward.
-    return {.kept = 2 * F * w + norm(),
+    return {.kept = 2 * F * w + norm_of_mlp(),
             .forward = output() + tile_share() * F * w + operands(F, width(), Fp8Level::all, tile_share()),
             .backward = tile_backward()};
   }
@@ -62,8 +62,8 @@ class Sizes {
     const auto F = static_cast<double>(m.ffn);
     // forward: residual, out, and of a tile normalised, ab, gated. backward, of a tile: norm, ab, and as above.
     return {.kept = tile_share() < 1 ? output() : 0,  // of one tile it is freed before
-            .forward = residual() + output() + tile_share() * (width() + 3 * F) * w,
-            .backward = tile_share() * (norm() + 2 * F * w) + tile_backward()};
+            .forward = residual() + output() + tile_share() * (rows_for(2 * m.ffn, m.width, Fp8Level::all) + 3 * F * w),
+            .backward = tile_share() * (norm_of_mlp() + 2 * F * w) + tile_backward()};
   }
   /// The part of the tokens that is in a tile of an MLP.
   double tile_share() const {
@@ -73,15 +73,26 @@ class Sizes {
 
   /// What Model::train keeps for a mixer's norm, and needs in its passes. With recomputation and several tiles
   /// normalised and rstd are there during the forward pass, and in tiles at the end of the backward pass.
-  SublayerBytes norm_of_mixer() const {
-    if (!s.recompute || tile_share() == 1) return {.kept = norm()};
-    return {.kept = residual(), .forward = norm() - residual()};
+  SublayerBytes norm_of_mixer(std::string_view layer) const {
+    const std::int64_t outputs = layer == "mamba" ? 2 * m.d_inner() : 3 * m.width;
+    const double all = residual() + rows_for(outputs, m.width, Fp8Level::projections) + a;
+    if (!s.recompute || tile_share() == 1) return {.kept = all};
+    return {.kept = residual(), .forward = all - residual()};
   }
-  /// The same of any branch: residual, normalised, rstd.
-  double norm() const { return width() * (a + w) + a; }
   double residual() const { return width() * a; }
-  double output() const { return width() * w; }                   ///< of a branch
-  double d_narrow() const { return w == a ? 0 : width() * w; }    ///< the gradient of the residual stream, rounded
+  double output() const { return width() * w; }  ///< of a branch
+  /// The gradient of the residual stream, as the branches read it: 8-bit floats; in the compute type, if one of their
+  /// products is not of 8-bit floats, or has a bias.
+  double d_narrow() const {
+    if (w == a) return 0;
+    bool values = m.out_bias, codes = false;
+    const auto add = [&](std::int64_t inputs) {
+      (reads_codes(m.width, inputs, Fp8Level::all) ? codes : values) = true;
+    };
+    for (const std::string& layer : m.layers) add(layer == "mamba" ? m.d_inner() : m.width);
+    if (m.ffn > 0) add(m.ffn);
+    return (values ? width() * w : 0) + (codes ? width() + scale_bytes : 0);
+  }
   double always() const { return 2 * sizeof(std::int32_t) + a; }  ///< ids, labels, losses
   /// Not for each token: the tiles of the head.
   double head(double tokens) const {
@@ -96,14 +107,22 @@ class Sizes {
   double a_token(double bytes) const { return bytes / static_cast<double>(std::max<std::int64_t>(s.tokens, 1)); }
   /// Whether 8-bit floats are kept as such, not as numbers of the compute type.
   bool has_codes() const { return s.device == Device::cuda && s.dtype == DType::bf16; }
-  /// A mixer's output of so many channels as it is kept for the gradient of out_proj: as 8-bit floats with a scale a
-  /// row, if these are multiplied.
-  double kept_output(double channels) const {
-    const auto of = [](double extent) { return static_cast<std::int64_t>(extent); };
-    const bool codes = s.fp8 == Fp8Level::all && has_codes() && of(channels) % 16 == 0 && m.width % 16 == 0 &&
-                       fp8_pays(m.width, of(channels));
-    return codes ? channels + 4 : channels * w;
+  static constexpr double scale_bytes = 4;  ///< of a row of 8-bit floats
+  /// Whether a product with a weight [outputs, inputs], which is in FP8 from `level` on, multiplies 8-bit floats.
+  bool reads_codes(std::int64_t outputs, std::int64_t inputs, Fp8Level level) const {
+    return s.fp8 >= level && has_codes() && inputs % 16 == 0 && outputs % 16 == 0 && fp8_pays(outputs, inputs);
   }
+  /// A row that such a product reads.
+  double rows_for(std::int64_t outputs, std::int64_t inputs, Fp8Level level) const {
+    const auto channels = static_cast<double>(inputs);
+    return reads_codes(outputs, inputs, level) ? channels + scale_bytes : channels * w;
+  }
+  /// A mixer's output of so many channels as it is kept for the gradient of out_proj.
+  double kept_output(double channels) const {
+    return rows_for(m.width, static_cast<std::int64_t>(channels), Fp8Level::all);
+  }
+  /// Of an MLP: residual, normalised, rstd.
+  double norm_of_mlp() const { return residual() + rows_for(2 * m.ffn, m.width, Fp8Level::all) + a; }
   /// What a product [tokens, columns] by [columns, others] rounds to 8-bit floats, if it does at all or, for an input
   /// projection, from that level on: rows of tokens and the weight.
   /// `share`: of the tokens.
@@ -279,7 +298,7 @@ ActivationBytes activation_bytes(const ModelOptions& model, const ActivationShap
   const bool reruns_last = model.ffn > 0 && shape.recompute && sizes.tile_share() < 1;
   for (const std::string& layer : model.layers) {
     blocks.push_back({sizes.mixer(layer)});
-    blocks.back().front() += sizes.norm_of_mixer();
+    blocks.back().front() += sizes.norm_of_mixer(layer);
     if (model.ffn == 0) continue;
     const bool reruns = shape.recompute && (blocks.size() < model.layers.size() || reruns_last);
     blocks.back().push_back(reruns ? sizes.rerun_mlp() : sizes.kept_mlp());

@@ -21,14 +21,14 @@ class GatedMlp final : public PerTokenSublayer {
         fc2_(parameters.add(dense_spec(prefix + "fc2.weight", options.width, inner_,
                                        deviation_out(options.width, options.layers.size())))) {}
 
-  void forward_to(const Pass& pass, TensorView x, Saved* saved, TensorView y) override {
+  void forward_to(const Pass& pass, const RowsView& x, Saved* saved, TensorView y) override {
     const Stream& stream = pass.runtime.stream;
     Tensor ab = dense(stream, fc1_, x);  // (T, 2·F): a, b
     if (y.present()) multiply_by(stream, fc2_, gate(stream, ab), y);
     if (saved != nullptr) saved->put("ab", std::move(ab));
   }
 
-  Tensor backward_of(const Pass& pass, TensorView x, TensorView d_out, Saved& saved) override {
+  Tensor backward_of(const Pass& pass, const RowsView& x, const RowsView& d_out, Saved& saved) override {
     const Stream& stream = pass.runtime.stream;
     Tensor ab = saved.take("ab");
     // gated is computed again rather than kept.
@@ -62,10 +62,12 @@ class GatedMlp final : public PerTokenSublayer {
   }
 
   /// Each token is computed from itself only, so there is no state.
-  Tensor extend(const Stream& stream, TensorView x, std::span<const NextTokens>) override {
+  Tensor extend(const Stream& stream, const RowsView& x, std::span<const NextTokens>) override {
     const Tensor ab = dense(stream, fc1_, x);
     return dense(stream, fc2_, gate(stream, ab));
   }
+
+  Ends ends() const override { return {.input = fc1_, .output = fc2_}; }
 
  private:
   TensorView a(TensorView ab) const { return ab.slice_columns(0, inner_); }

@@ -97,8 +97,8 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const O
 
   Activations activations;
   if (options_.recompute && pass.runtime.mesh.context.size() > 1) activations.received.resize(branches_.size());
-  const Tensor losses(stream, wide, {tokens}), d_residual(stream, wide, shape),
-      d_narrow = wide == options_.dtype ? Tensor() : Tensor(stream, options_.dtype, shape);
+  const Tensor losses(stream, wide, {tokens}), d_residual(stream, wide, shape);
+  const TokenRows d_narrow = rows_of_gradient(stream, shape);
   const bool offloads = options_.recompute && options_.offload_activations;
   if (offloads && !offloaded_) offloaded_.emplace(stream);
   if (offloads) offloaded_->clear();
@@ -111,22 +111,22 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const O
         if (!recomputed(i)) activations.branches.push_back(std::move(kept));
         return x;
       }
-      auto [normalised, rstd] = normalise(stream, i, x, before);
+      Normalised normalised = normalise(stream, i, x, before);
       x = {};
       if (keeps_input(i) && offloads && recomputed(i))
         offloaded_->leave(std::move(before.values));
       else if (keeps_input(i))
         kept.residual = std::move(before.values);
-      x = recomputed(i) ? forward_of(activations.of_branch(pass, i, false), i, normalised, nullptr)
-                        : forward_of(pass, i, normalised, &kept.saved);
-      if (!recomputed(i)) keep_norm(std::move(normalised), std::move(rstd), kept);
+      x = recomputed(i) ? forward_of(activations.of_branch(pass, i, false), i, normalised.rows, nullptr)
+                        : forward_of(pass, i, normalised.rows, &kept.saved);
+      if (!recomputed(i)) keep_norm(std::move(normalised), kept);
       if (keeps_input(i)) activations.branches.push_back(std::move(kept));
       return x;
     };
     const Tensor last = forward_branches(stream, batch.ids, residual, run);
     if (offloads) offloaded_->settle();
     parameters_.begin_gradients(pass_shape().head_step(), stream);
-    head(pass, last, residual.view, batch, losses, d_residual, d_narrow);
+    head(pass, last, residual.view, batch, losses, d_residual, gradient_of(stream, branches_.size() - 1, d_narrow));
     parameters_.finish_gradients(pass_shape().head(), stream);
   }
   sum_of_elements(stream, {.x = losses, .sum = loss});
@@ -143,13 +143,13 @@ void Model::evaluate(const Pass& pass, const Batch& batch, TensorView token_loss
   ResidualStream residual(Tensor(stream, accumulator_of(options_.dtype), {batch.ids.size(), options_.shape.width}));
   const auto run = [&](std::size_t i, ResidualStream& before, Tensor x) {
     if (branches_[i].mlp != nullptr) return forward_mlp(pass, i, before, std::move(x), nullptr);
-    const Tensor normalised = normalise(stream, i, x, before).values;
+    const TokenRows normalised = normalise(stream, i, x, before).rows;
     x = {};
     if (observer) observer(static_cast<std::int64_t>(branches_[i].block), before.view);
     return forward_of(pass, i, normalised, nullptr);
   };
   const Tensor last = forward_branches(stream, batch.ids, residual, run);
-  head(pass, last, residual.view, batch, token_losses, {}, {}, candidates);
+  head(pass, last, residual.view, batch, token_losses, {}, TensorView(), candidates);
   parameters_.end_pass();
   if (observer) observer(std::ssize(options_.shape.layers), residual.view);
 }
@@ -214,7 +214,7 @@ Tensor Model::extend_branches(const Stream& stream, TensorView ids, std::span<co
                       .count = tokens});
       row += tokens;
     }
-    return branches_[i].sublayer->extend(stream, normalise(stream, i, x, before).values, next);
+    return branches_[i].sublayer->extend(stream, normalise(stream, i, x, before).rows, next);
   };
   Tensor last = forward_branches(stream, ids, residual, run);
   for (const auto& [document, tokens] : documents) document.tokens += tokens;
@@ -226,7 +226,7 @@ std::string Model::name_of(const ResidualBranch& branch) const {
   return fmt::format("layer {} {}", branch.block, branch.is_mixer ? options_.shape.layers[branch.block] : "mlp");
 }
 
-Tensor Model::forward_of(const Pass& pass, std::size_t i, TensorView normalised, Saved* saved) {
+Tensor Model::forward_of(const Pass& pass, std::size_t i, const RowsView& normalised, Saved* saved) {
   const auto block = static_cast<std::int64_t>(branches_[i].block);
   pass.runtime.rank_progress->record_layer(block);
   Tensor x = branches_[i].sublayer->forward(pass, normalised, saved);
@@ -234,11 +234,11 @@ Tensor Model::forward_of(const Pass& pass, std::size_t i, TensorView normalised,
   return x;
 }
 
-void Model::keep_norm(Tensor normalised, Tensor rstd, KeptOfBranch& kept) const {
-  kept.reruns = reruns_norm(rstd.view().size());
+void Model::keep_norm(Normalised normalised, KeptOfBranch& kept) const {
+  kept.reruns = reruns_norm(normalised.rstd.view().size());
   if (kept.reruns) return;
-  kept.normalised = std::move(normalised);
-  kept.rstd = std::move(rstd);
+  kept.normalised = std::move(normalised.rows);
+  kept.rstd = std::move(normalised.rstd);
 }
 
 RmsNormForward Model::norm_of(std::size_t i) const {
@@ -249,17 +249,40 @@ RmsNormForward Model::norm_of(std::size_t i) const {
   return norm;
 }
 
+Model::Normalised Model::rows_of_norm(const Stream& stream, std::size_t i, const Shape& shape) const {
+  return {.rows = TokenRows::for_products(stream, branches_[i].sublayer->ends().input, options_.dtype, shape),
+          .rstd = Tensor(stream, accumulator_of(options_.dtype), {shape[0]})};
+}
+
+TokenRows Model::rows_of_gradient(const Stream& stream, const Shape& shape) const {
+  TokenRows rows;
+  for (const ResidualBranch& branch : branches_) {
+    const Sublayer::Ends ends = branch.sublayer->ends();
+    const bool codes = multiplies_codes(stream, ends.output), values = !codes || ends.output_bias != nullptr;
+    if (values && options_.dtype != accumulator_of(options_.dtype) && !rows.values.present())
+      rows.values = Tensor(stream, options_.dtype, shape);
+    if (codes && !rows.codes.present()) rows.codes = {stream, shape, Fp8Format::e5m2};
+  }
+  return rows;
+}
+
+RowsView Model::gradient_of(const Stream& stream, std::size_t i, const TokenRows& d_narrow) const {
+  const Sublayer::Ends ends = branches_[i].sublayer->ends();
+  if (!multiplies_codes(stream, ends.output)) return d_narrow.values;
+  return {ends.output_bias != nullptr ? d_narrow.values.view() : TensorView(), d_narrow.codes};
+}
+
 Model::Normalised Model::normalise(const Stream& stream, std::size_t i, TensorView x, ResidualStream& residual) const {
   const TensorView before = residual.view;
-  Normalised result{.values = Tensor(stream, options_.dtype, before.shape),
-                    .rstd = Tensor(stream, before.dtype, {before.rows()})};
+  Normalised result = rows_of_norm(stream, i, before.shape);
   Tensor sum;
   if (x.present() && !residual.values.present()) sum = Tensor(stream, before.dtype, before.shape);
   RmsNormForward norm = norm_of(i);
   norm.x = x;
   norm.residual = before;
   norm.sum = sum;
-  norm.y = result.values;
+  norm.y = result.rows.values;
+  norm.y_codes = result.rows.codes;
   norm.rstd = result.rstd;
   rms_norm_forward(stream, norm);
   if (sum.present()) residual = ResidualStream(std::move(sum));
@@ -284,7 +307,7 @@ Tensor Model::forward_branches(const Stream& stream, TensorView ids, ResidualStr
   return x;
 }
 
-void Model::backward_branches(const Pass& pass, TensorView ids, TensorView d_residual, TensorView d_narrow,
+void Model::backward_branches(const Pass& pass, TensorView ids, TensorView d_residual, const TokenRows& d_narrow,
                               Activations& activations, const Observer& observer) {
   const Stream& stream = pass.runtime.stream;
   const ProfileRange range(stream, "backward");
@@ -341,7 +364,7 @@ void Model::recompute_block(const Pass& pass, std::size_t last, Activations& act
       continue;
     }
     parameters_.use({group_of_block(branches_[i].block)}, stream);
-    auto [normalised, rstd] = normalise(stream, i, x, residual);
+    Normalised normalised = normalise(stream, i, x, residual);
     x = {};
     Pass again = activations.of_branch(pass, i, true);
     again.only_saved = i == last;
@@ -349,12 +372,12 @@ void Model::recompute_block(const Pass& pass, std::size_t last, Activations& act
       activations.branches.push_back(
           {.branch = i, .saved = Saved(name_of(branches_[i])), .residual = std::move(residual.values)});
     if (i < first) {
-      x = forward_of(again, i, normalised, nullptr);
+      x = forward_of(again, i, normalised.rows, nullptr);
       continue;
     }
     KeptOfBranch& kept = activations.branches.back();
-    x = forward_of(again, i, normalised, &kept.saved);
-    keep_norm(std::move(normalised), std::move(rstd), kept);
+    x = forward_of(again, i, normalised.rows, &kept.saved);
+    keep_norm(std::move(normalised), kept);
   }
 }
 

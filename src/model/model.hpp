@@ -125,17 +125,18 @@ class Model {
   /// What a forward pass keeps of a branch for the backward pass.
   struct KeptOfBranch {
     std::size_t branch;
-    Saved saved;             ///< the sublayer's; empty again after its backward
-    Tensor residual = {};    ///< (T, width), the input of the branch's norm; absent while it is offloaded
-    Tensor normalised = {};  ///< (T, width), the norm's output
-    Tensor rstd = {};        ///< (T), the norm's
-    Tensor added = {};       ///< (T, width), of an MLP that is run again: the mixer's output
-    bool reruns = false;     ///< `normalised` and `rstd` are computed again, of an MLP also the residual stream
+    Saved saved;                ///< the sublayer's; empty again after its backward
+    Tensor residual = {};       ///< (T, width), the input of the branch's norm; absent while it is offloaded
+    TokenRows normalised = {};  ///< (T, width), the norm's output
+    Tensor rstd = {};           ///< (T), the norm's
+    Tensor added = {};          ///< (T, width), of an MLP that is run again: the mixer's output
+    bool reruns = false;        ///< `normalised` and `rstd` are computed again, of an MLP also the residual stream
   };
   struct Activations;
   /// The output of a norm, and the reciprocals of the root mean squares of its input's rows [tokens].
   struct Normalised {
-    Tensor values, rstd;
+    TokenRows rows;
+    Tensor rstd;
   };
   std::string name_of(const ResidualBranch& branch) const;
   bool ends_block(std::size_t i) const { return i + 1 == branches_.size() || branches_[i + 1].is_mixer; }
@@ -149,7 +150,7 @@ class Model {
   /// Whether a norm is computed again, tile by tile, where the gradients of its output are: not for a single tile.
   bool reruns_norm(std::int64_t tokens) const { return options_.recompute && tokens > tile_; }
   /// Records the block of branch i as reached, and runs its sublayer.
-  Tensor forward_of(const Pass& pass, std::size_t i, TensorView normalised, Saved* saved);
+  Tensor forward_of(const Pass& pass, std::size_t i, const RowsView& normalised, Saved* saved);
   /// Runs branch i, after `x`, the output of the branch before it, has been added to the residual stream; returns the
   /// branch's output. It may keep the residual stream by moving `residual.values` away: then the next norm writes to
   /// new memory.
@@ -163,27 +164,34 @@ class Model {
   /// The norm of branch i: adds the output `x` of the branch before it, if there is one, to the residual stream.
   Normalised normalise(const Stream& stream, std::size_t i, TensorView x, ResidualStream& residual) const;
   /// Keeps the output of a mixer's norm, or notes that it is computed again.
-  void keep_norm(Tensor normalised, Tensor rstd, KeptOfBranch& kept) const;
+  void keep_norm(Normalised normalised, KeptOfBranch& kept) const;
   /// The norm's arguments that do not depend on tokens.
   RmsNormForward norm_of(std::size_t i) const;
+  /// Memory for the output of branch i's norm, as the branch reads it.
+  Normalised rows_of_norm(const Stream& stream, std::size_t i, const Shape& shape) const;
+  /// Memory for the gradient of any branch's output, as the branches read it: that of the residual stream in the
+  /// compute type. Values are absent if that is the residual stream's own type, or if nobody reads them.
+  TokenRows rows_of_gradient(const Stream& stream, const Shape& shape) const;
+  /// What branch i reads of it; nothing if that is d_residual itself.
+  RowsView gradient_of(const Stream& stream, std::size_t i, const TokenRows& d_narrow) const;
 
   // Tile by tile (model_tiles.cpp).
   /// MLP i with the mixer's output x; returns the MLP's. `kept`: absent: nothing is kept.
   Tensor forward_mlp(const Pass& pass, std::size_t i, ResidualStream& residual, Tensor x, KeptOfBranch* kept);
   /// Backward of branch i. `input`: of an MLP that is run again, the residual stream before the block.
   void backward_branch(const Pass& pass, std::size_t i, TensorView input, KeptOfBranch& kept, TensorView d_residual,
-                       TensorView d_narrow);
+                       const TokenRows& d_narrow);
   /// The logits of the rows whose residual stream is last + residual; overwrites residual.
   void logits_of(const Stream& stream, TensorView last, TensorView residual, TensorView logits) const;
-  /// d_narrow: d_residual in the compute type; absent if that is d_residual's type.
-  void backward_branches(const Pass& pass, TensorView ids, TensorView d_residual, TensorView d_narrow,
+  /// d_narrow: d_residual as rows_of_gradient says.
+  void backward_branches(const Pass& pass, TensorView ids, TensorView d_residual, const TokenRows& d_narrow,
                          Activations& activations, const Observer& observer);
   void recompute_block(const Pass& pass, std::size_t last, Activations& activations);
   /// Final norm, head and loss, a tile of tokens at a time, so that there is never a [tokens, vocabulary] tensor. With
-  /// `d_residual` also their backward, which writes it and d_narrow (see backward_branches) and leaves `residual` as it
-  /// was; without it, `last` is added to `residual`.
+  /// `d_residual` also their backward, which writes it and d_narrow (as the last branch reads it) and leaves `residual`
+  /// as it was; without it, `last` is added to `residual`.
   void head(const Pass& pass, TensorView last, TensorView residual, const Batch& batch, TensorView token_losses,
-            TensorView d_residual, TensorView d_narrow, const Candidates& candidates = {});
+            TensorView d_residual, const RowsView& d_narrow, const Candidates& candidates = {});
 
   Options options_;
   ParameterSet parameters_;

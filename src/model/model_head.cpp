@@ -42,7 +42,7 @@ std::int64_t Model::head_tile(const ModelOptions& shape) {
 }
 
 void Model::head(const Pass& pass, TensorView last, TensorView residual, const Batch& batch, TensorView token_losses,
-                 TensorView d_residual, TensorView d_narrow, const Candidates& candidates) {
+                 TensorView d_residual, const RowsView& d_narrow, const Candidates& candidates) {
   const Stream& stream = pass.runtime.stream;
   const ProfileRange range(stream, "head");
   const DType wide = residual.dtype, narrow = options_.dtype;
@@ -83,6 +83,7 @@ void Model::head(const Pass& pass, TensorView last, TensorView residual, const B
     if (!d_residual.present()) continue;
     add_product(stream, *head_, gradient, part(y));
     gemm(stream, {.a = gradient, .b = head_->weight, .c = part(y)});  // overwrites y with its gradient
+    const RowsView narrow_here = d_narrow.slice_rows(begin, count);
     rms_norm_backward(stream, {.residual = part(sum),
                                .weight = norm_f_->weight,
                                .rstd = part(rstd),
@@ -91,8 +92,9 @@ void Model::head(const Pass& pass, TensorView last, TensorView residual, const B
                                .d_y = part(y),
                                .beta = 0,
                                .d_residual = here(d_residual),
-                               .d_narrow = d_narrow.present() ? here(d_narrow) : TensorView{},
-                               .d_weight = norm_f_->gradient});
+                               .d_narrow = narrow_here.values,
+                               .d_weight = norm_f_->gradient,
+                               .d_narrow_codes = narrow_here.codes});
   }
 }
 

@@ -39,27 +39,28 @@ Tensor Model::forward_mlp(const Pass& pass, std::size_t i, ResidualStream& resid
   Tensor sum, out;
   if (!residual.values.present()) sum = Tensor(stream, before.dtype, before.shape);
   const std::int64_t rows = keeps_all ? tokens : tile;
-  Normalised normalised{.values = Tensor(stream, options_.dtype, {rows, width}),
-                        .rstd = Tensor(stream, before.dtype, {rows})};
+  Normalised normalised = rows_of_norm(stream, i, {rows, width});
   // A tile's output replaces the mixer's, which the norm has added to the residual stream, unless that is kept.
   if (kept != nullptr && !keeps_all) out = Tensor(stream, options_.dtype, before.shape);
   const TensorView y = kept != nullptr && !keeps_all ? out.view() : added;
   for_each_tile(tokens, tile, [&](std::int64_t begin, std::int64_t count) {
     const auto here = [&](TensorView whole) { return whole.slice_rows(begin, count); };
-    const auto part = [&](TensorView of) { return keeps_all ? here(of) : of.slice_rows(0, count); };
+    const auto part = [&](const auto& of) { return of.slice_rows(keeps_all ? begin : 0, count); };
+    const RowsView input = part(normalised.rows);
     RmsNormForward norm = norm_of(i);
     norm.x = here(added);
     norm.residual = here(before);
     if (sum.present()) norm.sum = here(sum);
-    norm.y = part(normalised.values);
-    norm.rstd = part(normalised.rstd);
+    norm.y = input.values;
+    norm.y_codes = input.codes;
+    norm.rstd = part(normalised.rstd.view());
     rms_norm_forward(stream, norm);
-    branches_[i].mlp->forward_to(pass, part(normalised.values),
+    branches_[i].mlp->forward_to(pass, input,
                                  keeps_all ? &PerTokenSublayer::scope_of_tile(kept->saved, begin) : nullptr, here(y));
   });
   if (sum.present()) residual = ResidualStream(std::move(sum));
   if (keeps_all) {
-    kept->normalised = std::move(normalised.values);
+    kept->normalised = std::move(normalised.rows);
     kept->rstd = std::move(normalised.rstd);
     kept->residual = std::move(residual.values);
   }
@@ -74,24 +75,24 @@ Tensor Model::forward_mlp(const Pass& pass, std::size_t i, ResidualStream& resid
 }
 
 void Model::backward_branch(const Pass& pass, std::size_t i, TensorView input, KeptOfBranch& kept,
-                            TensorView d_residual, TensorView d_narrow) {
+                            TensorView d_residual, const TokenRows& d_narrow) {
   const Stream& stream = pass.runtime.stream;
   const ResidualBranch& branch = branches_[i];
   const std::int64_t tokens = d_residual.rows(), width = d_residual.columns(), tile = std::min(tile_, tokens);
   const bool reruns_mlp = kept.reruns && branch.mlp != nullptr;
+  const RowsView next_gradient = i > 0 ? gradient_of(stream, i - 1, d_narrow) : TensorView();
   const auto for_each = [&](const TiledInput::Gradient& gradient) {
     Tensor sum;
     Normalised again;
     if (reruns_mlp) sum = Tensor(stream, d_residual.dtype, {tile, width});
-    if (kept.reruns)
-      again = {.values = Tensor(stream, options_.dtype, {tile, width}),
-               .rstd = Tensor(stream, d_residual.dtype, {tile})};
+    if (kept.reruns) again = rows_of_norm(stream, i, {tile, width});
     for_each_tile(tokens, tile, [&](std::int64_t begin, std::int64_t count) {
       const auto here = [&](TensorView whole) { return whole.slice_rows(begin, count); };
-      const auto part = [&](const Tensor& scratch) { return scratch.view().slice_rows(0, count); };
+      const auto part = [&](TensorView scratch) { return scratch.slice_rows(0, count); };
       const TensorView residual = reruns_mlp ? part(sum) : here(kept.residual),
-                       normalised = kept.reruns ? part(again.values) : here(kept.normalised),
                        rstd = kept.reruns ? part(again.rstd) : here(kept.rstd);
+      const RowsView normalised =
+          kept.reruns ? again.rows.slice_rows(0, count) : kept.normalised.slice_rows(begin, count);
       if (kept.reruns) {
         RmsNormForward norm = norm_of(i);
         norm.residual = residual;
@@ -100,7 +101,8 @@ void Model::backward_branch(const Pass& pass, std::size_t i, TensorView input, K
           norm.residual = here(input);
           norm.sum = residual;
         }
-        norm.y = normalised;
+        norm.y = normalised.values;
+        norm.y_codes = normalised.codes;
         norm.rstd = rstd;
         rms_norm_forward(stream, norm);
       }
@@ -109,6 +111,7 @@ void Model::backward_branch(const Pass& pass, std::size_t i, TensorView input, K
         branch.mlp->forward_to(pass, normalised, &PerTokenSublayer::scope_of_tile(kept.saved, begin), {});
       }
       const Tensor d_normalised = gradient(normalised, begin);
+      const RowsView next = next_gradient.slice_rows(begin, count);
       rms_norm_backward(stream, {.residual = residual,
                                  .weight = branch.norm->weight,
                                  .rstd = rstd,
@@ -116,13 +119,15 @@ void Model::backward_branch(const Pass& pass, std::size_t i, TensorView input, K
                                  .form = norm_form_,
                                  .d_y = d_normalised,
                                  .d_residual = here(d_residual),
-                                 .d_narrow = i > 0 && d_narrow.present() ? here(d_narrow) : TensorView{},
-                                 .d_weight = branch.norm->gradient});
+                                 .d_narrow = next.values,
+                                 .d_weight = branch.norm->gradient,
+                                 .d_narrow_codes = next.codes});
     });
   };
   // The gradient of the branch's output is that of the residual stream, in the compute type.
-  branch.sublayer->backward(pass, {.dtype = options_.dtype, .tokens = tokens, .for_each_tile = for_each},
-                            d_narrow.present() ? d_narrow : d_residual, kept.saved);
+  branch.sublayer->backward(
+      pass, {.dtype = options_.dtype, .tokens = tokens, .for_each_tile = for_each},
+      options_.dtype == d_residual.dtype ? RowsView(d_residual) : gradient_of(stream, i, d_narrow), kept.saved);
   kept.saved.ensure_empty();
 }
 

@@ -11,6 +11,7 @@
 
 #include "kernels/activation.hpp"
 #include "kernels/gemm.hpp"
+#include "kernels/norm.hpp"
 #include "tests/support/gpu.hpp"
 #include "tests/support/tensors.hpp"
 
@@ -77,6 +78,84 @@ class Fp8Rows : public testing::TestWithParam<Device> {
   Stream cpu_;
   std::optional<Stream> gpu_;
 };
+
+TEST_P(Fp8Rows, OfANormAreThoseOfItsResult) {
+  std::uint64_t seed = 1;
+  for (const auto& [rows, columns] : shapes)
+    for (const bool special : {false, true})
+      for (const bool adds : {false, true}) {
+        const Shape shape{rows, columns};
+        const Tensor residual = wide_range(stream(), DType::f32, shape, ++seed, special),
+                     x = wide_range(stream(), DType::bf16, shape, ++seed, special),
+                     weight = random(DType::f32, {columns}, ++seed), sum(stream(), DType::f32, shape),
+                     other_sum(stream(), DType::f32, shape), y(stream(), DType::bf16, shape),
+                     also_y(stream(), DType::bf16, shape), rstd(stream(), DType::f32, {rows}),
+                     other_rstd(stream(), DType::f32, {rows});
+        RmsNormForward args{.x = adds ? x.view() : TensorView{},
+                            .residual = residual,
+                            .sum = adds ? sum.view() : TensorView{},
+                            .weight = weight,
+                            .y = y,
+                            .rstd = rstd};
+        rms_norm_forward(stream(), args);
+        const Codes expected = quantised(stream(), y, Fp8Format::e4m3), found(stream(), shape, Fp8Format::e4m3),
+                    beside(stream(), shape, Fp8Format::e4m3);
+        args.rstd = other_rstd;
+        if (adds) args.sum = other_sum;
+        args.y = {};
+        args.y_codes = found.matrix();
+        rms_norm_forward(stream(), args);
+        EXPECT_TRUE(same(stream(), found, expected)) << shape.to_string() << special << adds;
+        EXPECT_TRUE(same_values(rstd, other_rstd)) << shape.to_string();
+        if (adds) {
+          EXPECT_TRUE(same_values(sum, other_sum)) << shape.to_string();
+        }
+        args.y = also_y;
+        args.y_codes = beside.matrix();
+        rms_norm_forward(stream(), args);
+        EXPECT_TRUE(same(stream(), beside, expected)) << shape.to_string();
+        EXPECT_TRUE(same_values(y, also_y)) << shape.to_string();
+      }
+}
+
+TEST_P(Fp8Rows, OfANormsGradientAreThoseOfTheRoundedOne) {
+  std::uint64_t seed = 100;
+  for (const auto& [rows, columns] : shapes)
+    for (const bool special : {false, true})
+      for (const double beta : {0., 1.}) {
+        const Shape shape{rows, columns};
+        const Tensor residual = wide_range(stream(), DType::f32, shape, ++seed, false),
+                     d_y = wide_range(stream(), DType::bf16, shape, ++seed, special),
+                     weight = random(DType::f32, {columns}, ++seed), rstd = random(DType::f32, {rows}, ++seed, 0.5, 2),
+                     narrow(stream(), DType::bf16, shape), also_narrow(stream(), DType::bf16, shape);
+        std::vector<Tensor> d_residual, d_weight;
+        const Codes found(stream(), shape, Fp8Format::e5m2), beside(stream(), shape, Fp8Format::e5m2);
+        const auto backward = [&](TensorView d_narrow, const Fp8Matrix& codes) {
+          d_residual.push_back(random(DType::f32, shape, 7));
+          d_weight.push_back(random(DType::f32, {columns}, 8));
+          rms_norm_backward(stream(), {.residual = residual,
+                                       .weight = weight,
+                                       .rstd = rstd,
+                                       .d_y = d_y,
+                                       .beta = beta,
+                                       .d_residual = d_residual.back(),
+                                       .d_narrow = d_narrow,
+                                       .d_weight = d_weight.back(),
+                                       .d_narrow_codes = codes});
+        };
+        backward(narrow, {});
+        backward({}, found.matrix());
+        backward(also_narrow, beside.matrix());
+        const Codes expected = quantised(stream(), narrow, Fp8Format::e5m2);
+        EXPECT_TRUE(same(stream(), found, expected)) << shape.to_string() << special << beta;
+        EXPECT_TRUE(same(stream(), beside, expected)) << shape.to_string() << special << beta;
+        EXPECT_TRUE(same_values(narrow, also_narrow)) << shape.to_string();
+        for (const std::size_t i : {std::size_t{1}, std::size_t{2}}) {
+          EXPECT_TRUE(same_values(d_residual[0], d_residual[i])) << shape.to_string();
+          EXPECT_TRUE(same_values(d_weight[0], d_weight[i])) << shape.to_string();
+        }
+      }
+}
 
 TEST_P(Fp8Rows, OfAGatedActivationAreThoseOfItsResultAndGradients) {
   std::uint64_t seed = 200;

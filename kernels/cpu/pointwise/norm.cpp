@@ -6,7 +6,7 @@
 
 #include "kernels/cpu/partial_sums.hpp"
 #include "kernels/cpu/pointwise/elementwise.hpp"
-#include "kernels/expect.hpp"
+#include "kernels/fp8/expect_fp8.hpp"
 
 namespace causeway::cpu {
 namespace {
@@ -77,7 +77,18 @@ void backward(const RmsNormBackward& args, std::int64_t block, TensorView partia
 
 }  // namespace
 
-void rms_norm_forward(const Stream&, const RmsNormForward& args) {
+void rms_norm_forward(const Stream& stream, const RmsNormForward& args) {
+  if (args.y_codes.codes.present()) {
+    expect_codes_if_present("rms_norm's y", args.y_codes, DType::bf16, args.residual.shape);
+    const Tensor own = args.y.present() ? Tensor() : Tensor(stream, DType::bf16, args.residual.shape);
+    RmsNormForward values = args;
+    if (own.present()) values.y = own;
+    values.y_codes = {};
+    rms_norm_forward(stream, values);
+    return quantise_to_fp8(
+        stream,
+        {.x = values.y, .format = args.y_codes.format, .codes = args.y_codes.codes, .scales = args.y_codes.scales});
+  }
   const TensorView y = args.y;
   const DType wide = accumulator_of(y.dtype);
   ensure(y.columns() > 0, "rms_norm: y is {}, expected at least one channel", y.shape.to_string());
@@ -91,6 +102,18 @@ void rms_norm_forward(const Stream&, const RmsNormForward& args) {
 }
 
 void rms_norm_backward(const Stream& stream, const RmsNormBackward& args) {
+  if (args.d_narrow_codes.codes.present()) {
+    expect_codes_if_present("rms_norm backward's d_narrow", args.d_narrow_codes, args.d_y.dtype, args.d_y.shape);
+    const Tensor own = args.d_narrow.present() ? Tensor() : Tensor(stream, DType::bf16, args.d_y.shape);
+    RmsNormBackward values = args;
+    if (own.present()) values.d_narrow = own;
+    values.d_narrow_codes = {};
+    rms_norm_backward(stream, values);
+    return quantise_to_fp8(stream, {.x = values.d_narrow,
+                                    .format = args.d_narrow_codes.format,
+                                    .codes = args.d_narrow_codes.codes,
+                                    .scales = args.d_narrow_codes.scales});
+  }
   const TensorView d_y = args.d_y;
   const DType wide = accumulator_of(d_y.dtype);
   const std::int64_t tokens = d_y.rows();

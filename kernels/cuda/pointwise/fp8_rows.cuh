@@ -90,12 +90,12 @@ __device__ void store_codes(std::uint8_t* to, const Pairs<V>& x, float reciproca
   }
 }
 
-/// The largest x of the team (RowTeams); every thread receives it. All threads of the block call it together.
+/// The largest x of the team (RowTeams); every thread receives it. All threads of the block call it together, and pass
+/// a barrier between two calls.
 __device__ inline unsigned largest_of_team(unsigned x) {
   x = __reduce_max_sync(~0u, x);
   if (blockDim.x == 32) return x;
   __shared__ unsigned of_warp[32];
-  __syncthreads();  // all threads have read the results of the previous call
   if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = x;
   __syncthreads();
   return __reduce_max_sync(~0u, threadIdx.x % 32 < blockDim.x / 32 ? of_warp[threadIdx.x % 32] : 0);

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/cuda/device/reduce.cuh"
-#include "kernels/expect.hpp"
+#include "kernels/cuda/pointwise/fp8_rows.cuh"
+#include "kernels/fp8/expect_fp8.hpp"
 
 namespace causeway::cuda {
 namespace {
@@ -27,10 +27,12 @@ struct NormForward {
   Rows<const T> x;  ///< data is null if x is absent
   Rows<const R> residual, weight;
   Rows<R> sum;  ///< residual's memory if the sum replaces it
-  Rows<T> y;
+  Rows<T> y;    ///< data is null if it is absent
   Rows<R> rstd;
   R eps;
   bool eps_inside;
+  Fp8Rows codes;
+  Fp8Format format;
 
   /// Returns residual + x, which is written to `sum` if x is present, and adds its squares to `squares`.
   __device__ Packet<R, V> updated(std::int64_t t, std::int64_t column, R& squares) const {
@@ -45,13 +47,14 @@ struct NormForward {
     for (int v = 0; v < V; ++v) squares += added.at[v] * added.at[v];
     return added;
   }
-  /// y = weight · added · scale.
-  __device__ void write(std::int64_t t, std::int64_t column, const Packet<R, V>& added, R scale) const {
+  /// Returns y = weight · added · scale, which is also written.
+  __device__ Packet<T, V> write(std::int64_t t, std::int64_t column, const Packet<R, V>& added, R scale) const {
     const auto w = weight.template load<V>(0, column);
     Packet<T, V> to;
 #pragma unroll
     for (int v = 0; v < V; ++v) to.at[v] = narrowed<T>(w.at[v] * (added.at[v] * scale));
-    y.template store<V>(t, column, to);
+    if (y.data != nullptr) y.template store<V>(t, column, to);
+    return to;
   }
 };
 
@@ -59,7 +62,7 @@ struct NormForward {
 /// thread: every blockDim.x-th packet of V channels of a row
 /// shared memory: the sums of the warps of a row (reduce_team)
 /// registers: the first 4 packets of the thread
-template <class T, int V>
+template <class T, int V, bool with_codes>
 __global__ void __launch_bounds__(1024)
     norm_forward_rows(NormForward<T, V> args, std::int64_t tokens, std::int64_t channels) {
   using R = Accumulator<T>;
@@ -75,16 +78,42 @@ __global__ void __launch_bounds__(1024)
   for (std::int64_t column = first + kept_forward * step; active && column < channels; column += step)
     args.updated(t, column, squares);
   squares = reduce_team(squares);
-  if (!active) return;
+  if (!with_codes && !active) return;
   // 2. Normalize.
   const R mean = squares / static_cast<R>(channels);
   const R rstd = 1 / (args.eps_inside ? std::sqrt(mean + args.eps) : std::sqrt(mean) + args.eps);
-  if (threadIdx.x == 0) args.rstd(t, 0) = rstd;
+  if (active && threadIdx.x == 0) args.rstd(t, 0) = rstd;
+  if constexpr (!with_codes) {
 #pragma unroll
-  for (int i = 0; i < kept_forward; ++i)
-    if (first + i * step < channels) args.write(t, first + i * step, sums[i], rstd);
-  for (std::int64_t column = first + kept_forward * step; column < channels; column += step)
-    args.write(t, column, args.sum.template load<V>(t, column), rstd);
+    for (int i = 0; i < kept_forward; ++i)
+      if (first + i * step < channels) args.write(t, first + i * step, sums[i], rstd);
+    for (std::int64_t column = first + kept_forward * step; column < channels; column += step)
+      args.write(t, column, args.sum.template load<V>(t, column), rstd);
+  } else {
+    Pairs<V> y[kept_forward];
+    Magnitudes magnitudes;
+    const auto again = [&](std::int64_t column) {
+      return Pairs<V>::of(args.write(t, column, args.sum.template load<V>(t, column), rstd));
+    };
+#pragma unroll
+    for (int i = 0; i < kept_forward; ++i)
+      if (active && first + i * step < channels) {
+        y[i] = Pairs<V>::of(args.write(t, first + i * step, sums[i], rstd));
+        magnitudes.add(y[i]);
+      }
+    for (std::int64_t column = first + kept_forward * step; active && column < channels; column += step)
+      magnitudes.add(again(column));
+    // 3. 8-bit floats.
+    const Fp8Scale scale = magnitudes.scale(args.format);
+    if (!active) return;
+    if (threadIdx.x == 0) args.codes.scales[t] = scale.value;
+#pragma unroll
+    for (int i = 0; i < kept_forward; ++i)
+      if (first + i * step < channels)
+        args.codes.store(t, first + i * step, y[i], scale, magnitudes.special, args.format);
+    for (std::int64_t column = first + kept_forward * step; column < channels; column += step)
+      args.codes.store(t, column, again(column), scale, magnitudes.special, args.format);
+  }
 }
 
 /// The arguments of the backward kernel and its steps for a packet.
@@ -98,6 +127,8 @@ struct NormBackward {
   Rows<R> partial;   ///< [blocks, D], the partial sums of d_weight of each block
   R eps_outside;     ///< 0 for the form inside
   bool adds;         ///< beta is 1
+  Fp8Rows codes;
+  Fp8Format format;
 
   struct Loaded {
     Packet<R, V> residual;
@@ -120,15 +151,17 @@ struct NormBackward {
     }
     return dot;
   }
-  /// d_residual = the old one + scale · (d_y ⊙ weight - normalized · mean).
-  __device__ void write(const Loaded& from, std::int64_t t, std::int64_t column, R scale, R mean) const {
+  /// d_residual = the old one + scale · (d_y ⊙ weight - normalized · mean). Returns it rounded.
+  __device__ Packet<T, V> write(const Loaded& from, std::int64_t t, std::int64_t column, R scale, R mean) const {
     const auto w = weight.template load<V>(0, column);
     auto to = from.d_residual;
 #pragma unroll
     for (int v = 0; v < V; ++v)
       to.at[v] += scale * (widened(from.d_y.at[v]) * w.at[v] - from.residual.at[v] * scale * mean);
     d_residual.template store<V>(t, column, to);
-    if (d_narrow.data != nullptr) d_narrow.template store<V>(t, column, Packet<T, V>::of(to.at));
+    const auto rounded = Packet<T, V>::of(to.at);
+    if (d_narrow.data != nullptr) d_narrow.template store<V>(t, column, rounded);
+    return rounded;
   }
 };
 
@@ -136,7 +169,7 @@ struct NormBackward {
 /// thread: every blockDim.x-th packet of V channels of a token
 /// shared memory: the sums of the warps of a row (reduce_team); at the end the partial sums of d_weight of the 8 teams
 /// registers: the first 2 packets of the thread and their partial sums of d_weight over the team's tokens
-template <class T, int V>
+template <class T, int V, bool with_codes>
 __global__ void __launch_bounds__(1024)
     norm_backward_rows(NormBackward<T, V> args, std::int64_t tokens, std::int64_t channels) {
   using R = Accumulator<T>;
@@ -166,11 +199,34 @@ __global__ void __launch_bounds__(1024)
     }
     const R root = 1 - args.eps_outside * rstd;  // √ms · rstd, or 1
     const R mean = reduce_team(dot) / static_cast<R>(channels) * (root > 0 ? 1 / root : R{0});
+    if constexpr (!with_codes) {
 #pragma unroll
-    for (int i = 0; i < kept_backward; ++i)
-      if (active && first + i * step < channels) args.write(rows[i], t, first + i * step, rstd, mean);
-    for (std::int64_t column = first + kept_backward * step; active && column < channels; column += step)
-      args.write(args.load(t, column), t, column, rstd, mean);
+      for (int i = 0; i < kept_backward; ++i)
+        if (active && first + i * step < channels) args.write(rows[i], t, first + i * step, rstd, mean);
+      for (std::int64_t column = first + kept_backward * step; active && column < channels; column += step)
+        args.write(args.load(t, column), t, column, rstd, mean);
+    } else {
+      Pairs<V> narrow[kept_backward];
+      Magnitudes magnitudes;
+#pragma unroll
+      for (int i = 0; i < kept_backward; ++i)
+        if (active && first + i * step < channels) {
+          narrow[i] = Pairs<V>::of(args.write(rows[i], t, first + i * step, rstd, mean));
+          magnitudes.add(narrow[i]);
+        }
+      for (std::int64_t column = first + kept_backward * step; active && column < channels; column += step)
+        magnitudes.add(Pairs<V>::of(args.write(args.load(t, column), t, column, rstd, mean)));
+      const Fp8Scale scale = magnitudes.scale(args.format);
+      if (active && threadIdx.x == 0) args.codes.scales[t] = scale.value;
+      const auto store = [&](std::int64_t column, const Pairs<V>& x) {
+        args.codes.store(t, column, x, scale, magnitudes.special, args.format);
+      };
+#pragma unroll
+      for (int i = 0; i < kept_backward; ++i)
+        if (active && first + i * step < channels) store(first + i * step, narrow[i]);
+      for (std::int64_t column = first + kept_backward * step; active && column < channels; column += step)
+        store(column, Pairs<V>::of(Packet<T, V>::of(args.d_residual.template load<V>(t, column).at)));
+    }
   }
   // 2. The partial sums of the block. If there are several teams, each is a warp that keeps a whole row.
   if (blockDim.y > 1) {
@@ -198,32 +254,41 @@ TensorView as_row(TensorView x) { return x.reshaped({1, x.size()}); }
 }  // namespace
 
 // Lower bound: residual is read and y is written; if x is present, it is read and the sum is also written. bf16 with x,
-// 12 bytes an element: [65536, 4096] in 0.67 ms at 4.8 TB/s.
+// 12 bytes an element: [65536, 4096] in 0.67 ms at 4.8 TB/s; 11 with codes in place of y.
 void rms_norm_forward(const Stream& stream, const RmsNormForward& args) {
-  const TensorView y = args.y, weight = as_row(args.weight);
-  const DType wide = accumulator_of(y.dtype);
-  const std::int64_t tokens = y.rows(), channels = y.columns();
-  ensure(channels > 0, "rms_norm: y is {}, expected at least one channel", y.shape.to_string());
-  expect_if_present("rms_norm's x", args.x, y.dtype, y.shape);
-  expect("rms_norm's residual", args.residual, wide, y.shape);
-  expect_if_present("rms_norm's sum", args.sum, wide, y.shape);
+  const TensorView codes = args.y_codes.codes, weight = as_row(args.weight);
+  const DType narrow = args.y.present() ? args.y.dtype : DType::bf16, wide = accumulator_of(narrow);
+  const Shape shape = args.y.present() ? args.y.shape : codes.shape;
+  const std::int64_t tokens = shape[0], channels = shape.row_size();
+  ensure(channels > 0, "rms_norm: y is {}, expected at least one channel", shape.to_string());
+  expect_codes_if_present("rms_norm's y", args.y_codes, narrow, shape);
+  expect_if_present("rms_norm's x", args.x, narrow, shape);
+  expect("rms_norm's residual", args.residual, wide, shape);
+  expect_if_present("rms_norm's sum", args.sum, wide, shape);
   ensure(args.x.present() || !args.sum.present(), "rms_norm: a sum is asked for, but x is absent");
   expect("rms_norm's weight", args.weight, wide, {channels});
   expect("rms_norm's rstd", args.rstd, wide, {tokens});
   if (tokens == 0) return;
-  dispatch(y.dtype, [&]<class T>() {
+  dispatch(narrow, [&]<class T>() {
     using R = Accumulator<T>;
     constexpr int width = packet_width<T, R>;
-    dispatch_width<width>(
-        channels % width == 0 && rows_start_aligned({args.x, args.residual, args.sum, weight, y}, width), [&]<int V> {
-          const RowTeams teams(channels / V, kept_forward);
-          norm_forward_rows<T, V><<<teams.grid(tokens), teams.block(), 0, native_of(stream)>>>(
-              NormForward<T, V>{Rows<const T>(args.x), Rows<const R>(args.residual), Rows<const R>(weight),
-                                Rows<R>(args.sum.present() ? args.sum : args.residual), Rows<T>(y), Rows<R>(args.rstd),
-                                static_cast<R>(args.eps), args.form == NormForm::inside},
-              tokens, channels);
-          cuda_check(cudaGetLastError());
-        });
+    const bool packets =
+        channels % width == 0 && rows_start_aligned({args.x, args.residual, args.sum, weight, args.y, codes}, width);
+    dispatch_width<width>(packets, [&]<int V> {
+      const RowTeams teams(channels / V, kept_forward);
+      const auto launch = [&](auto kernel) {
+        kernel<<<teams.grid(tokens), teams.block(), 0, native_of(stream)>>>(
+            NormForward<T, V>{Rows<const T>(args.x), Rows<const R>(args.residual), Rows<const R>(weight),
+                              Rows<R>(args.sum.present() ? args.sum : args.residual), Rows<T>(args.y),
+                              Rows<R>(args.rstd), static_cast<R>(args.eps), args.form == NormForm::inside,
+                              Fp8Rows(args.y_codes), args.y_codes.format},
+            tokens, channels);
+        cuda_check(cudaGetLastError());
+      };
+      if constexpr (std::is_same_v<T, bf16>)
+        if (codes.present()) return launch(norm_forward_rows<T, V, true>);
+      launch(norm_forward_rows<T, V, false>);
+    });
   });
 }
 
@@ -239,24 +304,33 @@ void rms_norm_backward(const Stream& stream, const RmsNormBackward& args) {
   expect("rms_norm backward's rstd", args.rstd, wide, {tokens});
   expect("rms_norm backward's d_residual", args.d_residual, wide, d_y.shape);
   expect_if_present("rms_norm backward's d_narrow", args.d_narrow, d_y.dtype, d_y.shape);
+  expect_codes_if_present("rms_norm backward's d_narrow", args.d_narrow_codes, d_y.dtype, d_y.shape);
   expect("rms_norm backward's d_weight", args.d_weight, wide, {channels});
   ensure(args.d_weight.dense(), "rms_norm backward's d_weight is not dense");
   if (tokens == 0) return;
   dispatch(d_y.dtype, [&]<class T>() {
     using R = Accumulator<T>;
     constexpr int width = packet_width<T, R>;
+    const TensorView codes = args.d_narrow_codes.codes;
     const bool packets = channels % width == 0 &&
-                         rows_start_aligned({args.residual, weight, d_y, args.d_residual, args.d_narrow}, width);
+                         rows_start_aligned({args.residual, weight, d_y, args.d_residual, args.d_narrow, codes}, width);
     dispatch_width<width>(packets, [&]<int V> {
       const RowTeams teams(channels / V, kept_backward);
       const std::int64_t blocks = std::min<std::int64_t>(ceil_div(tokens, teams.in_block), most_blocks_backward(teams));
       const Tensor partial(stream, wide, {blocks, channels});
-      norm_backward_rows<T, V><<<grid_of(blocks), teams.block(), 0, native_of(stream)>>>(
-          NormBackward<T, V>{Rows<const R>(args.residual), Rows<const R>(weight), Rows<const R>(args.rstd),
-                             Rows<const T>(d_y), Rows<R>(args.d_residual), Rows<T>(args.d_narrow), Rows<R>(partial),
-                             args.form == NormForm::outside ? static_cast<R>(args.eps) : R{0}, args.beta != 0},
-          tokens, channels);
-      cuda_check(cudaGetLastError());
+      const auto launch = [&](auto kernel) {
+        kernel<<<grid_of(blocks), teams.block(), 0, native_of(stream)>>>(
+            NormBackward<T, V>{Rows<const R>(args.residual), Rows<const R>(weight), Rows<const R>(args.rstd),
+                               Rows<const T>(d_y), Rows<R>(args.d_residual), Rows<T>(args.d_narrow), Rows<R>(partial),
+                               args.form == NormForm::outside ? static_cast<R>(args.eps) : R{0}, args.beta != 0,
+                               Fp8Rows(args.d_narrow_codes), args.d_narrow_codes.format},
+            tokens, channels);
+        cuda_check(cudaGetLastError());
+      };
+      const bool with_codes = std::is_same_v<T, bf16> && codes.present();
+      if constexpr (std::is_same_v<T, bf16>)
+        if (with_codes) launch(norm_backward_rows<T, V, true>);
+      if (!with_codes) launch(norm_backward_rows<T, V, false>);
       add_column_sums<R>(stream, partial, static_cast<R*>(args.d_weight.data));
     });
   });

@@ -1,3 +1,4 @@
+#include "kernels/core/integer.hpp"
 #include "kernels/cuda/pointwise/fp8_rows.cuh"
 #include "kernels/fp8/expect_fp8.hpp"
 
@@ -36,19 +37,30 @@ __global__ void __launch_bounds__(1024)
   };
   unsigned largest = largest_by([](unsigned before, unsigned pair) { return larger_halves(before, pair); });
   const bool special = largest >= infinity_bits;  // rare: once more, without what is not finite
-  if (special) largest = largest_by([](unsigned before, unsigned pair) { return larger_finite_halves(before, pair); });
+  if (special) {
+    if (blockDim.x > 32) __syncthreads();  // largest_of_team is called again
+    largest = largest_by([](unsigned before, unsigned pair) { return larger_finite_halves(before, pair); });
+  }
   const Fp8Scale scale(largest, format);
   if (!active) return;
   // 2. Its codes.
+  if (threadIdx.x == 0) scales[row] = scale.value;
   std::uint8_t* const to = codes + row * columns;
+  const auto store = [&](int packet, const Pairs<V>& x, bool special) {
+    store_codes<V>(to + std::int64_t{packet} * V, x, scale.reciprocal, special, format);
+  };
+  if (special) {  // rare, so it takes no registers
+#pragma unroll 1
+    for (int packet = static_cast<int>(threadIdx.x); packet < packets; packet += step)
+      store(packet, load(packet), true);
+    return;
+  }
 #pragma unroll
   for (int i = 0; i < kept; ++i) {
     const int packet = static_cast<int>(threadIdx.x + i * blockDim.x);
-    if (packet < packets) store_codes<V>(to + std::int64_t{packet} * V, own[i], scale.reciprocal, special, format);
+    if (packet < packets) store(packet, own[i], false);
   }
-  for (int packet = first_other; packet < packets; packet += step)
-    store_codes<V>(to + std::int64_t{packet} * V, load(packet), scale.reciprocal, special, format);
-  if (threadIdx.x == 0) scales[row] = scale.value;
+  for (int packet = first_other; packet < packets; packet += step) store(packet, load(packet), false);
 }
 
 constexpr int tile_rows = 128, tile_columns = 64, tile_threads = 256;
@@ -191,7 +203,10 @@ void quantise_to_fp8(const Stream& stream, const QuantiseToFp8& args) {
           <<<teams.grid(rows), teams.block(), 0, native_of(stream)>>>(x, codes, scales, rows, columns);
       return cuda_check(cudaGetLastError());
     }
-    constexpr std::int64_t part_rows = 512;
+    // Parts of rows are so small that a GPU has several blocks for each multiprocessor: all that they do is to wait.
+    constexpr std::int64_t blocks = 1024, least_rows = 32, unit = 8;
+    const std::int64_t parts_wanted = ceil_div(blocks, ceil_div(columns, 32 * V)),
+                       part_rows = std::max(least_rows, round_up(ceil_div(rows, parts_wanted), unit));
     const Tensor largest = Tensor::zeros(stream, DType::i32, {columns});
     auto* const bits = static_cast<unsigned*>(largest.view().data);
     const dim3 parts(grid_of(columns, 32 * V), grid_of(rows, part_rows)),

@@ -10,39 +10,44 @@ namespace {
 
 constexpr int side = 128, threads = 256, words = side / 4;  // of a tile, a square of codes
 
-/// scales[row]·others[row]; others may be null. In f64, which holds the product of any two scales.
+/// Exponents of scales[row]·others[row], which are powers of two, at least 2^-110 each; others may be null.
 struct RowScales {
   const float *scales, *others;
-  __device__ double operator()(std::int64_t row) const {
-    return double{scales[row]} * (others == nullptr ? 1 : double{others[row]});
+  __device__ int exponent(std::int64_t row) const {
+    constexpr int mantissa_bits = 23, bias = 127;
+    const auto of = [](float x) { return (__float_as_int(x) >> mantissa_bits) - bias; };
+    return of(scales[row]) + (others == nullptr ? 0 : of(others[row]));
   }
 };
 
-/// largest[0] = the largest scale, 1 if there is none; largest[1] = its reciprocal. Scales are powers of two.
+/// largest = the largest exponent, 0 if there is none.
 ///
 /// block: all scales
-/// thread: every 1024th scale
-__global__ void __launch_bounds__(1024) find_largest(RowScales scales, std::int64_t count, double* largest) {
-  struct Larger {
-    __device__ double operator()(double a, double b) const { return a > b ? a : b; }
-  };
-  double own = count == 0 ? 1 : 0;
-  for (std::int64_t i = threadIdx.x; i < count; i += blockDim.x) own = Larger()(own, scales(i));
-  own = reduce_team(own, Larger());
-  if (threadIdx.x > 0) return;
-  largest[0] = own;
-  largest[1] = 1 / own;
+/// thread: every 1024th scale, of which it reads 8 at a time, since all that this takes is latency
+__global__ void __launch_bounds__(1024) find_largest(RowScales scales, int count, int* largest) {
+  __shared__ int of_warp[32];
+  constexpr int none = -1024;
+  int own = none;
+#pragma unroll 8
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += 1024) own = max(own, scales.exponent(i));
+  own = __reduce_max_sync(~0u, own);
+  if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = own;
+  __syncthreads();
+  if (threadIdx.x >= 32) return;
+  own = __reduce_max_sync(~0u, of_warp[threadIdx.x]);
+  if (threadIdx.x == 0) *largest = own == none ? 0 : own;
 }
 
-/// A power of two that is at most 1, as a product of two numbers of f16; 0 if it is so small that no code remains.
+/// 2^exponent, which is at most 1, as a product of two numbers of f16; 0 if it is so small that no code remains.
 struct Factor {
   __half2 first, second;
 
-  __device__ explicit Factor(double of) {
-    const auto value = static_cast<float>(of);
-    const float high = fmaxf(value, 0x1p-14f);
-    first = __float2half2_rn(high);
-    second = __float2half2_rn(value < 0x1p-32f ? 0 : value / high);
+  __device__ explicit Factor(int exponent) {
+    constexpr int least_normal = -14, least = -32, bias = 127, mantissa_bits = 23;
+    const auto power = [](int of) { return __float2half2_rn(__int_as_float((of + bias) << mantissa_bits)); };
+    const int high = max(exponent, least_normal);
+    first = power(high);
+    second = exponent < least ? __half2{} : power(exponent - high);
   }
 };
 
@@ -69,7 +74,7 @@ __device__ unsigned scaled(unsigned codes, const Factor& factor) {
 template <Fp8Format format, bool packets>
 __global__ void __launch_bounds__(threads)
     transpose_codes(const std::uint8_t* x, RowScales scales, std::int64_t rows, std::int64_t columns,
-                    const double* largest, std::uint8_t* codes, std::int64_t code_stride, float* code_scales) {
+                    const int* largest, std::uint8_t* codes, std::int64_t code_stride, float* code_scales) {
   constexpr int width = 16;
   __shared__ alignas(16) unsigned tile[side * words];
   const auto place = [](int column, int word) { return column * words + (word ^ (column / width * 4)); };
@@ -92,7 +97,7 @@ __global__ void __launch_bounds__(threads)
       for (int i = 0; i < width && column + i < columns; ++i) to[i / 4] |= static_cast<unsigned>(from[i]) << i % 4 * 8;
     }
     if constexpr (format == Fp8Format::e5m2) {
-      const Factor factor(there ? scales(row) * largest[1] : 0);
+      const Factor factor(there ? scales.exponent(row) - *largest : 0);
       four = make_uint4(scaled(four.x, factor), scaled(four.y, factor), scaled(four.z, factor), scaled(four.w, factor));
     }
     of_row[r][0] = four.x;
@@ -129,7 +134,7 @@ __global__ void __launch_bounds__(threads)
     }
   }
   if (blockIdx.y == 0 && threadIdx.x < side && first_column + threadIdx.x < columns)
-    code_scales[first_column + threadIdx.x] = format == Fp8Format::e5m2 ? static_cast<float>(largest[0]) : 1;
+    code_scales[first_column + threadIdx.x] = format == Fp8Format::e5m2 ? ldexpf(1, *largest) : 1;
 }
 
 }  // namespace
@@ -141,10 +146,11 @@ void transpose_fp8(const Stream& stream, const TransposeFp8& args) {
   const std::int64_t rows = from.rows(), columns = from.columns(), code_stride = args.codes.columns();
   if (columns == 0) return;
   const bool wide = args.x.format == Fp8Format::e5m2;
-  const Tensor largest(stream, DType::f64, {2});
+  const Tensor largest(stream, DType::i32, {1});
+  ensure(rows < std::int64_t{1} << 30, "transpose_fp8: {} rows, expected less than 2^30", rows);
   const RowScales scales{static_cast<const float*>(args.x.scales.data), static_cast<const float*>(args.others.data)};
-  auto* const most = static_cast<double*>(largest.view().data);
-  if (wide) find_largest<<<1, 1024, 0, native_of(stream)>>>(scales, rows, most);
+  auto* const most = static_cast<int*>(largest.view().data);
+  if (wide) find_largest<<<1, 1024, 0, native_of(stream)>>>(scales, static_cast<int>(rows), most);
   const dim3 grid(grid_of(columns, side), grid_of(std::max<std::int64_t>(1, code_stride), side));
   const auto launch = [&](auto kernel) {
     kernel<<<grid, threads, 0, native_of(stream)>>>(static_cast<const std::uint8_t*>(from.data), scales, rows, columns,

@@ -111,7 +111,7 @@ inline Tensor dense_backward(const Stream& stream, const Parameter& weight, cons
 
 /// dense_backward of a sublayer's first product, whose input exists for a tile at a time.
 inline void dense_backward(const Stream& stream, const Parameter& weight, const TiledInput& x, TensorView d_y) {
-  x.for_each_tile([&](TensorView tile, std::int64_t first) {
+  x.for_each_tile([&](const RowsView& tile, std::int64_t first) {
     return dense_backward(stream, weight, tile, d_y.slice_rows(first, tile.rows()));
   });
 }

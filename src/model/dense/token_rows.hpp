@@ -28,6 +28,12 @@ struct RowsView {
   RowsView(TensorView of) : values(of) {}            // NOLINT: most rows are values only
   RowsView(const Tensor& of) : values(of.view()) {}  // NOLINT
   RowsView(TensorView of, const Fp8Matrix& its_codes) : values(of), codes(its_codes) {}
+  RowsView slice_rows(std::int64_t begin, std::int64_t count) const {
+    RowsView rows(values.present() ? values.slice_rows(begin, count) : values);
+    if (codes.codes.present())
+      rows.codes = {codes.codes.slice_rows(begin, count), codes.scales.slice_rows(begin, count), codes.format};
+    return rows;
+  }
   const Shape& shape() const { return values.present() ? values.shape : codes.codes.shape; }
   std::int64_t rows() const { return shape()[0]; }
   DType dtype() const { return values.present() ? values.dtype : DType::bf16; }
@@ -47,6 +53,9 @@ struct TokenRows {
   static TokenRows of(const Stream& stream, const Parameter& weight, Tensor values) {
     if (!multiplies_codes(stream, weight)) return {.values = std::move(values), .codes = {}};
     return {.values = {}, .codes = Fp8Copy::by_rows(stream, values, Fp8Format::e4m3)};
+  }
+  RowsView slice_rows(std::int64_t begin, std::int64_t count) const {
+    return RowsView(values, codes).slice_rows(begin, count);
   }
   void put_into(Saved& saved, const std::string& slot) && {
     saved.put(slot, std::move(values));

@@ -46,10 +46,10 @@ class Attention final : public Sublayer {
       inv_freq_ = &parameters.add(inv_freq_spec(prefix + "inv_freq", width_ / heads_, options.rope_base));
   }
 
-  Tensor forward(const Pass& pass, TensorView x, Saved* saved) override {
+  Tensor forward(const Pass& pass, const RowsView& x, Saved* saved) override {
     const Stream& stream = pass.runtime.stream;
     Tensor qkv = dense(stream, projections_, x);  // (T, 3·D)
-    Tensor y(stream, x.dtype, x.shape);
+    Tensor y(stream, x.dtype(), x.shape());
     pass.strategies().attention->forward(pass.strategy_context(),
                                          {.q = part(qkv, 0),
                                           .k = part(qkv, 1),
@@ -67,7 +67,7 @@ class Attention final : public Sublayer {
     return out;
   }
 
-  void backward(const Pass& pass, const TiledInput& x, TensorView d_out, Saved& saved) override {
+  void backward(const Pass& pass, const TiledInput& x, const RowsView& d_out, Saved& saved) override {
     const Stream& stream = pass.runtime.stream;
     Tensor y = saved.take("y");
     const Tensor qkv = saved.take("qkv");
@@ -97,11 +97,13 @@ class Attention final : public Sublayer {
     return {{"attention", RotaryAttentionForward{.q = x, .k = x, .v = x, .rope = angles(), .y = x}}};
   }
 
-  Tensor extend(const Stream& stream, TensorView x, std::span<const NextTokens> documents) override {
-    const Tensor qkv = dense(stream, projections_, x), y(stream, x.dtype, x.shape);
+  Tensor extend(const Stream& stream, const RowsView& x, std::span<const NextTokens> documents) override {
+    const Tensor qkv = dense(stream, projections_, x), y(stream, x.dtype(), x.shape());
     for (const NextTokens& document : documents) extend_one(stream, document.rows(qkv), document.rows(y), document);
     return dense(stream, out_proj_, y, out_bias_);
   }
+
+  Ends ends() const override { return {.input = projections_, .output = out_proj_, .output_bias = out_bias_}; }
 
  private:
   /// Attention of the next tokens of one document, of which qkv and y are the rows.

@@ -65,9 +65,9 @@ class Hyena final : public Sublayer {
     if (options.out_bias) out_bias_ = &parameters.add(bias_spec(prefix + "out_proj.bias", options.width));
   }
 
-  Tensor forward(const Pass& pass, TensorView x, Saved* saved) override {
+  Tensor forward(const Pass& pass, const RowsView& x, Saved* saved) override {
     const Stream& stream = pass.runtime.stream;
-    Tensor projected = dense(stream, projections_, x), values(stream, x.dtype, x.shape);
+    Tensor projected = dense(stream, projections_, x), values(stream, x.dtype(), x.shape());
     filter_.forward(pass, featurizer_, projected, values, scope_of(saved, "filter"));
     TokenRows y = TokenRows::of(stream, out_proj_, std::move(values));
     Tensor out = pass.only_saved ? Tensor() : dense(stream, out_proj_, y, out_bias_);
@@ -78,7 +78,7 @@ class Hyena final : public Sublayer {
     return out;
   }
 
-  void backward(const Pass& pass, const TiledInput& x, TensorView d_out, Saved& saved) override {
+  void backward(const Pass& pass, const TiledInput& x, const RowsView& d_out, Saved& saved) override {
     const Stream& stream = pass.runtime.stream;
     TokenRows y = TokenRows::take_from(saved, "y");
     Tensor d_y = dense_backward(stream, out_proj_, y, d_out, out_bias_);
@@ -92,15 +92,15 @@ class Hyena final : public Sublayer {
 
   std::vector<OperatorCall> calls(DType dtype) const override { return filter_.calls(featurizer_, dtype); }
 
-  Tensor extend(const Stream& stream, TensorView x, std::span<const NextTokens> documents) override {
+  Tensor extend(const Stream& stream, const RowsView& x, std::span<const NextTokens> documents) override {
     constexpr std::size_t featurizer_rows = 0, filter_state = 1;  // of state.cache
-    const Tensor projected = dense(stream, projections_, x), features(stream, x.dtype, projected.view().shape),
-                 y(stream, x.dtype, x.shape);
+    const Tensor projected = dense(stream, projections_, x), features(stream, x.dtype(), projected.view().shape),
+                 y(stream, x.dtype(), x.shape());
     for (const NextTokens& document : documents) {
       DecodeState& state = document.state;
       if (state.cache.empty()) {
-        state.cache.push_back(Tensor::zeros(stream, x.dtype, {Featurizer::taps - 1, projected.view().columns()}));
-        state.cache.push_back(filter_.initial_state(stream, x.dtype));
+        state.cache.push_back(Tensor::zeros(stream, x.dtype(), {Featurizer::taps - 1, projected.view().columns()}));
+        state.cache.push_back(filter_.initial_state(stream, x.dtype()));
       }
       CausalConvForward conv = featurizer_.convolution(document.rows(projected), document.rows(features));
       conv.segments = document.segments;
@@ -111,6 +111,8 @@ class Hyena final : public Sublayer {
     }
     return dense(stream, out_proj_, y, out_bias_);
   }
+
+  Ends ends() const override { return {.input = projections_, .output = out_proj_, .output_bias = out_bias_}; }
 
  private:
   const Parameter& projections_;

@@ -25,14 +25,15 @@ double initial_dt_bias(const RandomStream& random, std::int64_t i) {
 class Mamba final : public Sublayer {
  public:
   Mamba(const ModelOptions& options, const std::string& prefix, ParameterSet& parameters);
-  Tensor forward(const Pass& pass, TensorView h, Saved* saved) override;
-  void backward(const Pass& pass, const TiledInput& h, TensorView d_out, Saved& saved) override;
-  Tensor extend(const Stream& stream, TensorView h, std::span<const NextTokens> documents) override;
+  Tensor forward(const Pass& pass, const RowsView& h, Saved* saved) override;
+  void backward(const Pass& pass, const TiledInput& h, const RowsView& d_out, Saved& saved) override;
+  Tensor extend(const Stream& stream, const RowsView& h, std::span<const NextTokens> documents) override;
   std::vector<OperatorCall> calls(DType dtype) const override;
+  Ends ends() const override { return {.input = in_proj_, .output = out_proj_}; }
 
  private:
   /// The mixer on any tokens; `convolve` and `scan` include the tokens before these. `only_saved`: without `out`.
-  Tensor run(const Stream& stream, TensorView h, const std::function<void(const CausalConvForward&)>& convolve,
+  Tensor run(const Stream& stream, const RowsView& h, const std::function<void(const CausalConvForward&)>& convolve,
              const std::function<void(const SelectiveScanForward&)>& scan, Saved* saved, bool only_saved = false);
   /// The arguments of the convolution and the inputs of the scan, as views of the activations above.
   CausalConvForward convolution(TensorView xz, TensorView u) const;
@@ -127,9 +128,10 @@ std::vector<OperatorCall> Mamba::calls(DType dtype) const {
   return {{"causal_conv", convolution}, {"selective_scan", scan}};
 }
 
-Tensor Mamba::run(const Stream& stream, TensorView h, const std::function<void(const CausalConvForward&)>& convolve,
+Tensor Mamba::run(const Stream& stream, const RowsView& h,
+                  const std::function<void(const CausalConvForward&)>& convolve,
                   const std::function<void(const SelectiveScanForward&)>& scan, Saved* saved, bool only_saved) {
-  const auto fresh = [&](std::int64_t columns) { return Tensor(stream, h.dtype, {h.rows(), columns}); };
+  const auto fresh = [&](std::int64_t columns) { return Tensor(stream, h.dtype(), {h.rows(), columns}); };
 
   Tensor xz = fresh(2 * inner_);  // (T, 2·I): x, z
   multiply_by(stream, in_proj_, h, xz);
@@ -163,7 +165,7 @@ Tensor Mamba::run(const Stream& stream, TensorView h, const std::function<void(c
   return out;
 }
 
-Tensor Mamba::forward(const Pass& pass, TensorView h, Saved* saved) {
+Tensor Mamba::forward(const Pass& pass, const RowsView& h, Saved* saved) {
   const StrategyContext context = pass.strategy_context();
   const OperatorStrategies& strategies = pass.strategies();
   return run(
@@ -177,13 +179,13 @@ Tensor Mamba::forward(const Pass& pass, TensorView h, Saved* saved) {
       saved, pass.only_saved);
 }
 
-Tensor Mamba::extend(const Stream& stream, TensorView h, std::span<const NextTokens> documents) {
+Tensor Mamba::extend(const Stream& stream, const RowsView& h, std::span<const NextTokens> documents) {
   constexpr std::size_t conv_rows = 0, ssm_state = 1;  // of state.cache: x before the next token, and the scan's state
   for (const NextTokens& document : documents) {
     std::vector<Tensor>& cache = document.state.cache;
     if (cache.empty()) {
-      cache.push_back(Tensor::zeros(stream, h.dtype, {conv_weight_.spec.shape[2] - 1, inner_}));
-      cache.push_back(Tensor::zeros(stream, accumulator_of(h.dtype), {inner_, state_}));
+      cache.push_back(Tensor::zeros(stream, h.dtype(), {conv_weight_.spec.shape[2] - 1, inner_}));
+      cache.push_back(Tensor::zeros(stream, accumulator_of(h.dtype()), {inner_, state_}));
     }
   }
   const auto convolve = [&](const CausalConvForward& all) {
@@ -212,7 +214,7 @@ Tensor Mamba::extend(const Stream& stream, TensorView h, std::span<const NextTok
   return run(stream, h, convolve, scan, nullptr);
 }
 
-void Mamba::backward(const Pass& pass, const TiledInput& h, TensorView d_out, Saved& saved) {
+void Mamba::backward(const Pass& pass, const TiledInput& h, const RowsView& d_out, Saved& saved) {
   const Stream& stream = pass.runtime.stream;
   const auto fresh = [&](std::int64_t columns) { return Tensor(stream, h.dtype, {h.tokens, columns}); };
   TokenRows y = TokenRows::take_from(saved, "y");
