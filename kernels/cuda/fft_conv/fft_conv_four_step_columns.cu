@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "kernels/core/integer.hpp"
 #include "kernels/cuda/fft_conv/fft_conv_four_step.cuh"
 
@@ -7,14 +9,17 @@ namespace {
 constexpr int threads = 256;
 
 /// A block's columns of N1 = radix1 · radix2 points in shared memory, for `across` neighbouring t2 and `channels`
-/// channels. Real and imaginary parts are stored separately; point t1 of column t2 of channel c is at
-/// c · pitch + t1 · across + t2. With this pitch, 16 neighbours of a row are in different banks, and so are packets of
-/// 8 channels.
-template <int radix1_, int radix2_>
+/// channels. Neighbouring t2 are neighbours in the workspace and in a filter's taps, channels are neighbours in a
+/// token: a tile of filters has more t2 and fewer channels than one of tokens. Real and imaginary parts are stored
+/// separately; point t1 of column t2 of channel c is at c · pitch + t1 · across + t2. With this pitch, 16 neighbours of
+/// a row are in different banks, and so are packets of 8 channels.
+template <int radix1_, int radix2_, bool of_filters>
 struct ColumnTile {
   static constexpr int radix1 = radix1_, radix2 = radix2_, length = radix1 * radix2;
-  static constexpr int across = length <= 16 ? 256 / length : length == 32 ? 16 : length <= 128 ? 8 : 4;
-  static constexpr int channels = length <= 64 ? 16 : 8, columns = across * channels;
+  static constexpr int columns = (length <= 16 ? 4096 : 8192) / length;
+  static constexpr int across_of_tokens = columns / (length <= 64 ? 16 : 8);
+  static constexpr int across = of_filters ? std::min(columns, std::max(64, across_of_tokens)) : across_of_tokens;
+  static constexpr int channels = columns / across;
   static constexpr int pitch = length * across + 18;
   static constexpr int tiles_across = row_points / across;
   static constexpr int blocks = radix2 == 1 ? 4 : 3;  ///< resident blocks per multiprocessor
@@ -60,6 +65,7 @@ __device__ inline int halves_of(std::int64_t count, std::int64_t points) { retur
 /// Fills a tile from the tokens of a batch, with zeros after the end of a document.
 template <class T, int V>
 struct TokenLoader {
+  static constexpr bool of_filters = false;
   RowBatch batch;
   GatedInputRows<T> input;
 
@@ -83,10 +89,15 @@ struct TokenLoader {
   }
 };
 
+/// Points that a thread of TapLoader and TapWriter has at a time: with all channels of the tile 16 values.
+template <class Tile>
+constexpr int points_at_a_time = std::max(1, 16 / Tile::channels);
+
 /// Fills a tile from the first `count` taps of the groups' filters; each group is treated as one channel. A thread has
 /// the same points of all channels.
 template <class T>
 struct TapLoader {
+  static constexpr bool of_filters = true;
   std::int64_t count;
   FilterGroups groups;
   Rows<const T> taps;
@@ -94,22 +105,26 @@ struct TapLoader {
   __device__ int halves(std::int64_t) const { return 1; }  // no more than `points` taps are used
   template <class Tile>
   __device__ void load(Tile& tile, const ColumnTileOrigin<Tile>& origin, int) const {
+    constexpr int many = points_at_a_time<Tile>;
     const std::int64_t first = groups.first + origin.channel;
     const int present = static_cast<int>(std::min<std::int64_t>(Tile::channels, groups.count - origin.channel));
 #pragma unroll 1
-    for (int at = static_cast<int>(threadIdx.x); at < Tile::length * Tile::across; at += threads) {
-      const std::int64_t t = position<Tile>(origin.t2, at);
-      const int filters = t < count ? present : 0;
+    for (int at = static_cast<int>(threadIdx.x); at < Tile::length * Tile::across; at += many * threads)
 #pragma unroll
-      for (int c = 0; c < Tile::channels; ++c)
-        tile.part[0][c * Tile::pitch + at] = c < filters ? static_cast<float>(taps(first + c, t)) : 0;
-    }
+      for (int p = 0; p < many; ++p) {
+        const std::int64_t t = position<Tile>(origin.t2, at + p * threads);
+        const int filters = t < count ? present : 0;
+#pragma unroll
+        for (int c = 0; c < Tile::channels; ++c)
+          tile.part[0][c * Tile::pitch + at + p * threads] = c < filters ? static_cast<float>(taps(first + c, t)) : 0;
+      }
   }
 };
 
 /// Writes a tile to one or two outputs of the tokens.
 template <class T, int V>
 struct TokenWriter {
+  static constexpr bool of_filters = false;
   RowBatch batch;
   GatedOutputRows<T> first, second;
   bool two;
@@ -138,6 +153,7 @@ struct TokenWriter {
 /// Adds a tile to the gradients of the taps. A thread has the same points of all channels. It loads their sums before
 /// it stores the first: the compiler does not move a load before a store.
 struct TapWriter {
+  static constexpr bool of_filters = true;
   std::int64_t count;
   FilterGroups groups;
   Rows<float> taps;
@@ -145,19 +161,28 @@ struct TapWriter {
   __device__ int halves(std::int64_t) const { return 1; }
   template <class Tile>
   __device__ void write(const Tile& tile, const ColumnTileOrigin<Tile>& origin, int) const {
+    constexpr int many = points_at_a_time<Tile>;
     const std::int64_t first = groups.first + origin.channel;
     const int present = static_cast<int>(std::min<std::int64_t>(Tile::channels, groups.count - origin.channel));
 #pragma unroll 1
-    for (int at = static_cast<int>(threadIdx.x); at < Tile::length * Tile::across; at += threads) {
-      const std::int64_t t = position<Tile>(origin.t2, at);
-      const int filters = t < count ? present : 0;
-      float sums[Tile::channels];
+    for (int at = static_cast<int>(threadIdx.x); at < Tile::length * Tile::across; at += many * threads) {
+      float sums[many][Tile::channels];
 #pragma unroll
-      for (int c = 0; c < Tile::channels; ++c)
-        sums[c] = c < filters ? taps(first + c, t) + tile.part[0][c * Tile::pitch + at] : 0;
+      for (int p = 0; p < many; ++p) {
+        const std::int64_t t = position<Tile>(origin.t2, at + p * threads);
+        const int filters = t < count ? present : 0;
 #pragma unroll
-      for (int c = 0; c < Tile::channels; ++c)
-        if (c < filters) taps(first + c, t) = sums[c];
+        for (int c = 0; c < Tile::channels; ++c)
+          sums[p][c] = c < filters ? taps(first + c, t) + tile.part[0][c * Tile::pitch + at + p * threads] : 0;
+      }
+#pragma unroll
+      for (int p = 0; p < many; ++p) {
+        const std::int64_t t = position<Tile>(origin.t2, at + p * threads);
+        const int filters = t < count ? present : 0;
+#pragma unroll
+        for (int c = 0; c < Tile::channels; ++c)
+          if (c < filters) taps(first + c, t) = sums[p][c];
+      }
     }
   }
 };
@@ -291,27 +316,27 @@ __global__ void __launch_bounds__(threads, Tile::blocks)
 }
 
 /// Calls body<ColumnTile<…>>() for columns of points / 4096 points.
-template <class Body>
+template <bool of_filters, class Body>
 void with_tile(std::int64_t points, const Body& body) {
   switch (points / row_points) {
     case 1:
-      return body.template operator()<ColumnTile<1, 1>>();
+      return body.template operator()<ColumnTile<1, 1, of_filters>>();
     case 2:
-      return body.template operator()<ColumnTile<2, 1>>();
+      return body.template operator()<ColumnTile<2, 1, of_filters>>();
     case 4:
-      return body.template operator()<ColumnTile<4, 1>>();
+      return body.template operator()<ColumnTile<4, 1, of_filters>>();
     case 8:
-      return body.template operator()<ColumnTile<8, 1>>();
+      return body.template operator()<ColumnTile<8, 1, of_filters>>();
     case 16:
-      return body.template operator()<ColumnTile<16, 1>>();
+      return body.template operator()<ColumnTile<16, 1, of_filters>>();
     case 32:
-      return body.template operator()<ColumnTile<16, 2>>();
+      return body.template operator()<ColumnTile<16, 2, of_filters>>();
     case 64:
-      return body.template operator()<ColumnTile<16, 4>>();
+      return body.template operator()<ColumnTile<16, 4, of_filters>>();
     case 128:
-      return body.template operator()<ColumnTile<16, 8>>();
+      return body.template operator()<ColumnTile<16, 8, of_filters>>();
     case max_column_points:
-      return body.template operator()<ColumnTile<16, 16>>();
+      return body.template operator()<ColumnTile<16, 16, of_filters>>();
     default:
       fail(ExitCode::internal, "fft_conv: no four-step FFT of {} points", points);
   }
@@ -331,7 +356,7 @@ void launch_tiles(const Stream& stream, void (*kernel)(Body, std::int64_t, std::
 template <class Loader>
 void launch_forward(const Stream& stream, const Loader& loader, std::int64_t points, std::int64_t channels,
                     std::int64_t documents, Complex<float>* to) {
-  with_tile(points, [&]<class Tile> {
+  with_tile<Loader::of_filters>(points, [&]<class Tile> {
     launch_tiles<Tile>(stream, forward_columns_kernel<Tile, Loader>, loader, points, channels, documents, to);
   });
 }
@@ -339,7 +364,7 @@ void launch_forward(const Stream& stream, const Loader& loader, std::int64_t poi
 template <class Writer>
 void launch_inverse(const Stream& stream, const Writer& writer, std::int64_t points, std::int64_t channels,
                     std::int64_t documents, const Complex<float>* from) {
-  with_tile(points, [&]<class Tile> {
+  with_tile<Writer::of_filters>(points, [&]<class Tile> {
     launch_tiles<Tile>(stream, inverse_columns_kernel<Tile, Writer>, writer, points, channels, documents, from);
   });
 }
