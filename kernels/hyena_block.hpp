@@ -32,7 +32,8 @@ struct HyenaBlockInputs {
 /// How many rows before a run its results depend on through `halo`: those of the featurizer, and with taps also those
 /// of the filter. A modal filter receives the earlier rows in a state.
 inline std::int64_t block_reach(const HyenaBlockInputs& in) {
-  return in.featurizer.columns() - 1 + (in.modal() ? 0 : in.taps.columns() - 1);
+  const std::int64_t featurizer = in.featurizer.present() ? in.featurizer.columns() - 1 : 0;
+  return featurizer + (in.modal() ? 0 : in.taps.columns() - 1);
 }
 
 struct HyenaBlockForward {

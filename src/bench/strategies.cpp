@@ -29,7 +29,7 @@ std::int64_t size_of_axis(char letter, const StrategyWorkload& work) {
     case 'E':
       return head;
     case 'W':
-      return 4;  // as in Mamba
+      return work.row.name == "hyena_block" ? 3 : 4;  // as in StripedHyena 2 and in Mamba
     case 'L':
       return work.row.name == "hyena_se" || work.filter == "se"   ? 7
              : work.row.name == "hyena_mr" || work.filter == "mr" ? 128
