@@ -116,6 +116,25 @@ __global__ void __launch_bounds__(1024)
   }
 }
 
+/// reduce_team of a sum, with its bits, and of a largest number, with one barrier: calls alternate between two buffers.
+template <class R>
+__device__ void reduce_team_with_largest(R& sum, unsigned& largest, int buffer) {
+  sum = reduce_lanes(sum);
+  largest = __reduce_max_sync(~0u, largest);
+  if (blockDim.x == 32) return;
+  __shared__ R sums[2][32];
+  __shared__ unsigned largests[2][32];
+  const unsigned warps = blockDim.x / 32, lane = threadIdx.x % 32;
+  if (lane == 0) {
+    sums[buffer][threadIdx.x / 32] = sum;
+    largests[buffer][threadIdx.x / 32] = largest;
+  }
+  __syncthreads();
+  sum = sums[buffer][0];
+  for (unsigned warp = 1; warp < warps; ++warp) sum += sums[buffer][warp];
+  largest = __reduce_max_sync(~0u, lane < warps ? largests[buffer][lane] : 0);
+}
+
 /// The arguments of the backward kernel and its steps for a packet.
 template <class T, int V>
 struct NormBackward {
@@ -167,7 +186,8 @@ struct NormBackward {
 
 /// block: one team for long rows, or 8 teams of a warp each (RowTeams); team i has the tokens i, i + teams, …
 /// thread: every blockDim.x-th packet of V channels of a token
-/// shared memory: the sums of the warps of a row (reduce_team); at the end the partial sums of d_weight of the 8 teams
+/// shared memory: what the warps of a row reduce; the row before in bf16, if it is written as codes; at the end the
+///   partial sums of d_weight of the 8 teams
 /// registers: the first 2 packets of the thread and their partial sums of d_weight over the team's tokens
 template <class T, int V, bool with_codes>
 __global__ void __launch_bounds__(1024)
@@ -175,11 +195,15 @@ __global__ void __launch_bounds__(1024)
   using R = Accumulator<T>;
   const std::int64_t teams = std::int64_t{gridDim.x} * blockDim.y,
                      team = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
-  const std::int64_t first = threadIdx.x * V, step = std::int64_t{blockDim.x} * V;
+  const int first = static_cast<int>(threadIdx.x) * V, step = static_cast<int>(blockDim.x) * V;
   Packet<R, V> sums[kept_backward] = {};
-  // 1. The tokens of the team. All teams of a block make the same number of iterations, since they call reduce_team
-  // together.
-  for (std::int64_t round = 0; round * teams < tokens; ++round) {
+  // 1. The tokens of the team. All teams of a block make the same number of iterations, since they reduce together.
+  // With codes, a row's largest magnitude is reduced with the next row's dot product, and its codes are written then.
+  __shared__ Pairs<V> narrow_rows[with_codes ? kept_backward : 1][1024];
+  const auto narrow = [&](int i) -> Pairs<V>& { return narrow_rows[i][threadIdx.y * blockDim.x + threadIdx.x]; };
+  Magnitudes magnitudes;
+  const int rounds = static_cast<int>((tokens + teams - 1) / teams) + (with_codes ? 1 : 0);
+  for (int round = 0; round < rounds; ++round) {
     const std::int64_t t = round * teams + team;
     const bool active = t < tokens;
     const R rstd = active ? args.rstd(t, 0) : R{0};
@@ -192,40 +216,49 @@ __global__ void __launch_bounds__(1024)
     for (int i = 0; i < kept_backward; ++i)
       if (active && first + i * step < channels) dot += args.add(rows[i], first + i * step, rstd, sums[i]);
     // A row with more packets has its own block, and so its own row of `partial`.
-    for (std::int64_t column = first + kept_backward * step; active && column < channels; column += step) {
+    for (int column = first + kept_backward * step; active && column < channels; column += step) {
       auto sum = round == 0 ? Packet<R, V>{} : args.partial.template load<V>(blockIdx.x, column);
       dot += args.add(args.load(t, column), column, rstd, sum);
       args.partial.template store<V>(blockIdx.x, column, sum);
     }
-    const R root = 1 - args.eps_outside * rstd;  // √ms · rstd, or 1
-    const R mean = reduce_team(dot) / static_cast<R>(channels) * (root > 0 ? 1 / root : R{0});
-    if constexpr (!with_codes) {
+    if constexpr (with_codes) {
+      unsigned largest = larger_half(magnitudes.largest);
+      reduce_team_with_largest(dot, largest, round % 2);
+      if (round > 0 && t - teams < tokens) {
+        const Fp8Scale scale(largest, args.format);
+        if (threadIdx.x == 0) args.codes.scales[t - teams] = scale.value;
+        const auto store_again = [&](int column) {
+          const auto values = Packet<T, V>::of(args.d_residual.template load<V>(t - teams, column).at);
+          args.codes.store(t - teams, column, Pairs<V>::of(values), scale, magnitudes.special, args.format);
+        };
+        if (magnitudes.special) {  // rare, so it takes no registers
+#pragma unroll 1
+          for (int column = first; column < channels; column += step) store_again(column);
+        } else {
 #pragma unroll
-      for (int i = 0; i < kept_backward; ++i)
-        if (active && first + i * step < channels) args.write(rows[i], t, first + i * step, rstd, mean);
-      for (std::int64_t column = first + kept_backward * step; active && column < channels; column += step)
-        args.write(args.load(t, column), t, column, rstd, mean);
-    } else {
-      Pairs<V> narrow[kept_backward];
-      Magnitudes magnitudes;
-#pragma unroll
-      for (int i = 0; i < kept_backward; ++i)
-        if (active && first + i * step < channels) {
-          narrow[i] = Pairs<V>::of(args.write(rows[i], t, first + i * step, rstd, mean));
-          magnitudes.add(narrow[i]);
+          for (int i = 0; i < kept_backward; ++i)
+            if (first + i * step < channels)
+              args.codes.store(t - teams, first + i * step, narrow(i), scale, false, args.format);
+#pragma unroll 1
+          for (int column = first + kept_backward * step; column < channels; column += step) store_again(column);
         }
-      for (std::int64_t column = first + kept_backward * step; active && column < channels; column += step)
-        magnitudes.add(Pairs<V>::of(args.write(args.load(t, column), t, column, rstd, mean)));
-      const Fp8Scale scale = magnitudes.scale(args.format);
-      if (active && threadIdx.x == 0) args.codes.scales[t] = scale.value;
-      const auto store = [&](std::int64_t column, const Pairs<V>& x) {
-        args.codes.store(t, column, x, scale, magnitudes.special, args.format);
-      };
+      }
+      magnitudes = {};
+    } else {
+      dot = reduce_team(dot);
+    }
+    const R root = 1 - args.eps_outside * rstd;  // √ms · rstd, or 1
+    const R mean = dot / static_cast<R>(channels) * (root > 0 ? 1 / root : R{0});
+    const auto write = [&](const auto& row, int column) { return args.write(row, t, column, rstd, mean); };
 #pragma unroll
-      for (int i = 0; i < kept_backward; ++i)
-        if (active && first + i * step < channels) store(first + i * step, narrow[i]);
-      for (std::int64_t column = first + kept_backward * step; active && column < channels; column += step)
-        store(column, Pairs<V>::of(Packet<T, V>::of(args.d_residual.template load<V>(t, column).at)));
+    for (int i = 0; i < kept_backward; ++i)
+      if (active && first + i * step < channels) {
+        const auto rounded = write(rows[i], first + i * step);
+        if constexpr (with_codes) magnitudes.add(narrow(i) = Pairs<V>::of(rounded));
+      }
+    for (int column = first + kept_backward * step; active && column < channels; column += step) {
+      const auto rounded = write(args.load(t, column), column);
+      if constexpr (with_codes) magnitudes.add(Pairs<V>::of(rounded));
     }
   }
   // 2. The partial sums of the block. If there are several teams, each is a warp that keeps a whole row.

@@ -22,6 +22,7 @@ struct Row {
   int passes = 1;
   StrategyNames strategies = {};
   std::int64_t block_tile = 0;
+  std::string fp8 = "off";
 };
 
 constexpr double off = 0.05;
@@ -58,6 +59,7 @@ const std::vector<Row>& rows() {
                Row{model, 12, 256, 256, 4, "parameters", f32, rounded},
                Row{model, 5, 256, 1024, 2, "parameters", bf16, both, 2},
                Row{model, 5, 256, 1024, 2, "optimizer", f32, both},
+               Row{.model = model, .layers = 5, .width = 256, .tokens = 1024, .dtype = bf16, .fp8 = "all"},
            })
         rows.push_back(row);
     StrategyNames ring = halos, gathers = halos;
@@ -82,10 +84,10 @@ const std::vector<Row>& rows() {
 std::string name_of_row(const Row& row) {
   return fmt::format(
       "{} {} layers, width {}, {} tokens, {} ranks, {} {}, recompute {} every {} keep {}, gradients {}, "
-      "offload {}, {} passes, tiles of {}",
+      "offload {}, {} passes, tiles of {}, fp8 {}",
       row.model, row.layers, row.width, row.tokens, row.ranks, row.shard, name_of(row.dtype), row.memory.recompute,
       row.memory.recompute_blocks, row.memory.keep_blocks, row.memory.gradient_dtype, row.memory.offload, row.passes,
-      row.block_tile);
+      row.block_tile, row.fp8);
 }
 
 struct Bytes {
@@ -96,7 +98,7 @@ struct Bytes {
 /// Of the largest rank.
 Bytes bytes_of(const Row& row, Communicator& world, const Stream& given) {
   const Stream stream = given.device() == Device::cpu ? given : Stream(given.device());
-  const ComputeSettings compute{.shard = row.shard, .dtype = std::string(name_of(row.dtype))};
+  const ComputeSettings compute{.shard = row.shard, .dtype = std::string(name_of(row.dtype)), .fp8 = row.fp8};
   Model::Options options = training_options_of(compute, row.memory);
   options.block_tile = row.block_tile;
   options.shape = resolve({.model = row.model, .layers_count = row.layers, .width = row.width}, {});
@@ -156,10 +158,19 @@ TEST(MemoryTableOnAGpu, ThePredictionIsWithinFivePercent) {
   if (visible_gpus() == 0) GTEST_SKIP() << "no usable GPU";
   const MemorySettings recompute{.recompute = true}, all{.recompute = true, .offload = "all"};
   for (const char* model : {"mamba-tiny", "sh2-tiny"})
-    for (const Row& row : {Row{model, 6, 2048, 32768, 1, "optimizer", DType::bf16},
-                           Row{model, 6, 2048, 65536, 1, "optimizer", DType::bf16, recompute},
-                           Row{model, 6, 2048, 65536, 1, "optimizer", DType::bf16, all},
-                           Row{model, 6, 2048, 32768, 2, "parameters", DType::bf16, recompute}})
+    for (const Row& row :
+         {Row{model, 6, 2048, 32768, 1, "optimizer", DType::bf16},
+          Row{model, 6, 2048, 65536, 1, "optimizer", DType::bf16, recompute},
+          Row{model, 6, 2048, 65536, 1, "optimizer", DType::bf16, all},
+          Row{model, 6, 2048, 32768, 2, "parameters", DType::bf16, recompute},
+          Row{.model = model, .layers = 6, .width = 2048, .tokens = 32768, .dtype = DType::bf16, .fp8 = "all"},
+          Row{.model = model,
+          .layers = 6,
+          .width = 2048,
+          .tokens = 65536,
+          .dtype = DType::bf16,
+          .memory = recompute,
+          .fp8 = "all"}})
       fmt::print("predicted / measured {:.3f}: {}\n", share_of_measured(row, Device::cuda), name_of_row(row));
 }
 
