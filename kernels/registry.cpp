@@ -6,6 +6,7 @@
 #include "kernels/bias.hpp"
 #include "kernels/blocked_conv.hpp"
 #include "kernels/causal_conv.hpp"
+#include "kernels/core/dry_run/dry_run.hpp"
 #include "kernels/cross_entropy.hpp"
 #include "kernels/embedding.hpp"
 #include "kernels/fft_conv.hpp"
@@ -20,23 +21,41 @@
 #include "kernels/reorder.hpp"
 #include "kernels/selective_scan.hpp"
 
+namespace causeway {
+namespace {
+
+/// A function for the CPU, which a dry run leaves out.
+template <auto function, class Args>
+void on_cpu(const Stream& stream, const Args& args) {
+  if (!is_dry_run(stream)) function(stream, args);
+}
+
+}  // namespace
+}  // namespace causeway
+
 /// Declares cpu::name, which kernels/cpu/ defines, and defines a kernel `name` that runs only on the CPU.
-#define CAUSEWAY_CPU_KERNEL(Args, name)  \
-  namespace causeway::cpu {              \
-  void name(const Stream&, const Args&); \
-  }                                      \
-  const causeway::Kernel<causeway::Args> causeway::name { #name, causeway::cpu::name, nullptr }
+#define CAUSEWAY_CPU_KERNEL(Args, name)                       \
+  namespace causeway {                                        \
+  namespace cpu {                                             \
+  void name(const Stream&, const Args&);                      \
+  }                                                           \
+  const Kernel<Args> name{#name, on_cpu<cpu::name>, nullptr}; \
+  }                                                           \
+  static_assert(true)
 
 /// The same for a kernel that runs on both devices: kernels/cuda/ defines cuda::name.
 #if CAUSEWAY_CUDA
-#define CAUSEWAY_KERNEL(Args, name)      \
-  namespace causeway::cpu {              \
-  void name(const Stream&, const Args&); \
-  }                                      \
-  namespace causeway::cuda {             \
-  void name(const Stream&, const Args&); \
-  }                                      \
-  const causeway::Kernel<causeway::Args> causeway::name { #name, causeway::cpu::name, causeway::cuda::name }
+#define CAUSEWAY_KERNEL(Args, name)                              \
+  namespace causeway {                                           \
+  namespace cpu {                                                \
+  void name(const Stream&, const Args&);                         \
+  }                                                              \
+  namespace cuda {                                               \
+  void name(const Stream&, const Args&);                         \
+  }                                                              \
+  const Kernel<Args> name{#name, on_cpu<cpu::name>, cuda::name}; \
+  }                                                              \
+  static_assert(true)
 #else
 #define CAUSEWAY_KERNEL(Args, name) CAUSEWAY_CPU_KERNEL(Args, name)
 #endif
@@ -48,24 +67,24 @@
 #else
 #define CAUSEWAY_CUDA_ONLY(function) nullptr
 #endif
-#define CAUSEWAY_COMPOSED_KERNEL(Args, name)                                          \
-  namespace causeway {                                                                \
-  namespace composed {                                                                \
-  void name(const Stream&, const Args&);                                              \
-  }                                                                                   \
-  const Kernel<Args> name{#name, composed::name, CAUSEWAY_CUDA_ONLY(composed::name)}; \
-  }                                                                                   \
+#define CAUSEWAY_COMPOSED_KERNEL(Args, name)                                                  \
+  namespace causeway {                                                                        \
+  namespace composed {                                                                        \
+  void name(const Stream&, const Args&);                                                      \
+  }                                                                                           \
+  const Kernel<Args> name{#name, on_cpu<composed::name>, CAUSEWAY_CUDA_ONLY(composed::name)}; \
+  }                                                                                           \
   static_assert(true)
-#define CAUSEWAY_FUSED_KERNEL(Args, name)                                         \
-  namespace causeway {                                                            \
-  namespace composed {                                                            \
-  void name(const Stream&, const Args&);                                          \
-  }                                                                               \
-  namespace cuda {                                                                \
-  void name(const Stream&, const Args&);                                          \
-  }                                                                               \
-  const Kernel<Args> name{#name, composed::name, CAUSEWAY_CUDA_ONLY(cuda::name)}; \
-  }                                                                               \
+#define CAUSEWAY_FUSED_KERNEL(Args, name)                                                 \
+  namespace causeway {                                                                    \
+  namespace composed {                                                                    \
+  void name(const Stream&, const Args&);                                                  \
+  }                                                                                       \
+  namespace cuda {                                                                        \
+  void name(const Stream&, const Args&);                                                  \
+  }                                                                                       \
+  const Kernel<Args> name{#name, on_cpu<composed::name>, CAUSEWAY_CUDA_ONLY(cuda::name)}; \
+  }                                                                                       \
   static_assert(true)
 
 CAUSEWAY_KERNEL(Scale, scale);

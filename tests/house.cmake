@@ -13,7 +13,7 @@ set(complaints)
 
 # The rooms of each floor, from the bottom up. "." is the floor's own folder; its files may include every room.
 set(rooms_kernels core . composed cpu)
-set(rooms_parallel transport layout cost exchange . strategies)
+set(rooms_parallel transport simulation layout cost exchange . strategies)
 set(rooms_io file results tensors hdf5_guard hdf5 data checkpoint .)
 set(rooms_src output cli run health runtime model convert train plan infer watch inspect export op bench commands .)
 

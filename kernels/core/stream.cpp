@@ -5,6 +5,7 @@
 #include <deque>
 #include <utility>
 
+#include "kernels/core/dry_run/dry_run.hpp"
 #include "kernels/core/error.hpp"
 #include "kernels/core/event.hpp"
 #include "kernels/core/tensor.hpp"
@@ -79,7 +80,7 @@ void Stream::copy(void* destination, const void* source, std::int64_t bytes) con
     return cuda_check(
         cudaMemcpyAsync(destination, source, static_cast<std::size_t>(bytes), cudaMemcpyDefault, native_of(*this)));
 #endif
-  std::memmove(destination, source, static_cast<std::size_t>(bytes));
+  if (!is_dry_run(*this)) std::memmove(destination, source, static_cast<std::size_t>(bytes));
 }
 
 void Stream::upload(void* destination, const void* source, std::int64_t bytes) const {
@@ -100,7 +101,7 @@ void Stream::zero(void* destination, std::int64_t bytes) const {
   if (device() == Device::cuda)
     return cuda_check(cudaMemsetAsync(destination, 0, static_cast<std::size_t>(bytes), native_of(*this)));
 #endif
-  std::memset(destination, 0, static_cast<std::size_t>(bytes));
+  if (!is_dry_run(*this)) std::memset(destination, 0, static_cast<std::size_t>(bytes));
 }
 
 }  // namespace causeway

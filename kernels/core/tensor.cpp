@@ -36,18 +36,22 @@ std::string Shape::to_string() const {
   return fmt::format("[{}]", fmt::join(extents_.begin(), extents_.begin() + rank_, ", "));
 }
 
+// The checks below fail without ensure(), which would make the text of the shape on every call: an exchange with N
+// ranks slices N times.
+
 TensorView view_of(void* data, DType dtype, Shape shape) {
   return {.data = data, .dtype = dtype, .shape = shape, .row_stride = shape.row_size()};
 }
 
 std::span<std::byte> TensorView::as_bytes() const {
-  ensure(dense() || rows() <= 1, "tensor {} has gaps between its rows, expected a dense one", shape.to_string());
+  if (!dense() && rows() > 1)
+    fail(ExitCode::internal, "tensor {} has gaps between its rows, expected a dense one", shape.to_string());
   return {static_cast<std::byte*>(data), static_cast<std::size_t>(bytes())};
 }
 
 TensorView TensorView::slice_rows(std::int64_t begin, std::int64_t count) const {
-  ensure(begin >= 0 && count >= 0 && begin + count <= rows(), "slice of {1} rows from row {0} of a tensor {2}", begin,
-         count, shape.to_string());
+  if (begin < 0 || count < 0 || begin + count > rows())
+    fail(ExitCode::internal, "slice of {1} rows from row {0} of a tensor {2}", begin, count, shape.to_string());
   TensorView part = *this;
   part.data = static_cast<std::byte*>(data) + begin * row_stride * size_of(dtype);
   part.shape = shape.with_rows(count);
@@ -55,8 +59,8 @@ TensorView TensorView::slice_rows(std::int64_t begin, std::int64_t count) const 
 }
 
 TensorView TensorView::slice_columns(std::int64_t begin, std::int64_t count) const {
-  ensure(shape.rank() == 2 && begin >= 0 && count >= 0 && begin + count <= columns(),
-         "slice of {1} columns from column {0} of a tensor {2}", begin, count, shape.to_string());
+  if (shape.rank() != 2 || begin < 0 || count < 0 || begin + count > columns())
+    fail(ExitCode::internal, "slice of {1} columns from column {0} of a tensor {2}", begin, count, shape.to_string());
   TensorView part = *this;
   part.data = static_cast<std::byte*>(data) + begin * size_of(dtype);
   part.shape = {rows(), count};
@@ -64,7 +68,8 @@ TensorView TensorView::slice_columns(std::int64_t begin, std::int64_t count) con
 }
 
 TensorView TensorView::reshaped(Shape to) const {
-  ensure(dense() && to.size() == size(), "tensor {} cannot be reshaped to {}", shape.to_string(), to.to_string());
+  if (!dense() || to.size() != size())
+    fail(ExitCode::internal, "tensor {} cannot be reshaped to {}", shape.to_string(), to.to_string());
   return view_of(data, dtype, to);
 }
 

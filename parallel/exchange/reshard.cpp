@@ -1,5 +1,6 @@
 #include "parallel/exchange/reshard.hpp"
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -45,11 +46,14 @@ Pending start_tokens_to_channels(const Sharding& sharding, const ChannelPartitio
           copy_all_rows(stream, columns_of(chunk.rows(local), mine), rows_of(whole, chunk.tokens));
         continue;
       }
+      // With many ranks most may have no channels.
       for (const Chunk& chunk : sharding.chunks()) {
+        if (theirs.size() == 0) break;
         const TensorView packed = buffers->emplace_back(stream, local.dtype, Shape{chunk.tokens.size(), theirs.size()});
         copy_all_rows(stream, columns_of(chunk.rows(local), theirs), packed);
         transfers.push_back({.peer = peer, .send = packed.as_bytes()});
       }
+      if (mine.size() == 0) continue;
       for (const Range& chunk : chunk_tokens(layout, peer))
         transfers.push_back({.peer = peer, .recv = rows_of(whole, chunk).as_bytes()});
     }
@@ -73,9 +77,10 @@ void add_channels_to_tokens(const Sharding& sharding, const ChannelPartition& pa
   const int me = ranks.rank(), size = ranks.size();
   for (int peer = 0; peer < size; ++peer) {
     const Range theirs = partition.share(size, peer);
-    if (peer != me)
+    if (peer != me && whole.columns() > 0)
       for (const Range& chunk : chunk_tokens(sharding.layout(), peer))
         transfers.push_back({.peer = peer, .send = rows_of(whole, chunk).as_bytes()});
+    if (theirs.size() == 0) continue;
     for (const Chunk& chunk : sharding.chunks()) {
       const TensorView to = columns_of(chunk.rows(local), theirs);
       if (peer == me && !in_place) {
@@ -184,6 +189,12 @@ void reduce_piece(const Sharding& sharding, const LocalAndWhole& tensor, const P
 }
 
 }  // namespace
+
+int pieces_of_long_messages(const ShardLayout& layout, std::int64_t row_bytes) {
+  constexpr std::int64_t least_bytes = 32 << 10;
+  const std::int64_t bytes = layout.tokens() / layout.ranks() * row_bytes;
+  return static_cast<int>(std::clamp<std::int64_t>(bytes / least_bytes, 1, reduce_pieces));
+}
 
 void reduce_tokens(const Sharding& sharding, std::span<const LocalAndWhole> tensors, Communicator& ranks,
                    const Stream& stream, int pieces) {

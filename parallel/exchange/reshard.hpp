@@ -52,6 +52,9 @@ Pending start_gather_tokens(const Sharding& sharding, std::span<const LocalAndWh
 /// Each chunk is reduced in so many pieces, one after the other, so that the received parts of N ranks need little
 /// memory. Fewer are enough for some of a rank's columns.
 inline constexpr int reduce_pieces = 8;
+/// So many pieces that a message has at least 32 KiB, for rows of so many bytes: with many ranks a chunk's part is
+/// short anyway, and each piece is a message to every rank. The same on all ranks.
+int pieces_of_long_messages(const ShardLayout& layout, std::int64_t row_bytes);
 
 /// The adjoint: `local` = Σ over the ranks of their `whole`'s rows of this rank's tokens. The parts are sent in local's
 /// dtype and added in the accumulator type, in rank order. Takes several exchanges, because all ranks' parts together

@@ -3,15 +3,25 @@
 namespace causeway {
 
 CarryPlan plan_carry(const ShardLayout& layout, const Segments& segments) {
-  // Whether tokens t-1 and t belong to the same document.
-  const auto crossed = [&](std::int64_t t) { return t > 0 && t < segments.tokens() && segments.start_of(t) < t; };
+  // An edge between chunks: whether tokens t-1 and t belong to the same document, and where that begins.
+  struct Edge {
+    bool crossed = false;
+    std::int64_t start = 0;
+  };
+  const auto edge_at = [&](std::int64_t t) -> Edge {
+    if (t == 0 || t == segments.tokens()) return {};
+    const std::int64_t start = segments.start_of(t);
+    return {start < t, start};
+  };
   CarryPlan plan;
+  plan.chunks.reserve(static_cast<std::size_t>(layout.chunk_count()));
+  Edge left;
   for (int c = 0; c < layout.chunk_count(); ++c) {
-    const Range chunk = layout.chunk(c);
-    CarryPlan::ChunkEdges edges{.from_left = crossed(chunk.begin), .to_right = crossed(chunk.end)};
-    edges.one_document =
-        edges.from_left && edges.to_right && segments.start_of(chunk.begin) == segments.start_of(chunk.end);
-    plan.chunks.push_back(edges);
+    const Edge right = edge_at(layout.chunk(c).end);
+    plan.chunks.push_back({.from_left = left.crossed,
+                           .to_right = right.crossed,
+                           .one_document = left.crossed && right.crossed && left.start == right.start});
+    left = right;
   }
   return plan;
 }

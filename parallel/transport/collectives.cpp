@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/activation.hpp"
+#include "kernels/core/dry_run/dry_run.hpp"
 #include "kernels/core/tensor.hpp"
 
 namespace causeway {
@@ -40,7 +41,7 @@ void accumulate_on_host(void* total, const void* x, std::int64_t count, DType ty
 
 /// total = total + x, or max(total, x), in the memory of the stream's device.
 void accumulate(std::byte* total, std::byte* x, std::int64_t count, DType type, Reduction op, const Stream& stream) {
-  if (count == 0) return;
+  if (count == 0 || is_dry_run(stream)) return;
   if (stream.device() == Device::cpu) return accumulate_on_host(total, x, count, type, op);
   if (op == Reduction::sum && (type == DType::f32 || type == DType::f64))
     return scale(stream, {.x = view_of(x, type, {count}), .accumulate = true, .y = view_of(total, type, {count})});

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <vector>
 
+#include "kernels/core/dry_run/dry_run.hpp"
 #include "parallel/cost/measure.hpp"
 #include "src/runtime/made_tensors.hpp"
 
@@ -64,38 +65,6 @@ OpAttributes attributes_of(const OpRow& row) {
   return attributes;
 }
 
-/// An operator's tensors on this rank, filled with random values.
-struct RandomCase {
-  std::map<std::string, Tensor, std::less<>> inputs, gradients;
-  Tensor y, d_y;
-  OpAttributes attributes;
-  OpTensors views{.attributes = attributes};
-
-  RandomCase(const StrategyWorkload& work, std::int64_t local_tokens, const Stream& stream)
-      : attributes(attributes_of(work.row)) {
-    for (const OpInput& input : work.row.inputs) {
-      if (!work.has(input)) continue;
-      const Shape shape = shape_of(input, work, local_tokens);
-      const DType wide = accumulator_of(work.dtype);
-      const std::string name(input.name);
-      inputs[name] = Tensor(stream, input.accumulator ? wide : work.dtype, shape);
-      const auto [low, high] = bounds_of(name);
-      fill_with_random(stream, inputs[name], low, high, inputs.size());
-      gradients[name] = Tensor::zeros(stream, input.per_token() ? work.dtype : wide, shape);
-      views.inputs[name] = inputs[name];
-      views.gradients[name] = gradients[name];
-    }
-    const TensorView first = find_tensor(views.inputs, work.row.inputs.front().name);
-    y = Tensor(stream, first.dtype, first.shape);
-    d_y = Tensor(stream, first.dtype, first.shape);
-    fill_with_random(stream, d_y, -1, 1, 0);
-    views.y = y;
-    views.d_y = d_y;
-  }
-  RandomCase(const RandomCase&) = delete;  // `views` refers to the members
-  RandomCase& operator=(const RandomCase&) = delete;
-};
-
 double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::ranges::nth_element(values, middle);
@@ -128,20 +97,47 @@ std::vector<StrategyWorkload> strategy_workloads(DType dtype, std::int64_t chann
   return workloads;
 }
 
+WorkloadTensors::WorkloadTensors(const StrategyWorkload& work, std::int64_t local_tokens, const Stream& stream)
+    : attributes_(attributes_of(work.row)) {
+  for (const OpInput& input : work.row.inputs) {
+    if (!work.has(input)) continue;
+    const Shape shape = shape_of(input, work, local_tokens);
+    const DType wide = accumulator_of(work.dtype);
+    const std::string name(input.name);
+    inputs_[name] = Tensor(stream, input.accumulator ? wide : work.dtype, shape);
+    const auto [low, high] = bounds_of(name);
+    if (!is_dry_run(stream)) fill_with_random(stream, inputs_[name], low, high, inputs_.size());
+    gradients_[name] = Tensor::zeros(stream, input.per_token() ? work.dtype : wide, shape);
+    views_.inputs[name] = inputs_[name];
+    views_.gradients[name] = gradients_[name];
+  }
+  const TensorView first = find_tensor(views_.inputs, work.row.inputs.front().name);
+  y_ = Tensor(stream, first.dtype, first.shape);
+  d_y_ = Tensor(stream, first.dtype, first.shape);
+  if (!is_dry_run(stream)) fill_with_random(stream, d_y_, -1, 1, 0);
+  views_.y = y_;
+  views_.d_y = d_y_;
+}
+
+BoundOperator bind(const StrategyWorkload& work, const Sharding& sharding, Communicator& ranks, const Stream& stream,
+                   const WorkloadTensors& tensors) {
+  const auto chosen = [&](std::string_view option) -> std::string {
+    return work.variant.starts_with(option) ? work.variant.substr(option.size()) : "auto";
+  };
+  return work.row.bind(
+      work.strategy.name,
+      {sharding, ranks, stream, parse_schedule(chosen("--schedule ")), parse_method(chosen("--method "))},
+      tensors.views());
+}
+
 StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator& control, Communicator& ranks,
                                      const Stream& stream, int repetitions, double least_seconds) {
   using Clock = std::chrono::steady_clock;
   stream.memory().reset_peak();
   const Sharding sharding(ShardLayout(work.tokens, ranks.size(), work.layout),
                           Segments::equal_documents(work.tokens, work.documents), ranks.rank(), stream);
-  const RandomCase tensors(work, sharding.local_tokens(), stream);
-  const auto chosen = [&](std::string_view option) -> std::string {
-    return work.variant.starts_with(option) ? work.variant.substr(option.size()) : "auto";
-  };
-  const BoundOperator op =
-      work.row.bind(work.strategy.name,
-                    {sharding, ranks, stream, parse_schedule(chosen("--schedule ")), parse_method(chosen("--method "))},
-                    tensors.views);
+  const WorkloadTensors tensors(work, sharding.local_tokens(), stream);
+  const BoundOperator op = bind(work, sharding, ranks, stream, tensors);
   const auto timed = [&](const auto& run) {
     control.barrier();
     const auto begin = Clock::now();
@@ -179,18 +175,22 @@ StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator&
   return result;
 }
 
-std::vector<Estimate> estimate_strategies(const StrategyWorkload& work, Machine& machine, Communicator& ranks,
-                                          const Stream& stream) {
-  const Sharding sharding(ShardLayout(work.tokens, ranks.size(), work.layout),
-                          Segments::equal_documents(work.tokens, work.documents), ranks.rank());
+OperatorArguments shapes_of(const StrategyWorkload& work, std::int64_t local_tokens) {
   const OpAttributes attributes = attributes_of(work.row);
   OpTensors shapes{.attributes = attributes};
   for (const OpInput& input : work.row.inputs)
     if (work.has(input))
       shapes.inputs[std::string(input.name)] = without_data(input.accumulator ? accumulator_of(work.dtype) : work.dtype,
-                                                            shape_of(input, work, sharding.local_tokens()));
+                                                            shape_of(input, work, local_tokens));
   shapes.y = find_tensor(shapes.inputs, work.row.inputs.front().name);
-  const std::vector calls{work.row.arguments(shapes)};
+  return work.row.arguments(shapes);
+}
+
+std::vector<Estimate> estimate_strategies(const StrategyWorkload& work, Machine& machine, Communicator& ranks,
+                                          const Stream& stream) {
+  const Sharding sharding(ShardLayout(work.tokens, ranks.size(), work.layout),
+                          Segments::equal_documents(work.tokens, work.documents), ranks.rank());
+  const std::vector calls{shapes_of(work, sharding.local_tokens())};
   measure_kernels(machine, ranks, stream, calls, timed_shape(sharding));
   return estimates(sharding, calls, machine, {});
 }

@@ -29,6 +29,26 @@ struct StrategyWorkload {
 /// The operators that are measured, each with one of its strategies.
 std::vector<StrategyWorkload> strategy_workloads(DType dtype, std::int64_t channels);
 
+/// The tensors of a workload on one rank, filled with random values; those of a dry run stay as they are.
+class WorkloadTensors {
+ public:
+  WorkloadTensors(const StrategyWorkload& work, std::int64_t local_tokens, const Stream& stream);
+  WorkloadTensors(const WorkloadTensors&) = delete;  // the views refer to the attributes
+  WorkloadTensors& operator=(const WorkloadTensors&) = delete;
+  const OpTensors& views() const { return views_; }
+
+ private:
+  std::map<std::string, Tensor, std::less<>> inputs_, gradients_;
+  Tensor y_, d_y_;
+  OpAttributes attributes_;
+  OpTensors views_{.attributes = attributes_};
+};
+/// The workload's strategy on these tensors. All arguments but `work` must outlive the result.
+BoundOperator bind(const StrategyWorkload& work, const Sharding& sharding, Communicator& ranks, const Stream& stream,
+                   const WorkloadTensors& tensors);
+/// The operator's arguments on a rank, without data, for estimates.
+OperatorArguments shapes_of(const StrategyWorkload& work, std::int64_t local_tokens);
+
 /// Medians over the repetitions, of the slowest rank. Communication and bytes are of the rank with the most, forward
 /// and backward together.
 struct StrategyMeasurement {

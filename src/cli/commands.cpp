@@ -15,15 +15,16 @@ Command op_command();
 Command pack_command();
 Command plan_command();
 Command score_command();
+Command simulate_command();
 Command split_command();
 Command train_command();
 Command watch_command();
 
 std::span<const Command> commands() {
-  static const std::vector<Command> table = {import_command(),  split_command(),  pack_command(),  convert_command(),
-                                             train_command(),   watch_command(),  score_command(), generate_command(),
-                                             inspect_command(), export_command(), op_command(),    bench_command(),
-                                             plan_command()};
+  static const std::vector<Command> table = {import_command(),  split_command(),   pack_command(),  convert_command(),
+                                             train_command(),   watch_command(),   score_command(), generate_command(),
+                                             inspect_command(), export_command(),  op_command(),    bench_command(),
+                                             plan_command(),    simulate_command()};
   return table;
 }
 

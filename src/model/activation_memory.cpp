@@ -268,7 +268,7 @@ class Sizes {
       bytes.backward += (2 * std::min(N, 4.) * W * w + 2 * W * a + 3 * wide) * part;
     } else if (all_gather) {
       bytes.kept += 2 * N * W * w;
-      const double reduced = ((N - 1) * W * (w == a ? w : 2 * w) + W * a) / attention::all_gather_pieces(slices);
+      const double reduced = ((N - 1) * W * (w == a ? w : 2 * w) + W * a) / attention::all_gather_pieces(layout, own);
       bytes.backward += (2 * N * W * a + std::max(wide, reduced)) * part;
     } else {
       const double by_heads = W * N * static_cast<double>(share) / H;

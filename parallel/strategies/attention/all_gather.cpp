@@ -88,7 +88,7 @@ void backward(const StrategyContext& context, RotaryAttentionBackward args, Save
     reduce_tokens(sharding,
                   std::vector<LocalAndWhole>{{flatten_heads(heads_of(args.d_k, heads)), flatten_heads(d_k)},
                                              {flatten_heads(heads_of(args.d_v, heads)), flatten_heads(d_v)}},
-                  ranks, stream, all_gather_pieces(std::ssize(slices)));
+                  ranks, stream, all_gather_pieces(sharding.layout(), args.k));
   }
 }
 
@@ -112,7 +112,7 @@ PassCosts cost(const Sharding& sharding, const RotaryAttentionForward& args) {
   // Backward q is rotated, the gradients of all k and v are zeroed, rotated back, rounded and summed.
   costs.backward.copied_bytes =
       static_cast<double>(own_bytes) * (2 + 4 * wide + 1 + all * 4 * wide + 2 * all * (wide + 1) + 2 * all * 3 * wide);
-  const int slices = slices_of_all_heads(layout, args.k), reductions = 2 * slices * all_gather_pieces(slices);
+  const int slices = slices_of_all_heads(layout, args.k), reductions = 2 * slices * all_gather_pieces(layout, args.k);
   costs.backward.kernels.front().calls *= slices;
   costs.backward.copies = 6 * slices + reductions * (2 * all + 2);
   if (peers > 0) costs.backward.messages = reductions;

@@ -132,8 +132,10 @@ inline std::vector<Range> all_heads_in_slices(const ShardLayout& layout, TensorV
   return ranges;
 }
 /// Of each slice, in the reduction of all_gather's gradients.
-inline int all_gather_pieces(std::int64_t slices) {
-  return static_cast<int>(ceil_div<std::int64_t>(reduce_pieces, slices));
+inline int all_gather_pieces(const ShardLayout& layout, TensorView k) {
+  const std::int64_t slices = slices_of_all_heads(layout, k), row_bytes = k.columns() / slices * size_of(k.dtype);
+  return std::min(static_cast<int>(ceil_div<std::int64_t>(reduce_pieces, slices)),
+                  pieces_of_long_messages(layout, row_bytes));
 }
 /// Of the heads that a rank has in all_to_all, which are computed together where messages would be short. Two: each
 /// call has an end at which not all of a GPU is busy.

@@ -21,6 +21,11 @@ Gathered allocate_gathered(const StrategyContext& context, const SelectiveScanIn
   return {Tensor(context.stream, in.B.dtype, shape), Tensor(context.stream, in.C.dtype, shape)};
 }
 
+/// In which the gradients of B and C are summed.
+int pieces_of(const ShardLayout& layout, TensorView B) {
+  return pieces_of_long_messages(layout, B.columns() * size_of(B.dtype));
+}
+
 /// The scan's inputs on channels `mine` of the whole pack, without the gate.
 SelectiveScanInputs on_channels(const StrategyContext& context, const SelectiveScanInputs& in, Range mine, TensorView u,
                                 TensorView delta, const Gathered& gathered) {
@@ -119,12 +124,13 @@ void backward(const StrategyContext& context, SelectiveScanBackward args, Saved&
                  1);
   for (Tensor* done : {&gathered.B, &gathered.C, &d_ungated})
     *done = {};  // free memory before reduce_tokens allocates its sums
-  reduce_tokens(sharding, std::vector<LocalAndWhole>{{args.d_B, d_gathered.B}, {args.d_C, d_gathered.C}}, ranks,
-                stream);
+  reduce_tokens(sharding, std::vector<LocalAndWhole>{{args.d_B, d_gathered.B}, {args.d_C, d_gathered.C}}, ranks, stream,
+                pieces_of(sharding.layout(), in.B));
 }
 
 PassCosts cost(const Sharding& sharding, const SelectiveScanForward& args) {
   const std::int64_t channels = args.in.A.rows(), gathered = 2;  // B and C
+  const int pieces = pieces_of(sharding.layout(), args.in.B);
   const bool gate = args.in.z.present();
   PassCosts costs = all_to_all_costs(sharding,
                                      {.channels = channels,
@@ -143,7 +149,7 @@ PassCosts cost(const Sharding& sharding, const SelectiveScanForward& args) {
   if (sharding.layout().ranks() == 1) return costs;
   costs.forward.messages += 1;
   costs.repeated.messages += 1;
-  costs.backward.messages += gathered * reduce_pieces;
+  costs.backward.messages += gathered * pieces;
   return costs;
 }
 

@@ -1,0 +1,145 @@
+#include <chrono>
+
+#include "io/file/atomic_file.hpp"
+#include "src/bench/operators.hpp"
+#include "src/bench/simulated.hpp"
+#include "src/cli/command.hpp"
+
+namespace causeway {
+namespace {
+
+constexpr std::int64_t mean_document = 646;  // of PackMamba's packs (src/bench/documents.hpp)
+
+struct SimulateSettings {
+  std::int64_t ranks = 1024, tokens = 1 << 20, channels = 4096, document_tokens = mean_document;
+  std::string filter, layout = "all", dtype = "bf16", delivery = "in_order";
+  std::string profile = std::string(built_in_profiles().front().name);
+  double oversubscription = 1;
+  std::string json;
+};
+
+CommandLine declare(SimulateSettings& settings) {
+  CommandLine line{
+      .usage = "[--ranks N] [options]",
+      .description =
+          "Runs the exchanges of thousands of ranks in this process, without MPI, GPUs or tensors: every strategy of "
+          "every operator, forward and backward, in every layout that it has. Each rank takes the code that training "
+          "runs, with a transport that records what it sends, expects and waits for; then all ranks take their steps, "
+          "each with a clock of its own, under a model of a network: hosts with links inside (NVLink) on a fat tree. "
+          "Computing takes no time.\n\n"
+          "A row has the messages and bytes of all ranks and of the rank that sends most, its bytes over the mean "
+          "(balance), the milliseconds until the last rank has ended each pass, how long a rank waits in both on "
+          "average, what the cost model of --strategy auto says for both, the peak memory of a rank's tensors with "
+          "inputs and results, and the seconds that the row took here.\n\n"
+          "Ranks that wait for ever, messages that nobody receives and lengths that do not match end the command with "
+          "an error that names the ranks. With 1,024 ranks all rows take a few minutes, with 4,096 most of an hour "
+          "(ring and all_gather): choose with --filter.",
+      .groups =
+          {{"Ranks and pack",
+            {{"ranks", &settings.ranks, "N", "number of ranks that share one pack"},
+             {.name = "tokens",
+              .field = &settings.tokens,
+              .value = "N",
+              .help = "tokens of the pack",
+              .binary_units = true},
+             {.name = "document-tokens",
+              .field = &settings.document_tokens,
+              .value = "N",
+              .help = "mean length of the pack's documents; 0: one document fills it",
+              .binary_units = true},
+             {"channels", &settings.channels, "N", "channels of the operators, a multiple of 128"},
+             {"dtype", &settings.dtype, "", "type of activations", {"bf16", "f32", "f64"}},
+             {"layout", &settings.layout, "", "which ranks hold which tokens", {"all", "contiguous", "zigzag"}},
+             {"filter", &settings.filter, "TEXT[,TEXT…]",
+              "only rows with this text, or one of several, in \"operator strategy\""}}},
+           {"Network",
+            {{"profile", &settings.profile, "NAME|FILE",
+              "hosts, links and network: a file, with a . or / in its name, or one of the profiles that are part of "
+              "the program (causeway plan --help names them). A leaf switch has 32 hosts"},
+             {"oversubscription", &settings.oversubscription, "X",
+              "bandwidth below a leaf switch over that above it; 1: the tree does not block"},
+             {"delivery",
+              &settings.delivery,
+              "",
+              "in_order: a rank's exchanges run one after the other, each until both sides of all its messages are "
+              "there, as with NCCL; buffered: a sender does not wait for the receiver",
+              {"in_order", "buffered"}},
+             {"json", &settings.json, "FILE", "also write the figures to this file"}}}},
+      .examples =
+          "causeway simulate --filter halo\n"
+          "causeway simulate --ranks 4096 --filter state_carry,halo --json simulated.json\n"
+          "causeway simulate --ranks 64 --tokens 64K --document-tokens 0 --oversubscription 4"};
+  for (const BuiltInProfile& known : built_in_profiles())
+    find_option(line.groups[1], "profile").suggestions.emplace_back(known.name);
+  return line;
+}
+
+void check(const SimulateSettings& settings) {
+  const auto within = [](std::string_view option, auto value, decltype(value) low, decltype(value) high) {
+    require(value >= low && value <= high, "--{} is {}, expected {} to {}", option, value, low, high);
+  };
+  within("ranks", settings.ranks, std::int64_t{1}, std::int64_t{1} << 14);
+  within("tokens", settings.tokens, std::int64_t{1}, std::int64_t{1} << 30);
+  within("document-tokens", settings.document_tokens, std::int64_t{0}, settings.tokens);
+  within("channels", settings.channels, std::int64_t{128}, std::int64_t{1} << 16);
+  require(settings.channels % 128 == 0, "--channels is {}, expected a multiple of 128", settings.channels);
+  within("oversubscription", settings.oversubscription, 1.0, 1000.0);
+}
+
+ExitCode execute(const SimulateSettings& settings) {
+  if (launcher_rank() != 0) return ExitCode::ok;
+  check(settings);
+  const Profile profile = read_profile(settings.profile);
+  if (!settings.json.empty()) {
+    require(!same_file(settings.json, settings.profile), "--json is '{}', the profile that is read", settings.json);
+    check_target(settings.json, Existing::replaced);
+  }
+  Network network = network_of(profile);
+  network.oversubscription = settings.oversubscription;
+  const auto ranks = static_cast<int>(settings.ranks);
+  const std::int64_t documents =
+      settings.document_tokens == 0 ? 1 : std::max<std::int64_t>(settings.tokens / settings.document_tokens, 1);
+  print_answer(fmt::format("{} ranks of {}, {} tokens in {} documents, {} channels, {}\n{}", ranks, profile.name,
+                           settings.tokens, documents, settings.channels, settings.dtype, head_of_simulated_rows()),
+               0);
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  for (const StrategyWorkload& each : strategy_workloads(parse_dtype(settings.dtype), settings.channels))
+    for (const OpStrategy& strategy : each.row.strategies)
+      for (const Layout layout : strategy.layouts)
+        for (const std::string& variant : variants_with_other_messages(each, strategy)) {
+          if (!matches(settings.filter, fmt::format("{} {}", each.name(), strategy.name))) continue;
+          if (settings.layout != "all" && parse_layout(settings.layout) != layout) continue;
+          StrategyWorkload work = each.with(strategy, variant, settings.tokens, documents);
+          work.layout = layout;
+          const auto begin = std::chrono::steady_clock::now();
+          const SimulatedStrategy simulated(record_strategy(work, ranks), network,
+                                            settings.delivery == "in_order" ? Delivery::in_order : Delivery::buffered);
+          const SimulatedRow result{work, simulated,
+                                    variant.empty() ? estimated_communication(work, ranks, profile) : 0,
+                                    std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count()};
+          print_answer(text_of(result), 0);
+          rows.push_back(to_json(result));
+        }
+  if (!settings.json.empty())
+    write_text(settings.json, nlohmann::ordered_json{{"ranks", ranks},
+                                                     {"tokens", settings.tokens},
+                                                     {"documents", documents},
+                                                     {"channels", settings.channels},
+                                                     {"dtype", settings.dtype},
+                                                     {"profile", profile.name},
+                                                     {"oversubscription", settings.oversubscription},
+                                                     {"delivery", settings.delivery},
+                                                     {"results", std::move(rows)}}
+                                      .dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) +
+                                  "\n");
+  return ExitCode::ok;
+}
+
+}  // namespace
+
+Command simulate_command() {
+  return make_command<SimulateSettings, declare, execute>(
+      "simulate", "the messages of thousands of ranks, in one process under a model of a network");
+}
+
+}  // namespace causeway

@@ -1,0 +1,195 @@
+/// `causeway simulate`: the strategies' exchanges on a thousand ranks, recorded from their own code. What is recorded
+/// is checked against ranks that really run.
+
+#include "src/bench/simulated.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "kernels/core/dry_run/dry_run.hpp"
+#include "tests/src/plan/small_profile.hpp"
+#include "tests/src/shell.hpp"
+#include "tests/support/ranks.hpp"
+#include "tests/support/temporary_folder.hpp"
+
+namespace causeway::test {
+namespace {
+
+/// Calls visit(work) for every strategy of an operator, or of all, with its schedules in all of its layouts.
+void for_every_strategy(const std::function<void(const StrategyWorkload&)>& visit, std::int64_t tokens,
+                        std::int64_t documents, std::int64_t channels, std::string_view op = "") {
+  for (const StrategyWorkload& each : strategy_workloads(DType::f32, channels))
+    for (const OpStrategy& strategy : each.row.strategies)
+      for (const Layout layout : strategy.layouts)
+        for (const std::string& variant : variants_with_other_messages(each, strategy)) {
+          if (!op.empty() && each.name() != op) continue;
+          SCOPED_TRACE(fmt::format("{} {} {} {}", each.name(), strategy.name, variant, name_of(layout)));
+          StrategyWorkload work = each.with(strategy, variant, tokens, documents);
+          work.layout = layout;
+          visit(work);
+        }
+}
+
+/// A test for each operator: together they take a quarter of a minute, and ctest runs them side by side.
+class EveryOperator : public ::testing::TestWithParam<std::string> {};
+std::vector<std::string> names_of_operators() {
+  std::vector<std::string> names;
+  for (const StrategyWorkload& work : strategy_workloads(DType::f32, 128)) names.push_back(work.name());
+  return names;
+}
+INSTANTIATE_TEST_SUITE_P(All, EveryOperator, ::testing::ValuesIn(names_of_operators()), [](const auto& instance) {
+  std::string name = instance.param;
+  std::ranges::replace(name, '/', '_');
+  return name;
+});
+
+TEST_P(EveryOperator, DoesNotDeadlockOnAThousandRanksWithAnyStrategy) {
+  const int ranks = 1024;
+  const Network network = network_of(small_profile());
+  // Shards of 39 or 40 tokens, shorter than a filter's reach, and documents of 5 to 6 tokens: some cross an edge.
+  for_every_strategy(
+      [&](const StrategyWorkload& work) {
+        // In order: what does not deadlock then does not on any transport.
+        const SimulatedStrategy simulated(record_strategy(work, ranks), network, Delivery::in_order);
+        EXPECT_GT(simulated.forward.messages(), 0);
+        EXPECT_GT(simulated.backward.seconds(), 0);
+      },
+      40 * ranks - 17, 7001, 128, GetParam());
+}
+
+TEST(SimulatedStrategies, ExchangeWhatRealRanksDo) {
+  for (const int ranks : {3, 4})
+    for (const std::int64_t documents : {1, 9})
+      for_every_strategy(
+          [&](const StrategyWorkload& work) {
+            const RecordedStrategy recorded = record_strategy(work, ranks);
+            const SimulatedStrategy simulated(recorded, {}, Delivery::in_order), same(recorded, {}, Delivery::buffered);
+            EXPECT_EQ(same.forward.bytes(), simulated.forward.bytes());
+            on_ranks(ranks, [&](Communicator& world) {
+              const Stream stream;
+              const Sharding sharding(ShardLayout(work.tokens, ranks, work.layout),
+                                      Segments::equal_documents(work.tokens, work.documents), world.rank(), stream);
+              const WorkloadTensors tensors(work, sharding.local_tokens(), stream);
+              const BoundOperator op = bind(work, sharding, world, stream, tensors);
+              Saved saved;
+              const Traffic before = world.traffic();
+              op.forward(&saved);
+              const Traffic between = world.traffic();
+              op.backward(saved);
+              const Traffic after = world.traffic();
+              const auto me = static_cast<std::size_t>(world.rank());
+              EXPECT_EQ(simulated.forward.ranks[me].bytes_sent, between.bytes_sent - before.bytes_sent);
+              EXPECT_EQ(simulated.forward.ranks[me].messages_sent, between.messages_sent - before.messages_sent);
+              EXPECT_EQ(simulated.backward.ranks[me].bytes_sent, after.bytes_sent - between.bytes_sent);
+              EXPECT_EQ(simulated.backward.ranks[me].messages_sent, after.messages_sent - between.messages_sent);
+            });
+          },
+          131, documents, 128);
+}
+
+TEST(SimulatedStrategies, SendTheBytesOfTheCostModel) {
+  const int ranks = 64;
+  const Profile profile = small_profile();
+  for_every_strategy(
+      [&](StrategyWorkload work) {
+        work.variant = "";  // the schedule that `auto` takes
+        const SimulatedStrategy simulated(record_strategy(work, ranks), network_of(profile), Delivery::in_order);
+        const Sharding sharding(ShardLayout(work.tokens, ranks, work.layout), Segments::one_document(work.tokens), 1);
+        const std::vector calls{shapes_of(work, sharding.local_tokens())};
+        const auto bytes_of = [&](PassCounts passes) {
+          for (const Estimate& row : estimates(sharding, calls, machine_of_group(profile, ranks), passes))
+            if (row.strategy == work.strategy.name) return static_cast<std::int64_t>(row.bytes_sent);
+          return std::int64_t{-1};
+        };
+        EXPECT_EQ(simulated.forward.most_bytes(), bytes_of({.forward = 1, .backward = 0}));
+        // Backward one rank may send most of one tensor and another most of the next: within a thousandth.
+        const std::int64_t backward = bytes_of({.forward = 0, .backward = 1});
+        EXPECT_LE(std::abs(simulated.backward.most_bytes() - backward), backward / 1000);
+      },
+      160 * ranks, 1, 1024);
+}
+
+/// Records everything but one message that the rank expects.
+class OneReceiveMissing final : public Transport {
+ public:
+  OneReceiveMissing(std::unique_ptr<Transport> inner) : inner_(std::move(inner)) {}
+  int rank() const override { return inner_->rank(); }
+  int size() const override { return inner_->size(); }
+  Pending start(std::span<const Transfer> transfers, const Stream& stream) override {
+    std::vector<Transfer> kept(transfers.begin(), transfers.end());
+    const auto missing = std::ranges::find_if(kept, [](const Transfer& transfer) { return !transfer.recv.empty(); });
+    if (!missed_ && missing != kept.end()) {
+      missing->recv = {};
+      missed_ = true;
+    }
+    return inner_->start(kept, stream);
+  }
+  void all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream) override {
+    inner_->all_gather(send, recv, stream);
+  }
+  void broadcast(std::span<std::byte> data, int root, const Stream& stream) override {
+    inner_->broadcast(data, root, stream);
+  }
+  void all_reduce(void* data, std::int64_t count, DType type, Reduction op, const Stream& stream) override {
+    inner_->all_reduce(data, count, type, op, stream);
+  }
+  void reduce_scatter(const void* send, void* recv, std::span<const std::int64_t> counts, DType type, Reduction op,
+                      const Stream& stream) override {
+    inner_->reduce_scatter(send, recv, counts, type, op, stream);
+  }
+  void barrier() override { inner_->barrier(); }
+  std::unique_ptr<Transport> split(int color, int key) override { return inner_->split(color, key); }
+  void abort(int code) noexcept override { inner_->abort(code); }
+
+ private:
+  std::unique_ptr<Transport> inner_;
+  bool missed_ = false;
+};
+
+TEST(SimulatedStrategies, APlanThatMissesAReceiveIsFoundAndItsRanksAreNamed) {
+  const int ranks = 100, broken = 41;
+  const Stream stream = dry_run_stream();
+  for (const StrategyWorkload& each : strategy_workloads(DType::f32, 128))
+    for (const OpStrategy& strategy : each.row.strategies) {
+      SCOPED_TRACE(fmt::format("{} {}", each.name(), strategy.name));
+      const StrategyWorkload work = each.with(strategy, variants_with_other_messages(each, strategy).front(), 300, 1);
+      Recording recording(ranks);
+      for (int rank = 0; rank < ranks; ++rank) {
+        const Sharding sharding(ShardLayout(work.tokens, ranks, work.layout), Segments::one_document(work.tokens), rank,
+                                stream);
+        const WorkloadTensors tensors(work, sharding.local_tokens(), stream);
+        std::unique_ptr<Transport> transport = recording.transport(rank);
+        if (rank == broken) transport = std::make_unique<OneReceiveMissing>(std::move(transport));
+        Communicator communicator(std::move(transport));
+        bind(work, sharding, communicator, stream, tensors).forward(nullptr);
+      }
+      for (const Delivery delivery : {Delivery::buffered, Delivery::in_order}) try {
+          simulate(recording, {}, delivery);
+          ADD_FAILURE() << "not found";
+        } catch (const Error& error) {
+          EXPECT_NE(std::string(error.what()).find(fmt::format("rank {}", broken)), std::string::npos) << error.what();
+        }
+    }
+}
+
+TEST(SimulateCommand, PrintsARowForEachStrategyAndWritesJson) {
+  const testing::TemporaryFolder folder;
+  const Outcome outcome = shell(folder,
+                                "@causeway simulate --ranks 32 --tokens 4K --channels 128 --document-tokens 100 "
+                                "--filter 'selective_scan' --json r.json");
+  ASSERT_EQ(outcome.exit, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("selective_scan all_to_all zigzag"), std::string::npos) << outcome.out;
+  const nlohmann::json report = nlohmann::json::parse(testing::bytes_of(folder / "r.json"));
+  EXPECT_EQ(report.at("results").size(), 8U);  // three schedules and all_to_all, in two layouts
+  for (const nlohmann::json& row : report.at("results")) {
+    EXPECT_GT(row.at("forward").at("seconds").get<double>(), 0);
+    EXPECT_GE(row.at("forward").at("balance").get<double>(), 1);
+  }
+  EXPECT_EQ(shell(folder, "@causeway simulate --ranks 0").exit, 2);
+  EXPECT_EQ(shell(folder, "@causeway simulate --channels 100").exit, 2);
+}
+
+}  // namespace
+}  // namespace causeway::test
