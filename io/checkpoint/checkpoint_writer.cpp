@@ -20,10 +20,24 @@ struct PackedFingerprint {
   std::array<char, 64> sha256{};
 };
 
+/// The values of all ranks on rank 0, which writes the index; nothing on the others. With thousands of ranks the ranges
+/// of all tensors are tens of MB, which an all-gather would send to each of them.
 template <class T>
-std::vector<T> gather(Communicator& ranks, std::span<const T> mine) {
-  std::vector<T> all(mine.size() * static_cast<std::size_t>(ranks.size()));
-  ranks.all_gather(std::as_bytes(mine), std::as_writable_bytes(std::span(all)), Stream());
+std::vector<T> gather_on_first(Communicator& ranks, std::span<const T> mine) {
+  std::vector<T> all;
+  std::vector<Transfer> transfers;
+  if (ranks.rank() != 0) {
+    transfers.push_back({.peer = 0, .send = std::as_bytes(mine), .recv = {}});
+  } else {
+    all.resize(mine.size() * static_cast<std::size_t>(ranks.size()));
+    std::ranges::copy(mine, all.begin());
+    for (int peer = 1; peer < ranks.size(); ++peer)
+      transfers.push_back({.peer = peer,
+                           .send = {},
+                           .recv = std::as_writable_bytes(
+                               std::span(all).subspan(static_cast<std::size_t>(peer) * mine.size(), mine.size()))});
+  }
+  ranks.exchange(transfers, Stream());
   return all;
 }
 
@@ -148,11 +162,11 @@ void CheckpointWriter::read_from_snapshot(std::size_t tensor, std::int64_t begin
 void CheckpointWriter::start_publishing() {
   std::vector<Range> own;
   for (const CheckpointTensor& tensor : content_.tensors) own.push_back(tensor.owned);
-  owned_ = gather<Range>(ranks_, own);
+  owned_ = gather_on_first<Range>(ranks_, own);
   PackedFingerprint mine{.bytes = shard_->bytes};
   std::ranges::copy(shard_->sha256, mine.sha256.begin());
   files_.clear();
-  for (const PackedFingerprint& shard : gather<PackedFingerprint>(ranks_, {&mine, 1}))
+  for (const PackedFingerprint& shard : gather_on_first<PackedFingerprint>(ranks_, {&mine, 1}))
     files_.push_back({shard.bytes, {shard.sha256.begin(), shard.sha256.end()}});
   state_ = State::publishing;
   if (ranks_.rank() == 0) run_on_writer_thread(publishing_, &CheckpointWriter::publish);

@@ -183,6 +183,10 @@ Profile measure_profile(const CalibrationSettings& settings, Communicator& world
   if (hosts.count > 1) {
     const Machine over_hosts = slowest(measure_links(ranks, stream), world);
     profile.network = {over_hosts.latency_s, over_hosts.bytes_per_s, over_hosts.all_bytes_per_s};
+    if (hosts.most_ranks == 1) {  // no link within a host: computation is beside the network's messages
+      profile.machine.overlap = over_hosts.overlap;
+      profile.machine.latency_overlap = over_hosts.latency_overlap;
+    }
     profile.sources["network"] = "of an exchange between all ranks, some of which are on one host";
   }
   const Stopwatch stopwatch(stream, 0);
