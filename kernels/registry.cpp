@@ -148,7 +148,7 @@ CAUSEWAY_KERNEL(SelectiveScanFold, selective_scan_fold);
 
 CAUSEWAY_FUSED_KERNEL(HyenaBlockForward, hyena_block_forward);
 CAUSEWAY_FUSED_KERNEL(HyenaBlockBackward, hyena_block_backward);
-CAUSEWAY_COMPOSED_KERNEL(HyenaBlockSummary, hyena_block_summary);
+CAUSEWAY_FUSED_KERNEL(HyenaBlockSummary, hyena_block_summary);
 CAUSEWAY_COMPOSED_KERNEL(HyenaBlockAdjointSummary, hyena_block_adjoint_summary);
 
 #if CAUSEWAY_CUDA

@@ -83,7 +83,8 @@ Tensors inputs(const Stream& stream, const RunCase& run, DType dtype, std::uint6
     random("residues", wide, {D, run.modes}, -0.3, 0.3);
     random("log_rates", wide, {D, run.modes}, -4, 0);
     for (const char* name : {"d_residues", "d_log_rates", "state_in", "adjoint_in"}) random(name, wide, {D, run.modes});
-    if (run.cu_seqlens.back() > run.tokens) random("state_out", wide, {D, run.modes});
+    if (run.cu_seqlens.back() > run.tokens)
+      for (const char* name : {"state_out", "summary"}) random(name, wide, {D, run.modes});
   }
   if (run.reach() > 0) {
     // Rows before the first document are NaN: reading them would change results.
@@ -96,8 +97,8 @@ Tensors inputs(const Stream& stream, const RunCase& run, DType dtype, std::uint6
   return in;
 }
 
-const char* const results[] = {"y",      "d_x",    "d_q",          "d_k",        "d_v",         "d_halo",
-                               "d_skip", "d_taps", "d_featurizer", "d_residues", "d_log_rates", "state_out"};
+const char* const results[] = {"y",      "d_x",          "d_q",        "d_k",         "d_v",       "d_halo", "d_skip",
+                               "d_taps", "d_featurizer", "d_residues", "d_log_rates", "state_out", "summary"};
 
 HyenaBlockForward forward_of(const RunCase& run, const Tensors& all, SegmentsView segments) {
   return {.in = {.q = part(run, all, "", 0),
@@ -135,6 +136,8 @@ HyenaBlockBackward backward_of(const RunCase& run, const Tensors& all, SegmentsV
 void execute(const Stream& stream, const RunCase& run, const Tensors& all, SegmentsView segments) {
   hyena_block_forward(stream, forward_of(run, all, segments));
   hyena_block_backward(stream, backward_of(run, all, segments));
+  if (view(all, "summary").present())
+    hyena_block_summary(stream, {.in = forward_of(run, all, segments).in, .state = view(all, "summary")});
 }
 
 class DevicesHyenaBlock : public GpuCaseTest<RunCase> {
@@ -229,6 +232,7 @@ const std::vector<FormCase> forms{
     {{9, 8, 3, 0, 16, 1021, {-1, 3, 16, 613, 1021}, true, true, false}, true, false},
     {{9, 8, 3, 0, 16, 1021, {-3, 100, 101, 613, 1022}}, false, false},  // a state leaves within 256 tokens
     {{24, 1, 2, 0, 16, 2000, {-2000, 2000}, false, true}, true, false},
+    {{3, 16, 3, 0, 16, 2560, {-2000, 2600}, true, false, false}, true, false},
     {{8, 1, 1, 0, 16, 1, {-6, 1}}, true, false},
     {{2, 15, 3, 0, 16, 300, {0, 300}}, false, false},
     {{3, 16, 4, 0, 16, 300, {0, 300}}, false, false},

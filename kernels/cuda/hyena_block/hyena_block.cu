@@ -125,4 +125,11 @@ void hyena_block_backward(const Stream& stream, const HyenaBlockBackward& args) 
   fused_block::mr_backward(stream, args);
 }
 
+void hyena_block_summary(const Stream& stream, const HyenaBlockSummary& args) {
+  expect_hyena_block(args.in);
+  if (!modal_mma::suits(args)) return composed::hyena_block_summary(stream, args);
+  expect("state", args.state, DType::f32, args.in.log_rates.shape);
+  modal_mma::summary(stream, args);
+}
+
 }  // namespace causeway::cuda

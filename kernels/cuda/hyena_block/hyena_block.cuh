@@ -18,12 +18,15 @@ namespace causeway::composed {
 /// For the calls that have no kernel here.
 void hyena_block_forward(const Stream& stream, const HyenaBlockForward& args);
 void hyena_block_backward(const Stream& stream, const HyenaBlockBackward& args);
+void hyena_block_summary(const Stream& stream, const HyenaBlockSummary& args);
 }  // namespace causeway::composed
 
 namespace causeway::cuda::modal_mma {
 /// With modes, of modal_conv/, whose parts they share.
 bool suits(const HyenaBlockForward& args);
 void forward(const Stream& stream, const HyenaBlockForward& args);
+bool suits(const HyenaBlockSummary& args);
+void summary(const Stream& stream, const HyenaBlockSummary& args);
 }  // namespace causeway::cuda::modal_mma
 
 namespace causeway::cuda::fused_block {

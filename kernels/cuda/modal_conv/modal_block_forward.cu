@@ -303,25 +303,31 @@ __global__ void __launch_bounds__(block_threads, 1) block_forward_kernel(const _
 #endif
 }
 
+BlockArgs block_args(const ForwardArgs& run, const HyenaBlockInputs& in) {
+  const std::int64_t reach = block_reach(in);
+  return {.run = run,
+          .q = Rows<const bf16>(in.q),
+          .k = Rows<const bf16>(in.k),
+          .v = Rows<const bf16>(in.v),
+          .halo = Rows<const bf16>(in.halo),
+          .featurizer = ParameterRows<bf16>(in.featurizer),
+          .width = static_cast<int>(in.featurizer.columns()),
+          .reached = in.segments.continues_from_left() ? static_cast<int>(std::min(reach, -in.segments.host[0])) : 0};
+}
+
 }  // namespace
 
+void launch_block_forward_parts(const Stream& stream, const ForwardArgs& run, const HyenaBlockInputs& in,
+                                int end_part) {
+  launch_kernel<block_forward_kernel<true>>(stream, run.plan.columns * end_part, block_threads, sizeof(BlockMemory),
+                                            block_args(run, in));
+}
+
 void launch_block_forward(const Stream& stream, const ForwardArgs& run, const HyenaBlockInputs& in) {
-  const std::int64_t reach = block_reach(in);
-  const BlockArgs args{
-      .run = run,
-      .q = Rows<const bf16>(in.q),
-      .k = Rows<const bf16>(in.k),
-      .v = Rows<const bf16>(in.v),
-      .halo = Rows<const bf16>(in.halo),
-      .featurizer = ParameterRows<bf16>(in.featurizer),
-      .width = static_cast<int>(in.featurizer.columns()),
-      .reached = in.segments.continues_from_left() ? static_cast<int>(std::min(reach, -in.segments.host[0])) : 0};
   const int parts = run.plan.parts() - range_parts;
-  if (parts > 0)
-    launch_kernel<block_forward_kernel<true>>(stream, run.plan.columns * parts, block_threads, sizeof(BlockMemory),
-                                              args);
+  if (parts > 0) launch_block_forward_parts(stream, run, in, parts);
   launch_kernel<block_forward_kernel<false>>(stream, run.plan.columns * run.plan.ranges, block_threads,
-                                             sizeof(BlockMemory), args);
+                                             sizeof(BlockMemory), block_args(run, in));
 }
 
 }  // namespace causeway::cuda::modal_mma

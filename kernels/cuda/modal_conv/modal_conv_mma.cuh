@@ -117,6 +117,9 @@ void adjoint_summary(const Stream& stream, const ModalConvAdjointSummary& args);
 /// hyena_block with modes, in one pass forward.
 bool suits(const HyenaBlockForward& args);
 void forward(const Stream& stream, const HyenaBlockForward& args);
+/// The state that a run passes on, likewise; of whole units.
+bool suits(const HyenaBlockSummary& args);
+void summary(const Stream& stream, const HyenaBlockSummary& args);
 
 /// Whether the kernels below were compiled and the current device runs them.
 bool has_kernels();
@@ -127,6 +130,7 @@ void launch_forward(const Stream& stream, const ForwardArgs& args);
 void launch_forward_parts(const Stream& stream, const ForwardArgs& args, int end_part);
 /// Both, with the inputs of hyena_block before the featurizer.
 void launch_block_forward(const Stream& stream, const ForwardArgs& run, const HyenaBlockInputs& in);
+void launch_block_forward_parts(const Stream& stream, const ForwardArgs& run, const HyenaBlockInputs& in, int end_part);
 /// d_k, d_v, adjoint_out and the parameters' parts; or the sums of the parts from args.first_part.
 void launch_backward(const Stream& stream, const BackwardArgs& args);
 void launch_backward_parts(const Stream& stream, const BackwardArgs& args);

@@ -69,6 +69,41 @@ void summary(const Stream& stream, const ModalConvSummary& args) {
   if (state.present()) write_state(stream, in, filter, state.view().row<const float>(0), complete, T, args.state);
 }
 
+bool suits(const HyenaBlockSummary& args) {
+  const HyenaBlockInputs& in = args.in;
+  return in.q.dtype == DType::bf16 && in.log_rates.columns() == mode_count && in.featurizer.columns() <= 3 &&
+         in.segments.tokens > 0 && in.segments.tokens % unit_tokens == 0 && can_be_mapped(in.k) &&
+         can_be_mapped(in.v) && has_kernels();
+}
+
+// Lower bound: as above. The featurizer is computed again in the next pass over the run.
+void summary(const Stream& stream, const HyenaBlockSummary& args) {
+  const HyenaBlockInputs& in = args.in;
+  const Filter filter = filter_of({.v = in.v}, {}, in.log_rates);
+  const UnitPlan plan = plan_of(in.segments.tokens, filter.channels);
+  const Workspace memory(stream, plan, filter);
+  const auto map = [](TensorView x) { return tensor_map(x, unit_tokens, block_channels, true); };
+  const ForwardArgs run{.q = map(in.k),  // q and y are not accessed
+                        .k = map(in.k),
+                        .v = map(in.v),
+                        .y = map(in.k),
+                        .constants = memory.constants.view().row<const ChannelConstants>(0),
+                        .filter = filter,
+                        .documents = in.segments,
+                        .plan = plan,
+                        .state_in = Rows<const float>({}),
+                        .states = Rows<float>({}),
+                        .states_from = plan.units,
+                        .state_out = Rows<float>({}),
+                        .parts = memory.parts.view().row<float>(0),
+                        .part_starts = memory.starts.view().row<int>(0),
+                        .entering = Rows<const float>({})};
+  launch_block_forward_parts(stream, run, in, plan.parts());
+  launch_kernel<fold_states_kernel>(
+      stream, blocks_of_modes(filter.channels), 256, 0,
+      FoldArgs<ForwardArgs>{.run = run, .out = Rows<float>(args.state), .by_places = false});
+}
+
 void adjoint_summary(const Stream& stream, const ModalConvAdjointSummary& args) {
   const std::int64_t D = args.in.v.columns();
   const Filter filter = filter_of(args.in, args.residues, args.log_rates);
