@@ -57,10 +57,10 @@ struct StrategyMeasurement {
   std::int64_t memory_bytes = 0;  ///< peak memory of a rank's tensors, inputs and results included
 };
 
-/// Runs forward and backward once to warm up, then at least `repetitions` times and for at least `least_seconds`. If
-/// both are 0, the first run is measured. Resets the peak of the stream's memory. The strategy communicates over
-/// `ranks`; the barriers between runs use `control`, so that they do not count. Collective; the result is the same on
-/// every rank.
+/// Runs forward and backward once to warm up, then at least `repetitions` times and for at least `least_seconds`; on a
+/// GPU each time four forward and four backward passes, whose mean counts. If both are 0, the first run is measured.
+/// Resets the peak of the stream's memory. The strategy communicates over `ranks`; the barriers between runs use
+/// `control`, so that they do not count. Collective; the result is the same on every rank.
 StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator& control, Communicator& ranks,
                                      const Stream& stream, int repetitions, double least_seconds);
 
