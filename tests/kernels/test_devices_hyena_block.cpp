@@ -176,6 +176,20 @@ TEST_P(DevicesHyenaBlock, EqualsTheCpuOnLongRuns) {
                                 1);
 }
 
+/// With so many channels a block of threads of a GPU takes several tiles of tokens, one after the other.
+TEST_P(DevicesHyenaBlock, EqualsTheCpuOnManyChannels) {
+  const std::vector<std::int64_t> short_ones{-5, 1, 250, 256, 257, 700, 1023, 1024, 1279, 1535, 1900, 2100};
+  for (const auto& cu_seqlens : {short_ones, std::vector<std::int64_t>{-1, 2100}, std::vector<std::int64_t>{0, 2100}})
+    expect_equal_to_the_cpu({.groups = 205,
+                             .group_size = 16,
+                             .featurizer = 3,
+                             .taps = 0,
+                             .modes = 16,
+                             .tokens = 2100,
+                             .cu_seqlens = cu_seqlens},
+                            1);
+}
+
 TEST_P(DevicesHyenaBlock, KeepsNonFiniteValuesInTheirDocument) {
   for (const auto& [taps, modes] : {std::pair(7, 0), std::pair(128, 0), std::pair(0, 16)})
     for (const double poison : {std::nan(""), std::numeric_limits<double>::infinity()})
