@@ -238,6 +238,8 @@ const std::vector<FormCase> forms{
     {{17, 16, 3, 129, 0, 100, {0, 1, 2, 3, 48, 64, 100}}, true, true},
     {{1, 16, 3, 128, 0, 1, {-1, 1}}, true, true},
     {{8, 15, 3, 128, 0, 900, {-200, 57, 58, 300, 900}, true, true}, true, true},
+    {{2, 20, 3, 128, 0, 500, {-200, 57, 58, 300, 500}}, true, true},  // two windows of channels a group
+    {{8, 17, 2, 40, 0, 300, {0, 57, 58, 300}}, true, true},
     {{8, 8, 3, 128, 0, 300, {0, 300}}, false, false},  // groups of 8 channels
     {{3, 16, 3, 130, 0, 300, {0, 300}}, false, false},
     {{3, 16, 3, 0, 4, 300, {0, 300}}, false, false},
@@ -354,7 +356,7 @@ TEST_P(DevicesHyenaBlock, IsWithinTheRoundingsOfTheFormula) {
           const double limit = GetParam() == DType::f64   ? 1e-12
                                : GetParam() == DType::f32 ? sums_in_f32
                                : fused ? std::max(sums_in_f32, rounding * std::sqrt(roundings(name, taps)))
-                                       : 5e-3;  // each of the composed kernels rounds
+                                       : 6e-3;  // each of the composed kernels rounds
           EXPECT_LE(error, limit) << name << ", " << run.name();
           if (GetParam() == DType::bf16)
             std::cout << taps << " taps, " << group_size << " channels a group, " << name << ": " << error << " of "

@@ -18,12 +18,18 @@ struct SharedBarrier {
   __device__ void initialize(int arrivals) {
     asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(&word)), "r"(arrivals) : "memory");
   }
+  /// One arrival, of all that this thread did before.
+  __device__ void arrive() {
+    asm volatile("{.reg .b64 state; mbarrier.arrive.shared.b64 state, [%0];}" ::"r"(shared_address(&word)) : "memory");
+  }
+  /// One arrival, when the asynchronous copies that this thread started before (cp.async) have landed.
+  __device__ void arrive_with_copies() {
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(shared_address(&word)) : "memory");
+  }
   /// One arrival for the whole warp, of all that its lanes did before.
   __device__ void arrive_as_warp() {
     __syncwarp();
-    if (threadIdx.x % 32 == 0)
-      asm volatile("{.reg .b64 state; mbarrier.arrive.shared.b64 state, [%0];}" ::"r"(shared_address(&word))
-                   : "memory");
+    if (threadIdx.x % 32 == 0) arrive();
   }
   /// Waits until the latest phase of this parity (0: phases 0, 2, …) is complete. It must not be two phases behind.
   __device__ void wait(unsigned parity) {

@@ -24,4 +24,11 @@ __device__ inline void raise_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(count));
 }
 
+/// Four bytes of shared memory.
+__device__ inline std::uint32_t load_word(unsigned address) {
+  std::uint32_t x;
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(x) : "r"(address) : "memory");
+  return x;
+}
+
 }  // namespace causeway::cuda

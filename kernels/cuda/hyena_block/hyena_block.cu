@@ -54,6 +54,11 @@ std::int64_t reached_rows(const HyenaBlockInputs& in) {
   return in.segments.continues_from_left() ? std::min(block_reach(in), -in.segments.host[0]) : 0;
 }
 
+TensorView reached_halo(const HyenaBlockInputs& in, std::int64_t part) {
+  const std::int64_t rows = reached_rows(in);
+  return rows > 0 && in.halo.present() ? part_of(in.halo, part, rows) : TensorView{};
+}
+
 RunMap::RunMap(TensorView of_run, TensorView halo, std::int64_t part, std::int64_t reached_rows, int box_rows,
                int box_columns, bool swizzle)
     : run(tensor_map(of_run, box_rows, box_columns, swizzle)),
@@ -69,6 +74,9 @@ HaloGradient::HaloGradient(const Stream& stream, const HyenaBlockBackward& args,
 RunMap HaloGradient::map(TensorView of_run, std::int64_t part, int box_rows, int box_columns, bool swizzle) const {
   const std::int64_t rows = rows_.present() ? rows_.view().rows() : 0;
   return RunMap(of_run, rows_, part, rows, box_rows, box_columns, swizzle);
+}
+TensorView HaloGradient::rows(std::int64_t part) const {
+  return rows_.present() ? part_of(rows_, part, rows_.view().rows()) : TensorView{};
 }
 void HaloGradient::write(const Stream& stream, const HyenaBlockBackward& args) const {
   if (!args.d_halo.present()) return;

@@ -58,6 +58,9 @@ struct BlockFilter {
 /// How many rows of the halo the run's first document reaches. The others are never read.
 std::int64_t reached_rows(const HyenaBlockInputs& in);
 
+/// Those rows of a part of the halo: 0, 1 or 2 for q, k or v; absent if there are none.
+TensorView reached_halo(const HyenaBlockInputs& in, std::int64_t part);
+
 /// Bulk copies of a tensor's rows and of the rows before the run, which are in the halo. Row 0 is the run's first.
 struct RunMap {
   TensorMap run, before;
@@ -89,6 +92,8 @@ class HaloGradient {
   /// tokens: of a tile.
   HaloGradient(const Stream& stream, const HyenaBlockBackward& args, int tokens);
   RunMap map(TensorView of_run, std::int64_t part, int box_rows, int box_columns, bool swizzle) const;
+  /// The rows of q, k or v (part 0, 1, 2); absent if no gradient is wanted.
+  TensorView rows(std::int64_t part) const;
   /// Writes d_halo: the rows that the run's first document reaches, and zeros.
   void write(const Stream& stream, const HyenaBlockBackward& args) const;
 

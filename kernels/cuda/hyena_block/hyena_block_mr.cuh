@@ -1,7 +1,7 @@
 #pragma once
 
 #include "kernels/cuda/device/tile_documents.cuh"
-#include "kernels/cuda/hyena_block/hyena_block_ring.cuh"
+#include "kernels/cuda/hyena_block/hyena_block_mr_windows.cuh"
 #include "kernels/cuda/hyena_block/hyena_block_se.cuh"
 
 /// The block with up to 129 taps on tensor cores: parts of its forward and backward. As in blocked_conv_tile.cuh a warp
@@ -13,10 +13,6 @@
 /// a channel; of the rows two tokens earlier, tokens 2t-2, 2t-1; so a lane has all lags of its tokens.
 namespace causeway::cuda::fused_block {
 
-inline constexpr int mr_tile = 16, mr_channels = 64, mr_stage_tokens = 32;
-inline constexpr unsigned mr_tensor_bytes = mr_stage_tokens * mr_channels * 2,
-                          mr_tile_bytes = mr_tile * mr_channels * 2;  ///< of a stage, in shared memory
-
 /// The index of this warp in its block, in a form that the compiler knows to be the same in all lanes. Else each
 /// __syncwarp and each shuffle after a branch on it becomes a branch of its own.
 __device__ inline int uniform_warp() { return __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0); }
@@ -27,22 +23,40 @@ struct TileValues {
   float at[4][2];
 };
 
+/// Calls body(elements) with the pointer of a parameter's type, null if the parameter is absent. So that loads have no
+/// branch between them and do not wait for each other.
+template <class Body>
+__device__ inline void with_elements(const ParameterRows<bf16>& parameter, const Body& body) {
+  if (parameter.wide != nullptr)
+    body(parameter.wide);
+  else
+    body(parameter.narrow);
+}
+
 /// Featurizer and skip of the lane's two channels, lane/4 and lane/4 + 8.
 struct MrParameters {
   float featurizer[3][featurizer_taps][2], skip[2];
 
+  /// channel: the lane's first one.
   __device__ void load(const BlockFilter& filter, int channel) {
-#pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      const std::int64_t c = channel + 8 * e;
-      const bool exists = c < filter.channels;
+    with_elements(filter.featurizer, [&](const auto* taps) {
 #pragma unroll
       for (int n = 0; n < 3; ++n)
 #pragma unroll
         for (int j = 0; j < featurizer_taps; ++j)
-          featurizer[n][j][e] =
-              exists && j < filter.width ? filter.featurizer(n * filter.channels + c, filter.width - 1 - j) : 0.0f;
-      skip[e] = exists && filter.skip.present() ? filter.skip(c) : 0.0f;
+#pragma unroll
+          for (int e = 0; e < 2; ++e) {
+            const int c = channel + 8 * e;
+            const bool exists = c < filter.channels && j < filter.width;
+            const std::int64_t row = exists ? n * filter.channels + c : 0, column = exists ? filter.width - 1 - j : 0;
+            const float x = taps != nullptr ? static_cast<float>(taps[row * filter.featurizer.stride + column]) : 0.0f;
+            featurizer[n][j][e] = exists ? x : 0.0f;
+          }
+    });
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      const int c = channel + 8 * e;
+      skip[e] = c < filter.channels && filter.skip.present() ? filter.skip(c) : 0.0f;
     }
   }
 };
@@ -139,51 +153,46 @@ __device__ inline TileValues operator*(const TileValues& a, const TileValues& b)
 /// Sums of a tile, in the layout of TileValues: sum[n][e] is register 2 n + e / 2, element e % 2.
 using TileSums = float[2][4];
 
-/// The Toeplitz blocks of a group's filter, in registers as pairs of taps. With `Filters` 2 the 16 channels are of up
-/// to two groups: both products are computed, and a channel takes its own.
+/// The Toeplitz blocks of a group's filter, in registers as pairs of taps.
 /// An operand B is two registers of which the first has an even number. With `Twice` the pairs are in registers for
 /// both halves of the columns, else half of the operands are moved together at each use.
-template <int Blocks, int Filters, bool Twice = false>
-struct ToeplitzFilters {
-  std::uint32_t pairs[Filters][2 * Blocks + 1];
-  std::uint32_t again[Twice ? Filters : 1][Twice ? 2 * Blocks : 1];  ///< pairs[1] and the next ones
-  bool second[2];  ///< whether the lane's channels are of the second group
+template <int Blocks, bool Twice = false>
+struct ToeplitzFilter {
+  std::uint32_t pairs[2 * Blocks + 1];
+  std::uint32_t again[Twice ? 2 * Blocks : 1];  ///< pairs[1] and the next ones
 
-  /// channel: the warp's first.
-  __device__ void load(const BlockFilter& filter, int channel, int lane) {
-    const std::int64_t width = filter.channels / filter.groups, first = channel / width;
-#pragma unroll
-    for (int f = 0; f < Filters; ++f) {
-      const std::int64_t group = first + f;
-      const auto tap = [&](int lag) {
-        return lag >= 0 && lag < filter.length && group < filter.groups ? filter.taps(group, lag) : 0.0f;
-      };
-#pragma unroll
-      for (int i = 0; i < 2 * Blocks + 1; ++i) {
-        const int lag = 8 * (i - 1) + lane / 4 - 2 * (lane % 4);
-        pairs[f][i] = pack_bf16(tap(lag), tap(lag - 1));
-        if constexpr (Twice)  // a shuffle, since ptxas would merge a copy
-          if (i > 0) again[f][i - 1] = __shfl_sync(~0u, pairs[f][i], lane);
-      }
-    }
-#pragma unroll
-    for (int e = 0; e < 2; ++e) second[e] = Filters == 2 && channel + lane / 4 + 8 * e >= (first + 1) * width;
+  /// If there is no such group, the last one.
+  __device__ void load(const BlockFilter& filter, int group, int lane) {
+    const std::int64_t row = group < filter.groups ? group : filter.groups - 1;
+    with_elements(filter.taps, [&](const auto* taps) { load_taps(filter, taps + row * filter.taps.stride, lane); });
   }
-  /// sum += x H_block, with each filter.
-  __device__ void multiply(TileSums (&sum)[Filters], const std::uint32_t (&x)[4], int block) const {
+  template <class T>
+  __device__ void load_taps(const BlockFilter& filter, const T* taps, int lane) {
+    const auto tap = [&](int lag) {
+      const bool exists = lag >= 0 && lag < filter.length;
+      const float x = static_cast<float>(taps[exists ? lag : 0]);
+      return exists ? x : 0.0f;
+    };
 #pragma unroll
-    for (int f = 0; f < Filters; ++f) {
-      mma_16x8x16(sum[f][0], x, pairs[f][2 * block + 1], pairs[f][2 * block]);
-      if constexpr (Twice)
-        mma_16x8x16(sum[f][1], x, again[f][2 * block + 1], again[f][2 * block]);
-      else
-        mma_16x8x16(sum[f][1], x, pairs[f][2 * block + 2], pairs[f][2 * block + 1]);
+    for (int i = 0; i < 2 * Blocks + 1; ++i) {
+      const int lag = 8 * (i - 1) + lane / 4 - 2 * (lane % 4);
+      pairs[i] = pack_bf16(tap(lag), tap(lag - 1));
+      if constexpr (Twice)  // a shuffle, since ptxas would merge a copy
+        if (i > 0) again[i - 1] = __shfl_sync(~0u, pairs[i], lane);
     }
+  }
+  /// sum += x H_block.
+  __device__ void multiply(TileSums& sum, const std::uint32_t (&x)[4], int block) const {
+    mma_16x8x16(sum[0], x, pairs[2 * block + 1], pairs[2 * block]);
+    if constexpr (Twice)
+      mma_16x8x16(sum[1], x, again[2 * block + 1], again[2 * block]);
+    else
+      mma_16x8x16(sum[1], x, pairs[2 * block + 2], pairs[2 * block + 1]);
   }
   /// The columns [low, high) of sum become `initial` + x H_0.
-  __device__ void replace(TileSums (&sum)[Filters], const std::uint32_t (&x)[4], const TileValues& initial, int low,
-                          int high, int lane) const {
-    TileSums replacement[Filters];
+  __device__ void replace(TileSums& sum, const std::uint32_t (&x)[4], const TileValues& initial, int low, int high,
+                          int lane) const {
+    TileSums replacement;
     begin(replacement, initial);
     multiply(replacement, x, 0);
 #pragma unroll
@@ -191,44 +200,45 @@ struct ToeplitzFilters {
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         const int token = 8 * n + 2 * (lane % 4) + e % 2;
-#pragma unroll
-        for (int f = 0; f < Filters; ++f)
-          if (token >= low && token < high) sum[f][n][e] = replacement[f][n][e];
+        if (token >= low && token < high) sum[n][e] = replacement[n][e];
       }
   }
-  __device__ static void begin(TileSums (&sum)[Filters], const TileValues& initial) {
+  __device__ static void begin(TileSums& sum, const TileValues& initial) {
 #pragma unroll
-    for (int f = 0; f < Filters; ++f)
+    for (int i = 0; i < 4; ++i)
 #pragma unroll
-      for (int i = 0; i < 4; ++i)
-#pragma unroll
-        for (int e = 0; e < 2; ++e) sum[f][i / 2][i % 2 * 2 + e] = initial.at[i][e];
+      for (int e = 0; e < 2; ++e) sum[i / 2][i % 2 * 2 + e] = initial.at[i][e];
   }
-  /// The sums of the lane's channels with their own filters.
-  __device__ TileValues own(const TileSums (&sum)[Filters]) const {
+  __device__ static TileValues values(const TileSums& sum) {
     TileValues out;
 #pragma unroll
     for (int i = 0; i < 4; ++i)
 #pragma unroll
-      for (int e = 0; e < 2; ++e) {
-        const int at = i % 2 * 2 + e;
-        out.at[i][e] = Filters == 2 && second[i % 2] ? sum[Filters - 1][i / 2][at] : sum[0][i / 2][at];
-      }
+      for (int e = 0; e < 2; ++e) out.at[i][e] = sum[i / 2][i % 2 * 2 + e];
     return out;
   }
 };
 
-/// Where a lane's rows are in a stage's tensor of 32 tokens by 64 channels with the 128-byte swizzle of bulk copies:
-/// the row that it passes to ldmatrix for a tile of its warp, and the row two tokens earlier.
+/// Where a lane's rows are in a stage's tensor of 32 tokens by 64 channels: the row that it passes to ldmatrix for a
+/// tile of its warp, and the row two tokens earlier. The tensor is a box with rows of 128 bytes and the swizzle of bulk
+/// copies, or, if `Narrow`, as WindowWord has it.
+template <bool Narrow>
 struct MrAddress {
+  static constexpr unsigned token_bytes = Narrow ? 32 : 128, tile_bytes = mr_tile * token_bytes,
+                            end = mr_stage_tokens * token_bytes;  ///< from a token of a stage to that of the next
   unsigned row, earlier;
   bool wraps;  ///< the earlier row is of the tile before
   /// reversed: the rows of the tile in the order of TokenOrder<true>.
   __device__ MrAddress(int warp, int lane, bool reversed = false) {
-    const int place = lane % 8 + lane / 16 * 8, token = reversed ? mr_tile - 1 - place : place,
-              part = 2 * warp + lane / 8 % 2;
-    row = static_cast<unsigned>(token * 128 + (part ^ (token % 8)) * 16);
-    earlier = static_cast<unsigned>((token - 2) * 128 + (part ^ ((token + 6) % 8)) * 16);
+    const int place = lane % 8 + lane / 16 * 8, token = reversed ? mr_tile - 1 - place : place, half = lane / 8 % 2;
+    const auto of = [&](int t) {  // from -2 on
+      const int in_tile = (t + mr_tile) % mr_tile;
+      return static_cast<unsigned>(Narrow ? warp * static_cast<int>(end) + (t - in_tile + (in_tile ^ warp)) * 32 +
+                                                (half ^ (in_tile / 4 % 2)) * 16
+                                          : t * 128 + ((2 * warp + half) ^ (in_tile % 8)) * 16);
+    };
+    row = of(token);
+    earlier = of(token - 2);
     wraps = token < 2;
   }
 };
@@ -244,16 +254,16 @@ struct MrTileRows {
   }
 };
 
-/// Calls body<Blocks, Filters>() with enough Toeplitz blocks for the taps, and two filters if the 16 channels of a warp
-/// may be of two groups.
+/// Calls body<Blocks, Narrow>() with enough Toeplitz blocks for the taps. Narrow: groups are no multiple of 16
+/// channels.
 template <class Body>
 void with_mr_blocks(const HyenaBlockInputs& in, const Body& body) {
   if (in.q.columns() / in.taps.rows() % mr_tile != 0)
-    body.template operator()<9, 2>();
+    body.template operator()<9, true>();
   else if (in.taps.columns() <= 2 * mr_tile + 1)
-    body.template operator()<3, 1>();
+    body.template operator()<3, false>();
   else
-    body.template operator()<9, 1>();
+    body.template operator()<9, false>();
 }
 
 }  // namespace causeway::cuda::fused_block

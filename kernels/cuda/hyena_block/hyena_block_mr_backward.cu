@@ -14,12 +14,12 @@ namespace {
 /// registers: Toeplitz blocks 19, tiles of d_c 36, sums of d_taps 36, parameters 20, sums of parameters 20,
 /// gradients of the two tokens before 12. More than 80 lines because all phases share the registers.
 ///
-/// Without `Featured` the featurizer is the identity. Parts of the computation are compiled with and without documents'
-/// starts: `Now` for the tile itself, `Target` for the one whose d_x is computed, `Later` for the tiles between. Most
-/// tiles with a start near have it between.
-template <int Blocks, int Filters, int PerMultiprocessor, bool Featured>
-__global__ void __launch_bounds__(256, PerMultiprocessor)
-    mr_backward_kernel(const __grid_constant__ MrBackwardArgs args) {
+/// Without `Featured` the featurizer is the identity. Both parts of the computation are compiled with and without
+/// starts of documents: the first one with `Now` for those in the tile, the second one with `Near` for those from the
+/// tokens before the target to the tile. More versions would be faster by themselves, but then warps wait for
+/// instructions.
+template <int Blocks, bool Narrow, bool Featured>
+__global__ void __launch_bounds__(256, 2) mr_backward_kernel(const __grid_constant__ MrBackwardArgs args) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)  // it moves registers between warpgroups
   using Memory = MrBackwardMemory<Blocks>;
   using Past = MrPast<Blocks>;
@@ -27,19 +27,27 @@ __global__ void __launch_bounds__(256, PerMultiprocessor)
   Memory& memory = *reinterpret_cast<Memory*>(block_memory());
   const int warp = uniform_warp(), lane = static_cast<int>(threadIdx.x) % 32;
   if (threadIdx.x == 0) {
-    for (int s = 0; s < far_stages; ++s) memory.full[s].initialize(1);
+    for (int s = 0; s < far_stages; ++s) memory.full[s].initialize(Narrow ? mr_narrow_arrivals : 1);
     fence_barrier_initialization();
   }
   __syncthreads();
 
   // 1. The mover.
   if (warp >= computing_warps) {
-    if constexpr (PerMultiprocessor == 2) lower_registers<24>();
-    if (warp == computing_warps) mr_backward_mover<Blocks>(args, memory, lane);
+    lower_registers<24>();
+    if constexpr (Narrow) {
+      if (const int input = warp - computing_warps; input < 3)
+        mr_backward_narrow_mover<Blocks, true>(args, memory, input, lane);
+      else
+        mr_backward_narrow_mover<Blocks, false>(args, memory, input, lane);
+    } else if (warp == computing_warps) {
+      mr_backward_mover<Blocks>(args, memory, lane);
+    }
     return;
   }
-  if constexpr (PerMultiprocessor == 2) raise_registers<232>();
-  const MrAddress address(warp, lane), reversed(warp, lane, true);
+  raise_registers<232>();
+  using Address = MrAddress<Narrow>;
+  const Address address(warp, lane), reversed(warp, lane, true);
   const unsigned past = shared_address(memory.past[warp].tiles), past_store = past + MrTileRows::of_lane(lane),
                  near_memory = shared_address(memory.near), far_memory = shared_address(memory.far);
   constexpr unsigned stage_bytes = 2 * mr_tensor_bytes;
@@ -49,14 +57,13 @@ __global__ void __launch_bounds__(256, PerMultiprocessor)
   for (TileCursor cursor(args.plan, args.plan.range()); cursor.exists();) {
     // 2. A stretch: parameters; no earlier tiles.
     MrParameters parameters;
-    ToeplitzFilters<Blocks, Filters, Filters == 1> filter;
-    const int channel = cursor.column * mr_channels + warp * mr_tile;
+    ToeplitzFilter<Blocks, true> filter;
+    const int window = cursor.column * computing_warps + warp, channel = args.windows.channel(window);
     parameters.load(args.filter, channel + lane / 4);
-    filter.load(args.filter, channel, lane);
-    const std::int64_t width = args.filter.channels / args.filter.groups;
-    const int split = static_cast<int>((channel / width + 1) * width - channel);  // of the warp's channels
-    std::uint32_t ring[Blocks][4] = {}, second_before[Filters][2] = {};           // d_c
-    HalfLagSums<Blocks, Filters> lags;
+    filter.load(args.filter, window / args.windows.of_group(), lane);
+    const GroupMask of_group(args.windows, window, lane);
+    std::uint32_t ring[Blocks][4] = {}, second_before[2] = {};  // d_c
+    HalfLagSums<Blocks> lags;
     lags.clear();
     float d_w[3][featurizer_taps][2] = {}, d_skip[2] = {}, last[3][2][2] = {};
     const std::uint32_t zeros[4] = {};
@@ -101,12 +108,12 @@ __global__ void __launch_bounds__(256, PerMultiprocessor)
         /// The stage `back` before this one, of k' and v'.
         const auto far_before = [&](int back) { return far >= back ? far - back : far - back + far_stages; };
         // Addresses of rows: of the tile, and of two tokens earlier, which may be in the stage before.
-        const unsigned half_bytes = static_cast<unsigned>(half) * mr_tile_bytes;
+        const unsigned half_bytes = static_cast<unsigned>(half) * Address::tile_bytes;
         const auto stage = [&](unsigned memory_of, int slot) {
           return memory_of + static_cast<unsigned>(slot) * stage_bytes;
         };
-        const auto earlier_of = [&](const MrAddress& lanes, unsigned memory_of, int slot, int slot_before) {
-          return (half == 0 && lanes.wraps ? stage(memory_of, slot_before) + mr_tensor_bytes
+        const auto earlier_of = [&](const Address& lanes, unsigned memory_of, int slot, int slot_before) {
+          return (half == 0 && lanes.wraps ? stage(memory_of, slot_before) + Address::end
                                            : stage(memory_of, slot) + half_bytes) +
                  lanes.earlier;
         };
@@ -116,7 +123,8 @@ __global__ void __launch_bounds__(256, PerMultiprocessor)
                        k_earlier = earlier_of(address, far_memory, far, far_before(1)),
                        target_row = stage(far_memory, target) + half_bytes + reversed.row,
                        target_earlier = earlier_of(reversed, far_memory, target, far_before(behind + 1));
-        const auto compute = [&]<bool Now, bool Target, bool Later>() {
+        std::uint32_t d_c_pairs[4];
+        const auto first_part = [&]<bool Now>() {
           const auto reach = ReachMasks<false>::of(Now ? starts : 0, lane);
           const unsigned here = starts >> 16;
           // 3a. x = k⊙v, d_c = d_y⊙q.
@@ -125,8 +133,9 @@ __global__ void __launch_bounds__(256, PerMultiprocessor)
                                                 reach) *
               input_value<Featured, Now, false>(k_tile + address.row + mr_tensor_bytes, k_earlier + mr_tensor_bytes,
                                                 parameters.featurizer[v_input], reach);
-          std::uint32_t x_pairs[4], d_c_pairs[4];
+          std::uint32_t x_pairs[4];
           round_tile(x_pairs, x);
+          if constexpr (Narrow) of_group.keep(x_pairs);
           stmatrix_x4_transposed(past_store + place, x_pairs);
           {
             TileValues d_c = input_value<Featured, Now, true>(
@@ -143,11 +152,12 @@ __global__ void __launch_bounds__(256, PerMultiprocessor)
 #pragma unroll
               for (int e = 0; e < 2; ++e) x.at[j][e] *= parameters.skip[j % 2];
             round_tile(d_c_pairs, d_c);
+            if constexpr (Narrow) of_group.keep(d_c_pairs);
           }
           // 3b. c, and the sums of d_taps.
-          std::uint32_t whole[4], d_c[Filters][4], middle[Filters][4], second_of_first[Filters][4] = {};
-          transpose_tile(whole, d_c_pairs);
-          TileSums sum[Filters];
+          std::uint32_t d_c[4], middle[4], second_of_first[4] = {};
+          transpose_tile(d_c, d_c_pairs);
+          TileSums sum;
           filter.begin(sum, x);
           __syncwarp();
           std::uint32_t halves[2][4], earlier[2][4];
@@ -155,33 +165,29 @@ __global__ void __launch_bounds__(256, PerMultiprocessor)
           if (Now && here != 0) {
             // The documents that begin in this tile, then its first tokens, which meet the earlier tiles. The second
             // half of the last document's tokens waits for the next tile, as ever.
-            const std::uint32_t nothing[Filters][4] = {};
-            std::uint32_t part[4], x_part[4], second[Filters][2];
+            const std::uint32_t nothing[4] = {}, whole[4] = {d_c[0], d_c[1], d_c[2], d_c[3]};
+            std::uint32_t x_part[4], second[2];
             for_each_start(here, [&](int low, int high) {
-              keep_rows(part, whole, mr_tile - high, mr_tile - low, lane);
-              divide_groups<Filters>(d_c, part, split, lane);
+              keep_rows(d_c, whole, mr_tile - high, mr_tile - low, lane);
               keep_halves(x_part, halves[0], low, high, lane);
               lags.add(0, d_c, x_part[0], x_part[1]);
-              second_half<Filters>(second, d_c);
+              second_half(second, d_c);
               if (high == mr_tile) return;
-              middle_tile<Filters>(middle, second, nothing);
+              middle_tile(middle, second, nothing);
               lags.add(0, middle, x_part[2], x_part[3]);
             });
             const int before = tokens_before(here);
-            keep_rows(part, whole, mr_tile - before, mr_tile, lane);
-            divide_groups<Filters>(d_c, part, split, lane);
+            keep_rows(d_c, whole, mr_tile - before, mr_tile, lane);
             keep_halves(halves[0], halves[0], 0, before, lane);
-            middle_tile<Filters>(middle, second_before, d_c);
-            std::uint32_t second_now[Filters][2];
-            second_half<Filters>(second_now, d_c);
-            middle_tile<Filters>(second_of_first, second_now, nothing);
-#pragma unroll
-            for (int f = 0; f < Filters; ++f) second_before[f][0] = second[f][0], second_before[f][1] = second[f][1];
+            middle_tile(middle, second_before, d_c);
+            std::uint32_t second_now[2];
+            second_half(second_now, d_c);
+            middle_tile(second_of_first, second_now, nothing);
+            second_before[0] = second[0], second_before[1] = second[1];
             keep_columns(earlier[0], x_pairs, 0, before, lane);
           } else {
-            divide_groups<Filters>(d_c, whole, split, lane);
-            middle_tile<Filters>(middle, second_before, d_c);
-            second_half<Filters>(second_before, d_c);
+            middle_tile(middle, second_before, d_c);
+            second_half(second_before, d_c);
 #pragma unroll
             for (int j = 0; j < 4; ++j) earlier[0][j] = x_pairs[j];
           }
@@ -213,7 +219,7 @@ __global__ void __launch_bounds__(256, PerMultiprocessor)
           // 3c. d_q and the rows of d_q'. The rows are read once more, which is cheaper than registers for them.
           {
             const LaggedValues q_values = load_lagged<Featured, Now, false>(q_tile + address.row, q_earlier, reach);
-            const TileValues d_q = filter.own(sum) * load_values(q_tile + address.row + mr_tensor_bytes);
+            const TileValues d_q = filter.values(sum) * load_values(q_tile + address.row + mr_tensor_bytes);
             std::uint32_t results[4];
             if constexpr (Featured) {
               round_tile(results, back_to_earlier_rows<Now>(d_q, last[q_input], q_values,
@@ -225,7 +231,9 @@ __global__ void __launch_bounds__(256, PerMultiprocessor)
             __syncwarp();  // all lanes have read the tile
             stmatrix_x4_transposed(Featured ? q_earlier : q_tile + address.row, results);
           }
-          // 3d. d_x, d_k and d_v of the tile Blocks - 1 before, and the rows of d_k' and d_v'.
+        };
+        const auto second_part = [&]<bool Near>() {
+        // 3d. d_x, d_k and d_v of the tile Blocks - 1 before, and the rows of d_k' and d_v'.
 #pragma unroll
           for (int b = 1; b < Blocks; ++b)
 #pragma unroll
@@ -237,8 +245,8 @@ __global__ void __launch_bounds__(256, PerMultiprocessor)
           };
           unsigned of_target = 0;
           int reached = mr_tile * (Blocks - 1);
-          if constexpr (Target) of_target = word(Blocks - 1);
-          if constexpr (Later) {
+          if constexpr (Near) {
+            of_target = word(Blocks - 1);
             const unsigned later = recent & ((1u << (Blocks - 1)) - 1);
             if (later != 0) {
               const int back = 31 - __clz(static_cast<int>(later));
@@ -252,14 +260,14 @@ __global__ void __launch_bounds__(256, PerMultiprocessor)
             d_x.at[j][0] = parameters.skip[j % 2] * low_bf16(ring[0][j]);
             d_x.at[j][1] = parameters.skip[j % 2] * high_bf16(ring[0][j]);
           }
-          d_x = convolve_later<Target, Later>(filter, ring, d_x, of_target >> 16, reached, lane);
+          d_x = convolve_later<Near>(filter, ring, d_x, of_target >> 16, reached, lane);
           LaggedValues raw[2];
           TileValues value[2];
 #pragma unroll
           for (int n = 0; n < 2; ++n) {
-            raw[n] = load_lagged<Featured, Target, true>(target_row + static_cast<unsigned>(n) * mr_tensor_bytes,
-                                                         target_earlier + static_cast<unsigned>(n) * mr_tensor_bytes,
-                                                         target_reach);
+            raw[n] = load_lagged<Featured, Near, true>(target_row + static_cast<unsigned>(n) * mr_tensor_bytes,
+                                                       target_earlier + static_cast<unsigned>(n) * mr_tensor_bytes,
+                                                       target_reach);
             value[n] = value_of<Featured>(raw[n], parameters.featurizer[k_input + n]);
           }
           __syncwarp();  // all lanes have read the tile
@@ -269,9 +277,8 @@ __global__ void __launch_bounds__(256, PerMultiprocessor)
             const TileValues d = d_x * value[1 - n];
             std::uint32_t results[4];
             if constexpr (Featured) {
-              round_tile(results,
-                         back_to_earlier_rows<Target, true>(d, last[input], raw[n], parameters.featurizer[input],
-                                                            d_w[input], target_reach, lane));
+              round_tile(results, back_to_earlier_rows<Near, true>(d, last[input], raw[n], parameters.featurizer[input],
+                                                                   d_w[input], target_reach, lane));
               keep_last<true>(last[input], d);
             } else {
               round_tile(results, d);
@@ -281,16 +288,16 @@ __global__ void __launch_bounds__(256, PerMultiprocessor)
           }
         };
         const unsigned near_starts = recent & ((2u << Blocks) - 1);  // bit Blocks: rows before the target
-        if (near_starts == 0)
-          compute.template operator()<false, false, false>();
-        else if (starts >> 15 != 0)
-          compute.template operator()<true, true, true>();
-        else if (near_starts >> (Blocks - 1) != 0)
-          compute.template operator()<false, true, true>();
+        if (starts >> 15 == 0)
+          first_part.template operator()<false>();
         else
-          compute.template operator()<false, false, true>();
+          first_part.template operator()<true>();
+        if (near_starts == 0)
+          second_part.template operator()<false>();
+        else
+          second_part.template operator()<true>();
         place = Past::before(place, -1);
-        if (half == 0) arrive_done(far);
+        if (half == 0) arrive_done<Narrow ? mr_narrow_threads : ring_threads>(far);
       }
     }
     if (count < Blocks) {  // no tile was the target
@@ -307,7 +314,7 @@ __global__ void __launch_bounds__(256, PerMultiprocessor)
       for (int j = 0; j < featurizer_taps; ++j) write_channel_sums(to, n * featurizer_taps + j, d_w[n][j], at, lane);
     write_channel_sums(to, 3 * featurizer_taps, d_skip, at, lane);
     __syncwarp();
-    lags.write(args.lag_parts + (slot * computing_warps + warp) * Filters * mr_tile * Blocks,
+    lags.write(args.lag_parts + (slot * computing_warps + warp) * mr_tile * Blocks,
                reinterpret_cast<float*>(memory.past[warp].tiles), lane);
     __syncwarp();
     cursor.leave_stretch();
@@ -329,21 +336,21 @@ bool has_sm_90a() {
 void mr_backward(const Stream& stream, const HyenaBlockBackward& args) {
   const HyenaBlockInputs& in = args.in;
   const std::int64_t reached = reached_rows(in);
+  const ChannelWindows windows = ChannelWindows::of(in);
+  const HaloGradient d_halo(stream, args, mr_stage_tokens);
   const auto map = [&](TensorView x, TensorView halo, std::int64_t part) {
     return RunMap(x, halo, part, reached, mr_stage_tokens, mr_channels, true);
   };
-  const HaloGradient d_halo(stream, args, mr_stage_tokens);
   const auto map_gradient = [&](TensorView x, std::int64_t part) {
     return d_halo.map(x, part, mr_stage_tokens, mr_channels, true);
   };
-  const auto launch = [&]<int Blocks, int Filters, bool Featured> {
+  const auto launch = [&]<int Blocks, bool Narrow, bool Featured> {
     using Memory = MrBackwardMemory<Blocks>;
-    constexpr int per_multiprocessor = Filters == 1 ? 2 : 1, threads = 256;
-    const BlockPlan plan = BlockPlan::of(in, mr_channels, mr_stage_tokens, (Memory::behind + 1) * mr_stage_tokens,
-                                         Memory::warm_up * mr_stage_tokens, per_multiprocessor * multiprocessors());
+    const BlockPlan plan =
+        BlockPlan::of(in, mr_channels, mr_stage_tokens, (Memory::behind + 1) * mr_stage_tokens,
+                      Memory::warm_up * mr_stage_tokens, 2 * multiprocessors(), std::int64_t{windows.all} * mr_tile);
     const Tensor parts = parameter_parts(stream, plan, mr_parameters),
-                 lag_parts(stream, DType::f32,
-                           {plan.blocks + plan.columns, computing_warps, Filters, mr_tile * Blocks});
+                 lag_parts(stream, DType::f32, {plan.blocks + plan.columns, computing_warps, mr_tile * Blocks});
     const MrBackwardArgs a{.q = map(in.q, in.halo, 0),
                            .k = map(in.k, in.halo, 1),
                            .v = map(in.v, in.halo, 2),
@@ -354,18 +361,22 @@ void mr_backward(const Stream& stream, const HyenaBlockBackward& args) {
                            .filter = BlockFilter(in),
                            .documents = in.segments,
                            .plan = plan,
+                           .windows = windows,
+                           .inputs = {RunRows(in.q, reached_halo(in, 0)), RunRows(in.k, reached_halo(in, 1)),
+                                      RunRows(in.v, reached_halo(in, 2)), RunRows(args.d_y)},
+                           .results = {RunRows(args.d_q, d_halo.rows(0)), RunRows(args.d_k, d_halo.rows(1)),
+                                       RunRows(args.d_v, d_halo.rows(2))},
                            .parts = parts.view().row<float>(0),
                            .lag_parts = lag_parts.view().row<float>(0)};
-    launch_kernel<mr_backward_kernel<Blocks, Filters, per_multiprocessor, Featured>>(stream, plan.blocks, threads,
-                                                                                     sizeof(Memory), a);
-    add_parameters(stream, args, plan, mr_parameters, a.parts, {});
-    add_lags(stream, args, plan, lag_parts);
+    launch_kernel<mr_backward_kernel<Blocks, Narrow, Featured>>(stream, plan.blocks, 256, sizeof(Memory), a);
+    add_parameters(stream, args, plan, mr_parameters, a.parts, {}, windows);
+    add_lags(stream, args, plan, lag_parts, windows);
   };
-  with_mr_blocks(in, [&]<int Blocks, int Filters> {
+  with_mr_blocks(in, [&]<int Blocks, bool Narrow> {
     if (in.featurizer.present())
-      launch.template operator()<Blocks, Filters, true>();
+      launch.template operator()<Blocks, Narrow, true>();
     else
-      launch.template operator()<Blocks, Filters, false>();
+      launch.template operator()<Blocks, Narrow, false>();
   });
   d_halo.write(stream, args);
 }

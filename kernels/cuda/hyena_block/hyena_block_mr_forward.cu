@@ -32,38 +32,75 @@ struct MrRingStages {
   }
 };
 
+/// The filters of the groups that a warp's 16 channels are of, up to two. With `Filters` 2 both products are computed,
+/// and a channel takes its own.
+template <int Blocks, int Filters>
+struct MrFilters {
+  ToeplitzFilter<Blocks> of_group[Filters];
+  bool second[2];  ///< whether the lane's channels are of the second group
+
+  /// channel: the warp's first.
+  __device__ void load(const BlockFilter& filter, int channel, int lane) {
+    const int width = static_cast<int>(filter.channels / filter.groups), first = channel / width;
+#pragma unroll
+    for (int f = 0; f < Filters; ++f) of_group[f].load(filter, first + f, lane);
+#pragma unroll
+    for (int e = 0; e < 2; ++e) second[e] = Filters == 2 && channel + lane / 4 + 8 * e >= (first + 1) * width;
+  }
+  __device__ TileValues own(const TileSums (&sum)[Filters]) const {
+    TileValues out = ToeplitzFilter<Blocks>::values(sum[0]);
+    if constexpr (Filters == 2) {
+      const TileValues other = ToeplitzFilter<Blocks>::values(sum[1]);
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+#pragma unroll
+        for (int e = 0; e < 2; ++e) out.at[i][e] = second[i % 2] ? other.at[i][e] : out.at[i][e];
+    }
+    return out;
+  }
+};
+
 /// initial + Σ_b x_{n-b} H_b within documents; tile(to, b) loads x_{n-b}, b > 0, of the document of this tile's first
 /// token. Products with odd b are a chain of their own, because one chain of nine waits for each of its products.
 template <bool Masked, int Blocks, int Filters, class Tile>
-__device__ inline TileValues convolve(const ToeplitzFilters<Blocks, Filters>& filter, const Tile& tile,
+__device__ inline TileValues convolve(const MrFilters<Blocks, Filters>& filters, const Tile& tile,
                                       const std::uint32_t (&x)[4], const TileValues& initial, unsigned starts,
                                       int lane) {
   TileSums sum[Filters], odd[Filters] = {};
-  filter.begin(sum, initial);
   std::uint32_t earlier[4];
-  if constexpr (Masked) {
+  const auto each = [&](const auto& body) {
+#pragma unroll
+    for (int f = 0; f < Filters; ++f) body(filters.of_group[f], sum[f], odd[f]);
+  };
+  if constexpr (Masked)
     keep_columns(earlier, x, 0, tokens_before(starts), lane);
-    filter.multiply(sum, earlier, 0);
-  } else {
-    filter.multiply(sum, x, 0);
-  }
+  else
+    for (int j = 0; j < 4; ++j) earlier[j] = x[j];
+  each([&](const auto& filter, TileSums& even, TileSums&) {
+    filter.begin(even, initial);
+    filter.multiply(even, earlier, 0);
+  });
 #pragma unroll
   for (int b = 1; b < Blocks; ++b) {
     tile(earlier, b);
-    filter.multiply(b % 2 == 1 ? odd : sum, earlier, b);
+    each([&](const auto& filter, TileSums& even, TileSums& other) {
+      filter.multiply(b % 2 == 1 ? other : even, earlier, b);
+    });
   }
-#pragma unroll
-  for (int f = 0; f < Filters; ++f)
+  each([&](const auto&, TileSums& even, TileSums& other) {
 #pragma unroll
     for (int n = 0; n < 2; ++n)
 #pragma unroll
-      for (int e = 0; e < 4; ++e) sum[f][n][e] += odd[f][n][e];
+      for (int e = 0; e < 4; ++e) even[n][e] += other[n][e];
+  });
   if constexpr (Masked)
     for_each_start(starts, [&](int from, int to) {
       keep_columns(earlier, x, from, to, lane);
-      filter.replace(sum, earlier, initial, from, to, lane);
+      each([&](const auto& filter, TileSums& even, TileSums&) {
+        filter.replace(even, earlier, initial, from, to, lane);
+      });
     });
-  return filter.own(sum);
+  return filters.own(sum);
 }
 
 template <int Blocks, int Stages>
@@ -105,13 +142,13 @@ __global__ void __launch_bounds__(ring_threads, PerMultiprocessor)
     return;
   }
   MrRingStages<Ring> stages{ring};
-  const MrAddress address(warp, lane);
+  const MrAddress<false> address(warp, lane);
   constexpr unsigned window_bytes = Blocks * MrTileRows::bytes;
   const unsigned window = shared_address(memory.window[warp]) + MrTileRows::of_lane(lane);
   for (TileCursor cursor(args.plan, args.plan.range()); cursor.exists();) {
     // 1. A stretch: parameters; no earlier tiles.
     MrParameters parameters;
-    ToeplitzFilters<Blocks, Filters> filter;
+    MrFilters<Blocks, Filters> filter;
     const int channel = cursor.column * mr_channels + warp * mr_tile;
     parameters.load(args.filter, channel + lane / 4);
     filter.load(args.filter, channel, lane);
@@ -213,7 +250,8 @@ void mr_forward(const Stream& stream, const HyenaBlockForward& args) {
       .documents = in.segments,
       .plan = cut_columns_alike(BlockPlan::of(in, mr_channels, mr_stage_tokens, 0, in.taps.columns() + 1,
                                               per_multiprocessor * multiprocessors()))};
-  with_mr_blocks(in, [&]<int Blocks, int Filters> {
+  with_mr_blocks(in, [&]<int Blocks, bool Narrow> {
+    constexpr int Filters = Narrow ? 2 : 1;
     launch_kernel<mr_forward_kernel<Blocks, Filters, stages, per_multiprocessor>>(
         stream, a.plan.blocks, ring_threads, sizeof(MrForwardMemory<Blocks, stages>), a);
   });

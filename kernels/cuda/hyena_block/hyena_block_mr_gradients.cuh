@@ -120,77 +120,49 @@ __device__ inline void keep_rows(std::uint32_t (&to)[4], const std::uint32_t (&x
     to[i] = token >= low && token < high ? x[i] : 0;
   }
 }
-/// to = x for the channels of one of two groups, zeros elsewhere, in a tile [tokens, channels]: those before `split` if
-/// not `second`.
-__device__ inline void keep_group(std::uint32_t (&to)[4], const std::uint32_t (&x)[4], int split, bool second,
-                                  int lane) {
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const int channel = 2 * (lane % 4) + i / 2 * 8;
-    to[i] =
-        x[i] & (((channel >= split) == second ? 0xffffu : 0u) | ((channel + 1 >= split) == second ? 0xffff0000u : 0u));
-  }
-}
-/// The sums of d_taps of a warp: sums[f][b], [16 tokens of d_c, 8 tokens of x], has the products whose lag is
+/// The sums of d_taps of a warp: sums[b], [16 tokens of d_c, 8 tokens of x], has the products whose lag is
 /// 16 b + 15 - row - column; tiles of d_c are reversed. A tile of d_c meets the first halves of the tiles of x;
 /// `middle`, the second half of the tile before and its first half, meets their second halves. So both add to the same
 /// sums.
-template <int Blocks, int Filters>
+template <int Blocks>
 struct HalfLagSums {
-  float sums[Filters][Blocks][4];
+  float sums[Blocks][4];
 
   __device__ void clear() {
-    for (auto& of_filter : sums)
-      for (auto& block : of_filter)
-        for (float& sum : block) sum = 0;
+    for (auto& block : sums)
+      for (float& sum : block) sum = 0;
   }
-  /// d_c: [tokens, channels] of each filter's channels, others 0. half: [channels, 8 tokens of x].
-  __device__ void add(int block, const std::uint32_t (&d_c)[Filters][4], std::uint32_t half0, std::uint32_t half1) {
-#pragma unroll
-    for (int f = 0; f < Filters; ++f) mma_16x8x16(sums[f][block], d_c[f], half0, half1);
+  /// d_c: [tokens, channels]. half: [channels, 8 tokens of x].
+  __device__ void add(int block, const std::uint32_t (&d_c)[4], std::uint32_t half0, std::uint32_t half1) {
+    mma_16x8x16(sums[block], d_c, half0, half1);
   }
-  /// to[filter][lag], of 16 Blocks lags; `memory` has 16 by 9 floats and 16 (Blocks + 1) floats of this warp.
+  /// to[lag], of 16 Blocks lags; `memory` has 16 by 9 floats and 16 (Blocks + 1) floats of this warp.
   __device__ void write(float* to, float* memory, int lane) const {
     constexpr int margin = 7, lags = mr_tile * Blocks;
     auto* const block = reinterpret_cast<float(*)[9]>(memory);
     float* const of_lag = memory + mr_tile * 9 + margin;
+    __syncwarp();
+    for (int i = lane; i < lags + margin; i += 32) of_lag[i - margin] = 0;
 #pragma unroll
-    for (int f = 0; f < Filters; ++f) {
+    for (int b = 0; b < Blocks; ++b) {
       __syncwarp();
-      for (int i = lane; i < lags + margin; i += 32) of_lag[i - margin] = 0;
 #pragma unroll
-      for (int b = 0; b < Blocks; ++b) {
-        __syncwarp();
-#pragma unroll
-        for (int e = 0; e < 4; ++e) block[lane / 4 + e / 2 * 8][2 * (lane % 4) + e % 2] = sums[f][b][e];
-        __syncwarp();
-        const int diagonal = lane - margin;  // token - column
-        if (diagonal < mr_tile) {
-          float sum = 0;
+      for (int e = 0; e < 4; ++e) block[lane / 4 + e / 2 * 8][2 * (lane % 4) + e % 2] = sums[b][e];
+      __syncwarp();
+      const int diagonal = lane - margin;  // token - column
+      if (diagonal < mr_tile) {
+        float sum = 0;
 #pragma unroll 1
-          for (int column = diagonal < 0 ? -diagonal : 0; column < 8 && column + diagonal < mr_tile; ++column)
-            sum += block[mr_tile - 1 - column - diagonal][column];
-          of_lag[mr_tile * b + diagonal] += sum;
-        }
+        for (int column = diagonal < 0 ? -diagonal : 0; column < 8 && column + diagonal < mr_tile; ++column)
+          sum += block[mr_tile - 1 - column - diagonal][column];
+        of_lag[mr_tile * b + diagonal] += sum;
       }
-      __syncwarp();
-      for (int lag = lane; lag < lags; lag += 32) to[f * lags + lag] = of_lag[lag];
     }
+    __syncwarp();
+    for (int lag = lane; lag < lags; lag += 32) to[lag] = of_lag[lag];
   }
 };
 
-/// d_c [tokens, channels] of each filter's channels: `split` is the first channel of the second group.
-template <int Filters>
-__device__ inline void divide_groups(std::uint32_t (&to)[Filters][4], const std::uint32_t (&d_c)[4], int split,
-                                     int lane) {
-  if constexpr (Filters == 1) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) to[0][i] = d_c[i];
-  } else {
-    keep_group(to[0], d_c, split, false, lane);
-    keep_group(to[1], d_c, split, true, lane);
-  }
-}
 /// x for the tokens [low, high) of the tile, zeros elsewhere; registers: first half of the tokens, then the second.
 __device__ inline void keep_halves(std::uint32_t (&to)[4], const std::uint32_t (&x)[4], int low, int high, int lane) {
 #pragma unroll
@@ -200,47 +172,37 @@ __device__ inline void keep_halves(std::uint32_t (&to)[4], const std::uint32_t (
   }
 }
 /// The second half of the tokens of a reversed tile [tokens, channels], and the first half of the next one.
-template <int Filters>
-__device__ inline void middle_tile(std::uint32_t (&to)[Filters][4], const std::uint32_t (&second)[Filters][2],
-                                   const std::uint32_t (&next)[Filters][4]) {
-#pragma unroll
-  for (int f = 0; f < Filters; ++f) {
-    to[f][0] = next[f][1], to[f][1] = second[f][0];
-    to[f][2] = next[f][3], to[f][3] = second[f][1];
-  }
+__device__ inline void middle_tile(std::uint32_t (&to)[4], const std::uint32_t (&second)[2],
+                                   const std::uint32_t (&next)[4]) {
+  to[0] = next[1], to[1] = second[0];
+  to[2] = next[3], to[3] = second[1];
 }
-template <int Filters>
-__device__ inline void second_half(std::uint32_t (&to)[Filters][2], const std::uint32_t (&d_c)[Filters][4]) {
-#pragma unroll
-  for (int f = 0; f < Filters; ++f) to[f][0] = d_c[f][0], to[f][1] = d_c[f][2];
+__device__ inline void second_half(std::uint32_t (&to)[2], const std::uint32_t (&d_c)[4]) {
+  to[0] = d_c[0], to[1] = d_c[2];
 }
 
 /// initial + Σ_b ring[b] H_bᵀ within documents, for the tile ring[0] and those after it, all reversed, so that it is
 /// Σ_b ring[b] H_b. Bit i of `here`: a document begins with token i of the tile; `reached`: the tokens after the tile
-/// up to the next start. Masked: the tile may have starts; Later: those after it.
-template <bool Masked, bool Later, int Blocks, int Filters, bool Twice>
-__device__ inline TileValues convolve_later(const ToeplitzFilters<Blocks, Filters, Twice>& filter,
+/// up to the next start. Near: there may be starts.
+template <bool Near, int Blocks, bool Twice>
+__device__ inline TileValues convolve_later(const ToeplitzFilter<Blocks, Twice>& filter,
                                             const std::uint32_t (&ring)[Blocks][4], const TileValues& initial,
                                             unsigned here, int reached, int lane) {
-  TileSums sum[Filters];
+  TileSums sum;
   filter.begin(sum, initial);
-  if constexpr (!Later) {
+  if constexpr (!Near) {
 #pragma unroll
     for (int b = 0; b < Blocks; ++b) filter.multiply(sum, ring[b], b);
-    return filter.own(sum);
+    return filter.values(sum);
   }
   // The tokens from the last start on reach the later tiles up to their first start.
   std::uint32_t part[4];
   const auto keep = [&](const std::uint32_t(&from)[4], int low, int high) {
     keep_columns(part, from, mr_tile - high, mr_tile - low, lane);
   };
-  const int last = !Masked || here == 0 ? 0 : 31 - __clz(static_cast<int>(here));
-  if constexpr (Masked) {
-    keep(ring[0], last, mr_tile);
-    filter.multiply(sum, part, 0);
-  } else {
-    filter.multiply(sum, ring[0], 0);
-  }
+  const int last = here == 0 ? 0 : 31 - __clz(static_cast<int>(here));
+  keep(ring[0], last, mr_tile);
+  filter.multiply(sum, part, 0);
   // A lane keeps the second of its two tokens of a half, the lower one, if the tile has more than 14 - 2 (lane % 4) - 8
   // h.
   const int base = 2 * (lane % 4) - 14;
@@ -260,14 +222,14 @@ __device__ inline TileValues convolve_later(const ToeplitzFilters<Blocks, Filter
       filter.multiply(sum, part, b);
     }
   }
-  if (!Masked || here == 0) return filter.own(sum);
+  if (here == 0) return filter.values(sum);
   const auto replace = [&](int low, int high) {
     keep(ring[0], low, high);
     filter.replace(sum, part, initial, mr_tile - high, mr_tile - low, lane);
   };
   for_each_start(here & ~(1u << last), [&](int low, int high) { replace(low, high < last ? high : last); });
   replace(0, tokens_before(here));
-  return filter.own(sum);
+  return filter.values(sum);
 }
 
 }  // namespace causeway::cuda::fused_block

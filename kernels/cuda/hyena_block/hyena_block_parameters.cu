@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(256) add_parameters_kernel(const __grid_consta
 
 struct LagArgs {
   ParameterSums sums;  ///< parts: as add_lags() has them
-  std::int64_t filters, lags;
+  std::int64_t lags;
 };
 
 /// d_taps += the sums of the warps that have channels of the group, in a fixed order, in float64.
@@ -51,30 +51,29 @@ __global__ void __launch_bounds__(256) add_lags_kernel(const __grid_constant__ L
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const std::int64_t item = std::int64_t{blockIdx.x} * 8 + threadIdx.x / 32;
   if (item >= filter.groups * filter.length) return;
-  const std::int64_t group = item / filter.length, lag = item % filter.length, width = filter.channels / filter.groups;
+  const std::int64_t group = item / filter.length, lag = item % filter.length, windows = sums.windows.of_group();
   double total = 0;
-  for (std::int64_t tile = group * width / mr_tile; tile * mr_tile < (group + 1) * width; ++tile) {
-    const std::int64_t column = tile * mr_tile / mr_channels, warp = tile % computing_warps,
-                       of_filter = group - tile * mr_tile / width;
+  for (std::int64_t window = group * windows; window < (group + 1) * windows; ++window) {
+    const std::int64_t column = window / computing_warps, warp = window % computing_warps;
     const int low = sums.block_of(column * sums.plan.tiles),
               high = sums.block_of(column * sums.plan.tiles + sums.plan.tiles - 1);
     for (int block = low + lane; block <= high; block += 32)
-      total += static_cast<double>(
-          sums.parts[(((block + column) * computing_warps + warp) * args.filters + of_filter) * args.lags + lag]);
+      total += static_cast<double>(sums.parts[((block + column) * computing_warps + warp) * args.lags + lag]);
   }
   total = sum_over_lanes(total);
   if (lane == 0) sums.d_taps(group, lag) += static_cast<float>(total);
 }
 
 ParameterSums sums_of(const HyenaBlockBackward& args, const BlockPlan& plan, int parameters, const float* parts,
-                      TensorView d_taps) {
+                      TensorView d_taps, ChannelWindows windows) {
   return {.parts = parts,
           .plan = plan,
           .filter = BlockFilter(args.in),
           .parameters = parameters,
           .d_featurizer = Rows<float>(args.d_featurizer),
           .d_taps = Rows<float>(d_taps),
-          .d_skip = Rows<float>(args.d_skip)};
+          .d_skip = Rows<float>(args.d_skip),
+          .windows = windows};
 }
 
 }  // namespace
@@ -84,17 +83,17 @@ Tensor parameter_parts(const Stream& stream, const BlockPlan& plan, int paramete
 }
 
 void add_parameters(const Stream& stream, const HyenaBlockBackward& args, const BlockPlan& plan, int parameters,
-                    const float* parts, TensorView d_taps) {
-  const ParameterSums sums = sums_of(args, plan, parameters, parts, d_taps);
+                    const float* parts, TensorView d_taps, ChannelWindows windows) {
+  const ParameterSums sums = sums_of(args, plan, parameters, parts, d_taps, windows);
   const std::int64_t warps =
       (d_taps.present() ? d_taps.size() : 0) + ceil_div(sums.filter.channels, 32) * (3 * sums.filter.width + 1);
   launch_kernel<add_parameters_kernel>(stream, static_cast<int>(ceil_div(warps, 8)), 256, 0, sums);
 }
 
-void add_lags(const Stream& stream, const HyenaBlockBackward& args, const BlockPlan& plan, const Tensor& parts) {
-  const LagArgs a{.sums = sums_of(args, plan, 0, parts.view().row<float>(0), args.d_taps),
-                  .filters = parts.view().shape[2],
-                  .lags = parts.view().shape[3]};
+void add_lags(const Stream& stream, const HyenaBlockBackward& args, const BlockPlan& plan, const Tensor& parts,
+              ChannelWindows windows) {
+  const LagArgs a{.sums = sums_of(args, plan, 0, parts.view().row<float>(0), args.d_taps, windows),
+                  .lags = parts.view().shape[2]};
   launch_kernel<add_lags_kernel>(stream, static_cast<int>(ceil_div(args.d_taps.size(), 8)), 256, 0, a);
 }
 

@@ -21,8 +21,11 @@ struct BlockPlan {
 
   /// For tiles of `tokens` tokens of a run, and of the rows before it; `beyond` more tokens after the run; at most
   /// `most` blocks; ranges that depend on `depth` tokens before them.
-  static BlockPlan of(const HyenaBlockInputs& in, int channels, int tokens, int beyond, int depth, std::int64_t most) {
-    const std::int64_t columns = ceil_div(in.q.columns(), channels), lead = ceil_div(reached_rows(in), tokens),
+  /// all_channels: of all columns, if they are not those of q.
+  static BlockPlan of(const HyenaBlockInputs& in, int channels, int tokens, int beyond, int depth, std::int64_t most,
+                      std::int64_t all_channels = 0) {
+    const std::int64_t columns = ceil_div(all_channels > 0 ? all_channels : in.q.columns(), channels),
+                       lead = ceil_div(reached_rows(in), tokens),
                        tiles = lead + ceil_div(in.segments.tokens + beyond, tokens);
     ensure(columns * tiles < std::int64_t{1} << 31, "{} tiles of a run, expected less than 2^31", columns * tiles);
     return {.columns = static_cast<int>(columns),

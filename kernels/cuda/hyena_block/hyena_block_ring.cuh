@@ -52,13 +52,17 @@ inline constexpr int ring_threads = 32 * (computing_warps + 1);  ///< the comput
 
 /// A computing warp has finished the tile in a stage: what its lanes wrote may be stored, and stages that they no
 /// longer read filled. A warp comes to the same stage again only after the mover has filled it, so phases do not mix.
-__device__ inline void arrive_done(int slot) {
+template <int threads = ring_threads>
+__device__ void arrive_done(int slot) {
   fence_bulk_copies();
   __syncwarp();
-  arrive_at_barrier<ring_threads>(1 + slot);
+  arrive_at_barrier<threads>(1 + slot);
 }
-/// The mover waits for that.
-__device__ inline void wait_done(int slot) { wait_at_barrier<ring_threads>(1 + slot); }
+/// The mover waits for that, or several movers; `threads` counts them too.
+template <int threads = ring_threads>
+__device__ void wait_done(int slot) {
+  wait_at_barrier<threads>(1 + slot);
+}
 
 /// The work of the mover warp. `load(slot, column, token)` starts the copies of one tile, Ring::stage_bytes in all;
 /// `store(tile, slot, slot_before)` starts the stores that are possible when a tile is done. Both by lane 0.
