@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstddef>
 
 #include "kernels/core/error.hpp"
 #include "kernels/core/host_memory.hpp"
@@ -17,6 +18,27 @@ namespace {
 constexpr std::int64_t granularity = 256;
 
 #if CAUSEWAY_CUDA
+/// Page-locked memory. cudaMallocHost makes a block's pages of 4 KiB one after the other, in one thread. So large
+/// blocks are on huge pages, which all threads make, and are locked afterwards.
+void* locked_block(std::int64_t bytes) {
+  constexpr std::int64_t large = 64 << 20, page = 2 << 20;
+  void* block = nullptr;
+  if (bytes >= large && (block = host_block(bytes)) != nullptr) {
+    auto* const first = static_cast<volatile std::byte*>(block);
+#pragma omp parallel for schedule(static)
+    for (std::int64_t at = 0; at < bytes; at += page) first[at] = std::byte{0};
+    if (cudaHostRegister(block, static_cast<std::size_t>(bytes), cudaHostRegisterDefault) == cudaSuccess) return block;
+    cudaGetLastError();
+    free_host_block(block, bytes);
+  }
+  return cudaMallocHost(&block, static_cast<std::size_t>(bytes)) == cudaSuccess ? block : nullptr;
+}
+void free_locked_block(void* block, std::int64_t bytes) noexcept {
+  if (cudaHostUnregister(block) == cudaSuccess) return free_host_block(block, bytes);
+  cudaGetLastError();
+  cudaFreeHost(block);
+}
+
 cudaStream_t stream_of(const std::shared_ptr<void>& stream) { return static_cast<cudaStream_t>(stream.get()); }
 cudaMemPool_t pool_of(const std::shared_ptr<void>& pool) { return static_cast<cudaMemPool_t>(pool.get()); }
 
@@ -143,7 +165,7 @@ void* MemoryPool::from_system(std::int64_t bytes) {
   if (device_ == Device::cuda) {
     if (cudaMallocFromPoolAsync(&block, size, pool_of(cuda_pool_), stream_of(stream_)) != cudaSuccess) block = nullptr;
   } else if (page_locked_) {
-    if (cudaMallocHost(&block, size) != cudaSuccess) block = nullptr;
+    block = locked_block(bytes);
   } else {
     block = host_block(bytes);
   }
@@ -161,7 +183,7 @@ void MemoryPool::to_system(void* block, [[maybe_unused]] std::int64_t bytes) noe
   if (device_ == Device::cuda)
     cudaFreeAsync(block, stream_of(stream_));
   else if (page_locked_)
-    cudaFreeHost(block);
+    free_locked_block(block, bytes);
   else
 #endif
     free_host_block(block, bytes);
