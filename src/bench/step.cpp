@@ -7,9 +7,11 @@
 #include <numeric>
 
 #include "kernels/core/event.hpp"
+#include "kernels/core/integer.hpp"
 #include "kernels/core/trace.hpp"
 #include "kernels/probe.hpp"
 #include "src/bench/documents.hpp"
+#include "src/bench/step_progress.hpp"
 #include "src/cli/number_format.hpp"
 #include "src/model/flops.hpp"
 #include "src/model/model_update.hpp"
@@ -104,12 +106,15 @@ StepTraffic traffic_between(const Traffic& before, const Traffic& after, double 
 class StepRunner {
  public:
   StepRunner(const StepSettings& settings, const std::vector<StepPass>& all, Runtime& runtime)
-      : runtime_(runtime), layout_(parse_layout(settings.compute.layout)), model_([&] {
+      : runtime_(runtime),
+        layout_(parse_layout(settings.compute.layout)),
+        model_([&] {
           Model::Options options = training_options_of(settings.compute, settings.memory);
           collectively(runtime_.mesh.world,
                        [&] { options.shape = resolve(settings.model, preset_options(default_preset)); });
           return options;
-        }()) {
+        }()),
+        progress_(runtime.mesh.world.rank(), std::ssize(model_.options().shape.layers)) {
     runtime_.one_way_layers = one_way_layers(model_.calls());
     choose_strategies(runtime_, model_.calls(),
                       {.layout = layout_,
@@ -117,15 +122,26 @@ class StepRunner {
                        .document_tokens = mean_document_of(all),
                        .passes = {.repeated = settings.memory.recompute ? 1.0 : 0.0}},
                       "forced");
+    progress_.end_stage("strategies chosen");
     if (on_gpu()) gemm_flops_per_s_ = gemm_rate(Stopwatch(runtime_.stream, 0), model_.options().dtype).flops_per_s;
     const ParameterMemory parameters = training_memory_of(settings.compute, settings.memory, settings.accumulate);
+    progress_.end_stage("rate of a large product measured");
     require_memory(settings, parameters, all);
     model_.parameters().allocate(runtime_.stream, runtime_.mesh.world, parameters);
     model_.parameters().initialise(0, runtime_.stream);
+    runtime_.stream.wait();
+    progress_.end_stage("initial weights made");
     optimizer_.emplace(OptimizerOptions{.offload = settings.memory.offloads("optimizer")}, model_.parameters(),
                        runtime_.mesh.world, runtime_.stream);
     update_.emplace(runtime_, model_, *optimizer_);
     update_->update_beside_passes();
+    runtime_.stream.wait();
+    progress_.end_stage("optimizer state made");
+    const std::int64_t locked =
+        model_.reserve_host_memory(runtime_.stream, ceil_div(settings.tokens, runtime_.mesh.context.size()));
+    progress_.end_stage(fmt::format("{} of host memory for activations page-locked", binary_bytes(locked)));
+    model_.set_layer_hook(
+        [this](const Stream&, Phase phase, std::int64_t block, TensorView) { progress_.enqueued(phase, block); });
     probe_ = Tensor::zeros(runtime_.stream, DType::f32, {32});
     runtime_.stream.memory().reset_peak();
   }
@@ -156,6 +172,7 @@ class StepRunner {
     const double loss = update_->wait_for_result().loss / labels;
     if (!std::isfinite(loss))
       collectively(runtime_.mesh.world, [&] { fail(ExitCode::non_finite, "step {}: the loss is {}", number_, loss); });
+    progress_.end_step(number_);
   }
 
   /// The times of some steps, each of the slowest rank; `count`: as StepSettings::steps. Some before them are not
@@ -220,6 +237,7 @@ class StepRunner {
   Runtime& runtime_;
   Layout layout_;
   Model model_;
+  StepProgress progress_;
   std::optional<Optimizer> optimizer_;
   std::optional<ModelUpdate> update_;
   std::optional<double> gemm_flops_per_s_;

@@ -318,11 +318,12 @@ ActivationBytes activation_bytes(const ModelOptions& model, const ActivationShap
   if (shape.recompute) {
     // A block that is computed again keeps as much as without recomputation, its input among it. Beside it are the
     // inputs of every N-th block up to it, and those of the blocks between the last of these and it.
-    // If inputs are offloaded, one of them is returning.
+    // If inputs are offloaded, one of them is returning beside every N-th block.
     const auto every = static_cast<std::size_t>(shape.recompute_blocks);
     const auto on_device = [&](std::size_t count) { return shape.offload ? std::min<std::size_t>(count, 1) : count; };
     for (std::size_t i = 0; i + 1 < blocks.size(); ++i) {
-      double of_block = sizes.residual() * static_cast<double>(on_device(i / every) + i % every);
+      const std::size_t before = shape.offload && i % every > 0 ? 0 : on_device(i / every);
+      double of_block = sizes.residual() * static_cast<double>(before + i % every);
       most.push_back(most_in_backward(blocks[i], of_block));
     }
     // The last block is not computed again.

@@ -99,9 +99,8 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const O
   if (options_.recompute && pass.runtime.mesh.context.size() > 1) activations.received.resize(branches_.size());
   const Tensor losses(stream, wide, {tokens}), d_residual(stream, wide, shape);
   const TokenRows d_narrow = rows_of_gradient(stream, shape);
-  const bool offloads = options_.recompute && options_.offload_activations;
-  if (offloads && !offloaded_) offloaded_.emplace(stream);
-  if (offloads) offloaded_->clear();
+  if (offloads() && !offloaded_) offloaded_.emplace(stream);
+  if (offloads()) offloaded_->clear();
   {
     ResidualStream residual(Tensor(stream, wide, shape));
     const auto run = [&](std::size_t i, ResidualStream& before, Tensor x) {
@@ -113,7 +112,7 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const O
       }
       Normalised normalised = normalise(stream, i, x, before);
       x = {};
-      if (keeps_input(i) && offloads && recomputed(i))
+      if (keeps_input(i) && offloads() && recomputed(i))
         offloaded_->leave(std::move(before.values));
       else if (keeps_input(i))
         kept.residual = std::move(before.values);
@@ -124,7 +123,7 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const O
       return x;
     };
     const Tensor last = forward_branches(stream, batch.ids, residual, run);
-    if (offloads) offloaded_->settle();
+    if (offloads()) offloaded_->settle();
     parameters_.begin_gradients(pass_shape().head_step(), stream);
     head(pass, last, residual.view, batch, losses, d_residual, gradient_of(stream, branches_.size() - 1, d_narrow));
     parameters_.finish_gradients(pass_shape().head(), stream);
@@ -134,6 +133,17 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const O
   backward_branches(pass, batch.ids, d_residual, d_narrow, activations, observer);
   parameters_.sum_gradients(stream);
   parameters_.end_pass();
+}
+
+std::int64_t Model::reserve_host_memory(const Stream& stream, std::int64_t tokens) {
+  if (!offloads()) return 0;
+  std::int64_t count = 0;
+  for (std::size_t i = 0; i < branches_.size(); ++i)
+    count += branches_[i].is_mixer && recomputed(i) && keeps_input(i) ? 1 : 0;
+  const std::int64_t bytes = tokens * options_.shape.width * size_of(accumulator_of(options_.dtype));
+  if (!offloaded_) offloaded_.emplace(stream);
+  offloaded_->reserve(count, bytes);
+  return count * OffloadedTensors::capacity(bytes);
 }
 
 void Model::evaluate(const Pass& pass, const Batch& batch, TensorView token_losses, const Observer& observer,
@@ -346,10 +356,9 @@ void Model::recompute_block(const Pass& pass, std::size_t last, Activations& act
   std::size_t first = last;
   while (!branches_[first].is_mixer) --first;
   const std::size_t from = activations.branches.back().branch;
-  if (!activations.branches.back().residual.present()) {
-    activations.branches.back().residual = offloaded_->take();
-    offloaded_->start_return();
-  }
+  if (!activations.branches.back().residual.present()) activations.branches.back().residual = offloaded_->take();
+  // The next one returns when the inputs between two kept ones have been released.
+  if (offloaded_ && keeps_input(first)) offloaded_->start_return();
   ResidualStream residual{Tensor()};
   residual.view = activations.branches.back().residual;
   Tensor x;

@@ -76,6 +76,10 @@ class Model {
   /// gradients of the residual stream, from the last block to the embedding.
   void train(const Pass& pass, const Batch& batch, TensorView loss, const Observer& observer = {});
 
+  /// If the inputs of blocks are offloaded: gets the host memory for passes of up to `tokens` local tokens now, not in
+  /// the first of them. Returns its bytes.
+  std::int64_t reserve_host_memory(const Stream& stream, std::int64_t tokens);
+
   /// Tokens whose loss is computed at every position, as if each of them were the next token: exp(-loss) is the
   /// probability that the model gives it.
   struct Candidates {
@@ -147,6 +151,7 @@ class Model {
   bool keeps_input(std::size_t i) const {
     return !recomputed(i) || static_cast<std::int64_t>(branches_[i].block) % options_.recompute_blocks == 0;
   }
+  bool offloads() const { return options_.recompute && options_.offload_activations; }
   /// Whether a norm is computed again, tile by tile, where the gradients of its output are: not for a single tile.
   bool reruns_norm(std::int64_t tokens) const { return options_.recompute && tokens > tile_; }
   /// Records the block of branch i as reached, and runs its sublayer.
@@ -203,7 +208,7 @@ class Model {
   const Parameter* norm_f_;
   const Parameter* head_;  ///< the embedding if the head is tied
   LayerHook layer_hook_;
-  std::optional<OffloadedTensors> offloaded_;  ///< made by the first pass that offloads
+  std::optional<OffloadedTensors> offloaded_;  ///< made by reserve_host_memory or the first pass that offloads
 };
 
 /// The sum of a dense floating-point tensor, in float64, in the elements' order; waits for the stream.

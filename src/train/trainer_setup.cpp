@@ -98,6 +98,7 @@ void Trainer::get_ready(const Config& config) {
     require_host_memory(runtime_, memory_of_rank(model_, runtime_, settings_.pack_tokens, parameters));
   model_.parameters().allocate(runtime_.stream, runtime_.mesh.world, parameters);
   set_initial_state();
+  model_.reserve_host_memory(runtime_.stream, ceil_div(settings_.pack_tokens, runtime_.mesh.context.size()));
   open_run_directory(config);
 }
 

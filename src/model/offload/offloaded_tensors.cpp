@@ -26,16 +26,24 @@ void OffloadedTensors::clear() {
   depth_ = 0;
 }
 
+void OffloadedTensors::reserve(std::int64_t count, std::int64_t bytes) {
+  places_.resize(std::max(places_.size(), static_cast<std::size_t>(count)));
+  for (Place& place : places_) provide(place, bytes);
+}
+
+void OffloadedTensors::provide(Place& place, std::int64_t bytes) {
+  if (place.memory.view().bytes() >= bytes) return;
+  copies_.wait();  // in the first steps only; the old memory may be in use
+  place.memory = {};
+  place.memory = Tensor(stream_.host(), DType::u8, {capacity(bytes)});
+}
+
 void OffloadedTensors::leave(Tensor tensor) {
   constexpr std::size_t most = 2;
   const TensorView view = tensor;
   if (depth_ == places_.size()) places_.emplace_back();
   Place& place = places_[depth_++];
-  if (place.memory.view().bytes() < view.bytes()) {
-    copies_.wait();  // in the first steps only; the old memory may be in use
-    place.memory = {};
-    place.memory = Tensor(stream_.host(), DType::u8, {capacity(view.bytes())});
-  }
+  provide(place, view.bytes());
   place.dtype = view.dtype;
   place.shape = view.shape;
   for (; leaving_.size() >= most; leaving_.pop_front()) leaving_.front().copied.block(stream_);

@@ -20,6 +20,9 @@ class OffloadedTensors {
   OffloadedTensors(const OffloadedTensors&) = delete;
   OffloadedTensors& operator=(const OffloadedTensors&) = delete;
 
+  /// Gets the host memory of so many tensors of up to so many bytes now. Without it each place gets its memory when a
+  /// tensor first leaves for it, while the device waits.
+  void reserve(std::int64_t count, std::int64_t bytes);
   /// A pass begins: the stack is empty.
   void clear();
   /// A dense tensor leaves. Its memory stays as it is until the next but one leaves, or settle(): what the stream is
@@ -45,6 +48,9 @@ class OffloadedTensors {
     Tensor tensor;
     Event copied;
   };
+  /// Gives a place memory for so many bytes, if it has less.
+  void provide(Place& place, std::int64_t bytes);
+
   Stream stream_, copies_;
   std::vector<Place> places_;  // the stack, and unused memory above it
   std::size_t depth_ = 0;

@@ -35,7 +35,8 @@ const std::vector<Row>& rows() {
     const MemorySettings recompute{.recompute = true}, every_second{.recompute = true, .recompute_blocks = 2},
         keeps_two{.recompute = true, .keep_blocks = 2}, rounded{.gradient_dtype = "bf16"},
         optimizer{.offload = "optimizer"}, both{.recompute = true, .offload = "all"},
-        activations{.recompute = true, .offload = "activations"};
+        activations{.recompute = true, .offload = "activations"},
+        every_third{.recompute = true, .recompute_blocks = 3, .offload = "activations"};
     constexpr DType f32 = DType::f32, f64 = DType::f64, bf16 = DType::bf16;
     std::vector<Row> rows;
     for (const char* model : {"mamba-tiny", "sh2-tiny"})
@@ -48,6 +49,7 @@ const std::vector<Row>& rows() {
                Row{model, 5, 256, 1024, 1, "optimizer", f32, optimizer},
                Row{model, 7, 256, 1024, 1, "optimizer", bf16, both},
                Row{model, 7, 256, 1024, 1, "optimizer", f32, activations},
+               Row{model, 9, 256, 1024, 1, "optimizer", bf16, every_third},
                Row{model, 12, 256, 256, 1, "optimizer", bf16, recompute},
                Row{model, 5, 256, 1024, 2, "optimizer"},
                Row{model, 5, 256, 1024, 4, "optimizer", f32, recompute, 2},

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "src/cli/log.hpp"
+#include "src/health/phase.hpp"
+#include "src/runtime/wall_clock.hpp"
+
+namespace causeway {
+
+/// Says on standard error where the time of a long measurement goes, also if that is ended before it has a result. What
+/// takes less than a few seconds is not reported. Only the first rank speaks.
+class StepProgress {
+ public:
+  StepProgress(int rank, std::int64_t blocks) : log_(rank), blocks_(blocks) {}
+
+  /// A stage has ended; it began with the end of the stage before.
+  void end_stage(const std::string& what);
+  /// The host has enqueued a block of the step that runs. It is at most about 1,000 kernels ahead of a GPU.
+  void enqueued(Phase phase, std::int64_t block);
+  void end_step(std::int64_t number);
+
+ private:
+  Log log_;
+  std::int64_t blocks_;
+  WallClock since_start_, stage_, line_;
+  Phase phase_ = Phase::forward;  // of the step that runs
+};
+
+}  // namespace causeway
