@@ -158,12 +158,14 @@ TEST_P(MemoryTable, ThePredictionIsWithinFivePercent) {
 /// Sizes at which what does not grow with the model or the tokens counts as little as in a real training.
 TEST(MemoryTableOnAGpu, ThePredictionIsWithinFivePercent) {
   if (visible_gpus() == 0) GTEST_SKIP() << "no usable GPU";
-  const MemorySettings recompute{.recompute = true}, all{.recompute = true, .offload = "all"};
+  const MemorySettings recompute{.recompute = true}, all{.recompute = true, .offload = "all"},
+      every_third{.recompute = true, .recompute_blocks = 3, .offload = "activations"};
   for (const char* model : {"mamba-tiny", "sh2-tiny"})
     for (const Row& row :
          {Row{model, 6, 2048, 32768, 1, "optimizer", DType::bf16},
           Row{model, 6, 2048, 65536, 1, "optimizer", DType::bf16, recompute},
           Row{model, 6, 2048, 65536, 1, "optimizer", DType::bf16, all},
+          Row{model, 10, 2048, 65536, 1, "optimizer", DType::bf16, every_third},
           Row{model, 6, 2048, 32768, 2, "parameters", DType::bf16, recompute},
           Row{.model = model, .layers = 6, .width = 2048, .tokens = 32768, .dtype = DType::bf16, .fp8 = "all"},
           Row{.model = model,

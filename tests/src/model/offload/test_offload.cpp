@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "src/model/activation_memory.hpp"
 #include "tests/src/model/parameters/short_training.hpp"
 
 namespace causeway::test {
@@ -120,6 +121,36 @@ TEST(Offload, TensorsReturnInTheOppositeOrder) {
       }
     }
   }
+}
+
+TEST(Offload, ReservedMemoryServesTheFirstPass) {
+  for (const Device device : devices()) {
+    const Stream stream(device);
+    const MemoryPool& host = stream.host().memory();
+    const Shape shape{3000, 7};
+    OffloadedTensors stack(stream);
+    stack.reserve(3, 4 * shape.size());
+    const std::int64_t reserved = host.live_bytes();
+    EXPECT_GE(reserved, 3 * 4 * shape.size()) << name_of(device);
+    for (int i = 0; i < 3; ++i) stack.leave(Tensor::zeros(stream, DType::f32, shape));
+    stack.settle();
+    EXPECT_EQ(host.live_bytes(), reserved) << name_of(device);
+  }
+}
+
+TEST(Offload, AModelReservesWhatIsPredicted) {
+  constexpr std::int64_t tokens = 500;
+  const Stream stream;
+  for (const auto& shape : {small_mixed_model(), small_published_model()})
+    for (const std::int64_t blocks : {1, 2, 3, 100}) {
+      Model model({.shape = shape, .recompute = true, .recompute_blocks = blocks, .offload_activations = true});
+      const ActivationShape predicted{.tokens = tokens, .recompute = true, .recompute_blocks = blocks, .offload = true};
+      EXPECT_EQ(static_cast<double>(model.reserve_host_memory(stream, tokens)),
+                activation_bytes(shape, predicted).offloaded)
+          << blocks;
+      EXPECT_GT(stream.memory().live_bytes(), 0);
+    }
+  EXPECT_EQ(Model({.shape = small_mixed_model(), .recompute = true}).reserve_host_memory(stream, tokens), 0);
 }
 
 TEST(Offload, CapacityIsAtMostAThirtySecondMore) {
