@@ -23,9 +23,9 @@ struct Row {
   StrategyNames strategies = {};
   std::int64_t block_tile = 0;
   std::string fp8 = "off";
+  std::string kinds = {};  ///< of layers; absent: the model's
+  double off = 0.05;       ///< most of the difference between prediction and measurement
 };
-
-constexpr double off = 0.05;
 
 const StrategyNames halos = {{"causal_conv", "halo"}, {"selective_scan", "state_carry"}, {"hyena_se", "halo"},
                              {"hyena_mr", "halo"},    {"hyena_li", "state_carry"},       {"attention", "all_to_all"}};
@@ -78,6 +78,14 @@ const std::vector<Row>& rows() {
       row.block_tile = 256;
       rows.push_back(row);
     }
+    // An input that returned too early would make 0.03 more.
+    rows.push_back({.model = "sh2-tiny",
+                    .layers = 12,
+                    .width = 64,
+                    .tokens = 4096,
+                    .memory = every_third,
+                    .kinds = "li",
+                    .off = 0.01});
     return rows;
   }();
   return all;
@@ -103,7 +111,8 @@ Bytes bytes_of(const Row& row, Communicator& world, const Stream& given) {
   const ComputeSettings compute{.shard = row.shard, .dtype = std::string(name_of(row.dtype)), .fp8 = row.fp8};
   Model::Options options = training_options_of(compute, row.memory);
   options.block_tile = row.block_tile;
-  options.shape = resolve({.model = row.model, .layers_count = row.layers, .width = row.width}, {});
+  options.shape =
+      resolve({.model = row.model, .layers = row.kinds, .layers_count = row.layers, .width = row.width}, {});
   Runtime runtime{.stream = stream,
                   .mesh = Mesh(world.split(0, world.rank()), 1, world.size()),
                   .strategies = row.strategies.empty() ? halos : row.strategies};
@@ -138,7 +147,7 @@ double share_of_measured(const Row& row, Device device) {
     const RankMemory& memory = bytes.predicted;
     share = memory.tensors() / bytes.measured;
     SCOPED_TRACE(name_of_row(row));
-    EXPECT_NEAR(share, 1, off) << fmt::format(
+    EXPECT_NEAR(share, 1, row.off) << fmt::format(
         "{:.1f} MB measured, predicted: state {:.1f}, gathered {:.1f}, gradients of blocks {:.1f}, received {:.1f}, "
         "activations {:.1f}, workspace of {} {:.1f}",
         bytes.measured / 1e6, memory.state() / 1e6, memory.gathered / 1e6, memory.block_gradients / 1e6,
