@@ -163,7 +163,17 @@ void* MemoryPool::from_system(std::int64_t bytes) {
 #if CAUSEWAY_CUDA
   const auto size = static_cast<std::size_t>(bytes);
   if (device_ == Device::cuda) {
-    if (cudaMallocFromPoolAsync(&block, size, pool_of(cuda_pool_), stream_of(stream_)) != cudaSuccess) block = nullptr;
+    const auto get = [&] {
+      return cudaMallocFromPoolAsync(&block, size, pool_of(cuda_pool_), stream_of(stream_)) == cudaSuccess;
+    };
+    // Free blocks of the pool that are not neighbours do not serve a larger request. The system takes them back when
+    // what used them has ended.
+    if (!get()) {
+      cudaGetLastError();
+      cudaStreamSynchronize(stream_of(stream_));
+      cudaMemPoolTrimTo(pool_of(cuda_pool_), 0);
+      if (!get()) block = nullptr;
+    }
   } else if (page_locked_) {
     block = locked_block(bytes);
   } else {
