@@ -16,10 +16,27 @@ class StepProgress {
   StepProgress(int rank, std::int64_t blocks) : log_(rank), blocks_(blocks) {}
 
   /// A stage has ended; it began with the end of the stage before.
-  void end_stage(const std::string& what);
+  void end_stage(const std::string& what) {
+    constexpr double reported_s = 3;
+    if (stage_.seconds() >= reported_s)
+      log_.info("{:.1f} s: {} in {:.1f} s", since_start_.seconds(), what, stage_.seconds());
+    stage_ = line_ = WallClock();
+  }
+
   /// The host has enqueued a block of the step that runs. It is at most about 1,000 kernels ahead of a GPU.
-  void enqueued(Phase phase, std::int64_t block);
-  void end_step(std::int64_t number);
+  void enqueued(Phase phase, std::int64_t block) {
+    constexpr double seconds_between_lines = 5;
+    if (phase == Phase::backward) phase_ = phase;  // blocks that run forward again belong to the backward pass
+    if (phase != phase_ || line_.seconds() < seconds_between_lines) return;
+    line_ = WallClock();
+    log_.info("{:.1f} s: {:.1f} s of a step, {} pass, block {} of {}", since_start_.seconds(), stage_.seconds(),
+              phase == Phase::forward ? "forward" : "backward", block + 1, blocks_);
+  }
+
+  void end_step(std::int64_t number) {
+    end_stage(fmt::format("step {}", number));
+    phase_ = Phase::forward;
+  }
 
  private:
   Log log_;
