@@ -24,8 +24,10 @@ struct Row {
   std::int64_t block_tile = 0;
   std::string fp8 = "off";
   std::string kinds = {};  ///< of layers; absent: the model's
-  double off = 0.05;       ///< most of the difference between prediction and measurement
+  double below = 0.05;     ///< by how much the prediction may be less than what is measured
 };
+
+constexpr double off = 0.05;
 
 const StrategyNames halos = {{"causal_conv", "halo"}, {"selective_scan", "state_carry"}, {"hyena_se", "halo"},
                              {"hyena_mr", "halo"},    {"hyena_li", "state_carry"},       {"attention", "all_to_all"}};
@@ -78,14 +80,14 @@ const std::vector<Row>& rows() {
       row.block_tile = 256;
       rows.push_back(row);
     }
-    // An input that returned too early would make 0.03 more.
+    // An input that returned too early would make 0.02 more.
     rows.push_back({.model = "sh2-tiny",
                     .layers = 12,
-                    .width = 64,
+                    .width = 256,
                     .tokens = 4096,
                     .memory = every_third,
-                    .kinds = "li",
-                    .off = 0.01});
+                    .kinds = "mr",
+                    .below = 0});
     return rows;
   }();
   return all;
@@ -147,7 +149,8 @@ double share_of_measured(const Row& row, Device device) {
     const RankMemory& memory = bytes.predicted;
     share = memory.tensors() / bytes.measured;
     SCOPED_TRACE(name_of_row(row));
-    EXPECT_NEAR(share, 1, row.off) << fmt::format(
+    EXPECT_GE(share, 1 - row.below);
+    EXPECT_NEAR(share, 1, off) << fmt::format(
         "{:.1f} MB measured, predicted: state {:.1f}, gathered {:.1f}, gradients of blocks {:.1f}, received {:.1f}, "
         "activations {:.1f}, workspace of {} {:.1f}",
         bytes.measured / 1e6, memory.state() / 1e6, memory.gathered / 1e6, memory.block_gradients / 1e6,
