@@ -28,6 +28,26 @@ __global__ void __launch_bounds__(256) fold_adjoints_kernel(const __grid_constan
   args.out(channel, m) = entering_adjoint(args.run, -1, channel, m);
 }
 
+/// A run of which only the sums of its parts are computed.
+ForwardArgs run_of(const TensorMap& k, const TensorMap& v, const SegmentsView& documents, const Workspace& memory,
+                   const Filter& filter, const UnitPlan& plan) {
+  return {.q = k,  // q and y are not accessed
+          .k = k,
+          .v = v,
+          .y = k,
+          .constants = memory.constants.view().row<const ChannelConstants>(0),
+          .filter = filter,
+          .documents = documents,
+          .plan = plan,
+          .state_in = Rows<const float>({}),
+          .states = Rows<float>({}),
+          .states_from = plan.units,
+          .state_out = Rows<float>({}),
+          .parts = memory.parts.view().row<float>(0),
+          .part_starts = memory.starts.view().row<int>(0),
+          .entering = Rows<const float>({})};
+}
+
 int blocks_of_modes(std::int64_t channels) { return static_cast<int>(ceil_div(channels * mode_count, 256)); }
 
 }  // namespace
@@ -46,21 +66,7 @@ void summary(const Stream& stream, const ModalConvSummary& args) {
     const UnitPlan plan = plan_of(complete, D);
     const Workspace memory(stream, plan, filter);
     const auto k = MappedTensor::input(stream, in.k), v = MappedTensor::input(stream, in.v);
-    const ForwardArgs run{.q = k.map(),  // q and y are not accessed
-                          .k = k.map(),
-                          .v = v.map(),
-                          .y = k.map(),
-                          .constants = memory.constants.view().row<const ChannelConstants>(0),
-                          .filter = filter,
-                          .documents = in.segments,
-                          .plan = plan,
-                          .state_in = Rows<const float>({}),
-                          .states = Rows<float>({}),
-                          .states_from = plan.units,
-                          .state_out = Rows<float>({}),
-                          .parts = memory.parts.view().row<float>(0),
-                          .part_starts = memory.starts.view().row<int>(0),
-                          .entering = Rows<const float>({})};
+    const ForwardArgs run = run_of(k.map(), v.map(), in.segments, memory, filter, plan);
     launch_forward_parts(stream, run, plan.parts());
     const FoldArgs<ForwardArgs> fold{
         .run = run, .out = Rows<float>(state.present() ? state.view() : args.state), .by_places = state.present()};
@@ -83,21 +89,7 @@ void summary(const Stream& stream, const HyenaBlockSummary& args) {
   const UnitPlan plan = plan_of(in.segments.tokens, filter.channels);
   const Workspace memory(stream, plan, filter);
   const auto map = [](TensorView x) { return tensor_map(x, unit_tokens, block_channels, true); };
-  const ForwardArgs run{.q = map(in.k),  // q and y are not accessed
-                        .k = map(in.k),
-                        .v = map(in.v),
-                        .y = map(in.k),
-                        .constants = memory.constants.view().row<const ChannelConstants>(0),
-                        .filter = filter,
-                        .documents = in.segments,
-                        .plan = plan,
-                        .state_in = Rows<const float>({}),
-                        .states = Rows<float>({}),
-                        .states_from = plan.units,
-                        .state_out = Rows<float>({}),
-                        .parts = memory.parts.view().row<float>(0),
-                        .part_starts = memory.starts.view().row<int>(0),
-                        .entering = Rows<const float>({})};
+  const ForwardArgs run = run_of(map(in.k), map(in.v), in.segments, memory, filter, plan);
   launch_block_forward_parts(stream, run, in, plan.parts());
   launch_kernel<fold_states_kernel>(
       stream, blocks_of_modes(filter.channels), 256, 0,
