@@ -99,7 +99,11 @@ struct TokenLoader {
 
 /// Points that a thread of TapLoader and TapWriter has at a time: with all channels of the tile 16 values.
 template <class Tile>
-constexpr int points_at_a_time = std::max(1, 16 / Tile::channels);
+constexpr int points_at_a_time() {
+  constexpr int count = std::max(1, 16 / Tile::channels);
+  static_assert(Tile::length * Tile::across % (count * Tile::threads) == 0);
+  return count;
+}
 
 /// Fills a tile from the first `count` taps of the groups' filters; each group is treated as one channel. A thread has
 /// the same points of all channels.
@@ -113,7 +117,7 @@ struct TapLoader {
   __device__ int halves(std::int64_t) const { return 1; }  // no more than `points` taps are used
   template <class Tile>
   __device__ void load(Tile& tile, const ColumnTileOrigin<Tile>& origin, int) const {
-    constexpr int many = points_at_a_time<Tile>;
+    constexpr int many = points_at_a_time<Tile>();
     const std::int64_t first = groups.first + origin.channel;
     const int present = static_cast<int>(std::min<std::int64_t>(Tile::channels, groups.count - origin.channel));
 #pragma unroll 1
@@ -170,7 +174,7 @@ struct TapWriter {
   __device__ int halves(std::int64_t) const { return 1; }
   template <class Tile>
   __device__ void write(const Tile& tile, const ColumnTileOrigin<Tile>& origin, int) const {
-    constexpr int many = points_at_a_time<Tile>;
+    constexpr int many = points_at_a_time<Tile>();
     const std::int64_t first = groups.first + origin.channel;
     const int present = static_cast<int>(std::min<std::int64_t>(Tile::channels, groups.count - origin.channel));
 #pragma unroll 1
