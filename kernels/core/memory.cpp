@@ -20,10 +20,11 @@ constexpr std::int64_t granularity = 256;
 #if CAUSEWAY_CUDA
 /// Page-locked memory. cudaMallocHost makes a block's pages of 4 KiB one after the other, in one thread. So large
 /// blocks are on huge pages, which all threads make, and are locked afterwards.
+constexpr std::int64_t large_locked_block = 64 << 20;
 void* locked_block(std::int64_t bytes) {
-  constexpr std::int64_t large = 64 << 20, page = 2 << 20;
+  constexpr std::int64_t page = 2 << 20;
   void* block = nullptr;
-  if (bytes >= large && (block = host_block(bytes)) != nullptr) {
+  if (bytes >= large_locked_block && (block = host_block(bytes)) != nullptr) {
     auto* const first = static_cast<volatile std::byte*>(block);
 #pragma omp parallel for schedule(static)
     for (std::int64_t at = 0; at < bytes; at += page) first[at] = std::byte{0};
@@ -34,7 +35,7 @@ void* locked_block(std::int64_t bytes) {
   return cudaMallocHost(&block, static_cast<std::size_t>(bytes)) == cudaSuccess ? block : nullptr;
 }
 void free_locked_block(void* block, std::int64_t bytes) noexcept {
-  if (cudaHostUnregister(block) == cudaSuccess) return free_host_block(block, bytes);
+  if (bytes >= large_locked_block && cudaHostUnregister(block) == cudaSuccess) return free_host_block(block, bytes);
   cudaGetLastError();
   cudaFreeHost(block);
 }
