@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <map>
+#include <type_traits>
 
 #include "kernels/cuda/device/elementwise.cuh"
 #include "kernels/cuda/gemm_plan.cuh"
@@ -139,12 +140,94 @@ void scale_by_beta(const Stream& stream, TensorView c, double beta) {
   for_each_element(stream, {c}, ScaleByBetaBody<T>{Rows<T>(c), static_cast<Accumulator<T>>(beta)});
 }
 
+/// c = product·(its row's scale)·(its column's scale) + beta·c.
+template <class T>
+struct ScaledProductBody {
+  static constexpr int width = packet_width<T, float>;
+  Rows<const float> product;
+  Rows<T> c;
+  const float *scales_a, *scales_b;
+  float beta;
+
+  template <int V>
+  __device__ void operator()(std::int64_t row, std::int64_t column) const {
+    const auto from = product.template load<V>(row, column);
+    Packet<T, V> to;
+    if (beta != 0) to = c.template load<V>(row, column);
+    const float scale = scales_a[row];
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      const float x = from.at[v] * scale * scales_b[column + v];
+      to.at[v] = narrowed<T>(beta != 0 ? x + beta * widened(to.at[v]) : x);
+    }
+    c.template store<V>(row, column, to);
+  }
+};
+
+/// 10 times the major number plus the minor one.
+int device_capability() {
+  int device = 0, major = 0, minor = 0;
+  cuda_check(cudaGetDevice(&device));
+  cuda_check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  cuda_check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
+  return 10 * major + minor;
+}
+
+/// c = a·bᵀ of 8-bit floats.
+GemmProblem problem_of(const Fp8Matrix& a, const Fp8Matrix& b, TensorView c, bool scales_rows) {
+  const std::int64_t k = a.codes.columns();
+  return {.m = c.rows(),
+          .n = c.columns(),
+          .k = k,
+          .stride_a = k,
+          .stride_b = k,
+          .stride_c = c.row_stride,
+          .from = DType::u8,
+          .to = c.dtype,
+          .transpose_a = false,
+          .transpose_b = true,
+          .alignment_a = alignment_of(a.codes.data),
+          .alignment_b = alignment_of(b.codes.data),
+          .alignment_c = alignment_of(c.data),
+          .format_a = a.format,
+          .format_b = b.format,
+          .scales_rows = scales_rows};
+}
+
 void multiply_as_planned(const Stream& stream, const GemmProblem& problem, const GemmOperands& operands) {
   GemmPlans& plans = stream.resource<GemmPlans>();
   const GemmPlan& plan = plans(stream, problem, operands);
   const Tensor workspace(stream, DType::u8, {plan.workspace});
   cublas_check(multiply(plans.handle(), plan.description, operands, problem.from == DType::f64, plan.algorithm,
                         workspace, native_of(stream)));
+}
+
+/// fp8_gemm where cuBLASLt does not scale rows: the product of the codes in f32, then a pass that scales it, a tile of
+/// rows at a time. Scales are powers of two, so this rounds no more.
+// Lower bound: that of fp8_gemm, and 8 bytes an element of c for the product of the codes.
+void multiply_codes_then_scale(const Stream& stream, const Fp8Gemm& args) {
+  constexpr std::int64_t values = 1 << 24, unit = 128;  // of a tile: 64 MiB, which L2 caches of Ada and Blackwell hold
+  const TensorView codes = args.a.codes, c = args.c;
+  const std::int64_t tile = std::max(unit, values / c.columns() / unit * unit);
+  const Tensor products(stream, DType::f32, {std::min(tile, c.rows()), c.columns()});
+  for (std::int64_t row = 0; row < c.rows(); row += tile) {
+    const std::int64_t rows = std::min(tile, c.rows() - row);
+    const TensorView product = products.view().slice_rows(0, rows), to = c.slice_rows(row, rows);
+    Fp8Matrix a = args.a;
+    a.codes = codes.slice_rows(row, rows);
+    a.scales = args.a.scales.slice_rows(row, rows);
+    multiply_as_planned(stream, problem_of(a, args.b, product, false),
+                        {.a = a.codes.data, .b = args.b.codes.data, .c = product.data, .d = product.data, .beta = 0});
+    dispatch(c.dtype, [&]<class T>() {
+      if constexpr (std::is_same_v<Accumulator<T>, float>)
+        for_each_element(stream, {to, product},
+                         ScaledProductBody<T>{.product = Rows<const float>(product),
+                                              .c = Rows<T>(to),
+                                              .scales_a = static_cast<const float*>(a.scales.data),
+                                              .scales_b = static_cast<const float*>(args.b.scales.data),
+                                              .beta = static_cast<float>(args.beta)});
+    });
+  }
 }
 
 }  // namespace
@@ -174,12 +257,8 @@ void gemm(const Stream& stream, const Gemm& args) {
 }
 
 bool has_fp8_gemm(std::int64_t k, TensorView c) {
-  int device = 0, major = 0, minor = 0;
-  cuda_check(cudaGetDevice(&device));
-  cuda_check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
-  cuda_check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
   constexpr std::int64_t unit = 16;  // that cuBLASLt wants extents of 8-bit floats to be multiples of
-  return major == 9 && minor == 0 && k > 0 && k % unit == 0 && c.columns() % unit == 0 && c.rows() > 0 &&
+  return device_capability() >= 89 && k > 0 && k % unit == 0 && c.columns() % unit == 0 && c.rows() > 0 &&
          (c.dtype == DType::bf16 || c.dtype == DType::f32) && alignment_of(c.data) == 16 &&
          c.row_stride * size_of(c.dtype) % 16 == 0;
 }
@@ -187,29 +266,15 @@ bool has_fp8_gemm(std::int64_t k, TensorView c) {
 // Lower bound: 2mnk operations at 1,979 TFLOP/s, or the bytes of a, b and c.
 void fp8_gemm(const Stream& stream, const Fp8Gemm& args) {
   const std::int64_t k = expect_fp8_gemm(args);
-  const TensorView a = args.a.codes, b = args.b.codes, c = args.c;
+  const TensorView c = args.c;
   if (c.size() == 0) return;
   if (k == 0) return dispatch(c.dtype, [&]<class T>() { scale_by_beta<T>(stream, c, args.beta); });
   require(has_fp8_gemm(k, c), "fp8_gemm: this GPU has no product of 8-bit floats of {} x {} x {}", c.rows(), k,
           c.columns());
-  multiply_as_planned(stream,
-                      {.m = c.rows(),
-                       .n = c.columns(),
-                       .k = k,
-                       .stride_a = k,
-                       .stride_b = k,
-                       .stride_c = c.row_stride,
-                       .from = DType::u8,
-                       .to = c.dtype,
-                       .transpose_a = false,
-                       .transpose_b = true,
-                       .alignment_a = alignment_of(a.data),
-                       .alignment_b = alignment_of(b.data),
-                       .alignment_c = alignment_of(c.data),
-                       .format_a = args.a.format,
-                       .format_b = args.b.format},
-                      {.a = a.data,
-                       .b = b.data,
+  if (args.scale_after || device_capability() != 90) return multiply_codes_then_scale(stream, args);
+  multiply_as_planned(stream, problem_of(args.a, args.b, c, true),
+                      {.a = args.a.codes.data,
+                       .b = args.b.codes.data,
                        .c = c.data,
                        .d = c.data,
                        .beta = args.beta,

@@ -99,10 +99,12 @@ GemmDescription describe(const GemmProblem& of) {
   set(description.operation, CUBLASLT_MATMUL_DESC_TRANSA, of.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
   set(description.operation, CUBLASLT_MATMUL_DESC_TRANSB, of.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
   if (of.from != DType::u8) return description;
-  // A scale for each row of a and of b. Sums are moved to f32 registers every 128 products, not only at the end.
+  // Sums are moved to f32 registers every 128 products, not only at the end.
+  set(description.operation, CUBLASLT_MATMUL_DESC_FAST_ACCUM, std::int8_t{0});
+  if (!of.scales_rows) return description;
+  // A scale for each row of a and of b.
   for (const auto attribute : {CUBLASLT_MATMUL_DESC_A_SCALE_MODE, CUBLASLT_MATMUL_DESC_B_SCALE_MODE})
     set(description.operation, attribute, static_cast<std::int32_t>(CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F));
-  set(description.operation, CUBLASLT_MATMUL_DESC_FAST_ACCUM, std::int8_t{0});
   set_scales(description, reinterpret_cast<const void*>(16), reinterpret_cast<const void*>(16));  // for the heuristic
   return description;
 }

@@ -37,10 +37,11 @@ constexpr std::uint64_t max_gemm_workspace = 32 << 20;  // bytes; NVIDIA recomme
 /// Everything that the choice of an algorithm by cuBLASLt depends on.
 struct GemmProblem {
   std::int64_t m, n, k, stride_a, stride_b, stride_c;
-  DType from, to;  ///< from u8: 8-bit floats, whose rows are multiplied by scales
+  DType from, to;  ///< from u8: 8-bit floats
   bool transpose_a, transpose_b;
   std::uint32_t alignment_a, alignment_b, alignment_c;  ///< bytes
   Fp8Format format_a = Fp8Format::e4m3, format_b = Fp8Format::e4m3;
+  bool scales_rows = true;  ///< of 8-bit floats; otherwise the result is the product of the codes
 
   auto operator<=>(const GemmProblem&) const = default;
 };

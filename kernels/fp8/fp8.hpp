@@ -55,6 +55,8 @@ struct Fp8Gemm {
   Fp8Matrix a, b;
   double beta = 0;
   TensorView c;
+  bool scale_after = false;  ///< on a GPU: scale the product of the codes in a pass of its own, as where cuBLASLt does
+                             ///< not scale rows (all but compute capability 9.0)
 };
 extern const Kernel<Fp8Gemm> fp8_gemm;
 
