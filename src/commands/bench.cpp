@@ -161,6 +161,13 @@ void require_size(const BenchSettings& settings) {
       settings.channels > 1024 ? 128 : 16;  // heads have 128 channels; a filter is shared by 16
   require(settings.channels % multiple == 0, "--channels is {}, expected a multiple of {}", settings.channels,
           multiple);
+  require(settings.least_seconds >= 0 && settings.least_seconds <= 3600, "--seconds is {}, expected 0 to 3600",
+          settings.least_seconds);
+  if (launcher_rank() == 0 && !settings.json.empty()) check_target(settings.json, Existing::replaced);
+}
+
+void require_rows(const BenchSettings& settings, const nlohmann::ordered_json& rows) {
+  require(!rows.empty(), "--filter is '{}', which no row has; expected part of the name of a row", settings.filter);
 }
 
 void write_json(const BenchSettings& settings, const nlohmann::ordered_json& figures) {
@@ -197,6 +204,7 @@ ExitCode run_operators(const BenchSettings& settings) {
                       rows.push_back(to_json(row));
                       if (row.code != ExitCode::usage) worst = std::max(worst, row.code);
                     });
+    require_rows(settings, rows);
     write_json(settings, {{"ceilings",
                            {{"gigabytes_per_second", ceilings.bytes_per_second / 1e9},
                             {"gigaflops", ceilings.flops_per_second / 1e9},
@@ -293,6 +301,7 @@ ExitCode run_strategies(const BenchSettings& settings) {
           }
       }
     }
+    require_rows(settings, rows);
     if (first) print_answer(fmt::format("\n{}\n{}\n", text_of(autos), machine_text(machine, world.size())), 0);
     collectively(world, [&] {
       if (first)

@@ -120,6 +120,8 @@ ExitCode execute(const SimulateSettings& settings) {
           print_answer(text_of(result), 0);
           rows.push_back(to_json(result));
         }
+  require(!rows.empty(), "--filter is '{}' and --layout is {}, which no row has; expected part of a name such as '{}'",
+          settings.filter, settings.layout, "causal_conv halo");
   if (!settings.json.empty())
     write_text(settings.json, nlohmann::ordered_json{{"ranks", ranks},
                                                      {"tokens", settings.tokens},

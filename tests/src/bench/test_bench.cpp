@@ -153,8 +153,16 @@ TEST(Bench, ACheckpointIsMeasuredAndRemoved) {
 TEST(Bench, RefusesWrongOptions) {
   const TemporaryFolder folder;
   const std::pair<const char*, const char*> rows[] = {
-      {"--tokens 5", "--channels"}, {"--tokens 5 --channels 17", "--channels is 17"}, {"--dtype i32", "--dtype"},
-      {"--device tpu", "--device"}, {"checkpoint --megabytes 0", "--megabytes is 0"}, {"nonsense", "topic"}};
+      {"--tokens 5", "--channels"},
+      {"--tokens 5 --channels 17", "--channels is 17"},
+      {"--dtype i32", "--dtype"},
+      {"--device tpu", "--device"},
+      {"checkpoint --megabytes 0", "--megabytes is 0"},
+      {"nonsense", "topic"},
+      {"operators --seconds nan", "--seconds is nan"},
+      {"strategies --seconds inf", "--seconds is inf"},
+      {"strategies --json .", "not a regular file"},
+      {"strategies --tokens 64 --channels 16 --filter nosuch", "--filter is 'nosuch'"}};
   for (const auto& [arguments, says] : rows) {
     const Outcome outcome = shell(folder, fmt::format("@causeway bench {}", arguments));
     EXPECT_EQ(outcome.exit, 2) << arguments;

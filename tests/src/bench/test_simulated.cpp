@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <functional>
 
 #include "kernels/core/dry_run/dry_run.hpp"
@@ -193,6 +194,10 @@ TEST(SimulateCommand, PrintsARowForEachStrategyAndWritesJson) {
   }
   EXPECT_EQ(shell(folder, "@causeway simulate --ranks 0").exit, 2);
   EXPECT_EQ(shell(folder, "@causeway simulate --channels 100").exit, 2);
+  const Outcome nothing = shell(folder, "@causeway simulate --ranks 4 --filter nosuch --json n.json");
+  EXPECT_EQ(nothing.exit, 2);
+  EXPECT_NE(nothing.err.find("--filter is 'nosuch'"), std::string::npos) << nothing.err;
+  EXPECT_FALSE(std::filesystem::exists(folder / "n.json"));
 }
 
 }  // namespace
