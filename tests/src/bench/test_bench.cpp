@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -166,6 +167,24 @@ TEST(Bench, RefusesWrongOptions) {
   for (const auto& [arguments, says] : rows) {
     const Outcome outcome = shell(folder, fmt::format("@causeway bench {}", arguments));
     EXPECT_EQ(outcome.exit, 2) << arguments;
+    EXPECT_NE(outcome.err.find(says), std::string::npos) << outcome.err;
+  }
+}
+
+TEST(ValidateScript, RefusesWrongOptions) {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "list") << "2 --model mamba-tiny --tokens 64 --context-parallel 3";
+  std::ofstream(folder / "open") << "1 --model 'mamba-tiny";
+  const std::pair<const char*, const char*> rows[] = {{"--ranks 0", "--ranks"},
+                                                      {"--ranks 1 --tokens abc", "--tokens: found 'abc'"},
+                                                      {"--list list", "--context-parallel 3, expected 2 ranks"},
+                                                      {"--list open", "No closing quotation"},
+                                                      {"--out nowhere/x.json", "--out is 'nowhere/x.json'"}};
+  for (const auto& [arguments, says] : rows) {
+    const Outcome outcome = shell(folder, fmt::format("{}/scripts/scaling/validate --causeway @causeway --profile "
+                                                      "h200-ndr400 {}",
+                                                      CAUSEWAY_TEST_SOURCE, arguments));
+    EXPECT_EQ(outcome.exit, 2) << arguments << outcome.err;
     EXPECT_NE(outcome.err.find(says), std::string::npos) << outcome.err;
   }
 }
