@@ -26,6 +26,9 @@ void check_target(const std::string& path, Existing existing) {
           "{}: exists and is not a regular file", path);
   // A broken link is something too: it may mean a file on a disk that is not there now.
   require(existing == Existing::replaced || !is_there(path), "{}: exists; --force replaces it", path);
+  const std::string folder = std::filesystem::absolute(path).parent_path().string();
+  if (kind_of(folder) != std::filesystem::file_type::directory)
+    fail(ExitCode::io, "{}: cannot create: No such file or directory: {}", path, folder);
 }
 
 bool same_file(const std::string& a, const std::string& b) {

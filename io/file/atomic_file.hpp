@@ -37,7 +37,7 @@ class AtomicFile {
 };
 
 /// Throws Error(usage) if something is at `path` that is not a regular file, or, with a word on --force, if a file is
-/// there that is refused. For commands that check their outputs before they read.
+/// there that is refused; Error(io) if its folder does not exist. For commands that check outputs before they read.
 void check_target(const std::string& path, Existing existing);
 
 /// Whether both paths are the same existing file, also through links and "..". For commands that must not overwrite a
