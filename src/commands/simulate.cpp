@@ -45,7 +45,7 @@ CommandLine declare(SimulateSettings& settings) {
              {.name = "document-tokens",
               .field = &settings.document_tokens,
               .value = "N",
-              .help = "mean length of the pack's documents; 0: one document fills it",
+              .help = "mean length of the pack's documents; 0, or the tokens or more: one document fills it",
               .binary_units = true},
              {"channels", &settings.channels, "N", "channels of the operators, a multiple of 128"},
              {"dtype", &settings.dtype, "", "type of activations", {"bf16", "f32", "f64"}},
@@ -80,7 +80,7 @@ void check(const SimulateSettings& settings) {
   };
   within("ranks", settings.ranks, std::int64_t{1}, std::int64_t{1} << 14);
   within("tokens", settings.tokens, std::int64_t{1}, std::int64_t{1} << 30);
-  within("document-tokens", settings.document_tokens, std::int64_t{0}, settings.tokens);
+  within("document-tokens", settings.document_tokens, std::int64_t{0}, std::int64_t{1} << 30);
   within("channels", settings.channels, std::int64_t{128}, std::int64_t{1} << 16);
   require(settings.channels % 128 == 0, "--channels is {}, expected a multiple of 128", settings.channels);
   within("oversubscription", settings.oversubscription, 1.0, 1000.0);
