@@ -179,6 +179,33 @@ StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator&
   return result;
 }
 
+std::string text_of(const StrategyWorkload& work, const StrategyMeasurement& measured, const Estimate& estimate) {
+  const std::string name =
+      fmt::format("{} {}{}{}", work.name(), work.strategy.name, work.variant.empty() ? "" : " ", work.variant);
+  return fmt::format("{:<50} {:>8} {:>9} {:>10.2f} {:>11.2f} {:>11.2f} {:>10.2f} {:>9.2f} {:>12} {:>8}\n", name,
+                     work.tokens, work.documents, measured.forward_s * 1e3, measured.backward_s * 1e3,
+                     estimate.seconds * 1e3, measured.exposed_s * 1e3, measured.hidden_s * 1e3, measured.bytes_sent,
+                     measured.messages_sent);
+}
+
+nlohmann::ordered_json to_json(const StrategyWorkload& work, const StrategyMeasurement& measured,
+                               const Estimate& estimate) {
+  return {{"operator", work.name()},
+          {"strategy", work.strategy.name},
+          {"variant", work.variant},
+          {"tokens", work.tokens},
+          {"channels", work.channels},
+          {"documents", work.documents},
+          {"forward_milliseconds", measured.forward_s * 1e3},
+          {"backward_milliseconds", measured.backward_s * 1e3},
+          {"estimated_milliseconds", estimate.seconds * 1e3},
+          {"exposed_s", measured.exposed_s},
+          {"hidden_s", measured.hidden_s},
+          {"bytes_sent", measured.bytes_sent},
+          {"messages_sent", measured.messages_sent},
+          {"memory_bytes", measured.memory_bytes}};
+}
+
 OperatorArguments shapes_of(const StrategyWorkload& work, std::int64_t local_tokens) {
   const OpAttributes attributes = attributes_of(work.row);
   OpTensors shapes{.attributes = attributes};

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -63,6 +64,11 @@ struct StrategyMeasurement {
 /// `control`, so that they do not count. Collective; the result is the same on every rank.
 StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator& control, Communicator& ranks,
                                      const Stream& stream, int repetitions, double least_seconds);
+
+/// A measurement beside what `--strategy auto` estimates, as a line and as an entry of the JSON.
+std::string text_of(const StrategyWorkload& work, const StrategyMeasurement& measured, const Estimate& estimate);
+nlohmann::ordered_json to_json(const StrategyWorkload& work, const StrategyMeasurement& measured,
+                               const Estimate& estimate);
 
 /// What `--strategy auto` estimates for this operator and pack: a row for every strategy. Adds the rates of the
 /// operator's kernels to `machine`, as far as it does not have them yet. Collective.

@@ -214,34 +214,6 @@ ExitCode run_operators(const BenchSettings& settings) {
   });
 }
 
-/// Prints the line of one measurement, if `prints`, and returns its entry of the JSON.
-nlohmann::ordered_json report_strategy(const StrategyWorkload& work, const StrategyMeasurement& measured,
-                                       const Estimate& estimate, bool prints) {
-  const std::string name =
-      fmt::format("{} {}{}{}", work.name(), work.strategy.name, work.variant.empty() ? "" : " ", work.variant);
-  if (prints) {
-    print_answer(fmt::format("{:<50} {:>8} {:>9} {:>10.2f} {:>11.2f} {:>11.2f} {:>10.2f} {:>9.2f} {:>12} {:>8}\n", name,
-                             work.tokens, work.documents, measured.forward_s * 1e3, measured.backward_s * 1e3,
-                             estimate.seconds * 1e3, measured.exposed_s * 1e3, measured.hidden_s * 1e3,
-                             measured.bytes_sent, measured.messages_sent),
-                 0);
-  }
-  return {{"operator", work.name()},
-          {"strategy", work.strategy.name},
-          {"variant", work.variant},
-          {"tokens", work.tokens},
-          {"channels", work.channels},
-          {"documents", work.documents},
-          {"forward_milliseconds", measured.forward_s * 1e3},
-          {"backward_milliseconds", measured.backward_s * 1e3},
-          {"estimated_milliseconds", estimate.seconds * 1e3},
-          {"exposed_s", measured.exposed_s},
-          {"hidden_s", measured.hidden_s},
-          {"bytes_sent", measured.bytes_sent},
-          {"messages_sent", measured.messages_sent},
-          {"memory_bytes", measured.memory_bytes}};
-}
-
 /// The built-in sizes of the strategies' packs.
 struct StrategySizes {
   std::int64_t channels;
@@ -297,7 +269,9 @@ ExitCode run_strategies(const BenchSettings& settings) {
             const StrategyMeasurement measured =
                 measure_strategy(each, world, ranks, stream, 3, settings.least_seconds);
             pack.add(strategy.name, measured.forward_s + measured.backward_s);
-            rows.push_back(report_strategy(each, measured, pack.estimate_of(strategy.name), first));
+            const Estimate& estimate = pack.estimate_of(strategy.name);
+            if (first) print_answer(text_of(each, measured, estimate), 0);
+            rows.push_back(to_json(each, measured, estimate));
           }
       }
     }

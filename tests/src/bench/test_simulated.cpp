@@ -12,6 +12,7 @@
 #include "kernels/core/dry_run/dry_run.hpp"
 #include "tests/src/plan/small_profile.hpp"
 #include "tests/src/shell.hpp"
+#include "tests/support/forwarding_transport.hpp"
 #include "tests/support/ranks.hpp"
 #include "tests/support/temporary_folder.hpp"
 
@@ -117,11 +118,9 @@ TEST(SimulatedStrategies, SendTheBytesOfTheCostModel) {
 }
 
 /// Records everything but one message that the rank expects.
-class OneReceiveMissing final : public Transport {
+class OneReceiveMissing final : public ForwardingTransport {
  public:
-  OneReceiveMissing(std::unique_ptr<Transport> inner) : inner_(std::move(inner)) {}
-  int rank() const override { return inner_->rank(); }
-  int size() const override { return inner_->size(); }
+  using ForwardingTransport::ForwardingTransport;
   Pending start(std::span<const Transfer> transfers, const Stream& stream) override {
     std::vector<Transfer> kept(transfers.begin(), transfers.end());
     const auto missing = std::ranges::find_if(kept, [](const Transfer& transfer) { return !transfer.recv.empty(); });
@@ -129,27 +128,10 @@ class OneReceiveMissing final : public Transport {
       missing->recv = {};
       missed_ = true;
     }
-    return inner_->start(kept, stream);
+    return inner().start(kept, stream);
   }
-  void all_gather(std::span<const std::byte> send, std::span<std::byte> recv, const Stream& stream) override {
-    inner_->all_gather(send, recv, stream);
-  }
-  void broadcast(std::span<std::byte> data, int root, const Stream& stream) override {
-    inner_->broadcast(data, root, stream);
-  }
-  void all_reduce(void* data, std::int64_t count, DType type, Reduction op, const Stream& stream) override {
-    inner_->all_reduce(data, count, type, op, stream);
-  }
-  void reduce_scatter(const void* send, void* recv, std::span<const std::int64_t> counts, DType type, Reduction op,
-                      const Stream& stream) override {
-    inner_->reduce_scatter(send, recv, counts, type, op, stream);
-  }
-  void barrier() override { inner_->barrier(); }
-  std::unique_ptr<Transport> split(int color, int key) override { return inner_->split(color, key); }
-  void abort(int code) noexcept override { inner_->abort(code); }
 
  private:
-  std::unique_ptr<Transport> inner_;
   bool missed_ = false;
 };
 
