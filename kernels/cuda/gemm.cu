@@ -220,12 +220,13 @@ void multiply_codes_then_scale(const Stream& stream, const Fp8Gemm& args) {
                         {.a = a.codes.data, .b = args.b.codes.data, .c = product.data, .d = product.data, .beta = 0});
     dispatch(c.dtype, [&]<class T>() {
       if constexpr (std::is_same_v<Accumulator<T>, float>)
-        for_each_element(stream, {to, product},
-                         ScaledProductBody<T>{.product = Rows<const float>(product),
-                                              .c = Rows<T>(to),
-                                              .scales_a = static_cast<const float*>(a.scales.data),
-                                              .scales_b = static_cast<const float*>(args.b.scales.data),
-                                              .beta = static_cast<float>(args.beta)});
+        // not for_each_element, for which dense tensors are one row: a scale belongs to a row
+        for_each_packet(stream, rows, c.columns(), rows_start_aligned({to, product}, ScaledProductBody<T>::width),
+                        ScaledProductBody<T>{.product = Rows<const float>(product),
+                                             .c = Rows<T>(to),
+                                             .scales_a = static_cast<const float*>(a.scales.data),
+                                             .scales_b = static_cast<const float*>(args.b.scales.data),
+                                             .beta = static_cast<float>(args.beta)});
     });
   }
 }
