@@ -178,7 +178,8 @@ class StepRunner {
   /// The times of some steps, each of the slowest rank; `count`: as StepSettings::steps. Some before them are not
   /// counted: the first one allocates memory and finds algorithms. A GPU measures those of a matrix product when that
   /// occurs for the eighth time (kernels/cuda/gemm.cu), which takes tens of milliseconds: that is the eighth step if a
-  /// step has only one of them. If the first step takes long_step_s, it is counted.
+  /// step has only one of them. If the first step takes long_step_s, no other is left out; and it is counted if it is
+  /// the only one.
   std::vector<double> times(const std::vector<StepPass>& own, std::optional<std::int64_t> count) {
     constexpr double long_enough_s = 2, most_uncounted_s = 4;
     constexpr int most_uncounted = 8;
@@ -195,7 +196,7 @@ class StepRunner {
       about = runtime_.mesh.world.max(seconds_of_step());
       spent += about;
       if (about < long_step_s) continue;
-      seconds.push_back(about);
+      if (count == 1) seconds.push_back(about);
       break;
     }
     if (seconds.empty()) before = traffic_of(runtime_.mesh);
