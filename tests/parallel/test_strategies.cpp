@@ -76,7 +76,7 @@ INSTANTIATE_TEST_SUITE_P(All, EveryStrategy,
                          name_of_instance);
 INSTANTIATE_TEST_SUITE_P(Gpus, EveryStrategy,
                          testing::Combine(testing::Range(std::size_t{0}, every_strategy_case().size()),
-                                          testing::Values(2, 3), testing::ValuesIn(gpu_devices())),
+                                          testing::Values(2, 3, 8), testing::ValuesIn(gpu_devices())),
                          name_of_instance);
 
 /// The norm that the sums of a result have if their terms are added as squares: with squared inputs, which a block with

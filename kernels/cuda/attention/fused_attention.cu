@@ -137,7 +137,7 @@ void* address_of(TensorView x, std::int64_t row, std::int64_t head) {
          (row * x.row_stride + head * (x.shape.rank() == 3 ? fused_head : 1)) * size_of(x.dtype);
 }
 
-/// Rows for the results of calls, in bf16, with another tensor's row stride.
+/// Rows for y of a call, in bf16, with another tensor's row stride.
 struct Temporary {
   Tensor memory;
   std::int64_t stride;
@@ -145,6 +145,28 @@ struct Temporary {
   Temporary(const Stream& stream, std::int64_t rows, std::int64_t row_stride)
       : memory(stream, DType::bf16, {rows * row_stride}), stride(row_stride) {}
   void* from_head(std::int64_t head) const { return static_cast<bf16*>(memory.view().data) + head * fused_head; }
+};
+
+/// Rows for the gradients of calls, in bf16, with the row strides of the inputs. If these are columns of one tensor
+/// [tokens, 3 H 128], so are the gradients: rows of their own would have two thirds that nothing uses.
+class TemporaryGradients {
+ public:
+  TemporaryGradients(const Stream& stream, const std::array<std::int64_t, 3>& rows,
+                     const std::array<TensorView, 3>& inputs) {
+    const std::int64_t stride = inputs[0].row_stride, width = inputs[0].shape[1] * fused_head;
+    const bool side_by_side = stride >= 3 * width && inputs[1].row_stride == stride && inputs[2].row_stride == stride;
+    if (side_by_side) memory_[0] = Tensor(stream, DType::bf16, {std::ranges::max(rows) * stride});
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      if (!side_by_side) memory_[i] = Tensor(stream, DType::bf16, {rows[i] * inputs[i].row_stride});
+      first_[i] = static_cast<bf16*>(memory_[side_by_side ? 0 : i].view().data) +
+                  (side_by_side ? static_cast<std::int64_t>(i) * width : 0);
+    }
+  }
+  void* from_head(std::size_t i, std::int64_t head) const { return first_[i] + head * fused_head; }
+
+ private:
+  std::array<Tensor, 3> memory_;
+  std::array<bf16*, 3> first_{};
 };
 
 bool fits(const AttentionInputs& in) {
@@ -256,10 +278,8 @@ std::vector<std::uint8_t> fused_attention_backward(const Stream& stream, const A
         temporary_rows[i] = std::max(temporary_rows[i], i == 0 ? one.query_rows : one.key_rows);
   }
   const Tensor workspace = workspace_of(stream, prepared);
-  const Temporary y(stream, query_rows, args.d_y.row_stride),
-      gradients[] = {Temporary(stream, temporary_rows[0], in.q.row_stride),
-                     Temporary(stream, temporary_rows[1], in.k.row_stride),
-                     Temporary(stream, temporary_rows[2], in.v.row_stride)};
+  const Temporary y(stream, query_rows, args.d_y.row_stride);
+  const TemporaryGradients gradients(stream, temporary_rows, inputs);
   const CutSums sums(stream, args, calls.cut);
   for (const Prepared& one : prepared) {
     const FusedCall& call = *one.call;
@@ -275,7 +295,7 @@ std::vector<std::uint8_t> fused_attention_backward(const Stream& stream, const A
     for (std::size_t i = 0; i < written.size(); ++i) {
       const TensorView to = call.of_cut ? sums[i] : results[i];
       const bool direct = is_direct(call, i);
-      written[i] = direct ? address_of(to, i == 0 ? one.query : one.key, head) : gradients[i].from_head(head);
+      written[i] = direct ? address_of(to, i == 0 ? one.query : one.key, head) : gradients.from_head(i, head);
       moves.of[i] = {.from = {written[i], inputs[i].row_stride},
                      .to = address_of(to, 0, head),
                      .stride = to.row_stride,

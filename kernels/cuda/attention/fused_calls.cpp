@@ -147,7 +147,8 @@ std::int64_t backward_bytes(const RunsOfAttention& runs, std::int64_t most_bytes
     workspace = std::max(workspace, backward_workspace(call.documents, call.heads, call.queries, call.keys));
     rows = std::max(rows, call.parts.back().query + call.parts.back().queries - call.parts.front().query);
     if (call.of_cut)
-      rows_of_gradients = std::max(rows_of_gradients, call.parts.front().queries + 2 * call.parts.front().keys);
+      rows_of_gradients =
+          std::max(rows_of_gradients, 3 * std::max(call.parts.front().queries, call.parts.front().keys));
   }
   std::int64_t bytes = workspace + (rows + rows_of_gradients) * runs.heads * elements_of_head * narrow;
   for (const DocumentPart& document : calls.cut)
