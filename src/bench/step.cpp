@@ -293,7 +293,7 @@ StepParts StepRunner::traced_parts(const std::vector<StepPass>& own, std::int64_
 /// On a GPU the time in which it waits for the host: that of a step without a trace minus that of a step which the host
 /// has enqueued ahead. A GPU that was held back is cooler and runs faster for a moment, so it is held back before both.
 double StepRunner::seconds_of_host(const std::vector<StepPass>& own, double step_s) {
-  constexpr double most_s = 0.5;
+  constexpr double most_s = 0.5, long_s = 1;
   PackOnRank first = first_of(own);
   const auto seconds = [&](bool ahead) {
     hold_back(runtime_.stream, probe_, std::min(step_s, most_s));
@@ -304,13 +304,13 @@ double StepRunner::seconds_of_host(const std::vector<StepPass>& own, double step
     end.wait();
     return end.seconds_since(begin);
   };
-  std::array<double, 3> differences{};
+  std::vector<double> differences(step_s < long_s ? 3 : 1);
   for (double& difference : differences) {
     const double with_host = seconds(false);
     difference = with_host - seconds(true);
   }
   std::ranges::sort(differences);
-  return std::clamp(differences[1], 0.0, step_s);
+  return std::clamp(differences[differences.size() / 2], 0.0, step_s);
 }
 
 double sum_of(const StepParts& parts) {
