@@ -12,6 +12,7 @@
 #include "parallel/transport/device_transport.hpp"
 #include "src/cli/log.hpp"
 #include "src/cli/number_format.hpp"
+#include "src/model/model.hpp"
 #include "src/runtime/available_memory.hpp"
 #include "src/runtime/gemm_rate.hpp"
 #include "src/runtime/made_tensors.hpp"

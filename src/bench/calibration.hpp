@@ -1,7 +1,8 @@
 #pragma once
 
+#include "parallel/transport/communicator.hpp"
+#include "src/model/model_options.hpp"
 #include "src/plan/profile.hpp"
-#include "src/train/train_settings.hpp"
 
 namespace causeway {
 

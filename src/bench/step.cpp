@@ -21,6 +21,7 @@
 #include "src/runtime/sum_over_ranks.hpp"
 #include "src/runtime/wall_clock.hpp"
 #include "src/train/memory_plan.hpp"
+#include "src/train/training_data.hpp"
 
 namespace causeway {
 namespace {

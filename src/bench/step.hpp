@@ -5,7 +5,9 @@
 
 #include "src/bench/step_documents.hpp"
 #include "src/bench/step_parts.hpp"
-#include "src/train/train_settings.hpp"
+#include "src/train/settings/compute_settings.hpp"
+#include "src/train/settings/model_settings.hpp"
+#include "src/train/settings/step_options.hpp"
 
 namespace causeway {
 

@@ -6,7 +6,7 @@
 #include "io/file/atomic_file.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
-#include "src/train/train_settings.hpp"
+#include "src/train/settings/step_options.hpp"
 
 namespace causeway {
 namespace {

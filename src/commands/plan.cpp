@@ -1,7 +1,8 @@
 #include "io/file/atomic_file.hpp"
 #include "src/cli/command.hpp"
+#include "src/cli/option_range.hpp"
 #include "src/plan/report.hpp"
-#include "src/train/train_settings.hpp"
+#include "src/train/settings/model_settings.hpp"
 
 namespace causeway {
 namespace {
@@ -107,24 +108,21 @@ CommandLine declare(PlanSettings& settings) {
 }
 
 void check(const PlanSettings& settings) {
-  const auto within = [](std::string_view option, auto value, decltype(value) low, decltype(value) high) {
-    require(value >= low && value <= high, "--{} is {}, expected {} to {}", option, value, low, high);
-  };
   constexpr std::int64_t most_tokens = std::int64_t{1} << 40, most_ranks = 1 << 16, most_documents = 1 << 22;
   require(settings.ranks != 0, "--ranks is missing: expected the number of ranks, 1 to {}", most_ranks);
-  within("ranks", settings.ranks, std::int64_t{1}, most_ranks);
-  within("context", settings.context, std::int64_t{1}, most_tokens);
-  within("document-tokens", settings.document_tokens, std::int64_t{0}, settings.context);
+  require_within("ranks", settings.ranks, 1, most_ranks);
+  require_within("context", settings.context, 1, most_tokens);
+  require_within("document-tokens", settings.document_tokens, 0, settings.context);
   require(settings.document_tokens == 0 || settings.context / settings.document_tokens <= most_documents,
           "--document-tokens is {}: a pack of {} tokens would have more than {} documents", settings.document_tokens,
           settings.context, most_documents);
-  within("batch-tokens", settings.batch_tokens, std::int64_t{0}, std::int64_t{1} << 50);
-  if (settings.tokens) within("tokens", *settings.tokens, std::int64_t{1}, std::int64_t{1} << 60);
+  require_within("batch-tokens", settings.batch_tokens, 0, std::int64_t{1} << 50);
+  if (settings.tokens) require_within("tokens", *settings.tokens, 1, std::int64_t{1} << 60);
   if (settings.price)
     require(*settings.price >= 0 && *settings.price <= 1e12, "--price is {}, expected a number from 0 to 1e12",
             *settings.price);
-  within("data-parallel", settings.data_parallel, std::int64_t{0}, settings.ranks);
-  within("context-parallel", settings.context_parallel, std::int64_t{0}, settings.ranks);
+  require_within("data-parallel", settings.data_parallel, 0, settings.ranks);
+  require_within("context-parallel", settings.context_parallel, 0, settings.ranks);
 }
 
 ExitCode execute(const PlanSettings& settings) {

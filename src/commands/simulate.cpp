@@ -4,6 +4,7 @@
 #include "src/bench/operators.hpp"
 #include "src/bench/simulated.hpp"
 #include "src/cli/command.hpp"
+#include "src/cli/option_range.hpp"
 
 namespace causeway {
 namespace {
@@ -75,15 +76,12 @@ CommandLine declare(SimulateSettings& settings) {
 }
 
 void check(const SimulateSettings& settings) {
-  const auto within = [](std::string_view option, auto value, decltype(value) low, decltype(value) high) {
-    require(value >= low && value <= high, "--{} is {}, expected {} to {}", option, value, low, high);
-  };
-  within("ranks", settings.ranks, std::int64_t{1}, std::int64_t{1} << 14);
-  within("tokens", settings.tokens, std::int64_t{1}, std::int64_t{1} << 30);
-  within("document-tokens", settings.document_tokens, std::int64_t{0}, std::int64_t{1} << 30);
-  within("channels", settings.channels, std::int64_t{128}, std::int64_t{1} << 16);
+  require_within("ranks", settings.ranks, 1, std::int64_t{1} << 14);
+  require_within("tokens", settings.tokens, 1, std::int64_t{1} << 30);
+  require_within("document-tokens", settings.document_tokens, 0, std::int64_t{1} << 30);
+  require_within("channels", settings.channels, 128, std::int64_t{1} << 16);
   require(settings.channels % 128 == 0, "--channels is {}, expected a multiple of 128", settings.channels);
-  within("oversubscription", settings.oversubscription, 1.0, 1000.0);
+  require_within("oversubscription", settings.oversubscription, 1, 1000);
 }
 
 ExitCode execute(const SimulateSettings& settings) {

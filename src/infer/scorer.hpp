@@ -3,7 +3,9 @@
 #include <string>
 #include <vector>
 
-#include "src/train/train_settings.hpp"
+#include "src/cli/launch.hpp"
+#include "src/health/fault_settings.hpp"
+#include "src/train/settings/compute_settings.hpp"
 
 namespace causeway {
 

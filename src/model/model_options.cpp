@@ -6,7 +6,7 @@
 #include <charconv>
 #include <numeric>
 
-#include "kernels/core/error.hpp"
+#include "src/cli/option_range.hpp"
 #include "src/model/layer.hpp"
 
 namespace causeway {
@@ -69,27 +69,24 @@ bool ModelOptions::uses(std::string_view layer) const { return std::ranges::find
 void ModelOptions::check() const {
   require(!layers.empty(), "--layers names no layer");
   for (const std::string& layer : layers) find_layer(layer);
-  const auto within = [](std::string_view option, auto value, decltype(value) low, decltype(value) high) {
-    require(value >= low && value <= high, "--{} is {}, expected {} to {}", option, value, low, high);
-  };
   const auto one_of = [](std::string_view option, const std::string& value, std::span<const std::string_view> known) {
     require(std::ranges::find(known, value) != known.end(), "--{} is '{}', expected one of: {}", option, value,
             fmt::join(known, ", "));
   };
-  within("vocabulary", vocabulary, 2, std::int64_t{1} << 24);
-  within("width", width, 1, 1 << 20);
-  within("state", state, 1, 1024);
-  within("expand", expand, 1, 64);
-  within("conv-taps", conv_taps, 1, 64);
-  within("dt-rank", dt_rank, 0, 1 << 16);
-  within("heads", heads, 1, 1 << 16);
-  within("rope-base", rope_base, 0, 1e12);
-  within("filter-groups", filter_groups, 0, 1 << 20);
-  within("se-taps", se_taps, 1, 1 << 10);
-  within("mr-taps", mr_taps, 1, 1 << 20);
-  within("modes", modes, 1, 1024);
-  within("ffn", ffn, 0, 1 << 22);
-  within("norm-eps", norm_eps, 0, 1);
+  require_within("vocabulary", vocabulary, 2, std::int64_t{1} << 24);
+  require_within("width", width, 1, 1 << 20);
+  require_within("state", state, 1, 1024);
+  require_within("expand", expand, 1, 64);
+  require_within("conv-taps", conv_taps, 1, 64);
+  require_within("dt-rank", dt_rank, 0, 1 << 16);
+  require_within("heads", heads, 1, 1 << 16);
+  require_within("rope-base", rope_base, 0, 1e12);
+  require_within("filter-groups", filter_groups, 0, 1 << 20);
+  require_within("se-taps", se_taps, 1, 1 << 10);
+  require_within("mr-taps", mr_taps, 1, 1 << 20);
+  require_within("modes", modes, 1, 1024);
+  require_within("ffn", ffn, 0, 1 << 22);
+  require_within("norm-eps", norm_eps, 0, 1);
   one_of("mr-decay", mr_decay, mr_decays);
   one_of("mlp-activation", mlp_activation, mlp_activations);
   one_of("norm-form", norm_form, norm_forms);

@@ -13,7 +13,7 @@
 #include "src/model/model.hpp"
 #include "src/model/optimizer.hpp"
 #include "src/runtime/runtime.hpp"
-#include "src/train/train_settings.hpp"
+#include "src/train/settings/train_settings.hpp"
 
 namespace causeway {
 

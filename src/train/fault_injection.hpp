@@ -2,9 +2,9 @@
 
 #include <memory>
 
+#include "src/health/fault_settings.hpp"
 #include "src/health/faults.hpp"
 #include "src/model/model.hpp"
-#include "src/train/train_settings.hpp"
 
 namespace causeway {
 

@@ -8,7 +8,7 @@
 
 #include "io/hdf5/hdf5.hpp"
 #include "src/cli/log.hpp"
-#include "src/train/train_settings.hpp"
+#include "src/train/settings/train_settings.hpp"
 #include "src/train/training_data.hpp"
 
 namespace causeway {

@@ -16,7 +16,7 @@
 #include "src/runtime/run_trace.hpp"
 #include "src/train/checkpointing.hpp"
 #include "src/train/fault_injection.hpp"
-#include "src/train/train_settings.hpp"
+#include "src/train/settings/train_settings.hpp"
 #include "src/train/training_data.hpp"
 #include "src/train/training_step.hpp"
 

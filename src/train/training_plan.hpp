@@ -3,7 +3,7 @@
 #include <string>
 
 #include "src/model/model.hpp"
-#include "src/train/train_settings.hpp"
+#include "src/train/settings/train_settings.hpp"
 #include "src/train/training_data.hpp"
 
 namespace causeway {

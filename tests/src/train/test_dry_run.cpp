@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "src/train/memory_plan.hpp"
-#include "src/train/train_settings.hpp"
+#include "src/train/settings/train_settings.hpp"
 #include "tests/src/model_support.hpp"
 #include "tests/src/shell.hpp"
 

@@ -6,7 +6,7 @@
 #include "kernels/core/gpu.hpp"
 #include "src/model/model_update.hpp"
 #include "src/train/memory_plan.hpp"
-#include "src/train/train_settings.hpp"
+#include "src/train/settings/train_settings.hpp"
 #include "tests/src/model_support.hpp"
 
 namespace causeway::test {

@@ -1,15 +1,20 @@
-/// The options that say what a training step keeps in memory.
+#include "src/train/settings/step_options.hpp"
 
-#include "src/train/train_settings.hpp"
+#include "io/data/packing.hpp"
+#include "src/cli/option_range.hpp"
 
 namespace causeway {
-namespace {
 
-void within(std::string_view option, std::int64_t value, std::int64_t low, std::int64_t high) {
-  require(value >= low && value <= high, "--{} is {}, expected {} to {}", option, value, low, high);
+std::vector<Option> packing_options(std::string& policy, std::int64_t& window) {
+  std::vector<std::string> policies;
+  for (const PackingPolicy& known : packing_policies()) policies.emplace_back(known.name);
+  return {{"policy", &policy, "", "how documents are packed; causeway pack --report compares", policies},
+          {"window", &window, "N", "how many of the next documents greedy and first_fit_decreasing choose from"}};
 }
 
-}  // namespace
+Option accumulate_option(std::int64_t& accumulate) {
+  return {"accumulate", &accumulate, "N", "packs per step and data-parallel group, computed in sequence"};
+}
 
 std::vector<Option> memory_options(MemorySettings& settings) {
   return {{"recompute", &settings.recompute, "",
@@ -40,14 +45,14 @@ std::vector<Option> memory_options(MemorySettings& settings) {
 
 void check_step_options(std::int64_t window, std::int64_t accumulate, const MemorySettings& memory,
                         const std::string& shard) {
-  within("window", window, 1, std::int64_t{1} << 24);
-  within("accumulate", accumulate, 1, std::int64_t{1} << 20);
-  within("recompute-blocks", memory.recompute_blocks, 1, 10'000);
+  require_within("window", window, 1, std::int64_t{1} << 24);
+  require_within("accumulate", accumulate, 1, std::int64_t{1} << 20);
+  require_within("recompute-blocks", memory.recompute_blocks, 1, 10'000);
   require(memory.recompute_blocks == 1 || memory.recompute, "--recompute-blocks is {}, but --recompute is missing",
           memory.recompute_blocks);
   require(memory.recompute || !memory.offloads("activations"), "--offload is {}, but --recompute is missing",
           memory.offload);
-  within("keep-blocks", memory.keep_blocks, 0, 10'000);
+  require_within("keep-blocks", memory.keep_blocks, 0, 10'000);
   require(memory.keep_blocks == 0 || shard == "parameters",
           "--keep-blocks is {}, but --shard is {}, expected parameters", memory.keep_blocks, shard);
 }

@@ -1,4 +1,4 @@
-#include "src/train/train_settings.hpp"
+#include "src/train/settings/train_settings.hpp"
 
 #include <gtest/gtest.h>
 
