@@ -12,9 +12,8 @@ namespace causeway {
 
 /// Brings the rows [tokens, columns] of one pack, which the ranks of data group `group` hold by `layout`, to rank 0 in
 /// the pack's order, at most `at_once` rows at a time. `local` are this rank's rows, which are not read outside the
-/// group. On rank
-/// 0 calls take(first row of the pack, values) for each part. Collective over the world; no rank waits for ranks that
-/// have nothing to send.
+/// group. On rank 0 calls take(first row of the pack, values) for each part. Collective over the world; no rank waits
+/// for ranks that have nothing to send.
 template <class T>
 void gather_rows_on_first_rank(const ShardLayout& layout, int group, std::span<const T> local, std::int64_t columns,
                                std::int64_t at_once, Mesh& mesh,

@@ -27,20 +27,17 @@ struct RunCase {
   }
 };
 
-/// Sizes below and above a tile, a warp and a block, at random places of a pack. Half of them fit tensor cores.
+/// Half of the runs fit tensor cores.
 RunCase random_run(std::uint64_t seed) {
   RandomChoices choose(seed);
-  const std::int64_t pack = choose.chance(40) ? choose.number(1, 70) : choose.number(71, 900);
-  const std::int64_t begin = choose.chance(40) ? 0 : choose.number(0, pack - 1),
-                     end = choose.chance(40) ? pack : choose.number(begin, pack);
-  const Segments segments = choose.chance(25) ? Segments::one_document(pack) : random_segments(pack, seed);
+  const RandomRun run = random_run_of_pack(choose, seed);
   const bool tiles = choose.chance(60);
   const std::int64_t reaches[] = {1, 2, 3, 4, 7, 16, 17, 18, 33, 64, 65, 127, 128, 129};
   return {.groups = choose.number(1, 6),
           .group_size = tiles ? 16 * choose.number(1, 3) : choose.number(1, 40),
           .taps = choose.chance(70) ? reaches[choose.number(0, 13)] : choose.number(1, 300),
-          .tokens = end - begin,
-          .cu_seqlens = segments.slice(begin, end),
+          .tokens = run.tokens,
+          .cu_seqlens = run.cu_seqlens,
           .q = choose.chance(70),
           .k = choose.chance(70),
           .skip = choose.chance(70),

@@ -26,16 +26,13 @@ struct RunCase {
 
 RunCase random_run(std::uint64_t seed) {
   RandomChoices choose(seed);
-  const std::int64_t pack = choose.chance(40) ? choose.number(1, 70) : choose.number(71, 900);
-  const std::int64_t begin = choose.chance(40) ? 0 : choose.number(0, pack - 1),
-                     end = choose.chance(40) ? pack : choose.number(begin, pack);
-  const Segments segments = choose.chance(25) ? Segments::one_document(pack) : random_segments(pack, seed);
+  const RandomRun run = random_run_of_pack(choose, seed);
   return {.channels = choose.chance(70) ? choose.number(1, 70) : choose.number(71, 300),
           .modes = choose.chance(50)   ? 16
                    : choose.chance(70) ? choose.number(1, 32)
                                        : choose.number(33, 100),
-          .tokens = end - begin,
-          .cu_seqlens = segments.slice(begin, end),
+          .tokens = run.tokens,
+          .cu_seqlens = run.cu_seqlens,
           .q = choose.chance(70),
           .k = choose.chance(70),
           .skip = choose.chance(70),

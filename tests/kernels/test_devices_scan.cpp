@@ -24,20 +24,16 @@ struct RunCase {
   }
 };
 
-/// Sizes below and above 8 tokens, a block of 64, many chunks, the channels of a warp and of a block, and 4, 16 and 32
-/// states.
+/// Numbers of channels below and above those of a warp and of a block, and 4, 16 and 32 states.
 RunCase random_run(std::uint64_t seed) {
   RandomChoices choose(seed);
-  const std::int64_t pack = choose.chance(40) ? choose.number(1, 70) : choose.number(71, 900);
-  const std::int64_t begin = choose.chance(40) ? 0 : choose.number(0, pack - 1),
-                     end = choose.chance(40) ? pack : choose.number(begin, pack);
-  const Segments segments = choose.chance(25) ? Segments::one_document(pack) : random_segments(pack, seed);
+  const RandomRun run = random_run_of_pack(choose, seed);
   return {.channels = choose.chance(70) ? choose.number(1, 70) : choose.number(71, 300),
           .states = choose.chance(50)   ? 16
                     : choose.chance(70) ? choose.number(1, 32)
                                         : choose.number(33, 100),
-          .tokens = end - begin,
-          .cu_seqlens = segments.slice(begin, end),
+          .tokens = run.tokens,
+          .cu_seqlens = run.cu_seqlens,
           .gate = choose.chance(70),
           .skip = choose.chance(80),
           .bias = choose.chance(70),

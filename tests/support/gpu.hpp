@@ -166,4 +166,19 @@ class RandomChoices {
   std::mt19937_64 engine_;
 };
 
+/// The tokens of a rank: a part of a random pack, or all of it.
+struct RandomRun {
+  std::int64_t tokens;
+  std::vector<std::int64_t> cu_seqlens;  ///< of the run: the first may be negative, the last more than `tokens`
+};
+
+/// Sizes below and above 8 tokens, a block of 64 and many chunks; edges of the run within documents and at their ends.
+inline RandomRun random_run_of_pack(RandomChoices& choose, std::uint64_t seed) {
+  const std::int64_t pack = choose.chance(40) ? choose.number(1, 70) : choose.number(71, 900);
+  const std::int64_t begin = choose.chance(40) ? 0 : choose.number(0, pack - 1),
+                     end = choose.chance(40) ? pack : choose.number(begin, pack);
+  const Segments segments = choose.chance(25) ? Segments::one_document(pack) : random_segments(pack, seed);
+  return {.tokens = end - begin, .cu_seqlens = segments.slice(begin, end)};
+}
+
 }  // namespace causeway::test
