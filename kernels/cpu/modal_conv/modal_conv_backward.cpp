@@ -85,103 +85,108 @@ void cross_piece(TileState<R>& tile_state, const DocumentPiece& piece, const Vec
   }
 }
 
-// Longer than 80 lines, because all steps of a panel use the vectors of that panel, which are on the thread's stack.
-// Lower bound: q, k, v, d_y read once, d_q, d_k, d_v written once; 2·(3·piece/2 + 6·M) flops an element.
-template <class T>
-void backward(const Stream& stream, const ModalConvBackward& args) {
-  using R = Accumulator<T>;
+/// The rows of a panel of tokens, of one tile, on the thread's stack.
+template <class R>
+struct Panel {
+  Panel(std::int64_t first, std::int64_t tokens) : begin(first), count(tokens) {}
+
+  std::int64_t begin, count;                    ///< the panel's tokens, in run rows
+  Vector<R> x[modal_panel], dc[modal_panel];    ///< inputs of the filter, and gradients of its outputs
+  Vector<R> c[modal_panel], d_kv[modal_panel];  ///< outputs of the filter again, where q needs them; gradients of x
+  Vector<R> products[modal_piece] = {};         ///< by lag: Σ_t dc_t x_{t-lag} within pieces
+
+  std::int64_t end() const { return begin + count; }
+};
+
+/// Computes the states between the pieces of a block again, from the one that the forward pass saved at its start.
+template <class R>
+void restore_states(const ModalConvBackward& args, const Panel<R>& panel, std::int64_t begin, std::int64_t end,
+                    const Tile& tile, TileState<R>& tile_state) {
+  const std::int64_t M = tile_state.modes.count;
+  load_saved_states(args.states.template row<const R>(begin / modal_conv_block), M, tile, tile_state.states);
+  for (std::int64_t t = begin; t + modal_piece < end; t += modal_piece) {
+    Vector<R>* const s = tile_state.states + ((t - begin) / modal_piece + 1) * M;
+    std::copy(s - M, s, s);
+    for_each_document(args.in.segments, t, t + modal_piece,
+                      [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t document_end) {
+                        if (last != document_end)
+                          advance_state(tile_state.modes, panel.x + (first - panel.begin), last - first, first == start,
+                                        args.log_rates, tile, s);
+                      });
+  }
+}
+
+/// Backward of one piece, after all later ones of the tile. `s`: the state before the piece; null: no such state.
+template <class R>
+void backward_piece(const ModalConvBackward& args, const DocumentPiece& piece, const Vector<R>* s, const Tile& tile,
+                    TileState<R>& tile_state, Panel<R>& panel) {
+  const ModeTables<R>& modes = tile_state.modes;
+  const std::int64_t at = piece.first - panel.begin, n = piece.count();
+  const Vector<R>*const x = panel.x + at, *const dc = panel.dc + at;
+  if (args.in.q.present()) {
+    multiply_toeplitz_rows<1>(modes.taps(), modal_piece, x, n, 0, panel.c + at);
+    if (s != nullptr) {
+      for (std::int64_t m = 0; m < modes.count; ++m) tile_state.weighted[m] = modes.residue(m) * s[m];
+      add_from_state<true>(modes, tile_state.weighted, n, panel.c + at);
+    }
+  }
+  multiply_toeplitz_rows<-1>(modes.taps(), modal_piece, dc, n, 0, panel.d_kv + at);
+  if (!piece.ends_document()) add_from_state<false>(modes, tile_state.adjoint, n, panel.d_kv + at);
+  for (std::int64_t lag = 0; lag < n; lag += 8) {
+    Vector<R>(&sum)[8] = *reinterpret_cast<Vector<R>(*)[8]>(panel.products + lag);
+    correlate<8>(dc, x, lag, 0, n, 0, sum);
+  }
+  cross_piece(tile_state, piece, x, dc, s, args.log_rates, tile);
+}
+
+/// Backward of the panel's block [begin, end) of tokens, piece after piece from the right.
+template <class R>
+void backward_block(const ModalConvBackward& args, std::int64_t begin, std::int64_t end, const Tile& tile,
+                    TileState<R>& tile_state, Panel<R>& panel) {
+  restore_states(args, panel, begin, end, tile, tile_state);
+  for (std::int64_t t = begin + (end - begin - 1) / modal_piece * modal_piece; t >= begin; t -= modal_piece) {
+    DocumentPiece pieces[modal_piece];
+    std::int64_t found = 0;
+    for_each_document(args.in.segments, t, std::min(t + modal_piece, end),
+                      [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t document_end) {
+                        pieces[found++] = {first, last, start, document_end};
+                      });
+    // Only a piece at a multiple of modal_piece can continue a document.
+    const Vector<R>* const before = tile_state.states + (t - begin) / modal_piece * tile_state.modes.count;
+    for (std::int64_t i = found - 1; i >= 0; --i)
+      backward_piece(args, pieces[i], pieces[i].starts_document() ? nullptr : before, tile, tile_state, panel);
+  }
+}
+
+/// Backward of a panel of one tile, after all later ones. Adds the panel's sums to the tile's, in float64.
+template <class T, class R = Accumulator<T>>
+void backward_panel(const ModalConvBackward& args, std::int64_t begin, std::int64_t count, const Tile& tile,
+                    TileState<R>& tile_state, double* sums) {
   const GatedConvInputs& in = args.in;
   const GatedConvGradients& out = args.gradients;
-  const std::int64_t tokens = in.segments.tokens, M = args.log_rates.columns();
-  const TileGroups<R> groups(in.v.columns());
-  const VectorScratch<R> scratch(stream, groups.tiles * TileState<R>::size(M));
-  const Tensor sums = Tensor::zeros(stream, DType::f64, {groups.tiles, sums_size(M), lanes<R>});
-
-#pragma omp parallel for schedule(static)
-  for (std::int64_t group = 0; group < groups.count; ++group) {
-    const std::int64_t first_tile = groups.first_tile(group), last_tile = groups.first_tile(group + 1);
-    for (std::int64_t index = first_tile; index < last_tile; ++index) {
-      const Tile tile = groups.tile(index);
-      TileState<R> tile_state(scratch.data() + index * TileState<R>::size(M), M);
-      tile_state.modes.template prepare<T>(args.residues, args.log_rates, in.skip, tile);
-      if (args.adjoint_in.present() && in.segments.continues_to_right())
-        load_matrix<R>(args.adjoint_in, tile, tile_state.adjoint);
-    }
-    for (std::int64_t panel = (tokens - 1) / modal_panel * modal_panel; panel >= 0 && tokens > 0;
-         panel -= modal_panel) {
-      const std::int64_t count = std::min(modal_panel, tokens - panel);
-      for (std::int64_t index = first_tile; index < last_tile; ++index) {
-        const Tile tile = groups.tile(index);
-        TileState<R> tile_state(scratch.data() + index * TileState<R>::size(M), M);
-        Vector<R> x[modal_panel], dc[modal_panel], c[modal_panel], d_kv[modal_panel], products[modal_piece] = {};
-        load_product<T>(in, panel, count, tile, x);
-        load_output_gradient<T>(in, out.d_y, panel, count, tile, dc);
-        for (std::int64_t block = (count - 1) / modal_conv_block * modal_conv_block; block >= 0;
-             block -= modal_conv_block) {
-          const std::int64_t begin = panel + block, end = std::min(begin + modal_conv_block, tokens);
-          // Computes the states between the block's pieces again.
-          load_saved_states(args.states.template row<const R>(begin / modal_conv_block), M, tile, tile_state.states);
-          for (std::int64_t t = begin; t + modal_piece < end; t += modal_piece) {
-            Vector<R>* const s = tile_state.states + ((t - begin) / modal_piece + 1) * M;
-            std::copy(s - M, s, s);
-            for_each_document(
-                in.segments, t, t + modal_piece,
-                [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t document_end) {
-                  if (last != document_end)
-                    advance_state(tile_state.modes, x + (first - panel), last - first, first == start, args.log_rates,
-                                  tile, s);
-                });
-          }
-          for (std::int64_t t = begin + (end - begin - 1) / modal_piece * modal_piece; t >= begin; t -= modal_piece) {
-            DocumentPiece pieces[modal_piece];
-            std::int64_t found = 0;
-            for_each_document(
-                in.segments, t, std::min(t + modal_piece, end),
-                [&](std::int64_t first, std::int64_t last, std::int64_t start, std::int64_t document_end) {
-                  pieces[found++] = {first, last, start, document_end};
-                });
-            for (std::int64_t i = found - 1; i >= 0; --i) {
-              const DocumentPiece& piece = pieces[i];
-              const std::int64_t at = piece.first - panel, n = piece.count();
-              // Only a piece at a multiple of modal_piece can continue a document.
-              const Vector<R>* const s =
-                  piece.starts_document() ? nullptr : tile_state.states + (t - begin) / modal_piece * M;
-              if (in.q.present()) {
-                multiply_toeplitz_rows<1>(tile_state.modes.taps(), modal_piece, x + at, n, 0, c + at);
-                if (s != nullptr) {
-                  for (std::int64_t m = 0; m < M; ++m) tile_state.weighted[m] = tile_state.modes.residue(m) * s[m];
-                  add_from_state<true>(tile_state.modes, tile_state.weighted, n, c + at);
-                }
-              }
-              multiply_toeplitz_rows<-1>(tile_state.modes.taps(), modal_piece, dc + at, n, 0, d_kv + at);
-              if (!piece.ends_document()) add_from_state<false>(tile_state.modes, tile_state.adjoint, n, d_kv + at);
-              for (std::int64_t lag = 0; lag < n; lag += 8) {
-                Vector<R>(&sum)[8] = *reinterpret_cast<Vector<R>(*)[8]>(products + lag);
-                correlate<8>(dc + at, x + at, lag, 0, n, 0, sum);
-              }
-              cross_piece(tile_state, piece, x + at, dc + at, s, args.log_rates, tile);
-            }
-          }
-        }
-        if (in.q.present()) store_gated<T>(c, out.d_y, panel, count, tile, out.d_q);
-        store_product_gradient<T>(d_kv, in, out, panel, count, tile);
-        double* const to = sums.view().template row<double>(index);
-        for (std::int64_t m = 0; m < M; ++m) {
-          add_to<R>(to + m * lanes<R>, tile_state.d_residues[m]);
-          add_to<R>(to + (M + m) * lanes<R>, tile_state.d_exponents[m]);
-        }
-        for (std::int64_t lag = 0; lag < modal_piece; ++lag) add_to<R>(to + (2 * M + lag) * lanes<R>, products[lag]);
-      }
-    }
-    if (args.adjoint_out.present() && tokens > 0)
-      for (std::int64_t index = first_tile; index < last_tile; ++index)
-        store_matrix<R>(TileState<R>(scratch.data() + index * TileState<R>::size(M), M).adjoint, groups.tile(index),
-                        args.adjoint_out);
+  Panel<R> panel(begin, count);
+  load_product<T>(in, begin, count, tile, panel.x);
+  load_output_gradient<T>(in, out.d_y, begin, count, tile, panel.dc);
+  for (std::int64_t block = (count - 1) / modal_conv_block * modal_conv_block; block >= 0; block -= modal_conv_block)
+    backward_block(args, begin + block, std::min(begin + block + modal_conv_block, panel.end()), tile, tile_state,
+                   panel);
+  if (in.q.present()) store_gated<T>(panel.c, out.d_y, begin, count, tile, out.d_q);
+  store_product_gradient<T>(panel.d_kv, in, out, begin, count, tile);
+  const std::int64_t M = tile_state.modes.count;
+  for (std::int64_t m = 0; m < M; ++m) {
+    add_to<R>(sums + m * lanes<R>, tile_state.d_residues[m]);
+    add_to<R>(sums + (M + m) * lanes<R>, tile_state.d_exponents[m]);
   }
+  for (std::int64_t lag = 0; lag < modal_piece; ++lag) add_to<R>(sums + (2 * M + lag) * lanes<R>, panel.products[lag]);
+}
 
+/// The gradients of residues, log rates and skip from the tiles' sums [tiles, sums_size(M), lanes].
+template <class R>
+void add_parameter_gradients(const ModalConvBackward& args, TensorView sums) {
+  const std::int64_t channels = args.in.v.columns(), M = args.log_rates.columns();
 #pragma omp parallel for schedule(static)
-  for (std::int64_t c = 0; c < in.v.columns(); ++c) {
-    const double* const sum = sums.view().row<const double>(c / lanes<R>) + c % lanes<R>;
+  for (std::int64_t c = 0; c < channels; ++c) {
+    const double* const sum = sums.template row<const double>(c / lanes<R>) + c % lanes<R>;
     for (std::int64_t m = 0; m < M; ++m) {
       const double rate = modal_rate(static_cast<double>(args.log_rates.row<const R>(c)[m])),
                    residue = static_cast<double>(args.residues.row<const R>(c)[m]);
@@ -194,8 +199,44 @@ void backward(const Stream& stream, const ModalConvBackward& args) {
       args.d_residues.row<R>(c)[m] += static_cast<R>(sum[m * lanes<R>] + within);
       args.d_log_rates.row<R>(c)[m] += static_cast<R>(-rate * (sum[(M + m) * lanes<R>] + residue * counted));
     }
-    if (in.skip.present()) out.d_skip.row<R>(c)[0] += static_cast<R>(sum[2 * M * lanes<R>]);
+    if (args.in.skip.present()) args.gradients.d_skip.row<R>(c)[0] += static_cast<R>(sum[2 * M * lanes<R>]);
   }
+}
+
+// Lower bound: q, k, v, d_y read once, d_q, d_k, d_v written once; 2·(3·piece/2 + 6·M) flops an element.
+template <class T>
+void backward(const Stream& stream, const ModalConvBackward& args) {
+  using R = Accumulator<T>;
+  const SegmentsView& segments = args.in.segments;
+  const std::int64_t tokens = segments.tokens, M = args.log_rates.columns();
+  const TileGroups<R> groups(args.in.v.columns());
+  const VectorScratch<R> scratch(stream, groups.tiles * TileState<R>::size(M));
+  const Tensor sums = Tensor::zeros(stream, DType::f64, {groups.tiles, sums_size(M), lanes<R>});
+
+#pragma omp parallel for schedule(static)
+  for (std::int64_t group = 0; group < groups.count; ++group) {
+    const std::int64_t first_tile = groups.first_tile(group), last_tile = groups.first_tile(group + 1);
+    const auto state_of = [&](std::int64_t tile) {
+      return TileState<R>(scratch.data() + tile * TileState<R>::size(M), M);
+    };
+    for (std::int64_t index = first_tile; index < last_tile; ++index) {
+      const Tile tile = groups.tile(index);
+      TileState<R> tile_state = state_of(index);
+      tile_state.modes.template prepare<T>(args.residues, args.log_rates, args.in.skip, tile);
+      if (args.adjoint_in.present() && segments.continues_to_right())
+        load_matrix<R>(args.adjoint_in, tile, tile_state.adjoint);
+    }
+    for (std::int64_t panel = (tokens - 1) / modal_panel * modal_panel; panel >= 0 && tokens > 0; panel -= modal_panel)
+      for (std::int64_t index = first_tile; index < last_tile; ++index) {
+        TileState<R> tile_state = state_of(index);
+        backward_panel<T>(args, panel, std::min(modal_panel, tokens - panel), groups.tile(index), tile_state,
+                          sums.view().template row<double>(index));
+      }
+    if (args.adjoint_out.present() && tokens > 0)
+      for (std::int64_t index = first_tile; index < last_tile; ++index)
+        store_matrix<R>(state_of(index).adjoint, groups.tile(index), args.adjoint_out);
+  }
+  add_parameter_gradients<R>(args, sums);
 }
 
 }  // namespace
