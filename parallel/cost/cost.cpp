@@ -11,10 +11,12 @@ namespace causeway {
 namespace {
 
 double waiting_seconds(const Cost& cost, const Machine& machine) {
-  return static_cast<double>(cost.messages) * machine.latency_s;
+  const std::int64_t further = std::max<std::int64_t>(0, std::max(cost.messages, cost.busiest_messages) - cost.rounds);
+  return static_cast<double>(cost.rounds) * machine.latency_s + static_cast<double>(further) * machine.message_s;
 }
 double transferring_seconds(const Cost& cost, const Machine& machine) {
-  return static_cast<double>(cost.bytes_sent) / (cost.to_all ? machine.all_bytes_per_s : machine.bytes_per_s);
+  return static_cast<double>(std::max(cost.bytes_sent, cost.busiest_bytes)) /
+         (cost.to_all ? machine.all_bytes_per_s : machine.bytes_per_s);
 }
 
 }  // namespace

@@ -65,10 +65,14 @@ struct Cost {
   double copied_bytes = 0;  ///< read and written where rows are packed, unpacked, gated or converted
   double copies = 0;        ///< calls for them
   std::int64_t bytes_sent =
-      0;                ///< by the formula of strategies/README.md, exactly: tests compare the transport's counter
-  bool to_all = false;  ///< the bytes go to all other ranks at the same time, not to a neighbour
-  std::int64_t messages = 0;  ///< of which each waits for the previous one
-  double hidden = 0;          ///< the fraction of the communication that overlaps with computation, 0 to 1
+      0;                    ///< by the formula of strategies/README.md, exactly: tests compare the transport's counter
+  bool to_all = false;      ///< the bytes go to all other ranks at the same time, not to a neighbour
+  std::int64_t rounds = 0;  ///< exchanges of which each waits for the previous one
+  std::int64_t messages = 0;  ///< of the rank that sends most of them, in all rounds
+  /// Where ranks receive more than they send: bytes and messages that occupy the busiest rank, which in each round are
+  /// those that it sends or those that it receives, whichever are more.
+  std::int64_t busiest_bytes = 0, busiest_messages = 0;
+  double hidden = 0;  ///< the fraction of the communication that overlaps with computation, 0 to 1
 };
 struct PassCosts {
   Cost forward, backward;
@@ -79,7 +83,8 @@ Cost adjoint(Cost cost);
 
 /// The speed of a machine: measured (measure.hpp), or of a profile.
 struct Machine {
-  double latency_s = 3e-6;         ///< of one message, its calls included
+  double latency_s = 3e-6;         ///< of an exchange of one message, its calls included
+  double message_s = 1e-6;         ///< that every further message of an exchange adds, beside its bytes
   double bytes_per_s = 1e10;       ///< that one rank sends to a neighbour while all do
   double all_bytes_per_s = 1e10;   ///< that one rank sends to all other ranks at the same time while all do
   double overlap = 1;              ///< the part of a long exchange that proceeds while the rank computes, 0 to 1

@@ -6,25 +6,28 @@
 #include <vector>
 
 #include "kernels/activation.hpp"
+#include "kernels/core/integer.hpp"
 #include "kernels/reorder.hpp"
 #include "parallel/cost/timed_group.hpp"
 
 namespace causeway {
 namespace {
 
-/// An exchange in which every rank sends `bytes` in all, the same to each of the next `peers` ranks.
+/// An exchange in which every rank sends `bytes` in all, the same to each of the next `peers` ranks, in `each`
+/// messages.
 class TimedExchange {
  public:
-  TimedExchange(std::int64_t bytes, int peers, const TimedGroup& group)
+  TimedExchange(std::int64_t bytes, int peers, const TimedGroup& group, int each = 1)
       : group_(group),
-        out_(Tensor::zeros(group.stream, DType::u8, {peers, bytes / peers})),
-        in_(group.stream, DType::u8, {peers, bytes / peers}) {
+        out_(Tensor::zeros(group.stream, DType::u8, {peers * each, bytes / peers / each})),
+        in_(group.stream, DType::u8, {peers * each, bytes / peers / each}) {
     const int ranks = group.ranks.size(), me = group.ranks.rank();
-    for (int peer = 0; peer < peers; ++peer) {
+    for (int message = 0; message < peers * each; ++message) {
+      const int peer = message % peers;
       transfers_.push_back(
-          {.peer = (me + 1 + peer) % ranks, .send = out_.view().slice_rows(peer, 1).as_bytes(), .recv = {}});
+          {.peer = (me + 1 + peer) % ranks, .send = out_.view().slice_rows(message, 1).as_bytes(), .recv = {}});
       transfers_.push_back(
-          {.peer = (me + ranks - 1 - peer) % ranks, .send = {}, .recv = in_.view().slice_rows(peer, 1).as_bytes()});
+          {.peer = (me + ranks - 1 - peer) % ranks, .send = {}, .recv = in_.view().slice_rows(message, 1).as_bytes()});
     }
   }
   Pending start() const { return group_.ranks.start(transfers_, group_.stream); }
@@ -139,6 +142,12 @@ Machine measure_links(Communicator& ranks, const Stream& stream, const std::func
     const std::int64_t large = std::int64_t{on_host ? 2 : 64} << 20;
     const TimedExchange short_exchange(8, 1, group);
     machine.latency_s = short_exchange.seconds(8);
+    // Of an exchange with all others: 64 messages or more, so that those that wait for a core do not decide.
+    const int peers = uncounted.size() - 1, each = static_cast<int>(ceil_div<std::int64_t>(64, peers)),
+              messages = peers * each;
+    machine.message_s =
+        std::max(0.0, TimedExchange(std::int64_t{8} * messages, peers, group, each).seconds(8) - machine.latency_s) /
+        (messages - 1);
     const auto rows = static_cast<std::int64_t>(machine.latency_s * machine.copy_bytes_per_s / TimedPacking::row_bytes);
     machine.latency_overlap =
         overlap(short_exchange, TimedPacking(std::clamp<std::int64_t>(rows, 1, 65536), group), 1, group);
@@ -180,6 +189,7 @@ void measure_kernels(Machine& machine, Communicator& ranks, const Stream& stream
 
 Machine slowest(const Machine& machine, Communicator& ranks) {
   Machine all{.latency_s = ranks.max(machine.latency_s),
+              .message_s = ranks.max(machine.message_s),
               .bytes_per_s = -ranks.max(-machine.bytes_per_s),
               .all_bytes_per_s = -ranks.max(-machine.all_bytes_per_s),
               .overlap = -ranks.max(-machine.overlap),

@@ -258,7 +258,8 @@ PassCosts carry_costs(const Sharding& sharding, const CarryWork& work) {
                               .elements = waits * repeated.kernels.front().elements,
                               .calls = waits * static_cast<double>(chunks)});
       cost.bytes_sent = chunks * work.state_bytes;
-      cost.messages = 1;
+      cost.rounds = 1;
+      cost.messages = chunks;
       return cost;
     }
     cost.kernels.push_back({.kernel = work.summary,
@@ -266,7 +267,8 @@ PassCosts carry_costs(const Sharding& sharding, const CarryWork& work) {
                             .calls = static_cast<double>(chunks)});
     const bool by_chain = schedule == Schedule::chain;
     cost.bytes_sent = by_chain ? chunks * work.state_bytes : (ranks - 1) * chunks * work.summary_bytes;
-    cost.messages = by_chain ? chain : 1;
+    cost.rounds = by_chain ? chain : 1;
+    cost.messages = by_chain ? chunks : ranks - 1;  // all summaries of a rank in one
     cost.copies = 3 * static_cast<double>(chunks);  // summaries zeroed, states copied and folded
     return cost;
   };

@@ -158,7 +158,7 @@ class Simulator {
       const Port port = port_between(rank, peer);
       const double spread = network_.same_leaf(rank, peer) ? 1 : network_.oversubscription;
       (message.sent ? sending : receiving)[port] +=
-          network_.message_s + static_cast<double>(message.bytes) * spread / way(port).bytes_per_s;
+          way(port).message_s + static_cast<double>(message.bytes) * spread / way(port).bytes_per_s;
       if (in_order_ || !message.sent) ++exchange.open;
       if (!message.sent) continue;
       counted.bytes_sent += message.bytes;

@@ -13,12 +13,12 @@ namespace causeway {
 struct Network {
   struct Way {
     double latency_s = 0, bytes_per_s = 1;
+    double message_s = 0;  ///< that each message occupies the sender and the receiver, beside its bytes
   };
   int island_ranks = 8, leaf_ranks = 256;  ///< of a leaf switch: whole islands
   Way island, network;
   double across_s = 0;          ///< more latency between two leaves
   double oversubscription = 1;  ///< bandwidth below a leaf over that above it, of which every rank has an equal share
-  double message_s = 0;         ///< that each message occupies the sender's and the receiver's way, beside its bytes
 
   bool same_island(int a, int b) const { return a / island_ranks == b / island_ranks; }
   bool same_leaf(int a, int b) const { return a / leaf_ranks == b / leaf_ranks; }

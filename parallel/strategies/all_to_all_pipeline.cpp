@@ -77,6 +77,24 @@ std::int64_t padded_to_vectors(std::int64_t channels, DType dtype) {
   return round_up(channels, lanes);
 }
 
+/// Adds the messages of a rank with channels in every slice: to each rank with channels its part of an input, to every
+/// rank its tokens of an output, chunk by chunk. It receives more of an input than it sends if not all have channels.
+void add_messages(Cost& cost, const ShardLayout& layout, const AllToAllWork& work, int slices, int in, int out) {
+  std::int64_t most = 0, owners = 0;  // slices in which a rank has channels: the rank with most; all ranks together
+  for (int rank = 0; rank < layout.ranks(); ++rank) {
+    std::int64_t own = 0;
+    for (int slice = 0; slice < slices; ++slice) {
+      const ChannelPartition part{.channels = work.channels, .groups = work.groups, .slices = slices, .slice = slice};
+      if (part.share(layout.ranks(), rank).size() > 0) ++own;
+    }
+    owners += own;
+    most = std::max(most, own);
+  }
+  const std::int64_t chunks = layout.chunk_count() / layout.ranks(), others = layout.ranks() - 1;
+  cost.messages = chunks * (in * (owners - most) + out * most * others);
+  cost.busiest_messages = chunks * (in + out) * most * others;
+}
+
 }  // namespace
 
 void run_all_to_all(const StrategyContext& context, const ChannelOperator& work, int wanted_slices) {
@@ -110,9 +128,12 @@ PassCosts all_to_all_costs(const Sharding& sharding, const AllToAllWork& work, i
       const std::int64_t computed =
           work.vectors ? slices * padded_to_vectors(ceil_div(mine, slices), work.dtype) : mine;
       elements = std::max(elements, work.elements * static_cast<double>(computed));
-      const std::int64_t sent = in * tokens * (work.channels - mine) + out * (layout.tokens() - tokens) * mine +
-                                work.gathered * tokens * (ranks - 1);
-      cost.bytes_sent = std::max(cost.bytes_sent, sent * size_of(work.dtype));
+      const std::int64_t own_tokens = tokens * (work.channels - mine), own_channels = (layout.tokens() - tokens) * mine,
+                         gathered = work.gathered * tokens * (ranks - 1);
+      cost.bytes_sent =
+          std::max(cost.bytes_sent, (in * own_tokens + out * own_channels + gathered) * size_of(work.dtype));
+      cost.busiest_bytes = std::max(cost.busiest_bytes,
+                                    ((in + out) * std::max(own_tokens, own_channels) + gathered) * size_of(work.dtype));
       // Every row that is sent, received or stays is copied once; a few more accesses are gates.
       const double own_rows = static_cast<double>(tokens * work.channels * size_of(work.dtype));
       cost.copied_bytes = std::max(cost.copied_bytes, own_rows * (2 * (in + out) + gates));
@@ -120,7 +141,8 @@ PassCosts all_to_all_costs(const Sharding& sharding, const AllToAllWork& work, i
     cost.kernels.push_back({.kernel = work.kernel, .elements = elements, .calls = static_cast<double>(slices)});
     cost.copies = static_cast<double>(slices * (ranks * (in + out) + ceil_div(gates, 3)));
     if (ranks == 1) return cost;
-    cost.messages = slices == 1 ? 2 : slices + 1;
+    cost.rounds = slices == 1 ? 2 : slices + 1;
+    add_messages(cost, layout, work, slices, in, out);
     cost.hidden = 1 - 1.0 / slices;
     return cost;
   };

@@ -65,6 +65,7 @@ nlohmann::ordered_json to_json(const Machine& machine) {
   for (const KernelRate& rate : machine.kernels)
     kernels.push_back({{"kernel", text_of(rate.kernel)}, {"call_s", rate.call_s}, {"element_s", rate.element_s}});
   return {{"latency_s", machine.latency_s},
+          {"message_s", machine.message_s},
           {"bytes_per_s", machine.bytes_per_s},
           {"all_bytes_per_s", machine.all_bytes_per_s},
           {"overlap", machine.overlap},

@@ -179,11 +179,11 @@ Profile measure_profile(const CalibrationSettings& settings, Communicator& world
   }
   profile.machine = slowest(profile.machine, world);
   const Machine& machine = profile.machine;
-  profile.network = {machine.latency_s, machine.bytes_per_s, machine.all_bytes_per_s};
+  profile.network = {machine.latency_s, machine.message_s, machine.bytes_per_s, machine.all_bytes_per_s};
   if (world.size() == 1) profile.sources["link"] = "not measured: one rank has no link";
   if (hosts.count > 1) {
     const Machine over_hosts = slowest(measure_links(ranks, stream), world);
-    profile.network = {over_hosts.latency_s, over_hosts.bytes_per_s, over_hosts.all_bytes_per_s};
+    profile.network = {over_hosts.latency_s, over_hosts.message_s, over_hosts.bytes_per_s, over_hosts.all_bytes_per_s};
     if (hosts.most_ranks == 1) {  // no link within a host: computation is beside the network's messages
       profile.machine.overlap = over_hosts.overlap;
       profile.machine.latency_overlap = over_hosts.latency_overlap;

@@ -11,12 +11,17 @@ namespace causeway {
 
 Network network_of(const Profile& profile) {
   const int hosts_of_leaf = 32;
+  const auto way = [](const Link& link) {
+    return Network::Way{.latency_s = std::max(0.0, link.latency_s - link.message_s),
+                        .bytes_per_s = link.bytes_per_s,
+                        .message_s = link.message_s};
+  };
+  const Machine& near = profile.machine;
   return {.island_ranks = profile.ranks_per_host,
           .leaf_ranks = hosts_of_leaf * profile.ranks_per_host,
-          .island = {.latency_s = profile.machine.latency_s, .bytes_per_s = profile.machine.bytes_per_s},
-          .network = {.latency_s = profile.network.latency_s, .bytes_per_s = profile.network.bytes_per_s},
-          .across_s = 1e-6,
-          .message_s = 1e-6};
+          .island = way({near.latency_s, near.message_s, near.bytes_per_s, near.all_bytes_per_s}),
+          .network = way(profile.network),
+          .across_s = 1e-6};
 }
 
 RecordedStrategy record_strategy(const StrategyWorkload& work, int ranks) {

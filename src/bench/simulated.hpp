@@ -10,8 +10,8 @@
 
 namespace causeway {
 
-/// The islands and ways of a profile's hosts. What it does not have is as in Network, but for message_s, 1 µs, which is
-/// assumed.
+/// The islands and ways of a profile's hosts. An exchange of one message takes the profile's latency: here that of a
+/// message on its way, and what it occupies its ranks.
 Network network_of(const Profile& profile);
 
 /// What all ranks exchange in both passes of a strategy.

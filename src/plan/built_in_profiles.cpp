@@ -23,9 +23,10 @@ Profile h200_ndr400() {
   profile.gemm_in_step = 0.85;
   profile.host_link_bytes_per_s = 50e9;
   profile.host_update_bytes_per_s = 60e9;
-  profile.network = {.latency_s = 39e-6, .bytes_per_s = 45e9, .all_bytes_per_s = 45e9};
+  profile.network = {.latency_s = 39e-6, .message_s = 1e-6, .bytes_per_s = 45e9, .all_bytes_per_s = 45e9};
   Machine& machine = profile.machine;
   machine = {.latency_s = 36e-6,
+             .message_s = 1e-6,
              .bytes_per_s = 280e9,
              .all_bytes_per_s = 280e9,
              .overlap = 0.79,
@@ -73,8 +74,10 @@ Profile h200_ndr400() {
       {"gemm_flops_per_s", "measured: one product of 8192³; fp8 from steps of sh2-7b, whose products take 1/1.8"},
       {"gemm_in_step", "measured under load for the products of mamba-1.4b and sh2-1b: 0.850 and 0.847"},
       {"copy_bytes_per_s", "measured: a device copy, read + write (design/anchors.md)"},
-      {"link", "measured on two H200s over NVLink, without multicast"},
-      {"network", "published: NDR has 400 Gbit/s a port; assumed: 90 % of it, and 3 µs more latency than NVLink"},
+      {"link", "measured on two H200s over NVLink, without multicast; assumed: 1 µs for a further message"},
+      {"network",
+       "published: NDR has 400 Gbit/s a port; assumed: 90 % of it, 3 µs more latency than NVLink, "
+       "and 1 µs for a further message"},
       {"overlap", "measured on two H200s over NVLink"},
       {"latency_overlap", "measured on two H200s over NVLink"},
       {"host_link_bytes_per_s", "about that of PCIe 5 x16 (src/model/offload/README.md), predicted"},

@@ -226,8 +226,9 @@ class StepSeconds {
     if (ranks == 1) return 0;
     const double sent = 1 - share();
     const auto groups = static_cast<std::int64_t>(parameters_.weights_of_group.size());
-    const auto cost = [&](double bytes, std::int64_t messages) {
-      return Cost{.bytes_sent = std::llround(bytes), .to_all = true, .messages = messages, .hidden = 1};
+    const auto cost = [&](double bytes, std::int64_t n) {  // in n rounds, of each a message to every other rank
+      return Cost{
+          .bytes_sent = std::llround(bytes), .to_all = true, .rounds = n, .messages = n * (ranks - 1), .hidden = 1};
     };
     const Cost sums = cost(sent * parameters_.travelling_bytes, groups);
     // A rank adds what it received: reads each part and the sum, and writes the sum. Where gradients travel in another
@@ -242,6 +243,7 @@ class StepSeconds {
     const auto steps = static_cast<std::int64_t>(plan_of_training(model_.pass_shape()).steps.size());
     Cost both = cost(sent * gathered_bytes(model_, parameters_.weights_of_group), steps);
     both.bytes_sent += sums.bytes_sent;
+    both.rounds += sums.rounds;
     both.messages += sums.messages;
     return passes_ * (adding + exposed_beside(both, world_, forward + backward));
   }

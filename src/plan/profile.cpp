@@ -19,9 +19,9 @@ Machine machine_of_group(const Profile& profile, int ranks) {
   machine.latency_s = std::max(machine.latency_s, network.latency_s);
   machine.bytes_per_s = std::min(machine.bytes_per_s, network.bytes_per_s);
   const double others = ranks - 1, outside = ranks - profile.ranks_per_host;
-  const double seconds_a_byte =
-      std::max(outside / others / network.all_bytes_per_s, (1 - outside / others) / machine.all_bytes_per_s);
-  machine.all_bytes_per_s = 1 / seconds_a_byte;
+  const double share = outside / others;
+  machine.all_bytes_per_s = 1 / std::max(share / network.all_bytes_per_s, (1 - share) / machine.all_bytes_per_s);
+  machine.message_s = std::max(share * network.message_s, (1 - share) * machine.message_s);
   return machine;
 }
 

@@ -16,6 +16,7 @@ namespace causeway {
 /// How fast a rank sends, while all ranks do.
 struct Link {
   double latency_s = 0;
+  double message_s = 1e-6;     ///< that every further message of an exchange adds
   double bytes_per_s = 0;      ///< to a neighbour
   double all_bytes_per_s = 0;  ///< to all other ranks at the same time
 };
@@ -42,8 +43,8 @@ struct Profile {
 };
 
 /// The figures for a group of `ranks` with neighbouring numbers. Within a host they are those of its links. Otherwise
-/// the slowest rank sends to its neighbour over the network; of what it sends to all others, the share for other hosts
-/// goes over the network while the rest goes over the host's links.
+/// the slowest rank sends to its neighbour over the network; of what it sends to all others, bytes and messages, the
+/// share for other hosts goes over the network while the rest goes over the host's links.
 Machine machine_of_group(const Profile& profile, int ranks);
 
 /// Profiles that are part of the program.

@@ -97,9 +97,11 @@ auto named(const Object& object, const char* member, Parse parse) {
 
 Link parse_link(const Json& json, const std::string& where) {
   Object link(json, where);
-  const Link parsed{.latency_s = link.number("latency_s", 0, most_latency),
-                    .bytes_per_s = link.number("bytes_per_s", least_rate, most_rate),
-                    .all_bytes_per_s = link.number("all_bytes_per_s", least_rate, most_rate)};
+  Link parsed{.latency_s = link.number("latency_s", 0, most_latency),
+              .bytes_per_s = link.number("bytes_per_s", least_rate, most_rate),
+              .all_bytes_per_s = link.number("all_bytes_per_s", least_rate, most_rate)};
+  // Profiles of versions 0.2 and earlier have none.
+  if (link.has("message_s")) parsed.message_s = link.number("message_s", 0, most_latency);
   link.require_no_others();
   return parsed;
 }
@@ -135,8 +137,10 @@ KernelRate parse_kernel(const Json& json, const std::string& where) {
 
 nlohmann::ordered_json to_json(const Profile& profile) {
   const auto link = [](const Link& of) {
-    return nlohmann::ordered_json{
-        {"latency_s", of.latency_s}, {"bytes_per_s", of.bytes_per_s}, {"all_bytes_per_s", of.all_bytes_per_s}};
+    return nlohmann::ordered_json{{"latency_s", of.latency_s},
+                                  {"message_s", of.message_s},
+                                  {"bytes_per_s", of.bytes_per_s},
+                                  {"all_bytes_per_s", of.all_bytes_per_s}};
   };
   const Machine& machine = profile.machine;
   nlohmann::ordered_json gemm = nlohmann::ordered_json::object(), kernels = nlohmann::ordered_json::array(),
@@ -169,7 +173,7 @@ nlohmann::ordered_json to_json(const Profile& profile) {
           {"latency_overlap", machine.latency_overlap},
           {"host_link_bytes_per_s", profile.host_link_bytes_per_s},
           {"host_update_bytes_per_s", profile.host_update_bytes_per_s},
-          {"link", link({machine.latency_s, machine.bytes_per_s, machine.all_bytes_per_s})},
+          {"link", link({machine.latency_s, machine.message_s, machine.bytes_per_s, machine.all_bytes_per_s})},
           {"network", link(profile.network)},
           {"kernels", std::move(kernels)},
           {"sources", std::move(sources)}};
@@ -214,6 +218,7 @@ Profile parse_profile(std::string_view text, const std::string& where) {
   profile.host_update_bytes_per_s = object.number("host_update_bytes_per_s", least_rate, most_rate);
   const Link link = parse_link(object.member("link"), object.place("link"));
   machine.latency_s = link.latency_s;
+  machine.message_s = link.message_s;
   machine.bytes_per_s = link.bytes_per_s;
   machine.all_bytes_per_s = link.all_bytes_per_s;
   profile.network = parse_link(object.member("network"), object.place("network"));

@@ -155,9 +155,10 @@ std::string schedule_text(Schedule schedule, const Sharding& sharding) {
 
 std::string machine_text(const Machine& machine, int ranks) {
   std::string text = fmt::format(
-      "measured on {} ranks: a message takes {:.1f} µs, a rank sends {:.2f} GB/s to a neighbour, {:.2f} GB/s to all; "
+      "measured on {} ranks: a message takes {:.1f} µs, each further one {:.2f} µs, a rank sends {:.2f} GB/s to a "
+      "neighbour, {:.2f} GB/s to all; "
       "while it computes {:.0f} % of the first and {:.0f} % of the others; copies {:.1f} GB/s (read + write)",
-      ranks, machine.latency_s * 1e6, machine.bytes_per_s / 1e9, machine.all_bytes_per_s / 1e9,
+      ranks, machine.latency_s * 1e6, machine.message_s * 1e6, machine.bytes_per_s / 1e9, machine.all_bytes_per_s / 1e9,
       100 * machine.latency_overlap, 100 * machine.overlap, machine.copy_bytes_per_s / 1e9);
   for (const KernelRate& rate : machine.kernels)
     text += fmt::format("\n  {:<38} {:>9.2f} µs a call, {:>9.4f} ns an element", text_of(rate.kernel),

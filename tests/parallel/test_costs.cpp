@@ -159,7 +159,7 @@ TEST(Costs, ARelayComputesNoSummaryAndWaitsForItsShareOfTheScansOfTheRanksBefore
     const double scan = costs.repeated.kernels.front().elements, waits = (ranks - 1) / 10.0;
     for (const Cost& pass : {costs.forward, costs.backward}) {
       EXPECT_EQ(pass.bytes_sent, states * channels * 4);
-      EXPECT_EQ(pass.messages, 1);
+      EXPECT_EQ(pass.rounds, 1);
       double elements = 0;
       for (const KernelWork& work : pass.kernels) {
         EXPECT_EQ(work.kernel.kind, KernelKind::selective_scan);
@@ -223,7 +223,8 @@ TEST(Costs, ASummaryIsOfTheDocumentThatCrossesAnEdge) {
 
 TEST(Costs, HiddenCommunicationDoesNotCountTwice) {
   Machine machine{.latency_s = 1, .bytes_per_s = 10, .copy_bytes_per_s = 100};
-  const Cost exposed{.copied_bytes = 500, .bytes_sent = 30, .messages = 2};  // 5 s of work, 5 s of communication
+  const Cost exposed{
+      .copied_bytes = 500, .bytes_sent = 30, .rounds = 2, .messages = 2};  // 5 s of work, 5 s of communication
   EXPECT_DOUBLE_EQ(seconds(exposed, machine), 10);
   Cost hidden = exposed;
   hidden.hidden = 1;
@@ -234,6 +235,16 @@ TEST(Costs, HiddenCommunicationDoesNotCountTwice) {
   EXPECT_DOUBLE_EQ(seconds(hidden, machine), 8.25);  // 3 s send bytes: a quarter of them is hidden
   machine.latency_overlap = 0;
   EXPECT_DOUBLE_EQ(seconds(hidden, machine), 9.25);  // 2 s are latency: no part of them is hidden
+}
+
+TEST(Costs, MessagesBeyondTheFirstOfARoundTakeTheirOwnTime) {
+  const Machine machine{.latency_s = 10, .message_s = 0.5, .bytes_per_s = 10, .latency_overlap = 0.5};
+  Cost cost{.bytes_sent = 30, .rounds = 2, .messages = 8};
+  EXPECT_DOUBLE_EQ(communicating_seconds(cost, machine), 2 * 10 + 6 * 0.5 + 3);
+  cost.hidden = 1;
+  EXPECT_DOUBLE_EQ(hideable_seconds(cost, machine), 0.5 * (2 * 10 + 6 * 0.5) + 3);
+  cost.messages = 1;  // a chain's rank sends one message in all of its rounds
+  EXPECT_DOUBLE_EQ(communicating_seconds(cost, machine), 2 * 10 + 3);
 }
 
 TEST(Costs, AKernelHasTheRateOfTheMostSimilarOne) {

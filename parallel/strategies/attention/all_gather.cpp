@@ -104,7 +104,9 @@ PassCosts cost(const Sharding& sharding, const RotaryAttentionForward& args) {
                           .elements = most_visible_pairs(sharding) * static_cast<double>(args.q.columns()),
                           .calls = static_cast<double>(layout.chunk_count()) / all});
   cost.bytes_sent = 2 * peers * own_bytes;
-  cost.messages = peers > 0 ? 1 : 0;
+  const std::int64_t chunks = layout.chunk_count() / layout.ranks();
+  cost.rounds = peers > 0 ? 1 : 0;
+  cost.messages = 2 * peers * chunks;
   PassCosts costs{.forward = cost, .backward = adjoint(cost), .repeated = {}};
   // Forward q and k are rotated, k and v placed among all.
   costs.forward.copied_bytes = static_cast<double>(own_bytes) * 8;
@@ -115,7 +117,8 @@ PassCosts cost(const Sharding& sharding, const RotaryAttentionForward& args) {
   const int slices = slices_of_all_heads(layout, args.k), reductions = 2 * slices * all_gather_pieces(layout, args.k);
   costs.backward.kernels.front().calls *= slices;
   costs.backward.copies = 6 * slices + reductions * (2 * all + 2);
-  if (peers > 0) costs.backward.messages = reductions;
+  if (peers > 0) costs.backward.rounds = reductions;
+  costs.backward.messages = reductions * peers * chunks;
   costs.repeated = costs.forward;
   return costs;
 }

@@ -204,14 +204,25 @@ PassCosts cost(const Sharding& sharding, const RotaryAttentionForward& args) {
   for (Cost* cost : {&costs.forward, &costs.backward}) {
     cost->kernels.front().calls *= slices;
     cost->copies *= slices;
-    if (layout.ranks() > 1) cost->messages = 4 * slices;  // a tensor at a time
+    if (layout.ranks() > 1) cost->rounds = 4 * slices;  // a tensor at a time
+    cost->messages *= slices;
+    cost->busiest_messages *= slices;
   }
-  std::int64_t delta = 0;  // elements that a rank sends
+  std::int64_t delta = 0, busiest = 0;  // elements that a rank sends; that it sends or receives
   for (int rank = 0; rank < layout.ranks(); ++rank) {
-    const ChannelPartition partition{.channels = heads, .groups = heads};
-    delta = std::max(delta, layout.local_tokens(rank) * (heads - partition.share(layout.ranks(), rank).size()));
+    const std::int64_t tokens = layout.local_tokens(rank),
+                       mine = ChannelPartition{.channels = heads, .groups = heads}.share(layout.ranks(), rank).size();
+    delta = std::max(delta, tokens * (heads - mine));
+    busiest = std::max(busiest, std::max(tokens * (heads - mine), (layout.tokens() - tokens) * mine));
   }
-  costs.backward.bytes_sent += delta * size_of(accumulator_of(args.q.dtype));
+  Cost& backward = costs.backward;
+  backward.bytes_sent += delta * size_of(accumulator_of(args.q.dtype));
+  backward.busiest_bytes += busiest * size_of(accumulator_of(args.q.dtype));
+  if (layout.ranks() > 1) {
+    const std::int64_t chunks = layout.chunk_count() / layout.ranks();
+    backward.messages += (std::min<std::int64_t>(heads, layout.ranks()) - 1) * chunks * slices;
+    backward.busiest_messages += (layout.ranks() - 1) * chunks * slices;
+  }
   costs.repeated = costs.forward;
   return costs;
 }

@@ -126,7 +126,7 @@ PassCosts cost(const Sharding& sharding, const RotaryAttentionForward& args) {
   cost.kernels.push_back({.kernel = kernel_of(args),
                           .elements = most_visible_pairs(sharding) * static_cast<double>(args.q.columns()),
                           .calls = static_cast<double>(count) * (peers + 1)});
-  cost.messages = count * (layout.ranks() - 1);
+  cost.rounds = cost.messages = count * (layout.ranks() - 1);
   cost.hidden = 1;
   PassCosts costs{.forward = cost, .backward = adjoint(cost), .repeated = {}};
   // Forward q, k and v are rotated or copied, y is added to at every hop and rounded.
@@ -138,6 +138,7 @@ PassCosts cost(const Sharding& sharding, const RotaryAttentionForward& args) {
       static_cast<double>(own_bytes) * (6 + 10 * wide + 3 + peers * (4 * wide + 2 * (wide + 1) + 6 * wide));
   costs.backward.copies = static_cast<double>(count) * (8 + 4 * peers);
   costs.backward.bytes_sent *= 2;
+  costs.backward.rounds *= 2;
   costs.backward.messages *= 2;
   costs.repeated = costs.forward;
   return costs;

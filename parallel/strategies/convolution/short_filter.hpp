@@ -122,9 +122,13 @@ inline Tensor receive_halos(const StrategyContext& context, const FilterInput& x
 /// Adds to a cost that of sending and receiving halos of x.
 inline void add_halo(Cost& cost, const ShardLayout& layout, const FilterInput& x, std::int64_t reach) {
   if (layout.ranks() == 1 || reach == 0) return;
-  const std::int64_t bytes = layout.chunk_count() / layout.ranks() * reach * x.columns() * size_of(x.a.dtype);
+  const std::int64_t chunks = layout.chunk_count() / layout.ranks(),
+                     bytes = chunks * reach * x.columns() * size_of(x.a.dtype);
   cost.bytes_sent += bytes;
-  cost.messages += 1;
+  cost.rounds += 1;
+  // A reach that is longer than a chunk has rows of several.
+  const std::int64_t of_a_chunk = std::max<std::int64_t>(1, layout.tokens() / layout.chunk_count());
+  cost.messages += chunks * std::min<std::int64_t>(ceil_div(reach, of_a_chunk), layout.chunk_count() - 1);
   cost.copied_bytes += 4 * static_cast<double>(bytes);
   // packed (two tensors and their product, or three side by side), zeroed, unpacked
   cost.copies += x.b.present() || x.tensors() > 1 ? 5 : 3;
@@ -144,7 +148,7 @@ PassCosts halo_costs(const Sharding& sharding, const Forward& args, int parts, d
                           .calls = static_cast<double>(chunks * parts)});
   const Cost repeated = cost;
   add_halo(cost, layout, x, reach_of(args));
-  if (cost.messages > 0) cost.hidden = hidden;
+  if (cost.rounds > 0) cost.hidden = hidden;
   PassCosts costs{.forward = cost, .backward = adjoint(cost), .repeated = repeated};
   if (parts > 1) costs.backward.copies += static_cast<double>(2 * chunks);  // the head's gradients are added
   return costs;

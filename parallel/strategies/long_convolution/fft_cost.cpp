@@ -1,6 +1,7 @@
 /// The cost functions of the strategy fft.
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include "parallel/cost/operator_kernels.hpp"
@@ -65,7 +66,11 @@ PassCosts fft_costs(const Sharding& sharding, const GatedConvInputs& in, std::in
                             .calls = slices * (transforms + filter_transforms) * (branches + 2)});
     cost.copied_bytes = 3 * points * point_bytes;
     cost.copies = slices * (transforms + filter_transforms) * 2;
-    cost.messages = static_cast<std::int64_t>(slices) * (2 * stages + equal_shard_moves);
+    cost.rounds = static_cast<std::int64_t>(slices) * (2 * stages + equal_shard_moves);
+    // In a stage a rank sends its tensor to each of the other branches.
+    const double peers = branches - static_cast<double>(stages);
+    cost.messages =
+        std::llround(slices * ((transforms + filter_transforms) * peers + static_cast<double>(equal_shard_moves)));
     return cost;
   };
   PassCosts costs{.forward = pass(2, filter_transformed ? 1 : 0), .backward = pass(3, filter_transformed ? 2 : 0)};

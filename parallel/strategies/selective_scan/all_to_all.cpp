@@ -147,9 +147,16 @@ PassCosts cost(const Sharding& sharding, const SelectiveScanForward& args) {
                                       .gathered = gathered * args.in.A.columns()},
                                      1);
   if (sharding.layout().ranks() == 1) return costs;
-  costs.forward.messages += 1;
-  costs.repeated.messages += 1;
-  costs.backward.messages += gathered * pieces;
+  const ShardLayout& layout = sharding.layout();
+  const std::int64_t of_a_tensor = (layout.ranks() - 1) * (layout.chunk_count() / layout.ranks());
+  for (Cost* cost : {&costs.forward, &costs.repeated}) {
+    cost->rounds += 1;
+    cost->messages += gathered * of_a_tensor;
+    cost->busiest_messages += gathered * of_a_tensor;
+  }
+  costs.backward.rounds += gathered * pieces;
+  costs.backward.messages += gathered * pieces * of_a_tensor;
+  costs.backward.busiest_messages += gathered * pieces * of_a_tensor;
   return costs;
 }
 

@@ -54,6 +54,9 @@ TEST_P(Measure, IsTheSameOnEveryRankAndDoesNotCountAsTraffic) {
       EXPECT_EQ(figure, -world.max(-figure));
     }
     EXPECT_LT(machine.latency_s, 1);
+    EXPECT_GE(machine.message_s, 0);
+    EXPECT_LT(machine.message_s, 1);
+    EXPECT_EQ(machine.message_s, world.max(machine.message_s));
     for (const OperatorArguments& call : calls)
       for (const TimedKernel& kernel : kernels_of(call, {.local_tokens = 200, .longest_document = 300}))
         EXPECT_EQ(rate_of(machine, kernel).kernel, kernel) << text_of(kernel);
@@ -72,6 +75,7 @@ TEST(SlowestMachine, IsTheResultOnAllRanks) {
   on_ranks(3, [](Communicator& world) {
     const double rank = world.rank();
     const Machine all = slowest({.latency_s = 1 + rank,
+                                 .message_s = 5 - rank,
                                  .bytes_per_s = 10 + rank,
                                  .all_bytes_per_s = 20 - rank,
                                  .overlap = 1 - rank / 4,
@@ -81,6 +85,7 @@ TEST(SlowestMachine, IsTheResultOnAllRanks) {
                                  .kernels = {{{.width = 4}, 1 + rank, 10 - rank}}},
                                 world);
     EXPECT_EQ(all.latency_s, 3);
+    EXPECT_EQ(all.message_s, 5);
     EXPECT_EQ(all.bytes_per_s, 10);
     EXPECT_EQ(all.all_bytes_per_s, 18);
     EXPECT_EQ(all.overlap, 0.5);

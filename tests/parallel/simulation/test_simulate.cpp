@@ -94,7 +94,7 @@ TEST(Simulate, MessagesShareTheWayOfTheirSenderAndOfTheirReceiver) {
   across.receive(4, 0, 100).wait();
   EXPECT_DOUBLE_EQ(across.simulated(Delivery::buffered, blocking).seconds(), 40 + 15);
   Network slow_calls = round_network;
-  slow_calls.message_s = 7;
+  slow_calls.island.message_s = slow_calls.network.message_s = 7;
   EXPECT_DOUBLE_EQ(across.simulated(Delivery::buffered, slow_calls).seconds(), 10 + 7 + 15);
 }
 

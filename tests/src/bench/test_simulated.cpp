@@ -95,7 +95,7 @@ TEST(SimulatedStrategies, ExchangeWhatRealRanksDo) {
           131, documents, 128);
 }
 
-TEST(SimulatedStrategies, SendTheBytesOfTheCostModel) {
+TEST(SimulatedStrategies, SendTheBytesAndMessagesOfTheCostModel) {
   const int ranks = 64;
   const Profile profile = small_profile();
   for_every_strategy(
@@ -104,17 +104,43 @@ TEST(SimulatedStrategies, SendTheBytesOfTheCostModel) {
         const SimulatedStrategy simulated(record_strategy(work, ranks), network_of(profile), Delivery::in_order);
         const Sharding sharding(ShardLayout(work.tokens, ranks, work.layout), Segments::one_document(work.tokens), 1);
         const std::vector calls{shapes_of(work, sharding.local_tokens())};
-        const auto bytes_of = [&](PassCounts passes) {
+        const auto estimate_of = [&](PassCounts passes) {
           for (const Estimate& row : estimates(sharding, calls, machine_of_group(profile, ranks), passes))
-            if (row.strategy == work.strategy.name) return static_cast<std::int64_t>(row.bytes_sent);
-          return std::int64_t{-1};
+            if (row.strategy == work.strategy.name) return row;
+          return Estimate{};
+        };
+        const auto bytes_of = [&](PassCounts passes) {
+          return static_cast<std::int64_t>(estimate_of(passes).bytes_sent);
         };
         EXPECT_EQ(simulated.forward.most_bytes(), bytes_of({.forward = 1, .backward = 0}));
+        EXPECT_EQ(simulated.forward.most_messages(), estimate_of({.forward = 1, .backward = 0}).messages);
+        EXPECT_EQ(simulated.backward.most_messages(), estimate_of({.forward = 0, .backward = 1}).messages);
         // Backward one rank may send most of one tensor and another most of the next: within a thousandth.
         const std::int64_t backward = bytes_of({.forward = 0, .backward = 1});
         EXPECT_LE(std::abs(simulated.backward.most_bytes() - backward), backward / 1000);
       },
       160 * ranks, 1, 1024);
+}
+
+/// What sends to all ranks: with few bytes a message it takes the time of its messages, with fewer groups than ranks
+/// that of the ranks that receive most.
+TEST(SimulatedStrategies, TakeTheTimeOfTheCostModel) {
+  const int ranks = 128;
+  Profile profile = small_profile();  // the simulated network is as fast to all as to a neighbour
+  profile.network.all_bytes_per_s = profile.network.bytes_per_s;
+  profile.machine.all_bytes_per_s = profile.machine.bytes_per_s;
+  for (const std::int64_t tokens : {16 * ranks, 1024 * ranks})
+    for_every_strategy(
+        [&](StrategyWorkload work) {
+          const bool to_all =
+              work.strategy.name == "all_to_all" || work.strategy.name == "ring" || work.strategy.name == "all_gather";
+          if (!to_all || work.layout != Layout::contiguous) return;
+          work.variant = "";
+          const SimulatedStrategy simulated(record_strategy(work, ranks), network_of(profile), Delivery::in_order);
+          const double estimated = estimated_communication(work, ranks, profile);
+          EXPECT_NEAR((simulated.forward.seconds() + simulated.backward.seconds()) / estimated, 1, 0.1) << tokens;
+        },
+        tokens, 1, 1024);
 }
 
 /// Records everything but one message that the rank expects.

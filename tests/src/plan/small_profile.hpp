@@ -19,8 +19,9 @@ inline Profile small_profile() {
   profile.gemm_in_step = 0.8;
   profile.host_link_bytes_per_s = 2e10;
   profile.host_update_bytes_per_s = 3e10;
-  profile.network = {.latency_s = 2e-5, .bytes_per_s = 1e10, .all_bytes_per_s = 5e9};
+  profile.network = {.latency_s = 2e-5, .message_s = 2e-6, .bytes_per_s = 1e10, .all_bytes_per_s = 5e9};
   profile.machine = {.latency_s = 1e-5,
+                     .message_s = 1e-6,
                      .bytes_per_s = 2e11,
                      .all_bytes_per_s = 1e11,
                      .overlap = 0.5,

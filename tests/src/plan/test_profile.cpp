@@ -127,6 +127,9 @@ TEST(Profile, AGroupOverHostsSendsOverTheNetwork) {
   EXPECT_EQ(two_hosts.bytes_per_s, 1e10);
   EXPECT_EQ(two_hosts.latency_s, 2e-5);
   EXPECT_NEAR(two_hosts.all_bytes_per_s, 5e9 * 7 / 4, 1);  // 4 of 7 parts go over the network
+  EXPECT_EQ(inside.message_s, 1e-6);
+  EXPECT_NEAR(two_hosts.message_s, 2e-6 * 4 / 7, 1e-12);
+  EXPECT_NEAR(machine_of_group(profile, 5).message_s, 1e-6 * 3 / 4, 1e-12);
   // With few parts for other hosts the host's links take longest.
   Profile fast = profile;
   fast.network.all_bytes_per_s = 9e10;
