@@ -96,4 +96,28 @@ CheckpointMeasurement measure_checkpoint(const std::string& folder, std::int64_t
   return found;
 }
 
+std::string text_of(const CheckpointMeasurement& found, int ranks, Device device) {
+  const auto rate = [&](double seconds) { return static_cast<double>(found.bytes) / seconds / 1e9; };
+  return fmt::format(
+      "{} ranks, {}: {:.1f} MB of files, {:.1f} MB of memory a rank\n"
+      "training waits  {:>9.1f} ms, the first time {:.1f} ms\n"
+      "published after {:>9.1f} ms, {:.2f} GB/s\n"
+      "checked in      {:>9.1f} ms, {:.2f} GB/s\n"
+      "read in         {:>9.1f} ms, {:.2f} GB/s\n",
+      ranks, name_of(device), static_cast<double>(found.bytes) / 1e6, static_cast<double>(found.host_bytes) / 1e6,
+      found.copy_s * 1e3, found.first_copy_s * 1e3, found.published_s * 1e3, rate(found.published_s),
+      found.checked_s * 1e3, rate(found.checked_s), found.read_s * 1e3, rate(found.read_s));
+}
+
+nlohmann::ordered_json to_json(const CheckpointMeasurement& found, int ranks) {
+  return {{"ranks", ranks},
+          {"bytes", found.bytes},
+          {"copy_s", found.copy_s},
+          {"first_copy_s", found.first_copy_s},
+          {"published_s", found.published_s},
+          {"checked_s", found.checked_s},
+          {"read_s", found.read_s},
+          {"host_bytes", found.host_bytes}};
+}
+
 }  // namespace causeway

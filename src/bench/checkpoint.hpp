@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "parallel/transport/communicator.hpp"
@@ -22,5 +23,8 @@ struct CheckpointMeasurement {
 /// optimizer; checks them, reads them back and removes them. Collective; the result is the same on every rank.
 CheckpointMeasurement measure_checkpoint(const std::string& folder, std::int64_t bytes, Communicator& ranks,
                                          const Stream& stream);
+
+std::string text_of(const CheckpointMeasurement& found, int ranks, Device device);
+nlohmann::ordered_json to_json(const CheckpointMeasurement& found, int ranks);
 
 }  // namespace causeway

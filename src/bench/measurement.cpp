@@ -1,10 +1,27 @@
-/// A line of `bench operators` for people, and for programs.
+/// The lines of `bench operators` for people, and for programs.
 
 #include <fmt/format.h>
 
 #include "src/bench/operators.hpp"
 
 namespace causeway {
+
+std::string text_of(const Ceilings& ceilings, Device device, DType dtype) {
+  return fmt::format("ceilings on {}: copy {:.1f} GB/s (read + write), gemm {:.1f} GFLOP/s in {}, exp2 {:.2f} G/s\n",
+                     name_of(device), ceilings.bytes_per_second / 1e9, ceilings.flops_per_second / 1e9, name_of(dtype),
+                     ceilings.exponentials_per_second / 1e9);
+}
+
+nlohmann::ordered_json to_json(const Ceilings& ceilings) {
+  return {{"gigabytes_per_second", ceilings.bytes_per_second / 1e9},
+          {"gigaflops", ceilings.flops_per_second / 1e9},
+          {"giga_exponentials_per_second", ceilings.exponentials_per_second / 1e9}};
+}
+
+std::string columns_of_operators(DType dtype) {
+  return fmt::format("{:<24} {:>22} {:>9} {:>10} {:>8} {:>9} {:>8} {}\n", name_of(dtype), "shape", "documents", "ms",
+                     "GB/s", "GFLOP/s", "of", "ceiling");
+}
 
 std::string text_of(const Measurement& row) {
   const std::string documents = row.documents > 0 ? fmt::to_string(row.documents) : "";

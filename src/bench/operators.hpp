@@ -35,6 +35,10 @@ struct Measurement {
 
 std::string text_of(const Measurement& row);
 nlohmann::ordered_json to_json(const Measurement& row);
+/// The line above the measurements, and the one above that.
+std::string columns_of_operators(DType dtype);
+std::string text_of(const Ceilings& ceilings, Device device, DType dtype);
+nlohmann::ordered_json to_json(const Ceilings& ceilings);
 
 /// On the CPU the built-in sizes are divided by these, so that all rows take about a minute on a laptop.
 inline constexpr std::int64_t cpu_token_divisor = 16, cpu_channel_divisor = 8;

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <set>
 #include <vector>
 
 #include "kernels/core/dry_run/dry_run.hpp"
 #include "parallel/cost/measure.hpp"
+#include "src/bench/operators.hpp"
 #include "src/runtime/made_tensors.hpp"
 
 namespace causeway {
@@ -69,6 +71,40 @@ double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::ranges::nth_element(values, middle);
   return *middle;
+}
+
+/// The packs on which strategies are measured.
+struct StrategySizes {
+  std::int64_t channels;
+  std::vector<std::int64_t> tokens;
+  std::int64_t longest_quadratic;  ///< longest document for what takes time in proportion to its square
+};
+
+StrategySizes sizes_of(const StrategyBenchSettings& settings, Device device) {
+  StrategySizes sizes = device == Device::cuda
+                            ? StrategySizes{.channels = 4096, .tokens = {16384, 65536}, .longest_quadratic = 65536}
+                            : StrategySizes{.channels = 64, .tokens = {4096, 16384}, .longest_quadratic = 8192};
+  if (settings.tokens > 0) {
+    sizes.channels = settings.channels;
+    sizes.tokens = {settings.tokens};
+  }
+  return sizes;
+}
+
+/// The operator's packs, with the estimates of its strategies: of each size one document, and documents of PackMamba's
+/// mean length (documents.hpp).
+std::vector<AutoChoice> packs_of(StrategyWorkload work, const StrategySizes& sizes, Machine& machine,
+                                 Communicator& ranks, const Stream& stream) {
+  constexpr std::int64_t mean_document = 646;
+  std::vector<AutoChoice> packs;
+  for (const std::int64_t tokens : sizes.tokens)
+    for (const std::int64_t documents : std::set{std::int64_t{1}, std::max<std::int64_t>(tokens / mean_document, 1)}) {
+      if (work.row.name == "attention" && tokens / documents > sizes.longest_quadratic) continue;
+      work.tokens = tokens;
+      work.documents = documents;
+      packs.push_back({work.name(), tokens, documents, estimate_strategies(work, machine, ranks, stream)});
+    }
+  return packs;
 }
 
 }  // namespace
@@ -224,6 +260,41 @@ std::vector<Estimate> estimate_strategies(const StrategyWorkload& work, Machine&
   const std::vector calls{shapes_of(work, sharding.local_tokens())};
   measure_kernels(machine, ranks, stream, calls, timed_shape(sharding));
   return estimates(sharding, calls, machine, {});
+}
+
+StrategyBench bench_strategies(const StrategyBenchSettings& settings, Communicator& control, Communicator& ranks,
+                               const Stream& stream, const std::function<void(const std::string& line)>& report) {
+  constexpr std::int64_t most_direct_taps = 8192;
+  const StrategySizes sizes = sizes_of(settings, stream.device());
+  report(fmt::format("{:<50} {:>8} {:>9} {:>10} {:>11} {:>11} {:>10} {:>9} {:>12} {:>8}\n",
+                     fmt::format("{} {}, {} ranks, {} channels", name_of(stream.device()), name_of(settings.dtype),
+                                 ranks.size(), sizes.channels),
+                     "tokens", "documents", "forward ms", "backward ms", "estimate ms", "exposed ms", "hidden ms",
+                     "bytes sent", "messages"));
+  StrategyBench found{.machine = measure_links(ranks, stream)};
+  for (const StrategyWorkload& work : strategy_workloads(settings.dtype, sizes.channels)) {
+    const auto is_asked = [&](const OpStrategy& strategy) {
+      return matches(settings.filter, fmt::format("{} {}", work.name(), strategy.name));
+    };
+    if (std::ranges::none_of(work.row.strategies, is_asked)) continue;
+    std::vector<AutoChoice> packs = packs_of(work, sizes, found.machine, ranks, stream);
+    for (const OpStrategy& strategy : work.row.strategies) {
+      if (!is_asked(strategy)) continue;
+      for (const std::string& variant : strategy.variants.empty() ? std::vector<std::string>{""} : strategy.variants)
+        for (AutoChoice& pack : packs) {
+          if (variant == "--method direct" && pack.tokens / pack.documents > most_direct_taps) continue;
+          const StrategyWorkload each = work.with(strategy, variant, pack.tokens, pack.documents);
+          const StrategyMeasurement measured =
+              measure_strategy(each, control, ranks, stream, 3, settings.least_seconds);
+          pack.add(strategy.name, measured.forward_s + measured.backward_s);
+          const Estimate& estimate = pack.estimate_of(strategy.name);
+          report(text_of(each, measured, estimate));
+          found.rows.push_back(to_json(each, measured, estimate));
+        }
+    }
+    std::ranges::move(packs, std::back_inserter(found.choices));
+  }
+  return found;
 }
 
 }  // namespace causeway

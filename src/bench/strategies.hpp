@@ -1,10 +1,12 @@
 #pragma once
 
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "parallel/transport/communicator.hpp"
+#include "src/bench/auto_choice.hpp"
 #include "src/op/table.hpp"
 
 namespace causeway {
@@ -74,5 +76,22 @@ nlohmann::ordered_json to_json(const StrategyWorkload& work, const StrategyMeasu
 /// operator's kernels to `machine`, as far as it does not have them yet. Collective.
 std::vector<Estimate> estimate_strategies(const StrategyWorkload& work, Machine& machine, Communicator& ranks,
                                           const Stream& stream);
+
+/// What `bench strategies` measures.
+struct StrategyBenchSettings {
+  DType dtype = DType::f32;
+  std::string filter;                     ///< only strategies whose names, after the operator's, match it
+  std::int64_t tokens = 0, channels = 0;  ///< 0: the built-in sizes
+  double least_seconds = 0;               ///< of each row
+};
+struct StrategyBench {
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();  ///< a measurement each
+  std::vector<AutoChoice> choices;                                ///< one for each operator and pack
+  Machine machine;
+};
+/// Measures every operator with every strategy, on one document and on a pack of documents. Calls `report` with the
+/// line above the measurements, and with the line of each. Collective; `control` as above.
+StrategyBench bench_strategies(const StrategyBenchSettings& settings, Communicator& control, Communicator& ranks,
+                               const Stream& stream, const std::function<void(const std::string& line)>& report);
 
 }  // namespace causeway

@@ -1,10 +1,8 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "io/file/atomic_file.hpp"
-#include "parallel/cost/measure.hpp"
 #include "parallel/transport/device_transport.hpp"
 #include "src/bench/auto_choice.hpp"
 #include "src/bench/calibration.hpp"
@@ -38,17 +36,146 @@ struct BenchSettings {
   }
 };
 
+void require_size(const BenchSettings& settings) {
+  require(settings.tokens() >= 0 && settings.channels >= 0 && (settings.tokens() > 0) == (settings.channels > 0),
+          "--tokens {} and --channels {}: expected both, and positive", settings.tokens(), settings.channels);
+  const std::int64_t multiple =
+      settings.channels > 1024 ? 128 : 16;  // heads have 128 channels; a filter is shared by 16
+  require(settings.channels % multiple == 0, "--channels is {}, expected a multiple of {}", settings.channels,
+          multiple);
+  require(settings.least_seconds >= 0 && settings.least_seconds <= 3600, "--seconds is {}, expected 0 to 3600",
+          settings.least_seconds);
+  if (launcher_rank() == 0 && !settings.json.empty()) check_target(settings.json, Existing::replaced);
+}
+
+void require_rows(const BenchSettings& settings, const nlohmann::ordered_json& rows) {
+  require(!rows.empty(), "--filter is '{}', which no row has; expected part of the name of a row", settings.filter);
+}
+
+void write_json(const BenchSettings& settings, const nlohmann::ordered_json& figures) {
+  if (settings.json.empty()) return;
+  nlohmann::ordered_json report{{"topic", settings.topic},
+                                {"device", settings.step.compute.device},
+                                {"dtype", name_of(settings.compute_dtype())}};
+  report.update(figures);
+  write_text(settings.json, report.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+}
+
+ExitCode run_operators(const BenchSettings& settings) {
+  require_size(settings);
+  return run_alone([&] {
+    compute_with(fair_threads(1));
+    const Stopwatch stopwatch(Stream(settings.compute_device()), settings.least_seconds);
+    const Ceilings ceilings = measure_ceilings(stopwatch, settings.compute_dtype());
+    print_answer(text_of(ceilings, settings.compute_device(), settings.compute_dtype()), 0);
+    print_answer(columns_of_operators(settings.compute_dtype()), 0);
+    nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+    ExitCode worst = ExitCode::ok;
+    bench_operators({.dtype = settings.compute_dtype(),
+                     .filter = settings.filter,
+                     .tokens = settings.tokens(),
+                     .channels = settings.channels},
+                    stopwatch, ceilings, [&](const Measurement& row) {
+                      print_answer(text_of(row), 0);
+                      rows.push_back(to_json(row));
+                      if (row.code != ExitCode::usage) worst = std::max(worst, row.code);
+                    });
+    require_rows(settings, rows);
+    write_json(settings, {{"ceilings", to_json(ceilings)}, {"results", std::move(rows)}});
+    return worst;
+  });
+}
+
+ExitCode run_strategies(const BenchSettings& settings) {
+  require_size(settings);
+  return launch(settings.launch, [&](Communicator world) {
+    const Stream stream = make_rank_stream(settings.compute_device(), world);
+    Communicator ranks(make_device_transport(world.transport(), stream));
+    const auto print = [first = world.rank() == 0](const std::string& line) {
+      if (first) print_answer(line, 0);
+    };
+    StrategyBench measured = bench_strategies({.dtype = settings.compute_dtype(),
+                                               .filter = settings.filter,
+                                               .tokens = settings.tokens(),
+                                               .channels = settings.channels,
+                                               .least_seconds = settings.least_seconds},
+                                              world, ranks, stream, print);
+    require_rows(settings, measured.rows);
+    print(fmt::format("\n{}\n{}\n", text_of(measured.choices), machine_text(measured.machine, world.size())));
+    collectively(world, [&] {
+      if (world.rank() == 0)
+        write_json(settings, {{"results", std::move(measured.rows)},
+                              {"auto", to_json(measured.choices)},
+                              {"machine", to_json(measured.machine)}});
+    });
+    return ExitCode::ok;
+  });
+}
+
+ExitCode run_checkpoint(const BenchSettings& settings) {
+  constexpr std::int64_t most = std::int64_t{1} << 30;
+  require(settings.megabytes >= 1 && settings.megabytes <= most, "--megabytes is {}, expected 1 to {}",
+          settings.megabytes, most);
+  return launch(settings.launch, [&](Communicator world) {
+    const Stream stream = make_rank_stream(settings.compute_device(), world);
+    const CheckpointMeasurement found =
+        measure_checkpoint(settings.folder, settings.megabytes * 1'000'000, world, stream);
+    if (world.rank() == 0) print_answer(text_of(found, world.size(), settings.compute_device()), 0);
+    collectively(world, [&] {
+      if (world.rank() == 0) write_json(settings, to_json(found, world.size()));
+    });
+    return ExitCode::ok;
+  });
+}
+
+ExitCode run_step(const BenchSettings& settings) {
+  StepSettings step = settings.step;
+  step.compute.dtype = name_of(settings.compute_dtype());
+  step.tokens = settings.asked_tokens.value_or(step.tokens);
+  check(step);
+  return launch(settings.launch, [&](Communicator world) {
+    // measure_step() takes the communicator; this one is for the end.
+    Communicator ranks = world.split(0, world.rank());
+    collectively(ranks, [&] {
+      if (ranks.rank() == 0 && !settings.json.empty()) check_target(settings.json, Existing::replaced);
+    });
+    const StepMeasurement measured = measure_step(step, std::move(world));
+    collectively(ranks, [&] {
+      if (ranks.rank() != 0) return;
+      print_answer(step_text(step, measured), 0);
+      write_json(settings, step_json(step, measured));
+    });
+    return ExitCode::ok;
+  });
+}
+
+ExitCode run_profile(const BenchSettings& settings) {
+  require(!settings.profile.empty(), "--profile is missing: expected the file to write");
+  CalibrationSettings measured{.shape = resolve(settings.step.model, preset_options(default_preset)),
+                               .tokens = settings.asked_tokens.value_or(StepSettings{}.tokens),
+                               .device = settings.compute_device(),
+                               .dtype = settings.compute_dtype(),
+                               .name = settings.profile};
+  check(measured);
+  return launch(settings.launch, [&](Communicator world) {
+    collectively(world, [&] {
+      if (world.rank() == 0) check_target(settings.profile, Existing::replaced);
+    });
+    const Profile profile = measure_profile(measured, world, make_rank_stream(measured.device, world));
+    collectively(world, [&] {
+      if (world.rank() != 0) return;
+      write_text(settings.profile, json_text(profile));
+      print_answer(profile_text(profile), 0);
+    });
+    return ExitCode::ok;
+  });
+}
+
 struct Topic {
   std::string_view name;
   std::string_view summary;
   ExitCode (*run)(const BenchSettings&);
 };
-
-ExitCode run_operators(const BenchSettings& settings);
-ExitCode run_strategies(const BenchSettings& settings);
-ExitCode run_checkpoint(const BenchSettings& settings);
-ExitCode run_step(const BenchSettings& settings);
-ExitCode run_profile(const BenchSettings& settings);
 
 constexpr Topic topics[] = {
     {"operators",
@@ -154,220 +281,11 @@ CommandLine declare(BenchSettings& settings) {
           "mpirun -n 2 causeway bench profile --model sh2-tiny --tokens 8K --profile here.json"};
 }
 
-void require_size(const BenchSettings& settings) {
-  require(settings.tokens() >= 0 && settings.channels >= 0 && (settings.tokens() > 0) == (settings.channels > 0),
-          "--tokens {} and --channels {}: expected both, and positive", settings.tokens(), settings.channels);
-  const std::int64_t multiple =
-      settings.channels > 1024 ? 128 : 16;  // heads have 128 channels; a filter is shared by 16
-  require(settings.channels % multiple == 0, "--channels is {}, expected a multiple of {}", settings.channels,
-          multiple);
-  require(settings.least_seconds >= 0 && settings.least_seconds <= 3600, "--seconds is {}, expected 0 to 3600",
-          settings.least_seconds);
-  if (launcher_rank() == 0 && !settings.json.empty()) check_target(settings.json, Existing::replaced);
-}
-
-void require_rows(const BenchSettings& settings, const nlohmann::ordered_json& rows) {
-  require(!rows.empty(), "--filter is '{}', which no row has; expected part of the name of a row", settings.filter);
-}
-
-void write_json(const BenchSettings& settings, const nlohmann::ordered_json& figures) {
-  if (settings.json.empty()) return;
-  nlohmann::ordered_json report{{"topic", settings.topic},
-                                {"device", settings.step.compute.device},
-                                {"dtype", name_of(settings.compute_dtype())}};
-  report.update(figures);
-  write_text(settings.json, report.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
-}
-
-ExitCode run_operators(const BenchSettings& settings) {
-  require_size(settings);
-  return run_alone([&] {
-    compute_with(fair_threads(1));
-    const Stopwatch stopwatch(Stream(settings.compute_device()), settings.least_seconds);
-    const Ceilings ceilings = measure_ceilings(stopwatch, settings.compute_dtype());
-    print_answer(
-        fmt::format("ceilings on {}: copy {:.1f} GB/s (read + write), gemm {:.1f} GFLOP/s in {}, exp2 {:.2f} G/s\n",
-                    settings.step.compute.device, ceilings.bytes_per_second / 1e9, ceilings.flops_per_second / 1e9,
-                    name_of(settings.compute_dtype()), ceilings.exponentials_per_second / 1e9),
-        0);
-    print_answer(fmt::format("{:<24} {:>22} {:>9} {:>10} {:>8} {:>9} {:>8} {}\n", name_of(settings.compute_dtype()),
-                             "shape", "documents", "ms", "GB/s", "GFLOP/s", "of", "ceiling"),
-                 0);
-    nlohmann::ordered_json rows = nlohmann::ordered_json::array();
-    ExitCode worst = ExitCode::ok;
-    bench_operators({.dtype = settings.compute_dtype(),
-                     .filter = settings.filter,
-                     .tokens = settings.tokens(),
-                     .channels = settings.channels},
-                    stopwatch, ceilings, [&](const Measurement& row) {
-                      print_answer(text_of(row), 0);
-                      rows.push_back(to_json(row));
-                      if (row.code != ExitCode::usage) worst = std::max(worst, row.code);
-                    });
-    require_rows(settings, rows);
-    write_json(settings, {{"ceilings",
-                           {{"gigabytes_per_second", ceilings.bytes_per_second / 1e9},
-                            {"gigaflops", ceilings.flops_per_second / 1e9},
-                            {"giga_exponentials_per_second", ceilings.exponentials_per_second / 1e9}}},
-                          {"results", std::move(rows)}});
-    return worst;
-  });
-}
-
-/// The built-in sizes of the strategies' packs.
-struct StrategySizes {
-  std::int64_t channels;
-  std::vector<std::int64_t> tokens;
-  std::int64_t longest_quadratic;  ///< longest document for what takes time in proportion to its square
-};
-
-StrategySizes strategy_sizes(Device device) {
-  if (device == Device::cuda) return {.channels = 4096, .tokens = {16384, 65536}, .longest_quadratic = 65536};
-  return {.channels = 64, .tokens = {4096, 16384}, .longest_quadratic = 8192};
-}
-
-ExitCode run_strategies(const BenchSettings& settings) {
-  constexpr std::int64_t mean_document = 646, most_direct_taps = 8192;  // PackMamba's mean (src/bench/documents.hpp)
-  require_size(settings);
-  StrategySizes sizes = strategy_sizes(settings.compute_device());
-  if (settings.tokens() > 0) sizes = {settings.channels, {settings.tokens()}, sizes.longest_quadratic};
-  return launch(settings.launch, [&](Communicator world) {
-    const Stream stream = make_rank_stream(settings.compute_device(), world);
-    Communicator ranks(make_device_transport(world.transport(), stream));
-    const bool first = world.rank() == 0;
-    if (first)
-      print_answer(fmt::format("{:<50} {:>8} {:>9} {:>10} {:>11} {:>11} {:>10} {:>9} {:>12} {:>8}\n",
-                               fmt::format("{} {}, {} ranks, {} channels", settings.step.compute.device,
-                                           name_of(settings.compute_dtype()), world.size(), sizes.channels),
-                               "tokens", "documents", "forward ms", "backward ms", "estimate ms", "exposed ms",
-                               "hidden ms", "bytes sent", "messages"),
-                   0);
-    Machine machine = measure_links(ranks, stream);
-    nlohmann::ordered_json rows = nlohmann::ordered_json::array();
-    std::vector<AutoChoice> autos;
-    for (StrategyWorkload work : strategy_workloads(settings.compute_dtype(), sizes.channels)) {
-      const OpRow& row = work.row;
-      const auto is_asked = [&](const OpStrategy& strategy) {
-        return matches(settings.filter, fmt::format("{} {}", work.name(), strategy.name));
-      };
-      if (std::ranges::none_of(row.strategies, is_asked)) continue;
-      const std::size_t first_auto = autos.size();
-      for (const std::int64_t tokens : sizes.tokens)
-        for (const std::int64_t documents :
-             std::set{std::int64_t{1}, std::max<std::int64_t>(tokens / mean_document, 1)}) {
-          if (row.name == "attention" && tokens / documents > sizes.longest_quadratic) continue;
-          work.tokens = tokens;
-          work.documents = documents;
-          autos.push_back({work.name(), tokens, documents, estimate_strategies(work, machine, ranks, stream)});
-        }
-      for (const OpStrategy& strategy : row.strategies) {
-        if (!is_asked(strategy)) continue;
-        for (const std::string& variant : strategy.variants.empty() ? std::vector<std::string>{""} : strategy.variants)
-          for (AutoChoice& pack : std::span(autos).subspan(first_auto)) {
-            if (variant == "--method direct" && pack.tokens / pack.documents > most_direct_taps) continue;
-            const StrategyWorkload each = work.with(strategy, variant, pack.tokens, pack.documents);
-            const StrategyMeasurement measured =
-                measure_strategy(each, world, ranks, stream, 3, settings.least_seconds);
-            pack.add(strategy.name, measured.forward_s + measured.backward_s);
-            const Estimate& estimate = pack.estimate_of(strategy.name);
-            if (first) print_answer(text_of(each, measured, estimate), 0);
-            rows.push_back(to_json(each, measured, estimate));
-          }
-      }
-    }
-    require_rows(settings, rows);
-    if (first) print_answer(fmt::format("\n{}\n{}\n", text_of(autos), machine_text(machine, world.size())), 0);
-    collectively(world, [&] {
-      if (first)
-        write_json(settings, {{"results", std::move(rows)}, {"auto", to_json(autos)}, {"machine", to_json(machine)}});
-    });
-    return ExitCode::ok;
-  });
-}
-
-ExitCode run_checkpoint(const BenchSettings& settings) {
-  constexpr std::int64_t most = std::int64_t{1} << 30;
-  require(settings.megabytes >= 1 && settings.megabytes <= most, "--megabytes is {}, expected 1 to {}",
-          settings.megabytes, most);
-  return launch(settings.launch, [&](Communicator world) {
-    const Stream stream = make_rank_stream(settings.compute_device(), world);
-    const CheckpointMeasurement found =
-        measure_checkpoint(settings.folder, settings.megabytes * 1'000'000, world, stream);
-    const auto rate = [&](double seconds) { return static_cast<double>(found.bytes) / seconds / 1e9; };
-    if (world.rank() == 0)
-      print_answer(fmt::format("{} ranks, {}: {:.1f} MB of files, {:.1f} MB of memory a rank\n"
-                               "training waits  {:>9.1f} ms, the first time {:.1f} ms\n"
-                               "published after {:>9.1f} ms, {:.2f} GB/s\n"
-                               "checked in      {:>9.1f} ms, {:.2f} GB/s\n"
-                               "read in         {:>9.1f} ms, {:.2f} GB/s\n",
-                               world.size(), settings.step.compute.device, static_cast<double>(found.bytes) / 1e6,
-                               static_cast<double>(found.host_bytes) / 1e6, found.copy_s * 1e3,
-                               found.first_copy_s * 1e3, found.published_s * 1e3, rate(found.published_s),
-                               found.checked_s * 1e3, rate(found.checked_s), found.read_s * 1e3, rate(found.read_s)),
-                   0);
-    collectively(world, [&] {
-      if (world.rank() == 0)
-        write_json(settings, {{"ranks", world.size()},
-                              {"bytes", found.bytes},
-                              {"copy_s", found.copy_s},
-                              {"first_copy_s", found.first_copy_s},
-                              {"published_s", found.published_s},
-                              {"checked_s", found.checked_s},
-                              {"read_s", found.read_s},
-                              {"host_bytes", found.host_bytes}});
-    });
-    return ExitCode::ok;
-  });
-}
-
 ExitCode execute(const BenchSettings& settings) {
   const Topic* topic = std::find_if(std::begin(topics), std::end(topics),
                                     [&](const Topic& each) { return each.name == settings.topic; });
   ensure(topic != std::end(topics), "bench has no topic '{}'", settings.topic);
   return topic->run(settings);
-}
-
-ExitCode run_step(const BenchSettings& settings) {
-  StepSettings step = settings.step;
-  step.compute.dtype = name_of(settings.compute_dtype());
-  step.tokens = settings.asked_tokens.value_or(step.tokens);
-  check(step);
-  return launch(settings.launch, [&](Communicator world) {
-    // measure_step() takes the communicator; this one is for the end.
-    Communicator ranks = world.split(0, world.rank());
-    collectively(ranks, [&] {
-      if (ranks.rank() == 0 && !settings.json.empty()) check_target(settings.json, Existing::replaced);
-    });
-    const StepMeasurement measured = measure_step(step, std::move(world));
-    collectively(ranks, [&] {
-      if (ranks.rank() != 0) return;
-      print_answer(step_text(step, measured), 0);
-      write_json(settings, step_json(step, measured));
-    });
-    return ExitCode::ok;
-  });
-}
-
-ExitCode run_profile(const BenchSettings& settings) {
-  require(!settings.profile.empty(), "--profile is missing: expected the file to write");
-  CalibrationSettings measured{.shape = resolve(settings.step.model, preset_options(default_preset)),
-                               .tokens = settings.asked_tokens.value_or(StepSettings{}.tokens),
-                               .device = settings.compute_device(),
-                               .dtype = settings.compute_dtype(),
-                               .name = settings.profile};
-  check(measured);
-  return launch(settings.launch, [&](Communicator world) {
-    collectively(world, [&] {
-      if (world.rank() == 0) check_target(settings.profile, Existing::replaced);
-    });
-    const Profile profile = measure_profile(measured, world, make_rank_stream(measured.device, world));
-    collectively(world, [&] {
-      if (world.rank() != 0) return;
-      write_text(settings.profile, json_text(profile));
-      print_answer(profile_text(profile), 0);
-    });
-    return ExitCode::ok;
-  });
 }
 
 }  // namespace
