@@ -140,7 +140,8 @@ class StepRunner {
     progress_.end_stage("optimizer state made");
     const std::int64_t locked =
         model_.reserve_host_memory(runtime_.stream, ceil_div(settings.tokens, runtime_.mesh.context.size()));
-    progress_.end_stage(fmt::format("{} of host memory for activations page-locked", binary_bytes(locked)));
+    progress_.end_stage(
+        fmt::format("{} of host memory for activations page-locked", binary_bytes(static_cast<double>(locked))));
     model_.set_layer_hook(
         [this](const Stream&, Phase phase, std::int64_t block, TensorView) { progress_.enqueued(phase, block); });
     probe_ = Tensor::zeros(runtime_.stream, DType::f32, {32});
