@@ -44,8 +44,8 @@ struct StrategyContext {
   const Stream& stream;
   Schedule schedule = Schedule::automatic;
   Method method = Method::automatic;
-  Received* received =
-      nullptr;  ///< of a forward pass that will be computed again; strategies that send few rows use it
+  /// Of a forward pass that will be computed again; strategies that send few rows use it.
+  Received* received = nullptr;
   KeepSpectra keep_spectra = KeepSpectra::automatic;
 
   /// Whether an exchange is left out, because this pass repeats one.

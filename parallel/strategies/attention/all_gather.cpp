@@ -26,7 +26,9 @@ Range keys_of(const Chunk& chunk) { return {chunk.tokens.begin + chunk.cu_seqlen
 }  // namespace
 
 void forward(const StrategyContext& context, RotaryAttentionForward args, Saved* saved) {
-  const auto& [sharding, ranks, stream, schedule, method, received, keep_spectra] = context;
+  const Sharding& sharding = context.sharding;
+  Communicator& ranks = context.ranks;
+  const Stream& stream = context.stream;
   if (ranks.size() == 1) return whole_pack::forward(context, args, saved);
   const RopeAngles angles = rotate_in_place(context, args);
   const Shape all = args.k.shape.with_rows(sharding.layout().tokens());
@@ -53,7 +55,9 @@ void forward(const StrategyContext& context, RotaryAttentionForward args, Saved*
 }
 
 void backward(const StrategyContext& context, RotaryAttentionBackward args, Saved& saved) {
-  const auto& [sharding, ranks, stream, schedule, method, received, keep_spectra] = context;
+  const Sharding& sharding = context.sharding;
+  Communicator& ranks = context.ranks;
+  const Stream& stream = context.stream;
   if (ranks.size() == 1) return whole_pack::backward(context, args, saved);
   const Tensor k = saved.take("k"), v = saved.take("v"), lse = saved.take("lse"),
                delta = delta_of(stream, args.y, args.d_y);

@@ -52,7 +52,9 @@ AttentionInputs inputs_of(const QueryKeyBlock& pair, TensorView q, TensorView bl
 }  // namespace
 
 void forward(const StrategyContext& context, RotaryAttentionForward args, Saved* saved) {
-  const auto& [sharding, ranks, stream, schedule, method, received, keep_spectra] = context;
+  const Sharding& sharding = context.sharding;
+  Communicator& ranks = context.ranks;
+  const Stream& stream = context.stream;
   if (ranks.size() == 1) return whole_pack::forward(context, args, saved);
   const RopeAngles angles = rotate_in_place(context, args);
   Tensor lse(stream, accumulator_of(args.q.dtype), {args.q.rows(), args.q.shape[1]});
@@ -73,7 +75,9 @@ void forward(const StrategyContext& context, RotaryAttentionForward args, Saved*
 }
 
 void backward(const StrategyContext& context, RotaryAttentionBackward args, Saved& saved) {
-  const auto& [sharding, ranks, stream, schedule, method, received, keep_spectra] = context;
+  const Sharding& sharding = context.sharding;
+  Communicator& ranks = context.ranks;
+  const Stream& stream = context.stream;
   if (ranks.size() == 1) return whole_pack::backward(context, args, saved);
   const RopeAngles angles = angles_of_inputs(args);
   const Tensor lse = saved.take("lse"), delta = delta_of(stream, args.y, args.d_y);

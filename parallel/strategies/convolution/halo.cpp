@@ -10,7 +10,8 @@ namespace {
 
 template <class Forward>
 void run_forward(const StrategyContext& context, const Forward& args, Saved* saved) {
-  const auto& [sharding, ranks, stream, schedule, method, received, keep_spectra] = context;
+  const Sharding& sharding = context.sharding;
+  const Stream& stream = context.stream;
   const std::int64_t reach = reach_of(args);
   Tensor halos = receive_halos(context, filter_input(args), reach);
   for (std::size_t i = 0; const Chunk& chunk : sharding.chunks()) {
@@ -23,7 +24,9 @@ void run_forward(const StrategyContext& context, const Forward& args, Saved* sav
 
 template <class Backward>
 void run_backward(const StrategyContext& context, const Backward& args, Saved& saved) {
-  const auto& [sharding, ranks, stream, schedule, method, received, keep_spectra] = context;
+  const Sharding& sharding = context.sharding;
+  Communicator& ranks = context.ranks;
+  const Stream& stream = context.stream;
   const std::int64_t reach = reach_of(args);
   const HaloPlan& plan = sharding.halo_plan(reach);
   const Tensor halos = saved.take("halos"),

@@ -33,7 +33,9 @@ TensorView head_as_halo(const StrategyContext& context, const Args& args, const 
 
 template <class Forward>
 void run_forward(const StrategyContext& context, const Forward& args, Saved* saved) {
-  const auto& [sharding, ranks, stream, schedule, method, received, keep_spectra] = context;
+  const Sharding& sharding = context.sharding;
+  Communicator& ranks = context.ranks;
+  const Stream& stream = context.stream;
   const std::int64_t reach = reach_of(args);
   Tensor halos = allocate_halos(context, filter_input(args), reach);
   Pending arriving;
@@ -73,7 +75,9 @@ void add_to_head(const StrategyContext& context, const FilterInput& rows, const 
 
 template <class Backward>
 void run_backward(const StrategyContext& context, const Backward& args, Saved& saved) {
-  const auto& [sharding, ranks, stream, schedule, method, received, keep_spectra] = context;
+  const Sharding& sharding = context.sharding;
+  Communicator& ranks = context.ranks;
+  const Stream& stream = context.stream;
   const std::int64_t reach = reach_of(args);
   const Tensor halos = saved.take("halos"), d_halos = allocate_halos(context, filter_input(args), reach);
   for (std::size_t i = 0; const Chunk& chunk : sharding.chunks()) {

@@ -53,7 +53,8 @@ bool receives_states(const Sharding& sharding) {
 }  // namespace
 
 void forward(const StrategyContext& context, HyenaBlockForward args, Saved* saved) {
-  const auto& [sharding, ranks, stream, schedule, method, received, keep_spectra] = context;
+  const Sharding& sharding = context.sharding;
+  const Stream& stream = context.stream;
   const HyenaBlockInputs& in = args.in;
   Tensor halos = receive_halos(context, filter_input(args), block_reach(in));
   // Backward needs the states that entered the chunks, to compute all others again.
@@ -79,7 +80,9 @@ void forward(const StrategyContext& context, HyenaBlockForward args, Saved* save
 }
 
 void backward(const StrategyContext& context, HyenaBlockBackward args, Saved& saved) {
-  const auto& [sharding, ranks, stream, schedule, method, received, keep_spectra] = context;
+  const Sharding& sharding = context.sharding;
+  Communicator& ranks = context.ranks;
+  const Stream& stream = context.stream;
   const HyenaBlockInputs& in = args.in;
   const std::int64_t reach = block_reach(in);
   const HaloPlan& plan = sharding.halo_plan(reach);

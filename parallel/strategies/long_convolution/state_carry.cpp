@@ -30,7 +30,8 @@ Recurrence recurrence(const StrategyContext& context, Direction direction, Tenso
 }  // namespace
 
 void forward(const StrategyContext& context, ModalConvForward args, Saved* saved) {
-  const auto& [sharding, ranks, stream, schedule, method, received, keep_spectra] = context;
+  const Sharding& sharding = context.sharding;
+  const Stream& stream = context.stream;
   const TensorView rates = args.log_rates;
   Tensor states = saved == nullptr ? Tensor()
                                    : Tensor(stream, rates.dtype,
@@ -53,7 +54,8 @@ void forward(const StrategyContext& context, ModalConvForward args, Saved* saved
 }
 
 void backward(const StrategyContext& context, ModalConvBackward args, Saved& saved) {
-  const auto& [sharding, ranks, stream, schedule, method, received, keep_spectra] = context;
+  const Sharding& sharding = context.sharding;
+  const Stream& stream = context.stream;
   const TensorView rates = args.log_rates;
   const Tensor states = saved.take("states");
   Recurrence modes = recurrence(context, Direction::leftwards, rates);

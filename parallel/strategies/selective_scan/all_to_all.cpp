@@ -44,7 +44,9 @@ SelectiveScanInputs on_channels(const StrategyContext& context, const SelectiveS
 }  // namespace
 
 void forward(const StrategyContext& context, SelectiveScanForward args, Saved* saved) {
-  const auto& [sharding, ranks, stream, schedule, method, received, keep_spectra] = context;
+  const Sharding& sharding = context.sharding;
+  Communicator& ranks = context.ranks;
+  const Stream& stream = context.stream;
   const SelectiveScanInputs& in = args.in;
   Gathered gathered = allocate_gathered(context, in);
   Pending gathering =
@@ -84,7 +86,9 @@ void forward(const StrategyContext& context, SelectiveScanForward args, Saved* s
 }
 
 void backward(const StrategyContext& context, SelectiveScanBackward args, Saved& saved) {
-  const auto& [sharding, ranks, stream, schedule, method, received, keep_spectra] = context;
+  const Sharding& sharding = context.sharding;
+  Communicator& ranks = context.ranks;
+  const Stream& stream = context.stream;
   const SelectiveScanInputs& in = args.in;
   Gathered gathered{saved.take("B"), saved.take("C")};
   const Gathered d_gathered = allocate_gathered(context, in);

@@ -43,7 +43,8 @@ Recurrence recurrence(const StrategyContext& context, Direction direction, Tenso
 }  // namespace
 
 void forward(const StrategyContext& context, SelectiveScanForward args, Saved* saved) {
-  const auto& [sharding, ranks, stream, schedule, method, received, keep_spectra] = context;
+  const Sharding& sharding = context.sharding;
+  const Stream& stream = context.stream;
   const TensorView A = args.in.A;
   Tensor states = saved == nullptr
                       ? Tensor()
@@ -65,7 +66,8 @@ void forward(const StrategyContext& context, SelectiveScanForward args, Saved* s
 }
 
 void backward(const StrategyContext& context, SelectiveScanBackward args, Saved& saved) {
-  const auto& [sharding, ranks, stream, schedule, method, received, keep_spectra] = context;
+  const Sharding& sharding = context.sharding;
+  const Stream& stream = context.stream;
   const TensorView A = args.in.A;
   const Tensor states = saved.take("states");
   Recurrence scan = recurrence(context, Direction::leftwards, A);
