@@ -10,6 +10,7 @@
 #include "kernels/blocked_conv.hpp"
 #include "kernels/causal_conv.hpp"
 #include "kernels/composed/expect_hyena_block.hpp"
+#include "kernels/composed/featurizer.hpp"
 #include "kernels/core/integer.hpp"
 #include "kernels/modal_conv.hpp"
 
@@ -200,6 +201,13 @@ void hyena_block_forward(const Stream& stream, const HyenaBlockForward& args) {
   blocked_conv_forward(stream, {.in = gated(in, features), .halo = before.products(), .taps = in.taps, .y = args.y});
 }
 
+void featurizer_adjoint(const Stream& stream, const HyenaBlockBackward& args, TensorView d_features) {
+  const HyenaBlockInputs& in = args.in;
+  if (args.d_halo.present()) fill(stream, {.value = 0, .y = args.d_halo});
+  featurize_adjoint(stream, args, all_three, inputs_of(in), nearest_rows(in, in.halo), in.segments,
+                    Parts::columns_of(d_features), {{args.d_q, args.d_k, args.d_v}}, nearest_rows(in, args.d_halo));
+}
+
 void hyena_block_backward(const Stream& stream, const HyenaBlockBackward& args) {
   expect_hyena_block(args);
   const HyenaBlockInputs& in = args.in;
@@ -214,11 +222,6 @@ void hyena_block_backward(const Stream& stream, const HyenaBlockBackward& args) 
                                      .d_k = d_features.of[1],
                                      .d_v = d_features.of[2],
                                      .d_skip = args.d_skip};
-  const auto finish = [&] {
-    if (args.d_halo.present()) fill(stream, {.value = 0, .y = args.d_halo});
-    featurize_adjoint(stream, args, all_three, inputs_of(in), nearest_rows(in, in.halo), in.segments, d_features,
-                      features, nearest_rows(in, args.d_halo));
-  };
   if (in.modal()) {
     modal_conv_backward(stream, {.in = gated(in, features),
                                  .residues = in.residues,
@@ -230,7 +233,7 @@ void hyena_block_backward(const Stream& stream, const HyenaBlockBackward& args) 
                                  .d_residues = args.d_residues,
                                  .d_log_rates = args.d_log_rates,
                                  .adjoint_out = args.adjoint_out});
-    return finish();
+    return featurizer_adjoint(stream, args, memory);
   }
   const FilterHalo before(stream, in);
   const Tensor d_products = before.products().present() ? Tensor(stream, dtype, before.products().shape) : Tensor();
@@ -240,7 +243,7 @@ void hyena_block_backward(const Stream& stream, const HyenaBlockBackward& args) 
                                  .gradients = gradients,
                                  .d_halo = d_products,
                                  .d_taps = args.d_taps});
-  finish();
+  featurizer_adjoint(stream, args, memory);
   before.add_gradient(stream, args, d_products);
 }
 

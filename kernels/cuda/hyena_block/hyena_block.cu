@@ -48,6 +48,15 @@ void expect_filter(const HyenaBlockForward& args) {
   expect_if_present("state_out", args.state_out, DType::f32, args.in.residues.shape);
 }
 
+void expect_modes(const HyenaBlockBackward& args) {
+  const Shape& modes = args.in.residues.shape;
+  expect_if_present("state_in", args.state_in, DType::f32, modes);
+  expect_if_present("adjoint_in", args.adjoint_in, DType::f32, modes);
+  expect_if_present("adjoint_out", args.adjoint_out, DType::f32, modes);
+  expect("d_residues", args.d_residues, DType::f32, modes);
+  expect("d_log_rates", args.d_log_rates, DType::f32, modes);
+}
+
 }  // namespace
 
 std::int64_t reached_rows(const HyenaBlockInputs& in) {
@@ -125,10 +134,15 @@ void hyena_block_forward(const Stream& stream, const HyenaBlockForward& args) {
 
 void hyena_block_backward(const Stream& stream, const HyenaBlockBackward& args) {
   expect_hyena_block(args);
-  if (!hyena_block_is_fused(args)) return composed::hyena_block_backward(stream, args);
+  const bool modal = modal_mma::suits(args);
+  if (!modal && !hyena_block_is_fused(args)) return composed::hyena_block_backward(stream, args);
   fused_block::expect_filter(args.in);
-  expect("d_taps", args.d_taps, DType::f32, args.in.taps.shape);
   if (args.in.skip.present()) expect("d_skip", args.d_skip, DType::f32, args.in.skip.shape);
+  if (modal) {
+    fused_block::expect_modes(args);
+    return modal_mma::backward(stream, args);
+  }
+  expect("d_taps", args.d_taps, DType::f32, args.in.taps.shape);
   if (fused_block::suits_se(args)) return fused_block::se_backward(stream, args);
   fused_block::mr_backward(stream, args);
 }

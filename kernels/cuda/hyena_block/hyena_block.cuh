@@ -25,6 +25,8 @@ namespace causeway::cuda::modal_mma {
 /// With modes, of modal_conv/, whose parts they share.
 bool suits(const HyenaBlockForward& args);
 void forward(const Stream& stream, const HyenaBlockForward& args);
+bool suits(const HyenaBlockBackward& args);
+void backward(const Stream& stream, const HyenaBlockBackward& args);
 bool suits(const HyenaBlockSummary& args);
 void summary(const Stream& stream, const HyenaBlockSummary& args);
 }  // namespace causeway::cuda::modal_mma

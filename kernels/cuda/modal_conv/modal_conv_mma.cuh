@@ -117,6 +117,9 @@ void adjoint_summary(const Stream& stream, const ModalConvAdjointSummary& args);
 /// hyena_block with modes, in one pass forward.
 bool suits(const HyenaBlockForward& args);
 void forward(const Stream& stream, const HyenaBlockForward& args);
+/// Backward, in those two passes and one for the featurizer.
+bool suits(const HyenaBlockBackward& args);
+void backward(const Stream& stream, const HyenaBlockBackward& args);
 /// The state that a run passes on, likewise; of whole units.
 bool suits(const HyenaBlockSummary& args);
 void summary(const Stream& stream, const HyenaBlockSummary& args);

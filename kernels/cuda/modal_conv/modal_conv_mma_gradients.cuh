@@ -87,9 +87,4 @@ __device__ inline float sum_over_tiles(const float (&values)[8], int lane) {
   return (c ? two[1] : two[0]) + __shfl_xor_sync(~0u, c ? two[0] : two[1], 4);
 }
 
-__device__ inline void clear(float (&x)[2][4]) {
-#pragma unroll
-  for (int n = 0; n < 8; ++n) x[n / 4][n % 4] = 0;
-}
-
 }  // namespace causeway::cuda::modal_mma

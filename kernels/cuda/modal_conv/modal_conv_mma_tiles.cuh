@@ -119,6 +119,40 @@ __device__ inline void scan_tiles(const float (&sums)[2][4], const float (&decay
   }
 }
 
+/// scan_tiles() of two channels together.
+template <bool Reversed>
+__device__ inline void scan_pair(const float (&sums)[2][2][4], const float (&decay)[2][3][4],
+                                 const float (&carry)[2][4], const TileReach& reach, int lane,
+                                 float (&entering)[2][2][4], float (&after)[2][4]) {
+  constexpr int first = Reversed ? 1 : 0, second = 1 - first, step = Reversed ? -4 : 4;
+  float total[8];
+#pragma unroll
+  for (int n = 0; n < 8; ++n) {
+    const int c = n / 4, p = n % 4;
+    total[n] = sums[c][p / 2][2 * second + p % 2];
+    if (reach.pair) total[n] += decay[c][0][p] * sums[c][p / 2][2 * first + p % 2];
+    if (reach.enter) total[n] += decay[c][1][p] * carry[c][p];
+  }
+#pragma unroll
+  for (int i = 0; i < 3; ++i)
+#pragma unroll
+    for (int n = 0; n < 8; ++n) {
+      const float(&d)[3][4] = decay[n / 4];
+      const float power = i < 2 ? d[i + 1][n % 4] : d[2][n % 4] * d[2][n % 4];
+      const float before = __shfl_sync(~0u, total[n], lane - step * (1 << i));
+      if (reach.step[i]) total[n] += power * before;
+    }
+#pragma unroll
+  for (int n = 0; n < 8; ++n) {
+    const int c = n / 4, p = n % 4;
+    const float before = __shfl_sync(~0u, total[n], lane - step);
+    entering[c][first][p] = reach.first ? carry[c][p] : before;
+    entering[c][second][p] = sums[c][p / 2][2 * first + p % 2];
+    if (reach.odd) entering[c][second][p] += decay[c][0][p] * entering[c][first][p];
+    after[c][p] = total[n];
+  }
+}
+
 /// Where a lane's 16-byte parts of 8 channels are in a tensor of 256 tokens by 64 channels.
 struct LaneAddress {
   unsigned x[2], place[2];  ///< of tile 2 g: token 2 j + e; token 15 - 2 j - e. Add 2048 th, 1024 half (place: less)
@@ -132,6 +166,10 @@ struct LaneAddress {
   }
 };
 
+__device__ inline void clear(float (&x)[2][4]) {
+#pragma unroll
+  for (int n = 0; n < 8; ++n) x[n / 4][n % 4] = 0;
+}
 __device__ inline void keep(std::uint32_t (&to)[4], const std::uint32_t (&x)[4], const unsigned (&masks)[4]) {
 #pragma unroll
   for (int i = 0; i < 4; ++i) to[i] = x[i] & masks[i];
