@@ -25,7 +25,7 @@ void Trace::add(std::string_view name, std::string_view category, TraceLane lane
   events_.push_back({begin, end});
 }
 
-void Trace::settle() {
+void Trace::wait_for_times() {
   stream_.wait();
   const std::lock_guard lock(mutex_);
   const double base_s = base_.seconds_since(origin_);

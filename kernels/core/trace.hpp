@@ -47,11 +47,11 @@ class Trace {
            std::int64_t bytes = -1);
   /// Waits for the stream and takes the times of the events. Call it once a step: a GPU measures the time since a
   /// recent event more finely, and each event that waits for this is an object of the driver.
-  void settle();
+  void wait_for_times();
   /// From now on `call` runs before each range begins. By the thread that enqueues.
   void before_ranges(std::function<void()> call) { before_range_ = std::move(call); }
   double seconds() const;                                         ///< of the host, since the trace was made
-  const std::vector<TraceSpan>& spans() const { return spans_; }  ///< those that are settled
+  const std::vector<TraceSpan>& spans() const { return spans_; }  ///< those whose times are known
   std::int64_t dropped() const { return dropped_; }               ///< spans beyond most_spans
 
  private:

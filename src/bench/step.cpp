@@ -138,10 +138,9 @@ class StepRunner {
     update_->update_beside_passes();
     runtime_.stream.wait();
     progress_.end_stage("optimizer state made");
-    const std::int64_t locked =
-        model_.reserve_host_memory(runtime_.stream, ceil_div(settings.tokens, runtime_.mesh.context.size()));
-    progress_.end_stage(
-        fmt::format("{} of host memory for activations page-locked", binary_bytes(static_cast<double>(locked))));
+    const auto locked = static_cast<double>(
+        model_.reserve_host_memory(runtime_.stream, ceil_div(settings.tokens, runtime_.mesh.context.size())));
+    progress_.end_stage(fmt::format("{} of host memory for activations page-locked", binary_bytes(locked)));
     model_.set_layer_hook(
         [this](const Stream&, Phase phase, std::int64_t block, TensorView) { progress_.enqueued(phase, block); });
     probe_ = Tensor::zeros(runtime_.stream, DType::f32, {32});
@@ -279,7 +278,7 @@ StepParts StepRunner::traced_parts(const std::vector<StepPass>& own, std::int64_
   try {
     for (std::int64_t i = 0; i < steps; ++i) {
       run(own, first);
-      trace.settle();
+      trace.wait_for_times();
     }
   } catch (...) {
     attach(nullptr);

@@ -10,7 +10,7 @@
 namespace causeway {
 
 /// Says on standard error where the time of a long measurement goes, also if that is ended before it has a result. What
-/// takes less than a few seconds is not reported. Only the first rank speaks.
+/// takes less than a few seconds is not reported. Only the first rank prints.
 class StepProgress {
  public:
   StepProgress(int rank, std::int64_t blocks) : log_(rank), blocks_(blocks) {}

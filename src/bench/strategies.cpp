@@ -160,10 +160,13 @@ BoundOperator bind(const StrategyWorkload& work, const Sharding& sharding, Commu
   const auto chosen = [&](std::string_view option) -> std::string {
     return work.variant.starts_with(option) ? work.variant.substr(option.size()) : "auto";
   };
-  return work.row.bind(
-      work.strategy.name,
-      {sharding, ranks, stream, parse_schedule(chosen("--schedule ")), parse_method(chosen("--method "))},
-      tensors.views());
+  return work.row.bind(work.strategy.name,
+                       {.sharding = sharding,
+                        .ranks = ranks,
+                        .stream = stream,
+                        .schedule = parse_schedule(chosen("--schedule ")),
+                        .method = parse_method(chosen("--method "))},
+                       tensors.views());
 }
 
 StrategyMeasurement measure_strategy(const StrategyWorkload& work, Communicator& control, Communicator& ranks,

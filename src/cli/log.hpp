@@ -31,7 +31,7 @@ class Log {
     const std::string text = one_line(fmt::format(format, std::forward<Args>(args)...));
     write(rank_ == 0 ? fmt::format("warning: {}", text) : fmt::format("rank {} ({}): warning: {}", rank_, host_, text));
   }
-  bool speaks() const { return rank_ == 0; }
+  bool prints() const { return rank_ == 0; }  ///< whether info() prints
 
  private:
   static void write(std::string_view line);

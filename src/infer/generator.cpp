@@ -105,18 +105,18 @@ void generate(const GenerateSettings& settings, Communicator world, const std::f
   Communicator ranks(make_device_transport(world.transport(), stream));
   BatchDecoder decoder(*checkpoint, plan.options, ranks, stream);
 
-  const bool speaks = world.rank() == 0;
+  const bool prints = world.rank() == 0;
   if (const std::string warning = fp8_warning(*checkpoint, plan.options.fp8); !warning.empty())
     Log(world.rank()).warn("{}", warning);
   const bool as_drawn = plan.continuations() == 1 && plan.format == ContinuationFormat::raw;
   bool first = true;
-  if (as_drawn && speaks)
+  if (as_drawn && prints)
     plan.drawing.on_token = [&](std::int32_t token) {
       emit(text_of_token(token, plan.text, first));
       first = false;
     };
   std::int64_t generated = 0, prompt_tokens = 0;
-  Progress progress("generate", plan.continuations(), "continuations", speaks && plan.continuations() > 1);
+  Progress progress("generate", plan.continuations(), "continuations", prints && plan.continuations() > 1);
   for (std::int64_t begin = 0; begin < plan.continuations(); begin += settings.batch) {
     const std::vector<Draw> draws = draws_from(plan, begin, settings.batch);
     std::vector<DrawnTokens> drawn = decoder.decode(plan.prompts, draws, plan.drawing);
@@ -125,14 +125,14 @@ void generate(const GenerateSettings& settings, Communicator world, const std::f
       const Prompt& prompt = plan.prompts[draws[d].prompt];
       if (draws[d].sample == 0) prompt_tokens += std::ssize(prompt.ids);
       const auto stop = take_stop(drawn[d], plan.drawing.stop);
-      if (!as_drawn && speaks)
+      if (!as_drawn && prints)
         emit(text_of({.prompt = prompt, .sample = draws[d].sample + 1, .tokens = drawn[d], .stop = stop}, plan.format,
                      plan.text));
     }
     progress.update(begin + std::ssize(draws));
   }
   progress.finish();
-  if (as_drawn && speaks && plan.text == TokenText::ids) emit("\n");
+  if (as_drawn && prints && plan.text == TokenText::ids) emit("\n");
   Log(world.rank())
       .info("prompt: {} tokens in {:.2f} s; generated: {} tokens in {:.2f} s, {:.1f} tokens/s", prompt_tokens,
             decoder.prefill_s(), generated, decoder.decoding_s(),

@@ -328,7 +328,7 @@ void score(const ScoreSettings& settings, Communicator world) {
                      .passes = {.forward = 1, .backward = 0}},
                     "forced");
   log.info("strategies: {}", strategies_text(runtime.strategies.names()));
-  Progress progress("score", dataset.tokens(), "tokens", log.speaks());
+  Progress progress("score", dataset.tokens(), "tokens", log.prints());
   const Scorer::Summary summary = scorer.run(progress);
   progress.finish();
   const std::int64_t scored = scorer.scored_tokens();

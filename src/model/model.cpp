@@ -123,7 +123,7 @@ void Model::train(const Pass& pass, const Batch& batch, TensorView loss, const O
       return x;
     };
     const Tensor last = forward_branches(stream, batch.ids, residual, run);
-    if (offloads()) offloaded_->settle();
+    if (offloads()) offloaded_->free_left();
     parameters_.begin_gradients(pass_shape().head_step(), stream);
     head(pass, last, residual.view, batch, losses, d_residual, gradient_of(stream, branches_.size() - 1, d_narrow));
     parameters_.finish_gradients(pass_shape().head(), stream);

@@ -248,8 +248,14 @@ std::string run_op(const OpRequest& request, OpWorld& world) {
   CaseTensors tensors;
   collectively(ranks, [&] { tensors = load(file, plan, sharding, stream, request.backward); });
   const OpTensors views = tensors.views(file.attributes());
-  const BoundOperator op = plan.row.bind(
-      strategy, {sharding, group.ranks, stream, plan.schedule, plan.method, nullptr, plan.keep_spectra}, views);
+  const BoundOperator op = plan.row.bind(strategy,
+                                         {.sharding = sharding,
+                                          .ranks = group.ranks,
+                                          .stream = stream,
+                                          .schedule = plan.schedule,
+                                          .method = plan.method,
+                                          .keep_spectra = plan.keep_spectra},
+                                         views);
   const PassMeasurements passes = run_passes(op, file, views, request.backward, ranks, group);
   const std::int64_t memory_bytes = ranks.max(stream.memory().peak_bytes());
 

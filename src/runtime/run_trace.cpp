@@ -11,7 +11,7 @@
 namespace causeway {
 namespace {
 
-/// A file that is written on the first rank only, and keeps its first error until all ranks can hear of it.
+/// A file that is written on the first rank only. The first error ends the writing; commit() returns it.
 class TraceFile {
  public:
   explicit TraceFile(const std::string& path) {
@@ -62,7 +62,7 @@ void RunTrace::before_step(std::int64_t step, std::int64_t last) {
   if (first_step_ == 0) first_step_ = std::min(step + 1, last);
   if (step >= first_step_ + options_.steps) return finish();
   last_step_ = step;
-  if (trace_) return trace_->settle();
+  if (trace_) return trace_->wait_for_times();
   if (step < first_step_) return;
   trace_.emplace(runtime_.stream);
   ahead_s_ = seconds_ahead_of_first_rank();
@@ -110,7 +110,7 @@ void RunTrace::finish() {
   if (done_ || !trace_) return;
   done_ = true;
   detach();
-  trace_->settle();
+  trace_->wait_for_times();
   if (trace_->dropped() > 0)
     log_.warn("{}: {} events after the first {} are left out", options_.path, trace_->dropped(), Trace::most_spans);
   const int rank = runtime_.mesh.world.rank();

@@ -54,7 +54,7 @@ std::optional<Checkpoint> newest_undamaged(const std::string& run, Communicator&
                                       error.what(), run, step_folder(step)));
       if (error.code() != ExitCode::corrupt) throw;
       damaged.push_back(step);
-      if (log.speaks()) log.warn("{}", error.what());
+      if (log.prints()) log.warn("{}", error.what());
       if (reason.empty()) reason = error.what();
     }
   }

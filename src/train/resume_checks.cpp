@@ -90,7 +90,7 @@ std::vector<DataIdentity> identities_of(const DataMixture& data, Communicator& w
   collectively(world, [&] {
     if (world.rank() != 0) return;
     for (const Dataset& dataset : data.datasets) {
-      Progress progress("identity of " + dataset.path(), dataset.tokens(), "tokens", log.speaks());
+      Progress progress("identity of " + dataset.path(), dataset.tokens(), "tokens", log.prints());
       found += identity_of(dataset, [&](std::int64_t done) {
         if (between) between();
         progress.update(done);

@@ -309,7 +309,7 @@ void Trainer::finish_checkpoint() {
   try {
     checkpoints_->finish();
   } catch (const Error& error) {
-    if (log_.speaks()) log_.warn("{}", error.what());  // the error that ends the run matters more
+    if (log_.prints()) log_.warn("{}", error.what());  // the error that ends the run matters more
   }
 }
 
@@ -324,7 +324,7 @@ void Trainer::write_exit(ExitCode code, const std::string& reason) const {
 
 /// The last lines of a run that a signal stopped; the last one can be pasted into a shell.
 void Trainer::say_how_to_resume() const {
-  if (!log_.speaks()) return;
+  if (!log_.prints()) return;
   log_.info("stopped by a signal at step {} of {}; to resume:", grouped(step_), grouped(settings_.steps));
   log_.info("{}", resume_command(settings_.run, runtime_.mesh.world.size(), uses_mpi(settings_.launch)));
 }

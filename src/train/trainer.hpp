@@ -58,11 +58,11 @@ class Trainer {
   };
 
   void get_ready(const Config& config);
-  void hear_signals() const;
+  void stop_if_signalled() const;
   void agree_on_signals_before_first_step();
   void write_exit_of_stopped_start(const AgreedError& error) const;
-  void settle_deal();
-  void settle_steps();
+  void resolve_deal();
+  void resolve_steps();
   PackSequence::CostOfPack cost_of_packs() const;
   void identify_data();
   void choose_operator_strategies();

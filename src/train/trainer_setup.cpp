@@ -47,7 +47,7 @@ Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicat
       most_packs_a_step_(settings.accumulate * runtime_.mesh.data_size),
       start_([&] {
         const SystemCalls reading(*rank_progress_);
-        return find_starting_point(settings_, runtime_.mesh.world, log_, [&] { hear_signals(); });
+        return find_starting_point(settings_, runtime_.mesh.world, log_, [&] { stop_if_signalled(); });
       }()),
       model_(model_to_train(settings_, start_, runtime_.mesh.world)) {
   inject_nan(faults_, rank_progress_, model_);
@@ -59,10 +59,11 @@ Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicat
   }
   collectively(runtime_.mesh.world, [&] {
     data_.refuse_too_large_packs(settings_.pack_tokens);
-    if (runtime_.mesh.world.rank() == 0) data_.refuse_without_labels(packing_of(settings_), [&] { hear_signals(); });
+    if (runtime_.mesh.world.rank() == 0)
+      data_.refuse_without_labels(packing_of(settings_), [&] { stop_if_signalled(); });
   });
-  settle_deal();
-  settle_steps();
+  resolve_deal();
+  resolve_steps();
   if (!settings_.dry_run || start_.resumes) identify_data();
   if (!settings_.dry_run) {
     const bool trace_in_run = is_directly_in(settings_.trace, settings_.run);
@@ -105,7 +106,7 @@ void Trainer::get_ready(const Config& config) {
 /// How packs are dealt: what --deal says, or what the run did before, or by the model and the packs of the training.
 /// Not by the mesh, so that packs have the same order on every one. A training that ends within its first windows would
 /// get only their cheapest packs, which have no long documents.
-void Trainer::settle_deal() {
+void Trainer::resolve_deal() {
   if (settings_.deal != "auto") return;
   constexpr std::int64_t fewest_windows = 4;
   const double packs = settings_.epochs ? *settings_.epochs * static_cast<double>(data_.tokens()) /
@@ -128,21 +129,21 @@ PackSequence::CostOfPack Trainer::cost_of_packs() const {
 }
 
 /// The number of steps: --steps, or the fewest that take --epochs times the tokens of the data.
-void Trainer::settle_steps() {
+void Trainer::resolve_steps() {
   settings_.steps = settings_.asked_steps.value_or(default_steps);
   if (!settings_.epochs) return;
   const double tokens = *settings_.epochs * static_cast<double>(data_.tokens());
   PackSequence packs(
       data_, packing_of(settings_), static_cast<std::uint64_t>(settings_.seed),
       [this] { agree_on_signals_before_first_step(); }, cost_of_packs());
-  Progress progress("packs of all epochs", static_cast<std::int64_t>(tokens), "tokens", log_.speaks());
+  Progress progress("packs of all epochs", static_cast<std::int64_t>(tokens), "tokens", log_.prints());
   const std::int64_t count = packs.advance_by_tokens(tokens, [&](std::int64_t done) { progress.update(done); });
   settings_.steps = ceil_div(count, settings_.accumulate * runtime_.mesh.data_size);
 }
 
 /// Before the first step there is no new state to keep: a signal ends the run at once. For work that a rank does
 /// without the others, inside collectively().
-void Trainer::hear_signals() const {
+void Trainer::stop_if_signalled() const {
   rank_progress_->heartbeat();
   if (signals_.raised())
     fail(ExitCode::requeue, "stopped by a signal before the first step; {}",
@@ -154,7 +155,7 @@ void Trainer::agree_on_signals_before_first_step() {
   if (first_step_dealt_)
     rank_progress_->heartbeat();
   else
-    collectively(runtime_.mesh.world, [&] { hear_signals(); });
+    collectively(runtime_.mesh.world, [&] { stop_if_signalled(); });
 }
 
 void Trainer::write_exit_of_stopped_start(const AgreedError& error) const {
@@ -170,7 +171,9 @@ void Trainer::write_exit_of_stopped_start(const AgreedError& error) const {
 /// run resumes. Before the run directory is touched: other data may mean that this is another run.
 void Trainer::identify_data() {
   Communicator& world = runtime_.mesh.world;
-  const auto found = [&](const DataMixture& data) { return identities_of(data, world, log_, [&] { hear_signals(); }); };
+  const auto found = [&](const DataMixture& data) {
+    return identities_of(data, world, log_, [&] { stop_if_signalled(); });
+  };
   const std::vector<DataIdentity> data = found(data_), valid = found(valid_);
   resume_record_ = resume_record(settings_, runtime_.mesh.data_size, data, valid);
   data_identities_ = to_json(data);
@@ -227,7 +230,7 @@ void Trainer::set_initial_state() {
     tokens_seen_ = run.tokens_seen;
     loss_ = run.loss;
     most_packs_a_step_ = std::max(most_packs_a_step_, run.most_packs_a_step);
-    Progress progress("packs of earlier steps", run.cursor, "packs", log_.speaks());
+    Progress progress("packs of earlier steps", run.cursor, "packs", log_.prints());
     packs_->advance_to(run.cursor, [&](std::int64_t done) { progress.update(done); });
     log_.info("resumed from {} (step {}, {} tokens seen)", start_.checkpoint->path(), step_, tokens_seen_);
   }

@@ -21,7 +21,7 @@ OffloadedTensors::~OffloadedTensors() {
 }
 
 void OffloadedTensors::clear() {
-  settle();
+  free_left();
   if (returning_) static_cast<void>(take());
   depth_ = 0;
 }
@@ -52,7 +52,7 @@ void OffloadedTensors::leave(Tensor tensor) {
   leaving_.push_back({std::move(tensor), Event(copies_)});
 }
 
-void OffloadedTensors::settle() {
+void OffloadedTensors::free_left() {
   for (; !leaving_.empty(); leaving_.pop_front()) leaving_.front().copied.block(stream_);
 }
 

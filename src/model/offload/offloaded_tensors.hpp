@@ -25,11 +25,11 @@ class OffloadedTensors {
   void reserve(std::int64_t count, std::int64_t bytes);
   /// A pass begins: the stack is empty.
   void clear();
-  /// A dense tensor leaves. Its memory stays as it is until the next but one leaves, or settle(): what the stream is
+  /// A dense tensor leaves. Its memory stays as it is until the next but one leaves, or free_left(): what the stream is
   /// given until then may read it.
   void leave(Tensor tensor);
   /// The memory of all that have left is free.
-  void settle();
+  void free_left();
   /// The tensor that left last begins to return, if there is one and none is returning.
   void start_return();
   /// Removes the tensor that is returning.

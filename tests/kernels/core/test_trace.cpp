@@ -19,8 +19,8 @@ TEST(Trace, RecordsKernelsAndRangesOfItsStreamAndOfCopies) {
     scale(copy, {.x = x, .alpha = 2, .y = x});
     fill(other, {.value = 0, .y = x});
   }
-  EXPECT_TRUE(trace.spans().empty());  // before settle() there are no times
-  trace.settle();
+  EXPECT_TRUE(trace.spans().empty());  // before wait_for_times() there are no times
+  trace.wait_for_times();
   ASSERT_EQ(trace.spans().size(), 3u);
   const std::vector<TraceSpan>& spans = trace.spans();  // in the order of their ends
   EXPECT_EQ(spans[0].name, "fill");
@@ -48,7 +48,7 @@ TEST(Trace, RecordsNothingBeforeItIsGivenToAStreamOrAfterItIsTakenAway) {
     stream.trace_in(nullptr);
   }
   fill(stream, {.value = 1, .y = x});
-  trace.settle();
+  trace.wait_for_times();
   EXPECT_TRUE(trace.spans().empty());
 }
 
@@ -59,7 +59,7 @@ TEST(Trace, TimesOfLaterStepsAreOnTheSameClock) {
   stream.trace_in(&trace);
   for (int step = 0; step < 3; ++step) {
     fill(stream, {.value = 1, .y = x});
-    trace.settle();
+    trace.wait_for_times();
   }
   ASSERT_EQ(trace.spans().size(), 3u);
   for (std::size_t i = 1; i < 3; ++i) EXPECT_LE(trace.spans()[i - 1].end_s, trace.spans()[i].begin_s);
@@ -76,7 +76,7 @@ TEST(Trace, OfAGpuIsOnTheGpusClock) {
     fill(*gpu, {.value = 1, .y = x});
     scale(*gpu, {.x = x, .alpha = 2, .y = x});
   }
-  trace.settle();
+  trace.wait_for_times();
   gpu->trace_in(nullptr);
   const std::vector<TraceSpan>& spans = trace.spans();  // fill, scale, step; the same again
   ASSERT_EQ(spans.size(), 6u);

@@ -78,7 +78,7 @@ std::ptrdiff_t rounded_operands(const std::string& layer, std::int64_t ffn, Fp8L
     runtime.stream.trace_in(&trace);
     train_now(model, {runtime, *part.sharding}, part.batch());
     runtime.stream.trace_in(nullptr);
-    trace.settle();
+    trace.wait_for_times();
     count = std::ranges::count(trace.spans(), "round_to_fp8", &TraceSpan::name);
   });
   return count;

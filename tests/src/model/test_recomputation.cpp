@@ -58,7 +58,7 @@ std::ptrdiff_t products(const Model::Options& options, bool train) {
     stream.trace_in(&trace);
     train ? static_cast<void>(train_now(model, pass, batch)) : model.evaluate(pass, batch, losses);
     stream.trace_in(nullptr);
-    trace.settle();
+    trace.wait_for_times();
     count = std::ranges::count(trace.spans(), "gemm", &TraceSpan::name);
   });
   return count;

@@ -109,7 +109,7 @@ TEST(Offload, TensorsReturnInTheOppositeOrder) {
         return random_tensor(Stream(), DType::f32, {rows, 3}, i + 10 * static_cast<std::uint64_t>(pass));
       };
       for (std::uint64_t i = 0; i < 5; ++i) stack.leave(moved(content(i), Stream(), stream));
-      stack.settle();
+      stack.free_left();
       stack.start_return();
       for (std::uint64_t i = 5; i-- > (pass == 0 ? 2 : 0);) {  // the first pass ends early
         const Tensor back = stack.take();
@@ -133,7 +133,7 @@ TEST(Offload, ReservedMemoryServesTheFirstPass) {
     const std::int64_t reserved = host.live_bytes();
     EXPECT_GE(reserved, 3 * 4 * shape.size()) << name_of(device);
     for (int i = 0; i < 3; ++i) stack.leave(Tensor::zeros(stream, DType::f32, shape));
-    stack.settle();
+    stack.free_left();
     EXPECT_EQ(host.live_bytes(), reserved) << name_of(device);
   }
 }
