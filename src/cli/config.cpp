@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <boost/lexical_cast/try_lexical_convert.hpp>
 #include <boost/program_options.hpp>
 #include <charconv>
 #include <limits>
@@ -209,6 +210,32 @@ void expand_units(const CommandLine& line, po::parsed_options& parsed) {
   });
 }
 
+template <class T>
+std::string number_expected(const Option& option) {
+  if (option.binary_units) return "a whole number, which can end in K (1024) or M (1024²)";
+  if (!std::is_integral_v<T>) return "a number";
+  return fmt::format("a whole number from {} to {}", std::numeric_limits<T>::min(), std::numeric_limits<T>::max());
+}
+
+/// Refuses a text that is no number of the option's type: Boost's error does not say what is expected.
+template <class T>
+void check_number(const Option& option, const std::string& text) {
+  if constexpr (std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) {
+    T value{};
+    require(boost::conversion::try_lexical_convert(text, value), "--{} is '{}', expected {}", option.name, text,
+            number_expected<T>(option));
+  }
+}
+
+void check_numbers(const CommandLine& line, const po::parsed_options& parsed) {
+  each_option(line, [&](const Option& option) {
+    for (const po::option& given : parsed.options)
+      if (given.string_key == option.name)
+        for (const std::string& text : given.value)
+          std::visit([&](auto* field) { check_number<Value<decltype(field)>>(option, text); }, option.field);
+  });
+}
+
 /// The last text given for an option; no value where it is not given.
 std::optional<std::string> text_of(const po::parsed_options& parsed, const std::string& name) {
   std::optional<std::string> text;
@@ -243,10 +270,12 @@ void check_exclusions(const CommandLine& line, const po::variables_map& values) 
   });
 }
 
-void store_ini(const po::parsed_options& parsed, const std::string& path, po::variables_map& values) {
+void store_ini(const CommandLine& line, const po::parsed_options& parsed, const std::string& path,
+               po::variables_map& values) {
   try {
+    check_numbers(line, parsed);
     po::store(parsed, values);
-  } catch (const po::error& error) {
+  } catch (const std::exception& error) {
     fail(ExitCode::usage, "{}: {}", path, error.what());
   }
 }
@@ -289,6 +318,7 @@ std::optional<std::string> parse(const CommandLine& line, std::string_view comma
   try {
     po::parsed_options given = parse_arguments(whole, parser, arguments);
     expand_units(whole, given);
+    check_numbers(whole, given);
     po::store(given, values);
     if (values.count("help") != 0) return help_text(whole, command);
     if (values.count("config") != 0) {
@@ -297,7 +327,7 @@ std::optional<std::string> parse(const CommandLine& line, std::string_view comma
       po::parsed_options ini = parse_ini(line, ini_parser, path);
       expand_units(line, ini);
       remove_overridden(line, given, ini);
-      store_ini(ini, path, values);
+      store_ini(line, ini, path, values);
       if (line.origin != nullptr) *line.origin = origin_of(path, ini, given);
     }
     check_exclusions(line, values);

@@ -224,6 +224,12 @@ class Scorer {
     return summary;
   }
 
+  std::int64_t longest_pack() const {
+    std::int64_t most = 1;
+    for (const ScorePack& pack : packs_) most = std::max(most, pack.pack.tokens());
+    return most;
+  }
+
   /// All tokens but the first of each document.
   std::int64_t scored_tokens() const {
     std::int64_t count = 0;
@@ -323,7 +329,7 @@ void score(const ScoreSettings& settings, Communicator world) {
   runtime.one_way_layers = one_way_layers(model.calls());
   choose_strategies(runtime, model.calls(),
                     {.layout = parse_layout(settings.compute.layout),
-                     .tokens = settings.pack_tokens,
+                     .tokens = scorer.longest_pack(),
                      .document_tokens = static_cast<double>(dataset.tokens()) / documents,
                      .passes = {.forward = 1, .backward = 0}},
                     "forced");

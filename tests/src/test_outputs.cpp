@@ -66,6 +66,18 @@ TEST(Outputs, ScoreReplacesItsEarlierResultAndNoOtherFile) {
   for (const char* name : {"scores.h5", "scores.h5", "empty"}) EXPECT_EQ(shell(folder, score + name).exit, 0) << name;
 }
 
+TEST(Outputs, ScoreTakesPacksOfAnySizeInTheSameTime) {
+  const TemporaryFolder folder;
+  folder.write("a.lines", "one\ntwo\n");
+  ASSERT_EQ(shell(folder, "@causeway import a.lines --out data.h5").exit, 0);
+  const Outcome trained = shell(folder, train);
+  ASSERT_EQ(trained.exit, 0) << trained.err;
+  const Outcome outcome = shell(folder,
+                                "timeout 60 @causeway score --checkpoint run --data data.h5 --out scores.h5 "
+                                "--pack-tokens 9223372036854775807 --ranks 2 --strategy attention=ring");
+  EXPECT_EQ(outcome.exit, 0) << outcome.err;
+}
+
 TEST(Outputs, SplitPrintsALineForAFileWithALineEndInItsName) {
   const TemporaryFolder folder;
   folder.write("a.lines", "one\ntwo\n");

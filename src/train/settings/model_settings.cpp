@@ -91,13 +91,13 @@ OptionGroup model_group(ModelSettings& settings) {
                   .help = std::move(help),
                   .shown_default = std::string(shown_default)};
   };
-  constexpr const char* preset = "the preset's";
+  constexpr const char* preset = "0: the preset's";
   OptionGroup group = {
       "Model",
       {option("model", &settings.model, "PRESET", "one of " + names_of(presets()) + "; the options below change it",
               default_preset),
        option("layers", &settings.layers, "\"NAME NAME*COUNT …\"",
-              "the kind of each layer, each one of " + names_of(layers()), preset),
+              "the kind of each layer, each one of " + names_of(layers()), "the preset's"),
        option("layers-count", &settings.layers_count, "N",
               "number of layers; the pattern of --layers is repeated or cut", preset),
        option("width", &settings.width, "N", "channels of the residual stream", preset),
@@ -105,37 +105,37 @@ OptionGroup model_group(ModelSettings& settings) {
        option("expand", &settings.expand, "N", "inner channels of a Mamba block, as a multiple of the width", preset),
        option("conv-taps", &settings.conv_taps, "N", "taps of the short convolution", preset),
        option("dt-rank", &settings.dt_rank, "N", "rank of the projection to the step size",
-              "the preset's, else width/16"),
+              "0: the preset's, else width/16"),
        option("heads", &settings.heads, "N", "attention heads", preset),
        option("rope-base", &settings.rope_base, "X",
-              "base of the rotary position embedding of attention; 0: no positions", "the preset's, else 10000"),
+              "base of the rotary position embedding of attention; 0: no positions", "-1: the preset's, else 10000"),
        option("rope-scaling", &settings.rope_scaling, "S",
               "divide positions by S before the rotary embedding (linear position interpolation, for contexts longer "
               "than the first training's)",
-              "the preset's, else 1"),
+              "0: the preset's, else 1"),
        {"rope-stored", &settings.rope_stored, "",
         "store the rotary frequencies of each attention layer in the checkpoint, as the parameter inv_freq, which is "
         "used but not trained"},
        {"out-bias", &settings.out_bias, "", "add a bias to the output projection of se, mr, li and attention"},
        option("filter-groups", &settings.filter_groups, "N",
               "number of filters of se and of mr; each filter serves the same number of channels",
-              "the preset's, else one for 16 channels"),
-       option("se-taps", &settings.se_taps, "N", "taps of se's filters", "the preset's, else 7"),
+              "0: the preset's, else one for 16 channels"),
+       option("se-taps", &settings.se_taps, "N", "taps of se's filters", "0: the preset's, else 7"),
        {"no-se-skip", &settings.no_se_skip, "", "se adds no skip to its filter's output, as in published models"},
-       option("mr-taps", &settings.mr_taps, "N", "taps of mr's filters", "the preset's, else 128"),
+       option("mr-taps", &settings.mr_taps, "N", "taps of mr's filters", "0: the preset's, else 128"),
        option("mr-decay", &settings.mr_decay, "strong|normal|weak",
               "range of decay rates of mr's filters: over its taps the slowest decays to exp(-1), exp(-0.1) or "
               "exp(-0.01)",
               "the preset's, else weak"),
-       option("modes", &settings.modes, "N", "modes of each channel of li's filters", "the preset's, else 16"),
+       option("modes", &settings.modes, "N", "modes of each channel of li's filters", "0: the preset's, else 16"),
        option("ffn", &settings.ffn, "N", "inner width of the gated MLP after each mixer; 0: no MLP",
-              "the preset's, else 0"),
+              "-1: the preset's, else 0"),
        option("mlp-activation", &settings.mlp_activation, "gelu_first|swiglu",
               "activation of the MLP's gate: gelu_first: GELU in the first layer and none in the others; swiglu: "
               "SiLU in all",
               "the preset's, else gelu_first"),
        option("norm-eps", &settings.norm_eps, "X", "added to the mean square in RMSNorm",
-              "the preset's, else 1e-5 if all layers are mamba and 1e-6 if not"),
+              "0: the preset's, else 1e-5 if all layers are mamba and 1e-6 if not"),
        option(
            "norm-form", &settings.norm_form, "inside|outside",
            "where RMSNorm adds --norm-eps: inside the root, x / sqrt(ms + eps), or outside, x / (sqrt(ms) + eps), as "
