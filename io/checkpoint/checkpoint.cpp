@@ -65,6 +65,10 @@ Checkpoint::Checkpoint(const std::string& path, Communicator& ranks, std::functi
     find(path);
     check_files(ranks.rank(), ranks.size());
   });
+  require_same(ranks, path,
+               manifest_ ? fmt::format("step {} of {} ranks, its index with SHA-256 {}", manifest_->step,
+                                       manifest_->ranks(), manifest_->files.front().sha256)
+                         : "a checkpoint of version 1");
   collectively(ranks, [&] { open_index(ranks.rank(), ranks.size()); });
 }
 

@@ -83,6 +83,12 @@ void verify_identity(const Dataset& data) {
          data.path(), *stated, found);
 }
 
+std::string outline_of(const Dataset& data) {
+  const std::optional<std::string> stated = data.stated_identity();
+  return fmt::format("{} documents, {} tokens{}", data.documents(), data.tokens(),
+                     stated ? ", identity " + short_identity(*stated) : "");
+}
+
 std::string short_identity(const std::string& identity) { return identity.substr(0, 16); }
 
 }  // namespace causeway

@@ -43,6 +43,10 @@ std::string identity_of(const Dataset& data, const std::function<void(std::int64
 /// Reads the whole dataset once. Throws Error(corrupt) if the file states another identity than its content has.
 void verify_identity(const Dataset& data);
 
+/// What tells datasets of different content apart without reading it: "7 documents, 90 tokens, identity
+/// 0123456789abcdef" (of a file that states none, without it).
+std::string outline_of(const Dataset& data);
+
 /// The first digits of an identity, for messages.
 std::string short_identity(const std::string& identity);
 

@@ -198,4 +198,12 @@ void collectively(Communicator& ranks, const std::function<void()>& local) {
                     ranks.broadcast(ranks.rank() == first ? failure->what() : std::string(), first));
 }
 
+void require_same(Communicator& ranks, std::string_view what, const std::string& mine) {
+  const std::string first = ranks.broadcast(mine, 0);
+  collectively(ranks, [&] {
+    require(mine == first, "{}: rank {} has {}, rank 0 has {}; expected the same on every rank", what, ranks.rank(),
+            mine, first);
+  });
+}
+
 }  // namespace causeway

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "kernels/core/tensor.hpp"
 #include "parallel/transport/transport.hpp"
@@ -89,5 +90,9 @@ class Communicator {
 /// with ExitCode::internal). So a bad file or a full disk on one rank ends all ranks in the same way, without a hang.
 /// `local` must not communicate over `ranks`.
 void collectively(Communicator& ranks, const std::function<void()>& local);
+
+/// Collective, for what the ranks must have in common: throws the same AgreedError (usage) on every rank unless `mine`
+/// is the same text on all: "WHAT: rank 2 has MINE, rank 0 has MINE; expected the same on every rank".
+void require_same(Communicator& ranks, std::string_view what, const std::string& mine);
 
 }  // namespace causeway

@@ -60,10 +60,12 @@ constexpr Command make_command(std::string_view name, std::string_view summary) 
                   print_answer(*answer);
                   return ExitCode::ok;
                 }
-                if constexpr (RunsOnRanks<Settings>)
+                if constexpr (RunsOnRanks<Settings>) {
+                  settings.launch.command_line = std::string(command) + '\n' + to_ini(declare(settings));
                   return execute(settings);
-                else
+                } else {
                   return run_alone([&] { return execute(settings); });
+                }
               }};
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <sstream>
 #include <thread>
 #include <vector>
 
@@ -39,6 +40,21 @@ Communicator check_together(Communicator& world, const std::function<void()>& ch
   return control;
 }
 
+/// Compares the command lines of all processes: with different options, ranks would wait for each other for ever, or
+/// train with different settings.
+void require_same_options(Communicator& control, const std::string& command_line) {
+  std::istringstream mine(command_line), first(control.broadcast(command_line, 0));
+  std::string my_line, first_line;
+  while (my_line == first_line && (mine || first)) {
+    if (!std::getline(mine, my_line)) my_line.clear();
+    if (!std::getline(first, first_line)) first_line.clear();
+  }
+  collectively(control, [&] {
+    require(my_line == first_line, "rank {} has '{}', rank 0 has '{}': every rank must be given the same options",
+            control.rank(), my_line, first_line);
+  });
+}
+
 ExitCode launch_processes(const LaunchOptions& options, const std::function<ExitCode(Communicator)>& body) {
   Communicator world(make_mpi_transport());
   Communicator control = check_together(world, [&] {
@@ -46,6 +62,7 @@ ExitCode launch_processes(const LaunchOptions& options, const std::function<Exit
             "--ranks is {}, but {} processes were started; it counts the threads of --transport local", options.ranks,
             world.size());
   });
+  require_same_options(control, options.command_line);
   try {
     compute_with(fair_threads(control));
     require_threads(1);

@@ -13,6 +13,8 @@ namespace causeway {
 struct LaunchOptions {
   std::string transport = "auto";  ///< "auto", "mpi" or "local"
   int ranks = 1;                   ///< threads of this process, for "local"
+  /// The command and its options, one a line, which processes must have in common.
+  std::string command_line = {};
 };
 /// Whether the ranks are processes, which communicate through MPI; otherwise they are threads. Throws Error(usage).
 bool uses_mpi(const LaunchOptions& options);
@@ -25,9 +27,9 @@ bool started_by_launcher();
 int launcher_rank();
 
 /// Runs `body` on every rank and returns the largest exit code of all ranks, on every rank. An AgreedError is rethrown
-/// on every rank (main prints it on the first). Any other error belongs to one rank: it is printed here with rank and
-/// host, and ends the job with its code. Unless OMP_NUM_THREADS is set, each rank computes with its share of the cores
-/// that it may use.
+/// on every rank (main prints it on the first); so is the Error(usage) of processes that got different options. Any
+/// other error belongs to one rank: it is printed here with rank and host, and ends the job with its code. Unless
+/// OMP_NUM_THREADS is set, each rank computes with its share of the cores that it may use.
 ExitCode launch(const LaunchOptions& options, const std::function<ExitCode(Communicator world)>& body);
 
 /// For an error before launch(): informs the other processes of the group, so that all end with its code, even those

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "io/file/sha256.hpp"
 #include "parallel/transport/device_transport.hpp"
 #include "src/cli/log.hpp"
 #include "src/cli/progress.hpp"
@@ -74,6 +75,18 @@ GenerationPlan make_plan(const GenerateSettings& settings, const Checkpoint& che
   return plan;
 }
 
+/// "2 prompts of 15 tokens, SHA-256 0123456789abcdef"
+std::string outline_of(const std::vector<Prompt>& prompts) {
+  Sha256 hash;
+  std::int64_t tokens = 0;
+  for (const Prompt& prompt : prompts) {
+    hash.add(prompt.ids.data(), prompt.ids.size() * sizeof(std::int32_t));
+    tokens += std::ssize(prompt.ids);
+    hash.add(&tokens, sizeof(tokens));
+  }
+  return fmt::format("{} prompts of {} tokens, SHA-256 {}", prompts.size(), tokens, hash.hexadecimal().substr(0, 16));
+}
+
 /// Removes the stop at the end of drawn tokens, and returns it.
 std::optional<std::int32_t> take_stop(DrawnTokens& tokens, const std::vector<std::int32_t>& stops) {
   if (tokens.empty() || std::ranges::find(stops, tokens.back()) == stops.end()) return std::nullopt;
@@ -98,9 +111,10 @@ void generate(const GenerateSettings& settings, Communicator world, const std::f
   collectively(world, [&] {
     require(world.size() == 1 || parse_shard_level(settings.shard) == ShardLevel::parameters,
             "generate runs on one rank, found {} ranks; with --shard parameters they share the weights", world.size());
-    checkpoint.emplace(settings.checkpoint);
-    plan = make_plan(settings, *checkpoint);
   });
+  checkpoint.emplace(settings.checkpoint, world);
+  collectively(world, [&] { plan = make_plan(settings, *checkpoint); });
+  require_same(world, "the prompts", outline_of(plan.prompts));
   const Stream stream = make_rank_stream(parse_device(settings.device), world);
   Communicator ranks(make_device_transport(world.transport(), stream));
   BatchDecoder decoder(*checkpoint, plan.options, ranks, stream);

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <optional>
 
+#include "io/data/identity.hpp"
 #include "io/file/look_up.hpp"
 #include "io/file/rank_zero_work.hpp"
 #include "io/file/temporary_file.hpp"
@@ -301,8 +302,9 @@ void score(const ScoreSettings& settings, Communicator world) {
       .request = {}};
   {
     const SystemCalls writing(*rank_progress);
+    collectively(world, [&] { open_inputs(settings, world, inputs); });
+    require_same(world, settings.data, outline_of(inputs.dataset()));
     collectively(world, [&] {
-      open_inputs(settings, world, inputs);
       if (world.rank() != 0) return;
       require_earlier_scores(settings.out);
       if (!settings.tsv.empty()) require_earlier_table(settings.tsv);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "io/file/sha256.hpp"
 #include "src/watch/text.hpp"
 
 namespace causeway {
@@ -203,6 +204,16 @@ std::string CaseFile::sizes() const {
   std::vector<std::string> texts;
   for (const auto& [letter, size] : sizes_) texts.push_back(fmt::format("{}={}", letter, size.first));
   return fmt::format("{}", fmt::join(texts, " "));
+}
+
+std::string CaseFile::outline() const {
+  Sha256 starts;
+  starts.add(segments_.cu_seqlens().data(), segments_.cu_seqlens().size_bytes());
+  std::string names;
+  for (const OpInput& input : present_) names += fmt::format(" {}", input.name);
+  for (const auto& [name, value] : attributes_) names += fmt::format(" {}={}", name, value);
+  return fmt::format("{},{}, {} documents (cu_seqlens with SHA-256 {})", sizes(), names, segments_.count(),
+                     starts.hexadecimal().substr(0, 16));
 }
 
 std::string CaseFile::ignored() const {

@@ -28,6 +28,8 @@ class CaseFile {
   Shape shape_of(const OpInput& input) const;
   /// The size of each axis: "D=8 N=16 T=96".
   std::string sizes() const;
+  /// What tells different files apart without their tensors: sizes, datasets, attributes, documents.
+  std::string outline() const;
   /// The datasets and root attributes that neither the operator nor this program knows, as a text of bounded length:
   /// "dataset biass, attribute activaton". "" without any. Groups and d_y do not count.
   std::string ignored() const;

@@ -227,6 +227,7 @@ std::string run_op(const OpRequest& request, OpWorld& world) {
   });
   const Plan& plan = *checked;
   const CaseFile& file = *opened;
+  require_same(ranks, request.in, file.outline());
   DeviceGroup& group = world.on(plan.device);
   const Stream& stream = group.stream;
   stream.memory().reset_peak();

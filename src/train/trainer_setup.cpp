@@ -3,6 +3,7 @@
 #include <chrono>
 #include <filesystem>
 
+#include "io/data/identity.hpp"
 #include "kernels/core/integer.hpp"
 #include "src/cli/progress.hpp"
 #include "src/model/flops.hpp"
@@ -25,6 +26,7 @@ DataMixture open_on_all(const std::vector<std::string>& sources, std::int64_t vo
     mixture = DataMixture::open(sources, vocabulary);
     if (settings.long_documents == "refuse") mixture.refuse_longer(settings.pack_tokens);
   });
+  for (const Dataset& dataset : mixture.datasets) require_same(world, dataset.path(), outline_of(dataset));
   return mixture;
 }
 
