@@ -12,6 +12,15 @@ __device__ inline std::uint32_t transpose_8x8(std::uint32_t x) {
   return y;
 }
 
+/// Stores two 8×8 matrices, transposed, to shared memory; lanes 0 to 15 have the addresses of their rows. Only on sm_90
+/// and newer.
+__device__ inline void stmatrix_x2_transposed(unsigned address, std::uint32_t first, std::uint32_t second) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("stmatrix.sync.aligned.m8n8.x2.trans.shared.b16 [%0], {%1, %2};" ::"r"(address), "r"(first), "r"(second)
+               : "memory");
+#endif
+}
+
 /// The registers of each thread of this warpgroup (4 warps, of which the first has an index that is a multiple of 4)
 /// from now on; all of its threads call it. What one warpgroup of a block gives away, another one can take. Only in
 /// code for sm_90a.
@@ -29,6 +38,11 @@ __device__ inline std::uint32_t load_word(unsigned address) {
   std::uint32_t x;
   asm volatile("ld.shared.u32 %0, [%1];" : "=r"(x) : "r"(address) : "memory");
   return x;
+}
+
+/// The lower 16 bits of x to shared memory.
+__device__ inline void store_half_word(unsigned address, std::uint32_t x) {
+  asm volatile("st.shared.u16 [%0], %1;" ::"r"(address), "h"(static_cast<std::uint16_t>(x)) : "memory");
 }
 
 }  // namespace causeway::cuda

@@ -37,8 +37,8 @@ __device__ inline void with_elements(const ParameterRows<bf16>& parameter, const
 struct MrParameters {
   float featurizer[3][featurizer_taps][2], skip[2];
 
-  /// channel: the lane's first one.
-  __device__ void load(const BlockFilter& filter, int channel) {
+  __device__ void load(const BlockFilter& filter, int first_channel, int second_channel) {
+    const int channels[2] = {first_channel, second_channel};
     with_elements(filter.featurizer, [&](const auto* taps) {
 #pragma unroll
       for (int n = 0; n < 3; ++n)
@@ -46,7 +46,7 @@ struct MrParameters {
         for (int j = 0; j < featurizer_taps; ++j)
 #pragma unroll
           for (int e = 0; e < 2; ++e) {
-            const int c = channel + 8 * e;
+            const int c = channels[e];
             const bool exists = c < filter.channels && j < filter.width;
             const std::int64_t row = exists ? n * filter.channels + c : 0, column = exists ? filter.width - 1 - j : 0;
             const float x = taps != nullptr ? static_cast<float>(taps[row * filter.featurizer.stride + column]) : 0.0f;
@@ -55,7 +55,7 @@ struct MrParameters {
     });
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      const int c = channel + 8 * e;
+      const int c = channels[e];
       skip[e] = c < filter.channels && filter.skip.present() ? filter.skip(c) : 0.0f;
     }
   }
@@ -98,11 +98,7 @@ __device__ inline float masked(float x, unsigned mask) {
   return Masked ? __uint_as_float(__float_as_uint(x) & mask) : x;
 }
 
-/// Rows of a tile as a lane has them, and of two tokens earlier.
-struct RawTile {
-  std::uint32_t row[4], earlier[4];
-};
-/// Their values at the lane's tokens and one and two tokens earlier, if those are of the same document.
+/// The values of a raw tile at the lane's tokens and one and two tokens earlier, if those are of the same document.
 struct LaggedValues {
   float at[featurizer_taps][4][2];
 };
@@ -219,30 +215,6 @@ struct ToeplitzFilter {
   }
 };
 
-/// Where a lane's rows are in a stage's tensor of 32 tokens by 64 channels: the row that it passes to ldmatrix for a
-/// tile of its warp, and the row two tokens earlier. The tensor is a box with rows of 128 bytes and the swizzle of bulk
-/// copies, or, if `Narrow`, as WindowWord has it.
-template <bool Narrow>
-struct MrAddress {
-  static constexpr unsigned token_bytes = Narrow ? 32 : 128, tile_bytes = mr_tile * token_bytes,
-                            end = mr_stage_tokens * token_bytes;  ///< from a token of a stage to that of the next
-  unsigned row, earlier;
-  bool wraps;  ///< the earlier row is of the tile before
-  /// reversed: the rows of the tile in the order of TokenOrder<true>.
-  __device__ MrAddress(int warp, int lane, bool reversed = false) {
-    const int place = lane % 8 + lane / 16 * 8, token = reversed ? mr_tile - 1 - place : place, half = lane / 8 % 2;
-    const auto of = [&](int t) {  // from -2 on
-      const int in_tile = (t + mr_tile) % mr_tile;
-      return static_cast<unsigned>(Narrow ? warp * static_cast<int>(end) + (t - in_tile + (in_tile ^ warp)) * 32 +
-                                                (half ^ (in_tile / 4 % 2)) * 16
-                                          : t * 128 + ((2 * warp + half) ^ (in_tile % 8)) * 16);
-    };
-    row = of(token);
-    earlier = of(token - 2);
-    wraps = token < 2;
-  }
-};
-
 /// A tile of x in a warp's shared memory: [16 tokens, 16 channels], rows of 32 bytes whose halves are permuted so that
 /// matrices of eight rows have no bank conflicts.
 struct MrTileRows {
@@ -254,16 +226,18 @@ struct MrTileRows {
   }
 };
 
-/// Calls body<Blocks, Narrow>() with enough Toeplitz blocks for the taps. Narrow: groups are no multiple of 16
-/// channels.
+/// Calls body<Blocks, Layout>() with enough Toeplitz blocks for the taps.
 template <class Body>
 void with_mr_blocks(const HyenaBlockInputs& in, const Body& body) {
-  if (in.q.columns() / in.taps.rows() % mr_tile != 0)
-    body.template operator()<9, true>();
+  const std::int64_t width = in.q.columns() / in.taps.rows();
+  if (width == mr_octet_width)  // the groups are a multiple of 8, because the channels are (can_be_mapped)
+    body.template operator()<9, MrLayout::octets>();
+  else if (width % mr_tile != 0)
+    body.template operator()<9, MrLayout::words>();
   else if (in.taps.columns() <= 2 * mr_tile + 1)
-    body.template operator()<3, false>();
+    body.template operator()<3, MrLayout::whole>();
   else
-    body.template operator()<9, false>();
+    body.template operator()<9, MrLayout::whole>();
 }
 
 }  // namespace causeway::cuda::fused_block

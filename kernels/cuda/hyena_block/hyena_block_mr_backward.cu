@@ -5,11 +5,16 @@
 namespace causeway::cuda::fused_block {
 namespace {
 
+/// The computing warps and the movers' warpgroup.
+template <MrLayout Layout>
+inline constexpr int mr_backward_threads = 32 * (MrForm<Layout>::warps + 4);
+
 /// One pass from left to right. With tile n a warp computes c and d_q of it, and d_x, d_k, d_v of the tile Blocks - 1
 /// before it, whose later d_c are then known. Rows of gradients are complete two tokens after their own.
 ///
-/// block: 64 channels, a range of stages of 32 tokens; 4 computing warps and a mover's warpgroup
-/// warp: 16 channels, from left to right
+/// block: 64 channels, a range of stages of 32 tokens; 4 computing warps and a mover's warpgroup; with octets twice as
+/// many channels and computing warps
+/// warp: 16 places for channels, from left to right
 /// shared memory: 3 stages of q', d_y and 7 of k', v' of 8 KiB; the last tiles of x; results replace q', k', v'
 /// registers: Toeplitz blocks 19, tiles of d_c 36, sums of d_taps 36, parameters 20, sums of parameters 20,
 /// gradients of the two tokens before 12. More than 80 lines because all phases share the registers.
@@ -18,58 +23,69 @@ namespace {
 /// starts of documents: the first one with `Now` for those in the tile, the second one with `Near` for those from the
 /// tokens before the target to the tile. More versions would be faster by themselves, but then warps wait for
 /// instructions.
-template <int Blocks, bool Narrow, bool Featured>
-__global__ void __launch_bounds__(256, 2) mr_backward_kernel(const __grid_constant__ MrBackwardArgs args) {
+template <int Blocks, MrLayout Layout, bool Featured>
+__global__ void __launch_bounds__(mr_backward_threads<Layout>, MrForm<Layout>::octets ? 1 : 2)
+    mr_backward_kernel(const __grid_constant__ MrBackwardArgs args) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)  // it moves registers between warpgroups
-  using Memory = MrBackwardMemory<Blocks>;
+  using Memory = MrBackwardMemory<Blocks, Layout>;
+  using Form = MrForm<Layout>;
   using Past = MrPast<Blocks>;
+  constexpr bool words = Layout == MrLayout::words;
   constexpr int far_stages = Memory::far_stages, behind = Memory::behind;
   Memory& memory = *reinterpret_cast<Memory*>(block_memory());
   const int warp = uniform_warp(), lane = static_cast<int>(threadIdx.x) % 32;
   if (threadIdx.x == 0) {
-    for (int s = 0; s < far_stages; ++s) memory.full[s].initialize(Narrow ? mr_narrow_arrivals : 1);
+    for (int s = 0; s < far_stages; ++s) memory.full[s].initialize(words ? mr_narrow_arrivals : 1);
     fence_barrier_initialization();
   }
   __syncthreads();
 
   // 1. The mover.
-  if (warp >= computing_warps) {
+  if (warp >= Form::warps) {
     lower_registers<24>();
-    if constexpr (Narrow) {
-      if (const int input = warp - computing_warps; input < 3)
+    if constexpr (words) {
+      if (const int input = warp - Form::warps; input < 3)
         mr_backward_narrow_mover<Blocks, true>(args, memory, input, lane);
       else
         mr_backward_narrow_mover<Blocks, false>(args, memory, input, lane);
-    } else if (warp == computing_warps) {
-      mr_backward_mover<Blocks>(args, memory, lane);
+    } else if (warp == Form::warps) {
+      mr_backward_mover(args, memory, lane);
     }
     return;
   }
-  raise_registers<232>();
-  using Address = MrAddress<Narrow>;
-  const Address address(warp, lane), reversed(warp, lane, true);
-  const unsigned past = shared_address(memory.past[warp].tiles), past_store = past + MrTileRows::of_lane(lane),
-                 near_memory = shared_address(memory.near), far_memory = shared_address(memory.far);
-  constexpr unsigned stage_bytes = 2 * mr_tensor_bytes;
+  raise_registers<Form::octets ? 240 : 232>();
+  const MrAddress<Layout, false, Featured> address(warp, lane);
+  const MrAddress<Layout, true, Featured> reversed(warp, lane);
+  const unsigned past = shared_address(memory.past[warp].tiles), past_store = past + MrTileRows::of_lane(lane);
+  constexpr unsigned tensor_bytes = Form::tensor_bytes;
   RingPosition<far_stages> next;
-  int near = Memory::near_stages - 1, far = far_stages - 1;
+  int far = far_stages - 1;
+  // The tiles of q', d_y, of k', v', and of the target's k', v'.
+  MrTiles<Memory::near_stages, Layout> near(shared_address(memory.near), Memory::near_stages - 1);
+  MrTiles<far_stages, Layout> k_and_v(shared_address(memory.far), far_stages - 1),
+      target(shared_address(memory.far), far_stages - 1 - behind);
 
   for (TileCursor cursor(args.plan, args.plan.range()); cursor.exists();) {
     // 2. A stretch: parameters; no earlier tiles.
     MrParameters parameters;
     ToeplitzFilter<Blocks, true> filter;
-    const int window = cursor.column * computing_warps + warp, channel = args.windows.channel(window);
-    parameters.load(args.filter, channel + lane / 4);
-    filter.load(args.filter, window / args.windows.of_group(), lane);
-    const GroupMask of_group(args.windows, window, lane);
+    const ChannelWindows windows = args.windows.template as<Layout>();
+    const int window = cursor.column * Form::warps + warp;
+    parameters.load(args.filter, windows.channel(window, lane / 4), windows.channel(window, lane / 4 + 8));
+    filter.load(args.filter, window / windows.of_group(), lane);
+    const GroupMask<Layout> of_group(windows, window, lane);
     std::uint32_t ring[Blocks][4] = {}, second_before[2] = {};  // d_c
     HalfLagSums<Blocks> lags;
     lags.clear();
     float d_w[3][featurizer_taps][2] = {}, d_skip[2] = {}, last[3][2][2] = {};
-    const std::uint32_t zeros[4] = {};
     __syncwarp();
-    for (unsigned b = 0; b < Past::places; ++b) stmatrix_x4_transposed(past_store + b * MrTileRows::bytes, zeros);
+    Past::clear(past_store);
     const int count = 2 * (cursor.last - cursor.begin), warm_up = 2 * (cursor.first - cursor.begin);
+    // Of the tiles before it, which are moved from place to place: one instruction each, not two. Without octets there
+    // are no registers for them.
+    unsigned places_before[Blocks];
+#pragma unroll
+    for (int b = 0; b < Blocks; ++b) places_before[b] = Past::before(0, b + 1);
     unsigned place = 0;   // of the tile in `past`, its offset
     unsigned recent = 0;  // bit b: a document begins in the tile b before this one
     const auto clear = [](float(&sums)[featurizer_taps][2]) {
@@ -96,52 +112,44 @@ __global__ void __launch_bounds__(256, 2) mr_backward_kernel(const __grid_consta
       }
 #pragma unroll 1
       for (; i < end; ++i) {
-        const int half = i % 2;
+        const int half = i & 1;
         if (half == 0) {
           far = next.slot;
           memory.full[far].wait(next.parity);
           next.advance();
-          near = near == Memory::near_stages - 1 ? 0 : near + 1;
+          near.enter_stage();
+          k_and_v.enter_stage();
+          target.enter_stage();
+        } else {
+          near.enter_second_half();
+          k_and_v.enter_second_half();
+          target.enter_second_half();
         }
         const unsigned starts = __shfl_sync(~0u, memory.starts[far][half], 0);  // known to be the same in all lanes
         recent = recent << 1 | (starts >> 16 != 0 ? 1u : 0u);
         /// The stage `back` before this one, of k' and v'.
         const auto far_before = [&](int back) { return far >= back ? far - back : far - back + far_stages; };
         // Addresses of rows: of the tile, and of two tokens earlier, which may be in the stage before.
-        const unsigned half_bytes = static_cast<unsigned>(half) * Address::tile_bytes;
-        const auto stage = [&](unsigned memory_of, int slot) {
-          return memory_of + static_cast<unsigned>(slot) * stage_bytes;
-        };
-        const auto earlier_of = [&](const Address& lanes, unsigned memory_of, int slot, int slot_before) {
-          return (half == 0 && lanes.wraps ? stage(memory_of, slot_before) + Address::end
-                                           : stage(memory_of, slot) + half_bytes) +
-                 lanes.earlier;
-        };
-        const int near_before = near == 0 ? Memory::near_stages - 1 : near - 1, target = far_before(behind);
-        const unsigned q_tile = stage(near_memory, near) + half_bytes, k_tile = stage(far_memory, far) + half_bytes,
-                       q_earlier = earlier_of(address, near_memory, near, near_before),
-                       k_earlier = earlier_of(address, far_memory, far, far_before(1)),
-                       target_row = stage(far_memory, target) + half_bytes + reversed.row,
-                       target_earlier = earlier_of(reversed, far_memory, target, far_before(behind + 1));
+        const auto q_rows = MrRows<Layout, false, Featured>::of(address, near.at),
+                   k_rows = MrRows<Layout, false, Featured>::of(address, k_and_v.at);
+        const auto target_rows = MrRows<Layout, true, Featured>::of(reversed, target.at);
         std::uint32_t d_c_pairs[4];
         const auto first_part = [&]<bool Now>() {
           const auto reach = ReachMasks<false>::of(Now ? starts : 0, lane);
           const unsigned here = starts >> 16;
           // 3a. x = k⊙v, d_c = d_y⊙q.
           TileValues x =
-              input_value<Featured, Now, false>(k_tile + address.row, k_earlier, parameters.featurizer[k_input],
-                                                reach) *
-              input_value<Featured, Now, false>(k_tile + address.row + mr_tensor_bytes, k_earlier + mr_tensor_bytes,
-                                                parameters.featurizer[v_input], reach);
+              input_value<Featured, Now, false>(k_rows, parameters.featurizer[k_input], reach) *
+              input_value<Featured, Now, false>(k_rows + tensor_bytes, parameters.featurizer[v_input], reach);
           std::uint32_t x_pairs[4];
           round_tile(x_pairs, x);
-          if constexpr (Narrow) of_group.keep(x_pairs);
+          of_group.keep(x_pairs);
           stmatrix_x4_transposed(past_store + place, x_pairs);
           {
-            TileValues d_c = input_value<Featured, Now, true>(
-                                 q_tile + reversed.row, earlier_of(reversed, near_memory, near, near_before),
-                                 parameters.featurizer[q_input], ReachMasks<true>::of(Now ? starts : 0, lane)) *
-                             load_values(q_tile + reversed.row + mr_tensor_bytes);
+            const auto rows = MrRows<Layout, true, Featured>::of(reversed, near.at);
+            TileValues d_c = input_value<Featured, Now, true>(rows, parameters.featurizer[q_input],
+                                                              ReachMasks<true>::of(Now ? starts : 0, lane)) *
+                             load_values(rows + tensor_bytes);
             // A token's x is in the other half and the other element of the lane at the other end of the four.
 #pragma unroll
             for (int j = 0; j < 4; ++j)
@@ -152,7 +160,7 @@ __global__ void __launch_bounds__(256, 2) mr_backward_kernel(const __grid_consta
 #pragma unroll
               for (int e = 0; e < 2; ++e) x.at[j][e] *= parameters.skip[j % 2];
             round_tile(d_c_pairs, d_c);
-            if constexpr (Narrow) of_group.keep(d_c_pairs);
+            of_group.keep(d_c_pairs);
           }
           // 3b. c, and the sums of d_taps.
           std::uint32_t d_c[4], middle[4], second_of_first[4] = {};
@@ -195,7 +203,7 @@ __global__ void __launch_bounds__(256, 2) mr_backward_kernel(const __grid_consta
           for (int b = 0; b <= Blocks; ++b) {
             const int now = b % 2, next = 1 - now;
             if (b < Blocks) {
-              const unsigned at = past_store + Past::before(place, b + 1);
+              const unsigned at = past_store + (Form::octets ? places_before[b] : Past::before(place, b + 1));
               ldmatrix_x4<false>(halves[next], at);
               if (b + 1 < Blocks) ldmatrix_x4<true>(earlier[next], at);
               lags.add(b, d_c, halves[now][0], halves[now][1]);
@@ -211,15 +219,14 @@ __global__ void __launch_bounds__(256, 2) mr_backward_kernel(const __grid_consta
               filter.replace(sum, masked, x, low, high, lane);
             });
             __syncwarp();  // the tokens of the last document stay
-            for (unsigned b = 0; b < Past::places; ++b)
-              stmatrix_x4_transposed(past_store + b * MrTileRows::bytes, zeros);
+            Past::clear(past_store);
             __syncwarp();
             stmatrix_x4_transposed(past_store + place, masked);
           }
           // 3c. d_q and the rows of d_q'. The rows are read once more, which is cheaper than registers for them.
           {
-            const LaggedValues q_values = load_lagged<Featured, Now, false>(q_tile + address.row, q_earlier, reach);
-            const TileValues d_q = filter.values(sum) * load_values(q_tile + address.row + mr_tensor_bytes);
+            const LaggedValues q_values = load_lagged<Featured, Now, false>(q_rows, reach);
+            const TileValues d_q = filter.values(sum) * load_values(q_rows + tensor_bytes);
             std::uint32_t results[4];
             if constexpr (Featured) {
               round_tile(results, back_to_earlier_rows<Now>(d_q, last[q_input], q_values,
@@ -229,7 +236,7 @@ __global__ void __launch_bounds__(256, 2) mr_backward_kernel(const __grid_consta
               round_tile(results, d_q);
             }
             __syncwarp();  // all lanes have read the tile
-            stmatrix_x4_transposed(Featured ? q_earlier : q_tile + address.row, results);
+            store_results(q_rows, results);
           }
         };
         const auto second_part = [&]<bool Near>() {
@@ -265,9 +272,8 @@ __global__ void __launch_bounds__(256, 2) mr_backward_kernel(const __grid_consta
           TileValues value[2];
 #pragma unroll
           for (int n = 0; n < 2; ++n) {
-            raw[n] = load_lagged<Featured, Near, true>(target_row + static_cast<unsigned>(n) * mr_tensor_bytes,
-                                                       target_earlier + static_cast<unsigned>(n) * mr_tensor_bytes,
-                                                       target_reach);
+            raw[n] =
+                load_lagged<Featured, Near, true>(target_rows + static_cast<unsigned>(n) * tensor_bytes, target_reach);
             value[n] = value_of<Featured>(raw[n], parameters.featurizer[k_input + n]);
           }
           __syncwarp();  // all lanes have read the tile
@@ -283,8 +289,7 @@ __global__ void __launch_bounds__(256, 2) mr_backward_kernel(const __grid_consta
             } else {
               round_tile(results, d);
             }
-            stmatrix_x4_transposed(
-                (Featured ? target_earlier : target_row) + static_cast<unsigned>(n) * mr_tensor_bytes, results);
+            store_results(target_rows + static_cast<unsigned>(n) * tensor_bytes, results);
           }
         };
         const unsigned near_starts = recent & ((2u << Blocks) - 1);  // bit Blocks: rows before the target
@@ -296,8 +301,13 @@ __global__ void __launch_bounds__(256, 2) mr_backward_kernel(const __grid_consta
           second_part.template operator()<false>();
         else
           second_part.template operator()<true>();
+        if constexpr (Form::octets) {
+#pragma unroll
+          for (int b = Blocks - 1; b > 0; --b) places_before[b] = places_before[b - 1];
+          places_before[0] = place;
+        }
         place = Past::before(place, -1);
-        if (half == 0) arrive_done<Narrow ? mr_narrow_threads : ring_threads>(far);
+        if (half == 0) arrive_done<words ? mr_narrow_threads : 32 * (Form::warps + 1)>(far);
       }
     }
     if (count < Blocks) {  // no tile was the target
@@ -306,15 +316,16 @@ __global__ void __launch_bounds__(256, 2) mr_backward_kernel(const __grid_consta
     }
     // 4. The parameters' gradients.
     const std::int64_t slot = std::int64_t{args.plan.range()} + cursor.column;
-    float* const to = args.parts + slot * mr_parameters * mr_channels;
+    float* const to = args.parts + slot * mr_parameters * Form::places;
     const int at = warp * mr_tile + lane / 4;
 #pragma unroll
     for (int n = 0; Featured && n < 3; ++n)
 #pragma unroll
-      for (int j = 0; j < featurizer_taps; ++j) write_channel_sums(to, n * featurizer_taps + j, d_w[n][j], at, lane);
-    write_channel_sums(to, 3 * featurizer_taps, d_skip, at, lane);
+      for (int j = 0; j < featurizer_taps; ++j)
+        write_channel_sums<Form::places>(to, n * featurizer_taps + j, d_w[n][j], at, lane);
+    write_channel_sums<Form::places>(to, 3 * featurizer_taps, d_skip, at, lane);
     __syncwarp();
-    lags.write(args.lag_parts + (slot * computing_warps + warp) * mr_tile * Blocks,
+    lags.write(args.lag_parts + (slot * Form::warps + warp) * mr_tile * Blocks,
                reinterpret_cast<float*>(memory.past[warp].tiles), lane);
     __syncwarp();
     cursor.leave_stretch();
@@ -336,21 +347,23 @@ bool has_sm_90a() {
 void mr_backward(const Stream& stream, const HyenaBlockBackward& args) {
   const HyenaBlockInputs& in = args.in;
   const std::int64_t reached = reached_rows(in);
-  const ChannelWindows windows = ChannelWindows::of(in);
   const HaloGradient d_halo(stream, args, mr_stage_tokens);
-  const auto map = [&](TensorView x, TensorView halo, std::int64_t part) {
-    return RunMap(x, halo, part, reached, mr_stage_tokens, mr_channels, true);
-  };
-  const auto map_gradient = [&](TensorView x, std::int64_t part) {
-    return d_halo.map(x, part, mr_stage_tokens, mr_channels, true);
-  };
-  const auto launch = [&]<int Blocks, bool Narrow, bool Featured> {
-    using Memory = MrBackwardMemory<Blocks>;
-    const BlockPlan plan =
-        BlockPlan::of(in, mr_channels, mr_stage_tokens, (Memory::behind + 1) * mr_stage_tokens,
-                      Memory::warm_up * mr_stage_tokens, 2 * multiprocessors(), std::int64_t{windows.all} * mr_tile);
+  const auto launch = [&]<int Blocks, MrLayout Layout, bool Featured> {
+    using Memory = MrBackwardMemory<Blocks, Layout>;
+    using Form = MrForm<Layout>;
+    constexpr bool swizzled = Layout == MrLayout::whole;
+    const ChannelWindows windows = ChannelWindows::of(in, Layout);
+    const auto map = [&](TensorView x, TensorView halo, std::int64_t part) {
+      return RunMap(x, halo, part, reached, mr_stage_tokens, Form::channels, swizzled);
+    };
+    const auto map_gradient = [&](TensorView x, std::int64_t part) {
+      return d_halo.map(x, part, mr_stage_tokens, Form::channels, swizzled);
+    };
+    const BlockPlan plan = BlockPlan::of(in, Form::places, mr_stage_tokens, (Memory::behind + 1) * mr_stage_tokens,
+                                         Memory::warm_up * mr_stage_tokens, (Form::octets ? 1 : 2) * multiprocessors(),
+                                         std::int64_t{windows.all} * mr_tile);
     const Tensor parts = parameter_parts(stream, plan, mr_parameters),
-                 lag_parts(stream, DType::f32, {plan.blocks + plan.columns, computing_warps, mr_tile * Blocks});
+                 lag_parts(stream, DType::f32, {plan.blocks + plan.columns, Form::warps, mr_tile * Blocks});
     const MrBackwardArgs a{.q = map(in.q, in.halo, 0),
                            .k = map(in.k, in.halo, 1),
                            .v = map(in.v, in.halo, 2),
@@ -368,15 +381,16 @@ void mr_backward(const Stream& stream, const HyenaBlockBackward& args) {
                                        RunRows(args.d_v, d_halo.rows(2))},
                            .parts = parts.view().row<float>(0),
                            .lag_parts = lag_parts.view().row<float>(0)};
-    launch_kernel<mr_backward_kernel<Blocks, Narrow, Featured>>(stream, plan.blocks, 256, sizeof(Memory), a);
+    launch_kernel<mr_backward_kernel<Blocks, Layout, Featured>>(stream, plan.blocks, mr_backward_threads<Layout>,
+                                                                sizeof(Memory), a);
     add_parameters(stream, args, plan, mr_parameters, a.parts, {}, windows);
     add_lags(stream, args, plan, lag_parts, windows);
   };
-  with_mr_blocks(in, [&]<int Blocks, bool Narrow> {
+  with_mr_blocks(in, [&]<int Blocks, MrLayout Layout> {
     if (in.featurizer.present())
-      launch.template operator()<Blocks, Narrow, true>();
+      launch.template operator()<Blocks, Layout, true>();
     else
-      launch.template operator()<Blocks, Narrow, false>();
+      launch.template operator()<Blocks, Layout, false>();
   });
   d_halo.write(stream, args);
 }

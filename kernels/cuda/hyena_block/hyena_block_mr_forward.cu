@@ -5,11 +5,16 @@ namespace causeway::cuda::fused_block {
 namespace {
 
 struct MrForwardArgs {
-  RunMap q, k, v, y;  ///< boxes of 32 tokens by 64 channels, 128-byte swizzle
+  RunMap q, k, v, y;  ///< boxes of 32 tokens by the channels of MrForm
   BlockFilter filter;
   SegmentsView documents;
   BlockPlan plan;
+  ChannelWindows windows;
 };
+
+/// Blocks of threads of a multiprocessor.
+template <MrLayout Layout>
+inline constexpr int mr_forward_blocks = MrForm<Layout>::octets ? 1 : 2;
 
 /// The stages of a ring that a mover fills, as a computing warp takes them: acquire() waits for the next one and
 /// returns the shared address of its tensors, starts(half) is the word of a half of it, and release() says that this
@@ -27,21 +32,23 @@ struct MrRingStages {
   }
   __device__ unsigned starts(int half) const { return ring.starts[slot][half]; }
   __device__ void release() {
-    arrive_done(open.slot);
+    arrive_done<Ring::threads>(open.slot);
     open.advance();
   }
 };
 
-/// The filters of the groups that a warp's 16 channels are of, up to two. With `Filters` 2 both products are computed,
+/// The filters of the groups that a warp's channels are of, up to two. With `Filters` 2 both products are computed,
 /// and a channel takes its own.
 template <int Blocks, int Filters>
 struct MrFilters {
   ToeplitzFilter<Blocks> of_group[Filters];
   bool second[2];  ///< whether the lane's channels are of the second group
 
-  /// channel: the warp's first.
-  __device__ void load(const BlockFilter& filter, int channel, int lane) {
-    const int width = static_cast<int>(filter.channels / filter.groups), first = channel / width;
+  /// window: of 16 channels, or of a group with octets.
+  template <MrLayout Layout>
+  __device__ void load(const BlockFilter& filter, int window, int lane) {
+    const int width = static_cast<int>(filter.channels / filter.groups), channel = window * mr_tile,
+              first = MrForm<Layout>::octets ? window : channel / width;
 #pragma unroll
     for (int f = 0; f < Filters; ++f) of_group[f].load(filter, first + f, lane);
 #pragma unroll
@@ -103,64 +110,70 @@ __device__ inline TileValues convolve(const MrFilters<Blocks, Filters>& filters,
   return filters.own(sum);
 }
 
-template <int Blocks, int Stages>
+template <int Blocks, int Stages, MrLayout Layout>
 struct MrForwardMemory {
-  using Ring = BlockRing<3, mr_stage_tokens / unit_tokens, Stages, mr_channels, 2>;
+  using Form = MrForm<Layout>;
+  using Ring = BlockRing<3, mr_stage_tokens / unit_tokens, Stages, Form::channels, 2, Form::warps>;
   Ring ring;
   /// The last tiles of x of each warp. Each is stored twice, `Blocks` places apart, so that the last `Blocks` tiles
   /// always are neighbours and their addresses are constants beside one.
-  alignas(128) unsigned char window[computing_warps][2 * Blocks][MrTileRows::bytes];
+  alignas(128) unsigned char window[Form::warps][2 * Blocks][MrTileRows::bytes];
 };
 
-/// block: 64 channels, a range of tiles of 32 tokens (BlockPlan); 4 computing warps and a mover
-/// warp: 16 channels
+/// block: 64 channels, a range of tiles of 32 tokens (BlockPlan); 4 computing warps and a mover; with octets 120
+/// channels and 8 computing warps
+/// warp: 16 places for channels
 /// shared memory: a ring of `Stages` stages of 12 KiB; 9 KiB a warp for the last tiles of x
 /// registers: Toeplitz blocks 19, parameters 20
 /// y of a tile overwrites q' only after the next tile has read the two rows before its first.
-template <int Blocks, int Filters, int Stages, int PerMultiprocessor>
-__global__ void __launch_bounds__(ring_threads, PerMultiprocessor)
+template <int Blocks, int Filters, int Stages, MrLayout Layout>
+__global__ void __launch_bounds__(MrForwardMemory<Blocks, Stages, Layout>::Ring::threads, mr_forward_blocks<Layout>)
     mr_forward_kernel(const __grid_constant__ MrForwardArgs args) {
 #if __CUDA_ARCH__ >= 900
-  using Memory = MrForwardMemory<Blocks, Stages>;
+  using Memory = MrForwardMemory<Blocks, Stages, Layout>;
+  using Form = MrForm<Layout>;
   using Ring = typename Memory::Ring;
+  constexpr unsigned tensor_bytes = Form::tensor_bytes;
   Memory& memory = *reinterpret_cast<Memory*>(block_memory());
   Ring& ring = memory.ring;
   const int warp = uniform_warp(), lane = static_cast<int>(threadIdx.x) % 32;
   ring.initialize();
-  if (warp == computing_warps) {
+  if (warp == Form::warps) {
     move_tiles<1>(
         ring, args.plan, args.documents,
         [&](int slot, int column, int token) {
-          args.q.load(ring.rows[slot][q_input], column * mr_channels, token, ring.full[slot]);
-          args.k.load(ring.rows[slot][k_input], column * mr_channels, token, ring.full[slot]);
-          args.v.load(ring.rows[slot][v_input], column * mr_channels, token, ring.full[slot]);
+          args.q.load(ring.rows[slot][q_input], column * Form::channels, token, ring.full[slot]);
+          args.k.load(ring.rows[slot][k_input], column * Form::channels, token, ring.full[slot]);
+          args.v.load(ring.rows[slot][v_input], column * Form::channels, token, ring.full[slot]);
         },
         [&](const TileCursor& at, int slot, int) {
           const int token = token_of(args.plan, at.tile, mr_stage_tokens);
-          if (token >= 0) args.y.store(ring.rows[slot][q_input], at.column * mr_channels, token);
+          if (token >= 0) args.y.store(ring.rows[slot][q_input], at.column * Form::channels, token);
         });
     return;
   }
   MrRingStages<Ring> stages{ring};
-  const MrAddress<false> address(warp, lane);
+  const MrAddress<Layout> address(warp, lane);
   constexpr unsigned window_bytes = Blocks * MrTileRows::bytes;
-  const unsigned window = shared_address(memory.window[warp]) + MrTileRows::of_lane(lane);
+  const unsigned past = shared_address(memory.window[warp]) + MrTileRows::of_lane(lane);
   for (TileCursor cursor(args.plan, args.plan.range()); cursor.exists();) {
     // 1. A stretch: parameters; no earlier tiles.
     MrParameters parameters;
     MrFilters<Blocks, Filters> filter;
-    const int channel = cursor.column * mr_channels + warp * mr_tile;
-    parameters.load(args.filter, channel + lane / 4);
-    filter.load(args.filter, channel, lane);
+    const int window = cursor.column * Form::warps + warp;
+    const ChannelWindows windows = args.windows.template as<Layout>();
+    parameters.load(args.filter, windows.channel(window, lane / 4), windows.channel(window, lane / 4 + 8));
+    filter.template load<Layout>(args.filter, window, lane);
     const std::uint32_t zeros[4] = {};
     const auto clear = [&] {
       __syncwarp();
-      for (unsigned b = 0; b < 2 * Blocks; ++b) stmatrix_x4_transposed(window + b * MrTileRows::bytes, zeros);
+      for (unsigned b = 0; b < 2 * Blocks; ++b) stmatrix_x4_transposed(past + b * MrTileRows::bytes, zeros);
     };
     clear();
     std::uint32_t y[4] = {};
     const int count = 2 * (cursor.last - cursor.begin);
-    unsigned base = 0, base_before = 0, y_address = 0, place = window;
+    unsigned base = 0, base_before = 0, place = past;
+    MrRows<Layout> y_rows{};
     // 2. Its tiles.
 #pragma unroll 1
     for (int i = 0; i < count; ++i) {
@@ -171,20 +184,19 @@ __global__ void __launch_bounds__(ring_threads, PerMultiprocessor)
         if (i == 0) base_before = base;  // rows that no result depends on
       }
       // 2a. The rows of the tile and of two tokens earlier.
-      const unsigned starts = stages.starts(half), tile = base + static_cast<unsigned>(half) * mr_tile_bytes,
-                     row = tile + address.row,
-                     earlier = (half == 0 && address.wraps ? base_before + mr_tensor_bytes : tile) + address.earlier;
+      const unsigned starts = stages.starts(half);
+      const auto rows = MrRows<Layout>::of(address, half == 0 ? MrTilePlace{base, base_before + tensor_bytes - base}
+                                                              : MrTilePlace{base + Form::tile_bytes, 0});
+      const auto q_rows = rows + q_input * tensor_bytes;
       RawTile q, k, v;
-      ldmatrix_x4<true>(k.row, row + k_input * mr_tensor_bytes);
-      ldmatrix_x4<true>(k.earlier, earlier + k_input * mr_tensor_bytes);
-      ldmatrix_x4<true>(v.row, row + v_input * mr_tensor_bytes);
-      ldmatrix_x4<true>(v.earlier, earlier + v_input * mr_tensor_bytes);
-      ldmatrix_x4<true>(q.earlier, earlier + q_input * mr_tensor_bytes);
+      k.load(rows + k_input * tensor_bytes);
+      v.load(rows + v_input * tensor_bytes);
+      q.load_earlier(q_rows);
       // 2b. y of the tile before.
       __syncwarp();
-      if (i > 0) stmatrix_x4_transposed(y_address, y);
+      if (i > 0) store_results(y_rows, y);
       if (half == 0 && i > 0) stages.release();
-      y_address = row + q_input * mr_tensor_bytes;
+      y_rows = q_rows;
       // 2c. The featurizer, x, c and y.
       const auto compute = [&]<bool Masked>() {
         const auto reach = ReachMasks<false>::of(Masked ? starts : 0, lane);
@@ -214,17 +226,17 @@ __global__ void __launch_bounds__(ring_threads, PerMultiprocessor)
           stmatrix_x4_transposed(place, masked);
           stmatrix_x4_transposed(place + window_bytes, masked);
         }
-        ldmatrix_x4<true>(q.row, row + q_input * mr_tensor_bytes);
+        q.load_row(q_rows);
         round_tile(y, featured(lagged<Masked>(q, reach), parameters.featurizer[q_input]) * x);
       };
       if ((starts >> 15) == 0)
         compute.template operator()<false>();
       else
         compute.template operator()<true>();
-      place = place == window + window_bytes - MrTileRows::bytes ? window : place + MrTileRows::bytes;
+      place = place == past + window_bytes - MrTileRows::bytes ? past : place + MrTileRows::bytes;
     }
     __syncwarp();
-    stmatrix_x4_transposed(y_address, y);
+    store_results(y_rows, y);
     stages.release();
     cursor.leave_stretch();
   }
@@ -235,25 +247,31 @@ __global__ void __launch_bounds__(ring_threads, PerMultiprocessor)
 
 // Lower bound: read q, k, v, write y; 0.51 ms for L 65536, D 4096 on an H200.
 void mr_forward(const Stream& stream, const HyenaBlockForward& args) {
-  constexpr int stages = 6, per_multiprocessor = 2;
+  constexpr int stages = 6;
   const HyenaBlockInputs& in = args.in;
   const std::int64_t reached = reached_rows(in);
-  const auto map = [&](TensorView x, TensorView halo, std::int64_t part) {
-    return RunMap(x, halo, part, reached, mr_stage_tokens, mr_channels, true);
-  };
-  const MrForwardArgs a{
-      .q = map(in.q, in.halo, 0),
-      .k = map(in.k, in.halo, 1),
-      .v = map(in.v, in.halo, 2),
-      .y = map(args.y, {}, 0),
-      .filter = BlockFilter(in),
-      .documents = in.segments,
-      .plan = cut_columns_alike(BlockPlan::of(in, mr_channels, mr_stage_tokens, 0, in.taps.columns() + 1,
-                                              per_multiprocessor * multiprocessors()))};
-  with_mr_blocks(in, [&]<int Blocks, bool Narrow> {
-    constexpr int Filters = Narrow ? 2 : 1;
-    launch_kernel<mr_forward_kernel<Blocks, Filters, stages, per_multiprocessor>>(
-        stream, a.plan.blocks, ring_threads, sizeof(MrForwardMemory<Blocks, stages>), a);
+  with_mr_blocks(in, [&]<int Blocks, MrLayout OfGroups> {
+    // Groups of other sizes: as they are in memory, with two filters a warp.
+    constexpr bool words = OfGroups == MrLayout::words;
+    constexpr MrLayout Layout = words ? MrLayout::whole : OfGroups;
+    using Memory = MrForwardMemory<Blocks, stages, Layout>;
+    using Form = MrForm<Layout>;
+    const auto map = [&](TensorView x, TensorView halo, std::int64_t part) {
+      return RunMap(x, halo, part, reached, mr_stage_tokens, Form::channels, Layout == MrLayout::whole);
+    };
+    const MrForwardArgs a{
+        .q = map(in.q, in.halo, 0),
+        .k = map(in.k, in.halo, 1),
+        .v = map(in.v, in.halo, 2),
+        .y = map(args.y, {}, 0),
+        .filter = BlockFilter(in),
+        .documents = in.segments,
+        .plan = cut_columns_alike(BlockPlan::of(in, Form::places, mr_stage_tokens, 0, in.taps.columns() + 1,
+                                                mr_forward_blocks<Layout> * multiprocessors(),
+                                                Form::octets ? in.taps.rows() * mr_tile : 0)),
+        .windows = Form::octets ? ChannelWindows::of(in, Layout) : ChannelWindows{.width = mr_tile}};
+    launch_kernel<mr_forward_kernel<Blocks, words ? 2 : 1, stages, Layout>>(stream, a.plan.blocks,
+                                                                            Memory::Ring::threads, sizeof(Memory), a);
   });
 }
 

@@ -7,25 +7,25 @@
 /// and the products that d_x is made of.
 namespace causeway::cuda::fused_block {
 
-/// A tile's values in the layout of TileValues, from its rows.
-__device__ inline TileValues load_values(unsigned row) {
-  std::uint32_t pairs[4];
-  ldmatrix_x4<true>(pairs, row);
+/// A tile's values in the layout of TileValues.
+template <class Rows>
+__device__ inline TileValues load_values(const Rows& at) {
+  RawTile raw;
+  raw.load_only_row(at);
   TileValues x;
 #pragma unroll
-  for (int i = 0; i < 4; ++i) x.at[i][0] = low_bf16(pairs[i]), x.at[i][1] = high_bf16(pairs[i]);
+  for (int i = 0; i < 4; ++i) x.at[i][0] = low_bf16(raw.row[i]), x.at[i][1] = high_bf16(raw.row[i]);
   return x;
 }
 /// A tile's rows and those of one and two tokens earlier, which only a featurizer needs.
-template <bool Featured, bool Masked, bool Reversed>
-__device__ inline LaggedValues load_lagged(unsigned row, unsigned earlier, const ReachMasks<Reversed>& reach) {
+template <bool Featured, bool Masked, bool Reversed, class Rows>
+__device__ inline LaggedValues load_lagged(const Rows& at, const ReachMasks<Reversed>& reach) {
   if constexpr (Featured) {
     RawTile raw;
-    ldmatrix_x4<true>(raw.row, row);
-    ldmatrix_x4<true>(raw.earlier, earlier);
+    raw.load(at);
     return lagged<Masked>(raw, reach);
   } else {
-    const TileValues now = load_values(row);
+    const TileValues now = load_values(at);
     LaggedValues x;
 #pragma unroll
     for (int i = 0; i < 4; ++i) x.at[0][i][0] = now.at[i][0], x.at[0][i][1] = now.at[i][1];
@@ -43,10 +43,10 @@ __device__ inline TileValues value_of(const LaggedValues& x, const float (&w)[fe
     return out;
   }
 }
-template <bool Featured, bool Masked, bool Reversed>
-__device__ inline TileValues input_value(unsigned row, unsigned earlier, const float (&w)[featurizer_taps][2],
+template <bool Featured, bool Masked, bool Reversed, class Rows>
+__device__ inline TileValues input_value(const Rows& at, const float (&w)[featurizer_taps][2],
                                          const ReachMasks<Reversed>& reach) {
-  return value_of<Featured>(load_lagged<Featured, Masked, Reversed>(row, earlier, reach), w);
+  return value_of<Featured>(load_lagged<Featured, Masked, Reversed>(at, reach), w);
 }
 
 /// Of a tile's gradients what the next tile needs: its last two tokens, which one lane of a channel has.
@@ -92,15 +92,16 @@ __device__ inline TileValues back_to_earlier_rows(const TileValues& d, const flo
   return out;
 }
 
-/// Writes the sums of parameter `index` of the lane's channels to a part [parameters, 64 channels]: the four lanes of a
-/// channel add theirs. channel: the lane's first within the block.
-__device__ inline void write_channel_sums(float* part, int index, const float (&sums)[2], int channel, int lane) {
+/// Writes the sums of parameter `index` of the lane's channels to a part [parameters, places]: the four lanes of a
+/// channel add theirs. place: the lane's first within the block.
+template <int places>
+__device__ inline void write_channel_sums(float* part, int index, const float (&sums)[2], int place, int lane) {
 #pragma unroll
   for (int e = 0; e < 2; ++e) {
     float sum = sums[e];
     sum += __shfl_xor_sync(~0u, sum, 1);
     sum += __shfl_xor_sync(~0u, sum, 2);
-    if (lane % 4 == 0) part[index * mr_channels + channel + 8 * e] = sum;
+    if (lane % 4 == 0) part[index * places + place + 8 * e] = sum;
   }
 }
 

@@ -8,37 +8,44 @@ namespace causeway::cuda::fused_block {
 inline constexpr int mr_parameters = 3 * featurizer_taps + 1;  ///< of a part: the featurizer's, then skip
 
 struct MrBackwardArgs {
-  RunMap q, k, v, d_y, d_q, d_k, d_v;  ///< boxes of 32 tokens by 64 channels, 128-byte swizzle
+  RunMap q, k, v, d_y, d_q, d_k, d_v;  ///< boxes of 32 tokens by the channels of MrForm
   BlockFilter filter;
   SegmentsView documents;
   BlockPlan plan;
   ChannelWindows windows;
-  RunRows inputs[4], results[3];  ///< q, k, v, d_y; d_q, d_k, d_v; for narrow windows
-  float* parts;                   ///< [blocks + columns, mr_parameters, 64]
-  float* lag_parts;               ///< [blocks + columns, 4 warps, 16 Blocks]
+  RunRows inputs[4], results[3];  ///< q, k, v, d_y; d_q, d_k, d_v; for MrLayout::words
+  float* parts;                   ///< [blocks + columns, mr_parameters, places]
+  float* lag_parts;               ///< [blocks + columns, warps, 16 Blocks]
 };
 
-/// A warp's last tiles of x. The number of places is a power of two, so that one is found without a comparison.
+/// A warp's last tiles of x, [tokens, channels]. A place is an offset. The number of places is a power of two, so that
+/// one is found without a comparison.
 template <int Blocks>
 struct alignas(128) MrPast {
-  static constexpr unsigned places = Blocks > 4 ? 16 : 4;
-  unsigned char tiles[places][MrTileRows::bytes];
-  /// The offset of the tile `back` tiles before the one at `place` (an offset).
+  static constexpr unsigned bytes = MrTileRows::bytes, places = Blocks > 4 ? 16 : 4;
+  unsigned char tiles[places][bytes];
+  /// The place of the tile `back` tiles before the one at `place`.
   __device__ static unsigned before(unsigned place, int back) {
-    return (place - static_cast<unsigned>(back) * MrTileRows::bytes) & (places * MrTileRows::bytes - 1);
+    return (place - static_cast<unsigned>(back) * bytes) & (places * bytes - 1);
+  }
+  /// lane: the address of the lane's row at place 0.
+  __device__ static void clear(unsigned lane) {
+    const std::uint32_t zeros[4] = {};
+    for (unsigned b = 0; b < places; ++b) stmatrix_x4_transposed(lane + b * bytes, zeros);
   }
 };
 
 /// Stages of q' and d_y, and of k' and v': the latter stay until d_k' and d_v' have replaced them, `behind` + 1 stages
 /// later.
-template <int Blocks>
+template <int Blocks, MrLayout Layout>
 struct MrBackwardMemory {
+  using Form = MrForm<Layout>;
   static constexpr int behind = (Blocks - 1) / 2, near_stages = 3, far_stages = behind + 3;
   /// Stages before a range: its first results are of `behind` + 1 stages earlier, which need two tokens more.
   static constexpr int warm_up = behind + 2;
   static_assert(far_stages <= 15, "hardware barriers 1 to 15");
-  unsigned char near[near_stages][2][mr_tensor_bytes], far[far_stages][2][mr_tensor_bytes];
-  MrPast<Blocks> past[computing_warps];  ///< the last tiles of x as [tokens, channels]
+  unsigned char near[near_stages][2][Form::tensor_bytes], far[far_stages][2][Form::tensor_bytes];
+  MrPast<Blocks> past[Form::warps];
   SharedBarrier full[far_stages];
   unsigned starts[far_stages][2];
   /// HalfLagSums::write needs this much of a warp's past.
@@ -49,7 +56,7 @@ struct MrBackwardMemory {
 /// `behind` + 1 before it.
 template <int Blocks>
 struct MrDrain {
-  using Memory = MrBackwardMemory<Blocks>;
+  using Memory = MrBackwardMemory<Blocks, MrLayout::whole>;  // all layouts have as many stages
   TileCursor cursor;
   RingPosition<Memory::far_stages> done;
   int near = Memory::near_stages - 1, far = 2;  // far: -1 - behind, modulo behind + 3
@@ -86,9 +93,11 @@ struct MrStarts {
 
 /// The mover. done(j): all warps have finished the first tile of stage j. When the stores of what is complete then have
 /// read it, stage j + 2 is copied to its places.
-template <int Blocks>
-__device__ inline void mr_backward_mover(const MrBackwardArgs& args, MrBackwardMemory<Blocks>& memory, int lane) {
-  using Memory = MrBackwardMemory<Blocks>;
+template <int Blocks, MrLayout Layout>
+__device__ inline void mr_backward_mover(const MrBackwardArgs& args, MrBackwardMemory<Blocks, Layout>& memory,
+                                         int lane) {
+  using Memory = MrBackwardMemory<Blocks, Layout>;
+  using Form = MrForm<Layout>;
   TileCursor filling(args.plan, args.plan.range());
   MrDrain<Blocks> drain(args);
   RingPosition<Memory::far_stages> to_fill;
@@ -97,10 +106,10 @@ __device__ inline void mr_backward_mover(const MrBackwardArgs& args, MrBackwardM
   const auto fill = [&] {
     if (!filling.exists()) return;
     const int token = token_of(args.plan, filling.tile, mr_stage_tokens), slot = to_fill.slot,
-              column = filling.column * mr_channels;
+              column = filling.column * Form::channels;
     starts.write(memory.starts[slot], filling, token, lane);
     if (lane == 0) {
-      arrive_expecting(memory.full[slot], 4 * mr_tensor_bytes);
+      arrive_expecting(memory.full[slot], 4 * Form::tensor_bytes);
       args.k.load(memory.far[slot][0], column, token, memory.full[slot]);
       args.v.load(memory.far[slot][1], column, token, memory.full[slot]);
       args.q.load(memory.near[near][0], column, token, memory.full[slot]);
@@ -114,9 +123,9 @@ __device__ inline void mr_backward_mover(const MrBackwardArgs& args, MrBackwardM
   fill();
 #pragma unroll 1
   for (; drain.cursor.exists(); drain.advance()) {
-    wait_done(drain.done.slot);
+    wait_done<32 * (Form::warps + 1)>(drain.done.slot);
     if (lane == 0) {
-      const int column = drain.cursor.column * mr_channels;
+      const int column = drain.cursor.column * Form::channels;
       drain.with_token(args, q_input, [&](int token) { args.d_q.store(memory.near[drain.near][0], column, token); });
       drain.with_token(args, k_input, [&](int token) {
         args.d_k.store(memory.far[drain.far][0], column, token);
@@ -131,19 +140,20 @@ __device__ inline void mr_backward_mover(const MrBackwardArgs& args, MrBackwardM
   if (lane == 0) wait_for_box_stores();
 }
 
-/// With narrow windows four warps copy words, each those of one tensor: an input and its gradient, or d_y (input 3).
+/// With MrLayout::words four warps copy, each one tensor: an input and its gradient, or d_y (input 3).
 inline constexpr int mr_narrow_threads = 32 * 2 * computing_warps, mr_narrow_arrivals = 32 * 4 + 1;
 
 /// Gradient: the tensor has one. The warp of d_y writes the words of starts.
 template <int Blocks, bool Gradient>
-__device__ inline void mr_backward_narrow_mover(const MrBackwardArgs& args, MrBackwardMemory<Blocks>& memory, int input,
+__device__ inline void mr_backward_narrow_mover(const MrBackwardArgs& args,
+                                                MrBackwardMemory<Blocks, MrLayout::words>& memory, int input,
                                                 int lane) {
-  using Memory = MrBackwardMemory<Blocks>;
+  using Memory = MrBackwardMemory<Blocks, MrLayout::words>;
   const bool far = Gradient && input != q_input;
   // Where the tensor is in the first stage, and from a stage to the next.
   const unsigned first =
       far ? shared_address(memory.far[0][input == v_input ? 1 : 0]) : shared_address(memory.near[0][Gradient ? 0 : 1]);
-  constexpr unsigned stage_bytes = 2 * mr_tensor_bytes;
+  constexpr unsigned stage_bytes = 2 * Memory::Form::tensor_bytes;
   TileCursor filling(args.plan, args.plan.range());
   MrDrain<Blocks> drain(args);
   RingPosition<Memory::far_stages> to_fill;

@@ -1,51 +1,61 @@
 #pragma once
 
-#include "kernels/cuda/device/tensor_core.cuh"
-#include "kernels/cuda/device/warp_instructions.cuh"
-#include "kernels/cuda/hyena_block/hyena_block_ring.cuh"
+#include "kernels/cuda/hyena_block/hyena_block_mr_layout.cuh"
 
-/// The backward on tensor cores with groups of channels that are no multiple of 16. A warp has 16 channels of one
-/// group, which begin anywhere. Bulk copies do not suit: where a box begins, its memory must be aligned to 16 bytes
-/// (the GPU stops with an illegal instruction). So warps copy words of two channels.
+/// The kernels on tensor cores with groups of channels that are no multiple of 16: which channels a warp has, and
+/// copies for groups of other than 15 channels. Bulk copies do not suit those: where a box begins, its memory must be
+/// aligned to 16 bytes (the GPU stops with an illegal instruction), and a few groups together may begin anywhere. So
+/// warps copy words of two channels.
 namespace causeway::cuda::fused_block {
-
-inline constexpr int mr_tile = 16, mr_channels = 64, mr_stage_tokens = 32;
-inline constexpr unsigned mr_tensor_bytes = mr_stage_tokens * mr_channels * 2,
-                          mr_tile_bytes = mr_tile * mr_channels * 2;  ///< of a stage, in shared memory
 
 /// The windows of 16 channels that a warp has. A window has channels of one group only: a group of 15 channels is a
 /// window, a group of 40 is three, of 16, 16 and 8. Windows begin with a whole word of memory, so that before or after
 /// the group's channels there may be some of others, or zeros after the last one. They are computed too, but not
-/// counted and not written.
+/// counted and not written. `octets`: the window is of a group of 15 channels as MrForm describes it.
 struct ChannelWindows {
   int width = 0;  ///< channels of a group; 0: channels count as they are
   int all = 0;    ///< windows of all groups
+  bool octets = false;
 
-  static ChannelWindows of(const HyenaBlockInputs& in) {
-    ChannelWindows w{.width = static_cast<int>(in.q.columns() / in.taps.rows())};
+  static ChannelWindows of(const HyenaBlockInputs& in, MrLayout layout) {
+    ChannelWindows w{.width = static_cast<int>(in.q.columns() / in.taps.rows()), .octets = layout == MrLayout::octets};
     w.all = static_cast<int>(in.taps.rows()) * w.of_group();
     return w;
   }
+  /// The same with `octets` as the compiler knows it.
+  template <MrLayout Layout>
+  __device__ ChannelWindows as() const {
+    return {.width = width, .all = all, .octets = MrForm<Layout>::octets};
+  }
   __host__ __device__ int of_group() const { return (width + mr_tile - 1) / mr_tile; }
-  /// The first channel of a window; beyond all channels if there is no such window.
-  __device__ int channel(int window) const {
-    return window / of_group() * width / 2 * 2 + window % of_group() * mr_tile;
+  /// The first channel of a window; beyond all channels if there is no such window. Before the first channel of a
+  /// window of octets there are places that its last channels have.
+  __host__ __device__ int channel(int window) const {
+    const int first = window / of_group() * width;
+    return octets ? (first + 7) / 8 * 8 - 8 : first / 2 * 2 + window % of_group() * mr_tile;
+  }
+  /// The channel at a place of a window.
+  __device__ int channel(int window, int place) const {
+    const int at = channel(window) + place;
+    return octets && at < window * width ? at + mr_tile : at;
   }
   /// Whether a place of a window has a channel of its group.
   __device__ bool counts(int window, int place) const {
-    const int of = channel(window) + place - window / of_group() * width;
+    const int of = channel(window, place) - window / of_group() * width;
     return window < all && of >= 0 && of < width;
   }
   /// The place of a channel among those of all windows.
-  __device__ std::int64_t place(std::int64_t channel) const {
-    if (width == 0) return channel;
-    const std::int64_t group = channel / width, of = channel - group * width / 2 * 2;
-    return (group * of_group() + of / mr_tile) * mr_tile + of % mr_tile;
+  __device__ std::int64_t place(std::int64_t channel_index) const {
+    if (width == 0) return channel_index;
+    const int group = static_cast<int>(channel_index / width), first = group * of_group(),
+              of = static_cast<int>(channel_index) - channel(first);
+    return std::int64_t{first + (octets ? 0 : of / mr_tile)} * mr_tile + of % mr_tile;
   }
 };
 
 /// Masks of a tile [channels, tokens] that leave the channels that count. The others may be NaN, and products add over
-/// channels.
+/// channels. The second half of a window of octets counts as a whole.
+template <MrLayout Layout>
 struct GroupMask {
   std::uint32_t of_half[2];
   __device__ GroupMask(const ChannelWindows& windows, int window, int lane) {
@@ -53,8 +63,9 @@ struct GroupMask {
     for (int h = 0; h < 2; ++h) of_half[h] = windows.counts(window, lane / 4 + 8 * h) ? ~0u : 0u;
   }
   __device__ void keep(std::uint32_t (&x)[4]) const {
+    if constexpr (Layout == MrLayout::whole) return;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) x[i] &= of_half[i % 2];
+    for (int i = 0; i < 4; i += MrForm<Layout>::octets ? 2 : 1) x[i] &= of_half[i % 2];
   }
 };
 

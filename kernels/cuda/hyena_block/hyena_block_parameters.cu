@@ -54,11 +54,11 @@ __global__ void __launch_bounds__(256) add_lags_kernel(const __grid_constant__ L
   const std::int64_t group = item / filter.length, lag = item % filter.length, windows = sums.windows.of_group();
   double total = 0;
   for (std::int64_t window = group * windows; window < (group + 1) * windows; ++window) {
-    const std::int64_t column = window / computing_warps, warp = window % computing_warps;
+    const std::int64_t warps = sums.plan.channels / mr_tile, column = window / warps, warp = window % warps;
     const int low = sums.block_of(column * sums.plan.tiles),
               high = sums.block_of(column * sums.plan.tiles + sums.plan.tiles - 1);
     for (int block = low + lane; block <= high; block += 32)
-      total += static_cast<double>(sums.parts[((block + column) * computing_warps + warp) * args.lags + lag]);
+      total += static_cast<double>(sums.parts[((block + column) * warps + warp) * args.lags + lag]);
   }
   total = sum_over_lanes(total);
   if (lane == 0) sums.d_taps(group, lag) += static_cast<float>(total);

@@ -51,7 +51,7 @@ Tensor parameter_parts(const Stream& stream, const BlockPlan& plan, int paramete
 void add_parameters(const Stream& stream, const HyenaBlockBackward& args, const BlockPlan& plan, int parameters,
                     const float* parts, TensorView d_taps, ChannelWindows windows = {});
 
-/// Adds the parts of d_taps of the backward on tensor cores, [blocks + columns, 4 warps, lags], in a fixed order, in
+/// Adds the parts of d_taps of the backward on tensor cores, [blocks + columns, warps, lags], in a fixed order, in
 /// float64.
 void add_lags(const Stream& stream, const HyenaBlockBackward& args, const BlockPlan& plan, const Tensor& parts,
               ChannelWindows windows);

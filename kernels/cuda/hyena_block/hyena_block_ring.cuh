@@ -13,9 +13,11 @@ namespace causeway::cuda::fused_block {
 
 inline constexpr int computing_warps = 4;
 
-template <int Tensors, int Units, int Stages_, int Channels = block_channels, int Words = 1>
+template <int Tensors, int Units, int Stages_, int Channels = block_channels, int Words = 1,
+          int Warps = computing_warps>
 struct BlockRing {
-  static constexpr int Stages = Stages_, words = Words, tile_tokens = Units * unit_tokens;
+  static constexpr int Stages = Stages_, words = Words, tile_tokens = Units * unit_tokens,
+                       threads = 32 * (Warps + 1);  ///< the computing warps and the mover
   static_assert(Stages <= 15, "hardware barriers 1 to 15");
   static constexpr unsigned stage_bytes = Tensors * tile_tokens * Channels * 2;
   std::uint32_t rows[Stages][Tensors][tile_tokens][Channels / 2];
@@ -98,7 +100,7 @@ __device__ void move_tiles(Ring& ring, const BlockPlan& plan, const SegmentsView
   for (int i = 0; i < Stages - Delay; ++i) fill();
 #pragma unroll 1
   for (; draining.exists(); draining.advance(), to_drain.advance()) {
-    wait_done(to_drain.slot);
+    wait_done<Ring::threads>(to_drain.slot);
     if (lane == 0) {
       if (draining.counts()) store(draining, to_drain.slot, to_drain.before());
       commit_box_stores();
