@@ -81,12 +81,12 @@ __global__ void __launch_bounds__(mr_backward_threads<Layout>, MrForm<Layout>::o
     __syncwarp();
     Past::clear(past_store);
     const int count = 2 * (cursor.last - cursor.begin), warm_up = 2 * (cursor.first - cursor.begin);
-    // Of the tiles before it, which are moved from place to place: one instruction each, not two. Without octets there
-    // are no registers for them.
+    unsigned place = 0;  // of the tile in `past`, its offset
+    // Of the tiles before it. Each moves up with a tile, which is one instruction and not two; without octets there are
+    // no registers for them.
     unsigned places_before[Blocks];
 #pragma unroll
     for (int b = 0; b < Blocks; ++b) places_before[b] = Past::before(0, b + 1);
-    unsigned place = 0;   // of the tile in `past`, its offset
     unsigned recent = 0;  // bit b: a document begins in the tile b before this one
     const auto clear = [](float(&sums)[featurizer_taps][2]) {
 #pragma unroll
