@@ -35,9 +35,10 @@ class ConfigKeys {
   std::int64_t integer_or_auto(std::string_view key) const {
     return has(key) && at(key) == "auto" ? 0 : integer(key, 0);
   }
-  double number(std::string_view key, double otherwise) const {
+  double positive(std::string_view key, double otherwise) const {
     if (!has(key)) return otherwise;
-    require(at(key).is_number(), "{} is {}, expected a number", where(key), shown(key));
+    require(at(key).is_number() && at(key).get<double>() > 0, "{} is {}, expected a number above 0", where(key),
+            shown(key));
     return at(key).get<double>();
   }
   bool boolean(std::string_view key, bool otherwise) const {

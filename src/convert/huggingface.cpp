@@ -25,7 +25,7 @@ MambaShape shape_of(const ConfigKeys& config) {
                                .state = config.integer("state_size", 16),
                                .expand = config.integer("expand", 2),
                                .conv_taps = config.integer("conv_kernel", 4),
-                               .norm_eps = config.number("layer_norm_epsilon", 1e-5),
+                               .norm_eps = config.positive("layer_norm_epsilon", 1e-5),
                                .tied_head = config.boolean("tie_word_embeddings", true)},
                    .conv_bias = config.boolean("use_conv_bias", true)};
   shape.set_layers(config.integer("num_hidden_layers", 32), config.where("num_hidden_layers"));

@@ -16,7 +16,7 @@ MambaShape shape_of(const ConfigKeys& config) {
                                .state = ssm.integer("d_state", 16),
                                .expand = ssm.integer("expand", 2),
                                .conv_taps = ssm.integer("d_conv", 4),
-                               .norm_eps = config.number("norm_epsilon", 1e-5),
+                               .norm_eps = config.positive("norm_epsilon", 1e-5),
                                .tied_head = config.boolean("tie_embeddings", true)},
                    .conv_bias = ssm.boolean("conv_bias", true)};
   shape.set_layers(config.integer("n_layer", 64), config.where("n_layer"));

@@ -197,15 +197,12 @@ TEST_F(Convert, AModelConfigThatTheFormatDoesNotReadIsRefused) {
 }
 
 TEST_F(Convert, AConfigurationThatCannotBeHonouredIsRefusedByName) {
-  const std::pair<const char*, nlohmann::json> table[] = {{"hidden_act", "gelu"},
-                                                          {"intermediate_size", 24},
-                                                          {"num_hidden_layers", 0},
-                                                          {"hidden_size", -8},
-                                                          {"layer_norm_epsilon", "small"},
-                                                          {"tie_word_embeddings", 1},
-                                                          {"quantization_config", {{"bits", 4}}},
-                                                          {"model_type", "mamba2"},
-                                                          {"time_step_rank", 1.5}};
+  const std::pair<const char*, nlohmann::json> table[] = {
+      {"hidden_act", "gelu"},          {"intermediate_size", 24},
+      {"num_hidden_layers", 0},        {"hidden_size", -8},
+      {"layer_norm_epsilon", "small"}, {"layer_norm_epsilon", 0},
+      {"tie_word_embeddings", 1},      {"quantization_config", {{"bits", 4}}},
+      {"model_type", "mamba2"},        {"time_step_rank", 1.5}};
   for (const auto& [key, value] : table) {
     MambaFolder model;
     model.config[key] = value;
