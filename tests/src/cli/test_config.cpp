@@ -103,6 +103,15 @@ TEST(Config, TheCommandLineWinsOverTheIniFile) {
   EXPECT_EQ(s.policy, "split");
 }
 
+TEST(Config, AnIniOfAWindowsEditorIsRead) {
+  const TemporaryFolder folder;
+  const std::string ini = folder.write("run.ini", "\xef\xbb\xbfsteps = 5\r\ndata = a b\r\n");
+  Settings s;
+  parse_into(s, {"--config", ini});
+  EXPECT_EQ(s.steps, 5);
+  EXPECT_EQ(s.data, Words{"a b"});
+}
+
 TEST(Config, ThePrintedIniRepeatsTheRun) {
   const TemporaryFolder folder;
   Settings first;
