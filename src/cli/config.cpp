@@ -173,8 +173,7 @@ po::parsed_options parse_ini(const CommandLine& line, const po::options_descript
   int number = 0;
   for (std::string row; std::getline(text, row);) {
     const std::string where = fmt::format("{}:{}", path, ++number);
-    std::string_view content = trimmed(row);
-    if (number == 1 && content.starts_with("\xef\xbb\xbf")) content = trimmed(content.substr(3));  // Windows' editors
+    const std::string_view content = trimmed(row);
     if (content.empty() || content.front() == '#') continue;
     require(content.front() != '[', "{}: found a section, '{}', but options have no sections", where, content);
     const std::size_t equals = content.find('='), comment = content.find('#');

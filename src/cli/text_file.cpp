@@ -36,7 +36,8 @@ std::string read_bytes(const std::string& path, std::string_view option, std::si
 std::string read_text(const std::string& path, std::string_view option, std::size_t limit) {
   std::string text = read_bytes(path, option, limit);
   require(text.find('\0') == std::string::npos, "{}: '{}' contains a zero byte, expected a text file", option, path);
-  return text;
+  constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
+  return text.starts_with(byte_order_mark) ? text.substr(byte_order_mark.size()) : text;
 }
 
 }  // namespace causeway

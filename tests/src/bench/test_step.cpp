@@ -69,7 +69,9 @@ TEST(StepDocuments, OneAtATimeAndPaddedHaveTheSameTokens) {
 
 TEST(StepDocuments, AFileOfLengthsMayHaveBlankLinesAndAnyLineEnds) {
   const TemporaryFolder folder;
-  folder.write("l.txt", "12\r\n\n  7 \n1");
+  folder.write("l.txt",
+               "\xef\xbb\xbf"
+               "12\r\n\n  7 \n1");
   EXPECT_EQ(read_lengths(folder / "l.txt", "--lengths"), (Lengths{12, 7, 1}));
 }
 
