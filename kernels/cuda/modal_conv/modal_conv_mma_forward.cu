@@ -10,14 +10,15 @@ struct GatedProduct {
     ForwardMemory run;
   };
   unsigned k_at, v_at;
+  RowOrder order;
 
   __device__ static const ForwardArgs& run_of(const Args& args) { return args; }
   __device__ static void set_up(const Args&, Memory&, int, int, int, int) {}
-  __device__ GatedProduct(const Args&, Memory& memory, int, int, int)
-      : k_at(shared_address(memory.run.kv[0])), v_at(shared_address(memory.run.kv[1])) {}
+  __device__ GatedProduct(const Args&, Memory& memory, int, int, int lane)
+      : k_at(shared_address(memory.run.kv[0])), v_at(shared_address(memory.run.kv[1])), order(lane) {}
   __device__ void begin_unit(int, int, int) const {}
   __device__ void load(ProductOperands& x, const UnitStarts&, int, const LaneAddress& address) const {
-    x.load(k_at, v_at, address);
+    x.load(k_at, v_at, address, order);
   }
 };
 

@@ -19,24 +19,24 @@ static_assert(sizeof(ForwardMemory) <= 232448);
 struct ProductOperands {
   std::uint32_t high[warp_channels][4], low[warp_channels][4];
   /// The product of two tensors in shared memory.
-  __device__ void load(unsigned a, unsigned b, const LaneAddress& at) {
+  __device__ void load(unsigned a, unsigned b, const LaneAddress& at, const RowOrder& order) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const unsigned offset = static_cast<unsigned>(i % 2 * 2048 + i / 2 * 1024);
       uint4 A[2], B[2];
 #pragma unroll
       for (int e = 0; e < 2; ++e) {
-        A[e] = load_shared_16(a + at.x[e] + offset);
-        B[e] = load_shared_16(b + at.x[e] + offset);
+        A[e] = load_shared_16(a + order.of(at.x, e) + offset);
+        B[e] = load_shared_16(b + order.of(at.x, e) + offset);
       }
       const auto pair = [&](int p, std::uint32_t a0, std::uint32_t b0, std::uint32_t a1, std::uint32_t b1) {
         std::uint32_t h0, l0, h1, l1;
         exact_product(a0, b0, h0, l0);
         exact_product(a1, b1, h1, l1);
-        high[2 * p][i] = __byte_perm(h0, h1, 0x5410);
-        high[2 * p + 1][i] = __byte_perm(h0, h1, 0x7632);
-        low[2 * p][i] = __byte_perm(l0, l1, 0x5410);
-        low[2 * p + 1][i] = __byte_perm(l0, l1, 0x7632);
+        high[2 * p][i] = __byte_perm(h0, h1, order.low);
+        high[2 * p + 1][i] = __byte_perm(h0, h1, order.high);
+        low[2 * p][i] = __byte_perm(l0, l1, order.low);
+        low[2 * p + 1][i] = __byte_perm(l0, l1, order.high);
       };
       pair(0, A[0].x, B[0].x, A[1].x, B[1].x);
       pair(1, A[0].y, B[0].y, A[1].y, B[1].y);

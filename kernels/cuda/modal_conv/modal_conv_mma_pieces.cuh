@@ -17,23 +17,25 @@ static_assert(sizeof(BackwardMemory) <= 232448);
 /// A unit's tensors of a warp's channels in shared memory as operands: piece c of a lane, 16 bytes, has the pairs of
 /// tokens of channel c, word th + 2 half. The pieces of 8 lanes lie in all banks.
 struct Pieces {
-  const LaneAddress& address;
-  unsigned piece;
+  RowOrder order;
+  unsigned x[2], place[2], piece;  ///< rows as in LaneAddress, in this order
 
   __device__ Pieces(const LaneAddress& at, int warp, int lane)
-      : address(at), piece(static_cast<unsigned>(lane * 128 + (warp ^ lane % 8) * 16)) {}
+      : order(lane), piece(static_cast<unsigned>(lane * 128 + (warp ^ lane % 8) * 16)) {
+#pragma unroll
+    for (int e = 0; e < 2; ++e) x[e] = order.of(at.x, e), place[e] = order.of(at.place, e);
+  }
   __device__ uint4 load(unsigned tensor, int channel) const {
     return load_shared_16(tensor + piece + static_cast<unsigned>(channel * 4096));
   }
   __device__ void store(unsigned tensor, int channel, uint4 x) const {
     store_shared_16(tensor + piece + static_cast<unsigned>(channel * 4096), x);
   }
-  /// Where a lane's rows are: token 2 j + e of a half tile, or place 2 j + e.
+  /// Where a lane's first or second row is, of a half tile.
   template <bool Places>
   __device__ unsigned row(unsigned tensor, int n, int e) const {
-    return Places
-               ? tensor + address.place[e] + static_cast<unsigned>(n % 2 * 2048) - static_cast<unsigned>(n / 2 * 1024)
-               : tensor + address.x[e] + static_cast<unsigned>(n % 2 * 2048 + n / 2 * 1024);
+    return Places ? tensor + place[e] + static_cast<unsigned>(n % 2 * 2048) - static_cast<unsigned>(n / 2 * 1024)
+                  : tensor + x[e] + static_cast<unsigned>(n % 2 * 2048 + n / 2 * 1024);
   }
   /// Rows as pairs of tokens or places.
   template <bool Places, int Stride>
@@ -45,12 +47,12 @@ struct Pieces {
     }
   }
   template <int Stride>
-  __device__ static void split_rows(std::uint32_t (&to)[warp_channels][Stride], int n, uint4 a, uint4 b) {
+  __device__ void split_rows(std::uint32_t (&to)[warp_channels][Stride], int n, uint4 a, uint4 b) const {
     const std::uint32_t A[4] = {a.x, a.y, a.z, a.w}, B[4] = {b.x, b.y, b.z, b.w};
 #pragma unroll
     for (int p = 0; p < 4; ++p) {
-      to[2 * p][n] = __byte_perm(A[p], B[p], 0x5410);
-      to[2 * p + 1][n] = __byte_perm(A[p], B[p], 0x7632);
+      to[2 * p][n] = __byte_perm(A[p], B[p], order.low);
+      to[2 * p + 1][n] = __byte_perm(A[p], B[p], order.high);
     }
   }
   /// In place of a tensor, whose rows all lanes must have read.
@@ -70,7 +72,7 @@ struct Pieces {
       const auto word = [&](int c) { return n == 0 ? x[c].x : n == 1 ? x[c].y : n == 2 ? x[c].z : x[c].w; };
 #pragma unroll
       for (int e = 0; e < 2; ++e) {
-        const unsigned select = e == 0 ? 0x5410 : 0x7632;
+        const unsigned select = (e ^ order.odd) == 0 ? 0x5410 : 0x7632;
         store_shared_16(row<false>(tensor, n, e),
                         {__byte_perm(word(0), word(1), select), __byte_perm(word(2), word(3), select),
                          __byte_perm(word(4), word(5), select), __byte_perm(word(6), word(7), select)});

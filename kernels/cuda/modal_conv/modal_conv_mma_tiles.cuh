@@ -153,6 +153,15 @@ __device__ inline void scan_pair(const float (&sums)[2][2][4], const float (&dec
   }
 }
 
+/// The order in which a lane loads the rows of a pair of tokens. Lanes of an even and of an odd g differ, since rows of
+/// their tiles lie in the same banks. low, high: __byte_perm() of two loaded words, to a pair of tokens of a channel.
+struct RowOrder {
+  int odd;
+  unsigned low, high;
+  __device__ explicit RowOrder(int lane)
+      : odd(lane / 4 % 2), low(odd == 0 ? 0x5410 : 0x1054), high(odd == 0 ? 0x7632 : 0x3276) {}
+  __device__ unsigned of(const unsigned (&rows)[2], int e) const { return odd == 0 ? rows[e] : rows[1 - e]; }
+};
 /// Where a lane's 16-byte parts of 8 channels are in a tensor of 256 tokens by 64 channels.
 struct LaneAddress {
   unsigned x[2], place[2];  ///< of tile 2 g: token 2 j + e; token 15 - 2 j - e. Add 2048 th, 1024 half (place: less)
