@@ -180,8 +180,10 @@ TEST_P(DevicesHyenaBlock, EqualsTheCpuOnLongRuns) {
 
 /// With so many channels a block of threads of a GPU takes several tiles of tokens, one after the other.
 TEST_P(DevicesHyenaBlock, EqualsTheCpuOnManyChannels) {
-  const std::vector<std::int64_t> short_ones{-5, 1, 250, 256, 257, 700, 1023, 1024, 1279, 1535, 1900, 2100};
-  for (const auto& cu_seqlens : {short_ones, std::vector<std::int64_t>{-1, 2100}, std::vector<std::int64_t>{0, 2100}})
+  const std::vector<std::int64_t> short_ones{-5, 1, 250, 256, 257, 700, 1023, 1024, 1279, 1535, 1900, 2100},
+      last_of_a_tile{0, 15, 47, 111, 127, 271, 527, 1039, 2100};  // documents begin with a tile's last token
+  for (const auto& cu_seqlens :
+       {short_ones, last_of_a_tile, std::vector<std::int64_t>{-1, 2100}, std::vector<std::int64_t>{0, 2100}})
     expect_equal_to_the_cpu({.groups = 205,
                              .group_size = 16,
                              .featurizer = 3,

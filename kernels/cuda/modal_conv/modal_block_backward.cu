@@ -42,11 +42,14 @@ struct QueryOperands {
                                  lane);
   }
   __device__ void load(ProductOperands& x, const UnitStarts& starts, int slot, const LaneAddress& address) const {
-    const Pieces pieces(address, warp, lane);
-    TokenPairs k, v;
-    k.load(shared_address(memory.run.kv[0]), memory.features.rows[slot][1], pieces, warp, lane);
-    v.load(shared_address(memory.run.kv[1]), memory.features.rows[slot][2], pieces, warp, lane);
-    multiply_features(x.high, x.low, k, v, product, memory.features.weights + warp * warp_channels, starts, lane);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      TokenPairs<4> k, v;
+      k.load(shared_address(memory.run.kv[0]), memory.features.rows[slot][1], address, half, warp, lane);
+      v.load(shared_address(memory.run.kv[1]), memory.features.rows[slot][2], address, half, warp, lane);
+      multiply_features(x.high + 4 * half, x.low + 4 * half, k, v, product,
+                        memory.features.weights + warp * warp_channels + 4 * half, starts, lane);
+    }
   }
 };
 
@@ -94,8 +97,8 @@ struct BlockOperands : GatedOperands {
   template <bool Mirrored>
   __device__ void featurize(unsigned tensor, int input, const FeatureProduct<Mirrored>& by,
                             const UnitStarts& starts) const {
-    TokenPairs x;
-    x.load(tensor, memory.features.rows[slot][input], pieces, warp, lane);
+    TokenPairs<warp_channels> x;
+    x.load_all(tensor, memory.features.rows[slot][input], pieces, warp, lane);
     __syncwarp();
     std::uint32_t f[warp_channels][4];
     make_features(f, x, by, memory.features.weights + warp * warp_channels, input, starts, lane);

@@ -79,16 +79,35 @@ struct FeatureMemory {
 
 /// Channels of an input in a unit, as operands: [channel][th + 2 half of tokens], and [4]: the half tile before tile
 /// 2 g.
+template <int Channels>
 struct TokenPairs {
-  std::uint32_t of[warp_channels][5];
+  std::uint32_t of[Channels][5];
 
   /// All of a warp's channels. rows: the two rows before the unit.
-  __device__ void load(unsigned tensor, const uint4 (&rows)[2][computing_warps], const Pieces& pieces, int warp,
-                       int lane) {
+  __device__ void load_all(unsigned tensor, const uint4 (&rows)[2][computing_warps], const Pieces& pieces, int warp,
+                           int lane) {
     const int odd = pieces.order.odd;
     pieces.pairs<false>(of, tensor);
     pieces.split_rows(of, 4, load_shared_16(before(tensor, rows, odd, warp, lane)),
                       load_shared_16(before(tensor, rows, 1 - odd, warp, lane)));
+  }
+  /// Channels 4 half to 4 half + 3 of a warp.
+  __device__ void load(unsigned tensor, const uint4 (&rows)[2][computing_warps], const LaneAddress& at, int half,
+                       int warp, int lane) {
+    const unsigned part = static_cast<unsigned>(half * 8);
+    const auto put = [&](int n, uint2 a, uint2 b) {
+      of[0][n] = __byte_perm(a.x, b.x, 0x5410);
+      of[1][n] = __byte_perm(a.x, b.x, 0x7632);
+      of[2][n] = __byte_perm(a.y, b.y, 0x5410);
+      of[3][n] = __byte_perm(a.y, b.y, 0x7632);
+    };
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      const unsigned from = tensor + static_cast<unsigned>(n % 2 * 2048 + n / 2 * 1024) + part;
+      put(n, load_shared_8(from + at.x[0]), load_shared_8(from + at.x[1]));
+    }
+    put(4, load_shared_8(before(tensor, rows, 0, warp, lane) + part),
+        load_shared_8(before(tensor, rows, 1, warp, lane) + part));
   }
 
  private:
@@ -159,8 +178,8 @@ __device__ inline bool needs_masks(const UnitStarts& starts) {
 }
 
 /// Features, rounded: [channel][th + 2 half of tokens, or of places].
-template <bool Mirrored>
-__device__ inline void make_features(std::uint32_t (&f)[warp_channels][4], const TokenPairs& x,
+template <bool Mirrored, int Channels>
+__device__ inline void make_features(std::uint32_t (&f)[Channels][4], const TokenPairs<Channels>& x,
                                      const FeatureProduct<Mirrored>& product, const uint2 (*weights)[3], int input,
                                      const UnitStarts& starts, int lane) {
   const auto words = [&](const float(&from)[2][4], int n) {
@@ -168,7 +187,7 @@ __device__ inline void make_features(std::uint32_t (&f)[warp_channels][4], const
   };
   if (!needs_masks(starts)) {
 #pragma unroll
-    for (int c = 0; c < warp_channels; ++c) {
+    for (int c = 0; c < Channels; ++c) {
       float to[2][4];
       product.multiply(to, x.of[c], weights[c][input]);
 #pragma unroll
@@ -179,12 +198,12 @@ __device__ inline void make_features(std::uint32_t (&f)[warp_channels][4], const
   const LaneDocuments of_x = LaneDocuments::read<false>(starts, lane),
                       of_f = Mirrored ? LaneDocuments::read<true>(starts, lane) : of_x;
 #pragma unroll
-  for (int n = 0; n < 4 * warp_channels; ++n) f[n / 4][n % 4] = 0;
+  for (int n = 0; n < 4 * Channels; ++n) f[n / 4][n % 4] = 0;
 #pragma unroll 1
   for (unsigned ordinal = 0; ordinal <= starts.most; ++ordinal) {
     const PairMasks masks(starts, of_x, ordinal, lane);
 #pragma unroll
-    for (int c = 0; c < warp_channels; ++c) {
+    for (int c = 0; c < Channels; ++c) {
       float to[2][4];
       product.multiply(to, x.of[c], weights[c][input], masks);
 #pragma unroll
@@ -194,8 +213,8 @@ __device__ inline void make_features(std::uint32_t (&f)[warp_channels][4], const
 }
 
 /// The product of two inputs' features, not rounded, in two parts of bf16; otherwise as make_features().
-__device__ inline void multiply_features(std::uint32_t (*high)[4], std::uint32_t (*low)[4], const TokenPairs& a,
-                                         const TokenPairs& b, const FeatureProduct<false>& product,
+__device__ inline void multiply_features(std::uint32_t (*high)[4], std::uint32_t (*low)[4], const TokenPairs<4>& a,
+                                         const TokenPairs<4>& b, const FeatureProduct<false>& product,
                                          const uint2 (*weights)[3], const UnitStarts& starts, int lane) {
   const auto split = [](const float(&A)[2][4], const float(&B)[2][4], int n, std::uint32_t& h, std::uint32_t& l) {
     const int e = n % 2 * 2;
@@ -203,7 +222,7 @@ __device__ inline void multiply_features(std::uint32_t (*high)[4], std::uint32_t
   };
   if (!needs_masks(starts)) {
 #pragma unroll
-    for (int c = 0; c < warp_channels; ++c) {
+    for (int c = 0; c < 4; ++c) {
       float A[2][4], B[2][4];
       product.multiply(A, a.of[c], weights[c][1]);
       product.multiply(B, b.of[c], weights[c][2]);
@@ -214,12 +233,12 @@ __device__ inline void multiply_features(std::uint32_t (*high)[4], std::uint32_t
   }
   const LaneDocuments of_x = LaneDocuments::read<false>(starts, lane);
 #pragma unroll
-  for (int n = 0; n < 4 * warp_channels; ++n) high[n / 4][n % 4] = low[n / 4][n % 4] = 0;
+  for (int n = 0; n < 16; ++n) high[n / 4][n % 4] = low[n / 4][n % 4] = 0;
 #pragma unroll 1
   for (unsigned ordinal = 0; ordinal <= starts.most; ++ordinal) {
     const PairMasks masks(starts, of_x, ordinal, lane);
 #pragma unroll
-    for (int c = 0; c < warp_channels; ++c) {
+    for (int c = 0; c < 4; ++c) {
       float A[2][4], B[2][4];
       product.multiply(A, a.of[c], weights[c][1], masks);
       product.multiply(B, b.of[c], weights[c][2], masks);
