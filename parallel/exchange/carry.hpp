@@ -11,7 +11,7 @@
 
 namespace causeway {
 
-/// How states travel over the chunk edges. chain and gather fold summaries, relay takes the states of the scans.
+/// How states are passed over the chunk edges. chain and gather fold summaries, relay takes the states of the scans.
 /// chain: each rank receives the state of the chunk to its left, folds its own summary onto it and sends the result to
 /// the next rank: one message per edge that a document crosses, of one state, one after the other.
 /// gather: every rank receives all summaries and folds those that it needs: one latency, N times the bytes.

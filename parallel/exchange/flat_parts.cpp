@@ -33,12 +33,12 @@ Pending start_gather_of_parts(std::span<const FlatParts> buffers, Communicator& 
 }
 
 SumOfParts::SumOfParts(std::span<const FlatParts> buffers, Communicator& ranks, const Stream& stream,
-                       std::optional<DType> travel_as)
+                       std::optional<DType> reduce_dtype)
     : rank_(ranks.rank()) {
   ensure_parts_fit(buffers, ranks.size());
   std::vector<Transfer> transfers;
   for (const auto& [whole, part] : buffers) {
-    const DType dtype = travel_as.value_or(whole.dtype);
+    const DType dtype = reduce_dtype.value_or(whole.dtype);
     Buffer& buffer = buffers_.emplace_back(Buffer{.part = part,
                                                   .own = part_of(whole, rank_, ranks.size()),
                                                   .received = Tensor(stream, dtype, {ranks.size(), part.size()}),
@@ -72,9 +72,9 @@ bool SumOfParts::reads_buffers() const {
   return std::ranges::any_of(buffers_, [](const Buffer& buffer) { return !buffer.sent.present(); });
 }
 
-std::int64_t bytes_of_sum(std::int64_t elements, DType dtype, int ranks, std::optional<DType> travel_as) {
-  if (travel_as.value_or(dtype) == dtype) return elements * size_of(dtype);
-  return 2 * elements * size_of(*travel_as) + elements / ranks * size_of(dtype);  // sent, received; own
+std::int64_t bytes_of_sum(std::int64_t elements, DType dtype, int ranks, std::optional<DType> reduce_dtype) {
+  if (reduce_dtype.value_or(dtype) == dtype) return elements * size_of(dtype);
+  return 2 * elements * size_of(*reduce_dtype) + elements / ranks * size_of(dtype);  // sent, received; own
 }
 
 }  // namespace causeway

@@ -22,14 +22,14 @@ Pending start_gather_of_parts(std::span<const FlatParts> buffers, Communicator& 
 /// The adjoint, in flight: the sum over the ranks of their buffers, of which each rank gets its part. One exchange into
 /// scratch memory. The ranks are added in their order, as Transport's reductions add them: the bits are the same.
 ///
-/// `travel_as` another type than the buffers': what is sent is rounded to it, which halves the bytes for bf16. A rank's
-/// own part is not rounded, and the sums are computed in the buffers' type.
+/// `reduce_dtype` another type than the buffers': what is sent is rounded to it, which halves the bytes for bf16. A
+/// rank's own part is not rounded, and the sums are computed in the buffers' type.
 class SumOfParts {
  public:
   SumOfParts() = default;
   /// `whole` must not change before finish(), which reads it unless it was rounded.
   SumOfParts(std::span<const FlatParts> buffers, Communicator& ranks, const Stream& stream,
-             std::optional<DType> travel_as = {});
+             std::optional<DType> reduce_dtype = {});
   /// Writes the sums to the parts, or with `add` adds them. Enqueues on the stream on which it was started.
   void finish(bool add, const Stream& stream);
   /// Whether finish() reads the buffers.
@@ -48,6 +48,6 @@ class SumOfParts {
 };
 
 /// Bytes that a SumOfParts holds of buffers with so many elements altogether, at most.
-std::int64_t bytes_of_sum(std::int64_t elements, DType dtype, int ranks, std::optional<DType> travel_as);
+std::int64_t bytes_of_sum(std::int64_t elements, DType dtype, int ranks, std::optional<DType> reduce_dtype);
 
 }  // namespace causeway

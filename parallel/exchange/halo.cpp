@@ -11,7 +11,7 @@ namespace causeway {
 namespace {
 
 /// The rows of some moves, packed one after the other. The moves are sorted by peer: the rows of each peer are
-/// consecutive and travel as one message.
+/// consecutive and are sent as one message.
 class PackedRows {
  public:
   PackedRows(const std::vector<RowMove>& moves, int RowMove::*peer, DType dtype, std::int64_t columns,

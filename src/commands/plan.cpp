@@ -138,7 +138,7 @@ ExitCode execute(const PlanSettings& settings) {
                            .batch_tokens = settings.batch_tokens,
                            .layout = parse_layout(settings.layout),
                            .fp8 = parse_fp8_level(settings.fp8)};
-  if (settings.gradient_dtype == "bf16") training.gradients_travel_as = DType::bf16;
+  if (settings.gradient_dtype == "bf16") training.gradient_reduce_dtype = DType::bf16;
   training.shape.check();
   if (settings.document_tokens > 0)
     training.documents = std::max<std::int64_t>(1, settings.context / settings.document_tokens);

@@ -137,10 +137,10 @@ double exposed_beside(const Cost& cost, const Machine& machine, double computing
 /// Elements and bytes of the parameters that are trained.
 struct TrainedParameters {
   double elements = 0, weight_bytes = 0, gradient_bytes = 0;
-  double travelling_bytes = 0;  ///< of gradients that are sent
+  double sent_bytes = 0;  ///< of gradients that are sent
   std::vector<double> weights_of_group;
 };
-TrainedParameters parameters_of(const Model& model, std::optional<DType> travel_as) {
+TrainedParameters parameters_of(const Model& model, std::optional<DType> reduce_dtype) {
   TrainedParameters sum{.weights_of_group = std::vector<double>(model.parameters().groups())};
   for (const ParameterArena& arena : model.parameters().arenas())
     for (std::size_t group = 0; group < arena.parts.size(); ++group) {
@@ -151,7 +151,7 @@ TrainedParameters parameters_of(const Model& model, std::optional<DType> travel_
       sum.weight_bytes += elements * static_cast<double>(size_of(arena.dtype));
       const DType wide = accumulator_of(arena.dtype);
       sum.gradient_bytes += elements * static_cast<double>(size_of(wide));
-      sum.travelling_bytes += elements * static_cast<double>(size_of(travel_as.value_or(wide)));
+      sum.sent_bytes += elements * static_cast<double>(size_of(reduce_dtype.value_or(wide)));
     }
   return sum;
 }
@@ -167,7 +167,7 @@ class StepSeconds {
         model_(model),
         operators_(operators),
         memory_(memory),
-        parameters_(parameters_of(model, training.gradients_travel_as)),
+        parameters_(parameters_of(model, training.gradient_reduce_dtype)),
         world_(machine_of_group(profile, mesh.ranks())),
         passes_(static_cast<double>(accumulate_of(training, mesh))),
         tokens_(static_cast<double>(ceil_div(training.context, std::int64_t{mesh.context}))),
@@ -230,12 +230,11 @@ class StepSeconds {
       return Cost{
           .bytes_sent = std::llround(bytes), .to_all = true, .rounds = n, .messages = n * (ranks - 1), .hidden = 1};
     };
-    const Cost sums = cost(sent * parameters_.travelling_bytes, groups);
-    // A rank adds what it received: reads each part and the sum, and writes the sum. Where gradients travel in another
-    // type, it first reads and rounds them.
-    double added_bytes = sent * (2 * parameters_.gradient_bytes + parameters_.travelling_bytes);
-    if (training_.gradients_travel_as)
-      added_bytes += sent * (parameters_.gradient_bytes + parameters_.travelling_bytes);
+    const Cost sums = cost(sent * parameters_.sent_bytes, groups);
+    // A rank adds what it received: reads each part and the sum, and writes the sum. Where gradients are sent in
+    // another type, it first reads and rounds them.
+    double added_bytes = sent * (2 * parameters_.gradient_bytes + parameters_.sent_bytes);
+    if (training_.gradient_reduce_dtype) added_bytes += sent * (parameters_.gradient_bytes + parameters_.sent_bytes);
     const double adding = added_bytes / profile_.machine.copy_bytes_per_s;
     if (mesh_.shard != ShardLevel::parameters)
       return passes_ * (adding + exposed_beside(sums, world_, backward)) +
@@ -376,7 +375,7 @@ Prediction predict(const PlannedTraining& training, const PlannedMesh& mesh, con
                                        .device = profile.device,
                                        .parameters = {.level = mesh.shard,
                                                       .several_passes = accumulate > 1,
-                                                      .gradients_travel_as = training.gradients_travel_as,
+                                                      .gradient_reduce_dtype = training.gradient_reduce_dtype,
                                                       .offload_optimizer = mesh.offload_optimizer},
                                        .strategies = std::move(names),
                                        .cu_seqlens = cu_seqlens_of(training)}),

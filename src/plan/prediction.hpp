@@ -20,7 +20,7 @@ struct PlannedTraining {
   std::int64_t batch_tokens = 0;  ///< of a step; 0: one pack for each data group
   Layout layout = Layout::contiguous;
   Fp8Level fp8 = Fp8Level::off;
-  std::optional<DType> gradients_travel_as = {};  ///< as ParameterMemory has it
+  std::optional<DType> gradient_reduce_dtype = {};  ///< as ParameterMemory has it
 };
 
 /// How the ranks share the work, and what a rank keeps in memory.

@@ -29,7 +29,7 @@ struct GroupBytes {
   double exchange = 0;  ///< while its gradients are summed
 };
 
-std::vector<GroupBytes> bytes_of_groups(const ParameterSet& parameters, int ranks, std::optional<DType> travel_as) {
+std::vector<GroupBytes> bytes_of_groups(const ParameterSet& parameters, int ranks, std::optional<DType> reduce_dtype) {
   std::vector<GroupBytes> groups(parameters.groups());
   for (const ParameterArena& arena : parameters.arenas())
     for (std::size_t group = 0; group < arena.parts.size(); ++group) {
@@ -40,7 +40,7 @@ std::vector<GroupBytes> bytes_of_groups(const ParameterSet& parameters, int rank
       groups[group].gradients += padded * static_cast<double>(size_of(wide));
       if (ranks > 1)
         groups[group].exchange +=
-            static_cast<double>(bytes_of_sum(static_cast<std::int64_t>(padded), wide, ranks, travel_as));
+            static_cast<double>(bytes_of_sum(static_cast<std::int64_t>(padded), wide, ranks, reduce_dtype));
     }
   return groups;
 }
@@ -146,9 +146,9 @@ RankMemory memory_of_rank(const Model& model, const MemoryShape& shape) {
                                        .cu_seqlens = shape.cu_seqlens});
   const int ranks = shape.ranks;
   const ShardLevel level = ranks == 1 ? ShardLevel::optimizer : parameters.level;
-  const std::optional<DType> travel_as = ranks == 1 ? std::nullopt : parameters.gradients_travel_as;
-  const std::vector<GroupBytes> groups = bytes_of_groups(model.parameters(), ranks, travel_as);
-  const BlockBuffers buffers(model.pass_shape(), groups, level, travel_as.has_value());
+  const std::optional<DType> reduce_dtype = ranks == 1 ? std::nullopt : parameters.gradient_reduce_dtype;
+  const std::vector<GroupBytes> groups = bytes_of_groups(model.parameters(), ranks, reduce_dtype);
+  const BlockBuffers buffers(model.pass_shape(), groups, level, reduce_dtype.has_value());
 
   RankMemory most;
   const auto consider = [&](RankMemory moment, double bytes, bool in_head) {

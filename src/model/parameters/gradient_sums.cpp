@@ -104,7 +104,7 @@ void GradientSums::start_sum(std::size_t group, const Stream& stream) {
     parts.push_back({.whole = whole, .part = sum(layout_.piece(i, group))});
     ensure(first_pass_ || arena.sums.present(), "gradients of a second pass, for which no memory was allocated");
   }
-  next.sums = SumOfParts(parts, *ranks_, stream, travel_as_);
+  next.sums = SumOfParts(parts, *ranks_, stream, reduce_dtype_);
   if (!next.sums.reads_buffers()) next.buffers.clear();
   in_flight_ = std::move(next);
   if (keeps_whole()) return;

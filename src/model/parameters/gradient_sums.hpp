@@ -20,9 +20,9 @@ class GradientSums {
   /// Called with a parameter whose gradient of a pass is finished and not yet summed.
   using Observer = std::function<void(const Parameter&)>;
 
-  /// `ranks`: null for one rank. `layout` and `ranks` must outlive this object. `travel_as`: as of SumOfParts.
-  GradientSums(ParameterLayout& layout, Communicator* ranks, std::optional<DType> travel_as)
-      : layout_(layout), ranks_(ranks), travel_as_(travel_as) {}
+  /// `ranks`: null for one rank. `layout` and `ranks` must outlive this object. `reduce_dtype`: as of SumOfParts.
+  GradientSums(ParameterLayout& layout, Communicator* ranks, std::optional<DType> reduce_dtype)
+      : layout_(layout), ranks_(ranks), reduce_dtype_(reduce_dtype) {}
   void observe(Observer observer) { observer_ = std::move(observer); }
   /// From the next pass on, sums start when a pass ends, if whole gradients have a buffer all the time. So ranks that
   /// are at different layers, as in a relay, do not wait for each other's gradients within a pass.
@@ -55,7 +55,7 @@ class GradientSums {
 
   ParameterLayout& layout_;
   Communicator* ranks_;
-  std::optional<DType> travel_as_;
+  std::optional<DType> reduce_dtype_;
   Observer observer_;
   bool first_pass_ = true;
   bool zero_due_ = false;                                // before the next backward pass adds to whole gradients

@@ -100,7 +100,7 @@ void ParameterSet::make_arenas(const ParameterMemory& memory, const Stream& stre
     parameter.weight = shards_weights ? view_of(nullptr, arena.dtype, parameter.spec.shape) : part(arena.weights);
     if (arena.gradients.present()) parameter.gradient = part(arena.gradients);
   }
-  gradients_.emplace(layout_, ranks_, memory.gradients_travel_as);
+  gradients_.emplace(layout_, ranks_, memory.gradient_reduce_dtype);
 }
 
 void ParameterSet::initialise(std::uint64_t seed, const Stream& stream) {

@@ -18,7 +18,7 @@ struct ParameterMemory {
   bool gradients = true;        ///< scoring and generating need none
   bool several_passes = false;  ///< a step adds the gradients of several passes
   /// The type in which gradients are sent to other ranks; without a value that of their sums.
-  std::optional<DType> gradients_travel_as = {};
+  std::optional<DType> gradient_reduce_dtype = {};
   bool offload_optimizer = false;  ///< the optimizer's state, which is not allocated here, is in host memory
 };
 

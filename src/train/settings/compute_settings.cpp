@@ -48,7 +48,7 @@ OptionGroup compute_group(ComputeSettings& settings) {
        {"schedule",
         &settings.schedule,
         "",
-        "how states travel over the ranks: chain: summaries, from neighbour to neighbour; gather: all summaries at "
+        "how states are passed over the ranks: chain: summaries, from neighbour to neighbour; gather: all summaries at "
         "once, with identical results; relay: without summaries, each rank scans when its neighbour has: ranks wait "
         "once a pass, not once a layer. auto: by an estimate for each pack",
         {"auto", "chain", "gather", "relay"}},

@@ -29,7 +29,7 @@ std::vector<Option> memory_options(MemorySettings& settings) {
           {"gradient-dtype",
            &settings.gradient_dtype,
            "",
-           "type in which gradients travel between ranks. f32: as they are (f64 with --dtype f64). bf16: rounded "
+           "type in which gradients are sent between ranks. f32: as they are (f64 with --dtype f64). bf16: rounded "
            "first, which halves the bytes that are sent; they are still added in f32, in the order of the ranks, and "
            "a rank's own are not rounded",
            {"f32", "bf16"}},
@@ -62,7 +62,7 @@ ParameterMemory training_memory_of(const ComputeSettings& compute, const MemoryS
   ParameterMemory kept{.level = parse_shard_level(compute.shard),
                        .several_passes = accumulate > 1,
                        .offload_optimizer = memory.offloads("optimizer")};
-  if (memory.gradient_dtype == "bf16") kept.gradients_travel_as = DType::bf16;
+  if (memory.gradient_dtype == "bf16") kept.gradient_reduce_dtype = DType::bf16;
   return kept;
 }
 

@@ -107,7 +107,7 @@ TEST(Prediction, RoundedGradientsSendHalfTheBytes) {
   profile.machine.overlap = profile.machine.latency_overlap = 0;
   PlannedTraining training = attention_training();
   const Prediction wide = predict_alone(training, {.data = 4}, profile);
-  training.gradients_travel_as = DType::bf16;
+  training.gradient_reduce_dtype = DType::bf16;
   const Prediction rounded = predict_alone(training, {.data = 4}, profile);
   const Model model({.shape = training.shape, .dtype = DType::bf16});
   double gradients = 0;

@@ -14,7 +14,7 @@ struct Training {
   Model::Options model;
   int data_parallel = 1;
   int passes = 1;  ///< of a step
-  std::optional<DType> gradients_travel_as = {};
+  std::optional<DType> gradient_reduce_dtype = {};
   bool offload_optimizer = false;
   int one_way_layers = 1;  ///< with several, gradients are summed after a pass
 };
@@ -37,7 +37,7 @@ inline Outcome train(const Training& training, ShardLevel level, Communicator& w
   ParameterSet& parameters = model.parameters();
   parameters.allocate(
       runtime.stream, runtime.mesh.world,
-      {.level = level, .several_passes = training.passes > 1, .gradients_travel_as = training.gradients_travel_as});
+      {.level = level, .several_passes = training.passes > 1, .gradient_reduce_dtype = training.gradient_reduce_dtype});
   parameters.initialise(3, runtime.stream);
   Optimizer optimizer({.clip = 0.2, .offload = training.offload_optimizer}, parameters, runtime.mesh.world,
                       runtime.stream);

@@ -70,17 +70,17 @@ TEST_P(OnRanks, EveryLevelGivesTheSameBitsWithGradientsThatTravelInBf16) {
     for (const int passes : {1, 3}) {
       Training training{.model = {.shape = small_published_model(), .dtype = dtype},
                         .passes = passes,
-                        .gradients_travel_as = DType::bf16};
-      expect_same_bits_at_every_level(training, GetParam(), fmt::format("travelling bf16 {}", name_of(dtype)));
+                        .gradient_reduce_dtype = DType::bf16};
+      expect_same_bits_at_every_level(training, GetParam(), fmt::format("sent in bf16 {}", name_of(dtype)));
       on_ranks(GetParam(), [&](Communicator& world) {
         const Outcome rounded = train(training, ShardLevel::gradients, world, Stream(), 1);
         Training exactly = training;
-        exactly.gradients_travel_as = {};
+        exactly.gradient_reduce_dtype = {};
         const Outcome exact = train(exactly, ShardLevel::gradients, world, Stream(), 1);
         EXPECT_EQ(rounded.losses, exact.losses);
         EXPECT_NEAR(rounded.norms[0] / exact.norms[0], 1, 1e-3);
         EXPECT_LT(relative_error(rounded.first_moments, exact.first_moments), 0x1p-8);
-        EXPECT_EQ(rounded.norms == exact.norms, world.size() == 1);  // nothing travels on one rank
+        EXPECT_EQ(rounded.norms == exact.norms, world.size() == 1);  // nothing is sent on one rank
       });
     }
 }
