@@ -31,10 +31,7 @@ struct RunCase {
 
 RunCase random_run(std::uint64_t seed) {
   RandomChoices choose(seed);
-  const std::int64_t pack = choose.chance(40) ? choose.number(1, 70) : choose.number(71, 900);
-  const std::int64_t begin = choose.chance(40) ? 0 : choose.number(0, pack - 1),
-                     end = choose.chance(40) ? pack : choose.number(begin, pack);
-  const Segments segments = choose.chance(25) ? Segments::one_document(pack) : random_segments(pack, seed);
+  const RandomRun run = random_run_of_pack(choose, seed);
   const bool fifteen = choose.chance(20), tiles = choose.chance(60), modal = choose.chance(30);
   const std::int64_t lengths[] = {1, 2, 4, 7, 16, 17, 64, 65, 127, 128, 129};
   return {.groups = fifteen ? 8 * choose.number(1, 3) : choose.number(1, 5),
@@ -44,8 +41,8 @@ RunCase random_run(std::uint64_t seed) {
           .featurizer = choose.chance(60) ? 3 : choose.number(1, 6),
           .taps = modal ? 0 : lengths[choose.number(0, 10)],
           .modes = modal ? (choose.chance(60) ? 16 : choose.number(1, 20)) : 0,
-          .tokens = end - begin,
-          .cu_seqlens = segments.slice(begin, end),
+          .tokens = run.tokens,
+          .cu_seqlens = run.cu_seqlens,
           .skip = choose.chance(70),
           .wide_parameters = choose.chance(50),
           .joined = choose.chance(60),
