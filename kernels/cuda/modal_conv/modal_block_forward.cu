@@ -212,28 +212,8 @@ __global__ void __launch_bounds__(block_threads, 1) block_forward_kernel(const _
           powers.expand(y[c], high, low);
         }
       }
-      if constexpr (!Summary) {
-#pragma unroll 1
-        for (unsigned ordinal = 1; ordinal <= most; ++ordinal) {
-          unsigned masks[4];
-#pragma unroll
-          for (int n = 0; n < 4; ++n) masks[n] = ordinals.mask(n % 2, n / 2, ordinal);
-#pragma unroll
-          for (int c = 0; c < 2; ++c) {
-            Taps taps;
-            taps.load(memory.constants[first_channel + 2 * pair + c], lane);
-            std::uint32_t high[4], low[4];
-            keep(high, x.high[c], masks);
-            keep(low, x.low[c], masks);
-            float own[2][4] = {};
-            taps.multiply(own, high, low);
-#pragma unroll
-            for (int n = 0; n < 8; ++n)
-              if ((ordinals.place[n % 4 / 2] >> (16 * (n / 4) + 8 * (n % 2)) & 0xff) == ordinal)
-                y[c][n / 4][n % 4] = own[n / 4][n % 4];
-          }
-        }
-      }
+      if constexpr (!Summary)
+        multiply_new_documents(y, x.high, x.low, &memory.constants[first_channel + 2 * pair], ordinals, most, lane);
       x.shift();
       if constexpr (!Summary) {
         constexpr int to = warp_channels - 2;

@@ -90,6 +90,34 @@ struct LaneOrdinals {
   }
 };
 
+/// h ∗ x of the documents that begin in a tile, 1 to `most`, for a pair of channels: a product over operands that are
+/// masked replaces their places of y. x_high, x_low: the parts of x of both channels.
+__device__ __forceinline__ void multiply_new_documents(float (&y)[2][2][4], const std::uint32_t (*x_high)[4],
+                                                       const std::uint32_t (*x_low)[4],
+                                                       const ChannelConstants* constants, const LaneOrdinals& ordinals,
+                                                       unsigned most, int lane) {
+#pragma unroll 1
+  for (unsigned ordinal = 1; ordinal <= most; ++ordinal) {
+    unsigned masks[4];
+#pragma unroll
+    for (int n = 0; n < 4; ++n) masks[n] = ordinals.mask(n % 2, n / 2, ordinal);
+#pragma unroll
+    for (int c = 0; c < 2; ++c) {
+      Taps taps;
+      taps.load(constants[c], lane);
+      std::uint32_t high[4], low[4];
+      keep(high, x_high[c], masks);
+      keep(low, x_low[c], masks);
+      float own[2][4] = {};
+      taps.multiply(own, high, low);
+#pragma unroll
+      for (int n = 0; n < 8; ++n)
+        if ((ordinals.place[n % 4 / 2] >> (16 * (n / 4) + 8 * (n % 2)) & 0xff) == ordinal)
+          y[c][n / 4][n % 4] = own[n / 4][n % 4];
+    }
+  }
+}
+
 /// The mover of the forward. Per unit: k and v are empty (barrier 1) and are filled again; y is complete (barrier
 /// 2 + slot), is stored, and q of two units later takes its place.
 template <bool Summary>

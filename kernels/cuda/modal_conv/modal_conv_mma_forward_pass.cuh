@@ -120,26 +120,7 @@ __global__ void __launch_bounds__(block_threads, 1)
       }
       if constexpr (!Summary) {
         // 3c. Documents that begin in a tile.
-#pragma unroll 1
-        for (unsigned ordinal = 1; ordinal <= most; ++ordinal) {
-          unsigned masks[4];
-#pragma unroll
-          for (int n = 0; n < 4; ++n) masks[n] = ordinals.mask(n % 2, n / 2, ordinal);
-#pragma unroll
-          for (int c = 0; c < 2; ++c) {
-            Taps taps;
-            taps.load(memory.constants[first_channel + 2 * pair + c], lane);
-            std::uint32_t high[4], low[4];
-            keep(high, x.high[2 * pair + c], masks);
-            keep(low, x.low[2 * pair + c], masks);
-            float own[2][4] = {};
-            taps.multiply(own, high, low);
-#pragma unroll
-            for (int n = 0; n < 8; ++n)
-              if ((ordinals.place[n % 4 / 2] >> (16 * (n / 4) + 8 * (n % 2)) & 0xff) == ordinal)
-                y[c][n / 4][n % 4] = own[n / 4][n % 4];
-          }
-        }
+        multiply_new_documents(y, x.high + 2 * pair, x.low + 2 * pair, constants, ordinals, most, lane);
         // 3d. y of both channels replaces q.
 #pragma unroll
         for (int n = 0; n < 8; ++n) {
