@@ -45,9 +45,9 @@ class RecordingTransport final : public ExchangingTransport {
   int size() const override { return recording_.ranks(); }
 
   Pending start(std::span<const Transfer> transfers, const Stream&) override {
+    check_peers(transfers, size());
     std::vector<RecordedMessage> messages;
     for (const Transfer& transfer : transfers) {
-      ensure(transfer.peer >= 0 && transfer.peer < size(), "transfer: peer {} of {} ranks", transfer.peer, size());
       if (transfer.peer == rank_) continue;
       const std::int32_t distance = (transfer.peer - rank_ + size()) % size();
       if (!transfer.send.empty()) messages.push_back({distance, true, std::ssize(transfer.send)});

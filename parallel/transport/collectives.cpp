@@ -71,6 +71,12 @@ std::int64_t reduction_scratch_bytes(Device device) { return std::int64_t{device
 
 }  // namespace
 
+void check_peers(std::span<const Transfer> transfers, int ranks) {
+  for (const Transfer& transfer : transfers)
+    ensure(transfer.peer >= 0 && transfer.peer < ranks, "transfer: peer {}, expected 0 to {}", transfer.peer,
+           ranks - 1);
+}
+
 void exchange_with_self(std::span<const Transfer> transfers, int rank, const Stream& stream) {
   std::vector<std::span<const std::byte>> sent;
   std::vector<std::span<std::byte>> expected;

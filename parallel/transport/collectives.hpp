@@ -8,6 +8,10 @@ namespace causeway {
 /// of Transport. The reductions add in rank order on every transport, which MPI's and NCCL's own reductions do not
 /// guarantee. Their scratch memory is bounded.
 
+/// Throws unless the peer of every transfer is one of `ranks` ranks. A transport calls it before it starts the first of
+/// them, so that none is in flight when it throws.
+void check_peers(std::span<const Transfer> transfers, int ranks);
+
 /// Executes the transfers of `rank` with itself: copies the k-th message sent to the k-th message expected.
 void exchange_with_self(std::span<const Transfer> transfers, int rank, const Stream& stream);
 

@@ -118,9 +118,9 @@ class LocalTransport final : public ExchangingTransport {
   int size() const override { return group_->size; }
 
   Pending start(std::span<const Transfer> transfers, const Stream& stream) override {
+    check_peers(transfers, size());
     std::vector<ExpectedMessage> messages;
     for (const Transfer& transfer : transfers) {
-      ensure(transfer.peer >= 0 && transfer.peer < size(), "transfer: peer {} of {} ranks", transfer.peer, size());
       if (transfer.peer == rank_) continue;
       std::optional<Message> message;
       if (!transfer.send.empty()) message.emplace(transfer.send, stream);

@@ -167,6 +167,7 @@ class MpiTransport final : public Transport {
   int size() const override { return size_; }
 
   Pending start(std::span<const Transfer> transfers, const Stream& stream) override {
+    check_peers(transfers, size_);
     while (!sends_in_flight_->empty() && sends_in_flight_->front()->all_sent()) sends_in_flight_->pop_front();
     if (stream.device() == Device::cpu && sent_bytes(transfers) <= most_copied_bytes) {
       const auto requests = begin(transfers, true);

@@ -32,6 +32,26 @@ void nccl_check(ncclResult_t result, std::source_location where = std::source_lo
   throw Error(ExitCode::internal, text);
 }
 
+/// The calls between ncclGroupStart and ncclGroupEnd, which NCCL starts together. If one of them fails, the exception
+/// closes the group too: left open, it would swallow every later call of this thread. NCCL starts nothing of a group
+/// in which a call has failed.
+class NcclGroupCall {
+ public:
+  NcclGroupCall() { nccl_check(ncclGroupStart()); }
+  ~NcclGroupCall() {
+    if (open_) ncclGroupEnd();
+  }
+  NcclGroupCall(const NcclGroupCall&) = delete;
+  NcclGroupCall& operator=(const NcclGroupCall&) = delete;
+  void end() {
+    open_ = false;
+    nccl_check(ncclGroupEnd());
+  }
+
+ private:
+  bool open_ = true;
+};
+
 /// The open NCCL communicators of all groups of a rank, to check or abort all of them.
 class NcclGroups {
  public:
@@ -74,20 +94,20 @@ class NcclTransport final : public Transport {
 
   Pending start(std::span<const Transfer> transfers, const Stream& stream) override {
     if (stream.device() == Device::cpu) return control_->start(transfers, stream);
+    check_peers(transfers, size());
     const bool leaves = std::ranges::any_of(transfers, [&](const Transfer& transfer) {
       return transfer.peer != rank() && !(transfer.send.empty() && transfer.recv.empty());
     });
     Pending pending;
     if (leaves) {
       pending = on_queue(stream, [&](cudaStream_t queue) {
-        nccl_check(ncclGroupStart());
+        NcclGroupCall group;
         for (const auto& [peer, send, recv] : transfers) {
-          ensure(peer >= 0 && peer < size(), "transfer: peer {} of {} ranks", peer, size());
           if (peer == rank()) continue;
           if (!send.empty()) nccl_check(ncclSend(send.data(), send.size(), ncclUint8, peer, comm_, queue));
           if (!recv.empty()) nccl_check(ncclRecv(recv.data(), recv.size(), ncclUint8, peer, comm_, queue));
         }
-        nccl_check(ncclGroupEnd());
+        group.end();
       });
     }
     exchange_with_self(transfers, rank(), stream);

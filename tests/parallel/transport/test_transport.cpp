@@ -85,6 +85,24 @@ TEST_P(TensorTransports, ExchangeDeliversMessagesOfAllLengths) {
   });
 }
 
+TEST_P(TensorTransports, APeerOutsideTheGroupIsRefusedBeforeAnyMessageStarts) {
+  on_all([](Communicator& world, const Stream& stream) {
+    const int n = world.size(), me = world.rank(), right = (me + 1) % n, left = (me + n - 1) % n;
+    const Buffer wrong(stream, pattern(1500, me, right, 0)), sent(stream, pattern(1500, me, right, 1)),
+        received(stream, 1500);
+    for (const int peer : {n, -1}) {
+      EXPECT_THROW(
+          (void)world.start(std::vector<Transfer>{{right, wrong.span(), {}}, {peer, wrong.span(), {}}}, stream), Error);
+      EXPECT_THROW(
+          (void)world.start(std::vector<Transfer>{{right, wrong.span(), {}}, {peer, {}, received.span()}}, stream),
+          Error);
+    }
+    // The transport is as it was: the next message is the first that the peer receives.
+    world.exchange(std::vector<Transfer>{{right, sent.span(), {}}, {left, {}, received.span()}}, stream);
+    EXPECT_EQ(received.content(), pattern(1500, left, me, 1));
+  });
+}
+
 TEST_P(TensorTransports, SeveralExchangesCanBeInFlightAndAreWaitedForInAnyOrder) {
   on_all([](Communicator& world, const Stream& stream) {
     const int n = world.size(), me = world.rank(), right = (me + 1) % n, left = (me + n - 1) % n;
