@@ -1,8 +1,9 @@
 # The rules of the structure that a compiler does not check:
 #   - An include points to the same floor or to one below, and within a floor to the same room or to one below.
 #   - Code outside io/hdf5_guard/ includes only that library's entry header, hdf5_guard.hpp. Tests may include others.
+#   - Every folder of a floor that holds files is a room in the lists below.
 #   - No header of ours includes one of MPI, HDF5, NCCL or CUDA.
-#   - Only six files ask for CAUSEWAY_CUDA.
+#   - Only six files ask for CAUSEWAY_CUDA; those of kernels/core may include kernels/cuda/device/ then.
 #   - A folder of code holds at most 30 files, without its subfolders; src/ holds at most 6.
 # Run as `cmake -DSOURCE=… -P house.cmake`.
 set(above_kernels parallel io src)
@@ -12,7 +13,7 @@ set(above_src)
 set(complaints)
 
 # The rooms of each floor, from the bottom up. "." is the floor's own folder; its files may include every room.
-set(rooms_kernels core . composed cpu)
+set(rooms_kernels core . fp8 composed cpu cuda)
 set(rooms_parallel transport simulation layout cost exchange . strategies)
 set(rooms_io file results tensors hdf5_guard hdf5 data checkpoint .)
 set(rooms_src output cli run health runtime model convert train plan infer watch inspect export op bench commands .)
@@ -48,7 +49,8 @@ foreach(floor kernels parallel io src)
         set(included ${CMAKE_MATCH_1})
         level_of(${floor} ${file} from)
         level_of(${floor} ${included} to)
-        if(file MATCHES "^${floor}/.*/" AND NOT from EQUAL -1 AND to GREATER from)
+        if(file MATCHES "^${floor}/.*/" AND NOT from EQUAL -1 AND to GREATER from
+           AND NOT (switches AND included MATCHES "^kernels/cuda/device/"))
           list(APPEND complaints "${file}: ${include} points up, to a higher room of ${floor}/")
         endif()
       endif()
@@ -69,6 +71,18 @@ foreach(floor kernels parallel io src)
         list(APPEND complaints "${file}: ${include} is not written from the root")
       endif()
     endforeach()
+  endforeach()
+endforeach()
+
+foreach(floor kernels parallel io src)
+  file(GLOB folders LIST_DIRECTORIES true RELATIVE ${SOURCE}/${floor} ${SOURCE}/${floor}/*)
+  foreach(folder ${folders})
+    file(GLOB_RECURSE entries LIST_DIRECTORIES false ${SOURCE}/${floor}/${folder}/*)
+    list(FIND rooms_${floor} ${folder} level)
+    if(IS_DIRECTORY ${SOURCE}/${floor}/${folder} AND entries AND level EQUAL -1)
+      list(JOIN rooms_${floor} " " known)
+      list(APPEND complaints "${floor}/${folder}: is no room of ${floor}/, whose rooms are, from the bottom up: ${known}")
+    endif()
   endforeach()
 endforeach()
 

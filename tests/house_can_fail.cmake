@@ -24,6 +24,8 @@ expect("higher room" src/model/layers/a.cpp "#include \"src/commands/b.hpp\"")
 expect("higher room" kernels/core/a.hpp "#include \"kernels/gemm.hpp\"")
 expect("another room" kernels/cuda/device/a.cuh "#include \"kernels/cuda/fft_conv/b.cuh\"")
 expect("fine" kernels/cuda/fft_conv/a.cu "#include \"kernels/cuda/device/b.cuh\"")
+expect("higher room" kernels/core/stream.cpp "#include \"kernels/cuda/device/check.cuh\"")
+expect("higher room" kernels/composed/a.cpp "#include \"kernels/cuda/a.cuh\"")
 expect("higher room" io/hdf5_guard/a.cpp "#include \"io/hdf5/hdf5.hpp\"")
 expect("higher room" parallel/transport/a.cpp "#include \"parallel/strategy.hpp\"")
 expect("higher room" parallel/exchange/a.cpp "#include \"parallel/strategies/b.hpp\"")
@@ -42,6 +44,18 @@ expect("fine" src/a.cpp "#include \"kernels/b.hpp\"")
 expect("fine" src/train/a.cpp "#include \"src/model/layers/b.hpp\"")
 expect("fine" src/cli/a.cpp "#include \"src/cli/b.hpp\"")
 expect("fine" kernels/core/stream.cpp "#if CAUSEWAY_CUDA")
+expect("fine" kernels/core/stream.cpp "#if CAUSEWAY_CUDA\n#include \"kernels/cuda/device/check.cuh\"\n#endif")
+
+# A folder that is no room, with code and without.
+foreach(file parallel/extra/a.cpp src/extra/README.md)
+  file(REMOVE_RECURSE ${SCRATCH})
+  file(WRITE ${SCRATCH}/${file} "")
+  execute_process(COMMAND ${CMAKE_COMMAND} -DSOURCE=${SCRATCH} -P ${CMAKE_CURRENT_LIST_DIR}/house.cmake
+                  RESULT_VARIABLE result ERROR_VARIABLE text)
+  if(result EQUAL 0 OR NOT text MATCHES "extra: is no room of")
+    message(SEND_ERROR "${file}, in a folder that is no room, was not refused: ${text}")
+  endif()
+endforeach()
 
 # A folder with too many files.
 file(REMOVE_RECURSE ${SCRATCH})
