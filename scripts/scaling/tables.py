@@ -124,13 +124,18 @@ def step_rows(key, report):
             "step_times": [{"run": key, "step": i, "ms": ms} for i, ms in enumerate(report["steps_ms"])]}
 
 
+def milliseconds(found, name):
+    """A time of bench strategies. Reports of before 1 December 2026 have exposed and hidden times in seconds."""
+    return found[f"{name}_milliseconds"] if f"{name}_milliseconds" in found else found[f"{name}_s"] * 1e3
+
+
 def strategy_rows(key, report):
     rows = []
     for found in report["results"]:
         row = {name: found.get(name) for name in STRATEGIES}
         row.update(run=key, forward_ms=found["forward_milliseconds"], backward_ms=found["backward_milliseconds"],
-                   estimate_ms=found.get("estimated_milliseconds"), exposed_ms=found["exposed_s"] * 1e3,
-                   hidden_ms=found["hidden_s"] * 1e3)
+                   estimate_ms=found.get("estimated_milliseconds"), exposed_ms=milliseconds(found, "exposed"),
+                   hidden_ms=milliseconds(found, "hidden"))
         rows.append(row)
     return {"strategies": rows}
 

@@ -19,15 +19,15 @@ nlohmann::ordered_json to_json(const Ceilings& ceilings) {
 }
 
 std::string columns_of_operators(DType dtype) {
-  return fmt::format("{:<24} {:>22} {:>9} {:>10} {:>8} {:>9} {:>8} {}\n", name_of(dtype), "shape", "documents", "ms",
+  return fmt::format("{:<28} {:>22} {:>9} {:>10} {:>8} {:>9} {:>8} {}\n", name_of(dtype), "shape", "documents", "ms",
                      "GB/s", "GFLOP/s", "of", "ceiling");
 }
 
 std::string text_of(const Measurement& row) {
   const std::string documents = row.documents > 0 ? fmt::to_string(row.documents) : "";
   if (!row.failure.empty())
-    return fmt::format("{:<24} {:>22} {:>9} not measured: {}\n", row.name, row.shape, documents, row.failure);
-  return fmt::format("{:<24} {:>22} {:>9} {:>10.3f} {:>8.1f} {:>9} {:>6.1f} % {}\n", row.name, row.shape, documents,
+    return fmt::format("{:<28} {:>22} {:>9} not measured: {}\n", row.name, row.shape, documents, row.failure);
+  return fmt::format("{:<28} {:>22} {:>9} {:>10.3f} {:>8.1f} {:>9} {:>6.1f} % {}\n", row.name, row.shape, documents,
                      row.seconds * 1e3, row.bytes_per_second() / 1e9,
                      row.flops > 0 ? fmt::format("{:.0f}", row.flops / row.seconds / 1e9) : "",
                      100 * row.part_of_ceiling(), row.floor.binds);

@@ -238,8 +238,8 @@ nlohmann::ordered_json to_json(const StrategyWorkload& work, const StrategyMeasu
           {"forward_milliseconds", measured.forward_s * 1e3},
           {"backward_milliseconds", measured.backward_s * 1e3},
           {"estimated_milliseconds", estimate.seconds * 1e3},
-          {"exposed_s", measured.exposed_s},
-          {"hidden_s", measured.hidden_s},
+          {"exposed_milliseconds", measured.exposed_s * 1e3},
+          {"hidden_milliseconds", measured.hidden_s * 1e3},
           {"bytes_sent", measured.bytes_sent},
           {"messages_sent", measured.messages_sent},
           {"memory_bytes", measured.memory_bytes}};

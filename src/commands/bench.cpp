@@ -183,10 +183,10 @@ constexpr Topic topics[] = {
      "process only",
      run_operators},
     {"strategies",
-     "every operator with every strategy, over ranks: milliseconds, the estimate of --strategy auto for both passes, "
-     "the seconds of communication that computation waits for (exposed) and does not wait for (hidden), bytes and "
-     "messages, each of the rank with the most; then what --strategy auto takes beside the fastest, and the rates that "
-     "it measured",
+     "every operator with every strategy, over ranks: milliseconds of each pass, the estimate of --strategy auto for "
+     "both, the milliseconds of communication that computation waits for (exposed) and does not wait for (hidden), "
+     "bytes and messages, each of the rank with the most; then what --strategy auto takes beside the fastest, and the "
+     "rates that it measured",
      run_strategies},
     {"checkpoint",
      "a checkpoint of --megabytes of training state, over ranks, written below --folder: how long training waits for "

@@ -49,7 +49,8 @@ for ranks, speed in ((1, 1), (2, 1.8), (4, 3)):
     if ranks > 1:
         for tokens in (1024, 2048):
             add({"results": [{"strategy": name, "variant": "", "documents": 1, "forward_milliseconds": 1.0 + i,
-                              "backward_milliseconds": 1.0, "exposed_s": 0, "hidden_s": 0, "messages_sent": 1,
+                              "backward_milliseconds": 1.0, "exposed_milliseconds": 0,
+                              "hidden_milliseconds": 0, "messages_sent": 1,
                               "bytes_sent": (1536 if ranks == 4 else 768) + 5 * i, "memory_bytes": 9}
                              for i, name in enumerate(["halo", "halo_overlapped"])]},
                 topic="strategies", ranks=ranks, tokens=tokens, operator="causal_conv")
@@ -119,8 +120,8 @@ void write_stubs(const TemporaryFolder& folder) {
   folder.write("step", step + "}");
   folder.write("padded", step + R"(, "padded_tokens_per_s": 9, "padded_places": 256})");
   folder.write("strategies", R"({"dtype": "f32", "results": [{"strategy": "ring", "variant": "", "documents": 1,
-"forward_milliseconds": 1, "backward_milliseconds": 1, "estimated_milliseconds": 2, "exposed_s": 0, "hidden_s": 0,
-"bytes_sent": 9, "messages_sent": 1, "memory_bytes": 9}]})");
+"forward_milliseconds": 1, "backward_milliseconds": 1, "estimated_milliseconds": 2,
+"exposed_milliseconds": 0, "hidden_milliseconds": 0, "bytes_sent": 9, "messages_sent": 1, "memory_bytes": 9}]})");
   folder.write("operators", R"({"dtype": "f32", "ceilings": {"gigabytes_per_second": 10, "gigaflops": 50,
 "giga_exponentials_per_second": 1}, "results": [{"name": "gemm", "shape": "[1, 2]", "documents": 1, "milliseconds": 1,
 "bytes": 1e6, "flops": 1e7, "exponentials": 0, "part_of_ceiling": 0.5, "ceiling": "gemm"}]})");

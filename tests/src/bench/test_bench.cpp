@@ -130,8 +130,12 @@ TEST(Bench, StrategiesRunOverThreadsAndWriteJson) {
   ASSERT_EQ(outcome.exit, 0) << outcome.err;
   const nlohmann::json report = nlohmann::json::parse(testing::bytes_of(folder / "r.json"));
   ASSERT_FALSE(report.at("results").empty());
-  for (const nlohmann::json& row : report.at("results"))
+  for (const nlohmann::json& row : report.at("results")) {
     EXPECT_GT(row.at("forward_milliseconds").get<double>(), 0) << row;
+    for (const char* time : {"backward", "estimated", "exposed", "hidden"})
+      EXPECT_GE(row.at(fmt::format("{}_milliseconds", time)).get<double>(), 0) << row;
+    for (const auto& [key, value] : row.items()) EXPECT_FALSE(key.ends_with("_s")) << key << ": another unit";
+  }
   // What auto takes is one of the measured strategies, and not faster than the fastest.
   ASSERT_FALSE(report.at("auto").empty());
   for (const nlohmann::json& row : report.at("auto"))
