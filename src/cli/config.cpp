@@ -72,9 +72,22 @@ std::string without_dashes(const std::string& name) {
   return first == std::string::npos ? name : name.substr(first);
 }
 
-/// The arguments with "--backward" written as "--backward=true": without a value, Boost takes the next word for it.
-std::vector<std::string> with_explicit_switches(const CommandLine& line, std::span<const std::string> arguments) {
+/// The option's name, of either name that it has.
+std::string name_of(const CommandLine& line, std::string_view typed) {
+  std::string name(typed);
+  each_option(line, [&](const Option& option) {
+    if (!option.also.empty() && typed == option.also) name = option.name;
+  });
+  return name;
+}
+
+/// The arguments with the name of each option for its other name, and with "--backward" written as "--backward=true":
+/// without a value, Boost takes the next word for it.
+std::vector<std::string> with_plain_names(const CommandLine& line, std::span<const std::string> arguments) {
   std::vector<std::string> words(arguments.begin(), arguments.end());
+  for (std::string& word : words)
+    if (const std::size_t end = std::min(word.find('='), word.size()); word.starts_with("--"))
+      word.replace(2, end - 2, name_of(line, std::string_view(word).substr(2, end - 2)));
   each_option(line, [&](const Option& option) {
     if (std::holds_alternative<bool*>(option.field))
       std::ranges::replace(words, "--" + option.name, "--" + option.name + "=true");
@@ -92,7 +105,7 @@ po::parsed_options parse_arguments(const CommandLine& line, const po::options_de
   namespace style = po::command_line_style;
   // No abbreviations: the meaning of a script must not change when an option is added.
   try {
-    return po::command_line_parser(with_explicit_switches(line, arguments))
+    return po::command_line_parser(with_plain_names(line, arguments))
         .options(parser)
         .positional(positional)
         .style((style::default_style & ~style::allow_guessing) & ~style::allow_sticky)
@@ -178,7 +191,7 @@ po::parsed_options parse_ini(const CommandLine& line, const po::options_descript
     require(content.front() != '[', "{}: found a section, '{}', but options have no sections", where, content);
     const std::size_t equals = content.find('='), comment = content.find('#');
     require(equals < comment, "{}: found '{}', expected name = value", where, content);
-    const std::string name(trimmed(content.substr(0, equals)));
+    const std::string name = name_of(line, trimmed(content.substr(0, equals)));
     require(!name.empty() && parser.find_nothrow(name, false) != nullptr, "{}: unknown option '{}'{}", where, name,
             option_hint(name, names_of(line), ""));
     const std::string_view value = trimmed(content.substr(equals + 1));

@@ -31,6 +31,7 @@ struct Option {
   /// value than the INI file, the INI file's value of this one is not used.
   std::string part_of = {};
   std::string excludes = {};  ///< the option that cannot be given together with this one; each names the other
+  std::string also = {};      ///< another name that is accepted, on the command line and in the INI file; "": none
   bool binary_units = false;  ///< of an integer: it can end in K, for 1024, or M, for 1024²
 };
 

@@ -68,6 +68,7 @@ std::string option_text(const Option& option) {
 std::string description_of(const Option& option) {
   std::string text = option.help;
   if (std::holds_alternative<std::vector<std::string>*>(option.field)) text += " (can be given several times)";
+  if (!option.also.empty()) text += fmt::format(" (also called --{})", option.also);
   if (option.binary_units) text += " (also as 64K or 1M: K is 1024, M is 1024²)";
   const std::string initial = default_of(option);
   return initial.empty() ? text : fmt::format("{} [{}]", text, initial);

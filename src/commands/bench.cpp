@@ -256,6 +256,7 @@ CommandLine declare(BenchSettings& settings) {
               .value = "N",
               .help = "tokens of the pack; of operators and strategies together with --channels",
               .shown_default = fmt::format("built-in sizes; of step {}", StepSettings{}.tokens),
+              .also = "pack-tokens",
               .binary_units = true},
              {.name = "channels",
               .field = &settings.channels,

@@ -9,7 +9,7 @@ namespace {
 
 struct PlanSettings {
   ModelSettings model;
-  std::int64_t context = 8192, ranks = 0;
+  std::int64_t pack_tokens = 8192, ranks = 0;
   std::int64_t document_tokens = 0, batch_tokens = 0;
   std::optional<std::int64_t> tokens;
   std::optional<double> price;
@@ -23,7 +23,7 @@ struct PlanSettings {
 
 CommandLine declare(PlanSettings& settings) {
   CommandLine line{
-      .usage = "--model PRESET --context TOKENS --ranks N [options]",
+      .usage = "--model PRESET --pack-tokens N --ranks N [options]",
       .description =
           "Predicts a training on a cluster without running it: the memory of a rank by part, the seconds of a step by "
           "part, the strategy of every operator and why, tokens per second, and the node hours and the cost of a whole "
@@ -36,10 +36,11 @@ CommandLine declare(PlanSettings& settings) {
           "model of train --strategy auto. What is not predicted: stragglers, reading data, checkpoints, evaluations.",
       .groups =
           {{"Training",
-            {{.name = "context",
-              .field = &settings.context,
+            {{.name = "pack-tokens",
+              .field = &settings.pack_tokens,
               .value = "N",
-              .help = "tokens of a pack, which is as long as the longest document (--pack-tokens of train)",
+              .help = "tokens of a pack, which is as long as the longest document",
+              .also = "context",
               .binary_units = true},
              {.name = "document-tokens",
               .field = &settings.document_tokens,
@@ -94,11 +95,11 @@ CommandLine declare(PlanSettings& settings) {
            {"Output", {{"json", &settings.json, "FILE", "also write the figures to this file"}}},
            model_group(settings.model)},
       .examples =
-          "causeway plan --model sh2-7b --context 1M --ranks 1024\n"
-          "causeway plan --model sh2-40b --context 128K --ranks 1024 --batch-tokens 8M --search\n"
-          "causeway plan --model mamba-1.4b --context 64K --document-tokens 646 --ranks 8 --tokens 100000M "
+          "causeway plan --model sh2-7b --pack-tokens 1M --ranks 1024\n"
+          "causeway plan --model sh2-40b --pack-tokens 128K --ranks 1024 --batch-tokens 8M --search\n"
+          "causeway plan --model mamba-1.4b --pack-tokens 64K --document-tokens 646 --ranks 8 --tokens 100000M "
           "--price 30 --json plan.json\n"
-          "causeway plan --model sh2-7b --context 64K --ranks 64 --profile cluster.json"};
+          "causeway plan --model sh2-7b --pack-tokens 64K --ranks 64 --profile cluster.json"};
   Option& profile = find_option(line.groups[1], "profile");
   for (const BuiltInProfile& known : built_in_profiles()) {
     profile.help += fmt::format(" {} ({})", known.name, known.summary);
@@ -111,11 +112,11 @@ void check(const PlanSettings& settings) {
   constexpr std::int64_t most_tokens = std::int64_t{1} << 40, most_ranks = 1 << 16, most_documents = 1 << 22;
   require(settings.ranks != 0, "--ranks is missing: expected the number of ranks, 1 to {}", most_ranks);
   require_within("ranks", settings.ranks, 1, most_ranks);
-  require_within("context", settings.context, 1, most_tokens);
-  require_within("document-tokens", settings.document_tokens, 0, settings.context);
-  require(settings.document_tokens == 0 || settings.context / settings.document_tokens <= most_documents,
+  require_within("pack-tokens", settings.pack_tokens, 1, most_tokens);
+  require_within("document-tokens", settings.document_tokens, 0, settings.pack_tokens);
+  require(settings.document_tokens == 0 || settings.pack_tokens / settings.document_tokens <= most_documents,
           "--document-tokens is {}: a pack of {} tokens would have more than {} documents", settings.document_tokens,
-          settings.context, most_documents);
+          settings.pack_tokens, most_documents);
   require_within("batch-tokens", settings.batch_tokens, 0, std::int64_t{1} << 50);
   if (settings.tokens) require_within("tokens", *settings.tokens, 1, std::int64_t{1} << 60);
   if (settings.price)
@@ -134,14 +135,14 @@ ExitCode execute(const PlanSettings& settings) {
     check_target(settings.json, Existing::replaced);
   }
   PlannedTraining training{.shape = resolve(settings.model, preset_options(default_preset)),
-                           .context = settings.context,
+                           .context = settings.pack_tokens,
                            .batch_tokens = settings.batch_tokens,
                            .layout = parse_layout(settings.layout),
                            .fp8 = parse_fp8_level(settings.fp8)};
   if (settings.gradient_dtype == "bf16") training.gradient_reduce_dtype = DType::bf16;
   training.shape.check();
   if (settings.document_tokens > 0)
-    training.documents = std::max<std::int64_t>(1, settings.context / settings.document_tokens);
+    training.documents = std::max<std::int64_t>(1, settings.pack_tokens / settings.document_tokens);
   SearchSpace space{.ranks = static_cast<int>(settings.ranks)};
   if (settings.data_parallel > 0) space.data = static_cast<int>(settings.data_parallel);
   if (settings.context_parallel > 0) space.context = static_cast<int>(settings.context_parallel);

@@ -40,10 +40,11 @@ CommandLine declare(SimulateSettings& settings) {
       .groups =
           {{"Ranks and pack",
             {{"ranks", &settings.ranks, "N", "number of ranks that share one pack"},
-             {.name = "tokens",
+             {.name = "pack-tokens",
               .field = &settings.tokens,
               .value = "N",
               .help = "tokens of the pack",
+              .also = "tokens",
               .binary_units = true},
              {.name = "document-tokens",
               .field = &settings.document_tokens,
@@ -79,7 +80,7 @@ CommandLine declare(SimulateSettings& settings) {
 
 void check(const SimulateSettings& settings) {
   require_within("ranks", settings.ranks, 1, std::int64_t{1} << 14);
-  require_within("tokens", settings.tokens, 1, std::int64_t{1} << 30);
+  require_within("pack-tokens", settings.tokens, 1, std::int64_t{1} << 30);
   require_within("document-tokens", settings.document_tokens, 0, std::int64_t{1} << 30);
   require_within("channels", settings.channels, 128, std::int64_t{1} << 16);
   require(settings.channels % 128 == 0, "--channels is {}, expected a multiple of 128", settings.channels);

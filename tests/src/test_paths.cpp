@@ -49,7 +49,7 @@ TEST(Paths, EveryCommandWritesAndReadsFilesUnderAnyName) {
         fmt::format("watch {} --once", run),
         fmt::format("bench checkpoint --folder {} --megabytes 1", run),
         fmt::format("bench profile --tokens 64 --profile {}", profile),
-        fmt::format("plan --context 64 --ranks 2 --profile {} --json {}", profile, plan),
+        fmt::format("plan --pack-tokens 64 --ranks 2 --profile {} --json {}", profile, plan),
     };
     for (const std::string& command : commands) {
       const Outcome outcome = shell(folder, "@causeway " + command);

@@ -36,7 +36,12 @@ CommandLine declare(Settings& s) {
                        {"learning-rate", &s.learning_rate, "X", "how fast"},
                        {"resume", &s.resume, "", "continue"},
                        {"policy", &s.policy, "", "how to pack", {"greedy", "split"}},
-                       {.name = "tokens", .field = &s.tokens, .value = "N", .help = "size", .binary_units = true}}}},
+                       {.name = "tokens",
+                        .field = &s.tokens,
+                        .value = "N",
+                        .help = "size",
+                        .also = "size",
+                        .binary_units = true}}}},
           .examples = "causeway thing a.h5"};
 }
 
@@ -89,6 +94,26 @@ TEST(Config, NumbersOfTokensCanHaveBinaryUnits) {
   for (const char* wrong : {"K", "1.5K", "2k", "2KK", "K2", "9007199254740992K", "-9007199254740993K", "1G", "+K", ""})
     EXPECT_NE(error_of_parsing({"--tokens", wrong}).find("--tokens"), std::string::npos) << wrong;
   EXPECT_NE(error_of_parsing({"--steps", "1K"}).find("--steps"), std::string::npos);
+}
+
+TEST(Config, AnOptionCanHaveAnotherName) {
+  const TemporaryFolder folder;
+  folder.write("run.ini", "size = 3M\n");
+  for (const auto& [words, tokens] : {std::pair<Words, std::int64_t>{{"--size", "64K"}, 65536},
+                                      {{"--size=1M"}, 1048576},
+                                      {{"--config", folder / "run.ini"}, 3 << 20},
+                                      {{"--config", folder / "run.ini", "--tokens", "5"}, 5},
+                                      {{"--config", folder / "run.ini", "--size", "5"}, 5}}) {
+    Settings s;
+    EXPECT_FALSE(parse_into(s, words).has_value());
+    EXPECT_EQ(s.tokens, tokens) << words.back();
+    EXPECT_NE(to_ini(declare(s)).find(fmt::format("\ntokens = {}\n", tokens)), std::string::npos);
+  }
+  Settings s;
+  EXPECT_NE(parse_into(s, {"--help"})->find("size (also called --size)"), std::string::npos);
+  EXPECT_NE(error_of_parsing({"--size", "many"}).find("--tokens is 'many'"), std::string::npos);
+  EXPECT_NE(error_of_parsing({"--size", "1", "--tokens", "2"}).find("--tokens"), std::string::npos);
+  EXPECT_NE(error_of_parsing({"--sizes", "1"}).find("unknown option '--sizes'"), std::string::npos);
 }
 
 TEST(Config, TheCommandLineWinsOverTheIniFile) {

@@ -14,9 +14,10 @@ using testing::TemporaryFolder;
 
 TEST(Plan, WritesAllMembersAsJson) {
   const TemporaryFolder folder;
-  const Outcome outcome = shell(folder,
-                                "@causeway plan --model sh2-7b --context 64K --ranks 64 --tokens 1000000M --price 30 "
-                                "--offload none --search --json plan.json");
+  const Outcome outcome =
+      shell(folder,
+            "@causeway plan --model sh2-7b --pack-tokens 64K --ranks 64 --tokens 1000000M --price 30 "
+            "--offload none --search --json plan.json");
   ASSERT_EQ(outcome.exit, 0) << outcome.err;
   const auto json = nlohmann::json::parse(testing::bytes_of(folder / "plan.json"));
   EXPECT_EQ(json.at("fits"), true);
@@ -39,7 +40,7 @@ TEST(Plan, WritesAllMembersAsJson) {
 
 TEST(Plan, WhatFitsNowhereIsReportedAndEndsWithZero) {
   const TemporaryFolder folder;
-  const Outcome outcome = shell(folder, "@causeway plan --model sh2-40b --context 1M --ranks 1 --json plan.json");
+  const Outcome outcome = shell(folder, "@causeway plan --model sh2-40b --pack-tokens 1M --ranks 1 --json plan.json");
   ASSERT_EQ(outcome.exit, 0) << outcome.err;
   EXPECT_EQ(nlohmann::json::parse(testing::bytes_of(folder / "plan.json")).at("fits"), false);
   EXPECT_NE(outcome.out.find("fits         NO"), std::string::npos) << outcome.out;
@@ -51,9 +52,9 @@ TEST(Plan, WhatFitsNowhereIsReportedAndEndsWithZero) {
 TEST(Plan, PairsOfVeryLongDocumentsAreCounted) {
   const TemporaryFolder folder;
   const auto plan = [&](const std::string& context) {
-    const Outcome outcome =
-        shell(folder,
-              "@causeway plan --layers attention --context-parallel 2 --ranks 2 --json plan.json --context " + context);
+    const Outcome outcome = shell(
+        folder,
+        "@causeway plan --layers attention --context-parallel 2 --ranks 2 --json plan.json --pack-tokens " + context);
     EXPECT_EQ(outcome.exit, 0) << outcome.err;
     return nlohmann::json::parse(testing::bytes_of(folder / "plan.json"));
   };
@@ -85,7 +86,8 @@ TEST(Plan, WrongOptionsAreRefusedByName) {
            {"", "--ranks"},
            {"--ranks 0", "--ranks"},
            {"--ranks 100000", "--ranks"},
-           {"--ranks 2 --context 0", "--context"},
+           {"--ranks 2 --pack-tokens 0", "--pack-tokens"},
+           {"--ranks 2 --context 0", "--pack-tokens"},
            {"--ranks 2 --document-tokens 9000", "--document-tokens"},
            {"--ranks 2 --price -1", "--price"},
            {"--ranks 2 --profile nothing", "--profile"},
