@@ -272,12 +272,13 @@ class MpiTransport final : public Transport {
   int rank_ = 0, size_ = 1;
 };
 
-void finalize_mpi() {
-  int finalized = 0;
+}  // namespace
+
+void finish_mpi() noexcept {
+  int initialized = 0, finalized = 0;
+  if (MPI_Initialized(&initialized) != MPI_SUCCESS || initialized == 0) return;
   if (MPI_Finalized(&finalized) == MPI_SUCCESS && finalized == 0) MPI_Finalize();
 }
-
-}  // namespace
 
 bool mpi_accepts_device_memory() {
 #if defined(MPIX_CUDA_AWARE_SUPPORT) && MPIX_CUDA_AWARE_SUPPORT
@@ -295,7 +296,7 @@ std::unique_ptr<Transport> make_mpi_transport(std::int64_t piece_bytes) {
   if (initialized == 0) {
     int provided = 0;
     mpi_check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided));
-    ensure(std::atexit(finalize_mpi) == 0, "atexit failed: MPI would not be finalised");
+    ensure(std::atexit([] { finish_mpi(); }) == 0, "atexit failed: MPI would not be finalised");
     ensure(provided >= MPI_THREAD_SERIALIZED, "MPI: thread level {}, expected MPI_THREAD_SERIALIZED ({})", provided,
            MPI_THREAD_SERIALIZED);
   }

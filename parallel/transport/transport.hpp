@@ -98,6 +98,10 @@ class PeerFailed : public Error {
 /// make_device_transport (device_transport.hpp) finds a faster way where there is one.
 std::unique_ptr<Transport> make_mpi_transport(std::int64_t piece_bytes = std::int64_t{1} << 30);
 
+/// Ends this process's part in MPI, for one that goes on without its peers: none of its MPI transports can be used any
+/// more, and MPI cannot be started again. Nothing happens if MPI was not started.
+void finish_mpi() noexcept;
+
 /// Runs `body` on `ranks` threads of this process, each with its own transport of one group. If a body throws, the
 /// waits of the other ranks end with a PeerFailed, all threads are joined, and the exception of the lowest rank that
 /// threw anything other than a PeerFailed is rethrown.

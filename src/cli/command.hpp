@@ -32,9 +32,8 @@ std::string completion_script(std::string_view shell);
 /// Throws Error(io) where that fails.
 void print_answer(std::string_view text, int rank = launcher_rank());
 
-/// Runs a body that communicates with no other process, even if a launcher started several. Its errors become
-/// AgreedErrors: other ranks are not informed, because no rank waits.
-ExitCode run_alone(const std::function<ExitCode()>& body);
+/// run_alone() with print_answer(), for the answer to these words.
+ExitCode print_alone(std::string_view text, std::string_view command, std::span<const std::string> arguments);
 
 /// Settings of a command that runs on ranks: they contain the LaunchOptions, with which the command calls launch().
 template <class Settings>
@@ -56,15 +55,14 @@ constexpr Command make_command(std::string_view name, std::string_view summary) 
           .run =
               [](std::string_view command, std::span<const std::string> arguments) {
                 Settings settings;
-                if (const auto answer = parse(declare(settings), command, arguments)) {
-                  print_answer(*answer);
-                  return ExitCode::ok;
-                }
+                if (const auto answer = parse(declare(settings), command, arguments))
+                  return print_alone(*answer, command, arguments);
+                const std::string command_line = std::string(command) + '\n' + to_ini(declare(settings));
                 if constexpr (RunsOnRanks<Settings>) {
-                  settings.launch.command_line = std::string(command) + '\n' + to_ini(declare(settings));
+                  settings.launch.command_line = command_line;
                   return execute(settings);
                 } else {
-                  return run_alone([&] { return execute(settings); });
+                  return run_alone(command_line, [&] { return execute(settings); });
                 }
               }};
 }

@@ -1,8 +1,11 @@
 #include "src/cli/launch.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <fstream>
 #include <sstream>
 #include <thread>
 #include <vector>
@@ -53,6 +56,36 @@ void require_same_options(Communicator& control, const std::string& command_line
     require(my_line == first_line, "rank {} has '{}', rank 0 has '{}': every rank must be given the same options",
             control.rank(), my_line, first_line);
   });
+}
+
+/// How many processes the launcher started, as far as its variables tell; PMIx alone does not.
+int launched_processes() {
+  for (const char* variable : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"})
+    if (std::getenv(variable) != nullptr) return number_in(variable, 1);
+  return started_by_launcher() ? 2 : 1;
+}
+
+/// Whether a script started this process, not the launcher itself: then the parent has the launcher's variables too. A
+/// script may start other programs after this one, and only one process for each rank can start MPI.
+bool started_by_script() {
+  std::string variable;
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"})
+    if (variable.empty() && std::getenv(name) != nullptr) variable = fmt::format("{}=", name);
+  std::ifstream environment(fmt::format("/proc/{}/environ", getppid()));  // another user's cannot be read: a launcher
+  for (std::string row; std::getline(environment, row, '\0');)
+    if (row.starts_with(variable)) return true;
+  return false;
+}
+
+/// For a process that needs no other: takes part in the comparison of command lines, and leaves MPI.
+void compare_command_lines(const std::string& command_line) {
+  if (launched_processes() < 2 || started_by_script()) return;
+  {
+    Communicator world(make_mpi_transport());
+    Communicator control = check_together(world, [] {});
+    require_same_options(control, command_line);
+  }
+  finish_mpi();
 }
 
 ExitCode launch_processes(const LaunchOptions& options, const std::function<ExitCode(Communicator)>& body) {
@@ -153,7 +186,20 @@ int launcher_rank() {
 }
 
 ExitCode launch(const LaunchOptions& options, const std::function<ExitCode(Communicator)>& body) {
-  return uses_mpi(options) ? launch_processes(options, body) : launch_threads(options, body);
+  if (uses_mpi(options)) return launch_processes(options, body);
+  return run_alone(options.command_line, [&] { return launch_threads(options, body); });
+}
+
+ExitCode run_alone(const std::string& command_line, const std::function<ExitCode()>& body) {
+  compare_command_lines(command_line);
+  try {
+    return body();
+  } catch (const AgreedError&) {
+    throw;
+  } catch (const std::exception& exception) {
+    const Error error = error_of(exception);
+    throw AgreedError(error.code(), error.what());
+  }
 }
 
 void fail_with_group(const Error& error) {

@@ -32,6 +32,11 @@ int launcher_rank();
 /// OMP_NUM_THREADS is set, each rank computes with its share of the cores that it may use.
 ExitCode launch(const LaunchOptions& options, const std::function<ExitCode(Communicator world)>& body);
 
+/// Runs a body that communicates with no other process, even if a launcher started several: before it, those that the
+/// launcher itself started compare their command lines, as those of launch() do, because a rank of another command
+/// would wait for this one for ever. The errors of the body become AgreedErrors: no rank waits to be informed.
+ExitCode run_alone(const std::string& command_line, const std::function<ExitCode()>& body);
+
 /// For an error before launch(): informs the other processes of the group, so that all end with its code, even those
 /// that had no error. Throws the error that the group agrees on.
 [[noreturn]] void fail_with_group(const Error& error);

@@ -1,6 +1,6 @@
 #include "src/cli/program.hpp"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <vector>
 
@@ -68,21 +68,16 @@ void print_answer(std::string_view text, int rank) {
   if (rank == 0) write_result(safe_lines(text));
 }
 
-ExitCode run_alone(const std::function<ExitCode()>& body) {
-  try {
-    return body();
-  } catch (const std::exception& exception) {
-    const Error error = error_of(exception);
-    throw AgreedError(error.code(), error.what());
-  }
+ExitCode print_alone(std::string_view text, std::string_view command, std::span<const std::string> arguments) {
+  std::vector<std::string_view> words(arguments.begin(), arguments.end());
+  words.insert(words.begin(), command);
+  return run_alone(fmt::format("{}", fmt::join(words, " ")), [&] {
+    print_answer(text);
+    return ExitCode::ok;
+  });
 }
 
 namespace {
-
-ExitCode answer(std::string_view text) {
-  print_answer(text);
-  return ExitCode::ok;
-}
 
 const Command& find_command(std::string_view word) {
   std::vector<std::string> names = {"help"};
@@ -96,16 +91,16 @@ const Command& find_command(std::string_view word) {
 const std::string help_option = "--help";
 
 /// `causeway help` and `causeway help COMMAND`.
-ExitCode help(std::span<const std::string> words) {
+ExitCode help(const std::string& word, std::span<const std::string> words) {
   require(words.size() <= 1, "help takes one command, found {}", words.size());
-  if (words.empty() || words.front() == "help") return answer(overview());
+  if (words.empty() || words.front() == "help") return print_alone(overview(), word, words);
   const Command& command = find_command(words.front());
   return command.run(command.name, std::span(&help_option, 1));
 }
 
-ExitCode completion(std::span<const std::string> words) {
+ExitCode completion(const std::string& word, std::span<const std::string> words) {
   require(words.size() == 1, "--completion takes one shell: bash or zsh");
-  return answer(completion_script(words.front()));
+  return print_alone(completion_script(words.front()), word, words);
 }
 
 }  // namespace
@@ -114,11 +109,11 @@ ExitCode run_program(std::span<const std::string> arguments) {
   require(!arguments.empty(), "no command given; see 'causeway --help'");
   const std::string& word = arguments.front();
   const std::span<const std::string> rest = arguments.subspan(1);
-  if (word == "--help" || word == "-h") return answer(overview());
-  if (word == "help") return help(rest);
-  if (word == "--version" || word == "version") return answer(version());
-  if (word == "--man") return answer(manual());
-  if (word == "--completion") return completion(rest);
+  if (word == "--help" || word == "-h") return print_alone(overview(), word, rest);
+  if (word == "help") return help(word, rest);
+  if (word == "--version" || word == "version") return print_alone(version(), word, rest);
+  if (word == "--man") return print_alone(manual(), word, rest);
+  if (word == "--completion") return completion(word, rest);
   const Command& command = find_command(word);
   const bool asks_for_help = rest.size() == 1 && rest.front() == "-h";
   return command.run(command.name, asks_for_help ? std::span(&help_option, 1) : rest);

@@ -63,7 +63,7 @@ void write_json(const BenchSettings& settings, const nlohmann::ordered_json& fig
 
 ExitCode run_operators(const BenchSettings& settings) {
   require_size(settings);
-  return run_alone([&] {
+  return run_alone(settings.launch.command_line, [&] {
     compute_with(fair_threads(1));
     const Stopwatch stopwatch(Stream(settings.compute_device()), settings.least_seconds);
     const Ceilings ceilings = measure_ceilings(stopwatch, settings.compute_dtype());

@@ -149,8 +149,10 @@ void run_batch(const std::string& path, Communicator& world) {
 
 ExitCode execute(const Settings& settings) {
   if (settings.list) {
-    print_answer(op_list());
-    return ExitCode::ok;
+    return run_alone(settings.launch.command_line, [] {
+      print_answer(op_list());
+      return ExitCode::ok;
+    });
   }
   require(settings.batch.empty() || settings.request.op.empty(),
           "--batch cannot be combined with an operator, found '{}'", settings.request.op);

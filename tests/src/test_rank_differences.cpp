@@ -66,6 +66,38 @@ TEST_F(RankDifferences, OfOptionsAreRefused) {
   EXPECT_FALSE(std::filesystem::exists(folder_ / "new"));
 }
 
+/// A process of a command without ranks does not wait for the others; the ranks of a training would wait for it.
+TEST_F(RankDifferences, OfCommandsWithoutRanksAreRefused) {
+  const std::string train = "@causeway train --steps 3 --data a/data.h5 --run new" + shape;
+  for (const DifferentRanks& ranks : {
+           DifferentRanks{"@causeway import a/x.lines --out i.h5", train, "rank 2 has 'train', rank 0 has 'import'"},
+           {train, "@causeway import a/x.lines --out i.h5", "rank 2 has 'import', rank 0 has 'train'"},
+           {"@causeway import a/x.lines --out i.h5", "@causeway import b/x.lines --out i.h5",
+            "rank 2 has 'files = b/x.lines', rank 0 has 'files = a/x.lines'"},
+           {"@causeway import a/x.lines --out i.h5", "@causeway import --nonsense", "unknown option '--nonsense'"},
+           {"@causeway import --nonsense", "@causeway import a/x.lines --out i.h5", "unknown option '--nonsense'"},
+           {"@causeway inspect a/data.h5", train, "rank 2 has 'train', rank 0 has 'inspect'"},
+           {"@causeway --version", train, "rank 2 has 'train', rank 0 has '--version'"},
+           {"@causeway import --help", train, "rank 2 has 'train', rank 0 has 'import --help'"},
+           {"@causeway op --list", train, "rank 2 has 'train', rank 0 has 'op'"},
+           {train + " --transport local --ranks 2", train, "rank 2 has 'transport = auto', rank 0 has 'transport = local'"},
+           {"@causeway bench operators", train, "rank 2 has 'train', rank 0 has 'bench'"},
+       })
+    expect_refused(ranks);
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "i.h5"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "new"));
+}
+
+/// Only one process for each rank can start MPI: a command without ranks leaves it to the next one of a script.
+TEST_F(RankDifferences, AScriptOfSeveralCommandsRunsUnderALauncher) {
+  folder_.write("script.sh", expanded("set -e\n@causeway import a/x.lines --out i.h5 --force\n@causeway inspect a/run\n"
+                                      "@causeway train --steps 3 --data a/data.h5 --run new" +
+                                      shape));
+  const Outcome outcome = shell(folder_, "timeout 50 @mpirun -n 2 sh script.sh");
+  EXPECT_EQ(outcome.exit, 0) << outcome.err;
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "new/step-3"));
+}
+
 TEST_F(RankDifferences, OfFilesWithTheSameNameAreRefused) {
   const std::string top = std::filesystem::path(folder_ / "a").parent_path().string();
   const auto in = [](const std::string& name, const std::string& words) {
