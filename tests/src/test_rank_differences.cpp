@@ -80,7 +80,8 @@ TEST_F(RankDifferences, OfCommandsWithoutRanksAreRefused) {
            {"@causeway --version", train, "rank 2 has 'train', rank 0 has '--version'"},
            {"@causeway import --help", train, "rank 2 has 'train', rank 0 has 'import --help'"},
            {"@causeway op --list", train, "rank 2 has 'train', rank 0 has 'op'"},
-           {train + " --transport local --ranks 2", train, "rank 2 has 'transport = auto', rank 0 has 'transport = local'"},
+           {train + " --transport local --ranks 2", train,
+            "rank 2 has 'transport = auto', rank 0 has 'transport = local'"},
            {"@causeway bench operators", train, "rank 2 has 'train', rank 0 has 'bench'"},
        })
     expect_refused(ranks);

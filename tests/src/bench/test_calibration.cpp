@@ -22,7 +22,8 @@ TEST(BenchProfile, APlanReadsWhatItWrites) {
     EXPECT_EQ(profile.dtype, DType::f32);
     EXPECT_EQ(profile.ranks_per_host, ranks[0] - '0');
     EXPECT_EQ(profile.sources.contains("link"), ranks[0] == '1');
-    const Outcome plan = shell(folder, "@causeway plan --model sh2-tiny --pack-tokens 512 --ranks 2 --profile here.json");
+    const Outcome plan =
+        shell(folder, "@causeway plan --model sh2-tiny --pack-tokens 512 --ranks 2 --profile here.json");
     EXPECT_EQ(plan.exit, 0) << plan.err;
     EXPECT_NE(plan.out.find("fits         yes"), std::string::npos) << plan.out;
     // No layer of this model scans, so the profile has no rate of a scan.
