@@ -122,6 +122,32 @@ TEST(SimulatedStrategies, SendTheBytesAndMessagesOfTheCostModel) {
       160 * ranks, 1, 1024);
 }
 
+/// fft transforms only the documents that span ranks, each over its own ranks, and moves them onto equal shards.
+TEST(SimulatedStrategies, AFourierTransformSendsTheBytesAndMessagesOfItsDocuments) {
+  const Profile profile = small_profile();
+  for (const int ranks : {5, 12, 64})
+    for (const std::int64_t documents : {1, 3, 9, 40, 700})
+      for_every_strategy(
+          [&](const StrategyWorkload& work) {
+            if (work.strategy.name != "fft") return;
+            SCOPED_TRACE(fmt::format("{} documents on {} ranks", documents, ranks));
+            const SimulatedStrategy simulated(record_strategy(work, ranks), network_of(profile), Delivery::in_order);
+            const Sharding sharding(ShardLayout(work.tokens, ranks, work.layout),
+                                    Segments::equal_documents(work.tokens, work.documents), 1);
+            const std::vector calls{shapes_of(work, sharding.local_tokens())};
+            for (const bool forward : {true, false}) {
+              const Simulation& pass = forward ? simulated.forward : simulated.backward;
+              Estimate fft;
+              for (const Estimate& row : estimates(sharding, calls, machine_of_group(profile, ranks),
+                                                   {.forward = forward ? 1 : 0, .backward = forward ? 0 : 1}))
+                if (row.strategy == "fft") fft = row;
+              EXPECT_EQ(pass.most_bytes(), static_cast<std::int64_t>(fft.bytes_sent)) << forward;
+              EXPECT_EQ(pass.most_messages(), fft.messages) << forward;
+            }
+          },
+          160 * ranks - 7, documents, 1024);
+}
+
 /// What sends to all ranks: with few bytes a message it takes the time of its messages, with fewer groups than ranks
 /// that of the ranks that receive most.
 TEST(SimulatedStrategies, TakeTheTimeOfTheCostModel) {
