@@ -133,6 +133,11 @@ def crossover_map(axes, cells, strategies):
     axes.set_ylabel("tokens")
 
 
+def rate_text(billions, unit):
+    """4.25 TB/s, 67 GB/s: of a rate in billions a second."""
+    return f"{billions / 1000:.3g} T{unit}" if billions >= 1000 else f"{billions:.3g} G{unit}"
+
+
 def runs_on(results, where):
     return {key: run for key, run in successful_runs(results, "operators").items() if of_run(run) == where}
 
@@ -181,9 +186,9 @@ def roofline_picture(results, where):
     ends = [min(intensities) / 2, max(max(intensities) * 2, 4 * gemm / copy)]
     axes.plot([ends[0], gemm / copy, ends[1]], [copy * ends[0], gemm, gemm], color=INK, linewidth=1.2)
     middle = (ends[0] * gemm / copy) ** 0.5
-    axes.annotate(f"copy\n{copy:.3g} GB/s", (middle, copy * middle), fontsize=8, ha="right", va="bottom",
+    axes.annotate(f"copy\n{rate_text(copy, 'B/s')}", (middle, copy * middle), fontsize=8, ha="right", va="bottom",
                   xytext=(-6, 2), textcoords="offset points")
-    axes.annotate(f"matrix product {gemm:.3g} GFLOP/s", (ends[1], gemm), fontsize=8, ha="right", va="bottom",
+    axes.annotate(f"matrix product {rate_text(gemm, 'FLOP/s')}", (ends[1], gemm), fontsize=8, ha="right", va="bottom",
                   xytext=(0, 3), textcoords="offset points")
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -198,8 +203,8 @@ def roofline_picture(results, where):
     return Picture(name, title, "One rank: operators with matrix products, at the least operations and bytes that "
                    "they need. The lines are rates that this machine reached when it "
                    "only copied and only multiplied.", figure,
-                   f"Roofline: {len(rows)} operators under a copy of {copy:.3g} GB/s and a product of {gemm:.3g} "
-                   "GFLOP/s.",
+                   f"Roofline: {len(rows)} operators under a copy of {rate_text(copy, 'B/s')} and a product of "
+                   f"{rate_text(gemm, 'FLOP/s')}.",
                    ["operator", "shape", "documents", "FLOP a byte", "GFLOP/s", "of the roof"], rows)
 
 
@@ -217,8 +222,8 @@ def ceiling_picture(results, where, most=24):
     if not largest:
         return Picture(name, title, WITHOUT + "operators (sweep --topics operators).")
     copy, gemm, exponentials = median_ceilings(results, where)
-    rates = {"copy": f"copy, {copy:.3g} GB/s", "gemm": f"matrix product, {gemm:.3g} GFLOP/s",
-             "exp2": f"exponentials, {exponentials:.3g} G/s"}
+    rates = {"copy": f"copy, {rate_text(copy, 'B/s')}", "gemm": f"matrix product, {rate_text(gemm, 'FLOP/s')}",
+             "exp2": f"exponentials, {rate_text(exponentials, '/s')}"}
     ordered = sorted(largest.items(), key=lambda item: -item[1][1].median("ms"))
     plt = pyplot()
     shown = ordered[:most]

@@ -1,8 +1,8 @@
 """The picture that says what Causeway is for: packs without padding; one sequence on several ranks, faster, and with
-less memory a rank. For a page as wide as a desk's; the other pictures say the same one by one."""
+less memory a rank. For a wide page; the other pictures show the same one by one."""
 
 from picture import COLOURS, HATCHES, INK, PAPER, Picture, pyplot, style
-from step_pictures import WAYS, WITHOUT, short
+from step_pictures import WAYS, WITHOUT, short, wrapped
 from summary import series_of, shares_cores, step_points
 
 MOST = 3  # series
@@ -37,7 +37,7 @@ def packing_panel(axes, point):
     axes.xaxis.set_major_locator(pyplot().MaxNLocator(3))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_xlabel(f"tokens/s, {point.run['model']}, packs of {short(point.run['tokens'])}", fontsize=9)
-    axes.set_title("Documents packed, not padded", fontsize=10, loc="left")
+    axes.set_title("Packing", fontsize=10, loc="left")
     return "; ".join(f"{what} {value:,.0f} tokens/s" for what, value in values)
 
 
@@ -45,8 +45,8 @@ def label_of(series):
     return f"{series.name}, {short(series.tokens)}"
 
 
-def ratio_panel(axes, found, rows_of, ideal, title, label):
-    """Medians over the ranks, relative to the fewest ranks. rows_of(series): (ranks, value)."""
+def ratio_panel(axes, found, rows_of, ideal, title, what, label):
+    """Medians over the ranks (`what`), relative to the fewest ranks. rows_of(series): (ranks, value)."""
     from matplotlib.ticker import NullLocator
     ranks = sorted({n for series in found for n, _ in rows_of(series)})
     axes.plot(ranks, [ideal(n / ranks[0]) for n in ranks], color=INK, linewidth=1, linestyle=(0, (6, 3)), label="ideal")
@@ -60,7 +60,8 @@ def ratio_panel(axes, found, rows_of, ideal, title, label):
         axis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.set_minor_locator(NullLocator())
     axes.set_xticks(ranks, [str(n) for n in ranks])
-    axes.set_xlabel(label, fontsize=9)
+    axes.set_xlabel(what, fontsize=9)
+    axes.set_ylabel(f"{label}, relative to {ranks[0]} {what[:-1] if ranks[0] == 1 else what}", fontsize=9)
     axes.set_title(title, fontsize=10, loc="left")
     return "; ".join(words)
 
@@ -91,11 +92,12 @@ def overview_picture(results):
     if packed:
         words.append("Packing: " + packing_panel(panels.pop(0), packed[0]))
     what = "GPUs" if part.tables["runs"][0]["device"] == "cuda" else "ranks"
-    words.append("Speed-up: " + ratio_panel(panels[0], found, speed_up_rows, lambda n: n, "One sequence, faster",
-                                            f"{what}; tokens/s over the fewest"))
-    words.append("Memory: " + ratio_panel(panels[1], found, memory_rows, lambda n: 1 / n, "… and less memory of each",
-                                          f"{what}; memory over the fewest"))
-    panels[1].legend(loc="lower left", fontsize=7)
+    words.append("Speed-up: " + ratio_panel(panels[0], found, speed_up_rows, lambda n: n, "Speed of one sequence", what,
+                                            "tokens/s"))
+    words.append("Memory: " + ratio_panel(panels[1], found, memory_rows, lambda n: 1 / n, "Memory of a rank", what,
+                                          "memory"))
+    for text in panels[1].legend(loc="lower left", fontsize=7).get_texts():
+        text.set_text(wrapped(text.get_text(), 20))
     for series in found:
         speed_ups = dict(speed_up_rows(series))
         for ranks, memory in memory_rows(series):

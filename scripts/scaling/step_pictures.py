@@ -1,5 +1,7 @@
 """Pictures of training steps: speed-up, efficiency, where the time goes, memory, packing."""
 
+import textwrap
+
 from picture import COLOURS, HATCHES, HEIGHT, INK, PAPER, WIDTH, Picture, pyplot, style
 from summary import differing_settings, series_name, series_of, step_points
 
@@ -34,24 +36,33 @@ def core_line(axes, results, ranks):
     if len(cores) == 1 and min(ranks) <= min(cores) < max(ranks):
         core = cores.pop()
         axes.axvline(core, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
-        axes.annotate(f" {core} cores: beyond,\n ranks share them", (core, 0.02), xycoords=("data", "axes fraction"),
-                      fontsize=8, va="bottom")
+        axes.annotate(f"{core} cores: beyond,\nranks share them", (core, 0.02), xycoords=("data", "axes fraction"),
+                      xytext=(4, 0), textcoords="offset points", fontsize=8, va="bottom")
+
+
+def wrapped(text, most):
+    """The text in lines of at most `most` characters: a picture as wide as a phone has no room for longer ones."""
+    return "\n".join(textwrap.wrap(text, most))
 
 
 def legend_below(axes, **settings):
     """Below the label of the x axis, however high the figure is."""
     height = max(axes.figure.get_figheight() - 1.4, 0.6)  # about that of the axes
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.44 / height), **settings)
+    legend = axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.44 / height), **settings)
+    for text in legend.get_texts():
+        text.set_text(wrapped(text.get_text(), 44))
 
 
-def cut(text, most=26):
-    return text if len(text) <= most else text[:most - 1] + "…"
+def figure_height(series):
+    """Inches of a picture of curves whose legend has a line, or two, for each."""
+    return HEIGHT + 0.2 * sum(wrapped(label_of(each), 44).count("\n") + 1 for each in series)
 
 
 def row_label(point, differing):
-    """Two lines, for the vertical axis of bars."""
+    """Two lines or more, for the vertical axis of bars."""
     run = point.run
-    return f"{cut(series_name(run, differing))}\n{short(run['tokens'])}, {run['ranks']} rank{'s' * (run['ranks'] > 1)}"
+    ranks = f"{short(run['tokens'])}, {run['ranks']} rank{'s' * (run['ranks'] > 1)}"
+    return f"{wrapped(series_name(run, differing), 26)}\n{ranks}"
 
 
 def spread_text(median, low, high, form):
@@ -64,7 +75,7 @@ def speed_up_picture(results):
     if not found:
         return Picture(name, title, WITHOUT + "steps of one pack on two numbers of ranks or more.")
     plt = pyplot()
-    figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT + 0.2 * len(found)))
+    figure, axes = plt.subplots(figsize=(WIDTH, figure_height(found)))
     ranks = sorted({point.run["ranks"] for series in found for point in series.points})
     axes.plot(ranks, ranks, color=INK, linewidth=1, linestyle=(0, (6, 3)), label="ideal")
     rows, words = [], []
@@ -96,7 +107,7 @@ def efficiency_picture(results, kind):
     if not found:
         return Picture(name, title, WITHOUT + f"a series of {kind} scaling (sweep --scaling {kind}).")
     plt = pyplot()
-    figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT + 0.2 * len(found)))
+    figure, axes = plt.subplots(figsize=(WIDTH, figure_height(found)))
     ranks = sorted({point.run["ranks"] for series in found for point in series.points})
     axes.axhline(100, color=INK, linewidth=1, linestyle=(0, (6, 3)), label="ideal")
     rows, words = [], []
@@ -129,7 +140,8 @@ def time_picture(results, most=16):
     left_out = max(0, len(points) - most)
     plt = pyplot()
     shown = points[:most]
-    figure, axes = plt.subplots(figsize=(WIDTH, 2.0 + 0.36 * len(shown)))
+    lines = max(row_label(point, differing).count("\n") + 1 for point in shown)
+    figure, axes = plt.subplots(figsize=(WIDTH, 2.0 + 0.18 * lines * len(shown)))
     labels, rows, words = [], [], []
     for point in points:
         run = point.run
@@ -170,7 +182,7 @@ def memory_picture(results):
         return Picture(name, title, WITHOUT + "steps of one pack on two numbers of ranks or more.")
     plt = pyplot()
     from matplotlib.ticker import LogLocator, NullFormatter
-    figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT + 0.2 * len(found)))
+    figure, axes = plt.subplots(figsize=(WIDTH, figure_height(found)))
     ranks, rows, words = sorted({p.run["ranks"] for series in found for p in series.points}), [], []
     largest = max(point.median("memory_bytes") for series in found for point in series.points)
     unit, name_of_unit = (1e9, "GB") if largest > 2e9 else (1e6, "MB")
@@ -190,7 +202,7 @@ def memory_picture(results):
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.4g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_ylabel(name_of_unit)
+    axes.set_ylabel(f"memory of a rank ({name_of_unit})")
     legend_below(axes)
     return Picture(name, title, "Peak memory of tensors, of the rank with the most. Thin dashes: that of the fewest "
                    "ranks, divided by the ranks.", figure, "Memory of a rank over the ranks. " + "; ".join(words) + ".",

@@ -3,9 +3,8 @@
   look_at_page.py CHROMIUM PAGE.html [FOLDER for screenshots]
 
 messages in the console, exceptions, requests that leave the file, wider than the window at 360 and 390 pixels, pictures
-that are empty or have no alternative text, dark text on a dark page, a dark page in print. On a phone a picture with the
-class "wide" may be missing. Speaks the DevTools protocol through a pipe, so that it
-needs only Python.
+that are empty, cut off a text or have no alternative text, dark text on a dark page, a dark page in print. On a phone a
+picture with the class "wide" may be missing. Speaks the DevTools protocol through a pipe, so that it needs only Python.
 """
 
 import base64
@@ -35,6 +34,9 @@ LOOK = """((width, medium) => {
     const axes = svg.querySelector('[id*="axes_1"]');
     const marks = axes ? axes.querySelectorAll('use, path').length : 0;
     if (marks < 5) found.push(`${name}: an empty plot (${marks} marks)`);
+    const inside = ({left, right}) => left > box.left - 1 && right < box.right + 1;
+    for (const text of svg.querySelectorAll('text'))
+      if (!inside(text.getBoundingClientRect())) found.push(`${name}: cuts off '${text.textContent.trim()}'`);
     const id = (svg.getAttribute('aria-labelledby') || '').split(' ').pop(), text = id && document.getElementById(id);
     if (!text || text.textContent.length < 20) found.push(`${name}: no alternative text`);
   }
