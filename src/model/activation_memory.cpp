@@ -57,12 +57,14 @@ class Sizes {
             .forward = output() + tile_share() * F * w + operands(F, width(), Fp8Level::all, tile_share()),
             .backward = tile_backward()};
   }
-  /// One of which only the mixer's output is kept.
-  SublayerBytes rerun_mlp() const {
+  /// One of which only the mixer's output is kept. `of_last`: of the last block, which runs forward as a whole; of one
+  /// that is computed again for its backward pass only tiles run again.
+  SublayerBytes rerun_mlp(bool of_last) const {
     const auto F = static_cast<double>(m.ffn);
     // forward: residual, out, and of a tile normalised, ab, gated. backward, of a tile: norm, ab, and as above.
+    const double tile = tile_share() * (rows_for(2 * m.ffn, m.width, Fp8Level::all) + 3 * F * w);
     return {.kept = tile_share() < 1 ? output() : 0,  // of one tile it is freed before
-            .forward = residual() + output() + tile_share() * (rows_for(2 * m.ffn, m.width, Fp8Level::all) + 3 * F * w),
+            .forward = of_last ? residual() + output() + tile : 0,
             .backward = tile_share() * (norm_of_mlp() + 2 * F * w) + tile_backward()};
   }
   /// The part of the tokens that is in a tile of an MLP.
@@ -165,9 +167,10 @@ class Sizes {
     SublayerBytes bytes{
         .kept = (4 * I + R + 2 * N) * w + y,
         .forward = std::max(y < I * w ? I * w : 0, width() * w + operands(I, width())),
-        // With the operands of in_proj: when d_y has been freed.
-        .backward = (5 * I + R + 2 * N + tile_share() * width()) * w - y +
-                    std::max(0., operands_back(2 * I, width(), Fp8Level::projections, tile_share()) - I * w)};
+        // With d_x of a tile and the operands of in_proj: when d_y has been freed.
+        .backward = (5 * I + R + 2 * N) * w - y +
+                    std::max(0., tile_share() * width() * w +
+                                     operands_back(2 * I, width(), Fp8Level::projections, tile_share()) - I * w)};
     // In bf16 a GPU's scan takes 64 bytes a token for each 16 channels of its sums of d_B and d_C, before
     // d_x exists.
     constexpr std::int64_t states = 16, channels = 16;
@@ -187,16 +190,21 @@ class Sizes {
 
   SublayerBytes hyena_block(std::string_view op, std::int64_t taps) const {
     const double W = width();
-    // kept: projected, y. forward: out. backward: d_projected, d_y or d_x. A block that is not fused holds its features
-    // in the forward pass and their gradients in the backward pass.
+    // kept: projected, y. forward: out. backward: d_y; then, without y, d_projected too. A block that is not fused
+    // holds its features in the forward pass and their gradients in the backward pass.
     const double beside = block_is_fused(taps) ? 0 : 3 * W * w;
-    SublayerBytes bytes{
-        .kept = 3 * W * w + kept_output(W),
-        .forward = std::max(beside, W * w + operands(W, W)),
-        .backward = 4 * W * w + std::max(beside, operands(3 * W, W, Fp8Level::projections, tile_share()))};
+    SublayerBytes bytes{.kept = 3 * W * w + kept_output(W),
+                        .forward = std::max(beside, W * w + operands(W, W)),
+                        .backward = std::max({W * w + operands_back(W, W), 4 * W * w + beside - kept_output(W),
+                                              input_gradient() - kept_output(W)})};
     if (runs_by(op, "all_to_all")) return bytes += {.kept = 3 * W * w, .forward = 4 * W * w, .backward = 7 * W * w};
     bytes.kept += a_cut_token(static_cast<double>(taps + 1) * 3 * W * w);  // halo
     return bytes;
+  }
+
+  /// Of the last product's adjoint of a hyena mixer, where d_projected has projected's place: d_x of a tile.
+  double input_gradient() const {
+    return tile_share() * width() * w + operands_back(3 * width(), width(), Fp8Level::projections, tile_share());
   }
 
   /// Of hyena_block with taps on a rank's tokens.
@@ -216,12 +224,11 @@ class Sizes {
 
   SublayerBytes hyena_li() const {
     const double W = width();
-    // kept: projected, features, y. backward: d_features, d_y or d_projected, without y.
+    // kept: projected, features, y. backward: d_y; then, without y, d_features too; d_projected takes features' place.
     SublayerBytes bytes{.kept = 6 * W * w + kept_output(W),
                         .forward = W * w + operands(W, W),
-                        .backward = 5 * W * w - kept_output(W) +
-                                    std::max(operands_back(W, W),
-                                             operands_back(3 * W, W, Fp8Level::projections, tile_share()) - 4 * W * w)};
+                        .backward = std::max({W * w + operands_back(W, W), 4 * W * w - kept_output(W),
+                                              input_gradient() - kept_output(W) - 3 * W * w})};
     bytes += convolution(3 * W, 3);
     if (!runs_by("hyena_li", "fft"))
       bytes.kept += a_token(blocks_of(modal_conv_block) * W * static_cast<double>(m.modes) * a);  // states
@@ -300,8 +307,8 @@ ActivationBytes activation_bytes(const ModelOptions& model, const ActivationShap
     blocks.push_back({sizes.mixer(layer)});
     blocks.back().front() += sizes.norm_of_mixer(layer);
     if (model.ffn == 0) continue;
-    const bool reruns = shape.recompute && (blocks.size() < model.layers.size() || reruns_last);
-    blocks.back().push_back(reruns ? sizes.rerun_mlp() : sizes.kept_mlp());
+    const bool is_last = blocks.size() == model.layers.size(), reruns = shape.recompute && (!is_last || reruns_last);
+    blocks.back().push_back(reruns ? sizes.rerun_mlp(is_last) : sizes.kept_mlp());
   }
   // A branch's backward pass begins when all branches before it are kept, and those after it are released.
   const auto most_in_backward = [](const std::vector<SublayerBytes>& branches, double& kept) {

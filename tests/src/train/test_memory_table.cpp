@@ -87,7 +87,7 @@ const std::vector<Row>& rows() {
                     .tokens = 4096,
                     .memory = every_third,
                     .kinds = "mr",
-                    .below = 0});
+                    .below = 0.001});
     return rows;
   }();
   return all;
