@@ -25,7 +25,8 @@ Outcome shell(const testing::TemporaryFolder& folder, const std::string& command
   const char* environment =
       "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 "
       "OMPI_MCA_mpi_yield_when_idle=1 "
-      "OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_btl_vader_single_copy_mechanism=none OMP_NUM_THREADS=1";
+      "OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_btl_vader_single_copy_mechanism=none "
+      "OMPI_MCA_btl_vader_eager_limit=32768 OMP_NUM_THREADS=1";
   const std::string out = folder / "stdout", err = folder / "stderr";
   const int status = std::system(fmt::format("cd '{}' && env {} timeout 100 {} >'{}' 2>'{}' </dev/null", folder / "",
                                              environment, expanded(command), out, err)

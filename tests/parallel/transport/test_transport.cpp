@@ -1,8 +1,14 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <filesystem>
+#include <fstream>
 #include <numeric>
 #include <vector>
 
@@ -146,6 +152,42 @@ TEST_P(Transports, TheWaitForAShortMessageIsNoWaitForItsReceiver) {
       EXPECT_EQ(values, (std::vector<double>{1, 2, 3.0 + left}));
     }
   });
+}
+
+/// Whether the file appears within 20 s, during which this rank makes no call of MPI.
+bool appears(const std::filesystem::path& file) {
+  const auto begin = std::chrono::steady_clock::now();
+  while (!std::filesystem::exists(file))
+    if (std::chrono::steady_clock::now() - begin > std::chrono::seconds(20)) return false;
+  return true;
+}
+
+/// A state that a rank sends before it computes, in one piece. Open MPI needs scripts/mpi-env's limit for messages that
+/// leave at once: longer ones move only while their sender is within MPI.
+TEST(MpiTransport, AMessageArrivesWhileItsSenderComputes) {
+  if (!under_mpi()) return;
+  if (std::getenv("OMPI_MCA_btl_vader_eager_limit") == nullptr) GTEST_SKIP() << "scripts/mpi-env is not sourced";
+  Communicator world(make_mpi_transport());
+  const Stream stream;
+  const std::string path = world.broadcast(
+      (std::filesystem::temp_directory_path() / fmt::format("causeway-message-{}", getpid())).string(), 0);
+  const std::string sent = path + "-sent", received = path + "-received";
+  std::vector<std::byte> state(30000);
+  bool arrived = true;
+  if (world.rank() == 0 && world.size() > 1) {
+    world.exchange(std::vector<Transfer>{{.peer = 1, .send = state, .recv = {}}}, stream);
+    std::ofstream(sent) << "sent";
+    arrived = appears(received);
+  } else if (world.rank() == 1) {
+    arrived = appears(sent);
+    world.exchange(std::vector<Transfer>{{.peer = 0, .send = {}, .recv = state}}, stream);
+    std::ofstream(received) << "received";
+  }
+  world.barrier();
+  EXPECT_TRUE(arrived);
+  if (world.rank() != 0) return;
+  std::filesystem::remove(sent);
+  std::filesystem::remove(received);
 }
 
 TEST_P(TensorTransports, AllGatherAndBroadcastDeliverWhatWasSent) {
