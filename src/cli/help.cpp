@@ -5,6 +5,7 @@
 
 #include "kernels/core/error.hpp"
 #include "src/cli/config.hpp"
+#include "src/output/safe_text.hpp"
 
 namespace causeway {
 namespace {
@@ -12,8 +13,10 @@ namespace {
 constexpr std::size_t text_width = 100;
 constexpr std::size_t help_column = 30;
 
-/// The words of `text` in lines that start at `column` and end before text_width. Blank lines and the indent of a line
-/// stay; a line that is too long continues with a larger indent.
+std::size_t width_of(std::string_view text) { return static_cast<std::size_t>(columns_of(text)); }
+
+/// The words of `text` in lines that start at `column` and end before text_width, in characters. Blank lines and the
+/// indent of a line stay; a line that is too long continues with a larger indent.
 std::string wrapped(const std::string& text, std::size_t column) {
   std::string result;
   std::istringstream paragraphs(text);
@@ -27,7 +30,7 @@ std::string wrapped(const std::string& text, std::size_t column) {
     std::string line = paragraph.substr(0, start);
     bool begins = true;
     for (std::string word; words >> word;) {
-      if (!begins && column + line.size() + 1 + word.size() > text_width) {
+      if (!begins && column + width_of(line) + 1 + width_of(word) > text_width) {
         result += std::string(column, ' ') + line + '\n';
         line = std::string(hang, ' ');
         begins = true;
@@ -116,7 +119,7 @@ std::string help_text(const CommandLine& line, std::string_view command) {
       const std::string head = "  " + option_text(option);
       const std::string body = wrapped(description_of(option), help_column);
       // A short option and the first line of its help are on one line.
-      text += head.size() + 2 <= help_column ? head + body.substr(head.size()) : head + '\n' + body;
+      text += width_of(head) + 2 <= help_column ? head + body.substr(width_of(head)) : head + '\n' + body;
     }
   }
   if (!line.examples.empty()) text += fmt::format("\nExamples:\n{}", indented(line.examples, "  "));

@@ -162,7 +162,7 @@ bool uses_mpi(const LaunchOptions& options) {
 
 OptionGroup launch_group(LaunchOptions& options) {
   return {
-      "Ranks",
+      "Start of the ranks",
       {{"transport",
         &options.transport,
         "",

@@ -240,8 +240,9 @@ CommandLine declare(BenchSettings& settings) {
   return {
       .usage = "[TOPIC] [options]",
       .description = fmt::format(
-          "Measures this machine. operators: first the ceilings, that is the rates that the device reaches when it "
-          "only copies, only multiplies matrices, or only computes exponentials. Then for each operator: median "
+          "Measures this machine; TOPIC says what is measured.\n\n"
+          "The topic operators first prints the ceilings: the rates that the device reaches when it only copies, only "
+          "multiplies matrices, or only computes exponentials. Then it prints for each operator the median of its "
           "milliseconds, GB/s over the bytes that must be read or written at least once, and the fraction of its "
           "ceiling (the one under which it would take longest). Caches are emptied before every run. On a GPU the "
           "sizes are those of a large model; on the CPU tokens are divided by {} and channels by {}.\n\nTopics:{}",
@@ -292,7 +293,8 @@ ExitCode execute(const BenchSettings& settings) {
 }  // namespace
 
 Command bench_command() {
-  return make_command<BenchSettings, declare, execute>("bench", "measure this machine's operators and disks");
+  return make_command<BenchSettings, declare, execute>(
+      "bench", "measure operators, strategies, training steps and checkpoints here");
 }
 
 }  // namespace causeway

@@ -27,10 +27,13 @@ struct InspectSettings {
 CommandLine declare(InspectSettings& settings) {
   return {.usage = "FILE|DIRECTORY… [--verify]",
           .description =
-              "Prints a summary: of a dataset its documents, their lengths and the most frequent tokens; of a file of "
-              "scores its mean, the best and the worst documents and what else it contains; of a checkpoint its step, "
-              "its loss and every tensor; of a run its attempts, its losses, how it ended, and its latest checkpoint, "
-              "or with --verify one line for each checkpoint; of a folder of runs a line for each of them.",
+              "Prints a summary of what it is given:\n"
+              "  dataset         its documents, their lengths and the most frequent tokens\n"
+              "  scores          their mean, the best and the worst documents, and what else the file contains\n"
+              "  checkpoint      its step, its loss and every tensor\n"
+              "  run             its attempts, its losses, how it ended, and its latest checkpoint; with --verify one "
+              "line for each checkpoint\n"
+              "  folder of runs  one line for each run",
           .groups = {{"Input",
                       {{"paths",
                         &settings.paths,

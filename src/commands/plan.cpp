@@ -102,7 +102,8 @@ CommandLine declare(PlanSettings& settings) {
           "causeway plan --model sh2-7b --pack-tokens 64K --ranks 64 --profile cluster.json"};
   Option& profile = find_option(line.groups[1], "profile");
   for (const BuiltInProfile& known : built_in_profiles()) {
-    profile.help += fmt::format(" {} ({})", known.name, known.summary);
+    profile.help +=
+        fmt::format("{} {} ({})", known.name == built_in_profiles().front().name ? "" : ",", known.name, known.summary);
     profile.suggestions.emplace_back(known.name);
   }
   return line;

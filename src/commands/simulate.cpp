@@ -24,19 +24,20 @@ CommandLine declare(SimulateSettings& settings) {
       .usage = "[--ranks N] [options]",
       .description =
           "Runs the exchanges of thousands of ranks in this process, without MPI, GPUs or tensors: every strategy of "
-          "every operator, forward and backward, in every layout that it has. Each rank takes the code that training "
-          "runs, with a transport that records what it sends, expects and waits for; then all ranks take their steps, "
-          "each with a clock of its own, under a model of a network: hosts with links inside (NVLink) on a fat tree. "
+          "every operator, forward and backward, in every layout that it has. Each rank runs the code of training with "
+          "a transport that records what the rank sends, expects and waits for. Then all ranks take their steps, each "
+          "with a clock of its own, under a model of a network: hosts with links inside (NVLink) on a fat tree. "
           "Computing takes no time.\n\n"
           "A row has the messages and bytes of all ranks and of the rank that sends most, its bytes over the mean "
           "(balance), the milliseconds until the last rank has ended each pass, how long a rank waits in both on "
           "average, what the cost model of --strategy auto says for both, the peak memory of a rank's tensors with "
           "inputs and results, and the seconds that the row took here.\n\n"
-          "Ranks that wait for ever, messages that nobody receives and lengths that do not match end the command with "
-          "an error that names the ranks. Nothing bounds the time and the memory of a row: they are those of its "
-          "messages, of which all_to_all, ring, all_gather and the schedule gather have N^2, 0.3 to 0.8 us of one core "
-          "each. With 1,024 ranks all rows take a few minutes. With 4,096 ring has 200 million (3 minutes, 0.8 GB), "
-          "all_gather 300 million (4 minutes, 3.3 GB), and all rows take most of an hour: choose with --filter.",
+          "Ranks that wait forever, messages that no rank receives and lengths that do not match end the command with "
+          "an "
+          "error that names the ranks. The time and the memory of a row grow with its messages: one takes 0.3 to 0.8 "
+          "us of one core, and all_to_all, ring, all_gather and the schedule gather send N^2 of them. With 1,024 ranks "
+          "all rows take a few minutes. With 4,096 ranks ring sends 200 million (3 minutes, 0.8 GB), all_gather 300 "
+          "million (4 minutes, 3.3 GB), and all rows take most of an hour: choose with --filter.",
       .groups =
           {{"Ranks and pack",
             {{"ranks", &settings.ranks, "N", "number of ranks that share one pack"},
@@ -72,7 +73,7 @@ CommandLine declare(SimulateSettings& settings) {
       .examples =
           "causeway simulate --filter halo\n"
           "causeway simulate --ranks 4096 --filter state_carry,halo --json simulated.json\n"
-          "causeway simulate --ranks 64 --tokens 64K --document-tokens 0 --oversubscription 4"};
+          "causeway simulate --ranks 64 --pack-tokens 64K --document-tokens 0 --oversubscription 4"};
   for (const BuiltInProfile& known : built_in_profiles())
     find_option(line.groups[1], "profile").suggestions.emplace_back(known.name);
   return line;
@@ -142,7 +143,7 @@ ExitCode execute(const SimulateSettings& settings) {
 
 Command simulate_command() {
   return make_command<SimulateSettings, declare, execute>(
-      "simulate", "the messages of thousands of ranks, in one process under a model of a network");
+      "simulate", "simulate the exchanges of thousands of ranks in one process, under a model of a network");
 }
 
 }  // namespace causeway

@@ -30,10 +30,11 @@ OptionGroup data_group(TrainSettings& settings) {
        {"deal",
         &settings.deal,
         "",
-        "which packs a data group gets. in_order: in turn; balanced: of each 512 packs those that cost about the same "
-        "follow each other, and groups get equal sums; auto: balanced if a layer attends and the training has 2048 "
-        "packs, else in order: without attention full packs cost the same, and a shorter training would end before the "
-        "costly ones",
+        "which packs a data group gets. in_order: the packs in turn; balanced: packs of about the same cost follow "
+        "each "
+        "other, within each 512, and all groups get about the same sum; auto: balanced if a layer is attention and the "
+        "training has 2048 packs, else in_order: without attention full packs cost the same, and a shorter training "
+        "would end before the costly ones",
         {"auto", "in_order", "balanced"}},
        {"valid-data", &settings.valid_data, "FILE",
         "held-out dataset; its loss is measured before training, after training, and every --eval-every steps"},
@@ -95,8 +96,13 @@ OptionGroup checkpoint_group(TrainSettings& settings) {
        {"allow-changed-data", &settings.allow_changed_data, "",
         "resume on data with another content than the run was trained on, which is an error otherwise. config.ini does "
         "not contain this option"},
-       {"init-from", &settings.init_from, "DIRECTORY", "start a new run with the weights of a checkpoint"},
-       {"log-every", &settings.log_every, "N",
+       {"init-from", &settings.init_from, "DIRECTORY", "start a new run with the weights of a checkpoint"}}};
+}
+
+OptionGroup report_group(TrainSettings& settings) {
+  return {
+      "Progress, traces and dry run",
+      {{"log-every", &settings.log_every, "N",
         "print a line of progress every N steps; one is also printed after the first step, after the last step, and "
         "after ten seconds without a line"},
        {"tensorboard", &settings.tensorboard, "",
@@ -108,7 +114,7 @@ OptionGroup checkpoint_group(TrainSettings& settings) {
        {"trace-steps", &settings.trace_steps, "N",
         "number of steps that --trace records, 1 to 1000, after the first step of this start"},
        {"dry-run", &settings.dry_run, "",
-        "answer and stop: what would be trained, how strategies were chosen, whether it fits into memory, how many "
+        "train nothing; print what would be trained, how strategies were chosen, whether it fits into memory, how many "
         "epochs it is, and how long a step takes here, for which a few steps run if that takes seconds"}}};
 }
 
@@ -122,8 +128,8 @@ CommandLine declare(TrainSettings& settings) {
           "TERM, USR1 and USR2, and on the first Ctrl-C, the run writes a checkpoint after the current step, prints "
           "the command that resumes it, and ends with exit code 75; --resume auto then continues it bit for bit.",
       .groups = {data_group(settings), model_group(settings.model), training_group(settings),
-                 checkpoint_group(settings), fault_group(settings.faults), compute_group(settings.compute),
-                 launch_group(settings.launch)},
+                 checkpoint_group(settings), report_group(settings), fault_group(settings.faults),
+                 compute_group(settings.compute), launch_group(settings.launch)},
       .examples =
           "causeway train --data train.h5 --valid-data valid.h5 --run runs/first --model mamba-tiny --steps 500\n"
           "mpirun -n 4 causeway train --data a.h5:3 --data b.h5:1 --run runs/mix --layers \"mamba*4\" --width 96 "

@@ -33,7 +33,7 @@ CommandLine declare(WatchSettings& settings) {
           "last checkpoint and its cost, each rank, and how the run ended. It only reads the files of the run "
           "directory. So it can be started on any machine that sees the directory, any number of times, and with "
           "--follow also before the run; it needs no MPI and does not disturb the run.\n\n"
-          "Of a folder of runs it shows a list: the name of each run, its state (running, finished, stopped, failed), "
+          "For a folder of runs it shows a list: the name of each run, its state (running, finished, stopped, failed), "
           "step, losses, and when it changed last.\n\n"
           "q or Ctrl-C ends it; the run continues. It ends when the run, or every run of the list, has ended. If "
           "standard output is not a "

@@ -5,7 +5,7 @@
 namespace causeway {
 
 OptionGroup fault_group(FaultSettings& settings) {
-  return {"Faults",
+  return {"Watchdog and faults",
           {{"watchdog", &settings.watchdog, "SECONDS",
             "if no rank makes progress for so long, report where each rank is and exit with 76; 0: never"},
            {"watchdog-io", &settings.watchdog_io, "SECONDS",

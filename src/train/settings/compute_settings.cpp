@@ -36,7 +36,7 @@ OptionGroup compute_group(ComputeSettings& settings) {
        {"layout",
         &settings.layout,
         "",
-        "which tokens of a pack a rank holds: contiguous: one run of tokens; zigzag: one run from the front and one "
+        "which tokens of a pack a rank holds. contiguous: one run of tokens; zigzag: one run from the front and one "
         "from the back, which balances attention",
         {"contiguous", "zigzag"}},
        {.name = "strategy",
@@ -48,16 +48,17 @@ OptionGroup compute_group(ComputeSettings& settings) {
        {"schedule",
         &settings.schedule,
         "",
-        "how states are passed over the ranks: chain: summaries, from neighbour to neighbour; gather: all summaries at "
-        "once, with identical results; relay: without summaries, each rank scans when its neighbour has: ranks wait "
-        "once a pass, not once a layer. auto: by an estimate for each pack",
+        "how states are passed over the ranks. chain: summaries, from neighbour to neighbour; gather: all summaries at "
+        "once, with identical results; relay: no summaries, each rank scans after its neighbour, and ranks wait once a "
+        "pass instead of once a layer; auto: the cheapest by an estimate for each pack",
         {"auto", "chain", "gather", "relay"}},
        {"shard",
         &settings.shard,
         "",
-        "what each rank holds only its share of. optimizer: the optimizer state; gradients: also the gradients; "
-        "parameters: also the weights, of which a block's are gathered while the block before computes. Each takes "
-        "less memory than the one before; the results are the same, bit for bit. Scoring has weights only",
+        "what is divided over the ranks. optimizer: the optimizer state; gradients: also the gradients; parameters: "
+        "also "
+        "the weights, and a block's are gathered while the block before computes. Each takes less memory than the "
+        "one before; the results are the same, bit for bit. Scoring has weights only",
         {"optimizer", "gradients", "parameters"}},
        {"dtype",
         &settings.dtype,

@@ -139,7 +139,7 @@ TEST(SimulatedStrategies, AFourierTransformSendsTheBytesAndMessagesOfItsDocument
               const Simulation& pass = forward ? simulated.forward : simulated.backward;
               Estimate fft;
               for (const Estimate& row : estimates(sharding, calls, machine_of_group(profile, ranks),
-                                                   {.forward = forward ? 1 : 0, .backward = forward ? 0 : 1}))
+                                                   {.forward = forward ? 1.0 : 0.0, .backward = forward ? 0.0 : 1.0}))
                 if (row.strategy == "fft") fft = row;
               EXPECT_EQ(pass.most_bytes(), static_cast<std::int64_t>(fft.bytes_sent)) << forward;
               EXPECT_EQ(pass.most_messages(), fft.messages) << forward;

@@ -379,6 +379,14 @@ TEST(Help, LinesThatStartWithASpaceStayAsTheyAre) {
   EXPECT_NE(help_text(line, "thing").find("Formats:\n  fasta    a record\n"), std::string::npos);
 }
 
+TEST(Help, ColumnsCountCharactersNotBytes) {
+  Settings s;
+  CommandLine line = declare(s);
+  line.groups = {{"Group", {{"filter", &s.policy, "A[,B…]", "only these"}}}};
+  EXPECT_NE(help_text(line, "thing").find("  --filter A[,B…]             only these [greedy]"), std::string::npos)
+      << help_text(line, "thing");
+}
+
 TEST(Commands, EveryCommandDeclaresOptionsWithHelp) {
   for (const Command& command : commands()) {
     EXPECT_FALSE(command.summary.empty()) << command.name;
