@@ -21,7 +21,7 @@
 #include "src/runtime/sum_over_ranks.hpp"
 #include "src/runtime/wall_clock.hpp"
 #include "src/train/memory_plan.hpp"
-#include "src/train/training_data.hpp"
+#include "src/train/data/pack_on_rank.hpp"
 
 namespace causeway {
 namespace {
@@ -63,7 +63,7 @@ PackOnRank place(const StepPass& pass, std::int64_t vocabulary, Layout layout, c
                            .begin = 0,
                            .end = pass.row_tokens == 0 ? pass.documents[d] : pass.row_tokens});
   PackOnRank placed;
-  placed.sharding = shard(pack, layout, runtime);
+  placed.sharding = sharding_of(pack, layout, runtime);
   std::vector<std::int32_t> ids(static_cast<std::size_t>(placed.sharding->local_tokens())), labels(ids.size(), -1);
   for_each_local_run(pack, *placed.sharding, [&](const LocalRun& run) {
     const std::int64_t document = run.piece.document, length = pass.documents[static_cast<std::size_t>(document)];

@@ -24,7 +24,7 @@
 #include "src/runtime/host_copy.hpp"
 #include "src/runtime/strategy_choice.hpp"
 #include "src/train/fault_injection.hpp"
-#include "src/train/training_data.hpp"
+#include "src/train/data/pack_on_rank.hpp"
 
 namespace causeway {
 namespace {

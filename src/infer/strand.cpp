@@ -63,7 +63,7 @@ void ReverseDocument::read(std::int64_t begin, std::span<std::int32_t> out) cons
 
 StrandOnRank place_strand(const Dataset& data, const Pack& pack, Strand strand, Layout layout, const Runtime& runtime) {
   StrandOnRank placed;
-  placed.sharding = shard(pack, layout, runtime);
+  placed.sharding = sharding_of(pack, layout, runtime);
   std::vector<std::int32_t> ids(static_cast<std::size_t>(placed.sharding->local_tokens())), tokens;
   std::vector<std::int32_t> labels(ids.size(), -1);
   for_each_local_run(pack, *placed.sharding, [&](const LocalRun& run) {

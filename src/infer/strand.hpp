@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <span>
 
-#include "src/train/training_data.hpp"
+#include "src/train/data/pack_on_rank.hpp"
 
 namespace causeway {
 

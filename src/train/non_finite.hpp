@@ -4,7 +4,7 @@
 #include <string>
 
 #include "src/model/model.hpp"
-#include "src/train/training_data.hpp"
+#include "src/train/data/pack_on_rank.hpp"
 
 namespace causeway {
 

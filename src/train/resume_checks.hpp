@@ -8,8 +8,8 @@
 
 #include "io/hdf5/hdf5.hpp"
 #include "src/cli/log.hpp"
+#include "src/train/data/data_mixture.hpp"
 #include "src/train/settings/train_settings.hpp"
-#include "src/train/training_data.hpp"
 
 namespace causeway {
 

@@ -15,9 +15,10 @@
 #include "src/run/tensorboard_log.hpp"
 #include "src/runtime/run_trace.hpp"
 #include "src/train/checkpointing.hpp"
+#include "src/train/data/pack_on_rank.hpp"
+#include "src/train/data/pack_sequence.hpp"
 #include "src/train/fault_injection.hpp"
 #include "src/train/settings/train_settings.hpp"
-#include "src/train/training_data.hpp"
 #include "src/train/training_step.hpp"
 
 namespace causeway {

@@ -3,8 +3,8 @@
 #include <string>
 
 #include "src/model/model.hpp"
+#include "src/train/data/data_mixture.hpp"
 #include "src/train/settings/train_settings.hpp"
-#include "src/train/training_data.hpp"
 
 namespace causeway {
 

@@ -13,7 +13,7 @@
 #include "src/train/settings/compute_settings.hpp"
 #include "src/train/settings/model_settings.hpp"
 #include "src/train/settings/step_options.hpp"
-#include "src/train/training_data.hpp"
+#include "src/train/data/pack_on_rank.hpp"
 
 namespace causeway {
 

@@ -13,7 +13,7 @@
 
 #include "kernels/core/random.hpp"
 #include "src/model/flops.hpp"
-#include "src/train/training_data.hpp"
+#include "src/train/data/pack_sequence.hpp"
 #include "tests/src/shell.hpp"
 
 namespace causeway::test {
