@@ -1,11 +1,13 @@
 #include "io/data/dataset.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <filesystem>
 
 #include "io/data/dataset_format.hpp"
 #include "io/file/compression/compression.hpp"
 #include "io/file/look_up.hpp"
+#include "io/file/utf8.hpp"
 #include "io/hdf5/hdf5.hpp"
 #include "kernels/core/error.hpp"
 #include "kernels/core/segments.hpp"
@@ -175,6 +177,16 @@ void Dataset::read_label_weights(std::int64_t begin, std::span<float> out) const
   read_loss_mask(begin, mask);
   for (std::size_t t = 0; t < out.size(); ++t)
     if (mask[t] == 0) out[t] = 0;
+}
+
+std::size_t histogram_bin(std::int64_t length) {
+  return static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(length)));
+}
+
+std::string stored_name(const std::string& name) {
+  std::string text = as_utf8(name);
+  std::replace(text.begin(), text.end(), '\0', '?');  // HDF5's strings end at a NUL
+  return text;
 }
 
 }  // namespace causeway

@@ -1,12 +1,11 @@
+#include "io/data/dataset_writer.hpp"
+
 #include <algorithm>
 #include <array>
-#include <bit>
 
-#include "io/data/dataset.hpp"
 #include "io/data/dataset_format.hpp"
 #include "io/data/identity.hpp"
 #include "io/data/name_reader.hpp"
-#include "io/file/utf8.hpp"
 #include "io/hdf5/hdf5.hpp"
 #include "kernels/core/error.hpp"
 
@@ -20,10 +19,6 @@ constexpr std::int64_t chunk_documents = 4096;
 constexpr int deflate_level = 1;  // level 6 takes 5 times as long and saves 3 % of the bytes of tokens
 
 }  // namespace
-
-std::size_t histogram_bin(std::int64_t length) {
-  return static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(length)));
-}
 
 struct DatasetWriter::State {
   AtomicFile target;
@@ -159,12 +154,6 @@ void DatasetWriter::append(std::span<const std::int32_t> tokens, std::span<const
     move_to(state.pending_weights, loss_weights, count);
     if (static_cast<std::int64_t>(state.pending_tokens.size()) == chunk_tokens) state.flush_tokens();
   }
-}
-
-std::string stored_name(const std::string& name) {
-  std::string text = as_utf8(name);
-  std::replace(text.begin(), text.end(), '\0', '?');  // HDF5's strings end at a NUL
-  return text;
 }
 
 void DatasetWriter::finish() {

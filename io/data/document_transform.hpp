@@ -6,7 +6,7 @@
 #include <span>
 #include <string>
 
-#include "io/data/dataset.hpp"
+#include "io/data/dataset_writer.hpp"
 #include "io/file/spool.hpp"
 
 namespace causeway {

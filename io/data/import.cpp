@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "io/data/dataset.hpp"
+#include "io/data/dataset_writer.hpp"
 #include "io/data/import_formats.hpp"
 #include "io/file/atomic_file.hpp"
 #include "io/file/compression/compressed_file.hpp"

@@ -10,6 +10,7 @@
 #include <span>
 
 #include "io/data/dataset.hpp"
+#include "io/data/dataset_writer.hpp"
 #include "io/data/name_reader.hpp"
 #include "io/file/utf8.hpp"
 #include "kernels/core/error.hpp"

@@ -29,4 +29,10 @@ Mesh::Mesh(Communicator all, int data, int context_ranks)
       data_size(world.size() / context.size()),
       data_index(world.rank() / context.size()) {}
 
+Traffic Mesh::traffic() const {
+  const Traffic &of_world = world.traffic(), &of_context = context.traffic();
+  return {of_world.bytes_sent + of_context.bytes_sent, of_world.messages_sent + of_context.messages_sent,
+          of_world.exposed_s + of_context.exposed_s, of_world.hidden_s + of_context.hidden_s};
+}
+
 }  // namespace causeway

@@ -10,6 +10,7 @@ struct Mesh {
   /// Either extent may be 0: then it is all.size() divided by the other (both 0: all ranks are one context group).
   /// Throws AgreedError(usage) unless data·context_ranks == all.size().
   Mesh(Communicator all, int data, int context_ranks);
+  Traffic traffic() const;  ///< of this rank over both communicators
 
   Communicator world;    ///< every rank
   Communicator context;  ///< the ranks that share this rank's pack

@@ -49,4 +49,10 @@ Ceilings measure_ceilings(const Stopwatch& stopwatch, DType dtype) {
           .exponentials_per_second = exponential_rate(stopwatch, dtype)};
 }
 
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::ranges::nth_element(values, middle);
+  return *middle;
+}
+
 }  // namespace causeway

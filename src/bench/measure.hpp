@@ -4,6 +4,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "src/runtime/stopwatch.hpp"
 
@@ -33,5 +34,8 @@ Floor floor_of(const Task& task, const Ceilings& ceilings);
 /// Measures reading and writing of a buffer larger than all caches, a square matrix product in `dtype`, and
 /// exponentials in its accumulator type.
 Ceilings measure_ceilings(const Stopwatch& stopwatch, DType dtype);
+
+/// The middle value, the upper one of an even number; there is at least one.
+double median(std::vector<double> values);
 
 }  // namespace causeway

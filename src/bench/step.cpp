@@ -11,6 +11,7 @@
 #include "kernels/core/trace.hpp"
 #include "kernels/probe.hpp"
 #include "src/bench/documents.hpp"
+#include "src/bench/measure.hpp"
 #include "src/bench/step_progress.hpp"
 #include "src/cli/number_format.hpp"
 #include "src/model/flops.hpp"
@@ -20,8 +21,8 @@
 #include "src/runtime/strategy_choice.hpp"
 #include "src/runtime/sum_over_ranks.hpp"
 #include "src/runtime/wall_clock.hpp"
-#include "src/train/memory_plan.hpp"
 #include "src/train/data/pack_on_rank.hpp"
+#include "src/train/memory_plan.hpp"
 
 namespace causeway {
 namespace {
@@ -87,12 +88,6 @@ double mean_document_of(const std::vector<StepPass>& passes) {
     for (const std::int64_t length : pass.documents) tokens += length;
   }
   return static_cast<double>(tokens) / static_cast<double>(std::max<std::int64_t>(documents, 1));
-}
-
-Traffic traffic_of(const Mesh& mesh) {
-  const Traffic &world = mesh.world.traffic(), &context = mesh.context.traffic();
-  return {world.bytes_sent + context.bytes_sent, world.messages_sent + context.messages_sent,
-          world.exposed_s + context.exposed_s, world.hidden_s + context.hidden_s};
 }
 
 /// Of a step, from one rank's counters before and after `steps` of them. Collective.
@@ -191,7 +186,7 @@ class StepRunner {
       return watch.seconds();
     };
     std::vector<double> seconds;
-    Traffic before = traffic_of(runtime_.mesh);
+    Traffic before = runtime_.mesh.traffic();
     double about = 0, spent = 0;
     for (int i = 0; i < (on_gpu() ? most_uncounted : 1) && (i < 2 || spent < most_uncounted_s); ++i) {
       about = runtime_.mesh.world.max(seconds_of_step());
@@ -200,10 +195,10 @@ class StepRunner {
       if (count == 1) seconds.push_back(about);
       break;
     }
-    if (seconds.empty()) before = traffic_of(runtime_.mesh);
+    if (seconds.empty()) before = runtime_.mesh.traffic();
     const std::int64_t steps = count.value_or(static_cast<std::int64_t>(std::clamp(long_enough_s / about, 5.0, 25.0)));
     while (std::ssize(seconds) < steps) seconds.push_back(seconds_of_step());
-    traffic_ = traffic_between(before, traffic_of(runtime_.mesh), static_cast<double>(steps), runtime_.mesh.world);
+    traffic_ = traffic_between(before, runtime_.mesh.traffic(), static_cast<double>(steps), runtime_.mesh.world);
     for (double& each : seconds) each = runtime_.mesh.world.max(each);
     return seconds;
   }
@@ -310,8 +305,7 @@ double StepRunner::seconds_of_host(const std::vector<StepPass>& own, double step
     const double with_host = seconds(false);
     difference = with_host - seconds(true);
   }
-  std::ranges::sort(differences);
-  return std::clamp(differences[differences.size() / 2], 0.0, step_s);
+  return std::clamp(median(differences), 0.0, step_s);
 }
 
 double sum_of(const StepParts& parts) {
@@ -327,11 +321,6 @@ void settle_parts(StepMeasurement& found, std::optional<double> host_s) {
   found.parts_scale = (found.step_s - host_s.value_or(0)) / found.traced_s;
   for (auto& [name, seconds] : found.parts) seconds *= found.parts_scale;
   if (host_s) found.parts["host"] = *host_s;
-}
-
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values[values.size() / 2];
 }
 
 }  // namespace

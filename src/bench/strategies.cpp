@@ -7,6 +7,7 @@
 
 #include "kernels/core/dry_run/dry_run.hpp"
 #include "parallel/cost/measure.hpp"
+#include "src/bench/measure.hpp"
 #include "src/bench/operators.hpp"
 #include "src/runtime/made_tensors.hpp"
 
@@ -65,12 +66,6 @@ OpAttributes attributes_of(const OpRow& row) {
   for (const OpAttribute& attribute : row.attributes)
     attributes[std::string(attribute.name)] = attribute.choices.empty() ? "10000" : attribute.choices.back();
   return attributes;
-}
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::ranges::nth_element(values, middle);
-  return *middle;
 }
 
 /// The packs on which strategies are measured.

@@ -12,6 +12,7 @@
 #include "src/bench/strategies.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/cores.hpp"
+#include "src/run/json_fields.hpp"
 #include "src/runtime/rank_stream.hpp"
 #include "src/runtime/strategy_choice.hpp"
 
@@ -58,7 +59,7 @@ void write_json(const BenchSettings& settings, const nlohmann::ordered_json& fig
                                 {"device", settings.step.compute.device},
                                 {"dtype", name_of(settings.compute_dtype())}};
   report.update(figures);
-  write_text(settings.json, report.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+  write_text(settings.json, json_document(report));
 }
 
 ExitCode run_operators(const BenchSettings& settings) {

@@ -6,6 +6,7 @@
 #include "io/file/atomic_file.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
+#include "src/run/json_fields.hpp"
 #include "src/train/settings/step_options.hpp"
 
 namespace causeway {
@@ -72,7 +73,7 @@ Existing existing(const PackSettings& settings) { return settings.force ? Existi
 void write_json(const PackSettings& settings, const nlohmann::ordered_json& report) {
   for (const std::string& data : settings.data)
     require(!same_file(settings.json, data), "--json is '{}', a dataset that is read", settings.json);
-  write_text(settings.json, report.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  write_text(settings.json, json_document(report));
 }
 
 ExitCode execute(const PackSettings& settings) {

@@ -2,6 +2,7 @@
 #include "src/cli/command.hpp"
 #include "src/cli/option_range.hpp"
 #include "src/plan/report.hpp"
+#include "src/run/json_fields.hpp"
 #include "src/train/settings/model_settings.hpp"
 
 namespace causeway {
@@ -158,9 +159,7 @@ ExitCode execute(const PlanSettings& settings) {
   if (settings.tokens) tokens = static_cast<double>(*settings.tokens);
   const PlanReport report{model, training, profile, found, tokens, settings.price};
   print_answer(text_of(report));
-  if (!settings.json.empty())
-    write_text(settings.json,
-               to_json(report).dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+  if (!settings.json.empty()) write_text(settings.json, json_document(to_json(report)));
   return ExitCode::ok;
 }
 

@@ -5,6 +5,7 @@
 #include "src/bench/simulated.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/option_range.hpp"
+#include "src/run/json_fields.hpp"
 
 namespace causeway {
 namespace {
@@ -125,17 +126,15 @@ ExitCode execute(const SimulateSettings& settings) {
   require(!rows.empty(), "--filter is '{}' and --layout is {}, which no row has; expected part of a name such as '{}'",
           settings.filter, settings.layout, "causal_conv halo");
   if (!settings.json.empty())
-    write_text(settings.json, nlohmann::ordered_json{{"ranks", ranks},
-                                                     {"tokens", settings.tokens},
-                                                     {"documents", documents},
-                                                     {"channels", settings.channels},
-                                                     {"dtype", settings.dtype},
-                                                     {"profile", profile.name},
-                                                     {"oversubscription", settings.oversubscription},
-                                                     {"delivery", settings.delivery},
-                                                     {"results", std::move(rows)}}
-                                      .dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) +
-                                  "\n");
+    write_text(settings.json, json_document({{"ranks", ranks},
+                                             {"tokens", settings.tokens},
+                                             {"documents", documents},
+                                             {"channels", settings.channels},
+                                             {"dtype", settings.dtype},
+                                             {"profile", profile.name},
+                                             {"oversubscription", settings.oversubscription},
+                                             {"delivery", settings.delivery},
+                                             {"results", std::move(rows)}}));
   return ExitCode::ok;
 }
 

@@ -12,6 +12,7 @@
 #include "src/cli/text_file.hpp"
 #include "src/output/safe_text.hpp"
 #include "src/plan/profile.hpp"
+#include "src/run/json_fields.hpp"
 
 namespace causeway {
 namespace {
@@ -179,9 +180,7 @@ nlohmann::ordered_json to_json(const Profile& profile) {
           {"sources", std::move(sources)}};
 }
 
-std::string json_text(const Profile& profile) {
-  return to_json(profile).dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
-}
+std::string json_text(const Profile& profile) { return json_document(to_json(profile)); }
 
 Profile parse_profile(std::string_view text, const std::string& where) {
   const Json json = Json::parse(text, nullptr, false);

@@ -36,6 +36,10 @@ nlohmann::ordered_json number_or_null(const std::optional<double>& value) {
   return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
 }
 
+std::string json_document(const nlohmann::ordered_json& value) {
+  return value.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
 nlohmann::json json_object(std::string_view text) {
   nlohmann::json parsed = nlohmann::json::parse(text, nullptr, false);
   return parsed.is_object() ? parsed : nlohmann::json::object();

@@ -13,8 +13,7 @@ namespace causeway {
 namespace {
 
 void write_exit(const std::string& run, const nlohmann::ordered_json& exit) {
-  write_text((std::filesystem::path(run) / "exit.json").string(),
-             exit.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  write_text((std::filesystem::path(run) / "exit.json").string(), json_document(exit));
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include "src/cli/log.hpp"
 #include "src/cli/version.hpp"
 #include "src/run/attempts.hpp"
+#include "src/run/json_fields.hpp"
 #include "src/run/natural_order.hpp"
 #include "src/run/resume_command.hpp"
 #include "src/run/utc_text.hpp"
@@ -127,8 +128,7 @@ void write_start(const std::string& run, const RunStart& start) {
   write_text(path_in(run, "README.txt"), std::string(readme));
   write_text(path_in(run, "config.ini"),
              resume_comment(run, static_cast<int>(ranks), mesh.at("transport") == "MPI") + start.config);
-  write_text(path_in(run, "environment.json"),
-             start.environment.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  write_text(path_in(run, "environment.json"), json_document(start.environment));
   auto hosts = start.environment.at("hosts").get<std::vector<std::string>>();
   std::ranges::sort(hosts, NaturalLess());
   hosts.erase(std::unique(hosts.begin(), hosts.end()), hosts.end());

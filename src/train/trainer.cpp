@@ -17,15 +17,6 @@
 #include "src/train/training_plan.hpp"
 
 namespace causeway {
-namespace {
-
-Traffic traffic_of(const Mesh& mesh) {
-  const Traffic &world = mesh.world.traffic(), &context = mesh.context.traffic();
-  return {world.bytes_sent + context.bytes_sent, world.messages_sent + context.messages_sent,
-          world.exposed_s + context.exposed_s, world.hidden_s + context.hidden_s};
-}
-
-}  // namespace
 
 std::string Trainer::plan() const { return describe_plan(settings_, runtime_, model_, data_); }
 
@@ -104,7 +95,7 @@ double Trainer::epochs_seen() const { return static_cast<double>(tokens_seen_) /
 
 TrainingStep Trainer::train_step(std::int64_t number) {
   const WallClock watch;
-  const Traffic before = traffic_of(runtime_.mesh);
+  const Traffic before = runtime_.mesh.traffic();
   TrainingStep step{.number = number, .learning_rate = schedule_of(settings_).at(number)};
   rank_progress_->begin_step(number);
   const ProfileRange range(runtime_.stream, fmt::format("step {}", number));
@@ -124,7 +115,7 @@ TrainingStep Trainer::train_step(std::int64_t number) {
   }
   finish(step, packs.own);
 
-  const Traffic after = traffic_of(runtime_.mesh);
+  const Traffic after = runtime_.mesh.traffic();
   report(step, update_->tokens(), packs.flops,
          {.step_s = watch.seconds(),
           .exposed_s = after.exposed_s - before.exposed_s,

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "io/file/metrics.hpp"
+#include "io/file/metrics_log.hpp"
 #include "src/cli/log.hpp"
 #include "src/cli/signals.hpp"
 #include "src/health/watchdog.hpp"

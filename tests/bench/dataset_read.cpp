@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "io/data/dataset.hpp"
+#include "io/data/dataset_writer.hpp"
 #include "kernels/core/random.hpp"
 #include "tests/support/temporary_folder.hpp"
 

@@ -1,7 +1,7 @@
 // Seeded mutations of valid inputs: reading each of them succeeds or throws Error, and leaves no incomplete file.
 #include <gtest/gtest.h>
 
-#include "io/data/dataset.hpp"
+#include "io/data/dataset_writer.hpp"
 #include "io/data/import.hpp"
 #include "io/hdf5/hdf5.hpp"
 #include "kernels/core/error.hpp"

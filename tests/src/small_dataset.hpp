@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "io/data/dataset.hpp"
+#include "io/data/dataset_writer.hpp"
 
 namespace causeway::test {
 

@@ -11,7 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "io/data/dataset.hpp"
+#include "io/data/dataset_writer.hpp"
 #include "kernels/core/random.hpp"
 #include "src/health/rank_board.hpp"
 #include "tests/src/run_results.hpp"

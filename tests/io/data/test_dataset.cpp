@@ -8,6 +8,7 @@
 #include <limits>
 #include <thread>
 
+#include "io/data/dataset_writer.hpp"
 #include "io/hdf5/hdf5.hpp"
 #include "kernels/core/error.hpp"
 #include "kernels/core/random.hpp"

@@ -1,7 +1,7 @@
 // Names of documents: how they are stored, and that damage to them is found.
 #include <gtest/gtest.h>
 
-#include "io/data/dataset.hpp"
+#include "io/data/dataset_writer.hpp"
 #include "io/data/import.hpp"
 #include "io/data/name_reader.hpp"
 #include "io/file/utf8.hpp"

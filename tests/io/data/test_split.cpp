@@ -7,7 +7,7 @@
 #include <functional>
 #include <vector>
 
-#include "io/data/dataset.hpp"
+#include "io/data/dataset_writer.hpp"
 #include "io/hdf5/hdf5.hpp"
 
 #include "kernels/core/error.hpp"

@@ -9,7 +9,7 @@
 #include <functional>
 #include <numeric>
 
-#include "io/data/dataset.hpp"
+#include "io/data/dataset_writer.hpp"
 #include "io/hdf5/hdf5.hpp"
 #include "tests/support/temporary_folder.hpp"
 

@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <limits>
 
-#include "io/data/dataset.hpp"
+#include "io/data/dataset_writer.hpp"
 #include "io/hdf5/hdf5.hpp"
 #include "src/export/export_table.hpp"
 #include "tests/src/shell.hpp"

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "io/data/dataset.hpp"
+#include "io/data/dataset_writer.hpp"
 #include "io/hdf5/hdf5.hpp"
 #include "kernels/core/random.hpp"
 #include "src/infer/strand.hpp"

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "io/data/dataset.hpp"
+#include "io/data/dataset_writer.hpp"
 #include "src/infer/strand.hpp"
 #include "tests/support/temporary_folder.hpp"
 

@@ -4,7 +4,7 @@
 
 #include <set>
 
-#include "io/data/dataset.hpp"
+#include "io/data/dataset_writer.hpp"
 #include "io/hdf5/hdf5.hpp"
 #include "src/model/layer.hpp"
 #include "tests/src/shell.hpp"

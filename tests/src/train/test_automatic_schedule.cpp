@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "io/data/dataset.hpp"
+#include "io/data/dataset_writer.hpp"
 #include "io/hdf5/hdf5.hpp"
 #include "tests/src/run_results.hpp"
 #include "tests/src/shell.hpp"

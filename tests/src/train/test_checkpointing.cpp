@@ -9,7 +9,7 @@
 
 #include "io/checkpoint/checkpoint_folders.hpp"
 #include "io/checkpoint/manifest.hpp"
-#include "io/data/dataset.hpp"
+#include "io/data/dataset_writer.hpp"
 #include "io/file/run_lock.hpp"
 #include "io/hdf5/hdf5.hpp"
 #include "tests/src/run_results.hpp"

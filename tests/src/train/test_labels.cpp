@@ -5,7 +5,7 @@
 
 #include <filesystem>
 
-#include "io/data/dataset.hpp"
+#include "io/data/dataset_writer.hpp"
 #include "tests/src/run_results.hpp"
 #include "tests/src/shell.hpp"
 

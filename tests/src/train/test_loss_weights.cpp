@@ -6,7 +6,7 @@
 #include <cmath>
 #include <functional>
 
-#include "io/data/dataset.hpp"
+#include "io/data/dataset_writer.hpp"
 #include "io/hdf5/hdf5.hpp"
 #include "tests/src/run_results.hpp"
 #include "tests/src/shell.hpp"

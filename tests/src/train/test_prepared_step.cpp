@@ -7,7 +7,7 @@
 #include <filesystem>
 
 #include "io/checkpoint/checkpoint_folders.hpp"
-#include "io/data/dataset.hpp"
+#include "io/data/dataset_writer.hpp"
 #include "io/hdf5/hdf5.hpp"
 #include "tests/src/run_results.hpp"
 #include "tests/src/shell.hpp"

@@ -6,7 +6,7 @@
 
 #include <filesystem>
 
-#include "io/file/metrics.hpp"
+#include "io/file/metrics_log.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 namespace causeway::test {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "io/data/dataset.hpp"
+#include "io/data/dataset_writer.hpp"
 
 namespace causeway::test {
 

@@ -4,7 +4,7 @@
 
 #include <fstream>
 
-#include "io/data/dataset.hpp"
+#include "io/data/dataset_writer.hpp"
 #include "tests/src/shell.hpp"
 #include "tests/support/temporary_folder.hpp"
 

@@ -1,4 +1,4 @@
-#include "io/file/metrics.hpp"
+#include "io/file/metrics_log.hpp"
 
 #include <gtest/gtest.h>
 

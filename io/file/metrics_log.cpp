@@ -1,4 +1,4 @@
-#include "io/file/metrics.hpp"
+#include "io/file/metrics_log.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
